@@ -3,7 +3,9 @@
 use cost_model::ops::judge::verify::MAX_VIOLATIONS;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use documents::diagnostic::DiagnosticDocument;
 use ir::diagnostic::{Blame, Diagnostic};
+use serde_json::json;
 
 use crate::exit::Exit;
 use crate::page::Page;
@@ -77,6 +79,16 @@ pub fn list(broken: &[Diagnostic], rows: Rows, page: &Page) {
         (left, false) => page.talk(&format!("... and {left} more (--all)")),
         (left, true) => page.talk(&format!("... and {left} or more (--all)")),
     }
+}
+
+/// Tells of violations, where there are any, in place of an explanation.
+pub fn instead(broken: &[Diagnostic], rows: Rows, page: &Page) -> Option<Exit> {
+    (!broken.is_empty()).then(|| {
+        list(broken, rows, page);
+        let told: Vec<_> = broken.iter().map(DiagnosticDocument::from).collect();
+        page.document(&json!({ "violations": told }));
+        exit(broken)
+    })
 }
 
 #[cfg(test)]

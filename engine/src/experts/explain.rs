@@ -44,10 +44,8 @@ pub fn explain(
     let on = read(document, &on.model, &on.target)?;
     let broken = violations(&on);
     page.warnings(&on.warnings);
-    if !broken.is_empty() {
-        judged::list(&broken, rows, page);
-        page.document(&json!({ "violations": documents(&broken) }));
-        return Ok(judged::exit(&broken));
+    if let Some(exit) = judged::instead(&broken, rows, page) {
+        return Ok(exit);
     }
     if document.experts.host.is_some() {
         cached::explain::explain(document, (&on, device.map(String::as_str)), rows, page)?;
@@ -71,10 +69,6 @@ pub fn explain(
         "layers": document.experts.layers.iter().map(layer).collect::<Vec<_>>(),
     }));
     Ok(Exit::DONE)
-}
-
-fn documents(list: &[Diagnostic]) -> Vec<documents::diagnostic::DiagnosticDocument> {
-    list.iter().map(Into::into).collect()
 }
 
 fn layer(own: &ExpertLayersDocument) -> Value {

@@ -6,7 +6,6 @@
 use std::path::Path;
 
 use cost_model::runs::forms::block::passes::{self, Pieces};
-use cost_model::runs::forms::hosts;
 use cost_model::runs::forms::run::Sharded;
 use cost_model::streams::interference::{Interference, Mode, Shared};
 use cost_model::streams::period::{Period, Step};
@@ -21,10 +20,9 @@ use ir::workload::StepPhase;
 use planner::experts::dynaflow::{CUTS, Split};
 
 use super::OPS;
-use crate::experts::setting::ranges;
 use crate::request::ProblemRequest;
-use crate::training::model;
-use crate::training::setting::{MOST_SAMPLES, STACK, Setting as Run};
+use crate::streams::step;
+use crate::training::setting::{STACK, Setting as Run};
 
 /// Most tokens that are cached of a sample.
 pub const MOST_CACHED: u64 = 1 << 24;
@@ -81,38 +79,14 @@ impl Setting {
         (doing, request): (Doing, RequestDocument),
         rows: Vec<InterferenceDocument>,
     ) -> Result<Self, Diagnostic> {
-        if !(1..=MOST_SAMPLES).contains(&doing.batch) {
-            let message = format!("{} samples of one step, from 1 to {MOST_SAMPLES}", doing.batch);
-            return Err(Diagnostic::usage("batch", message).hint("state them with --batch"));
-        }
         if doing.cached.is_some_and(|own| own > MOST_CACHED) {
             let message = format!("at most {MOST_CACHED} tokens of a sample are cached");
             return Err(Diagnostic::usage("cached", message).hint("state fewer with --cached"));
         }
-        // The size of a step is none of the graph's that a model is read from.
-        let mut flags = flags.clone();
-        flags.model.batch = None;
-        let mut read = model::read(path, sequence, &flags.model)?;
-        let n_later = read.card.n_predictions.saturating_sub(1);
-        if n_later > 0 {
-            let n = read.card.n_blocks();
-            let later: Vec<u32> = (n - n_later.min(n)..n).collect();
-            let message =
-                format!("the layers {} predict a later token: they are left out", ranges(&later));
-            read.warnings.push(Diagnostic::warning("not-planned", message));
-        }
-        let mut run = Run::on(read, &flags, STACK, doing.batch)?;
-        if run.layers.is_some() {
-            let message =
-                "`--profile` names a folder of measured layers, which know no nano-batches";
-            return Err(Diagnostic::usage("not-for-streams", message)
-                .hint("give a profile of the devices, or leave it out"));
-        }
+        let mut run = step::read((path, sequence), flags, (doing.batch, STACK))?;
         run.ask(request)?;
-        hosts::check(&run.cluster, run.cluster.devices.len() as u64)?;
         let parallelism = degrees(&run, doing.batch)?;
-        let n_own = run.model.n_blocks().saturating_sub(n_later);
-        let layers = run.model.kinds().take(n_own as usize).collect();
+        let layers = step::kinds(&run).collect();
         let table = table(&rows);
         let mut own = Self { run, layers, doing, parallelism, rows, table };
         let unused = own.unused();

@@ -1,24 +1,20 @@
 //! Experts in slots of devices.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use documents::plan::experts::{ExpertsContext, ExpertsDocument};
 use documents::plan::request::RequestDocument;
 use documents::report::cached::CachedReportDocument;
-use ir::diagnostic::{Blame, Diagnostic};
+use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 use planner::experts::expertflow::{Choices, OBJECTIVE};
 use planner::recipe::Ingredient;
-use planner::run::watch::Tell;
 use planner::run::{Control, StopReason};
 
 use super::experts::{assumed, files};
-use super::followed::bytes;
-use super::run::{Run, interrupted, late};
-use crate::exit::{CommandResult, Exit};
+use super::run::{Run, interrupted};
+use super::watched::{law, told, watched};
+use crate::exit::CommandResult;
 use crate::experts::cached::Cached;
 use crate::experts::cached::figures::{hit_ratio, sentences, sums, table};
 use crate::experts::export::check_target;
@@ -26,8 +22,7 @@ use crate::experts::on_model::OnModel;
 use crate::experts::routing::Routing;
 use crate::experts::setting::{Setting, check_sources};
 use crate::page::Format;
-use crate::request::value::Written;
-use crate::request::{ExpertSkew, PlanRequest};
+use crate::request::PlanRequest;
 use crate::rows::Rows;
 
 /// Holds the experts of a model in slots, by a row of the registry.
@@ -43,12 +38,15 @@ pub(super) fn plan(
         return Err(Diagnostic::usage("not-for-experts", message)
             .hint("plan with --phase prefill or decode, or place copies with expert-placement"));
     }
-    let start = Instant::now();
-    let Some((asked, found)) = solved(request, (&used, door), choices, run)? else {
-        return Ok(interrupted(run.page));
+    let (seed, sequence_length) = (request.limits.seed, request.training.sequence_length);
+    let read = move |own: &PlanRequest| read(own, &choices, seed);
+    let search = move |(asked, cached): &(Asked, Cached), control: &Control| {
+        let held = door.0(&cached.problem, &choices, control)?;
+        let found = cached.document(&asked.setting, &held);
+        Some(ExpertsDocument { sequence_length, ..found })
     };
-    let (experts, stop) = found;
-    let elapsed_s = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
+    let found = watched((request, used.entry.name), run, read, search)?;
+    let Some(((asked, _), experts, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let context = ExpertsContext {
         model: &asked.setting.model,
         cluster: &asked.setting.cluster,
@@ -69,15 +67,13 @@ pub(super) fn plan(
     };
     let (files, warnings) = files(request, &on, asked.warnings.clone());
     run.page.warnings(&warnings);
-    let written = run.follower.planned(bytes(&plan)?, files)?;
-    let report = report(plan, (stop, elapsed_s), &warnings);
-    if run.page.format == Format::Text {
-        table(&report.plan, Rows::of(request.all), run.page);
-        sentences(&report.plan).iter().for_each(|line| run.page.line(line));
-    }
-    run.page.serialized(&report)?;
-    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
-    Ok(Exit::DONE)
+    let report = report(plan, (StopReason::Finished, elapsed_s), &warnings);
+    told(run, (&report.plan, files), &report, |run| {
+        if run.page.format == Format::Text {
+            table(&report.plan, Rows::of(request.all), run.page);
+            sentences(&report.plan).iter().for_each(|line| run.page.line(line));
+        }
+    })
 }
 
 /// What was asked for.
@@ -88,42 +84,6 @@ struct Asked {
     batch: u64,
     request: RequestDocument,
     warnings: Vec<Diagnostic>,
-}
-
-type Solved = (Asked, (ExpertsDocument, StopReason));
-
-/// Reads all that is asked for and holds the experts; `None` where someone interrupted it.
-fn solved(
-    request: &PlanRequest,
-    (used, door): (&Ingredient, &'static planner::experts::expertflow::Cached),
-    choices: Choices,
-    run: &mut Run<'_>,
-) -> Result<Option<Solved>, Diagnostic> {
-    let own = request.clone();
-    let seed = request.limits.seed;
-    let reading = move |_: Tell<()>| read(&own, &choices, seed);
-    let (asked, cached) = match run.watch.run(reading, &mut |()| {}).done().transpose()? {
-        _ if run.watch.is_cancelled() => return Ok(None),
-        Some(read) => read,
-        None => return Err(late()),
-    };
-    run.follower.started(used.entry.name);
-    let control = Arc::new(Control::new(&request.limits.within(run.watch, None)));
-    let (own, setting) = (Arc::clone(&control), asked.setting.clone());
-    let sequence_length = request.training.sequence_length;
-    let work = move |_: Tell<()>| {
-        let held = door.0(&cached.problem, &choices, &own)?;
-        let found = cached.document(&setting, &held);
-        Some(ExpertsDocument { sequence_length, ..found })
-    };
-    let found = run.watch.run(work, &mut |()| {}).done().flatten();
-    run.follower.searched();
-    match found {
-        Some(found) => Ok(Some((asked, (found, StopReason::Finished)))),
-        None if run.watch.is_cancelled() => Ok(None),
-        None => Err(Diagnostic::error(Blame::NotFound, "no-plan", "no plan was found in time")
-            .hint("raise --time-limit")),
-    }
 }
 
 /// Reads model, cluster, and a trace or visits.
@@ -152,10 +112,7 @@ fn read(own: &PlanRequest, choices: &Choices, seed: u64) -> Result<(Asked, Cache
     };
     let (cached, warning) = Cached::new(&setting, choices, steps, seed)?;
     warnings.extend(warning);
-    let law = skew.filter(|own| matches!(own, ExpertSkew::Law(_)));
-    let request =
-        RequestDocument { expert_skew: law.map(Written::text), ..RequestDocument::default() };
-    Ok((Asked { setting, phase, batch, request, warnings }, cached))
+    Ok((Asked { setting, phase, batch, request: law(own), warnings }, cached))
 }
 
 /// What says nothing beside a trace, whose steps have their own tokens.

@@ -1,32 +1,27 @@
 //! A placement of experts.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use cost_model::experts::Shape;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use documents::plan::experts::{ExpertLayersDocument, ExpertsContext, ExpertsDocument};
 use documents::plan::request::RequestDocument;
 use documents::report::experts::ExpertsReportDocument;
-use ir::diagnostic::{Blame, Diagnostic};
+use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 use planner::experts::{Experts, OBJECTIVE, Placed, eplb, slots_and_groups};
 use planner::recipe::Ingredient;
-use planner::run::watch::Tell;
 use planner::run::{Control, StopReason};
 
-use super::followed::bytes;
-use super::run::{Run, interrupted, late};
-use crate::exit::{CommandResult, Exit};
+use super::run::{Run, interrupted};
+use super::watched::{self, law, proved, searched, told, watched};
+use crate::exit::CommandResult;
 use crate::experts::export::{check_target, exported};
-use crate::experts::figures::{Figures, percent, table};
+use crate::experts::figures::{Figures, table};
 use crate::experts::on_model::OnModel;
 use crate::experts::setting::{Setting, Visits, all_shares, impossible};
 use crate::follow::{File, Files};
 use crate::page::Format;
-use crate::request::value::Written;
-use crate::request::{ExpertSkew, PlanRequest};
+use crate::request::PlanRequest;
 use crate::rows::Rows;
 
 /// Places the experts of a model by a row of the registry.
@@ -37,24 +32,10 @@ pub(super) fn plan(
 ) -> CommandResult {
     request.exports.iter().try_for_each(|target| check_target(target, false))?;
     let (slots, groups) = slots_and_groups(&used.options)?;
-    let Some(asked) = read(request, (slots, groups), run)? else {
-        return Ok(interrupted(run.page));
-    };
-    let start = Instant::now();
-    let name = used.entry.name;
-    run.follower.started(name);
-    let Some((placed, stop)) = placed(request, &asked, door, run) else {
-        run.follower.searched();
-        return match run.watch.is_cancelled() {
-            true => Ok(interrupted(run.page)),
-            false => {
-                Err(Diagnostic::error(Blame::NotFound, "no-plan", "no plan was found in time")
-                    .hint("raise --time-limit"))
-            }
-        };
-    };
-    run.follower.searched();
-    let elapsed_s = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
+    let read = move |own: &PlanRequest| read(own, (slots, groups));
+    let search = |own: &Asked, control: &Control| Some(placed(own, door, control));
+    let found = watched((request, used.entry.name), run, read, search)?;
+    let Some((asked, (placed, stop), elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let plan = document(&asked, &placed, &used);
     let warnings = asked.setting.warnings.clone();
     let on = OnModel {
@@ -67,12 +48,8 @@ pub(super) fn plan(
     };
     let (files, warnings) = files(request, &on, warnings);
     run.page.warnings(&warnings);
-    let written = run.follower.planned(bytes(&plan)?, files)?;
     let report = report(&asked, plan, (stop, elapsed_s), &warnings);
-    print(request, &asked, &report, run);
-    run.page.serialized(&report)?;
-    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
-    Ok(Exit::DONE)
+    told(run, (&report.plan, files), &report, |run| print(request, &asked, &report, run))
 }
 
 /// What is asked for.
@@ -88,50 +65,26 @@ struct Asked {
     request: RequestDocument,
 }
 
-/// Reads model, cluster and histogram; `None` where someone interrupted it.
-fn read(
-    request: &PlanRequest,
-    (slots, groups): (Option<usize>, usize),
-    run: &Run<'_>,
-) -> Result<Option<Asked>, Diagnostic> {
-    let own = request.clone();
-    let read = move |_: Tell<()>| {
-        let sequence = own.training.sequence_length;
-        // The size of a step is none of the graph's that a model is read from.
-        let mut flags = own.problem.model.clone();
-        flags.batch = None;
-        let mut setting =
-            Setting::read((&own.model, &flags, sequence), own.problem.cluster.as_deref())?;
-        let shape = setting.shape(slots, groups)?;
-        let skew = own.training.expert_skew.as_ref();
-        let visits = match &own.routing_trace {
-            Some(file) => setting.traced(skew, file)?,
-            None => setting.visits(skew)?,
-        };
-        let (phase, batch) = (own.phase.unwrap_or_default(), own.problem.model.batch.unwrap_or(1));
-        let tokens = setting.tokens(phase, batch)?;
-        setting.warnings.extend(assumed(&own, phase, setting.sequence));
-        setting.warnings.extend(impossible(&visits, &setting.experts));
-        let law = skew.filter(|own| matches!(own, ExpertSkew::Law(_)));
-        let request =
-            RequestDocument { expert_skew: law.map(Written::text), ..RequestDocument::default() };
-        let sequence_length = sequence;
-        Ok::<_, Diagnostic>(Asked {
-            setting,
-            shape,
-            visits,
-            phase,
-            batch,
-            tokens,
-            sequence_length,
-            request,
-        })
+/// Reads model, cluster and histogram.
+fn read(own: &PlanRequest, (slots, groups): (Option<usize>, usize)) -> Result<Asked, Diagnostic> {
+    let sequence_length = own.training.sequence_length;
+    // The size of a step is none of the graph's that a model is read from.
+    let mut flags = own.problem.model.clone();
+    flags.batch = None;
+    let mut setting =
+        Setting::read((&own.model, &flags, sequence_length), own.problem.cluster.as_deref())?;
+    let shape = setting.shape(slots, groups)?;
+    let skew = own.training.expert_skew.as_ref();
+    let visits = match &own.routing_trace {
+        Some(file) => setting.traced(skew, file)?,
+        None => setting.visits(skew)?,
     };
-    match run.watch.run(read, &mut |()| {}).done().transpose()? {
-        _ if run.watch.is_cancelled() => Ok(None),
-        Some(asked) => Ok(Some(asked)),
-        None => Err(late()),
-    }
+    let (phase, batch) = (own.phase.unwrap_or_default(), own.problem.model.batch.unwrap_or(1));
+    let tokens = setting.tokens(phase, batch)?;
+    setting.warnings.extend(assumed(own, phase, setting.sequence));
+    setting.warnings.extend(impossible(&visits, &setting.experts));
+    let request = law(own);
+    Ok(Asked { setting, shape, visits, phase, batch, tokens, sequence_length, request })
 }
 
 /// What of the step is not stated, or says nothing.
@@ -146,36 +99,21 @@ pub(super) fn assumed(
                            goes to experts, however long it is";
             Some(Diagnostic::warning("no-effect", message).hint("leave it out"))
         }
-        (StepPhase::Training | StepPhase::Prefill, None) => {
-            let message = format!("samples of {sequence} tokens are assumed");
-            Some(
-                Diagnostic::warning("assumed-length", message)
-                    .hint("state the length of a sample with --sequence-length"),
-            )
-        }
+        (StepPhase::Training | StepPhase::Prefill, None) => watched::assumed(request, sequence),
         _ => None,
     }
 }
 
-/// Runs the row; `None` where it did not answer in time.
-fn placed(
-    request: &PlanRequest,
-    asked: &Asked,
-    door: &'static Experts,
-    run: &Run<'_>,
-) -> Option<(Vec<Placed>, StopReason)> {
-    let control = Arc::new(Control::new(&request.limits.within(run.watch, None)));
-    let (own, shape, shares) =
-        (Arc::clone(&control), asked.shape.clone(), all_shares(&asked.visits));
-    let work = move |_: Tell<()>| door.0(&shares, &shape, &own);
-    let placed = run.watch.run(work, &mut |()| {}).done()?;
+/// Runs the row.
+fn placed(asked: &Asked, door: &Experts, control: &Control) -> (Vec<Placed>, StopReason) {
+    let placed = door.0(&all_shares(&asked.visits), &asked.shape, control);
     let is_best = placed.iter().all(|own| own.load <= own.bound.load);
     let stop = match control.noted_stop() {
         _ if is_best => StopReason::ProvedOptimal,
         Some(stop) => stop,
         None => StopReason::Finished,
     };
-    Some((placed, stop))
+    (placed, stop)
 }
 
 /// The plan document.
@@ -272,11 +210,8 @@ fn print(request: &PlanRequest, asked: &Asked, told: &ExpertsReportDocument, run
     table(&told.plan, Rows::of(request.all), run.page);
     let experts = &asked.setting.experts;
     run.page.line(&Figures::of(&told.plan, experts).sentence(&told.plan, experts));
-    let state = match told.stop_reason == StopReason::ProvedOptimal.name() {
-        true => "proved optimal".to_owned(),
-        false => format!("at most {} above the best", percent(told.gap)),
-    };
-    let seconds = told.elapsed_s.map_or_else(String::new, |own| format!("; {own:.3} s"));
+    let state = proved((told.load, told.bound), &told.stop_reason);
+    let seconds = searched(told.elapsed_s);
     run.page.line(&format!(
         "{OBJECTIVE} {:.4} over {} layers, none is below {:.4}: {state}; eplb has {:.4}{seconds}; \
          stopped: {}",

@@ -1,27 +1,22 @@
 //! A plan of attention and experts on devices of their own.
 
-use std::time::Instant;
-
 use cost_model::streams::groups::Prices;
 use documents::diagnostic::DiagnosticDocument;
-use documents::plan::request::RequestDocument;
 use documents::report::streams::DisaggregatedReportDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::workload::StepPhase;
 use planner::experts::findep::{Planned, least_s};
 use planner::experts::{Groups, naive, ping_pong};
 use planner::recipe::Ingredient;
-use planner::run::StopReason;
-use planner::run::watch::Tell;
+use planner::run::{Control, StopReason};
 
-use super::followed::bytes;
-use super::run::{Run, interrupted, late};
-use crate::exit::{CommandResult, Exit};
+use super::run::{Run, interrupted};
+use super::watched::{assumed, batch, law, searched as took, stop, told, watched};
+use crate::exit::CommandResult;
 use crate::experts::figures::percent;
 use crate::experts::setting::impossible;
 use crate::page::Format;
-use crate::request::value::Written;
-use crate::request::{ExpertSkew, PlanRequest};
+use crate::request::PlanRequest;
 use crate::rows::Rows;
 use crate::streams::decided::Asked;
 use crate::streams::groups::decided::{Decided, cells, document, replayed, whole};
@@ -37,36 +32,19 @@ pub(super) fn plan(
 ) -> CommandResult {
     request.exports.iter().try_for_each(|target| check_target(target, Word::Groups))?;
     let phase = phase(request)?;
-    let asked = asked(request, &used)?;
-    let read = {
-        let (own, batch) = (request.clone(), asked.batch);
-        move |_: Tell<()>| {
-            let on = (own.model.as_path(), own.training.sequence_length);
-            let visited = Visited::Asked(own.training.expert_skew);
-            Setting::read(on, &own.problem, &visited, (phase, batch))
-        }
+    let batch = batch(request)?;
+    let asked = Asked { batch, request: law(request), algorithm: used.to_string() };
+    let read = move |own: &PlanRequest| {
+        let on = (own.model.as_path(), own.training.sequence_length);
+        let visited = Visited::Asked(own.training.expert_skew.clone());
+        Setting::read(on, &own.problem, &visited, (phase, batch))
     };
-    let setting = match run.watch.run(read, &mut |()| {}).done().transpose()? {
-        _ if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
-        Some(setting) => setting,
-        None => return Err(late()),
-    };
-    let start = Instant::now();
-    run.follower.started(used.entry.name);
-    let own = setting.clone();
-    let found = run.watch.run(move |_: Tell<()>| searched(&own, door), &mut |()| {}).done();
-    run.follower.searched();
-    let found = match found {
-        Some(found) => found.ok_or_else(|| nothing_fits(&setting))?,
-        None if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
-        None => {
-            return Err(Diagnostic::error(Blame::NotFound, "no-plan", "no plan was found in time")
-                .hint("raise --time-limit"));
-        }
-    };
-    let elapsed_s = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
+    let search = |own: &Setting, _: &Control| Some(searched(own, door));
+    let found = watched((request, used.entry.name), run, read, search)?;
+    let Some((setting, found, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
+    let found = found.ok_or_else(|| nothing_fits(&setting))?;
     let mut warnings = setting.run.warnings.clone();
-    warnings.extend(assumed(request, &setting));
+    warnings.extend(assumed(request, setting.run.sequence));
     let visits = setting.kinds.iter().zip(&setting.visits).enumerate();
     let visits = visits.filter(|(_, (_, own))| !own.is_empty()).map(|(kind, (_, own))| {
         let layers = (0..).zip(&setting.layers).filter(|(_, own)| **own == kind);
@@ -75,11 +53,7 @@ pub(super) fn plan(
     warnings.extend(impossible(&visits.collect(), &setting.experts.experts));
     run.page.warnings(&warnings);
     let report = report(&setting, &found, &asked, (elapsed_s, &warnings));
-    let written = run.follower.planned(bytes(&report.plan)?, Ok(Vec::new()))?;
-    print(request, &report, run);
-    run.page.serialized(&report)?;
-    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
-    Ok(Exit::DONE)
+    told(run, (&report.plan, Ok(Vec::new())), &report, |run| print(request, &report, run))
 }
 
 /// Steps that have no gradients.
@@ -97,19 +71,6 @@ fn phase(request: &PlanRequest) -> Result<StepPhase, Diagnostic> {
                 .hint("add --phase prefill or --phase decode"))
         }
     }
-}
-
-fn asked(request: &PlanRequest, used: &Ingredient) -> Result<Asked, Diagnostic> {
-    let Some(batch) = request.problem.model.batch else {
-        let message =
-            "the samples of a step are not stated, of which a plan takes as many as are best";
-        return Err(Diagnostic::usage("no-batch", message).hint("add --batch N"));
-    };
-    let skew = request.training.expert_skew.as_ref();
-    let law = skew.filter(|own| matches!(own, ExpertSkew::Law(_)));
-    let request =
-        RequestDocument { expert_skew: law.map(Written::text), ..RequestDocument::default() };
-    Ok(Asked { batch, request, algorithm: used.to_string() })
 }
 
 /// What is found for samples as they are asked for, and by the baselines, with the bound.
@@ -163,14 +124,6 @@ fn nothing_fits(setting: &Setting) -> Diagnostic {
         .hint("give more devices, or devices with more memory, or shorter samples")
 }
 
-fn assumed(request: &PlanRequest, setting: &Setting) -> Option<Diagnostic> {
-    request.training.sequence_length.is_none().then(|| {
-        let message = format!("samples of {} tokens are assumed", setting.run.sequence);
-        Diagnostic::warning("assumed-length", message)
-            .hint("state the length of a sample with --sequence-length")
-    })
-}
-
 /// What `--json` prints.
 fn report(
     setting: &Setting,
@@ -193,12 +146,7 @@ fn report(
         bound_samples_per_s: 1.0 / bound_s.min(sample_s),
         ping_pong_samples_per_s: ping_pong,
         naive_samples_per_s: naive,
-        stop_reason: match sample_s <= bound_s * (1.0 + 1e-9) {
-            true => StopReason::ProvedOptimal,
-            false => StopReason::Finished,
-        }
-        .name()
-        .to_owned(),
+        stop_reason: stop(sample_s, *bound_s).name().to_owned(),
         elapsed_s,
         warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
     }
@@ -223,7 +171,7 @@ fn print(request: &PlanRequest, told: &DisaggregatedReportDocument, run: &Run<'_
         }
     };
     let of = |own: Option<f64>| own.map_or_else(|| "no plan".to_owned(), |own| format!("{own:.3}"));
-    let seconds = told.elapsed_s.map_or_else(String::new, |own| format!("; {own:.3} s"));
+    let seconds = took(told.elapsed_s);
     run.page.line(&format!(
         "{:.3} samples/s in steps of {:.3} ms over {} layers, none has more than {:.3}: {state}; ping-pong \
          has {}, naive {}; embedding and head are left out{seconds}; stopped: {}",

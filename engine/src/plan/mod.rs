@@ -15,6 +15,7 @@ mod plot;
 mod run;
 mod streams;
 mod training;
+mod watched;
 
 use std::sync::Arc;
 

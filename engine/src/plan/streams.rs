@@ -1,25 +1,18 @@
 //! A plan of pieces on streams inside the layers of a model.
 
-use std::time::Instant;
-
 use documents::diagnostic::DiagnosticDocument;
-use documents::plan::request::RequestDocument;
 use documents::report::streams::StreamsReportDocument;
-use ir::diagnostic::{Blame, Diagnostic};
+use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 use planner::experts::Streams;
-use planner::experts::fsmoe::Planned;
 use planner::recipe::Ingredient;
-use planner::run::StopReason;
-use planner::run::watch::Tell;
+use planner::run::Control;
 
-use super::followed::bytes;
-use super::run::{Run, interrupted, late};
-use crate::exit::{CommandResult, Exit};
-use crate::experts::figures::percent;
+use super::run::{Run, interrupted};
+use super::watched::{assumed, batch, only_law, proved, searched, stop, told, watched};
+use crate::exit::CommandResult;
 use crate::page::Format;
 use crate::request::PlanRequest;
-use crate::request::value::Written;
 use crate::rows::Rows;
 use crate::streams::decided::{Asked, OBJECTIVE, document, unsplit_s};
 use crate::streams::explain::table;
@@ -34,39 +27,20 @@ pub(super) fn plan(
 ) -> CommandResult {
     request.exports.iter().try_for_each(|target| check_target(target, Word::Parts))?;
     check_phase(request)?;
-    let asked = asked(request, &used)?;
-    let read = {
-        let (own, asked) = (request.clone(), asked.clone());
-        move |_: Tell<()>| {
-            let on = (own.model.as_path(), own.training.sequence_length);
-            Setting::read(on, &own.problem, (asked.batch, asked.request))
-        }
+    let batch = batch(request)?;
+    let law = only_law(request, "parts")?;
+    let asked = Asked { batch, request: law, algorithm: used.to_string() };
+    let of = asked.clone();
+    let read = move |own: &PlanRequest| {
+        let on = (own.model.as_path(), own.training.sequence_length);
+        Setting::read(on, &own.problem, (of.batch, of.request))
     };
-    let setting = match run.watch.run(read, &mut |()| {}).done().transpose()? {
-        _ if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
-        Some(setting) => setting,
-        None => return Err(late()),
-    };
-    let start = Instant::now();
-    run.follower.started(used.entry.name);
-    let model = setting.model.clone();
-    let found = run.watch.run(move |_: Tell<()>| door.0(&model), &mut |()| {}).done();
-    run.follower.searched();
-    let Some(planned) = found else {
-        return match run.watch.is_cancelled() {
-            true => Ok(interrupted(run.page)),
-            false => {
-                Err(Diagnostic::error(Blame::NotFound, "no-plan", "no plan was found in time")
-                    .hint("raise --time-limit"))
-            }
-        };
-    };
-    let elapsed_s = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
+    let search = |own: &Setting, _: &Control| Some(door.0(&own.model));
+    let found = watched((request, used.entry.name), run, read, search)?;
+    let Some((setting, planned, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let mut warnings = setting.run.warnings.clone();
-    warnings.extend(assumed(request, &setting));
+    warnings.extend(assumed(request, setting.run.sequence));
     run.page.warnings(&warnings);
-    let plan = document(&setting, &planned.layers, &asked, planned.bound_s);
-    let written = run.follower.planned(bytes(&plan)?, Ok(Vec::new()))?;
     let report = StreamsReportDocument {
         n_layers: planned.layers.len() as u64,
         seconds: planned.seconds,
@@ -74,15 +48,13 @@ pub(super) fn plan(
         unsplit_seconds: unsplit_s(&setting),
         gradient_bytes: setting.model.gradient_bytes(),
         rest_bytes: setting.model.rest_bytes(&planned.layers),
-        stop_reason: stop(&planned).name().to_owned(),
+        stop_reason: stop(planned.seconds, planned.bound_s).name().to_owned(),
         elapsed_s,
         warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
-        plan,
+        plan: document(&setting, &planned.layers, &asked, planned.bound_s),
     };
-    print(request, &setting, &report, run);
-    run.page.serialized(&report)?;
-    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
-    Ok(Exit::DONE)
+    let files = Ok(Vec::new());
+    told(run, (&report.plan, files), &report, |run| print(request, &setting, &report, run))
 }
 
 /// Parts are planned for steps that have gradients.
@@ -101,41 +73,6 @@ fn check_phase(request: &PlanRequest) -> Result<(), Diagnostic> {
     }
 }
 
-fn asked(request: &PlanRequest, used: &Ingredient) -> Result<Asked, Diagnostic> {
-    let Some(batch) = request.problem.model.batch else {
-        let message = "the samples of a step are not stated";
-        return Err(Diagnostic::usage("no-batch", message).hint("add --batch N"));
-    };
-    let expert_skew = match &request.training.expert_skew {
-        Some(crate::request::ExpertSkew::File(file)) => {
-            let message = format!(
-                "`--expert-skew {}` is a file, and parts are priced for balanced or zipf:S",
-                file.display()
-            );
-            return Err(Diagnostic::usage("not-for-streams", message)
-                .hint("state a law, or place experts with --algorithm expert-placement"));
-        }
-        law => law.as_ref().map(Written::text),
-    };
-    let request = RequestDocument { expert_skew, ..RequestDocument::default() };
-    Ok(Asked { batch, request, algorithm: used.to_string() })
-}
-
-fn assumed(request: &PlanRequest, setting: &Setting) -> Option<Diagnostic> {
-    request.training.sequence_length.is_none().then(|| {
-        let message = format!("samples of {} tokens are assumed", setting.run.sequence);
-        Diagnostic::warning("assumed-length", message)
-            .hint("state the length of a sample with --sequence-length")
-    })
-}
-
-fn stop(planned: &Planned) -> StopReason {
-    match planned.seconds <= planned.bound_s * (1.0 + 1e-9) {
-        true => StopReason::ProvedOptimal,
-        false => StopReason::Finished,
-    }
-}
-
 fn print(request: &PlanRequest, setting: &Setting, told: &StreamsReportDocument, run: &Run<'_>) {
     if run.page.format != Format::Text {
         return;
@@ -147,13 +84,8 @@ fn print(request: &PlanRequest, setting: &Setting, told: &StreamsReportDocument,
         told.rest_bytes as f64 / 1e6,
         told.gradient_bytes as f64 / 1e6
     ));
-    let state = match told.stop_reason == StopReason::ProvedOptimal.name() {
-        true => "proved optimal".to_owned(),
-        false => {
-            format!("at most {} above the best", percent(told.seconds / told.bound_seconds - 1.0))
-        }
-    };
-    let seconds = told.elapsed_s.map_or_else(String::new, |own| format!("; {own:.3} s"));
+    let state = proved((told.seconds, told.bound_seconds), &told.stop_reason);
+    let seconds = searched(told.elapsed_s);
     run.page.line(&format!(
         "{OBJECTIVE} {:.3} ms over {} layers, none is below {:.3}: {state}; {:.3} ms in one part with \
          all gradients last{seconds}; stopped: {}",

@@ -33,10 +33,8 @@ pub fn explain(
     let mut broken = on.mismatches.clone();
     broken.extend(violations(&on));
     page.warnings(&on.warnings);
-    if !broken.is_empty() {
-        judged::list(&broken, rows, page);
-        page.document(&json!({ "violations": broken.len() }));
-        return Ok(judged::exit(&broken));
+    if let Some(exit) = judged::instead(&broken, rows, page) {
+        return Ok(exit);
     }
     if let Some(layer) = layer {
         return of_layer(&on, layer, rows, page);

@@ -4,6 +4,7 @@ pub mod decided;
 pub mod explain;
 pub mod groups;
 pub mod setting;
+pub mod step;
 pub mod verify;
 
 use documents::plan::PlanDocument;

@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use cost_model::runs::forms::block::parts;
-use cost_model::runs::forms::hosts;
 use cost_model::runs::forms::run::Sharded;
 use cost_model::streams::moe_step::{Model, Reduce};
 use documents::plan::request::RequestDocument;
@@ -13,10 +12,9 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use planner::experts::fsmoe::MOST_PARTS;
 
-use crate::experts::setting::ranges;
+use super::step;
 use crate::request::ProblemRequest;
-use crate::training::model;
-use crate::training::setting::{MOST_SAMPLES, STACK, Setting as Run};
+use crate::training::setting::{STACK, Setting as Run};
 
 /// Model and devices, and what each layer takes in how many parts.
 #[derive(Clone)]
@@ -43,30 +41,8 @@ impl Setting {
         flags: &ProblemRequest,
         (batch, request): (u64, RequestDocument),
     ) -> Result<Self, Diagnostic> {
-        if !(1..=MOST_SAMPLES).contains(&batch) {
-            let message = format!("{batch} samples of one step, from 1 to {MOST_SAMPLES}");
-            return Err(Diagnostic::usage("batch", message).hint("state them with --batch"));
-        }
-        // The size of a step is none of the graph's that a model is read from.
-        let mut flags = flags.clone();
-        flags.model.batch = None;
-        let mut read = model::read(path, sequence, &flags.model)?;
-        let n_later = read.card.n_predictions.saturating_sub(1);
-        if n_later > 0 {
-            let n = read.card.n_blocks();
-            let later: Vec<u32> = (n - n_later.min(n)..n).collect();
-            let message =
-                format!("the layers {} predict a later token: they are left out", ranges(&later));
-            read.warnings.push(Diagnostic::warning("not-planned", message));
-        }
-        let mut run = Run::on(read, &flags, STACK, batch)?;
-        if run.layers.is_some() {
-            let message = "`--profile` names a folder of measured layers, which know no parts";
-            return Err(Diagnostic::usage("not-for-streams", message)
-                .hint("give a profile of the devices, or leave it out"));
-        }
+        let mut run = step::read((path, sequence), flags, (batch, STACK))?;
         run.ask(request)?;
-        hosts::check(&run.cluster, run.cluster.devices.len() as u64)?;
         let per_host = u32::try_from(run.system.per_host).unwrap_or(u32::MAX).max(1);
         let n_devices = u32::try_from(run.cluster.devices.len()).unwrap_or(u32::MAX);
         let hosts = n_devices / per_host;
@@ -148,8 +124,7 @@ fn priced(run: &Run, (hosts, per_host): (u32, u32), batch: u64) -> Model {
         .groups
         .iter()
         .map(|group| parts::layer(sharded(&group.card), pricing.system, software, MOST_PARTS));
-    let n_own = run.model.n_blocks().saturating_sub(run.model.n_predictions.saturating_sub(1));
-    let layers = run.model.kinds().take(n_own as usize).collect();
+    let layers = step::kinds(run).collect();
     let mut model = Model { kinds: kinds.collect(), layers, reduce: Reduce::default() };
     let all = model.gradient_bytes();
     if let Some(group) = run.model.groups.first() {

@@ -34,14 +34,8 @@ pub fn explain(
     page.warnings(&on.warnings);
     let mut broken = on.mismatches.clone();
     broken.extend(found.as_ref().err().into_iter().flatten().cloned());
-    let own = match found {
-        Ok(own) if broken.is_empty() => own,
-        _ => {
-            violations::list(&broken, rows, page);
-            page.document(&json!({ "violations": broken.len() }));
-            return Ok(violations::exit(&broken));
-        }
-    };
+    let exit = violations::instead(&broken, rows, page);
+    let (None, Ok(own)) = (exit, found) else { return Ok(exit.unwrap_or(Exit::DONE)) };
     if let Some(layer) = layer {
         check_layer(layer, on.setting.layers.len())?;
         of_layer(&on.setting, &own, layer as usize, (rows, page));

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use cost_model::experts::{Copies, Shape, greatest, shares};
 use cost_model::runs::forms::block::groups::{Kind, Priced, Step};
-use cost_model::runs::forms::hosts;
 use cost_model::streams::groups::Groups;
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
@@ -14,9 +13,9 @@ use planner::experts::eplb;
 use planner::experts::findep::Problem;
 
 use crate::experts::setting::{Setting as Experts, Visits};
-use crate::request::{ExpertSkew, ProblemRequest};
-use crate::training::model;
-use crate::training::setting::{MOST_SAMPLES, Setting as Run};
+use crate::request::{ExpertSkew, ModelRequest, ProblemRequest};
+use crate::streams::step;
+use crate::training::setting::Setting as Run;
 
 /// Software that steps are priced with: launches are recorded.
 const STACK: &str = "compiled";
@@ -60,30 +59,16 @@ impl Setting {
         visited: &Visited,
         (phase, batch): (StepPhase, u64),
     ) -> Result<Self, Diagnostic> {
-        if !(1..=MOST_SAMPLES).contains(&batch) {
-            let message = format!("{batch} samples of one step, from 1 to {MOST_SAMPLES}");
-            return Err(Diagnostic::usage("batch", message).hint("state them with --batch"));
-        }
         // The size of a step is none of the graph's that a model is read from.
-        let mut flags = flags.clone();
-        flags.model.batch = None;
-        let experts = Experts::read((path, &flags.model, sequence), flags.cluster.as_deref())?;
-        let read = model::read(path, sequence, &flags.model)?;
-        let mut run = Run::on(read, &flags, STACK, batch)?;
-        if run.layers.is_some() {
-            let message = "`--profile` names a folder of measured layers, which know no parts";
-            return Err(Diagnostic::usage("not-for-streams", message)
-                .hint("give a profile of the devices, or leave it out"));
-        }
+        let model = ModelRequest { batch: None, ..flags.model.clone() };
+        let experts = Experts::read((path, &model, sequence), flags.cluster.as_deref())?;
+        let run = step::read((path, sequence), flags, (batch, STACK))?;
         let n_devices = run.cluster.devices.len();
-        hosts::check(&run.cluster, n_devices as u64)?;
         if n_devices < 2 {
             let message = "one device can't hold attention while another one holds the experts";
             return Err(Diagnostic::usage("one-device", message)
                 .hint("give a cluster of two devices or more"));
         }
-        let left_out = experts.warnings.iter().filter(|own| own.code == "not-placed");
-        run.warnings.extend(left_out.cloned());
         let visits = match visited {
             Visited::Asked(skew) => experts.visits(skew.as_ref())?,
             Visited::Stated(visits) => visits.clone(),
@@ -143,10 +128,9 @@ fn placed(visits: &[f64], devices: u32) -> Copies {
 
 /// Kinds of layers, with their visits, and by layer its kind.
 fn kinds(run: &Run, visits: &Visits, n_devices: u32) -> (Vec<Kind>, Vec<Vec<f64>>, Vec<usize>) {
-    let n_own = run.model.n_blocks().saturating_sub(run.model.n_predictions.saturating_sub(1));
     let mut found: Vec<(usize, Option<usize>)> = Vec::new();
     let mut layers = Vec::new();
-    for (layer, group) in (0..).zip(run.model.kinds()).take(n_own as usize) {
+    for (layer, group) in (0..).zip(step::kinds(run)) {
         let own = (group, visits.iter().position(|(layers, _)| layers.contains(&layer)));
         let at = found.iter().position(|other| *other == own);
         layers.push(at.unwrap_or(found.len()));

@@ -13,7 +13,7 @@
 //!
 //! Launches are taken to be recorded; activations, embedding and head are not counted.
 
-use ir::card::{Attention, ExpertCard, ModelCard, Skew, TransformerCard};
+use ir::card::{ExpertCard, ModelCard, Skew, TransformerCard};
 use ir::plan::Parallelism;
 use ir::stack::Stack;
 use ir::tensor::DType;
@@ -22,8 +22,8 @@ use super::super::constants::{Constant, Constants};
 use super::super::precision;
 use super::super::run::{Gradients, Sharded};
 use super::super::system::System;
+use super::cached::{bytes, cached_s};
 use super::{experts, without_experts};
-use crate::kernels::rates::Core;
 use crate::runs::serving::Weights;
 use crate::streams::groups::{Groups, Line, Prices};
 
@@ -78,9 +78,9 @@ impl Priced {
         (kinds, layers): (&[Kind], &[usize]),
         (step, limit): (Step, Option<u64>),
     ) -> Self {
-        let tokens = match step {
-            Step::Prefill(tokens) => tokens,
-            Step::Decode(_) => 1,
+        let (tokens, held) = match step {
+            Step::Prefill(tokens) => (tokens, tokens),
+            Step::Decode(tokens) => (1, tokens.saturating_add(1)),
         };
         let card = |kind: &Kind| {
             let group = model.groups.get(kind.group).or(model.groups.first())?;
@@ -100,7 +100,7 @@ impl Priced {
         let weights = Weights::of(model, dtype);
         let own = layers.iter().filter_map(|kind| cards.get(*kind));
         let cached =
-            own.clone().map(|(card, _)| cached_bytes(card, step, dtype)).fold(0.0, |a, b| a + b);
+            own.clone().map(|(card, _)| bytes(card, held, (1, dtype))).fold(0.0, |a, b| a + b);
         Self {
             n_mixed: own.filter(|(card, _)| card.experts.is_some()).count() as u64,
             system: system.clone(),
@@ -160,39 +160,10 @@ impl Priced {
     /// Seconds of attention to what is cached of so many samples.
     fn cached_s(&self, card: &TransformerCard, samples: u64) -> f64 {
         let Step::Decode(tokens) = self.step else { return 0.0 };
-        let rates = self.system.rates(&self.stack, &self.constants, precision::beside(self.dtype));
-        let card = TransformerCard { sequence: tokens, ..card.clone() };
-        let (key, value) = match card.attention {
-            // Queries are multiplied by what is cached as it is (the paper's section 2.1.2).
-            Attention::Latent { key_value_rank, rotary, .. } => {
-                (key_value_rank.saturating_add(rotary), key_value_rank)
-            }
-            _ => card.head_dims(),
-        };
-        let (key, value) = (key as f64, value as f64);
-        let span = card.span() as f64;
-        let flops = 2.0 * samples as f64 * card.n_heads as f64 * span * (key + value);
-        let core = Core { flops, sequence: span, head_dim: f64::midpoint(key, value) };
-        let bytes = samples as f64 * cached_bytes(&card, self.step, self.dtype);
-        rates.pointwise(bytes).max(flops / rates.core_rate(core, false))
+        let degrees = Parallelism { micro_batch: samples, ..Parallelism::default() };
+        let software = (&self.stack, &self.constants);
+        self.of(card, &degrees, |run| cached_s(run, tokens, &self.system, software))
     }
-}
-
-/// Bytes of keys and values of a sample in a layer.
-fn cached_bytes(card: &TransformerCard, step: Step, dtype: DType) -> f64 {
-    let tokens = match step {
-        Step::Prefill(tokens) => tokens,
-        Step::Decode(tokens) => tokens.saturating_add(1),
-    };
-    let span = TransformerCard { sequence: tokens, ..card.clone() }.span();
-    let each = match card.attention {
-        Attention::Latent { key_value_rank, rotary, .. } => key_value_rank.saturating_add(rotary),
-        _ => {
-            let (key, value) = card.head_dims();
-            card.n_kv_heads.saturating_mul(key.saturating_add(value))
-        }
-    };
-    span as f64 * each as f64 * precision::element(dtype)
 }
 
 impl Prices for Priced {

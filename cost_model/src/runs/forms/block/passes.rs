@@ -11,7 +11,7 @@
 //!
 //! Each piece of work takes at least half of the block's launches, where those are not recorded.
 
-use ir::card::{Attention, ExpertCard, TransformerCard};
+use ir::card::{ExpertCard, TransformerCard};
 use ir::stack::{Dispatcher, Stack};
 
 use super::super::constants::{Constant, Constants};
@@ -20,8 +20,8 @@ use super::super::precision;
 use super::super::rank_groups::Group;
 use super::super::run::Sharded;
 use super::super::system::System;
+use super::cached::cached_s;
 use super::{experts, floor, without_experts};
-use crate::kernels::rates::Core;
 
 /// Seconds of a forward pass of as many samples as a micro-batch has.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -90,42 +90,4 @@ pub fn pieces(
 
 fn samples_tokens(run: Sharded<'_>) -> f64 {
     run.parallelism.micro_batch.saturating_mul(run.card.sequence) as f64
-}
-
-/// Seconds of attention to what is cached, on one tensor rank.
-fn cached_s(
-    run: Sharded<'_>,
-    cached: u64,
-    system: &System,
-    (stack, constants): (&Stack, &Constants),
-) -> f64 {
-    if cached == 0 {
-        return 0.0;
-    }
-    let tensor = f64::from(run.parallelism.tensor.max(1));
-    let card = TransformerCard { sequence: cached, ..run.card.clone() };
-    let (key, value) = match card.attention {
-        // Queries are multiplied by what is cached as it is (DeepSeek-AI, arXiv:2405.04434).
-        Attention::Latent { key_value_rank, rotary, .. } => {
-            (key_value_rank.saturating_add(rotary), key_value_rank)
-        }
-        _ => card.head_dims(),
-    };
-    let (key, value) = (key as f64, value as f64);
-    let span = card.span() as f64;
-    let samples = run.parallelism.micro_batch as f64;
-    // Every rank reads all of what is latent, and else the heads of its own.
-    let each = match card.attention {
-        Attention::Latent { .. } => key,
-        _ => (card.n_kv_heads as f64 / tensor).max(1.0) * (key + value),
-    };
-    let rates = system.rates(stack, constants, precision::beside(run.dtype));
-    let queries = samples_tokens(run) * card.n_heads as f64 / tensor;
-    let core = Core {
-        flops: 2.0 * queries * span * (key + value),
-        sequence: span,
-        head_dim: f64::midpoint(key, value),
-    };
-    let bytes = samples * span * each * precision::element(run.dtype);
-    rates.pointwise(bytes).max(core.flops / rates.core_rate(core, false))
 }
