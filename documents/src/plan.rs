@@ -148,11 +148,29 @@ pub struct PlacedOp {
     pub device: String,
 }
 
+/// Gradients that are exchanged together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct BucketDocument {
+    /// Parameters, in the order in which their gradients are there.
+    pub tensors: Vec<String>,
+    /// Bytes of their gradients.
+    pub bytes: u64,
+}
+
 /// Gradient exchange: nothing in an operator placement.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
-pub struct CommunicationDocument {}
+pub struct CommunicationDocument {
+    /// How buckets are exchanged: `all-reduce` or `parameter-server`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<String>,
+    /// In the order in which they are exchanged, one after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub buckets: Vec<BucketDocument>,
+}
 
 /// What a device does, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

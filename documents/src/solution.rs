@@ -6,6 +6,7 @@
 use ir::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
 
+use crate::plan::CommunicationDocument;
 use crate::report::TracePointDocument;
 
 /// The version that this crate writes and reads.
@@ -54,6 +55,12 @@ pub struct SolutionDocument {
     /// Stages of a pipeline with degrees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<Vec<StageDocument>>,
+    /// Buckets of gradients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub communication: Option<CommunicationDocument>,
+    /// Samples per second of all replicas, where the instance states those of a step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples_per_s: Option<f64>,
     /// Why no solution is below the bound, where a search for the greatest load says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateDocument>,

@@ -14,7 +14,7 @@ pub struct Form {
 }
 
 /// The forms that there are.
-pub const FORMS: [Form; 2] = [
+pub const FORMS: [Form; 3] = [
     Form {
         name: "split",
         summary: "nodes of each accelerator and core, as the splits of msr-fiddle/dnn-partitioning",
@@ -23,7 +23,45 @@ pub const FORMS: [Form; 2] = [
         name: "pipedream",
         summary: "`graph.txt` with the stage of each layer, as msr-fiddle/pipedream's optimizer writes it",
     },
+    Form {
+        name: TORCH_DDP,
+        summary: "arguments of torch's `DistributedDataParallel`: sizes of buckets",
+    },
 ];
+
+/// Arguments of `torch.nn.parallel.DistributedDataParallel`.
+pub const TORCH_DDP: &str = "torch-ddp";
+/// The first version that is known to take a list of sizes.
+const LISTS_SINCE: (u64, u64) = (2, 13);
+
+/// Sizes of buckets for `DistributedDataParallel`: a list where the version that the target names takes one
+/// (`torch-ddp@2.13`), else the cap that is best for all. Sizes are in MiB, of which PyTorch takes whole
+/// bytes; a bucket closes when it holds its size.
+///
+/// # Errors
+/// `unknown-version` for what is no version.
+pub fn torch_ddp(target: &str, sizes: &[u64], cap: u64) -> Result<Vec<u8>, Diagnostic> {
+    let takes_list = match target.split_once('@') {
+        None => false,
+        Some((_, version)) => {
+            let mut numbers = version.split('.').map(|own| own.parse::<u64>().ok());
+            let (Some(Some(major)), Some(Some(minor))) = (numbers.next(), numbers.next()) else {
+                let message = format!("`{version}` is no version of PyTorch");
+                return Err(Diagnostic::usage("unknown-version", message)
+                    .hint("name it as torch-ddp@2.13, or leave it out"));
+            };
+            (major, minor) >= LISTS_SINCE
+        }
+    };
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let document = match takes_list {
+        true => {
+            json!({ "bucket_cap_mb_list": sizes.iter().map(|own| mib(*own)).collect::<Vec<_>>() })
+        }
+        false => json!({ "bucket_cap_mb": mib(cap) }),
+    };
+    Ok(format!("{document:#}\n").into_bytes())
+}
 
 /// Writes the device (or stage) of each node in a form; `loads` are those of the devices.
 ///
@@ -43,6 +81,7 @@ pub fn write(
             Err(Diagnostic::usage("cannot-express", message).hint(match instance {
                 Instance::Load(_) => "use --target split",
                 Instance::Profile(_) => "use --target pipedream",
+                Instance::Gradients(_) => "use --target torch-ddp",
                 Instance::Stages(_) => {
                     "`plan -o FILE` writes its stages, degrees and configurations"
                 }

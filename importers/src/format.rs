@@ -115,6 +115,12 @@ static FORMATS: &[Format] = &[
         read: Reader::Benchmark(benchmark::pipedream::read),
     },
     Format {
+        name: "gradients",
+        what: "sizes and times of gradients, and what exchanging them costs, in one JSON file",
+        signs: Signs::Keys(&["gradients", "replicas"]),
+        read: Reader::Benchmark(benchmark::gradients::read),
+    },
+    Format {
         name: "execution-trace",
         what: "PyTorch's ExecutionTrace, `.et.json`",
         signs: Signs::Stream(&["schema", "nodes"]),

@@ -47,6 +47,7 @@ pub(crate) fn instance(instance: &Instance) -> Result<(), Diagnostic> {
         Instance::Load(instance) => instance.nodes.len(),
         Instance::Stages(instance) => instance.nodes.len(),
         Instance::Profile(instance) => instance.nodes.len(),
+        Instance::Gradients(instance) => instance.tensors.len(),
     };
     if n_nodes == 0 { Err(no_ops()) } else { Ok(()) }
 }

@@ -20,6 +20,7 @@ mod folder;
 mod followed;
 mod formats;
 mod goldens;
+mod gradients;
 mod held;
 mod jax;
 mod launchers;

@@ -1,6 +1,7 @@
 //! Judges of instances whose costs are all given (`ir::instance`): what a split is worth, whether
 //! it is legal, and what no split is below. None of them knows how a split was found.
 
+pub mod gradients;
 pub mod latency;
 pub mod max_load;
 pub mod split;
@@ -8,9 +9,10 @@ pub mod straight;
 pub mod time_per_sample;
 
 use ir::diagnostic::Diagnostic;
-use ir::instance::{LayerProfile, LoadInstance, StageInstance};
+use ir::instance::{GradientInstance, LayerProfile, LoadInstance, StageInstance};
 use ir::units::Nanos;
 
+use gradients::Buckets;
 use max_load::Devices;
 use time_per_sample::Stage;
 
@@ -27,6 +29,8 @@ pub enum Goal {
     TimePerSample,
     /// Slowest stage of a straight pipeline.
     SlowestStage,
+    /// Step of a data-parallel run that exchanges gradients in buckets.
+    StepTime,
 }
 
 /// How solutions of one form are judged.
@@ -53,6 +57,13 @@ pub enum Judge {
         /// A value that no legal pipeline is below.
         bound: fn(&LayerProfile, usize) -> Nanos,
     },
+    /// Buckets of gradients.
+    Buckets {
+        /// Value of legal buckets.
+        evaluate: fn(&GradientInstance, &Buckets) -> Result<Nanos, Diagnostic>,
+        /// A value that no legal buckets are below.
+        bound: fn(&GradientInstance) -> Nanos,
+    },
 }
 
 /// An objective of instances with given costs.
@@ -65,7 +76,7 @@ pub struct Row {
     pub judge: Judge,
 }
 
-static ROWS: [Row; 5] = [
+static ROWS: [Row; 6] = [
     Row {
         goal: Goal::MaxLoad,
         name: "max-load",
@@ -106,6 +117,12 @@ static ROWS: [Row; 5] = [
         // slowest stage of a straight pipeline, activations not counted
         judge: Judge::Straight { evaluate: straight::evaluate, bound: straight::bound },
     },
+    Row {
+        goal: Goal::StepTime,
+        name: "step-time",
+        // forward pass, then backward pass and exchange of gradients beside it
+        judge: Judge::Buckets { evaluate: gradients::evaluate, bound: gradients::bound },
+    },
 ];
 
 /// All objectives of instances with given costs.
@@ -123,5 +140,6 @@ pub fn row(goal: Goal) -> &'static Row {
         Goal::Latency => &ROWS[2],
         Goal::TimePerSample => &ROWS[3],
         Goal::SlowestStage => &ROWS[4],
+        Goal::StepTime => &ROWS[5],
     }
 }

@@ -223,7 +223,7 @@ impl PlanDocument {
             },
             placement: Vec::new(),
             experts: ExpertsDocument { phase: Some(context.phase.into()), ..experts },
-            communication: CommunicationDocument {},
+            communication: CommunicationDocument::default(),
             schedule: ScheduleDocument {
                 devices: Vec::new(),
                 channels: Vec::new(),

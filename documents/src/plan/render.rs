@@ -67,7 +67,7 @@ impl PlanDocument {
             },
             placement: namer.placement(plan),
             experts: ExpertsDocument::default(),
-            communication: CommunicationDocument {},
+            communication: CommunicationDocument::default(),
             schedule: namer.schedule(&plan.schedule),
             cost,
             training: None,

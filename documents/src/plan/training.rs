@@ -253,7 +253,7 @@ impl PlanDocument {
             },
             placement: Vec::new(),
             experts: ExpertsDocument::default(),
-            communication: CommunicationDocument {},
+            communication: CommunicationDocument::default(),
             schedule: ScheduleDocument {
                 devices: Vec::new(),
                 channels: Vec::new(),

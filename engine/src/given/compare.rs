@@ -51,6 +51,9 @@ pub fn compare(args: &CompareRequest, instance: Instance, page: &Page) -> Comman
         (false, Some(n)) => {
             format!("{n} nodes are elsewhere in B; B is {gain:.3} times as fast as A")
         }
+        (false, None) if matches!(a.instance, Instance::Gradients(_)) => {
+            format!("the buckets differ; B is {gain:.3} times as fast as A")
+        }
         (false, None) => format!("the stages differ; B is {gain:.3} times as fast as A"),
     });
     page.document(&json!({

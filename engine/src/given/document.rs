@@ -14,6 +14,7 @@ use ir::units::Nanos;
 use planner::given::runner::{Answer, Solution, method};
 use planner::run::{Attempt, Bound};
 
+use super::buckets;
 use crate::escape;
 
 pub use super::certificate::document as certificate;
@@ -64,6 +65,9 @@ pub fn document(
         }
         (Instance::Stages(instance), Solution::Stages(stages)) => {
             document.stages = Some(stages.iter().map(|stage| staged(instance, stage)).collect());
+        }
+        (Instance::Gradients(instance), Solution::Buckets(found)) => {
+            buckets::state(&mut document, (instance, found));
         }
         _ => {}
     }
@@ -136,7 +140,12 @@ pub fn solution(instance: &Instance, document: &SolutionDocument) -> Result<Solu
             let stages = stages.iter().map(|stage| unstaged(instance, &at, stage));
             stages.collect::<Result<_, _>>().map(Solution::Stages)
         }
-        _ => Err(other("the document has no devices, layers or stages of such an instance")),
+        (Instance::Gradients(instance), SolutionDocument { communication: Some(own), .. }) => {
+            buckets::buckets(instance, own).map(Solution::Buckets).map_err(|why| other(&why))
+        }
+        _ => {
+            Err(other("the document has no devices, layers, stages or buckets of such an instance"))
+        }
     }
 }
 

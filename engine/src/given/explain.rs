@@ -3,27 +3,29 @@
 use std::collections::BTreeSet;
 
 use cost_model::given::max_load;
+use exporters::given_costs::TORCH_DDP;
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LoadInstance};
-use ir::units::Nanos;
+use ir::units::{Bytes, Nanos};
 use planner::given::runner::Solution;
 use serde_json::{Value, json};
 
 use super::text::device_name;
 use super::verify::{Found, read};
-use super::{figures, unused};
+use super::{buckets, figures, unused};
 use crate::exit::{CommandResult, Exit};
 use crate::ops::explain::Subject;
 use crate::page::Column;
 use crate::page::Page;
 use crate::request::PlanOnModel;
+use crate::rows::Rows;
 use crate::suggest;
 
 /// `simulate`: what each device does.
 pub fn simulate(args: &PlanOnModel, instance: Instance, page: &Page) -> CommandResult {
     unused::check(&args.target)?;
     let found = read(&args.plan, instance)?;
-    whole(&found, page)?;
+    whole(&found, Rows::of(args.target.all), page)?;
     Ok(Exit::DONE)
 }
 
@@ -37,14 +39,19 @@ pub fn explain(
     unused::check(&args.target)?;
     let found = read(&args.plan, instance)?;
     match subject {
-        Subject::Step { .. } => whole(&found, page)?,
+        Subject::Step { .. } => whole(&found, Rows::of(args.target.all), page)?,
         Subject::Op(name) | Subject::Transfer(name) => node(&found, name, page)?,
         Subject::Device(name) => device(&found, name, page)?,
     }
     Ok(Exit::DONE)
 }
 
-fn whole(found: &Found, page: &Page) -> Result<(), Diagnostic> {
+fn whole(found: &Found, rows: Rows, page: &Page) -> Result<(), Diagnostic> {
+    if let (Instance::Gradients(instance), Solution::Buckets(own)) =
+        (&found.instance, &found.solution)
+    {
+        return buckets::explain(instance, (own, found.value), (rows, page));
+    }
     let figures = figures::of(found)?;
     figures::print(found, &figures, page);
     page.line(&figures::sentence(found, &figures));
@@ -58,6 +65,7 @@ fn ids(instance: &Instance) -> Vec<String> {
         Instance::Load(load) => load.nodes.iter().map(|n| n.source_id.to_string()).collect(),
         Instance::Stages(stages) => stages.nodes.iter().map(|n| n.source_id.to_string()).collect(),
         Instance::Profile(profile) => profile.nodes.iter().map(|n| n.id.clone()).collect(),
+        Instance::Gradients(own) => own.tensors.iter().map(|n| n.name.clone()).collect(),
     }
 }
 
@@ -72,12 +80,17 @@ fn places(found: &Found) -> Vec<u32> {
             }
             places
         }
+        Solution::Buckets(own) => {
+            let places = (0..).zip(&own.lengths);
+            places.flat_map(|(at, n)| std::iter::repeat_n(at, *n)).collect()
+        }
     }
 }
 
 fn place_name(instance: &Instance, at: u32) -> String {
     match instance {
         Instance::Load(load) => device_name(load, at as usize),
+        Instance::Gradients(_) => format!("bucket {at}"),
         _ => format!("stage {at}"),
     }
 }
@@ -118,6 +131,12 @@ fn node(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
             time("forward time", Some(node.forward));
             time("backward time", Some(node.backward));
             facts.push(("is", node.description.clone(), json!(node.description)));
+        }
+        Instance::Gradients(own) => {
+            let tensor = &own.tensors[at];
+            facts.push(("bytes", Bytes(tensor.bytes).to_string(), json!(tensor.bytes)));
+            let ready_s = own.forward_s + tensor.ready_s;
+            facts.push(("is there after", format!("{:.6} ms", ready_s * 1e3), json!(ready_s)));
         }
         Instance::Stages(stages) => {
             for configuration in &stages.nodes[at].configurations {
@@ -189,9 +208,14 @@ fn device(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
 pub fn export(args: &PlanOnModel, target: &str, instance: Instance) -> Result<Vec<u8>, Diagnostic> {
     unused::check(&args.target)?;
     let found = read(&args.plan, instance)?;
+    if let (Instance::Gradients(own), Solution::Buckets(buckets), true) =
+        (&found.instance, &found.solution, target.split('@').next() == Some(TORCH_DDP))
+    {
+        return buckets::torch_ddp(target, own, buckets);
+    }
     let devices = match &found.solution {
         Solution::Devices(devices) => Some(devices.as_slice()),
-        Solution::Stages(_) => None,
+        Solution::Stages(_) | Solution::Buckets(_) => None,
     };
     let loads = match (&found.instance, devices) {
         (Instance::Load(load), Some(devices)) => max_load::loads(load, devices),

@@ -1,9 +1,10 @@
 //! Where the value of a solution comes from, device by device.
 
+use cost_model::given::gradients::{Buckets, spans};
 use cost_model::given::{Goal, max_load, row, straight, time_per_sample};
 use ir::diagnostic::Diagnostic;
-use ir::instance::{Instance, LayerProfile, LoadInstance, StageInstance};
-use ir::units::{Bytes, Nanos};
+use ir::instance::{GradientInstance, Instance, LayerProfile, LoadInstance, StageInstance};
+use ir::units::{Bytes, Nanos, Work};
 use planner::given::runner::Solution;
 use serde_json::{Value, json};
 
@@ -57,6 +58,7 @@ pub(super) fn of(found: &Found) -> Result<Vec<Figures>, Diagnostic> {
         (Instance::Load(instance), Solution::Devices(devices)) => of_load(instance, devices),
         (Instance::Profile(profile), Solution::Devices(stages)) => of_profile(profile, stages),
         (Instance::Stages(instance), Solution::Stages(stages)) => of_stages(instance, stages)?,
+        (Instance::Gradients(instance), Solution::Buckets(found)) => of_buckets(instance, found)?,
         _ => Vec::new(),
     })
 }
@@ -97,6 +99,19 @@ fn of_profile(profile: &LayerProfile, stages: &[u32]) -> Vec<Figures> {
         }
     }
     figures
+}
+
+fn of_buckets(instance: &GradientInstance, buckets: &Buckets) -> Result<Vec<Figures>, Diagnostic> {
+    let own = spans(instance, buckets)?.into_iter().zip(&buckets.lengths).enumerate();
+    let figures = own.map(|(at, (span, n))| Figures {
+        name: format!("bucket {at}"),
+        n_nodes: *n,
+        compute: Nanos::ZERO,
+        moving: Nanos::rounded((span.end_s - span.start_s) * 1e9, Work::None),
+        bytes: Some(span.bytes as u128),
+        limit: None,
+    });
+    Ok(figures.collect())
 }
 
 fn of_stages(

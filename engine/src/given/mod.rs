@@ -1,6 +1,7 @@
 //! Instances of other planners, whose costs are all given: their solutions, explained and checked.
 
 mod bound;
+pub mod buckets;
 mod certificate;
 pub mod compare;
 pub mod document;
@@ -26,7 +27,7 @@ pub fn with_accelerators(mut instance: Instance, count: Option<usize>) -> Instan
     match (&mut instance, count) {
         (Instance::Load(load), Some(count)) => load.n_accelerators = count,
         (Instance::Stages(stages), Some(count)) => stages.n_devices = count,
-        (Instance::Profile(_), _) | (_, None) => {}
+        (Instance::Profile(_) | Instance::Gradients(_), _) | (_, None) => {}
     }
     instance
 }

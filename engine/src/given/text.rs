@@ -5,10 +5,12 @@ use ir::instance::{Instance, TimeUnit};
 use ir::units::Nanos;
 use planner::given::runner::{Answer, Solution};
 
+use super::buckets;
 use super::document::covered;
 use crate::ops::outcome::percent;
 use crate::page::Column;
 use crate::page::Page;
+use crate::rows::Rows;
 
 /// What was found, in one line.
 pub fn sentence(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) -> String {
@@ -41,7 +43,10 @@ pub fn sentence(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) 
 }
 
 /// The devices or stages of a solution.
-pub fn print(instance: &Instance, solution: &Solution, page: &Page) {
+pub fn print(instance: &Instance, solution: &Solution, rows: Rows, page: &Page) {
+    if let (Instance::Gradients(own), Solution::Buckets(found)) = (instance, solution) {
+        return buckets::table(own, found, rows, page);
+    }
     let columns =
         [Column::Name("device"), Column::Number("nodes"), Column::Number("load or degrees")];
     let rows = match (instance, solution) {
@@ -68,6 +73,7 @@ pub fn print(instance: &Instance, solution: &Solution, page: &Page) {
             };
             stages.iter().enumerate().map(row).collect()
         }
+        (_, Solution::Buckets(_)) => Vec::new(),
     };
     page.table(&columns, rows);
 }

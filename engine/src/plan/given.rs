@@ -16,9 +16,10 @@ use crate::executor;
 use crate::exit::{CommandResult, Exit};
 use crate::fields::{self, Mode};
 use crate::follow::{File, PLOT};
-use crate::given::{STRAIGHT_DEVICES, document, goal, text};
+use crate::given::{STRAIGHT_DEVICES, buckets, document, goal, text};
 use crate::page::Format;
 use crate::request::PlanRequest;
+use crate::rows::Rows;
 
 /// Nodes from which a plan takes long to write: then not every better one is published.
 const MANY_NODES: usize = 10_000;
@@ -34,6 +35,7 @@ pub(super) fn plan(
         executor::check_instances(executor.target())?;
     }
     fields::check(&request.problem.given, Mode::Instance)?;
+    check_accelerators(request, &instance)?;
     let goal = goal(request.objective, &instance)?;
     let answer = solve(request, (Arc::clone(&instance), goal), run)?;
     let Some((value, solution)) = &answer.best else {
@@ -47,6 +49,7 @@ pub(super) fn plan(
     plan.accelerators = match *instance {
         Instance::Profile(_) => Some(request.accelerators.unwrap_or(STRAIGHT_DEVICES)),
         Instance::Load(_) | Instance::Stages(_) => request.accelerators,
+        Instance::Gradients(_) => None,
     };
     plan.certificate = answer.certificate.as_ref().map(document::certificate);
     let mut files = Vec::new();
@@ -56,14 +59,26 @@ pub(super) fn plan(
         files.push(File { target: PLOT.to_owned(), bytes });
     }
     let written = run.follower.planned(document::bytes(&plan)?, Ok(files))?;
-    text::print(&instance, solution, run.page);
+    text::print(&instance, solution, Rows::of(request.all), run.page);
     run.page.line(&text::sentence(&instance, goal, *value, &answer));
+    if let Instance::Gradients(own) = &*instance {
+        run.page.line(&buckets::sentence(own, *value));
+    }
     written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
     // As large as the instance: built only where it is printed.
     if run.page.format == Format::Json {
         run.page.serialized(&document::report(&plan, &answer))?;
     }
     Ok(Exit::DONE)
+}
+
+/// Refuses devices of what has replicas of its own.
+fn check_accelerators(request: &PlanRequest, instance: &Instance) -> Result<(), Diagnostic> {
+    if request.accelerators.is_none() || !matches!(instance, Instance::Gradients(_)) {
+        return Ok(());
+    }
+    let message = "`--accelerators` has no effect on gradients: the file states their replicas";
+    Err(Diagnostic::usage("not-for-instances", message).hint("leave it out, or edit `replicas`"))
 }
 
 /// Solves the instance, and tells of what is found on the way.

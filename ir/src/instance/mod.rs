@@ -1,14 +1,16 @@
 //! Instances of partitioning problems whose costs are all given, in the forms of benchmark
-//! collections of other planners.
+//! collections of other planners, and gradients to exchange.
 //!
-//! PipeDream's times are milliseconds. The other files don't state their unit: one is 10^9 ns here.
+//! PipeDream's times are milliseconds, those of gradients seconds. The other files don't state their unit: one is 10^9 ns here.
 
+mod gradients;
 mod load;
 mod profile;
 mod stages;
 
 use crate::units::Nanos;
 
+pub use gradients::{Exchange, ExchangeCost, GradientInstance, GradientTensor};
 pub use load::{LoadInstance, LoadNode, Split};
 pub use profile::{LayerProfile, ProfileNode};
 pub use stages::{Configuration, StageInstance, StageNode};
@@ -22,6 +24,8 @@ pub enum Instance {
     Stages(StageInstance),
     /// Measured layers; a straight pipeline.
     Profile(LayerProfile),
+    /// Gradients of a data-parallel step; buckets that are exchanged together.
+    Gradients(GradientInstance),
 }
 
 impl Instance {
@@ -32,6 +36,7 @@ impl Instance {
             Self::Load(instance) => &instance.name,
             Self::Stages(instance) => &instance.name,
             Self::Profile(instance) => &instance.name,
+            Self::Gradients(instance) => &instance.name,
         }
     }
 
@@ -40,17 +45,18 @@ impl Instance {
     pub fn unit(&self) -> TimeUnit {
         match self {
             Self::Load(_) | Self::Stages(_) => TimeUnit::UNSTATED,
-            Self::Profile(_) => TimeUnit::MILLISECOND,
+            Self::Profile(_) | Self::Gradients(_) => TimeUnit::MILLISECOND,
         }
     }
 
-    /// Nodes, or layers.
+    /// Nodes, layers or tensors.
     #[must_use]
     pub fn n_nodes(&self) -> usize {
         match self {
             Self::Load(instance) => instance.nodes.len(),
             Self::Stages(instance) => instance.nodes.len(),
             Self::Profile(instance) => instance.nodes.len(),
+            Self::Gradients(instance) => instance.tensors.len(),
         }
     }
 }

@@ -3,11 +3,14 @@
 
 pub mod as_instance;
 pub(crate) mod blocks_anneal;
+pub mod bucket_cap;
 pub(crate) mod columns;
+pub mod gradient_buckets;
 pub mod ideals;
 pub(crate) mod labels;
 pub mod latency;
 pub mod max_load;
+pub(crate) mod mg_wfbp;
 pub mod milp;
 pub mod runner;
 pub mod straight;

@@ -7,7 +7,10 @@ use crate::experts::{
 };
 use crate::given::ideals::{self, orders as orders_of_instances};
 use crate::given::runner::PORTFOLIO;
-use crate::given::{as_instance, blocks_anneal, columns, labels, milp, straight};
+use crate::given::{
+    as_instance, blocks_anneal, bucket_cap, columns, gradient_buckets, labels, mg_wfbp, milp,
+    straight,
+};
 use crate::placement::{
     auto, brute_force, contiguous, heft, heft_lookahead, local_search, m_etf, m_sct, m_topo,
     multilevel, orders, refine_load, single,
@@ -219,6 +222,33 @@ pub(super) static ENTRIES: &[Entry] = &[
         paper: "Narayanan et al., PipeDream, SOSP 2019, section 3.1",
         summary: "the best straight pipeline, by a program over ideals",
         doors: &[&straight::METHOD],
+    },
+    Entry {
+        name: "gradient-buckets",
+        kind: Kind::Decide,
+        decides: &[Field::Communication],
+        options: &[],
+        paper: "none; the problem is that of Shi, Chu and Li, MG-WFBP, INFOCOM 2019",
+        summary: "gradients exchanged together, the shortest step, by a program over cuts",
+        doors: &[&gradient_buckets::METHOD],
+    },
+    Entry {
+        name: "mg-wfbp",
+        kind: Kind::Decide,
+        decides: &[Field::Communication],
+        options: &[],
+        paper: "Shi, Chu and Li, MG-WFBP, INFOCOM 2019, section 4",
+        summary: "the same by the paper's rule: a gradient joins where its wait costs less than it saves",
+        doors: &[&mg_wfbp::METHOD],
+    },
+    Entry {
+        name: "bucket-cap",
+        kind: Kind::Decide,
+        decides: &[Field::Communication],
+        options: bucket_cap::OPTIONS,
+        paper: "Li et al., PyTorch Distributed, PVLDB 13(12), 2020, section 3.2.3",
+        summary: "the same with one size for all buckets, as launchers take it: the best one",
+        doors: &[&bucket_cap::METHOD],
     },
     Entry {
         name: "chains",

@@ -22,7 +22,9 @@ pub struct Gradient {
 }
 
 impl AllReduceCost {
-    fn time(self, bytes: f64) -> f64 {
+    /// Seconds of one all-reduce of so many bytes.
+    #[must_use]
+    pub fn seconds(self, bytes: f64) -> f64 {
         self.start_up_s + bytes * self.per_byte_s
     }
 }
@@ -30,7 +32,7 @@ impl AllReduceCost {
 /// The step without overlap: one all-reduce of everything after the computation.
 #[must_use]
 pub fn without_overlap(compute_s: f64, gradients: &[Gradient], cost: AllReduceCost) -> f64 {
-    compute_s + cost.time(gradients.iter().map(|gradient| gradient.bytes).sum())
+    compute_s + cost.seconds(gradients.iter().map(|gradient| gradient.bytes).sum())
 }
 
 /// The step when each all-reduce starts as soon as its gradient and the link are there (wait-free
@@ -39,37 +41,58 @@ pub fn without_overlap(compute_s: f64, gradients: &[Gradient], cost: AllReduceCo
 pub fn wait_free(compute_s: f64, gradients: &[Gradient], cost: AllReduceCost) -> f64 {
     let exchange = gradients
         .iter()
-        .fold(0.0_f64, |end, gradient| end.max(gradient.ready_s) + cost.time(gradient.bytes));
+        .fold(0.0_f64, |end, gradient| end.max(gradient.ready_s) + cost.seconds(gradient.bytes));
     compute_s.max(exchange)
 }
 
-/// Merges neighbours whose all-reduces cost less together (MG-WFBP, Shi, Chu and Li 2019).
+/// Merges neighbours whose all-reduces cost less together (MG-WFBP, Shi, Chu and Li 2019): how many
+/// gradients each group has, in the order of readiness.
 ///
 /// A gradient that is ready before the all-reduce before it would end joins it if that one has not
-/// started by then, or if the wait that it costs is below the start-up cost it saves. The result is
-/// in the order of readiness; a merged gradient is ready with its last part.
+/// started by then, or if the wait that it costs is below the start-up cost it saves.
 #[must_use]
-pub fn merged(gradients: &[Gradient], cost: AllReduceCost) -> Vec<Gradient> {
-    let mut groups: Vec<Gradient> = Vec::new();
-    // The end of all groups but the last.
+pub fn mg_wfbp(gradients: &[Gradient], cost: AllReduceCost) -> Vec<usize> {
+    let mut lengths: Vec<usize> = Vec::new();
+    // The last group, and the end of all groups before it.
+    let mut group = Gradient { ready_s: 0.0, bytes: 0.0 };
     let mut end_s = 0.0_f64;
     for gradient in gradients {
-        let Some(group) = groups.last_mut() else {
-            groups.push(*gradient);
-            continue;
-        };
         let start_s = end_s.max(group.ready_s);
-        let group_end_s = start_s + cost.time(group.bytes);
+        let group_end_s = start_s + cost.seconds(group.bytes);
         let wait_s = gradient.ready_s - start_s;
-        if gradient.ready_s < group_end_s && wait_s.max(0.0) < cost.start_up_s {
-            group.bytes += gradient.bytes;
-            group.ready_s = group.ready_s.max(gradient.ready_s);
-        } else {
-            end_s = group_end_s;
-            groups.push(*gradient);
+        match lengths.last_mut() {
+            Some(n) if gradient.ready_s < group_end_s && wait_s.max(0.0) < cost.start_up_s => {
+                group.bytes += gradient.bytes;
+                group.ready_s = group.ready_s.max(gradient.ready_s);
+                *n += 1;
+            }
+            last => {
+                end_s = if last.is_some() { group_end_s } else { 0.0 };
+                group = *gradient;
+                lengths.push(1);
+            }
         }
     }
-    groups
+    lengths
+}
+
+/// Groups of so many gradients each; a group is ready with its last part. What is left over is left out.
+#[must_use]
+pub fn joined(gradients: &[Gradient], lengths: &[usize]) -> Vec<Gradient> {
+    let mut left = gradients.iter();
+    let group = |n: &usize| {
+        left.by_ref().take(*n).fold(Gradient { ready_s: 0.0, bytes: 0.0 }, |group, own| Gradient {
+            ready_s: group.ready_s.max(own.ready_s),
+            bytes: group.bytes + own.bytes,
+        })
+    };
+    lengths.iter().map(group).collect()
+}
+
+/// The groups of [`mg_wfbp`].
+#[must_use]
+pub fn merged(gradients: &[Gradient], cost: AllReduceCost) -> Vec<Gradient> {
+    joined(gradients, &mg_wfbp(gradients, cost))
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ pub(super) fn offer_all(run: &Run) {
         Instance::Load(instance) => of_load(instance, run.goal()),
         Instance::Profile(profile) => of_profile(profile, run.n_devices()),
         Instance::Stages(instance) => of_stages(instance),
+        // Rules are as quick.
+        Instance::Gradients(_) => Vec::new(),
     };
     for solution in solutions {
         // The judge says which of them are legal.

@@ -8,6 +8,7 @@ mod run;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cost_model::given::gradients::Buckets;
 use cost_model::given::time_per_sample::Stage;
 use cost_model::given::{Goal, row};
 use ir::diagnostic::Diagnostic;
@@ -52,6 +53,8 @@ pub enum Solution {
     Devices(Vec<u32>),
     /// Stages with degrees.
     Stages(Vec<Stage>),
+    /// What is exchanged together.
+    Buckets(Buckets),
 }
 
 impl Case for Instance {
@@ -67,8 +70,10 @@ pub mod method {
     pub const IDEALS: &str = "all ideals";
     /// By an integer program.
     pub const PROGRAM: &str = "integer program (HiGHS)";
+    /// All groups of neighbours were searched.
+    pub const GROUPS: &str = "all groups";
     /// All of them.
-    pub const ALL: [&str; 3] = [COLUMNS, IDEALS, PROGRAM];
+    pub const ALL: [&str; 4] = [COLUMNS, IDEALS, PROGRAM, GROUPS];
 }
 
 /// What a run found.
@@ -148,6 +153,7 @@ pub fn goals(instance: &Instance) -> &'static [Goal] {
         Instance::Load(_) => &[Goal::MaxLoad, Goal::ContiguousMaxLoad, Goal::Latency],
         Instance::Stages(_) => &[Goal::TimePerSample],
         Instance::Profile(_) => &[Goal::SlowestStage],
+        Instance::Gradients(_) => &[Goal::StepTime],
     }
 }
 

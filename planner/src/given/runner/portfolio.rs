@@ -14,6 +14,7 @@ pub(crate) const METHOD: Method = Method {
         Goal::Latency,
         Goal::TimePerSample,
         Goal::SlowestStage,
+        Goal::StepTime,
     ],
     effort: Effort::Portfolio,
     guarantee: Guarantee::Bound,

@@ -272,6 +272,7 @@ pub fn simple_bound(instance: &Instance, goal: Goal, n_devices: usize) -> Bound 
         (Instance::Load(instance), Judge::Load { bound, .. }) => bound(instance),
         (Instance::Stages(instance), Judge::Stages { bound, .. }) => bound(instance),
         (Instance::Profile(profile), Judge::Straight { bound, .. }) => bound(profile, n_devices),
+        (Instance::Gradients(instance), Judge::Buckets { bound, .. }) => bound(instance),
         _ => Nanos::ZERO,
     };
     let method = if goal == Goal::Latency { "critical path" } else { "work" };
@@ -300,6 +301,11 @@ pub fn judge(
             Judge::Straight { evaluate, .. },
             Solution::Devices(found),
         ) => evaluate(profile, found, n_devices),
+        (
+            Instance::Gradients(instance),
+            Judge::Buckets { evaluate, .. },
+            Solution::Buckets(found),
+        ) => evaluate(instance, found),
         _ => {
             let message = "an objective, an instance and a solution of different forms";
             Err(Diagnostic::error(Blame::Internal, "internal", message))

@@ -1,0 +1,263 @@
+//! Gradients of a data-parallel step: sizes, when each is there, and what exchanging them costs.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+
+use ir::diagnostic::Diagnostic;
+use ir::instance::{Exchange, ExchangeCost, GradientInstance, GradientTensor, Instance};
+use serde::Deserialize;
+
+use crate::json;
+use crate::source::{self, Source};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    gradients: Vec<TensorDocument>,
+    replicas: u64,
+    samples: Option<u64>,
+    forward_s: f64,
+    backward_s: Option<f64>,
+    exchange: Vec<ExchangeDocument>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TensorDocument {
+    name: String,
+    bytes: u64,
+    ready_s: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExchangeDocument {
+    by: String,
+    start_up_s: f64,
+    bytes_per_s: f64,
+    servers: Option<u64>,
+}
+
+/// Most tensors: a search looks at every pair of them.
+const MAX_TENSORS: usize = 20_000;
+/// Most bytes of all gradients: far below where a double counts them no more.
+const MAX_BYTES: u64 = 1 << 50;
+/// Longest step, in seconds, were every tensor exchanged alone after all passes.
+const MAX_SECONDS: f64 = 1e9;
+/// What sums of times may be off by, in seconds: half of what values are told in.
+const ROUNDING_S: f64 = 5e-10;
+/// Counts of replicas and of servers.
+const COUNTS: RangeInclusive<u64> = 1..=1_000_000_000;
+
+/// Reads an instance.
+///
+/// # Errors
+/// Those of the JSON reader, and `empty-instance`, `size-budget`, `duplicate-id`,
+/// `number-out-of-range`, `invalid-field`.
+pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnostic> {
+    let document: Document = json::parse(&source::read_all(source, json::MAX_BYTES)?)?;
+    let Document { gradients, replicas, samples, forward_s, backward_s, exchange } = document;
+    super::quantity::some_nodes(gradients.len(), "gradients")?;
+    if gradients.len() > MAX_TENSORS {
+        let message =
+            format!("the file has {} gradients, more than {MAX_TENSORS}", gradients.len());
+        return Err(Diagnostic::input("size-budget", message)
+            .fact("limit", MAX_TENSORS)
+            .hint("join those of a layer into one"));
+    }
+    if replicas < 2 {
+        let message = format!("`replicas` is {replicas}: gradients are exchanged among 2 or more");
+        return Err(out_of_range("replicas", message));
+    }
+    count("replicas", replicas)?;
+    samples.map_or(Ok(()), |own| count("samples", own))?;
+    seconds("forward_s", forward_s)?;
+    let tensors = tensors(gradients)?;
+    let last_s = tensors.last().map_or(0.0, |own| own.ready_s);
+    let backward_s = backward_s.unwrap_or(last_s);
+    seconds("backward_s", backward_s)?;
+    // Sums of the same times in another order are the same time.
+    if last_s > backward_s + ROUNDING_S {
+        let message =
+            format!("`backward_s` is {backward_s}, and a gradient is there after {last_s} s");
+        return Err(out_of_range("backward_s", message));
+    }
+    let backward_s = backward_s.max(last_s);
+    let costs = costs(&exchange, replicas)?;
+    let bytes = tensors.iter().map(|own| own.bytes).sum::<u64>() as f64;
+    for own in &costs {
+        let exchange_s = tensors.len() as f64 * own.start_up_s + bytes * own.per_byte_s;
+        let longest_s = forward_s + backward_s + exchange_s;
+        if !(0.0..=MAX_SECONDS).contains(&longest_s) {
+            let message = format!(
+                "the step would take {longest_s:.3e} s with each gradient alone by `{}`, more than \
+                 {MAX_SECONDS:.0e}",
+                own.exchange.name()
+            );
+            return Err(out_of_range("exchange", message));
+        }
+    }
+    let name = name.to_owned();
+    Ok(Instance::Gradients(GradientInstance {
+        name,
+        replicas,
+        samples,
+        forward_s,
+        backward_s,
+        costs,
+        tensors,
+    }))
+}
+
+/// The tensors in the order of readiness; those that are there at once stay as they are.
+fn tensors(documents: Vec<TensorDocument>) -> Result<Vec<GradientTensor>, Diagnostic> {
+    let mut names = HashSet::with_capacity(documents.len());
+    if let Some(twice) = documents.iter().find(|own| !names.insert(own.name.as_str())) {
+        let message = format!("two gradients are called `{}`", twice.name);
+        return Err(Diagnostic::input("duplicate-id", message).hint("give each a name of its own"));
+    }
+    drop(names);
+    let mut bytes = 0_u64;
+    let mut tensors = Vec::with_capacity(documents.len());
+    for TensorDocument { name, bytes: own, ready_s } in documents {
+        seconds("ready_s", ready_s)?;
+        bytes = bytes.saturating_add(own);
+        if own == 0 || bytes > MAX_BYTES {
+            let message = match own {
+                0 => format!("the gradient `{name}` has no bytes"),
+                _ => format!("the gradients have more than {MAX_BYTES} bytes"),
+            };
+            return Err(out_of_range("bytes", message));
+        }
+        tensors.push(GradientTensor { name, bytes: own, ready_s });
+    }
+    tensors.sort_by(|a, b| a.ready_s.total_cmp(&b.ready_s));
+    Ok(tensors)
+}
+
+/// What each way of exchange costs over so many replicas (Jiang et al., "A Unified Architecture for
+/// Accelerating Distributed DNN Training", OSDI 2020, section 2): a ring sends `2 (P - 1) / P` of the
+/// bytes over each link, and so do servers that share the replicas' links; servers of their own receive
+/// and send `P / servers` times the bytes, and no less than once.
+fn costs(documents: &[ExchangeDocument], replicas: u64) -> Result<Vec<ExchangeCost>, Diagnostic> {
+    let mut costs: Vec<ExchangeCost> = Vec::new();
+    for own in documents {
+        let names = Exchange::ALL.map(Exchange::name).join(" or ");
+        let found = Exchange::ALL.into_iter().find(|exchange| exchange.name() == own.by);
+        let Some(exchange) = found else {
+            let message = format!("`by` is `{}`, not {names}", own.by);
+            return Err(invalid(message));
+        };
+        if costs.iter().any(|other| other.exchange == exchange) {
+            return Err(invalid(format!("`{}` is stated twice", own.by)));
+        }
+        seconds("start_up_s", own.start_up_s)?;
+        if !(1.0..=1e18).contains(&own.bytes_per_s) {
+            let message = format!("`bytes_per_s` is {}, not in 1..=1e18", own.bytes_per_s);
+            return Err(out_of_range("bytes_per_s", message));
+        }
+        let n = replicas as f64;
+        let factor = match (exchange, own.servers) {
+            (Exchange::AllReduce, Some(_)) => {
+                return Err(invalid("`servers` belong to `parameter-server`".to_owned()));
+            }
+            (_, None) => 2.0 * (n - 1.0) / n,
+            (Exchange::ParameterServer, Some(servers)) => {
+                count("servers", servers)?;
+                f64::max(1.0, n / servers as f64)
+            }
+        };
+        let per_byte_s = factor / own.bytes_per_s;
+        costs.push(ExchangeCost { exchange, start_up_s: own.start_up_s, per_byte_s });
+    }
+    if costs.is_empty() {
+        return Err(invalid("`exchange` states no cost".to_owned()));
+    }
+    Ok(costs)
+}
+
+fn seconds(what: &'static str, seconds: f64) -> Result<(), Diagnostic> {
+    match (0.0..=MAX_SECONDS).contains(&seconds) {
+        true => Ok(()),
+        false => {
+            Err(out_of_range(what, format!("`{what}` is {seconds}, not in 0..={MAX_SECONDS}")))
+        }
+    }
+}
+
+fn count(what: &'static str, count: u64) -> Result<(), Diagnostic> {
+    if COUNTS.contains(&count) {
+        return Ok(());
+    }
+    let message = format!("`{what}` is {count}, not in {} to {}", COUNTS.start(), COUNTS.end());
+    Err(out_of_range(what, message))
+}
+
+fn out_of_range(what: &'static str, message: String) -> Diagnostic {
+    Diagnostic::input("number-out-of-range", message).fact("field", what)
+}
+
+fn invalid(message: String) -> Diagnostic {
+    Diagnostic::input("invalid-field", message).hint(
+        "state what an exchange costs as {\"by\": \"all-reduce\", \"start_up_s\": 3.6e-4, \
+         \"bytes_per_s\": 1.25e9}",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"{"replicas": 8, "forward_s": 1, "gradients": [
+        {"name": "a", "bytes": 4, "ready_s": 2}, {"name": "b", "bytes": 6, "ready_s": 1}],
+        "exchange": [{"by": "all-reduce", "start_up_s": 0.5, "bytes_per_s": 2},
+        {"by": "parameter-server", "start_up_s": 0.25, "bytes_per_s": 2, "servers": 2}]}"#;
+
+    fn of(text: &str) -> Result<GradientInstance, Diagnostic> {
+        match read(&text.as_bytes(), "x")? {
+            Instance::Gradients(own) => Ok(own),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_in_the_order_of_readiness() {
+        let own = of(FILE).unwrap();
+        assert_eq!(own.tensors[0].name, "b");
+        assert_eq!((own.replicas, own.samples, own.backward_s), (8, None, 2.0));
+        // 2 x 7 / 8 over 2 bytes a second; 8 replicas on two servers of their own, and on 16, and shared.
+        assert_eq!(own.costs[0].per_byte_s, 0.875);
+        assert_eq!(own.costs[1].per_byte_s, 2.0);
+        let many = of(&FILE.replace("\"servers\": 2", "\"servers\": 16")).unwrap();
+        assert_eq!(many.costs[1].per_byte_s, 0.5);
+        let shared = of(&FILE.replace(", \"servers\": 2", "")).unwrap();
+        assert_eq!(shared.costs[1].per_byte_s, 0.875);
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused() {
+        for (from, to, code) in [
+            ("\"replicas\": 8", "\"replicas\": 1", "number-out-of-range"),
+            ("\"replicas\": 8", "\"replicas\": 8, \"samples\": 0", "number-out-of-range"),
+            ("\"forward_s\": 1", "\"forward_s\": -1", "number-out-of-range"),
+            ("\"forward_s\": 1", "\"forward_s\": 1e300", "number-out-of-range"),
+            ("\"forward_s\": 1", "\"forward_s\": 1, \"backward_s\": 1", "number-out-of-range"),
+            ("\"bytes\": 4", "\"bytes\": 0", "number-out-of-range"),
+            ("\"bytes\": 4", "\"bytes\": 18446744073709551615", "number-out-of-range"),
+            ("\"start_up_s\": 0.5", "\"start_up_s\": 9e8", "number-out-of-range"),
+            ("\"bytes_per_s\": 2}", "\"bytes_per_s\": 0}", "number-out-of-range"),
+            ("\"servers\": 2", "\"servers\": 0", "number-out-of-range"),
+            ("\"bytes_per_s\": 2}", "\"bytes_per_s\": 2, \"servers\": 3}", "invalid-field"),
+            ("parameter-server", "all-reduce", "invalid-field"),
+            ("parameter-server", "gossip", "invalid-field"),
+            ("\"name\": \"b\"", "\"name\": \"a\"", "duplicate-id"),
+        ] {
+            let text = FILE.replacen(from, to, 1);
+            assert_ne!(text, FILE, "{from}");
+            assert_eq!(of(&text).unwrap_err().code, code, "{to}");
+        }
+        assert!(of(&FILE.replacen("\"replicas\"", "\"speed\": 1, \"replicas\"", 1)).is_err());
+        let none = r#"{"replicas": 8, "forward_s": 1, "gradients": [], "exchange": []}"#;
+        assert_eq!(of(none).unwrap_err().code, "empty-instance");
+    }
+}

@@ -1,0 +1,110 @@
+//! Buckets of one size, as launchers take them: the best such size.
+//!
+//! # Decides
+//! Which gradients are exchanged together, and whether by all-reduce or through servers.
+//!
+//! # Idea
+//! In the order of readiness a bucket takes gradients until it holds the cap, as PyTorch's and Megatron's
+//! do. Caps between two neighbouring sizes at which a bucket would close make the same buckets, so the
+//! next cap to look at is the least bucket, less than whole ones aside, and a byte.
+//!
+//! # Paper
+//! None; Li et al., "PyTorch Distributed", PVLDB 13(12), 2020, section 3.2.3 (buckets).
+//!
+//! # Guarantee
+//! None: other buckets may be better. Of all caps it is the best one where the search comes to its end.
+//!
+//! # Complexity
+//! Linear in the tensors for each cap, of which there are at most as many as runs of tensors.
+//!
+//! # Limits
+//! The smaller first bucket of PyTorch is left out, which `bucket_cap_mb` switches off.
+//!
+//! # Example
+//! Tensors of 1, 1 and 4 bytes: caps of 1, 2, 3 to 5 and 6 bytes are those that differ.
+
+use cost_model::given::Goal;
+use cost_model::given::gradients::{Buckets, evaluate};
+use ir::instance::{Exchange, GradientInstance, Instance};
+use ir::units::Nanos;
+
+use crate::given::runner::{Effort, Method, Solution};
+use crate::run::algorithm::{Guarantee, OptionRow};
+
+/// The cap.
+const BYTES: OptionRow = OptionRow {
+    name: "bytes",
+    unit: "bytes that a bucket holds at least; 0 = the best",
+    default: "0",
+    summary: "1 exchanges each tensor alone (wait-free), a huge number all at the end",
+};
+
+/// Options of the row.
+pub const OPTIONS: &[OptionRow] = &[BYTES];
+
+/// How the row solves instances.
+pub(crate) const METHOD: Method = Method {
+    goals: &[Goal::StepTime],
+    effort: Effort::Quick,
+    guarantee: Guarantee::Heuristic,
+    solve: |run, options| {
+        let Instance::Gradients(instance) = run.instance() else { return Ok(()) };
+        let cap = options.count(&BYTES)?;
+        for own in &instance.costs {
+            let cap = match cap {
+                0 => best(instance, own.exchange, &|| run.spend(instance.tensors.len() as u64)),
+                cap => cap,
+            };
+            run.offer(Solution::Buckets(capped(instance, own.exchange, cap)))?;
+        }
+        Ok(())
+    },
+};
+
+/// Buckets that close when they hold `cap` bytes.
+#[must_use]
+pub fn capped(instance: &GradientInstance, exchange: Exchange, cap: u64) -> Buckets {
+    let (mut lengths, mut n, mut bytes) = (Vec::new(), 0, 0_u64);
+    for own in &instance.tensors {
+        n += 1;
+        bytes = bytes.saturating_add(own.bytes);
+        if bytes >= cap {
+            lengths.push(n);
+            (n, bytes) = (0, 0);
+        }
+    }
+    if n > 0 {
+        lengths.push(n);
+    }
+    Buckets { exchange, lengths }
+}
+
+/// The least cap whose step is shortest, of those looked at before `stop`.
+#[must_use]
+pub fn best(instance: &GradientInstance, exchange: Exchange, stop: &dyn Fn() -> bool) -> u64 {
+    let (mut cap, mut found) = (1_u64, (Nanos::MAX, 1_u64));
+    loop {
+        let buckets = capped(instance, exchange, cap);
+        let Ok(value) = evaluate(instance, &buckets) else { return found.1 };
+        found = found.min((value, cap));
+        let Some(next) = next(instance, &buckets, cap) else { return found.1 };
+        if stop() {
+            return found.1;
+        }
+        cap = next;
+    }
+}
+
+/// The least cap that makes other buckets than this one; `None` where all is in one.
+fn next(instance: &GradientInstance, buckets: &Buckets, cap: u64) -> Option<u64> {
+    if buckets.lengths.len() <= 1 {
+        return None;
+    }
+    let mut left = instance.tensors.iter();
+    let sizes = buckets
+        .lengths
+        .iter()
+        .map(|n| -> u64 { left.by_ref().take(*n).map(|own| own.bytes).sum() });
+    // The last one may be less than whole.
+    sizes.filter(|own| *own >= cap).min().map(|least| least + 1)
+}
