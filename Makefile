@@ -57,6 +57,7 @@ bench: setup
 	$(CARGO) bench --locked --bench peers
 	$(CARGO) bench --locked --bench views
 	$(CARGO) bench --locked --bench streams
+	$(CARGO) bench --locked --bench gradients
 
 fuzz: setup
 	$(CARGO) run --release --locked -p importers --example fuzz -- 100000 1

@@ -3,6 +3,7 @@
 //! Everything is said by name, so a plan outlives the ids of one import; the digests say what it
 //! was made for. Version 1 is closed: a reader refuses fields that it does not know.
 
+mod buckets;
 mod check;
 pub mod disaggregated;
 pub mod experts;

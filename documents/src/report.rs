@@ -4,6 +4,7 @@
 
 pub mod cached;
 pub mod experts;
+pub mod gradients;
 pub mod nano_batches;
 pub mod streams;
 pub mod training;

@@ -6,6 +6,7 @@ pub mod algorithms;
 pub mod artifact;
 pub mod asked;
 pub mod beside;
+pub mod buckets;
 pub mod calibrate;
 pub mod catalogue;
 pub mod constraints;

@@ -18,7 +18,7 @@ use crate::ops::{self, replay};
 use crate::page::Page;
 use crate::request::{CompareRequest, ExplainRequest, ExportRequest, PlanOnModel, SimulateRequest};
 use crate::rows::Rows;
-use crate::{executor, experts, fields, given, nano_batches, streams, training};
+use crate::{buckets, executor, experts, fields, given, nano_batches, streams, training};
 
 /// Replays a plan and reports.
 ///
@@ -31,6 +31,11 @@ pub fn simulate(request: &SimulateRequest, page: &Page) -> CommandResult {
         return given::explain::simulate(on, instance, page);
     }
     let document = replay::document(&on.plan)?;
+    if document.has_buckets() {
+        planned_sizes(request, "not-for-gradients", "a plan of gradients")?;
+        let subject = Subject::Step { longest: None };
+        return buckets::verify::explain(&document, (on, &subject), page);
+    }
     if document.has_streams() {
         let message = "a plan of streams is replayed by `verify`, which says its step time";
         return Err(Diagnostic::usage("not-for-streams", message)
@@ -70,6 +75,9 @@ pub fn verify(request: &PlanOnModel, around: (Cancel<'_>, &Page)) -> CommandResu
         return given::verify::run(request, instance, around);
     }
     let document = replay::document(&request.plan)?;
+    if document.has_buckets() {
+        return buckets::verify::verify(&document, request, around.1);
+    }
     if document.has_nano_batches() {
         return nano_batches::verify::verify(&document, request, around.1);
     }
@@ -125,6 +133,9 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
         };
     }
     no_layer(request)?;
+    if document.has_buckets() {
+        return buckets::verify::explain(&document, (on, &subject), page);
+    }
     if places_experts(&document) {
         return experts::explain::explain(&document, (on, &subject), page);
     }
@@ -205,6 +216,14 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
     ];
     let others = others.into_iter().filter_map(|(code, what, a, b)| other(code, what, a, b));
     match (&a.training, &b.training) {
+        _ if a.has_buckets() && b.has_buckets() => {
+            buckets::compare::compare((&a, &b), others.collect(), request, page)
+        }
+        _ if a.has_buckets() || b.has_buckets() => {
+            let message = "one plan exchanges gradients, the other decides something else";
+            Err(Diagnostic::usage("not-comparable", message)
+                .hint("plan both with --algorithm gradient-buckets, mg-wfbp or bucket-cap"))
+        }
         _ if places_experts(&a) || places_experts(&b) => {
             experts::compare::compare((&a, &b), &others.collect::<Vec<_>>(), request, page)
         }
@@ -295,6 +314,13 @@ pub fn export(
         return kept(request, one(Export { bytes, warnings: Vec::new() }), keep, page);
     }
     let document = replay::document(&on.plan)?;
+    if document.has_buckets() {
+        started_by_none(request)?;
+        return match buckets::verify::export(&document, (on, &request.target), page)? {
+            Some(export) => kept(request, one(export), keep, page),
+            None => Ok(Exit(Blame::IllegalPlan.exit_code())),
+        };
+    }
     if document.has_nano_batches() {
         started_by_none(request)?;
         return match of_nano_batches(request, &document, page)? {

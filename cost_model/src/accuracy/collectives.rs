@@ -8,7 +8,7 @@ use crate::links::collective::curve::{Curve, Form};
 use crate::links::collective::table::{Interpolation, Table, TableKey, tables};
 use crate::numeric::score::{Line, Published, Score, score};
 
-mod exchange;
+pub mod exchange;
 mod models;
 
 /// A kind of curves, told by the library.

@@ -4,6 +4,7 @@ pub mod annotate;
 pub mod bound;
 pub mod critical;
 mod flow;
+pub mod gradients;
 mod groups;
 pub mod interval;
 pub mod judge;

@@ -4,7 +4,7 @@ use ir::diagnostic::Diagnostic;
 
 use super::experts::ExpertsDocument;
 use super::request::RequestDocument;
-use super::{CommunicationDocument, PlanDocument, WorkloadDocument};
+use super::{PlanDocument, WorkloadDocument};
 
 impl PlanDocument {
     /// Refuses values that mean nothing in any plan.
@@ -23,8 +23,9 @@ impl PlanDocument {
         if let Some((member, _)) = named.into_iter().find(|(_, value)| *value == 0) {
             return Err(refused(member, "is 0, but must be at least 1"));
         }
-        if self.communication != CommunicationDocument::default() {
-            return Err(refused("communication", "is nothing that such a plan decides"));
+        if self.has_buckets() {
+            self.request.check_of_ops()?;
+            return self.check_buckets();
         }
         if !self.experts.layers.is_empty() {
             return self.check_experts();

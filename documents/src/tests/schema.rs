@@ -11,6 +11,7 @@ use crate::plan::{Context, CostDocument, PlanDocument};
 use crate::profile::ProfileDocument;
 use crate::report::cached::CachedReportDocument;
 use crate::report::experts::ExpertsReportDocument;
+use crate::report::gradients::GradientsReportDocument;
 use crate::report::nano_batches::NanoBatchesReportDocument;
 use crate::report::streams::{DisaggregatedReportDocument, StreamsReportDocument};
 use crate::report::training::TrainingReportDocument;
@@ -41,6 +42,8 @@ enum AnswerDocument {
     Streams(Box<StreamsReportDocument>),
     Disaggregated(Box<DisaggregatedReportDocument>),
     NanoBatches(Box<NanoBatchesReportDocument>),
+    /// Of gradients.
+    Gradients(Box<GradientsReportDocument>),
     Cached(Box<CachedReportDocument>),
     Failure(Box<FailureDocument>),
 }

@@ -157,7 +157,7 @@ fn check(document: &PlanDocument) -> Result<(), Diagnostic> {
     }
     // Who made a plan can't be derived from it, but it is a recipe that exists.
     if document.training.is_none() && document.algorithm != BY_HAND {
-        let read = match document.experts.layers.is_empty() {
+        let read = match document.experts.layers.is_empty() && !document.has_buckets() {
             true => registry::recipe(&document.algorithm).map(|_| ()),
             false => Ingredient::parse(&document.algorithm, registry::entries()).map(|_| ()),
         };

@@ -6,6 +6,7 @@ mod cached;
 mod experts;
 mod followed;
 mod given;
+mod gradients;
 mod groups;
 mod in_words;
 mod layered;
@@ -52,6 +53,9 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
                 .fact("reason", "the time limit ended while the model file was read")
                 .hint("raise --time-limit"));
         }
+    }
+    if let Some(used) = crate::buckets::row(request.recipe())? {
+        return gradients::plan(request, &used, run);
     }
     if let Some((used, does)) = crate::experts::row(request.recipe())? {
         fields::check(&request.problem.given, Mode::Experts)?;

@@ -93,6 +93,11 @@ pub fn refuse_instance(model: &Path) -> Result<(), Diagnostic> {
 /// # Errors
 /// `no-view`.
 pub fn refuse_experts(plan: &PlanDocument) -> Result<(), Diagnostic> {
+    if plan.has_buckets() {
+        let message = "a plan of gradients has no timeline of its own to view";
+        return Err(Diagnostic::usage("no-view", message)
+            .hint("`explain` says when each bucket is exchanged"));
+    }
     if plan.experts.layers.is_empty() {
         return Ok(());
     }

@@ -10,6 +10,7 @@ use planner::training::doors::{Card, Layers};
 
 use super::folder::{Folder, diamond};
 use super::followed::{layers, load_instance};
+use super::gradients::on_ten_gigabit;
 use super::{experts, layered, training};
 
 const PIPELINE: &str = r#"{"maxDevices":3,"maxMemoryPerDevice":50.0,"bandwidth":1.0,"mbsInBatch":4,
@@ -48,6 +49,7 @@ fn lines(entry: &Entry) -> Vec<String> {
             Goal::MaxLoad | Goal::ContiguousMaxLoad | Goal::Latency => "load.json",
             Goal::TimePerSample => "pipeline.json",
             Goal::SlowestStage => "profile.graph.txt",
+            Goal::StepTime => "gradients.json",
         };
         let objective = cost_model::given::row(*goal).name;
         lines.push(format!("{file} --objective {objective} --algorithm {}", entry.name));
@@ -95,6 +97,7 @@ fn the_same_input_gives_the_same_bytes() {
     folder.write("load.json", &load_instance(14, 5).to_string());
     folder.write("pipeline.json", PIPELINE);
     folder.write("profile.graph.txt", PROFILE);
+    folder.write("gradients.json", &on_ten_gigabit(8, 0.36e-3).to_string());
     for entry in entries() {
         let mut n_plans = 0;
         for line in lines(entry) {

@@ -38,7 +38,7 @@ fn resnet_50() -> Vec<(String, u64, u64)> {
 
 /// A step of 64 samples at 253.1 samples/s on one device, forward : backward 1 : 2, the backward pass
 /// spread by multiply-adds, on 10 Gb/s.
-fn on_ten_gigabit(replicas: u64, start_up_s: f64) -> Value {
+pub(super) fn on_ten_gigabit(replicas: u64, start_up_s: f64) -> Value {
     let tensors = resnet_50();
     assert_eq!(tensors.len(), 161);
     let work: u64 = tensors.iter().map(|own| own.2).sum();
@@ -185,4 +185,108 @@ fn bert_large_scales_badly_on_a_hundred_gigabit() {
     let told = folder.run("plan s.json --json").exits(0).json();
     assert_eq!(told["communication"]["exchange"], "parameter-server");
     assert!(told["samples_per_s"].as_f64().unwrap() > 1.5 * efficiency * 32.0 * 49.0, "{told}");
+}
+
+const ON_MODEL: &str = "plan dense.json --cluster c.yaml --batch 16 --dim sequence=128";
+
+/// A model without experts on two hosts of four devices.
+fn replicas() -> Folder {
+    let folder = Folder::new(&diamond());
+    let mut config = super::experts::config();
+    config.as_object_mut().unwrap().remove("num_local_experts");
+    config["model_type"] = json!("llama");
+    folder.write("dense.json", &config.to_string());
+    folder.write("c.yaml", super::training::CLUSTER);
+    folder.write(
+        "one.yaml",
+        &super::training::CLUSTER
+            .replace("count: 2", "count: 1")
+            .replace("devices: 4", "devices: 1"),
+    );
+    folder
+}
+
+#[test]
+fn a_models_own_backward_pass_says_when_gradients_are_there() {
+    let folder = replicas();
+    let told = folder.run(&format!("{ON_MODEL} --algorithm gradient-buckets -o p.json --json"));
+    let told = told.exits(0).json();
+    let plan: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+    assert_eq!((&plan["parallelism"]["data"], &plan["workload"]["batch"]), (&json!(8), &json!(16)));
+    // Gradients are summed up in 32 bits: four bytes for each parameter.
+    let model = folder.run("import dense.json --json").exits(0).json();
+    let parameters = model["parameters"].as_u64().unwrap();
+    let buckets = plan["communication"]["buckets"].as_array().unwrap();
+    let bytes: u64 = buckets.iter().map(|own| own["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(bytes, 4 * parameters);
+    // The head's gradient is there first, the words' last.
+    let last = buckets.last().unwrap()["tensors"].as_array().unwrap().last().unwrap();
+    assert!(last.as_str().unwrap().contains("embed"), "{last}");
+    let of = |name: &str| told[name].as_f64().unwrap();
+    assert!(of("passes_seconds") < of("seconds") && of("bound_seconds") <= of("seconds"));
+    // By hand: a ring of eight at 25 GB/s of the slowest way, all bytes after both passes at the most.
+    let ring_s = 2.0 * 7.0 / 8.0 * bytes as f64 / 25e9;
+    assert!(of("seconds") < of("passes_seconds") + 1.1 * ring_s + 1e-3, "{told}");
+    assert!(of("seconds") >= ring_s, "{told}");
+    let on = "--model dense.json --cluster c.yaml";
+    let said = folder.run(&format!("verify p.json {on}")).exits(0).stdout;
+    assert!(said.contains("gradients on 8 replicas"), "{said}");
+    folder.run(&format!("simulate p.json {on}")).exits(0);
+    let others = folder.run(&format!("explain p.json {on} --json")).exits(0).json();
+    let steps = others["others"].as_array().unwrap().iter();
+    let least = steps.map(|own| own["step_ns"].as_u64().unwrap()).min();
+    assert_eq!(least, plan["cost"]["step_time_ns"].as_u64());
+    folder
+        .run(&format!("{ON_MODEL} --algorithm mg-wfbp -o rule.json --export torch-ddp=d.json"))
+        .exits(0);
+    assert!(folder.read("d.json").contains("bucket_cap_mb"));
+    folder.run(&format!("verify rule.json {on}")).exits(0);
+    folder.run("compare p.json p.json").exits(0);
+    folder.run(&format!("{ON_MODEL} --algorithm bucket-cap(bytes=1) -o each.json")).exits(0);
+    let said = folder.run("compare each.json p.json").exits(10).stdout;
+    assert!(said.contains("the buckets differ"), "{said}");
+    folder.run(&format!("export p.json {on} --target torch-ddp@2.13 -o list.json")).exits(0);
+    assert!(folder.read("list.json").contains("bucket_cap_mb_list"));
+}
+
+#[test]
+fn what_a_plan_of_gradients_states_in_vain_is_named() {
+    let folder = replicas();
+    folder.run(&format!("{ON_MODEL} --algorithm gradient-buckets -o p.json")).exits(0);
+    let plan: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+    let verdict = |change: &dyn Fn(&mut Value), code: i32, told: &str| {
+        let mut own = plan.clone();
+        change(&mut own);
+        folder.write("q.json", &own.to_string());
+        let ran = folder.run("verify q.json --model dense.json --cluster c.yaml").exits(code);
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    };
+    verdict(&|own| own["communication"]["buckets"][0]["bytes"] = json!(1), 6, "bytes");
+    verdict(&|own| own["cost"]["step_time_ns"] = json!(1), 6, "step_time_ns");
+    verdict(&|own| own["cost"]["bound_ns"] = json!(1u64 << 60), 6, "bound_ns");
+    verdict(&|own| own["parallelism"]["data"] = json!(4), 6, "parallelism.data");
+    verdict(&|own| own["parallelism"]["tensor"] = json!(2), 3, "parallelism");
+    verdict(&|own| own["communication"]["buckets"] = json!([]), 3, "communication.buckets");
+    verdict(&|own| own["communication"]["exchange"] = json!("parameter-server"), 6, "no cost");
+    let reversed = |own: &mut Value| {
+        own["communication"]["buckets"][0]["tensors"].as_array_mut().unwrap().reverse();
+        own["communication"]["buckets"].as_array_mut().unwrap().reverse();
+    };
+    verdict(&reversed, 6, "where the next gradient that is there is");
+    for line in [
+        "--algorithm gradient-buckets --pin a=b",
+        "--algorithm gradient-buckets --micro-batch 1",
+        "--algorithm gradient-buckets --objective latency",
+        "--algorithm gradient-buckets --workload inference",
+        "--algorithm gradient-buckets --export megatron",
+        "--algorithm gradient-buckets --html p.html",
+    ] {
+        folder.run(&format!("{ON_MODEL} {line}")).exits(2);
+    }
+    let line = ON_MODEL.replace("16", "15");
+    folder.run(&format!("{line} --algorithm mg-wfbp")).exits(2);
+    let line = ON_MODEL.replace("c.yaml", "one.yaml");
+    folder.run(&format!("{line} --algorithm mg-wfbp")).exits(2);
+    folder.run("verify p.json --model dense.json --cluster c.yaml --batch 8").exits(2);
+    folder.run("explain p.json --model dense.json --cluster c.yaml --op a").exits(2);
 }

@@ -10,7 +10,7 @@ use crate::links::collective::gradient::{
 use crate::numeric::score::{Bound, Goal, Line, score};
 
 /// Group sizes of the columns.
-const GPUS: [f64; 3] = [8.0, 16.0, 32.0];
+pub const GPUS: [f64; 3] = [8.0, 16.0, 32.0];
 /// 10 Gb/s in bytes per second.
 const TEN_GIGABIT: f64 = 1.25e9;
 /// 100 Gb/s in bytes per second.
@@ -21,25 +21,29 @@ const ELEMENT: f64 = 4.0;
 const FORWARD_SHARE: f64 = 1.0 / 3.0;
 
 /// Samples per second on 8, 16 and 32 GPUs.
-type Rates = [f64; 3];
+pub type Rates = [f64; 3];
 
 /// A trained model and what was measured.
-struct Trained {
-    name: &'static str,
+pub struct Trained {
+    /// Its name.
+    pub name: &'static str,
     tensors: fn() -> Vec<Tensor>,
     /// Samples per GPU and step.
-    batch: f64,
+    pub batch: f64,
     /// Samples per second on one GPU.
-    alone: f64,
+    pub alone: f64,
     /// 10 Gb/s Ethernet: all-reduce after the backward pass.
-    after: Rates,
+    pub after: Rates,
     /// 10 Gb/s Ethernet: wait-free, then merged, where measured.
-    beside: Option<(Rates, Rates)>,
+    pub beside: Option<(Rates, Rates)>,
     /// 100 Gb/s InfiniBand: all-reduce after the backward pass.
-    fast_after: Rates,
+    pub fast_after: Rates,
+    /// 100 Gb/s InfiniBand: wait-free, then merged.
+    pub fast_beside: (Rates, Rates),
 }
 
-const TRAINED: [Trained; 3] = [
+/// The models of the table.
+pub const TRAINED: [Trained; 3] = [
     Trained {
         name: "ResNet-50",
         tensors: resnet_50,
@@ -48,6 +52,7 @@ const TRAINED: [Trained; 3] = [
         after: [1282.3, 2485.1, 4920.8],
         beside: Some(([1795.7, 3146.8, 5113.2], [1980.6, 3785.0, 6883.6])),
         fast_after: [1821.0, 3603.0, 7127.0],
+        fast_beside: ([2017.0, 3946.0, 7327.0], [2002.0, 3987.0, 7876.0]),
     },
     Trained {
         name: "BERT-Base",
@@ -57,6 +62,7 @@ const TRAINED: [Trained; 3] = [
         after: [518.9, 984.9, 1926.6],
         beside: Some(([582.3, 1069.5, 2013.4], [611.4, 1153.2, 1925.8])),
         fast_after: [1082.0, 2113.0, 4184.0],
+        fast_beside: ([1196.0, 2217.0, 4099.0], [1235.0, 2515.0, 4940.0]),
     },
     Trained {
         name: "BERT-Large",
@@ -66,20 +72,26 @@ const TRAINED: [Trained; 3] = [
         after: [28.96, 54.30, 105.1],
         beside: None,
         fast_after: [99.2, 191.6, 375.2],
+        fast_beside: ([101.7, 185.4, 339.8], [106.8, 205.8, 400.2]),
     },
 ];
 
 /// One model on one group: its gradients and how long it computes.
-struct Run {
+pub struct Run {
     name: String,
     gpus: f64,
-    samples: f64,
-    compute_s: f64,
-    gradients: Vec<Gradient>,
+    /// Samples of a step on all GPUs.
+    pub samples: f64,
+    /// Seconds of both passes.
+    pub compute_s: f64,
+    /// In the order of readiness, times from the start of the step.
+    pub gradients: Vec<Gradient>,
 }
 
 impl Run {
-    fn new(trained: &Trained, gpus: f64) -> Self {
+    /// A model on so many GPUs.
+    #[must_use]
+    pub fn new(trained: &Trained, gpus: f64) -> Self {
         let compute_s = trained.batch / trained.alone;
         let tensors = (trained.tensors)();
         let work: f64 = tensors.iter().map(|tensor| tensor.work).sum();
@@ -94,8 +106,9 @@ impl Run {
         Self { name, gpus, samples: gpus * trained.batch, compute_s, gradients }
     }
 
-    /// A ring at this rate.
-    fn cost(&self, start_up_s: f64, rate: f64) -> AllReduceCost {
+    /// A ring at this rate, in bytes per second.
+    #[must_use]
+    pub fn cost(&self, start_up_s: f64, rate: f64) -> AllReduceCost {
         AllReduceCost { start_up_s, per_byte_s: 2.0 * (self.gpus - 1.0) / self.gpus / rate }
     }
 
@@ -120,7 +133,8 @@ impl Run {
 
     /// The start-up at which the wait-free exchange takes the measured step, 0 if it is too long
     /// without any.
-    fn start_up_s(&self, wait_free_s: f64, rate: f64) -> f64 {
+    #[must_use]
+    pub fn start_up_s(&self, wait_free_s: f64, rate: f64) -> f64 {
         let (mut low, mut high) = (0.0, 1.0);
         for _ in 0..60 {
             let middle = f64::midpoint(low, high);

@@ -22,7 +22,15 @@ use std::borrow::Cow;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::graph::Graph;
 use ir::op::{Phase, Work};
-use ir::workload::{Mode, Workload};
+use ir::tensor::Tensor;
+use ir::units::Bytes;
+use ir::workload::{Mode, Optimizer, Workload};
+
+/// Bytes of the gradient of a parameter, as replicas exchange it: in the type that it is summed up in.
+#[must_use]
+pub fn gradient_bytes(parameter: &Tensor) -> Bytes {
+    states::states(parameter, Optimizer::default()).gradient
+}
 
 /// Most ops of a step, views included.
 pub const MAX_OPS: u64 = 2_000_000;
