@@ -215,15 +215,10 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
         ("other-cluster", "cluster", &a.cluster, &b.cluster),
     ];
     let others = others.into_iter().filter_map(|(code, what, a, b)| other(code, what, a, b));
+    if a.has_buckets() || b.has_buckets() {
+        return buckets::compare::compare((&a, &b), others.collect(), request, page);
+    }
     match (&a.training, &b.training) {
-        _ if a.has_buckets() && b.has_buckets() => {
-            buckets::compare::compare((&a, &b), others.collect(), request, page)
-        }
-        _ if a.has_buckets() || b.has_buckets() => {
-            let message = "one plan exchanges gradients, the other decides something else";
-            Err(Diagnostic::usage("not-comparable", message)
-                .hint("plan both with --algorithm gradient-buckets, mg-wfbp or bucket-cap"))
-        }
         _ if places_experts(&a) || places_experts(&b) => {
             experts::compare::compare((&a, &b), &others.collect::<Vec<_>>(), request, page)
         }

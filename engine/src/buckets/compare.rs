@@ -11,13 +11,18 @@ use crate::request::CompareRequest;
 /// Compares two plans.
 ///
 /// # Errors
-/// `not-comparable` with a model: both are taken as they state.
+/// `not-comparable` with a plan of something else, and with a model: both are taken as they state.
 pub fn compare(
     (a, b): (&PlanDocument, &PlanDocument),
     others: Vec<Diagnostic>,
     request: &CompareRequest,
     page: &Page,
 ) -> CommandResult {
+    if !(a.has_buckets() && b.has_buckets()) {
+        let message = "one plan exchanges gradients, the other decides something else";
+        return Err(Diagnostic::usage("not-comparable", message)
+            .hint("plan both with --algorithm gradient-buckets, mg-wfbp or bucket-cap"));
+    }
     if request.model.is_some() {
         let message = "two plans of gradients are compared as they state themselves";
         return Err(Diagnostic::usage("not-comparable", message)
