@@ -223,8 +223,7 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
             experts::compare::compare((&a, &b), &others.collect::<Vec<_>>(), request, page)
         }
         (None, None) => {
-            let around = (request, page);
-            ops::compare::placements((&a, &b), now.as_deref(), others.collect(), around)
+            ops::compare::placements((&a, &b), now.as_deref(), others.collect(), (request, page))
         }
         (Some(one), Some(two)) => {
             // Another length of a sample is told as such.
