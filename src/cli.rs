@@ -277,7 +277,7 @@ pub(crate) struct PlanArgs {
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) training: TrainingFlags,
-    /// Of placed experts: training, prefill or decode [default: prefill]
+    /// Of experts and streams: training, prefill (experts' default), decode
     #[arg(long, value_parser = named(StepPhase::ALL, StepPhase::name), hide_possible_values = true)]
     #[arg(value_name = "PHASE", help_heading = "Search")]
     pub(crate) phase: Option<StepPhase>,

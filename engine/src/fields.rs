@@ -78,7 +78,6 @@ const GIVEN: &str = "leave it out: the file states its costs, devices and work";
 const DEGREES_ONLY: &str = "leave it out, or pin degrees, such as --pin tensor=8";
 const LAYERS_STATE: &str = "leave it out: the layers were measured with their own";
 const OF_EXPERTS: &str = "leave it out: experts are placed by their visits alone";
-const OF_STREAMS: &str = "leave it out: layers are priced in 16 bits on --cluster and --profile";
 const SERVES: &str = "leave it out, or add --algorithm dynaflow";
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
@@ -111,7 +110,11 @@ pub const FIELDS: [Field; 43] = [
     field("stack", &[Degrees], LAYERS_STATE),
     field("expert_skew", &[Degrees, Experts, Streams], LAYERS_STATE),
     field("no_offload", TRAINING, FOR_TRAINING),
-    field("phase", &[Experts, Streams], "leave it out, or add --algorithm expert-placement"),
+    field(
+        "phase",
+        &[Experts, Streams],
+        "leave it out, or add an --algorithm of experts or streams, such as fsmoe",
+    ),
     field("routing_trace", &[Experts], "leave it out, or add --algorithm expertflow"),
     field("cached_tokens", &[Streams], SERVES),
     field("interference", &[Streams], SERVES),
@@ -142,10 +145,23 @@ pub fn check(given: &[String], mode: Mode) -> Result<(), Diagnostic> {
     let message = format!("`{}` has no effect on {what}", field.flag());
     let hint = match mode {
         Experts => OF_EXPERTS,
-        Streams => OF_STREAMS,
+        Streams => of_streams(field.name),
         _ => field.hint,
     };
     Err(Diagnostic::usage(code, message).hint(hint))
+}
+
+/// What to do about a field beside a plan of streams.
+fn of_streams(field: &str) -> &'static str {
+    match field {
+        "dtype" => "leave it out: layers are priced in 16 bits",
+        "workload" => "leave it out: --phase says what a step does",
+        "global_batch" | "tokens_per_step" => {
+            "state the samples of a step with --batch, and their tokens with --sequence-length"
+        }
+        "devices" | "accelerators" => "leave it out: all devices of --cluster are planned on",
+        _ => "leave it out",
+    }
 }
 
 /// The first flag that only training runs honour.

@@ -21,6 +21,7 @@ mod watched;
 use std::sync::Arc;
 
 use ir::diagnostic::{Blame, Diagnostic};
+use planner::recipe::Ingredient;
 use planner::run::watch::Tell;
 
 use self::run::interrupted;
@@ -54,6 +55,7 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
                 .hint("raise --time-limit"));
         }
     }
+    check_name(request.recipe())?;
     if let Some(used) = crate::buckets::row(request.recipe())? {
         return gradients::plan(request, &used, run);
     }
@@ -84,6 +86,17 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     match mode {
         Mode::Ops | Mode::Instance | Mode::Experts | Mode::Streams => ops::plan(request, run),
         Mode::Degrees | Mode::Layers => training::plan(request, run),
+    }
+}
+
+/// Refuses a recipe that begins with no row, before flags are looked at for what it plans.
+fn check_name(recipe: &str) -> Result<(), Diagnostic> {
+    let first = recipe.split(',').next().unwrap_or_default().trim();
+    let name = first.split('(').next().unwrap_or_default().trim();
+    match planner::registry::entry(name) {
+        // An option may hold commas: only a name that is unknown is looked at closely.
+        Some(_) => Ok(()),
+        None => Ingredient::parse(first, planner::registry::entries()).map(|_| ()),
     }
 }
 

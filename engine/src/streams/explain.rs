@@ -106,12 +106,12 @@ pub fn table(plan: &PlanDocument, setting: &Setting, rows: Rows, page: &Page) ->
         Column::Text("layers"),
         Column::Text("pass"),
         Column::Number("parts"),
-        Column::Number("whole, ms"),
-        Column::Number("experts, ms"),
+        Column::Number("ms"),
+        Column::Number("experts"),
         Column::Number("compute"),
-        Column::Number("intra-node"),
-        Column::Number("inter-node"),
-        Column::Number("gradients, MB"),
+        Column::Number("intra"),
+        Column::Number("inter"),
+        Column::Number("MB"),
     ];
     let (mut table, mut told) = (Vec::new(), Vec::new());
     for entry in &plan.experts.layers {
@@ -153,7 +153,10 @@ pub fn table(plan: &PlanDocument, setting: &Setting, rows: Rows, page: &Page) ->
         }
     }
     rows.table(&columns, table.into_iter(), page);
-    page.line("shares are how long of its experts' time a stream is busy");
+    page.line(
+        "ms of a pass, and of its experts; how long of those compute and links inside and between hosts \
+         are busy; MB of gradients summed up beside it",
+    );
     told
 }
 

@@ -16,7 +16,7 @@
 //! is replayed.
 //!
 //! # Complexity
-//! O(parts) for a layer and units of gradients; slices as [`fsmoe`](super::fsmoe).
+//! O(parts) for a layer; slices as [`fsmoe`](super::fsmoe).
 //!
 //! # Limits
 //! Those of [`fsmoe`](super::fsmoe).

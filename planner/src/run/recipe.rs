@@ -108,7 +108,19 @@ impl Ingredient {
             }
             None => (text, ""),
         };
-        let entry = rows.iter().find(|entry| entry.name == name).ok_or_else(|| {
+        let of_name = |name: &str| rows.iter().find(|entry| entry.name == name);
+        let entry = of_name(name).ok_or_else(|| {
+            // `name:option=value`, as others write it.
+            if let Some((row, options)) =
+                name.split_once(':').filter(|own| of_name(own.0).is_some())
+            {
+                let meant = format!("{row}({options})");
+                let message = format!("there is no algorithm `{name}`");
+                return Self::parse(&meant, rows).err().unwrap_or_else(|| {
+                    Diagnostic::usage("unknown-algorithm", message)
+                        .hint(format!("write it as `{meant}`"))
+                });
+            }
             let known: Vec<&str> = rows.iter().map(|entry| entry.name).collect();
             unknown("unknown-algorithm", "algorithm", name, &known)
         })?;
@@ -221,8 +233,11 @@ fn unknown(code: &'static str, what: &'static str, name: &str, known: &[&str]) -
         .map(|candidate| (strsim::damerau_levenshtein(candidate, name), *candidate))
         .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3))
         .min();
-    let error = Diagnostic::usage(code, format!("there is no {what} `{name}`"))
-        .fact("known", known.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let error = Diagnostic::usage(code, format!("there is no {what} `{name}`"));
+    let error = match known.is_empty() {
+        true => error,
+        false => error.fact("known", known.iter().map(ToString::to_string).collect::<Vec<_>>()),
+    };
     match nearest {
         Some((_, candidate)) => error.hint(format!("did you mean `{candidate}`?")),
         None if known.is_empty() => error.hint("leave it out: there are no options"),
@@ -273,6 +288,8 @@ mod tests {
             ("m-sct(theta)", "bad-option"),
             ("m-sct(theta=x)", "bad-option"),
             ("m-etf(variant=loose)", "bad-option"),
+            ("m-sct:teta=1", "unknown-option"),
+            ("m-sct:theta=0.2", "unknown-algorithm"),
         ] {
             assert_eq!(refused(text).code, code, "{text}");
         }

@@ -2,138 +2,216 @@
 //!
 //! A backward pass is a line of slots: layers of experts and what lies between them. A slot hides an
 //! all-reduce beside its own work; gradients exist once the slot that makes them has ended (the prefix
-//! rule), and what no slot took follows the last one. In equal units of bytes the program over slots and
-//! units sent is exact:
+//! rule), and what no slot took follows the last one.
+//!
+//! A way to run a slot (a number of parts) takes `A` seconds, for `B` of which its link is busy. Beside
+//! `x` bytes of `a + b x` seconds it takes `max(A, B + a + b x)`: the first `(A - B - a) / b` bytes are
+//! hidden, each further one takes the `b` seconds that it takes after the last slot. So a slice is never
+//! larger than what its way hides, and as much is hidden as exists:
 //!
 //! ```text
-//! T(slot, sent) = min over k of T(slot - 1, sent - k) + seconds of the slot beside k units
+//! hidden(slot) = min(existing(slot), hidden(slot - 1) + free(way of the slot))
+//! T = sum of A(way of each slot) + a + b (all - hidden(last slot))
 //! ```
 //!
-//! For bytes of any size the bound takes the prefix rule away and prices each byte `y` seconds, up to what
-//! a byte takes (Lagrange): a slot that takes `F` seconds alone, of which its link is busy for `A`, hides
-//! `F - A` seconds for nothing and takes a second longer for each further one.
+//! The choice of ways is a program over bytes hidden: of two states the one that hides more for no more
+//! seconds is kept, and the one that hides less if the other one's seconds are more by at least what its
+//! further bytes take. The first layer's gradients exist after the last slot: nothing hides them.
 
 use cost_model::streams::moe_step::Reduce;
 
-/// A kind of slot.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Slot {
-    /// Seconds beside so many units, from 0 to all.
-    pub beside_s: Vec<f64>,
-    /// Seconds alone, and those of them in which its link is busy: of each way that it can run in.
-    pub alone_s: Vec<(f64, f64)>,
+/// States of all slots together: with more of them, neighbours are merged.
+const STATES: usize = 1 << 21;
+/// Most states of a slot.
+const MOST: usize = 1 << 12;
+/// Fewest states of a slot that are kept, however many slots there are.
+const FEWEST: usize = 16;
+
+/// A way that a slot can run in.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Way {
+    /// Parts; 0 of a slot that is not cut.
+    pub parts: u32,
+    /// Seconds alone.
+    pub seconds: f64,
+    /// Bytes that take no second more beside it.
+    pub free: f64,
+}
+
+impl Way {
+    /// A way that takes so long alone, of which its link is busy for so long.
+    #[must_use]
+    pub fn new(parts: u32, (seconds, busy_s): (f64, f64), reduce: Reduce) -> Self {
+        let idle_s = seconds - busy_s - reduce.start_up_s;
+        let free = match reduce.per_byte_s > 0.0 {
+            true => (idle_s / reduce.per_byte_s).max(0.0),
+            false if idle_s >= 0.0 => f64::INFINITY,
+            false => 0.0,
+        };
+        Self { parts, seconds, free }
+    }
 }
 
 /// Slots in the order of the backward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line<'a> {
-    /// Kinds of slots.
-    pub kinds: &'a [Slot],
-    /// By slot its kind, and the bytes of gradients that exist when it starts.
+    /// By kind of slot its ways, at least one.
+    pub kinds: &'a [Vec<Way>],
+    /// By slot its kind, and the bytes of gradients that exist when it starts: never fewer than before.
     pub slots: &'a [(usize, u64)],
-    /// Bytes of a unit.
-    pub unit: u64,
     /// Bytes of all gradients.
     pub all: u64,
     /// The all-reduce.
     pub reduce: Reduce,
 }
 
-/// Units of each slot.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sliced {
-    /// By slot.
-    pub units: Vec<usize>,
-    /// Seconds of all slots and of what follows them.
-    pub seconds: f64,
+/// A slot in a way, beside a slice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slice {
+    /// Parts of the slot.
+    pub parts: u32,
+    /// Bytes beside it.
+    pub bytes: u64,
 }
 
-/// Units that hold all bytes.
-#[must_use]
-pub fn n_units(all: u64, unit: u64) -> usize {
-    usize::try_from(all.div_ceil(unit.max(1))).unwrap_or(usize::MAX)
+/// Bytes hidden so far, and the least seconds of slots that hide them.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    hidden: f64,
+    seconds: f64,
+    way: u32,
+    from: u32,
+}
+
+/// Which state stands for neighbours that are merged.
+#[derive(Clone, Copy, PartialEq)]
+enum Merge {
+    /// One of them.
+    One,
+    /// One that is as good as the best of each: its seconds are a bound.
+    Best,
 }
 
 impl Line<'_> {
-    /// Whole units that exist when a slot starts; the last one is the rest of all bytes.
-    fn existing(&self, bytes: u64) -> usize {
-        match bytes >= self.all {
-            true => n_units(self.all, self.unit),
-            false => usize::try_from(bytes / self.unit.max(1)).unwrap_or(usize::MAX),
-        }
-    }
-
-    /// Bytes of so many units.
+    /// The best slices and ways; exact where no states are merged, to a byte of each slot, and to the
+    /// start-up of an all-reduce where the first layer makes no gradients.
     #[must_use]
-    pub fn bytes(&self, units: usize) -> u64 {
-        (units as u64).saturating_mul(self.unit).min(self.all)
-    }
-
-    /// Seconds of given units, without a look at the prefix rule.
-    #[must_use]
-    pub fn seconds(&self, units: &[usize]) -> f64 {
-        let beside = |((kind, _), n): (&(usize, u64), &usize)| self.kinds[*kind].beside_s[*n];
-        let rest = n_units(self.all, self.unit) - units.iter().sum::<usize>();
-        let slots: f64 = self.slots.iter().zip(units).map(beside).sum();
-        slots + self.reduce.seconds(self.bytes(rest))
-    }
-
-    /// Best units.
-    #[must_use]
-    pub fn sliced(&self) -> Sliced {
-        let n = n_units(self.all, self.unit);
-        let mut best = vec![f64::INFINITY; n + 1];
-        best[0] = 0.0;
-        let mut taken: Vec<Vec<u32>> = Vec::with_capacity(self.slots.len());
-        for (kind, existing) in self.slots {
-            let beside_s = &self.kinds[*kind].beside_s;
-            let most = self.existing(*existing).min(n);
-            let mut next = vec![f64::INFINITY; n + 1];
-            let mut own = vec![0_u32; n + 1];
-            for sent in 0..=n {
-                // What exists grows from slot to slot, so that nothing was sent beyond it before.
-                let ks = 0..=if sent <= most { sent } else { 0 };
-                for k in ks {
-                    let seconds = best[sent - k] + beside_s[k];
-                    if seconds < next[sent] {
-                        (next[sent], own[sent]) = (seconds, k as u32);
-                    }
-                }
-            }
-            best = next;
-            taken.push(own);
+    pub fn sliced(&self) -> Vec<Slice> {
+        let (states, _) = self.states(Merge::One);
+        let mut at = states.last().map_or(0, |last| self.least(last).0);
+        let mut ways = Vec::with_capacity(self.slots.len());
+        for ((kind, existing), own) in self.slots.iter().zip(states).rev() {
+            let state = own[at];
+            ways.push((self.kinds[*kind][state.way as usize], *existing));
+            at = state.from as usize;
         }
-        let total = |sent: usize| best[sent] + self.reduce.seconds(self.bytes(n - sent));
-        let mut sent =
-            (0..=n).reduce(|a, b| if total(b) < total(a) { b } else { a }).unwrap_or_default();
-        let seconds = total(sent);
-        let mut units = vec![0; self.slots.len()];
-        for (slot, own) in taken.iter().enumerate().rev() {
-            units[slot] = own[sent] as usize;
-            sent -= units[slot];
-        }
-        Sliced { units, seconds }
+        let mut sent = 0_u64;
+        let slices = ways.iter().rev().map(|(way, existing)| {
+            // A float of too many bytes is the greatest integer.
+            let bytes = (way.free as u64).min(existing.saturating_sub(sent));
+            sent += bytes;
+            Slice { parts: way.parts, bytes }
+        });
+        slices.collect()
     }
 
-    /// Seconds that slices of any size are not below.
+    /// Seconds that no slices, of any size, and no ways are below.
     #[must_use]
     pub fn bound_s(&self) -> f64 {
-        const PRICES: u32 = 32;
-        let Reduce { start_up_s, per_byte_s } = self.reduce;
-        let at = |price: u32| {
-            let price_s = per_byte_s * f64::from(price) / f64::from(PRICES);
-            let least = |kind: &Slot| {
-                let hidden = |(alone_s, busy_s): (f64, f64)| {
-                    let free_s = (alone_s - busy_s - start_up_s).max(0.0);
-                    let bytes = if per_byte_s > 0.0 { free_s / per_byte_s } else { 0.0 };
-                    alone_s - price_s * bytes.min(self.all as f64)
-                };
-                kind.alone_s.iter().copied().map(hidden).fold(f64::INFINITY, f64::min)
-            };
-            let of_kind: Vec<f64> = self.kinds.iter().map(least).collect();
-            let slots: f64 = self.slots.iter().map(|(kind, _)| of_kind[*kind]).sum();
-            slots + price_s * self.all as f64
-        };
-        (0..=PRICES).map(at).fold(0.0, f64::max)
+        let (_, last) = self.states(Merge::Best);
+        let is_all_there = self.slots.last().is_some_and(|(_, existing)| *existing >= self.all);
+        // What exists after the last slot has an all-reduce of its own.
+        let tail_s = if is_all_there || self.all == 0 { 0.0 } else { self.reduce.start_up_s };
+        self.least(&last).1 + tail_s
     }
+
+    /// The state of the least seconds with the bytes that it does not hide, and those.
+    fn least(&self, states: &[State]) -> (usize, f64) {
+        let seconds = |own: &State| self.value(own) + self.reduce.per_byte_s * self.all as f64;
+        let each = states.iter().map(seconds).enumerate();
+        each.reduce(|a, b| if b.1 < a.1 { b } else { a }).unwrap_or_default()
+    }
+
+    /// Seconds of a state less those of the bytes that it hides.
+    fn value(&self, own: &State) -> f64 {
+        own.seconds - self.reduce.per_byte_s * own.hidden
+    }
+
+    /// By slot the states after it, empty where only the last ones are asked for; and those.
+    fn states(&self, merge: Merge) -> (Vec<Vec<State>>, Vec<State>) {
+        let most = (STATES / self.slots.len().max(1)).clamp(FEWEST, MOST);
+        let of_use = |ways: &Vec<Way>| {
+            let each = (0..).zip(ways).map(|(way, own)| {
+                let hidden = own.free.min(self.all as f64);
+                State { hidden, seconds: own.seconds, way, from: 0 }
+            });
+            self.kept(each.collect())
+        };
+        let ways: Vec<Vec<State>> = self.kinds.iter().map(of_use).collect();
+        let mut last = vec![State { hidden: 0.0, seconds: 0.0, way: 0, from: 0 }];
+        let mut all = Vec::new();
+        for (kind, existing) in self.slots {
+            let existing = (*existing).min(self.all) as f64;
+            let after = |own: &State, (from, before): (u32, &State)| State {
+                hidden: (before.hidden + own.hidden).min(existing),
+                seconds: before.seconds + own.seconds,
+                way: own.way,
+                from,
+            };
+            let each = ways[*kind].iter().flat_map(|own| {
+                let states = (0..).zip(&last);
+                states.map(move |before| after(own, before))
+            });
+            let next = self.kept(each.collect());
+            last = merged(next, most, merge);
+            if merge == Merge::One {
+                all.push(last.clone());
+            }
+        }
+        (all, last)
+    }
+
+    /// States that none makes useless, by bytes hidden.
+    fn kept(&self, mut states: Vec<State>) -> Vec<State> {
+        let order = |a: &State, b: &State| {
+            b.hidden.total_cmp(&a.hidden).then(a.seconds.total_cmp(&b.seconds))
+        };
+        states.sort_by(order);
+        let mut kept: Vec<State> = Vec::new();
+        for own in states {
+            let is_dearer = |more: &State| own.seconds >= more.seconds;
+            if !kept.last().is_some_and(is_dearer) {
+                kept.push(own);
+            }
+        }
+        kept.reverse();
+        // Where all bytes can be hidden, the start-up of what follows can be saved, too.
+        let is_all_there = self.slots.last().is_some_and(|(_, existing)| *existing >= self.all);
+        let saved_s = if is_all_there { self.reduce.start_up_s } else { 0.0 };
+        let mut least = f64::INFINITY;
+        kept.retain(|own| {
+            let value = self.value(own);
+            let is_of_use = value < least + saved_s;
+            least = least.min(value);
+            is_of_use
+        });
+        kept
+    }
+}
+
+/// As many states as there may be, by bytes hidden.
+fn merged(states: Vec<State>, most: usize, merge: Merge) -> Vec<State> {
+    if states.len() <= most {
+        return states;
+    }
+    let each = states.len().div_ceil(most);
+    let one = |own: &[State]| {
+        // Fewest bytes and seconds stand first, most last.
+        let (first, last) = (own[0], own[own.len() - 1]);
+        match merge {
+            Merge::One => last,
+            Merge::Best => State { seconds: first.seconds, ..last },
+        }
+    };
+    states.chunks(each).map(one).collect()
 }

@@ -6,9 +6,9 @@
 //!
 //! # Idea
 //! Every number of parts from 1 to 64 is scored by the replay of the layer's pieces on its three
-//! streams; numbers whose streams alone take longer than the best one are passed over. Gradients are
-//! sliced by an exact program over equal units of bytes, in which a layer takes the best number of parts
-//! beside its slice.
+//! streams, whose orders are the paper's; numbers whose streams alone take longer than the best one are
+//! passed over. Slices of gradients and the parts of backward passes are chosen together, by an exact
+//! program over bytes hidden ([`gradients`]).
 //!
 //! # Paper
 //! Pan et al., "FSMoE: A Flexible and Scalable Training System for Sparse Mixture-of-Experts Models",
@@ -16,14 +16,16 @@
 //! ([`Score::ClosedForm`]) and slices by differential evolution.
 //!
 //! # Guarantee
-//! The best number of parts of each layer, and the best slices in their units; a bound for slices of any
-//! size.
+//! The best parts and slices to a byte of each layer, of all whose pieces run in the paper's order, while
+//! states of the program are few enough not to be merged (4,096; fewer beyond 256 layers) and the first
+//! layer makes gradients. The bound holds for every order of pieces, and always.
 //!
 //! # Complexity
-//! A replay takes O(parts x log parts); slices take O(slots x units^2).
+//! A replay takes O(parts x log parts); slices take O(slots x states x parts), sorted.
 //!
 //! # Limits
 //! Devices of a host share out each expert, hosts share out experts. Parts have as many tokens each.
+//! Orders of pieces are not searched: others can be faster where gather and scatter differ much.
 //!
 //! # Example
 //! Mixtral's layer on the paper's Testbed B takes 24.23 ms in 8 parts forward, and 45.29 ms in 6 backward.
@@ -36,12 +38,10 @@ pub mod published;
 use cost_model::streams::moe::{PartTimes, bound_s, closed_form_s, replayed_s};
 use cost_model::streams::moe_step::{Layer, Model, Parts};
 
-use gradients::{Line, Slot, n_units};
+use gradients::{Line, Slice, Way};
 
 /// Most parts of a layer.
 pub const MOST_PARTS: u32 = 64;
-/// Units that gradients are sliced in, about.
-const UNITS: u64 = 128;
 
 /// How a number of parts is scored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,16 @@ pub enum Score {
     ClosedForm,
 }
 
+impl Score {
+    /// Seconds of a layer in so many parts beside so many seconds of gradients.
+    fn seconds(self, own: &PartTimes, n_parts: u32, gradients_s: f64) -> f64 {
+        match self {
+            Self::Replay => replayed_s(own, n_parts, gradients_s),
+            Self::ClosedForm => closed_form_s(own, n_parts, gradients_s),
+        }
+    }
+}
+
 /// A step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
@@ -60,7 +70,7 @@ pub struct Planned {
     pub layers: Vec<Parts>,
     /// Seconds of all layers, both passes, and of what follows them.
     pub seconds: f64,
-    /// What no parts and slices are below.
+    /// What no parts, slices and orders of pieces are below.
     pub bound_s: f64,
 }
 
@@ -69,12 +79,11 @@ pub struct Planned {
 pub fn best(times: &[PartTimes], gradients_s: f64, score: Score) -> (u32, f64) {
     let mut best = (0, f64::INFINITY);
     for (n, own) in (1..).zip(times) {
-        let seconds = match score {
-            // A stream alone takes as long as the best number of parts.
-            Score::Replay if bound_s(own, n, gradients_s) >= best.1 => continue,
-            Score::Replay => replayed_s(own, n, gradients_s),
-            Score::ClosedForm => closed_form_s(own, n, gradients_s),
-        };
+        // A stream alone takes as long as the best number of parts.
+        if score == Score::Replay && bound_s(own, n, gradients_s) >= best.1 {
+            continue;
+        }
+        let seconds = score.seconds(own, n, gradients_s);
         if seconds < best.1 {
             best = (n, seconds);
         }
@@ -91,90 +100,52 @@ pub fn solve(model: &Model) -> Planned {
 /// Plans the layers of a model with parts scored either way; what it states is replayed.
 #[must_use]
 pub fn cut(model: &Model, score: Score) -> Planned {
-    let Model { kinds, layers, reduce } = model;
-    let all = model.gradient_bytes();
-    let unit = unit(model);
-    let of_units = |n: usize| reduce.seconds((n as u64).saturating_mul(unit).min(all));
-    let gradients_s: Vec<f64> = (0..=n_units(all, unit)).map(of_units).collect();
-    let beside = |own: &Layer| -> Vec<u32> {
-        gradients_s.iter().map(|own_s| best(&own.backward, *own_s, score).0).collect()
-    };
-    let chosen: Vec<Vec<u32>> = kinds.iter().map(beside).collect();
-    // Two slots of each kind: its experts, and the rest.
-    let slots_of = |(own, chosen): (&Layer, &Vec<u32>)| {
-        [experts(own, chosen, &gradients_s), others(own, &gradients_s)]
-    };
-    let slots: Vec<Slot> = kinds.iter().zip(&chosen).flat_map(slots_of).collect();
-    let mut line = Vec::new();
+    let mut slots = Vec::with_capacity(2 * model.layers.len());
     let mut existing = 0_u64;
-    for kind in layers.iter().rev() {
-        line.extend([(2 * kind, existing), (2 * kind + 1, existing)]);
-        existing = existing.saturating_add(kinds[*kind].gradient_bytes);
+    for kind in model.layers.iter().rev() {
+        slots.extend([(2 * kind, existing), (2 * kind + 1, existing)]);
+        existing = existing.saturating_add(model.kinds[*kind].gradient_bytes);
     }
-    let line = Line { kinds: &slots, slots: &line, unit, all, reduce: *reduce };
-    let sliced = line.sliced();
-    let forward: Vec<(u32, f64)> =
-        kinds.iter().map(|own| best(&own.forward, 0.0, Score::Replay)).collect();
-    let mut sent = 0;
-    let mut bytes = |units: usize| {
-        let before = line.bytes(sent);
-        sent += units;
-        line.bytes(sent) - before
+    let reduce = model.reduce;
+    let chosen = ways(model, |own, n| score.seconds(own, n, 0.0));
+    // No order of a layer's pieces is below these.
+    let least = ways(model, |own, n| bound_s(own, n, 0.0));
+    let line = |kinds| Line { kinds, slots: &slots, all: existing, reduce };
+    let forward: Vec<u32> =
+        model.kinds.iter().map(|own| best(&own.forward, 0.0, score).0).collect();
+    let slices = line(&chosen).sliced();
+    let of_layer = |(kind, slices): (&usize, &[Slice])| Parts {
+        forward: forward[*kind],
+        backward: slices[0].parts,
+        gradient_bytes: slices[0].bytes,
+        others_gradient_bytes: slices[1].bytes,
     };
-    let planned = layers.iter().rev().zip(sliced.units.chunks(2)).map(|(kind, units)| Parts {
-        forward: match score {
-            Score::Replay => forward[*kind].0,
-            Score::ClosedForm => best(&kinds[*kind].forward, 0.0, score).0,
-        },
-        backward: chosen[*kind][units[0]],
-        gradient_bytes: bytes(units[0]),
-        others_gradient_bytes: bytes(units[1]),
-    });
-    let mut planned: Vec<Parts> = planned.collect();
-    planned.reverse();
-    let forward_s = |kind: &usize| {
-        let experts_s = Some(forward[*kind].1).filter(|own| own.is_finite());
-        kinds[*kind].others_s[0] + experts_s.unwrap_or_default()
+    let mut layers: Vec<Parts> =
+        model.layers.iter().rev().zip(slices.chunks(2)).map(of_layer).collect();
+    layers.reverse();
+    let least_s = |own: &Layer| {
+        let each = (1..).zip(&own.forward).map(|(n, own)| bound_s(own, n, 0.0));
+        own.others_s[0] + each.reduce(f64::min).unwrap_or_default()
     };
-    Planned {
-        seconds: model.seconds(&planned),
-        bound_s: layers.iter().map(forward_s).sum::<f64>() + line.bound_s(),
-        layers: planned,
-    }
+    let least_s: Vec<f64> = model.kinds.iter().map(least_s).collect();
+    let forward_s: f64 = model.layers.iter().map(|kind| least_s[*kind]).sum();
+    let bound_s = forward_s + line(&least).bound_s();
+    Planned { seconds: model.seconds(&layers), bound_s, layers }
 }
 
-/// Bytes of a unit: of the layers that make most gradients each makes as many whole ones.
-fn unit(model: &Model) -> u64 {
-    let most = model.kinds.iter().map(|own| own.gradient_bytes).max().unwrap_or_default();
-    let each = (UNITS / model.layers.len().max(1) as u64).max(1);
-    // However much other kinds make, there are no more than twice as many units.
-    most.div_ceil(each).max(model.gradient_bytes() / (2 * UNITS)).max(1)
-}
-
-/// The backward pass of a kind's experts beside gradients, in the parts that were chosen for each.
-fn experts(own: &Layer, chosen: &[u32], gradients_s: &[f64]) -> Slot {
-    let at = |n: u32| (n as usize).checked_sub(1).and_then(|at| own.backward.get(at));
-    let beside = |(n, gradients_s): (&u32, &f64)| match at(*n) {
-        Some(times) => replayed_s(times, *n, *gradients_s),
-        // Without experts nothing is beside them.
-        None if *gradients_s > 0.0 => f64::INFINITY,
-        None => 0.0,
+/// By kind of layer the ways of its two slots: its experts in each number of parts, of so many seconds
+/// alone, and the rest, beside which the link between hosts is idle.
+fn ways(model: &Model, alone_s: impl Fn(&PartTimes, u32) -> f64) -> Vec<Vec<Way>> {
+    let of = |own: &Layer| {
+        let way = |(n, own): (u32, &PartTimes)| {
+            let busy_s = 2.0 * f64::from(n) * own.exchange_s;
+            Way::new(n, (alone_s(own, n), busy_s), model.reduce)
+        };
+        let mut experts: Vec<Way> = (1..).zip(&own.backward).map(way).collect();
+        if experts.is_empty() {
+            experts.push(Way::default());
+        }
+        [experts, vec![Way::new(0, (own.others_s[1], 0.0), model.reduce)]]
     };
-    let alone = |(n, own): (u32, &PartTimes)| {
-        (replayed_s(own, n, 0.0), 2.0 * f64::from(n) * own.exchange_s)
-    };
-    let mut alone_s: Vec<(f64, f64)> = (1..).zip(&own.backward).map(alone).collect();
-    if alone_s.is_empty() {
-        alone_s.push((0.0, 0.0));
-    }
-    Slot { beside_s: chosen.iter().zip(gradients_s).map(beside).collect(), alone_s }
-}
-
-/// The backward pass of the rest of a layer, beside which the link between hosts is idle.
-fn others(own: &Layer, gradients_s: &[f64]) -> Slot {
-    let alone_s = own.others_s[1];
-    Slot {
-        beside_s: gradients_s.iter().map(|own_s| own_s.max(alone_s)).collect(),
-        alone_s: vec![(alone_s, 0.0)],
-    }
+    model.kinds.iter().flat_map(of).collect()
 }

@@ -43,11 +43,14 @@ pub fn layer(
     };
     let times = |n: u32| part(run, system, (stack, constants), tokens.div_ceil(u64::from(n)));
     let both: Vec<[PartTimes; 2]> = (1..=n_parts).map(times).collect();
+    // Each device has its layer's whole router.
+    let n_experts = run.card.experts.map_or(0.0, |own| own.n_experts as f64);
+    let parameters = shared_out(run).0 + n_experts * run.card.hidden as f64;
     Layer {
         forward: both.iter().map(|own| own[0]).collect(),
         backward: both.iter().map(|own| own[1]).collect(),
         others_s: [time.forward.seconds, time.backward.seconds],
-        gradient_bytes: (shared_out(run).0 * run.gradients.exchanged()) as u64,
+        gradient_bytes: (parameters * run.gradients.exchanged()) as u64,
     }
 }
 

@@ -270,7 +270,9 @@ fn a_layer_in_one_part_is_priced_as_its_block() {
         assert!(times[3].experts_s < times[0].experts_s && 4.0 * of(&times[3]) > of(&times[0]));
         assert!(times[0].gather_s > 0.0 && times[0].scatter_s > 0.0);
     }
-    assert_eq!(own.gradient_bytes as f64, 2.0 * shared_out(run.sharded()).0);
+    // Two bytes of each parameter but the experts', and of the router's eight columns.
+    let router = 8.0 * run.card.hidden as f64;
+    assert_eq!(own.gradient_bytes as f64, 2.0 * (shared_out(run.sharded()).0 + router));
     let all = 1_000_000_000;
     let reduce = parts::reduce(run.sharded(), &system, &constants, all);
     let group = super::super::rank_groups::Spread { ranks: 2, hosts: 2, most: 1, least: 1 };
