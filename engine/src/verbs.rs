@@ -209,7 +209,10 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
             (Arc::new(a), Some(broken))
         }
     };
-    no_streams([&a, &b])?;
+    let have_parts = [&a, &b].iter().all(|own| streams::compare::has_parts(own));
+    if !have_parts {
+        no_streams([&a, &b])?;
+    }
     let others = [
         ("other-model", "model", &a.model, &b.model),
         ("other-cluster", "cluster", &a.cluster, &b.cluster),
@@ -219,6 +222,9 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
         return buckets::compare::compare((&a, &b), others.collect(), request, page);
     }
     match (&a.training, &b.training) {
+        _ if have_parts => {
+            streams::compare::compare((&a, &b), &others.collect::<Vec<_>>(), request, page)
+        }
         _ if places_experts(&a) || places_experts(&b) => {
             experts::compare::compare((&a, &b), &others.collect::<Vec<_>>(), request, page)
         }
@@ -245,7 +251,7 @@ fn no_streams(plans: [&PlanDocument; 2]) -> Result<(), Diagnostic> {
     if plans.iter().all(|own| !own.has_streams()) {
         return Ok(());
     }
-    let message = "plans of streams are not compared with others, nor among themselves";
+    let message = "plans of streams are compared where both decide parts of layers alone";
     Err(Diagnostic::usage("not-comparable", message)
         .hint("`explain` says what each pass of both takes"))
 }
@@ -325,6 +331,10 @@ pub fn export(
     if document.has_streams() {
         started_by_none(request)?;
         streams::check_target(&request.target, streams::Word::of(&document))?;
+        return match streams::verify::drawn(&document, on, page)? {
+            Some(export) => kept(request, one(export), keep, page),
+            None => Ok(Exit(Blame::IllegalPlan.exit_code())),
+        };
     }
     if places_experts(&document) {
         started_by_none(request)?;

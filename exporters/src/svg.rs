@@ -7,6 +7,7 @@
 
 mod bars;
 pub mod pipeline;
+pub mod streams;
 
 use cost_model::ops::bound::lower_bound;
 use documents::json::is_hidden;

@@ -11,13 +11,14 @@ use planner::run::Control;
 use super::run::{Run, interrupted};
 use super::watched::{assumed, batch, only_law, proved, searched, stop, told, watched};
 use crate::exit::CommandResult;
+use crate::follow::File;
 use crate::page::Format;
 use crate::request::PlanRequest;
 use crate::rows::Rows;
 use crate::streams::decided::{Asked, OBJECTIVE, document, unsplit_s};
 use crate::streams::explain::table;
 use crate::streams::setting::Setting;
-use crate::streams::{Word, check_target};
+use crate::streams::{Word, check_target, picture};
 
 /// Plans the layers of a model by a row of the registry.
 pub(super) fn plan(
@@ -53,7 +54,11 @@ pub(super) fn plan(
         warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
         plan: document(&setting, &planned.layers, &asked, planned.bound_s),
     };
-    let files = Ok(Vec::new());
+    let picture = |target: &String| {
+        let bytes = picture::drawn(&report.plan, &setting).bytes;
+        File { target: target.clone(), bytes }
+    };
+    let files = Ok(request.exports.iter().map(picture).collect());
     told(run, (&report.plan, files), &report, |run| print(request, &setting, &report, run))
 }
 

@@ -1,8 +1,10 @@
 //! Plans of pieces on streams inside the layers of a model: planned, read back, judged, explained.
 
+pub mod compare;
 pub mod decided;
 pub mod explain;
 pub mod groups;
+pub mod picture;
 pub mod setting;
 pub mod step;
 pub mod verify;
@@ -69,11 +71,14 @@ pub fn row(recipe: &str) -> Result<Option<(Ingredient, Does)>, Diagnostic> {
     Ok(Some((Ingredient::parse(recipe.trim(), entries())?, door)))
 }
 
-/// Refuses every target: nobody is known to take what is decided.
+/// Refuses targets that take nothing of what is decided: nobody is known to; pictures of parts are drawn.
 ///
 /// # Errors
 /// `unknown-target`.
 pub fn check_target(target: &str, word: Word) -> Result<(), Diagnostic> {
+    if (target, word) == ("svg", Word::Parts) {
+        return Ok(());
+    }
     let (what, members) = match word {
         Word::Parts => ("no numbers of parts and no slices of gradients", "`experts.layers`"),
         Word::Groups => {
@@ -82,8 +87,8 @@ pub fn check_target(target: &str, word: Word) -> Result<(), Diagnostic> {
     };
     let message = format!("`{target}` takes {what}");
     Err(Diagnostic::usage("unknown-target", message).hint(format!(
-        "no program is known to take them: leave --export out, they stand in the plan ({members}, \
-         `schedule.cells`)"
+        "no program is known to take them: they stand in the plan ({members}, `schedule.cells`){}",
+        if word == Word::Parts { ", and `svg` draws them" } else { "" }
     )))
 }
 

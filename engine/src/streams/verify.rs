@@ -9,6 +9,7 @@ use cost_model::streams::replay::replay;
 use cost_model::streams::{Slowdowns, verify as rules};
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
+use exporters::Export;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
 
@@ -21,6 +22,7 @@ use crate::experts::setting::ranges;
 use crate::ops::replay::{self as kept, BY_HAND};
 use crate::page::Page;
 use crate::request::{PlanOnModel, ReplayRequest};
+use crate::rows::Rows;
 use crate::violations;
 
 /// What times may be off by, as a part of them: they went through whole nanoseconds.
@@ -139,6 +141,26 @@ pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> Co
         "warnings": list(&on.warnings),
     }));
     Ok(violations::exit(&broken))
+}
+
+/// The picture of a plan; `None` where it is illegal, which the page says.
+///
+/// # Errors
+/// Those of reading.
+pub fn drawn(
+    document: &PlanDocument,
+    on: &PlanOnModel,
+    page: &Page,
+) -> Result<Option<Export>, Diagnostic> {
+    let rows = Rows::of(on.target.all);
+    let on = examined(document, &on.model, &on.target)?;
+    let mut broken = on.mismatches.clone();
+    broken.extend(violations(&on));
+    page.warnings(&on.warnings);
+    match violations::instead(&broken, rows, page) {
+        Some(_) => Ok(None),
+        None => Ok(Some(super::picture::drawn(document, &on.setting))),
+    }
 }
 
 pub(super) fn n_pieces(document: &PlanDocument) -> usize {

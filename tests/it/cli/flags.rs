@@ -339,7 +339,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Writes("--export galvatron=out"),
             Refused("--export svg=out"),
             Writes("--export sglang=out"),
-            Refused("--export sglang=out"),
+            Writes("--export svg=out"),
         ],
     ),
     (

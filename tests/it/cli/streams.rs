@@ -59,12 +59,31 @@ fn a_plan_of_streams_is_replayed_explained_and_no_worse_than_its_baselines() {
     assert_eq!(pieces.len() as u64, 5 * n + slice, "{told}");
     let told = folder.run(&format!("explain own.json {ON} --layer 1")).exits(0).stdout;
     assert!(told.contains("dispatch") && told.contains("inter-node"), "{told}");
+    folder.run(&format!("{LINE} --export svg=a.svg")).exits(0);
+    folder.run(&format!("export own.json {ON} --target svg -o b.svg")).exits(0);
+    let picture = folder.read("a.svg");
+    assert_eq!(picture, folder.read("b.svg"));
+    // A bar for each piece, and a title.
+    let cells = plan["schedule"]["cells"].as_array().unwrap().iter();
+    let streams = cells.flat_map(|own| own["streams"].as_array().unwrap());
+    let n: usize = streams.map(|own| own["pieces"].as_array().unwrap().len()).sum();
+    assert_eq!(picture.matches("<title>").count(), n + 1, "{picture}");
     let told = folder.run(&format!("{LINE} --json")).exits(0).json();
     let figure = |name: &str| told[name].as_f64().unwrap();
     assert!(figure("bound_seconds") <= figure("seconds"), "{told}");
     assert!(figure("seconds") < figure("unsplit_seconds"), "{told}");
     let closed = folder.run(&format!("{LINE}-closed-form --json")).exits(0).json();
     assert!(figure("seconds") <= closed["seconds"].as_f64().unwrap() * (1.0 + 1e-9));
+    // Gradients that nothing hides are counted, so that little is left between plan and bound.
+    assert!(figure("seconds") <= 1.02 * figure("bound_seconds"), "{told}");
+    for line in
+        [LINE, &format!("explain own.json {ON}"), &format!("explain own.json {ON} --layer 1")]
+    {
+        let told = folder.run(line).exits(0).stdout;
+        let table = told.lines().take_while(|line| !line.starts_with("ms of"));
+        let widest = table.map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{line}: {told}");
+    }
 }
 
 #[test]
@@ -143,15 +162,56 @@ fn what_means_nothing_beside_parts_is_refused() {
         (format!("{LINE} --expert-skew visits.json"), "not-for-streams"),
         (format!("{LINE} --export megatron=x"), "unknown-target"),
         (format!("{LINE} --dtype fp32"), "not-for-streams"),
+        (format!("{LINE}:slots=3"), "unknown-option"),
+        (format!("{LINE}(slots=3)"), "unknown-option"),
+        (LINE.replace("fsmoe", "expert-placement:slots=3"), "unknown-algorithm"),
         (format!("simulate own.json {ON}"), "not-for-streams"),
         (format!("explain own.json {ON} --op a"), "not-for-streams"),
         (format!("explain own.json {ON} --layer 4"), "unknown-layer"),
         (format!("verify own.json {ON} --batch 3"), "not-for-streams"),
-        ("compare own.json own.json".to_owned(), "not-comparable"),
         (format!("export own.json {ON} --target megatron -o out"), "unknown-target"),
     ] {
         let ran = folder.run(&line);
         assert!(ran.stderr.contains(&format!("error[{code}]")), "{line}: {}", ran.stderr);
         assert!(ran.code == 2, "{line}: {} {}", ran.code, ran.stderr);
+        // Only one flag says of how many bits numbers are.
+        assert_eq!(ran.stderr.contains("16 bits"), line.contains("--dtype"), "{line}");
     }
+    let told = folder.run(&format!("{LINE} --micro-batch 2")).exits(2).stderr;
+    assert!(told.contains("`--micro-batch` has no effect") && !told.contains("bits"), "{told}");
+}
+
+#[test]
+fn what_differs_between_two_plans_is_told() {
+    let folder = folder();
+    let plan = planned(&folder, LINE, "own.json");
+    let told = folder.run("compare own.json own.json").exits(0).stdout;
+    assert!(told.contains("the plans decide the same"), "{told}");
+    let mut other = plan.clone();
+    let entry = &mut other["experts"]["layers"][0];
+    let layers = entry["layers"].clone();
+    let was = entry["r_fwd"].clone();
+    entry["r_fwd"] = json!(63);
+    entry["gradient_bytes"] = json!(12_345);
+    folder.write("other.json", &other.to_string());
+    let told = folder.run("compare own.json other.json --json").exits(10).json();
+    assert_eq!(told["equal"], false);
+    let own = &told["layers"][0];
+    assert_eq!(own["layers"], layers);
+    assert_eq!((&own["a"]["r_fwd"], &own["b"]["r_fwd"]), (&was, &json!(63)));
+    assert_eq!(own["b"]["gradient_bytes"], 12_345);
+    assert_eq!(told["layers"].as_array().unwrap().len(), 1, "{told}");
+    let told = folder.run("compare own.json other.json").exits(10).stdout;
+    assert!(told.contains("r_fwd") && told.contains("12345") && !told.contains("r_bwd"), "{told}");
+    // What is illegal is named before anything is compared.
+    folder.run("compare own.json other.json --model experts.json --cluster c.yaml").exits(6);
+    let mut other = plan;
+    let cells = other["schedule"]["cells"].as_array_mut().unwrap();
+    cells[0]["streams"][1]["pieces"].as_array_mut().unwrap().reverse();
+    folder.write("order.json", &other.to_string());
+    let told = folder.run("compare own.json order.json").exits(10).stdout;
+    assert!(told.contains("order of pieces"), "{told}");
+    planned(&folder, &LINE.replace("--batch 256", "--batch 128"), "half.json");
+    let told = folder.run("compare own.json half.json").stderr;
+    assert!(told.contains("warning[other-setting]") && told.contains("samples"), "{told}");
 }

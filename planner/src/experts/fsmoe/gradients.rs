@@ -105,14 +105,24 @@ impl Line<'_> {
             ways.push((self.kinds[*kind][state.way as usize], *existing));
             at = state.from as usize;
         }
+        ways.reverse();
+        let (mut hidden, mut last_full) = (0.0_f64, 0);
+        for (slot, (way, existing)) in ways.iter().enumerate() {
+            hidden += way.free;
+            if hidden >= *existing as f64 {
+                (hidden, last_full) = (*existing as f64, slot);
+            }
+        }
         let mut sent = 0_u64;
-        let slices = ways.iter().rev().map(|(way, existing)| {
-            // A float of too many bytes is the greatest integer.
-            let bytes = (way.free as u64).min(existing.saturating_sub(sent));
+        let slice = |(slot, (way, existing)): (usize, &(Way, u64))| {
+            // A byte that is hidden in part takes what it would take last; where all that exists is sent
+            // later on, it takes another one's place. A float of too many bytes is the greatest integer.
+            let most = if slot < last_full { way.free.floor() } else { way.free.ceil() } as u64;
+            let bytes = most.min(existing.saturating_sub(sent));
             sent += bytes;
             Slice { parts: way.parts, bytes }
-        });
-        slices.collect()
+        };
+        ways.iter().enumerate().map(slice).collect()
     }
 
     /// Seconds that no slices, of any size, and no ways are below.

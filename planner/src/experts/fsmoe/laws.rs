@@ -254,7 +254,7 @@ fn bounds_of_merged_states_hold() {
         .map(|ways| ways.iter().map(|own| own.seconds - 1e-5 - own.free * 1e-9).collect())
         .collect();
     // Two million states at most, shared out over slots: thousands each, and some dozens.
-    for (n, within) in [(600, 0.001), (60_000, 0.05)] {
+    for (n, within) in [(600, 0.002), (60_000, 0.05)] {
         let slots: Vec<(usize, u64)> = (0..n).map(|at| (at % 6, at as u64 * 200_000)).collect();
         let line = Line { kinds: &kinds, slots: &slots, all: n as u64 * 200_000, reduce };
         let (seconds, bound_s) = (taken_s(&line, &busy, &line.sliced()), line.bound_s());

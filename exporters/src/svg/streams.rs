@@ -1,0 +1,135 @@
+//! A picture of the passes of layers of experts: a row per stream of layers that are planned alike, with
+//! their pieces forward, then backward, as bars.
+//!
+//! Past 48 rows the rest is named in a note.
+
+use cost_model::ops::judge::replay::Span;
+use ir::units::Nanos;
+use svg::node::element::{Group, Title};
+
+use super::bars::Legend;
+use super::{
+    BAR, CHARACTER, FADED, INK, MAX_NAME, MAX_ROWS, RIGHT, ROW, Style, TOP, WIDTH, clean,
+    draw_legend, head, legend_rows, line, rectangle, row_head, text,
+};
+use crate::format::Export;
+
+/// Pieces on streams.
+#[derive(Clone, Debug, Default)]
+pub struct StreamsSource<'a> {
+    /// Name of the model.
+    pub model: &'a str,
+    /// Name of the cluster.
+    pub cluster: &'a str,
+    /// What stands below the title.
+    pub told: String,
+    /// By kind of pieces its name; at most as many as there are fills.
+    pub ops: &'a [&'a str],
+    /// From top to bottom.
+    pub rows: Vec<Row>,
+}
+
+/// A stream.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    /// What it is of: the first row of a group states it.
+    pub name: String,
+    /// Its name.
+    pub stream: String,
+    /// What stands behind it.
+    pub figure: String,
+    /// Where the backward pass begins, in nanoseconds.
+    pub turn_ns: u64,
+    /// In the order of their starts.
+    pub pieces: Vec<Piece>,
+}
+
+/// A piece.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece {
+    /// When it runs, in nanoseconds.
+    pub span: Span,
+    /// Kind of piece: a position in `ops`.
+    pub op: usize,
+    /// Part of the tokens, from 0.
+    pub part: u32,
+}
+
+/// By kind of piece.
+const FILLS: [&str; 8] =
+    ["#7aa6d8", "#b9a3d0", "#7fb58c", "#c9cf6a", "#e0a458", "#c8695d", "#8fa3b8", "#d8a7b1"];
+/// Narrowest bar in pixels.
+const NARROWEST: f64 = 0.4;
+
+/// The picture.
+#[must_use]
+pub fn export(source: &StreamsSource<'_>) -> Export {
+    let ends = source.rows.iter().flat_map(|row| &row.pieces).map(|own| own.span.end);
+    let step = ends.max().unwrap_or_default().max(1);
+    let n_rows = source.rows.len().min(MAX_ROWS);
+    let bottom = TOP + ROW * n_rows as f64;
+    let used = |op: usize| source.rows.iter().flat_map(|own| &own.pieces).any(|own| own.op == op);
+    let entries = source.ops.iter().zip(FILLS).enumerate().filter(|(op, _)| used(*op));
+    let entries: Vec<_> = entries.map(|(_, (name, fill))| ((*name).to_owned(), fill)).collect();
+    let legend = Legend { entries };
+    let height = bottom + 34.0 + 22.0 * legend_rows(&legend) as f64;
+    let mut document = head((source.model, source.cluster), &source.told, step, (bottom, height));
+    for (at, row) in source.rows.iter().take(n_rows).enumerate() {
+        document = document.add(drawn(row, source, (TOP + ROW * at as f64, step)));
+    }
+    if n_rows < source.rows.len() {
+        let note = format!("... and {} more streams", source.rows.len() - n_rows);
+        document = document.add(text(&note, (WIDTH - 24.0, bottom + 18.0), 11, FADED).end());
+    }
+    format!("{}\n", document.add(draw_legend(&legend, bottom + 26.0))).into()
+}
+
+fn drawn(row: &Row, source: &StreamsSource<'_>, (top, step): (f64, u64)) -> Group {
+    let mut group = row_head(top, &clean(&row.name, MAX_NAME))
+        .add(text(&clean(&row.stream, MAX_NAME), (24.0, top + 37.0), 11, FADED))
+        .add(text(&row.figure, (RIGHT + 14.0, top + 21.0), 11, INK));
+    let turn = super::x(row.turn_ns.min(step), step);
+    for piece in &row.pieces {
+        let (from, to) = (super::x(piece.span.start, step), super::x(piece.span.end, step));
+        let op = source.ops.get(piece.op).copied().unwrap_or_default();
+        let fill = FILLS.get(piece.op).copied().unwrap_or(FADED);
+        let pass = if piece.span.start < row.turn_ns { "forward" } else { "backward" };
+        let duration = Nanos(piece.span.end - piece.span.start);
+        let hover = format!("{pass}: {op}, part {}, {duration}", piece.part);
+        let gap = if to - from > 3.0 { 0.8 } else { 0.0 };
+        let width = (to - from - gap).max(NARROWEST);
+        let bar = rectangle((from, top + 12.0, width, BAR), fill).add(Title::new(hover));
+        group = group.add(bar);
+        let label = piece.part.to_string();
+        if to - from > CHARACTER * label.len() as f64 + 4.0 {
+            let middle = ((from + to) / 2.0, top + 12.0 + BAR / 2.0 + 4.0);
+            group = group.add(text(&label, middle, 11, INK).middle());
+        }
+    }
+    group.add(line((turn, top), (turn, top + ROW), INK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_piece_has_a_bar_and_rows_that_are_too_many_a_note() {
+        let piece = |op, start, end| Piece { span: Span { start, end }, op, part: 3 };
+        let row = Row {
+            name: "<b>".to_owned(),
+            turn_ns: 50,
+            pieces: vec![piece(0, 0, 50), piece(1, 50, 100)],
+            ..Row::default()
+        };
+        let rows = vec![row; 50];
+        let source =
+            StreamsSource { ops: &["experts", "combine"], rows, ..StreamsSource::default() };
+        let picture = String::from_utf8(export(&source).bytes).unwrap();
+        assert_eq!(picture.matches("<title>").count(), 1 + 2 * MAX_ROWS);
+        assert!(picture.contains("forward: experts, part 3, 50 ns"), "{picture}");
+        assert!(picture.contains("backward: combine, part 3, 50 ns"));
+        assert!(picture.contains("and 2 more streams") && !picture.contains("<b>"));
+        export(&StreamsSource::default());
+    }
+}
