@@ -209,10 +209,7 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
             (Arc::new(a), Some(broken))
         }
     };
-    let have_parts = [&a, &b].iter().all(|own| streams::compare::has_parts(own));
-    if !have_parts {
-        no_streams([&a, &b])?;
-    }
+    let have_parts = no_other_streams([&a, &b])?;
     let others = [
         ("other-model", "model", &a.model, &b.model),
         ("other-cluster", "cluster", &a.cluster, &b.cluster),
@@ -221,10 +218,10 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
     if a.has_buckets() || b.has_buckets() {
         return buckets::compare::compare((&a, &b), others.collect(), request, page);
     }
+    if have_parts {
+        return streams::compare::compare((&a, &b), &others.collect::<Vec<_>>(), request, page);
+    }
     match (&a.training, &b.training) {
-        _ if have_parts => {
-            streams::compare::compare((&a, &b), &others.collect::<Vec<_>>(), request, page)
-        }
         _ if places_experts(&a) || places_experts(&b) => {
             experts::compare::compare((&a, &b), &others.collect::<Vec<_>>(), request, page)
         }
@@ -238,18 +235,21 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
             let told = others.filter(|own| own.code != "other-model" || !is_length).collect();
             training::compare::compare_plans((&a, &b), told, request, page)
         }
-        _ => {
-            let message = "one plan is of a training run, the other places operators";
-            Err(Diagnostic::usage("not-comparable", message)
-                .hint("plan both with --global-batch, or both without"))
-        }
+        _ => Err(unlike()),
     }
 }
 
-/// Refuses plans whose difference nobody tells yet.
-fn no_streams(plans: [&PlanDocument; 2]) -> Result<(), Diagnostic> {
-    if plans.iter().all(|own| !own.has_streams()) {
-        return Ok(());
+fn unlike() -> Diagnostic {
+    let message = "one plan is of a training run, the other places operators";
+    Diagnostic::usage("not-comparable", message)
+        .hint("plan both with --global-batch, or both without")
+}
+
+/// Whether both plans decide parts; refuses other plans of streams, whose difference nobody tells yet.
+fn no_other_streams(plans: [&PlanDocument; 2]) -> Result<bool, Diagnostic> {
+    let have_parts = plans.iter().all(|own| streams::compare::has_parts(own));
+    if have_parts || plans.iter().all(|own| !own.has_streams()) {
+        return Ok(have_parts);
     }
     let message = "plans of streams are compared where both decide parts of layers alone";
     Err(Diagnostic::usage("not-comparable", message)

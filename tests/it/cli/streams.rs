@@ -59,15 +59,6 @@ fn a_plan_of_streams_is_replayed_explained_and_no_worse_than_its_baselines() {
     assert_eq!(pieces.len() as u64, 5 * n + slice, "{told}");
     let told = folder.run(&format!("explain own.json {ON} --layer 1")).exits(0).stdout;
     assert!(told.contains("dispatch") && told.contains("inter-node"), "{told}");
-    folder.run(&format!("{LINE} --export svg=a.svg")).exits(0);
-    folder.run(&format!("export own.json {ON} --target svg -o b.svg")).exits(0);
-    let picture = folder.read("a.svg");
-    assert_eq!(picture, folder.read("b.svg"));
-    // A bar for each piece, and a title.
-    let cells = plan["schedule"]["cells"].as_array().unwrap().iter();
-    let streams = cells.flat_map(|own| own["streams"].as_array().unwrap());
-    let n: usize = streams.map(|own| own["pieces"].as_array().unwrap().len()).sum();
-    assert_eq!(picture.matches("<title>").count(), n + 1, "{picture}");
     let told = folder.run(&format!("{LINE} --json")).exits(0).json();
     let figure = |name: &str| told[name].as_f64().unwrap();
     assert!(figure("bound_seconds") <= figure("seconds"), "{told}");
@@ -179,6 +170,21 @@ fn what_means_nothing_beside_parts_is_refused() {
     }
     let told = folder.run(&format!("{LINE} --micro-batch 2")).exits(2).stderr;
     assert!(told.contains("`--micro-batch` has no effect") && !told.contains("bits"), "{told}");
+}
+
+#[test]
+fn a_picture_has_a_bar_for_each_piece() {
+    let folder = folder();
+    let plan = planned(&folder, LINE, "own.json");
+    folder.run(&format!("{LINE} --export svg=a.svg")).exits(0);
+    folder.run(&format!("export own.json {ON} --target svg -o b.svg")).exits(0);
+    let picture = folder.read("a.svg");
+    assert_eq!(picture, folder.read("b.svg"));
+    // A bar for each piece, and a title.
+    let cells = plan["schedule"]["cells"].as_array().unwrap().iter();
+    let streams = cells.flat_map(|own| own["streams"].as_array().unwrap());
+    let n: usize = streams.map(|own| own["pieces"].as_array().unwrap().len()).sum();
+    assert_eq!(picture.matches("<title>").count(), n + 1, "{picture}");
 }
 
 #[test]
