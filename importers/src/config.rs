@@ -10,6 +10,7 @@ mod gpt_oss;
 #[cfg(test)]
 mod hostile_tests;
 pub mod hyperparameters;
+mod mixtures;
 mod quantization;
 mod request;
 mod task;

@@ -73,7 +73,9 @@ fn of_text(
         let n = reader.by_ref().take(LONGEST + 1).read_until(b'\n', &mut line);
         let told = |error: Diagnostic| error.fact("line", number);
         if n.map_err(|error| told(unreadable(&error)))? == 0 {
-            break;
+            let (last, at) = before.ok_or_else(|| bad("the trace has no line".to_owned()))?;
+            let told = |error: Diagnostic| error.fact("line", number - 1);
+            return complete(&last, at, routed).map_err(told);
         }
         let own = visit(&line, routed).and_then(|visit| {
             let at = place(before.as_ref(), &visit, routed)?;
@@ -82,16 +84,17 @@ fn of_text(
         });
         before = Some(own.map_err(told)?);
     }
-    match before {
-        None => Err(bad("the trace has no line".to_owned())),
-        Some((last, at)) => complete(&last, at, routed),
-    }
+    Ok(())
 }
 
 /// What a line says, by itself.
 fn visit(line: &[u8], routed: Routed<'_>) -> Result<Visit, Diagnostic> {
     if line.len() as u64 > LONGEST {
         return Err(bad(format!("a line is longer than {LONGEST} bytes")));
+    }
+    // Serde takes members without names, too.
+    if line.trim_ascii().starts_with(b"[") {
+        return Err(bad("a line is no visit of a token: an array without names".to_owned()));
     }
     let own: Visit = serde_json::from_slice(line.trim_ascii_end()).map_err(|error| {
         let text = error.to_string();
@@ -212,6 +215,7 @@ mod tests {
             (line(1, 1, 4, "1"), "step 0 has no line of layer 3"),
             ("\n".to_owned(), "no visit"),
             ("[]\n".to_owned(), "no visit"),
+            (" [0,3,4,[1]]\n".to_owned(), "array without names"),
             ("{\"step\":0}\n".to_owned(), "missing field `layer`"),
             ("{\"step\":0,\"step\":1}\n".to_owned(), "duplicate field"),
             (line(0, 3, 4, "1").replace("}", ",\"x\":1}"), "unknown field `x`"),
@@ -223,7 +227,9 @@ mod tests {
             assert!(error.message.contains(told), "{told}: {}", error.message);
             assert!(error.facts.iter().any(|(name, _)| *name == "line"), "{:?}", error.facts);
         }
-        assert!(read(&first).unwrap_err().message.contains("step 0 has no line of layer 3"));
+        let last = read(&first).unwrap_err();
+        assert!(last.message.contains("step 0 has no line of layer 3"));
+        assert_eq!(last.facts, [("line", 1_u64.into())]);
         assert!(read(&line(0, 3, 0, "1")).unwrap_err().message.contains("no line of layer 1"));
         assert!(read("").unwrap_err().message.contains("no line"));
     }

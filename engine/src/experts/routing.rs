@@ -8,10 +8,10 @@ use ir::diagnostic::Diagnostic;
 
 use super::setting::Setting;
 
-/// Most steps of a trace, and most experts that its steps need, summed over layers: what a machine with
-/// half a gigabyte to spare holds.
-const MOST_STEPS: usize = 1 << 24;
-const MOST_NEEDED: usize = 1 << 27;
+/// Most steps of a trace, and most bytes that what they need takes, summed over layers: more than a
+/// gigabyte of lines has, in what a machine with half a gigabyte to spare holds.
+const MOST_STEPS: usize = 1 << 25;
+const MOST_BYTES: usize = 320 << 20;
 
 /// A run's steps.
 #[derive(Clone, Debug, Default)]
@@ -57,12 +57,14 @@ impl Routing {
             if let Some(visits) = self.visits.get_mut(layer).and_then(|own| own.get_mut(at)) {
                 *visits += 1.0;
             }
-            if let Some(is_needed) = open.is_needed.get_mut(at) {
-                *is_needed = true;
+            if let Some(is_needed) = open.is_needed.get_mut(at)
+                && !std::mem::replace(is_needed, true)
+            {
+                open.needed.push(*expert);
             }
         }
         open.n_tokens = open.n_tokens.saturating_add(1);
-        let is_long = self.tokens.len() >= MOST_STEPS || open.n_needed > MOST_NEEDED;
+        let is_long = self.tokens.len() >= MOST_STEPS || open.n_bytes > MOST_BYTES;
         match is_long {
             true => Err(Diagnostic::input("long-trace", "the trace has more steps than are held")
                 .fact("most_steps", MOST_STEPS)
@@ -81,14 +83,16 @@ impl Routing {
                 Some(most) if layer > 0 => *most = open.n_tokens.max(*most),
                 _ => self.tokens.push(open.n_tokens),
             }
-            let needed = (0..).zip(&open.is_needed).filter(|(_, is)| **is);
+            open.needed.sort_unstable();
             if let Some(needs) = self.needs.get_mut(layer) {
-                let before = needs.n_needed();
-                needs.push(needed.map(|(expert, _)| expert));
-                open.n_needed += needs.n_needed() - before;
+                let before = needs.n_bytes();
+                needs.push(&open.needed);
+                open.n_bytes += needs.n_bytes() - before;
+            }
+            for expert in open.needed.drain(..) {
+                open.is_needed[usize::from(expert)] = false;
             }
         }
-        open.is_needed.fill(false);
         (open.n_tokens, open.at) = (0, next);
     }
 }
@@ -97,13 +101,16 @@ impl Routing {
 struct Step {
     at: Option<(u64, usize)>,
     is_needed: Vec<bool>,
+    /// Each once.
+    needed: Vec<u16>,
     n_tokens: u32,
-    /// Of all that were read.
-    n_needed: usize,
+    /// Of what all steps so far need.
+    n_bytes: usize,
 }
 
 impl Step {
     fn new(n_experts: usize) -> Self {
-        Self { at: None, is_needed: vec![false; n_experts], n_tokens: 0, n_needed: 0 }
+        let is_needed = vec![false; n_experts];
+        Self { at: None, is_needed, needed: Vec::new(), n_tokens: 0, n_bytes: 0 }
     }
 }

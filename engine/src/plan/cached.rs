@@ -7,7 +7,7 @@ use documents::plan::request::RequestDocument;
 use documents::report::cached::CachedReportDocument;
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
-use planner::experts::expertflow::{Choices, OBJECTIVE};
+use planner::experts::expertflow::{Choices, OBJECTIVE, STEPS};
 use planner::recipe::Ingredient;
 use planner::run::{Control, StopReason};
 
@@ -33,6 +33,10 @@ pub(super) fn plan(
 ) -> CommandResult {
     request.exports.iter().try_for_each(|target| check_target(target, true))?;
     let choices = Choices::of(&used.options)?;
+    if request.routing_trace.is_some() && used.options.given().contains_key(STEPS.name) {
+        let message = format!("`{}` is of steps that are drawn: the trace has its own", STEPS.name);
+        return Err(Diagnostic::usage("not-for-traces", message).hint("leave it out"));
+    }
     if request.phase == Some(StepPhase::Training) {
         let message = "`--phase training` keeps all experts on devices: none are cached";
         return Err(Diagnostic::usage("not-for-experts", message)

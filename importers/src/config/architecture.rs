@@ -14,9 +14,16 @@ pub(super) const SUPPORTED: [&str; 8] =
 
 /// The model type of GPT-OSS.
 pub(super) const GPT_OSS: &str = "gpt_oss";
-/// Model types that are read as cards alone: with latent attention and shared experts, and with
-/// windows in every second block.
-pub(super) const CARDS: [&str; 3] = ["deepseek_v2", "deepseek_v3", GPT_OSS];
+/// The model type of DeepSeek-MoE, whose heads are plain.
+pub(super) const DEEPSEEK: &str = "deepseek";
+/// Mixtures of which some layers have experts.
+pub(super) const QWEN2_MOE: &str = "qwen2_moe";
+/// The same of T5.
+pub(super) const SWITCH: &str = "switch_transformers";
+/// Model types that are read as cards by readers of their own: blocks are of several kinds, with shared
+/// experts, latent attention, windows.
+pub(super) const CARDS: [&str; 6] =
+    [DEEPSEEK, "deepseek_v2", "deepseek_v3", GPT_OSS, QWEN2_MOE, SWITCH];
 
 /// Longest sequence that is planned where nobody states one: scores of attention grow with its
 /// square, and models state far more positions than one pass has tokens.

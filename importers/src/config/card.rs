@@ -6,13 +6,14 @@ use ir::card::{Attention, BlockGroup, ExpertCard, FeedForward, Head, ModelCard, 
 use ir::diagnostic::Diagnostic;
 
 use super::architecture::{
-    self, Architecture, Bias, CARDS, Cross, Family, GPT_OSS, HeadNorm, MAX_DEFAULT_SEQUENCE,
+    self, Architecture, Bias, CARDS, Cross, DEEPSEEK, Family, GPT_OSS, HeadNorm,
+    MAX_DEFAULT_SEQUENCE, QWEN2_MOE, SWITCH,
 };
 use super::fields::{Fields, invalid, within_budget};
-use super::gpt_oss;
 use super::quantization::Quantization;
 use super::request::{MAX_BYTES, quantized, stated_dtype};
 use super::task::{End, class, unknown};
+use super::{gpt_oss, mixtures};
 use crate::json;
 use crate::json::Object;
 use crate::{located, source};
@@ -56,8 +57,10 @@ pub fn of_bytes(
     let (model, mut warnings) = if CARDS.contains(&model_type) {
         let (_, not_understood) = Quantization::read(fields)?;
         let (model, untold) = match model_type {
-            GPT_OSS => gpt_oss::model(fields, name, sequence)?,
-            _ => latent(fields, name, sequence)?,
+            GPT_OSS => of_one(gpt_oss::model(fields, name, sequence)?),
+            QWEN2_MOE => mixtures::qwen2_moe(fields, name, sequence)?,
+            SWITCH => mixtures::switch(fields, name, sequence)?,
+            _ => of_one(deepseek(fields, name, sequence)?),
         };
         (model, untold.into_iter().chain(not_understood).collect())
     } else if architecture::SUPPORTED.contains(&model_type) || super::reader(model_type).is_none() {
@@ -71,6 +74,10 @@ pub fn of_bytes(
         warnings.push(quantized);
     }
     Ok((ModelCard { dtype, ..model }, warnings))
+}
+
+fn of_one(read: (ModelCard, Option<Diagnostic>)) -> (ModelCard, Vec<Diagnostic>) {
+    (read.0, read.1.into_iter().collect())
 }
 
 /// Equal blocks.
@@ -194,8 +201,8 @@ pub(super) fn length(stated: Option<u64>, default: u64) -> Result<u64, Diagnosti
 
 /// Latent attention, experts beside shared ones, first layers without experts, and modules that
 /// predict later tokens (DeepSeek-AI 2024, arXiv:2412.19437, sections 2.1 and 2.2; without narrow
-/// queries arXiv:2405.04434, appendix B).
-fn latent(
+/// queries arXiv:2405.04434, appendix B; with plain heads Dai et al. 2024, arXiv:2401.06066).
+fn deepseek(
     fields: Fields<'_>,
     name: &str,
     sequence: Option<u64>,
@@ -232,7 +239,7 @@ fn latent(
     Ok((model, untold))
 }
 
-/// A block with latent attention and without experts.
+/// A block without experts; with latent attention but in the first model of the family.
 fn dense(
     fields: Fields<'_>,
     name: &str,
@@ -240,24 +247,36 @@ fn dense(
 ) -> Result<TransformerCard, Diagnostic> {
     let n = |key: &'static str| fields.count(&[key], None);
     let positions = fields.count(&["max_position_embeddings"], Some(MAX_DEFAULT_SEQUENCE))?;
-    let heads = n("num_attention_heads")?;
+    let (hidden, heads) = (n("hidden_size")?, n("num_attention_heads")?);
+    let is_latent = fields.text("model_type")? != Some(DEEPSEEK);
+    if !is_latent && !hidden.is_multiple_of(heads) {
+        let message = format!("{heads} heads do not divide a width of {hidden}");
+        return Err(Diagnostic::input("heads-do-not-divide", message));
+    }
     Ok(TransformerCard {
         name: name.to_owned(),
         n_layers: n("num_hidden_layers")? as u32,
-        hidden: n("hidden_size")?,
+        hidden,
         n_heads: heads,
-        n_kv_heads: heads,
+        n_kv_heads: match is_latent {
+            true => heads,
+            false => fields.count(&["num_key_value_heads"], Some(heads))?,
+        },
         feed_forward: n("intermediate_size")?,
         form: FeedForward::Gated,
         sequence: length(sequence, positions.min(MAX_DEFAULT_SEQUENCE))?,
         vocabulary: n("vocab_size")?,
         experts: None,
-        attention: Attention::Latent {
-            query_rank: fields.optional("q_lora_rank")?,
-            key_value_rank: n("kv_lora_rank")?,
-            plain: n("qk_nope_head_dim")?,
-            rotary: n("qk_rope_head_dim")?,
-            value: n("v_head_dim")?,
+        attention: if !is_latent {
+            Attention::Even
+        } else {
+            Attention::Latent {
+                query_rank: fields.optional("q_lora_rank")?,
+                key_value_rank: n("kv_lora_rank")?,
+                plain: n("qk_nope_head_dim")?,
+                rotary: n("qk_rope_head_dim")?,
+                value: n("v_head_dim")?,
+            }
         },
         head: match fields.flag("tie_word_embeddings")? {
             Some(true) => Head::Tied,
@@ -269,13 +288,20 @@ fn dense(
 /// Experts beside shared ones.
 fn experts(fields: Fields<'_>) -> Result<ExpertCard, Diagnostic> {
     let n = |key: &'static str| fields.count(&[key], None);
-    let experts = ExpertCard {
+    routed(ExpertCard {
         n_experts: n("n_routed_experts")?,
         per_token: n("num_experts_per_tok")?,
         feed_forward: n("moe_intermediate_size")?,
         n_shared: fields.whole("n_shared_experts")?,
         ..Default::default()
-    };
+    })
+}
+
+/// Experts of which a token visits no more than there are.
+///
+/// # Errors
+/// `invalid-field`.
+pub(super) fn routed(experts: ExpertCard) -> Result<ExpertCard, Diagnostic> {
     if experts.per_token > experts.n_experts {
         let ExpertCard { per_token, n_experts, .. } = experts;
         let message = format!("{per_token} of {n_experts} experts cannot be planned");

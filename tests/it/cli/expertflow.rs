@@ -215,6 +215,7 @@ fn bad_input_is_refused_by_name() {
     refused(&own("slots=65"), "too-many-slots", 2);
     refused(&own("policy=lru,noise=0.5"), "bad-option", 2);
     refused(&own("policy=fifo"), "bad-option", 2);
+    refused(&own("steps=8"), "not-for-traces", 2);
     refused(&line("", &format!("{TRACE} --expert-skew balanced")), "two-sources", 2);
     refused(&line("", TRACE).replace("decode", "training"), "not-for-experts", 2);
     refused(&format!("{} --export sglang=x", own("")), "unknown-target", 2);

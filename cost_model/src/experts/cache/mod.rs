@@ -18,109 +18,25 @@
 //! too many pass has to lose one, and the one that ends last stands in the way of fewest others.
 //!
 //! With prefetching, an expert is fetched in the step for which its use is predicted, before the layer
-//! begins, in the place of one that is predicted to be used later.
+//! begins, in the place of one that is predicted to be used later. Mistaken predictions are believed as
+//! far as [`guard`] says: LRU, which needs none, is to miss no less.
 
+mod guard;
+mod needs;
+mod slots;
 pub mod time;
 
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+pub use needs::{Fetches, Needs, Steps};
+
+use guard::Guard;
+use needs::NextUses;
+use slots::Slots;
 
 /// The step of a use that never comes.
 pub const NEVER: u32 = u32::MAX;
-
-/// By step the experts of a layer that are needed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    n_experts: u16,
-    /// By step the length of its part of `experts`.
-    sizes: Vec<u16>,
-    experts: Vec<u16>,
-}
-
-impl Needs {
-    /// Of a layer of so many experts, no step so far.
-    #[must_use]
-    pub fn new(n_experts: u16) -> Self {
-        Self { n_experts, ..Self::default() }
-    }
-
-    /// Adds a step that needs these experts, each named once and below the number of experts.
-    pub fn push(&mut self, experts: impl IntoIterator<Item = u16>) {
-        let n = self.experts.len();
-        self.experts.extend(experts);
-        self.sizes.push((self.experts.len() - n) as u16);
-    }
-
-    /// Experts of the layer.
-    #[must_use]
-    pub fn n_experts(&self) -> usize {
-        self.n_experts.into()
-    }
-
-    /// Steps.
-    #[must_use]
-    pub fn n_steps(&self) -> usize {
-        self.sizes.len()
-    }
-
-    /// Experts that steps need, summed over steps.
-    #[must_use]
-    pub fn n_needed(&self) -> usize {
-        self.experts.len()
-    }
-
-    /// By step the experts that it needs.
-    pub fn steps(&self) -> impl Iterator<Item = &[u16]> {
-        let mut rest = self.experts.as_slice();
-        self.sizes.iter().map(move |size| {
-            let (own, after) = rest.split_at_checked(usize::from(*size)).unwrap_or_default();
-            rest = after;
-            own
-        })
-    }
-
-    /// The same of some of the experts alone.
-    #[must_use]
-    pub fn of(&self, is_own: impl Fn(u16) -> bool) -> Self {
-        let mut own = Self::new(self.n_experts);
-        for step in self.steps() {
-            own.push(step.iter().copied().filter(|expert| is_own(*expert)));
-        }
-        own
-    }
-
-    /// By expert how many steps need it.
-    #[must_use]
-    pub fn counts(&self) -> Vec<u64> {
-        let mut counts = vec![0; self.n_experts()];
-        self.experts.iter().for_each(|own| counts[usize::from(*own)] += 1);
-        counts
-    }
-
-    /// By expert the step that needs it first; [`NEVER`] where none does.
-    #[must_use]
-    pub fn firsts(&self) -> Vec<u32> {
-        self.next_uses().1
-    }
-
-    /// By need the step of the next one of its expert, and by expert the first one.
-    fn next_uses(&self) -> (Vec<u32>, Vec<u32>) {
-        let mut next = vec![NEVER; self.n_experts()];
-        let mut all = vec![NEVER; self.experts.len()];
-        let mut end = self.experts.len();
-        for (step, size) in self.sizes.iter().enumerate().rev() {
-            let start = end - usize::from(*size);
-            for (own, expert) in all[start..end].iter_mut().zip(&self.experts[start..end]) {
-                *own = std::mem::replace(&mut next[usize::from(*expert)], step as u32);
-            }
-            end = start;
-        }
-        (all, next)
-    }
-}
 
 /// Which experts a layer would rather lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,71 +77,116 @@ pub struct Outcome {
     /// In the slots before the first step, in order.
     pub resident: Vec<u16>,
     /// By step.
-    pub fetched: Vec<Fetched>,
+    pub fetched: Fetches,
 }
 
-impl Outcome {
-    /// Experts that were fetched when they were needed, of all steps.
-    #[must_use]
-    pub fn missed(&self) -> u64 {
-        self.fetched.iter().map(|own| u64::from(own.missed)).sum()
-    }
+/// How far predictions are off.
+pub struct Mistakes<'a> {
+    /// Deviation of the logarithm of predicted times; 0 = exact.
+    pub deviation: f64,
+    /// For each prediction by how much it is mistaken: 1 = not at all, 2 = twice as many steps from now.
+    pub draw: &'a mut dyn FnMut() -> f64,
 }
 
-/// What a layer in so many slots, at least one, holds and fetches, of the experts that may be held. `late` says of a need by how much
-/// its next use is mistaken: 1 = as it is, 2 = twice as many steps from now.
+/// What a layer in so many slots, at least one, holds and fetches, of the experts that may be held.
 #[must_use]
 pub fn run(
     needs: &Needs,
     (slots, start): (usize, Start),
     policy: Policy,
     is_own: &dyn Fn(u16) -> bool,
-    late: &mut dyn FnMut() -> f64,
+    mistakes: Mistakes<'_>,
 ) -> Outcome {
-    let knows = matches!(policy, Policy::NextUse { .. });
-    let prefetches = policy == Policy::NextUse { prefetches: true };
-    let (next, first) = if knows { needs.next_uses() } else { Default::default() };
-    let mut cache = Cache::new(needs.n_experts(), slots.max(1));
-    if knows {
-        (0..needs.n_experts())
-            .for_each(|own| cache.key[own] = predicted(0, first[own], late).into());
-    }
-    let resident = match start {
-        Start::Empty => Vec::new(),
-        Start::Full if knows => least(&cache.key, cache.slots, is_own),
-        Start::Full => {
-            let unused: Vec<u64> = needs.counts().iter().map(|own| u64::MAX - own).collect();
-            least(&unused, cache.slots, is_own)
-        }
+    let Policy::NextUse { prefetches } = policy else {
+        return without(needs, (slots, start), policy, is_own);
     };
-    resident.iter().for_each(|expert| cache.hold(*expert));
-    if prefetches {
-        (0..needs.n_experts).for_each(|own| cache.expect(own));
+    let late = mistakes.draw;
+    let mut next = NextUses::of(needs);
+    let mut own = Slots::new(needs.n_experts(), slots.max(1));
+    for (key, first) in own.key.iter_mut().zip(&next.first) {
+        *key = predicted(0, *first, late).into();
     }
-    let mut fetched = Vec::with_capacity(needs.n_steps());
-    let mut at = 0;
-    for (step, own) in (0_u32..).zip(needs.steps()) {
-        let ahead = cache.prefetch(step);
-        let missed = own.iter().filter(|expert| !cache.is_held(**expert)).count();
-        for expert in own {
-            let index = usize::from(*expert);
-            cache.key[index] = match policy {
-                Policy::LeastRecent => u64::from(NEVER - step),
-                Policy::LeastFrequent => {
-                    cache.uses[index] += 1;
-                    (u64::from(NEVER - cache.uses[index]) << 32) | u64::from(NEVER - step)
-                }
-                Policy::NextUse { .. } => predicted(step + 1, next[at], late).into(),
-            };
-            at += 1;
+    let most = || most_needed(needs, own.n, is_own);
+    let mut guard = (mistakes.deviation > 0.0).then(|| {
+        let of_lru = if start == Start::Full { most() } else { Vec::new() };
+        Guard::new(needs.n_experts(), own.n, mistakes.deviation, &of_lru)
+    });
+    let mut resident = match (start, &mut guard) {
+        (Start::Empty, _) => Vec::new(),
+        (Start::Full, None) => least(&own.key, own.n, is_own),
+        (Start::Full, Some(guard)) => guard.among(&own.key, &all(needs, is_own)),
+    };
+    resident.sort_unstable();
+    resident.iter().for_each(|expert| own.hold(*expert));
+    if prefetches {
+        (0..needs.n_experts() as u16).for_each(|expert| own.expect(expert));
+    }
+    let mut fetched = Fetches::default();
+    let mut steps = needs.steps();
+    let mut step = 0;
+    while let Some(needed) = steps.step() {
+        let ahead = own.prefetch(step, guard.as_mut());
+        let missed = own.n_missing(needed);
+        for expert in needed {
+            own.key[usize::from(*expert)] = predicted(step + 1, next.next(), late).into();
         }
-        cache.serve(own);
+        if let Some(guard) = &mut guard {
+            needed.iter().for_each(|expert| guard.made[usize::from(*expert)] = step + 1);
+            guard.step((step, needed), missed);
+        }
+        own.serve(needed, guard.as_mut());
         if prefetches {
-            own.iter().for_each(|expert| cache.expect(*expert));
+            needed.iter().for_each(|expert| own.expect(*expert));
         }
         fetched.push(Fetched { ahead, missed: missed as u16 });
+        step += 1;
     }
     Outcome { resident, fetched }
+}
+
+/// As [`run`], by a policy that predicts nothing.
+fn without(
+    needs: &Needs,
+    (slots, start): (usize, Start),
+    policy: Policy,
+    is_own: &dyn Fn(u16) -> bool,
+) -> Outcome {
+    let mut own = Slots::new(needs.n_experts(), slots.max(1));
+    let resident = match start {
+        Start::Empty => Vec::new(),
+        Start::Full => most_needed(needs, own.n, is_own),
+    };
+    resident.iter().for_each(|expert| own.hold(*expert));
+    let mut fetched = Fetches::default();
+    let mut steps = needs.steps();
+    let mut step = 0;
+    while let Some(needed) = steps.step() {
+        let missed = own.n_missing(needed);
+        for expert in needed {
+            let index = usize::from(*expert);
+            let mut key = u64::from(NEVER - step);
+            if policy == Policy::LeastFrequent {
+                own.uses[index] += 1;
+                key |= u64::from(NEVER - own.uses[index]) << 32;
+            }
+            own.key[index] = key;
+        }
+        own.serve(needed, None);
+        fetched.push(Fetched { ahead: 0, missed: missed as u16 });
+        step += 1;
+    }
+    Outcome { resident, fetched }
+}
+
+/// The experts that may be held.
+fn all(needs: &Needs, is_own: &dyn Fn(u16) -> bool) -> Vec<u16> {
+    (0..needs.n_experts() as u16).filter(|own| is_own(*own)).collect()
+}
+
+/// So many of the experts that most steps need, in order.
+fn most_needed(needs: &Needs, slots: usize, is_own: &dyn Fn(u16) -> bool) -> Vec<u16> {
+    let unused: Vec<u64> = needs.counts().iter().map(|own| u64::MAX - own).collect();
+    least(&unused, slots, is_own)
 }
 
 /// So many of the experts of the least keys, in order.
@@ -246,127 +207,4 @@ fn predicted(now: u32, next: u32, late: &mut dyn FnMut() -> f64) -> u32 {
     let steps = (f64::from(next - now + 1) * factor).round().max(1.0);
     // A float cast saturates.
     now.saturating_add(steps as u32 - 1).min(NEVER - 1)
-}
-
-/// Slots and what is in them.
-struct Cache {
-    slots: usize,
-    n_held: usize,
-    is_held: Vec<bool>,
-    /// The greatest one is lost first.
-    key: Vec<u64>,
-    uses: Vec<u32>,
-    /// By expert a number that changes with its key and place, by which old entries are told.
-    turn: Vec<u32>,
-    /// Of what is held: the expert to lose first is on top.
-    order: BinaryHeap<(u64, Reverse<u16>, u32)>,
-    /// Of what may be fetched ahead: the next one is on top.
-    expected: BinaryHeap<(Reverse<(u64, u16)>, u32)>,
-}
-
-impl Cache {
-    fn new(n_experts: usize, slots: usize) -> Self {
-        Self {
-            slots,
-            n_held: 0,
-            is_held: vec![false; n_experts],
-            // What was never used is lost first.
-            key: vec![u64::MAX; n_experts],
-            uses: vec![0; n_experts],
-            turn: vec![0; n_experts],
-            order: BinaryHeap::new(),
-            expected: BinaryHeap::new(),
-        }
-    }
-
-    fn is_held(&self, expert: u16) -> bool {
-        self.is_held[usize::from(expert)]
-    }
-
-    /// Puts an expert into a slot, of which one is free, or its key anew where it is in one.
-    fn hold(&mut self, expert: u16) {
-        let own = usize::from(expert);
-        self.n_held += usize::from(!std::mem::replace(&mut self.is_held[own], true));
-        self.turn_of(expert);
-        self.order.push((self.key[own], Reverse(expert), self.turn[own]));
-    }
-
-    /// Makes old entries of an expert void.
-    fn turn_of(&mut self, expert: u16) {
-        let turn = &mut self.turn[usize::from(expert)];
-        *turn = turn.wrapping_add(1);
-    }
-
-    /// The expert that is lost first, and its key.
-    fn last(&mut self) -> Option<(u64, u16)> {
-        while let Some((key, Reverse(expert), turn)) = self.order.peek().copied() {
-            let own = usize::from(expert);
-            if self.is_held[own] && self.turn[own] == turn {
-                return Some((key, expert));
-            }
-            self.order.pop();
-        }
-        None
-    }
-
-    fn lose(&mut self, expert: u16) {
-        self.n_held -= usize::from(std::mem::take(&mut self.is_held[usize::from(expert)]));
-    }
-
-    /// Notes when an expert may be fetched ahead.
-    fn expect(&mut self, expert: u16) {
-        let own = usize::from(expert);
-        if self.key[own] != u64::from(NEVER) {
-            self.expected.push((Reverse((self.key[own], expert)), self.turn[own]));
-        }
-    }
-
-    /// Fetches what is expected up to a step in the place of what is expected later.
-    fn prefetch(&mut self, step: u32) -> u16 {
-        let mut n = 0;
-        while let Some((Reverse((key, expert)), turn)) = self.expected.peek().copied() {
-            if key > u64::from(step) {
-                break;
-            }
-            self.expected.pop();
-            if self.is_held(expert) || self.turn[usize::from(expert)] != turn {
-                continue;
-            }
-            if self.n_held >= self.slots {
-                match self.last() {
-                    Some((other, lost)) if other > u64::from(step) => self.lose(lost),
-                    _ => continue,
-                }
-            }
-            self.hold(expert);
-            n += 1;
-        }
-        n
-    }
-
-    /// Brings all that a step needs into the slots, together or in waves.
-    fn serve(&mut self, needed: &[u16]) {
-        if needed.len() > self.slots {
-            let mut kept: Vec<(u64, bool, u16)> = needed
-                .iter()
-                .map(|expert| (self.key[usize::from(*expert)], !self.is_held(*expert), *expert))
-                .collect();
-            kept.sort_unstable();
-            self.is_held.fill(false);
-            self.order.clear();
-            self.n_held = 0;
-            // What is not kept has another key, too.
-            needed.iter().for_each(|expert| self.turn_of(*expert));
-            kept.iter().take(self.slots).for_each(|(_, _, expert)| self.hold(*expert));
-            return;
-        }
-        // What is needed is not among those to lose.
-        needed.iter().for_each(|expert| self.turn_of(*expert));
-        let arriving = needed.iter().filter(|expert| !self.is_held(**expert)).count();
-        while self.n_held + arriving > self.slots {
-            let Some((_, lost)) = self.last() else { break };
-            self.lose(lost);
-        }
-        needed.iter().for_each(|expert| self.hold(*expert));
-    }
 }

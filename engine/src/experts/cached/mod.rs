@@ -8,7 +8,7 @@ pub mod verify;
 use std::collections::HashMap;
 
 use cost_model::experts::cache::time::{Links, OverLink};
-use cost_model::experts::cache::{Needs, Outcome};
+use cost_model::experts::cache::{Fetched, Needs};
 use cost_model::runs::serving::{Load, Serving, Weights};
 use documents::plan::experts::{
     CacheDocument, ExpertLayersDocument, ExpertsDocument, HostDocument,
@@ -138,15 +138,16 @@ impl Cached {
         let mut steps: Vec<_> = self.problem.needs.iter().map(Needs::steps).collect();
         let n_steps = self.problem.needs.first().map_or(0, Needs::n_steps);
         let (mut compute, mut exposed) = (0.0, 0.0);
+        let mut fetched: Vec<Vec<_>> = held.iter().map(fetches).collect();
         let mut over = vec![OverLink::default(); n_devices];
         let mut local = vec![0_u64; n_devices];
         for step in 0..n_steps {
             let mut links = Links::new(n_devices);
             let tokens = self.tokens(step);
             let pairs = tokens.saturating_mul(setting.experts.per_token);
-            for (at, (steps, held)) in steps.iter_mut().zip(held).enumerate() {
+            for (at, (steps, fetched)) in steps.iter_mut().zip(&mut fetched).enumerate() {
                 local.fill(0);
-                for expert in steps.next().unwrap_or_default() {
+                for expert in steps.step().unwrap_or_default() {
                     local[homes[usize::from(*expert)]] += 1;
                 }
                 let kind = setting.layers.get(at).and_then(|own| kinds.get(*own as usize));
@@ -161,8 +162,8 @@ impl Cached {
                 let price = || self.serving.layer_s(&group.card, load, self.weights.expert);
                 let key = (kind.copied().unwrap_or_default(), load);
                 let seconds = *prices.entry(key).or_insert_with(price);
-                for (over, own) in over.iter_mut().zip(&held.devices) {
-                    let fetched = own.fetched.get(step).copied().unwrap_or_default();
+                for (over, own) in over.iter_mut().zip(fetched) {
+                    let fetched = own.next().unwrap_or_default();
                     over.ahead_s = self.over_link_s(fetched.ahead);
                     over.missed_s = self.over_link_s(fetched.missed);
                 }
@@ -224,6 +225,11 @@ impl Cached {
     }
 }
 
+/// By device what a layer's steps fetch.
+fn fetches(held: &Held) -> Vec<impl Iterator<Item = Fetched> + '_> {
+    held.devices.iter().map(|own| own.fetched.iter()).collect()
+}
+
 /// Bytes of a device: all weights but the experts', slots, and a place for the expert that arrives where
 /// any has to.
 fn memory(weights: &Weights, slots: usize, setting: &Setting) -> u64 {
@@ -243,19 +249,18 @@ fn resident(own: &Held) -> Vec<u32> {
 
 /// What a layer's steps needed and fetched.
 fn cache(needs: &Needs, own: &Held, (homes, n_devices): (&[usize], usize)) -> CacheDocument {
-    let ahead = |own: &Outcome| own.fetched.iter().map(|own| u64::from(own.ahead)).sum::<u64>();
     let mut local = vec![0_usize; n_devices];
     let mut waves = 0;
-    for step in needs.steps() {
+    needs.each(|_, step| {
         local.fill(0);
         step.iter().for_each(|expert| local[homes[usize::from(*expert)]] += 1);
         let most = local.iter().max().copied().unwrap_or_default();
         waves += most.div_ceil(own.slots.max(1)) as u64;
-    }
+    });
     CacheDocument {
         needed: needs.n_needed() as u64,
-        missed: own.devices.iter().map(Outcome::missed).sum(),
-        ahead: own.devices.iter().map(ahead).sum(),
+        missed: own.devices.iter().map(|own| own.fetched.missed()).sum(),
+        ahead: own.devices.iter().map(|own| own.fetched.ahead()).sum(),
         waves,
     }
 }

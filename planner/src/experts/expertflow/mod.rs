@@ -6,17 +6,22 @@
 //!
 //! # Idea
 //! A layer has at least as many slots as a token visits experts; each further slot of a device goes to
-//! the layer where one more expert would be needed in most steps. What lies in slots follows a policy
+//! the layer where one more expert would be needed in most steps, or all layers have as many where fewer
+//! are missed then. What lies in slots follows a policy
 //! ([`cost_model::experts::cache`]): with predictions, experts are fetched ahead of the step that is
 //! predicted to need them, in the place of those that are predicted to be needed last. A prediction is
-//! made when an expert is used, and mistaken by a factor `exp(noise x)`, `x` normal.
+//! made when an expert is used, and mistaken by a factor `exp(noise x)`, `x` normal. LRU is run beside on
+//! what was needed so far, and departed from where predictions are further apart than their mistakes, or
+//! where misses saved so far pay for it.
 //!
 //! # Paper
 //! He et al., "ExpertFlow: Efficient Mixture-of-Experts Inference via Predictive Expert Caching and Token
 //! Scheduling", DAC 2026; Belady, IBM Systems Journal 5(2), 1966.
 //!
 //! # Guarantee
-//! In the slots that a layer has, `clairvoyant` misses no more often than any other policy, on any trace.
+//! In the slots that a layer has, `clairvoyant` misses no more often than any other policy, on any trace,
+//! and `predicted` with exact predictions as often. With mistaken ones it misses no more often than `lru`
+//! as long as none is off by more than two and a half deviations.
 //!
 //! # Complexity
 //! O(needs x log(experts)) for a layer on a device.
@@ -34,12 +39,12 @@ use std::f64::consts::TAU;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use cost_model::experts::cache::{Needs, Outcome, Policy, Start, run};
+use cost_model::experts::cache::{Fetches, Mistakes, Needs, Outcome, Policy, Start, run};
 use ir::diagnostic::Diagnostic;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-pub use slots::{homes, least, share_out};
+pub use slots::{equal, homes, least, share_out};
 
 use crate::run::Control;
 use crate::run::algorithm::{Guarantee, OptionRow, Options, bad_option};
@@ -84,7 +89,8 @@ const START: OptionRow = OptionRow {
     default: "full",
     summary: "whether slots hold experts before the first step",
 };
-const STEPS: OptionRow = OptionRow {
+/// Steps that are drawn.
+pub const STEPS: OptionRow = OptionRow {
     name: "steps",
     unit: "steps that are drawn where no trace is given",
     default: "64",
@@ -187,9 +193,32 @@ pub type Solve = fn(&Problem, &Choices, &Control) -> Option<Vec<Held>>;
 /// How a row holds experts in slots.
 pub struct Cached(pub Solve, pub Guarantee);
 
-/// Holds each layer in its slots, several at once.
+/// Holds each layer in its slots: shared out by needs, or as many for each where that misses fewer, or as
+/// many and fetches fewer.
 pub fn solve(problem: &Problem, choices: &Choices, control: &Control) -> Option<Vec<Held>> {
     let slots = share_out(problem, choices.whole);
+    let found = in_slots(problem, &slots, choices, control)?;
+    let equal = equal(problem);
+    if choices.whole || equal == slots {
+        return Some(found);
+    }
+    let other = in_slots(problem, &equal, choices, control)?;
+    Some(if fetched(&other) < fetched(&found) { other } else { found })
+}
+
+/// Misses, and what is fetched ahead.
+fn fetched(held: &[Held]) -> [u64; 2] {
+    let all = || held.iter().flat_map(|own| &own.devices).map(|own| &own.fetched);
+    [all().map(Fetches::missed).sum(), all().map(Fetches::ahead).sum()]
+}
+
+/// Holds each layer in so many slots, several layers at once.
+fn in_slots(
+    problem: &Problem,
+    slots: &[usize],
+    choices: &Choices,
+    control: &Control,
+) -> Option<Vec<Held>> {
     let found: Vec<Mutex<Option<Held>>> = slots.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let work = || {
@@ -222,14 +251,17 @@ fn held(problem: &Problem, layer: usize, slots: usize, choices: &Choices) -> Hel
         .map(|device| {
             let seed = problem.seed ^ ((layer * problem.n_devices + device) as u64) << 32;
             let mut random = SmallRng::seed_from_u64(seed);
-            let mut late = || mistake(&mut random, choices.noise);
+            let mistakes = Mistakes {
+                deviation: choices.noise,
+                draw: &mut || mistake(&mut random, choices.noise),
+            };
             let own = match problem.n_devices {
                 1 => None,
                 _ => Some(needs.of(|expert| homes[usize::from(expert)] == device)),
             };
             let own = own.as_ref().unwrap_or(needs);
             let is_home = |expert: u16| homes[usize::from(expert)] == device;
-            run(own, (slots, choices.start), choices.policy, &is_home, &mut late)
+            run(own, (slots, choices.start), choices.policy, &is_home, mistakes)
         })
         .collect();
     let prefetch = match choices.policy {
@@ -246,11 +278,13 @@ fn in_order(needs: &Needs, devices: &[Outcome]) -> Vec<u16> {
         is_known[usize::from(*expert)] = true;
     }
     let mut order = Vec::new();
-    for expert in needs.steps().flatten() {
-        if !std::mem::replace(&mut is_known[usize::from(*expert)], true) {
-            order.push(*expert);
+    needs.each(|_, step| {
+        for expert in step {
+            if !std::mem::replace(&mut is_known[usize::from(*expert)], true) {
+                order.push(*expert);
+            }
         }
-    }
+    });
     order
 }
 
@@ -291,7 +325,7 @@ pub fn drawn(
             let others: Vec<u16> = others.copied().collect();
             step.extend(others);
             step.sort_unstable();
-            needs.push(step);
+            needs.push(&step);
         }
         needs
     };
@@ -327,7 +361,7 @@ mod tests {
 
     fn misses(problem: &Problem, options: &[(&str, &str)]) -> u64 {
         let found = solve(problem, &choices(options).unwrap(), &Control::default()).unwrap();
-        found.iter().flat_map(|own| &own.devices).map(Outcome::missed).sum()
+        found.iter().flat_map(|own| &own.devices).map(|own| own.fetched.missed()).sum()
     }
 
     /// Layers of one law, cut over devices.
@@ -355,10 +389,38 @@ mod tests {
                 assert_eq!(best, misses(&own, &[("prefetch", prefetch)]), "{seed}");
                 assert!(best <= misses(&own, &[("policy", "lru")]), "{seed}");
                 assert!(best <= misses(&own, &[("policy", "lfu")]), "{seed}");
-                let mistaken = misses(&own, &[("prefetch", prefetch), ("noise", "0.4")]);
-                assert!(best <= mistaken, "{seed}");
+                for (noise, start) in [("0.1", "full"), ("0.5", "full"), ("0.5", "empty")] {
+                    let start = ("start", start);
+                    let lru = misses(&own, &[("policy", "lru"), start]);
+                    let exact = misses(&own, &[("prefetch", prefetch), start]);
+                    let own = misses(&own, &[("prefetch", prefetch), ("noise", noise), start]);
+                    assert!((exact..=lru).contains(&own), "{seed} {start:?} {noise}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn shared_slots_are_no_worse_than_equal_ones() {
+        let mut n_worse = 0;
+        for seed in 0..60 {
+            // Layers of two laws, of as many experts.
+            let needs = [seed, seed + 3].into_iter().flat_map(|seed| problem(seed).needs);
+            let own = Problem { needs: needs.collect(), slots: 14, ..problem(seed) };
+            for options in
+                [&[("policy", "lru")][..], &[("noise", "0.3")], &[("prefetch", "no")], &[]]
+            {
+                let options = choices(options).unwrap();
+                let of = |slots: &[usize]| {
+                    fetched(&in_slots(&own, slots, &options, &Control::default()).unwrap())
+                };
+                let found = fetched(&solve(&own, &options, &Control::default()).unwrap());
+                assert!(found <= of(&equal(&own)), "{seed} {options:?}");
+                n_worse += u32::from(found < of(&share_out(&own, false)));
+            }
+        }
+        // To go by needs alone would not do.
+        assert!(n_worse > 0);
     }
 
     #[test]

@@ -62,6 +62,19 @@ pub fn share_out(problem: &Problem, whole: bool) -> Vec<usize> {
     given
 }
 
+/// As many slots of each layer on every device, one more for the first ones where some are left over.
+#[must_use]
+pub fn equal(problem: &Problem) -> Vec<usize> {
+    let n_layers = problem.needs.len().max(1);
+    let (each, more) = (problem.slots / n_layers, problem.slots % n_layers);
+    let of = |(at, own): (usize, &cost_model::experts::cache::Needs)| {
+        let local = own.n_experts().div_ceil(problem.n_devices.max(1)).max(1);
+        let least = least(own.n_experts(), problem.n_devices, problem.per_token);
+        (each + usize::from(at < more)).clamp(least.min(local), local)
+    };
+    problem.needs.iter().enumerate().map(of).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use cost_model::experts::cache::Needs;
@@ -72,7 +85,7 @@ mod tests {
     fn slots_go_where_experts_are_needed_most() {
         let needs = |steps: &[&[u16]]| {
             let mut own = Needs::new(4);
-            steps.iter().for_each(|step| own.push(step.iter().copied()));
+            steps.iter().for_each(|step| own.push(step));
             own
         };
         let problem = |n_devices, slots| Problem {
@@ -93,6 +106,9 @@ mod tests {
         assert_eq!(share_out(&problem(1, 99), false), [3, 4]);
         // Two experts on each of two devices: a second slot is worth 3 and 2.
         assert_eq!(share_out(&problem(2, 3), false), [2, 1]);
+        assert_eq!(equal(&problem(1, 5)), [3, 2]);
+        assert_eq!(equal(&problem(1, 99)), [4, 4]);
+        assert_eq!(equal(&problem(2, 3)), [2, 1]);
         assert_eq!(share_out(&problem(1, 6), true), [1, 4]);
         assert_eq!(share_out(&problem(1, 8), true), [4, 4]);
         assert_eq!(share_out(&problem(1, 4), true), [1, 1]);
