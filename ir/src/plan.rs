@@ -90,6 +90,18 @@ pub struct BlockPolicy {
     pub zero: ZeroStage,
 }
 
+/// Devices of a stage that are its own, where stages differ: every micro-batch is shared out over its
+/// replicas, each of which is so many neighbours in the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageMesh {
+    /// Devices, replica by replica.
+    pub devices: Vec<DeviceId>,
+    /// Tensor-parallel shards of each replica.
+    pub tensor: u32,
+    /// By replica, its samples of each micro-batch.
+    pub samples: Vec<u64>,
+}
+
 /// A contiguous part of a pipeline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stage {
@@ -101,6 +113,8 @@ pub struct Stage {
     pub recompute: Recompute,
     /// By block, where blocks differ; empty = all as `recompute` and the plan's ZeRO stage say.
     pub each: Vec<BlockPolicy>,
+    /// Its devices, where those of stages differ; else they follow from the degrees of the plan.
+    pub mesh: Option<StageMesh>,
 }
 
 impl Stage {

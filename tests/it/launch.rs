@@ -91,7 +91,7 @@ fn random(rng: &mut SmallRng) -> Case {
     let stages = (0..pipeline * virtual_stages).map(|_| {
         let blocks: Range<u32> = next..next + rng.random_range(1..=5);
         next = blocks.end;
-        Stage { ops: Vec::new(), blocks, recompute, each: Vec::new() }
+        Stage { ops: Vec::new(), blocks, recompute, each: Vec::new(), mesh: None }
     });
     let stages: Vec<Stage> = stages.collect();
     let m = n_micro_batches as u32;

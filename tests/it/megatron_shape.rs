@@ -24,6 +24,7 @@ pub(crate) fn on_one_device(config: &Path, sequence_length: u64) -> (String, Vec
         blocks: 0..model.n_blocks(),
         recompute: Recompute::None,
         each: Vec::new(),
+        mesh: None,
     };
     let plan = Plan {
         parallelism: Parallelism { n_micro_batches: 1, micro_batch: 1, ..Parallelism::default() },

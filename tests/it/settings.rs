@@ -91,6 +91,7 @@ fn targets_export_the_types_that_they_name() {
                 blocks: 0..4,
                 recompute: Recompute::None,
                 each: Vec::new(),
+                mesh: None,
             }],
         },
         placement: Default::default(),

@@ -7,3 +7,4 @@ pub mod measured;
 pub mod memory;
 pub mod oracle;
 pub mod serving;
+pub mod unlike;

@@ -281,6 +281,7 @@ impl PlanDocument {
                 blocks: blocks.first..blocks.first.saturating_add(blocks.n),
                 recompute: blocks.recompute.into(),
                 each: policies(blocks)?,
+                mesh: None,
             })
         });
         let grid = Grid::parse(&self.schedule.grid.join("\n"))?;

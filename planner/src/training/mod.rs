@@ -8,3 +8,4 @@ pub mod schedule;
 pub mod search;
 pub mod search_3d;
 pub mod structure;
+pub mod unlike_nodes;

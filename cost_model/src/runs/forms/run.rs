@@ -52,7 +52,7 @@ impl Run {
         let stages = equal_blocks(model.n_blocks(), n_chunks).into_iter().map(|n| {
             let blocks = next..next + n;
             next = blocks.end;
-            Stage { ops: Vec::new(), blocks, recompute, each: Vec::new() }
+            Stage { ops: Vec::new(), blocks, recompute, each: Vec::new(), mesh: None }
         });
         let plan = Plan {
             partition: Partition { stages: stages.collect() },

@@ -165,6 +165,44 @@ impl System {
         })
     }
 
+    /// Equal groups of devices of a cluster, priced as hosts of the kind of device of the first one:
+    /// inside and between them the slowest ways hold. `None` where a group is empty, or there is
+    /// no way between two of the devices.
+    #[must_use]
+    pub fn among(cluster: &Cluster, profile: &Profile, groups: &[&[DeviceId]]) -> Option<Self> {
+        let own = *groups.first()?;
+        let device = cluster.kind_of(*own.first()?).clone();
+        let (start_up_s, bytes_per_s) = UNREACHABLE;
+        let none = link(start_up_s, bytes_per_s)?;
+        let of_group = |group: &&[DeviceId]| slowest_between(cluster, group, group);
+        let inside = groups.iter().try_fold(None, |way, group| {
+            Some(slower(way, if group.len() > 1 { Some(of_group(group)?) } else { None }))
+        })?;
+        let mut network = None;
+        for (at, from) in groups.iter().enumerate() {
+            for (_, to) in groups.iter().enumerate().filter(|(other, _)| *other != at) {
+                network = slower(network, Some(slowest_between(cluster, from, to)?));
+            }
+        }
+        let other = groups.get(1).and_then(|group| group.first());
+        let card = |from: &DeviceId| Some(cluster.route(*from, *other?)?.send);
+        let cards: Vec<_> = own.iter().map(card).collect();
+        let sharing = |own: &Option<_>| cards.iter().filter(|other| *other == own).count() as u64;
+        let per_card = cards.iter().filter(|own| own.is_some()).map(sharing).max().unwrap_or(1);
+        Some(Self {
+            name: String::new(),
+            products: StepProducts::new(profile, &device.name),
+            measured: measured_collectives(profile, &device.name),
+            device,
+            per_host: own.len() as u64,
+            slower_inside: 1.0,
+            inside: inside.or(network).unwrap_or(none),
+            network: network.or(inside).unwrap_or(none),
+            per_card,
+            host_memory: Vec::new(),
+        })
+    }
+
     /// Rates of a device for kernels of a type under a stack.
     #[must_use]
     pub fn rates(&self, stack: &Stack, constants: &Constants, dtype: DType) -> Rates {
@@ -303,6 +341,25 @@ impl System {
         let link = self.network_of(group.least, network_factor * ring_rate);
         ring(ALL_REDUCE, group.ranks, whole(bytes), link)
     }
+}
+
+/// The slowest of the ways from some devices to others; `None` where one is missing.
+#[must_use]
+pub fn slowest_between(cluster: &Cluster, from: &[DeviceId], to: &[DeviceId]) -> Option<Link> {
+    let pairs = from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b)));
+    let mut slowest = None;
+    for (a, b) in pairs.filter(|(a, b)| a != b) {
+        let way = cluster.route(a, b)?.kind;
+        slowest = slower(slowest, link(way.latency_ns * 1e-9, way.bandwidth.get()));
+    }
+    slowest
+}
+
+/// A way that is no faster than both.
+fn slower(one: Option<Link>, other: Option<Link>) -> Option<Link> {
+    let (Some(a), Some(b)) = (one, other) else { return one.or(other) };
+    let rate = if b.rate.get() < a.rate.get() { b.rate } else { a.rate };
+    Some(Link { start_up_s: a.start_up_s.max(b.start_up_s), rate })
 }
 
 /// Bytes as a whole number; a float cast saturates.

@@ -301,7 +301,7 @@ fn stages(
         let blocks = next..next + n;
         next = blocks.end;
         let own = each.get(blocks.start as usize..blocks.end as usize).unwrap_or_default();
-        Stage { ops: Vec::new(), blocks, recompute, each: own.to_vec() }
+        Stage { ops: Vec::new(), blocks, recompute, each: own.to_vec(), mesh: None }
     };
     Ok(sizes.iter().map(stage).collect())
 }

@@ -63,7 +63,13 @@ pub fn plan(degrees: &Parallelism, stages: &[Chosen]) -> Result<Plan, Diagnostic
                 false => chosen.zero,
             },
         });
-        Stage { ops: Vec::new(), blocks, recompute: Recompute::None, each: each.collect() }
+        Stage {
+            ops: Vec::new(),
+            blocks,
+            recompute: Recompute::None,
+            each: each.collect(),
+            mesh: None,
+        }
     });
     Ok(Plan {
         partition: Partition { stages: stages.collect() },

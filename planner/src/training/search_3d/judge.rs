@@ -85,6 +85,7 @@ impl Judged {
             blocks: blocks.clone(),
             recompute: *recompute,
             each: Vec::new(),
+            mesh: None,
         };
         let stages = self.fitted.blocks.iter().zip(&self.fitted.recompute).map(stage).collect();
         Ok(Plan {

@@ -41,7 +41,7 @@ fn plan(parallelism: Parallelism, blocks: &[u32], recompute: Recompute, grid: &s
     let stages = blocks.iter().map(|n| {
         let start = next;
         next += n;
-        Stage { ops: Vec::new(), blocks: start..next, recompute, each: Vec::new() }
+        Stage { ops: Vec::new(), blocks: start..next, recompute, each: Vec::new(), mesh: None }
     });
     Plan {
         partition: Partition { stages: stages.collect() },

@@ -1,0 +1,424 @@
+//! Training runs on unlike nodes: a pipeline whose stages have devices of their own, of any kinds, with
+//! tensor degrees of their own. Each micro-batch is shared out over the replicas of a stage.
+//!
+//! A pass of a stage ends when that of its slowest replica does. Gradients are exchanged between the
+//! replicas of a stage, which share out optimizer states; tensor ranks split the sequence. Bytes are
+//! those of the replica that has least room. Between stages every sample goes from the replica that
+//! has it to the one that takes it, in parts as many as the smaller of both tensor degrees; the
+//! channel that is busy longest counts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ir::card::{SequenceParallel, ZeroStage};
+use ir::cluster::Cluster;
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::id::{DeviceId, KindId, NodeId};
+use ir::plan::{Parallelism, Plan, Stage, StageMesh};
+use ir::profile::Profile;
+use ir::units::{Bytes, BytesPerSecond};
+
+use super::forms::constants::Constant;
+use super::forms::model::Pricing;
+use super::forms::model::priced::{Passes, Priced};
+use super::forms::precision::element;
+use super::forms::system::{System, slowest_between};
+use super::judge::costs::{Boundary, Link, PipelineCosts, RankCosts, Sharing, StageCosts};
+use super::oracle::{Place, Prices, Seat, StageFigures, bytes, nanos, stage_costs};
+
+/// Devices of one node and kind, with the same memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeGroup {
+    /// Its devices, in the order of the file.
+    pub devices: Vec<DeviceId>,
+    /// Their kind.
+    pub kind: KindId,
+    /// What a plan may use of each.
+    pub limit: Option<Bytes>,
+    node: Option<NodeId>,
+}
+
+/// The node groups of a cluster, in the order of their first devices.
+#[must_use]
+pub fn groups_of(cluster: &Cluster, limit: impl Fn(Bytes) -> Bytes) -> Vec<NodeGroup> {
+    let mut groups: Vec<NodeGroup> = Vec::new();
+    for (id, device) in cluster.device_ids().zip(&cluster.devices) {
+        let own = device.memory_limit().map(&limit);
+        let is_own = |group: &&mut NodeGroup| {
+            (group.node, group.kind, group.limit) == (device.node, device.kind, own)
+        };
+        match groups.iter_mut().find(is_own) {
+            Some(group) => group.devices.push(id),
+            None => groups.push(NodeGroup {
+                devices: vec![id],
+                kind: device.kind,
+                limit: own,
+                node: device.node,
+            }),
+        }
+    }
+    groups
+}
+
+/// Prices stages on a cluster of unlike nodes.
+pub struct Fleet<'a> {
+    /// Model, software and numbers; its system and limit are not looked at.
+    pub base: Pricing<'a>,
+    /// The devices.
+    pub cluster: &'a Cluster,
+    /// What was measured of them.
+    pub profile: &'a Profile,
+    /// Their groups.
+    pub groups: &'a [NodeGroup],
+}
+
+/// Costs of a stage for each micro-batch, and of its rank; boundary and tied ends are not in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StagePrice {
+    /// The stage.
+    pub stage: StageCosts,
+    /// Its rank.
+    pub rank: RankCosts,
+    /// Bytes of a device at its peak.
+    pub peak: u64,
+    /// Bytes of gradients of an embedding that both ends hold.
+    pub tie_bytes: f64,
+}
+
+fn broken(message: String) -> Diagnostic {
+    Diagnostic::error(Blame::IllegalPlan, "stage-devices", message)
+        .hint("give each stage whole replicas of its own devices, and each sample to one of them")
+}
+
+/// How many micro-batches a stage of a 1F1B pipeline keeps at most.
+#[must_use]
+pub fn in_flight(n_micro_batches: u64, stages_after: usize) -> u64 {
+    n_micro_batches.min(stages_after as u64 + 1)
+}
+
+impl Fleet<'_> {
+    /// The group of a device.
+    #[must_use]
+    pub fn group_of(&self, device: DeviceId) -> Option<usize> {
+        self.groups.iter().position(|group| group.devices.contains(&device))
+    }
+
+    /// Whether a stage can lie so.
+    ///
+    /// # Errors
+    /// `stage-devices`.
+    fn check(&self, mesh: &StageMesh, micro_batch: u64) -> Result<Vec<usize>, Diagnostic> {
+        let t = mesh.tensor as usize;
+        if t == 0 || mesh.samples.is_empty() || mesh.devices.len() / t != mesh.samples.len() {
+            let n = mesh.devices.len();
+            return Err(broken(format!(
+                "{n} devices are no {} replicas of {t}",
+                mesh.samples.len()
+            )));
+        }
+        if !mesh.devices.len().is_multiple_of(t) || mesh.samples.contains(&0) {
+            return Err(broken("a replica lacks devices or samples".to_owned()));
+        }
+        let sum = mesh.samples.iter().fold(0_u64, |sum, own| sum.saturating_add(*own));
+        if sum != micro_batch {
+            return Err(broken(format!("{sum} samples are shared out of {micro_batch}")));
+        }
+        let heads = self.base.model.groups.iter().all(|group| {
+            let (t, kv) = (u64::from(mesh.tensor), group.card.n_kv_heads.max(1));
+            group.card.n_heads.is_multiple_of(t) && (kv.is_multiple_of(t) || t.is_multiple_of(kv))
+        });
+        if !heads {
+            return Err(broken(format!("{t} tensor ranks do not split the heads")));
+        }
+        let of_replica = |devices: &[DeviceId]| {
+            let own = devices.first().and_then(|first| self.group_of(*first));
+            own.filter(|own| devices.iter().all(|device| self.group_of(*device) == Some(*own)))
+        };
+        let found: Option<Vec<usize>> = mesh.devices.chunks(t).map(of_replica).collect();
+        found.ok_or_else(|| broken("a replica lies in more than one node".to_owned()))
+    }
+
+    /// By group of a stage, its devices and links as one of its replicas sees them.
+    ///
+    /// # Errors
+    /// `stage-devices`, `unreachable-devices`.
+    pub fn systems(
+        &self,
+        mesh: &StageMesh,
+        micro_batch: u64,
+    ) -> Result<BTreeMap<usize, System>, Diagnostic> {
+        let replicas = self.check(mesh, micro_batch)?;
+        let mut sets: BTreeMap<usize, Vec<DeviceId>> = BTreeMap::new();
+        for (group, devices) in replicas.iter().zip(mesh.devices.chunks(mesh.tensor as usize)) {
+            sets.entry(*group).or_default().extend(devices);
+        }
+        let n = sets.values().next().map_or(0, Vec::len);
+        if sets.values().any(|own| own.len() != n) {
+            return Err(broken("a stage over several nodes has unequal parts of them".to_owned()));
+        }
+        let mut systems = BTreeMap::new();
+        for own in sets.keys() {
+            let others = sets.iter().filter(|(other, _)| *other != own).map(|(_, set)| set);
+            let all: Vec<&[DeviceId]> =
+                sets.get(own).into_iter().chain(others).map(Vec::as_slice).collect();
+            let apart = || {
+                let message = "devices of a stage don't reach each other";
+                Diagnostic::error(Blame::IllegalPlan, "unreachable-devices", message)
+            };
+            let mut system = System::among(self.cluster, self.profile, &all).ok_or_else(apart)?;
+            // All parts of a node are alike: they are as near as the farthest two of its devices.
+            let whole = self.groups.get(*own).map_or(&[][..], |group| &group.devices);
+            if whole.len() > 1 {
+                system.inside = slowest_between(self.cluster, whole, whole).ok_or_else(apart)?;
+            }
+            systems.insert(*own, system);
+        }
+        Ok(systems)
+    }
+
+    /// One replica of each group and number of samples of a stage.
+    ///
+    /// # Errors
+    /// `stage-devices`.
+    pub fn replicas<'s>(
+        &'s self,
+        systems: &'s BTreeMap<usize, System>,
+        (mesh, run): (&StageMesh, &Parallelism),
+    ) -> Result<Vec<Priced<'s>>, Diagnostic> {
+        let groups = self.check(mesh, run.micro_batch)?;
+        let mut kinds: Vec<(usize, u64)> =
+            groups.into_iter().zip(mesh.samples.iter().copied()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let priced = |(group, samples): &(usize, u64)| {
+            let limit = self.groups.get(*group).and_then(|group| group.limit);
+            let pricing = Pricing { system: systems.get(group)?, limit, ..self.base };
+            let degrees = self.degrees((mesh, run), *samples);
+            let passes = Arc::new(Passes::of(&pricing, &degrees));
+            Some(Priced::new(pricing, degrees, passes))
+        };
+        Ok(kinds.iter().filter_map(priced).collect())
+    }
+
+    /// Degrees of a stage as one of its replicas has them.
+    fn degrees(&self, (mesh, run): (&StageMesh, &Parallelism), samples: u64) -> Parallelism {
+        let data = u32::try_from(mesh.samples.len()).unwrap_or(u32::MAX);
+        Parallelism {
+            data,
+            tensor: mesh.tensor,
+            pipeline: run.pipeline.min(2),
+            n_micro_batches: run.n_micro_batches,
+            micro_batch: samples,
+            sequence: if mesh.tensor > 1 { SequenceParallel::On } else { SequenceParallel::Off },
+            zero: if data > 1 { ZeroStage::Optimizer } else { ZeroStage::None },
+            ..Parallelism::default()
+        }
+    }
+
+    /// Costs of a stage on its replicas, where it keeps so many micro-batches at most.
+    #[must_use]
+    pub fn stage(
+        replicas: &[Priced<'_>],
+        stage: &Stage,
+        (place, kept): (Place, u64),
+    ) -> StagePrice {
+        let mut all = StagePrice::default();
+        let mut least_room = i128::MAX;
+        for priced in replicas {
+            let limit = priced.pricing.limit;
+            let figures = priced.figures(&stage.blocks, stage.recompute, place);
+            let own = of_replica(priced, &figures, (limit, kept));
+            // What has no limit has all room.
+            let room =
+                limit.map_or(i128::MAX >> 1, |limit| i128::from(limit.0)) - i128::from(own.peak);
+            let mut next = if room < least_room { own } else { all };
+            least_room = least_room.min(room);
+            let (a, b) = (&all.stage, &own.stage);
+            next.stage.forward = a.forward.max(b.forward);
+            next.stage.backward = a.backward.max(b.backward);
+            next.stage.recompute = a.recompute.max(b.recompute);
+            next.stage.exchange = a.exchange.max(b.exchange);
+            next.stage.overlapped = a.overlapped.max(b.overlapped).min(next.stage.exchange);
+            next.rank.optimizer = all.rank.optimizer.max(own.rank.optimizer);
+            next.tie_bytes = all.tie_bytes.max(own.tie_bytes);
+            all = next;
+        }
+        all
+    }
+
+    /// What goes between two stages; `None` where a device does not reach the one it sends to.
+    #[must_use]
+    pub fn boundary(&self, from: &StageMesh, to: &StageMesh) -> Option<Boundary> {
+        let (network, inside) = (Constant::Network, Constant::Neighbour);
+        let factor = [inside, network].map(|own| self.base.constants.get(own));
+        let card = &self.base.model.groups.first()?.card;
+        let of_sample = element(self.base.dtype) * card.sequence as f64 * card.hidden as f64;
+        let parts = from.tensor.min(to.tensor).max(1);
+        let mut loads: BTreeMap<(bool, usize), [f64; 2]> = BTreeMap::new();
+        let (mut latency_ns, mut tier) = (0.0_f64, 0);
+        for (a, b, samples) in crossings(from, to) {
+            for part in 0..parts as usize {
+                let sender = *from.devices.get(a * from.tensor as usize + part)?;
+                let reader = *to.devices.get(b * to.tensor as usize + part)?;
+                let (way, back) =
+                    (self.cluster.route(sender, reader)?, self.cluster.route(reader, sender)?);
+                let crosses = self.group_of(sender)? != self.group_of(reader)?;
+                let factor = factor[usize::from(crosses)];
+                let rate = way.kind.bandwidth.get().min(back.kind.bandwidth.get()) * factor;
+                let bytes = samples as f64 * of_sample / f64::from(parts);
+                latency_ns = latency_ns.max(way.kind.latency_ns).max(back.kind.latency_ns);
+                tier = tier.max(u8::from(crosses));
+                for channel in [(false, way.send.index()), (true, way.receive.index())] {
+                    let load = loads.entry(channel).or_default();
+                    load[0] += bytes;
+                    load[1] += bytes / rate;
+                }
+            }
+        }
+        let [most, seconds] = loads.into_values().reduce(|a, b| if b[1] > a[1] { b } else { a })?;
+        let bandwidth = BytesPerSecond::new(most / seconds);
+        let link = Link { latency_ns, bandwidth, tier, sharing: Sharing::Own };
+        Some(Boundary { activation: bytes(most), gradient: bytes(most), link })
+    }
+
+    /// Puts stages with their devices, first to last, together; `None` where one does not reach the next.
+    #[must_use]
+    pub fn together(
+        &self,
+        stages: &[(&StageMesh, StagePrice)],
+        run: &Parallelism,
+    ) -> Option<PipelineCosts> {
+        let mut costs = PipelineCosts {
+            n_micro_batches: u32::try_from(run.n_micro_batches).unwrap_or(u32::MAX),
+            ..PipelineCosts::default()
+        };
+        let (first, last) = (stages.first()?, stages.last()?);
+        let tie_bytes = first.1.tie_bytes.max(last.1.tie_bytes);
+        let tie = match stages.len() > 1 && tie_bytes > 0.0 {
+            true => {
+                let way = slowest_between(self.cluster, &first.0.devices, &last.0.devices)?;
+                nanos(2.0 * way.start_up_s + tie_bytes / way.rate.get())
+            }
+            false => ir::units::Nanos(0),
+        };
+        for (at, (mesh, own)) in stages.iter().enumerate() {
+            let mut stage = StageCosts { rank: at as u32, ..own.stage };
+            if at == 0 || at + 1 == stages.len() {
+                stage.exchange = stage.exchange + tie;
+            }
+            if let Some((next, _)) = stages.get(at + 1) {
+                stage.next = self.boundary(mesh, next)?;
+            }
+            costs.stages.push(stage);
+            costs.ranks.push(own.rank);
+        }
+        Some(costs)
+    }
+
+    /// By stage of a plan, seconds of a step's passes in which it waits for collectives.
+    ///
+    /// # Errors
+    /// `stage-devices`, `unreachable-devices`.
+    pub fn waits(&self, plan: &Plan) -> Result<Vec<f64>, Diagnostic> {
+        let (stages, run) = (&plan.partition.stages, &plan.parallelism);
+        let of = |(at, stage): (usize, &Stage)| {
+            let mesh = stage.mesh.as_ref();
+            let mesh = mesh.ok_or_else(|| broken(format!("stage {at} has no devices")))?;
+            let systems = self.systems(mesh, run.micro_batch)?;
+            let place = Place::of(at, stages.len());
+            let waits = self.replicas(&systems, (mesh, run))?.into_iter().map(|own| {
+                let own = own.figures(&stage.blocks, stage.recompute, place);
+                own.collectives_s + own.waited_s
+            });
+            Ok(run.n_micro_batches as f64 * waits.fold(0.0, f64::max))
+        };
+        stages.iter().enumerate().map(of).collect()
+    }
+
+    /// Costs of a plan whose stages all have devices of their own, in 1F1B order.
+    ///
+    /// # Errors
+    /// `stage-devices`, `stages-lose-blocks`, `unreachable-devices`.
+    pub fn costs(&self, plan: &Plan) -> Result<PipelineCosts, Diagnostic> {
+        let (stages, run) = (&plan.partition.stages, &plan.parallelism);
+        let mut used: Vec<DeviceId> = Vec::new();
+        let mut priced: Vec<(&StageMesh, StagePrice)> = Vec::new();
+        let mut next = 0;
+        for (at, stage) in stages.iter().enumerate() {
+            if stage.blocks.start != next || stage.blocks.end <= next || !stage.each.is_empty() {
+                let message = format!("stage {at} does not begin at block {next}, or has none");
+                return Err(Diagnostic::error(Blame::IllegalPlan, "stages-lose-blocks", message));
+            }
+            next = stage.blocks.end;
+            let mesh = stage.mesh.as_ref();
+            let mesh = mesh.ok_or_else(|| broken(format!("stage {at} has no devices")))?;
+            used.extend(&mesh.devices);
+            let seat = (
+                Place::of(at, stages.len()),
+                in_flight(run.n_micro_batches, stages.len() - at - 1),
+            );
+            let systems = self.systems(mesh, run.micro_batch)?;
+            let replicas = self.replicas(&systems, (mesh, run))?;
+            priced.push((mesh, Self::stage(&replicas, stage, seat)));
+        }
+        if next != self.base.model.n_blocks() {
+            let message = format!("the stages end at block {next}");
+            return Err(Diagnostic::error(Blame::IllegalPlan, "stages-lose-blocks", message));
+        }
+        let n = used.len();
+        used.sort_unstable();
+        used.dedup();
+        if used.len() != n {
+            return Err(broken("a device is in two stages".to_owned()));
+        }
+        self.together(&priced, run).ok_or_else(|| {
+            let message = "a stage does not reach the next one";
+            Diagnostic::error(Blame::IllegalPlan, "unreachable-devices", message)
+        })
+    }
+}
+
+fn of_replica(
+    priced: &Priced<'_>,
+    figures: &StageFigures,
+    (limit, kept): (Option<Bytes>, u64),
+) -> StagePrice {
+    // The ends of a pipeline are tied by a way that only the whole plan knows: this is neither.
+    let seat = Seat { stage: 1, n_stages: 3, rank: 0, next: 0 };
+    let (mut stage, optimizer_s) = stage_costs(priced, figures, seat, false);
+    stage.next = Boundary::default();
+    let beside = bytes(priced.beside_stages(&mut std::iter::once(figures)));
+    let rank = RankCosts { optimizer: nanos(optimizer_s), limit, persistent: beside, nic: None };
+    let stash = stage.stash.0.saturating_mul(kept);
+    let peak = [stage.forward_temporary.0.max(stage.backward_temporary.0), stash, beside.0]
+        .into_iter()
+        .fold(stage.persistent.0, u64::saturating_add);
+    let tie_bytes = match priced.is_tied_across() {
+        true => priced.pricing.gradients.exchanged() * priced.passes.end_parameters,
+        false => 0.0,
+    };
+    StagePrice { stage, rank, peak, tie_bytes }
+}
+
+/// Replicas of two stages that have samples in common, and how many; samples are in order.
+fn crossings(from: &StageMesh, to: &StageMesh) -> Vec<(usize, usize, u64)> {
+    let (mut a, mut b) = (0, 0);
+    let mut left = [from.samples.first(), to.samples.first()].map(|own| own.copied().unwrap_or(0));
+    let mut found = Vec::new();
+    while a < from.samples.len() && b < to.samples.len() {
+        let n = left[0].min(left[1]);
+        if n > 0 {
+            found.push((a, b, n));
+        }
+        left = [left[0] - n, left[1] - n];
+        if left[0] == 0 {
+            a += 1;
+            left[0] = from.samples.get(a).copied().unwrap_or(0);
+        }
+        if left[1] == 0 {
+            b += 1;
+            left[1] = to.samples.get(b).copied().unwrap_or(0);
+        }
+    }
+    found
+}

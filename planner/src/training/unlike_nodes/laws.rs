@@ -1,0 +1,437 @@
+//! The search finds the best of all plans of its space, and its bound is below every one of them.
+
+use std::collections::BTreeMap;
+
+use cost_model::kernels::stack::megatron_core;
+use cost_model::runs::forms::constants::Constants;
+use cost_model::runs::forms::model::Pricing;
+use cost_model::runs::forms::system::System;
+use cost_model::runs::judge::{judge, over_limit};
+use cost_model::runs::oracle::Place;
+use cost_model::runs::unlike::{Fleet, StagePrice, groups_of, in_flight};
+use ir::card::{Attention, BlockGroup, FeedForward, Head, ModelCard, Recompute, TransformerCard};
+use ir::cluster::{Channel, Check, Cluster, Device, DeviceKind, Links, Node, RouteKind};
+use ir::id::{ChannelId, ClassId, DeviceId, KindId, NodeId};
+use ir::plan::{Parallelism, Stage, StageMesh};
+use ir::profile::Profile;
+use ir::tensor::DType;
+use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::prices::{Prices, Systems};
+use super::shapes::{Classes, Shape, shapes};
+use super::*;
+use crate::training::order::Order;
+
+/// Kinds of devices: peak in TFLOPS, memory bandwidth in GB/s.
+const KINDS: [(f64, f64); 4] = [(65.0, 320.0), (312.0, 1555.0), (125.0, 900.0), (989.0, 3350.0)];
+
+fn kind(at: usize) -> DeviceKind {
+    let (peak, bandwidth) = KINDS[at];
+    DeviceKind {
+        name: format!("kind{at}"),
+        memory: None,
+        memory_bandwidth: BytesPerSecond::new(bandwidth * 1e9),
+        peak: BTreeMap::from([(DType::Bf16, FlopsPerSecond::new(peak * 1e12).unwrap())]),
+        n_multiprocessors: Some(80),
+        last_level_cache: None,
+        clock: None,
+        power: None,
+        source: String::new(),
+        check: Check::Given,
+    }
+}
+
+/// Nodes of so many devices of a kind, with a rate of their own inside; between the first half of them,
+/// between the second one, and between both there are three rates.
+fn cluster(nodes: &[(usize, usize)], rates: [f64; 3], memory: [Option<Bytes>; 4]) -> Cluster {
+    let way = |rate: f64| RouteKind {
+        name: String::new(),
+        tier: 0,
+        latency_ns: 5e3,
+        bandwidth: BytesPerSecond::new(rate).unwrap(),
+        source: String::new(),
+        check: Check::Given,
+    };
+    let places = nodes.iter().enumerate();
+    let of_node: Vec<usize> = places.flat_map(|(at, (n, _))| std::iter::repeat_n(at, *n)).collect();
+    let n = of_node.len();
+    let half = nodes.len().div_ceil(2);
+    let pair = |a: usize, b: usize| match (of_node[a], of_node[b]) {
+        (x, y) if x == y => 0,
+        (x, y) if (x < half) == (y < half) => 1,
+        _ => 2,
+    };
+    let device = |at: usize| Device {
+        name: format!("gpu{at}"),
+        kind: KindId::new(nodes[of_node[at]].1),
+        class: ClassId::new(0),
+        node: Some(NodeId::new(of_node[at])),
+        capacity: memory[nodes[of_node[at]].1],
+        context: Bytes::ZERO,
+        reserve: Bytes::ZERO,
+    };
+    let node = |at: usize| Node {
+        name: format!("node{at}"),
+        host_memory: None,
+        n_cpu_cores: None,
+        to_device: None,
+    };
+    Cluster {
+        kinds: (0..KINDS.len()).map(kind).collect(),
+        devices: (0..n).map(device).collect(),
+        nodes: (0..nodes.len()).map(node).collect(),
+        links: Links {
+            kinds: rates.map(way).to_vec(),
+            n_tiers: 1,
+            channels: (0..n).map(|at| Channel { name: at.to_string() }).collect(),
+            send: (0..n).map(ChannelId::new).collect(),
+            receive: (0..n).map(ChannelId::new).collect(),
+            places: Vec::new(),
+            pairs: (0..n * n).map(|at| pair(at / n, at % n)).collect(),
+        },
+        ..Cluster::default()
+    }
+}
+
+fn model(hidden: u64, n_blocks: u32, sequence: u64, head: Head) -> ModelCard {
+    let card = TransformerCard {
+        name: "gpt".to_owned(),
+        n_layers: n_blocks,
+        hidden,
+        n_heads: 4,
+        n_kv_heads: 4,
+        feed_forward: 4 * hidden,
+        form: FeedForward::Plain,
+        sequence,
+        vocabulary: 2048,
+        experts: None,
+        attention: Attention::Even,
+        head,
+    };
+    ModelCard {
+        name: "gpt".to_owned(),
+        groups: vec![BlockGroup::of_card(card, n_blocks)],
+        n_predictions: 1,
+        other_parameters: [0; 2],
+        dtype: None,
+    }
+}
+
+/// All plans of the space, one after the other, without classes or bounds.
+struct Enumerated<'s> {
+    fleet: &'s Fleet<'s>,
+    classes: &'s Classes,
+    shapes: &'s [Shape],
+    prices: Prices<'s>,
+    run: Parallelism,
+    n_blocks: u32,
+    best: Option<u64>,
+    n: u64,
+    known: BTreeMap<String, Option<StagePrice>>,
+}
+
+impl Enumerated<'_> {
+    /// Sets of devices, in order of stages: parts of a group one after the other, whole groups.
+    fn maps(&mut self, used: &[bool], stages: &[StageMesh]) {
+        if !stages.is_empty() {
+            self.cut(stages, 0, &[]);
+        }
+        if stages.len() >= self.n_blocks as usize {
+            return;
+        }
+        let n = self.fleet.groups.len();
+        for set in 1_usize..1 << n {
+            let own: Vec<usize> = (0..n).filter(|at| set >> at & 1 == 1).collect();
+            if own.iter().any(|group| used[*group]) {
+                continue;
+            }
+            let class = |group: &usize| {
+                self.classes.groups.iter().position(|class| class.contains(group)).unwrap()
+            };
+            let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+            own.iter().for_each(|group| *counts.entry(class(group)).or_default() += 1);
+            let size = self.fleet.groups[own[0]].devices.len();
+            let is_even = own.iter().all(|group| self.fleet.groups[*group].devices.len() == size);
+            if counts.len() > 2 || !is_even {
+                continue;
+            }
+            let mut devices: Vec<(usize, usize, DeviceId)> = Vec::new();
+            for group in &own {
+                let all = self.fleet.groups[*group].devices.iter();
+                devices.extend(all.map(|device| (class(group), *group, *device)));
+            }
+            devices.sort_unstable();
+            let devices: Vec<DeviceId> = devices.into_iter().map(|(_, _, own)| own).collect();
+            let mut used = used.to_vec();
+            own.iter().for_each(|group| used[*group] = true);
+            let counts: Vec<(usize, usize)> = counts.into_iter().collect();
+            for parts in (1..=8).filter(|k| size.is_multiple_of(*k) && (own.len() == 1 || *k == 1))
+            {
+                let n_devices = devices.len() / parts;
+                let at = self.shapes.iter().position(|shape| {
+                    shape.counts == counts && shape.parts == parts && shape.n_devices == n_devices
+                });
+                for taken in 1..=parts {
+                    let sets = devices.chunks(n_devices).take(taken).map(<[_]>::to_vec).collect();
+                    self.degrees(&used, stages.to_vec(), sets, (at.unwrap(), size));
+                }
+            }
+        }
+    }
+
+    /// Tensor degrees of the next sets.
+    fn degrees(
+        &mut self,
+        used: &[bool],
+        stages: Vec<StageMesh>,
+        mut sets: Vec<Vec<DeviceId>>,
+        (shape, size): (usize, usize),
+    ) {
+        if sets.is_empty() {
+            return self.maps(used, &stages);
+        }
+        let devices = sets.remove(0);
+        let most = devices.len().min(size);
+        for tensor in (1..=most as u32).filter(|t| (most as u32).is_multiple_of(*t)) {
+            let key = (shape, tensor, self.run.micro_batch);
+            let run = self.run.clone();
+            let Some(samples) = self.prices.samples(key, &run) else { continue };
+            let mut stages = stages.clone();
+            stages.push(StageMesh { devices: devices.clone(), tensor, samples });
+            self.degrees(used, stages, sets.clone(), (shape, size));
+        }
+    }
+
+    /// Blocks of the next stage.
+    fn cut(&mut self, stages: &[StageMesh], next: u32, cuts: &[u32]) {
+        if cuts.len() == stages.len() {
+            if next == self.n_blocks {
+                self.judged(stages, cuts);
+            }
+            return;
+        }
+        for n in 1..=self.n_blocks - next {
+            let cuts: Vec<u32> = cuts.iter().copied().chain([n]).collect();
+            self.cut(stages, next + n, &cuts);
+        }
+    }
+
+    fn judged(&mut self, meshes: &[StageMesh], cuts: &[u32]) {
+        let pipeline = cuts.len() as u32;
+        let run = Parallelism { pipeline, ..self.run.clone() };
+        let mut stages = Vec::new();
+        for (at, (mesh, n)) in meshes.iter().zip(cuts).enumerate() {
+            let place = Place::of(at, cuts.len());
+            let kept = in_flight(run.n_micro_batches, cuts.len() - at - 1);
+            let key = format!("{mesh:?} {n} {place:?} {kept} {}", pipeline.min(2));
+            let fleet = self.fleet;
+            let price = *self.known.entry(key).or_insert_with(|| {
+                let systems = fleet.systems(mesh, run.micro_batch).unwrap();
+                let own = fleet.replicas(&systems, (mesh, &run)).unwrap();
+                [Recompute::None, Recompute::Selective, Recompute::Full].into_iter().find_map(
+                    |recompute| {
+                        let stage = Stage { blocks: 0..*n, recompute, ..Stage::default() };
+                        let price = Fleet::stage(&own, &stage, (place, kept));
+                        let fits = price.rank.limit.is_none_or(|limit| price.peak <= limit.0);
+                        fits.then_some(price)
+                    },
+                )
+            });
+            let Some(price) = price else { return };
+            stages.push((mesh, price));
+        }
+        let costs = self.fleet.together(&stages, &run).unwrap();
+        let m = run.n_micro_batches as u32;
+        let grid = Order::OneFOneB.grid(pipeline, 1, m, |_| false).unwrap();
+        let report = judge(&costs, &grid).unwrap().report;
+        // What is said of a stage's peak is what the judge finds, or a little more.
+        assert!(over_limit(&report).is_none());
+        self.n += 1;
+        let step = report.step_time.0;
+        self.best = Some(self.best.map_or(step, |best| best.min(step)));
+    }
+}
+
+/// A case that is small enough to judge all of it.
+struct Case {
+    cluster: Cluster,
+    model: ModelCard,
+    global_batch: u64,
+}
+
+impl Case {
+    fn of(random: &mut SmallRng) -> Self {
+        let n_nodes = random.random_range(2..=4);
+        let most = [2, 1, 0][n_nodes - 2];
+        let mut node = || (1 << random.random_range(0..=most), random.random_range(0..3));
+        let nodes: Vec<(usize, usize)> = (0..n_nodes).map(|_| node()).collect();
+        let rates = [200e9, 12e9, [12e9, 1e9][random.random_range(0..2)]];
+        let hidden: u64 = [256, 1024][random.random_range(0..2)];
+        let memory = match random.random_bool(0.5) {
+            true => [None; 4],
+            false => [1, 2, 3, 4].map(|n| {
+                let all = (12 * hidden * hidden * 18) as f64 * random.random_range(0.5..3.0);
+                Some(Bytes(all as u64 * n / 2))
+            }),
+        };
+        let n_blocks = random.random_range(3..=if n_nodes > 3 { 4 } else { 6 });
+        let head = [Head::Tied, Head::Separate][random.random_range(0..2)];
+        Self {
+            cluster: cluster(&nodes, rates, memory),
+            model: model(hidden, n_blocks, 512, head),
+            global_batch: random.random_range(1..=4),
+        }
+    }
+}
+
+/// Nanoseconds of the best of all plans, and how many there are.
+fn enumerated(fleet: &Fleet<'_>, global_batch: u64) -> (Option<u64>, u64) {
+    let classes = Classes::of(fleet);
+    let shapes = shapes(&classes);
+    let systems = Systems::of((fleet, &classes), &shapes);
+    let (mut best, mut n): (Option<u64>, u64) = (None, 0);
+    for micro_batch in divisors(global_batch) {
+        let n_micro_batches = global_batch / micro_batch;
+        let run =
+            Parallelism { pipeline: 2, n_micro_batches, micro_batch, ..Parallelism::default() };
+        let mut all = Enumerated {
+            fleet,
+            classes: &classes,
+            shapes: &shapes,
+            prices: Prices::new((fleet, &classes), (&shapes, &systems)),
+            run,
+            n_blocks: fleet.base.model.n_blocks(),
+            best: None,
+            n: 0,
+            known: BTreeMap::new(),
+        };
+        all.maps(&vec![false; fleet.groups.len()], &[]);
+        n += all.n;
+        best = best.into_iter().chain(all.best).min();
+    }
+    (best, n)
+}
+
+#[test]
+fn the_search_finds_the_best_of_all_plans() {
+    let (mut n_plans, mut n_found, mut n_short) = (0, 0, 0);
+    let (stack, profile) = (megatron_core(), Profile::default());
+    let constants = Constants::nominal(&stack);
+    for seed in 0..2_000 {
+        let Case { cluster, model, global_batch } = Case::of(&mut SmallRng::seed_from_u64(seed));
+        let groups = groups_of(&cluster, |limit| limit);
+        let system = System::among(&cluster, &profile, &[&groups[0].devices]).unwrap();
+        let base = Pricing::unlimited(&model, &system, &stack, &constants);
+        let fleet = Fleet { base, cluster: &cluster, profile: &profile, groups: &groups };
+        let options = Options { nodes: u64::MAX, ..Options::default() };
+        let found = solve(&fleet, global_batch, &options, &mut |_, _| {});
+        assert_eq!(found.stop, StopReason::Finished);
+        let (best, n) = enumerated(&fleet, global_batch);
+        n_plans += n;
+        assert_eq!(found.best.as_ref().map(|own| own.step.0), best, "seed {seed}");
+        let Some(own) = &found.best else {
+            n_short += 1;
+            continue;
+        };
+        n_found += 1;
+        let costs = fleet.costs(&own.plan).unwrap();
+        let grid = own.plan.schedule.grid.as_ref().unwrap();
+        assert_eq!(judge(&costs, grid).unwrap().report.step_time, own.step);
+        // The bound of a search that is not let finish.
+        let cut = Options { nodes: 0, ..Options::default() };
+        let bound = solve(&fleet, global_batch, &cut, &mut |_, _| {}).bound;
+        assert!(bound <= own.step, "seed {seed}: {bound} above {}", own.step);
+    }
+    assert!(n_plans > 200_000 && n_found > 1_400 && n_short > 5, "{n_plans} {n_found} {n_short}");
+}
+
+/// A stage over two nodes of four devices, each replica with as many samples, or by speed.
+fn over_two(first: usize, tensor: u32, samples: Vec<u64>) -> StageMesh {
+    let devices = (4 * first..4 * first + 8).map(DeviceId::new).collect();
+    StageMesh { devices, tensor, samples }
+}
+
+/// All samples of replicas: as many each, and so many more to all of the second node.
+fn shares(micro_batch: u64, tensor: u32) -> Vec<Vec<u64>> {
+    let half = 4 / u64::from(tensor);
+    let of = |one: u64| {
+        let other = micro_batch.checked_sub(half * one)?;
+        (other.is_multiple_of(half) && other > 0).then(|| {
+            let each = |own: u64| std::iter::repeat_n(own, half as usize);
+            each(one).chain(each(other / half)).collect()
+        })
+    };
+    (1..=micro_batch / half).filter_map(of).collect()
+}
+
+/// Prices of one to nine blocks on the first or second of two stages, where they fit.
+fn of_two(
+    fleet: &Fleet<'_>,
+    (mesh, at): (&StageMesh, usize),
+    run: &Parallelism,
+) -> [Option<StagePrice>; 9] {
+    let systems = fleet.systems(mesh, run.micro_batch).unwrap();
+    let own = fleet.replicas(&systems, (mesh, run)).unwrap();
+    let kept = in_flight(run.n_micro_batches, 1 - at);
+    let of = |blocks: u32, recompute: Recompute| {
+        let stage = Stage { blocks: 0..blocks, recompute, ..Stage::default() };
+        let price = Fleet::stage(&own, &stage, (Place::of(at, 2), kept));
+        (price.peak <= price.rank.limit.unwrap().0).then_some(price)
+    };
+    let policies = [Recompute::None, Recompute::Selective, Recompute::Full];
+    [1, 2, 3, 4, 5, 6, 7, 8, 9].map(|blocks| policies.iter().find_map(|own| of(blocks, *own)))
+}
+
+#[test]
+fn four_t4_and_twelve_a100_are_used_as_well_as_two_groups_of_eight() {
+    let gib = |n: u64| Some(Bytes(n << 30));
+    let nodes = [(4, 0), (4, 1), (4, 1), (4, 1)];
+    let cluster = cluster(&nodes, [46e9, 10e9, 10e9], [gib(15), gib(38), None, None]);
+    let mut model = model(4096, 10, 1024, Head::Tied);
+    model.groups[0].card.vocabulary = 51_200;
+    model.groups[0].card.n_heads = 32;
+    model.groups[0].card.n_kv_heads = 32;
+    let (stack, profile) = (megatron_core(), Profile::default());
+    let constants = Constants::nominal(&stack);
+    let groups = groups_of(&cluster, |limit| limit);
+    let system = System::among(&cluster, &profile, &[&groups[0].devices]).unwrap();
+    let base = Pricing::unlimited(&model, &system, &stack, &constants);
+    let fleet = Fleet { base, cluster: &cluster, profile: &profile, groups: &groups };
+    let found = solve(&fleet, 128, &Options::default(), &mut |_, _| {});
+    let own = found.best.unwrap().step;
+    let (mut best, mut n) = (u64::MAX, 0);
+    for micro_batch in divisors(128) {
+        let run = Parallelism {
+            pipeline: 2,
+            n_micro_batches: 128 / micro_batch,
+            micro_batch,
+            ..Parallelism::default()
+        };
+        let grid = Order::OneFOneB.grid(2, 1, run.n_micro_batches as u32, |_| false).unwrap();
+        // The second group is of equal devices: each has as many samples.
+        for (t, u) in [1, 2, 4].into_iter().flat_map(|t| [1, 2, 4].map(|u| (t, u))) {
+            let n_replicas = 8 / u64::from(u);
+            if !micro_batch.is_multiple_of(n_replicas) {
+                continue;
+            }
+            let even = vec![micro_batch / n_replicas; n_replicas as usize];
+            for samples in shares(micro_batch, t) {
+                let meshes = [over_two(0, t, samples), over_two(2, u, even.clone())];
+                let priced = [0, 1].map(|at| of_two(&fleet, (&meshes[at], at), &run));
+                for first in 1..=9 {
+                    let (Some(a), Some(b)) = (priced[0][first - 1], priced[1][9 - first]) else {
+                        continue;
+                    };
+                    let stages = [(&meshes[0], a), (&meshes[1], b)];
+                    let costs = fleet.together(&stages, &run).unwrap();
+                    best = best.min(judge(&costs, &grid).unwrap().report.step_time.0);
+                    n += 1;
+                }
+            }
+        }
+    }
+    assert!(n > 500 && own.0 <= best, "{n} plans, {own} against {best} ns");
+    assert!(found.bound <= own);
+}

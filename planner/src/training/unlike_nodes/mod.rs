@@ -1,0 +1,125 @@
+//! unlike-nodes: a pipeline of a training run over nodes of different kinds.
+//!
+//! # Decides
+//! Which node group, part of one, or set of equal ones has which stage, in which order; blocks, tensor
+//! degree, replicas and recompute of each stage; the samples of each replica; the micro-batch.
+//!
+//! # Idea
+//! Stages are chosen from the last to the first, so that what each has to keep is known. Groups that
+//! may change places in every plan are one class, of which the first free one is taken. A plan so far
+//! is never faster than what its stages take for all micro-batches with what lies before them, the
+//! blocks that are left spread over the devices that are left as if they could be cut anywhere. First a
+//! beam fills stages up to a target time, for plans; then a search in depth goes through the whole
+//! space as far as its bounds and limits let it.
+//!
+//! # Paper
+//! None for the search. The space is that of Um et al., USENIX ATC 2024 (Metis): device groups with
+//! degrees of their own, uneven layers and data; order and sizes of the groups are free here.
+//!
+//! # Guarantee
+//! Where the search finishes, no plan of the space is better under the judge's model: 1F1B, one
+//! micro-batch size, every stage on a group of one node or one of 2 to 8 equal parts of it, or on
+//! whole groups of equal size of at most two classes; samples of replicas by speed, recompute the
+//! least of none, selective and full with which a stage fits; replicas share out optimizer states,
+//! tensor ranks split the sequence. Else [`Found::bound`] holds: each sample and block needs so many
+//! device-seconds of the kind that does it, whatever the stages.
+//!
+//! # Complexity
+//! Exponential in groups and stages at worst; the caller's limits and [`Options::nodes`] end it.
+//!
+//! # Limits
+//! Models of equal blocks without experts. Context degree 1. At most [`MOST_SAMPLES`] samples of a
+//! micro-batch on one replica.
+//!
+//! # Example
+//! `solve(&fleet, 128, &Options::default(), &mut |_, _| {})`; no plan document has words for such
+//! stages yet, so that no row of the registry leads here.
+
+mod prices;
+mod search;
+mod shapes;
+
+#[cfg(test)]
+mod laws;
+
+use std::sync::Arc;
+
+use cost_model::runs::unlike::Fleet;
+use ir::plan::Plan;
+use ir::units::Nanos;
+
+use crate::run::{Control, StopReason};
+use prices::{Prices, Systems};
+use search::Searched;
+use shapes::{Classes, shapes};
+
+/// Most samples of a micro-batch on one replica.
+pub const MOST_SAMPLES: u64 = 64;
+
+/// How a search runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Limits; a node is a plan, or a part of one, that was looked at.
+    pub control: Arc<Control>,
+    /// Nodes of the search in depth.
+    pub nodes: u64,
+    /// Parts of plans that the beam keeps.
+    pub width: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { control: Arc::default(), nodes: 60_000, width: 12 }
+    }
+}
+
+/// A plan with its step.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The plan.
+    pub plan: Plan,
+    /// Its step.
+    pub step: Nanos,
+}
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The best plan, where one fits.
+    pub best: Option<Judged>,
+    /// What no plan of the space is below.
+    pub bound: Nanos,
+    /// Why it ended; [`StopReason::Finished`] where the plan is the best of the space.
+    pub stop: StopReason,
+    /// Parts of plans that were looked at.
+    pub n_nodes: u64,
+    /// Plans that were judged.
+    pub n_judged: u64,
+}
+
+/// A search of a fleet for the best plan of so many samples, which tells of better plans as they come.
+pub type Search = fn(&Fleet<'_>, u64, &Options, &mut dyn FnMut(&Judged, Nanos)) -> Found;
+
+/// Searches.
+#[must_use]
+pub fn solve(
+    fleet: &Fleet<'_>,
+    global_batch: u64,
+    options: &Options,
+    observer: &mut dyn FnMut(&Judged, Nanos),
+) -> Found {
+    let classes = Classes::of(fleet);
+    let shapes = shapes(&classes);
+    let systems = Systems::of((fleet, &classes), &shapes);
+    let prices = Prices::new((fleet, &classes), (&shapes, &systems));
+    Searched::new((fleet, &classes, &shapes), prices, (global_batch, options)).run(observer)
+}
+
+/// Micro-batches of a step of so many samples.
+fn divisors(n: u64) -> Vec<u64> {
+    let mut all: Vec<u64> =
+        (1..=n).take_while(|d| d * d <= n).filter(|d| n.is_multiple_of(*d)).collect();
+    let more: Vec<u64> = all.iter().rev().map(|d| n / d).filter(|d| d * d != n).collect();
+    all.extend(more.into_iter().filter(|d| d * d > n));
+    all
+}

@@ -1,0 +1,215 @@
+//! What stages of a shape cost: asked of the oracle once.
+
+use std::collections::BTreeMap;
+
+use cost_model::runs::forms::model::priced::Priced;
+use cost_model::runs::forms::system::System;
+use cost_model::runs::oracle::Place;
+use cost_model::runs::unlike::{Fleet, StagePrice};
+use ir::card::Recompute;
+use ir::plan::{Parallelism, Stage, StageMesh};
+
+use super::MOST_SAMPLES;
+use super::shapes::{Classes, Shape};
+
+/// What a stage may compute again, the first with which it fits.
+const POLICIES: [Recompute; 3] = [Recompute::None, Recompute::Selective, Recompute::Full];
+
+/// Links and devices of all shapes, which prices refer to.
+pub(super) struct Systems(Vec<Option<BTreeMap<usize, System>>>);
+
+impl Systems {
+    pub(super) fn of((fleet, classes): (&Fleet<'_>, &Classes), shapes: &[Shape]) -> Self {
+        let none = vec![0; classes.groups.len()];
+        let of = |shape: &Shape| {
+            let devices = shape.devices((fleet, classes), &none, 0);
+            let samples = vec![1; devices.len()];
+            let n = devices.len() as u64;
+            fleet.systems(&StageMesh { devices, tensor: 1, samples }, n).ok()
+        };
+        Self(shapes.iter().map(of).collect())
+    }
+}
+
+/// A stage with its policy and price.
+pub(super) type Fitted = (Recompute, StagePrice);
+
+/// A shape, its tensor degree, and micro-batch.
+type Key = (usize, u32, u64);
+
+pub(super) struct Prices<'s> {
+    fleet: &'s Fleet<'s>,
+    classes: &'s Classes,
+    shapes: &'s [Shape],
+    systems: &'s Systems,
+    /// By class, tensor degree and samples: seconds of a block, and of the head, on one replica.
+    units: BTreeMap<(usize, u32, u64), Option<[f64; 2]>>,
+    /// By shape and whether it is one stage of several.
+    replicas: BTreeMap<(Key, bool), Option<(Vec<u64>, Vec<Priced<'s>>)>>,
+    fitted: BTreeMap<(Key, u32, u8, u64), Option<Fitted>>,
+}
+
+impl<'s> Prices<'s> {
+    pub(super) fn new(
+        (fleet, classes): (&'s Fleet<'s>, &'s Classes),
+        (shapes, systems): (&'s [Shape], &'s Systems),
+    ) -> Self {
+        let (units, replicas, fitted) = Default::default();
+        Self { fleet, classes, shapes, systems, units, replicas, fitted }
+    }
+
+    /// Seconds of one block on one replica of a class, at the number of blocks where that is least,
+    /// and of the head.
+    pub(super) fn unit(&mut self, class: usize, tensor: u32, samples: u64) -> Option<[f64; 2]> {
+        let key = (class, tensor, samples);
+        if let Some(known) = self.units.get(&key) {
+            return *known;
+        }
+        let group = self.classes.groups.get(class)?.first()?;
+        let devices = self.fleet.groups.get(*group)?.devices.get(..tensor as usize)?.to_vec();
+        let mesh = StageMesh { devices, tensor, samples: vec![samples] };
+        let found = self.priced_unit(&mesh, samples);
+        self.units.insert(key, found);
+        found
+    }
+
+    fn priced_unit(&self, mesh: &StageMesh, samples: u64) -> Option<[f64; 2]> {
+        let systems = self.fleet.systems(mesh, samples).ok()?;
+        let run = Parallelism { pipeline: 1, micro_batch: samples, ..Parallelism::default() };
+        let own = self.fleet.replicas(&systems, (mesh, &run)).ok()?;
+        let priced = own.first()?;
+        let seconds = |blocks: u32, last: bool| {
+            let place = Place { first: false, last };
+            priced.figures(&(0..blocks), Recompute::None, place).seconds()
+        };
+        let n = self.fleet.base.model.n_blocks();
+        let block = (1..=n).map(|x| seconds(x, false) / f64::from(x)).fold(f64::INFINITY, f64::min);
+        let head = (1..=n).map(|x| seconds(x, true) - seconds(x, false));
+        Some([block, head.fold(f64::INFINITY, f64::min).max(0.0)])
+    }
+
+    /// Samples of each replica of a shape, so that the slowest is as fast as it can be.
+    fn shares(&mut self, shape: &Shape, tensor: u32, micro_batch: u64) -> Option<Vec<u64>> {
+        let of_class = |(class, n): &(usize, usize)| {
+            let devices = match shape.parts {
+                1 => n * self.classes.devices[*class],
+                _ => shape.n_devices,
+            };
+            (*class, devices / tensor as usize)
+        };
+        let kinds: Vec<(usize, usize)> = shape.counts.iter().map(of_class).collect();
+        let n: usize = kinds.iter().map(|(_, n)| n).sum();
+        if (n as u64) > micro_batch || micro_batch.div_ceil(n as u64) > MOST_SAMPLES {
+            return None;
+        }
+        let mut samples: Vec<u64> = vec![1; kinds.len()];
+        if kinds.len() == 1 {
+            samples[0] = micro_batch / n as u64;
+        } else {
+            // Whole rounds of a class: the one whose replicas are done first takes one more each.
+            loop {
+                let taken: u64 = samples.iter().zip(&kinds).map(|(s, (_, n))| s * *n as u64).sum();
+                let mut best: Option<(f64, usize)> = None;
+                for (at, (class, n)) in kinds.iter().enumerate() {
+                    if samples[at] < MOST_SAMPLES && taken + *n as u64 <= micro_batch {
+                        let [block, _] = self.unit(*class, tensor, samples[at] + 1)?;
+                        if best.is_none_or(|(least, _)| block < least) {
+                            best = Some((block, at));
+                        }
+                    }
+                }
+                let Some((_, at)) = best else { break };
+                samples[at] += 1;
+            }
+        }
+        let mut all: Vec<u64> = Vec::with_capacity(n);
+        for (own, (_, n)) in samples.iter().zip(&kinds) {
+            all.extend(std::iter::repeat_n(*own, *n));
+        }
+        let mut left = micro_batch - all.iter().sum::<u64>();
+        // What makes no whole round goes, one each, to the replicas of the class that is done first.
+        let mut order: Vec<(f64, usize)> = Vec::new();
+        let mut at = 0;
+        for (own, (class, n)) in samples.iter().zip(&kinds) {
+            let seconds = self.unit(*class, tensor, own + 1).map_or(f64::INFINITY, |unit| unit[0]);
+            order.extend((at..at + n).map(|replica| (seconds, replica)));
+            at += n;
+        }
+        order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        for (_, replica) in order {
+            if left > 0 {
+                all[replica] += 1;
+                left -= 1;
+            }
+        }
+        (left == 0 && all.iter().all(|own| *own <= MOST_SAMPLES)).then_some(all)
+    }
+
+    fn replicas(&mut self, key: Key, run: &Parallelism) -> bool {
+        let own = (key, run.pipeline > 1);
+        if let Some(known) = self.replicas.get(&own) {
+            return known.is_some();
+        }
+        let found = self.found(key.0, key.1, run);
+        let is_some = found.is_some();
+        self.replicas.insert(own, found);
+        is_some
+    }
+
+    fn found(
+        &mut self,
+        at: usize,
+        tensor: u32,
+        run: &Parallelism,
+    ) -> Option<(Vec<u64>, Vec<Priced<'s>>)> {
+        let shapes: &'s [Shape] = self.shapes;
+        let shape = shapes.get(at)?;
+        let systems = self.systems.0.get(at)?.as_ref()?;
+        let samples = self.shares(shape, tensor, run.micro_batch)?;
+        let none = vec![0; self.classes.groups.len()];
+        let devices = shape.devices((self.fleet, self.classes), &none, 0);
+        let mesh = StageMesh { devices, tensor, samples };
+        let priced = self.fleet.replicas(systems, (&mesh, run)).ok()?;
+        Some((mesh.samples, priced))
+    }
+
+    /// Samples of the replicas of a stage.
+    pub(super) fn samples(&mut self, key: Key, run: &Parallelism) -> Option<Vec<u64>> {
+        let is_known = self.replicas(key, run);
+        let own = self.replicas.get(&(key, run.pipeline > 1)).filter(|_| is_known)?.as_ref();
+        own.map(|(samples, _)| samples.clone())
+    }
+
+    /// A stage of so many blocks with the first policy under which it fits; `None` where none does.
+    pub(super) fn fitted(
+        &mut self,
+        (key, run): (Key, &Parallelism),
+        blocks: u32,
+        (place, kept): (Place, u64),
+    ) -> Option<Fitted> {
+        let code =
+            u8::from(place.first) + 2 * u8::from(place.last) + 4 * u8::from(run.pipeline > 1);
+        let own = (key, blocks, code, kept);
+        if let Some(known) = self.fitted.get(&own) {
+            return *known;
+        }
+        let found = match self.replicas(key, run) {
+            true => {
+                self.replicas.get(&(key, run.pipeline > 1)).and_then(|own| own.as_ref()).and_then(
+                    |(_, own)| {
+                        POLICIES.iter().find_map(|policy| {
+                            let stage =
+                                Stage { blocks: 0..blocks, recompute: *policy, ..Stage::default() };
+                            let price = Fleet::stage(own, &stage, (place, kept));
+                            let limit = price.rank.limit.map_or(u64::MAX, |limit| limit.0);
+                            (price.peak <= limit).then_some((*policy, price))
+                        })
+                    },
+                )
+            }
+            false => None,
+        };
+        self.fitted.insert(own, found);
+        found
+    }
+}

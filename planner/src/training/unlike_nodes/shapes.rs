@@ -1,0 +1,121 @@
+//! Which devices a stage may have: node groups that are alike, parts of one and sets of them.
+
+use cost_model::runs::forms::system::slowest_between;
+use cost_model::runs::unlike::Fleet;
+use ir::id::DeviceId;
+
+/// Most stages that a node group is cut into.
+const MOST_PARTS: usize = 8;
+/// Most shapes; beyond, sets of groups of two classes are left out.
+pub(super) const MOST_SHAPES: usize = 512;
+
+/// Node groups by class: any two of a class may change places in every plan.
+pub(super) struct Classes {
+    /// By class, its groups.
+    pub(super) groups: Vec<Vec<usize>>,
+    /// By class, devices of a group.
+    pub(super) devices: Vec<usize>,
+}
+
+/// Bits of rate and start-up of the slowest way between two groups, and ways out of the first.
+fn way(fleet: &Fleet<'_>, a: usize, b: usize) -> Option<(u64, u64, usize)> {
+    let devices = |group: usize| fleet.groups.get(group).map_or(&[][..], |own| &own.devices);
+    let own = slowest_between(fleet.cluster, devices(a), devices(b))?;
+    let other = devices(b).iter().find(|other| Some(*other) != devices(a).first());
+    let mut cards: Vec<_> = devices(a)
+        .iter()
+        .filter_map(|from| Some(fleet.cluster.route(*from, *other?)?.send))
+        .collect();
+    cards.sort_unstable();
+    cards.dedup();
+    Some((own.rate.get().to_bits(), own.start_up_s.to_bits(), cards.len()))
+}
+
+impl Classes {
+    pub(super) fn of(fleet: &Fleet<'_>) -> Self {
+        let n = fleet.groups.len();
+        let ways: Vec<Vec<_>> =
+            (0..n).map(|a| (0..n).map(|b| way(fleet, a, b)).collect()).collect();
+        let is_like = |a: usize, b: usize| {
+            let (one, other) = (&fleet.groups[a], &fleet.groups[b]);
+            (one.kind, one.limit, one.devices.len())
+                == (other.kind, other.limit, other.devices.len())
+                && ways[a][a] == ways[b][b]
+                && ways[a][b] == ways[b][a]
+                && (0..n)
+                    .filter(|c| *c != a && *c != b)
+                    .all(|c| ways[a][c] == ways[b][c] && ways[c][a] == ways[c][b])
+        };
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for own in 0..n {
+            match groups.iter_mut().find(|class| class.iter().all(|other| is_like(own, *other))) {
+                Some(class) => class.push(own),
+                None => groups.push(vec![own]),
+            }
+        }
+        let devices = groups.iter().map(|class| fleet.groups[class[0]].devices.len()).collect();
+        Self { groups, devices }
+    }
+}
+
+/// What a stage lies on: one of several equal parts of a group, or whole groups of equal size of one
+/// or two classes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Classes and groups of each.
+    pub(super) counts: Vec<(usize, usize)>,
+    /// Parts that its group is cut into; 1 of several groups.
+    pub(super) parts: usize,
+    /// Devices.
+    pub(super) n_devices: usize,
+}
+
+impl Shape {
+    /// Its devices: the first free groups of its classes, or a part of the first.
+    pub(super) fn devices(
+        &self,
+        (fleet, classes): (&Fleet<'_>, &Classes),
+        used: &[usize],
+        part: usize,
+    ) -> Vec<DeviceId> {
+        let mut devices = Vec::with_capacity(self.n_devices);
+        for (class, n) in &self.counts {
+            for group in classes.groups[*class].iter().skip(used[*class]).take(*n) {
+                devices.extend(&fleet.groups[*group].devices);
+            }
+        }
+        let start = part * self.n_devices;
+        devices.into_iter().skip(start).take(self.n_devices).collect()
+    }
+}
+
+/// All shapes, of single groups first.
+pub(super) fn shapes(classes: &Classes) -> Vec<Shape> {
+    let mut shapes = Vec::new();
+    for (class, n) in classes.devices.iter().enumerate() {
+        for parts in (1..=MOST_PARTS).filter(|parts| n.is_multiple_of(*parts)) {
+            shapes.push(Shape { counts: vec![(class, 1)], parts, n_devices: n / parts });
+        }
+    }
+    for (class, groups) in classes.groups.iter().enumerate() {
+        for n in 2..=groups.len() {
+            let n_devices = n * classes.devices[class];
+            shapes.push(Shape { counts: vec![(class, n)], parts: 1, n_devices });
+        }
+    }
+    for (a, of_a) in classes.groups.iter().enumerate() {
+        for (b, of_b) in classes.groups.iter().enumerate().skip(a + 1) {
+            if classes.devices[a] != classes.devices[b] {
+                continue;
+            }
+            for i in 1..=of_a.len() {
+                for j in 1..=of_b.len() {
+                    let n_devices = (i + j) * classes.devices[a];
+                    shapes.push(Shape { counts: vec![(a, i), (b, j)], parts: 1, n_devices });
+                }
+            }
+        }
+    }
+    shapes.truncate(MOST_SHAPES);
+    shapes
+}
