@@ -28,6 +28,17 @@ use crate::request::PlanOnModel;
 use crate::request::value::Written;
 use crate::violations;
 
+/// What of a plan of experts in slots its trace alone says; bounds of them are judged.
+const OF_TRACE: [&str; 7] = [
+    "visits",
+    "needed",
+    "missed and fetched ahead",
+    "waves",
+    "which experts are resident",
+    "the order of prefetch",
+    "seconds of steps",
+];
+
 /// What stated loads and bounds may be off by, as a part of them: they went through decimal digits.
 const TOLERANCE: f64 = 1e-9;
 /// The same of bounds that an integer program proves again.
@@ -74,12 +85,14 @@ fn cached_told(on: &OnModel<'_>, broken: &[Diagnostic], page: &Page) -> Exit {
     let experts = &on.document.experts;
     let hits = hit_ratio(&sums(experts));
     let is_traced = experts.host.as_ref().is_some_and(|own| own.is_traced);
+    let not_judged: &[&str] = if is_traced { &OF_TRACE } else { &[] };
     page.line(&match (broken.len(), is_traced) {
         (0, true) => format!(
-            "the plan is legal: {} layers in slots; hits ({}) are those of its trace, which is not read \
-             again",
+            "the plan is legal: {} layers in slots, hits {} as stated; its trace is not read again, so \
+             not judged: {}",
             experts.layers.len(),
-            percent(hits)
+            percent(hits),
+            OF_TRACE.join(", ")
         ),
         (0, false) => {
             format!("the plan is legal: {} layers in slots, hits {}", experts.layers.len(), percent(hits))
@@ -91,6 +104,7 @@ fn cached_told(on: &OnModel<'_>, broken: &[Diagnostic], page: &Page) -> Exit {
     page.document(&json!({
         "legal": violations::is_legal(broken),
         "hit_ratio": hits,
+        "not_judged": not_judged,
         "violations": list(broken),
         "warnings": list(&on.warnings),
     }));

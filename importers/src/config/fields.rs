@@ -34,6 +34,8 @@ const RANGES: &[Range] = &[
             "moe_layer_start_index",
             "moe_layer_interval",
             "moe_layer_freq",
+            "num_sparse_encoder_layers",
+            "num_sparse_decoder_layers",
             "interleave_moe_layer_step",
             "no_rope_layer_interval",
             "attn_layer_period",
