@@ -85,6 +85,11 @@ class Event(NamedTuple):
     data: Dict[str, Any]
 
 
+def _names_file(skew: Any) -> bool:
+    """Whether `expert_skew` is a file, not a law."""
+    return skew is not None and not (isinstance(skew, str) and (skew == "balanced" or skew.startswith("zipf:")))
+
+
 class Service:
     """A service at an address. `token` is what `meshwright token` printed; `timeout` are the seconds that
     connecting and every answer may take; https trusts what the system trusts, or `context`."""
@@ -142,6 +147,7 @@ class Service:
             query = urllib.parse.urlencode({"name": name})
             path = f"/v1/{_KINDS.get(kind, 'profiles')}?{query}"
             return self._json("POST", path, file.read(), timeout=_WORK)
+        kind = kind if kind in _KINDS else "profile"
         begun = self._json("POST", "/v1/uploads", {"name": name, "bytes": length, "kind": kind})
         place, offset, failed = f"/v1/uploads/{begun['id']}", 0, 0
         while True:
@@ -188,6 +194,8 @@ class Service:
         body = {name: value for name, value in request.items() if value is not None}
         given = {"model": model, "cluster": cluster, "profile": profile, "constraints": constraints,
                  "routing_trace": routing_trace, "interference": interference}
+        if _names_file(body.get("expert_skew")):
+            given["expert_skew"] = body["expert_skew"]
         for field, value in given.items():
             if value is not None:
                 body[field] = self._reference(field, value)
