@@ -37,6 +37,9 @@ pub(super) type Fitted = (Recompute, StagePrice);
 /// A shape, its tensor degree, and micro-batch.
 type Key = (usize, u32, u64);
 
+/// Samples of each replica, and one replica of each kind and share.
+type Shared<'s> = (Vec<u64>, Vec<Priced<'s>>);
+
 pub(super) struct Prices<'s> {
     fleet: &'s Fleet<'s>,
     classes: &'s Classes,
@@ -45,7 +48,7 @@ pub(super) struct Prices<'s> {
     /// By class, tensor degree and samples: seconds of a block, and of the head, on one replica.
     units: BTreeMap<(usize, u32, u64), Option<[f64; 2]>>,
     /// By shape and whether it is one stage of several.
-    replicas: BTreeMap<(Key, bool), Option<(Vec<u64>, Vec<Priced<'s>>)>>,
+    replicas: BTreeMap<(Key, bool), Option<Shared<'s>>>,
     fitted: BTreeMap<(Key, u32, u8, u64), Option<Fitted>>,
 }
 
@@ -156,12 +159,7 @@ impl<'s> Prices<'s> {
         is_some
     }
 
-    fn found(
-        &mut self,
-        at: usize,
-        tensor: u32,
-        run: &Parallelism,
-    ) -> Option<(Vec<u64>, Vec<Priced<'s>>)> {
+    fn found(&mut self, at: usize, tensor: u32, run: &Parallelism) -> Option<Shared<'s>> {
         let shapes: &'s [Shape] = self.shapes;
         let shape = shapes.get(at)?;
         let systems = self.systems.0.get(at)?.as_ref()?;

@@ -46,6 +46,9 @@ struct Part {
     least_s: f64,
 }
 
+/// By class, groups that are used; of the shape of an open group, how many parts are left.
+type Used = (Vec<usize>, Option<(usize, usize)>);
+
 /// A search under way.
 pub(super) struct Searched<'s> {
     fleet: &'s Fleet<'s>,
@@ -148,11 +151,11 @@ impl<'s> Searched<'s> {
     }
 
     /// Shapes that may come before a part, with the devices of each, and what is used then.
-    fn next_shapes(&self, part: &Part) -> Vec<(usize, usize, Vec<usize>, Option<(usize, usize)>)> {
+    fn next_shapes(&self, part: &Part) -> Vec<(usize, usize, Used)> {
         let mut found = Vec::new();
         if let Some((shape, left)) = part.open {
             let open = (left > 1).then_some((shape, left - 1));
-            found.push((shape, left - 1, part.used.clone(), open));
+            found.push((shape, left - 1, (part.used.clone(), open)));
         }
         for (at, shape) in self.shapes.iter().enumerate() {
             let is_free = |(class, n): &(usize, usize)| {
@@ -162,7 +165,7 @@ impl<'s> Searched<'s> {
                 let mut used = part.used.clone();
                 shape.counts.iter().for_each(|(class, n)| used[*class] += n);
                 let open = (shape.parts > 1).then_some((at, shape.parts - 1));
-                found.push((at, shape.parts - 1, used, open));
+                found.push((at, shape.parts - 1, (used, open)));
             }
         }
         found
@@ -172,7 +175,7 @@ impl<'s> Searched<'s> {
     /// done in so many seconds.
     fn grown(&mut self, part: &Part, run: &Parallelism, target: Option<f64>) -> Vec<Part> {
         let mut grown = Vec::new();
-        for (at, index, used, open) in self.next_shapes(part) {
+        for (at, index, (used, open)) in self.next_shapes(part) {
             let shape = &self.shapes[at];
             let mut before = used.clone();
             shape.counts.iter().for_each(|(class, n)| before[*class] -= n);
@@ -190,7 +193,7 @@ impl<'s> Searched<'s> {
                         Some(way) => 2.0 * way.link.time(way.activation, 1).seconds(),
                     },
                 };
-                let next = (mesh, used.clone(), open);
+                let next = (mesh, (used.clone(), open));
                 match target {
                     None => {
                         for blocks in 1..=part.left {
@@ -209,7 +212,7 @@ impl<'s> Searched<'s> {
     fn fullest(
         &mut self,
         part: &Part,
-        next: &(Rc<StageMesh>, Vec<usize>, Option<(usize, usize)>),
+        next: &(Rc<StageMesh>, Used),
         (key, run, way_s): ((usize, u32, u64), &Parallelism, f64),
         target: f64,
     ) -> Option<Part> {
@@ -235,7 +238,7 @@ impl<'s> Searched<'s> {
     fn with(
         &mut self,
         part: &Part,
-        (mesh, used, open): &(Rc<StageMesh>, Vec<usize>, Option<(usize, usize)>),
+        (mesh, (used, open)): &(Rc<StageMesh>, Used),
         (key, run, blocks, way_s): ((usize, u32, u64), &Parallelism, u32, f64),
     ) -> Option<Part> {
         let place = Place { first: blocks == part.left, last: part.chosen.is_empty() };
