@@ -61,6 +61,9 @@ pub struct SolutionDocument {
     /// Samples per second of all replicas, where the instance states those of a step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples_per_s: Option<f64>,
+    /// Tasks of each device, in an instance of tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<Vec<QueueDocument>>,
     /// Why no solution is below the bound, where a search for the greatest load says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateDocument>,
@@ -166,6 +169,31 @@ pub struct ShareDocument {
     pub load: Option<f64>,
     /// Ids of its nodes.
     pub nodes: Vec<u64>,
+}
+
+/// What a device runs, one task after the other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct QueueDocument {
+    /// Its name.
+    pub device: String,
+    /// Seconds of all of its tasks.
+    pub seconds: f64,
+    /// Seconds of any task.
+    pub start_up_s: f64,
+    /// Seconds of a unit of size.
+    pub per_size_s: f64,
+    /// Where these two come from: `line`, least squares over what the device ran; `through-origin`, the
+    /// same without a start-up; `others`, of what all devices ran; `assumed`.
+    pub fit: String,
+    /// How many of its runs they were fitted to.
+    pub runs: u64,
+    /// Mean of |predicted - measured| / measured over these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit_error: Option<f64>,
+    /// Its tasks, the largest first.
+    pub tasks: Vec<String>,
 }
 
 /// Where a layer runs.

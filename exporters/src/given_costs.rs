@@ -82,6 +82,7 @@ pub fn write(
                 Instance::Load(_) => "use --target split",
                 Instance::Profile(_) => "use --target pipedream",
                 Instance::Gradients(_) => "use --target torch-ddp",
+                Instance::Tasks(_) => "`plan -o FILE` writes a queue for each device",
                 Instance::Stages(_) => {
                     "`plan -o FILE` writes its stages, degrees and configurations"
                 }

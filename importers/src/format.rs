@@ -121,6 +121,12 @@ static FORMATS: &[Format] = &[
         read: Reader::Benchmark(benchmark::gradients::read),
     },
     Format {
+        name: "tasks",
+        what: "tasks of known sizes, and what devices took for tasks before, in one JSON file",
+        signs: Signs::Keys(&["tasks", "devices"]),
+        read: Reader::Benchmark(benchmark::tasks::read),
+    },
+    Format {
         name: "execution-trace",
         what: "PyTorch's ExecutionTrace, `.et.json`",
         signs: Signs::Stream(&["schema", "nodes"]),

@@ -48,6 +48,7 @@ pub(crate) fn instance(instance: &Instance) -> Result<(), Diagnostic> {
         Instance::Stages(instance) => instance.nodes.len(),
         Instance::Profile(instance) => instance.nodes.len(),
         Instance::Gradients(instance) => instance.tensors.len(),
+        Instance::Tasks(instance) => instance.tasks.len(),
     };
     if n_nodes == 0 { Err(no_ops()) } else { Ok(()) }
 }

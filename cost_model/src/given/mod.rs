@@ -6,10 +6,11 @@ pub mod latency;
 pub mod max_load;
 pub mod split;
 pub mod straight;
+pub mod tasks;
 pub mod time_per_sample;
 
 use ir::diagnostic::Diagnostic;
-use ir::instance::{GradientInstance, LayerProfile, LoadInstance, StageInstance};
+use ir::instance::{GradientInstance, LayerProfile, LoadInstance, StageInstance, TaskInstance};
 use ir::units::Nanos;
 
 use gradients::Buckets;
@@ -31,6 +32,8 @@ pub enum Goal {
     SlowestStage,
     /// Step of a data-parallel run that exchanges gradients in buckets.
     StepTime,
+    /// When the last of all tasks ends.
+    Makespan,
 }
 
 /// How solutions of one form are judged.
@@ -64,6 +67,13 @@ pub enum Judge {
         /// A value that no legal buckets are below.
         bound: fn(&GradientInstance) -> Nanos,
     },
+    /// Devices of tasks.
+    Tasks {
+        /// When the last one ends.
+        evaluate: fn(&TaskInstance, &Devices) -> Result<Nanos, Diagnostic>,
+        /// A time that no split ends before.
+        bound: fn(&TaskInstance) -> Nanos,
+    },
 }
 
 /// An objective of instances with given costs.
@@ -76,7 +86,7 @@ pub struct Row {
     pub judge: Judge,
 }
 
-static ROWS: [Row; 6] = [
+static ROWS: [Row; 7] = [
     Row {
         goal: Goal::MaxLoad,
         name: "max-load",
@@ -123,6 +133,12 @@ static ROWS: [Row; 6] = [
         // forward pass, then backward pass and exchange of gradients beside it
         judge: Judge::Buckets { evaluate: gradients::evaluate, bound: gradients::bound },
     },
+    Row {
+        goal: Goal::Makespan,
+        name: "makespan",
+        // when the last device ends
+        judge: Judge::Tasks { evaluate: tasks::evaluate, bound: tasks::bound },
+    },
 ];
 
 /// All objectives of instances with given costs.
@@ -141,5 +157,6 @@ pub fn row(goal: Goal) -> &'static Row {
         Goal::TimePerSample => &ROWS[3],
         Goal::SlowestStage => &ROWS[4],
         Goal::StepTime => &ROWS[5],
+        Goal::Makespan => &ROWS[6],
     }
 }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use cost_model::given::time_per_sample::Stage;
-use cost_model::given::{Goal, max_load, row, split};
+use cost_model::given::{Goal, max_load, row, split, tasks};
 use documents::solution::{
-    FORMAT, LayerDocument, MethodDocument, NodeDocument, ShareDocument, SolutionDocument,
-    SolutionReportDocument, SolutionRunDocument, StageDocument,
+    FORMAT, LayerDocument, MethodDocument, NodeDocument, QueueDocument, ShareDocument,
+    SolutionDocument, SolutionReportDocument, SolutionRunDocument, StageDocument,
 };
 use ir::diagnostic::Diagnostic;
-use ir::instance::{Instance, LayerProfile, LoadInstance, Split, StageInstance, TimeUnit};
+use ir::instance::{
+    Instance, LayerProfile, LoadInstance, Split, StageInstance, TaskInstance, TimeUnit,
+};
 use ir::units::Nanos;
 use planner::given::runner::{Answer, Solution, method};
 use planner::run::{Attempt, Bound};
@@ -63,6 +65,9 @@ pub fn document(
             };
             document.layers = Some(named.map(layer).collect());
         }
+        (Instance::Tasks(instance), Solution::Devices(devices)) => {
+            document.queues = Some(queues(instance, devices));
+        }
         (Instance::Stages(instance), Solution::Stages(stages)) => {
             document.stages = Some(stages.iter().map(|stage| staged(instance, stage)).collect());
         }
@@ -100,6 +105,30 @@ fn shares(
     shares
 }
 
+/// The tasks of each device, the largest first.
+fn queues(instance: &TaskInstance, devices: &[u32]) -> Vec<QueueDocument> {
+    let lines = tasks::lines(instance);
+    let loads = tasks::loads(instance, devices).unwrap_or_default();
+    let of = |(at, (name, line)): (u32, (&String, &tasks::Line))| QueueDocument {
+        device: name.clone(),
+        seconds: TimeUnit::SECOND.of(Nanos(loads.get(at as usize).copied().unwrap_or_default())),
+        start_up_s: line.start_up_s,
+        per_size_s: line.per_size_s,
+        fit: line.fit.name().to_owned(),
+        runs: line.n_runs as u64,
+        fit_error: line.error,
+        tasks: Vec::new(),
+    };
+    let mut queues: Vec<QueueDocument> =
+        (0..).zip(instance.devices.iter().zip(&lines)).map(of).collect();
+    for task in tasks::Times::of(instance).by_size() {
+        if let Some(queue) = queues.get_mut(devices[task] as usize) {
+            queue.tasks.push(instance.tasks[task].name.clone());
+        }
+    }
+    queues
+}
+
 fn staged(instance: &StageInstance, stage: &Stage) -> StageDocument {
     let node = |(node, at): &(u32, u32)| {
         let node = &instance.nodes[*node as usize];
@@ -135,6 +164,9 @@ pub fn solution(instance: &Instance, document: &SolutionDocument) -> Result<Solu
         (Instance::Profile(profile), SolutionDocument { layers: Some(layers), .. }) => {
             layered(profile, layers).map(Solution::Devices)
         }
+        (Instance::Tasks(instance), SolutionDocument { queues: Some(queues), .. }) => {
+            queued(instance, queues).map(Solution::Devices)
+        }
         (Instance::Stages(instance), SolutionDocument { stages: Some(stages), .. }) => {
             let at = instance.nodes.iter().map(|node| node.source_id).zip(0..).collect();
             let stages = stages.iter().map(|stage| unstaged(instance, &at, stage));
@@ -143,9 +175,9 @@ pub fn solution(instance: &Instance, document: &SolutionDocument) -> Result<Solu
         (Instance::Gradients(instance), SolutionDocument { communication: Some(own), .. }) => {
             buckets::buckets(instance, own).map(Solution::Buckets).map_err(|why| other(&why))
         }
-        _ => {
-            Err(other("the document has no devices, layers, stages or buckets of such an instance"))
-        }
+        _ => Err(other(
+            "the document has no devices, layers, stages, buckets or queues of such an instance",
+        )),
     }
 }
 
@@ -165,6 +197,26 @@ fn layered(profile: &LayerProfile, layers: &[LayerDocument]) -> Result<Vec<u32>,
     let stage = |node: &ir::instance::ProfileNode| stage_of.get(node.id.as_str()).copied();
     let stages = profile.nodes.iter().map(stage).collect::<Option<_>>();
     stages.ok_or_else(|| other("a layer has no stage"))
+}
+
+fn queued(instance: &TaskInstance, queues: &[QueueDocument]) -> Result<Vec<u32>, Diagnostic> {
+    let at: HashMap<&str, u32> = instance.devices.iter().map(String::as_str).zip(0..).collect();
+    let mut device_of = HashMap::with_capacity(instance.tasks.len());
+    for queue in queues {
+        let device =
+            at.get(queue.device.as_str()).ok_or_else(|| other("it names another device"))?;
+        for task in &queue.tasks {
+            if device_of.insert(task.as_str(), *device).is_some() {
+                return Err(other("a task is in two places"));
+            }
+        }
+    }
+    if device_of.len() != instance.tasks.len() {
+        return Err(other("it has another number of tasks"));
+    }
+    let device = |task: &ir::instance::Task| device_of.get(task.name.as_str()).copied();
+    let devices = instance.tasks.iter().map(device).collect::<Option<_>>();
+    devices.ok_or_else(|| other("a task is on no device"))
 }
 
 fn unstaged(

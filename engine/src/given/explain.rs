@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use cost_model::given::max_load;
+use cost_model::given::tasks::Times;
 use exporters::given_costs::TORCH_DDP;
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LoadInstance};
@@ -66,6 +67,7 @@ fn ids(instance: &Instance) -> Vec<String> {
         Instance::Stages(stages) => stages.nodes.iter().map(|n| n.source_id.to_string()).collect(),
         Instance::Profile(profile) => profile.nodes.iter().map(|n| n.id.clone()).collect(),
         Instance::Gradients(own) => own.tensors.iter().map(|n| n.name.clone()).collect(),
+        Instance::Tasks(instance) => instance.tasks.iter().map(|n| n.name.clone()).collect(),
     }
 }
 
@@ -91,6 +93,7 @@ fn place_name(instance: &Instance, at: u32) -> String {
     match instance {
         Instance::Load(load) => device_name(load, at as usize),
         Instance::Gradients(_) => format!("bucket {at}"),
+        Instance::Tasks(own) => own.devices.get(at as usize).cloned().unwrap_or_default(),
         _ => format!("stage {at}"),
     }
 }
@@ -137,6 +140,15 @@ fn node(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
             facts.push(("bytes", Bytes(tensor.bytes).to_string(), json!(tensor.bytes)));
             let ready_s = own.forward_s + tensor.ready_s;
             facts.push(("is there after", format!("{:.6} ms", ready_s * 1e3), json!(ready_s)));
+        }
+        Instance::Tasks(instance) => {
+            let (size, times) = (instance.tasks[at].size, Times::of(instance));
+            facts.push(("has the size", size.to_string(), json!(size)));
+            for (device, name) in instance.devices.iter().enumerate() {
+                let own = Nanos(times.at(at, device));
+                let text = format!("{name}: {}", unit.text(own));
+                facts.push(("would take", text, json!({ "device": name, "ns": own.get() })));
+            }
         }
         Instance::Stages(stages) => {
             for configuration in &stages.nodes[at].configurations {

@@ -1,9 +1,11 @@
 //! Where the value of a solution comes from, device by device.
 
 use cost_model::given::gradients::{Buckets, spans};
-use cost_model::given::{Goal, max_load, row, straight, time_per_sample};
+use cost_model::given::{Goal, max_load, row, straight, tasks, time_per_sample};
 use ir::diagnostic::Diagnostic;
-use ir::instance::{GradientInstance, Instance, LayerProfile, LoadInstance, StageInstance};
+use ir::instance::{
+    GradientInstance, Instance, LayerProfile, LoadInstance, StageInstance, TaskInstance,
+};
 use ir::units::{Bytes, Nanos, Work};
 use planner::given::runner::Solution;
 use serde_json::{Value, json};
@@ -59,8 +61,20 @@ pub(super) fn of(found: &Found) -> Result<Vec<Figures>, Diagnostic> {
         (Instance::Profile(profile), Solution::Devices(stages)) => of_profile(profile, stages),
         (Instance::Stages(instance), Solution::Stages(stages)) => of_stages(instance, stages)?,
         (Instance::Gradients(instance), Solution::Buckets(found)) => of_buckets(instance, found)?,
+        (Instance::Tasks(instance), Solution::Devices(devices)) => of_tasks(instance, devices)?,
         _ => Vec::new(),
     })
+}
+
+fn of_tasks(instance: &TaskInstance, devices: &[u32]) -> Result<Vec<Figures>, Diagnostic> {
+    let loads = tasks::loads(instance, devices)?;
+    let of = |(at, (name, load)): (u32, (&String, u64))| Figures {
+        n_nodes: devices.iter().filter(|own| **own == at).count(),
+        compute: Nanos(load),
+        bytes: None,
+        ..Figures::empty(name.clone(), None)
+    };
+    Ok((0..).zip(instance.devices.iter().zip(loads)).map(of).collect())
 }
 
 fn of_load(instance: &LoadInstance, devices: &[u32]) -> Vec<Figures> {

@@ -27,7 +27,7 @@ pub fn with_accelerators(mut instance: Instance, count: Option<usize>) -> Instan
     match (&mut instance, count) {
         (Instance::Load(load), Some(count)) => load.n_accelerators = count,
         (Instance::Stages(stages), Some(count)) => stages.n_devices = count,
-        (Instance::Profile(_) | Instance::Gradients(_), _) | (_, None) => {}
+        (Instance::Profile(_) | Instance::Gradients(_) | Instance::Tasks(_), _) | (_, None) => {}
     }
     instance
 }

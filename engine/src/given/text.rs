@@ -1,7 +1,8 @@
 //! Solutions of instances as people read them.
 
+use cost_model::given::tasks::{self, Fit};
 use cost_model::given::{Goal, max_load, row};
-use ir::instance::{Instance, TimeUnit};
+use ir::instance::{Instance, TaskInstance, TimeUnit};
 use ir::units::Nanos;
 use planner::given::runner::{Answer, Solution};
 
@@ -59,6 +60,9 @@ pub fn print(instance: &Instance, solution: &Solution, rows: Rows, page: &Page) 
             };
             loads.iter().enumerate().zip(&counts).map(row).collect()
         }
+        (Instance::Tasks(instance), Solution::Devices(devices)) => {
+            return print_queues(instance, devices, page);
+        }
         (_, Solution::Devices(stages)) => {
             let last = stages.iter().max().map_or(0, |last| *last as usize + 1);
             let row = |(stage, n_nodes): (usize, &usize)| {
@@ -76,6 +80,39 @@ pub fn print(instance: &Instance, solution: &Solution, rows: Rows, page: &Page) 
         (_, Solution::Buckets(_)) => Vec::new(),
     };
     page.table(&columns, rows);
+}
+
+/// Tasks and seconds of each device, and where its times come from.
+fn print_queues(instance: &TaskInstance, devices: &[u32], page: &Page) {
+    let columns = [
+        Column::Name("device"),
+        Column::Number("tasks"),
+        Column::Number("ends, s"),
+        Column::Number("a task, s"),
+        Column::Number("a unit, s"),
+        Column::Text("from"),
+        Column::Number("error"),
+    ];
+    let (lines, loads) = (tasks::lines(instance), tasks::loads(instance, devices));
+    let counts = counts(devices, instance.devices.len());
+    let row = |(at, (name, line)): (usize, (&String, &tasks::Line))| {
+        let load = loads.as_ref().ok().and_then(|own| own.get(at)).copied().unwrap_or_default();
+        vec![
+            name.clone(),
+            counts[at].to_string(),
+            format!("{:.6}", TimeUnit::SECOND.of(Nanos(load))),
+            format!("{:.4}", line.start_up_s),
+            format!("{:.4e}", line.per_size_s),
+            match line.fit {
+                Fit::Line => format!("{} runs", line.n_runs),
+                Fit::Origin => format!("{} runs, no start-up", line.n_runs),
+                Fit::Others => "other devices".to_owned(),
+                Fit::Assumed => "nothing: assumed".to_owned(),
+            },
+            line.error.map_or_else(|| "-".to_owned(), |own| format!("{:.1} %", own * 100.0)),
+        ]
+    };
+    page.table(&columns, instance.devices.iter().zip(&lines).enumerate().map(row).collect());
 }
 
 /// `accelerator 2` or `core 0`.

@@ -194,9 +194,9 @@ fn bare(document: &SolutionDocument) -> Value {
         // These are the solution itself.
         fields.remove("layers");
         fields.remove("stages");
-        for name in ["fpgas", "cpus"] {
+        for (name, own) in [("fpgas", "nodes"), ("cpus", "nodes"), ("queues", "tasks")] {
             for share in fields.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten() {
-                share.as_object_mut().map(|share| share.remove("nodes"));
+                share.as_object_mut().map(|share| share.remove(own));
             }
         }
     }

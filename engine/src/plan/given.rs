@@ -49,7 +49,7 @@ pub(super) fn plan(
     plan.accelerators = match *instance {
         Instance::Profile(_) => Some(request.accelerators.unwrap_or(STRAIGHT_DEVICES)),
         Instance::Load(_) | Instance::Stages(_) => request.accelerators,
-        Instance::Gradients(_) => None,
+        Instance::Gradients(_) | Instance::Tasks(_) => None,
     };
     plan.certificate = answer.certificate.as_ref().map(document::certificate);
     let mut files = Vec::new();

@@ -9,6 +9,7 @@ pub(crate) mod piper;
 pub(crate) mod quantity;
 mod split;
 mod structure;
+pub(crate) mod tasks;
 
 pub(crate) use split::read as read_split;
 

@@ -7,6 +7,7 @@ mod gradients;
 mod load;
 mod profile;
 mod stages;
+mod tasks;
 
 use crate::units::Nanos;
 
@@ -14,6 +15,7 @@ pub use gradients::{Exchange, ExchangeCost, GradientInstance, GradientTensor};
 pub use load::{LoadInstance, LoadNode, Split};
 pub use profile::{LayerProfile, ProfileNode};
 pub use stages::{Configuration, StageInstance, StageNode};
+pub use tasks::{Task, TaskInstance, TaskRun};
 
 /// An instance of any form.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +28,8 @@ pub enum Instance {
     Profile(LayerProfile),
     /// Gradients of a data-parallel step; buckets that are exchanged together.
     Gradients(GradientInstance),
+    /// Tasks on devices; when the last one ends.
+    Tasks(TaskInstance),
 }
 
 impl Instance {
@@ -37,6 +41,7 @@ impl Instance {
             Self::Stages(instance) => &instance.name,
             Self::Profile(instance) => &instance.name,
             Self::Gradients(instance) => &instance.name,
+            Self::Tasks(instance) => &instance.name,
         }
     }
 
@@ -46,10 +51,11 @@ impl Instance {
         match self {
             Self::Load(_) | Self::Stages(_) => TimeUnit::UNSTATED,
             Self::Profile(_) | Self::Gradients(_) => TimeUnit::MILLISECOND,
+            Self::Tasks(_) => TimeUnit::SECOND,
         }
     }
 
-    /// Nodes, layers or tensors.
+    /// Nodes, layers, tensors or tasks.
     #[must_use]
     pub fn n_nodes(&self) -> usize {
         match self {
@@ -57,6 +63,7 @@ impl Instance {
             Self::Stages(instance) => instance.nodes.len(),
             Self::Profile(instance) => instance.nodes.len(),
             Self::Gradients(instance) => instance.tensors.len(),
+            Self::Tasks(instance) => instance.tasks.len(),
         }
     }
 }
@@ -73,6 +80,8 @@ pub struct TimeUnit {
 impl TimeUnit {
     /// Milliseconds.
     pub const MILLISECOND: Self = Self { ns: 1_000_000, symbol: "ms" };
+    /// Seconds.
+    pub const SECOND: Self = Self { ns: 1_000_000_000, symbol: "s" };
     /// Not stated: counts as a second, so that values keep nine digits.
     pub const UNSTATED: Self = Self { ns: 1_000_000_000, symbol: "" };
 

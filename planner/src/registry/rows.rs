@@ -8,8 +8,8 @@ use crate::experts::{
 use crate::given::ideals::{self, orders as orders_of_instances};
 use crate::given::runner::PORTFOLIO;
 use crate::given::{
-    as_instance, blocks_anneal, bucket_cap, columns, gradient_buckets, labels, mg_wfbp, milp,
-    straight,
+    as_instance, blocks_anneal, bucket_cap, columns, gradient_buckets, labels, lpt, mg_wfbp, milp,
+    straight, unrelated_machines,
 };
 use crate::placement::{
     auto, brute_force, contiguous, heft, heft_lookahead, local_search, m_etf, m_sct, m_topo,
@@ -249,6 +249,24 @@ pub(super) static ENTRIES: &[Entry] = &[
         paper: "Li et al., PyTorch Distributed, PVLDB 13(12), 2020, section 3.2.3",
         summary: "the same with one size for all buckets, as launchers take it: the best one",
         doors: &[&bucket_cap::METHOD],
+    },
+    Entry {
+        name: "lpt",
+        kind: Kind::Decide,
+        decides: &[Field::Placement],
+        options: &[],
+        paper: "Graham, SIAM J. Appl. Math. 17(2), 1969; Tang et al., FedML Parrot, arXiv:2303.01778",
+        summary: "tasks by size, each to the device where it ends first: the baseline",
+        doors: &[&lpt::METHOD],
+    },
+    Entry {
+        name: "unrelated-machines",
+        kind: Kind::Decide,
+        decides: &[Field::Placement],
+        options: &[],
+        paper: "Lenstra, Shmoys and Tardos, Mathematical Programming 46, 1990 (prices of devices)",
+        summary: "tasks on unlike devices, the last one ends early: moves, and all splits of few tasks",
+        doors: &[&unrelated_machines::METHOD],
     },
     Entry {
         name: "chains",

@@ -72,8 +72,10 @@ pub mod method {
     pub const PROGRAM: &str = "integer program (HiGHS)";
     /// All groups of neighbours were searched.
     pub const GROUPS: &str = "all groups";
+    /// All splits that may end earlier were tried.
+    pub const SPLITS: &str = "all splits";
     /// All of them.
-    pub const ALL: [&str; 4] = [COLUMNS, IDEALS, PROGRAM, GROUPS];
+    pub const ALL: [&str; 5] = [COLUMNS, IDEALS, PROGRAM, GROUPS, SPLITS];
 }
 
 /// What a run found.
@@ -154,6 +156,7 @@ pub fn goals(instance: &Instance) -> &'static [Goal] {
         Instance::Stages(_) => &[Goal::TimePerSample],
         Instance::Profile(_) => &[Goal::SlowestStage],
         Instance::Gradients(_) => &[Goal::StepTime],
+        Instance::Tasks(_) => &[Goal::Makespan],
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) const METHOD: Method = Method {
         Goal::TimePerSample,
         Goal::SlowestStage,
         Goal::StepTime,
+        Goal::Makespan,
     ],
     effort: Effort::Portfolio,
     guarantee: Guarantee::Bound,

@@ -273,6 +273,7 @@ pub fn simple_bound(instance: &Instance, goal: Goal, n_devices: usize) -> Bound 
         (Instance::Stages(instance), Judge::Stages { bound, .. }) => bound(instance),
         (Instance::Profile(profile), Judge::Straight { bound, .. }) => bound(profile, n_devices),
         (Instance::Gradients(instance), Judge::Buckets { bound, .. }) => bound(instance),
+        (Instance::Tasks(instance), Judge::Tasks { bound, .. }) => bound(instance),
         _ => Nanos::ZERO,
     };
     let method = if goal == Goal::Latency { "critical path" } else { "work" };
@@ -306,6 +307,9 @@ pub fn judge(
             Judge::Buckets { evaluate, .. },
             Solution::Buckets(found),
         ) => evaluate(instance, found),
+        (Instance::Tasks(instance), Judge::Tasks { evaluate, .. }, Solution::Devices(found)) => {
+            evaluate(instance, found)
+        }
         _ => {
             let message = "an objective, an instance and a solution of different forms";
             Err(Diagnostic::error(Blame::Internal, "internal", message))
