@@ -97,7 +97,13 @@ fn random(name: &str, draw: Draw, layers: u32) {
         };
         let own =
             Drawn { layers: [(layers, 0)], attention: [line(), line()], experts: [line(), line()] };
-        let problem = Problem { prices: Arc::new(own), devices: 2, samples: MOST, groups: None };
+        let problem = Problem {
+            prices: Arc::new(own),
+            devices: 2,
+            samples: MOST,
+            groups: None,
+            control: Arc::default(),
+        };
         let [own, ping_pong, _] = each(&problem);
         n_aass += u32::from(own.split.cut.turns.name() == "aass");
         gains.push(ping_pong.sample_s() / own.sample_s());
@@ -116,7 +122,13 @@ fn random(name: &str, draw: Draw, layers: u32) {
 
 fn published(name: &str, own: &Model, devices: u32) {
     let samples = u64::from(devices) * MOST;
-    let problem = Problem { prices: Arc::new(own.clone()), devices, samples, groups: None };
+    let problem = Problem {
+        prices: Arc::new(own.clone()),
+        devices,
+        samples,
+        groups: None,
+        control: Arc::default(),
+    };
     let mut best_s = f64::INFINITY;
     for _ in 0..5 {
         let start = Instant::now();

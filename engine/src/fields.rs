@@ -73,6 +73,7 @@ const MODELS: &[Mode] = &[Ops, Degrees, Layers];
 const NOT_GIVEN: &[Mode] = &[Ops, Degrees, Layers, Experts, Streams];
 const PRICED: &[Mode] = &[Ops, Degrees, Layers, Streams];
 const SEARCHES: &[Mode] = &[Ops, Degrees, Layers, Instance];
+const BOUNDED: &[Mode] = &[Ops, Degrees, Layers, Instance, Experts];
 const TRAINING: &[Mode] = &[Degrees, Layers];
 const GIVEN: &str = "leave it out: the file states its costs, devices and work";
 const DEGREES_ONLY: &str = "leave it out, or pin degrees, such as --pin tensor=8";
@@ -122,8 +123,8 @@ pub const FIELDS: [Field; 43] = [
     field("objective", SEARCHES, OF_EXPERTS),
     field("executor", MODELS, GIVEN),
     field("time_limit", EVERY, ""),
-    field("gap", EVERY, ""),
-    field("node_budget", EVERY, ""),
+    field("gap", BOUNDED, ""),
+    field("node_budget", BOUNDED, ""),
     field("seed", EVERY, ""),
     field("threads", EVERY, ""),
     field("deterministic", EVERY, ""),

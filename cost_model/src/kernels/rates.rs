@@ -18,7 +18,8 @@ use super::step_products::StepProducts;
 use crate::kernels::plain_product;
 use crate::numeric::p_norm;
 
-/// Bytes that tensor cores want extents of a product in multiples of.
+/// Bytes that tensor cores want rows of the operands of a product in multiples of (NVIDIA, Matrix
+/// Multiplication Background User's Guide, section 4.1).
 const ALIGNED: u64 = 16;
 /// Operations of fused attention's backward pass over those of its forward pass (Dao et al. 2022:
 /// five products instead of two).
@@ -136,7 +137,8 @@ impl Rates {
             DType::F32 => 1,
             _ => ALIGNED * 8 / self.dtype.bits().max(1),
         };
-        let aligned = [m, n, k].iter().all(|extent| extent.is_multiple_of(multiple));
+        // Rows lie one after the other, whatever their number.
+        let aligned = [n, k].iter().all(|extent| extent.is_multiple_of(multiple));
         let (constants, factor) =
             if aligned { (&self.kernels, self.scaled) } else { (&self.cool, self.unaligned) };
         let bytes = kernel.bytes_read.as_f64() + kernel.bytes_written.as_f64();
@@ -232,6 +234,9 @@ mod tests {
         let rates = a100(DType::Bf16);
         let aligned = rates.product(1, [8192, 50_256, 1024]);
         let odd = rates.product(1, [8192, 50_257, 1024]);
+        // A row more is a row more.
+        let more = rates.product(1, [8193, 50_256, 1024]);
+        assert!(more >= aligned && more < 1.02 * aligned, "{more} {aligned}");
         assert!((odd / aligned / 4.0 / 0.9 - 1.0).abs() < 0.02, "{odd} {aligned}");
         // 8,192^3 on an A100: between 70 and 95 % of the derated peak.
         let large = rates.product(1, [8192; 3]);

@@ -125,15 +125,18 @@ impl Setting {
         if fused.is_fused {
             all.push(fused);
         }
-        let mut last = 0;
-        for at in 1..=CUTS {
-            let first = samples.saturating_mul(at) / (2 * CUTS);
-            if first > last {
-                last = first;
-                all.push(self.cut(kind, phase, (&[first, samples - first], false)));
-            }
+        let places = CUTS.min(samples / 2);
+        for at in 1..=places {
+            let first = (samples / 2).saturating_mul(at) / places;
+            all.push(self.cut(kind, phase, (&[first, samples - first], false)));
         }
         all
+    }
+
+    /// Whether every cut between samples is looked at.
+    #[must_use]
+    pub fn has_all_cuts(&self) -> bool {
+        self.samples() <= 2 * CUTS
     }
 
     /// A kind of layer where a replica has nano-batches of so many samples each.

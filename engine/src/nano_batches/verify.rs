@@ -20,7 +20,7 @@ use crate::exit::CommandResult;
 use crate::ops::replay::{self as kept, BY_HAND};
 use crate::page::Page;
 use crate::request::{PlanOnModel, ReplayRequest};
-use crate::streams::verify::{check_flags, illegal, of_layers, others};
+use crate::streams::verify::{check_flags, illegal, of_layers, others, request};
 use crate::violations;
 
 /// A plan of nano-batches and what it was made for.
@@ -86,11 +86,11 @@ fn check_rows(serving: &ServingDocument) -> Result<Vec<InterferenceDocument>, Di
 /// How a plan was made, as it states it.
 fn asked(document: &PlanDocument, serving: &ServingDocument) -> Result<Asked, Diagnostic> {
     if let Some((used, door)) = row(&document.algorithm).ok().flatten() {
-        return Asked::of((&used, door), document.request.clone());
+        return Asked::of((&used, door), request(document));
     }
     Ok(Asked {
         algorithm: document.algorithm.clone(),
-        request: document.request.clone(),
+        request: request(document),
         solve: dynaflow::solve,
         min_tokens: [serving.min_tokens; 2],
         min_gain: serving.min_gain,

@@ -1,5 +1,7 @@
 //! Experts in slots of devices.
 
+use std::sync::Arc;
+
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use documents::plan::experts::{ExpertsContext, ExpertsDocument};
@@ -44,7 +46,7 @@ pub(super) fn plan(
     }
     let (seed, sequence_length) = (request.limits.seed, request.training.sequence_length);
     let read = move |own: &PlanRequest| read(own, &choices, seed);
-    let search = move |(asked, cached): &(Asked, Cached), control: &Control| {
+    let search = move |(asked, cached): &(Asked, Cached), control: &Arc<Control>| {
         let held = door.0(&cached.problem, &choices, control)?;
         let found = cached.document(&asked.setting, &held);
         Some(ExpertsDocument { sequence_length, ..found })

@@ -1,5 +1,7 @@
 //! A placement of experts.
 
+use std::sync::Arc;
+
 use cost_model::experts::Shape;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
@@ -33,7 +35,7 @@ pub(super) fn plan(
     request.exports.iter().try_for_each(|target| check_target(target, false))?;
     let (slots, groups) = slots_and_groups(&used.options)?;
     let read = move |own: &PlanRequest| read(own, (slots, groups));
-    let search = |own: &Asked, control: &Control| Some(placed(own, door, control));
+    let search = |own: &Asked, control: &Arc<Control>| Some(placed(own, door, control));
     let found = watched((request, used.entry.name), run, read, search)?;
     let Some((asked, (placed, stop), elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let plan = document(&asked, &placed, &used);

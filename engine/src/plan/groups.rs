@@ -1,5 +1,7 @@
 //! A plan of attention and experts on devices of their own.
 
+use std::sync::Arc;
+
 use cost_model::streams::groups::Prices;
 use documents::diagnostic::DiagnosticDocument;
 use documents::report::streams::DisaggregatedReportDocument;
@@ -39,7 +41,7 @@ pub(super) fn plan(
         let visited = Visited::Asked(own.training.expert_skew.clone());
         Setting::read(on, &own.problem, &visited, (phase, batch))
     };
-    let search = |own: &Setting, _: &Control| Some(searched(own, door));
+    let search = |own: &Setting, control: &Arc<Control>| Some(searched(own, door, control));
     let found = watched((request, used.entry.name), run, read, search)?;
     let Some((setting, found, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let found = found.ok_or_else(|| nothing_fits(&setting))?;
@@ -78,14 +80,15 @@ struct Found {
     decided: Decided,
     bound_s: f64,
     baselines: [Option<Planned>; 2],
+    stop: Option<StopReason>,
 }
 
 /// Runs the row, and its baselines; `None` where memory or samples allow no groups.
-fn searched(setting: &Setting, door: &Groups) -> Option<Found> {
-    let problem = setting.problem(setting.run.sequence, None);
+fn searched(setting: &Setting, door: &Groups, control: &Arc<Control>) -> Option<Found> {
+    let problem = setting.problem(setting.run.sequence, (None, control));
     let split = door.0(&problem)?.split;
     let of_length = |tokens: u64| {
-        let found = door.0(&setting.problem(tokens, Some(split.groups)))?;
+        let found = door.0(&setting.problem(tokens, (Some(split.groups), control)))?;
         Some((tokens, found.split))
     };
     let by_length = setting.lengths().into_iter().filter_map(of_length).collect();
@@ -93,6 +96,7 @@ fn searched(setting: &Setting, door: &Groups) -> Option<Found> {
         decided: Decided::new(setting, split, by_length),
         bound_s: least_s(&problem),
         baselines: [ping_pong::solve(&problem), naive::solve(&problem)],
+        stop: control.noted_stop(),
     })
 }
 
@@ -131,7 +135,7 @@ fn report(
     asked: &Asked,
     (elapsed_s, warnings): (Option<f64>, &[Diagnostic]),
 ) -> DisaggregatedReportDocument {
-    let Found { decided, bound_s, baselines } = found;
+    let Found { decided, bound_s, baselines, .. } = found;
     let split = &decided.split;
     let cells = cells(setting, &setting.priced(setting.run.sequence), split);
     let times = replayed(&whole(setting, &cells));
@@ -146,7 +150,7 @@ fn report(
         bound_samples_per_s: 1.0 / bound_s.min(sample_s),
         ping_pong_samples_per_s: ping_pong,
         naive_samples_per_s: naive,
-        stop_reason: stop(sample_s, *bound_s).name().to_owned(),
+        stop_reason: found.stop.unwrap_or(stop(sample_s, *bound_s)).name().to_owned(),
         elapsed_s,
         warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
     }
@@ -173,7 +177,7 @@ fn print(request: &PlanRequest, told: &DisaggregatedReportDocument, run: &Run<'_
     let of = |own: Option<f64>| own.map_or_else(|| "no plan".to_owned(), |own| format!("{own:.3}"));
     let seconds = took(told.elapsed_s);
     run.page.line(&format!(
-        "{:.3} samples/s in steps of {:.3} ms over {} layers, none has more than {:.3}: {state}; ping-pong \
+        "{:.3} samples/s in steps of {:.3} ms over {} layers, no size that was looked at has more than {:.3}: {state}; ping-pong \
          has {}, naive {}; embedding and head are left out{seconds}; stopped: {}",
         told.samples_per_s,
         told.step_seconds * 1e3,

@@ -1,5 +1,7 @@
 //! A plan of nano-batches of a serving step.
 
+use std::sync::Arc;
+
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use documents::report::nano_batches::NanoBatchesReportDocument;
@@ -7,7 +9,7 @@ use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 use planner::experts::NanoBatches;
 use planner::recipe::Ingredient;
-use planner::run::Control;
+use planner::run::{Control, StopReason};
 
 use super::run::{Run, interrupted};
 use super::watched::{assumed, batch, only_law, proved, searched, stop, told, watched};
@@ -43,7 +45,8 @@ pub(super) fn plan(
             Setting::read(on, &own.problem, (doing, law), rows.unwrap_or_default())
         }
     };
-    let search = move |own: &Setting, _: &Control| Some((entries(own, &of), thresholds(own, &of)));
+    let search =
+        move |own: &Setting, _: &Arc<Control>| Some((entries(own, &of), thresholds(own, &of)));
     let found = watched((request, used.entry.name), run, read, search)?;
     let Some((setting, (entries, thresholds), elapsed_s)) = found else {
         return Ok(interrupted(run.page));
@@ -62,7 +65,10 @@ pub(super) fn plan(
         bound_seconds: bound_s,
         unsplit_seconds: unsplit_s,
         nano_batches: n.unwrap_or(1),
-        stop_reason: stop(step_s, bound_s).name().to_owned(),
+        stop_reason: match setting.has_all_cuts() {
+            true => stop(step_s, bound_s).name().to_owned(),
+            false => StopReason::Finished.name().to_owned(),
+        },
         elapsed_s,
         warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
         plan,
@@ -128,7 +134,7 @@ fn print(
     let state = proved((told.seconds, told.bound_seconds), &told.stop_reason);
     let seconds = searched(told.elapsed_s);
     run.page.line(&format!(
-        "{OBJECTIVE} {:.3} ms over {} layers, none is below {:.3}: {state}; {:.3} ms where nothing is \
+        "{OBJECTIVE} {:.3} ms over {} layers, no cut that was looked at is below {:.3}: {state}; {:.3} ms where nothing is \
          cut{seconds}; stopped: {}",
         told.seconds * 1e3,
         told.n_layers,

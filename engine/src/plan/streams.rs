@@ -1,5 +1,7 @@
 //! A plan of pieces on streams inside the layers of a model.
 
+use std::sync::Arc;
+
 use documents::diagnostic::DiagnosticDocument;
 use documents::report::streams::StreamsReportDocument;
 use ir::diagnostic::Diagnostic;
@@ -36,7 +38,7 @@ pub(super) fn plan(
         let on = (own.model.as_path(), own.training.sequence_length);
         Setting::read(on, &own.problem, (of.batch, of.request))
     };
-    let search = |own: &Setting, _: &Control| Some(door.0(&own.model));
+    let search = |own: &Setting, _: &Arc<Control>| Some(door.0(&own.model));
     let found = watched((request, used.entry.name), run, read, search)?;
     let Some((setting, planned, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let mut warnings = setting.run.warnings.clone();

@@ -29,7 +29,7 @@ pub(super) fn watched<S: Clone + Send + 'static, F: Send + 'static>(
     (request, name): (&PlanRequest, &'static str),
     run: &mut Run<'_>,
     read: impl FnOnce(&PlanRequest) -> Result<S, Diagnostic> + Send + 'static,
-    search: impl FnOnce(&S, &Control) -> Option<F> + Send + 'static,
+    search: impl FnOnce(&S, &Arc<Control>) -> Option<F> + Send + 'static,
 ) -> Result<Option<Watched<S, F>>, Diagnostic> {
     let own = request.clone();
     let read = move |_: Tell<()>| read(&own);

@@ -9,6 +9,7 @@ use cost_model::streams::replay::replay;
 use cost_model::streams::{Slowdowns, verify as rules};
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
+use documents::plan::request::RequestDocument;
 use exporters::Export;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
@@ -90,11 +91,17 @@ pub(crate) fn others(document: &PlanDocument, derived: &PlanDocument) -> Vec<Dia
     found.collect()
 }
 
+/// What of a request a plan of a step may state.
+pub(crate) fn request(document: &PlanDocument) -> RequestDocument {
+    let expert_skew = document.request.expert_skew.clone();
+    RequestDocument { expert_skew, ..RequestDocument::default() }
+}
+
 /// What a plan was asked for, as it states it.
 pub(super) fn asked(document: &PlanDocument) -> Asked {
     Asked {
         batch: document.workload.batch.unwrap_or_default(),
-        request: document.request.clone(),
+        request: request(document),
         algorithm: document.algorithm.clone(),
     }
 }

@@ -121,7 +121,11 @@ fn shapes(on: &OnModel<'_>) -> Vec<Diagnostic> {
 /// Why exchanges of experts can't run beside the work of another micro-batch.
 pub(super) fn no_overlap(setting: &Setting, plan: &Plan) -> Option<&'static str> {
     let degrees = &plan.parallelism;
-    let obstacle = expert_overlap::obstacle(&setting.stack, setting.numbers.dtype, degrees);
+    let obstacle = expert_overlap::obstacle(
+        &setting.stack,
+        (setting.numbers.dtype, setting.model.n_predictions),
+        degrees,
+    );
     let looped = "a pipeline whose ranks hold one chunk runs no two passes together";
     let kept = "blocks are computed again";
     obstacle

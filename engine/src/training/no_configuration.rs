@@ -151,7 +151,11 @@ fn limit(setting: &Setting, space: &Space, name: &str) -> String {
         },
         ("expert-overlap", _) => {
             let shared = Parallelism { expert: 2, n_micro_batches: 2, ..Parallelism::default() };
-            let obstacle = obstacle(&setting.stack, setting.numbers.dtype, &shared);
+            let obstacle = obstacle(
+                &setting.stack,
+                (setting.numbers.dtype, setting.model.n_predictions),
+                &shared,
+            );
             let ours = "it takes shared out experts, several micro-batches, no blocks computed \
                         again, and no pipeline or one of several chunks a rank";
             obstacle.unwrap_or(ours).to_owned()

@@ -166,11 +166,38 @@ pub(super) fn of_hosts(n_hosts: usize) -> Result<String, Diagnostic> {
     }
 }
 
+/// Where a script runs.
+pub(super) fn on_each(n_hosts: usize) -> String {
+    match n_hosts {
+        0 | 1 => String::new(),
+        n => format!("# Runs on each of {n} hosts.\n"),
+    }
+}
+
+/// Words that start a part of vLLM's engines on each of several hosts (vLLM, *Data Parallel Deployment*);
+/// none on one host.
+pub(super) fn engines_of_hosts(n_devices: usize, n_hosts: usize) -> Result<String, Diagnostic> {
+    if n_hosts == 1 {
+        return Ok(String::new());
+    }
+    if n_hosts == 0 || !n_devices.is_multiple_of(n_hosts) {
+        let message = "vLLM starts as many engines on each host, and these have others".to_owned();
+        return Err(refusal(VLLM, message).hint("plan on hosts of as many devices each"));
+    }
+    let own = n_devices / n_hosts;
+    Ok(format!(
+        " --data-parallel-size-local {own} \
+         --data-parallel-address \"${{MASTER_ADDR:?the address of host 0}}\" \
+         --data-parallel-rpc-port \"${{MASTER_PORT:-29500}}\" \
+         $([ \"${{NODE_RANK:?the number of this host, from 0}}\" -eq 0 ] || \
+         echo --headless --data-parallel-start-rank $((NODE_RANK * {own})))"
+    ))
+}
+
 fn sglang(source: &ExpertsSource) -> Result<Export, Diagnostic> {
     let ExpertsSource { n_devices, slots, n_hosts, .. } = source;
     let around = around(source)?;
-    let on_each =
-        if *n_hosts > 1 { format!("# Runs on each of {n_hosts} hosts.\n") } else { String::new() };
+    let on_each = on_each(*n_hosts);
     let text = format!(
         "{HEAD}{CHECKED}{on_each}# By layer the expert of each slot; rank i of {n_devices} holds the i-th {slots} of a \
          row.\nmap=$(mktemp --suffix=.json)\ncat > \"$map\" <<'END'\n{}END\n\
@@ -189,10 +216,12 @@ fn vllm(source: &ExpertsSource) -> Result<Export, Diagnostic> {
         let message = "vLLM balances experts over several devices, and here is one".to_owned();
         return Err(refusal(VLLM, message).hint("leave it out: one device holds all experts"));
     }
+    let hosts = engines_of_hosts(source.n_devices, source.n_hosts)?;
+    let on_each = on_each(source.n_hosts);
     let text = format!(
-        "{HEAD}# Words behind this script go to the server, the model first.\n\
+        "{HEAD}{on_each}# Words behind this script go to the server, the model first.\n\
          exec vllm serve \"$@\" --data-parallel-size {} --enable-expert-parallel --enable-eplb \
-         --eplb-config '{{\"num_redundant_experts\": {}}}'\n",
+         --eplb-config '{{\"num_redundant_experts\": {}}}'{hosts}\n",
         source.n_devices,
         redundant(source)
     );

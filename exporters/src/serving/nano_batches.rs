@@ -13,7 +13,7 @@
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 
-use super::experts::of_hosts;
+use super::experts::{engines_of_hosts, of_hosts, on_each};
 use super::{HEAD, SGLANG, VLLM};
 use crate::format::{Export, unknown_target, version};
 use crate::modules::refusal;
@@ -100,8 +100,7 @@ fn own_order(name: &str, cuts: &str) -> Diagnostic {
 
 fn sglang(source: &NanoBatchesSource) -> Result<Export, Diagnostic> {
     let NanoBatchesSource { n_devices, n_hosts, .. } = *source;
-    let on_each =
-        if n_hosts > 1 { format!("# Runs on each of {n_hosts} hosts.\n") } else { String::new() };
+    let on_each = on_each(n_hosts);
     let hosts = of_hosts(n_hosts)?;
     let (overlap, warnings) = match source.nano_batches {
         0 | 1 => ("", Vec::new()),
@@ -119,6 +118,9 @@ fn sglang(source: &NanoBatchesSource) -> Result<Export, Diagnostic> {
                 few[0], few[1]
             );
             warnings.push(Diagnostic::warning("cuts-all", message));
+            let message = "SGLang 0.5.23 has an order of two batches for DeepSeek V2 to V4, Qwen3-MoE and \
+                           MiMo V2 alone: other models run uncut, or stop";
+            warnings.push(Diagnostic::warning("some-models", message));
             (" --enable-two-batch-overlap --tbo-token-distribution-threshold 0", warnings)
         }
     };
@@ -150,10 +152,12 @@ fn vllm(source: &NanoBatchesSource) -> Result<Export, Diagnostic> {
         StepPhase::Decode => "deepep_low_latency",
         _ => "deepep_high_throughput",
     };
+    let hosts = engines_of_hosts(source.n_devices, source.n_hosts)?;
+    let on_each = on_each(source.n_hosts);
     let text = format!(
-        "{HEAD}# Words behind this script go to the server, the model first.\n\
+        "{HEAD}{on_each}# Words behind this script go to the server, the model first.\n\
          exec vllm serve \"$@\" --data-parallel-size {} --enable-expert-parallel --all2all-backend \
-         {backend}{overlap}\n",
+         {backend}{overlap}{hosts}\n",
         source.n_devices
     );
     Ok(Export { warnings, ..Export::from(text) })

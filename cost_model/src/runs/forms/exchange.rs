@@ -86,7 +86,9 @@ impl System {
         let card = self.network_of(1, network_factor);
         let share = generation(&self.device.name).exchange.all_to_all;
         let there_s = if there > 0.0 { there / card.rate.get() } else { 0.0 };
-        let start_up_s = if there > 0.0 { card.start_up_s } else { self.inside.start_up_s };
+        // Both kinds of links carry at the same time.
+        let started = |used: f64, start_up_s: f64| if used > 0.0 { start_up_s } else { 0.0 };
+        let start_up_s = started(there, card.start_up_s).max(started(here, self.inside.start_up_s));
         [start_up_s, (here / self.inside_of(share).rate.get()).max(there_s)]
     }
 
@@ -200,7 +202,8 @@ mod tests {
         // Of four hosts two with experts alone, and one with both: those get five sixths from elsewhere.
         system.per_host = 4;
         let [start_up_s, each_s] = by(&system, [6, 10], 0.1);
-        assert_eq!(start_up_s, 5e-6);
+        // What stays in a host of both takes as long to start as there.
+        assert_eq!(start_up_s, 20e-6);
         // A device of attention in the first host sends all that it has, a sixth, through its card.
         near(each_s, (1.0 / 6.0) / 25e9);
         near(by(&system, [6, 10], 0.3)[1], 0.3 / 25e9);

@@ -1,9 +1,9 @@
 //! The devices and links under a training run: equal hosts of equal devices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ir::cluster::{Check, Cluster, DeviceKind};
-use ir::id::DeviceId;
+use ir::id::{ChannelId, DeviceId};
 use ir::measured::{CollectiveOperation, GpuFacts};
 use ir::profile::{CollectiveKey, Profile, SizeLaw};
 use ir::stack::Stack;
@@ -138,10 +138,14 @@ impl System {
         let all = 0..cluster.devices.len();
         let other = all.clone().find(|index| !in_host(index)).map(DeviceId::new);
         // Devices that share a card have one channel to the network.
-        let card = |index: usize| Some(cluster.route(DeviceId::new(index), other?)?.send);
-        let cards: Vec<_> = all.filter(in_host).map(card).collect();
-        let sharing = |own: &Option<_>| cards.iter().filter(|other| *other == own).count() as u64;
-        let per_card = cards.iter().filter(|own| own.is_some()).map(sharing).max().unwrap_or(1);
+        let mut sharing: HashMap<ChannelId, u64> = HashMap::new();
+        for index in all {
+            let to = if in_host(&index) { other } else { Some(DeviceId::new(0)) };
+            if let Some(way) = to.and_then(|to| cluster.route(DeviceId::new(index), to)) {
+                *sharing.entry(way.send).or_default() += 1;
+            }
+        }
+        let per_card = sharing.into_values().max().unwrap_or(1);
         let (inside, network) = (slowest(cluster, true), slowest(cluster, false));
         // Of one device, or of hosts without a network, no run gets here ([`super::hosts::check`]);
         // one that did would not look fast.

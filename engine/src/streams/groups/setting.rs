@@ -11,6 +11,7 @@ use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 use planner::experts::eplb;
 use planner::experts::findep::Problem;
+use planner::run::Control;
 
 use crate::experts::setting::{Setting as Experts, Visits};
 use crate::request::{ExpertSkew, ModelRequest, ProblemRequest};
@@ -95,9 +96,20 @@ impl Setting {
 
     /// What is planned of samples of so many tokens, on groups that can't be others.
     #[must_use]
-    pub fn problem(&self, tokens: u64, groups: Option<Groups>) -> Problem {
+    pub fn problem(
+        &self,
+        tokens: u64,
+        (groups, control): (Option<Groups>, &Arc<Control>),
+    ) -> Problem {
         let devices = u32::try_from(self.run.cluster.devices.len()).unwrap_or(u32::MAX);
-        Problem { prices: Arc::new(self.priced(tokens)), devices, samples: self.batch, groups }
+        let control = Arc::clone(control);
+        Problem {
+            prices: Arc::new(self.priced(tokens)),
+            devices,
+            samples: self.batch,
+            groups,
+            control,
+        }
     }
 
     /// Copies of the experts of a kind on so many devices.

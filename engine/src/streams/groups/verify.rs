@@ -2,6 +2,7 @@
 //! conservation, orders, replay, and all that it states, derived again.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use cost_model::experts::verify::verify as rules;
 use cost_model::experts::{Copies, Shape, greatest, shares};
@@ -16,6 +17,7 @@ use ir::card::Skew;
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 use planner::experts::findep::{MOST_MICRO_BATCHES, MOST_PARTS, MOST_PIECES, least_s};
+use planner::experts::naive;
 use serde_json::json;
 
 use super::decided::{self, Decided, cells, replayed, whole};
@@ -164,6 +166,7 @@ pub fn judged(on: &mut OnModel<'_>) -> Result<Judged, Vec<Diagnostic>> {
         };
         by_length.push((own.tokens, step));
     }
+    check_lengths(&on.setting, &split, &by_length)?;
     let priced = on.setting.priced(on.setting.run.sequence);
     let decided = Decided { split, by_length, copies };
     let broken = limits(&on.setting, &decided, stated);
@@ -174,6 +177,30 @@ pub fn judged(on: &mut OnModel<'_>) -> Result<Judged, Vec<Diagnostic>> {
     let own = Judged { decided, priced, cells, seconds };
     let found = stated_wrong(on, &own);
     if found.is_empty() { Ok(own) } else { Err(found) }
+}
+
+/// The lengths beside which a plan is stated, each once and in order, with its own step.
+fn check_lengths(
+    setting: &Setting,
+    split: &Split,
+    by_length: &[(u64, Split)],
+) -> Result<(), Vec<Diagnostic>> {
+    let is_planned = |tokens: &u64| {
+        naive::solve(&setting.problem(*tokens, (Some(split.groups), &Arc::default()))).is_some()
+    };
+    let wanted: Vec<u64> = setting.lengths().into_iter().filter(is_planned).collect();
+    if !by_length.iter().map(|own| &own.0).eq(&wanted) {
+        let message = format!("`by_length` is of {wanted:?} tokens, in this order");
+        return Err(vec![illegal("bad-lengths", message)]);
+    }
+    let own = by_length.iter().find(|own| own.0 == setting.run.sequence);
+    match own.is_none_or(|own| own.1 == *split) {
+        true => Ok(()),
+        false => {
+            let message = "`by_length` has another step of the plan's own length".to_owned();
+            Err(vec![illegal("bad-lengths", message)])
+        }
+    }
 }
 
 /// Groups and sizes.
@@ -305,7 +332,12 @@ fn of_cells(
         if own.cell != format!("{at}F") {
             return Err(wrong(at, "it is not there, or out of order".to_owned()));
         }
-        found.push(ordered(cell, own).map_err(|why| wrong(at, why))?);
+        let own = ordered(cell, own).map_err(|why| wrong(at, why))?;
+        if own.streams != cell.streams {
+            let order = split.cut.turns.name();
+            return Err(wrong(at, format!("its pieces are not in the order `{order}`")));
+        }
+        found.push(own);
     }
     let all = whole(&on.setting, &found);
     if let Some(first) = timed::cell(&all).first() {
@@ -331,7 +363,7 @@ fn stated_wrong(on: &OnModel<'_>, own: &Judged) -> Vec<Diagnostic> {
     if algorithm != BY_HAND && !matches!(row(algorithm), Ok(Some((_, Does::Shares(_))))) {
         found.push(difference("algorithm", algorithm, "a row that shares steps out over groups"));
     }
-    let bound_s = least_s(&on.setting.problem(on.setting.run.sequence, None));
+    let bound_s = least_s(&on.setting.problem(on.setting.run.sequence, (None, &Arc::default())));
     let figures = (&own.cells[..], own.seconds, bound_s);
     let derived = decided::document(&on.setting, &own.decided, &asked(on.document), figures);
     found.extend(differences::of_plans(on.document, &derived));

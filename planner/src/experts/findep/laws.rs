@@ -130,7 +130,13 @@ impl Drawn {
     }
 
     fn problem(&self, devices: u32, samples: u64) -> Problem {
-        Problem { prices: Arc::new(self.clone()), devices, samples, groups: None }
+        Problem {
+            prices: Arc::new(self.clone()),
+            devices,
+            samples,
+            groups: None,
+            control: Arc::default(),
+        }
     }
 }
 
@@ -228,7 +234,13 @@ fn without_shared_experts_the_order_says_nothing() {
         let aass = Cut { turns: Turns::Aass, ..asas };
         assert_eq!(layer(&own, &asas), layer(&own, &aass));
     }
-    let problem = |prices| Problem { prices, devices: 8, samples: 64, groups: Some([2, 6]) };
+    let problem = |prices| Problem {
+        prices,
+        devices: 8,
+        samples: 64,
+        groups: Some([2, 6]),
+        control: Arc::default(),
+    };
     let qwen = solve(&problem(Arc::new(qwen3_235b(48, 2048, 8)))).unwrap();
     assert_eq!(qwen.split.cut.turns, Turns::Asas);
 }
@@ -273,7 +285,13 @@ fn larger_and_more_micro_batches_have_no_fewer_samples_per_second() {
 fn published_sizes_are_shared_out_better_than_by_ping_pong() {
     for (devices, samples) in [(8, 64), (32, 256)] {
         for own in [deepseek_v2(16, 2048, 8), qwen3_235b(48, 2048, 8)] {
-            let problem = Problem { prices: Arc::new(own), devices, samples, groups: None };
+            let problem = Problem {
+                prices: Arc::new(own),
+                devices,
+                samples,
+                groups: None,
+                control: Arc::default(),
+            };
             let [own, ping_pong, naive] = each(&problem).unwrap().map(|own| own.sample_s());
             assert!(own <= ping_pong && ping_pong < naive);
             assert!(naive / own > 1.02, "{naive} {own}");

@@ -23,8 +23,9 @@
 //! O(devices x sizes x parts x layers x micro-batches) at worst; a few sizes are left after the bound.
 //!
 //! # Limits
-//! Equal devices on equal hosts. Up to 64 micro-batches, 64 parts, and 1024 of both together; sizes beyond 64
-//! are those that fill memory with a whole number of micro-batches. Activations are not counted.
+//! Equal devices on equal hosts. Up to 64 micro-batches, 64 parts, and 1024 of both together; of sizes beyond
+//! 64 eight of each power of two, and those that fill memory with a whole number of micro-batches: the bound
+//! is over these. Of activations the input of a layer is counted, of all tokens of a step.
 //!
 //! # Example
 //! Attention 2 ms, shared experts 1, a part 1 each way and 2 at its experts: two micro-batches in two parts
@@ -39,6 +40,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cost_model::streams::groups::{Cut, Groups, Line, Prices, Split, Turns, bound_s, seconds};
+
+use crate::run::Control;
 
 /// What is minimised: seconds of as many samples as a step may have, at the rate of its own.
 pub const OBJECTIVE: &str = "batch-time";
@@ -64,6 +67,8 @@ pub struct Problem {
     pub samples: u64,
     /// Groups that can't be others.
     pub groups: Option<Groups>,
+    /// Ends the search with what was found.
+    pub control: Arc<Control>,
 }
 
 /// How a step is shared out, and what it takes.
@@ -114,6 +119,9 @@ pub fn search(problem: &Problem, scope: Scope) -> Option<Planned> {
     };
     let mut best = narrower.map(|own| (own.split, own.sample_s()));
     for size in all {
+        if best.is_some() && problem.control.stop().is_some() {
+            break;
+        }
         let few = if scope == Scope::Largest { size.split.cut.micro_batches } else { 1 };
         for micro_batches in (few..=size.split.cut.micro_batches).rev() {
             let cut = Cut { micro_batches, ..size.split.cut };
@@ -138,10 +146,14 @@ pub fn least_s(problem: &Problem) -> f64 {
     all.map(|own| own.least_s).fold(f64::INFINITY, f64::min)
 }
 
-/// Sizes of micro-batches that are looked at where a device holds so many samples.
+/// Sizes of micro-batches that are looked at where a device holds so many samples: all up to 64, eight
+/// of each power of two above, and what fills it with a whole number of micro-batches.
 fn sizes(most: u64) -> Vec<u64> {
     let few = most.min(MOST_MICRO_BATCHES.into());
-    let mut all: Vec<u64> = (1..=few).chain((1..=few).map(|n| most / n)).collect();
+    let even = (MOST_MICRO_BATCHES.ilog2()..most.max(1).ilog2() + 1)
+        .flat_map(|power| (8..16).map(move |n| n << (power - 3)));
+    let mut all: Vec<u64> = (1..=few).chain((1..=few).map(|n| most / n)).chain(even).collect();
+    all.retain(|own| *own <= most);
     all.sort_unstable();
     all.dedup();
     all

@@ -375,7 +375,8 @@ fn expert_overlaps(
     pins: &Pins,
     degrees: &Parallelism,
 ) -> impl Iterator<Item = Parallelism> {
-    let may = obstacle(pricing.stack, pricing.dtype, degrees).is_none();
+    let may =
+        obstacle(pricing.stack, (pricing.dtype, pricing.model.n_predictions), degrees).is_none();
     let pinned = pins.expert_overlap;
     let is_choice = move |own: &bool| pinned.is_none_or(|pin| pin == *own) && (!own || may);
     let choices = [false, true].into_iter().filter(is_choice);

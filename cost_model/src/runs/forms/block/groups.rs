@@ -8,10 +8,10 @@
 //! exchange    start-up + visits x bytes of a token, at the slowest device: what stays in its host at the
 //!             links' rate, the rest at its share of the card's, as all-to-alls go
 //! memory      attention: all weights but the experts', and keys and values of its samples
-//!             experts: their slots of all layers
+//!             and the input of a layer of all tokens of the step; experts: their slots of all layers
 //! ```
 //!
-//! Launches are taken to be recorded; activations, embedding and head are not counted.
+//! Launches are taken to be recorded; other activations, embedding and head are not counted.
 
 use ir::card::{ExpertCard, ModelCard, Skew, TransformerCard};
 use ir::plan::Parallelism;
@@ -65,7 +65,7 @@ pub struct Priced {
     others: u64,
     expert: u64,
     n_mixed: u64,
-    /// Bytes of keys and values of a sample.
+    /// Bytes of keys and values of a sample, and of what a layer reads of it.
     cached: u64,
 }
 
@@ -101,6 +101,9 @@ impl Priced {
         let own = layers.iter().filter_map(|kind| cards.get(*kind));
         let cached =
             own.clone().map(|(card, _)| bytes(card, held, (1, dtype))).fold(0.0, |a, b| a + b);
+        let input = own.clone().map(|(card, _)| card.hidden as f64).fold(0.0, f64::max)
+            * tokens as f64
+            * precision::element(dtype);
         Self {
             n_mixed: own.filter(|(card, _)| card.experts.is_some()).count() as u64,
             system: system.clone(),
@@ -114,7 +117,7 @@ impl Priced {
             limit,
             others: weights.others,
             expert: weights.expert,
-            cached: cached as u64,
+            cached: (cached + input) as u64,
         }
     }
 

@@ -12,7 +12,7 @@
 //! Each piece of work takes at least half of the block's launches, where those are not recorded.
 
 use ir::card::{ExpertCard, TransformerCard};
-use ir::stack::{Dispatcher, Stack};
+use ir::stack::{Dispatcher, Launch, Stack};
 
 use super::super::constants::{Constant, Constants};
 use super::super::exchange::Tokens;
@@ -64,7 +64,13 @@ pub fn pieces(
         None => (Group::tensor(run.parallelism), alone.collectives / 2.0),
         Some(own) => {
             let (experts_s, heaviest) = experts::alone(run, (system, stack, constants));
-            feed_forward_s += experts_s[0];
+            feed_forward_s += match stack.launch {
+                Launch::CudaGraphs => {
+                    let own = experts::recorded(run, (system, stack, constants));
+                    own[0].max(own[1])
+                }
+                _ => experts_s[0],
+            };
             let group = Group::experts(run.parallelism);
             let tokens = Tokens {
                 count: heaviest * samples_tokens(run),

@@ -9,7 +9,11 @@ use ir::tensor::DType;
 
 /// Why no run under such degrees can, whatever its stages.
 #[must_use]
-pub fn obstacle(stack: &Stack, dtype: DType, degrees: &Parallelism) -> Option<&'static str> {
+pub fn obstacle(
+    stack: &Stack,
+    (dtype, n_predictions): (DType, u32),
+    degrees: &Parallelism,
+) -> Option<&'static str> {
     if !stack.experts.may_overlap || stack.experts.overlaps {
         return Some("the stack does not leave that to the plan");
     }
@@ -18,6 +22,9 @@ pub fn obstacle(stack: &Stack, dtype: DType, degrees: &Parallelism) -> Option<&'
     }
     if dtype == DType::F32 {
         return Some("only runs in 16 or 8 bits do so");
+    }
+    if n_predictions > 1 && degrees.pipeline <= 1 {
+        return Some("models that predict later tokens need a pipeline for it");
     }
     if degrees.expert <= 1 {
         return Some("the ranks share out no experts");
