@@ -43,6 +43,7 @@ mod stated_ops;
 mod streams;
 mod submit;
 mod targets;
+mod tasks;
 pub(crate) mod training;
 mod training_graph;
 mod training_sizes;

@@ -5,3 +5,4 @@ mod gradients;
 mod ideals;
 mod methods;
 mod sample;
+mod tasks;
