@@ -11,7 +11,7 @@ use planner::training::doors::{Card, Layers};
 use super::folder::{Folder, diamond};
 use super::followed::{layers, load_instance};
 use super::gradients::on_ten_gigabit;
-use super::{experts, layered, training};
+use super::{experts, layered, tasks, training};
 
 const PIPELINE: &str = r#"{"maxDevices":3,"maxMemoryPerDevice":50.0,"bandwidth":1.0,"mbsInBatch":4,
     "nodes":[{"id":0,"TMPCs":{"1":[{"id":"a","timePerSample":3.0,"parameterSize":1.0,
@@ -50,6 +50,7 @@ fn lines(entry: &Entry) -> Vec<String> {
             Goal::TimePerSample => "pipeline.json",
             Goal::SlowestStage => "profile.graph.txt",
             Goal::StepTime => "gradients.json",
+            Goal::Makespan => "tasks.json",
         };
         let objective = cost_model::given::row(*goal).name;
         lines.push(format!("{file} --objective {objective} --algorithm {}", entry.name));
@@ -97,13 +98,15 @@ fn the_same_input_gives_the_same_bytes() {
     folder.write("load.json", &load_instance(14, 5).to_string());
     folder.write("pipeline.json", PIPELINE);
     folder.write("profile.graph.txt", PROFILE);
+    folder.write("tasks.json", tasks::FILE);
     folder.write("gradients.json", &on_ten_gigabit(8, 0.36e-3).to_string());
     for entry in entries() {
         let mut n_plans = 0;
         for line in lines(entry) {
             let planned = |threads: u32| {
-                // A search of all degrees ends by itself.
-                let budget = if entry.plans_training() { "" } else { "--node-budget 300000" };
+                // Searches of all degrees and of streams end by themselves.
+                let ends = entry.plans_training() || entry.takes(Problems::Streams);
+                let budget = if ends { "" } else { "--node-budget 300000" };
                 let ran = folder.run(&format!(
                     "plan {line} --deterministic {budget} --seed 7 --threads {threads} \
                      -o plan.json --force"
