@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::folder::{Folder, diamond};
 
 /// Two devices: a second a unit, and 2 s and 1 s a unit.
-pub const FILE: &str = r#"{"kind": "tasks", "devices": ["a", "b", "c"],
+pub(super) const FILE: &str = r#"{"kind": "tasks", "devices": ["a", "b", "c"],
     "tasks": [{"id": 0, "size": 3}, {"id": 1, "size": 2}, {"id": 2, "size": 1}],
     "history": [{"device": "a", "size": 1, "seconds": 1}, {"device": "a", "size": 2, "seconds": 2},
                 {"device": "b", "size": 1, "seconds": 3}, {"device": "b", "size": 2, "seconds": 4},
