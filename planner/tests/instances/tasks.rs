@@ -5,7 +5,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 /// Up to six tasks on up to three devices, each of which ran two tasks before.
-pub fn sampled(seed: u64) -> TaskInstance {
+pub(crate) fn sampled(seed: u64) -> TaskInstance {
     let mut random = SmallRng::seed_from_u64(seed);
     let n_devices = random.random_range(1..4);
     let n_tasks = random.random_range(1..7);
@@ -26,7 +26,7 @@ pub fn sampled(seed: u64) -> TaskInstance {
 }
 
 /// Calls `each` with every split.
-pub fn every_split(instance: &TaskInstance, each: &mut dyn FnMut(&[u32])) {
+pub(crate) fn every_split(instance: &TaskInstance, each: &mut dyn FnMut(&[u32])) {
     let last = instance.devices.len() as u32 - 1;
     let mut devices = vec![0; instance.tasks.len()];
     loop {
