@@ -303,8 +303,7 @@ fn no_step_is_below_the_bound_and_none_is_better() {
             gradient_bytes: random.random_range(1..4),
         };
         let kinds = vec![kind(), kind()];
-        let layers = vec![0, 1, 0];
-        let layers = layers[..2 + case % 2].to_vec();
+        let layers = [0, 1, 0][..2 + case % 2].to_vec();
         let model = Model { kinds, layers, reduce };
         let found = cut(&model, Score::Replay);
         let most = if case % 2 == 0 { 4 } else { 2 };
