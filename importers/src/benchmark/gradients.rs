@@ -7,6 +7,7 @@ use ir::diagnostic::Diagnostic;
 use ir::instance::{Exchange, ExchangeCost, GradientInstance, GradientTensor, Instance};
 use serde::Deserialize;
 
+use super::quantity::out_of_range;
 use crate::json;
 use crate::source::{self, Source};
 
@@ -191,10 +192,6 @@ fn count(what: &'static str, count: u64) -> Result<(), Diagnostic> {
     }
     let message = format!("`{what}` is {count}, not in {} to {}", COUNTS.start(), COUNTS.end());
     Err(out_of_range(what, message))
-}
-
-fn out_of_range(what: &'static str, message: String) -> Diagnostic {
-    Diagnostic::input("number-out-of-range", message).fact("field", what)
 }
 
 fn invalid(message: String) -> Diagnostic {

@@ -155,3 +155,7 @@ fn too_much(what: &str, value: f64) -> Diagnostic {
     )
     .fact("field", what)
 }
+/// A number of a field that is out of its range.
+pub(super) fn out_of_range(field: &'static str, message: String) -> Diagnostic {
+    Diagnostic::input("number-out-of-range", message).fact("field", field)
+}

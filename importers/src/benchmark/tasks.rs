@@ -6,6 +6,7 @@ use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, Task, TaskInstance, TaskRun};
 use serde::Deserialize;
 
+use super::quantity::out_of_range;
 use crate::json;
 use crate::source::{self, Source};
 
@@ -134,10 +135,6 @@ fn in_range(what: &'static str, value: f64, of: (&str, &str)) -> Result<(), Diag
     let message =
         format!("`{what}` of {} `{}` is {value}, not in {start:e} to {end:e}", of.0, of.1);
     Err(out_of_range(what, message))
-}
-
-fn out_of_range(what: &'static str, message: String) -> Diagnostic {
-    Diagnostic::input("number-out-of-range", message).fact("field", what)
 }
 
 #[cfg(test)]
