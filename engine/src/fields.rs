@@ -80,6 +80,7 @@ const DEGREES_ONLY: &str = "leave it out, or pin degrees, such as --pin tensor=8
 const LAYERS_STATE: &str = "leave it out: the layers were measured with their own";
 const OF_EXPERTS: &str = "leave it out: experts are placed by their visits alone";
 const SERVES: &str = "leave it out, or add --algorithm dynaflow";
+const ENDS: &str = "leave it out: the search ends by itself, or with --time-limit";
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
@@ -123,8 +124,8 @@ pub const FIELDS: [Field; 43] = [
     field("objective", SEARCHES, OF_EXPERTS),
     field("executor", MODELS, GIVEN),
     field("time_limit", EVERY, ""),
-    field("gap", BOUNDED, ""),
-    field("node_budget", BOUNDED, ""),
+    field("gap", BOUNDED, ENDS),
+    field("node_budget", BOUNDED, ENDS),
     field("seed", EVERY, ""),
     field("threads", EVERY, ""),
     field("deterministic", EVERY, ""),
@@ -160,6 +161,7 @@ fn of_streams(field: &str) -> &'static str {
         "global_batch" | "tokens_per_step" => {
             "state the samples of a step with --batch, and their tokens with --sequence-length"
         }
+        "gap" | "node_budget" => ENDS,
         "devices" | "accelerators" => "leave it out: all devices of --cluster are planned on",
         _ => "leave it out",
     }

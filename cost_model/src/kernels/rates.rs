@@ -121,7 +121,18 @@ impl Rates {
     /// Seconds of `count` products of `m x k` by `k x n`; not a number where the device states no
     /// rate.
     #[must_use]
-    pub fn product(&self, count: u64, [m, n, k]: [u64; 3]) -> f64 {
+    pub fn product(&self, count: u64, extents: [u64; 3]) -> f64 {
+        self.aligned_product(count, extents, &extents)
+    }
+
+    /// Seconds of `m` tokens by a weight of `k x n`: tokens lie one after the other, whatever their number.
+    #[must_use]
+    pub fn by_weight(&self, count: u64, extents: [u64; 3]) -> f64 {
+        self.aligned_product(count, extents, &extents[1..])
+    }
+
+    /// Seconds of products whose stated extents have to be aligned.
+    fn aligned_product(&self, count: u64, [m, n, k]: [u64; 3], aligned: &[u64]) -> f64 {
         let sum = [(m, k), (k, n)]
             .iter()
             .fold(0_u64, |sum, (a, b)| sum.saturating_add(a.saturating_mul(*b)));
@@ -137,8 +148,7 @@ impl Rates {
             DType::F32 => 1,
             _ => ALIGNED * 8 / self.dtype.bits().max(1),
         };
-        // Rows lie one after the other, whatever their number.
-        let aligned = [n, k].iter().all(|extent| extent.is_multiple_of(multiple));
+        let aligned = aligned.iter().all(|extent| extent.is_multiple_of(multiple));
         let (constants, factor) =
             if aligned { (&self.kernels, self.scaled) } else { (&self.cool, self.unaligned) };
         let bytes = kernel.bytes_read.as_f64() + kernel.bytes_written.as_f64();
@@ -234,8 +244,8 @@ mod tests {
         let rates = a100(DType::Bf16);
         let aligned = rates.product(1, [8192, 50_256, 1024]);
         let odd = rates.product(1, [8192, 50_257, 1024]);
-        // A row more is a row more.
-        let more = rates.product(1, [8193, 50_256, 1024]);
+        // A token more is a token more.
+        let more = rates.by_weight(1, [8193, 50_256, 1024]);
         assert!(more >= aligned && more < 1.02 * aligned, "{more} {aligned}");
         assert!((odd / aligned / 4.0 / 0.9 - 1.0).abs() < 0.02, "{odd} {aligned}");
         // 8,192^3 on an A100: between 70 and 95 % of the derated peak.

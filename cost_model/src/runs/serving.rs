@@ -109,10 +109,10 @@ impl Serving {
     pub fn layer_s(&self, card: &TransformerCard, load: Load, expert_bytes: u64) -> f64 {
         let of_all: f64 = weight_products(card)
             .iter()
-            .map(|own| self.rates.product(1, [load.tokens, own.columns, own.rows]))
+            .map(|own| self.rates.by_weight(1, [load.tokens, own.columns, own.rows]))
             .sum();
         let Some(experts) = card.experts else { return of_all };
-        let router = self.beside.product(1, [load.tokens, experts.n_experts, card.hidden]);
+        let router = self.beside.by_weight(1, [load.tokens, experts.n_experts, card.hidden]);
         let shape = (card.hidden, experts.feed_forward, card.form.n_first() as f64 + 1.0);
         of_all + router + self.experts_s(shape, load, expert_bytes as f64)
     }

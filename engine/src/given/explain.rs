@@ -6,7 +6,7 @@ use cost_model::given::max_load;
 use cost_model::given::tasks::Times;
 use exporters::given_costs::TORCH_DDP;
 use ir::diagnostic::Diagnostic;
-use ir::instance::{Instance, LoadInstance};
+use ir::instance::{Instance, LoadInstance, TaskInstance, TimeUnit};
 use ir::units::{Bytes, Nanos};
 use planner::given::runner::Solution;
 use serde_json::{Value, json};
@@ -141,15 +141,7 @@ fn node(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
             let ready_s = own.forward_s + tensor.ready_s;
             facts.push(("is there after", format!("{:.6} ms", ready_s * 1e3), json!(ready_s)));
         }
-        Instance::Tasks(instance) => {
-            let (size, times) = (instance.tasks[at].size, Times::of(instance));
-            facts.push(("has the size", size.to_string(), json!(size)));
-            for (device, name) in instance.devices.iter().enumerate() {
-                let own = Nanos(times.at(at, device));
-                let text = format!("{name}: {}", unit.text(own));
-                facts.push(("would take", text, json!({ "device": name, "ns": own.get() })));
-            }
-        }
+        Instance::Tasks(instance) => facts.extend(of_task(instance, at, unit)),
         Instance::Stages(stages) => {
             for configuration in &stages.nodes[at].configurations {
                 let name = format!("{} on {}", configuration.name, configuration.degree);
@@ -170,6 +162,18 @@ fn node(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
         facts.iter().map(|(what, _, value)| json!({ "what": what, "value": value })).collect();
     page.document(&json!({ "node": name, "facts": document }));
     Ok(())
+}
+
+/// What is known of a task: its size, and what it would take on each device.
+fn of_task(instance: &TaskInstance, at: usize, unit: TimeUnit) -> Vec<(&str, String, Value)> {
+    let (size, times) = (instance.tasks[at].size, Times::of(instance));
+    let on = |(device, name): (usize, &String)| {
+        let own = Nanos(times.at(at, device));
+        let told = json!({ "device": name, "ns": own.get() });
+        ("would take", format!("{name}: {}", unit.text(own)), told)
+    };
+    let first = ("has the size", size.to_string(), json!(size));
+    std::iter::once(first).chain(instance.devices.iter().enumerate().map(on)).collect()
 }
 
 fn list(names: &[String]) -> String {

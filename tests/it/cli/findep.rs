@@ -133,6 +133,8 @@ fn what_is_changed_in_a_plan_is_named() {
     check("bytes", &groups(|own| own["expert_bytes"] = json!(1)), 6, "stated-wrong");
     check("length", &groups(|own| own["by_length"][0]["step"]["parts"] = json!(0)), 6, "bad-parts");
     check("longest", &groups(|own| own["by_length"][5]["tokens"] = json!(1u64 << 40)), 6, "memory");
+    let shorter = |own: &mut Value| drop(own["by_length"].as_array_mut().unwrap().pop());
+    check("shorter", &groups(shorter), 6, "bad-lengths");
     let layer = |own: &mut Value| own["experts"]["layers"][1].take();
     check(
         "layers",

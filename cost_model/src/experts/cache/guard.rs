@@ -79,7 +79,7 @@ impl Guard {
 
     /// Of what the slots hold and LRU does not: what is predicted to be used last.
     fn other(&self, own: &Slots) -> Option<u16> {
-        let each = (0_u16..).zip(own.held().iter().zip(self.lru.held()));
+        let each = (0..=u16::MAX).zip(own.held().iter().zip(self.lru.held()));
         let others = each.filter(|(_, (own, lru))| **own && !**lru).map(|(expert, _)| expert);
         others.max_by_key(|expert| own.key[usize::from(*expert)])
     }

@@ -258,7 +258,7 @@ fn steps_and_fetches_come_back_as_they_were_pushed() {
         for expected in behind.iter().rev().flatten() {
             assert_eq!(next.next(), *expected);
         }
-        for (expert, first) in (0_u16..).zip(&next.first) {
+        for (expert, first) in (0..=u16::MAX).zip(&next.first) {
             assert_eq!(*first, seen.get(&expert).copied().unwrap_or(super::NEVER));
         }
     }

@@ -172,7 +172,7 @@ fn without_experts(
 /// `selective_ac_option = 2`, which is what its selective recompute by op does).
 fn second_products(run: Sharded<'_>, rates: &Rates) -> f64 {
     let products = Extents::of(run, Projections::Apart).products();
-    products.iter().step_by(2).map(|(count, mnk)| rates.product(*count, *mnk)).sum()
+    products.iter().step_by(2).map(|(count, mnk)| rates.by_weight(*count, *mnk)).sum()
 }
 
 /// Bytes of the gradients that the weights' own are made of.
@@ -309,7 +309,7 @@ fn forward(
         ),
     };
     Work {
-        products: extents.products().iter().map(|(count, mnk)| rates.product(*count, *mnk)).sum(),
+        products: extents.products().iter().map(|(count, mnk)| rates.by_weight(*count, *mnk)).sum(),
         attention,
         pointwise: rates.pointwise(
             per_rank(run, bytes) + cast_bytes(run, extents, (rates, stack), Direction::Forward),
@@ -331,7 +331,7 @@ fn backward(
     let Extents { queries, sequence, head_dims: (key, value), .. } = *extents;
     let count = extents.batch.saturating_mul(extents.heads);
     let both = |(count, [m, n, k]): &(u64, [u64; 3])| {
-        rates.product(*count, [*m, *k, *n]) + rates.product(*count, [*n, *k, *m])
+        rates.by_weight(*count, [*m, *k, *n]) + rates.product(*count, [*n, *k, *m])
     };
     let (attention, scores) = match stack.attention {
         AttentionKernel::Flash => (fused_core(run, extents, rates, true), 0.0),

@@ -166,13 +166,13 @@ pub fn judged(on: &mut OnModel<'_>) -> Result<Judged, Vec<Diagnostic>> {
         };
         by_length.push((own.tokens, step));
     }
-    check_lengths(&on.setting, &split, &by_length)?;
     let priced = on.setting.priced(on.setting.run.sequence);
     let decided = Decided { split, by_length, copies };
     let broken = limits(&on.setting, &decided, stated);
     if !broken.is_empty() {
         return Err(broken);
     }
+    check_lengths(&on.setting, &decided)?;
     let (cells, seconds) = of_cells(on, &priced, &split)?;
     let own = Judged { decided, priced, cells, seconds };
     let found = stated_wrong(on, &own);
@@ -182,8 +182,7 @@ pub fn judged(on: &mut OnModel<'_>) -> Result<Judged, Vec<Diagnostic>> {
 /// The lengths beside which a plan is stated, each once and in order, with its own step.
 fn check_lengths(
     setting: &Setting,
-    split: &Split,
-    by_length: &[(u64, Split)],
+    Decided { split, by_length, .. }: &Decided,
 ) -> Result<(), Vec<Diagnostic>> {
     let is_planned = |tokens: &u64| {
         naive::solve(&setting.problem(*tokens, (Some(split.groups), &Arc::default()))).is_some()
