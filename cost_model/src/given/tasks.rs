@@ -190,9 +190,11 @@ pub fn evaluate(instance: &TaskInstance, devices: &Devices) -> Result<Nanos, Dia
 }
 
 /// How sharply tasks go to the device that is cheapest for them, in turn.
-const SHARPNESS: [f64; 7] = [8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+const SHARPNESS: [f64; 6] = [16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+/// Devices whose share of a task is less than `exp` of it get none of it.
+const NO_SHARE: f64 = -16.0;
 /// Improvements of prices at each.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 6;
 /// Looks at a task on a device in all of them; where there are more, each has one.
 const LOOKS: usize = 1 << 27;
 /// What sums in another order may differ by, as a share.
@@ -233,7 +235,8 @@ pub fn priced(times: &Times) -> Priced {
             least += cheapest.exp();
             let mut sum = 0.0;
             for ((cost, price), log) in costs.iter_mut().zip(&prices).zip(logs) {
-                *cost = (sharpness * (cheapest - price - log)).exp();
+                let share = sharpness * (cheapest - price - log);
+                *cost = if share > NO_SHARE { share.exp() } else { 0.0 };
                 sum += *cost;
             }
             for ((load, cost), seconds) in loads.iter_mut().zip(&costs).zip(seconds) {
