@@ -165,7 +165,7 @@ fn model(content: Content) -> Result<Import, Diagnostic> {
         Content::Model(import) => Ok(*import),
         Content::Instance(_) => Err(Diagnostic::input(
             "no-graph",
-            "this is an instance of another planner: costs without an operator graph",
+            "this is an instance with given costs, without an operator graph",
         )
         .hint("`meshwright plan` takes such files")),
     }

@@ -88,6 +88,21 @@ fn what_was_acknowledged_survives_kills() {
 }
 
 #[test]
+fn a_lock_that_a_killed_server_left_to_a_child_is_waited_for() {
+    let mut served = Served::new(&[]);
+    served.kill();
+    let file = std::fs::File::open(served.path("meshwright.work/lock")).unwrap();
+    file.lock().unwrap();
+    let child = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        drop(file);
+    });
+    served.start();
+    child.join().unwrap();
+    assert_eq!(served.get("/livez").status, 200);
+}
+
+#[test]
 fn sigterm_turns_readiness_and_queues_what_runs_again() {
     let mut served = Served::new(&["--workers", "1", "--drain", "4s"]);
     served.stored("long.json", &many::long());

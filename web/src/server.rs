@@ -32,6 +32,9 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How often plans are looked for whose worker is gone.
 const RECOVERY: Duration = Duration::from_secs(10);
 
+/// How long a lock is waited for.
+const RELEASE: Duration = Duration::from_secs(2);
+
 /// Why a process of the service can't begin.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -157,10 +160,23 @@ fn alone(database: &Place) -> Result<Option<std::fs::File>, String> {
     let told = |error: &dyn std::fmt::Display| format!("`{}`: {error}", path.display());
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
     let file = file.map_err(|error| told(&error))?;
-    if file.try_lock().is_err() {
+    if !is_locked(&file) {
         return Err(told(&"another server uses this file; several share one PostgreSQL"));
     }
     Ok(Some(file))
+}
+
+/// Whether this process has the file to itself now. A killed process lets go of it only once the children
+/// that it had just forked run programs of their own: a busy machine may take a while to start them.
+fn is_locked(file: &std::fs::File) -> bool {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return true,
+            Err(_) if begun.elapsed() > RELEASE => return false,
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
 }
 
 /// The folder of this process, which is emptied when this is dropped.
@@ -195,7 +211,7 @@ fn locked(options: &mut Work) -> Result<Held, String> {
     let told = |error: &dyn std::fmt::Display| format!("`{}`: {error}", folder.display());
     std::fs::create_dir_all(folder).map_err(|error| told(&error))?;
     let file = std::fs::File::create(folder.join("lock")).map_err(|error| told(&error))?;
-    if file.try_lock().is_err() {
+    if !is_locked(&file) {
         return Err(told(&"another process uses this folder"));
     }
     let held = Held { folder: folder.clone(), _lock: file };

@@ -39,10 +39,8 @@ pub fn compare(
         for plan in [a, b] {
             let on = read(plan, model, &request.target)?;
             let broken = violations(&on);
-            if !broken.is_empty() {
-                judged::list(&broken, Rows::of(request.target.all), page);
-                page.document(&json!({ "violations": broken.len() }));
-                return Ok(judged::exit(&broken));
+            if let Some(exit) = judged::instead(&broken, Rows::of(request.target.all), page) {
+                return Ok(exit);
             }
         }
     }

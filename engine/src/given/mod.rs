@@ -40,7 +40,7 @@ pub fn goal(name: Option<ObjectiveName>, instance: &Instance) -> Result<Goal, Di
     let Some(name) = name else { return Ok(goals(instance)[0]) };
     name.of_instances().ok_or_else(|| {
         let what = name.name().replace('-', " ");
-        let message = format!("an instance of another planner has no {what}");
+        let message = format!("an instance with given costs has no {what}");
         let names: Vec<&str> = goals(instance).iter().map(|goal| row(*goal).name).collect();
         Diagnostic::usage("no-objective", message).hint(format!("use one of {}", names.join(", ")))
     })

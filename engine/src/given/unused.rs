@@ -16,7 +16,7 @@ pub(super) fn check(request: &ReplayRequest) -> Result<(), Diagnostic> {
         return Ok(());
     }
     let given = given.join(", ");
-    let message = format!("an instance of another planner has no use for {given}");
+    let message = format!("an instance with given costs has no use for {given}");
     Err(Diagnostic::usage("not-for-instances", message)
         .fact("reason", "its costs, devices and memory are all given, and no executor runs it")
         .hint(format!("leave out {given}")))

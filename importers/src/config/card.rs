@@ -239,6 +239,18 @@ fn deepseek(
     Ok((model, untold))
 }
 
+/// Groups of blocks that are alike side by side.
+pub(super) fn grouped(blocks: impl Iterator<Item = BlockGroup>) -> Vec<BlockGroup> {
+    let mut groups: Vec<BlockGroup> = Vec::new();
+    for own in blocks {
+        match groups.last_mut() {
+            Some(last) if BlockGroup { n_blocks: 1, ..last.clone() } == own => last.n_blocks += 1,
+            _ => groups.push(own),
+        }
+    }
+    groups
+}
+
 /// A block without experts; with latent attention but in the first model of the family.
 fn dense(
     fields: Fields<'_>,

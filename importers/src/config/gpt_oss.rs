@@ -6,7 +6,7 @@ use ir::diagnostic::Diagnostic;
 use serde_json::Value;
 
 use super::architecture::MAX_DEFAULT_SEQUENCE;
-use super::card::{length, signed};
+use super::card::{grouped, length, signed};
 use super::fields::{Fields, invalid, within_budget};
 use super::task::{class, unknown};
 
@@ -30,23 +30,17 @@ pub(super) fn model(
     let slides = slides(fields)?;
     let dim = full.head_dims().0;
     let other = other_parameters(&full);
-    let mut groups: Vec<BlockGroup> = Vec::new();
-    for layer in 0..n_layers {
+    let block = |layer: u64| {
         let attention = match slides(layer) {
             true => Attention::Window { dim, tokens: window },
             false => full.attention,
         };
-        match groups.last_mut() {
-            Some(last) if last.card.attention == attention => last.n_blocks += 1,
-            _ => groups.push(BlockGroup {
-                other_parameters: signed(other),
-                ..BlockGroup::of_card(TransformerCard { attention, ..full.clone() }, 1)
-            }),
-        }
-    }
+        let card = TransformerCard { attention, ..full.clone() };
+        BlockGroup { other_parameters: signed(other), ..BlockGroup::of_card(card, 1) }
+    };
     let model = ModelCard {
         name: name.to_owned(),
-        groups,
+        groups: grouped((0..n_layers).map(block)),
         n_predictions: 1,
         other_parameters: [0, signed(full.hidden)],
         dtype: None,

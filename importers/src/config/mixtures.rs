@@ -6,24 +6,12 @@ use ir::diagnostic::Diagnostic;
 use serde_json::Value;
 
 use super::architecture::MAX_DEFAULT_SEQUENCE;
-use super::card::{length, routed, signed};
+use super::card::{grouped, length, routed, signed};
 use super::fields::{Fields, invalid, within_budget};
 use super::task::{class, unknown};
 
 /// Tokens of a sample of T5, which has no table of positions.
 const T5_SEQUENCE: u64 = 512;
-
-/// Groups of blocks that are alike side by side.
-fn grouped(blocks: impl Iterator<Item = BlockGroup>) -> Vec<BlockGroup> {
-    let mut groups: Vec<BlockGroup> = Vec::new();
-    for own in blocks {
-        match groups.last_mut() {
-            Some(last) if BlockGroup { n_blocks: 1, ..last.clone() } == own => last.n_blocks += 1,
-            _ => groups.push(own),
-        }
-    }
-    groups
-}
 
 /// Weights of products and tables, about.
 fn n_weights(card: &TransformerCard, n_blocks: u64) -> u128 {

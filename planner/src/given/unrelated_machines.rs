@@ -52,15 +52,10 @@ pub(crate) const METHOD: Method = Method {
         let Instance::Tasks(instance) = run.instance() else { return Ok(()) };
         let times = Times::of(instance);
         let prices = priced(&times);
-        let mut best = (u64::MAX, Vec::new());
-        for start in starts(&times, &prices) {
-            let moved = improved(&times, start, &|n| run.spend(n));
-            let end = run.offer(Solution::Devices(moved.clone()))?.get();
-            if end < best.0 {
-                best = (end, moved);
-            }
-        }
-        search(run, (&times, &prices), &best.1)
+        let start = starts(&times, &prices).into_iter().min_by_key(|own| end(&times, own));
+        let best = improved(&times, start.unwrap_or_default(), &|n| run.spend(n));
+        run.offer(Solution::Devices(best.clone()))?;
+        search(run, (&times, &prices), &best)
     },
 };
 
@@ -109,6 +104,11 @@ fn loads(times: &Times, devices: &[u32]) -> Vec<u64> {
         loads[device] = loads[device].saturating_add(times.at(task, device));
     }
     loads
+}
+
+/// When the last device ends.
+fn end(times: &Times, devices: &[u32]) -> u64 {
+    loads(times, devices).into_iter().max().unwrap_or_default()
 }
 
 /// The same after moves, and changes of places, that make the device that ends last end earlier.
@@ -190,7 +190,7 @@ pub fn exact(
         prices,
         rest,
         best: known.to_vec(),
-        end: loads(times, known).into_iter().max().unwrap_or_default(),
+        end: end(times, known),
         loads: vec![0; times.n_devices()],
         devices: known.to_vec(),
         n_seen: 0,
@@ -283,10 +283,6 @@ mod tests {
                 .collect(),
             history,
         }
-    }
-
-    fn end(times: &Times, devices: &[u32]) -> u64 {
-        loads(times, devices).into_iter().max().unwrap()
     }
 
     fn never(_: u64) -> bool {

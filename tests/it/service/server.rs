@@ -65,11 +65,13 @@ impl Served {
         command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = String::new();
         let address = lines.by_ref().map(Result::unwrap).find_map(|line| {
+            said.push_str(&line);
             let (_, rest) = line.split_once("listening on http://")?;
             Some(rest.split_once('/')?.0.to_owned())
         });
-        self.address = address.unwrap();
+        self.address = address.unwrap_or_else(|| panic!("it does not listen: {said}"));
         self.child = Some(child);
         let log = Arc::clone(&self.log);
         std::thread::spawn(move || {
