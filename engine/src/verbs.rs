@@ -18,6 +18,7 @@ use crate::ops::{self, replay};
 use crate::page::Page;
 use crate::request::{CompareRequest, ExplainRequest, ExportRequest, PlanOnModel, SimulateRequest};
 use crate::rows::Rows;
+use crate::streams::Word;
 use crate::{buckets, executor, experts, fields, given, nano_batches, streams, training};
 
 /// Replays a plan and reports.
@@ -78,13 +79,11 @@ pub fn verify(request: &PlanOnModel, around: (Cancel<'_>, &Page)) -> CommandResu
     if document.has_buckets() {
         return buckets::verify::verify(&document, request, around.1);
     }
-    if document.has_nano_batches() {
-        return nano_batches::verify::verify(&document, request, around.1);
-    }
     if document.has_streams() {
-        return match streams::Word::of(&document) {
-            streams::Word::Parts => streams::verify::verify(&document, request, around.1),
-            streams::Word::Groups => streams::groups::verify::verify(&document, request, around.1),
+        return match Word::of(&document) {
+            Word::Parts => streams::verify::verify(&document, request, around.1),
+            Word::Groups => streams::groups::verify::verify(&document, request, around.1),
+            Word::NanoBatches => nano_batches::verify::verify(&document, request, around.1),
         };
     }
     if places_experts(&document) {
@@ -121,15 +120,12 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
     }
     let rows = Rows::of(on.target.all);
     let document = replay::document(&on.plan)?;
-    if document.has_nano_batches() {
-        let asked = (on, &subject, request.layer);
-        return nano_batches::explain::explain(&document, asked, page);
-    }
     if document.has_streams() {
         let asked = (on, &subject, request.layer);
-        return match streams::Word::of(&document) {
-            streams::Word::Parts => streams::explain::explain(&document, asked, page),
-            streams::Word::Groups => streams::groups::explain::explain(&document, asked, page),
+        return match Word::of(&document) {
+            Word::Parts => streams::explain::explain(&document, asked, page),
+            Word::Groups => streams::groups::explain::explain(&document, asked, page),
+            Word::NanoBatches => nano_batches::explain::explain(&document, asked, page),
         };
     }
     no_layer(request)?;
@@ -167,7 +163,7 @@ fn no_layer(request: &ExplainRequest) -> Result<(), Diagnostic> {
     }
     let message = "`--layer` names the streams of a layer, and this plan states none";
     Err(Diagnostic::usage("no-streams", message)
-        .hint("leave it out, or plan with --algorithm fsmoe or findep"))
+        .hint("leave it out, or plan with --algorithm fsmoe, findep or dynaflow"))
 }
 
 fn pathless(why: &str) -> Diagnostic {
@@ -209,7 +205,6 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
             (Arc::new(a), Some(broken))
         }
     };
-    let have_parts = no_other_streams([&a, &b])?;
     let others = [
         ("other-model", "model", &a.model, &b.model),
         ("other-cluster", "cluster", &a.cluster, &b.cluster),
@@ -218,8 +213,10 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
     if a.has_buckets() || b.has_buckets() {
         return buckets::compare::compare((&a, &b), others.collect(), request, page);
     }
-    if have_parts {
-        return streams::compare::compare((&a, &b), &others.collect::<Vec<_>>(), request, page);
+    if a.has_streams() || b.has_streams() {
+        let judge = |plan: &PlanDocument| illegal_streams(plan, request, page);
+        let around = (Rows::of(request.target.all), page);
+        return streams::compare::compare((&a, &b), &others.collect::<Vec<_>>(), &judge, around);
     }
     match (&a.training, &b.training) {
         _ if places_experts(&a) || places_experts(&b) => {
@@ -243,17 +240,6 @@ fn unlike() -> Diagnostic {
     let message = "one plan is of a training run, the other places operators";
     Diagnostic::usage("not-comparable", message)
         .hint("plan both with --global-batch, or both without")
-}
-
-/// Whether both plans decide parts; refuses other plans of streams, whose difference nobody tells yet.
-fn no_other_streams(plans: [&PlanDocument; 2]) -> Result<bool, Diagnostic> {
-    let have_parts = plans.iter().all(|own| streams::compare::has_parts(own));
-    if have_parts || plans.iter().all(|own| !own.has_streams()) {
-        return Ok(have_parts);
-    }
-    let message = "plans of streams are compared where both decide parts of layers alone";
-    Err(Diagnostic::usage("not-comparable", message)
-        .hint("`explain` says what each pass of both takes"))
 }
 
 fn places_experts(plan: &PlanDocument) -> bool {
@@ -321,19 +307,11 @@ pub fn export(
             None => Ok(Exit(Blame::IllegalPlan.exit_code())),
         };
     }
-    if document.has_nano_batches() {
-        started_by_none(request)?;
-        return match of_nano_batches(request, &document, page)? {
-            Some(export) => kept(request, one(export), keep, page),
-            None => Ok(Exit(Blame::IllegalPlan.exit_code())),
-        };
-    }
     if document.has_streams() {
         started_by_none(request)?;
-        streams::check_target(&request.target, streams::Word::of(&document))?;
-        return match streams::verify::drawn(&document, on, page)? {
-            Some(export) => kept(request, one(export), keep, page),
-            None => Ok(Exit(Blame::IllegalPlan.exit_code())),
+        return match of_streams(request, &document, page)? {
+            Ok(export) => kept(request, one(export), keep, page),
+            Err(exit) => Ok(exit),
         };
     }
     if places_experts(&document) {
@@ -367,25 +345,46 @@ fn started_by_none(request: &ExportRequest) -> Result<(), Diagnostic> {
     Err(Diagnostic::usage("not-a-folder", message).hint("write it with -o FILE"))
 }
 
-/// A plan of nano-batches in another format; `None` where it is illegal, which the page says.
-fn of_nano_batches(
+/// A plan of streams in another format; or how the run ends, where it is illegal, which the page says.
+fn of_streams(
     request: &ExportRequest,
     document: &PlanDocument,
     page: &Page,
-) -> Result<Option<Export>, Diagnostic> {
-    nano_batches::export::check_target(&request.target)?;
-    let on = nano_batches::verify::examined(document, &request.on.model, &request.on.target)?;
-    let broken = nano_batches::verify::violations(&on);
-    if !broken.is_empty() {
-        page.warnings(&broken);
-        page.document(&json!({
-            "violations": broken.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
-        }));
-        return Ok(None);
+) -> Result<Result<Export, Exit>, Diagnostic> {
+    let (target, on) = (request.target.as_str(), (request.on.model.as_path(), &request.on.target));
+    let word = Word::of(document);
+    match word {
+        Word::NanoBatches => nano_batches::export::check_target(target)?,
+        Word::Parts | Word::Groups => streams::check_target(target, word)?,
     }
-    let mut export = nano_batches::export::exported(&request.target, (&on.setting, document))?;
-    export.warnings.splice(0..0, on.warnings);
-    Ok(Some(export))
+    Ok(match word {
+        Word::Parts => streams::verify::legal(document, on, page)?
+            .map(|on| streams::picture::drawn(document, &on.setting)),
+        Word::Groups => streams::groups::verify::legal(document, on, page)?
+            .map(|(on, own)| streams::groups::picture::drawn(document, &on.setting, &own.cells)),
+        Word::NanoBatches => match nano_batches::verify::legal(document, on, page)? {
+            Ok(on) => {
+                let entries = on.entries.unwrap_or_default();
+                Ok(nano_batches::export::exported(target, (&on.setting, document, &entries))?)
+            }
+            Err(exit) => Err(exit),
+        },
+    })
+}
+
+/// How the comparison of a plan of streams ends where the model that is given says that it is illegal.
+fn illegal_streams(
+    plan: &PlanDocument,
+    request: &CompareRequest,
+    page: &Page,
+) -> Result<Option<Exit>, Diagnostic> {
+    let Some(model) = &request.model else { return Ok(None) };
+    let on = (model.as_path(), &request.target);
+    Ok(match Word::of(plan) {
+        Word::Parts => streams::verify::legal(plan, on, page)?.err(),
+        Word::Groups => streams::groups::verify::legal(plan, on, page)?.err(),
+        Word::NanoBatches => nano_batches::verify::legal(plan, on, page)?.err(),
+    })
 }
 
 /// A placement of experts in another format; `None` where it is illegal, which the page says.

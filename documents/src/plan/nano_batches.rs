@@ -106,7 +106,7 @@ pub struct NanoBatchesDocument {
 impl PlanDocument {
     /// Whether it states nano-batches.
     #[must_use]
-    pub fn has_nano_batches(&self) -> bool {
+    pub const fn has_nano_batches(&self) -> bool {
         self.experts.serving.is_some()
     }
 

@@ -5,7 +5,7 @@ use ir::workload::StepPhase;
 use serde_json::{Value, json};
 
 use super::decided::{self, Entry, piece, timetable};
-use super::verify::{OnModel, examined, violations};
+use super::verify::{OnModel, legal};
 use crate::exit::{CommandResult, Exit};
 use crate::experts::setting::ranges;
 use crate::ops::explain::Subject;
@@ -13,7 +13,6 @@ use crate::page::{Column, Page};
 use crate::request::PlanOnModel;
 use crate::rows::Rows;
 use crate::streams::{check_layer, check_subject};
-use crate::violations as judged;
 
 /// `explain`.
 ///
@@ -26,13 +25,10 @@ pub fn explain(
 ) -> CommandResult {
     let rows = Rows::of(on.target.all);
     check_subject(subject)?;
-    let on = examined(document, &on.model, &on.target)?;
-    let mut broken = on.mismatches.clone();
-    broken.extend(violations(&on));
-    page.warnings(&on.warnings);
-    if let Some(exit) = judged::instead(&broken, rows, page) {
-        return Ok(exit);
-    }
+    let on = match legal(document, (&on.model, &on.target), page)? {
+        Ok(on) => on,
+        Err(exit) => return Ok(exit),
+    };
     if let Some(layer) = layer {
         return of_layer(&on, layer, rows, page);
     }

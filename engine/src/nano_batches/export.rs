@@ -1,4 +1,4 @@
-//! Nano-batches in the words of servers.
+//! Nano-batches in the words of servers, and as a picture.
 
 use documents::plan::PlanDocument;
 use exporters::Export;
@@ -6,17 +6,23 @@ use exporters::serving::nano_batches::{self as servers, NanoBatchesSource};
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 
+use super::decided::Entry;
+use super::picture::drawn;
 use super::setting::Setting;
+use crate::streams::PICTURE;
 
 /// Refuses a target that takes no nano-batches.
 ///
 /// # Errors
 /// `unknown-target` with those that there are, and where the plan itself is to be had.
 pub fn check_target(target: &str) -> Result<(), Diagnostic> {
+    if target == PICTURE {
+        return Ok(());
+    }
     servers::check(target).map_err(|error| {
         error.hint(
             "no other program is known to take them: they stand in the plan \
-             (`experts.layers[].nano_batches`, `schedule.cells`)",
+             (`experts.layers[].nano_batches`, `schedule.cells`), and `svg` draws them",
         )
     })
 }
@@ -27,8 +33,11 @@ pub fn check_target(target: &str) -> Result<(), Diagnostic> {
 /// Those of the targets.
 pub fn exported(
     target: &str,
-    (setting, plan): (&Setting, &PlanDocument),
+    (setting, plan, entries): (&Setting, &PlanDocument, &[Entry]),
 ) -> Result<Export, Diagnostic> {
+    if target == PICTURE {
+        return Ok(drawn(plan, setting, entries));
+    }
     let n_devices = setting.run.cluster.devices.len();
     let layers = plan.experts.layers.iter().filter_map(|own| own.nano_batches.as_ref());
     let thresholds = plan.experts.serving.iter().flat_map(|own| &own.thresholds);

@@ -3,6 +3,7 @@
 pub mod decided;
 pub mod explain;
 pub mod export;
+pub mod picture;
 pub mod setting;
 pub mod verify;
 

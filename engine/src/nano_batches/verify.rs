@@ -16,10 +16,11 @@ use super::decided::{self, Asked, Entry};
 use super::row;
 use super::setting::{Doing, Setting};
 use crate::differences::{self, difference};
-use crate::exit::CommandResult;
+use crate::exit::{CommandResult, Exit};
 use crate::ops::replay::{self as kept, BY_HAND};
 use crate::page::Page;
 use crate::request::{PlanOnModel, ReplayRequest};
+use crate::rows::Rows;
 use crate::streams::verify::{check_flags, illegal, of_layers, others, request};
 use crate::violations;
 
@@ -103,8 +104,7 @@ fn asked(document: &PlanDocument, serving: &ServingDocument) -> Result<Asked, Di
 /// Those of reading.
 pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> CommandResult {
     let on = examined(document, &request.model, &request.target)?;
-    let mut broken = on.mismatches.clone();
-    broken.extend(violations(&on));
+    let broken = violations(&on);
     page.warnings(&on.warnings);
     page.warnings(&broken);
     let entries = on.entries.as_deref().unwrap_or_default();
@@ -131,10 +131,26 @@ pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> Co
     Ok(violations::exit(&broken))
 }
 
+/// A plan that is legal; or how the run ends, where it is not, which the page says.
+///
+/// # Errors
+/// Those of reading.
+pub fn legal<'d>(
+    document: &'d PlanDocument,
+    (model, target): (&Path, &ReplayRequest),
+    page: &Page,
+) -> Result<Result<OnModel<'d>, Exit>, Diagnostic> {
+    let rows = Rows::of(target.all);
+    let on = examined(document, model, target)?;
+    page.warnings(&on.warnings);
+    Ok(violations::instead(&self::violations(&on), rows, page).map_or(Ok(on), Err))
+}
+
 /// All rules that a plan breaks, and what it states in vain.
 #[must_use]
 pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
-    let mut found = of_layers(on.document, &on.setting.layers);
+    let mut found = on.mismatches.clone();
+    found.extend(of_layers(on.document, &on.setting.layers));
     let entries = match &on.entries {
         Ok(entries) => entries,
         Err(why) => {
@@ -147,7 +163,7 @@ pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
     if algorithm != BY_HAND && !matches!(row(algorithm), Ok(Some(_))) {
         found.push(difference("algorithm", algorithm, "a row that plans nano-batches"));
     }
-    if found.is_empty() {
+    if found.len() == on.mismatches.len() {
         let thresholds = decided::thresholds(&on.setting, &on.asked);
         let derived = decided::document(&on.setting, entries, (&on.asked, thresholds));
         found.extend(differences::of_plans(on.document, &derived));

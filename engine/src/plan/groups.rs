@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cost_model::streams::Cell;
 use cost_model::streams::groups::Prices;
 use documents::diagnostic::DiagnosticDocument;
 use documents::report::streams::DisaggregatedReportDocument;
@@ -17,12 +18,14 @@ use super::watched::{assumed, batch, law, searched as took, stop, told, watched}
 use crate::exit::CommandResult;
 use crate::experts::figures::percent;
 use crate::experts::setting::impossible;
+use crate::follow::File;
 use crate::page::Format;
 use crate::request::PlanRequest;
 use crate::rows::Rows;
 use crate::streams::decided::Asked;
 use crate::streams::groups::decided::{Decided, cells, document, replayed, whole};
 use crate::streams::groups::explain::{by_length, sentences, table};
+use crate::streams::groups::picture::drawn;
 use crate::streams::groups::setting::{Setting, Visited};
 use crate::streams::{Word, check_target};
 
@@ -54,8 +57,15 @@ pub(super) fn plan(
     });
     warnings.extend(impossible(&visits.collect(), &setting.experts.experts));
     run.page.warnings(&warnings);
-    let report = report(&setting, &found, &asked, (elapsed_s, &warnings));
-    told(run, (&report.plan, Ok(Vec::new())), &report, |run| print(request, &report, run))
+    let priced = setting.priced(setting.run.sequence);
+    let cells = cells(&setting, &priced, &found.decided.split);
+    let report = report(&setting, (&found, &cells), &asked, (elapsed_s, &warnings));
+    let picture = |target: &String| {
+        let bytes = drawn(&report.plan, &setting, &cells).bytes;
+        File { target: target.clone(), bytes }
+    };
+    let files = Ok(request.exports.iter().map(picture).collect());
+    told(run, (&report.plan, files), &report, |run| print(request, &report, run))
 }
 
 /// Steps that have no gradients.
@@ -131,19 +141,18 @@ fn nothing_fits(setting: &Setting) -> Diagnostic {
 /// What `--json` prints.
 fn report(
     setting: &Setting,
-    found: &Found,
+    (found, cells): (&Found, &[Cell]),
     asked: &Asked,
     (elapsed_s, warnings): (Option<f64>, &[Diagnostic]),
 ) -> DisaggregatedReportDocument {
     let Found { decided, bound_s, baselines, .. } = found;
     let split = &decided.split;
-    let cells = cells(setting, &setting.priced(setting.run.sequence), split);
-    let times = replayed(&whole(setting, &cells));
+    let times = replayed(&whole(setting, cells));
     let seconds = times.map_or(f64::INFINITY, |own| own.seconds());
     let sample_s = seconds / split.of_step().max(1) as f64;
     let [ping_pong, naive] = baselines.map(|own| own.map(|own| 1.0 / own.sample_s()));
     DisaggregatedReportDocument {
-        plan: document(setting, decided, asked, (&cells, seconds, *bound_s)),
+        plan: document(setting, decided, asked, (cells, seconds, *bound_s)),
         n_layers: setting.layers.len() as u64,
         step_seconds: seconds,
         samples_per_s: 1.0 / sample_s,

@@ -55,7 +55,7 @@ pub(super) fn plan(
     warnings.extend(assumed(request, setting.run.sequence));
     warnings.extend(without_table(&setting));
     let plan = document(&setting, &entries, (&asked, thresholds));
-    let files = files(request, (&setting, &plan), &mut warnings);
+    let files = files(request, (&setting, &plan, &entries), &mut warnings);
     run.page.warnings(&warnings);
     let [step_s, bound_s, unsplit_s] = seconds(&entries);
     let n = entries.iter().map(|own| own.cut.split.samples.len() as u32).max();
@@ -79,7 +79,7 @@ pub(super) fn plan(
 /// The files of all targets.
 fn files(
     request: &PlanRequest,
-    on: (&Setting, &PlanDocument),
+    on: (&Setting, &PlanDocument, &[Entry]),
     warnings: &mut Vec<Diagnostic>,
 ) -> Files {
     let mut files = Vec::new();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::decided::{Pass, of_entry, of_pass};
 use super::setting::Setting;
-use super::verify::{OnModel, examined, violations};
+use super::verify::{OnModel, legal};
 use super::{check_layer, check_subject};
 use crate::exit::{CommandResult, Exit};
 use crate::experts::setting::ranges;
@@ -16,7 +16,6 @@ use crate::ops::explain::Subject;
 use crate::page::{Column, Page};
 use crate::request::PlanOnModel;
 use crate::rows::Rows;
-use crate::violations as judged;
 
 /// `explain`.
 ///
@@ -29,13 +28,10 @@ pub fn explain(
 ) -> CommandResult {
     let rows = Rows::of(on.target.all);
     check_subject(subject)?;
-    let on = examined(document, &on.model, &on.target)?;
-    let mut broken = on.mismatches.clone();
-    broken.extend(violations(&on));
-    page.warnings(&on.warnings);
-    if let Some(exit) = judged::instead(&broken, rows, page) {
-        return Ok(exit);
-    }
+    let on = match legal(document, (&on.model, &on.target), page)? {
+        Ok(on) => on,
+        Err(exit) => return Ok(exit),
+    };
     if let Some(layer) = layer {
         return of_layer(&on, layer, rows, page);
     }

@@ -44,15 +44,18 @@ pub enum Word {
     Parts,
     /// Devices of attention and of experts.
     Groups,
+    /// Nano-batches of a serving step.
+    NanoBatches,
 }
 
 impl Word {
     /// Of a plan.
     #[must_use]
     pub const fn of(plan: &PlanDocument) -> Self {
-        match plan.experts.disaggregated {
-            Some(_) => Self::Groups,
-            None => Self::Parts,
+        match (&plan.experts.disaggregated, plan.has_nano_batches()) {
+            (_, true) => Self::NanoBatches,
+            (Some(_), false) => Self::Groups,
+            (None, false) => Self::Parts,
         }
     }
 }
@@ -71,12 +74,15 @@ pub fn row(recipe: &str) -> Result<Option<(Ingredient, Does)>, Diagnostic> {
     Ok(Some((Ingredient::parse(recipe.trim(), entries())?, door)))
 }
 
-/// Refuses targets that take nothing of what is decided: nobody is known to; pictures of parts are drawn.
+/// The target that draws.
+pub const PICTURE: &str = "svg";
+
+/// Refuses targets that take nothing of what is decided: nobody is known to; pictures are drawn.
 ///
 /// # Errors
 /// `unknown-target`.
 pub fn check_target(target: &str, word: Word) -> Result<(), Diagnostic> {
-    if (target, word) == ("svg", Word::Parts) {
+    if target == PICTURE {
         return Ok(());
     }
     let (what, members) = match word {
@@ -84,11 +90,12 @@ pub fn check_target(target: &str, word: Word) -> Result<(), Diagnostic> {
         Word::Groups => {
             ("no micro-batches and parts between two groups of devices", "`experts.disaggregated`")
         }
+        Word::NanoBatches => ("no nano-batches", "`experts.layers[].nano_batches`"),
     };
     let message = format!("`{target}` takes {what}");
     Err(Diagnostic::usage("unknown-target", message).hint(format!(
-        "no program is known to take them: they stand in the plan ({members}, `schedule.cells`){}",
-        if word == Word::Parts { ", and `svg` draws them" } else { "" }
+        "no program is known to take them: they stand in the plan ({members}, `schedule.cells`), and \
+         `{PICTURE}` draws them"
     )))
 }
 

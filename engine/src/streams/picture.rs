@@ -3,7 +3,7 @@
 use cost_model::ops::judge::replay::Span;
 use cost_model::streams::moe::OPS;
 use cost_model::streams::replay::replay;
-use cost_model::streams::{Slowdowns, Timetable};
+use cost_model::streams::{Slowdowns, Span as Seconds};
 use documents::plan::PlanDocument;
 use exporters::Export;
 use exporters::svg::streams::{Piece, Row, StreamsSource, export};
@@ -12,21 +12,31 @@ use ir::units::Nanos;
 use super::decided::{Pass, name, of_entry, of_pass, ordered};
 use super::setting::Setting;
 use crate::experts::setting::ranges;
+use crate::training::setting::Setting as Run;
 
 /// The picture of a legal plan.
 #[must_use]
 pub fn drawn(plan: &PlanDocument, setting: &Setting) -> Export {
     let cost = plan.cost.as_ref();
-    let figure = |of: fn(&documents::plan::CostDocument) -> u64| Nanos(cost.map_or(0, of));
+    let bound = Nanos(cost.map_or(0, |own| own.bound_ns));
     let told = format!(
-        "step time {} \u{b7} bound {} \u{b7} experts of layers that are planned alike, forward, then \
-         backward; attention, norms and shared experts are left out",
-        figure(|own| own.step_time_ns),
-        figure(|own| own.bound_ns)
+        "bound {bound} \u{b7} experts of layers that are planned alike, forward, then backward; attention, \
+         norms and shared experts are left out"
     );
     let rows = (0..plan.experts.layers.len()).flat_map(|at| of_layers(plan, setting, at));
-    let (model, cluster) = (setting.run.model.name.as_str(), setting.run.cluster.name.as_str());
-    export(&StreamsSource { model, cluster, told, ops: &OPS, rows: rows.collect() })
+    of_rows((plan, &setting.run), &OPS, (&told, rows.collect()))
+}
+
+/// A picture of rows.
+pub(crate) fn of_rows(
+    (plan, run): (&PlanDocument, &Run),
+    ops: &[&str],
+    (told, rows): (&str, Vec<Row>),
+) -> Export {
+    let step = Nanos(plan.cost.as_ref().map_or(0, |own| own.step_time_ns));
+    let told = format!("step time {step} \u{b7} {told}");
+    let (model, cluster) = (run.model.name.as_str(), run.cluster.name.as_str());
+    export(&StreamsSource { model, cluster, told, ops, rows })
 }
 
 /// The streams of an entry; none where its layers have no experts.
@@ -58,11 +68,16 @@ fn of_layers(plan: &PlanDocument, setting: &Setting, at: usize) -> Vec<Row> {
         }
         for (row, order) in rows.iter_mut().zip(&times.orders) {
             if pass == Pass::Backward {
-                row.turn_ns = nanos(begin_s).get();
+                row.turn_ns = Some(nanos(begin_s).get());
             }
             let piece = |piece: &usize| {
                 let own = &cell.pieces[*piece];
-                Piece { span: span(&times, *piece, begin_s), op: own.op as usize, part: own.part }
+                Piece {
+                    span: span(&times.spans[*piece], begin_s),
+                    op: own.op as usize,
+                    label: own.part.to_string(),
+                    told: format!("{word}, part {}", own.part),
+                }
             };
             row.pieces.extend(order.iter().map(piece));
         }
@@ -71,11 +86,11 @@ fn of_layers(plan: &PlanDocument, setting: &Setting, at: usize) -> Vec<Row> {
     rows
 }
 
-fn nanos(seconds: f64) -> Nanos {
+pub(crate) fn nanos(seconds: f64) -> Nanos {
     Nanos((seconds * 1e9).round() as u64)
 }
 
-fn span(times: &Timetable, piece: usize, begin_s: f64) -> Span {
-    let own = times.spans[piece];
+/// From a begin on.
+pub(crate) fn span(own: &Seconds, begin_s: f64) -> Span {
     Span { start: nanos(begin_s + own.start_s).get(), end: nanos(begin_s + own.end_s).get() }
 }

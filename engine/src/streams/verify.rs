@@ -10,7 +10,6 @@ use cost_model::streams::{Slowdowns, verify as rules};
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use documents::plan::request::RequestDocument;
-use exporters::Export;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
 
@@ -18,7 +17,7 @@ use super::Does;
 use super::decided::{self, Asked, Pass};
 use super::setting::Setting;
 use crate::differences::{self, difference};
-use crate::exit::CommandResult;
+use crate::exit::{CommandResult, Exit};
 use crate::experts::setting::ranges;
 use crate::ops::replay::{self as kept, BY_HAND};
 use crate::page::Page;
@@ -124,8 +123,7 @@ pub(crate) fn check_flags(target: &ReplayRequest) -> Result<(), Diagnostic> {
 /// Those of reading.
 pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> CommandResult {
     let on = examined(document, &request.model, &request.target)?;
-    let mut broken = on.mismatches.clone();
-    broken.extend(violations(&on));
+    let broken = violations(&on);
     page.warnings(&on.warnings);
     page.warnings(&broken);
     let seconds = on.setting.model.seconds(&on.parts);
@@ -150,24 +148,19 @@ pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> Co
     Ok(violations::exit(&broken))
 }
 
-/// The picture of a plan; `None` where it is illegal, which the page says.
+/// A plan that is legal; or how the run ends, where it is not, which the page says.
 ///
 /// # Errors
 /// Those of reading.
-pub fn drawn(
-    document: &PlanDocument,
-    on: &PlanOnModel,
+pub fn legal<'d>(
+    document: &'d PlanDocument,
+    (model, target): (&Path, &ReplayRequest),
     page: &Page,
-) -> Result<Option<Export>, Diagnostic> {
-    let rows = Rows::of(on.target.all);
-    let on = examined(document, &on.model, &on.target)?;
-    let mut broken = on.mismatches.clone();
-    broken.extend(violations(&on));
+) -> Result<Result<OnModel<'d>, Exit>, Diagnostic> {
+    let rows = Rows::of(target.all);
+    let on = examined(document, model, target)?;
     page.warnings(&on.warnings);
-    match violations::instead(&broken, rows, page) {
-        Some(_) => Ok(None),
-        None => Ok(Some(super::picture::drawn(document, &on.setting))),
-    }
+    Ok(violations::instead(&self::violations(&on), rows, page).map_or(Ok(on), Err))
 }
 
 pub(super) fn n_pieces(document: &PlanDocument) -> usize {
@@ -178,17 +171,18 @@ pub(super) fn n_pieces(document: &PlanDocument) -> usize {
 /// All rules that a plan breaks, and what it states in vain.
 #[must_use]
 pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
-    let mut found = of_layers(on.document, &on.setting.model.layers);
+    let mut found = on.mismatches.clone();
+    found.extend(of_layers(on.document, &on.setting.model.layers));
     let broken = on.setting.model.verify(&on.parts);
     found.extend(broken.iter().map(diagnosed));
-    if found.is_empty() {
+    if found.len() == on.mismatches.len() {
         found.extend(of_cells(on));
     }
     let algorithm = &on.document.algorithm;
     if algorithm != BY_HAND && !matches!(super::row(algorithm), Ok(Some((_, Does::Cuts(_))))) {
         found.push(difference("algorithm", algorithm, "a row that plans streams"));
     }
-    if found.is_empty() {
+    if found.len() == on.mismatches.len() {
         let derived = decided::derived(&on.setting, on.document, &asked(on.document));
         found.extend(differences::of_plans(on.document, &derived));
     }

@@ -1,5 +1,5 @@
-//! A picture of the passes of layers of experts: a row per stream of layers that are planned alike, with
-//! their pieces forward, then backward, as bars.
+//! A picture of what runs beside what inside layers: a row per stream of layers that are planned alike, with
+//! their pieces as bars.
 //!
 //! Past 48 rows the rest is named in a note.
 
@@ -38,21 +38,23 @@ pub struct Row {
     pub stream: String,
     /// What stands behind it.
     pub figure: String,
-    /// Where the backward pass begins, in nanoseconds.
-    pub turn_ns: u64,
+    /// Where another pass, or the next layer, begins, in nanoseconds.
+    pub turn_ns: Option<u64>,
     /// In the order of their starts.
     pub pieces: Vec<Piece>,
 }
 
 /// A piece.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Piece {
     /// When it runs, in nanoseconds.
     pub span: Span,
     /// Kind of piece: a position in `ops`.
     pub op: usize,
-    /// Part of the tokens, from 0.
-    pub part: u32,
+    /// What stands on the bar.
+    pub label: String,
+    /// What it says beside its kind and time.
+    pub told: String,
 }
 
 /// By kind of piece.
@@ -88,25 +90,25 @@ fn drawn(row: &Row, source: &StreamsSource<'_>, (top, step): (f64, u64)) -> Grou
     let mut group = row_head(top, &clean(&row.name, MAX_NAME))
         .add(text(&clean(&row.stream, MAX_NAME), (24.0, top + 37.0), 11, FADED))
         .add(text(&row.figure, (RIGHT + 14.0, top + 21.0), 11, INK));
-    let turn = super::x(row.turn_ns.min(step), step);
     for piece in &row.pieces {
         let (from, to) = (super::x(piece.span.start, step), super::x(piece.span.end, step));
         let op = source.ops.get(piece.op).copied().unwrap_or_default();
         let fill = FILLS.get(piece.op).copied().unwrap_or(FADED);
-        let pass = if piece.span.start < row.turn_ns { "forward" } else { "backward" };
-        let duration = Nanos(piece.span.end - piece.span.start);
-        let hover = format!("{pass}: {op}, part {}, {duration}", piece.part);
+        let duration = Nanos(piece.span.end.saturating_sub(piece.span.start));
+        let hover = format!("{op}, {}, {duration}", piece.told);
         let gap = if to - from > 3.0 { 0.8 } else { 0.0 };
         let width = (to - from - gap).max(NARROWEST);
         let bar = rectangle((from, top + 12.0, width, BAR), fill).add(Title::new(hover));
         group = group.add(bar);
-        let label = piece.part.to_string();
-        if to - from > CHARACTER * label.len() as f64 + 4.0 {
+        if to - from > CHARACTER * piece.label.len() as f64 + 4.0 {
             let middle = ((from + to) / 2.0, top + 12.0 + BAR / 2.0 + 4.0);
-            group = group.add(text(&label, middle, 11, INK).middle());
+            group = group.add(text(&piece.label, middle, 11, INK).middle());
         }
     }
-    group.add(line((turn, top), (turn, top + ROW), INK))
+    match row.turn_ns.map(|own| super::x(own.min(step), step)) {
+        Some(turn) => group.add(line((turn, top), (turn, top + ROW), INK)),
+        None => group,
+    }
 }
 
 #[cfg(test)]
@@ -115,10 +117,15 @@ mod tests {
 
     #[test]
     fn every_piece_has_a_bar_and_rows_that_are_too_many_a_note() {
-        let piece = |op, start, end| Piece { span: Span { start, end }, op, part: 3 };
+        let piece = |op, start, end| Piece {
+            span: Span { start, end },
+            op,
+            label: "3".to_owned(),
+            told: "part 3".to_owned(),
+        };
         let row = Row {
             name: "<b>".to_owned(),
-            turn_ns: 50,
+            turn_ns: Some(50),
             pieces: vec![piece(0, 0, 50), piece(1, 50, 100)],
             ..Row::default()
         };
@@ -127,8 +134,8 @@ mod tests {
             StreamsSource { ops: &["experts", "combine"], rows, ..StreamsSource::default() };
         let picture = String::from_utf8(export(&source).bytes).unwrap();
         assert_eq!(picture.matches("<title>").count(), 1 + 2 * MAX_ROWS);
-        assert!(picture.contains("forward: experts, part 3, 50 ns"), "{picture}");
-        assert!(picture.contains("backward: combine, part 3, 50 ns"));
+        assert!(picture.contains("experts, part 3, 50 ns"), "{picture}");
+        assert!(picture.contains("combine, part 3, 50 ns"));
         assert!(picture.contains("and 2 more streams") && !picture.contains("<b>"));
         assert!(!export(&StreamsSource::default()).bytes.is_empty());
     }

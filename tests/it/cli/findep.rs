@@ -215,7 +215,6 @@ fn what_means_nothing_beside_two_groups_is_refused() {
         (format!("explain own.json {ON} --op a"), "not-for-streams", 2),
         (format!("explain own.json {ON} --layer 6"), "unknown-layer", 2),
         (format!("verify own.json {ON} --batch 3"), "not-for-streams", 2),
-        ("compare own.json own.json".to_owned(), "not-comparable", 2),
         (format!("export own.json {ON} --target vllm -o out"), "unknown-target", 2),
     ] {
         let ran = folder.run(&line);
@@ -223,4 +222,37 @@ fn what_means_nothing_beside_two_groups_is_refused() {
         assert_eq!(ran.code, exit, "{line}: {}", ran.stderr);
         assert!(ran.stderr.contains("hint"), "{line}: {}", ran.stderr);
     }
+}
+
+#[test]
+fn two_plans_of_groups_are_compared_and_drawn() {
+    let folder = folder();
+    let plan = planned(&folder, LINE, "own.json");
+    planned(&folder, &LINE.replace("findep", "naive"), "naive.json");
+    assert!(folder.run("compare own.json own.json").exits(0).stdout.contains("decide the same"));
+    let told = folder.run("compare own.json naive.json --json").exits(10).json();
+    assert_eq!(told["step"]["b"]["micro_batches"], 1, "{told}");
+    let rate = |of: &str| told[of]["samples_per_s"].as_f64().unwrap();
+    assert!(rate("a") > rate("b"), "{told}");
+    assert_eq!(rate("a"), plan["experts"]["disaggregated"]["step"]["samples_per_s"]);
+    let words = folder.run(&format!("compare own.json naive.json {ON}")).exits(10).stdout;
+    assert!(words.contains("micro_batches") && words.contains("less in B"), "{words}");
+    // What is illegal is named before anything is compared.
+    let mut other = plan.clone();
+    other["experts"]["disaggregated"]["step"]["micro_batches"] = json!(7);
+    folder.write("other.json", &other.to_string());
+    folder.run(&format!("compare own.json other.json {ON}")).exits(6);
+    planned(&folder, &LINE.replace("--batch 64", "--batch 32"), "half.json");
+    let told = folder.run("compare own.json half.json").stderr;
+    assert!(told.contains("warning[other-setting]") && told.contains("samples"), "{told}");
+    folder.run(&format!("{LINE} --export svg=a.svg")).exits(0);
+    folder.run(&format!("export own.json {ON} --target svg -o b.svg")).exits(0);
+    folder.run(&format!("export other.json {ON} --target svg -o c.svg")).exits(6);
+    let picture = folder.read("a.svg");
+    assert_eq!(picture, folder.read("b.svg"));
+    // All pieces of a layer of each kind, what others do meanwhile, and a title.
+    let cells = plan["schedule"]["cells"].as_array().unwrap().iter();
+    let streams = cells.flat_map(|own| own["streams"].as_array().unwrap());
+    let n: usize = streams.map(|own| own["pieces"].as_array().unwrap().len()).sum();
+    assert!(picture.matches("<title>").count() > n, "{picture}");
 }

@@ -209,7 +209,6 @@ fn what_means_nothing_beside_nano_batches_is_refused() {
         (format!("simulate own.json {ON}"), "not-for-streams", "verify"),
         (format!("explain own.json {ON} --op a"), "not-for-streams", "--op"),
         (format!("explain own.json {ON} --layer 16"), "unknown-layer", "0 to 15"),
-        ("compare own.json own.json".to_owned(), "not-comparable", "explain"),
     ] {
         let ran = folder.run(&line);
         assert!(ran.stderr.contains(&format!("error[{code}]")), "{line}: {}", ran.stderr);
@@ -243,4 +242,31 @@ fn servers_are_told_of_thresholds() {
     let line = LINE.replace("experts.json", "dense.json");
     let ran = folder.run(&format!("{line} --export vllm=x"));
     assert!(ran.stderr.contains("error[cannot-express]"), "{}", ran.stderr);
+}
+
+#[test]
+fn two_plans_of_nano_batches_are_compared_and_drawn() {
+    let folder = folder();
+    let plan = planned(&folder, LINE, "own.json");
+    planned(&folder, &LINE.replace("dynaflow", "sequential"), "whole.json");
+    assert!(folder.run("compare own.json own.json").exits(0).stdout.contains("decide the same"));
+    let told = folder.run("compare own.json whole.json --json").exits(10).json();
+    let own = &told["layers"][0];
+    assert_eq!(own["a"]["samples"], json!(samples(&plan)), "{told}");
+    assert_eq!(own["b"]["samples"], json!([16]), "{told}");
+    assert_eq!(told["a"]["step_time_ns"], plan["cost"]["step_time_ns"]);
+    let words = folder.run(&format!("compare own.json whole.json {ON}")).exits(10).stdout;
+    assert!(words.contains("samples") && words.contains("more in B"), "{words}");
+    planned(&folder, &LINE.replace("table.csv", "empty.csv"), "empty.json");
+    let told = folder.run("compare own.json empty.json").stderr;
+    assert!(told.contains("warning[other-setting]") && told.contains("interference"), "{told}");
+    folder.run(&format!("{LINE} --export svg=a.svg")).exits(0);
+    folder.run(&format!("export own.json {ON} --target svg -o b.svg")).exits(0);
+    let picture = folder.read("a.svg");
+    assert_eq!(picture, folder.read("b.svg"));
+    // Each piece of a layer twice, and a title.
+    let cells = plan["schedule"]["cells"].as_array().unwrap().iter();
+    let streams = cells.flat_map(|own| own["streams"].as_array().unwrap());
+    let n: usize = streams.map(|own| own["pieces"].as_array().unwrap().len()).sum();
+    assert_eq!(picture.matches("<title>").count(), 2 * n + 1, "{picture}");
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::decided::{replayed, whole};
 use super::setting::Setting;
-use super::verify::{Judged, examined, judged};
+use super::verify::{Judged, legal};
 use crate::exit::{CommandResult, Exit};
 use crate::experts::setting::ranges;
 use crate::ops::explain::Subject;
@@ -16,7 +16,6 @@ use crate::page::{Column, Page};
 use crate::request::PlanOnModel;
 use crate::rows::Rows;
 use crate::streams::{check_layer, check_subject};
-use crate::violations;
 
 /// `explain`.
 ///
@@ -29,13 +28,10 @@ pub fn explain(
 ) -> CommandResult {
     let rows = Rows::of(on.target.all);
     check_subject(subject)?;
-    let mut on = examined(document, &on.model, &on.target)?;
-    let found = judged(&mut on);
-    page.warnings(&on.warnings);
-    let mut broken = on.mismatches.clone();
-    broken.extend(found.as_ref().err().into_iter().flatten().cloned());
-    let exit = violations::instead(&broken, rows, page);
-    let (None, Ok(own)) = (exit, found) else { return Ok(exit.unwrap_or(Exit::DONE)) };
+    let (on, own) = match legal(document, (&on.model, &on.target), page)? {
+        Ok(found) => found,
+        Err(exit) => return Ok(exit),
+    };
     if let Some(layer) = layer {
         check_layer(layer, on.setting.layers.len())?;
         of_layer(&on.setting, &own, layer as usize, (rows, page));

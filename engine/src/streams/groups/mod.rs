@@ -2,5 +2,6 @@
 
 pub mod decided;
 pub mod explain;
+pub mod picture;
 pub mod setting;
 pub mod verify;

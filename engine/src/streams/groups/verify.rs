@@ -23,12 +23,13 @@ use serde_json::json;
 use super::decided::{self, Decided, cells, replayed, whole};
 use super::setting::{Setting, Visited};
 use crate::differences::{self, difference};
-use crate::exit::CommandResult;
+use crate::exit::{CommandResult, Exit};
 use crate::experts::setting::ranges;
 use crate::ops::replay::{BY_HAND, sorted};
 use crate::page::Page;
 use crate::request::value::Written;
 use crate::request::{ExpertSkew, PlanOnModel, ReplayRequest};
+use crate::rows::Rows;
 use crate::streams::decided::ordered;
 use crate::streams::verify::{asked, check_flags, illegal, n_pieces, of_layers, others};
 use crate::streams::{Does, row};
@@ -138,6 +139,26 @@ fn sentence(on: &OnModel<'_>, own: &Judged) -> String {
         n_pieces(on.document),
         own.seconds * 1e3
     )
+}
+
+/// A plan that is legal and what it takes; or how the run ends, where it is not, which the page says.
+///
+/// # Errors
+/// Those of reading.
+pub fn legal<'d>(
+    document: &'d PlanDocument,
+    (model, target): (&Path, &ReplayRequest),
+    page: &Page,
+) -> Result<Result<(OnModel<'d>, Judged), Exit>, Diagnostic> {
+    let rows = Rows::of(target.all);
+    let mut on = examined(document, model, target)?;
+    let found = judged(&mut on);
+    page.warnings(&on.warnings);
+    let mut broken = on.mismatches.clone();
+    broken.extend(found.as_ref().err().into_iter().flatten().cloned());
+    let exit = violations::instead(&broken, rows, page);
+    let found = found.map_err(|_| Exit::DONE);
+    Ok(exit.map_or(found, Err).map(|own| (on, own)))
 }
 
 /// What a plan decides and takes, or all rules that it breaks and what it states in vain.
