@@ -25,7 +25,7 @@ pub(super) type Watched<S, F> = (S, F, Option<f64>);
 ///
 /// # Errors
 /// Those of reading; `deadline`, `no-plan` where time does not suffice.
-pub(super) fn watched<S: Clone + Send + 'static, F: Send + 'static>(
+pub(super) fn watched<S: Send + 'static, F: Send + 'static>(
     (request, name): (&PlanRequest, &'static str),
     run: &mut Run<'_>,
     read: impl FnOnce(&PlanRequest) -> Result<S, Diagnostic> + Send + 'static,
@@ -41,12 +41,11 @@ pub(super) fn watched<S: Clone + Send + 'static, F: Send + 'static>(
     let start = Instant::now();
     run.follower.started(name);
     let control = Arc::new(Control::new(&request.limits.within(run.watch, None)));
-    let own = setting.clone();
-    let work = move |_: Tell<()>| search(&own, &control);
+    let work = move |_: Tell<()>| search(&setting, &control).map(|found| (setting, found));
     let found = run.watch.run(work, &mut |()| {}).done().flatten();
     run.follower.searched();
     match found {
-        Some(found) => {
+        Some((setting, found)) => {
             let elapsed_s = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
             Ok(Some((setting, found, elapsed_s)))
         }

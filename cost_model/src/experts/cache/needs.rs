@@ -1,4 +1,5 @@
-//! What steps need and fetch, in a byte or two for each expert: traces have hundreds of millions of needs.
+//! What steps need and fetch, in at most a byte or two for each expert: traces have hundreds of millions
+//! of needs.
 
 use super::{Fetched, NEVER};
 
@@ -34,7 +35,8 @@ pub struct Needs {
     n_experts: u16,
     n_steps: usize,
     n_needed: usize,
-    /// Of each step how many it needs, then the distance of each from the one before.
+    /// Of each step twice how many it needs, then the distance of each from the one before; where that is
+    /// odd a bit for each expert of the layer.
     bytes: Vec<u8>,
     /// Where parts begin: bytes, steps and needs before them.
     parts: Vec<[usize; 3]>,
@@ -54,11 +56,21 @@ impl Needs {
         if self.parts.last().is_none_or(|[.., before]| self.n_needed - before >= least) {
             self.parts.push([self.bytes.len(), self.n_steps, self.n_needed]);
         }
-        put(&mut self.bytes, experts.len() as u32);
-        let mut last = 0_u16;
-        for own in experts {
-            put(&mut self.bytes, own.wrapping_sub(last).into());
-            last = *own;
+        let n_bytes = self.n_experts().div_ceil(8);
+        let has_bits = n_bytes < experts.len() && experts.is_sorted();
+        put(&mut self.bytes, (experts.len() as u32) << 1 | u32::from(has_bits));
+        if has_bits {
+            let begin = self.bytes.len();
+            self.bytes.resize(begin + n_bytes, 0);
+            for own in experts {
+                self.bytes[begin + usize::from(own / 8)] |= 1 << (own % 8);
+            }
+        } else {
+            let mut last = 0_u16;
+            for own in experts {
+                put(&mut self.bytes, own.wrapping_sub(last).into());
+                last = *own;
+            }
         }
         self.n_steps += 1;
         self.n_needed += experts.len();
@@ -91,7 +103,7 @@ impl Needs {
     /// Step by step the experts that are needed.
     #[must_use]
     pub fn steps(&self) -> Steps<'_> {
-        Steps { bytes: &self.bytes, own: Vec::new() }
+        Steps { bytes: &self.bytes, n_experts: self.n_experts, own: Vec::new() }
     }
 
     /// The same of some of the experts alone.
@@ -127,7 +139,8 @@ impl Needs {
 
     fn part(&self, at: usize) -> Steps<'_> {
         let end = self.parts.get(at + 1).map_or(self.bytes.len(), |[end, ..]| *end);
-        Steps { bytes: &self.bytes[self.parts[at][0]..end], own: Vec::new() }
+        let bytes = &self.bytes[self.parts[at][0]..end];
+        Steps { bytes, n_experts: self.n_experts, own: Vec::new() }
     }
 }
 
@@ -135,6 +148,7 @@ impl Needs {
 #[derive(Clone, Debug)]
 pub struct Steps<'a> {
     bytes: &'a [u8],
+    n_experts: u16,
     own: Vec<u16>,
 }
 
@@ -143,8 +157,16 @@ impl Steps<'_> {
     pub fn step(&mut self) -> Option<&[u16]> {
         let n = take(&mut self.bytes)?;
         self.own.clear();
+        if n & 1 == 1 {
+            let (bits, rest) = self.bytes.split_at_checked(self.n_experts.div_ceil(8).into())?;
+            self.bytes = rest;
+            for (at, byte) in (0..self.n_experts).step_by(8).zip(bits) {
+                self.own.extend((0..8).filter(|bit| byte >> bit & 1 == 1).map(|bit| at + bit));
+            }
+            return Some(&self.own);
+        }
         let mut last = 0_u16;
-        for _ in 0..n {
+        for _ in 0..n >> 1 {
             last = last.wrapping_add(take(&mut self.bytes)? as u16);
             self.own.push(last);
         }

@@ -298,3 +298,27 @@ fn idle_links_fetch_ahead() {
     assert_eq!(links.exposed_s(1.0, &[of(0.0, 4.0), of(0.0, 0.0)]), 3.0);
     assert_eq!(links.exposed_s(1.0, &[of(1.0, 0.0), of(5.0, 0.0)]), 0.0);
 }
+
+#[test]
+fn steps_are_those_that_were_noted_in_a_byte_or_a_bit_for_each_need() {
+    let mut random = Random(7);
+    for n_experts in [1_u16, 2, 7, 8, 9, 64, 128, 1000, u16::MAX] {
+        let mut own = Needs::new(n_experts);
+        let mut noted = Vec::new();
+        for _ in 0..50 {
+            let share = random.below(9);
+            let mut step: Vec<u16> = (0..n_experts).filter(|_| random.below(8) < share).collect();
+            if random.below(4) == 0 {
+                step.reverse();
+            }
+            let before = own.n_bytes();
+            own.push(&step);
+            if step.is_sorted() {
+                let most = step.len().min(usize::from(n_experts).div_ceil(8)) + 3;
+                assert!(own.n_bytes() - before <= 2 * most, "{n_experts}: {}", step.len());
+            }
+            noted.push(step);
+        }
+        assert_eq!(steps(&own), noted, "{n_experts}");
+    }
+}
