@@ -9,7 +9,7 @@ use engine::element_type;
 use engine::executor::Executor;
 use engine::request::{
     CompareRequest, ExplainRequest, ExportRequest, ImportRequest, ModelRequest, ObjectiveName,
-    PlanOnModel, PlanRequest, ProblemRequest, ReplayRequest, SimulateRequest,
+    PlanOnModel, PlanRequest, ProblemRequest, ReplayRequest, SimulateRequest, VerifyRequest,
 };
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, StepPhase};
@@ -73,7 +73,7 @@ pub(crate) enum Command {
     #[command(
         after_help = "Example: meshwright verify plan.json --model gpt2.onnx --cluster two-nodes.yaml"
     )]
-    Verify(ReplayArgs),
+    Verify(VerifyArgs),
     /// Say where the step time goes; trace every number of an op, a transfer or a device
     #[command(after_help = "Example: meshwright explain plan.json --model gpt2.onnx \
         --cluster two-nodes.yaml --op layer_norm")]
@@ -389,6 +389,23 @@ pub(crate) struct ReplayArgs {
     pub(crate) model: PathBuf,
     #[command(flatten)]
     pub(crate) target: ReplayFlags,
+}
+
+/// Flags of `verify`.
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) replay: ReplayArgs,
+    /// The trace that experts in slots were planned from: all is derived again
+    #[arg(long, value_name = "FILE")]
+    routing_trace: Option<PathBuf>,
+}
+
+impl VerifyArgs {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> VerifyRequest {
+        VerifyRequest { on: self.replay.request(), routing_trace: self.routing_trace.clone() }
+    }
 }
 
 /// Flags of `simulate`.

@@ -18,7 +18,7 @@ pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
         Some(Command::Plan(args)) => Some(&mut args.problem),
         Some(Command::Submit(args)) => Some(&mut args.plan.problem),
         Some(Command::Simulate(args)) => Some(&mut args.replay.target.problem),
-        Some(Command::Verify(args)) => Some(&mut args.target.problem),
+        Some(Command::Verify(args)) => Some(&mut args.replay.target.problem),
         Some(Command::Explain(args)) => Some(&mut args.replay.target.problem),
         Some(Command::Export(args)) => Some(&mut args.replay.target.problem),
         Some(Command::Compare(args)) => Some(&mut args.target.problem),

@@ -340,6 +340,18 @@ pub struct OpenRequest {
     pub problem: ProblemRequest,
 }
 
+/// A plan that is checked.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct VerifyRequest {
+    /// The plan on its model.
+    #[serde(flatten)]
+    pub on: PlanOnModel,
+    /// Of experts in slots: the trace that they were planned from, of which all is derived again.
+    pub routing_trace: Option<PathBuf>,
+}
+
 /// A plan that is replayed, perhaps with other sizes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

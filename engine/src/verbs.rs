@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use documents::diagnostic::DiagnosticDocument;
+use documents::plan::experts::HostDocument;
 use documents::plan::{PlanDocument, Reference};
 pub use exporters::training::folder::Files;
 use exporters::{Export, Source};
@@ -16,7 +17,9 @@ use crate::ops::explain::Subject;
 use crate::ops::verdict::verdict;
 use crate::ops::{self, replay};
 use crate::page::Page;
-use crate::request::{CompareRequest, ExplainRequest, ExportRequest, PlanOnModel, SimulateRequest};
+use crate::request::{
+    CompareRequest, ExplainRequest, ExportRequest, SimulateRequest, VerifyRequest,
+};
 use crate::rows::Rows;
 use crate::streams::Word;
 use crate::{buckets, executor, experts, fields, given, nano_batches, streams, training};
@@ -71,11 +74,14 @@ fn planned_sizes(
 ///
 /// # Errors
 /// Those of reading.
-pub fn verify(request: &PlanOnModel, around: (Cancel<'_>, &Page)) -> CommandResult {
+pub fn verify(asked: &VerifyRequest, around: (Cancel<'_>, &Page)) -> CommandResult {
+    let request = &asked.on;
     if let Some(instance) = importers::instance(&request.model)? {
+        traced(None, asked)?;
         return given::verify::run(request, instance, around);
     }
     let document = replay::document(&request.plan)?;
+    traced(document.experts.host.as_ref(), asked)?;
     if document.has_buckets() {
         return buckets::verify::verify(&document, request, around.1);
     }
@@ -87,7 +93,7 @@ pub fn verify(request: &PlanOnModel, around: (Cancel<'_>, &Page)) -> CommandResu
         };
     }
     if places_experts(&document) {
-        return experts::verify::verify(&document, request, around.1);
+        return experts::verify::verify(&document, asked, around.1);
     }
     match document.training {
         Some(_) => training::replay::verify(&document, request, around),
@@ -244,6 +250,15 @@ fn unlike() -> Diagnostic {
 
 fn places_experts(plan: &PlanDocument) -> bool {
     !plan.experts.layers.is_empty()
+}
+
+/// Refuses a trace beside a plan that was made from none.
+fn traced(host: Option<&HostDocument>, asked: &VerifyRequest) -> Result<(), Diagnostic> {
+    if host.is_some_and(|own| own.is_traced) || asked.routing_trace.is_none() {
+        return Ok(());
+    }
+    let message = "`--routing-trace` is of experts in slots that were planned from a trace";
+    Err(Diagnostic::usage("not-for-traces", message).hint("leave out --routing-trace"))
 }
 
 /// Refuses settings beside a placement of experts.

@@ -8,7 +8,7 @@ use engine::exit::{CommandResult, Exit};
 use engine::follow::Follower;
 use engine::page::{Format, Page};
 use engine::request::verb::Request;
-use engine::request::{AUTO, ExportRequest, PlanOnModel, ReplayRequest};
+use engine::request::{AUTO, ExportRequest, PlanOnModel, ReplayRequest, VerifyRequest};
 use engine::verbs;
 use engine::{artifact, input_file};
 use ir::diagnostic::{Diagnostic, Severity};
@@ -136,7 +136,8 @@ fn last(
     };
     let on = PlanOnModel { plan: path.clone(), model: args.model.clone(), target };
     let page = Page::new(Format::Json, false);
-    let verdict = verbs::verify(&on, (&interrupt::flag, &page)).map_err(unfit)?;
+    let asked = VerifyRequest { on: on.clone(), routing_trace: None };
+    let verdict = verbs::verify(&asked, (&interrupt::flag, &page)).map_err(unfit)?;
     if verdict != Exit::DONE {
         return Err(unfit(Diagnostic::usage("illegal-plan", "it breaks a rule")));
     }

@@ -18,13 +18,14 @@ use serde_json::json;
 use super::cached::figures::{hit_ratio, sums};
 use super::figures::{Figures, percent};
 use super::on_model::{OnModel, examined};
+use super::routing::Routing;
 use super::setting::ranges;
 use super::{Does, cached};
 use crate::differences::difference;
 use crate::exit::{CommandResult, Exit};
 use crate::ops::replay::BY_HAND;
 use crate::page::Page;
-use crate::request::PlanOnModel;
+use crate::request::VerifyRequest;
 use crate::request::value::Written;
 use crate::violations;
 
@@ -48,14 +49,17 @@ const PROVED: f64 = 1e-5;
 ///
 /// # Errors
 /// Those of reading.
-pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> CommandResult {
-    let on = examined(document, &request.model, &request.target)?;
+pub fn verify(document: &PlanDocument, asked: &VerifyRequest, page: &Page) -> CommandResult {
+    let on = examined(document, &asked.on.model, &asked.on.target)?;
     let mut broken = on.mismatches.clone();
-    broken.extend(violations(&on));
+    let file = asked.routing_trace.as_deref();
+    let trace = file.map(|file| Routing::read(&on.setting, file)).transpose()?;
+    let is_read = trace.is_some();
+    broken.extend(judged(&on, trace));
     page.warnings(&on.warnings);
     page.warnings(&broken);
     if document.experts.host.is_some() {
-        return Ok(cached_told(&on, &broken, page));
+        return Ok(cached_told(&on, &broken, is_read, page));
     }
     let figures = Figures::of(document, &on.setting.experts);
     page.line(&match broken.len() {
@@ -81,21 +85,25 @@ pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> Co
 }
 
 /// What is said of experts in slots.
-fn cached_told(on: &OnModel<'_>, broken: &[Diagnostic], page: &Page) -> Exit {
+fn cached_told(on: &OnModel<'_>, broken: &[Diagnostic], is_read: bool, page: &Page) -> Exit {
     let experts = &on.document.experts;
     let hits = hit_ratio(&sums(experts));
-    let is_traced = experts.host.as_ref().is_some_and(|own| own.is_traced);
-    let not_judged: &[&str] = if is_traced { &OF_TRACE } else { &[] };
-    page.line(&match (broken.len(), is_traced) {
+    let is_untold = experts.host.as_ref().is_some_and(|own| own.is_traced) && !is_read;
+    let not_judged: &[&str] = if is_untold { &OF_TRACE } else { &[] };
+    page.line(&match (broken.len(), is_untold) {
         (0, true) => format!(
-            "the plan is legal: {} layers in slots, hits {} as stated; its trace is not read again, so \
-             not judged: {}",
+            "the plan is legal: {} layers in slots, hits {} as stated; not judged: {}, which \
+             --routing-trace is needed for",
             experts.layers.len(),
             percent(hits),
             OF_TRACE.join(", ")
         ),
         (0, false) => {
-            format!("the plan is legal: {} layers in slots, hits {}", experts.layers.len(), percent(hits))
+            format!(
+                "the plan is legal: {} layers in slots, hits {}",
+                experts.layers.len(),
+                percent(hits)
+            )
         }
         (n, _) => format!("the plan is illegal: {}", crate::violations::count(n)),
     });
@@ -114,6 +122,11 @@ fn cached_told(on: &OnModel<'_>, broken: &[Diagnostic], page: &Page) -> Exit {
 /// All rules that a plan breaks, and what it states in vain.
 #[must_use]
 pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
+    judged(on, None)
+}
+
+/// As [`violations`], with the trace that experts in slots were planned from.
+fn judged(on: &OnModel<'_>, trace: Option<Routing>) -> Vec<Diagnostic> {
     let mut found = of_step(on);
     found.extend(of_layers(on));
     if on.document.experts.host.is_some() {
@@ -123,7 +136,7 @@ pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
                 .zip(0..)
                 .filter_map(|(own, at)| by_law(on, own, &format!("experts.layers[{at}].visits")));
             found.extend(by_law.collect::<Vec<_>>());
-            found.extend(cached::verify::violations(on));
+            found.extend(cached::verify::violations(on, trace));
         }
         return found;
     }

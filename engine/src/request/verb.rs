@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     CompareRequest, ExplainRequest, ExportRequest, ImportRequest, OpenRequest, PlanOnModel,
-    PlanRequest, ProblemRequest, SimulateRequest,
+    PlanRequest, ProblemRequest, SimulateRequest, VerifyRequest,
 };
 use crate::suggest;
 
@@ -27,7 +27,7 @@ pub enum Request {
     /// Replay a plan and report times and memory.
     Simulate(SimulateRequest),
     /// Check a plan against every rule.
-    Verify(PlanOnModel),
+    Verify(VerifyRequest),
     /// Say where the step time goes.
     Explain(ExplainRequest),
     /// Compare two plans.
@@ -118,7 +118,8 @@ impl Request {
         Some(match self {
             Self::Plan(own) => &mut own.problem,
             Self::Simulate(own) => &mut own.on.target.problem,
-            Self::Verify(own) | Self::View(own) => &mut own.target.problem,
+            Self::Verify(own) => &mut own.on.target.problem,
+            Self::View(own) => &mut own.target.problem,
             Self::Explain(own) => &mut own.on.target.problem,
             Self::Export(own) => &mut own.on.target.problem,
             Self::Compare(own) => &mut own.target.problem,

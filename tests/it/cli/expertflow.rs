@@ -250,3 +250,30 @@ fn bad_input_is_refused_by_name() {
     folder.write("c.yaml", &ONE.replace("- {device", "- {count: 2, nics: 1, device"));
     refused(&own(""), "several-hosts", 2);
 }
+
+#[test]
+fn a_plan_is_held_against_its_trace() {
+    let folder = folder(TWO);
+    let plan = planned(&folder, &line("slots=16", TRACE), "own.json");
+    let verify = format!("verify own.json {ON}");
+    let told = folder.run(&format!("{verify} --json")).exits(0).json();
+    assert_eq!(told["not_judged"].as_array().unwrap().len(), 7, "{told}");
+    let told = folder.run(&format!("{verify} {TRACE} --json")).exits(0).json();
+    assert_eq!(told["not_judged"], json!([]), "{told}");
+    let layers = plan["experts"]["layers"].as_array().unwrap().len();
+    for member in ["needed", "missed", "ahead", "waves"] {
+        let mut bad = plan.clone();
+        let cache = &mut bad["experts"]["layers"][layers - 1]["cache"];
+        cache[member] = json!(cache[member].as_u64().unwrap() + 1);
+        folder.write("bad.json", &bad.to_string());
+        let ran = folder.run(&format!("verify bad.json {ON} {TRACE}")).exits(6);
+        assert!(ran.stderr.contains("cache"), "{member}: {}", ran.stderr);
+    }
+    // Another trace is none of the plan's.
+    let other = trace().replace("[3,4]", "[3,9]");
+    folder.write("other.jsonl", &other);
+    folder.run(&format!("{verify} --routing-trace other.jsonl")).exits(6);
+    planned(&folder, &line("slots=16", "--batch 4"), "drawn.json");
+    let ran = folder.run(&format!("verify drawn.json {ON} {TRACE}")).exits(2);
+    assert!(ran.stderr.contains("not-for-traces") && ran.stderr.contains("hint"), "{}", ran.stderr);
+}

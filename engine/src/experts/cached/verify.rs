@@ -1,6 +1,6 @@
 //! `verify` of experts in slots: rules and figures, derived from the document, its model and cluster. What
-//! steps need and miss is derived again where they were drawn; a trace is not read again, and what can be
-//! said without it is checked.
+//! steps need and miss is derived again where they were drawn or their trace is given; without it, what can
+//! be said is checked.
 
 use cost_model::experts::cache::{Policy, Start};
 use documents::plan::experts::{
@@ -16,6 +16,7 @@ use super::Cached;
 use super::figures::sums;
 use crate::differences::difference;
 use crate::experts::on_model::OnModel;
+use crate::experts::routing::Routing;
 use crate::experts::setting::{Visits, ranges};
 
 /// What stated seconds may be off by, as a part of them: they went through decimal digits.
@@ -24,7 +25,7 @@ const TOLERANCE: f64 = 1e-9;
 /// All rules that a plan breaks, and what it states in vain; those of layers and of what was asked for
 /// are looked at elsewhere.
 #[must_use]
-pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
+pub fn violations(on: &OnModel<'_>, trace: Option<Routing>) -> Vec<Diagnostic> {
     let experts = &on.document.experts;
     let Some(host) = &experts.host else { return Vec::new() };
     let mut found = Vec::new();
@@ -46,9 +47,10 @@ pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
     if !found.is_empty() {
         return found;
     }
-    match again(on, host, &choices) {
+    let is_known = trace.is_some() || !host.is_traced;
+    match again(on, host, &choices, trace) {
         Err(error) => vec![illegal("not-as-planned", error.message)],
-        Ok(derived) => differences(experts, &derived, host.is_traced),
+        Ok(derived) => differences(experts, &derived, is_known),
     }
 }
 
@@ -164,7 +166,14 @@ fn again(
     on: &OnModel<'_>,
     host: &HostDocument,
     choices: &Choices,
+    trace: Option<Routing>,
 ) -> Result<ExpertsDocument, Diagnostic> {
+    if let Some(Routing { needs, visits, tokens }) = trace {
+        let steps = (needs, visits, tokens, true);
+        let (cached, _) = Cached::new(&on.setting, choices, steps, host.seed)?;
+        let held = solve(&cached.problem, choices, &Control::default()).unwrap_or_default();
+        return Ok(cached.document(&on.setting, &held));
+    }
     let own = &on.document.experts;
     let visits: Visits =
         own.layers.iter().map(|own| (own.layers.clone(), own.visits.clone())).collect();
@@ -194,7 +203,7 @@ fn again(
 fn differences(
     own: &ExpertsDocument,
     derived: &ExpertsDocument,
-    is_traced: bool,
+    is_known: bool,
 ) -> Vec<Diagnostic> {
     let (Some(a), Some(b)) = (&own.host, &derived.host) else { return Vec::new() };
     let mut found = Vec::new();
@@ -206,10 +215,12 @@ fn differences(
     check("experts.host.link", a.link.clone(), b.link.clone());
     check("experts.host.expert_bytes", a.expert_bytes.to_string(), b.expert_bytes.to_string());
     check("experts.host.memory_bytes", a.memory_bytes.to_string(), b.memory_bytes.to_string());
-    if !is_traced {
+    if is_known {
+        check("experts.tokens", format!("{:?}", own.tokens), format!("{:?}", derived.tokens));
         check("experts.host.steps", a.steps.to_string(), b.steps.to_string());
         for (at, (one, two)) in own.layers.iter().zip(&derived.layers).enumerate() {
             let field = |name: &str| format!("experts.layers[{at}].{name}");
+            check(&field("visits"), format!("{:?}", one.visits), format!("{:?}", two.visits));
             check(&field("slots"), one.slots.to_string(), two.slots.to_string());
             let list = |own: &[u32]| format!("{own:?}");
             check(&field("resident"), list(&one.resident), list(&two.resident));
@@ -225,12 +236,12 @@ fn differences(
     };
     close("experts.host.bytes_per_s", a.bytes_per_s, b.bytes_per_s);
     close("experts.host.start_up_s", a.start_up_s, b.start_up_s);
-    match is_traced {
-        false => {
+    match is_known {
+        true => {
             close("experts.host.compute_s", a.compute_s, b.compute_s);
             close("experts.host.exposed_s", a.exposed_s, b.exposed_s);
         }
-        true => found.extend(of_trace(own, a)),
+        false => found.extend(of_trace(own, a)),
     }
     found
 }
