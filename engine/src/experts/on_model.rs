@@ -111,7 +111,7 @@ pub fn read<'d>(
 /// Refuses flags that ask for another step: all that a placement of experts needs stands in its plan.
 fn check_flags(target: &ReplayRequest) -> Result<(), Diagnostic> {
     let mut given = fields::flags(&target.problem.given);
-    given.retain(|flag| *flag != "--cluster");
+    given.retain(|flag| *flag != "--cluster" && *flag != "--routing-trace");
     if given.is_empty() {
         return Ok(());
     }
