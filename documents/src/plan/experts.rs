@@ -133,6 +133,27 @@ pub struct HostDocument {
     pub compute_s: f64,
     /// Seconds that they wait for experts.
     pub exposed_s: f64,
+    /// Where tokens of several steps may change places.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regrouped: Option<RegroupedDocument>,
+}
+
+/// Steps of a trace whose tokens may change places.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct RegroupedDocument {
+    /// So many steps that follow each other: a step begins with the first token that is left of theirs,
+    /// and takes those that add fewest experts to it, the first of several, up to its number of tokens.
+    pub steps: u64,
+    /// Whether they do: whether that misses fewer, or as many and fetches fewer.
+    pub is_done: bool,
+    /// Experts that the steps of the trace need as they are.
+    pub needed_in_order: u64,
+    /// Experts that no places need less than.
+    pub needed_at_least: u64,
+    /// Experts that are missed as the steps are.
+    pub missed_in_order: u64,
 }
 
 /// Expert placement: nothing in other plans.

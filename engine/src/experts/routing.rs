@@ -1,10 +1,12 @@
 //! Which experts the steps of a run needed, as its trace says.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use cost_model::experts::cache::Needs;
 use importers::routing_trace::{Routed, Visit, read};
 use ir::diagnostic::Diagnostic;
+use planner::experts::expertflow::regroup::{MOST_TOKENS, Visited, least, regrouped};
 
 use super::setting::Setting;
 
@@ -22,6 +24,8 @@ pub struct Routing {
     pub visits: Vec<Vec<f64>>,
     /// By step the tokens of the layer that has most.
     pub tokens: Vec<u32>,
+    /// What no places of tokens that may change them need less than.
+    pub at_least: u64,
 }
 
 impl Routing {
@@ -30,13 +34,33 @@ impl Routing {
     /// # Errors
     /// Those of [`read`]; `too-many-experts`; `long-trace`.
     pub fn read(setting: &Setting, file: &Path) -> Result<Self, Diagnostic> {
+        Self::in_places(setting, file, 1)
+    }
+
+    /// As it is read, and where tokens of several steps may change places, with them there.
+    ///
+    /// # Errors
+    /// Those of [`Self::in_places`].
+    pub fn all(setting: &Setting, file: &Path, regroup: usize) -> Result<Vec<Self>, Diagnostic> {
+        let other = (regroup > 1).then_some(regroup);
+        let each = [Some(1), other].into_iter().flatten();
+        each.map(|n_steps| Self::in_places(setting, file, n_steps)).collect()
+    }
+
+    /// Reads a trace of a model, of which the tokens of so many steps that follow each other change
+    /// places.
+    ///
+    /// # Errors
+    /// Those of [`Self::read`]; `not-for-regrouping`.
+    pub fn in_places(setting: &Setting, file: &Path, n_steps: usize) -> Result<Self, Diagnostic> {
         let n_experts = setting.n_experts()?;
         let n_layers = setting.layers.len();
         let mut own = Self {
             needs: vec![Needs::new(n_experts); n_layers],
             visits: vec![vec![0.0; n_experts.into()]; n_layers],
-            tokens: Vec::new(),
+            ..Self::default()
         };
+        let mut window = Window::new(n_layers, n_experts, n_steps);
         let mut open = Step::new(n_experts.into());
         let routed = Routed {
             layers: &setting.layers,
@@ -44,11 +68,43 @@ impl Routing {
             per_token: setting.experts.per_token as usize,
         };
         read(file, routed, &mut |layer, visit| {
-            own.close(&mut open, Some((visit.step, layer)));
-            own.take(&mut open, layer, visit)
+            if n_steps == 1 {
+                own.close(&mut open, Some((visit.step, layer)));
+                return own.take(&mut open, layer, visit);
+            }
+            if window.is_full(visit) {
+                own.regroup(&mut window, &mut open)?;
+            }
+            window.take(layer, visit)
         })?;
+        if n_steps > 1 {
+            own.regroup(&mut window, &mut open)?;
+        }
         own.close(&mut open, None);
         Ok(own)
+    }
+
+    /// Takes the steps of a window, whose tokens change places, and empties it.
+    fn regroup(&mut self, window: &mut Window, open: &mut Step) -> Result<(), Diagnostic> {
+        window.check()?;
+        let tokens: Vec<Visited> = window.tokens.iter().map(|own| own.bits.clone()).collect();
+        let step_of = regrouped(&tokens, &window.sizes());
+        self.at_least += least(&tokens, window.steps.len(), window.n_words);
+        for (at, step) in window.steps.iter().enumerate() {
+            for layer in 0..window.n_layers {
+                let own = window.tokens.iter().zip(&step_of).filter(|(_, own)| **own == at);
+                for (number, (token, _)) in (0..).zip(own) {
+                    let experts = token.experts(layer, window.n_words);
+                    let visit = Visit { step: *step, layer: 0, token: number, experts };
+                    self.close(open, Some((*step, layer)));
+                    self.take(open, layer, &visit)?;
+                }
+            }
+        }
+        window.steps.clear();
+        window.tokens.clear();
+        window.numbers.clear();
+        Ok(())
     }
 
     fn take(&mut self, open: &mut Step, layer: usize, visit: &Visit) -> Result<(), Diagnostic> {
@@ -94,6 +150,95 @@ impl Routing {
             }
         }
         (open.n_tokens, open.at) = (0, next);
+    }
+}
+
+/// Steps whose tokens change places.
+struct Window {
+    n_layers: usize,
+    /// Of a layer.
+    n_words: usize,
+    most_steps: usize,
+    steps: Vec<u64>,
+    tokens: Vec<Token>,
+    /// Of the last step, by its tokens.
+    numbers: HashMap<u64, usize>,
+}
+
+/// A token of a window.
+struct Token {
+    /// Position of its step.
+    step: usize,
+    /// Layers that it was read of.
+    n_layers: usize,
+    bits: Visited,
+}
+
+impl Token {
+    fn experts(&self, layer: usize, n_words: usize) -> Vec<u16> {
+        let words = self.bits[layer * n_words..][..n_words].iter();
+        let bits = |(first, word): (u16, &u64)| {
+            let word = *word;
+            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| first + bit)
+        };
+        (0..=u16::MAX).step_by(64).zip(words).flat_map(bits).collect()
+    }
+}
+
+impl Window {
+    fn new(n_layers: usize, n_experts: u16, most_steps: usize) -> Self {
+        let n_words = usize::from(n_experts).div_ceil(64);
+        let (steps, tokens, numbers) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { n_layers, n_words, most_steps, steps, tokens, numbers }
+    }
+
+    /// Whether a visit is of a step that has no place any more.
+    fn is_full(&self, visit: &Visit) -> bool {
+        self.steps.len() >= self.most_steps && self.steps.last() != Some(&visit.step)
+    }
+
+    /// By step its tokens.
+    fn sizes(&self) -> Vec<usize> {
+        let of = |step| self.tokens.iter().filter(|own| own.step == step).count();
+        (0..self.steps.len()).map(of).collect()
+    }
+
+    /// Takes a visit of a token, which has to be in all layers of its step.
+    fn take(&mut self, layer: usize, visit: &Visit) -> Result<(), Diagnostic> {
+        if self.steps.last() != Some(&visit.step) {
+            self.check()?;
+            self.steps.push(visit.step);
+            self.numbers.clear();
+        }
+        let (step, n_bits) = (self.steps.len() - 1, self.n_layers * self.n_words);
+        let n = self.tokens.len();
+        let at = *self.numbers.entry(visit.token).or_insert(n);
+        if at == n {
+            if n >= MOST_TOKENS {
+                let message = format!("so many steps have more than {MOST_TOKENS} tokens");
+                return Err(Diagnostic::input("not-for-regrouping", message)
+                    .fact("steps", self.most_steps)
+                    .hint("let the tokens of fewer steps change places: expertflow(regroup=N)"));
+            }
+            self.tokens.push(Token { step, n_layers: 0, bits: vec![0; n_bits] });
+        }
+        let token = &mut self.tokens[at];
+        token.n_layers += 1;
+        for expert in &visit.experts {
+            let bit = usize::from(*expert);
+            token.bits[layer * self.n_words + bit / 64] |= 1 << (bit % 64);
+        }
+        Ok(())
+    }
+
+    /// Whether all tokens were in all layers.
+    fn check(&self) -> Result<(), Diagnostic> {
+        if self.tokens.iter().all(|own| own.n_layers == self.n_layers) {
+            return Ok(());
+        }
+        let message = "a token has no line of some layer of its step, and so has no other place";
+        Err(Diagnostic::input("not-for-regrouping", message)
+            .hint("give lines of all layers for each token, or leave out `regroup`"))
     }
 }
 

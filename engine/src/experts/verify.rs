@@ -11,6 +11,7 @@ use documents::plan::experts::ExpertLayersDocument;
 use ir::card::Skew;
 use ir::diagnostic::{Blame, Diagnostic};
 use planner::experts::expert_placement::exact;
+use planner::experts::expertflow::regroup::MOST_TOKENS;
 use planner::experts::{OBJECTIVE, slots_and_groups};
 use planner::run::Control;
 use serde_json::json;
@@ -53,7 +54,9 @@ pub fn verify(document: &PlanDocument, asked: &VerifyRequest, page: &Page) -> Co
     let on = examined(document, &asked.on.model, &asked.on.target)?;
     let mut broken = on.mismatches.clone();
     let file = asked.routing_trace.as_deref();
-    let trace = file.map(|file| Routing::read(&on.setting, file)).transpose()?;
+    let regroup = document.experts.host.as_ref().and_then(|own| own.regrouped);
+    let regroup = regroup.map_or(1, |own| own.steps.min(MOST_TOKENS as u64) as usize);
+    let trace = file.map(|file| Routing::all(&on.setting, file, regroup)).transpose()?;
     let is_read = trace.is_some();
     broken.extend(judged(&on, trace));
     page.warnings(&on.warnings);
@@ -126,7 +129,7 @@ pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
 }
 
 /// As [`violations`], with the trace that experts in slots were planned from.
-fn judged(on: &OnModel<'_>, trace: Option<Routing>) -> Vec<Diagnostic> {
+fn judged(on: &OnModel<'_>, trace: Option<Vec<Routing>>) -> Vec<Diagnostic> {
     let mut found = of_step(on);
     found.extend(of_layers(on));
     if on.document.experts.host.is_some() {

@@ -9,7 +9,7 @@ use documents::plan::request::RequestDocument;
 use documents::report::cached::CachedReportDocument;
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
-use planner::experts::expertflow::{Choices, OBJECTIVE, STEPS};
+use planner::experts::expertflow::{Choices, OBJECTIVE, Problem, REGROUP, STEPS};
 use planner::recipe::Ingredient;
 use planner::run::{Control, StopReason};
 
@@ -17,8 +17,8 @@ use super::experts::{assumed, files};
 use super::run::{Run, interrupted};
 use super::watched::{law, told, watched};
 use crate::exit::CommandResult;
-use crate::experts::cached::Cached;
 use crate::experts::cached::figures::{hit_ratio, sentences, sums, table};
+use crate::experts::cached::{Cached, best};
 use crate::experts::export::check_target;
 use crate::experts::on_model::OnModel;
 use crate::experts::routing::Routing;
@@ -39,6 +39,12 @@ pub(super) fn plan(
         let message = format!("`{}` is of steps that are drawn: the trace has its own", STEPS.name);
         return Err(Diagnostic::usage("not-for-traces", message).hint("leave it out"));
     }
+    if request.routing_trace.is_none() && choices.regroup > 1 {
+        let message = format!("`{}` is of tokens of a trace, and steps are drawn", REGROUP.name);
+        return Err(
+            Diagnostic::usage("needs-trace", message).hint("give --routing-trace, or leave it out")
+        );
+    }
     if request.phase == Some(StepPhase::Training) {
         let message = "`--phase training` keeps all experts on devices: none are cached";
         return Err(Diagnostic::usage("not-for-experts", message)
@@ -46,9 +52,9 @@ pub(super) fn plan(
     }
     let (seed, sequence_length) = (request.limits.seed, request.training.sequence_length);
     let read = move |own: &PlanRequest| read(own, &choices, seed);
-    let search = move |(asked, cached): &(Asked, Cached), control: &Arc<Control>| {
-        let held = door.0(&cached.problem, &choices, control)?;
-        let found = cached.document(&asked.setting, &held);
+    let search = move |(asked, all): &(Asked, Vec<Cached>), control: &Arc<Control>| {
+        let hold = |problem: &Problem| door.0(problem, &choices, control);
+        let found = best(&asked.setting, all, &choices, &hold)?;
         Some(ExpertsDocument { sequence_length, ..found })
     };
     let found = watched((request, used.entry.name), run, read, search)?;
@@ -93,7 +99,11 @@ struct Asked {
 }
 
 /// Reads model, cluster, and a trace or visits.
-fn read(own: &PlanRequest, choices: &Choices, seed: u64) -> Result<(Asked, Cached), Diagnostic> {
+fn read(
+    own: &PlanRequest,
+    choices: &Choices,
+    seed: u64,
+) -> Result<(Asked, Vec<Cached>), Diagnostic> {
     let sequence = own.training.sequence_length;
     // The size of a step is none of the graph's that a model is read from.
     let mut flags = own.problem.model.clone();
@@ -103,20 +113,22 @@ fn read(own: &PlanRequest, choices: &Choices, seed: u64) -> Result<(Asked, Cache
     let mut warnings = setting.warnings.clone();
     let (phase, batch) = (own.phase.unwrap_or_default(), own.problem.model.batch.unwrap_or(1));
     let skew = own.training.expert_skew.as_ref();
-    let steps = match &own.routing_trace {
+    let (cached, warning) = match &own.routing_trace {
         Some(file) => {
             check_sources(skew)?;
             warnings.extend(stated(own));
-            let Routing { needs, visits, tokens } = Routing::read(&setting, file)?;
-            (needs, visits, tokens, true)
+            let all = Routing::all(&setting, file, choices.regroup)?;
+            Cached::of_trace(&setting, choices, all, seed)?
         }
         None => {
             warnings.extend(assumed(own, phase, setting.sequence));
             let tokens = setting.tokens(phase, batch)?;
-            Cached::drawn(&setting, &setting.visits(skew)?, tokens, (choices, seed))
+            let visits = setting.visits(skew)?;
+            let steps = Cached::drawn(&setting, &visits, tokens, (choices, seed));
+            let (own, warning) = Cached::new(&setting, choices, steps, seed)?;
+            (vec![own], warning)
         }
     };
-    let (cached, warning) = Cached::new(&setting, choices, steps, seed)?;
     warnings.extend(warning);
     Ok((Asked { setting, phase, batch, request: law(own), warnings }, cached))
 }

@@ -277,3 +277,91 @@ fn a_plan_is_held_against_its_trace() {
     let ran = folder.run(&format!("verify drawn.json {ON} {TRACE}")).exits(2);
     assert!(ran.stderr.contains("not-for-traces") && ran.stderr.contains("hint"), "{}", ran.stderr);
 }
+
+/// Steps of two tokens of each of two kinds, in four layers.
+fn of_two_kinds() -> String {
+    let mut text = String::new();
+    for step in 0..16 {
+        for layer in 0..4 {
+            for token in 0..4 {
+                let first = 8 * (token % 2) + (step / 2 + layer + token / 2) % 4;
+                let experts = format!("[{first},{}]", first + 4);
+                let place = format!("\"step\":{step},\"layer\":{layer},\"token\":{token}");
+                writeln!(text, "{{{place},\"experts\":{experts}}}").unwrap();
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn tokens_change_places_where_that_misses_fewer() {
+    let folder = folder(ONE);
+    folder.write("kinds.jsonl", &of_two_kinds());
+    let kinds = "--routing-trace kinds.jsonl";
+    let sum = |plan: &Value, of: &str| -> u64 {
+        let layers = plan["experts"]["layers"].as_array().unwrap();
+        layers.iter().map(|own| own["cache"][of].as_u64().unwrap()).sum()
+    };
+    let options = |more: &str| line(&format!("slots=16,policy=lru{more}"), kinds);
+    let in_order = planned(&folder, &options(""), "order.json");
+    let plan = planned(&folder, &options(",regroup=2"), "own.json");
+    let own = &plan["experts"]["host"]["regrouped"];
+    assert_eq!((&own["steps"], &own["is_done"]), (&json!(2), &json!(true)), "{own}");
+    // Both steps are of the same four experts of each kind: in order each needs all eight.
+    assert_eq!(own["needed_in_order"], sum(&in_order, "needed"));
+    assert_eq!(own["missed_in_order"], sum(&in_order, "missed"));
+    assert_eq!((sum(&in_order, "needed"), sum(&plan, "needed")), (16 * 4 * 8, 16 * 4 * 4));
+    assert_eq!(own["needed_at_least"], 16 * 4 * 4);
+    assert!(sum(&plan, "missed") < sum(&in_order, "missed"), "{own}");
+    let told = folder.run(&format!("explain own.json {ON}")).exits(0).stdout;
+    assert!(told.contains("tokens of 2 steps change places"), "{told}");
+    for trace in ["", kinds] {
+        folder.run(&format!("verify own.json {ON} {trace}")).exits(0);
+        for (member, value) in [("steps", json!(3)), ("needed_at_least", json!(100_000))] {
+            let mut bad = plan.clone();
+            bad["experts"]["host"]["regrouped"][member] = value;
+            folder.write("bad.json", &bad.to_string());
+            let ran = folder.run(&format!("verify bad.json {ON} {trace}")).exits(6);
+            assert!(ran.stderr.contains("regrouped"), "{member}: {}", ran.stderr);
+        }
+    }
+    let mut bad = plan;
+    bad["experts"]["host"]["regrouped"]["needed_in_order"] = json!(513);
+    folder.write("bad.json", &bad.to_string());
+    folder.run(&format!("verify bad.json {ON} {kinds}")).exits(6);
+    // Neighbours that move on: whoever changes places or not, no more is missed.
+    for n in 2..6 {
+        let of = |more: &str| line(&format!("slots=16{more}"), TRACE);
+        let before = planned(&folder, &of(""), "before.json");
+        let after = planned(&folder, &of(&format!(",regroup={n}")), "after.json");
+        assert!(sum(&after, "missed") <= sum(&before, "missed"));
+        folder.run(&format!("verify after.json {ON} {TRACE}")).exits(0);
+    }
+    let partial = of_two_kinds().lines().skip(1).collect::<Vec<_>>().join("\n");
+    folder.write("partial.jsonl", &partial);
+    let partial = line("slots=16,regroup=2", "--routing-trace partial.jsonl");
+    for (line, code) in [
+        (options(",regroup=0"), "bad-option"),
+        (options(",regroup=2000"), "bad-option"),
+        (options(",regroup=1000").replace("kinds", "many"), "not-for-regrouping"),
+        (line("slots=16,regroup=2", "--batch 4"), "needs-trace"),
+        (partial, "not-for-regrouping"),
+    ] {
+        let steps = |at: usize| {
+            let place = format!("\"step\":{at},\"layer\":");
+            (0..4)
+                .map(|layer| {
+                    let tokens = (0..4).map(|token| {
+                        format!("{{{place}{layer},\"token\":{token},\"experts\":[0,1]}}\n")
+                    });
+                    tokens.collect::<String>()
+                })
+                .collect::<String>()
+        };
+        folder.write("many.jsonl", &(0..300).map(steps).collect::<String>());
+        let ran = folder.run(&line);
+        assert!(ran.stderr.contains(code) && ran.stderr.contains("hint"), "{line}: {}", ran.stderr);
+        assert!([2, 3].contains(&ran.code), "{line}: {}", ran.code);
+    }
+}

@@ -65,7 +65,15 @@ pub fn sentences(plan: &PlanDocument) -> Vec<String> {
     let sum = sums(&plan.experts);
     let whence = if host.is_traced { "of the trace" } else { "drawn by visits" };
     let steps = host.steps.max(1) as f64;
-    vec![
+    let regrouped = host.regrouped.map(|own| {
+        let words = if own.is_done { "change places" } else { "stay in their places" };
+        format!(
+            "tokens of {} steps {words}: in order {} experts are needed and {} missed, and no places need \
+             less than {}",
+            own.steps, own.needed_in_order, own.missed_in_order, own.needed_at_least
+        )
+    });
+    let own = [
         format!(
             "{} steps {whence} need {} experts, {} of them in slots; {} misses, {} fetched ahead",
             host.steps,
@@ -86,5 +94,6 @@ pub fn sentences(plan: &PlanDocument) -> Vec<String> {
             plan.experts.layers.iter().map(|own| u64::from(own.slots)).sum::<u64>(),
             host.expert_bytes as f64 / 1e6
         ),
-    ]
+    ];
+    own.into_iter().chain(regrouped).collect()
 }

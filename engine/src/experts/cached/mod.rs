@@ -11,14 +11,16 @@ use cost_model::experts::cache::time::{Links, OverLink};
 use cost_model::experts::cache::{Fetched, Needs};
 use cost_model::runs::serving::{Load, Serving, Weights};
 use documents::plan::experts::{
-    CacheDocument, ExpertLayersDocument, ExpertsDocument, HostDocument,
+    CacheDocument, ExpertLayersDocument, ExpertsDocument, HostDocument, RegroupedDocument,
 };
 use ir::cluster::RouteKind;
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 use planner::experts::expertflow::{Choices, Held, Problem, drawn, homes, least};
 
+use super::routing::Routing;
 use super::setting::{Setting, all_shares};
+use figures::sums;
 
 /// What a run needs, and where its experts may lie.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub struct Cached {
     pub tokens: Vec<u32>,
     /// Whether a trace was read.
     pub is_traced: bool,
+    /// Where tokens changed places: what they need no less than in any.
+    pub at_least: Option<u64>,
     weights: Weights,
     link: RouteKind,
     serving: Serving,
@@ -84,7 +88,8 @@ impl Cached {
         let (needs, visits, tokens, is_traced) = steps;
         let per_token = setting.experts.per_token as usize;
         let problem = Problem { needs, n_devices, slots: room.slots, per_token, seed };
-        let own = Self { problem, visits, tokens, is_traced, weights: room.weights, link, serving };
+        let (weights, at_least) = (room.weights, None);
+        let own = Self { problem, visits, tokens, is_traced, at_least, weights, link, serving };
         let warning = room.is_by_memory.then(|| {
             let message = format!(
                 "a device's memory holds {} experts: keys, values and activations are not counted",
@@ -94,6 +99,26 @@ impl Cached {
                 .hint("leave room for them with fewer slots, such as expertflow(slots=N)")
         });
         Ok((own, warning))
+    }
+
+    /// As [`Self::new`], of a trace as it is read, and with tokens in other places.
+    ///
+    /// # Errors
+    /// Those of [`Self::new`].
+    pub fn of_trace(
+        setting: &Setting,
+        choices: &Choices,
+        all: Vec<Routing>,
+        seed: u64,
+    ) -> Result<(Vec<Self>, Option<Diagnostic>), Diagnostic> {
+        let (mut found, mut warning) = (Vec::new(), None);
+        for Routing { needs, visits, tokens, at_least } in all {
+            let own = Self::new(setting, choices, (needs, visits, tokens, true), seed)?;
+            let at_least = (!found.is_empty()).then_some(at_least);
+            found.push(Self { at_least, ..own.0 });
+            warning = own.1;
+        }
+        Ok((found, warning))
     }
 
     /// Steps that are drawn by a law or a histogram, layer by layer.
@@ -211,6 +236,7 @@ impl Cached {
                 memory_bytes: memory(&self.weights, slots, setting),
                 compute_s,
                 exposed_s,
+                regrouped: None,
             }),
             ..ExpertsDocument::default()
         }
@@ -223,6 +249,34 @@ impl Cached {
     pub fn memory_of(&self, setting: &Setting, slots: usize) -> u64 {
         memory(&self.weights, slots, setting)
     }
+}
+
+/// What is decided of steps as they are, or with tokens in other places where that misses fewer, or as many
+/// and fetches fewer; `None` where `hold` is told to stop.
+#[must_use]
+pub fn best(
+    setting: &Setting,
+    all: &[Cached],
+    choices: &Choices,
+    hold: &dyn Fn(&Problem) -> Option<Vec<Held>>,
+) -> Option<ExpertsDocument> {
+    let of = |own: &Cached| Some(own.document(setting, &hold(&own.problem)?));
+    let own = of(all.first()?)?;
+    let Some(regrouped) = all.get(1) else { return Some(own) };
+    let other = of(regrouped)?;
+    let [in_order, changed] = [&own, &other].map(sums);
+    let is_done = (changed.missed, changed.ahead) < (in_order.missed, in_order.ahead);
+    let mut found = if is_done { other } else { own };
+    if let Some(host) = &mut found.host {
+        host.regrouped = Some(RegroupedDocument {
+            steps: choices.regroup as u64,
+            is_done,
+            needed_in_order: in_order.needed,
+            needed_at_least: regrouped.at_least.unwrap_or_default(),
+            missed_in_order: in_order.missed,
+        });
+    }
+    Some(found)
 }
 
 /// By device what a layer's steps fetch.

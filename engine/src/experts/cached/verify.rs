@@ -7,13 +7,13 @@ use documents::plan::experts::{
     CacheDocument, ExpertLayersDocument, ExpertsDocument, HostDocument,
 };
 use ir::diagnostic::{Blame, Diagnostic};
-use planner::experts::expertflow::{Choices, OBJECTIVE, homes, least, solve};
+use planner::experts::expertflow::{Choices, OBJECTIVE, Problem, homes, least, solve};
 use planner::recipe::Ingredient;
 use planner::registry::entries;
 use planner::run::Control;
 
-use super::Cached;
 use super::figures::sums;
+use super::{Cached, best};
 use crate::differences::difference;
 use crate::experts::on_model::OnModel;
 use crate::experts::routing::Routing;
@@ -25,7 +25,7 @@ const TOLERANCE: f64 = 1e-9;
 /// All rules that a plan breaks, and what it states in vain; those of layers and of what was asked for
 /// are looked at elsewhere.
 #[must_use]
-pub fn violations(on: &OnModel<'_>, trace: Option<Routing>) -> Vec<Diagnostic> {
+pub fn violations(on: &OnModel<'_>, trace: Option<Vec<Routing>>) -> Vec<Diagnostic> {
     let experts = &on.document.experts;
     let Some(host) = &experts.host else { return Vec::new() };
     let mut found = Vec::new();
@@ -44,6 +44,7 @@ pub fn violations(on: &OnModel<'_>, trace: Option<Routing>) -> Vec<Diagnostic> {
     for at in 0..experts.layers.len() {
         found.extend(of_layer(on, at, host, &choices));
     }
+    found.extend(regrouped(experts, host, &choices).map(|why| illegal("regrouped", why)));
     if !found.is_empty() {
         return found;
     }
@@ -161,18 +162,43 @@ fn counts(
     (waves < host.steps).then(|| format!("{waves} waves of {} steps", host.steps))
 }
 
+/// What is wrong with tokens that change places, whatever the trace was.
+fn regrouped(experts: &ExpertsDocument, host: &HostDocument, choices: &Choices) -> Option<String> {
+    let asked = (host.is_traced && choices.regroup > 1).then_some(choices.regroup as u64);
+    let stated = host.regrouped.map(|own| own.steps);
+    if asked != stated {
+        let told = |own: Option<u64>| own.unwrap_or(1);
+        return Some(format!(
+            "tokens of {} steps change places, and {} were asked for",
+            told(stated),
+            told(asked)
+        ));
+    }
+    let (own, sum) = (host.regrouped?, sums(experts));
+    let is_sound = own.needed_at_least <= sum.needed.min(own.needed_in_order)
+        && match own.is_done {
+            true => sum.missed <= own.missed_in_order,
+            false => (sum.needed, sum.missed) == (own.needed_in_order, own.missed_in_order),
+        };
+    (!is_sound).then(|| {
+        format!(
+            "{} experts are needed and {} missed, in order {} and {}, at least {}",
+            sum.needed, sum.missed, own.needed_in_order, own.missed_in_order, own.needed_at_least
+        )
+    })
+}
+
 /// What can be derived again: all where steps were drawn, else what does not depend on them.
 fn again(
     on: &OnModel<'_>,
     host: &HostDocument,
     choices: &Choices,
-    trace: Option<Routing>,
+    trace: Option<Vec<Routing>>,
 ) -> Result<ExpertsDocument, Diagnostic> {
-    if let Some(Routing { needs, visits, tokens }) = trace {
-        let steps = (needs, visits, tokens, true);
-        let (cached, _) = Cached::new(&on.setting, choices, steps, host.seed)?;
-        let held = solve(&cached.problem, choices, &Control::default()).unwrap_or_default();
-        return Ok(cached.document(&on.setting, &held));
+    let hold = |problem: &Problem| solve(problem, choices, &Control::default());
+    if let Some(trace) = trace {
+        let (all, _) = Cached::of_trace(&on.setting, choices, trace, host.seed)?;
+        return Ok(best(&on.setting, &all, choices, &hold).unwrap_or_default());
     }
     let own = &on.document.experts;
     let visits: Visits =
@@ -182,7 +208,7 @@ fn again(
     let drawn = if host.is_traced { &one } else { choices };
     let steps = Cached::drawn(&on.setting, &visits, tokens, (drawn, host.seed));
     let (cached, _) = Cached::new(&on.setting, choices, steps, host.seed)?;
-    let held = solve(&cached.problem, choices, &Control::default()).unwrap_or_default();
+    let held = hold(&cached.problem).unwrap_or_default();
     let derived = cached.document(&on.setting, &held);
     if !host.is_traced {
         return Ok(derived);
@@ -218,6 +244,7 @@ fn differences(
     if is_known {
         check("experts.tokens", format!("{:?}", own.tokens), format!("{:?}", derived.tokens));
         check("experts.host.steps", a.steps.to_string(), b.steps.to_string());
+        check("experts.host.regrouped", format!("{:?}", a.regrouped), format!("{:?}", b.regrouped));
         for (at, (one, two)) in own.layers.iter().zip(&derived.layers).enumerate() {
             let field = |name: &str| format!("experts.layers[{at}].{name}");
             check(&field("visits"), format!("{:?}", one.visits), format!("{:?}", two.visits));

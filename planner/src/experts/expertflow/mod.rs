@@ -12,7 +12,8 @@
 //! predicted to need them, in the place of those that are predicted to be needed last. A prediction is
 //! made when an expert is used, and mistaken by a factor `exp(noise x)`, `x` normal. LRU is run beside on
 //! what was needed so far, and departed from where predictions are further apart than their mistakes, or
-//! where misses saved so far pay for it.
+//! where misses saved so far pay for it. Tokens of several steps of a trace may change places
+//! ([`regroup`]): a step takes those that add fewest experts to it, where all then miss fewer.
 //!
 //! # Paper
 //! He et al., "ExpertFlow: Efficient Mixture-of-Experts Inference via Predictive Expert Caching and Token
@@ -33,6 +34,7 @@
 //! Steps that need 0, 1, 0, 2, 1, 0 in two slots that begin empty: `lru` misses five times, `lfu` four,
 //! `clairvoyant` without prefetching four, and with it none.
 
+pub mod regroup;
 mod slots;
 
 use std::f64::consts::TAU;
@@ -97,8 +99,17 @@ pub const STEPS: OptionRow = OptionRow {
     summary: "more steps make figures steadier",
 };
 
+/// Steps whose tokens change places.
+pub const REGROUP: OptionRow = OptionRow {
+    name: "regroup",
+    unit: "steps of a trace whose tokens may change places; 1 = none do",
+    default: "1",
+    summary: "tokens that visit the same experts run in one step, where that misses fewer: for batches \
+              of samples that do not wait for each other",
+};
+
 /// Options of the row.
-pub const OPTIONS: &[OptionRow] = &[POLICY, SLOTS, LAYERS, PREFETCH, NOISE, START, STEPS];
+pub const OPTIONS: &[OptionRow] = &[POLICY, SLOTS, LAYERS, PREFETCH, NOISE, START, STEPS, REGROUP];
 
 /// Greatest deviation of predictions.
 const MOST_NOISE: f64 = 10.0;
@@ -120,6 +131,8 @@ pub struct Choices {
     pub whole: bool,
     /// Steps that are drawn where no trace is given.
     pub steps: usize,
+    /// Steps of a trace whose tokens may change places.
+    pub regroup: usize,
 }
 
 impl Choices {
@@ -148,6 +161,10 @@ impl Choices {
         if !(1..=MOST_STEPS).contains(&steps) {
             return Err(bad_option(&STEPS, options.text(&STEPS)));
         }
+        let regroup = options.count(&REGROUP)?;
+        if !(1..=regroup::MOST_TOKENS as u64).contains(&regroup) {
+            return Err(bad_option(&REGROUP, options.text(&REGROUP)));
+        }
         let slots = usize::try_from(options.count(&SLOTS)?).unwrap_or(usize::MAX);
         Ok(Self {
             policy,
@@ -156,6 +173,7 @@ impl Choices {
             slots: (slots > 0).then_some(slots),
             whole: options.word(&LAYERS)? == "whole",
             steps: steps as usize,
+            regroup: regroup as usize,
         })
     }
 }
