@@ -167,8 +167,24 @@ pub fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
         let thresholds = decided::thresholds(&on.setting, &on.asked);
         let derived = decided::document(&on.setting, entries, (&on.asked, thresholds));
         found.extend(differences::of_plans(on.document, &derived));
+        found.extend(unstated(on.document, &derived));
     }
     found
+}
+
+/// Pairs of pieces of which a plan does not say how they share the device: none of a list is not stated.
+fn unstated(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic> {
+    let n = |plan: &PlanDocument| -> Vec<usize> {
+        let layers = plan.experts.layers.iter().map(|own| own.nano_batches.as_ref());
+        layers.map(|own| own.map_or(0, |own| own.beside.len())).collect()
+    };
+    let both = n(stated).into_iter().zip(n(derived)).enumerate();
+    let lacking = both.filter(|(_, (own, other))| own < other);
+    let told = |(at, (own, other)): (usize, (usize, usize))| {
+        let field = format!("experts.layers[{at}].nano_batches.beside");
+        difference(&field, &format!("{own} pairs"), &format!("{other} pairs"))
+    };
+    lacking.map(told).collect()
 }
 
 /// Rules of the timetable of the steady state, looked at without the replay that makes it.

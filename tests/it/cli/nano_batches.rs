@@ -255,6 +255,11 @@ fn two_plans_of_nano_batches_are_compared_and_drawn() {
     assert_eq!(own["a"]["samples"], json!(samples(&plan)), "{told}");
     assert_eq!(own["b"]["samples"], json!([16]), "{told}");
     assert_eq!(told["a"]["step_time_ns"], plan["cost"]["step_time_ns"]);
+    let mut bad = plan.clone();
+    bad["experts"]["layers"][0]["nano_batches"]["beside"] = json!([]);
+    folder.write("bad.json", &bad.to_string());
+    let ran = folder.run(&format!("verify bad.json {ON}")).exits(6);
+    assert!(ran.stderr.contains("nano_batches.beside"), "{}", ran.stderr);
     let words = folder.run(&format!("compare own.json whole.json {ON}")).exits(10).stdout;
     assert!(words.contains("samples") && words.contains("more in B"), "{words}");
     planned(&folder, &LINE.replace("table.csv", "empty.csv"), "empty.json");
