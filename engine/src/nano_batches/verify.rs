@@ -4,13 +4,11 @@
 use std::path::Path;
 
 use cost_model::streams::verify as rules;
-use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use documents::plan::nano_batches::{InterferenceDocument, ServingDocument};
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 use planner::experts::dynaflow;
-use serde_json::json;
 
 use super::decided::{self, Asked, Entry};
 use super::row;
@@ -21,7 +19,7 @@ use crate::ops::replay::{self as kept, BY_HAND};
 use crate::page::Page;
 use crate::request::{PlanOnModel, ReplayRequest};
 use crate::rows::Rows;
-use crate::streams::verify::{check_flags, illegal, of_layers, others, request};
+use crate::streams::verify::{check_flags, illegal, of_layers, others, request, verdict};
 use crate::violations;
 
 /// A plan of nano-batches and what it was made for.
@@ -104,31 +102,17 @@ fn asked(document: &PlanDocument, serving: &ServingDocument) -> Result<Asked, Di
 /// Those of reading.
 pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> CommandResult {
     let on = examined(document, &request.model, &request.target)?;
-    let broken = violations(&on);
-    page.warnings(&on.warnings);
-    page.warnings(&broken);
     let entries = on.entries.as_deref().unwrap_or_default();
     let [seconds, ..] = decided::seconds(entries);
-    page.line(&match broken.len() {
-        0 => format!(
-            "the plan is legal: {} layers on {} replicas of attention, {} layers of each kind \
-             replayed, step time {:.3} ms",
-            on.setting.layers.len(),
-            on.setting.parallelism.data,
-            cost_model::streams::period::REPLAYED,
-            seconds * 1e3
-        ),
-        n => format!("the plan is illegal: {}", violations::count(n)),
-    });
-    let list =
-        |found: &[Diagnostic]| -> Vec<_> { found.iter().map(DiagnosticDocument::from).collect() };
-    page.document(&json!({
-        "legal": violations::is_legal(&broken),
-        "seconds": seconds,
-        "violations": list(&broken),
-        "warnings": list(&on.warnings),
-    }));
-    Ok(violations::exit(&broken))
+    let sentence = format!(
+        "the plan is legal: {} layers on {} replicas of attention, {} layers of each kind replayed, step \
+         time {:.3} ms",
+        on.setting.layers.len(),
+        on.setting.parallelism.data,
+        cost_model::streams::period::REPLAYED,
+        seconds * 1e3
+    );
+    Ok(verdict((&violations(&on), &on.warnings), (Some(seconds), &sentence), page))
 }
 
 /// A plan that is legal; or how the run ends, where it is not, which the page says.

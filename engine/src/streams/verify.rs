@@ -123,29 +123,38 @@ pub(crate) fn check_flags(target: &ReplayRequest) -> Result<(), Diagnostic> {
 /// Those of reading.
 pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> CommandResult {
     let on = examined(document, &request.model, &request.target)?;
-    let broken = violations(&on);
-    page.warnings(&on.warnings);
-    page.warnings(&broken);
     let seconds = on.setting.model.seconds(&on.parts);
-    page.line(&match broken.len() {
-        0 => format!(
-            "the plan is legal: {} layers on {} hosts, {} pieces replayed, step time {:.3} ms",
-            on.parts.len(),
-            on.setting.hosts,
-            n_pieces(document),
-            seconds * 1e3
-        ),
-        n => format!("the plan is illegal: {}", violations::count(n)),
-    });
+    let sentence = format!(
+        "the plan is legal: {} layers on {} hosts, {} pieces replayed, step time {:.3} ms",
+        on.parts.len(),
+        on.setting.hosts,
+        n_pieces(document),
+        seconds * 1e3
+    );
+    Ok(verdict((&violations(&on), &on.warnings), (Some(seconds), &sentence), page))
+}
+
+/// Says whether a plan is legal, and with a sentence how; how the run ends.
+pub(crate) fn verdict(
+    (broken, warnings): (&[Diagnostic], &[Diagnostic]),
+    (seconds, sentence): (Option<f64>, &str),
+    page: &Page,
+) -> Exit {
+    page.warnings(warnings);
+    page.warnings(broken);
+    match broken.len() {
+        0 => page.line(sentence),
+        n => page.line(&format!("the plan is illegal: {}", violations::count(n))),
+    }
     let list =
         |found: &[Diagnostic]| -> Vec<_> { found.iter().map(DiagnosticDocument::from).collect() };
     page.document(&json!({
-        "legal": violations::is_legal(&broken),
+        "legal": violations::is_legal(broken),
         "seconds": seconds,
-        "violations": list(&broken),
-        "warnings": list(&on.warnings),
+        "violations": list(broken),
+        "warnings": list(warnings),
     }));
-    Ok(violations::exit(&broken))
+    violations::exit(broken)
 }
 
 /// A plan that is legal; or how the run ends, where it is not, which the page says.

@@ -9,7 +9,6 @@ use cost_model::experts::{Copies, Shape, greatest, shares};
 use cost_model::runs::forms::block::groups::Priced;
 use cost_model::streams::groups::{Cut, Split};
 use cost_model::streams::{Cell, verify as timed};
-use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use documents::plan::disaggregated::{DisaggregatedDocument, SplitDocument};
 use documents::plan::experts::ExpertLayersDocument;
@@ -18,7 +17,6 @@ use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 use planner::experts::findep::{MOST_MICRO_BATCHES, MOST_PARTS, MOST_PIECES, least_s};
 use planner::experts::naive;
-use serde_json::json;
 
 use super::decided::{self, Decided, cells, replayed, whole};
 use super::setting::{Setting, Visited};
@@ -31,7 +29,7 @@ use crate::request::value::Written;
 use crate::request::{ExpertSkew, PlanOnModel, ReplayRequest};
 use crate::rows::Rows;
 use crate::streams::decided::ordered;
-use crate::streams::verify::{asked, check_flags, illegal, n_pieces, of_layers, others};
+use crate::streams::verify::{asked, check_flags, illegal, n_pieces, of_layers, others, verdict};
 use crate::streams::{Does, row};
 use crate::violations;
 
@@ -111,22 +109,9 @@ pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> Co
     let judged = judged(&mut on);
     let mut broken = on.mismatches.clone();
     broken.extend(judged.as_ref().err().into_iter().flatten().cloned());
-    page.warnings(&on.warnings);
-    page.warnings(&broken);
     let seconds = judged.as_ref().ok().map(|own| own.seconds);
-    page.line(&match (&judged, broken.len()) {
-        (Ok(own), 0) => sentence(&on, own),
-        (_, n) => format!("the plan is illegal: {}", violations::count(n)),
-    });
-    let list =
-        |found: &[Diagnostic]| -> Vec<_> { found.iter().map(DiagnosticDocument::from).collect() };
-    page.document(&json!({
-        "legal": violations::is_legal(&broken),
-        "seconds": seconds,
-        "violations": list(&broken),
-        "warnings": list(&on.warnings),
-    }));
-    Ok(violations::exit(&broken))
+    let sentence = judged.as_ref().map(|own| sentence(&on, own)).unwrap_or_default();
+    Ok(verdict((&broken, &on.warnings), (seconds, &sentence), page))
 }
 
 fn sentence(on: &OnModel<'_>, own: &Judged) -> String {
