@@ -127,6 +127,10 @@ pub struct StageDocument {
     /// Its blocks, of a training run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<training::BlocksDocument>,
+    /// Its devices, where stages of a training run have devices of their own; else they follow from
+    /// the degrees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<training::StageMeshDocument>,
 }
 
 /// Stages in pipeline order.

@@ -47,6 +47,7 @@ mod tasks;
 pub(crate) mod training;
 mod training_graph;
 mod training_sizes;
+mod unlike;
 mod verbs;
 
 use std::fs;

@@ -22,7 +22,7 @@ impl PlanDocument {
     ) {
         (self.parallelism.data, self.workload.batch) = (replicas, batch);
         self.parallelism.n_micro_batches = 1;
-        self.partition.stages = vec![StageDocument { ops: Vec::new(), blocks: None }];
+        self.partition.stages = vec![StageDocument { ops: Vec::new(), blocks: None, mesh: None }];
         self.communication = communication;
     }
 

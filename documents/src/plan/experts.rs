@@ -240,7 +240,7 @@ impl PlanDocument {
                 training: None,
             },
             partition: PartitionDocument {
-                stages: vec![StageDocument { ops: Vec::new(), blocks: None }],
+                stages: vec![StageDocument { ops: Vec::new(), blocks: None, mesh: None }],
             },
             placement: Vec::new(),
             experts: ExpertsDocument { phase: Some(context.phase.into()), ..experts },

@@ -62,6 +62,7 @@ impl PlanDocument {
                     .map(|stage| StageDocument {
                         ops: stage.ops.iter().map(|op| namer.op(*op)).collect(),
                         blocks: None,
+                        mesh: None,
                     })
                     .collect(),
             },

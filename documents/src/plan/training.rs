@@ -1,10 +1,13 @@
 //! The parts of a plan document that only a training run on a model card has.
 
+use std::collections::BTreeMap;
+
 use ir::card::{ModelCard, Recompute, SequenceParallel, ZeroStage};
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::grid::Grid;
-use ir::plan::{BlockPolicy, Mesh, Parallelism, Partition, Plan, Stage};
+use ir::id::DeviceId;
+use ir::plan::{BlockPolicy, Mesh, Parallelism, Partition, Plan, Stage, StageMesh};
 use ir::schedule::Schedule;
 use ir::workload::Workload;
 use serde::{Deserialize, Serialize};
@@ -107,6 +110,20 @@ pub struct BlocksDocument {
     /// What is done with its blocks, first to last, where that is not the same for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub each: Vec<PolicyRunDocument>,
+}
+
+/// Devices of a stage that are its own. Each micro-batch is shared out over its replicas; tensor ranks
+/// split the sequence, and replicas share out optimizer states.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct StageMeshDocument {
+    /// Its devices by name, replica by replica.
+    pub devices: Vec<String>,
+    /// Tensor-parallel shards of each replica.
+    pub tensor: u32,
+    /// By replica, its samples of each micro-batch.
+    pub samples: Vec<u64>,
 }
 
 /// Memory of one pipeline rank, of one device.
@@ -236,6 +253,11 @@ impl PlanDocument {
                 recompute: stage.recompute.into(),
                 each: runs(&stage.each),
             }),
+            mesh: stage.mesh.as_ref().map(|mesh| StageMeshDocument {
+                devices: mesh.devices.iter().map(|own| name(context.cluster, *own)).collect(),
+                tensor: mesh.tensor,
+                samples: mesh.samples.clone(),
+            }),
         };
         let grid = plan.schedule.grid.as_ref().map_or_else(String::new, Grid::to_string);
         Self {
@@ -269,8 +291,9 @@ impl PlanDocument {
     /// The plan of a training run. Whether it is legal is for the judge to say.
     ///
     /// # Errors
-    /// `bad-plan` where a part of a training run is missing; those of [`Grid::parse`].
-    pub fn to_training(&self) -> Result<Plan, Diagnostic> {
+    /// `bad-plan` where a part of a training run is missing, or a stage names a device that the cluster
+    /// lacks; those of [`Grid::parse`]. Without a cluster, devices of stages are not looked at.
+    pub fn to_training(&self, cluster: Option<&Cluster>) -> Result<Plan, Diagnostic> {
         let own = self.parallelism.training.as_ref();
         let own = own.ok_or_else(|| refused("parallelism.training", "is missing"))?;
         let stages = self.partition.stages.iter().map(|stage| {
@@ -281,7 +304,12 @@ impl PlanDocument {
                 blocks: blocks.first..blocks.first.saturating_add(blocks.n),
                 recompute: blocks.recompute.into(),
                 each: policies(blocks)?,
-                mesh: None,
+                mesh: stage
+                    .mesh
+                    .as_ref()
+                    .zip(cluster)
+                    .map(|(own, on)| mesh(own, on))
+                    .transpose()?,
             })
         });
         let grid = Grid::parse(&self.schedule.grid.join("\n"))?;
@@ -308,6 +336,25 @@ impl PlanDocument {
             schedule: Schedule { grid: Some(grid), ..Schedule::default() },
         })
     }
+}
+
+fn name(cluster: &Cluster, device: DeviceId) -> String {
+    cluster.devices.get(device.index()).map_or_else(String::new, |own| own.name.clone())
+}
+
+/// Devices by their names.
+fn mesh(own: &StageMeshDocument, cluster: &Cluster) -> Result<StageMesh, Diagnostic> {
+    let ids: BTreeMap<&str, DeviceId> =
+        cluster.device_ids().zip(&cluster.devices).map(|(id, own)| (&*own.name, id)).collect();
+    let id = |name: &String| {
+        let unknown = || {
+            let why = format!("names `{name}`, which the cluster lacks");
+            refused("partition.stages.mesh.devices", &why)
+        };
+        ids.get(name.as_str()).copied().ok_or_else(unknown)
+    };
+    let devices = own.devices.iter().map(id).collect::<Result<_, _>>()?;
+    Ok(StageMesh { devices, tensor: own.tensor, samples: own.samples.clone() })
 }
 
 const fn zero(stage: u8) -> ZeroStage {

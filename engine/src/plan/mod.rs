@@ -16,6 +16,7 @@ mod plot;
 mod run;
 mod streams;
 mod training;
+mod unlike;
 mod watched;
 
 use std::sync::Arc;
@@ -77,6 +78,12 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
             crate::streams::Does::Cuts(door) => streams::plan(request, (used, door), run),
             crate::streams::Does::Shares(door) => groups::plan(request, (used, door), run),
         };
+    }
+    let trains = both::is_open(request) || mode(request) == Mode::Degrees;
+    if trains && unlike::is_asked(request) {
+        fields::check(&request.problem.given, Mode::Degrees)?;
+        training::check(request)?;
+        return unlike::plan(request, run);
     }
     if both::is_open(request) {
         return both::plan(request, run);

@@ -56,7 +56,7 @@ pub(super) fn row(asked: &str, setting: &Setting) -> Result<&'static Entry, Diag
 }
 
 /// Refuses flags that a search over degrees has no use for.
-fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
+pub(super) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
     if !plans_training(request.recipe()) && request.recipe() != AUTO {
         let asks = fields::asks_for_training(&request.problem.given);
         let asks = asks.map_or_else(String::new, |flag| format!(", which `{flag}` asks for"));

@@ -19,7 +19,7 @@ use planner::training::search_3d::space::{Capabilities, Space};
 use planner::training::{per_layer, search_3d};
 
 use super::replay::OnModel;
-use super::{ALGORITHM, document, layered};
+use super::{ALGORITHM, document, layered, unlike};
 use crate::differences::{difference, of_plans, within as within_itself};
 use crate::training::capabilities;
 use crate::training::pins;
@@ -164,6 +164,7 @@ fn derived(
         }
     }
     let algorithm = match on.setting.layers {
+        _ if unlike::is_own(&plan) => unlike::ALGORITHM,
         Some(_) => layered::ALGORITHM,
         None => ALGORITHM,
     };
@@ -229,6 +230,16 @@ fn request(on: &OnModel<'_>) -> Vec<Diagnostic> {
         found.push(difference("request.devices", &stated, &n.to_string()));
     }
     match on.setting.space() {
+        // Who asks for pins or a launcher gets no such plan.
+        _ if unlike::is_own(&on.plan) => {
+            let asked = [
+                ("request.pin", !request.pin.is_empty()),
+                ("request.devices", request.devices.is_some()),
+                ("request.executor", request.executor.is_some()),
+            ];
+            let named = asked.into_iter().filter(|(_, is)| *is);
+            found.extend(named.map(|(own, _)| difference(own, "stated", "not kept")));
+        }
         Ok(space) => {
             let broken = pins::broken(&space.pins, &on.plan, &on.training.schedule);
             let named = |(pin, own): (String, String)| difference("request.pin", &pin, &own);
@@ -289,6 +300,12 @@ fn bound_of(
     on: &OnModel<'_>,
     (end, cancel): (Instant, &Arc<AtomicBool>),
 ) -> Result<(Nanos, StopReason), Diagnostic> {
+    if unlike::is_own(&on.plan) {
+        let time = Some(end.saturating_duration_since(Instant::now()));
+        let limits = Limits { time, cancel: Arc::clone(cancel), ..Limits::default() };
+        let found = unlike::found(setting, &limits, &mut |_, _| {});
+        return Ok((found.bound, found.stop));
+    }
     let mut space: Space = setting.space()?;
     // A plan that the launcher of its stack runs was looked for among those.
     if let Some(capabilities) = setting.launcher().filter(|capabilities| runs(*capabilities, on)) {

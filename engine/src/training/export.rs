@@ -18,6 +18,7 @@ use ir::units::Nanos;
 use serde_json::json;
 
 use super::replay::{documents, judged_again, read};
+use super::unlike;
 use crate::page::Page;
 use crate::request::ExportRequest;
 use crate::training::setting::Setting;
@@ -54,6 +55,7 @@ pub fn export(
     let setting = &on.setting;
     let bound = Nanos(document.cost.as_ref().map_or(0, |cost| cost.bound_ns));
     let schedule = on.training.schedule.as_str();
+    unlike::check_target(target, &on.plan)?;
     let (files, warnings) = match starter {
         None => {
             let export = exported(target, setting, &on.plan, (schedule, bound))?;
@@ -110,6 +112,7 @@ pub fn exported(
     if PICTURES.contains(&target) {
         return picture(target, setting, plan, bound);
     }
+    unlike::check_target(target, plan)?;
     launched(target, &source(setting, plan, schedule))
 }
 

@@ -23,6 +23,7 @@ mod tiers;
 pub mod told;
 mod trust;
 pub mod unasked;
+pub mod unlike;
 
 /// The name of the search by forms.
 pub const ALGORITHM: &str = "search-3d";

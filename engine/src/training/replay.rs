@@ -8,12 +8,13 @@ use cost_model::runs::forms::model::{Offload, shape};
 use cost_model::runs::forms::rank_groups;
 use cost_model::runs::judge::report::{LinkReport, Report};
 use cost_model::runs::judge::{judge_plan, verify as rules};
-use cost_model::runs::oracle::{ranks_of, waits_in_passes};
+use cost_model::runs::oracle::ranks_of;
 use documents::diagnostic::DiagnosticDocument;
 use documents::digest;
 use documents::plan::training::TrainingDocument;
 use documents::plan::{PlanDocument, Reference};
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::id::DeviceId;
 use ir::plan::Plan;
 use ir::tensor::DType;
 use ir::units::{Bytes, Nanos};
@@ -22,7 +23,7 @@ use serde_json::json;
 
 use super::answer::margin;
 use super::trust::Trust;
-use super::{claims, layered, tiers};
+use super::{claims, layered, tiers, unlike};
 use crate::exit::{Cancel, CommandResult, Exit};
 use crate::ops::replay;
 use crate::page::Column;
@@ -125,7 +126,7 @@ fn examined<'d>(
     let is_mismatched = !allowed.is_empty();
     let mut warnings = std::mem::take(&mut setting.warnings);
     warnings.extend(allowed);
-    let plan = document.to_training();
+    let plan = document.to_training(Some(cluster));
     let plan = plan.map_err(|error| mismatches.first().cloned().unwrap_or(error))?;
     Ok(OnModel { setting, document, training, plan, warnings, is_mismatched, mismatches })
 }
@@ -269,7 +270,7 @@ pub fn simulate(document: &PlanDocument, args: &SimulateRequest, page: &Page) ->
         page.document(&json!({ "violations": documents(&broken) }));
         return Ok(exit(&broken));
     };
-    let waits = waits_in_passes(&*on.setting.oracle(None), &on.plan)?;
+    let waits = on.setting.waits(&on.plan)?;
     print_ranks(&on, (&report, &waits), page);
     page.line(&format!("step time {}", report.step_time));
     let ranks: Vec<_> = report
@@ -349,7 +350,23 @@ fn rank_of(on: &OnModel<'_>, device: &str) -> Result<usize, Diagnostic> {
     if let (Some(rank), None) = (rank.filter(|rank| *rank < degrees.pipeline), found) {
         return Ok(rank as usize);
     }
-    let position = found.ok_or_else(|| {
+    let position_of_stage = |at: usize| {
+        let stages = on.plan.partition.stages.iter();
+        let mut meshes = stages.map(|stage| stage.mesh.as_ref());
+        meshes.position(|mesh| mesh.is_some_and(|own| own.devices.contains(&DeviceId::new(at))))
+    };
+    if unlike::is_own(&on.plan)
+        && let Some(rank) = on
+            .setting
+            .cluster
+            .devices
+            .iter()
+            .position(|own| own.name == device)
+            .and_then(position_of_stage)
+    {
+        return Ok(rank);
+    }
+    let position = found.filter(|_| !unlike::is_own(&on.plan)).ok_or_else(|| {
         Diagnostic::usage("unknown-device", format!("the plan uses no device `{device}`"))
             .hint(suggest::hint(device, names()))
     })?;
@@ -412,7 +429,7 @@ pub fn explain(
     let (broken, report) = judged_again(&on);
     page.warnings(&broken);
     let Some(report) = report else { return Ok(exit(&broken)) };
-    print_ranks(&on, (&report, &waits_in_passes(&*on.setting.oracle(None), &on.plan)?), page);
+    print_ranks(&on, (&report, &on.setting.waits(&on.plan)?), page);
     let is_rank = |device: &str| device.starts_with("rank ");
     if let (Some(device), Some(rank)) = (device.filter(|own| !is_rank(own)), only) {
         page.line(&format!("`{device}` is one of the devices of rank {rank}"));
@@ -441,7 +458,8 @@ pub fn explain(
         "ranks": told,
         "links": sends,
         "expert_overlap": overlap,
-        "tiers": tiers::document(&on.setting, &on.plan.parallelism),
+        "tiers": (!unlike::is_own(&on.plan))
+            .then(|| tiers::document(&on.setting, &on.plan.parallelism)),
         "violations": documents(&broken),
     }));
     Ok(exit(&broken))

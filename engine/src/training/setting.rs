@@ -1,6 +1,5 @@
 //! From flags and files to what a search over degrees needs.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use cost_model::kernels::plain_product::peak;
@@ -13,6 +12,7 @@ use cost_model::runs::judge::costs::PipelineCosts;
 use cost_model::runs::measured::LayerPricing;
 use cost_model::runs::memory::reserve::MARGIN;
 use cost_model::runs::oracle::{self, StageOracle};
+use cost_model::runs::unlike::{Fleet, NodeGroup, groups_of};
 use documents::digest;
 use documents::plan::Reference;
 use documents::plan::request::RequestDocument;
@@ -31,7 +31,7 @@ use planner::training::search_3d::space::{Capabilities, Pins, Space, device_coun
 
 use super::model::{self, GraphFacts, Model};
 use super::numbers::Numbers;
-use super::{capabilities, measured, pins};
+use super::{capabilities, measured, pins, unlike};
 use crate::executor::{self, Executor};
 use crate::request::value::Written;
 use crate::request::{PlanRequest, ProblemRequest};
@@ -145,8 +145,7 @@ impl Setting {
         if let Some(text) = &request.expert_skew {
             self.skew(text)?;
         }
-        let used = 1.0 - request.memory_margin.unwrap_or(0.0);
-        let kept = self.limit.map(|limit| Bytes((limit.as_f64() * used) as u64));
+        let kept = self.limit.map(|limit| less(limit, &request));
         if let (Some(asked), Some(kept)) = (request.max_memory_bytes.map(Bytes), kept)
             && asked > kept
         {
@@ -204,7 +203,8 @@ impl Setting {
         let layers = folder.map(|folder| measured_layers(folder, sequence, flags)).transpose()?;
         let (profile, cluster, unused) = load::rated(file, &flags.scale, cluster)?;
         warnings.extend(unused);
-        let kind = one_kind(&cluster, path)?;
+        layers.as_ref().map_or(Ok(()), |_| one_kind(&cluster))?;
+        let kind = usable_kinds(&cluster, path)?;
         let (numbers, noted) = numbers(flags, &model, kind, layers.as_ref())?;
         let system = System::of(&cluster, &profile)
             .ok_or_else(|| unusable(path, "the cluster has no device"))?;
@@ -258,8 +258,42 @@ impl Setting {
     /// # Errors
     /// Those of [`hosts::check`] and [`oracle::costs`].
     pub fn costs(&self, plan: &Plan, limit: Option<Bytes>) -> Result<PipelineCosts, Diagnostic> {
+        if unlike::is_own(plan) {
+            let groups = self.groups(limit.is_some());
+            return self.fleet(&groups).costs(plan);
+        }
         hosts::check(&self.cluster, shape::n_devices(&plan.parallelism))?;
         oracle::costs(&*self.oracle(limit), plan)
+    }
+
+    /// By pipeline rank, seconds of a step's passes in which it waits for collectives.
+    ///
+    /// # Errors
+    /// As [`Self::costs`].
+    pub fn waits(&self, plan: &Plan) -> Result<Vec<f64>, Diagnostic> {
+        match unlike::is_own(plan) {
+            true => self.fleet(&self.groups(false)).waits(plan),
+            false => oracle::waits_in_passes(&*self.oracle(None), plan),
+        }
+    }
+
+    /// The node groups of the cluster, with what a plan may use of their devices, or all of it.
+    pub fn groups(&self, is_limited: bool) -> Vec<NodeGroup> {
+        let most = self.request.max_memory_bytes.map(Bytes);
+        let mut groups = groups_of(&self.cluster, |limit| {
+            let kept = less(limit, &self.request);
+            most.map_or(kept, |most| most.min(kept))
+        });
+        for group in groups.iter_mut().filter(|_| !is_limited) {
+            group.limit = None;
+        }
+        groups
+    }
+
+    /// What prices stages on devices of their own.
+    pub fn fleet<'s>(&'s self, groups: &'s [NodeGroup]) -> Fleet<'s> {
+        let (base, cluster, profile) = (self.pricing(), &self.cluster, &self.profile);
+        Fleet { base, cluster, profile, groups }
     }
 
     /// What prices its plans, within a limit of each device.
@@ -306,6 +340,7 @@ impl Setting {
     /// Those of the pins and of [`hosts::check`], and `device-count` for more devices than the
     /// cluster has.
     pub fn space(&self) -> Result<Space, Diagnostic> {
+        one_kind(&self.cluster)?;
         let has = u32::try_from(self.cluster.devices.len()).unwrap_or(u32::MAX);
         let per_host = u32::try_from(self.system.per_host).unwrap_or(u32::MAX);
         let devices = match self.request.devices {
@@ -442,19 +477,31 @@ fn measured_layers(
     importers::layers::read(folder, sequence)
 }
 
-/// The one kind of device of a cluster.
-fn one_kind<'c>(cluster: &'c Cluster, path: &Path) -> Result<&'c DeviceKind, Diagnostic> {
-    let kinds: BTreeSet<&str> =
-        cluster.device_ids().map(|device| cluster.kind_of(device).name.as_str()).collect();
-    let (Some(kind), 1) = (kinds.first(), kinds.len()) else {
-        let named: Vec<String> = kinds.iter().map(|kind| (*kind).to_owned()).collect();
-        let message = "training runs are planned on clusters of one kind of device";
-        return Err(unusable(path, message).fact("kinds", named));
-    };
-    let sheet = cluster.kinds.iter().find(|sheet| sheet.name == *kind);
-    let usable = |sheet: &&DeviceKind| sheet.memory_bandwidth.is_some() && !sheet.peak.is_empty();
-    sheet.filter(usable).ok_or_else(|| {
-        unusable(path, "the device has no peak rate or no memory bandwidth")
-            .fact("device", (*kind).to_owned())
-    })
+/// What a margin leaves of a device.
+fn less(limit: Bytes, request: &RequestDocument) -> Bytes {
+    Bytes((limit.as_f64() * (1.0 - request.memory_margin.unwrap_or(0.0))) as u64)
+}
+
+/// The kind of the first device, where all kinds can be priced.
+fn usable_kinds<'c>(cluster: &'c Cluster, path: &Path) -> Result<&'c DeviceKind, Diagnostic> {
+    let usable = |sheet: &DeviceKind| sheet.memory_bandwidth.is_some() && !sheet.peak.is_empty();
+    let kinds = || cluster.device_ids().map(|device| cluster.kind_of(device));
+    if let Some(kind) = kinds().find(|kind| !usable(kind)) {
+        return Err(unusable(path, "the device has no peak rate or no memory bandwidth")
+            .fact("device", kind.name.clone()));
+    }
+    kinds().next().ok_or_else(|| unusable(path, "the cluster has no device"))
+}
+
+/// Refuses clusters of several kinds of devices.
+fn one_kind(cluster: &Cluster) -> Result<(), Diagnostic> {
+    let kinds = unlike::kinds(cluster);
+    if kinds.len() <= 1 {
+        return Ok(());
+    }
+    let named: Vec<String> = kinds.into_iter().map(str::to_owned).collect();
+    let message = "such training runs are planned on clusters of one kind of device";
+    Err(Diagnostic::input("no-system", message)
+        .fact("kinds", named)
+        .hint("plan a config.json with search-3d, without pins, for nodes of several kinds"))
 }

@@ -52,8 +52,12 @@ struct Way {
 }
 
 impl Trust {
-    /// Of a step and the largest peak of a plan; `None` on measured layers, which were not judged.
+    /// Of a step and the largest peak of a plan; `None` on measured layers and unlike nodes, which were
+    /// not judged.
     pub(super) fn of(setting: &Setting, plan: &Plan, (step, peak): (Nanos, Bytes)) -> Option<Self> {
+        if super::unlike::is_own(plan) {
+            return None;
+        }
         let degrees = &plan.parallelism;
         let figure = setting.basis(degrees).figure();
         setting.layers.is_none().then(|| Self {

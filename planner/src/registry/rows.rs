@@ -18,8 +18,8 @@ use crate::placement::{
 use crate::run::algorithm::Guarantee::{Bound, Heuristic, Optimal, OptimalAmong};
 use crate::run::algorithm::{Field, Kind};
 use crate::run::entry::{Entry, Model};
-use crate::training::doors::{Card, Layers};
-use crate::training::{per_layer, search_3d};
+use crate::training::doors::{Card, Layers, Unlike};
+use crate::training::{per_layer, search_3d, unlike_nodes};
 use crate::transform::{blocks, chains, coplace, fuse, repeat};
 
 const PLACES: &[Field] = &[Field::Placement, Field::Schedule];
@@ -306,6 +306,15 @@ pub(super) static ENTRIES: &[Entry] = &[
             per_layer::solve_observed,
             OptimalAmong("1F1B plans with the same degrees for all layers"),
         )],
+    },
+    Entry {
+        name: "unlike-nodes",
+        kind: Kind::Decide,
+        decides: &[Field::Parallelism, Field::Partition, Field::Schedule],
+        options: &[],
+        paper: "none; the space is near that of Metis: Um et al., USENIX ATC 2024",
+        summary: "a pipeline over nodes of different kinds: devices, degrees and shares by stage",
+        doors: &[&Unlike(unlike_nodes::solve, Bound)],
     },
     Entry {
         name: "expert-placement",

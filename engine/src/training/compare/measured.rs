@@ -98,7 +98,7 @@ fn check(measured: &MeasuredDocument, args: &CompareRequest) -> Result<(), Diagn
 
 /// Refuses processes that are not those of the plan, each once.
 fn check_places(document: &PlanDocument, measured: &MeasuredDocument) -> Result<(), Diagnostic> {
-    let Parallelism { data, pipeline, .. } = document.to_training()?.parallelism;
+    let Parallelism { data, pipeline, .. } = document.to_training(None)?.parallelism;
     let wrong = |message: String| {
         Diagnostic::input("bad-measured", message)
             .hint("give what `Run.measure` wrote of this plan")

@@ -275,7 +275,7 @@ fn measured(
 
 /// A plan as its document states it.
 fn stated(document: &PlanDocument) -> Result<Side, Diagnostic> {
-    let facts = facts(document, document.to_training()?)?;
+    let facts = facts(document, document.to_training(None)?)?;
     let memory = document.training.iter().flat_map(|own| own.memory.iter());
     Ok(Side {
         facts,

@@ -1,0 +1,213 @@
+//! `plan` of a training run on nodes of different kinds.
+
+use std::time::Instant;
+
+use documents::diagnostic::DiagnosticDocument;
+use documents::plan::PlanDocument;
+use documents::report::training::{TrainingReportDocument, TrainingRunDocument};
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::units::Nanos;
+use planner::run::StopReason;
+use planner::run::watch::Tell;
+use planner::training::order::Order;
+use planner::training::unlike_nodes::{Found, Judged};
+
+use super::followed::{self, follow, none, stopped};
+use super::run::{Run, interrupted, late};
+use crate::exit::{CommandResult, Exit};
+use crate::load;
+use crate::page::{Format, Page};
+use crate::request::{AUTO, PlanRequest};
+use crate::training::nothing_fits::too_early;
+use crate::training::searched::Better;
+use crate::training::setting::Setting;
+use crate::training::unlike::{self, ALGORITHM, print_stages, sentence};
+use crate::training::{self, document, export};
+
+/// Whether a request for a training run is for a config on nodes of several kinds.
+pub(super) fn is_asked(request: &PlanRequest) -> bool {
+    let recipe = request.recipe();
+    if recipe == ALGORITHM {
+        return true;
+    }
+    let cluster = request.problem.cluster.as_deref();
+    let is_unlike = || {
+        let read = cluster.and_then(|path| load::cluster(path).ok());
+        read.is_some_and(|(cluster, _)| unlike::kinds(&cluster).len() > 1)
+    };
+    let is_folder = || request.problem.profile.as_deref().is_some_and(importers::layers::is_folder);
+    [AUTO, training::ALGORITHM].contains(&recipe)
+        && importers::is_config(&request.model)
+        && !is_folder()
+        && is_unlike()
+}
+
+/// Refuses what no such plan honours.
+fn check(request: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
+    let asked = &setting.request;
+    let given = [
+        ("--pin", !asked.pin.is_empty()),
+        ("--devices", asked.devices.is_some()),
+        ("--for", asked.executor.is_some()),
+        ("--expert-skew", asked.expert_skew.is_some()),
+    ];
+    if let Some((flag, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+        let message = format!("`{flag}` is not honoured on nodes of different kinds");
+        return Err(Diagnostic::usage("not-for-unlike-nodes", message)
+            .hint("leave it out, or name a cluster of one kind of device"));
+    }
+    for target in &request.exports {
+        export::check_target(target)?;
+        if !export::PICTURES.contains(&target.as_str()) {
+            let message = format!("`{target}` has no words for stages with devices of their own");
+            return Err(Diagnostic::usage("not-expressible", message)
+                .hint("draw the plan with --export svg or trace"));
+        }
+    }
+    let model = &setting.model;
+    if model.is_of_parts() || model.has_experts() || model.groups.len() != 1 {
+        let message = "models of experts, of unequal blocks and graphs are not planned on nodes of \
+                       different kinds";
+        return Err(Diagnostic::usage("not-for-unlike-nodes", message)
+            .hint("name a cluster of one kind of device"));
+    }
+    Ok(())
+}
+
+pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    let own = request.clone();
+    let read = move |_: Tell<()>| Setting::of(&own);
+    let mut setting = match run.watch.run(read, &mut |()| {}).done().transpose()? {
+        _ if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
+        Some(setting) => setting,
+        None => return Err(late()),
+    };
+    check(request, &setting)?;
+    let watch = run.ending(request);
+    let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
+    let start = Instant::now();
+    let limits = request.limits.within(run.watch, None);
+    let (own, given) = (setting.clone(), limits.clone());
+    let work = move |tell: &dyn Fn(Better<Judged>)| {
+        let offload = own.offload;
+        unlike::found(&own, &given, &mut |plan, bound| {
+            tell(Better { plan: plan.clone(), step: plan.step, bound, offload });
+        })
+    };
+    let document_of = |told: &Better<Judged>| {
+        document::of(&setting, &told.plan.plan, SCHEDULE, (ALGORITHM, told.bound.min(told.step)))
+    };
+    let mut followed = follow((ALGORITHM, request), run, work, &document_of);
+    let found = match (followed.done.take(), followed.last.take()) {
+        (Some(done), _) => done,
+        (None, Some(told)) => Found {
+            best: Some(told.plan.clone()),
+            bound: told.bound,
+            stop: stopped(run.watch),
+            n_nodes: 0,
+            n_judged: 0,
+        },
+        (None, None) if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
+        (None, None) => return Err(too_early(StopReason::Deadline, 0)),
+    };
+    let Some(best) = &found.best else {
+        return none((found.stop, found.n_judged), run.page, || Err(nothing_fits()));
+    };
+    followed.ended((best.step, found.bound));
+    let elapsed = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
+    let made = (&best.plan, (SCHEDULE, found.bound));
+    let files = followed::files(request, &mut setting, made, &followed.trace);
+    let plan = document::of(&setting, &best.plan, SCHEDULE, (ALGORITHM, found.bound))?;
+    let written = run.follower.planned(followed::bytes(&plan)?, files)?;
+    run.page.warnings(&setting.warnings);
+    answer((&setting, best), &found, (plan, elapsed), run.page)?;
+    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
+    Ok(Exit::DONE)
+}
+
+/// The order of the passes.
+const SCHEDULE: &str = Order::OneFOneB.name();
+
+/// Judges the plan again and tells of it.
+fn answer(
+    (setting, best): (&Setting, &Judged),
+    found: &Found,
+    (plan, elapsed): (PlanDocument, Option<f64>),
+    page: &Page,
+) -> Result<(), Diagnostic> {
+    let report = unlike::report(setting, &best.plan)?;
+    if report.step_time != best.step {
+        let message = "the judge does not confirm the plan that the search found";
+        return Err(Diagnostic::error(Blame::Internal, "internal", message));
+    }
+    if page.format == Format::Text {
+        let degrees = &best.plan.parallelism;
+        page.line(&format!(
+            "{} on {}: {} stages, {} micro-batches of {} samples",
+            setting.model.name,
+            load::describe(&setting.cluster),
+            degrees.pipeline,
+            degrees.n_micro_batches,
+            degrees.micro_batch
+        ));
+        print_stages(setting, &best.plan, &report, page);
+        page.line(&sentence(setting, best, found));
+    }
+    let peak = report.ranks.iter().map(|rank| rank.peak.bytes).max().unwrap_or(0);
+    page.serialized(&told((setting, best), found, (plan, peak), elapsed))
+}
+
+fn nothing_fits() -> Diagnostic {
+    let message = "no plan of the space fits into the memory of the devices";
+    Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
+        .hint("shorten samples with --sequence-length, lower --memory-margin, or add devices")
+}
+
+/// What `plan --json` prints.
+fn told(
+    (setting, best): (&Setting, &Judged),
+    found: &Found,
+    (plan, peak_bytes): (PlanDocument, u64),
+    elapsed_s: Option<f64>,
+) -> TrainingReportDocument {
+    let samples = setting.global_batch as f64 * setting.sequence as f64;
+    let meshes = best.plan.partition.stages.iter().filter_map(|stage| stage.mesh.as_ref());
+    let n_devices = meshes.map(|mesh| mesh.devices.len() as u64).sum();
+    let degrees = &best.plan.parallelism;
+    let is_optimum = found.stop.is_complete();
+    let counts = [("nodes", found.n_nodes), ("judged", found.n_judged)];
+    TrainingReportDocument {
+        plan,
+        graph: None,
+        unit: setting.unit().to_owned(),
+        best: TrainingRunDocument {
+            degrees: format!(
+                "{} stages with devices of their own, {} x {} samples",
+                degrees.pipeline, degrees.n_micro_batches, degrees.micro_batch
+            ),
+            n_devices,
+            step_time_ns: best.step.0,
+            step_time_s: best.step.seconds(),
+            tokens_per_s: samples / best.step.seconds(),
+            peak_bytes,
+            ..TrainingRunDocument::default()
+        },
+        beyond_launcher: None,
+        runners_up: Vec::new(),
+        front: Vec::new(),
+        turns: Vec::new(),
+        others: Vec::new(),
+        other_space: None,
+        runs_on: None,
+        bound_s: Nanos(found.bound.0.min(best.step.0)).seconds(),
+        is_optimum,
+        stopped_early: !is_optimum,
+        stop_reason: match is_optimum {
+            true => StopReason::ProvedOptimal.name().to_owned(),
+            false => found.stop.name().to_owned(),
+        },
+        elapsed_s,
+        warnings: setting.warnings.iter().map(DiagnosticDocument::from).collect(),
+        counts: counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+    }
+}

@@ -1,0 +1,122 @@
+//! Training runs on nodes of different kinds.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cost_model::runs::judge::judge_plan;
+use cost_model::runs::judge::report::Report;
+use ir::cluster::Cluster;
+use ir::diagnostic::Diagnostic;
+use ir::plan::Plan;
+use ir::units::{Bytes, Nanos};
+use planner::run::{Control, Limits};
+use planner::training::unlike_nodes::{Found, Judged, Options, solve};
+
+use super::answer::margin;
+use super::layered::stage_text;
+use super::setting::Setting;
+use crate::page::{Column, Page};
+
+/// The name of the search.
+pub const ALGORITHM: &str = "unlike-nodes";
+
+/// Whether stages of a plan have devices of their own.
+pub fn is_own(plan: &Plan) -> bool {
+    plan.partition.stages.iter().any(|stage| stage.mesh.is_some())
+}
+
+/// Names of the kinds of devices of a cluster.
+pub fn kinds(cluster: &Cluster) -> BTreeSet<&str> {
+    cluster.device_ids().map(|device| cluster.kind_of(device).name.as_str()).collect()
+}
+
+/// Refuses to tell a launcher of stages with devices of their own.
+///
+/// # Errors
+/// `not-expressible`.
+pub fn check_target(target: &str, plan: &Plan) -> Result<(), Diagnostic> {
+    if !is_own(plan) || super::export::PICTURES.contains(&target) {
+        return Ok(());
+    }
+    let message = format!("`{target}` has no words for stages with devices of their own");
+    Err(Diagnostic::input("not-expressible", message)
+        .hint("read them from the plan's `partition.stages`, or draw it with svg or trace"))
+}
+
+/// Searches.
+pub fn found(setting: &Setting, limits: &Limits, tell: &mut dyn FnMut(&Judged, Nanos)) -> Found {
+    let options = Options { control: Arc::new(Control::new(limits)), ..Options::default() };
+    let groups = setting.groups(true);
+    solve(&setting.fleet(&groups), setting.global_batch, &options, tell)
+}
+
+/// What a plan is the best of, or how far it may be off.
+pub fn sentence(setting: &Setting, best: &Judged, found: &Found) -> String {
+    let tokens = setting.global_batch as f64 * setting.sequence as f64 / best.step.seconds();
+    let proof = match found.stop.is_complete() {
+        true => format!(
+            "the best of: 1F1B, stages on parts of a node or on whole nodes of equal size, of at most \
+             two sorts ({} plans judged)",
+            found.n_judged
+        ),
+        false => format!(
+            "not proved the best of its space: bound {}, gap {:.1} %",
+            found.bound,
+            100.0 * (best.step.seconds() / found.bound.seconds() - 1.0)
+        ),
+    };
+    format!("step time {}, {tokens:.0} {}/s; {proof}", best.step, setting.unit())
+}
+
+/// The plan judged again.
+///
+/// # Errors
+/// Those of the judge.
+pub fn report(setting: &Setting, plan: &Plan) -> Result<Report, Diagnostic> {
+    let costs = setting.costs(plan, setting.limit)?;
+    Ok(judge_plan(&costs, plan).map_err(|violation| violation.diagnostic())?.report)
+}
+
+/// Prints which stage has what.
+pub fn print_stages(setting: &Setting, plan: &Plan, report: &Report, page: &Page) {
+    let row = |(index, stage): (usize, &ir::plan::Stage)| {
+        let mesh = stage.mesh.as_ref();
+        let devices = mesh.map_or(&[][..], |mesh| &mesh.devices);
+        let kind = |device: &ir::id::DeviceId| setting.cluster.kind_of(*device).name.as_str();
+        let kinds: BTreeSet<&str> = devices.iter().map(kind).collect();
+        let samples = mesh.map_or(&[][..], |mesh| &mesh.samples);
+        let shares: Vec<String> = samples
+            .chunk_by(|a, b| a == b)
+            .map(|run| {
+                if run.len() > 1 {
+                    format!("{} x {}", run.len(), run[0])
+                } else {
+                    run[0].to_string()
+                }
+            })
+            .collect();
+        let rank = report.ranks.get(index);
+        vec![
+            index.to_string(),
+            stage_text(stage),
+            setting.cluster.in_words(devices),
+            kinds.into_iter().collect::<Vec<_>>().join(", "),
+            mesh.map_or(1, |mesh| mesh.tensor).to_string(),
+            shares.join(", "),
+            rank.map_or_else(String::new, |rank| Bytes(rank.peak.bytes).to_string()),
+            rank.map_or_else(String::new, margin),
+        ]
+    };
+    let columns = [
+        Column::Number("stage"),
+        Column::Text("blocks"),
+        Column::Text("devices"),
+        Column::Text("kind"),
+        Column::Number("tensor"),
+        Column::Text("samples of replicas"),
+        Column::Number("peak"),
+        Column::Number("margin"),
+    ];
+    let rows = plan.partition.stages.iter().enumerate().map(row).collect();
+    page.table(&columns, rows);
+}
