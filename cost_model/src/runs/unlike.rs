@@ -13,7 +13,7 @@ use std::sync::Arc;
 use ir::card::{SequenceParallel, ZeroStage};
 use ir::cluster::Cluster;
 use ir::diagnostic::{Blame, Diagnostic};
-use ir::id::{DeviceId, KindId, NodeId};
+use ir::id::{ChannelId, DeviceId, KindId, NodeId};
 use ir::plan::{Parallelism, Plan, Stage, StageMesh};
 use ir::profile::Profile;
 use ir::units::{Bytes, BytesPerSecond};
@@ -23,7 +23,7 @@ use super::forms::model::Pricing;
 use super::forms::model::priced::{Passes, Priced};
 use super::forms::precision::element;
 use super::forms::system::{System, slowest_between};
-use super::judge::costs::{Boundary, Link, PipelineCosts, RankCosts, Sharing, StageCosts};
+use super::judge::costs::{Boundary, Link, Nic, PipelineCosts, RankCosts, Sharing, StageCosts};
 use super::oracle::{Place, Prices, Seat, StageFigures, bytes, nanos, stage_costs};
 
 /// Devices of one node and kind, with the same memory.
@@ -249,36 +249,73 @@ impl Fleet<'_> {
     /// What goes between two stages; `None` where a device does not reach the one it sends to.
     #[must_use]
     pub fn boundary(&self, from: &StageMesh, to: &StageMesh) -> Option<Boundary> {
-        let (network, inside) = (Constant::Network, Constant::Neighbour);
-        let factor = [inside, network].map(|own| self.base.constants.get(own));
         let card = &self.base.model.groups.first()?.card;
         let of_sample = element(self.base.dtype) * card.sequence as f64 * card.hidden as f64;
         let parts = from.tensor.min(to.tensor).max(1);
+        let sends = crossings(from, to).into_iter().flat_map(|(a, b, samples)| {
+            (0..parts as usize).map(move |part| {
+                let sender = from.devices.get(a * from.tensor as usize + part);
+                let reader = to.devices.get(b * to.tensor as usize + part);
+                Some((*sender?, *reader?, samples as f64 * of_sample / f64::from(parts)))
+            })
+        });
+        let (most, link) = self.busiest(sends)?;
+        Some(Boundary { activation: bytes(most), gradient: bytes(most), link })
+    }
+
+    /// The channel that is busy longest with sends there and back, which all begin at once: its bytes
+    /// one way, and a link of its rate; `None` where a device does not reach another.
+    fn busiest(
+        &self,
+        sends: impl Iterator<Item = Option<(DeviceId, DeviceId, f64)>>,
+    ) -> Option<(f64, Link)> {
+        let factor = [Constant::Neighbour, Constant::Network];
+        let factor = factor.map(|own| self.base.constants.get(own));
         let mut loads: BTreeMap<(bool, usize), [f64; 2]> = BTreeMap::new();
-        let (mut latency_ns, mut tier) = (0.0_f64, 0);
-        for (a, b, samples) in crossings(from, to) {
-            for part in 0..parts as usize {
-                let sender = *from.devices.get(a * from.tensor as usize + part)?;
-                let reader = *to.devices.get(b * to.tensor as usize + part)?;
-                let (way, back) =
-                    (self.cluster.route(sender, reader)?, self.cluster.route(reader, sender)?);
-                let crosses = self.group_of(sender)? != self.group_of(reader)?;
-                let factor = factor[usize::from(crosses)];
-                let rate = way.kind.bandwidth.get().min(back.kind.bandwidth.get()) * factor;
-                let bytes = samples as f64 * of_sample / f64::from(parts);
-                latency_ns = latency_ns.max(way.kind.latency_ns).max(back.kind.latency_ns);
-                tier = tier.max(u8::from(crosses));
-                for channel in [(false, way.send.index()), (true, way.receive.index())] {
-                    let load = loads.entry(channel).or_default();
-                    load[0] += bytes;
-                    load[1] += bytes / rate;
-                }
+        let (mut latency_ns, mut crosses_any) = (0.0_f64, false);
+        for send in sends {
+            let (sender, reader, bytes) = send?;
+            let (way, back) =
+                (self.cluster.route(sender, reader)?, self.cluster.route(reader, sender)?);
+            let crosses = self.group_of(sender)? != self.group_of(reader)?;
+            let rate = way.kind.bandwidth.get().min(back.kind.bandwidth.get());
+            let rate = rate * factor[usize::from(crosses)];
+            latency_ns = latency_ns.max(way.kind.latency_ns).max(back.kind.latency_ns);
+            crosses_any |= crosses;
+            for channel in [(false, way.send.index()), (true, way.receive.index())] {
+                let load = loads.entry(channel).or_default();
+                load[0] += bytes;
+                load[1] += bytes / rate;
             }
         }
         let [most, seconds] = loads.into_values().reduce(|a, b| if b[1] > a[1] { b } else { a })?;
         let bandwidth = BytesPerSecond::new(most / seconds);
-        let link = Link { latency_ns, bandwidth, tier, sharing: Sharing::Own };
-        Some(Boundary { activation: bytes(most), gradient: bytes(most), link })
+        let sharing = if crosses_any { Sharing::Nic } else { Sharing::Own };
+        Some((most, Link { latency_ns, bandwidth, tier: u8::from(crosses_any), sharing }))
+    }
+
+    /// Seconds in which the ends of a pipeline add up the gradients of an embedding that both hold:
+    /// each device sends its part to its counterpart.
+    ///
+    /// `None` where one does not reach the other.
+    #[must_use]
+    pub fn tie_s(&self, ends: [(&StageMesh, StagePrice); 2]) -> Option<f64> {
+        if ends[0].1.tie_bytes <= 0.0 {
+            return Some(0.0);
+        }
+        let n = ends.map(|(mesh, _)| mesh.devices.len());
+        let at = |end: usize, pair: usize| {
+            ends[end].0.devices.get(pair * n[end] / n[0].max(n[1])).copied()
+        };
+        let to = |from: usize| {
+            let (n_own, bytes) = (n[from], ends[from].1.tie_bytes);
+            (0..n_own).map(move |own| {
+                let pair = (own * n[0].max(n[1])).div_ceil(n_own);
+                Some((at(from, pair)?, at(1 - from, pair)?, bytes))
+            })
+        };
+        let (bytes, link) = self.busiest(to(0).chain(to(1)))?;
+        Some(2e-9 * link.latency_ns + bytes / link.bandwidth?.get())
     }
 
     /// Puts stages with their devices, first to last, together; `None` where one does not reach the next.
@@ -293,14 +330,11 @@ impl Fleet<'_> {
             ..PipelineCosts::default()
         };
         let (first, last) = (stages.first()?, stages.last()?);
-        let tie_bytes = first.1.tie_bytes.max(last.1.tie_bytes);
-        let tie = match stages.len() > 1 && tie_bytes > 0.0 {
-            true => {
-                let way = slowest_between(self.cluster, &first.0.devices, &last.0.devices)?;
-                nanos(2.0 * way.start_up_s + tie_bytes / way.rate.get())
-            }
-            false => ir::units::Nanos(0),
+        let tie = match stages.len() {
+            1 => ir::units::Nanos(0),
+            _ => nanos(self.tie_s([*first, *last])?),
         };
+        let mut cards: Vec<ChannelId> = Vec::new();
         for (at, (mesh, own)) in stages.iter().enumerate() {
             let mut stage = StageCosts { rank: at as u32, ..own.stage };
             if at == 0 || at + 1 == stages.len() {
@@ -310,9 +344,34 @@ impl Fleet<'_> {
                 stage.next = self.boundary(mesh, next)?;
             }
             costs.stages.push(stage);
-            costs.ranks.push(own.rank);
+            let neighbours = [at.checked_sub(1), at.checked_add(1)].into_iter().flatten();
+            let others = neighbours.filter_map(|other| stages.get(other)).map(|(mesh, _)| *mesh);
+            let nic = self.card(mesh, others).map(|card| {
+                let known = cards.iter().position(|own| *own == card);
+                let place = known.unwrap_or_else(|| {
+                    cards.push(card);
+                    cards.len() - 1
+                });
+                u32::try_from(place).unwrap_or(u32::MAX)
+            });
+            costs.ranks.push(RankCosts { nic, ..own.rank });
         }
+        costs.nics = vec![Nic::default(); cards.len()];
         Some(costs)
+    }
+
+    /// The channel by which a stage leaves its node for its neighbours.
+    fn card<'m>(
+        &self,
+        own: &StageMesh,
+        mut others: impl Iterator<Item = &'m StageMesh>,
+    ) -> Option<ChannelId> {
+        let first = *own.devices.first()?;
+        let node = self.group_of(first);
+        let other = others.find_map(|other| {
+            other.devices.iter().find(|device| self.group_of(**device) != node)
+        })?;
+        Some(self.cluster.route(first, *other)?.send)
     }
 
     /// By stage of a plan, seconds of a step's passes in which it waits for collectives.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use cost_model::runs::forms::hosts;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use documents::report::training::{TrainingReportDocument, TrainingRunDocument};
@@ -31,9 +32,14 @@ pub(super) fn is_asked(request: &PlanRequest) -> bool {
         return true;
     }
     let cluster = request.problem.cluster.as_deref();
+    // What equal stages can't be laid on: several kinds, hosts of several sizes, islands.
     let is_unlike = || {
         let read = cluster.and_then(|path| load::cluster(path).ok());
-        read.is_some_and(|(cluster, _)| unlike::kinds(&cluster).len() > 1)
+        read.is_some_and(|(cluster, _)| {
+            let asked = request.training.devices.as_ref().map(|own| u64::from(*own.end()));
+            let all = asked.unwrap_or(cluster.devices.len() as u64);
+            unlike::kinds(&cluster).len() > 1 || hosts::check(&cluster, all).is_err()
+        })
     };
     let is_folder = || request.problem.profile.as_deref().is_some_and(importers::layers::is_folder);
     [AUTO, training::ALGORITHM].contains(&recipe)
@@ -83,14 +89,17 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         None => return Err(late()),
     };
     check(request, &setting)?;
+    setting.warnings.retain(|own| own.code != unlike::WAYS);
     let watch = run.ending(request);
     let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
     let start = Instant::now();
     let limits = request.limits.within(run.watch, None);
+    let asked = &request.limits;
+    let is_stated = asked.time_limit.is_some() || asked.node_budget.is_some();
     let (own, given) = (setting.clone(), limits.clone());
     let work = move |tell: &dyn Fn(Better<Judged>)| {
         let offload = own.offload;
-        unlike::found(&own, &given, &mut |plan, bound| {
+        unlike::found(&own, (&given, is_stated), &mut |plan, bound| {
             tell(Better { plan: plan.clone(), step: plan.step, bound, offload });
         })
     };

@@ -303,7 +303,7 @@ fn bound_of(
     if unlike::is_own(&on.plan) {
         let time = Some(end.saturating_duration_since(Instant::now()));
         let limits = Limits { time, cancel: Arc::clone(cancel), ..Limits::default() };
-        let found = unlike::found(setting, &limits, &mut |_, _| {});
+        let found = unlike::found(setting, (&limits, true), &mut |_, _| {});
         return Ok((found.bound, found.stop));
     }
     let mut space: Space = setting.space()?;

@@ -128,6 +128,9 @@ fn examined<'d>(
     warnings.extend(allowed);
     let plan = document.to_training(Some(cluster));
     let plan = plan.map_err(|error| mismatches.first().cloned().unwrap_or(error))?;
+    if unlike::is_own(&plan) {
+        warnings.retain(|own| own.code != unlike::WAYS);
+    }
     Ok(OnModel { setting, document, training, plan, warnings, is_mismatched, mismatches })
 }
 
@@ -174,7 +177,9 @@ pub fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>) {
     let costs = match on.setting.costs(&on.plan, on.setting.limit) {
         Ok(costs) => costs,
         Err(error) => {
-            broken.push(error);
+            if !broken.contains(&error) {
+                broken.push(error);
+            }
             return (broken, None);
         }
     };

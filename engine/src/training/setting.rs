@@ -262,6 +262,7 @@ impl Setting {
             let groups = self.groups(limit.is_some());
             return self.fleet(&groups).costs(plan);
         }
+        one_kind(&self.cluster)?;
         hosts::check(&self.cluster, shape::n_devices(&plan.parallelism))?;
         oracle::costs(&*self.oracle(limit), plan)
     }
@@ -500,8 +501,9 @@ fn one_kind(cluster: &Cluster) -> Result<(), Diagnostic> {
         return Ok(());
     }
     let named: Vec<String> = kinds.into_iter().map(str::to_owned).collect();
-    let message = "such training runs are planned on clusters of one kind of device";
+    let message =
+        "stages without devices of their own are planned on clusters of one kind of device";
     Err(Diagnostic::input("no-system", message)
         .fact("kinds", named)
-        .hint("plan a config.json with search-3d, without pins, for nodes of several kinds"))
+        .hint("plan a config.json with unlike-nodes, without pins, for nodes of several kinds"))
 }

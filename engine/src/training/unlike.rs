@@ -19,6 +19,8 @@ use crate::page::{Column, Page};
 
 /// The name of the search.
 pub const ALGORITHM: &str = "unlike-nodes";
+/// A warning about the prices of runs without it.
+pub const WAYS: &str = "unlike-ways";
 
 /// Whether stages of a plan have devices of their own.
 pub fn is_own(plan: &Plan) -> bool {
@@ -43,9 +45,17 @@ pub fn check_target(target: &str, plan: &Plan) -> Result<(), Diagnostic> {
         .hint("read them from the plan's `partition.stages`, or draw it with svg or trace"))
 }
 
-/// Searches.
-pub fn found(setting: &Setting, limits: &Limits, tell: &mut dyn FnMut(&Judged, Nanos)) -> Found {
-    let options = Options { control: Arc::new(Control::new(limits)), ..Options::default() };
+/// Searches; limits that somebody stated are the only ones.
+pub fn found(
+    setting: &Setting,
+    (limits, is_stated): (&Limits, bool),
+    tell: &mut dyn FnMut(&Judged, Nanos),
+) -> Found {
+    let mut options = Options { control: Arc::new(Control::new(limits)), ..Options::default() };
+    // Who states a limit means that one.
+    if is_stated {
+        options.nodes = u64::MAX;
+    }
     let groups = setting.groups(true);
     solve(&setting.fleet(&groups), setting.global_batch, &options, tell)
 }
@@ -60,9 +70,12 @@ pub fn sentence(setting: &Setting, best: &Judged, found: &Found) -> String {
             found.n_judged
         ),
         false => format!(
-            "not proved the best of its space: bound {}, gap {:.1} %",
+            "not proved the best of its space: bound {}, gap {:.1} %, after {} parts of plans \
+             ({}; --time-limit and --node-budget look at more)",
             found.bound,
-            100.0 * (best.step.seconds() / found.bound.seconds() - 1.0)
+            100.0 * (best.step.seconds() / found.bound.seconds() - 1.0),
+            found.n_nodes,
+            found.stop.name(),
         ),
     };
     format!("step time {}, {tokens:.0} {}/s; {proof}", best.step, setting.unit())

@@ -13,6 +13,15 @@ nodes:
 network: {link: ethernet_100g}
 ";
 
+/// Equal nodes, with a network card for each device or for all of a node.
+const EQUAL: [&str; 3] = [
+    "name: shared\nnodes:\n  - {count: 4, device: a100_sxm4_80gb, devices: 4, scaleup: nvlink3, nics: 1}\n\
+     network: {link: ethernet_25g}\n",
+    "name: own\nnodes:\n  - {count: 2, device: h100_sxm5_80gb, devices: 8, scaleup: nvlink4, nics: 8}\n\
+     network: {link: ib_ndr_400}\n",
+    "name: single\nnodes:\n  - {count: 1, device: a100_sxm4_80gb, devices: 4, scaleup: nvlink3}\n",
+];
+
 const PLAN: &str = "plan dense.json --cluster mixed.yaml --global-batch 32 --sequence-length 1024 --dtype f16 \
      --deterministic";
 
@@ -23,9 +32,12 @@ fn folder() -> Folder {
     dense["model_type"] = json!("llama");
     dense["num_hidden_layers"] = json!(8);
     folder.write("dense.json", &dense.to_string());
-    folder.write("experts.json", &config().to_string());
     folder.write("mixed.yaml", MIXED);
     folder
+}
+
+fn read(folder: &Folder, name: &str) -> Value {
+    serde_json::from_str(&folder.read(name)).unwrap()
 }
 
 #[test]
@@ -33,7 +45,7 @@ fn stages_have_devices_of_their_own_and_are_read_back() {
     let folder = folder();
     let told = folder.run(&format!("{PLAN} -o plan.json --json")).exits(0).json();
     assert!(told["bound_s"].as_f64().unwrap() <= told["best"]["step_time_s"].as_f64().unwrap());
-    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let plan = read(&folder, "plan.json");
     assert_eq!(plan["algorithm"], "unlike-nodes");
     let stages = plan["partition"]["stages"].as_array().unwrap();
     let micro_batch = plan["parallelism"]["training"]["micro_batch"].as_u64().unwrap();
@@ -50,36 +62,158 @@ fn stages_have_devices_of_their_own_and_are_read_back() {
     folder.run(&format!("explain plan.json {on}")).exits(0);
     folder.run(&format!("simulate plan.json {on}")).exits(0);
     folder.run(&format!("compare plan.json plan.json {on}")).exits(0);
-    folder.run(&format!("export plan.json {on} --to svg -o plan.svg")).exits(0);
-    let refused = folder.run(&format!("export plan.json {on} --to megatron -o m")).exits(3);
+    folder.run(&format!("export plan.json {on} --target svg -o plan.svg")).exits(0);
+    let refused = folder.run(&format!("export plan.json {on} --target megatron --to m")).exits(3);
     assert!(refused.stderr.contains("no words for stages"), "{}", refused.stderr);
-    // A device in two stages, samples that nobody has, a device that is none.
-    let first = &stages[0]["mesh"]["devices"][0];
+}
+
+#[test]
+fn devices_of_stages_are_judged_and_compared() {
+    let folder = folder();
+    folder.run(&format!("{PLAN} -o plan.json")).exits(0);
+    let plan = read(&folder, "plan.json");
+    let on = "--model dense.json --cluster mixed.yaml";
+    let edited = |at: &str, value: Value| {
+        let mut edited = plan.clone();
+        edited["partition"]["stages"][0]["mesh"][at] = value;
+        folder.write("edited.json", &edited.to_string());
+        folder.run(&format!("verify edited.json {on}"))
+    };
+    let mesh = &plan["partition"]["stages"][0]["mesh"];
+    let first = &mesh["devices"][0];
+    // A device in two stages, samples that nobody has, no shards, another node's device.
     for (at, value) in [
-        ("samples", json!([micro_batch + 1])),
+        ("samples", json!([1_000_000])),
+        ("samples", json!([])),
         ("devices", json!([first, first])),
+        ("devices", json!([])),
         ("tensor", json!(0)),
+        ("tensor", json!(3)),
     ] {
-        let mut wrong = plan.clone();
-        wrong["partition"]["stages"][0]["mesh"][at] = value;
-        folder.write("wrong.json", &wrong.to_string());
-        folder.run(&format!("verify wrong.json {on}")).exits(6);
+        let told = edited(at, value).exits(6).stdout;
+        assert!(told.matches("stage-devices").count() <= 1, "{told}");
     }
-    let mut wrong = plan.clone();
-    wrong["partition"]["stages"][0]["mesh"]["devices"][0] = json!("nobody");
-    folder.write("wrong.json", &wrong.to_string());
-    folder.run(&format!("verify wrong.json {on}")).exits(3);
+    edited("devices", json!(["nobody"])).exits(3);
+    // Other devices of the same node do the same: another decision, at the same price.
+    let mut devices: Vec<Value> = mesh["devices"].as_array().unwrap().clone();
+    devices.reverse();
+    let told = edited("devices", json!(devices));
+    assert_eq!(told.code, 0, "{}{}", told.stdout, told.stderr);
+    for on in ["", on] {
+        let told = folder.run(&format!("compare plan.json edited.json {on}")).exits(10).stdout;
+        assert!(told.contains("devices of stages"), "{told}");
+    }
+    let mut bare = plan.clone();
+    for stage in bare["partition"]["stages"].as_array_mut().unwrap() {
+        stage.as_object_mut().unwrap().remove("mesh");
+    }
+    folder.write("bare.json", &bare.to_string());
+    let told = folder.run(&format!("verify bare.json {on}"));
+    assert!([3, 6].contains(&told.code), "{}", told.code);
+    assert!((told.stdout + &told.stderr).contains("one kind of device"));
 }
 
 #[test]
 fn what_is_not_honoured_is_refused_by_name() {
     let folder = folder();
     for flag in ["--pin tensor=2", "--devices 4", "--for megatron", "--export megatron"] {
-        let ran = folder.run(&format!("{PLAN} {flag}"));
-        let name = flag.split(' ').last().unwrap();
+        let ran = folder.run(&format!("{PLAN} {flag}")).exits(2);
+        let name = flag.split(' ').next_back().unwrap();
         let text = ran.stderr;
         assert!(text.contains(flag.split(' ').next().unwrap()) || text.contains(name), "{text}");
     }
-    let experts = PLAN.replace("dense.json", "experts.json");
-    assert!(folder.run(&experts).stderr.contains("not planned on nodes of different kinds"));
+    folder.write("experts.json", &config().to_string());
+    let text = folder.run(&PLAN.replace("dense.json", "experts.json")).exits(2).stderr;
+    assert!(text.contains("not-for-unlike-nodes"), "{text}");
+}
+
+/// The plan with its devices stated: tensor ranks are neighbours, then come replicas, or stages.
+fn stated(plan: &Value, cluster: &[String]) -> Value {
+    let mut plan = plan.clone();
+    let degree = |name: &str| plan["parallelism"][name].as_u64().unwrap() as usize;
+    let (t, d, p) = (degree("tensor"), degree("data"), degree("pipeline"));
+    let own = plan["parallelism"]["training"]["micro_batch"].as_u64().unwrap();
+    assert_eq!(t * d * p, cluster.len());
+    let is_inside = plan["parallelism"]["training"]["mesh"] == "pipeline-inside";
+    let replica =
+        |stage: usize, own: usize| if is_inside { own * p + stage } else { stage * d + own };
+    for at in 0..p {
+        let replicas = (0..d).map(|own| t * replica(at, own));
+        let devices: Vec<&String> = replicas.flat_map(|first| &cluster[first..first + t]).collect();
+        plan["partition"]["stages"][at]["mesh"] =
+            json!({ "devices": devices, "tensor": t, "samples": vec![own; d] });
+    }
+    let n = plan["parallelism"]["n_micro_batches"].as_u64().unwrap();
+    assert_eq!(own * d as u64 * n, 32);
+    plan["parallelism"]["training"]["micro_batch"] = json!(own * d as u64);
+    plan["parallelism"]["training"]["sequence_parallel"] = json!(false);
+    plan["parallelism"]["training"]["zero"] = json!(0);
+    plan["parallelism"]["training"]["mesh"] = json!("data-inside");
+    plan["request"].as_object_mut().unwrap().remove("pin");
+    plan["parallelism"]["data"] = json!(1);
+    plan["parallelism"]["tensor"] = json!(1);
+    plan
+}
+
+/// Equal nodes are priced by forms that share no code with those of unlike ones: the same stages cost
+/// the same seconds and bytes.
+#[test]
+fn equal_nodes_are_the_special_case() {
+    let folder = folder();
+    let (mut n, mut wrong) = (0, Vec::new());
+    for (file, of_nodes) in EQUAL.iter().zip([[4, 4], [2, 8], [1, 4]]) {
+        folder.write("equal.yaml", file);
+        let [nodes, each] = of_nodes;
+        let name = |at: usize| match nodes {
+            1 => format!("node0.gpu{at}"),
+            _ => format!("node{}.gpu{}", at / each, at % each),
+        };
+        let devices: Vec<String> = (0..nodes * each).map(name).collect();
+        let on = "dense.json --cluster equal.yaml --global-batch 32 --sequence-length 512 \
+                  --stack megatron-core";
+        let best =
+            folder.run(&format!("plan {on} --algorithm unlike-nodes --json")).exits(0).json();
+        assert_eq!(best["is_optimum"], true);
+        let degrees = [(1, 1), (1, 2), (2, 1), (2, 2), (2, 4), (4, 1), (4, 2), (8, 1), (8, 2)];
+        for ((pipeline, tensor), mesh) in
+            degrees.into_iter().flat_map(|own| ["data-inside", "pipeline-inside"].map(|m| (own, m)))
+        {
+            let data = devices.len() / pipeline / tensor;
+            if data == 0 || 32 % data != 0 {
+                continue;
+            }
+            let zero = if data > 1 { "--pin zero=1" } else { "--pin zero=0" };
+            let sequence = if tensor > 1 { "on" } else { "off" };
+            let run = folder.run(&format!(
+                "plan {on} --algorithm search-3d --pin pipeline={pipeline} \
+                 --pin tensor={tensor} --pin data={data} --pin context=1 --pin schedule=1f1b \
+                 --pin virtual-stages=1 --pin mesh={mesh} {zero} --pin sequence-parallel={sequence} -o equal.json --force"
+            ));
+            // With one axis of the two there is one mesh.
+            if run.code == 4 && mesh == "pipeline-inside" {
+                continue;
+            }
+            assert_eq!(run.code, 0, "{}", run.stderr);
+            let plan = read(&folder, "equal.json");
+            folder.write("stated.json", &stated(&plan, &devices).to_string());
+            let on = "--model dense.json --cluster equal.yaml --json";
+            let simulated = |name: &str| {
+                let told = folder.run(&format!("simulate {name} {on}")).json();
+                let ranks = told["ranks"].as_array().unwrap().iter();
+                let peaks: Vec<Value> = ranks.map(|own| own["peak_bytes"].clone()).collect();
+                (told["step_time_ns"].clone(), peaks)
+            };
+            let (own, equal) = (simulated("stated.json"), simulated("equal.json"));
+            if own != equal
+                || (mesh == "data-inside"
+                    && best["best"]["step_time_ns"].as_u64() > equal.0.as_u64())
+            {
+                wrong.push(format!(
+                    "{pipeline} x {tensor} {mesh} on {file}: {own:?}, not {equal:?}"
+                ));
+            }
+            n += 1;
+        }
+    }
+    assert!(n > 15 && wrong.is_empty(), "{n}: {wrong:#?}");
 }

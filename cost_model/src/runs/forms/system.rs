@@ -170,7 +170,8 @@ impl System {
     }
 
     /// Equal groups of devices of a cluster, priced as hosts of the kind of device of the first one:
-    /// inside and between them the slowest ways hold. `None` where a group is empty, or there is
+    /// inside and between them the slowest ways hold, and devices of the first one's host share its
+    /// cards whether they are in a group or not. `None` where a group is empty, or there is
     /// no way between two of the devices.
     #[must_use]
     pub fn among(cluster: &Cluster, profile: &Profile, groups: &[&[DeviceId]]) -> Option<Self> {
@@ -190,7 +191,13 @@ impl System {
         }
         let other = groups.get(1).and_then(|group| group.first());
         let card = |from: &DeviceId| Some(cluster.route(*from, *other?)?.send);
-        let cards: Vec<_> = own.iter().map(card).collect();
+        // What its host does beside goes through the same cards.
+        let node = |device: &DeviceId| cluster.devices.get(device.index()).and_then(|d| d.node);
+        let host = node(own.first()?);
+        let is_beside = |device: &DeviceId| host.is_some() && node(device) == host;
+        let beside = cluster.device_ids().filter(|device| !own.contains(device));
+        let beside: Vec<DeviceId> = beside.filter(is_beside).collect();
+        let cards: Vec<_> = own.iter().chain(&beside).map(card).collect();
         let sharing = |own: &Option<_>| cards.iter().filter(|other| *other == own).count() as u64;
         let per_card = cards.iter().filter(|own| own.is_some()).map(sharing).max().unwrap_or(1);
         Some(Self {

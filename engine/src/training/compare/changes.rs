@@ -31,8 +31,19 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
     let runs = runs.filter(|(what, a, b)| a != b && !(is_same_order && *what == "schedule"));
     let mut found: Vec<Change> = runs.collect();
     found.extend(software::changes(now, plan));
+    found.extend(meshes(&now.meshes, &plan.meshes));
     found.extend(of_plans(&now.plan, &plan.plan, found.is_empty()));
     found
+}
+
+/// Devices of the stages that have others.
+fn meshes(now: &[String], plan: &[String]) -> Option<Change> {
+    let of = |own: &[String], other: &[String]| {
+        let stages = own.iter().enumerate().filter(|(at, mesh)| other.get(*at) != Some(mesh));
+        let told: Vec<String> = stages.map(|(at, mesh)| format!("{at}: {mesh}")).collect();
+        if own.is_empty() { "by the degrees".to_owned() } else { told.join("; ") }
+    };
+    (now != plan).then(|| ("devices of stages", of(now, plan), of(plan, now)))
 }
 
 /// A field of a plan, in words.

@@ -13,6 +13,7 @@ use cost_model::runs::forms::model::shape;
 use cost_model::runs::judge::judge_plan;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
+use documents::plan::training::StageMeshDocument;
 use importers::launcher::{self, Launcher};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
@@ -47,6 +48,8 @@ struct Facts {
     /// Name of the schedule.
     schedule: String,
     offloads: bool,
+    /// By stage, its devices in words, where stages have devices of their own.
+    meshes: Vec<String>,
 }
 
 /// Step time and peaks of one side, as far as they are known.
@@ -165,6 +168,7 @@ fn runs_now(
         software: Some(own.stack.clone()),
         schedule: named.to_owned(),
         offloads,
+        meshes: Vec::new(),
     };
     let warnings = [own.warnings.clone(), software::not_judged(settings, &own.stack)].concat();
     Ok((side(own, now).map_err(blamed)?, warnings))
@@ -258,7 +262,19 @@ fn facts(document: &PlanDocument, plan: Plan) -> Result<Facts, Diagnostic> {
         software: None,
         schedule: training.schedule.clone(),
         offloads: training.offloads_optimizer,
+        meshes: document
+            .partition
+            .stages
+            .iter()
+            .filter_map(|own| own.mesh.as_ref().map(mesh))
+            .collect(),
     })
+}
+
+fn mesh(own: &StageMeshDocument) -> String {
+    let samples: Vec<String> = own.samples.iter().map(u64::to_string).collect();
+    let (devices, samples) = (own.devices.join(", "), samples.join(", "));
+    format!("{devices}: tensor {}, samples {samples}", own.tensor)
 }
 
 /// A plan on the model, judged again.

@@ -292,7 +292,7 @@ fn enumerated(fleet: &Fleet<'_>, global_batch: u64) -> (Option<u64>, u64) {
     let shapes = shapes(&classes);
     let systems = Systems::of((fleet, &classes), &shapes);
     let (mut best, mut n): (Option<u64>, u64) = (None, 0);
-    for micro_batch in divisors(global_batch) {
+    for micro_batch in divisors(global_batch, u64::MAX) {
         let n_micro_batches = global_batch / micro_batch;
         let run =
             Parallelism { pipeline: 2, n_micro_batches, micro_batch, ..Parallelism::default() };
@@ -402,7 +402,7 @@ fn four_t4_and_twelve_a100_are_used_as_well_as_two_groups_of_eight() {
     let found = solve(&fleet, 128, &Options::default(), &mut |_, _| {});
     let own = found.best.unwrap().step;
     let (mut best, mut n) = (u64::MAX, 0);
-    for micro_batch in divisors(128) {
+    for micro_batch in divisors(128, u64::MAX) {
         let run = Parallelism {
             pipeline: 2,
             n_micro_batches: 128 / micro_batch,

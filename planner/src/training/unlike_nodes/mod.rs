@@ -8,9 +8,10 @@
 //! Stages are chosen from the last to the first, so that what each has to keep is known. Groups that
 //! may change places in every plan are one class, of which the first free one is taken. A plan so far
 //! is never faster than what its stages take for all micro-batches with what lies before them, the
-//! blocks that are left spread over the devices that are left as if they could be cut anywhere. First a
-//! beam fills stages up to a target time, for plans; then a search in depth goes through the whole
-//! space as far as its bounds and limits let it.
+//! blocks that are left spread over the devices that are left as if they could be cut anywhere (the dual
+//! of a linear program). First a beam fills stages up to a target time, for plans, and plans near the
+//! best one are tried; then the whole space is gone through, the most promising part of a plan first,
+//! as far as bounds and limits let it.
 //!
 //! # Paper
 //! None for the search. The space is that of Um et al., USENIX ATC 2024 (Metis): device groups with
@@ -21,20 +22,22 @@
 //! micro-batch size, every stage on a group of one node or one of 2 to 8 equal parts of it, or on
 //! whole groups of equal size of at most two classes; samples of replicas by speed, recompute the
 //! least of none, selective and full with which a stage fits; replicas share out optimizer states,
-//! tensor ranks split the sequence. Else [`Found::bound`] holds: each sample and block needs so many
-//! device-seconds of the kind that does it, whatever the stages.
+//! tensor ranks split the sequence. Else [`Found::bound`] holds: what no part of a plan that was left
+//! out is below.
 //!
 //! # Complexity
-//! Exponential in groups and stages at worst; the caller's limits and [`Options::nodes`] end it.
+//! Exponential in groups and stages at worst; the caller's limits, [`Options::nodes`] and the memory of
+//! half a million parts of plans end it.
 //!
 //! # Limits
 //! Models of equal blocks without experts. Context degree 1. At most [`MOST_SAMPLES`] samples of a
 //! micro-batch on one replica.
 //!
 //! # Example
-//! `solve(&fleet, 128, &Options::default(), &mut |_, _| {})`; no plan document has words for such
-//! stages yet, so that no row of the registry leads here.
+//! `meshwright plan config.json --cluster mixed.yaml --global-batch 128`, where nodes of the cluster are
+//! of several kinds.
 
+mod least;
 mod prices;
 mod search;
 mod shapes;
@@ -61,7 +64,7 @@ pub const MOST_SAMPLES: u64 = 64;
 pub struct Options {
     /// Limits; a node is a plan, or a part of one, that was looked at.
     pub control: Arc<Control>,
-    /// Nodes of the search in depth.
+    /// Parts of plans that the search of the whole space looks at, and as many near good plans.
     pub nodes: u64,
     /// Parts of plans that the beam keeps.
     pub width: usize,
@@ -69,7 +72,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { control: Arc::default(), nodes: 60_000, width: 12 }
+        Self { control: Arc::default(), nodes: 2_500_000, width: 12 }
     }
 }
 
@@ -115,11 +118,7 @@ pub fn solve(
     Searched::new((fleet, &classes, &shapes), prices, (global_batch, options)).run(observer)
 }
 
-/// Micro-batches of a step of so many samples.
-fn divisors(n: u64) -> Vec<u64> {
-    let mut all: Vec<u64> =
-        (1..=n).take_while(|d| d * d <= n).filter(|d| n.is_multiple_of(*d)).collect();
-    let more: Vec<u64> = all.iter().rev().map(|d| n / d).filter(|d| d * d != n).collect();
-    all.extend(more.into_iter().filter(|d| d * d > n));
-    all
+/// Micro-batches of a step of so many samples, up to so many.
+fn divisors(n: u64, most: u64) -> Vec<u64> {
+    (1..=n.min(most)).filter(|own| n.is_multiple_of(*own)).collect()
 }

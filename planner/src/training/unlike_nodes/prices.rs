@@ -85,9 +85,11 @@ impl<'s> Prices<'s> {
             let place = Place { first: false, last };
             priced.figures(&(0..blocks), Recompute::None, place).seconds()
         };
-        let n = self.fleet.base.model.n_blocks();
-        let block = (1..=n).map(|x| seconds(x, false) / f64::from(x)).fold(f64::INFINITY, f64::min);
-        let head = (1..=n).map(|x| seconds(x, true) - seconds(x, false));
+        // Equal blocks cost as many times as much, beside what a stage costs once: the ends are least.
+        let ends = [1, self.fleet.base.model.n_blocks()];
+        let block = ends.map(|x| seconds(x, false) / f64::from(x));
+        let block = block.into_iter().fold(f64::INFINITY, f64::min);
+        let head = ends.into_iter().map(|x| seconds(x, true) - seconds(x, false));
         Some([block, head.fold(f64::INFINITY, f64::min).max(0.0)])
     }
 

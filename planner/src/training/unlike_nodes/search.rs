@@ -1,5 +1,9 @@
 //! The beam and the search in depth.
 
+mod near;
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
 use cost_model::runs::judge::{fold, over_limit};
@@ -10,44 +14,108 @@ use ir::plan::{Parallelism, Partition, Plan, Stage, StageMesh};
 use ir::schedule::Schedule;
 use ir::units::Nanos;
 
+use super::least::{Least, Unit};
 use super::prices::Prices;
 use super::shapes::{Classes, MOST_SHAPES, Shape};
 use super::{Found, Judged, MOST_SAMPLES, Options, divisors};
 use crate::run::StopReason;
 use crate::training::order::Order;
 use crate::training::search_3d::space::MOST_CELLS;
+use near::Outline;
 
-/// Target times of the beam, as multiples of the least.
-const TARGETS: [f64; 12] = [1.0, 1.03, 1.07, 1.12, 1.2, 1.3, 1.45, 1.7, 2.0, 2.6, 4.0, 8.0];
+/// Target times of the beam, as multiples of the least: some plan first, then good ones.
+const TARGETS: [f64; 12] = [2.6, 1.7, 1.2, 1.0, 1.05, 1.1, 1.3, 1.45, 1.6, 2.0, 4.0, 8.0];
+
+/// Where the devices of a stage are: shape, which of its parts, first groups of its classes; its tensor
+/// degree, and its micro-batch as a position among those of the search.
+type MeshPlace = (usize, usize, [usize; 2], u32, usize);
+
+/// Most parts of plans that wait to be gone on with.
+const MOST_OPEN: usize = 1 << 19;
 
 /// A stage of a plan that is being made.
-#[derive(Clone)]
 struct Chosen {
+    place: MeshPlace,
     mesh: Rc<StageMesh>,
     blocks: u32,
     recompute: Recompute,
     price: StagePrice,
 }
 
+/// Stages from one on to the last.
+struct Chain {
+    first: Chosen,
+    rest: Option<Rc<Self>>,
+}
+
 /// The last stages of a plan.
 #[derive(Clone)]
 struct Part {
-    /// The last stage first.
-    chosen: Vec<Chosen>,
+    chain: Option<Rc<Chain>>,
+    n_stages: usize,
     /// Blocks before them.
     left: u32,
     /// By class, groups that are used.
     used: Vec<usize>,
     /// A group of which parts are left: its class, shape and how many.
     open: Option<(usize, usize)>,
+    /// Seconds of one micro-batch there and back.
+    round_s: f64,
     /// Seconds that the stages take for all micro-batches, with what lies between them.
     worst_s: f64,
+    /// Seconds after which a stage has exchanged its gradients and stepped, at least.
+    ended_s: f64,
     /// Seconds that no plan with these stages falls below.
     least_s: f64,
 }
 
+impl Part {
+    /// Its stages, the first one first.
+    fn stages(&self) -> impl Iterator<Item = &Chosen> {
+        std::iter::successors(self.chain.as_deref(), |own| own.rest.as_deref())
+            .map(|own| &own.first)
+    }
+}
+
+/// A part of a plan that the search may go on with: the least first, then the one with most stages.
+struct Open {
+    part: Part,
+    /// Its micro-batch, a position among those of the search.
+    run: usize,
+}
+
+impl Ord for Open {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (a, b) = (&self.part, &other.part);
+        b.least_s.total_cmp(&a.least_s).then(a.n_stages.cmp(&b.n_stages)).then(b.left.cmp(&a.left))
+    }
+}
+
+impl PartialOrd for Open {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Open {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Open {}
+
 /// By class, groups that are used; of the shape of an open group, how many parts are left.
 type Used = (Vec<usize>, Option<(usize, usize)>);
+
+/// A stage that may come before a part of a plan, whatever its blocks.
+struct Meshed {
+    place: MeshPlace,
+    mesh: Rc<StageMesh>,
+    /// Seconds between it and the next stage, there and back.
+    way_s: f64,
+    used: Used,
+}
 
 /// A search under way.
 pub(super) struct Searched<'s> {
@@ -58,11 +126,17 @@ pub(super) struct Searched<'s> {
     options: &'s Options,
     global_batch: u64,
     n_blocks: u32,
-    /// By class, blocks and samples per second of all devices of a group.
-    speeds: Vec<f64>,
-    /// Blocks that the head is worth.
-    head: f64,
+    /// By micro-batch, with what no stages are faster than.
+    runs: Vec<(Parallelism, Least)>,
+    /// Devices and samples of stages.
+    meshes: BTreeMap<MeshPlace, Option<Rc<StageMesh>>>,
+    /// Seconds between two stages, there and back.
+    ways: BTreeMap<(MeshPlace, MeshPlace), f64>,
     best: Option<Judged>,
+    /// What a plan has to be faster than to be looked at.
+    most: Nanos,
+    /// Plans to begin at, with their steps.
+    starts: Vec<(Nanos, Outline)>,
     bound: Nanos,
     n_nodes: u64,
     n_judged: u64,
@@ -77,8 +151,6 @@ impl<'s> Searched<'s> {
         (global_batch, options): (u64, &'s Options),
     ) -> Self {
         let n_blocks = fleet.base.model.n_blocks();
-        let (speeds, best, bound) = (Vec::new(), None, Nanos(0));
-        let (n_nodes, n_judged, head) = (0, 0, 0.0);
         Self {
             fleet,
             classes,
@@ -87,12 +159,15 @@ impl<'s> Searched<'s> {
             options,
             global_batch,
             n_blocks,
-            speeds,
-            head,
-            best,
-            bound,
-            n_nodes,
-            n_judged,
+            runs: Vec::new(),
+            meshes: BTreeMap::new(),
+            ways: BTreeMap::new(),
+            best: None,
+            most: Nanos(u64::MAX),
+            starts: Vec::new(),
+            bound: Nanos(0),
+            n_nodes: 0,
+            n_judged: 0,
         }
     }
 
@@ -101,48 +176,43 @@ impl<'s> Searched<'s> {
         (1..=n_devices as u32).filter(|t| (n_devices as u32).is_multiple_of(*t)).collect()
     }
 
-    /// The device-seconds of each class at its best, for the bound.
-    fn rate(&mut self) {
-        let most = self.global_batch.min(MOST_SAMPLES);
-        let mut heads = f64::INFINITY;
-        for class in 0..self.classes.groups.len() {
-            let n = self.classes.devices[class];
-            let (mut block, mut head) = (f64::INFINITY, f64::INFINITY);
-            for tensor in self.tensors(n) {
-                for samples in 1..=most {
-                    let Some(unit) = self.prices.unit(class, tensor, samples) else { break };
-                    let each = f64::from(tensor) / samples as f64;
-                    block = block.min(unit[0] * each);
-                    head = head.min(unit[1] * each);
+    /// By class, what a replica may be, with so many samples at most.
+    fn units(&mut self, samples: u64) -> Vec<Vec<Unit>> {
+        let classes = 0..self.classes.groups.len();
+        let of_class = |class: usize| {
+            let mut units = Vec::new();
+            for tensor in self.tensors(self.classes.devices[class]) {
+                for samples in 1..=samples.min(MOST_SAMPLES) {
+                    let Some([block_s, head_s]) = self.prices.unit(class, tensor, samples) else {
+                        break;
+                    };
+                    let share = samples as f64 / f64::from(tensor);
+                    Unit { share, block_s, head_s }.add_to(&mut units);
                 }
             }
-            self.speeds.push(if block.is_finite() { n as f64 / block } else { 0.0 });
-            if block.is_finite() {
-                heads = heads.min(head / block);
-            }
-        }
-        self.head = if heads.is_finite() { heads } else { 0.0 };
-        let all: f64 =
-            self.speeds.iter().zip(&self.classes.groups).map(|(s, g)| s * g.len() as f64).sum();
-        let work = self.global_batch as f64 * (f64::from(self.n_blocks) + self.head);
-        // One part in a million for the rounding of the judge.
-        self.bound = Nanos((work / all * (1.0 - 1e-6) * 1e9).max(0.0) as u64);
+            units
+        };
+        classes.map(of_class).collect()
     }
 
-    /// Blocks and samples per second of what is not used.
-    fn speed_left(&self, part: &Part) -> f64 {
-        let free = self.speeds.iter().zip(&self.classes.groups).zip(&part.used);
-        let whole: f64 = free.map(|((s, g), used)| s * (g.len() - used) as f64).sum();
-        whole
-            + part.open.map_or(0.0, |(shape, left)| {
-                let own = &self.shapes[shape];
-                let class = own.counts[0].0;
-                self.speeds[class] * left as f64 / own.parts as f64
-            })
+    /// Devices of each class that are not used.
+    fn devices_left(&self, part: &Part) -> Vec<usize> {
+        let sizes = self.classes.devices.iter().zip(&self.classes.groups);
+        let mut left: Vec<usize> =
+            sizes.zip(&part.used).map(|((n, groups), used)| n * (groups.len() - used)).collect();
+        if let Some((shape, parts)) = part.open {
+            let own = &self.shapes[shape];
+            left[own.counts[0].0] += own.n_devices * parts;
+        }
+        left
     }
 
     fn best_s(&self) -> f64 {
         self.best.as_ref().map_or(f64::INFINITY, |best| best.step.seconds())
+    }
+
+    fn most_s(&self) -> f64 {
+        self.most.seconds()
     }
 
     fn run_of(&self, micro_batch: u64) -> Parallelism {
@@ -173,56 +243,73 @@ impl<'s> Searched<'s> {
 
     /// Parts with one more stage before; with a target, only the stage of most blocks that is
     /// done in so many seconds.
-    fn grown(&mut self, part: &Part, run: &Parallelism, target: Option<f64>) -> Vec<Part> {
+    fn grown(&mut self, part: &Part, at_run: usize, target: Option<f64>) -> Vec<Part> {
         let mut grown = Vec::new();
-        for (at, index, (used, open)) in self.next_shapes(part) {
-            let shape = &self.shapes[at];
-            let mut before = used.clone();
-            shape.counts.iter().for_each(|(class, n)| before[*class] -= n);
-            let devices = shape.devices((self.fleet, self.classes), &before, index);
-            let of_group = shape.n_devices.min(self.classes.devices[shape.counts[0].0]);
-            for tensor in self.tensors(of_group) {
-                let key = (at, tensor, run.micro_batch);
-                let Some(samples) = self.prices.samples(key, run) else { continue };
-                let mesh = StageMesh { devices: devices.clone(), tensor, samples };
-                let mesh = Rc::new(mesh);
-                let way_s = match part.chosen.last() {
-                    None => 0.0,
-                    Some(next) => match self.fleet.boundary(&mesh, &next.mesh) {
-                        None => continue,
-                        Some(way) => 2.0 * way.link.time(way.activation, 1).seconds(),
-                    },
-                };
-                let next = (mesh, (used.clone(), open));
+        for next in self.next_shapes(part) {
+            for tensor in self.shape_tensors(next.0) {
+                let Some(next) = self.meshed(part, &next, (tensor, at_run)) else { continue };
                 match target {
                     None => {
-                        for blocks in 1..=part.left {
-                            grown.extend(self.with(part, &next, (key, run, blocks, way_s)));
-                        }
+                        // More blocks take longer, and more memory.
+                        let all = 1..=part.left;
+                        grown.extend(all.map_while(|blocks| self.with(part, &next, blocks)));
                     }
-                    Some(target) => {
-                        grown.extend(self.fullest(part, &next, (key, run, way_s), target));
-                    }
+                    Some(target) => grown.extend(self.fullest(part, &next, target)),
                 }
             }
         }
         grown
     }
 
-    fn fullest(
+    fn shape_tensors(&self, shape: usize) -> Vec<u32> {
+        let shape = &self.shapes[shape];
+        self.tensors(shape.n_devices.min(self.classes.devices[shape.counts[0].0]))
+    }
+
+    /// A shape with its devices before a part; `None` where it can't lie there.
+    fn meshed(
         &mut self,
         part: &Part,
-        next: &(Rc<StageMesh>, Used),
-        (key, run, way_s): ((usize, u32, u64), &Parallelism, f64),
-        target: f64,
-    ) -> Option<Part> {
-        let m = run.n_micro_batches as f64;
+        (shape, index, (used, open)): &(usize, usize, Used),
+        (tensor, run): (u32, usize),
+    ) -> Option<Meshed> {
+        let own = &self.shapes[*shape];
+        let mut before = used.clone();
+        own.counts.iter().for_each(|(class, n)| before[*class] -= n);
+        let mut firsts = own.counts.iter().map(|(class, _)| before[*class]);
+        let firsts = [firsts.next(), firsts.next()].map(Option::unwrap_or_default);
+        let place = (*shape, *index, firsts, tensor, run);
+        let mesh = match self.meshes.get(&place) {
+            Some(known) => known.clone(),
+            None => {
+                let devices = own.devices((self.fleet, self.classes), &before, *index);
+                let key = (*shape, tensor, self.runs[run].0.micro_batch);
+                let samples = self.prices.samples(key, &self.runs[run].0);
+                let mesh = samples.map(|samples| Rc::new(StageMesh { devices, tensor, samples }));
+                self.meshes.insert(place, mesh.clone());
+                mesh
+            }
+        }?;
+        let way_s = match part.stages().next() {
+            None => 0.0,
+            Some(next) => *self.ways.entry((place, next.place)).or_insert_with(|| {
+                let way = self.fleet.boundary(&mesh, &next.mesh);
+                way.map_or(f64::INFINITY, |way| 2.0 * way.link.time(way.activation, 1).seconds())
+            }),
+        };
+        let used = (used.clone(), *open);
+        way_s.is_finite().then_some(Meshed { place, mesh, way_s, used })
+    }
+
+    fn fullest(&mut self, part: &Part, next: &Meshed, target: f64) -> Option<Part> {
+        let m = self.runs[next.place.4].0.n_micro_batches as f64;
         let (mut low, mut high, mut best) = (1, part.left, None);
         while low <= high {
             let blocks = low + (high - low) / 2;
-            let found = self.with(part, next, (key, run, blocks, way_s));
-            let is_done =
-                |own: &Part| own.chosen.last().is_some_and(|own| m * seconds(&own.price) <= target);
+            let found = self.with(part, next, blocks);
+            let is_done = |own: &Part| {
+                own.stages().next().is_some_and(|own| m * seconds(&own.price) <= target)
+            };
             match found.filter(is_done) {
                 Some(own) => {
                     best = Some(own);
@@ -234,52 +321,76 @@ impl<'s> Searched<'s> {
         best
     }
 
-    /// A part with one more stage of so many blocks before; `None` where it does not fit.
-    fn with(
-        &mut self,
-        part: &Part,
-        (mesh, (used, open)): &(Rc<StageMesh>, Used),
-        (key, run, blocks, way_s): ((usize, u32, u64), &Parallelism, u32, f64),
-    ) -> Option<Part> {
-        let place = Place { first: blocks == part.left, last: part.chosen.is_empty() };
+    /// A part with one more stage of so many blocks before; `None` where it does not fit, or takes
+    /// longer than the best plan.
+    fn with(&mut self, part: &Part, next: &Meshed, blocks: u32) -> Option<Part> {
+        self.n_nodes += 1;
+        self.options.control.spend(1);
+        let Meshed { place: mesh_place, mesh, way_s, used: (used, open) } = next;
+        let ((shape, .., at_run), way_s) = (*mesh_place, *way_s);
+        let place = Place { first: blocks == part.left, last: part.chain.is_none() };
         let pipeline = if place.first && place.last { 1 } else { 2 };
-        let run = &Parallelism { pipeline, ..run.clone() };
-        let kept = in_flight(run.n_micro_batches, part.chosen.len());
+        let run = &Parallelism { pipeline, ..self.runs[at_run].0.clone() };
+        let kept = in_flight(run.n_micro_batches, part.n_stages);
+        let key = (shape, mesh.tensor, run.micro_batch);
         let (recompute, price) = self.prices.fitted((key, run), blocks, (place, kept))?;
         let m = run.n_micro_batches as f64;
         let own_s = seconds(&price);
+        let round_s = part.round_s + own_s + way_s;
+        // As many micro-batches as a stage keeps are under way at once; the next ones wait for them.
+        let rounds = run.n_micro_batches.div_ceil(kept) as f64;
         let after_s = if place.last { 0.0 } else { part.worst_s + own_s + way_s };
-        let worst_s = after_s.max(m * own_s);
-        let mut chosen = part.chosen.clone();
-        chosen.push(Chosen { mesh: Rc::clone(mesh), blocks, recompute, price });
-        let left = part.left - blocks;
-        let (used, open) = (used.clone(), *open);
-        let mut next = Part { chosen, left, used, open, worst_s, least_s: worst_s };
-        if left > 0 {
-            let work = f64::from(left) * run.micro_batch as f64;
-            let spread_s = (1.0 - 1e-6) * work / self.speed_left(&next);
-            next.least_s = (worst_s + spread_s).max(m * spread_s);
+        let worst_s = after_s.max(m * own_s).max(rounds * round_s);
+        let exposed = price.stage.exchange - price.stage.overlapped;
+        let ended_s = part.ended_s.max(m * own_s + (exposed + price.rank.optimizer).seconds());
+        let last = part.stages().last().filter(|_| place.first);
+        let tie_s = last.map_or(Some(0.0), |last| {
+            self.fleet.tie_s([(&**mesh, price), (&*last.mesh, last.price)])
+        })?;
+        let ended_s = match place.first {
+            // Its last pass is the very last one, and ends of a pipeline may have more to add up.
+            true => ended_s.max(worst_s + (exposed + price.rank.optimizer).seconds() + tie_s),
+            false => ended_s,
+        };
+        if worst_s.max(ended_s) >= self.most_s() {
+            return None;
         }
-        Some(next)
+        let first = Chosen { place: *mesh_place, mesh: Rc::clone(mesh), blocks, recompute, price };
+        let chain = Some(Rc::new(Chain { first, rest: part.chain.clone() }));
+        let left = part.left - blocks;
+        let (used, open, n_stages) = (used.clone(), *open, part.n_stages + 1);
+        let least_s = worst_s.max(ended_s);
+        let mut longer =
+            Part { chain, n_stages, left, used, open, round_s, worst_s, ended_s, least_s };
+        if left > 0 {
+            let devices = self.devices_left(&longer);
+            let spread_s = self.runs[at_run].1.seconds(worst_s, (left, false), &devices);
+            longer.least_s = least_s.max(spread_s);
+        }
+        Some(longer)
     }
 
-    /// Judges a whole plan, and keeps it where it is better.
-    fn judge(&mut self, part: &Part, run: &Parallelism, observer: Observer<'_>) -> Option<()> {
-        let pipeline = u32::try_from(part.chosen.len()).ok()?;
-        let run = Parallelism { pipeline, ..run.clone() };
+    /// Judges a whole plan, keeps it where it is better, and returns its step where that is less than
+    /// [`Self::most`].
+    fn judge(&mut self, part: &Part, at_run: usize, observer: Observer<'_>) -> Option<Nanos> {
+        let pipeline = u32::try_from(part.n_stages).ok()?;
+        let run = Parallelism { pipeline, ..self.runs[at_run].0.clone() };
         if run.n_micro_batches.saturating_mul(2 * u64::from(pipeline)) > MOST_CELLS {
             return None;
         }
         let stages: Vec<(&StageMesh, StagePrice)> =
-            part.chosen.iter().rev().map(|own| (&*own.mesh, own.price)).collect();
+            part.stages().map(|own| (&*own.mesh, own.price)).collect();
         let costs = self.fleet.together(&stages, &run)?;
         let steady = Order::OneFOneB.steady(pipeline, 1);
-        let most = self.best.as_ref().map_or(Nanos(u64::MAX), |best| best.step);
         self.n_judged += 1;
         let grid = |m| Order::OneFOneB.grid(pipeline, 1, m, |_| false).ok();
-        let report = fold::report(&costs, steady, most, grid).ok()??;
-        if over_limit(&report).is_some() || report.step_time >= most {
+        let report = fold::report(&costs, steady, self.most, grid).ok()??;
+        if over_limit(&report).is_some() || report.step_time >= self.most {
             return None;
+        }
+        let step = report.step_time;
+        if self.best.as_ref().is_some_and(|best| best.step <= step) {
+            return Some(step);
         }
         let m = u32::try_from(run.n_micro_batches).ok()?;
         let mut next = 0;
@@ -293,115 +404,153 @@ impl<'s> Searched<'s> {
                 ..Stage::default()
             }
         };
-        let stages = part.chosen.iter().rev().map(stage).collect();
+        let stages = part.stages().map(stage).collect();
         let plan = Plan {
             parallelism: run,
             partition: Partition { stages },
             placement: Default::default(),
             schedule: Schedule { grid: grid(m), ..Schedule::default() },
         };
-        let judged = Judged { plan, step: report.step_time };
+        let judged = Judged { plan, step };
         observer(&judged, self.bound.min(judged.step));
+        self.options.control.lower_value(judged.step);
         self.best = Some(judged);
-        Some(())
+        Some(step)
     }
 
-    fn root(&self) -> Part {
-        Part {
-            chosen: Vec::new(),
+    fn root(&self, at_run: usize) -> Part {
+        let mut root = Part {
+            chain: None,
+            n_stages: 0,
             left: self.n_blocks,
             used: vec![0; self.classes.groups.len()],
             open: None,
+            round_s: 0.0,
             worst_s: 0.0,
-            least_s: self.bound.seconds(),
+            ended_s: 0.0,
+            least_s: 0.0,
+        };
+        let devices = self.devices_left(&root);
+        root.least_s = self.runs[at_run].1.seconds(0.0, (self.n_blocks, true), &devices);
+        root
+    }
+
+    /// Plans whose stages take at most so many times the least.
+    fn beams(&mut self, roots: &[f64], target: f64, observer: Observer<'_>) {
+        for (run, least_s) in roots.iter().enumerate() {
+            let target = target * least_s;
+            if self.options.control.stop().is_none() && target < self.best_s() {
+                let part = self.root(run);
+                self.beam(Open { part, run }, target, observer);
+            }
         }
     }
 
     /// Plans of one micro-batch whose stages take at most so long.
-    fn beam(&mut self, run: &Parallelism, target: f64, observer: Observer<'_>) {
-        let mut level = vec![self.root()];
+    fn beam(&mut self, root: Open, target: f64, observer: Observer<'_>) {
+        let mut level = vec![root.part];
         while !level.is_empty() && self.options.control.stop().is_none() {
             let mut next: Vec<Part> = Vec::new();
             for part in &level {
-                self.n_nodes += 1;
-                self.options.control.spend(1);
-                next.extend(self.grown(part, run, Some(target)));
+                next.extend(self.grown(part, root.run, Some(target)));
             }
-            let best_s = self.best_s();
+            let best_s = self.most_s();
             next.retain(|part| part.least_s < best_s);
-            next.sort_by(|a, b| {
-                (a.least_s.total_cmp(&b.least_s)).then(b.left.cmp(&a.left).reverse())
-            });
+            next.sort_by(|a, b| a.least_s.total_cmp(&b.least_s).then(a.left.cmp(&b.left)));
             let (whole, mut open): (Vec<Part>, Vec<Part>) =
                 next.into_iter().partition(|part| part.left == 0);
             for part in whole.iter().take(self.options.width) {
-                self.judge(part, run, observer);
+                if let Some(step) = self.judge(part, root.run, observer) {
+                    self.starts.push((step, Outline::of(part, root.run)));
+                    self.most = step;
+                }
             }
             open.truncate(self.options.width);
             level = open;
         }
     }
 
-    /// All plans of one micro-batch that may be better; whether none was left out.
-    fn deep(&mut self, run: &Parallelism, nodes: u64, observer: Observer<'_>) -> bool {
-        let mut stack = vec![self.root()];
+    /// All plans that may be better, the most promising first; whether none was left out.
+    fn deep(&mut self, nodes: u64, observer: Observer<'_>) -> bool {
+        let mut open: BinaryHeap<Open> =
+            (0..self.runs.len()).map(|run| Open { part: self.root(run), run }).collect();
         let end = self.n_nodes.saturating_add(nodes);
-        while let Some(part) = stack.pop() {
-            if part.least_s >= self.best_s() {
-                continue;
+        self.most = self.best.as_ref().map_or(Nanos(u64::MAX), |best| best.step);
+        // The least of what was left out to keep memory.
+        let mut left_out_s = f64::INFINITY;
+        while let Some(Open { part, run }) = open.pop() {
+            if part.least_s >= self.most_s() {
+                break;
             }
             if part.left == 0 {
-                self.judge(&part, run, observer);
+                self.most = self.judge(&part, run, observer).unwrap_or(self.most);
                 continue;
             }
+            self.raise(part.least_s.min(left_out_s));
             if self.n_nodes >= end || self.options.control.stop().is_some() {
                 return false;
             }
-            self.n_nodes += 1;
-            self.options.control.spend(1);
-            let best_s = self.best_s();
-            let mut grown = self.grown(&part, run, None);
-            grown.retain(|part| part.least_s < best_s);
-            // The most promising one is taken next.
-            grown.sort_by(|a, b| b.least_s.total_cmp(&a.least_s));
-            stack.append(&mut grown);
+            let best_s = self.most_s();
+            let grown = self.grown(&part, run, None).into_iter();
+            let better = grown.filter(|part| part.least_s < best_s);
+            open.extend(better.map(|part| Open { part, run }));
+            if open.len() > MOST_OPEN {
+                let mut all = open.into_sorted_vec();
+                let worse = all.drain(..MOST_OPEN / 2).map(|own| own.part.least_s);
+                left_out_s = worse.fold(left_out_s, f64::min);
+                open = all.into();
+            }
         }
-        true
+        self.raise(left_out_s.min(self.most_s()));
+        left_out_s >= self.most_s()
+    }
+
+    /// Takes note of what no plan is below; shapes that were left out are not in what is looked at.
+    fn raise(&mut self, least_s: f64) {
+        if self.bound == Nanos(0) || self.shapes.len() < MOST_SHAPES {
+            self.bound = self.bound.max(floor(least_s));
+            self.options.control.set_bound(self.bound);
+        }
     }
 
     pub(super) fn run(mut self, observer: Observer<'_>) -> Found {
-        self.rate();
-        let runs: Vec<Parallelism> = divisors(self.global_batch)
-            .into_iter()
-            .map(|micro_batch| self.run_of(micro_batch))
-            .collect();
-        let least_s = self.bound.seconds();
+        let n_devices: usize = self.fleet.groups.iter().map(|group| group.devices.len()).sum();
+        for micro_batch in divisors(self.global_batch, n_devices as u64 * MOST_SAMPLES) {
+            let run = self.run_of(micro_batch);
+            let least = Least::of(&self.units(micro_batch), (micro_batch, run.n_micro_batches));
+            self.runs.push((run, least));
+        }
+        let roots: Vec<f64> = (0..self.runs.len()).map(|run| self.root(run).least_s).collect();
+        self.raise(roots.iter().copied().fold(f64::INFINITY, f64::min));
         for target in TARGETS {
-            for run in &runs {
-                if self.options.control.stop().is_none() && target * least_s < self.best_s() {
-                    self.beam(run, target * least_s, observer);
-                }
-            }
+            self.beams(&roots, target, observer);
         }
-        let mut is_whole = self.shapes.len() < MOST_SHAPES;
-        for run in runs.iter().rev() {
-            let left = self.options.nodes / runs.len() as u64;
-            is_whole &= self.deep(run, left, observer);
+        // Small spaces are gone through at once.
+        let mut is_whole = self.deep(self.options.nodes / 8, observer);
+        if !is_whole {
+            self.polish(observer);
+            is_whole = self.deep(self.options.nodes, observer);
         }
+        is_whole &= self.shapes.len() < MOST_SHAPES;
+        let best = self.best.as_ref().map(|best| best.step);
         let stop = match (self.options.control.stop(), is_whole) {
             (_, true) => StopReason::Finished,
             (Some(reason), false) => reason,
             (None, false) => StopReason::NodeBudget,
         };
-        let best = self.best.as_ref().map(|best| best.step);
-        let bound = match (best, is_whole) {
-            (Some(best), true) => best,
-            (Some(best), false) => best.min(self.bound),
-            (None, _) => self.bound,
+        let bound = match best {
+            Some(best) if is_whole => best,
+            Some(best) => best.min(self.bound),
+            None => self.bound,
         };
         let Self { best, n_nodes, n_judged, .. } = self;
         Found { best, bound, stop, n_nodes, n_judged }
     }
+}
+
+/// Whole nanoseconds of a bound.
+fn floor(seconds: f64) -> Nanos {
+    Nanos((seconds * 1e9).max(0.0) as u64)
 }
 
 /// Both passes of one micro-batch.
