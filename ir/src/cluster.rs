@@ -1,6 +1,6 @@
 //! Clusters: devices, their kinds and classes, and the links between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{ChannelId, ClassId, DeviceId, KindId, NodeId};
 use crate::tensor::DType;
@@ -330,6 +330,12 @@ impl Cluster {
             1 => shown,
             n => format!("{shown} ({n} devices)"),
         }
+    }
+
+    /// Names of the kinds of its devices.
+    #[must_use]
+    pub fn kind_names(&self) -> BTreeSet<&str> {
+        self.device_ids().map(|device| self.kind_of(device).name.as_str()).collect()
     }
 
     /// Whether every pair of distinct devices has a way.

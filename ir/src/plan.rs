@@ -143,6 +143,12 @@ pub struct Partition {
 }
 
 impl Partition {
+    /// Whether stages have devices of their own.
+    #[must_use]
+    pub fn has_own_devices(&self) -> bool {
+        self.stages.iter().any(|stage| stage.mesh.is_some())
+    }
+
     /// One stage that holds every op.
     #[must_use]
     pub fn whole() -> Self {

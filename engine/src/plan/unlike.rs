@@ -32,13 +32,14 @@ pub(super) fn is_asked(request: &PlanRequest) -> bool {
         return true;
     }
     let cluster = request.problem.cluster.as_deref();
-    // What equal stages can't be laid on: several kinds, hosts of several sizes, islands.
+    // What equal stages can't be laid on: several kinds, hosts of several sizes.
     let is_unlike = || {
         let read = cluster.and_then(|path| load::cluster(path).ok());
         read.is_some_and(|(cluster, _)| {
             let asked = request.training.devices.as_ref().map(|own| u64::from(*own.end()));
             let all = asked.unwrap_or(cluster.devices.len() as u64);
-            unlike::kinds(&cluster).len() > 1 || hosts::check(&cluster, all).is_err()
+            cluster.kind_names().len() > 1
+                || hosts::check(&cluster, all).is_err_and(|own| own.code == "unlike-hosts")
         })
     };
     let is_folder = || request.problem.profile.as_deref().is_some_and(importers::layers::is_folder);

@@ -164,7 +164,7 @@ fn derived(
         }
     }
     let algorithm = match on.setting.layers {
-        _ if unlike::is_own(&plan) => unlike::ALGORITHM,
+        _ if plan.partition.has_own_devices() => unlike::ALGORITHM,
         Some(_) => layered::ALGORITHM,
         None => ALGORITHM,
     };
@@ -231,7 +231,7 @@ fn request(on: &OnModel<'_>) -> Vec<Diagnostic> {
     }
     match on.setting.space() {
         // Who asks for pins or a launcher gets no such plan.
-        _ if unlike::is_own(&on.plan) => {
+        _ if on.plan.partition.has_own_devices() => {
             let asked = [
                 ("request.pin", !request.pin.is_empty()),
                 ("request.devices", request.devices.is_some()),
@@ -300,7 +300,7 @@ fn bound_of(
     on: &OnModel<'_>,
     (end, cancel): (Instant, &Arc<AtomicBool>),
 ) -> Result<(Nanos, StopReason), Diagnostic> {
-    if unlike::is_own(&on.plan) {
+    if on.plan.partition.has_own_devices() {
         let time = Some(end.saturating_duration_since(Instant::now()));
         let limits = Limits { time, cancel: Arc::clone(cancel), ..Limits::default() };
         let found = unlike::found(setting, (&limits, true), &mut |_, _| {});

@@ -20,9 +20,9 @@ use ir::workload::{Mode, Workload};
 use planner::training::search_3d::judge::Judged;
 use planner::training::search_3d::sensitivity::Flip;
 
+use super::ALGORITHM;
 use super::answer::{Answer, degrees, most_lost};
 use super::runners::Runners;
-use super::{ALGORITHM, unlike};
 use crate::beside::Beside;
 use crate::training::setting::Setting;
 use planner::run::StopReason;
@@ -48,7 +48,7 @@ pub fn of(
 ) -> Result<PlanDocument, Diagnostic> {
     let costs = setting.costs(plan, setting.limit)?;
     let report = judge_plan(&costs, plan).map_err(|violation| violation.diagnostic())?.report;
-    let is_judged = setting.layers.is_none() && !unlike::is_own(plan);
+    let is_judged = setting.layers.is_none() && !plan.partition.has_own_devices();
     let peak = report.ranks.iter().map(|rank| Bytes(rank.peak.bytes)).max().unwrap_or(Bytes(0));
     let memory = report.ranks.iter().map(|rank| RankMemoryDocument {
         persistent_bytes: rank.persistent_bytes,

@@ -128,7 +128,7 @@ fn examined<'d>(
     warnings.extend(allowed);
     let plan = document.to_training(Some(cluster));
     let plan = plan.map_err(|error| mismatches.first().cloned().unwrap_or(error))?;
-    if unlike::is_own(&plan) {
+    if plan.partition.has_own_devices() {
         warnings.retain(|own| own.code != unlike::WAYS);
     }
     Ok(OnModel { setting, document, training, plan, warnings, is_mismatched, mismatches })
@@ -360,7 +360,7 @@ fn rank_of(on: &OnModel<'_>, device: &str) -> Result<usize, Diagnostic> {
         let mut meshes = stages.map(|stage| stage.mesh.as_ref());
         meshes.position(|mesh| mesh.is_some_and(|own| own.devices.contains(&DeviceId::new(at))))
     };
-    if unlike::is_own(&on.plan)
+    if on.plan.partition.has_own_devices()
         && let Some(rank) = on
             .setting
             .cluster
@@ -371,7 +371,7 @@ fn rank_of(on: &OnModel<'_>, device: &str) -> Result<usize, Diagnostic> {
     {
         return Ok(rank);
     }
-    let position = found.filter(|_| !unlike::is_own(&on.plan)).ok_or_else(|| {
+    let position = found.filter(|_| !on.plan.partition.has_own_devices()).ok_or_else(|| {
         Diagnostic::usage("unknown-device", format!("the plan uses no device `{device}`"))
             .hint(suggest::hint(device, names()))
     })?;
@@ -463,7 +463,7 @@ pub fn explain(
         "ranks": told,
         "links": sends,
         "expert_overlap": overlap,
-        "tiers": (!unlike::is_own(&on.plan))
+        "tiers": (!on.plan.partition.has_own_devices())
             .then(|| tiers::document(&on.setting, &on.plan.parallelism)),
         "violations": documents(&broken),
     }));

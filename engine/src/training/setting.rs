@@ -31,7 +31,7 @@ use planner::training::search_3d::space::{Capabilities, Pins, Space, device_coun
 
 use super::model::{self, GraphFacts, Model};
 use super::numbers::Numbers;
-use super::{capabilities, measured, pins, unlike};
+use super::{capabilities, measured, pins};
 use crate::executor::{self, Executor};
 use crate::request::value::Written;
 use crate::request::{PlanRequest, ProblemRequest};
@@ -258,7 +258,7 @@ impl Setting {
     /// # Errors
     /// Those of [`hosts::check`] and [`oracle::costs`].
     pub fn costs(&self, plan: &Plan, limit: Option<Bytes>) -> Result<PipelineCosts, Diagnostic> {
-        if unlike::is_own(plan) {
+        if plan.partition.has_own_devices() {
             let groups = self.groups(limit.is_some());
             return self.fleet(&groups).costs(plan);
         }
@@ -272,7 +272,7 @@ impl Setting {
     /// # Errors
     /// As [`Self::costs`].
     pub fn waits(&self, plan: &Plan) -> Result<Vec<f64>, Diagnostic> {
-        match unlike::is_own(plan) {
+        match plan.partition.has_own_devices() {
             true => self.fleet(&self.groups(false)).waits(plan),
             false => oracle::waits_in_passes(&*self.oracle(None), plan),
         }
@@ -496,7 +496,7 @@ fn usable_kinds<'c>(cluster: &'c Cluster, path: &Path) -> Result<&'c DeviceKind,
 
 /// Refuses clusters of several kinds of devices.
 fn one_kind(cluster: &Cluster) -> Result<(), Diagnostic> {
-    let kinds = unlike::kinds(cluster);
+    let kinds = cluster.kind_names();
     if kinds.len() <= 1 {
         return Ok(());
     }

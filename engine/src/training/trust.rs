@@ -55,7 +55,7 @@ impl Trust {
     /// Of a step and the largest peak of a plan; `None` on measured layers and unlike nodes, which were
     /// not judged.
     pub(super) fn of(setting: &Setting, plan: &Plan, (step, peak): (Nanos, Bytes)) -> Option<Self> {
-        if super::unlike::is_own(plan) {
+        if plan.partition.has_own_devices() {
             return None;
         }
         let degrees = &plan.parallelism;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use cost_model::runs::judge::judge_plan;
 use cost_model::runs::judge::report::Report;
-use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::{Bytes, Nanos};
@@ -22,22 +21,12 @@ pub const ALGORITHM: &str = "unlike-nodes";
 /// A warning about the prices of runs without it.
 pub const WAYS: &str = "unlike-ways";
 
-/// Whether stages of a plan have devices of their own.
-pub fn is_own(plan: &Plan) -> bool {
-    plan.partition.stages.iter().any(|stage| stage.mesh.is_some())
-}
-
-/// Names of the kinds of devices of a cluster.
-pub fn kinds(cluster: &Cluster) -> BTreeSet<&str> {
-    cluster.device_ids().map(|device| cluster.kind_of(device).name.as_str()).collect()
-}
-
 /// Refuses to tell a launcher of stages with devices of their own.
 ///
 /// # Errors
 /// `not-expressible`.
 pub fn check_target(target: &str, plan: &Plan) -> Result<(), Diagnostic> {
-    if !is_own(plan) || super::export::PICTURES.contains(&target) {
+    if !plan.partition.has_own_devices() || super::export::PICTURES.contains(&target) {
         return Ok(());
     }
     let message = format!("`{target}` has no words for stages with devices of their own");

@@ -6,12 +6,12 @@ use planner::algorithm::Kind;
 use planner::given::runner::Method;
 use planner::registry::{Entry, entries};
 use planner::run::entry::Problems;
-use planner::training::doors::{Card, Layers};
+use planner::training::doors::{Card, Layers, Unlike};
 
 use super::folder::{Folder, diamond};
 use super::followed::{layers, load_instance};
 use super::gradients::on_ten_gigabit;
-use super::{experts, layered, tasks, training};
+use super::{experts, layered, tasks, training, unlike};
 
 const PIPELINE: &str = r#"{"maxDevices":3,"maxMemoryPerDevice":50.0,"bandwidth":1.0,"mbsInBatch":4,
     "nodes":[{"id":0,"TMPCs":{"1":[{"id":"a","timePerSample":3.0,"parameterSize":1.0,
@@ -61,6 +61,13 @@ fn lines(entry: &Entry) -> Vec<String> {
     for (run, _) in [on_card, on_layers].iter().zip(takes).filter(|(_, takes)| *takes) {
         lines.push(format!("{run} --global-batch 24 --algorithm {}", entry.name));
     }
+    if entry.door::<Unlike>().is_some() {
+        lines.push(format!(
+            "unlike.json --cluster unlike.yaml --global-batch 8 --sequence-length 256 \
+             --algorithm {}",
+            entry.name
+        ));
+    }
     if entry.takes(Problems::Experts) {
         let options = match entry.name {
             "expertflow" => "slots=12,noise=0.3",
@@ -89,6 +96,8 @@ fn the_same_input_gives_the_same_bytes() {
     let folder = Folder::new(&diamond());
     folder.write("config.json", &training::config().to_string());
     folder.write("nodes.yaml", training::CLUSTER);
+    folder.write("unlike.json", &unlike::config().to_string());
+    folder.write("unlike.yaml", unlike::MIXED);
     folder.write("blocks.json", &layered::config(12).to_string());
     folder.write("node.yaml", layered::CLUSTER);
     folder.write("experts.json", &experts::config().to_string());

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::experts::config;
+use super::experts;
 use super::folder::{Folder, diamond};
 
-const MIXED: &str = "\
+pub(super) const MIXED: &str = "\
 name: mixed
 nodes:
   - {count: 1, device: t4, devices: 4, nics: 1}
@@ -25,13 +25,18 @@ const EQUAL: [&str; 3] = [
 const PLAN: &str = "plan dense.json --cluster mixed.yaml --global-batch 32 --sequence-length 1024 --dtype f16 \
      --deterministic";
 
-fn folder() -> Folder {
-    let folder = Folder::new(&diamond());
-    let mut dense = config();
+/// A model without experts.
+pub(super) fn config() -> Value {
+    let mut dense = experts::config();
     dense.as_object_mut().unwrap().remove("num_local_experts");
     dense["model_type"] = json!("llama");
     dense["num_hidden_layers"] = json!(8);
-    folder.write("dense.json", &dense.to_string());
+    dense
+}
+
+fn folder() -> Folder {
+    let folder = Folder::new(&diamond());
+    folder.write("dense.json", &config().to_string());
     folder.write("mixed.yaml", MIXED);
     folder
 }
@@ -122,7 +127,7 @@ fn what_is_not_honoured_is_refused_by_name() {
         let text = ran.stderr;
         assert!(text.contains(flag.split(' ').next().unwrap()) || text.contains(name), "{text}");
     }
-    folder.write("experts.json", &config().to_string());
+    folder.write("experts.json", &experts::config().to_string());
     let text = folder.run(&PLAN.replace("dense.json", "experts.json")).exits(2).stderr;
     assert!(text.contains("not-for-unlike-nodes"), "{text}");
 }

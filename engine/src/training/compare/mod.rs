@@ -137,10 +137,9 @@ fn runs_now(
         stack: planned.stack.clone(),
     };
     let offloads = settings.offloads.unwrap_or(of_plan.offloads);
-    let own = match asked == planned && offloads == of_plan.offloads {
-        true => None,
-        false => Some(setting(on.document, model, &args.target, &asked)?),
-    };
+    let is_same = asked == planned && offloads == of_plan.offloads;
+    let own = || setting(on.document, model, &args.target, &asked);
+    let own = (!is_same).then(own).transpose()?;
     let own = software::set(own, &on.setting, settings);
     let own = own.as_ref().unwrap_or(&on.setting);
     let file = schedule::beside(settings, &args.a);
