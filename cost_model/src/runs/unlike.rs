@@ -22,12 +22,14 @@ use super::forms::constants::Constant;
 use super::forms::model::Pricing;
 use super::forms::model::priced::{Passes, Priced};
 use super::forms::precision::element;
-use super::forms::system::{System, slowest_between};
+use crate::links::collective::Link as Way;
+
+use super::forms::system::{System, slower, slowest_between};
 use super::judge::costs::{Boundary, Link, Nic, PipelineCosts, RankCosts, Sharing, StageCosts};
 use super::oracle::{Place, Prices, Seat, StageFigures, bytes, nanos, stage_costs};
 
 /// Devices of one node and kind, with the same memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NodeGroup {
     /// Its devices, in the order of the file.
     pub devices: Vec<DeviceId>,
@@ -36,6 +38,8 @@ pub struct NodeGroup {
     /// What a plan may use of each.
     pub limit: Option<Bytes>,
     node: Option<NodeId>,
+    /// By group, the slowest way between a device of this one and one of it; none to unreachable ones.
+    pub ways: Vec<Option<Way>>,
 }
 
 /// The node groups of a cluster, in the order of their first devices.
@@ -54,9 +58,14 @@ pub fn groups_of(cluster: &Cluster, limit: impl Fn(Bytes) -> Bytes) -> Vec<NodeG
                 kind: device.kind,
                 limit: own,
                 node: device.node,
+                ways: Vec::new(),
             }),
         }
     }
+    let way = |a: &NodeGroup, b: &NodeGroup| slowest_between(cluster, &a.devices, &b.devices);
+    let ways: Vec<Vec<_>> =
+        groups.iter().map(|a| groups.iter().map(|b| way(a, b)).collect()).collect();
+    groups.iter_mut().zip(ways).for_each(|(group, ways)| group.ways = ways);
     groups
 }
 
@@ -101,6 +110,10 @@ impl Fleet<'_> {
     #[must_use]
     pub fn group_of(&self, device: DeviceId) -> Option<usize> {
         self.groups.iter().position(|group| group.devices.contains(&device))
+    }
+
+    fn node(&self, device: DeviceId) -> Option<NodeId> {
+        self.cluster.devices.get(device.index())?.node
     }
 
     /// Whether a stage can lie so.
@@ -156,22 +169,27 @@ impl Fleet<'_> {
         if sets.values().any(|own| own.len() != n) {
             return Err(broken("a stage over several nodes has unequal parts of them".to_owned()));
         }
-        let mut systems = BTreeMap::new();
-        for own in sets.keys() {
-            let others = sets.iter().filter(|(other, _)| *other != own).map(|(_, set)| set);
-            let all: Vec<&[DeviceId]> =
-                sets.get(own).into_iter().chain(others).map(Vec::as_slice).collect();
-            let apart = || {
-                let message = "devices of a stage don't reach each other";
-                Diagnostic::error(Blame::IllegalPlan, "unreachable-devices", message)
-            };
-            let mut system = System::among(self.cluster, self.profile, &all).ok_or_else(apart)?;
-            // All parts of a node are alike: they are as near as the farthest two of its devices.
-            let whole = self.groups.get(*own).map_or(&[][..], |group| &group.devices);
-            if whole.len() > 1 {
-                system.inside = slowest_between(self.cluster, whole, whole).ok_or_else(apart)?;
+        let apart = || {
+            let message = "devices of a stage don't reach each other";
+            Diagnostic::error(Blame::IllegalPlan, "unreachable-devices", message)
+        };
+        let way = |a: usize, b: usize| self.groups.get(a)?.ways.get(b).copied().flatten();
+        let mut network = None;
+        for (a, b) in sets.keys().flat_map(|a| sets.keys().map(move |b| (*a, *b))) {
+            if a != b {
+                network = slower(network, Some(way(a, b).ok_or_else(apart)?));
             }
-            systems.insert(*own, system);
+        }
+        let mut systems = BTreeMap::new();
+        for (own, devices) in &sets {
+            // All parts of a node are alike: they are as near as the farthest two of its devices.
+            let is_alone = self.groups.get(*own).is_none_or(|group| group.devices.len() < 2);
+            let inside = if is_alone { None } else { Some(way(*own, *own).ok_or_else(apart)?) };
+            let other = sets.iter().find(|(other, _)| *other != own);
+            let other = other.and_then(|(_, devices)| devices.first().copied());
+            let priced = (self.cluster, self.profile);
+            let system = System::of_group(priced, (devices, other), [inside, network]);
+            systems.insert(*own, system.ok_or_else(apart)?);
         }
         Ok(systems)
     }
@@ -186,8 +204,22 @@ impl Fleet<'_> {
         (mesh, run): (&StageMesh, &Parallelism),
     ) -> Result<Vec<Priced<'s>>, Diagnostic> {
         let groups = self.check(mesh, run.micro_batch)?;
-        let mut kinds: Vec<(usize, u64)> =
-            groups.into_iter().zip(mesh.samples.iter().copied()).collect();
+        // Groups with the same devices, limit and ways cost the same: one stands for all.
+        let facts = |group: usize| {
+            let (own, system) = (self.groups.get(group)?, systems.get(&group)?);
+            Some((own.kind, own.limit, system.inside, system.network, system.per_card))
+        };
+        let mut first: Vec<usize> = Vec::new();
+        let mut stands_for: BTreeMap<usize, usize> = BTreeMap::new();
+        for group in systems.keys() {
+            let known = first.iter().find(|other| facts(**other) == facts(*group)).copied();
+            if known.is_none() {
+                first.push(*group);
+            }
+            stands_for.insert(*group, known.unwrap_or(*group));
+        }
+        let groups = groups.into_iter().map(|own| stands_for.get(&own).copied().unwrap_or(own));
+        let mut kinds: Vec<(usize, u64)> = groups.zip(mesh.samples.iter().copied()).collect();
         kinds.sort_unstable();
         kinds.dedup();
         let priced = |(group, samples): &(usize, u64)| {
@@ -277,7 +309,7 @@ impl Fleet<'_> {
             let (sender, reader, bytes) = send?;
             let (way, back) =
                 (self.cluster.route(sender, reader)?, self.cluster.route(reader, sender)?);
-            let crosses = self.group_of(sender)? != self.group_of(reader)?;
+            let crosses = self.node(sender) != self.node(reader);
             let rate = way.kind.bandwidth.get().min(back.kind.bandwidth.get());
             let rate = rate * factor[usize::from(crosses)];
             latency_ns = latency_ns.max(way.kind.latency_ns).max(back.kind.latency_ns);
@@ -367,10 +399,9 @@ impl Fleet<'_> {
         mut others: impl Iterator<Item = &'m StageMesh>,
     ) -> Option<ChannelId> {
         let first = *own.devices.first()?;
-        let node = self.group_of(first);
-        let other = others.find_map(|other| {
-            other.devices.iter().find(|device| self.group_of(**device) != node)
-        })?;
+        let node = self.node(first);
+        let other = others
+            .find_map(|other| other.devices.iter().find(|device| self.node(**device) != node))?;
         Some(self.cluster.route(first, *other)?.send)
     }
 

@@ -58,14 +58,19 @@ pub fn sentence(setting: &Setting, best: &Judged, found: &Found) -> String {
              two sorts ({} plans judged)",
             found.n_judged
         ),
-        false => format!(
-            "not proved the best of its space: bound {}, gap {:.1} %, after {} parts of plans \
-             ({}; --time-limit and --node-budget look at more)",
-            found.bound,
-            100.0 * (best.step.seconds() / found.bound.seconds() - 1.0),
-            found.n_nodes,
-            found.stop.name(),
-        ),
+        false => {
+            let gap = 100.0 * (best.step.seconds() / found.bound.seconds() - 1.0);
+            let looked = match found.n_nodes {
+                0 => String::new(),
+                n => format!("after {n} parts of plans, "),
+            };
+            format!(
+                "not proved the best of its space: bound {}, gap {gap:.1} %, {looked}{}; \
+                 --time-limit and --node-budget look at more",
+                found.bound,
+                found.stop.name(),
+            )
+        }
     };
     format!("step time {}, {tokens:.0} {}/s; {proof}", best.step, setting.unit())
 }

@@ -169,37 +169,29 @@ impl System {
         })
     }
 
-    /// Equal groups of devices of a cluster, priced as hosts of the kind of device of the first one:
-    /// inside and between them the slowest ways hold, and devices of the first one's host share its
-    /// cards whether they are in a group or not. `None` where a group is empty, or there is
-    /// no way between two of the devices.
+    /// One of equal groups of devices, priced as a host of the kind of device of its first one; `other` is
+    /// a device of another group. `inside` and `network` are the slowest ways in groups and between them,
+    /// where there are any. Devices beside it in its host share its cards. `None` for an empty group.
     #[must_use]
-    pub fn among(cluster: &Cluster, profile: &Profile, groups: &[&[DeviceId]]) -> Option<Self> {
-        let own = *groups.first()?;
+    pub fn of_group(
+        (cluster, profile): (&Cluster, &Profile),
+        (own, other): (&[DeviceId], Option<DeviceId>),
+        [inside, network]: [Option<Link>; 2],
+    ) -> Option<Self> {
         let device = cluster.kind_of(*own.first()?).clone();
         let (start_up_s, bytes_per_s) = UNREACHABLE;
         let none = link(start_up_s, bytes_per_s)?;
-        let of_group = |group: &&[DeviceId]| slowest_between(cluster, group, group);
-        let inside = groups.iter().try_fold(None, |way, group| {
-            Some(slower(way, if group.len() > 1 { Some(of_group(group)?) } else { None }))
-        })?;
-        let mut network = None;
-        for (at, from) in groups.iter().enumerate() {
-            for (_, to) in groups.iter().enumerate().filter(|(other, _)| *other != at) {
-                network = slower(network, Some(slowest_between(cluster, from, to)?));
-            }
+        let card = |from: DeviceId| Some(cluster.route(from, other?)?.send);
+        let node = |device: DeviceId| cluster.devices.get(device.index()).and_then(|d| d.node);
+        let host = node(*own.first()?);
+        let is_there = |device: &DeviceId| match host {
+            Some(_) => node(*device) == host,
+            None => own.contains(device),
+        };
+        let mut sharing: HashMap<ChannelId, u64> = HashMap::new();
+        for card in cluster.device_ids().filter(is_there).filter_map(card) {
+            *sharing.entry(card).or_default() += 1;
         }
-        let other = groups.get(1).and_then(|group| group.first());
-        let card = |from: &DeviceId| Some(cluster.route(*from, *other?)?.send);
-        // What its host does beside goes through the same cards.
-        let node = |device: &DeviceId| cluster.devices.get(device.index()).and_then(|d| d.node);
-        let host = node(own.first()?);
-        let is_beside = |device: &DeviceId| host.is_some() && node(device) == host;
-        let beside = cluster.device_ids().filter(|device| !own.contains(device));
-        let beside: Vec<DeviceId> = beside.filter(is_beside).collect();
-        let cards: Vec<_> = own.iter().chain(&beside).map(card).collect();
-        let sharing = |own: &Option<_>| cards.iter().filter(|other| *other == own).count() as u64;
-        let per_card = cards.iter().filter(|own| own.is_some()).map(sharing).max().unwrap_or(1);
         Some(Self {
             name: String::new(),
             products: StepProducts::new(profile, &device.name),
@@ -209,7 +201,7 @@ impl System {
             slower_inside: 1.0,
             inside: inside.or(network).unwrap_or(none),
             network: network.or(inside).unwrap_or(none),
-            per_card,
+            per_card: sharing.into_values().max().unwrap_or(1),
             host_memory: Vec::new(),
         })
     }
@@ -367,7 +359,7 @@ pub fn slowest_between(cluster: &Cluster, from: &[DeviceId], to: &[DeviceId]) ->
 }
 
 /// A way that is no faster than both.
-fn slower(one: Option<Link>, other: Option<Link>) -> Option<Link> {
+pub fn slower(one: Option<Link>, other: Option<Link>) -> Option<Link> {
     let (Some(a), Some(b)) = (one, other) else { return one.or(other) };
     let rate = if b.rate.get() < a.rate.get() { b.rate } else { a.rate };
     Some(Link { start_up_s: a.start_up_s.max(b.start_up_s), rate })

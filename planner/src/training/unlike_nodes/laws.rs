@@ -322,7 +322,7 @@ fn the_search_finds_the_best_of_all_plans() {
     for seed in 0..2_000 {
         let Case { cluster, model, global_batch } = Case::of(&mut SmallRng::seed_from_u64(seed));
         let groups = groups_of(&cluster, |limit| limit);
-        let system = System::among(&cluster, &profile, &[&groups[0].devices]).unwrap();
+        let system = System::of(&cluster, &profile).unwrap();
         let base = Pricing::unlimited(&model, &system, &stack, &constants);
         let fleet = Fleet { base, cluster: &cluster, profile: &profile, groups: &groups };
         let options = Options { nodes: u64::MAX, ..Options::default() };
@@ -396,7 +396,7 @@ fn four_t4_and_twelve_a100_are_used_as_well_as_two_groups_of_eight() {
     let (stack, profile) = (megatron_core(), Profile::default());
     let constants = Constants::nominal(&stack);
     let groups = groups_of(&cluster, |limit| limit);
-    let system = System::among(&cluster, &profile, &[&groups[0].devices]).unwrap();
+    let system = System::of(&cluster, &profile).unwrap();
     let base = Pricing::unlimited(&model, &system, &stack, &constants);
     let fleet = Fleet { base, cluster: &cluster, profile: &profile, groups: &groups };
     let found = solve(&fleet, 128, &Options::default(), &mut |_, _| {});

@@ -1,6 +1,5 @@
 //! Which devices a stage may have: node groups that are alike, parts of one and sets of them.
 
-use cost_model::runs::forms::system::slowest_between;
 use cost_model::runs::unlike::Fleet;
 use ir::id::DeviceId;
 
@@ -20,7 +19,7 @@ pub(super) struct Classes {
 /// Bits of rate and start-up of the slowest way between two groups, and ways out of the first.
 fn way(fleet: &Fleet<'_>, a: usize, b: usize) -> Option<(u64, u64, usize)> {
     let devices = |group: usize| fleet.groups.get(group).map_or(&[][..], |own| &own.devices);
-    let own = slowest_between(fleet.cluster, devices(a), devices(b))?;
+    let own = fleet.groups.get(a)?.ways.get(b).copied().flatten()?;
     let other = devices(b).iter().find(|other| Some(*other) != devices(a).first());
     let mut cards: Vec<_> = devices(a)
         .iter()
