@@ -64,7 +64,7 @@ pub const MOST_SAMPLES: u64 = 64;
 pub struct Options {
     /// Limits; a node is a plan, or a part of one, that was looked at.
     pub control: Arc<Control>,
-    /// Parts of plans that the search of the whole space looks at, and as many near good plans.
+    /// Parts of plans that the search of the whole space looks at; twice as many are near good plans.
     pub nodes: u64,
     /// Parts of plans that the beam keeps.
     pub width: usize,
@@ -72,7 +72,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { control: Arc::default(), nodes: 2_500_000, width: 12 }
+        Self { control: Arc::default(), nodes: 1_500_000, width: 12 }
     }
 }
 

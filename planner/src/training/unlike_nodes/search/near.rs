@@ -43,7 +43,7 @@ impl Searched<'_> {
                 true
             }
         });
-        let end = self.n_nodes.saturating_add(self.options.nodes);
+        let end = self.n_nodes.saturating_add(self.options.nodes.saturating_mul(2));
         let mut random = SmallRng::seed_from_u64(self.options.control.limits().seed);
         for (mut step, mut own) in starts.into_iter().take(MOST_STARTS) {
             for left in (0..CHANGES).rev() {
