@@ -431,6 +431,14 @@ impl Fleet<'_> {
     /// `stage-devices`, `stages-lose-blocks`, `unreachable-devices`.
     pub fn costs(&self, plan: &Plan) -> Result<PipelineCosts, Diagnostic> {
         let (stages, run) = (&plan.partition.stages, &plan.parallelism);
+        let (pipeline, m, b) = (run.pipeline, run.n_micro_batches, run.micro_batch);
+        let only =
+            Parallelism { pipeline, n_micro_batches: m, micro_batch: b, ..Default::default() };
+        if *run != only {
+            return Err(broken(
+                "degrees of the run are stated beside those of its stages".to_owned(),
+            ));
+        }
         let mut used: Vec<DeviceId> = Vec::new();
         let mut priced: Vec<(&StageMesh, StagePrice)> = Vec::new();
         let mut next = 0;

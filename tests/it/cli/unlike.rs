@@ -99,6 +99,13 @@ fn devices_of_stages_are_judged_and_compared() {
         assert!(told.matches("stage-devices").count() <= 1, "{told}");
     }
     edited("devices", json!(["nobody"])).exits(3);
+    for degree in ["data", "tensor", "context", "expert", "pipeline"] {
+        let mut edited = plan.clone();
+        edited["parallelism"][degree] = json!(2 * plan["parallelism"][degree].as_u64().unwrap());
+        folder.write("edited.json", &edited.to_string());
+        let ran = folder.run(&format!("verify edited.json {on}"));
+        assert!([3, 6].contains(&ran.code), "{degree}: {}", ran.stdout);
+    }
     // Other devices of the same node do the same: another decision, at the same price.
     let mut devices: Vec<Value> = mesh["devices"].as_array().unwrap().clone();
     devices.reverse();
