@@ -99,7 +99,9 @@ mod tests {
              `NAME=FACTOR`: what of the cluster is so many times what its file says, `memory` of \
              each device (and what is kept free of it), `links` (all ways between devices) or one \
              way by its name, such as `--scale ib_ndr_400=0.5`; who verifies, simulates or exports \
-             the plan states it again, as the cluster.\n\n",
+             the plan states it again, as the cluster. \
+             Where stages have devices of their own, as on nodes that differ, a training run refuses \
+             `--micro-batch`, `--pin`, `--devices`, `--for` and `--expert-skew`.\n\n",
             pins::FIELDS.join(", ")
         ));
         page.push_str(

@@ -243,7 +243,7 @@ impl Derivation {
                 true => self.fabric.tie(self.n_ranks - 1, GRADIENT * self.shape.words(self.split)),
                 false => 0.0,
             };
-            times.exchange.push([beside, last - beside + tie]);
+            times.exchange.push([beside, last - beside, tie]);
             let shared =
                 if self.zero > 0 { [self.replicas, self.expert_replicas()] } else { [1.0; 2] };
             times.optimizer[rank_of(index)] +=

@@ -123,6 +123,8 @@ pub struct Ending {
     pub exchange_s: f64,
     /// Of it, what may run beside the last backward pass.
     pub overlapped_s: f64,
+    /// Then, of parameters that the other end of the pipeline holds too.
+    pub tied_s: f64,
     /// The optimizer.
     pub optimizer_s: f64,
 }
@@ -403,6 +405,7 @@ pub fn stage_costs(
         next: priced.boundary(seat.rank, seat.next, own.sends),
         exchange: nanos(ending.exchange_s),
         overlapped: nanos(ending.overlapped_s),
+        tied: nanos(ending.tied_s),
     };
     (costs, ending.optimizer_s)
 }

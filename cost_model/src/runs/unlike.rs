@@ -370,7 +370,7 @@ impl Fleet<'_> {
         for (at, (mesh, own)) in stages.iter().enumerate() {
             let mut stage = StageCosts { rank: at as u32, ..own.stage };
             if at == 0 || at + 1 == stages.len() {
-                stage.exchange += tie;
+                stage.tied = tie;
             }
             if let Some((next, _)) = stages.get(at + 1) {
                 stage.next = self.boundary(mesh, next)?;

@@ -158,10 +158,11 @@ fn the_report_adds_up() {
         let times = times(&judged, &grid);
         let mut last = times.transfers.values().map(|span| span.1).max().unwrap_or(0);
         for (rank, own) in judged.report.ranks.iter().enumerate() {
-            let (shared, exchanged, end) = naive.end_of_step(&times, rank);
+            let [shared, exchanged, added, end] = naive.end_of_step(&times, rank);
             last = last.max(end);
             let told = &judged.timeline.ends[rank];
-            assert_eq!((told.exposed.end, told.optimizer.end), (exchanged, end), "{round}");
+            let ends = [told.exposed.end, told.tied.end, told.optimizer.end];
+            assert_eq!(ends, [exchanged, added, end], "{round}");
             assert_eq!(told.overlapped.last().map_or(0, |(_, span)| span.end), shared);
             busy(&costs, &grid, &times, rank, own, told);
         }
@@ -195,6 +196,7 @@ fn busy(
             expected.0 += 1;
         } else if times.transfers.iter().any(|(cell, span)| touches(cell) && within(*span))
             || within(exposed)
+            || within((told.tied.start, told.tied.end))
             || told.overlapped.iter().any(|(_, span)| within((span.start, span.end)))
         {
             expected.1 += 1;

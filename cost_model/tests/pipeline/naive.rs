@@ -205,8 +205,26 @@ impl<'a> Naive<'a> {
         times
     }
 
-    /// End of the gradient exchange that overlaps, of the rest, and of the optimizer, of a rank.
-    pub(crate) fn end_of_step(&self, times: &Times, rank: usize) -> (u64, u64, u64) {
+    /// End of the gradient exchange that overlaps, of the rest, of what is added up over ranks, and of
+    /// the optimizer, of a rank.
+    pub(crate) fn end_of_step(&self, times: &Times, rank: usize) -> [u64; 4] {
+        let tied = |rank: usize| {
+            let own = self.costs.stages.iter().filter(|stage| stage.rank as usize == rank);
+            own.map(|stage| stage.tied.0).sum::<u64>()
+        };
+        let (shared, exchanged) = self.exchanged(times, rank);
+        let added = match tied(rank) {
+            0 => exchanged,
+            seconds => {
+                let holders = (0..self.costs.ranks.len()).filter(|rank| tied(*rank) > 0);
+                holders.map(|rank| self.exchanged(times, rank).1).max().unwrap() + seconds
+            }
+        };
+        [shared, exchanged, added, added + self.costs.ranks[rank].optimizer.0]
+    }
+
+    /// End of the gradient exchange that overlaps, and of the rest.
+    fn exchanged(&self, times: &Times, rank: usize) -> (u64, u64) {
         let mut stages: Vec<(u64, usize)> = Vec::new();
         for (stage, costs) in self.costs.stages.iter().enumerate() {
             let last = |(cell, span): (&Cell, &(u64, u64))| {
@@ -232,8 +250,7 @@ impl<'a> Naive<'a> {
                 free = open.max(free) + beside;
             }
         }
-        let exchanged = computed.max(free) + rest;
-        (free, exchanged, exchanged + self.costs.ranks[rank].optimizer.0)
+        (free, computed.max(free) + rest)
     }
 
     /// Bytes on a rank at an instant.

@@ -64,6 +64,7 @@ pub(crate) fn costs(random: &mut Random, least: u64, sharing: Sharing) -> Pipeli
             },
             exchange: random.nanos(0, 12),
             overlapped: random.nanos(0, 12),
+            tied: random.nanos(0, 9),
         })
         .collect();
     let n_nics = 1 + random.below(3);

@@ -32,7 +32,8 @@ pub(super) fn is_asked(request: &PlanRequest) -> bool {
         return true;
     }
     let cluster = request.problem.cluster.as_deref();
-    // What equal stages can't be laid on: several kinds, hosts of several sizes.
+    // What equal stages can't be laid on: several kinds, hosts of several sizes. On devices of unlike
+    // memory they can, at a price.
     let is_unlike = || {
         let read = cluster.and_then(|path| load::cluster(path).ok());
         read.is_some_and(|(cluster, _)| {
@@ -40,6 +41,9 @@ pub(super) fn is_asked(request: &PlanRequest) -> bool {
             let all = asked.unwrap_or(cluster.devices.len() as u64);
             cluster.kind_names().len() > 1
                 || hosts::check(&cluster, all).is_err_and(|own| own.code == "unlike-hosts")
+                || (recipe == AUTO
+                    && hosts::unlike_memory(&cluster).is_some()
+                    && Setting::of(request).is_ok_and(|own| check(request, &own).is_ok()))
         })
     };
     let is_folder = || request.problem.profile.as_deref().is_some_and(importers::layers::is_folder);
@@ -53,15 +57,16 @@ pub(super) fn is_asked(request: &PlanRequest) -> bool {
 fn check(request: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
     let asked = &setting.request;
     let given = [
+        ("--micro-batch", request.problem.model.micro_batch.is_some()),
         ("--pin", !asked.pin.is_empty()),
         ("--devices", asked.devices.is_some()),
         ("--for", asked.executor.is_some()),
         ("--expert-skew", asked.expert_skew.is_some()),
     ];
     if let Some((flag, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
-        let message = format!("`{flag}` is not honoured on nodes of different kinds");
+        let message = format!("`{flag}` is not honoured where stages have devices of their own");
         return Err(Diagnostic::usage("not-for-unlike-nodes", message)
-            .hint("leave it out, or name a cluster of one kind of device"));
+            .hint("leave it out, or name a cluster of equal nodes"));
     }
     for target in &request.exports {
         export::check_target(target)?;
@@ -73,10 +78,10 @@ fn check(request: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
     }
     let model = &setting.model;
     if model.is_of_parts() || model.has_experts() || model.groups.len() != 1 {
-        let message = "models of experts, of unequal blocks and graphs are not planned on nodes of \
-                       different kinds";
+        let message = "models of experts, of unequal blocks and graphs are not planned on nodes that \
+                       differ";
         return Err(Diagnostic::usage("not-for-unlike-nodes", message)
-            .hint("name a cluster of one kind of device"));
+            .hint("name a cluster of equal nodes"));
     }
     Ok(())
 }
@@ -90,7 +95,12 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         None => return Err(late()),
     };
     check(request, &setting)?;
-    setting.warnings.retain(|own| own.code != unlike::WAYS);
+    unlike::retain_warnings(&mut setting.warnings);
+    if request.recipe() == training::ALGORITHM {
+        let message =
+            "search-3d lays equal stages on equal nodes; as these differ, unlike-nodes searched";
+        setting.warnings.push(Diagnostic::warning("another-search", message));
+    }
     let watch = run.ending(request);
     let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
     let start = Instant::now();
@@ -121,7 +131,7 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         (None, None) => return Err(too_early(StopReason::Deadline, 0)),
     };
     let Some(best) = &found.best else {
-        return none((found.stop, found.n_judged), run.page, || Err(nothing_fits()));
+        return none((found.stop, found.n_judged), run.page, || Err(nothing_fits(&setting)));
     };
     followed.ended((best.step, found.bound));
     let elapsed = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
@@ -167,10 +177,13 @@ fn answer(
     page.serialized(&told((setting, best), found, (plan, peak), elapsed))
 }
 
-fn nothing_fits() -> Diagnostic {
+fn nothing_fits(setting: &Setting) -> Diagnostic {
     let message = "no plan of the space fits into the memory of the devices";
-    Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
-        .hint("shorten samples with --sequence-length, lower --memory-margin, or add devices")
+    let hint = match setting.request.max_memory_bytes {
+        Some(_) => "raise --max-memory-per-device, or shorten samples with --sequence-length",
+        None => "shorten samples with --sequence-length, lower --memory-margin, or add devices",
+    };
+    Diagnostic::error(Blame::Infeasible, "memory-exceeded", message).hint(hint)
 }
 
 /// What `plan --json` prints.

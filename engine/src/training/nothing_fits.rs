@@ -27,6 +27,9 @@ pub fn too_early(stop: StopReason, n_judged: u64) -> Diagnostic {
     let message = "the search was stopped before it found a plan that fits";
     let hint = match stop {
         StopReason::NodeBudget => "give it more nodes with --node-budget",
+        StopReason::SizeLimit => {
+            "choose a --global-batch with larger divisors, or name a cluster of fewer sorts of nodes"
+        }
         _ => "give it more time with --time-limit",
     };
     Diagnostic::error(Blame::NotFound, "no-plan", message)

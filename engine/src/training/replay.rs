@@ -14,7 +14,6 @@ use documents::digest;
 use documents::plan::training::TrainingDocument;
 use documents::plan::{PlanDocument, Reference};
 use ir::diagnostic::{Blame, Diagnostic};
-use ir::id::DeviceId;
 use ir::plan::Plan;
 use ir::tensor::DType;
 use ir::units::{Bytes, Nanos};
@@ -129,7 +128,7 @@ fn examined<'d>(
     let plan = document.to_training(Some(cluster));
     let plan = plan.map_err(|error| mismatches.first().cloned().unwrap_or(error))?;
     if plan.partition.has_own_devices() {
-        warnings.retain(|own| own.code != unlike::WAYS);
+        unlike::retain_warnings(&mut warnings);
     }
     Ok(OnModel { setting, document, training, plan, warnings, is_mismatched, mismatches })
 }
@@ -348,34 +347,31 @@ fn print_ranks(on: &OnModel<'_>, (report, waits): (&Report, &[f64]), page: &Page
 /// The pipeline rank of a device that the plan uses, or the one that views call `rank 0` and so on.
 fn rank_of(on: &OnModel<'_>, device: &str) -> Result<usize, Diagnostic> {
     let degrees = &on.plan.parallelism;
-    let n = usize::try_from(shape::n_devices(degrees)).unwrap_or(usize::MAX);
-    let names = || on.setting.cluster.devices.iter().take(n).map(|device| device.name.as_str());
-    let found = names().position(|name| name == device);
-    let rank = device.strip_prefix("rank ").and_then(|own| own.parse::<u32>().ok());
-    if let (Some(rank), None) = (rank.filter(|rank| *rank < degrees.pipeline), found) {
-        return Ok(rank as usize);
-    }
-    let position_of_stage = |at: usize| {
-        let stages = on.plan.partition.stages.iter();
-        let mut meshes = stages.map(|stage| stage.mesh.as_ref());
-        meshes.position(|mesh| mesh.is_some_and(|own| own.devices.contains(&DeviceId::new(at))))
+    let devices = &on.setting.cluster.devices;
+    let used: Vec<(&str, usize)> = match on.plan.partition.has_own_devices() {
+        true => {
+            let stages = on.plan.partition.stages.iter().enumerate();
+            let own = stages.filter_map(|(at, stage)| Some((at, stage.mesh.as_ref()?)));
+            let own = own.flat_map(|(at, mesh)| mesh.devices.iter().map(move |own| (own, at)));
+            own.map(|(own, at)| (devices[own.index()].name.as_str(), at)).collect()
+        }
+        false => {
+            let n = usize::try_from(shape::n_devices(degrees)).unwrap_or(usize::MAX);
+            let rank = |at: u64| rank_groups::rank_of(degrees, at) as usize;
+            (0..)
+                .zip(devices.iter().take(n))
+                .map(|(at, own)| (own.name.as_str(), rank(at)))
+                .collect()
+        }
     };
-    if on.plan.partition.has_own_devices()
-        && let Some(rank) = on
-            .setting
-            .cluster
-            .devices
-            .iter()
-            .position(|own| own.name == device)
-            .and_then(position_of_stage)
-    {
-        return Ok(rank);
+    if let Some((_, rank)) = used.iter().find(|(name, _)| *name == device) {
+        return Ok(*rank);
     }
-    let position = found.filter(|_| !on.plan.partition.has_own_devices()).ok_or_else(|| {
+    let rank = device.strip_prefix("rank ").and_then(|own| own.parse::<u32>().ok());
+    rank.filter(|rank| *rank < degrees.pipeline).map(|rank| rank as usize).ok_or_else(|| {
         Diagnostic::usage("unknown-device", format!("the plan uses no device `{device}`"))
-            .hint(suggest::hint(device, names()))
-    })?;
-    Ok(rank_groups::rank_of(degrees, position as u64) as usize)
+            .hint(suggest::hint(device, used.iter().map(|(name, _)| *name)))
+    })
 }
 
 /// Says whether exchanges of experts run beside other work as the plan says, and the step were it

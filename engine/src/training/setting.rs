@@ -213,7 +213,7 @@ impl Setting {
             warnings.extend(measured::doubted(&profile, (&stack.name, &system.device.name)));
         }
         warnings.extend(noted);
-        warnings.extend(hosts::unlike_ways(&cluster));
+        warnings.extend(hosts::unlike(&cluster));
         let limits = cluster.devices.iter().map(ir::cluster::Device::memory_limit);
         let limit = limits.flatten().min();
         let (constants, corrections) = measured::constants(&stack, &profile)?;

@@ -8,7 +8,7 @@ use cost_model::runs::judge::report::Report;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::{Bytes, Nanos};
-use planner::run::{Control, Limits};
+use planner::run::{Control, Limits, StopReason};
 use planner::training::unlike_nodes::{Found, Judged, Options, solve};
 
 use super::answer::margin;
@@ -18,8 +18,11 @@ use crate::page::{Column, Page};
 
 /// The name of the search.
 pub const ALGORITHM: &str = "unlike-nodes";
-/// A warning about the prices of runs without it.
-pub const WAYS: &str = "unlike-ways";
+
+/// Drops warnings about what only equal stages take no account of.
+pub fn retain_warnings(warnings: &mut Vec<Diagnostic>) {
+    warnings.retain(|own| !["unlike-ways", "unlike-memory"].contains(&own.code));
+}
 
 /// Refuses to tell a launcher of stages with devices of their own.
 ///
@@ -64,11 +67,19 @@ pub fn sentence(setting: &Setting, best: &Judged, found: &Found) -> String {
                 0 => String::new(),
                 n => format!("after {n} parts of plans, "),
             };
+            let why = match found.stop {
+                StopReason::SizeLimit => {
+                    "size-limit: plans of more micro-batches, or of sorts of nodes past the first few \
+                     hundred, are not looked at"
+                }
+                StopReason::MemoryBudget => {
+                    "memory-budget: parts of plans that wait are more than the search keeps"
+                }
+                stop => &format!("{}; --time-limit and --node-budget look at more", stop.name()),
+            };
             format!(
-                "not proved the best of its space: bound {}, gap {gap:.1} %, {looked}{}; \
-                 --time-limit and --node-budget look at more",
+                "not proved the best of its space: bound {}, gap {gap:.1} %, {looked}{why}",
                 found.bound,
-                found.stop.name(),
             )
         }
     };

@@ -326,7 +326,7 @@ impl Source<'_> {
 
 fn exchange(ends: &cost_model::runs::judge::timeline::EndOfStep, to: &mut Builder) -> Vec<Task> {
     let beside = ends.overlapped.iter().map(|(stage, span)| (Some(*stage), *span));
-    let all = beside.chain([(None, ends.exposed)]);
+    let all = beside.chain([(None, ends.exposed), (None, ends.tied)]);
     let all = all.filter(|(_, span)| span.start < span.end);
     all.map(|(stage, span)| {
         let name = match stage {

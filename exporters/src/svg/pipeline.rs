@@ -106,7 +106,7 @@ fn bars(source: &PipelineSource<'_>, rank: usize, scale: f64) -> Vec<Bar> {
         Bar { span: timeline.cell(lowered, rank, position), kind, label }
     });
     let ends = timeline.ends.get(rank).into_iter().flat_map(|end| {
-        [(5, end.exposed), (6, end.optimizer)].map(|(kind, span)| Bar {
+        [(5, end.exposed), (5, end.tied), (6, end.optimizer)].map(|(kind, span)| Bar {
             span,
             kind,
             label: String::new(),

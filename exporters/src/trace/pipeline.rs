@@ -48,6 +48,7 @@ pub fn export(source: &PipelineSource<'_>) -> Export {
                 event(&format!("gradients of stage {}", stage.0), thread(rank, true), *span);
             }
             event("gradients left to exchange", thread(rank, false), end.exposed);
+            event("gradients of tied parameters", thread(rank, false), end.tied);
             event("optimizer", thread(rank, false), end.optimizer);
         }
     }

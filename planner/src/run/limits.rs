@@ -47,6 +47,8 @@ pub enum StopReason {
     NodeBudget,
     /// The memory budget.
     MemoryBudget,
+    /// Plans of a size that the search does not look at were left out.
+    SizeLimit,
     /// The user.
     Cancelled,
 }
@@ -68,6 +70,7 @@ impl StopReason {
             Self::Deadline => "deadline",
             Self::NodeBudget => "node-budget",
             Self::MemoryBudget => "memory-budget",
+            Self::SizeLimit => "size-limit",
             Self::Cancelled => "cancelled",
         }
     }

@@ -128,15 +128,72 @@ fn devices_of_stages_are_judged_and_compared() {
 #[test]
 fn what_is_not_honoured_is_refused_by_name() {
     let folder = folder();
-    for flag in ["--pin tensor=2", "--devices 4", "--for megatron", "--export megatron"] {
+    let flags =
+        ["--pin tensor=2", "--micro-batch 4", "--devices 4", "--for megatron", "--export megatron"];
+    for flag in flags {
         let ran = folder.run(&format!("{PLAN} {flag}")).exits(2);
         let name = flag.split(' ').next_back().unwrap();
         let text = ran.stderr;
         assert!(text.contains(flag.split(' ').next().unwrap()) || text.contains(name), "{text}");
     }
+    // The search that was named does not look at such nodes.
+    let told = folder.run(&format!("{PLAN} --algorithm search-3d"));
+    assert!(told.stderr.contains("another-search"), "{}", told.stderr);
     folder.write("experts.json", &experts::config().to_string());
     let text = folder.run(&PLAN.replace("dense.json", "experts.json")).exits(2).stderr;
     assert!(text.contains("not-for-unlike-nodes"), "{text}");
+}
+
+/// Devices of one kind with unlike memory: each stage fits those that it has, where nothing is asked that
+/// only equal stages honour; else all are held to the least, and that is said.
+#[test]
+fn unlike_memory_is_used() {
+    let folder = folder();
+    let node = |gb: u32| {
+        format!(
+            "  - {{count: 1, device: a100_sxm4_80gb, devices: 4, scaleup: nvlink3, nics: 1, \
+             memory_bytes: {gb}GB}}\n"
+        )
+    };
+    let cluster = |a: u32, b: u32| {
+        format!("name: m\nnodes:\n{}{}network: {{link: ethernet_100g}}\n", node(a), node(b))
+    };
+    let mut wide = config();
+    wide["hidden_size"] = json!(4096);
+    wide["intermediate_size"] = json!(16384);
+    folder.write("dense.json", &wide.to_string());
+    folder.write("mixed.yaml", &cluster(40, 6));
+    let planned = |more: &str| folder.run(&format!("{PLAN} {more} --json")).exits(0);
+    let step = |own: &Value| own["best"]["step_time_s"].as_f64().unwrap();
+    let own = planned("-o plan.json").json();
+    assert_eq!(own["plan"]["algorithm"], "unlike-nodes");
+    let equal = planned("--devices 8").json();
+    assert_eq!(equal["warnings"][0]["code"], "unlike-memory", "{equal}");
+    assert!(step(&own) < step(&equal), "{own}");
+    let plan = read(&folder, "plan.json");
+    // More than any device of the second node could hold lies on the first one.
+    let memory = |at: usize, of: &str| plan["training"]["memory"][at][of].as_u64().unwrap();
+    assert!(memory(0, "peak_bytes") > memory(1, "limit_bytes"), "{plan}");
+    let told = folder.run("verify plan.json --model dense.json --cluster mixed.yaml").exits(0);
+    assert!(!told.stderr.contains("unlike-memory"), "{}", told.stderr);
+}
+
+#[test]
+fn a_device_that_no_stage_has_is_told_by_those_that_one_has() {
+    let folder = folder();
+    folder.run(&format!("{PLAN} -o plan.json")).exits(0);
+    let plan = read(&folder, "plan.json");
+    let stages = plan["partition"]["stages"].as_array().unwrap();
+    let devices = |stage: &Value| stage["mesh"]["devices"].as_array().unwrap().clone();
+    let used: Vec<Value> = stages.iter().flat_map(devices).collect();
+    let on = "--model dense.json --cluster mixed.yaml";
+    let all = (0..2).flat_map(|node| (0..4).map(move |gpu| format!("node{node}.gpu{gpu}")));
+    for device in all {
+        let told = folder.run(&format!("explain plan.json {on} --device {device}"));
+        let is_used = used.contains(&json!(device));
+        assert_eq!(told.code, if is_used { 0 } else { 2 }, "{device}: {}", told.stderr);
+        assert!(is_used || !told.stderr.contains(&format!("mean `{device}`")), "{}", told.stderr);
+    }
 }
 
 /// The plan with its devices stated: tensor ranks are neighbours, then come replicas, or stages.

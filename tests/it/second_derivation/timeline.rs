@@ -45,8 +45,9 @@ pub(super) struct Times {
     pub(super) passes: Vec<[f64; 2]>,
     /// By boundary: seconds of a message, and whether it leaves hosts.
     pub(super) messages: Vec<(f64, bool)>,
-    /// By stage: the part of its gradients' exchange that may overlap, and the rest.
-    pub(super) exchange: Vec<[f64; 2]>,
+    /// By stage: the part of its gradients' exchange that may overlap, the rest, and adding up what
+    /// another rank holds too.
+    pub(super) exchange: Vec<[f64; 3]>,
     /// By rank.
     pub(super) optimizer: Vec<f64>,
 }
@@ -105,17 +106,24 @@ pub(super) fn step(rows: &[Vec<Cell>], times: &Times) -> f64 {
         arrived.insert(reader, at);
     }
     assert!(rows.iter().zip(&next).all(|(row, next)| row.len() == *next), "the rows are stuck");
-    let end_of = |rank: usize| {
+    let ends = |rank: usize| {
         let mut own: Vec<usize> = (rank..=last).step_by(p).collect();
         own.sort_by(|a, b| opens[*a].total_cmp(&opens[*b]));
         let shares = own.iter().fold(0.0_f64, |at, stage| match times.exchange[*stage][0] {
             share if share > 0.0 => at.max(opens[*stage]) + share,
             _ => at,
         });
-        let rest: f64 = own.iter().map(|stage| times.exchange[*stage][1]).sum();
-        free[rank].max(shares) + rest + times.optimizer[rank]
+        let sum = |of: usize| own.iter().map(|stage| times.exchange[*stage][of]).sum::<f64>();
+        (free[rank].max(shares) + sum(1), sum(2), times.optimizer[rank])
     };
-    (0..p).map(end_of).fold(0.0, f64::max)
+    let all: Vec<(f64, f64, f64)> = (0..p).map(ends).collect();
+    let holders = all.iter().filter(|(_, tie, _)| *tie > 0.0);
+    let both = holders.map(|(end, ..)| *end).fold(0.0, f64::max);
+    let updated = |(end, tie, optimizer): &(f64, f64, f64)| match *tie > 0.0 {
+        true => both + tie + optimizer,
+        false => end + optimizer,
+    };
+    all.iter().map(updated).fold(0.0, f64::max)
 }
 
 /// Bytes of a stage on one device.

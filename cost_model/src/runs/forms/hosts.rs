@@ -79,9 +79,14 @@ pub(super) fn slowest(cluster: &Cluster, of_one_host: bool) -> Option<Link> {
     BytesPerSecond::new(rate).map(|rate| Link { start_up_s, rate })
 }
 
-/// That ways differ where a training run is priced by one, the slowest.
+/// What differs of a cluster where a training run takes all for the worst.
 #[must_use]
-pub fn unlike_ways(cluster: &Cluster) -> Vec<Diagnostic> {
+pub fn unlike(cluster: &Cluster) -> Vec<Diagnostic> {
+    unlike_ways(cluster).into_iter().chain(unlike_memory(cluster)).collect()
+}
+
+/// That ways differ where a training run is priced by one, the slowest.
+fn unlike_ways(cluster: &Cluster) -> Vec<Diagnostic> {
     const SHOWN: usize = 4;
     let differing = |(of_one_host, place): (bool, &str)| {
         let ways = cluster.ways(of_one_host);
@@ -102,6 +107,18 @@ pub fn unlike_ways(cluster: &Cluster) -> Vec<Diagnostic> {
         .into_iter()
         .filter_map(differing)
         .collect()
+}
+
+/// That devices can hold unlike amounts where every one is planned for the least of them.
+#[must_use]
+pub fn unlike_memory(cluster: &Cluster) -> Option<Diagnostic> {
+    let limits = || cluster.devices.iter().map(ir::cluster::Device::memory_limit);
+    let least = limits().flatten().min()?;
+    limits().any(|own| own != Some(least)).then(|| {
+        let message = format!("devices can hold unlike amounts; all are planned for {least}");
+        Diagnostic::warning("unlike-memory", message)
+            .hint("plan a config with --algorithm unlike-nodes: its stages fit the devices that they have")
+    })
 }
 
 #[cfg(test)]

@@ -156,14 +156,16 @@ impl Rank {
         self.passes_s += own.seconds();
         self.backward_s += own.backward_s + own.recompute_s;
         self.ending.exchange_s += ending.exchange_s;
+        self.ending.tied_s += ending.tied_s;
         self.ending.overlapped_s += ending.overlapped_s;
         self.ending.optimizer_s += ending.optimizer_s;
     }
 
     /// What is left of the exchange beside the last backward pass, and the optimizer.
     fn end_s(&self) -> f64 {
-        let Ending { exchange_s, overlapped_s, optimizer_s } = self.ending;
-        exchange_s - overlapped_s + (overlapped_s - self.backward_s).max(0.0) + optimizer_s
+        let Ending { exchange_s, overlapped_s, tied_s, optimizer_s } = self.ending;
+        let late_s = (overlapped_s - self.backward_s).max(0.0);
+        exchange_s - overlapped_s + late_s + tied_s + optimizer_s
     }
 }
 

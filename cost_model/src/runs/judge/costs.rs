@@ -93,6 +93,9 @@ pub struct StageCosts {
     pub exchange: Nanos,
     /// Of `exchange`, what may run beside passes, from the start of the stage's last backward cell.
     pub overlapped: Nanos,
+    /// After `exchange`: adding up gradients of parameters that stages of several ranks hold. Ranks with
+    /// such stages begin at once, when the last of them is ready.
+    pub tied: Nanos,
 }
 
 /// One pipeline rank.

@@ -3,7 +3,8 @@
 //!
 //! The share of a stage's exchange that may run beside passes starts with the stage's last backward
 //! cell, because gradients leave in buckets as they come; exchanges of one rank run one after the
-//! other. The rest starts when all cells and these shares have ended; the optimizer follows.
+//! other. The rest starts when all cells and these shares have ended; then ranks that hold parameters
+//! together add up their gradients, all at once when the last of them is ready; the optimizer follows.
 
 use ir::id::StageId;
 use ir::units::Nanos;
@@ -19,7 +20,10 @@ pub(super) fn append(lowered: &Lowered<'_>, timeline: &mut Timeline) {
     for (stage, start) in opens.into_iter().enumerate() {
         by_rank[lowered.costs.stages[stage].rank as usize].push((start, StageId::new(stage)));
     }
-    let mut last = timeline.step_time.0;
+    let mut tied = vec![0; by_rank.len()];
+    for stage in &lowered.costs.stages {
+        tied[stage.rank as usize] += stage.tied.0;
+    }
     for (rank, mut stages) in by_rank.into_iter().enumerate() {
         stages.sort_unstable();
         let mut end = EndOfStep::default();
@@ -39,10 +43,17 @@ pub(super) fn append(lowered: &Lowered<'_>, timeline: &mut Timeline) {
         let computed = cells.last().map_or(0, |cell| timeline.span(lowered, cell).end);
         let start = computed.max(free);
         end.exposed = Span { start, end: start + rest };
-        let optimizer = lowered.costs.ranks[rank].optimizer.0;
-        end.optimizer = Span { start: start + rest, end: start + rest + optimizer };
-        last = last.max(end.optimizer.end);
         timeline.ends.push(end);
+    }
+    let is_tied = |(_, tied): &(&EndOfStep, &u64)| **tied > 0;
+    let ready = timeline.ends.iter().zip(&tied).filter(is_tied).map(|(end, _)| end.exposed.end);
+    let ready = ready.max().unwrap_or(0);
+    let mut last = timeline.step_time.0;
+    for ((end, tied), rank) in timeline.ends.iter_mut().zip(tied).zip(&lowered.costs.ranks) {
+        let start = if tied > 0 { ready } else { end.exposed.end };
+        end.tied = Span { start, end: start + tied };
+        end.optimizer = Span { start: start + tied, end: start + tied + rank.optimizer.0 };
+        last = last.max(end.optimizer.end);
     }
     timeline.step_time = Nanos(last);
 }

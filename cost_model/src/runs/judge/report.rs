@@ -130,7 +130,7 @@ fn transfers_at(lowered: &Lowered<'_>, timeline: &Timeline, rank: usize, spans: 
     }
     let end = &timeline.ends[rank];
     spans.extend(end.overlapped.iter().map(|(_, span)| *span));
-    spans.push(end.exposed);
+    spans.extend([end.exposed, end.tied]);
     // A few ordered runs: a stable sort merges them in linear time.
     spans.sort_by_key(|span| span.start);
 }

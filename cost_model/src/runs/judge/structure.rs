@@ -52,7 +52,9 @@ pub(super) fn range(costs: &PipelineCosts, steps: &[Step]) -> Result<(), Violati
         bytes += u128::from(step.temporary) + u128::from(step.freed);
     }
     for stage in &costs.stages {
-        time += u128::from(stage.exchange.0) + u128::from(stage.overlapped.0);
+        time += u128::from(stage.exchange.0)
+            + u128::from(stage.overlapped.0)
+            + u128::from(stage.tied.0);
         bytes += u128::from(stage.persistent.0);
     }
     for rank in &costs.ranks {

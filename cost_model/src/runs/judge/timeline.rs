@@ -35,6 +35,8 @@ pub struct EndOfStep {
     pub overlapped: Vec<(StageId, Span)>,
     /// The rest of the gradient exchange, of all stages of the rank.
     pub exposed: Span,
+    /// Adding up gradients of parameters that other ranks hold too.
+    pub tied: Span,
     /// Optimizer.
     pub optimizer: Span,
 }

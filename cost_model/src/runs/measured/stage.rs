@@ -186,6 +186,7 @@ impl Priced<'_> {
             sends: self.message,
             ending: Some(Ending {
                 exchange_s: exchange + slowed,
+                tied_s: 0.0,
                 overlapped_s: (exchange - last).max(0.0),
                 optimizer_s: self.host_optimizer_s(whole),
             }),

@@ -43,7 +43,7 @@ impl Times {
     fn of((costs, optimizer_s): &(StageCosts, f64)) -> Self {
         let backward = (costs.backward + costs.recompute).0;
         let overlapped = costs.overlapped.min(costs.exchange).0;
-        let rest = costs.exchange.0 - overlapped;
+        let rest = costs.exchange.0 - overlapped + costs.tied.0;
         let optimizer = (*optimizer_s * 1e9).floor() as u64;
         let end = overlapped.saturating_sub(backward) + rest + optimizer;
         Self { forward: costs.forward.0, backward, end }

@@ -201,8 +201,8 @@ impl Rank {
         self.forward_s += own.forward_s;
         self.backward_s += own.backward_s + own.recompute_s;
         self.weight_s += own.weight_s;
-        self.exchange_s += ending.exchange_s;
-        self.exposed_s += (ending.exchange_s - ending.overlapped_s).max(0.0);
+        self.exchange_s += ending.exchange_s + ending.tied_s;
+        self.exposed_s += (ending.exchange_s - ending.overlapped_s).max(0.0) + ending.tied_s;
         self.optimizer_s += ending.optimizer_s;
     }
 }

@@ -6,7 +6,7 @@ use cost_model::kernels::stack::megatron_core;
 use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::model::Pricing;
 use cost_model::runs::forms::system::System;
-use cost_model::runs::judge::{judge, over_limit};
+use cost_model::runs::judge::{fold, judge, over_limit};
 use cost_model::runs::oracle::Place;
 use cost_model::runs::unlike::{Fleet, StagePrice, groups_of, in_flight};
 use ir::card::{Attention, BlockGroup, FeedForward, Head, ModelCard, Recompute, TransformerCard};
@@ -434,4 +434,49 @@ fn four_t4_and_twelve_a100_are_used_as_well_as_two_groups_of_eight() {
     }
     assert!(n > 500 && own.0 <= best, "{n} plans, {own} against {best} ns");
     assert!(found.bound <= own);
+}
+
+/// Plans with more passes than are judged are not looked at, and the bound says so.
+#[test]
+fn what_is_too_long_to_judge_stays_in_the_bound() {
+    let cluster = cluster(&[(1, 1), (1, 1), (1, 2)], [12e9; 3], [None; 4]);
+    let model = model(1024, 6, 512, Head::Tied);
+    let (stack, profile) = (megatron_core(), Profile::default());
+    let constants = Constants::nominal(&stack);
+    let groups = groups_of(&cluster, |limit| limit);
+    let system = System::of(&cluster, &profile).unwrap();
+    let base = Pricing::unlimited(&model, &system, &stack, &constants);
+    let fleet = Fleet { base, cluster: &cluster, profile: &profile, groups: &groups };
+    let options = Options { nodes: u64::MAX, ..Options::default() };
+    let found = |global_batch: u64| solve(&fleet, global_batch, &options, &mut |_, _| {});
+    // No divisor but 1 that three devices could take: only three stages are too many.
+    let n_micro_batches = 350_003;
+    let two = found(n_micro_batches);
+    let best = two.best.unwrap();
+    assert_eq!((two.stop, best.plan.partition.stages.len()), (StopReason::SizeLimit, 2));
+    let run =
+        Parallelism { pipeline: 3, n_micro_batches, micro_batch: 1, ..Parallelism::default() };
+    let stage = |at: u32| Stage {
+        blocks: [0..2, 2..5, 5..6][at as usize].clone(),
+        mesh: Some(StageMesh {
+            devices: vec![DeviceId::new(at as usize)],
+            tensor: 1,
+            samples: vec![1],
+        }),
+        ..Stage::default()
+    };
+    let plan = ir::plan::Plan {
+        parallelism: run,
+        partition: ir::plan::Partition { stages: (0..3).map(stage).collect() },
+        ..ir::plan::Plan::default()
+    };
+    let costs = fleet.costs(&plan).unwrap();
+    let grid = |m| Order::OneFOneB.grid(3, 1, m, |_| false).ok();
+    let steady = Order::OneFOneB.steady(3, 1);
+    let judged = fold::report(&costs, steady, ir::units::Nanos(u64::MAX), grid).unwrap();
+    let three = judged.unwrap().step_time;
+    assert!(two.bound <= three && three < best.step, "{} {three} {}", two.bound, best.step);
+    // Not even one stage.
+    let none = found(1_100_009);
+    assert!(none.best.is_none() && none.stop == StopReason::SizeLimit);
 }

@@ -16,7 +16,7 @@ use ir::units::Nanos;
 
 use super::least::{Least, Unit};
 use super::prices::Prices;
-use super::shapes::{Classes, MOST_SHAPES, Shape};
+use super::shapes::{Classes, MOST_FIRST_TRIED, MOST_SHAPES, Shape, first_tried};
 use super::{Found, Judged, MOST_SAMPLES, Options, divisors};
 use crate::run::StopReason;
 use crate::training::order::Order;
@@ -122,6 +122,8 @@ pub(super) struct Searched<'s> {
     fleet: &'s Fleet<'s>,
     classes: &'s Classes,
     shapes: &'s [Shape],
+    /// Shapes that are tried, positions of them.
+    tried: Vec<usize>,
     prices: Prices<'s>,
     options: &'s Options,
     global_batch: u64,
@@ -138,6 +140,8 @@ pub(super) struct Searched<'s> {
     /// Plans to begin at, with their steps.
     starts: Vec<(Nanos, Outline)>,
     bound: Nanos,
+    /// What no plan that was left out is below, and why the least of them was.
+    left_out: (f64, StopReason),
     n_nodes: u64,
     n_judged: u64,
 }
@@ -155,6 +159,7 @@ impl<'s> Searched<'s> {
             fleet,
             classes,
             shapes,
+            tried: (0..shapes.len()).collect(),
             prices,
             options,
             global_batch,
@@ -166,6 +171,7 @@ impl<'s> Searched<'s> {
             most: Nanos(u64::MAX),
             starts: Vec::new(),
             bound: Nanos(0),
+            left_out: (f64::INFINITY, StopReason::Finished),
             n_nodes: 0,
             n_judged: 0,
         }
@@ -227,7 +233,8 @@ impl<'s> Searched<'s> {
             let open = (left > 1).then_some((shape, left - 1));
             found.push((shape, left - 1, (part.used.clone(), open)));
         }
-        for (at, shape) in self.shapes.iter().enumerate() {
+        for at in self.tried.iter().copied() {
+            let shape = &self.shapes[at];
             let is_free = |(class, n): &(usize, usize)| {
                 part.used[*class] + n <= self.classes.groups[*class].len()
             };
@@ -347,9 +354,12 @@ impl<'s> Searched<'s> {
         let tie_s = last.map_or(Some(0.0), |last| {
             self.fleet.tie_s([(&**mesh, price), (&*last.mesh, last.price)])
         })?;
+        // Ends that hold an embedding together update it once both are ready.
+        let other = last.filter(|_| tie_s > 0.0).map_or(Nanos(0), |last| last.price.rank.optimizer);
+        let update = price.rank.optimizer.max(other);
         let ended_s = match place.first {
             // Its last pass is the very last one, and ends of a pipeline may have more to add up.
-            true => ended_s.max(worst_s + (exposed + price.rank.optimizer).seconds() + tie_s),
+            true => ended_s.max(worst_s + (exposed + update).seconds() + tie_s),
             false => ended_s,
         };
         if worst_s.max(ended_s) >= self.most_s() {
@@ -362,7 +372,8 @@ impl<'s> Searched<'s> {
         let least_s = worst_s.max(ended_s);
         let mut longer =
             Part { chain, n_stages, left, used, open, round_s, worst_s, ended_s, least_s };
-        if left > 0 {
+        // Not worth its time where all that is sought is some plan.
+        if left > 0 && !self.is_first() {
             let devices = self.devices_left(&longer);
             let spread_s = self.runs[at_run].1.seconds(worst_s, (left, false), &devices);
             longer.least_s = least_s.max(spread_s);
@@ -376,6 +387,7 @@ impl<'s> Searched<'s> {
         let pipeline = u32::try_from(part.n_stages).ok()?;
         let run = Parallelism { pipeline, ..self.runs[at_run].0.clone() };
         if run.n_micro_batches.saturating_mul(2 * u64::from(pipeline)) > MOST_CELLS {
+            self.leave_out(part.least_s, StopReason::SizeLimit);
             return None;
         }
         let stages: Vec<(&StageMesh, StagePrice)> =
@@ -418,6 +430,11 @@ impl<'s> Searched<'s> {
         Some(step)
     }
 
+    /// Whether any plan will do: few shapes are tried.
+    fn is_first(&self) -> bool {
+        self.tried.len() < self.shapes.len()
+    }
+
     fn root(&self, at_run: usize) -> Part {
         let mut root = Part {
             chain: None,
@@ -436,18 +453,18 @@ impl<'s> Searched<'s> {
     }
 
     /// Plans whose stages take at most so many times the least.
-    fn beams(&mut self, roots: &[f64], target: f64, observer: Observer<'_>) {
+    fn beams(&mut self, roots: &[f64], (target, width): (f64, usize), observer: Observer<'_>) {
         for (run, least_s) in roots.iter().enumerate() {
             let target = target * least_s;
             if self.options.control.stop().is_none() && target < self.best_s() {
                 let part = self.root(run);
-                self.beam(Open { part, run }, target, observer);
+                self.beam(Open { part, run }, (target, width), observer);
             }
         }
     }
 
     /// Plans of one micro-batch whose stages take at most so long.
-    fn beam(&mut self, root: Open, target: f64, observer: Observer<'_>) {
+    fn beam(&mut self, root: Open, (target, width): (f64, usize), observer: Observer<'_>) {
         let mut level = vec![root.part];
         while !level.is_empty() && self.options.control.stop().is_none() {
             let mut next: Vec<Part> = Vec::new();
@@ -456,16 +473,21 @@ impl<'s> Searched<'s> {
             }
             let best_s = self.most_s();
             next.retain(|part| part.least_s < best_s);
-            next.sort_by(|a, b| a.least_s.total_cmp(&b.least_s).then(a.left.cmp(&b.left)));
+            let is_first = self.is_first();
+            next.sort_by(|a, b| {
+                let by_left = a.left.cmp(&b.left);
+                let by_time = a.least_s.total_cmp(&b.least_s);
+                if is_first { by_left.then(by_time) } else { by_time.then(by_left) }
+            });
             let (whole, mut open): (Vec<Part>, Vec<Part>) =
                 next.into_iter().partition(|part| part.left == 0);
-            for part in whole.iter().take(self.options.width) {
+            for part in whole.iter().take(width) {
                 if let Some(step) = self.judge(part, root.run, observer) {
                     self.starts.push((step, Outline::of(part, root.run)));
                     self.most = step;
                 }
             }
-            open.truncate(self.options.width);
+            open.truncate(width);
             level = open;
         }
     }
@@ -476,8 +498,6 @@ impl<'s> Searched<'s> {
             (0..self.runs.len()).map(|run| Open { part: self.root(run), run }).collect();
         let end = self.n_nodes.saturating_add(nodes);
         self.most = self.best.as_ref().map_or(Nanos(u64::MAX), |best| best.step);
-        // The least of what was left out to keep memory.
-        let mut left_out_s = f64::INFINITY;
         while let Some(Open { part, run }) = open.pop() {
             if part.least_s >= self.most_s() {
                 break;
@@ -486,7 +506,7 @@ impl<'s> Searched<'s> {
                 self.most = self.judge(&part, run, observer).unwrap_or(self.most);
                 continue;
             }
-            self.raise(part.least_s.min(left_out_s));
+            self.raise(part.least_s);
             if self.n_nodes >= end || self.options.control.stop().is_some() {
                 return false;
             }
@@ -497,20 +517,25 @@ impl<'s> Searched<'s> {
             if open.len() > MOST_OPEN {
                 let mut all = open.into_sorted_vec();
                 let worse = all.drain(..MOST_OPEN / 2).map(|own| own.part.least_s);
-                left_out_s = worse.fold(left_out_s, f64::min);
+                self.leave_out(worse.fold(f64::INFINITY, f64::min), StopReason::MemoryBudget);
                 open = all.into();
             }
         }
-        self.raise(left_out_s.min(self.most_s()));
-        left_out_s >= self.most_s()
+        self.raise(self.most_s());
+        self.left_out.0 >= self.most_s()
     }
 
-    /// Takes note of what no plan is below; shapes that were left out are not in what is looked at.
-    fn raise(&mut self, least_s: f64) {
-        if self.bound == Nanos(0) || self.shapes.len() < MOST_SHAPES {
-            self.bound = self.bound.max(floor(least_s));
-            self.options.control.set_bound(self.bound);
+    /// Takes note of plans that are not looked at.
+    fn leave_out(&mut self, least_s: f64, why: StopReason) {
+        if least_s < self.left_out.0 {
+            self.left_out = (least_s, why);
         }
+    }
+
+    /// Takes note of what no plan that is looked at is below.
+    fn raise(&mut self, least_s: f64) {
+        self.bound = self.bound.max(floor(least_s.min(self.left_out.0)));
+        self.options.control.set_bound(self.bound);
     }
 
     pub(super) fn run(mut self, observer: Observer<'_>) -> Found {
@@ -521,9 +546,22 @@ impl<'s> Searched<'s> {
             self.runs.push((run, least));
         }
         let roots: Vec<f64> = (0..self.runs.len()).map(|run| self.root(run).least_s).collect();
-        self.raise(roots.iter().copied().fold(f64::INFINITY, f64::min));
+        let root_s = roots.iter().copied().fold(f64::INFINITY, f64::min);
+        self.raise(root_s);
+        if self.shapes.len() >= MOST_SHAPES {
+            self.leave_out(root_s, StopReason::SizeLimit);
+        }
+        if self.shapes.len() > MOST_FIRST_TRIED {
+            let all = std::mem::take(&mut self.tried);
+            self.tried = first_tried(self.shapes, self.classes);
+            let mut targets = TARGETS.into_iter();
+            while let Some(target) = targets.next().filter(|_| self.best.is_none()) {
+                self.beams(&roots, (target, 1), observer);
+            }
+            self.tried = all;
+        }
         for target in TARGETS {
-            self.beams(&roots, target, observer);
+            self.beams(&roots, (target, self.options.width), observer);
         }
         // Small spaces are gone through at once.
         let mut is_whole = self.deep(self.options.nodes / 8, observer);
@@ -531,11 +569,11 @@ impl<'s> Searched<'s> {
             self.polish(observer);
             is_whole = self.deep(self.options.nodes, observer);
         }
-        is_whole &= self.shapes.len() < MOST_SHAPES;
         let best = self.best.as_ref().map(|best| best.step);
         let stop = match (self.options.control.stop(), is_whole) {
             (_, true) => StopReason::Finished,
             (Some(reason), false) => reason,
+            (None, false) if floor(self.left_out.0) <= self.bound => self.left_out.1,
             (None, false) => StopReason::NodeBudget,
         };
         let bound = match best {

@@ -7,6 +7,8 @@ use ir::id::DeviceId;
 const MOST_PARTS: usize = 8;
 /// Most shapes; beyond, sets of groups of two classes are left out.
 pub(super) const MOST_SHAPES: usize = 512;
+/// Most shapes that a first plan is made of.
+pub(super) const MOST_FIRST_TRIED: usize = 64;
 
 /// Node groups by class: any two of a class may change places in every plan.
 pub(super) struct Classes {
@@ -47,7 +49,8 @@ impl Classes {
         };
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for own in 0..n {
-            match groups.iter_mut().find(|class| class.iter().all(|other| is_like(own, *other))) {
+            // Who is like one of a class is like all of it.
+            match groups.iter_mut().find(|class| is_like(own, class[0])) {
                 Some(class) => class.push(own),
                 None => groups.push(vec![own]),
             }
@@ -70,6 +73,12 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// Whether it is of one class: of one group, twice as many as another, or the whole class.
+    fn is_plain(&self, classes: &Classes) -> bool {
+        let [(class, n)] = self.counts[..] else { return false };
+        n.is_power_of_two() || n == classes.groups[class].len()
+    }
+
     /// Its devices: the first free groups of its classes, or a part of the first.
     pub(super) fn devices(
         &self,
@@ -117,4 +126,12 @@ pub(super) fn shapes(classes: &Classes) -> Vec<Shape> {
     }
     shapes.truncate(MOST_SHAPES);
     shapes
+}
+
+/// The shapes that a first plan is made of, in order.
+pub(super) fn first_tried(shapes: &[Shape], classes: &Classes) -> Vec<usize> {
+    let is_plain = |at: &usize| shapes[*at].is_plain(classes);
+    let plain: Vec<usize> = (0..shapes.len()).filter(is_plain).collect();
+    let step = plain.len().div_ceil(MOST_FIRST_TRIED).max(1);
+    plain.into_iter().step_by(step).collect()
 }

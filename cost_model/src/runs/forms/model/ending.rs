@@ -64,11 +64,11 @@ impl Prices for Priced<'_> {
 
     fn ending(&self, own: &StageFigures, seat: Seat) -> Ending {
         let last = self.last_exchange_s(own.dense, own.experts);
-        // The gradient of an embedding is there with the very last kernel, on both ends.
-        let tie_s = self.tie_s(seat.stage, seat.n_stages);
         Ending {
-            exchange_s: last + tie_s + self.copies_s(seat.rank, own.copies),
+            exchange_s: last + self.copies_s(seat.rank, own.copies),
             overlapped_s: self.overlapped_s(own, last),
+            // The gradient of an embedding is there with the very last kernel, on both ends.
+            tied_s: self.tie_s(seat.stage, seat.n_stages),
             optimizer_s: self.optimizer_s(own.dense, own.experts)
                 + self.host_step_s(seat)
                 + own.sharing_s,
