@@ -14,6 +14,7 @@ mod expert_overlap;
 mod expertflow;
 mod experts;
 mod explained;
+mod far_apart;
 mod findep;
 mod flags;
 mod folder;

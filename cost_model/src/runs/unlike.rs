@@ -136,10 +136,16 @@ impl Fleet<'_> {
         if sum != micro_batch {
             return Err(broken(format!("{sum} samples are shared out of {micro_batch}")));
         }
-        let heads = self.base.model.groups.iter().all(|group| {
-            let (t, kv) = (u64::from(mesh.tensor), group.card.n_kv_heads.max(1));
-            group.card.n_heads.is_multiple_of(t) && (kv.is_multiple_of(t) || t.is_multiple_of(kv))
-        });
+        let is_of_parts = self.base.model.is_of_parts();
+        if is_of_parts && t > 1 {
+            return Err(broken("parts of a graph are not shared out over tensor ranks".to_owned()));
+        }
+        let heads = is_of_parts
+            || self.base.model.groups.iter().all(|group| {
+                let (t, kv) = (u64::from(mesh.tensor), group.card.n_kv_heads.max(1));
+                group.card.n_heads.is_multiple_of(t)
+                    && (kv.is_multiple_of(t) || t.is_multiple_of(kv))
+            });
         if !heads {
             return Err(broken(format!("{t} tensor ranks do not split the heads")));
         }
@@ -148,7 +154,9 @@ impl Fleet<'_> {
             own.filter(|own| devices.iter().all(|device| self.group_of(*device) == Some(*own)))
         };
         let found: Option<Vec<usize>> = mesh.devices.chunks(t).map(of_replica).collect();
-        found.ok_or_else(|| broken("a replica lies in more than one node".to_owned()))
+        found.ok_or_else(|| {
+            broken("a replica lies on devices that are not alike, or not of one node".to_owned())
+        })
     }
 
     /// By group of a stage, its devices and links as one of its replicas sees them.
@@ -167,7 +175,10 @@ impl Fleet<'_> {
         }
         let n = sets.values().next().map_or(0, Vec::len);
         if sets.values().any(|own| own.len() != n) {
-            return Err(broken("a stage over several nodes has unequal parts of them".to_owned()));
+            return Err(broken(
+                "a stage over several nodes, or sorts of devices, has unequal parts of them"
+                    .to_owned(),
+            ));
         }
         let apart = || {
             let message = "devices of a stage don't reach each other";
@@ -278,11 +289,31 @@ impl Fleet<'_> {
         all
     }
 
-    /// What goes between two stages; `None` where a device does not reach the one it sends to.
+    /// Whether stages of as many blocks cost the same, whichever these are.
     #[must_use]
-    pub fn boundary(&self, from: &StageMesh, to: &StageMesh) -> Option<Boundary> {
-        let card = &self.base.model.groups.first()?.card;
-        let of_sample = element(self.base.dtype) * card.sequence as f64 * card.hidden as f64;
+    pub fn is_uniform(&self) -> bool {
+        self.base.model.groups.len() == 1 && !self.base.model.is_of_parts()
+    }
+
+    /// Bytes of one sample that cross the boundary before a block.
+    fn message(&self, block: u32) -> Option<f64> {
+        let mut start = 0;
+        let group = self.base.model.groups.iter().find(|group| {
+            start += group.n_blocks;
+            block <= start
+        })?;
+        let card = &group.card;
+        Some(match &group.part {
+            Some(part) => part.behind as f64,
+            None => element(self.base.dtype) * card.sequence as f64 * card.hidden as f64,
+        })
+    }
+
+    /// What goes between two stages, the second of which begins at a block; `None` where a device does
+    /// not reach the one it sends to.
+    #[must_use]
+    pub fn boundary(&self, from: &StageMesh, to: &StageMesh, block: u32) -> Option<Boundary> {
+        let of_sample = self.message(block)?;
         let parts = from.tensor.min(to.tensor).max(1);
         let sends = crossings(from, to).into_iter().flat_map(|(a, b, samples)| {
             (0..parts as usize).map(move |part| {
@@ -350,11 +381,12 @@ impl Fleet<'_> {
         Some(2e-9 * link.latency_ns + bytes / link.bandwidth?.get())
     }
 
-    /// Puts stages with their devices, first to last, together; `None` where one does not reach the next.
+    /// Puts stages with their devices and numbers of blocks, first to last, together; `None` where one
+    /// does not reach the next.
     #[must_use]
     pub fn together(
         &self,
-        stages: &[(&StageMesh, StagePrice)],
+        stages: &[(&StageMesh, u32, StagePrice)],
         run: &Parallelism,
     ) -> Option<PipelineCosts> {
         let mut costs = PipelineCosts {
@@ -364,20 +396,22 @@ impl Fleet<'_> {
         let (first, last) = (stages.first()?, stages.last()?);
         let tie = match stages.len() {
             1 => ir::units::Nanos(0),
-            _ => nanos(self.tie_s([*first, *last])?),
+            _ => nanos(self.tie_s([(first.0, first.2), (last.0, last.2)])?),
         };
         let mut cards: Vec<ChannelId> = Vec::new();
-        for (at, (mesh, own)) in stages.iter().enumerate() {
+        let mut block = 0;
+        for (at, (mesh, n_blocks, own)) in stages.iter().enumerate() {
+            block += n_blocks;
             let mut stage = StageCosts { rank: at as u32, ..own.stage };
             if at == 0 || at + 1 == stages.len() {
                 stage.tied = tie;
             }
-            if let Some((next, _)) = stages.get(at + 1) {
-                stage.next = self.boundary(mesh, next)?;
+            if let Some((next, ..)) = stages.get(at + 1) {
+                stage.next = self.boundary(mesh, next, block)?;
             }
             costs.stages.push(stage);
             let neighbours = [at.checked_sub(1), at.checked_add(1)].into_iter().flatten();
-            let others = neighbours.filter_map(|other| stages.get(other)).map(|(mesh, _)| *mesh);
+            let others = neighbours.filter_map(|other| stages.get(other)).map(|own| own.0);
             let nic = self.card(mesh, others).map(|card| {
                 let known = cards.iter().position(|own| *own == card);
                 let place = known.unwrap_or_else(|| {
@@ -440,7 +474,7 @@ impl Fleet<'_> {
             ));
         }
         let mut used: Vec<DeviceId> = Vec::new();
-        let mut priced: Vec<(&StageMesh, StagePrice)> = Vec::new();
+        let mut priced: Vec<(&StageMesh, u32, StagePrice)> = Vec::new();
         let mut next = 0;
         for (at, stage) in stages.iter().enumerate() {
             if stage.blocks.start != next || stage.blocks.end <= next || !stage.each.is_empty() {
@@ -457,7 +491,8 @@ impl Fleet<'_> {
             );
             let systems = self.systems(mesh, run.micro_batch)?;
             let replicas = self.replicas(&systems, (mesh, run))?;
-            priced.push((mesh, Self::stage(&replicas, stage, seat)));
+            let n_blocks = stage.blocks.end - stage.blocks.start;
+            priced.push((mesh, n_blocks, Self::stage(&replicas, stage, seat)));
         }
         if next != self.base.model.n_blocks() {
             let message = format!("the stages end at block {next}");

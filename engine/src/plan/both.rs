@@ -226,12 +226,12 @@ fn placements_alone(request: &PlanRequest, error: Diagnostic, run: &mut Run<'_>)
 
 /// Hears of one space what holds for both: bounds that are none of the other's are lowered to it,
 /// and plans that are no better than one of the other's are not told.
-struct Within<'f> {
-    inner: &'f mut dyn Follower,
+pub(super) struct Within<'f> {
+    pub(super) inner: &'f mut dyn Follower,
     /// What no plan of the other space is below, where that is known.
-    most: Option<Nanos>,
+    pub(super) most: Option<Nanos>,
     /// What a plan has to be below.
-    below: Option<Nanos>,
+    pub(super) below: Option<Nanos>,
 }
 
 impl Within<'_> {

@@ -80,10 +80,14 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         };
     }
     let trains = both::is_open(request) || mode(request) == Mode::Degrees;
-    if trains && unlike::is_asked(request) {
+    let asked = if trains { unlike::asked(request) } else { unlike::Asked::Nothing };
+    if asked != unlike::Asked::Nothing {
         fields::check(&request.problem.given, Mode::Degrees)?;
         training::check(request)?;
-        return unlike::plan(request, run);
+        return match asked {
+            unlike::Asked::Better => unlike::better(request, run),
+            _ => unlike::plan(request, run),
+        };
     }
     if both::is_open(request) {
         return both::plan(request, run);

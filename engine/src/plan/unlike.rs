@@ -1,6 +1,6 @@
 //! `plan` of a training run on nodes of different kinds.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cost_model::runs::forms::hosts;
 use documents::diagnostic::DiagnosticDocument;
@@ -13,8 +13,10 @@ use planner::run::watch::Tell;
 use planner::training::order::Order;
 use planner::training::unlike_nodes::{Found, Judged};
 
-use super::followed::{self, follow, none, stopped};
+use super::both::Within;
+use super::followed::{self, Followed, follow, none, stopped};
 use super::run::{Run, interrupted, late};
+use super::training as equal;
 use crate::exit::{CommandResult, Exit};
 use crate::load;
 use crate::page::{Format, Page};
@@ -25,32 +27,46 @@ use crate::training::setting::Setting;
 use crate::training::unlike::{self, ALGORITHM, print_stages, sentence};
 use crate::training::{self, document, export};
 
-/// Whether a request for a training run is for a config on nodes of several kinds.
-pub(super) fn is_asked(request: &PlanRequest) -> bool {
+/// What a request for a training run asks of this search.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Nothing.
+    Nothing,
+    /// A plan.
+    Plan,
+    /// A plan, if it is better than one of equal stages.
+    Better,
+}
+
+/// What a request for a training run asks of this search.
+pub(super) fn asked(request: &PlanRequest) -> Asked {
     let recipe = request.recipe();
     if recipe == ALGORITHM {
-        return true;
+        return Asked::Plan;
     }
-    let cluster = request.problem.cluster.as_deref();
-    // What equal stages can't be laid on: several kinds, hosts of several sizes. On devices of unlike
-    // memory they can, at a price.
-    let is_unlike = || {
-        let read = cluster.and_then(|path| load::cluster(path).ok());
-        read.is_some_and(|(cluster, _)| {
-            let asked = request.training.devices.as_ref().map(|own| u64::from(*own.end()));
-            let all = asked.unwrap_or(cluster.devices.len() as u64);
-            cluster.kind_names().len() > 1
-                || hosts::check(&cluster, all).is_err_and(|own| own.code == "unlike-hosts")
-                || (recipe == AUTO
-                    && hosts::unlike_memory(&cluster).is_some()
-                    && Setting::of(request).is_ok_and(|own| check(request, &own).is_ok()))
-        })
-    };
     let is_folder = || request.problem.profile.as_deref().is_some_and(importers::layers::is_folder);
-    [AUTO, training::ALGORITHM].contains(&recipe)
-        && importers::is_config(&request.model)
-        && !is_folder()
-        && is_unlike()
+    if ![AUTO, training::ALGORITHM].contains(&recipe) || is_folder() {
+        return Asked::Nothing;
+    }
+    let read = request.problem.cluster.as_deref().and_then(|path| load::cluster(path).ok());
+    let Some((cluster, _)) = read else { return Asked::Nothing };
+    let devices = request.training.devices.as_ref().map(|own| u64::from(*own.end()));
+    let all = devices.unwrap_or(cluster.devices.len() as u64);
+    // What equal stages can't be laid on: several kinds, hosts of several sizes.
+    let is_unlike = cluster.kind_names().len() > 1
+        || hosts::check(&cluster, all).is_err_and(|own| own.code == "unlike-hosts");
+    let is_honoured = || Setting::of(request).is_ok_and(|own| check(request, &own).is_ok());
+    match (recipe == AUTO, is_unlike) {
+        (false, false) => Asked::Nothing,
+        // Ops of a graph can be placed instead.
+        (true, true) if !importers::is_config(&request.model) && !is_honoured() => Asked::Nothing,
+        (_, true) => Asked::Plan,
+        // Equal stages take the least memory and the slowest way for all.
+        (true, false) => {
+            let may_be = hosts::unlike_memory(&cluster).is_some() || hosts::is_far_apart(&cluster);
+            if may_be && is_honoured() { Asked::Better } else { Asked::Nothing }
+        }
+    }
 }
 
 /// Refuses what no such plan honours.
@@ -77,9 +93,10 @@ fn check(request: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
         }
     }
     let model = &setting.model;
-    if model.is_of_parts() || model.has_experts() || model.groups.len() != 1 {
-        let message = "models of experts, of unequal blocks and graphs are not planned on nodes that \
-                       differ";
+    let mut parts = model.groups.iter().filter_map(|group| group.part.as_ref());
+    if model.has_experts() || parts.any(|part| !part.tied.is_empty()) {
+        let message = "models of experts, and graphs whose parts share weights, are not planned on nodes \
+                       that differ";
         return Err(Diagnostic::usage("not-for-unlike-nodes", message)
             .hint("name a cluster of equal nodes"));
     }
@@ -103,46 +120,93 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     }
     let watch = run.ending(request);
     let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
-    let start = Instant::now();
-    let limits = request.limits.within(run.watch, None);
-    let asked = &request.limits;
-    let is_stated = asked.time_limit.is_some() || asked.node_budget.is_some();
-    let (own, given) = (setting.clone(), limits.clone());
-    let work = move |tell: &dyn Fn(Better<Judged>)| {
-        let offload = own.offload;
-        unlike::found(&own, (&given, is_stated), &mut |plan, bound| {
-            tell(Better { plan: plan.clone(), step: plan.step, bound, offload });
-        })
+    match Searched::of(request, setting, run) {
+        Some(searched) => searched.answer(request, run),
+        None if run.watch.is_cancelled() => Ok(interrupted(run.page)),
+        None => Err(too_early(StopReason::Deadline, 0)),
+    }
+}
+
+/// The better of equal stages and of those with devices of their own.
+pub(super) fn better(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    let Some(read) = equal::read(request, run.watch)? else { return Ok(interrupted(run.page)) };
+    let watch = run.ending(request);
+    let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
+    let mut setting = read.0.clone();
+    let Some(equal) = equal::search(request, read, None, run)? else {
+        return Ok(interrupted(run.page));
     };
-    let document_of = |told: &Better<Judged>| {
-        document::of(&setting, &told.plan.plan, SCHEDULE, (ALGORITHM, told.bound.min(told.step)))
-    };
-    let mut followed = follow((ALGORITHM, request), run, work, &document_of);
-    let found = match (followed.done.take(), followed.last.take()) {
-        (Some(done), _) => done,
-        (None, Some(told)) => Found {
-            best: Some(told.plan.clone()),
-            bound: told.bound,
-            stop: stopped(run.watch),
-            n_nodes: 0,
-            n_judged: 0,
-        },
-        (None, None) if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
-        (None, None) => return Err(too_early(StopReason::Deadline, 0)),
-    };
-    let Some(best) = &found.best else {
-        return none((found.stop, found.n_judged), run.page, || Err(nothing_fits(&setting)));
-    };
-    followed.ended((best.step, found.bound));
-    let elapsed = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
-    let made = (&best.plan, (SCHEDULE, found.bound));
-    let files = followed::files(request, &mut setting, made, &followed.trace);
-    let plan = document::of(&setting, &best.plan, SCHEDULE, (ALGORITHM, found.bound))?;
-    let written = run.follower.planned(followed::bytes(&plan)?, files)?;
-    run.page.warnings(&setting.warnings);
-    answer((&setting, best), &found, (plan, elapsed), run.page)?;
-    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
-    Ok(Exit::DONE)
+    unlike::retain_warnings(&mut setting.warnings);
+    let below = equal.best();
+    let follower = &mut Within { inner: run.follower, most: None, below };
+    let own = &mut Run { follower, ..*run };
+    let found = Searched::of(request, setting, own);
+    let best = |own: &Searched| own.found.best.as_ref().map(|best| best.step);
+    match found.filter(|own| best(own).is_some_and(|own| below.is_none_or(|below| own < below))) {
+        Some(searched) => searched.answer(request, run),
+        None => equal.answer(request, None, run),
+    }
+}
+
+/// A search that has ended.
+struct Searched {
+    setting: Setting,
+    found: Found,
+    followed: Followed<Found, Judged>,
+    elapsed: Duration,
+}
+
+impl Searched {
+    /// Searches; `None` where it was stopped before there was a plan.
+    fn of(request: &PlanRequest, setting: Setting, run: &mut Run<'_>) -> Option<Self> {
+        let start = Instant::now();
+        let limits = request.limits.within(run.watch, None);
+        let asked = &request.limits;
+        let is_stated = asked.time_limit.is_some() || asked.node_budget.is_some();
+        let (own, given) = (setting.clone(), limits.clone());
+        let work = move |tell: &dyn Fn(Better<Judged>)| {
+            let offload = own.offload;
+            unlike::found(&own, (&given, is_stated), &mut |plan, bound| {
+                tell(Better { plan: plan.clone(), step: plan.step, bound, offload });
+            })
+        };
+        let document_of = |told: &Better<Judged>| {
+            let made = (ALGORITHM, told.bound.min(told.step));
+            document::of(&setting, &told.plan.plan, SCHEDULE, made)
+        };
+        let mut followed = follow((ALGORITHM, request), run, work, &document_of);
+        let found = match (followed.done.take(), followed.last.take()) {
+            (Some(done), _) => done,
+            (None, told) => {
+                let told = told?;
+                Found {
+                    best: Some(told.plan.clone()),
+                    bound: told.bound,
+                    stop: stopped(run.watch),
+                    n_nodes: 0,
+                    n_judged: 0,
+                }
+            }
+        };
+        Some(Self { setting, found, followed, elapsed: start.elapsed() })
+    }
+
+    fn answer(self, request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+        let Self { mut setting, found, mut followed, elapsed } = self;
+        let Some(best) = &found.best else {
+            return none((found.stop, found.n_judged), run.page, || Err(nothing_fits(&setting)));
+        };
+        followed.ended((best.step, found.bound));
+        let elapsed = (!request.limits.deterministic).then_some(elapsed.as_secs_f64());
+        let made = (&best.plan, (SCHEDULE, found.bound));
+        let files = followed::files(request, &mut setting, made, &followed.trace);
+        let plan = document::of(&setting, &best.plan, SCHEDULE, (ALGORITHM, found.bound))?;
+        let written = run.follower.planned(followed::bytes(&plan)?, files)?;
+        run.page.warnings(&setting.warnings);
+        answer((&setting, best), &found, (plan, elapsed), run.page)?;
+        written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
+        Ok(Exit::DONE)
+    }
 }
 
 /// The order of the passes.

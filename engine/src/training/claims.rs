@@ -278,7 +278,7 @@ fn runs(capabilities: Capabilities, on: &OnModel<'_>) -> bool {
 pub(super) fn bound(on: &OnModel<'_>, cancel: &Arc<AtomicBool>) -> Option<Diagnostic> {
     let stated = Nanos(on.document.cost.as_ref()?.bound_ns);
     let start = Instant::now();
-    let (found, stop) = match bound_of(&on.setting, on, (start + LONGEST, cancel)) {
+    let (found, stop) = match bound_of(&on.setting, (on, stated), (start + LONGEST, cancel)) {
         Ok(found) => found,
         Err(error) => return Some(error),
     };
@@ -297,14 +297,13 @@ pub(super) fn bound(on: &OnModel<'_>, cancel: &Arc<AtomicBool>) -> Option<Diagno
 
 fn bound_of(
     setting: &Setting,
-    on: &OnModel<'_>,
+    (on, stated): (&OnModel<'_>, Nanos),
     (end, cancel): (Instant, &Arc<AtomicBool>),
 ) -> Result<(Nanos, StopReason), Diagnostic> {
     if on.plan.partition.has_own_devices() {
         let time = Some(end.saturating_duration_since(Instant::now()));
         let limits = Limits { time, cancel: Arc::clone(cancel), ..Limits::default() };
-        let found = unlike::found(setting, (&limits, true), &mut |_, _| {});
-        return Ok((found.bound, found.stop));
+        return Ok(unlike::shown(setting, stated, &limits));
     }
     let mut space: Space = setting.space()?;
     // A plan that the launcher of its stack runs was looked for among those.

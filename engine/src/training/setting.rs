@@ -145,6 +145,10 @@ impl Setting {
         if let Some(text) = &request.expert_skew {
             self.skew(text)?;
         }
+        if let Some([_, most]) = request.devices {
+            let used = self.cluster.devices.iter().take(most as usize);
+            self.limit = used.filter_map(ir::cluster::Device::memory_limit).min();
+        }
         let kept = self.limit.map(|limit| less(limit, &request));
         if let (Some(asked), Some(kept)) = (request.max_memory_bytes.map(Bytes), kept)
             && asked > kept

@@ -9,7 +9,7 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::{Bytes, Nanos};
 use planner::run::{Control, Limits, StopReason};
-use planner::training::unlike_nodes::{Found, Judged, Options, solve};
+use planner::training::unlike_nodes::{Found, Judged, Options, most_samples, solve};
 
 use super::answer::margin;
 use super::layered::stage_text;
@@ -48,8 +48,20 @@ pub fn found(
     if is_stated {
         options.nodes = u64::MAX;
     }
+    searched(setting, &options, tell)
+}
+
+/// What no plan is below, as far as that can be shown up to a bound, and why the search ended.
+pub fn shown(setting: &Setting, bound: Nanos, limits: &Limits) -> (Nanos, StopReason) {
+    let control = Arc::new(Control::new(limits));
+    let options = Options { control, nodes: u64::MAX, below: bound, ..Options::default() };
+    let found = searched(setting, &options, &mut |_, _| {});
+    (found.bound, found.stop)
+}
+
+fn searched(setting: &Setting, options: &Options, tell: &mut dyn FnMut(&Judged, Nanos)) -> Found {
     let groups = setting.groups(true);
-    solve(&setting.fleet(&groups), setting.global_batch, &options, tell)
+    solve(&setting.fleet(&groups), setting.global_batch, options, tell)
 }
 
 /// What a plan is the best of, or how far it may be off.
@@ -57,8 +69,10 @@ pub fn sentence(setting: &Setting, best: &Judged, found: &Found) -> String {
     let tokens = setting.global_batch as f64 * setting.sequence as f64 / best.step.seconds();
     let proof = match found.stop.is_complete() {
         true => format!(
-            "the best of: 1F1B, stages on parts of a node or on whole nodes of equal size, of at most \
-             two sorts ({} plans judged)",
+            "the best of: 1F1B, neighbouring stages on equal parts of a node or stages on whole nodes of \
+             equal size, of at most two sorts, samples shared out by the speed of a block, at most {} on \
+             a device ({} plans judged)",
+            most_samples(setting.global_batch, setting.cluster.devices.len()),
             found.n_judged
         ),
         false => {

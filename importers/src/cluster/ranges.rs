@@ -22,13 +22,13 @@ const RATE_SLIPS: &[(i32, &str)] = &[(9, "GB/s"), (6, "MB/s")];
 const PEAK_SLIPS: &[(i32, &str)] = &[(12, "TFLOP/s"), (9, "GFLOP/s")];
 const SIZE_SLIPS: &[(i32, &str)] = &[(9, "GB"), (6, "MB")];
 
-/// From the slowest modem network to a thousand times NVLink 5.
+/// From the slowest modem network to a thousand times NVLink 5; usual from home uplinks of 8 Mb/s on.
 const LINK: Range = Range {
     code: "link-rate",
     least: 1e5,
     most: 1e15,
     want: "in bytes per second, from 1e5 (a slow modem line) to 1e15",
-    usual: [1e8, 4e12],
+    usual: [1e6, 4e12],
     slips: RATE_SLIPS,
 };
 /// Memory of the 1980s to a hundred times HBM4.

@@ -109,6 +109,14 @@ fn unlike_ways(cluster: &Cluster) -> Vec<Diagnostic> {
         .collect()
 }
 
+/// Whether hosts reach some others at less than half the rate of the fastest way between two.
+#[must_use]
+pub fn is_far_apart(cluster: &Cluster) -> bool {
+    let ways = cluster.ways(false);
+    let rates = || ways.iter().map(|way| way.bandwidth.get());
+    2.0 * rates().fold(f64::INFINITY, f64::min) < rates().fold(0.0, f64::max)
+}
+
 /// That devices can hold unlike amounts where every one is planned for the least of them.
 #[must_use]
 pub fn unlike_memory(cluster: &Cluster) -> Option<Diagnostic> {
@@ -117,7 +125,6 @@ pub fn unlike_memory(cluster: &Cluster) -> Option<Diagnostic> {
     limits().any(|own| own != Some(least)).then(|| {
         let message = format!("devices can hold unlike amounts; all are planned for {least}");
         Diagnostic::warning("unlike-memory", message)
-            .hint("plan a config with --algorithm unlike-nodes: its stages fit the devices that they have")
     })
 }
 

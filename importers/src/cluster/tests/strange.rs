@@ -55,7 +55,7 @@ fn numbers_in_other_units_are_refused_with_the_likely_one() {
 fn unlikely_numbers_are_named() {
     let fine = own("peak_bf16_flops", "312e12");
     assert_eq!(warnings(&fine), []);
-    let slow = warnings(&joined("bytes_per_s: 3e6"));
+    let slow = warnings(&joined("bytes_per_s: 3e5"));
     assert_eq!(slow[0].code, "unlikely-number");
     let late = warnings(&joined("bytes_per_s: 1e9, latency_s: 5"));
     assert!(late[0].hints[0].contains("`latency_s: 5e-6`"), "{late:?}");

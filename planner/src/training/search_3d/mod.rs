@@ -51,7 +51,7 @@ mod worker;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
-mod part_laws;
+pub(super) mod part_laws;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -35,7 +35,7 @@ fn pass(random: &mut SmallRng, grows: Grows) -> PartPass {
 }
 
 /// Parts of any size, one of which may share a weight with an earlier one.
-fn model(random: &mut SmallRng) -> ModelCard {
+pub(in crate::training) fn model(random: &mut SmallRng) -> ModelCard {
     let n_parts = random.random_range(1..=7);
     let card = TransformerCard {
         name: "parts".to_owned(),

@@ -23,6 +23,7 @@ use super::prices::{Prices, Systems};
 use super::shapes::{Classes, Shape, shapes};
 use super::*;
 use crate::training::order::Order;
+use crate::training::search_3d::part_laws;
 
 /// Kinds of devices: peak in TFLOPS, memory bandwidth in GB/s.
 const KINDS: [(f64, f64); 4] = [(65.0, 320.0), (312.0, 1555.0), (125.0, 900.0), (989.0, 3350.0)];
@@ -45,7 +46,11 @@ fn kind(at: usize) -> DeviceKind {
 
 /// Nodes of so many devices of a kind, with a rate of their own inside; between the first half of them,
 /// between the second one, and between both there are three rates.
-fn cluster(nodes: &[(usize, usize)], rates: [f64; 3], memory: [Option<Bytes>; 4]) -> Cluster {
+pub(super) fn cluster(
+    nodes: &[(usize, usize)],
+    rates: [f64; 3],
+    memory: [Option<Bytes>; 4],
+) -> Cluster {
     let way = |rate: f64| RouteKind {
         name: String::new(),
         tier: 0,
@@ -95,7 +100,7 @@ fn cluster(nodes: &[(usize, usize)], rates: [f64; 3], memory: [Option<Bytes>; 4]
     }
 }
 
-fn model(hidden: u64, n_blocks: u32, sequence: u64, head: Head) -> ModelCard {
+pub(super) fn model(hidden: u64, n_blocks: u32, sequence: u64, head: Head) -> ModelCard {
     let card = TransformerCard {
         name: "gpt".to_owned(),
         n_layers: n_blocks,
@@ -222,17 +227,21 @@ impl Enumerated<'_> {
         let pipeline = cuts.len() as u32;
         let run = Parallelism { pipeline, ..self.run.clone() };
         let mut stages = Vec::new();
+        let mut next = 0;
         for (at, (mesh, n)) in meshes.iter().zip(cuts).enumerate() {
+            let blocks = next..next + n;
+            next += n;
             let place = Place::of(at, cuts.len());
             let kept = in_flight(run.n_micro_batches, cuts.len() - at - 1);
-            let key = format!("{mesh:?} {n} {place:?} {kept} {}", pipeline.min(2));
             let fleet = self.fleet;
+            let blocks = if fleet.is_uniform() { 0..*n } else { blocks };
+            let key = format!("{mesh:?} {blocks:?} {place:?} {kept} {}", pipeline.min(2));
             let price = *self.known.entry(key).or_insert_with(|| {
                 let systems = fleet.systems(mesh, run.micro_batch).unwrap();
                 let own = fleet.replicas(&systems, (mesh, &run)).unwrap();
                 [Recompute::None, Recompute::Selective, Recompute::Full].into_iter().find_map(
                     |recompute| {
-                        let stage = Stage { blocks: 0..*n, recompute, ..Stage::default() };
+                        let stage = Stage { blocks: blocks.clone(), recompute, ..Stage::default() };
                         let price = Fleet::stage(&own, &stage, (place, kept));
                         let fits = price.rank.limit.is_none_or(|limit| price.peak <= limit.0);
                         fits.then_some(price)
@@ -240,7 +249,7 @@ impl Enumerated<'_> {
                 )
             });
             let Some(price) = price else { return };
-            stages.push((mesh, price));
+            stages.push((mesh, *n, price));
         }
         let costs = self.fleet.together(&stages, &run).unwrap();
         let m = run.n_micro_batches as u32;
@@ -284,6 +293,27 @@ impl Case {
             global_batch: random.random_range(1..=4),
         }
     }
+
+    /// Of blocks that differ: wider ones behind others, or parts of a graph.
+    fn of_unlike_blocks(random: &mut SmallRng) -> Self {
+        let Self { cluster, mut model, global_batch } = Self::of(random);
+        if random.random_bool(0.3) {
+            let mut wider = model.groups[0].clone();
+            wider.card.feed_forward *= random.random_range(2..5);
+            model.groups[0].n_blocks = 2;
+            wider.n_blocks = random.random_range(1..3);
+            model.groups.push(wider);
+        } else {
+            model = part_laws::model(random);
+            model.groups.truncate(random.random_range(2..=4));
+            for group in &mut model.groups {
+                let part = group.part.as_mut().unwrap();
+                part.tied.clear();
+                part.fused.iter_mut().for_each(|own| own.tied.clear());
+            }
+        }
+        Self { cluster, model, global_batch }
+    }
 }
 
 /// Nanoseconds of the best of all plans, and how many there are.
@@ -300,7 +330,7 @@ fn enumerated(fleet: &Fleet<'_>, global_batch: u64) -> (Option<u64>, u64) {
             fleet,
             classes: &classes,
             shapes: &shapes,
-            prices: Prices::new((fleet, &classes), (&shapes, &systems)),
+            prices: Prices::new((fleet, &classes), (&shapes, &systems), 64),
             run,
             n_blocks: fleet.base.model.n_blocks(),
             best: None,
@@ -316,11 +346,23 @@ fn enumerated(fleet: &Fleet<'_>, global_batch: u64) -> (Option<u64>, u64) {
 
 #[test]
 fn the_search_finds_the_best_of_all_plans() {
+    let [n_plans, n_found, n_short] = best_of_all(2_000, Case::of);
+    assert!(n_plans > 200_000 && n_found > 1_400 && n_short > 5, "{n_plans} {n_found} {n_short}");
+}
+
+#[test]
+fn the_search_finds_the_best_of_all_plans_of_unlike_blocks() {
+    let [n_plans, n_found, n_short] = best_of_all(1_000, Case::of_unlike_blocks);
+    assert!(n_plans > 50_000 && n_found > 600 && n_short > 5, "{n_plans} {n_found} {n_short}");
+}
+
+/// How many plans there are, how many cases have some, and how many none.
+fn best_of_all(n_cases: u64, case: impl Fn(&mut SmallRng) -> Case) -> [u64; 3] {
     let (mut n_plans, mut n_found, mut n_short) = (0, 0, 0);
     let (stack, profile) = (megatron_core(), Profile::default());
     let constants = Constants::nominal(&stack);
-    for seed in 0..2_000 {
-        let Case { cluster, model, global_batch } = Case::of(&mut SmallRng::seed_from_u64(seed));
+    for seed in 0..n_cases {
+        let Case { cluster, model, global_batch } = case(&mut SmallRng::seed_from_u64(seed));
         let groups = groups_of(&cluster, |limit| limit);
         let system = System::of(&cluster, &profile).unwrap();
         let base = Pricing::unlimited(&model, &system, &stack, &constants);
@@ -343,8 +385,12 @@ fn the_search_finds_the_best_of_all_plans() {
         let cut = Options { nodes: 0, ..Options::default() };
         let bound = solve(&fleet, global_batch, &cut, &mut |_, _| {}).bound;
         assert!(bound <= own.step, "seed {seed}: {bound} above {}", own.step);
+        // Who asks for less than the best is told that there is nothing.
+        let below = Options { below: own.step, ..options };
+        let none = solve(&fleet, global_batch, &below, &mut |_, _| {});
+        assert!(none.best.is_none() && none.bound == own.step, "seed {seed}");
     }
-    assert!(n_plans > 200_000 && n_found > 1_400 && n_short > 5, "{n_plans} {n_found} {n_short}");
+    [n_plans, n_found, n_short]
 }
 
 /// A stage over two nodes of four devices, each replica with as many samples, or by speed.
@@ -424,7 +470,8 @@ fn four_t4_and_twelve_a100_are_used_as_well_as_two_groups_of_eight() {
                     let (Some(a), Some(b)) = (priced[0][first - 1], priced[1][9 - first]) else {
                         continue;
                     };
-                    let stages = [(&meshes[0], a), (&meshes[1], b)];
+                    let blocks = [first as u32, 10 - first as u32];
+                    let stages = [(&meshes[0], blocks[0], a), (&meshes[1], blocks[1], b)];
                     let costs = fleet.together(&stages, &run).unwrap();
                     best = best.min(judge(&costs, &grid).unwrap().report.step_time.0);
                     n += 1;

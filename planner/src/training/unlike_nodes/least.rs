@@ -70,18 +70,18 @@ impl Least {
         Self { n_micro_batches: m, prices }
     }
 
-    /// Seconds of a step whose chosen stages take so long, where so many blocks, and perhaps the head,
-    /// are left for so many devices of each class.
+    /// Seconds of a step whose chosen stages take so long, where so much work of blocks, and perhaps the
+    /// head, is left for so many devices of each class.
     pub(super) fn seconds(
         &self,
         worst_s: f64,
-        (blocks, is_head_left): (u32, bool),
+        (work, is_head_left): (f64, bool),
         devices: &[usize],
     ) -> f64 {
         let at = |price: &Price| {
             let tolls: f64 = price.tolls.iter().zip(devices).map(|(d, n)| d * *n as f64).sum();
             let head_s = if is_head_left { price.head_s } else { 0.0 };
-            let work_s = worst_s + price.block_s * f64::from(blocks) + head_s;
+            let work_s = worst_s + price.block_s * work + head_s;
             work_s * self.n_micro_batches / (self.n_micro_batches + tolls)
         };
         // It rises and then falls; each price holds, so that another one than the best is only lower.

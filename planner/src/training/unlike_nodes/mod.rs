@@ -19,8 +19,9 @@
 //!
 //! # Guarantee
 //! Where the search finishes, no plan of the space is better under the judge's model: 1F1B, one
-//! micro-batch size, every stage on a group of one node or one of 2 to 8 equal parts of it, or on
-//! whole groups of equal size of at most two classes; samples of replicas by speed, recompute the
+//! micro-batch size, every stage on a group of one node or one of 2 to 8 equal parts of it (in the order
+//! of its devices, with the other parts before or behind it), or on whole groups of equal size of at
+//! most two classes; samples of replicas by speed, recompute the
 //! least of none, selective and full with which a stage fits; replicas share out optimizer states,
 //! tensor ranks split the sequence. Else [`Found::bound`] holds: what no part of a plan that was left
 //! out is below.
@@ -30,8 +31,8 @@
 //! half a million parts of plans end it.
 //!
 //! # Limits
-//! Models of equal blocks without experts. Context degree 1. At most [`MOST_SAMPLES`] samples of a
-//! micro-batch on one replica.
+//! Models of equal blocks without experts. Context degree 1. At most [`most_samples`] of a micro-batch on
+//! one replica.
 //!
 //! # Example
 //! `meshwright plan config.json --cluster mixed.yaml --global-batch 128`, where nodes of the cluster are
@@ -42,6 +43,8 @@ mod prices;
 mod search;
 mod shapes;
 
+#[cfg(test)]
+mod far_laws;
 #[cfg(test)]
 mod laws;
 
@@ -56,8 +59,12 @@ use prices::{Prices, Systems};
 use search::Searched;
 use shapes::{Classes, shapes};
 
+/// Most samples of a micro-batch on one replica, where steps have enough divisors.
+const USUAL_SAMPLES: u64 = 64;
 /// Most samples of a micro-batch on one replica.
-pub const MOST_SAMPLES: u64 = 64;
+const MOST_SAMPLES: u64 = 1024;
+/// So many times a micro-batch may be the next smaller one.
+const DENSE: u64 = 4;
 
 /// How a search runs.
 #[derive(Clone, Debug)]
@@ -68,11 +75,13 @@ pub struct Options {
     pub nodes: u64,
     /// Parts of plans that the beam keeps.
     pub width: usize,
+    /// Only plans that are faster are sought; that there are none proves it as a bound.
+    pub below: Nanos,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { control: Arc::default(), nodes: 1_500_000, width: 12 }
+        Self { control: Arc::default(), nodes: 3_000_000, width: 12, below: Nanos(u64::MAX) }
     }
 }
 
@@ -114,8 +123,23 @@ pub fn solve(
     let classes = Classes::of(fleet);
     let shapes = shapes(&classes);
     let systems = Systems::of((fleet, &classes), &shapes);
-    let prices = Prices::new((fleet, &classes), (&shapes, &systems));
+    let n_devices = fleet.groups.iter().map(|group| group.devices.len()).sum();
+    let most = most_samples(global_batch, n_devices);
+    let prices = Prices::new((fleet, &classes), (&shapes, &systems), most);
     Searched::new((fleet, &classes, &shapes), prices, (global_batch, options)).run(observer)
+}
+
+/// Most samples of a micro-batch on one of so many devices, in a step of so many samples: more where few
+/// numbers divide them.
+#[must_use]
+pub fn most_samples(global_batch: u64, n_devices: usize) -> u64 {
+    let n = n_devices.max(1) as u64;
+    let usual = n.saturating_mul(USUAL_SAMPLES);
+    let within = divisors(global_batch, usual).last().copied().unwrap_or(1);
+    let next = (usual + 1..=n.saturating_mul(MOST_SAMPLES).min(global_batch))
+        .find(|own| global_batch.is_multiple_of(*own));
+    let next = next.filter(|next| *next > DENSE * within);
+    next.map_or(USUAL_SAMPLES, |next| (2 * next.div_ceil(n)).clamp(USUAL_SAMPLES, MOST_SAMPLES))
 }
 
 /// Micro-batches of a step of so many samples, up to so many.

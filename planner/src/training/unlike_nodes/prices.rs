@@ -1,6 +1,7 @@
 //! What stages of a shape cost: asked of the oracle once.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use cost_model::runs::forms::model::priced::Priced;
 use cost_model::runs::forms::system::System;
@@ -9,7 +10,6 @@ use cost_model::runs::unlike::{Fleet, StagePrice};
 use ir::card::Recompute;
 use ir::plan::{Parallelism, Stage, StageMesh};
 
-use super::MOST_SAMPLES;
 use super::shapes::{Classes, Shape};
 
 /// What a stage may compute again, the first with which it fits.
@@ -49,20 +49,51 @@ pub(super) struct Prices<'s> {
     units: BTreeMap<(usize, u32, u64), Option<[f64; 2]>>,
     /// By shape and whether it is one stage of several.
     replicas: BTreeMap<(Key, bool), Option<Shared<'s>>>,
-    fitted: BTreeMap<(Key, u32, u8, u64), Option<Fitted>>,
+    fitted: BTreeMap<(Key, [u32; 2], u8, u64), Option<Fitted>>,
+    /// How much work the first blocks are, by their number, in some unit.
+    work: Vec<f64>,
+    /// Most samples of a micro-batch on one replica.
+    pub(super) most_samples: u64,
 }
 
 impl<'s> Prices<'s> {
     pub(super) fn new(
         (fleet, classes): (&'s Fleet<'s>, &'s Classes),
         (shapes, systems): (&'s [Shape], &'s Systems),
+        most_samples: u64,
     ) -> Self {
         let (units, replicas, fitted) = Default::default();
-        Self { fleet, classes, shapes, systems, units, replicas, fitted }
+        let n_blocks = fleet.base.model.n_blocks();
+        let work = (0..=n_blocks).map(f64::from).collect();
+        let mut own =
+            Self { fleet, classes, shapes, systems, units, replicas, fitted, work, most_samples };
+        if !fleet.is_uniform() {
+            own.work = own.measured();
+        }
+        own
     }
 
-    /// Seconds of one block on one replica of a class, at the number of blocks where that is least,
-    /// and of the head.
+    /// How much work the first so many blocks are, in some unit.
+    pub(super) fn work(&self, n_blocks: u32) -> f64 {
+        self.work.get(n_blocks as usize).copied().unwrap_or(0.0)
+    }
+
+    /// Work of unlike blocks: as long as each takes on a device.
+    fn measured(&mut self) -> Vec<f64> {
+        let devices = self.fleet.groups.first().map_or(&[][..], |group| &group.devices);
+        let devices = devices.iter().take(1).copied().collect();
+        let mesh = StageMesh { devices, tensor: 1, samples: vec![1] };
+        let seconds = self.alone(&mesh, 1).map_or_else(Vec::new, |own| own.0);
+        let mut sum = 0.0;
+        let sums = seconds.into_iter().map(|own| {
+            sum += own.max(1e-9);
+            sum
+        });
+        std::iter::once(0.0).chain(sums).collect()
+    }
+
+    /// Seconds of one block, or of as much work, on one replica of a class, where that is least, and of
+    /// the head.
     pub(super) fn unit(&mut self, class: usize, tensor: u32, samples: u64) -> Option<[f64; 2]> {
         let key = (class, tensor, samples);
         if let Some(known) = self.units.get(&key) {
@@ -77,20 +108,44 @@ impl<'s> Prices<'s> {
     }
 
     fn priced_unit(&self, mesh: &StageMesh, samples: u64) -> Option<[f64; 2]> {
+        let (blocks, head) = self.alone(mesh, samples)?;
+        let work = self.work.windows(2).map(|own| own[1] - own[0]);
+        let shares = blocks.iter().zip(work).map(|(seconds, work)| seconds / work);
+        Some([shares.fold(f64::INFINITY, f64::min), head])
+    }
+
+    /// Seconds of each block on one replica, no more than what stages of them take, and of the head.
+    fn alone(&self, mesh: &StageMesh, samples: u64) -> Option<(Vec<f64>, f64)> {
         let systems = self.fleet.systems(mesh, samples).ok()?;
         let run = Parallelism { pipeline: 1, micro_batch: samples, ..Parallelism::default() };
         let own = self.fleet.replicas(&systems, (mesh, &run)).ok()?;
         let priced = own.first()?;
-        let seconds = |blocks: u32, last: bool| {
+        let seconds = |blocks: Range<u32>, last: bool| {
             let place = Place { first: false, last };
-            priced.figures(&(0..blocks), Recompute::None, place).seconds()
+            priced.figures(&blocks, Recompute::None, place).seconds()
         };
-        // Equal blocks cost as many times as much, beside what a stage costs once: the ends are least.
-        let ends = [1, self.fleet.base.model.n_blocks()];
-        let block = ends.map(|x| seconds(x, false) / f64::from(x));
-        let block = block.into_iter().fold(f64::INFINITY, f64::min);
-        let head = ends.into_iter().map(|x| seconds(x, true) - seconds(x, false));
-        Some([block, head.fold(f64::INFINITY, f64::min).max(0.0)])
+        let n = self.fleet.base.model.n_blocks();
+        let head = |blocks: Range<u32>| seconds(blocks.clone(), true) - seconds(blocks, false);
+        if self.fleet.is_uniform() {
+            // Equal blocks cost as many times as much, beside what a stage costs once: the ends are
+            // least.
+            let ends = [1, n];
+            let block = ends.map(|x| seconds(0..x, false) / f64::from(x));
+            let block = block.into_iter().fold(f64::INFINITY, f64::min);
+            let head = ends.into_iter().map(|x| head(0..x)).fold(f64::INFINITY, f64::min);
+            return Some((vec![block; n as usize], head.max(0.0)));
+        }
+        // What a stage costs once is in each block's figure: the most of it is taken away.
+        let each: Vec<f64> = (0..n).map(|at| seconds(at..at + 1, false)).collect();
+        let pairs = (1..n).map(|at| {
+            let [a, b] = [at - 1, at].map(|own| each[own as usize]);
+            a + b - seconds(at - 1..at + 1, false)
+        });
+        let all = each.iter().sum::<f64>() - seconds(0..n, false);
+        let all = all / f64::from(n.saturating_sub(1).max(1));
+        let once = pairs.chain([all]).fold(0.0, f64::max);
+        let blocks = each.iter().map(|own| (own - once).max(0.0)).collect();
+        Some((blocks, head(n.saturating_sub(1)..n).max(0.0)))
     }
 
     /// Samples of each replica of a shape, so that the slowest is as fast as it can be.
@@ -104,7 +159,7 @@ impl<'s> Prices<'s> {
         };
         let kinds: Vec<(usize, usize)> = shape.counts.iter().map(of_class).collect();
         let n: usize = kinds.iter().map(|(_, n)| n).sum();
-        if (n as u64) > micro_batch || micro_batch.div_ceil(n as u64) > MOST_SAMPLES {
+        if (n as u64) > micro_batch || micro_batch.div_ceil(n as u64) > self.most_samples {
             return None;
         }
         let mut samples: Vec<u64> = vec![1; kinds.len()];
@@ -116,7 +171,7 @@ impl<'s> Prices<'s> {
                 let taken: u64 = samples.iter().zip(&kinds).map(|(s, (_, n))| s * *n as u64).sum();
                 let mut best: Option<(f64, usize)> = None;
                 for (at, (class, n)) in kinds.iter().enumerate() {
-                    if samples[at] < MOST_SAMPLES && taken + *n as u64 <= micro_batch {
+                    if samples[at] < self.most_samples && taken + *n as u64 <= micro_batch {
                         let [block, _] = self.unit(*class, tensor, samples[at] + 1)?;
                         if best.is_none_or(|(least, _)| block < least) {
                             best = Some((block, at));
@@ -147,7 +202,7 @@ impl<'s> Prices<'s> {
                 left -= 1;
             }
         }
-        (left == 0 && all.iter().all(|own| *own <= MOST_SAMPLES)).then_some(all)
+        (left == 0 && all.iter().all(|own| *own <= self.most_samples)).then_some(all)
     }
 
     fn replicas(&mut self, key: Key, run: &Parallelism) -> bool {
@@ -180,16 +235,17 @@ impl<'s> Prices<'s> {
         own.map(|(samples, _)| samples.clone())
     }
 
-    /// A stage of so many blocks with the first policy under which it fits; `None` where none does.
+    /// A stage of some blocks with the first policy under which it fits; `None` where none does.
     pub(super) fn fitted(
         &mut self,
         (key, run): (Key, &Parallelism),
-        blocks: u32,
+        blocks: Range<u32>,
         (place, kept): (Place, u64),
     ) -> Option<Fitted> {
+        let blocks = if self.fleet.is_uniform() { 0..blocks.end - blocks.start } else { blocks };
         let code =
             u8::from(place.first) + 2 * u8::from(place.last) + 4 * u8::from(run.pipeline > 1);
-        let own = (key, blocks, code, kept);
+        let own = (key, [blocks.start, blocks.end], code, kept);
         if let Some(known) = self.fitted.get(&own) {
             return *known;
         }
@@ -198,8 +254,11 @@ impl<'s> Prices<'s> {
                 self.replicas.get(&(key, run.pipeline > 1)).and_then(|own| own.as_ref()).and_then(
                     |(_, own)| {
                         POLICIES.iter().find_map(|policy| {
-                            let stage =
-                                Stage { blocks: 0..blocks, recompute: *policy, ..Stage::default() };
+                            let stage = Stage {
+                                blocks: blocks.clone(),
+                                recompute: *policy,
+                                ..Stage::default()
+                            };
                             let price = Fleet::stage(own, &stage, (place, kept));
                             let limit = price.rank.limit.map_or(u64::MAX, |limit| limit.0);
                             (price.peak <= limit).then_some((*policy, price))

@@ -1,15 +1,14 @@
 //! The beam and the search in depth.
 
 mod near;
+mod part;
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
 use cost_model::runs::judge::{fold, over_limit};
 use cost_model::runs::oracle::Place;
 use cost_model::runs::unlike::{Fleet, StagePrice, in_flight};
-use ir::card::Recompute;
 use ir::plan::{Parallelism, Partition, Plan, Stage, StageMesh};
 use ir::schedule::Schedule;
 use ir::units::Nanos;
@@ -17,93 +16,18 @@ use ir::units::Nanos;
 use super::least::{Least, Unit};
 use super::prices::Prices;
 use super::shapes::{Classes, MOST_FIRST_TRIED, MOST_SHAPES, Shape, first_tried};
-use super::{Found, Judged, MOST_SAMPLES, Options, divisors};
+use super::{Found, Judged, Options, divisors};
 use crate::run::StopReason;
 use crate::training::order::Order;
 use crate::training::search_3d::space::MOST_CELLS;
 use near::Outline;
+use part::{Chain, Chosen, MeshPlace, Open, Part};
 
 /// Target times of the beam, as multiples of the least: some plan first, then good ones.
 const TARGETS: [f64; 12] = [2.6, 1.7, 1.2, 1.0, 1.05, 1.1, 1.3, 1.45, 1.6, 2.0, 4.0, 8.0];
 
-/// Where the devices of a stage are: shape, which of its parts, first groups of its classes; its tensor
-/// degree, and its micro-batch as a position among those of the search.
-type MeshPlace = (usize, usize, [usize; 2], u32, usize);
-
 /// Most parts of plans that wait to be gone on with.
 const MOST_OPEN: usize = 1 << 19;
-
-/// A stage of a plan that is being made.
-struct Chosen {
-    place: MeshPlace,
-    mesh: Rc<StageMesh>,
-    blocks: u32,
-    recompute: Recompute,
-    price: StagePrice,
-}
-
-/// Stages from one on to the last.
-struct Chain {
-    first: Chosen,
-    rest: Option<Rc<Self>>,
-}
-
-/// The last stages of a plan.
-#[derive(Clone)]
-struct Part {
-    chain: Option<Rc<Chain>>,
-    n_stages: usize,
-    /// Blocks before them.
-    left: u32,
-    /// By class, groups that are used.
-    used: Vec<usize>,
-    /// A group of which parts are left: its class, shape and how many.
-    open: Option<(usize, usize)>,
-    /// Seconds of one micro-batch there and back.
-    round_s: f64,
-    /// Seconds that the stages take for all micro-batches, with what lies between them.
-    worst_s: f64,
-    /// Seconds after which a stage has exchanged its gradients and stepped, at least.
-    ended_s: f64,
-    /// Seconds that no plan with these stages falls below.
-    least_s: f64,
-}
-
-impl Part {
-    /// Its stages, the first one first.
-    fn stages(&self) -> impl Iterator<Item = &Chosen> {
-        std::iter::successors(self.chain.as_deref(), |own| own.rest.as_deref())
-            .map(|own| &own.first)
-    }
-}
-
-/// A part of a plan that the search may go on with: the least first, then the one with most stages.
-struct Open {
-    part: Part,
-    /// Its micro-batch, a position among those of the search.
-    run: usize,
-}
-
-impl Ord for Open {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let (a, b) = (&self.part, &other.part);
-        b.least_s.total_cmp(&a.least_s).then(a.n_stages.cmp(&b.n_stages)).then(b.left.cmp(&a.left))
-    }
-}
-
-impl PartialOrd for Open {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Open {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Open {}
 
 /// By class, groups that are used; of the shape of an open group, how many parts are left.
 type Used = (Vec<usize>, Option<(usize, usize)>);
@@ -133,7 +57,7 @@ pub(super) struct Searched<'s> {
     /// Devices and samples of stages.
     meshes: BTreeMap<MeshPlace, Option<Rc<StageMesh>>>,
     /// Seconds between two stages, there and back.
-    ways: BTreeMap<(MeshPlace, MeshPlace), f64>,
+    ways: BTreeMap<(MeshPlace, MeshPlace, u32), f64>,
     best: Option<Judged>,
     /// What a plan has to be faster than to be looked at.
     most: Nanos,
@@ -168,7 +92,7 @@ impl<'s> Searched<'s> {
             meshes: BTreeMap::new(),
             ways: BTreeMap::new(),
             best: None,
-            most: Nanos(u64::MAX),
+            most: options.below,
             starts: Vec::new(),
             bound: Nanos(0),
             left_out: (f64::INFINITY, StopReason::Finished),
@@ -179,7 +103,8 @@ impl<'s> Searched<'s> {
 
     /// Tensor degrees of a group of a class.
     fn tensors(&self, n_devices: usize) -> Vec<u32> {
-        (1..=n_devices as u32).filter(|t| (n_devices as u32).is_multiple_of(*t)).collect()
+        let most = if self.fleet.base.model.is_of_parts() { 1 } else { n_devices as u32 };
+        (1..=most).filter(|t| (n_devices as u32).is_multiple_of(*t)).collect()
     }
 
     /// By class, what a replica may be, with so many samples at most.
@@ -188,7 +113,7 @@ impl<'s> Searched<'s> {
         let of_class = |class: usize| {
             let mut units = Vec::new();
             for tensor in self.tensors(self.classes.devices[class]) {
-                for samples in 1..=samples.min(MOST_SAMPLES) {
+                for samples in 1..=samples.min(self.prices.most_samples) {
                     let Some([block_s, head_s]) = self.prices.unit(class, tensor, samples) else {
                         break;
                     };
@@ -257,9 +182,19 @@ impl<'s> Searched<'s> {
                 let Some(next) = self.meshed(part, &next, (tensor, at_run)) else { continue };
                 match target {
                     None => {
-                        // More blocks take longer, and more memory.
-                        let all = 1..=part.left;
-                        grown.extend(all.map_while(|blocks| self.with(part, &next, blocks)));
+                        // More equal blocks take longer, and more memory, but for what a stage
+                        // receives: the first one does not, and a single one has no buffers for it.
+                        let may_need_less =
+                            part.chain.is_none() || self.fleet.base.stack.posts_receives;
+                        let mut fits = true;
+                        for blocks in 1..=part.left {
+                            let is_all = may_need_less && blocks == part.left;
+                            if fits || is_all || !self.fleet.is_uniform() {
+                                let own = self.with(part, &next, blocks);
+                                fits = own.is_some();
+                                grown.extend(own);
+                            }
+                        }
                     }
                     Some(target) => grown.extend(self.fullest(part, &next, target)),
                 }
@@ -297,10 +232,11 @@ impl<'s> Searched<'s> {
                 mesh
             }
         }?;
+        let at = if self.fleet.is_uniform() { 0 } else { part.left };
         let way_s = match part.stages().next() {
             None => 0.0,
-            Some(next) => *self.ways.entry((place, next.place)).or_insert_with(|| {
-                let way = self.fleet.boundary(&mesh, &next.mesh);
+            Some(next) => *self.ways.entry((place, next.place, at)).or_insert_with(|| {
+                let way = self.fleet.boundary(&mesh, &next.mesh, part.left);
                 way.map_or(f64::INFINITY, |way| 2.0 * way.link.time(way.activation, 1).seconds())
             }),
         };
@@ -340,7 +276,8 @@ impl<'s> Searched<'s> {
         let run = &Parallelism { pipeline, ..self.runs[at_run].0.clone() };
         let kept = in_flight(run.n_micro_batches, part.n_stages);
         let key = (shape, mesh.tensor, run.micro_batch);
-        let (recompute, price) = self.prices.fitted((key, run), blocks, (place, kept))?;
+        let (recompute, price) =
+            self.prices.fitted((key, run), part.left - blocks..part.left, (place, kept))?;
         let m = run.n_micro_batches as f64;
         let own_s = seconds(&price);
         let round_s = part.round_s + own_s + way_s;
@@ -375,7 +312,8 @@ impl<'s> Searched<'s> {
         // Not worth its time where all that is sought is some plan.
         if left > 0 && !self.is_first() {
             let devices = self.devices_left(&longer);
-            let spread_s = self.runs[at_run].1.seconds(worst_s, (left, false), &devices);
+            let spread_s =
+                self.runs[at_run].1.seconds(worst_s, (self.prices.work(left), false), &devices);
             longer.least_s = least_s.max(spread_s);
         }
         Some(longer)
@@ -390,8 +328,8 @@ impl<'s> Searched<'s> {
             self.leave_out(part.least_s, StopReason::SizeLimit);
             return None;
         }
-        let stages: Vec<(&StageMesh, StagePrice)> =
-            part.stages().map(|own| (&*own.mesh, own.price)).collect();
+        let stages: Vec<(&StageMesh, u32, StagePrice)> =
+            part.stages().map(|own| (&*own.mesh, own.blocks, own.price)).collect();
         let costs = self.fleet.together(&stages, &run)?;
         let steady = Order::OneFOneB.steady(pipeline, 1);
         self.n_judged += 1;
@@ -448,7 +386,8 @@ impl<'s> Searched<'s> {
             least_s: 0.0,
         };
         let devices = self.devices_left(&root);
-        root.least_s = self.runs[at_run].1.seconds(0.0, (self.n_blocks, true), &devices);
+        let all = (self.prices.work(self.n_blocks), true);
+        root.least_s = self.runs[at_run].1.seconds(0.0, all, &devices);
         root
     }
 
@@ -497,7 +436,7 @@ impl<'s> Searched<'s> {
         let mut open: BinaryHeap<Open> =
             (0..self.runs.len()).map(|run| Open { part: self.root(run), run }).collect();
         let end = self.n_nodes.saturating_add(nodes);
-        self.most = self.best.as_ref().map_or(Nanos(u64::MAX), |best| best.step);
+        self.most = self.best.as_ref().map_or(self.options.below, |best| best.step);
         while let Some(Open { part, run }) = open.pop() {
             if part.least_s >= self.most_s() {
                 break;
@@ -540,7 +479,8 @@ impl<'s> Searched<'s> {
 
     pub(super) fn run(mut self, observer: Observer<'_>) -> Found {
         let n_devices: usize = self.fleet.groups.iter().map(|group| group.devices.len()).sum();
-        for micro_batch in divisors(self.global_batch, n_devices as u64 * MOST_SAMPLES) {
+        for micro_batch in divisors(self.global_batch, n_devices as u64 * self.prices.most_samples)
+        {
             let run = self.run_of(micro_batch);
             let least = Least::of(&self.units(micro_batch), (micro_batch, run.n_micro_batches));
             self.runs.push((run, least));
@@ -579,6 +519,7 @@ impl<'s> Searched<'s> {
         let bound = match best {
             Some(best) if is_whole => best,
             Some(best) => best.min(self.bound),
+            None if is_whole => self.options.below,
             None => self.bound,
         };
         let Self { best, n_nodes, n_judged, .. } = self;

@@ -1,7 +1,10 @@
 //! Which devices a stage may have: node groups that are alike, parts of one and sets of them.
 
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use cost_model::runs::unlike::Fleet;
-use ir::id::DeviceId;
+use ir::id::{ChannelId, DeviceId};
 
 /// Most stages that a node group is cut into.
 const MOST_PARTS: usize = 8;
@@ -18,25 +21,33 @@ pub(super) struct Classes {
     pub(super) devices: Vec<usize>,
 }
 
-/// Bits of rate and start-up of the slowest way between two groups, and ways out of the first.
-fn way(fleet: &Fleet<'_>, a: usize, b: usize) -> Option<(u64, u64, usize)> {
+/// What the ways from the devices of a group to those of another are, with which of them share a channel;
+/// of equal ones it is equal.
+fn ways(fleet: &Fleet<'_>, a: usize, b: usize) -> u64 {
     let devices = |group: usize| fleet.groups.get(group).map_or(&[][..], |own| &own.devices);
-    let own = fleet.groups.get(a)?.ways.get(b).copied().flatten()?;
-    let other = devices(b).iter().find(|other| Some(*other) != devices(a).first());
-    let mut cards: Vec<_> = devices(a)
-        .iter()
-        .filter_map(|from| Some(fleet.cluster.route(*from, *other?)?.send))
-        .collect();
-    cards.sort_unstable();
-    cards.dedup();
-    Some((own.rate.get().to_bits(), own.start_up_s.to_bits(), cards.len()))
+    let mut channels: BTreeMap<(bool, ChannelId), usize> = BTreeMap::new();
+    let mut hasher = DefaultHasher::new();
+    for (from, to) in devices(a).iter().flat_map(|from| devices(b).iter().map(move |to| (from, to)))
+    {
+        let route = fleet.cluster.route(*from, *to);
+        let mut place = |channel: (bool, ChannelId)| {
+            let next = channels.len();
+            *channels.entry(channel).or_insert(next)
+        };
+        let facts = route.map(|way| {
+            let figures = [way.kind.bandwidth.get().to_bits(), way.kind.latency_ns.to_bits()];
+            (figures, place((true, way.send)), place((false, way.receive)))
+        });
+        facts.hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 impl Classes {
     pub(super) fn of(fleet: &Fleet<'_>) -> Self {
         let n = fleet.groups.len();
-        let ways: Vec<Vec<_>> =
-            (0..n).map(|a| (0..n).map(|b| way(fleet, a, b)).collect()).collect();
+        let ways: Vec<Vec<u64>> =
+            (0..n).map(|a| (0..n).map(|b| ways(fleet, a, b)).collect()).collect();
         let is_like = |a: usize, b: usize| {
             let (one, other) = (&fleet.groups[a], &fleet.groups[b]);
             (one.kind, one.limit, one.devices.len())
