@@ -29,6 +29,7 @@ mod layered;
 mod mapped;
 mod measured;
 mod nano_batches;
+mod networks;
 mod one_price;
 mod pinned_documents;
 mod priced;
