@@ -478,15 +478,20 @@ pub(crate) struct ExplainArgs {
     /// When each piece of this layer runs, by its position from 0, in a plan of streams
     #[arg(long, value_name = "N", conflicts_with_all = ["op", "transfer", "device", "longest"])]
     pub(crate) layer: Option<u32>,
+    /// At which rate a boundary between stages takes as long as a stage, at this share of the peak
+    /// (as planned unless stated), and how many devices of a kind equal one of another
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "as-planned")]
+    #[arg(conflicts_with_all = ["op", "transfer", "device", "longest", "layer"])]
+    pub(crate) break_even: Option<String>,
 }
 
 impl ExplainArgs {
     /// What they ask for.
     pub(crate) fn request(&self) -> ExplainRequest {
-        let Self { replay, op, transfer, device, longest, layer } = self;
+        let Self { replay, op, transfer, device, longest, layer, break_even } = self;
         let (op, transfer, device) = (op.clone(), transfer.clone(), device.clone());
-        let (longest, layer) = (*longest, *layer);
-        ExplainRequest { on: replay.request(), op, transfer, device, longest, layer }
+        let (longest, layer, break_even) = (*longest, *layer, break_even.clone());
+        ExplainRequest { on: replay.request(), op, transfer, device, longest, layer, break_even }
     }
 }
 

@@ -386,6 +386,9 @@ pub struct ExplainRequest {
     pub longest: Option<u64>,
     /// Of a plan of streams, a layer by its position from 0.
     pub layer: Option<u32>,
+    /// Of a training run, at which rate a boundary takes as long as a stage: at a share of the peak,
+    /// such as `0.4` or `40%`, or `as-planned`.
+    pub break_even: Option<String>,
 }
 
 /// A plan that is wanted in another format.

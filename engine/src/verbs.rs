@@ -119,6 +119,7 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
     }
     if let Some(instance) = importers::instance(&on.model)? {
         no_layer(request)?;
+        no_boundaries(request)?;
         if request.longest.is_some() {
             return Err(pathless("an instance with given costs has no critical path"));
         }
@@ -126,6 +127,9 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
     }
     let rows = Rows::of(on.target.all);
     let document = replay::document(&on.plan)?;
+    if document.training.is_none() {
+        no_boundaries(request)?;
+    }
     if document.has_streams() {
         let asked = (on, &subject, request.layer);
         return match Word::of(&document) {
@@ -150,6 +154,9 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
             return Err(Diagnostic::usage("not-for-training", message)
                 .hint("leave them out, or name a device with --device"));
         }
+        if let Some(share) = &request.break_even {
+            return training::break_even::explain(&document, (on, share), page);
+        }
         return training::replay::explain(&document, on, request.device.as_deref(), page);
     }
     let problem = replay::on_problem(&document, &on.model, &on.target)?;
@@ -170,6 +177,16 @@ fn no_layer(request: &ExplainRequest) -> Result<(), Diagnostic> {
     let message = "`--layer` names the streams of a layer, and this plan states none";
     Err(Diagnostic::usage("no-streams", message)
         .hint("leave it out, or plan with --algorithm fsmoe, findep or dynaflow"))
+}
+
+/// Refuses to weigh boundaries of a plan that has no stages of a training run.
+fn no_boundaries(request: &ExplainRequest) -> Result<(), Diagnostic> {
+    if request.break_even.is_none() {
+        return Ok(());
+    }
+    let message = "`--break-even` weighs boundaries of a training run, and this plan is of none";
+    Err(Diagnostic::usage("not-for-placements", message)
+        .hint("leave it out; `explain --transfer` says what a transfer takes"))
 }
 
 fn pathless(why: &str) -> Diagnostic {

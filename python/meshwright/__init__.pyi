@@ -114,6 +114,7 @@ def explain(
     allow_mismatch: bool = ...,
     batch: Optional[int] = ...,
     batch_axis: Optional[Mapping[str, int]] = ...,
+    break_even: Optional[str] = ...,
     cluster: Optional[_Path] = ...,
     colocate: Optional[Sequence[str]] = ...,
     constraints: Optional[_Path] = ...,

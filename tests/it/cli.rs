@@ -2,6 +2,7 @@
 
 mod asked_of_ops;
 mod both_spaces;
+mod break_even;
 mod calibrate;
 mod calibrate_steps;
 mod claims;

@@ -1,6 +1,7 @@
 //! Training runs on a model card, from a config or from a graph.
 
 pub mod answer;
+pub mod break_even;
 pub mod capabilities;
 mod claims;
 pub mod compare;

@@ -10,7 +10,7 @@ fn folder(cluster: &str) -> Folder {
     folder
 }
 
-trait Says {
+pub(super) trait Says {
     fn says(self, what: &str) -> Self;
 }
 
