@@ -213,6 +213,7 @@ impl ProblemFlags {
     pub(crate) fn request(&self) -> ProblemRequest {
         let own = self.clone();
         ProblemRequest {
+            lost: Vec::new(),
             given: own.given,
             model: own.model.request(),
             cluster: own.cluster,

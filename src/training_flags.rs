@@ -1,6 +1,7 @@
 //! Flags of `plan` for training runs on a model card.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use clap::Args;
 use engine::request::{ExpertSkew, TrainingRequest};
@@ -41,6 +42,15 @@ pub(crate) struct TrainingFlags {
     /// Keep optimizer states on the devices
     #[arg(long)]
     pub(crate) no_offload: bool,
+    /// Hold back at least N devices, those that are least useful, and say which stands in for which
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) spares: Option<u64>,
+    /// Plan again from this plan, which runs, with its settings, and say what moves
+    #[arg(long, value_name = "PLAN", requires = "lost")]
+    pub(crate) replace: Option<PathBuf>,
+    /// A device or host that it lost; may be repeated
+    #[arg(long, value_name = "DEVICE", requires = "replace")]
+    pub(crate) lost: Vec<String>,
 }
 
 impl TrainingFlags {
@@ -57,6 +67,9 @@ impl TrainingFlags {
             stack: own.stack,
             expert_skew: own.expert_skew,
             no_offload: own.no_offload,
+            spares: own.spares,
+            replace: own.replace,
+            lost: own.lost,
         }
     }
 }

@@ -128,6 +128,8 @@ pub struct NodesDocument {
     pub host_memory_bytes: Option<Size>,
     /// Processor cores of the host.
     pub cpu_cores: Option<u32>,
+    /// Whether its devices wait for others to fail; no plan uses them.
+    pub spare: Option<bool>,
 }
 
 /// What joins hosts.
@@ -174,6 +176,8 @@ pub struct DeviceDocument {
     pub reserve_bytes: Option<Size>,
     /// See [`ClusterDocument::reserve_fraction`].
     pub reserve_fraction: Option<f64>,
+    /// Whether it waits for others to fail; no plan uses it.
+    pub spare: Option<bool>,
 }
 
 /// A link between two devices or switches.

@@ -7,6 +7,7 @@ mod buckets;
 mod check;
 pub mod disaggregated;
 pub mod experts;
+pub mod losses;
 mod names;
 pub mod nano_batches;
 mod read;
@@ -164,7 +165,7 @@ pub struct BucketDocument {
     pub bytes: u64,
 }
 
-/// Gradient exchange: nothing in an operator placement.
+/// What goes between devices beside the model's own tensors: nothing in an operator placement.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -175,6 +176,18 @@ pub struct CommunicationDocument {
     /// In the order in which they are exchanged, one after the other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub buckets: Vec<BucketDocument>,
+    /// The plan that a training run goes on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<losses::ReplacedDocument>,
+    /// What has to get where for that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<losses::MoveDocument>,
+    /// How long moves between devices take at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving_ns: Option<u64>,
+    /// By stage and kind of place, which spare stands in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spares: Vec<losses::SpareDocument>,
 }
 
 /// What a device does, in order.

@@ -43,6 +43,8 @@ pub fn of_training(args: &PlanRequest) -> Result<RequestDocument, Diagnostic> {
         max_memory_bytes: flags.max_memory_per_device.map(|bytes| bytes.0),
         memory_margin: flags.memory_margin,
         no_offload: flags.no_offload,
+        lost: flags.lost.clone(),
+        spares: flags.spares.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
         expert_skew: flags.expert_skew.as_ref().map(law).transpose()?,
         ..problem
     })

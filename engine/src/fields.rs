@@ -84,7 +84,7 @@ const ENDS: &str = "leave it out: the search ends by itself, or with --time-limi
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 43] = [
+pub const FIELDS: [Field; 46] = [
     field("model", EVERY, ""),
     field("cluster", NOT_GIVEN, GIVEN),
     field("profile", PRICED, GIVEN),
@@ -112,6 +112,9 @@ pub const FIELDS: [Field; 43] = [
     field("stack", &[Degrees], LAYERS_STATE),
     field("expert_skew", &[Degrees, Experts, Streams], LAYERS_STATE),
     field("no_offload", TRAINING, FOR_TRAINING),
+    field("spares", &[Degrees], FOR_TRAINING),
+    field("replace", &[Degrees], FOR_TRAINING),
+    field("lost", &[Degrees], FOR_TRAINING),
     field(
         "phase",
         &[Experts, Streams],

@@ -11,13 +11,16 @@ use importers::{Import, ImportOptions, Summary};
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
+use ir::id::{DeviceId, NodeId};
 use ir::op::Work;
 use ir::profile::Profile;
 use ir::workload::{Mode, Workload};
 
 use crate::executor::{self, Executor};
 use crate::request::{ModelRequest, ObjectiveName, ProblemRequest};
-use crate::{asked, constraints, element_type, input_file, kept, model_options, one_host, scale};
+use crate::{
+    asked, constraints, element_type, input_file, kept, model_options, one_host, scale, suggest,
+};
 
 /// A problem with what was learned on the way to it.
 pub struct Loaded {
@@ -302,13 +305,71 @@ fn check_optimizer(flags: &ProblemRequest, workload: &Workload) -> Result<(), Di
 }
 
 /// Reads a cluster file, with warnings of what is strange about it.
+///
+/// # Errors
+/// Those of the reader.
 pub fn cluster(path: &Path) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
+    machines(path, &[]).map(|own| (own.cluster, own.warnings))
+}
+
+fn whole(path: &Path) -> Result<importers::cluster::Whole, Diagnostic> {
     let unreadable = |why: String| {
         let message = format!("can't read the cluster file `{}`", path.display());
         Diagnostic::input("cluster-unreadable", message).fact("reason", why)
     };
     input_file::check(input_file::plain(path)).map_err(unreadable)?;
-    importers::cluster::read(path)
+    importers::cluster::read_whole(path)
+}
+
+/// A cluster that is planned on.
+pub struct Machines {
+    /// What is planned on.
+    pub cluster: Cluster,
+    /// With its spares, where it has some.
+    pub whole: Option<Cluster>,
+    /// What is strange about its file.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads a cluster file of which some devices were lost; the spares then take part.
+///
+/// # Errors
+/// As [`cluster`]; `unknown-device`, `no-devices`.
+pub fn machines(path: &Path, lost: &[String]) -> Result<Machines, Diagnostic> {
+    let importers::cluster::Whole { cluster, spares, warnings } = whole(path)?;
+    if !lost.is_empty() {
+        return Ok(Machines { cluster: left(&cluster, lost)?, whole: None, warnings });
+    }
+    if spares.is_empty() {
+        return Ok(Machines { cluster, whole: None, warnings });
+    }
+    let own = cluster.keeping(|device| spares.binary_search(&device).is_err());
+    Ok(Machines { cluster: own, whole: Some(cluster), warnings })
+}
+
+/// The devices that still work.
+///
+/// # Errors
+/// `unknown-device` for one that the cluster does not have, `no-devices` where none is left.
+fn left(cluster: &Cluster, lost: &[String]) -> Result<Cluster, Diagnostic> {
+    let name_of = |node: NodeId| cluster.nodes.get(node.index()).map(|own| own.name.as_str());
+    let names = |device: DeviceId| {
+        let own = &cluster.devices[device.index()];
+        [Some(own.name.as_str()), own.node.and_then(name_of)]
+    };
+    let is_lost = |device: DeviceId| {
+        names(device).into_iter().flatten().any(|name| lost.iter().any(|own| own == name))
+    };
+    let known = || cluster.device_ids().flat_map(names).flatten();
+    if let Some(name) = lost.iter().find(|name| !known().any(|own| own == name.as_str())) {
+        let message = format!("`--lost {name}`: the cluster has no such device or host");
+        return Err(Diagnostic::usage("unknown-device", message).hint(suggest::hint(name, known())));
+    }
+    if cluster.device_ids().all(is_lost) {
+        return Err(Diagnostic::usage("no-devices", "all devices of the cluster are lost")
+            .hint("name those that are, or another cluster"));
+    }
+    Ok(cluster.keeping(|device| !is_lost(device)))
 }
 
 /// The cluster in one line: how many devices of which kinds.

@@ -83,6 +83,9 @@ pub struct ProblemRequest {
     pub cluster: Option<PathBuf>,
     /// A profile, or a folder of measured layers.
     pub profile: Option<PathBuf>,
+    /// Devices and hosts of the cluster that were lost: what a plan states, or `--lost`.
+    #[serde(skip)]
+    pub lost: Vec<String>,
     /// Inference unless stated.
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
@@ -164,6 +167,14 @@ pub struct TrainingRequest {
     pub expert_skew: Option<ExpertSkew>,
     /// Whether optimizer states stay on the devices.
     pub no_offload: bool,
+    /// So many devices at least are not used: those that are least useful.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU64>"))]
+    pub spares: Option<u64>,
+    /// A running plan of a training run, to go on from with its settings.
+    pub replace: Option<PathBuf>,
+    /// Devices, or hosts, that it lost.
+    pub lost: Vec<String>,
 }
 
 impl TrainingRequest {
@@ -180,6 +191,9 @@ impl TrainingRequest {
             ("--stack", self.stack.is_some()),
             ("--expert-skew", self.expert_skew.is_some()),
             ("--no-offload", self.no_offload),
+            ("--spares", self.spares.is_some()),
+            ("--replace", self.replace.is_some()),
+            ("--lost", !self.lost.is_empty()),
         ];
         given.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
     }

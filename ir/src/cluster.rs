@@ -155,6 +155,21 @@ pub struct Links {
     pub pairs: Vec<u16>,
 }
 
+/// Positions in the order in which they were first asked for.
+#[derive(Default)]
+struct Renumbered(Vec<usize>, BTreeMap<usize, usize>);
+
+impl Renumbered {
+    fn of(&mut self, old: usize) -> usize {
+        let next = self.0.len();
+        let new = *self.1.entry(old).or_insert(next);
+        if new == next {
+            self.0.push(old);
+        }
+        new
+    }
+}
+
 /// Most devices of which each is a place of its own: what plans each pair apart takes no more.
 pub const MAX_PLACES: usize = 4_096;
 
@@ -168,6 +183,51 @@ impl Links {
             from as usize * self.pairs.len().isqrt() + to as usize
         };
         self.pairs.get(at).map(|kind| usize::from(*kind))
+    }
+
+    /// The ways between some of so many devices.
+    fn keeping(&self, (kept, n_devices): (&[DeviceId], usize)) -> Self {
+        let ends = |of: &[ChannelId]| -> Vec<ChannelId> {
+            let own = kept.iter().flat_map(|device| {
+                let first = device.index() * self.n_tiers;
+                of.get(first..first + self.n_tiers).unwrap_or_default()
+            });
+            own.copied().collect()
+        };
+        let (send, receive) = (ends(&self.send), ends(&self.receive));
+        let mut channels = Renumbered::default();
+        let used: BTreeSet<usize> = send.iter().chain(&receive).map(|own| own.index()).collect();
+        let mut renamed = |own: Vec<ChannelId>| -> Vec<ChannelId> {
+            own.into_iter().map(|own| ChannelId::new(channels.of(own.index()))).collect()
+        };
+        renamed(used.into_iter().map(ChannelId::new).collect());
+        let (send, receive) = (renamed(send), renamed(receive));
+        let mut places = Renumbered::default();
+        let place = |device: &DeviceId| self.places.get(device.index()).copied();
+        let kept_places: Vec<u32> = kept
+            .iter()
+            .filter_map(place)
+            .map(|own| u32::try_from(places.of(own as usize)).unwrap_or(u32::MAX))
+            .collect();
+        let (rows, n): (Vec<usize>, usize) = match self.places.is_empty() {
+            true => (kept.iter().map(|device| device.index()).collect(), n_devices),
+            false => (places.0, self.pairs.len().isqrt()),
+        };
+        let pair = |(from, to): (&usize, &usize)| self.pairs.get(from * n + to).copied();
+        let pairs = rows.iter().flat_map(|from| rows.iter().map(move |to| (from, to)));
+        Self {
+            kinds: self.kinds.clone(),
+            n_tiers: self.n_tiers,
+            channels: channels
+                .0
+                .iter()
+                .filter_map(|own| self.channels.get(*own).cloned())
+                .collect(),
+            send,
+            receive,
+            places: kept_places,
+            pairs: pairs.map(|pair_of| pair(pair_of).unwrap_or(NO_ROUTE)).collect(),
+        }
     }
 
     /// The first device of each place.
@@ -239,6 +299,34 @@ impl Cluster {
         };
         let most = self.devices.iter().filter_map(factor).reduce(f64::max)?;
         Some((most * 1000.0).ceil() / 1000.0)
+    }
+
+    /// The same with these devices alone, in this order of the cluster's; hosts without devices go.
+    #[must_use]
+    pub fn keeping(&self, is_kept: impl Fn(DeviceId) -> bool) -> Self {
+        let kept: Vec<DeviceId> = self.device_ids().filter(|device| is_kept(*device)).collect();
+        let mut nodes = Renumbered::default();
+        let mut classes = Renumbered::default();
+        let device = |id: &DeviceId| {
+            let own = self.devices[id.index()].clone();
+            let node = own.node.map(|node| NodeId::new(nodes.of(node.index())));
+            let class = ClassId::new(classes.of(own.class.index()));
+            Device { node, class, ..own }
+        };
+        let devices: Vec<Device> = kept.iter().map(device).collect();
+        let mut members = vec![Vec::new(); classes.0.len()];
+        for (at, device) in devices.iter().enumerate() {
+            members[device.class.index()].push(DeviceId::new(at));
+        }
+        Self {
+            name: self.name.clone(),
+            kinds: self.kinds.clone(),
+            nodes: nodes.0.iter().map(|node| self.nodes[*node].clone()).collect(),
+            duplex: self.duplex,
+            links: self.links.keeping((&kept, self.devices.len())),
+            classes: members,
+            devices,
+        }
     }
 
     /// The kind of a device.

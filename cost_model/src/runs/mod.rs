@@ -2,6 +2,7 @@
 
 pub mod counts;
 pub mod forms;
+pub mod held;
 pub mod judge;
 pub mod measured;
 pub mod memory;

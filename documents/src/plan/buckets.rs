@@ -10,7 +10,7 @@ impl PlanDocument {
     /// Whether it states what is exchanged together.
     #[must_use]
     pub fn has_buckets(&self) -> bool {
-        self.communication != CommunicationDocument::default()
+        self.communication.exchange.is_some() || !self.communication.buckets.is_empty()
     }
 
     /// Makes it one of so many replicas of all ops, of so many samples together where they are stated.

@@ -11,6 +11,7 @@ impl PlanDocument {
     pub(super) fn check(&self) -> Result<(), Diagnostic> {
         self.workload.check()?;
         self.request.check()?;
+        self.check_losses()?;
         let degrees = &self.parallelism;
         let named = [
             ("parallelism.data", u64::from(degrees.data)),

@@ -42,6 +42,12 @@ pub struct RequestDocument {
     /// Whether optimizer states had to stay on the devices.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_offload: bool,
+    /// Devices that were lost, so that spares of the cluster may be used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
+    /// How many devices were to be held back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spares: Option<u32>,
     /// How unevenly tokens were taken to visit experts: `balanced`, or `zipf:S`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expert_skew: Option<String>,

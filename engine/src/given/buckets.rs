@@ -32,6 +32,7 @@ pub fn communication(instance: &GradientInstance, buckets: &Buckets) -> Communic
     CommunicationDocument {
         exchange: Some(buckets.exchange.name().to_owned()),
         buckets: buckets.lengths.iter().map(bucket).collect(),
+        ..CommunicationDocument::default()
     }
 }
 

@@ -28,7 +28,7 @@ use crate::request::{AUTO, ObjectiveName, PlanRequest};
 use crate::training::answer::Answer;
 use crate::training::searched::{self, Better, Told};
 use crate::training::setting::Setting;
-use crate::training::{ALGORITHM, document, export, nothing_fits, runnable};
+use crate::training::{ALGORITHM, document, export, losses, nothing_fits, runnable};
 
 /// Whether a row of the registry plans training runs.
 pub(super) fn plans_training(name: &str) -> bool {
@@ -162,7 +162,7 @@ pub(super) fn search(
         searched(&own, &free, (solve, &given), &tell)
     };
     let document_of = |told: &Told| {
-        let own = setting.keeping(told.offload);
+        let own = setting.keeping(told.offload).on_the_way();
         document::plan(&own, &told.plan.0, told.bound.min(told.step))
     };
     let mut followed = followed::follow((ALGORITHM, request), run, work, &document_of);
@@ -240,7 +240,10 @@ impl Searched {
         let plan = document::plan(&setting, answer.best, answer.joint_bound())?;
         let written = run.follower.planned(followed::bytes(&plan)?, files)?;
         match run.page.format {
-            Format::Text => answer.print(run.page),
+            Format::Text => {
+                answer.print(run.page);
+                losses::print(&plan, run.page);
+            }
             Format::Json => run.page.serialized(&document::report(&answer, plan))?,
         }
         written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));

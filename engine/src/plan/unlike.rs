@@ -25,7 +25,7 @@ use crate::training::nothing_fits::too_early;
 use crate::training::searched::Better;
 use crate::training::setting::Setting;
 use crate::training::unlike::{self, ALGORITHM, print_stages, sentence};
-use crate::training::{self, document, export};
+use crate::training::{self, document, export, losses};
 
 /// What a request for a training run asks of this search.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,8 +48,9 @@ pub(super) fn asked(request: &PlanRequest) -> Asked {
     if ![AUTO, training::ALGORITHM].contains(&recipe) || is_folder() {
         return Asked::Nothing;
     }
-    let read = request.problem.cluster.as_deref().and_then(|path| load::cluster(path).ok());
-    let Some((cluster, _)) = read else { return Asked::Nothing };
+    let path = request.problem.cluster.as_deref();
+    let read = path.and_then(|path| load::machines(path, &request.problem.lost).ok());
+    let Some(load::Machines { cluster, .. }) = read else { return Asked::Nothing };
     let devices = request.training.devices.as_ref().map(|own| u64::from(*own.end()));
     let all = devices.unwrap_or(cluster.devices.len() as u64);
     // What equal stages can't be laid on: several kinds, hosts of several sizes.
@@ -63,7 +64,9 @@ pub(super) fn asked(request: &PlanRequest) -> Asked {
         (_, true) => Asked::Plan,
         // Equal stages take the least memory and the slowest way for all.
         (true, false) => {
-            let may_be = hosts::unlike_memory(&cluster).is_some() || hosts::is_far_apart(&cluster);
+            let may_be = hosts::unlike_memory(&cluster).is_some()
+                || hosts::is_far_apart(&cluster)
+                || request.training.spares.is_some();
             if may_be && is_honoured() { Asked::Better } else { Asked::Nothing }
         }
     }
@@ -170,9 +173,10 @@ impl Searched {
                 tell(Better { plan: plan.clone(), step: plan.step, bound, offload });
             })
         };
+        let on_the_way = setting.on_the_way();
         let document_of = |told: &Better<Judged>| {
             let made = (ALGORITHM, told.bound.min(told.step));
-            document::of(&setting, &told.plan.plan, SCHEDULE, made)
+            document::of(&on_the_way, &told.plan.plan, SCHEDULE, made)
         };
         let mut followed = follow((ALGORITHM, request), run, work, &document_of);
         let found = match (followed.done.take(), followed.last.take()) {
@@ -193,9 +197,12 @@ impl Searched {
 
     fn answer(self, request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         let Self { mut setting, found, mut followed, elapsed } = self;
-        let Some(best) = &found.best else {
+        let Some(mut best) = found.best.clone() else {
             return none((found.stop, found.n_judged), run.page, || Err(nothing_fits(&setting)));
         };
+        if let Some(plan) = losses::arranged(&setting, &best.plan, best.step) {
+            best.plan = plan;
+        }
         followed.ended((best.step, found.bound));
         let elapsed = (!request.limits.deterministic).then_some(elapsed.as_secs_f64());
         let made = (&best.plan, (SCHEDULE, found.bound));
@@ -203,7 +210,7 @@ impl Searched {
         let plan = document::of(&setting, &best.plan, SCHEDULE, (ALGORITHM, found.bound))?;
         let written = run.follower.planned(followed::bytes(&plan)?, files)?;
         run.page.warnings(&setting.warnings);
-        answer((&setting, best), &found, (plan, elapsed), run.page)?;
+        answer((&setting, &best), &found, (plan, elapsed), run.page)?;
         written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
         Ok(Exit::DONE)
     }
@@ -236,6 +243,7 @@ fn answer(
         ));
         print_stages(setting, &best.plan, &report, page);
         page.line(&sentence(setting, best, found));
+        losses::print(&plan, page);
     }
     let peak = report.ranks.iter().map(|rank| rank.peak.bytes).max().unwrap_or(0);
     page.serialized(&told((setting, best), found, (plan, peak), elapsed))

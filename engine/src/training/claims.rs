@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use cost_model::runs::forms::model::{expert_overlap, shape};
+use cost_model::runs::held::holdings;
 use documents::plan::PlanDocument;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
@@ -229,6 +230,15 @@ fn request(on: &OnModel<'_>) -> Vec<Diagnostic> {
         let stated = format!("{least} to {most}");
         found.push(difference("request.devices", &stated, &n.to_string()));
     }
+    let used = holdings(&on.plan).map_or(0, |own| own.len());
+    match on.setting.usable() {
+        Ok(most) if used > most as usize && request.spares.is_some() => {
+            let own = format!("{used} devices are used");
+            found.push(difference("request.spares", &format!("{most} to use"), &own));
+        }
+        Ok(_) => {}
+        Err(error) => found.push(error),
+    }
     match on.setting.space() {
         // Who asks for pins or a launcher gets no such plan.
         _ if on.plan.partition.has_own_devices() => {
@@ -313,6 +323,7 @@ fn bound_of(
     let space_kept = space.keeping(setting.offload);
     space = space_kept.unwrap_or(space);
     if setting.request.devices.is_none()
+        && setting.request.spares.is_none()
         && setting.request.pin.is_empty()
         && setting.request.executor.is_none()
     {

@@ -20,9 +20,9 @@ use ir::workload::{Mode, Workload};
 use planner::training::search_3d::judge::Judged;
 use planner::training::search_3d::sensitivity::Flip;
 
-use super::ALGORITHM;
 use super::answer::{Answer, degrees, most_lost};
 use super::runners::Runners;
+use super::{ALGORITHM, losses};
 use crate::beside::Beside;
 use crate::training::setting::Setting;
 use planner::run::StopReason;
@@ -86,7 +86,9 @@ pub fn of(
     let interval = is_judged.then(|| setting.interval(report.step_time, &plan.parallelism));
     let cost =
         CostDocument::new(step, bound.0.min(step), algorithm).with_trust(interval, Vec::new());
-    Ok(PlanDocument::from_training(plan, context, cost))
+    let mut document = PlanDocument::from_training(plan, context, cost);
+    document.communication = losses::communication(setting, plan, report.step_time)?;
+    Ok(document)
 }
 
 /// What each stage of a plan holds of the model.

@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::answer::margin;
 use super::trust::Trust;
-use super::{claims, layered, tiers, unlike};
+use super::{claims, layered, losses, tiers, unlike};
 use crate::exit::{Cancel, CommandResult, Exit};
 use crate::ops::replay;
 use crate::page::Column;
@@ -163,9 +163,11 @@ pub fn setting(
     flags.model = crate::asked::model(&flags.model, &request);
     flags.model.dtype = asked.dtype;
     flags.optimizer = Some(asked.optimizer);
+    flags.lost.clone_from(&request.lost);
     let model = crate::training::model::read(model, Some(asked.sequence_length), &flags.model)?;
     let mut setting = Setting::on(model, &flags, &asked.stack, asked.global_batch)?;
     setting.ask(request)?;
+    setting.replaced = document.communication.replaced.clone().map(Arc::new);
     Ok(setting)
 }
 
@@ -445,6 +447,9 @@ pub fn explain(
         ));
         told.push(json!({ "rank": index, "at_ns": rank.peak.at, "alive": alive }));
     }
+    if device.is_none() {
+        losses::print(document, page);
+    }
     let sends = told_sends(report.links.iter().filter(|link| is_asked(link.from as usize)), page);
     let overlap = expert_overlap(&on, page);
     let peak = report.ranks.iter().map(|rank| Bytes(rank.peak.bytes)).max().unwrap_or(Bytes(0));
@@ -459,6 +464,7 @@ pub fn explain(
         "ranks": told,
         "links": sends,
         "expert_overlap": overlap,
+        "communication": &document.communication,
         "tiers": (!on.plan.partition.has_own_devices())
             .then(|| tiers::document(&on.setting, &on.plan.parallelism)),
         "violations": documents(&broken),

@@ -1,6 +1,7 @@
 //! From flags and files to what a search over degrees needs.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use cost_model::kernels::plain_product::peak;
 use cost_model::runs::forms::constants::{Constant, Constants};
@@ -15,6 +16,7 @@ use cost_model::runs::oracle::{self, StageOracle};
 use cost_model::runs::unlike::{Fleet, NodeGroup, groups_of};
 use documents::digest;
 use documents::plan::Reference;
+use documents::plan::losses::ReplacedDocument;
 use documents::plan::request::RequestDocument;
 use exporters::training::{Lack, names_are_known};
 use ir::card::{ModelCard, SequenceParallel, Skew};
@@ -31,7 +33,7 @@ use planner::training::search_3d::space::{Capabilities, Pins, Space, device_coun
 
 use super::model::{self, GraphFacts, Model};
 use super::numbers::Numbers;
-use super::{capabilities, measured, pins};
+use super::{capabilities, losses, measured, pins};
 use crate::executor::{self, Executor};
 use crate::request::value::Written;
 use crate::request::{PlanRequest, ProblemRequest};
@@ -59,6 +61,12 @@ pub struct Setting {
     pub warnings: Vec<Diagnostic>,
     /// The cluster.
     pub cluster: Cluster,
+    /// With its spares, where it has some.
+    pub whole: Option<Arc<Cluster>>,
+    /// The plan that is gone on from, where devices were lost.
+    pub replaced: Option<Arc<ReplacedDocument>>,
+    /// Whether its documents say what moves and who stands in for whom.
+    pub tells_losses: bool,
     /// What was measured of it.
     pub profile: Profile,
     /// Measured layers, where `--profile` names a folder of them.
@@ -121,7 +129,13 @@ impl Setting {
         let usual = if setting.layers.is_some() { 0.0 } else { MARGIN };
         request.memory_margin.get_or_insert(usual);
         setting.ask(request)?;
+        setting.replaced = losses::replaced(args, &setting)?;
         Ok(setting)
+    }
+
+    /// The same, whose documents say nothing of devices that come and go: those on the way to a plan.
+    pub fn on_the_way(&self) -> Self {
+        Self { tells_losses: false, ..self.clone() }
     }
 
     /// The same where a constant is so many times as large.
@@ -195,7 +209,8 @@ impl Setting {
                 .hint("add --cluster cluster.yaml")
         })?;
         let stack = executor::named_stack(stack)?;
-        let (cluster, strange) = load::cluster(path)?;
+        let load::Machines { cluster, whole, warnings: strange } =
+            load::machines(path, &flags.lost)?;
         let Model { card: model, graph, hyperparameters, tokens, mut warnings, .. } = model;
         warnings.extend(strange);
         // Samples without tokens are counted themselves.
@@ -206,6 +221,7 @@ impl Setting {
         };
         let layers = folder.map(|folder| measured_layers(folder, sequence, flags)).transpose()?;
         let (profile, cluster, unused) = load::rated(file, &flags.scale, cluster)?;
+        let whole = whole.map(|own| load::rated(file, &flags.scale, own)).transpose()?;
         warnings.extend(unused);
         layers.as_ref().map_or(Ok(()), |_| one_kind(&cluster))?;
         let kind = usable_kinds(&cluster, path)?;
@@ -227,6 +243,9 @@ impl Setting {
             hyperparameters,
             warnings,
             cluster,
+            whole: whole.map(|(_, own, _)| Arc::new(own)),
+            replaced: None,
+            tells_losses: true,
             profile,
             layers,
             system,
@@ -284,8 +303,13 @@ impl Setting {
 
     /// The node groups of the cluster, with what a plan may use of their devices, or all of it.
     pub fn groups(&self, is_limited: bool) -> Vec<NodeGroup> {
+        self.groups_on(&self.cluster, is_limited)
+    }
+
+    /// The same of another cluster.
+    pub fn groups_on(&self, cluster: &Cluster, is_limited: bool) -> Vec<NodeGroup> {
         let most = self.request.max_memory_bytes.map(Bytes);
-        let mut groups = groups_of(&self.cluster, |limit| {
+        let mut groups = groups_of(cluster, |limit| {
             let kept = less(limit, &self.request);
             most.map_or(kept, |most| most.min(kept))
         });
@@ -297,8 +321,25 @@ impl Setting {
 
     /// What prices stages on devices of their own.
     pub fn fleet<'s>(&'s self, groups: &'s [NodeGroup]) -> Fleet<'s> {
-        let (base, cluster, profile) = (self.pricing(), &self.cluster, &self.profile);
-        Fleet { base, cluster, profile, groups }
+        self.fleet_on(&self.cluster, groups)
+    }
+
+    /// The same on another cluster.
+    pub fn fleet_on<'s>(&'s self, cluster: &'s Cluster, groups: &'s [NodeGroup]) -> Fleet<'s> {
+        Fleet { base: self.pricing(), cluster, profile: &self.profile, groups }
+    }
+
+    /// How many devices a plan may use.
+    ///
+    /// # Errors
+    /// `device-count` where none is left.
+    pub fn usable(&self) -> Result<u32, Diagnostic> {
+        let has = u32::try_from(self.cluster.devices.len()).unwrap_or(u32::MAX);
+        let spares = self.request.spares.unwrap_or(0);
+        has.checked_sub(spares).filter(|own| *own > 0).ok_or_else(|| {
+            let message = format!("`--spares {spares}` leaves none of {has} devices");
+            Diagnostic::usage("device-count", message).hint("hold back fewer")
+        })
     }
 
     /// What prices its plans, within a limit of each device.
@@ -346,12 +387,13 @@ impl Setting {
     /// cluster has.
     pub fn space(&self) -> Result<Space, Diagnostic> {
         one_kind(&self.cluster)?;
-        let has = u32::try_from(self.cluster.devices.len()).unwrap_or(u32::MAX);
+        let has = self.usable()?;
         let per_host = u32::try_from(self.system.per_host).unwrap_or(u32::MAX);
         let devices = match self.request.devices {
+            None if self.request.spares.is_some() => device_counts(&(1..=has), per_host),
             None => vec![has],
             Some([_, most]) if most > has => {
-                let message = format!("the cluster has {has} devices, fewer than {most}");
+                let message = format!("the cluster has {has} devices to use, fewer than {most}");
                 return Err(Diagnostic::usage("device-count", message)
                     .hint("name at most as many with --devices"));
             }

@@ -43,7 +43,8 @@ pub fn found(
     (limits, is_stated): (&Limits, bool),
     tell: &mut dyn FnMut(&Judged, Nanos),
 ) -> Found {
-    let mut options = Options { control: Arc::new(Control::new(limits)), ..Options::default() };
+    let control = Arc::new(Control::new(limits));
+    let mut options = Options { control, devices: most_devices(setting), ..Options::default() };
     // Who states a limit means that one.
     if is_stated {
         options.nodes = u64::MAX;
@@ -54,9 +55,14 @@ pub fn found(
 /// What no plan is below, as far as that can be shown up to a bound, and why the search ended.
 pub fn shown(setting: &Setting, bound: Nanos, limits: &Limits) -> (Nanos, StopReason) {
     let control = Arc::new(Control::new(limits));
-    let options = Options { control, nodes: u64::MAX, below: bound, ..Options::default() };
+    let devices = most_devices(setting);
+    let options = Options { control, nodes: u64::MAX, below: bound, devices, ..Options::default() };
     let found = searched(setting, &options, &mut |_, _| {});
     (found.bound, found.stop)
+}
+
+fn most_devices(setting: &Setting) -> usize {
+    setting.usable().map_or(0, |own| own as usize)
 }
 
 fn searched(setting: &Setting, options: &Options, tell: &mut dyn FnMut(&Judged, Nanos)) -> Found {

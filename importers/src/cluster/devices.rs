@@ -6,7 +6,7 @@ use documents::cluster::{ClusterDocument, DeviceDocument, KindDocument, NodesDoc
 use documents::nearest;
 use ir::cluster::{Check, Device, DeviceKind, Node};
 use ir::diagnostic::Diagnostic;
-use ir::id::{ClassId, KindId, NodeId};
+use ir::id::{ClassId, DeviceId, KindId, NodeId};
 use ir::tensor::DType;
 use ir::units::Bytes;
 
@@ -62,6 +62,7 @@ struct Blueprint {
     node: Option<NodeId>,
     memory_bytes: Option<f64>,
     margins: Margins,
+    is_spare: bool,
 }
 
 /// Devices with what the links need to know of their hosts.
@@ -69,6 +70,8 @@ struct Blueprint {
 pub(super) struct Inventory {
     pub(super) kinds: Vec<DeviceKind>,
     pub(super) devices: Vec<Device>,
+    /// Of them, those that wait for others to fail.
+    pub(super) spares: Vec<DeviceId>,
     pub(super) nodes: Vec<Node>,
     /// By host: the entry of `nodes` that made it; `None` for hosts that only devices name.
     pub(super) entry_of_node: Vec<Option<usize>>,
@@ -106,6 +109,9 @@ pub(super) fn inventory(
             inventory.kinds.push(kind.clone());
         }
         let device = device(&blueprint, kind, KindId::new(id), outer)?;
+        if blueprint.is_spare {
+            inventory.spares.push(DeviceId::new(inventory.devices.len()));
+        }
         inventory.devices.push(device);
     }
     Ok(inventory)
@@ -148,6 +154,7 @@ fn add_nodes(
                 node: Some(node),
                 memory_bytes: entry.memory_bytes.map(f64::from),
                 margins: margins_of!(entry),
+                is_spare: entry.spare.unwrap_or(false),
             };
             inventory.by_name.insert(blueprint.name.clone(), blueprints.len());
             inventory.slot.push(Some(slot));
@@ -225,6 +232,7 @@ fn add_devices(
                     node,
                     memory_bytes: entry.memory_bytes.map(f64::from),
                     margins,
+                    is_spare: entry.spare.unwrap_or(false),
                 });
             }
         }
@@ -250,6 +258,7 @@ fn changed(
     }
     made.memory_bytes = entry.memory_bytes.map(f64::from).or(made.memory_bytes);
     made.margins = margins.within(made.margins);
+    made.is_spare = entry.spare.unwrap_or(made.is_spare);
     Ok(())
 }
 

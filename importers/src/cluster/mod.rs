@@ -37,6 +37,26 @@ const ISLANDS: usize = 8;
 /// # Errors
 /// `cluster-unreadable`, `file-too-large`, and all of [`parse`].
 pub fn read(path: &Path) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
+    let Whole { cluster, spares, warnings } = read_whole(path)?;
+    Ok((in_use(cluster, &spares), warnings))
+}
+
+/// A cluster with the devices that wait for others to fail.
+#[derive(Clone, Debug)]
+pub struct Whole {
+    /// All devices.
+    pub cluster: Cluster,
+    /// Those that no plan uses as long as the others work.
+    pub spares: Vec<DeviceId>,
+    /// What is strange about the file.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// As [`read`], with the spares.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_whole(path: &Path) -> Result<Whole, Diagnostic> {
     if path.exists() {
         return noted(&document::text(path)?, &path.display().to_string(), None);
     }
@@ -44,6 +64,14 @@ pub fn read(path: &Path) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
     match spelled.rsplit_once('#') {
         Some((file, name)) => noted(&document::text(Path::new(file))?, file, Some(name)),
         None => noted(&document::text(path)?, &spelled, None),
+    }
+}
+
+/// A cluster without its spares.
+fn in_use(cluster: Cluster, spares: &[DeviceId]) -> Cluster {
+    match spares {
+        [] => cluster,
+        _ => cluster.keeping(|device| spares.binary_search(&device).is_err()),
     }
 }
 
@@ -55,7 +83,7 @@ pub fn read(path: &Path) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
 /// `several-clusters` for the choice; and one code per refused value, such as `unknown-kind`,
 /// `duplicate-device`, `link-rate`, `too-many-devices`.
 pub fn parse(text: &str, origin: &str, name: Option<&str>) -> Result<Cluster, Diagnostic> {
-    noted(text, origin, name).map(|(cluster, _)| cluster)
+    noted(text, origin, name).map(|own| in_use(own.cluster, &own.spares))
 }
 
 /// So many equal hosts of the catalogue's names, as a cluster file of one entry of `nodes` has them.
@@ -77,20 +105,18 @@ pub fn of_hosts(hosts: &Hosts, count: u64) -> Result<Cluster, Diagnostic> {
         network: Some(network),
         ..ClusterDocument::default()
     })
+    .map(|(cluster, _)| cluster)
 }
 
-fn noted(
-    text: &str,
-    origin: &str,
-    name: Option<&str>,
-) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
+fn noted(text: &str, origin: &str, name: Option<&str>) -> Result<Whole, Diagnostic> {
     let in_file = |error: Diagnostic| error.fact("file", origin);
     let documents = document::documents(text, origin)?;
     let chosen = choose(&documents, name).map_err(in_file)?;
-    let cluster = build::cluster(chosen).map_err(in_file)?;
+    let (cluster, spares) = build::cluster(chosen).map_err(in_file)?;
     let mut notes = ranges::unlikely(chosen);
     notes.extend(islands(&cluster));
-    Ok((cluster, notes.into_iter().map(in_file).collect()))
+    let warnings = notes.into_iter().map(in_file).collect();
+    Ok(Whole { cluster, spares, warnings })
 }
 
 /// Devices that only some of the others reach.

@@ -374,3 +374,49 @@ fn clusters_without_names_of_their_own_are_told_by_position() {
     assert!(unnamed.message.contains("number 1 without a name"), "{}", unnamed.message);
     assert!(unnamed.hints[0].contains("`name`"));
 }
+
+/// A cluster without its spares is the cluster of a file that never had them.
+#[test]
+fn spares_are_left_out_as_if_they_were_not_there() {
+    let hosts = |more: &str| {
+        format!(
+            "name: c\nnodes:\n{more}  - {{name: a, count: 2, device: a100_sxm4_80gb, devices: 4, scaleup: \
+             nvlink3, nics: 2}}\n  - {{name: b, device: a100_sxm4_80gb, devices: 2}}\nnetwork: {{link: \
+             ib_hdr_200}}\n"
+        )
+    };
+    let spare = "  - {name: s, count: 2, device: a100_sxm4_80gb, devices: 4, scaleup: nvlink3, nics: 2, \
+                 spare: true}\n";
+    assert_eq!(cluster(&hosts(spare)), cluster(&hosts("")));
+
+    let singles = |more: [&str; 2]| {
+        format!(
+            "name: c\ndevices:\n  - {{id: a, kind: t4}}\n{}  - {{id: b, kind: t4, memory_bytes: 8GB}}\nlinks:\n  \
+             - {{between: [a, b], bytes_per_s: 1e9, latency_s: 1e-5}}\n{}",
+            more[0], more[1]
+        )
+    };
+    let spare = [
+        "  - {id: s, kind: t4, spare: true}\n",
+        "  - {between: [b, s], bytes_per_s: 1e9, latency_s: 1e-5}\n",
+    ];
+    let (with, without) = (cluster(&singles(spare)), cluster(&singles(["", ""])));
+    assert_eq!((&with.devices, &with.classes), (&without.devices, &without.classes));
+    for from in with.device_ids() {
+        for to in with.device_ids() {
+            let way = |own: &Cluster| own.route(from, to).map(|way| way.kind.clone());
+            assert_eq!(way(&with), way(&without));
+        }
+    }
+}
+
+#[test]
+fn a_cluster_of_spares_alone_is_refused() {
+    let error =
+        parse("nodes:\n  - {device: t4, devices: 2, spare: true}\n", "test", None).unwrap_err();
+    assert_eq!(error.code, "no-devices");
+    let some = cluster(
+        "nodes:\n  - {device: t4, devices: 2, spare: true}\ndevices:\n  - {id: node0.gpu1, spare: false}\n",
+    );
+    assert_eq!(some.devices.len(), 1);
+}

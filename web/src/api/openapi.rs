@@ -350,7 +350,7 @@ fn asked_bodies() -> (Value, Value) {
         for (name, own) in properties.into_iter().flatten() {
             match name.as_str() {
                 "model" | "cluster" | "profile" | "constraints" => *own = inline.clone(),
-                "routing_trace" | "interference" => *own = file.clone(),
+                "routing_trace" | "interference" | "replace" => *own = file.clone(),
                 "plan" => *own = json!({ "type": "string", "description": "Id of a plan" }),
                 "traces" => own["items"] = file.clone(),
                 _ => {}

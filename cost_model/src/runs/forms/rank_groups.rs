@@ -63,7 +63,8 @@ fn inner(degrees: &Parallelism) -> u64 {
     count(degrees.tensor).saturating_mul(count(degrees.context))
 }
 
-fn n_devices(degrees: &Parallelism) -> u64 {
+/// Devices of a run.
+pub(in crate::runs) fn n_devices(degrees: &Parallelism) -> u64 {
     [degrees.data, degrees.pipeline].iter().fold(inner(degrees), |n, d| n.saturating_mul(count(*d)))
 }
 
@@ -321,6 +322,16 @@ pub fn cards(degrees: &Parallelism, per_host: u64, per_card: u64) -> Cards {
 pub fn rank_of(degrees: &Parallelism, device: u64) -> u32 {
     let block = stretch(degrees).block.max(1);
     u32::try_from(device / block % count(degrees.pipeline)).unwrap_or(u32::MAX)
+}
+
+/// Tensor rank and replica of a device by its position in the cluster, each of so many. Context ranks
+/// hold what replicas hold.
+#[must_use]
+pub fn seat_of(degrees: &Parallelism, device: u64) -> [[u32; 2]; 2] {
+    let [tensor, context, data] = [degrees.tensor, degrees.context, degrees.data].map(count);
+    let replica = device / data_stride(degrees) % data * context + device / tensor % context;
+    let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    [[device % tensor, tensor], [replica, context.saturating_mul(data)]].map(|own| own.map(narrow))
 }
 
 /// By host its pipeline ranks with the devices of each; of hosts with equal ones and equal room the

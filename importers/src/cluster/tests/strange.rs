@@ -3,14 +3,14 @@
 use ir::diagnostic::Diagnostic;
 use ir::units::Bytes;
 
-use crate::cluster::{catalogue, noted, parse};
+use crate::cluster::{Whole, catalogue, noted, parse};
 
 fn refusal(text: &str) -> Diagnostic {
     parse(text, "test.yaml", None).unwrap_err()
 }
 
 fn warnings(text: &str) -> Vec<Diagnostic> {
-    noted(text, "test.yaml", None).unwrap().1
+    noted(text, "test.yaml", None).unwrap().warnings
 }
 
 fn own(key: &str, value: &str) -> String {
@@ -104,7 +104,7 @@ fn ways_lead_on_through_a_member_of_two_domains() {
 devices: [{id: a, kind: t4}, {id: b, kind: t4}, {id: c, kind: t4}]
 domains: [{link: nvlink3, devices: [a, b]}, {link: pcie4_x16, devices: [b, c]}]
 ";
-    let (cluster, notes) = noted(text, "test.yaml", None).unwrap();
+    let Whole { cluster, warnings: notes, .. } = noted(text, "test.yaml", None).unwrap();
     assert!(cluster.is_connected() && notes.is_empty(), "{notes:?}");
     let way = cluster.route(ir::id::DeviceId(0), ir::id::DeviceId(2)).unwrap().kind;
     assert_eq!(way.bandwidth.get(), 25e9);
@@ -120,7 +120,7 @@ fn every_name_that_the_catalogue_prints_is_accepted() {
 network: {{link: ethernet_100g}}
 "
         );
-        let (cluster, notes) = noted(&text, "test.yaml", None).unwrap();
+        let Whole { cluster, warnings: notes, .. } = noted(&text, "test.yaml", None).unwrap();
         assert!(cluster.is_connected() && notes.is_empty(), "{kind}: {notes:?}");
     }
     for row in &catalogue.links {

@@ -132,7 +132,8 @@ struct Enumerated<'s> {
     prices: Prices<'s>,
     run: Parallelism,
     n_blocks: u32,
-    best: Option<u64>,
+    /// By number of devices.
+    best: BTreeMap<usize, u64>,
     n: u64,
     known: BTreeMap<String, Option<StagePrice>>,
 }
@@ -259,7 +260,9 @@ impl Enumerated<'_> {
         assert!(over_limit(&report).is_none());
         self.n += 1;
         let step = report.step_time.0;
-        self.best = Some(self.best.map_or(step, |best| best.min(step)));
+        let n_devices = meshes.iter().map(|mesh| mesh.devices.len()).sum();
+        let best = self.best.entry(n_devices).or_insert(step);
+        *best = step.min(*best);
     }
 }
 
@@ -316,12 +319,12 @@ impl Case {
     }
 }
 
-/// Nanoseconds of the best of all plans, and how many there are.
-fn enumerated(fleet: &Fleet<'_>, global_batch: u64) -> (Option<u64>, u64) {
+/// By number of devices, nanoseconds of the best of all plans, and how many plans there are.
+fn enumerated(fleet: &Fleet<'_>, global_batch: u64) -> (BTreeMap<usize, u64>, u64) {
     let classes = Classes::of(fleet);
     let shapes = shapes(&classes);
     let systems = Systems::of((fleet, &classes), &shapes);
-    let (mut best, mut n): (Option<u64>, u64) = (None, 0);
+    let (mut best, mut n) = (BTreeMap::new(), 0);
     for micro_batch in divisors(global_batch, u64::MAX) {
         let n_micro_batches = global_batch / micro_batch;
         let run =
@@ -333,13 +336,16 @@ fn enumerated(fleet: &Fleet<'_>, global_batch: u64) -> (Option<u64>, u64) {
             prices: Prices::new((fleet, &classes), (&shapes, &systems), 64),
             run,
             n_blocks: fleet.base.model.n_blocks(),
-            best: None,
+            best: BTreeMap::new(),
             n: 0,
             known: BTreeMap::new(),
         };
         all.maps(&vec![false; fleet.groups.len()], &[]);
         n += all.n;
-        best = best.into_iter().chain(all.best).min();
+        for (n_devices, step) in all.best {
+            let best = best.entry(n_devices).or_insert(step);
+            *best = step.min(*best);
+        }
     }
     (best, n)
 }
@@ -372,7 +378,14 @@ fn best_of_all(n_cases: u64, case: impl Fn(&mut SmallRng) -> Case) -> [u64; 3] {
         assert_eq!(found.stop, StopReason::Finished);
         let (best, n) = enumerated(&fleet, global_batch);
         n_plans += n;
-        assert_eq!(found.best.as_ref().map(|own| own.step.0), best, "seed {seed}");
+        let step = |own: &Found| own.best.as_ref().map(|own| own.step.0);
+        assert_eq!(step(&found), best.values().copied().min(), "seed {seed}");
+        // Some devices are held back.
+        let most = cluster.devices.len() - 1 - seed as usize % 2;
+        let fewer = Options { devices: most, ..options.clone() };
+        let fewer = solve(&fleet, global_batch, &fewer, &mut |_, _| {});
+        let least = best.range(..=most).map(|(_, step)| *step).min();
+        assert_eq!((step(&fewer), fewer.stop), (least, StopReason::Finished), "seed {seed}");
         let Some(own) = &found.best else {
             n_short += 1;
             continue;

@@ -75,13 +75,17 @@ pub struct Options {
     pub nodes: u64,
     /// Parts of plans that the beam keeps.
     pub width: usize,
+    /// Devices that a plan has at most.
+    pub devices: usize,
     /// Only plans that are faster are sought; that there are none proves it as a bound.
     pub below: Nanos,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { control: Arc::default(), nodes: 3_000_000, width: 12, below: Nanos(u64::MAX) }
+        let control = Arc::default();
+        let below = Nanos(u64::MAX);
+        Self { control, nodes: 3_000_000, width: 12, devices: usize::MAX, below }
     }
 }
 

@@ -271,6 +271,10 @@ impl<'s> Searched<'s> {
         self.options.control.spend(1);
         let Meshed { place: mesh_place, mesh, way_s, used: (used, open) } = next;
         let ((shape, .., at_run), way_s) = (*mesh_place, *way_s);
+        let n_devices = part.stages().fold(mesh.devices.len(), |n, own| n + own.mesh.devices.len());
+        if n_devices > self.options.devices {
+            return None;
+        }
         let place = Place { first: blocks == part.left, last: part.chain.is_none() };
         let pipeline = if place.first && place.last { 1 } else { 2 };
         let run = &Parallelism { pipeline, ..self.runs[at_run].0.clone() };
