@@ -302,6 +302,7 @@ impl PlanRequest {
         }
         all.extend(self.routing_trace.as_deref());
         all.extend(self.interference.as_deref());
+        all.extend(self.training.replace.as_deref());
         all
     }
 

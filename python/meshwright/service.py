@@ -193,7 +193,8 @@ class Service:
         until = time.monotonic() + wait
         body = {name: value for name, value in request.items() if value is not None}
         given = {"model": model, "cluster": cluster, "profile": profile, "constraints": constraints,
-                 "routing_trace": routing_trace, "interference": interference}
+                 "routing_trace": routing_trace, "interference": interference,
+                 "replace": body.get("replace")}
         if _names_file(body.get("expert_skew")):
             given["expert_skew"] = body["expert_skew"]
         for field, value in given.items():

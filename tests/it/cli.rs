@@ -27,6 +27,7 @@ mod held;
 mod jax;
 mod launchers;
 mod layered;
+mod losses;
 mod mapped;
 mod measured;
 mod nano_batches;

@@ -28,7 +28,7 @@ use super::forms::system::{System, slower, slowest_between};
 use super::judge::costs::{Boundary, Link, Nic, PipelineCosts, RankCosts, Sharing, StageCosts};
 use super::oracle::{Place, Prices, Seat, StageFigures, bytes, nanos, stage_costs};
 
-/// Devices of one node and kind, with the same memory.
+/// Devices of one node and kind, with the same memory, which reach each other, and others by the same ways.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeGroup {
     /// Its devices, in the order of the file.
@@ -50,6 +50,8 @@ pub fn groups_of(cluster: &Cluster, limit: impl Fn(Bytes) -> Bytes) -> Vec<NodeG
         let own = device.memory_limit().map(&limit);
         let is_own = |group: &&mut NodeGroup| {
             (group.node, group.kind, group.limit) == (device.node, device.kind, own)
+                && group.devices.first().is_some_and(|first| are_alike(cluster, *first, id))
+                && group.devices.iter().all(|own| reach_each_other(cluster, *own, id))
         };
         match groups.iter_mut().find(is_own) {
             Some(group) => group.devices.push(id),
@@ -67,6 +69,27 @@ pub fn groups_of(cluster: &Cluster, limit: impl Fn(Bytes) -> Bytes) -> Vec<NodeG
         groups.iter().map(|a| groups.iter().map(|b| way(a, b)).collect()).collect();
     groups.iter_mut().zip(ways).for_each(|(group, ways)| group.ways = ways);
     groups
+}
+
+fn reach_each_other(cluster: &Cluster, a: DeviceId, b: DeviceId) -> bool {
+    cluster.route(a, b).is_some() && cluster.route(b, a).is_some()
+}
+
+/// Whether two devices reach all others by the same ways: those of other nodes, or of none.
+fn are_alike(cluster: &Cluster, a: DeviceId, b: DeviceId) -> bool {
+    let places = &cluster.links.places;
+    let place = |device: DeviceId| places.get(device.index());
+    if place(a).is_some() && place(a) == place(b) {
+        return true;
+    }
+    let node = |device: DeviceId| cluster.devices.get(device.index()).and_then(|own| own.node);
+    let way = |from, to| cluster.route(from, to).map(|way| std::ptr::from_ref(way.kind));
+    cluster
+        .device_ids()
+        .filter(|other| {
+            *other != a && *other != b && (node(a).is_none() || node(*other) != node(a))
+        })
+        .all(|other| way(a, other) == way(b, other) && way(other, a) == way(other, b))
 }
 
 /// Prices stages on a cluster of unlike nodes.

@@ -33,11 +33,14 @@ impl Numbers {
     pub fn of(
         flags: &ProblemRequest,
         model: Option<DType>,
-        device: &DeviceKind,
+        kinds: &[&DeviceKind],
     ) -> Result<(Self, Option<Diagnostic>), Diagnostic> {
         let optimizer = flags.optimizer.unwrap_or_default();
-        let has = |dtype: DType| element_type::has(device, dtype);
+        let without = |dtype: DType| kinds.iter().find(|kind| !element_type::has(kind, dtype));
+        let has = |dtype: DType| without(dtype).is_none();
+        let device_of = |dtype: DType| without(dtype).or(kinds.first()).copied();
         if let Some(dtype) = flags.model.dtype {
+            let device = device_of(dtype).ok_or_else(no_kind)?;
             let refused = |message| element_type::refused(message, device, &TYPES);
             if !TYPES.contains(&dtype) {
                 return Err(refused(format!("training runs are not planned in {dtype}")));
@@ -51,6 +54,7 @@ impl Numbers {
             Some(dtype) => (dtype, "the config"),
             None => (USUAL, "default"),
         };
+        let device = device_of(wanted).ok_or_else(no_kind)?;
         let instead = [wanted].into_iter().chain(INSTEAD).find(|own| has(*own));
         let Some(dtype) = instead else {
             let message = format!("`{}` states no rate of {wanted} products", device.name);
@@ -97,6 +101,10 @@ impl Numbers {
     }
 }
 
+fn no_kind() -> Diagnostic {
+    Diagnostic::input("no-system", "the cluster has no device")
+}
+
 /// That the type of saved weights was taken for that of the run.
 fn stated(dtype: DType) -> Diagnostic {
     let message = format!("planned in {dtype}, the type of the weights that the config states");
@@ -117,7 +125,7 @@ mod tests {
         let kind = importers::cluster::catalogue().unwrap().device(device).unwrap().kind.clone();
         let mut flags = ProblemRequest::default();
         flags.model.dtype = flag;
-        let found = Numbers::of(&flags, model, &kind).map_err(|error| error.code.to_owned());
+        let found = Numbers::of(&flags, model, &[&kind]).map_err(|error| error.code.to_owned());
         found.map(|(numbers, warning)| (numbers.dtype, warning.is_some()))
     }
 

@@ -1,5 +1,6 @@
 //! From flags and files to what a search over degrees needs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -224,8 +225,8 @@ impl Setting {
         let whole = whole.map(|own| load::rated(file, &flags.scale, own)).transpose()?;
         warnings.extend(unused);
         layers.as_ref().map_or(Ok(()), |_| one_kind(&cluster))?;
-        let kind = usable_kinds(&cluster, path)?;
-        let (numbers, noted) = numbers(flags, &model, kind, layers.as_ref())?;
+        let kinds = usable_kinds(&cluster, path)?;
+        let (numbers, noted) = numbers(flags, &model, &kinds, layers.as_ref())?;
         let system = System::of(&cluster, &profile)
             .ok_or_else(|| unusable(path, "the cluster has no device"))?;
         if file.is_some() {
@@ -500,14 +501,14 @@ fn unusable(path: &Path, message: &str) -> Diagnostic {
 fn numbers(
     flags: &ProblemRequest,
     model: &ModelCard,
-    kind: &DeviceKind,
+    kinds: &[&DeviceKind],
     layers: Option<&LayerProfile>,
 ) -> Result<(Numbers, Option<Diagnostic>), Diagnostic> {
-    let (numbers, noted) = Numbers::of(flags, model.dtype, kind)?;
+    let (numbers, noted) = Numbers::of(flags, model.dtype, kinds)?;
     Ok(match layers {
         None => (numbers, noted),
         Some(layers) => {
-            let other = measured::of_another(&layers.name, &model.name, &kind.name);
+            let other = measured::of_another(&layers.name, &model.name, &kinds[0].name);
             (numbers.of_layers(&layers.name), other)
         }
     })
@@ -529,15 +530,20 @@ fn less(limit: Bytes, request: &RequestDocument) -> Bytes {
     Bytes((limit.as_f64() * (1.0 - request.memory_margin.unwrap_or(0.0))) as u64)
 }
 
-/// The kind of the first device, where all kinds can be priced.
-fn usable_kinds<'c>(cluster: &'c Cluster, path: &Path) -> Result<&'c DeviceKind, Diagnostic> {
+/// The kinds of the devices, in their order, where all can be priced.
+fn usable_kinds<'c>(cluster: &'c Cluster, path: &Path) -> Result<Vec<&'c DeviceKind>, Diagnostic> {
     let usable = |sheet: &DeviceKind| sheet.memory_bandwidth.is_some() && !sheet.peak.is_empty();
     let kinds = || cluster.device_ids().map(|device| cluster.kind_of(device));
     if let Some(kind) = kinds().find(|kind| !usable(kind)) {
         return Err(unusable(path, "the device has no peak rate or no memory bandwidth")
             .fact("device", kind.name.clone()));
     }
-    kinds().next().ok_or_else(|| unusable(path, "the cluster has no device"))
+    let mut seen = BTreeSet::new();
+    let all: Vec<&DeviceKind> = kinds().filter(|kind| seen.insert(&kind.name)).collect();
+    match all.is_empty() {
+        true => Err(unusable(path, "the cluster has no device")),
+        false => Ok(all),
+    }
 }
 
 /// Refuses clusters of several kinds of devices.

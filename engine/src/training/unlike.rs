@@ -73,12 +73,17 @@ fn searched(setting: &Setting, options: &Options, tell: &mut dyn FnMut(&Judged, 
 /// What a plan is the best of, or how far it may be off.
 pub fn sentence(setting: &Setting, best: &Judged, found: &Found) -> String {
     let tokens = setting.global_batch as f64 * setting.sequence as f64 / best.step.seconds();
+    let held_back = match setting.request.spares {
+        None => String::new(),
+        Some(_) => format!(", on at most {} devices", most_devices(setting)),
+    };
     let proof = match found.stop.is_complete() {
         true => format!(
             "the best of: 1F1B, neighbouring stages on equal parts of a node or stages on whole nodes of \
-             equal size, of at most two sorts, samples shared out by the speed of a block, at most {} on \
-             a device ({} plans judged)",
+             equal size, of at most two sorts (by kind, memory and links), their replicas in one order, \
+             samples shared out by the speed of a block, at most {} on a device{} ({} plans judged)",
             most_samples(setting.global_batch, setting.cluster.devices.len()),
+            held_back,
             found.n_judged
         ),
         false => {

@@ -20,12 +20,12 @@ const GROUPS: [string, string[]][] = [
   ["What", ["model", "cluster", "workload", "global_batch", "batch", "sequence_length", "time_limit"]],
   ["Workload", ["micro_batch", "tokens_per_step", "dtype", "optimizer", "dims", "batch_axis", "expert_skew", "phase", "cached_tokens", "routing_trace", "interference", "traces", "profile", "stack", "qdq_as_written"]],
   ["Search", ["algorithm", "objective", "gap", "node_budget", "seed", "threads", "deterministic"]],
-  ["Limits", ["devices", "accelerators", "max_memory_per_device", "memory_margin", "no_offload", "executor"]],
+  ["Limits", ["devices", "accelerators", "max_memory_per_device", "memory_margin", "no_offload", "spares", "replace", "lost", "executor"]],
   ["Constraints", ["pin", "forbid", "colocate", "constraints"]],
 ];
 /** What the command line prints and the service answers otherwise. */
 const NOT_ASKED = ["verb", "all", "export", "plot"];
-const FILES = ["model", "cluster", "profile", "constraints", "routing_trace", "interference"];
+const FILES = ["model", "cluster", "profile", "constraints", "routing_trace", "interference", "replace"];
 
 function widget(name: string, schema: Schema): Widget {
   const types = ([] as string[]).concat(schema.type ?? []);

@@ -109,10 +109,11 @@ fn unlike_ways(cluster: &Cluster) -> Vec<Diagnostic> {
         .collect()
 }
 
-/// Whether hosts reach some others at less than half the rate of the fastest way between two.
+/// Whether hosts, or devices of none, reach some others at less than half the rate of the fastest way between two.
 #[must_use]
 pub fn is_far_apart(cluster: &Cluster) -> bool {
-    let ways = cluster.ways(false);
+    // Devices of no host are all apart.
+    let ways = cluster.ways(cluster.nodes.is_empty());
     let rates = || ways.iter().map(|way| way.bandwidth.get());
     2.0 * rates().fold(f64::INFINITY, f64::min) < rates().fold(0.0, f64::max)
 }

@@ -173,7 +173,7 @@ impl Enumerated<'_> {
             let mut used = used.to_vec();
             own.iter().for_each(|group| used[*group] = true);
             let counts: Vec<(usize, usize)> = counts.into_iter().collect();
-            for parts in (1..=8).filter(|k| size.is_multiple_of(*k) && (own.len() == 1 || *k == 1))
+            for parts in (1..=64).filter(|k| size.is_multiple_of(*k) && (own.len() == 1 || *k == 1))
             {
                 let n_devices = devices.len() / parts;
                 let at = self.shapes.iter().position(|shape| {

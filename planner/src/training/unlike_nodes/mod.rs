@@ -19,7 +19,7 @@
 //!
 //! # Guarantee
 //! Where the search finishes, no plan of the space is better under the judge's model: 1F1B, one
-//! micro-batch size, every stage on a group of one node or one of 2 to 8 equal parts of it (in the order
+//! micro-batch size, every stage on a group of one node or one of 2 to 64 equal parts of it (in the order
 //! of its devices, with the other parts before or behind it), or on whole groups of equal size of at
 //! most two classes; samples of replicas by speed, recompute the
 //! least of none, selective and full with which a stage fits; replicas share out optimizer states,

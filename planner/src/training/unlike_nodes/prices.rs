@@ -162,47 +162,30 @@ impl<'s> Prices<'s> {
         if (n as u64) > micro_batch || micro_batch.div_ceil(n as u64) > self.most_samples {
             return None;
         }
-        let mut samples: Vec<u64> = vec![1; kinds.len()];
-        if kinds.len() == 1 {
-            samples[0] = micro_batch / n as u64;
-        } else {
-            // Whole rounds of a class: the one whose replicas are done first takes one more each.
-            loop {
-                let taken: u64 = samples.iter().zip(&kinds).map(|(s, (_, n))| s * *n as u64).sum();
-                let mut best: Option<(f64, usize)> = None;
-                for (at, (class, n)) in kinds.iter().enumerate() {
-                    if samples[at] < self.most_samples && taken + *n as u64 <= micro_batch {
-                        let [block, _] = self.unit(*class, tensor, samples[at] + 1)?;
-                        if best.is_none_or(|(least, _)| block < least) {
-                            best = Some((block, at));
-                        }
+        // Who is done first takes the next one. By class: samples of each replica, and replicas that have
+        // one more already.
+        let mut shared: Vec<(u64, usize)> = vec![(1, 0); kinds.len()];
+        for _ in n as u64..micro_batch {
+            let mut first: Option<(f64, usize)> = None;
+            for (at, (class, _)) in kinds.iter().enumerate() {
+                if shared[at].0 < self.most_samples {
+                    let [block, _] = self.unit(*class, tensor, shared[at].0 + 1)?;
+                    if first.is_none_or(|(least, _)| block < least) {
+                        first = Some((block, at));
                     }
                 }
-                let Some((_, at)) = best else { break };
-                samples[at] += 1;
+            }
+            let (_, at) = first?;
+            let (each, more) = &mut shared[at];
+            *more += 1;
+            if *more == kinds[at].1 {
+                (*each, *more) = (*each + 1, 0);
             }
         }
-        let mut all: Vec<u64> = Vec::with_capacity(n);
-        for (own, (_, n)) in samples.iter().zip(&kinds) {
-            all.extend(std::iter::repeat_n(*own, *n));
-        }
-        let mut left = micro_batch - all.iter().sum::<u64>();
-        // What makes no whole round goes, one each, to the replicas of the class that is done first.
-        let mut order: Vec<(f64, usize)> = Vec::new();
-        let mut at = 0;
-        for (own, (class, n)) in samples.iter().zip(&kinds) {
-            let seconds = self.unit(*class, tensor, own + 1).map_or(f64::INFINITY, |unit| unit[0]);
-            order.extend((at..at + n).map(|replica| (seconds, replica)));
-            at += n;
-        }
-        order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        for (_, replica) in order {
-            if left > 0 {
-                all[replica] += 1;
-                left -= 1;
-            }
-        }
-        (left == 0 && all.iter().all(|own| *own <= self.most_samples)).then_some(all)
+        let all = shared.iter().zip(&kinds).flat_map(|((each, more), (_, n))| {
+            (0..*n).map(move |replica| each + u64::from(replica < *more))
+        });
+        Some(all.collect())
     }
 
     fn replicas(&mut self, key: Key, run: &Parallelism) -> bool {

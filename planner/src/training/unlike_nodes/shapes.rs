@@ -7,7 +7,7 @@ use cost_model::runs::unlike::Fleet;
 use ir::id::{ChannelId, DeviceId};
 
 /// Most stages that a node group is cut into.
-const MOST_PARTS: usize = 8;
+const MOST_PARTS: usize = 64;
 /// Most shapes; beyond, sets of groups of two classes are left out.
 pub(super) const MOST_SHAPES: usize = 512;
 /// Most shapes that a first plan is made of.

@@ -1,0 +1,205 @@
+//! Devices that are lost: a plan on those that are left with what moves, and spares.
+
+use serde_json::{Value, json};
+
+use super::clusters::Says;
+use super::folder::{Folder, diamond};
+use super::unlike::config;
+
+const HOSTS: &str = "\
+name: room
+nodes:
+  - {name: a, count: 3, device: rtx_3090}
+  - {name: b, count: 2, device: rtx_3080_10gb}
+  - {name: s, device: rtx_3090SPARE}
+  - {name: t, device: t4SPARE}
+network: {link: ethernet_10g}
+";
+
+const RUN: &str = "--global-batch 16 --sequence-length 512 --dtype f16 --deterministic";
+
+fn folder() -> Folder {
+    let folder = Folder::new(&diamond());
+    folder.write("dense.json", &config().to_string());
+    folder.write("room.yaml", &HOSTS.replace("SPARE", ", spare: true"));
+    folder.write("all.yaml", &HOSTS.replace("SPARE", ""));
+    folder.write("eight.yaml", "name: eight\nnodes:\n  - {device: rtx_3090, devices: 8}\n");
+    folder
+}
+
+fn read(folder: &Folder, name: &str) -> Value {
+    serde_json::from_str(&folder.read(name)).unwrap()
+}
+
+fn list<'v>(own: &'v Value, name: &str) -> &'v Vec<Value> {
+    own[name].as_array().unwrap()
+}
+
+fn devices(plan: &Value) -> Vec<String> {
+    let stages = list(&plan["partition"], "stages").iter();
+    let own = stages.flat_map(|own| list(&own["mesh"], "devices"));
+    own.map(|own| own.as_str().unwrap().to_owned()).collect()
+}
+
+/// For each device that may be lost, each spare in its place is judged by `simulate`, as a plan on a
+/// cluster that has it: the one that is named is the fastest.
+#[test]
+fn the_spare_that_stands_in_is_the_best_of_all() {
+    let folder = folder();
+    folder.run(&format!("plan dense.json --cluster room.yaml {RUN} -o plan.json")).exits(0);
+    folder.run("verify plan.json --model dense.json --cluster room.yaml").exits(0);
+    let plan = read(&folder, "plan.json");
+    let used = devices(&plan);
+    assert!(used.iter().all(|own| !["s.gpu0", "t.gpu0"].contains(&own.as_str())));
+    let spares = list(&plan["communication"], "spares");
+    let rows = |lost: &str| {
+        let has = |row: &&Value| list(row, "lost").iter().any(|own| own == lost);
+        spares.iter().filter(has).collect::<Vec<_>>()
+    };
+    let mut n_fitting = 0;
+    for lost in &used {
+        let [row] = rows(lost)[..] else { panic!("{lost} is in one row of {spares:?}") };
+        let mut best: Option<(u64, &str)> = None;
+        for spare in ["s.gpu0", "t.gpu0"] {
+            let mut other = plan.clone();
+            other["communication"] = json!({});
+            let text = other["partition"].to_string().replace(lost, spare);
+            other["partition"] = serde_json::from_str(&text).unwrap();
+            folder.write("other.json", &other.to_string());
+            let ran = folder.run(
+                "simulate other.json --model dense.json --cluster all.yaml --allow-mismatch --json",
+            );
+            if ran.code != 0 {
+                continue;
+            }
+            n_fitting += 1;
+            let step = ran.json()["step_time_ns"].as_u64().unwrap();
+            if best.is_none_or(|(least, _)| step < least) {
+                best = Some((step, spare));
+            }
+        }
+        let stated =
+            row["step_time_ns"].as_u64().map(|ns| (ns, row["spares"][0].as_str().unwrap()));
+        assert_eq!(stated.map(|own| own.0), best.map(|own| own.0), "{lost}");
+    }
+    assert!(n_fitting > used.len(), "{n_fitting}");
+    // What is stated of spares is derived again.
+    let mut wrong = plan.clone();
+    wrong["communication"]["spares"][0]["copy_ns"] = json!(1);
+    folder.write("wrong.json", &wrong.to_string());
+    folder.run("verify wrong.json --model dense.json --cluster room.yaml").exits(6).says("copy_ns");
+    // A spare that a plan uses is none.
+    let text = plan["partition"].to_string().replace(&used[0], "s.gpu0");
+    let mut taken = plan;
+    taken["partition"] = serde_json::from_str(&text).unwrap();
+    folder.write("taken.json", &taken.to_string());
+    folder.run("verify taken.json --model dense.json --cluster room.yaml").exits(3).says("s.gpu0");
+}
+
+/// By hand, of 8 blocks in a pipeline of eight, one each, of which the fourth is lost: seven stages, and
+/// every byte that a device does not have comes from one that does, or from a checkpoint.
+#[test]
+fn a_lost_device_of_eight_is_planned_around() {
+    let folder = folder();
+    folder
+        .run(&format!("plan dense.json --cluster eight.yaml {RUN} --pin pipeline=8 -o plan.json"))
+        .exits(0);
+    let replan = "plan dense.json --cluster eight.yaml --replace plan.json --lost node0.gpu3";
+    // A pin that needs all eight is kept, and refused as such.
+    let ran = folder.run(replan);
+    assert_ne!(ran.code, 0, "{}", ran.stdout);
+    folder
+        .run(&format!("{replan} --pin pipeline=7 --deterministic -o next.json"))
+        .exits(0)
+        .says("checkpoint");
+    folder.run("verify next.json --model dense.json --cluster eight.yaml").exits(0);
+    folder
+        .run("explain next.json --model dense.json --cluster eight.yaml")
+        .exits(0)
+        .says("checkpoint");
+    let next = read(&folder, "next.json");
+    assert_eq!(next["request"]["lost"], json!(["node0.gpu3"]));
+    assert_eq!(next["training"]["global_batch"], 16);
+    let block = next["training"]["held"][1]["n_parameters"].as_u64().unwrap()
+        / next["partition"]["stages"][1]["blocks"]["n"].as_u64().unwrap();
+    let moves = list(&next["communication"], "moves");
+    // Which block each device had: device d had block d.
+    let had = |device: &str| device.rsplit("gpu").next().unwrap().parse::<u64>().unwrap();
+    let mut of_lost = 0;
+    for own in moves {
+        let (tensor, from) = (own["tensor"].as_str().unwrap(), own["from"].as_str().unwrap());
+        assert!(own["to"] != "node0.gpu3" && from != "node0.gpu3");
+        let Some(rest) = tensor.strip_prefix("block ") else { continue };
+        let (at, what) = rest.split_once(' ').unwrap();
+        let at: u64 = at.parse().unwrap();
+        let width = if what == "weights" { 2 } else { 12 };
+        assert_eq!(own["bytes"].as_u64().unwrap(), block * width, "{own}");
+        match from {
+            "checkpoint" => {
+                assert_eq!(at, 3);
+                of_lost += 1;
+            }
+            from => assert_eq!(had(from), at),
+        }
+    }
+    assert_eq!(of_lost, 2, "weights and states of one block: {moves:?}");
+    // Each block is where it was, or moves to where it is: 7 stages on gpu0 1 2 4 5 6 7.
+    let place = [0, 1, 2, 4, 5, 6, 7];
+    for (stage, device) in list(&next["partition"], "stages").iter().zip(place) {
+        let (first, n) = (&stage["blocks"]["first"], &stage["blocks"]["n"]);
+        let first = first.as_u64().unwrap();
+        for at in first..first + n.as_u64().unwrap() {
+            let to = format!("node0.gpu{device}");
+            let name = format!("block {at} weights");
+            let is_moved = moves.iter().any(|own| own["tensor"] == *name && own["to"] == *to);
+            assert_eq!(is_moved, at != device, "{name} to {to}");
+        }
+    }
+    let mut wrong = next;
+    wrong["communication"]["moves"][0]["bytes"] = json!(1);
+    folder.write("wrong.json", &wrong.to_string());
+    folder.run("verify wrong.json --model dense.json --cluster eight.yaml").exits(6).says("bytes");
+}
+
+#[test]
+fn losing_and_holding_back_what_is_not_there_is_refused() {
+    let folder = folder();
+    let plan = format!("plan dense.json --cluster eight.yaml {RUN}");
+    folder.run(&format!("{plan} -o plan.json")).exits(0);
+    folder.run(&format!("{plan} --lost node0.gpu1")).exits(2).says("--replace");
+    folder.run(&format!("{plan} --replace plan.json")).exits(2).says("--lost");
+    let replace = "plan dense.json --cluster eight.yaml --replace plan.json --lost";
+    folder.run(&format!("{replace} gpu9")).exits(2).says("gpu9");
+    folder.run(&format!("{replace} node0")).exits(2).says("no-devices");
+    folder.run(&format!("{plan} --spares 8")).exits(2).says("device-count");
+    let infers = "plan dense.json --cluster eight.yaml --batch 1 --workload inference --spares 1";
+    folder.run(infers).exits(2).says("training run");
+    // Losses add up.
+    folder.run(&format!("{replace} node0.gpu1 -o next.json")).exits(0);
+    let again = "plan dense.json --cluster eight.yaml --replace next.json --lost node0.gpu2";
+    folder.run(&format!("{again} -o third.json")).exits(0);
+    assert_eq!(read(&folder, "third.json")["request"]["lost"], json!(["node0.gpu1", "node0.gpu2"]));
+    folder.run("verify third.json --model dense.json --cluster eight.yaml").exits(0);
+}
+
+/// A plan that holds devices back uses no more than the others, and is none of the worse for it than a
+/// plan on a cluster without any devices that may be held back.
+#[test]
+fn devices_are_held_back() {
+    let folder = folder();
+    let plan = format!("plan dense.json --cluster all.yaml {RUN}");
+    folder.run(&format!("{plan} --spares 3 -o plan.json")).exits(0).says("stands in");
+    folder.run("verify plan.json --model dense.json --cluster all.yaml").exits(0);
+    let own = read(&folder, "plan.json");
+    let used = devices(&own);
+    assert!(used.len() <= 4, "{used:?}");
+    let step = own["cost"]["step_time_ns"].as_u64().unwrap();
+    // Any four devices make a cluster whose plan is one with three held back.
+    let four = "name: four\nnodes:\n  - {name: a, count: 3, device: rtx_3090}\n  \
+                - {name: s, device: rtx_3090}\nnetwork: {link: ethernet_10g}\n";
+    folder.write("four.yaml", four);
+    let other =
+        format!("plan dense.json --cluster four.yaml {RUN} --algorithm unlike-nodes --json");
+    let other = folder.run(&other).exits(0).json();
+    assert!(step <= other["best"]["step_time_ns"].as_u64().unwrap(), "{step} {other}");
+}
