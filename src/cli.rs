@@ -153,10 +153,10 @@ pub(crate) struct ModelFlags {
     /// Float type that replaces the wide floats of the file
     #[arg(long, value_name = "TYPE", value_parser = element_type::named, help_heading = "Model")]
     pub(crate) dtype: Option<DType>,
-    /// Price QuantizeLinear and DequantizeLinear as they stand, not as integer kernels
+    /// Price QuantizeLinear and DequantizeLinear as they stand
     #[arg(long, help_heading = "Model")]
     pub(crate) qdq_as_written: bool,
-    /// Profile of a run of the model (Kineto), whose durations its ops take; may be repeated
+    /// Profile of a run (Kineto) with durations of ops; may be repeated
     #[arg(long = "trace", value_name = "FILE", help_heading = "Model")]
     pub(crate) traces: Vec<PathBuf>,
 }

@@ -29,8 +29,7 @@ pub(crate) struct TrainingFlags {
     /// What a device may hold at most, such as 40GB or 38GiB
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) max_memory_per_device: Option<Bytes>,
-    /// Share of each device's memory that stays free for fragments and communication buffers
-    /// [default: 5%, measured layers: 0]
+    /// Share of memory that stays free [default: 5%, layers: 0]
     #[arg(long, value_name = "SHARE", value_parser = margin)]
     pub(crate) memory_margin: Option<f64>,
     /// Software stack, a preset's name [default: megatron-core]
@@ -42,14 +41,14 @@ pub(crate) struct TrainingFlags {
     /// Keep optimizer states on the devices
     #[arg(long)]
     pub(crate) no_offload: bool,
-    /// Hold back at least N devices, those that are least useful, and say which stands in for which
+    /// Hold back N devices or more; says who stands in for whom
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) spares: Option<u64>,
-    /// Plan again from this plan, which runs, with its settings, and say what moves
-    #[arg(long, value_name = "PLAN", requires = "lost")]
+    /// Plan again from this plan, which runs; says what moves
+    #[arg(long, value_name = "PLAN")]
     pub(crate) replace: Option<PathBuf>,
     /// A device or host that it lost; may be repeated
-    #[arg(long, value_name = "DEVICE", requires = "replace")]
+    #[arg(long, value_name = "DEVICE")]
     pub(crate) lost: Vec<String>,
 }
 

@@ -146,18 +146,7 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
         return experts::explain::explain(&document, (on, &subject), page);
     }
     if document.training.is_some() {
-        if request.longest.is_some() {
-            return Err(pathless("a training run has no critical path of ops"));
-        }
-        if request.op.is_some() || request.transfer.is_some() {
-            let message = "a training run has stages of blocks: `--op` and `--transfer` name none";
-            return Err(Diagnostic::usage("not-for-training", message)
-                .hint("leave them out, or name a device with --device"));
-        }
-        if let Some(share) = &request.break_even {
-            return training::break_even::explain(&document, (on, share), page);
-        }
-        return training::replay::explain(&document, on, request.device.as_deref(), page);
+        return explain_run(&document, request, page);
     }
     let problem = replay::on_problem(&document, &on.model, &on.target)?;
     let broken = replay::broken_rules(&problem);
@@ -167,6 +156,21 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
     let replayed = replay::on(problem)?;
     ops::explain::explain(&replayed, &subject, document.cost.as_ref(), rows, page)?;
     Ok(Exit::DONE)
+}
+
+fn explain_run(document: &PlanDocument, request: &ExplainRequest, page: &Page) -> CommandResult {
+    if request.longest.is_some() {
+        return Err(pathless("a training run has no critical path of ops"));
+    }
+    if request.op.is_some() || request.transfer.is_some() {
+        let message = "a training run has stages of blocks: `--op` and `--transfer` name none";
+        return Err(Diagnostic::usage("not-for-training", message)
+            .hint("leave them out, or name a device with --device"));
+    }
+    if let Some(share) = &request.break_even {
+        return training::break_even::explain(document, (&request.on, share), page);
+    }
+    training::replay::explain(document, &request.on, request.device.as_deref(), page)
 }
 
 /// Refuses a layer of a plan whose layers have no streams.

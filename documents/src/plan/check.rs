@@ -51,6 +51,25 @@ impl PlanDocument {
         }
         Ok(())
     }
+
+    /// Refuses what only training runs state of devices that come and go.
+    fn check_losses(&self) -> Result<(), Diagnostic> {
+        let own = &self.communication;
+        let foreign = [
+            ("communication.replaced", own.replaced.is_some()),
+            ("communication.moves", !own.moves.is_empty()),
+            ("communication.moving_ns", own.moving_ns.is_some()),
+            ("communication.spares", !own.spares.is_empty()),
+            ("request.lost", !self.request.lost.is_empty()),
+            ("request.spares", self.request.spares.is_some()),
+        ];
+        match foreign.into_iter().find(|(_, is_there)| *is_there) {
+            Some((member, _)) if self.training.is_none() => {
+                Err(refused(member, "is stated of training runs only"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl WorkloadDocument {

@@ -1,11 +1,7 @@
 //! Devices that come and go: from what plan another one goes on, what moves, and which device stands in
 //! for which.
 
-use ir::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
-
-use super::PlanDocument;
-use super::check::refused;
 
 /// What a device held of a training run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,25 +73,4 @@ pub struct SpareDocument {
     pub copy_ns: u64,
     /// Bytes that no device has any more.
     pub checkpoint_bytes: u64,
-}
-
-impl PlanDocument {
-    /// Refuses what only training runs state of devices that come and go.
-    pub(super) fn check_losses(&self) -> Result<(), Diagnostic> {
-        let own = &self.communication;
-        let foreign = [
-            ("communication.replaced", own.replaced.is_some()),
-            ("communication.moves", !own.moves.is_empty()),
-            ("communication.moving_ns", own.moving_ns.is_some()),
-            ("communication.spares", !own.spares.is_empty()),
-            ("request.lost", !self.request.lost.is_empty()),
-            ("request.spares", self.request.spares.is_some()),
-        ];
-        match foreign.into_iter().find(|(_, is_there)| *is_there) {
-            Some((member, _)) if self.training.is_none() => {
-                Err(refused(member, "is stated of training runs only"))
-            }
-            _ => Ok(()),
-        }
-    }
 }

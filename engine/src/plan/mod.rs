@@ -56,7 +56,7 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
                 .hint("raise --time-limit"));
         }
     }
-    let request = &*crate::training::losses::filled(request)?;
+    let request = &*crate::training::replaced::filled(request)?;
     check_name(request.recipe())?;
     if let Some(used) = crate::buckets::row(request.recipe())? {
         return gradients::plan(request, &used, run);

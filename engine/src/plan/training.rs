@@ -28,7 +28,7 @@ use crate::request::{AUTO, ObjectiveName, PlanRequest};
 use crate::training::answer::Answer;
 use crate::training::searched::{self, Better, Told};
 use crate::training::setting::Setting;
-use crate::training::{ALGORITHM, document, export, losses, nothing_fits, runnable};
+use crate::training::{ALGORITHM, document, export, losses, nothing_fits, replaced, runnable};
 
 /// Whether a row of the registry plans training runs.
 pub(super) fn plans_training(name: &str) -> bool {
@@ -102,7 +102,7 @@ pub(super) fn read(
 ) -> Result<Option<(Setting, Space)>, Diagnostic> {
     let own = request.clone();
     let read = move |_: Tell<()>| {
-        let setting = Setting::of(&own)?;
+        let setting = replaced::setting(&own)?;
         row(own.recipe(), &setting)?;
         let space = setting.space()?;
         Ok::<_, Diagnostic>((setting, space))

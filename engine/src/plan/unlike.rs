@@ -25,7 +25,7 @@ use crate::training::nothing_fits::too_early;
 use crate::training::searched::Better;
 use crate::training::setting::Setting;
 use crate::training::unlike::{self, ALGORITHM, print_stages, sentence};
-use crate::training::{self, document, export, losses};
+use crate::training::{self, document, export, losses, replaced};
 
 /// What a request for a training run asks of this search.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -108,7 +108,7 @@ fn check(request: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
 
 pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let own = request.clone();
-    let read = move |_: Tell<()>| Setting::of(&own);
+    let read = move |_: Tell<()>| replaced::setting(&own);
     let mut setting = match run.watch.run(read, &mut |()| {}).done().transpose()? {
         _ if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
         Some(setting) => setting,

@@ -1,9 +1,7 @@
-//! Devices that come and go: a plan that goes on from one that lost some, what moves for it, and which
-//! device stands in for which.
+//! What a plan says of devices that come and go: what moves where it goes on from one that lost some,
+//! and which device stands in for which.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use cost_model::runs::held::{Holding, Move, Sizes, holdings, moves, moving_s, with_fewest_moves};
 use cost_model::runs::oracle::nanos;
@@ -16,13 +14,9 @@ use ir::id::DeviceId;
 use ir::plan::Plan;
 use ir::units::{Bytes, Nanos};
 
-use super::replay::read_on;
 use super::setting::Setting;
 use super::spares;
-use crate::executor::Executor;
-use crate::ops::replay;
 use crate::page::{Column, Page};
-use crate::request::{PlanRequest, ReplayRequest};
 
 /// Where parts of tensors come from that no device has any more.
 const CHECKPOINT: &str = "checkpoint";
@@ -30,94 +24,8 @@ const CHECKPOINT: &str = "checkpoint";
 /// Moves that a page lists.
 const SHOWN: usize = 16;
 
-/// A request to go on from a running plan, with that plan's settings where it states none.
-///
-/// # Errors
-/// Those of the plan's reader; `needs-both` for a plan without lost devices or the other way round,
-/// `bad-plan` where it is none of a training run.
-pub fn filled(request: &PlanRequest) -> Result<Cow<'_, PlanRequest>, Diagnostic> {
-    let (Some(path), false) = (&request.training.replace, request.training.lost.is_empty()) else {
-        if request.training.replace.is_none() && request.training.lost.is_empty() {
-            return Ok(Cow::Borrowed(request));
-        }
-        let message = "`--replace` and `--lost` go together";
-        return Err(Diagnostic::usage("needs-both", message)
-            .hint("name the plan that runs, and each device that it lost"));
-    };
-    let document = replay::document(path)?;
-    let Some(training) = &document.training else {
-        return Err(Diagnostic::input(
-            "bad-plan",
-            "the plan to go on from is none of a training run",
-        )
-        .fact("file", path.display().to_string()));
-    };
-    let workload = replay::workload(&document.workload)?;
-    let (asked, mut own) = (&document.request, request.clone());
-    let (flags, problem) = (&mut own.training, &mut own.problem);
-    if flags.tokens_per_step.is_none() && problem.model.batch.is_none() {
-        flags.global_batch.get_or_insert(training.global_batch);
-    }
-    flags.sequence_length.get_or_insert(training.sequence_length);
-    flags.stack.get_or_insert_with(|| training.stack.clone());
-    flags.memory_margin = flags.memory_margin.or(asked.memory_margin);
-    flags.max_memory_per_device = flags.max_memory_per_device.or(asked.max_memory_bytes.map(Bytes));
-    flags.no_offload |= asked.no_offload;
-    flags.lost = asked.lost.iter().chain(&request.training.lost).cloned().collect();
-    problem.model.dtype = problem.model.dtype.or(workload.dtype);
-    problem.optimizer = problem.optimizer.or(Some(workload.optimizer));
-    if problem.pin.is_empty() {
-        problem.pin.clone_from(&asked.pin);
-    }
-    if problem.model.dims.is_empty() {
-        problem.model.dims = asked.dims.clone().into_iter().collect();
-    }
-    own.executor = own.executor.or(asked.executor.as_deref().and_then(Executor::named));
-    own.problem.lost.clone_from(&own.training.lost);
-    Ok(Cow::Owned(own))
-}
-
-/// What the devices that are left hold of the plan that a request goes on from.
-///
-/// # Errors
-/// Those of the plan on its model and cluster; `not-replaced` for plans whose states are not known to
-/// lie on devices.
-pub fn replaced(
-    request: &PlanRequest,
-    setting: &Setting,
-) -> Result<Option<Arc<ReplacedDocument>>, Diagnostic> {
-    let Some(path) = &request.training.replace else { return Ok(None) };
-    let document = replay::document(path)?;
-    let mut problem = request.problem.clone();
-    // It states itself what it was made for.
-    (problem.pin, problem.model.dims) = Default::default();
-    (problem.model.batch, problem.model.micro_batch, problem.workload) = (None, None, None);
-    let target = ReplayRequest { problem, ..ReplayRequest::default() };
-    let on = read_on(&document, &request.model, &target)?;
-    let refused = |why: &str| {
-        let message = format!("what moves is not known: {why}");
-        Err(Diagnostic::input("not-replaced", message)
-            .hint("plan the devices that are left without --replace, and load a checkpoint"))
-    };
-    if on.setting.model.has_experts() {
-        return refused("experts are spread over devices by a rule of their own");
-    }
-    if on.training.offloads_optimizer {
-        return refused("hosts keep the optimizer states");
-    }
-    let Some(held) = holdings(&on.plan) else { return refused("the plan has no grid") };
-    let name =
-        |device: DeviceId| on.setting.cluster.devices.get(device.index()).map(|own| &own.name);
-    let works = |name: &&String| setting.cluster.devices.iter().any(|own| own.name == **name);
-    let devices = held.iter().filter_map(|own| Some((name(own.device).filter(works)?, own)));
-    let step = document.cost.as_ref().map_or(0, |cost| cost.step_time_ns);
-    Ok(Some(Arc::new(ReplacedDocument {
-        step_time_ns: step,
-        devices: devices.map(|(name, own)| holding_document(name, own)).collect(),
-    })))
-}
-
-fn holding_document(name: &str, own: &Holding) -> HoldingDocument {
+/// What a device held, as a document.
+pub(super) fn holding_document(name: &str, own: &Holding) -> HoldingDocument {
     HoldingDocument {
         device: name.to_owned(),
         blocks: own.blocks.iter().map(|blocks| [blocks.start, blocks.end - blocks.start]).collect(),

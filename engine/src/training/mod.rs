@@ -16,6 +16,7 @@ mod no_configuration;
 pub mod nothing_fits;
 pub mod numbers;
 pub mod pins;
+pub mod replaced;
 pub mod replay;
 pub mod runnable;
 mod runners;

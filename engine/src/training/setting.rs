@@ -34,7 +34,7 @@ use planner::training::search_3d::space::{Capabilities, Pins, Space, device_coun
 
 use super::model::{self, GraphFacts, Model};
 use super::numbers::Numbers;
-use super::{capabilities, losses, measured, pins};
+use super::{capabilities, measured, pins};
 use crate::executor::{self, Executor};
 use crate::request::value::Written;
 use crate::request::{PlanRequest, ProblemRequest};
@@ -130,7 +130,6 @@ impl Setting {
         let usual = if setting.layers.is_some() { 0.0 } else { MARGIN };
         request.memory_margin.get_or_insert(usual);
         setting.ask(request)?;
-        setting.replaced = losses::replaced(args, &setting)?;
         Ok(setting)
     }
 
@@ -205,15 +204,11 @@ impl Setting {
         stack: &str,
         global_batch: u64,
     ) -> Result<Self, Diagnostic> {
-        let path = flags.cluster.as_deref().ok_or_else(|| {
-            Diagnostic::usage("no-cluster", "neither a config nor a graph carries a cluster")
-                .hint("add --cluster cluster.yaml")
-        })?;
+        let path = flags.cluster.as_deref().ok_or_else(no_cluster)?;
         let stack = executor::named_stack(stack)?;
-        let load::Machines { cluster, whole, warnings: strange } =
-            load::machines(path, &flags.lost)?;
+        let load::Machines { cluster, whole, warnings: own } = load::machines(path, &flags.lost)?;
         let Model { card: model, graph, hyperparameters, tokens, mut warnings, .. } = model;
-        warnings.extend(strange);
+        warnings.extend(own);
         // Samples without tokens are counted themselves.
         let sequence = tokens.unwrap_or(1);
         let (folder, file) = match flags.profile.as_deref() {
@@ -235,8 +230,7 @@ impl Setting {
         }
         warnings.extend(noted);
         warnings.extend(hosts::unlike(&cluster));
-        let limits = cluster.devices.iter().map(ir::cluster::Device::memory_limit);
-        let limit = limits.flatten().min();
+        let limit = cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit).min();
         let (constants, corrections) = measured::constants(&stack, &profile)?;
         let setting = Self {
             model,
@@ -459,6 +453,11 @@ impl Setting {
     pub fn peak(&self) -> f64 {
         peak(&self.system.device, self.numbers.dtype).map_or(f64::NAN, |(_, rate)| rate.get())
     }
+}
+
+fn no_cluster() -> Diagnostic {
+    Diagnostic::usage("no-cluster", "neither a config nor a graph carries a cluster")
+        .hint("add --cluster cluster.yaml")
 }
 
 /// Samples of one step: one figure, whichever flags state it.

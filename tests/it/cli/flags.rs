@@ -257,6 +257,21 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Changes("--algorithm dynaflow --phase prefill --batch 64", "--interference table.csv"),
         ],
     ),
+    ("--spares", degrees(Changes("", "--spares 1"), Refused("--spares 1"))),
+    (
+        "--replace",
+        degrees(
+            Changes("", "--replace running.json --lost node0.gpu3"),
+            Refused("--replace running.json"),
+        ),
+    ),
+    (
+        "--lost",
+        degrees(
+            Changes("", "--lost node0.gpu3 --replace running.json"),
+            Refused("--lost node0.gpu3"),
+        ),
+    ),
     ("--no-offload", trains(Changes("", "--no-offload"), Refused("--no-offload"))),
     (
         "--algorithm",
@@ -389,6 +404,10 @@ const fn trains(training: Does, others: Does) -> [Does; 6] {
     [others, training, training, others, others, others]
 }
 
+const fn degrees(run: Does, others: Does) -> [Does; 6] {
+    [others, run, others, others, others, others]
+}
+
 const KINDS: [&str; 6] = ["ops", "degrees", "layers", "instance", "experts", "streams"];
 
 /// A line of each kind, without what a flag under test says another way.
@@ -472,6 +491,8 @@ pub(super) fn folder() -> Folder {
         "edges": [edge(0, 1), edge(1, 2), edge(2, 3), edge(3, 4)]
     });
     folder.write("dnn.json", &dnn.to_string());
+    let running = format!("{} -o running.json", base("degrees", "", ""));
+    folder.run(&running).exits(0);
     folder
 }
 
