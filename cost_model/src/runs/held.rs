@@ -117,6 +117,9 @@ impl std::fmt::Display for Tensor {
     }
 }
 
+/// A tensor, and whether what the optimizer keeps of it is meant.
+type Key = (Tensor, bool);
+
 /// How large the tensors of a model are, and what is kept of each of their elements.
 #[derive(Clone, Debug)]
 pub struct Sizes {
@@ -154,7 +157,7 @@ impl Sizes {
     }
 
     /// What of which tensors a device holds: their weights, or (`true`) what the optimizer keeps.
-    fn parts(&self, own: &Holding) -> BTreeMap<(Tensor, bool), Range<u64>> {
+    fn parts(&self, own: &Holding) -> BTreeMap<Key, Range<u64>> {
         let [first, last] = own.ends;
         let blocks = own.blocks.iter().cloned().flatten().map(Tensor::Block);
         let ends = [
@@ -220,7 +223,7 @@ pub struct Move {
 /// way that leads to it.
 #[must_use]
 pub fn moves(cluster: &Cluster, sizes: &Sizes, [old, new]: [&[Holding]; 2]) -> Vec<Move> {
-    let mut holders: BTreeMap<(Tensor, bool), Vec<(DeviceId, Range<u64>)>> = BTreeMap::new();
+    let mut holders: BTreeMap<Key, Vec<(DeviceId, Range<u64>)>> = BTreeMap::new();
     for own in old {
         for (key, range) in sizes.parts(own) {
             holders.entry(key).or_default().push((own.device, range));
@@ -310,7 +313,7 @@ pub fn with_fewest_moves(
     for devices in alike.values() {
         let places = new.iter().filter(|own| devices.contains(&own.device));
         let places: Vec<_> = places.map(|own| (own.device, sizes.parts(own))).collect();
-        let kept = |place: &BTreeMap<(Tensor, bool), Range<u64>>, device: DeviceId| -> u64 {
+        let kept = |place: &BTreeMap<Key, Range<u64>>, device: DeviceId| -> u64 {
             let Some(has) = before.get(&device) else { return 0 };
             let both = place.iter().filter_map(|(key, own)| {
                 let other = has.get(key)?;
