@@ -106,7 +106,8 @@ mod tests {
         ));
         page.push_str(
             "| flag | ops of a model | \
-             training run | on measured layers | given costs | experts | streams |\n|---|---|---|---|---|---|---|\n",
+             training run | on measured layers | given costs | experts | streams | serving pipeline \
+             |\n|---|---|---|---|---|---|---|---|\n",
         );
         let cell = |is_honoured: bool| if is_honoured { "yes" } else { "refused" };
         for field in FIELDS.iter().filter(|field| field.name != "model") {

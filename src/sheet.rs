@@ -15,7 +15,7 @@ pub(crate) const TARGET: &str = "html";
 /// Refuses a page, before any work is done, that could not be made.
 ///
 /// # Errors
-/// `no-pages`; `not-for-instances`, `not-for-experts`, `not-for-streams`, and those of reading the
+/// `no-pages`; `not-for-instances`, `not-for-experts`, `not-for-streams`, `not-for-serving`, and those of reading the
 /// model.
 pub(crate) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
     let nano_batches = engine::nano_batches::row(request.recipe())?;
@@ -29,6 +29,12 @@ pub(crate) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
         let message = "`--html` has no effect on a placement of experts";
         return Err(
             Diagnostic::usage("not-for-experts", message).hint("leave it out: it has no views")
+        );
+    }
+    if engine::plan::is_served(request) {
+        let message = "`--html` has no effect on a pipeline that serves";
+        return Err(
+            Diagnostic::usage("not-for-serving", message).hint("leave it out: it has no views")
         );
     }
     views::refuse_instance(&request.model).map_err(|error| match error.code {

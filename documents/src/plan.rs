@@ -10,10 +10,13 @@ pub mod experts;
 pub mod losses;
 mod names;
 pub mod nano_batches;
+pub mod phase;
 mod read;
 mod render;
 pub mod request;
 mod resolve;
+pub mod served;
+pub mod serves;
 pub mod training;
 
 use ir::cluster::Cluster;
@@ -283,7 +286,7 @@ pub struct CellDocument {
 }
 
 /// Orders and waits; everything starts as early as they allow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct ScheduleDocument {
@@ -421,6 +424,9 @@ pub struct PlanDocument {
     /// Of a training run on a model card: what was planned for, and memory by rank.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<training::TrainingDocument>,
+    /// Of a model that serves as one forward pipeline: what was planned for, and what stages take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<served::ServedDocument>,
 }
 
 impl PlanDocument {

@@ -6,6 +6,7 @@ pub mod cached;
 pub mod experts;
 pub mod gradients;
 pub mod nano_batches;
+pub mod served;
 pub mod streams;
 pub mod training;
 

@@ -19,13 +19,15 @@ pub enum Mode {
     Experts,
     /// What runs at the same time inside a layer.
     Streams,
+    /// Stages of a pipeline that serves.
+    Serving,
 }
 
-use Mode::{Degrees, Experts, Instance, Layers, Ops, Streams};
+use Mode::{Degrees, Experts, Instance, Layers, Ops, Serving, Streams};
 
 impl Mode {
     /// All.
-    pub const ALL: [Self; 6] = [Ops, Degrees, Layers, Instance, Experts, Streams];
+    pub const ALL: [Self; 7] = [Ops, Degrees, Layers, Instance, Experts, Streams, Serving];
 
     /// In words, and the code of what it refuses.
     const fn names(self) -> (&'static str, &'static str) {
@@ -36,6 +38,7 @@ impl Mode {
             Instance => ("an instance with given costs", "not-for-instances"),
             Experts => ("a placement of experts", "not-for-experts"),
             Streams => ("a plan of streams", "not-for-streams"),
+            Serving => ("a pipeline that serves", "not-for-serving"),
         }
     }
 }
@@ -70,16 +73,17 @@ const fn field(name: &'static str, by: &'static [Mode], hint: &'static str) -> F
 
 const EVERY: &[Mode] = &Mode::ALL;
 const MODELS: &[Mode] = &[Ops, Degrees, Layers];
-const NOT_GIVEN: &[Mode] = &[Ops, Degrees, Layers, Experts, Streams];
-const PRICED: &[Mode] = &[Ops, Degrees, Layers, Streams];
+const NOT_GIVEN: &[Mode] = &[Ops, Degrees, Layers, Experts, Streams, Serving];
+const PRICED: &[Mode] = &[Ops, Degrees, Layers, Streams, Serving];
 const SEARCHES: &[Mode] = &[Ops, Degrees, Layers, Instance];
-const BOUNDED: &[Mode] = &[Ops, Degrees, Layers, Instance, Experts];
+const BOUNDED: &[Mode] = &[Ops, Degrees, Layers, Instance, Experts, Serving];
+const HOLDS: &[Mode] = &[Degrees, Layers, Serving];
 const TRAINING: &[Mode] = &[Degrees, Layers];
 const GIVEN: &str = "leave it out: the file states its costs, devices and work";
 const DEGREES_ONLY: &str = "leave it out, or pin degrees, such as --pin tensor=8";
 const LAYERS_STATE: &str = "leave it out: the layers were measured with their own";
 const OF_EXPERTS: &str = "leave it out: experts are placed by their visits alone";
-const SERVES: &str = "leave it out, or add --algorithm dynaflow";
+const SERVES: &str = "leave it out, or add --algorithm dynaflow, or --phase decode";
 const ENDS: &str = "leave it out: the search ends by itself, or with --time-limit";
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
@@ -92,23 +96,27 @@ pub const FIELDS: [Field; 46] = [
     field("batch", NOT_GIVEN, GIVEN),
     field("micro_batch", MODELS, GIVEN),
     field("batch_axis", MODELS, GIVEN),
-    field("dtype", &[Ops, Degrees], LAYERS_STATE),
+    field("dtype", &[Ops, Degrees, Serving], LAYERS_STATE),
     field("qdq_as_written", &[Ops], "leave it out: only inference runs on integers"),
     field("traces", &[Ops], "leave it out: durations of a trace are those of single ops"),
-    field("workload", MODELS, GIVEN),
+    field("workload", &[Ops, Degrees, Layers, Serving], GIVEN),
     field("optimizer", &[Ops, Degrees], LAYERS_STATE),
     field("pin", MODELS, GIVEN),
     field("forbid", &[Ops], DEGREES_ONLY),
     field("colocate", &[Ops], DEGREES_ONLY),
     field("constraints", &[Ops], DEGREES_ONLY),
-    field("scale", &[Ops, Degrees], "leave it out: the costs of this kind of plan are given"),
+    field(
+        "scale",
+        &[Ops, Degrees, Serving],
+        "leave it out: the costs of this kind of plan are given",
+    ),
     field("accelerators", &[Instance], "a model's devices come from --cluster"),
     field("global_batch", TRAINING, FOR_TRAINING),
-    field("sequence_length", &[Degrees, Layers, Experts, Streams], FOR_TRAINING),
+    field("sequence_length", &[Degrees, Layers, Experts, Streams, Serving], FOR_TRAINING),
     field("tokens_per_step", TRAINING, FOR_TRAINING),
     field("devices", TRAINING, FOR_TRAINING),
-    field("max_memory_per_device", TRAINING, FOR_TRAINING),
-    field("memory_margin", TRAINING, FOR_TRAINING),
+    field("max_memory_per_device", HOLDS, FOR_TRAINING),
+    field("memory_margin", HOLDS, FOR_TRAINING),
     field("stack", &[Degrees], LAYERS_STATE),
     field("expert_skew", &[Degrees, Experts, Streams], LAYERS_STATE),
     field("no_offload", TRAINING, FOR_TRAINING),
@@ -117,14 +125,14 @@ pub const FIELDS: [Field; 46] = [
     field("lost", &[Degrees], FOR_TRAINING),
     field(
         "phase",
-        &[Experts, Streams],
+        &[Experts, Streams, Serving],
         "leave it out, or add an --algorithm of experts or streams, such as fsmoe",
     ),
     field("routing_trace", &[Experts], "leave it out, or add --algorithm expertflow"),
-    field("cached_tokens", &[Streams], SERVES),
+    field("cached_tokens", &[Streams, Serving], SERVES),
     field("interference", &[Streams], SERVES),
     field("algorithm", EVERY, ""),
-    field("objective", SEARCHES, OF_EXPERTS),
+    field("objective", &[Ops, Degrees, Layers, Instance, Serving], OF_EXPERTS),
     field("executor", MODELS, GIVEN),
     field("time_limit", EVERY, ""),
     field("gap", BOUNDED, ENDS),
@@ -141,7 +149,7 @@ pub const FIELDS: [Field; 46] = [
 ///
 /// # Errors
 /// `not-for-placements`, `not-for-training`, `not-for-instances`, `not-for-experts`,
-/// `not-for-streams`.
+/// `not-for-streams`, `not-for-serving`.
 pub fn check(given: &[String], mode: Mode) -> Result<(), Diagnostic> {
     let is_given = |field: &&Field| given.iter().any(|name| name == field.name);
     let refused = FIELDS.iter().filter(is_given).find(|field| !field.by.contains(&mode));
@@ -151,6 +159,7 @@ pub fn check(given: &[String], mode: Mode) -> Result<(), Diagnostic> {
     let hint = match mode {
         Experts => OF_EXPERTS,
         Streams => of_streams(field.name),
+        Serving => of_serving(field.name),
         _ => field.hint,
     };
     Err(Diagnostic::usage(code, message).hint(hint))
@@ -166,6 +175,21 @@ fn of_streams(field: &str) -> &'static str {
         }
         "gap" | "node_budget" => ENDS,
         "devices" | "accelerators" => "leave it out: all devices of --cluster are planned on",
+        _ => "leave it out",
+    }
+}
+
+/// What to do about a field beside a pipeline that serves.
+fn of_serving(field: &str) -> &'static str {
+    match field {
+        "global_batch" | "tokens_per_step" | "micro_batch" => {
+            "state the samples of a batch with --batch, and their tokens with --cached or \
+             --sequence-length"
+        }
+        "devices" => "leave it out: the plan says which devices are used",
+        "routing_trace" | "interference" | "expert_skew" => {
+            "leave it out: the model has no experts"
+        }
         _ => "leave it out",
     }
 }

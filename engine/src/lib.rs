@@ -38,6 +38,7 @@ pub mod plan;
 pub mod request;
 pub mod rows;
 pub mod scale;
+pub mod served;
 pub mod streams;
 pub mod structure;
 pub mod suggest;

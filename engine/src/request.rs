@@ -13,6 +13,7 @@ use cost_model::given::{Goal, rows as goals};
 use cost_model::ops::objective;
 use cost_model::ops::problem::Objective;
 pub use cost_model::runs::forms::run::Gradients;
+use cost_model::runs::served::Goal as Served;
 use ir::card::Skew;
 use ir::tensor::DType;
 use ir::units::Bytes;
@@ -496,7 +497,7 @@ pub struct ValidateRequest {
     pub force: bool,
 }
 
-/// An objective of models, of instances, or of both.
+/// An objective of models, of instances, of pipelines that serve, or of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObjectiveName(&'static str);
 
@@ -507,13 +508,16 @@ impl Default for ObjectiveName {
 }
 
 impl ObjectiveName {
-    /// All, those of models first.
+    /// All, those of models first, those of pipelines that serve last.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let models = objective::rows().iter().map(|row| row.objective.name());
         let given = goals().iter().map(|row| row.name);
         let given = given.filter(|name| objective::named(name).is_none());
-        models.chain(given).map(Self).collect()
+        let known: Vec<&'static str> = models.chain(given).collect();
+        let serving =
+            Served::ALL.map(Served::name).into_iter().filter(|name| !known.contains(name));
+        known.iter().copied().chain(serving).map(Self).collect()
     }
 
     /// Its name, kebab-case.

@@ -22,7 +22,7 @@ use crate::request::{
 };
 use crate::rows::Rows;
 use crate::streams::Word;
-use crate::{buckets, executor, experts, fields, given, nano_batches, streams, training};
+use crate::{buckets, executor, experts, fields, given, nano_batches, served, streams, training};
 
 /// Replays a plan and reports.
 ///
@@ -35,6 +35,10 @@ pub fn simulate(request: &SimulateRequest, page: &Page) -> CommandResult {
         return given::explain::simulate(on, instance, page);
     }
     let document = replay::document(&on.plan)?;
+    if document.served.is_some() {
+        planned_sizes(request, "not-for-serving", "a pipeline that serves")?;
+        return served::verify::simulate(&document, on, page);
+    }
     if document.has_buckets() {
         planned_sizes(request, "not-for-gradients", "a plan of gradients")?;
         let subject = Subject::Step { longest: None };
@@ -82,6 +86,9 @@ pub fn verify(asked: &VerifyRequest, around: (Cancel<'_>, &Page)) -> CommandResu
     }
     let document = replay::document(&request.plan)?;
     traced(document.experts.host.as_ref(), asked)?;
+    if document.served.is_some() {
+        return served::verify::verify(&document, request, around);
+    }
     if document.has_buckets() {
         return buckets::verify::verify(&document, request, around.1);
     }
@@ -139,6 +146,9 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
         };
     }
     no_layer(request)?;
+    if document.served.is_some() {
+        return served::explain::explain(&document, (on, &subject), page);
+    }
     if document.has_buckets() {
         return buckets::verify::explain(&document, (on, &subject), page);
     }
@@ -237,8 +247,8 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
         ("other-cluster", "cluster", &a.cluster, &b.cluster),
     ];
     let others = others.into_iter().filter_map(|(code, what, a, b)| other(code, what, a, b));
-    if a.has_buckets() || b.has_buckets() {
-        return buckets::compare::compare((&a, &b), others.collect(), request, page);
+    if [&a, &b].into_iter().any(|own| own.served.is_some() || own.has_buckets()) {
+        return compare_alone((&a, &b), others.collect(), request, page);
     }
     if a.has_streams() || b.has_streams() {
         let judge = |plan: &PlanDocument| illegal_streams(plan, request, page);
@@ -260,6 +270,19 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
             training::compare::compare_plans((&a, &b), told, request, page)
         }
         _ => Err(unlike()),
+    }
+}
+
+/// Two plans of which one is of a pipeline that serves, or of gradients.
+fn compare_alone(
+    (a, b): (&PlanDocument, &PlanDocument),
+    others: Vec<Diagnostic>,
+    request: &CompareRequest,
+    page: &Page,
+) -> CommandResult {
+    match a.served.is_some() || b.served.is_some() {
+        true => served::compare::compare((a, b), &others, request, page),
+        false => buckets::compare::compare((a, b), others, request, page),
     }
 }
 
@@ -336,6 +359,13 @@ pub fn export(
         return kept(request, one(Export { bytes, warnings: Vec::new() }), keep, page);
     }
     let document = replay::document(&on.plan)?;
+    if document.served.is_some() {
+        started_by_none(request)?;
+        return match served::export::export(&document, request, page)? {
+            Ok(export) => kept(request, one(export), keep, page),
+            Err(exit) => Ok(exit),
+        };
+    }
     if document.has_buckets() {
         started_by_none(request)?;
         return match buckets::verify::export(&document, (on, &request.target), page)? {

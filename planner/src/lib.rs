@@ -10,6 +10,7 @@ mod line;
 pub mod placement;
 pub mod registry;
 pub mod run;
+pub mod serving;
 pub mod training;
 pub mod transform;
 

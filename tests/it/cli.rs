@@ -40,6 +40,7 @@ mod regress;
 mod requests;
 mod scaled;
 mod search_ends;
+mod serving;
 mod shared_database;
 mod shown;
 mod stated;

@@ -1,4 +1,5 @@
-//! Training runs over degrees of parallelism: by forms or on measured layers, and their judge.
+//! Training runs over degrees of parallelism: by forms or on measured layers, and their judge; pipelines
+//! that serve.
 
 pub mod counts;
 pub mod forms;
@@ -7,5 +8,6 @@ pub mod judge;
 pub mod measured;
 pub mod memory;
 pub mod oracle;
+pub mod served;
 pub mod serving;
 pub mod unlike;

@@ -9,7 +9,7 @@
 //!
 //! Launches are taken to be recorded. Attention over what is cached is not counted.
 
-use ir::card::{ModelCard, TransformerCard};
+use ir::card::{BlockGroup, ModelCard, TransformerCard};
 use ir::cluster::DeviceKind;
 use ir::profile::Profile;
 use ir::tensor::DType;
@@ -37,24 +37,18 @@ impl Weights {
     /// Of a model in a type for the products of its blocks; other numbers are at least 16 bits wide.
     #[must_use]
     pub fn of(model: &ModelCard, dtype: DType) -> Self {
-        let bytes = |n: f64, dtype: DType| (n * dtype.bits() as f64 / 8.0).max(0.0) as u64;
         let mut own = Self::default();
         let mut blocks = 0.0;
         for group in &model.groups {
-            let parameters = block_parameters(&group.card);
-            let each = parameters.dense as f64 + group.extra_weights as f64;
-            blocks += f64::from(group.n_blocks) * (each + group.other_parameters as f64);
+            blocks += f64::from(group.n_blocks) * elements(group);
             if let Some(experts) = group.card.experts {
-                let one = parameters.experts / experts.n_experts.max(1);
+                let one = block_parameters(&group.card).experts / experts.n_experts.max(1);
                 own.expert = bytes(one as f64, dtype);
                 let n = u64::from(group.n_blocks).saturating_mul(experts.n_experts);
                 own.n_experts = own.n_experts.saturating_add(n);
             }
         }
-        let ends = model.groups.first().map_or(0.0, |group| {
-            embedding_parameters(&group.card) as f64 + head_parameters(&group.card) as f64
-        });
-        let ends = ends + model.other_parameters.iter().map(|own| *own as f64).sum::<f64>();
+        let ends: f64 = ends(model).iter().sum();
         own.others = bytes(blocks, dtype).saturating_add(bytes(ends, precision::beside(dtype)));
         own
     }
@@ -64,6 +58,26 @@ impl Weights {
     pub fn all(&self) -> u64 {
         self.others.saturating_add(self.expert.saturating_mul(self.n_experts))
     }
+}
+
+/// Bytes of so many elements.
+pub(super) fn bytes(n: f64, dtype: DType) -> u64 {
+    (n * dtype.bits() as f64 / 8.0).max(0.0) as u64
+}
+
+/// Weights of one of these blocks, its experts aside.
+pub(super) fn elements(group: &BlockGroup) -> f64 {
+    let dense = block_parameters(&group.card).dense as f64;
+    dense + group.extra_weights as f64 + group.other_parameters as f64
+}
+
+/// Weights before the first block and after the last one; those of a head that is the embedding are before.
+pub(super) fn ends(model: &ModelCard) -> [f64; 2] {
+    let of = |count: fn(&TransformerCard) -> u64| {
+        model.groups.first().map_or(0.0, |group| count(&group.card) as f64)
+    };
+    let [first, last] = model.other_parameters.map(|own| own as f64);
+    [of(embedding_parameters) + first, of(head_parameters) + last]
 }
 
 /// What a device does for a layer of a step.
@@ -127,7 +141,7 @@ impl Serving {
 
 #[cfg(test)]
 mod tests {
-    use ir::card::{Attention, BlockGroup, ExpertCard, FeedForward, Head};
+    use ir::card::{Attention, ExpertCard, FeedForward, Head};
 
     use super::*;
     use crate::runs::forms::system::tests::a100;

@@ -24,6 +24,9 @@ impl PlanDocument {
         if let Some((member, _)) = named.into_iter().find(|(_, value)| *value == 0) {
             return Err(refused(member, "is 0, but must be at least 1"));
         }
+        if let Some(served) = &self.served {
+            return self.check_served(served);
+        }
         if self.has_buckets() {
             self.request.check_of_ops()?;
             return self.check_buckets();

@@ -10,25 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::check::refused;
 use super::disaggregated::{DisaggregatedDocument, PieceSecondsDocument};
 use super::nano_batches::{NanoBatchesDocument, ServingDocument};
+pub use super::phase::PhaseDocument;
 use super::request::RequestDocument;
 use super::{
     CellDocument, CommunicationDocument, CostDocument, FORMAT, ModeDocument, ParallelismDocument,
     PartitionDocument, PlanDocument, Reference, ScheduleDocument, StageDocument, WorkloadDocument,
 };
 use crate::digest;
-
-/// What a step does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case", expecting = "`training`, `prefill` or `decode`")]
-pub enum PhaseDocument {
-    /// A forward and a backward pass of all tokens.
-    Training,
-    /// A forward pass of all tokens of new prompts.
-    Prefill,
-    /// A forward pass of the last token of each sample.
-    Decode,
-}
 
 /// Layers that are planned alike. A placement of experts has loads and bounds, a plan of parts `r_fwd` and
 /// what follows, experts in slots with the others in the host's memory `resident`, `prefetch` and `cache`,
@@ -254,6 +242,7 @@ impl PlanDocument {
             },
             cost: None,
             training: None,
+            served: None,
         }
     }
 
@@ -377,26 +366,6 @@ impl ExpertLayersDocument {
         match own.iter().find(|(_, is_there)| !*is_there) {
             Some((member, _)) => Err(refused(member, "is missing")),
             None => Ok(()),
-        }
-    }
-}
-
-impl From<StepPhase> for PhaseDocument {
-    fn from(phase: StepPhase) -> Self {
-        match phase {
-            StepPhase::Training => Self::Training,
-            StepPhase::Prefill => Self::Prefill,
-            StepPhase::Decode => Self::Decode,
-        }
-    }
-}
-
-impl From<PhaseDocument> for StepPhase {
-    fn from(phase: PhaseDocument) -> Self {
-        match phase {
-            PhaseDocument::Training => Self::Training,
-            PhaseDocument::Prefill => Self::Prefill,
-            PhaseDocument::Decode => Self::Decode,
         }
     }
 }

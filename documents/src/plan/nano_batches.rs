@@ -4,7 +4,7 @@ use ir::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
 
 use super::check::refused;
-use super::experts::PhaseDocument;
+use super::phase::PhaseDocument;
 use super::{PieceDocument, PlanDocument};
 
 /// A row of a table of interference.

@@ -72,6 +72,7 @@ impl PlanDocument {
             schedule: namer.schedule(&plan.schedule),
             cost,
             training: None,
+            served: None,
         }
     }
 }

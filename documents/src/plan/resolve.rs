@@ -32,6 +32,11 @@ impl PlanDocument {
             return Err(Diagnostic::input("bad-plan", message)
                 .hint("give the config.json that it was made for"));
         }
+        if self.served.is_some() {
+            let message = "the plan is that of a pipeline that serves, not of a graph";
+            return Err(Diagnostic::input("bad-plan", message)
+                .hint("give the config.json that it was made for"));
+        }
         let names = Names::new(graph, cluster);
         Ok(Plan {
             parallelism: self.parallelism.degrees(),

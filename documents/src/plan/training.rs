@@ -285,6 +285,7 @@ impl PlanDocument {
             },
             cost: Some(cost),
             training: Some(context.training),
+            served: None,
         }
     }
 

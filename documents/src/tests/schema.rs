@@ -13,6 +13,7 @@ use crate::report::cached::CachedReportDocument;
 use crate::report::experts::ExpertsReportDocument;
 use crate::report::gradients::GradientsReportDocument;
 use crate::report::nano_batches::NanoBatchesReportDocument;
+use crate::report::served::ServedReportDocument;
 use crate::report::streams::{DisaggregatedReportDocument, StreamsReportDocument};
 use crate::report::training::TrainingReportDocument;
 use crate::report::{FailureDocument, ReportDocument};
@@ -45,6 +46,7 @@ enum AnswerDocument {
     /// Of gradients.
     Gradients(Box<GradientsReportDocument>),
     Cached(Box<CachedReportDocument>),
+    Served(Box<ServedReportDocument>),
     Failure(Box<FailureDocument>),
 }
 

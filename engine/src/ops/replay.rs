@@ -148,7 +148,7 @@ pub fn map(path: &Path) -> Option<Result<DeviceMap, Diagnostic>> {
 /// What the form of the document does not rule out and no plan has.
 fn check(document: &PlanDocument) -> Result<(), Diagnostic> {
     // Who verifies a placement of experts looks at its objective.
-    if document.experts.layers.is_empty() {
+    if document.experts.layers.is_empty() && document.served.is_none() {
         objective(document)?;
     }
     let WorkloadDocument { batch, micro_batch, .. } = &document.workload;
@@ -157,9 +157,12 @@ fn check(document: &PlanDocument) -> Result<(), Diagnostic> {
     }
     // Who made a plan can't be derived from it, but it is a recipe that exists.
     if document.training.is_none() && document.algorithm != BY_HAND {
-        let read = match document.experts.layers.is_empty() && !document.has_buckets() {
-            true => registry::recipe(&document.algorithm).map(|_| ()),
-            false => Ingredient::parse(&document.algorithm, registry::entries()).map(|_| ()),
+        let is_alone = !document.experts.layers.is_empty()
+            || document.has_buckets()
+            || document.served.is_some();
+        let read = match is_alone {
+            false => registry::recipe(&document.algorithm).map(|_| ()),
+            true => Ingredient::parse(&document.algorithm, registry::entries()).map(|_| ()),
         };
         read.map_err(|error| {
             let message = format!("member `algorithm` of the plan: {}", error.message);

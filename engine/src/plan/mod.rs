@@ -14,6 +14,7 @@ mod nano_batches;
 mod ops;
 mod plot;
 mod run;
+mod served;
 mod streams;
 mod training;
 mod unlike;
@@ -26,7 +27,7 @@ use planner::recipe::Ingredient;
 use planner::run::watch::Tell;
 
 use self::run::interrupted;
-use crate::exit::CommandResult;
+use crate::exit::{CommandResult, Exit};
 use crate::experts::Does;
 use crate::fields::{self, Mode};
 use crate::given::with_accelerators;
@@ -58,27 +59,8 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     }
     let request = &*crate::training::replaced::filled(request)?;
     check_name(request.recipe())?;
-    if let Some(used) = crate::buckets::row(request.recipe())? {
-        return gradients::plan(request, &used, run);
-    }
-    if let Some((used, does)) = crate::experts::row(request.recipe())? {
-        fields::check(&request.problem.given, Mode::Experts)?;
-        return match does {
-            Does::Places(door) => experts::plan(request, (used, door), run),
-            Does::Caches(door) => cached::plan(request, (used, door), run),
-        };
-    }
-    if let Some(row) = crate::nano_batches::row(request.recipe())? {
-        fields::check(&request.problem.given, Mode::Streams)?;
-        return nano_batches::plan(request, row, run);
-    }
-    if let Some((used, does)) = crate::streams::row(request.recipe())? {
-        fields::check(&request.problem.given, Mode::Streams)?;
-        check_nano_batches(request)?;
-        return match does {
-            crate::streams::Does::Cuts(door) => streams::plan(request, (used, door), run),
-            crate::streams::Does::Shares(door) => groups::plan(request, (used, door), run),
-        };
+    if let Some(answer) = by_row(request, run)? {
+        return Ok(answer);
     }
     let trains = both::is_open(request) || mode(request) == Mode::Degrees;
     let asked = if trains { unlike::asked(request) } else { unlike::Asked::Nothing };
@@ -96,9 +78,50 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let mode = mode(request);
     fields::check(&request.problem.given, mode)?;
     match mode {
-        Mode::Ops | Mode::Instance | Mode::Experts | Mode::Streams => ops::plan(request, run),
+        Mode::Ops | Mode::Instance | Mode::Experts | Mode::Streams | Mode::Serving => {
+            ops::plan(request, run)
+        }
         Mode::Degrees | Mode::Layers => training::plan(request, run),
     }
+}
+
+/// Plans what a row decides that stands alone; nothing where the recipe is of ops or of training runs.
+fn by_row(request: &PlanRequest, run: &mut Run<'_>) -> Result<Option<Exit>, Diagnostic> {
+    if let Some(used) = crate::buckets::row(request.recipe())? {
+        return gradients::plan(request, &used, run).map(Some);
+    }
+    if let Some((used, does)) = crate::experts::row(request.recipe())? {
+        fields::check(&request.problem.given, Mode::Experts)?;
+        return match does {
+            Does::Places(door) => experts::plan(request, (used, door), run),
+            Does::Caches(door) => cached::plan(request, (used, door), run),
+        }
+        .map(Some);
+    }
+    if let Some(row) = crate::nano_batches::row(request.recipe())? {
+        fields::check(&request.problem.given, Mode::Streams)?;
+        return nano_batches::plan(request, row, run).map(Some);
+    }
+    if let Some((used, does)) = crate::streams::row(request.recipe())? {
+        fields::check(&request.problem.given, Mode::Streams)?;
+        check_nano_batches(request)?;
+        return match does {
+            crate::streams::Does::Cuts(door) => streams::plan(request, (used, door), run),
+            crate::streams::Does::Shares(door) => groups::plan(request, (used, door), run),
+        }
+        .map(Some);
+    }
+    if let Some(row) = served::asked(request)? {
+        fields::check(&request.problem.given, Mode::Serving)?;
+        return served::plan(request, row, run).map(Some);
+    }
+    Ok(None)
+}
+
+/// Whether a pipeline that serves is asked for.
+#[must_use]
+pub fn is_served(request: &PlanRequest) -> bool {
+    served::asked(request).is_ok_and(|own| own.is_some())
 }
 
 /// Refuses a recipe that begins with no row, before flags are looked at for what it plans.

@@ -296,6 +296,12 @@ impl Setting {
         }
     }
 
+    /// What a plan may use of a device with so much memory.
+    pub fn room(&self, memory: Bytes) -> Bytes {
+        let kept = less(memory, &self.request);
+        self.request.max_memory_bytes.map_or(kept, |most| Bytes(most).min(kept))
+    }
+
     /// The node groups of the cluster, with what a plan may use of their devices, or all of it.
     pub fn groups(&self, is_limited: bool) -> Vec<NodeGroup> {
         self.groups_on(&self.cluster, is_limited)
@@ -303,11 +309,7 @@ impl Setting {
 
     /// The same of another cluster.
     pub fn groups_on(&self, cluster: &Cluster, is_limited: bool) -> Vec<NodeGroup> {
-        let most = self.request.max_memory_bytes.map(Bytes);
-        let mut groups = groups_of(cluster, |limit| {
-            let kept = less(limit, &self.request);
-            most.map_or(kept, |most| most.min(kept))
-        });
+        let mut groups = groups_of(cluster, |limit| self.room(limit));
         for group in groups.iter_mut().filter(|_| !is_limited) {
             group.limit = None;
         }

@@ -98,6 +98,11 @@ pub fn refuse_experts(plan: &PlanDocument) -> Result<(), Diagnostic> {
         return Err(Diagnostic::usage("no-view", message)
             .hint("`explain` says when each bucket is exchanged"));
     }
+    if plan.served.is_some() {
+        let message = "a pipeline that serves has no timeline of its own to view";
+        return Err(Diagnostic::usage("no-view", message)
+            .hint("`explain` says what each of its stages takes and holds"));
+    }
     if plan.experts.layers.is_empty() {
         return Ok(());
     }

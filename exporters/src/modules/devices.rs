@@ -36,19 +36,7 @@ impl<'a> Devices<'a> {
                 *slot = true;
             }
         }
-        let mut next = std::collections::BTreeMap::new();
-        let mut places = Vec::with_capacity(cluster.n_devices());
-        for device in cluster.device_ids() {
-            places.push(match storage(cluster, device) {
-                Some(storage) => Place::Storage(storage),
-                None => {
-                    let position = next.entry(node(cluster, device)).or_insert(0);
-                    *position += 1;
-                    Place::Accelerator(*position - 1)
-                }
-            });
-        }
-        let devices = Self { cluster, places, used };
+        let devices = Self { cluster, places: places(cluster), used };
         devices.check_one_host(target)?;
         Ok(devices)
     }
@@ -90,6 +78,20 @@ impl<'a> Devices<'a> {
 
 fn node(cluster: &Cluster, device: DeviceId) -> Option<NodeId> {
     cluster.devices.get(device.index()).and_then(|entry| entry.node)
+}
+
+/// By device its place in its host.
+pub(crate) fn places(cluster: &Cluster) -> Vec<Place> {
+    let mut next = std::collections::BTreeMap::new();
+    let place = |device| match storage(cluster, device) {
+        Some(storage) => Place::Storage(storage),
+        None => {
+            let position = next.entry(node(cluster, device)).or_insert(0);
+            *position += 1;
+            Place::Accelerator(*position - 1)
+        }
+    };
+    cluster.device_ids().map(place).collect()
 }
 
 /// `"cpu"` or `"disk"` where the kind or the last part of the name, less its number, says so.

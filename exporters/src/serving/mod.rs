@@ -7,6 +7,7 @@ mod llama_cpp;
 pub mod nano_batches;
 mod pipelined;
 pub mod slots;
+pub mod stages;
 #[cfg(test)]
 mod tests;
 

@@ -40,22 +40,36 @@ pub(crate) fn colocation(
     Ok(Layers::new(graph, target)?.groups(slot))
 }
 
+/// What a server reads its layers from, and how it is started.
+pub(super) struct Words {
+    variable: &'static str,
+    program: &'static str,
+    flag: &'static str,
+    yours: &'static str,
+}
+
+pub(super) const VLLM_WORDS: Words = Words {
+    variable: "VLLM_PP_LAYER_PARTITION",
+    program: "vllm serve",
+    flag: "--pipeline-parallel-size",
+    yours: "the model first",
+};
+pub(super) const SGLANG_WORDS: Words = Words {
+    variable: "SGLANG_PP_LAYER_PARTITION",
+    program: "python -m sglang.launch_server",
+    flag: "--pp-size",
+    yours: "such as --model-path MODEL",
+};
+
 pub(crate) fn vllm(source: &Source<'_>) -> Result<Export, Diagnostic> {
-    let words = ("VLLM_PP_LAYER_PARTITION", "vllm serve", "--pipeline-parallel-size");
-    script(source, VLLM, "the model first", words)
+    script(source, VLLM, &VLLM_WORDS)
 }
 
 pub(crate) fn sglang(source: &Source<'_>) -> Result<Export, Diagnostic> {
-    let words = ("SGLANG_PP_LAYER_PARTITION", "python -m sglang.launch_server", "--pp-size");
-    script(source, SGLANG, "such as --model-path MODEL", words)
+    script(source, SGLANG, &SGLANG_WORDS)
 }
 
-fn script(
-    source: &Source<'_>,
-    target: &'static str,
-    yours: &str,
-    (variable, program, flag): (&str, &str, &str),
-) -> Result<Export, Diagnostic> {
+fn script(source: &Source<'_>, target: &'static str, words: &Words) -> Result<Export, Diagnostic> {
     let layers = Layers::new(&source.problem.graph, target)?;
     let devices = Devices::new(source, target)?;
     let places = layers.places(source, &devices, (slot, layers.names.len()))?;
@@ -70,13 +84,19 @@ fn script(
         numbers.push(number.to_string());
         counts.push(n_layers.to_string());
     }
+    Ok(started(words, (&numbers, &counts)))
+}
+
+/// The script of ranks by the numbers of their devices and layers.
+pub(super) fn started(words: &Words, (numbers, counts): (&[String], &[String])) -> Export {
+    let Words { variable, program, flag, yours } = words;
     let (n_ranks, numbers, counts) = (counts.len(), numbers.join(","), counts.join(","));
-    Ok(Export::from(format!(
+    Export::from(format!(
         "{HEAD}# Rank i of the pipeline runs on the i-th of these devices and holds the i-th number of \
          layers.\nexport CUDA_VISIBLE_DEVICES={numbers}\nexport {variable}={counts}\n\
          # Words behind this script go to the server, {yours}.\n\
          exec {program} \"$@\" {flag} {n_ranks}\n"
-    )))
+    ))
 }
 
 /// What a server runs now: its ranks, the layers of each and the number of its device, where stated.

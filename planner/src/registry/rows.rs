@@ -18,6 +18,7 @@ use crate::placement::{
 use crate::run::algorithm::Guarantee::{Bound, Heuristic, Optimal, OptimalAmong};
 use crate::run::algorithm::{Field, Kind};
 use crate::run::entry::{Entry, Model};
+use crate::serving::{Serves, serving_pipeline};
 use crate::training::doors::{Card, Layers, Unlike};
 use crate::training::{per_layer, search_3d, unlike_nodes};
 use crate::transform::{blocks, chains, coplace, fuse, repeat};
@@ -315,6 +316,15 @@ pub(super) static ENTRIES: &[Entry] = &[
         paper: "none; the space is near that of Metis: Um et al., USENIX ATC 2024",
         summary: "a pipeline over nodes of different kinds: devices, degrees and shares by stage",
         doors: &[&Unlike(unlike_nodes::solve, Bound)],
+    },
+    Entry {
+        name: "serving-pipeline",
+        kind: Kind::Decide,
+        decides: &[Field::Partition],
+        options: &[],
+        paper: "none; cuts of one order: Pinar and Aykanat, JPDC 64(8), 2004",
+        summary: "a pipeline that serves on devices of any kinds: which, in which order, and their blocks",
+        doors: &[&Serves(serving_pipeline::solve, Bound)],
     },
     Entry {
         name: "expert-placement",

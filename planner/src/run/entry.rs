@@ -41,6 +41,8 @@ pub enum Problems {
     Experts,
     /// Pieces on streams inside a model's layers.
     Streams,
+    /// Pipelines that serve a model.
+    Serving,
 }
 
 impl Problems {
@@ -53,6 +55,7 @@ impl Problems {
             Self::TrainingRuns => "training runs",
             Self::Experts => "experts",
             Self::Streams => "streams",
+            Self::Serving => "serving",
         }
     }
 }

@@ -219,6 +219,8 @@ fn for_instances(entry: &Entry) -> Diagnostic {
         "places experts and stands alone"
     } else if entry.takes(Problems::Streams) {
         "plans pieces on streams inside layers and stands alone"
+    } else if entry.takes(Problems::Serving) {
+        "plans pipelines that serve (--phase decode or prefill)"
     } else {
         "solves instances with given costs"
     };

@@ -78,6 +78,13 @@ fn lines(entry: &Entry) -> Vec<String> {
             entry.name
         ));
     }
+    if entry.takes(Problems::Serving) {
+        lines.push(format!(
+            "unlike.json --cluster unlike.yaml --phase decode --batch 2 --cached 100 --dtype f16 \
+             --algorithm {}",
+            entry.name
+        ));
+    }
     if entry.takes(Problems::Streams) {
         let phase = match entry.name.starts_with("fsmoe") {
             true => "training",

@@ -24,11 +24,11 @@ enum Does {
 use Does::{Changes, Refused, Runs, Writes};
 
 /// By flag: what it does for ops of a model, a training run, one on measured layers, an instance
-/// with given costs, a placement of experts, and a plan of streams.
-const TABLE: &[(&str, [Does; 6])] = &[
+/// with given costs, a placement of experts, a plan of streams, and a pipeline that serves.
+const TABLE: &[(&str, [Does; 7])] = &[
     (
         "--cluster",
-        [Runs(""), Runs(""), Runs(""), Refused("--cluster one.yaml"), Runs(""), Runs("")],
+        [Runs(""), Runs(""), Runs(""), Refused("--cluster one.yaml"), Runs(""), Runs(""), Runs("")],
     ),
     (
         "--profile",
@@ -38,6 +38,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Runs(""),
             Refused("--profile profile.json"),
             Refused("--profile profile.json"),
+            Changes("", "--profile profile.json"),
             Changes("", "--profile profile.json"),
         ],
     ),
@@ -51,6 +52,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--batch 8"),
             Changes("", "--batch 8"),
             Changes("", "--batch 16"),
+            Changes("", "--batch 16"),
         ],
     ),
     (
@@ -59,6 +61,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Changes("--batch 64", "--micro-batch 1"),
             Changes("", "--micro-batch 1"),
             Changes("", "--micro-batch 1"),
+            Refused("--micro-batch 1"),
             Refused("--micro-batch 1"),
             Refused("--micro-batch 1"),
             Refused("--micro-batch 1"),
@@ -74,12 +77,14 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--dtype fp32"),
             Refused("--dtype fp32"),
             Refused("--dtype fp32"),
+            Changes("", "--dtype fp32"),
         ],
     ),
     (
         "--qdq-as-written",
         [
             Runs("--qdq-as-written"),
+            Refused("--qdq-as-written"),
             Refused("--qdq-as-written"),
             Refused("--qdq-as-written"),
             Refused("--qdq-as-written"),
@@ -97,6 +102,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--workload training"),
             Refused("--workload training"),
             Refused("--workload training"),
+            Runs("--workload inference"),
         ],
     ),
     (
@@ -104,6 +110,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
         [
             Changes("--workload training", "--optimizer sgd"),
             Changes("", "--optimizer sgd"),
+            Refused("--optimizer sgd"),
             Refused("--optimizer sgd"),
             Refused("--optimizer sgd"),
             Refused("--optimizer sgd"),
@@ -119,6 +126,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--pin node77=0"),
             Refused("--pin tensor=2"),
             Refused("--pin tensor=2"),
+            Refused("--pin tensor=2"),
         ],
     ),
     (
@@ -130,12 +138,14 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--forbid node77=0"),
             Refused("--forbid *=node0.gpu0"),
             Refused("--forbid *=node0.gpu0"),
+            Refused("--forbid *=node0.gpu0"),
         ],
     ),
     (
         "--colocate",
         [
             Changes("", "--colocate *"),
+            Refused("--colocate *"),
             Refused("--colocate *"),
             Refused("--colocate *"),
             Refused("--colocate *"),
@@ -152,6 +162,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--constraints rules.yaml"),
             Refused("--constraints rules.yaml"),
             Refused("--constraints rules.yaml"),
+            Refused("--constraints rules.yaml"),
         ],
     ),
     (
@@ -163,6 +174,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--scale memory=2"),
             Refused("--scale links=0.1"),
             Refused("--scale links=0.1"),
+            Changes("", "--scale memory=0.5"),
         ],
     ),
     ("--accelerators", given(Changes("", "--accelerators 2"), Refused("--accelerators 2"))),
@@ -176,6 +188,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--sequence-length 512"),
             Changes("", "--sequence-length 128"),
             Changes("", "--sequence-length 128"),
+            Changes("--phase prefill", "--sequence-length 128"),
         ],
     ),
     (
@@ -185,17 +198,15 @@ const TABLE: &[(&str, [Does; 6])] = &[
     ("--devices", trains(Changes("", "--devices 2"), Refused("--devices 2"))),
     (
         "--max-memory-per-device",
-        trains(
-            Changes("", "--max-memory-per-device 40GB"),
-            Refused("--max-memory-per-device 40GB"),
-        ),
+        holds(Changes("", "--max-memory-per-device 40GB"), Refused("--max-memory-per-device 40GB")),
     ),
-    ("--memory-margin", trains(Changes("", "--memory-margin 20%"), Refused("--memory-margin 20%"))),
+    ("--memory-margin", holds(Changes("", "--memory-margin 20%"), Refused("--memory-margin 20%"))),
     (
         "--stack",
         [
             Refused("--stack torchtitan"),
             Changes("", "--stack torchtitan"),
+            Refused("--stack torchtitan"),
             Refused("--stack torchtitan"),
             Refused("--stack torchtitan"),
             Refused("--stack torchtitan"),
@@ -211,6 +222,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--expert-skew zipf:1"),
             Changes("", "--expert-skew visits.json"),
             Changes("", "--expert-skew zipf:1"),
+            Refused("--expert-skew zipf:1"),
         ],
     ),
     (
@@ -222,6 +234,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--phase decode"),
             Changes("", "--phase decode"),
             Refused("--phase decode"),
+            Changes("", "--phase prefill --sequence-length 64"),
         ],
     ),
     (
@@ -232,6 +245,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--routing-trace trace.jsonl"),
             Refused("--routing-trace trace.jsonl"),
             Changes("", "--routing-trace trace.jsonl"),
+            Refused("--routing-trace trace.jsonl"),
             Refused("--routing-trace trace.jsonl"),
         ],
     ),
@@ -244,6 +258,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--cached 64"),
             Refused("--cached 64"),
             Changes("--algorithm dynaflow --phase decode --batch 64", "--cached 65536"),
+            Changes("", "--cached 512"),
         ],
     ),
     (
@@ -255,6 +270,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--interference table.csv"),
             Refused("--interference table.csv"),
             Changes("--algorithm dynaflow --phase prefill --batch 64", "--interference table.csv"),
+            Refused("--interference table.csv"),
         ],
     ),
     ("--spares", degrees(Changes("", "--spares 1"), Refused("--spares 1"))),
@@ -282,6 +298,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Changes("", "--algorithm orders"),
             Changes("", "--algorithm eplb"),
             Changes("", "--algorithm fsmoe-closed-form"),
+            Runs("--algorithm serving-pipeline"),
         ],
     ),
     (
@@ -293,6 +310,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Changes("", "--objective contiguous-max-load"),
             Refused("--objective max-load"),
             Refused("--objective max-load"),
+            Changes("", "--objective latency"),
         ],
     ),
     (
@@ -304,9 +322,10 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--for megatron"),
             Refused("--for sglang"),
             Refused("--for sglang"),
+            Refused("--for vllm"),
         ],
     ),
-    ("--time-limit", [Runs("--time-limit 20s"); 6]),
+    ("--time-limit", [Runs("--time-limit 20s"); 7]),
     (
         "--gap",
         [
@@ -316,6 +335,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Runs("--gap 5%"),
             Runs("--gap 5%"),
             Refused("--gap 5%"),
+            Runs("--gap 5%"),
         ],
     ),
     (
@@ -327,15 +347,17 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Runs("--node-budget 50"),
             Runs("--node-budget 50"),
             Refused("--node-budget 50"),
+            Runs("--node-budget 50"),
         ],
     ),
-    ("--seed", [Runs("--seed 3"); 6]),
-    ("--threads", [Runs("--threads 1"); 6]),
-    ("--deterministic", [Runs("--deterministic"); 6]),
-    ("--output", [Writes("-o out"); 6]),
+    ("--seed", [Runs("--seed 3"); 7]),
+    ("--threads", [Runs("--threads 1"); 7]),
+    ("--deterministic", [Runs("--deterministic"); 7]),
+    ("--output", [Writes("-o out"); 7]),
     (
         "--progress",
         [
+            Runs("--progress none"),
             Runs("--progress none"),
             Runs("--progress none"),
             Runs("--progress none"),
@@ -353,6 +375,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Writes("--plot out"),
             Refused("--plot out"),
             Refused("--plot out"),
+            Refused("--plot out"),
         ],
     ),
     (
@@ -361,6 +384,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Writes("--html out"),
             Writes("--html out"),
             Writes("--html out"),
+            Refused("--html out"),
             Refused("--html out"),
             Refused("--html out"),
             Refused("--html out"),
@@ -375,6 +399,7 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Refused("--export svg=out"),
             Writes("--export sglang=out"),
             Writes("--export svg=out"),
+            Writes("--export vllm=out"),
         ],
     ),
     (
@@ -386,29 +411,34 @@ const TABLE: &[(&str, [Does; 6])] = &[
             Runs("--force"),
             Runs("--force"),
             Runs("--force"),
+            Runs("--force"),
         ],
     ),
-    ("--all", [Runs("--all"); 6]),
-    ("--json", [Runs(""); 6]),
+    ("--all", [Runs("--all"); 7]),
+    ("--json", [Runs(""); 7]),
 ];
 
-const fn same(ops: Does, others: Does) -> [Does; 6] {
-    [ops, others, others, others, others, others]
+const fn same(ops: Does, others: Does) -> [Does; 7] {
+    [ops, others, others, others, others, others, others]
 }
 
-const fn given(instance: Does, others: Does) -> [Does; 6] {
-    [others, others, others, instance, others, others]
+const fn given(instance: Does, others: Does) -> [Does; 7] {
+    [others, others, others, instance, others, others, others]
 }
 
-const fn trains(training: Does, others: Does) -> [Does; 6] {
-    [others, training, training, others, others, others]
+const fn trains(training: Does, others: Does) -> [Does; 7] {
+    [others, training, training, others, others, others, others]
 }
 
-const fn degrees(run: Does, others: Does) -> [Does; 6] {
-    [others, run, others, others, others, others]
+const fn degrees(run: Does, others: Does) -> [Does; 7] {
+    [others, run, others, others, others, others, others]
 }
 
-const KINDS: [&str; 6] = ["ops", "degrees", "layers", "instance", "experts", "streams"];
+const fn holds(own: Does, others: Does) -> [Does; 7] {
+    [others, own, own, others, others, others, own]
+}
+
+const KINDS: [&str; 7] = ["ops", "degrees", "layers", "instance", "experts", "streams", "serving"];
 
 /// A line of each kind, without what a flag under test says another way.
 fn base(kind: &str, flag: &str, args: &str) -> String {
@@ -429,6 +459,12 @@ fn base(kind: &str, flag: &str, args: &str) -> String {
             unless("--phase training", "--phase"),
             unless("--batch 8", "--batch "),
             unless("--algorithm fsmoe", "--algorithm"),
+        ),
+        "serving" => format!(
+            "plan config.json --cluster one.yaml{}{}{}",
+            unless("--phase decode", "--phase"),
+            unless("--batch 8", "--batch "),
+            unless("--cached 256", "--cached"),
         ),
         "experts" => format!(
             "plan experts.json --cluster two.yaml{}",

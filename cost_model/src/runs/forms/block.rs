@@ -13,7 +13,7 @@
 //! pass        max(all of these, launch floor), both with what experts add; their sum on a processor
 //! ```
 
-mod cached;
+pub mod cached;
 mod collectives;
 mod experts;
 mod extents;

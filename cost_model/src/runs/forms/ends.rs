@@ -42,6 +42,26 @@ pub fn head(run: Sharded<'_>, system: &System, stack: &Stack, constants: &Consta
     stack.launch.joined(work, constants.get(Constant::Ends) * floor(run, stack, constants))
 }
 
+/// Rows that servers pad a vocabulary to a multiple of (vLLM, `DEFAULT_VOCAB_PADDING_SIZE`).
+const SERVED_MULTIPLE: u64 = 64;
+
+/// Seconds of the head of so many tokens alone, forward, logits read once more by whoever samples; launches
+/// as a third of those of [`head`].
+#[must_use]
+pub fn sampled(
+    run: Sharded<'_>,
+    tokens: u64,
+    system: &System,
+    (stack, constants): (&Stack, &Constants),
+) -> f64 {
+    let rates = system.rates(stack, constants, precision::beside(run.dtype));
+    let rows = vocabulary(run).div_ceil(SERVED_MULTIPLE).saturating_mul(SERVED_MULTIPLE);
+    let logits = precision::element(run.dtype) * tokens as f64 * rows as f64;
+    let work = rates.by_weight(1, [tokens, rows, run.card.hidden]) + rates.pointwise(logits);
+    let floors = constants.get(Constant::Ends) / 3.0 * floor(run, stack, constants);
+    stack.launch.joined(work, floors)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::run::tests::gpt;

@@ -22,7 +22,8 @@ fn widths(card: &TransformerCard) -> (u64, u64) {
 }
 
 /// Bytes of keys and values of a sample of so many tokens in a layer, on one of so many tensor ranks.
-pub(super) fn bytes(card: &TransformerCard, tokens: u64, (tensor, dtype): (u32, DType)) -> f64 {
+#[must_use]
+pub fn bytes(card: &TransformerCard, tokens: u64, (tensor, dtype): (u32, DType)) -> f64 {
     let span = TransformerCard { sequence: tokens, ..card.clone() }.span() as f64;
     let (key, value) = widths(card);
     // Every rank has all of what is latent, and else the heads of its own.

@@ -1,0 +1,196 @@
+//! The costs of a model's pipelines on a cluster: blocks at the prices of a serving step
+//! ([`crate::runs::forms::block::passes`]), the head of one token of each sample.
+
+use std::collections::BTreeMap;
+
+use ir::card::{Head, ModelCard, TransformerCard};
+use ir::cluster::Cluster;
+use ir::id::DeviceId;
+use ir::plan::Parallelism;
+use ir::profile::Profile;
+use ir::stack::{Launch, Stack};
+use ir::units::Bytes;
+use ir::workload::StepPhase;
+
+use super::{Costs, Held, Speed, Way, Ways};
+use crate::runs::forms::block::{cached, passes};
+use crate::runs::forms::constants::Constant;
+use crate::runs::forms::ends;
+use crate::runs::forms::model::Pricing;
+use crate::runs::forms::precision::element;
+use crate::runs::forms::run::Sharded;
+use crate::runs::forms::system::System;
+use crate::runs::oracle::nanos;
+use crate::runs::serving;
+
+/// Bytes of a sampled token.
+const TOKEN_BYTES: f64 = 4.0;
+/// Bytes of a logit that is sampled from, beside its own: a copy in 32 bits.
+const LOGIT_BYTES: f64 = 4.0;
+/// No way.
+const NO_WAY: u16 = u16::MAX;
+
+/// What a batch does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Prefill or decode.
+    pub phase: StepPhase,
+    /// Samples.
+    pub samples: u64,
+    /// Tokens of each sample that go through the model: 1 in decode.
+    pub tokens: u64,
+    /// Tokens of each sample that did so before.
+    pub cached: u64,
+}
+
+/// Prices pipelines of a model; its system and limit are not looked at. Of each device a plan may use what
+/// `limit` makes of its memory. `None` where a device states no rate of the type that is computed in.
+#[must_use]
+pub fn costs(
+    base: &Pricing<'_>,
+    (cluster, profile): (&Cluster, &Profile),
+    batch: Batch,
+    limit: impl Fn(Bytes) -> Bytes,
+) -> Option<Costs> {
+    let mut kinds: BTreeMap<usize, usize> = BTreeMap::new();
+    let (mut speeds, mut speed_of) = (Vec::new(), Vec::new());
+    for (id, device) in cluster.device_ids().zip(&cluster.devices) {
+        let known = kinds.get(&device.kind.index()).copied();
+        speed_of.push(known.unwrap_or(speeds.len()));
+        if known.is_none() {
+            kinds.insert(device.kind.index(), speeds.len());
+            let system = System::of_group((cluster, profile), (&[id], None), [None; 2])?;
+            speeds.push(speed(base, &system, batch)?);
+        }
+    }
+    let limits = cluster.devices.iter().map(|own| own.memory_limit().map(|own| limit(own).0));
+    Some(Costs {
+        speeds,
+        speed_of,
+        limits: limits.collect(),
+        held: held(base, batch),
+        ways: ways(base, cluster, batch),
+    })
+}
+
+/// Servers record the kernels of a decoding step (CUDA graphs).
+fn stack(base: &Pricing<'_>, phase: StepPhase) -> Stack {
+    match phase {
+        StepPhase::Decode => Stack { launch: Launch::CudaGraphs, ..base.stack.clone() },
+        _ => base.stack.clone(),
+    }
+}
+
+/// What a kind of device takes; `None` where a figure of it is missing.
+fn speed(base: &Pricing<'_>, system: &System, batch: Batch) -> Option<Speed> {
+    let (stack, constants) = (stack(base, batch.phase), base.constants);
+    let parallelism = Parallelism { micro_batch: batch.samples, ..Parallelism::default() };
+    let (gradients, dtype) = (base.gradients, base.dtype);
+    let card = |own: &TransformerCard| TransformerCard { sequence: batch.tokens, ..own.clone() };
+    let ns = |seconds: f64| seconds.is_finite().then(|| nanos(seconds).get());
+    let mut before = vec![0_u64];
+    for group in &base.model.groups {
+        let card = card(&group.card);
+        let run = Sharded { card: &card, parallelism: &parallelism, gradients, dtype };
+        let own = passes::pieces(run, batch.cached, system, (&stack, constants));
+        let own = ns(own.attention_s + own.feed_forward_s)?;
+        for _ in 0..group.n_blocks {
+            before.push(before.last()?.saturating_add(own));
+        }
+    }
+    let card = card(&base.model.groups.first()?.card);
+    let run = Sharded { card: &card, parallelism: &parallelism, gradients, dtype };
+    let rates = system.rates(&stack, constants, dtype);
+    // A row is read and written for each token.
+    let looked_up = 2.0 * activations(base.model, batch, element(dtype));
+    Some(Speed {
+        before,
+        embedding: ns(rates.pointwise(looked_up))?,
+        head: ns(ends::sampled(run, batch.samples, system, (&stack, constants)))?,
+    })
+}
+
+/// Bytes of the activations of a batch between two blocks.
+fn activations(model: &ModelCard, batch: Batch, element: f64) -> f64 {
+    let hidden = model.groups.first().map_or(0, |group| group.card.hidden);
+    element * batch.samples as f64 * batch.tokens as f64 * hidden as f64
+}
+
+/// What stages hold: beside weights and cache what a batch makes between two products (of a block that which
+/// makes most), its input and output, what arrives and what leaves, and logits where there is a head.
+fn held(base: &Pricing<'_>, batch: Batch) -> Held {
+    let (model, dtype) = (base.model, base.dtype);
+    let mut held = Held { weights: vec![0], cache: vec![0], ..Held::default() };
+    let seen = batch.cached.saturating_add(batch.tokens);
+    let mut widest = 0.0_f64;
+    for group in &model.groups {
+        let card = &group.card;
+        let own = serving::bytes(serving::elements(group), dtype);
+        let cache = (batch.samples as f64 * cached::bytes(card, seen, (1, dtype))).round() as u64;
+        for _ in 0..group.n_blocks {
+            for (sums, own) in [(&mut held.weights, own), (&mut held.cache, cache)] {
+                let before = sums.last().copied().unwrap_or(0);
+                sums.push(before.saturating_add(own).min(u64::MAX >> 8));
+            }
+        }
+        let (key, value) = card.head_dims();
+        let heads = card.n_heads as f64 * key as f64;
+        let kept = card.n_kv_heads as f64 * (key as f64 + value as f64);
+        let inner = card.form.n_first() as f64 * card.feed_forward as f64;
+        widest = widest.max(heads + kept).max(inner);
+    }
+    let beside = crate::kernels::precision::beside(dtype);
+    let [first, last] = serving::ends(model);
+    let card = model.groups.first().map(|group| &group.card);
+    let rows = card.map_or(0.0, |card| card.vocabulary as f64);
+    let hidden = card.map_or(0.0, |card| card.hidden as f64);
+    let is_tied = card.is_some_and(|card| card.head == Head::Tied);
+    held.embedding = serving::bytes(first, beside);
+    held.head = serving::bytes(last, beside);
+    held.copy = if is_tied { serving::bytes(rows * hidden, beside) } else { 0 };
+    let tokens = batch.samples as f64 * batch.tokens as f64;
+    let pass = base.resident
+        + 4.0 * activations(model, batch, element(dtype))
+        + element(dtype) * tokens * widest;
+    let logits = batch.samples as f64 * rows * (element(dtype) + LOGIT_BYTES);
+    held.scratch = [pass as u64, (pass + logits) as u64];
+    held
+}
+
+/// Ways for the activations of a batch, and in decode for its sampled tokens.
+fn ways(base: &Pricing<'_>, cluster: &Cluster, batch: Batch) -> Ways {
+    let factors = [Constant::Neighbour, Constant::Network].map(|own| base.constants.get(own));
+    let bytes = activations(base.model, batch, element(base.dtype));
+    let n = cluster.devices.len();
+    let mut ways = Ways {
+        kinds: Vec::new(),
+        of: Vec::with_capacity(n * n),
+        n_tiers: cluster.links.n_tiers,
+        send: cluster.links.send.iter().map(|own| own.index()).collect(),
+        receive: cluster.links.receive.iter().map(|own| own.index()).collect(),
+    };
+    let mut known: BTreeMap<Way, u16> = BTreeMap::new();
+    let node = |at: usize| cluster.devices.get(at).and_then(|own| own.node);
+    for (from, to) in (0..n).flat_map(|from| (0..n).map(move |to| (from, to))) {
+        let route = cluster.route(DeviceId::new(from), DeviceId::new(to));
+        let Some(route) = route else {
+            ways.of.push(NO_WAY);
+            continue;
+        };
+        let crosses = node(from) != node(to);
+        let rate = route.kind.bandwidth.get() * factors[usize::from(crosses)];
+        let ns = |bytes: f64| nanos(route.kind.latency_ns * 1e-9 + bytes / rate).get();
+        let back = match batch.phase {
+            StepPhase::Decode => ns(TOKEN_BYTES * batch.samples as f64),
+            _ => 0,
+        };
+        let way = Way { pass: ns(bytes), back, tier: route.kind.tier };
+        let next = u16::try_from(ways.kinds.len()).unwrap_or(NO_WAY);
+        let own = *known.entry(way).or_insert(next);
+        if own == next {
+            ways.kinds.push(way);
+        }
+        ways.of.push(own);
+    }
+    ways
+}

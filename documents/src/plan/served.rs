@@ -1,0 +1,48 @@
+//! What a pipeline that serves was planned for, and what it takes.
+
+use serde::{Deserialize, Serialize};
+
+use super::phase::PhaseDocument;
+
+/// What a stage takes and holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct ServedStageDocument {
+    /// Nanoseconds of a batch.
+    pub ns: u64,
+    /// Nanoseconds of its way to the next stage; of the last one of the sampled tokens back to the first.
+    pub way_ns: u64,
+    /// Bytes of weights.
+    pub weight_bytes: u64,
+    /// Bytes of keys and values of all batches in flight.
+    pub cache_bytes: u64,
+    /// All bytes.
+    pub peak_bytes: u64,
+    /// Bytes that the device may hold; absent = unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_bytes: Option<u64>,
+}
+
+/// What a pipeline that serves was planned for, and what it takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct ServedDocument {
+    /// `prefill` or `decode`.
+    pub phase: PhaseDocument,
+    /// Tokens of each sample that go through the model: 1 in decode.
+    pub tokens: u64,
+    /// Tokens of each sample that are cached before.
+    pub cached: u64,
+    /// Batches in flight.
+    pub in_flight: u64,
+    /// Nanoseconds of a batch from the first stage until it can begin there again.
+    pub latency_ns: u64,
+    /// Nanoseconds between the ends of two batches.
+    pub period_ns: u64,
+    /// Tokens per second of all batches in flight.
+    pub tokens_per_s: f64,
+    /// By stage.
+    pub stages: Vec<ServedStageDocument>,
+}

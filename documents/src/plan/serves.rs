@@ -1,0 +1,141 @@
+//! Plans of a model that serves as one forward pipeline.
+
+use ir::card::ModelCard;
+use ir::cluster::Cluster;
+use ir::diagnostic::Diagnostic;
+
+use super::check::refused;
+use super::experts::ExpertsDocument;
+use super::phase::PhaseDocument;
+use super::request::RequestDocument;
+use super::served::ServedDocument;
+use super::training::{BlocksDocument, RecomputeDocument, StageMeshDocument};
+use super::{
+    CommunicationDocument, CostDocument, FORMAT, ModeDocument, ParallelismDocument,
+    PartitionDocument, PlanDocument, Reference, ScheduleDocument, StageDocument, WorkloadDocument,
+};
+use crate::digest;
+
+/// A pipeline that serves, and what it was made of and for.
+#[derive(Clone, Debug)]
+pub struct ServedContext<'a> {
+    /// The model.
+    pub model: &'a ModelCard,
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// The constants.
+    pub profile: Reference,
+    /// Name of the type that products are computed in.
+    pub dtype: &'a str,
+    /// Samples of a batch.
+    pub batch: u64,
+    /// What was asked for.
+    pub request: RequestDocument,
+    /// What was minimised.
+    pub objective: &'a str,
+    /// The row that made the plan.
+    pub algorithm: &'a str,
+    /// By stage its device, first block and number of blocks.
+    pub stages: Vec<(String, u32, u32)>,
+}
+
+/// Blocks on a device with all samples of a batch.
+fn stage((device, first, n): (String, u32, u32), batch: u64) -> StageDocument {
+    let recompute = RecomputeDocument::None;
+    StageDocument {
+        ops: Vec::new(),
+        blocks: Some(BlocksDocument { first, n, recompute, each: Vec::new() }),
+        mesh: Some(StageMeshDocument { devices: vec![device], tensor: 1, samples: vec![batch] }),
+    }
+}
+
+impl PlanDocument {
+    /// The document of a pipeline that serves.
+    #[must_use]
+    pub fn from_served(
+        served: ServedDocument,
+        context: ServedContext<'_>,
+        cost: CostDocument,
+    ) -> Self {
+        let pipeline = u32::try_from(context.stages.len()).unwrap_or(u32::MAX);
+        let of = |own| stage(own, context.batch);
+        let stages = context.stages.into_iter().map(of).collect();
+        Self {
+            format: FORMAT.to_owned(),
+            model: Reference::new(&context.model.name, digest::card(context.model)),
+            cluster: Reference::new(&context.cluster.name, digest::cluster(context.cluster)),
+            profile: context.profile,
+            workload: WorkloadDocument {
+                mode: ModeDocument::Inference,
+                optimizer: None,
+                dtype: Some(context.dtype.to_owned()),
+                batch: Some(context.batch),
+                micro_batch: None,
+            },
+            request: context.request,
+            objective: context.objective.to_owned(),
+            algorithm: context.algorithm.to_owned(),
+            parallelism: ParallelismDocument {
+                data: 1,
+                tensor: 1,
+                pipeline,
+                expert: 1,
+                context: 1,
+                n_micro_batches: 1,
+                training: None,
+            },
+            partition: PartitionDocument { stages },
+            placement: Vec::new(),
+            experts: ExpertsDocument::default(),
+            communication: CommunicationDocument::default(),
+            schedule: ScheduleDocument::default(),
+            cost: Some(cost),
+            training: None,
+            served: Some(served),
+        }
+    }
+
+    /// Refuses what a pipeline that serves does not decide, and what it can't be without.
+    pub(super) fn check_served(&self, served: &ServedDocument) -> Result<(), Diagnostic> {
+        let (schedule, degrees) = (&self.schedule, &self.parallelism);
+        let others = [
+            ("training", self.training.is_some()),
+            ("placement", !self.placement.is_empty()),
+            ("experts", self.experts != ExpertsDocument::default()),
+            ("communication", self.communication != CommunicationDocument::default()),
+            ("schedule.devices", !schedule.devices.is_empty()),
+            ("schedule.channels", !schedule.channels.is_empty()),
+            ("schedule.after", !schedule.after.is_empty()),
+            ("schedule.grid", !schedule.grid.is_empty()),
+            ("schedule.cells", !schedule.cells.is_empty()),
+            ("workload.micro_batch", self.workload.micro_batch.is_some()),
+            ("parallelism.training", degrees.training.is_some()),
+        ];
+        if let Some((member, _)) = others.into_iter().find(|(_, is_there)| *is_there) {
+            return Err(refused(member, "is nothing that a pipeline that serves decides"));
+        }
+        let stages = &self.partition.stages;
+        let missing = [
+            ("workload.batch", self.workload.batch.is_none()),
+            ("partition.stages.blocks", stages.iter().any(|own| own.blocks.is_none())),
+            ("partition.stages.mesh", stages.iter().any(|own| own.mesh.is_none())),
+            ("cost", self.cost.is_none()),
+        ];
+        if let Some((member, _)) = missing.into_iter().find(|(_, is_missing)| *is_missing) {
+            return Err(refused(member, "is missing"));
+        }
+        if self.workload.mode != ModeDocument::Inference {
+            return Err(refused("workload.mode", "is not that of a pipeline that serves"));
+        }
+        match served.phase {
+            PhaseDocument::Training => Err(refused("served.phase", "serves nothing")),
+            PhaseDocument::Prefill if served.tokens == 0 => {
+                Err(refused("served.tokens", "is 0, but must be at least 1"))
+            }
+            PhaseDocument::Decode if served.tokens != 1 => {
+                Err(refused("served.tokens", "must be 1 in decode"))
+            }
+            PhaseDocument::Prefill | PhaseDocument::Decode => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! What servers are told of a pipeline of blocks with one device a stage.
+//!
+//! vLLM and SGLang as placements ([`super::pipelined`]), on the devices of one host. llama.cpp
+//! (`common/arg.cpp`, `ggml-rpc.cpp`): `-dev` names devices in the order of layers and `-ts` their shares;
+//! those of other hosts are `RPC0`, `RPC1` and so on in the order of `--rpc`, each a `rpc-server` of one
+//! device. Layers of every stage as JSON, for who reads ranges.
+
+use ir::cluster::Cluster;
+use ir::diagnostic::Diagnostic;
+use ir::id::DeviceId;
+use serde_json::json;
+
+use super::pipelined::{SGLANG_WORDS, VLLM_WORDS, started};
+use super::{HEAD, LLAMA_CPP, SGLANG, VLLM};
+use crate::format::{Export, unknown_target, version};
+use crate::modules::devices::{Place, places};
+use crate::modules::refusal;
+
+/// Layers of each stage as JSON.
+const RANGES: &str = "layer-ranges";
+/// The port of the first `rpc-server` of a host (llama.cpp, `tools/rpc`).
+const PORT: u64 = 50_052;
+
+/// Stages of a model on the devices of a cluster.
+#[derive(Clone, Debug)]
+pub struct StagesSource<'a> {
+    /// The model's name.
+    pub model: &'a str,
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// By stage its device and layers.
+    pub stages: Vec<(DeviceId, u32)>,
+}
+
+/// A format of stages.
+struct Target {
+    name: &'static str,
+    versions: &'static [&'static str],
+    export: fn(&StagesSource<'_>) -> Result<Export, Diagnostic>,
+}
+
+const TARGETS: &[Target] = &[
+    Target {
+        name: VLLM,
+        versions: &[],
+        export: |own| Ok(started(&VLLM_WORDS, ranks(own, VLLM)?.refs())),
+    },
+    Target {
+        name: SGLANG,
+        versions: &["0.5"],
+        export: |own| Ok(started(&SGLANG_WORDS, ranks(own, SGLANG)?.refs())),
+    },
+    Target { name: LLAMA_CPP, versions: &[], export: llama_cpp },
+    Target { name: RANGES, versions: &[], export: |own| Ok(ranges(own)) },
+];
+
+fn find(target: &str) -> Result<&'static Target, Diagnostic> {
+    let name = target.split('@').next().unwrap_or_default();
+    let names = TARGETS.iter().map(|row| row.name);
+    let row = TARGETS.iter().find(|row| row.name == name);
+    let row = row.ok_or_else(|| unknown_target(name, " for pipelines that serve", names))?;
+    version(target, row.versions).map(|_| row)
+}
+
+/// Refuses a target that takes no stages.
+///
+/// # Errors
+/// `unknown-target` with those that there are.
+pub fn check(target: &str) -> Result<(), Diagnostic> {
+    find(target).map(|_| ())
+}
+
+/// The file of a target and what it can't say.
+///
+/// # Errors
+/// Those of [`check`]; `cannot-express` for stages on several hosts, or on no accelerator.
+pub fn export(target: &str, source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
+    (find(target)?.export)(source)
+}
+
+fn name(source: &StagesSource<'_>, device: DeviceId) -> String {
+    source.cluster.devices.get(device.index()).map_or_else(String::new, |own| own.name.clone())
+}
+
+/// The host of a device, by name; that of devices without one is `localhost`.
+fn host(source: &StagesSource<'_>, device: DeviceId) -> String {
+    let node = source.cluster.devices.get(device.index()).and_then(|own| own.node);
+    let node = node.and_then(|node| source.cluster.nodes.get(node.index()));
+    node.map_or_else(|| "localhost".to_owned(), |own| own.name.clone())
+}
+
+/// By stage the number of its device in its host.
+fn numbers(source: &StagesSource<'_>, target: &'static str) -> Result<Vec<u64>, Diagnostic> {
+    let places = places(source.cluster);
+    let of = |(device, _): &(DeviceId, u32)| match places.get(device.index()) {
+        Some(Place::Accelerator(number)) => Ok(*number),
+        _ => {
+            let message = format!(
+                "{target} holds no layers on `{}`, which is no accelerator",
+                name(source, *device)
+            );
+            Err(refusal(target, message).hint("leave it out of the cluster"))
+        }
+    };
+    source.stages.iter().map(of).collect()
+}
+
+/// Numbers of devices, and layers of each.
+struct Ranks(Vec<String>, Vec<String>);
+
+impl Ranks {
+    fn refs(&self) -> (&[String], &[String]) {
+        (&self.0, &self.1)
+    }
+}
+
+/// Stages on the devices of one host.
+fn ranks(source: &StagesSource<'_>, target: &'static str) -> Result<Ranks, Diagnostic> {
+    let numbers = numbers(source, target)?;
+    let first = source.stages.first().map(|own| host(source, own.0));
+    if let Some(other) = source.stages.iter().find(|own| Some(host(source, own.0)) != first) {
+        let message = format!(
+            "this script of {target} numbers the devices of one host, and `{}` is on another",
+            name(source, other.0)
+        );
+        return Err(refusal(target, message)
+            .hint("name a cluster of one host, or export llama.cpp or layer-ranges"));
+    }
+    let layers = source.stages.iter().map(|own| own.1.to_string()).collect();
+    Ok(Ranks(numbers.iter().map(u64::to_string).collect(), layers))
+}
+
+fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
+    let numbers = numbers(source, LLAMA_CPP)?;
+    let hosts: Vec<String> = source.stages.iter().map(|own| host(source, own.0)).collect();
+    let is_one_host = hosts.windows(2).all(|own| own[0] == own[1]);
+    if let Some(strange) = hosts.iter().find(|own| !own.chars().all(is_of_a_host)) {
+        let message = format!("`{strange}` is no name of a host that {LLAMA_CPP} could be told");
+        return Err(refusal(LLAMA_CPP, message).hint("name hosts by letters, digits, . and -"));
+    }
+    let n = source.stages.len();
+    // The head has the slot behind the last layer.
+    let share = |(at, own): (usize, &(DeviceId, u32))| {
+        (u64::from(own.1) + u64::from(at + 1 == n)).to_string()
+    };
+    let shares: Vec<String> = source.stages.iter().enumerate().map(share).collect();
+    let shares = shares.join(",");
+    let yours = "# Words behind this script go to the server, such as -m model.gguf.";
+    if is_one_host {
+        let devices: Vec<String> = numbers.iter().map(|own| format!("CUDA{own}")).collect();
+        let devices = devices.join(",");
+        return Ok(Export::from(format!(
+            "{HEAD}{yours}\nexec llama-server \"$@\" -ngl all -sm layer -dev {devices} -ts {shares}\n"
+        )));
+    }
+    let address =
+        |(host, number): (&String, &u64)| format!("{host}:{}", PORT.saturating_add(*number));
+    let addresses: Vec<String> = hosts.iter().zip(&numbers).map(address).collect();
+    let mut text = format!("{HEAD}# First, on each of these hosts:\n");
+    for (host, number) in hosts.iter().zip(&numbers) {
+        let port = PORT.saturating_add(*number);
+        text.push_str(&format!("# {host}: rpc-server -H 0.0.0.0 -p {port} -d CUDA{number}\n"));
+    }
+    let devices: Vec<String> = (0..n).map(|own| format!("RPC{own}")).collect();
+    text.push_str(&format!(
+        "{yours}\nexec llama-server \"$@\" -ngl all -sm layer --rpc {} -dev {} -ts {shares}\n",
+        addresses.join(","),
+        devices.join(",")
+    ));
+    Ok(Export::from(text))
+}
+
+fn is_of_a_host(own: char) -> bool {
+    own.is_ascii_alphanumeric() || ".-".contains(own)
+}
+
+fn ranges(source: &StagesSource<'_>) -> Export {
+    let n_layers: u32 = source.stages.iter().fold(0, |sum, own| sum.saturating_add(own.1));
+    let mut next = 0_u32;
+    let of = |(rank, (device, n)): (usize, &(DeviceId, u32))| {
+        let start = next;
+        next = next.saturating_add(*n);
+        json!({
+            "device": name(source, *device), "host": host(source, *device), "device_rank": rank,
+            "world_size": source.stages.len(), "start_layer": start, "end_layer": next,
+            "n_layers": n_layers,
+        })
+    };
+    let shards: Vec<_> = source.stages.iter().enumerate().map(of).collect();
+    let document = json!({
+        "format": "meshwright.layer-ranges/1", "model": source.model, "n_layers": n_layers,
+        "shards": shards,
+    });
+    Export::from(format!("{document:#}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use ir::cluster::{Device, Node};
+    use ir::id::{ClassId, KindId, NodeId};
+    use ir::units::Bytes;
+
+    use super::*;
+
+    /// Hosts of so many devices each.
+    fn cluster(hosts: &[usize]) -> Cluster {
+        let device = |node: usize, at: usize| Device {
+            name: format!("pc{node}.gpu{at}"),
+            kind: KindId::new(0),
+            class: ClassId::new(0),
+            node: Some(NodeId::new(node)),
+            capacity: None,
+            context: Bytes::ZERO,
+            reserve: Bytes::ZERO,
+        };
+        let node = |at: usize| Node {
+            name: format!("pc{at}"),
+            host_memory: None,
+            n_cpu_cores: None,
+            to_device: None,
+        };
+        let of = |(node, n): (usize, &usize)| (0..*n).map(move |at| device(node, at));
+        Cluster {
+            devices: hosts.iter().enumerate().flat_map(of).collect(),
+            nodes: (0..hosts.len()).map(node).collect(),
+            ..Cluster::default()
+        }
+    }
+
+    fn text(target: &str, hosts: &[usize], stages: &[(usize, u32)]) -> Result<String, String> {
+        let cluster = cluster(hosts);
+        let stages = stages.iter().map(|own| (DeviceId::new(own.0), own.1)).collect();
+        let source = StagesSource { model: "m", cluster: &cluster, stages };
+        match export(target, &source) {
+            Ok(own) => Ok(String::from_utf8(own.bytes).unwrap()),
+            Err(error) => Err(error.code.to_owned()),
+        }
+    }
+
+    /// Of a word of a script, what follows it.
+    fn after(text: &str, word: &str) -> String {
+        let rest = text.split(word).nth(1).unwrap_or_else(|| panic!("no {word} in {text}"));
+        rest.split_whitespace().next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn ranks_are_in_the_order_of_stages() {
+        let told = text("vllm", &[3], &[(2, 10), (0, 11), (1, 11)]).unwrap();
+        assert_eq!(after(&told, "CUDA_VISIBLE_DEVICES="), "2,0,1");
+        // Whole numbers between commas, one for each rank, that sum up to the layers.
+        assert_eq!(after(&told, "VLLM_PP_LAYER_PARTITION="), "10,11,11");
+        assert_eq!(after(&told, "--pipeline-parallel-size "), "3");
+        let told = text("sglang@0.5", &[3], &[(2, 10), (0, 22)]).unwrap();
+        assert_eq!(after(&told, "SGLANG_PP_LAYER_PARTITION="), "10,22");
+        assert_eq!(text("vllm", &[1, 1], &[(0, 1), (1, 1)]), Err("cannot-express".to_owned()));
+        assert_eq!(text("megatron", &[1], &[(0, 1)]), Err("unknown-target".to_owned()));
+    }
+
+    /// llama.cpp puts slot k of n on the first device whose shares, summed up, exceed k / n: layers in
+    /// order, then the head.
+    #[test]
+    fn shares_put_every_layer_where_it_is_planned() {
+        let stages = [(1, 7), (0, 20), (2, 5)];
+        for hosts in [vec![3], vec![1, 1, 1], vec![2, 1]] {
+            let told = text("llama.cpp", &hosts, &stages).unwrap();
+            let shares: Vec<f64> =
+                after(&told, "-ts ").split(',').map(|own| own.parse().unwrap()).collect();
+            let (n, sum) = (33, shares.iter().sum::<f64>());
+            let device = |slot: usize| {
+                let mut before = 0.0;
+                let is_own = |own: &f64| {
+                    before += own / sum;
+                    slot as f64 / f64::from(n) < before
+                };
+                shares.iter().position(is_own).unwrap()
+            };
+            let own: Vec<usize> = (0..33).map(device).collect();
+            let planned: Vec<usize> = [(0, 7), (1, 20), (2, 6)]
+                .into_iter()
+                .flat_map(|(stage, n)| std::iter::repeat_n(stage, n))
+                .collect();
+            assert_eq!(own, planned, "{told}");
+        }
+        let told = text("llama.cpp", &[2, 1], &stages).unwrap();
+        assert_eq!(after(&told, "--rpc "), "pc0:50053,pc0:50052,pc1:50052");
+        assert_eq!(after(&told, "-dev "), "RPC0,RPC1,RPC2");
+        assert!(told.contains("# pc0: rpc-server -H 0.0.0.0 -p 50053 -d CUDA1\n"), "{told}");
+        assert_eq!(after(&text("llama.cpp", &[3], &stages).unwrap(), "-dev "), "CUDA1,CUDA0,CUDA2");
+    }
+
+    #[test]
+    fn ranges_follow_each_other() {
+        let told = text("layer-ranges", &[1, 1], &[(1, 3), (0, 5)]).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let of = |at: usize, name: &str| told["shards"][at][name].clone();
+        assert_eq!((of(0, "start_layer"), of(0, "end_layer")), (0.into(), 3.into()));
+        assert_eq!((of(1, "start_layer"), of(1, "end_layer")), (3.into(), 8.into()));
+        assert_eq!((of(1, "device"), of(1, "n_layers")), ("pc0.gpu0".into(), 8.into()));
+    }
+}
