@@ -241,7 +241,7 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "NAME", default_value = "auto", env = "MESHWRIGHT_ALGORITHM")]
     #[arg(hide_env = true, help_heading = "Search")]
     pub(crate) algorithm: String,
-    /// What is minimised [default: step-time, throughput of what serves, or the instance's own]
+    /// What is optimised [default: step-time, serving: throughput]
     #[arg(long, value_parser = named(ObjectiveName::all(), ObjectiveName::name))]
     #[arg(help_heading = "Search", hide_possible_values = true)]
     pub(crate) objective: Option<ObjectiveName>,
@@ -278,8 +278,7 @@ pub(crate) struct PlanArgs {
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) training: TrainingFlags,
-    /// What a step does: prefill or decode of a model that serves, training; of experts prefill unless
-    /// stated
+    /// training, prefill or decode: of experts, streams, a serving pipeline
     #[arg(long, value_parser = named(StepPhase::ALL, StepPhase::name), hide_possible_values = true)]
     #[arg(value_name = "PHASE", help_heading = "Search")]
     pub(crate) phase: Option<StepPhase>,

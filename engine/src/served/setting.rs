@@ -89,6 +89,7 @@ impl Setting {
         // What only training, or equal devices, are warned of.
         run.warnings.retain(|own| own.code != "stated-dtype");
         unlike::retain_warnings(&mut run.warnings);
+        run.warnings.iter_mut().for_each(as_served);
         run.warnings.extend(assumed.map(|flag| told_assumed(flag, tokens, cached)));
         run.warnings.extend(beyond(&run, asked.phase, cached));
         run.request = asked.request;
@@ -209,6 +210,14 @@ fn check_devices(run: &Run) -> Result<(), Diagnostic> {
             Err(element_type::refused(element_type::lacks(&kind.name, dtype), kind, &known))
         }
         None => Ok(()),
+    }
+}
+
+/// What is said of quantised weights where a model is trained, said of one that serves.
+fn as_served(warning: &mut Diagnostic) {
+    if warning.code == "quantized-weights" {
+        "weights are held and read in the type of --dtype here: `quantization_config` is not priced"
+            .clone_into(&mut warning.message);
     }
 }
 
