@@ -67,6 +67,15 @@ pub fn within(cost: &CostDocument) -> Vec<Diagnostic> {
     differences(&json!({ "cost": cost }), &json!({ "cost": own }))
 }
 
+/// That two plans were made for settings that differ.
+pub fn other_setting(differ: &[(&str, bool)], hint: &str) -> Option<Diagnostic> {
+    let differ: Vec<&str> = differ.iter().filter(|own| own.1).map(|own| own.0).collect();
+    (!differ.is_empty()).then(|| {
+        let message = format!("the plans were made for other {}", differ.join(", "));
+        Diagnostic::warning("other-setting", message).hint(hint)
+    })
+}
+
 /// One field whose value is not the derived one.
 pub fn difference(field: &str, stated: &str, derived: &str) -> Diagnostic {
     let message = format!("`{field}` states {stated}, derived is {derived}");

@@ -183,16 +183,6 @@ impl Sizes {
         }
         found
     }
-
-    /// Bytes of weights and optimizer states that a device holds.
-    #[must_use]
-    pub fn held(&self, own: &Holding) -> Bytes {
-        let parts = self.parts(own);
-        let bytes = parts.iter().map(|((_, is_state), own)| {
-            (own.end - own.start).saturating_mul(self.bytes[usize::from(*is_state)])
-        });
-        Bytes(bytes.fold(0, u64::saturating_add))
-    }
 }
 
 /// The part of one of so many ranks.
@@ -270,18 +260,20 @@ fn without(ranges: Vec<Range<u64>>, other: Option<&Range<u64>>) -> Vec<Range<u64
     left.filter(|own| own.start < own.end).collect()
 }
 
-/// Seconds that moves between devices take at least: those of the channel that is busy longest.
+/// Seconds that moves between devices take at least: those of the channel that is busy longest, with the
+/// least start-up of what it carries.
 #[must_use]
 pub fn moving_s(cluster: &Cluster, moves: &[Move]) -> f64 {
-    let (mut busy, mut latency_s) = (BTreeMap::<_, f64>::new(), 0.0_f64);
+    let mut channels: BTreeMap<_, (f64, f64)> = BTreeMap::new();
     for own in moves {
         let Some(way) = own.from.and_then(|from| cluster.route(from, own.to)) else { continue };
-        latency_s = latency_s.max(way.kind.latency_ns * 1e-9);
         for channel in [(false, way.send), (true, way.receive)] {
-            *busy.entry(channel).or_default() += own.bytes.as_f64() / way.kind.bandwidth.get();
+            let (busy, start_up) = channels.entry(channel).or_insert((0.0, f64::INFINITY));
+            *busy += own.bytes.as_f64() / way.kind.bandwidth.get();
+            *start_up = start_up.min(way.kind.latency_ns * 1e-9);
         }
     }
-    latency_s + busy.into_values().fold(0.0, f64::max)
+    channels.into_values().map(|(busy, start_up)| busy + start_up).fold(0.0, f64::max)
 }
 
 /// A plan whose stages have devices of their own, on devices that hold as much of what they shall as can

@@ -66,12 +66,29 @@ impl PlanDocument {
             ("request.lost", !self.request.lost.is_empty()),
             ("request.spares", self.request.spares.is_some()),
         ];
-        match foreign.into_iter().find(|(_, is_there)| *is_there) {
-            Some((member, _)) if self.training.is_none() => {
-                Err(refused(member, "is stated of training runs only"))
-            }
-            _ => Ok(()),
+        match self.training {
+            Some(_) => Ok(()),
+            None => refuse_any(foreign, "is stated of training runs only"),
         }
+    }
+}
+
+impl PlanDocument {
+    /// What only plans of ops, of training runs and of what runs inside a layer decide, and whether it is
+    /// there.
+    pub(super) fn decided_elsewhere(&self) -> [(&'static str, bool); 9] {
+        let schedule = &self.schedule;
+        [
+            ("training", self.training.is_some()),
+            ("placement", !self.placement.is_empty()),
+            ("experts", self.experts != ExpertsDocument::default()),
+            ("schedule.devices", !schedule.devices.is_empty()),
+            ("schedule.channels", !schedule.channels.is_empty()),
+            ("schedule.after", !schedule.after.is_empty()),
+            ("schedule.grid", !schedule.grid.is_empty()),
+            ("schedule.cells", !schedule.cells.is_empty()),
+            ("workload.micro_batch", self.workload.micro_batch.is_some()),
+        ]
     }
 }
 
@@ -109,10 +126,7 @@ impl RequestDocument {
             ("request.no_offload", self.no_offload),
             ("request.expert_skew", self.expert_skew.is_some()),
         ];
-        match foreign.into_iter().find(|(_, given)| *given) {
-            Some((member, _)) => Err(refused(member, "is asked of training runs only")),
-            None => Ok(()),
-        }
+        refuse_any(foreign, "is asked of training runs only")
     }
 
     fn check(&self) -> Result<(), Diagnostic> {
@@ -129,6 +143,17 @@ impl RequestDocument {
             )),
             _ => Ok(()),
         }
+    }
+}
+
+/// Refuses the first member that is as it must not be.
+pub(super) fn refuse_any(
+    members: impl IntoIterator<Item = (&'static str, bool)>,
+    why: &str,
+) -> Result<(), Diagnostic> {
+    match members.into_iter().find(|(_, is)| *is) {
+        Some((member, _)) => Err(refused(member, why)),
+        None => Ok(()),
     }
 }
 

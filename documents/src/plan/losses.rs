@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
-pub struct HoldingDocument {
+pub struct HeldByDocument {
     /// The device.
     pub device: String,
     /// Its blocks: the first, and how many, of each of its stages.
@@ -30,7 +30,7 @@ pub struct ReplacedDocument {
     /// Its step time.
     pub step_time_ns: u64,
     /// What the devices held that are left.
-    pub devices: Vec<HoldingDocument>,
+    pub devices: Vec<HeldByDocument>,
 }
 
 /// Part of a tensor that has to get to a device.

@@ -4,7 +4,7 @@ use ir::card::ModelCard;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 
-use super::check::refused;
+use super::check::{refuse_any, refused};
 use super::experts::ExpertsDocument;
 use super::phase::PhaseDocument;
 use super::request::RequestDocument;
@@ -97,23 +97,12 @@ impl PlanDocument {
 
     /// Refuses what a pipeline that serves does not decide, and what it can't be without.
     pub(super) fn check_served(&self, served: &ServedDocument) -> Result<(), Diagnostic> {
-        let (schedule, degrees) = (&self.schedule, &self.parallelism);
         let others = [
-            ("training", self.training.is_some()),
-            ("placement", !self.placement.is_empty()),
-            ("experts", self.experts != ExpertsDocument::default()),
             ("communication", self.communication != CommunicationDocument::default()),
-            ("schedule.devices", !schedule.devices.is_empty()),
-            ("schedule.channels", !schedule.channels.is_empty()),
-            ("schedule.after", !schedule.after.is_empty()),
-            ("schedule.grid", !schedule.grid.is_empty()),
-            ("schedule.cells", !schedule.cells.is_empty()),
-            ("workload.micro_batch", self.workload.micro_batch.is_some()),
-            ("parallelism.training", degrees.training.is_some()),
+            ("parallelism.training", self.parallelism.training.is_some()),
         ];
-        if let Some((member, _)) = others.into_iter().find(|(_, is_there)| *is_there) {
-            return Err(refused(member, "is nothing that a pipeline that serves decides"));
-        }
+        let others = self.decided_elsewhere().into_iter().chain(others);
+        refuse_any(others, "is nothing that a pipeline that serves decides")?;
         let stages = &self.partition.stages;
         let missing = [
             ("workload.batch", self.workload.batch.is_none()),
@@ -121,9 +110,7 @@ impl PlanDocument {
             ("partition.stages.mesh", stages.iter().any(|own| own.mesh.is_none())),
             ("cost", self.cost.is_none()),
         ];
-        if let Some((member, _)) = missing.into_iter().find(|(_, is_missing)| *is_missing) {
-            return Err(refused(member, "is missing"));
-        }
+        refuse_any(missing, "is missing")?;
         if self.workload.mode != ModeDocument::Inference {
             return Err(refused("workload.mode", "is not that of a pipeline that serves"));
         }

@@ -11,6 +11,7 @@ use super::cached;
 use super::figures::percent;
 use super::on_model::read;
 use super::verify::violations;
+use crate::differences::other_setting;
 use crate::exit::{CommandResult, Exit};
 use crate::page::{Column, Page};
 use crate::request::CompareRequest;
@@ -87,12 +88,7 @@ fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
         ("tokens", a.experts.tokens != b.experts.tokens),
         ("groups", a.experts.groups != b.experts.groups),
     ];
-    let differ: Vec<&str> = differ.iter().filter(|own| own.1).map(|own| own.0).collect();
-    (!differ.is_empty()).then(|| {
-        let message = format!("the plans were made for other {}", differ.join(", "));
-        Diagnostic::warning("other-setting", message)
-            .hint("the difference of their loads is not one of the placements alone")
-    })
+    other_setting(&differ, "the difference of their loads is not one of the placements alone")
 }
 
 /// A row for each layer of either, and as documents.

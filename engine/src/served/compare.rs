@@ -8,6 +8,7 @@ use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
 use super::verify::legal;
+use crate::differences::other_setting;
 use crate::exit::{CommandResult, Exit};
 use crate::page::{Column, Page};
 use crate::request::CompareRequest;
@@ -99,10 +100,5 @@ fn unlike(
         ("objective", a.objective != b.objective),
         ("element type", a.workload.dtype != b.workload.dtype),
     ];
-    let differ: Vec<&str> = differ.iter().filter(|own| own.1).map(|own| own.0).collect();
-    (!differ.is_empty()).then(|| {
-        let message = format!("the plans were made for another {}", differ.join(", "));
-        Diagnostic::warning("other-setting", message)
-            .hint("the difference of what they take is not one of their stages alone")
-    })
+    other_setting(&differ, "the difference of what they take is not one of their stages alone")
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use cost_model::runs::held::{Holding, Move, Sizes, holdings, moves, moving_s, with_fewest_moves};
 use cost_model::runs::oracle::nanos;
-use documents::plan::losses::{HoldingDocument, MoveDocument, ReplacedDocument};
+use documents::plan::losses::{HeldByDocument, MoveDocument, ReplacedDocument};
 use documents::plan::{CommunicationDocument, PlanDocument};
 use ir::card::ZeroStage;
 use ir::cluster::Cluster;
@@ -25,8 +25,8 @@ const CHECKPOINT: &str = "checkpoint";
 const SHOWN: usize = 16;
 
 /// What a device held, as a document.
-pub(super) fn holding_document(name: &str, own: &Holding) -> HoldingDocument {
-    HoldingDocument {
+pub(super) fn holding_document(name: &str, own: &Holding) -> HeldByDocument {
+    HeldByDocument {
         device: name.to_owned(),
         blocks: own.blocks.iter().map(|blocks| [blocks.start, blocks.end - blocks.start]).collect(),
         ends: own.ends,
@@ -37,7 +37,7 @@ pub(super) fn holding_document(name: &str, own: &Holding) -> HoldingDocument {
 }
 
 /// What a document says that devices held; of each once, within the model.
-fn holding(own: &HoldingDocument, setting: &Setting) -> Result<Holding, Diagnostic> {
+fn holding(own: &HeldByDocument, setting: &Setting) -> Result<Holding, Diagnostic> {
     let bad = |why: &str| {
         let message =
             format!("what `{}` held is none of this model and cluster: {why}", own.device);

@@ -47,7 +47,7 @@ fn a_type_that_no_device_computes_in_is_refused_or_replaced() {
     let ran = plan(&folder, TRAINED, "v100_sxm2_32gb", "--workload training -o plan.json").exits(0);
     assert!(ran.stderr.contains("fp16 runs instead"), "{}", ran.stderr);
     assert!(ran.stdout.contains("computes in fp16 (default), adamw"), "{}", ran.stdout);
-    let plan_of: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let plan_of: Value = folder.json("plan.json");
     assert_eq!(plan_of["workload"]["dtype"], "fp16");
     let verify = format!("verify plan.json --model {} --cluster", onnx(TRAINED));
     folder.run(&format!("{verify} v100_sxm2_32gb.yaml")).exits(0);
@@ -122,7 +122,7 @@ fn a_plan_states_its_micro_batches() {
     let folder = folder();
     let flags = "--workload training --batch 8 --micro-batch 4 -o plan.json";
     plan(&folder, TRAINED, "a100_sxm4_80gb", flags).exits(0);
-    let mut plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let mut plan: Value = folder.json("plan.json");
     assert_eq!(plan["parallelism"]["n_micro_batches"], 2);
     let verify = format!("verify own.json --model {} --cluster a100_sxm4_80gb.yaml", onnx(TRAINED));
     for (count, code) in [(2, 0), (1, 3), (4, 3)] {
@@ -140,7 +140,7 @@ fn a_changed_workload_is_named() {
     let folder = folder();
     let flags = "--workload training --optimizer sgd --batch 8 --micro-batch 4 -o plan.json";
     plan(&folder, TRAINED, "a100_sxm4_80gb", flags).exits(0);
-    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let plan: Value = folder.json("plan.json");
     let verify = format!("verify own.json --model {} --cluster a100_sxm4_80gb.yaml", onnx(TRAINED));
     for (member, other, own) in [
         ("optimizer", json!("adamw"), "sgd"),
@@ -184,7 +184,7 @@ fn what_is_strange_about_a_cluster_is_told_with_the_failure() {
 fn a_constraint_of_a_plan_that_does_not_hold_is_bad_input() {
     let folder = folder();
     plan(&folder, TRAINED, "a100_sxm4_80gb", "-o plan.json").exits(0);
-    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let plan: Value = folder.json("plan.json");
     let verify = format!("verify own.json --model {} --cluster a100_sxm4_80gb.yaml", onnx(TRAINED));
     for (member, value) in [
         ("pin", json!(["*"])),

@@ -17,7 +17,7 @@ fn folder() -> Folder {
 }
 
 fn edited(folder: &Folder, change: &dyn Fn(&mut Value)) -> super::folder::Ran {
-    let mut plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let mut plan: Value = folder.json("plan.json");
     change(&mut plan);
     folder.write("own.json", &plan.to_string());
     folder.run("verify own.json --model load.json --json")
@@ -26,7 +26,7 @@ fn edited(folder: &Folder, change: &dyn Fn(&mut Value)) -> super::folder::Ran {
 #[test]
 fn a_true_proof_is_legal_with_or_without_its_certificate() {
     let folder = folder();
-    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let plan: Value = folder.json("plan.json");
     assert_eq!(plan["proved_optimal"], true, "{plan}");
     let ran = edited(&folder, &|_| {}).exits(0);
     assert_eq!(ran.json()["legal"], true);
@@ -52,7 +52,7 @@ fn an_optimum_says_among_which_splits() {
     let folder = folder();
     let plan = "plan load.json --objective contiguous-max-load --algorithm ideals -o plan.json";
     folder.run(&format!("{plan} --force")).exits(0);
-    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let plan: Value = folder.json("plan.json");
     assert_eq!(plan["proved_optimal"], true, "{plan}");
     assert_eq!(plan["bound_covers"], "devices-in-one-order");
     edited(&folder, &|_| {}).exits(0);
@@ -80,7 +80,7 @@ fn an_interrupted_check_proves_nothing() {
     let folder = folder();
     folder.write("long.json", &long_instance(60_000));
     folder.run("plan long.json --time-limit 1s -o plan.json --force").exits(0);
-    let mut plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let mut plan: Value = folder.json("plan.json");
     assert!(plan["bound_ns"].as_u64() < plan["value_ns"].as_u64());
     plan["bound_ns"] = plan["value_ns"].clone();
     plan["proved_optimal"] = json!(true);

@@ -90,7 +90,7 @@ fn quantised_weights_count_where_they_are_used() {
     assert!(format!("{}{}", ran.stdout, ran.stderr).contains("quantized-weights"));
     folder.run(&format!("plan plain.json {RUN} -o b.json")).exits(0);
     let step = |name: &str| {
-        let plan: Value = serde_json::from_str(&folder.read(name)).unwrap();
+        let plan: Value = folder.json(name);
         plan["cost"]["step_time_ns"].clone()
     };
     assert_eq!(step("a.json"), step("b.json"));

@@ -21,7 +21,7 @@ fn folder() -> Folder {
 
 fn planned(folder: &Folder, more: &str, name: &str) -> (Value, f64) {
     folder.run(&format!("{LINE} {more} -o {name}")).exits(0);
-    let plan: Value = serde_json::from_str(&folder.read(name)).unwrap();
+    let plan: Value = folder.json(name);
     let seconds = plan["cost"]["step_time_s"].as_f64().unwrap();
     (plan, seconds)
 }

@@ -48,7 +48,7 @@ fn line(options: &str, visits: &str) -> String {
 
 fn planned(folder: &Folder, line: &str, name: &str) -> Value {
     folder.run(&format!("{line} -o {name} --force")).exits(0);
-    serde_json::from_str(&folder.read(name)).unwrap()
+    folder.json(name)
 }
 
 const TRACE: &str = "--routing-trace trace.jsonl";

@@ -37,7 +37,7 @@ const ON: &str = "--model experts.json --cluster c.yaml";
 
 fn planned(folder: &Folder, line: &str, name: &str) -> Value {
     folder.run(&format!("{line} -o {name}")).exits(0);
-    serde_json::from_str(&folder.read(name)).unwrap()
+    folder.json(name)
 }
 
 #[test]

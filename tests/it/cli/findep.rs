@@ -34,7 +34,7 @@ const ON: &str = "--model mixed.json --cluster c.yaml";
 
 fn planned(folder: &Folder, line: &str, name: &str) -> Value {
     folder.run(&format!("{line} -o {name}")).exits(0);
-    serde_json::from_str(&folder.read(name)).unwrap()
+    folder.json(name)
 }
 
 fn rate(folder: &Folder, line: &str) -> f64 {

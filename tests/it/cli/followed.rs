@@ -82,7 +82,7 @@ fn printed(stdout: &str) -> Vec<u64> {
 fn verified(folder: &Folder, model: &str) -> u64 {
     let ran = folder.run(&format!("verify out.json --model {model} --json")).exits(0);
     assert_eq!(ran.json()["legal"], true);
-    let plan: Value = serde_json::from_str(&folder.read("out.json")).unwrap();
+    let plan: Value = folder.json("out.json");
     let value = plan.get("value_ns").or_else(|| plan["cost"].get("step_time_ns"));
     value.and_then(Value::as_u64).unwrap()
 }
@@ -196,7 +196,7 @@ fn a_solution_that_is_not_worth_what_it_states_is_found_out() {
     let folder = Folder::new(&diamond());
     folder.write("load.json", &load_instance(12, 2).to_string());
     folder.run("plan load.json --time-limit 1 -o out.json").exits(0);
-    let mut solution: Value = serde_json::from_str(&folder.read("out.json")).unwrap();
+    let mut solution: Value = folder.json("out.json");
     let value = verified(&folder, "load.json");
     solution["value_ns"] = json!(value - 1);
     folder.write("out.json", &solution.to_string());

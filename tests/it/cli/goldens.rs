@@ -120,7 +120,7 @@ fn told(folder: &Folder, line: &str) -> Value {
     if ran.code != 0 {
         return json!({ "exit": ran.code });
     }
-    let plan: Value = serde_json::from_str(&folder.read("golden.json")).unwrap();
+    let plan: Value = folder.json("golden.json");
     let memory = plan["training"]["memory"].as_array();
     let peaks = memory.into_iter().flatten().filter_map(|rank| rank["peak_bytes"].as_u64());
     let of = |names: [&str; 2]| {

@@ -85,7 +85,7 @@ fn buckets_are_verified_from_the_document_alone() {
     let folder = Folder::new(&diamond());
     folder.write("g.json", &on_ten_gigabit(32, 0.98e-3).to_string());
     folder.run("plan g.json -o p.json").exits(0);
-    let plan: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+    let plan: Value = folder.json("p.json");
     assert_eq!((&plan["proved_optimal"], &plan["objective"]), (&json!(true), &json!("step-time")));
     folder.run("verify p.json --model g.json").exits(0);
     let buckets = plan["communication"]["buckets"].as_array().unwrap();
@@ -141,7 +141,7 @@ fn buckets_are_explained_compared_and_exported() {
         folder
             .run(&format!("export best.json --model g.json --target {target} -o e --force"))
             .exits(0);
-        serde_json::from_str(&folder.read("e")).unwrap()
+        folder.json("e")
     };
     // As PyTorch reads them: whole bytes of MiB.
     let list = exported("torch-ddp@2.13")["bucket_cap_mb_list"].clone();
@@ -211,7 +211,7 @@ fn a_models_own_backward_pass_says_when_gradients_are_there() {
     let folder = replicas();
     let told = folder.run(&format!("{ON_MODEL} --algorithm gradient-buckets -o p.json --json"));
     let told = told.exits(0).json();
-    let plan: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+    let plan: Value = folder.json("p.json");
     assert_eq!((&plan["parallelism"]["data"], &plan["workload"]["batch"]), (&json!(8), &json!(16)));
     // Gradients are summed up in 32 bits: words and head, four layers of attention and feed-forward with
     // two norms, and the last norm.
@@ -254,7 +254,7 @@ fn a_models_own_backward_pass_says_when_gradients_are_there() {
 fn what_a_plan_of_gradients_states_in_vain_is_named() {
     let folder = replicas();
     folder.run(&format!("{ON_MODEL} --algorithm gradient-buckets -o p.json")).exits(0);
-    let plan: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+    let plan: Value = folder.json("p.json");
     let verdict = |change: &dyn Fn(&mut Value), code: i32, told: &str| {
         let mut own = plan.clone();
         change(&mut own);

@@ -37,8 +37,8 @@ fn a_file_says_mesh_states_and_rules() {
     assert_eq!((&own["pipeline"], &own["context"]), (&json!(1), &json!(1)), "{own}");
     let pins = "--for jax --pin tensor=2 --pin zero=2 --pin recompute=full";
     assert_eq!(export(&folder, "model.qwen.json", pins).code, 0);
-    let file: Value = serde_json::from_str(&folder.read("out")).unwrap();
-    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let file: Value = folder.json("out");
+    let plan: Value = folder.json("plan.json");
     let data = plan["parallelism"]["data"].as_u64().unwrap();
     assert_eq!(
         file["mesh"],
@@ -58,7 +58,7 @@ fn a_file_says_mesh_states_and_rules() {
     let (first, other) = (file.to_string(), "it's,\"\u{e9}.json");
     folder.write(other, &grouped().to_string());
     assert_eq!(export(&folder, other, pins).code, 0);
-    let other: Value = serde_json::from_str(&folder.read("out")).unwrap();
+    let other: Value = folder.json("out");
     assert_eq!(other.to_string(), first);
 }
 

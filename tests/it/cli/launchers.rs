@@ -175,7 +175,7 @@ fn statements_on_measured_layers_are_derived() {
         folder.run(&line)
     };
     plan("config.json", "--pin tensor=2 --pin pipeline=1").exits(0);
-    let stated: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let stated: Value = folder.json("plan.json");
     assert_eq!(stated["workload"]["dtype"], "bf16", "as the files are named");
     let verify = |document: &Value| {
         folder.write("changed.json", &document.to_string());
@@ -202,7 +202,7 @@ fn statements_on_measured_layers_are_derived() {
     // One replica whose ends are shared out by its tensor ranks.
     let asked = "--pin tensor=2 --pin zero=2 --pin data=1 --max-memory-per-device 2500MiB";
     plan("config.json", asked).exits(0);
-    verify(&serde_json::from_str(&folder.read("plan.json")).unwrap()).exits(0);
+    verify(&folder.json("plan.json")).exits(0);
     // The folder was measured of `small`.
     let ran = plan("config.json", "");
     assert!(ran.stderr.contains("measured-of-another"), "{}", ran.stderr);
@@ -326,9 +326,7 @@ fn folders_of_accelerate_start_on_every_host() {
     let folder = folder();
     planned(&folder, "--for huggingface --pin zero=3 --pin tensor=1").unwrap();
     folder.run(&format!("export plan.json {MODEL} --target huggingface --to run")).exits(0);
-    let read = |name: &str| -> Value {
-        serde_json::from_str(&folder.read(&format!("run/{name}.json"))).unwrap()
-    };
+    let read = |name: &str| -> Value { folder.json(&format!("run/{name}.json")) };
     let whole = read("huggingface");
     for member in ["accelerate", "training_arguments"] {
         assert_eq!(read(member), whole[member], "{member}");

@@ -123,7 +123,7 @@ fn a_plan_that_loses_a_block_is_refused() {
     let folder = folder();
     let asked = "--max-memory-per-device 2300MiB --pin pipeline=2 --pin tensor=1 -o p.json";
     folder.run(&format!("{PLAN} {asked}")).exits(0);
-    let plan: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+    let plan: Value = folder.json("p.json");
     let verify = |plan: &Value, exit: i32| {
         folder.write("broken.json", &plan.to_string());
         let on = format!("verify broken.json --model config.json {ON} --json");

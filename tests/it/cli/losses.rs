@@ -27,10 +27,6 @@ fn folder() -> Folder {
     folder
 }
 
-fn read(folder: &Folder, name: &str) -> Value {
-    serde_json::from_str(&folder.read(name)).unwrap()
-}
-
 fn list<'v>(own: &'v Value, name: &str) -> &'v Vec<Value> {
     own[name].as_array().unwrap()
 }
@@ -48,7 +44,7 @@ fn the_spare_that_stands_in_is_the_best_of_all() {
     let folder = folder();
     folder.run(&format!("plan dense.json --cluster room.yaml {RUN} -o plan.json")).exits(0);
     folder.run("verify plan.json --model dense.json --cluster room.yaml").exits(0);
-    let plan = read(&folder, "plan.json");
+    let plan = folder.json("plan.json");
     let used = devices(&plan);
     assert!(used.iter().all(|own| !["s.gpu0", "t.gpu0"].contains(&own.as_str())));
     let spares = list(&plan["communication"], "spares");
@@ -117,7 +113,7 @@ fn a_lost_device_of_eight_is_planned_around() {
         .run("explain next.json --model dense.json --cluster eight.yaml")
         .exits(0)
         .says("checkpoint");
-    let next = read(&folder, "next.json");
+    let next = folder.json("next.json");
     assert_eq!(next["request"]["lost"], json!(["node0.gpu3"]));
     assert_eq!(next["training"]["global_batch"], 16);
     let block = next["training"]["held"][1]["n_parameters"].as_u64().unwrap()
@@ -178,7 +174,7 @@ fn losing_and_holding_back_what_is_not_there_is_refused() {
     folder.run(&format!("{replace} node0.gpu1 -o next.json")).exits(0);
     let again = "plan dense.json --cluster eight.yaml --replace next.json --lost node0.gpu2";
     folder.run(&format!("{again} -o third.json")).exits(0);
-    assert_eq!(read(&folder, "third.json")["request"]["lost"], json!(["node0.gpu1", "node0.gpu2"]));
+    assert_eq!(folder.json("third.json")["request"]["lost"], json!(["node0.gpu1", "node0.gpu2"]));
     folder.run("verify third.json --model dense.json --cluster eight.yaml").exits(0);
 }
 
@@ -190,7 +186,7 @@ fn devices_are_held_back() {
     let plan = format!("plan dense.json --cluster all.yaml {RUN}");
     folder.run(&format!("{plan} --spares 3 -o plan.json")).exits(0).says("stands in");
     folder.run("verify plan.json --model dense.json --cluster all.yaml").exits(0);
-    let own = read(&folder, "plan.json");
+    let own = folder.json("plan.json");
     let used = devices(&own);
     assert!(used.len() <= 4, "{used:?}");
     let step = own["cost"]["step_time_ns"].as_u64().unwrap();

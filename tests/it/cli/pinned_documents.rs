@@ -91,7 +91,7 @@ fn searches_over_degrees_are_followed_and_drawn() {
         };
         let (values, bounds) = (of("value_ns"), of("bound_ns"));
         assert!(!values.is_empty() && values.is_sorted_by(|a, b| a > b), "{values:?}");
-        let plan: Value = serde_json::from_str(&folder.read("out.json")).unwrap();
+        let plan: Value = folder.json("out.json");
         let step = plan["cost"]["step_time_ns"].as_u64().unwrap();
         assert!(step <= values[values.len() - 1], "{step} {values:?}");
         // What was called impossible on the way stays so.

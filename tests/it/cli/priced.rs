@@ -266,7 +266,7 @@ fn hosts_hold_no_more_than_they_have() {
     folder.write("large.yaml", &cluster(4, &more(enough)));
     folder.write("small.yaml", &cluster(4, &more(enough * 0.98)));
     folder.run(&format!("{line} large.yaml -o p.json")).exits(0);
-    let plan: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+    let plan: Value = folder.json("p.json");
     assert_eq!(plan["training"]["offloads_optimizer"], true);
     let refused = folder.run(&format!("{line} small.yaml")).exits(4);
     assert!(refused.stderr.contains("host"), "{}", refused.stderr);

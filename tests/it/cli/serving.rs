@@ -39,10 +39,6 @@ fn folder() -> Folder {
     folder
 }
 
-fn read(folder: &Folder, name: &str) -> Value {
-    serde_json::from_str(&folder.read(name)).unwrap()
-}
-
 /// A machine of a mix: its device, what it may hold, and blocks per second alone.
 struct Machine {
     device: String,
@@ -169,7 +165,7 @@ fn a_plan_is_at_least_as_fast_as_splits_by_memory_by_speed_and_one_machine_alone
             }
             let told = told.exits(0).json();
             assert_eq!(told["stop_reason"], "proved-optimal", "{cluster}");
-            let plan = read(&folder, "plan.json");
+            let plan = folder.json("plan.json");
             folder.run("verify plan.json --model dense.json --cluster mix.yaml").exits(0);
             let own = [&told["tokens_per_s"], &told["latency_seconds"]];
             let own = own.map(|own| own.as_f64().unwrap());
@@ -229,7 +225,7 @@ fn a_plan_is_read_back_explained_compared_and_exported() {
 fn whatever_a_plan_states_is_derived_again() {
     let folder = folder();
     folder.run(&format!("{PLAN} -o plan.json")).exits(0);
-    let plan = read(&folder, "plan.json");
+    let plan = folder.json("plan.json");
     let verify = |own: &Value| {
         folder.write("edited.json", &own.to_string());
         folder.run(&format!("verify edited.json {ON}"))

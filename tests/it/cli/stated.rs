@@ -291,7 +291,7 @@ fn types_may_be_spelt_as_elsewhere() {
     let folder = folder();
     let line = "plan config.json --cluster cluster.yaml --global-batch 32 --sequence-length 2048";
     folder.run(&format!("{line} --dtype float32 -o single.json")).exits(0);
-    let mut plan: Value = serde_json::from_str(&folder.read("single.json")).unwrap();
+    let mut plan: Value = folder.json("single.json");
     assert_eq!(plan["workload"]["dtype"], "fp32");
     for (name, code) in [("f32", 0), ("torch.float32", 0), ("f16", 6), ("int32", 3)] {
         plan["workload"]["dtype"] = json!(name);

@@ -69,10 +69,7 @@ fn planned() -> Planned {
     for (index, (model, flags)) in ways().into_iter().enumerate() {
         let flags = flags.replace("gpu0", &device_of(&folder));
         folder.run(&format!("plan {model} {flags} -o plan{index}.json")).exits(0);
-        plans.push((
-            model,
-            serde_json::from_str(&folder.read(&format!("plan{index}.json"))).unwrap(),
-        ));
+        plans.push((model, folder.json(&format!("plan{index}.json"))));
     }
     Planned { folder, plans }
 }
@@ -82,7 +79,7 @@ fn device_of(folder: &Folder) -> String {
     if !folder.path("first.json").exists() {
         folder.planned("first.json");
     }
-    let plan: Value = serde_json::from_str(&folder.read("first.json")).unwrap();
+    let plan: Value = folder.json("first.json");
     plan["schedule"]["devices"][0]["device"].as_str().unwrap().to_owned()
 }
 

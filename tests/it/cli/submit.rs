@@ -88,7 +88,7 @@ fn a_plan_of_a_service_is_the_plan() {
         let there = asked(&format!("submit --server {}", service.url), "there");
         assert_eq!(lasting(&here.stdout), lasting(&there.stdout), "{case}");
         let plan = |name: &str| {
-            let mut plan: Value = serde_json::from_str(&folder.read(name)).unwrap();
+            let mut plan: Value = folder.json(name);
             plan.as_object_mut().unwrap().remove("run");
             plan
         };

@@ -32,7 +32,7 @@ fn queues_are_planned_and_held_against_the_instance() {
     let one = folder.run("explain p.json --model t.json --op 1").exits(0);
     assert!(one.stdout.contains("b: 4"), "{}", one.stdout);
     folder.run("compare p.json p.json --model t.json").exits(0);
-    let plan: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+    let plan: Value = folder.json("p.json");
     let verdict = |change: &dyn Fn(&mut Value), code: i32| {
         let mut own = plan.clone();
         change(&mut own);

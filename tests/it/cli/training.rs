@@ -40,7 +40,7 @@ fn a_plan_is_found_written_and_read_back_to_the_same_step() {
     assert_eq!(told["stopped_early"], false);
     let gap = told["best"]["step_time_s"].as_f64().unwrap() - told["bound_s"].as_f64().unwrap();
     assert_eq!(told["is_optimum"].as_bool().unwrap(), gap < 1e-9, "{gap}");
-    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let plan: Value = folder.json("plan.json");
     assert_eq!(plan["cost"]["step_time_ns"], step);
     assert_eq!(plan["parallelism"]["pipeline"], 4);
     let stages = plan["partition"]["stages"].as_array().unwrap();
@@ -64,7 +64,7 @@ fn a_plan_is_found_written_and_read_back_to_the_same_step() {
 fn a_plan_that_loses_something_is_refused() {
     let folder = folder();
     folder.run(&format!("{PLAN} --pin pipeline=2 --pin schedule=1f1b -o plan.json")).exits(0);
-    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let plan: Value = folder.json("plan.json");
     let mut broken = Vec::new();
     let mut lost = plan.clone();
     let n = lost["partition"]["stages"][1]["blocks"]["n"].as_u64().unwrap();
@@ -124,7 +124,7 @@ fn experts_and_tied_weights_are_counted() {
     folder.write("config.json", &mixture.to_string());
     let pins = "--pin pipeline=2 --pin expert=2 --pin schedule=1f1b";
     folder.run(&format!("{PLAN} {pins} -o plan.json")).exits(0);
-    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let plan: Value = folder.json("plan.json");
     let held = plan["training"]["held"].as_array().unwrap();
     let sum = |name: &str| held.iter().map(|stage| stage[name].as_u64().unwrap()).sum::<u64>();
     let blocks = mixture["num_hidden_layers"].as_u64().unwrap();
@@ -293,7 +293,7 @@ fn a_plan_for_a_launcher_has_words_there() {
     let folder = folder();
     let targets = ["torch-pipelining", "torchtitan", "megatron", "deepspeed", "galvatron"];
     let step = |name: &str| -> u64 {
-        let plan: Value = serde_json::from_str(&folder.read(name)).unwrap();
+        let plan: Value = folder.json(name);
         plan["cost"]["step_time_ns"].as_u64().unwrap()
     };
     let limits =

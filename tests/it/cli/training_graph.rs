@@ -59,11 +59,11 @@ fn plans_on_graphs_are_read_back_to_the_same_step() {
         folder.run(&format!("explain {on}")).exits(0);
         folder.run(&format!("export {on} --target torch-pipelining -o s.csv")).exits(0);
         folder.run(&format!("export {on} --target torch-split-points -o p.json")).exits(0);
-        let points: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+        let points: Value = folder.json("p.json");
         assert_eq!(points["split_spec"].as_object().unwrap().len(), 1, "{name}");
         let megatron = folder.run(&format!("export {on} --target megatron -o m.args"));
         megatron.exits(if name == "gpt2_small" { 0 } else { 3 });
-        let mut plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+        let mut plan: Value = folder.json("plan.json");
         let n = plan["training"]["n_parameters"].as_u64().unwrap();
         plan["training"]["n_parameters"] = json!(n - 1);
         folder.write("plan.json", &plan.to_string());
@@ -79,7 +79,7 @@ fn splits_of_a_transformer_are_its_modules() {
     folder.run(&format!("plan {model} {plan} --pin split=equal -o plan.json")).exits(0);
     let on = format!("plan.json --model {model} --cluster cluster.yaml");
     folder.run(&format!("export {on} --target torch-split-points -o p.json")).exits(0);
-    let points: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+    let points: Value = folder.json("p.json");
     let modules: Vec<&String> = points["split_spec"].as_object().unwrap().keys().collect();
     for (module, layer) in modules.iter().zip([3, 6, 9]) {
         assert!(module.ends_with(&format!("h.{layer}")), "{module}");
@@ -114,7 +114,7 @@ fn an_encoder_decoder_config_is_planned_from_its_ops() {
     let plan = "plan t5.json --cluster nodes.yaml --global-batch 32 --sequence-length 128";
     let told = folder.run(&format!("{plan} --pin pipeline=2 -o plan.json --json")).exits(0).json();
     assert!(told["best"]["tokens_per_s"].as_f64().unwrap() > 0.0);
-    let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+    let plan: Value = folder.json("plan.json");
     assert_eq!(plan["training"]["sequence_length"], 128);
     // Embedding, blocks, biases of the scores, norms.
     let (h, f) = (256_u64, 1024_u64);

@@ -112,7 +112,7 @@ fn a_v_holds_a_tied_embedding_once() {
     let block = 12 * h * h + 13 * h;
     let persistent = |schedule: &str| -> (Vec<u64>, Vec<u64>) {
         folder.run(&format!("{line} --pin schedule={schedule} -o plan.json --force")).exits(0);
-        let plan: Value = serde_json::from_str(&folder.read("plan.json")).unwrap();
+        let plan: Value = folder.json("plan.json");
         let all = |list: &Value, of: &dyn Fn(&Value) -> u64| -> Vec<u64> {
             list.as_array().unwrap().iter().map(of).collect()
         };

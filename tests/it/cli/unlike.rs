@@ -41,16 +41,12 @@ fn folder() -> Folder {
     folder
 }
 
-fn read(folder: &Folder, name: &str) -> Value {
-    serde_json::from_str(&folder.read(name)).unwrap()
-}
-
 #[test]
 fn stages_have_devices_of_their_own_and_are_read_back() {
     let folder = folder();
     let told = folder.run(&format!("{PLAN} -o plan.json --json")).exits(0).json();
     assert!(told["bound_s"].as_f64().unwrap() <= told["best"]["step_time_s"].as_f64().unwrap());
-    let plan = read(&folder, "plan.json");
+    let plan = folder.json("plan.json");
     assert_eq!(plan["algorithm"], "unlike-nodes");
     let stages = plan["partition"]["stages"].as_array().unwrap();
     let micro_batch = plan["parallelism"]["training"]["micro_batch"].as_u64().unwrap();
@@ -76,7 +72,7 @@ fn stages_have_devices_of_their_own_and_are_read_back() {
 fn devices_of_stages_are_judged_and_compared() {
     let folder = folder();
     folder.run(&format!("{PLAN} -o plan.json")).exits(0);
-    let plan = read(&folder, "plan.json");
+    let plan = folder.json("plan.json");
     let on = "--model dense.json --cluster mixed.yaml";
     let edited = |at: &str, value: Value| {
         let mut edited = plan.clone();
@@ -170,7 +166,7 @@ fn unlike_memory_is_used() {
     let equal = planned("--devices 8").json();
     assert_eq!(equal["warnings"][0]["code"], "unlike-memory", "{equal}");
     assert!(step(&own) < step(&equal), "{own}");
-    let plan = read(&folder, "plan.json");
+    let plan = folder.json("plan.json");
     // More than any device of the second node could hold lies on the first one.
     let memory = |at: usize, of: &str| plan["training"]["memory"][at][of].as_u64().unwrap();
     assert!(memory(0, "peak_bytes") > memory(1, "limit_bytes"), "{plan}");
@@ -182,7 +178,7 @@ fn unlike_memory_is_used() {
 fn a_device_that_no_stage_has_is_told_by_those_that_one_has() {
     let folder = folder();
     folder.run(&format!("{PLAN} -o plan.json")).exits(0);
-    let plan = read(&folder, "plan.json");
+    let plan = folder.json("plan.json");
     let stages = plan["partition"]["stages"].as_array().unwrap();
     let devices = |stage: &Value| stage["mesh"]["devices"].as_array().unwrap().clone();
     let used: Vec<Value> = stages.iter().flat_map(devices).collect();
@@ -263,7 +259,7 @@ fn equal_nodes_are_the_special_case() {
                 continue;
             }
             assert_eq!(run.code, 0, "{}", run.stderr);
-            let plan = read(&folder, "equal.json");
+            let plan = folder.json("equal.json");
             folder.write("stated.json", &stated(&plan, &devices).to_string());
             let on = "--model dense.json --cluster equal.yaml --json";
             let simulated = |name: &str| {

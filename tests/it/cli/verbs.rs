@@ -136,7 +136,7 @@ fn the_step_of_a_training_run_is_drawn() {
         "-o four.plan --export svg=step.svg --export trace=step.json --export megatron=m.args";
     let told = folder.run(&format!("{plan} --json {files}")).exits(0).json();
     let step_us = told["best"]["step_time_s"].as_f64().unwrap() * 1e6;
-    let trace: serde_json::Value = serde_json::from_str(&folder.read("step.json")).unwrap();
+    let trace: serde_json::Value = folder.json("step.json");
     let events = trace["traceEvents"].as_array().unwrap();
     let named = |pass: &str| {
         let of = |event: &&serde_json::Value| event["name"].as_str().unwrap().starts_with(pass);
