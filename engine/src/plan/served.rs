@@ -72,8 +72,14 @@ pub(super) fn plan(
     let found = watched((request, used.entry.name), run, read, search)?;
     let Some((setting, found, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let Some(best) = &found.best else { return Err(nothing_fits(&setting, found.stop)) };
-    let warnings = &setting.run.warnings;
-    run.page.warnings(warnings);
+    let mut warnings = setting.run.warnings.clone();
+    let file = |target: &String| {
+        let export = exported(target, (&setting, &best.pieces, best.judged.in_flight))?;
+        warnings.extend(export.warnings);
+        Ok(File { target: target.clone(), bytes: export.bytes })
+    };
+    let files = request.exports.iter().map(file).collect();
+    run.page.warnings(&warnings);
     let made = (used.to_string(), found.bound, found.bound_method);
     let report = ServedReportDocument {
         plan: document(&setting, (&best.pieces, &best.judged), (&made.0, made.1, made.2)),
@@ -90,11 +96,6 @@ pub(super) fn plan(
         elapsed_s,
         warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
     };
-    let file = |target: &String| {
-        let bytes = exported(target, (&setting, &best.pieces))?.bytes;
-        Ok(File { target: target.clone(), bytes })
-    };
-    let files = request.exports.iter().map(file).collect();
     told(run, (&report.plan, files), &report, |run| {
         print(&setting, best, &found, (Rows::of(request.all), run));
     })
@@ -147,14 +148,23 @@ fn of(request: &PlanRequest) -> Result<Asked, Diagnostic> {
 fn nothing_fits(setting: &Setting, stop: StopReason) -> Diagnostic {
     let costs = &setting.costs;
     let whole = 0..costs.n_blocks();
-    let in_flight = setting.goal.in_flight(1);
-    let need = costs.stage_bytes(&whole, [true, true], in_flight);
+    let need = costs.stage_bytes(&whole, [true, true], 1);
     let all = costs.limits.iter().try_fold(0_u64, |sum, own| Some(sum.saturating_add((*own)?)));
     if !stop.is_complete() {
-        let message = "no pipeline was found in time";
-        return Diagnostic::error(Blame::NotFound, "no-plan", message).hint("raise --time-limit");
+        let (message, hint) = match stop {
+            StopReason::SizeLimit => (
+                "no pipeline was found: there are too many classes of devices to look at every order",
+                "name fewer devices, or those that reach each other",
+            ),
+            _ => ("no pipeline was found in time", "raise --time-limit"),
+        };
+        return Diagnostic::error(Blame::NotFound, "no-plan", message).hint(hint);
     }
-    let message = format!("no pipeline of these devices holds the model for {}", setting.words());
+    let n = costs.n_devices();
+    let are_apart =
+        (0..n * n).any(|own| own / n != own % n && costs.way(own / n, own % n).is_none());
+    let apart = if are_apart { " that reach each other, there and back," } else { "" };
+    let message = format!("no pipeline of devices{apart} holds the model for {}", setting.words());
     let error = Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
         .fact("needed_on_one", Bytes(need).to_string());
     let error = match all {
@@ -193,13 +203,15 @@ fn print(setting: &Setting, best: &Plan, found: &Found, (rows, run): (Rows, &Run
 fn proof(setting: &Setting, best: &Plan, found: &Found) -> String {
     let (period, bound) = (best.judged.period, found.bound.min(best.judged.period));
     if period <= bound {
-        let wanted = match setting.goal {
-            Goal::Throughput => "the most tokens/s",
-            Goal::Latency => "the least latency",
+        let (wanted, in_flight) = match setting.goal {
+            Goal::Throughput => {
+                ("the most tokens/s", ", up to as many batches in flight as stages")
+            }
+            Goal::Latency => ("the least latency", ""),
         };
         return format!(
             "{wanted} of: pipelines with one device a stage, any of the devices, in any order, any \
-             neighbouring blocks"
+             neighbouring blocks{in_flight}"
         );
     }
     let gap = 100.0 * (period as f64 / (bound.max(1)) as f64 - 1.0);

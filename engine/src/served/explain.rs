@@ -64,7 +64,9 @@ pub fn explain(
 }
 
 fn stage_of(setting: &Setting, pieces: &[Piece], name: &str) -> Result<usize, Diagnostic> {
-    pieces.iter().position(|own| setting.name(own.device) == name).ok_or_else(|| {
+    let is_own =
+        |own: &Piece| name == setting.name(own.device) || name == setting.called(own.device);
+    pieces.iter().position(is_own).ok_or_else(|| {
         let used: Vec<&str> = pieces.iter().map(|own| setting.name(own.device)).collect();
         Diagnostic::usage("unknown-device", format!("no stage is on `{name}`"))
             .fact("device", name.to_owned())
@@ -187,7 +189,13 @@ fn limited(setting: &Setting, (pieces, judged): (&[Piece], &Judged)) -> String {
     match setting.goal {
         Goal::Latency => "one batch alone goes through stage after stage".to_owned(),
         Goal::Throughput if judged.latency.div_ceil(judged.in_flight.max(1)) == judged.period => {
-            "boundaries set the pace: no more batches are in flight than stages".to_owned()
+            match judged.in_flight < pieces.len() as u64 {
+                true => {
+                    "memory sets the pace: a stage has no room for keys and values of more batches"
+                }
+                false => "boundaries set the pace: no more batches are in flight than stages",
+            }
+            .to_owned()
         }
         Goal::Throughput => "a channel between devices sets the pace".to_owned(),
     }

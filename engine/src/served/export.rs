@@ -29,12 +29,13 @@ pub fn check_target(target: &str) -> Result<(), Diagnostic> {
 /// Those of the targets.
 pub fn exported(
     target: &str,
-    (setting, pieces): (&Setting, &[Piece]),
+    (setting, pieces, in_flight): (&Setting, &[Piece], u64),
 ) -> Result<Export, Diagnostic> {
     let stage =
         |own: &Piece| (DeviceId::new(own.device), own.blocks.end.saturating_sub(own.blocks.start));
     let (model, cluster) = (setting.run.model.name.as_str(), &setting.run.cluster);
-    let source = StagesSource { model, cluster, stages: pieces.iter().map(stage).collect() };
+    let stages = pieces.iter().map(stage).collect();
+    let source = StagesSource { model, cluster, stages, in_flight };
     stages::export(target, &source)
 }
 
@@ -49,9 +50,9 @@ pub fn export(
 ) -> Result<Result<Export, Exit>, Diagnostic> {
     check_target(&request.target)?;
     let on = (request.on.model.as_path(), &request.on.target);
-    let (on, pieces, _) = match legal(document, on, page)? {
+    let (on, pieces, judged) = match legal(document, on, page)? {
         Ok(own) => own,
         Err(exit) => return Ok(Err(exit)),
     };
-    exported(&request.target, (&on.setting, &pieces)).map(Ok)
+    exported(&request.target, (&on.setting, &pieces, judged.in_flight)).map(Ok)
 }

@@ -7,6 +7,7 @@ use cost_model::runs::memory::reserve::MARGIN;
 use cost_model::runs::served::priced::{self, Batch};
 use cost_model::runs::served::{Costs, Goal, Piece};
 use documents::plan::request::RequestDocument;
+use ir::card::{Attention, BlockGroup};
 use ir::cluster::MAX_PLACES;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
@@ -69,8 +70,9 @@ impl Setting {
         // The size of a batch is none of the config's.
         let mut flags = flags.clone();
         flags.model.batch = None;
-        let read = model::read(path, asked.tokens, &flags.model)?;
+        let mut read = model::read(path, asked.tokens, &flags.model)?;
         check_model(&read)?;
+        with_windows(&mut read);
         let sample = read.tokens.unwrap_or(1);
         let (tokens, cached, assumed) = match (asked.phase, asked.cached) {
             (StepPhase::Decode, Some(cached)) => (1, cached, None),
@@ -177,7 +179,7 @@ fn check(asked: &Asked) -> Result<(), Diagnostic> {
 /// Refuses models whose blocks are not those of a dense decoder.
 fn check_model(model: &Model) -> Result<(), Diagnostic> {
     if model.graph.is_some() || model.card.is_of_parts() {
-        let message = "the config stands for no transformer of blocks that can be cut";
+        let message = "models of this type are planned op by op: no card cuts them into blocks";
         return Err(refused(message, "place its ops without --phase"));
     }
     if model.card.has_experts() {
@@ -192,6 +194,35 @@ fn check_model(model: &Model) -> Result<(), Diagnostic> {
         return Err(refused(message, "leave those blocks out of the config"));
     }
     Ok(())
+}
+
+/// Takes on the windows of attention that servers keep to: what is behind them is neither read nor cached.
+fn with_windows(model: &mut Model) {
+    let window = model.hyperparameters.as_ref().and_then(|own| own.window.as_ref());
+    let Some((tokens, has_window)) = window else { return };
+    let blocks: Vec<BlockGroup> = model
+        .card
+        .kinds()
+        .zip(has_window.iter().copied().chain(std::iter::repeat(false)))
+        .filter_map(|(kind, has_window)| {
+            let mut own = BlockGroup { n_blocks: 1, ..model.card.groups.get(kind)?.clone() };
+            if let (true, Attention::Even | Attention::Heads { .. }) =
+                (has_window, own.card.attention)
+            {
+                let dim = own.card.head_dims().0;
+                own.card.attention = Attention::Window { dim, tokens: *tokens };
+            }
+            Some(own)
+        })
+        .collect();
+    model.card.groups.clear();
+    for own in blocks {
+        match model.card.groups.last_mut().filter(|last| last.card == own.card) {
+            Some(last) => last.n_blocks += 1,
+            None => model.card.groups.push(own),
+        }
+    }
+    model.warnings.retain(|own| own.code != "sliding-window");
 }
 
 /// Refuses clusters that can't be priced pair by pair, and kinds that lack the type.

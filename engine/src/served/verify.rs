@@ -165,7 +165,8 @@ fn bound(on: &OnModel<'_>, period: u64, cancel: Cancel<'_>) -> (u64, String, Opt
     let least = is_below(costs, *goal, stated.saturating_add(1), &is_over);
     match (none, least) {
         (Some(false), Some(true)) => (stated, EVERY.to_owned(), None),
-        (Some(true), _) | (_, Some(false)) => (formula, EVERY.to_owned(), None),
+        (Some(true), _) => (formula, EVERY.to_owned(), None),
+        (_, Some(false)) => (formula, SPREAD.to_owned(), None),
         _ => {
             let search = "all pipelines, class by class of devices, for a minute".to_owned();
             let told = violations::unchecked("cost.bound_ns", stated, formula, search);

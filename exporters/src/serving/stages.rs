@@ -21,6 +21,9 @@ const RANGES: &str = "layer-ranges";
 /// The port of the first `rpc-server` of a host (llama.cpp, `tools/rpc`).
 const PORT: u64 = 50_052;
 
+/// Most devices that llama.cpp shares layers out to (`llama_max_devices`, less than that in `common/arg.cpp`).
+const MOST_SHARES: usize = 15;
+
 /// Stages of a model on the devices of a cluster.
 #[derive(Clone, Debug)]
 pub struct StagesSource<'a> {
@@ -30,6 +33,8 @@ pub struct StagesSource<'a> {
     pub cluster: &'a Cluster,
     /// By stage its device and layers.
     pub stages: Vec<(DeviceId, u32)>,
+    /// Batches in flight.
+    pub in_flight: u64,
 }
 
 /// A format of stages.
@@ -89,9 +94,30 @@ fn host(source: &StagesSource<'_>, device: DeviceId) -> String {
     node.map_or_else(|| "localhost".to_owned(), |own| own.name.clone())
 }
 
+/// How kinds of accelerators begin that CUDA does not run, which the scripts number devices by.
+const WITHOUT_CUDA: [&str; 4] = ["mi", "tpu", "gaudi", "trainium"];
+
 /// By stage the number of its device in its host.
 fn numbers(source: &StagesSource<'_>, target: &'static str) -> Result<Vec<u64>, Diagnostic> {
     let places = places(source.cluster);
+    let node = |own: DeviceId| source.cluster.devices.get(own.index()).and_then(|own| own.node);
+    let apart = source.stages.iter().find(|own| node(own.0).is_none());
+    if let Some(apart) = apart.filter(|_| source.stages.len() > 1) {
+        let message =
+            format!("`{}` states no host, by which {target} is told of it", name(source, apart.0));
+        return Err(refusal(target, message)
+            .hint("state `node` of each device in the cluster file, or export layer-ranges"));
+    }
+    let mut kinds = source.stages.iter().filter_map(|own| {
+        let kind = source.cluster.devices.get(own.0.index())?.kind;
+        source.cluster.kinds.get(kind.index()).map(|own| &own.name)
+    });
+    let is_other = |kind: &&String| WITHOUT_CUDA.iter().any(|own| kind.starts_with(own));
+    if let Some(kind) = kinds.find(is_other) {
+        let message =
+            format!("this script of {target} is for devices of CUDA, and `{kind}` is none");
+        return Err(refusal(target, message).hint("export layer-ranges, which names all devices"));
+    }
     let of = |(device, _): &(DeviceId, u32)| match places.get(device.index()) {
         Some(Place::Accelerator(number)) => Ok(*number),
         _ => {
@@ -132,9 +158,17 @@ fn ranks(source: &StagesSource<'_>, target: &'static str) -> Result<Ranks, Diagn
 
 fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
     let numbers = numbers(source, LLAMA_CPP)?;
+    if source.stages.len() > MOST_SHARES {
+        let message = format!(
+            "{LLAMA_CPP} shares layers out to at most {MOST_SHARES} devices, and there are {} stages",
+            source.stages.len()
+        );
+        return Err(refusal(LLAMA_CPP, message).hint("name fewer devices, or export layer-ranges"));
+    }
     let hosts: Vec<String> = source.stages.iter().map(|own| host(source, own.0)).collect();
     let is_one_host = hosts.windows(2).all(|own| own[0] == own[1]);
-    if let Some(strange) = hosts.iter().find(|own| !own.chars().all(is_of_a_host)) {
+    let is_strange = |own: &&String| !own.chars().all(is_of_a_host) || own.starts_with(['-', '.']);
+    if let Some(strange) = hosts.iter().find(is_strange).filter(|_| !is_one_host) {
         let message = format!("`{strange}` is no name of a host that {LLAMA_CPP} could be told");
         return Err(refusal(LLAMA_CPP, message).hint("name hosts by letters, digits, . and -"));
     }
@@ -159,7 +193,9 @@ fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
     let mut text = format!("{HEAD}# First, on each of these hosts:\n");
     for (host, number) in hosts.iter().zip(&numbers) {
         let port = PORT.saturating_add(*number);
-        text.push_str(&format!("# {host}: rpc-server -H 0.0.0.0 -p {port} -d CUDA{number}\n"));
+        text.push_str(&format!(
+            "# {host}: CUDA_DEVICE_ORDER=PCI_BUS_ID rpc-server -H 0.0.0.0 -p {port} -d CUDA{number}\n"
+        ));
     }
     let devices: Vec<String> = (0..n).map(|own| format!("RPC{own}")).collect();
     text.push_str(&format!(
@@ -167,7 +203,16 @@ fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
         addresses.join(","),
         devices.join(",")
     ));
-    Ok(Export::from(text))
+    let alone = (source.in_flight > 1).then(|| {
+        let message = format!(
+            "the plan keeps {} batches in flight, and devices of {LLAMA_CPP} behind --rpc work one after the \
+             other",
+            source.in_flight
+        );
+        Diagnostic::warning("one-at-a-time", message)
+            .hint("plan for one batch with --objective latency")
+    });
+    Ok(Export { warnings: alone.into_iter().collect(), ..Export::from(text) })
 }
 
 fn is_of_a_host(own: char) -> bool {
@@ -230,7 +275,7 @@ mod tests {
     fn text(target: &str, hosts: &[usize], stages: &[(usize, u32)]) -> Result<String, String> {
         let cluster = cluster(hosts);
         let stages = stages.iter().map(|own| (DeviceId::new(own.0), own.1)).collect();
-        let source = StagesSource { model: "m", cluster: &cluster, stages };
+        let source = StagesSource { model: "m", cluster: &cluster, stages, in_flight: 2 };
         match export(target, &source) {
             Ok(own) => Ok(String::from_utf8(own.bytes).unwrap()),
             Err(error) => Err(error.code.to_owned()),
@@ -284,7 +329,12 @@ mod tests {
         let told = text("llama.cpp", &[2, 1], &stages).unwrap();
         assert_eq!(after(&told, "--rpc "), "pc0:50053,pc0:50052,pc1:50052");
         assert_eq!(after(&told, "-dev "), "RPC0,RPC1,RPC2");
-        assert!(told.contains("# pc0: rpc-server -H 0.0.0.0 -p 50053 -d CUDA1\n"), "{told}");
+        assert!(
+            told.contains(
+                "# pc0: CUDA_DEVICE_ORDER=PCI_BUS_ID rpc-server -H 0.0.0.0 -p 50053 -d CUDA1\n"
+            ),
+            "{told}"
+        );
         assert_eq!(after(&text("llama.cpp", &[3], &stages).unwrap(), "-dev "), "CUDA1,CUDA0,CUDA2");
     }
 

@@ -3,7 +3,7 @@
 use ir::diagnostic::Diagnostic;
 use serde_json::Value;
 
-use super::fields::{Fields, within_budget};
+use super::fields::{Fields, number, within_budget};
 use super::quantization::Quantization;
 use super::task::Task;
 use crate::json::Object;
@@ -325,7 +325,8 @@ impl Fields<'_> {
             return Ok((None, None));
         };
         let is_used = self.flag("use_sliding_window")?;
-        let first = self.optional("max_window_layers")?.unwrap_or(28);
+        let first = self.get("max_window_layers");
+        let first = first.map(|own| number("max_window_layers", own, 0)).transpose()?.unwrap_or(28);
         let types = self.list("layer_types")?;
         let slides = |layer: u64| match types.get(layer as usize).and_then(Value::as_str) {
             Some(kind) => kind == "sliding_attention",

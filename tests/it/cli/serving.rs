@@ -299,6 +299,73 @@ fn memory_is_kept_to_and_what_does_not_fit_is_said() {
 }
 
 #[test]
+fn fewer_batches_are_in_flight_where_memory_asks_for_it() {
+    let folder = folder();
+    // Keys and values of one batch take 9 GB: two such cards hold one batch, three with a slow one three.
+    folder.write(
+        "mixed.yaml",
+        "name: sf\nnodes:\n  - {name: big, device: t4, memory_bytes: 48GB}\n  \
+         - {name: f0, device: rtx_4090, memory_bytes: 14GB}\n  \
+         - {name: f1, device: rtx_4090, memory_bytes: 14GB}\n\
+         network: {bytes_per_s: 1.25e9, latency_s: 20e-6}\n",
+    );
+    let plan = PLAN.replace("--batch 1 --cached 1000", "--batch 64 --cached 3000");
+    let most = folder.run(&format!("{plan} --json")).exits(0).json();
+    let alone = folder.run(&format!("{plan} --objective latency --json")).exits(0).json();
+    assert_eq!(most["plan"]["served"]["in_flight"], 1);
+    assert!(most["tokens_per_s"].as_f64() >= alone["tokens_per_s"].as_f64());
+    assert!(folder.run(&plan).exits(0).stdout.contains("up to as many batches in flight"));
+}
+
+#[test]
+fn windows_of_attention_bound_what_is_cached() {
+    let folder = folder();
+    let mut config = config();
+    config["model_type"] = json!("mistral");
+    config["architectures"] = json!(["MistralForCausalLM"]);
+    config["max_position_embeddings"] = json!(32768);
+    config["sliding_window"] = json!(512);
+    folder.write("dense.json", &config.to_string());
+    let told = folder.run(&format!("{PLAN} -o plan.json --json")).exits(0).json();
+    let blocks = told["plan"]["partition"]["stages"][0]["blocks"]["n"].as_u64().unwrap();
+    let in_flight = told["plan"]["served"]["in_flight"].as_u64().unwrap();
+    let cache = &told["plan"]["served"]["stages"][0]["cache_bytes"];
+    assert_eq!(*cache, json!(in_flight * blocks * 512 * 2 * 8 * 128 * 2));
+    assert!(!told["warnings"].to_string().contains("sliding-window"), "{told}");
+    folder.run(&format!("verify plan.json {ON}")).exits(0);
+}
+
+#[test]
+fn what_reaches_nobody_and_what_is_no_gpu_is_said() {
+    let folder = folder();
+    // Eight pairs of unlike cards, too many classes to look at every order.
+    let kinds = ["rtx_4090", "t4", "l4", "rtx_3060"];
+    let device = |at: usize| {
+        let (kind, gb) = (kinds[at % 4], 2.0 + 0.1 * at as f64);
+        format!("  - {{id: d{at}, kind: {kind}, memory_bytes: {gb}GB}}\n")
+    };
+    let link = |at: usize| {
+        format!("  - {{between: [d{at}, d{}], bytes_per_s: 1e9, latency_s: 1e-5}}\n", at + 8)
+    };
+    let text = |own: &dyn Fn(usize) -> String, n| (0..n).map(own).collect::<String>();
+    let devices = text(&device, 16);
+    folder.write(
+        "mixed.yaml",
+        &format!("name: pairs\ndevices:\n{devices}links:\n{}", text(&link, 8)),
+    );
+    let told = folder.run(&format!("{PLAN} -o pair.json --json")).exits(0).json();
+    let pair = told["plan"]["partition"]["stages"].as_array().unwrap();
+    assert!(pair.len() <= 2, "{told}");
+    let unhosted = folder.run(&format!("export pair.json {ON} --target llama.cpp -o no"));
+    assert_eq!(unhosted.code, 3, "{}", unhosted.stderr);
+    assert!(unhosted.stderr.contains("states no host"), "{}", unhosted.stderr);
+    folder.write("mixed.yaml", "name: other\nnodes:\n  - {name: a, device: mi300x}\n");
+    folder.run(&format!("{PLAN} -o amd.json")).exits(0);
+    let other = folder.run(&format!("export amd.json {ON} --target llama.cpp -o no")).exits(3);
+    assert!(other.stderr.contains("`mi300x`"), "{}", other.stderr);
+}
+
+#[test]
 fn what_is_not_planned_is_refused_by_name() {
     let folder = folder();
     folder.write("experts.json", &experts::config().to_string());

@@ -110,8 +110,11 @@ pub fn is_below(
         Some(back) => vec![First::Any { back }],
         None => (0..classes.devices.len()).map(First::Class).collect(),
     };
-    for n_stages in 1..=costs.n_devices().min(n_blocks) {
-        let in_flight = goal.in_flight(n_stages);
+    let latency = spread(costs, Goal::Latency);
+    let scopes = (1..=costs.n_devices().min(n_blocks)).flat_map(|n_stages| {
+        costs.in_flight(goal, n_stages, (most, latency)).map(move |own| (n_stages, own))
+    });
+    for (n_stages, in_flight) in scopes {
         for first in &firsts {
             let known = vec![NONE; n_states];
             let mut rest =

@@ -8,8 +8,9 @@
 //! bytes      weights of blocks and ends, keys and values of every batch in flight, scratch
 //! ```
 //!
-//! As many batches are in flight as there are stages, where tokens per second are wanted; else one. A batch
-//! enters when one has gone through, so that no period is shorter than its share of the latency.
+//! Where tokens per second are wanted, as many batches are in flight as shorten the period, have room for
+//! their keys and values, and are no more than stages; else one. A batch enters when one has gone through,
+//! so that no period is shorter than its share of the latency.
 
 pub mod bound;
 pub mod classes;
@@ -23,7 +24,7 @@ use std::ops::Range;
 /// What is wanted of a pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Goal {
-    /// Most tokens per second, with as many batches in flight as stages.
+    /// Most tokens per second, with up to as many batches in flight as stages.
     #[default]
     Throughput,
     /// The least seconds of one batch, alone.
@@ -49,9 +50,9 @@ impl Goal {
         Self::ALL.into_iter().find(|own| own.name() == name)
     }
 
-    /// Batches that are in flight in a pipeline of so many stages.
+    /// Batches that are in flight at most in a pipeline of so many stages.
     #[must_use]
-    pub const fn in_flight(self, n_stages: usize) -> u64 {
+    pub const fn most_in_flight(self, n_stages: usize) -> u64 {
         match self {
             Self::Throughput => n_stages as u64,
             Self::Latency => 1,
@@ -266,33 +267,32 @@ impl Costs {
         weights.saturating_add(cache.saturating_mul(in_flight)).saturating_add(scratch)
     }
 
-    /// Judges a pipeline.
+    /// Judges a pipeline, with the fewest batches in flight that make its period the least.
     ///
     /// # Errors
     /// The first rule that it breaks.
     pub fn judge(&self, pieces: &[Piece], goal: Goal) -> Result<Judged, Violation> {
         self.check(pieces)?;
-        let (n, in_flight) = (pieces.len(), goal.in_flight(pieces.len()));
-        let mut judged = Judged { in_flight, ..Judged::default() };
+        let n = pieces.len();
+        let ends = |at: usize| [at == 0, at + 1 == n];
+        let room = pieces.iter().enumerate().map(|(at, own)| self.room(own, ends(at)));
+        let room = room.fold(goal.most_in_flight(n), u64::min).max(1);
+        let mut judged = Judged::default();
         let mut channels: BTreeMap<usize, u64> = BTreeMap::new();
         for (at, piece) in pieces.iter().enumerate() {
-            let ends = [at == 0, at + 1 == n];
-            let [weights, cache] = self.weights_and_cache(&piece.blocks, ends);
             let mut own = StageFigures {
-                ns: self.stage_ns(piece.device, &piece.blocks, ends),
-                weights,
-                cache: cache.saturating_mul(in_flight),
-                peak: self.stage_bytes(&piece.blocks, ends, in_flight),
+                ns: self.stage_ns(piece.device, &piece.blocks, ends(at)),
                 limit: self.limits.get(piece.device).copied().flatten(),
-                way_ns: 0,
+                ..StageFigures::default()
             };
-            if let Some(limit) = own.limit.filter(|limit| own.peak > *limit) {
-                return Err(Violation::Memory { stage: at, bytes: own.peak, limit });
+            let bytes = self.stage_bytes(&piece.blocks, ends(at), 1);
+            if let Some(limit) = own.limit.filter(|limit| bytes > *limit) {
+                return Err(Violation::Memory { stage: at, bytes, limit });
             }
             if let (Some(next), true) = (pieces.get((at + 1) % n), n > 1) {
                 let (from, to) = (piece.device, next.device);
                 let way = self.way(from, to).ok_or(Violation::Unreachable { from, to });
-                own.way_ns = match (ends[1], self.returns()) {
+                own.way_ns = match (ends(at)[1], self.returns()) {
                     (true, false) => 0,
                     (is_back, _) => way.map(|own| if is_back { own.back } else { own.pass })?,
                 };
@@ -307,9 +307,39 @@ impl Costs {
             judged.stages.push(own);
         }
         let stages = judged.stages.iter().map(|own| own.ns);
-        let share = judged.latency.div_ceil(in_flight.max(1));
-        judged.period = stages.chain(channels.into_values()).fold(share, u64::max);
+        let busiest = stages.chain(channels.into_values()).fold(0, u64::max);
+        judged.in_flight = judged.latency.div_ceil(busiest.max(1)).clamp(1, room);
+        judged.period = busiest.max(judged.latency.div_ceil(judged.in_flight));
+        for (at, (own, piece)) in judged.stages.iter_mut().zip(pieces).enumerate() {
+            let [weights, cache] = self.weights_and_cache(&piece.blocks, ends(at));
+            (own.weights, own.cache) = (weights, cache.saturating_mul(judged.in_flight));
+            own.peak = self.stage_bytes(&piece.blocks, ends(at), judged.in_flight);
+        }
         Ok(judged)
+    }
+
+    /// Batches whose keys and values a stage has room for.
+    fn room(&self, piece: &Piece, ends: [bool; 2]) -> u64 {
+        let Some(limit) = self.limits.get(piece.device).copied().flatten() else { return u64::MAX };
+        let [_, cache] = self.weights_and_cache(&piece.blocks, ends);
+        let left = limit.saturating_sub(self.stage_bytes(&piece.blocks, ends, 0));
+        left.checked_div(cache).unwrap_or(u64::MAX)
+    }
+
+    /// Batches in flight that pipelines of so many stages can have, the most first, where their period is
+    /// to be at most so many nanoseconds and none has a latency below `latency`.
+    pub fn in_flight(
+        &self,
+        goal: Goal,
+        n_stages: usize,
+        (period, latency): (u64, u64),
+    ) -> impl Iterator<Item = u64> + use<> {
+        let most = goal.most_in_flight(n_stages);
+        let whole = self.stage_bytes(&(0..self.n_blocks()), [true; 2], most);
+        let whole = whole.saturating_add(self.held.copy);
+        let has_room = self.limits.iter().flatten().all(|limit| whole <= *limit);
+        let least = if has_room { most } else { latency.div_ceil(period.max(1)).max(1) };
+        (least.min(most + 1)..=most).rev()
     }
 
     /// Whether the first stage waits for what the last one sends back.

@@ -1,5 +1,6 @@
 //! Every pipeline, class by class of devices.
 
+use cost_model::runs::served::bound::spread;
 use cost_model::runs::served::classes::{Classes, First};
 use cost_model::runs::served::{Costs, Goal, Piece};
 
@@ -38,14 +39,21 @@ pub(super) fn search(
     let mut best: Option<Chain> = None;
     // Of plans that are as good, the one of fewest stages.
     let mut most = known.unwrap_or(IMPOSSIBLE >> 16);
+    let latency = spread(costs, Goal::Latency);
+    let mut states: Vec<State> = Vec::new();
     for n_stages in 1..=costs.n_devices().min(n_blocks) {
-        let in_flight = goal.in_flight(n_stages);
-        for first in &firsts {
-            let scope =
-                Scope { costs, classes: &classes, n_sets, n_stages, in_flight, first: *first };
-            if let Some(own) = scope.improved(most, control)? {
-                most = own.1.saturating_sub(1);
-                best = Some(own);
+        for in_flight in costs.in_flight(goal, n_stages, (most, latency)) {
+            // What was found since may ask for more of them.
+            if latency > most.saturating_mul(in_flight) {
+                break;
+            }
+            for first in &firsts {
+                let scope =
+                    Scope { costs, classes: &classes, n_sets, n_stages, in_flight, first: *first };
+                if let Some(own) = scope.improved(most, (control, &mut states))? {
+                    most = own.1.saturating_sub(1);
+                    best = Some(own);
+                }
             }
         }
     }
@@ -81,12 +89,16 @@ type State = (u64, u16, u16);
 
 impl Scope<'_> {
     /// The least period of at most so many nanoseconds with its pipeline.
-    fn improved(&self, most: u64, control: &Control) -> Result<Option<Chain>, StopReason> {
-        let Some(mut best) = self.within(most, control)? else { return Ok(None) };
+    fn improved(
+        &self,
+        most: u64,
+        (control, states): (&Control, &mut Vec<State>),
+    ) -> Result<Option<Chain>, StopReason> {
+        let Some(mut best) = self.within(most, (control, states))? else { return Ok(None) };
         let mut low = control.bound().get();
         while low < best.1 {
             let middle = low + (best.1 - low) / 2;
-            match self.within(middle, control)? {
+            match self.within(middle, (control, states))? {
                 Some(own) => best = own,
                 None => low = middle + 1,
             }
@@ -95,20 +107,17 @@ impl Scope<'_> {
     }
 
     /// The least sum of stages and boundaries where none is longer, and batches in flight suffice.
-    fn within(&self, most: u64, control: &Control) -> Result<Option<Chain>, StopReason> {
+    fn within(
+        &self,
+        most: u64,
+        (control, states): (&Control, &mut Vec<State>),
+    ) -> Result<Option<Chain>, StopReason> {
         let n_classes = self.classes.devices.len();
         let width = self.costs.n_blocks() as usize + 1;
-        let mut states: Vec<State> = vec![(IMPOSSIBLE, 0, 0); self.n_sets * n_classes * width];
-        let steps: Vec<usize> = self
-            .classes
-            .devices
-            .iter()
-            .scan(1, |next, own| {
-                let step = *next;
-                *next *= own.len() + 1;
-                Some(step)
-            })
-            .collect();
+        // Kept from one look to the next: fresh memory takes longer than the look.
+        states.clear();
+        states.resize(self.n_sets * n_classes * width, (IMPOSSIBLE, 0, 0));
+        let steps = self.steps();
         for class in (0..n_classes).filter(|own| self.first.allows(*own)) {
             let place = (steps[class] * n_classes + class) * width;
             self.place((0, 0, None), (class, 1, most), &mut states[place..place + width]);
@@ -121,6 +130,7 @@ impl Scope<'_> {
                 .map(|(step, own)| set / step % (own.len() + 1))
                 .collect();
             let n_used: usize = used.iter().sum();
+            spent += width as u64;
             if n_used >= self.n_stages {
                 continue;
             }
@@ -128,6 +138,7 @@ impl Scope<'_> {
                 (0..n_classes).flat_map(|class| (1..width - 1).map(move |block| (class, block)))
             {
                 let sum = states[(set * n_classes + class) * width + block].0;
+                spent += 1;
                 if sum >= IMPOSSIBLE {
                     continue;
                 }
@@ -150,7 +161,19 @@ impl Scope<'_> {
                 }
             }
         }
-        Ok(self.ended(&states, &steps, most))
+        control.spend(spent);
+        control.stop().map_or(Ok(()), Err)?;
+        Ok(self.ended(states, &steps, most))
+    }
+
+    /// By class, how much further a set is in which one device of it more is used.
+    fn steps(&self) -> Vec<usize> {
+        let next = |next: &mut usize, own: &Vec<usize>| {
+            let step = *next;
+            *next *= own.len() + 1;
+            Some(step)
+        };
+        self.classes.devices.iter().scan(1, next).collect()
     }
 
     /// Puts a stage of every number of blocks behind a state; how many there are.

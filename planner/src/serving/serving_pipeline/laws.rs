@@ -74,12 +74,61 @@ fn random(seed: u64, shares: bool) -> Costs {
     }
 }
 
+/// Of a pipeline, the least of the periods with each number of batches in flight for which there is room,
+/// from sums of the figures alone; channels are those of single devices.
+fn by_hand(costs: &Costs, goal: Goal, pieces: &[Piece]) -> Option<u64> {
+    let n = pieces.len();
+    let sum =
+        |sums: &[u64], own: &Piece| sums[own.blocks.end as usize] - sums[own.blocks.start as usize];
+    let (mut latency, mut busiest) = (0, 0);
+    let mut room = if goal == Goal::Throughput { n as u64 } else { 1 };
+    for (at, own) in pieces.iter().enumerate() {
+        let (first, last) = (at == 0, at + 1 == n);
+        let speed = &costs.speeds[costs.speed_of[own.device]];
+        let ends = [(first, speed.embedding), (last, speed.head)];
+        let ns =
+            sum(&speed.before, own) + ends.iter().filter(|own| own.0).map(|own| own.1).sum::<u64>();
+        let to = pieces[(at + 1) % n].device;
+        let way =
+            costs.ways.kinds.get(usize::from(costs.ways.of[own.device * costs.n_devices() + to]));
+        let way = match (n > 1, last) {
+            (false, _) => 0,
+            (true, false) => way?.pass,
+            (true, true) if costs.returns() => way?.back,
+            _ => 0,
+        };
+        latency += ns + way;
+        busiest = busiest.max(ns).max(way);
+        let held = &costs.held;
+        let ends = [
+            (first, held.embedding),
+            (last, held.head),
+            (last && !first, held.copy),
+            (true, held.scratch[usize::from(last)]),
+        ];
+        let kept =
+            sum(&held.weights, own) + ends.iter().filter(|own| own.0).map(|own| own.1).sum::<u64>();
+        let fits = |batches: &u64| {
+            costs.limits[own.device]
+                .is_none_or(|limit| kept + batches * sum(&held.cache, own) <= limit)
+        };
+        room = (1..=room).rev().find(fits)?;
+    }
+    (1..=room).map(|batches| busiest.max(latency.div_ceil(batches))).min()
+}
+
 /// The least period of all pipelines: every order of every set of devices, with every cut.
 fn brute(costs: &Costs, goal: Goal) -> Option<u64> {
     fn grow(costs: &Costs, goal: Goal, pieces: &mut Vec<Piece>, best: &mut Option<u64>) {
         let start = pieces.last().map_or(0, |own| own.blocks.end);
         if start == costs.n_blocks() {
-            if let Ok(judged) = costs.judge(pieces, goal) {
+            let judged = costs.judge(pieces, goal);
+            let has_own = costs.ways.send.iter().zip(0..).all(|(own, device)| *own == device);
+            if has_own {
+                let period = judged.as_ref().ok().map(|own| own.period);
+                assert_eq!(period, by_hand(costs, goal, pieces), "{pieces:?}");
+            }
+            if let Ok(judged) = judged {
                 assert!(
                     judged.stages.iter().all(|own| own.limit.is_none_or(|most| own.peak <= most))
                 );

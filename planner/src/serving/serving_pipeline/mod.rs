@@ -1,14 +1,15 @@
 //! serving-pipeline: a model that serves as one forward pipeline over devices of any kinds.
 //!
 //! # Decides
-//! Which devices are used, in which order, and which contiguous blocks each has.
+//! Which devices are used, in which order, which contiguous blocks each has, and how many batches are in
+//! flight: up to as many as stages, as memory allows.
 //!
 //! # Idea
-//! First some orders of devices, by speed and by memory, with their best cuts, and exchanges between them.
-//! Then every set of devices in every order, class by class of devices that may change places: for each
-//! number of stages, the least sum of stages and boundaries of which none is longer than a limit, block by
-//! block (a dynamic program over the devices used, the last of them and the blocks done), with the limit
-//! halved down to the least that a plan keeps.
+//! First some orders of devices, by speed, by memory and along ways, with their best cuts, and exchanges
+//! between them. Then every set of devices in every order, class by class of devices that may change places:
+//! for each number of stages and of batches in flight, the least sum of stages and boundaries of which none is
+//! longer than a limit, block by block (a dynamic program over the devices used, the last of them and the
+//! blocks done), with the limit halved down to the least that a plan keeps.
 //!
 //! # Paper
 //! None for the search; cuts of one order as Pinar and Aykanat, JPDC 64(8), 2004.

@@ -1,5 +1,6 @@
 //! Orders of devices with their best cuts, and what exchanges between them gain.
 
+use cost_model::runs::served::bound::spread;
 use cost_model::runs::served::{Costs, Goal, Piece};
 
 use crate::run::Control;
@@ -12,9 +13,18 @@ const MOST_ORDERS: usize = 4_000;
 
 /// The best pipeline that was seen.
 pub(super) fn best(costs: &Costs, goal: Goal, control: &Control) -> Option<Plan> {
-    let mut seen = Seen { costs, goal, control, best: None, n: 0 };
+    let latency = spread(costs, Goal::Latency);
+    let mut seen = Seen { costs, goal, control, latency, best: None, n: 0 };
     let most = costs.n_devices().min(costs.n_blocks() as usize);
-    for order in [by(costs, speed), by(costs, room)] {
+    let orders = [by(costs, speed), by(costs, room)];
+    for order in &orders {
+        seen.fill(order);
+        order.iter().take_while(|_| control.stop().is_none()).for_each(|own| {
+            let way = along(costs, order, *own);
+            seen.fill(&way);
+        });
+    }
+    for order in orders {
         for n in 1..=most {
             seen.look(&order[..n]);
         }
@@ -39,6 +49,18 @@ fn by(costs: &Costs, figure: fn(&Costs, usize) -> u64) -> Vec<usize> {
     order
 }
 
+/// A way from a device over others, each the first of the order that the one before reaches.
+fn along(costs: &Costs, order: &[usize], first: usize) -> Vec<usize> {
+    let mut way = vec![first];
+    let mut left: Vec<usize> = order.iter().copied().filter(|own| *own != first).collect();
+    let mut last = first;
+    while let Some(at) = left.iter().position(|own| costs.way(last, *own).is_some()) {
+        last = left.remove(at);
+        way.push(last);
+    }
+    way
+}
+
 fn speed(costs: &Costs, device: usize) -> u64 {
     costs.stage_ns(device, &(0..costs.n_blocks()), [false; 2])
 }
@@ -47,10 +69,22 @@ fn room(costs: &Costs, device: usize) -> u64 {
     u64::MAX - costs.limits.get(device).copied().flatten().unwrap_or(u64::MAX)
 }
 
+/// The most of a range, its start included, up to which something holds.
+fn most_that(range: std::ops::Range<u32>, holds: impl Fn(&u32) -> bool) -> u32 {
+    let (mut low, mut high) = (range.start, range.end.saturating_sub(1).max(range.start));
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if holds(&middle) { low = middle } else { high = middle - 1 }
+    }
+    low
+}
+
 struct Seen<'c> {
     costs: &'c Costs,
     goal: Goal,
     control: &'c Control,
+    /// Nanoseconds that no latency is below.
+    latency: u64,
     best: Option<Plan>,
     n: usize,
 }
@@ -58,6 +92,35 @@ struct Seen<'c> {
 impl Seen<'_> {
     fn is_over(&self) -> bool {
         self.n >= MOST_ORDERS || self.control.stop().is_some()
+    }
+
+    /// Gives each device of an order as many blocks as it holds, and keeps that where it is better than what
+    /// was seen; what holds none is passed over.
+    fn fill(&mut self, order: &[usize]) {
+        let (costs, n_blocks) = (self.costs, self.costs.n_blocks());
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut block = 0;
+        for device in order {
+            let limit = costs.limits.get(*device).copied().flatten().unwrap_or(u64::MAX);
+            let holds = |end: &u32| {
+                let ends = [block == 0, *end == n_blocks];
+                costs.stage_bytes(&(block..*end), ends, 1) <= limit
+            };
+            // The last block needs room for the head beside it.
+            let end = if holds(&n_blocks) { n_blocks } else { most_that(block..n_blocks, holds) };
+            if end > block {
+                pieces.push(Piece { device: *device, blocks: block..end });
+                block = end;
+            }
+            if block == n_blocks {
+                break;
+            }
+        }
+        self.control.spend(order.len() as u64);
+        let Ok(judged) = costs.judge(&pieces, self.goal) else { return };
+        if self.best.as_ref().is_none_or(|best| judged.period < best.judged.period) {
+            self.best = Some(Plan { pieces, judged });
+        }
     }
 
     /// Cuts an order; whether that is better than what was seen.
@@ -71,8 +134,12 @@ impl Seen<'_> {
         let mut low = 0;
         let mut is_better = false;
         let mut within = most;
-        while low <= most && most > 0 {
-            match self.cut(order, within) {
+        while low <= most && most > 0 && (self.best.is_none() || self.control.stop().is_none()) {
+            let within_it = (within, self.latency);
+            let in_flight = self.costs.in_flight(self.goal, order.len(), within_it);
+            let is_over = || self.best.is_some() && self.control.stop().is_some();
+            let mut in_flight = in_flight.take_while(|_| !is_over());
+            match in_flight.find_map(|own| self.cut(order, (within, own))) {
                 Some(pieces) => {
                     let Ok(judged) = self.costs.judge(&pieces, self.goal) else { return is_better };
                     let period = judged.period;
@@ -89,11 +156,11 @@ impl Seen<'_> {
         is_better
     }
 
-    /// The cuts of an order with the least sum of which no stage takes longer.
-    fn cut(&self, order: &[usize], most: u64) -> Option<Vec<Piece>> {
+    /// The cuts of an order with the least sum of which no stage takes longer, with room for so many
+    /// batches in flight.
+    fn cut(&self, order: &[usize], (most, in_flight): (u64, u64)) -> Option<Vec<Piece>> {
         let (costs, n) = (self.costs, order.len());
         let n_blocks = costs.n_blocks();
-        let in_flight = self.goal.in_flight(n);
         let width = n_blocks as usize + 1;
         let mut sums = vec![vec![(IMPOSSIBLE, 0_u32); width]; n + 1];
         sums[0][0].0 = 0;
@@ -110,6 +177,9 @@ impl Seen<'_> {
             let way = way.filter(|own| *own <= most)?;
             let last = n_blocks.saturating_sub((n - at - 1) as u32);
             self.control.spend(width as u64);
+            if self.best.is_some() && self.control.stop().is_some() {
+                return None;
+            }
             for block in at as u32..last {
                 let sum = sums[at][block as usize].0;
                 if sum >= IMPOSSIBLE {
