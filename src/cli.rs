@@ -190,8 +190,7 @@ pub(crate) struct ProblemFlags {
     /// YAML file with pin, forbid and colocate
     #[arg(long, value_name = "FILE", help_heading = "Model")]
     pub(crate) constraints: Option<PathBuf>,
-    /// What of the cluster is so many times what its file says: memory, links, or a way such as
-    /// nvlink4; factors of the same multiply
+    /// Times the file's: memory, power, links, or a way such as nvlink4
     #[arg(long, value_name = "NAME=FACTOR")]
     pub(crate) scale: Vec<String>,
     /// What stands on the command line, by its names in the parser.
@@ -214,6 +213,8 @@ impl ProblemFlags {
         let own = self.clone();
         ProblemRequest {
             lost: Vec::new(),
+            without: Vec::new(),
+            board_limit: None,
             given: own.given,
             model: own.model.request(),
             cluster: own.cluster,
@@ -309,6 +310,9 @@ impl PlanArgs {
             routing_trace: self.routing_trace.clone(),
             cached_tokens: self.cached_tokens,
             interference: self.interference.clone(),
+            is_tried: false,
+            pue: self.limits.pue,
+            power_cap: self.limits.power_cap,
             exports: Vec::new(),
             plot: self.plot.is_some(),
             all: self.all,

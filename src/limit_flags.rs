@@ -4,15 +4,23 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
-use engine::request::Limits;
-
-use engine::request::value::{duration, share};
+use engine::request::value::{Written, duration, share};
+use engine::request::{Limits, Pue};
+use ir::units::Watts;
 
 /// When a search stops.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LimitFlags {
-    /// Stop after this long, such as 500ms or 2m [default: 30s for auto,
-    /// searches over degrees included; none with --node-budget or --deterministic]
+    /// What the facility draws over what its devices do [default: 1]
+    #[arg(long, value_name = "FACTOR", value_parser = <Pue as Written>::read)]
+    #[arg(help_heading = "Search")]
+    pub(crate) pue: Option<Pue>,
+    /// What the run draws at the wall at most, such as 2500 or 40kW
+    #[arg(long, value_name = "WATTS", value_parser = <Watts as Written>::read)]
+    #[arg(help_heading = "Search")]
+    pub(crate) power_cap: Option<Watts>,
+    /// Stop after this long, such as 500ms or 2m [default: 30s for auto and searches over degrees;
+    /// none with --node-budget or --deterministic]
     #[arg(long, value_name = "TIME", value_parser = duration, env = "MESHWRIGHT_TIME_LIMIT")]
     #[arg(hide_env = true, help_heading = "Search")]
     pub(crate) time_limit: Option<Duration>,

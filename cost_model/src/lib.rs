@@ -5,6 +5,7 @@
 
 pub mod accuracy;
 pub mod calibrate;
+pub mod energy;
 pub mod experts;
 pub mod explain;
 pub mod given;

@@ -36,6 +36,8 @@ pub struct ClusterDocument {
     pub reserve_fraction: Option<f64>,
     /// Kinds of devices that the catalogue does not have.
     pub kinds: Vec<KindDocument>,
+    /// What kinds of devices draw and cost.
+    pub running: Vec<RunningDocument>,
     /// Kinds of links that the catalogue does not have.
     pub link_kinds: Vec<LinkKindDocument>,
     /// Hosts with devices in them.
@@ -78,6 +80,26 @@ pub struct KindDocument {
     pub power_w: Option<f64>,
     /// Streaming multiprocessors, for the tile term.
     pub multiprocessors: Option<u32>,
+}
+
+/// What the devices of a kind draw and cost. Watts that are absent are shares of the data sheet's limit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunningDocument {
+    /// The kind.
+    pub kind: String,
+    /// What a board is limited to; the data sheet's if absent.
+    pub power_w: Option<f64>,
+    /// Watts while it does nothing.
+    pub idle_w: Option<f64>,
+    /// Watts in products at their peak rate.
+    pub products_w: Option<f64>,
+    /// Watts in kernels that wait for memory.
+    pub memory_w: Option<f64>,
+    /// Watts while it sends and receives alone.
+    pub transfers_w: Option<f64>,
+    /// Price of a device and hour, in any one currency.
+    pub price_per_hour: Option<f64>,
 }
 
 /// A kind of link.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use ir::card::part::PartCard;
 use ir::card::{Attention, BlockGroup, ModelCard};
-use ir::cluster::{Check, Cluster, Device, DeviceKind, RouteKind};
+use ir::cluster::{Check, Cluster, Device, DeviceKind, RouteKind, Running};
 use ir::graph::Graph;
 use ir::id::TensorId;
 use ir::op::{Op, Product, Work};
@@ -287,6 +287,13 @@ impl Encoder {
         self.number(kind.check as u64);
         if let (Check::Given, Some(power)) = (kind.check, kind.power) {
             self.real(power.get());
+        }
+        if kind.full_power.is_some() || kind.running != Running::default() {
+            let Running { idle, products, memory, transfers, price_per_hour } = kind.running;
+            let limits = [kind.full_power, kind.power].map(|own| own.map(ir::units::Watts::get));
+            let own = [idle, products, memory, transfers, price_per_hour];
+            self.text("running");
+            limits.into_iter().chain(own).for_each(|own| self.optional(own.map(f64::to_bits)));
         }
     }
 

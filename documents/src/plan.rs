@@ -6,6 +6,7 @@
 mod buckets;
 mod check;
 pub mod disaggregated;
+pub mod energy;
 pub mod experts;
 pub mod losses;
 mod names;
@@ -427,6 +428,9 @@ pub struct PlanDocument {
     /// Of a model that serves as one forward pipeline: what was planned for, and what stages take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served: Option<served::ServedDocument>,
+    /// What it draws and costs, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<energy::EnergyDocument>,
 }
 
 impl PlanDocument {

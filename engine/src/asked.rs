@@ -46,8 +46,21 @@ pub fn of_training(args: &PlanRequest) -> Result<RequestDocument, Diagnostic> {
         lost: flags.lost.clone(),
         spares: flags.spares.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
         expert_skew: flags.expert_skew.as_ref().map(law).transpose()?,
-        ..problem
+        ..of_energy(args, problem)
     })
+}
+
+/// The same with what is asked of energy and prices, and decided for them.
+pub fn of_energy(args: &PlanRequest, request: RequestDocument) -> RequestDocument {
+    let least = args.objective.filter(|own| own.is_of_energy());
+    RequestDocument {
+        least: least.map(|own| own.name().to_owned()),
+        pue: args.pue.map(|own| own.0),
+        power_cap_w: args.power_cap.map(ir::units::Watts::get),
+        board_limit: args.problem.board_limit,
+        without: args.problem.without.clone(),
+        ..request
+    }
 }
 
 /// The law of visits of a training run.

@@ -78,8 +78,11 @@ const PRICED: &[Mode] = &[Ops, Degrees, Layers, Streams, Serving];
 const SEARCHES: &[Mode] = &[Ops, Degrees, Layers, Instance];
 const BOUNDED: &[Mode] = &[Ops, Degrees, Layers, Instance, Experts, Serving];
 const HOLDS: &[Mode] = &[Degrees, Layers, Serving];
+const DRAWS: &[Mode] = &[Degrees, Serving];
 const TRAINING: &[Mode] = &[Degrees, Layers];
 const GIVEN: &str = "leave it out: the file states its costs, devices and work";
+const NO_ENERGY: &str =
+    "leave it out: energy is told of training runs of a model and of pipelines that serve";
 const DEGREES_ONLY: &str = "leave it out, or pin degrees, such as --pin tensor=8";
 const LAYERS_STATE: &str = "leave it out: the layers were measured with their own";
 const OF_EXPERTS: &str = "leave it out: experts are placed by their visits alone";
@@ -88,7 +91,7 @@ const ENDS: &str = "leave it out: the search ends by itself, or with --time-limi
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 46] = [
+pub const FIELDS: [Field; 48] = [
     field("model", EVERY, ""),
     field("cluster", NOT_GIVEN, GIVEN),
     field("profile", PRICED, GIVEN),
@@ -133,6 +136,8 @@ pub const FIELDS: [Field; 46] = [
     field("interference", &[Streams], SERVES),
     field("algorithm", EVERY, ""),
     field("objective", &[Ops, Degrees, Layers, Instance, Serving], OF_EXPERTS),
+    field("pue", DRAWS, NO_ENERGY),
+    field("power_cap", DRAWS, NO_ENERGY),
     field("executor", MODELS, GIVEN),
     field("time_limit", EVERY, ""),
     field("gap", BOUNDED, ENDS),

@@ -14,6 +14,7 @@ pub mod devices;
 pub mod differences;
 pub mod door;
 pub mod element_type;
+pub mod energy;
 pub mod escape;
 pub mod executor;
 pub mod exit;

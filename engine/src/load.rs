@@ -309,7 +309,7 @@ fn check_optimizer(flags: &ProblemRequest, workload: &Workload) -> Result<(), Di
 /// # Errors
 /// Those of the reader.
 pub fn cluster(path: &Path) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
-    machines(path, &[]).map(|own| (own.cluster, own.warnings))
+    machines(path, (&[], &[])).map(|own| (own.cluster, own.warnings))
 }
 
 fn whole(path: &Path) -> Result<importers::cluster::Whole, Diagnostic> {
@@ -331,20 +331,28 @@ pub struct Machines {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Reads a cluster file of which some devices were lost; the spares then take part.
+/// Reads a cluster file of which some devices were lost; the spares then take part. Some are left out.
 ///
 /// # Errors
 /// As [`cluster`]; `unknown-device`, `no-devices`.
-pub fn machines(path: &Path, lost: &[String]) -> Result<Machines, Diagnostic> {
+pub fn machines(
+    path: &Path,
+    (lost, without): (&[String], &[String]),
+) -> Result<Machines, Diagnostic> {
     let importers::cluster::Whole { cluster, spares, warnings } = whole(path)?;
+    let cluster = scale::limited(cluster);
+    let used = |own: Cluster| match without.is_empty() {
+        true => Ok(own),
+        false => left(&own, without),
+    };
     if !lost.is_empty() {
-        return Ok(Machines { cluster: left(&cluster, lost)?, whole: None, warnings });
+        return Ok(Machines { cluster: used(left(&cluster, lost)?)?, whole: None, warnings });
     }
     if spares.is_empty() {
-        return Ok(Machines { cluster, whole: None, warnings });
+        return Ok(Machines { cluster: used(cluster)?, whole: None, warnings });
     }
     let own = cluster.keeping(|device| spares.binary_search(&device).is_err());
-    Ok(Machines { cluster: own, whole: Some(cluster), warnings })
+    Ok(Machines { cluster: used(own)?, whole: Some(used(cluster)?), warnings })
 }
 
 /// The devices that still work.

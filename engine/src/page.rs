@@ -93,6 +93,24 @@ impl Page {
         Self { format, one_line, parts: RefCell::new(Vec::new()) }
     }
 
+    /// An empty page for the same reader.
+    pub(crate) const fn like(&self) -> Self {
+        Self::new(self.format, self.one_line)
+    }
+
+    /// Takes on the parts of another page; what a document says beside it is put into it.
+    pub(crate) fn append(&self, other: &Self, beside: impl Fn(&mut Value)) {
+        for part in other.parts.borrow().iter() {
+            match part.clone() {
+                Part::Document(mut document, _) => {
+                    beside(&mut document);
+                    self.document(&document);
+                }
+                part => self.parts.borrow_mut().push(part),
+            }
+        }
+    }
+
     /// All parts.
     #[must_use]
     pub fn into_parts(self) -> Vec<Part> {

@@ -16,12 +16,13 @@ pub use cost_model::runs::forms::run::Gradients;
 use cost_model::runs::served::Goal as Served;
 use ir::card::Skew;
 use ir::tensor::DType;
-use ir::units::Bytes;
+use ir::units::{Bytes, Watts};
 use ir::workload::{Mode, Optimizer, StepPhase};
 use planner::run::{self, watch::Watch};
 use profiler::options::{Busy, Engine, Peer};
 use serde::{Deserialize, Serialize};
 
+use crate::energy::{COST, ENERGY};
 use crate::executor::Executor;
 
 /// How a model file is read.
@@ -87,6 +88,12 @@ pub struct ProblemRequest {
     /// Devices and hosts of the cluster that were lost: what a plan states, or `--lost`.
     #[serde(skip)]
     pub lost: Vec<String>,
+    /// Devices and hosts that are left out: what a plan states, or what a search tries.
+    #[serde(skip)]
+    pub without: Vec<String>,
+    /// Share of what it may draw that each board is limited to: what a plan states, or what a search tries.
+    #[serde(skip)]
+    pub board_limit: Option<f64>,
     /// Inference unless stated.
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
@@ -243,6 +250,10 @@ impl Limits {
 /// The recipe that tries others.
 pub const AUTO: &str = "auto";
 
+/// What a facility draws over what its devices do, 1 to 10.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pue(pub f64);
+
 /// A plan that is asked for.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -284,6 +295,17 @@ pub struct PlanRequest {
     pub cached_tokens: Option<u64>,
     /// Of nano-batches: what ops do to each other on a device, line by line.
     pub interference: Option<PathBuf>,
+    /// What the facility draws over what its devices do; `None` = 1.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub pue: Option<Pue>,
+    /// Whether it is one of several that are tried for the least energy or cost, or under a cap.
+    #[serde(skip)]
+    pub is_tried: bool,
+    /// Watts at the wall that are drawn at most.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub power_cap: Option<Watts>,
     /// Formats in which the plan is wanted as well.
     #[serde(rename = "export")]
     pub exports: Vec<String>,
@@ -508,7 +530,7 @@ impl Default for ObjectiveName {
 }
 
 impl ObjectiveName {
-    /// All, those of models first, those of pipelines that serve last.
+    /// All, those of models first, then those of pipelines that serve, energy and cost last.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let models = objective::rows().iter().map(|row| row.objective.name());
@@ -517,7 +539,13 @@ impl ObjectiveName {
         let known: Vec<&'static str> = models.chain(given).collect();
         let serving =
             Served::ALL.map(Served::name).into_iter().filter(|name| !known.contains(name));
-        known.iter().copied().chain(serving).map(Self).collect()
+        known.iter().copied().chain(serving).chain([ENERGY, COST]).map(Self).collect()
+    }
+
+    /// Whether it is what plans draw or cost.
+    #[must_use]
+    pub fn is_of_energy(self) -> bool {
+        [ENERGY, COST].contains(&self.0)
     }
 
     /// Its name, kebab-case.

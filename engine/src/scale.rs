@@ -1,17 +1,20 @@
-//! What of a cluster is so many times what its file says: memory, and the rates of its ways.
+//! What of a cluster is so many times what its file says: memory, limits of power, and the rates of its ways.
 
 use std::collections::BTreeSet;
 
+use cost_model::energy;
 use ir::cluster::{Cluster, RouteKind};
 use ir::diagnostic::Diagnostic;
 use ir::profile::Profile;
-use ir::units::BytesPerSecond;
+use ir::units::{BytesPerSecond, Watts};
 use serde_json::{Value, json};
 
 use crate::suggest;
 
 /// Memory of each device.
 const MEMORY: &str = "memory";
+/// What each board may draw.
+pub const POWER: &str = "power";
 /// All ways between devices.
 const LINKS: &str = "links";
 /// Least and greatest factor.
@@ -33,10 +36,11 @@ pub fn scaled(
         seen.insert(name);
         cluster = match name {
             MEMORY => with_memory(cluster, factor)?,
+            POWER => with_power(cluster, factor)?,
             name => with_ways(cluster, name, factor)?,
         };
     }
-    let is_of_ways = seen.iter().any(|name| *name != MEMORY);
+    let is_of_ways = seen.iter().any(|name| ![MEMORY, POWER].contains(name));
     let kinds = cluster.kinds.iter().filter(|kind| profile.collectives.contains_key(&kind.name));
     let kinds: Vec<String> = kinds.map(|kind| kind.name.clone()).collect();
     let note = (is_of_ways && !kinds.is_empty()).then(|| {
@@ -83,6 +87,40 @@ fn with_memory(cluster: Cluster, factor: f64) -> Result<Cluster, Diagnostic> {
     }
 }
 
+/// Least share of what it may draw that a board is limited to.
+const LEAST_POWER: f64 = 0.2;
+
+fn with_power(mut cluster: Cluster, factor: f64) -> Result<Cluster, Diagnostic> {
+    if cluster.kinds.iter().all(|kind| kind.power.is_none()) {
+        let message = "`--scale power` has no effect: no device states what it may draw";
+        return Err(Diagnostic::usage("no-effect", message)
+            .hint("state power_w of its kind in the cluster file, or leave it out"));
+    }
+    for kind in &mut cluster.kinds {
+        let Some(own) = kind.power else { continue };
+        let full = kind.full_power.unwrap_or(own);
+        let limit = Watts::new(own.get() * factor);
+        let limit = limit.filter(|limit| (LEAST_POWER..=1.0).contains(&(limit.get() / full.get())));
+        let limit = limit.ok_or_else(|| {
+            let message =
+                format!("`--scale power={factor}` is no limit of a board of `{}`", kind.name);
+            Diagnostic::usage("bad-scale", message)
+                .fact("watts", full.get())
+                .hint(format!("give a factor from {LEAST_POWER} to 1"))
+        })?;
+        *kind = energy::limited(kind, limit).unwrap_or_else(|| kind.clone());
+    }
+    Ok(cluster)
+}
+
+/// Takes what limits of boards leave of the rates of their kinds.
+pub fn limited(mut cluster: Cluster) -> Cluster {
+    for kind in cluster.kinds.iter_mut().filter(|own| own.full_power.is_some()) {
+        *kind = energy::at_limit(kind);
+    }
+    cluster
+}
+
 /// The ways in use, with whether they join hosts.
 fn ways(cluster: &Cluster) -> Vec<(&RouteKind, bool)> {
     let inside = cluster.ways(true).into_iter().map(|way| (way, false));
@@ -98,7 +136,7 @@ fn with_ways(mut cluster: Cluster, name: &str, factor: f64) -> Result<Cluster, D
         return Err(Diagnostic::usage("no-effect", message).hint("leave it out"));
     }
     if name != LINKS && !names.contains(name) {
-        let known = [MEMORY, LINKS].into_iter().chain(names.iter().map(String::as_str));
+        let known = [MEMORY, POWER, LINKS].into_iter().chain(names.iter().map(String::as_str));
         let message = format!("the cluster uses no way called `{name}`");
         return Err(Diagnostic::usage("unknown-way", message).hint(suggest::hint(name, known)));
     }
@@ -119,6 +157,7 @@ pub fn document(cluster: &Cluster) -> Value {
     for (id, device) in cluster.device_ids().zip(&cluster.devices) {
         let own = json!({
             "kind": cluster.kind_of(id).name,
+            "power_w": cluster.kind_of(id).power.map(Watts::get),
             "memory_bytes": device.capacity.map(|own| own.get()),
             "limit_bytes": device.memory_limit().map(|own| own.get()),
         });

@@ -39,10 +39,29 @@ pub struct DeviceKind {
     pub clock: Option<Hertz>,
     /// What it may draw, which bounds the clock that large products keep up; `None` = unknown.
     pub power: Option<Watts>,
+    /// What its data sheet lets it draw, where its board is limited to less.
+    pub full_power: Option<Watts>,
+    /// What it draws and costs.
+    pub running: Running,
     /// Data sheet or file.
     pub source: String,
     /// Whether the figures were checked.
     pub check: Check,
+}
+
+/// Watts that a device draws while it does what, and its price, as a file states them; `None` = not stated.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Running {
+    /// While it does nothing.
+    pub idle: Option<f64>,
+    /// In products at their peak rate.
+    pub products: Option<f64>,
+    /// In kernels that wait for its memory.
+    pub memory: Option<f64>,
+    /// While it sends and receives alone.
+    pub transfers: Option<f64>,
+    /// Of a device and hour, in any one currency.
+    pub price_per_hour: Option<f64>,
 }
 
 /// A device.

@@ -11,6 +11,7 @@ mod compared;
 mod configs;
 mod deterministic;
 mod edges;
+mod energy;
 mod expert_overlap;
 mod expertflow;
 mod experts;

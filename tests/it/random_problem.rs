@@ -347,6 +347,7 @@ pub(crate) fn kind(name: &str) -> DeviceKind {
         power: None,
         source: "drawn".to_owned(),
         check: Check::Given,
+        ..DeviceKind::default()
     }
 }
 

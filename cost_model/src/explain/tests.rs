@@ -22,6 +22,7 @@ fn a100() -> DeviceKind {
         power: None,
         source: "NVIDIA A100 datasheet".to_owned(),
         check: Check::Recalled,
+        ..DeviceKind::default()
     }
 }
 

@@ -48,17 +48,28 @@ const GENERATIONS: [Generation; 6] = [
 ];
 
 /// Factor on the rate of large products of a kind in a step, over that of an A100 SXM; 1 where
-/// nothing is known of it.
+/// nothing is known of it. What a lower limit of its board leaves is in its peak ([`lowered`]).
 #[must_use]
 pub fn sustained(device: &DeviceKind) -> f64 {
     let is_of = |own: &&Generation| own.prefixes.iter().any(|own| device.name.starts_with(own));
     let Some(generation) = GENERATIONS.iter().find(is_of) else { return 1.0 };
     let [watts, multiprocessors, gigahertz] = generation.part;
     let hot = generation.hot / USUAL;
-    let (Some(own), Some(power)) = (device.n_multiprocessors, device.power) else { return hot };
+    let power = device.full_power.or(device.power);
+    let (Some(own), Some(power)) = (device.n_multiprocessors, power) else { return hot };
     let clock = device.clock.map_or(gigahertz, |clock| clock.get() * 1e-9);
     let full = watts * f64::from(own) * clock / (multiprocessors * gigahertz);
     hot * limited(power.get() / full)
+}
+
+/// Factor on the rate of products of a board that is limited to less than its data sheet says, were that
+/// what its chip draws at full load.
+#[must_use]
+pub fn lowered(device: &DeviceKind) -> f64 {
+    match (device.power, device.full_power) {
+        (Some(own), Some(full)) => limited(own.get() / full.get()),
+        _ => 1.0,
+    }
 }
 
 /// Rate at a share of the power of full load.

@@ -233,6 +233,7 @@ mod tests {
             power: None,
             source: String::new(),
             check: Check::Recalled,
+            ..DeviceKind::default()
         };
         let stack = megatron_deepspeed_2021();
         let products = StepProducts::new(&Profile::default(), &device.name);

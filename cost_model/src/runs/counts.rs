@@ -206,6 +206,13 @@ pub fn step_flops(card: &TransformerCard, samples: u64, recompute: Recompute) ->
     tokens * (3.0 * (blocks + head) + again)
 }
 
+/// Operations of one block's forward pass per token: of its products by weights, and of the two of scores
+/// and values with each other.
+#[must_use]
+pub fn forward_flops(card: &TransformerCard) -> [f64; 2] {
+    [2.0 * block_weights(card), attention_core_flops(card)]
+}
+
 /// Operations of every second product by weights and of all of the experts', per token of one
 /// block's forward pass.
 fn every_second_flops(card: &TransformerCard) -> f64 {

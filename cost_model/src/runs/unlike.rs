@@ -18,6 +18,9 @@ use ir::plan::{Parallelism, Plan, Stage, StageMesh};
 use ir::profile::Profile;
 use ir::units::{Bytes, BytesPerSecond};
 
+mod crossings;
+
+use self::crossings::crossings;
 use super::forms::constants::Constant;
 use super::forms::model::Pricing;
 use super::forms::model::priced::{Passes, Priced};
@@ -237,6 +240,15 @@ impl Fleet<'_> {
         systems: &'s BTreeMap<usize, System>,
         (mesh, run): (&StageMesh, &Parallelism),
     ) -> Result<Vec<Priced<'s>>, Diagnostic> {
+        self.by_replica(systems, (mesh, run)).map(|own| own.0)
+    }
+
+    /// The same, and by replica which of them it is.
+    fn by_replica<'s>(
+        &'s self,
+        systems: &'s BTreeMap<usize, System>,
+        (mesh, run): (&StageMesh, &Parallelism),
+    ) -> Result<(Vec<Priced<'s>>, Vec<usize>), Diagnostic> {
         let groups = self.check(mesh, run.micro_batch)?;
         // Groups with the same devices, limit and ways cost the same: one stands for all.
         let facts = |group: usize| {
@@ -253,7 +265,8 @@ impl Fleet<'_> {
             stands_for.insert(*group, known.unwrap_or(*group));
         }
         let groups = groups.into_iter().map(|own| stands_for.get(&own).copied().unwrap_or(own));
-        let mut kinds: Vec<(usize, u64)> = groups.zip(mesh.samples.iter().copied()).collect();
+        let all: Vec<(usize, u64)> = groups.zip(mesh.samples.iter().copied()).collect();
+        let mut kinds = all.clone();
         kinds.sort_unstable();
         kinds.dedup();
         let priced = |(group, samples): &(usize, u64)| {
@@ -263,7 +276,8 @@ impl Fleet<'_> {
             let passes = Arc::new(Passes::of(&pricing, &degrees));
             Some(Priced::new(pricing, degrees, passes))
         };
-        Ok(kinds.iter().filter_map(priced).collect())
+        let of = all.iter().map(|own| kinds.binary_search(own).unwrap_or_default()).collect();
+        Ok((kinds.iter().filter_map(priced).collect(), of))
     }
 
     /// Degrees of a stage as one of its replicas has them.
@@ -467,17 +481,30 @@ impl Fleet<'_> {
     /// # Errors
     /// `stage-devices`, `unreachable-devices`.
     pub fn waits(&self, plan: &Plan) -> Result<Vec<f64>, Diagnostic> {
+        let slowest = |own: Vec<[f64; 2]>| own.into_iter().map(|own| own[1]).fold(0.0, f64::max);
+        Ok(self.passes(plan)?.into_iter().map(slowest).collect())
+    }
+
+    /// By stage of a plan and replica, seconds of a step's passes in which its devices compute, and in
+    /// which they wait for collectives.
+    ///
+    /// # Errors
+    /// `stage-devices`, `unreachable-devices`.
+    pub fn passes(&self, plan: &Plan) -> Result<Vec<Vec<[f64; 2]>>, Diagnostic> {
         let (stages, run) = (&plan.partition.stages, &plan.parallelism);
         let of = |(at, stage): (usize, &Stage)| {
             let mesh = stage.mesh.as_ref();
             let mesh = mesh.ok_or_else(|| broken(format!("stage {at} has no devices")))?;
             let systems = self.systems(mesh, run.micro_batch)?;
             let place = Place::of(at, stages.len());
-            let waits = self.replicas(&systems, (mesh, run))?.into_iter().map(|own| {
+            let (priced, of) = self.by_replica(&systems, (mesh, run))?;
+            let seconds = priced.into_iter().map(|own| {
                 let own = own.figures(&stage.blocks, stage.recompute, place);
-                own.collectives_s + own.waited_s
+                let waits = own.collectives_s + own.waited_s;
+                [own.seconds() - waits, waits].map(|own| run.n_micro_batches as f64 * own)
             });
-            Ok(run.n_micro_batches as f64 * waits.fold(0.0, f64::max))
+            let seconds: Vec<[f64; 2]> = seconds.collect();
+            Ok(of.into_iter().filter_map(|at| seconds.get(at).copied()).collect())
         };
         stages.iter().enumerate().map(of).collect()
     }
@@ -554,27 +581,4 @@ fn of_replica(
         false => 0.0,
     };
     StagePrice { stage, rank, peak, tie_bytes }
-}
-
-/// Replicas of two stages that have samples in common, and how many; samples are in order.
-fn crossings(from: &StageMesh, to: &StageMesh) -> Vec<(usize, usize, u64)> {
-    let (mut a, mut b) = (0, 0);
-    let mut left = [from.samples.first(), to.samples.first()].map(|own| own.copied().unwrap_or(0));
-    let mut found = Vec::new();
-    while a < from.samples.len() && b < to.samples.len() {
-        let n = left[0].min(left[1]);
-        if n > 0 {
-            found.push((a, b, n));
-        }
-        left = [left[0] - n, left[1] - n];
-        if left[0] == 0 {
-            a += 1;
-            left[0] = from.samples.get(a).copied().unwrap_or(0);
-        }
-        if left[1] == 0 {
-            b += 1;
-            left[1] = to.samples.get(b).copied().unwrap_or(0);
-        }
-    }
-    found
 }

@@ -126,6 +126,7 @@ pub(crate) fn cluster(devices: &[(usize, u64)], latency_ns: f64, duplex: Duplex)
                 power: None,
                 source: "test".to_owned(),
                 check: Check::Given,
+                ..DeviceKind::default()
             })
             .collect(),
         devices: devices

@@ -11,7 +11,9 @@ impl PlanDocument {
     pub(super) fn check(&self) -> Result<(), Diagnostic> {
         self.workload.check()?;
         self.request.check()?;
+        self.request.check_energy()?;
         self.check_losses()?;
+        self.check_has_energy()?;
         let degrees = &self.parallelism;
         let named = [
             ("parallelism.data", u64::from(degrees.data)),
@@ -71,6 +73,23 @@ impl PlanDocument {
             None => refuse_any(foreign, "is stated of training runs only"),
         }
     }
+
+    /// Refuses energy of plans that state none.
+    fn check_has_energy(&self) -> Result<(), Diagnostic> {
+        let own = &self.request;
+        let foreign = [
+            ("energy", self.energy.is_some()),
+            ("request.least", own.least.is_some()),
+            ("request.pue", own.pue.is_some()),
+            ("request.power_cap_w", own.power_cap_w.is_some()),
+            ("request.board_limit", own.board_limit.is_some()),
+            ("request.without", !own.without.is_empty()),
+        ];
+        match self.training.is_some() || self.served.is_some() {
+            true => Ok(()),
+            false => refuse_any(foreign, "is stated of training runs and of what serves only"),
+        }
+    }
 }
 
 impl PlanDocument {
@@ -117,6 +136,23 @@ impl WorkloadDocument {
 }
 
 impl RequestDocument {
+    /// Refuses numbers that no facility, cap or board has.
+    pub(super) fn check_energy(&self) -> Result<(), Diagnostic> {
+        let within = |value: Option<f64>, least: f64, most: f64| {
+            value.is_none_or(|own| (least..=most).contains(&own))
+        };
+        if !within(self.pue, 1.0, 10.0) {
+            return Err(refused("request.pue", "must be from 1 to 10"));
+        }
+        if !within(self.power_cap_w, f64::MIN_POSITIVE, 1e12) {
+            return Err(refused("request.power_cap_w", "must be positive"));
+        }
+        if !within(self.board_limit, 0.2, 1.0) {
+            return Err(refused("request.board_limit", "must be from 0.2 to 1"));
+        }
+        Ok(())
+    }
+
     /// Refuses what only a training run over degrees is asked.
     fn check_of_ops(&self) -> Result<(), Diagnostic> {
         let foreign = [

@@ -243,6 +243,7 @@ impl PlanDocument {
             cost: None,
             training: None,
             served: None,
+            energy: None,
         }
     }
 

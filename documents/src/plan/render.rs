@@ -73,6 +73,7 @@ impl PlanDocument {
             cost,
             training: None,
             served: None,
+            energy: None,
         }
     }
 }

@@ -48,6 +48,22 @@ pub struct RequestDocument {
     /// How many devices were to be held back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spares: Option<u32>,
+    /// What was to be least where that is not what plans of this kind usually make least:
+    /// `energy-per-token` or `cost-per-token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub least: Option<String>,
+    /// What the facility draws over what its devices do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pue: Option<f64>,
+    /// Watts at the wall that were to be drawn at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power_cap_w: Option<f64>,
+    /// Decided: the share of what it may draw that each board is limited to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub board_limit: Option<f64>,
+    /// Decided: devices and hosts that are left out, and switched off.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
     /// How unevenly tokens were taken to visit experts: `balanced`, or `zipf:S`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expert_skew: Option<String>,

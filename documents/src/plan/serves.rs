@@ -92,6 +92,7 @@ impl PlanDocument {
             cost: Some(cost),
             training: None,
             served: Some(served),
+            energy: None,
         }
     }
 

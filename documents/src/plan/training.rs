@@ -286,6 +286,7 @@ impl PlanDocument {
             cost: Some(cost),
             training: Some(context.training),
             served: None,
+            energy: None,
         }
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::DiagnosticDocument;
 use crate::plan::PlanDocument;
+use crate::plan::energy::EnergyPointDocument;
 
 /// The best that one device does alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,9 @@ pub struct ServedReportDocument {
     pub stop_reason: String,
     /// Seconds of planning; null where nothing may depend on the clock.
     pub elapsed_s: Option<f64>,
+    /// Plans that were tried for energy, price or under a cap, of which no other is better in all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub energy_front: Vec<EnergyPointDocument>,
     /// Of reading.
     pub warnings: Vec<DiagnosticDocument>,
 }

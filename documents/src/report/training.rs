@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::DiagnosticDocument;
 use crate::plan::PlanDocument;
+use crate::plan::energy::EnergyPointDocument;
 use crate::report::OtherSpaceDocument;
 
 /// A judged plan in figures.
@@ -155,6 +156,9 @@ pub struct TrainingReportDocument {
     pub stop_reason: String,
     /// Seconds of planning; null where nothing may depend on the clock.
     pub elapsed_s: Option<f64>,
+    /// Plans that were tried for energy, price or under a cap, of which no other is better in all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub energy_front: Vec<EnergyPointDocument>,
     /// Worth knowing.
     pub warnings: Vec<DiagnosticDocument>,
     /// What the search looked at.

@@ -10,6 +10,7 @@ mod gradients;
 mod groups;
 mod in_words;
 mod layered;
+mod least;
 mod nano_batches;
 mod ops;
 mod plot;
@@ -59,6 +60,9 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     }
     let request = &*crate::training::replaced::filled(request)?;
     check_name(request.recipe())?;
+    if least::is_asked(request) && (is_served(request) || mode(request) == Mode::Degrees) {
+        return least::plan(request, run);
+    }
     if let Some(answer) = by_row(request, run)? {
         return Ok(answer);
     }

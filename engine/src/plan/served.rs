@@ -17,6 +17,8 @@ use planner::serving::{Found, Plan, Serves};
 
 use super::run::{Run, interrupted};
 use super::watched::{batch, told, watched};
+use crate::asked::of_energy;
+use crate::energy;
 use crate::exit::CommandResult;
 use crate::follow::File;
 use crate::page::Format;
@@ -94,10 +96,12 @@ pub(super) fn plan(
         }),
         stop_reason: found.stop.name().to_owned(),
         elapsed_s,
+        energy_front: Vec::new(),
         warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
     };
     told(run, (&report.plan, files), &report, |run| {
         print(&setting, best, &found, (Rows::of(request.all), run));
+        energy::told(&report.plan, run.page);
     })
 }
 
@@ -124,10 +128,11 @@ fn of(request: &PlanRequest) -> Result<Asked, Diagnostic> {
     }
     let goal = match request.objective {
         None => Goal::default(),
+        Some(name) if name.is_of_energy() => Goal::default(),
         Some(name) => Goal::named(name.name()).ok_or_else(|| {
             let message = format!("a pipeline that serves is planned for no `{}`", name.name());
             Diagnostic::usage("no-objective", message)
-                .hint("use --objective throughput or --objective latency")
+                .hint("use --objective throughput, latency, energy-per-token or cost-per-token")
         })?,
     };
     Ok(Asked {
@@ -139,7 +144,7 @@ fn of(request: &PlanRequest) -> Result<Asked, Diagnostic> {
         request: RequestDocument {
             max_memory_bytes: request.training.max_memory_per_device.map(|own| own.0),
             memory_margin: request.training.memory_margin,
-            ..RequestDocument::default()
+            ..of_energy(request, RequestDocument::default())
         },
     })
 }

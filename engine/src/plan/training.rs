@@ -19,6 +19,7 @@ use super::followed::{self, Followed};
 use super::layered;
 use super::run::{Run, interrupted, late};
 use crate::beside::Beside;
+use crate::energy;
 use crate::executor::Executor;
 use crate::exit::{CommandResult, Exit};
 use crate::fields;
@@ -71,11 +72,11 @@ pub(super) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
     }
     match request.objective {
         None => Ok(()),
-        Some(name) if name == ObjectiveName::default() => Ok(()),
+        Some(name) if name == ObjectiveName::default() || name.is_of_energy() => Ok(()),
         Some(_) => {
             let message = "`--objective` has no effect on a training run";
             Err(Diagnostic::usage("not-for-training", message)
-                .hint("leave it out: its step time is minimised"))
+                .hint("leave it out, or make it energy-per-token or cost-per-token"))
         }
     }
 }
@@ -243,6 +244,7 @@ impl Searched {
             Format::Text => {
                 answer.print(run.page);
                 losses::print(&plan, run.page);
+                energy::told(&plan, run.page);
             }
             Format::Json => run.page.serialized(&document::report(&answer, plan))?,
         }

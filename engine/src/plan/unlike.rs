@@ -17,6 +17,7 @@ use super::both::Within;
 use super::followed::{self, Followed, follow, none, stopped};
 use super::run::{Run, interrupted, late};
 use super::training as equal;
+use crate::energy;
 use crate::exit::{CommandResult, Exit};
 use crate::load;
 use crate::page::{Format, Page};
@@ -49,7 +50,8 @@ pub(super) fn asked(request: &PlanRequest) -> Asked {
         return Asked::Nothing;
     }
     let path = request.problem.cluster.as_deref();
-    let read = path.and_then(|path| load::machines(path, &request.problem.lost).ok());
+    let own = &request.problem;
+    let read = path.and_then(|path| load::machines(path, (&own.lost, &own.without)).ok());
     let Some(load::Machines { cluster, .. }) = read else { return Asked::Nothing };
     let devices = request.training.devices.as_ref().map(|own| u64::from(*own.end()));
     let all = devices.unwrap_or(cluster.devices.len() as u64);
@@ -244,6 +246,7 @@ fn answer(
         print_stages(setting, &best.plan, &report, page);
         page.line(&sentence(setting, best, found));
         losses::print(&plan, page);
+        energy::told(&plan, page);
     }
     let peak = report.ranks.iter().map(|rank| rank.peak.bytes).max().unwrap_or(0);
     page.serialized(&told((setting, best), found, (plan, peak), elapsed))
@@ -302,6 +305,7 @@ fn told(
             false => found.stop.name().to_owned(),
         },
         elapsed_s,
+        energy_front: Vec::new(),
         warnings: setting.warnings.iter().map(DiagnosticDocument::from).collect(),
         counts: counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
     }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use documents::quantity::size;
 use ir::card::Skew;
 use ir::tensor::DType;
-use ir::units::Bytes;
+use ir::units::{Bytes, Watts};
 use ir::workload::{Mode, Optimizer, StepPhase};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
 use serde_json::Value;
 
-use super::{ExpertSkew, ObjectiveName};
+use super::{ExpertSkew, ObjectiveName, Pue};
 use crate::element_type;
 use crate::executor::Executor;
 
@@ -213,6 +213,33 @@ impl Written for usize {
 
     fn text(&self) -> String {
         self.to_string()
+    }
+}
+
+impl Written for Pue {
+    fn read(text: &str) -> Result<Self, String> {
+        let own = text.trim().parse().ok().filter(|own| (1.0..=10.0).contains(own));
+        own.map(Self).ok_or_else(|| "needs a factor from 1 to 10, such as 1.2".to_owned())
+    }
+
+    fn text(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl Written for Watts {
+    fn read(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let units = [("MW", 1e6), ("kW", 1e3), ("W", 1.0)];
+        let unit = units.iter().find_map(|(name, factor)| Some((text.strip_suffix(name)?, factor)));
+        let (number, factor) = unit.unwrap_or((text, &1.0));
+        let own = number.trim().parse::<f64>().ok().and_then(|own| Self::new(own * factor));
+        own.filter(|own| own.get() <= 1e12)
+            .ok_or_else(|| "needs watts, such as 2500, 40kW or 1.5MW".to_owned())
+    }
+
+    fn text(&self) -> String {
+        self.get().to_string()
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::verify::legal;
 use crate::differences::other_setting;
+use crate::energy::joules_text;
 use crate::exit::{CommandResult, Exit};
 use crate::page::{Column, Page};
 use crate::request::CompareRequest;
@@ -40,7 +41,7 @@ pub fn compare(
     let rows = figures([(a, one), (b, two)]).into_iter().chain(devices(a, b)).collect();
     let columns = [Column::Name("of"), Column::Number("A"), Column::Number("B")];
     page.table(&columns, rows);
-    let equal = a.partition == b.partition;
+    let equal = a.partition == b.partition && a.request.board_limit == b.request.board_limit;
     let gain = two.tokens_per_s / one.tokens_per_s.max(f64::MIN_POSITIVE);
     page.line(&match equal {
         true => "the plans decide the same".to_owned(),
@@ -64,6 +65,13 @@ fn figures(both: [(&PlanDocument, &ServedDocument); 2]) -> Vec<Vec<String>> {
         of("tokens/s", &|own| format!("{:.1}", own.1.tokens_per_s)),
         of("period, ms", &|own| format!("{:.3}", own.1.period_ns as f64 / 1e6)),
         of("latency, ms", &|own| format!("{:.3}", own.1.latency_ns as f64 / 1e6)),
+        of("energy of a token", &|own| {
+            let energy = own.0.energy.as_ref();
+            energy.map_or_else(|| "-".to_owned(), |own| joules_text(own.joules_per_token))
+        }),
+        of("boards at", &|own| {
+            format!("{:.1} %", 100.0 * own.0.request.board_limit.unwrap_or(1.0))
+        }),
         of("stages", &|own| own.0.partition.stages.len().to_string()),
     ]
 }

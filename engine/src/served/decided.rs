@@ -9,6 +9,7 @@ use documents::plan::serves::ServedContext;
 use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::Diagnostic;
 
+use super::energy;
 use super::setting::{Asked, Setting};
 
 /// The plan document of a legal pipeline.
@@ -47,7 +48,7 @@ pub fn document(
         dtype: setting.run.numbers.dtype.name(),
         batch: setting.batch.samples,
         request: setting.run.request.clone(),
-        objective: setting.goal.name(),
+        objective: setting.run.request.least.as_deref().unwrap_or(setting.goal.name()),
         algorithm,
         stages: pieces.iter().map(stage).collect(),
     };
@@ -56,7 +57,10 @@ pub fn document(
         Goal::Throughput => cost.with_value(judged.period),
         Goal::Latency => cost,
     };
-    PlanDocument::from_served(served, context, cost)
+    PlanDocument {
+        energy: energy::document(setting, pieces, judged),
+        ..PlanDocument::from_served(served, context, cost)
+    }
 }
 
 /// What a plan was asked for, as it states it.
@@ -69,7 +73,9 @@ pub fn asked(document: &PlanDocument, served: &ServedDocument) -> Result<Asked, 
             .fact("member", member.to_owned())
             .hint("plan again, or correct the member"))
     };
-    let Some(goal) = Goal::named(&document.objective) else {
+    let is_least = document.request.least.as_ref() == Some(&document.objective);
+    let goal = Goal::named(&document.objective).or(is_least.then(Goal::default));
+    let Some(goal) = goal else {
         let shown: String = document.objective.chars().take(80).collect();
         let message = format!(
             "member `objective` of the plan is `{shown}`, and pipelines that serve have throughput and \

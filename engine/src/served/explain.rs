@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::refused;
 use super::setting::Setting;
 use super::verify::legal;
+use crate::energy;
 use crate::exit::{CommandResult, Exit};
 use crate::ops::explain::Subject;
 use crate::page::{Column, Page};
@@ -52,11 +53,13 @@ pub fn explain(
     page.line(&sentence(setting, &judged));
     page.line(&limited(setting, (&pieces, &judged)));
     page.line(&alone(setting));
+    energy::print(document, page);
     page.document(&json!({
         "period_seconds": judged.period as f64 / 1e9,
         "latency_seconds": judged.latency as f64 / 1e9,
         "tokens_per_s": setting.tokens_per_s(judged.period),
         "in_flight": judged.in_flight,
+        "energy": &document.energy,
         "limited_by": limited(setting, (&pieces, &judged)),
         "stages": told(setting, (&pieces, &judged)),
     }));

@@ -3,6 +3,7 @@
 
 pub mod compare;
 pub mod decided;
+mod energy;
 pub mod explain;
 pub mod export;
 pub mod setting;

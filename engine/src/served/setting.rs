@@ -15,11 +15,11 @@ use ir::tensor::DType;
 use ir::workload::StepPhase;
 
 use super::refused;
-use crate::element_type;
 use crate::request::ProblemRequest;
 use crate::training::model::{self, Model};
 use crate::training::setting::{MOST_SAMPLES, STACK, Setting as Run};
 use crate::training::unlike;
+use crate::{element_type, energy};
 
 /// Most tokens of a sample.
 const MOST_TOKENS: u64 = 1 << 24;
@@ -70,6 +70,8 @@ impl Setting {
         // The size of a batch is none of the config's.
         let mut flags = flags.clone();
         flags.model.batch = None;
+        flags.without.clone_from(&asked.request.without);
+        flags.board_limit = asked.request.board_limit;
         let mut read = model::read(path, asked.tokens, &flags.model)?;
         check_model(&read)?;
         with_windows(&mut read);
@@ -84,6 +86,7 @@ impl Setting {
             }
         };
         let mut run = Run::on(read, &flags, STACK, asked.batch)?;
+        energy::check(&asked.request, &run.cluster)?;
         if run.layers.is_some() {
             let message = "`--profile` names a folder of measured layers of training steps";
             return Err(refused(message, "give a profile of the devices, or leave it out"));

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::setting::Setting;
 use super::{decided, refused, row};
 use crate::differences::{self, difference};
+use crate::energy::above_cap;
 use crate::exit::{Cancel, CommandResult, Exit};
 use crate::ops::replay::{self as kept, BY_HAND};
 use crate::page::Page;
@@ -144,6 +145,8 @@ pub fn violations(on: &OnModel<'_>, cancel: Cancel<'_>) -> Vec<Diagnostic> {
     let derived = decided::document(&on.setting, (pieces, judged), own);
     found.extend(differences::of_plans(on.document, &derived));
     found.extend(unchecked);
+    let energy = on.document.energy.as_ref();
+    found.extend(energy.and_then(|own| above_cap(own, &on.document.request)));
     found
 }
 

@@ -22,6 +22,7 @@ use planner::training::{per_layer, search_3d};
 use super::replay::OnModel;
 use super::{ALGORITHM, document, layered, unlike};
 use crate::differences::{difference, of_plans, within as within_itself};
+use crate::energy::above_cap;
 use crate::training::capabilities;
 use crate::training::pins;
 use crate::training::setting::{MOST_PASSES, MOST_SAMPLES, Setting};
@@ -43,6 +44,8 @@ pub(super) fn wrong(on: &OnModel<'_>) -> Vec<Diagnostic> {
         Err(error) => found.push(error),
     }
     found.extend(request(on));
+    let energy = document.energy.as_ref();
+    found.extend(energy.and_then(|own| above_cap(own, &document.request)));
     found
 }
 

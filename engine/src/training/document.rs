@@ -22,7 +22,7 @@ use planner::training::search_3d::sensitivity::Flip;
 
 use super::answer::{Answer, degrees, most_lost};
 use super::runners::Runners;
-use super::{ALGORITHM, losses};
+use super::{ALGORITHM, energy, losses};
 use crate::beside::Beside;
 use crate::training::setting::Setting;
 use planner::run::StopReason;
@@ -88,6 +88,10 @@ pub fn of(
         CostDocument::new(step, bound.0.min(step), algorithm).with_trust(interval, Vec::new());
     let mut document = PlanDocument::from_training(plan, context, cost);
     document.communication = losses::communication(setting, plan, report.step_time)?;
+    document.energy = energy::document(setting, plan, &report)?;
+    if let Some(least) = &setting.request.least {
+        document.objective.clone_from(least);
+    }
     Ok(document)
 }
 
@@ -176,6 +180,7 @@ pub fn report(answer: &Answer<'_>, plan: PlanDocument) -> TrainingReportDocument
         stopped_early: !answer.stop.is_complete(),
         stop_reason: stop.name().to_owned(),
         elapsed_s: answer.elapsed.map(|elapsed| elapsed.as_secs_f64()),
+        energy_front: Vec::new(),
         warnings: answer.warnings().iter().map(DiagnosticDocument::from).collect(),
         counts: counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
     }

@@ -6,6 +6,7 @@ pub mod capabilities;
 mod claims;
 pub mod compare;
 pub mod document;
+mod energy;
 pub mod export;
 pub mod figures;
 pub mod layered;

@@ -23,6 +23,7 @@ use serde_json::json;
 use super::answer::margin;
 use super::trust::Trust;
 use super::{claims, layered, losses, tiers, unlike};
+use crate::energy;
 use crate::exit::{Cancel, CommandResult, Exit};
 use crate::ops::replay;
 use crate::page::Column;
@@ -164,6 +165,8 @@ pub fn setting(
     flags.model.dtype = asked.dtype;
     flags.optimizer = Some(asked.optimizer);
     flags.lost.clone_from(&request.lost);
+    flags.without.clone_from(&request.without);
+    flags.board_limit = request.board_limit;
     let model = crate::training::model::read(model, Some(asked.sequence_length), &flags.model)?;
     let mut setting = Setting::on(model, &flags, &asked.stack, asked.global_batch)?;
     setting.ask(request)?;
@@ -449,6 +452,7 @@ pub fn explain(
     }
     if device.is_none() {
         losses::print(document, page);
+        energy::print(document, page);
     }
     let sends = told_sends(report.links.iter().filter(|link| is_asked(link.from as usize)), page);
     let overlap = expert_overlap(&on, page);
@@ -465,6 +469,7 @@ pub fn explain(
         "links": sends,
         "expert_overlap": overlap,
         "communication": &document.communication,
+        "energy": &document.energy,
         "tiers": (!on.plan.partition.has_own_devices())
             .then(|| tiers::document(&on.setting, &on.plan.parallelism)),
         "violations": documents(&broken),

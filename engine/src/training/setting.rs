@@ -38,7 +38,7 @@ use super::{capabilities, measured, pins};
 use crate::executor::{self, Executor};
 use crate::request::value::Written;
 use crate::request::{PlanRequest, ProblemRequest};
-use crate::{asked, fields, load};
+use crate::{asked, energy, fields, load, scale};
 
 /// The stack where none is named.
 pub const STACK: &str = "megatron-core";
@@ -156,6 +156,7 @@ impl Setting {
     /// # Errors
     /// `bad-plan` for a skew that is none, or of a model without experts.
     pub fn ask(&mut self, request: RequestDocument) -> Result<(), Diagnostic> {
+        energy::check(&request, &self.cluster)?;
         if let Some(text) = &request.expert_skew {
             self.skew(text)?;
         }
@@ -206,7 +207,7 @@ impl Setting {
     ) -> Result<Self, Diagnostic> {
         let path = flags.cluster.as_deref().ok_or_else(no_cluster)?;
         let stack = executor::named_stack(stack)?;
-        let load::Machines { cluster, whole, warnings: own } = load::machines(path, &flags.lost)?;
+        let load::Machines { cluster, whole, warnings: own } = load::machines(path, gone(flags))?;
         let Model { card: model, graph, hyperparameters, tokens, mut warnings, .. } = model;
         warnings.extend(own);
         // Samples without tokens are counted themselves.
@@ -216,8 +217,8 @@ impl Setting {
             path => (None, path),
         };
         let layers = folder.map(|folder| measured_layers(folder, sequence, flags)).transpose()?;
-        let (profile, cluster, unused) = load::rated(file, &flags.scale, cluster)?;
-        let whole = whole.map(|own| load::rated(file, &flags.scale, own)).transpose()?;
+        let (profile, cluster, unused) = load::rated(file, &factors(flags), cluster)?;
+        let whole = whole.map(|own| load::rated(file, &factors(flags), own)).transpose()?;
         warnings.extend(unused);
         layers.as_ref().map_or(Ok(()), |_| one_kind(&cluster))?;
         let kinds = usable_kinds(&cluster, path)?;
@@ -455,6 +456,17 @@ impl Setting {
     pub fn peak(&self) -> f64 {
         peak(&self.system.device, self.numbers.dtype).map_or(f64::NAN, |(_, rate)| rate.get())
     }
+}
+
+/// Devices and hosts that were lost, and that are left out.
+fn gone(flags: &ProblemRequest) -> (&[String], &[String]) {
+    (&flags.lost, &flags.without)
+}
+
+/// What of a cluster is so many times what its file says, limits of boards that were decided included.
+fn factors(flags: &ProblemRequest) -> Vec<String> {
+    let limit = flags.board_limit.map(|own| format!("{}={own}", scale::POWER));
+    flags.scale.iter().cloned().chain(limit).collect()
 }
 
 fn no_cluster() -> Diagnostic {

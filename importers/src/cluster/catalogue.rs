@@ -181,6 +181,7 @@ fn device_row(row: &Row) -> Result<DeviceRow, Diagnostic> {
             power: cell(row, "tdp_w")?.and_then(Watts::new),
             source: text(row, "source")?,
             check: check(&text(row, "check")?),
+            ..DeviceKind::default()
         },
         vendor: text(row, "vendor")?,
         form: text(row, "form")?,

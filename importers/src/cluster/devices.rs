@@ -12,6 +12,7 @@ use ir::units::Bytes;
 
 use super::catalogue::Catalogue;
 use super::ranges::checked;
+use super::running;
 use super::values::{bytes, check_name, count, peak, rate, watts};
 
 /// Most devices of a cluster: four times the largest published training runs.
@@ -114,6 +115,7 @@ pub(super) fn inventory(
         }
         inventory.devices.push(device);
     }
+    running::apply(document, &mut inventory.kinds)?;
     Ok(inventory)
 }
 
@@ -321,6 +323,7 @@ fn own_kind(entry: &KindDocument) -> Result<DeviceKind, Diagnostic> {
         power: power.transpose()?,
         source: "cluster file".to_owned(),
         check: Check::Given,
+        ..DeviceKind::default()
     })
 }
 

@@ -13,6 +13,7 @@ mod links;
 mod pairs;
 mod paths;
 mod ranges;
+mod running;
 mod values;
 
 use std::path::Path;

@@ -98,6 +98,20 @@ const POWER: Range = Range {
     slips: &[(3, "kilowatts"), (-3, "milliwatts")],
 };
 
+/// What draws nothing at rest to the greatest of [`POWER`].
+const IDLE: Range =
+    Range { least: 0.0, want: "in watts, from 0 to 1e5", usual: [0.0, 500.0], ..POWER };
+
+/// Nothing for one's own cards to a rented rack.
+const PRICE: Range = Range {
+    code: "kind-price",
+    least: 0.0,
+    most: 1e6,
+    want: "of one device and hour, from 0 to 1e6",
+    usual: [0.0, 1e3],
+    slips: &[],
+};
+
 /// The range of a key.
 fn range(key: &str) -> &'static Range {
     match key {
@@ -108,7 +122,9 @@ fn range(key: &str) -> &'static Range {
         "context_bytes" | "reserve_bytes" => &PART,
         "latency_s" => &LATENCY,
         "reserve_fraction" => &SHARE,
-        "power_w" => &POWER,
+        "power_w" | "products_w" | "memory_w" | "transfers_w" => &POWER,
+        "idle_w" => &IDLE,
+        "price_per_hour" => &PRICE,
         "multiprocessors" | "cpu_cores" => &COUNT,
         "peak_fp64_flops" | "peak_fp32_flops" => &WIDE_PEAK,
         _ => &PEAK,
@@ -242,6 +258,14 @@ fn each(document: &ClusterDocument, mut take: impl FnMut(&'static str, &str, f64
     for device in &document.devices {
         let (context, reserve) = (bytes(device.context_bytes), bytes(device.reserve_bytes));
         margins(&device.id, context, reserve, device.reserve_fraction);
+    }
+    for entry in &document.running {
+        given("power_w", &entry.kind, entry.power_w);
+        given("idle_w", &entry.kind, entry.idle_w);
+        given("products_w", &entry.kind, entry.products_w);
+        given("memory_w", &entry.kind, entry.memory_w);
+        given("transfers_w", &entry.kind, entry.transfers_w);
+        given("price_per_hour", &entry.kind, entry.price_per_hour);
     }
     for host in &document.nodes {
         let owner = host.name.as_deref().unwrap_or("node");

@@ -127,6 +127,7 @@ impl Sample {
             power: None,
             source: "by hand".to_owned(),
             check: Check::Given,
+            ..DeviceKind::default()
         };
         let device = |(index, (kind, limit)): (usize, &(String, u64))| Device {
             name: format!("d{index}"),

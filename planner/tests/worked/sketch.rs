@@ -219,6 +219,7 @@ impl Sketch {
                     power: None,
                     source: "sketch".to_owned(),
                     check: Check::Given,
+                    ..DeviceKind::default()
                 })
                 .collect(),
             ..Cluster::default()

@@ -353,6 +353,30 @@ const TABLE: &[(&str, [Does; 7])] = &[
     ("--seed", [Runs("--seed 3"); 7]),
     ("--threads", [Runs("--threads 1"); 7]),
     ("--deterministic", [Runs("--deterministic"); 7]),
+    (
+        "--pue",
+        [
+            Refused("--pue 1.2"),
+            Changes("", "--pue 1.2"),
+            Refused("--pue 1.2"),
+            Refused("--pue 1.2"),
+            Refused("--pue 1.2"),
+            Refused("--pue 1.2"),
+            Changes("", "--pue 1.2"),
+        ],
+    ),
+    (
+        "--power-cap",
+        [
+            Refused("--power-cap 1MW"),
+            Changes("", "--power-cap 1MW"),
+            Refused("--power-cap 1MW"),
+            Refused("--power-cap 1MW"),
+            Refused("--power-cap 1MW"),
+            Refused("--power-cap 1MW"),
+            Changes("", "--power-cap 1MW"),
+        ],
+    ),
     ("--output", [Writes("-o out"); 7]),
     (
         "--progress",

@@ -92,6 +92,7 @@ fn types_stand_in_for_narrower_ones() {
         power: None,
         source: String::new(),
         check: Check::Given,
+        ..DeviceKind::default()
     };
     let of = |kind: &DeviceKind, dtype| peak(kind, dtype).map(|(stand_in, _)| stand_in);
     assert_eq!(of(&kind, DType::F8), Some(DType::Bf16));

@@ -21,6 +21,7 @@ fn kind(name: &str, check: Check) -> DeviceKind {
         power: None,
         source: String::new(),
         check,
+        ..DeviceKind::default()
     }
 }
 

@@ -107,11 +107,9 @@ impl System {
             memory_bandwidth: Some(BytesPerSecond::new(facts.memory_bandwidth)?),
             peak: BTreeMap::from([(DType::Bf16, peak)]),
             n_multiprocessors: Some(facts.n_multiprocessors),
-            last_level_cache: None,
-            clock: None,
-            power: None,
             source: "NVIDIA A100 datasheet".to_owned(),
             check: Check::Recalled,
+            ..DeviceKind::default()
         };
         Some(Self {
             name: name.to_owned(),

@@ -13,6 +13,7 @@ use ir::units::Bytes;
 use ir::workload::StepPhase;
 
 use super::{Costs, Held, Speed, Way, Ways};
+use crate::runs::counts::forward_flops;
 use crate::runs::forms::block::{cached, passes};
 use crate::runs::forms::constants::Constant;
 use crate::runs::forms::ends;
@@ -108,6 +109,30 @@ fn speed(base: &Pricing<'_>, system: &System, batch: Batch) -> Option<Speed> {
         embedding: ns(rates.pointwise(looked_up))?,
         head: ns(ends::sampled(run, batch.samples, system, (&stack, constants)))?,
     })
+}
+
+/// Floating-point operations of a batch in some blocks, with the head of one token of each sample where it is
+/// there: of products by weights, and of scores and values.
+#[must_use]
+pub fn flops(
+    model: &ModelCard,
+    (blocks, has_head): (&std::ops::Range<u32>, bool),
+    batch: Batch,
+) -> [f64; 2] {
+    let tokens = batch.samples as f64 * batch.tokens as f64;
+    let sequence = batch.cached.saturating_add(batch.tokens);
+    let mut all = [0.0; 2];
+    for (kind, _) in model.kinds().zip(0_u32..).filter(|own| blocks.contains(&own.1)) {
+        let Some(group) = model.groups.get(kind) else { continue };
+        let own = forward_flops(&TransformerCard { sequence, ..group.card.clone() });
+        for (sum, own) in all.iter_mut().zip(own) {
+            *sum += tokens * own;
+        }
+    }
+    let card = model.groups.first().map(|group| &group.card).filter(|_| has_head);
+    let head = card.map_or(0.0, |card| 2.0 * card.vocabulary as f64 * card.hidden as f64);
+    all[0] += batch.samples as f64 * head;
+    all
 }
 
 /// Bytes of the activations of a batch between two blocks.

@@ -23,6 +23,7 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
             ("optimizer states", states.to_owned()),
             ("stack", facts.stack.clone()),
             ("schedule", facts.schedule.clone()),
+            ("limits of boards", facts.boards.clone()),
         ]
     };
     let runs = run(now).into_iter().zip(run(plan)).map(|((what, a), (_, b))| (what, a, b));

@@ -48,6 +48,8 @@ struct Facts {
     /// Name of the schedule.
     schedule: String,
     offloads: bool,
+    /// Share of what it may draw that each board is limited to, in words.
+    boards: String,
     /// By stage, its devices in words, where stages have devices of their own.
     meshes: Vec<String>,
 }
@@ -139,8 +141,7 @@ fn runs_now(
     let offloads = settings.offloads.unwrap_or(of_plan.offloads);
     let is_same = asked == planned && offloads == of_plan.offloads;
     let own = || setting(on.document, model, &args.target, &asked);
-    let own = (!is_same).then(own).transpose()?;
-    let own = software::set(own, &on.setting, settings);
+    let own = software::set((!is_same).then(own).transpose()?, &on.setting, settings);
     let own = own.as_ref().unwrap_or(&on.setting);
     let file = schedule::beside(settings, &args.a);
     let grid = file.as_deref().map(schedule::read).transpose()?;
@@ -167,6 +168,7 @@ fn runs_now(
         software: Some(own.stack.clone()),
         schedule: named.to_owned(),
         offloads,
+        boards: of_plan.boards.clone(),
         meshes: Vec::new(),
     };
     let warnings = [own.warnings.clone(), software::not_judged(settings, &own.stack)].concat();
@@ -261,6 +263,7 @@ fn facts(document: &PlanDocument, plan: Plan) -> Result<Facts, Diagnostic> {
         software: None,
         schedule: training.schedule.clone(),
         offloads: training.offloads_optimizer,
+        boards: boards(document.request.board_limit),
         meshes: document
             .partition
             .stages
@@ -268,6 +271,10 @@ fn facts(document: &PlanDocument, plan: Plan) -> Result<Facts, Diagnostic> {
             .filter_map(|own| own.mesh.as_ref().map(mesh))
             .collect(),
     })
+}
+
+fn boards(limit: Option<f64>) -> String {
+    limit.map_or_else(|| "as they are".to_owned(), |own| format!("at {:.1} %", 100.0 * own))
 }
 
 fn mesh(own: &StageMeshDocument) -> String {

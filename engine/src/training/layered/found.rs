@@ -258,6 +258,7 @@ impl<'a> Answer<'a> {
                 false => stop.name().to_owned(),
             },
             elapsed_s: self.elapsed.map(|elapsed| elapsed.as_secs_f64()),
+            energy_front: Vec::new(),
             warnings: documents(&self.setting.warnings),
             counts: counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
         }

@@ -41,6 +41,7 @@ fn kind(at: usize) -> DeviceKind {
         power: None,
         source: String::new(),
         check: Check::Given,
+        ..DeviceKind::default()
     }
 }
 

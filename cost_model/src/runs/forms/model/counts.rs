@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use ir::card::{Attention, BlockGroup, Head, ModelCard, Recompute, TransformerCard};
 
-use crate::runs::counts::{block_parameters, embedding_parameters, head_parameters, step_flops};
+use crate::runs::counts::{
+    block_parameters, embedding_parameters, forward_flops, head_parameters, step_flops,
+};
 use crate::runs::oracle::Place;
 
 /// Parameters of one block.
@@ -108,26 +110,60 @@ fn copies(model: &ModelCard, blocks: &Range<u32>) -> u64 {
 /// recompute).
 #[must_use]
 pub fn model_flops(model: &ModelCard, samples: u64) -> f64 {
+    stage_flops(model, (&(0..model.n_blocks()), Recompute::None, true), samples)
+}
+
+/// The same of a stage: its blocks, what it computes again of them, and whether it has the head.
+#[must_use]
+pub fn stage_flops(
+    model: &ModelCard,
+    (blocks, again, has_head): (&Range<u32>, Recompute, bool),
+    samples: u64,
+) -> f64 {
     let Some(first) = model.groups.first() else { return 0.0 };
+    let mut start = 0_u32;
+    let own = model.groups.iter().map(|group| {
+        let end = start.saturating_add(group.n_blocks);
+        let n = blocks.end.min(end).saturating_sub(blocks.start.max(start));
+        start = end;
+        (group, n)
+    });
     if model.is_of_parts() {
-        let parts = model.groups.iter().filter_map(|group| Some((group.part.as_ref()?, group)));
-        let flops = parts.map(|(part, group)| {
-            let passes = [&part.forward, &part.backward_input, &part.backward_weight];
-            let all: f64 = passes.iter().map(|pass| pass.flops().as_f64()).sum();
-            all * f64::from(group.n_blocks)
+        let flops = own.filter_map(|(group, n)| {
+            let part = group.part.as_ref()?;
+            let twice = u32::from(again == Recompute::Full);
+            let passes =
+                [(&part.forward, 1 + twice), (&part.backward_input, 1), (&part.backward_weight, 1)];
+            let all: f64 =
+                passes.iter().map(|(own, times)| f64::from(*times) * own.flops().as_f64()).sum();
+            Some(all * f64::from(n))
         });
         return samples as f64 * flops.sum::<f64>();
     }
     let tokens = samples as f64 * first.card.sequence as f64;
-    let of_group = |group: &BlockGroup| {
+    let of_group = |(group, n): (&BlockGroup, u32)| {
         // Without rows the head has no operations.
-        let card =
-            TransformerCard { n_layers: group.n_blocks, vocabulary: 0, ..group.card.clone() };
-        let extra = 6.0 * tokens * group.extra_weights as f64 * f64::from(group.n_blocks);
-        step_flops(&card, samples, Recompute::None) + extra
+        let card = TransformerCard { n_layers: n, vocabulary: 0, ..group.card.clone() };
+        let extra = 6.0 * tokens * group.extra_weights as f64 * f64::from(n);
+        step_flops(&card, samples, again) + extra
     };
     let head = 6.0 * tokens * first.card.vocabulary as f64 * first.card.hidden as f64;
-    model.groups.iter().map(of_group).sum::<f64>() + head * f64::from(model.n_predictions)
+    let head = if has_head { head * f64::from(model.n_predictions) } else { 0.0 };
+    own.map(of_group).sum::<f64>() + head
+}
+
+/// Those of one step that no kernel skips: attention between tokens is not among them.
+#[must_use]
+pub fn least_flops(model: &ModelCard, samples: u64) -> f64 {
+    let all = model_flops(model, samples);
+    if model.is_of_parts() {
+        return all;
+    }
+    let of_group = |group: &BlockGroup| {
+        let tokens = samples as f64 * group.card.sequence as f64;
+        3.0 * tokens * forward_flops(&group.card)[1] * f64::from(group.n_blocks)
+    };
+    all - model.groups.iter().map(of_group).sum::<f64>()
 }
 
 /// Floating-point operations of products that follow each other in one step, each of which is one op

@@ -1,0 +1,379 @@
+//! The plan of least energy or cost per token, or the fastest one under a cap of power: what other requests
+//! would be answered on some sets of devices, with boards limited to some shares of what they may draw, and
+//! the best of it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use cost_model::energy::LIMITS;
+use documents::plan::PlanDocument;
+use documents::plan::energy::{EnergyDocument, EnergyPointDocument};
+use ir::cluster::Cluster;
+use ir::diagnostic::{Blame, Diagnostic};
+use serde_json::json;
+
+use super::run::Run;
+use crate::energy::{COST, joules_text, watts};
+use crate::exit::{CommandResult, Exit};
+use crate::follow::{Files, Follower, Watch};
+use crate::load;
+use crate::page::{Column, Page};
+use crate::request::PlanRequest;
+
+/// Most devices that are left out one by one; of more, whole hosts are.
+const MOST_SINGLE: usize = 16;
+/// How often the share is halved at which a cap is just kept.
+const HALVINGS: usize = 4;
+/// Most sets of devices that are tried.
+const MOST_SETS: usize = 48;
+/// Of them, those that are tried with lower limits.
+const MOST_LIMITED: usize = 6;
+
+/// Whether a request asks for it.
+pub(super) fn is_asked(request: &PlanRequest) -> bool {
+    let is_of_energy = request.objective.is_some_and(|own| own.is_of_energy());
+    !request.is_tried && (is_of_energy || request.power_cap.is_some())
+}
+
+/// A plan that was tried, with how it was told.
+struct Tried {
+    without: Vec<String>,
+    limit: f64,
+    page: Page,
+    plan: PlanDocument,
+    energy: EnergyDocument,
+    bytes: Vec<u8>,
+    files: Files,
+}
+
+impl Tried {
+    /// What is to be least: joules, a price or seconds of a token.
+    fn value(&self, request: &PlanRequest) -> f64 {
+        match request.objective.filter(|own| own.is_of_energy()) {
+            None => self.seconds_per_token(),
+            Some(own) if own.name() == COST => self.energy.price_per_token.unwrap_or(f64::MAX),
+            Some(_) => self.energy.joules_per_token,
+        }
+    }
+
+    /// What no plan on its devices is below of it, whatever the limits of boards.
+    fn bound(&self, request: &PlanRequest) -> f64 {
+        match request.objective.filter(|own| own.is_of_energy()) {
+            None => {
+                let cost = self.plan.cost.as_ref();
+                let least = cost.map_or(0.0, |own| own.bound_ns as f64 / own.minimised_ns() as f64);
+                self.seconds_per_token() * least
+            }
+            Some(own) if own.name() == COST => {
+                self.energy.least_price_per_token.unwrap_or_default()
+            }
+            Some(_) => self.energy.least_joules_per_token,
+        }
+    }
+
+    fn seconds_per_token(&self) -> f64 {
+        self.energy.step_s * self.energy.joules_per_token / self.energy.joules_per_step
+    }
+
+    fn keeps_to(&self, cap: Option<f64>) -> bool {
+        cap.is_none_or(|cap| self.energy.most_w <= cap)
+    }
+
+    fn point(&self) -> EnergyPointDocument {
+        EnergyPointDocument {
+            n_devices: self.energy.devices.iter().map(|own| own.n_devices).sum(),
+            without: self.without.clone(),
+            board_limit: self.limit,
+            tokens_per_s: 1.0 / self.seconds_per_token(),
+            joules_per_token: self.energy.joules_per_token,
+            most_w: self.energy.most_w,
+            price_per_token: self.energy.price_per_token,
+        }
+    }
+}
+
+/// Keeps what a plan is written with.
+#[derive(Default)]
+struct Kept {
+    plan: Vec<u8>,
+    files: Option<Files>,
+}
+
+impl Follower for Kept {
+    fn planned(&mut self, plan: Vec<u8>, files: Files) -> Result<Vec<String>, Diagnostic> {
+        (self.plan, self.files) = (plan, Some(files));
+        Ok(Vec::new())
+    }
+}
+
+/// Plans.
+///
+/// # Errors
+/// Those of planning on all devices; `power-cap` where nothing keeps to it.
+pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    let sets = sets(request)?;
+    let cap = request.power_cap.map(ir::units::Watts::get);
+    let (mut all, mut first_error) = (Vec::new(), None);
+    let attempt =
+        |own: (&[String], f64), left: usize, run: &mut Run<'_>| tried(request, own, (left, run));
+    for (at, set) in sets.iter().enumerate() {
+        let left = sets.len() - at + MOST_LIMITED * LIMITS.len();
+        match attempt((set, 1.0), left, run) {
+            // What is refused on all devices is not to be had on some.
+            Err(error) if at == 0 && matches!(error.blame, Blame::Usage | Blame::Input) => {
+                return Err(error);
+            }
+            Err(error) => first_error = first_error.or(Some(error)),
+            Ok(own) => all.extend(own),
+        }
+    }
+    // Those that are best as they are, and those that are near to the cap or under it.
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    let over = |own: &Tried| cap.map_or(1.0, |cap| (own.energy.most_w / cap).max(1.0));
+    order.sort_by(|a, b| {
+        let key = |at: &usize| all[*at].value(request) * over(&all[*at]);
+        key(a).total_cmp(&key(b))
+    });
+    let best: Vec<Vec<String>> =
+        order.iter().take(MOST_LIMITED).map(|at| all[*at].without.clone()).collect();
+    let mut left = best.len() * (LIMITS.len() - 1);
+    for (set, limit) in best.iter().flat_map(|set| LIMITS[1..].iter().map(move |own| (set, *own))) {
+        all.extend(attempt((set, limit), left, run).ok().flatten());
+        left -= 1;
+    }
+    // The highest limit under a cap lies between two of those.
+    for set in best.iter().filter(|_| cap.is_some()) {
+        let own = || all.iter().filter(|own| own.without == *set);
+        let under = own().filter(|own| own.keeps_to(cap)).map(|own| own.limit);
+        let over = own().filter(|own| !own.keeps_to(cap)).map(|own| own.limit);
+        let (mut low, mut high) = (under.fold(0.0, f64::max), over.fold(1.0, f64::min));
+        if low <= 0.0 || low >= high {
+            continue;
+        }
+        for _ in 0..HALVINGS {
+            let middle = low + (high - low) / 2.0;
+            let own = attempt((set, middle), HALVINGS, run).ok().flatten();
+            let keeps = own.as_ref().is_some_and(|own| own.keeps_to(cap));
+            if keeps {
+                low = middle
+            } else {
+                high = middle
+            }
+            all.extend(own);
+        }
+    }
+    if all.is_empty() {
+        return Err(first_error.unwrap_or_else(super::run::late));
+    }
+    answer(request, (&all, sets.len(), cap), run)
+}
+
+/// Tells of the best of all plans that were tried.
+fn answer(
+    request: &PlanRequest,
+    (all, n_sets, cap): (&[Tried], usize, Option<f64>),
+    run: &mut Run<'_>,
+) -> CommandResult {
+    let by_value = |a: &&Tried, b: &&Tried| a.value(request).total_cmp(&b.value(request));
+    let Some(best) = all.iter().filter(|own| own.keeps_to(cap)).min_by(by_value) else {
+        let least = all.iter().map(|own| own.energy.most_w).fold(f64::INFINITY, f64::min);
+        let message = format!(
+            "no plan that was tried keeps to {}: the least draws up to {}",
+            watts(cap.unwrap_or_default()),
+            watts(least)
+        );
+        return Err(Diagnostic::error(Blame::Infeasible, "power-cap", message)
+            .fact("power_cap_w", cap.unwrap_or_default())
+            .fact("least_w", least)
+            .hint("raise --power-cap, or name devices that draw less"));
+    };
+    let bound = all.iter().map(|own| own.bound(request)).fold(f64::INFINITY, f64::min);
+    let points = front(all, cap);
+    run.page.append(&best.page, |document| {
+        document["energy_front"] = json!(points);
+    });
+    let mut columns = vec![
+        Column::Number("devices"),
+        Column::Number("boards at"),
+        Column::Number("tokens/s"),
+        Column::Number("per token"),
+        Column::Number("draw at most"),
+    ];
+    if points.iter().any(|own| own.price_per_token.is_some()) {
+        columns.push(Column::Number("price of a million"));
+    }
+    let row = |own: &EnergyPointDocument| {
+        let price = own.price_per_token.map(|own| format!("{:.4}", own * 1e6));
+        let figures = [
+            own.n_devices.to_string(),
+            format!("{:.1} %", 100.0 * own.board_limit),
+            format!("{:.1}", own.tokens_per_s),
+            joules_text(own.joules_per_token),
+            watts(own.most_w),
+            price.unwrap_or_default(),
+        ];
+        figures.into_iter().take(columns.len()).collect()
+    };
+    run.page.line("plans that were tried of which no other is better in all of it:");
+    let rows = points.iter().map(row).collect();
+    run.page.table(&columns, rows);
+    let free = all.iter().min_by(by_value).filter(|own| !own.keeps_to(cap));
+    for line in sentences(request, (best, bound), (all.len(), n_sets, free)) {
+        run.page.line(&line);
+    }
+    let files = match &best.files {
+        Ok(own) => Ok(own.clone()),
+        Err(error) => Err(error.clone()),
+    };
+    let written = run.follower.planned(best.bytes.clone(), files)?;
+    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
+    Ok(Exit::DONE)
+}
+
+/// What the plan is the best of, how far it may be off, and whether the cap binds.
+fn sentences(
+    request: &PlanRequest,
+    (best, bound): (&Tried, f64),
+    (n, n_sets, free): (usize, usize, Option<&Tried>),
+) -> Vec<String> {
+    let what = match request.objective.filter(|own| own.is_of_energy()) {
+        None => "the fastest",
+        Some(own) if own.name() == COST => "the least price per token",
+        Some(_) => "the least energy per token",
+    };
+    let limits = match best.limit < 1.0 {
+        true => format!("boards are limited to {:.0} % of what they may draw", 100.0 * best.limit),
+        false => "boards keep their limits".to_owned(),
+    };
+    let gap = 100.0 * (best.value(request) / bound - 1.0);
+    let mut told = vec![format!(
+        "{what} of {n} plans on {n_sets} sets of devices, with boards at 40 to 100 % of their limits; \
+         {limits}; no plan on these sets is more than {gap:.1} % better"
+    )];
+    if let Some(cap) = request.power_cap {
+        told.push(match free {
+            None => format!("the cap of {} does not bind", watts(cap.get())),
+            Some(free) => format!(
+                "the cap of {} binds: without it {:.1} tokens/s at up to {}",
+                watts(cap.get()),
+                1.0 / free.seconds_per_token(),
+                watts(free.energy.most_w)
+            ),
+        });
+    }
+    told
+}
+
+/// Of plans under the cap, those that no other beats in speed, energy, price and power at once.
+fn front(all: &[Tried], cap: Option<f64>) -> Vec<EnergyPointDocument> {
+    let points: Vec<EnergyPointDocument> =
+        all.iter().filter(|own| own.keeps_to(cap)).map(Tried::point).collect();
+    let figures = |own: &EnergyPointDocument| {
+        let price = own.price_per_token.unwrap_or_default();
+        [-own.tokens_per_s, own.joules_per_token, own.most_w, price]
+    };
+    let beats = |a: &EnergyPointDocument, b: &EnergyPointDocument| {
+        let (a, b) = (figures(a), figures(b));
+        a != b && a.iter().zip(b).all(|(a, b)| *a <= b)
+    };
+    let is_beaten = |own: &EnergyPointDocument| points.iter().any(|other| beats(other, own));
+    let mut front: Vec<EnergyPointDocument> =
+        points.iter().filter(|own| !is_beaten(own)).cloned().collect();
+    front.sort_by(|a, b| b.tokens_per_s.total_cmp(&a.tokens_per_s));
+    front.dedup_by(|a, b| figures(a) == figures(b));
+    front
+}
+
+/// Plans on the devices of a cluster that are not left out, with boards limited to a share; nothing where
+/// time is over.
+fn tried(
+    request: &PlanRequest,
+    (without, limit): (&[String], f64),
+    (left, run): (usize, &mut Run<'_>),
+) -> Result<Option<Tried>, Diagnostic> {
+    if run.watch.is_cancelled() {
+        return Ok(None);
+    }
+    let mut own = request.clone();
+    own.is_tried = true;
+    own.problem.without = without.to_vec();
+    own.problem.board_limit = (limit < 1.0).then_some(limit);
+    let now = Instant::now();
+    let ending = run.ending(request);
+    let share = ending.end.map(|end| now + end.saturating_duration_since(now) / (left as u32 + 1));
+    let watch = Watch { end: share, ..run.watch.clone() };
+    let (page, mut kept) = (run.page.like(), Kept::default());
+    let inner = &mut Run {
+        start: run.start,
+        watch: &watch,
+        follower: &mut kept,
+        page: &page,
+        version: run.version,
+    };
+    if super::plan(&own, inner)? != Exit::DONE {
+        return Ok(None);
+    }
+    let plan: PlanDocument = match serde_json::from_slice(&kept.plan) {
+        Ok(plan) => plan,
+        Err(_) => return Ok(None),
+    };
+    let Some(energy) = plan.energy.clone() else { return Ok(None) };
+    let files = kept.files.unwrap_or_else(|| Ok(Vec::new()));
+    let without = without.to_vec();
+    Ok(Some(Tried { without, limit, page, plan, energy, bytes: kept.plan, files }))
+}
+
+/// Sets of devices, each by what is left out of all: whole hosts, or devices where these are few; as many of a sort as powers of two, or all, or none.
+fn sets(request: &PlanRequest) -> Result<Vec<Vec<String>>, Diagnostic> {
+    let Some(path) = request.problem.cluster.as_deref() else { return Ok(vec![Vec::new()]) };
+    let lost = &request.problem.lost;
+    let cluster = load::machines(path, (lost, &[]))?.cluster;
+    let mut sorts: BTreeMap<(String, usize), Vec<String>> = BTreeMap::new();
+    for (kind, name, n) in units(&cluster) {
+        sorts.entry((kind, n)).or_default().push(name);
+    }
+    let sorts: Vec<Vec<String>> = sorts.into_values().collect();
+    let counts = |n: usize, is_few: bool| {
+        let powers = (0..).map(|own| 1_usize << own).take_while(|own| *own < n);
+        let powers: Vec<usize> = if is_few { Vec::new() } else { powers.collect() };
+        powers.into_iter().chain([n, 0])
+    };
+    let n_of =
+        |is_few: bool| sorts.iter().map(|own| counts(own.len(), is_few).count()).product::<usize>();
+    let is_few = n_of(false) > MOST_SETS;
+    let mut sets: Vec<Vec<String>> = vec![Vec::new()];
+    for sort in &sorts {
+        let grown = sets.iter().flat_map(|set| {
+            counts(sort.len(), is_few).map(|used| [set.clone(), sort[used..].to_vec()].concat())
+        });
+        sets = grown.take(4 * MOST_SETS).collect();
+    }
+    let n: usize = sorts.iter().map(Vec::len).sum();
+    sets.retain(|own| own.len() < n);
+    // All of them first: its refusals are those that are told.
+    sets.sort_by_key(Vec::len);
+    sets.truncate(MOST_SETS);
+    Ok(sets)
+}
+
+/// Hosts, or devices where these are few or of one host, with their kind and number of devices.
+fn units(cluster: &Cluster) -> Vec<(String, String, usize)> {
+    let kind = |own| cluster.kind_of(own).name.clone();
+    let has_hosts = cluster.devices.len() > MOST_SINGLE
+        && cluster.nodes.len() > 1
+        && cluster.devices.iter().all(|own| own.node.is_some());
+    if !has_hosts {
+        let device = |(id, own): (_, &ir::cluster::Device)| (kind(id), own.name.clone(), 1);
+        return cluster.device_ids().zip(&cluster.devices).map(device).collect();
+    }
+    let mut hosts: BTreeMap<usize, (String, usize)> = BTreeMap::new();
+    for (id, device) in cluster.device_ids().zip(&cluster.devices) {
+        let at = device.node.map_or(0, |own| own.index());
+        hosts.entry(at).or_insert_with(|| (kind(id), 0)).1 += 1;
+    }
+    let named = |(at, (kind, n)): (usize, (String, usize))| {
+        let name = cluster.nodes.get(at).map_or_else(String::new, |own| own.name.clone());
+        (kind, name, n)
+    };
+    hosts.into_iter().map(named).collect()
+}
