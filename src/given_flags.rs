@@ -97,7 +97,7 @@ mod tests {
              fields {}. `--for` takes accelerate, a launcher of [targets.md](targets.md), or any, \
              which searches what no launcher may be able to run as well. `--scale` takes \
              `NAME=FACTOR`: what of the cluster is so many times what its file says, `memory` of \
-             each device (and what is kept free of it), `links` (all ways between devices) or one \
+             each device (and what is kept free of it), `power` of each board (0.2 to 1, rates follow), `links` (all ways between devices) or one \
              way by its name, such as `--scale ib_ndr_400=0.5`; who verifies, simulates or exports \
              the plan states it again, as the cluster. \
              Where stages have devices of their own, as on nodes that differ, a training run refuses \
