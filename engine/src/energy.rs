@@ -11,7 +11,7 @@ use ir::cluster::{Cluster, DeviceKind, Running};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::id::DeviceId;
 use ir::tensor::DType;
-use ir::units::Nanos;
+use ir::units::{Nanos, Watts};
 
 use crate::page::{Column, Page};
 
@@ -171,6 +171,28 @@ pub fn above_cap(own: &EnergyDocument, request: &RequestDocument) -> Option<Diag
     let message = format!("the plan draws up to {:.0} W, and the cap is {cap} W", own.most_w);
     let error = Diagnostic::error(Blame::IllegalPlan, "power-cap", message);
     Some(error.fact("most_w", own.most_w).fact("power_cap_w", cap))
+}
+
+/// Warns of boards that are to be limited before a plan is run.
+#[must_use]
+pub fn boards_to_limit(request: &RequestDocument, cluster: &Cluster) -> Option<Diagnostic> {
+    let limit = request.board_limit.filter(|own| *own < 1.0)?;
+    let kinds: BTreeMap<&str, Watts> = cluster
+        .device_ids()
+        .map(|own| cluster.kind_of(own))
+        .filter_map(|own| Some((own.name.as_str(), own.power?)))
+        .collect();
+    let each = kinds.iter().map(|(name, own)| format!("{name}: {}", watts(own.get())));
+    let message = format!(
+        "the plan is for boards that are limited to {:.1} % of what they may draw; nothing in this file \
+         limits them",
+        100.0 * limit
+    );
+    Some(
+        Diagnostic::warning("board-limit", message)
+            .fact("limits", each.collect::<Vec<_>>())
+            .hint("set the limit of each board before the run, such as by nvidia-smi -pl WATTS"),
+    )
 }
 
 /// Watts as people read them.

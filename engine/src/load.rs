@@ -273,7 +273,21 @@ pub fn rated(
     };
     let (cluster, kept) = scale::scaled(cluster, &profile, factors)?;
     notes.extend(kept);
+    notes.extend(measured_limit(&profile, &cluster));
     Ok((profile, cluster, notes))
+}
+
+/// Warns of limits of boards whose rates were measured, and stay.
+fn measured_limit(profile: &Profile, cluster: &Cluster) -> Option<Diagnostic> {
+    let kinds = cluster.kinds.iter().filter(|own| own.full_power.is_some());
+    let kinds = kinds.map(|own| own.name.clone()).filter(|own| profile.has_measured_rates(own));
+    let kinds: Vec<String> = kinds.collect();
+    let message = "boards are limited whose rates the profile holds: it keeps them";
+    (!kinds.is_empty()).then(|| {
+        Diagnostic::warning("measured-limit", message)
+            .fact("kinds", kinds)
+            .hint("profile the boards at that limit, or leave --profile out")
+    })
 }
 
 /// Adds what an executor of placements can run; warnings of what that leaves out.

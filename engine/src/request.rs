@@ -542,6 +542,12 @@ impl ObjectiveName {
         known.iter().copied().chain(serving).chain([ENERGY, COST]).map(Self).collect()
     }
 
+    /// What plans draw or cost, by its name.
+    #[must_use]
+    pub fn of_energy(name: &str) -> Option<Self> {
+        [ENERGY, COST].into_iter().find(|own| *own == name).map(Self)
+    }
+
     /// Whether it is what plans draw or cost.
     #[must_use]
     pub fn is_of_energy(self) -> bool {

@@ -20,7 +20,6 @@ use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::{DeviceId, OpId};
-use modules::devices::storage;
 
 const TARGETS: &[Target] = &[
     Target {
@@ -41,7 +40,7 @@ const TARGETS: &[Target] = &[
         versions: &[],
         is_executor: true,
         serves: true,
-        computes: |cluster, device| storage(cluster, device).is_none(),
+        computes: |cluster, device| cluster.storage(device).is_none(),
         export: serving::vllm,
         colocation: |graph| serving::pipelined_colocation(graph, serving::VLLM),
     },
@@ -52,7 +51,7 @@ const TARGETS: &[Target] = &[
         versions: &["0.5"],
         is_executor: true,
         serves: true,
-        computes: |cluster, device| storage(cluster, device).is_none(),
+        computes: |cluster, device| cluster.storage(device).is_none(),
         export: serving::sglang,
         colocation: |graph| serving::pipelined_colocation(graph, serving::SGLANG),
     },
@@ -63,7 +62,7 @@ const TARGETS: &[Target] = &[
         versions: &[],
         is_executor: true,
         serves: true,
-        computes: |cluster, device| storage(cluster, device) != Some("disk"),
+        computes: |cluster, device| cluster.storage(device) != Some("disk"),
         export: serving::llama_cpp,
         colocation: serving::llama_cpp_colocation,
     },

@@ -281,6 +281,8 @@ pub struct Cluster {
     pub links: Links,
     /// Interchangeable devices, by class id, each list in increasing order.
     pub classes: Vec<Vec<DeviceId>>,
+    /// What [`Self::slots`] were before devices were left out; empty where none was.
+    pub slots: Vec<u32>,
 }
 
 impl Cluster {
@@ -293,6 +295,33 @@ impl Cluster {
     /// Ids of all devices.
     pub fn device_ids(&self) -> impl Iterator<Item = DeviceId> + use<> {
         (0..self.devices.len()).map(DeviceId::new)
+    }
+
+    /// By device its number among the accelerators of its host in the file, by which the host knows it.
+    #[must_use]
+    pub fn slots(&self) -> Vec<u32> {
+        if !self.slots.is_empty() {
+            return self.slots.clone();
+        }
+        let mut next = BTreeMap::new();
+        let mut slot = |device: DeviceId| {
+            let next = next.entry(self.devices[device.index()].node).or_insert(0);
+            *next += u32::from(self.storage(device).is_none());
+            u32::saturating_sub(*next, 1)
+        };
+        self.device_ids().map(&mut slot).collect()
+    }
+
+    /// `"cpu"` or `"disk"` where the kind or the last part of the name, less its number, says so.
+    #[must_use]
+    pub fn storage(&self, device: DeviceId) -> Option<&'static str> {
+        let entry = self.devices.get(device.index())?;
+        let kind = self.kinds.get(entry.kind.index()).map_or("", |kind| kind.name.as_str());
+        let last = entry.name.rsplit('.').next().unwrap_or_default();
+        let bare = last.trim_end_matches(|c: char| c.is_ascii_digit());
+        ["cpu", "disk"].into_iter().find(|storage| {
+            kind.eq_ignore_ascii_case(storage) || bare.eq_ignore_ascii_case(storage)
+        })
     }
 
     /// The same with so many times the memory on each device, and as many times what is kept free of
@@ -337,6 +366,7 @@ impl Cluster {
         for (at, device) in devices.iter().enumerate() {
             members[device.class.index()].push(DeviceId::new(at));
         }
+        let slots = self.slots();
         Self {
             name: self.name.clone(),
             kinds: self.kinds.clone(),
@@ -344,6 +374,7 @@ impl Cluster {
             duplex: self.duplex,
             links: self.links.keeping((&kept, self.devices.len())),
             classes: members,
+            slots: kept.iter().map(|own| slots[own.index()]).collect(),
             devices,
         }
     }

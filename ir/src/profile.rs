@@ -270,4 +270,11 @@ impl Profile {
         let keys = keys.chain(self.forms.keys()).chain(self.collectives.keys());
         keys.chain(self.overlaps.keys()).map(String::as_str).collect()
     }
+
+    /// Whether kernels of a kind have rates that were measured, which no limit of its boards reaches.
+    #[must_use]
+    pub fn has_measured_rates(&self, kind: &str) -> bool {
+        let has = [self.rates.contains_key(kind), self.forms.contains_key(kind)];
+        has.into_iter().any(|own| own) || self.streams.contains_key(kind)
+    }
 }

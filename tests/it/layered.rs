@@ -41,6 +41,7 @@ pub(crate) fn layered(n_ops: usize, n_devices: usize) -> Problem {
 /// Equal devices without limits; between all pairs 5 ns and 1 ns a byte.
 pub(crate) fn even_cluster(n: usize) -> Cluster {
     let mut cluster = Cluster {
+        slots: Vec::new(),
         name: "even".to_owned(),
         kinds: vec![kind(KIND_NAMES[0])],
         devices: (0..n).map(|d| device(d, 0)).collect(),

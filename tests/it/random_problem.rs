@@ -309,6 +309,7 @@ fn draw_cluster(random: &mut Random, n_kinds: usize) -> Cluster {
     let devices = (0..n).map(|d| device(d, kinds[d])).collect();
     let kinds = KIND_NAMES[..n_kinds].iter().map(|name| kind(name)).collect();
     let mut cluster = Cluster {
+        slots: Vec::new(),
         name: "random".to_owned(),
         kinds,
         devices,

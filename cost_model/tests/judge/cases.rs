@@ -113,6 +113,7 @@ pub(crate) fn cluster(devices: &[(usize, u64)], latency_ns: f64, duplex: Duplex)
     };
     let side = |d: usize, side: usize| ChannelId::new(if half { d } else { 2 * d + side });
     Cluster {
+        slots: Vec::new(),
         name: "test".to_owned(),
         kinds: (0..n_kinds)
             .map(|k| DeviceKind {

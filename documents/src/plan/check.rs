@@ -141,6 +141,10 @@ impl RequestDocument {
         let within = |value: Option<f64>, least: f64, most: f64| {
             value.is_none_or(|own| (least..=most).contains(&own))
         };
+        let is_known = |own: &str| ["energy-per-token", "cost-per-token"].contains(&own);
+        if !self.least.as_deref().is_none_or(is_known) {
+            return Err(refused("request.least", "must be energy-per-token or cost-per-token"));
+        }
         if !within(self.pue, 1.0, 10.0) {
             return Err(refused("request.pue", "must be from 1 to 10"));
         }

@@ -89,6 +89,7 @@ fn device(name: &str) -> Device {
 pub(crate) fn cluster() -> Cluster {
     let channel = |name: &str| Channel { name: name.into() };
     Cluster {
+        slots: Vec::new(),
         name: "pair".into(),
         kinds: vec![DeviceKind {
             name: "kind".into(),

@@ -112,68 +112,104 @@ impl Follower for Kept {
 /// Those of planning on all devices; `power-cap` where nothing keeps to it.
 pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let sets = sets(request)?;
-    let cap = request.power_cap.map(ir::units::Watts::get);
-    let (mut all, mut first_error) = (Vec::new(), None);
-    let attempt =
-        |own: (&[String], f64), left: usize, run: &mut Run<'_>| tried(request, own, (left, run));
+    // Rates that were measured don't tell what a limit leaves of them.
+    let limits = if is_measured(request)? { &LIMITS[..1] } else { &LIMITS[..] };
+    let (mut all, mut first_error, mut n_unknown) = (Vec::new(), None, 0);
     for (at, set) in sets.iter().enumerate() {
-        let left = sets.len() - at + MOST_LIMITED * LIMITS.len();
-        match attempt((set, 1.0), left, run) {
+        let left = sets.len() - at + MOST_LIMITED * limits.len();
+        match tried(request, (set, 1.0), (left, run)) {
             // What is refused on all devices is not to be had on some.
             Err(error) if at == 0 && matches!(error.blame, Blame::Usage | Blame::Input) => {
                 return Err(error);
             }
-            Err(error) => first_error = first_error.or(Some(error)),
+            Err(error) => {
+                n_unknown += usize::from(error.blame == Blame::NotFound);
+                first_error = first_error.or(Some(error));
+            }
+            Ok(None) => n_unknown += 1,
             Ok(own) => all.extend(own),
         }
     }
-    // Those that are best as they are, and those that are near to the cap or under it.
-    let mut order: Vec<usize> = (0..all.len()).collect();
-    let over = |own: &Tried| cap.map_or(1.0, |cap| (own.energy.most_w / cap).max(1.0));
-    order.sort_by(|a, b| {
-        let key = |at: &usize| all[*at].value(request) * over(&all[*at]);
-        key(a).total_cmp(&key(b))
-    });
-    let best: Vec<Vec<String>> =
-        order.iter().take(MOST_LIMITED).map(|at| all[*at].without.clone()).collect();
-    let mut left = best.len() * (LIMITS.len() - 1);
-    for (set, limit) in best.iter().flat_map(|set| LIMITS[1..].iter().map(move |own| (set, *own))) {
-        all.extend(attempt((set, limit), left, run).ok().flatten());
+    let best = promising(request, &all);
+    let mut left = best.len() * (limits.len() - 1);
+    for (set, limit) in best.iter().flat_map(|set| limits[1..].iter().map(move |own| (set, *own))) {
+        all.extend(tried(request, (set, limit), (left, run)).ok().flatten());
         left -= 1;
     }
-    // The highest limit under a cap lies between two of those.
-    for set in best.iter().filter(|_| cap.is_some()) {
-        let own = || all.iter().filter(|own| own.without == *set);
-        let under = own().filter(|own| own.keeps_to(cap)).map(|own| own.limit);
-        let over = own().filter(|own| !own.keeps_to(cap)).map(|own| own.limit);
-        let (mut low, mut high) = (under.fold(0.0, f64::max), over.fold(1.0, f64::min));
-        if low <= 0.0 || low >= high {
-            continue;
-        }
-        for _ in 0..HALVINGS {
-            let middle = low + (high - low) / 2.0;
-            let own = attempt((set, middle), HALVINGS, run).ok().flatten();
-            let keeps = own.as_ref().is_some_and(|own| own.keeps_to(cap));
-            if keeps {
-                low = middle
-            } else {
-                high = middle
-            }
-            all.extend(own);
+    if limits.len() > 1 {
+        for set in &best {
+            near_cap(request, set, &mut all, run);
         }
     }
     if all.is_empty() {
         return Err(first_error.unwrap_or_else(super::run::late));
     }
-    answer(request, (&all, sets.len(), cap), run)
+    answer(request, (&all, [sets.len(), n_unknown], limits), run)
+}
+
+/// Sets of devices whose plans are best as they are, or near to the cap or under it.
+fn promising(request: &PlanRequest, all: &[Tried]) -> Vec<Vec<String>> {
+    let mut order: Vec<&Tried> = all.iter().collect();
+    let over = |own: &Tried| cap(request).map_or(1.0, |cap| (own.energy.most_w / cap).max(1.0));
+    let key = |own: &Tried| own.value(request) * over(own);
+    order.sort_by(|a, b| key(a).total_cmp(&key(b)));
+    order.iter().take(MOST_LIMITED).map(|own| own.without.clone()).collect()
+}
+
+/// Tries limits between the highest that keeps to the cap and the lowest that does not.
+fn near_cap(request: &PlanRequest, set: &[String], all: &mut Vec<Tried>, run: &mut Run<'_>) {
+    if request.power_cap.is_none() {
+        return;
+    }
+    let own = || all.iter().filter(|own| own.without == set);
+    let keeps = |own: &Tried| own.keeps_to(cap(request));
+    let under = own().filter(|own| keeps(own)).map(|own| own.limit);
+    let over = own().filter(|own| !keeps(own)).map(|own| own.limit);
+    let (mut low, mut high) = (under.fold(0.0, f64::max), over.fold(1.0, f64::min));
+    if low <= 0.0 || low >= high {
+        return;
+    }
+    for _ in 0..HALVINGS {
+        let middle = low + (high - low) / 2.0;
+        let own = tried(request, (set, middle), (HALVINGS, run)).ok().flatten();
+        if own.as_ref().is_some_and(keeps) {
+            low = middle
+        } else {
+            high = middle
+        }
+        all.extend(own);
+    }
+}
+
+/// Watts at the wall that a request caps.
+fn cap(request: &PlanRequest) -> Option<f64> {
+    request.power_cap.map(ir::units::Watts::get)
+}
+
+/// Whether a profile holds rates of a device that is planned on.
+///
+/// # Errors
+/// Those of reading profile and cluster.
+fn is_measured(request: &PlanRequest) -> Result<bool, Diagnostic> {
+    let own = &request.problem;
+    let (Some(profile), Some(cluster)) = (own.profile.as_deref(), own.cluster.as_deref()) else {
+        return Ok(false);
+    };
+    if importers::layers::is_folder(profile) {
+        return Ok(true);
+    }
+    let profile = importers::profile::read(profile)?;
+    let cluster = load::machines(cluster, (&own.lost, &[]))?.cluster;
+    Ok(cluster.kinds.iter().any(|own| profile.has_measured_rates(&own.name)))
 }
 
 /// Tells of the best of all plans that were tried.
 fn answer(
     request: &PlanRequest,
-    (all, n_sets, cap): (&[Tried], usize, Option<f64>),
+    (all, n_sets, limits): (&[Tried], [usize; 2], &[f64]),
     run: &mut Run<'_>,
 ) -> CommandResult {
+    let cap = cap(request);
     let by_value = |a: &&Tried, b: &&Tried| a.value(request).total_cmp(&b.value(request));
     let Some(best) = all.iter().filter(|own| own.keeps_to(cap)).min_by(by_value) else {
         let least = all.iter().map(|own| own.energy.most_w).fold(f64::INFINITY, f64::min);
@@ -192,6 +228,22 @@ fn answer(
     run.page.append(&best.page, |document| {
         document["energy_front"] = json!(points);
     });
+    print_front(&points, run.page);
+    let free = all.iter().min_by(by_value).filter(|own| !own.keeps_to(cap));
+    for line in sentences(request, (best, bound), (all.len(), n_sets, limits, free)) {
+        run.page.line(&line);
+    }
+    let files = match &best.files {
+        Ok(own) => Ok(own.clone()),
+        Err(error) => Err(error.clone()),
+    };
+    let written = run.follower.planned(best.bytes.clone(), files)?;
+    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
+    Ok(Exit::DONE)
+}
+
+/// Prints the plans that none is better than.
+fn print_front(points: &[EnergyPointDocument], page: &Page) {
     let mut columns = vec![
         Column::Number("devices"),
         Column::Number("boards at"),
@@ -214,41 +266,40 @@ fn answer(
         ];
         figures.into_iter().take(columns.len()).collect()
     };
-    run.page.line("plans that were tried of which no other is better in all of it:");
+    page.line("plans that were tried of which no other is better in all of it:");
     let rows = points.iter().map(row).collect();
-    run.page.table(&columns, rows);
-    let free = all.iter().min_by(by_value).filter(|own| !own.keeps_to(cap));
-    for line in sentences(request, (best, bound), (all.len(), n_sets, free)) {
-        run.page.line(&line);
-    }
-    let files = match &best.files {
-        Ok(own) => Ok(own.clone()),
-        Err(error) => Err(error.clone()),
-    };
-    let written = run.follower.planned(best.bytes.clone(), files)?;
-    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
-    Ok(Exit::DONE)
+    page.table(&columns, rows);
 }
 
 /// What the plan is the best of, how far it may be off, and whether the cap binds.
 fn sentences(
     request: &PlanRequest,
     (best, bound): (&Tried, f64),
-    (n, n_sets, free): (usize, usize, Option<&Tried>),
+    (n, [n_sets, n_unknown], limits, free): (usize, [usize; 2], &[f64], Option<&Tried>),
 ) -> Vec<String> {
     let what = match request.objective.filter(|own| own.is_of_energy()) {
         None => "the fastest",
         Some(own) if own.name() == COST => "the least price per token",
         Some(_) => "the least energy per token",
     };
-    let limits = match best.limit < 1.0 {
-        true => format!("boards are limited to {:.0} % of what they may draw", 100.0 * best.limit),
-        false => "boards keep their limits".to_owned(),
+    let of_boards = match (best.limit < 1.0, limits.len() > 1) {
+        (true, _) => {
+            format!("boards are limited to {:.0} % of what they may draw", 100.0 * best.limit)
+        }
+        (false, true) => "boards keep their limits".to_owned(),
+        (false, false) => "boards keep their limits, at which the profile measured them".to_owned(),
+    };
+    let least = limits.last().map_or(100.0, |own| 100.0 * own);
+    let at = if limits.len() > 1 { format!("{least:.0} to 100") } else { "100".to_owned() };
+    let unknown = match n_unknown {
+        0 => String::new(),
+        n => format!(" ({n} more were not planned in time, and may be better)"),
     };
     let gap = 100.0 * (best.value(request) / bound - 1.0);
+    let known = n_sets - n_unknown;
     let mut told = vec![format!(
-        "{what} of {n} plans on {n_sets} sets of devices, with boards at 40 to 100 % of their limits; \
-         {limits}; no plan on these sets is more than {gap:.1} % better"
+        "{what} of {n} plans on {known} sets of devices{unknown}, with boards at {at} % of their \
+         limits; {of_boards}; no plan on these sets is more than {gap:.1} % better"
     )];
     if let Some(cap) = request.power_cap {
         told.push(match free {

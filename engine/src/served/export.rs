@@ -9,6 +9,7 @@ use ir::id::DeviceId;
 
 use super::setting::Setting;
 use super::verify::legal;
+use crate::energy;
 use crate::exit::Exit;
 use crate::page::Page;
 use crate::request::ExportRequest;
@@ -36,7 +37,9 @@ pub fn exported(
     let (model, cluster) = (setting.run.model.name.as_str(), &setting.run.cluster);
     let stages = pieces.iter().map(stage).collect();
     let source = StagesSource { model, cluster, stages, in_flight };
-    stages::export(target, &source)
+    let mut export = stages::export(target, &source)?;
+    export.warnings.extend(energy::boards_to_limit(&setting.run.request, cluster));
+    Ok(export)
 }
 
 /// `export`; or how the run ends where the plan is illegal, which the page says.

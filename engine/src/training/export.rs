@@ -1,6 +1,7 @@
 //! A plan of a training run in other formats: those of launchers, folders that start it, and pictures of
 //! its step.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use cost_model::runs::forms::model::{Offload, shape};
@@ -13,6 +14,7 @@ use exporters::training::folder::{Files, Job, Starter};
 use exporters::training::{Blocks, TrainingSource, export as launched, find, folder, targets};
 use ir::cluster::Device;
 use ir::diagnostic::Diagnostic;
+use ir::id::NodeId;
 use ir::plan::Plan;
 use ir::units::Nanos;
 use serde_json::json;
@@ -22,7 +24,7 @@ use super::unlike;
 use crate::page::Page;
 use crate::request::ExportRequest;
 use crate::training::setting::Setting;
-use crate::{executor, suggest};
+use crate::{energy, executor, suggest};
 
 /// Pictures of the step.
 pub const PICTURES: [&str; 2] = ["svg", "trace"];
@@ -71,7 +73,10 @@ pub fn export(
             let places: Vec<_> = devices.map(|own| (host(own), own.name.as_str())).collect();
             let source = &source(setting, &on.plan, schedule);
             let digest = &digest::bytes(&read_file(&request.on.plan)?);
-            folder(target, &Job { source, digest, places: &places, starter })?
+            let (files, mut warnings) =
+                folder(target, &Job { source, digest, places: &places, starter })?;
+            warnings.extend(to_do_before(setting, &on.plan));
+            (files, warnings)
         }
     };
     Ok(Some((files, on.warnings.into_iter().chain(warnings).collect())))
@@ -113,7 +118,38 @@ pub fn exported(
         return picture(target, setting, plan, bound);
     }
     unlike::check_target(target, plan)?;
-    launched(target, &source(setting, plan, schedule))
+    let mut export = launched(target, &source(setting, plan, schedule))?;
+    export.warnings.extend(to_do_before(setting, plan));
+    Ok(export)
+}
+
+/// Warns of what no launcher does: which accelerators of a host are meant where some are left out, and
+/// limits of boards.
+fn to_do_before(setting: &Setting, plan: &Plan) -> Vec<Diagnostic> {
+    let cluster = &setting.cluster;
+    let n = shape::n_devices(&plan.parallelism) as usize;
+    let mut hosts: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+    for (device, slot) in cluster.devices.iter().zip(cluster.slots()).take(n) {
+        hosts.entry(device.node).or_default().push(slot);
+    }
+    let is_apart = |slots: &[u32]| slots.iter().zip(0..).any(|(own, at)| *own != at);
+    let name = |node: Option<NodeId>| {
+        let node = node.and_then(|own| cluster.nodes.get(own.index()));
+        node.map_or("localhost", |own| own.name.as_str())
+    };
+    let apart = hosts.iter().filter(|(_, slots)| is_apart(slots)).map(|(node, slots)| {
+        let slots: Vec<String> = slots.iter().map(u32::to_string).collect();
+        format!("{}: CUDA_VISIBLE_DEVICES={}", name(*node), slots.join(","))
+    });
+    let apart: Vec<String> = apart.collect();
+    let left_out = (!apart.is_empty()).then(|| {
+        let message =
+            "launchers take the first devices of a host, and the plan leaves some of them out";
+        Diagnostic::warning("left-out", message)
+            .fact("hosts", apart)
+            .hint("set the variable on each of these hosts, with CUDA_DEVICE_ORDER=PCI_BUS_ID")
+    });
+    left_out.into_iter().chain(energy::boards_to_limit(&setting.request, cluster)).collect()
 }
 
 fn source<'a>(setting: &'a Setting, plan: &'a Plan, schedule: &'a str) -> TrainingSource<'a> {

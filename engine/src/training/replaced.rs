@@ -4,17 +4,18 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use cost_model::runs::held::holdings;
+use documents::plan::PlanDocument;
 use documents::plan::losses::ReplacedDocument;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
-use ir::units::Bytes;
+use ir::units::{Bytes, Watts};
 
 use super::losses::holding_document;
 use super::replay::read_on;
 use super::setting::Setting;
 use crate::executor::Executor;
 use crate::ops::replay;
-use crate::request::{PlanRequest, ReplayRequest};
+use crate::request::{ObjectiveName, PlanRequest, Pue, ReplayRequest};
 
 /// A request to go on from a running plan, with that plan's settings where it states none.
 ///
@@ -58,6 +59,9 @@ pub fn filled(request: &PlanRequest) -> Result<Cow<'_, PlanRequest>, Diagnostic>
     if problem.model.dims.is_empty() {
         problem.model.dims = asked.dims.clone().into_iter().collect();
     }
+    own.pue = own.pue.or(asked.pue.map(Pue));
+    own.power_cap = own.power_cap.or(asked.power_cap_w.and_then(Watts::new));
+    own.objective = own.objective.or(asked.least.as_deref().and_then(ObjectiveName::of_energy));
     own.executor = own.executor.or(asked.executor.as_deref().and_then(Executor::named));
     own.problem.lost.clone_from(&own.training.lost);
     Ok(Cow::Owned(own))
@@ -69,7 +73,11 @@ pub fn filled(request: &PlanRequest) -> Result<Cow<'_, PlanRequest>, Diagnostic>
 /// Those of [`Setting::of`] and of the plan on its model and cluster; `not-replaced`.
 pub fn setting(request: &PlanRequest) -> Result<Setting, Diagnostic> {
     let mut setting = Setting::of(request)?;
-    setting.replaced = replaced(request, &setting)?;
+    if let Some(path) = &request.training.replace {
+        let document = replay::document(path)?;
+        setting.replaced = Some(Arc::new(replaced(request, &document, &setting)?));
+        setting.warnings.extend(dropped_devices(&document, request));
+    }
     Ok(setting)
 }
 
@@ -80,16 +88,15 @@ pub fn setting(request: &PlanRequest) -> Result<Setting, Diagnostic> {
 /// lie on devices.
 fn replaced(
     request: &PlanRequest,
+    document: &PlanDocument,
     setting: &Setting,
-) -> Result<Option<Arc<ReplacedDocument>>, Diagnostic> {
-    let Some(path) = &request.training.replace else { return Ok(None) };
-    let document = replay::document(path)?;
+) -> Result<ReplacedDocument, Diagnostic> {
     let mut problem = request.problem.clone();
     // It states itself what it was made for.
     (problem.pin, problem.model.dims) = Default::default();
     (problem.model.batch, problem.model.micro_batch, problem.workload) = (None, None, None);
     let target = ReplayRequest { problem, ..ReplayRequest::default() };
-    let on = read_on(&document, &request.model, &target)?;
+    let on = read_on(document, &request.model, &target)?;
     let refused = |why: &str| {
         let message = format!("what moves is not known: {why}");
         Err(Diagnostic::input("not-replaced", message)
@@ -107,8 +114,21 @@ fn replaced(
     let works = |name: &&String| setting.cluster.devices.iter().any(|own| own.name == **name);
     let devices = held.iter().filter_map(|own| Some((name(own.device).filter(works)?, own)));
     let step = document.cost.as_ref().map_or(0, |cost| cost.step_time_ns);
-    Ok(Some(Arc::new(ReplacedDocument {
+    Ok(ReplacedDocument {
         step_time_ns: step,
         devices: devices.map(|(name, own)| holding_document(name, own)).collect(),
-    })))
+    })
+}
+
+/// Warns that the numbers of devices that the running plan was asked for are asked for no more.
+fn dropped_devices(document: &PlanDocument, request: &PlanRequest) -> Option<Diagnostic> {
+    let [least, most] = document.request.devices.filter(|_| request.training.devices.is_none())?;
+    let message = format!(
+        "the running plan was asked for with --devices {least}..{most}; of what is left, as many as \
+         are of use"
+    );
+    Some(
+        Diagnostic::warning("dropped-devices", message)
+            .hint("state --devices to use fewer of those that are left"),
+    )
 }

@@ -9,7 +9,6 @@ use ir::op::Work;
 use ir::plan::Placement;
 
 use super::TARGET;
-use crate::modules::devices::storage;
 use crate::modules::layout::{Layout, prefixes};
 
 /// Where a device map makes ops run: on the device of their module; ops that no key covers where
@@ -99,7 +98,7 @@ struct Devices<'a> {
 impl<'a> Devices<'a> {
     fn new(cluster: &'a Cluster) -> Self {
         let node = |device: DeviceId| cluster.devices.get(device.index()).and_then(|d| d.node);
-        let all = || cluster.device_ids().filter(|device| storage(cluster, *device).is_none());
+        let all = || cluster.device_ids().filter(|device| cluster.storage(*device).is_none());
         let first = all().next().map(node);
         let accelerators = all().filter(|device| Some(node(*device)) == first).collect();
         Self { cluster, accelerators }
@@ -108,7 +107,7 @@ impl<'a> Devices<'a> {
     fn of(&self, key: &str, place: MapPlace) -> Result<DeviceId, Diagnostic> {
         let named = |name: &str| {
             let mut all = self.cluster.device_ids();
-            all.find(|device| storage(self.cluster, *device) == Some(name))
+            all.find(|device| self.cluster.storage(*device) == Some(name))
         };
         let (found, what) = match place {
             MapPlace::Accelerator(number) => {

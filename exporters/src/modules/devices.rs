@@ -82,25 +82,9 @@ fn node(cluster: &Cluster, device: DeviceId) -> Option<NodeId> {
 
 /// By device its place in its host.
 pub(crate) fn places(cluster: &Cluster) -> Vec<Place> {
-    let mut next = std::collections::BTreeMap::new();
-    let place = |device| match storage(cluster, device) {
+    let place = |(device, slot): (DeviceId, u32)| match cluster.storage(device) {
         Some(storage) => Place::Storage(storage),
-        None => {
-            let position = next.entry(node(cluster, device)).or_insert(0);
-            *position += 1;
-            Place::Accelerator(*position - 1)
-        }
+        None => Place::Accelerator(u64::from(slot)),
     };
-    cluster.device_ids().map(place).collect()
-}
-
-/// `"cpu"` or `"disk"` where the kind or the last part of the name, less its number, says so.
-pub(crate) fn storage(cluster: &Cluster, device: DeviceId) -> Option<&'static str> {
-    let entry = cluster.devices.get(device.index())?;
-    let kind = cluster.kinds.get(entry.kind.index()).map_or("", |kind| kind.name.as_str());
-    let last = entry.name.rsplit('.').next().unwrap_or_default();
-    let bare = last.trim_end_matches(|c: char| c.is_ascii_digit());
-    ["cpu", "disk"]
-        .into_iter()
-        .find(|storage| kind.eq_ignore_ascii_case(storage) || bare.eq_ignore_ascii_case(storage))
+    cluster.device_ids().zip(cluster.slots()).map(place).collect()
 }

@@ -104,6 +104,7 @@ pub(crate) fn cluster(names: &[&str]) -> Cluster {
         reserve: Bytes::ZERO,
     };
     Cluster {
+        slots: Vec::new(),
         name: "box".into(),
         kinds: vec![DeviceKind {
             name: "kind".into(),

@@ -21,6 +21,7 @@ pub(super) fn cluster(document: &ClusterDocument) -> Result<(Cluster, Vec<Device
     let classes = classes::assign(&mut inventory.devices, &links);
     let spares = inventory.spares;
     let cluster = Cluster {
+        slots: Vec::new(),
         name: document.name.clone().unwrap_or_else(|| "cluster".to_owned()),
         kinds: inventory.kinds,
         devices: inventory.devices,

@@ -93,6 +93,7 @@ pub(super) fn cluster(
     let links = links(&sorted, &built, duplex, link, pairs)?;
     let classes = classes(&mut built, &links);
     Ok(Cluster {
+        slots: Vec::new(),
         name: "instance".to_owned(),
         kinds: kind_ids.keys().map(|name| kind(name)).collect(),
         devices: built,

@@ -139,6 +139,7 @@ impl Sample {
             reserve: Bytes::ZERO,
         };
         Cluster {
+            slots: Vec::new(),
             name: "by hand".to_owned(),
             kinds: names.iter().map(kind).collect(),
             devices: self.devices.iter().enumerate().map(device).collect(),

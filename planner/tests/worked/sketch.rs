@@ -201,6 +201,7 @@ impl Sketch {
         let links =
             self.links.clone().unwrap_or_else(|| full_duplex(devices.len(), self.latency_ns));
         Cluster {
+            slots: Vec::new(),
             name: "sketch".to_owned(),
             classes: (0..devices.len()).map(|d| vec![ir::id::DeviceId::new(d)]).collect(),
             devices,

@@ -202,6 +202,7 @@ fn the_least_energy_and_cost_are_no_more_than_the_fastest_plan_takes() {
             ("/energy/devices/0/computing_s", json!(1e-9)),
             ("/request/board_limit", json!(0.99)),
             ("/objective", json!("cost-per-token")),
+            ("/request/least", json!("beauty")),
         ] {
             let mut edited = folder.json("least.json");
             let (parent, name) = pointer.rsplit_once('/').unwrap();

@@ -199,3 +199,38 @@ fn devices_are_held_back() {
     let other = folder.run(&other).exits(0).json();
     assert!(step <= other["best"]["step_time_ns"].as_u64().unwrap(), "{step} {other}");
 }
+
+/// Launchers take the first devices of a host, servers those that are named: of those that the file has.
+#[test]
+fn what_is_left_of_a_host_is_named_by_its_numbers_there() {
+    let folder = folder();
+    let run = format!("{RUN} --for deepspeed -o plan.json");
+    folder.run(&format!("plan dense.json --cluster eight.yaml {run}")).exits(0);
+    let replan = "plan dense.json --cluster eight.yaml --replace plan.json --lost node0.gpu3";
+    folder.run(&format!("{replan} -o next.json")).exits(0);
+    let on = "--model dense.json --cluster eight.yaml --target deepspeed -o next.txt --force";
+    let told = folder.run(&format!("export plan.json {on}")).exits(0);
+    assert!(!told.stderr.contains("CUDA_VISIBLE_DEVICES"), "{}", told.stderr);
+    let told = folder.run(&format!("export next.json {on}")).exits(0);
+    assert!(told.stderr.contains("CUDA_VISIBLE_DEVICES=0,1,2,4"), "{}", told.stderr);
+
+    let three = "name: three\nnodes:\n  - {name: a, device: t4, devices: 3}\n";
+    folder.write("three.yaml", three);
+    let serve = "plan dense.json --cluster three.yaml --phase decode --cached 100 --dtype f16 \
+                 --batch 1 --objective energy-per-token -o serves.json";
+    folder.run(serve).exits(0);
+    let served = folder.json("serves.json").to_string();
+    assert!(served.contains("gpu0") && served.contains("gpu2"), "{served}");
+    // Of equal devices one is as good as another.
+    let other = served.replace("gpu0", "gpuX").replace("gpu2", "gpu0").replace("gpuX", "gpu2");
+    folder.write("other.json", &other);
+    for (plan, number) in [("serves.json", "0"), ("other.json", "2")] {
+        let on = "--model dense.json --cluster three.yaml --target vllm -o serves.sh --force \
+                  --allow-mismatch";
+        let told = folder.run(&format!("export {plan} {on}")).exits(0);
+        let script = std::fs::read_to_string(folder.path("serves.sh")).unwrap();
+        assert!(script.contains(&format!("CUDA_VISIBLE_DEVICES={number}\n")), "{script}");
+        // The least energy is that of boards at lower limits.
+        assert!(told.stderr.contains("board-limit"), "{}", told.stderr);
+    }
+}

@@ -99,6 +99,7 @@ fn cluster(n: usize, random: &mut SmallRng) -> Cluster {
     let ids = |first: usize| (first..first + n).map(ChannelId::new).collect();
     let channel = |at: usize| ir::cluster::Channel { name: at.to_string() };
     Cluster {
+        slots: Vec::new(),
         name: "c".to_owned(),
         kinds: vec![DeviceKind::default()],
         devices: (0..n).map(device).collect(),

@@ -85,6 +85,7 @@ pub(super) fn cluster(
         to_device: None,
     };
     Cluster {
+        slots: Vec::new(),
         kinds: (0..KINDS.len()).map(kind).collect(),
         devices: (0..n).map(device).collect(),
         nodes: (0..nodes.len()).map(node).collect(),
