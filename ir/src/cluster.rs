@@ -367,16 +367,21 @@ impl Cluster {
             members[device.class.index()].push(DeviceId::new(at));
         }
         let slots = self.slots();
-        Self {
+        let slots: Vec<u32> = kept.iter().map(|own| slots[own.index()]).collect();
+        let mut own = Self {
             name: self.name.clone(),
             kinds: self.kinds.clone(),
             nodes: nodes.0.iter().map(|node| self.nodes[*node].clone()).collect(),
             duplex: self.duplex,
             links: self.links.keeping((&kept, self.devices.len())),
             classes: members,
-            slots: kept.iter().map(|own| slots[own.index()]).collect(),
+            slots: Vec::new(),
             devices,
+        };
+        if own.slots() != slots {
+            own.slots = slots;
         }
+        own
     }
 
     /// The kind of a device.
