@@ -3,6 +3,7 @@
 //! Everything is said by name, so a plan outlives the ids of one import; the digests say what it
 //! was made for. Version 1 is closed: a reader refuses fields that it does not know.
 
+pub mod averaging;
 mod buckets;
 mod check;
 pub mod disaggregated;
@@ -170,7 +171,7 @@ pub struct BucketDocument {
 }
 
 /// What goes between devices beside the model's own tensors: nothing in an operator placement.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct CommunicationDocument {
@@ -180,6 +181,15 @@ pub struct CommunicationDocument {
     /// In the order in which they are exchanged, one after the other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub buckets: Vec<BucketDocument>,
+    /// By round the pairs of nodes that average their models.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matchings: Vec<Vec<averaging::PairDocument>>,
+    /// Of these, the pairs that joined all nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined_by: Vec<averaging::JoinDocument>,
+    /// What clients send to the server that averages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uploads: Vec<averaging::UploadDocument>,
     /// The plan that a training run goes on from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<losses::ReplacedDocument>,

@@ -83,6 +83,7 @@ pub fn write(
                 Instance::Profile(_) => "use --target pipedream",
                 Instance::Gradients(_) => "use --target torch-ddp",
                 Instance::Tasks(_) => "`plan -o FILE` writes a queue for each device",
+                Instance::Averaging(_) => "`plan -o FILE` writes rounds, or what clients send",
                 Instance::Stages(_) => {
                     "`plan -o FILE` writes its stages, degrees and configurations"
                 }

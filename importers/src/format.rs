@@ -127,6 +127,12 @@ static FORMATS: &[Format] = &[
         read: Reader::Benchmark(benchmark::tasks::read),
     },
     Format {
+        name: "averaging",
+        what: "nodes that average their models in pairs or through a server, and their bandwidths",
+        signs: Signs::Keys(&["kind", "bytes_per_s"]),
+        read: Reader::Benchmark(benchmark::averaging::read),
+    },
+    Format {
         name: "execution-trace",
         what: "PyTorch's ExecutionTrace, `.et.json`",
         signs: Signs::Stream(&["schema", "nodes"]),

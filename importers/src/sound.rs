@@ -43,14 +43,7 @@ pub(crate) fn graph(graph: &Graph) -> Result<(), Diagnostic> {
 /// # Errors
 /// `no-ops`.
 pub(crate) fn instance(instance: &Instance) -> Result<(), Diagnostic> {
-    let n_nodes = match instance {
-        Instance::Load(instance) => instance.nodes.len(),
-        Instance::Stages(instance) => instance.nodes.len(),
-        Instance::Profile(instance) => instance.nodes.len(),
-        Instance::Gradients(instance) => instance.tensors.len(),
-        Instance::Tasks(instance) => instance.tasks.len(),
-    };
-    if n_nodes == 0 { Err(no_ops()) } else { Ok(()) }
+    if instance.n_nodes() == 0 { Err(no_ops()) } else { Ok(()) }
 }
 
 /// The error `no-ops`.

@@ -1,6 +1,7 @@
 //! Whole runs of the built program: exit code, stdout, stderr.
 
 mod asked_of_ops;
+mod averaging;
 mod both_spaces;
 mod break_even;
 mod calibrate;

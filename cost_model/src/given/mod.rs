@@ -1,6 +1,7 @@
 //! Judges of instances whose costs are all given (`ir::instance`): what a split is worth, whether
 //! it is legal, and what no split is below. None of them knows how a split was found.
 
+pub mod averaging;
 pub mod gradients;
 pub mod latency;
 pub mod max_load;
@@ -10,9 +11,12 @@ pub mod tasks;
 pub mod time_per_sample;
 
 use ir::diagnostic::Diagnostic;
-use ir::instance::{GradientInstance, LayerProfile, LoadInstance, StageInstance, TaskInstance};
+use ir::instance::{
+    AveragingInstance, GradientInstance, LayerProfile, LoadInstance, StageInstance, TaskInstance,
+};
 use ir::units::Nanos;
 
+use averaging::Matching;
 use gradients::Buckets;
 use max_load::Devices;
 use time_per_sample::Stage;
@@ -34,6 +38,10 @@ pub enum Goal {
     StepTime,
     /// When the last of all tasks ends.
     Makespan,
+    /// Slowest of all rounds in which nodes average in pairs.
+    SlowestRound,
+    /// When the last client has sent its share to the server.
+    UploadTime,
 }
 
 /// How solutions of one form are judged.
@@ -74,6 +82,20 @@ pub enum Judge {
         /// A time that no split ends before.
         bound: fn(&TaskInstance) -> Nanos,
     },
+    /// Pairs of nodes by round.
+    Rounds {
+        /// The slowest round.
+        evaluate: fn(&AveragingInstance, &[Matching]) -> Result<Nanos, Diagnostic>,
+        /// A round that none is below.
+        bound: fn(&AveragingInstance) -> Nanos,
+    },
+    /// Bytes of clients.
+    Uploads {
+        /// When the last one ends.
+        evaluate: fn(&AveragingInstance, &[u64]) -> Result<Nanos, Diagnostic>,
+        /// A time that none ends before.
+        bound: fn(&AveragingInstance) -> Nanos,
+    },
 }
 
 /// An objective of instances with given costs.
@@ -86,7 +108,7 @@ pub struct Row {
     pub judge: Judge,
 }
 
-static ROWS: [Row; 7] = [
+static ROWS: [Row; 9] = [
     Row {
         goal: Goal::MaxLoad,
         name: "max-load",
@@ -139,6 +161,21 @@ static ROWS: [Row; 7] = [
         // when the last device ends
         judge: Judge::Tasks { evaluate: tasks::evaluate, bound: tasks::bound },
     },
+    Row {
+        goal: Goal::SlowestRound,
+        name: "slowest-round",
+        // slowest pair of all rounds of a window that joins all nodes
+        judge: Judge::Rounds { evaluate: averaging::evaluate, bound: averaging::bound },
+    },
+    Row {
+        goal: Goal::UploadTime,
+        name: "upload-time",
+        // when the last client has sent its share
+        judge: Judge::Uploads {
+            evaluate: averaging::evaluate_uploads,
+            bound: averaging::bound_uploads,
+        },
+    },
 ];
 
 /// All objectives of instances with given costs.
@@ -158,5 +195,7 @@ pub fn row(goal: Goal) -> &'static Row {
         Goal::SlowestStage => &ROWS[4],
         Goal::StepTime => &ROWS[5],
         Goal::Makespan => &ROWS[6],
+        Goal::SlowestRound => &ROWS[7],
+        Goal::UploadTime => &ROWS[8],
     }
 }

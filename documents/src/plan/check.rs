@@ -68,6 +68,12 @@ impl PlanDocument {
             ("request.lost", !self.request.lost.is_empty()),
             ("request.spares", self.request.spares.is_some()),
         ];
+        let averaged = [
+            ("communication.matchings", !own.matchings.is_empty()),
+            ("communication.joined_by", !own.joined_by.is_empty()),
+            ("communication.uploads", !own.uploads.is_empty()),
+        ];
+        refuse_any(averaged, "is stated of nodes that average their models only")?;
         match self.training {
             Some(_) => Ok(()),
             None => refuse_any(foreign, "is stated of training runs only"),

@@ -54,6 +54,9 @@ pub fn compare(args: &CompareRequest, instance: Instance, page: &Page) -> Comman
         (false, None) if matches!(a.instance, Instance::Gradients(_)) => {
             format!("the buckets differ; B is {gain:.3} times as fast as A")
         }
+        (false, None) if matches!(a.instance, Instance::Averaging(_)) => {
+            format!("what is exchanged differs; B is {gain:.3} times as fast as A")
+        }
         (false, None) => format!("the stages differ; B is {gain:.3} times as fast as A"),
     });
     page.document(&json!({

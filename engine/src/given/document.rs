@@ -16,7 +16,7 @@ use ir::units::Nanos;
 use planner::given::runner::{Answer, Solution, method};
 use planner::run::{Attempt, Bound};
 
-use super::buckets;
+use super::{averaging, buckets};
 use crate::escape;
 
 pub use super::certificate::document as certificate;
@@ -73,6 +73,9 @@ pub fn document(
         }
         (Instance::Gradients(instance), Solution::Buckets(found)) => {
             buckets::state(&mut document, (instance, found));
+        }
+        (Instance::Averaging(instance), found) => {
+            document.communication = averaging::communication(instance, found);
         }
         _ => {}
     }
@@ -175,8 +178,11 @@ pub fn solution(instance: &Instance, document: &SolutionDocument) -> Result<Solu
         (Instance::Gradients(instance), SolutionDocument { communication: Some(own), .. }) => {
             buckets::buckets(instance, own).map(Solution::Buckets).map_err(|why| other(&why))
         }
+        (Instance::Averaging(instance), SolutionDocument { communication: Some(own), .. }) => {
+            averaging::solution(instance, own).map_err(|why| other(&why))
+        }
         _ => Err(other(
-            "the document has no devices, layers, stages, buckets or queues of such an instance",
+            "the document has no devices, layers, stages, buckets, queues or rounds of such an instance",
         )),
     }
 }

@@ -11,9 +11,9 @@ use ir::units::{Bytes, Nanos};
 use planner::given::runner::Solution;
 use serde_json::{Value, json};
 
-use super::text::device_name;
+use super::text::{self, device_name};
 use super::verify::{Found, read};
-use super::{buckets, figures, unused};
+use super::{averaging, buckets, figures, unused};
 use crate::exit::{CommandResult, Exit};
 use crate::ops::explain::Subject;
 use crate::page::Column;
@@ -54,7 +54,10 @@ fn whole(found: &Found, rows: Rows, page: &Page) -> Result<(), Diagnostic> {
         return buckets::explain(instance, (own, found.value), (rows, page));
     }
     let figures = figures::of(found)?;
-    figures::print(found, &figures, page);
+    match &found.instance {
+        Instance::Averaging(_) => text::print(&found.instance, &found.solution, rows, page),
+        _ => figures::print(found, &figures, page),
+    }
     page.line(&figures::sentence(found, &figures));
     page.document(&figures::document(found, &figures));
     Ok(())
@@ -68,6 +71,7 @@ fn ids(instance: &Instance) -> Vec<String> {
         Instance::Profile(profile) => profile.nodes.iter().map(|n| n.id.clone()).collect(),
         Instance::Gradients(own) => own.tensors.iter().map(|n| n.name.clone()).collect(),
         Instance::Tasks(instance) => instance.tasks.iter().map(|n| n.name.clone()).collect(),
+        Instance::Averaging(instance) => instance.nodes.clone(),
     }
 }
 
@@ -86,6 +90,7 @@ fn places(found: &Found) -> Vec<u32> {
             let places = (0..).zip(&own.lengths);
             places.flat_map(|(at, n)| std::iter::repeat_n(at, *n)).collect()
         }
+        Solution::Rounds(_) | Solution::Uploads(_) => Vec::new(),
     }
 }
 
@@ -112,8 +117,11 @@ fn node(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
     let at = position("node", name, &ids)?;
     let places = places(found);
     let unit = found.instance.unit();
-    let here = place_name(&found.instance, places[at]);
-    let mut facts: Vec<(&str, String, Value)> = vec![("runs on", here.clone(), json!(here))];
+    let mut facts: Vec<(&str, String, Value)> = Vec::new();
+    if let Some(place) = places.get(at) {
+        let here = place_name(&found.instance, *place);
+        facts.push(("runs on", here.clone(), json!(here)));
+    }
     let mut time = |what, time: Option<Nanos>| {
         let text = time.map_or_else(|| "not possible".to_owned(), |time| unit.text(time));
         facts.push((what, text, json!(time.map(Nanos::get))));
@@ -142,6 +150,7 @@ fn node(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
             facts.push(("is there after", format!("{:.6} ms", ready_s * 1e3), json!(ready_s)));
         }
         Instance::Tasks(instance) => facts.extend(of_task(instance, at, unit)),
+        Instance::Averaging(own) => facts.extend(averaging::of_node(own, &found.solution, at)),
         Instance::Stages(stages) => {
             for configuration in &stages.nodes[at].configurations {
                 let name = format!("{} on {}", configuration.name, configuration.degree);
@@ -205,12 +214,12 @@ fn device(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
     let names: Vec<String> = figures.iter().map(|figures| plain(&figures.name)).collect();
     let at = position("device", name, &names)?;
     let (ids, places) = (ids(&found.instance), places(found));
-    let own: Vec<&String> = ids
-        .iter()
-        .zip(&places)
-        .filter(|(_, place)| **place as usize == at)
-        .map(|(id, _)| id)
-        .collect();
+    let is_here = |(node, _): &(usize, &String)| match &found.solution {
+        Solution::Rounds(rounds) => rounds[at].as_flattened().contains(&(*node as u32)),
+        Solution::Uploads(_) => *node == at,
+        _ => places[*node] as usize == at,
+    };
+    let own: Vec<&String> = ids.iter().enumerate().filter(is_here).map(|own| own.1).collect();
     figures::print(found, &figures[at..=at], page);
     let shown: Vec<&str> = own.iter().map(|id| id.as_str()).collect();
     page.line(&format!("nodes: {}", shown.join(" ")));
@@ -231,7 +240,7 @@ pub fn export(args: &PlanOnModel, target: &str, instance: Instance) -> Result<Ve
     }
     let devices = match &found.solution {
         Solution::Devices(devices) => Some(devices.as_slice()),
-        Solution::Stages(_) | Solution::Buckets(_) => None,
+        _ => None,
     };
     let loads = match (&found.instance, devices) {
         (Instance::Load(load), Some(devices)) => max_load::loads(load, devices),

@@ -10,6 +10,7 @@ use ir::units::{Bytes, Nanos, Work};
 use planner::given::runner::Solution;
 use serde_json::{Value, json};
 
+use super::averaging;
 use super::text::device_name;
 use super::verify::Found;
 use crate::page::Column;
@@ -29,7 +30,7 @@ pub(super) struct Figures {
 
 impl Figures {
     /// Of a device that does nothing.
-    fn empty(name: String, limit: Option<Bytes>) -> Self {
+    pub(super) fn empty(name: String, limit: Option<Bytes>) -> Self {
         let (compute, moving) = (Nanos::ZERO, Nanos::ZERO);
         Self { name, n_nodes: 0, compute, moving, bytes: Some(0), limit }
     }
@@ -62,6 +63,7 @@ pub(super) fn of(found: &Found) -> Result<Vec<Figures>, Diagnostic> {
         (Instance::Stages(instance), Solution::Stages(stages)) => of_stages(instance, stages)?,
         (Instance::Gradients(instance), Solution::Buckets(found)) => of_buckets(instance, found)?,
         (Instance::Tasks(instance), Solution::Devices(devices)) => of_tasks(instance, devices)?,
+        (Instance::Averaging(instance), solution) => averaging::figures(instance, solution),
         _ => Vec::new(),
     })
 }

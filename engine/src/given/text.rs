@@ -6,8 +6,8 @@ use ir::instance::{Instance, TaskInstance, TimeUnit};
 use ir::units::Nanos;
 use planner::given::runner::{Answer, Solution};
 
-use super::buckets;
 use super::document::covered;
+use super::{averaging, buckets};
 use crate::ops::outcome::percent;
 use crate::page::Column;
 use crate::page::Page;
@@ -48,6 +48,10 @@ pub fn print(instance: &Instance, solution: &Solution, rows: Rows, page: &Page) 
     if let (Instance::Gradients(own), Solution::Buckets(found)) = (instance, solution) {
         return buckets::table(own, found, rows, page);
     }
+    if let Instance::Averaging(own) = instance {
+        averaging::table(own, solution, rows, page);
+        return page.line(&averaging::sentence(own, solution));
+    }
     let columns =
         [Column::Name("device"), Column::Number("nodes"), Column::Number("load or degrees")];
     let rows = match (instance, solution) {
@@ -77,7 +81,7 @@ pub fn print(instance: &Instance, solution: &Solution, rows: Rows, page: &Page) 
             };
             stages.iter().enumerate().map(row).collect()
         }
-        (_, Solution::Buckets(_)) => Vec::new(),
+        (_, Solution::Buckets(_) | Solution::Rounds(_) | Solution::Uploads(_)) => Vec::new(),
     };
     page.table(&columns, rows);
 }

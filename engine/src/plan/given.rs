@@ -49,7 +49,7 @@ pub(super) fn plan(
     plan.accelerators = match *instance {
         Instance::Profile(_) => Some(request.accelerators.unwrap_or(STRAIGHT_DEVICES)),
         Instance::Load(_) | Instance::Stages(_) => request.accelerators,
-        Instance::Gradients(_) | Instance::Tasks(_) => None,
+        Instance::Gradients(_) | Instance::Tasks(_) | Instance::Averaging(_) => None,
     };
     plan.certificate = answer.certificate.as_ref().map(document::certificate);
     let mut files = Vec::new();
@@ -72,13 +72,18 @@ pub(super) fn plan(
     Ok(Exit::DONE)
 }
 
-/// Refuses devices of what has replicas of its own.
+/// Refuses devices of what names its own.
 fn check_accelerators(request: &PlanRequest, instance: &Instance) -> Result<(), Diagnostic> {
-    if request.accelerators.is_none() || !matches!(instance, Instance::Gradients(_)) {
-        return Ok(());
-    }
-    let message = "`--accelerators` has no effect on gradients: the file states their replicas";
-    Err(Diagnostic::usage("not-for-instances", message).hint("leave it out, or edit `replicas`"))
+    let own = match instance {
+        _ if request.accelerators.is_none() => return Ok(()),
+        Instance::Load(_) | Instance::Stages(_) | Instance::Profile(_) => return Ok(()),
+        Instance::Gradients(_) => "replicas",
+        Instance::Tasks(_) => "devices",
+        Instance::Averaging(_) => "nodes",
+    };
+    let message = format!("`--accelerators` has no effect: the file states its `{own}`");
+    Err(Diagnostic::usage("not-for-instances", message)
+        .hint(format!("leave it out, or edit `{own}`")))
 }
 
 /// Solves the instance, and tells of what is found on the way.

@@ -2,6 +2,7 @@
 //!
 //! Their JSON may hold keys that are not read here (names of layers, figures for people).
 
+pub(crate) mod averaging;
 pub(crate) mod dnn_partitioning;
 pub(crate) mod gradients;
 pub(crate) mod pipedream;

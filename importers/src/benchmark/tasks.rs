@@ -23,13 +23,13 @@ struct Document {
 /// A name; numbers are names too.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Name {
+pub(super) enum Name {
     Text(String),
     Number(u64),
 }
 
 impl Name {
-    fn text(self) -> String {
+    pub(super) fn text(self) -> String {
         match self {
             Self::Text(own) => own,
             Self::Number(own) => own.to_string(),
@@ -114,7 +114,10 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
 }
 
 /// By name its position.
-fn positions<'n>(names: &'n [String], what: &str) -> Result<HashMap<&'n str, usize>, Diagnostic> {
+pub(super) fn positions<'n>(
+    names: &'n [String],
+    what: &str,
+) -> Result<HashMap<&'n str, usize>, Diagnostic> {
     let mut at = HashMap::with_capacity(names.len());
     for (position, name) in names.iter().enumerate() {
         if at.insert(name.as_str(), position).is_some() {

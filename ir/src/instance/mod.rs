@@ -1,8 +1,9 @@
 //! Instances of partitioning problems whose costs are all given, in the forms of benchmark
-//! collections of other planners, and gradients to exchange.
+//! collections of other planners, gradients to exchange, tasks, and nodes that average models.
 //!
 //! PipeDream's times are milliseconds, those of gradients seconds. The other files don't state their unit: one is 10^9 ns here.
 
+mod averaging;
 mod gradients;
 mod load;
 mod profile;
@@ -11,6 +12,7 @@ mod tasks;
 
 use crate::units::Nanos;
 
+pub use averaging::{AveragingInstance, Peers};
 pub use gradients::{Exchange, ExchangeCost, GradientInstance, GradientTensor};
 pub use load::{LoadInstance, LoadNode, Split};
 pub use profile::{LayerProfile, ProfileNode};
@@ -30,6 +32,8 @@ pub enum Instance {
     Gradients(GradientInstance),
     /// Tasks on devices; when the last one ends.
     Tasks(TaskInstance),
+    /// Nodes that average their models; the slowest round.
+    Averaging(AveragingInstance),
 }
 
 impl Instance {
@@ -42,6 +46,7 @@ impl Instance {
             Self::Profile(instance) => &instance.name,
             Self::Gradients(instance) => &instance.name,
             Self::Tasks(instance) => &instance.name,
+            Self::Averaging(instance) => &instance.name,
         }
     }
 
@@ -51,7 +56,7 @@ impl Instance {
         match self {
             Self::Load(_) | Self::Stages(_) => TimeUnit::UNSTATED,
             Self::Profile(_) | Self::Gradients(_) => TimeUnit::MILLISECOND,
-            Self::Tasks(_) => TimeUnit::SECOND,
+            Self::Tasks(_) | Self::Averaging(_) => TimeUnit::SECOND,
         }
     }
 
@@ -64,6 +69,7 @@ impl Instance {
             Self::Profile(instance) => instance.nodes.len(),
             Self::Gradients(instance) => instance.tensors.len(),
             Self::Tasks(instance) => instance.tasks.len(),
+            Self::Averaging(instance) => instance.nodes.len(),
         }
     }
 }

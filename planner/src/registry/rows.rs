@@ -8,8 +8,8 @@ use crate::experts::{
 use crate::given::ideals::{self, orders as orders_of_instances};
 use crate::given::runner::PORTFOLIO;
 use crate::given::{
-    as_instance, blocks_anneal, bucket_cap, columns, gradient_buckets, labels, lpt, mg_wfbp, milp,
-    straight, unrelated_machines,
+    as_instance, blocks_anneal, bucket_cap, columns, gossip_matchings, gradient_buckets, labels,
+    lpt, mg_wfbp, milp, straight, unrelated_machines, upload_shares,
 };
 use crate::placement::{
     auto, brute_force, contiguous, heft, heft_lookahead, local_search, m_etf, m_sct, m_topo,
@@ -268,6 +268,24 @@ pub(super) static ENTRIES: &[Entry] = &[
         paper: "Lenstra, Shmoys and Tardos, Mathematical Programming 46, 1990 (prices of devices)",
         summary: "tasks on unlike devices, the last one ends early: moves, and all splits of few tasks",
         doors: &[&unrelated_machines::METHOD],
+    },
+    Entry {
+        name: "gossip-matchings",
+        kind: Kind::Decide,
+        decides: &[Field::Communication],
+        options: &[],
+        paper: "Tang et al., SAPS-PSGD, arXiv:2002.09692; Edmonds, Canad. J. Math. 17, 1965 (matchings)",
+        summary: "who averages with whom in each round, so that all are joined and the slowest pair is fast",
+        doors: &[&gossip_matchings::METHOD],
+    },
+    Entry {
+        name: "upload-shares",
+        kind: Kind::Decide,
+        decides: &[Field::Communication],
+        options: &[],
+        paper: "bandwidth-aware compression (BWA), ICPP 2024",
+        summary: "what clients send to a server, so that all end with the slowest one",
+        doors: &[&upload_shares::METHOD],
     },
     Entry {
         name: "chains",

@@ -11,7 +11,7 @@ use planner::training::doors::{Card, Layers, Unlike};
 use super::folder::{Folder, diamond};
 use super::followed::{layers, load_instance};
 use super::gradients::on_ten_gigabit;
-use super::{experts, layered, tasks, training, unlike};
+use super::{averaging, experts, layered, tasks, training, unlike};
 
 const PIPELINE: &str = r#"{"maxDevices":3,"maxMemoryPerDevice":50.0,"bandwidth":1.0,"mbsInBatch":4,
     "nodes":[{"id":0,"TMPCs":{"1":[{"id":"a","timePerSample":3.0,"parameterSize":1.0,
@@ -51,6 +51,8 @@ fn lines(entry: &Entry) -> Vec<String> {
             Goal::SlowestStage => "profile.graph.txt",
             Goal::StepTime => "gradients.json",
             Goal::Makespan => "tasks.json",
+            Goal::SlowestRound => "pairs.json",
+            Goal::UploadTime => "clients.json",
         };
         let objective = cost_model::given::row(*goal).name;
         lines.push(format!("{file} --objective {objective} --algorithm {}", entry.name));
@@ -101,6 +103,8 @@ fn lines(entry: &Entry) -> Vec<String> {
 #[test]
 fn the_same_input_gives_the_same_bytes() {
     let folder = Folder::new(&diamond());
+    folder.write("pairs.json", averaging::PAIRS);
+    folder.write("clients.json", averaging::CLIENTS);
     folder.write("config.json", &training::config().to_string());
     folder.write("nodes.yaml", training::CLUSTER);
     folder.write("unlike.json", &unlike::config().to_string());

@@ -15,7 +15,7 @@ pub(super) fn offer_all(run: &Run) {
         Instance::Profile(profile) => of_profile(profile, run.n_devices()),
         Instance::Stages(instance) => of_stages(instance),
         // Rules are as quick.
-        Instance::Gradients(_) | Instance::Tasks(_) => Vec::new(),
+        Instance::Gradients(_) | Instance::Tasks(_) | Instance::Averaging(_) => Vec::new(),
     };
     for solution in solutions {
         // The judge says which of them are legal.

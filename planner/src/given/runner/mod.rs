@@ -8,11 +8,12 @@ mod run;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cost_model::given::averaging::Matching;
 use cost_model::given::gradients::Buckets;
 use cost_model::given::time_per_sample::Stage;
 use cost_model::given::{Goal, row};
 use ir::diagnostic::Diagnostic;
-use ir::instance::Instance;
+use ir::instance::{AveragingInstance, Instance, Peers};
 use ir::units::Nanos;
 
 use crate::given::max_load::certificate::Certificate;
@@ -55,6 +56,10 @@ pub enum Solution {
     Stages(Vec<Stage>),
     /// What is exchanged together.
     Buckets(Buckets),
+    /// Pairs of nodes by round.
+    Rounds(Vec<Matching>),
+    /// Bytes of each client.
+    Uploads(Vec<u64>),
 }
 
 impl Case for Instance {
@@ -74,8 +79,12 @@ pub mod method {
     pub const GROUPS: &str = "all groups";
     /// All splits that may end earlier were tried.
     pub const SPLITS: &str = "all splits";
+    /// Faster links hold no matching of links that join all nodes.
+    pub const MATCHINGS: &str = "matchings of faster links";
+    /// All rounds of faster links were tried.
+    pub const ROUNDS: &str = "all rounds";
     /// All of them.
-    pub const ALL: [&str; 5] = [COLUMNS, IDEALS, PROGRAM, GROUPS, SPLITS];
+    pub const ALL: [&str; 7] = [COLUMNS, IDEALS, PROGRAM, GROUPS, SPLITS, MATCHINGS, ROUNDS];
 }
 
 /// What a run found.
@@ -157,6 +166,12 @@ pub fn goals(instance: &Instance) -> &'static [Goal] {
         Instance::Profile(_) => &[Goal::SlowestStage],
         Instance::Gradients(_) => &[Goal::StepTime],
         Instance::Tasks(_) => &[Goal::Makespan],
+        Instance::Averaging(AveragingInstance { peers: Peers::Pairs { .. }, .. }) => {
+            &[Goal::SlowestRound]
+        }
+        Instance::Averaging(AveragingInstance { peers: Peers::Server { .. }, .. }) => {
+            &[Goal::UploadTime]
+        }
     }
 }
 

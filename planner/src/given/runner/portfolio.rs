@@ -16,6 +16,8 @@ pub(crate) const METHOD: Method = Method {
         Goal::SlowestStage,
         Goal::StepTime,
         Goal::Makespan,
+        Goal::SlowestRound,
+        Goal::UploadTime,
     ],
     effort: Effort::Portfolio,
     guarantee: Guarantee::Bound,

@@ -274,9 +274,17 @@ pub fn simple_bound(instance: &Instance, goal: Goal, n_devices: usize) -> Bound 
         (Instance::Profile(profile), Judge::Straight { bound, .. }) => bound(profile, n_devices),
         (Instance::Gradients(instance), Judge::Buckets { bound, .. }) => bound(instance),
         (Instance::Tasks(instance), Judge::Tasks { bound, .. }) => bound(instance),
+        (Instance::Averaging(own), Judge::Rounds { bound, .. } | Judge::Uploads { bound, .. }) => {
+            bound(own)
+        }
         _ => Nanos::ZERO,
     };
-    let method = if goal == Goal::Latency { "critical path" } else { "work" };
+    let method = match goal {
+        Goal::Latency => "critical path",
+        Goal::SlowestRound => "fastest tree of links",
+        Goal::UploadTime => "slowest client",
+        _ => "work",
+    };
     Bound { value, method, standing: Standing::Derived }
 }
 
@@ -309,6 +317,12 @@ pub fn judge(
         ) => evaluate(instance, found),
         (Instance::Tasks(instance), Judge::Tasks { evaluate, .. }, Solution::Devices(found)) => {
             evaluate(instance, found)
+        }
+        (Instance::Averaging(own), Judge::Rounds { evaluate, .. }, Solution::Rounds(found)) => {
+            evaluate(own, found)
+        }
+        (Instance::Averaging(own), Judge::Uploads { evaluate, .. }, Solution::Uploads(found)) => {
+            evaluate(own, found)
         }
         _ => {
             let message = "an objective, an instance and a solution of different forms";

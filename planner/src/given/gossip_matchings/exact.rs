@@ -1,0 +1,132 @@
+//! All sequences of matchings of few pairs: only what of the nodes is joined counts, round after round.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::matching::{ALONE, Links};
+
+/// Most steps of the list of all matchings, and of joining.
+const STEPS: u64 = 1 << 19;
+/// Most matchings.
+const MATCHINGS: usize = 1 << 14;
+/// Steps between two looks at the clock.
+const PER_LOOK: u64 = 1 << 14;
+
+/// What is known of sequences of matchings.
+pub(super) enum Known {
+    /// One that joins all nodes.
+    Joins(Vec<Vec<u32>>),
+    /// None does.
+    None,
+    /// There are too many.
+    Unknown,
+}
+
+/// Counts steps.
+struct Steps<'s> {
+    n: u64,
+    stop: &'s dyn Fn(u64) -> bool,
+}
+
+impl Steps<'_> {
+    /// Whether there are too many.
+    fn are_over(&mut self) -> bool {
+        self.n += 1;
+        self.n > STEPS || (self.n.is_multiple_of(PER_LOOK) && (self.stop)(PER_LOOK))
+    }
+}
+
+/// Whether so many matchings join all nodes.
+pub(super) fn joined(links: &Links, rounds: usize, stop: &dyn Fn(u64) -> bool) -> Known {
+    let mut steps = Steps { n: 0, stop };
+    let mut all = Vec::new();
+    if !list(links, &mut vec![ALONE; links.of.len()], &mut all, &mut steps) {
+        return Known::Unknown;
+    }
+    steps.n = 0;
+    // By parts that are joined, the matching that did it last and what was joined before.
+    let alone: Vec<u16> = (0..links.n_nodes as u16).collect();
+    let mut seen: HashMap<Vec<u16>, Option<(usize, Vec<u16>)>> =
+        HashMap::from([(alone.clone(), None)]);
+    let mut last = vec![alone];
+    for _ in 0..rounds {
+        let mut next = Vec::new();
+        for parts in last {
+            for (at, mate) in all.iter().enumerate() {
+                if steps.are_over() {
+                    return Known::Unknown;
+                }
+                let joined = join(links, &parts, mate);
+                let Entry::Vacant(place) = seen.entry(joined.clone()) else { continue };
+                place.insert(Some((at, parts.clone())));
+                if joined.iter().all(|own| *own == 0) {
+                    return Known::Joins(way(&seen, joined, (&all, rounds)));
+                }
+                next.push(joined);
+            }
+        }
+        last = next;
+    }
+    Known::None
+}
+
+/// The matchings that led to some parts, and the last one again for what is left of the rounds.
+fn way(
+    seen: &HashMap<Vec<u16>, Option<(usize, Vec<u16>)>>,
+    mut parts: Vec<u16>,
+    (all, rounds): (&[Vec<u32>], usize),
+) -> Vec<Vec<u32>> {
+    let mut way = Vec::new();
+    while let Some(Some((at, before))) = seen.get(&parts) {
+        way.push(all[*at].clone());
+        parts.clone_from(before);
+    }
+    way.reverse();
+    let last = way.last().cloned().unwrap_or_default();
+    way.resize(rounds, last);
+    way
+}
+
+/// Parts, each by its first node, after a matching.
+fn join(links: &Links, parts: &[u16], mate: &[u32]) -> Vec<u16> {
+    let mut joined = parts.to_vec();
+    for [a, b] in links.matching(mate) {
+        let (a, b) = (joined[a as usize], joined[b as usize]);
+        let (least, other) = (a.min(b), a.max(b));
+        joined.iter_mut().filter(|own| **own == other).for_each(|own| *own = least);
+    }
+    joined
+}
+
+/// Lists all perfect matchings; false where there are too many.
+fn list(
+    links: &Links,
+    mate: &mut Vec<u32>,
+    all: &mut Vec<Vec<u32>>,
+    steps: &mut Steps<'_>,
+) -> bool {
+    let is_free = |mate: &[u32], own: u32| mate[own as usize] == ALONE;
+    let free =
+        |mate: &[u32], own: usize| links.of[own].iter().filter(|b| is_free(mate, **b)).count();
+    // The node with the fewest partners left.
+    let open = (0..mate.len()).filter(|own| mate[*own] == ALONE);
+    let Some(own) = open.min_by_key(|own| free(mate, *own)) else {
+        all.push(mate.clone());
+        return all.len() <= MATCHINGS;
+    };
+    for &other in &links.of[own] {
+        if !is_free(mate, other) {
+            continue;
+        }
+        if steps.are_over() {
+            return false;
+        }
+        (mate[own], mate[other as usize]) = (other, own as u32);
+        let is_listed = list(links, mate, all, steps);
+        (mate[own], mate[other as usize]) = (ALONE, ALONE);
+        if !is_listed {
+            return false;
+        }
+    }
+    true
+}
