@@ -222,7 +222,7 @@ pub fn sentence(own: &EnergyDocument) -> String {
         .map_or_else(String::new, |price| format!("; {:.4} for a million tokens", price * MANY));
     let nominal = if own.is_nominal { "; watts are nominal" } else { "" };
     format!(
-        "energy: {} per token, at least {} whatever the plan; {} on average, at most {} at the wall (PUE \
+        "energy: {} per token, at least {} on these kinds of devices; {} on average, at most {} at the wall (PUE \
          {}){price}{nominal}; most time goes to {}",
         joules_text(own.joules_per_token),
         joules_text(own.least_joules_per_token),

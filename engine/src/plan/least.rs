@@ -229,8 +229,9 @@ fn answer(
         document["energy_front"] = json!(points);
     });
     print_front(&points, run.page);
+    let least = all.iter().map(|own| own.limit).fold(1.0, f64::min);
     let free = all.iter().min_by(by_value).filter(|own| !own.keeps_to(cap));
-    for line in sentences(request, (best, bound), (all.len(), n_sets, limits, free)) {
+    for line in sentences(request, (best, bound), (all.len(), n_sets, limits, free, least)) {
         run.page.line(&line);
     }
     let files = match &best.files {
@@ -271,11 +272,15 @@ fn print_front(points: &[EnergyPointDocument], page: &Page) {
     page.table(&columns, rows);
 }
 
+/// Plans, sets of devices and those of them without one, limits that could be tried, the best plan without
+/// a cap where that is another, and the least limit that was tried.
+type Told<'t> = (usize, [usize; 2], &'t [f64], Option<&'t Tried>, f64);
+
 /// What the plan is the best of, how far it may be off, and whether the cap binds.
 fn sentences(
     request: &PlanRequest,
     (best, bound): (&Tried, f64),
-    (n, [n_sets, n_unknown], limits, free): (usize, [usize; 2], &[f64], Option<&Tried>),
+    (n, [n_sets, n_unknown], limits, free, least): Told<'_>,
 ) -> Vec<String> {
     let what = match request.objective.filter(|own| own.is_of_energy()) {
         None => "the fastest",
@@ -284,22 +289,29 @@ fn sentences(
     };
     let of_boards = match (best.limit < 1.0, limits.len() > 1) {
         (true, _) => {
-            format!("boards are limited to {:.0} % of what they may draw", 100.0 * best.limit)
+            format!("boards with a known limit are held to {:.0} % of it", 100.0 * best.limit)
         }
         (false, true) => "boards keep their limits".to_owned(),
         (false, false) => "boards keep their limits, at which the profile measured them".to_owned(),
     };
-    let least = limits.last().map_or(100.0, |own| 100.0 * own);
-    let at = if limits.len() > 1 { format!("{least:.0} to 100") } else { "100".to_owned() };
+    let at = if least < 1.0 { format!("{:.0} to 100", 100.0 * least) } else { "100".to_owned() };
     let unknown = match n_unknown {
         0 => String::new(),
         n => format!(" ({n} more were not planned in time, and may be better)"),
     };
-    let gap = 100.0 * (best.value(request) / bound - 1.0);
+    let value = best.value(request);
+    let gap = match bound > 0.0 {
+        true => {
+            let gap = 100.0 * (value / bound - 1.0);
+            format!("no plan on these sets is more than {gap:.1} % better")
+        }
+        false if value > 0.0 => "how much better others may be is not known".to_owned(),
+        false => "no plan takes less than nothing".to_owned(),
+    };
     let known = n_sets - n_unknown;
     let mut told = vec![format!(
         "{what} of {n} plans on {known} sets of devices{unknown}, with boards at {at} % of their \
-         limits; {of_boards}; no plan on these sets is more than {gap:.1} % better"
+         limits; {of_boards}; {gap}"
     )];
     if let Some(cap) = request.power_cap {
         told.push(match free {
@@ -331,7 +343,11 @@ fn front(all: &[Tried], cap: Option<f64>) -> Vec<EnergyPointDocument> {
     let mut front: Vec<EnergyPointDocument> =
         points.iter().filter(|own| !is_beaten(own)).cloned().collect();
     front.sort_by(|a, b| b.tokens_per_s.total_cmp(&a.tokens_per_s));
-    front.dedup_by(|a, b| figures(a) == figures(b));
+    // Devices that do nothing make no other plan.
+    let are_near = |a: &EnergyPointDocument, b: &EnergyPointDocument| {
+        figures(a).iter().zip(figures(b)).all(|(a, b)| (a - b).abs() <= 1e-9 * a.abs())
+    };
+    front.dedup_by(|a, b| are_near(a, b));
     front
 }
 

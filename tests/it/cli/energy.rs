@@ -243,6 +243,13 @@ fn what_can_not_be_is_refused() {
     refused(ROOM, "--pue 0.5", "--pue");
     refused(ROOM, "--power-cap=0", "power-cap");
     refused(ROOM, "--scale power=2", "bad-scale");
+    // What costs nothing can't be better by a share.
+    folder.write(
+        "room.yaml",
+        &with("price_per_hour: 0.4", "price_per_hour: 0").replace("0.1}", "0}"),
+    );
+    let free = folder.run(&format!("{plan} --objective cost-per-token")).exits(0).stdout;
+    assert!(!free.contains("NaN") && free.contains("less than nothing"), "{free}");
     // A limit slows products down: nothing is had for nothing.
     folder.write("room.yaml", &with("idle_w: 20", "power_w: 300, idle_w: 20"));
     let train = format!("{TRAIN} --cluster room.yaml --pue 1");
