@@ -91,7 +91,11 @@ impl PlanDocument {
             ("request.board_limit", own.board_limit.is_some()),
             ("request.without", !own.without.is_empty()),
         ];
+        let is_asked = own.least.is_some() || own.pue.is_some() || own.power_cap_w.is_some();
         match self.training.is_some() || self.served.is_some() {
+            true if is_asked && self.energy.is_none() => {
+                Err(refused("energy", "is missing, and `request` asks for it"))
+            }
             true => Ok(()),
             false => refuse_any(foreign, "is stated of training runs and of what serves only"),
         }

@@ -22,6 +22,8 @@ use crate::request::PlanRequest;
 
 /// Most devices that are left out one by one; of more, whole hosts are.
 const MOST_SINGLE: usize = 16;
+/// So many times what a board draws at the least of [`LIMITS`] it draws without.
+const REACH: f64 = 2.5;
 /// How often the share is halved at which a cap is just kept.
 const HALVINGS: usize = 4;
 /// Most sets of devices that are tried.
@@ -151,9 +153,21 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
 fn promising(request: &PlanRequest, all: &[Tried]) -> Vec<Vec<String>> {
     let mut order: Vec<&Tried> = all.iter().collect();
     let over = |own: &Tried| cap(request).map_or(1.0, |cap| (own.energy.most_w / cap).max(1.0));
-    let key = |own: &Tried| own.value(request) * over(own);
-    order.sort_by(|a, b| key(a).total_cmp(&key(b)));
-    order.iter().take(MOST_LIMITED).map(|own| own.without.clone()).collect()
+    // What draws too much at the least limit comes last, but what draws least is always looked at.
+    let key = |own: &Tried| (over(own) > REACH, own.value(request) * over(own));
+    order.sort_by(|a, b| {
+        let (a, b) = (key(a), key(b));
+        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+    });
+    let least = all.iter().min_by(|a, b| a.energy.most_w.total_cmp(&b.energy.most_w));
+    let best = order.iter().take(MOST_LIMITED).copied();
+    let mut sets: Vec<Vec<String>> = Vec::new();
+    for own in least.filter(|_| request.power_cap.is_some()).into_iter().chain(best) {
+        if !sets.contains(&own.without) {
+            sets.push(own.without.clone());
+        }
+    }
+    sets
 }
 
 /// Tries limits between the highest that keeps to the cap and the lowest that does not.
@@ -170,7 +184,8 @@ fn near_cap(request: &PlanRequest, set: &[String], all: &mut Vec<Tried>, run: &m
         return;
     }
     for _ in 0..HALVINGS {
-        let middle = low + (high - low) / 2.0;
+        // Few digits, so that documents hold what was planned with.
+        let middle = ((low + high) / 2.0 * 1e4).round() / 1e4;
         let own = tried(request, (set, middle), (HALVINGS, run)).ok().flatten();
         if own.as_ref().is_some_and(keeps) {
             low = middle
@@ -315,7 +330,9 @@ fn sentences(
     )];
     if let Some(cap) = request.power_cap {
         told.push(match free {
-            None => format!("the cap of {} does not bind", watts(cap.get())),
+            None => {
+                format!("the cap of {} leaves out no better plan of these", watts(cap.get()))
+            }
             Some(free) => format!(
                 "the cap of {} binds: without it {:.1} tokens/s at up to {}",
                 watts(cap.get()),

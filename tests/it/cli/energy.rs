@@ -155,6 +155,10 @@ fn caps_are_kept_and_fronts_have_no_dominated_point() {
         let told =
             folder.run(&format!("verify edited.json --model dense.json --cluster {on}")).exits(6);
         assert!(told.stderr.contains("power-cap"), "{}", told.stderr);
+        let mut silent = folder.json("cap.json");
+        silent.as_object_mut().unwrap().remove("energy");
+        folder.write("silent.json", &silent.to_string());
+        folder.run(&format!("verify silent.json --model dense.json --cluster {on}")).exits(3);
         let none = folder.run(&format!("plan dense.json {what} --power-cap 3")).exits(4);
         assert!(none.stderr.contains("power-cap"), "{}", none.stderr);
     }
