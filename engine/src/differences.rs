@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use documents::plan::energy::EnergyDocument;
 use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::value::RawValue;
@@ -31,9 +32,10 @@ pub fn differences(stated: &Value, derived: &Value) -> Vec<Diagnostic> {
 /// What a plan document states and the derived one does not, as [`differences`]. Digests say for
 /// what a plan was made; whether that is at hand is asked before.
 pub fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic> {
+    let energies = stated.energy.as_ref().zip(derived.energy.as_ref());
+    let mut found = energies.map_or_else(Vec::new, |(own, other)| left_out(own, other));
     let [stated, derived] = [stated, derived].map(|plan| plan.to_json().unwrap_or_default());
     let [stated, derived] = [&stated, &derived].map(|text| members(text));
-    let mut found = Vec::new();
     if stated.is_empty() {
         found.push(difference("plan", "nothing", "a plan"));
     }
@@ -51,6 +53,22 @@ pub fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic
         walk(name, &own, other.map(|other| value(other)).as_ref(), &mut found);
     }
     found
+}
+
+/// Members of an energy that is stated, which it leaves out though they are known.
+fn left_out(stated: &EnergyDocument, derived: &EnergyDocument) -> Vec<Diagnostic> {
+    let members = |own: &EnergyDocument| {
+        [own.joules_per_output_token, own.price_per_token, own.least_price_per_token]
+    };
+    let names = ["joules_per_output_token", "price_per_token", "least_price_per_token"];
+    let both = names.iter().zip(members(stated).into_iter().zip(members(derived)));
+    let missing = both.filter_map(|(name, own)| match own {
+        (None, Some(derived)) => {
+            Some(difference(&format!("energy.{name}"), "nothing", &derived.to_string()))
+        }
+        _ => None,
+    });
+    missing.collect()
 }
 
 /// Members of a document by name, each as it is spelled.

@@ -7,7 +7,7 @@ use cost_model::given::averaging::{
 };
 use documents::plan::CommunicationDocument;
 use documents::plan::averaging::{JoinDocument, PairDocument, UploadDocument};
-use ir::instance::{AveragingInstance, TimeUnit};
+use ir::instance::{AveragingInstance, Peers, TimeUnit};
 use ir::units::{Bytes, Nanos};
 use planner::given::gossip_matchings::{DRAWN, chance, fastest_round};
 use planner::given::runner::Solution;
@@ -63,7 +63,7 @@ pub(super) fn solution(
     instance: &AveragingInstance,
     stated: &CommunicationDocument,
 ) -> Result<Solution, String> {
-    if !stated.uploads.is_empty() {
+    if matches!(instance.peers, Peers::Server { .. }) {
         let is_own = stated.uploads.iter().map(|own| &own.client).eq(&instance.nodes);
         return match is_own {
             true => Ok(Solution::Uploads(stated.uploads.iter().map(|own| own.bytes).collect())),

@@ -184,7 +184,7 @@ fn near_cap(request: &PlanRequest, set: &[String], all: &mut Vec<Tried>, run: &m
         return;
     }
     for _ in 0..HALVINGS {
-        // Few digits, so that documents hold what was planned with.
+        // Nobody sets a limit more finely.
         let middle = ((low + high) / 2.0 * 1e4).round() / 1e4;
         let own = tried(request, (set, middle), (HALVINGS, run)).ok().flatten();
         if own.as_ref().is_some_and(keeps) {

@@ -82,6 +82,11 @@ fn rounds_are_planned_and_held_against_the_instance() {
     verdict("/bound_ns", json!(300_000_000));
     let one = plan["communication"]["matchings"][0].clone();
     verdict("/communication/matchings", json!([one, one, one]));
+    // Shares of clients are no rounds, and the other way round.
+    let uploads = json!({ "uploads": [{ "client": "a", "bytes": 1, "kept": 0.1, "time_ns": 1 }] });
+    verdict("/communication", uploads);
+    folder.write("clients.json", CLIENTS);
+    folder.run("verify p.json --model clients.json").exits(3);
 }
 
 #[test]

@@ -147,7 +147,11 @@ fn caps_are_kept_and_fronts_have_no_dominated_point() {
             );
             front(&told);
         }
+        // A cap of what is drawn is kept to the last digit, and so is the file.
+        let told = planned(&folder, &format!("{what} --power-cap {most} -o most.json --force"));
+        assert!(number(&told["plan"], "/energy/most_w") <= most, "{what}");
         let on = if what.contains("room") { "room.yaml" } else { "equal.yaml" };
+        folder.run(&format!("verify most.json --model dense.json --cluster {on}")).exits(0);
         folder.run(&format!("verify cap.json --model dense.json --cluster {on}")).exits(0);
         let mut edited = folder.json("cap.json");
         edited["request"]["power_cap_w"] = json!(number(&edited, "/energy/most_w") * 0.99);
@@ -199,6 +203,14 @@ fn the_least_energy_and_cost_are_no_more_than_the_fastest_plan_takes() {
         let explained =
             folder.run(&format!("explain least.json --model dense.json --cluster {on}")).exits(0);
         assert!(explained.stdout.contains("each draws"), "{}", explained.stdout);
+        for name in ["joules_per_output_token", "price_per_token", "least_price_per_token"] {
+            let mut edited = folder.json("least.json");
+            if edited["energy"].as_object_mut().unwrap().remove(name).is_some() {
+                folder.write("edited.json", &edited.to_string());
+                let verify = format!("verify edited.json --model dense.json --cluster {on}");
+                assert!(folder.run(&verify).exits(6).stderr.contains(name), "{what}");
+            }
+        }
         for (pointer, value) in [
             ("/energy/joules_per_step", json!(1.0)),
             ("/energy/most_w", json!(1.0)),
