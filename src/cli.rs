@@ -313,6 +313,7 @@ impl PlanArgs {
             is_tried: false,
             pue: self.limits.pue,
             power_cap: self.limits.power_cap,
+            allow_lossy: self.limits.allow_lossy.clone(),
             exports: Vec::new(),
             plot: self.plot.is_some(),
             all: self.all,
@@ -589,12 +590,10 @@ fn named<T: Copy + Send + Sync + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn flags_are_consistent() {
-        Cli::command().debug_assert();
+        <Cli as clap::CommandFactory>::command().debug_assert();
     }
 }

@@ -19,8 +19,11 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "WATTS", value_parser = <Watts as Written>::read)]
     #[arg(help_heading = "Search")]
     pub(crate) power_cap: Option<Watts>,
-    /// Stop after this long, such as 500ms or 2m [default: 30s for auto and searches over degrees;
-    /// none with --node-budget or --deterministic]
+    /// Of gradients: ways that send a part, such as top-k=0.01 [all]
+    #[arg(long, value_name = "WAY", value_delimiter = ',', num_args = 0..=1)]
+    #[arg(default_missing_value = "all", help_heading = "Search")]
+    pub(crate) allow_lossy: Vec<String>,
+    /// Stop after this long, such as 2m [default: 30s for auto and degrees]
     #[arg(long, value_name = "TIME", value_parser = duration, env = "MESHWRIGHT_TIME_LIMIT")]
     #[arg(hide_env = true, help_heading = "Search")]
     pub(crate) time_limit: Option<Duration>,

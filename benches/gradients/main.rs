@@ -89,6 +89,8 @@ fn seconds(run: &Run, (start_up_s, rate): (f64, f64), recipe: &str) -> f64 {
             start_up_s: cost.start_up_s,
             per_byte_s: cost.per_byte_s,
         }],
+        lossy: Vec::new(),
+        element_bytes: 4,
         tensors: run.gradients.iter().enumerate().map(tensor).collect(),
     });
     let answer = solve(&instance, Goal::StepTime, Some(recipe), &Request::new(entries())).unwrap();

@@ -168,6 +168,27 @@ pub struct BucketDocument {
     pub tensors: Vec<String>,
     /// Bytes of their gradients.
     pub bytes: u64,
+    /// How a part of them is exchanged, which changes what is computed: `top-k`, `global-top-k`,
+    /// `layer-wise` or `two-way`. Without it they are exchanged as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lossy: Option<String>,
+    /// Elements that each replica sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<u64>,
+    /// Bytes that each replica sends, indices among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_bytes: Option<u64>,
+}
+
+/// A way to exchange a part of gradients that was allowed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct LossyDocument {
+    /// Its name.
+    pub by: String,
+    /// Share of the elements, of `two-way` of the bytes, that is sent at least.
+    pub density: f64,
 }
 
 /// What goes between devices beside the model's own tensors: nothing in an operator placement.
@@ -181,6 +202,9 @@ pub struct CommunicationDocument {
     /// In the order in which they are exchanged, one after the other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub buckets: Vec<BucketDocument>,
+    /// Ways that change what is computed, of which buckets could take any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lossy: Vec<LossyDocument>,
     /// By round the pairs of nodes that average their models.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matchings: Vec<Vec<averaging::PairDocument>>,

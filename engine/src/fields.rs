@@ -91,7 +91,7 @@ const ENDS: &str = "leave it out: the search ends by itself, or with --time-limi
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 48] = [
+pub const FIELDS: [Field; 49] = [
     field("model", EVERY, ""),
     field("cluster", NOT_GIVEN, GIVEN),
     field("profile", PRICED, GIVEN),
@@ -138,6 +138,11 @@ pub const FIELDS: [Field; 48] = [
     field("objective", &[Ops, Degrees, Layers, Instance, Serving], OF_EXPERTS),
     field("pue", DRAWS, NO_ENERGY),
     field("power_cap", DRAWS, NO_ENERGY),
+    field(
+        "allow_lossy",
+        &[Instance],
+        "leave it out, or add --algorithm gradient-buckets: it is for gradients that replicas exchange",
+    ),
     field("executor", MODELS, GIVEN),
     field("time_limit", EVERY, ""),
     field("gap", BOUNDED, ENDS),

@@ -41,6 +41,7 @@ def plan(
     optimizer: Optional[Literal["adamw", "sgd", "adafactor"]] = ...,
     phase: Optional[Literal["training", "prefill", "decode"]] = ...,
     pin: Optional[Sequence[str]] = ...,
+    allow_lossy: Optional[Sequence[str]] = ...,
     plot: bool = ...,
     power_cap: Union[str, int, float, None] = ...,
     profile: Optional[_Path] = ...,

@@ -30,6 +30,7 @@ mod jax;
 mod launchers;
 mod layered;
 mod losses;
+mod lossy;
 mod mapped;
 mod measured;
 mod nano_batches;

@@ -3,26 +3,94 @@
 //! there and the one before it has ended. The optimizer is left out.
 
 use ir::diagnostic::Diagnostic;
-use ir::instance::{Exchange, GradientInstance};
+use ir::instance::{Exchange, GradientInstance, GradientTensor, Lossy, LossyCost};
 use ir::units::{Nanos, Work};
 
 use super::max_load::illegal;
-use crate::links::collective::gradient::{AllReduceCost, Gradient, joined, wait_free};
+use crate::links::collective::gradient::{AllReduceCost, Gradient};
 
 /// What of an instance is exchanged together, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Buckets {
-    /// How all of them are exchanged.
+    /// How those are exchanged that are sent as they are.
     pub exchange: Exchange,
     /// Tensors of each bucket, in the order of readiness.
     pub lengths: Vec<usize>,
+    /// By bucket, what is sent of it where that is a part; empty where all are sent as they are.
+    pub parts: Vec<Option<Part>>,
+}
+
+/// What is sent of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// How.
+    pub by: Lossy,
+    /// Elements that one replica sends.
+    pub kept: u64,
+}
+
+impl Buckets {
+    /// All of them sent as they are.
+    #[must_use]
+    pub const fn whole(exchange: Exchange, lengths: Vec<usize>) -> Self {
+        Self { exchange, lengths, parts: Vec::new() }
+    }
+
+    /// What is sent of a bucket; `None` where that is all.
+    #[must_use]
+    pub fn part(&self, bucket: usize) -> Option<Part> {
+        self.parts.get(bucket).copied().flatten()
+    }
+}
+
+/// Elements of a gradient, the last of them maybe in part.
+#[must_use]
+pub fn elements(instance: &GradientInstance, bytes: u64) -> u64 {
+    bytes.div_ceil(instance.element_bytes.max(1))
+}
+
+/// So many elements of that many are kept at least: at least one.
+#[must_use]
+pub fn least_kept(density: f64, elements: u64) -> u64 {
+    // Products that are whole but for rounding are whole.
+    let kept = (density * elements as f64 * (1.0 - ROUNDING)).ceil();
+    (kept as u64).clamp(1, elements.max(1))
+}
+
+/// Bytes that one replica sends of so many, of which it keeps so many elements.
+#[must_use]
+pub fn sent_bytes(cost: &LossyCost, bytes: u64, kept: u64) -> u64 {
+    match cost.by {
+        Lossy::TwoWay => least_kept(cost.density, bytes),
+        _ => kept.saturating_mul(cost.sent_element_bytes),
+    }
+}
+
+/// Seconds of an exchange that sends a part.
+#[must_use]
+pub fn part_seconds(cost: &LossyCost, bytes: u64, kept: u64) -> f64 {
+    let sent = sent_bytes(cost, bytes, kept) as f64;
+    cost.start_up_s + bytes as f64 * cost.per_byte_s + sent * cost.per_sent_byte_s
+}
+
+/// Elements that an exchange of tensors sends at least.
+fn fewest(instance: &GradientInstance, cost: &LossyCost, tensors: &[GradientTensor]) -> u64 {
+    let of = |own: &GradientTensor| elements(instance, own.bytes);
+    let all = tensors.iter().map(of).sum();
+    match cost.by {
+        Lossy::TopK | Lossy::GlobalTopK => least_kept(cost.density, all),
+        Lossy::LayerWise => tensors.iter().map(|own| least_kept(cost.density, of(own))).sum(),
+        Lossy::TwoWay => all,
+    }
 }
 
 /// When a bucket is exchanged, in seconds after the start of the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span {
-    /// Its bytes.
+    /// Bytes of its gradients.
     pub bytes: f64,
+    /// What one replica sends of them.
+    pub sent_bytes: u64,
     /// When all of it is there.
     pub ready_s: f64,
     /// When its exchange starts.
@@ -45,11 +113,43 @@ pub fn cost(instance: &GradientInstance, exchange: Exchange) -> Option<AllReduce
     Some(AllReduceCost { start_up_s: own.start_up_s, per_byte_s: own.per_byte_s })
 }
 
-/// Buckets and what they cost, where they are legal.
-fn checked(
+/// Refuses a part that a bucket can't send.
+fn check_part(
     instance: &GradientInstance,
-    buckets: &Buckets,
-) -> Result<(Vec<Gradient>, AllReduceCost), Diagnostic> {
+    part: Part,
+    tensors: &[GradientTensor],
+) -> Result<LossyCost, Diagnostic> {
+    let name = part.by.name();
+    let Some(cost) = instance.lossy.iter().find(|own| own.by == part.by) else {
+        let message = format!("`{name}` is no way of exchange that is allowed");
+        return Err(illegal("not-allowed", message));
+    };
+    if let Some(own) = tensors.iter().find(|own| own.bytes < cost.threshold_bytes) {
+        let message = format!(
+            "`{}` has {} bytes, and `{name}` is for tensors of {} and more",
+            own.name, own.bytes, cost.threshold_bytes
+        );
+        return Err(illegal("below-threshold", message));
+    }
+    let all: u64 = tensors.iter().map(|own| elements(instance, own.bytes)).sum();
+    let least = fewest(instance, cost, tensors);
+    let most = if part.by == Lossy::LayerWise { all } else { least };
+    if !(least..=most).contains(&part.kept) {
+        let message = format!(
+            "`{name}` sends {least} to {most} of {all} elements, and {} are stated",
+            part.kept
+        );
+        return Err(illegal("bad-density", message));
+    }
+    Ok(*cost)
+}
+
+/// When each bucket is exchanged.
+///
+/// # Errors
+/// `no-such-exchange`, `empty-bucket`, `tensors-missing`, `not-allowed`, `below-threshold`,
+/// `bad-density`.
+pub fn spans(instance: &GradientInstance, buckets: &Buckets) -> Result<Vec<Span>, Diagnostic> {
     let Some(cost) = cost(instance, buckets.exchange) else {
         let message = format!("the instance states no cost of `{}`", buckets.exchange.name());
         return Err(illegal("no-such-exchange", message));
@@ -63,22 +163,40 @@ fn checked(
             format!("{n} tensors are in buckets, and there are {}", instance.tensors.len());
         return Err(illegal("tensors-missing", message));
     }
-    Ok((joined(&gradients(instance), &buckets.lengths), cost))
+    let (mut left, mut end_s) = (instance.tensors.as_slice(), 0.0_f64);
+    let mut spans = Vec::with_capacity(buckets.lengths.len());
+    for (at, n) in buckets.lengths.iter().enumerate() {
+        let (own, rest) = left.split_at(*n);
+        left = rest;
+        let bytes: u64 = own.iter().map(|own| own.bytes).sum();
+        let ready_s = own.iter().fold(0.0, |ready: f64, own| ready.max(own.ready_s));
+        let start_s = end_s.max(ready_s);
+        let (sent_bytes, took_s) = match buckets.part(at) {
+            None => (bytes, cost.seconds(bytes as f64)),
+            Some(part) => {
+                let own = check_part(instance, part, own)?;
+                (sent_bytes(&own, bytes, part.kept), part_seconds(&own, bytes, part.kept))
+            }
+        };
+        end_s = start_s + took_s;
+        spans.push(Span { bytes: bytes as f64, sent_bytes, ready_s, start_s, end_s });
+    }
+    Ok(spans)
 }
 
 /// Seconds of the step.
 ///
 /// # Errors
-/// `no-such-exchange`, `empty-bucket`, `tensors-missing`.
+/// As [`spans`].
 pub fn seconds(instance: &GradientInstance, buckets: &Buckets) -> Result<f64, Diagnostic> {
-    let (groups, cost) = checked(instance, buckets)?;
-    Ok(instance.forward_s + wait_free(instance.backward_s, &groups, cost))
+    let last_s = spans(instance, buckets)?.last().map_or(0.0, |own| own.end_s);
+    Ok(instance.forward_s + instance.backward_s.max(last_s))
 }
 
 /// The step in whole nanoseconds.
 ///
 /// # Errors
-/// As [`seconds`].
+/// As [`spans`].
 pub fn evaluate(instance: &GradientInstance, buckets: &Buckets) -> Result<Nanos, Diagnostic> {
     seconds(instance, buckets).map(nanos)
 }
@@ -87,33 +205,49 @@ fn nanos(seconds: f64) -> Nanos {
     Nanos::rounded(seconds * 1e9, Work::None)
 }
 
-/// When each bucket is exchanged.
+/// How many times as long the step takes where the exchange follows the backward pass, and how many
+/// times that may be at most: `1 + min(t_b, t_c) / (t_f + max(t_b, t_c))` with passes of `t_f` and `t_b`
+/// and an exchange of `t_c` seconds (Shi et al., ECAI 2020).
 ///
 /// # Errors
-/// As [`seconds`].
-pub fn spans(instance: &GradientInstance, buckets: &Buckets) -> Result<Vec<Span>, Diagnostic> {
-    let (groups, cost) = checked(instance, buckets)?;
-    let mut end_s = 0.0_f64;
-    let span = |own: &Gradient| {
-        let start_s = end_s.max(own.ready_s);
-        end_s = start_s + cost.seconds(own.bytes);
-        Span { bytes: own.bytes, ready_s: own.ready_s, start_s, end_s }
-    };
-    Ok(groups.iter().map(span).collect())
+/// As [`spans`].
+pub fn overlap(instance: &GradientInstance, buckets: &Buckets) -> Result<(f64, f64), Diagnostic> {
+    let exchange_s: f64 = spans(instance, buckets)?.iter().map(|own| own.end_s - own.start_s).sum();
+    let (forward_s, backward_s) = (instance.forward_s, instance.backward_s);
+    let step_s = seconds(instance, buckets)?;
+    let over = |some: f64, all: f64| if all > 0.0 { some / all } else { 0.0 };
+    let gain = over(forward_s + backward_s + exchange_s, step_s);
+    let most = over(backward_s.min(exchange_s), forward_s + backward_s.max(exchange_s));
+    Ok((gain, 1.0 + most))
 }
 
 /// What sums in another order may differ by, as a share.
 const ROUNDING: f64 = 1e-9;
 
 /// A step that no buckets are below: both passes, and all that is there from a tensor on in one exchange
-/// after it.
+/// after it, by the fastest ways there are.
 #[must_use]
 pub fn bound(instance: &GradientInstance) -> Nanos {
     let after = |cost: AllReduceCost| {
+        let fastest = instance.lossy.iter().fold(cost, |fastest, own| {
+            // Kept elements are rounded up.
+            let sent = match own.by {
+                Lossy::TwoWay => own.density,
+                _ => {
+                    let elements = 1.0 / instance.element_bytes.max(1) as f64;
+                    elements * own.density * own.sent_element_bytes as f64
+                }
+            };
+            let per_byte_s = own.per_byte_s + sent * own.per_sent_byte_s;
+            AllReduceCost {
+                start_up_s: fastest.start_up_s.min(own.start_up_s),
+                per_byte_s: fastest.per_byte_s.min(per_byte_s),
+            }
+        });
         let (mut bytes, mut end_s) = (0.0, instance.backward_s);
         for own in gradients(instance).iter().rev() {
             bytes += own.bytes;
-            end_s = f64::max(end_s, own.ready_s + cost.seconds(bytes));
+            end_s = f64::max(end_s, own.ready_s + fastest.seconds(bytes));
         }
         end_s
     };
@@ -149,12 +283,14 @@ mod tests {
             forward_s: 3.0,
             backward_s: 20.0,
             costs: vec![cost(Exchange::AllReduce, 2.0), cost(Exchange::ParameterServer, 0.5)],
+            lossy: Vec::new(),
+            element_bytes: 1,
             tensors: [(5.0, 1), (6.0, 3), (20.0, 4)].into_iter().map(tensor).collect(),
         }
     }
 
     fn buckets(exchange: Exchange, lengths: &[usize]) -> Buckets {
-        Buckets { exchange, lengths: lengths.to_vec() }
+        Buckets::whole(exchange, lengths.to_vec())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
-use ir::instance::{Exchange, ExchangeCost, GradientInstance, GradientTensor};
+use ir::instance::{Exchange, ExchangeCost, GradientInstance, GradientTensor, Lossy, LossyCost};
 use ir::measured::CollectiveOperation;
 use ir::op::Phase;
 use ir::units::Bytes;
@@ -14,6 +14,8 @@ use crate::links::collective::{Link, ring};
 
 /// Most tensors: a search looks at every pair of them.
 const MAX_TENSORS: usize = 20_000;
+/// Bytes of an element of a gradient.
+const ELEMENT_BYTES: u64 = 4;
 
 /// The gradients of a training step, in which each device runs all ops one after the other in the order of
 /// the graph, on samples of its own; updates are left out. A ring goes through the devices in the order of
@@ -67,13 +69,16 @@ pub fn instance(problem: &Problem) -> Result<GradientInstance, Diagnostic> {
         return Err(Diagnostic::input("size-budget", message).fact("limit", MAX_TENSORS));
     }
     tensors.sort_by(|a, b| a.ready_s.total_cmp(&b.ready_s));
+    let link = slowest_way(problem)?;
     Ok(GradientInstance {
         name: problem.graph.name.clone(),
         replicas,
         samples: problem.workload.batch,
         forward_s: forward as f64 / 1e9,
         backward_s: backward as f64 / 1e9,
-        costs: vec![all_reduce(problem)?],
+        costs: vec![all_reduce(replicas, link)],
+        lossy: lossy(problem, link, &tensors),
+        element_bytes: ELEMENT_BYTES,
         tensors,
     })
 }
@@ -94,8 +99,8 @@ fn check_devices(problem: &Problem) -> Result<(), Diagnostic> {
     })
 }
 
-/// A ring over all devices, in the order of the cluster.
-fn all_reduce(problem: &Problem) -> Result<ExchangeCost, Diagnostic> {
+/// The slowest way of a ring over all devices, in the order of the cluster.
+fn slowest_way(problem: &Problem) -> Result<Link, Diagnostic> {
     let cluster = &problem.cluster;
     let n = cluster.devices.len();
     let mut slowest: Option<Link> = None;
@@ -113,11 +118,43 @@ fn all_reduce(problem: &Problem) -> Result<ExchangeCost, Diagnostic> {
             rate: if own.rate.get() < other.rate.get() { own.rate } else { other.rate },
         }));
     }
-    let Some(link) = slowest else {
-        return Err(Diagnostic::usage("one-device", "the cluster has no device"));
-    };
-    let seconds = |bytes| ring(CollectiveOperation::AllReduce, n as u64, Bytes(bytes), link);
-    let start_up_s = seconds(0);
+    slowest.ok_or_else(|| Diagnostic::usage("one-device", "the cluster has no device"))
+}
+
+/// A ring over all devices.
+fn all_reduce(n: u64, link: Link) -> ExchangeCost {
+    let start_up_s = ring(CollectiveOperation::AllReduce, n, Bytes(0), link);
     let per_byte_s = 2.0 * (n - 1) as f64 / n as f64 / link.rate.get();
-    Ok(ExchangeCost { exchange: Exchange::AllReduce, start_up_s, per_byte_s })
+    ExchangeCost { exchange: Exchange::AllReduce, start_up_s, per_byte_s }
+}
+
+/// Share of elements that is sent where nobody states one (Shi et al., ICDCS 2019).
+const DENSITY: f64 = 1e-3;
+/// Bytes of an element that is sent, and of its index.
+const SENT_ELEMENT_BYTES: u64 = 8;
+/// Seconds that choosing the largest of `n` elements takes over `n log2 n`, on one NVIDIA P102-100
+/// (HKBU-HPML/MG-WFBP), and the memory bandwidth of that card (data sheet).
+const SELECTION_S: f64 = 2.19e-10;
+const SELECTION_BANDWIDTH: f64 = 440e9;
+
+/// Ways over the same links that send a part; choosing it takes as long as on the card it was measured
+/// on, by the memory bandwidth of the device (nominal).
+fn lossy(problem: &Problem, link: Link, tensors: &[GradientTensor]) -> Vec<LossyCost> {
+    let n = problem.cluster.devices.len() as u64;
+    let Some(bandwidth) = problem.cluster.kind_of(DeviceId(0)).memory_bandwidth else {
+        return Vec::new();
+    };
+    let elements = tensors.iter().map(|own| own.bytes.div_ceil(ELEMENT_BYTES)).sum::<u64>() as f64;
+    let per_element_s =
+        SELECTION_S * elements.log2().max(1.0) * SELECTION_BANDWIDTH / bandwidth.get();
+    let of = |by| LossyCost {
+        by,
+        start_up_s: by.messages(n) * link.start_up_s,
+        per_byte_s: per_element_s / ELEMENT_BYTES as f64,
+        per_sent_byte_s: by.sent_times(n) / link.rate.get(),
+        density: DENSITY,
+        sent_element_bytes: SENT_ELEMENT_BYTES,
+        threshold_bytes: 0,
+    };
+    [Lossy::TopK, Lossy::GlobalTopK, Lossy::LayerWise].map(of).to_vec()
 }

@@ -37,12 +37,21 @@ pub fn compare(
         vec![name.to_owned(), text(a), text(b)]
     };
     let exchange = |plan: &PlanDocument| plan.communication.exchange.clone().unwrap_or_default();
+    let lossy = |plan: &PlanDocument| {
+        plan.communication.buckets.iter().filter(|own| own.lossy.is_some()).count()
+    };
+    let sent = |plan: &PlanDocument| -> u64 {
+        let own = plan.communication.buckets.iter();
+        own.fold(0, |sum, own| sum.saturating_add(own.sent_bytes.unwrap_or(own.bytes)))
+    };
     let rows = vec![
         of("step, ms", &|plan| format!("{:.6}", step(plan) as f64 / 1e6)),
         of("replicas", &|plan| plan.parallelism.data.to_string()),
         of("buckets", &|plan| plan.communication.buckets.len().to_string()),
         of("largest, MB", &|plan| format!("{:.3}", largest(plan).unwrap_or(0) as f64 / 1e6)),
         of("exchanged by", &exchange),
+        of("sent in part", &|plan| lossy(plan).to_string()),
+        of("sent, MB", &|plan| format!("{:.3}", sent(plan) as f64 / 1e6)),
     ];
     page.table(&columns, rows);
     let equal = a.communication == b.communication && a.parallelism == b.parallelism;

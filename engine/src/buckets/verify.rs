@@ -56,8 +56,10 @@ pub fn examined<'d>(
     let mut warnings = std::mem::take(&mut setting.loaded.warnings);
     warnings.extend(allowed);
     let illegal = |why| Diagnostic::error(Blame::IllegalPlan, "bad-buckets", why);
+    let stated = &document.communication;
+    let allowed = told::allow(&mut setting.instance, &stated.lossy).map_err(illegal);
     let instance = &setting.instance;
-    let buckets = told::buckets(instance, &document.communication).map_err(illegal);
+    let buckets = allowed.and_then(|()| told::buckets(instance, stated).map_err(illegal));
     let buckets = buckets.and_then(|own| Ok((evaluate(instance, &own)?, own)));
     let buckets = buckets.map(|(value, own)| (own, value));
     Ok(OnModel { setting, document, buckets, warnings, mismatches })
@@ -110,8 +112,11 @@ fn violations(on: &OnModel<'_>) -> Vec<Diagnostic> {
 /// # Errors
 /// Those of reading.
 pub fn verify(document: &PlanDocument, request: &PlanOnModel, page: &Page) -> CommandResult {
-    let on = examined(document, request)?;
+    let mut on = examined(document, request)?;
     let broken = violations(&on);
+    if let Ok((own, _)) = &on.buckets {
+        on.warnings.extend(told::warnings(&on.setting.instance, 0, own));
+    }
     page.warnings(&on.warnings);
     page.warnings(&broken);
     let value = on.buckets.as_ref().map_or(Nanos::ZERO, |own| own.1);

@@ -7,7 +7,7 @@ use planner::given::runner::{Solution, judge};
 use serde_json::json;
 
 use super::verify::{Found, read};
-use super::{figures, unused};
+use super::{buckets, figures, unused};
 use crate::exit::{CommandResult, Exit};
 use crate::page::Column;
 use crate::page::Page;
@@ -52,7 +52,11 @@ pub fn compare(args: &CompareRequest, instance: Instance, page: &Page) -> Comman
             format!("{n} nodes are elsewhere in B; B is {gain:.3} times as fast as A")
         }
         (false, None) if matches!(a.instance, Instance::Gradients(_)) => {
-            format!("the buckets differ; B is {gain:.3} times as fast as A")
+            let sent = [&a, &b].map(buckets::sent);
+            format!(
+                "the buckets differ (A sends {}, B {}); B is {gain:.3} times as fast as A",
+                sent[0], sent[1]
+            )
         }
         (false, None) if matches!(a.instance, Instance::Averaging(_)) => {
             format!("what is exchanged differs; B is {gain:.3} times as fast as A")

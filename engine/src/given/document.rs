@@ -187,7 +187,7 @@ pub fn solution(instance: &Instance, document: &SolutionDocument) -> Result<Solu
     }
 }
 
-fn other(why: &str) -> Diagnostic {
+pub(super) fn other(why: &str) -> Diagnostic {
     let message = "the solution is not one of this instance";
     Diagnostic::input("other-instance", message)
         .fact("reason", why)

@@ -13,7 +13,7 @@ use planner::given::runner::{Solution, goals, judge, simple_bound};
 use serde_json::{Value, json};
 
 use super::bound::{self, Verdict};
-use super::{STRAIGHT_DEVICES, document, unused, with_accelerators};
+use super::{STRAIGHT_DEVICES, buckets, document, unused, with_accelerators};
 use crate::differences::{difference, differences};
 use crate::exit::{Cancel, CommandResult};
 use crate::input_file;
@@ -112,7 +112,11 @@ pub(super) fn read(path: &std::path::Path, instance: Instance) -> Result<Found, 
         let message = format!("`accelerators` is {count}, not in 1..={MOST_ACCELERATORS}");
         return Err(Diagnostic::input("invalid-solution", message).fact("field", "accelerators"));
     }
-    let instance = with_accelerators(instance, stated.accelerators);
+    let mut instance = with_accelerators(instance, stated.accelerators);
+    if let Instance::Gradients(own) = &mut instance {
+        let allowed = stated.communication.as_ref().map_or(&[][..], |own| &own.lossy);
+        buckets::allow(own, allowed).map_err(|why| document::other(&why))?;
+    }
     let n_devices = stated.accelerators.unwrap_or(STRAIGHT_DEVICES);
     let goal = rows().iter().find(|row| row.name == stated.objective).map(|row| row.goal);
     let goal = goal.filter(|goal| goals(&instance).contains(goal)).ok_or_else(|| {
@@ -135,7 +139,10 @@ fn broken(
     cancel: &Arc<AtomicBool>,
 ) -> Result<(Vec<Diagnostic>, Vec<Diagnostic>), Diagnostic> {
     let Found { instance, goal, n_devices, solution, value, .. } = found;
-    let mut warnings = Vec::new();
+    let mut warnings = match (instance, solution) {
+        (Instance::Gradients(own), Solution::Buckets(found)) => buckets::warnings(own, 0, found),
+        _ => Vec::new(),
+    };
     if stated.instance != instance.name() {
         let message = format!(
             "the solution is of `{}`, and the file is called `{}`",

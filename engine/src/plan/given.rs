@@ -6,7 +6,7 @@ use std::time::Instant;
 use cost_model::given::{Goal, row};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::Instance;
-use planner::given::runner::{Answer, Request, solve_observed};
+use planner::given::runner::{Answer, Request, Solution, solve_observed};
 use planner::registry::entries;
 use planner::run::Event;
 
@@ -36,6 +36,7 @@ pub(super) fn plan(
     }
     fields::check(&request.problem.given, Mode::Instance)?;
     check_accelerators(request, &instance)?;
+    let (instance, n_left_out) = allowed(request, instance)?;
     let goal = goal(request.objective, &instance)?;
     let answer = solve(request, (Arc::clone(&instance), goal), run)?;
     let Some((value, solution)) = &answer.best else {
@@ -61,8 +62,9 @@ pub(super) fn plan(
     let written = run.follower.planned(document::bytes(&plan)?, Ok(files))?;
     text::print(&instance, solution, Rows::of(request.all), run.page);
     run.page.line(&text::sentence(&instance, goal, *value, &answer));
-    if let Instance::Gradients(own) = &*instance {
+    if let (Instance::Gradients(own), Solution::Buckets(found)) = (&*instance, solution) {
         run.page.line(&buckets::sentence(own, *value));
+        run.page.warnings(&buckets::warnings(own, n_left_out, found));
     }
     written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
     // As large as the instance: built only where it is printed.
@@ -70,6 +72,26 @@ pub(super) fn plan(
         run.page.serialized(&document::report(&plan, &answer))?;
     }
     Ok(Exit::DONE)
+}
+
+/// The instance with those ways of exchange alone that may be taken, and how many others there are.
+fn allowed(
+    request: &PlanRequest,
+    mut instance: Arc<Instance>,
+) -> Result<(Arc<Instance>, usize), Diagnostic> {
+    let n = match Arc::make_mut(&mut instance) {
+        Instance::Gradients(own) => {
+            let n = own.lossy.len();
+            buckets::allow_asked(own, &request.allow_lossy)?;
+            if request.allow_lossy.is_empty() { n } else { 0 }
+        }
+        _ if request.allow_lossy.is_empty() => 0,
+        _ => {
+            let message = "`--allow-lossy` has no effect: the file has no gradients to exchange";
+            return Err(Diagnostic::usage("not-for-instances", message).hint("leave it out"));
+        }
+    };
+    Ok((instance, n))
 }
 
 /// Refuses devices of what names its own.

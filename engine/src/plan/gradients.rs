@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use cost_model::given::Goal;
+use cost_model::given::gradients::Buckets;
 use documents::diagnostic::DiagnosticDocument;
 use documents::report::gradients::GradientsReportDocument;
 use ir::diagnostic::{Blame, Diagnostic};
@@ -46,6 +47,7 @@ pub(super) fn plan(request: &PlanRequest, used: &Ingredient, run: &mut Run<'_>) 
         Some(setting) => setting,
         None => return Err(late()),
     };
+    told::allow_asked(&mut setting.instance, &request.allow_lossy)?;
     let start = Instant::now();
     run.follower.started(used.entry.name);
     let instance = Instance::Gradients(setting.instance.clone());
@@ -66,7 +68,7 @@ pub(super) fn plan(request: &PlanRequest, used: &Ingredient, run: &mut Run<'_>) 
     let elapsed_s = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
     let bound = (answer.bound.value, answer.bound.method);
     let plan = decided::document(&setting, buckets, (&used.to_string(), bound.0, bound.1))?;
-    let warnings = std::mem::take(&mut setting.loaded.warnings);
+    let warnings = warnings(request, &mut setting, buckets);
     run.page.warnings(&warnings);
     let files = request.exports.iter().map(|target| {
         let bytes = told::torch_ddp(target, &setting.instance, buckets)?;
@@ -92,10 +94,27 @@ pub(super) fn plan(request: &PlanRequest, used: &Ingredient, run: &mut Run<'_>) 
     Ok(Exit::DONE)
 }
 
+/// What is said of the plan and of what it is made from.
+fn warnings(request: &PlanRequest, setting: &mut Setting, buckets: &Buckets) -> Vec<Diagnostic> {
+    let mut warnings = std::mem::take(&mut setting.loaded.warnings);
+    warnings.extend(told::warnings(&setting.instance, 0, buckets));
+    if !request.allow_lossy.is_empty() {
+        let message = "what choosing the largest elements takes is nominal: that of one P102-100, by \
+                       the memory bandwidth of the device";
+        warnings.push(
+            Diagnostic::warning("nominal-selection", message).hint(
+                "measure it, and state it as `software_s_per_element` of a file of gradients",
+            ),
+        );
+    }
+    warnings
+}
+
 /// Refuses what says something of single ops.
 fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
     let given = &request.problem.given;
-    fields::check(given, Mode::Ops)?;
+    let of_ops: Vec<String> = given.iter().filter(|own| *own != "allow_lossy").cloned().collect();
+    fields::check(&of_ops, Mode::Ops)?;
     let own = fields::FIELDS.iter().filter(|own| OF_OPS.contains(&own.name));
     let refused =
         own.map(|own| (own.name, own.flag())).find(|own| given.iter().any(|g| g == own.0));

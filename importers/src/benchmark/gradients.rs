@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
 use ir::diagnostic::Diagnostic;
-use ir::instance::{Exchange, ExchangeCost, GradientInstance, GradientTensor, Instance};
+use ir::instance::{
+    Exchange, ExchangeCost, GradientInstance, GradientTensor, Instance, Lossy, LossyCost,
+};
 use serde::Deserialize;
 
 use super::quantity::out_of_range;
@@ -20,6 +22,9 @@ struct Document {
     forward_s: f64,
     backward_s: Option<f64>,
     exchange: Vec<ExchangeDocument>,
+    #[serde(default)]
+    lossy: Vec<LossyDocument>,
+    element_bytes: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -34,9 +39,28 @@ struct TensorDocument {
 #[serde(deny_unknown_fields)]
 struct ExchangeDocument {
     by: String,
-    start_up_s: f64,
+    start_up_s: Option<f64>,
+    latency_s: Option<f64>,
     bytes_per_s: f64,
     servers: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LossyDocument {
+    by: String,
+    start_up_s: Option<f64>,
+    latency_s: Option<f64>,
+    bytes_per_s: f64,
+    servers: Option<u64>,
+    density: Option<f64>,
+    index_bytes: Option<u64>,
+    software_s_per_element: Option<f64>,
+    ratio: Option<f64>,
+    encode_bytes_per_s: Option<f64>,
+    decode_bytes_per_s: Option<f64>,
+    cores: Option<u64>,
+    threshold_bytes: Option<u64>,
 }
 
 /// Most tensors: a search looks at every pair of them.
@@ -47,7 +71,12 @@ const MAX_BYTES: u64 = 1 << 50;
 const MAX_SECONDS: f64 = 1e9;
 /// What sums of times may be off by, in seconds: half of what values are told in.
 const ROUNDING_S: f64 = 5e-10;
-/// Counts of replicas and of servers.
+/// Bytes of an element, and of its index, where none are stated.
+const ELEMENT_BYTES: u64 = 4;
+const INDEX_BYTES: u64 = 4;
+/// Most bytes of either.
+const MAX_ELEMENT_BYTES: u64 = 16;
+/// Counts of replicas, servers and cores.
 const COUNTS: RangeInclusive<u64> = 1..=1_000_000_000;
 
 /// Reads an instance.
@@ -57,7 +86,16 @@ const COUNTS: RangeInclusive<u64> = 1..=1_000_000_000;
 /// `number-out-of-range`, `invalid-field`.
 pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnostic> {
     let document: Document = json::parse(&source::read_all(source, json::MAX_BYTES)?)?;
-    let Document { gradients, replicas, samples, forward_s, backward_s, exchange } = document;
+    let Document {
+        gradients,
+        replicas,
+        samples,
+        forward_s,
+        backward_s,
+        exchange,
+        lossy,
+        element_bytes,
+    } = document;
     super::quantity::some_nodes(gradients.len(), "gradients")?;
     if gradients.len() > MAX_TENSORS {
         let message =
@@ -85,29 +123,52 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
     }
     let backward_s = backward_s.max(last_s);
     let costs = costs(&exchange, replicas)?;
-    let bytes = tensors.iter().map(|own| own.bytes).sum::<u64>() as f64;
-    for own in &costs {
-        let exchange_s = tensors.len() as f64 * own.start_up_s + bytes * own.per_byte_s;
-        let longest_s = forward_s + backward_s + exchange_s;
-        if !(0.0..=MAX_SECONDS).contains(&longest_s) {
-            let message = format!(
-                "the step would take {longest_s:.3e} s with each gradient alone by `{}`, more than \
-                 {MAX_SECONDS:.0e}",
-                own.exchange.name()
-            );
-            return Err(out_of_range("exchange", message));
-        }
+    let element_bytes = element_bytes.unwrap_or(ELEMENT_BYTES);
+    if !(1..=MAX_ELEMENT_BYTES).contains(&element_bytes) {
+        let message = format!("`element_bytes` is {element_bytes}, not in 1..={MAX_ELEMENT_BYTES}");
+        return Err(out_of_range("element_bytes", message));
     }
+    let lossy = lossy_costs(&lossy, replicas, element_bytes)?;
     let name = name.to_owned();
-    Ok(Instance::Gradients(GradientInstance {
+    let instance = GradientInstance {
         name,
         replicas,
         samples,
         forward_s,
         backward_s,
         costs,
+        lossy,
+        element_bytes,
         tensors,
-    }))
+    };
+    check_length(&instance)?;
+    Ok(Instance::Gradients(instance))
+}
+
+/// Refuses steps that no clock counts, even where each gradient is exchanged alone after all passes.
+fn check_length(instance: &GradientInstance) -> Result<(), Diagnostic> {
+    let n = instance.tensors.len() as f64;
+    let bytes = instance.tensors.iter().map(|own| own.bytes).sum::<u64>() as f64;
+    let dense = instance
+        .costs
+        .iter()
+        .map(|own| (own.exchange.name(), n * own.start_up_s + bytes * own.per_byte_s));
+    let lossy = instance.lossy.iter().map(|own| {
+        // An element that is sent for each byte is more than there can be.
+        let sent = (bytes + n) * own.sent_element_bytes as f64 * own.per_sent_byte_s;
+        (own.by.name(), n * own.start_up_s + bytes * own.per_byte_s + sent)
+    });
+    for (name, exchange_s) in dense.chain(lossy) {
+        let longest_s = instance.forward_s + instance.backward_s + exchange_s;
+        if !(0.0..=MAX_SECONDS).contains(&longest_s) {
+            let message = format!(
+                "the step would take {longest_s:.3e} s with each gradient alone by `{name}`, more than \
+                 {MAX_SECONDS:.0e}"
+            );
+            return Err(out_of_range("exchange", message));
+        }
+    }
+    Ok(())
 }
 
 /// The tensors in the order of readiness; those that are there at once stay as they are.
@@ -152,29 +213,153 @@ fn costs(documents: &[ExchangeDocument], replicas: u64) -> Result<Vec<ExchangeCo
         if costs.iter().any(|other| other.exchange == exchange) {
             return Err(invalid(format!("`{}` is stated twice", own.by)));
         }
-        seconds("start_up_s", own.start_up_s)?;
-        if !(1.0..=1e18).contains(&own.bytes_per_s) {
-            let message = format!("`bytes_per_s` is {}, not in 1..=1e18", own.bytes_per_s);
-            return Err(out_of_range("bytes_per_s", message));
+        let start_up_s = start_up(own.start_up_s, own.latency_s, exchange.messages(replicas))?;
+        if exchange == Exchange::AllReduce && own.servers.is_some() {
+            return Err(invalid("`servers` belong to `parameter-server`".to_owned()));
         }
-        let n = replicas as f64;
-        let factor = match (exchange, own.servers) {
-            (Exchange::AllReduce, Some(_)) => {
-                return Err(invalid("`servers` belong to `parameter-server`".to_owned()));
-            }
-            (_, None) => 2.0 * (n - 1.0) / n,
-            (Exchange::ParameterServer, Some(servers)) => {
-                count("servers", servers)?;
-                f64::max(1.0, n / servers as f64)
-            }
-        };
-        let per_byte_s = factor / own.bytes_per_s;
-        costs.push(ExchangeCost { exchange, start_up_s: own.start_up_s, per_byte_s });
+        let factor = factor(replicas, own.servers)?;
+        let per_byte_s = factor / rate("bytes_per_s", own.bytes_per_s)?;
+        costs.push(ExchangeCost { exchange, start_up_s, per_byte_s });
     }
     if costs.is_empty() {
         return Err(invalid("`exchange` states no cost".to_owned()));
     }
     Ok(costs)
+}
+
+/// Times that each byte goes over a link.
+fn factor(replicas: u64, servers: Option<u64>) -> Result<f64, Diagnostic> {
+    let n = replicas as f64;
+    Ok(match servers {
+        None => 2.0 * (n - 1.0) / n,
+        Some(servers) => {
+            count("servers", servers)?;
+            f64::max(1.0, n / servers as f64)
+        }
+    })
+}
+
+/// Seconds before the first byte: as stated, or so many messages of a link.
+fn start_up(stated: Option<f64>, latency_s: Option<f64>, messages: f64) -> Result<f64, Diagnostic> {
+    match (stated, latency_s) {
+        (Some(own), None) => seconds("start_up_s", own).map(|()| own),
+        (None, Some(own)) => seconds("latency_s", own).map(|()| messages * own),
+        _ => Err(invalid("state `start_up_s` or `latency_s`, one of them".to_owned())),
+    }
+}
+
+/// What each way costs that sends a part.
+fn lossy_costs(
+    documents: &[LossyDocument],
+    replicas: u64,
+    element_bytes: u64,
+) -> Result<Vec<LossyCost>, Diagnostic> {
+    let mut costs: Vec<LossyCost> = Vec::new();
+    for own in documents {
+        let names = Lossy::ALL.map(Lossy::name).join(", ");
+        let Some(by) = Lossy::ALL.into_iter().find(|by| by.name() == own.by) else {
+            return Err(invalid_lossy(format!("`by` is `{}`, not one of {names}", own.by)));
+        };
+        if costs.iter().any(|other| other.by == by) {
+            return Err(invalid_lossy(format!("`{}` is stated twice", own.by)));
+        }
+        let is_sparse = by != Lossy::TwoWay;
+        let vain = [
+            ("density", !is_sparse && own.density.is_some()),
+            ("index_bytes", !is_sparse && own.index_bytes.is_some()),
+            ("software_s_per_element", !is_sparse && own.software_s_per_element.is_some()),
+            ("ratio", is_sparse && own.ratio.is_some()),
+            ("encode_bytes_per_s", is_sparse && own.encode_bytes_per_s.is_some()),
+            ("decode_bytes_per_s", is_sparse && own.decode_bytes_per_s.is_some()),
+            ("cores", is_sparse && own.cores.is_some()),
+            ("servers", is_sparse && own.servers.is_some()),
+        ];
+        if let Some((name, _)) = vain.into_iter().find(|(_, is_vain)| *is_vain) {
+            return Err(invalid_lossy(format!("`{name}` means nothing to `{}`", own.by)));
+        }
+        costs.push(match is_sparse {
+            true => sparse(by, own, replicas, element_bytes)?,
+            false => two_way(own, replicas)?,
+        });
+    }
+    Ok(costs)
+}
+
+/// The largest elements, each with its index (HKBU-HPML/gtopkssgd).
+fn sparse(
+    by: Lossy,
+    own: &LossyDocument,
+    replicas: u64,
+    element_bytes: u64,
+) -> Result<LossyCost, Diagnostic> {
+    let missing = || invalid_lossy(format!("`{}` needs a `density`", own.by));
+    let density = own.density.ok_or_else(missing)?;
+    if !(density > 0.0 && density <= 1.0) {
+        return Err(out_of_range("density", format!("`density` is {density}, not in (0, 1]")));
+    }
+    let index_bytes = own.index_bytes.unwrap_or(INDEX_BYTES);
+    if index_bytes > MAX_ELEMENT_BYTES {
+        let message = format!("`index_bytes` is {index_bytes}, more than {MAX_ELEMENT_BYTES}");
+        return Err(out_of_range("index_bytes", message));
+    }
+    let software_s = own.software_s_per_element.unwrap_or(0.0);
+    seconds("software_s_per_element", software_s)?;
+    Ok(LossyCost {
+        by,
+        start_up_s: start_up(own.start_up_s, own.latency_s, by.messages(replicas))?,
+        per_byte_s: software_s / element_bytes as f64,
+        per_sent_byte_s: by.sent_times(replicas) / rate("bytes_per_s", own.bytes_per_s)?,
+        density,
+        sent_element_bytes: element_bytes + index_bytes,
+        threshold_bytes: own.threshold_bytes.unwrap_or(0),
+    })
+}
+
+/// All elements in fewer bytes: encoded, sent and decoded piece by piece, so that the slowest of the
+/// three counts (Zhong et al., "Compressed Communication for Distributed Training", 2021).
+fn two_way(own: &LossyDocument, replicas: u64) -> Result<LossyCost, Diagnostic> {
+    let Some(ratio) = own.ratio else {
+        return Err(invalid_lossy("`two-way` needs a `ratio`: bytes over bytes sent".to_owned()));
+    };
+    if !(1.0..=1e6).contains(&ratio) {
+        return Err(out_of_range("ratio", format!("`ratio` is {ratio}, not in 1..=1e6")));
+    }
+    let cores = own.cores.unwrap_or(1);
+    count("cores", cores)?;
+    if own.cores.is_some() && own.encode_bytes_per_s.is_none() && own.decode_bytes_per_s.is_none() {
+        let message = "`cores` mean nothing without `encode_bytes_per_s` or `decode_bytes_per_s`";
+        return Err(invalid_lossy(message.to_owned()));
+    }
+    let of_cores = |what, stated: Option<f64>| match stated {
+        None => Ok(0.0),
+        Some(own) => rate(what, own).map(|own| 1.0 / (own * cores as f64)),
+    };
+    let encode = of_cores("encode_bytes_per_s", own.encode_bytes_per_s)?;
+    let decode = of_cores("decode_bytes_per_s", own.decode_bytes_per_s)?;
+    let send = factor(replicas, own.servers)? / rate("bytes_per_s", own.bytes_per_s)? / ratio;
+    Ok(LossyCost {
+        by: Lossy::TwoWay,
+        start_up_s: start_up(own.start_up_s, own.latency_s, Lossy::TwoWay.messages(replicas))?,
+        per_byte_s: encode.max(decode).max(send),
+        per_sent_byte_s: 0.0,
+        density: 1.0 / ratio,
+        sent_element_bytes: 1,
+        threshold_bytes: own.threshold_bytes.unwrap_or(0),
+    })
+}
+
+fn rate(what: &'static str, own: f64) -> Result<f64, Diagnostic> {
+    match (1.0..=1e18).contains(&own) {
+        true => Ok(own),
+        false => Err(out_of_range(what, format!("`{what}` is {own}, not in 1..=1e18"))),
+    }
+}
+
+fn invalid_lossy(message: String) -> Diagnostic {
+    Diagnostic::input("invalid-field", message).hint(
+        "state a way as {\"by\": \"top-k\", \"density\": 0.001, \"start_up_s\": 1e-3, \
+         \"bytes_per_s\": 1.25e9} or {\"by\": \"two-way\", \"ratio\": 32, ...}",
+    )
 }
 
 fn seconds(what: &'static str, seconds: f64) -> Result<(), Diagnostic> {

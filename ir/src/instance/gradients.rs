@@ -23,6 +23,88 @@ impl Exchange {
             Self::ParameterServer => "parameter-server",
         }
     }
+
+    /// Messages one after the other that each exchange over so many replicas begins with.
+    #[must_use]
+    pub fn messages(self, replicas: u64) -> f64 {
+        match self {
+            Self::AllReduce => 2.0 * replicas.saturating_sub(1) as f64,
+            Self::ParameterServer => 2.0,
+        }
+    }
+}
+
+/// How replicas sum up a part of their gradients: what is computed changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lossy {
+    /// The largest elements of each bucket, gathered from all.
+    TopK,
+    /// The largest elements of the sum of each bucket, by a tree (Shi et al., "A Distributed
+    /// Synchronous SGD Algorithm with Global Top-k Sparsification", ICDCS 2019).
+    GlobalTopK,
+    /// The largest elements of each tensor, more of them where that costs nothing (Shi et al.,
+    /// "Layer-wise Adaptive Gradient Sparsification", ECAI 2020).
+    LayerWise,
+    /// All elements, compressed on their way to the servers and back (Zhong et al., "Compressed
+    /// Communication for Distributed Training", 2021).
+    TwoWay,
+}
+
+impl Lossy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::TopK, Self::GlobalTopK, Self::LayerWise, Self::TwoWay];
+
+    /// Its name in files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TopK => "top-k",
+            Self::GlobalTopK => "global-top-k",
+            Self::LayerWise => "layer-wise",
+            Self::TwoWay => "two-way",
+        }
+    }
+
+    /// Messages one after the other that each exchange over so many replicas begins with.
+    #[must_use]
+    pub fn messages(self, replicas: u64) -> f64 {
+        let levels = f64::from(u64::BITS - replicas.max(1).saturating_sub(1).leading_zeros());
+        match self {
+            Self::TopK | Self::LayerWise => levels,
+            Self::GlobalTopK => 2.0 * levels,
+            Self::TwoWay => 2.0,
+        }
+    }
+
+    /// How often what one replica sends goes over a link: gathered from all, or up and down a tree
+    /// (HKBU-HPML/gtopkssgd), or to the servers and back.
+    #[must_use]
+    pub fn sent_times(self, replicas: u64) -> f64 {
+        match self {
+            Self::TopK | Self::LayerWise => replicas.saturating_sub(1) as f64,
+            Self::GlobalTopK | Self::TwoWay => self.messages(replicas),
+        }
+    }
+}
+
+/// What one exchange takes that sends a part: `start_up_s + bytes x per_byte_s + bytes sent x
+/// per_sent_byte_s`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossyCost {
+    /// How.
+    pub by: Lossy,
+    /// Seconds of each exchange, however small.
+    pub start_up_s: f64,
+    /// Seconds of each byte of the gradients: what software takes to choose, encode and decode.
+    pub per_byte_s: f64,
+    /// Seconds of each byte that one replica sends.
+    pub per_sent_byte_s: f64,
+    /// Share of the elements, of [`Lossy::TwoWay`] of the bytes, that is sent at least: in (0, 1].
+    pub density: f64,
+    /// Bytes of an element that is sent, and of its index.
+    pub sent_element_bytes: u64,
+    /// Tensors of fewer bytes are exchanged as they are.
+    pub threshold_bytes: u64,
 }
 
 /// What one exchange of a bucket takes: `start_up_s + bytes x per_byte_s`.
@@ -63,6 +145,10 @@ pub struct GradientInstance {
     pub backward_s: f64,
     /// Ways of exchange, at least one, each at most once.
     pub costs: Vec<ExchangeCost>,
+    /// Ways that change what is computed, each at most once.
+    pub lossy: Vec<LossyCost>,
+    /// Bytes of an element, at least 1.
+    pub element_bytes: u64,
     /// In the order of readiness.
     pub tensors: Vec<GradientTensor>,
 }

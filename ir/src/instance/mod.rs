@@ -13,7 +13,7 @@ mod tasks;
 use crate::units::Nanos;
 
 pub use averaging::{AveragingInstance, Peers};
-pub use gradients::{Exchange, ExchangeCost, GradientInstance, GradientTensor};
+pub use gradients::{Exchange, ExchangeCost, GradientInstance, GradientTensor, Lossy, LossyCost};
 pub use load::{LoadInstance, LoadNode, Split};
 pub use profile::{LayerProfile, ProfileNode};
 pub use stages::{Configuration, StageInstance, StageNode};

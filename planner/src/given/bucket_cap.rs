@@ -76,7 +76,7 @@ pub fn capped(instance: &GradientInstance, exchange: Exchange, cap: u64) -> Buck
     if n > 0 {
         lengths.push(n);
     }
-    Buckets { exchange, lengths }
+    Buckets::whole(exchange, lengths)
 }
 
 /// The least cap whose step is shortest, of those looked at before `stop`.

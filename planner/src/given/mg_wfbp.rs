@@ -43,7 +43,7 @@ pub(crate) const METHOD: Method = Method {
         for own in &instance.costs {
             let Some(cost) = cost(instance, own.exchange) else { continue };
             let lengths = mg_wfbp(&gradients, cost);
-            run.offer(Solution::Buckets(Buckets { exchange: own.exchange, lengths }))?;
+            run.offer(Solution::Buckets(Buckets::whole(own.exchange, lengths)))?;
         }
         Ok(())
     },

@@ -207,7 +207,7 @@ fn least(wrapped: &Instance, goal: Goal) -> Option<u64> {
         (Instance::Gradients(instance), Judge::Buckets { evaluate, .. }) => {
             for exchange in instance.costs.iter().map(|cost| cost.exchange) {
                 gradients::every_cut(instance.tensors.len(), &mut |lengths| {
-                    let buckets = Buckets { exchange, lengths: lengths.to_vec() };
+                    let buckets = Buckets::whole(exchange, lengths.to_vec());
                     take(evaluate(instance, &buckets).unwrap().get());
                 });
             }

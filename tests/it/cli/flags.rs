@@ -353,6 +353,7 @@ const TABLE: &[(&str, [Does; 7])] = &[
     ("--seed", [Runs("--seed 3"); 7]),
     ("--threads", [Runs("--threads 1"); 7]),
     ("--deterministic", [Runs("--deterministic"); 7]),
+    ("--allow-lossy", [Refused("--allow-lossy"); 7]),
     (
         "--pue",
         [

@@ -19,7 +19,7 @@ export interface Field { name: string; schema: Schema; widget: Widget; is_needed
 const GROUPS: [string, string[]][] = [
   ["What", ["model", "cluster", "workload", "global_batch", "batch", "sequence_length", "time_limit"]],
   ["Workload", ["micro_batch", "tokens_per_step", "dtype", "optimizer", "dims", "batch_axis", "expert_skew", "phase", "cached_tokens", "routing_trace", "interference", "traces", "profile", "stack", "qdq_as_written"]],
-  ["Search", ["algorithm", "objective", "pue", "power_cap", "gap", "node_budget", "seed", "threads", "deterministic"]],
+  ["Search", ["algorithm", "objective", "pue", "power_cap", "allow_lossy", "gap", "node_budget", "seed", "threads", "deterministic"]],
   ["Limits", ["devices", "accelerators", "max_memory_per_device", "memory_margin", "no_offload", "spares", "replace", "lost", "executor"]],
   ["Constraints", ["pin", "forbid", "colocate", "constraints"]],
 ];
