@@ -386,9 +386,8 @@ pub fn torch_ddp(
     }
     if buckets.parts.iter().any(Option::is_some) {
         let message = format!("`{target}` sends gradients as they are, and the plan sends parts");
-        return Err(Diagnostic::usage("cannot-express", message).hint(
-            "plan without --allow-lossy, or give the plan to meshwright.torch's communication hook",
-        ));
+        return Err(Diagnostic::usage("cannot-express", message)
+            .hint("plan without --allow-lossy, or read `communication` of the plan"));
     }
     let stated = communication(instance, buckets).buckets;
     let sizes: Vec<u64> = stated.iter().map(|own| own.bytes).collect();

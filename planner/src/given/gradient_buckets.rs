@@ -80,7 +80,10 @@ pub fn solve(
         return Some(Buckets { parts: Vec::new(), ..fastest });
     }
     let end_s = line.ends.last()?.max(instance.backward_s);
-    let cuts = least_changed(instance, &ways, (&line.ends, end_s), stop)?;
+    // The step is the shortest already.
+    let Some(cuts) = least_changed(instance, &ways, (&line.ends, end_s), stop) else {
+        return Some(fastest);
+    };
     let mut found = ways.buckets(exchange, &cuts);
     ways.fill(instance, &mut found, end_s);
     let is_as_good = evaluate(instance, &found).ok()? <= evaluate(instance, &fastest).ok()?;
@@ -159,14 +162,14 @@ fn least_changed(
     let most = (MOST_WORK / (n * n)).clamp(1, MOST_LABELS);
     let mut labels: Vec<Vec<Label>> =
         vec![vec![Label { end_s: 0.0, whole: 0, cut: (0, None), before: 0 }]];
-    for to in 1..=n {
+    for (to, latest_s) in latest.into_iter().enumerate().skip(1) {
         let ready_s = ways.ready_s[to];
         let mut own: Vec<Label> = Vec::new();
         for from in (0..to).rev() {
             let (least_s, lossy) = ways.fastest(from, to);
-            if ready_s.max(ends[from]) + least_s > latest[to] {
+            if ready_s.max(ends[from]) + least_s > latest_s {
                 // Further back there are more bytes, and links are free no earlier than now.
-                if ready_s + least_s > latest[to] {
+                if ready_s + least_s > latest_s {
                     break;
                 }
                 continue;
@@ -175,7 +178,7 @@ fn least_changed(
             for (before, label) in labels[from].iter().enumerate() {
                 let mut extend = |took_s: f64, whole: u64, way: Option<usize>| {
                     let end_s = label.end_s.max(ready_s) + took_s;
-                    if end_s <= latest[to] {
+                    if end_s <= latest_s {
                         let whole = label.whole + whole;
                         own.push(Label { end_s, whole, cut: (from, way), before });
                     }

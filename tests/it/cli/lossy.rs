@@ -279,3 +279,23 @@ fn models_on_slow_links_send_parts_where_that_is_allowed() {
         assert!(ran.stderr.contains(word), "{flags}: {}", ran.stderr);
     }
 }
+
+/// The example of docs/networks.md: only the last and largest tensor binds, and it alone is sent in part.
+#[test]
+fn what_does_not_bind_goes_as_it_is() {
+    let folder = Folder::new(&diamond());
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/gradients/gpt2-four-desks.json");
+    folder.run(&format!("plan {file} --allow-lossy -o p.json")).exits(0);
+    folder.run(&format!("verify p.json --model {file}")).exits(0);
+    let plan = folder.json("p.json");
+    let buckets = plan["communication"]["buckets"].as_array().unwrap();
+    let lossy: Vec<&Value> = buckets.iter().filter(|own| own.get("lossy").is_some()).collect();
+    assert_eq!((buckets.len(), lossy.len()), (13, 1));
+    assert_eq!(lossy[0]["tensors"], json!(["embeddings"]));
+    // Both passes, two messages, choosing, and a hundredth of the elements to three others.
+    let elements: f64 = 157_535_232.0 / 4.0;
+    let by_hand =
+        0.405 + 2.0 * 5e-5 + elements * 3e-10 + 3.0 * 8.0 * (elements / 100.0).ceil() / 3.125e9;
+    let value = plan["value_ns"].as_f64().unwrap() / 1e9;
+    assert!((value - by_hand).abs() < 1e-9, "{value} {by_hand}");
+}
