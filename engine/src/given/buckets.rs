@@ -52,8 +52,18 @@ pub fn allow(instance: &mut GradientInstance, allowed: &[LossyDocument]) -> Resu
 /// Keeps what `--allow-lossy` allows: `all`, or names, each with `=DENSITY` where another is meant.
 ///
 /// # Errors
-/// `bad-lossy`.
-pub fn allow_asked(instance: &mut GradientInstance, words: &[String]) -> Result<(), Diagnostic> {
+/// `bad-lossy`; `not-for-gradients` beside a rule that sends all gradients as they are.
+pub fn allow_asked(
+    instance: &mut GradientInstance,
+    (words, recipe): (&[String], &str),
+) -> Result<(), Diagnostic> {
+    let name = recipe.split('(').next().unwrap_or_default().trim();
+    if !words.is_empty() && WHOLE.contains(&name) {
+        let message = format!("`--allow-lossy` has no effect on `{name}`");
+        return Err(Diagnostic::usage("not-for-gradients", message)
+            .fact("reason", "it sends all gradients as they are")
+            .hint("leave it out, or use --algorithm gradient-buckets"));
+    }
     let bad = |why: String| {
         Diagnostic::usage("bad-lossy", why)
             .hint("use --allow-lossy, or name ways: --allow-lossy top-k=0.001,layer-wise")
@@ -81,6 +91,9 @@ pub fn allow_asked(instance: &mut GradientInstance, words: &[String]) -> Result<
     }
     allow(instance, &allowed).map_err(bad)
 }
+
+/// Rows that send all gradients as they are.
+const WHOLE: [&str; 2] = ["mg-wfbp", "bucket-cap"];
 
 /// Every way whose cost is known.
 pub const ALL: &str = "all";

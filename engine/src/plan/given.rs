@@ -82,7 +82,7 @@ fn allowed(
     let n = match Arc::make_mut(&mut instance) {
         Instance::Gradients(own) => {
             let n = own.lossy.len();
-            buckets::allow_asked(own, &request.allow_lossy)?;
+            buckets::allow_asked(own, (&request.allow_lossy, request.recipe()))?;
             if request.allow_lossy.is_empty() { n } else { 0 }
         }
         _ if request.allow_lossy.is_empty() => 0,

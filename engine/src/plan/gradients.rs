@@ -47,7 +47,7 @@ pub(super) fn plan(request: &PlanRequest, used: &Ingredient, run: &mut Run<'_>) 
         Some(setting) => setting,
         None => return Err(late()),
     };
-    told::allow_asked(&mut setting.instance, &request.allow_lossy)?;
+    told::allow_asked(&mut setting.instance, (&request.allow_lossy, used.entry.name))?;
     let start = Instant::now();
     run.follower.started(used.entry.name);
     let instance = Instance::Gradients(setting.instance.clone());

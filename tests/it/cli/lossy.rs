@@ -222,6 +222,9 @@ fn parts_are_flagged_read_back_and_what_is_changed_is_named() {
     let told = folder.run("compare dense.json p.json --model g.json").exits(10).stdout;
     assert!(told.contains("MB, of ") && told.contains("a part"), "{told}");
     folder.run("export p.json --model g.json --target torch-ddp -o x.json").exits(2);
+    for rule in ["mg-wfbp", "bucket-cap(bytes=1)"] {
+        folder.run(&format!("plan g.json --allow-lossy --algorithm {rule}")).exits(2);
+    }
     let at = buckets.iter().position(|own| own.get("lossy").is_some()).unwrap();
     let check = |what: &str, change: &dyn Fn(&mut Value), codes: &[i32]| {
         let mut own = plan.clone();
