@@ -32,7 +32,7 @@
 
 use cost_model::given::Goal;
 use cost_model::given::gradients::{
-    Buckets, Part, cost, elements, evaluate, least_kept, part_seconds,
+    Buckets, Part, cost, elements, evaluate, least_kept, part_seconds, spans,
 };
 use cost_model::links::collective::gradient::AllReduceCost;
 use ir::instance::{Exchange, GradientInstance, Instance, Lossy};
@@ -85,7 +85,7 @@ pub fn solve(
         return Some(fastest);
     };
     let mut found = ways.buckets(exchange, &cuts);
-    ways.fill(instance, &mut found, end_s);
+    ways.fill(&mut found, end_s);
     let is_as_good = evaluate(instance, &found).ok()? <= evaluate(instance, &fastest).ok()?;
     Some(if is_as_good { found } else { fastest })
 }
@@ -334,38 +334,28 @@ impl<'a> Ways<'a> {
     }
 
     /// Sends as many elements of what layers cut down alone as end in time.
-    fn fill(&self, instance: &GradientInstance, buckets: &mut Buckets, end_s: f64) {
-        let mut spans = Vec::new();
-        let mut from = 0;
-        for (at, n) in buckets.lengths.iter().enumerate() {
-            let part = buckets.part(at);
-            let own = part.and_then(|part| instance.lossy.iter().find(|own| own.by == part.by));
-            let bytes = self.bytes[from + n] - self.bytes[from];
-            let took_s = match (own, part) {
-                (Some(own), Some(part)) => part_seconds(own, bytes, part.kept),
-                _ => self.whole.seconds(bytes as f64),
-            };
-            spans.push((from, from + n, took_s, own));
-            from += n;
-        }
+    fn fill(&self, buckets: &mut Buckets, end_s: f64) {
+        let Ok(spans) = spans(self.instance, buckets) else { return };
+        let took_s: Vec<f64> = spans.iter().map(|own| own.end_s - own.start_s).collect();
         let mut latest = vec![end_s; spans.len()];
         for at in (1..spans.len()).rev() {
-            latest[at - 1] = latest[at] - spans[at].2;
+            latest[at - 1] = latest[at] - took_s[at];
         }
-        let mut free_s = 0.0_f64;
-        for (at, (from, to, took_s, own)) in spans.into_iter().enumerate() {
-            let start_s = free_s.max(self.ready_s[to]);
-            free_s = start_s + took_s;
-            let (Some(own), Some(Some(part))) = (own, buckets.parts.get_mut(at)) else { continue };
-            let idle_s = latest[at] - free_s;
+        let (mut free_s, mut to) = (0.0_f64, 0);
+        for (at, span) in spans.iter().enumerate() {
+            let from = to;
+            to += buckets.lengths[at];
+            free_s = free_s.max(span.ready_s) + took_s[at];
+            let Some(Some(part)) = buckets.parts.get_mut(at) else { continue };
+            let own = self.instance.lossy.iter().find(|own| own.by == part.by);
+            let Some(own) = own.filter(|own| own.by == Lossy::LayerWise) else { continue };
+            let idle_s = (latest[at] - free_s).max(0.0);
             let each_s = own.sent_element_bytes as f64 * own.per_sent_byte_s;
-            if part.by == Lossy::LayerWise && idle_s > 0.0 {
-                let all = self.elements[to] - self.elements[from];
-                let more = if each_s > 0.0 { idle_s / each_s } else { f64::INFINITY };
-                let kept = part.kept.saturating_add(more as u64).min(all);
-                free_s += (kept - part.kept) as f64 * each_s;
-                part.kept = kept;
-            }
+            let more = if each_s > 0.0 { idle_s / each_s } else { f64::INFINITY };
+            let all = self.elements[to] - self.elements[from];
+            let kept = part.kept.saturating_add(more as u64).min(all);
+            free_s += (kept - part.kept) as f64 * each_s;
+            part.kept = kept;
         }
     }
 }
