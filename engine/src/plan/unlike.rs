@@ -92,9 +92,12 @@ fn check(request: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
     for target in &request.exports {
         export::check_target(target)?;
         if !export::PICTURES.contains(&target.as_str()) {
-            let message = format!("`{target}` has no words for stages with devices of their own");
-            return Err(Diagnostic::usage("not-expressible", message)
-                .hint("draw the plan with --export svg or trace"));
+            let message = format!(
+                "`{target}` has words for some plans of unlike nodes alone, which is known when there is one"
+            );
+            return Err(Diagnostic::usage("not-expressible", message).hint(
+                "write the plan with -o and `export` it, or draw it with --export svg or trace",
+            ));
         }
     }
     let model = &setting.model;

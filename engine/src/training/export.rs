@@ -1,7 +1,6 @@
 //! A plan of a training run in other formats: those of launchers, folders that start it, and pictures of
 //! its step.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use cost_model::runs::forms::model::{Offload, shape};
@@ -10,17 +9,17 @@ use documents::digest;
 use documents::plan::PlanDocument;
 use exporters::Export;
 use exporters::svg::pipeline::PipelineSource;
-use exporters::training::folder::{Files, Job, Starter};
+use exporters::training::folder::{Files, Job, Place, Starter};
 use exporters::training::{Blocks, TrainingSource, export as launched, find, folder, targets};
-use ir::cluster::Device;
+use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
-use ir::id::NodeId;
+use ir::id::DeviceId;
 use ir::plan::Plan;
 use ir::units::Nanos;
 use serde_json::json;
 
 use super::replay::{documents, judged_again, read};
-use super::unlike;
+use super::unlike::{self, EqualStages};
 use crate::page::Page;
 use crate::request::ExportRequest;
 use crate::training::setting::Setting;
@@ -57,25 +56,21 @@ pub fn export(
     let setting = &on.setting;
     let bound = Nanos(document.cost.as_ref().map_or(0, |cost| cost.bound_ns));
     let schedule = on.training.schedule.as_str();
-    unlike::check_target(target, &on.plan)?;
     let (files, warnings) = match starter {
         None => {
             let export = exported(target, setting, &on.plan, (schedule, bound))?;
             (vec![(request.target.clone(), export.bytes)], export.warnings)
         }
         Some(starter) => {
-            let n = shape::n_devices(&on.plan.parallelism) as usize;
-            let devices = setting.cluster.devices.iter().take(n);
-            let host = |own: &Device| {
-                let node = own.node.and_then(|node| setting.cluster.nodes.get(node.index()));
-                node.map_or("localhost", |node| node.name.as_str())
-            };
-            let places: Vec<_> = devices.map(|own| (host(own), own.name.as_str())).collect();
-            let source = &source(setting, &on.plan, schedule);
+            let told = unlike::equal_stages(target, &on.plan)?;
+            let cluster = &setting.cluster;
+            let places = places(cluster, &told);
+            let source = &source(setting, &told.plan, schedule);
             let digest = &digest::bytes(&read_file(&request.on.plan)?);
-            let (files, mut warnings) =
-                folder(target, &Job { source, digest, places: &places, starter })?;
-            warnings.extend(to_do_before(setting, &on.plan));
+            let hosts_differ = told.devices.is_some();
+            let job = Job { source, digest, places: &places, hosts_differ, starter };
+            let (files, mut warnings) = folder(target, &job)?;
+            warnings.extend(energy::boards_to_limit(&setting.request, cluster));
             (files, warnings)
         }
     };
@@ -117,39 +112,61 @@ pub fn exported(
     if PICTURES.contains(&target) {
         return picture(target, setting, plan, bound);
     }
-    unlike::check_target(target, plan)?;
-    let mut export = launched(target, &source(setting, plan, schedule))?;
-    export.warnings.extend(to_do_before(setting, plan));
+    let told = unlike::equal_stages(target, plan)?;
+    let mut export = launched(target, &source(setting, &told.plan, schedule))?;
+    export.warnings.extend(devices_to_name(&setting.cluster, &told));
+    export.warnings.extend(energy::boards_to_limit(&setting.request, &setting.cluster));
     Ok(export)
 }
 
-/// Warns of what no launcher does: which accelerators of a host are meant where some are left out, and
-/// limits of boards.
-fn to_do_before(setting: &Setting, plan: &Plan) -> Vec<Diagnostic> {
-    let cluster = &setting.cluster;
-    let n = shape::n_devices(&plan.parallelism) as usize;
-    let mut hosts: BTreeMap<_, Vec<u32>> = BTreeMap::new();
-    for (device, slot) in cluster.devices.iter().zip(cluster.slots()).take(n) {
-        hosts.entry(device.node).or_default().push(slot);
-    }
-    let is_apart = |slots: &[u32]| slots.iter().zip(0..).any(|(own, at)| *own != at);
-    let name = |node: Option<NodeId>| {
-        let node = node.and_then(|own| cluster.nodes.get(own.index()));
-        node.map_or("localhost", |own| own.name.as_str())
+/// Where each rank of a plan runs.
+fn places<'c>(cluster: &'c Cluster, told: &EqualStages<'_>) -> Vec<Place<'c>> {
+    let slots = cluster.slots();
+    let place = |id: DeviceId| {
+        let own = cluster.devices.get(id.index())?;
+        let node = own.node.and_then(|node| cluster.nodes.get(node.index()));
+        let host = node.map_or("localhost", |node| node.name.as_str());
+        let slot = slots.get(id.index()).copied().unwrap_or_default();
+        Some(Place { host, device: &own.name, slot })
     };
-    let apart = hosts.iter().filter(|(_, slots)| is_apart(slots)).map(|(node, slots)| {
-        let slots: Vec<String> = slots.iter().map(u32::to_string).collect();
-        format!("{}: CUDA_VISIBLE_DEVICES={}", name(*node), slots.join(","))
-    });
-    let apart: Vec<String> = apart.collect();
-    let left_out = (!apart.is_empty()).then(|| {
-        let message =
-            "launchers take the first devices of a host, and the plan leaves some of them out";
-        Diagnostic::warning("left-out", message)
-            .fact("hosts", apart)
-            .hint("set the variable on each of these hosts, with CUDA_DEVICE_ORDER=PCI_BUS_ID")
-    });
-    left_out.into_iter().chain(energy::boards_to_limit(&setting.request, cluster)).collect()
+    match &told.devices {
+        Some(devices) => devices.iter().copied().filter_map(place).collect(),
+        None => {
+            let n = shape::n_devices(&told.plan.parallelism) as usize;
+            cluster.device_ids().take(n).filter_map(place).collect()
+        }
+    }
+}
+
+/// Warns of what no file of a launcher says: which devices of which hosts are meant, where these are
+/// not the first ones of each in their order.
+fn devices_to_name(cluster: &Cluster, told: &EqualStages<'_>) -> Option<Diagnostic> {
+    let places = places(cluster, told);
+    let runs: Vec<&[Place<'_>]> = places.chunk_by(|a, b| a.host == b.host).collect();
+    let is_apart = |run: &&[Place<'_>]| run.iter().zip(0..).any(|(own, at)| own.slot != at);
+    let name = |run: &[Place<'_>]| {
+        let slots: Vec<String> = run.iter().map(|own| own.slot.to_string()).collect();
+        let host = run.first().map_or("localhost", |own| own.host);
+        format!("{host}: CUDA_VISIBLE_DEVICES={}", slots.join(","))
+    };
+    let (code, message, hint) = match &told.devices {
+        Some(_) => (
+            "device-order",
+            "ranks follow each other on the devices that the plan names",
+            "start the ranks of these hosts in this order, with the variable set and \
+             CUDA_DEVICE_ORDER=PCI_BUS_ID",
+        ),
+        None => (
+            "left-out",
+            "launchers take the first devices of a host, and the plan leaves some of them out",
+            "set the variable on each of these hosts, with CUDA_DEVICE_ORDER=PCI_BUS_ID",
+        ),
+    };
+    let is_meant = |run: &&[Place<'_>]| told.devices.is_some() || is_apart(run);
+    // One text: where they matter, all of them do.
+    let meant: Vec<String> = runs.into_iter().filter(is_meant).map(name).collect();
+    let warning = Diagnostic::warning(code, message);
+    (!meant.is_empty()).then(|| warning.fact("hosts", meant.join("; ")).hint(hint))
 }
 
 fn source<'a>(setting: &'a Setting, plan: &'a Plan, schedule: &'a str) -> TrainingSource<'a> {

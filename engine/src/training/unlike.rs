@@ -1,12 +1,15 @@
 //! Training runs on nodes of different kinds.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cost_model::runs::judge::judge_plan;
 use cost_model::runs::judge::report::Report;
+use ir::card::{SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
-use ir::plan::Plan;
+use ir::id::DeviceId;
+use ir::plan::{Parallelism, Partition, Plan, Stage, StageMesh};
 use ir::units::{Bytes, Nanos};
 use planner::run::{Control, Limits, StopReason};
 use planner::training::unlike_nodes::{Found, Judged, Options, most_samples, solve};
@@ -24,17 +27,59 @@ pub fn retain_warnings(warnings: &mut Vec<Diagnostic>) {
     warnings.retain(|own| !["unlike-ways", "unlike-memory"].contains(&own.code));
 }
 
-/// Refuses to tell a launcher of stages with devices of their own.
+/// A plan in the words of launchers, which have degrees and no devices of stages.
+pub struct EqualStages<'p> {
+    /// The plan.
+    pub plan: Cow<'p, Plan>,
+    /// The devices of its ranks; `None` = those of the cluster in their order.
+    pub devices: Option<Vec<DeviceId>>,
+}
+
+/// A plan as one of equal stages: where all of them have as many replicas of as many tensor ranks, and
+/// replicas equal shares of a micro-batch, these are degrees, and devices an order of ranks.
 ///
 /// # Errors
 /// `not-expressible`.
-pub fn check_target(target: &str, plan: &Plan) -> Result<(), Diagnostic> {
-    if !plan.partition.has_own_devices() || super::export::PICTURES.contains(&target) {
-        return Ok(());
+pub fn equal_stages<'p>(target: &str, plan: &'p Plan) -> Result<EqualStages<'p>, Diagnostic> {
+    if !plan.partition.has_own_devices() {
+        return Ok(EqualStages { plan: Cow::Borrowed(plan), devices: None });
     }
-    let message = format!("`{target}` has no words for stages with devices of their own");
-    Err(Diagnostic::input("not-expressible", message)
-        .hint("read them from the plan's `partition.stages`, or draw it with svg or trace"))
+    let refused = |what: String| {
+        let message = format!("`{target}` has no words for {what}");
+        Diagnostic::input("not-expressible", message)
+            .hint("read devices and samples from the plan's `partition.stages`, or draw it with svg or trace")
+    };
+    let stages = &plan.partition.stages;
+    let mut meshes = stages.iter().filter_map(|stage| stage.mesh.as_ref());
+    let Some(first) = meshes.next().filter(|own| !own.samples.is_empty()) else {
+        return Err(refused("stages without devices".to_owned()));
+    };
+    let shape = |own: &StageMesh| (own.samples.len(), own.tensor);
+    if let Some(other) = meshes.clone().find(|own| shape(own) != shape(first)) {
+        let [a, b] = [first, other].map(|own| format!("{} x {}", own.samples.len(), own.tensor));
+        return Err(refused(format!("stages of {a} and of {b} devices (replicas x tensor ranks)")));
+    }
+    let each = first.samples[0];
+    let samples = || meshes.clone().chain([first]).flat_map(|own| &own.samples);
+    if let Some(other) = samples().find(|own| **own != each) {
+        return Err(refused(format!("replicas of {each} and {other} samples of a micro-batch")));
+    }
+    let run = &plan.parallelism;
+    let data = u32::try_from(first.samples.len()).unwrap_or(u32::MAX);
+    let parallelism = Parallelism {
+        data,
+        tensor: first.tensor,
+        micro_batch: each,
+        sequence: if first.tensor > 1 { SequenceParallel::On } else { SequenceParallel::Off },
+        zero: if data > 1 { ZeroStage::Optimizer } else { ZeroStage::None },
+        ..run.clone()
+    };
+    let bare = |stage: &Stage| Stage { mesh: None, ..stage.clone() };
+    let partition = Partition { stages: stages.iter().map(bare).collect() };
+    let devices = stages.iter().filter_map(|own| own.mesh.as_ref());
+    let devices = devices.flat_map(|own| own.devices.iter().copied()).collect();
+    let plan = Plan { parallelism, partition, ..plan.clone() };
+    Ok(EqualStages { plan: Cow::Owned(plan), devices: Some(devices) })
 }
 
 /// Searches; limits that somebody stated are the only ones.

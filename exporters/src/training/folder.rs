@@ -65,8 +65,30 @@ pub(super) struct Program {
     pub yours: &'static str,
 }
 
-/// Where a rank runs: host and device by the names of the cluster.
-pub type Place<'a> = (&'a str, &'a str);
+/// Where a rank runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// Its host, by the name of the cluster.
+    pub host: &'a str,
+    /// Its device.
+    pub device: &'a str,
+    /// The number of the device on its host.
+    pub slot: u32,
+}
+
+/// Ranks that one agent starts: neighbours on one host.
+struct Agent<'a> {
+    host: &'a str,
+    /// The devices of its ranks, by their numbers on the host.
+    slots: Vec<u32>,
+}
+
+impl Agent<'_> {
+    /// Whether its ranks have the first devices of the host in order, as processes take them.
+    fn takes_the_first(&self) -> bool {
+        self.slots.iter().zip(0..).all(|(own, at)| *own == at)
+    }
+}
 
 /// A plan that is to be started.
 pub struct Job<'a> {
@@ -74,8 +96,10 @@ pub struct Job<'a> {
     pub source: &'a TrainingSource<'a>,
     /// Its digest.
     pub digest: &'a str,
-    /// By rank; hosts follow each other.
+    /// By rank.
     pub places: &'a [Place<'a>],
+    /// Whether each rank is meant for its own host, as hosts differ.
+    pub hosts_differ: bool,
     /// Who starts it.
     pub starter: Starter,
 }
@@ -96,30 +120,31 @@ pub(super) fn files(
         let why = "its file is read by a program of yours";
         return Err(refused(row.name, "a folder that starts it", why, "write a file with -o"));
     };
-    let hosts = hosts(job.places);
-    let each = hosts.first().map_or(1, |(_, n)| *n);
-    if hosts.iter().any(|(_, n)| *n != each) {
-        let why = "as many processes are started on each host";
-        let hint = "plan with --devices on whole hosts";
-        return Err(refused(row.name, "hosts of unequal numbers of ranks", why, hint));
-    }
+    let agents = agents(job.places);
+    let each = agents.first().map_or(1, |own| own.slots.len());
+    let is_unequal = agents.iter().any(|own| own.slots.len() != each);
+    check_hosts(job, (row.name, program.start), is_unequal)?;
     check_names(job, row)?;
     let text = String::from_utf8_lossy(&export.bytes);
     let mut environment = String::new();
     for (name, value) in (program.environment)(job.source) {
         let _ = writeln!(environment, "{name}={}", quoted(&value));
     }
+    let n_processes = match is_unequal {
+        true => "unequal numbers of".to_owned(),
+        false => each.to_string(),
+    };
     let head = format!(
-        "meshwright plan {} for {}@{version}: {} hosts of {each} processes",
+        "meshwright plan {} for {}@{version}: {} hosts of {n_processes} processes",
         job.digest,
         row.name,
-        hosts.len()
+        agents.len()
     );
     let mut files: Files = vec![
         (row.file_name.to_owned(), export.bytes.clone()),
         ("env".to_owned(), format!("# {head}\n{environment}").into_bytes()),
-        ("launch.sh".to_owned(), script(&head, program, &text, (&hosts, each)).into_bytes()),
-        ("hostfile".to_owned(), hostfile(&head, &hosts).into_bytes()),
+        ("launch.sh".to_owned(), script(&head, program, &text, &agents).into_bytes()),
+        ("hostfile".to_owned(), hostfile(&head, &agents).into_bytes()),
         ("ranks.csv".to_owned(), ranks(job).into_bytes()),
         ("README.md".to_owned(), readme(&head, job.starter, program).into_bytes()),
     ];
@@ -136,21 +161,40 @@ pub(super) fn files(
     match job.starter {
         Starter::Torchrun => {}
         Starter::Slurm => {
-            let text = sbatch(&head, &name, hosts.len(), each);
+            let text = sbatch(&head, &name, agents.len(), each);
             files.push(("job.sbatch".to_owned(), text.into_bytes()));
         }
         Starter::Kubernetes => {
-            let document = job_set(&name, hosts.len(), each);
+            let document = job_set(&name, agents.len(), each);
             files.push(("jobset.json".to_owned(), format!("{document:#}\n").into_bytes()));
         }
     }
     Ok(files)
 }
 
+/// Refuses hosts that what starts the processes can't tell apart.
+fn check_hosts(
+    job: &Job<'_>,
+    (target, start): (&str, Start),
+    is_unequal: bool,
+) -> Result<(), Diagnostic> {
+    if is_unequal && (start, job.starter) != (Start::Torchrun, Starter::Torchrun) {
+        let why = "as many processes are started on each host";
+        let hint = "plan with --devices on whole hosts, or use --launcher torchrun";
+        return Err(refused(target, "hosts of unequal numbers of ranks", why, hint));
+    }
+    if job.hosts_differ && job.starter != Starter::Torchrun {
+        let why = "it numbers hosts as it likes";
+        let part = "stages that are meant for certain hosts";
+        return Err(refused(target, part, why, "use --launcher torchrun"));
+    }
+    Ok(())
+}
+
 /// Refuses names that a hostfile, a table or a shell would take apart.
 fn check_names(job: &Job<'_>, row: &TrainingTarget) -> Result<(), Diagnostic> {
     let is_strange = |c: char| c.is_control() || c.is_whitespace() || c == ',' || c == '"';
-    let mut names = job.places.iter().flat_map(|(host, device)| [host, device]);
+    let mut names = job.places.iter().flat_map(|place| [place.host, place.device]);
     // `#` begins a comment there.
     if let Some(name) = names.find(|name| name.starts_with('#') || name.contains(is_strange)) {
         let why = format!("`{}`", name.escape_debug());
@@ -164,10 +208,18 @@ fn check_names(job: &Job<'_>, row: &TrainingTarget) -> Result<(), Diagnostic> {
 /// A schedule that torch reads from a file.
 pub(super) const SCHEDULE: &str = "schedule.csv";
 
-/// Hosts in order with their numbers of ranks.
-fn hosts<'a>(places: &[Place<'a>]) -> Vec<(&'a str, usize)> {
-    let runs = places.chunk_by(|a, b| a.0 == b.0);
-    runs.filter_map(|run| Some((run.first()?.0, run.len()))).collect()
+/// Who starts which ranks, in their order.
+fn agents<'a>(places: &[Place<'a>]) -> Vec<Agent<'a>> {
+    let agent = |run: &[Place<'a>]| {
+        let slots = run.iter().map(|place| place.slot).collect();
+        Some(Agent { host: run.first()?.host, slots })
+    };
+    places.chunk_by(|a, b| a.host == b.host).filter_map(agent).collect()
+}
+
+/// An array of the shell with one word by agent.
+fn array(agents: &[Agent<'_>], word: impl Fn(&Agent<'_>) -> String) -> String {
+    format!("({})", agents.iter().map(word).collect::<Vec<_>>().join(" "))
 }
 
 /// A word of a shell that stands for itself.
@@ -179,12 +231,7 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-fn script(
-    head: &str,
-    program: &Program,
-    args: &str,
-    (hosts, each): (&[(&str, usize)], usize),
-) -> String {
+fn script(head: &str, program: &Program, args: &str, agents: &[Agent<'_>]) -> String {
     let lines = args.lines().filter(|_| program.start == Start::Torchrun).map(|line| {
         let words = line.split_whitespace().map(|word| match word {
             // It lies beside the script.
@@ -194,13 +241,15 @@ fn script(
         format!("  {}\n", words.collect::<Vec<_>>().join(" "))
     });
     let args: String = lines.collect();
-    let first = hosts.first().map_or("localhost", |(name, _)| *name);
-    let n = hosts.len();
+    let first = agents.first().map_or("localhost", |own| own.host);
+    let n = agents.len();
+    let (n_processes, by_host) = told_by_host(agents);
+    let each = agents.first().map_or(1, |own| own.slots.len());
     let start = match program.start {
         Start::Torchrun => format!(
             r#"args=(
 {args})
-exec torchrun --nnodes {n} --nproc-per-node {each} --node-rank "${{NODE_RANK:-0}}" \
+exec torchrun --nnodes {n} --nproc-per-node {n_processes} --node-rank "${{NODE_RANK:-0}}" \
   --master-addr "${{MASTER_ADDR:-$first}}" --master-port "${{MASTER_PORT:-29500}}" \
   {program} "$@" "${{args[@]}}""#,
             program = program.words,
@@ -225,21 +274,48 @@ set -a
 . "$here/env"
 set +a
 first={first}
-{start}
+{by_host}{start}
 "#,
         first = quoted(first),
     )
 }
 
-fn hostfile(head: &str, hosts: &[(&str, usize)]) -> String {
-    let lines = hosts.iter().map(|(name, n)| format!("{name} slots={n}\n"));
+/// Processes of each host, and lines of the script that say which devices they have where these are not
+/// the first ones.
+fn told_by_host(agents: &[Agent<'_>]) -> (String, String) {
+    let count = |own: &Agent<'_>| own.slots.len();
+    let each = agents.first().map_or(1, count);
+    let mut by_host = String::new();
+    let n_processes = match agents.iter().all(|own| count(own) == each) {
+        true => each.to_string(),
+        false => {
+            let counts = array(agents, |own| count(own).to_string());
+            by_host = format!("processes={counts}\n");
+            "\"${processes[${NODE_RANK:-0}]}\"".to_owned()
+        }
+    };
+    if !agents.iter().all(Agent::takes_the_first) {
+        let slots =
+            |own: &Agent<'_>| own.slots.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let _ = writeln!(
+            by_host,
+            "devices={}\nexport CUDA_DEVICE_ORDER=PCI_BUS_ID \
+             CUDA_VISIBLE_DEVICES=\"${{devices[${{NODE_RANK:-0}}]}}\"",
+            array(agents, slots)
+        );
+    }
+    (n_processes, by_host)
+}
+
+fn hostfile(head: &str, agents: &[Agent<'_>]) -> String {
+    let lines = agents.iter().map(|own| format!("{} slots={}\n", own.host, own.slots.len()));
     format!("# {head}\n{}", lines.collect::<String>())
 }
 
 /// What each rank is, by the rule of the plan's mesh.
 fn ranks(job: &Job<'_>) -> String {
     let mut text = "rank,host,device,tensor,context,data,pipeline\n".to_owned();
-    for (rank, (host, device)) in job.places.iter().enumerate() {
+    for (rank, Place { host, device, .. }) in job.places.iter().enumerate() {
         let [t, c, d, p] = coordinates(&job.source.plan.parallelism, rank as u64);
         let _ = writeln!(text, "{rank},{host},{device},{t},{c},{d},{p}");
     }

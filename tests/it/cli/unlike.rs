@@ -64,8 +64,89 @@ fn stages_have_devices_of_their_own_and_are_read_back() {
     folder.run(&format!("simulate plan.json {on}")).exits(0);
     folder.run(&format!("compare plan.json plan.json {on}")).exits(0);
     folder.run(&format!("export plan.json {on} --target svg -o plan.svg")).exits(0);
-    let refused = folder.run(&format!("export plan.json {on} --target megatron --to m")).exits(3);
-    assert!(refused.stderr.contains("no words for stages"), "{}", refused.stderr);
+}
+
+/// A launcher has degrees: stages that have as many replicas of as many ranks, of equal shares, are told
+/// so, with their devices in the order of ranks; others are refused by what differs.
+#[test]
+fn stages_of_equal_degrees_go_to_launchers() {
+    let folder = folder();
+    folder.run(&format!("{PLAN} -o plan.json")).exits(0);
+    let on = "--model dense.json --cluster mixed.yaml";
+    let mut plan = folder.json("plan.json");
+    let blocks = |first: u32, n: u32| json!({ "first": first, "n": n, "recompute": "none" });
+    let mesh = |devices: Value, tensor: u32, samples: Value| json!({ "devices": devices, "tensor": tensor, "samples": samples });
+    let stage = |blocks: Value, mesh: Value| json!({ "ops": [], "blocks": blocks, "mesh": mesh });
+    let a100 = ["node1.gpu3", "node1.gpu1", "node1.gpu0", "node1.gpu2"];
+    let t4 = ["node0.gpu2", "node0.gpu0", "node0.gpu1", "node0.gpu3"];
+    let grid = |n: u64| {
+        let cells = |rank: u64| -> String {
+            let ahead = (2 - rank).min(n);
+            let mut cells: Vec<String> = (0..ahead).map(|own| format!("{rank}F{own}")).collect();
+            for own in 0..n {
+                cells.push(format!("{rank}B{own}"));
+                cells.extend((own + ahead < n).then(|| format!("{rank}F{}", own + ahead)));
+            }
+            cells.join(",")
+        };
+        json!([cells(0), cells(1)])
+    };
+    plan["parallelism"]["pipeline"] = json!(2);
+    plan["parallelism"]["n_micro_batches"] = json!(8);
+    plan["parallelism"]["training"]["micro_batch"] = json!(4);
+    plan["schedule"]["grid"] = grid(8);
+    let training = plan["training"].as_object_mut().unwrap();
+    ["held", "memory", "peak"].map(|own| training.remove(own));
+    plan.as_object_mut().unwrap().remove("cost");
+    let mut exported = |samples: [Value; 2], tensor: [u32; 2], more: &str| {
+        plan["partition"]["stages"] = json!([
+            stage(blocks(0, 1), mesh(json!(t4), tensor[0], samples[0].clone())),
+            stage(blocks(1, 7), mesh(json!(a100), tensor[1], samples[1].clone())),
+        ]);
+        folder.write("stated.json", &plan.to_string());
+        folder.run(&format!("export stated.json {on} --target {more} --force"))
+    };
+    let two = || json!([2, 2]);
+    exported([two(), two()], [2, 2], "megatron --to m").exits(0);
+    let flags = folder.read("m/megatron.args");
+    for flag in [
+        "--tensor-model-parallel-size 2",
+        "--pipeline-model-parallel-size 2",
+        "--micro-batch-size 2",
+        "--global-batch-size 32",
+        "--pipeline-model-parallel-layout Et|t*7L",
+        "--sequence-parallel",
+        "--use-distributed-optimizer",
+    ] {
+        assert!(flags.lines().any(|own| own == flag), "{flag}: {flags}");
+    }
+    // Ranks: tensor ranks first, then replicas, then stages.
+    let ranks = folder.read("m/ranks.csv");
+    let rows: Vec<String> = ranks.lines().skip(1).map(str::to_owned).collect();
+    let wanted =
+        t4.iter().map(|own| ("node0", own, 0)).chain(a100.iter().map(|own| ("node1", own, 1)));
+    let wanted: Vec<String> = wanted
+        .enumerate()
+        .map(|(rank, (host, device, stage))| {
+            format!("{rank},{host},{device},{},0,{},{stage}", rank % 2, rank % 4 / 2)
+        })
+        .collect();
+    assert_eq!(rows, wanted);
+    let script = folder.read("m/launch.sh");
+    assert!(script.contains("devices=(2,0,1,3 3,1,0,2)"), "{script}");
+    let refused = |ran: super::folder::Ran, why: &str| {
+        assert!(ran.exits(3).stderr.contains(why), "{why}");
+    };
+    refused(
+        exported([json!([1, 3]), two()], [2, 2], "megatron --to n"),
+        "replicas of 1 and 2 samples",
+    );
+    refused(
+        exported([json!([4]), two()], [4, 2], "megatron --to n"),
+        "stages of 1 x 4 and of 2 x 2",
+    );
+    refused(exported([two(), two()], [2, 2], "megatron --to n --launcher slurm"), "certain hosts");
+    refused(exported([two(), two()], [2, 2], "jax -o n"), "pipeline parallelism");
 }
 
 #[test]
