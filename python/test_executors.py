@@ -13,7 +13,8 @@ and a disk neither of which can hold all of it, exports `device_map` and `max_me
 name. Every schedule that PyTorch's grammar can say, planned for pipelines of 2 and 4 ranks, is run
 through PyTorch's own validator and simulator (`check_schedules.py`), and each that goes to torchtitan by
 one of PyTorch's names is held against that class on pipelines of several sizes
-(`check_named_schedules.py`). Traces of two ranks over gloo (`gloo_traces.py`) are joined and planned.
+(`check_named_schedules.py`). Plans that send a part of the gradients are exported as tables, which processes
+exchange gradients by (`check_gradient_exchange.py`). Traces of two ranks over gloo (`gloo_traces.py`) are joined and planned.
 Prints one line per check; exits with 1 if any fails.
 """
 
@@ -289,6 +290,14 @@ def random_schedules(meshwright: pathlib.Path, folder: pathlib.Path) -> list[str
     return [] if whole else [f"{len(files)} plans\n{done.stdout}{done.stderr}"]
 
 
+def gradient_exchange(meshwright: pathlib.Path, folder: pathlib.Path) -> list[str]:
+    """Gradients go between processes as tables say, those of exported plans among them."""
+    check = [sys.executable, str(HERE / "check_gradient_exchange.py"), "--meshwright", str(meshwright)]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    print("\n".join(f"  {line}" for line in done.stdout.splitlines()))
+    return [] if done.returncode == 0 else [done.stderr]
+
+
 def traces(meshwright: pathlib.Path, folder: pathlib.Path) -> list[str]:
     """Two ranks of a data-parallel run over gloo, recorded and joined; totals are PyTorch's own."""
     done = subprocess.run([sys.executable, str(HERE / "gloo_traces.py"), str(folder)], capture_output=True, text=True, check=False)
@@ -325,7 +334,7 @@ def main() -> int:
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         checks = [(f"{name} {check.__name__}", check, name) for name in MODELS for check in (dispatch, refused)]
-        checks += [(check.__name__, check, None) for check in (torch_schedules, named_schedules, random_schedules, traces, profile_host, profile_torch)]
+        checks += [(check.__name__, check, None) for check in (torch_schedules, named_schedules, random_schedules, gradient_exchange, traces, profile_host, profile_torch)]
         for title, check, name in checks:
             names = [] if name is None else [name]
             problems = check(meshwright, *names, pathlib.Path(folder))

@@ -94,23 +94,26 @@ impl Duty {
             + draw.products * self.products_s
     }
 
-    /// Watts at most at any instant, where what it computes draws the same all along.
+    /// Watts at most at any instant: those of the hungriest of what it does, as if all of that ran at its
+    /// peak rate.
     #[must_use]
     pub fn most_watts(&self, draw: &Draw) -> f64 {
-        let computing = match self.computing_s > 0.0 {
-            true => {
-                let share = self.products_s / self.computing_s;
-                draw.memory + (draw.products - draw.memory) * share
-            }
-            false => draw.idle,
-        };
-        let transfers = if self.transfers_s > 0.0 { draw.transfers } else { draw.idle };
-        computing.max(transfers).max(draw.idle)
+        let does = [
+            (self.products_s, draw.products),
+            (self.computing_s - self.products_s, draw.memory),
+            (self.transfers_s, draw.transfers),
+        ];
+        let drawn = does.into_iter().filter(|(seconds, _)| *seconds > 0.0);
+        drawn.fold(draw.idle, |most, (_, watts)| most.max(watts))
     }
 }
 
 /// Shares of what it may draw that a board may be limited to in the plans that are looked at.
 pub const LIMITS: [f64; 7] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4];
+/// The least share that a board can be limited to.
+pub const LEAST_LIMIT: f64 = 0.2;
+/// Intervals of limits that [`least_joules`] looks at.
+const INTERVALS: u32 = 160;
 
 /// A kind whose boards are limited to a share of what its data sheet lets them draw: products slow down by
 /// [`power::lowered`], and where the limit is below what memory draws, memory in proportion to what it draws
@@ -149,17 +152,27 @@ pub fn at_limit(kind: &DeviceKind) -> DeviceKind {
 }
 
 /// Joules that so many operations, and bytes that are read from memory, take on a kind at least, however
-/// they are spread over its devices, at any of [`LIMITS`] and its own; `None` where a figure is missing.
+/// they are spread over its devices, at any limit of its boards from [`LEAST_LIMIT`] up and its own; `None`
+/// where a figure is missing. Between two limits it takes the rates of the upper and the watts of the lower.
 #[must_use]
 pub fn least_joules(kind: &DeviceKind, dtype: DType, work: [f64; 2]) -> Option<f64> {
     let full = kind.full_power.or(kind.power);
-    let limits = LIMITS.iter().filter_map(|share| Watts::new(share * full?.get()));
-    let kinds = limits.filter_map(|limit| limited(kind, limit)).chain([kind.clone()]);
-    kinds.filter_map(|kind| joules_at(&kind, dtype, work)).reduce(f64::min)
+    let share = |at: u32| LEAST_LIMIT + (1.0 - LEAST_LIMIT) * f64::from(at) / f64::from(INTERVALS);
+    let limits = (0..=INTERVALS).map(share).filter_map(|share| Watts::new(share * full?.get()));
+    let kinds: Vec<DeviceKind> = limits.filter_map(|limit| limited(kind, limit)).collect();
+    let between = kinds.windows(2).filter_map(|pair| {
+        let [lower, upper] = pair else { return None };
+        joules_at(upper, &Draw::of(lower)?, dtype, work)
+    });
+    between.chain(joules_at(kind, &Draw::of(kind)?, dtype, work)).reduce(f64::min)
 }
 
-fn joules_at(kind: &DeviceKind, dtype: DType, [flops, bytes]: [f64; 2]) -> Option<f64> {
-    let draw = Draw::of(kind)?;
+fn joules_at(
+    kind: &DeviceKind,
+    draw: &Draw,
+    dtype: DType,
+    [flops, bytes]: [f64; 2],
+) -> Option<f64> {
     let (_, peak) = plain_product::peak(kind, dtype)?;
     let memory_s = bytes / kind.memory_bandwidth?.get();
     let products_s = flops / peak.get();
@@ -192,8 +205,10 @@ mod tests {
         // 10 s, of which it computes 6, 2 of them at the peak, and sends 1: 3 x 50 + 100 + 4 x 200 + 2 x 300.
         let duty = Duty::new(10.0, [6.0, 1.0], 2e12, 1e12);
         assert_eq!(duty.joules(&draw), 1650.0);
-        // 200 + 100 x 2 / 6 while it computes.
-        assert!((duty.most_watts(&draw) - 233.333).abs() < 1e-3);
+        assert_eq!(duty.most_watts(&draw), 300.0);
+        assert_eq!(Duty::new(10.0, [6.0, 1.0], 0.0, 1e12).most_watts(&draw), 200.0);
+        assert_eq!(Duty::new(10.0, [0.0, 1.0], 0.0, 1e12).most_watts(&draw), 100.0);
+        assert_eq!(Duty::new(10.0, [0.0; 2], 0.0, 1e12).most_watts(&draw), 50.0);
         // A board that is limited to 250 W.
         let limited = DeviceKind {
             power: Watts::new(250.0),
@@ -268,9 +283,13 @@ mod tests {
                 })
                 .sum();
             let sum = work.iter().fold([0.0; 2], |sum, own| [sum[0] + own[0], sum[1] + own[1]]);
-            let least = joules_at(&kind, DType::Bf16, sum).unwrap();
+            let least = joules_at(&kind, &draw, DType::Bf16, sum).unwrap();
             assert!(spent >= least * (1.0 - 1e-12), "{spent} {least}");
-            assert!(least_joules(&kind, DType::Bf16, sum).unwrap() <= least);
+            let any = least_joules(&kind, DType::Bf16, sum).unwrap();
+            let share = LEAST_LIMIT + (1.0 - LEAST_LIMIT) * random();
+            let own = limited(&kind, Watts::new(400.0 * share).unwrap()).unwrap();
+            let at = joules_at(&own, &Draw::of(&own).unwrap(), DType::Bf16, sum).unwrap();
+            assert!(any <= at && any <= least, "{any} {at} at {share}, {least}");
         }
     }
 }

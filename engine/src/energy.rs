@@ -1,6 +1,6 @@
 //! What a plan draws and costs: from what its devices do, to its document and in words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cost_model::energy::{Draw, Duty, least_joules};
 use cost_model::kernels::plain_product::peak;
@@ -148,8 +148,9 @@ pub fn document(whole: &Whole<'_>, shares: &[Share]) -> Option<EnergyDocument> {
 
 /// The least of a figure over the kinds of the cluster.
 fn least(whole: &Whole<'_>, figure: fn(&DeviceKind, &Whole<'_>) -> Option<f64>) -> f64 {
-    let of = |device| figure(whole.cluster.kind_of(device), whole);
-    let least = whole.cluster.device_ids().filter_map(of).fold(f64::INFINITY, f64::min);
+    let used: BTreeSet<_> = whole.cluster.devices.iter().map(|own| own.kind).collect();
+    let kinds = used.into_iter().filter_map(|own| whole.cluster.kinds.get(own.index()));
+    let least = kinds.filter_map(|own| figure(own, whole)).fold(f64::INFINITY, f64::min);
     if least.is_finite() { least } else { 0.0 }
 }
 

@@ -341,6 +341,8 @@ pub struct Machines {
     pub cluster: Cluster,
     /// With its spares, where it has some.
     pub whole: Option<Cluster>,
+    /// With those that are left out, where others were lost.
+    pub left: Option<Cluster>,
     /// What is strange about its file.
     pub warnings: Vec<Diagnostic>,
 }
@@ -360,13 +362,16 @@ pub fn machines(
         false => left(&own, without),
     };
     if !lost.is_empty() {
-        return Ok(Machines { cluster: used(left(&cluster, lost)?)?, whole: None, warnings });
+        let left = left(&cluster, lost)?;
+        let cluster = used(left.clone())?;
+        let left = (!without.is_empty()).then_some(left);
+        return Ok(Machines { cluster, whole: None, left, warnings });
     }
     if spares.is_empty() {
-        return Ok(Machines { cluster: used(cluster)?, whole: None, warnings });
+        return Ok(Machines { cluster: used(cluster)?, whole: None, left: None, warnings });
     }
     let own = cluster.keeping(|device| spares.binary_search(&device).is_err());
-    Ok(Machines { cluster: used(own)?, whole: Some(used(cluster)?), warnings })
+    Ok(Machines { cluster: used(own)?, whole: Some(used(cluster)?), left: None, warnings })
 }
 
 /// The devices that still work.

@@ -14,7 +14,7 @@ pub struct Form {
 }
 
 /// The forms that there are.
-pub const FORMS: [Form; 3] = [
+pub const FORMS: [Form; 4] = [
     Form {
         name: "split",
         summary: "nodes of each accelerator and core, as the splits of msr-fiddle/dnn-partitioning",
@@ -27,10 +27,18 @@ pub const FORMS: [Form; 3] = [
         name: TORCH_DDP,
         summary: "arguments of torch's `DistributedDataParallel`: sizes of buckets",
     },
+    Form {
+        name: TORCH_HOOK,
+        summary: "table of `meshwright.torch.exchange`: what of which gradients goes together",
+    },
 ];
 
 /// Arguments of `torch.nn.parallel.DistributedDataParallel`.
 pub const TORCH_DDP: &str = "torch-ddp";
+/// A table for the communication hook of the Python package.
+pub const TORCH_HOOK: &str = "torch-hook";
+/// Forms of gradients in buckets.
+pub const OF_BUCKETS: [&str; 2] = [TORCH_DDP, TORCH_HOOK];
 /// The first version that is known to take a list of sizes.
 const LISTS_SINCE: (u64, u64) = (2, 13);
 
@@ -81,7 +89,7 @@ pub fn write(
             Err(Diagnostic::usage("cannot-express", message).hint(match instance {
                 Instance::Load(_) => "use --target split",
                 Instance::Profile(_) => "use --target pipedream",
-                Instance::Gradients(_) => "use --target torch-ddp",
+                Instance::Gradients(_) => "use --target torch-ddp or torch-hook",
                 Instance::Tasks(_) => "`plan -o FILE` writes a queue for each device",
                 Instance::Averaging(_) => "`plan -o FILE` writes rounds, or what clients send",
                 Instance::Stages(_) => {

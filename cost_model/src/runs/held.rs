@@ -121,7 +121,7 @@ impl std::fmt::Display for Tensor {
 type Key = (Tensor, bool);
 
 /// How large the tensors of a model are, and what is kept of each of their elements.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sizes {
     /// Elements.
     elements: BTreeMap<Tensor, u64>,

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::{Setting, decided, row};
 use crate::differences::{self, difference};
 use crate::exit::{CommandResult, Exit};
-use crate::given::buckets as told;
+use crate::given::{buckets as told, for_torch};
 use crate::ops::explain::Subject;
 use crate::ops::replay::{self as kept, BY_HAND};
 use crate::page::Page;
@@ -187,20 +187,20 @@ pub fn export(
         }));
         return Ok(None);
     };
-    let bytes = told::torch_ddp(target, &on.setting.instance, buckets)?;
+    let bytes = for_torch::exported(target, &on.setting.instance, buckets)?;
     Ok(Some(Export { bytes, warnings: on.warnings }))
 }
 
-/// Refuses all targets but PyTorch's wrapper.
+/// Refuses all targets but those of gradients in buckets.
 ///
 /// # Errors
 /// `unknown-target`.
 pub fn check_target(target: &str) -> Result<(), Diagnostic> {
-    let known = exporters::given_costs::TORCH_DDP;
-    if target.split('@').next() == Some(known) {
+    let known = exporters::given_costs::OF_BUCKETS;
+    if target.split('@').next().is_some_and(|own| known.contains(&own)) {
         return Ok(());
     }
     let message = format!("`{target}` takes no buckets of gradients");
     Err(Diagnostic::usage("unknown-target", message)
-        .hint(format!("use {known}, or read `communication` of the plan")))
+        .hint(format!("use {}, or read `communication` of the plan", known.join(" or "))))
 }

@@ -5,7 +5,6 @@ use cost_model::given::gradients::{Buckets, Part, cost, evaluate, gradients, ove
 use cost_model::links::collective::gradient::mg_wfbp;
 use documents::plan::{BucketDocument, CommunicationDocument, LossyDocument};
 use documents::solution::SolutionDocument;
-use exporters::given_costs;
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Exchange, GradientInstance, Instance, Lossy, LossyCost};
 use ir::units::Nanos;
@@ -64,10 +63,14 @@ pub fn allow_asked(
             .fact("reason", "it sends all gradients as they are")
             .hint("leave it out, or use --algorithm gradient-buckets"));
     }
-    let bad = |why: String| {
-        Diagnostic::usage("bad-lossy", why)
-            .hint("use --allow-lossy, or name ways: --allow-lossy top-k=0.001,layer-wise")
+    let known: Vec<&str> = instance.lossy.iter().map(|own| own.by.name()).collect();
+    let hint = match known.first() {
+        None => "leave --allow-lossy out, or state what such ways cost under `lossy`".to_owned(),
+        Some(first) => {
+            format!("use --allow-lossy for all of them, or name some: --allow-lossy {first}")
+        }
     };
+    let bad = |why: String| Diagnostic::usage("bad-lossy", why).hint(hint.clone());
     let mut allowed = Vec::new();
     for word in words {
         let (name, density) = match word.split_once('=') {
@@ -381,28 +384,4 @@ pub fn explain(
 pub fn state(document: &mut SolutionDocument, (instance, buckets): (&GradientInstance, &Buckets)) {
     document.communication = Some(communication(instance, buckets));
     document.samples_per_s = samples_per_s(instance, Nanos(document.value_ns));
-}
-
-/// The buckets as arguments of PyTorch's `DistributedDataParallel`.
-///
-/// # Errors
-/// `cannot-express` for servers, which it has none of; `unknown-version`.
-pub fn torch_ddp(
-    target: &str,
-    instance: &GradientInstance,
-    buckets: &Buckets,
-) -> Result<Vec<u8>, Diagnostic> {
-    if buckets.exchange != Exchange::AllReduce {
-        let message = format!("`{target}` sums up gradients by all-reduce alone");
-        return Err(Diagnostic::usage("cannot-express", message)
-            .hint("leave the parameter server out of `exchange`, and plan again"));
-    }
-    if buckets.parts.iter().any(Option::is_some) {
-        let message = format!("`{target}` sends gradients as they are, and the plan sends parts");
-        return Err(Diagnostic::usage("cannot-express", message)
-            .hint("plan without --allow-lossy, or read `communication` of the plan"));
-    }
-    let stated = communication(instance, buckets).buckets;
-    let sizes: Vec<u64> = stated.iter().map(|own| own.bytes).collect();
-    given_costs::torch_ddp(target, &sizes, best(instance, buckets.exchange, &|| false))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cost_model::given::max_load;
 use cost_model::given::tasks::Times;
-use exporters::given_costs::TORCH_DDP;
+use exporters::given_costs::OF_BUCKETS;
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LoadInstance, TaskInstance, TimeUnit};
 use ir::units::{Bytes, Nanos};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::text::{self, device_name};
 use super::verify::{Found, read};
-use super::{averaging, buckets, figures, unused};
+use super::{averaging, buckets, figures, for_torch, unused};
 use crate::exit::{CommandResult, Exit};
 use crate::ops::explain::Subject;
 use crate::page::Column;
@@ -229,14 +229,19 @@ fn device(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
     Ok(())
 }
 
+/// Whether a target is one of gradients in buckets.
+fn is_of_buckets(target: &str) -> bool {
+    target.split('@').next().is_some_and(|own| OF_BUCKETS.contains(&own))
+}
+
 /// `export`: the solution in the form of the collection that its instance is from.
 pub fn export(args: &PlanOnModel, target: &str, instance: Instance) -> Result<Vec<u8>, Diagnostic> {
     unused::check(&args.target)?;
     let found = read(&args.plan, instance)?;
     if let (Instance::Gradients(own), Solution::Buckets(buckets), true) =
-        (&found.instance, &found.solution, target.split('@').next() == Some(TORCH_DDP))
+        (&found.instance, &found.solution, is_of_buckets(target))
     {
-        return buckets::torch_ddp(target, own, buckets);
+        return for_torch::exported(target, own, buckets);
     }
     let devices = match &found.solution {
         Solution::Devices(devices) => Some(devices.as_slice()),

@@ -8,10 +8,10 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::Instance;
 use planner::given::runner::{Answer, Request, Solution, solve_observed};
 use planner::registry::entries;
-use planner::run::Event;
+use planner::run::{Event, StopReason};
 
 use super::plot::{self, Unit};
-use super::run::{Run, interrupted, tell};
+use super::run::{Run, interrupted, tell, usual_time};
 use crate::executor;
 use crate::exit::{CommandResult, Exit};
 use crate::fields::{self, Mode};
@@ -43,7 +43,7 @@ pub(super) fn plan(
         if run.watch.is_cancelled() && !answer.is_proved {
             return Ok(interrupted(run.page));
         }
-        return Err(none(&answer));
+        return Err(none(&instance, &answer));
     };
     let mut plan = document::document(&instance, goal, *value, answer.bound, solution);
     plan.proved_optimal = answer.is_proved;
@@ -121,7 +121,7 @@ fn solve(
     let mut written = None;
     let limits = Request {
         rows: entries(),
-        limits: request.limits.within(run.watch, None),
+        limits: request.limits.within(run.watch, usual_time(request, run.start)),
         n_devices: request.accelerators.unwrap_or(STRAIGHT_DEVICES),
     };
     let mut observe = |event: &Event<Instance>| {
@@ -146,14 +146,21 @@ fn solve(
 }
 
 /// Why there is no plan.
-fn none(answer: &Answer) -> Diagnostic {
+fn none(instance: &Instance, answer: &Answer) -> Diagnostic {
     if answer.is_proved {
         let message = "no plan fits into the memory of the devices";
         return Diagnostic::error(Blame::Infeasible, "infeasible", message)
             .fact("proof", "all plans were searched")
             .hint("give the devices more memory, or add devices");
     }
+    let more = match answer.stop {
+        StopReason::NodeBudget => "raise --node-budget",
+        _ => "raise --time-limit",
+    };
+    let has_memory =
+        matches!(instance, Instance::Load(_) | Instance::Stages(_) | Instance::Profile(_));
+    let or = if has_memory { ", or give the devices more memory" } else { "" };
     Diagnostic::error(Blame::NotFound, "no-plan", "no plan was found")
         .fact("stopped", answer.stop.name())
-        .hint("raise the time limit, or give the devices more memory")
+        .hint(format!("{more}{or}"))
 }

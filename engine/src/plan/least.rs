@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use cost_model::energy::LIMITS;
+use cost_model::energy::{LEAST_LIMIT, LIMITS};
 use documents::plan::PlanDocument;
 use documents::plan::energy::{EnergyDocument, EnergyPointDocument};
 use ir::cluster::Cluster;
@@ -22,8 +22,8 @@ use crate::request::PlanRequest;
 
 /// Most devices that are left out one by one; of more, whole hosts are.
 const MOST_SINGLE: usize = 16;
-/// So many times what a board draws at the least of [`LIMITS`] it draws without.
-const REACH: f64 = 2.5;
+/// So many times what a board draws at its least limit it draws without.
+const REACH: f64 = 1.0 / LEAST_LIMIT;
 /// How often the share is halved at which a cap is just kept.
 const HALVINGS: usize = 4;
 /// Most sets of devices that are tried.
@@ -180,6 +180,14 @@ fn near_cap(request: &PlanRequest, set: &[String], all: &mut Vec<Tried>, run: &m
     let under = own().filter(|own| keeps(own)).map(|own| own.limit);
     let over = own().filter(|own| !keeps(own)).map(|own| own.limit);
     let (mut low, mut high) = (under.fold(0.0, f64::max), over.fold(1.0, f64::min));
+    if low <= 0.0 {
+        // The search goes on between these and the least of the usual limits only where that is too much.
+        let own = tried(request, (set, LEAST_LIMIT), (HALVINGS + 1, run)).ok().flatten();
+        if own.as_ref().is_some_and(keeps) {
+            low = LEAST_LIMIT;
+        }
+        all.extend(own);
+    }
     if low <= 0.0 || low >= high {
         return;
     }

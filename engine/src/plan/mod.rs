@@ -58,7 +58,22 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
                 .hint("raise --time-limit"));
         }
     }
-    let request = &*crate::training::replaced::filled(request)?;
+    let filled = crate::training::replaced::filled(request)?;
+    let kept = &filled.problem.pin;
+    planned(&filled, run).map_err(|error| {
+        match request.problem.pin.is_empty() && !kept.is_empty() {
+            true if error.blame == Blame::Infeasible => {
+                let pins = kept.join(", ");
+                error.hint(format!(
+                    "the running plan was pinned ({pins}): state --pin to plan otherwise"
+                ))
+            }
+            _ => error,
+        }
+    })
+}
+
+fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     check_name(request.recipe())?;
     if least::is_asked(request) && (is_served(request) || mode(request) == Mode::Degrees) {
         return least::plan(request, run);

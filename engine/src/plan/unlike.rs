@@ -68,7 +68,8 @@ pub(super) fn asked(request: &PlanRequest) -> Asked {
         (true, false) => {
             let may_be = hosts::unlike_memory(&cluster).is_some()
                 || hosts::is_far_apart(&cluster)
-                || request.training.spares.is_some();
+                || request.training.spares.is_some()
+                || !request.training.lost.is_empty();
             if may_be && is_honoured() { Asked::Better } else { Asked::Nothing }
         }
     }

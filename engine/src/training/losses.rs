@@ -43,7 +43,7 @@ fn holding(own: &HeldByDocument, setting: &Setting) -> Result<Holding, Diagnosti
             format!("what `{}` held is none of this model and cluster: {why}", own.device);
         Diagnostic::input("bad-plan", message).fact("member", "communication.replaced")
     };
-    let devices = &setting.cluster.devices;
+    let devices = &setting.working().devices;
     let device = devices.iter().position(|known| known.name == own.device);
     let device = device.ok_or_else(|| bad("there is no such device, or it is lost"))?;
     let n_blocks = setting.model.n_blocks();
@@ -79,6 +79,13 @@ fn held_before(replaced: &ReplacedDocument, setting: &Setting) -> Result<Vec<Hol
     Ok(held.into_values().collect())
 }
 
+/// The same on another cluster that has the device too.
+fn on(own: Holding, cluster: &Cluster, other: &Cluster) -> Option<Holding> {
+    let name = &cluster.devices.get(own.device.index())?.name;
+    let device = other.devices.iter().position(|device| device.name == *name)?;
+    Some(Holding { device: DeviceId::new(device), ..own })
+}
+
 /// Sizes of the tensors of a run.
 pub(super) fn sizes(setting: &Setting) -> Sizes {
     let format = setting.numbers.format(&setting.stack);
@@ -89,6 +96,8 @@ pub(super) fn sizes(setting: &Setting) -> Sizes {
 /// change places.
 pub fn arranged(setting: &Setting, plan: &Plan, step: Nanos) -> Option<Plan> {
     let old = held_before(setting.replaced.as_deref()?, setting).ok()?;
+    let old: Vec<Holding> =
+        old.into_iter().filter_map(|own| on(own, setting.working(), &setting.cluster)).collect();
     let own = with_fewest_moves(&setting.cluster, &sizes(setting), &old, plan)?;
     let costs = setting.costs(&own, setting.limit).ok()?;
     let judged = cost_model::runs::judge::judge_plan(&costs, &own).ok()?;
@@ -108,10 +117,13 @@ pub(super) fn communication(
     let mut own = CommunicationDocument { spares, ..CommunicationDocument::default() };
     let Some(replaced) = &setting.replaced else { return Ok(own) };
     let old = held_before(replaced, setting)?;
+    let working = setting.working();
     let new = holdings(plan).unwrap_or_default();
-    let found = moves(&setting.cluster, &sizes(setting), [&old, &new]);
-    own.moving_ns = Some(nanos(moving_s(&setting.cluster, &found)).0);
-    own.moves = found.iter().map(|own| move_document(own, &setting.cluster)).collect();
+    let new: Vec<Holding> =
+        new.into_iter().filter_map(|own| on(own, &setting.cluster, working)).collect();
+    let found = moves(working, &sizes(setting), [&old, &new]);
+    own.moving_ns = Some(nanos(moving_s(working, &found)).0);
+    own.moves = found.iter().map(|own| move_document(own, working)).collect();
     own.replaced = Some(ReplacedDocument::clone(replaced));
     Ok(own)
 }

@@ -10,7 +10,7 @@ use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use ir::units::{Bytes, Watts};
 
-use super::losses::holding_document;
+use super::losses::{holding_document, sizes};
 use super::replay::read_on;
 use super::setting::Setting;
 use crate::executor::Executor;
@@ -95,6 +95,7 @@ fn replaced(
     // It states itself what it was made for.
     (problem.pin, problem.model.dims) = Default::default();
     (problem.model.batch, problem.model.micro_batch, problem.workload) = (None, None, None);
+    (problem.model.dtype, problem.optimizer) = (None, None);
     let target = ReplayRequest { problem, ..ReplayRequest::default() };
     let on = read_on(document, &request.model, &target)?;
     let refused = |why: &str| {
@@ -108,10 +109,27 @@ fn replaced(
     if on.training.offloads_optimizer {
         return refused("hosts keep the optimizer states");
     }
+    let kept = |own: &Setting| (own.numbers.optimizer, own.numbers.dtype, sizes(own));
+    if kept(&on.setting) != kept(setting) {
+        let [own, other] = [&on.setting, setting].map(|own| {
+            format!(
+                "{} in {} ({})",
+                own.numbers.optimizer.name(),
+                own.numbers.dtype,
+                own.stack.name
+            )
+        });
+        let message = format!(
+            "the running plan holds weights and states of {own}: none of {other} are there to move"
+        );
+        return Err(Diagnostic::usage("not-replaced", message).hint(
+            "leave out --optimizer, --dtype and --stack, or plan without --replace and --lost",
+        ));
+    }
     let Some(held) = holdings(&on.plan) else { return refused("the plan has no grid") };
     let name =
         |device: DeviceId| on.setting.cluster.devices.get(device.index()).map(|own| &own.name);
-    let works = |name: &&String| setting.cluster.devices.iter().any(|own| own.name == **name);
+    let works = |name: &&String| setting.working().devices.iter().any(|own| own.name == **name);
     let devices = held.iter().filter_map(|own| Some((name(own.device).filter(works)?, own)));
     let step = document.cost.as_ref().map_or(0, |cost| cost.step_time_ns);
     Ok(ReplacedDocument {

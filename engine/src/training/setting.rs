@@ -64,6 +64,8 @@ pub struct Setting {
     pub cluster: Cluster,
     /// With its spares, where it has some.
     pub whole: Option<Arc<Cluster>>,
+    /// With those that are left out, where others were lost.
+    left: Option<Arc<Cluster>>,
     /// The plan that is gone on from, where devices were lost.
     pub replaced: Option<Arc<ReplacedDocument>>,
     /// Whether its documents say what moves and who stands in for whom.
@@ -207,18 +209,17 @@ impl Setting {
     ) -> Result<Self, Diagnostic> {
         let path = flags.cluster.as_deref().ok_or_else(no_cluster)?;
         let stack = executor::named_stack(stack)?;
-        let load::Machines { cluster, whole, warnings: own } = load::machines(path, gone(flags))?;
+        let machines = load::machines(path, gone(flags))?;
+        let load::Machines { cluster, whole, left, warnings: own } = machines;
         let Model { card: model, graph, hyperparameters, tokens, mut warnings, .. } = model;
         warnings.extend(own);
         // Samples without tokens are counted themselves.
         let sequence = tokens.unwrap_or(1);
-        let (folder, file) = match flags.profile.as_deref() {
-            Some(path) if importers::layers::is_folder(path) => (Some(path), None),
-            path => (None, path),
-        };
+        let (folder, file) = folder_or_file(flags.profile.as_deref());
         let layers = folder.map(|folder| measured_layers(folder, sequence, flags)).transpose()?;
         let (profile, cluster, unused) = load::rated(file, &factors(flags), cluster)?;
-        let whole = whole.map(|own| load::rated(file, &factors(flags), own)).transpose()?;
+        let rated = |own: Cluster| Ok(Arc::new(load::rated(file, &factors(flags), own)?.1));
+        let (whole, left) = (whole.map(rated).transpose()?, left.map(rated).transpose()?);
         warnings.extend(unused);
         layers.as_ref().map_or(Ok(()), |_| one_kind(&cluster))?;
         let kinds = usable_kinds(&cluster, path)?;
@@ -239,7 +240,8 @@ impl Setting {
             hyperparameters,
             warnings,
             cluster,
-            whole: whole.map(|(_, own, _)| Arc::new(own)),
+            whole,
+            left,
             replaced: None,
             tells_losses: true,
             profile,
@@ -325,6 +327,11 @@ impl Setting {
     /// The same on another cluster.
     pub fn fleet_on<'s>(&'s self, cluster: &'s Cluster, groups: &'s [NodeGroup]) -> Fleet<'s> {
         Fleet { base: self.pricing(), cluster, profile: &self.profile, groups }
+    }
+
+    /// The devices that still work, those that are left out among them.
+    pub fn working(&self) -> &Cluster {
+        self.left.as_deref().unwrap_or(&self.cluster)
     }
 
     /// How many devices a plan may use.
@@ -455,6 +462,14 @@ impl Setting {
     /// Peak operations of one device per second, in the type that products run in.
     pub fn peak(&self) -> f64 {
         peak(&self.system.device, self.numbers.dtype).map_or(f64::NAN, |(_, rate)| rate.get())
+    }
+}
+
+/// A profile as a folder of measured layers, or as a file.
+fn folder_or_file(profile: Option<&Path>) -> (Option<&Path>, Option<&Path>) {
+    match profile {
+        Some(path) if importers::layers::is_folder(path) => (Some(path), None),
+        path => (None, path),
     }
 }
 

@@ -123,7 +123,7 @@ pub(super) fn files(
     let agents = agents(job.places);
     let each = agents.first().map_or(1, |own| own.slots.len());
     let is_unequal = agents.iter().any(|own| own.slots.len() != each);
-    check_hosts(job, (row.name, program.start), is_unequal)?;
+    check_hosts(job, (row.name, program.start), &agents)?;
     check_names(job, row)?;
     let text = String::from_utf8_lossy(&export.bytes);
     let mut environment = String::new();
@@ -176,16 +176,19 @@ pub(super) fn files(
 fn check_hosts(
     job: &Job<'_>,
     (target, start): (&str, Start),
-    is_unequal: bool,
+    agents: &[Agent<'_>],
 ) -> Result<(), Diagnostic> {
+    let first = agents.first().map_or(&[][..], |own| &own.slots);
+    let is_unequal = agents.iter().any(|own| own.slots.len() != first.len());
     if is_unequal && (start, job.starter) != (Start::Torchrun, Starter::Torchrun) {
         let why = "as many processes are started on each host";
         let hint = "plan with --devices on whole hosts, or use --launcher torchrun";
         return Err(refused(target, "hosts of unequal numbers of ranks", why, hint));
     }
-    if job.hosts_differ && job.starter != Starter::Torchrun {
+    let differ = job.hosts_differ || agents.iter().any(|own| own.slots != first);
+    if differ && job.starter != Starter::Torchrun {
         let why = "it numbers hosts as it likes";
-        let part = "stages that are meant for certain hosts";
+        let part = "stages or devices that are meant for certain hosts";
         return Err(refused(target, part, why, "use --launcher torchrun"));
     }
     Ok(())

@@ -29,6 +29,8 @@ pub use self::catalogue::{Catalogue, DeviceRow, LinkRow, LinkScope, catalogue};
 
 /// Most islands that a warning names.
 const ISLANDS: usize = 8;
+/// Islands between which ways that lead one way are looked for.
+const LOOKED_AT: usize = 256;
 
 /// Reads a cluster file, with what is strange about it; `FILE#NAME` chooses one of several
 /// documents.
@@ -130,11 +132,25 @@ fn islands(cluster: &Cluster) -> Option<Diagnostic> {
     let named: Vec<String> = islands.iter().take(ISLANDS).map(of).collect();
     let more = islands.len().saturating_sub(ISLANDS);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let message = format!(
-        "the cluster is {} islands that don't reach each other: {}{more}",
-        islands.len(),
-        named.join("; ")
-    );
+    let firsts = || islands.iter().take(LOOKED_AT).map(|own| own[0]);
+    let leads = |from, to| cluster.route(from, to).is_some();
+    let one_way = firsts()
+        .flat_map(|from| firsts().map(move |to| (from, to)))
+        .find(|(from, to)| leads(*from, *to) && !leads(*to, *from));
+    let how = match one_way {
+        Some(_) => "don't reach each other both ways",
+        None => "don't reach each other",
+    };
+    let message =
+        format!("the cluster is {} islands that {how}: {}{more}", islands.len(), named.join("; "));
+    if let Some((from, to)) = one_way {
+        let name = |own: DeviceId| cluster.devices[own.index()].name.as_str();
+        return Some(Diagnostic::warning("islands", message).hint(format!(
+            "`{}` reaches `{}`, and no link leads back: state the other way too, or one `between` both",
+            name(from),
+            name(to)
+        )));
+    }
     let hint = match cluster.nodes.len() {
         0 | 1 => "join them by `links`",
         _ => "state the `network` that joins the hosts, such as `network: {link: ethernet_100g}`",

@@ -47,15 +47,31 @@ pub(crate) const METHOD: Method = Method {
     guarantee: Guarantee::Optimal,
     solve: |run, _| {
         let Instance::Gradients(instance) = run.instance() else { return Ok(()) };
-        for own in &instance.costs {
-            let stop = |n: usize| run.spend(n as u64);
-            let Some(found) = solve(instance, own.exchange, &stop) else { return Ok(()) };
-            run.offer(Solution::Buckets(found))?;
+        let stop = |n: usize| run.spend(n as u64);
+        let all = instance.costs.iter().map_while(|own| solve(instance, own.exchange, &stop));
+        let mut found: Vec<Buckets> = all.collect();
+        let is_complete = found.len() == instance.costs.len();
+        // Of ways that take as long, that which sends most as it is comes first: others are no better.
+        found.sort_by_cached_key(|own| {
+            let step = evaluate(instance, own).map_or(u64::MAX, |own| own.get());
+            (step, std::cmp::Reverse(whole_bytes(instance, own)))
+        });
+        for own in found {
+            run.offer(Solution::Buckets(own))?;
         }
-        run.close(method::GROUPS);
+        if is_complete {
+            run.close(method::GROUPS);
+        }
         Ok(())
     },
 };
+
+/// Bytes that are sent as they are.
+fn whole_bytes(instance: &GradientInstance, buckets: &Buckets) -> u64 {
+    let spans = spans(instance, buckets).unwrap_or_default();
+    let whole = spans.iter().enumerate().filter(|own| buckets.part(own.0).is_none());
+    whole.map(|own| own.1.sent_bytes).sum()
+}
 
 /// Most ends that are kept of one number of tensors.
 const MOST_LABELS: usize = 32;

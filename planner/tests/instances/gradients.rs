@@ -10,7 +10,7 @@ use ir::instance::{
 };
 use planner::given::bucket_cap::{best, capped};
 use planner::given::gradient_buckets::solve;
-use planner::given::runner::{Request, solve as run};
+use planner::given::runner::{Request, Solution, solve as run};
 use planner::registry::entries;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -238,6 +238,39 @@ fn ways_are_those_of_enumeration() {
         n_mixed += usize::from(n > 0 && n < found.lengths.len());
     }
     assert!(n_lossy > 500 && n_mixed > 100, "{n_lossy} {n_mixed}");
+}
+
+/// Where all-reduce and servers are offered, in either order, the step is the least of both, and of what
+/// takes as long that is taken which sends most as it is.
+#[test]
+fn the_order_of_ways_decides_nothing() {
+    let mut n_other = 0;
+    for seed in 0..400 {
+        let mut own = lossy_sampled(seed, 4);
+        let first = ExchangeCost { exchange: Exchange::AllReduce, ..own.costs[0] };
+        let factor = 0.5 + (seed % 7) as f64 / 4.0;
+        let second = ExchangeCost {
+            exchange: Exchange::ParameterServer,
+            start_up_s: first.start_up_s / factor,
+            per_byte_s: first.per_byte_s * factor,
+        };
+        let alone = [first, second].map(|cost| {
+            own.costs = vec![cost];
+            enumerated(&own)
+        });
+        let least = alone.iter().map(|own| own.0).min().unwrap();
+        let whole = alone.iter().filter(|own| own.0 <= least + 1).map(|own| own.1).max().unwrap();
+        for costs in [vec![first, second], vec![second, first]] {
+            own.costs = costs;
+            let instance = Instance::Gradients(own.clone());
+            let answer = run(&instance, Goal::StepTime, None, &Request::new(entries())).unwrap();
+            let Some((value, Solution::Buckets(found))) = answer.best else { panic!("{seed}") };
+            assert!(value.get().abs_diff(least) <= 1, "{seed}: {value} {least}");
+            assert_eq!(whole_bytes(&own, &found), whole, "{seed}: {found:?}");
+        }
+        n_other += usize::from(alone[0].0.abs_diff(alone[1].0) <= 1 && alone[0].1 != alone[1].1);
+    }
+    assert!(n_other > 10, "{n_other}");
 }
 
 /// On ten thousand cases: sending parts never makes the step longer, no overlap gains more than it can,

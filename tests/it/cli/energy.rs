@@ -62,7 +62,7 @@ fn by_hand(plan: &Value, pue: f64) -> [f64; 2] {
             + transfers * sends
             + idle * (step - computing - sends);
         joules += pue * n * each;
-        let busy = memory + (products - memory) * at_peak / computing;
+        let busy = if at_peak > 0.0 { products } else { memory };
         most += pue * n * busy.max(if sends > 0.0 { transfers } else { idle });
     }
     [joules, most]

@@ -222,6 +222,22 @@ fn parts_are_flagged_read_back_and_what_is_changed_is_named() {
     let told = folder.run("compare dense.json p.json --model g.json").exits(10).stdout;
     assert!(told.contains("MB, of ") && told.contains("a part"), "{told}");
     folder.run("export p.json --model g.json --target torch-ddp -o x.json").exits(2);
+    folder.run("export p.json --model g.json --target torch-hook@1 -o x.json").exits(2);
+    folder.run("export p.json --model g.json --target torch-hook -o table.json").exits(0);
+    let table = folder.json("table.json");
+    for (row, own) in table["buckets"].as_array().unwrap().iter().zip(buckets) {
+        let tensors = row["tensors"].as_array().unwrap();
+        let sum = |name: &str| tensors.iter().filter_map(|own| own[name].as_u64()).sum::<u64>();
+        assert_eq!(own["bytes"], json!(4 * sum("elements")));
+        assert_eq!(row["method"], *own.get("lossy").unwrap_or(&json!("as-is")));
+        assert_eq!(row["sent_bytes"], *own.get("sent_bytes").unwrap_or(&own["bytes"]));
+        assert_eq!(row.get("kept"), own.get("kept"));
+        if row["method"] == "layer-wise" {
+            assert_eq!(row["kept"], json!(sum("kept")));
+        }
+        let names: Vec<&Value> = tensors.iter().map(|own| &own["name"]).collect();
+        assert_eq!(json!(names), own["tensors"]);
+    }
     for rule in ["mg-wfbp", "bucket-cap(bytes=1)"] {
         folder.run(&format!("plan g.json --allow-lossy --algorithm {rule}")).exits(2);
     }

@@ -96,7 +96,9 @@ fn stages_of_equal_degrees_go_to_launchers() {
     plan["parallelism"]["training"]["micro_batch"] = json!(4);
     plan["schedule"]["grid"] = grid(8);
     let training = plan["training"].as_object_mut().unwrap();
-    ["held", "memory", "peak"].map(|own| training.remove(own));
+    for own in ["held", "memory", "peak"] {
+        training.remove(own);
+    }
     plan.as_object_mut().unwrap().remove("cost");
     let mut exported = |samples: [Value; 2], tensor: [u32; 2], more: &str| {
         plan["partition"]["stages"] = json!([

@@ -95,7 +95,9 @@ fn islands_are_named() {
     // What leads one way joins nothing.
     let one_way = "devices: [{id: a, kind: t4}, {id: b, kind: t4}]
 links: [{from: a, to: b, bytes_per_s: 1e9}]";
-    assert!(warnings(one_way)[0].message.contains("2 islands"));
+    let told = warnings(one_way);
+    assert!(told[0].message.contains("2 islands that don't reach each other both ways"));
+    assert!(told[0].hints[0].contains("`a` reaches `b`, and no link leads back"));
 }
 
 #[test]

@@ -1,0 +1,118 @@
+//! Buckets of gradients in the forms that PyTorch's data-parallel training takes.
+
+use cost_model::given::gradients::{Buckets, least_kept};
+use exporters::given_costs::{self, TORCH_HOOK};
+use ir::diagnostic::Diagnostic;
+use ir::instance::{Exchange, GradientInstance, GradientTensor, Lossy};
+use planner::given::bucket_cap::best;
+use serde_json::{Value, json};
+
+use super::buckets::communication;
+
+/// The buckets for PyTorch's `DistributedDataParallel`: its arguments, or the table of a hook.
+///
+/// # Errors
+/// `cannot-express` for servers, which it has none of, and for parts that it can't send; `unknown-version`.
+pub fn exported(
+    target: &str,
+    instance: &GradientInstance,
+    buckets: &Buckets,
+) -> Result<Vec<u8>, Diagnostic> {
+    let refused =
+        |message: String, hint| Err(Diagnostic::usage("cannot-express", message).hint(hint));
+    if buckets.exchange != Exchange::AllReduce {
+        let message = format!("`{target}` sums up gradients by all-reduce alone");
+        return refused(message, "leave the parameter server out of `exchange`, and plan again");
+    }
+    if target == TORCH_HOOK {
+        return hook_table(instance, buckets);
+    }
+    if target.split('@').next() == Some(TORCH_HOOK) {
+        return Err(Diagnostic::usage(
+            "unknown-version",
+            format!("`{TORCH_HOOK}` has no versions"),
+        )
+        .hint("leave the version out"));
+    }
+    if buckets.parts.iter().any(Option::is_some) {
+        let message = format!("`{target}` sends gradients as they are, and the plan sends parts");
+        return refused(message, "use --target torch-hook, or plan without --allow-lossy");
+    }
+    let stated = communication(instance, buckets).buckets;
+    let sizes: Vec<u64> = stated.iter().map(|own| own.bytes).collect();
+    given_costs::torch_ddp(target, &sizes, best(instance, buckets.exchange, &|| false))
+}
+
+/// Bytes of an element in fp32, and of one that is sent with its index in int32.
+const HOOK_BYTES: [u64; 2] = [4, 8];
+
+/// The table that `meshwright.torch.exchange` reads: by bucket how it is exchanged, its parameters with
+/// their elements, and how many of those are sent.
+///
+/// # Errors
+/// `cannot-express` for servers' compression, other sizes of elements or indices, and parts of elements.
+fn hook_table(instance: &GradientInstance, buckets: &Buckets) -> Result<Vec<u8>, Diagnostic> {
+    let refused = |what: String| {
+        let message = format!("`{TORCH_HOOK}` has no words for {what}");
+        Diagnostic::usage("cannot-express", message)
+            .hint("it sends fp32 values with int32 indices: plan for those")
+    };
+    if instance.element_bytes != HOOK_BYTES[0] {
+        return Err(refused(format!("elements of {} bytes", instance.element_bytes)));
+    }
+    let mut left = instance.tensors.as_slice();
+    let mut table = Vec::with_capacity(buckets.lengths.len());
+    for (at, stated) in communication(instance, buckets).buckets.iter().enumerate() {
+        let (own, rest) = left.split_at(stated.tensors.len());
+        left = rest;
+        if let Some(own) = own.iter().find(|own| own.bytes % instance.element_bytes != 0) {
+            return Err(refused(format!("{} bytes of `{}`", own.bytes, own.name)));
+        }
+        let elements: Vec<u64> = own.iter().map(|own| own.bytes / instance.element_bytes).collect();
+        let part = buckets.part(at);
+        let cost = part.and_then(|part| instance.lossy.iter().find(|own| own.by == part.by));
+        if part.is_some_and(|own| own.by == Lossy::TwoWay) {
+            return Err(refused(format!("bucket {at}, which servers compress (`two-way`)")));
+        }
+        if let Some(own) = cost.filter(|own| own.sent_element_bytes != HOOK_BYTES[1]) {
+            return Err(refused(format!("{} bytes of an element sent", own.sent_element_bytes)));
+        }
+        let kept = cost.zip(part).filter(|own| own.0.by == Lossy::LayerWise);
+        let kept = kept.map(|(cost, part)| kept_of_each(cost.density, part.kept, &elements));
+        let tensor = |(at, (own, elements)): (usize, (&GradientTensor, &u64))| match &kept {
+            Some(kept) => json!({ "name": own.name, "elements": elements, "kept": kept[at] }),
+            None => json!({ "name": own.name, "elements": elements }),
+        };
+        let tensors: Vec<Value> = own.iter().zip(&elements).enumerate().map(tensor).collect();
+        let mut row = json!({
+            "method": stated.lossy.as_deref().unwrap_or("as-is"),
+            "bytes": stated.bytes,
+            "sent_bytes": stated.sent_bytes.unwrap_or(stated.bytes),
+            "tensors": tensors,
+        });
+        if let Some(kept) = stated.kept {
+            row["kept"] = json!(kept);
+        }
+        table.push(row);
+    }
+    let document = json!({
+        "format": "meshwright-gradient-exchange", "version": 1, "replicas": instance.replicas,
+        "buckets": table,
+    });
+    Ok(format!("{document:#}\n").into_bytes())
+}
+
+/// Elements that are sent of each tensor of a bucket: its share at least, and of what is sent beyond that
+/// as its size goes.
+fn kept_of_each(density: f64, kept: u64, elements: &[u64]) -> Vec<u64> {
+    let mut own: Vec<u64> = elements.iter().map(|own| least_kept(density, *own)).collect();
+    let room: Vec<u64> = elements.iter().zip(&own).map(|(all, own)| all - own).collect();
+    let (mut more, mut all) = (kept.saturating_sub(own.iter().sum()), room.iter().sum::<u64>());
+    for (own, room) in own.iter_mut().zip(room) {
+        // What is left over goes to those that come last: all of it has room.
+        let share = u128::from(more) * u128::from(room) / u128::from(all.max(1));
+        *own += share as u64;
+        (more, all) = (more - share as u64, all - room);
+    }
+    own
+}
