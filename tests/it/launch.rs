@@ -139,6 +139,7 @@ impl Case {
             sequence_length: 4_096,
             blocks: Blocks::Layers,
             starts: &[],
+            places: &[],
         };
         match export(target, &source) {
             Ok(file) => Ok(String::from_utf8(file.bytes).unwrap()),
@@ -407,6 +408,7 @@ fn jax_is_told_what_its_row_runs() {
             sequence_length: 128,
             blocks: Blocks::Layers,
             starts: &[],
+            places: &[],
         };
         let again = plan.partition.stages[0].recompute;
         let is_whole = matches!(again, Recompute::None | Recompute::Selective | Recompute::Full);

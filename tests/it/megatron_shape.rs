@@ -45,6 +45,7 @@ pub(crate) fn on_one_device(config: &Path, sequence_length: u64) -> (String, Vec
         offloads: false,
         blocks: Blocks::Layers,
         starts: &[],
+        places: &[],
     };
     let file = export("megatron", &source).unwrap();
     (String::from_utf8(file.bytes).unwrap(), file.warnings)

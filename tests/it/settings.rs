@@ -113,6 +113,7 @@ fn targets_export_the_types_that_they_name() {
                 optimizer: Optimizer::AdamW,
                 blocks: Blocks::Layers,
                 starts: &[],
+                places: &[],
             };
             let is_said = row.types.unwrap().contains(&dtype);
             let exported = export(row.name, &source);

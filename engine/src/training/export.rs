@@ -10,7 +10,9 @@ use documents::plan::PlanDocument;
 use exporters::Export;
 use exporters::svg::pipeline::PipelineSource;
 use exporters::training::folder::{Files, Job, Place, Starter};
-use exporters::training::{Blocks, TrainingSource, export as launched, find, folder, targets};
+use exporters::training::{
+    Blocks, Field, TrainingSource, export as launched, find, folder, targets,
+};
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
@@ -19,7 +21,7 @@ use ir::units::Nanos;
 use serde_json::json;
 
 use super::replay::{documents, judged_again, read};
-use super::unlike::{self, EqualStages};
+use super::unlike::{self, Told};
 use crate::page::Page;
 use crate::request::ExportRequest;
 use crate::training::setting::Setting;
@@ -62,13 +64,13 @@ pub fn export(
             (vec![(request.target.clone(), export.bytes)], export.warnings)
         }
         Some(starter) => {
-            let told = unlike::equal_stages(target, &on.plan)?;
+            let told = told(target, &on.plan)?;
             let cluster = &setting.cluster;
             let places = places(cluster, &told);
-            let source = &source(setting, &told.plan, schedule);
+            let source = &source(setting, (&told.plan, &places), schedule);
             let digest = &digest::bytes(&read_file(&request.on.plan)?);
             let hosts_differ = told.devices.is_some();
-            let job = Job { source, digest, places: &places, hosts_differ, starter };
+            let job = Job { source, digest, hosts_differ, starter };
             let (files, mut warnings) = folder(target, &job)?;
             warnings.extend(energy::boards_to_limit(&setting.request, cluster));
             (files, warnings)
@@ -112,22 +114,31 @@ pub fn exported(
     if PICTURES.contains(&target) {
         return picture(target, setting, plan, bound);
     }
-    let told = unlike::equal_stages(target, plan)?;
-    let mut export = launched(target, &source(setting, &told.plan, schedule))?;
+    let told = told(target, plan)?;
+    let places = places(&setting.cluster, &told);
+    let mut export = launched(target, &source(setting, (&told.plan, &places), schedule))?;
     export.warnings.extend(devices_to_name(&setting.cluster, &told));
     export.warnings.extend(energy::boards_to_limit(&setting.request, &setting.cluster));
     Ok(export)
 }
 
+/// A plan in the words of a target: with its devices where it has words for them.
+fn told<'p>(target: &str, plan: &'p Plan) -> Result<Told<'p>, Diagnostic> {
+    match find(target)?.0.expresses.contains(&Field::Devices) {
+        true => Ok(unlike::as_they_are(plan)),
+        false => unlike::equal_stages(target, plan),
+    }
+}
+
 /// Where each rank of a plan runs.
-fn places<'c>(cluster: &'c Cluster, told: &EqualStages<'_>) -> Vec<Place<'c>> {
+fn places<'c>(cluster: &'c Cluster, told: &Told<'_>) -> Vec<Place<'c>> {
     let slots = cluster.slots();
     let place = |id: DeviceId| {
         let own = cluster.devices.get(id.index())?;
         let node = own.node.and_then(|node| cluster.nodes.get(node.index()));
         let host = node.map_or("localhost", |node| node.name.as_str());
         let slot = slots.get(id.index()).copied().unwrap_or_default();
-        Some(Place { host, device: &own.name, slot })
+        Some(Place { host, device: &own.name, slot, kind: &cluster.kind_of(id).name })
     };
     match &told.devices {
         Some(devices) => devices.iter().copied().filter_map(place).collect(),
@@ -140,7 +151,7 @@ fn places<'c>(cluster: &'c Cluster, told: &EqualStages<'_>) -> Vec<Place<'c>> {
 
 /// Warns of what no file of a launcher says: which devices of which hosts are meant, where these are
 /// not the first ones of each in their order.
-fn devices_to_name(cluster: &Cluster, told: &EqualStages<'_>) -> Option<Diagnostic> {
+fn devices_to_name(cluster: &Cluster, told: &Told<'_>) -> Option<Diagnostic> {
     let places = places(cluster, told);
     let runs: Vec<&[Place<'_>]> = places.chunk_by(|a, b| a.host == b.host).collect();
     let is_apart = |run: &&[Place<'_>]| run.iter().zip(0..).any(|(own, at)| own.slot != at);
@@ -169,7 +180,11 @@ fn devices_to_name(cluster: &Cluster, told: &EqualStages<'_>) -> Option<Diagnost
     (!meant.is_empty()).then(|| warning.fact("hosts", meant.join("; ")).hint(hint))
 }
 
-fn source<'a>(setting: &'a Setting, plan: &'a Plan, schedule: &'a str) -> TrainingSource<'a> {
+fn source<'a>(
+    setting: &'a Setting,
+    (plan, places): (&'a Plan, &'a [Place<'a>]),
+    schedule: &'a str,
+) -> TrainingSource<'a> {
     TrainingSource {
         version: "",
         plan,
@@ -186,6 +201,7 @@ fn source<'a>(setting: &'a Setting, plan: &'a Plan, schedule: &'a str) -> Traini
         model: &setting.model,
         hyperparameters: setting.hyperparameters.as_ref(),
         optimizer: setting.numbers.optimizer,
+        places,
     }
 }
 

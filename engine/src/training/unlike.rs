@@ -28,11 +28,19 @@ pub fn retain_warnings(warnings: &mut Vec<Diagnostic>) {
 }
 
 /// A plan in the words of launchers, which have degrees and no devices of stages.
-pub struct EqualStages<'p> {
+pub struct Told<'p> {
     /// The plan.
     pub plan: Cow<'p, Plan>,
     /// The devices of its ranks; `None` = those of the cluster in their order.
     pub devices: Option<Vec<DeviceId>>,
+}
+
+/// A plan with the devices that it names.
+pub fn as_they_are(plan: &Plan) -> Told<'_> {
+    let meshes = plan.partition.stages.iter().filter_map(|own| own.mesh.as_ref());
+    let devices = meshes.flat_map(|own| own.devices.iter().copied()).collect();
+    let devices = plan.partition.has_own_devices().then_some(devices);
+    Told { plan: Cow::Borrowed(plan), devices }
 }
 
 /// A plan as one of equal stages: where all of them have as many replicas of as many tensor ranks, and
@@ -40,9 +48,9 @@ pub struct EqualStages<'p> {
 ///
 /// # Errors
 /// `not-expressible`.
-pub fn equal_stages<'p>(target: &str, plan: &'p Plan) -> Result<EqualStages<'p>, Diagnostic> {
+pub fn equal_stages<'p>(target: &str, plan: &'p Plan) -> Result<Told<'p>, Diagnostic> {
     if !plan.partition.has_own_devices() {
-        return Ok(EqualStages { plan: Cow::Borrowed(plan), devices: None });
+        return Ok(Told { plan: Cow::Borrowed(plan), devices: None });
     }
     let refused = |what: String| {
         let message = format!("`{target}` has no words for {what}");
@@ -79,7 +87,7 @@ pub fn equal_stages<'p>(target: &str, plan: &'p Plan) -> Result<EqualStages<'p>,
     let devices = stages.iter().filter_map(|own| own.mesh.as_ref());
     let devices = devices.flat_map(|own| own.devices.iter().copied()).collect();
     let plan = Plan { parallelism, partition, ..plan.clone() };
-    Ok(EqualStages { plan: Cow::Owned(plan), devices: Some(devices) })
+    Ok(Told { plan: Cow::Owned(plan), devices: Some(devices) })
 }
 
 /// Searches; limits that somebody stated are the only ones.

@@ -43,6 +43,8 @@ pub enum Field {
     Offload,
     /// The optimizer.
     Optimizer,
+    /// Which devices each stage has, and what replicas and tensor ranks these are.
+    Devices,
 }
 
 impl Field {
@@ -70,6 +72,7 @@ impl Field {
             Self::ElementType => "element type",
             Self::Offload => "optimizer states on hosts",
             Self::Optimizer => "optimizer",
+            Self::Devices => "devices of each stage",
         }
     }
 }

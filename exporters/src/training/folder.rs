@@ -3,14 +3,14 @@
 use std::fmt::Write;
 
 use ir::diagnostic::Diagnostic;
-use ir::plan::{Mesh, Parallelism};
+use ir::plan::{Mesh, Parallelism, Stage};
 use serde_json::{Value, json};
 
 use super::target::{TrainingSource, TrainingTarget, refused};
 use crate::format::Export;
 
 /// Names of all files that any folder may hold.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     "env",
     "launch.sh",
     "hostfile",
@@ -19,6 +19,7 @@ pub const NAMES: [&str; 14] = [
     SCHEDULE,
     "job.sbatch",
     "jobset.json",
+    "flagscale.yaml",
     "megatron.args",
     "megatron-bridge.overrides",
     "torchtitan.args",
@@ -49,6 +50,8 @@ pub(super) enum Start {
     Torchrun,
     /// `accelerate launch` with a file of its own.
     Accelerate,
+    /// The program itself, on one host: it reads the target's file by hydra and starts the others.
+    Hydra,
 }
 
 /// What a target's processes are started as.
@@ -74,13 +77,15 @@ pub struct Place<'a> {
     pub device: &'a str,
     /// The number of the device on its host.
     pub slot: u32,
+    /// Its kind.
+    pub kind: &'a str,
 }
 
 /// Ranks that one agent starts: neighbours on one host.
-struct Agent<'a> {
-    host: &'a str,
+pub(super) struct Agent<'a> {
+    pub host: &'a str,
     /// The devices of its ranks, by their numbers on the host.
-    slots: Vec<u32>,
+    pub slots: Vec<u32>,
 }
 
 impl Agent<'_> {
@@ -96,8 +101,6 @@ pub struct Job<'a> {
     pub source: &'a TrainingSource<'a>,
     /// Its digest.
     pub digest: &'a str,
-    /// By rank.
-    pub places: &'a [Place<'a>],
     /// Whether each rank is meant for its own host, as hosts differ.
     pub hosts_differ: bool,
     /// Who starts it.
@@ -120,7 +123,7 @@ pub(super) fn files(
         let why = "its file is read by a program of yours";
         return Err(refused(row.name, "a folder that starts it", why, "write a file with -o"));
     };
-    let agents = agents(job.places);
+    let agents = agents(job.source.places);
     let each = agents.first().map_or(1, |own| own.slots.len());
     let is_unequal = agents.iter().any(|own| own.slots.len() != each);
     check_hosts(job, (row.name, program.start), &agents)?;
@@ -144,7 +147,7 @@ pub(super) fn files(
         (row.file_name.to_owned(), export.bytes.clone()),
         ("env".to_owned(), format!("# {head}\n{environment}").into_bytes()),
         ("launch.sh".to_owned(), script(&head, program, &text, &agents).into_bytes()),
-        ("hostfile".to_owned(), hostfile(&head, &agents).into_bytes()),
+        ("hostfile".to_owned(), hostfile(&head, (job, program), &agents)?.into_bytes()),
         ("ranks.csv".to_owned(), ranks(job).into_bytes()),
         ("README.md".to_owned(), readme(&head, job.starter, program).into_bytes()),
     ];
@@ -180,6 +183,15 @@ fn check_hosts(
 ) -> Result<(), Diagnostic> {
     let first = agents.first().map_or(&[][..], |own| &own.slots);
     let is_unequal = agents.iter().any(|own| own.slots.len() != first.len());
+    if start == Start::Hydra {
+        return match job.starter {
+            Starter::Torchrun => Ok(()),
+            _ => {
+                let why = "its runner starts the processes of all hosts by ssh";
+                Err(refused(target, "another launcher", why, "leave out --launcher"))
+            }
+        };
+    }
     if is_unequal && (start, job.starter) != (Start::Torchrun, Starter::Torchrun) {
         let why = "as many processes are started on each host";
         let hint = "plan with --devices on whole hosts, or use --launcher torchrun";
@@ -197,7 +209,7 @@ fn check_hosts(
 /// Refuses names that a hostfile, a table or a shell would take apart.
 fn check_names(job: &Job<'_>, row: &TrainingTarget) -> Result<(), Diagnostic> {
     let is_strange = |c: char| c.is_control() || c.is_whitespace() || c == ',' || c == '"';
-    let mut names = job.places.iter().flat_map(|place| [place.host, place.device]);
+    let mut names = job.source.places.iter().flat_map(|place| [place.host, place.device]);
     // `#` begins a comment there.
     if let Some(name) = names.find(|name| name.starts_with('#') || name.contains(is_strange)) {
         let why = format!("`{}`", name.escape_debug());
@@ -212,7 +224,7 @@ fn check_names(job: &Job<'_>, row: &TrainingTarget) -> Result<(), Diagnostic> {
 pub(super) const SCHEDULE: &str = "schedule.csv";
 
 /// Who starts which ranks, in their order.
-fn agents<'a>(places: &[Place<'a>]) -> Vec<Agent<'a>> {
+pub(super) fn agents<'a>(places: &[Place<'a>]) -> Vec<Agent<'a>> {
     let agent = |run: &[Place<'a>]| {
         let slots = run.iter().map(|place| place.slot).collect();
         Some(Agent { host: run.first()?.host, slots })
@@ -265,21 +277,43 @@ exec torchrun --nnodes {n} --nproc-per-node {n_processes} --node-rank "${{NODE_R
             all = n * each,
             program = program.words,
         ),
+        Start::Hydra => format!(
+            r#"exec python {program} --config-path "$here" --config-name flagscale \
+  experiment.runner.hostfile="$here/hostfile" "$@""#,
+            program = program.words,
+        ),
     };
+    if program.start == Start::Hydra {
+        return format!(
+            "{}\n{start}\n",
+            opening(head, "Run it on one host; words after it go to hydra")
+        );
+    }
+    format!(
+        r#"{opening}
+first={first}
+{by_host}{start}
+"#,
+        opening = opening(
+            head,
+            "Run it on every host with NODE_RANK set; words after it go to the program"
+        ),
+        first = quoted(first),
+    )
+}
+
+/// Lines that every script begins with.
+fn opening(head: &str, how: &str) -> String {
     format!(
         r#"#!/usr/bin/env bash
 # {head}.
-# Run it on every host with NODE_RANK set; words after it go to the program.
+# {how}.
 set -euo pipefail
 here=$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)
 set -a
 # shellcheck source=/dev/null
 . "$here/env"
-set +a
-first={first}
-{by_host}{start}
-"#,
-        first = quoted(first),
+set +a"#
     )
 }
 
@@ -310,19 +344,43 @@ fn told_by_host(agents: &[Agent<'_>]) -> (String, String) {
     (n_processes, by_host)
 }
 
-fn hostfile(head: &str, agents: &[Agent<'_>]) -> String {
-    let lines = agents.iter().map(|own| format!("{} slots={}\n", own.host, own.slots.len()));
-    format!("# {head}\n{}", lines.collect::<String>())
+fn hostfile(
+    head: &str,
+    (job, program): (&Job<'_>, &Program),
+    agents: &[Agent<'_>],
+) -> Result<String, Diagnostic> {
+    let line = |own: &Agent<'_>| format!("{} slots={}\n", own.host, own.slots.len());
+    let lines = match program.start {
+        Start::Hydra => super::flagscale::hostfile(job.source)?,
+        Start::Torchrun | Start::Accelerate => agents.iter().map(line).collect(),
+    };
+    Ok(format!("# {head}\n{lines}"))
 }
 
 /// What each rank is, by the rule of the plan's mesh.
 fn ranks(job: &Job<'_>) -> String {
     let mut text = "rank,host,device,tensor,context,data,pipeline\n".to_owned();
-    for (rank, Place { host, device, .. }) in job.places.iter().enumerate() {
-        let [t, c, d, p] = coordinates(&job.source.plan.parallelism, rank as u64);
+    let plan = job.source.plan;
+    let own: Vec<[u64; 4]> = match plan.partition.has_own_devices() {
+        true => plan.partition.stages.iter().zip(0..).flat_map(in_stage).collect(),
+        false => (0..job.source.places.len() as u64)
+            .map(|rank| coordinates(&plan.parallelism, rank))
+            .collect(),
+    };
+    for (rank, (Place { host, device, .. }, [t, c, d, p])) in
+        job.source.places.iter().zip(own).enumerate()
+    {
         let _ = writeln!(text, "{rank},{host},{device},{t},{c},{d},{p}");
     }
     text
+}
+
+/// The same of the processes of a stage that has devices of its own.
+fn in_stage((stage, at): (&Stage, u64)) -> impl Iterator<Item = [u64; 4]> {
+    let own = stage.mesh.as_ref();
+    let tensor = own.map_or(1, |own| u64::from(own.tensor.max(1)));
+    let n = own.map_or(0, |own| own.devices.len() as u64);
+    (0..n).map(move |rank| [rank % tensor, 0, rank / tensor, at])
 }
 
 /// Tensor, context, data and pipeline rank of a process.
@@ -401,6 +459,7 @@ fn job_set(name: &str, n_hosts: usize, each: usize) -> Value {
 
 fn readme(head: &str, starter: Starter, program: &Program) -> String {
     let how = match starter {
+        _ if program.start == Start::Hydra => "On one host: `FLAGSCALE=FOLDER ./launch.sh`",
         Starter::Torchrun => "On host number I of `hostfile`, from 0: `NODE_RANK=I ./launch.sh`",
         Starter::Slurm => "Here: `sbatch job.sbatch`",
         Starter::Kubernetes => {

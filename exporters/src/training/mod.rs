@@ -4,6 +4,7 @@
 
 mod deepspeed;
 mod field;
+mod flagscale;
 pub mod folder;
 mod galvatron;
 mod huggingface;
@@ -167,6 +168,37 @@ const TARGETS: &[TrainingTarget] = &[
         program: Some(megatron::bridge::PROGRAM),
         export: megatron::bridge::export,
         ..MEGATRON
+    },
+    TrainingTarget {
+        name: "flagscale",
+        versions: &["0.9"],
+        file_name: "flagscale.yaml",
+        summary: "configuration of FlagScale with a process mesh for each stage",
+        expresses: &[
+            Field::Data,
+            Field::Tensor,
+            Field::Pipeline,
+            Field::Blocks,
+            Field::Schedule,
+            Field::MicroBatch,
+            Field::GlobalBatch,
+            Field::Zero,
+            Field::Sequence,
+            Field::Recompute,
+            Field::ElementType,
+            Field::Optimizer,
+            Field::Devices,
+        ],
+        accepts: flagscale::accepts,
+        offloaded: None,
+        splits: None,
+        lacks: &[Lack::Parts, Lack::Predicting, Lack::Adafactor],
+        recomputes: None,
+        types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
+        // Plans are made for it by what they are: of unlike nodes.
+        launches: None,
+        program: Some(flagscale::PROGRAM),
+        export: flagscale::export,
     },
     TrainingTarget {
         name: "deepspeed",

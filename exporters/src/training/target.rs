@@ -9,7 +9,7 @@ use ir::tensor::DType;
 use ir::workload::Optimizer;
 
 use super::field::Field;
-use super::folder::Program;
+use super::folder::{Place, Program};
 use crate::format::Export;
 
 /// A plan of a training run and what it was made for.
@@ -39,6 +39,8 @@ pub struct TrainingSource<'a> {
     pub blocks: Blocks,
     /// By block, the module or op at which it begins; empty where the model is no graph.
     pub starts: &'a [String],
+    /// Where each rank runs.
+    pub places: &'a [Place<'a>],
 }
 
 impl TrainingSource<'_> {

@@ -98,7 +98,8 @@ fn kinds() -> Vec<Kind> {
 /// Everybody that `--for` names.
 fn targets() -> Vec<&'static str> {
     let placed = exporters::targets().iter().filter(|row| row.is_executor).map(|row| row.name);
-    placed.chain(exporters::training::targets().iter().map(|row| row.name)).collect()
+    let launchers = exporters::training::targets().iter().filter(|row| row.launches.is_some());
+    placed.chain(launchers.map(|row| row.name)).collect()
 }
 
 /// Code and message of a refusal; `None` = it went well.

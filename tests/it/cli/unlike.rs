@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::clusters::Says;
 use super::experts;
 use super::folder::{Folder, diamond};
 
@@ -149,6 +150,78 @@ fn stages_of_equal_degrees_go_to_launchers() {
     );
     refused(exported([two(), two()], [2, 2], "megatron --to n --launcher slurm"), "certain hosts");
     refused(exported([two(), two()], [2, 2], "jax -o n"), "pipeline parallelism");
+
+    // FlagScale has a mesh for each stage: tensor, context, expert, data and pipeline degree. Its own code
+    // (v0.9.0 and 16a2dd5b) was run by hand on files like these.
+    let listed = |text: &str, name: &str| -> Vec<String> {
+        let lines = text.lines().skip_while(|own| own.trim() != format!("{name}:")).skip(1);
+        let items = lines.map_while(|own| own.trim().strip_prefix("- "));
+        items.map(str::to_owned).collect()
+    };
+    for (samples, tensor, meshes, micro_batch) in [
+        ([two(), two()], [2, 2], "2 1 1 2 1 2 1 1 2 1", 2),
+        ([two(), json!([4])], [2, 4], "2 1 1 2 1 4 1 1 1 1", 2),
+        ([json!([4]), json!([1, 1, 1, 1])], [4, 1], "4 1 1 1 1 1 1 1 4 1", 4),
+    ] {
+        let told = exported(samples, tensor, "flagscale --to fs").exits(0).stderr;
+        // It refuses to run them beside meshes of one rank (`validate_args`).
+        assert_eq!(told.contains("no-tensor-overlap"), tensor[1] == 1, "{told}");
+        assert!(told.contains("layer-numbers"), "{told}");
+        let text = folder.read("fs/flagscale.yaml");
+        assert_eq!(listed(&text, "hetero_process_meshes").join(" "), meshes, "{text}");
+        assert_eq!(listed(&text, "hetero_pipeline_layer_split"), ["1", "7"]);
+        assert_eq!(listed(&text, "hetero_device_types"), ["t4", "a100_sxm4_80gb"]);
+        for line in [
+            format!("micro_batch_size: {micro_batch}"),
+            "global_batch_size: 32".to_owned(),
+            format!("tensor_model_parallel_size: {}", tensor[0]),
+            "pipeline_model_parallel_size: 2".to_owned(),
+            "sequence_parallel: true".to_owned(),
+            "use_distributed_optimizer: true".to_owned(),
+            "num_layers: 8".to_owned(),
+            "ckpt_format: torch".to_owned(),
+            "rdzv_backend: static".to_owned(),
+            "CUDA_VISIBLE_DEVICES: 2,0,1,3".to_owned(),
+        ] {
+            assert!(text.lines().any(|own| own.trim() == line), "{line}: {text}");
+        }
+        let hosts = folder.read("fs/hostfile");
+        let hosts: Vec<&str> = hosts.lines().filter(|own| !own.starts_with('#')).collect();
+        assert_eq!(hosts, ["node0 slots=4 type=t4", "node1 slots=4 type=a100_sxm4_80gb"]);
+    }
+    let ranks = folder.read("fs/ranks.csv");
+    let last: Vec<&str> = ranks.lines().skip(5).collect();
+    let wanted = (0..4).map(|at| format!("{},node1,{},0,0,{at},1", 4 + at, a100[at]));
+    assert_eq!(last, wanted.collect::<Vec<_>>());
+    refused(exported([json!([1, 3]), two()], [2, 2], "flagscale -o n"), "unequal samples");
+    refused(
+        exported([two(), two()], [2, 2], "flagscale --to n --launcher slurm"),
+        "another launcher",
+    );
+}
+
+/// A plan of equal stages goes to FlagScale as one mesh, a model with tied words where it sums them up.
+#[test]
+fn equal_stages_are_one_mesh() {
+    let folder = folder();
+    folder.write("equal.yaml", "name: equal\nnodes:\n  - {device: t4, devices: 4}\n");
+    let plan = |pins: &str| {
+        let run = "--global-batch 32 --sequence-length 1024 --dtype f16";
+        let line = format!("plan dense.json --cluster equal.yaml {run} {pins} -o e.json --force");
+        folder.run(&line).exits(0);
+        folder.run("export e.json --model dense.json --cluster equal.yaml --target flagscale -o e.yaml --force")
+    };
+    plan("--pin tensor=1 --pin data=2 --pin pipeline=2 --pin zero=1 --pin schedule=1f1b").exits(0);
+    let text = folder.read("e.yaml");
+    let meshes: Vec<&str> = text
+        .lines()
+        .skip_while(|own| own.trim() != "hetero_process_meshes:")
+        .skip(1)
+        .map_while(|own| own.trim().strip_prefix("- "))
+        .collect();
+    assert_eq!(meshes, ["1", "1", "1", "2", "2"], "{text}");
+    plan("--pin zero=3 --pin pipeline=1").exits(3).says("ZeRO 2 or 3");
+    plan("--pin context=2").exits(3).says("context");
 }
 
 #[test]

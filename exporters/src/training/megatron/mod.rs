@@ -32,7 +32,7 @@ pub(super) const PROGRAM: Program = Program {
 
 /// One queue keeps collectives of tensor and context ranks behind the products that they belong to;
 /// Megatron-FSDP wants several (`validate_args`), as many as CUDA has by default.
-fn environment(source: &TrainingSource<'_>) -> Vec<(&'static str, String)> {
+pub(super) fn environment(source: &TrainingSource<'_>) -> Vec<(&'static str, String)> {
     let n = if source.plan.parallelism.zero >= ZeroStage::Gradients { "8" } else { "1" };
     vec![("CUDA_DEVICE_MAX_CONNECTIONS", n.to_owned())]
 }
@@ -324,7 +324,7 @@ fn element_type(source: &TrainingSource<'_>) -> Result<&'static str, Diagnostic>
     }
 }
 
-fn recompute_flags(policy: Recompute) -> Result<String, Diagnostic> {
+pub(super) fn recompute_flags(policy: Recompute) -> Result<String, Diagnostic> {
     let full = |method: &str, n: u32| {
         format!(
             "--recompute-granularity full\n--recompute-method {method}\n--recompute-num-layers {n}\n"
