@@ -14,7 +14,7 @@ pub struct Form {
 }
 
 /// The forms that there are.
-pub const FORMS: [Form; 4] = [
+pub const FORMS: [Form; 6] = [
     Form {
         name: "split",
         summary: "nodes of each accelerator and core, as the splits of msr-fiddle/dnn-partitioning",
@@ -31,14 +31,26 @@ pub const FORMS: [Form; 4] = [
         name: TORCH_HOOK,
         summary: "table of `meshwright.torch.exchange`: what of which gradients goes together",
     },
+    Form {
+        name: MEGATRON_BUCKETS,
+        summary: "`--ddp-bucket-size` of Megatron-Core: the best size of all buckets",
+    },
+    Form {
+        name: DEEPSPEED_BUCKETS,
+        summary: "`reduce_bucket_size` of DeepSpeed: the best size of all buckets",
+    },
 ];
 
 /// Arguments of `torch.nn.parallel.DistributedDataParallel`.
 pub const TORCH_DDP: &str = "torch-ddp";
 /// A table for the communication hook of the Python package.
 pub const TORCH_HOOK: &str = "torch-hook";
+/// A flag of Megatron-Core.
+pub const MEGATRON_BUCKETS: &str = "megatron-buckets";
+/// A part of DeepSpeed's configuration.
+pub const DEEPSPEED_BUCKETS: &str = "deepspeed-buckets";
 /// Forms of gradients in buckets.
-pub const OF_BUCKETS: [&str; 2] = [TORCH_DDP, TORCH_HOOK];
+pub const OF_BUCKETS: [&str; 4] = [TORCH_DDP, TORCH_HOOK, MEGATRON_BUCKETS, DEEPSPEED_BUCKETS];
 /// The first version that is known to take a list of sizes.
 const LISTS_SINCE: (u64, u64) = (2, 13);
 
@@ -89,7 +101,9 @@ pub fn write(
             Err(Diagnostic::usage("cannot-express", message).hint(match instance {
                 Instance::Load(_) => "use --target split",
                 Instance::Profile(_) => "use --target pipedream",
-                Instance::Gradients(_) => "use --target torch-ddp or torch-hook",
+                Instance::Gradients(_) => {
+                    "use --target torch-ddp, torch-hook, megatron-buckets or deepspeed-buckets"
+                }
                 Instance::Tasks(_) => "`plan -o FILE` writes a queue for each device",
                 Instance::Averaging(_) => "`plan -o FILE` writes rounds, or what clients send",
                 Instance::Stages(_) => {

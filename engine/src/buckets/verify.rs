@@ -16,7 +16,7 @@ use serde_json::json;
 use super::{Setting, decided, row};
 use crate::differences::{self, difference};
 use crate::exit::{CommandResult, Exit};
-use crate::given::{buckets as told, for_torch};
+use crate::given::{buckets as told, for_launchers};
 use crate::ops::explain::Subject;
 use crate::ops::replay::{self as kept, BY_HAND};
 use crate::page::Page;
@@ -187,7 +187,7 @@ pub fn export(
         }));
         return Ok(None);
     };
-    let bytes = for_torch::exported(target, &on.setting.instance, buckets)?;
+    let bytes = for_launchers::exported(target, &on.setting.instance, buckets)?;
     Ok(Some(Export { bytes, warnings: on.warnings }))
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::text::{self, device_name};
 use super::verify::{Found, read};
-use super::{averaging, buckets, figures, for_torch, unused};
+use super::{averaging, buckets, figures, for_launchers, unused};
 use crate::exit::{CommandResult, Exit};
 use crate::ops::explain::Subject;
 use crate::page::Column;
@@ -241,7 +241,7 @@ pub fn export(args: &PlanOnModel, target: &str, instance: Instance) -> Result<Ve
     if let (Instance::Gradients(own), Solution::Buckets(buckets), true) =
         (&found.instance, &found.solution, is_of_buckets(target))
     {
-        return for_torch::exported(target, own, buckets);
+        return for_launchers::exported(target, own, buckets);
     }
     let devices = match &found.solution {
         Solution::Devices(devices) => Some(devices.as_slice()),

@@ -8,7 +8,7 @@ pub mod compare;
 pub mod document;
 pub mod explain;
 mod figures;
-pub mod for_torch;
+pub mod for_launchers;
 pub mod text;
 mod unused;
 pub mod verify;

@@ -19,7 +19,7 @@ use crate::buckets::{Setting, decided, verify::check_target};
 use crate::exit::{CommandResult, Exit};
 use crate::fields::{self, Mode};
 use crate::follow::File;
-use crate::given::{buckets as told, for_torch};
+use crate::given::{buckets as told, for_launchers};
 use crate::request::PlanRequest;
 use crate::rows::Rows;
 
@@ -71,7 +71,7 @@ pub(super) fn plan(request: &PlanRequest, used: &Ingredient, run: &mut Run<'_>) 
     let warnings = warnings(request, &mut setting, buckets);
     run.page.warnings(&warnings);
     let files = request.exports.iter().map(|target| {
-        let bytes = for_torch::exported(target, &setting.instance, buckets)?;
+        let bytes = for_launchers::exported(target, &setting.instance, buckets)?;
         Ok(File { target: target.clone(), bytes })
     });
     let written = run.follower.planned(bytes(&plan)?, files.collect())?;

@@ -61,14 +61,37 @@ pub(crate) const METHOD: Method = Method {
     },
 };
 
+/// When a bucket closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closes {
+    /// Once it holds its size: PyTorch's DDP, and Megatron-Core's (`--ddp-bucket-size`).
+    OnceFull,
+    /// Before a tensor that would make it hold more: DeepSpeed's (`reduce_bucket_size`).
+    BeforeMore,
+}
+
 /// Buckets that close when they hold `cap` bytes.
 #[must_use]
 pub fn capped(instance: &GradientInstance, exchange: Exchange, cap: u64) -> Buckets {
+    cut(instance, exchange, (cap, Closes::OnceFull))
+}
+
+/// Buckets of a size, in bytes.
+#[must_use]
+pub fn cut(
+    instance: &GradientInstance,
+    exchange: Exchange,
+    (cap, closes): (u64, Closes),
+) -> Buckets {
     let (mut lengths, mut n, mut bytes) = (Vec::new(), 0, 0_u64);
     for own in &instance.tensors {
+        if closes == Closes::BeforeMore && n > 0 && bytes.saturating_add(own.bytes) > cap {
+            lengths.push(n);
+            (n, bytes) = (0, 0);
+        }
         n += 1;
         bytes = bytes.saturating_add(own.bytes);
-        if bytes >= cap {
+        if closes == Closes::OnceFull && bytes >= cap {
             lengths.push(n);
             (n, bytes) = (0, 0);
         }
@@ -82,29 +105,60 @@ pub fn capped(instance: &GradientInstance, exchange: Exchange, cap: u64) -> Buck
 /// The least cap whose step is shortest, of those looked at before `stop`.
 #[must_use]
 pub fn best(instance: &GradientInstance, exchange: Exchange, stop: &dyn Fn() -> bool) -> u64 {
-    let (mut cap, mut found) = (1_u64, (Nanos::MAX, 1_u64));
+    sizes(instance, exchange, Closes::OnceFull, stop).0
+}
+
+/// Most tensors that are put into buckets to find a size, about.
+const MOST_WORK: usize = 200_000_000;
+
+/// The sizes whose step is shortest, of those looked at before `stop`, and in about a second: all from the first
+/// to the last make the same buckets.
+#[must_use]
+pub fn sizes(
+    instance: &GradientInstance,
+    exchange: Exchange,
+    closes: Closes,
+    stop: &dyn Fn() -> bool,
+) -> (u64, u64) {
+    let (mut cap, mut found) = (1_u64, (Nanos::MAX, (1, 1)));
+    let mut left = MOST_WORK / instance.tensors.len().max(1);
     loop {
-        let buckets = capped(instance, exchange, cap);
+        let buckets = cut(instance, exchange, (cap, closes));
         let Ok(value) = evaluate(instance, &buckets) else { return found.1 };
-        found = found.min((value, cap));
-        let Some(next) = next(instance, &buckets, cap) else { return found.1 };
-        if stop() {
-            return found.1;
+        let next = next(instance, &buckets, (cap, closes));
+        found = found.min((value, (cap, next.map_or(u64::MAX, |next| next - 1))));
+        match next {
+            Some(next) if left > 0 && !stop() => (cap, left) = (next, left - 1),
+            _ => return found.1,
         }
-        cap = next;
     }
 }
 
 /// The least cap that makes other buckets than this one; `None` where all is in one.
-fn next(instance: &GradientInstance, buckets: &Buckets, cap: u64) -> Option<u64> {
+fn next(
+    instance: &GradientInstance,
+    buckets: &Buckets,
+    (cap, closes): (u64, Closes),
+) -> Option<u64> {
     if buckets.lengths.len() <= 1 {
         return None;
     }
     let mut left = instance.tensors.iter();
-    let sizes = buckets
+    let sizes: Vec<(u64, u64)> = buckets
         .lengths
         .iter()
-        .map(|n| -> u64 { left.by_ref().take(*n).map(|own| own.bytes).sum() });
-    // The last one may be less than whole.
-    sizes.filter(|own| *own >= cap).min().map(|least| least + 1)
+        .map(|n| {
+            let own = left.by_ref().take(*n).map(|own| own.bytes).sum();
+            (own, left.clone().next().map_or(0, |next| next.bytes))
+        })
+        .collect();
+    match closes {
+        // The last one may be less than whole.
+        Closes::OnceFull => {
+            sizes.into_iter().map(|own| own.0).filter(|own| *own >= cap).min().map(|own| own + 1)
+        }
+        Closes::BeforeMore => {
+            sizes.into_iter().filter(|own| own.1 > 0).map(|own| own.0.saturating_add(own.1)).min()
+        }
+    }
 }

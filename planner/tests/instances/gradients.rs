@@ -8,7 +8,7 @@ use cost_model::links::collective::gradient::mg_wfbp;
 use ir::instance::{
     Exchange, ExchangeCost, GradientInstance, GradientTensor, Instance, Lossy, LossyCost,
 };
-use planner::given::bucket_cap::{best, capped};
+use planner::given::bucket_cap::{Closes, best, capped, cut, sizes};
 use planner::given::gradient_buckets::solve;
 use planner::given::runner::{Request, Solution, solve as run};
 use planner::registry::entries;
@@ -130,6 +130,42 @@ fn no_cap_is_better_than_the_best() {
         let all: u64 = own.tensors.iter().map(|tensor| tensor.bytes).sum();
         let least = (1..=all).map(of).min().unwrap();
         assert_eq!(found, least, "{seed}");
+    }
+}
+
+/// DeepSpeed's buckets, written down anew: what does not fit any more is exchanged first. No size is better, and
+/// every size of those that are named makes the same buckets.
+#[test]
+fn no_size_of_a_bucket_that_closes_before_more_is_better_than_the_best() {
+    for seed in 0..500 {
+        let own = sampled(seed, 12);
+        let exchange = Exchange::AllReduce;
+        let lengths = |size: u64| {
+            let (mut lengths, mut held) = (vec![0], 0);
+            for tensor in &own.tensors {
+                if held + tensor.bytes > size && held > 0 {
+                    lengths.push(0);
+                    held = 0;
+                }
+                held += tensor.bytes;
+                *lengths.last_mut().unwrap() += 1;
+            }
+            lengths
+        };
+        let of = |size| evaluate(&own, &Buckets::whole(exchange, lengths(size))).unwrap();
+        let (first, last) = sizes(&own, exchange, Closes::BeforeMore, &|| false);
+        let all: u64 = own.tensors.iter().map(|tensor| tensor.bytes).sum();
+        let least = (1..=all).map(of).min().unwrap();
+        assert_eq!(of(first), least, "{seed}");
+        for size in [first, last.min(all), (first + last.min(all)) / 2] {
+            assert_eq!(lengths(size), lengths(first), "{seed}");
+            let found = cut(&own, exchange, (size, Closes::BeforeMore));
+            assert_eq!(found.lengths, lengths(size), "{seed}");
+        }
+        let (first, last) = sizes(&own, exchange, Closes::OnceFull, &|| false);
+        for size in [first, last.min(all)] {
+            assert_eq!(capped(&own, exchange, size), capped(&own, exchange, first), "{seed}");
+        }
     }
 }
 

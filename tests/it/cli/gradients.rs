@@ -110,6 +110,57 @@ fn buckets_are_verified_from_the_document_alone() {
     verdict(&swap, 3, "where the next gradient that is there is `head.bias`");
 }
 
+/// Elements of each bucket of a size: one closes before a tensor that the rule, told what it holds and what
+/// comes, keeps out.
+fn cut(elements: &[u64], keeps_out: &dyn Fn(u64, u64) -> bool) -> Vec<usize> {
+    let (mut lengths, mut held) = (vec![0], 0);
+    for n in elements {
+        if held > 0 && keeps_out(held, *n) {
+            lengths.push(0);
+            held = 0;
+        }
+        held += n;
+        *lengths.last_mut().unwrap() += 1;
+    }
+    lengths
+}
+
+/// Megatron-Core closes a bucket once it is full, DeepSpeed before it is more than full: no size makes a
+/// shorter step by the rule of each. Steps are derived anew from the file.
+#[test]
+fn sizes_of_buckets_for_others_are_the_best_by_their_rules() {
+    let folder = Folder::new(&diamond());
+    let file = on_ten_gigabit(32, 0.98e-3);
+    folder.write("g.json", &file.to_string());
+    folder.run("plan g.json -o best.json").exits(0);
+    let own = file["gradients"].as_array().unwrap();
+    let elements: Vec<u64> = own.iter().map(|own| own["bytes"].as_u64().unwrap() / 4).collect();
+    let step = |lengths: Vec<usize>| {
+        let (mut at, mut end_s) = (0, 0.0_f64);
+        for n in lengths {
+            let bytes = 4 * elements[at..at + n].iter().sum::<u64>();
+            at += n;
+            let ready_s = own[at - 1]["ready_s"].as_f64().unwrap();
+            end_s = end_s.max(ready_s) + 0.98e-3 + bytes as f64 * 2.0 * 31.0 / 32.0 / 1.25e9;
+        }
+        end_s
+    };
+    let full = |size: u64| step(cut(&elements, &|held, _| held >= size));
+    let before = |size: u64| step(cut(&elements, &|held, n| held + n > size));
+    let all: u64 = elements.iter().sum();
+    let least = |of: &dyn Fn(u64) -> f64| {
+        (1..=4000).map(|at| of(all * at / 4000)).fold(f64::INFINITY, f64::min)
+    };
+    let export = "export best.json --model g.json -o out --force --target";
+    folder.run(&format!("{export} megatron-buckets")).exits(0);
+    let text = folder.read("out");
+    let size = text.trim().rsplit_once("--ddp-bucket-size ").unwrap().1.parse().unwrap();
+    assert!(full(size) <= least(&full) + 1e-9);
+    folder.run(&format!("{export} deepspeed-buckets")).exits(0);
+    let size = folder.json("out")["zero_optimization"]["reduce_bucket_size"].as_u64().unwrap();
+    assert!(before(size) <= least(&before) + 1e-9);
+}
+
 #[test]
 fn buckets_are_explained_compared_and_exported() {
     let folder = Folder::new(&diamond());
@@ -152,7 +203,7 @@ fn buckets_are_explained_compared_and_exported() {
     let capped = rate(&folder, "g.json", &format!("bucket-cap(bytes={})", cap as u64));
     assert_eq!(capped, rate(&folder, "g.json", "bucket-cap"));
     assert_eq!(exported("torch-ddp@2.12"), exported("torch-ddp"));
-    for target in ["torch-ddp@new", "split", "megatron"] {
+    for target in ["torch-ddp@new", "split", "megatron", "megatron-buckets@1"] {
         folder.run(&format!("export best.json --model g.json --target {target} -o no")).exits(2);
     }
     folder.run("plan g.json --accelerators 4").exits(2);

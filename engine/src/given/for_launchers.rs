@@ -1,18 +1,20 @@
-//! Buckets of gradients in the forms that PyTorch's data-parallel training takes.
+//! Buckets of gradients in the forms that data-parallel training takes.
 
 use cost_model::given::gradients::{Buckets, least_kept};
-use exporters::given_costs::{self, TORCH_HOOK};
+use exporters::given_costs::{self, DEEPSPEED_BUCKETS, MEGATRON_BUCKETS, TORCH_DDP, TORCH_HOOK};
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Exchange, GradientInstance, GradientTensor, Lossy};
-use planner::given::bucket_cap::best;
+use planner::given::bucket_cap::{Closes, sizes};
 use serde_json::{Value, json};
 
 use super::buckets::communication;
 
-/// The buckets for PyTorch's `DistributedDataParallel`: its arguments, or the table of a hook.
+/// The buckets for who exchanges gradients: arguments of PyTorch's `DistributedDataParallel`, the table of a
+/// hook, or the best single size of Megatron-Core and DeepSpeed, by the rule by which each closes a bucket.
 ///
 /// # Errors
-/// `cannot-express` for servers, which it has none of, and for parts that it can't send; `unknown-version`.
+/// `cannot-express` for servers, which they have none of, and for parts that they can't send;
+/// `unknown-version`.
 pub fn exported(
     target: &str,
     instance: &GradientInstance,
@@ -20,27 +22,42 @@ pub fn exported(
 ) -> Result<Vec<u8>, Diagnostic> {
     let refused =
         |message: String, hint| Err(Diagnostic::usage("cannot-express", message).hint(hint));
+    let name = target.split('@').next().unwrap_or_default();
+    if target.contains('@') && name != TORCH_DDP {
+        let message = format!("`{name}` has no versions");
+        return Err(Diagnostic::usage("unknown-version", message).hint("leave the version out"));
+    }
     if buckets.exchange != Exchange::AllReduce {
         let message = format!("`{target}` sums up gradients by all-reduce alone");
         return refused(message, "leave the parameter server out of `exchange`, and plan again");
     }
-    if target == TORCH_HOOK {
+    if name == TORCH_HOOK {
         return hook_table(instance, buckets);
-    }
-    if target.split('@').next() == Some(TORCH_HOOK) {
-        return Err(Diagnostic::usage(
-            "unknown-version",
-            format!("`{TORCH_HOOK}` has no versions"),
-        )
-        .hint("leave the version out"));
     }
     if buckets.parts.iter().any(Option::is_some) {
         let message = format!("`{target}` sends gradients as they are, and the plan sends parts");
         return refused(message, "use --target torch-hook, or plan without --allow-lossy");
     }
-    let stated = communication(instance, buckets).buckets;
-    let sizes: Vec<u64> = stated.iter().map(|own| own.bytes).collect();
-    given_costs::torch_ddp(target, &sizes, best(instance, buckets.exchange, &|| false))
+    let best = |closes| sizes(instance, buckets.exchange, closes, &|| false);
+    let elements = |bytes: u64| bytes.div_ceil(instance.element_bytes.max(1));
+    match name {
+        MEGATRON_BUCKETS => {
+            // The largest of sizes that make the same buckets: it pads parameters and counts that too.
+            let all: u64 = instance.tensors.iter().map(|own| own.bytes).sum();
+            let size = elements(best(Closes::OnceFull).1.min(all));
+            Ok(format!("--overlap-grad-reduce\n--ddp-bucket-size {size}\n").into_bytes())
+        }
+        DEEPSPEED_BUCKETS => {
+            let size = elements(best(Closes::BeforeMore).0);
+            let own = json!({ "overlap_comm": true, "reduce_bucket_size": size });
+            Ok(format!("{:#}\n", json!({ "zero_optimization": own })).into_bytes())
+        }
+        _ => {
+            let stated = communication(instance, buckets).buckets;
+            let sizes: Vec<u64> = stated.iter().map(|own| own.bytes).collect();
+            given_costs::torch_ddp(target, &sizes, best(Closes::OnceFull).0)
+        }
+    }
 }
 
 /// Bytes of an element in fp32, and of one that is sent with its index in int32.
