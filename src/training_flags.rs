@@ -69,6 +69,7 @@ impl TrainingFlags {
             spares: own.spares,
             replace: own.replace,
             lost: own.lost,
+            is_free: false,
         }
     }
 }

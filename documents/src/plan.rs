@@ -214,6 +214,9 @@ pub struct CommunicationDocument {
     /// What clients send to the server that averages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub uploads: Vec<averaging::UploadDocument>,
+    /// How often replicas average their models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<averaging::SyncDocument>,
     /// The plan that a training run goes on from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<losses::ReplacedDocument>,

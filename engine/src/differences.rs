@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use documents::plan::energy::EnergyDocument;
-use documents::plan::{CostDocument, PlanDocument};
+use documents::plan::{CommunicationDocument, CostDocument, PlanDocument};
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -34,6 +34,7 @@ pub fn differences(stated: &Value, derived: &Value) -> Vec<Diagnostic> {
 pub fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic> {
     let energies = stated.energy.as_ref().zip(derived.energy.as_ref());
     let mut found = energies.map_or_else(Vec::new, |(own, other)| left_out(own, other));
+    found.extend(moves_left_out(&stated.communication, &derived.communication));
     let [stated, derived] = [stated, derived].map(|plan| plan.to_json().unwrap_or_default());
     let [stated, derived] = [&stated, &derived].map(|text| members(text));
     if stated.is_empty() {
@@ -69,6 +70,16 @@ fn left_out(stated: &EnergyDocument, derived: &EnergyDocument) -> Vec<Diagnostic
         _ => None,
     });
     missing.collect()
+}
+
+/// What a plan that goes on from another one leaves out of what has to move.
+fn moves_left_out(
+    stated: &CommunicationDocument,
+    derived: &CommunicationDocument,
+) -> Option<Diagnostic> {
+    let is_out = stated.replaced.is_some() && stated.moves.is_empty() && !derived.moves.is_empty();
+    let n = format!("{} moves", derived.moves.len());
+    is_out.then(|| difference("communication.moves", "nothing", &n))
 }
 
 /// Members of a document by name, each as it is spelled.

@@ -27,8 +27,8 @@ const MANY: f64 = 1e6;
 
 /// Devices of a stage that do the same.
 pub struct Share {
-    /// The stage.
-    pub stage: usize,
+    /// The stage; `None` = they do nothing.
+    pub stage: Option<usize>,
     /// One of them.
     pub device: DeviceId,
     /// How many they are.
@@ -105,7 +105,7 @@ pub fn document(whole: &Whole<'_>, shares: &[Share]) -> Option<EnergyDocument> {
     let mut own = EnergyDocument { pue, step_s, ..EnergyDocument::default() };
     let mut spent: BTreeMap<&str, f64> = BTreeMap::new();
     let mut price = Some(0.0);
-    for share in shares {
+    for share in shares.iter().chain(&idle(whole.cluster, shares)) {
         let kind = whole.cluster.kind_of(share.device);
         let draw = Draw::of(kind)?;
         let rate = peak(kind, whole.dtype).map_or(f64::INFINITY, |own| own.1.get());
@@ -121,10 +121,10 @@ pub fn document(whole: &Whole<'_>, shares: &[Share]) -> Option<EnergyDocument> {
             ("transfers", duty.transfers_s),
             ("waiting", duty.step_s - duty.computing_s - duty.transfers_s),
         ] {
-            *spent.entry(what).or_default() += n * seconds;
+            *spent.entry(what).or_default() += share.stage.map_or(0.0, |_| n * seconds);
         }
         own.devices.push(DutyDocument {
-            stage: u32::try_from(share.stage).unwrap_or(u32::MAX),
+            stage: share.stage.map(|own| u32::try_from(own).unwrap_or(u32::MAX)),
             kind: kind.name.clone(),
             n_devices: share.n_devices,
             computing_s: duty.computing_s,
@@ -144,6 +144,29 @@ pub fn document(whole: &Whole<'_>, shares: &[Share]) -> Option<EnergyDocument> {
     let most = spent.into_iter().reduce(|most, next| if next.1 > most.1 { next } else { most });
     most.map_or("", |own| own.0).clone_into(&mut own.binds);
     Some(own)
+}
+
+/// Devices of the cluster that no stage has, by kind: who leaves them out says so (`without`).
+fn idle(cluster: &Cluster, shares: &[Share]) -> Vec<Share> {
+    let mut left: BTreeMap<usize, (DeviceId, u64)> = BTreeMap::new();
+    for device in cluster.device_ids() {
+        let kind = cluster.devices[device.index()].kind.index();
+        left.entry(kind).or_insert((device, 0)).1 += 1;
+    }
+    for share in shares {
+        let kind = cluster.devices[share.device.index()].kind.index();
+        if let Some(own) = left.get_mut(&kind) {
+            own.1 = own.1.saturating_sub(share.n_devices);
+        }
+    }
+    let share = |(device, n_devices)| Share {
+        stage: None,
+        device,
+        n_devices,
+        seconds: [0.0; 2],
+        flops: 0.0,
+    };
+    left.into_values().filter(|own| own.1 > 0).map(share).collect()
 }
 
 /// The least of a figure over the kinds of the cluster.
@@ -245,7 +268,7 @@ pub fn print(plan: &PlanDocument, page: &Page) {
     let share = |seconds: f64| format!("{:.1} %", 100.0 * seconds / own.step_s);
     let row = |duty: &DutyDocument| {
         vec![
-            duty.stage.to_string(),
+            duty.stage.map_or_else(|| "-".to_owned(), |own| own.to_string()),
             format!("{} x {}", duty.n_devices, duty.kind),
             share(duty.products_s),
             share(duty.computing_s - duty.products_s),

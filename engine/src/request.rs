@@ -183,6 +183,9 @@ pub struct TrainingRequest {
     pub replace: Option<PathBuf>,
     /// Devices, or hosts, that it lost.
     pub lost: Vec<String>,
+    /// Whether its pins and launcher are given up, as they leave no plan on what is left.
+    #[serde(skip)]
+    pub is_free: bool,
 }
 
 impl TrainingRequest {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cost_model::energy;
+use cost_model::energy::{self, LEAST_LIMIT};
 use ir::cluster::{Cluster, RouteKind};
 use ir::diagnostic::Diagnostic;
 use ir::profile::Profile;
@@ -17,6 +17,8 @@ const MEMORY: &str = "memory";
 pub const POWER: &str = "power";
 /// All ways between devices.
 const LINKS: &str = "links";
+/// What products in another order may differ by, as a share.
+const ROUNDING: f64 = 1e-9;
 /// Least and greatest factor.
 const RANGE: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 
@@ -87,8 +89,15 @@ fn with_memory(cluster: Cluster, factor: f64) -> Result<Cluster, Diagnostic> {
     }
 }
 
-/// Least share of what it may draw that a board is limited to.
-const LEAST_POWER: f64 = 0.2;
+/// Least factor that all boards of a cluster can be limited by: to a fifth of what data sheets say.
+pub fn least_power(cluster: &Cluster) -> f64 {
+    let kinds = cluster.device_ids().map(|own| cluster.kind_of(own));
+    let least = kinds.filter_map(|kind| {
+        let own = kind.power?;
+        Some(LEAST_LIMIT * kind.full_power.unwrap_or(own).get() / own.get())
+    });
+    least.fold(LEAST_LIMIT, f64::max)
+}
 
 fn with_power(mut cluster: Cluster, factor: f64) -> Result<Cluster, Diagnostic> {
     if cluster.kinds.iter().all(|kind| kind.power.is_none()) {
@@ -96,17 +105,20 @@ fn with_power(mut cluster: Cluster, factor: f64) -> Result<Cluster, Diagnostic> 
         return Err(Diagnostic::usage("no-effect", message)
             .hint("state power_w of its kind in the cluster file, or leave it out"));
     }
-    for kind in &mut cluster.kinds {
+    let least = least_power(&cluster);
+    let used: BTreeSet<_> = cluster.devices.iter().map(|own| own.kind.index()).collect();
+    for (_, kind) in cluster.kinds.iter_mut().enumerate().filter(|own| used.contains(&own.0)) {
         let Some(own) = kind.power else { continue };
         let full = kind.full_power.unwrap_or(own);
         let limit = Watts::new(own.get() * factor);
-        let limit = limit.filter(|limit| (LEAST_POWER..=1.0).contains(&(limit.get() / full.get())));
+        let is_limit = |share: f64| (LEAST_LIMIT * (1.0 - ROUNDING)..=1.0).contains(&share);
+        let limit = limit.filter(|limit| is_limit(limit.get() / full.get()));
         let limit = limit.ok_or_else(|| {
             let message =
                 format!("`--scale power={factor}` is no limit of a board of `{}`", kind.name);
             Diagnostic::usage("bad-scale", message)
                 .fact("watts", full.get())
-                .hint(format!("give a factor from {LEAST_POWER} to 1"))
+                .hint(format!("give a factor from {:.4} to 1", (least * 1e4).ceil() / 1e4))
         })?;
         *kind = energy::limited(kind, limit).unwrap_or_else(|| kind.clone());
     }

@@ -7,6 +7,7 @@ pub mod latency;
 pub mod max_load;
 pub mod split;
 pub mod straight;
+pub mod synchronisation;
 pub mod tasks;
 pub mod time_per_sample;
 
@@ -19,6 +20,7 @@ use ir::units::Nanos;
 use averaging::Matching;
 use gradients::Buckets;
 use max_load::Devices;
+use synchronisation::Synchronisation;
 use time_per_sample::Stage;
 
 /// What an instance is solved for.
@@ -42,6 +44,8 @@ pub enum Goal {
     SlowestRound,
     /// When the last client has sent its share to the server.
     UploadTime,
+    /// Step of replicas that average every so many steps.
+    AveragedStep,
 }
 
 /// How solutions of one form are judged.
@@ -96,6 +100,13 @@ pub enum Judge {
         /// A time that none ends before.
         bound: fn(&AveragingInstance) -> Nanos,
     },
+    /// How often replicas average.
+    Synchronisation {
+        /// A step.
+        evaluate: fn(&AveragingInstance, &Synchronisation) -> Result<Nanos, Diagnostic>,
+        /// A step that none is below.
+        bound: fn(&AveragingInstance) -> Nanos,
+    },
 }
 
 /// An objective of instances with given costs.
@@ -108,7 +119,7 @@ pub struct Row {
     pub judge: Judge,
 }
 
-static ROWS: [Row; 9] = [
+static ROWS: [Row; 10] = [
     Row {
         goal: Goal::MaxLoad,
         name: "max-load",
@@ -176,6 +187,15 @@ static ROWS: [Row; 9] = [
             bound: averaging::bound_uploads,
         },
     },
+    Row {
+        goal: Goal::AveragedStep,
+        name: "averaged-step",
+        // what a replica computes, and its share of exchanges
+        judge: Judge::Synchronisation {
+            evaluate: synchronisation::evaluate,
+            bound: synchronisation::bound,
+        },
+    },
 ];
 
 /// All objectives of instances with given costs.
@@ -197,5 +217,6 @@ pub fn row(goal: Goal) -> &'static Row {
         Goal::Makespan => &ROWS[6],
         Goal::SlowestRound => &ROWS[7],
         Goal::UploadTime => &ROWS[8],
+        Goal::AveragedStep => &ROWS[9],
     }
 }

@@ -27,6 +27,27 @@ pub struct JoinDocument {
     pub nodes: [String; 2],
 }
 
+/// How often replicas average, and how much of it they send.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct SyncDocument {
+    /// How: `cser`, `local-adaalter` or `outer-steps`, which change what is computed. Without it all
+    /// gradients are exchanged in each step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Steps from one average to the next.
+    pub every: u64,
+    /// So many times less than all is sent of the gradients of a step, where they are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r1: Option<f64>,
+    /// And of the models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r2: Option<f64>,
+    /// What is sent in a step on average, in models.
+    pub sent_share: f64,
+}
+
 /// What a client sends to the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct DutyDocument {
-    /// The stage, or the pipeline rank where one holds several.
-    pub stage: u32,
+    /// Their stage; absent for devices that are there and do nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<u32>,
     /// Their kind.
     pub kind: String,
     /// How many they are.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use cost_model::given::averaging::{
     Matching, bound_uploads, joined_by, pair_time, rate, upload_time,
 };
+use cost_model::given::synchronisation::{Synchronisation, step};
 use documents::plan::CommunicationDocument;
 use documents::plan::averaging::{JoinDocument, PairDocument, UploadDocument};
 use ir::instance::{AveragingInstance, Peers, TimeUnit};
@@ -14,6 +15,7 @@ use planner::given::runner::Solution;
 use serde_json::{Value, json};
 
 use super::figures::Figures;
+use super::synchronisation;
 use crate::page::{Column, Page};
 use crate::rows::Rows;
 
@@ -50,6 +52,9 @@ pub(super) fn communication(
             };
             own.uploads = bytes.iter().enumerate().map(upload).collect();
         }
+        Solution::Synchronisation(found) => {
+            return Some(synchronisation::communication(instance, found));
+        }
         _ => return None,
     }
     Some(own)
@@ -63,6 +68,9 @@ pub(super) fn solution(
     instance: &AveragingInstance,
     stated: &CommunicationDocument,
 ) -> Result<Solution, String> {
+    if matches!(instance.peers, Peers::All(_)) {
+        return synchronisation::solution(stated);
+    }
     if matches!(instance.peers, Peers::Server { .. }) {
         let is_own = stated.uploads.iter().map(|own| &own.client).eq(&instance.nodes);
         return match is_own {
@@ -137,6 +145,7 @@ pub(super) fn table(instance: &AveragingInstance, solution: &Solution, rows: Row
             };
             rows.table(&columns, bytes.iter().enumerate().map(row), page);
         }
+        Solution::Synchronisation(own) => synchronisation::table(instance, own, page),
         _ => {}
     }
 }
@@ -162,13 +171,32 @@ pub(super) fn figures(instance: &AveragingInstance, solution: &Solution) -> Vec<
             };
             bytes.iter().enumerate().map(of).collect()
         }
+        Solution::Synchronisation(own) => vec![of_replicas(instance, own)],
         _ => Vec::new(),
+    }
+}
+
+/// What each of the replicas computes and sends.
+fn of_replicas(instance: &AveragingInstance, own: &Synchronisation) -> Figures {
+    let bytes = instance.bytes.first().copied().unwrap_or_default();
+    let step = step(instance, own).unwrap_or_default().get();
+    let computing = match &instance.peers {
+        Peers::All(all) => Nanos((all.compute_s * 1e9).round() as u64),
+        _ => Nanos::ZERO,
+    };
+    Figures {
+        n_nodes: instance.nodes.len(),
+        compute: computing,
+        moving: Nanos(step.saturating_sub(computing.get())),
+        bytes: Some((bytes as f64 * own.sent_share()) as u128),
+        ..Figures::empty("each replica".to_owned(), None)
     }
 }
 
 /// What chance, or equal shares, would give.
 pub(super) fn sentence(instance: &AveragingInstance, solution: &Solution) -> String {
     match solution {
+        Solution::Synchronisation(own) => synchronisation::sentence(instance, own),
         Solution::Uploads(bytes) => {
             let n = bytes.len() as f64;
             let share = |(at, own): (usize, &u64)| *own as f64 / instance.bytes[at] as f64;

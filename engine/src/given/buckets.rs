@@ -13,6 +13,7 @@ use planner::given::gradient_buckets::solve;
 use planner::given::runner::Solution;
 use serde_json::{Value, json};
 
+use super::ALL;
 use super::verify::Found;
 use crate::page::{Column, Page};
 use crate::rows::Rows;
@@ -97,9 +98,6 @@ pub fn allow_asked(
 
 /// Rows that send all gradients as they are.
 const WHOLE: [&str; 2] = ["mg-wfbp", "bucket-cap"];
-
-/// Every way whose cost is known.
-pub const ALL: &str = "all";
 
 /// What is said of a plan that sends parts, or could.
 pub fn warnings(

@@ -90,7 +90,7 @@ fn places(found: &Found) -> Vec<u32> {
             let places = (0..).zip(&own.lengths);
             places.flat_map(|(at, n)| std::iter::repeat_n(at, *n)).collect()
         }
-        Solution::Rounds(_) | Solution::Uploads(_) => Vec::new(),
+        Solution::Rounds(_) | Solution::Uploads(_) | Solution::Synchronisation(_) => Vec::new(),
     }
 }
 
@@ -217,6 +217,7 @@ fn device(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
     let is_here = |(node, _): &(usize, &String)| match &found.solution {
         Solution::Rounds(rounds) => rounds[at].as_flattened().contains(&(*node as u32)),
         Solution::Uploads(_) => *node == at,
+        Solution::Synchronisation(_) => true,
         _ => places[*node] as usize == at,
     };
     let own: Vec<&String> = ids.iter().enumerate().filter(is_here).map(|own| own.1).collect();

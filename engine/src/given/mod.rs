@@ -9,6 +9,7 @@ pub mod document;
 pub mod explain;
 mod figures;
 pub mod for_launchers;
+pub mod synchronisation;
 pub mod text;
 mod unused;
 pub mod verify;
@@ -19,6 +20,9 @@ use ir::instance::Instance;
 use planner::given::runner::goals;
 
 use crate::request::ObjectiveName;
+
+/// Every way that changes what is computed and whose cost is known.
+pub const ALL: &str = "all";
 
 /// Devices of a straight pipeline, which its file does not state: as in its authors' experiments.
 pub const STRAIGHT_DEVICES: usize = 4;

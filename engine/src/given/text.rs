@@ -81,7 +81,13 @@ pub fn print(instance: &Instance, solution: &Solution, rows: Rows, page: &Page) 
             };
             stages.iter().enumerate().map(row).collect()
         }
-        (_, Solution::Buckets(_) | Solution::Rounds(_) | Solution::Uploads(_)) => Vec::new(),
+        (
+            _,
+            Solution::Buckets(_)
+            | Solution::Rounds(_)
+            | Solution::Uploads(_)
+            | Solution::Synchronisation(_),
+        ) => Vec::new(),
     };
     page.table(&columns, rows);
 }

@@ -7,13 +7,13 @@ use cost_model::given::{Goal, row, rows, split};
 use documents::diagnostic::DiagnosticDocument;
 use documents::solution::{FORMAT, SolutionDocument};
 use ir::diagnostic::Diagnostic;
-use ir::instance::Instance;
+use ir::instance::{AveragingInstance, Instance, Peers};
 use ir::units::Nanos;
 use planner::given::runner::{Solution, goals, judge, simple_bound};
 use serde_json::{Value, json};
 
 use super::bound::{self, Verdict};
-use super::{STRAIGHT_DEVICES, buckets, document, unused, with_accelerators};
+use super::{STRAIGHT_DEVICES, buckets, document, synchronisation, unused, with_accelerators};
 use crate::differences::{difference, differences};
 use crate::exit::{Cancel, CommandResult};
 use crate::input_file;
@@ -117,6 +117,10 @@ pub(super) fn read(path: &std::path::Path, instance: Instance) -> Result<Found, 
         let allowed = stated.communication.as_ref().map_or(&[][..], |own| &own.lossy);
         buckets::allow(own, allowed).map_err(|why| document::other(&why))?;
     }
+    if let Instance::Averaging(AveragingInstance { peers: Peers::All(own), .. }) = &mut instance {
+        let allowed = stated.communication.as_ref().map_or(&[][..], |own| &own.lossy);
+        synchronisation::allow_stated(own, allowed).map_err(|why| document::other(&why))?;
+    }
     let n_devices = stated.accelerators.unwrap_or(STRAIGHT_DEVICES);
     let goal = rows().iter().find(|row| row.name == stated.objective).map(|row| row.goal);
     let goal = goal.filter(|goal| goals(&instance).contains(goal)).ok_or_else(|| {
@@ -141,6 +145,7 @@ fn broken(
     let Found { instance, goal, n_devices, solution, value, .. } = found;
     let mut warnings = match (instance, solution) {
         (Instance::Gradients(own), Solution::Buckets(found)) => buckets::warnings(own, 0, found),
+        (_, Solution::Synchronisation(found)) => synchronisation::warnings(0, found),
         _ => Vec::new(),
     };
     if stated.instance != instance.name() {

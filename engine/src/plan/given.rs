@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use cost_model::given::{Goal, row};
 use ir::diagnostic::{Blame, Diagnostic};
-use ir::instance::Instance;
+use ir::instance::{AveragingInstance, Instance, Peers};
 use planner::given::runner::{Answer, Request, Solution, solve_observed};
 use planner::registry::entries;
 use planner::run::{Event, StopReason};
@@ -16,7 +16,7 @@ use crate::executor;
 use crate::exit::{CommandResult, Exit};
 use crate::fields::{self, Mode};
 use crate::follow::{File, PLOT};
-use crate::given::{STRAIGHT_DEVICES, buckets, document, goal, text};
+use crate::given::{STRAIGHT_DEVICES, buckets, document, goal, synchronisation, text};
 use crate::page::Format;
 use crate::request::PlanRequest;
 use crate::rows::Rows;
@@ -66,6 +66,9 @@ pub(super) fn plan(
         run.page.line(&buckets::sentence(own, *value));
         run.page.warnings(&buckets::warnings(own, n_left_out, found));
     }
+    if let Solution::Synchronisation(found) = solution {
+        run.page.warnings(&synchronisation::warnings(n_left_out, found));
+    }
     written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
     // As large as the instance: built only where it is printed.
     if run.page.format == Format::Json {
@@ -84,6 +87,9 @@ fn allowed(
             let n = own.lossy.len();
             buckets::allow_asked(own, (&request.allow_lossy, request.recipe()))?;
             if request.allow_lossy.is_empty() { n } else { 0 }
+        }
+        Instance::Averaging(AveragingInstance { peers: Peers::All(own), .. }) => {
+            synchronisation::allow_asked(own, &request.allow_lossy)?
         }
         _ if request.allow_lossy.is_empty() => 0,
         _ => {

@@ -19,6 +19,7 @@ use crate::follow::{Files, Follower, Watch};
 use crate::load;
 use crate::page::{Column, Page};
 use crate::request::PlanRequest;
+use crate::scale;
 
 /// Most devices that are left out one by one; of more, whole hosts are.
 const MOST_SINGLE: usize = 16;
@@ -82,8 +83,9 @@ impl Tried {
     }
 
     fn point(&self) -> EnergyPointDocument {
+        let used = self.energy.devices.iter().filter(|own| own.stage.is_some());
         EnergyPointDocument {
-            n_devices: self.energy.devices.iter().map(|own| own.n_devices).sum(),
+            n_devices: used.map(|own| own.n_devices).sum(),
             without: self.without.clone(),
             board_limit: self.limit,
             tokens_per_s: 1.0 / self.seconds_per_token(),
@@ -181,10 +183,11 @@ fn near_cap(request: &PlanRequest, set: &[String], all: &mut Vec<Tried>, run: &m
     let over = own().filter(|own| !keeps(own)).map(|own| own.limit);
     let (mut low, mut high) = (under.fold(0.0, f64::max), over.fold(1.0, f64::min));
     if low <= 0.0 {
-        // The search goes on between these and the least of the usual limits only where that is too much.
-        let own = tried(request, (set, LEAST_LIMIT), (HALVINGS + 1, run)).ok().flatten();
+        // Lower limits than the usual ones where all of these are too much.
+        let least = least_limit(request, set);
+        let own = tried(request, (set, least), (HALVINGS + 1, run)).ok().flatten();
         if own.as_ref().is_some_and(keeps) {
-            low = LEAST_LIMIT;
+            low = least;
         }
         all.extend(own);
     }
@@ -202,6 +205,16 @@ fn near_cap(request: &PlanRequest, set: &[String], all: &mut Vec<Tried>, run: &m
         }
         all.extend(own);
     }
+}
+
+/// The least share of what they may draw that boards of a set can be limited to, where files may state less
+/// than data sheets.
+fn least_limit(request: &PlanRequest, set: &[String]) -> f64 {
+    let path = request.problem.cluster.as_deref();
+    let machines = path.and_then(|path| load::machines(path, (&request.problem.lost, set)).ok());
+    let least = machines.map(|own| scale::least_power(&own.cluster));
+    // Rounded up, as limits are stated.
+    (least.unwrap_or(LEAST_LIMIT) * 1e4 - 1e-6).ceil() / 1e4
 }
 
 /// Watts at the wall that a request caps.

@@ -33,6 +33,7 @@ use crate::experts::Does;
 use crate::fields::{self, Mode};
 use crate::given::with_accelerators;
 use crate::request::PlanRequest;
+use crate::training::replaced;
 
 pub use self::run::Run;
 
@@ -58,19 +59,15 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
                 .hint("raise --time-limit"));
         }
     }
-    let filled = crate::training::replaced::filled(request)?;
-    let kept = &filled.problem.pin;
-    planned(&filled, run).map_err(|error| {
-        match request.problem.pin.is_empty() && !kept.is_empty() {
-            true if error.blame == Blame::Infeasible => {
-                let pins = kept.join(", ");
-                error.hint(format!(
-                    "the running plan was pinned ({pins}): state --pin to plan otherwise"
-                ))
-            }
-            _ => error,
+    let filled = replaced::filled(request)?;
+    match planned(&filled, run) {
+        Err(error) if replaced::may_be_freed(request, (&filled, &error)) => {
+            let mut free = request.clone();
+            free.training.is_free = true;
+            planned(&*replaced::filled(&free)?, run)
         }
-    })
+        answer => answer,
+    }
 }
 
 fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {

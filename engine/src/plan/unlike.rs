@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use cost_model::runs::forms::hosts;
+use cost_model::runs::judge::judge_plan;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use documents::report::training::{TrainingReportDocument, TrainingRunDocument};
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::plan::Plan;
 use ir::units::Nanos;
 use planner::run::StopReason;
 use planner::run::watch::Tell;
@@ -63,6 +65,14 @@ pub(super) fn asked(request: &PlanRequest) -> Asked {
         (false, false) => Asked::Nothing,
         // Ops of a graph can be placed instead.
         (true, true) if !importers::is_config(&request.model) && !is_honoured() => Asked::Nothing,
+        // What is left of hosts that were equal: as many of them as are equal yet, too.
+        (_, true) if request.training.replace.is_some() && cluster.kind_names().len() <= 1 => {
+            if is_honoured() {
+                Asked::Better
+            } else {
+                Asked::Nothing
+            }
+        }
         (_, true) => Asked::Plan,
         // Equal stages take the least memory and the slowest way for all.
         (true, false) => {
@@ -198,7 +208,31 @@ impl Searched {
                 }
             }
         };
-        Some(Self { setting, found, followed, elapsed: start.elapsed() })
+        let mut own = Self { setting, found, followed, elapsed: start.elapsed() };
+        own.stand_in();
+        Some(own)
+    }
+
+    /// Takes the running plan with others in the places of lost devices, where no plan that was found is
+    /// as fast.
+    fn stand_in(&mut self) {
+        let setting = &self.setting;
+        let judged = |plan: &Plan| {
+            let run = &plan.parallelism;
+            let batch = run.n_micro_batches.saturating_mul(run.micro_batch);
+            let costs = setting.costs(plan, setting.limit).ok()?;
+            let step = judge_plan(&costs, plan).ok()?.report.step_time;
+            (batch == setting.global_batch).then(|| Judged { plan: plan.clone(), step })
+        };
+        let Some(own) = setting.stand_in.as_deref().and_then(judged) else { return };
+        if self.found.best.as_ref().is_some_and(|best| best.step <= own.step) {
+            return;
+        }
+        let message = "the running plan goes on with other devices in the places of those that are lost: no \
+                       plan of the space that was searched is as fast";
+        self.setting.warnings.push(Diagnostic::warning("stand-in", message));
+        self.found.bound = self.found.bound.min(own.step);
+        self.found.best = Some(own);
     }
 
     fn answer(self, request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {

@@ -25,7 +25,7 @@ pub(super) fn document(
         let [products, cores] = flops(model, (&piece.blocks, at + 1 == n), batch);
         let ways = stage(at).way_ns.saturating_add(stage((at + n - 1) % n).way_ns);
         Share {
-            stage: at,
+            stage: Some(at),
             device: DeviceId::new(piece.device),
             n_devices: 1,
             seconds: [ns(stage(at).ns), ns(ways)],

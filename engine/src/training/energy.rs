@@ -59,7 +59,7 @@ fn of_ranks(setting: &Setting, plan: &Plan, report: &Report) -> Result<Vec<Share
         let flops: f64 = stages.map(|(at, _)| flops(setting, plan, at)).sum();
         let waits = waits.get(rank).copied().unwrap_or_default();
         Share {
-            stage: rank,
+            stage: Some(rank),
             device: DeviceId::new(0),
             n_devices,
             seconds: [
@@ -91,7 +91,7 @@ fn of_replicas(setting: &Setting, plan: &Plan, report: &Report) -> Result<Vec<Sh
             let Some(device) = devices.first().copied() else { continue };
             let share = *samples as f64 / all.max(1) as f64 / devices.len() as f64;
             let own = Share {
-                stage: at,
+                stage: Some(at),
                 device,
                 n_devices: devices.len() as u64,
                 seconds: [computing + optimizer, waits + exposed],

@@ -9,6 +9,7 @@ pub mod document;
 mod energy;
 pub mod export;
 pub mod figures;
+mod global_batch;
 pub mod layered;
 pub mod losses;
 pub mod measured;

@@ -1,18 +1,21 @@
 //! A request to go on from a running plan that lost devices.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cost_model::runs::held::holdings;
 use documents::plan::PlanDocument;
 use documents::plan::losses::ReplacedDocument;
-use ir::diagnostic::Diagnostic;
+use ir::diagnostic::{Blame, Diagnostic};
 use ir::id::DeviceId;
+use ir::plan::Plan;
 use ir::units::{Bytes, Watts};
 
 use super::losses::{holding_document, sizes};
 use super::replay::read_on;
 use super::setting::Setting;
+use super::spares;
 use crate::executor::Executor;
 use crate::ops::replay;
 use crate::request::{ObjectiveName, PlanRequest, Pue, ReplayRequest};
@@ -50,10 +53,12 @@ pub fn filled(request: &PlanRequest) -> Result<Cow<'_, PlanRequest>, Diagnostic>
     flags.memory_margin = flags.memory_margin.or(asked.memory_margin);
     flags.max_memory_per_device = flags.max_memory_per_device.or(asked.max_memory_bytes.map(Bytes));
     flags.no_offload |= asked.no_offload;
-    flags.lost = asked.lost.iter().chain(&request.training.lost).cloned().collect();
+    let mut seen = BTreeSet::new();
+    let lost = asked.lost.iter().chain(&request.training.lost);
+    flags.lost = lost.filter(|own| seen.insert(*own)).cloned().collect();
     problem.model.dtype = problem.model.dtype.or(workload.dtype);
     problem.optimizer = problem.optimizer.or(Some(workload.optimizer));
-    if problem.pin.is_empty() {
+    if problem.pin.is_empty() && !flags.is_free {
         problem.pin.clone_from(&asked.pin);
     }
     if problem.model.dims.is_empty() {
@@ -62,9 +67,19 @@ pub fn filled(request: &PlanRequest) -> Result<Cow<'_, PlanRequest>, Diagnostic>
     own.pue = own.pue.or(asked.pue.map(Pue));
     own.power_cap = own.power_cap.or(asked.power_cap_w.and_then(Watts::new));
     own.objective = own.objective.or(asked.least.as_deref().and_then(ObjectiveName::of_energy));
-    own.executor = own.executor.or(asked.executor.as_deref().and_then(Executor::named));
+    let executor = asked.executor.as_deref().filter(|_| !request.training.is_free);
+    own.executor = own.executor.or(executor.and_then(Executor::named));
     own.problem.lost.clone_from(&own.training.lost);
     Ok(Cow::Owned(own))
+}
+
+/// Whether what a plan could not be made for are pins or the launcher of the running plan, which nobody
+/// stated.
+pub fn may_be_freed(request: &PlanRequest, (filled, error): (&PlanRequest, &Diagnostic)) -> bool {
+    let is_kept = (request.problem.pin.is_empty() && !filled.problem.pin.is_empty())
+        || (request.executor.is_none() && filled.executor.is_some());
+    let is_of_it = error.blame == Blame::Infeasible || error.code == "not-for-unlike-nodes";
+    request.training.replace.is_some() && !request.training.is_free && is_kept && is_of_it
 }
 
 /// What the flags of `plan` name, with what is gone on from.
@@ -75,13 +90,16 @@ pub fn setting(request: &PlanRequest) -> Result<Setting, Diagnostic> {
     let mut setting = Setting::of(request)?;
     if let Some(path) = &request.training.replace {
         let document = replay::document(path)?;
-        setting.replaced = Some(Arc::new(replaced(request, &document, &setting)?));
+        let (replaced, stand_in) = replaced(request, &document, &setting)?;
+        (setting.replaced, setting.stand_in) = (Some(Arc::new(replaced)), stand_in.map(Arc::new));
         setting.warnings.extend(dropped_devices(&document, request));
+        setting.warnings.extend(dropped_pins(&document, request));
     }
     Ok(setting)
 }
 
-/// What the devices that are left hold of the plan that a request goes on from.
+/// What the devices that are left hold of the plan that a request goes on from, and that plan with others in
+/// the places of those that are lost, where that can be.
 ///
 /// # Errors
 /// Those of the plan on its model and cluster; `not-replaced` for plans whose states are not known to
@@ -90,18 +108,25 @@ fn replaced(
     request: &PlanRequest,
     document: &PlanDocument,
     setting: &Setting,
-) -> Result<ReplacedDocument, Diagnostic> {
+) -> Result<(ReplacedDocument, Option<Plan>), Diagnostic> {
     let mut problem = request.problem.clone();
     // It states itself what it was made for.
     (problem.pin, problem.model.dims) = Default::default();
     (problem.model.batch, problem.model.micro_batch, problem.workload) = (None, None, None);
     (problem.model.dtype, problem.optimizer) = (None, None);
     let target = ReplayRequest { problem, ..ReplayRequest::default() };
-    let on = read_on(document, &request.model, &target)?;
+    let on = read_on(document, &request.model, &target).map_err(|mut error| {
+        if error.code == "digest-mismatch" {
+            error.hints =
+                vec!["give the model, cluster and profile that it was made for".to_owned()];
+        }
+        error
+    })?;
     let refused = |why: &str| {
         let message = format!("what moves is not known: {why}");
-        Err(Diagnostic::input("not-replaced", message)
-            .hint("plan the devices that are left without --replace, and load a checkpoint"))
+        Err(Diagnostic::input("not-replaced", message).hint(
+            "take the lost devices out of the cluster file, plan on it, and load a checkpoint",
+        ))
     };
     if on.setting.model.has_experts() {
         return refused("experts are spread over devices by a rule of their own");
@@ -132,9 +157,23 @@ fn replaced(
     let works = |name: &&String| setting.working().devices.iter().any(|own| own.name == **name);
     let devices = held.iter().filter_map(|own| Some((name(own.device).filter(works)?, own)));
     let step = document.cost.as_ref().map_or(0, |cost| cost.step_time_ns);
-    Ok(ReplacedDocument {
+    let own = ReplacedDocument {
         step_time_ns: step,
         devices: devices.map(|(name, own)| holding_document(name, own)).collect(),
+    };
+    Ok((own, spares::stood_in(&on.setting, &on.plan, &setting.cluster)))
+}
+
+/// Warns of what of the running plan leaves no plan on what is left.
+fn dropped_pins(document: &PlanDocument, request: &PlanRequest) -> Option<Diagnostic> {
+    let pins = document.request.pin.iter().map(|own| format!("--pin {own}"));
+    let launcher = document.request.executor.iter().map(|own| format!("--for {own}"));
+    let all = pins.chain(launcher).collect::<Vec<_>>().join(" ");
+    let message =
+        format!("the running plan was asked for with {all}, which leaves none on what is left");
+    request.training.is_free.then(|| {
+        Diagnostic::warning("dropped-pins", message)
+            .hint("state --pin or --for to choose among what is left")
     })
 }
 

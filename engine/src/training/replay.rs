@@ -13,6 +13,7 @@ use documents::diagnostic::DiagnosticDocument;
 use documents::digest;
 use documents::plan::training::TrainingDocument;
 use documents::plan::{PlanDocument, Reference};
+use ir::card::ZeroStage;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Plan;
 use ir::tensor::DType;
@@ -403,6 +404,27 @@ fn expert_overlap(on: &OnModel<'_>, page: &Page) -> Option<serde_json::Value> {
     Some(json!({ "beside": is_beside, "otherwise_step_time_ns": otherwise.0 }))
 }
 
+/// Says that buckets of gradients are not what the exchange of replicas is priced by; `None` where there is
+/// none to hide.
+fn gradient_overlap(on: &OnModel<'_>, page: &Page) -> Option<serde_json::Value> {
+    let degrees = &on.plan.parallelism;
+    let stages = on.plan.partition.stages.iter().filter_map(|own| own.mesh.as_ref());
+    let n = u64::from(degrees.data) * u64::from(degrees.context);
+    let has_replicas = n > 1 || stages.into_iter().any(|own| own.samples.len() > 1);
+    let share = on.setting.stack.overlap_data;
+    // Of sharded parameters block by block.
+    if !has_replicas || share == 0.0 || degrees.zero >= ZeroStage::Gradients {
+        return None;
+    }
+    page.line(&format!(
+        "of the gradients' exchange at most {:.0} % runs beside the backward pass, a constant of {}: \
+         buckets are not looked at (`--algorithm gradient-buckets` does, for replicas of a whole model)",
+        100.0 * share,
+        on.setting.stack.name
+    ));
+    Some(json!({ "most_share_beside": share, "is_constant": true }))
+}
+
 /// What each rank sends, as lines and as a document.
 fn told_sends<'r>(
     links: impl Iterator<Item = &'r LinkReport>,
@@ -456,6 +478,7 @@ pub fn explain(
     }
     let sends = told_sends(report.links.iter().filter(|link| is_asked(link.from as usize)), page);
     let overlap = expert_overlap(&on, page);
+    let of_gradients = gradient_overlap(&on, page);
     let peak = report.ranks.iter().map(|rank| Bytes(rank.peak.bytes)).max().unwrap_or(Bytes(0));
     let trust = Trust::of(&on.setting, &on.plan, (report.step_time, peak));
     match &trust {
@@ -468,6 +491,7 @@ pub fn explain(
         "ranks": told,
         "links": sends,
         "expert_overlap": overlap,
+        "gradient_overlap": of_gradients,
         "communication": &document.communication,
         "energy": &document.energy,
         "tiers": (!on.plan.partition.has_own_devices())

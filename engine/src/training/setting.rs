@@ -34,7 +34,7 @@ use planner::training::search_3d::space::{Capabilities, Pins, Space, device_coun
 
 use super::model::{self, GraphFacts, Model};
 use super::numbers::Numbers;
-use super::{capabilities, measured, pins};
+use super::{capabilities, global_batch, measured, pins};
 use crate::executor::{self, Executor};
 use crate::request::value::Written;
 use crate::request::{PlanRequest, ProblemRequest};
@@ -45,6 +45,9 @@ pub const STACK: &str = "megatron-core";
 
 /// Most samples of one step that are planned: a thousand times the largest published batches.
 pub const MOST_SAMPLES: u64 = 1 << 24;
+
+/// Most devices of a host of which each number is looked at where others were lost.
+const MOST_COUNTS: u32 = 16;
 
 /// Most passes of a schedule that is judged, over all ranks: those of a million micro-batches on 16.
 pub(super) const MOST_PASSES: u64 = 1 << 25;
@@ -68,6 +71,8 @@ pub struct Setting {
     left: Option<Arc<Cluster>>,
     /// The plan that is gone on from, where devices were lost.
     pub replaced: Option<Arc<ReplacedDocument>>,
+    /// That plan, with others in the places of those that were lost.
+    pub stand_in: Option<Arc<Plan>>,
     /// Whether its documents say what moves and who stands in for whom.
     pub tells_losses: bool,
     /// What was measured of it.
@@ -105,7 +110,7 @@ impl Setting {
         let flags = &args.training;
         let mut model = model::read(&args.model, flags.sequence_length, &args.problem.model)?;
         let sequence = model.tokens.unwrap_or(1);
-        let global_batch = samples(args, sequence, model.graph.is_some())?;
+        let global_batch = global_batch::samples(args, sequence, model.graph.is_some())?;
         if global_batch > MOST_SAMPLES {
             let message = format!("{global_batch} samples of one step, at most {MOST_SAMPLES}");
             return Err(Diagnostic::usage("global-batch", message));
@@ -213,7 +218,6 @@ impl Setting {
         let load::Machines { cluster, whole, left, warnings: own } = machines;
         let Model { card: model, graph, hyperparameters, tokens, mut warnings, .. } = model;
         warnings.extend(own);
-        // Samples without tokens are counted themselves.
         let sequence = tokens.unwrap_or(1);
         let (folder, file) = folder_or_file(flags.profile.as_deref());
         let layers = folder.map(|folder| measured_layers(folder, sequence, flags)).transpose()?;
@@ -243,6 +247,7 @@ impl Setting {
             whole,
             left,
             replaced: None,
+            stand_in: None,
             tells_losses: true,
             profile,
             layers,
@@ -395,6 +400,7 @@ impl Setting {
         let has = self.usable()?;
         let per_host = u32::try_from(self.system.per_host).unwrap_or(u32::MAX);
         let devices = match self.request.devices {
+            None if !self.request.lost.is_empty() => self.counts_left(has, per_host),
             None if self.request.spares.is_some() => device_counts(&(1..=has), per_host),
             None => vec![has],
             Some([_, most]) if most > has => {
@@ -415,6 +421,16 @@ impl Setting {
             return Err(oracle::needs_layers("Ulysses ranks (`--pin sequence-parallel=ulysses`)"));
         }
         Ok(Space { devices, global_batch: self.global_batch, pins })
+    }
+
+    /// How many of the devices that are left may be used: on hosts that are equal as far as they go.
+    fn counts_left(&self, has: u32, per_host: u32) -> Vec<u32> {
+        let mut counts = device_counts(&(1..=has), per_host);
+        counts.extend(1..=has.min(per_host).min(MOST_COUNTS));
+        counts.retain(|n| hosts::check(&self.cluster, u64::from(*n)).is_ok());
+        counts.sort_unstable();
+        counts.dedup();
+        if counts.is_empty() { vec![has] } else { counts }
     }
 
     /// What is searched for a launcher; `None` where it runs nothing of the kind.
@@ -487,38 +503,6 @@ fn factors(flags: &ProblemRequest) -> Vec<String> {
 fn no_cluster() -> Diagnostic {
     Diagnostic::usage("no-cluster", "neither a config nor a graph carries a cluster")
         .hint("add --cluster cluster.yaml")
-}
-
-/// Samples of one step: one figure, whichever flags state it.
-fn samples(args: &PlanRequest, sequence: u64, is_graph: bool) -> Result<u64, Diagnostic> {
-    let flags = &args.training;
-    let wrong = |message: String| Diagnostic::usage("global-batch", message);
-    let of_tokens = match flags.tokens_per_step {
-        Some(tokens) if sequence > 0 && tokens.is_multiple_of(sequence) => Some(tokens / sequence),
-        None => None,
-        Some(tokens) => {
-            let message = format!("{tokens} tokens are no whole number of samples of {sequence}");
-            return Err(wrong(message).hint("give a multiple of --sequence-length"));
-        }
-    };
-    match (flags.global_batch.or(of_tokens), args.problem.model.batch) {
-        (Some(all), Some(batch)) if all != batch => {
-            let message = format!("`--batch {batch}` contradicts {all} samples of one step");
-            Err(wrong(message).hint("leave out --batch; --micro-batch is what runs at once"))
-        }
-        (Some(all), _) | (None, Some(all)) => Ok(all),
-        (None, None) => {
-            let asks = args.training.asks();
-            let why = asks.as_ref().map(|flag| format!("`{flag}` plans a training run, but "));
-            let message =
-                format!("{}the samples of one step are not stated", why.unwrap_or_default());
-            let error = wrong(message).hint("add --global-batch N or --tokens-per-step N");
-            Err(match asks.filter(|_| is_graph) {
-                Some(flag) => error.hint(format!("leave out {flag} to place the ops of the model")),
-                None => error,
-            })
-        }
-    }
 }
 
 fn unusable(path: &Path, message: &str) -> Diagnostic {

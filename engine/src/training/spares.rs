@@ -11,7 +11,7 @@ use documents::plan::losses::SpareDocument;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
-use ir::plan::Plan;
+use ir::plan::{Plan, Stage};
 use ir::units::{Bytes, Nanos};
 
 use super::losses::sizes;
@@ -49,6 +49,52 @@ pub(super) fn documents(
     let held = holdings(&own).unwrap_or_default();
     let search = Search { fleet: &fleet, groups: &groups, sizes: sizes(setting), held, plan: &own };
     Ok(search.documents(&judged))
+}
+
+/// A plan with others in the places of devices that are not among those that are left, each the one with which
+/// it is fastest; `None` where there is none, or nothing was lost.
+pub(super) fn stood_in(setting: &Setting, plan: &Plan, left: &Cluster) -> Option<Plan> {
+    let whole = setting.whole.as_deref().unwrap_or(&setting.cluster);
+    let groups = setting.groups_on(whole, true);
+    let fleet = setting.fleet_on(whole, &groups);
+    let by_name: BTreeMap<&str, DeviceId> =
+        left.device_ids().map(|id| (left.devices[id.index()].name.as_str(), id)).collect();
+    let on_left = |id: DeviceId| by_name.get(whole.devices[id.index()].name.as_str()).copied();
+    let mut own = on_whole(setting, whole, plan)?;
+    for n_lost in 0.. {
+        let used: BTreeSet<DeviceId> = holdings(&own)?.iter().map(|own| own.device).collect();
+        let Some(lost) = used.iter().copied().find(|own| on_left(*own).is_none()) else {
+            if n_lost == 0 {
+                return None;
+            }
+            break;
+        };
+        let has =
+            |stage: &Stage| stage.mesh.as_ref().is_some_and(|own| own.devices.contains(&lost));
+        let stage = own.partition.stages.iter().position(has)?;
+        let is_free = |own: &DeviceId| !used.contains(own) && on_left(*own).is_some();
+        let search = Search {
+            fleet: &fleet,
+            groups: &groups,
+            sizes: sizes(setting),
+            held: Vec::new(),
+            plan: &own,
+        };
+        let stand_ins = groups.iter().enumerate().filter_map(|(at, group)| {
+            let free: Vec<DeviceId> = group.devices.iter().copied().filter(is_free).collect();
+            let is_own = fleet.group_of(lost) == Some(at);
+            let plan = search.stand_in((stage, lost), &free, is_own)?.plan;
+            let costs = fleet.costs(&plan).ok()?;
+            Some((judge_plan(&costs, &plan).ok()?.report.step_time, plan))
+        });
+        own = stand_ins.min_by_key(|own| own.0)?.1;
+    }
+    for mesh in own.partition.stages.iter_mut().filter_map(|stage| stage.mesh.as_mut()) {
+        for device in &mut mesh.devices {
+            *device = on_left(*device)?;
+        }
+    }
+    Some(own)
 }
 
 fn unjudged(why: &str) -> SpareDocument {

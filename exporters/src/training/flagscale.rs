@@ -32,6 +32,9 @@ pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
     is_plain && is_known && degrees.zero <= ZeroStage::Optimizer && !is_outside(degrees)
 }
 
+/// Longest name of a host: it is part of names of files.
+const LONGEST_HOST: usize = 128;
+
 /// Ranks that FlagScale cuts alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ProcessMesh {
@@ -169,7 +172,8 @@ fn stages(source: &TrainingSource<'_>) -> Result<(Vec<ProcessMesh>, u64), Diagno
 /// the first mesh of their type, so hosts that are apart need names of their own.
 fn labels(places: &[Place<'_>]) -> Result<Vec<String>, Diagnostic> {
     let (mut found, mut seen): (Vec<String>, Vec<&str>) = (Vec::new(), Vec::new());
-    let mut kinds: Vec<&str> = Vec::new();
+    // Runs of hosts of a kind, with the name of that as a type has it.
+    let mut runs: Vec<(&str, String)> = Vec::new();
     for run in places.chunk_by(|a, b| a.host == b.host) {
         let (host, kind) = (run[0].host, run[0].kind);
         if seen.contains(&host) {
@@ -178,19 +182,21 @@ fn labels(places: &[Place<'_>]) -> Result<Vec<String>, Diagnostic> {
             return Err(refused(TARGET, "a host at two places of the pipeline", &why, hint));
         }
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if !host.chars().all(is_plain) {
+        let begins = host.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !begins || host.len() > LONGEST_HOST || !host.chars().all(is_plain) {
             let why = format!("`{}`", host.escape_debug());
-            let hint = "name hosts in the cluster's file by letters, digits, `.`, `_` and `-`";
+            let hint = "name hosts in the cluster's file by at most 128 letters, digits, `.`, `_` and `-`, \
+                        a letter or digit first";
             return Err(refused(TARGET, "such a name of a host", &why, hint));
         }
         seen.push(host);
-        if kinds.last() != Some(&kind) {
-            kinds.push(kind);
+        if runs.last().is_none_or(|own| own.0 != kind) {
+            let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+            runs.push((kind, kind.chars().map(plain).collect()));
         }
-        let n = kinds.iter().filter(|own| **own == kind).count();
-        let plain: String =
-            kind.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        let label = if n > 1 { format!("{plain}-{n}") } else { plain };
+        let name = runs.last().map_or("", |own| &own.1);
+        let n = runs.iter().filter(|own| own.1 == name).count();
+        let label = if n > 1 { format!("{name}-{n}") } else { name.to_owned() };
         found.extend(run.iter().map(|_| label.clone()));
     }
     Ok(found)

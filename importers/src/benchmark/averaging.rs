@@ -1,5 +1,7 @@
 //! Nodes that average their models, and what their links take.
 
+mod all;
+
 use ir::diagnostic::Diagnostic;
 use ir::instance::{AveragingInstance, Instance, Peers};
 use serde::Deserialize;
@@ -18,6 +20,21 @@ struct Document {
     kept: Option<f64>,
     bytes_per_s: Rates,
     rounds: Option<u64>,
+    replicas: Option<usize>,
+    latency_s: Option<f64>,
+    compute_s: Option<f64>,
+    sync: Option<Vec<Way>>,
+    least_sent: Option<f64>,
+}
+
+/// What is looked at of a way to average every so many steps.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Way {
+    by: String,
+    every: Vec<u64>,
+    r1: Option<Vec<f64>>,
+    r2: Option<Vec<f64>>,
 }
 
 /// One for all, or one for each.
@@ -30,8 +47,9 @@ enum Each<T> {
 
 /// Of pairs, or to a server; `null` is no way.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "rates, or rows of them")]
+#[serde(untagged, expecting = "a rate, rates, or rows of them")]
 enum Rates {
+    All(f64),
     Server(Vec<f64>),
     Pairs(Vec<Vec<Option<f64>>>),
 }
@@ -60,9 +78,11 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
         return Err(error.hint("write \"kind\": \"averaging\""));
     }
     let n = match &document.bytes_per_s {
+        Rates::All(_) => all::n_replicas(&document)?,
         Rates::Server(own) => own.len(),
         Rates::Pairs(own) => own.len(),
     };
+    all::check(&document)?;
     some_nodes(n.saturating_sub(1), "two nodes")?;
     if n > MAX_NODES {
         let message = format!("{n} nodes, at most {MAX_NODES}");
@@ -88,11 +108,16 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
         return Err(out_of_range("kept", message));
     }
     let peers = match document.bytes_per_s {
-        Rates::Server(_) if document.rounds.is_some() => {
-            let message = "`rounds` says nothing of nodes that average through a server";
+        Rates::Server(_) | Rates::All(_) if document.rounds.is_some() => {
+            let message = "`rounds` says nothing of nodes that do not average in pairs";
             return Err(Diagnostic::input("invalid-field", message)
                 .hint("leave it out, or give `bytes_per_s` of each pair"));
         }
+        Rates::All(bytes_per_s) => Peers::All(all::replicas(
+            (document.latency_s, document.compute_s, document.least_sent),
+            (bytes_per_s, &bytes, n),
+            document.sync.unwrap_or_default(),
+        )?),
         Rates::Server(bytes_per_s) => Peers::Server { bytes_per_s },
         Rates::Pairs(rows) => {
             Peers::Pairs { bytes_per_s: square(rows, &nodes)?, rounds: rounds(document.rounds, n)? }
@@ -154,6 +179,7 @@ fn square(rows: Vec<Vec<Option<f64>>>, nodes: &[String]) -> Result<Vec<f64>, Dia
 fn check_rates(own: &AveragingInstance) -> Result<(), Diagnostic> {
     let n = own.nodes.len();
     let (rates, is_matrix) = match &own.peers {
+        Peers::All(_) => return Ok(()),
         Peers::Pairs { bytes_per_s, .. } => (bytes_per_s, true),
         Peers::Server { bytes_per_s } => (bytes_per_s, false),
     };
@@ -204,6 +230,53 @@ mod tests {
         let own = of(SERVER).unwrap();
         assert_eq!((own.nodes[1].as_str(), own.sent(1)), ("1", 4));
         assert_eq!(own.peers, Peers::Server { bytes_per_s: vec![3.0, 0.5] });
+    }
+
+    const ALL: &str = r#"{"kind": "averaging", "bytes": 100, "bytes_per_s": 3, "replicas": 4,
+        "latency_s": 0.1, "compute_s": 2, "least_sent": 0.1,
+        "sync": [{"by": "cser", "every": [2, 4], "r1": [8], "r2": [2, 3]},
+                 {"by": "local-adaalter", "every": [8]}]}"#;
+
+    #[test]
+    fn periods_are_read() {
+        let own = of(ALL).unwrap();
+        let Peers::All(all) = &own.peers else { panic!("{own:?}") };
+        assert_eq!((own.nodes.len(), own.bytes[3], all.ways.len()), (4, 100, 2));
+        assert_eq!(
+            (all.ways[0].every.as_slice(), all.ways[1].models.as_slice()),
+            (&[2, 4][..], &[1.0][..])
+        );
+        let field = "invalid-field";
+        let range = "number-out-of-range";
+        for (from, to, code) in [
+            ("\"replicas\": 4", "\"kept\": 0.5, \"replicas\": 4", field),
+            ("\"replicas\": 4", "\"rounds\": 4, \"replicas\": 4", field),
+            ("\"replicas\": 4,", "", field),
+            ("\"replicas\": 4", "\"replicas\": 1", "empty-instance"),
+            ("\"replicas\": 4", "\"replicas\": 4000000000", "size-budget"),
+            ("\"replicas\": 4", "\"replicas\": 4, \"nodes\": [\"a\", \"b\"]", field),
+            ("\"bytes\": 100", "\"bytes\": [100, 100, 100, 7]", field),
+            ("\"least_sent\": 0.1,", "", field),
+            ("\"least_sent\": 0.1", "\"least_sent\": 2", range),
+            ("\"compute_s\": 2,", "", field),
+            ("\"compute_s\": 2", "\"compute_s\": -2", range),
+            ("\"latency_s\": 0.1", "\"latency_s\": -1", range),
+            ("\"bytes_per_s\": 3", "\"bytes_per_s\": 0", range),
+            ("[2, 4]", "[0, 4]", range),
+            ("[2, 4]", "[]", range),
+            ("[8], \"r2\"", "[0.5], \"r2\"", range),
+            ("\"local-adaalter\"", "\"cser\"", field),
+            ("\"local-adaalter\"", "\"gossip\"", field),
+            ("\"every\": [8]", "\"every\": [8], \"r1\": [2]", field),
+        ] {
+            let text = ALL.replacen(from, to, 1);
+            assert_ne!(text, ALL, "{from}");
+            assert_eq!(of(&text).unwrap_err().code, code, "{to}");
+        }
+        for name in ["\"sync\": []", "\"replicas\": 2", "\"compute_s\": 1", "\"least_sent\": 1"] {
+            let text = SERVER.replacen("\"kept\"", &format!("{name}, \"kept\""), 1);
+            assert_eq!(of(&text).unwrap_err().code, field, "{name}");
+        }
     }
 
     #[test]

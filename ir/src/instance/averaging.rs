@@ -32,6 +32,62 @@ pub enum Peers {
         /// Bytes per second of each node to it.
         bytes_per_s: Vec<f64>,
     },
+    /// All with all, after steps of their own.
+    All(AllReplicas),
+}
+
+/// Replicas of a training run that need not exchange all in each step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AllReplicas {
+    /// Bytes per second of the links of a ring.
+    pub bytes_per_s: f64,
+    /// Start-up of each message, in seconds.
+    pub latency_s: f64,
+    /// What a replica computes in a step, in seconds.
+    pub compute_s: f64,
+    /// Ways that change what is computed, each at most once.
+    pub ways: Vec<SyncWay>,
+    /// So much is sent in a step on average at least, in models.
+    pub least_sent: f64,
+}
+
+/// How replicas do that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncBy {
+    /// A part of the gradients in each step, a part of the models every so many.
+    Cser,
+    /// Models and second moments every so many steps.
+    LocalAdaAlter,
+    /// A part of what the models have changed by every so many steps.
+    OuterSteps,
+}
+
+impl SyncBy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Cser, Self::LocalAdaAlter, Self::OuterSteps];
+
+    /// Its name in files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cser => "cser",
+            Self::LocalAdaAlter => "local-adaalter",
+            Self::OuterSteps => "outer-steps",
+        }
+    }
+}
+
+/// A way with what is looked at of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyncWay {
+    /// Which.
+    pub by: SyncBy,
+    /// Steps from one average of models to the next.
+    pub every: Vec<u64>,
+    /// How many times less than all is sent of gradients.
+    pub gradients: Vec<f64>,
+    /// And of models.
+    pub models: Vec<f64>,
 }
 
 impl AveragingInstance {

@@ -12,7 +12,7 @@ mod tasks;
 
 use crate::units::Nanos;
 
-pub use averaging::{AveragingInstance, Peers};
+pub use averaging::{AllReplicas, AveragingInstance, Peers, SyncBy, SyncWay};
 pub use gradients::{Exchange, ExchangeCost, GradientInstance, GradientTensor, Lossy, LossyCost};
 pub use load::{LoadInstance, LoadNode, Split};
 pub use profile::{LayerProfile, ProfileNode};

@@ -16,6 +16,7 @@ pub(crate) mod mg_wfbp;
 pub mod milp;
 pub mod runner;
 pub mod straight;
+pub(crate) mod sync_period;
 pub mod time_per_sample;
 pub mod unrelated_machines;
 pub(crate) mod upload_shares;

@@ -9,7 +9,7 @@ use crate::given::ideals::{self, orders as orders_of_instances};
 use crate::given::runner::PORTFOLIO;
 use crate::given::{
     as_instance, blocks_anneal, bucket_cap, columns, gossip_matchings, gradient_buckets, labels,
-    lpt, mg_wfbp, milp, straight, unrelated_machines, upload_shares,
+    lpt, mg_wfbp, milp, straight, sync_period, unrelated_machines, upload_shares,
 };
 use crate::placement::{
     auto, brute_force, contiguous, heft, heft_lookahead, local_search, m_etf, m_sct, m_topo,
@@ -286,6 +286,15 @@ pub(super) static ENTRIES: &[Entry] = &[
         paper: "bandwidth-aware compression (BWA), ICPP 2024",
         summary: "what clients send to a server, so that all end with the slowest one",
         doors: &[&upload_shares::METHOD],
+    },
+    Entry {
+        name: "sync-period",
+        kind: Kind::Decide,
+        decides: &[Field::Communication],
+        options: &[],
+        paper: "Xie et al., CSER, NeurIPS 2020; Local AdaAlter, arXiv:1911.09030; DiLoCo, arXiv:2311.08105",
+        summary: "after how many steps replicas average, and which part of gradients and models they send",
+        doors: &[&sync_period::METHOD],
     },
     Entry {
         name: "chains",

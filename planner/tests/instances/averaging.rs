@@ -3,7 +3,7 @@
 use cost_model::given::Goal;
 use cost_model::given::averaging::{Matching, bound, evaluate, joined_by, pair_time};
 use ir::diagnostic::{Blame, Diagnostic};
-use ir::instance::{AveragingInstance, Instance, Peers};
+use ir::instance::{AllReplicas, AveragingInstance, Instance, Peers, SyncBy, SyncWay};
 use ir::units::Nanos;
 use planner::given::gossip_matchings::{chance, fastest_round};
 use planner::given::runner::{Answer, Request, Solution, solve};
@@ -37,6 +37,57 @@ pub(crate) fn clients(seed: u64) -> AveragingInstance {
     let bytes_per_s = (0..n).map(|_| random.random_range(0.1..9.0)).collect();
     let bytes = (0..n).map(|_| random.random_range(1..6)).collect();
     instance(bytes, Peers::Server { bytes_per_s })
+}
+
+/// Replicas that average every so many steps.
+pub(crate) fn replicas(seed: u64) -> AveragingInstance {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let n = random.random_range(2..=9);
+    let mut some = |most: f64| -> Vec<f64> {
+        (0..random.random_range(1..=4)).map(|_| random.random_range(1.0..most)).collect()
+    };
+    let ways: Vec<SyncWay> = SyncBy::ALL
+        .into_iter()
+        .map(|by| SyncWay {
+            by,
+            every: some(50.0).into_iter().map(|own| own as u64).collect(),
+            gradients: if by == SyncBy::Cser { some(99.0) } else { vec![1.0] },
+            models: if by == SyncBy::LocalAdaAlter { vec![1.0] } else { some(9.0) },
+        })
+        .collect();
+    let own = AllReplicas {
+        bytes_per_s: random.random_range(0.1..9.0),
+        latency_s: random.random_range(0.0..0.1),
+        compute_s: random.random_range(0.0..3.0),
+        ways: ways.into_iter().filter(|_| random.random_bool(0.7)).collect(),
+        least_sent: random.random_range(0.0..0.5),
+    };
+    instance(vec![random.random_range(1..6); n], Peers::All(own))
+}
+
+/// Steps of all that the file allows, by the formulas as they are published, in nanoseconds.
+pub(crate) fn every_period(instance: &AveragingInstance) -> Vec<u64> {
+    let Peers::All(all) = &instance.peers else { return Vec::new() };
+    let (n, bytes) = (instance.nodes.len() as f64, instance.bytes[0] as f64);
+    let (beta, alpha) = (2.0 * (n - 1.0) / (n * all.bytes_per_s), 2.0 * (n - 1.0) * all.latency_s);
+    let mut found = vec![all.compute_s + bytes * beta + alpha];
+    for way in &all.ways {
+        for h in way.every.iter().map(|own| *own as f64) {
+            for r1 in &way.gradients {
+                for r2 in &way.models {
+                    let (share, starts) = match way.by {
+                        SyncBy::Cser => (1.0 / r1 + 1.0 / (h * r2), 1.0 + 1.0 / h),
+                        SyncBy::LocalAdaAlter => (2.0 / h, 1.0 / h),
+                        SyncBy::OuterSteps => (1.0 / (h * r2), 1.0 / h),
+                    };
+                    if share >= all.least_sent {
+                        found.push(all.compute_s + bytes * share * beta + alpha * starts);
+                    }
+                }
+            }
+        }
+    }
+    found.into_iter().map(|own| (own * 1e9).round() as u64).collect()
 }
 
 /// All matchings of all nodes, but one of an odd number.

@@ -172,6 +172,7 @@ fn sampled(seed: u64, goal: Goal) -> Instance {
         Goal::Makespan => Instance::Tasks(tasks::sampled(seed)),
         Goal::SlowestRound => Instance::Averaging(averaging::pairs(seed)),
         Goal::UploadTime => Instance::Averaging(averaging::clients(seed)),
+        Goal::AveragedStep => Instance::Averaging(averaging::replicas(seed)),
     }
 }
 
@@ -231,6 +232,9 @@ fn least(wrapped: &Instance, goal: Goal) -> Option<u64> {
                 }
             });
         }
+        (Instance::Averaging(own), Judge::Synchronisation { .. }) => {
+            averaging::every_period(own).into_iter().for_each(&mut take);
+        }
         _ => panic!("{goal:?} is no objective of this instance"),
     }
     best
@@ -273,13 +277,20 @@ fn rows_keep_what_they_promise() {
                 assert!(answer.is_proved, "{seed} {}: {value:?} {bound}", entry.name);
             }
         }
-        let has_some = [Goal::SlowestStage, Goal::StepTime, Goal::Makespan, Goal::UploadTime];
+        let has_some = [
+            Goal::SlowestStage,
+            Goal::StepTime,
+            Goal::Makespan,
+            Goal::UploadTime,
+            Goal::AveragedStep,
+        ];
         let may_have_none = !has_some.contains(&goal);
         assert!(n_found > 80 && (n_none > 5 || !may_have_none), "{goal:?} {n_found} {n_none}");
     }
     promising.sort_unstable();
     promising.dedup();
-    assert_eq!(promising, ["gradient-buckets", "labels", "milp", "straight", "upload-shares"]);
+    let all = ["gradient-buckets", "labels", "milp", "straight", "sync-period", "upload-shares"];
+    assert_eq!(promising, all);
 }
 
 #[test]

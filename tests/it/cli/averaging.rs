@@ -15,6 +15,13 @@ pub(super) const PAIRS: &str = r#"{"kind": "averaging", "nodes": ["a", "b", "c",
 pub(super) const CLIENTS: &str = r#"{"kind": "averaging", "nodes": ["a", "b", "c"],
     "bytes": [100000000, 100000000, 50000000], "kept": 0.01, "bytes_per_s": [1e6, 3e6, 1e9]}"#;
 
+/// Eight replicas on a link of 1 Gb/s: 100 MB are 1.4 s on the ring.
+pub(super) const REPLICAS: &str = r#"{"kind": "averaging", "replicas": 8, "bytes": 100000000,
+    "bytes_per_s": 1.25e8, "latency_s": 1e-4, "compute_s": 0.25, "least_sent": 0.02,
+    "sync": [{"by": "cser", "every": [1, 8, 64], "r1": [16, 64, 256], "r2": [1, 8]},
+             {"by": "local-adaalter", "every": [16, 64, 128]},
+             {"by": "outer-steps", "every": [16, 32, 256], "r2": [1, 2]}]}"#;
+
 fn list(own: &Value) -> &Vec<Value> {
     own.as_array().unwrap()
 }
@@ -171,4 +178,68 @@ fn files_that_leave_no_rounds_are_named() {
     folder.run("plan m.json --cluster c.yaml").exits(2);
     folder.run("plan m.json --accelerators 2").exits(2);
     folder.run("plan m.json --objective makespan").exits(2);
+}
+
+/// What changes what is computed is left out with a warning, allowed by name, flagged, and held against the
+/// file; the step is that of the published formulas.
+#[test]
+fn periods_are_chosen_where_they_are_allowed() {
+    let folder = Folder::new(&diamond());
+    folder.write("m.json", REPLICAS);
+    // Seven eighths twice, at 1.25e8 bytes/s, and 14 messages.
+    let (ring_s, start_up_s) = (1e8 * 1.75 / 1.25e8, 14e-4);
+    let step = |flags: &str| {
+        let ran = folder.run(&format!("plan m.json {flags} -o p.json --force")).exits(0);
+        folder.run("verify p.json --model m.json").exits(0);
+        let told = folder.json("p.json");
+        assert_eq!(told["proved_optimal"], true);
+        let sync = told["communication"]["sync"].clone();
+        assert_eq!(
+            ran.stderr.contains("nothing is said"),
+            sync.get("by").is_some(),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!(ran.stderr.contains("lossy-left-out"), flags.is_empty(), "{}", ran.stderr);
+        (told["value_ns"].as_f64().unwrap() * 1e-9, sync)
+    };
+    let is_near = |a: f64, b: f64| (a - b).abs() < 1e-8;
+    let (dense, sync) = step("");
+    assert!(is_near(dense, 0.25 + ring_s + start_up_s), "{dense}");
+    assert_eq!(sync, json!({ "every": 1, "r1": 1.0, "sent_share": 1.0 }));
+    // Of choices that send a fiftieth of a model in a step at least, those that send 1/32 are the fastest.
+    for (flags, by, every, seconds) in [
+        ("--allow-lossy cser", "cser", 64, 0.25 + ring_s / 32.0 + start_up_s * (1.0 + 1.0 / 64.0)),
+        ("--allow-lossy outer-steps", "outer-steps", 32, 0.25 + ring_s / 32.0 + start_up_s / 32.0),
+        ("--allow-lossy", "local-adaalter", 64, 0.25 + ring_s / 32.0 + start_up_s / 64.0),
+    ] {
+        let (own, sync) = step(flags);
+        assert!(is_near(own, seconds), "{flags}: {own} {seconds}");
+        assert_eq!((&sync["by"], &sync["every"]), (&json!(by), &json!(every)));
+        assert_eq!(sync["sent_share"], json!(1.0 / 32.0));
+    }
+    let told = folder.run("explain p.json --model m.json").exits(0).stdout;
+    assert!(told.contains("chosen") && told.contains("outer-steps"), "{told}");
+    folder.run("plan m.json -o dense.json").exits(0);
+    let told = folder.run("compare dense.json p.json --model m.json").exits(10).stdout;
+    assert!(told.contains("times as fast"), "{told}");
+    let plan = folder.json("p.json");
+    let check = |change: &dyn Fn(&mut Value), codes: &[i32]| {
+        let mut own = plan.clone();
+        change(&mut own["communication"]);
+        folder.write("changed.json", &own.to_string());
+        let ran = folder.run("verify changed.json --model m.json");
+        assert!(codes.contains(&ran.code), "{} {}", ran.code, ran.stderr);
+    };
+    check(&|own| own["sync"]["every"] = json!(128), &[6]);
+    check(&|own| own["sync"]["sent_share"] = json!(1.0), &[6]);
+    check(&|own| own["sync"]["by"] = json!("gossip"), &[3]);
+    check(&|own| own["lossy"] = json!([]), &[6]);
+    check(&|own| own["lossy"][0]["density"] = json!(0.5), &[3]);
+    for (flags, word) in [("gossip", "cser, local-adaalter"), ("cser=0.1", "cser=0.1")] {
+        let ran = folder.run(&format!("plan m.json --allow-lossy {flags}")).exits(2);
+        assert!(ran.stderr.contains(word), "{}", ran.stderr);
+    }
+    folder.write("pairs.json", PAIRS);
+    folder.run("plan pairs.json --allow-lossy").exits(2);
 }

@@ -53,6 +53,7 @@ fn lines(entry: &Entry) -> Vec<String> {
             Goal::Makespan => "tasks.json",
             Goal::SlowestRound => "pairs.json",
             Goal::UploadTime => "clients.json",
+            Goal::AveragedStep => "replicas.json",
         };
         let objective = cost_model::given::row(*goal).name;
         lines.push(format!("{file} --objective {objective} --algorithm {}", entry.name));
@@ -105,6 +106,7 @@ fn the_same_input_gives_the_same_bytes() {
     let folder = Folder::new(&diamond());
     folder.write("pairs.json", averaging::PAIRS);
     folder.write("clients.json", averaging::CLIENTS);
+    folder.write("replicas.json", averaging::REPLICAS);
     folder.write("config.json", &training::config().to_string());
     folder.write("nodes.yaml", training::CLUSTER);
     folder.write("unlike.json", &unlike::config().to_string());

@@ -62,7 +62,11 @@ fn by_hand(plan: &Value, pue: f64) -> [f64; 2] {
             + transfers * sends
             + idle * (step - computing - sends);
         joules += pue * n * each;
-        let busy = if at_peak > 0.0 { products } else { memory };
+        let busy = match (computing > 0.0, at_peak > 0.0) {
+            (_, true) => products,
+            (true, false) => memory,
+            (false, false) => idle,
+        };
         most += pue * n * busy.max(if sends > 0.0 { transfers } else { idle });
     }
     [joules, most]
@@ -166,6 +170,34 @@ fn caps_are_kept_and_fronts_have_no_dominated_point() {
         let none = folder.run(&format!("plan dense.json {what} --power-cap 3")).exits(4);
         assert!(none.stderr.contains("power-cap"), "{}", none.stderr);
     }
+}
+
+/// Boards go down to a fifth of their data sheet, whatever less a file lets them draw; what is there and does
+/// nothing draws what it does at rest.
+#[test]
+fn low_caps_are_kept_where_boards_can_and_idle_devices_count() {
+    let folder = folder();
+    folder.write(
+        "low.yaml",
+        "name: low\nnodes: [{name: a, device: t4}]\nrunning: [{kind: t4, power_w: 35}]\n",
+    );
+    // A T4 has 70 W: 14 W at least.
+    let told = planned(&folder, &format!("{SERVE} --batch 4 --cluster low.yaml --power-cap 15"));
+    assert!(number(&told["plan"], "/energy/most_w") <= 15.0);
+    let none = format!("plan dense.json {SERVE} --batch 4 --cluster low.yaml --power-cap 13.9");
+    assert!(folder.run(&none).exits(4).stderr.contains("power-cap"));
+    let (_, running) = ROOM.split_once("running:\n").unwrap();
+    let (_, slow) = running.split_once('\n').unwrap();
+    let nodes = "nodes: [{name: slow, device: rtx_2080_ti, devices: 2}]";
+    folder.write("pair.yaml", &format!("name: pair\n{nodes}\nrunning:\n{slow}"));
+    let line = format!("{TRAIN} --cluster pair.yaml --devices 1 --pue 1.5");
+    let plan = planned(&folder, &line)["plan"].clone();
+    let duties = plan["energy"]["devices"].as_array().unwrap();
+    let idle: Vec<&Value> = duties.iter().filter(|own| own.get("stage").is_none()).collect();
+    assert_eq!(idle.len(), 1, "{duties:?}");
+    let [joules, most] = by_hand(&plan, 1.5);
+    assert!(is_near(joules, number(&plan, "/energy/joules_per_step")));
+    assert!(is_near(most, number(&plan, "/energy/most_w")));
 }
 
 fn front(told: &Value) {

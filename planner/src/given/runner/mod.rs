@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cost_model::given::averaging::Matching;
 use cost_model::given::gradients::Buckets;
+use cost_model::given::synchronisation::Synchronisation;
 use cost_model::given::time_per_sample::Stage;
 use cost_model::given::{Goal, row};
 use ir::diagnostic::Diagnostic;
@@ -60,6 +61,8 @@ pub enum Solution {
     Rounds(Vec<Matching>),
     /// Bytes of each client.
     Uploads(Vec<u64>),
+    /// How often replicas average.
+    Synchronisation(Synchronisation),
 }
 
 impl Case for Instance {
@@ -171,6 +174,9 @@ pub fn goals(instance: &Instance) -> &'static [Goal] {
         }
         Instance::Averaging(AveragingInstance { peers: Peers::Server { .. }, .. }) => {
             &[Goal::UploadTime]
+        }
+        Instance::Averaging(AveragingInstance { peers: Peers::All(_), .. }) => {
+            &[Goal::AveragedStep]
         }
     }
 }

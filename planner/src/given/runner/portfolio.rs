@@ -18,6 +18,7 @@ pub(crate) const METHOD: Method = Method {
         Goal::Makespan,
         Goal::SlowestRound,
         Goal::UploadTime,
+        Goal::AveragedStep,
     ],
     effort: Effort::Portfolio,
     guarantee: Guarantee::Bound,

@@ -274,15 +274,19 @@ pub fn simple_bound(instance: &Instance, goal: Goal, n_devices: usize) -> Bound 
         (Instance::Profile(profile), Judge::Straight { bound, .. }) => bound(profile, n_devices),
         (Instance::Gradients(instance), Judge::Buckets { bound, .. }) => bound(instance),
         (Instance::Tasks(instance), Judge::Tasks { bound, .. }) => bound(instance),
-        (Instance::Averaging(own), Judge::Rounds { bound, .. } | Judge::Uploads { bound, .. }) => {
-            bound(own)
-        }
+        (
+            Instance::Averaging(own),
+            Judge::Rounds { bound, .. }
+            | Judge::Uploads { bound, .. }
+            | Judge::Synchronisation { bound, .. },
+        ) => bound(own),
         _ => Nanos::ZERO,
     };
     let method = match goal {
         Goal::Latency => "critical path",
         Goal::SlowestRound => "fastest tree of links",
         Goal::UploadTime => "slowest client",
+        Goal::AveragedStep => "every choice",
         _ => "work",
     };
     Bound { value, method, standing: Standing::Derived }
@@ -324,6 +328,11 @@ pub fn judge(
         (Instance::Averaging(own), Judge::Uploads { evaluate, .. }, Solution::Uploads(found)) => {
             evaluate(own, found)
         }
+        (
+            Instance::Averaging(own),
+            Judge::Synchronisation { evaluate, .. },
+            Solution::Synchronisation(found),
+        ) => evaluate(own, found),
         _ => {
             let message = "an objective, an instance and a solution of different forms";
             Err(Diagnostic::error(Blame::Internal, "internal", message))
