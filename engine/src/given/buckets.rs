@@ -261,8 +261,9 @@ fn others(instance: &GradientInstance, exchange: Exchange) -> Vec<(String, Nanos
     found
 }
 
-/// Columns of the last tensor, and of what is sent.
+/// Columns of the last tensor, of when all are there, and of what is sent.
 const LAST: usize = 3;
+const READY: usize = 7;
 const SENT: std::ops::RangeInclusive<usize> = 5..=6;
 
 /// A row for each bucket: what it holds, and when it is exchanged.
@@ -279,9 +280,10 @@ pub fn table(instance: &GradientInstance, buckets: &Buckets, rows: Rows, page: &
         Column::Number("start, ms"),
         Column::Number("end, ms"),
     ];
-    // Where all are sent as they are, two of these say nothing; with them there is no room for one.
+    // Where all are sent as they are, two of these say nothing; with them there is no room for two.
     let is_lossy = buckets.parts.iter().any(Option::is_some);
-    let told = |at: usize| if is_lossy { at != LAST } else { !SENT.contains(&at) };
+    let told =
+        |at: usize| if is_lossy { ![LAST, READY].contains(&at) } else { !SENT.contains(&at) };
     let columns: Vec<Column> =
         all.into_iter().enumerate().filter(|own| told(own.0)).map(|own| own.1).collect();
     let Ok(spans) = spans(instance, buckets) else { return };
