@@ -94,14 +94,16 @@ mod tests {
         );
         page.push_str(&format!(
             "`--pin` takes `PATTERN=DEVICE` for ops and `FIELD=VALUE` for training runs, with the \
-             fields {}. `--for` takes accelerate, a launcher of [targets.md](targets.md), or any, \
-             which searches what no launcher may be able to run as well. `--scale` takes \
+             fields {}. `--for` takes accelerate, a launcher of [targets.md](targets.md) (all of its table but \
+             `flagscale`, which is told of any plan), or any, which searches what no launcher may be able to run as well. `--scale` takes \
              `NAME=FACTOR`: what of the cluster is so many times what its file says, `memory` of \
-             each device (and what is kept free of it), `power` of each board (0.2 to 1, rates follow), `links` (all ways between devices) or one \
+             each device (and what is kept free of it), `power` of each board (a share of what the file lets it draw, down to a fifth of its data \
+             sheet's limit; rates follow), `links` (all ways between devices) or one \
              way by its name, such as `--scale ib_ndr_400=0.5`; who verifies, simulates or exports \
              the plan states it again, as the cluster. \
              Where stages have devices of their own, as on nodes that differ, a training run refuses \
-             `--micro-batch`, `--pin`, `--devices`, `--for` and `--expert-skew`.\n\n",
+             `--micro-batch`, `--pin`, `--devices`, `--for` and `--expert-skew`. `--allow-lossy` is \
+             honoured for a model too where `--algorithm gradient-buckets` plans its buckets.\n\n",
             pins::FIELDS.join(", ")
         ));
         page.push_str(

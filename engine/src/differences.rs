@@ -34,7 +34,7 @@ pub fn differences(stated: &Value, derived: &Value) -> Vec<Diagnostic> {
 pub fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic> {
     let energies = stated.energy.as_ref().zip(derived.energy.as_ref());
     let mut found = energies.map_or_else(Vec::new, |(own, other)| left_out(own, other));
-    found.extend(moves_left_out(&stated.communication, &derived.communication));
+    found.extend(moves_left_out(stated, &derived.communication));
     let [stated, derived] = [stated, derived].map(|plan| plan.to_json().unwrap_or_default());
     let [stated, derived] = [&stated, &derived].map(|text| members(text));
     if stated.is_empty() {
@@ -73,13 +73,27 @@ fn left_out(stated: &EnergyDocument, derived: &EnergyDocument) -> Vec<Diagnostic
 }
 
 /// What a plan that goes on from another one leaves out of what has to move.
-fn moves_left_out(
-    stated: &CommunicationDocument,
-    derived: &CommunicationDocument,
-) -> Option<Diagnostic> {
-    let is_out = stated.replaced.is_some() && stated.moves.is_empty() && !derived.moves.is_empty();
-    let n = format!("{} moves", derived.moves.len());
-    is_out.then(|| difference("communication.moves", "nothing", &n))
+fn moves_left_out(stated: &PlanDocument, derived: &CommunicationDocument) -> Vec<Diagnostic> {
+    let own = &stated.communication;
+    let is_of = own.replaced.is_some();
+    let moves = is_of && own.moves.is_empty() && !derived.moves.is_empty();
+    let left_out = [
+        (moves, "moves", format!("{} moves", derived.moves.len())),
+        (
+            is_of && own.moving_ns.is_none(),
+            "moving_ns",
+            derived.moving_ns.unwrap_or_default().to_string(),
+        ),
+        (
+            !is_of && !stated.request.lost.is_empty(),
+            "replaced",
+            "what devices held before some were lost".to_owned(),
+        ),
+    ];
+    let told = |(_, name, derived): (bool, &str, String)| {
+        difference(&format!("communication.{name}"), "nothing", &derived)
+    };
+    left_out.into_iter().filter(|own| own.0).map(told).collect()
 }
 
 /// Members of a document by name, each as it is spelled.

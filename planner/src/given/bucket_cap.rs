@@ -110,9 +110,12 @@ pub fn best(instance: &GradientInstance, exchange: Exchange, stop: &dyn Fn() -> 
 
 /// Most tensors that are put into buckets to find a size, about.
 const MOST_WORK: usize = 200_000_000;
+/// Sizes up to all that are looked at where there are too many to look at each.
+const SPREAD: u32 = 512;
 
 /// The sizes whose step is shortest, of those looked at before `stop`, and in about a second: all from the first
-/// to the last make the same buckets.
+/// to the last make the same buckets. Where there are more, as above some 5,000 tensors, they are spread over
+/// all sizes, and closest about the best of these.
 #[must_use]
 pub fn sizes(
     instance: &GradientInstance,
@@ -120,18 +123,35 @@ pub fn sizes(
     closes: Closes,
     stop: &dyn Fn() -> bool,
 ) -> (u64, u64) {
-    let (mut cap, mut found) = (1_u64, (Nanos::MAX, (1, 1)));
-    let mut left = MOST_WORK / instance.tensors.len().max(1);
-    loop {
+    let most = MOST_WORK / instance.tensors.len().max(1) / 2;
+    let mut found = (Nanos::MAX, (1, 1));
+    let mut look = |cap: u64| {
         let buckets = cut(instance, exchange, (cap, closes));
-        let Ok(value) = evaluate(instance, &buckets) else { return found.1 };
+        let value = evaluate(instance, &buckets).ok()?;
         let next = next(instance, &buckets, (cap, closes));
         found = found.min((value, (cap, next.map_or(u64::MAX, |next| next - 1))));
-        match next {
-            Some(next) if left > 0 && !stop() => (cap, left) = (next, left - 1),
-            _ => return found.1,
-        }
+        Some((value, next.filter(|_| !stop())?))
+    };
+    // As many as there is time for, from one on: whether these are all.
+    let walk = |from: u64, look: &mut dyn FnMut(u64) -> Option<(Nanos, u64)>| {
+        let mut cap = from;
+        (0..most).any(|_| match look(cap) {
+            Some((_, next)) => {
+                cap = next;
+                false
+            }
+            None => true,
+        })
+    };
+    if !walk(1, &mut look) {
+        let all: u64 = instance.tensors.iter().map(|own| own.bytes).sum();
+        let spread = |at: u32| (all as f64).powf(f64::from(at) / f64::from(SPREAD)) as u64;
+        let step = |at: u32| look(spread(at)).map_or(Nanos::MAX, |own| own.0);
+        let best = (0..SPREAD).map(step).zip(0_u32..).min().map_or(0, |own| own.1);
+        look(all);
+        walk(spread(best.saturating_sub(1)).max(1), &mut look);
     }
+    found.1
 }
 
 /// The least cap that makes other buckets than this one; `None` where all is in one.

@@ -169,6 +169,33 @@ fn no_size_of_a_bucket_that_closes_before_more_is_better_than_the_best() {
     }
 }
 
+/// Of so many tensors that not each size is looked at, the one that is found is near to the best of a grid of
+/// others, and no worse than all in one or 25 MiB.
+#[test]
+fn sizes_of_many_tensors_are_near_to_the_best() {
+    let mut random = SmallRng::seed_from_u64(1);
+    let mut own = sampled(1, 1);
+    let mut ready_s = 0.0;
+    let tensor = |at: u64| {
+        ready_s += random.random_range(0.0..2e-4);
+        GradientTensor { name: format!("t{at}"), bytes: random.random_range(4..400_000), ready_s }
+    };
+    own.tensors = (0..12_000).map(tensor).collect();
+    own.backward_s = own.tensors.last().unwrap().ready_s;
+    let cost = ExchangeCost { exchange: Exchange::AllReduce, start_up_s: 1e-3, per_byte_s: 6e-10 };
+    own.costs = vec![cost];
+    let all: u64 = own.tensors.iter().map(|own| own.bytes).sum();
+    for closes in [Closes::OnceFull, Closes::BeforeMore] {
+        let of = |size: u64| {
+            evaluate(&own, &cut(&own, Exchange::AllReduce, (size, closes))).unwrap().get()
+        };
+        let found = of(sizes(&own, Exchange::AllReduce, closes, &|| false).0);
+        let others = (1..=300).map(|at| all * at / 300).chain([25 << 20, all]).map(of);
+        let least = others.min().unwrap();
+        assert!(found as f64 <= 1.005 * least as f64, "{closes:?}: {found} {least}");
+    }
+}
+
 #[test]
 fn the_rule_merges_as_its_recurrences_do() {
     // Start-up 2, 1 a byte. The second is there before the first has ended and waits for less than 2 s:
