@@ -147,9 +147,8 @@ fn replaced(
         let message = format!(
             "the running plan holds weights and states of {own}: none of {other} are there to move"
         );
-        return Err(Diagnostic::usage("not-replaced", message).hint(
-            "leave out --optimizer, --dtype and --stack, or plan without --replace and --lost",
-        ));
+        return Err(Diagnostic::usage("not-replaced", message)
+            .hint("leave out --optimizer, --dtype and --stack"));
     }
     let Some(held) = holdings(&on.plan) else { return refused("the plan has no grid") };
     let name =
