@@ -102,8 +102,11 @@ mod tests {
              way by its name, such as `--scale ib_ndr_400=0.5`; who verifies, simulates or exports \
              the plan states it again, as the cluster. \
              Where stages have devices of their own, as on nodes that differ, a training run refuses \
-             `--micro-batch`, `--pin`, `--devices`, `--for` and `--expert-skew`. `--allow-lossy` is \
-             honoured for a model too where `--algorithm gradient-buckets` plans its buckets.\n\n",
+             `--micro-batch`, `--pin`, `--devices`, `--for` and `--expert-skew`. `--allow-lossy` \
+             takes ways of its file for given costs, and for a model where `--algorithm \
+             gradient-buckets` plans its buckets; for a training run `ada-top-k=SHARE`, which only pipelines \
+             honour whose stages have devices of their own (`--algorithm unlike-nodes`), without \
+             `--power-cap` and objectives of energy.\n\n",
             pins::FIELDS.join(", ")
         ));
         page.push_str(

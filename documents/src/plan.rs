@@ -180,6 +180,29 @@ pub struct BucketDocument {
     pub sent_bytes: Option<u64>,
 }
 
+/// How edges send a part: the largest elements, where the edge binds (FusionLLM, Tang et al. 2024).
+pub const EDGES_BY: &str = "ada-top-k";
+
+/// What goes between two stages of a pipeline in part, which changes what is computed: the largest elements
+/// of each message, activations there and their gradients back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct EdgeDocument {
+    /// The stage, from 0.
+    pub from: u32,
+    /// The next one.
+    pub to: u32,
+    /// How: `ada-top-k`.
+    pub by: String,
+    /// Elements of each message over those that are sent, rounded up.
+    pub ratio: u32,
+    /// Bytes of a micro-batch that would go one way.
+    pub bytes: u64,
+    /// Those that go, indices among them.
+    pub sent_bytes: u64,
+}
+
 /// A way to exchange a part of gradients that was allowed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -202,9 +225,12 @@ pub struct CommunicationDocument {
     /// In the order in which they are exchanged, one after the other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub buckets: Vec<BucketDocument>,
-    /// Ways that change what is computed, of which buckets could take any.
+    /// Ways that change what is computed, of which buckets or edges could take any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lossy: Vec<LossyDocument>,
+    /// What goes between stages in part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edges: Vec<EdgeDocument>,
     /// By round the pairs of nodes that average their models.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matchings: Vec<Vec<averaging::PairDocument>>,

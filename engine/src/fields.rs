@@ -140,8 +140,9 @@ pub const FIELDS: [Field; 49] = [
     field("power_cap", DRAWS, NO_ENERGY),
     field(
         "allow_lossy",
-        &[Instance],
-        "leave it out, or add --algorithm gradient-buckets: it is for gradients that replicas exchange",
+        &[Degrees, Instance],
+        "leave it out, or add --algorithm gradient-buckets: it is for gradients that replicas exchange, and \
+         for edges of pipelines, with --global-batch",
     ),
     field("executor", MODELS, GIVEN),
     field("time_limit", EVERY, ""),

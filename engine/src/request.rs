@@ -309,8 +309,9 @@ pub struct PlanRequest {
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub power_cap: Option<Watts>,
-    /// Ways to exchange gradients that change what is computed: `all`, or names such as `top-k`, each with
-    /// `=DENSITY` where another than the usual one is meant.
+    /// Ways to send a part, which change what is computed: of gradients `all`, or names such as `top-k`, each
+    /// with `=DENSITY` where another than the usual one is meant; between stages of a training run
+    /// `ada-top-k=DENSITY`.
     pub allow_lossy: Vec<String>,
     /// Formats in which the plan is wanted as well.
     #[serde(rename = "export")]

@@ -100,6 +100,9 @@ pub struct StageMesh {
     pub tensor: u32,
     /// By replica, its samples of each micro-batch.
     pub samples: Vec<u64>,
+    /// Of each message to the next stage, and of the gradient that comes back, elements over those that
+    /// are sent, the largest ones; 1 = all, more changes what is computed.
+    pub edge_ratio: u32,
 }
 
 /// A contiguous part of a pipeline.

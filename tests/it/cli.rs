@@ -11,6 +11,7 @@ mod clusters;
 mod compared;
 mod configs;
 mod deterministic;
+mod edge_parts;
 mod edges;
 mod energy;
 mod expert_overlap;

@@ -13,6 +13,7 @@ pub mod power;
 pub mod precision;
 pub mod price;
 pub mod rates;
+pub mod selection;
 pub mod stack;
 pub mod step_constants;
 pub mod step_products;

@@ -6,10 +6,12 @@ use ir::id::DeviceId;
 use ir::instance::{Exchange, ExchangeCost, GradientInstance, GradientTensor, Lossy, LossyCost};
 use ir::measured::CollectiveOperation;
 use ir::op::Phase;
+use ir::profile::Profile;
 use ir::units::Bytes;
 
 use super::problem::{Problem, UNSUPPORTED};
 use super::workload::gradient_bytes;
+use crate::kernels::selection::selection;
 use crate::links::collective::{Link, ring};
 
 /// Most tensors: a search looks at every pair of them.
@@ -19,11 +21,12 @@ const ELEMENT_BYTES: u64 = 4;
 
 /// The gradients of a training step, in which each device runs all ops one after the other in the order of
 /// the graph, on samples of its own; updates are left out. A ring goes through the devices in the order of
-/// the cluster, at the latency and rate of its slowest way.
+/// the cluster, at the latency and rate of its slowest way. Choosing elements to send takes as long as the
+/// profile says, if it does.
 ///
 /// # Errors
 /// `one-device`, `unlike-devices`, `unreachable`, `unsupported-op`, `size-budget`, `nothing-to-train`.
-pub fn instance(problem: &Problem) -> Result<GradientInstance, Diagnostic> {
+pub fn instance(problem: &Problem, profile: &Profile) -> Result<GradientInstance, Diagnostic> {
     let replicas = problem.cluster.devices.len() as u64;
     check_devices(problem)?;
     let (mut forward, mut backward) = (0_u64, 0_u64);
@@ -77,7 +80,7 @@ pub fn instance(problem: &Problem) -> Result<GradientInstance, Diagnostic> {
         forward_s: forward as f64 / 1e9,
         backward_s: backward as f64 / 1e9,
         costs: vec![all_reduce(replicas, link)],
-        lossy: lossy(problem, link, &tensors),
+        lossy: lossy((problem, profile), link, &tensors),
         element_bytes: ELEMENT_BYTES,
         tensors,
     })
@@ -132,25 +135,22 @@ fn all_reduce(n: u64, link: Link) -> ExchangeCost {
 const DENSITY: f64 = 1e-3;
 /// Bytes of an element that is sent, and of its index.
 const SENT_ELEMENT_BYTES: u64 = 8;
-/// Seconds that choosing the largest of `n` elements takes over `n log2 n`, on one NVIDIA P102-100
-/// (HKBU-HPML/MG-WFBP), and the memory bandwidth of that card (data sheet).
-const SELECTION_S: f64 = 2.19e-10;
-const SELECTION_BANDWIDTH: f64 = 440e9;
-
-/// Ways over the same links that send a part; choosing it takes as long as on the card it was measured
-/// on, by the memory bandwidth of the device (nominal).
-fn lossy(problem: &Problem, link: Link, tensors: &[GradientTensor]) -> Vec<LossyCost> {
+/// Ways over the same links that send a part.
+fn lossy(
+    (problem, profile): (&Problem, &Profile),
+    link: Link,
+    tensors: &[GradientTensor],
+) -> Vec<LossyCost> {
     let n = problem.cluster.devices.len() as u64;
-    let Some(bandwidth) = problem.cluster.kind_of(DeviceId(0)).memory_bandwidth else {
+    let kind = problem.cluster.kind_of(DeviceId(0));
+    let elements = tensors.iter().map(|own| own.bytes.div_ceil(ELEMENT_BYTES)).sum::<u64>() as f64;
+    let Some(chosen) = selection((kind, profile), (elements, ELEMENT_BYTES as f64)) else {
         return Vec::new();
     };
-    let elements = tensors.iter().map(|own| own.bytes.div_ceil(ELEMENT_BYTES)).sum::<u64>() as f64;
-    let per_element_s =
-        SELECTION_S * elements.log2().max(1.0) * SELECTION_BANDWIDTH / bandwidth.get();
     let of = |by| LossyCost {
         by,
-        start_up_s: by.messages(n) * link.start_up_s,
-        per_byte_s: per_element_s / ELEMENT_BYTES as f64,
+        start_up_s: by.messages(n) * link.start_up_s + chosen.start_up_s,
+        per_byte_s: chosen.per_byte_s,
         per_sent_byte_s: by.sent_times(n) / link.rate.get(),
         density: DENSITY,
         sent_element_bytes: SENT_ELEMENT_BYTES,

@@ -403,7 +403,7 @@ pub fn restated(plan: &Plan) -> Option<Plan> {
         let devices = seats.iter().filter(|(of, ..)| *of == rank).map(|(.., own)| own.device);
         let samples = vec![degrees.micro_batch; degrees.data as usize];
         let (tensor, devices) = (degrees.tensor, devices.collect());
-        stage.mesh = Some(StageMesh { devices, tensor, samples });
+        stage.mesh = Some(StageMesh { devices, tensor, samples, edge_ratio: 1 });
     }
     own.parallelism = Parallelism {
         pipeline: degrees.pipeline,

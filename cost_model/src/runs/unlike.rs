@@ -16,19 +16,17 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::id::{ChannelId, DeviceId, KindId, NodeId};
 use ir::plan::{Parallelism, Plan, Stage, StageMesh};
 use ir::profile::Profile;
-use ir::units::{Bytes, BytesPerSecond};
+use ir::units::{Bytes, Nanos};
 
 mod crossings;
+mod edges;
 
-use self::crossings::crossings;
-use super::forms::constants::Constant;
 use super::forms::model::Pricing;
 use super::forms::model::priced::{Passes, Priced};
-use super::forms::precision::element;
 use crate::links::collective::Link as Way;
 
 use super::forms::system::{System, slower, slowest_between};
-use super::judge::costs::{Boundary, Link, Nic, PipelineCosts, RankCosts, Sharing, StageCosts};
+use super::judge::costs::{Boundary, Nic, PipelineCosts, RankCosts, StageCosts};
 use super::oracle::{Place, Prices, Seat, StageFigures, bytes, nanos, stage_costs};
 
 /// Devices of one node and kind, with the same memory, which reach each other, and others by the same ways.
@@ -96,6 +94,7 @@ fn are_alike(cluster: &Cluster, a: DeviceId, b: DeviceId) -> bool {
 }
 
 /// Prices stages on a cluster of unlike nodes.
+#[derive(Clone, Copy)]
 pub struct Fleet<'a> {
     /// Model, software and numbers; its system and limit are not looked at.
     pub base: Pricing<'a>,
@@ -105,6 +104,9 @@ pub struct Fleet<'a> {
     pub profile: &'a Profile,
     /// Their groups.
     pub groups: &'a [NodeGroup],
+    /// What a search takes of all edges: elements over those that are sent, which are chosen in no time.
+    /// No plan whose edges send no fewer is faster than the best one of that space; 1 = all are sent.
+    pub edge_ratio: u32,
 }
 
 /// Costs of a stage for each micro-batch, and of its rank; boundary and tied ends are not in it.
@@ -332,68 +334,6 @@ impl Fleet<'_> {
         self.base.model.groups.len() == 1 && !self.base.model.is_of_parts()
     }
 
-    /// Bytes of one sample that cross the boundary before a block.
-    fn message(&self, block: u32) -> Option<f64> {
-        let mut start = 0;
-        let group = self.base.model.groups.iter().find(|group| {
-            start += group.n_blocks;
-            block <= start
-        })?;
-        let card = &group.card;
-        Some(match &group.part {
-            Some(part) => part.behind as f64,
-            None => element(self.base.dtype) * card.sequence as f64 * card.hidden as f64,
-        })
-    }
-
-    /// What goes between two stages, the second of which begins at a block; `None` where a device does
-    /// not reach the one it sends to.
-    #[must_use]
-    pub fn boundary(&self, from: &StageMesh, to: &StageMesh, block: u32) -> Option<Boundary> {
-        let of_sample = self.message(block)?;
-        let parts = from.tensor.min(to.tensor).max(1);
-        let sends = crossings(from, to).into_iter().flat_map(|(a, b, samples)| {
-            (0..parts as usize).map(move |part| {
-                let sender = from.devices.get(a * from.tensor as usize + part);
-                let reader = to.devices.get(b * to.tensor as usize + part);
-                Some((*sender?, *reader?, samples as f64 * of_sample / f64::from(parts)))
-            })
-        });
-        let (most, link) = self.busiest(sends)?;
-        Some(Boundary { activation: bytes(most), gradient: bytes(most), link })
-    }
-
-    /// The channel that is busy longest with sends there and back, which all begin at once: its bytes
-    /// one way, and a link of its rate; `None` where a device does not reach another.
-    fn busiest(
-        &self,
-        sends: impl Iterator<Item = Option<(DeviceId, DeviceId, f64)>>,
-    ) -> Option<(f64, Link)> {
-        let factor = [Constant::Neighbour, Constant::Network];
-        let factor = factor.map(|own| self.base.constants.get(own));
-        let mut loads: BTreeMap<(bool, usize), [f64; 2]> = BTreeMap::new();
-        let (mut latency_ns, mut crosses_any) = (0.0_f64, false);
-        for send in sends {
-            let (sender, reader, bytes) = send?;
-            let (way, back) =
-                (self.cluster.route(sender, reader)?, self.cluster.route(reader, sender)?);
-            let crosses = self.node(sender) != self.node(reader);
-            let rate = way.kind.bandwidth.get().min(back.kind.bandwidth.get());
-            let rate = rate * factor[usize::from(crosses)];
-            latency_ns = latency_ns.max(way.kind.latency_ns).max(back.kind.latency_ns);
-            crosses_any |= crosses;
-            for channel in [(false, way.send.index()), (true, way.receive.index())] {
-                let load = loads.entry(channel).or_default();
-                load[0] += bytes;
-                load[1] += bytes / rate;
-            }
-        }
-        let [most, seconds] = loads.into_values().reduce(|a, b| if b[1] > a[1] { b } else { a })?;
-        let bandwidth = BytesPerSecond::new(most / seconds);
-        let sharing = if crosses_any { Sharing::Nic } else { Sharing::Own };
-        Some((most, Link { latency_ns, bandwidth, tier: u8::from(crosses_any), sharing }))
-    }
-
     /// Seconds in which the ends of a pipeline add up the gradients of an embedding that both hold:
     /// each device sends its part to its counterpart.
     ///
@@ -432,19 +372,24 @@ impl Fleet<'_> {
         };
         let (first, last) = (stages.first()?, stages.last()?);
         let tie = match stages.len() {
-            1 => ir::units::Nanos(0),
+            1 => Nanos(0),
             _ => nanos(self.tie_s([(first.0, first.2), (last.0, last.2)])?),
         };
         let mut cards: Vec<ChannelId> = Vec::new();
-        let mut block = 0;
+        let (mut block, mut after) = (0, Nanos(0));
         for (at, (mesh, n_blocks, own)) in stages.iter().enumerate() {
             block += n_blocks;
             let mut stage = StageCosts { rank: at as u32, ..own.stage };
             if at == 0 || at + 1 == stages.len() {
                 stage.tied = tie;
             }
+            // The gradient of what it received is chosen from once its backward pass has ended.
+            stage.backward += std::mem::take(&mut after);
             if let Some((next, ..)) = stages.get(at + 1) {
                 stage.next = self.boundary(mesh, next, block)?;
+                let chosen = self.choosing(mesh, next, block)?;
+                stage.forward += chosen[0];
+                after = chosen[1];
             }
             costs.stages.push(stage);
             let neighbours = [at.checked_sub(1), at.checked_add(1)].into_iter().flatten();
@@ -544,6 +489,7 @@ impl Fleet<'_> {
             let n_blocks = stage.blocks.end - stage.blocks.start;
             priced.push((mesh, n_blocks, Self::stage(&replicas, stage, seat)));
         }
+        self.check_edges(stages)?;
         if next != self.base.model.n_blocks() {
             let message = format!("the stages end at block {next}");
             return Err(Diagnostic::error(Blame::IllegalPlan, "stages-lose-blocks", message));

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::check::refused;
 use super::request::RequestDocument;
 use super::{
-    CommunicationDocument, CostDocument, ExpertsDocument, FORMAT, ParallelismDocument,
+    CommunicationDocument, CostDocument, EDGES_BY, ExpertsDocument, FORMAT, ParallelismDocument,
     PartitionDocument, PlanDocument, Reference, ScheduleDocument, StageDocument,
 };
 use crate::digest;
@@ -290,6 +290,43 @@ impl PlanDocument {
         }
     }
 
+    /// By stage, elements of what it sends the next one over those that are sent, where these are fewer.
+    fn edge_ratios(&self) -> Result<BTreeMap<usize, u32>, Diagnostic> {
+        let mut ratios = BTreeMap::new();
+        for own in &self.communication.edges {
+            let (from, stages) = (own.from as usize, &self.partition.stages);
+            if own.by != EDGES_BY {
+                return Err(refused(
+                    "communication.edges.by",
+                    &format!("is `{}`, not `{EDGES_BY}`", own.by),
+                ));
+            }
+            if own.from.checked_add(1) != Some(own.to) || own.to as usize >= stages.len() {
+                let why = format!("goes from stage {} to {}, which is no edge", own.from, own.to);
+                return Err(refused("communication.edges.to", &why));
+            }
+            if stages[from].mesh.is_none() {
+                return Err(refused(
+                    "communication.edges.from",
+                    &format!("names stage {from}, which has no devices"),
+                ));
+            }
+            if own.ratio < 2 {
+                return Err(refused(
+                    "communication.edges.ratio",
+                    &format!("is {}, not 2 or more", own.ratio),
+                ));
+            }
+            if ratios.insert(from, own.ratio).is_some() {
+                return Err(refused(
+                    "communication.edges.from",
+                    &format!("names stage {from} twice"),
+                ));
+            }
+        }
+        Ok(ratios)
+    }
+
     /// The plan of a training run. Whether it is legal is for the judge to say.
     ///
     /// # Errors
@@ -298,8 +335,10 @@ impl PlanDocument {
     pub fn to_training(&self, cluster: Option<&Cluster>) -> Result<Plan, Diagnostic> {
         let own = self.parallelism.training.as_ref();
         let own = own.ok_or_else(|| refused("parallelism.training", "is missing"))?;
-        let stages = self.partition.stages.iter().map(|stage| {
+        let ratios = self.edge_ratios()?;
+        let stages = self.partition.stages.iter().enumerate().map(|(at, stage)| {
             let blocks = stage.blocks.as_ref();
+            let ratio = ratios.get(&at).copied().unwrap_or(1);
             let blocks = blocks.ok_or_else(|| refused("partition.stages.blocks", "is missing"))?;
             Ok(Stage {
                 ops: Vec::new(),
@@ -310,7 +349,7 @@ impl PlanDocument {
                     .mesh
                     .as_ref()
                     .zip(cluster)
-                    .map(|(own, on)| mesh(own, on))
+                    .map(|(own, on)| mesh((own, ratio), on))
                     .transpose()?,
             })
         });
@@ -345,7 +384,10 @@ fn name(cluster: &Cluster, device: DeviceId) -> String {
 }
 
 /// Devices by their names.
-fn mesh(own: &StageMeshDocument, cluster: &Cluster) -> Result<StageMesh, Diagnostic> {
+fn mesh(
+    (own, edge_ratio): (&StageMeshDocument, u32),
+    cluster: &Cluster,
+) -> Result<StageMesh, Diagnostic> {
     let ids: BTreeMap<&str, DeviceId> =
         cluster.device_ids().zip(&cluster.devices).map(|(id, own)| (&*own.name, id)).collect();
     let id = |name: &String| {
@@ -356,7 +398,7 @@ fn mesh(own: &StageMeshDocument, cluster: &Cluster) -> Result<StageMesh, Diagnos
         ids.get(name.as_str()).copied().ok_or_else(unknown)
     };
     let devices = own.devices.iter().map(id).collect::<Result<_, _>>()?;
-    Ok(StageMesh { devices, tensor: own.tensor, samples: own.samples.clone() })
+    Ok(StageMesh { devices, tensor: own.tensor, samples: own.samples.clone(), edge_ratio })
 }
 
 const fn zero(stage: u8) -> ZeroStage {

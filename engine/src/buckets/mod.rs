@@ -95,7 +95,7 @@ impl Setting {
     }
 
     fn of(loaded: Loaded, batch: Option<u64>) -> Result<Self, Diagnostic> {
-        let instance = gradients::instance(&loaded.problem)?;
+        let instance = gradients::instance(&loaded.problem, &loaded.profile)?;
         Ok(Self { loaded, instance, batch })
     }
 }

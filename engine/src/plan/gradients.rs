@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use cost_model::given::Goal;
 use cost_model::given::gradients::Buckets;
+use cost_model::kernels::selection;
 use documents::diagnostic::DiagnosticDocument;
 use documents::report::gradients::GradientsReportDocument;
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::id::DeviceId;
 use ir::instance::Instance;
 use planner::given::runner::{Request, Solution, solve};
 use planner::recipe::Ingredient;
@@ -22,6 +24,7 @@ use crate::follow::File;
 use crate::given::{buckets as told, for_launchers};
 use crate::request::PlanRequest;
 use crate::rows::Rows;
+use crate::training::edges;
 
 /// What single ops honour, and gradients do not.
 const OF_OPS: [&str; 9] = [
@@ -98,14 +101,9 @@ pub(super) fn plan(request: &PlanRequest, used: &Ingredient, run: &mut Run<'_>) 
 fn warnings(request: &PlanRequest, setting: &mut Setting, buckets: &Buckets) -> Vec<Diagnostic> {
     let mut warnings = std::mem::take(&mut setting.loaded.warnings);
     warnings.extend(told::warnings(&setting.instance, 0, buckets));
-    if !request.allow_lossy.is_empty() {
-        let message = "what choosing the largest elements takes is nominal: that of one P102-100, by \
-                       the memory bandwidth of the device";
-        warnings.push(
-            Diagnostic::warning("nominal-selection", message).hint(
-                "measure it, and state it as `software_s_per_element` of a file of gradients",
-            ),
-        );
+    let kind = setting.loaded.problem.cluster.kind_of(DeviceId(0));
+    if !request.allow_lossy.is_empty() && !selection::is_measured(kind, &setting.loaded.profile) {
+        warnings.push(edges::selection_is_nominal());
     }
     warnings
 }

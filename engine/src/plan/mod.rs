@@ -72,6 +72,11 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
 
 fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     check_name(request.recipe())?;
+    if least::is_asked(request) && !request.allow_lossy.is_empty() {
+        let message =
+            "`--allow-lossy` has no effect where energy is least, or under a cap of power";
+        return Err(Diagnostic::usage("not-for-training", message).hint("leave one out"));
+    }
     if least::is_asked(request) && (is_served(request) || mode(request) == Mode::Degrees) {
         return least::plan(request, run);
     }
@@ -80,6 +85,10 @@ fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     }
     let trains = both::is_open(request) || mode(request) == Mode::Degrees;
     let asked = if trains { unlike::asked(request) } else { unlike::Asked::Nothing };
+    if trains && asked == unlike::Asked::Nothing && !request.allow_lossy.is_empty() {
+        fields::check(&request.problem.given, mode(request))?;
+        return unlike::no_edges(request);
+    }
     if asked != unlike::Asked::Nothing {
         fields::check(&request.problem.given, Mode::Degrees)?;
         training::check(request)?;

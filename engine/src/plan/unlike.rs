@@ -28,7 +28,7 @@ use crate::training::nothing_fits::too_early;
 use crate::training::searched::Better;
 use crate::training::setting::Setting;
 use crate::training::unlike::{self, ALGORITHM, print_stages, sentence};
-use crate::training::{self, document, export, losses, replaced};
+use crate::training::{self, document, edges, export, losses, replaced};
 
 /// What a request for a training run asks of this search.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,8 @@ pub(super) fn asked(request: &PlanRequest) -> Asked {
             let may_be = hosts::unlike_memory(&cluster).is_some()
                 || hosts::is_far_apart(&cluster)
                 || request.training.spares.is_some()
-                || !request.training.lost.is_empty();
+                || !request.training.lost.is_empty()
+                || !request.allow_lossy.is_empty();
             if may_be && is_honoured() { Asked::Better } else { Asked::Nothing }
         }
     }
@@ -120,6 +121,18 @@ fn check(request: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
             .hint("name a cluster of equal nodes"));
     }
     Ok(())
+}
+
+/// Why edges of what a request asks for can send no part.
+///
+/// # Errors
+/// Always one.
+pub(super) fn no_edges(request: &PlanRequest) -> CommandResult {
+    check(request, &Setting::of(request)?)?;
+    let message =
+        "`--allow-lossy` is for edges of pipelines whose stages have devices of their own";
+    Err(Diagnostic::usage("not-for-training", message)
+        .hint(format!("leave it out, or add --algorithm {ALGORITHM}")))
 }
 
 pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
@@ -224,7 +237,8 @@ impl Searched {
             let step = judge_plan(&costs, plan).ok()?.report.step_time;
             (batch == setting.global_batch).then(|| Judged { plan: plan.clone(), step })
         };
-        let Some(own) = setting.stand_in.as_deref().and_then(judged) else { return };
+        let running = setting.stand_in.as_deref().map(|own| edges::kept(own, setting));
+        let Some(own) = running.as_ref().and_then(judged) else { return };
         if self.found.best.as_ref().is_some_and(|best| best.step <= own.step) {
             return;
         }
@@ -249,6 +263,7 @@ impl Searched {
         let files = followed::files(request, &mut setting, made, &followed.trace);
         let plan = document::of(&setting, &best.plan, SCHEDULE, (ALGORITHM, found.bound))?;
         let written = run.follower.planned(followed::bytes(&plan)?, files)?;
+        setting.warnings.extend(edges::warnings(&setting, &best.plan));
         run.page.warnings(&setting.warnings);
         answer((&setting, &best), &found, (plan, elapsed), run.page)?;
         written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
@@ -283,6 +298,7 @@ fn answer(
         ));
         print_stages(setting, &best.plan, &report, page);
         page.line(&sentence(setting, best, found));
+        edges::print(&plan, page);
         losses::print(&plan, page);
         energy::told(&plan, page);
     }
@@ -310,7 +326,7 @@ fn told(
     let meshes = best.plan.partition.stages.iter().filter_map(|stage| stage.mesh.as_ref());
     let n_devices = meshes.map(|mesh| mesh.devices.len() as u64).sum();
     let degrees = &best.plan.parallelism;
-    let is_optimum = found.stop.is_complete();
+    let is_optimum = found.is_optimum();
     let counts = [("nodes", found.n_nodes), ("judged", found.n_judged)];
     TrainingReportDocument {
         plan,

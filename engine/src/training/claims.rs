@@ -20,7 +20,7 @@ use planner::training::search_3d::space::{Capabilities, Space};
 use planner::training::{per_layer, search_3d};
 
 use super::replay::OnModel;
-use super::{ALGORITHM, document, layered, unlike};
+use super::{ALGORITHM, document, edges, layered, unlike};
 use crate::differences::{difference, of_plans, within as within_itself};
 use crate::energy::above_cap;
 use crate::training::capabilities;
@@ -44,6 +44,7 @@ pub(super) fn wrong(on: &OnModel<'_>) -> Vec<Diagnostic> {
         Err(error) => found.push(error),
     }
     found.extend(request(on));
+    found.extend(edges::broken(&on.setting, &on.plan));
     let energy = document.energy.as_ref();
     found.extend(energy.and_then(|own| above_cap(own, &document.request)));
     found

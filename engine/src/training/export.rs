@@ -20,6 +20,7 @@ use ir::plan::Plan;
 use ir::units::Nanos;
 use serde_json::json;
 
+use super::edges;
 use super::replay::{documents, judged_again, read};
 use super::unlike::{self, Told};
 use crate::page::Page;
@@ -124,6 +125,12 @@ pub fn exported(
 
 /// A plan in the words of a target: with its devices where it has words for them.
 fn told<'p>(target: &str, plan: &'p Plan) -> Result<Told<'p>, Diagnostic> {
+    if edges::are_lossy(plan) {
+        let message = format!("`{target}` has no words for edges that send a part");
+        return Err(Diagnostic::input("not-expressible", message).hint(
+            "plan without --allow-lossy, or read `communication.edges` of the plan in a stage of your own",
+        ));
+    }
     match find(target)?.0.expresses.contains(&Field::Devices) {
         true => Ok(unlike::as_they_are(plan)),
         false => unlike::equal_stages(target, plan),

@@ -15,7 +15,7 @@ use ir::plan::Plan;
 use ir::units::{Bytes, Nanos};
 
 use super::setting::Setting;
-use super::spares;
+use super::{edges, spares};
 use crate::page::{Column, Page};
 
 /// Where parts of tensors come from that no device has any more.
@@ -114,7 +114,9 @@ pub(super) fn communication(
     step: Nanos,
 ) -> Result<CommunicationDocument, Diagnostic> {
     let spares = spares::documents(setting, plan, step)?;
-    let mut own = CommunicationDocument { spares, ..CommunicationDocument::default() };
+    let (lossy, edges) = (edges::lossy(setting), edges::documents(setting, plan));
+    let mut own =
+        CommunicationDocument { lossy, edges, spares, ..CommunicationDocument::default() };
     let Some(replaced) = &setting.replaced else { return Ok(own) };
     let old = held_before(replaced, setting)?;
     let working = setting.working();

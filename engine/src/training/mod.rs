@@ -6,6 +6,7 @@ pub mod capabilities;
 mod claims;
 pub mod compare;
 pub mod document;
+pub mod edges;
 mod energy;
 pub mod export;
 pub mod figures;

@@ -69,6 +69,10 @@ pub fn filled(request: &PlanRequest) -> Result<Cow<'_, PlanRequest>, Diagnostic>
     own.objective = own.objective.or(asked.least.as_deref().and_then(ObjectiveName::of_energy));
     let executor = asked.executor.as_deref().filter(|_| !request.training.is_free);
     own.executor = own.executor.or(executor.and_then(Executor::named));
+    if own.allow_lossy.is_empty() {
+        let lossy = document.communication.lossy.iter();
+        own.allow_lossy = lossy.map(|own| format!("{}={}", own.by, own.density)).collect();
+    }
     own.problem.lost.clone_from(&own.training.lost);
     Ok(Cow::Owned(own))
 }

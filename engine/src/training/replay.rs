@@ -23,7 +23,7 @@ use serde_json::json;
 
 use super::answer::margin;
 use super::trust::Trust;
-use super::{claims, layered, losses, tiers, unlike};
+use super::{claims, edges, layered, losses, tiers, unlike};
 use crate::energy;
 use crate::exit::{Cancel, CommandResult, Exit};
 use crate::ops::replay;
@@ -172,6 +172,7 @@ pub fn setting(
     let mut setting = Setting::on(model, &flags, &asked.stack, asked.global_batch)?;
     setting.ask(request)?;
     setting.replaced = document.communication.replaced.clone().map(Arc::new);
+    setting.edge_density = edges::allowed(&document.communication.lossy)?;
     Ok(setting)
 }
 
@@ -456,6 +457,7 @@ pub fn explain(
     let is_asked = |rank: usize| only.is_none_or(|only| only == rank);
     let (broken, report) = judged_again(&on);
     page.warnings(&broken);
+    page.warnings(&edges::warnings(&on.setting, &on.plan));
     let Some(report) = report else { return Ok(exit(&broken)) };
     print_ranks(&on, (&report, &on.setting.waits(&on.plan)?), page);
     let is_rank = |device: &str| device.starts_with("rank ");
@@ -473,6 +475,7 @@ pub fn explain(
         told.push(json!({ "rank": index, "at_ns": rank.peak.at, "alive": alive }));
     }
     if device.is_none() {
+        edges::print(document, page);
         losses::print(document, page);
         energy::print(document, page);
     }

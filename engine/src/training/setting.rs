@@ -34,7 +34,7 @@ use planner::training::search_3d::space::{Capabilities, Pins, Space, device_coun
 
 use super::model::{self, GraphFacts, Model};
 use super::numbers::Numbers;
-use super::{capabilities, global_batch, measured, pins};
+use super::{capabilities, edges, global_batch, measured, pins};
 use crate::executor::{self, Executor};
 use crate::request::value::Written;
 use crate::request::{PlanRequest, ProblemRequest};
@@ -73,6 +73,8 @@ pub struct Setting {
     pub replaced: Option<Arc<ReplacedDocument>>,
     /// That plan, with others in the places of those that were lost.
     pub stand_in: Option<Arc<Plan>>,
+    /// Of what goes between stages, the least share of elements that is sent; `None` = all are.
+    pub edge_density: Option<f64>,
     /// Whether its documents say what moves and who stands in for whom.
     pub tells_losses: bool,
     /// What was measured of it.
@@ -137,6 +139,7 @@ impl Setting {
         let usual = if setting.layers.is_some() { 0.0 } else { MARGIN };
         request.memory_margin.get_or_insert(usual);
         setting.ask(request)?;
+        setting.edge_density = edges::asked(&args.allow_lossy)?;
         Ok(setting)
     }
 
@@ -234,8 +237,7 @@ impl Setting {
             warnings.extend(measured::unused(&profile, (&stack, &system, numbers.dtype)));
             warnings.extend(measured::doubted(&profile, (&stack.name, &system.device.name)));
         }
-        warnings.extend(noted);
-        warnings.extend(hosts::unlike(&cluster));
+        warnings.extend(noted.into_iter().chain(hosts::unlike(&cluster)));
         let limit = cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit).min();
         let (constants, corrections) = measured::constants(&stack, &profile)?;
         let setting = Self {
@@ -248,6 +250,7 @@ impl Setting {
             left,
             replaced: None,
             stand_in: None,
+            edge_density: None,
             tells_losses: true,
             profile,
             layers,
@@ -331,7 +334,7 @@ impl Setting {
 
     /// The same on another cluster.
     pub fn fleet_on<'s>(&'s self, cluster: &'s Cluster, groups: &'s [NodeGroup]) -> Fleet<'s> {
-        Fleet { base: self.pricing(), cluster, profile: &self.profile, groups }
+        Fleet { base: self.pricing(), cluster, profile: &self.profile, groups, edge_ratio: 1 }
     }
 
     /// The devices that still work, those that are left out among them.

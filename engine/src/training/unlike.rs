@@ -15,6 +15,7 @@ use planner::run::{Control, Limits, StopReason};
 use planner::training::unlike_nodes::{Found, Judged, Options, most_samples, solve};
 
 use super::answer::margin;
+use super::edges;
 use super::layered::stage_text;
 use super::setting::Setting;
 use crate::page::{Column, Page};
@@ -97,7 +98,7 @@ pub fn found(
     tell: &mut dyn FnMut(&Judged, Nanos),
 ) -> Found {
     let control = Arc::new(Control::new(limits));
-    let mut options = Options { control, devices: most_devices(setting), ..Options::default() };
+    let mut options = Options { control, ..options(setting) };
     // Who states a limit means that one.
     if is_stated {
         options.nodes = u64::MAX;
@@ -108,10 +109,14 @@ pub fn found(
 /// What no plan is below, as far as that can be shown up to a bound, and why the search ended.
 pub fn shown(setting: &Setting, bound: Nanos, limits: &Limits) -> (Nanos, StopReason) {
     let control = Arc::new(Control::new(limits));
-    let devices = most_devices(setting);
-    let options = Options { control, nodes: u64::MAX, below: bound, devices, ..Options::default() };
+    let options = Options { control, nodes: u64::MAX, below: bound, ..options(setting) };
     let found = searched(setting, &options, &mut |_, _| {});
     (found.bound, found.stop)
+}
+
+fn options(setting: &Setting) -> Options {
+    let edge_ratio = setting.edge_density.map_or(1, edges::most_ratio);
+    Options { devices: most_devices(setting), edge_ratio, ..Options::default() }
 }
 
 fn most_devices(setting: &Setting) -> usize {
@@ -130,7 +135,11 @@ pub fn sentence(setting: &Setting, best: &Judged, found: &Found) -> String {
         None => String::new(),
         Some(_) => format!(", on at most {} devices", most_devices(setting)),
     };
-    let proof = match found.stop.is_complete() {
+    let in_part = setting.edge_density.map(|density| {
+        let ratio = edges::most_ratio(density);
+        format!(", as if every edge sent one in {ratio} elements, chosen in no time")
+    });
+    let proof = match found.is_optimum() {
         true => format!(
             "the best of: 1F1B, neighbouring stages on equal parts of a node or stages on whole nodes of \
              equal size, of at most two sorts (by kind, memory and links), their replicas in one order, \
@@ -146,6 +155,9 @@ pub fn sentence(setting: &Setting, best: &Judged, found: &Found) -> String {
                 n => format!("after {n} parts of plans, "),
             };
             let why = match found.stop {
+                stop if stop.is_complete() => {
+                    &format!("which is that of all plans{}", in_part.unwrap_or_default())
+                }
                 StopReason::SizeLimit => {
                     "size-limit: plans of more micro-batches, or of sorts of nodes past the first few \
                      hundred, are not looked at"

@@ -54,7 +54,11 @@ fn plan(random: &mut SmallRng, n_devices: u32, n_blocks: u32) -> Plan {
     stages.push((next..n_blocks, devices, 1, 0));
     let stage = |(blocks, devices, tensor, data): (Range<u32>, Vec<DeviceId>, u32, usize)| {
         let samples = vec![1; if data == 0 { devices.len() } else { data }];
-        Stage { blocks, mesh: Some(StageMesh { devices, tensor, samples }), ..Stage::default() }
+        Stage {
+            blocks,
+            mesh: Some(StageMesh { devices, tensor, samples, edge_ratio: 1 }),
+            ..Stage::default()
+        }
     };
     let stages: Vec<Stage> = stages.into_iter().map(stage).collect();
     Plan {

@@ -24,6 +24,7 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
             ("stack", facts.stack.clone()),
             ("schedule", facts.schedule.clone()),
             ("limits of boards", facts.boards.clone()),
+            ("edges between stages", facts.edges.clone()),
         ]
     };
     let runs = run(now).into_iter().zip(run(plan)).map(|((what, a), (_, b))| (what, a, b));

@@ -12,8 +12,8 @@ use std::path::Path;
 use cost_model::runs::forms::model::shape;
 use cost_model::runs::judge::judge_plan;
 use documents::diagnostic::DiagnosticDocument;
-use documents::plan::PlanDocument;
 use documents::plan::training::StageMeshDocument;
+use documents::plan::{EdgeDocument, PlanDocument};
 use importers::launcher::{self, Launcher};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
@@ -52,6 +52,8 @@ struct Facts {
     boards: String,
     /// By stage, its devices in words, where stages have devices of their own.
     meshes: Vec<String>,
+    /// By edge that sends a part.
+    edges: String,
 }
 
 /// Step time and peaks of one side, as far as they are known.
@@ -155,8 +157,7 @@ fn runs_now(
         true => CUSTOM,
         false => settings.schedule.as_deref().unwrap_or("1f1b"),
     };
-    let global_batch = asked.global_batch;
-    let may_overlap = own.stack.experts.may_overlap;
+    let (global_batch, may_overlap) = (asked.global_batch, own.stack.experts.may_overlap);
     let target = Target { n_devices, model: &own.model, global_batch, beside, may_overlap, grid };
     let now = Facts {
         plan: plan_of(settings, &target).map_err(blamed)?,
@@ -170,6 +171,7 @@ fn runs_now(
         offloads,
         boards: of_plan.boards.clone(),
         meshes: Vec::new(),
+        edges: edges(&[]),
     };
     let warnings = [own.warnings.clone(), software::not_judged(settings, &own.stack)].concat();
     Ok((side(own, now).map_err(blamed)?, warnings))
@@ -270,11 +272,18 @@ fn facts(document: &PlanDocument, plan: Plan) -> Result<Facts, Diagnostic> {
             .iter()
             .filter_map(|own| own.mesh.as_ref().map(mesh))
             .collect(),
+        edges: edges(&document.communication.edges),
     })
 }
 
 fn boards(limit: Option<f64>) -> String {
     limit.map_or_else(|| "as they are".to_owned(), |own| format!("at {:.1} %", 100.0 * own))
+}
+
+fn edges(own: &[EdgeDocument]) -> String {
+    let told = own.iter().map(|own| format!("{} to {}: 1 in {}", own.from, own.to, own.ratio));
+    let told: Vec<String> = told.collect();
+    if told.is_empty() { "whole".to_owned() } else { told.join(", ") }
 }
 
 fn mesh(own: &StageMeshDocument) -> String {

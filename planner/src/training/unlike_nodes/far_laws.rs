@@ -54,10 +54,14 @@ fn communication_s(cluster: &Cluster) -> f64 {
     let groups = groups_of(cluster, |limit| limit);
     let system = System::of(cluster, &profile).unwrap();
     let base = Pricing::unlimited(&model, &system, &stack, &constants);
-    let fleet = Fleet { base, cluster, profile: &profile, groups: &groups };
+    let fleet = Fleet { base, cluster, profile: &profile, groups: &groups, edge_ratio: 1 };
     let share = constants.get(Constant::Network);
-    let mesh =
-        |at: usize| StageMesh { devices: vec![DeviceId::new(at)], tensor: 1, samples: vec![1] };
+    let mesh = |at: usize| StageMesh {
+        devices: vec![DeviceId::new(at)],
+        tensor: 1,
+        samples: vec![1],
+        edge_ratio: 1,
+    };
     let ways = (1..48).map(|at| {
         let way = fleet.boundary(&mesh(at - 1), &mesh(at), at as u32).unwrap();
         share * way.link.time(way.activation, 1).seconds()
@@ -89,7 +93,8 @@ fn sites_far_apart_are_crossed_as_rarely_as_can_be() {
         let groups = groups_of(&cluster, |limit| limit);
         let system = System::of(&cluster, &profile).unwrap();
         let base = Pricing::unlimited(&model, &system, &stack, &constants);
-        let fleet = Fleet { base, cluster: &cluster, profile: &profile, groups: &groups };
+        let fleet =
+            Fleet { base, cluster: &cluster, profile: &profile, groups: &groups, edge_ratio: 1 };
         let options = Options { nodes: 150_000, ..Options::default() };
         let found = solve(&fleet, 8, &options, &mut |_, _| {}).best.unwrap();
         let sites = found.plan.partition.stages.iter().map(|stage| {

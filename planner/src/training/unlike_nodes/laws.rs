@@ -136,6 +136,9 @@ struct Enumerated<'s> {
     n_blocks: u32,
     /// By number of devices.
     best: BTreeMap<usize, u64>,
+    /// What edges may send one in; 1 = all.
+    edge_ratio: u32,
+    best_in_part: u64,
     n: u64,
     known: BTreeMap<String, Option<StagePrice>>,
 }
@@ -207,7 +210,7 @@ impl Enumerated<'_> {
             let run = self.run.clone();
             let Some(samples) = self.prices.samples(key, &run) else { continue };
             let mut stages = stages.clone();
-            stages.push(StageMesh { devices: devices.clone(), tensor, samples });
+            stages.push(StageMesh { devices: devices.clone(), tensor, samples, edge_ratio: 1 });
             self.degrees(used, stages, sets.clone(), (shape, size));
         }
     }
@@ -254,14 +257,35 @@ impl Enumerated<'_> {
             let Some(price) = price else { return };
             stages.push((mesh, *n, price));
         }
-        let costs = self.fleet.together(&stages, &run).unwrap();
         let m = run.n_micro_batches as u32;
         let grid = Order::OneFOneB.grid(pipeline, 1, m, |_| false).unwrap();
-        let report = judge(&costs, &grid).unwrap().report;
-        // What is said of a stage's peak is what the judge finds, or a little more.
-        assert!(over_limit(&report).is_none());
+        let (fleet, edge_ratio) = (self.fleet, self.edge_ratio);
+        let step = |stages: &[(&StageMesh, u32, StagePrice)]| {
+            let costs = fleet.together(stages, &run).unwrap();
+            let report = judge(&costs, &grid).unwrap().report;
+            // What is said of a stage's peak is what the judge finds, or a little more.
+            assert!(over_limit(&report).is_none());
+            report.step_time.0
+        };
+        // Each edge sends all or a part.
+        let n_edges = if edge_ratio > 1 { cuts.len() - 1 } else { 0 };
+        let parts = (1..1_u32 << n_edges).map(|set| {
+            let with = |(at, mesh): (usize, &StageMesh)| {
+                let edge_ratio = if set >> at & 1 == 1 { edge_ratio } else { 1 };
+                StageMesh { edge_ratio, ..mesh.clone() }
+            };
+            let meshes: Vec<StageMesh> = meshes.iter().enumerate().map(with).collect();
+            let stages: Vec<_> = meshes
+                .iter()
+                .zip(&stages)
+                .map(|(mesh, (_, n, price))| (mesh, *n, *price))
+                .collect();
+            step(&stages)
+        });
+        let in_part = parts.min().unwrap_or(u64::MAX);
+        self.best_in_part = self.best_in_part.min(in_part);
+        let step = step(&stages);
         self.n += 1;
-        let step = report.step_time.0;
         let n_devices = meshes.iter().map(|mesh| mesh.devices.len()).sum();
         let best = self.best.entry(n_devices).or_insert(step);
         *best = step.min(*best);
@@ -269,19 +293,24 @@ impl Enumerated<'_> {
 }
 
 /// A case that is small enough to judge all of it.
-struct Case {
-    cluster: Cluster,
-    model: ModelCard,
-    global_batch: u64,
+pub(super) struct Case {
+    pub(super) cluster: Cluster,
+    pub(super) model: ModelCard,
+    pub(super) global_batch: u64,
 }
 
 impl Case {
     fn of(random: &mut SmallRng) -> Self {
+        let across = [12e9, 1e9][random.random_range(0..2)];
+        Self::between(random, [200e9, 12e9, across])
+    }
+
+    /// On ways of these rates.
+    pub(super) fn between(random: &mut SmallRng, rates: [f64; 3]) -> Self {
         let n_nodes = random.random_range(2..=4);
         let most = [2, 1, 0][n_nodes - 2];
         let mut node = || (1 << random.random_range(0..=most), random.random_range(0..3));
         let nodes: Vec<(usize, usize)> = (0..n_nodes).map(|_| node()).collect();
-        let rates = [200e9, 12e9, [12e9, 1e9][random.random_range(0..2)]];
         let hidden: u64 = [256, 1024][random.random_range(0..2)];
         let memory = match random.random_bool(0.5) {
             true => [None; 4],
@@ -321,12 +350,16 @@ impl Case {
     }
 }
 
-/// By number of devices, nanoseconds of the best of all plans, and how many plans there are.
-fn enumerated(fleet: &Fleet<'_>, global_batch: u64) -> (BTreeMap<usize, u64>, u64) {
+/// By number of devices, nanoseconds of the best of all plans, how many plans there are, and nanoseconds of
+/// the best of those some of whose edges send one in so many elements.
+pub(super) fn enumerated(
+    fleet: &Fleet<'_>,
+    (global_batch, edge_ratio): (u64, u32),
+) -> (BTreeMap<usize, u64>, u64, u64) {
     let classes = Classes::of(fleet);
     let shapes = shapes(&classes);
     let systems = Systems::of((fleet, &classes), &shapes);
-    let (mut best, mut n) = (BTreeMap::new(), 0);
+    let (mut best, mut n, mut best_in_part) = (BTreeMap::new(), 0, u64::MAX);
     for micro_batch in divisors(global_batch, u64::MAX) {
         let n_micro_batches = global_batch / micro_batch;
         let run =
@@ -339,17 +372,20 @@ fn enumerated(fleet: &Fleet<'_>, global_batch: u64) -> (BTreeMap<usize, u64>, u6
             run,
             n_blocks: fleet.base.model.n_blocks(),
             best: BTreeMap::new(),
+            edge_ratio,
+            best_in_part,
             n: 0,
             known: BTreeMap::new(),
         };
         all.maps(&vec![false; fleet.groups.len()], &[]);
         n += all.n;
+        best_in_part = all.best_in_part;
         for (n_devices, step) in all.best {
             let best = best.entry(n_devices).or_insert(step);
             *best = step.min(*best);
         }
     }
-    (best, n)
+    (best, n, best_in_part)
 }
 
 #[test]
@@ -374,11 +410,12 @@ fn best_of_all(n_cases: u64, case: impl Fn(&mut SmallRng) -> Case) -> [u64; 3] {
         let groups = groups_of(&cluster, |limit| limit);
         let system = System::of(&cluster, &profile).unwrap();
         let base = Pricing::unlimited(&model, &system, &stack, &constants);
-        let fleet = Fleet { base, cluster: &cluster, profile: &profile, groups: &groups };
+        let fleet =
+            Fleet { base, cluster: &cluster, profile: &profile, groups: &groups, edge_ratio: 1 };
         let options = Options { nodes: u64::MAX, ..Options::default() };
         let found = solve(&fleet, global_batch, &options, &mut |_, _| {});
         assert_eq!(found.stop, StopReason::Finished);
-        let (best, n) = enumerated(&fleet, global_batch);
+        let (best, n, _) = enumerated(&fleet, (global_batch, 1));
         n_plans += n;
         let step = |own: &Found| own.best.as_ref().map(|own| own.step.0);
         assert_eq!(step(&found), best.values().copied().min(), "seed {seed}");
@@ -411,7 +448,7 @@ fn best_of_all(n_cases: u64, case: impl Fn(&mut SmallRng) -> Case) -> [u64; 3] {
 /// A stage over two nodes of four devices, each replica with as many samples, or by speed.
 fn over_two(first: usize, tensor: u32, samples: Vec<u64>) -> StageMesh {
     let devices = (4 * first..4 * first + 8).map(DeviceId::new).collect();
-    StageMesh { devices, tensor, samples }
+    StageMesh { devices, tensor, samples, edge_ratio: 1 }
 }
 
 /// All samples of replicas: as many each, and so many more to all of the second node.
@@ -459,7 +496,8 @@ fn four_t4_and_twelve_a100_are_used_as_well_as_two_groups_of_eight() {
     let groups = groups_of(&cluster, |limit| limit);
     let system = System::of(&cluster, &profile).unwrap();
     let base = Pricing::unlimited(&model, &system, &stack, &constants);
-    let fleet = Fleet { base, cluster: &cluster, profile: &profile, groups: &groups };
+    let fleet =
+        Fleet { base, cluster: &cluster, profile: &profile, groups: &groups, edge_ratio: 1 };
     let found = solve(&fleet, 128, &Options::default(), &mut |_, _| {});
     let own = found.best.unwrap().step;
     let (mut best, mut n) = (u64::MAX, 0);
@@ -508,7 +546,8 @@ fn what_is_too_long_to_judge_stays_in_the_bound() {
     let groups = groups_of(&cluster, |limit| limit);
     let system = System::of(&cluster, &profile).unwrap();
     let base = Pricing::unlimited(&model, &system, &stack, &constants);
-    let fleet = Fleet { base, cluster: &cluster, profile: &profile, groups: &groups };
+    let fleet =
+        Fleet { base, cluster: &cluster, profile: &profile, groups: &groups, edge_ratio: 1 };
     let options = Options { nodes: u64::MAX, ..Options::default() };
     let found = |global_batch: u64| solve(&fleet, global_batch, &options, &mut |_, _| {});
     // No divisor but 1 that three devices could take: only three stages are too many.
@@ -524,6 +563,7 @@ fn what_is_too_long_to_judge_stays_in_the_bound() {
             devices: vec![DeviceId::new(at as usize)],
             tensor: 1,
             samples: vec![1],
+            edge_ratio: 1,
         }),
         ..Stage::default()
     };

@@ -23,7 +23,8 @@
 //! of its devices, with the other parts before or behind it), or on whole groups of equal size of at
 //! most two classes; samples of replicas by speed, recompute the
 //! least of none, selective and full with which a stage fits; replicas share out optimizer states,
-//! tensor ranks split the sequence. Else [`Found::bound`] holds: what no part of a plan that was left
+//! tensor ranks split the sequence. Where edges may send a part, no plan is below [`Found::bound`] whatever
+//! each of them leaves out. Else [`Found::bound`] holds: what no part of a plan that was left
 //! out is below.
 //!
 //! # Complexity
@@ -38,11 +39,14 @@
 //! `meshwright plan config.json --cluster mixed.yaml --global-batch 128`, where nodes of the cluster are
 //! of several kinds.
 
+mod edges;
 mod least;
 mod prices;
 mod search;
 mod shapes;
 
+#[cfg(test)]
+mod edge_laws;
 #[cfg(test)]
 mod far_laws;
 #[cfg(test)]
@@ -79,13 +83,15 @@ pub struct Options {
     pub devices: usize,
     /// Only plans that are faster are sought; that there are none proves it as a bound.
     pub below: Nanos,
+    /// Of what goes between stages, most elements over those that are sent; 1 = all are.
+    pub edge_ratio: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let control = Arc::default();
         let below = Nanos(u64::MAX);
-        Self { control, nodes: 3_000_000, width: 12, devices: usize::MAX, below }
+        Self { control, nodes: 3_000_000, width: 12, devices: usize::MAX, below, edge_ratio: 1 }
     }
 }
 
@@ -105,12 +111,20 @@ pub struct Found {
     pub best: Option<Judged>,
     /// What no plan of the space is below.
     pub bound: Nanos,
-    /// Why it ended; [`StopReason::Finished`] where the plan is the best of the space.
+    /// Why it ended; [`StopReason::Finished`] where no plan of the space is below the bound.
     pub stop: StopReason,
     /// Parts of plans that were looked at.
     pub n_nodes: u64,
     /// Plans that were judged.
     pub n_judged: u64,
+}
+
+impl Found {
+    /// Whether no plan of the space is better.
+    #[must_use]
+    pub fn is_optimum(&self) -> bool {
+        self.stop.is_complete() && self.best.as_ref().is_none_or(|best| best.step <= self.bound)
+    }
 }
 
 /// A search of a fleet for the best plan of so many samples, which tells of better plans as they come.
@@ -119,6 +133,18 @@ pub type Search = fn(&Fleet<'_>, u64, &Options, &mut dyn FnMut(&Judged, Nanos)) 
 /// Searches.
 #[must_use]
 pub fn solve(
+    fleet: &Fleet<'_>,
+    global_batch: u64,
+    options: &Options,
+    observer: &mut dyn FnMut(&Judged, Nanos),
+) -> Found {
+    match options.edge_ratio {
+        0 | 1 => searched(fleet, global_batch, options, observer),
+        _ => edges::solve(fleet, global_batch, options, observer),
+    }
+}
+
+fn searched(
     fleet: &Fleet<'_>,
     global_batch: u64,
     options: &Options,

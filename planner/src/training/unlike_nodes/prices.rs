@@ -25,7 +25,7 @@ impl Systems {
             let devices = shape.devices((fleet, classes), &none, 0);
             let samples = vec![1; devices.len()];
             let n = devices.len() as u64;
-            fleet.systems(&StageMesh { devices, tensor: 1, samples }, n).ok()
+            fleet.systems(&StageMesh { devices, tensor: 1, samples, edge_ratio: 1 }, n).ok()
         };
         Self(shapes.iter().map(of).collect())
     }
@@ -82,7 +82,7 @@ impl<'s> Prices<'s> {
     fn measured(&mut self) -> Vec<f64> {
         let devices = self.fleet.groups.first().map_or(&[][..], |group| &group.devices);
         let devices = devices.iter().take(1).copied().collect();
-        let mesh = StageMesh { devices, tensor: 1, samples: vec![1] };
+        let mesh = StageMesh { devices, tensor: 1, samples: vec![1], edge_ratio: 1 };
         let seconds = self.alone(&mesh, 1).map_or_else(Vec::new, |own| own.0);
         let mut sum = 0.0;
         let sums = seconds.into_iter().map(|own| {
@@ -101,7 +101,7 @@ impl<'s> Prices<'s> {
         }
         let group = self.classes.groups.get(class)?.first()?;
         let devices = self.fleet.groups.get(*group)?.devices.get(..tensor as usize)?.to_vec();
-        let mesh = StageMesh { devices, tensor, samples: vec![samples] };
+        let mesh = StageMesh { devices, tensor, samples: vec![samples], edge_ratio: 1 };
         let found = self.priced_unit(&mesh, samples);
         self.units.insert(key, found);
         found
@@ -206,7 +206,7 @@ impl<'s> Prices<'s> {
         let samples = self.shares(shape, tensor, run.micro_batch)?;
         let none = vec![0; self.classes.groups.len()];
         let devices = shape.devices((self.fleet, self.classes), &none, 0);
-        let mesh = StageMesh { devices, tensor, samples };
+        let mesh = StageMesh { devices, tensor, samples, edge_ratio: 1 };
         let priced = self.fleet.replicas(systems, (&mesh, run)).ok()?;
         Some((mesh.samples, priced))
     }

@@ -6,13 +6,16 @@ mod part;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
+use cost_model::runs::judge::costs::PipelineCosts;
 use cost_model::runs::judge::{fold, over_limit};
 use cost_model::runs::oracle::Place;
 use cost_model::runs::unlike::{Fleet, StagePrice, in_flight};
+use ir::grid::Grid;
 use ir::plan::{Parallelism, Partition, Plan, Stage, StageMesh};
 use ir::schedule::Schedule;
 use ir::units::Nanos;
 
+use super::edges;
 use super::least::{Least, Unit};
 use super::prices::Prices;
 use super::shapes::{Classes, MOST_FIRST_TRIED, MOST_SHAPES, Shape, first_tried};
@@ -69,6 +72,9 @@ pub(super) struct Searched<'s> {
     n_nodes: u64,
     n_judged: u64,
 }
+
+/// A stage with its devices, number of blocks and price.
+pub(super) type Priced<'m> = (&'m StageMesh, u32, StagePrice);
 
 type Observer<'o> = &'o mut dyn FnMut(&Judged, Nanos);
 
@@ -227,7 +233,9 @@ impl<'s> Searched<'s> {
                 let devices = own.devices((self.fleet, self.classes), &before, *index);
                 let key = (*shape, tensor, self.runs[run].0.micro_batch);
                 let samples = self.prices.samples(key, &self.runs[run].0);
-                let mesh = samples.map(|samples| Rc::new(StageMesh { devices, tensor, samples }));
+                let edge_ratio = self.fleet.edge_ratio;
+                let mesh = samples
+                    .map(|samples| Rc::new(StageMesh { devices, tensor, samples, edge_ratio }));
                 self.meshes.insert(place, mesh.clone());
                 mesh
             }
@@ -332,44 +340,50 @@ impl<'s> Searched<'s> {
             self.leave_out(part.least_s, StopReason::SizeLimit);
             return None;
         }
-        let stages: Vec<(&StageMesh, u32, StagePrice)> =
+        let stages: Vec<Priced<'_>> =
             part.stages().map(|own| (&*own.mesh, own.blocks, own.price)).collect();
-        let costs = self.fleet.together(&stages, &run)?;
-        let steady = Order::OneFOneB.steady(pipeline, 1);
         self.n_judged += 1;
-        let grid = |m| Order::OneFOneB.grid(pipeline, 1, m, |_| false).ok();
-        let report = fold::report(&costs, steady, self.most, grid).ok()??;
-        if over_limit(&report).is_some() || report.step_time >= self.most {
-            return None;
-        }
-        let step = report.step_time;
+        let (step, ratios) = self.priced(&stages, &run)?;
         if self.best.as_ref().is_some_and(|best| best.step <= step) {
             return Some(step);
         }
         let m = u32::try_from(run.n_micro_batches).ok()?;
         let mut next = 0;
-        let stage = |own: &Chosen| {
+        let stage = |(own, edge_ratio): (&Chosen, u32)| {
             let start = next;
             next += own.blocks;
             Stage {
                 blocks: start..next,
                 recompute: own.recompute,
-                mesh: Some((*own.mesh).clone()),
+                mesh: Some(StageMesh { edge_ratio, ..(*own.mesh).clone() }),
                 ..Stage::default()
             }
         };
-        let stages = part.stages().map(stage).collect();
+        let ratios = ratios.into_iter().chain(std::iter::repeat(1));
+        let stages = part.stages().zip(ratios).map(stage).collect();
         let plan = Plan {
             parallelism: run,
             partition: Partition { stages },
             placement: Default::default(),
-            schedule: Schedule { grid: grid(m), ..Schedule::default() },
+            schedule: Schedule { grid: grid(pipeline, m), ..Schedule::default() },
         };
         let judged = Judged { plan, step };
         observer(&judged, self.bound.min(judged.step));
         self.options.control.lower_value(judged.step);
         self.best = Some(judged);
         Some(step)
+    }
+
+    /// The step of a whole plan where it is less than [`Self::most`], and by edge, elements over those that
+    /// are sent; none where all are.
+    fn priced(&mut self, stages: &[Priced<'_>], run: &Parallelism) -> Option<(Nanos, Vec<u32>)> {
+        let step = judged(&self.fleet.together(stages, run)?, run.pipeline, self.most)?;
+        if self.fleet.edge_ratio <= 1 {
+            return Some((step, Vec::new()));
+        }
+        // No choice of what its edges leave out is faster than that; which is best is not gone through.
+        self.leave_out(step.seconds(), StopReason::Finished);
+        edges::priced(self.fleet, (stages, run), self.most)
     }
 
     /// Whether any plan will do: few shapes are tried.
@@ -529,6 +543,18 @@ impl<'s> Searched<'s> {
         let Self { best, n_nodes, n_judged, .. } = self;
         Found { best, bound, stop, n_nodes, n_judged }
     }
+}
+
+/// The order of passes.
+fn grid(pipeline: u32, n_micro_batches: u32) -> Option<Grid> {
+    Order::OneFOneB.grid(pipeline, 1, n_micro_batches, |_| false).ok()
+}
+
+/// The step of a pipeline, where it fits and is below `most`.
+pub(super) fn judged(costs: &PipelineCosts, pipeline: u32, most: Nanos) -> Option<Nanos> {
+    let steady = Order::OneFOneB.steady(pipeline, 1);
+    let report = fold::report(costs, steady, most, |m| grid(pipeline, m)).ok()??;
+    (over_limit(&report).is_none() && report.step_time < most).then_some(report.step_time)
 }
 
 /// Whole nanoseconds of a bound.

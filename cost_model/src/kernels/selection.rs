@@ -1,0 +1,78 @@
+//! What choosing the largest elements of a tensor takes, before only they are sent.
+
+use ir::cluster::DeviceKind;
+use ir::profile::Profile;
+
+/// The family of memory streams of a profile that states it; its bytes are those that are chosen from.
+pub const FAMILY: &str = "top-k";
+
+/// Seconds that choosing the largest of `n` elements takes over `n log2 n`, on one NVIDIA P102-100
+/// (HKBU-HPML/MG-WFBP), and the memory bandwidth of that card (data sheet).
+const SELECTION_S: f64 = 2.19e-10;
+const SELECTION_BANDWIDTH: f64 = 440e9;
+
+/// What choosing takes: `start_up_s + bytes x per_byte_s`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Selection {
+    /// Seconds of each choice, however small.
+    pub start_up_s: f64,
+    /// Seconds of each byte that is chosen from.
+    pub per_byte_s: f64,
+}
+
+/// Whether a profile states what choosing takes on a kind of device.
+#[must_use]
+pub fn is_measured(kind: &DeviceKind, profile: &Profile) -> bool {
+    profile.streams.get(&kind.name).is_some_and(|own| own.contains_key(FAMILY))
+}
+
+/// What choosing from so many elements of so many bytes takes: the line of the profile, or as long as on
+/// the card that was published, by the memory bandwidth of the device (nominal); `None` where nobody states
+/// that bandwidth.
+#[must_use]
+pub fn selection(
+    (kind, profile): (&DeviceKind, &Profile),
+    (elements, element_bytes): (f64, f64),
+) -> Option<Selection> {
+    let measured = profile.streams.get(&kind.name).and_then(|own| own.get(FAMILY));
+    if let Some(own) = measured {
+        let per_byte_s = 1.0 / own.bandwidth.get();
+        return Some(Selection { start_up_s: own.launch.get(), per_byte_s });
+    }
+    let ratio = SELECTION_BANDWIDTH / kind.memory_bandwidth?.get();
+    let per_element_s = SELECTION_S * elements.log2().max(1.0) * ratio;
+    Some(Selection { start_up_s: 0.0, per_byte_s: per_element_s / element_bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use ir::profile::{Provenance, StreamConstants};
+    use ir::units::{BytesPerSecond, Seconds};
+
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        let memory_bandwidth = BytesPerSecond::new(880e9);
+        let kind = DeviceKind { name: "own".to_owned(), memory_bandwidth, ..DeviceKind::default() };
+        let mut profile = Profile::default();
+        let n = f64::from(1 << 20);
+        // 20 levels at half of 0.219 ns, of 4 bytes each.
+        let own = selection((&kind, &profile), (n, 4.0)).unwrap();
+        assert!((own.per_byte_s / (20.0 * 1.095e-10 / 4.0) - 1.0).abs() < 1e-12);
+        assert_eq!(own.start_up_s, 0.0);
+        assert_eq!(selection((&DeviceKind::default(), &profile), (n, 4.0)), None);
+        let stream = StreamConstants {
+            launch: Seconds::new(3e-6).unwrap(),
+            bandwidth: BytesPerSecond::new(2e11).unwrap(),
+            table: Vec::new(),
+            provenance: Provenance::Nominal { source: String::new() },
+        };
+        assert!(!is_measured(&kind, &profile));
+        let own = [(FAMILY.to_owned(), stream)].into();
+        profile.streams.insert(kind.name.clone(), own);
+        let own = selection((&kind, &profile), (n, 4.0)).unwrap();
+        assert_eq!(own, Selection { start_up_s: 3e-6, per_byte_s: 5e-12 });
+        assert!(is_measured(&kind, &profile));
+    }
+}

@@ -1,0 +1,143 @@
+//! Edges of a pipeline that send the largest elements alone (AdaTopK of FusionLLM, Tang et al. 2024): the
+//! edge that takes longest sends one in so many, others as much fewer as they are faster, and none where
+//! the step would be as short without.
+//!
+//! Plans whose edges send all are searched first, and then all plans, on the way to each as if every edge
+//! sent one in so many that are chosen in no time: no plan is below that, whatever its edges leave out. A
+//! whole plan is priced as it is, with edges that send all, and with parts by the rule above.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cost_model::runs::judge::costs::{PipelineCosts, StageCosts};
+use cost_model::runs::unlike::Fleet;
+use ir::plan::{Parallelism, Plan, StageMesh};
+use ir::units::Nanos;
+
+use super::search::{Priced, judged};
+use super::{Found, Judged, Options, searched};
+use crate::run::{Control, Limits};
+
+/// Searches plans whose edges may send one in [`Options::edge_ratio`] elements.
+pub(super) fn solve(
+    fleet: &Fleet<'_>,
+    global_batch: u64,
+    options: &Options,
+    observer: &mut dyn FnMut(&Judged, Nanos),
+) -> Found {
+    let any = Fleet { edge_ratio: options.edge_ratio, ..*fleet };
+    // Who asks for a bound alone has a plan.
+    if options.below < Nanos(u64::MAX) {
+        return searched(&any, global_batch, options, observer);
+    }
+    let whole = searched(fleet, global_batch, &share(options, 0), &mut |own, _| {
+        observer(own, Nanos(0));
+    });
+    let below = whole.best.as_ref().map_or(options.below, |best| best.step);
+    let rest = Options { below, ..share(options, whole.n_nodes) };
+    let found = searched(&any, global_batch, &rest, observer);
+    let best = match found.best {
+        Some(own) => Some(fewest(fleet, own, &rest)),
+        None => whole.best,
+    };
+    let n_nodes = whole.n_nodes.saturating_add(found.n_nodes);
+    let n_judged = whole.n_judged.saturating_add(found.n_judged);
+    let bound = best.as_ref().map_or(found.bound, |best| found.bound.min(best.step));
+    Found { best, bound, n_nodes, n_judged, ..found }
+}
+
+/// Half of the limits, or what is left of them once some was spent.
+fn share(options: &Options, spent: u64) -> Options {
+    let limits = options.control.limits();
+    let half = |left: Duration| if spent == 0 { left / 2 } else { left };
+    let time = limits.time.map(|time| half(time.saturating_sub(options.control.elapsed())));
+    let left = |nodes: u64| if spent == 0 { nodes / 2 } else { nodes.saturating_sub(spent) };
+    let nodes = limits.nodes.map(left);
+    let control = Arc::new(Control::new(&Limits { time, nodes, ..limits.clone() }));
+    Options { control, ..options.clone() }
+}
+
+/// The step of a plan where it is less than so much, and by edge, elements over those that are sent; none
+/// where all are.
+pub(super) fn priced(
+    fleet: &Fleet<'_>,
+    (stages, run): (&[Priced<'_>], &Parallelism),
+    most: Nanos,
+) -> Option<(Nanos, Vec<u32>)> {
+    let exact = Fleet { edge_ratio: 1, ..*fleet };
+    let with = |ratios: &[u32]| {
+        let ratios = ratios.iter().copied().chain(std::iter::repeat(1));
+        let mesh = |((mesh, ..), edge_ratio): (&Priced<'_>, u32)| StageMesh {
+            edge_ratio,
+            ..(*mesh).clone()
+        };
+        let meshes: Vec<StageMesh> = stages.iter().zip(ratios).map(mesh).collect();
+        let stages = meshes.iter().zip(stages).map(|(mesh, (_, n, price))| (mesh, *n, *price));
+        exact.together(&stages.collect::<Vec<_>>(), run)
+    };
+    let whole = with(&[])?;
+    let step = judged(&whole, run.pipeline, most);
+    let mut ratios = by_rule(&whole, fleet.edge_ratio);
+    // Indices may be more than what is left out.
+    let mut block = 0;
+    for (pair, ratio) in stages.windows(2).zip(&mut ratios) {
+        block += pair[0].1;
+        let from = StageMesh { edge_ratio: *ratio, ..pair[0].0.clone() };
+        if exact.edge_bytes(&from, pair[1].0, block).is_none_or(|[all, sent]| sent >= all) {
+            *ratio = 1;
+        }
+    }
+    let most = step.unwrap_or(most);
+    let is_part = ratios.iter().any(|own| *own > 1);
+    let in_part = is_part.then(|| judged(&with(&ratios)?, run.pipeline, most)).flatten();
+    in_part.map(|step| (step, ratios)).or_else(|| Some((step?, Vec::new())))
+}
+
+/// By edge, elements over those that are sent at most: as many as allowed on the one that takes longest,
+/// on others in proportion.
+fn by_rule(whole: &PipelineCosts, most: u32) -> Vec<u32> {
+    let edges = &whole.stages[..whole.stages.len().saturating_sub(1)];
+    let way_s = |own: &StageCosts| own.next.link.time(own.next.activation, 1).seconds();
+    let slowest_s = edges.iter().map(way_s).fold(0.0, f64::max);
+    edges.iter().map(|own| ((f64::from(most) * way_s(own) / slowest_s) as u32).max(1)).collect()
+}
+
+/// The plan whose edges leave out no more than its step needs.
+fn fewest(fleet: &Fleet<'_>, mut own: Judged, options: &Options) -> Judged {
+    let stages = &own.plan.partition.stages;
+    let ratios = stages.iter().map(|own| own.mesh.as_ref().map_or(1, |own| own.edge_ratio));
+    let mut edges: Vec<(usize, u32)> = ratios.enumerate().filter(|own| own.1 > 1).collect();
+    let mut try_ratio = |at: usize, ratio: u32| {
+        let plan = with(&own.plan, at, ratio);
+        let costs = plan.as_ref().and_then(|plan| fleet.costs(plan).ok());
+        let is_over = options.control.stop().is_some();
+        let most = Nanos(own.step.0.saturating_add(1));
+        let found = costs.filter(|_| !is_over);
+        let step = found.and_then(|costs| judged(&costs, own.plan.parallelism.pipeline, most));
+        let Some((step, plan)) = step.zip(plan) else { return false };
+        own = Judged { plan, step };
+        true
+    };
+    // Those that bind least first.
+    edges.sort_by_key(|(_, ratio)| *ratio);
+    let mut n = edges.len() + 1;
+    while edges.len() < n {
+        n = edges.len();
+        edges.retain(|(at, _)| !try_ratio(*at, 1));
+    }
+    for (at, most) in edges {
+        let (mut few, mut enough) = (1, most);
+        while enough - few > 1 {
+            let middle = few + (enough - few) / 2;
+            if try_ratio(at, middle) { enough = middle } else { few = middle }
+        }
+    }
+    own
+}
+
+/// A plan with another ratio of an edge.
+fn with(plan: &Plan, at: usize, edge_ratio: u32) -> Option<Plan> {
+    let mut own = plan.clone();
+    own.partition.stages.get_mut(at)?.mesh.as_mut()?.edge_ratio = edge_ratio;
+    Some(own)
+}
