@@ -260,3 +260,26 @@ fn what_is_wrong_is_named() {
         assert!(told.code != 0 && told.stderr.contains(named), "{named}: {}", told.stderr);
     }
 }
+
+#[test]
+fn no_limit_of_the_search_makes_the_plan_slower() {
+    let folder = homes(100.0);
+    for budget in [1, 10, 100, 1000, 20_000] {
+        let limits = format!("--node-budget {budget} --algorithm unlike-nodes");
+        let line = |more: &str| {
+            folder.run(&format!(
+                "plan gpt.json --cluster homes.yaml --global-batch 48 --sequence-length 512 --dtype f16 \
+                 --max-memory-per-device 2500MB {limits} {more} -o p.json --force"
+            ))
+        };
+        let whole = line("");
+        let in_part = line("--allow-lossy ada-top-k=0.001");
+        assert!(whole.code != 0 || in_part.code == 0, "{budget}: {}", in_part.stderr);
+        if whole.code == 0 {
+            folder.run(&format!("verify p.json {ON}")).exits(0);
+            let part = step_s(&folder.json("p.json"));
+            line("").exits(0);
+            assert!(part <= step_s(&folder.json("p.json")), "{budget}");
+        }
+    }
+}

@@ -7,7 +7,6 @@
 //! whole plan is priced as it is, with edges that send all, and with parts by the rule above.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use cost_model::runs::judge::costs::{PipelineCosts, StageCosts};
 use cost_model::runs::unlike::Fleet;
@@ -30,31 +29,42 @@ pub(super) fn solve(
     if options.below < Nanos(u64::MAX) {
         return searched(&any, global_batch, options, observer);
     }
-    let whole = searched(fleet, global_batch, &share(options, 0), &mut |own, _| {
-        observer(own, Nanos(0));
-    });
-    let below = whole.best.as_ref().map_or(options.below, |best| best.step);
-    let rest = Options { below, ..share(options, whole.n_nodes) };
+    // The same search as without, so that no limit makes the plan slower.
+    let whole = searched(fleet, global_batch, options, &mut |own, _| observer(own, Nanos(0)));
+    let in_part = whole.best.as_ref().and_then(|own| by_rule_alone(fleet, own, options));
+    let first = in_part.or(whole.best);
+    let below = first.as_ref().map_or(options.below, |best| best.step);
+    let rest = Options { below, ..rest(options, whole.n_nodes) };
     let found = searched(&any, global_batch, &rest, observer);
-    let best = match found.best {
-        Some(own) => Some(fewest(fleet, own, &rest)),
-        None => whole.best,
-    };
+    let best = found.best.or(first).map(|own| fewest(fleet, own, &rest));
     let n_nodes = whole.n_nodes.saturating_add(found.n_nodes);
     let n_judged = whole.n_judged.saturating_add(found.n_judged);
     let bound = best.as_ref().map_or(found.bound, |best| found.bound.min(best.step));
     Found { best, bound, n_nodes, n_judged, ..found }
 }
 
-/// Half of the limits, or what is left of them once some was spent.
-fn share(options: &Options, spent: u64) -> Options {
+/// What is left of the limits once so many nodes were spent.
+fn rest(options: &Options, spent: u64) -> Options {
     let limits = options.control.limits();
-    let half = |left: Duration| if spent == 0 { left / 2 } else { left };
-    let time = limits.time.map(|time| half(time.saturating_sub(options.control.elapsed())));
-    let left = |nodes: u64| if spent == 0 { nodes / 2 } else { nodes.saturating_sub(spent) };
-    let nodes = limits.nodes.map(left);
+    let time = limits.time.map(|time| time.saturating_sub(options.control.elapsed()));
+    let nodes = limits.nodes.map(|nodes| nodes.saturating_sub(spent));
     let control = Arc::new(Control::new(&Limits { time, nodes, ..limits.clone() }));
     Options { control, ..options.clone() }
+}
+
+/// A plan with parts by the rule, where it is faster so.
+fn by_rule_alone(fleet: &Fleet<'_>, own: &Judged, options: &Options) -> Option<Judged> {
+    let ratios = by_rule(&fleet.costs(&own.plan).ok()?, options.edge_ratio);
+    let mut plan = own.plan.clone();
+    for (at, ratio) in ratios.into_iter().enumerate() {
+        // Indices may be more than what is left out.
+        let in_part = with(&plan, at, ratio)?;
+        if ratio > 1 && fleet.costs(&in_part).is_ok() {
+            plan = in_part;
+        }
+    }
+    let step = judged(&fleet.costs(&plan).ok()?, plan.parallelism.pipeline, own.step)?;
+    Some(Judged { plan, step })
 }
 
 /// The step of a plan where it is less than so much, and by edge, elements over those that are sent; none
