@@ -19,7 +19,7 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "WATTS", value_parser = <Watts as Written>::read)]
     #[arg(help_heading = "Search")]
     pub(crate) power_cap: Option<Watts>,
-    /// Ways to send a part: of gradients top-k=0.01 or so [all], between stages ada-top-k=0.01
+    /// Ways to send a part: top-k=0.01, ada-top-k=0.01 [all]
     #[arg(long, value_name = "WAY", value_delimiter = ',', num_args = 0..=1)]
     #[arg(default_missing_value = "all", help_heading = "Search")]
     pub(crate) allow_lossy: Vec<String>,
