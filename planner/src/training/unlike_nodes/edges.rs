@@ -7,6 +7,7 @@
 //! whole plan is priced as it is, with edges that send all, and with parts by the rule above.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use cost_model::runs::judge::costs::{PipelineCosts, StageCosts};
 use cost_model::runs::unlike::Fleet;
@@ -31,7 +32,7 @@ pub(super) fn solve(
     }
     // The same search as without, so that no limit makes the plan slower.
     let whole = searched(fleet, global_batch, options, &mut |own, _| observer(own, Nanos(0)));
-    let in_part = whole.best.as_ref().and_then(|own| by_rule_alone(fleet, own, options));
+    let in_part = whole.best.as_ref().and_then(|own| in_part(fleet, own, options.edge_ratio));
     let first = in_part.or(whole.best);
     let below = first.as_ref().map_or(options.below, |best| best.step);
     let rest = Options { below, ..rest(options, whole.n_nodes) };
@@ -53,15 +54,15 @@ fn rest(options: &Options, spent: u64) -> Options {
 }
 
 /// A plan with parts by the rule, where it is faster so.
-fn by_rule_alone(fleet: &Fleet<'_>, own: &Judged, options: &Options) -> Option<Judged> {
-    let ratios = by_rule(&fleet.costs(&own.plan).ok()?, options.edge_ratio);
+fn in_part(fleet: &Fleet<'_>, own: &Judged, edge_ratio: u32) -> Option<Judged> {
+    let whole = fleet.costs(&own.plan).ok()?;
     let mut plan = own.plan.clone();
-    for (at, ratio) in ratios.into_iter().enumerate() {
-        // Indices may be more than what is left out.
-        let in_part = with(&plan, at, ratio)?;
-        if ratio > 1 && fleet.costs(&in_part).is_ok() {
-            plan = in_part;
-        }
+    let stages = own.plan.partition.stages.iter();
+    let stages: Option<Vec<_>> =
+        stages.map(|own| Some((own.mesh.as_ref()?, own.blocks.end))).collect();
+    let ratios = by_rule(fleet, (&stages?, &whole), edge_ratio);
+    for (stage, ratio) in plan.partition.stages.iter_mut().zip(ratios) {
+        stage.mesh.as_mut()?.edge_ratio = ratio;
     }
     let step = judged(&fleet.costs(&plan).ok()?, plan.parallelism.pipeline, own.step)?;
     Some(Judged { plan, step })
@@ -87,16 +88,11 @@ pub(super) fn priced(
     };
     let whole = with(&[])?;
     let step = judged(&whole, run.pipeline, most);
-    let mut ratios = by_rule(&whole, fleet.edge_ratio);
-    // Indices may be more than what is left out.
-    let mut block = 0;
-    for (pair, ratio) in stages.windows(2).zip(&mut ratios) {
-        block += pair[0].1;
-        let from = StageMesh { edge_ratio: *ratio, ..pair[0].0.clone() };
-        if exact.edge_bytes(&from, pair[1].0, block).is_none_or(|[all, sent]| sent >= all) {
-            *ratio = 1;
-        }
-    }
+    let ends = stages.iter().scan(0, |end, (mesh, n, _)| {
+        *end += n;
+        Some((*mesh, *end))
+    });
+    let ratios = by_rule(&exact, (&ends.collect::<Vec<_>>(), &whole), fleet.edge_ratio);
     let most = step.unwrap_or(most);
     let is_part = ratios.iter().any(|own| *own > 1);
     let in_part = is_part.then(|| judged(&with(&ratios)?, run.pipeline, most)).flatten();
@@ -104,15 +100,27 @@ pub(super) fn priced(
 }
 
 /// By edge, elements over those that are sent at most: as many as allowed on the one that takes longest,
-/// on others in proportion.
-fn by_rule(whole: &PipelineCosts, most: u32) -> Vec<u32> {
-    let edges = &whole.stages[..whole.stages.len().saturating_sub(1)];
+/// on others in proportion; 1 where indices are more than what is left out. Of stages in order the devices
+/// and the first block behind them, and their costs where all is sent.
+fn by_rule(
+    exact: &Fleet<'_>,
+    (stages, whole): (&[(&StageMesh, u32)], &PipelineCosts),
+    most: u32,
+) -> Vec<u32> {
     let way_s = |own: &StageCosts| own.next.link.time(own.next.activation, 1).seconds();
-    let slowest_s = edges.iter().map(way_s).fold(0.0, f64::max);
-    edges.iter().map(|own| ((f64::from(most) * way_s(own) / slowest_s) as u32).max(1)).collect()
+    let edges = || stages.windows(2).zip(&whole.stages);
+    let slowest_s = edges().map(|(_, own)| way_s(own)).fold(0.0, f64::max);
+    let ratio = |(pair, own): (&[(&StageMesh, u32)], &StageCosts)| {
+        let edge_ratio = ((f64::from(most) * way_s(own) / slowest_s) as u32).max(1);
+        let from = StageMesh { edge_ratio, ..pair[0].0.clone() };
+        let bytes = exact.edge_bytes(&from, pair[1].0, pair[0].1);
+        if bytes.is_some_and(|[all, sent]| sent < all) { edge_ratio } else { 1 }
+    };
+    edges().map(ratio).collect()
 }
 
-/// The plan whose edges leave out no more than its step needs.
+/// The plan whose edges leave out no more than its step needs. This is little work, which no number of
+/// nodes limits; past a deadline, edges are only looked at whether they can send all.
 fn fewest(fleet: &Fleet<'_>, mut own: Judged, options: &Options) -> Judged {
     let stages = &own.plan.partition.stages;
     let ratios = stages.iter().map(|own| own.mesh.as_ref().map_or(1, |own| own.edge_ratio));
@@ -120,24 +128,28 @@ fn fewest(fleet: &Fleet<'_>, mut own: Judged, options: &Options) -> Judged {
     let mut try_ratio = |at: usize, ratio: u32| {
         let plan = with(&own.plan, at, ratio);
         let costs = plan.as_ref().and_then(|plan| fleet.costs(plan).ok());
-        let is_over = options.control.stop().is_some();
         let most = Nanos(own.step.0.saturating_add(1));
-        let found = costs.filter(|_| !is_over);
-        let step = found.and_then(|costs| judged(&costs, own.plan.parallelism.pipeline, most));
+        let step = costs.and_then(|costs| judged(&costs, own.plan.parallelism.pipeline, most));
         let Some((step, plan)) = step.zip(plan) else { return false };
         own = Judged { plan, step };
         true
     };
     // Those that bind least first.
     edges.sort_by_key(|(_, ratio)| *ratio);
+    let control = &options.control;
+    let is_over =
+        || control.is_cancelled() || control.deadline().is_some_and(|end| Instant::now() >= end);
     let mut n = edges.len() + 1;
     while edges.len() < n {
         n = edges.len();
         edges.retain(|(at, _)| !try_ratio(*at, 1));
+        if is_over() {
+            break;
+        }
     }
     for (at, most) in edges {
         let (mut few, mut enough) = (1, most);
-        while enough - few > 1 {
+        while enough - few > 1 && !is_over() {
             let middle = few + (enough - few) / 2;
             if try_ratio(at, middle) { enough = middle } else { few = middle }
         }
