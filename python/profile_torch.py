@@ -81,6 +81,12 @@ def products(clock, options, dtype):
     return samples
 
 
+def chosen(x):
+    """The largest of a thousand elements each, as `meshwright.torch.exchange` takes them."""
+    flat = x.view(-1)
+    return flat[flat.abs().topk(max(1, flat.numel() // 1000), sorted=False).indices]
+
+
 def families(x):
     """Name, tensors of the size of `x` that are read and written, and what runs."""
     width = x.shape[-1]
@@ -114,6 +120,7 @@ def families(x):
         ),
         ("row-sum", 1, lambda: x.sum(0)),
         ("accumulate", 3, lambda: y.add_(x, alpha=0.0)),
+        ("top-k", 1, lambda: chosen(x)),
     ]
 
 

@@ -1,7 +1,7 @@
 //! JSON text of documents.
 
 use ir::diagnostic::{Blame, Diagnostic};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Indented JSON with a final newline, hidden characters escaped.
 ///
@@ -27,6 +27,41 @@ fn finished(text: serde_json::Result<String>) -> Result<String, Diagnostic> {
             format!("a document has no JSON form: {error}"),
         )
     })
+}
+
+/// The member at which reading a type failed, such as `edges[3].bytes`; `None` where that is the whole text,
+/// or the text no JSON.
+#[must_use]
+pub fn member<'de, T: Deserialize<'de>>(
+    text: &'de [u8],
+    failed: &serde_json::Error,
+) -> Option<String> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let error = serde_path_to_error::deserialize::<_, T>(&mut reader).err()?;
+    let path = error.path().to_string();
+    let is_told = failed.is_data() && error.inner().to_string() == failed.to_string();
+    // A `?` stands for what that reader could not follow.
+    Some(path).filter(|path| is_told && path != "." && !path.contains('?'))
+}
+
+/// What is wrong in words of JSON, without the position.
+#[must_use]
+pub fn reason(error: &serde_json::Error) -> String {
+    let full = error.to_string();
+    let what = full.split(" at line ").next().unwrap_or_default();
+    if what == "expected value" {
+        return "a value of another kind belongs here".to_owned();
+    }
+    let Some((found, expected)) = what.rsplit_once(", expected ") else {
+        return what.to_owned();
+    };
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i32" | "i64" => "a whole number from 0 up",
+        "f32" | "f64" => "a number",
+        "a sequence" => "a list",
+        other => other,
+    };
+    format!("{}, expected {expected}", found.replace("sequence", "list").replace("map", "object"))
 }
 
 /// Whether a character is unseen where text is shown, or changes how text around it is shown:

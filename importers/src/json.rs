@@ -87,7 +87,14 @@ pub(crate) fn document<T: DeserializeOwned>(source: &dyn Source) -> Result<T, Di
 /// # Errors
 /// As [`document`].
 pub(crate) fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Diagnostic> {
-    serde_json::from_slice(text(bytes)).map_err(|error| diagnose(&error))
+    let text = text(bytes);
+    serde_json::from_slice(text).map_err(|error| {
+        let told = diagnose(&error);
+        match documents::json::member::<T>(text, &error) {
+            Some(own) => told.fact("member", own),
+            None => told,
+        }
+    })
 }
 
 fn text(bytes: &[u8]) -> &[u8] {
@@ -133,10 +140,15 @@ pub(crate) fn diagnose(error: &serde_json::Error) -> Diagnostic {
         _ if what.starts_with(DUPLICATE) || what.starts_with("duplicate field") => {
             ("duplicate-key", what.replace("duplicate field", DUPLICATE))
         }
-        Category::Data => ("invalid-document", what.to_owned()),
+        Category::Data => ("invalid-document", documents::json::reason(error)),
         _ => ("invalid-json", format!("this is no valid JSON: {what}")),
     };
     Diagnostic::input(code, message).fact("line", error.line()).fact("column", error.column())
+}
+
+/// Whether a text could not be told to be of any format, for it is no JSON.
+pub(crate) fn is_broken(error: &Diagnostic) -> bool {
+    ["invalid-json", "truncated-json", "nesting-limit", "duplicate-key"].contains(&error.code)
 }
 
 /// A value that is checked and dropped.

@@ -115,6 +115,7 @@ pub fn instance(path: &Path) -> Result<Option<Instance>, Diagnostic> {
         .map(|format| format.read)
     {
         Ok(Reader::Benchmark(read)) => checked(read, source, name).map(Some),
+        Err(error) if json::is_broken(&error) => Err(error),
         _ => Ok(None),
     };
     let Ok(source) = FileSource::open(path) else { return Ok(None) };

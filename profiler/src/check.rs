@@ -39,8 +39,7 @@ pub fn predict(profile: &Profile, kind: &str, task: &Task) -> Option<f64> {
             Some(product_seconds(task, rates, values))
         }
         Task::Stream { family, .. } => {
-            let stream = profile.streams.get(kind)?.get(family)?;
-            Some(stream.launch.get() + task.bytes() / stream.bandwidth.get())
+            Some(profile.streams.get(kind)?.get(family)?.seconds(task.bytes()))
         }
         Task::Transfer { link, .. } => {
             let link = profile.links.get(link)?;

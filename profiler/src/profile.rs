@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::profile::{
-    KernelConstants, LinkConstants, MeasuredRates, Profile, Provenance, Quality, StackConstants,
-    StreamConstants,
+    KernelConstants, LEAST_R_SQUARED, LinkConstants, MeasuredRates, Profile, Provenance, Quality,
+    SizePoint, StackConstants, StreamConstants,
 };
 use ir::tensor::DType;
-use ir::units::{BytesPerSecond, FlopsPerSecond, Seconds};
+use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 
 use crate::fit::Fit;
 use crate::form::{Rates, fit_line, fit_products};
@@ -36,10 +36,11 @@ pub fn to_profile(measurement: &Measurement) -> Result<Profile, Diagnostic> {
     for (family, samples) in &groups.streams {
         let fit = fit_line(samples).ok_or_else(|| too_few(family, samples.len(), 2))?;
         let (launch, bandwidth) = line(&fit)?;
+        let is_line = fit.r_squared >= LEAST_R_SQUARED;
         let constants = StreamConstants {
             launch,
             bandwidth,
-            table: Vec::new(),
+            table: if is_line { Vec::new() } else { by_size(samples) },
             provenance: provenance.clone(),
         };
         let kind = profile.streams.entry(measurement.kind.clone()).or_default();
@@ -159,6 +160,17 @@ fn line(fit: &Fit) -> Result<(Seconds, BytesPerSecond), Diagnostic> {
     let [start, rate] = fit.values[..] else { return Err(nonsense()) };
     let bandwidth = BytesPerSecond::new(rate).ok_or_else(nonsense)?;
     Ok((Seconds::new(start).ok_or_else(nonsense)?, bandwidth))
+}
+
+/// Median times by growing size.
+fn by_size(samples: &[&Sample]) -> Vec<SizePoint> {
+    let mut times: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+    for sample in samples {
+        times.entry(sample.task.bytes() as u64).or_default().push(sample.median_s);
+    }
+    let point = |(bytes, times)| Some((Bytes(bytes), Seconds::new(median(times)?)?));
+    let points = times.into_iter().filter_map(point);
+    points.map(|(bytes, time)| SizePoint { bytes, time }).collect()
 }
 
 fn quality(fit: &Fit, samples: &[&Sample]) -> Quality {

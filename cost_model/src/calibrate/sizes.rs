@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use ir::measured::{CollectiveOperation, Measurements};
 use ir::profile::{
-    CollectiveConstants, CollectiveKey, LinkConstants, Quality, SizeLaw, SizePoint, StreamConstants,
+    CollectiveConstants, CollectiveKey, LEAST_R_SQUARED, LinkConstants, Quality, SizeLaw,
+    SizePoint, StreamConstants,
 };
 use ir::units::{Bytes, BytesPerSecond, Seconds};
 
@@ -18,9 +19,6 @@ use super::{Calibration, Context, MOST_POINTS, Part, thinned};
 use crate::links::collective::table::Table;
 use crate::numeric::least_squares::Parameter;
 
-/// Share of the variance that a line must explain (the goodness that published calibrations of
-/// collectives report is above it: FSMoE 0.9999, FinDEP 0.994).
-pub const LEAST_R_SQUARED: f64 = 0.99;
 /// Share of the time that a term must have where it matters most, the start-up at the least size
 /// and the rate at the greatest: below, its value could be anything smaller.
 const LEAST_PART: f64 = 0.05;

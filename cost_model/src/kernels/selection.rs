@@ -26,9 +26,9 @@ pub fn is_measured(kind: &DeviceKind, profile: &Profile) -> bool {
     profile.streams.get(&kind.name).is_some_and(|own| own.contains_key(FAMILY))
 }
 
-/// What choosing from so many elements of so many bytes takes: the line of the profile, or as long as on
-/// the card that was published, by the memory bandwidth of the device (nominal); `None` where nobody states
-/// that bandwidth.
+/// What choosing from so many elements of so many bytes takes: the line of the profile; where it has a table,
+/// the time of so many bytes, shared out over them; else as long as on the card that was published, by the
+/// memory bandwidth of the device (nominal); `None` where nobody states that bandwidth.
 #[must_use]
 pub fn selection(
     (kind, profile): (&DeviceKind, &Profile),
@@ -36,8 +36,13 @@ pub fn selection(
 ) -> Option<Selection> {
     let measured = profile.streams.get(&kind.name).and_then(|own| own.get(FAMILY));
     if let Some(own) = measured {
-        let per_byte_s = 1.0 / own.bandwidth.get();
-        return Some(Selection { start_up_s: own.launch.get(), per_byte_s });
+        let bytes = elements * element_bytes;
+        let start_up_s = if own.table.is_empty() { own.launch.get() } else { 0.0 };
+        let per_byte_s = match own.table.is_empty() || bytes <= 0.0 {
+            true => 1.0 / own.bandwidth.get(),
+            false => own.seconds(bytes) / bytes,
+        };
+        return Some(Selection { start_up_s, per_byte_s });
     }
     let ratio = SELECTION_BANDWIDTH / kind.memory_bandwidth?.get();
     let per_element_s = SELECTION_S * elements.log2().max(1.0) * ratio;
@@ -46,8 +51,8 @@ pub fn selection(
 
 #[cfg(test)]
 mod tests {
-    use ir::profile::{Provenance, StreamConstants};
-    use ir::units::{BytesPerSecond, Seconds};
+    use ir::profile::{Provenance, SizePoint, StreamConstants};
+    use ir::units::{Bytes, BytesPerSecond, Seconds};
 
     use super::*;
 
@@ -74,5 +79,14 @@ mod tests {
         let own = selection((&kind, &profile), (n, 4.0)).unwrap();
         assert_eq!(own, Selection { start_up_s: 3e-6, per_byte_s: 5e-12 });
         assert!(is_measured(&kind, &profile));
+        let of = |bytes, time| SizePoint { bytes: Bytes(bytes), time: Seconds::new(time).unwrap() };
+        profile.streams.get_mut(&kind.name).unwrap().get_mut(FAMILY).unwrap().table =
+            vec![of(1 << 20, 1e-3), of(3 << 20, 2e-3), of(6 << 20, 8e-3)];
+        // 4 MiB are a third of the way from 2 to 8 ms, 1 KiB takes as long as 1 MiB, 12 MiB another 12 ms.
+        for (elements, seconds) in [(n, 4e-3), (256.0, 1e-3), (3.0 * n, 20e-3)] {
+            let own = selection((&kind, &profile), (elements, 4.0)).unwrap();
+            assert_eq!(own.start_up_s, 0.0);
+            assert!((own.per_byte_s * 4.0 * elements / seconds - 1.0).abs() < 1e-12, "{elements}");
+        }
     }
 }

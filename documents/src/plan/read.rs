@@ -34,7 +34,13 @@ impl PlanDocument {
         if head.format != FORMAT {
             return Err(wrong_format(&head.format));
         }
-        let document: Self = serde_json::from_slice(text).map_err(|error| malformed(&error))?;
+        let document: Self = serde_json::from_slice(text).map_err(|error| {
+            let told = malformed(&error);
+            match crate::json::member::<Self>(text, &error) {
+                Some(own) => told.fact("member", own),
+                None => told,
+            }
+        })?;
         document.check()?;
         Ok(document)
     }
@@ -49,29 +55,13 @@ impl PlanDocument {
 }
 
 fn malformed(error: &serde_json::Error) -> Diagnostic {
-    Diagnostic::input("bad-plan", format!("this is no plan document: {}", reason(error)))
-        .fact("line", error.line())
-        .fact("column", error.column())
-        .hint("give a plan as `meshwright plan` writes it")
-}
-
-/// What is wrong in words of JSON, without the position.
-fn reason(error: &serde_json::Error) -> String {
-    let full = error.to_string();
-    let what = full.split(" at line ").next().unwrap_or_default();
-    if what == "expected value" {
-        return "a value of another kind belongs here".to_owned();
-    }
-    let Some((found, expected)) = what.rsplit_once(", expected ") else {
-        return what.to_owned();
-    };
-    let expected = match expected {
-        "u8" | "u16" | "u32" | "u64" | "usize" | "i32" | "i64" => "a whole number from 0 up",
-        "f32" | "f64" => "a number",
-        "a sequence" => "a list",
-        other => other,
-    };
-    format!("{}, expected {expected}", found.replace("sequence", "list").replace("map", "object"))
+    Diagnostic::input(
+        "bad-plan",
+        format!("this is no plan document: {}", crate::json::reason(error)),
+    )
+    .fact("line", error.line())
+    .fact("column", error.column())
+    .hint("give a plan as `meshwright plan` writes it")
 }
 
 pub(super) fn wrong_format(format: &str) -> Diagnostic {

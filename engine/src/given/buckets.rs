@@ -38,7 +38,7 @@ pub fn allow(instance: &mut GradientInstance, allowed: &[LossyDocument]) -> Resu
             return Err(format!("`{by}` is allowed twice"));
         }
         if !(*density > 0.0 && *density <= 1.0) {
-            return Err(format!("the density of `{by}` is {density}, not in (0, 1]"));
+            return Err(format!("the density of `{by}` is {density:?}, not in (0, 1]"));
         }
         if known.by == Lossy::TwoWay && *density != known.density {
             return Err(format!("`{by}` has a ratio, which the file states, and no density"));

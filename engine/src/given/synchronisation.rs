@@ -24,6 +24,10 @@ fn allow(own: &mut AllReplicas, names: &[&str]) -> Result<usize, String> {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(format!("`{name}` is none of the ways of `sync`; these are: {known}"));
     }
+    let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
+    if let Some((_, name)) = twice {
+        return Err(format!("`{name}` is allowed twice"));
+    }
     own.ways.retain(|way| names.contains(&way.by.name()));
     Ok(n - own.ways.len())
 }
@@ -33,10 +37,12 @@ fn allow(own: &mut AllReplicas, names: &[&str]) -> Result<usize, String> {
 /// # Errors
 /// `bad-lossy`.
 pub fn allow_asked(own: &mut AllReplicas, words: &[String]) -> Result<usize, Diagnostic> {
-    if words.iter().any(|word| word == ALL) {
-        return Ok(0);
-    }
-    let names: Vec<&str> = words.iter().map(String::as_str).collect();
+    let ways = own.ways.clone();
+    let names_of = |word| match word {
+        ALL => ways.iter().map(|way| way.by.name()).collect(),
+        word => vec![word],
+    };
+    let names: Vec<&str> = words.iter().flat_map(|word| names_of(word.as_str())).collect();
     let n_left_out = allow(own, &names).map_err(|why| {
         Diagnostic::usage("bad-lossy", why)
             .hint("use --allow-lossy for all of them, or name some, without ratios")

@@ -257,7 +257,10 @@ fn answer(
         return Err(Diagnostic::error(Blame::Infeasible, "power-cap", message)
             .fact("power_cap_w", cap.unwrap_or_default())
             .fact("least_w", least)
-            .hint("raise --power-cap, or name devices that draw less"));
+            .hint(format!(
+                "raise --power-cap to {}, or name devices that draw less",
+                (least * 10.0).ceil() / 10.0
+            )));
     };
     let bound = all.iter().map(|own| own.bound(request)).fold(f64::INFINITY, f64::min);
     let points = front(all, cap);

@@ -104,7 +104,7 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
     }
     let kept = document.kept.unwrap_or(1.0);
     if !(kept > 0.0 && kept <= 1.0) {
-        let message = format!("`kept` is {kept}, not above 0 and at most 1");
+        let message = format!("`kept` is {kept:?}, not above 0 and at most 1");
         return Err(out_of_range("kept", message));
     }
     let peers = match document.bytes_per_s {
@@ -167,7 +167,7 @@ fn square(rows: Vec<Vec<Option<f64>>>, nodes: &[String]) -> Result<Vec<f64>, Dia
         }
         let own = row.get(at).copied().flatten().unwrap_or_default();
         if own != 0.0 {
-            let message = format!("`bytes_per_s` of `{}` to itself is {own}", nodes[at]);
+            let message = format!("`bytes_per_s` of `{}` to itself is {own:?}", nodes[at]);
             return Err(out_of_range("bytes_per_s", message).hint("write 0 or null there"));
         }
         all.extend(row.into_iter().map(Option::unwrap_or_default));
@@ -198,7 +198,7 @@ fn check_rates(own: &AveragingInstance) -> Result<(), Diagnostic> {
             format!("`{}`", own.nodes[from])
         };
         let message = format!(
-            "`bytes_per_s` of {ends} is {rate}: not above 0, or a model takes longer than {MAX_SECONDS:e} s"
+            "`bytes_per_s` of {ends} is {rate:?}: not above 0, or a model takes longer than {MAX_SECONDS:e} s"
         );
         return Err(out_of_range("bytes_per_s", message));
     }

@@ -118,7 +118,7 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
     // Sums of the same times in another order are the same time.
     if last_s > backward_s + ROUNDING_S {
         let message =
-            format!("`backward_s` is {backward_s}, and a gradient is there after {last_s} s");
+            format!("`backward_s` is {backward_s:?}, and a gradient is there after {last_s:?} s");
         return Err(out_of_range("backward_s", message));
     }
     let backward_s = backward_s.max(last_s);
@@ -295,7 +295,7 @@ fn sparse(
     let missing = || invalid_lossy(format!("`{}` needs a `density`", own.by));
     let density = own.density.ok_or_else(missing)?;
     if !(density > 0.0 && density <= 1.0) {
-        return Err(out_of_range("density", format!("`density` is {density}, not in (0, 1]")));
+        return Err(out_of_range("density", format!("`density` is {density:?}, not in (0, 1]")));
     }
     let index_bytes = own.index_bytes.unwrap_or(INDEX_BYTES);
     if index_bytes > MAX_ELEMENT_BYTES {
@@ -322,7 +322,7 @@ fn two_way(own: &LossyDocument, replicas: u64) -> Result<LossyCost, Diagnostic> 
         return Err(invalid_lossy("`two-way` needs a `ratio`: bytes over bytes sent".to_owned()));
     };
     if !(1.0..=1e6).contains(&ratio) {
-        return Err(out_of_range("ratio", format!("`ratio` is {ratio}, not in 1..=1e6")));
+        return Err(out_of_range("ratio", format!("`ratio` is {ratio:?}, not in 1..=1e6")));
     }
     let cores = own.cores.unwrap_or(1);
     count("cores", cores)?;
@@ -351,7 +351,7 @@ fn two_way(own: &LossyDocument, replicas: u64) -> Result<LossyCost, Diagnostic> 
 fn rate(what: &'static str, own: f64) -> Result<f64, Diagnostic> {
     match (1.0..=1e18).contains(&own) {
         true => Ok(own),
-        false => Err(out_of_range(what, format!("`{what}` is {own}, not in 1..=1e18"))),
+        false => Err(out_of_range(what, format!("`{what}` is {own:?}, not in 1..=1e18"))),
     }
 }
 
@@ -366,7 +366,7 @@ fn seconds(what: &'static str, seconds: f64) -> Result<(), Diagnostic> {
     match (0.0..=MAX_SECONDS).contains(&seconds) {
         true => Ok(()),
         false => {
-            Err(out_of_range(what, format!("`{what}` is {seconds}, not in 0..={MAX_SECONDS}")))
+            Err(out_of_range(what, format!("`{what}` is {seconds:?}, not in 0..={MAX_SECONDS}")))
         }
     }
 }

@@ -89,13 +89,13 @@ impl Totals {
         let bandwidth = BytesPerSecond::new(rate).filter(|_| BANDWIDTHS.contains(&rate));
         let bandwidth = bandwidth.ok_or_else(|| {
             let (least, most) = (BANDWIDTHS.start(), BANDWIDTHS.end());
-            wrong(format!("`{what}` is {rate}, not in {least}..={most} bytes per unit of time"))
+            wrong(format!("`{what}` is {rate:?}, not in {least}..={most} bytes per unit of time"))
         })?;
         // Both ends of an edge pay for it there and back, and replicas exchange gradients.
         let longest = 8.0 * self.bytes as f64 / rate * self.unit.ns as f64;
         if longest > MAX_TOTAL_NS as f64 {
             return Err(wrong(format!(
-                "at `{what}` = {rate} the transfers take longer than the clock counts"
+                "at `{what}` = {rate:?} the transfers take longer than the clock counts"
             )));
         }
         Ok(bandwidth)
@@ -143,7 +143,7 @@ pub(crate) fn devices(count: u64, what: &str) -> Result<usize, Diagnostic> {
 fn negative(what: &str, value: f64) -> Diagnostic {
     Diagnostic::input(
         "number-out-of-range",
-        format!("`{what}` is {value}, but has to be 0 or more"),
+        format!("`{what}` is {value:?}, but has to be 0 or more"),
     )
     .fact("field", what)
 }
@@ -151,7 +151,7 @@ fn negative(what: &str, value: f64) -> Diagnostic {
 fn too_much(what: &str, value: f64) -> Diagnostic {
     Diagnostic::input(
         "number-out-of-range",
-        format!("with `{what}` = {value} the sum over the instance is more than 2^60, the most that is counted"),
+        format!("with `{what}` = {value:?} the sum over the instance is more than 2^60, the most that is counted"),
     )
     .fact("field", what)
 }

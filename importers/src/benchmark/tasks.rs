@@ -101,7 +101,7 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
         in_range("size", own.size, ("history of device", &name))?;
         if !(0.0..=MAX_SECONDS).contains(&own.seconds) {
             let message = format!(
-                "`seconds` is {} in the history of device `{name}`, not in 0..={MAX_SECONDS}",
+                "`seconds` is {:?} in the history of device `{name}`, not in 0..={MAX_SECONDS}",
                 own.seconds
             );
             return Err(out_of_range("seconds", message));
@@ -136,7 +136,7 @@ fn in_range(what: &'static str, value: f64, of: (&str, &str)) -> Result<(), Diag
     }
     let (start, end) = (RANGE.start(), RANGE.end());
     let message =
-        format!("`{what}` of {} `{}` is {value}, not in {start:e} to {end:e}", of.0, of.1);
+        format!("`{what}` of {} `{}` is {value:?}, not in {start:e} to {end:e}", of.0, of.1);
     Err(out_of_range(what, message))
 }
 

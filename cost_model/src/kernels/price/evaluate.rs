@@ -5,9 +5,8 @@ use std::sync::Arc;
 use ir::id::OpId;
 use ir::measured::GpuFacts;
 use ir::op::{Kernel, Op};
-use ir::profile::StreamConstants;
 use ir::tensor::DType;
-use ir::units::{Bytes, Nanos, Work};
+use ir::units::{Nanos, Work};
 
 use super::kind::{KindCosts, ProductConstants, Products};
 use super::task::{self, Form, Stream};
@@ -16,7 +15,6 @@ use crate::kernels::matrix_product::{Parts, Units};
 use crate::kernels::moe;
 use crate::kernels::origin::Origin;
 use crate::kernels::plain_product::{self, Missing};
-use crate::links::collective::table::{Interpolation, Table};
 use crate::numeric::p_norm::joined;
 
 /// Where the time of an op goes: `launch + (compute^p + memory^p)^(1/p)`, in seconds.
@@ -136,11 +134,15 @@ pub(super) fn nothing() -> Breakdown {
 fn streamed(stream: Stream, bytes: f64, costs: &KindCosts) -> Breakdown {
     let form = Form::Stream(stream);
     if let Some((family, constants, origin)) = costs.stream(stream) {
-        let launch_s = constants.value.launch.get();
+        let own = &constants.value;
+        let (launch_s, memory_s) = match own.table.is_empty() {
+            true => (own.launch.get(), bytes / own.bandwidth.get()),
+            false => (0.0, own.seconds(bytes)),
+        };
         return Breakdown {
             form,
-            launch_s: if constants.value.table.is_empty() { launch_s } else { 0.0 },
-            memory_s: stream_seconds(&constants.value, bytes),
+            launch_s,
+            memory_s,
             origin,
             detail: Detail::Stream(Some(family)),
             ..nothing()
@@ -157,13 +159,6 @@ fn streamed(stream: Stream, bytes: f64, costs: &KindCosts) -> Breakdown {
         detail: Detail::Stream(None),
         ..nothing()
     }
-}
-
-/// Bytes over the rate, or what lies between measured sizes where they refused a line.
-fn stream_seconds(constants: &StreamConstants, bytes: f64) -> f64 {
-    let points = constants.table.iter().map(|point| (point.bytes.get(), point.time.get()));
-    let measured = Table::new(points).time(Bytes(bytes as u64), Interpolation::Linear);
-    measured.unwrap_or(bytes / constants.bandwidth.get())
 }
 
 fn products(kernel: &Kernel, bytes: f64, costs: &KindCosts) -> Result<Breakdown, Missing> {

@@ -99,7 +99,7 @@ pub(super) fn replicas(
     let seconds = |name: &'static str, own: f64, least: f64| match own.is_finite() && own >= least {
         true if own <= MAX_SECONDS => Ok(()),
         _ => {
-            let message = format!("`{name}` is {own}, not in {least} to {MAX_SECONDS:e}");
+            let message = format!("`{name}` is {own:?}, not in {least} to {MAX_SECONDS:e}");
             Err(out_of_range(name, message))
         }
     };
@@ -108,14 +108,14 @@ pub(super) fn replicas(
     if !(0.0..=1.0).contains(&least_sent) {
         return Err(out_of_range(
             "least_sent",
-            format!("`least_sent` is {least_sent}, not in 0 to 1"),
+            format!("`least_sent` is {least_sent:?}, not in 0 to 1"),
         ));
     }
     let most = bytes.iter().copied().max().unwrap_or_default() as f64;
     let takes_s = 4.0 * most / bytes_per_s + 4.0 * n as f64 * latency_s;
     if !(bytes_per_s.is_finite() && bytes_per_s > 0.0 && takes_s <= MAX_SECONDS) {
         let message = format!(
-            "`bytes_per_s` is {bytes_per_s}: not above 0, or a model takes longer than {MAX_SECONDS:e} s"
+            "`bytes_per_s` is {bytes_per_s:?}: not above 0, or a model takes longer than {MAX_SECONDS:e} s"
         );
         return Err(out_of_range("bytes_per_s", message));
     }
@@ -159,7 +159,7 @@ fn way(own: Way) -> Result<SyncWay, Diagnostic> {
 }
 
 /// Some numbers of a range.
-fn some<T: PartialOrd + Copy + std::fmt::Display>(
+fn some<T: PartialOrd + Copy + std::fmt::Debug + std::fmt::Display>(
     own: &[T],
     what: &'static str,
     range: &RangeInclusive<T>,
@@ -168,11 +168,15 @@ fn some<T: PartialOrd + Copy + std::fmt::Display>(
         let message = format!("`{what}` has {} numbers, not 1 to {MAX_CHOICES}", own.len());
         return Err(out_of_range(what, message));
     }
-    match own.iter().find(|own| !range.contains(own)) {
+    if let Some(own) = own.iter().find(|own| !range.contains(own)) {
+        let (least, most) = (range.start(), range.end());
+        return Err(out_of_range(what, format!("`{what}` is {own:?}, not in {least} to {most}")));
+    }
+    match own.iter().enumerate().find(|(at, number)| own[..*at].contains(number)) {
         None => Ok(own.to_vec()),
-        Some(own) => {
-            let (least, most) = (range.start(), range.end());
-            Err(out_of_range(what, format!("`{what}` is {own}, not in {least} to {most}")))
+        Some((_, twice)) => {
+            let message = format!("`{what}` lists {twice:?} twice");
+            Err(Diagnostic::input("invalid-field", message).hint("list each number once"))
         }
     }
 }
