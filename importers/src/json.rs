@@ -148,7 +148,9 @@ pub(crate) fn diagnose(error: &serde_json::Error) -> Diagnostic {
 
 /// Whether a text could not be told to be of any format, for it is no JSON.
 pub(crate) fn is_broken(error: &Diagnostic) -> bool {
-    ["invalid-json", "truncated-json", "nesting-limit", "duplicate-key"].contains(&error.code)
+    let codes =
+        ["invalid-json", "truncated-json", "nesting-limit", "duplicate-key", "number-out-of-range"];
+    codes.contains(&error.code)
 }
 
 /// A value that is checked and dropped.

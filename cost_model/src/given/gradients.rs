@@ -53,7 +53,7 @@ pub fn elements(instance: &GradientInstance, bytes: u64) -> u64 {
 #[must_use]
 pub fn least_kept(density: f64, elements: u64) -> u64 {
     // Products that are whole but for rounding are whole.
-    let kept = (density * elements as f64 * (1.0 - ROUNDING)).ceil();
+    let kept = (density * elements as f64 * (1.0 - 1e-12)).ceil();
     (kept as u64).clamp(1, elements.max(1))
 }
 

@@ -96,6 +96,10 @@ pub fn kept(plan: &Plan, setting: &Setting) -> Plan {
 
 /// The edges of a plan that send a part.
 pub(super) fn documents(setting: &Setting, plan: &Plan) -> Vec<EdgeDocument> {
+    // The ways between thousands of hosts take seconds to look at.
+    if !are_lossy(plan) {
+        return Vec::new();
+    }
     let groups = setting.groups(false);
     let fleet = setting.fleet(&groups);
     let meshes: Vec<_> = meshes(plan).collect();

@@ -64,6 +64,8 @@ const MAX_PAIRS: usize = 1 << 22;
 const BYTES: std::ops::RangeInclusive<u64> = 1..=1 << 50;
 /// Longest exchange, in seconds.
 const MAX_SECONDS: f64 = 1e9;
+/// Most bytes that a way carries in a second.
+const MAX_RATE: f64 = 1e18;
 
 /// Reads an instance.
 ///
@@ -189,7 +191,7 @@ fn check_rates(own: &AveragingInstance) -> Result<(), Diagnostic> {
             continue;
         }
         let most = own.bytes[from].max(own.bytes[to]) as f64;
-        if rate.is_finite() && *rate > 0.0 && most / rate <= MAX_SECONDS {
+        if *rate > 0.0 && *rate <= MAX_RATE && most / rate <= MAX_SECONDS {
             continue;
         }
         let ends = if is_matrix {
@@ -198,7 +200,7 @@ fn check_rates(own: &AveragingInstance) -> Result<(), Diagnostic> {
             format!("`{}`", own.nodes[from])
         };
         let message = format!(
-            "`bytes_per_s` of {ends} is {rate:?}: not above 0, or a model takes longer than {MAX_SECONDS:e} s"
+            "`bytes_per_s` of {ends} is {rate:?}: not above 0 and at most {MAX_RATE:e}, or a model takes longer than {MAX_SECONDS:e} s"
         );
         return Err(out_of_range("bytes_per_s", message));
     }

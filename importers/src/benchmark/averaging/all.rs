@@ -6,7 +6,7 @@ use ir::diagnostic::Diagnostic;
 use ir::instance::{AllReplicas, SyncBy, SyncWay};
 
 use super::super::quantity::out_of_range;
-use super::{Document, Each, MAX_SECONDS, Rates, Way};
+use super::{Document, Each, MAX_RATE, MAX_SECONDS, Rates, Way};
 
 /// Most periods or ratios of a way.
 const MAX_CHOICES: usize = 64;
@@ -113,9 +113,9 @@ pub(super) fn replicas(
     }
     let most = bytes.iter().copied().max().unwrap_or_default() as f64;
     let takes_s = 4.0 * most / bytes_per_s + 4.0 * n as f64 * latency_s;
-    if !(bytes_per_s.is_finite() && bytes_per_s > 0.0 && takes_s <= MAX_SECONDS) {
+    if !(bytes_per_s > 0.0 && bytes_per_s <= MAX_RATE && takes_s <= MAX_SECONDS) {
         let message = format!(
-            "`bytes_per_s` is {bytes_per_s:?}: not above 0, or a model takes longer than {MAX_SECONDS:e} s"
+            "`bytes_per_s` is {bytes_per_s:?}: not above 0 and at most {MAX_RATE:e}, or a model takes longer than {MAX_SECONDS:e} s"
         );
         return Err(out_of_range("bytes_per_s", message));
     }
@@ -134,8 +134,11 @@ pub(super) fn replicas(
 fn way(own: Way) -> Result<SyncWay, Diagnostic> {
     let by = SyncBy::ALL.into_iter().find(|by| by.name() == own.by).ok_or_else(|| {
         let names = SyncBy::ALL.map(SyncBy::name).join(", ");
-        Diagnostic::input("invalid-field", format!("`{}` is no way to average", own.by))
-            .hint(format!("use one of {names}"))
+        Diagnostic::input(
+            "invalid-field",
+            format!("`by` of `sync` is `{}`, which is no way to average", own.by),
+        )
+        .hint(format!("use one of {names}"))
     })?;
     let name = by.name();
     let takes = match by {
