@@ -116,19 +116,35 @@ pub fn lines(instance: &TaskInstance) -> Vec<Line> {
 pub struct Times {
     lines: Vec<Line>,
     sizes: Vec<f64>,
+    /// By task and device, where these are few.
+    table: Vec<u64>,
 }
+
+/// Most pairs of a task and a device whose times are kept.
+const KEPT: usize = 1 << 22;
 
 impl Times {
     /// Of an instance.
     #[must_use]
     pub fn of(instance: &TaskInstance) -> Self {
-        Self { lines: lines(instance), sizes: instance.tasks.iter().map(|own| own.size).collect() }
+        let lines = lines(instance);
+        let sizes: Vec<f64> = instance.tasks.iter().map(|own| own.size).collect();
+        let table = match lines.len().saturating_mul(sizes.len()) <= KEPT {
+            true => {
+                sizes.iter().flat_map(|own| lines.iter().map(|line| line.nanos(*own))).collect()
+            }
+            false => Vec::new(),
+        };
+        Self { lines, sizes, table }
     }
 
     /// Nanoseconds of a task on a device.
     #[must_use]
     pub fn at(&self, task: usize, device: usize) -> u64 {
-        self.lines[device].nanos(self.sizes[task])
+        match self.table.is_empty() {
+            true => self.lines[device].nanos(self.sizes[task]),
+            false => self.table[task * self.lines.len() + device],
+        }
     }
 
     /// Tasks, the largest first.

@@ -53,7 +53,9 @@ struct RunDocument {
 }
 
 /// Most pairs of a task and a device.
-const MAX_PAIRS: usize = 1 << 26;
+const MAX_PAIRS: usize = 1 << 24;
+/// Most devices: each has a queue of its own in the plan.
+const MAX_DEVICES: usize = 100_000;
 /// Sizes, and seconds of a unit of size.
 const RANGE: std::ops::RangeInclusive<f64> = 1e-9..=1e12;
 /// Most seconds of a task that was run.
@@ -72,11 +74,10 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
     }
     super::quantity::some_nodes(document.devices.len(), "devices")?;
     super::quantity::some_nodes(document.tasks.len(), "tasks")?;
-    if document.devices.len().saturating_mul(document.tasks.len()) > MAX_PAIRS {
+    let (n, k) = (document.tasks.len(), document.devices.len());
+    if k > MAX_DEVICES || k.saturating_mul(n) > MAX_PAIRS {
         let message = format!(
-            "{} tasks on {} devices are more than {MAX_PAIRS} pairs",
-            document.tasks.len(),
-            document.devices.len()
+            "{n} tasks on {k} devices are more than {MAX_PAIRS} pairs, or {MAX_DEVICES} devices"
         );
         return Err(Diagnostic::input("size-budget", message).hint("plan a part of the tasks"));
     }

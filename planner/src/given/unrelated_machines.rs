@@ -117,14 +117,8 @@ pub fn improved(times: &Times, mut devices: Vec<u32>, stop: &dyn Fn(u64) -> bool
     let mut loads = loads(times, &devices);
     loop {
         let Some(last) = (0..loads.len()).max_by_key(|own| loads[*own]) else { return devices };
-        let own: Vec<usize> =
-            (0..devices.len()).filter(|task| devices[*task] as usize == last).collect();
-        if stop((own.len() * (devices.len() + loads.len())) as u64) {
-            return devices;
-        }
-        let Some((task, other, to)) = best_change(times, (&devices, &loads), (last, &own)) else {
-            return devices;
-        };
+        let change = best_change(times, (&devices, &loads), last, stop);
+        let Some((task, other, to)) = change else { return devices };
         let mut put = |task: usize, to: usize| {
             let from = devices[task] as usize;
             loads[from] -= times.at(task, from);
@@ -139,29 +133,36 @@ pub fn improved(times: &Times, mut devices: Vec<u32>, stop: &dyn Fn(u64) -> bool
 }
 
 /// The task that leaves a device, what comes for it, and where it goes, after which the later of both
-/// devices ends earliest; `None` where none makes it end earlier than now.
+/// devices ends earliest; `None` where none makes it end earlier than now, or the search is over.
 fn best_change(
     times: &Times,
     (devices, loads): (&[u32], &[u64]),
-    (last, own): (usize, &[usize]),
+    last: usize,
+    stop: &dyn Fn(u64) -> bool,
 ) -> Option<(usize, Option<usize>, usize)> {
+    let on = |task: usize| devices[task] as usize;
+    let tasks = 0..devices.len();
+    // What each takes on the device that ends last, and when its own one ends without it.
+    let here: Vec<u64> = tasks.clone().map(|task| times.at(task, last)).collect();
+    let without: Vec<u64> =
+        tasks.clone().map(|task| loads[on(task)] - times.at(task, on(task))).collect();
     let mut best = (loads[last], None);
-    for &task in own {
-        let left = loads[last] - times.at(task, last);
+    for task in tasks.filter(|task| on(*task) == last) {
+        if stop((devices.len() + loads.len()) as u64) {
+            return None;
+        }
+        let left = without[task];
+        let takes: Vec<u64> = (0..loads.len()).map(|to| times.at(task, to)).collect();
         for to in (0..loads.len()).filter(|to| *to != last) {
-            let end = left.max(loads[to].saturating_add(times.at(task, to)));
+            let end = left.max(loads[to].saturating_add(takes[to]));
             if end < best.0 {
                 best = (end, Some((task, None, to)));
             }
         }
-        for (other, to) in devices.iter().map(|own| *own as usize).enumerate() {
-            if to == last {
-                continue;
-            }
-            let here = left.saturating_add(times.at(other, last));
-            let there = (loads[to] - times.at(other, to)).saturating_add(times.at(task, to));
-            let end = here.max(there);
-            if end < best.0 {
+        for (other, (here, without)) in here.iter().zip(&without).enumerate() {
+            let to = on(other);
+            let end = left.saturating_add(*here).max(without.saturating_add(takes[to]));
+            if end < best.0 && to != last {
                 best = (end, Some((task, Some(other), to)));
             }
         }

@@ -171,6 +171,23 @@ fn files_that_leave_no_rounds_are_named() {
     refused(of(apart, 3), 4, &["not-joined", "0 1", "2 3"]);
     let all = json!([[0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]]);
     refused(of(all.clone(), 1), 4, &["window-too-short", "enough 2"]);
+    // Squares on one edge: a round that leaves the edge out opens one of 25 squares, so that each needs one.
+    let (n, mut book) = (52, vec![vec![0; 52]; 52]);
+    for a in (2..n).step_by(2) {
+        for (a, b) in [(0, a), (1, a + 1), (a, a + 1), (0, 1)] {
+            (book[a][b], book[b][a]) = (1, 1);
+        }
+    }
+    // Two rounds are proved to be too few, 24 are not found: too many to try.
+    for (rounds, code) in [(2, 4), (24, 5)] {
+        refused(
+            of(json!(book), rounds),
+            code,
+            &["window-too-short", "enough 25", "\"rounds\": 25"],
+        );
+    }
+    folder.write("m.json", &of(json!(book), 25).to_string());
+    folder.run("plan m.json").exits(0);
     refused(of(json!([[0, 1], [1, 0, 1]]), 1), 3, &["not-square"]);
     refused(of(json!([[0, 1], [-1, 0]]), 1), 3, &["bytes_per_s"]);
     folder.write("m.json", &of(all, 2).to_string());

@@ -51,6 +51,27 @@ fn queues_are_planned_and_held_against_the_instance() {
     folder.run("export p.json --model t.json --target split -o out").exits(2);
 }
 
+/// A pass over all changes of places is longer than the limit.
+#[test]
+fn limits_hold_on_many_tasks() {
+    let folder = Folder::new(&diamond());
+    let tasks: Vec<Value> =
+        (0..300_000_u64).map(|own| json!({ "id": own, "size": 1 + own * 7919 % 1009 })).collect();
+    let file = json!({ "kind": "tasks", "devices": ["a", "b", "c", "d"], "tasks": tasks });
+    folder.write("t.json", &file.to_string());
+    let started = std::time::Instant::now();
+    let told = folder.run("plan t.json --time-limit 5s --json").exits(0).json();
+    // Room for other tests beside this one.
+    assert!(started.elapsed().as_secs() < 25, "{:?}", started.elapsed());
+    let (value, bound) = (told["value_ns"].as_f64().unwrap(), told["bound_ns"].as_f64().unwrap());
+    assert!(bound <= value && value < bound * 1.001, "{bound} {value}");
+    let few = json!({ "kind": "tasks", "devices": (0..100_001).collect::<Vec<_>>(),
+                      "tasks": [{ "id": 0, "size": 1 }] });
+    folder.write("t.json", &few.to_string());
+    let told = folder.run("plan t.json").exits(3).stderr;
+    assert!(told.contains("size-budget"), "{told}");
+}
+
 /// A history that tells more makes predictions better.
 #[test]
 fn lines_get_better_as_history_grows() {

@@ -5,11 +5,15 @@ use std::collections::hash_map::Entry;
 
 use super::matching::{ALONE, Links};
 
-/// Most steps of the list of all matchings, and of joining.
-const STEPS: u64 = 1 << 19;
+/// Most links that are looked at for all lists of matchings, and for joining.
+pub(super) const MOST_LOOKS: u64 = 1 << 26;
+/// Looks at links that joining a node takes as long as.
+const LOOKS_A_NODE: u64 = 16;
 /// Most matchings.
 const MATCHINGS: usize = 1 << 14;
-/// Steps between two looks at the clock.
+/// Looks at links between two looks at the clock.
+const PER_CLOCK: u64 = 1 << 20;
+/// What they count as.
 const PER_LOOK: u64 = 1 << 14;
 
 /// What is known of sequences of matchings.
@@ -22,28 +26,38 @@ pub(super) enum Known {
     Unknown,
 }
 
-/// Counts steps.
-struct Steps<'s> {
-    n: u64,
+/// Counts looks at links.
+struct Looks<'s> {
+    left: &'s mut u64,
+    since: u64,
     stop: &'s dyn Fn(u64) -> bool,
 }
 
-impl Steps<'_> {
-    /// Whether there are too many.
-    fn are_over(&mut self) -> bool {
-        self.n += 1;
-        self.n > STEPS || (self.n.is_multiple_of(PER_LOOK) && (self.stop)(PER_LOOK))
+impl Looks<'_> {
+    /// Whether there were too many.
+    fn are_over(&mut self, n: u64) -> bool {
+        *self.left = self.left.saturating_sub(n);
+        self.since += n;
+        let is_due = self.since >= PER_CLOCK;
+        if is_due {
+            self.since = 0;
+        }
+        *self.left == 0 || (is_due && (self.stop)(PER_LOOK))
     }
 }
 
-/// Whether so many matchings join all nodes.
-pub(super) fn joined(links: &Links, rounds: usize, stop: &dyn Fn(u64) -> bool) -> Known {
-    let mut steps = Steps { n: 0, stop };
+/// Whether so many matchings join all nodes, within so many looks at links, which it takes from.
+pub(super) fn joined(
+    links: &Links,
+    rounds: usize,
+    left: &mut u64,
+    stop: &dyn Fn(u64) -> bool,
+) -> Known {
+    let mut looks = Looks { left, since: 0, stop };
     let mut all = Vec::new();
-    if !list(links, &mut vec![ALONE; links.of.len()], &mut all, &mut steps) {
+    if !list(links, &mut vec![ALONE; links.of.len()], &mut all, &mut looks) {
         return Known::Unknown;
     }
-    steps.n = 0;
     // By parts that are joined, the matching that did it last and what was joined before.
     let alone: Vec<u16> = (0..links.n_nodes as u16).collect();
     let mut seen: HashMap<Vec<u16>, Option<(usize, Vec<u16>)>> =
@@ -53,7 +67,7 @@ pub(super) fn joined(links: &Links, rounds: usize, stop: &dyn Fn(u64) -> bool) -
         let mut next = Vec::new();
         for parts in last {
             for (at, mate) in all.iter().enumerate() {
-                if steps.are_over() {
+                if looks.are_over(LOOKS_A_NODE * links.n_nodes as u64) {
                     return Known::Unknown;
                 }
                 let joined = join(links, &parts, mate);
@@ -103,7 +117,7 @@ fn list(
     links: &Links,
     mate: &mut Vec<u32>,
     all: &mut Vec<Vec<u32>>,
-    steps: &mut Steps<'_>,
+    looks: &mut Looks<'_>,
 ) -> bool {
     let is_free = |mate: &[u32], own: u32| mate[own as usize] == ALONE;
     let free =
@@ -114,15 +128,16 @@ fn list(
         all.push(mate.clone());
         return all.len() <= MATCHINGS;
     };
+    let n_links = links.of.iter().map(Vec::len).sum::<usize>() as u64;
     for &other in &links.of[own] {
         if !is_free(mate, other) {
             continue;
         }
-        if steps.are_over() {
+        if looks.are_over(n_links) {
             return false;
         }
         (mate[own], mate[other as usize]) = (other, own as u32);
-        let is_listed = list(links, mate, all, steps);
+        let is_listed = list(links, mate, all, looks);
         (mate[own], mate[other as usize]) = (ALONE, ALONE);
         if !is_listed {
             return false;

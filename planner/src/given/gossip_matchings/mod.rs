@@ -49,8 +49,8 @@ use matching::Links;
 
 /// Links that are forced into rounds at a time, for each node, before it is given up.
 const FORCED: usize = 8;
-/// Most rounds that are tried for what would do.
-const MOST_ROUNDS: usize = 16;
+/// How many windows are tried for one that would do, before a long one that does.
+const LONGER: usize = 4;
 
 /// Rounds that [`chance`] draws.
 pub const DRAWN: usize = 1000;
@@ -188,7 +188,9 @@ impl<'s> Search<'s> {
     fn offer(&mut self, at: usize) -> Result<bool, Diagnostic> {
         let links = self.pairs.links(at);
         let run = self.run;
-        match drawn(&links, self.rounds, &mut self.draw, &|n| run.spend(n)) {
+        let found = drawn(&links, self.rounds, &mut self.draw, &|n| run.spend(n));
+        let one_by_one = || one_by_one(&links, self.rounds).filter(|own| own.len() == self.rounds);
+        match found.or_else(one_by_one) {
             None => Ok(false),
             Some(mut found) => {
                 self.quicken(&links, &mut found);
@@ -218,12 +220,13 @@ impl<'s> Search<'s> {
 
     /// Tries all rounds of times below those that were found, as far as these are few.
     fn all(&mut self, first: usize, found: usize) -> Result<(), Diagnostic> {
+        let mut left = exact::MOST_LOOKS;
         for at in first..found {
             if self.run.is_over() {
                 return Ok(());
             }
             let links = self.pairs.links(at);
-            match exact::joined(&links, self.rounds, &|n| self.run.spend(n)) {
+            match exact::joined(&links, self.rounds, &mut left, &|n| self.run.spend(n)) {
                 Known::Joins(rounds) => {
                     self.told(&links, &rounds)?;
                     self.run.close(method::ROUNDS);
@@ -266,9 +269,14 @@ impl<'s> Search<'s> {
     /// Why so many rounds do not, and how many do.
     fn too_short(&mut self, last: usize, blame: Blame) -> Diagnostic {
         let links = self.pairs.links(last);
-        let mut longer = self.rounds + 1..=self.rounds + MOST_ROUNDS;
-        let draw = &mut self.draw;
-        let enough = longer.find(|own| drawn(&links, *own, draw, &|_| false).is_some());
+        let long = one_by_one(&links, self.rounds).map(|own| own.len());
+        let mut longer = self.rounds + 1..=self.rounds + LONGER;
+        let (draw, run) = (&mut self.draw, self.run);
+        let some = |own: &usize| {
+            long.is_some_and(|long| *own >= long)
+                || drawn(&links, *own, draw, &|n| run.spend(n)).is_some()
+        };
+        let enough = longer.find(some).or(long);
         let n = self.instance.nodes.len();
         // Fewer pairs than a tree has.
         let blame = if self.rounds * (n / 2) < n - 1 { Blame::Infeasible } else { blame };
@@ -364,6 +372,31 @@ fn drawn(
         }
     }
     (n_parts == 1).then_some(rounds)
+}
+
+/// So many rounds at least that join all nodes: a matching, and for each part that is left one near to it
+/// that joins it; `None` where no number does.
+fn one_by_one(links: &Links, least: usize) -> Option<Rounds> {
+    let order = links.pairs();
+    let first = links.perfect(&order).ok()?;
+    let held = vec![false; first.len()];
+    let mut rounds = vec![first.clone()];
+    let mut joined = union(links, &rounds);
+    for pair in order {
+        if !joined.equiv(pair[0] as usize, pair[1] as usize)
+            && let Some(mate) = links.with(&first, &held, pair)
+        {
+            for [a, b] in links.matching(&mate) {
+                joined.union(a as usize, b as usize);
+            }
+            rounds.push(mate);
+        }
+    }
+    if parts(&union(links, &rounds[1..])).len() == 1 {
+        rounds.remove(0);
+    }
+    rounds.resize(rounds.len().max(least), first);
+    (parts(&joined).len() == 1).then_some(rounds)
 }
 
 /// Round after round, links between parts first, then those that were in no round yet.
