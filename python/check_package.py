@@ -342,7 +342,7 @@ def typed(_: Cli, folder: pathlib.Path) -> str:
     assert (here / "py.typed").exists()
     stub = ast.parse((here / "__init__.pyi").read_text(encoding="utf-8"))
     schema = json.loads(pathlib.Path("engine/schema/request.schema.json").read_text(encoding="utf-8"))
-    own = {"plan": "Plan", "simulate": "PlanOnModel", "verify": "PlanOnModel", "explain": "Explain", "compare": "Compare",
+    own = {"plan": "Plan", "simulate": "Simulate", "verify": "PlanOnModel", "explain": "Explain", "compare": "Compare",
            "export": "Export", "support": "Import"}  # fmt: skip
     beside = {"on_event", "output", "to", "force"}
     for function in (node for node in stub.body if isinstance(node, ast.FunctionDef) and node.name in own):
