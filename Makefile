@@ -58,6 +58,7 @@ bench: setup
 	$(CARGO) bench --locked --bench views
 	$(CARGO) bench --locked --bench streams
 	$(CARGO) bench --locked --bench gradients
+	$(CARGO) bench --locked --bench averaging
 
 fuzz: setup
 	$(CARGO) run --release --locked -p importers --example fuzz -- 100000 1

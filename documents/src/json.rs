@@ -48,8 +48,8 @@ pub fn member<'de, T: Deserialize<'de>>(
 #[must_use]
 pub fn reason(error: &serde_json::Error) -> String {
     let full = error.to_string();
-    let what = full.split(" at line ").next().unwrap_or_default();
-    if what == "expected value" {
+    let what = full.rsplit_once(" at line ").map_or(full.as_str(), |own| own.0);
+    if what == "expected value" || what.starts_with("data did not match any variant") {
         return "a value of another kind belongs here".to_owned();
     }
     let Some((found, expected)) = what.rsplit_once(", expected ") else {
@@ -59,9 +59,15 @@ pub fn reason(error: &serde_json::Error) -> String {
         "u8" | "u16" | "u32" | "u64" | "usize" | "i32" | "i64" => "a whole number from 0 up",
         "f32" | "f64" => "a number",
         "a sequence" => "a list",
+        own if own.starts_with("struct ") || own == "a map" => "an object",
         other => other,
     };
-    format!("{}, expected {expected}", found.replace("sequence", "list").replace("map", "object"))
+    let found = match found {
+        "invalid type: sequence" => "invalid type: list",
+        "invalid type: map" => "invalid type: object",
+        other => other,
+    };
+    format!("{found}, expected {expected}")
 }
 
 /// Whether a character is unseen where text is shown, or changes how text around it is shown:
@@ -97,6 +103,34 @@ pub fn escaped(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn faults_are_told_in_words_of_json_and_by_member() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Own {
+            #[serde(rename = "edges")]
+            _edges: Vec<Vec<u64>>,
+        }
+        let told = |text: &str| {
+            let error = serde_json::from_str::<Own>(text).unwrap_err();
+            (reason(&error), member::<Own>(text.as_bytes(), &error).unwrap_or_default())
+        };
+        let (why, at) = told(r#"{"edges": [[], [1, {}]]}"#);
+        assert_eq!(
+            (why.as_str(), at.as_str()),
+            ("invalid type: object, expected a whole number from 0 up", "edges[1][1]")
+        );
+        // Words of the text stay as they are.
+        let (why, at) = told(r#"{"edges": ["a sequence of map at line 3, expected u64"]}"#);
+        assert_eq!(at, "edges[0]");
+        let own = r#""a sequence of map at line 3, expected u64", expected a list"#;
+        assert_eq!(why, format!("invalid type: string {own}"));
+        assert!(told(r#"{"bitmap": 1}"#).0.contains("`bitmap`"));
+        // What is no JSON has no member.
+        assert_eq!(told(r#"{"edges": [[1, ?]]}"#).1, "");
+        assert_eq!(told("[").1, "");
+    }
 
     #[test]
     fn hidden_characters_are_escaped_and_come_back() {

@@ -128,7 +128,7 @@ fn bounded(bytes: &mut [u8]) {
 pub(crate) fn diagnose(error: &serde_json::Error) -> Diagnostic {
     // The crate ends its messages with the position, which becomes facts here.
     let full = error.to_string();
-    let what = full.split(" at line ").next().unwrap_or_default();
+    let what = full.rsplit_once(" at line ").map_or(full.as_str(), |own| own.0);
     let (code, message) = match error.classify() {
         Category::Eof => ("truncated-json", "unexpected end of JSON".to_owned()),
         _ if what.contains("recursion limit") => {
@@ -148,9 +148,7 @@ pub(crate) fn diagnose(error: &serde_json::Error) -> Diagnostic {
 
 /// Whether a text could not be told to be of any format, for it is no JSON.
 pub(crate) fn is_broken(error: &Diagnostic) -> bool {
-    let codes =
-        ["invalid-json", "truncated-json", "nesting-limit", "duplicate-key", "number-out-of-range"];
-    codes.contains(&error.code)
+    ["invalid-json", "truncated-json", "number-out-of-range"].contains(&error.code)
 }
 
 /// A value that is checked and dropped.

@@ -114,6 +114,8 @@ pub fn instance(path: &Path) -> Result<Option<Instance>, Diagnostic> {
     let read = |source: &dyn Source, name: &str| match sniff::format(source, name)
         .map(|format| format.read)
     {
+        // Traces are read item by item, and no further than they are needed.
+        _ if matches!(sniff::streamed(source), Ok(Some(_))) => Ok(None),
         Ok(Reader::Benchmark(read)) => checked(read, source, name).map(Some),
         Err(error) if json::is_broken(&error) => Err(error),
         _ => Ok(None),

@@ -94,7 +94,7 @@ impl StreamConstants {
         let before = end.checked_sub(1).and_then(|at| self.table.get(at)).map(point);
         match (before, self.table.get(end).map(point)) {
             (_, None) => self.launch.get() + bytes / self.bandwidth.get(),
-            (None, Some((_, time))) => time,
+            (None, Some((size, time))) => time * (bytes / size).max(1.0),
             (Some(a), Some(b)) => {
                 let slope = (b.1 - a.1) / (b.0 - a.0);
                 b.1 + (bytes - b.0) * if bytes > b.0 { slope.max(0.0) } else { slope }

@@ -52,8 +52,9 @@ pub fn elements(instance: &GradientInstance, bytes: u64) -> u64 {
 /// So many elements of that many are kept at least: at least one.
 #[must_use]
 pub fn least_kept(density: f64, elements: u64) -> u64 {
+    let kept = density * elements as f64;
     // Products that are whole but for rounding are whole.
-    let kept = (density * elements as f64 * (1.0 - 1e-12)).ceil();
+    let kept = (kept - (kept * 1e-12).min(1e-3)).ceil();
     (kept as u64).clamp(1, elements.max(1))
 }
 
@@ -268,6 +269,19 @@ mod tests {
     use ir::instance::{ExchangeCost, GradientTensor};
 
     use super::*;
+
+    /// 0.3 x 13,516,426,863 is 4,054,928,058.9; 0.1 x 30 is 3 and a little more as it is rounded.
+    #[test]
+    fn kept_elements_are_rounded_up() {
+        for (density, elements, kept) in [
+            (0.3, 13_516_426_863, 4_054_928_059),
+            (0.1, 30, 3),
+            (1.0, 10_000_000_000_000, 10_000_000_000_000),
+            (1e-9, 5, 1),
+        ] {
+            assert_eq!(least_kept(density, elements), kept);
+        }
+    }
 
     fn instance() -> GradientInstance {
         let tensor = |(ready_s, bytes): (f64, u64)| GradientTensor {

@@ -88,5 +88,9 @@ mod tests {
             assert_eq!(own.start_up_s, 0.0);
             assert!((own.per_byte_s * 4.0 * elements / seconds - 1.0).abs() < 1e-12, "{elements}");
         }
+        // One size alone tells a rate.
+        profile.streams.get_mut(&kind.name).unwrap().get_mut(FAMILY).unwrap().table.truncate(1);
+        let own = selection((&kind, &profile), (4.0 * n, 4.0)).unwrap();
+        assert!((own.per_byte_s * f64::from(1 << 20) / 1e-3 - 1.0).abs() < 1e-12);
     }
 }

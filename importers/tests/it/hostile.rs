@@ -127,3 +127,21 @@ fn what_is_odd_but_legal_is_warned_of() {
     let import = read(&data("hostile/unknown_domain_op.onnx"), &ImportOptions::default()).unwrap();
     assert!(import.summary.guessed_share > 0.0);
 }
+
+/// A trace may hold what is no JSON where nobody looks; what is cut off is told as that.
+#[test]
+fn only_what_is_broken_is_refused_as_an_instance() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |text: &str| {
+        let path = folder.path().join("x.json");
+        std::fs::write(&path, text).unwrap();
+        importers::instance(&path).map(|own| own.is_some()).map_err(|error| error.code)
+    };
+    let trace = r#"{"traceEvents": [{"ph": "X", "args": {"x": 1e400, "x": 1}}]}"#;
+    assert_eq!(of(trace), Ok(false));
+    assert_eq!(of(r#"{"model_type": "llama", "model_type": "llama"}"#), Ok(false));
+    assert_eq!(of(r#"{"kind": "averaging", "bytes": 1e400}"#), Err("number-out-of-range"));
+    assert_eq!(of(r#"{"kind": "averaging", "bytes": 1"#), Err("truncated-json"));
+    let own = r#"{"kind": "averaging", "bytes": 8, "bytes_per_s": [1, 2]}"#;
+    assert_eq!(of(own), Ok(true));
+}

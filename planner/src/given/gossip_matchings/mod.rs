@@ -147,6 +147,9 @@ impl<'s> Search<'s> {
         if !is_joined(last) {
             return Err(self.never());
         }
+        if self.is_no_tree() {
+            return Err(self.too_short(last, Blame::Infeasible));
+        }
         let first = (0..last)
             .collect::<Vec<_>>()
             .partition_point(|at| !self.run.is_over() && !is_joined(*at));
@@ -266,6 +269,12 @@ impl<'s> Search<'s> {
         }
     }
 
+    /// Whether all rounds have fewer pairs than a tree has.
+    fn is_no_tree(&self) -> bool {
+        let n = self.instance.nodes.len();
+        self.rounds.saturating_mul(n / 2) < n - 1
+    }
+
     /// Why so many rounds do not, and how many do.
     fn too_short(&mut self, last: usize, blame: Blame) -> Diagnostic {
         let links = self.pairs.links(last);
@@ -277,9 +286,6 @@ impl<'s> Search<'s> {
                 || drawn(&links, *own, draw, &|n| run.spend(n)).is_some()
         };
         let enough = longer.find(some).or(long);
-        let n = self.instance.nodes.len();
-        // Fewer pairs than a tree has.
-        let blame = if self.rounds * (n / 2) < n - 1 { Blame::Infeasible } else { blame };
         let message = match blame {
             Blame::Infeasible => format!("no {} rounds join all nodes", self.rounds),
             _ => format!("no {} rounds were found that join all nodes", self.rounds),
