@@ -29,13 +29,22 @@ fn finished(text: serde_json::Result<String>) -> Result<String, Diagnostic> {
     })
 }
 
-/// The member at which reading a type failed, such as `edges[3].bytes`; `None` where that is the whole text,
-/// or the text no JSON.
-#[must_use]
-pub fn member<'de, T: Deserialize<'de>>(
+/// A typed document; a fault is told with the member that it stands in, such as `edges[3].bytes`.
+///
+/// # Errors
+/// What `tell` makes of the reader's.
+pub fn read<'de, T: Deserialize<'de>>(
     text: &'de [u8],
-    failed: &serde_json::Error,
-) -> Option<String> {
+    tell: impl Fn(&serde_json::Error) -> Diagnostic,
+) -> Result<T, Diagnostic> {
+    serde_json::from_slice(text).map_err(|error| match member::<T>(text, &error) {
+        Some(own) => tell(&error).fact("member", own),
+        None => tell(&error),
+    })
+}
+
+/// The member at which reading a type failed; `None` where that is the whole text, or the text no JSON.
+fn member<'de, T: Deserialize<'de>>(text: &'de [u8], failed: &serde_json::Error) -> Option<String> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let error = serde_path_to_error::deserialize::<_, T>(&mut reader).err()?;
     let path = error.path().to_string();

@@ -242,14 +242,10 @@ impl SolutionDocument {
                 .fact("reason", why)
                 .hint("give a file that `meshwright plan INSTANCE -o FILE` wrote")
         };
-        let document: Self = serde_json::from_slice(text).map_err(|error| {
-            let told = invalid(crate::json::reason(&error))
+        let document: Self = crate::json::read(text, |error| {
+            invalid(crate::json::reason(error))
                 .fact("line", error.line())
-                .fact("column", error.column());
-            match crate::json::member::<Self>(text, &error) {
-                Some(own) => told.fact("member", own),
-                None => told,
-            }
+                .fact("column", error.column())
         })?;
         if document.format != FORMAT {
             return Err(invalid(format!("its format is not `{FORMAT}`")));

@@ -87,14 +87,7 @@ pub(crate) fn document<T: DeserializeOwned>(source: &dyn Source) -> Result<T, Di
 /// # Errors
 /// As [`document`].
 pub(crate) fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Diagnostic> {
-    let text = text(bytes);
-    serde_json::from_slice(text).map_err(|error| {
-        let told = diagnose(&error);
-        match documents::json::member::<T>(text, &error) {
-            Some(own) => told.fact("member", own),
-            None => told,
-        }
-    })
+    documents::json::read(text(bytes), diagnose)
 }
 
 fn text(bytes: &[u8]) -> &[u8] {

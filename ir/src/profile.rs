@@ -82,23 +82,36 @@ pub struct StreamConstants {
 /// report is above it: FSMoE 0.9999, FinDEP 0.994).
 pub const LEAST_R_SQUARED: f64 = 0.99;
 
+/// The value at a place between measured ones, which grow: below the first place its value holds, above the
+/// last one the line through the last two goes on, level if it falls, or through the origin where there is
+/// one alone. `None` where there is none.
+#[must_use]
+pub fn between(points: &[(f64, f64)], x: f64) -> Option<f64> {
+    let above = points.partition_point(|point| point.0 < x);
+    let before = |at: usize| at.checked_sub(1).and_then(|at| points.get(at));
+    let Some(next) = points.get(above) else {
+        let last = points.last()?;
+        let rise = |own: &(f64, f64)| ((last.1 - own.1) / (last.0 - own.0)).max(0.0);
+        let slope = before(above - 1).map_or(last.1 / last.0, rise);
+        return Some(last.1 + slope * (x - last.0));
+    };
+    match before(above) {
+        Some(last) if next.0 > x => {
+            Some(last.1 + (next.1 - last.1) * (x - last.0) / (next.0 - last.0))
+        }
+        _ => Some(next.1),
+    }
+}
+
 impl StreamConstants {
-    /// Seconds of a kernel that moves so many bytes: its line, or what lies between measured sizes. Below the
-    /// least of those its time holds, above the greatest one the line through the last two goes on, level if
-    /// it falls.
+    /// Seconds of the start of a kernel that moves so many bytes, and of the rest: its line, or no start and
+    /// what lies [`between`] measured sizes.
     #[must_use]
-    pub fn seconds(&self, bytes: f64) -> f64 {
-        let point = |own: &SizePoint| (own.bytes.as_f64(), own.time.get());
-        let above = self.table.partition_point(|own| own.bytes.as_f64() < bytes);
-        let end = above.min(self.table.len().saturating_sub(1));
-        let before = end.checked_sub(1).and_then(|at| self.table.get(at)).map(point);
-        match (before, self.table.get(end).map(point)) {
-            (_, None) => self.launch.get() + bytes / self.bandwidth.get(),
-            (None, Some((size, time))) => time * (bytes / size).max(1.0),
-            (Some(a), Some(b)) => {
-                let slope = (b.1 - a.1) / (b.0 - a.0);
-                b.1 + (bytes - b.0) * if bytes > b.0 { slope.max(0.0) } else { slope }
-            }
+    pub fn parts(&self, bytes: f64) -> (f64, f64) {
+        let points = self.table.iter().map(|own| (own.bytes.as_f64(), own.time.get()));
+        match between(&points.collect::<Vec<_>>(), bytes) {
+            Some(seconds) => (0.0, seconds),
+            None => (self.launch.get(), bytes / self.bandwidth.get()),
         }
     }
 }

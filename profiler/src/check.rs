@@ -39,7 +39,8 @@ pub fn predict(profile: &Profile, kind: &str, task: &Task) -> Option<f64> {
             Some(product_seconds(task, rates, values))
         }
         Task::Stream { family, .. } => {
-            Some(profile.streams.get(kind)?.get(family)?.seconds(task.bytes()))
+            let (launch_s, memory_s) = profile.streams.get(kind)?.get(family)?.parts(task.bytes());
+            Some(launch_s + memory_s)
         }
         Task::Transfer { link, .. } => {
             let link = profile.links.get(link)?;

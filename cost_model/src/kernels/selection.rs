@@ -36,13 +36,9 @@ pub fn selection(
 ) -> Option<Selection> {
     let measured = profile.streams.get(&kind.name).and_then(|own| own.get(FAMILY));
     if let Some(own) = measured {
-        let bytes = elements * element_bytes;
-        let start_up_s = if own.table.is_empty() { own.launch.get() } else { 0.0 };
-        let per_byte_s = match own.table.is_empty() || bytes <= 0.0 {
-            true => 1.0 / own.bandwidth.get(),
-            false => own.seconds(bytes) / bytes,
-        };
-        return Some(Selection { start_up_s, per_byte_s });
+        let bytes = (elements * element_bytes).max(1.0);
+        let (start_up_s, seconds) = own.parts(bytes);
+        return Some(Selection { start_up_s, per_byte_s: seconds / bytes });
     }
     let ratio = SELECTION_BANDWIDTH / kind.memory_bandwidth?.get();
     let per_element_s = SELECTION_S * elements.log2().max(1.0) * ratio;

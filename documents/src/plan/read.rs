@@ -30,17 +30,11 @@ impl PlanDocument {
             return Err(Diagnostic::input("too-large", "the plan document is past 1 GiB")
                 .fact("bytes", text.len()));
         }
-        let head: Head = serde_json::from_slice(text).map_err(|error| malformed(&error))?;
+        let head: Head = crate::json::read(text, malformed)?;
         if head.format != FORMAT {
             return Err(wrong_format(&head.format));
         }
-        let document: Self = serde_json::from_slice(text).map_err(|error| {
-            let told = malformed(&error);
-            match crate::json::member::<Self>(text, &error) {
-                Some(own) => told.fact("member", own),
-                None => told,
-            }
-        })?;
+        let document: Self = crate::json::read(text, malformed)?;
         document.check()?;
         Ok(document)
     }

@@ -134,11 +134,7 @@ pub(super) fn nothing() -> Breakdown {
 fn streamed(stream: Stream, bytes: f64, costs: &KindCosts) -> Breakdown {
     let form = Form::Stream(stream);
     if let Some((family, constants, origin)) = costs.stream(stream) {
-        let own = &constants.value;
-        let (launch_s, memory_s) = match own.table.is_empty() {
-            true => (own.launch.get(), bytes / own.bandwidth.get()),
-            false => (0.0, own.seconds(bytes)),
-        };
+        let (launch_s, memory_s) = constants.value.parts(bytes);
         return Breakdown {
             form,
             launch_s,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ir::measured::{CollectiveOperation, CollectiveRow};
+use ir::profile::between;
 use ir::units::Bytes;
 
 /// How to go from one measured point to the next.
@@ -94,29 +95,19 @@ impl Table {
     pub fn time(&self, bytes: Bytes, interpolation: Interpolation) -> Option<f64> {
         let x = bytes.as_f64();
         let above = self.points.partition_point(|point| point.0 < x);
-        let Some(&next) = self.points.get(above) else {
-            return self.beyond(x);
+        let last = above.checked_sub(1).and_then(|below| self.points.get(below));
+        let (Some(last), Some(next)) = (last, self.points.get(above).filter(|own| own.0 > x))
+        else {
+            return between(&self.points, x);
         };
-        let Some(&last) = above.checked_sub(1).and_then(|below| self.points.get(below)) else {
-            return Some(next.1);
-        };
-        if next.0 == x {
-            return Some(next.1);
-        }
-        Some(match interpolation {
-            Interpolation::Linear => last.1 + (next.1 - last.1) * (x - last.0) / (next.0 - last.0),
+        match interpolation {
+            Interpolation::Linear => between(&self.points, x),
             Interpolation::LogLog => {
                 let share = (x / last.0).ln() / (next.0 / last.0).ln();
-                last.1 * (next.1 / last.1).powf(share)
+                Some(last.1 * (next.1 / last.1).powf(share))
             }
-            Interpolation::MonotoneCubic => self.cubic(above - 1, x),
-        })
-    }
-
-    fn beyond(&self, x: f64) -> Option<f64> {
-        let (last, before) = (self.points.last()?, self.points.iter().nth_back(1));
-        let slope = before.map_or(last.1 / last.0, |b| ((last.1 - b.1) / (last.0 - b.0)).max(0.0));
-        Some(last.1 + slope * (x - last.0))
+            Interpolation::MonotoneCubic => Some(self.cubic(above - 1, x)),
+        }
     }
 
     /// Logarithms of a point.

@@ -347,20 +347,6 @@ impl System {
 /// The slowest of the ways from some devices to others; `None` where one is missing.
 #[must_use]
 pub fn slowest_between(cluster: &Cluster, from: &[DeviceId], to: &[DeviceId]) -> Option<Link> {
-    // Of devices of one place two say all: each has the same ways.
-    let few = |all: &[DeviceId]| -> Vec<DeviceId> {
-        let mut seen: BTreeMap<u32, u8> = BTreeMap::new();
-        let is_new = |own: &&DeviceId| match cluster.links.places.get(own.index()) {
-            None => true,
-            Some(place) => {
-                let n = seen.entry(*place).or_default();
-                *n = n.saturating_add(1);
-                *n <= 2
-            }
-        };
-        all.iter().filter(is_new).copied().collect()
-    };
-    let (from, to) = (few(from), few(to));
     let pairs = from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b)));
     let mut slowest = None;
     for (a, b) in pairs.filter(|(a, b)| a != b) {
