@@ -130,7 +130,7 @@ pub fn document(whole: &Whole<'_>, shares: &[Share]) -> Option<EnergyDocument> {
             computing_s: duty.computing_s,
             products_s: duty.products_s,
             transfers_s: duty.transfers_s,
-            joules: duty.joules(&draw),
+            joules: n * duty.joules(&draw),
             most_w: duty.most_watts(&draw),
         });
     }
@@ -273,7 +273,7 @@ pub fn print(plan: &PlanDocument, page: &Page) {
             share(duty.products_s),
             share(duty.computing_s - duty.products_s),
             share(duty.transfers_s),
-            watts(duty.joules / own.step_s),
+            watts(duty.joules / own.step_s / duty.n_devices.max(1) as f64),
             watts(duty.most_w),
         ]
     };

@@ -11,6 +11,7 @@ mod gpt_oss;
 mod hostile_tests;
 pub mod hyperparameters;
 mod mixtures;
+mod model_type;
 mod quantization;
 mod request;
 mod task;
@@ -22,7 +23,6 @@ use ir::tensor::DType;
 use crate::config::fields::Fields;
 use crate::config::request::{MAX_BYTES, Reader, Request, quantized, stated_dtype};
 use crate::import::{Import, ImportOptions, Summary};
-use crate::json;
 use crate::source::{self, Source};
 
 /// Dimensions that can be bound.
@@ -132,7 +132,7 @@ pub(crate) fn read(
     name: &str,
     options: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
-    let object = json::config(source::read_all(source, MAX_BYTES)?)?;
+    let (object, other_type) = model_type::fields(source::read_all(source, MAX_BYTES)?)?;
     let (stated, unknown) = stated_dtype(&object)?;
     let dtype = options.dtype.or(stated).unwrap_or(DType::F32);
     let fields = Fields(&object);
@@ -148,10 +148,11 @@ pub(crate) fn read(
     let request = Request { fields, model_type, name, dtype, options };
     let written = read(&request).map_err(with_known_types)?;
     let mut warnings = warnings(written.sequence, written.positions, options)?;
+    warnings.extend(other_type);
     warnings.extend(written.warnings);
     warnings.extend(unknown);
     warnings.extend(quantized(fields, dtype.name(), options.trains)?);
-    let summary = Summary::of("config", &written.graph);
+    let summary = Summary { tokens: written.tokens, ..Summary::of("config", &written.graph) };
     Ok(Import { graph: written.graph, cluster: None, summary, warnings })
 }
 

@@ -83,6 +83,9 @@ pub struct Summary {
     pub op_types: BTreeMap<String, OpTypeSummary>,
     /// Profiles whose durations the ops have.
     pub recorded: Vec<Recorded>,
+    /// Tokens of a sample, of models that are written out from a config; `None` where samples are
+    /// pictures or sound alone, and for other formats.
+    pub tokens: Option<u64>,
 }
 
 /// What a profile of a run gave.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What some devices of a stage do in a step, each of them.
+/// What some devices of a stage do in a step: seconds and watts of each, joules of all.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -20,7 +20,7 @@ pub struct DutyDocument {
     pub products_s: f64,
     /// Seconds in which it sends or receives alone.
     pub transfers_s: f64,
-    /// Joules of one.
+    /// Joules of all of them in a step.
     pub joules: f64,
     /// Watts that one draws at most.
     pub most_w: f64,

@@ -98,6 +98,10 @@ fn searched(setting: &Setting, door: &Groups, control: &Arc<Control>) -> Option<
     let problem = setting.problem(setting.run.sequence, (None, control));
     let split = door.0(&problem)?.split;
     let of_length = |tokens: u64| {
+        // Of near ties, a search of these groups alone may find another one.
+        if tokens == setting.run.sequence {
+            return Some((tokens, split));
+        }
         let found = door.0(&setting.problem(tokens, (Some(split.groups), control)))?;
         Some((tokens, found.split))
     };

@@ -16,6 +16,9 @@ use planner::training::structure::{self, Line, figures, parts, starts, template}
 use crate::load;
 use crate::request::ModelRequest;
 
+/// The dimension of a config that is the length of a sample in tokens.
+const SEQUENCE: &str = "sequence";
+
 /// A model card and what it was read off.
 pub struct Model {
     /// Its blocks and ends.
@@ -72,14 +75,17 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
             }
             // What is no card may be written out op by op, of any length.
             Err(error) if ["unknown-model-type", NO_CARD].contains(&error.code) => {
-                one.dims.extend(sequence.map(|length| ("sequence".to_owned(), length)));
+                bind(&mut one, sequence)?;
                 (fixed, is_written_out) = (None, true);
             }
             Err(error) => return Err(error),
         }
     }
-    let import = imported(path, &one, sequence)?;
+    let mut import = imported(path, &one, sequence)?;
     load::check_work(&import.graph)?;
+    if is_written_out {
+        without_tokens(&mut import, sequence)?;
+    }
     let mut warnings = import.warnings;
     let graph = &*import.graph.forward_part();
     warnings.extend(without_backward(&import.graph));
@@ -103,12 +109,43 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
         kind,
     };
     check(&card, &facts, fixed)?;
-    let tokens = match (is_written_out, graph.inputs.first()) {
-        (true, Some(ids)) => graph.tensor(*ids).shape.last().copied(),
-        _ => tokens(&card),
-    };
+    let tokens = if is_written_out { import.summary.tokens } else { tokens(&card) };
     let pins = import.summary.pins;
     Ok(Model { card, graph: Some(facts), hyperparameters: None, tokens, pins, warnings })
+}
+
+/// Binds the length of a sample, which `--dim` may state as well.
+fn bind(flags: &mut ModelRequest, sequence: Option<u64>) -> Result<(), Diagnostic> {
+    let Some(length) = sequence else { return Ok(()) };
+    let mut stated = flags.dims.iter().filter(|(name, _)| name == SEQUENCE);
+    if let Some((_, other)) = stated.find(|(_, own)| *own != length) {
+        let message = format!(
+            "`--dim {SEQUENCE}={other}` contradicts samples of {length} tokens, --sequence-length"
+        );
+        return Err(Diagnostic::usage("sequence-fixed", message).hint("leave out --dim"));
+    }
+    flags.dims.push((SEQUENCE.to_owned(), length));
+    Ok(())
+}
+
+/// Refuses a length of samples that are a picture or sound alone. Plans state it as 1.
+fn without_tokens(import: &mut Import, sequence: Option<u64>) -> Result<(), Diagnostic> {
+    if import.summary.tokens.is_some() {
+        return Ok(());
+    }
+    if sequence.is_some_and(|length| length != 1) {
+        let message = "samples of this model have no tokens: they are pictures or sound";
+        return Err(Diagnostic::usage("sequence-fixed", message)
+            .hint("leave out --sequence-length; --dim image=N or audio=N states their size"));
+    }
+    let is_length = |own: &Diagnostic| {
+        let names = |(name, value): &(&str, Value)| {
+            *name == "dimension" && *value == Value::Text(SEQUENCE.to_owned())
+        };
+        own.facts.iter().any(names)
+    };
+    import.warnings.retain(|own| !is_length(own));
+    Ok(())
 }
 
 /// Says that a recorded backward pass is left aside.

@@ -21,13 +21,13 @@ use names::{BERT, GPT2, LLAMA, Names};
 /// See [`super::read`].
 pub(super) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     let own = Architecture::read(request.fields.0)?;
-    let graph = graph(&own, request)?;
+    let (graph, tokens) = graph(&own, request)?;
     let (sequence, positions) = (Some(own.default_sequence()), Some(own.positions));
-    Ok(Written { graph, sequence, positions, warnings: own.warnings })
+    Ok(Written { graph, tokens: Some(tokens), sequence, positions, warnings: own.warnings })
 }
 
-/// Writes the graph of a model.
-fn graph(a: &Architecture, request: &Request<'_>) -> Result<Graph, Diagnostic> {
+/// Writes the graph of a model; with it the tokens of a sample.
+fn graph(a: &Architecture, request: &Request<'_>) -> Result<(Graph, u64), Diagnostic> {
     let names = match a.family {
         Family::Gpt2 => GPT2,
         Family::Bert => BERT,
@@ -46,7 +46,7 @@ fn graph(a: &Architecture, request: &Request<'_>) -> Result<Graph, Diagnostic> {
         state = writer.layer(state, &format!("{}.{layer}", names.layers))?;
     }
     let outputs = writer.head(state)?;
-    Ok(writer.builder.finish(&outputs))
+    Ok((writer.builder.finish(&outputs), sequence))
 }
 
 struct Writer<'a> {

@@ -14,7 +14,6 @@ use super::quantization::Quantization;
 use super::request::{MAX_BYTES, quantized, stated_dtype};
 use super::task::{End, class, unknown};
 use super::{gpt_oss, mixtures};
-use crate::json;
 use crate::json::Object;
 use crate::{located, source};
 
@@ -50,7 +49,7 @@ pub fn of_bytes(
     name: &str,
     sequence: Option<u64>,
 ) -> Result<(ModelCard, Vec<Diagnostic>), Diagnostic> {
-    let object = json::config(bytes.to_vec())?;
+    let (object, other_type) = super::model_type::fields(bytes.to_vec())?;
     let fields = Fields(&object);
     let (dtype, untyped) = stated_dtype(&object)?;
     let model_type = fields.text("model_type")?.unwrap_or_default();
@@ -69,6 +68,7 @@ pub fn of_bytes(
         let message = format!("a model of type `{model_type}` has no card: it is planned op by op");
         return Err(Diagnostic::input(NO_CARD, message));
     };
+    warnings.splice(0..0, other_type);
     warnings.extend(untyped);
     if let Some(quantized) = quantized(fields, "the type of the run", true)? {
         warnings.push(quantized);

@@ -124,8 +124,9 @@ impl Decoder {
         let mut builder = request.builder(usual, self.sizes.positions.filter(|_| has_table))?;
         builder.origin = origin;
         let outputs = self.write(&mut builder, request.options.trains, Place::default())?;
+        let tokens = Some(builder.sequence);
         let (graph, positions) = (builder.finish(&outputs), self.sizes.positions);
-        Ok(Written { graph, sequence: Some(usual), positions, warnings: self.warnings })
+        Ok(Written { graph, tokens, sequence: Some(usual), positions, warnings: self.warnings })
     }
 
     fn of(

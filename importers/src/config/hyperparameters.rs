@@ -11,7 +11,7 @@ use super::architecture::{Architecture, Bias, Family, GPT_OSS, HeadNorm};
 use super::fields::{Fields, invalid};
 use super::gpt_oss;
 use super::request::MAX_BYTES;
-use crate::json::{self, Object};
+use crate::json::Object;
 use crate::{located, source};
 
 /// Numbers and switches of configs that no other field holds.
@@ -29,7 +29,7 @@ const OTHERS: [&str; 6] = [
 /// # Errors
 /// `missing-field`, `invalid-field`, and those of the JSON reader.
 pub fn read(path: &Path) -> Result<Hyperparameters, Diagnostic> {
-    let read = |bytes: Vec<u8>| of_object(&json::config(bytes)?);
+    let read = |bytes: Vec<u8>| of_object(&super::model_type::fields(bytes)?.0);
     located::open(path)
         .and_then(|(source, _)| read(source::read_all(&source, MAX_BYTES)?))
         .map_err(|error| error.fact("file", path.display().to_string()))

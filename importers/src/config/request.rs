@@ -27,6 +27,8 @@ pub(super) struct Request<'a> {
 /// What a reader makes of a config.
 pub(super) struct Written {
     pub graph: Graph,
+    /// Tokens of a sample; `None` where it is a picture or sound alone.
+    pub tokens: Option<u64>,
     /// Tokens of a sample, where the caller stated none; `None` where the reader has told of all of
     /// its dimensions.
     pub sequence: Option<u64>,

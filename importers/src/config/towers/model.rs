@@ -31,6 +31,7 @@ pub(super) fn written(request: &Request<'_>, write: Writer) -> Result<Written, D
         options,
         batch: options.batch.or(options.dims.get("batch").copied()).unwrap_or(1),
         used: vec!["batch"],
+        tokens: None,
         warnings: unknown.into_iter().collect(),
         unread: Vec::new(),
     };
@@ -39,8 +40,8 @@ pub(super) fn written(request: &Request<'_>, write: Writer) -> Result<Written, D
     }
     let outputs = write(&mut model, &spec)?;
     model.done(&spec);
-    let Model { net, warnings, .. } = model.warned();
-    Ok(Written { graph: net.finish(&outputs), sequence: None, positions: None, warnings })
+    let Model { net, tokens, warnings, .. } = model.warned();
+    Ok(Written { graph: net.finish(&outputs), tokens, sequence: None, positions: None, warnings })
 }
 
 /// A model while it is written.
@@ -50,6 +51,8 @@ pub(super) struct Model<'a> {
     pub(super) batch: u64,
     /// Dimensions that the model has.
     pub(super) used: Vec<&'static str>,
+    /// Tokens of a sample, where it has any.
+    tokens: Option<u64>,
     pub(super) warnings: Vec<Diagnostic>,
     /// Fields that nothing read.
     pub(super) unread: Vec<String>,
@@ -65,13 +68,15 @@ impl Model<'_> {
     ) -> Result<u64, Diagnostic> {
         let is_first = !self.used.contains(&name);
         self.used.push(name);
-        if let Some(stated) = self.options.dims.get(name) {
-            return match (1..=most).contains(stated) {
-                true => Ok(*stated),
-                false => Err(outside(name, *stated, most)),
-            };
+        let stated = self.options.dims.get(name).copied();
+        let extent = stated.unwrap_or(default);
+        if name == "sequence" {
+            self.tokens = Some(extent);
         }
-        if is_first {
+        if stated.is_some_and(|stated| !(1..=most).contains(&stated)) {
+            return Err(outside(name, extent, most));
+        }
+        if is_first && stated.is_none() {
             let code = match name {
                 "sequence" => "default-sequence",
                 "image" => "default-image",
@@ -84,7 +89,7 @@ impl Model<'_> {
                     .hint(format!("state another with `--dim {name}=N`")),
             );
         }
-        Ok(default)
+        Ok(extent)
     }
 
     /// Tokens of a sample, at most as many as there are positions.
@@ -132,7 +137,8 @@ impl Model<'_> {
             names.dedup();
             let message = format!("no dimension is named `{name}`");
             let hint = format!("this model has the dimensions {}", names.join(", "));
-            own.push(Diagnostic::warning("unused-dimension", message).hint(hint));
+            let warning = Diagnostic::warning("unused-dimension", message).hint(hint);
+            own.push(warning.fact("dimension", name.clone()));
         }
         if !self.unread.is_empty() {
             let names: Vec<String> = self.unread.iter().take(8).cloned().collect();

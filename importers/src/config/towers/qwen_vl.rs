@@ -11,7 +11,10 @@ use super::spec::Spec;
 use crate::config::decoder::Place;
 use crate::config::request::{Request, Written};
 
-pub(crate) const TYPES: &[&str] = &["qwen2_5_vl", "qwen2_vl", "qwen3_vl"];
+pub(crate) const TYPES: &[&str] = &["qwen2_5_vl", "qwen2_vl", QWEN3, "qwen3_5"];
+
+/// The type of the newest tower, which Qwen3.5 has too, without what deeper layers add.
+const QWEN3: &str = "qwen3_vl";
 
 /// Pixels of a side where nobody states them.
 const DEFAULT_IMAGE: u64 = 448;
@@ -51,7 +54,7 @@ fn write(model: &mut Model<'_>, spec: &Spec) -> Result<Vec<TensorId>, Diagnostic
 fn layer(vision: &Spec, kind: &str) -> Result<(Layer, u64), Diagnostic> {
     let (names, norm, act) = match kind {
         "qwen2_5_vl" => (&GATED, Norm::Rms, "silu"),
-        "qwen3_vl" => (&NAMED, Norm::Layer, "gelu_pytorch_tanh"),
+        QWEN3 => (&NAMED, Norm::Layer, "gelu_pytorch_tanh"),
         _ => (&PLAIN, Norm::Layer, "quick_gelu"),
     };
     let (width, inner) = match kind {
@@ -69,9 +72,10 @@ fn layer(vision: &Spec, kind: &str) -> Result<(Layer, u64), Diagnostic> {
     Ok((Layer { norm, act, is_rotary: true, biases: Biases::ALL, ..own }, width))
 }
 
-fn tower(model: &mut Model<'_>, vision: &Spec, kind: &str) -> Result<Flow, Diagnostic> {
+fn tower(model: &mut Model<'_>, vision: &Spec, of: &str) -> Result<Flow, Diagnostic> {
+    let kind = if of == "qwen3_5" { QWEN3 } else { of };
     let (layer, width) = layer(vision, kind)?;
-    let patch = vision.n("patch_size", if kind == "qwen3_vl" { 16 } else { 14 })?;
+    let patch = vision.n("patch_size", if kind == QWEN3 { 16 } else { 14 })?;
     let merge = vision.n("spatial_merge_size", 2)?;
     let image = model.dimension("image", (DEFAULT_IMAGE, 1 << 15), "pixels")?;
     let cells = (image / patch / merge).max(1);
@@ -83,10 +87,13 @@ fn tower(model: &mut Model<'_>, vision: &Spec, kind: &str) -> Result<Flow, Diagn
     };
     let full = vision.list("fullatt_block_indexes", &[7, 15, 23, 31])?;
     let deep = match kind {
-        "qwen3_vl" => vision.list("deepstack_visual_indexes", &[8, 16, 24])?,
+        QWEN3 => {
+            let usual: &[u64] = if of == QWEN3 { &[8, 16, 24] } else { &[] };
+            vision.list("deepstack_visual_indexes", usual)?
+        }
         _ => Vec::new(),
     };
-    let default = if kind == "qwen3_vl" { 27 } else { 32 };
+    let default = if kind == QWEN3 { 27 } else { 32 };
     let mut features = Vec::new();
     for i in 0..vision.n("depth", default)? {
         let spans = fewer.filter(|_| !full.contains(&i)).map(|own| [own; 2]);
@@ -123,7 +130,7 @@ fn patched(
     let module = format!("{at}.patch_embed.proj");
     let shape = [width, channels, frames, patch, patch];
     let mut parameters = vec![net.parameter(&format!("{module}.weight"), &shape)?];
-    if kind != "qwen3_vl" {
+    if kind != QWEN3 {
         return net.product(&module, cut, width, &parameters);
     }
     parameters.push(net.parameter(&format!("{module}.bias"), &[width])?);
@@ -155,7 +162,7 @@ fn merged(
 ) -> Result<Flow, Diagnostic> {
     let net = &mut model.net;
     let (norm, first, second) = match kind {
-        "qwen3_vl" => ("norm", "linear_fc1", "linear_fc2"),
+        QWEN3 => ("norm", "linear_fc1", "linear_fc2"),
         _ => ("ln_q", "mlp.0", "mlp.2"),
     };
     let kind_of = if kind == "qwen2_5_vl" { Norm::Rms } else { Norm::Layer };

@@ -1,5 +1,7 @@
 //! Embedding and head.
 
+use std::collections::BTreeSet;
+
 use ir::card::Head;
 use ir::id::{OpId, TensorId};
 use ir::tensor::DType;
@@ -14,6 +16,9 @@ use super::Mismatch;
 pub(super) struct EndFigures {
     pub(super) vocabulary: u64,
     pub(super) head: Head,
+    /// Elements of the other tables in front that rows as wide as the hidden state are picked from:
+    /// learned positions, kinds of tokens.
+    pub(super) other_tables: u64,
 }
 
 /// Reads the ends around the segments of a run.
@@ -42,7 +47,27 @@ pub(super) fn read(
         return Err(Mismatch(why));
     }
     let head = if table == matrix { Head::Tied } else { Head::Separate };
-    Ok(EndFigures { vocabulary: rows, head })
+    let others = structure.segments[..first].iter().flat_map(|own| &own.ops);
+    let others: BTreeSet<TensorId> =
+        others.flat_map(|op| added_tables(line, factors, *op, hidden)).collect();
+    let others = others.iter().filter(|own| **own != table);
+    let size = |own: &TensorId| line.graph.tensor(*own).shape.iter().product::<u64>();
+    Ok(EndFigures { vocabulary: rows, head, other_tables: others.map(size).sum() })
+}
+
+/// Tables as wide as the hidden state that an op reads and multiplies nothing by.
+fn added_tables<'l>(
+    line: &'l Line<'_>,
+    factors: &'l Factors<'_>,
+    op: OpId,
+    hidden: u64,
+) -> impl Iterator<Item = TensorId> + 'l {
+    let node = line.graph.op(op);
+    let read = node.parameters.iter().chain(&node.inputs);
+    let read = read.filter(move |_| factors.products(op).is_empty());
+    read.filter_map(|tensor| factors.weight(*tensor)).filter(
+        move |tensor| matches!(line.graph.tensor(*tensor).shape[..], [_, width] if width == hidden),
+    )
 }
 
 /// Rows and parameter of a table of which an op picks rows as wide as the hidden state.

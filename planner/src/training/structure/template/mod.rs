@@ -15,13 +15,16 @@ mod ends;
 
 use std::ops::Range;
 
-use cost_model::runs::counts::{block_parameters, embedding_parameters, head_parameters};
+use cost_model::runs::counts::{
+    block_parameters, embedding_parameters, head_parameters, position_parameters,
+};
 use ir::card::{BlockGroup, Head, ModelCard, TransformerCard};
 
 use super::Structure;
 use super::figures::Sums;
 use super::line::Line;
 use super::products::Factors;
+use ends::EndFigures;
 
 /// By how much the parameters of a block may differ from the closed form, as a share: biases of
 /// single projections and norms of heads.
@@ -70,25 +73,27 @@ pub fn model(
         attention: read.attention,
         head: ends.head,
     };
-    let (of_block, other_parameters) = uncounted(&card, sums, first..last + 1)?;
+    let (of_block, other_parameters) = uncounted(&card, &ends, sums, first..last + 1)?;
     let group = BlockGroup { other_parameters: of_block, ..BlockGroup::of_card(card, n_blocks) };
     let model = ModelCard {
         name: line.graph.name.clone(),
         groups: vec![group],
         n_predictions: 1,
-        other_parameters: [0, other_parameters],
+        other_parameters,
         dtype: None,
     };
     Ok((model, first..last + 1))
 }
 
-/// Parameters of a block, and of the rest, that the closed forms of a card do not count; a graph
-/// where they are too many is no transformer of these widths.
+/// Parameters of a block, and of the first and the last stage, that the closed forms of a card do not
+/// count; a graph where they are too many is no transformer of these widths. Tables do no work: how many rows of
+/// learned positions there are, or whether there are any, says nothing against a transformer.
 fn uncounted(
     card: &TransformerCard,
+    ends: &EndFigures,
     sums: &Sums,
     segments: Range<usize>,
-) -> Result<(i64, i64), Mismatch> {
+) -> Result<(i64, [i64; 2]), Mismatch> {
     let blocks = &sums.segments[segments];
     let own = blocks[0].n_parameters;
     let closed = block_parameters(card).total();
@@ -103,7 +108,8 @@ fn uncounted(
     let counted = closed
         .saturating_add_signed(of_block)
         .saturating_mul(blocks.len() as u64)
-        .saturating_add(embedding_parameters(card))
+        .saturating_add(embedding_parameters(card).saturating_sub(position_parameters(card)))
+        .saturating_add(ends.other_tables)
         .saturating_add(head_parameters(card));
     let all = sums.n_parameters();
     if all.abs_diff(counted) as f64 > OTHER_SHARE * all as f64 {
@@ -111,7 +117,8 @@ fn uncounted(
         return Err(Mismatch(why));
     }
     // Within a few hundredths of each other.
-    Ok((of_block, all.cast_signed().saturating_sub(counted.cast_signed())))
+    let of = |n: u64, less: u64| n.cast_signed().saturating_sub(less.cast_signed());
+    Ok((of_block, [of(ends.other_tables, position_parameters(card)), of(all, counted)]))
 }
 
 /// First and last segment of the run with most work, if there is no other run.

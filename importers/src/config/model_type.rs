@@ -1,0 +1,91 @@
+//! What a config is read as where nobody knows its `model_type`: as the class that its
+//! `architectures` name, or as the part of it that is a known decoder.
+
+use ir::diagnostic::Diagnostic;
+use serde_json::Value;
+
+use super::UNBUILT;
+use super::architecture::CARDS;
+use super::fields::Fields;
+use super::task::class;
+use crate::json::{self, Object};
+
+/// The fields of a config, under a model type that is known where there is one; and what it is read
+/// as in place of what it states.
+///
+/// # Errors
+/// `invalid-field`, and those of the JSON reader.
+pub(super) fn fields(bytes: Vec<u8>) -> Result<(Object, Option<Diagnostic>), Diagnostic> {
+    let mut object = json::config(bytes)?;
+    let own = Fields(&object).text("model_type")?.unwrap_or_default().to_owned();
+    if own.is_empty() || known().any(|known| known == own) {
+        return Ok((object, None));
+    }
+    let shown: String = own.chars().take(60).collect();
+    if let Some((class, found)) =
+        class(Fields(&object))?.and_then(|class| Some((class, named(class)?)))
+    {
+        let message = format!(
+            "model_type `{shown}` is not known: it is read as `{found}`, of class `{class}`"
+        );
+        let warning = Diagnostic::warning("read-as-class", message).fact("model_type", found);
+        object.insert("model_type".to_owned(), Value::from(found));
+        return Ok((object, Some(warning)));
+    }
+    Ok(match text_part(&object) {
+        Some((part, found)) => {
+            let message = format!(
+                "model_type `{shown}` is not known: only its text decoder, `text_config` of type \
+                 `{found}`, is read"
+            );
+            let left: Vec<String> = object
+                .keys()
+                .filter(|name| name.ends_with("_config") && *name != TEXT)
+                .cloned()
+                .collect();
+            let warning = Diagnostic::warning("text-part-alone", message).fact("left_out", left);
+            (part, Some(warning))
+        }
+        None => (object, None),
+    })
+}
+
+/// The part of a config that is a decoder of text.
+const TEXT: &str = "text_config";
+
+/// All model types that are read, and those that are refused by name.
+fn known() -> impl Iterator<Item = &'static str> {
+    let refused = UNBUILT.iter().flat_map(|(types, _)| types.iter().copied());
+    super::written_out().chain(CARDS).chain(refused)
+}
+
+/// The model type of a class of Transformers, whose names differ in case and underscores. A class
+/// that continues a text is its decoder alone where a model has other parts.
+fn named(class: &str) -> Option<&'static str> {
+    let heads = ["LMHeadModel", "Model"];
+    let stem = class.rsplit_once("For").map(|(stem, _)| stem);
+    let stem = stem.or_else(|| heads.iter().find_map(|head| class.strip_suffix(head)))?;
+    let stem = plain(stem);
+    let of = |name: String| known().find(|own| plain(own) == name);
+    let text = class.ends_with("ForCausalLM").then(|| of(format!("{stem}text"))).flatten();
+    text.or_else(|| of(stem))
+}
+
+fn plain(name: &str) -> String {
+    let letters = name.chars().filter(char::is_ascii_alphanumeric);
+    letters.map(|own| own.to_ascii_lowercase()).collect()
+}
+
+/// The decoder of a model of several parts, with what the whole says of it.
+fn text_part(object: &Object) -> Option<(Object, String)> {
+    let part = object.get(TEXT)?.as_object()?;
+    let found = part.get("model_type")?.as_str()?;
+    super::decoder::types().find(|own| *own == found)?;
+    let mut own: Object = part.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    for name in ["tie_word_embeddings", "torch_dtype", "dtype", "quantization_config"] {
+        if let Some(value) = object.get(name).filter(|_| !own.contains_key(name)) {
+            own.insert(name.to_owned(), value.clone());
+        }
+    }
+    Some((own, found.to_owned()))
+}
