@@ -144,7 +144,8 @@ fn limit(setting: &Setting, space: &Space, name: &str) -> String {
         ),
         ("expert", _) => match experts {
             Some(experts) => format!(
-                "expert ranks divide data x context, which hold them, and the {} experts",
+                "expert ranks divide data x context, which hold them, and the {} experts; expert ranks \
+                 across tensor ranks are not planned",
                 experts.n_experts
             ),
             None => "the model has no experts".to_owned(),
@@ -167,6 +168,9 @@ fn limit(setting: &Setting, space: &Space, name: &str) -> String {
             "each chunk of each pipeline rank holds at least one of the {n_blocks} blocks, and the \
              schedule says how many chunks it takes"
         ),
+        ("zero", _) => {
+            "ZeRO shards states over data x context ranks, of which it takes several".to_owned()
+        }
         _ => "no other size or pin goes with it".to_owned(),
     }
 }

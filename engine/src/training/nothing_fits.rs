@@ -6,12 +6,13 @@ use cost_model::runs::judge::costs::PipelineCosts;
 use cost_model::runs::judge::{judge_plan, over_limit};
 use cost_model::runs::oracle;
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::id::DeviceId;
 use ir::plan::Plan;
 use ir::tensor::DType;
 use ir::units::Bytes;
 use planner::run::StopReason;
 use planner::training::search_3d::min_memory::{Least, least};
-use planner::training::search_3d::space::{Pins, RecomputeRule, Space};
+use planner::training::search_3d::space::{Configuration, Pins, RecomputeRule, Space};
 use planner::training::search_3d::{Cuts, Found, Options, solve};
 
 use super::answer::{degrees, ranks_of_stages};
@@ -150,17 +151,49 @@ fn ways(
         let way = narrower(setting, space, (&one, dtype));
         told.loosened("dtype", way, in_time());
     }
-    let most = space.devices.iter().copied().max().unwrap_or(1);
-    let more = (1..=6).map(|power| most.saturating_mul(1 << power));
-    let found = more
-        .into_iter()
-        .find_map(|n| Some((n, fitting(&Space { devices: vec![n], ..space.clone() })?)));
-    let way =
-        found.map(|(n, plan)| format!("on {n} such devices a plan fits: step time {}", plan.step));
-    told.loosened("devices", way, in_time());
+    if let Some(joined) = joined(setting) {
+        let most = space.devices.iter().copied().max().unwrap_or(1);
+        let mut more = (1..=6).map(|power| most.saturating_mul(1 << power));
+        let found =
+            more.find_map(|n| Some((n, fitting(&Space { devices: vec![n], ..space.clone() })?)));
+        let way = found.map(|(n, plan)| {
+            let joined = if u64::from(n) > pricing.system.per_host { joined } else { "" };
+            let pins = pinned(&plan.configuration);
+            format!("on {n} such devices{joined} a plan fits: step time {} ({pins})", plan.step)
+        });
+        told.loosened("devices", way, in_time());
+    }
     let room = setting.room_for(Bytes(least.bytes()));
     told.loosened("memory", Some(format!("with {room} the plan above fits")), true);
     Ok(())
+}
+
+/// How devices beyond those of a host are joined in what is priced, in words: as hosts of the cluster are,
+/// or as the devices of its only host. `None` where nothing joins the devices, so that nothing is known of
+/// more of them.
+pub fn joined(setting: &Setting) -> Option<&'static str> {
+    let cluster = &setting.cluster;
+    let last = cluster.devices.len().checked_sub(1).map(DeviceId::new)?;
+    cluster.route(DeviceId::new(0), last)?;
+    let has_hosts = cluster.devices.len() as u64 > setting.system.per_host;
+    Some(if has_hosts { "" } else { ", joined as in this host," })
+}
+
+/// The degrees of a configuration as flags, so that a search of another size finds it.
+fn pinned(configuration: &Configuration) -> String {
+    let own = &configuration.degrees;
+    let mut pins = vec![
+        ("data", u64::from(own.data)),
+        ("tensor", own.tensor.into()),
+        ("pipeline", own.pipeline.into()),
+        ("micro-batch", own.micro_batch),
+        ("zero", own.zero as u64),
+    ];
+    let ranks = [("context", own.context), ("expert", own.expert)];
+    let shared = ranks.into_iter().filter(|(_, n)| *n > 1);
+    pins.extend(shared.map(|(name, n)| (name, u64::from(n))));
+    let flags: Vec<String> = pins.iter().map(|(name, n)| format!("--pin {name}={n}")).collect();
+    flags.join(" ")
 }
 
 /// Tells what fits with the optimizer states on the hosts, or what binds even then.

@@ -93,6 +93,10 @@ fn joules_scale_with_the_facility_and_seconds_do_not() {
         for (plan, pue) in [(&one, 1.0), (&two, 1.5)] {
             let [joules, most] = by_hand(plan, pue);
             assert!(is_near(joules, number(plan, "/energy/joules_per_step")), "{what}");
+            // Rows are of all of their devices, before what the facility adds.
+            let rows = plan["energy"]["devices"].as_array().unwrap().iter();
+            let rows: f64 = rows.map(|own| number(own, "/joules")).sum();
+            assert!(is_near(pue * rows, joules), "{what}: {rows}");
             assert!(is_near(most, number(plan, "/energy/most_w")), "{what}");
             assert!(number(plan, "/energy/mean_w") <= most * (1.0 + 1e-12));
         }

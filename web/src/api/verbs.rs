@@ -230,6 +230,10 @@ pub(super) async fn artefact(
     if target == "html" {
         return views::sheet(&service, id).await;
     }
+    // What a plan's `artefacts` names is served under that name.
+    if let Some(name) = NOT_EXPORTS.into_iter().find(|own| *own == target) {
+        return file(&service, id, name).await;
+    }
     let further = [("target".to_owned(), target.as_str().into())].into_iter().collect();
     let kept = |answer: Answer| answer.files.into_values().next().unwrap_or_default();
     let bytes = exported(&service, (id, target.clone()), further, kept).await?;

@@ -1,0 +1,146 @@
+//! Hints of refused questions, followed: each leads to a plan, or to the figure that it names.
+
+use serde_json::json;
+
+use super::folder::{Folder, diamond};
+
+/// Hosts of two small devices.
+fn cluster(hosts: u64, network: &str) -> String {
+    format!(
+        "\
+name: small
+kinds:
+  - {{name: small, memory_bytes: 12e9, bytes_per_s: 9e11, flops_per_s: {{bf16: 1e14, f32: 5e13}}}}
+link_kinds:
+  - {{name: way, bytes_per_s: 100000000000.0, latency_s: 5e-6}}
+nodes:
+  - {{name: a, count: {hosts}, device: small, devices: 2, scaleup: way, nics: 1}}
+{network}
+"
+    )
+}
+
+const NETWORK: &str = "network: {bytes_per_s: 25000000000.0, latency_s: 1e-5}";
+
+fn folder() -> Folder {
+    let folder = Folder::new(&diamond());
+    let model = json!({
+        "model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 20,
+        "num_attention_heads": 16, "num_key_value_heads": 8, "intermediate_size": 5632,
+        "vocab_size": 32000, "max_position_embeddings": 4096, "tie_word_embeddings": false
+    });
+    folder.write("dense.json", &model.to_string());
+    let model = json!({
+        "model_type": "mixtral", "hidden_size": 512, "num_hidden_layers": 4,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "intermediate_size": 1024,
+        "num_local_experts": 8, "num_experts_per_tok": 2, "vocab_size": 8000,
+        "max_position_embeddings": 4096, "tie_word_embeddings": false
+    });
+    folder.write("mixture.json", &model.to_string());
+    for hosts in 1..=64 {
+        folder.write(&format!("c{hosts}.yaml"), &cluster(hosts, NETWORK));
+    }
+    folder.write("alone.yaml", &cluster(1, "").replace("devices: 2", "devices: 1"));
+    folder
+}
+
+/// Hints of a refusal.
+fn hints(folder: &Folder, line: &str) -> Vec<String> {
+    let ran = folder.run(&format!("{line} --json"));
+    assert!([2, 4].contains(&ran.code), "{line}: {}\n{}", ran.code, ran.stderr);
+    let error = ran.json();
+    let hints = error["error"]["hints"].as_array().or(error["hints"].as_array());
+    let hints = hints.unwrap_or_else(|| panic!("{error}")).iter();
+    hints.map(|own| own.as_str().unwrap().to_owned()).collect()
+}
+
+/// Flags of a hint, as they stand in it.
+fn flags(hint: &str) -> Vec<String> {
+    let words: Vec<&str> = hint.split([' ', '(', ')', ',', ';']).collect();
+    let of = |pair: &[&str]| format!("{} {}", pair[0], pair[1]);
+    words.windows(2).filter(|pair| pair[0].starts_with("--")).map(of).collect()
+}
+
+/// A line without one of its pins.
+fn without(line: &str, field: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let mut left = Vec::new();
+    let mut at = 0;
+    while at < words.len() {
+        let is_pin = words[at] == "--pin"
+            && words.get(at + 1).is_some_and(|own| own.split('=').next() == Some(field));
+        if is_pin {
+            at += 2;
+        } else {
+            left.push(words[at]);
+            at += 1;
+        }
+    }
+    left.join(" ")
+}
+
+/// What a hint says to ask instead; nothing of one that names no flag and no number.
+fn followed(line: &str, hint: &str) -> Vec<String> {
+    if let Some(rest) = hint.strip_prefix("on ") {
+        let n: u64 = rest.split(' ').next().unwrap().parse().unwrap();
+        let pins = flags(hint).join(" ");
+        return vec![format!("{} {pins}", line.replace("c1.yaml", &format!("c{}.yaml", n / 2)))];
+    }
+    let freed = hint.split("without --pin ").nth(1).map(|rest| rest.split(' ').next().unwrap());
+    if let Some(field) = freed {
+        return vec![without(line, field)];
+    }
+    if hint.contains("without --no-offload") {
+        return vec![line.replace("--no-offload", "")];
+    }
+    let pins = flags(hint).into_iter();
+    pins.map(|flag| {
+        let field = flag.strip_prefix("--pin ").and_then(|own| own.split('=').next());
+        format!("{} {flag}", field.map_or_else(|| line.to_owned(), |own| without(line, own)))
+    })
+    .collect()
+}
+
+#[test]
+fn hints_of_refused_runs_lead_to_plans() {
+    let folder = folder();
+    let of = |model: &str, flags: &str| {
+        format!(
+            "plan {model}.json --cluster c1.yaml --global-batch 16 --sequence-length 1024 {flags}"
+        )
+    };
+    let mut n_followed = 0;
+    for line in [
+        of("dense", "--no-offload"),
+        of("dense", "--no-offload --pin tensor=1"),
+        of("dense", "--no-offload --dtype fp32"),
+        of("dense", "--no-offload --pin tensor=2 --pin recompute=none"),
+        of("mixture", "--pin expert=4"),
+        of("mixture", "--pin tensor=3"),
+        of("mixture", "--pin tensor=2 --pin zero=1"),
+        of("mixture", "--pin pipeline=5"),
+    ] {
+        for hint in hints(&folder, &line) {
+            for again in followed(&line, &hint) {
+                let ran = folder.run(&again);
+                assert_eq!(ran.code, 0, "{line}\n  {hint}\n  {again}\n{}", ran.stderr);
+                n_followed += 1;
+            }
+        }
+    }
+    assert!(n_followed >= 12, "{n_followed}");
+}
+
+/// Of devices that nothing joins no number of them is offered.
+#[test]
+fn no_more_devices_are_offered_where_nothing_joins_them() {
+    let folder = folder();
+    let line = "plan dense.json --cluster alone.yaml --global-batch 16 --sequence-length 1024 \
+                --no-offload";
+    let own = hints(&folder, line);
+    assert!(!own.is_empty() && own.iter().all(|hint| !hint.contains("such devices")), "{own:?}");
+    // Of one host, links of others are those that are known.
+    let joined = hints(&folder, &line.replace("alone", "c1"));
+    let more = joined.iter().find(|own| own.contains("such devices")).unwrap();
+    assert!(more.contains("joined as in this host") && more.contains("--pin data="), "{more}");
+}
