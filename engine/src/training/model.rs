@@ -44,6 +44,8 @@ pub struct GraphFacts {
     pub n_parameters: u64,
     /// By block of the card, the module or op at which it begins.
     pub starts: Vec<String>,
+    /// Last extent of the first of its inputs.
+    pub first_extent: Option<u64>,
     /// What the blocks are, or why they are no transformer's.
     pub kind: String,
 }
@@ -68,8 +70,7 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
                         .hint("state the length of a sample with --sequence-length"));
                 }
                 let tokens = tokens(&card);
-                let hyperparameters = importers::config::hyperparameters::read(path)?;
-                let hyperparameters = Some(hyperparameters);
+                let hyperparameters = Some(importers::config::hyperparameters::read(path)?);
                 let pins = Vec::new();
                 return Ok(Model { card, graph: None, hyperparameters, tokens, pins, warnings });
             }
@@ -106,6 +107,7 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
         n_ops: graph.ops.len(),
         n_parameters: sums.n_parameters(),
         starts: starts(graph, &found, blocks),
+        first_extent: graph.inputs.first().and_then(|own| graph.tensor(*own).shape.last().copied()),
         kind,
     };
     check(&card, &facts, fixed)?;

@@ -22,6 +22,7 @@ use ir::workload::Optimizer;
 use serde_json::json;
 
 use super::answer::margin;
+use super::model::{self, Model};
 use super::trust::Trust;
 use super::{claims, edges, layered, losses, tiers, unlike};
 use crate::energy;
@@ -168,12 +169,43 @@ pub fn setting(
     flags.lost.clone_from(&request.lost);
     flags.without.clone_from(&request.without);
     flags.board_limit = request.board_limit;
-    let model = crate::training::model::read(model, Some(asked.sequence_length), &flags.model)?;
+    let read = |sequence| model::read(model, sequence, &flags.model);
+    let model = of_its_text(document, asked, &read)?;
     let mut setting = Setting::on(model, &flags, &asked.stack, asked.global_batch)?;
     setting.ask(request)?;
     setting.replaced = document.communication.replaced.clone().map(Arc::new);
     setting.edge_density = edges::allowed(&document.communication.lossy)?;
     Ok(setting)
+}
+
+/// The model of a plan. Plans of version 0.1.0 state an extent of the first input of a model that sees in place of
+/// the tokens of its text, which were those of its config.
+fn of_its_text(
+    document: &PlanDocument,
+    asked: &Asked,
+    read: &dyn Fn(Option<u64>) -> Result<Model, Diagnostic>,
+) -> Result<Model, Diagnostic> {
+    let stated = asked.sequence_length;
+    let found = read(Some(stated));
+    let is_own = |own: &Model| digest::card(&own.card) == document.model.digest;
+    let is_known = |own: &Model| own.graph.is_none() || is_own(own);
+    let is_of_plan = document.training.as_ref().is_some_and(|own| own.sequence_length == stated);
+    if !is_of_plan || found.as_ref().is_ok_and(is_known) {
+        return found;
+    }
+    let Ok(mut own) = read(None) else { return found };
+    let extent = own.graph.as_ref().and_then(|graph| graph.first_extent);
+    let Some(tokens) = own.tokens.filter(|_| extent == Some(stated) && is_own(&own)) else {
+        return found;
+    };
+    let message = format!(
+        "the plan states samples of {stated} tokens, the extent of its pictures: its text has {tokens}"
+    );
+    own.warnings.push(
+        Diagnostic::warning("extent-for-tokens", message)
+            .hint("plan again to have it state tokens, and rates of them"),
+    );
+    Ok(own)
 }
 
 /// What breaks a rule, and the report where the plan runs at all.

@@ -103,6 +103,38 @@ fn skewed_visits_are_placed_and_priced_at_the_busiest_device() {
     folder.run(&format!("verify own.json {on}")).exits(0);
 }
 
+/// Of near ties the search on given groups may find another one than the free search: the plan's own length is
+/// stated with its own step.
+#[test]
+fn a_plan_states_its_own_step_of_its_own_length() {
+    let folder = Folder::new(&diamond());
+    for (name, heads, layers) in [("one", 16, 3), ("two", 32, 3), ("three", 16, 4)] {
+        let model = json!({
+            "architectures": ["MixtralForCausalLM"], "model_type": "mixtral",
+            "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
+            "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": 8,
+            "num_local_experts": 8, "num_experts_per_tok": 2, "max_position_embeddings": 32768,
+            "rope_theta": 1e6, "hidden_act": "silu", "tie_word_embeddings": false,
+            "torch_dtype": "bfloat16"
+        });
+        folder.write("mixed.json", &model.to_string());
+        folder.write(
+            "c.yaml",
+            "name: x\nlink_kinds:\n  - {name: su, bytes_per_s: 200000000000.0, latency_s: 5e-6}\n\
+             nodes:\n  - {name: a, count: 3, device: a100_sxm4_80gb, devices: 1, scaleup: su, nics: 1}\n\
+             network: {bytes_per_s: 1000000000.0, latency_s: 2e-05}\n",
+        );
+        let line = "plan mixed.json --cluster c.yaml --algorithm findep --phase prefill --batch 256 \
+                    --sequence-length 1024 --force";
+        let plan = planned(&folder, line, "own.json");
+        folder.run(&format!("verify own.json {ON}")).exits(0);
+        let groups = &plan["experts"]["disaggregated"];
+        let rows = groups["by_length"].as_array().unwrap();
+        let own = rows.iter().find(|own| own["tokens"] == 1024).unwrap();
+        assert_eq!(own["step"], groups["step"], "{name}");
+    }
+}
+
 #[test]
 fn what_is_changed_in_a_plan_is_named() {
     let folder = folder();
