@@ -25,6 +25,7 @@ mod flags;
 mod folder;
 mod followed;
 mod formats;
+mod free_devices;
 mod goldens;
 mod gradients;
 mod held;

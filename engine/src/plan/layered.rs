@@ -1,16 +1,17 @@
 //! `plan` of a training run on measured layers (`--profile` names a folder).
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
+use cost_model::runs::forms::model::Offload;
 use cost_model::runs::measured::LayerPricing;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
-use planner::run::{Control, StopReason};
+use planner::run::{Control, Limits, StopReason};
 use planner::training::doors::Layers;
 use planner::training::order::Order;
 use planner::training::per_layer::{Counts, Found, Judged, Options, Search, solve_observed};
-use planner::training::search::{Asked, Settled};
 use planner::training::search_3d::space::Space;
 
 use super::followed::{self, follow, none, stopped};
@@ -26,28 +27,58 @@ use crate::training::nothing_fits::too_early;
 use crate::training::searched::Better;
 use crate::training::setting::Setting;
 
-/// Searches with optimizer states on the devices, then, if they fit nowhere, on the hosts.
+/// Searches with optimizer states on the devices and, where that is allowed, on the hosts; the bound
+/// holds for both.
 fn searched(
     setting: &Setting,
     space: &Space,
     (options, search): (&Options, Search),
     tell: &dyn Fn(Better<Judged>),
-) -> Result<Settled<Found>, Diagnostic> {
-    let pricing = pricing(setting)?;
-    let asked = Asked { free: space, launcher: None, may_offload: !setting.request.no_offload };
-    let is_settled = |found: &Found| found.best.is_some() || !found.stop.is_complete();
-    asked.until_it_fits(is_settled, |space, _, offload| {
+) -> Result<(Found, Offload), Diagnostic> {
+    let on = |offload| Ok::<_, Diagnostic>(LayerPricing { offload, ..pricing(setting)? });
+    let mut floor = Nanos(u64::MAX);
+    if space.pins.may_offload {
+        // A search that ends before its first plan says what no plan is below.
+        let none = Limits { nodes: Some(0), ..Limits::default() };
+        let none = Options { control: Arc::new(Control::new(&none)), ..options.clone() };
+        floor = search(&on(Offload::Optimizer)?, space, &none, &mut |_, _| {})?.bound;
+    }
+    let known = Cell::new(Nanos(u64::MAX));
+    let run = |offload, floor: Nanos| {
         let mut observe = |plan: &Judged, bound: Nanos| {
-            tell(Better { plan: plan.clone(), step: plan.step, bound, offload });
+            if plan.step < known.get() {
+                known.set(plan.step);
+                let bound = bound.min(floor);
+                tell(Better { plan: plan.clone(), step: plan.step, bound, offload });
+            }
         };
-        let pricing = LayerPricing { offload, ..pricing };
-        let found = search(&pricing, space, options, &mut observe)?;
-        let is_measured = found.counts.n_unmeasured < found.counts.n_shapes;
-        match &found.lacking {
-            Some(lacking) if !is_settled(&found) && !is_measured => Err(lacking.clone()),
-            _ => Ok(found),
+        search(&on(offload)?, space, options, &mut observe).map(|found| (found, offload))
+    };
+    let own = run(Offload::Nothing, floor)?;
+    let settled = match space.pins.may_offload {
+        false => own,
+        true => {
+            let bound = own.0.bound;
+            better(own, run(Offload::Optimizer, bound)?)
         }
-    })
+    };
+    let found = &settled.0;
+    let is_measured = found.counts.n_unmeasured < found.counts.n_shapes;
+    match &found.lacking {
+        Some(lacking) if found.best.is_none() && found.stop.is_complete() && !is_measured => {
+            Err(lacking.clone())
+        }
+        _ => Ok(settled),
+    }
+}
+
+/// The better of two searches, the first where they are equal, with what holds for both.
+fn better(first: (Found, Offload), second: (Found, Offload)) -> (Found, Offload) {
+    let step = |own: &Found| own.best.as_ref().map_or(Nanos(u64::MAX), |best| best.step);
+    let bound = first.0.bound.min(second.0.bound);
+    let stop = if first.0.stop.is_complete() { second.0.stop } else { first.0.stop };
+    let (found, offload) = if step(&second.0) < step(&first.0) { second } else { first };
+    (Found { bound, stop, ..found }, offload)
 }
 
 /// What is known of a search that told of a plan and did not end.
@@ -74,10 +105,7 @@ pub(super) fn plan(
         .door::<Layers>()
         .map_or(solve_observed as Search, |door| door.0);
     let (own, among, limits) = (setting.clone(), space.clone(), options.clone());
-    let work = move |tell: &dyn Fn(Better<Judged>)| {
-        let settled = searched(&own, &among, (&options, solve), tell)?;
-        Ok::<_, Diagnostic>((settled.found, settled.offload))
-    };
+    let work = move |tell: &dyn Fn(Better<Judged>)| searched(&own, &among, (&options, solve), tell);
     let document_of = |told: &Better<Judged>| {
         let own = setting.keeping(told.offload);
         let made_by = (ALGORITHM, told.bound.min(told.step));

@@ -122,10 +122,11 @@ fn searched(
     how: (Search, &Options),
     tell: &dyn Fn(Told),
 ) -> Planned {
-    let (launcher, may_offload) = (setting.launcher(), !setting.request.no_offload);
-    let asked = Asked { free, launcher, may_offload };
-    search::plan(&setting.pricing(), &asked, how, &|plan, bound_s, launcher, offload| {
+    let by_count = setting.request.devices.is_some() || setting.request.spares.is_some();
+    let asked = Asked { free, launcher: setting.launcher(), by_count };
+    search::plan(&setting.pricing(), &asked, how, &|plan, bound_s, launcher| {
         let bound = Nanos((bound_s * 1e9).round() as u64);
+        let offload = plan.configuration.offload;
         tell(Better { plan: (plan.clone(), launcher), step: plan.step, bound, offload });
     })
 }
@@ -173,7 +174,7 @@ pub(super) fn search(
         (None, None) if run.watch.is_cancelled() => return Ok(None),
         (None, None) => return Err(nothing_fits::too_early(StopReason::Deadline, 0)),
     };
-    setting.offload = planned.settled.offload;
+    setting.offload = planned.settled.offload();
     let elapsed = start.elapsed();
     Ok(Some(Searched { setting, space, options, planned, followed, elapsed }))
 }
@@ -219,7 +220,7 @@ impl Searched {
     ) -> CommandResult {
         let bound = self.bound();
         let Self { mut setting, space, options, planned, mut followed, elapsed } = self;
-        let Planned { settled: Settled { found, .. }, front, wider } = planned;
+        let Planned { settled: Settled { found, space: searched, .. }, front, wider } = planned;
         let Some(best) = found.plans.first() else {
             return followed::none((found.stop, found.counts.n_judged), run.page, || {
                 nothing_fits::answer(&setting, &space, (&found, &options), run.page)
@@ -229,7 +230,8 @@ impl Searched {
         followed.ended((best.step, bound));
         let made = (&best.plan()?, (best.configuration.order.name(), bound));
         let files = followed::files(request, &mut setting, made, &followed.trace);
-        let mut answer = Answer::new(&setting, &found, (front, wider), (elapsed, &options))?;
+        let mut answer =
+            Answer::new(&setting, (&found, searched), (front, wider), (elapsed, &options))?;
         answer.beside = beside;
         let is_free = request.executor.is_none_or(|own| own == Executor::ANY);
         if is_free {

@@ -16,7 +16,7 @@ use planner::run::StopReason;
 use planner::training::search_3d::fit::Fitted;
 use planner::training::search_3d::judge::Judged;
 use planner::training::search_3d::sensitivity::{Flip, flips};
-use planner::training::search_3d::space::Configuration;
+use planner::training::search_3d::space::{Configuration, Space};
 use planner::training::search_3d::{Counts, Found, Options};
 
 use super::runners::Runners;
@@ -51,6 +51,8 @@ pub struct Answer<'a> {
     pub ranks: Vec<RankReport>,
     /// How wrong figures may be before a runner-up wins.
     pub flips: Vec<Flip>,
+    /// What was searched.
+    searched: Space,
     /// What no plan of the space is below.
     pub bound: Nanos,
     /// Why the search ended.
@@ -73,7 +75,7 @@ impl<'a> Answer<'a> {
     /// `internal` where the judge does not confirm what the search found.
     pub fn new(
         setting: &'a Setting,
-        found: &'a Found,
+        (found, searched): (&'a Found, Space),
         (front, wider): (Vec<Judged>, Option<Wider>),
         (elapsed, options): (Option<Duration>, &Options),
     ) -> Result<Self, Diagnostic> {
@@ -96,6 +98,7 @@ impl<'a> Answer<'a> {
             wider,
             ranks: report.ranks,
             flips: flips(&setting.pricing(), best, others, options),
+            searched,
             bound: Nanos((found.bound_s * 1e9).round() as u64),
             stop: found.stop,
             counts: found.counts,
@@ -151,17 +154,15 @@ impl<'a> Answer<'a> {
             setting.numbers.words(),
             setting.costs_from()
         ));
-        let hosts = match setting.offload {
-            Offload::Nothing => "",
-            Offload::Optimizer => "; hosts keep the optimizer states, as nothing fits otherwise",
-        };
-        page.line(&format!("plan: {}{hosts}", degrees(&self.best.configuration)));
+        page.line(&format!("plan: {}", degrees(&self.best.configuration)));
         self.print_ranks(page);
         self.print_parts(page);
         self.print_others(page);
         self.print_front(page);
         self.print_turns(page);
         page.line(&self.sentence());
+        page.line(&self.space());
+        self.left_idle().iter().for_each(|line| page.line(line));
         if let Some(wider) = &self.wider {
             page.line(&searched::line(wider, self.best));
         }
@@ -312,6 +313,34 @@ impl<'a> Answer<'a> {
         self.bound >= self.best.step
     }
 
+    /// What the proof speaks of.
+    fn space(&self) -> String {
+        let space = &self.searched;
+        let launcher = match space.pins.capabilities {
+            Some(own) => format!("what {} runs", own.target),
+            None => "all schedules and degrees".to_owned(),
+        };
+        let hosts = if space.pins.may_offload { " or hosts" } else { "" };
+        let states = match (space.pins.may_offload, self.setting.offload) {
+            (false, Offload::Optimizer) => "hosts".to_owned(),
+            _ => format!("devices{hosts}"),
+        };
+        let counts = counts(&space.devices);
+        format!("its space: {launcher}, on {counts} devices, optimizer states on {states}")
+    }
+
+    /// That fewer devices are faster than all, where nobody stated a number of them.
+    fn left_idle(&self) -> Option<String> {
+        let has = self.searched.devices.iter().copied().max()?;
+        let used = self.best.n_devices();
+        let is_own = self.setting.request.devices.is_none() && used < u64::from(has);
+        let known = match self.stop.is_complete() {
+            true => "no plan on more of them is faster",
+            false => "no faster plan on more of them was found",
+        };
+        is_own.then(|| format!("{used} of {has} devices: {known}"))
+    }
+
     fn sentence(&self) -> String {
         let best = self.best;
         let gap = best.step.seconds() / self.bound.seconds() - 1.0;
@@ -353,6 +382,24 @@ impl<'a> Answer<'a> {
     }
 }
 
+/// Counts in words: a range of whole numbers as its ends, others one by one as far as they are few.
+fn counts(counts: &[u32]) -> String {
+    const SHOWN: usize = 6;
+    let named = |own: &[u32]| own.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    match counts {
+        [] => "no".to_owned(),
+        [one] => one.to_string(),
+        [first, .., last] if (last - first) as usize + 1 == counts.len() => {
+            format!("{first} to {last}")
+        }
+        [first @ .., last] if counts.len() <= SHOWN => format!("{} or {last}", named(first)),
+        [.., last] => {
+            let n = counts.len();
+            format!("{}, .. or {last} (whole hosts, {n} counts)", named(&counts[..SHOWN - 2]))
+        }
+    }
+}
+
 /// What a rank has left at its peak; empty without a limit.
 pub fn margin(rank: &RankReport) -> String {
     let left = rank.limit.map(|limit| Bytes(limit.saturating_sub(rank.peak.bytes)));
@@ -372,7 +419,11 @@ pub fn most_lost(best: &Judged, other: &Judged) -> String {
 
 /// A configuration in one line.
 pub fn degrees(configuration: &Configuration) -> String {
-    in_words(&configuration.degrees, configuration.order.name())
+    let hosts = match configuration.offload {
+        Offload::Nothing => "",
+        Offload::Optimizer => ", optimizer states on hosts",
+    };
+    in_words(&configuration.degrees, configuration.order.name()) + hosts
 }
 
 /// Degrees and the name of a schedule in one line.

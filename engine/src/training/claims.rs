@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use cost_model::runs::forms::model::{expert_overlap, shape};
+use cost_model::runs::forms::model::{Offload, expert_overlap, shape};
 use cost_model::runs::held::holdings;
+use cost_model::runs::measured::LayerPricing;
 use documents::plan::PlanDocument;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
@@ -324,24 +325,19 @@ fn bound_of(
     if let Some(capabilities) = setting.launcher().filter(|capabilities| runs(*capabilities, on)) {
         space = space.within(capabilities);
     }
-    let space_kept = space.keeping(setting.offload);
-    space = space_kept.unwrap_or(space);
-    if setting.request.devices.is_none()
-        && setting.request.spares.is_none()
-        && setting.request.pin.is_empty()
-        && setting.request.executor.is_none()
-    {
-        // A plan that says nothing of devices speaks for as many as it uses.
-        let n = shape::n_devices(&on.plan.parallelism);
-        space.devices = vec![u32::try_from(n).unwrap_or(u32::MAX)];
-    }
     let time = Some(end.saturating_duration_since(Instant::now()));
     let limits = Limits { time, cancel: Arc::clone(cancel), ..Limits::default() };
     if let Some(pricing) = setting.layer_pricing() {
         let control = Arc::new(Control::new(&limits));
         let options = per_layer::Options { control, ..Default::default() };
-        let found = per_layer::solve(&pricing, &space, &options)?;
-        return Ok((found.bound, found.stop));
+        let on = |offload| per_layer::solve(&LayerPricing { offload, ..pricing }, &space, &options);
+        let found = on(Offload::Nothing)?;
+        if !space.pins.may_offload {
+            return Ok((found.bound, found.stop));
+        }
+        let other = on(Offload::Optimizer)?;
+        let stop = if found.stop.is_complete() { other.stop } else { found.stop };
+        return Ok((found.bound.min(other.bound), stop));
     }
     // The bound holds whatever the cuts, so they need not be improved.
     let cuts = search_3d::Cuts::Ruled;

@@ -102,7 +102,7 @@ fn works(
         if is_known || is_over() {
             break;
         }
-        let (own, _) = leaves(&shape, space, &setting.model);
+        let (own, _) = leaves(&shape, space, &setting.pricing());
         values.extend(own.iter().map(|configuration| value(&configuration.degrees)));
     }
     values

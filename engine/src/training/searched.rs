@@ -36,10 +36,9 @@ pub type Told = Better<(Judged, Option<Capabilities>)>;
 pub fn cut_short(told: &Told, free: &Space, stop: StopReason) -> Planned {
     let (plan, launcher) = told.plan.clone();
     let space = launcher.map_or_else(|| free.clone(), |capabilities| free.within(capabilities));
-    let space = space.keeping(told.offload).unwrap_or(space);
     let (bound_s, counts) = (told.bound.seconds(), Counts::default());
     let found = Found { plans: vec![plan], bound_s, stop, counts };
-    let settled = Settled { found, space, launcher, offload: told.offload };
+    let settled = Settled { found, space, launcher };
     Planned { settled, front: Vec::new(), wider: launcher.map(Wider::Unknown) }
 }
 

@@ -46,9 +46,6 @@ pub const STACK: &str = "megatron-core";
 /// Most samples of one step that are planned: a thousand times the largest published batches.
 pub const MOST_SAMPLES: u64 = 1 << 24;
 
-/// Most devices of a host of which each number is looked at where others were lost.
-const MOST_COUNTS: u32 = 16;
-
 /// Most passes of a schedule that is judged, over all ranks: those of a million micro-batches on 16.
 pub(super) const MOST_PASSES: u64 = 1 << 25;
 
@@ -402,24 +399,28 @@ impl Setting {
         one_kind(&self.cluster)?;
         let has = self.usable()?;
         let per_host = u32::try_from(self.system.per_host).unwrap_or(u32::MAX);
+        let pins = pins::of(&self.request.pin)?;
+        // Pinned degrees are those of all devices, and layers are measured on so many.
+        let degrees = [pins.data, pins.tensor, pins.pipeline, pins.context, pins.expert];
+        let is_pinned = degrees.iter().any(Option::is_some) || pins.virtual_stages.is_some();
+        let needs_all = (is_pinned || self.layers.is_some()) && self.request.spares.is_none();
         let devices = match self.request.devices {
             None if !self.request.lost.is_empty() => self.counts_left(has, per_host),
-            None if self.request.spares.is_some() => device_counts(&(1..=has), per_host),
-            None => vec![has],
+            None if needs_all => vec![has],
+            None => device_counts(&(1..=has), per_host),
             Some([_, most]) if most > has => {
                 let message = format!("the cluster has {has} devices to use, fewer than {most}");
                 return Err(Diagnostic::usage("device-count", message)
                     .hint("name at most as many with --devices"));
             }
-            Some([least, most]) if least == most => vec![most],
             Some([least, most]) => device_counts(&(least..=most), per_host),
         };
         let most = devices.iter().copied().max().unwrap_or(has);
         hosts::check(&self.cluster, u64::from(most))?;
         let executor = self.request.executor.as_deref().and_then(Executor::named);
-        let pins = pins::of(&self.request.pin)?;
         let needs = self.needs(&pins);
-        let pins = capabilities::limited(pins, (executor, self.numbers.optimizer), &needs)?;
+        let mut pins = capabilities::limited(pins, (executor, self.numbers.optimizer), &needs)?;
+        pins.may_offload = !self.request.no_offload;
         if pins.sequence == Some(SequenceParallel::Ulysses) && self.layers.is_none() {
             return Err(oracle::needs_layers("Ulysses ranks (`--pin sequence-parallel=ulysses`)"));
         }
@@ -429,10 +430,7 @@ impl Setting {
     /// How many of the devices that are left may be used: on hosts that are equal as far as they go.
     fn counts_left(&self, has: u32, per_host: u32) -> Vec<u32> {
         let mut counts = device_counts(&(1..=has), per_host);
-        counts.extend(1..=has.min(per_host).min(MOST_COUNTS));
         counts.retain(|n| hosts::check(&self.cluster, u64::from(*n)).is_ok());
-        counts.sort_unstable();
-        counts.dedup();
         if counts.is_empty() { vec![has] } else { counts }
     }
 

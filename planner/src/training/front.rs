@@ -9,18 +9,18 @@ use ir::units::Bytes;
 /// Shares of the best plan's peak under which the fastest plan is looked for.
 const SHARES: [f64; 3] = [0.75, 0.5, 0.25];
 
-/// Plans of which no other one is faster, smaller and on fewer devices at once: for each count of
-/// devices the fastest, and for the best plan's count the fastest within shares of its peak. By
+/// Plans of which no other one is faster, smaller and on fewer devices at once: where it
+/// is asked for, for each count of devices the fastest, and for the best plan's count the fastest within shares of its peak. By
 /// devices, then time. What is not found when the search has to stop is left out.
 pub(super) fn of(
     pricing: &Pricing<'_>,
-    space: &Space,
+    (space, by_count): (&Space, bool),
     found: &Found,
     options: &Options,
 ) -> Vec<Judged> {
     let one = Options { n_plans: 1, cuts: Cuts::OfPlans, ..options.clone() };
     let mut plans: Vec<Judged> = found.plans.first().into_iter().cloned().collect();
-    if space.devices.len() > 1 {
+    if by_count && space.devices.len() > 1 {
         for n in space.devices.iter().take_while(|_| options.stop().is_none()) {
             let space = Space { devices: vec![*n], ..space.clone() };
             plans.extend(solve(pricing, &space, &one).plans);

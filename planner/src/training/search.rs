@@ -1,7 +1,5 @@
 //! Which spaces of a training run are searched, in which order, and what stands beside the best plan.
 
-use std::convert::Infallible;
-
 use cost_model::runs::forms::model::{Offload, Pricing};
 
 use super::front;
@@ -22,13 +20,15 @@ impl Space {
         }
     }
 
-    /// The space where hosts keep something, as far as its launcher can leave it there.
+    /// The space where hosts hold just this, as far as its launcher can leave it there.
     #[must_use]
     pub fn keeping(&self, offload: Offload) -> Option<Self> {
-        match self.pins.capabilities {
-            None => Some(self.clone()),
-            Some(capabilities) => Some(self.within(capabilities.keeping(offload)?)),
-        }
+        let capabilities = match self.pins.capabilities {
+            None => None,
+            Some(capabilities) => Some(capabilities.keeping(offload)?),
+        };
+        let pins = Pins { capabilities, may_offload: false, ..self.pins.clone() };
+        Some(Self { pins, ..self.clone() })
     }
 }
 
@@ -38,71 +38,61 @@ pub struct Asked<'a> {
     pub free: &'a Space,
     /// The launcher whose plans are wanted first, though nobody asked for it.
     pub launcher: Option<Capabilities>,
-    /// Whether hosts may keep optimizer states.
-    pub may_offload: bool,
+    /// Whether the fastest plan on each count of devices is wanted too.
+    pub by_count: bool,
 }
 
 /// What a search found, and where.
 #[derive(Clone, Debug)]
-pub struct Settled<F> {
+pub struct Settled {
     /// What it found.
-    pub found: F,
+    pub found: Found,
     /// What was searched.
     pub space: Space,
     /// The launcher that the search was limited to without anyone asking for it.
     pub launcher: Option<Capabilities>,
-    /// What hosts keep.
-    pub offload: Offload,
+}
+
+impl Settled {
+    /// What hosts hold under the best plan.
+    #[must_use]
+    pub fn offload(&self) -> Offload {
+        self.found.plans.first().map_or(Offload::Nothing, |best| best.configuration.offload)
+    }
 }
 
 impl Asked<'_> {
-    /// Searches what the launcher runs, with optimizer states on the devices, then on the hosts,
-    /// where they are slower; only if nothing of that fits, what it does not run. `is_settled` says
-    /// whether there is a plan, or the search had to stop.
-    ///
-    /// # Errors
-    /// Those of the search.
-    pub fn until_it_fits<F, E>(
+    /// Searches what the launcher runs; only if nothing of that fits, what it does not run.
+    fn until_it_fits(
         &self,
-        is_settled: impl Fn(&F) -> bool,
-        mut search: impl FnMut(&Space, Option<Capabilities>, Offload) -> Result<F, E>,
-    ) -> Result<Settled<F>, E> {
+        mut search: impl FnMut(&Space, Option<Capabilities>) -> Found,
+    ) -> Settled {
         let limited =
             self.launcher.map(|capabilities| (Some(capabilities), self.free.within(capabilities)));
-        let offloads: &[Offload] = match self.may_offload {
-            true => &[Offload::Nothing, Offload::Optimizer],
-            false => &[Offload::Nothing],
-        };
-        let mut first = None;
-        for (launcher, space) in limited.into_iter().chain([(None, self.free.clone())]) {
-            for &offload in offloads {
-                let Some(space) = space.keeping(offload) else { continue };
-                let found = search(&space, launcher, offload)?;
-                if is_settled(&found) {
-                    return Ok(Settled { found, space, launcher, offload });
-                }
-                first.get_or_insert(found);
+        if let Some((launcher, space)) = limited {
+            let found = search(&space, launcher);
+            if !found.plans.is_empty() || !found.stop.is_complete() {
+                return Settled { found, space, launcher };
             }
         }
-        let (space, offload) = (self.free.clone(), Offload::Nothing);
-        let found = first.map_or_else(|| search(&space, None, offload), Ok)?;
-        Ok(Settled { found, space, launcher: None, offload })
+        let space = self.free.clone();
+        Settled { found: search(&space, None), space, launcher: None }
     }
 }
 
 /// The answer to a question by the cost model, with what stands beside it.
 pub struct Planned {
     /// The plans.
-    pub settled: Settled<Found>,
+    pub settled: Settled,
     /// The Pareto front of time, memory and devices.
     pub front: Vec<Judged>,
     /// What lies beyond the launcher; `None` where there are no such limits.
     pub wider: Option<Wider>,
 }
 
-/// Who is told of each plan that is the best so far: with seconds that no plan falls below, the
-/// launcher that the search was limited to, and what hosts keep.
-pub type Teller<'t> = dyn Fn(&Judged, f64, Option<Capabilities>, Offload) + 't;
+/// Who is told of each plan that is the best so far: with seconds that no plan falls below, and the
+/// launcher that the search was limited to.
+pub type Teller<'t> = dyn Fn(&Judged, f64, Option<Capabilities>) + 't;
 
 /// Searches for the best plans, then looks around what was found.
 pub fn plan(
@@ -111,18 +101,15 @@ pub fn plan(
     (search, options): (Search, &Options),
     tell: &Teller<'_>,
 ) -> Planned {
-    let is_settled = |found: &Found| !found.plans.is_empty() || !found.stop.is_complete();
-    let run = |space: &Space, launcher, offload| -> Result<Found, Infallible> {
-        let mut observe = |plan: &Judged, bound_s: f64| tell(plan, bound_s, launcher, offload);
-        Ok(search(&Pricing { offload, ..*pricing }, space, options, &mut observe))
-    };
-    let Ok(mut settled) = asked.until_it_fits(is_settled, run);
+    let mut settled = asked.until_it_fits(|space, launcher| {
+        let mut observe = |plan: &Judged, bound_s: f64| tell(plan, bound_s, launcher);
+        search(pricing, space, options, &mut observe)
+    });
     let (mut front, mut wider) = (Vec::new(), None);
     if !settled.found.plans.is_empty() {
-        let pricing = Pricing { offload: settled.offload, ..*pricing };
-        front = front::of(&pricing, &settled.space, &settled.found, options);
+        front = front::of(pricing, (&settled.space, asked.by_count), &settled.found, options);
         front::promote(&mut settled.found, &front);
-        wider = Wider::of(&pricing, asked, &settled, options);
+        wider = Wider::of(pricing, asked, &settled, options);
     }
     Planned { settled, front, wider }
 }
@@ -145,7 +132,7 @@ impl Wider {
     fn of(
         pricing: &Pricing<'_>,
         asked: &Asked<'_>,
-        settled: &Settled<Found>,
+        settled: &Settled,
         options: &Options,
     ) -> Option<Self> {
         let best = settled.found.plans.first()?;

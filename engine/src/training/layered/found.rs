@@ -100,10 +100,7 @@ impl<'a> Answer<'a> {
         ));
         let hosts = match setting.offload {
             Offload::Nothing => "",
-            Offload::Optimizer => {
-                "; hosts keep the optimizer states, as nothing fits otherwise (host links and \
-                 memory nominal)"
-            }
+            Offload::Optimizer => ", optimizer states on hosts (host links and memory nominal)",
         };
         page.line(&format!("plan: {}{hosts}", degrees(&self.best.degrees)));
         self.print_ranks(page);

@@ -198,7 +198,7 @@ fn bounds_are_below_every_plan() {
             ..Pricing::unlimited(&model, &system, &stack, &constants)
         };
         for own in bounded(&pricing, &space, &Options::default()) {
-            let (all, _) = leaves(&own.shape, &space, &model);
+            let (all, _) = leaves(&own.shape, &space, &pricing);
             for configuration in all {
                 let passes = Arc::clone(&own.passes);
                 let priced = configuration.priced(pricing, passes);
@@ -261,7 +261,7 @@ fn the_bound_is_below_every_cut() {
         let limit = pricing.limit.map_or(f64::INFINITY, |limit| limit.as_f64());
         let mut least = u64::MAX;
         for own in bounded(&pricing, &space, &Options::default()) {
-            for configuration in leaves(&own.shape, &space, &model).0 {
+            for configuration in leaves(&own.shape, &space, &pricing).0 {
                 let passes = Arc::clone(&own.passes);
                 let priced = configuration.priced(pricing, passes);
                 let d = &configuration.degrees;
@@ -333,7 +333,7 @@ fn bounds_under_limits_are_below_every_cut_that_fits() {
             Pins { orders, recompute, pipeline: Some(2), micro_batch: Some(1), ..Pins::default() };
         let space = Space { devices: vec![2], global_batch: pick(&mut random, &[2, 4, 6]), pins };
         for own in bounded(&pricing, &space, &Options::default()) {
-            for configuration in leaves(&own.shape, &space, &model).0 {
+            for configuration in leaves(&own.shape, &space, &pricing).0 {
                 let priced = configuration.priced(pricing, Arc::clone(&own.passes));
                 let d = &configuration.degrees;
                 let m = d.n_micro_batches as u32;

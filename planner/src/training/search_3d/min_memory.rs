@@ -11,7 +11,7 @@ use ir::plan::Mesh;
 
 use super::fit::{Fitted, Fitter};
 use super::judge::grid;
-use super::space::{Configuration, Space, leaves};
+use super::space::{Configuration, Pins, Space, leaves};
 use super::{Options, bound, bounded};
 use crate::training::order::in_flight;
 
@@ -46,11 +46,12 @@ impl Least {
     }
 }
 
-/// Finds it, whatever the limit is. `None` for a space without configurations, and where the search
+/// Finds it, whatever the limit is, with hosts holding what the pricing says. `None` for a space without configurations, and where the search
 /// has to stop before.
 #[must_use]
 pub fn least(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Option<Least> {
     let unlimited = Pricing { limit: None, ..*pricing };
+    let space = &Space { pins: Pins { may_offload: false, ..space.pins.clone() }, ..space.clone() };
     let mut best: Option<(f64, Configuration)> = None;
     // A smaller micro-batch never needs more, and the mesh needs nothing.
     let mut smallest: BTreeMap<[u32; 5], u64> = BTreeMap::new();
@@ -69,7 +70,7 @@ pub fn least(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Option<
         if !is_least {
             continue;
         }
-        let (all, _) = leaves(&own.shape, space, pricing.model);
+        let (all, _) = leaves(&own.shape, space, pricing);
         let most_shared = all.iter().map(|configuration| configuration.degrees.zero).max();
         let plain = all.iter().map(|configuration| configuration.order).min();
         let wanted = |configuration: &&Configuration| {

@@ -1,7 +1,8 @@
 //! search-3d: every configuration of a training run, best first, until nothing can be better.
 //!
 //! # Decides
-//! Degrees of all axes, micro-batch, mesh, stages, recompute and the schedule of a training run.
+//! The number of devices, degrees of all axes, micro-batch, mesh, stages, recompute, the schedule, and
+//! whether hosts hold optimizer states, of a training run.
 //!
 //! # Idea
 //! A configuration is a choice of data, tensor, pipeline, context and expert degree, micro-batch,

@@ -147,7 +147,7 @@ fn bounds_are_below_every_plan_and_no_parameter_is_lost() {
         };
         let space = Space { devices: vec![4], global_batch: 4, pins: Pins::default() };
         for own in bounded(&pricing, &space, &Options::default()) {
-            for configuration in leaves(&own.shape, &space, &model).0 {
+            for configuration in leaves(&own.shape, &space, &pricing).0 {
                 let passes = Arc::clone(&own.passes);
                 let priced = configuration.priced(pricing, passes);
                 let d = &configuration.degrees;

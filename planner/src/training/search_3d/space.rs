@@ -126,12 +126,29 @@ pub struct Pins {
     pub mesh: Option<Mesh>,
     /// What the launcher has words for.
     pub capabilities: Option<Capabilities>,
+    /// Whether hosts may hold optimizer states; `false` = as the pricing says.
+    pub may_offload: bool,
 }
 
 impl Pins {
-    /// Whether the launcher runs a model under such degrees.
-    fn run(&self, model: &ModelCard, degrees: &Parallelism, order: Order) -> bool {
-        self.capabilities.is_none_or(|own| own.runs(model, degrees, order.name()))
+    /// Whether the launcher runs a model under such degrees, with what hosts hold.
+    fn run(
+        &self,
+        model: &ModelCard,
+        (degrees, order, offload): (&Parallelism, Order, Offload),
+    ) -> bool {
+        self.capabilities.is_none_or(|own| {
+            own.keeping(offload).is_some_and(|own| own.runs(model, degrees, order.name()))
+        })
+    }
+
+    /// What hosts may hold, each a configuration of its own.
+    fn offloads(&self, pricing: &Pricing<'_>) -> &'static [Offload] {
+        match (self.may_offload, pricing.offload) {
+            (true, _) => &[Offload::Nothing, Offload::Optimizer],
+            (false, Offload::Nothing) => &[Offload::Nothing],
+            (false, Offload::Optimizer) => &[Offload::Optimizer],
+        }
     }
 
     /// Whether tensor ranks split sequences: unless the launcher can't let them.
@@ -171,7 +188,7 @@ impl Pins {
 /// What is searched.
 #[derive(Clone, Debug)]
 pub struct Space {
-    /// Counts of devices, all of which a plan must use.
+    /// Counts of devices, one of which a plan uses.
     pub devices: Vec<u32>,
     /// Samples of one step over all replicas.
     pub global_batch: u64,
@@ -179,13 +196,29 @@ pub struct Space {
     pub pins: Pins,
 }
 
-/// Counts of devices in a range that fill hosts evenly: divisors of a host, then whole hosts.
+/// Most devices or hosts of which each count is searched.
+const MOST_COUNTS: u32 = 64;
+
+/// Counts of devices in a range that are searched: each one, where there are few. Else within a host
+/// each one or its divisors, then whole hosts: each number of them, or where these are many the
+/// divisors of the largest number and the powers of two. The largest count is always one of them.
 #[must_use]
 pub fn device_counts(range: &RangeInclusive<u32>, per_host: u32) -> Vec<u32> {
-    let per_host = per_host.max(1);
-    let fills = |n: &u32| n.is_multiple_of(per_host) || per_host.is_multiple_of(*n);
-    let counts: Vec<u32> = range.clone().filter(|n| *n > 0).filter(fills).collect();
-    if counts.is_empty() { vec![(*range.end()).max(1)] } else { counts }
+    let (least, most) = ((*range.start()).max(1), (*range.end()).max(1));
+    if most - least.min(most) < MOST_COUNTS {
+        return (least.min(most)..=most).collect();
+    }
+    let (per_host, n_hosts) = (per_host.max(1), most / per_host.max(1));
+    let in_host =
+        (1..=per_host.min(most)).filter(|n| per_host <= MOST_COUNTS || per_host.is_multiple_of(*n));
+    let hosts = (1..=n_hosts)
+        .filter(|n| n_hosts <= MOST_COUNTS || n_hosts.is_multiple_of(*n) || n.is_power_of_two());
+    let whole = hosts.map(|n| n.saturating_mul(per_host));
+    let mut counts: Vec<u32> = in_host.chain(whole).chain([most]).collect();
+    counts.retain(|n| (least..=most).contains(n));
+    counts.sort_unstable();
+    counts.dedup();
+    counts
 }
 
 /// Degrees and micro-batch: what leaves of a search have in common.
@@ -208,15 +241,18 @@ pub struct Configuration {
     pub split: Split,
     /// What may be computed again.
     pub recompute: RecomputeRule,
+    /// What hosts hold.
+    pub offload: Offload,
 }
 
 /// Orders configurations of equal cost: fewer devices and plainer settings first.
-pub type Key = ([u64; 9], Mesh, ZeroStage, Order, Split, RecomputeRule);
+pub type Key = ([u64; 10], Mesh, ZeroStage, Order, Split, RecomputeRule);
 
 impl Configuration {
     /// The model under its degrees; `passes` must be those of the same degrees.
     #[must_use]
     pub fn priced<'a>(&self, pricing: Pricing<'a>, passes: Arc<Passes>) -> Priced<'a> {
+        let pricing = Pricing { offload: self.offload, ..pricing };
         Priced::new(pricing, self.degrees.clone(), passes).with_ends(self.order.ends_meet())
     }
 
@@ -241,6 +277,7 @@ impl Configuration {
         let n_devices = [d.data, d.tensor, d.pipeline, d.context].map(u64::from);
         let counts = [
             n_devices.iter().product(),
+            u64::from(self.offload != Offload::Nothing),
             u64::from(d.pipeline),
             u64::from(d.tensor),
             u64::from(d.context),
@@ -405,8 +442,8 @@ pub fn zeros(shape: &Shape, pins: &Pins) -> Vec<ZeroStage> {
 
 /// All configurations of a shape, in a fixed order; also how many were too large to judge.
 #[must_use]
-pub fn leaves(shape: &Shape, space: &Space, model: &ModelCard) -> (Vec<Configuration>, u64) {
-    let (pins, n_blocks) = (&space.pins, model.n_blocks());
+pub fn leaves(shape: &Shape, space: &Space, pricing: &Pricing<'_>) -> (Vec<Configuration>, u64) {
+    let (pins, n_blocks) = (&space.pins, pricing.model.n_blocks());
     let p = shape.degrees.pipeline;
     let m = shape.degrees.n_micro_batches;
     let mut leaves = Vec::new();
@@ -447,20 +484,33 @@ pub fn leaves(shape: &Shape, space: &Space, model: &ModelCard) -> (Vec<Configura
                     None => vec![Split::Balanced, Split::Equal],
                 };
                 let degrees = Parallelism { virtual_stages: chunk, zero, ..shape.degrees.clone() };
-                if !pins.run(model, &degrees, *order) {
-                    continue;
-                }
                 for split in splits {
-                    let policies = pins.policies(shape.degrees.expert_overlap);
-                    leaves.extend(policies.into_iter().map(|recompute| Configuration {
-                        degrees: degrees.clone(),
-                        order: *order,
-                        split,
-                        recompute,
-                    }));
+                    leaves.extend(of_stages(pricing, pins, (&degrees, *order, split)));
                 }
             }
         }
     }
     (leaves, n_too_large)
+}
+
+/// Configurations of given degrees, schedule and way of sharing out blocks that the launcher runs.
+fn of_stages(
+    pricing: &Pricing<'_>,
+    pins: &Pins,
+    (degrees, order, split): (&Parallelism, Order, Split),
+) -> Vec<Configuration> {
+    let policies = pins.policies(degrees.expert_overlap);
+    let runs = |offload: &&Offload| pins.run(pricing.model, (degrees, order, **offload));
+    let own = |offload: &Offload| {
+        let offload = *offload;
+        let of = move |recompute: &RecomputeRule| Configuration {
+            degrees: degrees.clone(),
+            order,
+            split,
+            recompute: *recompute,
+            offload,
+        };
+        policies.iter().map(of)
+    };
+    pins.offloads(pricing).iter().filter(runs).flat_map(own).collect()
 }

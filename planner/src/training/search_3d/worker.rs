@@ -121,7 +121,7 @@ impl Worker<'_, '_> {
             return expanded;
         }
         let n_blocks = self.pricing.model.n_blocks();
-        let (all, n_too_large) = leaves(&bounded.shape, self.space, self.pricing.model);
+        let (all, n_too_large) = leaves(&bounded.shape, self.space, self.pricing);
         expanded.counts.n_leaves = all.len() as u64;
         expanded.counts.n_too_large = n_too_large;
         if n_too_large > 0 {
@@ -180,9 +180,12 @@ impl Worker<'_, '_> {
         let mut priced: Vec<Priced<'_>> = Vec::new();
         let mut queue: Vec<(f64, usize, Configuration)> = Vec::new();
         for configuration in all {
-            // What replicas share out decides prices, and whether ends meet; the chunks don't.
-            let key = (configuration.degrees.zero, configuration.order.ends_meet());
-            let known = priced.iter().position(|own| (own.degrees.zero, own.ends_meet) == key);
+            // What replicas share out and hosts hold decides prices, and whether ends meet; the chunks
+            // don't.
+            let (zero, ends_meet) = (configuration.degrees.zero, configuration.order.ends_meet());
+            let key = (zero, ends_meet, configuration.offload);
+            let key_of = |own: &Priced<'_>| (own.degrees.zero, own.ends_meet, own.pricing.offload);
+            let known = priced.iter().position(|own| key_of(own) == key);
             let at = known.unwrap_or_else(|| {
                 priced.push(configuration.priced(*self.pricing, Arc::clone(&bounded.passes)));
                 priced.len() - 1
