@@ -1,5 +1,5 @@
 # Each target does its own set-up (scripts/setup.sh); a second run starts at once.
-.PHONY: demo test test-postgres test-executors test-clients bench fuzz deny setup schema
+.PHONY: demo test test-postgres test-consumers test-executors test-clients bench fuzz deny setup schema
 
 CARGO ?= cargo
 
@@ -44,6 +44,14 @@ test-executors:
 	@$(CARGO) build --release --locked --quiet -p importers --example onnx_values
 	.venv/bin/python python/onnx_suite/check_shapes.py target/release/examples/onnx_values
 	.venv/bin/python python/onnx_suite/check_runtime.py target/release/examples/onnx_values
+
+# Consumers that install from a registry judge drawn plans of every kind of decision.
+test-consumers:
+	@scripts/setup.sh --python
+	@$(CARGO) build --release --locked --quiet
+	@$(CARGO) build --release --locked --quiet -p importers --example launch_settings
+	.venv/bin/python python/consumers/check_consumers.py --meshwright target/release/meshwright \
+	    --reader target/release/examples/launch_settings --plans 8 --drawn 16
 
 # Needs a Java runtime, Go, node with npm and the Python package openapi-generator-cli.
 test-clients:

@@ -5,7 +5,7 @@
         [--reader target/release/examples/launch_settings] [--drawn N]
 
 Megatron-LM's argument code, layout class and process groups come from the folder that MEGATRON_LM names,
-torchtitan's main from TORCHTITAN, its release, DeepSpeed's, Accelerate's and Transformers' from the packages
+Megatron-Core's config, layout class and scheduler from its package, torchtitan's main from TORCHTITAN, its release, DeepSpeed's, Accelerate's and Transformers' from the packages
 (or DEEPSPEED); what is not there is told as skipped. JAX compiles for eight devices of this host. Megatron
 Bridge's dataclasses come from MEGATRON_BRIDGE, on those of MEGATRON_LM. Single files of Galvatron, vLLM and
 SGLang come from their archives, or from the folders GALVATRON, VLLM and SGLANG. Which commits were judged stands
@@ -40,8 +40,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 def released(package: str) -> str | None:
     """The folder of an installed package, without importing it."""
-    spec = importlib.util.find_spec(package)
-    return None if spec is None else str(pathlib.Path(spec.origin).parents[1])
+    try:
+        spec = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        return None
+    return None if spec is None else str(pathlib.Path(spec.origin).parents[1 + package.count(".")])
 
 
 def archived(package: str) -> str | None:
@@ -56,6 +59,7 @@ READ = {"megatron", "torchtitan", "deepspeed"}
 # Target, where the consumer's code lies, and how many plans.
 CONSUMERS = [
     ("megatron@0.20", "megatron_lm.py", os.environ.get("MEGATRON_LM"), 200),
+    ("megatron@0.20", "megatron_core.py", released("megatron.core"), 50),
     ("torchtitan@0.3", "torchtitan_config.py", released("torchtitan"), 50),
     ("torchtitan@main", "torchtitan_config.py", os.environ.get("TORCHTITAN"), 50),
     ("megatron-bridge@0.7", "megatron_bridge.py", os.environ.get("MEGATRON_BRIDGE"), 100),
@@ -97,11 +101,13 @@ def judged(judge: str, source: str, made: list, folder: pathlib.Path) -> tuple[l
 def check(options, row: tuple, made: list, folder: pathlib.Path) -> bool:
     """Judges, prices and reads exported plans of one target."""
     target, judge, source, _ = row
+    # The package has no parser of flags: what is judged is not the whole run.
+    is_priced = judge != "megatron_core.py"
     verdicts, good = judged(judge, source, made, folder)
     counts: collections.Counter[str] = collections.Counter()
     launcher = random_plans.name_of(target)
     seen = {}
-    if options.reader and launcher in READ:
+    if options.reader and launcher in READ and is_priced:
         seen = readers.read(options.reader, launcher, [str(file) for _, file, *_ in made])
     for verdict, (plan, file, model, *cluster) in zip(verdicts, made):
         counts["judged"] += 1
@@ -129,7 +135,7 @@ def check(options, row: tuple, made: list, folder: pathlib.Path) -> bool:
     told = ", ".join(f"{n} of {name}" for name, n in sorted(kinds.items()))
     print(f"{target} ({told}):", ", ".join(f"{n} {what}" for what, n in counts.items()), flush=True)
     demanded = ["judged"]
-    if launcher in READ:
+    if launcher in READ and is_priced:
         demanded += ["priced within 1 %", *(["read alike"] if options.reader else [])]
     good &= all(counts[what] == len(made) for what in demanded)
     return good and not counts["otherwise than planned"]
@@ -147,7 +153,7 @@ def checks(options, row: tuple, root: pathlib.Path) -> bool:
     for kind, maker, n in (("found", found, n), ("drawn", drawn_plans, options.drawn)):
         if n == 0 or (maker is drawn_plans and random_plans.name_of(target) not in READ):
             continue
-        folder = root / target / kind
+        folder = root / f"{target} {pathlib.Path(judge).stem}" / kind
         folder.mkdir(parents=True, exist_ok=True)
         made = list(maker.plans(options.meshwright, target, n, folder))
         good &= check(options, row, made, folder) and len(made) == n

@@ -31,13 +31,14 @@ def parts(rng: random.Random, n_layers: int, n_stages: int) -> list[int]:
     return [b - a for a, b in zip([0, *cuts], [*cuts, n_layers])]
 
 
-def row(rank: int, n_ranks: int, n_chunks: int, n: int) -> list[str]:
-    """1F1B, interleaved where chunks are several (Narayanan et al. 2021, figure 4)."""
+def row(rank: int, n_ranks: int, n_chunks: int, n: int, together: bool = False) -> list[str]:
+    """1F1B, interleaved where chunks are several (Narayanan et al. 2021, figure 4); one forward pass further
+    ahead where passes of several chunks run together."""
     groups = [range(at, min(at + n_ranks, n)) for at in range(0, n, n_ranks)]
     forward = [(chunk, i) for group in groups for chunk in range(n_chunks) for i in group]
     ahead = n_ranks - rank - 1
     if n_chunks > 1:
-        ahead = 2 * ahead + (n_chunks - 1) * n_ranks
+        ahead = 2 * ahead + (n_chunks - 1) * n_ranks + int(together)
     ahead = min(ahead, len(forward))
     f = [f"{chunk * n_ranks + rank}F{i}" for chunk, i in forward]
     b = [f"{(n_chunks - 1 - chunk) * n_ranks + rank}B{i}" for chunk, i in forward]
@@ -57,12 +58,17 @@ def drawn(rng: random.Random, target: str, base: dict) -> tuple[dict, str]:
     n_layers = base["training"]["n_blocks"]
     n_stages = min(pipeline * chunks, n_layers)
     with_others = target != "deepspeed"
+    expert = rng.choice([1, 2, 4, 8]) if with_others and base["training"]["held"][0]["n_experts"] else 1
+    # What Megatron-Core wants of a run whose exchanges of experts have other work beside them.
+    may_overlap = target == "megatron" and expert > 1 and recompute in ("none", "selective")
+    overlaps = may_overlap and (pipeline == 1 or chunks > 1) and n > 2 * pipeline - 1 and rng.random() < 0.6
     run = {
         "data": rng.choice([1, 2, 4, 8]),
         "tensor": rng.choice([1, 2, 4, 8]),
         "pipeline": pipeline,
         "context": rng.choice([1, 1, 2, 4]) if with_others else 1,
-        "expert": rng.choice([1, 2, 4, 8]) if with_others and base["training"]["held"][0]["n_experts"] else 1,
+        "expert": expert,
+        "expert_overlap": overlaps,
         "virtual_stages": chunks,
         "micro_batch": rng.choice([1, 2, 3]),
         "n_micro_batches": n,
@@ -76,7 +82,7 @@ def drawn(rng: random.Random, target: str, base: dict) -> tuple[dict, str]:
         "optimizer": rng.choice(["adamw", "adamw", "sgd"]) if target != "torchtitan" else "adamw",
         "offloads": target in OFFLOADS and rng.random() < 0.2,
         "stack": rng.choice(STACKS[target]),
-        "order": [row(rank, pipeline, chunks, n) for rank in range(pipeline)],
+        "order": [row(rank, pipeline, chunks, n, overlaps) for rank in range(pipeline)],
     }
     return run, "interleaved" if chunks > 1 else "1f1b"
 

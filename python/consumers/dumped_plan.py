@@ -7,6 +7,7 @@ RUN is what a judge here dumps after its consumer's own code read a file (`runs`
 
     data, tensor, pipeline, context, expert, virtual_stages    degrees
     micro_batch, n_micro_batches, sequence_length              of a replica
+    expert_overlap          whether exchanges of experts run beside the work of another micro-batch
     zero                    0 to 3: what replicas share out
     sequence_parallel       whether tensor ranks split sequences
     pipeline_inside         whether pipeline ranks lie inside replicas
@@ -57,6 +58,7 @@ def document(run: dict, planned: dict) -> dict:
                 "sequence_parallel": run["sequence_parallel"] and run["tensor"] > 1,
                 "zero": run["zero"] if has_replicas else 0,
                 "mesh": "pipeline-inside" if inside else "data-inside",
+                **({"expert_overlap": True} if run.get("expert_overlap") else {}),
             },
         },
         "partition": {"stages": stages},

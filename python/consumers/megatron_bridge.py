@@ -126,6 +126,8 @@ def differences(said: dict[str, object], plan: dict) -> list[str]:
     same("states on hosts", said["optimizer.optimizer_cpu_offload"], offloads)
     half = plan["training"]["stack"].startswith("megatron-bridge") and plan["workload"]["dtype"] != "fp32"
     same("gradients in 32 bits", said["ddp.grad_reduce_in_fp32"], not half)
+    beside = said["model.overlap_moe_expert_parallel_comm"]
+    same("experts' exchanges beside work", beside, training.get("expert_overlap", False))
     policies = {"none": None, "selective": "selective"}
     policy = plan["partition"]["stages"][0]["blocks"]["recompute"]
     wanted = policies.get(policy, "full") if isinstance(policy, str) else "full"

@@ -43,16 +43,12 @@ import packaging.version  # noqa: E402
 from megatron.core import parallel_state  # noqa: E402
 from megatron.core import utils as core_utils  # noqa: E402
 from megatron.core.models.common.embeddings import rope_utils  # noqa: E402
-from megatron.core.pipeline_parallel.schedules import (  # noqa: E402
-    get_pp_rank_microbatches,
-    get_schedule_table,
-)
-from megatron.core.transformer.enums import LayerType  # noqa: E402
 from megatron.core.transformer.pipeline_parallel_layer_layout import (  # noqa: E402
     PipelineParallelLayerLayout,
 )
 from megatron.training.argument_utils import core_transformer_config_from_args  # noqa: E402
 from megatron.training.arguments import parse_args, validate_args  # noqa: E402
+from megatron_order import layers, order  # noqa: E402
 
 # Kernels that a machine with devices has: Transformer Engine runs on no other.
 core_utils._te_version = packaging.version.Version("2.9.0")
@@ -83,12 +79,7 @@ def layers_of_stages(args) -> list[dict[str, int]]:
         return even_stages(args, n_ranks, n_chunks)
     if not isinstance(layout, PipelineParallelLayerLayout):
         layout = PipelineParallelLayerLayout.from_str(str(layout), n_ranks)
-    stages = []
-    for chunk in range(n_chunks):
-        for rank in range(n_ranks):
-            own = layout.layout[rank][chunk]
-            stages.append({kind.name: own.count(kind) for kind in LayerType})
-    return stages
+    return layers(layout, n_ranks, n_chunks)
 
 
 def even_stages(args, n_ranks: int, n_chunks: int) -> list[dict[str, int]]:
@@ -124,6 +115,7 @@ def attributes(args) -> dict:
         "context": args.context_parallel_size,
         "expert": args.expert_model_parallel_size,
         "virtual_stages": args.virtual_pipeline_model_parallel_size or 1,
+        "expert_overlap": bool(args.overlap_moe_expert_parallel_comm),
         "micro_batch": args.micro_batch_size,
         "global_batch": args.global_batch_size,
         "sequence_length": args.seq_length,
@@ -147,9 +139,9 @@ def stack(args) -> str:
     n_replicas = args.data_parallel_size * args.context_parallel_size
     splits = args.sequence_parallel and args.tensor_model_parallel_size > 1
     beside = args.overlap_grad_reduce or n_replicas == 1, args.tp_comm_overlap or not splits
-    kernels = args.attention_backend.name, args.cuda_graph_impl, bool(args.overlap_moe_expert_parallel_comm)
+    kernels = args.attention_backend.name, args.cuda_graph_impl
     tokens = args.moe_token_dispatcher_type if args.num_experts else "alltoall"
-    if (*beside, *kernels, tokens) != (True, True, "auto", "none", False, "alltoall"):
+    if (*beside, *kernels, tokens) != (True, True, "auto", "none", "alltoall"):
         return f"none with {beside}, {kernels}, {tokens}"
     if args.fp8 is not None and args.fp8_recipe in ("mxfp8", "blockwise"):
         return "megatron-bridge-mxfp8"
@@ -159,32 +151,6 @@ def stack(args) -> str:
 def sums_half(args) -> bool:
     """Whether gradients are summed and exchanged in 16 bits (`grad_reduce_in_fp32` of its DDP)."""
     return args.params_dtype != torch.float32 and not args.accumulate_allreduce_grads_in_fp32
-
-
-def order(config, n: int) -> list[list[str]]:
-    """Passes of each pipeline rank over so many micro-batches, from its scheduler's tables."""
-    n_ranks, n_chunks = config.pipeline_model_parallel_size, config.virtual_pipeline_model_parallel_size
-    table = [(i, 0) for i in range(n)]
-    if n_chunks is not None:
-        table = get_schedule_table(n, n_chunks, config.microbatch_group_size_per_vp_stage)
-    rows = []
-    for rank in range(n_ranks):
-        seen = types.SimpleNamespace(
-            pp_group=types.SimpleNamespace(size=lambda: n_ranks, rank=lambda rank=rank: rank),
-            virtual_pipeline_model_parallel_size=n_chunks,
-        )
-        total, _, ahead, _ = get_pp_rank_microbatches(
-            n, n_chunks or 1, config.microbatch_group_size_per_vp_stage,
-            overlap_moe_expert_parallel_comm=config.overlap_moe_expert_parallel_comm, p2p_communicator=seen,
-        )  # fmt: skip
-        forward = [f"{chunk * n_ranks + rank}F{i}" for i, chunk in table]
-        last = (n_chunks or 1) - 1
-        backward = [f"{(last - chunk) * n_ranks + rank}B{i}" for i, chunk in table]
-        row = forward[:ahead]
-        for i in range(total - ahead):
-            row += [forward[ahead + i], backward[i]]
-        rows.append(row + backward[total - ahead :])
-    return rows
 
 
 def runs(args, config) -> dict:
@@ -293,8 +259,7 @@ def priced(args, plan: dict, same) -> None:
     same("weights beside the pass", args.overlap_param_gather, shares and n_replicas > 1)
     splits = own["training"]["sequence_parallel"] and own["tensor"] > 1
     overlaps = own["training"].get("expert_overlap", False)
-    if not training["stack"].startswith("megatron-bridge-"):
-        same("experts' exchanges beside work", args.overlap_moe_expert_parallel_comm, overlaps)
+    same("experts' exchanges beside work", args.overlap_moe_expert_parallel_comm, overlaps)
     same("tensor ranks beside products", args.tp_comm_overlap, splits)
     in_16 = training["stack"].startswith("megatron-bridge") and workload["dtype"] != "fp32"
     same("gradients in 16 bits", sums_half(args), in_16)

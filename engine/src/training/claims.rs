@@ -213,7 +213,7 @@ fn generated(name: &str, degrees: &Parallelism, plan: &Plan) -> Result<Grid, Dia
         return Err(difference("training.schedule", name, Order::OneFOneB.name()));
     }
     let m = u32::try_from(degrees.n_micro_batches).unwrap_or(u32::MAX);
-    order.grid(degrees.pipeline, degrees.virtual_stages, m, |stage| {
+    order.grid(degrees, m, |stage| {
         let again = |policy: Recompute| policy != Recompute::None;
         plan.partition.stages.get(stage.index()).is_some_and(|stage| {
             again(stage.recompute) || stage.each.iter().any(|own| again(own.recompute))

@@ -5,6 +5,7 @@ use cost_model::runs::judge::fold::Steady;
 use ir::diagnostic::Diagnostic;
 use ir::grid::{Grid, Pass};
 use ir::id::StageId;
+use ir::plan::Parallelism;
 
 use crate::training::schedule::early_recompute::{self, Early};
 use crate::training::schedule::{
@@ -135,17 +136,18 @@ impl Order {
         }
     }
 
-    /// What each rank does, in order.
+    /// What each rank does, in order, with so many micro-batches under pipeline degrees that say whether
+    /// passes run together.
     ///
     /// # Errors
     /// Those of the generators: too many cells, or counts that the schedule does not take.
     pub fn grid(
         self,
-        n_ranks: u32,
-        n_chunks: u32,
+        degrees: &Parallelism,
         n_micro_batches: u32,
         recomputes: impl Fn(StageId) -> bool,
     ) -> Result<Grid, Diagnostic> {
+        let (n_ranks, n_chunks) = (degrees.pipeline, degrees.virtual_stages);
         match self {
             Self::OneFOneB => one_f_one_b::grid(n_ranks, n_micro_batches),
             Self::EarlyRecompute => {
@@ -153,6 +155,9 @@ impl Order {
                 Ok(early_recompute::insert(&grid, Early::CoolDown, recomputes))
             }
             Self::Shifted => shifted::grid(n_ranks, n_micro_batches),
+            Self::Interleaved if degrees.expert_overlap => {
+                interleaved::together(n_ranks, n_chunks, n_micro_batches)
+            }
             Self::Interleaved => interleaved::grid(n_ranks, n_chunks, n_micro_batches),
             Self::BreadthFirst => breadth_first::grid(n_ranks, n_chunks, n_micro_batches),
             Self::GPipe => gpipe::grid(n_ranks, n_micro_batches),
@@ -205,16 +210,16 @@ pub type InFlight = Vec<Vec<Vec<u32>>>;
 /// Those of the generators.
 pub fn in_flight(
     order: Order,
-    n_ranks: u32,
-    n_chunks: u32,
+    degrees: &Parallelism,
     n_micro_batches: u32,
 ) -> Result<InFlight, Diagnostic> {
+    let (n_ranks, n_chunks) = (degrees.pipeline, degrees.virtual_stages);
     let planned = match order.saturates_at(n_ranks, n_chunks) {
         Some(most) => n_micro_batches.min(most),
         // All micro-batches of all chunks are there before the first backward pass.
         None => return Ok(vec![vec![vec![n_micro_batches; n_chunks as usize]]; n_ranks as usize]),
     };
-    let grid = order.grid(n_ranks, n_chunks, planned, |_| false)?;
+    let grid = order.grid(degrees, planned, |_| false)?;
     Ok(grid.rows.iter().map(|row| fullest(row, n_ranks, n_chunks, order)).collect())
 }
 
@@ -270,6 +275,10 @@ fn note(moments: &mut Vec<Vec<u32>>, counts: &[u32]) {
 mod tests {
     use super::*;
 
+    fn looped(pipeline: u32, virtual_stages: u32) -> Parallelism {
+        Parallelism { pipeline, virtual_stages, ..Parallelism::default() }
+    }
+
     #[test]
     fn names_are_read_back() {
         for order in Order::ALL {
@@ -286,7 +295,7 @@ mod tests {
                 for groups in 1..=4_u32 {
                     let m = p * groups;
                     let order = if v == 1 { Order::OneFOneB } else { Order::Interleaved };
-                    let in_flight = in_flight(order, p, v, m).unwrap();
+                    let in_flight = in_flight(order, &looped(p, v), m).unwrap();
                     for rank in 0..p {
                         let most = match v {
                             1 => (p - rank).min(m),
@@ -309,7 +318,9 @@ mod tests {
             };
             for (p, m) in (1..=4_u32).flat_map(|p| (1..=9_u32).map(move |m| (p, m))) {
                 let least = order.backwards_before_last(p, v, f64::from(m));
-                let grid = order.grid(p, v, m, |stage| stage.0 % 2 == 0);
+                // Passes that run together are further ahead, so that no fewer are done.
+                let degrees = Parallelism { expert_overlap: m % 2 == 0, ..looped(p, v) };
+                let grid = order.grid(&degrees, m, |stage| stage.0 % 2 == 0);
                 let (Some(least), Ok(grid), true) = (least, grid, order.takes(p, u64::from(m)))
                 else {
                     continue;
@@ -345,10 +356,11 @@ mod tests {
                 Chunks::Exactly(v) => v,
                 Chunks::Several => 3,
             };
-            for p in 1..=5_u32 {
+            for (p, expert_overlap) in (1..=5_u32).flat_map(|p| [(p, false), (p, true)]) {
                 let Some(most) = order.saturates_at(p, v) else { continue };
-                let at = in_flight(order, p, v, most).unwrap();
-                let grid = order.grid(p, v, 3 * most, |_| false).unwrap();
+                let degrees = Parallelism { expert_overlap, ..looped(p, v) };
+                let at = in_flight(order, &degrees, most).unwrap();
+                let grid = order.grid(&degrees, 3 * most, |_| false).unwrap();
                 let rows = grid.rows.iter().map(|row| fullest(row, p, v, order));
                 for (rank, later) in rows.enumerate() {
                     let sorted = |list: &Vec<Vec<u32>>| {

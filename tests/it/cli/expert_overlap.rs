@@ -83,6 +83,48 @@ fn the_same_degrees_are_faster_with_exchanges_beside_work_and_say_so() {
     }
 }
 
+/// Megatron-Core d98e8a64, `get_pp_rank_microbatches`: with two ranks of two chunks and passes that run
+/// together, rank `r` has `2 (2 - 1 - r) + (2 - 1) 2 + 1` forward passes behind it when it alternates.
+#[test]
+fn pipelines_run_one_forward_pass_more_before_they_alternate() {
+    let folder = folder();
+    let degrees = "--pin data=4 --pin tensor=1 --pin pipeline=2 --pin context=1 --pin expert=4 \
+                   --pin micro-batch=1 --pin zero=1 --pin recompute=none --pin virtual-stages=2 \
+                   --pin schedule=interleaved --pin split=equal --pin expert-overlap";
+    let (on, _) = planned(&folder, &format!("{degrees}=on"), "on.json");
+    let (off, _) = planned(&folder, &format!("{degrees}=off"), "off.json");
+    let row =
+        |plan: &Value, rank: usize| plan["schedule"]["grid"][rank].as_str().unwrap().to_owned();
+    let first = |row: String| row.split(',').position(|cell| cell.contains('B')).unwrap();
+    for (rank, ahead) in [(0, 5), (1, 3)] {
+        // The pass that runs together with the first backward one stands before it.
+        assert_eq!(first(row(&on, rank)), ahead + 1, "{}", row(&on, rank));
+        assert_eq!(first(row(&off, rank)), ahead, "{}", row(&off, rank));
+    }
+    // A chunk is a block: that of the micro-batch more is what the rank holds besides.
+    let figure = |plan: &Value, name: &str| -> Vec<u64> {
+        let ranks = plan["training"]["memory"].as_array().unwrap();
+        ranks.iter().map(|rank| rank[name].as_u64().unwrap()).collect()
+    };
+    let peaks = (figure(&on, "peak_bytes"), figure(&off, "peak_bytes"));
+    // Bytes of a block's activations (Korthikanti et al. 2022: 34 bytes a token and width of a dense
+    // block with plain attention) are more than 20 a token and width, less than 200.
+    let element = 2048 * 1024;
+    for (on, off) in peaks.0.iter().zip(&peaks.1) {
+        assert!((off + 20 * element..off + 200 * element).contains(on), "{on} {off}");
+    }
+    folder.run(&format!("verify on.json {ON}")).exits(0);
+    // The order of passes that runs otherwise is no plan by this name.
+    let mut edited = on;
+    edited["schedule"]["grid"] = off["schedule"]["grid"].clone();
+    folder.write("edited.json", &edited.to_string());
+    folder.run(&format!("verify edited.json {ON}")).exits(6);
+    // What Megatron runs by the flags is priced as the plan is, order and peaks included.
+    folder.run(&format!("export on.json {ON} --target megatron -o now.args")).exits(0);
+    let told = folder.run(&format!("compare now.args on.json {ON} --json")).exits(0).json();
+    assert_eq!(told["changes"], json!([]), "{told}");
+}
+
 #[test]
 fn plans_that_can_not_run_them_so_are_refused() {
     let folder = folder();

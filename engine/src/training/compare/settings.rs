@@ -69,7 +69,7 @@ fn grid_of(settings: &LaunchSettings, degrees: &Parallelism) -> Result<Grid, Dia
     })?;
     let m = u32::try_from(degrees.n_micro_batches).unwrap_or(u32::MAX);
     let again = settings.recompute.is_some_and(|policy| policy != Recompute::None);
-    order.grid(degrees.pipeline, degrees.virtual_stages, m, |_| again)
+    order.grid(degrees, m, |_| again)
 }
 
 /// Refuses settings that state sizes of another model.

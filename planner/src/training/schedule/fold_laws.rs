@@ -2,6 +2,7 @@
 
 use cost_model::runs::judge::costs::{Boundary, Link, PipelineCosts, RankCosts, StageCosts};
 use cost_model::runs::judge::{fold, judge};
+use ir::plan::Parallelism;
 use ir::units::{Bytes, BytesPerSecond, Nanos};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -62,9 +63,15 @@ fn a_run_judged_by_its_ends_has_the_report_of_the_whole() {
         let mut costs = costs(&mut random, order, n_ranks, n_chunks);
         costs.n_micro_batches = m;
         let longest = std::cell::Cell::new(0);
+        let degrees = Parallelism {
+            pipeline: n_ranks,
+            virtual_stages: n_chunks,
+            expert_overlap: random.random_bool(0.5),
+            ..Parallelism::default()
+        };
         let grid = |m: u32| {
             longest.set(longest.get().max(m));
-            order.grid(n_ranks, n_chunks, m, |stage| stage.0 % 2 == 0).ok()
+            order.grid(&degrees, m, |stage| stage.0 % 2 == 0).ok()
         };
         let steady = order.steady(n_ranks, n_chunks);
         let folded = fold::report(&costs, steady, MOST, grid).unwrap().unwrap();
@@ -86,11 +93,12 @@ fn a_run_of_millions_takes_no_longer_than_one_of_thousands() {
     let mut random = SmallRng::seed_from_u64(1);
     let order = Order::OneFOneB;
     let mut costs = costs(&mut random, order, 4, 1);
+    let degrees = Parallelism { pipeline: 4, ..Parallelism::default() };
     let mut steps = [1_000_001, 2_000_001, 3_000_001].map(|m| {
         costs.n_micro_batches = m;
         let grid = |m: u32| {
             assert!(m < 10_000, "{m}");
-            order.grid(4, 1, m, |_| false).ok()
+            order.grid(&degrees, m, |_| false).ok()
         };
         fold::report(&costs, order.steady(4, 1), MOST, grid).unwrap().unwrap().step_time.0
     });

@@ -11,12 +11,14 @@
 //! # Paper
 //! Narayanan et al., "Efficient large-scale language model training on GPU clusters using
 //! Megatron-LM", SC 2021, section 2.2.2 and figure 4 bottom. The warm-up of rank i is
-//! (v - 1) p + 2 (p - 1 - i) forward passes of a chunk, at most all of them.
+//! (v - 1) p + 2 (p - 1 - i) forward passes of a chunk, at most all of them. Megatron-Core runs one
+//! more where a forward and a backward pass run together, so that neither waits for the other
+//! (`get_pp_rank_microbatches` with `overlap_moe_expert_parallel_comm`).
 //!
 //! # Guarantee
 //! With equal chunks and free transfers each rank idles (p - 1)(F + B) / v, where F and B are the
 //! passes through all chunks of a rank. Rank i keeps at most (v - 1) p + 2 (p - 1 - i) + 1 pairs of
-//! chunk and micro-batch.
+//! chunk and micro-batch, and one more where passes run together.
 //!
 //! # Complexity
 //! O(cells).
@@ -38,6 +40,24 @@ use super::{WHOLE, check_size};
 /// `schedule-size` for a count of 0 or too many cells; `schedule-indivisible` where the
 /// micro-batches don't come in groups of `n_ranks`.
 pub fn grid(n_ranks: u32, n_chunks: u32, n_micro_batches: u32) -> Result<Grid, Diagnostic> {
+    ahead_by(0, n_ranks, n_chunks, n_micro_batches)
+}
+
+/// The same where each forward pass behind the warm-up runs together with the backward pass that the
+/// grid lists next.
+///
+/// # Errors
+/// Those of [`grid`].
+pub fn together(n_ranks: u32, n_chunks: u32, n_micro_batches: u32) -> Result<Grid, Diagnostic> {
+    ahead_by(1, n_ranks, n_chunks, n_micro_batches)
+}
+
+fn ahead_by(
+    n_more: u32,
+    n_ranks: u32,
+    n_chunks: u32,
+    n_micro_batches: u32,
+) -> Result<Grid, Diagnostic> {
     check_size(n_ranks, n_chunks, n_micro_batches, WHOLE)?;
     if !n_micro_batches.is_multiple_of(n_ranks) {
         let message = format!(
@@ -67,7 +87,7 @@ pub fn grid(n_ranks: u32, n_chunks: u32, n_micro_batches: u32) -> Result<Grid, D
         };
         let n_warm_up = match n_chunks {
             1 => n_ranks - 1 - rank,
-            _ => (n_chunks - 1) * n_ranks + 2 * (n_ranks - 1 - rank),
+            _ => (n_chunks - 1) * n_ranks + 2 * (n_ranks - 1 - rank) + n_more,
         };
         let n_warm_up = n_warm_up.min(total);
         let steady = (n_warm_up..total).flat_map(|k| [forward(k), backward(k - n_warm_up)]);

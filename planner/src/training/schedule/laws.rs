@@ -204,6 +204,41 @@ fn as_many_micro_batches_are_in_flight_as_the_papers_say() {
     }
 }
 
+/// `get_pp_rank_microbatches` of Megatron-Core d98e8a64: twice the ranks behind, as many as all chunks but
+/// one take together, and one more where forward and backward passes run together, at most all.
+#[test]
+fn passes_that_run_together_are_one_further_ahead() {
+    for (p, v, groups) in (2..=5u32)
+        .flat_map(|p| (2..=4u32).map(move |v| (p, v)))
+        .flat_map(|(p, v)| (1..=4u32).map(move |groups| (p, v, groups)))
+    {
+        let (alone, together) = (
+            interleaved::grid(p, v, groups * p).unwrap(),
+            interleaved::together(p, v, groups * p).unwrap(),
+        );
+        let held = equal(p, v, groups * p, &together);
+        for (i, own) in (0..).zip(&together.rows) {
+            let total = v * groups * p;
+            let is_forward = |cell: &&ir::grid::Cell| cell.pass == ir::grid::Pass::Forward;
+            let before_first = own.iter().take_while(is_forward).count() as u32;
+            let ahead = (2 * (p - 1 - i) + (v - 1) * p + 1).min(total);
+            // Behind the warm-up a forward pass comes before each backward one.
+            assert_eq!(before_first, (ahead + 1).min(total), "{p} {v} {groups} {i}");
+            assert_eq!(held.ranks[i as usize].peak.bytes, u64::from((ahead + 1).min(total)));
+            // Each kind of pass keeps its order.
+            for forward in [true, false] {
+                let of = |row: &[ir::grid::Cell]| -> Vec<_> {
+                    row.iter().filter(|cell| is_forward(cell) == forward).copied().collect()
+                };
+                assert_eq!(of(own), of(&alone.rows[i as usize]));
+            }
+        }
+    }
+    let text = interleaved::together(2, 2, 4).unwrap().to_string();
+    let last = "1F0,1F1,3F0,3F1,3B0,1F2,3B1,1F3,1B0,3F2,1B1,3F3,3B2,3B3,1B2,1B3";
+    assert_eq!(text.lines().last(), Some(last));
+}
+
 #[test]
 fn one_chunk_per_rank_is_plain_1f1b() {
     for p in 1..=5 {

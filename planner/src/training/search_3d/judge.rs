@@ -121,12 +121,7 @@ fn grid_of(
     let recomputes = |stage: ir::id::StageId| {
         fitted.recompute.get(stage.index()).is_some_and(|policy| *policy != Recompute::None)
     };
-    configuration.order.grid(
-        configuration.degrees.pipeline,
-        configuration.degrees.virtual_stages,
-        m,
-        recomputes,
-    )
+    configuration.order.grid(&configuration.degrees, m, recomputes)
 }
 
 /// Why a configuration is no plan.

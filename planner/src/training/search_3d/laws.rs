@@ -204,8 +204,7 @@ fn bounds_are_below_every_plan() {
                 let priced = configuration.priced(pricing, passes);
                 let d = &configuration.degrees;
                 let m = d.n_micro_batches as u32;
-                let in_flight =
-                    in_flight(configuration.order, d.pipeline, d.virtual_stages, m).unwrap();
+                let in_flight = in_flight(configuration.order, d, m).unwrap();
                 let fitter = fit::Fitter::new(&priced, &configuration, &in_flight, f64::INFINITY);
                 let fitted = fitter.fit().unwrap();
                 assert_eq!(fitted.blocks.last().unwrap().end, model.n_blocks());
@@ -266,8 +265,7 @@ fn the_bound_is_below_every_cut() {
                 let priced = configuration.priced(pricing, passes);
                 let d = &configuration.degrees;
                 let m = d.n_micro_batches as u32;
-                let in_flight =
-                    in_flight(configuration.order, d.pipeline, d.virtual_stages, m).unwrap();
+                let in_flight = in_flight(configuration.order, d, m).unwrap();
                 let fitter = fit::Fitter::new(&priced, &configuration, &in_flight, limit);
                 let n = model.n_blocks();
                 let own_s = relaxed::of_configuration(&priced, &configuration, &in_flight, limit)
@@ -337,8 +335,7 @@ fn bounds_under_limits_are_below_every_cut_that_fits() {
                 let priced = configuration.priced(pricing, Arc::clone(&own.passes));
                 let d = &configuration.degrees;
                 let m = d.n_micro_batches as u32;
-                let in_flight =
-                    in_flight(configuration.order, d.pipeline, d.virtual_stages, m).unwrap();
+                let in_flight = in_flight(configuration.order, d, m).unwrap();
                 let within = |limit| fit::Fitter::new(&priced, &configuration, &in_flight, limit);
                 let mut cuts: Vec<(u64, f64)> = Vec::new();
                 let alike = recompute == RecomputeRule::Alike;

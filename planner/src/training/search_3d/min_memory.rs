@@ -96,7 +96,7 @@ pub fn least(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Option<
 fn least_limit(priced: &Priced<'_>, configuration: &Configuration, below: f64) -> Option<f64> {
     let d = &configuration.degrees;
     let m = u32::try_from(d.n_micro_batches).ok()?;
-    let in_flight = in_flight(configuration.order, d.pipeline, d.virtual_stages, m).ok()?;
+    let in_flight = in_flight(configuration.order, d, m).ok()?;
     let fits = |limit: f64| Fitter::new(priced, configuration, &in_flight, limit).fits();
     let unlimited = 1e18;
     let mut high = below.min(unlimited);
@@ -118,7 +118,7 @@ fn told(pricing: &Pricing<'_>, configuration: Configuration, bytes: f64) -> Opti
     let priced = configuration.priced(*pricing, std::sync::Arc::new(passes));
     let d = &configuration.degrees;
     let m = u32::try_from(d.n_micro_batches).ok()?;
-    let in_flight = in_flight(configuration.order, d.pipeline, d.virtual_stages, m).ok()?;
+    let in_flight = in_flight(configuration.order, d, m).ok()?;
     let fitted = Fitter::new(&priced, &configuration, &in_flight, bytes).fit()?;
     let ranks: Vec<u32> = (0..fitted.figures.len())
         .map(|stage| configuration.order.rank_of(d.pipeline.max(1), stage as u32))

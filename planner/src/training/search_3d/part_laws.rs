@@ -152,8 +152,7 @@ fn bounds_are_below_every_plan_and_no_parameter_is_lost() {
                 let priced = configuration.priced(pricing, passes);
                 let d = &configuration.degrees;
                 let m = d.n_micro_batches as u32;
-                let in_flight =
-                    in_flight(configuration.order, d.pipeline, d.virtual_stages, m).unwrap();
+                let in_flight = in_flight(configuration.order, d, m).unwrap();
                 let fitter = fit::Fitter::new(&priced, &configuration, &in_flight, f64::INFINITY);
                 let fitted = fitter.fit().unwrap();
                 let held: f64 = fitted.figures.iter().map(|own| own.dense - own.copies).sum();

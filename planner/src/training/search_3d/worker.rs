@@ -59,7 +59,7 @@ pub(super) struct Open {
 }
 
 /// What ranks keep, by schedule, ranks, chunks and micro-batches: found once for a whole search.
-pub(super) type KeptBy = Mutex<HashMap<(Order, u32, u32, u64), Option<Arc<InFlight>>>>;
+pub(super) type KeptBy = Mutex<HashMap<(Order, (u32, u32, bool), u64), Option<Arc<InFlight>>>>;
 
 /// What a configuration gave, with seconds that none of its plans falls below, whatever the cuts.
 enum Outcome {
@@ -212,14 +212,14 @@ impl Worker<'_, '_> {
     /// What the ranks of a configuration keep.
     pub(super) fn in_flight(&self, configuration: &Configuration) -> Option<Arc<InFlight>> {
         let d = &configuration.degrees;
-        let key = (configuration.order, d.pipeline, d.virtual_stages, d.n_micro_batches);
+        let pipeline = (d.pipeline, d.virtual_stages, d.expert_overlap);
+        let key = (configuration.order, pipeline, d.n_micro_batches);
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known().get(&key) {
             return found.clone();
         }
         let m = u32::try_from(d.n_micro_batches).ok()?;
-        let found =
-            in_flight(configuration.order, d.pipeline, d.virtual_stages, m).ok().map(Arc::new);
+        let found = in_flight(configuration.order, d, m).ok().map(Arc::new);
         known().insert(key, found.clone());
         found
     }

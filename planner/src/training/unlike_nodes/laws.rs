@@ -258,7 +258,7 @@ impl Enumerated<'_> {
             stages.push((mesh, *n, price));
         }
         let m = run.n_micro_batches as u32;
-        let grid = Order::OneFOneB.grid(pipeline, 1, m, |_| false).unwrap();
+        let grid = Order::OneFOneB.grid(&run, m, |_| false).unwrap();
         let (fleet, edge_ratio) = (self.fleet, self.edge_ratio);
         let step = |stages: &[(&StageMesh, u32, StagePrice)]| {
             let costs = fleet.together(stages, &run).unwrap();
@@ -508,7 +508,7 @@ fn four_t4_and_twelve_a100_are_used_as_well_as_two_groups_of_eight() {
             micro_batch,
             ..Parallelism::default()
         };
-        let grid = Order::OneFOneB.grid(2, 1, run.n_micro_batches as u32, |_| false).unwrap();
+        let grid = Order::OneFOneB.grid(&run, run.n_micro_batches as u32, |_| false).unwrap();
         // The second group is of equal devices: each has as many samples.
         for (t, u) in [1, 2, 4].into_iter().flat_map(|t| [1, 2, 4].map(|u| (t, u))) {
             let n_replicas = 8 / u64::from(u);
@@ -573,7 +573,7 @@ fn what_is_too_long_to_judge_stays_in_the_bound() {
         ..ir::plan::Plan::default()
     };
     let costs = fleet.costs(&plan).unwrap();
-    let grid = |m| Order::OneFOneB.grid(3, 1, m, |_| false).ok();
+    let grid = |m| Order::OneFOneB.grid(&plan.parallelism, m, |_| false).ok();
     let steady = Order::OneFOneB.steady(3, 1);
     let judged = fold::report(&costs, steady, ir::units::Nanos(u64::MAX), grid).unwrap();
     let three = judged.unwrap().step_time;

@@ -547,7 +547,8 @@ impl<'s> Searched<'s> {
 
 /// The order of passes.
 fn grid(pipeline: u32, n_micro_batches: u32) -> Option<Grid> {
-    Order::OneFOneB.grid(pipeline, 1, n_micro_batches, |_| false).ok()
+    let degrees = Parallelism { pipeline, ..Parallelism::default() };
+    Order::OneFOneB.grid(&degrees, n_micro_batches, |_| false).ok()
 }
 
 /// The step of a pipeline, where it fits and is below `most`.

@@ -381,9 +381,11 @@ impl<'a> Priced<'a> {
         if self.degrees.pipeline > 1 {
             bytes += 2.0 * element * message;
         }
+        // Ranks of a pipeline keep all of the other micro-batch's pass (its grid).
         let overlaps = self.pricing.features.contains(&MemoryFeature::ExchangeOverlap)
             || self.pricing.model.has_experts()
-                && self.pricing.stack.experts.overlaps_in(&self.degrees);
+                && self.pricing.stack.experts.overlaps_in(&self.degrees)
+                && self.degrees.pipeline <= 1;
         if overlaps {
             // The block of the other micro-batch.
             bytes += self.passes.kinds.iter().map(|kind| kind.all).fold(0.0, f64::max);
