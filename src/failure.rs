@@ -81,9 +81,19 @@ pub(crate) fn catch(printer: &Printer, run: impl FnOnce() -> CommandResult) -> u
     ended(printer, exit)
 }
 
+/// How the standard library and the server's runtime say that the system refused a thread.
+const NO_THREAD: [&str; 2] = ["failed to spawn thread", "can't spawn worker thread"];
+
 fn internal(payload: &(dyn Any + Send), place: &str) -> Diagnostic {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+    // A library that can't go on without another thread says so by a panic.
+    if NO_THREAD.iter().any(|own| text.contains(own)) {
+        let message = "the system starts no more threads";
+        return Diagnostic::usage("no-threads", message)
+            .fact("reason", text)
+            .hint("raise the limit of processes (ulimit -u, or pids of the container)");
+    }
     Diagnostic::error(Blame::Internal, "internal", "meshwright has a bug and stopped")
         .fact("reason", text)
         .fact("at", place)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::printer::Printer;
 use crate::progress::Progress;
@@ -25,8 +25,11 @@ pub(crate) enum Follow {
     /// One line that changes, on a terminal.
     #[default]
     Bar,
-    /// A line for each better plan: on stderr, or with `--json` as JSON on stdout.
+    /// A line for each better plan on stderr, with `--json` as JSON.
     Lines,
+    /// A document for each better plan on stdout: what is followed is the answer.
+    #[value(skip)]
+    Documents,
     /// Nothing.
     None,
 }
@@ -45,6 +48,19 @@ pub(crate) fn line(found: &Incumbent<'_>) -> String {
         (found.shown)(found.bound),
         found.algorithm
     )
+}
+
+/// The same for programs.
+fn event(found: &Incumbent<'_>) -> Value {
+    json!({
+        "event": "incumbent",
+        "algorithm": found.algorithm,
+        "objective": found.objective,
+        "value_ns": found.value.get(),
+        "bound_ns": found.bound.get(),
+        "gap": found.gap(),
+        "elapsed_s": found.elapsed.as_secs_f64(),
+    })
 }
 
 /// Takes plans as they come.
@@ -75,7 +91,7 @@ impl<'a> Publisher<'a> {
     ) -> Self {
         let progress = match follow {
             Follow::Bar => Progress::new(printer),
-            Follow::Lines | Follow::None => Progress::silent(),
+            Follow::Lines | Follow::Documents | Follow::None => Progress::silent(),
         };
         let (others_existing, written) = (existing, None);
         let page = None;
@@ -151,24 +167,24 @@ impl Follower for Publisher<'_> {
         }
         self.progress.incumbent(found.value, found.bound);
         match (self.follow, self.printer.format) {
-            (Follow::Lines, Format::Text) => {
+            (Follow::Lines | Follow::Documents, Format::Text) => {
                 let _ = writeln!(std::io::stderr(), "{}", line(found));
             }
-            (Follow::Lines, Format::Json) => self.printer.document(&json!({
-                "event": "incumbent",
-                "algorithm": found.algorithm,
-                "objective": found.objective,
-                "value_ns": found.value.get(),
-                "bound_ns": found.bound.get(),
-                "gap": found.gap(),
-                "elapsed_s": found.elapsed.as_secs_f64(),
-            })),
-            _ => {}
+            // stdout holds the answer alone.
+            (Follow::Lines, Format::Json) => {
+                let _ = writeln!(std::io::stderr(), "{}", event(found));
+            }
+            (Follow::Documents, Format::Json) => self.printer.document(&event(found)),
+            (Follow::Bar | Follow::None, _) => {}
         }
     }
 
     fn bound(&mut self, value: Nanos, _method: &str, _elapsed: Duration) {
         self.progress.bound(value);
+    }
+
+    fn takes_plan(&self) -> bool {
+        self.output.is_some() || !self.others.is_empty()
     }
 
     /// Ends the line that changes.

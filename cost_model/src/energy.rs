@@ -108,6 +108,18 @@ impl Duty {
     }
 }
 
+/// Watts that a device of a kind draws at least while it computes, its board limited as far as it can be;
+/// `None` where neither they nor its limit are stated.
+#[must_use]
+pub fn least_watts(kind: &DeviceKind) -> Option<f64> {
+    let full = kind.full_power.or(kind.power);
+    let least = full.and_then(|full| Watts::new(LEAST_LIMIT * full.get()));
+    let limit = |own: Watts| least.map_or(own, |least| if least < own { least } else { own });
+    let limited = DeviceKind { power: kind.power.map(limit), full_power: full, ..kind.clone() };
+    let draw = Draw::of(&limited)?;
+    Some(draw.memory.min(draw.products))
+}
+
 /// Shares of what it may draw that a board may be limited to in the plans that are looked at.
 pub const LIMITS: [f64; 7] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4];
 /// The least share that a board can be limited to.

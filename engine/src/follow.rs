@@ -59,6 +59,10 @@ pub trait Follower {
     fn bound(&mut self, _value: Nanos, _method: &str, _elapsed: Duration) {}
     /// The search is over.
     fn searched(&mut self) {}
+    /// Whether it makes use of the bytes of a plan: those of a large schedule take long.
+    fn takes_plan(&self) -> bool {
+        true
+    }
     /// Takes the plan with the other files, in the order in which they were asked for, the picture
     /// last, or with why they could not be made; the names under which all are kept.
     ///

@@ -1,6 +1,6 @@
 //! From the command line to a planning problem: the same walk for every verb that needs one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -384,11 +384,12 @@ fn left(cluster: &Cluster, lost: &[String]) -> Result<Cluster, Diagnostic> {
         let own = &cluster.devices[device.index()];
         [Some(own.name.as_str()), own.node.and_then(name_of)]
     };
-    let is_lost = |device: DeviceId| {
-        names(device).into_iter().flatten().any(|name| lost.iter().any(|own| own == name))
-    };
+    let named: HashSet<&str> = lost.iter().map(String::as_str).collect();
+    let is_lost =
+        |device: DeviceId| names(device).into_iter().flatten().any(|name| named.contains(name));
     let known = || cluster.device_ids().flat_map(names).flatten();
-    if let Some(name) = lost.iter().find(|name| !known().any(|own| own == name.as_str())) {
+    let all: HashSet<&str> = known().collect();
+    if let Some(name) = lost.iter().find(|name| !all.contains(name.as_str())) {
         let message = format!("`--lost {name}`: the cluster has no such device or host");
         return Err(Diagnostic::usage("unknown-device", message).hint(suggest::hint(name, known())));
     }

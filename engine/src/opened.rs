@@ -133,10 +133,14 @@ pub fn of(on: &PlanOnModel, is_checked: bool) -> Result<Opened, Diagnostic> {
 fn for_a_while() -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let own = Arc::clone(&flag);
-    thread::spawn(move || {
+    let raise = move || {
         thread::sleep(PROVING);
         own.store(true, Ordering::SeqCst);
-    });
+    };
+    // Without a thread to wait, nothing is proved.
+    if thread::Builder::new().spawn(raise).is_err() {
+        flag.store(true, Ordering::SeqCst);
+    }
     flag
 }
 

@@ -3,6 +3,7 @@
 use cost_model::ops::workload::passes::Passes;
 use ir::graph::Graph;
 use ir::op::Work;
+use ir::threads::beside;
 use ir::units::{Bytes, Flops};
 use planner::training::structure::figures::{self, Figures, Sums};
 use planner::training::structure::{Line, Structure, template};
@@ -32,11 +33,10 @@ struct Row {
 /// Finds it. Parameters are those that training updates, where the graph can be trained.
 pub fn find(graph: &Graph) -> Found {
     let line = Line::of(graph);
-    let (structure, passes) = std::thread::scope(|scope| {
-        let passes = scope.spawn(|| Passes::of(graph.clone()).ok().map(|(passes, _)| passes));
-        (planner::training::structure::find(&line), passes.join())
-    });
-    let passes = passes.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let (passes, structure) = beside(
+        || Passes::of(graph.clone()).ok().map(|(passes, _)| passes),
+        || planner::training::structure::find(&line),
+    );
     let sums = figures::of(graph, &structure, passes.as_ref());
     let template = template::model(&line, &structure, &sums);
     let template = template.map(|(card, _)| card).map_err(|mismatch| mismatch.0);

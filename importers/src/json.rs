@@ -65,12 +65,9 @@ pub fn object<T: DeserializeOwned + Send>(
     bytes: &[u8],
 ) -> Result<(T, BTreeSet<String>), Diagnostic> {
     // Side by side; of two faults that of the strict reading counts.
-    let (keys, document) = std::thread::scope(|scope| {
-        let document = scope.spawn(|| parse(bytes));
-        (keys(bytes), document.join())
-    });
+    let (document, keys) = ir::threads::beside(|| parse(bytes), || keys(bytes));
     let keys = keys?;
-    Ok((document.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?, keys))
+    Ok((document?, keys))
 }
 
 /// A typed document. Whoever calls it has had the text checked by [`top_keys`].

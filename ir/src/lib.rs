@@ -23,5 +23,6 @@ pub mod profile;
 pub mod schedule;
 pub mod stack;
 pub mod tensor;
+pub mod threads;
 pub mod units;
 pub mod workload;

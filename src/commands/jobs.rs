@@ -82,7 +82,7 @@ fn listed(service: &Service, args: &JobsArgs, printer: &Printer) -> Result<(), F
 fn followed(service: &Service, id: &str, printer: &Printer) -> Result<(), Failure> {
     printer.one_line_each();
     let nowhere = (None, Vec::new());
-    let mut publisher = Publisher::new(nowhere, Existing::Keep, Follow::Lines, printer);
+    let mut publisher = Publisher::new(nowhere, Existing::Keep, Follow::Documents, printer);
     let status = service.watch(id, &mut |event| event.tell(&mut publisher))?;
     stands(&status, printer);
     status.failure().map_or(Ok(()), |error| Err(Failure::Answer(error)))

@@ -13,14 +13,14 @@ use ir::diagnostic::Diagnostic;
 use crate::cli::PlanArgs;
 use crate::interrupt;
 use crate::printer::Printer;
-use crate::publisher::{Follow, Publisher};
+use crate::publisher::Publisher;
 use crate::sheet;
 use crate::version::VERSION;
 
 pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let start = Instant::now();
     let watch = door::watch(start, args.limits.time_limit, interrupt::flag());
-    let prepared = Prepared::of(args, printer)?;
+    let prepared = Prepared::of(args)?;
     let page = prepared.page().cloned();
     let Prepared { request, files, existing, .. } = prepared;
     let mut follower = Publisher::new(files, existing, args.progress, printer);
@@ -48,10 +48,7 @@ impl Prepared {
     ///
     /// # Errors
     /// `bad-export`, and those of [`artifact::check`] and [`sheet::check`].
-    pub(super) fn of(args: &PlanArgs, printer: &Printer) -> Result<Self, Diagnostic> {
-        if args.progress == Follow::Lines {
-            printer.one_line_each();
-        }
+    pub(super) fn of(args: &PlanArgs) -> Result<Self, Diagnostic> {
         let mut request = args.request();
         let exports = exports(&args.export)?;
         request.exports = exports.iter().map(|(target, _)| target.clone()).collect();

@@ -32,7 +32,7 @@ const MOST_OF_PLAN: u64 = 1 << 30;
 const QUICK_TIME: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(args: &SubmitArgs, printer: &Printer) -> CommandResult {
-    let prepared = Prepared::of(&args.plan, printer)?;
+    let prepared = Prepared::of(&args.plan)?;
     if args.fallback == Fallback::Last && args.plan.output.is_none() {
         let message = "`--fallback last` keeps the plan of a file, and none is named";
         return Err(Diagnostic::usage("no-output", message).hint("name it with -o plan.json"));

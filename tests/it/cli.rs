@@ -42,6 +42,7 @@ mod networks;
 mod one_price;
 mod pinned_documents;
 mod priced;
+mod proofs;
 mod recorded;
 mod regress;
 mod requests;

@@ -13,10 +13,9 @@ use ir::instance::Instance;
 use planner::given::runner::{Request, Solution, solve};
 use planner::recipe::Ingredient;
 use planner::registry::entries;
-use planner::run::watch::Tell;
 
 use super::followed::bytes;
-use super::run::{Run, interrupted, late};
+use super::run::{Run, interrupted};
 use crate::buckets::{Setting, decided, verify::check_target};
 use crate::exit::{CommandResult, Exit};
 use crate::fields::{self, Mode};
@@ -43,13 +42,8 @@ const OF_OPS: [&str; 9] = [
 pub(super) fn plan(request: &PlanRequest, used: &Ingredient, run: &mut Run<'_>) -> CommandResult {
     request.exports.iter().try_for_each(|target| check_target(target))?;
     check(request)?;
-    let own = request.clone();
-    let read = move |_: Tell<()>| Setting::asked(&own.model, &own.problem);
-    let mut setting = match run.watch.run(read, &mut |()| {}).done().transpose()? {
-        _ if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
-        Some(setting) => setting,
-        None => return Err(late()),
-    };
+    let read = |own: &PlanRequest| Setting::asked(&own.model, &own.problem);
+    let Some(mut setting) = run.read(request, read)? else { return Ok(interrupted(run.page)) };
     told::allow_asked(&mut setting.instance, (&request.allow_lossy, used.entry.name))?;
     let start = Instant::now();
     run.follower.started(used.entry.name);

@@ -121,7 +121,9 @@ pub(super) fn plan(
     setting.offload = offload;
     let Some(best) = &found.best else {
         return none((found.stop, found.counts.n_judged), run.page, || {
-            nothing_fits::answer(&setting, &space, &limits, run.page)
+            let counts = &found.counts;
+            let is_proved = counts.n_unmeasured + counts.n_too_large == 0;
+            nothing_fits::answer(&setting, &space, (&limits, is_proved), run.page)
         });
     };
     let elapsed = (!request.limits.deterministic).then(|| start.elapsed());

@@ -2,17 +2,18 @@
 //! would be answered on some sets of devices, with boards limited to some shares of what they may draw, and
 //! the best of it.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
-use cost_model::energy::{LEAST_LIMIT, LIMITS};
+use cost_model::energy::{LEAST_LIMIT, LIMITS, least_watts};
 use documents::plan::PlanDocument;
 use documents::plan::energy::{EnergyDocument, EnergyPointDocument};
 use ir::cluster::Cluster;
 use ir::diagnostic::{Blame, Diagnostic};
+use planner::run::watch::Tell;
 use serde_json::json;
 
-use super::run::Run;
+use super::run::{Run, interrupted, late};
 use crate::energy::{COST, joules_text, watts};
 use crate::exit::{CommandResult, Exit};
 use crate::follow::{Files, Follower, Watch};
@@ -29,6 +30,8 @@ const REACH: f64 = 1.0 / LEAST_LIMIT;
 const HALVINGS: usize = 4;
 /// Most sets of devices that are tried.
 const MOST_SETS: usize = 48;
+/// Least time that a plan gets, as long as there is some: less finds none.
+const LEAST_TIME: Duration = Duration::from_millis(100);
 /// Of them, those that are tried with lower limits.
 const MOST_LIMITED: usize = 6;
 
@@ -110,45 +113,114 @@ impl Follower for Kept {
     }
 }
 
+/// What is known before anything is tried.
+struct Space {
+    sets: Vec<Vec<String>>,
+    /// Whether they are all that there are, but for devices that may change places.
+    is_whole: bool,
+    limits: &'static [f64],
+    /// Watts at the wall that no plan draws less than.
+    least_w: f64,
+}
+
 /// Plans.
 ///
 /// # Errors
 /// Those of planning on all devices; `power-cap` where nothing keeps to it.
 pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
-    let sets = sets(request)?;
-    // Rates that were measured don't tell what a limit leaves of them.
-    let limits = if is_measured(request)? { &LIMITS[..1] } else { &LIMITS[..] };
-    let (mut all, mut first_error, mut n_unknown) = (Vec::new(), None, 0);
-    for (at, set) in sets.iter().enumerate() {
-        let left = sets.len() - at + MOST_LIMITED * limits.len();
-        match tried(request, (set, 1.0), (left, run)) {
+    let Some(space) = run.read(request, space)? else { return Ok(interrupted(run.page)) };
+    let limits = space.limits;
+    let end = run.ending(request);
+    let mut all = Vec::new();
+    let mut none = Without::default();
+    let n_limited = |n_sets: usize| (limits.len() - 1) * n_sets.min(MOST_LIMITED + 1);
+    for (at, set) in space.sets.iter().enumerate() {
+        let left = space.sets.len() - at + n_limited(space.sets.len());
+        match tried(request, (set, 1.0), (left, &end, run)) {
             // What is refused on all devices is not to be had on some.
             Err(error) if at == 0 && matches!(error.blame, Blame::Usage | Blame::Input) => {
                 return Err(error);
             }
-            Err(error) => {
-                n_unknown += usize::from(error.blame == Blame::NotFound);
-                first_error = first_error.or(Some(error));
-            }
-            Ok(None) => n_unknown += 1,
+            Err(error) => none.take(error),
+            Ok(None) => none.n_unknown += 1,
             Ok(own) => all.extend(own),
         }
     }
     let best = promising(request, &all);
     let mut left = best.len() * (limits.len() - 1);
     for (set, limit) in best.iter().flat_map(|set| limits[1..].iter().map(move |own| (set, *own))) {
-        all.extend(tried(request, (set, limit), (left, run)).ok().flatten());
+        all.extend(tried(request, (set, limit), (left, &end, run)).ok().flatten());
         left -= 1;
     }
     if limits.len() > 1 {
         for set in &best {
-            near_cap(request, set, &mut all, run);
+            near_cap(request, set, &mut all, (&end, run));
         }
     }
-    if all.is_empty() {
-        return Err(first_error.unwrap_or_else(super::run::late));
+    let keeps = all.iter().any(|own| own.keeps_to(cap(request)));
+    if !keeps && run.watch.is_cancelled() {
+        return Ok(interrupted(run.page));
     }
-    answer(request, (&all, [sets.len(), n_unknown], limits), run)
+    if all.is_empty() {
+        return Err(none.told(&space));
+    }
+    answer(request, (&all, none.n_unknown, &space), run)
+}
+
+/// Sets of devices without a plan.
+#[derive(Default)]
+struct Without {
+    first: Option<Diagnostic>,
+    /// Of them, those of which it is not known whether there is one.
+    n_unknown: usize,
+}
+
+impl Without {
+    fn take(&mut self, error: Diagnostic) {
+        let is_proved = error.blame == Blame::Infeasible;
+        self.n_unknown += usize::from(!is_proved);
+        // What stopped a search comes before what was proved of another set.
+        if self.first.as_ref().is_none_or(|own| own.blame == Blame::Infeasible && !is_proved) {
+            self.first = Some(error);
+        }
+    }
+
+    /// Why there is no plan: proved where all sets of devices were searched.
+    fn told(self, space: &Space) -> Diagnostic {
+        let Some(first) = self.first else { return late() };
+        let is_proved = self.n_unknown == 0 && space.is_whole;
+        if first.blame != Blame::Infeasible || is_proved {
+            return first;
+        }
+        let message = format!(
+            "no plan was found on {} sets of devices; other sets were not searched",
+            space.sets.len()
+        );
+        Diagnostic::error(Blame::NotFound, "no-plan", message)
+            .fact("on_all_devices", first.message)
+            .hint("leave --power-cap or --objective out, and the answer says what is missing")
+    }
+}
+
+/// Reads what can be tried.
+fn space(request: &PlanRequest) -> Result<Space, Diagnostic> {
+    let (sets, is_whole) = sets(request)?;
+    // Rates that were measured don't tell what a limit leaves of them.
+    let is_measured = is_measured(request)?;
+    let limits = if is_measured { &LIMITS[..1] } else { &LIMITS[..] };
+    let least_w = match request.problem.cluster.as_deref() {
+        Some(path) => least_w(&load::machines(path, (&request.problem.lost, &[]))?.cluster),
+        None => 0.0,
+    };
+    let pue = request.pue.map_or(1.0, |own| own.0);
+    Ok(Space { sets, is_whole, limits, least_w: pue * least_w })
+}
+
+/// Watts that no plan draws less than: one device that computes, at the least limit of its board.
+fn least_w(cluster: &Cluster) -> f64 {
+    let used: BTreeSet<_> = cluster.devices.iter().map(|own| own.kind.index()).collect();
+    let kinds = used.into_iter().filter_map(|own| cluster.kinds.get(own));
+    kinds.map(|own| least_watts(own).unwrap_or(0.0)).fold(f64::INFINITY, f64::min)
 }
 
 /// Sets of devices whose plans are best as they are, or near to the cap or under it.
@@ -173,7 +245,12 @@ fn promising(request: &PlanRequest, all: &[Tried]) -> Vec<Vec<String>> {
 }
 
 /// Tries limits between the highest that keeps to the cap and the lowest that does not.
-fn near_cap(request: &PlanRequest, set: &[String], all: &mut Vec<Tried>, run: &mut Run<'_>) {
+fn near_cap(
+    request: &PlanRequest,
+    set: &[String],
+    all: &mut Vec<Tried>,
+    (end, run): (&Watch, &mut Run<'_>),
+) {
     if request.power_cap.is_none() {
         return;
     }
@@ -184,8 +261,10 @@ fn near_cap(request: &PlanRequest, set: &[String], all: &mut Vec<Tried>, run: &m
     let (mut low, mut high) = (under.fold(0.0, f64::max), over.fold(1.0, f64::min));
     if low <= 0.0 {
         // Lower limits than the usual ones where all of these are too much.
-        let least = least_limit(request, set);
-        let own = tried(request, (set, least), (HALVINGS + 1, run)).ok().flatten();
+        let (asked, own) = (request.clone(), set.to_vec());
+        let read = end.run(move |_: Tell<()>| least_limit(&asked, &own), &mut |()| {});
+        let Some(least) = read.done() else { return };
+        let own = tried(request, (set, least), (HALVINGS + 1, end, run)).ok().flatten();
         if own.as_ref().is_some_and(keeps) {
             low = least;
         }
@@ -197,7 +276,7 @@ fn near_cap(request: &PlanRequest, set: &[String], all: &mut Vec<Tried>, run: &m
     for _ in 0..HALVINGS {
         // Nobody sets a limit more finely.
         let middle = ((low + high) / 2.0 * 1e4).round() / 1e4;
-        let own = tried(request, (set, middle), (HALVINGS, run)).ok().flatten();
+        let own = tried(request, (set, middle), (HALVINGS, end, run)).ok().flatten();
         if own.as_ref().is_some_and(keeps) {
             low = middle
         } else {
@@ -242,25 +321,13 @@ fn is_measured(request: &PlanRequest) -> Result<bool, Diagnostic> {
 /// Tells of the best of all plans that were tried.
 fn answer(
     request: &PlanRequest,
-    (all, n_sets, limits): (&[Tried], [usize; 2], &[f64]),
+    (all, n_unknown, space): (&[Tried], usize, &Space),
     run: &mut Run<'_>,
 ) -> CommandResult {
     let cap = cap(request);
     let by_value = |a: &&Tried, b: &&Tried| a.value(request).total_cmp(&b.value(request));
     let Some(best) = all.iter().filter(|own| own.keeps_to(cap)).min_by(by_value) else {
-        let least = all.iter().map(|own| own.energy.most_w).fold(f64::INFINITY, f64::min);
-        let message = format!(
-            "no plan that was tried keeps to {}: the least draws up to {}",
-            watts(cap.unwrap_or_default()),
-            watts(least)
-        );
-        return Err(Diagnostic::error(Blame::Infeasible, "power-cap", message)
-            .fact("power_cap_w", cap.unwrap_or_default())
-            .fact("least_w", least)
-            .hint(format!(
-                "raise --power-cap to {}, or name devices that draw less",
-                (least * 10.0).ceil() / 10.0
-            )));
+        return Err(over_cap(cap.unwrap_or_default(), all, space));
     };
     let bound = all.iter().map(|own| own.bound(request)).fold(f64::INFINITY, f64::min);
     let points = front(all, cap);
@@ -270,7 +337,8 @@ fn answer(
     print_front(&points, run.page);
     let least = all.iter().map(|own| own.limit).fold(1.0, f64::min);
     let free = all.iter().min_by(by_value).filter(|own| !own.keeps_to(cap));
-    for line in sentences(request, (best, bound), (all.len(), n_sets, limits, free, least)) {
+    let n_sets = [space.sets.len(), n_unknown];
+    for line in sentences(request, (best, bound), (all.len(), n_sets, space.limits, free, least)) {
         run.page.line(&line);
     }
     let files = match &best.files {
@@ -280,6 +348,37 @@ fn answer(
     let written = run.follower.planned(best.bytes.clone(), files)?;
     written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
     Ok(Exit::DONE)
+}
+
+/// Why no plan keeps to a cap: impossible only below what any device draws that computes.
+fn over_cap(cap: f64, all: &[Tried], space: &Space) -> Diagnostic {
+    let least = all.iter().map(|own| own.energy.most_w).fold(f64::INFINITY, f64::min);
+    let (blame, message) = match cap < space.least_w {
+        true => {
+            let message = format!(
+                "no plan keeps to {}: one device that computes draws at least {}",
+                watts(cap),
+                watts(space.least_w)
+            );
+            (Blame::Infeasible, message)
+        }
+        false => {
+            let message = format!(
+                "no plan that was tried keeps to {}: the least draws up to {}",
+                watts(cap),
+                watts(least)
+            );
+            (Blame::NotFound, message)
+        }
+    };
+    Diagnostic::error(blame, "power-cap", message)
+        .fact("power_cap_w", cap)
+        .fact("least_w", least)
+        .fact("least_possible_w", space.least_w)
+        .hint(format!(
+            "raise --power-cap to {}, or name devices that draw less",
+            (least * 10.0).ceil() / 10.0
+        ))
 }
 
 /// Prints the plans that none is better than.
@@ -397,18 +496,20 @@ fn front(all: &[Tried], cap: Option<f64>) -> Vec<EnergyPointDocument> {
 fn tried(
     request: &PlanRequest,
     (without, limit): (&[String], f64),
-    (left, run): (usize, &mut Run<'_>),
+    (n_left, end, run): (usize, &Watch, &mut Run<'_>),
 ) -> Result<Option<Tried>, Diagnostic> {
-    if run.watch.is_cancelled() {
+    let now = Instant::now();
+    if run.watch.is_cancelled() || end.end.is_some_and(|end| end <= now) {
         return Ok(None);
     }
     let mut own = request.clone();
     own.is_tried = true;
     own.problem.without = without.to_vec();
     own.problem.board_limit = (limit < 1.0).then_some(limit);
-    let now = Instant::now();
-    let ending = run.ending(request);
-    let share = ending.end.map(|end| now + end.saturating_duration_since(now) / (left as u32 + 1));
+    let share = end.end.map(|end| {
+        let left = end.saturating_duration_since(now);
+        now + (left / (n_left as u32 + 1)).max(LEAST_TIME.min(left))
+    });
     let watch = Watch { end: share, ..run.watch.clone() };
     let (page, mut kept) = (run.page.like(), Kept::default());
     let inner = &mut Run {
@@ -431,9 +532,12 @@ fn tried(
     Ok(Some(Tried { without, limit, page, plan, energy, bytes: kept.plan, files }))
 }
 
-/// Sets of devices, each by what is left out of all: whole hosts, or devices where these are few; as many of a sort as powers of two, or all, or none.
-fn sets(request: &PlanRequest) -> Result<Vec<Vec<String>>, Diagnostic> {
-    let Some(path) = request.problem.cluster.as_deref() else { return Ok(vec![Vec::new()]) };
+/// Sets of devices, each by what is left out of all: whole hosts, or devices where these are few; as many of a
+/// sort as powers of two, or all, or none. Also whether that is all sets that differ.
+fn sets(request: &PlanRequest) -> Result<(Vec<Vec<String>>, bool), Diagnostic> {
+    let Some(path) = request.problem.cluster.as_deref() else {
+        return Ok((vec![Vec::new()], false));
+    };
     let lost = &request.problem.lost;
     let cluster = load::machines(path, (lost, &[]))?.cluster;
     let mut sorts: BTreeMap<(String, usize), Vec<String>> = BTreeMap::new();
@@ -446,6 +550,7 @@ fn sets(request: &PlanRequest) -> Result<Vec<Vec<String>>, Diagnostic> {
         let powers: Vec<usize> = if is_few { Vec::new() } else { powers.collect() };
         powers.into_iter().chain([n, 0])
     };
+    let n_all = sorts.iter().fold(1_usize, |n, own| n.saturating_mul(own.len() + 1));
     let n_of =
         |is_few: bool| sorts.iter().map(|own| counts(own.len(), is_few).count()).product::<usize>();
     let is_few = n_of(false) > MOST_SETS;
@@ -461,7 +566,9 @@ fn sets(request: &PlanRequest) -> Result<Vec<Vec<String>>, Diagnostic> {
     // All of them first: its refusals are those that are told.
     sets.sort_by_key(Vec::len);
     sets.truncate(MOST_SETS);
-    Ok(sets)
+    let are_alike = cluster.classes.len() == 1 || sorts.iter().all(|own| own.len() == 1);
+    let is_whole = cluster.devices.len() == n && are_alike && sets.len() + 1 == n_all;
+    Ok((sets, is_whole))
 }
 
 /// Hosts, or devices where these are few or of one host, with their kind and number of devices.

@@ -84,7 +84,11 @@ fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         return Ok(answer);
     }
     let trains = both::is_open(request) || mode(request) == Mode::Degrees;
-    let asked = if trains { unlike::asked(request) } else { unlike::Asked::Nothing };
+    let asked = match trains {
+        true => run.read(request, |own| Ok(unlike::asked(own)))?,
+        false => Some(unlike::Asked::Nothing),
+    };
+    let Some(asked) = asked else { return Ok(interrupted(run.page)) };
     if trains && asked == unlike::Asked::Nothing && !request.allow_lossy.is_empty() {
         fields::check(&request.problem.given, mode(request))?;
         return unlike::no_edges(request);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Nanos;
 use planner::placement::auto::DEFAULT_TIME;
+use planner::run::watch::Tell;
 use planner::run::{Bound, Case, Event};
 
 use crate::exit::Exit;
@@ -37,6 +38,23 @@ pub(super) fn usual_time(request: &PlanRequest, start: Instant) -> Option<Durati
 }
 
 impl Run<'_> {
+    /// Reads something for a request while it is watched; `None` where someone interrupted it.
+    ///
+    /// # Errors
+    /// Those of reading; `deadline` where the time does not suffice.
+    pub(super) fn read<T: Send + 'static>(
+        &self,
+        request: &PlanRequest,
+        read: impl FnOnce(&PlanRequest) -> Result<T, Diagnostic> + Send + 'static,
+    ) -> Result<Option<T>, Diagnostic> {
+        let own = request.clone();
+        match self.watch.run(move |_: Tell<()>| read(&own), &mut |()| {}).done().transpose()? {
+            _ if self.watch.is_cancelled() => Ok(None),
+            Some(read) => Ok(Some(read)),
+            None => Err(late()),
+        }
+    }
+
     /// What ends its search over degrees: its own watch, or the usual time where it has no limit.
     pub(super) fn ending(&self, request: &PlanRequest) -> Watch {
         let usual = || Instant::now().checked_add(usual_time(request, self.start)?);

@@ -8,7 +8,6 @@ use ir::units::Nanos;
 use ir::workload::Mode;
 use planner::registry::{Entry, entries, entry};
 use planner::run::StopReason;
-use planner::run::watch::Tell;
 use planner::training::doors::{Card, Layers};
 use planner::training::search::{self, Asked, Planned, Settled};
 use planner::training::search_3d::judge::Judged;
@@ -17,13 +16,12 @@ use planner::training::search_3d::{Options, Search, solve_observed};
 
 use super::followed::{self, Followed};
 use super::layered;
-use super::run::{Run, interrupted, late};
+use super::run::{Run, interrupted};
 use crate::beside::Beside;
 use crate::energy;
 use crate::executor::Executor;
 use crate::exit::{CommandResult, Exit};
 use crate::fields;
-use crate::follow::Watch;
 use crate::page::Format;
 use crate::request::{AUTO, ObjectiveName, PlanRequest};
 use crate::training::answer::Answer;
@@ -84,7 +82,7 @@ pub(super) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
 pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     check(request)?;
     request.exports.iter().try_for_each(|target| export::check_target(target))?;
-    let Some(read) = read(request, run.watch)? else { return Ok(interrupted(run.page)) };
+    let Some(read) = read(request, run)? else { return Ok(interrupted(run.page)) };
     let watch = run.ending(request);
     let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
     if read.0.layers.is_some() {
@@ -99,20 +97,14 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
 /// What is asked, and what is searched for it; `None` where someone interrupted the reading.
 pub(super) fn read(
     request: &PlanRequest,
-    watch: &Watch,
+    run: &Run<'_>,
 ) -> Result<Option<(Setting, Space)>, Diagnostic> {
-    let own = request.clone();
-    let read = move |_: Tell<()>| {
-        let setting = replaced::setting(&own)?;
+    run.read(request, |own| {
+        let setting = replaced::setting(own)?;
         row(own.recipe(), &setting)?;
         let space = setting.space()?;
-        Ok::<_, Diagnostic>((setting, space))
-    };
-    match watch.run(read, &mut |()| {}).done().transpose()? {
-        _ if watch.is_cancelled() => Ok(None),
-        Some(read) => Ok(Some(read)),
-        None => Err(late()),
-    }
+        Ok((setting, space))
+    })
 }
 
 /// Searches, and tells of better plans as they come.
@@ -222,8 +214,16 @@ impl Searched {
         let Self { mut setting, space, options, planned, mut followed, elapsed } = self;
         let Planned { settled: Settled { found, space: searched, .. }, front, wider } = planned;
         let Some(best) = found.plans.first() else {
+            let is_searched = beside.as_ref().is_none_or(|own| own.unsearched.is_none());
+            let is_proved = found.is_proved_empty() && is_searched;
             return followed::none((found.stop, found.counts.n_judged), run.page, || {
-                nothing_fits::answer(&setting, &space, (&found, &options), run.page)
+                match run.watch.is_cancelled() {
+                    true => Ok(interrupted(run.page)),
+                    false => {
+                        let found = (&found, is_proved, &options);
+                        nothing_fits::answer(&setting, &space, found, run.page)
+                    }
+                }
             });
         };
         let elapsed = (!request.limits.deterministic).then_some(elapsed);
@@ -241,7 +241,8 @@ impl Searched {
         }
         run.page.warnings(&answer.warnings());
         let plan = document::plan(&setting, answer.best, answer.joint_bound())?;
-        let written = run.follower.planned(followed::bytes(&plan)?, files)?;
+        let bytes = if run.follower.takes_plan() { followed::bytes(&plan)? } else { Vec::new() };
+        let written = run.follower.planned(bytes, files)?;
         match run.page.format {
             Format::Text => {
                 answer.print(run.page);

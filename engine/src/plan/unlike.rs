@@ -11,13 +11,12 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Plan;
 use ir::units::Nanos;
 use planner::run::StopReason;
-use planner::run::watch::Tell;
 use planner::training::order::Order;
 use planner::training::unlike_nodes::{Found, Judged};
 
 use super::both::Within;
 use super::followed::{self, Followed, follow, none, stopped};
-use super::run::{Run, interrupted, late};
+use super::run::{Run, interrupted};
 use super::training as equal;
 use crate::energy;
 use crate::exit::{CommandResult, Exit};
@@ -136,12 +135,8 @@ pub(super) fn no_edges(request: &PlanRequest) -> CommandResult {
 }
 
 pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
-    let own = request.clone();
-    let read = move |_: Tell<()>| replaced::setting(&own);
-    let mut setting = match run.watch.run(read, &mut |()| {}).done().transpose()? {
-        _ if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
-        Some(setting) => setting,
-        None => return Err(late()),
+    let Some(mut setting) = run.read(request, replaced::setting)? else {
+        return Ok(interrupted(run.page));
     };
     check(request, &setting)?;
     unlike::retain_warnings(&mut setting.warnings);
@@ -161,7 +156,7 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
 
 /// The better of equal stages and of those with devices of their own.
 pub(super) fn better(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
-    let Some(read) = equal::read(request, run.watch)? else { return Ok(interrupted(run.page)) };
+    let Some(read) = equal::read(request, run)? else { return Ok(interrupted(run.page)) };
     let watch = run.ending(request);
     let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
     let mut setting = read.0.clone();
@@ -306,13 +301,29 @@ fn answer(
     page.serialized(&told((setting, best), found, (plan, peak), elapsed))
 }
 
+/// Why no plan was found: impossible where the weights alone are more than all devices hold.
 fn nothing_fits(setting: &Setting) -> Diagnostic {
-    let message = "no plan of the space fits into the memory of the devices";
     let hint = match setting.request.max_memory_bytes {
         Some(_) => "raise --max-memory-per-device, or shorten samples with --sequence-length",
         None => "shorten samples with --sequence-length, lower --memory-margin, or add devices",
     };
-    Diagnostic::error(Blame::Infeasible, "memory-exceeded", message).hint(hint)
+    let (least, room) = (setting.least_resident(), setting.room_of_all());
+    let error = match room.filter(|room| least > *room) {
+        Some(room) => {
+            let message = format!(
+                "no plan fits: what no plan goes without takes {least}, and all devices hold {room}"
+            );
+            Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
+                .fact("need", least)
+                .fact("have", room)
+        }
+        None => {
+            let message = "no pipeline of stages with devices of their own fits into the memory of the \
+                           devices; other plans were not searched";
+            Diagnostic::error(Blame::NotFound, "memory-exceeded", message)
+        }
+    };
+    error.hint(hint)
 }
 
 /// What `plan --json` prints.

@@ -11,7 +11,7 @@ use planner::run::{Control, StopReason};
 use serde::Serialize;
 
 use super::followed::bytes;
-use super::run::{Run, late};
+use super::run::Run;
 use crate::exit::{CommandResult, Exit};
 use crate::experts::figures::percent;
 use crate::follow::Files;
@@ -31,13 +31,7 @@ pub(super) fn watched<S: Send + 'static, F: Send + 'static>(
     read: impl FnOnce(&PlanRequest) -> Result<S, Diagnostic> + Send + 'static,
     search: impl FnOnce(&S, &Arc<Control>) -> Option<F> + Send + 'static,
 ) -> Result<Option<Watched<S, F>>, Diagnostic> {
-    let own = request.clone();
-    let read = move |_: Tell<()>| read(&own);
-    let setting = match run.watch.run(read, &mut |()| {}).done().transpose()? {
-        _ if run.watch.is_cancelled() => return Ok(None),
-        Some(setting) => setting,
-        None => return Err(late()),
-    };
+    let Some(setting) = run.read(request, read)? else { return Ok(None) };
     let start = Instant::now();
     run.follower.started(name);
     let control = Arc::new(Control::new(&request.limits.within(run.watch, None)));

@@ -39,19 +39,21 @@ pub fn too_early(stop: StopReason, n_judged: u64) -> Diagnostic {
         .hint(hint)
 }
 
-/// The answer, with exit code 4.
+/// The answer: exit code 4 where it is proved that nothing fits.
 pub fn answer(
     setting: &Setting,
     space: &Space,
-    (found, options): (&Found, &Options),
+    (found, is_proved, options): (&Found, bool, &Options),
     page: &Page,
 ) -> CommandResult {
     if found.counts.n_out_of_range > 0 {
         return Err(out_of_range(found));
     }
+    let blame = if is_proved { Blame::Infeasible } else { Blame::NotFound };
     let Some(least) = least(&setting.pricing(), space, options) else {
         return Err(match options.stop() {
-            Some(_) => unexplained(),
+            Some(_) => unexplained(blame),
+            None if !is_proved => left_out(found),
             None => no_configuration::answer(setting, space, &|| options.stop().is_some()),
         });
     };
@@ -64,11 +66,17 @@ pub fn answer(
     print_ranks(&least, limit, page);
     let worst = least.ranks.iter().max_by_key(|rank| rank.need);
     let binding = worst.and_then(|rank| rank.alive.first()).map(ToString::to_string);
-    let message = format!(
-        "no plan fits: the one that needs least is short of {} on its fullest device",
-        Bytes(least.bytes().saturating_sub(limit))
-    );
-    let mut diagnostic = Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
+    let short_of = Bytes(least.bytes().saturating_sub(limit));
+    let message = match blame {
+        Blame::Infeasible => format!(
+            "no plan fits: the one that needs least is short of {short_of} on its fullest device"
+        ),
+        _ => format!(
+            "no plan was found that fits: the one that needs least is short of {short_of} on its fullest \
+             device; other layer splits and longer schedules are not ruled out"
+        ),
+    };
+    let mut diagnostic = Diagnostic::error(blame, "memory-exceeded", message)
         .fact("need", Bytes(least.bytes()))
         .fact("have", Bytes(limit))
         .fact(
@@ -93,10 +101,21 @@ fn out_of_range(found: &Found) -> Diagnostic {
         .hint("check the rates and sizes of the cluster file and the model")
 }
 
+/// Configurations whose schedules are too long to be searched prove nothing.
+fn left_out(found: &Found) -> Diagnostic {
+    let message = "no plan was found: schedules of so many micro-batches are not searched";
+    Diagnostic::error(Blame::NotFound, "no-plan", message)
+        .fact("configurations", found.counts.n_too_large)
+        .hint("lower --global-batch, or take larger micro-batches")
+}
+
 /// Nothing fits, and no time is left to say by how much.
-fn unexplained() -> Diagnostic {
-    let message = "no plan fits; the time is over before it is known by how much";
-    Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
+fn unexplained(blame: Blame) -> Diagnostic {
+    let message = match blame {
+        Blame::Infeasible => "no plan fits; the time is over before it is known by how much",
+        _ => "no plan was found that fits; the time is over before it is known by how much",
+    };
+    Diagnostic::error(blame, "memory-exceeded", message)
         .hint("give it more time with --time-limit, and it says what is missing and what would fit")
 }
 

@@ -82,7 +82,8 @@ pub fn filled(request: &PlanRequest) -> Result<Cow<'_, PlanRequest>, Diagnostic>
 pub fn may_be_freed(request: &PlanRequest, (filled, error): (&PlanRequest, &Diagnostic)) -> bool {
     let is_kept = (request.problem.pin.is_empty() && !filled.problem.pin.is_empty())
         || (request.executor.is_none() && filled.executor.is_some());
-    let is_of_it = error.blame == Blame::Infeasible || error.code == "not-for-unlike-nodes";
+    let is_of_it = error.blame == Blame::Infeasible
+        || ["memory-exceeded", "not-for-unlike-nodes"].contains(&error.code);
     request.training.replace.is_some() && !request.training.is_free && is_kept && is_of_it
 }
 

@@ -8,11 +8,13 @@ use cost_model::kernels::plain_product::peak;
 use cost_model::runs::forms::constants::{Constant, Constants};
 use cost_model::runs::forms::corrections::Corrections;
 use cost_model::runs::forms::hosts;
+use cost_model::runs::forms::model::counts::n_parameters;
 use cost_model::runs::forms::model::{Offload, Pricing, shape};
 use cost_model::runs::forms::system::System;
 use cost_model::runs::judge::costs::PipelineCosts;
 use cost_model::runs::measured::LayerPricing;
 use cost_model::runs::memory::reserve::MARGIN;
+use cost_model::runs::memory::states::state_bytes;
 use cost_model::runs::oracle::{self, StageOracle};
 use cost_model::runs::unlike::{Fleet, NodeGroup, groups_of};
 use documents::digest;
@@ -20,7 +22,7 @@ use documents::plan::Reference;
 use documents::plan::losses::ReplacedDocument;
 use documents::plan::request::RequestDocument;
 use exporters::training::{Lack, names_are_known};
-use ir::card::{ModelCard, SequenceParallel, Skew};
+use ir::card::{ModelCard, SequenceParallel, Skew, ZeroStage};
 use ir::cluster::{Cluster, DeviceKind};
 use ir::diagnostic::Diagnostic;
 use ir::hyperparameters::Hyperparameters;
@@ -277,6 +279,23 @@ impl Setting {
             host_memory: &self.system.host_memory,
             offload: self.offload,
         })
+    }
+
+    /// Bytes that lie on the devices under any plan: each weight once, and what the optimizer keeps of it
+    /// unless hosts may.
+    pub fn least_resident(&self) -> Bytes {
+        let format = self.numbers.format(&self.stack);
+        let each = state_bytes(format, self.numbers.optimizer, ZeroStage::None, 1.0);
+        let states = each.master_weights + each.optimizer_states;
+        let each = each.parameters + if self.request.no_offload { states } else { 0.0 };
+        Bytes((n_parameters(&self.model) as f64 * each) as u64)
+    }
+
+    /// Bytes that all devices hold; `None` where one has no limit.
+    pub fn room_of_all(&self) -> Option<Bytes> {
+        let limits = self.cluster.devices.iter().map(ir::cluster::Device::memory_limit);
+        let add = |sum: u64, own: Option<Bytes>| Some(sum.saturating_add(self.room(own?).0));
+        limits.into_iter().try_fold(0, add).map(Bytes)
     }
 
     /// Costs of a plan for the judge, within a limit of each device.

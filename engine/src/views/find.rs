@@ -149,9 +149,17 @@ impl View<'_> {
         let parts = groups.chunks(groups.len().div_ceil(n_threads).max(1));
         let (details, words) = (&details, words.as_slice());
         let all: Vec<Option<Sought<'_>>> = std::thread::scope(|scope| {
-            let seek = |part| scope.spawn(move || sought(part, details, (text, words)));
+            let seek = |part| {
+                let seek = move || sought(part, details, (text, words));
+                // Where the system has no thread to give, this one does its work.
+                std::thread::Builder::new().spawn_scoped(scope, seek).map_err(|_| seek())
+            };
             let threads: Vec<_> = parts.map(seek).collect();
-            threads.into_iter().map(|thread| thread.join().ok().flatten()).collect()
+            let joined = |own: Result<std::thread::ScopedJoinHandle<'_, _>, _>| match own {
+                Ok(thread) => thread.join().ok().flatten(),
+                Err(done) => done,
+            };
+            threads.into_iter().map(joined).collect()
         });
         let (mut parents, mut found) = (HashMap::new(), Vec::new());
         for part in all {

@@ -17,6 +17,7 @@ mod running;
 mod values;
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use documents::cluster::{ClusterDocument, NetworkDocument, NodesDocument};
 use documents::nearest;
@@ -29,6 +30,10 @@ pub use self::catalogue::{Catalogue, DeviceRow, LinkRow, LinkScope, catalogue};
 
 /// Most islands that a warning names.
 const ISLANDS: usize = 8;
+/// Devices of a cluster that is kept: one search may ask for many parts of it, and reading takes long.
+const LARGE: usize = 1024;
+/// The last cluster of so many, with the names of its file and document, and its text.
+static LAST: Mutex<Option<([String; 3], Whole)>> = Mutex::new(None);
 /// Islands between which ways that lead one way are looked for.
 const LOOKED_AT: usize = 256;
 
@@ -111,7 +116,21 @@ pub fn of_hosts(hosts: &Hosts, count: u64) -> Result<Cluster, Diagnostic> {
     .map(|(cluster, _)| cluster)
 }
 
+/// As [`built`]; a large cluster that was read last is not read again.
 fn noted(text: &str, origin: &str, name: Option<&str>) -> Result<Whole, Diagnostic> {
+    let asked = || [origin, name.unwrap_or_default(), text];
+    let last = || LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, own)) = last().as_ref().filter(|(of, _)| *of == asked()) {
+        return Ok(own.clone());
+    }
+    let own = built(text, origin, name)?;
+    if own.cluster.n_devices() >= LARGE {
+        *last() = Some((asked().map(str::to_owned), own.clone()));
+    }
+    Ok(own)
+}
+
+fn built(text: &str, origin: &str, name: Option<&str>) -> Result<Whole, Diagnostic> {
     let in_file = |error: Diagnostic| error.fact("file", origin);
     let documents = document::documents(text, origin)?;
     let chosen = choose(&documents, name).map_err(in_file)?;

@@ -101,10 +101,17 @@ pub fn plan(
     (search, options): (Search, &Options),
     tell: &Teller<'_>,
 ) -> Planned {
+    // What any of them leaves open is open.
+    let mut open_s = f64::INFINITY;
     let mut settled = asked.until_it_fits(|space, launcher| {
         let mut observe = |plan: &Judged, bound_s: f64| tell(plan, bound_s, launcher);
-        search(pricing, space, options, &mut observe)
+        let found = search(pricing, space, options, &mut observe);
+        open_s = open_s.min(found.bound_s);
+        found
     });
+    if settled.found.plans.is_empty() {
+        settled.found.bound_s = open_s;
+    }
     let (mut front, mut wider) = (Vec::new(), None);
     if !settled.found.plans.is_empty() {
         front = front::of(pricing, (&settled.space, asked.by_count), &settled.found, options);

@@ -24,8 +24,13 @@ const DOUBLINGS: u32 = 6;
 /// Replays for each way out: a plan that fits is wanted, not the best one.
 const REPLAYS: u64 = 50;
 
-/// The answer, with exit code 4.
-pub fn answer(setting: &Setting, space: &Space, limits: &Options, page: &Page) -> CommandResult {
+/// The answer: exit code 4 where every configuration was searched.
+pub fn answer(
+    setting: &Setting,
+    space: &Space,
+    (limits, is_proved): (&Options, bool),
+    page: &Page,
+) -> CommandResult {
     let pricing = pricing(setting)?;
     let Some(least) = least(&pricing, space) else {
         return Err(no_configuration::answer(setting, space, &|| limits.stop().is_some()));
@@ -38,10 +43,13 @@ pub fn answer(setting: &Setting, space: &Space, limits: &Options, page: &Page) -
         .collect();
     let lacks = least.most().0.saturating_sub(limit);
     let message = format!(
-        "no plan fits: the one that needs least is short of {lacks} bytes ({}) on its fullest device",
-        Bytes(lacks)
+        "no {}: the one that needs least is short of {lacks} bytes ({}) on its fullest device{}",
+        if is_proved { "plan fits" } else { "measured plan fits" },
+        Bytes(lacks),
+        if is_proved { "" } else { "; other degrees were not measured, or take longer schedules" }
     );
-    let mut diagnostic = Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
+    let blame = if is_proved { Blame::Infeasible } else { Blame::NotFound };
+    let mut diagnostic = Diagnostic::error(blame, "memory-exceeded", message)
         .fact("need", least.most())
         .fact("have", Bytes(limit))
         .fact("shortfall_bytes", short)

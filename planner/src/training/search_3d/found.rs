@@ -111,6 +111,18 @@ impl Counts {
     }
 }
 
+impl Found {
+    /// Whether it is proved that no plan of the space fits: nothing was left out, and no layer split is
+    /// open of which a bound is known.
+    #[must_use]
+    pub fn is_proved_empty(&self) -> bool {
+        self.plans.is_empty()
+            && self.stop.is_complete()
+            && self.bound_s.is_infinite()
+            && self.counts.n_out_of_range == 0
+    }
+}
+
 /// What a search found.
 #[derive(Clone, Debug)]
 pub struct Found {
