@@ -499,7 +499,7 @@ fn tried(
     (n_left, end, run): (usize, &Watch, &mut Run<'_>),
 ) -> Result<Option<Tried>, Diagnostic> {
     let now = Instant::now();
-    if run.watch.is_cancelled() || end.end.is_some_and(|end| end <= now) {
+    if run.watch.is_cancelled() || end.end.is_some_and(|end| end <= now + LEAST_TIME / 2) {
         return Ok(None);
     }
     let mut own = request.clone();
