@@ -235,6 +235,7 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
         }
         None => replay::map(&request.a).transpose()?.map(Now::Map),
     };
+    let idle = now.as_ref().map(Now::warnings).unwrap_or_default();
     let (a, now) = match now {
         None => (replay::document(&request.a)?, None),
         Some(now) => {
@@ -260,7 +261,8 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
             experts::compare::compare((&a, &b), &others.collect::<Vec<_>>(), request, page)
         }
         (None, None) => {
-            ops::compare::placements((&a, &b), now.as_deref(), others.collect(), (request, page))
+            let told = others.chain(idle).collect();
+            ops::compare::placements((&a, &b), now.as_deref(), told, (request, page))
         }
         (Some(one), Some(two)) => {
             // Another length of a sample is told as such.

@@ -83,6 +83,8 @@ pub struct LaunchSettings {
     pub stack: StackSettings,
     /// Settings that change time or memory in a way that no plan has, by the reason.
     pub not_judged: BTreeMap<&'static str, Vec<String>>,
+    /// Settings that do nothing as the others are, by what each needs.
+    pub no_effect: BTreeMap<String, String>,
     /// The optimizer.
     pub optimizer: Option<Optimizer>,
     /// Whether hosts keep its states; `None` = nothing is said of it.

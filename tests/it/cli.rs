@@ -31,6 +31,7 @@ mod gradients;
 mod held;
 mod hints;
 mod jax;
+mod launch_files;
 mod launchers;
 mod layered;
 mod losses;

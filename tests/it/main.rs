@@ -24,6 +24,7 @@ mod megatron_shape;
 mod model_load;
 mod only;
 mod oracle;
+mod partners;
 mod pinned;
 mod random_problem;
 mod recipes;

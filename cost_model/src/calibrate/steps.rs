@@ -25,6 +25,7 @@ use crate::runs::forms::system::System;
 pub mod identified;
 pub mod rows;
 pub mod set;
+mod strange;
 pub mod table;
 
 use identified::{BELIEVED_OF_FEW, Identified, identified};
@@ -40,6 +41,8 @@ pub const GOOD: usize = 32;
 /// Standard error of a constant, as a share of the one believed beforehand, above which the rows do
 /// not tell it: they say less about it than was believed (half of the variance is left at 0.71).
 pub const UNTOLD: f64 = 0.7;
+/// Standard deviation of a normal law over the median of absolute values.
+const NORMAL: f64 = 1.4826;
 
 /// What is calibrated, and what it may look up.
 #[derive(Clone, Debug)]
@@ -122,9 +125,8 @@ pub fn calibrate(measured: &[StepRow], context: &Context) -> Result<StepCalibrat
     rows::check_set(&set, &mut warnings)?;
     let held = context.base.stacks.get(&context.stack.name);
     let (nominal, corrections) = stored(&context.stack, held);
-    let samples = set.samples(|_| true);
-    warnings.extend(few(samples.len()));
-    let (constants, identified) = identified(&samples, &context.stack, &nominal);
+    let all = set.samples(|_| true);
+    let (samples, (constants, identified)) = fitted(&set, context, &nominal, &mut warnings);
     let n_identified = identified
         .iter()
         .filter(|identified| matches!(identified, Identified::Fitted { .. }))
@@ -154,7 +156,7 @@ pub fn calibrate(measured: &[StepRow], context: &Context) -> Result<StepCalibrat
             identified: *identified,
         });
     let corrected: Vec<Corrected> = corrected.collect();
-    let profile = profile(context, &samples, &corrected, &table, &predicted);
+    let profile = profile(context, &all, &corrected, &table, &predicted);
     Ok(StepCalibration {
         profile,
         stack: context.stack.name.clone(),
@@ -168,19 +170,51 @@ pub fn calibrate(measured: &[StepRow], context: &Context) -> Result<StepCalibrat
     })
 }
 
-/// What is to be said about so few rows.
-fn few(n_rows: usize) -> Option<Diagnostic> {
-    if n_rows >= USEFUL {
+/// The rows that agree, and constants fitted on them.
+fn fitted<'s>(
+    set: &'s Set,
+    context: &Context,
+    nominal: &Constants,
+    warnings: &mut Vec<Diagnostic>,
+) -> (Vec<Sample<'s>>, (Constants, Vec<Identified>)) {
+    let rows: Vec<&StepRow> = set.rows.iter().map(|row| &row.measured).collect();
+    let n_told = strange::n_configurations(rows.iter().copied());
+    warnings.extend(few(rows.len(), n_told));
+    warnings.extend(strange::of_one_kind(&rows));
+    let all = set.samples(|_| true);
+    let found = identified(&all, n_told, &context.stack, nominal);
+    let out = strange::outliers(&all, &context.stack, &found.0);
+    if out.is_empty() {
+        return (all, found);
+    }
+    let lines: Vec<u64> = out.iter().map(|at| rows[*at].line).collect();
+    warnings.extend(strange::left_out(&lines));
+    let n_told =
+        strange::n_configurations(rows.into_iter().filter(|row| !lines.contains(&row.line)));
+    let samples = set.samples(|row| !lines.contains(&row.measured.line));
+    let found = identified(&samples, n_told, &context.stack, nominal);
+    (samples, found)
+}
+
+/// What is to be said about so few rows, `n_told` of which are of different configurations.
+fn few(n_rows: usize, n_told: usize) -> Option<Diagnostic> {
+    if n_told >= USEFUL {
         return None;
     }
-    let how = if n_rows < DANGEROUS { "dangerously few" } else { "few" };
-    let are = if n_rows == 1 { "row is" } else { "rows are" };
+    let how = if n_told < DANGEROUS { "dangerously few" } else { "few" };
+    let are = match (n_rows, n_told) {
+        (1, _) => "1 row is".to_owned(),
+        (n_rows, n_told) if n_told < n_rows => {
+            format!("{n_rows} rows of {n_told} configurations are")
+        }
+        _ => format!("{n_rows} rows are"),
+    };
     let message = format!(
-        "{n_rows} {are} {how} for a calibration: {USEFUL} random rows of one stack make a useful \
-         one, {GOOD} a good one"
+        "{are} {how} for a calibration: {USEFUL} random rows of one stack make a useful one, {GOOD} \
+         a good one"
     );
     let warning = Diagnostic::warning("few-steps", message).fact("rows", n_rows as u64);
-    Some(if n_rows < DANGEROUS {
+    Some(if n_told < DANGEROUS {
         warning.hint(format!(
             "measure more configurations: on so few a constant moves by {BELIEVED_OF_FEW} standard \
              deviation of what is believed of it at most"

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use cost_model::experts::Copies;
 use documents::digest;
-use documents::plan::PlanDocument;
 use documents::plan::experts::ExpertLayersDocument;
+use documents::plan::{PlanDocument, Reference};
 use ir::diagnostic::Diagnostic;
 
 use super::setting::Setting;
@@ -62,15 +62,7 @@ pub fn examined<'d>(
         .into_iter()
         .filter(|(_, own, _, digest)| own.digest != *digest)
         .map(|(what, own, name, digest)| {
-            let message = format!("the plan was made for another {what} than this one");
-            Diagnostic::input("digest-mismatch", message)
-                .fact("what", what)
-                .fact("field", format!("{what}.digest"))
-                .fact("stated", own.digest.clone())
-                .fact("derived", digest)
-                .fact("planned_for", own.name.clone())
-                .fact("name", name.clone())
-                .hint(format!("give the {what} that it was made for, or add --allow-mismatch"))
+            replay::mismatch(what, own, &Reference::new(name, digest), target.allow_mismatch)
         })
         .collect();
     let (allowed, mismatches) = replay::sorted(found.into_iter(), target.allow_mismatch)?;

@@ -113,6 +113,14 @@ impl Now {
         }
     }
 
+    /// Settings that do nothing as the others are.
+    pub(crate) fn warnings(&self) -> Vec<Diagnostic> {
+        match self {
+            Self::Map(_) => Vec::new(),
+            Self::Server(_, settings) => no_effect(settings).collect(),
+        }
+    }
+
     /// Refuses to set it beside what it can't do.
     fn check(&self, plan: &PlanDocument) -> Result<(), Diagnostic> {
         let why = match (self, &plan.training, plan.workload.mode) {
@@ -138,6 +146,15 @@ impl Now {
             }
         }
     }
+}
+
+/// Settings that do nothing as the others are, as warnings.
+pub fn no_effect(settings: &LaunchSettings) -> impl Iterator<Item = Diagnostic> {
+    settings.no_effect.iter().map(|(setting, needed)| {
+        let message = format!("`{setting}` has no effect without {needed}");
+        let hint = format!("leave it out, or add {needed}");
+        Diagnostic::warning("no-effect", message).hint(hint)
+    })
 }
 
 /// The ranks of a server.

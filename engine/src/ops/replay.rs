@@ -39,7 +39,9 @@ pub const LONGEST_FILE: u64 = 1 << 30;
 const SOLUTION: &[u8] = b"\"meshwright.solution/";
 
 /// What exports hold that nobody reads back, and no plan: whose they are.
-const UNREAD: [(&[u8], &str); 3] = [
+const UNREAD: [(&[u8], &str); 5] = [
+    (b"fsdp_config:", "configs of Hugging Face Accelerate"),
+    (b"distributed_type:", "configs of Hugging Face Accelerate"),
     (b"model.tensor_model_parallel_size=", "overrides of Megatron Bridge"),
     (b"\"training_arguments\"", "files of Hugging Face's Trainer"),
     (b"\"meshwright.jax/", "files for JAX"),
@@ -119,9 +121,11 @@ fn read(path: &Path) -> Result<PlanDocument, Diagnostic> {
         }
         match UNREAD.iter().find(|(mark, _)| holds(mark)) {
             None => error,
-            Some((_, whose)) => error.hint(format!(
-                "{whose} are not read back: compare the plan itself, or the flags of another target"
-            )),
+            Some((_, whose)) => {
+                let message = format!("`{file}` is no plan: {whose} are not read back");
+                Diagnostic::input("not-read-back", message)
+                    .hint("compare the plan itself, or the settings of another launcher")
+            }
         }
     })
 }
@@ -293,6 +297,46 @@ fn resolved(document: &Arc<PlanDocument>, on: &Loaded) -> Result<Arc<Resolved>, 
         let of = (Arc::clone(document), Arc::clone(&on.basis));
         Ok(Resolved { plan, tasks: OnceLock::new(), _of: of })
     })
+}
+
+/// What a plan was made for and what is given, which are not the same; `may_differ` where that is
+/// allowed.
+pub fn mismatch(
+    what: &str,
+    planned: &Reference,
+    given: &Reference,
+    may_differ: bool,
+) -> Diagnostic {
+    let named = |own: &Reference| own.name.clone();
+    let is_profile = what == "profile";
+    let message = match is_profile {
+        true if planned.name.is_empty() => {
+            format!("the plan was made without a profile, and `{}` is given", given.name)
+        }
+        true if given.name.is_empty() => {
+            format!("the plan was made with the profile `{}`, and none is given", planned.name)
+        }
+        _ => format!("the plan was made for another {what} than this one"),
+    };
+    let hint = match is_profile {
+        _ if may_differ => format!("its figures are those of another {what}: plan again"),
+        true if planned.name.is_empty() => {
+            "leave out --profile, or add --allow-mismatch to price the plan with it".to_owned()
+        }
+        true if given.name.is_empty() => format!(
+            "add --profile with the file of `{}`, or --allow-mismatch to price the plan without",
+            planned.name
+        ),
+        _ => format!("give the {what} that it was made for, or add --allow-mismatch"),
+    };
+    Diagnostic::input("digest-mismatch", message)
+        .fact("what", what.to_owned())
+        .fact("field", format!("{what}.digest"))
+        .fact("stated", planned.digest.clone())
+        .fact("derived", given.digest.clone())
+        .fact("planned_for", named(planned))
+        .fact("name", named(given))
+        .hint(hint)
 }
 
 /// Digests that differ: as warnings where they may, and else as errors.

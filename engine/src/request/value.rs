@@ -368,10 +368,16 @@ pub fn range(text: &str) -> Result<RangeInclusive<u32>, String> {
     }
 }
 
-/// A size with a unit, decimal or binary.
+/// A device's memory: a size with a unit, decimal or binary. A number alone counts bytes, and is
+/// refused below a megabyte, which no device has: whoever writes `40` means another unit.
 pub fn bytes(text: &str) -> Result<Bytes, String> {
+    const LEAST: f64 = 1e6;
     let wrong = || "needs a size such as 40GB, 38GiB or a number of bytes".to_owned();
     let value = size(text).ok_or_else(wrong)?;
+    if text.trim().parse::<f64>().is_ok_and(|plain| plain < LEAST) && value >= 1.0 {
+        let plain = text.trim();
+        return Err(format!("has no unit; write {plain}GB, {plain}GiB or {plain}MiB"));
+    }
     if value.is_finite() && (1.0..1e18).contains(&value) {
         Ok(Bytes(value.round() as u64))
     } else {
@@ -410,7 +416,11 @@ mod tests {
     fn sizes_and_ranges_are_read() {
         assert_eq!(bytes("40GB"), Ok(Bytes(40_000_000_000)));
         assert_eq!(bytes("1.5 GiB"), Ok(Bytes(1_610_612_736)));
-        assert_eq!(bytes("512"), Ok(Bytes(512)));
+        assert_eq!(bytes("40000000000"), Ok(Bytes(40_000_000_000)));
+        assert_eq!(bytes("512MB"), Ok(Bytes(512_000_000)));
+        for plain in ["40", "81920", " 0.5e3 "] {
+            assert!(bytes(plain).unwrap_err().starts_with("has no unit; write"), "{plain}");
+        }
         assert!(bytes("-1GB").is_err() && bytes("nanGB").is_err() && bytes("").is_err());
         assert_eq!(range("8"), Ok(8..=8));
         assert_eq!(range("8..64"), Ok(8..=64));

@@ -74,20 +74,8 @@ pub(crate) fn others(document: &PlanDocument, derived: &PlanDocument) -> Vec<Dia
         ("cluster", &document.cluster, &derived.cluster),
         ("profile", &document.profile, &derived.profile),
     ];
-    let found = pairs.into_iter().filter(|(_, own, now)| own.digest != now.digest).map(
-        |(what, own, now)| {
-            let message = format!("the plan was made for another {what} than this one");
-            Diagnostic::input("digest-mismatch", message)
-                .fact("what", what)
-                .fact("field", format!("{what}.digest"))
-                .fact("stated", own.digest.clone())
-                .fact("derived", now.digest.clone())
-                .fact("planned_for", own.name.clone())
-                .fact("name", now.name.clone())
-                .hint(format!("give the {what} that it was made for, or add --allow-mismatch"))
-        },
-    );
-    found.collect()
+    let found = pairs.into_iter().filter(|(_, own, now)| own.digest != now.digest);
+    found.map(|(what, own, now)| kept::mismatch(what, own, now, false)).collect()
 }
 
 /// What of a request a plan of a step may state.

@@ -111,18 +111,7 @@ fn examined<'d>(
     ];
     let found = pairs.into_iter().filter(|(_, own, found)| own.digest != found.digest);
     let mismatch = |(what, own, found): (&str, &Reference, Reference)| {
-        let message = format!("the plan was made for another {what} than this one");
-        Diagnostic::input("digest-mismatch", message)
-            .fact("what", what)
-            .fact("field", format!("{what}.digest"))
-            .fact("stated", own.digest.clone())
-            .fact("derived", found.digest)
-            .fact("planned_for", own.name.clone())
-            .fact("name", found.name)
-            .hint(match target.allow_mismatch {
-                true => format!("its figures are those of another {what}: plan again"),
-                false => format!("give the {what} that it was made for, or add --allow-mismatch"),
-            })
+        replay::mismatch(what, own, &found, target.allow_mismatch)
     };
     let (allowed, mismatches) = replay::sorted(found.map(mismatch), target.allow_mismatch)?;
     let is_mismatched = !allowed.is_empty();

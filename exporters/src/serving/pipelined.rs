@@ -118,7 +118,7 @@ pub fn device_map(graph: &Graph, target: &str, ranks: &Ranks) -> Result<DeviceMa
     let target = if target == SGLANG { SGLANG } else { VLLM };
     let layers = Layers::new(graph, target)?;
     let n_layers = layers.names.len();
-    let place = on_devices(n_layers, ranks)?;
+    let place = on_devices(n_layers, ranks, target)?;
     let mut entries = BTreeMap::new();
     for (op, part) in layers.parts.iter().enumerate() {
         let slot = slot(*part, n_layers).and_then(|slot| place.get(slot));
@@ -146,24 +146,24 @@ pub fn device_map(graph: &Graph, target: &str, ranks: &Ranks) -> Result<DeviceMa
     Ok(DeviceMap { entries })
 }
 
+/// Layers of each rank where nobody states them (`get_pp_indices` of each server): what ranks don't
+/// divide goes to the last ranks of SGLang, and in vLLM to those before the last one.
+fn equal_layers(n_layers: usize, n_ranks: usize, target: &str) -> Vec<u32> {
+    let (each, rest) = (n_layers / n_ranks, n_layers % n_ranks);
+    let end = if target == SGLANG { n_ranks } else { n_ranks - 1 };
+    let has_more = |rank: usize| rank < end && rank + rest >= end;
+    (0..n_ranks).map(|rank| (each + usize::from(has_more(rank))) as u32).collect()
+}
+
 /// The device of each layer.
-fn on_devices(n_layers: usize, ranks: &Ranks) -> Result<Vec<MapPlace>, Diagnostic> {
+fn on_devices(n_layers: usize, ranks: &Ranks, target: &str) -> Result<Vec<MapPlace>, Diagnostic> {
     let wrong = |message: String, hint: &str| {
         Err(Diagnostic::input("bad-settings", message).hint(hint.to_owned()))
     };
     let n_ranks = ranks.n.max(1);
     let counts = match &ranks.layers {
         Some(counts) => counts.clone(),
-        None if n_layers.is_multiple_of(n_ranks as usize) => {
-            vec![n_layers as u32 / n_ranks; n_ranks as usize]
-        }
-        None => {
-            let message = format!("{n_ranks} ranks do not divide {n_layers} layers");
-            return wrong(
-                message,
-                "state the layers of each rank, as `..._PP_LAYER_PARTITION` does",
-            );
-        }
+        None => equal_layers(n_layers, n_ranks as usize, target),
     };
     let held = counts.iter().fold(0u64, |sum, n| sum + u64::from(*n));
     if held != n_layers as u64 {

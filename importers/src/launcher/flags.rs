@@ -28,7 +28,7 @@ impl<'a> Flags<'a> {
         });
         let words = words.map(|word| word.trim_matches(QUOTES));
         let parts = words.flat_map(|word| match word.split_once('=') {
-            Some((flag, value)) if flag.starts_with("--") => vec![flag, value.trim_matches(QUOTES)],
+            Some((flag, value)) if flag.starts_with('-') => vec![flag, value.trim_matches(QUOTES)],
             _ => vec![word],
         });
         let words = parts.collect();
@@ -164,11 +164,14 @@ impl<'a> Flags<'a> {
     }
 }
 
-const QUOTES: [char; 2] = ['"', '\''];
+/// Farthest that the end of a substitution is looked for, in bytes.
+const FARTHEST: usize = 4_096;
 
-/// Words as a shell parts them, quotes and all. A quote that nothing closes is a letter; a word that begins
+pub(super) const QUOTES: [char; 2] = ['"', '\''];
+
+/// Words as a shell parts them, quotes and substitutions and all. A quote that nothing closes is a letter; a word that begins
 /// with `#` begins a comment.
-fn quoted(text: &str) -> Vec<&str> {
+pub(super) fn quoted(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {
@@ -187,11 +190,33 @@ fn quoted(text: &str) -> Vec<&str> {
 fn length(text: &str) -> usize {
     let mut at = 0;
     while let Some(next) = text[at..].chars().next().filter(|next| !next.is_whitespace()) {
+        if let Some(length) = substitution(&text[at..]).filter(|_| next == '$') {
+            at += length;
+            continue;
+        }
         at += next.len_utf8();
         let closes = QUOTES.contains(&next).then(|| text[at..].find(next)).flatten();
         at += closes.map_or(0, |closes| closes + next.len_utf8());
     }
     at
+}
+
+/// Bytes of the substitution that a text begins with, `$(..)`, `$((..))` or `${..}`; `None` for others.
+pub(super) fn substitution(text: &str) -> Option<usize> {
+    let (open, close) = match text.as_bytes().get(1)? {
+        b'(' => (b'(', b')'),
+        b'{' => (b'{', b'}'),
+        _ => return None,
+    };
+    let mut depth = 0u32;
+    for (at, byte) in text.bytes().enumerate().skip(1).take(FARTHEST) {
+        depth += u32::from(byte == open);
+        depth -= u32::from(byte == close);
+        if depth == 0 {
+            return Some(at + 1);
+        }
+    }
+    None
 }
 
 /// The flags in quotes that a variable of a script takes: `NAME="--a 1"`.

@@ -1,6 +1,8 @@
 //! `galvatron_config_*.json` of Hetu-Galvatron: one parallel strategy per layer
 //! (`utils/config_utils.py` and `core/runtime/hybrid_parallel_config.py`, Apache-2.0).
 
+use std::collections::BTreeMap;
+
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
@@ -69,6 +71,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         vocabulary: config.vocabulary(tensor, sequence)?,
         blocks: config.list("pp_division")?,
         schedule: Some(config.schedule()?),
+        no_effect: config.idle(tensor, ulysses)?,
         ..LaunchSettings::default()
     })
 }
@@ -171,6 +174,19 @@ impl Config<'_> {
                 Err(bad("vsp", "1", hint))
             }
         }
+    }
+
+    /// Members that do nothing as the others are, by what each needs.
+    fn idle(&self, tensor: u32, ulysses: u32) -> Result<BTreeMap<String, String>, Diagnostic> {
+        let [own, vocabulary] = [self.count("vtp")?.unwrap_or(1), self.count_or_zero("vsp")?];
+        let apart = self.list("tp_consecutive_flags")?.unwrap_or_default().contains(&0);
+        let rows = [
+            (tensor == 1 && ulysses != 0, "use_sp", "tensor ranks in `tp_sizes_enc`"),
+            (tensor == 1 && apart, "tp_consecutive_flags", "tensor ranks in `tp_sizes_enc`"),
+            (own == 1 && vocabulary != 0, "vsp", "tensor ranks in `vtp`"),
+        ];
+        let rows = rows.into_iter().filter(|(is_idle, ..)| *is_idle);
+        Ok(rows.map(|(_, key, needed)| (key.to_owned(), needed.to_owned())).collect())
     }
 
     fn schedule(&self) -> Result<String, Diagnostic> {

@@ -18,5 +18,9 @@ pub(super) const MAX_BYTES: usize = 1 << 20;
 pub(super) fn bad(what: &str, value: &str, hint: &str) -> Diagnostic {
     const LONGEST: usize = 60;
     let shown: String = value.chars().take(LONGEST).collect();
+    if shown.contains('$') {
+        let message = format!("`{what}` takes `{shown}`, whose value the file does not state");
+        return Diagnostic::input("bad-settings", message).hint("write the value in its place");
+    }
     Diagnostic::input("bad-settings", format!("`{what}` can't be `{shown}`")).hint(hint.to_owned())
 }

@@ -1,6 +1,7 @@
 //! Flags of Megatron-Core (`megatron/training/arguments.py`, commit d98e8a64).
 
 mod classes;
+mod partners;
 mod shape;
 mod software;
 
@@ -11,23 +12,29 @@ use ir::plan::Mesh;
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
+use super::ModelFacts;
 use super::flags::{Flags, not_judged};
 use super::layout;
 use super::limits::{MOST_LAYERS, bad};
 
-pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
+pub(super) fn read(text: &str, model: ModelFacts) -> Result<LaunchSettings, Diagnostic> {
     let flags = Flags::new(text);
+    partners::check(&flags, model)?;
     let tensor = flags.degree(&["--tensor-model-parallel-size"])?;
     let pipeline = flags.degree(&["--pipeline-model-parallel-size"])?;
     let n_layers = flags.degree(&["--num-layers", "--encoder-num-layers"])?;
     let dtype = dtype(&flags)?;
+    let micro_batch = flags.count("--micro-batch-size")?;
+    let global_batch = flags.count("--global-batch-size")?;
     let mut settings = LaunchSettings {
         tensor,
         pipeline,
         context: flags.degree(&["--context-parallel-size"])?,
         expert: flags.degree(&["--expert-model-parallel-size"])?,
-        micro_batch: flags.count("--micro-batch-size")?,
-        global_batch: flags.count("--global-batch-size")?,
+        micro_batch,
+        global_batch,
+        // Unless a step is stated, it is one micro-batch of each replica.
+        n_micro_batches: micro_batch.filter(|_| global_batch.is_none()).map(|_| 1),
         sequence_length: flags.count("--seq-length")?.or(flags.count("--encoder-seq-length")?),
         n_predicting: flags.degree(&["--mtp-num-layers"])?,
         sequence: Some(if flags.has("--sequence-parallel") {
@@ -50,11 +57,12 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         sizes: shape::sizes(&flags)?,
         ..LaunchSettings::default()
     };
-    stages(&flags, n_layers, &mut settings)?;
+    stages(&flags, n_layers, model, &mut settings)?;
+    partners::check_degrees(&flags, &settings)?;
     let is_looped = settings.virtual_stages.is_some_and(|chunks| chunks > 1);
     settings.schedule = Some(if is_looped { "interleaved" } else { "1f1b" }.to_owned());
-    settings.stack = software::read(&flags, is_looped)?;
-    shape::layers(&flags, n_layers, &mut settings)?;
+    settings.stack = software::read(&flags, is_looped, model)?;
+    shape::layers(&flags, n_layers.or(model.n_layers), &mut settings)?;
     let of_experts = flags.degree(&["--expert-tensor-parallel-size"])?;
     if of_experts.is_some_and(|own| own != tensor.unwrap_or(1)) {
         let why = "experts are split over the tensor ranks of the model";
@@ -64,7 +72,8 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         let why = "replicas share out their states among all of them";
         return Err(not_judged("--num-distributed-optimizer-instances", why));
     }
-    settings.not_judged = classes::judge(&flags)?;
+    settings.no_effect = partners::idle(&flags, model)?;
+    settings.not_judged = classes::judge(&flags, model)?;
     Ok(settings)
 }
 
@@ -109,28 +118,30 @@ fn optimizer(flags: &Flags<'_>) -> Result<Option<Optimizer>, Diagnostic> {
     }
 }
 
-/// Blocks of each stage: from the layout, else equal parts with the stated ends.
+/// Blocks of each stage: from the layout, else equal parts with the stated ends. Layers that nobody
+/// states are the model's.
 fn stages(
     flags: &Flags<'_>,
-    n_layers: Option<u32>,
+    stated: Option<u32>,
+    model: ModelFacts,
     settings: &mut LaunchSettings,
 ) -> Result<(), Diagnostic> {
     let pipeline = settings.pipeline.unwrap_or(1);
-    let by_count = flags.degree(&["--num-layers-per-virtual-pipeline-stage"])?;
+    let by_count = flags.degree(&[BY_COUNT])?;
     let chunks = flags.degree(&["--num-virtual-stages-per-pipeline-rank"])?;
     let ends = Ends {
         first: flags.degree(&["--decoder-first-pipeline-num-layers"])?,
         last: flags.degree(&["--decoder-last-pipeline-num-layers"])?,
     };
-    if let Some(n) = n_layers.filter(|n| u64::from(*n) > MOST_LAYERS) {
+    if let Some(n) = stated.filter(|n| u64::from(*n) > MOST_LAYERS) {
         let hint = format!("at most {MOST_LAYERS} layers are planned");
         return Err(bad("--num-layers", &n.to_string(), &hint));
     }
     if let Some(text) = flags.text("--pipeline-model-parallel-layout")? {
         let layout = layout::parse(text, pipeline)?;
-        if n_layers.is_some_and(|n| u64::from(n) != layout.n_layers()) {
+        if let Some(n) = stated.filter(|n| u64::from(*n) != layout.n_layers()) {
             let hint = format!("the layout has {} layers", layout.n_layers());
-            return Err(bad("--num-layers", &n_layers.unwrap_or(0).to_string(), &hint));
+            return Err(bad("--num-layers", &n.to_string(), &hint));
         }
         settings.virtual_stages = Some(layout.layers.len() as u32 / pipeline);
         let both = layout.layers.iter().zip(&layout.predicting);
@@ -138,56 +149,56 @@ fn stages(
         settings.n_predicting = Some(layout.n_predicting() as u32).filter(|n| *n > 0);
         return Ok(());
     }
-    let Some(n_layers) = n_layers else {
-        if ends.first.or(ends.last).is_some() {
-            let hint = "state `--num-layers` beside the layers of the first and last stage";
-            return Err(bad("--decoder-first-pipeline-num-layers", "", hint));
+    let later = settings.n_predicting.or(model.n_predicting.filter(|_| stated.is_none()));
+    let Some(n_layers) = stated.or(model.n_layers) else {
+        let flag = ["--decoder-first-pipeline-num-layers", "--decoder-last-pipeline-num-layers"];
+        let of_ends = flag.into_iter().zip([ends.first, ends.last]);
+        let mut on_layers = of_ends.chain([(BY_COUNT, by_count)]);
+        if let Some((flag, _)) = on_layers.find(|(_, own)| own.is_some()) {
+            return Err(bad(flag, "", "state `--num-layers` beside it"));
         }
         settings.virtual_stages = chunks;
         return Ok(());
     };
+    // Who does not state the layers chose the ranks.
+    let blamed = match stated {
+        Some(n) => ("--num-layers", n),
+        None => ("--pipeline-model-parallel-size", pipeline),
+    };
     let chunks = chunks_of((by_count, chunks), &ends, (n_layers, pipeline))?;
     settings.virtual_stages = Some(chunks);
-    pipeline.checked_mul(chunks).filter(|n| *n <= n_layers).ok_or_else(|| {
-        bad("--num-layers", &n_layers.to_string(), "there are more stages than layers")
-    })?;
-    let mut blocks = even(&ends, n_layers, (pipeline, chunks))?;
+    pipeline
+        .checked_mul(chunks)
+        .filter(|n| *n <= n_layers)
+        .ok_or_else(|| bad(blamed.0, &blamed.1.to_string(), "there are more stages than layers"))?;
+    let mut blocks = even(&ends, n_layers, (pipeline, chunks), blamed)?;
     // Those that predict a later token are counted apart, and lie behind the last one.
-    if let (Some(last), Some(later)) = (blocks.last_mut(), settings.n_predicting) {
+    if let (Some(last), Some(later)) = (blocks.last_mut(), later) {
         *last = last.saturating_add(later);
     }
     settings.blocks = Some(blocks);
     Ok(())
 }
 
+const BY_COUNT: &str = "--num-layers-per-virtual-pipeline-stage";
+
 /// Chunks of a rank: stated, or by the layers of each.
 fn chunks_of(
-    stated: (Option<u32>, Option<u32>),
+    (by_count, chunks): (Option<u32>, Option<u32>),
     ends: &Ends,
     (n_layers, pipeline): (u32, u32),
 ) -> Result<u32, Diagnostic> {
-    match stated {
-        (Some(_), None) if ends.first.or(ends.last).is_some() => {
-            let flag = "--num-layers-per-virtual-pipeline-stage";
-            let hint = "beside layers of the first or last stage Megatron takes \
-                        `--num-virtual-stages-per-pipeline-rank`";
-            Err(bad(flag, "", hint))
-        }
-        (Some(layers), None) => {
-            let per_rank = n_layers / pipeline;
-            if !n_layers.is_multiple_of(pipeline) || !per_rank.is_multiple_of(layers) {
-                let hint = "it must divide the layers of a rank";
-                let flag = "--num-layers-per-virtual-pipeline-stage";
-                return Err(bad(flag, &layers.to_string(), hint));
-            }
-            Ok(per_rank / layers)
-        }
-        (None, chunks) => Ok(chunks.unwrap_or(1)),
-        (Some(_), Some(chunks)) => {
-            let hint = "give one of the two flags for virtual stages";
-            Err(bad("--num-virtual-stages-per-pipeline-rank", &chunks.to_string(), hint))
-        }
+    let Some(layers) = by_count else { return Ok(chunks.unwrap_or(1)) };
+    if ends.first.or(ends.last).is_some() {
+        let hint = "beside layers of the first or last stage Megatron takes \
+                    `--num-virtual-stages-per-pipeline-rank`";
+        return Err(bad(BY_COUNT, "", hint));
     }
+    let per_rank = n_layers / pipeline;
+    if !n_layers.is_multiple_of(pipeline) || !per_rank.is_multiple_of(layers) {
+        return Err(bad(BY_COUNT, &layers.to_string(), "it must divide the layers of a rank"));
+    }
+    Ok(per_rank / layers)
 }
 
 /// Layers of the first and of the last rank, where they are stated.
@@ -202,6 +213,7 @@ fn even(
     ends: &Ends,
     n_layers: u32,
     (pipeline, chunks): (u32, u32),
+    (flag, value): (&str, u32),
 ) -> Result<Vec<u32>, Diagnostic> {
     let Ends { first, last } = *ends;
     let ends = first.unwrap_or(0).saturating_add(last.unwrap_or(0));
@@ -222,8 +234,9 @@ fn even(
         *rank = last;
     }
     if each.is_none() || ranks.iter().any(|n| !n.is_multiple_of(chunks)) {
-        let hint = format!("{pipeline} ranks in {chunks} chunks can't share them out evenly");
-        return Err(bad("--num-layers", &n_layers.to_string(), &hint));
+        let hint =
+            format!("{pipeline} ranks in {chunks} chunks can't share out {n_layers} layers evenly");
+        return Err(bad(flag, &value.to_string(), &hint));
     }
     let chunk: Vec<u32> = ranks.iter().map(|n| n / chunks).collect();
     Ok(chunk.repeat(chunks as usize))

@@ -8,6 +8,7 @@ pub mod layout;
 mod limits;
 mod megatron;
 mod serving;
+mod shell;
 mod torchtitan;
 
 use ir::diagnostic::Diagnostic;
@@ -81,7 +82,10 @@ impl Launcher {
             ("\"zero_optimization\"", Self::DeepSpeed),
             ("VLLM_PP_LAYER_PARTITION", Self::Vllm),
             ("SGLANG_PP_LAYER_PARTITION", Self::Sglang),
+            ("[parallelism]", Self::Torchtitan),
+            ("[training]", Self::Torchtitan),
             ("vllm serve", Self::Vllm),
+            ("vllm.entrypoints", Self::Vllm),
             ("sglang.launch_server", Self::Sglang),
             ("--tensor-parallel-size", Self::Vllm),
             ("--tp-size", Self::Sglang),
@@ -98,24 +102,56 @@ impl Launcher {
     }
 }
 
-/// Reads settings. Flags that say nothing about parallelism are passed over, but Megatron's, all of which
+/// What is known of the model that settings are of; `None` = nothing is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModelFacts {
+    /// Its layers, those that predict a later token aside.
+    pub n_layers: Option<u32>,
+    /// Layers that predict a later token.
+    pub n_predicting: Option<u32>,
+    /// Whether any of them has experts.
+    pub has_experts: Option<bool>,
+}
+
+/// Reads settings of a model of which nothing is known, as [`read_for`].
+///
+/// # Errors
+/// Those of [`read_for`].
+pub fn read(launcher: Launcher, text: &str) -> Result<LaunchSettings, Diagnostic> {
+    read_for(launcher, text, ModelFacts::default())
+}
+
+/// Reads settings; what they leave open of the model is as it is. Flags that say nothing about parallelism are passed over, but Megatron's, all of which
 /// have a class.
 ///
 /// # Errors
 /// `bad-settings` with the flag and its value, `unknown-flag` for one that looks like one that is
 /// read (for Megatron, for any that it has not), `not-judged` for one that changes what runs in a way that no plan has, `bad-layout`,
 /// `file-too-large`.
-pub fn read(launcher: Launcher, text: &str) -> Result<LaunchSettings, Diagnostic> {
+pub fn read_for(
+    launcher: Launcher,
+    text: &str,
+    model: ModelFacts,
+) -> Result<LaunchSettings, Diagnostic> {
     if text.len() > MAX_BYTES {
         let message = format!("settings of {} bytes, more than {MAX_BYTES}", text.len());
         return Err(Diagnostic::input("file-too-large", message).hint("give the flags alone"));
     }
+    let of_flags = |read: &dyn Fn(&str) -> Result<LaunchSettings, Diagnostic>| {
+        let shell::Expanded { text, unset } = shell::expanded(text)?;
+        let mut settings = read(&text)?;
+        if !unset.is_empty() {
+            settings.not_judged.insert("the file does not state what they hold", unset);
+        }
+        Ok(settings)
+    };
     match launcher {
-        Launcher::Megatron => megatron::read(text),
-        Launcher::Torchtitan => torchtitan::read(text),
+        Launcher::Megatron => of_flags(&|text| megatron::read(text, model)),
+        Launcher::Torchtitan if torchtitan::is_document(text) => torchtitan::document(text),
+        Launcher::Torchtitan => of_flags(&torchtitan::read),
         Launcher::DeepSpeed => deepspeed::read(text),
-        Launcher::Vllm => serving::vllm(text),
-        Launcher::Sglang => serving::sglang(text),
+        Launcher::Vllm => of_flags(&serving::vllm),
+        Launcher::Sglang => of_flags(&serving::sglang),
         Launcher::Galvatron => galvatron::read(text),
     }
 }

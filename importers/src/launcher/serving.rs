@@ -1,5 +1,7 @@
 //! What servers are started with: vLLM and SGLang.
 
+use std::collections::BTreeMap;
+
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 
@@ -12,17 +14,28 @@ pub(super) fn vllm(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let data = flags.degree(&["--data-parallel-size", "-dp"])?;
     let pipeline = &["--pipeline-parallel-size", "-pp"];
     let group = tensor.unwrap_or(1).saturating_mul(data.unwrap_or(1));
+    let shares = "--enable-expert-parallel";
+    let mut no_effect = BTreeMap::new();
+    if flags.has(shares) && group == 1 {
+        let needed = "`--tensor-parallel-size` or `--data-parallel-size`";
+        no_effect.insert(shares.to_owned(), needed.to_owned());
+    }
+    let local = "--data-parallel-size-local";
+    if flags.has(local) && data.is_none() {
+        no_effect.insert(local.to_owned(), "`--data-parallel-size`".to_owned());
+    }
     let settings = LaunchSettings {
         tensor,
         data,
         pipeline: flags.degree(pipeline)?,
-        expert: Some(if flags.has("--enable-expert-parallel") { group } else { 1 }),
+        expert: Some(if flags.has(shares) { group } else { 1 }),
         blocks: partition(&flags, "VLLM_PP_LAYER_PARTITION", pipeline)?,
         devices: numbers(&flags, "CUDA_VISIBLE_DEVICES")?,
+        no_effect,
         ..LaunchSettings::default()
     };
     // What looks like these and says nothing about where layers are.
-    flags.finish("", &["--data-parallel-size-local", "--data-parallel-address"])?;
+    flags.finish("", &["--data-parallel-address"])?;
     Ok(settings)
 }
 

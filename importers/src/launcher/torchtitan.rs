@@ -1,6 +1,8 @@
 //! Overrides of torchtitan (`torchtitan/config/configs.py`): of 0.3 and before, which counts samples,
 //! and of main since 73aed7f6c (August 2026), which counts tokens.
 
+use std::collections::BTreeMap;
+
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
@@ -96,6 +98,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         schedule_file: schedule_file(&flags)?.filter(|_| n_ranks > 1).map(str::to_owned),
         blocks: cut.blocks,
         ends: cut.ends,
+        no_effect: idle(&flags, (shard, context), n_ranks)?,
         ..LaunchSettings::default()
     };
     flags.refuse(&[
@@ -107,6 +110,80 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     ])?;
     flags.finish("--parallelism.", OTHERS)?;
     Ok(settings)
+}
+
+/// Flags of pipelines.
+const OF_PIPELINES: [&str; 7] = [
+    "pipeline_parallel_schedule",
+    "pipeline_parallel_schedule_csv",
+    "pipeline_parallel_microbatch_size",
+    "pipeline_parallel_first_stage_less_layers",
+    "pipeline_parallel_last_stage_less_layers",
+    "num_pp_microbatches",
+    PARTS,
+];
+
+/// Flags that do nothing as the others are, by what each needs.
+fn idle(
+    flags: &Flags<'_>,
+    (shard, context): (Option<u32>, Option<u32>),
+    n_ranks: u32,
+) -> Result<BTreeMap<String, String>, Diagnostic> {
+    let of_pipelines = OF_PIPELINES.map(own);
+    let mut idle: Vec<(String, &str)> = of_pipelines
+        .into_iter()
+        .filter(|flag| n_ranks == 1 && flags.has(flag))
+        .map(|flag| (flag, "several `--parallelism.pipeline_parallel_degree`"))
+        .collect();
+    let option = "--activation_checkpoint.selective_ac_option";
+    let policy = recompute(flags)?;
+    if flags.has(option) && policy != Some(Recompute::PerOp) {
+        idle.push((option.to_owned(), "`--activation_checkpoint.mode selective`"));
+    }
+    let reshard = own("fsdp_reshard_after_forward");
+    if flags.has(&reshard) && shard == Some(1) && context.unwrap_or(1) == 1 {
+        idle.push((reshard, "several `--parallelism.data_parallel_shard_degree`"));
+    }
+    Ok(idle.into_iter().map(|(flag, needed)| (flag, needed.to_owned())).collect())
+}
+
+/// Whether a text is a job config in TOML, which releases before 0.3 take.
+pub(super) fn is_document(text: &str) -> bool {
+    text.lines().any(|line| ["[parallelism]", "[training]"].contains(&line.trim()))
+}
+
+/// Reads a job config: each key of a section that plans have words for is the flag of its name.
+pub(super) fn document(text: &str) -> Result<LaunchSettings, Diagnostic> {
+    const READ: [&str; 4] = ["parallelism", "training", "activation_checkpoint", "optimizer"];
+    let mut flags = String::new();
+    let mut section = "";
+    for line in text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()) {
+        if let Some(name) = line.strip_prefix('[').and_then(|own| own.strip_suffix(']')) {
+            section = name.trim();
+            continue;
+        }
+        let Some((key, value)) = line.split_once('=').filter(|_| READ.contains(&section)) else {
+            continue;
+        };
+        let (key, value) = (key.trim(), value.trim().trim_matches(['"', '\'']));
+        let words = match value {
+            "true" => format!("--{section}.{key}"),
+            "false" if key == "enable_sequence_parallel" => format!("--{section}.no_{key}"),
+            "false" => String::new(),
+            list if list.starts_with('[') => {
+                // Lists in it are parts, whose names a flag has between commas.
+                let parts = list.trim_matches(['[', ']', ' ']).split(']');
+                let parts = parts.map(|part| part.replace(['[', '"', '\'', ' '], ""));
+                let parts: Vec<String> =
+                    parts.map(|part| part.trim_matches(',').to_owned()).collect();
+                format!("--{section}.{key} {}", parts.join(" "))
+            }
+            value => format!("--{section}.{key} {value}"),
+        };
+        flags.push_str(&words);
+        flags.push('\n');
+    }
+    read(&flags)
 }
 
 /// Names with hyphens, which its parser takes too, with underscores.

@@ -46,7 +46,8 @@ fn dims(shape: TensorShapeProto, declared: Declared) -> Result<Vec<RawDim>, Diag
         dims.push(match dim.value {
             Some(dimension::Value::DimValue(number)) => match u64::try_from(number) {
                 Ok(extent) => RawDim::Known(extent),
-                Err(_) if declared == Declared::Other => RawDim::Unknown,
+                // Some exporters write -1 for a free dimension.
+                Err(_) if number == -1 || declared == Declared::Other => RawDim::Unknown,
                 Err(_) => {
                     return Err(Diagnostic::input(
                         "negative-dimension",

@@ -257,3 +257,21 @@ fn a_text_is_told_by_how_it_begins() {
     let error = read_bytes("graph.txt", profile.as_bytes(), &ImportOptions::default()).unwrap_err();
     assert_eq!(error.code, "no-graph");
 }
+
+/// CHLO prints the types of two operands without parentheses, and those of one as StableHLO does.
+#[test]
+fn types_of_operands_may_stand_without_parentheses() {
+    for body in [
+        "%0 = chlo.next_after %x, %x : tensor<4x8xf32>, tensor<4x8xf32> -> tensor<4x8xf32>",
+        "%0 = chlo.polygamma %x, %x : tensor<4x8xf32>, tensor<4x8xf32> -> tensor<4x8xf32>",
+        "%0 = chlo.broadcast_add %x, %x : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>",
+        "%0 = chlo.lgamma %x : tensor<4x8xf32> -> tensor<4x8xf32>",
+    ] {
+        let text = main(&format!("{body}\nreturn %0 : {T}"));
+        let found = of(&text).unwrap();
+        let [op] = &found.graph.ops[..] else { panic!("{body}") };
+        assert_eq!(found.graph.tensor(op.outputs[0]).shape, [4, 8], "{body}");
+    }
+    let wrong = "%0 = chlo.next_after %x, %x : tensor<4x8xf32>, tensor<4x9xf32> -> tensor<4x8xf32>";
+    assert_eq!(error(&main(wrong)).0, "type-mismatch");
+}

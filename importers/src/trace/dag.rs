@@ -44,24 +44,15 @@ type Made = (Graph, Vec<(OpId, String)>, Vec<Diagnostic>);
 /// Makes the graph, and says what the trace lacks.
 ///
 /// # Errors
-/// `undefined-node`, `graph-cycle`.
+/// `graph-cycle`.
 pub(super) fn graph(nodes: &[Node], name: &str) -> Result<Made, Diagnostic> {
     let by_id = chakra::by_id(nodes);
-    let position = |node: &Node, id: &u64| {
-        by_id.get(id).copied().ok_or_else(|| {
-            let what = format!("node {} waits for node {id}, which is not there", node.call.id);
-            Diagnostic::input("undefined-node", what)
-                .fact("node", node.call.id)
-                .fact("missing", *id)
-        })
-    };
-    let mut waits: Vec<[Vec<usize>; 2]> = Vec::with_capacity(nodes.len());
-    for node in nodes {
-        let positions = |ids: &[u64]| -> Result<Vec<usize>, Diagnostic> {
-            ids.iter().map(|id| position(node, id)).collect()
-        };
-        waits.push([positions(&node.data)?, positions(&node.control)?]);
-    }
+    let positions =
+        |ids: &[u64]| ids.iter().filter_map(|id| by_id.get(id).copied()).collect::<Vec<_>>();
+    let waits: Vec<[Vec<usize>; 2]> =
+        nodes.iter().map(|node| [positions(&node.data), positions(&node.control)]).collect();
+    let mut warnings: Vec<Diagnostic> = absent(nodes, &by_id).into_iter().collect();
+    warnings.extend(lacks(nodes, &waits));
     let composite = composites(nodes);
     let mut builder = Builder {
         nodes,
@@ -74,7 +65,26 @@ pub(super) fn graph(nodes: &[Node], name: &str) -> Result<Made, Diagnostic> {
         builder.op(at, &waits[at], composite.contains(&at));
     }
     check_acyclic(&builder.graph)?;
-    Ok((builder.graph, builder.collectives, lacks(nodes, &waits)))
+    Ok((builder.graph, builder.collectives, warnings))
+}
+
+/// A warning of dependencies on nodes that a trace leaves out, as converters do with roots and with
+/// nodes of other processes.
+fn absent(nodes: &[Node], by_id: &HashMap<u64, usize>) -> Option<Diagnostic> {
+    let is_absent = |id: &&u64| !by_id.contains_key(*id);
+    let all = || nodes.iter().flat_map(|node| node.data.iter().chain(&node.control));
+    let count = all().filter(is_absent).count();
+    let missing: BTreeSet<u64> = all().filter(is_absent).copied().collect();
+    let what = format!(
+        "{count} dependencies are on {} nodes that the trace does not hold: nothing waits for them",
+        missing.len()
+    );
+    (count > 0).then(|| {
+        Diagnostic::warning("absent-nodes", what)
+            .fact("dependencies", count)
+            .fact("nodes", missing.len())
+            .fact("first", missing.first().copied().unwrap_or(0))
+    })
 }
 
 /// Nodes, each after those that it waits for; nodes on cycles at the end, which are refused later.

@@ -36,6 +36,9 @@ pub(super) const WITH_PLAIN: [&str; 6] = [
     "record_param_comms",
 ];
 
+/// How the types of arguments begin that hold several tensors.
+const LISTS: [&str; 2] = ["GenericList[", "Tuple["];
+
 /// Longest plain argument that is kept, in characters.
 const MAX_PLAIN: usize = 256;
 
@@ -228,17 +231,12 @@ pub(super) fn operands_of<T: AsRef<str>>(
     for (position, ((value, shape), of)) in values.iter().zip(shapes).zip(types).enumerate() {
         let of = of.as_ref();
         if of.starts_with("Tensor(") {
-            let tensor = operand(position, value, shape, element(of));
+            let element = elements(of).first().copied().flatten();
+            let tensor = operand(position, value, shape, element);
             found.push(tensor.ok_or_else(|| invalid("a tensor with its shape"))?);
-        } else if of.starts_with("GenericList[") && of.contains("Tensor(") {
-            let (Some(members), Some(shapes)) = (value.as_array(), shape.as_array()) else {
-                return Err(invalid("a list of tensors with their shapes"));
-            };
-            for (member, shape) in members.iter().zip(shapes).filter(|(value, _)| value.is_array())
-            {
-                let tensor = operand(position, member, shape, element(of));
-                found.push(tensor.ok_or_else(|| invalid("a list of tensors"))?);
-            }
+        } else if LISTS.iter().any(|list| of.starts_with(list)) && of.contains("Tensor(") {
+            members(position, (value, shape), &elements(of), &mut found)
+                .ok_or_else(|| invalid("a list of tensors with their shapes"))?;
         } else if keeps {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             if text.len() <= MAX_PLAIN {
@@ -249,10 +247,36 @@ pub(super) fn operands_of<T: AsRef<str>>(
     Ok(found)
 }
 
-/// The element type in `Tensor(float)` or `GenericList[Tensor(float),...]`.
-fn element(of: &str) -> Option<DType> {
-    let (_, rest) = of.split_once("Tensor(")?;
-    dtype(rest.split(')').next()?)
+/// The tensors of a list, or of lists in it; `of` are their element types in order, or that of all.
+/// `None` where a tensor has no shape beside it.
+fn members(
+    position: usize,
+    (value, shape): (&Value, &Value),
+    of: &[Option<DType>],
+    found: &mut Vec<Operand>,
+) -> Option<()> {
+    let first = found.len();
+    let mut stack: Vec<(&Value, &Value)> = vec![(value, shape)];
+    while let Some((value, shape)) = stack.pop() {
+        match value.as_array()?.as_slice() {
+            [] => {}
+            [Value::Number(_), ..] => {
+                let own = of.get(found.len() - first).or(of.first()).copied().flatten();
+                found.push(operand(position, value, shape, own)?);
+            }
+            // Absent members are texts.
+            values => {
+                let pairs = values.iter().zip(shape.as_array()?);
+                stack.extend(pairs.filter(|(member, _)| member.is_array()).rev());
+            }
+        }
+    }
+    Some(())
+}
+
+/// The element types in `Tensor(float)` or `GenericList[Tensor(float),...]`.
+fn elements(of: &str) -> Vec<Option<DType>> {
+    of.split("Tensor(").skip(1).map(|own| dtype(own.split(')').next()?)).collect()
 }
 
 /// A tensor from `[tensor, storage, offset, elements, bytes of an element, device]`.

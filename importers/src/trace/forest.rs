@@ -27,6 +27,8 @@ pub(super) struct Forest {
     works: Vec<bool>,
     /// The same without those that only fill or copy.
     computes: Vec<bool>,
+    /// Calls that name a call around them which the trace does not hold.
+    n_orphans: u64,
 }
 
 /// An op of the step.
@@ -99,7 +101,7 @@ impl Forest {
     /// Puts calls into each other.
     ///
     /// # Errors
-    /// `duplicate-id`, `missing-parent`, `parent-cycle`, `nesting-limit`.
+    /// `duplicate-id`, `parent-cycle`, `nesting-limit`.
     pub(super) fn grow(mut calls: Vec<Call>) -> Result<Self, Diagnostic> {
         calls.sort_by_key(|call| call.id);
         let mut by_id = HashMap::with_capacity(calls.len());
@@ -109,11 +111,15 @@ impl Forest {
                 return Err(Diagnostic::input("duplicate-id", what).fact("node", call.id));
             }
         }
-        let mut parents = Vec::with_capacity(calls.len());
-        for call in &calls {
-            let parent = by_id.get(&call.parent).copied().ok_or_else(|| missing(call))?;
-            parents.push((call.parent != call.id).then_some(parent));
-        }
+        let is_inside = |call: &&Call| call.parent != call.id;
+        let parents: Vec<Option<usize>> = calls
+            .iter()
+            .map(|call| {
+                Some(call).filter(is_inside).and_then(|own| by_id.get(&own.parent).copied())
+            })
+            .collect();
+        let n_roots = parents.iter().filter(|parent| parent.is_none()).count();
+        let n_orphans = n_roots - calls.iter().filter(|call| !is_inside(call)).count();
         let mut children = vec![Vec::new(); calls.len()];
         let mut roots = Vec::new();
         for (at, parent) in parents.iter().enumerate() {
@@ -130,6 +136,7 @@ impl Forest {
             parents,
             works: vec![false; n],
             computes: vec![false; n],
+            n_orphans: n_orphans as u64,
         };
         let order = this.order()?;
         for at in order.into_iter().rev() {
@@ -256,6 +263,11 @@ impl Forest {
         call.signature.is_none() && !self.children[at].is_empty() && self.works_inside(at)
     }
 
+    /// Whether kernels run inside a call, or as it.
+    pub(super) fn works(&self, at: usize) -> bool {
+        self.works[at]
+    }
+
     fn works_inside(&self, at: usize) -> bool {
         self.children[at].iter().any(|child| self.works[*child])
     }
@@ -292,6 +304,19 @@ impl Forest {
             stack.extend(self.children[at].iter().map(|child| (*child, homes[at])));
         }
         homes
+    }
+
+    /// A warning of calls whose parent the trace does not hold.
+    pub(super) fn orphans(&self) -> Option<Diagnostic> {
+        let n = self.n_orphans;
+        let what = format!(
+            "{n} nodes name a parent that the trace does not hold: they count as calls of their own"
+        );
+        (n > 0).then(|| {
+            Diagnostic::warning("absent-nodes", what)
+                .fact("nodes", n)
+                .hint("stop the observer before the trace is read, to record it whole")
+        })
     }
 
     /// The call that makes it.
@@ -391,13 +416,4 @@ pub(super) fn is_around(name: &str) -> bool {
         || ["autograd::", "torch::autograd::", "torch::distributed::", "torch.distributed."]
             .iter()
             .any(|space| name.starts_with(space))
-}
-
-fn missing(call: &Call) -> Diagnostic {
-    let Call { id, parent, .. } = call;
-    let what = format!("node {id} names the missing parent {parent}");
-    Diagnostic::input("missing-parent", what)
-        .fact("node", *id)
-        .fact("parent", *parent)
-        .hint("the trace is incomplete: record it again, and stop the observer before it is read")
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::calls::{Member, invalid_field};
+use super::steps::Step;
 use crate::items::{self, Part};
 use crate::json;
 
@@ -157,8 +158,8 @@ pub(super) struct Profile {
     pub(super) memory: Option<u64>,
     /// Which of several processes it is of, and of how many.
     pub(super) rank: Option<(u64, u64)>,
-    /// Steps that the profiler marked: start, end and name.
-    pub(super) steps: Vec<(i64, i64, String)>,
+    /// Steps that the profiler marked.
+    pub(super) steps: Vec<Step>,
     /// Events in all.
     pub(super) n_events: u64,
     threads: BTreeMap<(String, String), u32>,
@@ -295,12 +296,12 @@ impl Profile {
         match &**cat {
             "cpu_op" | "user_annotation" => {
                 let name = event.name.text();
-                if name.starts_with("ProfilerStep#") {
-                    let end = start.saturating_add_unsigned(duration);
-                    self.steps.push((start, end, name.to_owned()));
-                }
                 let record = number(|own| own.record).unwrap_or(0);
                 let thread = self.thread(&event.pid, &event.tid);
+                if name.starts_with("ProfilerStep#") {
+                    let end = start.saturating_add_unsigned(duration);
+                    self.steps.push(Step { start, end, name: name.to_owned(), thread });
+                }
                 let is_operator = cat == "cpu_op";
                 let name = mark(event.name.text());
                 self.spans.push(Span {
@@ -333,6 +334,15 @@ impl Profile {
     /// Whether it is of a process.
     pub(super) fn is_of(&self, process: u64) -> bool {
         self.threads.keys().any(|(own, _)| own.parse() == Ok(process))
+    }
+
+    /// By thread, its process.
+    pub(super) fn processes(&self) -> Vec<&str> {
+        let mut processes = vec![""; self.threads.len()];
+        for ((process, _), thread) in &self.threads {
+            processes[*thread as usize] = process;
+        }
+        processes
     }
 
     pub(super) fn thread(&mut self, pid: &Name<'_>, tid: &Name<'_>) -> u32 {

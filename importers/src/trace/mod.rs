@@ -15,6 +15,7 @@ mod onto;
 mod pairing;
 mod passes;
 mod ranks;
+mod steps;
 mod storages;
 mod timed;
 mod timing;
@@ -130,7 +131,7 @@ fn rank(
     let forest = Forest::grow(execution.calls)?;
     let units = forest.units();
     let flow = flow::flow(&forest, &units, name.strip_suffix(".et").unwrap_or(name));
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<Diagnostic> = forest.orphans().into_iter().collect();
     if !flow.is_trained {
         warnings.push(Diagnostic::warning(
             "guessed-parameters",

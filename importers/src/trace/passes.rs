@@ -11,9 +11,13 @@ use super::forest::Forest;
 /// profiler marked, or ops that repeat each other without reading what earlier ones wrote but by an
 /// update of the parameters.
 pub(super) fn several(forest: &Forest, graph: &Graph) -> Option<Diagnostic> {
-    let notes = || forest.calls.iter().filter(|call| call.scope != Scope::Backward);
-    let n_marked = notes().filter(|call| call.name.starts_with("ProfilerStep#")).count();
-    let n_updates = notes().filter(|call| call.name.starts_with("Optimizer.step")).count();
+    let notes = |mark: &'static str| {
+        let all = forest.calls.iter().enumerate();
+        all.filter(move |(_, call)| call.scope != Scope::Backward && call.name.starts_with(mark))
+    };
+    // The last mark is often of what comes after the last step.
+    let n_marked = notes("ProfilerStep#").filter(|(at, _)| forest.works(*at)).count();
+    let n_updates = notes("Optimizer.step").count();
     let n_equal = equal(graph, n_updates);
     let n = if n_marked > 1 { n_marked } else { n_equal };
     let what = format!("the trace holds {n} steps, which are planned as one that does all of them");

@@ -16,6 +16,7 @@ use super::execution::{MAX_NODES, WITH_PLAIN};
 use super::flow::Flow;
 use super::forest::{Forest, Unit};
 use super::kineto::{self, Event, Profile, Span, nanoseconds};
+use super::steps;
 use super::work;
 use crate::aten::Effect;
 use crate::source::{self, Source};
@@ -30,29 +31,21 @@ struct Timed {
 }
 
 /// Reads the calls of one step, with their times in place of those of the whole profile; of several
-/// steps that the profiler marked, the last.
+/// steps that the profiler marked, the last that is complete.
 ///
 /// # Errors
-/// `too-many-nodes`, and those of [`kineto::each`].
+/// `too-many-nodes`, and those of [`steps::pick`] and [`kineto::each`].
 pub(super) fn read(
     source: &dyn Source,
     mut profile: Profile,
 ) -> Result<(Vec<Call>, Profile, Vec<Diagnostic>), Diagnostic> {
-    let mut warnings = Vec::new();
-    profile.steps.sort_unstable();
-    let n_steps = profile.steps.len();
-    let step = profile.steps.pop().filter(|_| n_steps > 1);
-    if let Some((_, _, name)) = &step {
-        let what = format!("the trace holds {n_steps} steps, of which `{name}` is read");
-        warnings.push(Diagnostic::warning("one-step", what).fact("steps", n_steps));
-    }
-    let (from, until) = step.map_or((i64::MIN, i64::MAX), |(start, end, _)| (start, end));
+    let mut read = steps::pick(&profile)?;
     profile.spans = Vec::new();
     let mut shared = Shared::default();
     let mut timed: Vec<Timed> = Vec::new();
     kineto::each::<Value>(source::text(source)?, &mut |_, event| {
         let Some(own) = self::timed(&event, &mut profile, &mut shared) else { return Ok(()) };
-        if (from..until).contains(&own.span.start) {
+        if read.has(&own.span) {
             timed.push(own);
         }
         if timed.len() as u64 > MAX_NODES {
@@ -62,7 +55,7 @@ pub(super) fn read(
         }
         Ok(())
     })?;
-    if from != i64::MIN {
+    if read.is_part() {
         let known: HashSet<u64> = timed.iter().map(|own| own.span.external).collect();
         let launches = std::mem::take(&mut profile.launches);
         profile.runs.retain(|run| {
@@ -76,6 +69,7 @@ pub(super) fn read(
         profile.launches = launches;
     }
     profile.spans = nest(&mut timed);
+    let warnings = std::mem::take(&mut read.warnings);
     Ok((timed.into_iter().map(|own| own.call).collect(), profile, warnings))
 }
 

@@ -49,7 +49,7 @@ fn words() -> BTreeMap<&'static str, &'static str> {
         ("json_truncated.json", "unexpected end"),
         ("missing_graph_output.onnx", "`nowhere`"),
         ("negative_dim_initializer.onnx", "negative dimension"),
-        ("negative_dim_input.onnx", "negative dimension"),
+        ("negative_dim_input.onnx", "`x[0]` of the inputs has no value"),
         ("no_opset_import.onnx", "opset_import"),
         ("not_protobuf.onnx", "not an ONNX protobuf"),
         ("pt2_no_model.pt2", "models/*.json"),

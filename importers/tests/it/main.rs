@@ -15,4 +15,5 @@ mod onnx_form;
 mod onnx_suite;
 mod stablehlo;
 mod traces;
+mod traces_cut;
 mod writer;

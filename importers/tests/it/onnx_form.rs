@@ -190,3 +190,26 @@ fn functions_may_not_go_round_or_too_deep() {
         .collect();
     assert_eq!(code(&model(&graph("F0"), &chain)), "nesting-limit");
 }
+
+/// Some exporters write -1 for an extent that is free: `--batch` binds it as it binds an unnamed one.
+/// Other negative extents are none.
+#[test]
+fn minus_one_is_a_free_extent() {
+    let input = |first: i64| {
+        // Negative numbers are ten bytes of a varint.
+        let dim = |n: i64| message(1, &[number(1, n as u64)]);
+        let shape = message(2, &[dim(first), dim(5)]);
+        let tensor = message(1, &[number(1, 1), shape]);
+        message(11, &[text(1, "x"), message(2, &[tensor])])
+    };
+    let of = |first: i64| {
+        let graph = [bytes(1, &node("Relu", &["x"], &["y"], &[])), input(first), value(12, "y")];
+        let options = ImportOptions { batch: Some(8), ..ImportOptions::default() };
+        read_bytes("case.onnx", &model(&graph.concat(), &[]), &options)
+    };
+    let found = of(-1).unwrap();
+    assert_eq!(found.graph.tensor(found.graph.inputs[0]).shape, [8, 5]);
+    for wrong in [-2, i64::MIN] {
+        assert_eq!(of(wrong).unwrap_err().code, "negative-dimension", "{wrong}");
+    }
+}

@@ -8,7 +8,7 @@ const HEADER: &str = "gpu,model,gpus,tp,pp,micro_batch,global_batch,hidden,heads
                       recompute,iter_s";
 
 /// Steps at 45 % of an A100's rate, with full recompute, and 5 ms per micro-batch.
-fn steps(n: u64) -> String {
+pub(super) fn steps(n: u64) -> String {
     let mut text = format!("{HEADER}\n");
     for i in 0..n {
         let (hidden, layers, tensor, pipeline) = (1024 << (i % 3), 8, 1 << (i / 3 % 3), 1 + i % 2);

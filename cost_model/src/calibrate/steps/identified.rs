@@ -8,7 +8,7 @@
 use ir::stack::Stack;
 use nalgebra::DMatrix;
 
-use super::{DANGEROUS, UNTOLD};
+use super::{DANGEROUS, NORMAL, UNTOLD};
 use crate::numeric::least_squares::NOISE;
 use crate::runs::forms::constants::{Constant, Constants};
 use crate::runs::forms::corrections::Corrections;
@@ -27,8 +27,6 @@ pub const ROWS_PER_CONSTANT: usize = 2;
 const FELT: f64 = 1e-3;
 /// Step of the difference quotients, in the logarithm of a constant.
 const STEP: f64 = 1e-3;
-/// Standard deviation of a normal law over the median of absolute values.
-const NORMAL: f64 = 1.4826;
 
 /// What rows say about a constant.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,9 +42,11 @@ pub enum Identified {
     NoEffect,
 }
 
-/// Values, and what the rows say about each constant in the order of [`Constant::ALL`].
+/// Values, and what the rows say about each constant in the order of [`Constant::ALL`]; `n_told` of the
+/// rows are of different configurations.
 pub(crate) fn identified(
     samples: &[Sample<'_>],
+    n_told: usize,
     stack: &Stack,
     nominal: &Constants,
 ) -> (Constants, Vec<Identified>) {
@@ -65,9 +65,9 @@ pub(crate) fn identified(
         };
         weight(b).total_cmp(&weight(a)).then(a.0.cmp(&b.0))
     });
-    free.truncate(samples.len() / ROWS_PER_CONSTANT);
+    free.truncate(n_told / ROWS_PER_CONSTANT);
     free.sort_by_key(|(at, _)| *at);
-    let believed = if samples.len() < DANGEROUS { BELIEVED_OF_FEW } else { BELIEVED };
+    let believed = if n_told < DANGEROUS { BELIEVED_OF_FEW } else { BELIEVED };
     loop {
         let chosen: Vec<Free> = free.iter().map(|(_, constant)| Free::usual(*constant)).collect();
         let constants = fit_within(samples, stack, nominal, &chosen, believed);

@@ -221,3 +221,42 @@ fn repeated_rows_count_once() {
     assert_eq!((found.n_rows, &found.constants), (20, &alone.constants));
     assert!(found.warnings.iter().any(|warning| warning.code == "duplicate-row"));
 }
+
+/// Two rows of 48 took ten times as long, as runs do that share their devices: they are named, and the
+/// constants are those that the other 46 have alone.
+#[test]
+fn outliers_are_named_and_move_nothing() {
+    let truth = nominal().with(Constant::LaunchFloor, 1.1e-3).with(Constant::Derating, 0.75);
+    let mut rows = measured(48, &truth, |_| 1.0);
+    let lines = [rows[7].line, rows[30].line];
+    let without: Vec<StepRow> =
+        rows.iter().filter(|row| !lines.contains(&row.line)).cloned().collect();
+    rows[7].time_s *= 10.0;
+    rows[30].time_s *= 10.0;
+    let found = calibrate(&rows, &context()).unwrap();
+    let own = found.warnings.iter().find(|own| own.code == "outlier-steps").unwrap();
+    assert!(own.message.ends_with(&format!("{}, {}", lines[0], lines[1])), "{}", own.message);
+    let alone = calibrate(&without, &context()).unwrap();
+    assert_eq!(found.constants, alone.constants);
+    assert!(alone.warnings.is_empty(), "{:?}", alone.warnings);
+}
+
+/// One configuration measured 24 times tells one number, and no constant by it: every one stays, however
+/// far off that number is.
+#[test]
+fn repeats_of_one_configuration_leave_constants_as_they_were() {
+    let one = measured(1, &nominal(), |_| 1.6).remove(0);
+    let again = |n: u64| StepRow {
+        line: n + 2,
+        time_s: one.time_s * (1.0 + 1e-4 * n as f64),
+        ..one.clone()
+    };
+    let rows: Vec<StepRow> = (0..24).map(again).collect();
+    let found = calibrate(&rows, &context()).unwrap();
+    assert!(found.constants.iter().all(|one| one.value == one.nominal), "{:?}", found.constants);
+    let own = found.warnings.iter().find(|own| own.code == "one-kind").unwrap();
+    let kind = "all 24 rows have hidden 1024, tensor 1, pipeline 1, micro-batch 1";
+    assert!(own.message.starts_with(kind), "{}", own.message);
+    let few = found.warnings.iter().find(|own| own.code == "few-steps").unwrap();
+    assert!(few.message.starts_with("24 rows of 1 configurations are dangerously few"));
+}

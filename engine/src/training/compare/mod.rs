@@ -14,7 +14,8 @@ use cost_model::runs::judge::judge_plan;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::training::StageMeshDocument;
 use documents::plan::{EdgeDocument, PlanDocument};
-use importers::launcher::{self, Launcher};
+use importers::launcher::{self, Launcher, ModelFacts};
+use ir::card::ModelCard;
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 use ir::plan::Plan;
@@ -90,8 +91,8 @@ pub fn compare(
     }
     let model = args.model.as_deref();
     let model = model.ok_or_else(|| missing("the model", "add --model config.json"))?;
-    let settings = launcher::read(launcher, text)?;
     let on = read_on(document, model, &args.target)?;
+    let settings = launcher::read_for(launcher, text, model_facts(&on.setting.model))?;
     let of_plan = facts(document, on.plan.clone())?;
     let (now, own_warnings) = runs_now(&settings, &on, &of_plan, (model, args))?;
     let dtype = Some(on.setting.numbers.dtype);
@@ -113,6 +114,16 @@ pub fn compare(
     let names = [launcher.name().to_owned(), "plan".to_owned()];
     let beside = Beside { names, keys: ["now", "plan"], launcher: Some(launcher), sides: [a, b] };
     Ok(beside.print(&warnings, |_| line, page))
+}
+
+/// What settings leave to the model.
+fn model_facts(model: &ModelCard) -> ModelFacts {
+    let n_predicting = model.n_predictions.saturating_sub(1);
+    ModelFacts {
+        n_layers: Some(model.n_blocks().saturating_sub(n_predicting)),
+        n_predicting: Some(n_predicting).filter(|n| *n > 0),
+        has_experts: Some(model.groups.iter().any(|group| group.card.experts.is_some())),
+    }
 }
 
 /// What the settings run on the model of a plan, with what to know before.

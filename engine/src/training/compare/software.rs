@@ -10,6 +10,7 @@ use ir::tensor::DType;
 
 use super::Facts;
 use super::changes::Change;
+use crate::ops::compare::no_effect;
 use crate::training::setting::Setting;
 
 /// The stack of the plan with what the settings say of it.
@@ -81,7 +82,7 @@ pub(super) fn not_judged(settings: &LaunchSettings, stack: &Stack) -> Vec<Diagno
         );
         warning(message, "both sides are priced without it")
     });
-    of_flags.chain(of_overlap).collect()
+    of_flags.chain(of_overlap).chain(no_effect(settings)).collect()
 }
 
 /// What the stack of what runs does otherwise than that of the plan, where it does anything.

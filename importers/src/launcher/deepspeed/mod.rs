@@ -2,6 +2,8 @@
 
 mod members;
 
+use std::collections::BTreeMap;
+
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
@@ -43,7 +45,8 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         return Err(bad("train_batch_size", &stated.to_string(), &hint));
     }
     Ok(LaunchSettings {
-        offloads: Some(offloads(config)?),
+        offloads: Some(offloads(config, stage)?),
+        no_effect: idle(config, stage, pipeline),
         overlaps: overlaps(config, stage, pipeline)?,
         data,
         tensor,
@@ -187,21 +190,64 @@ fn stage(config: &Value) -> Result<ZeroStage, Diagnostic> {
     }
 }
 
-/// Whether hosts keep the optimizer states; `cpu_offload` is the older form.
-fn offloads(config: &Value) -> Result<bool, Diagnostic> {
+/// Where a part of the states goes; `None` where it stays on the devices.
+fn keeper<'a>(config: &'a Value, part: &str) -> Option<&'a str> {
+    let to = of(config, "zero_optimization", part).and_then(|own| own.get("device")?.as_str());
+    to.filter(|device| *device != "none")
+}
+
+fn is_on(config: &Value, part: &str) -> bool {
+    of(config, "zero_optimization", part) == Some(&Value::Bool(true))
+}
+
+/// Whether the file moves parameters off the devices; `cpu_offload_param` is the older form.
+fn moves_parameters(config: &Value) -> bool {
+    keeper(config, "offload_param").is_some() || is_on(config, "cpu_offload_param")
+}
+
+/// Members that do nothing as the others are, by what each needs.
+fn idle(config: &Value, stage: ZeroStage, pipeline: Option<u32>) -> BTreeMap<String, String> {
+    let moves_states =
+        keeper(config, "offload_optimizer").is_some() || is_on(config, "cpu_offload");
+    let shares = of(config, "expert_parallel", "autoep_size").is_some();
+    let is_shared = of(config, "expert_parallel", "enabled") == Some(&Value::Bool(true));
+    let interval = of(config, "pipeline", "activation_checkpoint_interval").is_some();
+    let [none, whole] = [stage == ZeroStage::None, stage == ZeroStage::Parameters];
+    let stages = "`zero_optimization.stage` 1, 2 or 3";
+    let rows = [
+        (moves_states && none, "zero_optimization.offload_optimizer", stages),
+        (
+            moves_parameters(config) && !whole,
+            "zero_optimization.offload_param",
+            "`zero_optimization.stage` 3",
+        ),
+        (is_on(config, "overlap_comm") && none, "zero_optimization.overlap_comm", stages),
+        (shares && !is_shared, "expert_parallel.autoep_size", "`expert_parallel.enabled`"),
+        (
+            interval && pipeline == Some(1),
+            "pipeline.activation_checkpoint_interval",
+            "several pipeline ranks",
+        ),
+    ];
+    let rows = rows.into_iter().filter(|(is_idle, ..)| *is_idle);
+    rows.map(|(_, member, needed)| (member.to_owned(), needed.to_owned())).collect()
+}
+
+/// Whether hosts keep the optimizer states; `cpu_offload` is the older form. Only ZeRO moves any.
+fn offloads(config: &Value, stage: ZeroStage) -> Result<bool, Diagnostic> {
     let path = |part: &str| format!("zero_optimization.{part}");
-    let keeper = |part: &str| {
-        let to = of(config, "zero_optimization", part).and_then(|own| own.get("device")?.as_str());
-        to.filter(|device| *device != "none")
-    };
-    let is_on = |part: &str| of(config, "zero_optimization", part) == Some(&Value::Bool(true));
-    if keeper("offload_param").is_some() || is_on("cpu_offload_param") {
-        return Err(not_judged(&path("offload_param"), "parameters stay on the devices"));
+    let is_on = |part: &str| is_on(config, part);
+    if moves_parameters(config) && stage == ZeroStage::Parameters {
+        let why = "the memory model keeps parameters on the devices";
+        return Err(not_judged(&path("offload_param"), why));
+    }
+    if stage == ZeroStage::None {
+        return Ok(false);
     }
     let states = of(config, "zero_optimization", "offload_optimizer");
     let share = states.and_then(|own| own.get("ratio")?.as_f64()).unwrap_or(1.0);
     let is_super = states.and_then(|own| own.get("super_offload")?.as_bool()).unwrap_or(false);
-    match keeper("offload_optimizer") {
+    match keeper(config, "offload_optimizer") {
         None => Ok(is_on("cpu_offload")),
         Some("cpu") if share == 1.0 && !is_super => Ok(true),
         Some("cpu") => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use ir::diagnostic::Diagnostic;
 
+use super::super::ModelFacts;
 use super::super::flags::{Flags, not_judged};
 use super::super::limits::bad;
 
@@ -214,7 +215,10 @@ const WITHOUT_EFFECT: &str = include_str!("without_effect.txt");
 ///
 /// # Errors
 /// `not-judged`, `bad-settings`, `unknown-flag`.
-pub(super) fn judge(flags: &Flags<'_>) -> Result<BTreeMap<&'static str, Vec<String>>, Diagnostic> {
+pub(super) fn judge(
+    flags: &Flags<'_>,
+    model: ModelFacts,
+) -> Result<BTreeMap<&'static str, Vec<String>>, Diagnostic> {
     if let Some((flag, now)) = GONE.iter().find(|(flag, _)| flags.has(flag)) {
         return Err(bad(flag, "", &format!("Megatron takes it no more: use `{now}`")));
     }
@@ -232,13 +236,16 @@ pub(super) fn judge(flags: &Flags<'_>) -> Result<BTreeMap<&'static str, Vec<Stri
     if flags.degree(&[group])?.is_some_and(|own| own != pipeline) {
         return Err(not_judged(group, "groups hold as many micro-batches as there are ranks"));
     }
-    let found = warned(flags)?;
+    let found = warned(flags, model)?;
     let others: Vec<&str> = WITHOUT_EFFECT.split_whitespace().collect();
     flags.finish("--", &others)?;
     Ok(found)
 }
 
-fn warned(flags: &Flags<'_>) -> Result<BTreeMap<&'static str, Vec<String>>, Diagnostic> {
+fn warned(
+    flags: &Flags<'_>,
+    model: ModelFacts,
+) -> Result<BTreeMap<&'static str, Vec<String>>, Diagnostic> {
     let mut found: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     for (why, group) in WARNED {
         for (flag, usual) in *group {
@@ -251,7 +258,7 @@ fn warned(flags: &Flags<'_>) -> Result<BTreeMap<&'static str, Vec<String>>, Diag
     }
     let absent = |flag: &str| format!("{flag} (left out)");
     let is_grouped = flags.has("--moe-grouped-gemm");
-    if flags.has("--num-experts") && !is_grouped {
+    if (flags.has("--num-experts") || model.has_experts == Some(true)) && !is_grouped {
         let why = "the experts of a rank run as one product";
         found.entry(why).or_default().push(absent("--moe-grouped-gemm"));
     }

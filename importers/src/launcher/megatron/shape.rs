@@ -55,11 +55,18 @@ pub(super) fn sizes(flags: &Flags<'_>) -> Result<BTreeMap<&'static str, u64>, Di
     let is_grouped = flags.has("--group-query-attention");
     let switches = SWITCHES.map(|flag| (flag, u64::from(flags.has(flag))));
     let window = window(flags)?;
-    if let Some(heads) = sizes.get("--num-attention-heads").copied() {
-        let stated = sizes.get("--num-query-groups").copied().unwrap_or(1);
-        sizes.insert("--num-query-groups", if is_grouped { stated } else { heads });
+    let heads = sizes.get("--num-attention-heads").copied();
+    match (is_grouped, heads) {
+        (true, _) => drop(sizes.entry("--num-query-groups").or_insert(1)),
+        (false, Some(heads)) => drop(sizes.insert("--num-query-groups", heads)),
+        (false, None) => drop(sizes.remove("--num-query-groups")),
     }
-    let Some(hidden) = sizes.get("--hidden-size").copied() else { return Ok(sizes) };
+    let Some(hidden) = sizes.get("--hidden-size").copied() else {
+        let switches = switches.into_iter().chain([("--swiglu", u64::from(is_gated))]);
+        sizes.extend(switches.filter(|(_, is_on)| *is_on > 0));
+        sizes.extend(window.map(|tokens| (WINDOW, tokens)));
+        return Ok(sizes);
+    };
     sizes.extend(switches);
     sizes.extend([("--swiglu", u64::from(is_gated)), (WINDOW, window.unwrap_or(0))]);
     // The swish gate alone narrows what no flag says.
@@ -100,11 +107,10 @@ pub(super) fn layers(
     let with_experts = pattern(flags, LAYERS, &|each| (0..n).map(|at| at % each == 0).collect())?;
     // Every so many-th has none.
     let windowed = pattern(flags, WINDOWED, &|each| (1..=n).map(|at| at % each != 0).collect())?;
-    if !settings.sizes.contains_key("--hidden-size") {
-        return Ok(());
+    let is_whole = settings.sizes.contains_key("--hidden-size");
+    if let Some(later) = settings.n_predicting.or(is_whole.then_some(0)) {
+        settings.sizes.insert("--mtp-num-layers", u64::from(later));
     }
-    let later = settings.n_predicting.unwrap_or(0);
-    settings.sizes.insert("--mtp-num-layers", u64::from(later));
     let has = |flag: &str| settings.sizes.get(flag).is_some_and(|n| *n > 0);
     let (has_experts, has_windows) = (has("--num-experts"), has(WINDOW));
     let told = [(LAYERS, &with_experts), (WINDOWED, &windowed)];
@@ -114,8 +120,8 @@ pub(super) fn layers(
             return Err(bad(flag, &flags.words(flag).concat(), &hint));
         }
     }
-    let of_all = |own: Option<Vec<bool>>| Some(own.unwrap_or_else(|| vec![true; n]));
-    settings.with_experts = of_all(with_experts).filter(|_| n > 0 && has_experts);
+    let of_all = |own: Option<Vec<bool>>| own.or_else(|| is_whole.then(|| vec![true; n]));
+    settings.with_experts = of_all(with_experts).filter(|_| n > 0 && (has_experts || !is_whole));
     settings.windowed = of_all(windowed).filter(|_| n > 0 && has_windows);
     Ok(())
 }

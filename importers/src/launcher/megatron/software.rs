@@ -4,12 +4,17 @@ use ir::diagnostic::Diagnostic;
 use ir::launch::StackSettings;
 use ir::stack::{AttentionKernel, Dispatcher, Launch, Scaling};
 
+use super::super::ModelFacts;
 use super::super::flags::{Flags, not_judged};
 use super::super::limits::bad;
 
 /// Fields of the stack; what no flag says has Megatron's default where that does anything.
-pub(super) fn read(flags: &Flags<'_>, is_looped: bool) -> Result<StackSettings, Diagnostic> {
-    let has_experts = flags.has("--num-experts");
+pub(super) fn read(
+    flags: &Flags<'_>,
+    is_looped: bool,
+    model: ModelFacts,
+) -> Result<StackSettings, Diagnostic> {
+    let has_experts = flags.has("--num-experts") || model.has_experts == Some(true);
     let is_shared = flags.degree(&["--expert-model-parallel-size"])?.is_some_and(|n| n > 1);
     let pipeline = flags.degree(&["--pipeline-model-parallel-size"])?.unwrap_or(1);
     let beside = flags.has("--overlap-moe-expert-parallel-comm");

@@ -376,12 +376,13 @@ impl<'t> Parser<'t> {
 
     fn signature(&mut self) -> Done<Signature> {
         let mut first = self.types()?;
+        // CHLO prints the types of several operands without parentheses.
+        while self.take(b',')? {
+            first.push(self.read_type()?);
+        }
         if self.token.kind == Kind::Arrow {
             self.next()?;
             return Ok(Signature::Function(first, self.types()?));
-        }
-        while self.take(b',')? {
-            first.push(self.read_type()?);
         }
         Ok(Signature::List(first))
     }

@@ -1,0 +1,215 @@
+//! Variables of shell scripts, put in place of their names: `NAME=value`, arrays, defaults and sums.
+//! What a script sets in a branch, or asks of other programs, has no value here.
+
+mod arithmetic;
+
+use std::collections::BTreeMap;
+
+use ir::diagnostic::Diagnostic;
+
+use super::flags::{QUOTES, quoted, substitution};
+use super::limits::MAX_BYTES;
+
+/// Deepest nesting of defaults.
+const MAX_DEPTH: u32 = 16;
+
+/// Words that begin and end what may not run.
+const BRANCHES: [&str; 7] = ["if", "case", "for", "while", "until", "&&", "||"];
+const ENDS: [&str; 3] = ["fi", "esac", "done"];
+
+/// A script with its variables in place.
+pub(super) struct Expanded {
+    /// Its words.
+    pub(super) text: String,
+    /// Variables that stand where flags may, and that it does not set.
+    pub(super) unset: Vec<String>,
+}
+
+/// Puts values in place of variables.
+///
+/// # Errors
+/// `file-too-large` where the values are longer than a file of settings may be.
+pub(super) fn expanded(text: &str) -> Result<Expanded, Diagnostic> {
+    let mut shell = Shell::default();
+    let mut expanded = Expanded { text: String::new(), unset: Vec::new() };
+    if !text.contains('$') {
+        expanded.text.push_str(text);
+        return Ok(expanded);
+    }
+    let words = quoted(text);
+    let (mut at, mut depth, mut may_skip) = (0, 0u32, false);
+    let (mut is_command, mut last) = (false, String::new());
+    while let Some(word) = words.get(at) {
+        at += 1;
+        let plain = word.trim_end_matches(';');
+        depth += u32::from(BRANCHES[..5].contains(&plain));
+        depth = depth.saturating_sub(u32::from(ENDS.contains(&plain)));
+        let is_sure = depth == 0 && !may_skip;
+        may_skip = BRANCHES[5..].contains(&plain);
+        let own = match assignment(plain) {
+            Some((name, value)) => {
+                let value = shell.assigned_value(value, &words, &mut at)?;
+                let is_used = is_flags(&value) && is_named(text, name);
+                let kept = (!is_used).then(|| format!("{name}={}", requoted(&value)));
+                shell.set(name, is_sure.then_some(value));
+                kept.unwrap_or_default()
+            }
+            None => shell.expand(word, MAX_DEPTH)?,
+        };
+        let is_unset = own.trim_matches(QUOTES).starts_with('$') && is_command;
+        if is_unset && !last.starts_with("--") && !["$@", "$*"].contains(&own.trim_matches(QUOTES))
+        {
+            expanded.unset.push(own.trim_matches(QUOTES).to_owned());
+        }
+        is_command |= own.ends_with(".py") || own.starts_with("--");
+        expanded.text.push_str(&own);
+        expanded.text.push('\n');
+        if expanded.text.len() > MAX_BYTES {
+            return Err(too_long());
+        }
+        if !own.is_empty() {
+            last = own;
+        }
+    }
+    Ok(expanded)
+}
+
+fn too_long() -> Diagnostic {
+    let message = format!("settings whose variables hold more than {MAX_BYTES} bytes");
+    Diagnostic::input("file-too-large", message).hint("give the flags alone")
+}
+
+/// `NAME=value`.
+fn assignment(word: &str) -> Option<(&str, &str)> {
+    let (name, value) = word.split_once('=')?;
+    let name = name.strip_suffix('+').unwrap_or(name);
+    let is_name = name.bytes().all(|own| own == b'_' || own.is_ascii_alphanumeric());
+    (is_name && !name.is_empty() && !name.starts_with(|own: char| own.is_ascii_digit()))
+        .then_some((name, value))
+}
+
+fn is_flags(value: &str) -> bool {
+    value.trim_start_matches([' ', '\t', '\r', '\n', '\\']).starts_with('-')
+}
+
+/// Whether a script names a variable.
+fn is_named(text: &str, name: &str) -> bool {
+    [format!("${name}"), format!("${{{name}")].iter().any(|mark| text.contains(mark))
+}
+
+/// A value as one word.
+fn requoted(value: &str) -> String {
+    if value.contains(char::is_whitespace) { format!("\"{value}\"") } else { value.to_owned() }
+}
+
+#[derive(Default)]
+struct Shell {
+    /// Values by name; none where what is set is not known.
+    values: BTreeMap<String, Option<String>>,
+}
+
+impl Shell {
+    fn set(&mut self, name: &str, value: Option<String>) {
+        self.values.insert(name.to_owned(), value);
+    }
+
+    fn value_of(&self, name: &str) -> Option<&str> {
+        self.values.get(name)?.as_deref()
+    }
+
+    /// The value of an assignment, with the elements of an array that stand behind it.
+    fn assigned_value(
+        &self,
+        value: &str,
+        words: &[&str],
+        at: &mut usize,
+    ) -> Result<String, Diagnostic> {
+        let Some(first) = value.strip_prefix('(') else {
+            let value = self.expand(value, MAX_DEPTH)?;
+            return Ok(value.trim_matches(QUOTES).to_owned());
+        };
+        let closes = |word: &str| word.matches(')').count() > word.matches('(').count();
+        let mut all = String::new();
+        let mut element = first;
+        loop {
+            let is_last = closes(element);
+            let own = if is_last { element.trim_end_matches(')') } else { element };
+            all.push_str(&self.expand(own, MAX_DEPTH)?);
+            all.push(' ');
+            if all.len() > MAX_BYTES {
+                return Err(too_long());
+            }
+            if is_last {
+                return Ok(all);
+            }
+            let Some(next) = words.get(*at) else { return Ok(all) };
+            (element, *at) = (next, *at + 1);
+        }
+    }
+
+    /// A word with values in place of names; names without a value stay.
+    fn expand(&self, word: &str, depth: u32) -> Result<String, Diagnostic> {
+        let mut all = String::new();
+        // A list in quotes stands for its elements.
+        let inner = word.trim_matches('"');
+        let is_list = inner.starts_with("${") && inner.ends_with('}') && inner.contains("[@]");
+        let mut rest = if is_list { inner } else { word };
+        if rest.starts_with('\'') {
+            return Ok(rest.to_owned());
+        }
+        while let Some(at) = rest.find('$') {
+            all.push_str(&rest[..at]);
+            let own = &rest[at..];
+            let length = self.length(own);
+            match self.value(&own[..length], depth)? {
+                Some(value) => all.push_str(&value),
+                None => all.push_str(&own[..length]),
+            }
+            if all.len() > MAX_BYTES {
+                return Err(too_long());
+            }
+            rest = &own[length..];
+        }
+        all.push_str(rest);
+        Ok(all)
+    }
+
+    /// Bytes of the name or substitution that a text begins with.
+    fn length(&self, text: &str) -> usize {
+        if let Some(length) = substitution(text) {
+            return length;
+        }
+        let is_name = |byte: u8| byte == b'_' || byte.is_ascii_alphanumeric();
+        let name = text.bytes().skip(1).take_while(|byte| is_name(*byte)).count();
+        let special = text[1..].chars().next().filter(|own| "@*#?!-".contains(*own));
+        1 + name.max(special.map_or(0, char::len_utf8))
+    }
+
+    /// The value of `$NAME`, `${NAME}`, `${NAME[@]}`, `${NAME:-default}` or `$((sum))`.
+    fn value(&self, own: &str, depth: u32) -> Result<Option<String>, Diagnostic> {
+        if let Some(sum) = own.strip_prefix("$((").and_then(|own| own.strip_suffix("))")) {
+            if depth == 0 {
+                return Ok(None);
+            }
+            let sum = self.expand(sum, depth - 1)?;
+            let of = |name: &str| self.value_of(name).and_then(|value| value.trim().parse().ok());
+            return Ok(arithmetic::value(&sum, &of).map(|value| value.to_string()));
+        }
+        let Some(inner) = own.strip_prefix("${").and_then(|own| own.strip_suffix('}')) else {
+            return Ok(self.value_of(&own[1..]).map(str::to_owned));
+        };
+        let end = inner.find(|own: char| own != '_' && !own.is_ascii_alphanumeric());
+        let (name, rest) = inner.split_at(end.unwrap_or(inner.len()));
+        let known = self.value_of(name).map(str::to_owned);
+        let default = [":-", ":=", "-", "="].iter().find_map(|mark| rest.strip_prefix(mark));
+        Ok(match (rest, default) {
+            ("" | "[@]" | "[*]", _) => known,
+            // What is set in a branch may be set or not.
+            (_, Some(default)) if !self.values.contains_key(name) && depth > 0 => {
+                Some(self.expand(default, depth - 1)?.trim_matches(QUOTES).to_owned())
+            }
+            (_, Some(_)) => known,
+            _ => None,
+        })
+    }
+}

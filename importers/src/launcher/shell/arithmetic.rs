@@ -1,0 +1,88 @@
+//! Sums of whole numbers as `$((...))` has them.
+
+/// Deepest nesting of parentheses.
+const MAX_DEPTH: u32 = 32;
+
+/// The value of a sum; `None` where it is none, or has a name without a value.
+pub(super) fn value(text: &str, of: &dyn Fn(&str) -> Option<i64>) -> Option<i64> {
+    let mut sum = Sum { rest: text.trim_start(), of };
+    let value = sum.added(MAX_DEPTH)?;
+    sum.rest.is_empty().then_some(value)
+}
+
+struct Sum<'t> {
+    rest: &'t str,
+    of: &'t dyn Fn(&str) -> Option<i64>,
+}
+
+impl Sum<'_> {
+    /// The sign here, if it is one of these.
+    fn sign(&mut self, signs: &str) -> Option<char> {
+        let sign = self.rest.chars().next().filter(|own| signs.contains(*own))?;
+        self.rest = self.rest[sign.len_utf8()..].trim_start();
+        Some(sign)
+    }
+
+    fn added(&mut self, depth: u32) -> Option<i64> {
+        let mut value = self.multiplied(depth)?;
+        while let Some(sign) = self.sign("+-") {
+            let other = self.multiplied(depth)?;
+            let both =
+                if sign == '+' { value.checked_add(other) } else { value.checked_sub(other) };
+            value = both?;
+        }
+        Some(value)
+    }
+
+    fn multiplied(&mut self, depth: u32) -> Option<i64> {
+        let mut value = self.one(depth)?;
+        while let Some(sign) = self.sign("*/%") {
+            let other = self.one(depth)?;
+            value = match sign {
+                '*' => value.checked_mul(other)?,
+                '/' => value.checked_div(other)?,
+                _ => value.checked_rem(other)?,
+            };
+        }
+        Some(value)
+    }
+
+    fn one(&mut self, depth: u32) -> Option<i64> {
+        if self.sign("(").is_some() {
+            let value = self.added(depth.checked_sub(1)?)?;
+            return self.sign(")").map(|_| value);
+        }
+        let is_word = |own: char| own == '_' || own.is_ascii_alphanumeric();
+        let end = self.rest.find(|own: char| !is_word(own)).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at(end);
+        self.rest = rest.trim_start();
+        let is_number = word.starts_with(|own: char| own.is_ascii_digit());
+        if is_number { word.parse().ok() } else { (self.of)(word) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::value;
+
+    #[test]
+    fn sums_are_those_of_a_shell() {
+        let of = |name: &str| (name == "N").then_some(6);
+        let cases = [
+            ("16 * 8", Some(128)),
+            ("2 + 3*4", Some(14)),
+            ("(2+3) * N / 4", Some(7)),
+            ("N % 4 - 5", Some(-3)),
+            ("7 - 2 - 1", Some(4)),
+            ("1 / 0", None),
+            ("M + 1", None),
+            ("2 +", None),
+            ("9223372036854775807 + 1", None),
+            ("", None),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(value(text, &of), wanted, "{text}");
+        }
+        assert_eq!(value(&"(".repeat(100_000), &of), None);
+    }
+}

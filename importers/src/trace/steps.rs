@@ -1,0 +1,177 @@
+//! Which of the steps that a profiler marked is read: the last that is complete.
+//!
+//! `prof.step()` marks a step when the one before it ends, so the last mark of a profile is often of
+//! what came after the last step, or of a step that the end of the recording cuts short.
+
+use std::collections::BTreeMap;
+
+use ir::diagnostic::Diagnostic;
+
+use super::kineto::{Profile, Span};
+
+/// A step that the profiler marked.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    /// Nanoseconds, as of a [`Span`].
+    pub(super) start: i64,
+    /// The same, when it ends.
+    pub(super) end: i64,
+    /// Such as `ProfilerStep#2`.
+    pub(super) name: String,
+    /// Number of the thread that marked it.
+    pub(super) thread: u32,
+}
+
+/// What is read of a profile.
+pub(super) struct Read {
+    /// From when on.
+    from: i64,
+    /// Until when.
+    until: i64,
+    /// By thread, whether it is of the process that is read.
+    is_own: Vec<bool>,
+    /// What is left out.
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+impl Read {
+    /// Whether a call is read.
+    pub(super) fn has(&self, span: &Span) -> bool {
+        let is_own = self.is_own.get(span.thread as usize).is_none_or(|is_own| *is_own);
+        is_own && (self.from..self.until).contains(&span.start)
+    }
+
+    /// Whether a part of the profile is left out.
+    pub(super) fn is_part(&self) -> bool {
+        self.from != i64::MIN || self.is_own.contains(&false)
+    }
+}
+
+/// A marked step with the calls of operators that begin in it, by the marks of their names.
+struct Marked {
+    step: Step,
+    calls: Vec<u16>,
+}
+
+impl Marked {
+    /// Whether the recording ends in the middle of this step, seen beside the one before: fewer calls,
+    /// and less than half as many, or the same as there up to some call, or another one at the end.
+    fn is_cut(&self, before: &Self) -> bool {
+        let (own, other) = (&self.calls, &before.calls);
+        own.len() < other.len()
+            && (2 * own.len() < other.len() || other.starts_with(own) || own.last() != other.last())
+    }
+}
+
+/// Picks the process and the step that are read.
+///
+/// # Errors
+/// `no-ops` where a profile holds kernels alone.
+pub(super) fn pick(profile: &Profile) -> Result<Read, Diagnostic> {
+    let mut warnings = Vec::new();
+    let is_own = process(profile, &mut warnings)?;
+    let own = |thread: u32| is_own.get(thread as usize) == Some(&true);
+    let operators = profile.spans.iter().filter(|span| span.is_operator && own(span.thread));
+    let mut calls: Vec<(i64, u16)> = operators.map(|span| (span.start, span.name)).collect();
+    calls.sort_by_key(|call| call.0);
+    let steps = marked(profile.steps.iter().filter(|step| own(step.thread)), &calls);
+    let whole = (i64::MIN, i64::MAX);
+    let at = read_of(&steps);
+    let read = at.and_then(|at| steps.get(at));
+    let (from, until) = read.map_or(whole, |read| (read.step.start, read.step.end));
+    let n_outside = calls.len() - read.map_or(calls.len(), |read| read.calls.len());
+    let (from, until) = match (&steps[..], read) {
+        // What a lone mark leaves out may be the step.
+        ([_], Some(read)) if n_outside > 2 * read.calls.len() => {
+            let name = &read.step.name;
+            let what = format!("`{name}` holds {} of {} calls", read.calls.len(), calls.len());
+            let what = format!("{what} of operators: the whole trace is read");
+            warnings.push(Diagnostic::warning("one-step", what).fact("steps", 1u64));
+            whole
+        }
+        ([_], Some(read)) if n_outside > 0 => {
+            let name = &read.step.name;
+            let what = format!("{n_outside} calls of operators outside of `{name}` are left out");
+            warnings.push(Diagnostic::warning("one-step", what).fact("steps", 1u64));
+            (from, until)
+        }
+        ([_], _) | ([], _) => whole,
+        (steps, _) => {
+            warnings.push(told(steps, at));
+            (from, until)
+        }
+    };
+    Ok(Read { from, until, is_own, warnings })
+}
+
+/// By thread, whether it is of the process with the most calls of operators.
+fn process(profile: &Profile, warnings: &mut Vec<Diagnostic>) -> Result<Vec<bool>, Diagnostic> {
+    let processes = profile.processes();
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for span in profile.spans.iter().filter(|span| span.is_operator) {
+        *counts.entry(processes[span.thread as usize]).or_default() += 1;
+    }
+    let n_kernels = profile.runs.len();
+    if counts.is_empty() && n_kernels > 0 {
+        let what = format!("the profile holds {n_kernels} kernels and no operator calls");
+        return Err(Diagnostic::input("no-ops", what)
+            .hint("record with activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]"));
+    }
+    let most = counts.iter().rev().max_by_key(|(_, count)| **count).map(|(name, _)| *name);
+    if let (Some(name), true) = (most, counts.len() > 1) {
+        let n = counts.len();
+        let what = format!("the trace holds {n} processes, of which process {name} is read");
+        warnings.push(
+            Diagnostic::warning("one-process", what)
+                .fact("processes", n)
+                .hint("give the profile that each rank wrote by itself"),
+        );
+    }
+    Ok(processes.iter().map(|own| most.is_none_or(|most| *own == most)).collect())
+}
+
+/// Steps in order, each once, with the calls that begin in them.
+fn marked<'s>(steps: impl Iterator<Item = &'s Step>, calls: &[(i64, u16)]) -> Vec<Marked> {
+    let mut by_name: BTreeMap<&str, Step> = BTreeMap::new();
+    for step in steps {
+        // Several threads may mark one step.
+        let known = by_name.entry(&step.name).or_insert_with(|| step.clone());
+        (known.start, known.end) = (known.start.min(step.start), known.end.max(step.end));
+    }
+    let at = |time: i64| calls.partition_point(|call| call.0 < time);
+    let calls_of = |step: &Step| calls[at(step.start)..at(step.end)].iter().map(|call| call.1);
+    let mut steps: Vec<Marked> = by_name
+        .into_values()
+        .map(|step| Marked { calls: calls_of(&step).collect(), step })
+        .collect();
+    steps.sort_by_key(|own| (own.step.start, own.step.end));
+    steps
+}
+
+/// The step that is read: the last with calls, or the one before it where that is cut short.
+fn read_of(steps: &[Marked]) -> Option<usize> {
+    let mut with_calls = (0..steps.len()).rev().filter(|at| !steps[*at].calls.is_empty());
+    let last = with_calls.next()?;
+    let before = with_calls.next().filter(|_| last + 1 == steps.len());
+    Some(before.filter(|before| steps[last].is_cut(&steps[*before])).unwrap_or(last))
+}
+
+/// Which of several steps is read, and why those behind it are not.
+fn told(steps: &[Marked], read: Option<usize>) -> Diagnostic {
+    let n = steps.len();
+    let Some(read) = read else {
+        let what = format!("none of the {n} steps of the trace holds a call of an operator");
+        return Diagnostic::warning("one-step", format!("{what}: the whole trace is read"))
+            .fact("steps", n);
+    };
+    let own = &steps[read];
+    let mut what = format!("the trace holds {n} steps, of which `{}` is read", own.step.name);
+    if let Some(last) = steps[read + 1..].last() {
+        let (name, count) = (&last.step.name, last.calls.len());
+        what.push_str(&match count {
+            0 => format!(": `{name}` holds no operator"),
+            _ => format!(": `{name}` is cut short, at {count} calls of {}", own.calls.len()),
+        });
+    }
+    Diagnostic::warning("one-step", what).fact("steps", n).fact("step", own.step.name.clone())
+}

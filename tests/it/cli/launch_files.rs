@@ -1,0 +1,94 @@
+//! `compare` of what runs now: files of launchers as people write them.
+
+use super::folder::{Folder, diamond};
+use super::training::{CLUSTER, config};
+
+const ON: &str = "--model config.json --cluster cluster.yaml";
+
+fn folder() -> Folder {
+    let folder = Folder::new(&diamond());
+    folder.write("config.json", &config().to_string());
+    folder.write("cluster.yaml", CLUSTER);
+    let plan = "plan config.json --cluster cluster.yaml --global-batch 32 --sequence-length 512";
+    folder.run(&format!("{plan} -o plan.json")).exits(0);
+    folder
+}
+
+/// Layers of a virtual stage mean the same whether the layers of the model are stated or left to it:
+/// ten layers on two ranks are five chunks of one each.
+#[test]
+fn virtual_stages_follow_from_the_model() {
+    let folder = folder();
+    let n = config()["num_hidden_layers"].as_u64().unwrap();
+    let words = "--tensor-model-parallel-size 2 --pipeline-model-parallel-size 2 --bf16 \
+                 --num-layers-per-virtual-pipeline-stage 1 --micro-batch-size 1 \
+                 --global-batch-size 32 --seq-length 512";
+    let now = |text: &str| {
+        folder.write("now.args", text);
+        let ran = folder.run(&format!("compare now.args plan.json {ON} --json"));
+        assert!([0, 10].contains(&ran.code), "{}{}", ran.stdout, ran.stderr);
+        ran.json()["now"].clone()
+    };
+    let [left, stated] =
+        [words.to_owned(), format!("{words} --num-layers {n}")].map(|own| now(&own));
+    assert_eq!(left, stated);
+    let plain = now(&words.replace("--num-layers-per-virtual-pipeline-stage 1 ", ""));
+    assert_ne!(left["step_time_ns"], plain["step_time_ns"]);
+}
+
+/// What does nothing is said, by its name.
+#[test]
+fn settings_without_effect_are_warned_of() {
+    let folder = folder();
+    folder
+        .write("now.args", "--micro-batch-size 1 --global-batch-size 32 --bf16 --fp8-recipe mxfp8");
+    let ran = folder.run(&format!("compare now.args plan.json {ON}"));
+    let said = "warning[no-effect]: `--fp8-recipe` has no effect without `--fp8-format`";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+}
+
+/// Files of a known kind that are not read back are refused by its name.
+#[test]
+fn configs_of_accelerate_are_refused_by_name() {
+    let folder = folder();
+    for text in [
+        "compute_environment: LOCAL_MACHINE\ndistributed_type: FSDP\nfsdp_config:\n  fsdp_version: 2\n",
+        "distributed_type: MULTI_GPU\nmixed_precision: bf16\nnum_processes: 8\n",
+    ] {
+        folder.write("accelerate.yaml", text);
+        let ran = folder.run(&format!("compare accelerate.yaml plan.json {ON}")).exits(3);
+        assert!(ran.stderr.contains("error[not-read-back]"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("Hugging Face Accelerate"), "{}", ran.stderr);
+    }
+}
+
+/// A number without a unit is no memory of a device, and the hint works.
+#[test]
+fn memory_has_a_unit() {
+    let folder = folder();
+    let plan = "plan config.json --cluster cluster.yaml --global-batch 32 --sequence-length 512";
+    let ran = folder.run(&format!("{plan} --max-memory-per-device 40")).exits(2);
+    assert!(ran.stderr.contains("has no unit; write 40GB, 40GiB or 40MiB"), "{}", ran.stderr);
+    folder.run(&format!("{plan} --max-memory-per-device 40GB")).exits(0);
+    folder.run(&format!("{plan} --max-memory-per-device 40000000000")).exits(0);
+}
+
+/// Plans by different profiles are compared: the hint says how, and what it says works.
+#[test]
+fn plans_before_and_after_a_calibration_are_compared() {
+    let folder = folder();
+    folder.write("steps.csv", &super::calibrate_steps::steps(24));
+    let line = "calibrate --steps steps.csv --stack megatron-core -o mine.json";
+    folder.run(line).exits(0);
+    let plan = "plan config.json --cluster cluster.yaml --global-batch 32 --sequence-length 512";
+    folder.run(&format!("{plan} --profile mine.json -o after.json")).exits(0);
+    let compare = format!("compare plan.json after.json {ON}");
+    let ran = folder.run(&compare).exits(3);
+    assert!(ran.stderr.contains("made with the profile"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("add --profile with the file of"), "{}", ran.stderr);
+    let ran = folder.run(&format!("{compare} --profile mine.json")).exits(3);
+    assert!(ran.stderr.contains("made without a profile"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("add --allow-mismatch"), "{}", ran.stderr);
+    let ran = folder.run(&format!("{compare} --profile mine.json --allow-mismatch"));
+    assert!([0, 10].contains(&ran.code), "{}", ran.stderr);
+}
