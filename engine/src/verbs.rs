@@ -236,12 +236,9 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
         None => replay::map(&request.a).transpose()?.map(Now::Map),
     };
     let idle = now.as_ref().map(Now::warnings).unwrap_or_default();
-    let (a, now) = match now {
+    let (a, now) = match now.map(|now| ops::compare::mapped(&now, &b, request)).transpose()? {
         None => (replay::document(&request.a)?, None),
-        Some(now) => {
-            let (a, broken) = ops::compare::mapped(&now, &b, request)?;
-            (Arc::new(a), Some(broken))
-        }
+        Some((a, broken)) => (Arc::new(a), Some(broken)),
     };
     let others = [
         ("other-model", "model", &a.model, &b.model),
@@ -266,8 +263,8 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
         }
         (Some(one), Some(two)) => {
             // Another length of a sample is told as such.
-            let is_length =
-                one.sequence_length != two.sequence_length && a.model.name == b.model.name;
+            let is_length = one.sequence_length != two.sequence_length;
+            let is_length = is_length && a.model.name == b.model.name;
             let told = others.filter(|own| own.code != "other-model" || !is_length).collect();
             training::compare::compare_plans((&a, &b), told, request, page)
         }

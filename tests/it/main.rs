@@ -24,7 +24,6 @@ mod megatron_shape;
 mod model_load;
 mod only;
 mod oracle;
-mod partners;
 mod pinned;
 mod random_problem;
 mod recipes;

@@ -65,8 +65,8 @@ fn flags_that_nothing_is_priced_by_are_named() {
     for flag in [
         "--main-params-dtype fp16",
         "--exp-avg-dtype bf16",
-        "--fp8-param-gather",
-        "--fp32-residual-connection",
+        "--fp8-param-gather --use-distributed-optimizer",
+        "--fp32-residual-connection --bf16",
         "--moe-paged-stash",
         "--mlp-chunks-for-training 2",
         "--cp-comm-type a2a",

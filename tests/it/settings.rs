@@ -197,14 +197,17 @@ fn what_is_not_judged_is_named() {
     assert_eq!(megatron(both).unwrap().offloads, Some(true));
     let half = format!("{both} --optimizer-offload-fraction 0.5");
     assert_eq!(megatron(&half).unwrap_err().code, "not-judged");
-    let kept = |part: &str, device: &str| {
-        let part = format!(r#"{{"stage":1,"{part}":{{"device":"{device}"}}}}"#);
+    let at = |stage: u32, part: &str, device: &str| {
+        let part = format!(r#"{{"stage":{stage},"{part}":{{"device":"{device}"}}}}"#);
         read(Launcher::DeepSpeed, &format!(r#"{{"zero_optimization":{part}}}"#))
     };
+    let kept = |part: &str, device: &str| at(1, part, device);
     assert_eq!(kept("offload_optimizer", "cpu").unwrap().offloads, Some(true));
     assert_eq!(kept("offload_optimizer", "none").unwrap().offloads, Some(false));
     assert_eq!(kept("offload_optimizer", "nvme").unwrap_err().code, "not-judged");
-    assert_eq!(kept("offload_param", "cpu").unwrap_err().code, "not-judged");
+    // Valid only with stage 3 (`runtime/zero/offload_config.py`).
+    assert_eq!(at(3, "offload_param", "cpu").unwrap_err().code, "not-judged");
+    assert!(!kept("offload_param", "cpu").unwrap().no_effect.is_empty());
 }
 
 /// DeepSpeed 0.19.8 (`runtime/config.py`): what it passes over changes nothing, what it refuses is

@@ -184,3 +184,24 @@ fn on_devices(n_layers: usize, ranks: &Ranks, target: &str) -> Result<Vec<MapPla
     let places = ranks.flat_map(|(n, number)| std::iter::repeat_n(number, *n as usize));
     Ok(places.map(MapPlace::Accelerator).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{SGLANG, VLLM, equal_layers};
+
+    /// `get_pp_indices` of both, by hand.
+    #[test]
+    fn layers_that_ranks_do_not_divide_go_where_servers_put_them() {
+        for (layers, ranks, vllm, sglang) in [
+            (32, 3, vec![11, 11, 10], vec![10, 11, 11]),
+            (33, 4, vec![8, 8, 9, 8], vec![8, 8, 8, 9]),
+            (31, 2, vec![16, 15], vec![15, 16]),
+            (12, 5, vec![2, 2, 3, 3, 2], vec![2, 2, 2, 3, 3]),
+            (32, 4, vec![8; 4], vec![8; 4]),
+            (7, 1, vec![7], vec![7]),
+        ] {
+            assert_eq!(equal_layers(layers, ranks, VLLM), vllm, "{layers} on {ranks}");
+            assert_eq!(equal_layers(layers, ranks, SGLANG), sglang, "{layers} on {ranks}");
+        }
+    }
+}

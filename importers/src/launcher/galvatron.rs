@@ -39,15 +39,13 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     config.no_context()?;
     let default = config.default_zero()?;
     let (zeros, again) = (per_layer("dp_types_enc")?, per_layer("checkpoint")?);
-    let each = zeros.iter().zip(&again).map(|(zero, again)| BlockPolicy {
+    let of = |(zero, again): (&u32, &u32)| BlockPolicy {
         recompute: if *again == 0 { Recompute::None } else { Recompute::Full },
         zero: if *zero == 0 { default } else { ZeroStage::Parameters },
-    });
-    let each: Vec<BlockPolicy> = each.collect();
-    let zero = match config.count_or_zero("embed_sdp")? {
-        0 => default,
-        _ => ZeroStage::Parameters,
     };
+    let each: Vec<BlockPolicy> = zeros.iter().zip(&again).map(of).collect();
+    let is_shared = config.count_or_zero("embed_sdp")? != 0;
+    let zero = if is_shared { ZeroStage::Parameters } else { default };
     // Blocks that are all alike, and share out what the ends do, are no choices by block.
     let alike = each
         .first()

@@ -151,19 +151,18 @@ fn stages(
     }
     let later = settings.n_predicting.or(model.n_predicting.filter(|_| stated.is_none()));
     let Some(n_layers) = stated.or(model.n_layers) else {
-        let flag = ["--decoder-first-pipeline-num-layers", "--decoder-last-pipeline-num-layers"];
-        let of_ends = flag.into_iter().zip([ends.first, ends.last]);
-        let mut on_layers = of_ends.chain([(BY_COUNT, by_count)]);
-        if let Some((flag, _)) = on_layers.find(|(_, own)| own.is_some()) {
-            return Err(bad(flag, "", "state `--num-layers` beside it"));
+        let of_chunks = by_count.map(|layers| (BY_COUNT, layers));
+        if let Some((flag, value)) = ends.stated().or(of_chunks) {
+            return Err(bad(flag, &value.to_string(), "state `--num-layers` beside it"));
         }
         settings.virtual_stages = chunks;
         return Ok(());
     };
-    // Who does not state the layers chose the ranks.
-    let blamed = match stated {
-        Some(n) => ("--num-layers", n),
-        None => ("--pipeline-model-parallel-size", pipeline),
+    // Who does not state the layers chose the ends, or the ranks.
+    let blamed = match (stated, ends.stated()) {
+        (Some(n), _) => ("--num-layers", n),
+        (None, Some(end)) => end,
+        (None, None) => ("--pipeline-model-parallel-size", pipeline),
     };
     let chunks = chunks_of((by_count, chunks), &ends, (n_layers, pipeline))?;
     settings.virtual_stages = Some(chunks);
@@ -205,6 +204,14 @@ fn chunks_of(
 struct Ends {
     first: Option<u32>,
     last: Option<u32>,
+}
+
+impl Ends {
+    /// The first that is stated, with its flag.
+    fn stated(&self) -> Option<(&'static str, u32)> {
+        let first = self.first.map(|n| ("--decoder-first-pipeline-num-layers", n));
+        first.or(self.last.map(|n| ("--decoder-last-pipeline-num-layers", n)))
+    }
 }
 
 /// Equal parts between the stated first and last rank, each in equal chunks

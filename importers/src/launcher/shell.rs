@@ -15,6 +15,7 @@ const MAX_DEPTH: u32 = 16;
 
 /// Words that begin and end what may not run.
 const BRANCHES: [&str; 7] = ["if", "case", "for", "while", "until", "&&", "||"];
+const DECLARES: [&str; 4] = ["export", "local", "declare", "readonly"];
 const ENDS: [&str; 3] = ["fi", "esac", "done"];
 
 /// A script with its variables in place.
@@ -45,7 +46,7 @@ pub(super) fn expanded(text: &str) -> Result<Expanded, Diagnostic> {
         depth += u32::from(BRANCHES[..5].contains(&plain));
         depth = depth.saturating_sub(u32::from(ENDS.contains(&plain)));
         let is_sure = depth == 0 && !may_skip;
-        may_skip = BRANCHES[5..].contains(&plain);
+        may_skip = BRANCHES[5..].contains(&plain) || may_skip && DECLARES.contains(&plain);
         let own = match assignment(plain) {
             Some((name, value)) => {
                 let value = shell.assigned_value(value, &words, &mut at)?;

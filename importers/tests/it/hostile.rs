@@ -28,7 +28,7 @@ fn words() -> BTreeMap<&'static str, &'static str> {
         ("dims_product_wraps_to_zero.onnx", "size overflow"),
         ("duplicate_output_name.onnx", "`y` is produced twice"),
         ("empty.onnx", "empty"),
-        ("et_missing_parent.json", "missing parent 777"),
+        ("et_missing_parent.json", "holds no op"),
         ("et_parent_cycle.json", "form a cycle"),
         ("et_unknown_schema.json", "unknown schema version"),
         ("external_absolute_path.onnx", "absolute"),

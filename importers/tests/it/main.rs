@@ -13,6 +13,7 @@ mod judged;
 mod odd_joins;
 mod onnx_form;
 mod onnx_suite;
+mod partners;
 mod stablehlo;
 mod traces;
 mod traces_cut;

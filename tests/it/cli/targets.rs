@@ -214,10 +214,22 @@ fn servers_are_compared_with_placements_alone() {
         ("VLLM_PP_LAYER_PARTITION=5,6 --pipeline-parallel-size 2", "ranks of 11 layers"),
         ("CUDA_VISIBLE_DEVICES=0 --pp-size 2 --tp-size 1", "on 1 devices"),
         ("CUDA_VISIBLE_DEVICES=1,1 --pp-size 2 --tp-size 1", "named twice"),
-        ("--pipeline-parallel-size 5 --tensor-parallel-size 1", "do not divide"),
     ] {
         let ran = server(text).exits(3);
         assert!(ran.stdout.contains(why), "{text}: {}", ran.stdout);
+    }
+    // Five ranks don't divide twelve layers: vLLM gives more to those before the last, SGLang to the last.
+    for (text, stated) in [
+        (
+            "--pipeline-parallel-size 5 --tensor-parallel-size 1",
+            "VLLM_PP_LAYER_PARTITION=2,2,3,3,2",
+        ),
+        ("--pp-size 5 --tp-size 1", "SGLANG_PP_LAYER_PARTITION=2,2,2,3,3"),
+    ] {
+        let [own, wanted] =
+            [text.to_owned(), format!("{stated} {text}")].map(|text| server(&text).json());
+        assert_eq!(own["moved"], wanted["moved"], "{text}");
+        assert_eq!(own["step_time"], wanted["step_time"], "{text}");
     }
     folder.run(&format!("plan config.json {RUN} -o plan.json --force")).exits(0);
     let ran = server("VLLM_PP_LAYER_PARTITION=6,6 --pipeline-parallel-size 2").exits(2);

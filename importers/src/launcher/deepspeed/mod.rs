@@ -55,11 +55,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         micro_batch,
         n_micro_batches,
         global_batch: global_batch.or_else(product),
-        sequence: match (document.get("sequence_parallel").and_then(Value::as_bool), automatic) {
-            (Some(true), _) => Some(SequenceParallel::On),
-            (Some(false), _) | (None, Some(_)) => Some(SequenceParallel::Off),
-            (None, None) => None,
-        },
+        sequence: sequence(&document, automatic),
         // Its optimizer for bf16 shares the states out in a pipeline, whatever the stage.
         zero: Some(match (stage, pipeline.is_some_and(|n| n > 1), dtype) {
             (ZeroStage::None, true, Some(DType::Bf16)) => ZeroStage::Optimizer,
@@ -76,6 +72,15 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         schedule: Some("1f1b".to_owned()),
         ..LaunchSettings::default()
     })
+}
+
+/// Whether tensor ranks split the sequence, which those of AutoTP don't unless it is stated.
+fn sequence(document: &Value, automatic: Option<u32>) -> Option<SequenceParallel> {
+    match (document.get("sequence_parallel").and_then(Value::as_bool), automatic) {
+        (Some(true), _) => Some(SequenceParallel::On),
+        (Some(false), _) | (None, Some(_)) => Some(SequenceParallel::Off),
+        (None, None) => None,
+    }
 }
 
 fn degree(from: &Value, member: &str) -> Result<Option<u32>, Diagnostic> {

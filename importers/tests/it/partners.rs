@@ -359,6 +359,7 @@ torchrun --nproc_per_node 8 pretrain_gpt.py "${PARALLEL[@]}" $MORE \
     assert_eq!(error(flags), unset);
     assert_eq!(error(&format!("if [ $N -gt 1 ]; then\nTP=8\nfi\n{flags}")), unset);
     assert_eq!(error(&format!("[ -z $TP ] && TP=8\n{flags}")), unset);
+    assert_eq!(error(&format!("[ -z $TP ] && export TP=8\n{flags}")), unset);
     assert_eq!(error(&format!("TP=$(nproc)\n{flags}")).replace("$(nproc)", "$TP"), unset);
     // A variable that may hold flags is named.
     let held = settings(Launcher::Megatron, "pretrain.py $ARGS --micro-batch-size 1").unwrap();
