@@ -16,6 +16,8 @@ use planner::training::structure::{self, Line, figures, parts, starts, template}
 use crate::load;
 use crate::request::ModelRequest;
 
+/// The code of a config of which no reader knows the type.
+const UNKNOWN_TYPE: &str = "unknown-model-type";
 /// The dimension of a config that is the length of a sample in tokens.
 const SEQUENCE: &str = "sequence";
 
@@ -70,12 +72,12 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
                         .hint("state the length of a sample with --sequence-length"));
                 }
                 let tokens = tokens(&card);
-                let hyperparameters = Some(importers::config::hyperparameters::read(path)?);
+                let hyperparameters = built(path)?;
                 let pins = Vec::new();
                 return Ok(Model { card, graph: None, hyperparameters, tokens, pins, warnings });
             }
             // What is no card may be written out op by op, of any length.
-            Err(error) if ["unknown-model-type", NO_CARD].contains(&error.code) => {
+            Err(error) if [UNKNOWN_TYPE, NO_CARD].contains(&error.code) => {
                 bind(&mut one, sequence)?;
                 (fixed, is_written_out) = (None, true);
             }
@@ -114,6 +116,14 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
     let tokens = if is_written_out { import.summary.tokens } else { tokens(&card) };
     let pins = import.summary.pins;
     Ok(Model { card, graph: Some(facts), hyperparameters: None, tokens, pins, warnings })
+}
+
+/// How a config's model is built; nothing of a type of which the card alone is known.
+fn built(path: &Path) -> Result<Option<Hyperparameters>, Diagnostic> {
+    match importers::config::hyperparameters::read(path) {
+        Err(error) if error.code == UNKNOWN_TYPE => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 /// Binds the length of a sample, which `--dim` may state as well.

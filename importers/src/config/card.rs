@@ -59,7 +59,7 @@ pub fn of_bytes(
             GPT_OSS => of_one(gpt_oss::model(fields, name, sequence)?),
             QWEN2_MOE => mixtures::qwen2_moe(fields, name, sequence)?,
             SWITCH => mixtures::switch(fields, name, sequence)?,
-            _ => of_one(deepseek(fields, name, sequence)?),
+            _ => deepseek(fields, name, sequence)?,
         };
         (model, untold.into_iter().chain(not_understood).collect())
     } else if architecture::SUPPORTED.contains(&model_type) || super::reader(model_type).is_none() {
@@ -206,7 +206,7 @@ fn deepseek(
     fields: Fields<'_>,
     name: &str,
     sequence: Option<u64>,
-) -> Result<(ModelCard, Option<Diagnostic>), Diagnostic> {
+) -> Result<(ModelCard, Vec<Diagnostic>), Diagnostic> {
     fields.check()?;
     let (dense, experts) = (dense(fields, name, sequence)?, experts(fields)?);
     let (hidden, n_layers) = (dense.hidden, u64::from(dense.n_layers));
@@ -236,8 +236,12 @@ fn deepseek(
         dtype: None,
     };
     let untold = class(fields)?.filter(|class| !class.ends_with("ForCausalLM")).map(unknown);
-    Ok((model, untold))
+    let one = fields.get(PER_TOKEN).is_none().then(|| super::decoder::open(experts.n_experts));
+    Ok((model, untold.into_iter().chain(one).collect()))
 }
+
+/// How many experts a token goes to.
+const PER_TOKEN: &str = "num_experts_per_tok";
 
 /// Groups of blocks that are alike side by side.
 pub(super) fn grouped(blocks: impl Iterator<Item = BlockGroup>) -> Vec<BlockGroup> {
@@ -302,7 +306,7 @@ fn experts(fields: Fields<'_>) -> Result<ExpertCard, Diagnostic> {
     let n = |key: &'static str| fields.count(&[key], None);
     routed(ExpertCard {
         n_experts: n("n_routed_experts")?,
-        per_token: n("num_experts_per_tok")?,
+        per_token: fields.count(&[PER_TOKEN], Some(1))?,
         feed_forward: n("moe_intermediate_size")?,
         n_shared: fields.whole("n_shared_experts")?,
         ..Default::default()

@@ -24,7 +24,7 @@ use super::task::{End, Task, class};
 use crate::json::Object;
 use families::{FAMILIES, Family};
 use layers::{Fed, Kind};
-use sizes::{Experts, Sizes};
+use sizes::Sizes;
 use style::{Join, Mixer, Norm, Positions, Style, When};
 
 /// Longest sample where nobody states one, of models without a number of positions.
@@ -154,7 +154,7 @@ impl Decoder {
             warnings.push(architecture::without_effect("tie_word_embeddings"));
         }
         let sizes = Sizes::read(&style, fields)?;
-        warnings.extend(sizes.experts.filter(|own| own.is_open).map(open));
+        warnings.extend(sizes.experts.filter(|own| own.is_open).map(|own| open(own.n)));
         Ok(Self {
             sizes,
             layers: layers::kinds(&style, fields)?,
@@ -205,11 +205,9 @@ impl Decoder {
 }
 
 /// That nobody says how many experts a token goes to.
-fn open(experts: Experts) -> Diagnostic {
-    let message = format!(
-        "no `num_experts_per_tok`: each token is taken to go to 1 of {} experts",
-        experts.n
-    );
+pub(super) fn open(n_experts: u64) -> Diagnostic {
+    let message =
+        format!("no `num_experts_per_tok`: each token is taken to go to 1 of {n_experts} experts");
     Diagnostic::warning("default-experts", message)
         .hint("state `num_experts_per_tok` in the config")
 }

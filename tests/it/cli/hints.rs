@@ -10,7 +10,7 @@ fn cluster(hosts: u64, network: &str) -> String {
         "\
 name: small
 kinds:
-  - {{name: small, memory_bytes: 12e9, bytes_per_s: 9e11, flops_per_s: {{bf16: 1e14, f32: 5e13}}}}
+  - {{name: small, memory_bytes: 6000000000, memory_bytes_per_s: 9e11, peak_bf16_flops: 1e14, peak_fp32_flops: 5e13}}
 link_kinds:
   - {{name: way, bytes_per_s: 100000000000.0, latency_s: 5e-6}}
 nodes:

@@ -64,6 +64,12 @@ fn on_its_model_a_plan_file_is_judged_and_has_all_views() {
     for view in ["timeline", "graph", "explain", "artefacts/svg"] {
         assert_eq!(served.get(&format!("{place}/{view}")).status, 200, "{view}");
     }
+    let listed = served.get(&place).json()["artefacts"].as_array().unwrap().clone();
+    assert!(listed.len() >= 4, "{listed:?}");
+    for name in &listed {
+        let name = name.as_str().unwrap();
+        assert_eq!(served.get(&format!("{place}/artefacts/{name}")).status, 200, "{name}");
+    }
     let what_if = served.post("/v1/simulate", &json!({ "plan": status["id"] }).to_string());
     assert_eq!(what_if.json()["report"], simulated["report"]);
     // As a string of the same file under another name: what it says counts.

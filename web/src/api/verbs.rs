@@ -54,7 +54,9 @@ fn text(kind: &'static str, bytes: Vec<u8>) -> Response {
 
 async fn file(service: &Shared, id: String, name: &'static str) -> Result<Response, Problem> {
     let read = service.store.read(move |sql| stored(sql, &id, name));
-    Ok(text("application/json", read.await?))
+    let is_view = name == engine::views::FILE;
+    let kind = if is_view { "application/octet-stream" } else { "application/json" };
+    Ok(text(kind, read.await?))
 }
 
 pub(super) fn stored(sql: &mut dyn Sql, id: &str, name: &str) -> Result<Vec<u8>, Problem> {
