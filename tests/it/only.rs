@@ -28,6 +28,7 @@ pub(crate) fn space(d: &Parallelism, recompute: Recompute, expert: Option<u32>) 
         split: Some(Split::Equal),
         mesh: Some(d.mesh),
         capabilities: None,
+        may_offload: false,
     };
     let devices = vec![d.data * d.tensor * d.pipeline * d.context];
     Space { devices, global_batch: d.micro_batch * d.n_micro_batches * u64::from(d.data), pins }
