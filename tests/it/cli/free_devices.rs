@@ -113,3 +113,48 @@ fn hosts_hold_optimizer_states_where_that_is_faster_and_memory_never_hurts() {
         least = own;
     }
 }
+
+/// Every number of devices with and without states on hosts, one after the other: none is faster than
+/// the answer to all at once, none is below its bound; more memory is never slower, and does not put
+/// its bound above a plan that needs less.
+#[test]
+fn no_part_of_the_space_is_faster_than_all_of_it() {
+    let folder = folder(PAIR);
+    let (mut n_offloaded, mut n_fewer) = (0, 0);
+    let clusters = [(1, 4, "1e9"), (2, 1, "30e6"), (2, 2, "30e6"), (3, 1, "1e9"), (4, 1, "1e9")];
+    for (at, (hosts, devices, rate)) in clusters.into_iter().enumerate() {
+        folder.write(
+            "cluster.yaml",
+            &format!(
+                "name: k\nnodes:\n  - {{count: {hosts}, device: rtx_4090, devices: {devices}, \
+                 host: pcie4_x16}}\nnetwork: {{bytes_per_s: {rate}, latency_s: 10e-6}}\n"
+            ),
+        );
+        let batch = [4, 6][at % 2];
+        let line = format!(
+            "plan config.json --cluster cluster.yaml --global-batch {batch} --sequence-length 512 \
+             --dtype f16 --json"
+        );
+        for memory in [0.3, 0.5] {
+            let asked = |memory: f64, more: &str| {
+                let ran = folder.run(&format!("{line} --scale memory={memory} {more}"));
+                (ran.code == 0).then(|| ran.json())
+            };
+            let all = asked(memory, "").unwrap();
+            let is_under = |own: &Value| bound(&all) <= 1e-9 * (step(own) + 1) as f64;
+            for n in 1..=hosts * devices {
+                for hosts in ["", "--no-offload"] {
+                    let own = asked(memory, &format!("--devices {n} {hosts}"));
+                    let holds = |own: &Value| step(&all) <= step(own) && is_under(own);
+                    assert!(own.as_ref().is_none_or(holds), "{at}: {memory} {n} {hosts}");
+                }
+            }
+            let more = asked(memory * 1.5, "").unwrap();
+            assert!(step(&more) <= step(&all), "{at}: {memory}");
+            assert!(bound(&more) <= 1e-9 * (step(&all) + 1) as f64, "{at}: {memory}");
+            n_offloaded += u32::from(all["plan"]["training"]["offloads_optimizer"] == true);
+            n_fewer += u32::from(all["best"]["n_devices"] != hosts * devices);
+        }
+    }
+    assert!(n_offloaded > 0 && n_fewer >= 4, "{n_offloaded} {n_fewer}");
+}
