@@ -6,8 +6,10 @@
 //! exchange between micro-batches); with one they are shared out as they come.
 
 use ir::card::ZeroStage;
+use ir::workload::Optimizer;
 
 use crate::runs::forms::model::Offload;
+use crate::runs::memory::states::host_bytes;
 
 /// Weights, of 16 bytes.
 const WEIGHTS: f64 = 2.0 / 16.0;
@@ -37,11 +39,12 @@ pub fn share(zero: ZeroStage, n_ranks: u32, n_micro_batches: u64, offload: Offlo
         + optimizer
 }
 
-/// Bytes that hosts keep of 16 bytes a parameter, per device.
+/// Bytes that hosts keep where a parameter has 16 bytes of states, per device.
 #[must_use]
 pub fn on_host(bytes: f64, n_ranks: u32, offload: Offload) -> f64 {
     match offload {
         Offload::Nothing => 0.0,
-        Offload::Optimizer => bytes * OPTIMIZER / f64::from(n_ranks.max(1)),
+        // Adam, whose states are the other twelve.
+        Offload::Optimizer => bytes / 16.0 * host_bytes(Optimizer::AdamW, f64::from(n_ranks)),
     }
 }

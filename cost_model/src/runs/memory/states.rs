@@ -10,6 +10,11 @@ const SINGLE: f64 = 4.0;
 const HALF: f64 = 2.0;
 /// Bytes of Adam's two moments in single precision.
 const ADAM: f64 = 8.0;
+/// Bytes of host memory for each byte of states there: what DeepSpeed's estimators take
+/// (`additional_buffer_factor` of `estimate_zero2_model_states_mem_needs` and its siblings). PyTorch rounds
+/// pinned buffers up to powers of two, so that the 8 pinned bytes of Megatron-Core's optimizer take 16 at most:
+/// as much in all.
+pub const HOST_BUFFERS: f64 = 1.5;
 
 /// Bytes per parameter that one rank keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -41,10 +46,7 @@ pub fn state_bytes(
     zero: ZeroStage,
     replicas: f64,
 ) -> StateBytes {
-    let moments = match optimizer {
-        Optimizer::AdamW => ADAM,
-        Optimizer::Sgd | Optimizer::Adafactor => 0.0,
-    };
+    let moments = moments(optimizer);
     let whole = match format {
         StateFormat::Megatron => [HALF, SINGLE, SINGLE, moments],
         StateFormat::HalfGradients => [HALF, HALF, SINGLE, moments],
@@ -62,9 +64,35 @@ pub fn state_bytes(
     }
 }
 
+/// Bytes of host memory per parameter whose optimizer runs there, where so many ranks share it out: weights,
+/// gradients and moments in single precision (`HybridDeviceOptimizer` of Megatron-Core d98e8a64; the 16 bytes
+/// of DeepSpeed's estimators), times [`HOST_BUFFERS`]. Copies of whole models that processes load on the host
+/// before are not counted.
+#[must_use]
+pub fn host_bytes(optimizer: Optimizer, sharers: f64) -> f64 {
+    HOST_BUFFERS * (2.0 * SINGLE + moments(optimizer)) / sharers.max(1.0)
+}
+
+const fn moments(optimizer: Optimizer) -> f64 {
+    match optimizer {
+        Optimizer::AdamW => ADAM,
+        Optimizer::Sgd | Optimizer::Adafactor => 0.0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Published runs of a model of 33 billion parameters with ZeRO-Offload: 600 GB of host memory were too
+    /// few, 800 GB enough.
+    #[test]
+    fn hosts_hold_what_deepspeed_estimates() {
+        let bytes = |n_parameters: f64| n_parameters * host_bytes(Optimizer::AdamW, 1.0);
+        assert!((600e9..800e9).contains(&bytes(33e9)), "{}", bytes(33e9));
+        // `estimate_zero2_model_states_mem_needs(2.851e9)` prints 63.72 GB (of 2^30 bytes) per CPU.
+        assert!((bytes(2.851e9) / 1024.0_f64.powi(3) - 63.72).abs() < 0.01);
+    }
 
     fn total(format: StateFormat, zero: ZeroStage, replicas: f64) -> f64 {
         state_bytes(format, Optimizer::AdamW, zero, replicas).total()

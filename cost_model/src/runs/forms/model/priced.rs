@@ -23,7 +23,7 @@ use crate::runs::forms::rank_groups::{self, Cards, Group, Spread};
 use crate::runs::forms::run::Sharded;
 use crate::runs::memory::activations::tokens;
 use crate::runs::memory::reserve::beside_experts;
-use crate::runs::memory::states::state_bytes;
+use crate::runs::memory::states::{host_bytes, state_bytes};
 
 /// Bytes per logit that a fused loss adds: two single-precision copies (found on the allocator peaks
 /// of Megatron-LM d98e8a64, 4 where the function is compiled).
@@ -207,11 +207,14 @@ fn held(
             _ => 0.0,
         };
         device.parameter[part] = own.parameters + own.gradients + beside + updating;
-        let keeper = match pricing.offload {
-            Offload::Nothing => &mut device,
-            Offload::Optimizer => &mut host,
+        let (keeper, bytes) = match pricing.offload {
+            Offload::Nothing => (&mut device, own.master_weights + own.optimizer_states),
+            Offload::Optimizer => {
+                let sharers = sharers(ZeroStage::Optimizer, replicas);
+                (&mut host, host_bytes(pricing.optimizer, sharers))
+            }
         };
-        keeper.parameter[part] += own.master_weights + own.optimizer_states;
+        keeper.parameter[part] += bytes;
         keeper.line[part] = match pricing.optimizer {
             Optimizer::Adafactor => LINE / sharers(ZeroStage::Optimizer, replicas),
             Optimizer::AdamW | Optimizer::Sgd => 0.0,
