@@ -50,18 +50,19 @@ def drawn(rng: random.Random, target: str, base: dict) -> tuple[dict, str]:
     """A run in the words of `dumped_plan.py`, and the name of its schedule."""
     pipeline = rng.choice([1, 2, 4, 8])
     has_chunks = pipeline > 1 and target != "deepspeed"
-    chunks = rng.choice([1, 1, 2, 3]) if has_chunks else 1
+    has_experts = base["training"]["held"][0]["n_experts"] > 0
+    # Megatron-Core wants chunks for it, more micro-batches than fill the pipeline, and no block again.
+    overlaps = target == "megatron" and has_experts and rng.random() < 0.4
+    chunks = rng.choice([2, 3] if overlaps else [1, 1, 2, 3]) if has_chunks else 1
     n = pipeline * rng.choice([1, 2, 3]) if chunks > 1 else pipeline + rng.choice([0, 1, 5])
-    recompute = rng.choice(RECOMPUTE[target])
+    n = max(n, 2 * pipeline) if overlaps else n
+    recompute = rng.choice(["none", "selective"] if overlaps else RECOMPUTE[target])
     if recompute in ("block", "uniform"):
         recompute = {recompute: rng.choice([2, 3])}
     n_layers = base["training"]["n_blocks"]
     n_stages = min(pipeline * chunks, n_layers)
     with_others = target != "deepspeed"
-    expert = rng.choice([1, 2, 4, 8]) if with_others and base["training"]["held"][0]["n_experts"] else 1
-    # What Megatron-Core wants of a run whose exchanges of experts have other work beside them.
-    may_overlap = target == "megatron" and expert > 1 and recompute in ("none", "selective")
-    overlaps = may_overlap and (pipeline == 1 or chunks > 1) and n > 2 * pipeline - 1 and rng.random() < 0.6
+    expert = rng.choice([2, 4, 8] if overlaps else [1, 2, 4, 8]) if with_others and has_experts else 1
     run = {
         "data": rng.choice([1, 2, 4, 8]),
         "tensor": rng.choice([1, 2, 4, 8]),

@@ -19,9 +19,14 @@ from differences import Differences, judge
 
 sys.path.insert(0, sys.argv[1])
 
+import packaging.version  # noqa: E402
 import torch  # noqa: E402
+from megatron.core import utils as core_utils  # noqa: E402
 from megatron.core.transformer.transformer_config import TransformerConfig  # noqa: E402
 from megatron_order import layers, order  # noqa: E402
+
+# Kernels that a machine with devices has: Transformer Engine runs on no other.
+core_utils._te_version = packaging.version.Version("2.9.0")
 
 # Flags of another name than their field.
 NAMES = {"num_experts": "num_moe_experts", "norm_epsilon": "layernorm_epsilon", "fp8_format": "fp8"}
@@ -44,6 +49,8 @@ def fields(words: list[str]) -> dict[str, object]:
         if value is not True and value.replace(".", "", 1).isdigit():
             value = float(value) if "." in value or "float" in kind else int(value)
         said[name] = value
+    # The one flag that turns off what is on without it.
+    said["add_bias_linear"] = "--disable-bias-linear" not in words
     return said
 
 
