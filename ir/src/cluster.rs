@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::chip::Chip;
 use crate::id::{ChannelId, ClassId, DeviceId, KindId, NodeId};
 use crate::tensor::DType;
 use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Hertz, Nanos, Watts, Work};
@@ -25,6 +26,8 @@ pub enum Check {
 pub struct DeviceKind {
     /// Name in the catalogue, such as `a100_sxm4_80gb`.
     pub name: String,
+    /// By which it is priced where nothing was measured on it.
+    pub chip: Chip,
     /// Memory of one device; `None` = unlimited (instance files).
     pub memory: Option<Bytes>,
     /// Memory bandwidth; `None` where only given costs are used.

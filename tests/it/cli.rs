@@ -28,6 +28,7 @@ mod formats;
 mod free_devices;
 mod goldens;
 mod gradients;
+mod hardware;
 mod held;
 mod hints;
 mod jax;

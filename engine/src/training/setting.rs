@@ -184,6 +184,7 @@ impl Setting {
         }
         self.limit = kept.into_iter().chain(request.max_memory_bytes.map(Bytes)).min();
         self.request = request;
+        self.fit_stack();
         Ok(())
     }
 
@@ -239,7 +240,7 @@ impl Setting {
         warnings.extend(noted.into_iter().chain(hosts::unlike(&cluster)));
         let limit = cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit).min();
         let (constants, corrections) = measured::constants(&stack, &profile)?;
-        let setting = Self {
+        let mut setting = Self {
             model,
             graph,
             hyperparameters,
@@ -266,6 +267,7 @@ impl Setting {
             request: RequestDocument::default(),
         };
         setting.layer_pricing().map_or(Ok(()), |pricing| pricing.check())?;
+        setting.fit_stack();
         Ok(setting)
     }
 

@@ -66,7 +66,7 @@ impl Setting {
         degrees: &Parallelism,
         measured: &[Trait],
     ) -> Spread<'static> {
-        let names = (self.stack.name.as_str(), self.system.device.name.as_str());
+        let names = (self.stack.name.as_str(), self.system.device.chip);
         let like = Likeness::of(names, self.numbers.dtype, degrees, self.has_experts());
         interval::spread(figure, (&like, measured), &JUDGED)
     }

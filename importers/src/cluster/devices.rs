@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use documents::cluster::{ClusterDocument, DeviceDocument, KindDocument, NodesDocument};
 use documents::nearest;
+use ir::chip::Chip;
 use ir::cluster::{Check, Device, DeviceKind, Node};
 use ir::diagnostic::Diagnostic;
 use ir::id::{ClassId, DeviceId, KindId, NodeId};
@@ -11,6 +12,7 @@ use ir::tensor::DType;
 use ir::units::Bytes;
 
 use super::catalogue::Catalogue;
+use super::chips;
 use super::ranges::checked;
 use super::running;
 use super::values::{bytes, check_name, count, peak, rate, watts};
@@ -280,7 +282,9 @@ fn own_kinds(
     let mut kinds = BTreeMap::new();
     for entry in &document.kinds {
         let known = catalogue.device(&entry.name).is_some();
-        if known || kinds.insert(entry.name.clone(), own_kind(entry)?).is_some() {
+        let mut own = own_kind(entry)?;
+        own.chip = chips::nearest(&own, catalogue).map_or(Chip::Other, |row| row.kind.chip);
+        if known || kinds.insert(entry.name.clone(), own).is_some() {
             return Err(Diagnostic::input(
                 "duplicate-kind",
                 format!("the kind `{}` is defined already", entry.name),
