@@ -18,7 +18,9 @@ use crate::client_flags::{Fallback, JobsArgs, ServerFlags};
 use crate::limit_flags::LimitFlags;
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 use crate::publisher::Follow;
-use crate::service_flags::{ReplanArgs, RequestArgs, ServeArgs, TokenArgs, ViewArgs, WorkerArgs};
+use crate::service_flags::{
+    BackupArgs, ReplanArgs, RequestArgs, ServeArgs, TokenArgs, ViewArgs, WorkerArgs,
+};
 use crate::training_flags::TrainingFlags;
 use crate::version::VERSION;
 use engine::request::value::{Written, count, dimension, duration, extent, positive};
@@ -124,6 +126,10 @@ pub(crate) enum Command {
     /// Make a token for a service; it is printed once
     #[command(after_help = "Example: meshwright token launcher --scope plan --database plans.db")]
     Token(TokenArgs),
+    /// Back up the database of a service, which may go on running
+    #[command(after_help = "Example: meshwright backup plans-monday.db --database plans.db\n\
+        `meshwright serve --database plans-monday.db` serves the copy")]
+    Backup(BackupArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example: meshwright completions bash > meshwright.bash")]
     Completions(CompletionsArgs),

@@ -83,6 +83,7 @@ pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandRe
         Some(Command::View(args)) => view::run(args, again, printer),
         Some(Command::Worker(args)) => serve::worker(args, again, printer),
         Some(Command::Token(args)) => serve::token(args, printer),
+        Some(Command::Backup(args)) => serve::back_up(args, printer),
         Some(Command::Replan(args)) => replan::run(args, again, printer),
         Some(Command::Completions(args)) => completions::run(args, printer),
         Some(Command::RunRequest(args)) => request::run(args, printer),

@@ -1,5 +1,6 @@
 //! The planning service over HTTP, as `benches/service/` judges it at length.
 
+mod guarded;
 mod many;
 mod opened;
 mod server;

@@ -53,6 +53,11 @@ pub(crate) struct Caller {
     pub(crate) quota: Quota,
 }
 
+/// Name of a caller without a token, which no token can have.
+const ANONYMOUS: &str = "anonymous";
+/// Longest name of a token, in bytes.
+const LONGEST_NAME: usize = 100;
+
 /// Random bytes as text, after a prefix.
 pub(crate) fn id(prefix: &str) -> String {
     format!("{prefix}{}", hexadecimal(&random::<12>()))
@@ -75,6 +80,20 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 /// How a token is stored. It has 256 random bits, so that a plain hash does not help a guesser.
 fn hash(token: &str) -> String {
     hexadecimal(&Sha256::digest(token.as_bytes()))
+}
+
+/// A name that logs and quotas can tell from others.
+pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() || name.len() > LONGEST_NAME || name.trim() != name {
+        return Err("a token's name has 1 to 100 bytes, without spaces at its ends");
+    }
+    if name.chars().any(char::is_control) {
+        return Err("a token's name has no control characters");
+    }
+    if name.eq_ignore_ascii_case(ANONYMOUS) {
+        return Err("`anonymous` names callers without a token");
+    }
+    Ok(())
 }
 
 /// Makes a token; it is told once and stored nowhere.
@@ -125,7 +144,7 @@ pub(crate) fn caller(
         }
     }
     if given.is_none() && !is_any(sql)? {
-        let name = "anonymous".to_owned();
+        let name = ANONYMOUS.to_owned();
         return Ok(Caller { name, scope: Scope::Admin, quota: anonymous });
     }
     let title = "a token of this service is needed";
@@ -134,6 +153,10 @@ pub(crate) fn caller(
 }
 
 impl Caller {
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.name == ANONYMOUS
+    }
+
     /// Refuses what the token does not allow.
     pub(crate) fn must(&self, scope: Scope) -> Result<(), Problem> {
         if self.scope >= scope {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,6 +88,25 @@ impl Service {
     }
 }
 
+/// Whether a page of another site sends the request (Fetch Metadata Request Headers, section 2.1; RFC
+/// 6454, section 7). Programs that are no browser send neither header.
+pub(crate) fn is_cross_origin(headers: &HeaderMap, uri: &Uri) -> bool {
+    let text = |value: &axum::http::HeaderValue| value.to_str().map(str::to_ascii_lowercase);
+    let is_own_site = |value| matches!(text(value).as_deref(), Ok("same-origin" | "none"));
+    if !headers.get_all("sec-fetch-site").iter().all(is_own_site) {
+        return true;
+    }
+    let forwarded = headers.get("x-forwarded-host").and_then(|host| text(host).ok());
+    let named = headers.get(header::HOST).and_then(|host| text(host).ok());
+    let named = uri.authority().map(|own| own.as_str().to_ascii_lowercase()).or(named);
+    let is_own = |value| {
+        let origin = text(value).ok();
+        let host = origin.as_deref().and_then(|own| own.split_once("://")).map(|(_, host)| host);
+        host.is_some() && [named.as_deref(), forwarded.as_deref()].contains(&host)
+    };
+    !headers.get_all(header::ORIGIN).iter().all(is_own)
+}
+
 /// Serves until a signal of termination; `listening` is told the address.
 ///
 /// # Errors
@@ -158,8 +178,13 @@ pub fn work(mut options: Work, working: &mut dyn FnMut()) -> Result<(), Failure>
 fn alone(database: &Place) -> Result<Option<std::fs::File>, String> {
     let Place::File(path) = database else { return Ok(None) };
     let told = |error: &dyn std::fmt::Display| format!("`{}`: {error}", path.display());
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     let file = file.map_err(|error| told(&error))?;
+    let mode = file.metadata().map_err(|error| told(&error))?.permissions().mode() & 0o777;
+    if mode & 0o007 != 0 {
+        let what = json!({ "place": path, "mode": format!("{mode:o}"), "hint": "chmod 600" });
+        log::line("warn", "open-database", &what);
+    }
     if !is_locked(&file) {
         return Err(told(&"another server uses this file; several share one PostgreSQL"));
     }
