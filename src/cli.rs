@@ -261,6 +261,9 @@ pub(crate) struct PlanArgs {
     #[arg(long = "for", value_name = "EXECUTOR", help_heading = "Search")]
     #[arg(value_parser = <Executor as Written>::read)]
     pub(crate) executor: Option<Executor>,
+    /// With --for vllm or sglang: accept a plan that uses pipeline parallelism only
+    #[arg(long, help_heading = "Search")]
+    pub(crate) pipeline_only: bool,
     /// Write the plan
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
@@ -311,6 +314,7 @@ impl PlanArgs {
             accelerators: self.accelerators,
             limits: self.limits.request(),
             executor: self.executor,
+            pipeline_only: self.pipeline_only,
             training: self.training.request(),
             phase: self.phase,
             routing_trace: self.routing_trace.clone(),

@@ -284,6 +284,8 @@ pub struct PlanRequest {
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub executor: Option<Executor>,
+    /// Whether a plan for a server may leave out tensor, expert and data parallelism.
+    pub pipeline_only: bool,
     /// Of a search over degrees.
     #[serde(flatten)]
     pub training: TrainingRequest,
