@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::kernels::stack::{preset, presets};
+use cost_model::kernels::stack::{megatron_deepspeed_2021, preset, presets};
 use exporters::training::{Lack, TrainingTarget, targets};
 use importers::cluster::{LinkScope, catalogue};
 use ir::cluster::Cluster;
@@ -128,6 +128,16 @@ impl Executor {
     pub fn target(self) -> &'static str {
         self.name
     }
+}
+
+/// What to know where a launcher is priced as software much older than what people run now.
+#[must_use]
+pub fn dated_stack(executor: Option<Executor>, stack: &str) -> Option<Diagnostic> {
+    let executor = executor.filter(|_| stack == megatron_deepspeed_2021().name)?;
+    let message =
+        format!("{} is priced as `{stack}`: runs of 2021 on V100 and A100", executor.name);
+    let hint = "choose newer software with --stack, such as --stack megatron-core";
+    Some(Diagnostic::warning("dated-stack", message).hint(hint))
 }
 
 /// The software stack of a name.

@@ -129,6 +129,9 @@ impl Setting {
             capabilities::typed(&args.problem, model.card.dtype, args.executor)?;
         let sharded = std::mem::take(&mut model.pins);
         let mut setting = Self::on(model, &problem, stack, global_batch)?;
+        if flags.stack.is_none() {
+            setting.warnings.extend(executor::dated_stack(args.executor, stack));
+        }
         if let Some(replaced) = replaced {
             setting.numbers.named_by = "--for";
             setting.warnings.push(replaced);
