@@ -44,6 +44,7 @@ mod one_price;
 mod pinned_documents;
 mod priced;
 mod proofs;
+mod readme;
 mod recorded;
 mod regress;
 mod requests;
@@ -100,6 +101,7 @@ fn help_fits_a_screen_and_shows_an_example() {
         "worker",
         "submit",
         "jobs",
+        "backup",
         "completions",
     ];
     for verb in verbs {
