@@ -319,6 +319,7 @@ impl PlanArgs {
             phase: self.phase,
             routing_trace: self.routing_trace.clone(),
             cached_tokens: self.cached_tokens,
+            kv_dtype: self.limits.kv_dtype,
             interference: self.interference.clone(),
             is_tried: false,
             pue: self.limits.pue,

@@ -133,6 +133,7 @@ pub const FIELDS: [Field; 50] = [
     ),
     field("routing_trace", &[Experts], "leave it out, or add --algorithm expertflow"),
     field("cached_tokens", &[Streams, Serving], SERVES),
+    field("kv_dtype", &[Streams, Serving], SERVES),
     field("interference", &[Streams], SERVES),
     field("algorithm", EVERY, ""),
     field("objective", &[Ops, Degrees, Layers, Instance, Serving], OF_EXPERTS),

@@ -6,6 +6,7 @@ mod both_spaces;
 mod break_even;
 mod calibrate;
 mod calibrate_steps;
+mod checkpoints;
 mod claims;
 mod clusters;
 mod compared;

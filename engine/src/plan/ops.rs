@@ -12,9 +12,9 @@ use planner::registry;
 use planner::run::watch::Tell;
 use planner::run::{Bound, Event, Outcome, Request, gap};
 
-use super::in_words;
 use super::plot::{self, Unit};
 use super::run::{Run, interrupted, late, tell, usual_time};
+use super::{assumed, in_words};
 use crate::beside::Beside;
 use crate::executor::{self, Executor};
 use crate::exit::{CommandResult, Exit};
@@ -137,6 +137,7 @@ impl Searched {
                 let at = (start, read);
                 let narrower = narrower::hint(request, &loaded, &asked.limits, &none, at);
                 none.diagnostic.loosened("dtype", narrower, false);
+                none.diagnostic = assumed::unproved(request, none.diagnostic);
                 Ok(outcome::print_failure(&none, &loaded.warnings, run.page))
             }
         }

@@ -33,7 +33,10 @@ pub(super) fn fields(bytes: Vec<u8>) -> Result<(Object, Option<Diagnostic>), Dia
         return Ok((object, Some(warning)));
     }
     Ok(match text_part(&object) {
-        Some((part, found)) => {
+        Some((mut part, found)) => {
+            for name in OF_WHOLE.into_iter().filter(|name| !part.contains_key(*name)) {
+                part.extend(object.get(name).map(|own| (name.to_owned(), own.clone())));
+            }
             let message = format!(
                 "model_type `{shown}` is not known: only its text decoder, `text_config` of type \
                  `{found}`, is read"
@@ -49,6 +52,9 @@ pub(super) fn fields(bytes: Vec<u8>) -> Result<(Object, Option<Diagnostic>), Dia
         None => (object, None),
     })
 }
+
+/// What the whole may state for the part: types of weights.
+const OF_WHOLE: [&str; 3] = ["torch_dtype", "dtype", "quantization_config"];
 
 /// The part of a config that is a decoder of text.
 const TEXT: &str = "text_config";
