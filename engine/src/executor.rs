@@ -7,7 +7,9 @@ use exporters::training::{Lack, TrainingTarget, targets};
 use importers::cluster::{LinkScope, catalogue};
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
-use ir::id::{DeviceId, KindId, NodeId};
+use ir::graph::Graph;
+use ir::id::{DeviceId, KindId, NodeId, TensorId};
+use ir::op::Op;
 use ir::stack::Stack;
 use ir::workload::{Mode, Workload};
 
@@ -304,6 +306,25 @@ pub fn check_workload(target: &str, workload: &Workload) -> Result<(), Diagnosti
         .fact("target", name)
         .fact("micro_batches", n_micro_batches)
         .hint(format!("leave out --micro-batch, or plan without --for and --export {name}")))
+}
+
+/// That keys and values are not counted, where what is placed writes words one after the other: its last
+/// product has a result for each row of an embedding.
+#[must_use]
+pub fn without_cache(target: &str, workload: &Workload, graph: &Graph) -> Option<Diagnostic> {
+    let words = |op: &&Op| ["Embedding", "Gather"].contains(&op.op_type.as_str());
+    let tables = graph.ops.iter().filter(words).flat_map(|op| &op.parameters);
+    let mut rows = tables.filter_map(|id| graph.tensor(*id).shape.first());
+    let of = |id: &TensorId| graph.tensor(*id).shape.last();
+    let generates = rows.any(|rows| graph.outputs.iter().any(|id| of(id) == Some(rows)));
+    (generates && workload.mode == Mode::Inference).then(|| {
+        let message = format!(
+            "one pass is placed: keys and values that {target} caches while it generates are not counted"
+        );
+        Diagnostic::warning("no-kv-cache", message).hint(
+            "leave room for them with `memory_bytes` of the devices, or plan a config.json with --phase decode",
+        )
+    })
 }
 
 #[cfg(test)]

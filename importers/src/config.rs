@@ -249,6 +249,10 @@ mod tests {
     #[test]
     fn what_is_assumed_or_unused_is_warned_of() {
         let long = TINY.replace("embeddings\":4", "embeddings\":32768");
+        let read = import(&long, &ImportOptions::default()).unwrap();
+        let codes: Vec<_> = read.warnings.iter().map(|w| w.code).collect();
+        assert_eq!(codes, ["default-sequence", "assumed-dtype"]);
+        let long = long.replacen('{', "{\"torch_dtype\":\"float32\",", 1);
         let mut options = ImportOptions::default();
         options.dims.insert("seq".into(), 2);
         let read = import(&long, &options).unwrap();

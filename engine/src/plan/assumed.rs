@@ -5,12 +5,13 @@ use ir::diagnostic::{Blame, Diagnostic};
 use crate::request::PlanRequest;
 
 /// What only a proof has.
-const OF_PROOFS: [&str; 2] = ["certificate", "resolved by"];
+const OF_PROOFS: [&str; 2] = ["certificate", "resolved_by"];
 
 /// A proof that no plan fits as what it is where the types of weights are assumed: a search that found none.
 /// Training runs have a type of their own.
 pub(super) fn unproved(request: &PlanRequest, error: Diagnostic) -> Diagnostic {
     let is_of_weights = error.blame == Blame::Infeasible
+        && error.code.starts_with("memory")
         && request.training.asks().is_none()
         && importers::is_config(&request.model);
     let read = || importers::config::stored::assumed(&request.model, request.problem.model.dtype);

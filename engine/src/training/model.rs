@@ -183,7 +183,7 @@ pub fn served(
     if flags.dtype.or(model.card.dtype).is_none() {
         let message = format!("the config states no type of its weights: {dtype} is assumed");
         let warning = Diagnostic::warning("assumed-dtype", message).fact("assumed", dtype.name());
-        model.warnings.push(warning.hint("state it with --dtype, such as --dtype bf16"));
+        model.warnings.push(warning.hint("state `torch_dtype` in the config, such as bfloat16"));
     }
     model.warnings.retain(|own| own.code != "quantized-weights");
     let later = model.card.n_predictions.saturating_sub(1);
