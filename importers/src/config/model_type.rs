@@ -34,8 +34,10 @@ pub(super) fn fields(bytes: Vec<u8>) -> Result<(Object, Option<Diagnostic>), Dia
     }
     Ok(match text_part(&object) {
         Some((mut part, found)) => {
-            for name in OF_WHOLE.into_iter().filter(|name| !part.contains_key(*name)) {
-                part.extend(object.get(name).map(|own| (name.to_owned(), own.clone())));
+            for name in OF_WHOLE {
+                if let (false, Some(own)) = (part.contains_key(name), object.get(name)) {
+                    part.insert(name.to_owned(), own.clone());
+                }
             }
             let message = format!(
                 "model_type `{shown}` is not known: only its text decoder, `text_config` of type \
