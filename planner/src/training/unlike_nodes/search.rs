@@ -276,7 +276,7 @@ impl<'s> Searched<'s> {
         let first = Chosen { place: *mesh_place, mesh, blocks, recompute, price };
         let chain = Some(Rc::new(Chain { first, rest: part.chain.clone() }));
         let left = part.left - blocks;
-        let (used, n_stages) = (used.clone(), part.n_stages + 1);
+        let (used, n_stages) = (Rc::clone(used), part.n_stages + 1);
         let least_s = worst_s.max(ended_s);
         let mut longer = Part { chain, n_stages, left, used, round_s, worst_s, ended_s, least_s };
         // Not worth its time where all that is sought is some plan.
@@ -361,7 +361,7 @@ impl<'s> Searched<'s> {
             chain: None,
             n_stages: 0,
             left: self.n_blocks,
-            used: vec![0; self.fleet.groups.len()],
+            used: Rc::new(vec![0; self.fleet.groups.len()]),
             round_s: 0.0,
             worst_s: 0.0,
             ended_s: 0.0,

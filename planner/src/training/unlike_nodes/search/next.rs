@@ -14,7 +14,7 @@ pub(super) struct Next {
     /// First groups of its classes.
     firsts: [usize; 2],
     /// By group, devices that are used then.
-    used: Vec<usize>,
+    used: Rc<Vec<usize>>,
 }
 
 /// A stage that may come before a part of a plan, whatever its blocks.
@@ -22,7 +22,7 @@ pub(super) struct Meshed {
     pub(super) place: MeshPlace,
     pub(super) mesh: Rc<StageMesh>,
     /// By group, devices that are used with it.
-    pub(super) used: Vec<usize>,
+    pub(super) used: Rc<Vec<usize>>,
 }
 
 impl Searched<'_> {
@@ -42,8 +42,9 @@ impl Searched<'_> {
                     let Some(shape) = self.singles.get(&(class, n)).copied() else { continue };
                     let is_next = last.is_some_and(|own| (own.0, own.2[0]) == (shape, first));
                     if is_next || !self.is_even {
-                        let mut used = part.used.clone();
+                        let mut used = part.used.to_vec();
                         used[*group] += n;
+                        let used = Rc::new(used);
                         found.push(Next { shape, start, firsts: [first, 0], used });
                     }
                 }
@@ -53,7 +54,7 @@ impl Searched<'_> {
             let shape = &self.shapes[at];
             let is_free = |(class, n): &(usize, usize)| begun[*class] + n <= groups[*class].len();
             if shape.counts.iter().all(is_free) && (!self.is_even || shape.is_even(self.classes)) {
-                let mut used = part.used.clone();
+                let mut used = part.used.to_vec();
                 for (class, n) in &shape.counts {
                     let own = groups[*class].iter().skip(begun[*class]).take(*n);
                     let n_devices = self.classes.devices[*class].min(shape.n_devices);
@@ -61,7 +62,7 @@ impl Searched<'_> {
                 }
                 let mut firsts = shape.counts.iter().map(|(class, _)| begun[*class]);
                 let firsts = [firsts.next(), firsts.next()].map(Option::unwrap_or_default);
-                found.push(Next { shape: at, start: 0, firsts, used });
+                found.push(Next { shape: at, start: 0, firsts, used: Rc::new(used) });
             }
         }
         found
@@ -94,7 +95,7 @@ impl Searched<'_> {
                 mesh
             }
         }?;
-        Some(Meshed { place, mesh, used: used.clone() })
+        Some(Meshed { place, mesh, used: Rc::clone(used) })
     }
 
     /// Seconds between a stage and the next one, there and back; `None` where there is no way.

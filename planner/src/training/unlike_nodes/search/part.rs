@@ -34,7 +34,7 @@ pub(super) struct Part {
     /// Blocks before them.
     pub(super) left: u32,
     /// By group, devices that are used, the first ones.
-    pub(super) used: Vec<usize>,
+    pub(super) used: Rc<Vec<usize>>,
     /// Seconds of one micro-batch there and back.
     pub(super) round_s: f64,
     /// Seconds that the stages take for all micro-batches, with what lies between them.
