@@ -102,8 +102,8 @@ fn a_pipeline_may_end_on_the_node_where_it_began() {
         let middle = 48 - first - last - slow;
         let stages = [
             (0, first, "h2.gpu0"),
-            (first, middle, "h1"),
-            (first + middle, slow, "h0"),
+            (first, middle, "h1.gpu0"),
+            (first + middle, slow, "h0.gpu0"),
             (48 - last, last, "h2.gpu1"),
         ];
         best = stated_s(&folder, (&own["plan"], "c.yaml"), &stages).min(best);
