@@ -16,6 +16,7 @@ use ir::workload::{Mode, Optimizer, StepPhase};
 
 use crate::client_flags::{Fallback, JobsArgs, ServerFlags};
 use crate::limit_flags::LimitFlags;
+use crate::listing_flags::{CompletionsArgs, DevicesArgs};
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 use crate::publisher::Follow;
 use crate::service_flags::{
@@ -566,25 +567,6 @@ impl ExportArgs {
         let launcher = self.to.as_ref().map(|_| self.launcher.clone().unwrap_or_else(torchrun));
         ExportRequest { on: self.replay.request(), target: self.target.clone(), launcher }
     }
-}
-
-/// Flags of `devices`.
-#[derive(Args, Debug)]
-pub(crate) struct DevicesArgs {
-    /// List links instead
-    #[arg(long, conflicts_with = "here")]
-    pub(crate) links: bool,
-    /// List the backends of this machine instead
-    #[arg(long)]
-    pub(crate) here: bool,
-}
-
-/// Flags of `completions`.
-#[derive(Args, Debug)]
-pub(crate) struct CompletionsArgs {
-    /// Shell
-    #[arg(value_enum)]
-    pub(crate) shell: clap_complete::Shell,
 }
 
 /// A parser of what is named from a list.

@@ -91,7 +91,7 @@ const ENDS: &str = "leave it out: the search ends by itself, or with --time-limi
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 50] = [
+pub const FIELDS: [Field; 51] = [
     field("model", EVERY, ""),
     field("cluster", NOT_GIVEN, GIVEN),
     field("profile", PRICED, GIVEN),

@@ -88,25 +88,6 @@ impl Service {
     }
 }
 
-/// Whether a page of another site sends the request (Fetch Metadata Request Headers, section 2.1; RFC
-/// 6454, section 7). Programs that are no browser send neither header.
-pub(crate) fn is_cross_origin(headers: &HeaderMap, uri: &Uri) -> bool {
-    let text = |value: &axum::http::HeaderValue| value.to_str().map(str::to_ascii_lowercase);
-    let is_own_site = |value| matches!(text(value).as_deref(), Ok("same-origin" | "none"));
-    if !headers.get_all("sec-fetch-site").iter().all(is_own_site) {
-        return true;
-    }
-    let forwarded = headers.get("x-forwarded-host").and_then(|host| text(host).ok());
-    let named = headers.get(header::HOST).and_then(|host| text(host).ok());
-    let named = uri.authority().map(|own| own.as_str().to_ascii_lowercase()).or(named);
-    let is_own = |value| {
-        let origin = text(value).ok();
-        let host = origin.as_deref().and_then(|own| own.split_once("://")).map(|(_, host)| host);
-        host.is_some() && [named.as_deref(), forwarded.as_deref()].contains(&host)
-    };
-    !headers.get_all(header::ORIGIN).iter().all(is_own)
-}
-
 /// Serves until a signal of termination; `listening` is told the address.
 ///
 /// # Errors

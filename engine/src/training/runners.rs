@@ -17,11 +17,15 @@ pub struct Runners {
 }
 
 impl Runners {
-    /// `runs on: megatron; nearest, priced as megatron-core: torchtitan +2.1 %`, in one line.
+    /// `runs on: megatron; nearest: torchtitan +2.1 % (all priced as megatron-core)`, in one line.
     pub fn line(&self, best: Nanos) -> String {
         let share = |step: Nanos| step.seconds() / best.seconds() - 1.0;
         let other = |(step, name): &(Nanos, _)| format!("{name} {}", percent(share(*step)));
-        fitted(&self.runs, &self.others.iter().map(other).collect::<Vec<_>>(), &self.stack)
+        let line = fitted(&self.runs, &self.others.iter().map(other).collect::<Vec<_>>());
+        match self.others.is_empty() {
+            true => line,
+            false => format!("{line} (all priced as {})", self.stack),
+        }
     }
 
     /// For programs.
@@ -36,10 +40,9 @@ impl Runners {
 }
 
 /// As many names as fit; the nearest of the others always does.
-fn fitted(runs: &[&str], others: &[String], stack: &str) -> String {
+fn fitted(runs: &[&str], others: &[String]) -> String {
     const MORE: &str = ", ..";
-    let nearest = |own| format!("; nearest, priced as {stack}: {own}");
-    let nearest = others.first().map_or_else(String::new, nearest);
+    let nearest = others.first().map_or_else(String::new, |own| format!("; nearest: {own}"));
     let tail = nearest.len() + if others.len() > 1 { MORE.len() } else { 0 };
     let mut line = "runs on: ".to_owned() + runs.first().unwrap_or(&"none");
     for (position, name) in runs.iter().enumerate().skip(1) {
@@ -75,14 +78,14 @@ mod tests {
         let others = |n: usize| -> Vec<String> {
             (0..n).map(|at| format!("torch-split-points {}", percent(0.05 * at as f64))).collect()
         };
-        assert_eq!(fitted(&["megatron"], &[], "compiled"), "runs on: megatron");
-        let line = fitted(&[], &others(1), "compiled");
-        assert!(line.ends_with("none; nearest, priced as compiled: torch-split-points +0.0 %"));
+        assert_eq!(fitted(&["megatron"], &[]), "runs on: megatron");
+        let line = fitted(&[], &others(1));
+        assert!(line.ends_with("none; nearest: torch-split-points +0.0 %"));
         for n in 0..8 {
             let runs = ["torch-pipelining", "megatron", "megatron-bridge", "deepspeed"];
-            let line = fitted(&runs, &others(n), "compiled");
+            let line = fitted(&runs, &others(n));
             assert!(line.chars().count() <= COLUMNS, "{line}");
-            assert_eq!(line.contains("as compiled: torch-split-points +0.0 %"), n > 0, "{line}");
+            assert_eq!(line.contains("; nearest: torch-split-points +0.0 %"), n > 0, "{line}");
         }
     }
 }

@@ -17,7 +17,6 @@ use crate::access::{self, Scope};
 use crate::content::Kind;
 use crate::log;
 use crate::problem::Problem;
-use crate::server::is_cross_origin;
 use crate::service::Shared;
 
 const OPENED: &str = "/v1/plans/opened";
@@ -249,7 +248,7 @@ async fn admitted(
     // A browser sends no token of its own accord; without one any page could ask in the user's name.
     if caller.is_anonymous()
         && !request.method().is_safe()
-        && is_cross_origin(request.headers(), request.uri())
+        && access::is_cross_origin(request.headers(), request.uri())
     {
         let title = "a page of another site can't change anything here";
         return Err(Problem::new(StatusCode::FORBIDDEN, "cross-origin", title).hint(

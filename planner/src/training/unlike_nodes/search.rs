@@ -278,7 +278,13 @@ impl<'s> Searched<'s> {
         let left = part.left - blocks;
         let (used, n_stages) = (Rc::clone(used), part.n_stages + 1);
         let least_s = worst_s.max(ended_s);
-        let mut longer = Part { chain, n_stages, left, used, round_s, worst_s, ended_s, least_s };
+        let longer = Part { chain, n_stages, left, used, round_s, worst_s, ended_s, least_s };
+        Some(self.bounded(longer, at_run))
+    }
+
+    /// The part with what the blocks that are left add to the least time of any plan with it.
+    fn bounded(&self, mut longer: Part, at_run: usize) -> Part {
+        let Part { left, least_s, worst_s, .. } = longer;
         // Not worth its time where all that is sought is some plan.
         if left > 0 && !self.is_first() {
             let devices = self.devices_left(&longer);
@@ -286,7 +292,7 @@ impl<'s> Searched<'s> {
                 self.runs[at_run].least.seconds(worst_s, (self.prices.work(left), false), &devices);
             longer.least_s = least_s.max(spread_s);
         }
-        Some(longer)
+        longer
     }
 
     /// Judges a whole plan, keeps it where it is better, and returns its step where that is less than
