@@ -44,11 +44,10 @@ pub(crate) struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Plan a model on a cluster
+    /// Plan a model on a cluster (which flag goes with what: docs/plan-flags.md)
     #[command(after_help = "Example: meshwright plan gpt2.onnx --cluster pod.yaml \
         --batch 64 -o plan.json\n\
-        Training run: meshwright plan config.json --cluster pod.yaml --global-batch 512 --for megatron\n\
-        Which flag goes with what: docs/plan-flags.md")]
+        Training run: meshwright plan config.json --cluster pod.yaml --global-batch 512 --for megatron")]
     Plan(Box<PlanArgs>),
     /// Have a service plan a model: as `plan`, with its flags (docs/service.md)
     #[command(after_help = "Example: meshwright submit gpt2.onnx --cluster pod.yaml \
@@ -173,7 +172,7 @@ pub(crate) struct ModelFlags {
 pub(crate) struct ProblemFlags {
     #[command(flatten)]
     pub(crate) model: ModelFlags,
-    /// Cluster file, or FILE#NAME (instances carry one)
+    /// Cluster file, or FILE#NAME
     #[arg(long, value_name = "FILE", env = "MESHWRIGHT_CLUSTER", hide_env_values = true)]
     pub(crate) cluster: Option<PathBuf>,
     /// Profile, or folder of measured layers
@@ -262,7 +261,7 @@ pub(crate) struct PlanArgs {
     #[arg(long = "for", value_name = "EXECUTOR", help_heading = "Search")]
     #[arg(value_parser = <Executor as Written>::read)]
     pub(crate) executor: Option<Executor>,
-    /// With --for vllm or sglang: accept a plan that uses pipeline parallelism only
+    /// Accept pipeline parallelism alone, with --for vllm or sglang
     #[arg(long, help_heading = "Search")]
     pub(crate) pipeline_only: bool,
     /// Write the plan

@@ -24,7 +24,7 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "WAY", value_delimiter = ',', num_args = 0..=1)]
     #[arg(default_missing_value = "all", help_heading = "Search")]
     pub(crate) allow_lossy: Vec<String>,
-    /// KV cache type of inference, such as fp8 [default: the checkpoint's, or that of products]
+    /// KV cache type, such as fp8 [default: the checkpoint's]
     #[arg(long, value_name = "TYPE", value_parser = <CacheType as Written>::read)]
     #[arg(help_heading = "Search")]
     pub(crate) kv_dtype: Option<CacheType>,

@@ -337,6 +337,18 @@ const TABLE: &[(&str, [Does; 7])] = &[
             Refused("--for vllm"),
         ],
     ),
+    (
+        "--pipeline-only",
+        [
+            Runs("--for vllm --pipeline-only"),
+            Refused("--pipeline-only"),
+            Refused("--pipeline-only"),
+            Refused("--pipeline-only"),
+            Refused("--pipeline-only"),
+            Refused("--pipeline-only"),
+            Refused("--pipeline-only"),
+        ],
+    ),
     ("--time-limit", [Runs("--time-limit 20s"); 7]),
     (
         "--gap",

@@ -119,7 +119,7 @@ fn of_caps(all: &mut Vec<Question>) {
 
 /// Ops that are larger than two devices, and instances larger than three accelerators.
 fn of_ops(folder: &Folder, all: &mut Vec<Question>) {
-    for at in 1_u64..=20 {
+    for at in 1_u64..=30 {
         let limit = 1000;
         let ops = (0..3).map(|id| alone(id, 2 * limit / 3 + at)).collect();
         let name = format!("ops{at}.json");

@@ -237,7 +237,7 @@ fn a_pipeline_over_linked_devices_has_to_be_accepted_for_servers() {
 fn servers_are_compared_with_placements_alone() {
     let folder = folder();
     let place = format!("plan config.json {PLACE} --dim sequence=128");
-    folder.run(&format!("{place} --for vllm -o plan.json")).exits(0);
+    folder.run(&format!("{place} --for vllm --pipeline-only -o plan.json")).exits(0);
     let on = format!("--model config.json {ON}");
     let server = |text: &str| {
         folder.write("server", text);
