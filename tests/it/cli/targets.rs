@@ -124,8 +124,13 @@ fn what_is_planned_for_a_target_is_exported_to_it_and_nothing_else() {
                 let line = format!("export {from} --model {model} {on} --target {target}");
                 folder.run(&format!("{line} -o out --force --json"))
             };
-            let case = format!("{model} {plan} --for {target}");
-            match refusal(&planned(&format!("--for {target} -o own.json"))) {
+            let places = !plan.contains("--global-batch") && !plan.contains("training");
+            let accepts = match ["vllm", "sglang"].contains(&target) && places {
+                true => " --pipeline-only",
+                false => "",
+            };
+            let case = format!("{model} {plan} --for {target}{accepts}");
+            match refusal(&planned(&format!("--for {target}{accepts} -o own.json"))) {
                 None => {
                     n_written += 1;
                     let refused = refusal(&exported("own.json"));
@@ -221,7 +226,7 @@ fn a_pipeline_over_linked_devices_has_to_be_accepted_for_servers() {
     assert!(!folder.path("out.sh").exists());
     plan("linked", "--export vllm=out.sh").exits(2);
     assert!(!folder.path("out.sh").exists());
-    let told = plan("linked", "--export vllm=out.sh --pipeline-only --json").exits(0).json();
+    let told = plan("linked", "--for vllm --export vllm=out.sh --pipeline-only --json").exits(0).json();
     assert!(told["warnings"].to_string().contains("pipeline-only"), "{}", told["warnings"]);
     // The flag does something or is refused.
     for more in ["", "--for accelerate", "--for llama.cpp"] {

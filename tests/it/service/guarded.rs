@@ -136,7 +136,7 @@ fn a_database_is_its_owners_and_backed_up_while_it_is_used() {
     assert!(backup(&[])["bytes"].as_u64().unwrap() > 4096);
     assert_eq!(std::fs::metadata(served.path("copy.db")).unwrap().permissions().mode() & 0o077, 0);
     // Nothing is overwritten that was not meant to be.
-    assert_eq!(backup(&[])["code"], "backup-failed");
+    assert_eq!(backup(&[])["error"]["code"], "backup-failed");
     assert!(backup(&["--force"])["bytes"].is_u64());
     let copy = served.path("copy.db");
     let restored = Served::new(&["--database", copy.to_str().unwrap()]);
