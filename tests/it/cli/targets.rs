@@ -226,7 +226,8 @@ fn a_pipeline_over_linked_devices_has_to_be_accepted_for_servers() {
     assert!(!folder.path("out.sh").exists());
     plan("linked", "--export vllm=out.sh").exits(2);
     assert!(!folder.path("out.sh").exists());
-    let told = plan("linked", "--for vllm --export vllm=out.sh --pipeline-only --json").exits(0).json();
+    let told =
+        plan("linked", "--for vllm --export vllm=out.sh --pipeline-only --json").exits(0).json();
     assert!(told["warnings"].to_string().contains("pipeline-only"), "{}", told["warnings"]);
     // The flag does something or is refused.
     for more in ["", "--for accelerate", "--for llama.cpp"] {
