@@ -66,7 +66,7 @@ fn of_states(folder: &Folder, all: &mut Vec<Question>) {
                 let each = (need * share / 4.0) as u64;
                 let line = format!(
                     "plan {model} --cluster {cluster}.yaml --global-batch {batch} --sequence-length \
-                     512 --no-offload --max-memory-per-device {each}"
+                     512 --no-offload --max-memory-per-device {each}B"
                 );
                 let harder = match cluster {
                     "equal" => "--pin micro-batch=1 --time-limit 20s",
@@ -86,7 +86,7 @@ fn of_weights(all: &mut Vec<Question>) {
             let each = (need * share / 4.0) as u64;
             let line = format!(
                 "plan dense{n_blocks}.json --cluster unlike.yaml --phase {phase} --batch 1 --dtype f16 \
-                 --max-memory-per-device {each}"
+                 --max-memory-per-device {each}B"
             );
             all.push(Question::new(line, "--batch 2 --time-limit 20s", [need, 4.0 * each as f64]));
         }
