@@ -126,7 +126,7 @@ fn of_ops(folder: &Folder, all: &mut Vec<Question>) {
         folder.write(&name, &instance(ops, limit).to_string());
         let need = 3.0 * (2 * limit / 3 + at) as f64;
         let line = format!("plan {name}");
-        let harder = "--pin op0=0 --time-limit 20s";
+        let harder = "--pin op0=d0 --time-limit 20s";
         all.push(Question::new(line, harder, [need, 2.0 * limit as f64]));
         let node = |id: u64| json!({ "id": id, "cpuLatency": 20.0, "fpgaLatency": 1.0, "size": 3 });
         let edge = |to: u64| json!({ "sourceId": to - 1, "destId": to, "cost": 0.5 });
