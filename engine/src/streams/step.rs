@@ -16,7 +16,7 @@ use crate::training::setting::{MOST_SAMPLES, Setting as Run};
 pub enum Step {
     /// A training run.
     Trains,
-    /// A server, whose keys and values are cached in a type that may be stated.
+    /// A server: the type of its KV cache can be stated.
     Serves(Option<CacheType>),
 }
 
