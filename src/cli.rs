@@ -16,9 +16,12 @@ use ir::workload::{Mode, Optimizer, StepPhase};
 
 use crate::client_flags::{Fallback, JobsArgs, ServerFlags};
 use crate::limit_flags::LimitFlags;
+use crate::listing_flags::{CompletionsArgs, DevicesArgs};
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 use crate::publisher::Follow;
-use crate::service_flags::{ReplanArgs, RequestArgs, ServeArgs, TokenArgs, ViewArgs, WorkerArgs};
+use crate::service_flags::{
+    BackupArgs, ReplanArgs, RequestArgs, ServeArgs, TokenArgs, ViewArgs, WorkerArgs,
+};
 use crate::training_flags::TrainingFlags;
 use crate::version::VERSION;
 use engine::request::value::{Written, count, dimension, duration, extent, positive};
@@ -41,11 +44,10 @@ pub(crate) struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Plan a model on a cluster
+    /// Plan a model on a cluster (which flag goes with what: docs/plan-flags.md)
     #[command(after_help = "Example: meshwright plan gpt2.onnx --cluster pod.yaml \
         --batch 64 -o plan.json\n\
-        Training run: meshwright plan config.json --cluster pod.yaml --global-batch 512 --for megatron\n\
-        Which flag goes with what: docs/plan-flags.md")]
+        Training run: meshwright plan config.json --cluster pod.yaml --global-batch 512 --for megatron")]
     Plan(Box<PlanArgs>),
     /// Have a service plan a model: as `plan`, with its flags (docs/service.md)
     #[command(after_help = "Example: meshwright submit gpt2.onnx --cluster pod.yaml \
@@ -124,6 +126,10 @@ pub(crate) enum Command {
     /// Make a token for a service; it is printed once
     #[command(after_help = "Example: meshwright token launcher --scope plan --database plans.db")]
     Token(TokenArgs),
+    /// Back up the database of a service, which may go on running
+    #[command(after_help = "Example: meshwright backup plans-monday.db --database plans.db\n\
+        `meshwright serve --database plans-monday.db` serves the copy")]
+    Backup(BackupArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example: meshwright completions bash > meshwright.bash")]
     Completions(CompletionsArgs),
@@ -166,7 +172,7 @@ pub(crate) struct ModelFlags {
 pub(crate) struct ProblemFlags {
     #[command(flatten)]
     pub(crate) model: ModelFlags,
-    /// Cluster file, or FILE#NAME (instances carry one)
+    /// Cluster file, or FILE#NAME
     #[arg(long, value_name = "FILE", env = "MESHWRIGHT_CLUSTER", hide_env_values = true)]
     pub(crate) cluster: Option<PathBuf>,
     /// Profile, or folder of measured layers
@@ -255,6 +261,9 @@ pub(crate) struct PlanArgs {
     #[arg(long = "for", value_name = "EXECUTOR", help_heading = "Search")]
     #[arg(value_parser = <Executor as Written>::read)]
     pub(crate) executor: Option<Executor>,
+    /// Accept pipeline parallelism alone, with --for vllm or sglang
+    #[arg(long, help_heading = "Search")]
+    pub(crate) pipeline_only: bool,
     /// Write the plan
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
@@ -305,10 +314,12 @@ impl PlanArgs {
             accelerators: self.accelerators,
             limits: self.limits.request(),
             executor: self.executor,
+            pipeline_only: self.pipeline_only,
             training: self.training.request(),
             phase: self.phase,
             routing_trace: self.routing_trace.clone(),
             cached_tokens: self.cached_tokens,
+            kv_dtype: self.limits.kv_dtype,
             interference: self.interference.clone(),
             is_tried: false,
             pue: self.limits.pue,
@@ -555,25 +566,6 @@ impl ExportArgs {
         let launcher = self.to.as_ref().map(|_| self.launcher.clone().unwrap_or_else(torchrun));
         ExportRequest { on: self.replay.request(), target: self.target.clone(), launcher }
     }
-}
-
-/// Flags of `devices`.
-#[derive(Args, Debug)]
-pub(crate) struct DevicesArgs {
-    /// List links instead
-    #[arg(long, conflicts_with = "here")]
-    pub(crate) links: bool,
-    /// List the backends of this machine instead
-    #[arg(long)]
-    pub(crate) here: bool,
-}
-
-/// Flags of `completions`.
-#[derive(Args, Debug)]
-pub(crate) struct CompletionsArgs {
-    /// Shell
-    #[arg(value_enum)]
-    pub(crate) shell: clap_complete::Shell,
 }
 
 /// A parser of what is named from a list.

@@ -8,6 +8,7 @@ mod failure;
 mod given_flags;
 mod interrupt;
 mod limit_flags;
+mod listing_flags;
 mod measure_flags;
 mod printer;
 mod progress;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use engine::request::value::{Written, duration, share};
 use engine::request::{Limits, Pue};
+use ir::card::stored::CacheType;
 use ir::units::Watts;
 
 /// When a search stops.
@@ -23,6 +24,10 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "WAY", value_delimiter = ',', num_args = 0..=1)]
     #[arg(default_missing_value = "all", help_heading = "Search")]
     pub(crate) allow_lossy: Vec<String>,
+    /// KV cache type, such as fp8 [default: the checkpoint's]
+    #[arg(long, value_name = "TYPE", value_parser = <CacheType as Written>::read)]
+    #[arg(help_heading = "Search")]
+    pub(crate) kv_dtype: Option<CacheType>,
     /// Stop after this long, such as 2m [default: 30s for auto and degrees]
     #[arg(long, value_name = "TIME", value_parser = duration, env = "MESHWRIGHT_TIME_LIMIT")]
     #[arg(hide_env = true, help_heading = "Search")]

@@ -185,6 +185,19 @@ pub(crate) struct TokenArgs {
     pub(crate) quota: QuotaFlags,
 }
 
+/// Flags of `backup`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BackupArgs {
+    /// Where the copy goes
+    #[arg(value_name = "FILE")]
+    pub(crate) copy: PathBuf,
+    #[command(flatten)]
+    pub(crate) database: DatabaseFlags,
+    /// Replace FILE if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
 /// Flags of `replan`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ReplanArgs {

@@ -102,6 +102,7 @@ pub fn card(model: &ModelCard) -> String {
         encoder.text("of type");
         encoder.text(dtype.name());
     }
+    encoder.stored(model);
     encoder.finish()
 }
 
@@ -141,6 +142,15 @@ struct Encoder {
 }
 
 impl Encoder {
+    /// What a checkpoint holds by block.
+    fn stored(&mut self, model: &ModelCard) {
+        let Some(stored) = model.weights() else { return };
+        self.text("stored");
+        let blocks = stored.blocks.iter().flat_map(|own| [own.others.bytes, own.experts.bytes]);
+        let all: Vec<u64> = blocks.chain(stored.ends.map(|own| own.bytes)).collect();
+        self.numbers(all.into_iter());
+    }
+
     fn new(what: &str) -> Self {
         let mut encoder = Self { bytes: Vec::with_capacity(1 << 16) };
         encoder.text(what);

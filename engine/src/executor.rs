@@ -1,8 +1,15 @@
 //! Executors by name.
 
-use cost_model::kernels::stack::{preset, presets};
+use std::collections::BTreeMap;
+
+use cost_model::kernels::stack::{megatron_deepspeed_2021, preset, presets};
 use exporters::training::{Lack, TrainingTarget, targets};
+use importers::cluster::{LinkScope, catalogue};
+use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::id::{DeviceId, KindId, NodeId, TensorId};
+use ir::op::Op;
 use ir::stack::Stack;
 use ir::workload::{Mode, Workload};
 
@@ -125,6 +132,16 @@ impl Executor {
     }
 }
 
+/// What to know where a launcher is priced as software much older than what people run now.
+#[must_use]
+pub fn dated_stack(executor: Option<Executor>, stack: &str) -> Option<Diagnostic> {
+    let executor = executor.filter(|_| stack == megatron_deepspeed_2021().name)?;
+    let message =
+        format!("{} is priced as `{stack}`: runs of 2021 on V100 and A100", executor.name);
+    let hint = "choose newer software with --stack, such as --stack megatron-core";
+    Some(Diagnostic::warning("dated-stack", message).hint(hint))
+}
+
 /// The software stack of a name.
 ///
 /// # Errors
@@ -176,6 +193,81 @@ pub fn check_instances(target: &str) -> Result<(), Diagnostic> {
         .hint(format!("leave out --for; export its solution to {}", forms.join(" or "))))
 }
 
+/// Servers that run tensor, expert and data parallelism, which placements of layers leave out.
+const SHARDING_SERVERS: [&str; 2] = ["vllm", "sglang"];
+
+/// The first target that is such a server.
+fn sharding_server(targets: &[&str]) -> Option<&'static str> {
+    let names = targets.iter().map(|target| target.split('@').next().unwrap_or_default());
+    names.filter_map(|name| SHARDING_SERVERS.into_iter().find(|own| *own == name)).next()
+}
+
+/// What the search for such a server leaves out.
+#[must_use]
+pub fn left_out(targets: &[&str]) -> Option<Diagnostic> {
+    let server = sharding_server(targets)?;
+    let message = format!(
+        "pipeline parallelism only, one device a stage: {server}'s tensor, expert and data \
+         parallelism were not searched"
+    );
+    Some(Diagnostic::warning("pipeline-only", message))
+}
+
+/// Refuses a plan for a server whose tensor, expert and data parallelism the search leaves out, on
+/// devices that are made for it: equal ones in one scale-up domain of a host. vLLM's guide to parallelism
+/// recommends tensor ranks there and pipelines where cards lack such links.
+///
+/// # Errors
+/// `pipeline-only`; `no-effect` where it is accepted and no such server is named.
+pub fn check_pipeline_only(
+    targets: &[&str],
+    cluster: &Cluster,
+    is_accepted: bool,
+) -> Result<(), Diagnostic> {
+    let Some(server) = sharding_server(targets) else {
+        let message = "`--pipeline-only` has no effect without a server";
+        let error = Diagnostic::usage("no-effect", message);
+        return if is_accepted {
+            Err(error.hint("add --for vllm or --for sglang"))
+        } else {
+            Ok(())
+        };
+    };
+    let Some((device, n)) = scale_up_domain(cluster).filter(|_| !is_accepted) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{server} also runs tensor, expert and data parallelism, which are not searched here: a \
+         pipeline over {n} linked `{device}` is likely slower"
+    );
+    Err(Diagnostic::usage("pipeline-only", message)
+        .hint("--pipeline-only plans a pipeline with one device a stage"))
+}
+
+/// Kind and number of the equal devices that share the largest scale-up domain of a host.
+fn scale_up_domain(cluster: &Cluster) -> Option<(&str, usize)> {
+    let known = catalogue().ok()?;
+    let is_scale_up =
+        |name: &str| known.link(name).is_none_or(|row| row.scope == LinkScope::ScaleUp);
+    let mut equal: BTreeMap<(NodeId, KindId), Vec<DeviceId>> = BTreeMap::new();
+    for id in cluster.device_ids() {
+        let device = &cluster.devices[id.index()];
+        if let Some(node) = device.node {
+            equal.entry((node, device.kind)).or_default().push(id);
+        }
+    }
+    let joined = |devices: &Vec<DeviceId>| {
+        let first = devices[0];
+        let is_joined = |other: &&DeviceId| {
+            let route = cluster.route(first, **other);
+            route.is_some_and(|route| route.kind.tier == 0 && is_scale_up(&route.kind.name))
+        };
+        (first, 1 + devices.iter().filter(is_joined).count())
+    };
+    let (first, n) = equal.values().map(joined).max_by_key(|(_, n)| *n).filter(|(_, n)| *n > 1)?;
+    Some((cluster.kind_of(first).name.as_str(), n))
+}
+
 /// Refuses what is no target for placements of ops: launchers of training runs.
 ///
 /// # Errors
@@ -214,6 +306,25 @@ pub fn check_workload(target: &str, workload: &Workload) -> Result<(), Diagnosti
         .fact("target", name)
         .fact("micro_batches", n_micro_batches)
         .hint(format!("leave out --micro-batch, or plan without --for and --export {name}")))
+}
+
+/// That keys and values are not counted, where what is placed writes words one after the other: its last
+/// product has a result for each row of an embedding.
+#[must_use]
+pub fn without_cache(target: &str, workload: &Workload, graph: &Graph) -> Option<Diagnostic> {
+    let words = |op: &&Op| ["Embedding", "Gather"].contains(&op.op_type.as_str());
+    let tables = graph.ops.iter().filter(words).flat_map(|op| &op.parameters);
+    let mut rows = tables.filter_map(|id| graph.tensor(*id).shape.first());
+    let of = |id: &TensorId| graph.tensor(*id).shape.last();
+    let generates = rows.any(|rows| graph.outputs.iter().any(|id| of(id) == Some(rows)));
+    (generates && workload.mode == Mode::Inference).then(|| {
+        let message = format!(
+            "one pass is placed: keys and values that {target} caches while it generates are not counted"
+        );
+        Diagnostic::warning("no-kv-cache", message).hint(
+            "leave room for them with `memory_bytes` of the devices, or plan a config.json with --phase decode",
+        )
+    })
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ const ENDS: &str = "leave it out: the search ends by itself, or with --time-limi
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 49] = [
+pub const FIELDS: [Field; 51] = [
     field("model", EVERY, ""),
     field("cluster", NOT_GIVEN, GIVEN),
     field("profile", PRICED, GIVEN),
@@ -133,6 +133,7 @@ pub const FIELDS: [Field; 49] = [
     ),
     field("routing_trace", &[Experts], "leave it out, or add --algorithm expertflow"),
     field("cached_tokens", &[Streams, Serving], SERVES),
+    field("kv_dtype", &[Streams, Serving], SERVES),
     field("interference", &[Streams], SERVES),
     field("algorithm", EVERY, ""),
     field("objective", &[Ops, Degrees, Layers, Instance, Serving], OF_EXPERTS),
@@ -145,6 +146,7 @@ pub const FIELDS: [Field; 49] = [
          for edges of pipelines, with --global-batch",
     ),
     field("executor", MODELS, GIVEN),
+    field("pipeline_only", &[Ops], "leave it out, or add --for vllm or --for sglang"),
     field("time_limit", EVERY, ""),
     field("gap", BOUNDED, ENDS),
     field("node_budget", BOUNDED, ENDS),

@@ -306,7 +306,8 @@ fn restrict(
         let ops = graph.op_ids().filter(|op| graph.op(*op).work != Work::View);
         constraints.forbids.extend(ops.map(|op| (op, barred.clone())));
     }
-    Ok(one_host::restrict(executor, graph, cluster, constraints).into_iter().collect())
+    let host = one_host::restrict(executor, graph, cluster, constraints);
+    Ok(host.into_iter().chain(executor::without_cache(target, workload, graph)).collect())
 }
 
 /// Refuses an optimizer where nothing is trained.

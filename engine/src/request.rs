@@ -15,6 +15,7 @@ use cost_model::ops::problem::Objective;
 pub use cost_model::runs::forms::run::Gradients;
 use cost_model::runs::served::Goal as Served;
 use ir::card::Skew;
+use ir::card::stored::CacheType;
 use ir::tensor::DType;
 use ir::units::{Bytes, Watts};
 use ir::workload::{Mode, Optimizer, StepPhase};
@@ -284,6 +285,8 @@ pub struct PlanRequest {
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub executor: Option<Executor>,
+    /// Whether a plan for a server may leave out tensor, expert and data parallelism.
+    pub pipeline_only: bool,
     /// Of a search over degrees.
     #[serde(flatten)]
     pub training: TrainingRequest,
@@ -296,6 +299,11 @@ pub struct PlanRequest {
     /// Of nano-batches: tokens of each sample that are cached; `None` = none in prefill, those of a sample
     /// in decode.
     pub cached_tokens: Option<u64>,
+    /// Of a step that serves: type of cached keys and values; `None` = as the checkpoint states, or that of the
+    /// products.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub kv_dtype: Option<CacheType>,
     /// Of nano-batches: what ops do to each other on a device, line by line.
     pub interference: Option<PathBuf>,
     /// What the facility draws over what its devices do; `None` = 1.

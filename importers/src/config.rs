@@ -12,16 +12,17 @@ mod hostile_tests;
 pub mod hyperparameters;
 mod mixtures;
 mod model_type;
+mod parts;
 mod quantization;
 mod request;
+pub mod stored;
 mod task;
 mod towers;
 
 use ir::diagnostic::Diagnostic;
-use ir::tensor::DType;
 
 use crate::config::fields::Fields;
-use crate::config::request::{MAX_BYTES, Reader, Request, quantized, stated_dtype};
+use crate::config::request::{MAX_BYTES, Reader, Request, held_dtype, quantized};
 use crate::import::{Import, ImportOptions, Summary};
 use crate::source::{self, Source};
 
@@ -133,8 +134,7 @@ pub(crate) fn read(
     options: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
     let (object, other_type) = model_type::fields(source::read_all(source, MAX_BYTES)?)?;
-    let (stated, unknown) = stated_dtype(&object)?;
-    let dtype = options.dtype.or(stated).unwrap_or(DType::F32);
+    let (dtype, untold) = held_dtype(Fields(&object), options.dtype)?;
     let fields = Fields(&object);
     let model_type = fields.text("model_type")?.unwrap_or_default();
     let unbuilt = UNBUILT.iter().find(|(types, _)| types.contains(&model_type));
@@ -150,7 +150,7 @@ pub(crate) fn read(
     let mut warnings = warnings(written.sequence, written.positions, options)?;
     warnings.extend(other_type);
     warnings.extend(written.warnings);
-    warnings.extend(unknown);
+    warnings.extend(untold);
     warnings.extend(quantized(fields, dtype.name(), options.trains)?);
     let summary = Summary { tokens: written.tokens, ..Summary::of("config", &written.graph) };
     Ok(Import { graph: written.graph, cluster: None, summary, warnings })
@@ -249,6 +249,10 @@ mod tests {
     #[test]
     fn what_is_assumed_or_unused_is_warned_of() {
         let long = TINY.replace("embeddings\":4", "embeddings\":32768");
+        let read = import(&long, &ImportOptions::default()).unwrap();
+        let codes: Vec<_> = read.warnings.iter().map(|w| w.code).collect();
+        assert_eq!(codes, ["default-sequence", "assumed-dtype"]);
+        let long = long.replacen('{', "{\"torch_dtype\":\"float32\",", 1);
         let mut options = ImportOptions::default();
         options.dims.insert("seq".into(), 2);
         let read = import(&long, &options).unwrap();

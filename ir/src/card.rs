@@ -4,8 +4,10 @@
 //! ([`part`]).
 
 pub mod part;
+pub mod stored;
 
 use part::PartCard;
+use stored::{Held, Stored};
 
 use crate::tensor::DType;
 
@@ -233,9 +235,30 @@ pub struct ModelCard {
     pub other_parameters: [i64; 2],
     /// Type of the weights that the model's config states; `None` where it states none.
     pub dtype: Option<DType>,
+    /// What its checkpoint holds, for a model that serves; `None` = all in the type of the run.
+    pub stored: Option<Box<Stored>>,
 }
 
 impl ModelCard {
+    /// Bytes of the numbers of a block of a model that serves.
+    #[must_use]
+    pub fn held(&self, block: usize) -> Held {
+        self.stored.as_ref().map(|own| own.held(block)).unwrap_or_default()
+    }
+
+    /// What its checkpoint holds, where that is known by block.
+    #[must_use]
+    pub fn weights(&self) -> Option<&Stored> {
+        self.stored.as_deref().filter(|own| !own.blocks.is_empty())
+    }
+
+    /// The same of the first block of a group.
+    #[must_use]
+    pub fn held_by(&self, group: usize) -> Held {
+        let before = self.groups.iter().take(group).map(|own| own.n_blocks as usize);
+        self.held(before.fold(0, usize::saturating_add))
+    }
+
     /// Whether its blocks are parts of a graph, so that there are no tokens, heads or widths to
     /// share out.
     #[must_use]
@@ -260,6 +283,7 @@ impl ModelCard {
             n_predictions: 1,
             other_parameters: [0; 2],
             dtype: None,
+            stored: None,
         }
     }
 

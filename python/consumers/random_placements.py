@@ -54,6 +54,8 @@ def plans(meshwright: str, target: str, n: int, folder: pathlib.Path, seed: int 
             meshwright, "plan", *on, "--dim", "sequence=128", "--dtype", "bf16", "--time-limit", "2s",
             "--for", target, "-o", str(plan), "--force",
         ]  # fmt: skip
+        if target.split("@")[0] in ("vllm", "sglang"):
+            command.append("--pipeline-only")
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             continue

@@ -50,6 +50,7 @@ def plan(
     replace: Optional[_Path] = ...,
     routing_trace: Optional[_Path] = ...,
     cached_tokens: Optional[int] = ...,
+    kv_dtype: Optional[Literal["fp32", "fp16", "bf16", "fp8", "nvfp4", "q8_0", "q4_0"]] = ...,
     interference: Optional[_Path] = ...,
     scale: Optional[Sequence[str]] = ...,
     seed: Optional[int] = ...,

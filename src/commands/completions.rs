@@ -3,7 +3,8 @@
 use clap::CommandFactory;
 use ir::diagnostic::Diagnostic;
 
-use crate::cli::{Cli, CompletionsArgs};
+use crate::cli::Cli;
+use crate::listing_flags::CompletionsArgs;
 use crate::printer::Printer;
 use engine::exit::{CommandResult, Exit};
 use engine::page::Format;

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::cli::{Cli, Command};
 use crate::interrupt;
+use crate::listing_flags::DevicesArgs;
 use crate::printer::Printer;
 use engine::exit::{CommandResult, Exit};
 use engine::{devices, verbs};
@@ -71,18 +72,12 @@ pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandRe
             printer.page(engine::algorithms::list);
             Ok(Exit::DONE)
         }
-        Some(Command::Devices(args)) => printer.page(|page| {
-            match (args.here, args.links) {
-                (true, _) => devices::here(page),
-                (false, true) => devices::links(page)?,
-                (false, false) => devices::kinds(page)?,
-            }
-            Ok(Exit::DONE)
-        }),
+        Some(Command::Devices(args)) => listed(args, printer),
         Some(Command::Serve(args)) => serve::run(args, again, printer),
         Some(Command::View(args)) => view::run(args, again, printer),
         Some(Command::Worker(args)) => serve::worker(args, again, printer),
         Some(Command::Token(args)) => serve::token(args, printer),
+        Some(Command::Backup(args)) => serve::back_up(args, printer),
         Some(Command::Replan(args)) => replan::run(args, again, printer),
         Some(Command::Completions(args)) => completions::run(args, printer),
         Some(Command::RunRequest(args)) => request::run(args, printer),
@@ -90,6 +85,17 @@ pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandRe
             profiler::answer_loopback(args.port).map(|()| Exit::DONE)
         }
     }
+}
+
+fn listed(args: &DevicesArgs, printer: &Printer) -> CommandResult {
+    printer.page(|page| {
+        match (args.here, args.links) {
+            (true, _) => devices::here(page),
+            (false, true) => devices::links(page)?,
+            (false, false) => devices::kinds(page)?,
+        }
+        Ok(Exit::DONE)
+    })
 }
 
 /// Ends a run that has nothing to keep.

@@ -1,15 +1,17 @@
-//! `serve`, `worker` and `token`: the planning service.
+//! `serve`, `worker`, `token` and `backup`: the planning service.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
 use web::{Options, Place, Webhook, Work};
 
 use crate::printer::Printer;
-use crate::service_flags::{DatabaseFlags, ServeArgs, TokenArgs, WorkFlags, WorkerArgs};
+use crate::service_flags::{
+    BackupArgs, DatabaseFlags, ServeArgs, TokenArgs, WorkFlags, WorkerArgs,
+};
 use crate::version::VERSION;
 use engine::exit::{CommandResult, Exit};
 
@@ -109,5 +111,29 @@ pub(crate) fn token(args: &TokenArgs, printer: &Printer) -> CommandResult {
     })?;
     printer.text(&format!("{token}\n"));
     printer.document(&json!({ "name": name, "scope": scope.name(), "token": token }));
+    Ok(Exit::DONE)
+}
+
+pub(crate) fn back_up(args: &BackupArgs, printer: &Printer) -> CommandResult {
+    let BackupArgs { copy, database, force } = args;
+    let refused = |reason: String| {
+        Diagnostic::usage("backup-failed", format!("no copy was written to `{}`", copy.display()))
+            .fact("reason", reason)
+    };
+    let folder = copy.parent().filter(|folder| !folder.as_os_str().is_empty());
+    // It appears whole or not at all; its owner alone can read it.
+    let part = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
+    let part = part.map_err(|error| refused(error.to_string()))?;
+    web::tokens::back_up(&database.database, part.path()).map_err(|reason| {
+        refused(reason).hint("name the database of the service with --database")
+    })?;
+    let synced = part.as_file().sync_all();
+    synced.map_err(|error| refused(error.to_string()))?;
+    let kept = if *force { part.persist(copy) } else { part.persist_noclobber(copy) };
+    let kept =
+        kept.map_err(|error| refused(error.error.to_string()).hint("--force replaces it"))?;
+    let bytes = kept.metadata().map_err(|error| refused(error.to_string()))?.len();
+    printer.talk(&format!("{bytes} bytes written to {}", copy.display()));
+    printer.document(&json!({ "copy": copy, "bytes": bytes }));
     Ok(Exit::DONE)
 }

@@ -6,6 +6,7 @@ mod both_spaces;
 mod break_even;
 mod calibrate;
 mod calibrate_steps;
+mod checkpoints;
 mod claims;
 mod clusters;
 mod compared;
@@ -45,6 +46,7 @@ mod one_price;
 mod pinned_documents;
 mod priced;
 mod proofs;
+mod readme;
 mod recorded;
 mod regress;
 mod requests;
@@ -101,6 +103,7 @@ fn help_fits_a_screen_and_shows_an_example() {
         "worker",
         "submit",
         "jobs",
+        "backup",
         "completions",
     ];
     for verb in verbs {

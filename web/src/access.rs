@@ -1,6 +1,6 @@
 //! Who may do what: bearer tokens, of which only hashes are stored.
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use sha2::{Digest, Sha256};
 
 use crate::log::now_ms;
@@ -53,6 +53,11 @@ pub(crate) struct Caller {
     pub(crate) quota: Quota,
 }
 
+/// Name of a caller without a token, which no token can have.
+const ANONYMOUS: &str = "anonymous";
+/// Longest name of a token, in bytes.
+const LONGEST_NAME: usize = 100;
+
 /// Random bytes as text, after a prefix.
 pub(crate) fn id(prefix: &str) -> String {
     format!("{prefix}{}", hexadecimal(&random::<12>()))
@@ -75,6 +80,20 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 /// How a token is stored. It has 256 random bits, so that a plain hash does not help a guesser.
 fn hash(token: &str) -> String {
     hexadecimal(&Sha256::digest(token.as_bytes()))
+}
+
+/// A name that logs and quotas can tell from others.
+pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() || name.len() > LONGEST_NAME || name.trim() != name {
+        return Err("a token's name has 1 to 100 bytes, without spaces at its ends");
+    }
+    if name.chars().any(char::is_control) {
+        return Err("a token's name has no control characters");
+    }
+    if name.eq_ignore_ascii_case(ANONYMOUS) {
+        return Err("`anonymous` names callers without a token");
+    }
+    Ok(())
 }
 
 /// Makes a token; it is told once and stored nowhere.
@@ -125,7 +144,7 @@ pub(crate) fn caller(
         }
     }
     if given.is_none() && !is_any(sql)? {
-        let name = "anonymous".to_owned();
+        let name = ANONYMOUS.to_owned();
         return Ok(Caller { name, scope: Scope::Admin, quota: anonymous });
     }
     let title = "a token of this service is needed";
@@ -134,6 +153,10 @@ pub(crate) fn caller(
 }
 
 impl Caller {
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.name == ANONYMOUS
+    }
+
     /// Refuses what the token does not allow.
     pub(crate) fn must(&self, scope: Scope) -> Result<(), Problem> {
         if self.scope >= scope {
@@ -143,6 +166,25 @@ impl Caller {
         Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", title)
             .hint(format!("this needs a token with the scope `{}`", scope.name())))
     }
+}
+
+/// Whether a page of another site sends the request (Fetch Metadata Request Headers, section 2.1; RFC
+/// 6454, section 7). Programs that are no browser send neither header.
+pub(crate) fn is_cross_origin(headers: &HeaderMap, uri: &Uri) -> bool {
+    let text = |value: &HeaderValue| value.to_str().map(str::to_ascii_lowercase);
+    let is_own_site = |value| matches!(text(value).as_deref(), Ok("same-origin" | "none"));
+    if !headers.get_all("sec-fetch-site").iter().all(is_own_site) {
+        return true;
+    }
+    let forwarded = headers.get("x-forwarded-host").and_then(|host| text(host).ok());
+    let named = headers.get(header::HOST).and_then(|host| text(host).ok());
+    let named = uri.authority().map(|own| own.as_str().to_ascii_lowercase()).or(named);
+    let is_own = |value| {
+        let origin = text(value).ok();
+        let host = origin.as_deref().and_then(|own| own.split_once("://")).map(|(_, host)| host);
+        host.is_some() && [named.as_deref(), forwarded.as_deref()].contains(&host)
+    };
+    !headers.get_all(header::ORIGIN).iter().all(is_own)
 }
 
 /// CPU time of the owner's plans within this hour, in milliseconds.

@@ -67,9 +67,11 @@ pub(crate) struct Content {
     pub(crate) created_ms: i64,
     /// Under which its chunks lie.
     pub(crate) holder: String,
+    /// Who uploaded it under this name.
+    pub(crate) owner: String,
 }
 
-const FOUND: &str = "SELECT c.digest, n.kind, n.name, c.bytes, n.summary, n.created_ms, c.holder \
+const FOUND: &str = "SELECT c.digest, n.kind, n.name, c.bytes, n.summary, n.created_ms, c.holder, n.owner \
     FROM names n JOIN contents c ON c.digest = n.digest";
 
 impl Content {
@@ -82,6 +84,7 @@ impl Content {
             summary: serde_json::from_str(&row.text()).unwrap_or_default(),
             created_ms: row.int(),
             holder: row.text(),
+            owner: row.text(),
         }
     }
 
@@ -113,19 +116,38 @@ pub(crate) fn check_name(name: &str) -> Result<(), Problem> {
     Err(Problem::unprocessable("bad-name", title).hint("name it as on your disk: ?name=gpt2.onnx"))
 }
 
-/// The file of a digest, or the latest of a name: one of the kind if there is any.
+/// The file of a digest, or the latest of a name: one of the kind if there is any, and of those one
+/// that the caller uploaded. A name that is the caller's own means no file of others.
+///
+/// # Errors
+/// `ambiguous-name` where only others have the name, for different files; those of the database.
 pub(crate) fn find(
     sql: &mut dyn Sql,
     kind: Option<Kind>,
     reference: &str,
+    caller: &str,
 ) -> Result<Option<Content>, Problem> {
-    let place = if reference.starts_with("sha256:") { "n.digest" } else { "n.name" };
+    let is_digest = reference.starts_with("sha256:");
+    let place = if is_digest { "n.digest" } else { "n.name" };
     let statement = format!(
         "{FOUND} WHERE {place} = $1 ORDER BY CASE WHEN n.kind = $2 THEN 0 ELSE 1 END, \
-         n.created_ms DESC, n.name LIMIT 1"
+         CASE WHEN n.owner = $3 THEN 0 ELSE 1 END, n.created_ms DESC, n.name LIMIT 1"
     );
-    let values = [reference.into(), kind.map_or("", Kind::name).into()];
-    Ok(sql.row(&statement, &values)?.map(Content::of))
+    let values = [reference.into(), kind.map_or("", Kind::name).into(), caller.into()];
+    let found = sql.row(&statement, &values)?.map(Content::of);
+    if let Some(foreign) = found.as_ref().filter(|found| !is_digest && found.owner != caller) {
+        let statement = "SELECT DISTINCT digest FROM names WHERE name = $1 AND kind = $2 \
+            ORDER BY digest LIMIT 8";
+        let rows = sql.rows(statement, &[reference.into(), foreign.kind.as_str().into()])?;
+        if rows.len() > 1 {
+            let digests: Vec<String> = rows.into_iter().map(|mut row| row.text()).collect();
+            let title = format!("`{reference}` names different files of other callers");
+            return Err(Problem::new(StatusCode::CONFLICT, "ambiguous-name", title)
+                .fact("digests", digests)
+                .hint("name the file by its digest, or upload it yourself"));
+        }
+    }
+    Ok(found)
 }
 
 /// The same of one kind alone.
@@ -133,8 +155,9 @@ pub(crate) fn find_of(
     sql: &mut dyn Sql,
     kind: Kind,
     reference: &str,
+    caller: &str,
 ) -> Result<Option<Content>, Problem> {
-    Ok(find(sql, Some(kind), reference)?.filter(|found| found.kind == kind.name()))
+    Ok(find(sql, Some(kind), reference, caller)?.filter(|found| found.kind == kind.name()))
 }
 
 /// Files of a kind after one, in the order of digests and names.
@@ -146,7 +169,8 @@ pub(crate) fn list(
 ) -> Result<Vec<Content>, Problem> {
     let statement = format!(
         "{FOUND} WHERE n.kind = $1 AND (n.digest > $2 OR (n.digest = $2 AND n.name > $3)) \
-         ORDER BY n.digest, n.name LIMIT $4"
+         AND NOT EXISTS (SELECT 1 FROM names o WHERE o.kind = n.kind AND o.digest = n.digest \
+         AND o.name = n.name AND o.owner < n.owner) ORDER BY n.digest, n.name LIMIT $4"
     );
     let values = [kind.name().into(), digest.into(), name.into(), limit.into()];
     Ok(sql.rows(&statement, &values)?.into_iter().map(Content::of).collect())
@@ -217,9 +241,9 @@ pub(crate) fn keep(sql: &mut dyn Sql, incoming: &Incoming) -> Result<bool, Probl
     } else {
         drop_chunks(sql, &incoming.holder)?;
     }
-    let is_new = find_of(sql, incoming.kind, digest)?.is_none();
+    let is_new = find_of(sql, incoming.kind, digest, "")?.is_none();
     let named = "INSERT INTO names (kind, name, digest, summary, owner, created_ms) \
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (kind, digest, name) \
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (kind, digest, name, owner) \
         DO UPDATE SET created_ms = excluded.created_ms";
     let values: [Cell; 6] = [
         incoming.kind.name().into(),
@@ -322,7 +346,7 @@ impl Shelf {
 
     /// The file of a digest.
     pub(crate) fn file(&self, store: &Store, digest: &str) -> Result<PathBuf, Problem> {
-        let content = store.read_here(|sql| find(sql, None, digest))?;
+        let content = store.read_here(|sql| find(sql, None, digest, ""))?;
         let content = content.ok_or_else(|| Problem::missing("file", digest))?;
         let path = self.folder.join(digest.replace(':', "-"));
         if path.exists() {
@@ -388,7 +412,7 @@ mod tests {
         assert!(!keep(sql, &incoming("h4", Kind::Model, "a")).unwrap());
         assert_eq!(n_chunks(sql), 1);
         for name in ["a", "b"] {
-            assert_eq!(find(sql, None, name).unwrap().unwrap().holder, "h1");
+            assert_eq!(find(sql, None, name, "a").unwrap().unwrap().holder, "h1");
         }
         assert_eq!(list(sql, Kind::Model, ("", ""), 1).unwrap()[0].name, "a");
         assert_eq!(list(sql, Kind::Model, ("sha256:1", "a"), 9).unwrap()[0].name, "b");

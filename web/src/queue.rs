@@ -552,7 +552,8 @@ pub(crate) fn give_back(sql: &mut dyn Sql, (id, worker): (&str, &str)) -> Result
 }
 
 /// Queues plans again that nobody holds any more; those that were started too often fail. Plans of
-/// workers whose name starts with `ended` count as held by nobody, whatever their lease.
+/// workers whose name starts with `ended` count as held by nobody, whatever their lease; they ended
+/// with their server, so that the attempt says nothing of the plan and does not count.
 pub(crate) fn recover(sql: &mut dyn Sql, ended: Option<&str>) -> Result<usize, Problem> {
     let now = sql.now_ms();
     sql.run("DELETE FROM keys WHERE created_ms < $1", &[(now - KEY_MS).into()])?;
@@ -563,15 +564,17 @@ pub(crate) fn recover(sql: &mut dyn Sql, ended: Option<&str>) -> Result<usize, P
     let n = rows.len();
     for mut row in rows {
         let (id, attempts, cancelled, worker) = (row.text(), row.int(), row.int() != 0, row.text());
+        let attempts = attempts - i64::from(ended.is_some_and(|prefix| worker.starts_with(prefix)));
         if cancelled || attempts >= ATTEMPTS {
             let end = given_up(cancelled, attempts);
             finish(sql, (&id, &worker), &end)?;
             continue;
         }
         let again = "UPDATE plans SET state = 'queued', phase = 'queued', worker = '', \
-            revision = revision + 1, updated_ms = $1 WHERE id = $2 AND state = 'running' \
-            AND worker = $3 RETURNING revision";
-        if let Some(mut row) = sql.row(again, &[now.into(), id.as_str().into(), worker.into()])? {
+            attempts = $4, revision = revision + 1, updated_ms = $1 WHERE id = $2 \
+            AND state = 'running' AND worker = $3 RETURNING revision";
+        let values = [now.into(), id.as_str().into(), worker.into(), attempts.into()];
+        if let Some(mut row) = sql.row(again, &values)? {
             say(sql, &id, row.int(), "state", &json!({ "state": "queued" }))?;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -158,8 +159,13 @@ pub fn work(mut options: Work, working: &mut dyn FnMut()) -> Result<(), Failure>
 fn alone(database: &Place) -> Result<Option<std::fs::File>, String> {
     let Place::File(path) = database else { return Ok(None) };
     let told = |error: &dyn std::fmt::Display| format!("`{}`: {error}", path.display());
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     let file = file.map_err(|error| told(&error))?;
+    let mode = file.metadata().map_err(|error| told(&error))?.permissions().mode() & 0o777;
+    if mode & 0o007 != 0 {
+        let what = json!({ "place": path, "mode": format!("{mode:o}"), "hint": "chmod 600" });
+        log::line("warn", "open-database", &what);
+    }
     if !is_locked(&file) {
         return Err(told(&"another server uses this file; several share one PostgreSQL"));
     }

@@ -47,6 +47,8 @@ pub struct Rates {
     facts: GpuFacts,
     /// Of the operands of products.
     dtype: DType,
+    /// Bytes of a weight as it is held; `None` = those of an operand.
+    weight: Option<f64>,
     kernels: KernelConstants,
     /// Constants of products outside the tensor cores, up to the factor.
     cool: KernelConstants,
@@ -103,6 +105,7 @@ impl Rates {
         Self {
             facts,
             dtype,
+            weight: None,
             kernels,
             cool,
             unaligned: constants.get(Constant::Unaligned),
@@ -118,27 +121,44 @@ impl Rates {
         }
     }
 
+    /// The same where weights of products are held in so many bytes each, such as those of a quantised
+    /// checkpoint.
+    #[must_use]
+    pub fn of_weights(self, weight: Option<f64>) -> Self {
+        Self { weight, ..self }
+    }
+
     /// Seconds of `count` products of `m x k` by `k x n`; not a number where the device states no
     /// rate.
     #[must_use]
     pub fn product(&self, count: u64, extents: [u64; 3]) -> f64 {
-        self.aligned_product(count, extents, &extents)
+        self.aligned_product(count, extents, (&extents, None))
     }
 
     /// Seconds of `m` tokens by a weight of `k x n`: tokens lie one after the other, whatever their number.
     #[must_use]
     pub fn by_weight(&self, count: u64, extents: [u64; 3]) -> f64 {
-        self.aligned_product(count, extents, &extents[1..])
+        self.aligned_product(count, extents, (&extents[1..], self.weight))
     }
 
-    /// Seconds of products whose stated extents have to be aligned.
-    fn aligned_product(&self, count: u64, [m, n, k]: [u64; 3], aligned: &[u64]) -> f64 {
-        let sum = [(m, k), (k, n)]
-            .iter()
-            .fold(0_u64, |sum, (a, b)| sum.saturating_add(a.saturating_mul(*b)));
+    /// Seconds of products whose stated extents have to be aligned; weights may be held in so many bytes.
+    fn aligned_product(
+        &self,
+        count: u64,
+        [m, n, k]: [u64; 3],
+        (aligned, weight): (&[u64], Option<f64>),
+    ) -> f64 {
+        let operand = precision::operand(self.dtype);
+        let read = match weight {
+            None => bytes(count, m.saturating_mul(k).saturating_add(k.saturating_mul(n)), operand),
+            Some(weight) => {
+                let weights = bytes(count, k.saturating_mul(n), weight).0;
+                Bytes(bytes(count, m.saturating_mul(k), operand).0.saturating_add(weights))
+            }
+        };
         let kernel = Kernel {
             products: vec![Product { count, m, k, n }],
-            bytes_read: bytes(count, sum, precision::operand(self.dtype)),
+            bytes_read: read,
             bytes_written: bytes(count, m.saturating_mul(n), precision::element(self.dtype)),
             dtype: Some(self.dtype),
             ..Kernel::default()

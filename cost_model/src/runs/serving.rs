@@ -9,6 +9,7 @@
 //!
 //! Launches are taken to be recorded. Attention over what is cached is not counted.
 
+use ir::card::stored::Held;
 use ir::card::{BlockGroup, ModelCard, TransformerCard};
 use ir::cluster::DeviceKind;
 use ir::profile::Profile;
@@ -34,22 +35,29 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Of a model in a type for the products of its blocks; other numbers are at least 16 bits wide.
+    /// Of a model as its checkpoint holds it, or in a type for the products of its blocks; other numbers are
+    /// at least 16 bits wide.
     #[must_use]
     pub fn of(model: &ModelCard, dtype: DType) -> Self {
         let mut own = Self::default();
-        let mut blocks = 0.0;
+        let mut block = 0;
         for group in &model.groups {
-            blocks += f64::from(group.n_blocks) * elements(group);
+            for _ in 0..group.n_blocks {
+                own.others = own.others.saturating_add(block_bytes(model, (group, block), dtype));
+                block += 1;
+            }
             if let Some(experts) = group.card.experts {
                 let one = block_parameters(&group.card).experts / experts.n_experts.max(1);
-                own.expert = bytes(one as f64, dtype);
+                let stored = model.weights().map(|own| own.block(block.saturating_sub(1)));
+                own.expert = own.expert.max(match stored {
+                    Some(stored) => stored.experts.bytes.div_ceil(experts.n_experts.max(1)),
+                    None => bytes(one as f64, dtype),
+                });
                 let n = u64::from(group.n_blocks).saturating_mul(experts.n_experts);
                 own.n_experts = own.n_experts.saturating_add(n);
             }
         }
-        let ends: f64 = ends(model).iter().sum();
-        own.others = bytes(blocks, dtype).saturating_add(bytes(ends, precision::beside(dtype)));
+        own.others = end_bytes(model, dtype).into_iter().fold(own.others, u64::saturating_add);
         own
     }
 
@@ -60,19 +68,43 @@ impl Weights {
     }
 }
 
+/// Bytes of a block of a group, its experts aside.
+pub(super) fn block_bytes(
+    model: &ModelCard,
+    (group, block): (&BlockGroup, usize),
+    dtype: DType,
+) -> u64 {
+    match model.weights() {
+        Some(stored) => {
+            // What predicts a later token has a product that the checkpoint's last block lacks.
+            let more = if block < stored.blocks.len() { 0 } else { group.extra_weights };
+            stored.block(block).others.bytes.saturating_add(bytes(more as f64, dtype))
+        }
+        None => bytes(elements(group), dtype),
+    }
+}
+
+/// Bytes before the first block and after the last one; those of a head that is the embedding are before.
+pub(super) fn end_bytes(model: &ModelCard, dtype: DType) -> [u64; 2] {
+    match model.weights() {
+        Some(stored) => stored.ends.map(|own| own.bytes),
+        None => ends(model).map(|own| bytes(own, precision::beside(dtype))),
+    }
+}
+
 /// Bytes of so many elements.
 pub(super) fn bytes(n: f64, dtype: DType) -> u64 {
     (n * dtype.bits() as f64 / 8.0).max(0.0) as u64
 }
 
 /// Weights of one of these blocks, its experts aside.
-pub(super) fn elements(group: &BlockGroup) -> f64 {
+fn elements(group: &BlockGroup) -> f64 {
     let dense = block_parameters(&group.card).dense as f64;
     dense + group.extra_weights as f64 + group.other_parameters as f64
 }
 
 /// Weights before the first block and after the last one; those of a head that is the embedding are before.
-pub(super) fn ends(model: &ModelCard) -> [f64; 2] {
+fn ends(model: &ModelCard) -> [f64; 2] {
     let of = |count: fn(&TransformerCard) -> u64| {
         model.groups.first().map_or(0.0, |group| count(&group.card) as f64)
     };
@@ -116,6 +148,12 @@ impl Serving {
         };
         let one = Load { tokens: 1, pairs: 1, experts: 1 };
         own.experts_s((1, 1, 1.0), one, 1.0).is_finite().then_some(own)
+    }
+
+    /// The same where weights are held in other bytes than those of the type, such as quantised ones.
+    #[must_use]
+    pub fn holding(self, held: Held) -> Self {
+        Self { rates: self.rates.of_weights(held.weight), ..self }
     }
 
     /// Seconds of a layer whose experts have so many bytes each.
@@ -164,7 +202,14 @@ mod tests {
     }
 
     fn model(groups: Vec<BlockGroup>, other_parameters: [i64; 2]) -> ModelCard {
-        ModelCard { name: "m".to_owned(), groups, n_predictions: 1, other_parameters, dtype: None }
+        ModelCard {
+            name: "m".to_owned(),
+            groups,
+            n_predictions: 1,
+            other_parameters,
+            dtype: None,
+            stored: None,
+        }
     }
 
     fn experts(n_experts: u64, per_token: u64, feed_forward: u64, n_shared: u64) -> ExpertCard {

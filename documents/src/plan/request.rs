@@ -64,6 +64,9 @@ pub struct RequestDocument {
     /// Decided: devices and hosts that are left out, and switched off.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
+    /// Type of cached keys and values where it is not that of the products, such as `fp8`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_dtype: Option<String>,
     /// How unevenly tokens were taken to visit experts: `balanced`, or `zipf:S`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expert_skew: Option<String>,

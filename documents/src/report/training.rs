@@ -114,6 +114,9 @@ pub struct RunnersDocument {
     /// By other target, seconds of a step of the best plan for it that a short search finds, at the same
     /// prices.
     pub nearest_s: BTreeMap<String, f64>,
+    /// Software stack as which all of them are priced; `--for` prices each launcher as its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
 }
 
 /// Everything that the search for a training run has to say.

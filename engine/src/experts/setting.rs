@@ -55,7 +55,7 @@ impl Setting {
             Diagnostic::usage("no-cluster", "experts are placed on the devices of a cluster")
                 .hint("add --cluster cluster.yaml")
         })?;
-        let read = model::read(path, sequence, flags)?;
+        let read = model::served((path, sequence), flags, None)?;
         let (cluster, strange) = load::cluster(file)?;
         let mut warnings = read.warnings;
         warnings.extend(strange);

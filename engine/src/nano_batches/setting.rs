@@ -22,6 +22,7 @@ use planner::experts::dynaflow::{CUTS, Split};
 use super::OPS;
 use crate::request::ProblemRequest;
 use crate::streams::step;
+use crate::training::model;
 use crate::training::setting::{STACK, Setting as Run};
 
 /// Most tokens that are cached of a sample.
@@ -83,7 +84,9 @@ impl Setting {
             let message = format!("at most {MOST_CACHED} tokens of a sample are cached");
             return Err(Diagnostic::usage("cached", message).hint("state fewer with --cached"));
         }
-        let mut run = step::read((path, sequence), flags, (doing.batch, STACK))?;
+        let kv_dtype = model::cache_type(request.kv_dtype.as_deref())?;
+        let does = step::Step::Serves(kv_dtype);
+        let mut run = step::read((path, sequence), flags, (doing.batch, STACK), does)?;
         run.ask(request)?;
         let parallelism = degrees(&run, doing.batch)?;
         let layers = step::kinds(&run).collect();
@@ -230,6 +233,7 @@ impl Setting {
             parallelism: &parallelism,
             gradients: pricing.gradients,
             dtype: pricing.dtype,
+            held: self.run.model.held_by(kind),
         };
         passes::pieces(run, self.cached(phase), pricing.system, (&stack, pricing.constants))
     }

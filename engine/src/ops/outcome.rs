@@ -39,6 +39,8 @@ pub struct Solved {
     pub elapsed: Duration,
     /// Of the exports.
     pub warnings: Vec<Diagnostic>,
+    /// What the search left out, told first.
+    pub left_out: Option<Diagnostic>,
     /// The float type that was asked for.
     pub named: Option<DType>,
     /// How much is listed.
@@ -64,8 +66,10 @@ pub fn print(
     let warnings: Vec<Diagnostic> =
         loaded.warnings.iter().chain(&outcome.warnings).chain(&solved.warnings).cloned().collect();
     if page.format == Format::Json {
+        let warnings: Vec<_> = solved.left_out.iter().cloned().chain(warnings).collect();
         return page.serialized(&document(loaded, outcome, solved, &warnings));
     }
+    solved.left_out.iter().for_each(|own| page.line(&own.message));
     let problem = &loaded.problem;
     let (trust, rows) = (&solved.trust, solved.rows);
     answer(loaded, outcome, solved, page);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cost_model::streams::Cell;
 use cost_model::streams::groups::Prices;
 use documents::diagnostic::DiagnosticDocument;
+use documents::plan::request::RequestDocument;
 use documents::report::streams::DisaggregatedReportDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::workload::StepPhase;
@@ -38,11 +39,13 @@ pub(super) fn plan(
     request.exports.iter().try_for_each(|target| check_target(target, Word::Groups))?;
     let phase = phase(request)?;
     let batch = batch(request)?;
-    let asked = Asked { batch, request: law(request), algorithm: used.to_string() };
+    let kv_dtype = request.kv_dtype;
+    let words = RequestDocument { kv_dtype: kv_dtype.map(|own| own.to_string()), ..law(request) };
+    let asked = Asked { batch, request: words, algorithm: used.to_string() };
     let read = move |own: &PlanRequest| {
         let on = (own.model.as_path(), own.training.sequence_length);
         let visited = Visited::Asked(own.training.expert_skew.clone());
-        Setting::read(on, &own.problem, &visited, (phase, batch))
+        Setting::read(on, &own.problem, &visited, (phase, batch, kv_dtype))
     };
     let search = |own: &Setting, control: &Arc<Control>| Some(searched(own, door, control));
     let found = watched((request, used.entry.name), run, read, search)?;

@@ -1,6 +1,7 @@
 //! A plan for a request: of single ops, of a training run, of experts, of an instance with given
 //! costs.
 
+mod assumed;
 mod both;
 mod cached;
 mod experts;
@@ -68,6 +69,7 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         }
         answer => answer,
     }
+    .map_err(|error| assumed::unproved(request, error))
 }
 
 fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
@@ -166,7 +168,10 @@ fn check_name(recipe: &str) -> Result<(), Diagnostic> {
 
 /// Refuses what says something of nano-batches alone.
 fn check_nano_batches(request: &PlanRequest) -> Result<(), Diagnostic> {
+    let shares = crate::streams::row(request.recipe())?.map(|own| own.1);
+    let has_cache = matches!(shares, Some(crate::streams::Does::Shares(_)));
     let given = [
+        ("--kv-dtype", request.kv_dtype.is_some() && !has_cache),
         ("--cached", request.cached_tokens.is_some()),
         ("--interference", request.interference.is_some()),
     ];

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
+use documents::plan::request::RequestDocument;
 use documents::report::nano_batches::NanoBatchesReportDocument;
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
@@ -34,7 +35,11 @@ pub(super) fn plan(
 ) -> CommandResult {
     request.exports.iter().try_for_each(|target| check_target(target))?;
     let doing = doing(request)?;
-    let asked = Asked::of((&used, door), only_law(request, "pieces")?)?;
+    let asked = {
+        let kv_dtype = request.kv_dtype.map(|own| own.to_string());
+        let law = only_law(request, "pieces")?;
+        Asked::of((&used, door), RequestDocument { kv_dtype, ..law })?
+    };
     let of = asked.clone();
     let read = {
         let law = asked.request.clone();

@@ -12,11 +12,11 @@ use planner::registry;
 use planner::run::watch::Tell;
 use planner::run::{Bound, Event, Outcome, Request, gap};
 
-use super::in_words;
 use super::plot::{self, Unit};
 use super::run::{Run, interrupted, late, tell, usual_time};
+use super::{assumed, in_words};
 use crate::beside::Beside;
-use crate::executor;
+use crate::executor::{self, Executor};
 use crate::exit::{CommandResult, Exit};
 use crate::follow::{File, Follower, PLOT, Watch};
 use crate::load::{self, Loaded};
@@ -137,6 +137,7 @@ impl Searched {
                 let at = (start, read);
                 let narrower = narrower::hint(request, &loaded, &asked.limits, &none, at);
                 none.diagnostic.loosened("dtype", narrower, false);
+                none.diagnostic = assumed::unproved(request, none.diagnostic);
                 Ok(outcome::print_failure(&none, &loaded.warnings, run.page))
             }
         }
@@ -151,6 +152,7 @@ pub(super) fn read(request: &PlanRequest, watch: &Watch) -> Result<Option<Opened
         let loaded = load::problem(&own.model, &own.problem, objective, own.executor)?;
         let workload = &loaded.problem.workload;
         own.exports.iter().try_for_each(|target| executor::check_workload(target, workload))?;
+        executor::check_pipeline_only(&targets(&own), &loaded.problem.cluster, own.pipeline_only)?;
         Ok(loaded)
     };
     let strict = Watch { after: Duration::ZERO, ..watch.clone() };
@@ -159,6 +161,12 @@ pub(super) fn read(request: &PlanRequest, watch: &Watch) -> Result<Option<Opened
         Some(loaded) => Ok(Some(Opened { loaded, took: start.elapsed() })),
         None => Err(late()),
     }
+}
+
+/// What the plan is made for.
+fn targets(request: &PlanRequest) -> Vec<&str> {
+    let executor = request.executor.map(Executor::target).into_iter();
+    executor.chain(request.exports.iter().map(String::as_str)).collect()
 }
 
 /// The plan document, and all files kept.
@@ -185,6 +193,7 @@ fn finished(
         trust,
         elapsed,
         warnings,
+        left_out: executor::left_out(&targets(request)),
         named: request.problem.model.dtype,
         rows: Rows::of(request.all),
         version: run.version,

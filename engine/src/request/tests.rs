@@ -2,6 +2,7 @@
 //! of this crate with `MESHWRIGHT_BLESS=1` to write it anew after a change.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use ir::card::stored::CacheType;
 use ir::tensor::DType;
 use ir::workload::{Mode, Optimizer, StepPhase};
 use serde_json::{Value, json};
@@ -26,11 +27,12 @@ fn schema() -> Value {
         verb["required"].as_array_mut().unwrap().extend(names.iter().map(|own| Value::from(*own)));
     }
     let executors = Executor::spellings();
-    let names: [(&str, Vec<&str>); 6] = [
+    let names: [(&str, Vec<&str>); 7] = [
         ("workload", Mode::ALL.map(Mode::name).to_vec()),
         ("optimizer", Optimizer::ALL.map(Optimizer::name).to_vec()),
         ("dtype", element_type::NAMED.map(DType::name).to_vec()),
         ("objective", ObjectiveName::all().into_iter().map(ObjectiveName::name).collect()),
+        ("kv_dtype", CacheType::ROWS.map(|row| row.1).to_vec()),
         ("phase", StepPhase::ALL.map(StepPhase::name).to_vec()),
         ("executor", executors.iter().map(String::as_str).collect()),
     ];

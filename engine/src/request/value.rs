@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use documents::quantity::size;
 use ir::card::Skew;
+use ir::card::stored::CacheType;
 use ir::tensor::DType;
 use ir::units::{Bytes, Watts};
 use ir::workload::{Mode, Optimizer, StepPhase};
@@ -189,6 +190,16 @@ pub fn expert_skew(text: &str) -> Result<ExpertSkew, String> {
 impl Written for StepPhase {
     fn read(text: &str) -> Result<Self, String> {
         named(text, &Self::ALL, Self::name)
+    }
+
+    fn text(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
+impl Written for CacheType {
+    fn read(text: &str) -> Result<Self, String> {
+        named(text, &Self::ROWS.map(|row| row.0), Self::name)
     }
 
     fn text(&self) -> String {

@@ -36,7 +36,8 @@ pub fn exported(
         |own: &Piece| (DeviceId::new(own.device), own.blocks.end.saturating_sub(own.blocks.start));
     let (model, cluster) = (setting.run.model.name.as_str(), &setting.run.cluster);
     let stages = pieces.iter().map(stage).collect();
-    let source = StagesSource { model, cluster, stages, in_flight };
+    let cache = setting.run.model.stored.as_ref().and_then(|own| own.cache);
+    let source = StagesSource { model, cluster, stages, in_flight, cache };
     let mut export = stages::export(target, &source)?;
     export.warnings.extend(energy::boards_to_limit(&setting.run.request, cluster));
     Ok(export)

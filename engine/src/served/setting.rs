@@ -72,7 +72,8 @@ impl Setting {
         flags.model.batch = None;
         flags.without.clone_from(&asked.request.without);
         flags.board_limit = asked.request.board_limit;
-        let mut read = model::read(path, asked.tokens, &flags.model)?;
+        let kv_dtype = model::cache_type(asked.request.kv_dtype.as_deref())?;
+        let mut read = model::served((path, asked.tokens), &flags.model, kv_dtype)?;
         check_model(&read)?;
         with_windows(&mut read);
         let sample = read.tokens.unwrap_or(1);
@@ -94,10 +95,11 @@ impl Setting {
         // What only training, or equal devices, are warned of.
         run.warnings.retain(|own| own.code != "stated-dtype");
         unlike::retain_warnings(&mut run.warnings);
-        run.warnings.iter_mut().for_each(as_served);
         run.warnings.extend(assumed.map(|flag| told_assumed(flag, tokens, cached)));
         run.warnings.extend(beyond(&run, asked.phase, cached));
         run.request = asked.request;
+        let stored = run.model.stored.as_ref().and_then(|own| own.cache);
+        run.request.kv_dtype = stored.map(|own| own.to_string());
         run.request.memory_margin.get_or_insert(MARGIN);
         check_devices(&run)?;
         let (phase, samples) = (asked.phase, asked.batch);
@@ -244,14 +246,6 @@ fn check_devices(run: &Run) -> Result<(), Diagnostic> {
             Err(element_type::refused(element_type::lacks(&kind.name, dtype), kind, &known))
         }
         None => Ok(()),
-    }
-}
-
-/// What is said of quantised weights where a model is trained, said of one that serves.
-fn as_served(warning: &mut Diagnostic) {
-    if warning.code == "quantized-weights" {
-        "weights are held and read in the type of --dtype here: `quantization_config` is not priced"
-            .clone_into(&mut warning.message);
     }
 }
 

@@ -7,6 +7,7 @@ use cost_model::runs::forms::block::parts;
 use cost_model::runs::forms::run::Sharded;
 use cost_model::streams::moe_step::{Model, Reduce};
 use documents::plan::request::RequestDocument;
+use ir::card::stored::Held;
 use ir::card::{SequenceParallel, TransformerCard};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
@@ -41,7 +42,7 @@ impl Setting {
         flags: &ProblemRequest,
         (batch, request): (u64, RequestDocument),
     ) -> Result<Self, Diagnostic> {
-        let mut run = step::read((path, sequence), flags, (batch, STACK))?;
+        let mut run = step::read((path, sequence), flags, (batch, STACK), step::Step::Trains)?;
         run.ask(request)?;
         let per_host = u32::try_from(run.system.per_host).unwrap_or(u32::MAX).max(1);
         let n_devices = u32::try_from(run.cluster.devices.len()).unwrap_or(u32::MAX);
@@ -117,6 +118,7 @@ fn priced(run: &Run, (hosts, per_host): (u32, u32), batch: u64) -> Model {
         parallelism: &parallelism,
         gradients: pricing.gradients,
         dtype: pricing.dtype,
+        held: Held::default(),
     };
     let software = (pricing.stack, pricing.constants);
     let kinds = run

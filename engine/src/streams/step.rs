@@ -3,12 +3,22 @@
 use std::path::Path;
 
 use cost_model::runs::forms::hosts;
+use ir::card::stored::CacheType;
 use ir::diagnostic::Diagnostic;
 
 use crate::experts::setting::ranges;
 use crate::request::ProblemRequest;
 use crate::training::model;
 use crate::training::setting::{MOST_SAMPLES, Setting as Run};
+
+/// What a step is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A training run.
+    Trains,
+    /// A server: the type of its KV cache can be stated.
+    Serves(Option<CacheType>),
+}
 
 /// Reads a model, of samples of so many tokens where they are stated, on the equal hosts of the flags, for
 /// a step of so many samples on a stack.
@@ -19,6 +29,7 @@ pub fn read(
     (path, sequence): (&Path, Option<u64>),
     flags: &ProblemRequest,
     (batch, stack): (u64, &str),
+    does: Step,
 ) -> Result<Run, Diagnostic> {
     if !(1..=MOST_SAMPLES).contains(&batch) {
         let message = format!("{batch} samples of one step, from 1 to {MOST_SAMPLES}");
@@ -27,7 +38,10 @@ pub fn read(
     // The size of a step is none of the graph's that a model is read from.
     let mut flags = flags.clone();
     flags.model.batch = None;
-    let mut read = model::read(path, sequence, &flags.model)?;
+    let mut read = match does {
+        Step::Trains => model::read(path, sequence, &flags.model)?,
+        Step::Serves(kv_dtype) => model::served((path, sequence), &flags.model, kv_dtype)?,
+    };
     let n = read.card.n_blocks();
     let later: Vec<u32> = (n - n_later(&read.card).min(n)..n).collect();
     if !later.is_empty() {

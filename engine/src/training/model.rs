@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use cost_model::kernels::precision::beside;
 use cost_model::ops::workload::passes::Passes;
 use cost_model::runs::forms::model::counts::n_parameters;
 use importers::Import;
 use importers::config::card::NO_CARD;
 use ir::card::ModelCard;
+use ir::card::stored::{CacheType, Stored};
 use ir::diagnostic::{Blame, Diagnostic, Value};
 use ir::graph::Graph;
 use ir::hyperparameters::Hyperparameters;
@@ -158,6 +160,71 @@ fn without_tokens(import: &mut Import, sequence: Option<u64>) -> Result<(), Diag
     };
     import.warnings.retain(|own| !is_length(own));
     Ok(())
+}
+
+/// As [`read`], of a model that serves, in a type where its config states none: what its checkpoint holds is
+/// priced as it is, and keys and values are cached in a type, or as the checkpoint says.
+///
+/// # Errors
+/// Those of [`read`]; `quantized-blocks` where weights are quantised and the card has other blocks.
+pub fn served(
+    (path, sequence): (&Path, Option<u64>),
+    flags: &ModelRequest,
+    kv_dtype: Option<CacheType>,
+) -> Result<Model, Diagnostic> {
+    let mut model = read(path, sequence, flags)?;
+    if !importers::is_config(path) || model.graph.is_some() {
+        model.card.stored = kv_dtype.map(|own| Box::new(cached_as(own)));
+        return Ok(model);
+    }
+    let dtype = flags.dtype.or(model.card.dtype).unwrap_or(DType::Bf16);
+    let (mut stored, unknown) = importers::config::stored::read(path, beside(dtype))?;
+    model.warnings.extend(unknown);
+    if flags.dtype.or(model.card.dtype).is_none() {
+        let message = format!("the config states no type of its weights: {dtype} is assumed");
+        let warning = Diagnostic::warning("assumed-dtype", message).fact("assumed", dtype.name());
+        model.warnings.push(warning.hint("state `torch_dtype` in the config, such as bfloat16"));
+    }
+    model.warnings.retain(|own| own.code != "quantized-weights");
+    let later = model.card.n_predictions.saturating_sub(1);
+    let n_own = model.card.n_blocks().saturating_sub(later) as usize;
+    if let Some(method) = &stored.method {
+        if stored.blocks.len() != n_own {
+            let message = format!("bytes of weights quantised by {method} are not known by block");
+            return Err(Diagnostic::input("quantized-blocks", message).hint(
+                "place the operators of the model instead, without --phase and --algorithm",
+            ));
+        }
+        let message = format!("weights are held as the checkpoint has them ({method})");
+        model.warnings.push(Diagnostic::warning("quantized-weights", message));
+    }
+    let told = stored.cache.filter(|_| kv_dtype.is_none()).map(|own| {
+        let message = format!("keys and values are cached in {own}, as the checkpoint states");
+        Diagnostic::warning("stated-kv-dtype", message).hint("state another type with --kv-dtype")
+    });
+    model.warnings.extend(told);
+    stored.cache = kv_dtype.or(stored.cache);
+    let is_plain = stored.cache.is_none() && stored.blocks.is_empty();
+    model.card.stored = (!is_plain).then(|| Box::new(stored));
+    Ok(model)
+}
+
+/// The type of keys and values that a plan names.
+///
+/// # Errors
+/// `bad-plan`.
+pub fn cache_type(name: Option<&str>) -> Result<Option<CacheType>, Diagnostic> {
+    let Some(name) = name else { return Ok(None) };
+    CacheType::named(name).map(Some).ok_or_else(|| {
+        let shown: String = name.chars().take(40).collect();
+        let message = format!("member `request.kv_dtype` of the plan is `{shown}`");
+        let known = CacheType::ROWS.map(|row| row.1);
+        Diagnostic::input("bad-plan", message).hint(format!("known are {}", known.join(", ")))
+    })
+}
+
+fn cached_as(own: CacheType) -> Stored {
+    Stored { cache: Some(own), ..Stored::default() }
 }
 
 /// Says that a recorded backward pass is left aside.

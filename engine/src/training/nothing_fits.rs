@@ -101,9 +101,9 @@ fn out_of_range(found: &Found) -> Diagnostic {
         .hint("check the rates and sizes of the cluster file and the model")
 }
 
-/// Configurations whose schedules are too long to be searched prove nothing.
+/// A configuration whose schedule is too long to search is not proved impossible.
 fn left_out(found: &Found) -> Diagnostic {
-    let message = "no plan was found: schedules of so many micro-batches are not searched";
+    let message = "no plan was found: schedules with this many micro-batches are not searched";
     Diagnostic::error(Blame::NotFound, "no-plan", message)
         .fact("configurations", found.counts.n_too_large)
         .hint("lower --global-batch, or take larger micro-batches")

@@ -14,7 +14,7 @@ use documents::digest;
 use documents::plan::training::TrainingDocument;
 use documents::plan::{PlanDocument, Reference};
 use ir::card::ZeroStage;
-use ir::diagnostic::{Blame, Diagnostic};
+use ir::diagnostic::{Blame, Diagnostic, Value};
 use ir::plan::Plan;
 use ir::tensor::DType;
 use ir::units::{Bytes, Nanos};
@@ -167,6 +167,9 @@ pub fn setting(
     Ok(setting)
 }
 
+/// Code of the warning of plans that state an extent of pictures as the tokens of a sample.
+const EXTENT_FOR_TOKENS: &str = "extent-for-tokens";
+
 /// The model of a plan. Plans of version 0.1.0 state an extent of the first input of a model that sees in place of
 /// the tokens of its text, which were those of its config.
 fn of_its_text(
@@ -191,7 +194,7 @@ fn of_its_text(
         "the plan states samples of {stated} tokens, the extent of its pictures: its text has {tokens}"
     );
     own.warnings.push(
-        Diagnostic::warning("extent-for-tokens", message)
+        Diagnostic::warning(EXTENT_FOR_TOKENS, message)
             .hint("plan again to have it state tokens, and rates of them"),
     );
     Ok(own)
@@ -201,6 +204,11 @@ fn of_its_text(
 pub fn judged_again(on: &OnModel<'_>) -> (Vec<Diagnostic>, Option<Report>) {
     // On another problem than it was made for, a plan has other figures.
     let mut broken = if on.is_mismatched { claims::alone(on) } else { claims::wrong(on) };
+    if on.warnings.iter().any(|own| own.code == EXTENT_FOR_TOKENS) {
+        // The warning says so.
+        let length = ("field", Value::from("training.sequence_length"));
+        broken.retain(|own| !own.facts.contains(&length));
+    }
     let costs = match on.setting.costs(&on.plan, on.setting.limit) {
         Ok(costs) => costs,
         Err(error) => {

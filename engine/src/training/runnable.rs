@@ -29,7 +29,7 @@ pub fn runners(setting: &Setting, plans: &[&Judged], limits: &Limits) -> Option<
         }
     }
     others.sort_unstable();
-    Some(Runners { runs, others })
+    Some(Runners { runs, others, stack: setting.stack.name.clone() })
 }
 
 /// Whether a launcher has words for a plan.

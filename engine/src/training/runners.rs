@@ -12,14 +12,20 @@ pub struct Runners {
     pub runs: Vec<&'static str>,
     /// Steps of others, the shortest first.
     pub others: Vec<(Nanos, &'static str)>,
+    /// Name of the software stack as which all of them are priced.
+    pub stack: String,
 }
 
 impl Runners {
-    /// `runs on: megatron; nearest: torchtitan +2.1 %, galvatron +13 %`, in one line.
+    /// `runs on: megatron; nearest: torchtitan +2.1 % (all priced as megatron-core)`, in one line.
     pub fn line(&self, best: Nanos) -> String {
         let share = |step: Nanos| step.seconds() / best.seconds() - 1.0;
         let other = |(step, name): &(Nanos, _)| format!("{name} {}", percent(share(*step)));
-        fitted(&self.runs, &self.others.iter().map(other).collect::<Vec<_>>())
+        let line = fitted(&self.runs, &self.others.iter().map(other).collect::<Vec<_>>());
+        match self.others.is_empty() {
+            true => line,
+            false => format!("{line} (all priced as {})", self.stack),
+        }
     }
 
     /// For programs.
@@ -28,6 +34,7 @@ impl Runners {
         RunnersDocument {
             targets: self.runs.iter().map(|own| (*own).to_owned()).collect(),
             nearest_s: nearest.collect(),
+            stack: Some(self.stack.clone()),
         }
     }
 }
@@ -72,7 +79,8 @@ mod tests {
             (0..n).map(|at| format!("torch-split-points {}", percent(0.05 * at as f64))).collect()
         };
         assert_eq!(fitted(&["megatron"], &[]), "runs on: megatron");
-        assert!(fitted(&[], &others(1)).ends_with("none; nearest: torch-split-points +0.0 %"));
+        let line = fitted(&[], &others(1));
+        assert!(line.ends_with("none; nearest: torch-split-points +0.0 %"));
         for n in 0..8 {
             let runs = ["torch-pipelining", "megatron", "megatron-bridge", "deepspeed"];
             let line = fitted(&runs, &others(n));

@@ -129,6 +129,9 @@ impl Setting {
             capabilities::typed(&args.problem, model.card.dtype, args.executor)?;
         let sharded = std::mem::take(&mut model.pins);
         let mut setting = Self::on(model, &problem, stack, global_batch)?;
+        if flags.stack.is_none() {
+            setting.warnings.extend(executor::dated_stack(args.executor, stack));
+        }
         if let Some(replaced) = replaced {
             setting.numbers.named_by = "--for";
             setting.warnings.push(replaced);
@@ -421,7 +424,7 @@ impl Setting {
         let has = self.usable()?;
         let per_host = u32::try_from(self.system.per_host).unwrap_or(u32::MAX);
         let pins = pins::of(&self.request.pin)?;
-        // Pinned degrees are those of all devices, and layers are measured on so many.
+        // Pinned degrees are those of all devices, and measured layers state their number of devices.
         let degrees = [pins.data, pins.tensor, pins.pipeline, pins.context, pins.expert];
         let is_pinned = degrees.iter().any(Option::is_some) || pins.virtual_stages.is_some();
         let needs_all = (is_pinned || self.layers.is_some()) && self.request.spares.is_none();

@@ -3,6 +3,7 @@
 
 mod groups;
 mod hostile;
+mod pages;
 mod parts;
 mod plans;
 mod schema;

@@ -84,18 +84,22 @@ fn script(source: &Source<'_>, target: &'static str, words: &Words) -> Result<Ex
         numbers.push(number.to_string());
         counts.push(n_layers.to_string());
     }
-    Ok(started(words, (&numbers, &counts)))
+    Ok(started(words, (&numbers, &counts), ""))
 }
 
-/// The script of ranks by the numbers of their devices and layers.
-pub(super) fn started(words: &Words, (numbers, counts): (&[String], &[String])) -> Export {
+/// The script of ranks by the numbers of their devices and layers, with further flags of the server.
+pub(super) fn started(
+    words: &Words,
+    (numbers, counts): (&[String], &[String]),
+    flags: &str,
+) -> Export {
     let Words { variable, program, flag, yours } = words;
     let (n_ranks, numbers, counts) = (counts.len(), numbers.join(","), counts.join(","));
     Export::from(format!(
         "{HEAD}# Rank i of the pipeline runs on the i-th of these devices and holds the i-th number of \
          layers.\nexport CUDA_VISIBLE_DEVICES={numbers}\nexport {variable}={counts}\n\
          # Words behind this script go to the server, {yours}.\n\
-         exec {program} \"$@\" {flag} {n_ranks}\n"
+         exec {program} \"$@\" {flag} {n_ranks}{flags}\n"
     ))
 }
 

@@ -5,12 +5,13 @@
 //! those of other hosts are `RPC0`, `RPC1` and so on in the order of `--rpc`, each a `rpc-server` of one
 //! device. Layers of every stage as JSON, for who reads ranges.
 
+use ir::card::stored::CacheType;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use serde_json::json;
 
-use super::pipelined::{SGLANG_WORDS, VLLM_WORDS, started};
+use super::pipelined::{SGLANG_WORDS, VLLM_WORDS, Words, started};
 use super::{HEAD, LLAMA_CPP, SGLANG, VLLM};
 use crate::format::{Export, unknown_target, version};
 use crate::modules::devices::{Place, places};
@@ -35,6 +36,57 @@ pub struct StagesSource<'a> {
     pub stages: Vec<(DeviceId, u32)>,
     /// Batches in flight.
     pub in_flight: u64,
+    /// Type of cached keys and values where servers have to be told of it.
+    pub cache: Option<CacheType>,
+}
+
+/// A server's flag for the type of cached keys and values, and its names for types.
+struct CacheWords {
+    target: &'static str,
+    flag: fn(&str) -> String,
+    names: &'static [(CacheType, &'static str)],
+}
+
+/// vLLM (`CacheDType` of `vllm/config/cache.py`), SGLang (`--kv-cache-dtype` of `server_args.py`), llama.cpp
+/// (`common/arg.cpp`; a quantised V needs flash attention).
+const CACHES: [CacheWords; 3] = [
+    CacheWords {
+        target: VLLM,
+        flag: |name| format!(" --kv-cache-dtype {name}"),
+        names: &[(CacheType::Bf16, "bfloat16"), (CacheType::F8, "fp8")],
+    },
+    CacheWords {
+        target: SGLANG,
+        flag: |name| format!(" --kv-cache-dtype {name}"),
+        names: &[
+            (CacheType::Bf16, "bf16"),
+            (CacheType::F8, "fp8_e4m3"),
+            (CacheType::F4, "fp4_e2m1"),
+        ],
+    },
+    CacheWords {
+        target: LLAMA_CPP,
+        flag: |name| format!(" -fa on -ctk {name} -ctv {name}"),
+        names: &[
+            (CacheType::F32, "f32"),
+            (CacheType::F16, "f16"),
+            (CacheType::Bf16, "bf16"),
+            (CacheType::Q8, "q8_0"),
+            (CacheType::Q4, "q4_0"),
+        ],
+    },
+];
+
+/// The flag that tells a server of the type of cached keys and values; nothing where it keeps to its own.
+fn cache_flag(source: &StagesSource<'_>, target: &'static str) -> Result<String, Diagnostic> {
+    let words = CACHES.iter().find(|own| own.target == target);
+    let (Some(cache), Some(words)) = (source.cache, words) else { return Ok(String::new()) };
+    let known = words.names.iter().find(|own| own.0 == cache);
+    known.map(|own| (words.flag)(own.1)).ok_or_else(|| {
+        let names: Vec<&str> = words.names.iter().map(|own| own.0.name()).collect();
+        let message = format!("{target} has no KV cache in {cache}");
+        refusal(target, message).hint(format!("plan with --kv-dtype {}", names.join(" or ")))
+    })
 }
 
 /// A format of stages.
@@ -45,16 +97,8 @@ struct Target {
 }
 
 const TARGETS: &[Target] = &[
-    Target {
-        name: VLLM,
-        versions: &[],
-        export: |own| Ok(started(&VLLM_WORDS, ranks(own, VLLM)?.refs())),
-    },
-    Target {
-        name: SGLANG,
-        versions: &["0.5"],
-        export: |own| Ok(started(&SGLANG_WORDS, ranks(own, SGLANG)?.refs())),
-    },
+    Target { name: VLLM, versions: &[], export: |own| server(own, (VLLM, &VLLM_WORDS)) },
+    Target { name: SGLANG, versions: &["0.5"], export: |own| server(own, (SGLANG, &SGLANG_WORDS)) },
     Target { name: LLAMA_CPP, versions: &[], export: llama_cpp },
     Target { name: RANGES, versions: &[], export: |own| Ok(ranges(own)) },
 ];
@@ -156,6 +200,13 @@ fn ranks(source: &StagesSource<'_>, target: &'static str) -> Result<Ranks, Diagn
     Ok(Ranks(numbers.iter().map(u64::to_string).collect(), layers))
 }
 
+fn server(
+    source: &StagesSource<'_>,
+    (target, words): (&'static str, &Words),
+) -> Result<Export, Diagnostic> {
+    Ok(started(words, ranks(source, target)?.refs(), &cache_flag(source, target)?))
+}
+
 fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
     let numbers = numbers(source, LLAMA_CPP)?;
     if source.stages.len() > MOST_SHARES {
@@ -179,12 +230,13 @@ fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
     };
     let shares: Vec<String> = source.stages.iter().enumerate().map(share).collect();
     let shares = shares.join(",");
+    let cache = cache_flag(source, LLAMA_CPP)?;
     let yours = "# Words behind this script go to the server, such as -m model.gguf.";
     if is_one_host {
         let devices: Vec<String> = numbers.iter().map(|own| format!("CUDA{own}")).collect();
         let devices = devices.join(",");
         return Ok(Export::from(format!(
-            "{HEAD}{yours}\nexec llama-server \"$@\" -ngl all -sm layer -dev {devices} -ts {shares}\n"
+            "{HEAD}{yours}\nexec llama-server \"$@\" -ngl all -sm layer -dev {devices} -ts {shares}{cache}\n"
         )));
     }
     let address =
@@ -199,7 +251,7 @@ fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
     }
     let devices: Vec<String> = (0..n).map(|own| format!("RPC{own}")).collect();
     text.push_str(&format!(
-        "{yours}\nexec llama-server \"$@\" -ngl all -sm layer --rpc {} -dev {} -ts {shares}\n",
+        "{yours}\nexec llama-server \"$@\" -ngl all -sm layer --rpc {} -dev {} -ts {shares}{cache}\n",
         addresses.join(","),
         devices.join(",")
     ));
@@ -232,10 +284,13 @@ fn ranges(source: &StagesSource<'_>) -> Export {
         })
     };
     let shards: Vec<_> = source.stages.iter().enumerate().map(of).collect();
-    let document = json!({
+    let mut document = json!({
         "format": "meshwright.layer-ranges/1", "model": source.model, "n_layers": n_layers,
         "shards": shards,
     });
+    if let Some(cache) = source.cache {
+        document["kv_dtype"] = cache.name().into();
+    }
     Export::from(format!("{document:#}\n"))
 }
 
@@ -275,7 +330,8 @@ mod tests {
     fn text(target: &str, hosts: &[usize], stages: &[(usize, u32)]) -> Result<String, String> {
         let cluster = cluster(hosts);
         let stages = stages.iter().map(|own| (DeviceId::new(own.0), own.1)).collect();
-        let source = StagesSource { model: "m", cluster: &cluster, stages, in_flight: 2 };
+        let source =
+            StagesSource { model: "m", cluster: &cluster, stages, in_flight: 2, cache: None };
         match export(target, &source) {
             Ok(own) => Ok(String::from_utf8(own.bytes).unwrap()),
             Err(error) => Err(error.code.to_owned()),

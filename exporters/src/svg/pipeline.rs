@@ -1,7 +1,7 @@
 //! A picture of a training step: a row per pipeline rank with its passes as bars, what it exchanges
 //! at the end and its optimizer behind them, its peak beside them.
 //!
-//! Passes narrower than a pixel are drawn as one bar with the first of them; past 48 ranks the rest
+//! Passes narrower than a pixel are drawn as one bar, in which each kind is as high as its share; past 48 ranks the rest
 //! is named in a note.
 
 use cost_model::ops::judge::replay::Span;
@@ -47,8 +47,22 @@ const NARROWEST: f64 = 1.0;
 
 struct Bar {
     span: Span,
-    kind: usize,
+    /// Nanoseconds of each kind.
+    ns: [u64; FILLS.len()],
     label: String,
+}
+
+impl Bar {
+    fn new(span: Span, kind: usize, label: String) -> Self {
+        let mut ns = [0; FILLS.len()];
+        ns[kind] = span.end.saturating_sub(span.start);
+        Self { span, ns, label }
+    }
+
+    /// Kinds that are in it, with their nanoseconds.
+    fn parts(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.ns.iter().copied().enumerate().filter(|(_, ns)| *ns > 0)
+    }
 }
 
 /// The picture.
@@ -70,7 +84,7 @@ pub fn export(source: &PipelineSource<'_>) -> Export {
     for rank in 0..n_rows {
         document = document.add(row(source, rank, step));
         for bar in bars(source, rank, (RIGHT - LEFT) / step as f64) {
-            used[bar.kind] = true;
+            bar.parts().for_each(|(kind, _)| used[kind] = true);
             document = document.add(drawn(&bar, TOP + ROW * rank as f64 + 12.0, &x));
         }
     }
@@ -103,20 +117,18 @@ fn bars(source: &PipelineSource<'_>, rank: usize, scale: f64) -> Vec<Bar> {
             Pass::Recompute => 4,
         };
         let label = cell.micro_batch.to_string();
-        Bar { span: timeline.cell(lowered, rank, position), kind, label }
+        Bar::new(timeline.cell(lowered, rank, position), kind, label)
     });
     let ends = timeline.ends.get(rank).into_iter().flat_map(|end| {
-        [(5, end.exposed), (5, end.tied), (6, end.optimizer)].map(|(kind, span)| Bar {
-            span,
-            kind,
-            label: String::new(),
-        })
+        [(5, end.exposed), (5, end.tied), (6, end.optimizer)]
+            .map(|(kind, span)| Bar::new(span, kind, String::new()))
     });
     let mut all: Vec<Bar> = Vec::new();
     for bar in cells.chain(ends).filter(|bar| bar.span.end > bar.span.start) {
         match all.last_mut() {
             Some(last) if (bar.span.end - last.span.start) as f64 * scale < NARROWEST => {
                 last.span.end = bar.span.end;
+                last.ns.iter_mut().zip(bar.ns).for_each(|(own, ns)| *own += ns);
                 last.label.clear();
             }
             _ => all.push(bar),
@@ -126,18 +138,45 @@ fn bars(source: &PipelineSource<'_>, rank: usize, scale: f64) -> Vec<Bar> {
 }
 
 fn drawn(bar: &Bar, top: f64, x: &dyn Fn(u64) -> f64) -> Group {
-    let (name, fill) = FILLS[bar.kind];
     let (from, to) = (x(bar.span.start), x(bar.span.end));
     let gap = if to - from > 3.0 { 0.8 } else { 0.0 };
-    let hover = match bar.label.as_str() {
-        "" => format!("{name}, {}", Nanos(bar.span.end - bar.span.start)),
-        label => format!("{name} {label}, {}", Nanos(bar.span.end - bar.span.start)),
-    };
-    let shape =
-        rectangle((from, top, (to - from - gap).max(0.4), BAR), fill).add(Title::new(hover));
-    let group = Group::new().add(shape);
+    let sum = bar.parts().map(|(_, ns)| ns).sum::<u64>().max(1) as f64;
+    let mut group = Group::new();
+    let mut bottom = top + BAR;
+    for (kind, ns) in bar.parts() {
+        let (name, fill) = FILLS[kind];
+        let hover = match bar.label.as_str() {
+            "" => format!("{name}, {}", Nanos(ns)),
+            label => format!("{name} {label}, {}", Nanos(ns)),
+        };
+        let height = BAR * (ns as f64 / sum);
+        bottom -= height;
+        let place = (from, bottom, (to - from - gap).max(0.4), height);
+        group = group.add(rectangle(place, fill).add(Title::new(hover)));
+    }
     if to - from <= CHARACTER * bar.label.len() as f64 + 4.0 || bar.label.is_empty() {
         return group;
     }
     group.add(text(&bar.label, ((from + to) / 2.0, top + BAR / 2.0 + 4.0), 11, INK).middle())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_narrower_than_a_pixel_keep_their_shares() {
+        let span = |start, end| Span { start, end };
+        let mut bar = Bar::new(span(0, 100), 0, String::new());
+        bar.ns[1] = 200;
+        bar.span.end = 300;
+        let drawn = drawn(&bar, 0.0, &|ns| ns as f64 / 1000.0).to_string();
+        for (name, height) in [("forward", BAR / 3.0), ("backward", 2.0 * BAR / 3.0)] {
+            let fill = FILLS.iter().find(|(own, _)| *own == name).unwrap().1;
+            let part = drawn.split("<rect").find(|part| part.contains(fill)).unwrap();
+            let (_, rest) = part.split_once("height=\"").unwrap();
+            let own: f64 = rest.split('"').next().unwrap().parse().unwrap();
+            assert!((own - height).abs() < 0.1, "{name}: {drawn}");
+        }
+    }
 }

@@ -132,7 +132,7 @@ impl Builder {
         shape: [u64; 2],
     ) -> Result<TensorId, Diagnostic> {
         let name = format!("{module}.weight");
-        let held = quantization.and_then(|own| Some((own.dtype, Bytes(own.bytes(module, shape)?))));
+        let held = quantization.and_then(|own| own.bytes(module, shape));
         let Some(size) = held else { return self.parameter(&name, &shape) };
         if let Some(id) = self.parameters.get(&name) {
             return Ok(*id);

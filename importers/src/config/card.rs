@@ -51,7 +51,7 @@ pub fn of_bytes(
 ) -> Result<(ModelCard, Vec<Diagnostic>), Diagnostic> {
     let (object, other_type) = super::model_type::fields(bytes.to_vec())?;
     let fields = Fields(&object);
-    let (dtype, untyped) = stated_dtype(&object)?;
+    let (dtype, untyped) = stated_dtype(fields)?;
     let model_type = fields.text("model_type")?.unwrap_or_default();
     let (model, mut warnings) = if CARDS.contains(&model_type) {
         let (_, not_understood) = Quantization::read(fields)?;
@@ -234,6 +234,7 @@ fn deepseek(
         n_predictions: 1 + n_later as u32,
         other_parameters: [0, signed(hidden)],
         dtype: None,
+        stored: None,
     };
     let untold = class(fields)?.filter(|class| !class.ends_with("ForCausalLM")).map(unknown);
     let one = fields.get(PER_TOKEN).is_none().then(|| super::decoder::open(experts.n_experts));

@@ -462,7 +462,11 @@ impl Writer<'_> {
         };
         let is_table = self.is_tied && self.d.task.end == End::Words;
         let rows = if is_table { n + self.s.more_tokens } else { n };
-        let mut parameters = vec![self.builder.parameter(&weight, &[rows, width])?];
+        let own = self.quantization.filter(|_| !is_table && self.d.task.end == End::Words);
+        let mut parameters = vec![match own.and_then(Quantization::of_head) {
+            Some(own) => self.builder.weight(Some(own), module, [rows, width])?,
+            None => self.builder.parameter(&weight, &[rows, width])?,
+        }];
         if has_bias {
             parameters.push(self.builder.parameter(&format!("{module}.bias"), &[n])?);
         }

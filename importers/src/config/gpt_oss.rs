@@ -44,6 +44,7 @@ pub(super) fn model(
         n_predictions: 1,
         other_parameters: [0, signed(full.hidden)],
         dtype: None,
+        stored: None,
     };
     let untold = class(fields)?.filter(|class| !class.ends_with("ForCausalLM")).map(unknown);
     Ok((model, untold))

@@ -59,6 +59,7 @@ pub(super) fn qwen2_moe(
         n_predictions: 1,
         other_parameters: [0, signed(hidden)],
         dtype: None,
+        stored: None,
     };
     let untold = class(fields)?.filter(|class| !class.ends_with("ForCausalLM")).map(unknown);
     Ok((model, untold.into_iter().collect()))
@@ -135,8 +136,7 @@ pub(super) fn switch(
     within_budget(n_weights(&card, layers[0].saturating_add(layers[1])))?;
     let across = 4 * hidden * card.n_heads * width;
     let n_experts = card.experts.map_or(0, |own| own.n_experts);
-    // Closed forms of plain cards count biases, and two of each norm; here are none, and a norm of each
-    // part has one weight.
+    // Closed forms of plain cards count biases, and two weights of each norm; here norms have one.
     let biases = match card.attention {
         Attention::Even => 4 * hidden,
         _ => 2 * card.n_heads * width + hidden,
@@ -172,6 +172,7 @@ pub(super) fn switch(
         n_predictions: 1,
         other_parameters: [first, signed(buckets + 2 * hidden)],
         dtype: None,
+        stored: None,
     };
     let message = "the decoder's attention to the encoder is counted as products alone, and both sides \
                    as if they read samples of the same length";

@@ -33,7 +33,12 @@ pub(super) fn fields(bytes: Vec<u8>) -> Result<(Object, Option<Diagnostic>), Dia
         return Ok((object, Some(warning)));
     }
     Ok(match text_part(&object) {
-        Some((part, found)) => {
+        Some((mut part, found)) => {
+            for name in OF_WHOLE {
+                if let (false, Some(own)) = (part.contains_key(name), object.get(name)) {
+                    part.insert(name.to_owned(), own.clone());
+                }
+            }
             let message = format!(
                 "model_type `{shown}` is not known: only its text decoder, `text_config` of type \
                  `{found}`, is read"
@@ -49,6 +54,9 @@ pub(super) fn fields(bytes: Vec<u8>) -> Result<(Object, Option<Diagnostic>), Dia
         None => (object, None),
     })
 }
+
+/// What the whole may state for the part: types of weights.
+const OF_WHOLE: [&str; 3] = ["torch_dtype", "dtype", "quantization_config"];
 
 /// The part of a config that is a decoder of text.
 const TEXT: &str = "text_config";

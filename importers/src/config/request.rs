@@ -5,11 +5,13 @@ use ir::graph::Graph;
 use ir::tensor::DType;
 
 use super::builder::Builder;
-use super::fields::Fields;
+use super::fields::{Fields, invalid};
+use super::parts;
 use super::quantization::Quantization;
 use crate::import::ImportOptions;
-use crate::json;
 
+/// The code of the warning that a type of weights was assumed.
+pub(super) const ASSUMED: &str = "assumed-dtype";
 /// Largest file, in bytes.
 pub(super) const MAX_BYTES: u64 = 1 << 20;
 
@@ -74,7 +76,7 @@ pub(super) fn quantized(
     trains: bool,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
     let (Some(own), _) = Quantization::read(fields)? else { return Ok(None) };
-    let Quantization { method, bits, .. } = own;
+    let (bits, method) = (own.bits(), own.method);
     let message = match trains {
         true => format!(
             "`quantization_config` ({method}, {bits} bits) is for inference: weights are trained in \
@@ -88,19 +90,16 @@ pub(super) fn quantized(
     Ok(Some(Diagnostic::warning("quantized-weights", message).fact("method", method)))
 }
 
-/// Type of the weights, under either of its two names, and a warning about one that is not
-/// understood.
+/// Types that configs state for their weights.
+const STATED: [&str; 2] = ["torch_dtype", "dtype"];
+
+/// Type of the weights that a config states for the whole or its text part, under either of its two names,
+/// and a warning about one that is not understood.
 pub(super) fn stated_dtype(
-    fields: &json::Object,
+    fields: Fields<'_>,
 ) -> Result<(Option<DType>, Option<Diagnostic>), Diagnostic> {
-    let fields = Fields(fields);
-    let name = match fields.text("torch_dtype")? {
-        Some(name) => name,
-        None => match fields.text("dtype")? {
-            Some(name) => name,
-            None => return Ok((None, None)),
-        },
-    };
+    let Some(value) = parts::stated(fields, &STATED) else { return Ok((None, None)) };
+    let name = value.as_str().ok_or_else(|| invalid("torch_dtype", value, "a text is needed"))?;
     // A type of 8 bits says nothing without its scales.
     let known = DType::float_named(name).filter(|known| known.is_wide_float());
     let shown: String = name.chars().take(40).collect();
@@ -109,4 +108,26 @@ pub(super) fn stated_dtype(
         Diagnostic::warning("unknown-dtype", message).hint("state one with --dtype")
     });
     Ok((known, unknown))
+}
+
+/// Type of the weights that are not quantised: as it is asked for, as the config states it, or an assumed
+/// one, and what is warned of it. Quantised checkpoints are of 16 bits, whatever their method.
+///
+/// # Errors
+/// `invalid-field`.
+pub(super) fn held_dtype(
+    fields: Fields<'_>,
+    asked: Option<DType>,
+) -> Result<(DType, Vec<Diagnostic>), Diagnostic> {
+    let (stated, unknown) = stated_dtype(fields)?;
+    let mut warnings: Vec<Diagnostic> = unknown.into_iter().collect();
+    if let Some(dtype) = asked.or(stated) {
+        return Ok((dtype, warnings));
+    }
+    let is_quantized = Quantization::read(fields)?.0.is_some();
+    let assumed = if is_quantized { DType::Bf16 } else { DType::F32 };
+    let message = format!("the config states no type of its weights: {assumed} is assumed");
+    let warning = Diagnostic::warning(ASSUMED, message).fact("assumed", assumed.name());
+    warnings.push(warning.hint("state it with --dtype, such as --dtype bf16"));
+    Ok((assumed, warnings))
 }

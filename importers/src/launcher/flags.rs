@@ -151,7 +151,8 @@ impl<'a> Flags<'a> {
             if score < LIKENESS && (own.is_empty() || !word.starts_with(own)) {
                 continue;
             }
-            let message = format!("`{shown}` is no flag that this launcher has");
+            let message =
+                format!("`{shown}` is not among the flags that are read of this launcher");
             let hint = match score < LIKENESS {
                 true => "give the launcher's own flags alone".to_owned(),
                 false => {

@@ -131,7 +131,15 @@ fn a_plan_states_its_own_step_of_its_own_length() {
         let groups = &plan["experts"]["disaggregated"];
         let rows = groups["by_length"].as_array().unwrap();
         let own = rows.iter().find(|own| own["tokens"] == 1024).unwrap();
-        assert_eq!(own["step"], groups["step"], "{name}");
+        // Sums of the same terms in another order differ in the last digit.
+        for (field, stated) in groups["step"].as_object().unwrap() {
+            match (own["step"][field].as_f64(), stated.as_f64()) {
+                (Some(a), Some(b)) => {
+                    assert!((a - b).abs() <= 1e-12 * b, "{name} {field}: {a} {b}")
+                }
+                _ => assert_eq!(own["step"][field], *stated, "{name} {field}"),
+            }
+        }
     }
 }
 

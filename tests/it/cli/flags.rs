@@ -262,6 +262,18 @@ const TABLE: &[(&str, [Does; 7])] = &[
         ],
     ),
     (
+        "--kv-dtype",
+        [
+            Refused("--kv-dtype fp8"),
+            Refused("--kv-dtype fp8"),
+            Refused("--kv-dtype fp8"),
+            Refused("--kv-dtype fp8"),
+            Refused("--kv-dtype fp8"),
+            Changes("--algorithm dynaflow --phase decode --batch 64", "--kv-dtype fp8"),
+            Changes("", "--kv-dtype fp8"),
+        ],
+    ),
+    (
         "--interference",
         [
             Refused("--interference table.csv"),
@@ -323,6 +335,18 @@ const TABLE: &[(&str, [Does; 7])] = &[
             Refused("--for sglang"),
             Refused("--for sglang"),
             Refused("--for vllm"),
+        ],
+    ),
+    (
+        "--pipeline-only",
+        [
+            Runs("--for vllm --pipeline-only"),
+            Refused("--pipeline-only"),
+            Refused("--pipeline-only"),
+            Refused("--pipeline-only"),
+            Refused("--pipeline-only"),
+            Refused("--pipeline-only"),
+            Refused("--pipeline-only"),
         ],
     ),
     ("--time-limit", [Runs("--time-limit 20s"); 7]),

@@ -82,9 +82,9 @@ fn searches_over_degrees_are_followed_and_drawn() {
     for costs in ["", "--profile measured"] {
         let line = format!("{PLAN} {costs} -o out.json --plot out.svg --force --progress lines");
         let ran = folder.run(&format!("{line} --json")).exits(0);
-        let lines: Vec<Value> =
-            ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let (last, events) = lines.split_last().unwrap();
+        let told = ran.stderr.lines().filter(|line| line.starts_with('{'));
+        let events: Vec<Value> = told.map(|line| serde_json::from_str(line).unwrap()).collect();
+        let last = &ran.json();
         let of = |name: &str| -> Vec<u64> {
             let own = events.iter().filter(|event| event["event"] == "incumbent");
             own.map(|event| event[name].as_u64().unwrap()).collect()

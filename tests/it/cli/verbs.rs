@@ -121,7 +121,8 @@ fn every_kind_of_model_is_imported_or_named() {
         for verb in ["import", "support"] {
             let ran = folder.run(&format!("{verb} {model}"));
             assert_eq!(ran.code, code, "{verb} {model}: {}", ran.stderr);
-            assert_eq!(code != 0, ran.stderr.contains("hint: "), "{verb} {model}");
+            assert!(code == 0 || ran.stderr.contains("hint: "), "{verb} {model}");
+            assert_eq!(code != 0, ran.stderr.contains("error["), "{verb} {model}");
         }
     }
 }

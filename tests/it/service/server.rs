@@ -16,6 +16,8 @@ pub(super) struct Served {
     flags: Vec<String>,
     child: Option<Child>,
     address: String,
+    /// What it said before it listened.
+    first: String,
     log: Arc<Mutex<String>>,
 }
 
@@ -53,6 +55,7 @@ impl Served {
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             child: None,
             address: String::new(),
+            first: String::new(),
             log: Arc::default(),
         };
         served.start();
@@ -72,6 +75,7 @@ impl Served {
             Some(rest.split_once('/')?.0.to_owned())
         });
         self.address = address.unwrap_or_else(|| panic!("it does not listen: {said}"));
+        self.first = said;
         self.child = Some(child);
         let log = Arc::clone(&self.log);
         std::thread::spawn(move || {
@@ -89,6 +93,11 @@ impl Served {
     pub(super) fn program(&self, words: &[&str]) -> String {
         let output = program().args(words).current_dir(self.folder.path()).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What the server said before it listened.
+    pub(super) fn before_listening(&self) -> &str {
+        &self.first
     }
 
     /// What the server said.

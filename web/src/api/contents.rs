@@ -126,7 +126,7 @@ pub(super) async fn settled(
     let (kind, digest) = (incoming.kind, incoming.digest.clone());
     // Of equal files that come at once the first is looked at, the others find it there.
     let _once = service.making.lock(&digest).await;
-    let known = service.store.read(move |sql| content::find_of(sql, kind, &digest)).await?;
+    let known = service.store.read(move |sql| content::find_of(sql, kind, &digest, "")).await?;
     if let Some(known) = known {
         incoming.summary = known.summary;
     } else if incoming.kind == Kind::Model {
@@ -141,7 +141,7 @@ pub(super) async fn settled(
     let digest = incoming.digest.clone();
     let keep = service.store.write(move |sql| {
         let is_new = content::keep(sql, &own)?;
-        let found = content::find_of(sql, kind, &digest)?;
+        let found = content::find_of(sql, kind, &digest, &own.owner)?;
         Ok((found.ok_or_else(|| Problem::missing("file", &digest))?, is_new))
     });
     keep.await
@@ -248,10 +248,12 @@ pub(super) async fn list(
 pub(super) async fn one(
     kind: Kind,
     State(service): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Named(reference): Named<String>,
 ) -> Result<Json<Value>, Problem> {
     let own = reference.clone();
-    let found = service.store.read(move |sql| content::find_of(sql, kind, &own)).await?;
+    let read = service.store.read(move |sql| content::find_of(sql, kind, &own, &caller.name));
+    let found = read.await?;
     let found = found.ok_or_else(|| Problem::missing(kind.name(), &reference))?;
     let mut document = found.document();
     if kind == Kind::Profile {
@@ -281,7 +283,7 @@ pub(super) async fn delete(
         if content::delete(sql, (kind, &digest), owner)? {
             return Ok(());
         }
-        if content::find_of(sql, kind, &digest)?.is_some() {
+        if content::find_of(sql, kind, &digest, "")?.is_some() {
             caller.must(Scope::Admin)?;
         }
         Err(Problem::missing(kind.name(), &digest))
@@ -339,7 +341,9 @@ async fn resolved_one(
             };
             let own = reference.clone();
             let kind = Kind::ALL.into_iter().find(|kind| kind.name() == field);
-            let found = service.store.read(move |sql| content::find(sql, kind, &own)).await?;
+            let asks = caller.name.clone();
+            let read = service.store.read(move |sql| content::find(sql, kind, &own, &asks));
+            let found = read.await?;
             let found = found.ok_or_else(|| {
                 unprocessable("unknown-file", format!("`{field}`: there is no file `{reference}`"))
                     .hint("upload it first: POST /v1/models?name=NAME, /v1/clusters, /v1/profiles")

@@ -21,7 +21,7 @@ pub(super) async fn ready(State(service): State<Shared>) -> Result<Json<Value>, 
         let title = "the service ends";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", title).retry(5));
     }
-    service.store.read(|sql| Ok(sql.row("SELECT 1", &[])?)).await?;
+    service.store.touch().await?;
     Ok(Json(json!({ "status": "ready" })))
 }
 

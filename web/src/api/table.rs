@@ -201,7 +201,7 @@ fn handler(row: &Row) -> MethodRouter<Shared> {
         ("GET", "/v1/measurements") => get(verbs::measurements),
         ("POST", _) => post(move |a, b, c, d, e| contents::post(kind, a, b, c, d, e)),
         ("DELETE", _) => delete(move |a, b, c| contents::delete(kind, a, b, c)),
-        (_, path) if path.ends_with("{digest}") => get(move |a, b| contents::one(kind, a, b)),
+        (_, path) if path.ends_with("{digest}") => get(move |a, b, c| contents::one(kind, a, b, c)),
         _ => get(move |a, b| contents::list(kind, a, b)),
     }
 }
@@ -245,6 +245,16 @@ async fn admitted(
     let (headers, anonymous) = (request.headers().clone(), service.options.anonymous);
     let caller = service.store.read(move |sql| access::caller(sql, &headers, anonymous)).await?;
     caller.must(scope)?;
+    // A browser sends no token of its own accord; without one any page could ask in the user's name.
+    if caller.is_anonymous()
+        && !request.method().is_safe()
+        && access::is_cross_origin(request.headers(), request.uri())
+    {
+        let title = "a page of another site can't change anything here";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "cross-origin", title).hint(
+            "make a token, `meshwright token NAME`, and send `Authorization: Bearer TOKEN`",
+        ));
+    }
     // Handlers with a query know each name of theirs.
     if !takes_query && request.uri().query().is_some_and(|query| !query.is_empty()) {
         let title = format!("`{}` takes no query", request.uri().path());

@@ -55,7 +55,7 @@ fn equal_bytes_are_stored_once(database: &Database) {
     assert_eq!((count(&store, "contents"), count(&store, "chunks")), (1, 3));
     assert_eq!(count(&store, "uploads"), 0);
     let mut bytes = Vec::new();
-    let found = store.read_here(|sql| content::find(sql, None, "b.onnx")).unwrap().unwrap();
+    let found = store.read_here(|sql| content::find(sql, None, "b.onnx", "")).unwrap().unwrap();
     assert_eq!((found.digest.as_str(), found.bytes), (first.digest.as_str(), 9));
     content::each_chunk(&store, &first.holder, &mut |chunk| {
         bytes.extend_from_slice(chunk);

@@ -12,6 +12,7 @@ super::laws!(
     a_claimed_plan_is_claimed_by_nobody_else,
     an_end_is_recorded_once,
     a_lost_plan_is_queued_again_until_it_was_started_too_often,
+    kills_of_its_server_do_not_fail_a_plan,
     what_waits_is_cancelled_at_once_and_what_runs_by_its_worker,
     a_plan_that_is_given_back_was_not_started,
     an_idempotency_key_has_one_plan,
@@ -372,4 +373,20 @@ fn of_each_end_is_told_until_it_is_taken(database: &Database) {
     store.write_here(|sql| queue::told(sql, "a", Some(-1))).unwrap();
     store.write_here(|sql| queue::delete(sql, "a")).unwrap();
     assert_eq!(untold(), None);
+}
+
+/// A server that starts again knows that its own workers are gone: no plan is to blame.
+fn kills_of_its_server_do_not_fail_a_plan(database: &Database) {
+    let store = database.store();
+    submit(&store, wanted("p"));
+    for _ in 0..3 * ATTEMPTS {
+        assert_eq!(claim(&store, "serve-1-0").unwrap().id, "p");
+        let n = store.write_here(|sql| queue::recover(sql, Some("serve-"))).unwrap();
+        assert_eq!(n, 1);
+    }
+    let found = claim(&store, "serve-1-0").unwrap();
+    assert_eq!((found.state.as_str(), found.attempts), ("running", 1));
+    // One that was lost beside a living server counts.
+    let worker = store.write_here(|sql| queue::recover(sql, Some("other-"))).unwrap();
+    assert_eq!(worker, 0);
 }

@@ -13,6 +13,9 @@ super::laws!(
     several_make_the_tables_at_once,
     more_read_at_once_than_there_are_connections,
     a_text_with_a_zero_is_no_fault,
+    older_tables_are_upgraded_with_all_that_is_in_them,
+    tables_of_a_version_to_come_are_refused_as_they_are,
+    a_missing_table_is_noticed,
 );
 
 pub(super) fn put(store: &Store, name: &str) -> Result<(), Problem> {
@@ -117,10 +120,88 @@ fn more_read_at_once_than_there_are_connections(database: &Database) {
 
 fn a_text_with_a_zero_is_no_fault(database: &Database) {
     let store = database.store();
-    let found = store.read_here(|sql| crate::content::find(sql, None, "a\0b")).unwrap();
+    let found = store.read_here(|sql| crate::content::find(sql, None, "a\0b", "a")).unwrap();
     assert!(found.is_none());
     put(&store, "a\0b").unwrap();
     assert_eq!(names(&store).len(), 1);
+}
+
+/// The names of files as versions 1 and 2 had them.
+const FORMER_NAMES: &str = "CREATE TABLE names (kind TEXT NOT NULL, name TEXT NOT NULL, \
+    digest TEXT NOT NULL, summary TEXT NOT NULL, owner TEXT NOT NULL, \
+    created_ms BIGINT NOT NULL, PRIMARY KEY (kind, digest, name))";
+
+fn set_version(database: &Database, version: &str) {
+    let store = database.store();
+    let version = version.to_owned();
+    let set = store.write_here(move |sql| {
+        let statement = "UPDATE facts SET value = $1 WHERE name = 'schema'";
+        Ok(sql.run(statement, &[version.as_str().into()])?)
+    });
+    assert_eq!(set.unwrap(), 1);
+}
+
+fn older_tables_are_upgraded_with_all_that_is_in_them(database: &Database) {
+    for version in ["1", "2"] {
+        let store = database.store();
+        let former = store.write_here(move |sql| {
+            if version == "1" {
+                sql.run("DROP TABLE untold", &[])?;
+            }
+            sql.run("DROP TABLE names", &[])?;
+            sql.run(FORMER_NAMES, &[])?;
+            sql.run("CREATE INDEX names_by_name ON names (name, created_ms)", &[])?;
+            for (name, owner) in [("a", "ann"), ("b", "ben")] {
+                let row = "INSERT INTO names VALUES ('model', $1, 'sha256:1', '{}', $2, 7)";
+                sql.run(row, &[name.into(), owner.into()])?;
+            }
+            Ok(())
+        });
+        former.unwrap();
+        drop(store);
+        set_version(database, version);
+        let store = database.store();
+        let rows = store.read_here(|sql| {
+            let names = "SELECT name, owner, created_ms FROM names ORDER BY name";
+            sql.rows("SELECT plan FROM untold", &[])?;
+            Ok(sql.rows(names, &[])?)
+        });
+        let rows = rows.unwrap().into_iter().map(|mut row| (row.text(), row.text(), row.int()));
+        let expected = [("a", "ann"), ("b", "ben")].map(|(a, b)| (a.to_owned(), b.to_owned(), 7));
+        assert_eq!(rows.collect::<Vec<_>>(), expected, "version {version}");
+        // Each owner has names of their own now.
+        let again = store.write_here(|sql| {
+            let row = "INSERT INTO names VALUES ('model', 'a', 'sha256:1', '{}', 'ben', 8)";
+            Ok(sql.run(row, &[])?)
+        });
+        assert_eq!(again.unwrap(), 1);
+    }
+}
+
+fn tables_of_a_version_to_come_are_refused_as_they_are(database: &Database) {
+    put(&database.store(), "one").unwrap();
+    set_version(database, "999");
+    let refused = Store::open(database.place.clone()).err().unwrap().to_string();
+    assert!(refused.contains("version `999`"), "{refused}");
+    let mut sql = database.place.open().unwrap();
+    let left = sql.row("SELECT value FROM facts WHERE name = 'schema'", &[]).unwrap().unwrap();
+    assert_eq!({ left }.text(), "999");
+}
+
+fn a_missing_table_is_noticed(database: &Database) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for table in ["chunks", "plans", "tokens", "facts"] {
+        let store = database.store();
+        runtime.block_on(store.touch()).unwrap();
+        let drop = store.write_here(move |sql| Ok(sql.run(&format!("DROP TABLE {table}"), &[])?));
+        drop.unwrap();
+        assert_eq!(runtime.block_on(store.touch()).unwrap_err().status.as_u16(), 503, "{table}");
+        let mend = store.write_here(move |sql| {
+            sql.run("CREATE TABLE IF NOT EXISTS facts (name TEXT, value TEXT)", &[])?;
+            Ok(sql.run("DELETE FROM facts", &[])?)
+        });
+        mend.unwrap();
+    }
 }
 
 /// Two writes that wait for each other are both done.

@@ -20,12 +20,15 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use readers::Readers;
+use schema::{Opened, VERSION};
+use serde_json::json;
 use sql::Sql;
 use tokio::sync::oneshot;
 pub use url::Url;
 use writer::{Job, Waiting};
 
 use crate::fault::Fault;
+use crate::log;
 use crate::problem::Problem;
 
 /// Where the data lies.
@@ -99,7 +102,16 @@ impl Store {
     /// Those of the database.
     pub(crate) fn open(place: Place) -> Result<Self, Fault> {
         let mut sql = place.open()?;
-        schema::make(&mut *sql, place.bytes())?;
+        match schema::make(&mut *sql, place.bytes())? {
+            Opened::Ready => {}
+            Opened::New => {
+                log::line("info", "new-database", &json!({ "place": place.to_string() }))
+            }
+            Opened::Upgraded(from) => {
+                let what = json!({ "place": place.to_string(), "from": from, "to": VERSION });
+                log::line("info", "upgraded-database", &what);
+            }
+        }
         let (writer, writes) = channel();
         thread::Builder::new()
             .name("writer".to_owned())
@@ -139,6 +151,14 @@ impl Store {
         // Where the writer has ended, the answer's sender is dropped with the job.
         let _ = self.writer.send(Waiting::new(Job::new(write, tell)));
         answer
+    }
+
+    /// Whether every table can be read.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(crate) async fn touch(&self) -> Result<(), Problem> {
+        self.read(|sql| Ok(schema::touch(sql)?)).await
     }
 
     /// Runs a read on a connection of its own, in a thread that may wait.

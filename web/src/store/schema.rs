@@ -3,19 +3,40 @@
 use super::sql::Sql;
 use crate::fault::Fault;
 
-/// Version of the tables: it changes with them. A database of another one is refused.
-pub(crate) const VERSION: &str = "2";
+/// Version of the tables: it changes with them. Older ones are upgraded, newer ones refused.
+pub(crate) const VERSION: &str = "3";
+
+/// What leads from a version to the next, before tables and indexes that are missing are made.
+/// Version 2 added the table `untold`; 3 gives every owner names of their own.
+const UPGRADES: [(&str, &[&str]); 2] = [
+    ("1", &[]),
+    (
+        "2",
+        &[
+            "ALTER TABLE names RENAME TO former_names",
+            NAMES,
+            "INSERT INTO names (kind, name, digest, summary, owner, created_ms) \
+             SELECT kind, name, digest, summary, owner, created_ms FROM former_names",
+            "DROP TABLE former_names",
+        ],
+    ),
+];
+
+/// How people call files, and what a reader said of them.
+const NAMES: &str = "CREATE TABLE IF NOT EXISTS names (kind TEXT NOT NULL, name TEXT NOT NULL, \
+     digest TEXT NOT NULL, summary TEXT NOT NULL, owner TEXT NOT NULL, \
+     created_ms BIGINT NOT NULL, PRIMARY KEY (kind, digest, name, owner))";
+
+/// What is known of the database itself.
+const FACTS: &str = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)";
 
 /// All statements that make them, `BLOB` where a column holds bytes.
 const TABLES: &[&str] = &[
-    "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    FACTS,
     // Uploaded files, by digest.
     "CREATE TABLE IF NOT EXISTS contents (digest TEXT PRIMARY KEY, bytes BIGINT NOT NULL, \
      holder TEXT NOT NULL)",
-    // How people call them, and what a reader said of them.
-    "CREATE TABLE IF NOT EXISTS names (kind TEXT NOT NULL, name TEXT NOT NULL, \
-     digest TEXT NOT NULL, summary TEXT NOT NULL, owner TEXT NOT NULL, \
-     created_ms BIGINT NOT NULL, PRIMARY KEY (kind, digest, name))",
+    NAMES,
     "CREATE INDEX IF NOT EXISTS names_by_name ON names (name, created_ms)",
     "CREATE INDEX IF NOT EXISTS names_by_digest ON names (digest)",
     "CREATE TABLE IF NOT EXISTS chunks (holder TEXT NOT NULL, n BIGINT NOT NULL, \
@@ -56,39 +77,78 @@ const TABLES: &[&str] = &[
      plan TEXT NOT NULL, body TEXT NOT NULL, owner TEXT NOT NULL, created_ms BIGINT NOT NULL)",
 ];
 
+/// What opening a database found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    /// Tables of this version.
+    Ready,
+    /// No tables: they were made.
+    New,
+    /// Tables of an older version, which were upgraded.
+    Upgraded(String),
+}
+
 /// Makes what is missing. `bytes` is how the database calls a column of bytes. Where the tables are,
 /// nothing is made, so that whoever may only use them can.
 ///
 /// # Errors
-/// Those of the database; tables of another version.
-pub(crate) fn make(sql: &mut dyn Sql, bytes: &str) -> Result<(), Fault> {
-    let version = "SELECT value FROM facts WHERE name = 'schema'";
-    let mut found = sql.row(version, &[]).unwrap_or_default();
-    if found.is_none() {
-        // One commit: on a slow disk each costs as much as all.
-        sql.run("BEGIN", &[])?;
-        let made = made(sql, bytes);
-        sql.run(if made.is_ok() { "COMMIT" } else { "ROLLBACK" }, &[])?;
-        made?;
-        found = sql.row(version, &[])?;
+/// Those of the database; tables of a version that this program does not know.
+pub(crate) fn make(sql: &mut dyn Sql, bytes: &str) -> Result<Opened, Fault> {
+    match version(sql).unwrap_or_default() {
+        Some(found) if found == VERSION => Ok(Opened::Ready),
+        _ => {
+            // One commit: on a slow disk each costs as much as all, and half an upgrade is none.
+            sql.run("BEGIN", &[])?;
+            let made = made(sql, bytes);
+            sql.run(if made.is_ok() { "COMMIT" } else { "ROLLBACK" }, &[])?;
+            made
+        }
     }
-    let version = found.map(|mut row| row.text()).unwrap_or_default();
-    if version != VERSION {
-        let reason = format!("its tables have version `{version}`, this program has {VERSION}");
-        return Err(Fault::Other(reason));
-    }
-    Ok(())
 }
 
-fn made(sql: &mut dyn Sql, bytes: &str) -> Result<(), Fault> {
-    // Several may begin at once.
+fn version(sql: &mut dyn Sql) -> Result<Option<String>, Fault> {
+    let row = sql.row("SELECT value FROM facts WHERE name = 'schema'", &[])?;
+    Ok(row.map(|mut row| row.text()))
+}
+
+fn made(sql: &mut dyn Sql, bytes: &str) -> Result<Opened, Fault> {
+    // Several may begin at once: the later ones find what the first made.
     sql.lock_order()?;
+    sql.run(FACTS, &[])?;
+    let found = version(sql)?;
+    let old = found.as_deref().filter(|found| *found != VERSION);
+    if let Some(old) = old {
+        let Some(from) = UPGRADES.iter().position(|(version, _)| *version == old) else {
+            let reason = format!("its tables have version `{old}`, this program has {VERSION}");
+            return Err(Fault::Other(reason));
+        };
+        for statement in UPGRADES[from..].iter().flat_map(|(_, statements)| *statements) {
+            sql.run(statement, &[])?;
+        }
+    }
     for table in TABLES {
         sql.run(&table.replace("BLOB", bytes), &[])?;
     }
     sql.run(
-        "INSERT INTO facts (name, value) VALUES ('schema', $1) ON CONFLICT (name) DO NOTHING",
+        "INSERT INTO facts (name, value) VALUES ('schema', $1) \
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         &[VERSION.into()],
     )?;
+    Ok(match (old, found.is_some()) {
+        (Some(old), _) => Opened::Upgraded(old.to_owned()),
+        (None, true) => Opened::Ready,
+        (None, false) => Opened::New,
+    })
+}
+
+/// Reads from every table, so that a database without one is noticed.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) fn touch(sql: &mut dyn Sql) -> Result<(), Fault> {
+    let names = TABLES.iter().filter_map(|own| own.strip_prefix("CREATE TABLE IF NOT EXISTS "));
+    for name in names.filter_map(|own| own.split(' ').next()) {
+        sql.rows(&format!("SELECT 1 FROM {name} LIMIT 1"), &[])?;
+    }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! SQLite: one file.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +22,9 @@ impl Sqlite {
     /// Opens the file, and makes it where there is none. What is committed is on disk: the log is
     /// synced with each commit.
     pub(crate) fn open(path: &Path) -> Result<Self, Fault> {
+        if path != Path::new(":memory:") {
+            private(path).map_err(|error| Fault::Other(error.to_string()))?;
+        }
         let connection = Connection::open(path).map_err(fault)?;
         connection.busy_timeout(PATIENCE).map_err(fault)?;
         let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
@@ -36,6 +41,13 @@ impl Sqlite {
         connection.set_prepared_statement_cache_capacity(64);
         Ok(Self(connection))
     }
+}
+
+/// Makes a missing file readable by its owner alone: plans and models are in it. SQLite gives its log
+/// the same mode.
+fn private(path: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o600).open(path).map(drop)
 }
 
 impl ToSql for Cell {

@@ -18,7 +18,7 @@ export interface Field { name: string; schema: Schema; widget: Widget; is_needed
 /** Fields by what they are about; those of the schema that none names come last. */
 const GROUPS: [string, string[]][] = [
   ["What", ["model", "cluster", "workload", "global_batch", "batch", "sequence_length", "time_limit"]],
-  ["Workload", ["micro_batch", "tokens_per_step", "dtype", "optimizer", "dims", "batch_axis", "expert_skew", "phase", "cached_tokens", "routing_trace", "interference", "traces", "profile", "stack", "qdq_as_written"]],
+  ["Workload", ["micro_batch", "tokens_per_step", "dtype", "optimizer", "dims", "batch_axis", "expert_skew", "phase", "cached_tokens", "kv_dtype", "routing_trace", "interference", "traces", "profile", "stack", "qdq_as_written"]],
   ["Search", ["algorithm", "objective", "pue", "power_cap", "allow_lossy", "gap", "node_budget", "seed", "threads", "deterministic"]],
   ["Limits", ["devices", "accelerators", "max_memory_per_device", "memory_margin", "no_offload", "spares", "replace", "lost", "executor"]],
   ["Constraints", ["pin", "forbid", "colocate", "constraints"]],

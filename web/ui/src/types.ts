@@ -63,6 +63,15 @@ export interface Page { plans: Status[]; next: string | null }
 /** Those that have a plan: also searches that were ended with their best. */
 export const with_plan = (page: Page | undefined): Status[] => (page?.plans ?? []).filter((own) => own.artefacts.includes("plan") && !is_live(own.state));
 
+/** What is planned: a training run, inference, or an instance whose costs its file states. */
+export function purpose(plan: Status): string {
+  const asked = (name: string) => plan.request[name] ?? undefined;
+  const phase = asked("phase");
+  if (asked("workload") === "training" || phase === "training" || ["global_batch", "tokens_per_step", "replace"].some((name) => asked(name) !== undefined)) return "training";
+  if (phase !== undefined) return `inference, ${String(phase)}`;
+  return has_cluster(plan) ? "inference" : "given costs";
+}
+
 /** Instances with given costs bring their devices with them. */
 export const has_cluster = (plan: Status): boolean => plan.opened != null || plan.request["cluster"] != null;
 

@@ -98,6 +98,7 @@ const KINDS: Record<string, [string, string, string]> = {
   "idle-link": ["Idle: the link is taken", "", "missing"],
   "idle-wait": ["Idle: made to wait", "", "missing"],
   "idle-drain": ["Idle: all done", "", "missing"],
+  "idle-unused": ["Unused: nothing runs here", "", "missing"],
   free: ["Free", "", "free"],
 };
 

@@ -136,7 +136,7 @@ fn without_experts(
     stack: &Stack,
     constants: &Constants,
 ) -> BlockTime {
-    let rates = system.rates(stack, constants, run.dtype);
+    let rates = system.rates(stack, constants, run.dtype).of_weights(run.held.weight);
     let beside = system.rates(stack, constants, precision::beside(run.dtype));
     let extents = Extents::of(run, stack.projections);
     let forward = forward(run, &extents, [&rates, &beside], stack);

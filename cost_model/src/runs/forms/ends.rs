@@ -55,6 +55,7 @@ pub fn sampled(
     (stack, constants): (&Stack, &Constants),
 ) -> f64 {
     let rates = system.rates(stack, constants, precision::beside(run.dtype));
+    let rates = rates.of_weights(run.held.weight);
     let rows = vocabulary(run).div_ceil(SERVED_MULTIPLE).saturating_mul(SERVED_MULTIPLE);
     let logits = precision::element(run.dtype) * tokens as f64 * rows as f64;
     let work = rates.by_weight(1, [tokens, rows, run.card.hidden]) + rates.pointwise(logits);

@@ -1,5 +1,6 @@
 //! A training run on a transformer card, and a card under given degrees.
 
+use ir::card::stored::Held;
 use ir::card::{BlockGroup, ModelCard, Recompute, TransformerCard};
 use ir::measured::run::Timed;
 use ir::plan::{Parallelism, Partition, Plan, Stage};
@@ -18,6 +19,8 @@ pub struct Sharded<'a> {
     pub gradients: Gradients,
     /// Type that it computes in, one of [`precision::TYPES`].
     pub dtype: DType,
+    /// Bytes of weights and caches of a model that serves; training holds none of its own.
+    pub held: Held,
 }
 
 /// A training run that may have been measured: a model and its plan.
@@ -138,8 +141,8 @@ pub(super) mod tests {
 
     impl Case {
         pub(in crate::runs::forms) fn sharded(&self) -> Sharded<'_> {
-            let (gradients, dtype) = (Gradients::default(), DType::Bf16);
-            Sharded { card: &self.card, parallelism: &self.parallelism, gradients, dtype }
+            let (gradients, dtype, held) = (Gradients::default(), DType::Bf16, Held::default());
+            Sharded { card: &self.card, parallelism: &self.parallelism, gradients, dtype, held }
         }
     }
 

@@ -31,6 +31,7 @@ fn model(head: Head, n_blocks: u32) -> ModelCard {
         n_predictions: 1,
         other_parameters: [0, 8],
         dtype: None,
+        stored: None,
     }
 }
 

@@ -65,6 +65,7 @@ fn model() -> ModelCard {
         n_predictions: 1,
         other_parameters: [0; 2],
         dtype: None,
+        stored: None,
     }
 }
 

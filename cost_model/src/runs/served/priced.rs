@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use ir::card::stored::Held as Stored;
 use ir::card::{Head, ModelCard, TransformerCard};
 use ir::cluster::Cluster;
 use ir::id::DeviceId;
@@ -92,15 +93,28 @@ fn speed(base: &Pricing<'_>, system: &System, batch: Batch) -> Option<Speed> {
     let mut before = vec![0_u64];
     for group in &base.model.groups {
         let card = card(&group.card);
-        let run = Sharded { card: &card, parallelism: &parallelism, gradients, dtype };
-        let own = passes::pieces(run, batch.cached, system, (&stack, constants));
-        let own = ns(own.attention_s + own.feed_forward_s)?;
+        let mut last: Option<(Stored, u64)> = None;
         for _ in 0..group.n_blocks {
+            let held = base.model.held(before.len() - 1);
+            let own = match last {
+                Some((like, own)) if like == held => own,
+                _ => {
+                    let parallelism = &parallelism;
+                    let run = Sharded { card: &card, parallelism, gradients, dtype, held };
+                    let own = passes::pieces(run, batch.cached, system, (&stack, constants));
+                    ns(own.attention_s + own.feed_forward_s)?
+                }
+            };
+            last = Some((held, own));
             before.push(before.last()?.saturating_add(own));
         }
     }
     let card = card(&base.model.groups.first()?.card);
-    let run = Sharded { card: &card, parallelism: &parallelism, gradients, dtype };
+    // A head that is the embedding is in the type of the run.
+    let stored = base.model.weights().filter(|_| card.head == Head::Separate);
+    let weight = stored.and_then(|own| own.ends[1].each());
+    let held = Stored { weight, ..Stored::default() };
+    let run = Sharded { card: &card, parallelism: &parallelism, gradients, dtype, held };
     let rates = system.rates(&stack, constants, dtype);
     // A row is read and written for each token.
     let looked_up = 2.0 * activations(base.model, batch, element(dtype));
@@ -150,9 +164,12 @@ fn held(base: &Pricing<'_>, batch: Batch) -> Held {
     let mut widest = 0.0_f64;
     for group in &model.groups {
         let card = &group.card;
-        let own = serving::bytes(serving::elements(group), dtype);
-        let cache = (batch.samples as f64 * cached::bytes(card, seen, (1, dtype))).round() as u64;
         for _ in 0..group.n_blocks {
+            let block = held.weights.len() - 1;
+            let own = serving::block_bytes(model, (group, block), dtype);
+            let each = cached::element(model.held(block), dtype);
+            let cache =
+                (batch.samples as f64 * cached::bytes(card, seen, (1, each))).round() as u64;
             for (sums, own) in [(&mut held.weights, own), (&mut held.cache, cache)] {
                 let before = sums.last().copied().unwrap_or(0);
                 sums.push(before.saturating_add(own).min(u64::MAX >> 8));
@@ -165,13 +182,11 @@ fn held(base: &Pricing<'_>, batch: Batch) -> Held {
         widest = widest.max(heads + kept).max(inner);
     }
     let beside = crate::kernels::precision::beside(dtype);
-    let [first, last] = serving::ends(model);
     let card = model.groups.first().map(|group| &group.card);
     let rows = card.map_or(0.0, |card| card.vocabulary as f64);
     let hidden = card.map_or(0.0, |card| card.hidden as f64);
     let is_tied = card.is_some_and(|card| card.head == Head::Tied);
-    held.embedding = serving::bytes(first, beside);
-    held.head = serving::bytes(last, beside);
+    [held.embedding, held.head] = serving::end_bytes(model, dtype);
     held.copy = if is_tied { serving::bytes(rows * hidden, beside) } else { 0 };
     let tokens = batch.samples as f64 * batch.tokens as f64;
     let pass = base.resident

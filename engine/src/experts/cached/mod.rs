@@ -79,6 +79,8 @@ impl Cached {
         let link = link(setting)?;
         let serving =
             setting.cluster.kinds.first().and_then(|kind| Serving::of(kind, dtype(setting)));
+        let last = setting.layers.last().map_or(0, |layer| *layer as usize);
+        let serving = serving.map(|own| own.holding(setting.model.held(last)));
         let serving = serving.ok_or_else(|| {
             let message = "the kind of device states no peak rate or no memory bandwidth";
             Diagnostic::input("no-rates", message)

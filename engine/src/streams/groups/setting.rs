@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cost_model::experts::{Copies, Shape, greatest, shares};
 use cost_model::runs::forms::block::groups::{Kind, Priced, Step};
 use cost_model::streams::groups::Groups;
+use ir::card::stored::CacheType;
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 use planner::experts::eplb;
@@ -58,12 +59,13 @@ impl Setting {
         (path, sequence): (&Path, Option<u64>),
         flags: &ProblemRequest,
         visited: &Visited,
-        (phase, batch): (StepPhase, u64),
+        (phase, batch, kv_dtype): (StepPhase, u64, Option<CacheType>),
     ) -> Result<Self, Diagnostic> {
         // The size of a step is none of the graph's that a model is read from.
         let model = ModelRequest { batch: None, ..flags.model.clone() };
         let experts = Experts::read((path, &model, sequence), flags.cluster.as_deref())?;
-        let run = step::read((path, sequence), flags, (batch, STACK))?;
+        let run =
+            step::read((path, sequence), flags, (batch, STACK), step::Step::Serves(kv_dtype))?;
         let n_devices = run.cluster.devices.len();
         if n_devices < 2 {
             let message = "one device can't hold attention while another one holds the experts";

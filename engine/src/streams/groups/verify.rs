@@ -31,6 +31,7 @@ use crate::rows::Rows;
 use crate::streams::decided::ordered;
 use crate::streams::verify::{asked, check_flags, illegal, n_pieces, of_layers, others, verdict};
 use crate::streams::{Does, row};
+use crate::training::model;
 use crate::violations;
 
 /// What figures may be off by, as a part of them.
@@ -88,6 +89,7 @@ pub fn examined<'d>(
     let step = (
         own.phase.map_or(StepPhase::Prefill, StepPhase::from),
         document.workload.batch.unwrap_or_default(),
+        model::cache_type(document.request.kv_dtype.as_deref())?,
     );
     let on = (model, own.sequence_length);
     let mut setting = Setting::read(on, &target.problem, &visited, step)?;

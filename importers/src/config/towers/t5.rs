@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn classes_without_decoder_or_head_have_none() {
         let class = |name: &str| {
-            let named = format!("{{\"architectures\":[\"{name}\"],");
+            let named = format!("{{\"torch_dtype\":\"float32\",\"architectures\":[\"{name}\"],");
             let read = import(&BASE.replacen('{', &named, 1), &ImportOptions::default()).unwrap();
             (read.summary.initializer_elements, read.graph.inputs.len(), read.warnings.len())
         };

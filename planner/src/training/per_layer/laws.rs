@@ -48,6 +48,7 @@ fn model(n_blocks: u32) -> ModelCard {
         n_predictions: 1,
         other_parameters: [0; 2],
         dtype: None,
+        stored: None,
     }
 }
 

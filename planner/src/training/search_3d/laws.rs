@@ -104,6 +104,7 @@ fn model(random: &mut SmallRng) -> ModelCard {
         n_predictions: 1,
         other_parameters: [0; 2],
         dtype: None,
+        stored: None,
     }
 }
 

@@ -90,6 +90,7 @@ pub(in crate::training) fn model(random: &mut SmallRng) -> ModelCard {
         n_predictions: 1,
         other_parameters: [0; 2],
         dtype: None,
+        stored: None,
     }
 }
 

@@ -42,6 +42,7 @@ pub fn model(
         n_predictions: 1,
         other_parameters: [0; 2],
         dtype: None,
+        stored: None,
     }
 }
 

@@ -6,4 +6,5 @@ export const HATCHES: Record<string, string> = {
   "idle-link": "M-2 6L2 10M0 0L8 8M6 -2L10 2",
   "idle-wait": "M0 8L8 0M0 0L8 8",
   "idle-drain": "M1 2H3M5 6H7",
+  "idle-unused": "M4 4H5",
 };

@@ -9,7 +9,7 @@ import { digest } from "../names";
 import type { Doc } from "../pointer";
 import { link, route } from "../route";
 import { forget_plan } from "../shell";
-import { has_cluster, is_live, subject, type Status } from "../types";
+import { has_cluster, is_live, purpose, subject, type Status } from "../types";
 import Overview from "./overview";
 import Search from "./search";
 
@@ -83,7 +83,7 @@ function Head(props: { doc: Doc }): JSX.Element {
       <div>
         <h1><Name text={subject(plan(), "model")} /><Show when={has_cluster(plan())}> on <Name text={subject(plan(), "cluster")} most={80} /></Show></h1>
         <p class="note">
-          <Show when={plan().opened?.file} fallback={String(plan().request["workload"] ?? "inference")}>{(own) => <>opened from <Name text={own()} />{plan().opened!.is_judged ? ", verified on its model" : ""}</>}</Show>
+          <Show when={plan().opened?.file} fallback={purpose(plan())}>{(own) => <>opened from <Name text={own()} />{plan().opened!.is_judged ? ", verified on its model" : ""}</>}</Show>
           <Show when={Object.keys(plan().files).length > 0}>; inputs {Object.values(plan().files).map(digest).join(" · ")}</Show>
         </p>
       </div>

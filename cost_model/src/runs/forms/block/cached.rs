@@ -1,5 +1,6 @@
 //! Attention to keys and values of tokens that went through a layer before.
 
+use ir::card::stored::{CacheType, Held};
 use ir::card::{Attention, TransformerCard};
 use ir::stack::Stack;
 use ir::tensor::DType;
@@ -21,9 +22,16 @@ fn widths(card: &TransformerCard) -> (u64, u64) {
     }
 }
 
-/// Bytes of keys and values of a sample of so many tokens in a layer, on one of so many tensor ranks.
+/// Bytes of a key or value: as a server keeps them, or in the type of the run.
 #[must_use]
-pub fn bytes(card: &TransformerCard, tokens: u64, (tensor, dtype): (u32, DType)) -> f64 {
+pub fn element(held: Held, dtype: DType) -> f64 {
+    held.cache.map_or(precision::element(dtype), CacheType::bytes)
+}
+
+/// Bytes of keys and values of so many bytes an element, of a sample of so many tokens in a layer, on one of
+/// so many tensor ranks.
+#[must_use]
+pub fn bytes(card: &TransformerCard, tokens: u64, (tensor, element): (u32, f64)) -> f64 {
     let span = TransformerCard { sequence: tokens, ..card.clone() }.span() as f64;
     let (key, value) = widths(card);
     // Every rank has all of what is latent, and else the heads of its own.
@@ -34,7 +42,7 @@ pub fn bytes(card: &TransformerCard, tokens: u64, (tensor, dtype): (u32, DType))
             heads * (key as f64 + value as f64)
         }
     };
-    span * each * precision::element(dtype)
+    span * each * element
 }
 
 /// Seconds of attention of a micro-batch to so many cached tokens of each sample, on one tensor rank:
@@ -56,6 +64,7 @@ pub(super) fn cached_s(
     let queries = samples * run.card.sequence as f64 * run.card.n_heads as f64 / f64::from(tensor);
     let core = Core { flops: 2.0 * queries * span * width, sequence: span, head_dim: width / 2.0 };
     let rates = system.rates(stack, constants, precision::beside(run.dtype));
-    let moved_s = rates.pointwise(samples * bytes(run.card, cached, (tensor, run.dtype)));
+    let each = element(run.held, run.dtype);
+    let moved_s = rates.pointwise(samples * bytes(run.card, cached, (tensor, each)));
     moved_s.max(core.flops / rates.core_rate(core, false))
 }

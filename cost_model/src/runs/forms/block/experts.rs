@@ -190,7 +190,7 @@ fn work(
     let wider = precision::element(run.dtype) / 2.0;
     let bytes = own.pointwise(stack.experts.dispatcher, experts.has_biases);
     let bytes = [0, 1].map(|pass| wider * bytes[pass] + rates.cast_bytes() * own.cast()[pass]);
-    let operand = precision::operand(run.dtype);
+    let operand = run.held.expert.unwrap_or(precision::operand(run.dtype));
     let gradient_s = rates.pointwise(2.0 * run.gradients.exchanged() * own.parameters);
     let read_s = rates.pointwise(operand * own.parameters);
     let launches_s = launches_s(own.local, &generation, stack, constants);

@@ -13,6 +13,7 @@
 //!
 //! Launches are taken to be recorded; other activations, embedding and head are not counted.
 
+use ir::card::stored::Held;
 use ir::card::{ExpertCard, ModelCard, Skew, TransformerCard};
 use ir::plan::Parallelism;
 use ir::stack::Stack;
@@ -22,7 +23,7 @@ use super::super::constants::{Constant, Constants};
 use super::super::precision;
 use super::super::run::{Gradients, Sharded};
 use super::super::system::System;
-use super::cached::{bytes, cached_s};
+use super::cached::{bytes, cached_s, element};
 use super::{experts, without_experts};
 use crate::runs::serving::Weights;
 use crate::streams::groups::{Groups, Line, Prices};
@@ -57,6 +58,8 @@ pub struct Priced {
     constants: Constants,
     gradients: Gradients,
     dtype: DType,
+    /// Bytes of weights and caches of the last layer, which most are like.
+    held: Held,
     /// By kind its card, of as many tokens as a step has of a sample.
     cards: Vec<(TransformerCard, Vec<f64>)>,
     layers: Vec<(u32, usize)>,
@@ -98,9 +101,12 @@ impl Priced {
             }
         }
         let weights = Weights::of(model, dtype);
+        let last = layers.last().and_then(|kind| kinds.get(*kind));
+        let stored = model.held_by(last.map_or(0, |kind| kind.group));
+        let each = element(stored, dtype);
         let own = layers.iter().filter_map(|kind| cards.get(*kind));
         let cached =
-            own.clone().map(|(card, _)| bytes(card, held, (1, dtype))).fold(0.0, |a, b| a + b);
+            own.clone().map(|(card, _)| bytes(card, held, (1, each))).fold(0.0, |a, b| a + b);
         let input = own.clone().map(|(card, _)| card.hidden as f64).fold(0.0, f64::max)
             * tokens as f64
             * precision::element(dtype);
@@ -111,6 +117,7 @@ impl Priced {
             constants: constants.clone(),
             gradients,
             dtype,
+            held: stored,
             cards,
             layers: runs,
             step,
@@ -148,7 +155,8 @@ impl Priced {
         degrees: &Parallelism,
         then: impl FnOnce(Sharded<'_>) -> R,
     ) -> R {
-        then(Sharded { card, parallelism: degrees, gradients: self.gradients, dtype: self.dtype })
+        let Self { gradients, dtype, held, .. } = *self;
+        then(Sharded { card, parallelism: degrees, gradients, dtype, held })
     }
 
     /// Seconds of all of a block but its experts, whose feed-forward part has so many experts of its own.

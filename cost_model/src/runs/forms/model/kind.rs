@@ -1,6 +1,7 @@
 //! One block of each kind on one device: times of its passes, parameters, bytes.
 
 use ir::card::BlockGroup;
+use ir::card::stored::Held;
 use ir::plan::Parallelism;
 
 use super::Pricing;
@@ -68,6 +69,7 @@ impl Kind {
             parallelism: degrees,
             gradients: pricing.gradients,
             dtype: pricing.dtype,
+            held: Held::default(),
         };
         let factor = pricing.corrections.factor(&group.card, degrees);
         let time = block(own, pricing.system, pricing.stack, pricing.constants);

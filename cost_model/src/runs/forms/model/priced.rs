@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ir::card::stored::Held;
 use ir::card::{
     MemoryFeature, ModelCard, SequenceParallel, StateFormat, TransformerCard, ZeroStage,
 };
@@ -100,6 +101,7 @@ impl Passes {
             parallelism: degrees,
             gradients: pricing.gradients,
             dtype: pricing.dtype,
+            held: Held::default(),
         });
         // Parts hold the ends themselves.
         let ends = first.filter(|_| !pricing.model.is_of_parts());

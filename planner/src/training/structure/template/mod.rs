@@ -81,6 +81,7 @@ pub fn model(
         n_predictions: 1,
         other_parameters,
         dtype: None,
+        stored: None,
     };
     Ok((model, first..last + 1))
 }

@@ -1,0 +1,303 @@
+//! How each method packs a weight: bits of an element, and of what is written beside.
+//!
+//! Sources: the configuration classes of transformers (`utils/quantization_config.py`), `QuantizationArgs`
+//! of compressed-tensors, `hf_quant_config.json` of NVIDIA's ModelOpt, the OCP microscaling formats (version
+//! 1.0, section 5), and the tensors that AWQ, GPTQ and bitsandbytes write.
+
+use ir::diagnostic::Diagnostic;
+use ir::tensor::DType;
+use serde_json::Value;
+
+use super::pattern::Pattern;
+use super::{Rule, object};
+use crate::config::fields::{Fields, invalid, number};
+
+/// Elements that share a scale of bitsandbytes' 4-bit types (`blocksize` of `quantize_4bit`).
+const BNB_BLOCK: u64 = 64;
+/// Scales that share a scale of their own where bitsandbytes nests them.
+const BNB_NESTED: f64 = 256.0;
+/// Bits of a scale in an eighth, half and single precision.
+const EIGHTH: f64 = 8.0;
+const HALF: f64 = 16.0;
+const SINGLE: f64 = 32.0;
+/// Elements that share a scale of MXFP4 and MXFP8, and of NVFP4.
+const MX_BLOCK: u64 = 32;
+const NV_BLOCK: u64 = 16;
+/// Rows and columns of a block of scales where ModelOpt's name says nothing else.
+const SQUARE: [u64; 2] = [128, 128];
+
+/// What shares a scale, in a weight of outputs by inputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Group {
+    /// So many elements, wherever rows end.
+    Flat(u64),
+    /// So many elements of a row.
+    Along(u64),
+    /// So many rows by so many columns.
+    Block([u64; 2]),
+    /// A row.
+    Row,
+    /// The whole weight.
+    Weight,
+}
+
+impl Group {
+    /// Groups of a weight.
+    pub(super) fn count(self, [rows, columns]: [u64; 2]) -> f64 {
+        match self {
+            Self::Flat(n) => (rows as f64 * columns as f64 / n as f64).ceil(),
+            Self::Along(n) => rows as f64 * columns.div_ceil(n) as f64,
+            Self::Block([high, wide]) => rows.div_ceil(high) as f64 * columns.div_ceil(wide) as f64,
+            Self::Row => rows as f64,
+            Self::Weight => 1.0,
+        }
+    }
+}
+
+/// How a weight is packed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Packing {
+    /// Type of the packed elements.
+    pub dtype: DType,
+    /// Bits of an element.
+    pub bits: u64,
+    /// What shares scales and zero points.
+    pub group: Group,
+    /// Their bits.
+    pub group_bits: f64,
+    /// Bits for each column of a weight, such as the order of columns.
+    pub column_bits: f64,
+    /// Bits for each weight, such as a scale of the scales or of its input.
+    pub once_bits: f64,
+}
+
+const fn packing(dtype: DType, bits: u64, group: Group, group_bits: f64) -> Packing {
+    Packing { dtype, bits, group, group_bits, column_bits: 0.0, once_bits: 0.0 }
+}
+
+const MXFP4: Packing = packing(DType::F4, 4, Group::Along(MX_BLOCK), EIGHTH);
+
+/// The rules of a method; `None` for one that is not known.
+pub(super) fn rules(method: &str, own: Fields<'_>) -> Result<Option<Vec<Rule>>, Diagnostic> {
+    let all = match method {
+        "awq" | "gptq" | "auto-round" | "intel/auto-round" => by_groups(method, own)?,
+        "bitsandbytes" => bitsandbytes(own)?,
+        "fp8" => eighths(own)?,
+        "fbgemm_fp8" => packing(DType::F8, 8, Group::Row, SINGLE),
+        "eetq" => packing(DType::I8, 8, Group::Row, HALF),
+        "bitnet" => packing(DType::I2, 2, Group::Weight, HALF),
+        "mxfp4" => {
+            let targets = vec![Pattern::new("experts")];
+            return Ok(Some(vec![Rule { targets, packing: Some(MXFP4) }]));
+        }
+        "hqq" => hqq(own)?,
+        "quanto" | "torchao" => match by_name(method, own)? {
+            Some(found) => found,
+            None => return Ok(None),
+        },
+        "compressed-tensors" => return compressed(own).map(Some),
+        "modelopt" | "modelopt_fp4" | "modelopt_mixed" => return modelopt(own),
+        _ => return Ok(None),
+    };
+    Ok(Some(vec![Rule { targets: Vec::new(), packing: Some(all) }]))
+}
+
+/// Integers with a scale in half precision and a zero point as wide as an element for each group; GPTQ has
+/// the group of each column beside where it sorts columns by their weight.
+fn by_groups(method: &str, own: Fields<'_>) -> Result<Packing, Diagnostic> {
+    let name = if own.get("bits").is_some() { "bits" } else { "w_bit" };
+    let bits = own.bits(name, 4)?;
+    let is_sorted = method == "gptq" && own.flag("desc_act")? == Some(true);
+    let group = own.group("group_size", 128)?;
+    let column_bits = if is_sorted { SINGLE } else { 0.0 };
+    Ok(Packing { column_bits, ..packing(integer(bits), bits, group, HALF + bits as f64) })
+}
+
+fn bitsandbytes(own: Fields<'_>) -> Result<Packing, Diagnostic> {
+    if own.flag("load_in_8bit")? == Some(true) {
+        return Ok(packing(DType::I8, 8, Group::Row, SINGLE));
+    }
+    let nested = own.flag("bnb_4bit_use_double_quant")? == Some(true);
+    let scale = if nested { EIGHTH + SINGLE / BNB_NESTED } else { SINGLE };
+    Ok(packing(DType::F4, 4, Group::Flat(BNB_BLOCK), scale))
+}
+
+/// 8-bit floats with a scale for each block of rows and columns, or for the weight.
+fn eighths(own: Fields<'_>) -> Result<Packing, Diagnostic> {
+    let group = own.block("weight_block_size")?.map_or(Group::Weight, Group::Block);
+    Ok(packing(DType::F8, 8, group, SINGLE))
+}
+
+/// A scale and a zero point in half precision for each group.
+fn hqq(own: Fields<'_>) -> Result<Packing, Diagnostic> {
+    let outer = own.nested("quant_config")?;
+    let outer = outer.as_ref().map_or(own, Fields);
+    let inner = outer.nested("weight_quant_params")?;
+    let inner = inner.as_ref().map_or(outer, Fields);
+    let bits = inner.bits("nbits", 4)?;
+    let group = match inner.group("group_size", 64)? {
+        Group::Along(n) => Group::Flat(n),
+        other => other,
+    };
+    Ok(packing(integer(bits), bits, group, 2.0 * HALF))
+}
+
+/// Methods whose type is a name such as `int4` or `int8_weight_only`.
+fn by_name(method: &str, own: Fields<'_>) -> Result<Option<Packing>, Diagnostic> {
+    let field = if method == "quanto" { "weights" } else { "quant_type" };
+    let options = own.nested("quant_type_kwargs")?;
+    let named = own.get(field).map(Value::to_string).unwrap_or_default().to_lowercase();
+    let data = own.get(field).and_then(|own| own.pointer("/default/_data/group_size")).cloned();
+    let own = options.as_ref().map_or(own, Fields);
+    let is_one = |name: &str| named.matches(name).count() == 1 && !named.contains("fqn");
+    Ok(if is_one("int4") || is_one("int2") {
+        let bits = if named.contains("int2") { 2 } else { 4 };
+        let group = match data {
+            Some(stated) => Group::Along(number("group_size", &stated, 1)?),
+            None => own.group("group_size", 128)?,
+        };
+        Some(packing(integer(bits), bits, group, 2.0 * HALF))
+    } else if named.contains("int8") {
+        Some(packing(DType::I8, 8, Group::Row, HALF))
+    } else if named.contains("float8") {
+        Some(packing(DType::F8, 8, Group::Row, SINGLE))
+    } else {
+        None
+    })
+}
+
+/// Groups of modules with types of their own.
+fn compressed(own: Fields<'_>) -> Result<Vec<Rule>, Diagnostic> {
+    let groups = own.nested("config_groups")?.unwrap_or_default();
+    let mut rules = Vec::new();
+    for (name, value) in &groups {
+        let group = object(name, value)?;
+        let group = Fields(&group);
+        let targets = group.list("targets")?.iter().filter_map(Value::as_str);
+        let targets: Vec<Pattern> = match targets.clone().any(|own| own == "Linear") {
+            true => Vec::new(),
+            false => targets.map(Pattern::new).collect(),
+        };
+        let weights = group.nested("weights")?;
+        let mut packing = weights.as_ref().map(|weights| arguments(Fields(weights))).transpose()?;
+        let inputs = group.nested("input_activations")?;
+        let is_static =
+            |own: &crate::json::Object| Fields(own).get("dynamic") == Some(&false.into());
+        if let (Some(packing), true) = (&mut packing, inputs.as_ref().is_some_and(is_static)) {
+            packing.once_bits += HALF;
+        }
+        rules.push(Rule { targets, packing });
+    }
+    // Groups that name modules go before one of all modules.
+    rules.sort_by_key(|rule| rule.targets.is_empty());
+    Ok(rules)
+}
+
+/// `QuantizationArgs`: scales have the type of the model, but of 4-bit floats 8 bits.
+fn arguments(own: Fields<'_>) -> Result<Packing, Diagnostic> {
+    let bits = own.bits("num_bits", 8)?;
+    let is_float = own.text("type")? == Some("float");
+    let dtype = match (is_float, bits) {
+        (true, 8) => DType::F8,
+        (true, 4) => DType::F4,
+        (true, _) => {
+            let value = own.get("num_bits").cloned().unwrap_or_default();
+            return Err(invalid("num_bits", &value, "floats of 4 or 8 bits are understood"));
+        }
+        _ => integer(bits),
+    };
+    let group = match own.block("block_structure")? {
+        Some(block) => Group::Block(block),
+        None if own.get("group_size").is_some() => own.group("group_size", 128)?,
+        None if own.text("strategy")? == Some("channel") => Group::Row,
+        None => Group::Weight,
+    };
+    let is_narrow = dtype == DType::F4;
+    let zero = if own.flag("symmetric")? == Some(false) { bits as f64 } else { 0.0 };
+    let scale = if is_narrow { EIGHTH } else { HALF };
+    let once_bits = if is_narrow && group == Group::Along(NV_BLOCK) { SINGLE } else { 0.0 };
+    Ok(Packing { once_bits, ..packing(dtype, bits, group, scale + zero) })
+}
+
+/// One algorithm for all, or one for each module.
+fn modelopt(own: Fields<'_>) -> Result<Option<Vec<Rule>>, Diagnostic> {
+    let inner = own.nested("quantization")?;
+    let inner = inner.as_ref().map_or(own, Fields);
+    let mut rules = Vec::new();
+    for (module, value) in &inner.nested("quantized_layers")?.unwrap_or_default() {
+        let of = object("quantized_layers", value)?;
+        let Some(packing) = algorithm(Fields(&of))? else { return Ok(None) };
+        rules.push(Rule { targets: vec![Pattern::new(module)], packing: Some(packing) });
+    }
+    if !rules.is_empty() {
+        return Ok(Some(rules));
+    }
+    if let Some(packing) = algorithm(inner)? {
+        return Ok(Some(vec![Rule { targets: Vec::new(), packing: Some(packing) }]));
+    }
+    let has_groups = inner.get("quant_algo").is_none() && inner.get("config_groups").is_some();
+    has_groups.then(|| compressed(inner)).transpose()
+}
+
+/// Algorithms of ModelOpt; of static 8-bit types the scale of the input is written beside.
+fn algorithm(own: Fields<'_>) -> Result<Option<Packing>, Diagnostic> {
+    let of = |dtype, bits, group, scale| packing(dtype, bits, group, scale);
+    let both = |own: Packing| Packing { once_bits: own.once_bits + SINGLE, ..own };
+    Ok(Some(match own.text("quant_algo")?.unwrap_or_default() {
+        "FP8" => both(of(DType::F8, 8, Group::Weight, SINGLE)),
+        "FP8_PER_CHANNEL_PER_TOKEN" => of(DType::F8, 8, Group::Row, SINGLE),
+        "FP8_PB_WO" | "FP8_PB_REAL" => of(DType::F8, 8, Group::Block(SQUARE), SINGLE),
+        "MXFP8" => of(DType::F8, 8, Group::Along(MX_BLOCK), EIGHTH),
+        "NVFP4" | "NVFP4_AWQ" => {
+            let group = own.group("group_size", NV_BLOCK)?;
+            both(both(of(DType::F4, 4, group, EIGHTH)))
+        }
+        "MXFP4" | "W4A8_MXFP4_FP8" => MXFP4,
+        "W4A16_AWQ" | "W4A8_AWQ" | "INT4_AWQ" => {
+            of(DType::I4, 4, own.group("group_size", 128)?, HALF)
+        }
+        "W8A16" | "W8A8_SQ_PER_CHANNEL" | "INT8_SQ" => of(DType::I8, 8, Group::Row, SINGLE),
+        _ => return Ok(None),
+    }))
+}
+
+impl Fields<'_> {
+    fn bits(self, name: &str, usual: u64) -> Result<u64, Diagnostic> {
+        let Some(value) = self.get(name) else { return Ok(usual) };
+        let known = value.as_u64().filter(|bits| [2, 3, 4, 8].contains(bits));
+        known.ok_or_else(|| invalid(name, value, "2, 3, 4 or 8 bits are understood"))
+    }
+
+    /// -1 is a whole row.
+    fn group(self, name: &'static str, usual: u64) -> Result<Group, Diagnostic> {
+        match self.get(name) {
+            None => Ok(Group::Along(usual)),
+            Some(value) if value.as_i64() == Some(-1) => Ok(Group::Row),
+            Some(value) => Ok(Group::Along(number(name, value, 1)?)),
+        }
+    }
+
+    /// Rows and columns that share a scale.
+    fn block(self, name: &'static str) -> Result<Option<[u64; 2]>, Diagnostic> {
+        match self.list(name)? {
+            [] => Ok(None),
+            [rows, columns] => {
+                let of = |extent| number("weight_block_size", extent, 1);
+                Ok(Some([of(rows)?, of(columns)?]))
+            }
+            _ => {
+                let value = self.get(name).cloned().unwrap_or_default();
+                Err(invalid(name, &value, "rows and columns are needed"))
+            }
+        }
+    }
+}
+
+/// The integer that holds so many bits.
+const fn integer(bits: u64) -> DType {
+    match bits {
+        2 => DType::I2,
+        8 => DType::I8,
+        _ => DType::I4,
+    }
+}

@@ -1,0 +1,96 @@
+//! What the checkpoint of a config holds, by block: the same weights that its graph has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use ir::card::stored::{Stored, StoredBlock};
+use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::id::TensorId;
+use ir::tensor::DType;
+
+use super::fields::Fields;
+use super::quantization::{self, Quantization};
+use super::request::{MAX_BYTES, held_dtype};
+use crate::import::ImportOptions;
+use crate::{json, located, source};
+
+/// Reads what a checkpoint holds where its weights are quantised, other weights in a type, and how it says
+/// that keys and values are cached; without weights where all are of one type. Beside it, what of it is not
+/// understood.
+///
+/// # Errors
+/// Those of the readers of configs.
+pub fn read(path: &Path, dtype: DType) -> Result<(Stored, Vec<Diagnostic>), Diagnostic> {
+    let (source, name) = located::open(path)?;
+    let bytes = source::read_all(&source, MAX_BYTES)?;
+    let object = json::config(bytes.clone())?;
+    let fields = Fields(&object);
+    let (cache, unknown) = quantization::cache(fields)?;
+    let mut stored = Stored { cache, ..Stored::default() };
+    if let (Some(own), _) = Quantization::read(fields)? {
+        let options = ImportOptions {
+            dtype: Some(dtype),
+            batch: Some(1),
+            dims: [("sequence".to_owned(), 1)].into(),
+            ..ImportOptions::default()
+        };
+        let graph = crate::read_bytes(&name, &bytes, &options)?.graph;
+        stored = Stored { method: Some(own.method), ..of_graph(&graph, stored) };
+    }
+    Ok((stored, unknown.into_iter().collect()))
+}
+
+/// What is assumed of the weights of a config, or not understood: no proof may rest on it. Nothing of other
+/// files, which state the type of each weight.
+///
+/// # Errors
+/// Those of the JSON reader; `invalid-field`.
+pub fn assumed(path: &Path, dtype: Option<DType>) -> Result<Vec<Diagnostic>, Diagnostic> {
+    let (source, _) = located::open(path)?;
+    let object = json::config(source::read_all(&source, MAX_BYTES)?)?;
+    let mut found = held_dtype(Fields(&object), dtype)?.1;
+    found.extend(Quantization::read(Fields(&object))?.1);
+    Ok(found)
+}
+
+/// Weights by block: of a module up to the first number in its name.
+fn of_graph(graph: &Graph, mut stored: Stored) -> Stored {
+    let mut blocks: BTreeMap<String, usize> = BTreeMap::new();
+    let mut seen: BTreeSet<TensorId> = BTreeSet::new();
+    for op in &graph.ops {
+        let is_expert = op.op_type == "Expert";
+        for (at, id) in op.parameters.iter().enumerate().filter(|(_, id)| seen.insert(**id)) {
+            let tensor = graph.tensor(*id);
+            let elements = tensor.shape.iter().fold(1_u64, |n, extent| n.saturating_mul(*extent));
+            let bytes = tensor.bytes.get();
+            let Some(name) = block(&tensor.name) else {
+                let end = &mut stored.ends[usize::from(!blocks.is_empty())];
+                *end = end.with(elements, bytes);
+                continue;
+            };
+            let next = blocks.len();
+            let block = *blocks.entry(name).or_insert(next);
+            stored.blocks.resize(blocks.len(), StoredBlock::default());
+            let own = &mut stored.blocks[block];
+            if is_expert {
+                own.experts = own.experts.with(elements, bytes);
+                continue;
+            }
+            own.others = own.others.with(elements, bytes);
+            if at == 0 && op.op_type == "Linear" {
+                own.products = own.products.with(elements, bytes);
+            }
+        }
+    }
+    stored
+}
+
+/// `model.layers.3` of `model.layers.3.mlp.up_proj.weight`.
+fn block(name: &str) -> Option<String> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|own| own.is_ascii_digit());
+    let mut parts: Vec<&str> = name.split('.').collect();
+    let at = parts.iter().position(|part| is_number(part))?;
+    parts.truncate(at + 1);
+    Some(parts.join("."))
+}

@@ -1,0 +1,350 @@
+//! What a checkpoint holds is one number, whichever question is asked of it: element types, quantised
+//! weights, cached keys and values.
+
+use serde_json::{Value, json};
+
+use super::folder::{Folder, Ran, diamond};
+
+const CLUSTER: &str = "\
+name: one
+nodes:
+  - {count: 1, device: h100_sxm5_80gb, devices: 8, scaleup: nvlink4, host: pcie5_x16}
+";
+const ONE: &str = "name: one\nnodes:\n  - {device: h100_sxm5_80gb, devices: 1, host: pcie5_x16}\n";
+const SMALL: &str = "\
+name: small
+kinds:
+  - {name: chip, memory_bytes: 400MB, memory_bytes_per_s: 1e12, peak_bf16_flops: 1e14,
+     peak_fp16_flops: 1e14, peak_fp32_flops: 1e13, multiprocessors: 46}
+nodes:
+  - {count: 1, device: chip, devices: 1, host: pcie3_x16}
+";
+
+/// Four layers of a width of 1,024 with eight heads of 128, two of keys.
+fn dense() -> Value {
+    json!({
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 1024,
+        "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2,
+        "intermediate_size": 3072, "vocab_size": 32000, "max_position_embeddings": 4096,
+        "tie_word_embeddings": false, "torch_dtype": "bfloat16"
+    })
+}
+
+/// The same with 16 experts of a width of 512 in each layer, four of them for each token.
+fn mixture() -> Value {
+    let mut own = dense();
+    for (name, value) in [
+        ("model_type", json!("qwen3_moe")),
+        ("architectures", json!(["Qwen3MoeForCausalLM"])),
+        ("moe_intermediate_size", json!(512)),
+        ("num_experts", json!(16)),
+        ("num_experts_per_tok", json!(4)),
+        ("head_dim", json!(128)),
+        ("decoder_sparse_step", json!(1)),
+        ("mlp_only_layers", json!([])),
+        ("norm_topk_prob", json!(true)),
+    ] {
+        own[name] = value;
+    }
+    own
+}
+
+fn quantized(config: &Value, quantization: Value) -> Value {
+    let mut own = config.clone();
+    own["quantization_config"] = quantization;
+    own
+}
+
+fn folder() -> Folder {
+    let folder = Folder::new(&diamond());
+    folder.write("c.yaml", CLUSTER);
+    folder.write("one.yaml", ONE);
+    folder.write("small.yaml", SMALL);
+    folder
+}
+
+/// What was said, in one line.
+fn said(ran: &Ran) -> String {
+    ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn parameter_bytes(folder: &Folder, config: &Value) -> u64 {
+    folder.write("m.json", &config.to_string());
+    let told = folder.run("import m.json --json --dim sequence=64").exits(0).json();
+    told["summary"]["parameter_bytes"].as_u64().unwrap()
+}
+
+fn served(folder: &Folder, config: &Value, flags: &str) -> Value {
+    folder.write("m.json", &config.to_string());
+    let line =
+        "plan m.json --cluster one.yaml --phase decode --batch 4 --cached 1000 --deterministic";
+    folder.run(&format!("{line} {flags} --json")).exits(0).json()["plan"].clone()
+}
+
+/// Elements of the products of a dense layer.
+const PRODUCTS: u64 = 1024 * (1024 + 2 * 256 + 1024) + 3 * 1024 * 3072;
+/// Of an expert.
+const EXPERT: u64 = 3 * 1024 * 512;
+/// Bytes of all else of the dense model: embedding, head and norms.
+const REST: u64 = 2 * (2 * 32_000 * 1024 + 9 * 1024);
+
+/// Configs, and bytes of a dense layer's products in 1/32 of an element: by the formats' own tables.
+fn methods() -> Vec<(Value, u64)> {
+    let groups = |weights: Value| json!({"g": {"targets": ["Linear"], "weights": weights}});
+    vec![
+        // 16-bit scale and 4-bit zero point of 32 elements.
+        (json!({"quant_method": "awq", "bits": 4, "group_size": 32}), 16 * 8 + 20),
+        (json!({"quant_method": "gptq", "bits": 8, "group_size": 32}), 32 * 8 + 24),
+        // A 32-bit scale of 64 elements.
+        (json!({"load_in_4bit": true}), 16 * 8 + 16),
+        (
+            json!({"quant_method": "compressed-tensors", "ignore": ["lm_head"], "config_groups":
+                groups(json!({"num_bits": 4, "type": "int", "group_size": 32, "symmetric": true}))}),
+            16 * 8 + 16,
+        ),
+        // An 8-bit scale of 32 elements.
+        (
+            json!({"quant_method": "compressed-tensors", "ignore": ["lm_head"], "config_groups":
+                groups(json!({"num_bits": 4, "type": "float", "group_size": 32}))}),
+            16 * 8 + 8,
+        ),
+        (
+            json!({"quant_method": "hqq", "quant_config": {"weight_quant_params":
+                {"nbits": 4, "group_size": 64}}}),
+            16 * 8 + 16,
+        ),
+    ]
+}
+
+#[test]
+fn weights_of_a_dense_checkpoint_are_the_same_bytes_in_every_question() {
+    let folder = folder();
+    let plain = parameter_bytes(&folder, &dense());
+    assert_eq!(plain, 4 * PRODUCTS * 2 + REST);
+    let weights = |plan: &Value| {
+        let stages = plan["served"]["stages"].as_array().unwrap();
+        stages.iter().map(|own| own["weight_bytes"].as_u64().unwrap()).sum::<u64>()
+    };
+    let period = |plan: &Value| plan["served"]["period_ns"].as_u64().unwrap();
+    let half = served(&folder, &dense(), "");
+    assert_eq!(weights(&half), plain);
+    for (method, thirty_seconds) in methods() {
+        let config = quantized(&dense(), method.clone());
+        let by_hand = 4 * PRODUCTS * thirty_seconds / 32 / 8 + REST;
+        assert_eq!(parameter_bytes(&folder, &config), by_hand, "{method}");
+        let own = served(&folder, &config, "");
+        assert_eq!(weights(&own), by_hand, "{method}");
+        // A step that reads all weights once is faster for fewer bytes.
+        assert!(period(&own) < period(&half), "{method}");
+        // Placed op by op, its weights lie on the device, beside activations of 64 tokens.
+        let line = "plan m.json --cluster one.yaml --dim sequence=64 --json";
+        let placed = folder.run(line).exits(0).json();
+        let device = &placed["report"]["devices"][0];
+        let beside = device["peak_memory_bytes"].as_u64().unwrap() - by_hand;
+        assert!(beside < 16 << 20, "{method}: {device}");
+        // Training is priced in the type of the run, and says so.
+        let train = "plan m.json --cluster c.yaml --global-batch 8 --sequence-length 512 --json";
+        let trained = folder.run(train).exits(0);
+        assert!(trained.stdout.contains("quantized-weights"), "{method}");
+    }
+}
+
+#[test]
+fn experts_of_a_quantised_checkpoint_are_the_same_bytes_in_every_question() {
+    let folder = folder();
+    let expert = |config: &Value| {
+        folder.write("m.json", &config.to_string());
+        let line = "plan m.json --cluster one.yaml --algorithm expertflow --phase decode --batch 1 \
+            --json";
+        let told = folder.run(line).exits(0).json();
+        told["plan"]["experts"]["host"]["expert_bytes"].as_u64().unwrap()
+    };
+    let findep = |config: &Value| {
+        folder.write("m.json", &config.to_string());
+        let line = "plan m.json --cluster c.yaml --algorithm findep --phase decode --batch 64 \
+            --sequence-length 512 --json";
+        let told = folder.run(line).exits(0).json();
+        told["plan"]["experts"]["disaggregated"]["expert_bytes"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{}", told["plan"]["experts"]))
+    };
+    let imported = |config: &Value| parameter_bytes(&folder, config);
+    let (half, all) = (mixture(), imported(&mixture()));
+    assert_eq!(expert(&half), 2 * EXPERT);
+    let of_half = findep(&half);
+    for (method, thirty_seconds) in methods() {
+        let config = quantized(&half, method.clone());
+        let bytes = EXPERT * thirty_seconds / 32 / 8;
+        assert_eq!(expert(&config), bytes, "{method}");
+        // Attention's products shrink as well.
+        let attention = 1024 * (1024 + 2 * 256 + 1024);
+        let saved = |elements: u64| 2 * elements - elements * thirty_seconds / 32 / 8;
+        assert_eq!(
+            all - imported(&config),
+            4 * (16 * saved(EXPERT) + saved(attention)),
+            "{method}"
+        );
+        // Devices of experts hold the same share of them, or another one of fewer bytes.
+        assert_eq!(findep(&config) % bytes, 0, "{method}");
+        assert!(findep(&config) < of_half * 3, "{method}");
+    }
+    // Experts alone, 17 bytes for 32 elements.
+    let mxfp4 = quantized(&half, json!({"quant_method": "mxfp4"}));
+    assert_eq!(expert(&mxfp4), EXPERT * 17 / 32);
+    assert_eq!(all - imported(&mxfp4), 4 * 16 * (2 * EXPERT - EXPERT * 17 / 32));
+}
+
+/// A type that only the text part states, or none.
+#[test]
+fn a_proof_rests_on_no_type_that_nobody_stated() {
+    let folder = folder();
+    let mut untyped = dense();
+    untyped["torch_dtype"] = Value::Null;
+    assert_eq!(parameter_bytes(&folder, &untyped), 2 * (4 * PRODUCTS * 2 + REST));
+    let told = said(&folder.run("import m.json --dim sequence=64").exits(0));
+    assert!(told.contains("fp32 is assumed"), "{told}");
+    // 236 MB of 16 bits fit where those of 32 do not.
+    let place = "plan m.json --cluster small.yaml --dim sequence=64";
+    let found = said(&folder.run(place).exits(5));
+    assert!(found.contains("states no type"), "{found}");
+    assert!(!found.contains("certificate"), "{found}");
+    folder.run(&format!("{place} --dtype fp32")).exits(4);
+    folder.run(&format!("{place} --dtype bf16")).exits(0);
+    // A placement is of one pass, and says so where it is for who generates.
+    let told = said(&folder.run("plan m.json --cluster one.yaml --dim sequence=64 --for vllm"));
+    assert!(told.contains("no-kv-cache"), "{told}");
+    // Nor on weights that may be packed.
+    let unknown = quantized(&dense(), json!({"quant_method": "of-tomorrow"}));
+    folder.write("m.json", &unknown.to_string());
+    folder.write("tiny.yaml", &SMALL.replace("400MB", "100MB"));
+    folder.run("plan m.json --cluster tiny.yaml --dim sequence=64").exits(5);
+    folder.run("plan m.json --cluster tiny.yaml --phase decode --batch 1 --cached 8").exits(5);
+    folder.write("m.json", &dense().to_string());
+    folder.run("plan m.json --cluster tiny.yaml --phase decode --batch 1 --cached 8").exits(4);
+}
+
+#[test]
+fn types_of_caches_are_stated_taken_from_the_checkpoint_and_told_to_servers() {
+    let folder = folder();
+    let cache = |plan: &Value| plan["served"]["stages"][0]["cache_bytes"].as_u64().unwrap();
+    // Keys and values of two heads of 128 of 1,001 tokens of four samples in four layers.
+    let elements = 2 * 2 * 128 * 1001 * 4 * 4;
+    assert_eq!(cache(&served(&folder, &dense(), "")), 2 * elements);
+    for (name, bytes) in [
+        ("fp32", 4 * elements),
+        ("bf16", 2 * elements),
+        ("fp8", elements),
+        ("q8_0", elements * 34 / 32),
+        ("q4_0", elements * 18 / 32),
+    ] {
+        let own = served(&folder, &dense(), &format!("--kv-dtype {name}"));
+        assert_eq!(cache(&own), bytes, "{name}");
+    }
+    // As a checkpoint states it, and not where a flag does.
+    let scheme = json!({"num_bits": 8, "type": "float"});
+    let stated = json!({"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"],
+        "kv_cache_scheme": scheme});
+    let stated = quantized(&dense(), stated);
+    assert_eq!(cache(&served(&folder, &stated, "")), elements);
+    assert_eq!(cache(&served(&folder, &stated, "--kv-dtype bf16")), 2 * elements);
+    let script = |kind: &str, target: &str| {
+        let line = "plan m.json --cluster one.yaml --phase decode --batch 4 --cached 1000 --force";
+        let line = format!("{line} --kv-dtype {kind} -o p.json --export {target}=s.sh");
+        folder.run(&line)
+    };
+    for (kind, target, flag) in [
+        ("fp8", "vllm", "--kv-cache-dtype fp8"),
+        ("fp8", "sglang", "--kv-cache-dtype fp8_e4m3"),
+        ("q8_0", "llama.cpp", "-ctk q8_0 -ctv q8_0"),
+    ] {
+        script(kind, target).exits(0);
+        let text = folder.read("s.sh");
+        assert!(text.contains(flag), "{text}");
+        folder.run("verify p.json --model m.json --cluster one.yaml").exits(0);
+    }
+    let refused = script("fp8", "llama.cpp");
+    assert!(refused.code != 0 && refused.stderr.contains("q8_0"), "{}", refused.stderr);
+    let train = "plan m.json --cluster c.yaml --global-batch 8 --kv-dtype fp8";
+    assert!(folder.run(train).exits(2).stderr.contains("--kv-dtype"));
+}
+
+/// Configs with the fields of published ones and sizes of our own, and the bytes of their weights.
+const PUBLISHED: [(&str, u64); 5] = [
+    // 175,612,672 parameters, counted by transformers, in 16 bits.
+    (
+        r#"{"model_type":"qwen3_vl","architectures":["Qwen3VLForConditionalGeneration"],
+        "tie_word_embeddings":false,"text_config":{"model_type":"qwen3_vl_text",
+        "hidden_size":1024,"num_hidden_layers":8,"num_attention_heads":8,
+        "num_key_value_heads":4,"head_dim":128,"intermediate_size":3072,"vocab_size":32000,
+        "max_position_embeddings":32768,"rms_norm_eps":1e-06,"hidden_act":"silu",
+        "rope_theta":5000000,"dtype":"bfloat16","attention_bias":false,
+        "rope_scaling":{"mrope_interleaved":true,"mrope_section":[24,20,20],
+        "rope_type":"default"}},"vision_config":{"model_type":"qwen3_vl","depth":4,
+        "hidden_size":256,"num_heads":4,"intermediate_size":512,"patch_size":16,
+        "spatial_merge_size":2,"temporal_patch_size":2,"in_channels":3,"out_hidden_size":1024,
+        "num_position_embeddings":2304,"deepstack_visual_indexes":[1,2],
+        "hidden_act":"gelu_pytorch_tanh"},"image_token_id":100,"vision_start_token_id":101,
+        "vision_end_token_id":102,"video_token_id":103}"#,
+        351_225_344,
+    ),
+    // 147,390,976 parameters in 16 bits.
+    (
+        r#"{"model_type":"llava","architectures":["LlavaForConditionalGeneration"],
+        "image_token_index":32000,"projector_hidden_act":"gelu","vision_feature_layer":-2,
+        "vision_feature_select_strategy":"default","text_config":{"model_type":"llama",
+        "hidden_size":1024,"num_hidden_layers":6,"num_attention_heads":8,
+        "num_key_value_heads":8,"intermediate_size":2816,"vocab_size":32064,
+        "torch_dtype":"float16","rms_norm_eps":1e-05,"max_position_embeddings":4096},
+        "vision_config":{"model_type":"clip_vision_model","hidden_size":256,
+        "intermediate_size":1024,"num_attention_heads":4,"num_hidden_layers":4,"image_size":112,
+        "patch_size":14,"projection_dim":256,"vocab_size":32000}}"#,
+        294_781_952,
+    ),
+    // 201,326,592 weights of experts in 17 bytes for 32, the rest in 16 bits.
+    (
+        r#"{"model_type":"gpt_oss","architectures":["GptOssForCausalLM"],"hidden_size":1024,
+        "intermediate_size":1024,"num_hidden_layers":4,"num_attention_heads":16,
+        "num_key_value_heads":4,"head_dim":64,"num_local_experts":16,"num_experts_per_tok":4,
+        "experts_per_token":4,"vocab_size":32000,"sliding_window":128,
+        "layer_types":["sliding_attention","full_attention","sliding_attention",
+        "full_attention"],"max_position_embeddings":131072,"attention_bias":true,
+        "rms_norm_eps":1e-05,"tie_word_embeddings":false,"rope_theta":150000,
+        "hidden_act":"silu","swiglu_limit":7.0,"quantization_config":{"quant_method":"mxfp4",
+        "modules_to_not_convert":["model.layers.*.self_attn","model.layers.*.mlp.router",
+        "model.embed_tokens","lm_head"]}}"#,
+        259_561_728,
+    ),
+    // 360,710,144 weights in 8 bits with two 32-bit scales for each of 56 products, 131,106,816 in 16.
+    (
+        r#"{"model_type":"llama","architectures":["LlamaForCausalLM"],"hidden_size":2048,
+        "intermediate_size":5632,"num_hidden_layers":8,"num_attention_heads":16,
+        "num_key_value_heads":4,"vocab_size":32000,"max_position_embeddings":4096,
+        "rms_norm_eps":1e-05,"torch_dtype":"bfloat16","tie_word_embeddings":false,
+        "quantization_config":{"quant_method":"modelopt","quant_algo":"FP8",
+        "kv_cache_scheme":{"num_bits":8,"type":"float","dynamic":false},"ignore":["lm_head"],
+        "producer":{"name":"modelopt","version":"0.33"}}}"#,
+        622_924_224,
+    ),
+    // 360,710,144 weights in 4 bits with a 16-bit scale of 32, 131,106,816 in 16.
+    (
+        r#"{"model_type":"llama","architectures":["LlamaForCausalLM"],"hidden_size":2048,
+        "intermediate_size":5632,"num_hidden_layers":8,"num_attention_heads":16,
+        "num_key_value_heads":4,"vocab_size":32000,"max_position_embeddings":4096,
+        "rms_norm_eps":1e-05,"torch_dtype":"bfloat16","tie_word_embeddings":false,
+        "quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized",
+        "ignore":["lm_head"],"config_groups":{"group_0":{"targets":["Linear"],
+        "weights":{"num_bits":4,"type":"int","group_size":32,"symmetric":true,
+        "strategy":"group"},"input_activations":null,"output_activations":null}}}}"#,
+        465_113_088,
+    ),
+];
+
+#[test]
+fn published_forms_of_configs_have_the_bytes_of_their_tensors() {
+    let folder = folder();
+    for (config, bytes) in PUBLISHED {
+        folder.write("m.json", config);
+        let told = folder.run("import m.json --json").exits(0).json();
+        assert_eq!(told["summary"]["parameter_bytes"].as_u64(), Some(bytes), "{config}");
+    }
+}
