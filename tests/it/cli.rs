@@ -39,6 +39,7 @@ mod layered;
 mod losses;
 mod lossy;
 mod mapped;
+mod margin;
 mod measured;
 mod nano_batches;
 mod networks;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::chip::Chip;
+use ir::cluster::MARGIN;
 use ir::measured::memory::{JudgedRank, MemoryMetric, MemoryRow};
 use ir::plan::{Parallelism, Plan};
 use ir::schedule::Schedule;
@@ -26,7 +27,6 @@ use crate::runs::judge::judge_plan;
 use crate::runs::judge::memory::HoldingKind;
 use crate::runs::judge::report::RankReport;
 use crate::runs::memory::Reserve;
-use crate::runs::memory::reserve::MARGIN;
 use crate::runs::memory::states::state_bytes;
 use crate::runs::oracle::{StageFigures, StageOracle, costs, figures};
 

@@ -172,7 +172,6 @@ impl RequestDocument {
         let foreign = [
             ("request.devices", self.devices.is_some()),
             ("request.max_memory_bytes", self.max_memory_bytes.is_some()),
-            ("request.memory_margin", self.memory_margin.is_some()),
             ("request.no_offload", self.no_offload),
             ("request.expert_skew", self.expert_skew.is_some()),
         ];

@@ -5,10 +5,6 @@ use ir::plan::Parallelism;
 
 use crate::kernels::rates::RESIDENT;
 
-/// Share of a device's memory that a plan leaves free unless it is asked for more or less: the least
-/// whole percent within which nine allocator peaks in ten of each published set stay (`tests/it`,
-/// intervals, holds it to them). What nvidia-smi shows beside the allocator is not in it.
-pub const MARGIN: f64 = 0.05;
 /// Free memory that the allocator of PyTorch keeps between tensors, over what they take: found on
 /// torchtitan's runs, 1 to 5 %.
 const RESERVED: f64 = 0.03;
