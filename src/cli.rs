@@ -221,6 +221,7 @@ impl ProblemFlags {
             lost: Vec::new(),
             without: Vec::new(),
             board_limit: None,
+            margin: None,
             given: own.given,
             model: own.model.request(),
             cluster: own.cluster,

@@ -76,7 +76,7 @@ pub(crate) struct CalibrateArgs {
     #[arg(
         long,
         value_name = "NAME",
-        default_value = "megatron-deepspeed-2021",
+        default_value = engine::training::setting::STACK,
         requires = "steps"
     )]
     pub(crate) stack: String,

@@ -24,6 +24,7 @@ pub fn of_problem(
         batch_axis: axes.map(|(input, axis)| (input, axis as u64)).collect(),
         qdq_as_written: options.qdq_as_written,
         executor: executor.map(Executor::text),
+        kept_free: flags.margin,
         ..RequestDocument::default()
     };
     constraints::list(flags, &mut request)?;
@@ -41,7 +42,7 @@ pub fn of_training(args: &PlanRequest) -> Result<RequestDocument, Diagnostic> {
     Ok(RequestDocument {
         devices: flags.devices.as_ref().map(|range| [*range.start(), *range.end()]),
         max_memory_bytes: flags.max_memory_per_device.map(|bytes| bytes.0),
-        memory_margin: flags.memory_margin,
+        kept_free: flags.memory_margin.or(args.problem.margin),
         no_offload: flags.no_offload,
         lost: flags.lost.clone(),
         spares: flags.spares.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),

@@ -124,8 +124,9 @@ pub fn problem_of_plan(
         batch: flags.model.batch.or(planned.batch),
         micro_batch: flags.model.micro_batch.or(planned.micro_batch),
     };
-    let request = Asked { request: asked::merged(flags, request)?, is_free: false };
-    annotated(model, flags, objective, request, workload)
+    let flags = ProblemRequest { margin: flags.margin.or(request.kept_free), ..flags.clone() };
+    let request = Asked { request: asked::merged(&flags, request)?, is_free: false };
+    annotated(model, &flags, objective, request, workload)
 }
 
 /// A request, and whether the element type is free.
@@ -206,6 +207,10 @@ fn basis(
     check_work(&graph)?;
     let cluster = given.or(cluster).ok_or_else(no_cluster)?;
     warnings.extend(untaken(&summary, &cluster));
+    let cluster = match flags.margin {
+        Some(share) => cluster.with_margin(share, |_| true),
+        None => cluster,
+    };
     let (profile, cluster, unused) = rated(flags.profile.as_deref(), &flags.scale, cluster)?;
     warnings.extend(unused);
     // A slip in the factors is found before the work.

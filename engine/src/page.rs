@@ -111,6 +111,11 @@ impl Page {
         }
     }
 
+    /// Takes on the parts of another page as they are.
+    pub(crate) fn take(&self, other: Self) {
+        self.parts.borrow_mut().extend(other.into_parts());
+    }
+
     /// All parts.
     #[must_use]
     pub fn into_parts(self) -> Vec<Part> {

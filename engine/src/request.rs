@@ -95,6 +95,10 @@ pub struct ProblemRequest {
     /// Share of what it may draw that each board is limited to: what a plan states, or what a search tries.
     #[serde(skip)]
     pub board_limit: Option<f64>,
+    /// Share of each device's memory that is kept free, whatever the cluster file says: what a plan states, or
+    /// what a search tries.
+    #[serde(skip)]
+    pub margin: Option<f64>,
     /// Inference unless stated.
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]

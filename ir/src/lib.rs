@@ -4,6 +4,7 @@
 //! Knows nothing of files, documents, algorithms, or how a cost is computed.
 
 pub mod card;
+pub mod chip;
 pub mod cluster;
 pub mod diagnostic;
 pub mod form;

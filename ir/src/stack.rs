@@ -14,6 +14,16 @@ pub enum AttentionKernel {
     Flash,
 }
 
+/// Libraries whose fused kernels of the attention core stacks call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AttentionLibrary {
+    /// Transformer Engine: cuDNN and FlashAttention 2.
+    TransformerEngine,
+    /// PyTorch's `scaled_dot_product_attention`.
+    #[default]
+    PyTorch,
+}
+
 /// Whether pointwise ops between products run as one kernel each or fused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Elementwise {
@@ -185,6 +195,8 @@ pub struct Stack {
     pub elementwise: Elementwise,
     /// Kernel of the attention core.
     pub attention: AttentionKernel,
+    /// Whose kernel that is where it is fused.
+    pub attention_library: AttentionLibrary,
     /// Rate of fused attention over that of the kernel in the attention tables: forward, backward.
     pub attention_rate: [f64; 2],
     /// How products that read the same tensor are launched.

@@ -8,7 +8,7 @@ use std::{env, fs};
 
 use cost_model::accuracy::intervals::table;
 use cost_model::runs::forms::interval::{Family, Figure, Judged};
-use cost_model::runs::memory::reserve::MARGIN;
+use ir::cluster::MARGIN;
 
 use crate::data;
 

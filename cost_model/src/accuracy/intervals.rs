@@ -130,13 +130,14 @@ fn line(part: &str, (figure, runs): (Figure, &[&Placed<'_>]), most: f64) -> Line
 
 #[cfg(test)]
 mod tests {
+    use ir::chip::Chip;
     use ir::plan::Parallelism;
     use ir::tensor::DType;
 
     use super::*;
 
     fn residual(set: &str, model: &str, log: f64) -> Residual {
-        let names = ("megatron-core", "h100_sxm5_80gb");
+        let names = ("megatron-core", Chip::H100);
         let like = Likeness::of(names, DType::Bf16, &Parallelism::default(), false);
         let figure = Figure::Step;
         Residual { figure, set: set.to_owned(), model: model.to_owned(), like, log }

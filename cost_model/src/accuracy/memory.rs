@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
+use ir::chip::Chip;
+use ir::cluster::MARGIN;
 use ir::measured::memory::{JudgedRank, MemoryMetric, MemoryRow};
 use ir::plan::{Parallelism, Plan};
 use ir::schedule::Schedule;
@@ -25,7 +27,6 @@ use crate::runs::judge::judge_plan;
 use crate::runs::judge::memory::HoldingKind;
 use crate::runs::judge::report::RankReport;
 use crate::runs::memory::Reserve;
-use crate::runs::memory::reserve::MARGIN;
 use crate::runs::memory::states::state_bytes;
 use crate::runs::oracle::{StageFigures, StageOracle, costs, figures};
 
@@ -92,7 +93,7 @@ impl Replayer<'_> {
         let stack = Stack { attention, ..megatron_core() };
         let constants = Constants::nominal(&stack);
         let mut system = self.system.clone();
-        system.device.name = row.gpu.unwrap_or_default().to_owned();
+        system.device.chip = chip(row);
         let pricing = Pricing {
             format: row.format,
             features: &row.features,
@@ -213,7 +214,7 @@ impl Replayer<'_> {
             bare + Reserve::device().bytes(&row.parallelism, *bare) + self.deepspeed(row)
         };
         let nominal: Vec<f64> = rows.iter().zip(&bare).map(whole).collect();
-        let names = ("megatron-deepspeed", "a100_sxm4_80gb");
+        let names = ("megatron-deepspeed", Chip::A100);
         let own = rows.iter().zip(&nominal);
         let own = own.map(|(row, peak)| residual("memory BigScience A100", names, (row, *peak)));
         let residuals = own.collect();
@@ -269,7 +270,7 @@ impl Replayer<'_> {
             |row: &MemoryRow| self.peak(row, AttentionKernel::Flash, Reserve::reserved());
         let peaks: Vec<f64> = rows.iter().map(reserved).collect();
         let own = || rows.iter().zip(peaks.iter().copied());
-        let names = ("torchtitan", "h100_sxm5_80gb");
+        let names = ("torchtitan", Chip::H100);
         let residuals = own().map(|own| residual("memory torchtitan", names, own)).collect();
         let lines = vec![Line {
             part: "torchtitan, fully sharded".to_owned(),
@@ -293,9 +294,14 @@ fn activations(figures: &[StageFigures], rank: &RankReport) -> f64 {
     kept.filter_map(of).sum()
 }
 
+/// The chip that a row ran on.
+fn chip(row: &MemoryRow) -> Chip {
+    row.gpu.map_or(Chip::Other, Chip::of_catalogue)
+}
+
 /// How far an estimate is from a row of a set that ran under a stack on a kind of device. No table
 /// prices states or activations of less than 16 bits.
-fn residual(set: &str, names: (&str, &str), (row, peak): (&MemoryRow, f64)) -> Residual {
+fn residual(set: &str, names: (&str, Chip), (row, peak): (&MemoryRow, f64)) -> Residual {
     Residual {
         figure: Figure::Peak,
         set: set.to_owned(),
@@ -308,7 +314,7 @@ fn residual(set: &str, names: (&str, &str), (row, peak): (&MemoryRow, f64)) -> R
 /// The same of a functional test, whose bytes are those of any run of Megatron-Core, by the kernel
 /// that is nearer, as a plan knows its own.
 fn of_tests(set: &str, (row, both): (&MemoryRow, &[f64; 2])) -> Residual {
-    let names = ("megatron-core", row.gpu.unwrap_or_default());
+    let names = ("megatron-core", chip(row));
     residual(set, names, (row, nearer_kernel(row, both, 0.0)))
 }
 

@@ -10,6 +10,7 @@
 //! 095f58a5), off by 4 to 9 % there; between the sizes of heads that the table holds, constants are
 //! straight lines over the logarithm of the size.
 
+use ir::chip::Chip;
 use ir::cluster::DeviceKind;
 use ir::tensor::DType;
 
@@ -19,22 +20,25 @@ use super::plain_product;
 type Row = [f64; 3];
 
 struct Table {
-    /// Kinds whose name starts so.
-    prefixes: &'static [&'static str],
+    chip: Chip,
+    /// Peak rate in 16 bits of the device that the rows are of.
+    peak: f64,
     /// By growing size of heads.
     rows: &'static [Row],
 }
 
 const HOPPER: [Row; 3] = [[64.0, 482e12, 1810.0], [128.0, 560e12, 1100.0], [256.0, 588e12, 1209.0]];
 const TABLES: [Table; 4] = [
-    Table { prefixes: &["a100_"], rows: &[[128.0, 152e12, 661.0]] },
-    Table { prefixes: &["h100_", "h800_", "h200_", "gh200_"], rows: &HOPPER },
+    Table { chip: Chip::A100, peak: 312e12, rows: &[[128.0, 152e12, 661.0]] },
+    Table { chip: Chip::H100, peak: 989.4e12, rows: &HOPPER },
     Table {
-        prefixes: &["b200_", "b300_"],
+        chip: Chip::B200,
+        peak: 2.25e15,
         rows: &[[64.0, 787e12, 2100.0], [128.0, 1250e12, 2600.0]],
     },
     Table {
-        prefixes: &["gb200_", "gb300_"],
+        chip: Chip::Gb200,
+        peak: 2.5e15,
         rows: &[[64.0, 866e12, 2100.0], [128.0, 1375e12, 2600.0]],
     },
 ];
@@ -51,14 +55,11 @@ pub(super) struct CoreRate {
 impl CoreRate {
     /// Of a type that is computed in; not a number where the device states no rate of it.
     pub(super) fn of(device: &DeviceKind, dtype: DType) -> Self {
-        let peak =
-            |dtype| plain_product::peak(device, dtype).map_or(f64::NAN, |(_, rate)| rate.get());
-        let (own, half) = (peak(dtype), peak(DType::Bf16));
-        let is_of = |table: &&Table| table.prefixes.iter().any(|own| device.name.starts_with(own));
-        let rows = match TABLES.iter().find(is_of) {
-            // Wider types take longer as their products do.
+        let own = plain_product::peak(device, dtype).map_or(f64::NAN, |(_, rate)| rate.get());
+        let rows = match TABLES.iter().find(|table| table.chip == device.chip) {
+            // Wider types and slower boards take longer as their products do.
             Some(table) => {
-                table.rows.iter().map(|[d, rate, s]| [*d, rate * own / half, *s]).collect()
+                table.rows.iter().map(|[d, rate, s]| [*d, rate * own / table.peak, *s]).collect()
             }
             None => vec![[128.0, OTHERS[0] * own, OTHERS[1]]],
         };
@@ -96,7 +97,8 @@ mod tests {
     fn device(name: &str) -> DeviceKind {
         let peak = [(DType::Bf16, 989.4e12), (DType::F32, 66.9e12)];
         let peak = peak.map(|(dtype, rate)| (dtype, FlopsPerSecond::new(rate).unwrap()));
-        DeviceKind { name: name.to_owned(), peak: BTreeMap::from(peak), ..DeviceKind::default() }
+        let chip = Chip::of_catalogue(name);
+        DeviceKind { chip, peak: BTreeMap::from(peak), ..DeviceKind::default() }
     }
 
     #[test]

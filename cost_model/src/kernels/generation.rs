@@ -1,5 +1,6 @@
 //! What was measured by generation of GPU and holds for every device of it.
 
+use ir::chip::Chip;
 use ir::stack::Scaling;
 use ir::tensor::DType;
 
@@ -30,8 +31,7 @@ pub struct Exchange {
 /// Figures of a generation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Generation {
-    /// Kinds of devices whose names start so.
-    prefix: &'static str,
+    chip: Chip,
     /// Seconds that kernels and transfers lose to each other for each second that they share: inside
     /// hosts, and across them.
     ///
@@ -68,21 +68,21 @@ const NVLINK_5: Exchange =
 
 /// Widths and shares of links are those of the H100, nominal.
 const A100: Generation = Generation {
-    prefix: "a100_",
+    chip: Chip::A100,
     slowed: [0.5, 0.07],
     grouped: grouped([(0.838, 220.0), (0.60, 230.0), (0.55, 1361.0)]),
     launches_s: 4.0e-3,
     exchange: NVLINK_4,
 };
 const H100: Generation = Generation {
-    prefix: "h100_",
+    chip: Chip::H100,
     slowed: [0.15, 0.07],
     grouped: grouped([(0.77, 220.0), (0.60, 230.0), (0.55, 1361.0)]),
     launches_s: 4.0e-3,
     exchange: NVLINK_4,
 };
 const B200: Generation = Generation {
-    prefix: "b200_",
+    chip: Chip::B200,
     slowed: [0.15, 0.07],
     grouped: grouped([(0.68, 455.0), (0.553, 558.0), (0.566, 622.0)]),
     launches_s: 3.1e-3,
@@ -90,21 +90,12 @@ const B200: Generation = Generation {
 };
 /// Launches and shares of links are those of the B200, nominal.
 const GB200: Generation = Generation {
-    prefix: "gb200_",
+    chip: Chip::Gb200,
     grouped: grouped([(0.65, 439.0), (0.53, 772.0), (0.58, 654.0)]),
     ..B200
 };
 
-const GENERATIONS: [Generation; 8] = [
-    A100,
-    H100,
-    Generation { prefix: "h200_", ..H100 },
-    Generation { prefix: "h800_", ..H100 },
-    B200,
-    Generation { prefix: "b300_", ..B200 },
-    GB200,
-    Generation { prefix: "gb300_", ..GB200 },
-];
+const GENERATIONS: [Generation; 4] = [A100, H100, B200, GB200];
 
 impl Generation {
     /// Products of experts in a type.
@@ -119,41 +110,10 @@ impl Generation {
     }
 }
 
-/// Architectures of GPUs that published runs are told apart by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Architecture {
-    /// A100 and its siblings.
-    Ampere,
-    /// H100, H200, H800, H20.
-    Hopper,
-    /// B200, GB200 and later.
-    Blackwell,
-    /// Any other.
-    Other,
-}
-
-impl Architecture {
-    /// That of a kind of device, by its name.
-    #[must_use]
-    pub fn of(kind: &str) -> Self {
-        const KINDS: [(Architecture, &[&str]); 3] = [
-            (Architecture::Ampere, &["a100_", "a10g", "a40", "rtx_a6000", "rtx_30"]),
-            (Architecture::Hopper, &["h100_", "h200_", "h800_", "h20_", "gh200_"]),
-            (
-                Architecture::Blackwell,
-                &["b200_", "b300_", "gb200_", "gb300_", "rtx_50", "rtx_pro_6000"],
-            ),
-        ];
-        let is_of = |prefixes: &[&str]| prefixes.iter().any(|prefix| kind.starts_with(prefix));
-        let found = KINDS.into_iter().find(|(_, prefixes)| is_of(prefixes));
-        found.map_or(Self::Other, |(own, _)| own)
-    }
-}
-
-/// The generation of a kind of device, by its name; one that has no row is taken as an A100.
+/// The generation of a chip; one that has no row is taken as an A100.
 #[must_use]
-pub fn generation(kind: &str) -> Generation {
-    GENERATIONS.into_iter().find(|own| kind.starts_with(own.prefix)).unwrap_or(A100)
+pub fn generation(chip: Chip) -> Generation {
+    GENERATIONS.into_iter().find(|own| own.chip == chip).unwrap_or(A100)
 }
 
 #[cfg(test)]
@@ -161,14 +121,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_find_their_generation_and_others_the_a100() {
-        assert_eq!(generation("h100_pcie_80gb").slowed, [0.15, 0.07]);
-        assert_eq!(generation("gb200_gpu_186gb").prefix, "gb200_");
-        for kind in ["a100_sxm4_80gb", "v100_sxm2_32gb", ""] {
-            assert_eq!(generation(kind), A100);
+    fn chips_find_their_generation_and_others_the_a100() {
+        assert_eq!(generation(Chip::H100).slowed, [0.15, 0.07]);
+        assert_eq!(generation(Chip::Gb200).chip, Chip::Gb200);
+        for chip in [Chip::A100, Chip::V100, Chip::Other] {
+            assert_eq!(generation(chip), A100);
         }
-        let of = ["h20_sxm_96gb", "gb300_gpu_277gb", "a40", "mi300x"].map(Architecture::of);
-        use Architecture::{Ampere, Blackwell, Hopper, Other};
-        assert_eq!(of, [Hopper, Blackwell, Ampere, Other]);
     }
 }

@@ -204,13 +204,14 @@ impl Constants {
         let rate = facts.peak * self.compute_efficiency;
         let partial = PARTIAL * count * m * n / (facts.memory_bandwidth * self.memory_efficiency);
         let mut best = Tiling { seconds: f64::INFINITY, ..Tiling::default() };
-        let is_vector = units == Units::Vector && (product.m <= 1 || product.n <= 1);
-        let tiles = match (is_vector, product.n <= 1) {
-            (false, _) => &TILES[..],
-            (true, true) => &[(64.0, 1.0)],
-            (true, false) => &[(1.0, 64.0)],
-        };
-        for &tile in tiles {
+        let few = product.m.min(product.n);
+        let narrow = few.max(1).next_power_of_two() as f64;
+        let narrow = if product.n < product.m { (64.0, narrow) } else { (narrow, 64.0) };
+        let is_vector = units == Units::Vector && few <= FEW;
+        let own = [narrow];
+        let tiles = if is_vector { &own[..] } else { &TILES[..] };
+        let has_more = units == Units::Vector && !is_vector && few < 64;
+        for &tile in tiles.iter().chain(own.iter().filter(|_| has_more)) {
             let (tm, tn) = tile;
             let tiles = count * (m / tm).ceil() * (n / tn).ceil();
             // What a small tile reads again counts in tiles alone.
@@ -234,13 +235,17 @@ impl Constants {
     }
 }
 
+/// Most rows or columns of a product that kernels for few of them take on vector units: each element of the
+/// other operand is read once for all (cuBLAS's `gemv` and `gemmSN`).
+const FEW: u64 = 8;
+
 /// What multiplies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Units {
     /// Tensor cores: whole tiles, however few of their columns are asked for.
     Tensor,
-    /// Vector units, as for full fp32 and fp64: a product of one row or column does no more than its
-    /// own operations, and memory binds it.
+    /// Vector units, as for full fp32 and fp64, and for all types before Volta: a product of few rows or
+    /// columns does no more than its own operations, and memory binds it.
     Vector,
 }
 

@@ -1,6 +1,7 @@
 //! What a kernel costs on a kind of device, from which constants, and where those come from.
 
 pub mod attention;
+pub mod attention_kernel;
 mod attention_rate;
 pub mod constants;
 pub mod donor;

@@ -1,6 +1,7 @@
 //! How long kernels of a training step take under a software stack, the same for ops of a graph, for
 //! blocks and for parts: products by the form of [`crate::kernels::plain_product`], the rest by bytes.
 
+use ir::chip::Architecture;
 use ir::cluster::DeviceKind;
 use ir::measured::GpuFacts;
 use ir::op::{Kernel, Product};
@@ -10,7 +11,6 @@ use ir::tensor::DType;
 use ir::units::Bytes;
 
 use super::attention_rate::CoreRate;
-use super::generation::Architecture;
 use super::power;
 use super::precision;
 use super::step_constants::{Constant, Constants};
@@ -220,7 +220,7 @@ impl Rates {
 /// Whether its 8-bit tensor cores read operands in one order only, so that a transposed copy is made:
 /// all but Blackwell's (NVIDIA, CUDA C++ Programming Guide, `wgmma` and `tcgen05`).
 fn is_transposed_apart(device: &DeviceKind) -> bool {
-    Architecture::of(&device.name) != Architecture::Blackwell
+    device.chip.architecture() != Architecture::Blackwell
 }
 
 fn bytes(count: u64, elements: u64, each: f64) -> Bytes {
@@ -233,6 +233,7 @@ fn bytes(count: u64, elements: u64, each: f64) -> Bytes {
 mod tests {
     use std::collections::BTreeMap;
 
+    use ir::chip::Chip;
     use ir::cluster::Check;
     use ir::profile::Profile;
     use ir::units::{BytesPerSecond, FlopsPerSecond};
@@ -244,6 +245,7 @@ mod tests {
     fn a100(dtype: DType) -> Rates {
         let device = DeviceKind {
             name: "a100_sxm4_80gb".to_owned(),
+            chip: Chip::A100,
             memory: None,
             memory_bandwidth: BytesPerSecond::new(2.039e12),
             peak: BTreeMap::from([(DType::Bf16, FlopsPerSecond::new(312e12).unwrap())]),
@@ -256,7 +258,7 @@ mod tests {
             ..DeviceKind::default()
         };
         let stack = megatron_deepspeed_2021();
-        let products = StepProducts::new(&Profile::default(), &device.name);
+        let products = StepProducts::new(&Profile::default(), &device);
         Rates::new(&device, &products, &stack, &Constants::nominal(&stack), dtype)
     }
 

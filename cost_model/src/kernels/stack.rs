@@ -1,8 +1,8 @@
 //! Named software stacks: presets of [`ir::stack::Stack`], each with its source.
 
 use ir::stack::{
-    AttentionKernel, Dispatcher, Elementwise, ExpertStack, HostShares, Launch, Pieces, Projections,
-    Scaling, Stack, UpdateBuffers, WeightCasts,
+    AttentionKernel, AttentionLibrary, Dispatcher, Elementwise, ExpertStack, HostShares, Launch,
+    Pieces, Projections, Scaling, Stack, UpdateBuffers, WeightCasts,
 };
 use ir::tensor::DType;
 use ir::units::Seconds;
@@ -82,6 +82,7 @@ pub fn megatron_deepspeed_2021() -> Stack {
         host: HostShares { ends: 5.0, ..HostShares::default() },
         elementwise: Elementwise::Separate,
         attention: AttentionKernel::Unfused,
+        attention_library: AttentionLibrary::PyTorch,
         attention_rate: TABLE,
         projections: Projections::Joined,
         pieces: Pieces::InOrder,
@@ -122,6 +123,7 @@ pub fn megatron_core() -> Stack {
         launch_floor: floor(EAGER_FLOOR_S / 2.0),
         elementwise: Elementwise::Fused,
         attention: AttentionKernel::Flash,
+        attention_library: AttentionLibrary::TransformerEngine,
         attention_rate: CUDNN,
         pointwise_rate: FUSED_RATE,
         gradients: DType::F32,
@@ -203,6 +205,7 @@ pub fn torchtitan() -> Stack {
     Stack {
         name: "torchtitan".to_owned(),
         launch_floor: floor(EAGER_FLOOR_S / 4.0),
+        attention_library: AttentionLibrary::PyTorch,
         attention_rate: FLASH_2,
         projections: Projections::Apart,
         pieces: Pieces::Copied,

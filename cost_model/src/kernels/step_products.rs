@@ -19,6 +19,8 @@
 
 use std::collections::BTreeMap;
 
+use ir::chip::Chip;
+use ir::cluster::DeviceKind;
 use ir::profile::{KernelConstants, MeasuredRates, Profile, Provenance, TileConstants};
 use ir::stack::Scaling;
 use ir::tensor::DType;
@@ -65,8 +67,7 @@ impl Class {
 
 /// One row of constants.
 struct Fit {
-    /// Kinds whose name starts so.
-    prefix: &'static str,
+    chip: Chip,
     class: Class,
     /// Name of the GPU in the tables.
     gpu: &'static str,
@@ -75,11 +76,10 @@ struct Fit {
     figures: [f64; 7],
 }
 
-const fn fit(prefix: &'static str, class: Class, gpu: &'static str, figures: [f64; 7]) -> Fit {
-    Fit { prefix, class, gpu, figures }
+const fn fit(chip: Chip, class: Class, gpu: &'static str, figures: [f64; 7]) -> Fit {
+    Fit { chip, class, gpu, figures }
 }
 
-/// H200 and H800 differ from H100 in memory and links only.
 const H100: [f64; 7] = [2.58, 0.79, 0.82, 2.84, 40.0, 0.0, 3.4];
 const H100_SINGLE: [f64; 7] = [2.58, 0.82, 0.82, 2.84, 40.0, 0.0, 3.4];
 const H100_EIGHTH: [f64; 7] = [3.0, 0.77, 0.84, 1.60, 223.0, 0.12, 5.2];
@@ -87,43 +87,33 @@ const H100_BLOCKS: [f64; 7] = [3.0, 0.57, 0.51, 1.62, 87.0, 1.0, 60.0];
 const A100_SINGLE: [f64; 7] = [2.55, 0.95, 0.75, 1.68, 103.0, 0.64, 4.1];
 const T4_SINGLE: [f64; 7] = [2.6, 0.59, 0.77, 2.65, 0.0, 0.0, 0.0];
 
-const FITS: [Fit; 26] = [
-    fit("a100_", Class::Half, "A100 SXM", [2.55, 0.82, 0.75, 1.68, 103.0, 0.64, 4.1]),
-    fit("h100_", Class::Half, "H100 SXM", H100),
-    fit("h200_", Class::Half, "H100 SXM", H100),
-    fit("h800_", Class::Half, "H100 SXM", H100),
-    fit("b200_", Class::Half, "B200", [2.11, 0.68, 0.74, 2.45, 17.0, 0.28, 3.6]),
-    fit("b300_", Class::Half, "B200", [2.11, 0.68, 0.74, 2.45, 17.0, 0.28, 3.6]),
-    fit("gb200_", Class::Half, "GB200", [2.16, 0.66, 0.76, 2.53, 0.0, 0.20, 3.6]),
-    fit("gb300_", Class::Half, "GB200", [2.16, 0.66, 0.76, 2.53, 0.0, 0.20, 3.6]),
-    fit("rtx_pro_6000", Class::Half, "RTX PRO 6000", [0.0, 0.76, 0.94, 3.19, 485.0, 0.0, 4.6]),
-    fit("h100_", Class::Eighth, "H100 SXM", H100_EIGHTH),
-    fit("h200_", Class::Eighth, "H100 SXM", H100_EIGHTH),
-    fit("h800_", Class::Eighth, "H100 SXM", H100_EIGHTH),
-    fit("h100_", Class::EighthBlocks, "H100 SXM", H100_BLOCKS),
-    fit("h200_", Class::EighthBlocks, "H100 SXM", H100_BLOCKS),
-    fit("h800_", Class::EighthBlocks, "H100 SXM", H100_BLOCKS),
-    fit("b200_", Class::Eighth, "B200", [3.0, 0.67, 0.68, 2.43, 50.0, 0.29, 15.8]),
-    fit("b200_", Class::EighthBlocks, "B200", [3.0, 0.65, 0.40, 2.96, 0.0, 0.0, 0.15]),
-    fit("b200_", Class::Fourth, "B200", [3.0, 0.46, 0.61, 2.46, 385.0, 1.0, 33.0]),
-    fit("gb200_", Class::Eighth, "GB200", [3.0, 0.60, 0.80, 1.92, 0.0, 0.64, 0.0]),
-    fit("gb200_", Class::EighthBlocks, "GB200", [3.0, 0.64, 0.40, 4.27, 0.0, 0.0, 30.6]),
-    fit("gb200_", Class::Fourth, "GB200", [3.0, 0.47, 0.74, 1.75, 338.0, 1.0, 41.8]),
-    fit("a100_", Class::Single, "A100", A100_SINGLE),
-    fit("h100_", Class::Single, "H100", H100_SINGLE),
-    fit("h200_", Class::Single, "H100", H100_SINGLE),
-    fit("h800_", Class::Single, "H100", H100_SINGLE),
-    fit("t4", Class::Single, "T4", T4_SINGLE),
+const FITS: [Fit; 16] = [
+    fit(Chip::A100, Class::Half, "A100 SXM", [2.55, 0.82, 0.75, 1.68, 103.0, 0.64, 4.1]),
+    fit(Chip::H100, Class::Half, "H100 SXM", H100),
+    fit(Chip::B200, Class::Half, "B200", [2.11, 0.68, 0.74, 2.45, 17.0, 0.28, 3.6]),
+    fit(Chip::Gb200, Class::Half, "GB200", [2.16, 0.66, 0.76, 2.53, 0.0, 0.20, 3.6]),
+    fit(Chip::RtxPro6000, Class::Half, "RTX PRO 6000", [0.0, 0.76, 0.94, 3.19, 485.0, 0.0, 4.6]),
+    fit(Chip::H100, Class::Eighth, "H100 SXM", H100_EIGHTH),
+    fit(Chip::H100, Class::EighthBlocks, "H100 SXM", H100_BLOCKS),
+    fit(Chip::B200, Class::Eighth, "B200", [3.0, 0.67, 0.68, 2.43, 50.0, 0.29, 15.8]),
+    fit(Chip::B200, Class::EighthBlocks, "B200", [3.0, 0.65, 0.40, 2.96, 0.0, 0.0, 0.15]),
+    fit(Chip::B200, Class::Fourth, "B200", [3.0, 0.46, 0.61, 2.46, 385.0, 1.0, 33.0]),
+    fit(Chip::Gb200, Class::Eighth, "GB200", [3.0, 0.60, 0.80, 1.92, 0.0, 0.64, 0.0]),
+    fit(Chip::Gb200, Class::EighthBlocks, "GB200", [3.0, 0.64, 0.40, 4.27, 0.0, 0.0, 30.6]),
+    fit(Chip::Gb200, Class::Fourth, "GB200", [3.0, 0.47, 0.74, 1.75, 338.0, 1.0, 41.8]),
+    fit(Chip::A100, Class::Single, "A100", A100_SINGLE),
+    fit(Chip::H100, Class::Single, "H100", H100_SINGLE),
+    fit(Chip::T4, Class::Single, "T4", T4_SINGLE),
 ];
 
 fn microseconds(value: f64) -> Seconds {
     Seconds::new(value * 1e-6).unwrap_or_default()
 }
 
-/// Nominal constants for products of a type on a kind of device, by its name.
-fn nominal(kind: &str, dtype: DType, scaling: Scaling) -> KernelConstants {
+/// Nominal constants for products of a type on a chip.
+fn nominal(chip: Chip, dtype: DType, scaling: Scaling) -> KernelConstants {
     let class = Class::of(dtype, scaling);
-    let of = |class| FITS.iter().find(|fit| kind.starts_with(fit.prefix) && fit.class == class);
+    let of = |class| FITS.iter().find(|fit| fit.chip == chip && fit.class == class);
     // Kinds without a row of a type take that of 16 bits, as the same share of their own rate.
     let found = of(class).or_else(|| of(Class::Half));
     let Some(fit) = found else {
@@ -155,7 +145,7 @@ fn nominal(kind: &str, dtype: DType, scaling: Scaling) -> KernelConstants {
 /// Constants of the products of a kind of device, by element type.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepProducts {
-    kind: String,
+    chip: Chip,
     measured: Option<KernelConstants>,
     measured_of: BTreeMap<DType, KernelConstants>,
     rates: MeasuredRates,
@@ -164,9 +154,10 @@ pub struct StepProducts {
 impl StepProducts {
     /// What a profile holds of a kind; the rest is nominal.
     #[must_use]
-    pub fn new(profile: &Profile, kind: &str) -> Self {
+    pub fn new(profile: &Profile, device: &DeviceKind) -> Self {
+        let kind = &device.name;
         Self {
-            kind: kind.to_owned(),
+            chip: device.chip,
             measured: profile.kinds.get(kind).cloned(),
             measured_of: profile.by_dtype.get(kind).cloned().unwrap_or_default(),
             rates: profile.rates.get(kind).cloned().unwrap_or_default(),
@@ -177,7 +168,7 @@ impl StepProducts {
     #[must_use]
     pub fn of(&self, dtype: DType, scaling: Scaling) -> KernelConstants {
         let measured = self.measured(dtype).cloned();
-        measured.unwrap_or_else(|| nominal(&self.kind, dtype, scaling))
+        measured.unwrap_or_else(|| nominal(self.chip, dtype, scaling))
     }
 
     /// The same for a device of these operations and bytes per second: efficiencies that were measured
@@ -217,7 +208,7 @@ mod tests {
     use super::*;
 
     fn half(kind: &str) -> KernelConstants {
-        nominal(kind, DType::Bf16, Scaling::Tensor)
+        nominal(Chip::of_catalogue(kind), DType::Bf16, Scaling::Tensor)
     }
 
     #[test]
@@ -225,6 +216,7 @@ mod tests {
         assert_eq!(half("a100_sxm4_80gb").compute_efficiency, 0.82);
         assert_eq!(half("gb200_gpu_186gb").compute_efficiency, 0.66);
         assert_eq!(half("b200_sxm_180gb").compute_efficiency, 0.68);
+        assert_eq!(half("h20_sxm_96gb"), half("h100_sxm5_80gb"));
         assert_eq!(half("h200_sxm5_141gb").p_norm, half("h100_pcie_80gb").p_norm);
         assert!(half("rtx_pro_6000_server").tile.is_some());
         assert_eq!(half("rtx_3090").tile, None);
@@ -233,7 +225,9 @@ mod tests {
 
     #[test]
     fn types_have_constants_of_their_own_where_they_were_fitted() {
-        let of = |kind, dtype, scaling| nominal(kind, dtype, scaling).compute_efficiency;
+        let of = |kind, dtype, scaling| {
+            nominal(Chip::of_catalogue(kind), dtype, scaling).compute_efficiency
+        };
         assert_eq!(of("h100_sxm5_80gb", DType::F8, Scaling::Tensor), 0.77);
         assert_eq!(of("h100_sxm5_80gb", DType::F8, Scaling::Row), 0.77);
         assert_eq!(of("h100_sxm5_80gb", DType::F8, Scaling::Block), 0.57);
@@ -251,11 +245,17 @@ mod tests {
         let single = KernelConstants { compute_efficiency: 0.25, ..half("t4") };
         profile.kinds.insert("t4".to_owned(), measured.clone());
         profile.by_dtype.entry("t4".to_owned()).or_default().insert(DType::F32, single.clone());
-        let of = |kind, dtype| StepProducts::new(&profile, kind).of(dtype, Scaling::Tensor);
+        let device = |name: &str| DeviceKind {
+            name: name.to_owned(),
+            chip: Chip::of_catalogue(name),
+            ..DeviceKind::default()
+        };
+        let of =
+            |kind, dtype| StepProducts::new(&profile, &device(kind)).of(dtype, Scaling::Tensor);
         assert_eq!(of("t4", DType::F16), measured);
         assert_eq!(of("t4", DType::F32), single);
         assert_eq!(of("l4", DType::F16), half("l4"));
-        assert_eq!(of("t4", DType::F8), nominal("t4", DType::F8, Scaling::Tensor));
+        assert_eq!(of("t4", DType::F8), nominal(Chip::T4, DType::F8, Scaling::Tensor));
         // Nor do products of 8 bits, where they are all that was measured, stand in for wider ones.
         let mut narrow = Profile::default();
         narrow.kinds.insert("t4".to_owned(), measured.clone());
@@ -263,7 +263,7 @@ mod tests {
         types.insert(DType::F8, measured.clone());
         let peak = ir::units::FlopsPerSecond::new(1e14).unwrap();
         narrow.rates.entry("t4".to_owned()).or_default().peak.insert(DType::F8, peak);
-        let of = StepProducts::new(&narrow, "t4");
+        let of = StepProducts::new(&narrow, &device("t4"));
         assert_eq!(of.of(DType::F16, Scaling::Tensor), half("t4"));
         // A share of the rate that was measured, of a device that states four times as much.
         let own = of.on((4e14, 1e12), DType::F8, Scaling::Tensor);

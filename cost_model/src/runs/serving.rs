@@ -137,13 +137,13 @@ impl Serving {
     #[must_use]
     pub fn of(device: &DeviceKind, dtype: DType) -> Option<Self> {
         let stack = compiled();
-        let products = StepProducts::new(&Profile::default(), &device.name);
+        let products = StepProducts::new(&Profile::default(), device);
         let constants = Constants::nominal(&stack);
         let rates = |dtype| Rates::new(device, &products, &stack, &constants, dtype);
         let own = Self {
             rates: rates(dtype),
             beside: rates(precision::beside(dtype)),
-            grouped: generation(&device.name).grouped(dtype, stack.scaling),
+            grouped: generation(device.chip).grouped(dtype, stack.scaling),
             memory_bandwidth: device.memory_bandwidth?.get(),
         };
         let one = Load { tokens: 1, pairs: 1, experts: 1 };

@@ -186,13 +186,15 @@ impl RequestDocument {
             let why = format!("is {least} to {most}, which is no range of counts");
             return Err(refused("request.devices", &why));
         }
-        match self.memory_margin {
-            Some(margin) if !(0.0..1.0).contains(&margin) => Err(refused(
-                "request.memory_margin",
-                &format!("is {margin}, but must be at least 0 and below 1"),
-            )),
-            _ => Ok(()),
+        let shares =
+            [("request.memory_margin", self.memory_margin), ("request.kept_free", self.kept_free)];
+        for (name, share) in shares {
+            if let Some(share) = share.filter(|own| !(0.0..1.0).contains(own)) {
+                let why = format!("is {share}, but must be at least 0 and below 1");
+                return Err(refused(name, &why));
+            }
         }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use cost_model::calibrate::steps::identified::Identified;
 use cost_model::calibrate::steps::table::Table;
 use cost_model::calibrate::steps::{Context, Corrected, StepCalibration, calibrate};
+use cost_model::kernels::attention_kernel::on_chips;
 use cost_model::numeric::score::Score;
 use cost_model::runs::forms::hosts;
 use cost_model::runs::forms::system::{System, measured_collectives};
@@ -13,6 +14,7 @@ use importers::measurements::{devices, steps};
 use ir::diagnostic::Diagnostic;
 use ir::measured::{CollectiveOperation, StepRow};
 use ir::profile::Profile;
+use ir::tensor::DType;
 use serde_json::{Value, json};
 
 use crate::executor::named_stack;
@@ -54,6 +56,8 @@ pub(super) fn correct(
     let steps::OneKind { rows, called } = steps::read_one_kind(path)?;
     let mut noted = Vec::new();
     let system = system(args, &rows, called.as_deref(), base, &mut noted)?;
+    // Steps tell their type by row; what is older than a kernel is that in all of them.
+    let (stack, _) = on_chips(stack, [system.device.chip], DType::Bf16, 0);
     let described = describe(&system, args);
     let context = Context {
         system,

@@ -12,6 +12,7 @@ mod groups;
 mod in_words;
 mod layered;
 mod least;
+mod margin;
 mod nano_batches;
 mod ops;
 mod plot;
@@ -61,11 +62,11 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         }
     }
     let filled = replaced::filled(request)?;
-    match planned(&filled, run) {
+    match margin::planned(&filled, run) {
         Err(error) if replaced::may_be_freed(request, (&filled, &error)) => {
             let mut free = request.clone();
             free.training.is_free = true;
-            planned(&*replaced::filled(&free)?, run)
+            margin::planned(&*replaced::filled(&free)?, run)
         }
         answer => answer,
     }

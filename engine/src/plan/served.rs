@@ -143,7 +143,7 @@ fn of(request: &PlanRequest) -> Result<Asked, Diagnostic> {
         goal,
         request: RequestDocument {
             max_memory_bytes: request.training.max_memory_per_device.map(|own| own.0),
-            memory_margin: request.training.memory_margin,
+            kept_free: request.training.memory_margin.or(request.problem.margin),
             kv_dtype: request.kv_dtype.map(|own| own.to_string()),
             ..of_energy(request, RequestDocument::default())
         },

@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use cost_model::runs::memory::reserve::MARGIN;
 use cost_model::runs::served::priced::{self, Batch};
 use cost_model::runs::served::{Costs, Goal, Piece};
 use documents::plan::request::RequestDocument;
@@ -100,7 +99,7 @@ impl Setting {
         run.request = asked.request;
         let stored = run.model.stored.as_ref().and_then(|own| own.cache);
         run.request.kv_dtype = stored.map(|own| own.to_string());
-        run.request.memory_margin.get_or_insert(MARGIN);
+        run.keep_margin();
         check_devices(&run)?;
         let (phase, samples) = (asked.phase, asked.batch);
         let batch = Batch { phase, samples, tokens, cached };

@@ -126,6 +126,7 @@ impl<'a> Answer<'a> {
         let own = self.setting.warnings.iter().cloned();
         own.chain(self.wider.as_ref().and_then(searched::warning))
             .chain(self.split_again())
+            .chain(self.setting.above_published(self.utilisation(self.best)))
             .collect()
     }
 

@@ -17,6 +17,7 @@ use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use ir::plan::Plan;
+use ir::stack::Stack;
 use ir::units::Nanos;
 use serde_json::json;
 
@@ -68,7 +69,8 @@ pub fn export(
             let told = told(target, &on.plan)?;
             let cluster = &setting.cluster;
             let places = places(cluster, &told);
-            let source = &source(setting, (&told.plan, &places), schedule);
+            let stack = setting.stack_of(&told.plan.parallelism);
+            let source = &source((setting, &stack), (&told.plan, &places), schedule);
             let digest = &digest::bytes(&read_file(&request.on.plan)?);
             let hosts_differ = told.devices.is_some();
             let job = Job { source, digest, hosts_differ, starter };
@@ -117,7 +119,9 @@ pub fn exported(
     }
     let told = told(target, plan)?;
     let places = places(&setting.cluster, &told);
-    let mut export = launched(target, &source(setting, (&told.plan, &places), schedule))?;
+    let stack = setting.stack_of(&told.plan.parallelism);
+    let source = source((setting, &stack), (&told.plan, &places), schedule);
+    let mut export = launched(target, &source)?;
     export.warnings.extend(devices_to_name(&setting.cluster, &told));
     export.warnings.extend(energy::boards_to_limit(&setting.request, &setting.cluster));
     Ok(export)
@@ -188,7 +192,7 @@ fn devices_to_name(cluster: &Cluster, told: &Told<'_>) -> Option<Diagnostic> {
 }
 
 fn source<'a>(
-    setting: &'a Setting,
+    (setting, stack): (&'a Setting, &'a Stack),
     (plan, places): (&'a Plan, &'a [Place<'a>]),
     schedule: &'a str,
 ) -> TrainingSource<'a> {
@@ -198,7 +202,7 @@ fn source<'a>(
         schedule,
         sequence_length: setting.sequence,
         dtype: setting.numbers.dtype,
-        stack: &setting.stack,
+        stack,
         offloads: setting.offload == Offload::Optimizer,
         starts: setting.graph.as_ref().map_or(&[], |graph| graph.starts.as_slice()),
         blocks: match setting.model.is_of_parts() {

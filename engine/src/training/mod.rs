@@ -11,6 +11,7 @@ mod energy;
 pub mod export;
 pub mod figures;
 mod global_batch;
+mod hardware;
 pub mod layered;
 pub mod losses;
 pub mod measured;

@@ -79,6 +79,8 @@ pub fn answer(
     let mut diagnostic = Diagnostic::error(blame, "memory-exceeded", message)
         .fact("need", Bytes(least.bytes()))
         .fact("have", Bytes(limit))
+        .fact("context", setting.cluster.devices.first().map_or(Bytes::ZERO, |own| own.context))
+        .fact("margin", setting.cluster.devices.first().map_or(Bytes::ZERO, |own| own.reserve))
         .fact(
             "shortfall_bytes",
             short

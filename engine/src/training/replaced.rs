@@ -50,7 +50,7 @@ pub fn filled(request: &PlanRequest) -> Result<Cow<'_, PlanRequest>, Diagnostic>
     }
     flags.sequence_length.get_or_insert(training.sequence_length);
     flags.stack.get_or_insert_with(|| training.stack.clone());
-    flags.memory_margin = flags.memory_margin.or(asked.memory_margin);
+    flags.memory_margin = flags.memory_margin.or(asked.kept_free);
     flags.max_memory_per_device = flags.max_memory_per_device.or(asked.max_memory_bytes.map(Bytes));
     flags.no_offload |= asked.no_offload;
     let mut seen = BTreeSet::new();

@@ -13,7 +13,6 @@ use cost_model::runs::forms::model::{Offload, Pricing, shape};
 use cost_model::runs::forms::system::System;
 use cost_model::runs::judge::costs::PipelineCosts;
 use cost_model::runs::measured::LayerPricing;
-use cost_model::runs::memory::reserve::MARGIN;
 use cost_model::runs::memory::states::state_bytes;
 use cost_model::runs::oracle::{self, StageOracle};
 use cost_model::runs::unlike::{Fleet, NodeGroup, groups_of};
@@ -23,7 +22,7 @@ use documents::plan::losses::ReplacedDocument;
 use documents::plan::request::RequestDocument;
 use exporters::training::{Lack, names_are_known};
 use ir::card::{ModelCard, SequenceParallel, Skew, ZeroStage};
-use ir::cluster::{Cluster, DeviceKind};
+use ir::cluster::{Cluster, Device, DeviceKind, MARGIN};
 use ir::diagnostic::Diagnostic;
 use ir::hyperparameters::Hyperparameters;
 use ir::layers::LayerProfile;
@@ -138,8 +137,6 @@ impl Setting {
         }
         let mut request = asked::of_training(args)?;
         request.pin = pins::with(request.pin, sharded);
-        let usual = if setting.layers.is_some() { 0.0 } else { MARGIN };
-        request.memory_margin.get_or_insert(usual);
         setting.ask(request)?;
         setting.edge_density = edges::asked(&args.allow_lossy)?;
         Ok(setting)
@@ -162,6 +159,22 @@ impl Setting {
         Self { offload, ..self.clone() }
     }
 
+    /// Keeps the margin that was asked for free on each device, whatever the cluster file says; without one
+    /// the usual margin where the file states none.
+    pub fn keep_margin(&mut self) {
+        // Older plans kept both free.
+        if self.request.memory_margin.is_some() {
+            return;
+        }
+        let share = self.request.kept_free;
+        let is_free = |own: &Device| share.is_some() || own.reserve == Bytes::ZERO;
+        let share = share.unwrap_or(if self.layers.is_some() { 0.0 } else { MARGIN });
+        for own in self.whole.iter_mut().chain(&mut self.left) {
+            *own = Arc::new(Cluster::clone(own).with_margin(share, is_free));
+        }
+        self.cluster = self.cluster.clone().with_margin(share, is_free);
+    }
+
     /// Takes on what was asked for: of each device's memory a share stays free, and no more than
     /// was allowed is used; experts are visited as unevenly as was stated.
     ///
@@ -172,11 +185,12 @@ impl Setting {
         if let Some(text) = &request.expert_skew {
             self.skew(text)?;
         }
-        if let Some([_, most]) = request.devices {
-            let used = self.cluster.devices.iter().take(most as usize);
-            self.limit = used.filter_map(ir::cluster::Device::memory_limit).min();
-        }
-        let kept = self.limit.map(|limit| less(limit, &request));
+        self.request = request;
+        self.keep_margin();
+        let request = &self.request;
+        let most = request.devices.map_or(usize::MAX, |[_, most]| most as usize);
+        let used = self.cluster.devices.iter().take(most);
+        let kept = used.filter_map(Device::memory_limit).min().map(|own| self.less(own));
         if let (Some(asked), Some(kept)) = (request.max_memory_bytes.map(Bytes), kept)
             && asked > kept
         {
@@ -186,7 +200,7 @@ impl Setting {
             self.warnings.push(warning.hint("the margin, --memory-margin, is taken off before"));
         }
         self.limit = kept.into_iter().chain(request.max_memory_bytes.map(Bytes)).min();
-        self.request = request;
+        self.fit_stack();
         Ok(())
     }
 
@@ -240,9 +254,9 @@ impl Setting {
             warnings.extend(measured::doubted(&profile, (&stack.name, &system.device.name)));
         }
         warnings.extend(noted.into_iter().chain(hosts::unlike(&cluster)));
-        let limit = cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit).min();
+        let limit = cluster.devices.iter().filter_map(Device::memory_limit).min();
         let (constants, corrections) = measured::constants(&stack, &profile)?;
-        let setting = Self {
+        let mut setting = Self {
             model,
             graph,
             hyperparameters,
@@ -269,6 +283,7 @@ impl Setting {
             request: RequestDocument::default(),
         };
         setting.layer_pricing().map_or(Ok(()), |pricing| pricing.check())?;
+        setting.fit_stack();
         Ok(setting)
     }
 
@@ -328,8 +343,13 @@ impl Setting {
 
     /// What a plan may use of a device with so much memory.
     pub fn room(&self, memory: Bytes) -> Bytes {
-        let kept = less(memory, &self.request);
+        let kept = self.less(memory);
         self.request.max_memory_bytes.map_or(kept, |most| Bytes(most).min(kept))
+    }
+
+    /// What the margin of an older plan leaves of what the reserve does.
+    fn less(&self, memory: Bytes) -> Bytes {
+        Bytes((memory.as_f64() * (1.0 - self.request.memory_margin.unwrap_or(0.0))) as u64)
     }
 
     /// The node groups of the cluster, with what a plan may use of their devices, or all of it.
@@ -558,11 +578,6 @@ fn measured_layers(
     let given = (!flags.scale.is_empty()).then(|| "scale".to_owned());
     fields::check(given.as_slice(), fields::Mode::Layers)?;
     importers::layers::read(folder, sequence)
-}
-
-/// What a margin leaves of a device.
-fn less(limit: Bytes, request: &RequestDocument) -> Bytes {
-    Bytes((limit.as_f64() * (1.0 - request.memory_margin.unwrap_or(0.0))) as u64)
 }
 
 /// The kinds of the devices, in their order, where all can be priced.

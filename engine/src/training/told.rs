@@ -27,9 +27,7 @@ pub enum Measurable {
 impl Setting {
     /// What a device needs in all, and what the flags must allow, for so many bytes of a plan.
     pub fn room_for(&self, bytes: Bytes) -> String {
-        let used = 1.0 - self.request.memory_margin.unwrap_or(0.0);
-        // Casts of floats saturate.
-        let whole = Bytes(((bytes.as_f64() / used).ceil() as u64).saturating_add(1));
+        let whole = Bytes(bytes.0.saturating_add(1));
         // A reserve grows with the memory that it is a share of.
         let needed = |device: &ir::cluster::Device| {
             let capacity = device.capacity.filter(|capacity| *capacity > device.reserve)?;
@@ -66,7 +64,7 @@ impl Setting {
         degrees: &Parallelism,
         measured: &[Trait],
     ) -> Spread<'static> {
-        let names = (self.stack.name.as_str(), self.system.device.name.as_str());
+        let names = (self.stack.name.as_str(), self.system.device.chip);
         let like = Likeness::of(names, self.numbers.dtype, degrees, self.has_experts());
         interval::spread(figure, (&like, measured), &JUDGED)
     }

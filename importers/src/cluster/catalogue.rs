@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use ir::chip::Chip;
 use ir::cluster::{Check, DeviceKind};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::tensor::DType;
@@ -157,7 +158,7 @@ fn check(words: &str) -> Check {
 }
 
 fn device_row(row: &Row) -> Result<DeviceRow, Diagnostic> {
-    let mut peak = BTreeMap::new();
+    let (mut peak, name) = (BTreeMap::new(), text(row, "device")?);
     for (column, dtype) in [
         ("peak_fp32_flops", DType::F32),
         ("peak_fp16_flops", DType::F16),
@@ -171,7 +172,8 @@ fn device_row(row: &Row) -> Result<DeviceRow, Diagnostic> {
     }
     Ok(DeviceRow {
         kind: DeviceKind {
-            name: text(row, "device")?,
+            chip: Chip::of_catalogue(&name),
+            name,
             memory: cell(row, "memory_bytes")?.map(Bytes),
             memory_bandwidth: cell(row, "memory_bytes_per_s")?.and_then(BytesPerSecond::new),
             peak,

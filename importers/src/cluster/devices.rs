@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use documents::cluster::{ClusterDocument, DeviceDocument, KindDocument, NodesDocument};
 use documents::nearest;
-use ir::cluster::{Check, Device, DeviceKind, Node};
+use ir::chip::Chip;
+use ir::cluster::{Check, Device, DeviceKind, MARGIN, Node};
 use ir::diagnostic::Diagnostic;
 use ir::id::{ClassId, DeviceId, KindId, NodeId};
 use ir::tensor::DType;
 use ir::units::Bytes;
 
 use super::catalogue::Catalogue;
+use super::chips;
 use super::ranges::checked;
 use super::running;
 use super::values::{bytes, check_name, count, peak, rate, watts};
@@ -20,8 +22,6 @@ pub(super) const MAX_DEVICES: u64 = 65_536;
 /// Held by driver context and libraries of a catalogue device where the file states nothing:
 /// between the 0.3 GiB of a bare CUDA context and the 0.8 GiB of one with collective buffers.
 const DEFAULT_CONTEXT: Bytes = Bytes(512 * 1024 * 1024);
-/// Share of a catalogue device's memory that is kept free where the file states nothing.
-const DEFAULT_RESERVE: f64 = 0.05;
 
 /// Memory lines that a device, its host entry and the cluster may state.
 #[derive(Clone, Copy, Debug, Default)]
@@ -280,7 +280,9 @@ fn own_kinds(
     let mut kinds = BTreeMap::new();
     for entry in &document.kinds {
         let known = catalogue.device(&entry.name).is_some();
-        if known || kinds.insert(entry.name.clone(), own_kind(entry)?).is_some() {
+        let mut own = own_kind(entry)?;
+        own.chip = chips::nearest(&own, catalogue).map_or(Chip::Other, |row| row.kind.chip);
+        if known || kinds.insert(entry.name.clone(), own).is_some() {
             return Err(Diagnostic::input(
                 "duplicate-kind",
                 format!("the kind `{}` is defined already", entry.name),
@@ -375,7 +377,7 @@ fn device(
     let share = match (margins.reserve_bytes, margins.reserve_fraction) {
         (Some(_), _) => 0.0,
         (None, Some(share)) => checked("reserve_fraction", name, share)?,
-        (None, None) if from_catalogue => DEFAULT_RESERVE,
+        (None, None) if from_catalogue => MARGIN,
         (None, None) => 0.0,
     };
     let reserve = match (margins.reserve_bytes, capacity) {

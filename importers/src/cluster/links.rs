@@ -198,6 +198,34 @@ pub(super) fn to_devices(
     Ok(())
 }
 
+/// Warnings of entries whose devices have a link to each other by the catalogue, and none in the file.
+pub(super) fn unjoined<'a>(
+    document: &'a ClusterDocument,
+    catalogue: &'a Catalogue,
+) -> impl Iterator<Item = Diagnostic> + 'a {
+    let states_links = !document.links.is_empty() || !document.domains.is_empty();
+    let silent = document.nodes.iter().filter(move |entry| {
+        entry.scaleup.is_none() && entry.devices.unwrap_or(1) > 1 && !states_links
+    });
+    silent.filter_map(|entry| {
+        let row = catalogue.device(&entry.device)?;
+        // Boards of these forms have the link, cards may have a bridge.
+        let has_link = ["sxm", "oam", "superchip"].contains(&row.form.as_str());
+        let host = entry.host.as_deref().unwrap_or(&row.host_link);
+        let message = format!(
+            "devices of one host exchange through `{host}`: the file states no `scaleup` link, and a \
+             `{}` has `{}`",
+            entry.device, row.scaleup_link
+        );
+        has_link.then(|| {
+            Diagnostic::warning("no-scaleup", message).hint(format!(
+                "state `scaleup: {}`, or `scaleup: none` where there is none",
+                row.scaleup_link
+            ))
+        })
+    })
+}
+
 /// Joins the devices of an entry that share a host and a part of it, where they are in any.
 fn join_by(
     fabric: &mut Fabric,

@@ -5,6 +5,7 @@
 
 mod build;
 mod catalogue;
+mod chips;
 mod classes;
 mod devices;
 mod document;
@@ -40,7 +41,8 @@ const LOOKED_AT: usize = 256;
 /// Reads a cluster file, with what is strange about it; `FILE#NAME` chooses one of several
 /// documents.
 ///
-/// Warnings are `islands` where not every device reaches every other, and `unlikely-number`.
+/// Warnings are `islands` where not every device reaches every other, `unlikely-number`,
+/// `assumed-architecture` for kinds of the file's own, and `no-scaleup`.
 ///
 /// # Errors
 /// `cluster-unreadable`, `file-too-large`, and all of [`parse`].
@@ -136,6 +138,8 @@ fn built(text: &str, origin: &str, name: Option<&str>) -> Result<Whole, Diagnost
     let chosen = choose(&documents, name).map_err(in_file)?;
     let (cluster, spares) = build::cluster(chosen).map_err(in_file)?;
     let mut notes = ranges::unlikely(chosen);
+    notes.extend(chips::assumed(&cluster, &catalogue()?));
+    notes.extend(links::unjoined(chosen, &catalogue()?));
     notes.extend(islands(&cluster));
     let warnings = notes.into_iter().map(in_file).collect();
     Ok(Whole { cluster, spares, warnings })

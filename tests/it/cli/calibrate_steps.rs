@@ -43,14 +43,19 @@ fn folder() -> Folder {
 #[test]
 fn steps_become_constants_of_a_stack_that_read_back() {
     let folder = folder();
-    let ran = folder.run("calibrate --steps steps.csv -o p.json").exits(0);
+    let ran = folder
+        .run("calibrate --steps steps.csv -o p.json --stack megatron-deepspeed-2021")
+        .exits(0);
     for part in ["24 steps of steps.csv", "nominal", "calibrated", "launch_floor_s", "worst row"] {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
     assert!(ran.stdout.contains("no: no row depends on it"), "{}", ran.stdout);
     assert!(ran.stdout.trim_end().ends_with("wrote p.json"), "{}", ran.stdout);
     assert!(ran.stdout.lines().all(|line| line.chars().count() <= 100), "{}", ran.stdout);
-    let json = folder.run("calibrate --steps steps.csv -o q.json --json").exits(0).json();
+    let json = folder
+        .run("calibrate --steps steps.csv -o q.json --json --stack megatron-deepspeed-2021")
+        .exits(0)
+        .json();
     let held = &json["profile"]["stacks"]["megatron-deepspeed-2021"]["constants"];
     assert_eq!(json["steps"]["constants"].as_array().unwrap().len(), 10);
     for constant in json["steps"]["constants"].as_array().unwrap() {
@@ -63,7 +68,7 @@ fn steps_become_constants_of_a_stack_that_read_back() {
     assert!(error("calibrated") < error("nominal"), "{}", json["steps"]["error"]);
     assert_eq!(folder.read("p.json"), folder.read("q.json"));
     // The base's constants are the nominal ones of the next run.
-    let line = "calibrate --steps steps.csv --base p.json -o r.json --json";
+    let line = "calibrate --steps steps.csv --base p.json -o r.json --json --stack megatron-deepspeed-2021";
     let again = folder.run(line).exits(0).json();
     let kept = again["steps"]["error"]["nominal"]["mean"].as_f64().unwrap();
     let with_table = json["steps"]["error"]["with_table"]["mean"].as_f64();

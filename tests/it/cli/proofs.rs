@@ -14,7 +14,7 @@ fn parameters(n_blocks: f64) -> f64 {
     2.0 * words * hidden + n_blocks * block + hidden
 }
 
-fn config(n_blocks: u32) -> Value {
+pub(super) fn config(n_blocks: u32) -> Value {
     json!({
         "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 256,
         "num_hidden_layers": n_blocks, "num_attention_heads": 8, "num_key_value_heads": 4,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use ir::chip::Chip;
 use ir::measured::run::{Hosts, RunRow};
 
 use crate::accuracy::intervals::Residual;
@@ -250,7 +251,7 @@ fn of_set(
     let residual = |figure, (own, time): (&Row<'_>, f64)| {
         let row = own.row;
         let has_experts = row.card.groups.iter().any(|group| group.card.experts.is_some());
-        let names = (row.stack, row.hosts.device);
+        let names = (row.stack, Chip::of_catalogue(row.hosts.device));
         Residual {
             figure,
             set: set.part.to_owned(),

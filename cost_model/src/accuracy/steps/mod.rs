@@ -120,7 +120,7 @@ fn residuals(set: &Set) -> Vec<Residual> {
 }
 
 fn residual(set: &Set, figure: Figure, (row, time_s): (&Row, f64)) -> Residual {
-    let names = (set.stack.name.as_str(), set.system.device.name.as_str());
+    let names = (set.stack.name.as_str(), set.system.device.chip);
     Residual {
         figure,
         set: set.part.to_owned(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ir::chip::Architecture;
 use ir::id::OpId;
 use ir::measured::GpuFacts;
 use ir::op::{Kernel, Op};
@@ -175,8 +176,13 @@ fn products(kernel: &Kernel, bytes: f64, costs: &KindCosts) -> Result<Breakdown,
             }
         }
         ProductConstants::Tiled(constants) => {
+            let is_old = matches!(
+                costs.kind.chip.architecture(),
+                Architecture::Kepler | Architecture::Pascal
+            );
             let units = match products.rate_of {
                 DType::F32 | DType::F64 => Units::Vector,
+                _ if is_old => Units::Vector,
                 _ => Units::Tensor,
             };
             let parts = constants.parts(&products.facts, &kernel.products, bytes, units);

@@ -58,7 +58,7 @@ impl StepCosts {
     pub fn new(device: &DeviceKind, profile: &Profile, graph: &Graph) -> Self {
         let stack = stack::of_training();
         let constants = Constants::held(&stack, profile.stacks.get(&stack.name));
-        let by_type = StepProducts::new(profile, &device.name);
+        let by_type = StepProducts::new(profile, device);
         let sourced = |(dtype, ..): (DType, _, _)| {
             let own = by_type.of(dtype, stack.scaling);
             let origin = match &own.provenance {

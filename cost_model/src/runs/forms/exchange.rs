@@ -84,7 +84,7 @@ impl System {
             at(receivers, load, senders / from as f64);
         }
         let card = self.network_of(1, network_factor);
-        let share = generation(&self.device.name).exchange.all_to_all;
+        let share = generation(self.device.chip).exchange.all_to_all;
         let there_s = if there > 0.0 { there / card.rate.get() } else { 0.0 };
         // Both kinds of links carry at the same time.
         let started = |used: f64, start_up_s: f64| if used > 0.0 { start_up_s } else { 0.0 };
@@ -112,7 +112,7 @@ impl System {
             return 2.0 * seconds;
         }
         let card = self.network_of(1, network_factor);
-        let Exchange { dispatch, combine, all_to_all } = generation(&self.device.name).exchange;
+        let Exchange { dispatch, combine, all_to_all } = generation(self.device.chip).exchange;
         let seconds = |bytes: f64, rate: f64| if bytes > 0.0 { bytes / rate } else { 0.0 };
         let inside = |bytes: f64, share: f64| seconds(bytes, self.inside_of(share).rate.get());
         match dispatcher {

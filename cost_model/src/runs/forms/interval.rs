@@ -15,10 +15,9 @@
 //! Functional tests, whose hosts bind, stand in for each other's times alone.
 
 use ir::card::ZeroStage;
+use ir::chip::{Architecture, Chip};
 use ir::plan::Parallelism;
 use ir::tensor::DType;
-
-use crate::kernels::generation::Architecture;
 
 mod judged;
 
@@ -157,10 +156,10 @@ pub struct Likeness {
 }
 
 impl Likeness {
-    /// Of a run by the names of its stack and device.
+    /// Of a run by the name of its stack and the chip of its devices.
     #[must_use]
     pub fn of(
-        (stack, device): (&str, &str),
+        (stack, chip): (&str, Chip),
         dtype: DType,
         degrees: &Parallelism,
         has_experts: bool,
@@ -174,7 +173,7 @@ impl Likeness {
         let family = families.into_iter().find(|(prefix, _)| stack.starts_with(prefix));
         Self {
             stack: family.map_or(Family::PyTorch, |(_, family)| family),
-            architecture: Architecture::of(device),
+            architecture: judged_as(chip.architecture()),
             bits: match dtype.bits() {
                 0..=8 => 8,
                 9..=16 => 16,
@@ -201,6 +200,14 @@ impl Likeness {
             Trait::Sharding => self.is_sharded == other.is_sharded,
             Trait::Experts => self.has_experts == other.has_experts,
         }
+    }
+}
+
+/// Architectures of published runs; what ran on others is no more like one than like another.
+const fn judged_as(own: Architecture) -> Architecture {
+    match own {
+        Architecture::Ampere | Architecture::Hopper | Architecture::Blackwell => own,
+        _ => Architecture::Other,
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ir::cluster::{Check, Cluster, DeviceKind};
+use ir::chip::Chip;
+use ir::cluster::{Check, Cluster, DeviceKind, RouteKind};
 use ir::id::{ChannelId, DeviceId};
 use ir::measured::{CollectiveOperation, GpuFacts};
+use ir::plan::Parallelism;
 use ir::profile::{CollectiveKey, Profile, SizeLaw};
 use ir::stack::Stack;
 use ir::tensor::DType;
@@ -36,6 +38,8 @@ pub struct System {
     pub slower_inside: f64,
     /// Way between two devices of a host.
     pub inside: Link,
+    /// Whether the ways inside a host, and those between hosts, are those of one scale-up domain.
+    pub scale_up: [bool; 2],
     /// Way through one network card.
     pub network: Link,
     /// Devices of a host that share a network card.
@@ -83,6 +87,19 @@ fn table_of(law: &SizeLaw) -> Table {
     }
 }
 
+/// Whether the ways inside hosts, and those between them, are links of a scale-up domain: neither the way
+/// through the host nor the network.
+fn scale_up(cluster: &Cluster) -> [bool; 2] {
+    let through_host = |way: &RouteKind| {
+        let ways = cluster.nodes.iter().filter_map(|node| node.to_device.as_ref());
+        ways.into_iter().any(|own| own.name == way.name)
+    };
+    let (inside, across) = (cluster.ways(true), cluster.ways(false));
+    let is_up = !inside.is_empty() && !inside.iter().any(|way| through_host(way));
+    let tier = inside.first().map(|way| way.tier);
+    [is_up, is_up && !across.is_empty() && across.iter().all(|way| Some(way.tier) == tier)]
+}
+
 /// Powers of two of bytes at which curves are sampled, between which they are nearly straight.
 const SAMPLED: std::ops::RangeInclusive<u32> = 8..=36;
 
@@ -103,6 +120,7 @@ impl System {
         let peak = FlopsPerSecond::new(facts.peak)?;
         let device = DeviceKind {
             name: "a100_sxm4_80gb".to_owned(),
+            chip: Chip::A100,
             memory: None,
             memory_bandwidth: Some(BytesPerSecond::new(facts.memory_bandwidth)?),
             peak: BTreeMap::from([(DType::Bf16, peak)]),
@@ -113,12 +131,13 @@ impl System {
         };
         Some(Self {
             name: name.to_owned(),
-            products: StepProducts::new(&Profile::default(), &device.name),
+            products: StepProducts::new(&Profile::default(), &device),
             device,
             per_host: 8,
             measured,
             slower_inside: 1.0,
             inside: link(INSIDE_START_UP_S, 228e9)?,
+            scale_up: [true, false],
             network: link(NETWORK_START_UP_S, network_bytes_per_s)?,
             per_card: 1,
             host_memory: Vec::new(),
@@ -155,12 +174,13 @@ impl System {
         };
         Some(Self {
             name: String::new(),
-            products: StepProducts::new(profile, &device.name),
+            products: StepProducts::new(profile, &device),
             measured: measured_collectives(profile, &device.name),
             device,
             per_host: per_host(cluster) as u64,
             slower_inside: 1.0,
             inside: inside.or(network).unwrap_or(none),
+            scale_up: scale_up(cluster),
             network: network.unwrap_or(none),
             per_card,
             host_memory: cluster.nodes.iter().map(|node| node.host_memory).collect(),
@@ -192,16 +212,24 @@ impl System {
         }
         Some(Self {
             name: String::new(),
-            products: StepProducts::new(profile, &device.name),
+            products: StepProducts::new(profile, &device),
             measured: measured_collectives(profile, &device.name),
             device,
             per_host: own.len() as u64,
             slower_inside: 1.0,
             inside: inside.or(network).unwrap_or(none),
+            scale_up: scale_up(cluster),
             network: network.or(inside).unwrap_or(none),
             per_card: sharing.into_values().max().unwrap_or(1),
             host_memory: Vec::new(),
         })
+    }
+
+    /// Whether the tensor ranks of such degrees are in one scale-up domain.
+    #[must_use]
+    pub fn is_in_domain(&self, degrees: &Parallelism) -> bool {
+        let group = Group::tensor(degrees).spread(self.per_host);
+        self.scale_up[usize::from(group.leaves_host())]
     }
 
     /// Rates of a device for kernels of a type under a stack.

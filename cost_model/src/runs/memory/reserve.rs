@@ -1,13 +1,10 @@
 //! Memory that no formula of the model gives: allocator, workspace, driver, communicators.
 
+use ir::chip::{Architecture, Chip};
 use ir::plan::Parallelism;
 
 use crate::kernels::rates::RESIDENT;
 
-/// Share of a device's memory that a plan leaves free unless it is asked for more or less: the least
-/// whole percent within which nine allocator peaks in ten of each published set stay (`tests/it`,
-/// intervals, holds it to them). What nvidia-smi shows beside the allocator is not in it.
-pub const MARGIN: f64 = 0.05;
 /// Free memory that the allocator of PyTorch keeps between tensors, over what they take: found on
 /// torchtitan's runs, 1 to 5 %.
 const RESERVED: f64 = 0.03;
@@ -44,15 +41,11 @@ const RESIDENT_EXPERTS: f64 = 0.03e9;
 /// 9.0 and later, seen as 245 MB instead of 110 resident where the experts of a test are grouped
 /// (`--moe-grouped-gemm`).
 const GROUPED_STREAMS: f64 = 4.0;
-/// Those devices, by how the names of their kinds start.
-const GROUPED: [&str; 9] =
-    ["h100_", "h200_", "h800_", "h20_", "gh200_", "b200_", "b300_", "gb200_", "gb300_"];
-
-/// Bytes of a device of a kind beside a mixture of experts, whose products are grouped or run one after
-/// the other.
+/// Bytes of a device beside a mixture of experts, whose products are grouped or run one after the other.
 #[must_use]
-pub fn beside_experts(kind: &str, is_grouped: bool) -> f64 {
-    let has_streams = is_grouped && GROUPED.iter().any(|prefix| kind.starts_with(prefix));
+pub fn beside_experts(chip: Chip, is_grouped: bool) -> f64 {
+    let has_streams =
+        is_grouped && matches!(chip.architecture(), Architecture::Hopper | Architecture::Blackwell);
     RESIDENT_EXPERTS + if has_streams { GROUPED_STREAMS * WORKSPACE } else { 0.0 }
 }
 

@@ -52,6 +52,12 @@ pub(super) fn set(
         return own;
     }
     let mut setting = used.clone();
+    setting.stack = stack;
+    setting.fit_stack();
+    let stack = setting.stack.clone();
+    if stack == used.stack {
+        return own;
+    }
     let sums = |stack| Gradients::of(used.numbers.dtype, stack);
     if sums(&stack) != sums(&used.stack) {
         let (name, now, planned) = (&stack.name, stack.gradients, used.stack.gradients);
@@ -60,7 +66,6 @@ pub(super) fn set(
         let warning = Diagnostic::warning("sums-otherwise", message);
         setting.warnings.push(warning.hint("each side is priced with its own"));
     }
-    setting.stack = stack;
     Some(setting)
 }
 

@@ -45,7 +45,7 @@ pub(super) fn collectives(
     let of_context = spread(of_context);
     let context_s = (of_context.ranks - 1) as f64 * next_s;
     let mut seconds = [0.0; 2];
-    let exposed = (1.0 - overlapped(run, stack)) * tensor_s;
+    let exposed = (1.0 - overlapped(run, system, stack)) * tensor_s;
     for (group, own) in [(of_tensor, exposed), (of_context, context_s)] {
         seconds[usize::from(group.leaves_host())] += own;
     }
@@ -87,8 +87,9 @@ fn halves_s(
 }
 
 /// Share of tensor-parallel collectives that runs beside products: what the stack overlaps, where
-/// sequences are shared out; the recipes of NVFP4 switch it off.
-fn overlapped(run: Sharded<'_>, stack: &Stack) -> f64 {
-    let is_shared = run.parallelism.sequence == SequenceParallel::On;
+/// sequences are shared out inside one scale-up domain; the recipes of NVFP4 switch it off.
+fn overlapped(run: Sharded<'_>, system: &System, stack: &Stack) -> f64 {
+    let degrees = run.parallelism;
+    let is_shared = degrees.sequence == SequenceParallel::On && system.is_in_domain(degrees);
     if is_shared && run.dtype != DType::F4 { stack.overlap_tensor } else { 0.0 }
 }

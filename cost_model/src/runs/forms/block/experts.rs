@@ -183,7 +183,7 @@ fn work(
         }
     };
     let own = Extents::of(run, experts, heaviest);
-    let generation = generation(&system.device.name);
+    let generation = generation(system.device.chip);
     let grouped = generation.grouped(run.dtype, stack.scaling);
     let slower = 1.0 + grouped.narrow / own.width.max(1.0);
     let product_s = slower * rates.share_of_peak(own.flops(), grouped.efficiency);

@@ -182,9 +182,10 @@ fn narrow_operands_are_faster_and_blocks_and_rows_cost() {
     let rate = |rate| ir::units::FlopsPerSecond::new(rate).unwrap();
     system.device.peak.insert(DType::Bf16, rate(989.4e12));
     system.device.peak.insert(DType::F8, rate(1978.9e12));
+    system.device.chip = ir::chip::Chip::H100;
     system.products = crate::kernels::step_products::StepProducts::new(
         &ir::profile::Profile::default(),
-        "h100_sxm5_80gb",
+        &system.device,
     );
     let case = llama();
     let seconds = |dtype, scaling| {

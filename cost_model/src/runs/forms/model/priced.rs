@@ -308,7 +308,7 @@ impl<'a> Priced<'a> {
         let system = pricing.system;
         let replicas = [Group::replicas(&degrees), Group::expert_replicas(&degrees)]
             .map(|group| group.spread(system.per_host));
-        let slowed = generation(&system.device.name).slowed[usize::from(replicas[0].leaves_host())];
+        let slowed = generation(system.device.chip).slowed[usize::from(replicas[0].leaves_host())];
         let exchanges = replicas[0].ranks > 1 || degrees.zero > ZeroStage::None;
         let buckets = if exchanges { pricing.stack.update.buckets } else { 0.0 };
         let mut priced = Self {
@@ -348,7 +348,7 @@ impl<'a> Priced<'a> {
         if pricing.model.has_experts() {
             priced.in_flight = IN_FLIGHT * tokens * card.hidden as f64;
             let is_grouped = !pricing.features.contains(&MemoryFeature::SeparateExperts);
-            priced.rank_bytes += beside_experts(&pricing.system.device.name, is_grouped);
+            priced.rank_bytes += beside_experts(pricing.system.device.chip, is_grouped);
         }
         priced
     }

@@ -1,0 +1,88 @@
+//! The memory margin: plans keep it where any plan does; no margin proves that nothing fits.
+
+use std::time::Instant;
+
+use documents::diagnostic::DiagnosticDocument;
+use ir::diagnostic::{Blame, Diagnostic};
+use serde_json::{Value, json};
+
+use super::run::Run;
+use crate::exit::{CommandResult, Exit};
+use crate::page::Page;
+use crate::request::PlanRequest;
+
+/// Plans with the margin, and where no plan keeps it, in all that the driver leaves of each device.
+///
+/// # Errors
+/// Those of planning without the margin.
+pub(super) fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    if request.training.memory_margin.is_some() {
+        return super::planned(request, run);
+    }
+    let page = run.page.like();
+    let first = on(&page, request, run);
+    if !is_short(&first) || run.watch.is_cancelled() {
+        run.page.take(page);
+        return first;
+    }
+    if is_late(run) {
+        run.page.take(page);
+        let is_proof = |exit: &Exit| exit.0 == Blame::Infeasible.exit_code();
+        let exit = |exit| if is_proof(&exit) { Exit(Blame::NotFound.exit_code()) } else { exit };
+        return first.map(exit).map_err(unproved);
+    }
+    let mut bare = request.clone();
+    bare.problem.margin = Some(0.0);
+    let page = run.page.like();
+    let second = on(&page, &bare, run);
+    match second {
+        Ok(Exit::DONE) => {
+            let warning = not_kept();
+            run.page.warnings(std::slice::from_ref(&warning));
+            run.page.append(&page, |document| add(document, &warning));
+        }
+        _ => run.page.take(page),
+    }
+    second
+}
+
+fn on(page: &Page, request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    super::planned(request, &mut Run { page, follower: run.follower, ..*run })
+}
+
+/// Whether there is no plan, for want of memory as far as is known.
+fn is_short(answer: &CommandResult) -> bool {
+    let blames = [Blame::Infeasible, Blame::NotFound];
+    match answer {
+        Ok(exit) => blames.iter().any(|blame| blame.exit_code() == exit.0),
+        Err(error) => blames.contains(&error.blame) && error.code != "no-configuration",
+    }
+}
+
+fn is_late(run: &Run<'_>) -> bool {
+    run.watch.end.is_some_and(|end| end <= Instant::now())
+}
+
+/// That no plan keeps the margin proves nothing of the bare devices.
+fn unproved(mut error: Diagnostic) -> Diagnostic {
+    if error.blame == Blame::Infeasible {
+        error.blame = Blame::NotFound;
+        error.message.push_str("; plans without the memory margin were not searched for want of time");
+    }
+    error
+}
+
+fn not_kept() -> Diagnostic {
+    let message = "no plan leaves the memory margin free; this plan fits the bare devices";
+    Diagnostic::warning("margin-not-kept", message)
+        .hint("add devices, or lower the memory of the run, where it ends out of memory")
+}
+
+/// Puts the warning to those of a document.
+fn add(document: &mut Value, warning: &Diagnostic) {
+    let warning = json!(DiagnosticDocument::from(warning));
+    match document.get_mut("warnings").and_then(Value::as_array_mut) {
+        Some(all) => all.insert(0, warning),
+        None => document["warnings"] = json!([warning]),
+    }
+}

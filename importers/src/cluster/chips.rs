@@ -1,0 +1,55 @@
+//! What kinds that a file defines are taken for: the kind of the catalogue that is nearest by figures.
+
+use ir::cluster::{Check, Cluster, DeviceKind};
+use ir::diagnostic::Diagnostic;
+use ir::tensor::DType;
+
+use super::catalogue::{Catalogue, DeviceRow};
+
+/// Largest ratio of a figure to that of a kind that is near.
+const NEAR: f64 = 2.0;
+/// Types of products, by the first of which that both kinds state they are compared.
+const COMPARED: [DType; 3] = [DType::Bf16, DType::F16, DType::F32];
+
+/// The kind of the catalogue that is nearest by memory bandwidth, rate of products and number of
+/// multiprocessors, of those that have all stated types; `None` where none is near, or too little is
+/// stated.
+pub(super) fn nearest<'c>(kind: &DeviceKind, catalogue: &'c Catalogue) -> Option<&'c DeviceRow> {
+    let near = catalogue.devices.iter().filter_map(|row| Some((distance(kind, &row.kind)?, row)));
+    near.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, row)| row)
+}
+
+/// Sum of the logarithms of ratios; `None` for kinds that are not near.
+fn distance(kind: &DeviceKind, known: &DeviceKind) -> Option<f64> {
+    let narrow = [DType::F8, DType::F4, DType::Bf16];
+    if narrow.iter().any(|dtype| kind.peak.contains_key(dtype) && !known.peak.contains_key(dtype)) {
+        return None;
+    }
+    let peak = |own: &DeviceKind, dtype| own.peak.get(&dtype).map(|rate| rate.get());
+    let rates = COMPARED.iter().find_map(|dtype| peak(kind, *dtype).zip(peak(known, *dtype)))?;
+    let bandwidth = kind.memory_bandwidth?.get() / known.memory_bandwidth?.get();
+    let count = kind.n_multiprocessors.zip(known.n_multiprocessors);
+    let count = count.map_or(1.0, |(own, theirs)| f64::from(own) / f64::from(theirs));
+    let logs = [bandwidth.ln(), (rates.0 / rates.1).ln(), count.ln()].map(f64::abs);
+    logs.iter().all(|log| *log <= NEAR.ln()).then(|| logs.iter().sum())
+}
+
+/// A warning for each kind of the cluster that was taken for one of the catalogue.
+pub(super) fn assumed<'a>(
+    cluster: &'a Cluster,
+    catalogue: &'a Catalogue,
+) -> impl Iterator<Item = Diagnostic> + 'a {
+    let own = cluster.kinds.iter().filter(|kind| kind.check == Check::Given);
+    own.filter_map(|kind| {
+        let row = nearest(kind, catalogue)?;
+        let (name, architecture) = (&row.kind.name, row.kind.chip.architecture().name());
+        let message = format!(
+            "`{}` is not in the catalogue: priced as {architecture}, like `{name}`, the nearest by \
+             its figures",
+            kind.name
+        );
+        let hint =
+            "a name of `meshwright devices` or a profile of the device replaces the assumption";
+        Some(Diagnostic::warning("assumed-architecture", message).hint(hint))
+    })
+}

@@ -1,0 +1,136 @@
+//! Chips of devices: by which published constants and the kernels of libraries are told apart.
+
+/// A chip, or several whose published constants are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Chip {
+    /// K80.
+    K80,
+    /// P100.
+    P100,
+    /// V100.
+    V100,
+    /// T4.
+    T4,
+    /// RTX 20.
+    Rtx20,
+    /// A100.
+    A100,
+    /// A10G, A40, RTX A6000, RTX 30.
+    Rtx30,
+    /// L4, L40, L40S.
+    L40,
+    /// RTX 40.
+    Rtx40,
+    /// H100, H800, H200, H20, GH200.
+    H100,
+    /// B200, B300.
+    B200,
+    /// GB200, GB300.
+    Gb200,
+    /// RTX 50.
+    Rtx50,
+    /// RTX PRO 6000.
+    RtxPro6000,
+    /// Instinct MI200.
+    Mi200,
+    /// Instinct MI300.
+    Mi300,
+    /// Any other.
+    #[default]
+    Other,
+}
+
+/// Architectures of GPUs, in the order in which each vendor's appeared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Architecture {
+    /// Compute capability 3.
+    Kepler,
+    /// Compute capability 6.
+    Pascal,
+    /// Compute capability 7.0.
+    Volta,
+    /// Compute capability 7.5.
+    Turing,
+    /// Compute capability 8.0 and 8.6.
+    Ampere,
+    /// Compute capability 8.9.
+    Ada,
+    /// Compute capability 9.
+    Hopper,
+    /// Compute capability 10 and 12.
+    Blackwell,
+    /// AMD, gfx90a.
+    Cdna2,
+    /// AMD, gfx942.
+    Cdna3,
+    /// Any other.
+    Other,
+}
+
+/// How names of kinds in the catalogue start.
+const NAMES: [(Chip, &[&str]); 16] = [
+    (Chip::K80, &["k80"]),
+    (Chip::P100, &["p100_"]),
+    (Chip::V100, &["v100_"]),
+    (Chip::T4, &["t4"]),
+    (Chip::Rtx20, &["rtx_20"]),
+    (Chip::A100, &["a100_"]),
+    (Chip::Rtx30, &["a10g", "a40", "rtx_a6000", "rtx_30"]),
+    (Chip::L40, &["l4"]),
+    (Chip::Rtx40, &["rtx_40"]),
+    (Chip::H100, &["h100_", "h800_", "h200_", "h20_", "gh200_"]),
+    (Chip::B200, &["b200_", "b300_"]),
+    (Chip::Gb200, &["gb200_", "gb300_"]),
+    (Chip::Rtx50, &["rtx_50"]),
+    (Chip::RtxPro6000, &["rtx_pro_6000"]),
+    (Chip::Mi200, &["mi2"]),
+    (Chip::Mi300, &["mi3"]),
+];
+
+impl Chip {
+    /// That of a kind of the catalogue, by its name. Kinds that a file defines have the chip of the
+    /// catalogue's kind that is nearest by figures, whatever they are called.
+    #[must_use]
+    pub fn of_catalogue(name: &str) -> Self {
+        let is_of = |(_, starts): &&(Self, &[&str])| starts.iter().any(|own| name.starts_with(own));
+        NAMES.iter().find(is_of).map_or(Self::Other, |(chip, _)| *chip)
+    }
+
+    /// Its architecture.
+    #[must_use]
+    pub const fn architecture(self) -> Architecture {
+        match self {
+            Self::K80 => Architecture::Kepler,
+            Self::P100 => Architecture::Pascal,
+            Self::V100 => Architecture::Volta,
+            Self::T4 | Self::Rtx20 => Architecture::Turing,
+            Self::A100 | Self::Rtx30 => Architecture::Ampere,
+            Self::L40 | Self::Rtx40 => Architecture::Ada,
+            Self::H100 => Architecture::Hopper,
+            Self::B200 | Self::Gb200 | Self::Rtx50 | Self::RtxPro6000 => Architecture::Blackwell,
+            Self::Mi200 => Architecture::Cdna2,
+            Self::Mi300 => Architecture::Cdna3,
+            Self::Other => Architecture::Other,
+        }
+    }
+}
+
+impl Architecture {
+    /// As people write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kepler => "Kepler",
+            Self::Pascal => "Pascal",
+            Self::Volta => "Volta",
+            Self::Turing => "Turing",
+            Self::Ampere => "Ampere",
+            Self::Ada => "Ada",
+            Self::Hopper => "Hopper",
+            Self::Blackwell => "Blackwell",
+            Self::Cdna2 => "CDNA 2",
+            Self::Cdna3 => "CDNA 3",
+            Self::Other => "unknown",
+        }
+    }
+}
