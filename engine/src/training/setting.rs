@@ -442,10 +442,8 @@ impl Setting {
         let has = self.usable()?;
         let per_host = u32::try_from(self.system.per_host).unwrap_or(u32::MAX);
         let pins = pins::of(&self.request.pin)?;
-        // Pinned degrees are those of all devices, and measured layers state their number of devices.
-        let degrees = [pins.data, pins.tensor, pins.pipeline, pins.context, pins.expert];
-        let is_pinned = degrees.iter().any(Option::is_some) || pins.virtual_stages.is_some();
-        let needs_all = (is_pinned || self.layers.is_some()) && self.request.spares.is_none();
+        // Measured layers state their number of devices.
+        let needs_all = self.layers.is_some() && self.request.spares.is_none();
         let devices = match self.request.devices {
             None if !self.request.lost.is_empty() => self.counts_left(has, per_host),
             None if needs_all => vec![has],

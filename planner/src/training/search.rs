@@ -6,6 +6,7 @@ use super::front;
 use super::search_3d::judge::Judged;
 use super::search_3d::space::{Capabilities, Pins, Space};
 use super::search_3d::{Found, Options, Search, solve};
+use crate::run::StopReason;
 
 /// Gains below this share are not told.
 const TOLD: f64 = 0.0005;
@@ -116,6 +117,12 @@ pub fn plan(
     if !settled.found.plans.is_empty() {
         front = front::of(pricing, (&settled.space, asked.by_count), &settled.found, options);
         front::promote(&mut settled.found, &front);
+        // The front may still have found a faster plan.
+        let found = &mut settled.found;
+        let is_open = found.plans.first().is_some_and(|best| found.bound_s < best.step.seconds());
+        if let (StopReason::Finished, true, Some(stop)) = (found.stop, is_open, options.stop()) {
+            found.stop = stop;
+        }
         wider = Wider::of(pricing, asked, &settled, options);
     }
     Planned { settled, front, wider }
