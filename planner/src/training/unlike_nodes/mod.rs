@@ -22,11 +22,11 @@
 //! Where the search finishes, no plan of the space is better under the judge's model: 1F1B, one
 //! micro-batch size, every stage on devices of one group (in their order, up to 64 or an equal part; stages
 //! of a group anywhere in the pipeline), or on whole groups of equal size of at most two classes; equal
-//! samples for replicas of a class, between classes those with which the stage is fastest; the least of
-//! no, selective and full recompute with which it fits; replicas share out optimizer states, tensor ranks
-//! split the sequence; all hosts keep optimizer states or none does. Where edges may send a part, no plan is below [`Found::bound`] whatever
-//! each of them leaves out. Else [`Found::bound`] holds: what no part of a plan that was left
-//! out is below.
+//! samples for replicas of a class, between classes those with which the stage is fastest, of equally fast
+//! ones the most even; the least of no, selective and full recompute with which it fits; replicas share out
+//! optimizer states, tensor ranks split the sequence; all hosts keep optimizer states or none does. Where
+//! edges may send a part, no plan is below [`Found::bound`] whatever each of them leaves out. Else
+//! [`Found::bound`] holds: what no part of a plan that was left out is below.
 //!
 //! # Complexity
 //! Exponential in groups and stages at worst; the caller's limits, [`Options::nodes`] and the memory of

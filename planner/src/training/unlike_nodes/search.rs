@@ -141,8 +141,8 @@ impl<'s> Searched<'s> {
                     };
                     // A device updates its part of a block once a step, beside its passes.
                     let share = samples as f64 / f64::from(tensor);
-                    let share = share * block_s / (block_s + update_s / m as f64);
-                    Unit { share, block_s, head_s }.add_to(&mut units);
+                    let block_share = share * block_s / (block_s + update_s / m as f64);
+                    Unit { share, block_share, block_s, head_s }.add_to(&mut units);
                 }
             }
             units

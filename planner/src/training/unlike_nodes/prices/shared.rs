@@ -1,6 +1,8 @@
 //! Samples of the replicas of a stage whose devices are of two classes: those with which its slowest replica
-//! is done first with its blocks and ends, within the memory of each.
+//! is done first with its blocks and ends, within the memory of each. Of equally fast ones the most even:
+//! neighbours that share out alike send each replica's samples to one.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -19,6 +21,37 @@ struct Own<'a> {
     seat: (Place, u64),
     /// By class, its replicas.
     n: [u64; 2],
+    /// By class and samples, what a replica takes for one micro-batch.
+    known: BTreeMap<(usize, u64), Option<Replica>>,
+}
+
+impl Own<'_> {
+    /// Of shares, how far they are from equal ones.
+    fn unevenness(&self, of: [u64; 2]) -> u64 {
+        (of[0] * self.n[1]).abs_diff(of[1] * self.n[0])
+    }
+
+    fn each(&self, class: usize, of: [u64; 2]) -> u64 {
+        of[class].div_ceil(self.n[class])
+    }
+}
+
+/// What a replica takes for one micro-batch.
+#[derive(Clone, Copy)]
+struct Replica {
+    /// There, back, and what it computes again.
+    passes: [Nanos; 3],
+    fits: bool,
+}
+
+impl Replica {
+    fn taken(&self) -> Nanos {
+        self.passes.into_iter().fold(Nanos(0), |sum, own| sum + own)
+    }
+
+    fn is_slower(&self, other: &Self) -> bool {
+        self.passes.iter().zip(&other.passes).all(|(own, other)| own >= other)
+    }
 }
 
 /// How samples are shared out.
@@ -46,16 +79,18 @@ impl Prices<'_> {
         let n = [n(0), n(1)];
         let one = first.iter().take(n[0] as usize).sum::<u64>();
         let first = [one, run.micro_batch.checked_sub(one)?];
-        let mut best: Option<(Nanos, Fitted)> = None;
+        let mut best: Option<((Nanos, u64, u64), Fitted)> = None;
         for recompute in POLICIES {
             let stage = Stage { blocks: blocks.clone(), recompute, ..Stage::default() };
-            let own = Own { key, run, stage, seat, n };
-            let Some(shares) = self.shared_out(&own, first) else { continue };
-            if let Some((price, samples)) = self.priced_shares(&own, shares.of_class) {
-                let taken = passes(&price);
-                if best.as_ref().is_none_or(|(least, _)| taken < *least) {
+            let mut own = Own { key, run, stage, seat, n, known: BTreeMap::new() };
+            let Some(shares) = self.shared_out(&mut own, first) else { continue };
+            let shares = self.fastest(&mut own, shares);
+            let of = shares.of_class;
+            if let Some((price, samples)) = self.priced_shares(&own, of) {
+                let rank = (passes(&price), own.unevenness(of), of[1]);
+                if best.as_ref().is_none_or(|(least, _)| rank < *least) {
                     let samples = Some(Rc::new(samples));
-                    best = Some((taken, Fitted { recompute, price, samples }));
+                    best = Some((rank, Fitted { recompute, price, samples }));
                 }
             }
             // Nothing is gained by more recompute where memory binds nobody.
@@ -67,16 +102,18 @@ impl Prices<'_> {
     }
 
     /// Moves samples, one after the other, to the class that does one more sooner.
-    fn shared_out(&mut self, own: &Own<'_>, first: [u64; 2]) -> Option<Shares> {
+    fn shared_out(&mut self, own: &mut Own<'_>, first: [u64; 2]) -> Option<Shares> {
         let mut shares = Shares { of_class: first, is_short: false };
         for _ in 0..=own.run.micro_batch {
             let of = shares.of_class;
-            let most = [0, 1].map(|at| of[at].div_ceil(own.n[at]));
-            let now = [self.replica(own, 0, most[0])?, self.replica(own, 1, most[1])?];
-            let is_over = now.map(|(_, fits)| !fits);
+            let most = [0, 1].map(|class| own.each(class, of));
+            let one = self.replica(own, 0, most[0])?;
+            let other = self.replica(own, 1, most[1])?;
+            let now = [one.taken(), other.taken()];
+            let is_over = [!one.fits, !other.fits];
             let from = match is_over {
                 [true, true] => return None,
-                [false, false] => usize::from(now[1].0 > now[0].0),
+                [false, false] => usize::from(now[1] > now[0]),
                 [_, second] => usize::from(second),
             };
             let to = 1 - from;
@@ -85,8 +122,8 @@ impl Prices<'_> {
                 true => self.replica(own, to, next),
                 false => None,
             };
-            let is_faster = later.is_some_and(|(taken, _)| taken < now[from].0);
-            let fits = later.is_some_and(|(_, fits)| fits);
+            let is_faster = later.is_some_and(|later| later.taken() < now[from]);
+            let fits = later.is_some_and(|later| later.fits);
             shares.is_short |= is_over[from] || is_faster && !fits;
             if !fits || !(is_over[from] || is_faster) {
                 return (!is_over[from]).then_some(shares);
@@ -97,12 +134,64 @@ impl Prices<'_> {
         None
     }
 
-    /// How long a replica of a class with so many samples takes for one micro-batch, and whether it fits.
-    fn replica(&mut self, own: &Own<'_>, class: usize, samples: u64) -> Option<(Nanos, bool)> {
+    /// The fastest shares on both sides of some, of equally fast ones the most even, of these most on the
+    /// first class. A class that is slower in each pass is no faster with more samples: there a side ends.
+    fn fastest(&mut self, own: &mut Own<'_>, mut shares: Shares) -> Shares {
+        let first = shares.of_class;
+        let Some((taken, _)) = self.both(own, first, 0) else { return shares };
+        let mut best = (taken, own.unevenness(first), first[1]);
+        for (from, to) in [(1, 0), (0, 1)] {
+            let mut of = first;
+            while of[from] > own.n[from] {
+                of[from] -= 1;
+                of[to] += 1;
+                let Some((taken, is_slower)) = self.both(own, of, to) else {
+                    shares.is_short = true;
+                    break;
+                };
+                let rank = (taken, own.unevenness(of), of[1]);
+                if rank < best {
+                    (best, shares.of_class) = (rank, of);
+                }
+                let is_past_even = of[to] * own.n[from] >= of[from] * own.n[to];
+                if is_slower && (taken > best.0 || is_past_even) {
+                    break;
+                }
+            }
+        }
+        shares
+    }
+
+    /// How long a stage with such shares takes for one micro-batch, and whether a class is the slower one in
+    /// each pass; `None` where it does not fit.
+    fn both(&mut self, own: &mut Own<'_>, of: [u64; 2], class: usize) -> Option<(Nanos, bool)> {
+        let most = [class, 1 - class].map(|class| own.each(class, of));
+        let replica = self.replica(own, class, most[0])?;
+        let other = self.replica(own, 1 - class, most[1])?;
+        let slower = replica.passes.into_iter().zip(other.passes).map(|(a, b)| a.max(b));
+        let taken = slower.fold(Nanos(0), |sum, own| sum + own);
+        (replica.fits && other.fits).then_some((taken, replica.is_slower(&other)))
+    }
+
+    /// What a replica of a class with so many samples takes; `None` where it has more than it may.
+    fn replica(&mut self, own: &mut Own<'_>, class: usize, samples: u64) -> Option<Replica> {
+        if let Some(known) = own.known.get(&(class, samples)) {
+            return *known;
+        }
+        let found = self.found_replica(own, class, samples);
+        own.known.insert((class, samples), found);
+        found
+    }
+
+    fn found_replica(&mut self, own: &Own<'_>, class: usize, samples: u64) -> Option<Replica> {
+        if samples > self.most_samples {
+            return None;
+        }
         let level = self.level(own, samples)?;
         let at = class.min(level.len().checked_sub(1)?);
         let price = Fleet::stage(level.get(at), &own.stage, own.seat);
-        Some((passes(&price), fits(&price)))
+        let passes = [price.stage.forward, price.stage.backward, price.stage.recompute];
+        Some(Replica { passes, fits: fits(&price) })
     }
 
     /// A replica of each class with so many samples.
