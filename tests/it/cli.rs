@@ -67,6 +67,7 @@ pub(crate) mod training;
 mod training_graph;
 mod training_sizes;
 mod unlike;
+mod unlike_space;
 mod verbs;
 
 use std::fs;

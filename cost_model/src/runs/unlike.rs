@@ -26,8 +26,8 @@ use super::forms::model::priced::{Passes, Priced};
 use crate::links::collective::Link as Way;
 
 use super::forms::system::{System, slower, slowest_between};
-use super::judge::costs::{Boundary, Nic, PipelineCosts, RankCosts, StageCosts};
-use super::oracle::{Place, Prices, Seat, StageFigures, bytes, nanos, stage_costs};
+use super::judge::costs::{Boundary, HostCosts, Nic, PipelineCosts, RankCosts, StageCosts};
+use super::oracle::{Offload, Place, Prices, Seat, StageFigures, bytes, nanos, stage_costs};
 
 /// Devices of one node and kind, with the same memory, which reach each other, and others by the same ways.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,6 +134,12 @@ pub fn in_flight(n_micro_batches: u64, stages_after: usize) -> u64 {
 }
 
 impl Fleet<'_> {
+    /// The same where hosts keep something else.
+    #[must_use]
+    pub fn keeping(self, offload: Offload) -> Self {
+        Self { base: Pricing { offload, ..self.base }, ..self }
+    }
+
     /// The group of a device.
     #[must_use]
     pub fn group_of(&self, device: DeviceId) -> Option<usize> {
@@ -299,8 +305,8 @@ impl Fleet<'_> {
 
     /// Costs of a stage on its replicas, where it keeps so many micro-batches at most.
     #[must_use]
-    pub fn stage(
-        replicas: &[Priced<'_>],
+    pub fn stage<'r, 'p: 'r>(
+        replicas: impl IntoIterator<Item = &'r Priced<'p>>,
         stage: &Stage,
         (place, kept): (Place, u64),
     ) -> StagePrice {
@@ -322,6 +328,7 @@ impl Fleet<'_> {
             next.stage.exchange = a.exchange.max(b.exchange);
             next.stage.overlapped = a.overlapped.max(b.overlapped).min(next.stage.exchange);
             next.rank.optimizer = all.rank.optimizer.max(own.rank.optimizer);
+            next.stage.on_host = all.stage.on_host.max(own.stage.on_host);
             next.tie_bytes = all.tie_bytes.max(own.tie_bytes);
             all = next;
         }
@@ -405,7 +412,29 @@ impl Fleet<'_> {
             costs.ranks.push(RankCosts { nic, ..own.rank });
         }
         costs.nics = vec![Nic::default(); cards.len()];
+        costs.hosts = self.hosts(stages.iter().map(|own| own.0));
         Some(costs)
+    }
+
+    /// Hosts with the devices of each stage on them, where they keep states.
+    fn hosts<'m>(&self, stages: impl Iterator<Item = &'m StageMesh>) -> Vec<HostCosts> {
+        if self.base.offload == Offload::Nothing {
+            return Vec::new();
+        }
+        let mut devices: BTreeMap<Option<NodeId>, BTreeMap<u32, u32>> = BTreeMap::new();
+        for (rank, mesh) in (0..).zip(stages) {
+            for device in &mesh.devices {
+                let own = devices.entry(self.node(*device)).or_default();
+                *own.entry(rank).or_default() += 1;
+            }
+        }
+        let host = |(node, own): (Option<NodeId>, BTreeMap<u32, u32>)| {
+            let at = node.map_or(0, NodeId::index);
+            let limit = node.and_then(|_| self.cluster.nodes.get(at)?.host_memory);
+            let host = u32::try_from(at).unwrap_or(u32::MAX);
+            HostCosts { host, limit, devices: own.into_iter().collect() }
+        };
+        devices.into_iter().map(host).collect()
     }
 
     /// The channel by which a stage leaves its node for its neighbours.

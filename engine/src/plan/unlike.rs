@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use cost_model::runs::forms::hosts;
 use cost_model::runs::judge::judge_plan;
+use cost_model::runs::oracle::Offload;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use documents::report::training::{TrainingReportDocument, TrainingRunDocument};
@@ -192,15 +193,15 @@ impl Searched {
         let is_stated = asked.time_limit.is_some() || asked.node_budget.is_some();
         let (own, given) = (setting.clone(), limits.clone());
         let work = move |tell: &dyn Fn(Better<Judged>)| {
-            let offload = own.offload;
             unlike::found(&own, (&given, is_stated), &mut |plan, bound| {
-                tell(Better { plan: plan.clone(), step: plan.step, bound, offload });
+                let (step, offload) = (plan.step, plan.offload);
+                tell(Better { plan: plan.clone(), step, bound, offload });
             })
         };
         let on_the_way = setting.on_the_way();
         let document_of = |told: &Better<Judged>| {
             let made = (ALGORITHM, told.bound.min(told.step));
-            document::of(&on_the_way, &told.plan.plan, SCHEDULE, made)
+            document::of(&on_the_way.keeping(told.offload), &told.plan.plan, SCHEDULE, made)
         };
         let mut followed = follow((ALGORITHM, request), run, work, &document_of);
         let found = match (followed.done.take(), followed.last.take()) {
@@ -230,7 +231,8 @@ impl Searched {
             let batch = run.n_micro_batches.saturating_mul(run.micro_batch);
             let costs = setting.costs(plan, setting.limit).ok()?;
             let step = judge_plan(&costs, plan).ok()?.report.step_time;
-            (batch == setting.global_batch).then(|| Judged { plan: plan.clone(), step })
+            let offload = setting.offload;
+            (batch == setting.global_batch).then(|| Judged { plan: plan.clone(), step, offload })
         };
         let running = setting.stand_in.as_deref().map(|own| edges::kept(own, setting));
         let Some(own) = running.as_ref().and_then(judged) else { return };
@@ -249,6 +251,7 @@ impl Searched {
         let Some(mut best) = found.best.clone() else {
             return none((found.stop, found.n_judged), run.page, || Err(nothing_fits(&setting)));
         };
+        setting.offload = best.offload;
         if let Some(plan) = losses::arranged(&setting, &best.plan, best.step) {
             best.plan = plan;
         }
@@ -292,6 +295,9 @@ fn answer(
             degrees.micro_batch
         ));
         print_stages(setting, &best.plan, &report, page);
+        if best.offload == Offload::Optimizer {
+            page.line("hosts keep the optimizer states");
+        }
         page.line(&sentence(setting, best, found));
         edges::print(&plan, page);
         losses::print(&plan, page);

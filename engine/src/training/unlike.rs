@@ -116,7 +116,17 @@ pub fn shown(setting: &Setting, bound: Nanos, limits: &Limits) -> (Nanos, StopRe
 
 fn options(setting: &Setting) -> Options {
     let edge_ratio = setting.edge_density.map_or(1, edges::most_ratio);
-    Options { devices: most_devices(setting), edge_ratio, ..Options::default() }
+    let may_offload = may_offload(setting);
+    Options { devices: most_devices(setting), edge_ratio, may_offload, ..Options::default() }
+}
+
+/// Whether hosts may keep states: what moves, or who stands in for whom, is not told of those.
+fn may_offload(setting: &Setting) -> bool {
+    let asked = &setting.request;
+    !asked.no_offload
+        && asked.spares.is_none()
+        && asked.lost.is_empty()
+        && setting.replaced.is_none()
 }
 
 fn most_devices(setting: &Setting) -> usize {
@@ -141,10 +151,12 @@ pub fn sentence(setting: &Setting, best: &Judged, found: &Found) -> String {
     });
     let proof = match found.is_optimum() {
         true => format!(
-            "the best of: 1F1B, neighbouring stages on equal parts of a node or stages on whole nodes of \
-             equal size, of at most two sorts (by kind, memory and links), their replicas in one order, \
-             samples shared out by the speed of a block, at most {} on a device{} ({} plans judged)",
+            "the best of: 1F1B, stages on any devices of a node in their order or on whole nodes of equal \
+             size, of at most two sorts (by kind, memory and links), their replicas in one order, samples \
+             shared out by the time of the stage, at most {} on a device, optimizer states on {}{} ({} \
+             plans judged)",
             most_samples(setting.global_batch, setting.cluster.devices.len()),
+            if may_offload(setting) { "devices or hosts" } else { "devices" },
             held_back,
             found.n_judged
         ),

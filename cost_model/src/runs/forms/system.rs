@@ -32,6 +32,8 @@ pub struct System {
     pub products: StepProducts,
     /// Devices of a host.
     pub per_host: u64,
+    /// Devices that share a host's memory where it keeps states.
+    pub per_memory: u64,
     /// Measured collectives; what is missing follows from the links.
     pub measured: BTreeMap<Among, Table>,
     /// How many times less the links inside a host carry than those that `measured` is of.
@@ -134,6 +136,7 @@ impl System {
             products: StepProducts::new(&Profile::default(), &device),
             device,
             per_host: 8,
+            per_memory: 8,
             measured,
             slower_inside: 1.0,
             inside: link(INSIDE_START_UP_S, 228e9)?,
@@ -178,6 +181,7 @@ impl System {
             measured: measured_collectives(profile, &device.name),
             device,
             per_host: per_host(cluster) as u64,
+            per_memory: per_host(cluster) as u64,
             slower_inside: 1.0,
             inside: inside.or(network).unwrap_or(none),
             scale_up: scale_up(cluster),
@@ -216,6 +220,7 @@ impl System {
             measured: measured_collectives(profile, &device.name),
             device,
             per_host: own.len() as u64,
+            per_memory: cluster.device_ids().filter(|device| node(*device) == host).count() as u64,
             slower_inside: 1.0,
             inside: inside.or(network).unwrap_or(none),
             scale_up: scale_up(cluster),

@@ -55,6 +55,7 @@ fn rest(options: &Options, spent: u64) -> Options {
 
 /// A plan with parts by the rule, where it is faster so.
 fn in_part(fleet: &Fleet<'_>, own: &Judged, edge_ratio: u32) -> Option<Judged> {
+    let fleet = &fleet.keeping(own.offload);
     let whole = fleet.costs(&own.plan).ok()?;
     let mut plan = own.plan.clone();
     let stages = own.plan.partition.stages.iter();
@@ -65,7 +66,7 @@ fn in_part(fleet: &Fleet<'_>, own: &Judged, edge_ratio: u32) -> Option<Judged> {
         stage.mesh.as_mut()?.edge_ratio = ratio;
     }
     let step = judged(&fleet.costs(&plan).ok()?, plan.parallelism.pipeline, own.step)?;
-    Some(Judged { plan, step })
+    Some(Judged { plan, step, offload: own.offload })
 }
 
 /// The step of a plan where it is less than so much, and by edge, elements over those that are sent; none
@@ -122,6 +123,7 @@ fn by_rule(
 /// The plan whose edges leave out no more than its step needs. This is little work, which no number of
 /// nodes limits; past a deadline, edges are only looked at whether they can send all.
 fn fewest(fleet: &Fleet<'_>, mut own: Judged, options: &Options) -> Judged {
+    let fleet = &fleet.keeping(own.offload);
     let stages = &own.plan.partition.stages;
     let ratios = stages.iter().map(|own| own.mesh.as_ref().map_or(1, |own| own.edge_ratio));
     let mut edges: Vec<(usize, u32)> = ratios.enumerate().filter(|own| own.1 > 1).collect();
@@ -131,7 +133,7 @@ fn fewest(fleet: &Fleet<'_>, mut own: Judged, options: &Options) -> Judged {
         let most = Nanos(own.step.0.saturating_add(1));
         let step = costs.and_then(|costs| judged(&costs, own.plan.parallelism.pipeline, most));
         let Some((step, plan)) = step.zip(plan) else { return false };
-        own = Judged { plan, step };
+        own = Judged { plan, step, offload: own.offload };
         true
     };
     // Those that bind least first.

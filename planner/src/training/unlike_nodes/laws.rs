@@ -1,12 +1,14 @@
 //! The search finds the best of all plans of its space, and its bound is below every one of them.
 
+pub(super) mod enumerated;
+
 use std::collections::BTreeMap;
 
 use cost_model::kernels::stack::megatron_core;
 use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::model::Pricing;
 use cost_model::runs::forms::system::System;
-use cost_model::runs::judge::{fold, judge, over_limit};
+use cost_model::runs::judge::{fold, judge};
 use cost_model::runs::oracle::Place;
 use cost_model::runs::unlike::{Fleet, StagePrice, groups_of, in_flight};
 use ir::card::{Attention, BlockGroup, FeedForward, Head, ModelCard, Recompute, TransformerCard};
@@ -19,8 +21,7 @@ use ir::units::{Bytes, BytesPerSecond, FlopsPerSecond};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::prices::{Prices, Systems};
-use super::shapes::{Classes, Shape, shapes};
+use self::enumerated::enumerated;
 use super::*;
 use crate::training::order::Order;
 use crate::training::search_3d::part_laws;
@@ -127,172 +128,6 @@ pub(super) fn model(hidden: u64, n_blocks: u32, sequence: u64, head: Head) -> Mo
     }
 }
 
-/// All plans of the space, one after the other, without classes or bounds.
-struct Enumerated<'s> {
-    fleet: &'s Fleet<'s>,
-    classes: &'s Classes,
-    shapes: &'s [Shape],
-    prices: Prices<'s>,
-    run: Parallelism,
-    n_blocks: u32,
-    /// By number of devices.
-    best: BTreeMap<usize, u64>,
-    /// What edges may send one in; 1 = all.
-    edge_ratio: u32,
-    best_in_part: u64,
-    n: u64,
-    known: BTreeMap<String, Option<StagePrice>>,
-}
-
-impl Enumerated<'_> {
-    /// Sets of devices, in order of stages: parts of a group one after the other, whole groups.
-    fn maps(&mut self, used: &[bool], stages: &[StageMesh]) {
-        if !stages.is_empty() {
-            self.cut(stages, 0, &[]);
-        }
-        if stages.len() >= self.n_blocks as usize {
-            return;
-        }
-        let n = self.fleet.groups.len();
-        for set in 1_usize..1 << n {
-            let own: Vec<usize> = (0..n).filter(|at| set >> at & 1 == 1).collect();
-            if own.iter().any(|group| used[*group]) {
-                continue;
-            }
-            let class = |group: &usize| {
-                self.classes.groups.iter().position(|class| class.contains(group)).unwrap()
-            };
-            let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-            own.iter().for_each(|group| *counts.entry(class(group)).or_default() += 1);
-            let size = self.fleet.groups[own[0]].devices.len();
-            let is_even = own.iter().all(|group| self.fleet.groups[*group].devices.len() == size);
-            if counts.len() > 2 || !is_even {
-                continue;
-            }
-            let mut devices: Vec<(usize, usize, DeviceId)> = Vec::new();
-            for group in &own {
-                let all = self.fleet.groups[*group].devices.iter();
-                devices.extend(all.map(|device| (class(group), *group, *device)));
-            }
-            devices.sort_unstable();
-            let devices: Vec<DeviceId> = devices.into_iter().map(|(_, _, own)| own).collect();
-            let mut used = used.to_vec();
-            own.iter().for_each(|group| used[*group] = true);
-            let counts: Vec<(usize, usize)> = counts.into_iter().collect();
-            for parts in (1..=64).filter(|k| size.is_multiple_of(*k) && (own.len() == 1 || *k == 1))
-            {
-                let n_devices = devices.len() / parts;
-                let at = self.shapes.iter().position(|shape| {
-                    shape.counts == counts && shape.parts == parts && shape.n_devices == n_devices
-                });
-                for taken in 1..=parts {
-                    let sets = devices.chunks(n_devices).take(taken).map(<[_]>::to_vec).collect();
-                    self.degrees(&used, stages.to_vec(), sets, (at.unwrap(), size));
-                }
-            }
-        }
-    }
-
-    /// Tensor degrees of the next sets.
-    fn degrees(
-        &mut self,
-        used: &[bool],
-        stages: Vec<StageMesh>,
-        mut sets: Vec<Vec<DeviceId>>,
-        (shape, size): (usize, usize),
-    ) {
-        if sets.is_empty() {
-            return self.maps(used, &stages);
-        }
-        let devices = sets.remove(0);
-        let most = devices.len().min(size);
-        for tensor in (1..=most as u32).filter(|t| (most as u32).is_multiple_of(*t)) {
-            let key = (shape, tensor, self.run.micro_batch);
-            let run = self.run.clone();
-            let Some(samples) = self.prices.samples(key, &run) else { continue };
-            let mut stages = stages.clone();
-            stages.push(StageMesh { devices: devices.clone(), tensor, samples, edge_ratio: 1 });
-            self.degrees(used, stages, sets.clone(), (shape, size));
-        }
-    }
-
-    /// Blocks of the next stage.
-    fn cut(&mut self, stages: &[StageMesh], next: u32, cuts: &[u32]) {
-        if cuts.len() == stages.len() {
-            if next == self.n_blocks {
-                self.judged(stages, cuts);
-            }
-            return;
-        }
-        for n in 1..=self.n_blocks - next {
-            let cuts: Vec<u32> = cuts.iter().copied().chain([n]).collect();
-            self.cut(stages, next + n, &cuts);
-        }
-    }
-
-    fn judged(&mut self, meshes: &[StageMesh], cuts: &[u32]) {
-        let pipeline = cuts.len() as u32;
-        let run = Parallelism { pipeline, ..self.run.clone() };
-        let mut stages = Vec::new();
-        let mut next = 0;
-        for (at, (mesh, n)) in meshes.iter().zip(cuts).enumerate() {
-            let blocks = next..next + n;
-            next += n;
-            let place = Place::of(at, cuts.len());
-            let kept = in_flight(run.n_micro_batches, cuts.len() - at - 1);
-            let fleet = self.fleet;
-            let blocks = if fleet.is_uniform() { 0..*n } else { blocks };
-            let key = format!("{mesh:?} {blocks:?} {place:?} {kept} {}", pipeline.min(2));
-            let price = *self.known.entry(key).or_insert_with(|| {
-                let systems = fleet.systems(mesh, run.micro_batch).unwrap();
-                let own = fleet.replicas(&systems, (mesh, &run)).unwrap();
-                [Recompute::None, Recompute::Selective, Recompute::Full].into_iter().find_map(
-                    |recompute| {
-                        let stage = Stage { blocks: blocks.clone(), recompute, ..Stage::default() };
-                        let price = Fleet::stage(&own, &stage, (place, kept));
-                        let fits = price.rank.limit.is_none_or(|limit| price.peak <= limit.0);
-                        fits.then_some(price)
-                    },
-                )
-            });
-            let Some(price) = price else { return };
-            stages.push((mesh, *n, price));
-        }
-        let m = run.n_micro_batches as u32;
-        let grid = Order::OneFOneB.grid(&run, m, |_| false).unwrap();
-        let (fleet, edge_ratio) = (self.fleet, self.edge_ratio);
-        let step = |stages: &[(&StageMesh, u32, StagePrice)]| {
-            let costs = fleet.together(stages, &run).unwrap();
-            let report = judge(&costs, &grid).unwrap().report;
-            // What is said of a stage's peak is what the judge finds, or a little more.
-            assert!(over_limit(&report).is_none());
-            report.step_time.0
-        };
-        // Each edge sends all or a part.
-        let n_edges = if edge_ratio > 1 { cuts.len() - 1 } else { 0 };
-        let parts = (1..1_u32 << n_edges).map(|set| {
-            let with = |(at, mesh): (usize, &StageMesh)| {
-                let edge_ratio = if set >> at & 1 == 1 { edge_ratio } else { 1 };
-                StageMesh { edge_ratio, ..mesh.clone() }
-            };
-            let meshes: Vec<StageMesh> = meshes.iter().enumerate().map(with).collect();
-            let stages: Vec<_> = meshes
-                .iter()
-                .zip(&stages)
-                .map(|(mesh, (_, n, price))| (mesh, *n, *price))
-                .collect();
-            step(&stages)
-        });
-        let in_part = parts.min().unwrap_or(u64::MAX);
-        self.best_in_part = self.best_in_part.min(in_part);
-        let step = step(&stages);
-        self.n += 1;
-        let n_devices = meshes.iter().map(|mesh| mesh.devices.len()).sum();
-        let best = self.best.entry(n_devices).or_insert(step);
-        *best = step.min(*best);
-    }
-}
-
 /// A case that is small enough to judge all of it.
 pub(super) struct Case {
     pub(super) cluster: Cluster,
@@ -309,8 +144,8 @@ impl Case {
     /// On ways of these rates.
     pub(super) fn between(random: &mut SmallRng, rates: [f64; 3]) -> Self {
         let n_nodes = random.random_range(2..=4);
-        let most = [2, 1, 0][n_nodes - 2];
-        let mut node = || (1 << random.random_range(0..=most), random.random_range(0..3));
+        let most = [3, 2, 1][n_nodes - 2];
+        let mut node = || (random.random_range(1..=most), random.random_range(0..3));
         let nodes: Vec<(usize, usize)> = (0..n_nodes).map(|_| node()).collect();
         let hidden: u64 = [256, 1024][random.random_range(0..2)];
         let memory = match random.random_bool(0.5) {
@@ -320,10 +155,14 @@ impl Case {
                 Some(Bytes(all as u64 * n / 2))
             }),
         };
-        let n_blocks = random.random_range(3..=if n_nodes > 3 { 4 } else { 6 });
+        let n_devices: usize = nodes.iter().map(|(n, _)| n).sum();
+        let n_blocks = random.random_range(2..=if n_devices > 3 { 3 } else { 5 });
+        let host = random.random_bool(0.2).then(|| Bytes(random.random_range(1..40) << 20));
         let head = [Head::Tied, Head::Separate][random.random_range(0..2)];
+        let mut cluster = cluster(&nodes, rates, memory);
+        cluster.nodes.iter_mut().for_each(|node| node.host_memory = host);
         Self {
-            cluster: cluster(&nodes, rates, memory),
+            cluster,
             model: model(hidden, n_blocks, 512, head),
             global_batch: random.random_range(1..=4),
         }
@@ -351,59 +190,21 @@ impl Case {
     }
 }
 
-/// By number of devices, nanoseconds of the best of all plans, how many plans there are, and nanoseconds of
-/// the best of those some of whose edges send one in so many elements.
-pub(super) fn enumerated(
-    fleet: &Fleet<'_>,
-    (global_batch, edge_ratio): (u64, u32),
-) -> (BTreeMap<usize, u64>, u64, u64) {
-    let classes = Classes::of(fleet);
-    let shapes = shapes(&classes);
-    let systems = Systems::of((fleet, &classes), &shapes);
-    let (mut best, mut n, mut best_in_part) = (BTreeMap::new(), 0, u64::MAX);
-    for micro_batch in divisors(global_batch, u64::MAX) {
-        let n_micro_batches = global_batch / micro_batch;
-        let run =
-            Parallelism { pipeline: 2, n_micro_batches, micro_batch, ..Parallelism::default() };
-        let mut all = Enumerated {
-            fleet,
-            classes: &classes,
-            shapes: &shapes,
-            prices: Prices::new((fleet, &classes), (&shapes, &systems), 64),
-            run,
-            n_blocks: fleet.base.model.n_blocks(),
-            best: BTreeMap::new(),
-            edge_ratio,
-            best_in_part,
-            n: 0,
-            known: BTreeMap::new(),
-        };
-        all.maps(&vec![false; fleet.groups.len()], &[]);
-        n += all.n;
-        best_in_part = all.best_in_part;
-        for (n_devices, step) in all.best {
-            let best = best.entry(n_devices).or_insert(step);
-            *best = step.min(*best);
-        }
-    }
-    (best, n, best_in_part)
-}
-
 #[test]
 fn the_search_finds_the_best_of_all_plans() {
-    let [n_plans, n_found, n_short] = best_of_all(2_000, Case::of);
-    assert!(n_plans > 200_000 && n_found > 1_400 && n_short > 5, "{n_plans} {n_found} {n_short}");
+    let [n_plans, n_found, n_short] = best_of_all(300, Case::of);
+    assert!(n_plans > 45_000 && n_found > 250 && n_short > 25, "{n_plans} {n_found} {n_short}");
 }
 
 #[test]
 fn the_search_finds_the_best_of_all_plans_of_unlike_blocks() {
-    let [n_plans, n_found, n_short] = best_of_all(1_000, Case::of_unlike_blocks);
-    assert!(n_plans > 50_000 && n_found > 600 && n_short > 5, "{n_plans} {n_found} {n_short}");
+    let [n_plans, n_found, n_short] = best_of_all(600, Case::of_unlike_blocks);
+    assert!(n_plans > 20_000 && n_found > 75 && n_short > 2, "{n_plans} {n_found} {n_short}");
 }
 
 /// How many plans there are, how many cases have some, and how many none.
 fn best_of_all(n_cases: u64, case: impl Fn(&mut SmallRng) -> Case) -> [u64; 3] {
-    let (mut n_plans, mut n_found, mut n_short) = (0, 0, 0);
+    let [mut n_plans, mut n_found, mut n_short, mut n_uneven] = [0; 4];
     let (stack, profile) = (megatron_core(), Profile::default());
     let constants = Constants::nominal(&stack);
     for seed in 0..n_cases {
@@ -413,11 +214,19 @@ fn best_of_all(n_cases: u64, case: impl Fn(&mut SmallRng) -> Case) -> [u64; 3] {
         let base = Pricing::unlimited(&model, &system, &stack, &constants);
         let fleet =
             Fleet { base, cluster: &cluster, profile: &profile, groups: &groups, edge_ratio: 1 };
-        let options = Options { nodes: u64::MAX, ..Options::default() };
+        let may_offload = seed % 2 == 1;
+        let options = Options { nodes: u64::MAX, may_offload, ..Options::default() };
         let found = solve(&fleet, global_batch, &options, &mut |_, _| {});
         assert_eq!(found.stop, StopReason::Finished);
-        let (best, n, _) = enumerated(&fleet, (global_batch, 1));
-        n_plans += n;
+        let mut all = enumerated(&fleet, (global_batch, 1));
+        n_plans += all.n;
+        if may_offload {
+            let on_hosts = enumerated(&fleet.keeping(Offload::Optimizer), (global_batch, 1));
+            n_plans += on_hosts.n;
+            all.of_any = all.of_any.min(on_hosts.of_any);
+            all.add(on_hosts.by_devices);
+        }
+        let best = all.by_devices;
         let step = |own: &Found| own.best.as_ref().map(|own| own.step.0);
         assert_eq!(step(&found), best.values().copied().min(), "seed {seed}");
         // Some devices are held back.
@@ -431,11 +240,12 @@ fn best_of_all(n_cases: u64, case: impl Fn(&mut SmallRng) -> Case) -> [u64; 3] {
             continue;
         };
         n_found += 1;
-        let costs = fleet.costs(&own.plan).unwrap();
+        n_uneven += u64::from(all.of_any < own.step.0);
+        let costs = fleet.keeping(own.offload).costs(&own.plan).unwrap();
         let grid = own.plan.schedule.grid.as_ref().unwrap();
         assert_eq!(judge(&costs, grid).unwrap().report.step_time, own.step);
         // The bound of a search that is not let finish.
-        let cut = Options { nodes: 0, ..Options::default() };
+        let cut = Options { nodes: 0, may_offload, ..Options::default() };
         let bound = solve(&fleet, global_batch, &cut, &mut |_, _| {}).bound;
         assert!(bound <= own.step, "seed {seed}: {bound} above {}", own.step);
         // Who asks for less than the best is told that there is nothing.
@@ -443,6 +253,8 @@ fn best_of_all(n_cases: u64, case: impl Fn(&mut SmallRng) -> Case) -> [u64; 3] {
         let none = solve(&fleet, global_batch, &below, &mut |_, _| {});
         assert!(none.best.is_none() && none.bound == own.step, "seed {seed}");
     }
+    // Other samples than the stated ones are faster as good as never.
+    assert!(100 * n_uneven <= n_cases, "{n_uneven} of {n_cases}");
     [n_plans, n_found, n_short]
 }
 

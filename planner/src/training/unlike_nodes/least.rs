@@ -19,6 +19,8 @@ const ROUNDING: f64 = 1.0 - 1e-6;
 pub(super) struct Unit {
     /// Samples for each of its devices.
     pub(super) share: f64,
+    /// Fewer by the time in which it updates its blocks, which it has none for passes in.
+    pub(super) block_share: f64,
     /// Of a block.
     pub(super) block_s: f64,
     /// Of the head.
@@ -29,7 +31,10 @@ impl Unit {
     /// Adds itself to those of which none is better in all respects.
     pub(super) fn add_to(self, others: &mut Vec<Self>) {
         let is_better = |one: &Self, other: &Self| {
-            one.share >= other.share && one.block_s <= other.block_s && one.head_s <= other.head_s
+            one.share >= other.share
+                && one.block_share >= other.block_share
+                && one.block_s <= other.block_s
+                && one.head_s <= other.head_s
         };
         if !others.iter().any(|other| is_better(other, &self)) {
             others.retain(|other| !is_better(&self, other));
@@ -58,7 +63,7 @@ impl Least {
         let (b, m) = (samples as f64, n_micro_batches as f64);
         let all = || classes.iter().flatten();
         let least = all().map(|unit| unit.block_s).fold(f64::INFINITY, f64::min);
-        let most = all().map(|unit| unit.block_s * (1.0 + 50.0 * m * b / unit.share));
+        let most = all().map(|unit| unit.block_s * (1.0 + 50.0 * m * b / unit.block_share));
         let most = most.fold(0.0, f64::max);
         let mut prices = Vec::new();
         let mut block_s = least;
@@ -101,7 +106,7 @@ impl Least {
 impl Price {
     fn of(block_s: f64, classes: &[Vec<Unit>], samples: f64) -> Self {
         let toll = |units: &Vec<Unit>| {
-            let of = |own: &Unit| (block_s / own.block_s - 1.0) * own.share / samples;
+            let of = |own: &Unit| (block_s / own.block_s - 1.0) * own.block_share / samples;
             units.iter().map(of).fold(0.0, f64::max)
         };
         let tolls: Vec<f64> = classes.iter().map(toll).collect();

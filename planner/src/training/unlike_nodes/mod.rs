@@ -2,7 +2,8 @@
 //!
 //! # Decides
 //! Which node group, part of one, or set of equal ones has which stage, in which order; blocks, tensor
-//! degree, replicas and recompute of each stage; the samples of each replica; the micro-batch.
+//! degree, replicas and recompute of each stage; the samples of each replica; the micro-batch; whether
+//! hosts keep optimizer states.
 //!
 //! # Idea
 //! Stages are chosen from the last to the first, so that what each has to keep is known. Groups that
@@ -19,13 +20,13 @@
 //!
 //! # Guarantee
 //! Where the search finishes, no plan of the space is better under the judge's model: 1F1B, one
-//! micro-batch size, every stage on a group of one node or one of 2 to 64 equal parts of it (in the order
-//! of its devices, with the other parts before or behind it), or on whole groups of equal size of at
-//! most two classes; samples of replicas by speed, recompute the
-//! least of none, selective and full with which a stage fits; replicas share out optimizer states,
-//! tensor ranks split the sequence. Where edges may send a part, no plan is below [`Found::bound`] whatever
-//! each of them leaves out. Else [`Found::bound`] holds: what no part of a plan that was left
-//! out is below.
+//! micro-batch size, every stage on devices of one group (in their order, up to 64 or an equal part; stages
+//! of a group anywhere in the pipeline), or on whole groups of equal size of at most two classes; equal
+//! samples for replicas of a class, between classes those with which the stage is fastest, of equally fast
+//! ones the most even; the least of no, selective and full recompute with which it fits; replicas share out
+//! optimizer states, tensor ranks split the sequence; all hosts keep optimizer states or none does. Where
+//! edges may send a part, no plan is below [`Found::bound`] whatever each of them leaves out. Else
+//! [`Found::bound`] holds: what no part of a plan that was left out is below.
 //!
 //! # Complexity
 //! Exponential in groups and stages at worst; the caller's limits, [`Options::nodes`] and the memory of
@@ -54,6 +55,7 @@ mod laws;
 
 use std::sync::Arc;
 
+use cost_model::runs::oracle::Offload;
 use cost_model::runs::unlike::Fleet;
 use ir::plan::Plan;
 use ir::units::Nanos;
@@ -85,13 +87,23 @@ pub struct Options {
     pub below: Nanos,
     /// Of what goes between stages, most elements over those that are sent; 1 = all are.
     pub edge_ratio: u32,
+    /// Whether hosts may keep optimizer states.
+    pub may_offload: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let control = Arc::default();
         let below = Nanos(u64::MAX);
-        Self { control, nodes: 3_000_000, width: 12, devices: usize::MAX, below, edge_ratio: 1 }
+        Self {
+            control,
+            nodes: 3_000_000,
+            width: 12,
+            devices: usize::MAX,
+            below,
+            edge_ratio: 1,
+            may_offload: false,
+        }
     }
 }
 
@@ -102,6 +114,8 @@ pub struct Judged {
     pub plan: Plan,
     /// Its step.
     pub step: Nanos,
+    /// What hosts keep.
+    pub offload: Offload,
 }
 
 /// What a search found.
@@ -155,8 +169,13 @@ fn searched(
     let systems = Systems::of((fleet, &classes), &shapes);
     let n_devices = fleet.groups.iter().map(|group| group.devices.len()).sum();
     let most = most_samples(global_batch, n_devices);
-    let prices = Prices::new((fleet, &classes), (&shapes, &systems), most);
-    Searched::new((fleet, &classes, &shapes), prices, (global_batch, options)).run(observer)
+    let mut fleets = vec![fleet.keeping(Offload::Nothing)];
+    // What fits anywhere is never faster with states elsewhere.
+    if options.may_offload && fleet.groups.iter().any(|group| group.limit.is_some()) {
+        fleets.push(fleet.keeping(Offload::Optimizer));
+    }
+    let prices = Prices::new((&fleets, &classes), (&shapes, &systems), most);
+    Searched::new((&fleets, &classes, &shapes), prices, (global_batch, options)).run(observer)
 }
 
 /// Most samples of a micro-batch on one of so many devices, in a step of so many samples: more where few

@@ -1,7 +1,10 @@
 //! What stages of a shape cost: asked of the oracle once.
 
+mod shared;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use cost_model::runs::forms::model::priced::Priced;
 use cost_model::runs::forms::system::System;
@@ -20,9 +23,8 @@ pub(super) struct Systems(Vec<Option<BTreeMap<usize, System>>>);
 
 impl Systems {
     pub(super) fn of((fleet, classes): (&Fleet<'_>, &Classes), shapes: &[Shape]) -> Self {
-        let none = vec![0; classes.groups.len()];
         let of = |shape: &Shape| {
-            let devices = shape.devices((fleet, classes), &none, 0);
+            let devices = shape.devices((fleet, classes), [0; 2], 0);
             let samples = vec![1; devices.len()];
             let n = devices.len() as u64;
             fleet.systems(&StageMesh { devices, tensor: 1, samples, edge_ratio: 1 }, n).ok()
@@ -32,15 +34,23 @@ impl Systems {
 }
 
 /// A stage with its policy and price.
-pub(super) type Fitted = (Recompute, StagePrice);
+#[derive(Clone)]
+pub(super) struct Fitted {
+    pub(super) recompute: Recompute,
+    pub(super) price: StagePrice,
+    /// Samples of its replicas, where these hang on its blocks.
+    pub(super) samples: Option<Rc<Vec<u64>>>,
+}
 
-/// A shape, its tensor degree, and micro-batch.
-type Key = (usize, u32, u64);
+/// A shape, its tensor degree, micro-batch, and which of the fleets prices it.
+type Key = (usize, u32, u64, usize);
 
 /// Samples of each replica, and one replica of each kind and share.
 type Shared<'s> = (Vec<u64>, Vec<Priced<'s>>);
 
 pub(super) struct Prices<'s> {
+    /// The fleet, and where hosts may keep states the same with these there.
+    fleets: &'s [Fleet<'s>],
     fleet: &'s Fleet<'s>,
     classes: &'s Classes,
     shapes: &'s [Shape],
@@ -49,6 +59,8 @@ pub(super) struct Prices<'s> {
     units: BTreeMap<(usize, u32, u64), Option<[f64; 2]>>,
     /// By shape and whether it is one stage of several.
     replicas: BTreeMap<(Key, bool), Option<Shared<'s>>>,
+    /// Of shapes of two classes, by samples, whether it is one stage of several: a replica of each class.
+    levels: BTreeMap<(Key, bool, u64), Option<Vec<Priced<'s>>>>,
     fitted: BTreeMap<(Key, [u32; 2], u8, u64), Option<Fitted>>,
     /// How much work the first blocks are, by their number, in some unit.
     work: Vec<f64>,
@@ -58,15 +70,27 @@ pub(super) struct Prices<'s> {
 
 impl<'s> Prices<'s> {
     pub(super) fn new(
-        (fleet, classes): (&'s Fleet<'s>, &'s Classes),
+        (fleets, classes): (&'s [Fleet<'s>], &'s Classes),
         (shapes, systems): (&'s [Shape], &'s Systems),
         most_samples: u64,
     ) -> Self {
-        let (units, replicas, fitted) = Default::default();
+        let fleet = &fleets[0];
+        let (units, replicas, levels, fitted) = Default::default();
         let n_blocks = fleet.base.model.n_blocks();
         let work = (0..=n_blocks).map(f64::from).collect();
-        let mut own =
-            Self { fleet, classes, shapes, systems, units, replicas, fitted, work, most_samples };
+        let mut own = Self {
+            fleets,
+            fleet,
+            classes,
+            shapes,
+            systems,
+            units,
+            replicas,
+            levels,
+            fitted,
+            work,
+            most_samples,
+        };
         if !fleet.is_uniform() {
             own.work = own.measured();
         }
@@ -114,6 +138,33 @@ impl<'s> Prices<'s> {
         Some([shares.fold(f64::INFINITY, f64::min), head])
     }
 
+    /// Seconds in which one device of a class updates all parameters of a block, or of as much work, at
+    /// least.
+    pub(super) fn update_s(&self, class: usize, fleet: usize) -> f64 {
+        let found = || {
+            let group = self.fleet.groups.get(*self.classes.groups.get(class)?.first()?)?;
+            let devices = group.devices.get(..1)?.to_vec();
+            let mesh = StageMesh { devices, tensor: 1, samples: vec![1], edge_ratio: 1 };
+            let run = Parallelism { pipeline: 1, ..Parallelism::default() };
+            let fleet = self.fleets.get(fleet)?;
+            let systems = fleet.systems(&mesh, 1).ok()?;
+            let own = fleet.replicas(&systems, (&mesh, &run)).ok()?;
+            let seconds = |blocks: Range<u32>| {
+                let stage = Stage { blocks, ..Stage::default() };
+                let place = Place { first: false, last: false };
+                Fleet::stage(&own, &stage, (place, 1)).rank.optimizer.seconds()
+            };
+            // What a step takes once is in each figure: the rest is the blocks'.
+            let once = seconds(0..0);
+            let n = u32::try_from(self.work.len().checked_sub(1)?).ok()?;
+            let each = (0..n).map(|at| {
+                (seconds(at..at + 1) - once).max(0.0) / (self.work(at + 1) - self.work(at))
+            });
+            Some(each.fold(f64::INFINITY, f64::min)).filter(|own| own.is_finite())
+        };
+        found().unwrap_or(0.0)
+    }
+
     /// Seconds of each block on one replica, no more than what stages of them take, and of the head.
     fn alone(&self, mesh: &StageMesh, samples: u64) -> Option<(Vec<f64>, f64)> {
         let systems = self.fleet.systems(mesh, samples).ok()?;
@@ -151,10 +202,7 @@ impl<'s> Prices<'s> {
     /// Samples of each replica of a shape, so that the slowest is as fast as it can be.
     fn shares(&mut self, shape: &Shape, tensor: u32, micro_batch: u64) -> Option<Vec<u64>> {
         let of_class = |(class, n): &(usize, usize)| {
-            let devices = match shape.parts {
-                1 => n * self.classes.devices[*class],
-                _ => shape.n_devices,
-            };
+            let devices = (n * self.classes.devices[*class]).min(shape.n_devices);
             (*class, devices / tensor as usize)
         };
         let kinds: Vec<(usize, usize)> = shape.counts.iter().map(of_class).collect();
@@ -193,21 +241,21 @@ impl<'s> Prices<'s> {
         if let Some(known) = self.replicas.get(&own) {
             return known.is_some();
         }
-        let found = self.found(key.0, key.1, run);
+        let found = self.found(key, run);
         let is_some = found.is_some();
         self.replicas.insert(own, found);
         is_some
     }
 
-    fn found(&mut self, at: usize, tensor: u32, run: &Parallelism) -> Option<Shared<'s>> {
+    fn found(&mut self, key: Key, run: &Parallelism) -> Option<Shared<'s>> {
+        let (at, tensor, _, kept) = key;
         let shapes: &'s [Shape] = self.shapes;
         let shape = shapes.get(at)?;
         let systems = self.systems.0.get(at)?.as_ref()?;
         let samples = self.shares(shape, tensor, run.micro_batch)?;
-        let none = vec![0; self.classes.groups.len()];
-        let devices = shape.devices((self.fleet, self.classes), &none, 0);
+        let devices = shape.devices((self.fleet, self.classes), [0; 2], 0);
         let mesh = StageMesh { devices, tensor, samples, edge_ratio: 1 };
-        let priced = self.fleet.replicas(systems, (&mesh, run)).ok()?;
+        let priced = self.fleets[kept].replicas(systems, (&mesh, run)).ok()?;
         Some((mesh.samples, priced))
     }
 
@@ -230,9 +278,11 @@ impl<'s> Prices<'s> {
             u8::from(place.first) + 2 * u8::from(place.last) + 4 * u8::from(run.pipeline > 1);
         let own = (key, [blocks.start, blocks.end], code, kept);
         if let Some(known) = self.fitted.get(&own) {
-            return *known;
+            return known.clone();
         }
+        let is_mixed = self.shapes.get(key.0).is_some_and(|own| own.counts.len() > 1);
         let found = match self.replicas(key, run) {
+            true if is_mixed => self.mixed((key, run), &blocks, (place, kept)),
             true => {
                 self.replicas.get(&(key, run.pipeline > 1)).and_then(|own| own.as_ref()).and_then(
                     |(_, own)| {
@@ -242,16 +292,17 @@ impl<'s> Prices<'s> {
                                 recompute: *policy,
                                 ..Stage::default()
                             };
-                            let price = Fleet::stage(own, &stage, (place, kept));
+                            let price = Fleet::stage(own.iter(), &stage, (place, kept));
                             let limit = price.rank.limit.map_or(u64::MAX, |limit| limit.0);
-                            (price.peak <= limit).then_some((*policy, price))
+                            let fitted = Fitted { recompute: *policy, price, samples: None };
+                            (price.peak <= limit).then_some(fitted)
                         })
                     },
                 )
             }
             false => None,
         };
-        self.fitted.insert(own, found);
+        self.fitted.insert(own, found.clone());
         found
     }
 }

@@ -1,9 +1,10 @@
 //! The beam and the search in depth.
 
 mod near;
+mod next;
 mod part;
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::rc::Rc;
 
 use cost_model::runs::judge::costs::PipelineCosts;
@@ -17,13 +18,14 @@ use ir::units::Nanos;
 
 use super::edges;
 use super::least::{Least, Unit};
-use super::prices::Prices;
-use super::shapes::{Classes, MOST_FIRST_TRIED, MOST_SHAPES, Shape, first_tried};
+use super::prices::{Fitted, Prices};
+use super::shapes::{Classes, MOST_FIRST_TRIED, MOST_SHAPES, Shape, first_tried, sizes};
 use super::{Found, Judged, Options, divisors};
 use crate::run::StopReason;
 use crate::training::order::Order;
 use crate::training::search_3d::space::MOST_CELLS;
 use near::Outline;
+use next::Meshed;
 use part::{Chain, Chosen, MeshPlace, Open, Part};
 
 /// Target times of the beam, as multiples of the least: some plan first, then good ones.
@@ -32,31 +34,34 @@ const TARGETS: [f64; 12] = [2.6, 1.7, 1.2, 1.0, 1.05, 1.1, 1.3, 1.45, 1.6, 2.0, 
 /// Most parts of plans that wait to be gone on with.
 const MOST_OPEN: usize = 1 << 19;
 
-/// By class, groups that are used; of the shape of an open group, how many parts are left.
-type Used = (Vec<usize>, Option<(usize, usize)>);
-
-/// A stage that may come before a part of a plan, whatever its blocks.
-struct Meshed {
-    place: MeshPlace,
-    mesh: Rc<StageMesh>,
-    /// Seconds between it and the next stage, there and back.
-    way_s: f64,
-    used: Used,
+/// A micro-batch, with what hosts keep.
+struct Run {
+    degrees: Parallelism,
+    /// A position among the fleets.
+    fleet: usize,
+    /// What no stages are faster than.
+    least: Least,
 }
 
 /// A search under way.
 pub(super) struct Searched<'s> {
+    /// The fleet, and where hosts may keep states the same with these there.
+    fleets: &'s [Fleet<'s>],
     fleet: &'s Fleet<'s>,
     classes: &'s Classes,
     shapes: &'s [Shape],
+    /// Shapes of single groups, by class and number of devices.
+    singles: BTreeMap<(usize, usize), usize>,
     /// Shapes that are tried, positions of them.
     tried: Vec<usize>,
+    /// Whether groups are cut into equal parts alone, which are neighbours in the pipeline.
+    is_even: bool,
     prices: Prices<'s>,
     options: &'s Options,
     global_batch: u64,
     n_blocks: u32,
-    /// By micro-batch, with what no stages are faster than.
-    runs: Vec<(Parallelism, Least)>,
+    /// By micro-batch and fleet, with what no stages are faster than.
+    runs: Vec<Run>,
     /// Devices and samples of stages.
     meshes: BTreeMap<MeshPlace, Option<Rc<StageMesh>>>,
     /// Seconds between two stages, there and back.
@@ -80,16 +85,24 @@ type Observer<'o> = &'o mut dyn FnMut(&Judged, Nanos);
 
 impl<'s> Searched<'s> {
     pub(super) fn new(
-        (fleet, classes, shapes): (&'s Fleet<'s>, &'s Classes, &'s [Shape]),
+        (fleets, classes, shapes): (&'s [Fleet<'s>], &'s Classes, &'s [Shape]),
         prices: Prices<'s>,
         (global_batch, options): (u64, &'s Options),
     ) -> Self {
+        let fleet = &fleets[0];
         let n_blocks = fleet.base.model.n_blocks();
         Self {
+            fleets,
             fleet,
             classes,
             shapes,
+            singles: (0..)
+                .zip(shapes)
+                .filter(|(_, own)| own.is_of_one())
+                .map(|(at, own)| ((own.counts[0].0, own.n_devices), at))
+                .collect(),
             tried: (0..shapes.len()).collect(),
+            is_even: true,
             prices,
             options,
             global_batch,
@@ -113,18 +126,23 @@ impl<'s> Searched<'s> {
         (1..=most).filter(|t| (n_devices as u32).is_multiple_of(*t)).collect()
     }
 
-    /// By class, what a replica may be, with so many samples at most.
-    fn units(&mut self, samples: u64) -> Vec<Vec<Unit>> {
+    /// By class, what a replica may be, with samples of a micro-batch, of which there are so many.
+    fn units(&mut self, (micro_batch, m): (u64, u64), fleet: usize) -> Vec<Vec<Unit>> {
         let classes = 0..self.classes.groups.len();
+        let n_devices: usize = self.fleet.groups.iter().map(|group| group.devices.len()).sum();
         let of_class = |class: usize| {
             let mut units = Vec::new();
-            for tensor in self.tensors(self.classes.devices[class]) {
-                for samples in 1..=samples.min(self.prices.most_samples) {
+            let update_s = self.prices.update_s(class, fleet) / n_devices as f64;
+            let tensors = sizes(self.classes.devices[class]).flat_map(|own| self.tensors(own));
+            for tensor in tensors.collect::<BTreeSet<_>>() {
+                for samples in 1..=micro_batch.min(self.prices.most_samples) {
                     let Some([block_s, head_s]) = self.prices.unit(class, tensor, samples) else {
                         break;
                     };
+                    // A device updates its part of a block once a step, beside its passes.
                     let share = samples as f64 / f64::from(tensor);
-                    Unit { share, block_s, head_s }.add_to(&mut units);
+                    let block_share = share * block_s / (block_s + update_s / m as f64);
+                    Unit { share, block_share, block_s, head_s }.add_to(&mut units);
                 }
             }
             units
@@ -135,13 +153,10 @@ impl<'s> Searched<'s> {
     /// Devices of each class that are not used.
     fn devices_left(&self, part: &Part) -> Vec<usize> {
         let sizes = self.classes.devices.iter().zip(&self.classes.groups);
-        let mut left: Vec<usize> =
-            sizes.zip(&part.used).map(|((n, groups), used)| n * (groups.len() - used)).collect();
-        if let Some((shape, parts)) = part.open {
-            let own = &self.shapes[shape];
-            left[own.counts[0].0] += own.n_devices * parts;
-        }
-        left
+        let of = |(n, groups): (&usize, &Vec<usize>)| {
+            n * groups.len() - groups.iter().map(|own| part.used[*own]).sum::<usize>()
+        };
+        sizes.map(of).collect()
     }
 
     fn best_s(&self) -> f64 {
@@ -157,35 +172,13 @@ impl<'s> Searched<'s> {
         Parallelism { pipeline: 2, n_micro_batches, micro_batch, ..Parallelism::default() }
     }
 
-    /// Shapes that may come before a part, with the devices of each, and what is used then.
-    fn next_shapes(&self, part: &Part) -> Vec<(usize, usize, Used)> {
-        let mut found = Vec::new();
-        if let Some((shape, left)) = part.open {
-            let open = (left > 1).then_some((shape, left - 1));
-            found.push((shape, left - 1, (part.used.clone(), open)));
-        }
-        for at in self.tried.iter().copied() {
-            let shape = &self.shapes[at];
-            let is_free = |(class, n): &(usize, usize)| {
-                part.used[*class] + n <= self.classes.groups[*class].len()
-            };
-            if shape.counts.iter().all(is_free) {
-                let mut used = part.used.clone();
-                shape.counts.iter().for_each(|(class, n)| used[*class] += n);
-                let open = (shape.parts > 1).then_some((at, shape.parts - 1));
-                found.push((at, shape.parts - 1, (used, open)));
-            }
-        }
-        found
-    }
-
     /// Parts with one more stage before; with a target, only the stage of most blocks that is
     /// done in so many seconds.
     fn grown(&mut self, part: &Part, at_run: usize, target: Option<f64>) -> Vec<Part> {
         let mut grown = Vec::new();
         for next in self.next_shapes(part) {
-            for tensor in self.shape_tensors(next.0) {
-                let Some(next) = self.meshed(part, &next, (tensor, at_run)) else { continue };
+            for tensor in self.shape_tensors(next.shape) {
+                let Some(next) = self.meshed(&next, (tensor, at_run)) else { continue };
                 match target {
                     None => {
                         // More equal blocks take longer, and more memory, but for what a stage
@@ -209,51 +202,8 @@ impl<'s> Searched<'s> {
         grown
     }
 
-    fn shape_tensors(&self, shape: usize) -> Vec<u32> {
-        let shape = &self.shapes[shape];
-        self.tensors(shape.n_devices.min(self.classes.devices[shape.counts[0].0]))
-    }
-
-    /// A shape with its devices before a part; `None` where it can't lie there.
-    fn meshed(
-        &mut self,
-        part: &Part,
-        (shape, index, (used, open)): &(usize, usize, Used),
-        (tensor, run): (u32, usize),
-    ) -> Option<Meshed> {
-        let own = &self.shapes[*shape];
-        let mut before = used.clone();
-        own.counts.iter().for_each(|(class, n)| before[*class] -= n);
-        let mut firsts = own.counts.iter().map(|(class, _)| before[*class]);
-        let firsts = [firsts.next(), firsts.next()].map(Option::unwrap_or_default);
-        let place = (*shape, *index, firsts, tensor, run);
-        let mesh = match self.meshes.get(&place) {
-            Some(known) => known.clone(),
-            None => {
-                let devices = own.devices((self.fleet, self.classes), &before, *index);
-                let key = (*shape, tensor, self.runs[run].0.micro_batch);
-                let samples = self.prices.samples(key, &self.runs[run].0);
-                let edge_ratio = self.fleet.edge_ratio;
-                let mesh = samples
-                    .map(|samples| Rc::new(StageMesh { devices, tensor, samples, edge_ratio }));
-                self.meshes.insert(place, mesh.clone());
-                mesh
-            }
-        }?;
-        let at = if self.fleet.is_uniform() { 0 } else { part.left };
-        let way_s = match part.stages().next() {
-            None => 0.0,
-            Some(next) => *self.ways.entry((place, next.place, at)).or_insert_with(|| {
-                let way = self.fleet.boundary(&mesh, &next.mesh, part.left);
-                way.map_or(f64::INFINITY, |way| 2.0 * way.link.time(way.activation, 1).seconds())
-            }),
-        };
-        let used = (used.clone(), *open);
-        way_s.is_finite().then_some(Meshed { place, mesh, way_s, used })
-    }
-
     fn fullest(&mut self, part: &Part, next: &Meshed, target: f64) -> Option<Part> {
-        let m = self.runs[next.place.4].0.n_micro_batches as f64;
+        let m = self.runs[next.place.4].degrees.n_micro_batches as f64;
         let (mut low, mut high, mut best) = (1, part.left, None);
         while low <= high {
             let blocks = low + (high - low) / 2;
@@ -277,19 +227,28 @@ impl<'s> Searched<'s> {
     fn with(&mut self, part: &Part, next: &Meshed, blocks: u32) -> Option<Part> {
         self.n_nodes += 1;
         self.options.control.spend(1);
-        let Meshed { place: mesh_place, mesh, way_s, used: (used, open) } = next;
-        let ((shape, .., at_run), way_s) = (*mesh_place, *way_s);
+        let Meshed { place: mesh_place, mesh, used } = next;
+        let (shape, .., at_run) = *mesh_place;
         let n_devices = part.stages().fold(mesh.devices.len(), |n, own| n + own.mesh.devices.len());
         if n_devices > self.options.devices {
             return None;
         }
         let place = Place { first: blocks == part.left, last: part.chain.is_none() };
         let pipeline = if place.first && place.last { 1 } else { 2 };
-        let run = &Parallelism { pipeline, ..self.runs[at_run].0.clone() };
+        let of = &self.runs[at_run];
+        let run = &Parallelism { pipeline, ..of.degrees.clone() };
         let kept = in_flight(run.n_micro_batches, part.n_stages);
-        let key = (shape, mesh.tensor, run.micro_batch);
-        let (recompute, price) =
-            self.prices.fitted((key, run), part.left - blocks..part.left, (place, kept))?;
+        let key = (shape, mesh.tensor, run.micro_batch, of.fleet);
+        let range = part.left - blocks..part.left;
+        let Fitted { recompute, price, samples } =
+            self.prices.fitted((key, run), range, (place, kept))?;
+        let mesh = match samples {
+            Some(samples) if *samples != mesh.samples => {
+                Rc::new(StageMesh { samples: samples.to_vec(), ..(**mesh).clone() })
+            }
+            _ => Rc::clone(mesh),
+        };
+        let way_s = self.way_s((*mesh_place, &mesh), part)?;
         let m = run.n_micro_batches as f64;
         let own_s = seconds(&price);
         let round_s = part.round_s + own_s + way_s;
@@ -301,7 +260,7 @@ impl<'s> Searched<'s> {
         let ended_s = part.ended_s.max(m * own_s + (exposed + price.rank.optimizer).seconds());
         let last = part.stages().last().filter(|_| place.first);
         let tie_s = last.map_or(Some(0.0), |last| {
-            self.fleet.tie_s([(&**mesh, price), (&*last.mesh, last.price)])
+            self.fleet.tie_s([(&*mesh, price), (&*last.mesh, last.price)])
         })?;
         // Ends that hold an embedding together update it once both are ready.
         let other = last.filter(|_| tie_s > 0.0).map_or(Nanos(0), |last| last.price.rank.optimizer);
@@ -314,28 +273,35 @@ impl<'s> Searched<'s> {
         if worst_s.max(ended_s) >= self.most_s() {
             return None;
         }
-        let first = Chosen { place: *mesh_place, mesh: Rc::clone(mesh), blocks, recompute, price };
+        let first = Chosen { place: *mesh_place, mesh, blocks, recompute, price };
         let chain = Some(Rc::new(Chain { first, rest: part.chain.clone() }));
         let left = part.left - blocks;
-        let (used, open, n_stages) = (used.clone(), *open, part.n_stages + 1);
+        let (used, n_stages) = (Rc::clone(used), part.n_stages + 1);
         let least_s = worst_s.max(ended_s);
-        let mut longer =
-            Part { chain, n_stages, left, used, open, round_s, worst_s, ended_s, least_s };
+        let longer = Part { chain, n_stages, left, used, round_s, worst_s, ended_s, least_s };
+        Some(self.bounded(longer, at_run))
+    }
+
+    /// The part with what the blocks that are left add to the least time of any plan with it.
+    fn bounded(&self, mut longer: Part, at_run: usize) -> Part {
+        let Part { left, least_s, worst_s, .. } = longer;
         // Not worth its time where all that is sought is some plan.
         if left > 0 && !self.is_first() {
             let devices = self.devices_left(&longer);
             let spread_s =
-                self.runs[at_run].1.seconds(worst_s, (self.prices.work(left), false), &devices);
+                self.runs[at_run].least.seconds(worst_s, (self.prices.work(left), false), &devices);
             longer.least_s = least_s.max(spread_s);
         }
-        Some(longer)
+        longer
     }
 
     /// Judges a whole plan, keeps it where it is better, and returns its step where that is less than
     /// [`Self::most`].
     fn judge(&mut self, part: &Part, at_run: usize, observer: Observer<'_>) -> Option<Nanos> {
         let pipeline = u32::try_from(part.n_stages).ok()?;
-        let run = Parallelism { pipeline, ..self.runs[at_run].0.clone() };
+        let Run { degrees, fleet: kept, .. } = &self.runs[at_run];
+        let kept = *kept;
+        let run = Parallelism { pipeline, ..degrees.clone() };
         if run.n_micro_batches.saturating_mul(2 * u64::from(pipeline)) > MOST_CELLS {
             self.leave_out(part.least_s, StopReason::SizeLimit);
             return None;
@@ -343,7 +309,7 @@ impl<'s> Searched<'s> {
         let stages: Vec<Priced<'_>> =
             part.stages().map(|own| (&*own.mesh, own.blocks, own.price)).collect();
         self.n_judged += 1;
-        let (step, ratios) = self.priced(&stages, &run)?;
+        let (step, ratios) = self.priced(&stages, (&run, kept))?;
         if self.best.as_ref().is_some_and(|best| best.step <= step) {
             return Some(step);
         }
@@ -367,7 +333,7 @@ impl<'s> Searched<'s> {
             placement: Default::default(),
             schedule: Schedule { grid: grid(pipeline, m), ..Schedule::default() },
         };
-        let judged = Judged { plan, step };
+        let judged = Judged { plan, step, offload: self.fleets[kept].base.offload };
         observer(&judged, self.bound.min(judged.step));
         self.options.control.lower_value(judged.step);
         self.best = Some(judged);
@@ -376,14 +342,19 @@ impl<'s> Searched<'s> {
 
     /// The step of a whole plan where it is less than [`Self::most`], and by edge, elements over those that
     /// are sent; none where all are.
-    fn priced(&mut self, stages: &[Priced<'_>], run: &Parallelism) -> Option<(Nanos, Vec<u32>)> {
-        let step = judged(&self.fleet.together(stages, run)?, run.pipeline, self.most)?;
+    fn priced(
+        &mut self,
+        stages: &[Priced<'_>],
+        (run, kept): (&Parallelism, usize),
+    ) -> Option<(Nanos, Vec<u32>)> {
+        let fleet = &self.fleets[kept];
+        let step = judged(&fleet.together(stages, run)?, run.pipeline, self.most)?;
         if self.fleet.edge_ratio <= 1 {
             return Some((step, Vec::new()));
         }
         // No choice of what its edges leave out is faster than that; which is best is not gone through.
         self.leave_out(step.seconds(), StopReason::Finished);
-        edges::priced(self.fleet, (stages, run), self.most)
+        edges::priced(fleet, (stages, run), self.most)
     }
 
     /// Whether any plan will do: few shapes are tried.
@@ -396,8 +367,7 @@ impl<'s> Searched<'s> {
             chain: None,
             n_stages: 0,
             left: self.n_blocks,
-            used: vec![0; self.classes.groups.len()],
-            open: None,
+            used: Rc::new(vec![0; self.fleet.groups.len()]),
             round_s: 0.0,
             worst_s: 0.0,
             ended_s: 0.0,
@@ -405,7 +375,7 @@ impl<'s> Searched<'s> {
         };
         let devices = self.devices_left(&root);
         let all = (self.prices.work(self.n_blocks), true);
-        root.least_s = self.runs[at_run].1.seconds(0.0, all, &devices);
+        root.least_s = self.runs[at_run].least.seconds(0.0, all, &devices);
         root
     }
 
@@ -499,9 +469,12 @@ impl<'s> Searched<'s> {
         let n_devices: usize = self.fleet.groups.iter().map(|group| group.devices.len()).sum();
         for micro_batch in divisors(self.global_batch, n_devices as u64 * self.prices.most_samples)
         {
-            let run = self.run_of(micro_batch);
-            let least = Least::of(&self.units(micro_batch), (micro_batch, run.n_micro_batches));
-            self.runs.push((run, least));
+            let degrees = self.run_of(micro_batch);
+            for fleet in 0..self.fleets.len() {
+                let m = degrees.n_micro_batches;
+                let least = Least::of(&self.units((micro_batch, m), fleet), (micro_batch, m));
+                self.runs.push(Run { degrees: degrees.clone(), fleet, least });
+            }
         }
         let roots: Vec<f64> = (0..self.runs.len()).map(|run| self.root(run).least_s).collect();
         let root_s = roots.iter().copied().fold(f64::INFINITY, f64::min);
@@ -522,6 +495,7 @@ impl<'s> Searched<'s> {
             self.beams(&roots, (target, self.options.width), observer);
         }
         // Small spaces are gone through at once.
+        self.is_even = false;
         let mut is_whole = self.deep(self.options.nodes / 8, observer);
         if !is_whole {
             self.polish(observer);

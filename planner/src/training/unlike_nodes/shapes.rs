@@ -1,4 +1,4 @@
-//! Which devices a stage may have: node groups that are alike, parts of one and sets of them.
+//! Which devices a stage may have: some of a node group, or sets of whole groups.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use cost_model::runs::unlike::Fleet;
 use ir::id::{ChannelId, DeviceId};
 
-/// Most stages that a node group is cut into.
+/// So many devices of a group, or fewer, may be a stage; of larger ones equal parts, as many at most.
 const MOST_PARTS: usize = 64;
 /// Most shapes; beyond, sets of groups of two classes are left out.
 pub(super) const MOST_SHAPES: usize = 512;
@@ -71,55 +71,69 @@ impl Classes {
     }
 }
 
-/// What a stage lies on: one of several equal parts of a group, or whole groups of equal size of one
-/// or two classes.
+/// What a stage lies on: some devices of a group, or whole groups of equal size of one or two classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     /// Classes and groups of each.
     pub(super) counts: Vec<(usize, usize)>,
-    /// Parts that its group is cut into; 1 of several groups.
-    pub(super) parts: usize,
     /// Devices.
     pub(super) n_devices: usize,
 }
 
 impl Shape {
+    /// Whether it is of one group.
+    pub(super) fn is_of_one(&self) -> bool {
+        matches!(self.counts[..], [(_, 1)])
+    }
+
+    /// Whether it is of whole groups, or an equal part of one.
+    pub(super) fn is_even(&self, classes: &Classes) -> bool {
+        let size = |(class, _): &(usize, usize)| classes.devices[*class];
+        self.counts.iter().all(|own| size(own).is_multiple_of(self.n_devices.min(size(own))))
+    }
+
     /// Whether it is of one class: of one group, twice as many as another, or the whole class.
     fn is_plain(&self, classes: &Classes) -> bool {
         let [(class, n)] = self.counts[..] else { return false };
-        n.is_power_of_two() || n == classes.groups[class].len()
+        self.is_even(classes) && (n.is_power_of_two() || n == classes.groups[class].len())
     }
 
-    /// Its devices: the first free groups of its classes, or a part of the first.
+    /// Its devices: groups of its classes from one on, or some devices of the first from one on.
     pub(super) fn devices(
         &self,
         (fleet, classes): (&Fleet<'_>, &Classes),
-        used: &[usize],
-        part: usize,
+        firsts: [usize; 2],
+        start: usize,
     ) -> Vec<DeviceId> {
         let mut devices = Vec::with_capacity(self.n_devices);
-        for (class, n) in &self.counts {
-            for group in classes.groups[*class].iter().skip(used[*class]).take(*n) {
+        for ((class, n), first) in self.counts.iter().zip(firsts) {
+            for group in classes.groups[*class].iter().skip(first).take(*n) {
                 devices.extend(&fleet.groups[*group].devices);
             }
         }
-        let start = part * self.n_devices;
         devices.into_iter().skip(start).take(self.n_devices).collect()
     }
 }
 
-/// All shapes, of single groups first.
+/// How many devices of a group of so many a stage may have.
+pub(super) fn sizes(n: usize) -> impl Iterator<Item = usize> {
+    let is_part = move |own: usize| n.is_multiple_of(own) && n / own <= MOST_PARTS;
+    (1..=n).filter(move |own| *own <= MOST_PARTS || is_part(*own))
+}
+
+/// All shapes: equal parts of single groups, sets of groups, other parts.
 pub(super) fn shapes(classes: &Classes) -> Vec<Shape> {
-    let mut shapes = Vec::new();
-    for (class, n) in classes.devices.iter().enumerate() {
-        for parts in (1..=MOST_PARTS).filter(|parts| n.is_multiple_of(*parts)) {
-            shapes.push(Shape { counts: vec![(class, 1)], parts, n_devices: n / parts });
-        }
-    }
+    let single = |(class, n): (usize, &usize)| {
+        let shape = move |n_devices| Shape { counts: vec![(class, 1)], n_devices };
+        sizes(*n).map(shape).collect::<Vec<_>>()
+    };
+    let singles = classes.devices.iter().enumerate().flat_map(single);
+    let (mut shapes, others): (Vec<Shape>, Vec<Shape>) =
+        singles.partition(|own| own.is_even(classes));
     for (class, groups) in classes.groups.iter().enumerate() {
         for n in 2..=groups.len() {
             let n_devices = n * classes.devices[class];
-            shapes.push(Shape { counts: vec![(class, n)], parts: 1, n_devices });
+            shapes.push(Shape { counts: vec![(class, n)], n_devices });
         }
     }
     for (a, of_a) in classes.groups.iter().enumerate() {
@@ -130,11 +144,12 @@ pub(super) fn shapes(classes: &Classes) -> Vec<Shape> {
             for i in 1..=of_a.len() {
                 for j in 1..=of_b.len() {
                     let n_devices = (i + j) * classes.devices[a];
-                    shapes.push(Shape { counts: vec![(a, i), (b, j)], parts: 1, n_devices });
+                    shapes.push(Shape { counts: vec![(a, i), (b, j)], n_devices });
                 }
             }
         }
     }
+    shapes.extend(others);
     shapes.truncate(MOST_SHAPES);
     shapes
 }

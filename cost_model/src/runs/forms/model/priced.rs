@@ -514,7 +514,7 @@ impl<'a> Priced<'a> {
         if self.pricing.offload == Offload::Optimizer {
             let sent = self.pricing.gradients.exchanged() + element(dtype);
             let moved = host_optimizer_bytes(dtype, optimizer);
-            return host_update_s(own, (sent, moved), self.pricing.system.per_host);
+            return host_update_s(own, (sent, moved), self.pricing.system.per_memory);
         }
         let rates = self.pricing.system.rates(self.pricing.stack, self.pricing.constants, dtype);
         rates.pointwise(optimizer_bytes(dtype, optimizer) * own)

@@ -100,8 +100,8 @@ impl Searched<'_> {
                 if part.left == 0 {
                     break;
                 }
-                let next = self.next_shapes(&part).into_iter().find(|next| next.0 == *shape);
-                let next = next.and_then(|next| self.meshed(&part, &next, (*tensor, outline.run)));
+                let next = self.next_shapes(&part).into_iter().find(|next| next.shape == *shape);
+                let next = next.and_then(|next| self.meshed(&next, (*tensor, outline.run)));
                 match next.and_then(|next| self.fullest(&part, &next, target)) {
                     Some(longer) if longer.least_s < self.most_s() => part = longer,
                     _ => break,

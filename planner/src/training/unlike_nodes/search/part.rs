@@ -7,8 +7,8 @@ use cost_model::runs::unlike::StagePrice;
 use ir::card::Recompute;
 use ir::plan::StageMesh;
 
-/// Where the devices of a stage are: shape, which of its parts, first groups of its classes; its tensor
-/// degree, and its micro-batch as a position among those of the search.
+/// Where the devices of a stage are: shape, the first of them in its group, first groups of its classes, as
+/// positions in these; its tensor degree, and its micro-batch as a position among those of the search.
 pub(super) type MeshPlace = (usize, usize, [usize; 2], u32, usize);
 
 /// A stage of a plan that is being made.
@@ -33,10 +33,8 @@ pub(super) struct Part {
     pub(super) n_stages: usize,
     /// Blocks before them.
     pub(super) left: u32,
-    /// By class, groups that are used.
-    pub(super) used: Vec<usize>,
-    /// A group of which parts are left: its class, shape and how many.
-    pub(super) open: Option<(usize, usize)>,
+    /// By group, devices that are used, the first ones.
+    pub(super) used: Rc<Vec<usize>>,
     /// Seconds of one micro-batch there and back.
     pub(super) round_s: f64,
     /// Seconds that the stages take for all micro-batches, with what lies between them.
