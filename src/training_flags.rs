@@ -29,7 +29,7 @@ pub(crate) struct TrainingFlags {
     /// What a device may hold at most, such as 40GB or 38GiB
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) max_memory_per_device: Option<Bytes>,
-    /// Share of memory that stays free [default: the cluster file's, or 5%]
+    /// Share of memory that stays free [default: the file's, or 5%]
     #[arg(long, value_name = "SHARE", value_parser = margin)]
     pub(crate) memory_margin: Option<f64>,
     /// Software stack, a preset's name [default: megatron-core]

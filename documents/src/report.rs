@@ -317,6 +317,10 @@ pub struct ReportDocument {
     /// Share of the ops whose times are guessed, in 0..=1.
     #[serde(default)]
     pub guessed_share: f64,
+    /// Bytes that attention writes and reads between its two products, priced op by op, which a fused kernel
+    /// does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfused_attention_bytes: Option<u64>,
     /// Why the search ended, such as `proved-optimal`.
     pub stop_reason: String,
     /// The recipe whose plan was kept.

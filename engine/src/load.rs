@@ -207,12 +207,9 @@ fn basis(
     check_work(&graph)?;
     let cluster = given.or(cluster).ok_or_else(no_cluster)?;
     warnings.extend(untaken(&summary, &cluster));
-    let cluster = match flags.margin {
-        Some(share) => cluster.with_margin(share, |_| true),
-        None => cluster,
-    };
     let (profile, cluster, unused) = rated(flags.profile.as_deref(), &flags.scale, cluster)?;
     warnings.extend(unused);
+    let cluster = cluster.with_margin(flags.margin);
     // A slip in the factors is found before the work.
     scale::scaled(cluster.clone(), &profile, later)?;
     let before = std::mem::take(&mut warnings);

@@ -332,9 +332,18 @@ impl Cluster {
         })
     }
 
+    /// The same with such a share of each device's memory kept free, where one is stated.
+    #[must_use]
+    pub fn with_margin(self, share: Option<f64>) -> Self {
+        match share {
+            Some(share) => self.with_margin_of(share, |_| true),
+            None => self,
+        }
+    }
+
     /// The same with such a share of the memory of some devices kept free.
     #[must_use]
-    pub fn with_margin(mut self, share: f64, of: impl Fn(&Device) -> bool) -> Self {
+    pub fn with_margin_of(mut self, share: f64, of: impl Fn(&Device) -> bool) -> Self {
         for device in self.devices.iter_mut().filter(|own| of(own)) {
             let kept = device.capacity.map_or(0.0, |own| own.as_f64() * share);
             device.reserve = Bytes(kept.round() as u64);

@@ -112,7 +112,9 @@ impl Derivation {
             let twice = if backward { 2.0 } else { 1.0 };
             let keys_and_values = tokens * 2.0 * shape.key_value_width() / split.tensor;
             let (sums, sums_leave) = self.fabric.tensor(tokens * shape.hidden);
-            let sums = if split.sequence_parallel { EXPOSED * sums } else { sums };
+            // User buffers lie in one NVLink domain.
+            let hides = split.sequence_parallel && !sums_leave;
+            let sums = if hides { EXPOSED * sums } else { sums };
             let (rounds, rounds_leave) = self.fabric.context(twice * keys_and_values);
             let visited = shape.experts.map_or(0.0, |[_, visited]| visited);
             let (visits, visits_leave) = match visited > 0.0 {
@@ -322,10 +324,15 @@ fn derived(case: &Case, cards: usize, plan: &Value, folder: &Path) -> ([f64; 2],
     let numbers =
         Numbers { is_single: case.numbers[0] == "fp32", is_sgd: case.numbers[1] == "sgd" };
     let micro_batch = count(&training["micro_batch"]);
+    let context = degree("context");
+    let seen = (context + 1) as f64 / (2 * context) as f64;
+    let tokens = (micro_batch * sequence / context) as f64;
+    let scores = seen * tokens * sequence as f64;
     let split = Split {
         tensor: degree("tensor") as f64,
         expert: degree("expert") as f64,
-        tokens: (micro_batch * sequence / degree("context")) as f64,
+        tokens,
+        scores: if numbers.is_single { scores } else { 0.0 },
         sequence_parallel: training["sequence_parallel"].as_bool().unwrap(),
     };
     let stages = plan["partition"]["stages"].as_array().unwrap();

@@ -56,7 +56,8 @@ pub fn missing(
 }
 
 /// A stack as it runs on devices of some chips, all with the same flags, and why its attention is not
-/// fused where it would be elsewhere.
+/// fused on some of them where it would be elsewhere. Each rank takes the kernel that its own chip has
+/// (`--attention-backend auto`), so that the stack's is unfused where no chip has one.
 #[must_use]
 pub fn on_chips(
     mut stack: Stack,
@@ -65,8 +66,9 @@ pub fn on_chips(
     head_dim: u64,
 ) -> (Stack, Option<Missing>) {
     let library = stack.attention_library;
-    let found: Vec<_> =
-        chips.into_iter().filter_map(|chip| missing(library, chip, dtype, head_dim)).collect();
+    let each = chips.into_iter().map(|chip| missing(library, chip, dtype, head_dim));
+    let (found, has): (Vec<_>, Vec<_>) = each.partition(Option::is_some);
+    let found: Vec<Missing> = found.into_iter().flatten().collect();
     // User buffers are Transformer Engine's, which runs on the chips of its attention.
     let is_old = found.iter().any(|own| matches!(own, Missing::Chip(_)));
     if is_old && library == AttentionLibrary::TransformerEngine {
@@ -74,7 +76,7 @@ pub fn on_chips(
     }
     let was_fused = stack.attention == AttentionKernel::Flash;
     let lack = found.into_iter().next().filter(|_| was_fused);
-    if lack.is_some() {
+    if lack.is_some() && has.is_empty() {
         stack.attention = AttentionKernel::Unfused;
     }
     (stack, lack)
@@ -102,9 +104,9 @@ mod tests {
             assert!(!fused(megatron_core(), chip, DType::Bf16, 264), "{chip:?}");
             assert!(fused(pytorch_eager(), chip, DType::F32, 264), "{chip:?}");
         }
-        // One flag for all ranks.
+        // Some have a kernel.
         let mixed = on_chips(megatron_core(), [Chip::A100, Chip::V100], DType::F16, 64).0;
-        assert_eq!((mixed.attention, mixed.overlap_tensor), (AttentionKernel::Unfused, 0.0));
+        assert_eq!((mixed.attention, mixed.overlap_tensor), (AttentionKernel::Flash, 0.0));
         let wide = on_chips(megatron_core(), [Chip::H100], DType::F32, 64).0;
         assert_eq!(wide.overlap_tensor, megatron_core().overlap_tensor);
     }

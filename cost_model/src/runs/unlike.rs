@@ -16,6 +16,7 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::id::{ChannelId, DeviceId, KindId, NodeId};
 use ir::plan::{Parallelism, Plan, Stage, StageMesh};
 use ir::profile::Profile;
+use ir::stack::Stack;
 use ir::units::{Bytes, Nanos};
 
 mod crossings;
@@ -41,6 +42,8 @@ pub struct NodeGroup {
     node: Option<NodeId>,
     /// By group, the slowest way between a device of this one and one of it; none to unreachable ones.
     pub ways: Vec<Option<Way>>,
+    /// The stack as its devices run it, where that is not as all do.
+    pub stack: Option<Stack>,
 }
 
 /// The node groups of a cluster, in the order of their first devices.
@@ -62,6 +65,7 @@ pub fn groups_of(cluster: &Cluster, limit: impl Fn(Bytes) -> Bytes) -> Vec<NodeG
                 limit: own,
                 node: device.node,
                 ways: Vec::new(),
+                stack: None,
             }),
         }
     }
@@ -278,8 +282,10 @@ impl Fleet<'_> {
         kinds.sort_unstable();
         kinds.dedup();
         let priced = |(group, samples): &(usize, u64)| {
-            let limit = self.groups.get(*group).and_then(|group| group.limit);
-            let pricing = Pricing { system: systems.get(group)?, limit, ..self.base };
+            let own = self.groups.get(*group)?;
+            let stack = own.stack.as_ref().unwrap_or(self.base.stack);
+            let system = systems.get(group)?;
+            let pricing = Pricing { system, stack, limit: own.limit, ..self.base };
             let degrees = self.degrees((mesh, run), *samples);
             let passes = Arc::new(Passes::of(&pricing, &degrees));
             Some(Priced::new(pricing, degrees, passes))

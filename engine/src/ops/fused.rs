@@ -1,8 +1,20 @@
 //! What a step of training fuses, in words.
 
 use cost_model::kernels::stack;
+use cost_model::ops::workload::fusion::unfused_attention;
 use ir::graph::Graph;
 use ir::op::{Fused, Phase, Work};
+
+/// What is not fused of an inference step, in words: its attention is priced as the file has it.
+pub(super) fn unfused(graph: &Graph) -> String {
+    match unfused_attention(graph) {
+        (0, _) => String::new(),
+        (n, bytes) => format!(
+            ", attention too: one kernel for each of {n} cores would leave out {bytes} of scores that are \
+             written and read"
+        ),
+    }
+}
 
 /// Which kernels the ops of a step are priced as.
 pub(super) fn sentence(graph: &Graph) -> String {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cost_model::ops::problem::{Objective, Problem};
+use cost_model::ops::workload::fusion::unfused_attention;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::{PlanDocument, gap};
 use documents::report::{
@@ -180,7 +181,7 @@ fn stopped(loaded: &Loaded, outcome: &Outcome) -> &'static str {
 fn basis(problem: &Problem) -> String {
     let own = "the bound covers all placements of whole ops on these devices";
     match problem.workload.mode {
-        Mode::Inference => format!("priced op by op; {own}"),
+        Mode::Inference => format!("priced op by op{}; {own}", fused::unfused(&problem.graph)),
         Mode::Training => format!("{}; {own}; {BY_DEGREES}", fused::sentence(&problem.graph)),
     }
 }
@@ -303,6 +304,9 @@ fn document(
         gap: gap(value, bound),
         fastest_ns: outcome.fastest.map(Nanos::get),
         guessed_share: loaded.summary.guessed_share,
+        unfused_attention_bytes: (problem.workload.mode == Mode::Inference)
+            .then(|| unfused_attention(&problem.graph).1.0)
+            .filter(|bytes| *bytes > 0),
         stop_reason: stopped(loaded, outcome).to_owned(),
         algorithm: outcome.algorithm.clone(),
         other_space: solved.beside.as_ref().map(Beside::document),

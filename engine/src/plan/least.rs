@@ -10,15 +10,17 @@ use documents::plan::PlanDocument;
 use documents::plan::energy::{EnergyDocument, EnergyPointDocument};
 use ir::cluster::Cluster;
 use ir::diagnostic::{Blame, Diagnostic};
+use planner::run::StopReason;
 use planner::run::watch::Tell;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::energy_front;
 use super::run::{Run, interrupted, late};
-use crate::energy::{COST, joules_text, watts};
+use crate::energy::{COST, watts};
 use crate::exit::{CommandResult, Exit};
 use crate::follow::{Files, Follower, Watch};
 use crate::load;
-use crate::page::{Column, Page};
+use crate::page::Page;
 use crate::request::PlanRequest;
 use crate::scale;
 
@@ -333,8 +335,9 @@ fn answer(
     let points = front(all, cap);
     run.page.append(&best.page, |document| {
         document["energy_front"] = json!(points);
+        of_all_sets(document, best.value(request) <= bound && n_unknown == 0);
     });
-    print_front(&points, run.page);
+    energy_front::print(&points, run.page);
     let least = all.iter().map(|own| own.limit).fold(1.0, f64::min);
     let free = all.iter().min_by(by_value).filter(|own| !own.keeps_to(cap));
     let n_sets = [space.sets.len(), n_unknown];
@@ -348,6 +351,22 @@ fn answer(
     let written = run.follower.planned(best.bytes.clone(), files)?;
     written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
     Ok(Exit::DONE)
+}
+
+/// What was proved of the plan's own devices and limits of boards is not proved of all that were asked for.
+fn of_all_sets(document: &mut Value, is_optimum: bool) {
+    if is_optimum {
+        return;
+    }
+    for (name, value) in
+        [("is_optimum", json!(false)), ("stop_reason", json!(StopReason::Finished.name()))]
+    {
+        if document.get(name).is_some_and(|own| {
+            *own == json!(true) || *own == json!(StopReason::ProvedOptimal.name())
+        }) {
+            document[name] = value;
+        }
+    }
 }
 
 /// Why no plan keeps to a cap: impossible only below what any device draws that computes.
@@ -379,35 +398,6 @@ fn over_cap(cap: f64, all: &[Tried], space: &Space) -> Diagnostic {
             "raise --power-cap to {}, or name devices that draw less",
             (least * 10.0).ceil() / 10.0
         ))
-}
-
-/// Prints the plans that none is better than.
-fn print_front(points: &[EnergyPointDocument], page: &Page) {
-    let mut columns = vec![
-        Column::Number("devices"),
-        Column::Number("boards at"),
-        Column::Number("tokens/s"),
-        Column::Number("per token"),
-        Column::Number("draw at most"),
-    ];
-    if points.iter().any(|own| own.price_per_token.is_some()) {
-        columns.push(Column::Number("price of a million"));
-    }
-    let row = |own: &EnergyPointDocument| {
-        let price = own.price_per_token.map(|own| format!("{:.4}", own * 1e6));
-        let figures = [
-            own.n_devices.to_string(),
-            format!("{:.1} %", 100.0 * own.board_limit),
-            format!("{:.1}", own.tokens_per_s),
-            joules_text(own.joules_per_token),
-            watts(own.most_w),
-            price.unwrap_or_default(),
-        ];
-        figures.into_iter().take(columns.len()).collect()
-    };
-    page.line("plans that were tried of which no other is better in all of it:");
-    let rows = points.iter().map(row).collect();
-    page.table(&columns, rows);
 }
 
 /// Plans, sets of devices and those of them without one, limits that could be tried, the best plan without

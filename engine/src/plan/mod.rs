@@ -4,6 +4,7 @@
 mod assumed;
 mod both;
 mod cached;
+mod energy_front;
 mod experts;
 mod followed;
 mod given;

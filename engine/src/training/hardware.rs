@@ -16,6 +16,18 @@ const MOST_OF_A100: f64 = 0.6423;
 const UNFUSED: &str = "unfused-attention";
 
 impl Setting {
+    /// The stack as devices of a chip run it, where the others run it otherwise.
+    pub(super) fn stack_on(&self, chip: Chip) -> Option<Stack> {
+        let (dtype, head_dim) = (self.numbers.dtype, self.head_dim());
+        let (stack, lack) = on_chips(self.stack.clone(), [chip], dtype, head_dim);
+        lack.map(|_| stack)
+    }
+
+    fn head_dim(&self) -> u64 {
+        let heads = self.model.groups.iter().map(|group| group.card.head_dims());
+        heads.map(|(key, value)| key.max(value)).max().unwrap_or(0)
+    }
+
     /// Takes from the stack what its libraries have no kernels for on these devices.
     pub(super) fn fit_stack(&mut self) {
         let executor = self.request.executor.as_deref().unwrap_or_default();
@@ -28,11 +40,10 @@ impl Setting {
         let stack = Stack { attention_library: library, ..self.stack.clone() };
         let cluster = &self.cluster;
         let chips = cluster.device_ids().map(|device| cluster.kind_of(device).chip);
-        let heads = self.model.groups.iter().map(|group| group.card.head_dims());
-        let head_dim = heads.map(|(key, value)| key.max(value)).max().unwrap_or(0);
-        let (stack, lack) = on_chips(stack, chips, self.numbers.dtype, head_dim);
+        let (stack, lack) = on_chips(stack, chips, self.numbers.dtype, self.head_dim());
         self.stack = stack;
-        if let Some(lack) = lack {
+        let is_new = self.warnings.iter().all(|own| own.code != UNFUSED);
+        if let Some(lack) = lack.filter(|_| is_new) {
             self.warnings.push(unfused(&self.stack.name, lack));
         }
     }
@@ -71,7 +82,7 @@ impl Setting {
 fn unfused(stack: &str, lack: Missing) -> Diagnostic {
     let why = match lack {
         Missing::Chip(chip) => format!(
-            "its fused kernels need compute capability 8.0 (Ampere), the devices are {}",
+            "its fused kernels need compute capability 8.0 (Ampere), which {} is before",
             chip.architecture().name()
         ),
         Missing::Type(dtype) => format!("its fused kernels compute in 16 bits, the run in {dtype}"),

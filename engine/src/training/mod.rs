@@ -14,6 +14,7 @@ mod global_batch;
 mod hardware;
 pub mod layered;
 pub mod losses;
+mod margin;
 pub mod measured;
 pub mod model;
 mod no_configuration;

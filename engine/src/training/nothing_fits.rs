@@ -17,10 +17,10 @@ use planner::training::search_3d::{Cuts, Found, Options, solve};
 
 use super::answer::{degrees, ranks_of_stages};
 use super::no_configuration;
+use crate::executor;
 use crate::exit::CommandResult;
 use crate::page::Column;
 use crate::page::Page;
-use crate::training::numbers::Numbers;
 use crate::training::setting::Setting;
 
 /// The search ended before there was a plan.
@@ -180,7 +180,8 @@ fn ways(
         let way = found.map(|(n, plan)| {
             let joined = if u64::from(n) > pricing.system.per_host { joined } else { "" };
             let pins = pinned(&plan.configuration);
-            format!("on {n} such devices{joined} a plan fits: step time {} ({pins})", plan.step)
+            // How fast hangs on what they share of their host, which no file states yet.
+            format!("on {n} such devices{joined} a plan fits: {pins}")
         });
         told.loosened("devices", way, in_time());
     }
@@ -288,11 +289,12 @@ fn narrower(
     space: &Space,
     (options, dtype): (&Options, DType),
 ) -> Option<String> {
-    let numbers = Numbers { dtype, ..setting.numbers };
-    let stack = &setting.stack;
-    let (gradients, format) = (numbers.gradients(stack), numbers.format(stack));
-    let narrow = Pricing { dtype, gradients, format, ..setting.pricing() };
-    let found = solve(&narrow, space, options);
+    let mut own = setting.clone();
+    own.numbers.dtype = dtype;
+    // Other kernels may be had in it.
+    own.stack = executor::named_stack(&own.stack.name).ok()?;
+    own.fit_stack();
+    let found = solve(&own.pricing(), space, options);
     let plan = found.plans.first()?;
     Some(format!("with --dtype {dtype} a plan fits: step time {}", plan.step))
 }

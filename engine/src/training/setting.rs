@@ -22,7 +22,7 @@ use documents::plan::losses::ReplacedDocument;
 use documents::plan::request::RequestDocument;
 use exporters::training::{Lack, names_are_known};
 use ir::card::{ModelCard, SequenceParallel, Skew, ZeroStage};
-use ir::cluster::{Cluster, Device, DeviceKind, MARGIN};
+use ir::cluster::{Cluster, Device, DeviceKind};
 use ir::diagnostic::Diagnostic;
 use ir::hyperparameters::Hyperparameters;
 use ir::layers::LayerProfile;
@@ -66,7 +66,7 @@ pub struct Setting {
     /// With its spares, where it has some.
     pub whole: Option<Arc<Cluster>>,
     /// With those that are left out, where others were lost.
-    left: Option<Arc<Cluster>>,
+    pub(super) left: Option<Arc<Cluster>>,
     /// The plan that is gone on from, where devices were lost.
     pub replaced: Option<Arc<ReplacedDocument>>,
     /// That plan, with others in the places of those that were lost.
@@ -159,22 +159,6 @@ impl Setting {
         Self { offload, ..self.clone() }
     }
 
-    /// Keeps the margin that was asked for free on each device, whatever the cluster file says; without one
-    /// the usual margin where the file states none.
-    pub fn keep_margin(&mut self) {
-        // Older plans kept both free.
-        if self.request.memory_margin.is_some() {
-            return;
-        }
-        let share = self.request.kept_free;
-        let is_free = |own: &Device| share.is_some() || own.reserve == Bytes::ZERO;
-        let share = share.unwrap_or(if self.layers.is_some() { 0.0 } else { MARGIN });
-        for own in self.whole.iter_mut().chain(&mut self.left) {
-            *own = Arc::new(Cluster::clone(own).with_margin(share, is_free));
-        }
-        self.cluster = self.cluster.clone().with_margin(share, is_free);
-    }
-
     /// Takes on what was asked for: of each device's memory a share stays free, and no more than
     /// was allowed is used; experts are visited as unevenly as was stated.
     ///
@@ -236,14 +220,13 @@ impl Setting {
         let machines = load::machines(path, gone(flags))?;
         let load::Machines { cluster, whole, left, warnings: own } = machines;
         let Model { card: model, graph, hyperparameters, tokens, mut warnings, .. } = model;
-        warnings.extend(own);
         let sequence = tokens.unwrap_or(1);
         let (folder, file) = folder_or_file(flags.profile.as_deref());
         let layers = folder.map(|folder| measured_layers(folder, sequence, flags)).transpose()?;
         let (profile, cluster, unused) = load::rated(file, &factors(flags), cluster)?;
         let rated = |own: Cluster| Ok(Arc::new(load::rated(file, &factors(flags), own)?.1));
         let (whole, left) = (whole.map(rated).transpose()?, left.map(rated).transpose()?);
-        warnings.extend(unused);
+        warnings.extend(own.into_iter().chain(unused));
         layers.as_ref().map_or(Ok(()), |_| one_kind(&cluster))?;
         let kinds = usable_kinds(&cluster, path)?;
         let (numbers, noted) = numbers(flags, &model, &kinds, layers.as_ref())?;
@@ -341,17 +324,6 @@ impl Setting {
         }
     }
 
-    /// What a plan may use of a device with so much memory.
-    pub fn room(&self, memory: Bytes) -> Bytes {
-        let kept = self.less(memory);
-        self.request.max_memory_bytes.map_or(kept, |most| Bytes(most).min(kept))
-    }
-
-    /// What the margin of an older plan leaves of what the reserve does.
-    fn less(&self, memory: Bytes) -> Bytes {
-        Bytes((memory.as_f64() * (1.0 - self.request.memory_margin.unwrap_or(0.0))) as u64)
-    }
-
     /// The node groups of the cluster, with what a plan may use of their devices, or all of it.
     pub fn groups(&self, is_limited: bool) -> Vec<NodeGroup> {
         self.groups_on(&self.cluster, is_limited)
@@ -360,8 +332,10 @@ impl Setting {
     /// The same of another cluster.
     pub fn groups_on(&self, cluster: &Cluster, is_limited: bool) -> Vec<NodeGroup> {
         let mut groups = groups_of(cluster, |limit| self.room(limit));
-        for group in groups.iter_mut().filter(|_| !is_limited) {
-            group.limit = None;
+        for group in &mut groups {
+            group.stack =
+                cluster.kinds.get(group.kind.index()).and_then(|own| self.stack_on(own.chip));
+            group.limit = group.limit.filter(|_| is_limited);
         }
         groups
     }

@@ -128,7 +128,7 @@ fn sixteen_thousand_devices_are_planned() {
          network: {link: ib_ndr_400}\n",
     );
     let line = "plan config.json --cluster cluster.yaml --global-batch 16384 --sequence-length \
-                1024 --pin pipeline=1 --pin tensor=8 --json";
+                1024 --devices 16384 --pin pipeline=1 --pin tensor=8 --json";
     let told = large.run(line).exits(0).json();
     assert!(told["best"]["degrees"].as_str().unwrap().starts_with("data 2048 x tensor 8"));
     // Operators are placed one by one, on fewer.

@@ -69,11 +69,19 @@ fn fewer_devices_are_planned_on_where_the_others_make_the_step_slower() {
     assert!(!text.contains(" of 8 devices: "), "{text}");
 }
 
+/// A pin takes plans away, not devices: no number of them that is stated with it is faster, and degrees that
+/// don't divide all devices are had on fewer.
 #[test]
-fn pinned_degrees_are_those_of_all_devices() {
+fn pinned_degrees_leave_devices_out_too() {
     let folder = folder(&hosts("0.2e9"));
-    let pinned = asked(&folder, "--pin tensor=2");
-    assert_eq!(pinned["best"]["n_devices"], 8, "{}", pinned["best"]);
+    for pin in ["tensor=2", "data=2", "pipeline=3", "tensor=1"] {
+        let pinned = asked(&folder, &format!("--pin {pin}"));
+        for n in [3, 4, 6, 8] {
+            let own = folder.run(&format!("{PLAN} --pin {pin} --devices {n}"));
+            let is_no_slower = own.code != 0 || step(&pinned) <= step(&own.json());
+            assert!(is_no_slower, "{pin} on {n} devices");
+        }
+    }
 }
 
 /// On one host of six, of which three and six fill the host evenly, and four are faster than three.

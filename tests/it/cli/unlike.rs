@@ -164,8 +164,8 @@ fn stages_of_equal_degrees_go_to_launchers() {
         ([json!([4]), json!([1, 1, 1, 1])], [4, 1], "4 1 1 1 1 1 1 1 4 1", 4),
     ] {
         let told = exported(samples, tensor, "flagscale --to fs").exits(0).stderr;
-        // It refuses to run them beside meshes of one rank (`validate_args`).
-        assert_eq!(told.contains("no-tensor-overlap"), tensor[1] == 1, "{told}");
+        // Its user buffers don't run on Turing, with or without meshes of one rank.
+        assert!(!told.contains("no-tensor-overlap"), "{told}");
         assert!(told.contains("layer-numbers"), "{told}");
         let text = folder.read("fs/flagscale.yaml");
         assert_eq!(listed(&text, "hetero_process_meshes").join(" "), meshes, "{text}");

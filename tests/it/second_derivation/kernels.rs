@@ -13,7 +13,7 @@ use ir::card::{ModelCard, SequenceParallel, StateFormat};
 use ir::cluster::Cluster;
 use ir::plan::Parallelism;
 use ir::profile::Profile;
-use ir::stack::{Launch, Stack};
+use ir::stack::{AttentionKernel, Launch, Stack};
 use ir::tensor::DType;
 use ir::units::BytesPerSecond;
 use ir::workload::Optimizer;
@@ -45,7 +45,10 @@ pub(super) fn kernels(
     parallelism: &Value,
     numbers: Numbers,
 ) -> Kernels {
-    let stack = preset("megatron-core").unwrap();
+    let mut stack = preset("megatron-core").unwrap();
+    if numbers.is_single {
+        stack.attention = AttentionKernel::Unfused;
+    }
     let recorded = Stack { launch: Launch::CudaGraphs, ..stack.clone() };
     let constants = Constants::nominal(&stack);
     let mut system = System::of(cluster, &Profile::default()).unwrap();

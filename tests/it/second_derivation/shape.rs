@@ -48,6 +48,9 @@ pub(super) struct Split {
     pub(super) expert: f64,
     /// Tokens of a micro-batch on one rank.
     pub(super) tokens: f64,
+    /// Scores of a head that one rank keeps, where no kernel fuses them: Transformer Engine has none for 32
+    /// bits. Of a causal ring the ranks skip what lies above the diagonal.
+    pub(super) scores: f64,
     pub(super) sequence_parallel: bool,
 }
 
@@ -130,10 +133,16 @@ impl Shape {
         let outer = h * (4.0 * bytes + masks);
         // Queries, keys, values, input of the output product.
         let attention = bytes * (2.0 * h + 2.0 * kv);
+        // Softmax; its dropout's mask and output.
+        let of_score = if self.is_gpt2() { 2.0 * bytes + 1.0 } else { bytes };
+        let scores = of_score * self.heads * split.scores / split.tensor;
         // What the pointwise function (and the gate) reads, what the last product reads.
         let inner = bytes * f * if self.is_gpt2() { 2.0 } else { 3.0 };
         match self.experts {
-            None => outer * split.outer(1.0) + (attention + inner) * split.tokens / split.tensor,
+            None => {
+                let inside = (attention + inner) * split.tokens / split.tensor;
+                outer * split.outer(1.0) + inside + scores
+            }
             // Of each visited expert its input and output, gathered over the ranks that split it and
             // on the rank that most tokens visit; and three numbers of the router in single
             // precision.
@@ -142,6 +151,7 @@ impl Shape {
                 let pairs = visited * split.outer(1.0) * gathered * split.busiest(n);
                 (outer + 12.0 * n) * split.outer(1.0)
                     + attention * split.tokens / split.tensor
+                    + scores
                     + pairs * (2.0 * bytes * h + inner / split.tensor)
             }
         }

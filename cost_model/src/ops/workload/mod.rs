@@ -6,7 +6,7 @@
 
 mod backward;
 mod dropout;
-mod fusion;
+pub mod fusion;
 mod gradient;
 mod groups;
 mod joint;

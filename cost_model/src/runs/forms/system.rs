@@ -92,14 +92,15 @@ fn table_of(law: &SizeLaw) -> Table {
 /// Whether the ways inside hosts, and those between them, are links of a scale-up domain: neither the way
 /// through the host nor the network.
 fn scale_up(cluster: &Cluster) -> [bool; 2] {
-    let through_host = |way: &RouteKind| {
-        let ways = cluster.nodes.iter().filter_map(|node| node.to_device.as_ref());
-        ways.into_iter().any(|own| own.name == way.name)
-    };
     let (inside, across) = (cluster.ways(true), cluster.ways(false));
-    let is_up = !inside.is_empty() && !inside.iter().any(|way| through_host(way));
+    let is_up = !inside.is_empty() && !inside.iter().any(|way| leads_through_host(cluster, way));
     let tier = inside.first().map(|way| way.tier);
     [is_up, is_up && !across.is_empty() && across.iter().all(|way| Some(way.tier) == tier)]
+}
+
+fn leads_through_host(cluster: &Cluster, way: &RouteKind) -> bool {
+    let ways = cluster.nodes.iter().filter_map(|node| node.to_device.as_ref());
+    ways.into_iter().any(|own| own.name == way.name)
 }
 
 /// Powers of two of bytes at which curves are sampled, between which they are nearly straight.
@@ -214,6 +215,8 @@ impl System {
         for card in cluster.device_ids().filter(is_there).filter_map(card) {
             *sharing.entry(card).or_default() += 1;
         }
+        let neighbour = own.get(1).and_then(|other| cluster.route(*own.first()?, *other));
+        let is_up = neighbour.is_some_and(|way| !leads_through_host(cluster, way.kind));
         Some(Self {
             name: String::new(),
             products: StepProducts::new(profile, &device),
@@ -223,7 +226,7 @@ impl System {
             per_memory: cluster.device_ids().filter(|device| node(*device) == host).count() as u64,
             slower_inside: 1.0,
             inside: inside.or(network).unwrap_or(none),
-            scale_up: scale_up(cluster),
+            scale_up: [is_up, false],
             network: network.or(inside).unwrap_or(none),
             per_card: sharing.into_values().max().unwrap_or(1),
             host_memory: Vec::new(),

@@ -22,6 +22,10 @@ impl Lattice {
     pub fn all(graph: &ClassGraph, max_bytes: usize) -> Option<Self> {
         let n_classes = graph.n_classes();
         let words = n_classes.div_ceil(64).max(1);
+        // Already a chain has as many ideals, and who comes before whom is kept in as many bits.
+        if n_classes.saturating_mul(words * 16) > max_bytes {
+            return None;
+        }
         let mut producers = vec![vec![0u64; words]; n_classes];
         for &(from, to) in &graph.before {
             producers[to as usize][from as usize / 64] |= 1 << (from % 64);

@@ -14,6 +14,7 @@ mod tests;
 use ir::graph::Graph;
 use ir::id::{OpId, TensorId};
 use ir::op::{Kernel, Op, Phase, Work};
+use ir::units::Bytes;
 
 use crate::kernels::price::task::Stream;
 
@@ -23,6 +24,20 @@ pub(super) fn forward(graph: &mut Graph) -> Vec<Vec<OpId>> {
     let beside = beside::fuse(graph, &together);
     together.extend(beside);
     together
+}
+
+/// Cores of attention of a forward graph, and bytes of what lies between their two products, each written
+/// once and read once: what one kernel for each core would leave out.
+#[must_use]
+pub fn unfused_attention(graph: &Graph) -> (usize, Bytes) {
+    let written = |graph: &Graph| {
+        let ops = graph.ops.iter().filter(|op| kernel(op).is_some());
+        let tensors = ops.flat_map(|op| &op.outputs);
+        tensors.fold(0_u64, |sum, own| sum.saturating_add(graph.tensor(*own).bytes.0))
+    };
+    let mut fused = graph.clone();
+    let n = attention::fuse(&mut fused).len();
+    (n, Bytes(written(graph).saturating_sub(written(&fused)).saturating_mul(2)))
 }
 
 /// Ops that read a tensor by any of its names, views left out.
@@ -60,7 +75,7 @@ pub(super) fn is_pointwise(op: &Op) -> bool {
 pub(super) fn empty(graph: &mut Graph, roots: &[TensorId], inner: &[bool]) {
     for (index, tensor) in graph.tensors.iter_mut().enumerate() {
         if inner[roots[index].index()] {
-            tensor.bytes = ir::units::Bytes::ZERO;
+            tensor.bytes = Bytes::ZERO;
         }
     }
 }
