@@ -67,7 +67,9 @@ fn is_late(run: &Run<'_>) -> bool {
 fn unproved(mut error: Diagnostic) -> Diagnostic {
     if error.blame == Blame::Infeasible {
         error.blame = Blame::NotFound;
-        error.message.push_str("; plans without the memory margin were not searched for want of time");
+        error
+            .message
+            .push_str("; plans without the memory margin were not searched for want of time");
     }
     error
 }

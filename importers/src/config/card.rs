@@ -70,7 +70,7 @@ pub fn of_bytes(
     };
     warnings.splice(0..0, other_type);
     warnings.extend(untyped);
-    if let Some(quantized) = quantized(fields, "the type of the run", true)? {
+    if let Some(quantized) = quantized(fields, "the type of the run", None)? {
         warnings.push(quantized);
     }
     Ok((ModelCard { dtype, ..model }, warnings))
