@@ -7,7 +7,8 @@ use crate::request::PlanRequest;
 /// Samples of one step: one figure, whichever flags state it.
 ///
 /// # Errors
-/// `global-batch` where flags contradict each other, or none states it.
+/// `global-batch` where flags contradict each other, or none states it; `sequence-fixed` for tokens of samples
+/// without any.
 pub(super) fn samples(
     args: &PlanRequest,
     tokens: Option<u64>,
@@ -17,9 +18,8 @@ pub(super) fn samples(
     let wrong = |message: String| Diagnostic::usage("global-batch", message);
     if flags.tokens_per_step.is_some() && tokens.is_none() {
         let message = "`--tokens-per-step`: samples of this model have no length in tokens";
-        return Err(
-            wrong(message.to_owned()).hint("state the samples of a step with --global-batch")
-        );
+        return Err(Diagnostic::usage("sequence-fixed", message)
+            .hint("state the samples of a step with --global-batch"));
     }
     let sequence = tokens.unwrap_or(1);
     let of_tokens = match flags.tokens_per_step {
