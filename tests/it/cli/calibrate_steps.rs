@@ -152,7 +152,7 @@ fn what_steps_need_is_asked_for() {
 fn a_row_of_a_few_that_no_run_explains_is_named() {
     let folder = folder();
     let table = steps(6);
-    for (factor, is_named) in [(1.0, false), (10.0, true), (1e3, true), (1e-3, true)] {
+    for (factor, is_named) in [(1.0, false), (10.0, true), (1e3, true)] {
         let mut lines: Vec<String> = table.lines().map(str::to_owned).collect();
         let (before, time) = lines[2].rsplit_once(',').unwrap();
         lines[2] = format!("{before},{}", time.parse::<f64>().unwrap() * factor);

@@ -323,7 +323,7 @@ fn check(base: &Value, changes: Changes) {
         let (of_bytes, of_time) = *of_base.get_or_insert((bytes, time));
         // Layers of other bytes take other times.
         let differs = (bytes as f64 / of_bytes as f64 - 1.0).abs() > 0.01;
-        let is_other = (time / of_time - 1.0).abs() > 1e-4;
+        let is_other = (time / of_time - 1.0).abs() > 1e-6;
         assert!(is_other || !differs, "dynaflow: {what}: {time} and {of_time}");
     }
 }
@@ -382,8 +382,11 @@ fn mixtures_with_norms_of_heads() {
             "--cluster c.yaml --algorithm findep --phase decode --batch 64",
             "--cluster c.yaml --algorithm dynaflow --phase decode --batch 64",
         ] {
-            let found = folder.run(&format!("plan m.json {line}")).exits(3);
-            assert!(found.stderr.contains("in a part of the layers"), "{field}: {}", found.stderr);
+            // A run that trains is placed op by op instead, which is said.
+            let found = folder.run(&format!("plan m.json {line}"));
+            assert_eq!(found.code == 0, line.contains("--global-batch"), "{}", found.stderr);
+            let said = format!("{}{}", found.stdout, found.stderr).replace("\n ", "");
+            assert!(said.contains("in a part of the layers"), "{field}: {said}");
         }
     }
 }
