@@ -3,6 +3,7 @@
 use cost_model::ops::workload::passes::Passes;
 use ir::graph::Graph;
 use ir::op::Work;
+use ir::tensor::{DType, Role, Tensor};
 use ir::threads::beside;
 use ir::units::{Bytes, Flops};
 use planner::training::structure::figures::{self, Figures, Sums};
@@ -30,17 +31,24 @@ struct Row {
     segments: std::ops::Range<usize>,
 }
 
-/// Finds it. Parameters are those that training updates, where the graph can be trained.
+/// Finds it. Parameters are those that training updates, where the graph can be trained: not with weights
+/// in packed integers.
 pub fn find(graph: &Graph) -> Found {
     let line = Line::of(graph);
-    let (passes, structure) = beside(
-        || Passes::of(graph.clone()).ok().map(|(passes, _)| passes),
-        || planner::training::structure::find(&line),
-    );
+    let trained = || match graph.tensors.iter().any(is_packed) {
+        true => None,
+        false => Passes::of(graph.clone()).ok().map(|(passes, _)| passes),
+    };
+    let (passes, structure) = beside(trained, || planner::training::structure::find(&line));
     let sums = figures::of(graph, &structure, passes.as_ref());
     let template = template::model(&line, &structure, &sums);
     let template = template.map(|(card, _)| card).map_err(|mismatch| mismatch.0);
     Found { structure, sums, template }
+}
+
+fn is_packed(tensor: &Tensor) -> bool {
+    let is_narrow = matches!(tensor.dtype, DType::I2 | DType::I4 | DType::I8);
+    tensor.role == Role::Parameter && is_narrow && tensor.shape.len() > 1
 }
 
 impl Found {

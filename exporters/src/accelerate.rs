@@ -68,6 +68,9 @@ pub fn colocation(graph: &Graph) -> Result<Vec<Vec<OpId>>, Diagnostic> {
             }
         }
     }
+    for (unit, reader) in sources(graph, &layout) {
+        sets.union(n_ops + unit, reader.index());
+    }
     let mut groups: BTreeMap<usize, Vec<OpId>> = BTreeMap::new();
     for op in graph.op_ids().filter(|op| graph.op(*op).work != Work::View) {
         groups.entry(sets.find(op.index())).or_default().push(op);
@@ -75,6 +78,33 @@ pub fn colocation(graph: &Graph) -> Result<Vec<Vec<OpId>>, Diagnostic> {
     let mut groups: Vec<Vec<OpId>> = groups.into_values().filter(|ops| ops.len() > 1).collect();
     groups.sort_by_key(|ops| ops.first().copied());
     Ok(groups)
+}
+
+/// Modules that work on inputs alone and hold no matrix, such as rotary positions, each with the first op
+/// of another module that reads it: on the device of that one they cost a first layer no transfer.
+fn sources(graph: &Graph, layout: &Layout) -> BTreeMap<usize, OpId> {
+    let (roots, producers) = (graph.roots(), graph.producers());
+    let unit = |op: OpId| layout.unit.get(op.index()).copied().flatten();
+    let mut readers = BTreeMap::new();
+    let mut others = BTreeSet::new();
+    for op in graph.op_ids() {
+        let Some(own) = unit(op) else { continue };
+        let node = graph.op(op);
+        let is_matrix =
+            |id: &TensorId| graph.tensor(*id).shape.iter().filter(|n| **n > 1).count() > 1;
+        if node.parameters.iter().any(is_matrix) {
+            others.insert(own);
+        }
+        for tensor in &node.inputs {
+            let producer = producers[roots[tensor.index()].index()].and_then(unit);
+            if let Some(producer) = producer.filter(|producer| *producer != own) {
+                others.insert(own);
+                readers.entry(producer).or_insert(op);
+            }
+        }
+    }
+    readers.retain(|unit, _| !others.contains(unit));
+    readers
 }
 
 /// The device map.

@@ -151,7 +151,8 @@ pub(crate) fn read(
     warnings.extend(other_type);
     warnings.extend(written.warnings);
     warnings.extend(untold);
-    warnings.extend(quantized(fields, dtype.name(), options.trains)?);
+    let graph = (!options.trains).then_some(&written.graph);
+    warnings.extend(quantized(fields, dtype.name(), graph)?);
     let summary = Summary { tokens: written.tokens, ..Summary::of("config", &written.graph) };
     Ok(Import { graph: written.graph, cluster: None, summary, warnings })
 }

@@ -21,6 +21,7 @@ mod experts;
 mod explained;
 mod families;
 mod far_apart;
+mod fields;
 mod findep;
 mod flags;
 mod folder;

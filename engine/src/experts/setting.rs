@@ -65,6 +65,29 @@ impl Setting {
         Ok(Self { model: read.card, cluster, warnings, layers, experts, host, sequence })
     }
 
+    /// Refuses experts of several sizes, as checkpoints hold them that are quantised in part.
+    ///
+    /// # Errors
+    /// `experts-differ`.
+    pub fn check_sizes(&self) -> Result<(), Diagnostic> {
+        let Some(stored) = self.model.weights() else { return Ok(()) };
+        let n_experts = self.experts.n_experts.max(1);
+        let sizes = |layer: &u32| {
+            let own = stored.block(*layer as usize);
+            [own.largest_expert, own.experts.bytes / n_experts]
+        };
+        let Some([largest, _]) = self.layers.first().map(sizes) else { return Ok(()) };
+        let other = self.layers.iter().find(|layer| sizes(layer).iter().any(|own| *own != largest));
+        let Some(layer) = other else { return Ok(()) };
+        let message = "experts of several sizes are not planned: some are quantised and others not";
+        let by_bytes = sizes(layer).into_iter().find(|own| *own != largest).unwrap_or_default();
+        Err(Diagnostic::input("experts-differ", message)
+            .fact("expert_bytes_first", largest)
+            .fact("expert_bytes_other", by_bytes)
+            .fact("layer", u64::from(*layer))
+            .hint("place the operators of the model instead, without --phase and --algorithm"))
+    }
+
     /// Tokens that go through each layer in a step.
     ///
     /// # Errors

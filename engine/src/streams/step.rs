@@ -49,7 +49,11 @@ pub fn read(
             format!("the layers {} predict a later token: they are left out", ranges(&later));
         read.warnings.push(Diagnostic::warning("not-planned", message));
     }
-    let run = Run::on(read, &flags, stack, batch)?;
+    let mut run = Run::on(read, &flags, stack, batch)?;
+    if does != Step::Trains {
+        // What only training is warned of.
+        run.warnings.retain(|own| own.code != "stated-dtype");
+    }
     if run.layers.is_some() {
         let message = "`--profile` names a folder of measured layers, which know no parts";
         return Err(Diagnostic::usage("not-for-streams", message)

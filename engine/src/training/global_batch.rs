@@ -7,14 +7,21 @@ use crate::request::PlanRequest;
 /// Samples of one step: one figure, whichever flags state it.
 ///
 /// # Errors
-/// `global-batch` where flags contradict each other, or none states it.
+/// `global-batch` where flags contradict each other, or none states it; `sequence-fixed` for tokens of samples
+/// without any.
 pub(super) fn samples(
     args: &PlanRequest,
-    sequence: u64,
+    tokens: Option<u64>,
     is_graph: bool,
 ) -> Result<u64, Diagnostic> {
     let flags = &args.training;
     let wrong = |message: String| Diagnostic::usage("global-batch", message);
+    if flags.tokens_per_step.is_some() && tokens.is_none() {
+        let message = "`--tokens-per-step`: samples of this model have no length in tokens";
+        return Err(Diagnostic::usage("sequence-fixed", message)
+            .hint("state the samples of a step with --global-batch"));
+    }
+    let sequence = tokens.unwrap_or(1);
     let of_tokens = match flags.tokens_per_step {
         Some(tokens) if sequence > 0 && tokens.is_multiple_of(sequence) => Some(tokens / sequence),
         None => None,

@@ -177,14 +177,19 @@ pub fn served(
         model.card.stored = kv_dtype.map(|own| Box::new(cached_as(own)));
         return Ok(model);
     }
-    let dtype = flags.dtype.or(model.card.dtype).unwrap_or(DType::Bf16);
+    let (held, assumed) = importers::config::stored::held(path)?;
+    model.card.dtype = Some(held);
+    if flags.dtype.is_none() {
+        model.warnings.extend(assumed);
+    }
+    let dtype = flags.dtype.unwrap_or(held);
+    if dtype == DType::F64 {
+        let message = format!("steps that serve are not priced in {dtype}");
+        return Err(Diagnostic::usage("dtype", message)
+            .hint("state `torch_dtype` in the config, such as float32, or --dtype fp32"));
+    }
     let (mut stored, unknown) = importers::config::stored::read(path, beside(dtype))?;
     model.warnings.extend(unknown);
-    if flags.dtype.or(model.card.dtype).is_none() {
-        let message = format!("the config states no type of its weights: {dtype} is assumed");
-        let warning = Diagnostic::warning("assumed-dtype", message).fact("assumed", dtype.name());
-        model.warnings.push(warning.hint("state `torch_dtype` in the config, such as bfloat16"));
-    }
     model.warnings.retain(|own| own.code != "quantized-weights");
     let later = model.card.n_predictions.saturating_sub(1);
     let n_own = model.card.n_blocks().saturating_sub(later) as usize;

@@ -62,9 +62,11 @@ impl Numbers {
                 .fact("device", device.name.clone())
                 .hint("state peak_bf16_flops, peak_fp16_flops or peak_fp32_flops of the device"));
         };
-        let warning = match dtype == wanted {
-            false => Some(replaced(&device.name, wanted, dtype)),
-            true => (wanted != USUAL).then(|| stated(wanted)),
+        let other = model.filter(|dtype| !TYPES.contains(dtype));
+        let warning = match (dtype == wanted, other) {
+            (false, _) => Some(replaced(&device.name, wanted, dtype)),
+            (true, Some(other)) => Some(not_planned(other, dtype)),
+            (true, None) => (wanted != USUAL).then(|| stated(wanted)),
         };
         Ok((Self { dtype, named_by, optimizer }, warning))
     }
@@ -103,6 +105,13 @@ impl Numbers {
 
 fn no_kind() -> Diagnostic {
     Diagnostic::input("no-system", "the cluster has no device")
+}
+
+/// That no run is planned in the type of saved weights.
+fn not_planned(stated: DType, dtype: DType) -> Diagnostic {
+    let message =
+        format!("the config states {stated}, in which no run is planned: {dtype} is planned");
+    Diagnostic::warning("dtype-replaced", message).hint("name a type with --dtype")
 }
 
 /// That the type of saved weights was taken for that of the run.

@@ -110,7 +110,7 @@ impl Setting {
         let flags = &args.training;
         let mut model = model::read(&args.model, flags.sequence_length, &args.problem.model)?;
         let sequence = model.tokens.unwrap_or(1);
-        let global_batch = global_batch::samples(args, sequence, model.graph.is_some())?;
+        let global_batch = global_batch::samples(args, model.tokens, model.graph.is_some())?;
         if global_batch > MOST_SAMPLES {
             let message = format!("{global_batch} samples of one step, at most {MOST_SAMPLES}");
             return Err(Diagnostic::usage("global-batch", message));

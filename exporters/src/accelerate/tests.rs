@@ -156,6 +156,22 @@ fn the_colocation_is_what_the_export_needs() {
     }
 }
 
+/// What all layers read and no weight makes, such as rotary positions, lies where the first of them does.
+#[test]
+fn positions_lie_with_the_first_layer_that_reads_them() {
+    let mut b = Builder::default();
+    b.input("x");
+    b.input("positions");
+    b.parameter("freq", &[8]);
+    b.parameter("w", &[8, 8]);
+    b.op("angles", Some("model.rotary_emb"), &["positions", "freq"]);
+    b.op("words", Some("model.embed_tokens"), &["x", "w"]);
+    b.op("l0", Some("model.layers.0.attn"), &["words", "angles"]);
+    b.op("l1", Some("model.layers.1.attn"), &["l0", "angles"]);
+    let groups = colocation(&b.graph).unwrap();
+    assert_eq!(groups, [vec![OpId(0), OpId(2)]]);
+}
+
 #[test]
 fn direct_parameters_of_a_split_container_have_their_own_key() {
     let mut b = Builder::default();

@@ -143,7 +143,7 @@ impl Architecture {
         let hidden = fields.count(&["hidden_size", "n_embd"], None)?;
         let heads = fields.count(&["num_attention_heads", "n_head"], None)?;
         let (kv_heads, head_dim) = fields.heads(model_type, hidden, heads)?;
-        let attention_bias = fields.bias("attention_bias")?;
+        let attention_bias = fields.read_by(&BIASED_ATTENTION, (model_type, "attention_bias"))?;
         let is_classic = family != Family::Llama;
         let always = if is_classic { Bias::Added } else { attention_bias };
         let (task, untold) = Task::read(fields, family)?;
@@ -165,7 +165,10 @@ impl Architecture {
             experts: fields.experts(model_type, n_layers)?,
             qkv_bias: if model_type == "qwen2" { Bias::Added } else { always },
             output_bias: always,
-            mlp_bias: if is_classic { Bias::Added } else { fields.bias("mlp_bias")? },
+            mlp_bias: match is_classic {
+                true => Bias::Added,
+                false => fields.read_by(&["llama"], (model_type, "mlp_bias"))?,
+            },
             head_norm: if model_type.starts_with("qwen3") {
                 HeadNorm::Rms
             } else {
@@ -239,9 +242,13 @@ fn positions(model_type: &str) -> Option<u64> {
     })
 }
 
+/// Model types whose class reads `attention_bias`; that of Qwen2 has biases of its own.
+const BIASED_ATTENTION: [&str; 3] = ["llama", "qwen3", "qwen3_moe"];
+
 impl Fields<'_> {
-    fn bias(self, name: &str) -> Result<Bias, Diagnostic> {
-        let is_added = self.flag(name)? == Some(true);
+    /// A bias that only the classes of some model types have.
+    fn read_by(self, types: &[&str], (own, name): (&str, &str)) -> Result<Bias, Diagnostic> {
+        let is_added = self.flag(name)? == Some(true) && types.contains(&own);
         Ok(if is_added { Bias::Added } else { Bias::Absent })
     }
 

@@ -70,7 +70,7 @@ pub fn of_bytes(
     };
     warnings.splice(0..0, other_type);
     warnings.extend(untyped);
-    if let Some(quantized) = quantized(fields, "the type of the run", true)? {
+    if let Some(quantized) = quantized(fields, "the type of the run", None)? {
         warnings.push(quantized);
     }
     Ok((ModelCard { dtype, ..model }, warnings))
@@ -217,13 +217,16 @@ fn deepseek(
     }
     within_budget(n_weights(&dense, &experts, n_layers + n_later))?;
     let mixture = TransformerCard { experts: Some(experts), ..dense.clone() };
-    let group =
-        |card: &TransformerCard, n_blocks: u64| BlockGroup::of_card(card.clone(), n_blocks as u32);
+    let biases = attention_biases(fields, &dense)?;
+    let group = |card: &TransformerCard, n_blocks: u64| BlockGroup {
+        other_parameters: signed(biases),
+        ..BlockGroup::of_card(card.clone(), n_blocks as u32)
+    };
     let later = BlockGroup {
         // A later token is predicted from the hidden state and an embedding side by side, each with
         // a norm, and another one stands before the shared head.
         extra_weights: 2 * hidden * hidden,
-        other_parameters: signed(3 * hidden),
+        other_parameters: signed(3 * hidden + biases),
         ..group(&mixture, n_later)
     };
     let mut groups = vec![group(&dense, n_dense), group(&mixture, n_layers - n_dense), later];
@@ -239,6 +242,21 @@ fn deepseek(
     let untold = class(fields)?.filter(|class| !class.ends_with("ForCausalLM")).map(unknown);
     let one = fields.get(PER_TOKEN).is_none().then(|| super::decoder::open(experts.n_experts));
     Ok((model, untold.into_iter().chain(one).collect()))
+}
+
+/// Biases of a block's attention: of latent attention those of the products onto ranks, and of the output
+/// (`DeepseekV3Attention` of transformers).
+fn attention_biases(fields: Fields<'_>, card: &TransformerCard) -> Result<u64, Diagnostic> {
+    if fields.flag("attention_bias")? != Some(true) {
+        return Ok(0);
+    }
+    let inputs = match card.attention {
+        Attention::Latent { query_rank, key_value_rank, rotary, .. } => {
+            query_rank.unwrap_or(0) + key_value_rank + rotary
+        }
+        _ => (card.n_heads + 2 * card.n_kv_heads) * card.head_dims().0,
+    };
+    Ok(inputs + card.hidden)
 }
 
 /// How many experts a token goes to.

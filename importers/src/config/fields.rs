@@ -164,7 +164,7 @@ const RANGES: &[Range] = &[
         reason: "eight times the published number",
     },
     Range {
-        names: &["group_size", "weight_block_size", "block_multiple_of"],
+        names: &["group_size", "q_group_size", "weight_block_size", "block_multiple_of"],
         most: 1 << 20,
         reason: "as wide as a model can be",
     },

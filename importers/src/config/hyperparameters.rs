@@ -88,7 +88,7 @@ impl Fields<'_> {
             has_rms_norms: true,
             norm_epsilon: self.real(&["rms_norm_eps"], epsilon)?,
             activation: self.text("hidden_act")?.unwrap_or("silu").to_owned(),
-            biases: [biases[0], biases[1], self.flag("mlp_bias")? == Some(true)],
+            biases: [biases[0], biases[1], false],
             normalises_heads: false,
             window: None,
             dropout: [self.real(&["attention_dropout"], 0.0)?, 0.0],

@@ -2,7 +2,8 @@
 
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
-use ir::tensor::DType;
+use ir::tensor::{DType, Role};
+use serde_json::Value;
 
 use super::builder::Builder;
 use super::fields::{Fields, invalid};
@@ -12,6 +13,8 @@ use crate::import::ImportOptions;
 
 /// The code of the warning that a type of weights was assumed.
 pub(super) const ASSUMED: &str = "assumed-dtype";
+/// The code of the warning that a part of a model states a type of its own.
+pub(super) const OF_PART: &str = "part-dtype";
 /// Largest file, in bytes.
 pub(super) const MAX_BYTES: u64 = 1 << 20;
 
@@ -69,20 +72,36 @@ impl Request<'_> {
     }
 }
 
-/// In what weights are held that are not of the model's type.
+/// Whether any weight is held in fewer bits than those of the model's type.
+pub(super) fn is_packed(graph: &Graph) -> bool {
+    graph.tensors.iter().any(|own| own.role == Role::Parameter && !own.dtype.is_wide_float())
+}
+
+/// That a method packs no weight that the model has.
+pub(super) fn unused(method: &str, dtype: &str) -> Diagnostic {
+    let message = format!(
+        "`quantization_config` ({method}) covers no weight of this model: all are counted in {dtype}"
+    );
+    Diagnostic::warning("quantization-unused", message)
+}
+
+/// In what weights are held that are not of the model's type; without a graph, those of a run that trains.
 pub(super) fn quantized(
     fields: Fields<'_>,
     dtype: &str,
-    trains: bool,
+    graph: Option<&Graph>,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
     let (Some(own), _) = Quantization::read(fields)? else { return Ok(None) };
     let (bits, method) = (own.bits(), own.method);
-    let message = match trains {
-        true => format!(
+    if graph.is_some_and(|own| !is_packed(own)) {
+        return Ok(Some(unused(&method, dtype)));
+    }
+    let message = match graph {
+        None => format!(
             "`quantization_config` ({method}, {bits} bits) is for inference: weights are trained in \
              {dtype}"
         ),
-        false => format!(
+        Some(_) => format!(
             "weights of products are held in {bits} bits ({method}, scales included); products are \
              computed in {dtype}"
         ),
@@ -121,7 +140,11 @@ pub(super) fn held_dtype(
 ) -> Result<(DType, Vec<Diagnostic>), Diagnostic> {
     let (stated, unknown) = stated_dtype(fields)?;
     let mut warnings: Vec<Diagnostic> = unknown.into_iter().collect();
-    if let Some(dtype) = asked.or(stated) {
+    if let Some(dtype) = asked {
+        return Ok((dtype, warnings));
+    }
+    if let Some(dtype) = stated {
+        warnings.extend(other_parts(fields, dtype));
         return Ok((dtype, warnings));
     }
     let is_quantized = Quantization::read(fields)?.0.is_some();
@@ -130,4 +153,16 @@ pub(super) fn held_dtype(
     let warning = Diagnostic::warning(ASSUMED, message).fact("assumed", assumed.name());
     warnings.push(warning.hint("state it with --dtype, such as --dtype bf16"));
     Ok((assumed, warnings))
+}
+
+/// A part that states another type than the one that all weights are counted in.
+fn other_parts(fields: Fields<'_>, dtype: DType) -> Option<Diagnostic> {
+    let own = |part: &Value| {
+        let stated = STATED.iter().find_map(|name| part.get(name)?.as_str());
+        stated.and_then(DType::float_named).filter(|own| own.is_wide_float() && *own != dtype)
+    };
+    let (name, other) = fields.0.iter().find_map(|(name, part)| Some((name, own(part)?)))?;
+    let message =
+        format!("`{name}` states {other}: its weights are counted in {dtype}, as all are");
+    Some(Diagnostic::warning(OF_PART, message).hint("state one type for all with --dtype"))
 }

@@ -11,7 +11,7 @@ use ir::tensor::DType;
 
 use super::fields::Fields;
 use super::quantization::{self, Quantization};
-use super::request::{MAX_BYTES, held_dtype};
+use super::request::{ASSUMED, MAX_BYTES, OF_PART, held_dtype, is_packed, unused};
 use crate::import::ImportOptions;
 use crate::{json, located, source};
 
@@ -27,6 +27,7 @@ pub fn read(path: &Path, dtype: DType) -> Result<(Stored, Vec<Diagnostic>), Diag
     let object = json::config(bytes.clone())?;
     let fields = Fields(&object);
     let (cache, unknown) = quantization::cache(fields)?;
+    let mut warnings: Vec<Diagnostic> = unknown.into_iter().collect();
     let mut stored = Stored { cache, ..Stored::default() };
     if let (Some(own), _) = Quantization::read(fields)? {
         let options = ImportOptions {
@@ -36,9 +37,25 @@ pub fn read(path: &Path, dtype: DType) -> Result<(Stored, Vec<Diagnostic>), Diag
             ..ImportOptions::default()
         };
         let graph = crate::read_bytes(&name, &bytes, &options)?.graph;
-        stored = Stored { method: Some(own.method), ..of_graph(&graph, stored) };
+        match is_packed(&graph) {
+            true => stored = Stored { method: Some(own.method), ..of_graph(&graph, stored) },
+            false => warnings.push(unused(&own.method, dtype.name())),
+        }
     }
-    Ok((stored, unknown.into_iter().collect()))
+    Ok((stored, warnings))
+}
+
+/// The type of a config's weights that are not quantised, as it states it or assumed, and what is warned of
+/// an assumption or of a part with a type of its own.
+///
+/// # Errors
+/// Those of the JSON reader; `invalid-field`.
+pub fn held(path: &Path) -> Result<(DType, Vec<Diagnostic>), Diagnostic> {
+    let (source, _) = located::open(path)?;
+    let object = json::config(source::read_all(&source, MAX_BYTES)?)?;
+    let (dtype, mut warnings) = held_dtype(Fields(&object), None)?;
+    warnings.retain(|own| [ASSUMED, OF_PART].contains(&own.code));
+    Ok((dtype, warnings))
 }
 
 /// What is assumed of the weights of a config, or not understood: no proof may rest on it. Nothing of other
@@ -60,6 +77,7 @@ fn of_graph(graph: &Graph, mut stored: Stored) -> Stored {
     let mut seen: BTreeSet<TensorId> = BTreeSet::new();
     for op in &graph.ops {
         let is_expert = op.op_type == "Expert";
+        let mut of_expert = 0_u64;
         for (at, id) in op.parameters.iter().enumerate().filter(|(_, id)| seen.insert(**id)) {
             let tensor = graph.tensor(*id);
             let elements = tensor.shape.iter().fold(1_u64, |n, extent| n.saturating_mul(*extent));
@@ -75,6 +93,8 @@ fn of_graph(graph: &Graph, mut stored: Stored) -> Stored {
             let own = &mut stored.blocks[block];
             if is_expert {
                 own.experts = own.experts.with(elements, bytes);
+                of_expert = of_expert.saturating_add(bytes);
+                own.largest_expert = own.largest_expert.max(of_expert);
                 continue;
             }
             own.others = own.others.with(elements, bytes);

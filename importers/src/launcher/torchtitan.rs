@@ -13,8 +13,8 @@ use ir::workload::Optimizer;
 use super::flags::{Flags, not_judged};
 use super::limits::{MOST_LAYERS, MOST_SAMPLES, bad};
 
-/// Members of `ParallelismConfig`, and those of `TrainingConfig` that look like ones that are read, that
-/// change no plan.
+/// Members of `ParallelismConfig`, and those of `TrainingConfig` and of the optimizer that look like ones that
+/// are read, that change no plan.
 const OTHERS: &[&str] = &[
     "--parallelism.enable_fsdp_symm_mem",
     "--parallelism.spmd_backend",
@@ -25,6 +25,12 @@ const OTHERS: &[&str] = &[
     "--parallelism.enable_async_tensor_parallel",
     "--parallelism.enable_compiled_autograd",
     "--parallelism.expert_parallel_comm_backend",
+    "--optimizer.beta1",
+    "--optimizer.beta2",
+    "--optimizer.eps",
+    "--optimizer.implementation",
+    "--optimizer.lr",
+    "--optimizer.weight_decay",
     "--training.disable_cuda_graphs",
     "--training.gc_debug",
     "--training.gc_freq",
@@ -106,6 +112,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
             "--parallelism.pipeline_parallel_layers_per_stage",
             "stages are those of the schedule or of a list of modules",
         ),
+        ("--optimizer.early_step_in_backward", "plans keep gradients until the step's end"),
         ("--training.enable_cpu_offload", "the states of settings stay on the devices"),
     ])?;
     flags.finish("--parallelism.", OTHERS)?;

@@ -283,10 +283,10 @@ fn each_row(
     device: Option<&str>,
     row: &mut dyn FnMut(&Fields) -> Result<(), Diagnostic>,
 ) -> Result<(), Diagnostic> {
-    let broken = |error: csv::Error| broken(&error, file);
+    let broken = |error: csv::Error, late: u64| broken(&error, (file, late));
     let mut reader = csv::ReaderBuilder::new().from_reader(source.take(MAX_BYTES));
     let mut columns = BTreeMap::new();
-    for (index, name) in reader.headers().map_err(broken)?.iter().enumerate() {
+    for (index, name) in reader.headers().map_err(|error| broken(error, 0))?.iter().enumerate() {
         if columns.insert(name.trim().to_owned(), index).is_some() {
             let message = format!("the column `{name}` appears twice");
             return Err(Diagnostic::input("bad-table", message)
@@ -295,14 +295,16 @@ fn each_row(
                 .fact("column", name));
         }
     }
+    // Of lines that end in two characters the reader takes the second for the next line's.
+    let late = u64::from(reader.position().line() == 1);
     let mut record = csv::StringRecord::new();
     let mut n_read = 0;
-    while reader.read_record(&mut record).map_err(broken)? {
+    while reader.read_record(&mut record).map_err(|error| broken(error, late))? {
         n_read += 1;
         if n_read > MAX_ROWS {
             return Err(too_many_rows(file));
         }
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |own| own.line() + late);
         let fields = Fields { columns: &columns, record: &record, file, row: line, device };
         row(&fields)?;
     }
@@ -313,8 +315,8 @@ fn each_row(
 }
 
 /// What the CSV reader found, with the row and the columns in question.
-fn broken(error: &csv::Error, file: &str) -> Diagnostic {
-    let row = error.position().map_or(1, csv::Position::line);
+fn broken(error: &csv::Error, (file, late): (&str, u64)) -> Diagnostic {
+    let row = error.position().map_or(1, |own| own.line() + late);
     let (message, column) = match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             let message = format!("the row has {len} columns, the header has {expected_len}");

@@ -24,6 +24,20 @@ fn what_is_no_time_is_an_error_with_its_place() {
     }
 }
 
+/// Lines are counted alike whether they end in one character or in two.
+#[test]
+fn rows_have_the_number_of_their_line() {
+    for end in ["\n", "\r\n"] {
+        let lines = |text: &str| {
+            let text = text.replace('\n', end);
+            parse_table(text.as_bytes(), "t.csv", |fields| Ok(Some(fields.line())))
+        };
+        assert_eq!(lines("a,b\n1,2\n3,4\n5,6").unwrap(), [2, 3, 4], "{end:?}");
+        let error = lines("a,b\n1,2\n3\n").unwrap_err();
+        assert!(format!("{error:?}").contains("Count(3)"), "{error:?}");
+    }
+}
+
 #[test]
 fn ragged_and_doubled_tables_are_errors() {
     assert_eq!(times("time_us,b\n1\n").unwrap_err().code, "bad-table");

@@ -94,6 +94,8 @@ pub struct StoredBlock {
     pub products: Extent,
     /// All of its experts.
     pub experts: Extent,
+    /// Bytes of the largest of them.
+    pub largest_expert: u64,
 }
 
 /// Bytes that each number takes.

@@ -146,3 +146,23 @@ fn what_steps_need_is_asked_for() {
     folder.run("calibrate --steps steps.csv -o steps.csv --force").exits(2);
     assert_eq!(folder.read("steps.csv"), steps(24));
 }
+
+/// Of a few rows one that is far off is named as well, and moves nothing.
+#[test]
+fn a_row_of_a_few_that_no_run_explains_is_named() {
+    let folder = folder();
+    let table = steps(6);
+    for (factor, is_named) in [(1.0, false), (10.0, true), (1e3, true)] {
+        let mut lines: Vec<String> = table.lines().map(str::to_owned).collect();
+        let (before, time) = lines[2].rsplit_once(',').unwrap();
+        lines[2] = format!("{before},{}", time.parse::<f64>().unwrap() * factor);
+        folder.write("few.csv", &lines.join("\n"));
+        let ran = folder.run("calibrate --steps few.csv -o p.json --force --json").exits(0).json();
+        let warnings = ran["warnings"].as_array().unwrap();
+        let own = warnings.iter().find(|own| own["code"] == "outlier-steps");
+        assert_eq!(own.is_some(), is_named, "{factor}: {warnings:?}");
+        assert!(warnings.iter().any(|own| own["code"] == "few-steps"), "{warnings:?}");
+        let named = own.is_none_or(|own| own["message"].as_str().unwrap().ends_with(": 3"));
+        assert!(named, "{own:?}");
+    }
+}

@@ -95,12 +95,21 @@ fn methods() -> Vec<(Value, u64)> {
         // 16-bit scale and 4-bit zero point of 32 elements.
         (json!({"quant_method": "awq", "bits": 4, "group_size": 32}), 16 * 8 + 20),
         (json!({"quant_method": "gptq", "bits": 8, "group_size": 32}), 32 * 8 + 24),
+        // The same of 64 elements, in the words of AWQ's own files.
+        (json!({"quant_method": "awq", "w_bit": 4, "q_group_size": 64}), 16 * 8 + 10),
         // A 32-bit scale of 64 elements.
         (json!({"load_in_4bit": true}), 16 * 8 + 16),
         (
             json!({"quant_method": "compressed-tensors", "ignore": ["lm_head"], "config_groups":
                 groups(json!({"num_bits": 4, "type": "int", "group_size": 32, "symmetric": true}))}),
             16 * 8 + 16,
+        ),
+        // A byte for each element of 4 bits.
+        (
+            json!({"quant_method": "compressed-tensors", "format": "int-quantized",
+                "ignore": ["lm_head"], "config_groups":
+                groups(json!({"num_bits": 4, "type": "int", "group_size": 32, "symmetric": true}))}),
+            32 * 8 + 16,
         ),
         // An 8-bit scale of 32 elements.
         (
@@ -266,6 +275,198 @@ fn types_of_caches_are_stated_taken_from_the_checkpoint_and_told_to_servers() {
     assert!(refused.code != 0 && refused.stderr.contains("q8_0"), "{}", refused.stderr);
     let train = "plan m.json --cluster c.yaml --global-batch 8 --kv-dtype fp8";
     assert!(folder.run(train).exits(2).stderr.contains("--kv-dtype"));
+}
+
+/// Of a dense layer's products: attention's, and the feed-forward part's.
+const ATTENTION: u64 = 1024 * (1024 + 2 * 256 + 1024);
+const FED: u64 = PRODUCTS - ATTENTION;
+/// Elements of the head.
+const HEAD: u64 = 32_000 * 1024;
+
+/// What is left out, said in any of the words that loaders know, and what packs nothing.
+#[test]
+fn weights_that_are_left_as_they_are_have_the_bytes_of_their_type() {
+    let folder = folder();
+    let plain = 4 * PRODUCTS * 2 + REST;
+    // 8-bit floats with a 32-bit scale of each of three products.
+    let of_fp8 = 4 * (2 * ATTENTION + FED + 3 * 4) + REST;
+    // 8-bit integers with a 32-bit scale of each row, the head among them.
+    let rows = 4 * (2 * 3072 + 1024);
+    let of_int8 = 4 * (2 * ATTENTION + FED + rows) + REST - HEAD + 4 * 32_000;
+    let dense = json!({"g": {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "int"}}});
+    for (method, by_hand, says) in [
+        (
+            json!({"quant_method": "fp8", "ignored_layers": ["lm_head", "self_attn"]}),
+            of_fp8,
+            "held in 8 bits",
+        ),
+        (
+            json!({"load_in_8bit": true, "llm_int8_skip_modules": ["self_attn"]}),
+            of_int8,
+            "held in 8 bits",
+        ),
+        (json!({"load_in_8bit": false, "load_in_4bit": false}), plain, ""),
+        (
+            json!({"quant_method": "compressed-tensors", "format": "dense", "config_groups": dense}),
+            plain,
+            "",
+        ),
+        (json!({"quant_method": "mxfp4"}), plain, "covers no weight of this model"),
+        (
+            json!({"quant_method": "compressed-tensors", "format": "dense", "config_groups": {},
+                "sparsity_config": {"format": "sparse-24-bitmask"}}),
+            plain,
+            "`sparsity_config` in `quantization_config` (compressed-tensors) is not understood",
+        ),
+    ] {
+        let config = quantized(&self::dense(), method.clone());
+        assert_eq!(parameter_bytes(&folder, &config), by_hand, "{method}");
+        let own = served(&folder, &config, "");
+        let stages = own["served"]["stages"].as_array().unwrap();
+        let held: u64 = stages.iter().map(|own| own["weight_bytes"].as_u64().unwrap()).sum();
+        assert_eq!(held, by_hand, "{method}");
+        let told = folder.run("import m.json --dim sequence=64").exits(0);
+        assert!(said(&told).contains(says), "{method}: {}", told.stderr);
+        let claims = told.stderr.contains("held in");
+        assert_eq!(claims, by_hand != plain, "{method}: {}", told.stderr);
+    }
+}
+
+/// Parameters are elements, whichever bits they are packed in.
+#[test]
+fn packed_weights_count_as_the_elements_that_they_are() {
+    let folder = folder();
+    let of = |config: &Value| {
+        folder.write("m.json", &config.to_string());
+        let told = folder.run("import m.json --json --dim sequence=64").exits(0).json();
+        let template = told["structure"]["template"].is_string();
+        (told["structure"]["n_parameters"].as_u64().unwrap(), template)
+    };
+    let all = of(&dense());
+    assert_eq!(all, (4 * PRODUCTS + REST / 2, true));
+    for (method, _) in methods() {
+        assert_eq!(of(&quantized(&dense(), method.clone())), all, "{method}");
+    }
+}
+
+/// 64-bit floats are eight bytes, where they are priced; steps that serve are not.
+#[test]
+fn a_type_that_a_path_does_not_price_is_refused_by_name() {
+    let folder = folder();
+    let mut wide = mixture();
+    wide["torch_dtype"] = json!("float64");
+    let half = parameter_bytes(&folder, &mixture());
+    assert_eq!(parameter_bytes(&folder, &wide), 4 * half);
+    folder.write("m.json", &wide.to_string());
+    for line in [
+        "--cluster one.yaml --algorithm expertflow --phase decode --batch 1",
+        "--cluster c.yaml --algorithm findep --phase decode --batch 64 --sequence-length 512",
+        "--cluster c.yaml --algorithm dynaflow --phase decode --batch 64 --sequence-length 512",
+    ] {
+        let found = said(&folder.run(&format!("plan m.json {line}")).exits(2));
+        assert!(found.contains("not priced in fp64"), "{found}");
+    }
+    let mut wide = dense();
+    wide["torch_dtype"] = json!("float64");
+    folder.write("m.json", &wide.to_string());
+    let phase = "plan m.json --cluster one.yaml --phase decode --batch 4 --cached 1000";
+    assert!(said(&folder.run(phase).exits(2)).contains("not priced in fp64"));
+    folder.run(&format!("{phase} --dtype fp32")).exits(0);
+    let train = "plan m.json --cluster c.yaml --global-batch 8 --sequence-length 512";
+    let told = said(&folder.run(train).exits(0));
+    assert!(told.contains("the config states fp64, in which no run is planned"), "{told}");
+}
+
+/// Without a type all questions assume the same one, and say so.
+#[test]
+fn a_type_that_nobody_states_is_assumed_alike() {
+    let folder = folder();
+    let untyped = |mut config: Value| {
+        config["torch_dtype"] = Value::Null;
+        config
+    };
+    let told = |line: &str| {
+        let told = folder.run(line).exits(0).json();
+        let warnings = told["warnings"].as_array().unwrap();
+        let own: Vec<&Value> =
+            warnings.iter().filter(|own| own["code"] == "assumed-dtype").collect();
+        assert_eq!(own.len(), 1, "{warnings:?}");
+        let stated = warnings.iter().any(|own| own["code"] == "stated-dtype");
+        assert!(!stated, "{warnings:?}");
+        told["plan"].clone()
+    };
+    folder.write("m.json", &untyped(dense()).to_string());
+    let phase = "plan m.json --cluster one.yaml --phase decode --batch 4 --cached 1000 --json";
+    let own = told(phase);
+    assert_eq!(own["served"]["stages"][0]["weight_bytes"], 2 * (4 * PRODUCTS * 2 + REST));
+    folder.write("m.json", &untyped(mixture()).to_string());
+    let own = told(
+        "plan m.json --cluster one.yaml --algorithm expertflow --phase decode --batch 1 --json",
+    );
+    assert_eq!(own["experts"]["host"]["expert_bytes"], 4 * EXPERT);
+    let disaggregated = "plan m.json --cluster c.yaml --algorithm findep --phase decode --batch 64 \
+        --sequence-length 512 --json";
+    let own = told(disaggregated);
+    let bytes = own["experts"]["disaggregated"]["expert_bytes"].as_u64().unwrap();
+    assert_eq!(bytes % (4 * EXPERT), 0, "{bytes}");
+    // What was planned is verified, with the same assumption.
+    folder.run(&format!("{disaggregated} -o p.json")).exits(0);
+    folder.run("verify p.json --model m.json --cluster c.yaml").exits(0);
+}
+
+/// Experts of several sizes have no slot of one size.
+#[test]
+fn experts_that_are_quantised_in_part_are_refused_by_name() {
+    let folder = folder();
+    let groups = json!({"g": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int",
+        "group_size": 32, "symmetric": true}}});
+    for ignored in ["re:.*layers.0.mlp.experts.*", "re:.*layers.2.mlp.experts.3.*"] {
+        let method = json!({"quant_method": "compressed-tensors", "ignore": ["lm_head", ignored],
+            "config_groups": groups});
+        folder.write("m.json", &quantized(&mixture(), method).to_string());
+        for line in [
+            "--cluster one.yaml --algorithm expertflow --phase decode --batch 1",
+            "--cluster c.yaml --algorithm findep --phase decode --batch 64 --sequence-length 512",
+        ] {
+            let found = said(&folder.run(&format!("plan m.json {line}")).exits(3));
+            assert!(found.contains("experts of several sizes"), "{ignored}: {found}");
+        }
+        folder.run("plan m.json --cluster one.yaml --dim sequence=64").exits(0);
+    }
+}
+
+/// Hints that end in an answer: a type does not say how weights are packed.
+#[test]
+fn who_does_not_understand_a_method_says_what_helps() {
+    let folder = folder();
+    folder.write("tiny.yaml", &SMALL.replace("400MB", "100MB"));
+    for method in [
+        json!({"quant_method": "aqlm", "num_codebooks": 1}),
+        json!({"quant_method": "gptq", "bits": 8, "modules_in_block_to_quantize": [["q_proj"]]}),
+    ] {
+        folder.write("m.json", &quantized(&dense(), method).to_string());
+        for line in ["--phase decode --batch 1 --cached 8", "--dim sequence=64"] {
+            let found = folder.run(&format!("plan m.json --cluster tiny.yaml {line}")).exits(5);
+            let found = said(&found);
+            assert!(!found.contains("--dtype"), "{found}");
+            assert!(found.contains("leave `quantization_config` out"), "{found}");
+        }
+    }
+}
+
+/// A part with a type of its own is counted in the type of the whole, which is said.
+#[test]
+fn a_part_of_another_type_is_told_of() {
+    let folder = folder();
+    let mut config: Value = serde_json::from_str(PUBLISHED[1].0).unwrap();
+    config["vision_config"]["dtype"] = json!("float32");
+    assert_eq!(parameter_bytes(&folder, &config), PUBLISHED[1].1);
+    let told = said(&folder.run("import m.json").exits(0));
+    assert!(told.contains("`vision_config` states fp32"), "{told}");
+    assert!(!said(&folder.run("import m.json --dtype bf16").exits(0)).contains("part-dtype"));
+    config["vision_config"]["dtype"] = json!("float16");
+    folder.write("m.json", &config.to_string());
+    assert!(!said(&folder.run("import m.json").exits(0)).contains("part-dtype"));
 }
 
 /// Configs with the fields of published ones and sizes of our own, and the bytes of their weights.

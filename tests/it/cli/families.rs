@@ -77,6 +77,9 @@ fn plans_of_every_family_are_verified_with_and_without_a_length() {
             assert_eq!(own, 1, "{name}: a sample is no row of tokens");
             let refused = planned(&folder, &config, "--sequence-length 64").exits(2);
             assert_eq!(refused.json()["error"]["code"], "sequence-fixed", "{name}");
+            let refused = planned(&folder, &config, "--tokens-per-step 65536").exits(2).json();
+            let message = refused["error"]["message"].as_str().unwrap();
+            assert!(message.contains("--tokens-per-step"), "{name}: {message}");
             continue;
         }
         // One step shorter than the whole: room for any picture.

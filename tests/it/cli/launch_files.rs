@@ -67,6 +67,56 @@ fn configs_of_accelerate_are_refused_by_name() {
     }
 }
 
+/// A `ds_config` without a section of 16 bits runs in 32, as one that switches both off, and what leaves
+/// products whole is no plan's.
+#[test]
+fn deepspeed_runs_in_single_precision_unless_a_section_says_otherwise() {
+    let folder = folder();
+    let judged = |config: &str, code: i32| {
+        folder.write("ds.json", config);
+        folder.run(&format!("compare ds.json plan.json {ON} --json")).exits(code).json()
+    };
+    let sized = |more: &str| {
+        format!(
+            r#"{{"train_batch_size":32,"train_micro_batch_size_per_gpu":1,
+            "topology":{{"num_dp":8,"num_pp":1,"num_mp":1}}{more}}}"#
+        )
+    };
+    let silent = judged(&sized(""), 10);
+    let off = judged(&sized(r#","bf16":{"enabled":false}"#), 10);
+    assert_eq!(silent["now"], off["now"]);
+    assert_ne!(silent["now"], judged(&sized(r#","bf16":{"enabled":true}"#), 10)["now"]);
+    for (threshold, code) in [("1e9", 3), ("1e5", 10), ("\"auto\"", 10)] {
+        let stage = format!(
+            r#","bf16":{{"enabled":true}},"zero_optimization":{{"stage":3,
+            "stage3_param_persistence_threshold":{threshold}}}"#
+        );
+        let told = judged(&sized(&stage), code);
+        let named = told.to_string().contains("stage3_param_persistence_threshold");
+        assert_eq!(named, code == 3, "{threshold}: {told}");
+    }
+}
+
+/// What an optimizer is told of its rates changes no price; when it steps does.
+#[test]
+fn rates_of_an_optimizer_change_nothing_of_torchtitan() {
+    let folder = folder();
+    let judged = |words: &str| {
+        let base = "--training.local_batch_size 4 --training.global_batch_size 32 \
+            --training.seq_len 512 --parallelism.data_parallel_shard_degree 8";
+        folder.write("tt.args", &format!("{base} {words}"));
+        folder.run(&format!("compare tt.args plan.json {ON} --json"))
+    };
+    let plain = judged("--optimizer.name AdamW");
+    let rates = "--optimizer.lr 3e-4 --optimizer.beta1 0.9 --optimizer.beta2 0.95 \
+        --optimizer.eps 1e-8 --optimizer.weight_decay 0.1 --optimizer.implementation fused";
+    let told = judged(&format!("--optimizer.name AdamW {rates}"));
+    assert_eq!(told.code, plain.code, "{}", told.stderr);
+    assert_eq!(told.json()["now"], plain.json()["now"]);
+    let ran = judged("--optimizer.early_step_in_backward").exits(3);
+    assert!(ran.stdout.contains("early_step_in_backward"), "{}", ran.stdout);
+}
+
 /// A number without a unit is no memory of a device, and the hint works.
 #[test]
 fn memory_has_a_unit() {

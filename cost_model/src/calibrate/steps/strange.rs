@@ -14,23 +14,29 @@ use crate::runs::forms::step::closed_forms;
 
 /// A row is an outlier from this factor off the median row on, ...
 const FAR: f64 = 2.0;
+/// of fewer rows than make a calibration from this one on, ...
+const FAR_OF_FEW: f64 = 4.0;
+/// with at least two others that agree, ...
+const LEAST: usize = 3;
 /// ... and from so many standard deviations of the rows.
 const DEVIATIONS: f64 = 5.0;
 /// Rows are of one kind where there are no more configurations than this.
 const ALIKE: usize = 2;
 
 /// Positions of the rows that are far off what all the others say together. The fit is robust, so a
-/// few of them barely move what it finds.
+/// few of them barely move what it finds. Of a few rows only those that no run explains, where others agree.
 pub(super) fn outliers(samples: &[Sample<'_>], stack: &Stack, constants: &Constants) -> Vec<usize> {
-    if samples.len() < DANGEROUS {
-        return Vec::new();
-    }
+    let far = match samples.len() {
+        0..LEAST => return Vec::new(),
+        LEAST..DANGEROUS => FAR_OF_FEW,
+        _ => FAR,
+    };
     let times = closed_forms(samples, stack, constants, &Corrections::default());
     let off: Vec<f64> =
         samples.iter().zip(&times).map(|(sample, time)| (sample.time_s / time).ln()).collect();
     let middle = median(&off);
     let apart: Vec<f64> = off.iter().map(|own| (own - middle).abs()).collect();
-    let least = FAR.ln().max(DEVIATIONS * NORMAL * median(&apart));
+    let least = far.ln().max(DEVIATIONS * NORMAL * median(&apart));
     (0..apart.len()).filter(|at| apart[*at] > least).collect()
 }
 

@@ -62,13 +62,14 @@ impl Cached {
     /// layers, and so many tokens, where there are none.
     ///
     /// # Errors
-    /// `several-hosts`, `no-host-link`, `no-rates`, `too-few-slots`, `too-many-slots`.
+    /// `experts-differ`, `several-hosts`, `no-host-link`, `no-rates`, `too-few-slots`, `too-many-slots`.
     pub fn new(
         setting: &Setting,
         choices: &Choices,
         steps: Steps,
         seed: u64,
     ) -> Result<(Self, Option<Diagnostic>), Diagnostic> {
+        setting.check_sizes()?;
         let n_devices = setting.host.len();
         if setting.host.iter().any(|host| *host > 0) {
             let message = "experts are cached on the devices of one host";

@@ -64,6 +64,7 @@ impl Setting {
         // The size of a step is none of the graph's that a model is read from.
         let model = ModelRequest { batch: None, ..flags.model.clone() };
         let experts = Experts::read((path, &model, sequence), flags.cluster.as_deref())?;
+        experts.check_sizes()?;
         let run =
             step::read((path, sequence), flags, (batch, STACK), step::Step::Serves(kv_dtype))?;
         let n_devices = run.cluster.devices.len();

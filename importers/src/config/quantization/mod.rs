@@ -21,11 +21,12 @@ use crate::json::Object;
 const KNOWN: &str = "awq, gptq, auto-round, bitsandbytes, fp8, fbgemm_fp8, eetq, bitnet, mxfp4, hqq, quanto, \
                      torchao, compressed-tensors and modelopt";
 /// Members that list modules which stay as they are.
-const LEFT: [&str; 5] = [
+const LEFT: [&str; 6] = [
     "modules_to_not_convert",
     "llm_int8_skip_modules",
     "skip_modules",
     "ignore",
+    "ignored_layers",
     "exclude_modules",
 ];
 /// Members that change which weights are held how, and are not understood.
@@ -97,12 +98,10 @@ impl Quantization {
                 excluded.extend(names.map(Pattern::new));
             }
         }
-        let has_head = matches!(method, "compressed-tensors" | "mxfp4")
-            || method.starts_with("modelopt")
-            || own.get("lm_head") == Some(&true.into());
-        let found = Self { method: method.to_owned(), rules, excluded, has_head };
+        let found =
+            Self { method: method.to_owned(), has_head: has_head(method, own)?, rules, excluded };
         let unread = found.unread(own)?;
-        Ok((Some(found), unread))
+        Ok((found.packs().then_some(found), unread))
     }
 
     /// What of it has no effect on the bytes that are counted, and should have.
@@ -119,9 +118,11 @@ impl Quantization {
             let format = Fields(own).text("format").ok().flatten();
             !own.is_empty() && format != Some("dense")
         };
-        let what = match (pattern, UNREAD.iter().find(is_stated)) {
-            (Some(pattern), _) => pattern.chars().take(60).collect(),
-            (None, Some(member)) => (*member).to_owned(),
+        let format = schemes::unknown_format(&self.method, own)?;
+        let what = match (pattern, UNREAD.iter().find(is_stated), format) {
+            (Some(pattern), ..) => pattern.chars().take(60).collect(),
+            (None, Some(member), _) => (*member).to_owned(),
+            (None, None, Some(format)) => format!("format: {format}"),
             _ if sparsity.as_ref().is_some_and(is_sparse) => "sparsity_config".to_owned(),
             _ => return Ok(None),
         };
@@ -133,6 +134,11 @@ impl Quantization {
             Diagnostic::warning(UNKNOWN, message)
                 .hint("give the model as ONNX or .pt2 for its bytes"),
         ))
+    }
+
+    /// Whether any weight may be packed: a config may state a method and pack none.
+    fn packs(&self) -> bool {
+        self.rules.iter().any(|rule| rule.packing.is_some())
     }
 
     /// Bits of the elements, in words: `4` or `4 or 8`.
@@ -212,6 +218,17 @@ pub(super) fn cache(
 fn stated(fields: Fields<'_>) -> Result<Option<Object>, Diagnostic> {
     let found = parts::stated(fields, &["quantization_config", "compression_config"]);
     found.map(|value| object("quantization_config", value)).transpose()
+}
+
+/// Whether a head of its own is converted as other products are. bitsandbytes leaves it out unless a list of
+/// what to leave out takes the place of its own (`get_modules_to_not_convert` of transformers).
+fn has_head(method: &str, own: Fields<'_>) -> Result<bool, Diagnostic> {
+    let is_named = own.get("lm_head") == Some(&true.into());
+    Ok(match method {
+        "compressed-tensors" | "mxfp4" => true,
+        "bitsandbytes" => own.get("llm_int8_skip_modules").is_some(),
+        _ => method.starts_with("modelopt") || is_named,
+    })
 }
 
 fn method(own: Fields<'_>) -> Result<&str, Diagnostic> {

@@ -81,7 +81,11 @@ const MXFP4: Packing = packing(DType::F4, 4, Group::Along(MX_BLOCK), EIGHTH);
 pub(super) fn rules(method: &str, own: Fields<'_>) -> Result<Option<Vec<Rule>>, Diagnostic> {
     let all = match method {
         "awq" | "gptq" | "auto-round" | "intel/auto-round" => by_groups(method, own)?,
-        "bitsandbytes" => bitsandbytes(own)?,
+        "bitsandbytes" => match bitsandbytes(own)? {
+            Loaded::As(packing) => packing,
+            Loaded::Plain => return Ok(Some(vec![Rule { targets: Vec::new(), packing: None }])),
+            Loaded::Unknown => return Ok(None),
+        },
         "fp8" => eighths(own)?,
         "fbgemm_fp8" => packing(DType::F8, 8, Group::Row, SINGLE),
         "eetq" => packing(DType::I8, 8, Group::Row, HALF),
@@ -108,18 +112,37 @@ fn by_groups(method: &str, own: Fields<'_>) -> Result<Packing, Diagnostic> {
     let name = if own.get("bits").is_some() { "bits" } else { "w_bit" };
     let bits = own.bits(name, 4)?;
     let is_sorted = method == "gptq" && own.flag("desc_act")? == Some(true);
-    let group = own.group("group_size", 128)?;
+    // AWQ's own files name it otherwise than transformers does.
+    let group = match own.get("group_size") {
+        None => own.group("q_group_size", 128)?,
+        Some(_) => own.group("group_size", 128)?,
+    };
     let column_bits = if is_sorted { SINGLE } else { 0.0 };
     Ok(Packing { column_bits, ..packing(integer(bits), bits, group, HALF + bits as f64) })
 }
 
-fn bitsandbytes(own: Fields<'_>) -> Result<Packing, Diagnostic> {
-    if own.flag("load_in_8bit")? == Some(true) {
-        return Ok(packing(DType::I8, 8, Group::Row, SINGLE));
-    }
+/// How bitsandbytes loads weights.
+enum Loaded {
+    As(Packing),
+    /// In the type of the model.
+    Plain,
+    /// Nothing says how.
+    Unknown,
+}
+
+/// Saved configs have some switches twice, the second time behind an underscore.
+fn bitsandbytes(own: Fields<'_>) -> Result<Loaded, Diagnostic> {
+    let switch = |names: [&str; 2]| Ok(own.flag(names[0])?.or(own.flag(names[1])?));
+    let in_8 = switch(["load_in_8bit", "_load_in_8bit"])?;
+    let in_4 = switch(["load_in_4bit", "_load_in_4bit"])?;
     let nested = own.flag("bnb_4bit_use_double_quant")? == Some(true);
     let scale = if nested { EIGHTH + SINGLE / BNB_NESTED } else { SINGLE };
-    Ok(packing(DType::F4, 4, Group::Flat(BNB_BLOCK), scale))
+    Ok(match (in_8, in_4) {
+        (Some(true), _) => Loaded::As(packing(DType::I8, 8, Group::Row, SINGLE)),
+        (_, Some(true)) => Loaded::As(packing(DType::F4, 4, Group::Flat(BNB_BLOCK), scale)),
+        (None, None) => Loaded::Unknown,
+        _ => Loaded::Plain,
+    })
 }
 
 /// 8-bit floats with a scale for each block of rows and columns, or for the weight.
@@ -166,8 +189,48 @@ fn by_name(method: &str, own: Fields<'_>) -> Result<Option<Packing>, Diagnostic>
     })
 }
 
+/// How compressed-tensors writes weights (its `CompressionFormat`), where a format says it.
+#[derive(Clone, Copy, PartialEq)]
+enum Format {
+    /// In the type of the model, quantised or not.
+    Dense,
+    /// An element in a byte, of as few bits as it may be.
+    Bytes,
+    /// Elements side by side.
+    Packed,
+}
+
+/// Formats that are understood; without one elements are side by side.
+const FORMATS: [(&str, Format); 7] = [
+    ("dense", Format::Dense),
+    ("int-quantized", Format::Bytes),
+    ("float-quantized", Format::Bytes),
+    ("naive-quantized", Format::Bytes),
+    ("pack-quantized", Format::Packed),
+    ("nvfp4-pack-quantized", Format::Packed),
+    ("mxfp4-pack-quantized", Format::Packed),
+];
+/// The format of files whose groups have formats of their own.
+const MIXED: &str = "mixed-precision";
+
+fn format(own: Fields<'_>) -> Result<Option<Format>, Diagnostic> {
+    let name = own.text("format")?;
+    Ok(name.and_then(|name| FORMATS.iter().find(|row| row.0 == name)).map(|row| row.1))
+}
+
+/// A format of compressed-tensors that is not understood.
+pub(super) fn unknown_format<'a>(
+    method: &str,
+    own: Fields<'a>,
+) -> Result<Option<&'a str>, Diagnostic> {
+    let name = own.text("format")?.filter(|name| *name != MIXED);
+    let is_known = |name: &str| FORMATS.iter().any(|row| row.0 == name);
+    Ok(name.filter(|name| method == "compressed-tensors" && !is_known(name)))
+}
+
 /// Groups of modules with types of their own.
 fn compressed(own: Fields<'_>) -> Result<Vec<Rule>, Diagnostic> {
+    let of_all = format(own)?;
     let groups = own.nested("config_groups")?.unwrap_or_default();
     let mut rules = Vec::new();
     for (name, value) in &groups {
@@ -186,11 +249,23 @@ fn compressed(own: Fields<'_>) -> Result<Vec<Rule>, Diagnostic> {
         if let (Some(packing), true) = (&mut packing, inputs.as_ref().is_some_and(is_static)) {
             packing.once_bits += HALF;
         }
+        let format = format(group)?.or(of_all).unwrap_or(Format::Packed);
+        let packing = match format {
+            Format::Dense => None,
+            Format::Bytes => packing.map(in_bytes),
+            Format::Packed => packing,
+        };
         rules.push(Rule { targets, packing });
     }
     // Groups that name modules go before one of all modules.
     rules.sort_by_key(|rule| rule.targets.is_empty());
     Ok(rules)
+}
+
+/// The same with a byte for each element.
+fn in_bytes(own: Packing) -> Packing {
+    let dtype = if matches!(own.dtype, DType::F4 | DType::F8) { DType::F8 } else { DType::I8 };
+    Packing { dtype, bits: 8, ..own }
 }
 
 /// `QuantizationArgs`: scales have the type of the model, but of 4-bit floats 8 bits.

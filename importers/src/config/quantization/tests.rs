@@ -57,6 +57,57 @@ fn packed_weights_have_the_bytes_of_their_files() {
     assert_eq!(bytes(text, "q_proj", SQUARE), Some(PACKED + 4096 * 128 * 4));
 }
 
+/// The same figures under the names that other writers and loaders give them.
+#[test]
+fn other_words_of_a_method_say_the_same() {
+    let text = r#"{"quant_method":"awq","w_bit":4,"q_group_size":64,"zero_point":true}"#;
+    // qweight i32[4096, 512], scales f16[64, 4096], qzeros i32[64, 512].
+    assert_eq!(bytes(text, "q_proj", SQUARE), Some(4096 * 512 * 4 + 64 * 4096 * 2 + 64 * 512 * 4));
+    let text = r#"{"quant_method":"fp8","ignored_layers":["lm_head","self_attn"]}"#;
+    assert_eq!(bytes(text, "model.layers.0.self_attn.q_proj", SQUARE), None);
+    assert_eq!(bytes(text, "model.layers.0.mlp.up_proj", SQUARE), Some(BYTE + 4));
+    // What a list leaves out takes the place of what is left out by default: the head.
+    let head = |list: &str| {
+        let text = format!(r#"{{"quant_method":"bitsandbytes","load_in_8bit":true{list}}}"#);
+        read(&text).unwrap().0.unwrap().of_head().and_then(|own| own.bytes("lm_head", SQUARE))
+    };
+    assert_eq!(head(""), None);
+    assert_eq!(head(r#","llm_int8_skip_modules":null"#), None);
+    assert_eq!(head(r#","llm_int8_skip_modules":["lm_head"]"#), None);
+    let int8 = (DType::I8, Bytes(BYTE + 4096 * 4));
+    assert_eq!(head(r#","llm_int8_skip_modules":["self_attn"]"#), Some(int8));
+    let text = r#"{"quant_method":"bitsandbytes","_load_in_4bit":true,"_load_in_8bit":false}"#;
+    assert_eq!(bytes(text, "q_proj", SQUARE), Some(PACKED + 262_144 * 4));
+}
+
+/// `CompressionFormat` of compressed-tensors: as it is, a byte for each element, or side by side.
+#[test]
+fn formats_of_compressed_tensors_say_how_elements_lie() {
+    let text = |format: &str, bits: u8, of_group: &str| {
+        format!(
+            r#"{{"quant_method":"compressed-tensors",{format}"config_groups":{{"g":{{{of_group}
+            "targets":["Linear"],"weights":{{"num_bits":{bits},"type":"int","group_size":128}}}}}}}}"#
+        )
+    };
+    let scales = 4096 * 32 * 2;
+    for (format, bits, elements) in [
+        ("", 4, PACKED),
+        (r#""format":"pack-quantized","#, 4, PACKED),
+        (r#""format":"int-quantized","#, 4, BYTE),
+        (r#""format":"int-quantized","#, 8, BYTE),
+        (r#""format":"naive-quantized","#, 4, BYTE),
+    ] {
+        let own = bytes(&text(format, bits, ""), "q_proj", SQUARE);
+        assert_eq!(own, Some(elements + scales), "{format}");
+    }
+    let of_group = r#""format":"int-quantized","#;
+    let own = bytes(&text(r#""format":"mixed-precision","#, 4, of_group), "q_proj", SQUARE);
+    assert_eq!(own, Some(BYTE + scales));
+    assert_eq!(read(&text(r#""format":"dense","#, 8, "")).unwrap(), (None, None));
+    let (found, unknown) = read(&text(r#""format":"marlin-24","#, 4, "")).unwrap();
+    assert!(found.is_some() && unknown.unwrap().message.contains("marlin-24"));
+}
+
 #[test]
 fn experts_alone_are_of_mxfp4() {
     // gate_up_proj_blocks u8[.., 90, 16] and _scales u8[.., 90] of 2,880 columns.
@@ -110,10 +161,15 @@ fn faults_and_what_is_not_understood_are_named() {
     let code = |text: &str| read(text).map(|(own, warning)| (own.is_some(), warning.is_some()));
     assert_eq!(code(r#"{"quant_method":"other"}"#).unwrap(), (false, true));
     assert_eq!(code(r#"{"quant_method":"modelopt","quant_algo":"W9"}"#).unwrap(), (false, true));
+    let neither = r#"{"quant_method":"bitsandbytes","load_in_4bit":false,"load_in_8bit":false}"#;
+    assert_eq!(code(neither).unwrap(), (false, false));
+    assert_eq!(code(r#"{"quant_method":"bitsandbytes"}"#).unwrap(), (false, true));
+    let sparse = r#"{"quant_method":"compressed-tensors","format":"dense","config_groups":{},
+        "sparsity_config":{"format":"sparse-24-bitmask"}}"#;
+    assert_eq!(code(sparse).unwrap(), (false, true));
     for partly in [
         r#"{"quant_method":"gptq","dynamic":{"-:.*q_proj":{}}}"#,
         r#"{"quant_method":"awq","modules_to_not_convert":["re:(?!x)"]}"#,
-        r#"{"quant_method":"compressed-tensors","sparsity_config":{"format":"sparse-24-bitmask"}}"#,
     ] {
         assert_eq!(code(partly).unwrap(), (true, true), "{partly}");
     }

@@ -34,6 +34,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     }
     let tensor = tensor.or(automatic);
     let (dtype, stage) = (dtype(config)?, stage(config)?);
+    persists(config, stage)?;
     let micro_batch = count(config, "train_micro_batch_size_per_gpu")?;
     let global_batch = samples(config, automatic)?;
     let n_micro_batches = accumulated(config, (micro_batch, global_batch))?;
@@ -195,6 +196,26 @@ fn stage(config: &Value) -> Result<ZeroStage, Diagnostic> {
     }
 }
 
+/// Elements below which ZeRO 3 leaves a parameter whole on each replica, where nobody states others: norms
+/// and biases.
+const PERSISTENT: f64 = 1e5;
+
+/// Refuses a threshold of more elements, below which products would be left whole too.
+fn persists(config: &Value, stage: ZeroStage) -> Result<(), Diagnostic> {
+    let names = ["stage3_param_persistence_threshold", "param_persistence_threshold"];
+    let is_above = |name: &&&str| {
+        let own = of(config, "zero_optimization", name).and_then(Value::as_f64);
+        own.is_some_and(|own| own > PERSISTENT)
+    };
+    match names.iter().find(is_above).filter(|_| stage == ZeroStage::Parameters) {
+        None => Ok(()),
+        Some(name) => {
+            let why = "parameters of so many elements stay whole on each replica, and plans share out all";
+            Err(not_judged(&format!("zero_optimization.{name}"), why))
+        }
+    }
+}
+
 /// Where a part of the states goes; `None` where it stays on the devices.
 fn keeper<'a>(config: &'a Value, part: &str) -> Option<&'a str> {
     let to = of(config, "zero_optimization", part).and_then(|own| own.get("device")?.as_str());
@@ -291,12 +312,12 @@ fn recompute(
     }
 }
 
-/// What products are computed in: of two sections the one that is enabled, else single precision;
-/// `None` where it is left to the model, or to who fills the file in.
+/// What products are computed in: of two sections the one that is enabled, else single precision, also
+/// where there is neither (`_configure_distributed_model`); `None` where it is left to who fills the file in.
 fn dtype(config: &Value) -> Result<Option<DType>, Diagnostic> {
     let section = |names: &[&str]| names.iter().find_map(|name| config.get(*name));
     let enabled = |section: Option<&Value>| {
-        let own = section?.get("enabled").unwrap_or(&Value::Bool(false));
+        let own = section.and_then(|own| own.get("enabled")).unwrap_or(&Value::Bool(false));
         if own == "auto" { None } else { Some(own.as_bool().unwrap_or(false)) }
     };
     let (bf16, fp16) = (enabled(section(&["bf16", "bfloat16"])), enabled(section(&["fp16"])));
@@ -304,8 +325,8 @@ fn dtype(config: &Value) -> Result<Option<DType>, Diagnostic> {
         (Some(true), Some(true)) => Err(bad("fp16", "enabled", "enable one of bf16 and fp16")),
         (Some(true), _) => Ok(Some(DType::Bf16)),
         (_, Some(true)) => Ok(Some(DType::F16)),
-        (None, None) => Ok(None),
-        _ => Ok(Some(DType::F32)),
+        (Some(false), Some(false)) => Ok(Some(DType::F32)),
+        _ => Ok(None),
     }
 }
 
