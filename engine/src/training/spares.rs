@@ -20,6 +20,8 @@ use crate::page::{Column, Page};
 
 /// Most passes that are judged to say who stands in for whom.
 const MOST_PASSES: u64 = 20_000_000;
+/// Most devices, times node groups, that are looked at for it.
+const MOST_LOOKS: usize = 1 << 26;
 
 /// By stage and devices of it that are alike, who stands in; nothing where no spares were asked for.
 ///
@@ -149,6 +151,10 @@ impl Search<'_> {
         let n = rows.len() * free.iter().filter(|own| !own.is_empty()).count();
         if passes.saturating_mul(n as u64) > MOST_PASSES {
             return vec![unjudged("too many passes")];
+        }
+        let n_devices = self.fleet.cluster.devices.len();
+        if n.saturating_mul(n_devices).saturating_mul(self.groups.len()) > MOST_LOOKS {
+            return vec![unjudged("too many devices")];
         }
         let row = |(stage, group, devices): (usize, usize, Vec<DeviceId>)| {
             self.row((stage, group, &devices), &free, judged)
