@@ -126,8 +126,8 @@ fn counts_are_those_of_the_trace() {
     }
     let host = &plan["experts"]["host"];
     assert_eq!((&host["steps"], &host["exposed_s"]), (&json!(12), &json!(0.0)));
-    // 3 x 1024 x 2816 weights of two bytes, and what is no expert.
-    assert_eq!(host["expert_bytes"], json!(2 * 3 * 1024 * 2816));
+    // 3 x 1024 x 2816 weights of four bytes, as the config states no type.
+    assert_eq!(host["expert_bytes"], json!(4 * 3 * 1024 * 2816));
     // Copies are placed by the visits of the same trace.
     let copies = "plan experts.json --cluster c.yaml --routing-trace trace.jsonl --algorithm eplb";
     let placed = planned(&folder, copies, "copies.json");

@@ -339,7 +339,7 @@ fn dense_models() {
         "sliding_window": null});
     let fields = [
         ("", Value::Null, "--num-layers 4"),
-        ("sliding_window", json!(16), "--window-size (15,0)"),
+        ("sliding_window", json!(16), "--window-size 15,0"),
         ("attention_bias", json!(true), ""),
     ];
     check(&with(dense(), &own), fields.to_vec());
