@@ -15,6 +15,7 @@ fn folder() -> Folder {
     let folder = Folder::new(&diamond());
     let mut experts = config();
     experts["num_hidden_layers"] = json!(16);
+    experts["torch_dtype"] = json!("bfloat16");
     folder.write("experts.json", &experts.to_string());
     let mut dense = experts;
     dense.as_object_mut().unwrap().remove("num_local_experts");
