@@ -37,7 +37,7 @@ fn large() -> Folder {
 fn pins_that_leave_nothing_name_themselves_and_the_nearest_values_that_work() {
     let folder = folder(CLUSTER);
     for pin in ["tensor=3", "virtual-stages=12", "pipeline=7", "data=5", "context=6", "expert=2"] {
-        let line = format!("{PLAN} --global-batch 32 --no-offload");
+        let line = format!("{PLAN} --global-batch 32 --no-offload --devices 8");
         let error = folder.run(&format!("{line} --pin {pin}")).exits(4).stderr;
         assert!(error.contains("no-configuration") && error.contains(pin), "{pin}: {error}");
         let words = error.split_whitespace().map(|word| word.trim_matches([':', ',', '`']));
