@@ -78,7 +78,7 @@ fn a_node_stands_once_in_a_share() {
 #[cfg(unix)]
 fn an_interrupted_check_proves_nothing() {
     let folder = folder();
-    folder.write("long.json", &long_instance(60_000));
+    folder.write("long.json", &long_instance(20_000));
     folder.run("plan long.json --time-limit 1s -o plan.json --force").exits(0);
     let mut plan: Value = folder.json("plan.json");
     assert!(plan["bound_ns"].as_u64() < plan["value_ns"].as_u64());
