@@ -60,7 +60,8 @@ fn element_types_optimizers_and_recompute_are_read() {
     assert_eq!(torchtitan("--training.mixed_precision_param bfloat16"), Some(DType::Bf16));
     assert_eq!(torchtitan("--training.mixed_precision_param float32"), Some(DType::F32));
     let deepspeed = |text: &str| dtype(Launcher::DeepSpeed, text);
-    assert_eq!(deepspeed("{}"), None);
+    // DeepSpeed's default, stated or not.
+    assert_eq!(deepspeed("{}"), Some(DType::F32));
     assert_eq!(deepspeed(r#"{"fp16":{"enabled":true}}"#), Some(DType::F16));
     let off = r#"{"bf16":{"enabled":false},"fp16":{"enabled":false}}"#;
     assert_eq!(deepspeed(off), Some(DType::F32));

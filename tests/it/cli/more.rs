@@ -108,7 +108,7 @@ const KINDS: [Kind; 17] = [
         step(folder, name, means, random, "prefill") + " --algorithm findep"
     }),
     Kind("copies of experts", 100, &[Nodes], |folder, name, means, random| {
-        let slots = random.random_range(2..=4);
+        let slots = random.random_range(4..=6);
         step(folder, name, means, random, "decode")
             + &format!(" --expert-skew visits.json --algorithm expert-placement(slots={slots})")
             + &nodes(means)
@@ -345,7 +345,9 @@ impl Answer {
             let of_cost = number(cost, &value).zip(number(cost, &["bound_ns"]));
             let of_solution = || number(told, &value).zip(number(told, &["bound_ns"]));
             let of_load = || number(told, &["load"]).zip(number(told, &["bound"]));
-            of_cost.or_else(of_solution).or_else(of_load)
+            // Seconds that copies of experts are waited for, of which no bound is told.
+            let of_wait = || number(told, &["exposed_s"]).zip(Some(0.0));
+            of_cost.or_else(of_solution).or_else(of_load).or_else(of_wait)
         };
         let (value, bound) = figures.unwrap_or_else(|| panic!("{line}: {told}"));
         let warnings = told["warnings"].as_array().into_iter().flatten();
@@ -367,10 +369,12 @@ fn broken(
     let [less, more] = lines.each_ref().map(|line| folder.run(&format!("{line} --json")));
     let told = || format!("{}\n{}\n{}\n{}", lines[0], lines[1], less.stderr, more.stderr);
     assert!([0, 4, 5].contains(&less.code), "{}", told());
-    // A refusal is compared with nothing, and what a budget leaves of a larger space is no larger space.
+    // A refusal is compared with nothing, and what a budget leaves of a larger space is no larger space: an
+    // answer that it ended is held against bounds alone, but for a longer one.
     let is_cut =
         |ran: &Ran| ran.code == 5 || ran.stdout.contains("\"stop_reason\": \"node-budget\"");
-    if less.code != 0 || (more_of == Devices && is_cut(&more)) {
+    let is_less = more_of != Nodes && is_cut(&more);
+    if less.code != 0 || (is_less && more.code != 0) {
         return None;
     }
     if more.code != 0 {
@@ -386,7 +390,7 @@ fn broken(
         "an answer below its own bound"
     } else if above(more.bound, less.value) {
         "an answer below the bound of more"
-    } else if above(more.value, less.value) && less.keeps_margin == more.keeps_margin {
+    } else if above(more.value, less.value) && less.keeps_margin == more.keeps_margin && !is_less {
         "a worse answer with more"
     } else {
         return None;
