@@ -20,7 +20,7 @@ impl Space {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Degrees => "degrees of parallelism",
-            Self::Placements => "placements of whole ops",
+            Self::Placements => "operator placements",
         }
     }
 }

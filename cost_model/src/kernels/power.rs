@@ -7,7 +7,8 @@
 //! rate = ((P / F - static) / (1 - static))^(1 / exponent)
 //! ```
 //!
-//! of the rate of the part that draws `F`, and no more than the same kernel reaches alone. `F` follows from a part of its generation that is limited
+//! of the rate of the part that draws `F`, and no more than the same kernel reaches alone. `F` follows from a
+//! part of its generation that is limited
 //! least: multiprocessors, times boost clock, times watts of one of them. What that part itself keeps
 //! up in a step is its generation's [`Generation::hot`].
 

@@ -36,10 +36,10 @@ pub struct RequestDocument {
     /// Bytes that a device was to hold at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_memory_bytes: Option<u64>,
-    /// Share of each device's memory that was kept free, in place of the cluster file's reserve.
+    /// Memory margin: share of each device's memory that stays free, in place of the cluster file's reserve.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_free: Option<f64>,
-    /// The same of what the reserve leaves: plans of versions that kept both free.
+    /// Memory margin of older plans: share of the memory that the reserve leaves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_margin: Option<f64>,
     /// Whether optimizer states had to stay on the devices.

@@ -151,7 +151,7 @@ pub struct TrainingReportDocument {
     pub runs_on: Option<RunnersDocument>,
     /// Seconds that no plan of the space is below.
     pub bound_s: f64,
-    /// Whether the plan is the optimum of its space.
+    /// Whether the plan is proved fastest of the search space.
     pub is_optimum: bool,
     /// Whether the search ended before it was done.
     pub stopped_early: bool,

@@ -5,13 +5,12 @@ use cost_model::ops::workload::fusion::unfused_attention;
 use ir::graph::Graph;
 use ir::op::{Fused, Phase, Work};
 
-/// What is not fused of an inference step, in words: its attention is priced as the file has it.
+/// How much unfused attention costs an inference step, as text: the costs are those of the file's operators.
 pub(super) fn unfused(graph: &Graph) -> String {
     match unfused_attention(graph) {
         (0, _) => String::new(),
         (n, bytes) => format!(
-            ", attention too: one kernel for each of {n} cores would leave out {bytes} of scores that are \
-             written and read"
+            ", {n} attention layers unfused (fused kernels would save {bytes} of memory traffic)"
         ),
     }
 }

@@ -179,9 +179,9 @@ fn stopped(loaded: &Loaded, outcome: &Outcome) -> &'static str {
 
 /// Which price and which plans an answer is about, and where the others are.
 fn basis(problem: &Problem) -> String {
-    let own = "the bound covers all placements of whole ops on these devices";
+    let own = "the bound covers every operator placement on these devices";
     match problem.workload.mode {
-        Mode::Inference => format!("priced op by op{}; {own}", fused::unfused(&problem.graph)),
+        Mode::Inference => format!("costs per operator{}; {own}", fused::unfused(&problem.graph)),
         Mode::Training => format!("{}; {own}; {BY_DEGREES}", fused::sentence(&problem.graph)),
     }
 }

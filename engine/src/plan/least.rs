@@ -335,7 +335,7 @@ fn answer(
     let points = front(all, cap);
     run.page.append(&best.page, |document| {
         document["energy_front"] = json!(points);
-        of_all_sets(document, best.value(request) <= bound && n_unknown == 0);
+        of_all_sets(document, space.is_whole && n_unknown == 0 && best.value(request) <= bound);
     });
     energy_front::print(&points, run.page);
     let least = all.iter().map(|own| own.limit).fold(1.0, f64::min);
@@ -358,14 +358,11 @@ fn of_all_sets(document: &mut Value, is_optimum: bool) {
     if is_optimum {
         return;
     }
-    for (name, value) in
-        [("is_optimum", json!(false)), ("stop_reason", json!(StopReason::Finished.name()))]
-    {
-        if document.get(name).is_some_and(|own| {
-            *own == json!(true) || *own == json!(StopReason::ProvedOptimal.name())
-        }) {
-            document[name] = value;
-        }
+    if document.get("is_optimum").is_some() {
+        document["is_optimum"] = json!(false);
+    }
+    if document.get("stop_reason").is_some_and(|own| own == StopReason::ProvedOptimal.name()) {
+        document["stop_reason"] = json!(StopReason::Finished.name());
     }
 }
 

@@ -27,17 +27,18 @@ pub(super) fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult
     }
     if is_late(run) {
         run.page.take(page);
-        let is_proof = |exit: &Exit| exit.0 == Blame::Infeasible.exit_code();
-        let exit = |exit| if is_proof(&exit) { Exit(Blame::NotFound.exit_code()) } else { exit };
+        let exit =
+            |exit| if is_proof(&Ok(exit)) { Exit(Blame::NotFound.exit_code()) } else { exit };
         return first.map(exit).map_err(unproved);
     }
+    let is_proved = is_proof(&first);
     let mut bare = request.clone();
     bare.problem.margin = Some(0.0);
     let page = run.page.like();
     let second = on(&page, &bare, run);
     match second {
         Ok(Exit::DONE) => {
-            let warning = not_kept();
+            let warning = not_kept(is_proved);
             run.page.warnings(std::slice::from_ref(&warning));
             run.page.append(&page, |document| add(document, &warning));
         }
@@ -59,6 +60,13 @@ fn is_short(answer: &CommandResult) -> bool {
     }
 }
 
+fn is_proof(answer: &CommandResult) -> bool {
+    match answer {
+        Ok(exit) => exit.0 == Blame::Infeasible.exit_code(),
+        Err(error) => error.blame == Blame::Infeasible,
+    }
+}
+
 fn is_late(run: &Run<'_>) -> bool {
     run.watch.end.is_some_and(|end| end <= Instant::now())
 }
@@ -74,10 +82,13 @@ fn unproved(mut error: Diagnostic) -> Diagnostic {
     error
 }
 
-fn not_kept() -> Diagnostic {
-    let message = "no plan leaves the memory margin free; this plan fits the bare devices";
+fn not_kept(is_proved: bool) -> Diagnostic {
+    let message = match is_proved {
+        true => "no plan leaves the memory margin free; this plan fits without it",
+        false => "no plan was found that leaves the memory margin free; this plan fits without it",
+    };
     Diagnostic::warning("margin-not-kept", message)
-        .hint("add devices, or lower the memory of the run, where it ends out of memory")
+        .hint("use more devices or a smaller batch if the run ends out of memory")
 }
 
 /// Puts the warning to those of a document.

@@ -200,7 +200,7 @@ impl Searched {
         self.setting.global_batch
     }
 
-    /// The answer, with what is known of placements of whole ops.
+    /// The answer, with what is known of operator placements.
     ///
     /// # Errors
     /// Those of the judge and of keeping; `memory-exceeded` and the like where nothing fits.

@@ -30,8 +30,8 @@ use crate::training::setting::Setting;
 use planner::training::search::Wider;
 
 /// What the answer rests on, and what else there is.
-const SPACE: &str = "priced by forms of whole blocks, over degrees of parallelism alone, as flags \
-    ask for them; the bound speaks of no placements of whole ops";
+const SPACE: &str = "costs per transformer layer; only parallelism settings were searched, so the bound does \
+    not cover operator placements";
 /// Turns that are shown.
 const SHOWN_FLIPS: usize = 4;
 
@@ -59,7 +59,7 @@ pub struct Answer<'a> {
     pub stop: StopReason,
     /// What was looked at.
     pub counts: Counts,
-    /// What is known of placements of whole ops.
+    /// What is known of operator placements.
     pub beside: Option<Beside>,
     /// Who runs the plan, where nobody was asked for.
     pub runs_on: Option<Runners>,
@@ -318,7 +318,7 @@ impl<'a> Answer<'a> {
     fn space(&self) -> String {
         let space = &self.searched;
         let launcher = match space.pins.capabilities {
-            Some(own) => format!("what {} runs", own.target),
+            Some(own) => format!("what {} can run", own.target),
             None => "all schedules and degrees".to_owned(),
         };
         let hosts = if space.pins.may_offload { " or hosts" } else { "" };
@@ -327,7 +327,7 @@ impl<'a> Answer<'a> {
             _ => format!("devices{hosts}"),
         };
         let counts = counts(&space.devices);
-        format!("its space: {launcher}, on {counts} devices, optimizer states on {states}")
+        format!("search space: {launcher}, on {counts} devices, optimizer states on {states}")
     }
 
     /// That fewer devices are faster than all, where nobody stated a number of them.
@@ -347,24 +347,23 @@ impl<'a> Answer<'a> {
         let gap = best.step.seconds() / self.bound.seconds() - 1.0;
         // Rounded up: what is said is never less than what is.
         let percent = (gap * 1e4 - 1e-6).ceil() / 100.0;
-        let above = format!("at most {percent:.2} % above the optimum of its space");
+        let within = format!("within {percent:.2} % of the fastest of the search space");
         // A search that was left alone at the end of its time did not say what it looked at.
         let counts = match self.counts.n_shapes {
             0 => String::new(),
             n_shapes => format!(
-                " ({} of {n_shapes} choices of degrees expanded, {} plans judged, cuts of {} improved)",
+                " ({} of {n_shapes} parallelism settings expanded, {} plans simulated, {} layer splits improved)",
                 self.counts.n_expanded, self.counts.n_judged, self.counts.n_polished
             ),
         };
         let proof = match self.stop {
-            _ if self.is_optimum() => format!("the optimum of its space{counts}"),
+            _ if self.is_optimum() => format!("proved fastest of the search space{counts}"),
             stop if stop.is_complete() => format!(
-                "no configuration of its space is faster with stages cut by the search's rule and \
-                 single moves of blocks that take off up to 8 %; whatever the cuts, it is \
-                 {above}{counts}"
+                "no configuration of the search space is faster with the layer splits of the search \
+                 (single-layer moves that save up to 8 % included); for any layer split, {within}{counts}"
             ),
             stop => {
-                format!("stopped early ({}): bound {}, {above}{counts}", stop.name(), self.bound)
+                format!("stopped early ({}): bound {}, {within}{counts}", stop.name(), self.bound)
             }
         };
         let found = self.elapsed.map_or_else(String::new, |elapsed| {

@@ -8,7 +8,7 @@ use ir::stack::{AttentionLibrary, Stack};
 
 use super::setting::Setting;
 
-/// The launcher whose attention is cuDNN's, whatever stack prices it.
+/// A launcher that uses cuDNN's attention under every stack.
 const JAX: &str = "jax";
 /// The largest share of the peak that a published run of A100 reached, in model FLOPs (llm-foundry's table
 /// of its benchmarks).

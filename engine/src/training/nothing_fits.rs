@@ -103,7 +103,7 @@ fn out_of_range(found: &Found) -> Diagnostic {
         .hint("check the rates and sizes of the cluster file and the model")
 }
 
-/// A configuration whose schedule is too long to search is not proved impossible.
+/// A schedule that is too long to search proves nothing.
 fn left_out(found: &Found) -> Diagnostic {
     let message = "no plan was found: schedules with this many micro-batches are not searched";
     Diagnostic::error(Blame::NotFound, "no-plan", message)

@@ -47,19 +47,19 @@ pub fn line(wider: &Wider, best: &Judged) -> String {
     match wider {
         Wider::Nothing(capabilities) => {
             format!(
-                "searched: what {} runs; nothing else is faster (--for any)",
+                "limited to what {} can run; lifting that gains nothing (--for any)",
                 capabilities.target
             )
         }
         Wider::Faster(capabilities, plan) => format!(
-            "searched: what {} runs; --for any is {:.1} % faster: {} ({})",
+            "limited to what {} can run; --for any is {:.1} % faster: {} ({})",
             capabilities.target,
             100.0 * (1.0 - plan.step.seconds() / best.step.seconds()),
             plan.step,
             degrees(&plan.configuration)
         ),
         Wider::Unknown(capabilities) => format!(
-            "searched: what {} runs; nothing beyond was searched to its end (--for any)",
+            "limited to what {} can run; the search without that limit was cut short (--for any)",
             capabilities.target
         ),
         Wider::Only(capabilities) => format!("{} does not run this plan", capabilities.target),

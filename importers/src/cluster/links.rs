@@ -198,7 +198,7 @@ pub(super) fn to_devices(
     Ok(())
 }
 
-/// Warnings of entries whose devices have a link to each other by the catalogue, and none in the file.
+/// Warnings of hosts without a `scaleup` link whose devices have one in the catalogue.
 pub(super) fn unjoined<'a>(
     document: &'a ClusterDocument,
     catalogue: &'a Catalogue,

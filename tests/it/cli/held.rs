@@ -246,7 +246,7 @@ fn an_answer_that_rests_on_guesses_says_so_and_is_no_optimum() {
     for objective in ["step-time", "max-load"] {
         let line = format!("plan odd.onnx --cluster cluster.yaml --objective {objective}");
         let told = folder.run(&line).exits(0).stdout;
-        let answer = told.split("priced op by op").next().unwrap();
+        let answer = told.split("costs per operator").next().unwrap();
         let answer = answer.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(answer.contains("100 % of the ops have guessed times"), "{told}");
         assert!(!answer.contains("optim"), "{told}");

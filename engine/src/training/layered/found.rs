@@ -177,7 +177,7 @@ impl<'a> Answer<'a> {
         let counts = &self.found.counts;
         let proof = match self.found.stop {
             stop if stop.is_complete() => format!(
-                "the optimum of its space ({} looks into {} shapes, {} plans judged)",
+                "proved fastest of the search space ({} expansions of {} shapes, {} plans simulated)",
                 counts.n_expanded, counts.n_shapes, counts.n_judged
             ),
             stop => {

@@ -26,8 +26,8 @@ pub(super) fn forward(graph: &mut Graph) -> Vec<Vec<OpId>> {
     together
 }
 
-/// Cores of attention of a forward graph, and bytes of what lies between their two products, each written
-/// once and read once: what one kernel for each core would leave out.
+/// Number of attention layers of a forward graph, and the memory traffic in bytes between their two matrix
+/// products, each tensor written once and read once, that fused kernels would save.
 #[must_use]
 pub fn unfused_attention(graph: &Graph) -> (usize, Bytes) {
     let written = |graph: &Graph| {
