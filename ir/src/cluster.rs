@@ -202,7 +202,8 @@ pub const MAX_PLACES: usize = 4_096;
 
 impl Links {
     /// Position of a pair of different devices in `kinds`; out of its range where there is no way.
-    fn position(&self, n_devices: usize, from: usize, to: usize) -> Option<usize> {
+    #[must_use]
+    pub fn position(&self, n_devices: usize, from: usize, to: usize) -> Option<usize> {
         let at = if self.places.is_empty() {
             from * n_devices + to
         } else {
@@ -441,6 +442,24 @@ impl Cluster {
     #[must_use]
     pub fn transfer_time(&self, bytes: Bytes, from: DeviceId, to: DeviceId) -> Option<Nanos> {
         self.route(from, to).map(|route| route.kind.time(bytes))
+    }
+
+    /// Those of some devices whose ways are the ways of all of them: two of each place.
+    #[must_use]
+    pub fn representatives(&self, devices: impl IntoIterator<Item = DeviceId>) -> Vec<DeviceId> {
+        let mut n_taken = vec![0_u8; self.links.pairs.len().isqrt()];
+        let mut is_taken = |device: &DeviceId| {
+            let place = self.links.places.get(device.index()).map(|place| *place as usize);
+            match place.and_then(|place| n_taken.get_mut(place)) {
+                Some(2) => false,
+                Some(n) => {
+                    *n += 1;
+                    true
+                }
+                None => true,
+            }
+        };
+        devices.into_iter().filter(|own| is_taken(own)).collect()
     }
 
     /// The ways in use between two devices of one host, or of different hosts, in the order of

@@ -50,11 +50,15 @@ pub struct NodeGroup {
 #[must_use]
 pub fn groups_of(cluster: &Cluster, limit: impl Fn(Bytes) -> Bytes) -> Vec<NodeGroup> {
     let mut groups: Vec<NodeGroup> = Vec::new();
+    let others = cluster.representatives(cluster.device_ids());
     for (id, device) in cluster.device_ids().zip(&cluster.devices) {
         let own = device.memory_limit().map(&limit);
         let is_own = |group: &&mut NodeGroup| {
             (group.node, group.kind, group.limit) == (device.node, device.kind, own)
-                && group.devices.first().is_some_and(|first| are_alike(cluster, *first, id))
+                && group
+                    .devices
+                    .first()
+                    .is_some_and(|first| are_alike(cluster, &others, (*first, id)))
                 && group.devices.iter().all(|own| reach_each_other(cluster, *own, id))
         };
         match groups.iter_mut().find(is_own) {
@@ -81,16 +85,18 @@ fn reach_each_other(cluster: &Cluster, a: DeviceId, b: DeviceId) -> bool {
 }
 
 /// Whether two devices reach all others by the same ways: those of other nodes, or of none.
-fn are_alike(cluster: &Cluster, a: DeviceId, b: DeviceId) -> bool {
+fn are_alike(cluster: &Cluster, others: &[DeviceId], (a, b): (DeviceId, DeviceId)) -> bool {
     let places = &cluster.links.places;
     let place = |device: DeviceId| places.get(device.index());
     if place(a).is_some() && place(a) == place(b) {
         return true;
     }
     let node = |device: DeviceId| cluster.devices.get(device.index()).and_then(|own| own.node);
-    let way = |from, to| cluster.route(from, to).map(|way| std::ptr::from_ref(way.kind));
-    cluster
-        .device_ids()
+    let way = |from: DeviceId, to: DeviceId| {
+        cluster.links.position(cluster.devices.len(), from.index(), to.index())
+    };
+    let others = others.iter().copied();
+    others
         .filter(|other| {
             *other != a && *other != b && (node(a).is_none() || node(*other) != node(a))
         })
