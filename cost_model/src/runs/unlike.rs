@@ -73,9 +73,12 @@ pub fn groups_of(cluster: &Cluster, limit: impl Fn(Bytes) -> Bytes) -> Vec<NodeG
             }),
         }
     }
-    let way = |a: &NodeGroup, b: &NodeGroup| slowest_between(cluster, &a.devices, &b.devices);
-    let ways: Vec<Vec<_>> =
-        groups.iter().map(|a| groups.iter().map(|b| way(a, b)).collect()).collect();
+    let ends: Vec<Vec<DeviceId>> =
+        groups.iter().map(|own| cluster.representatives(own.devices.iter().copied())).collect();
+    let ways: Vec<Vec<_>> = ends
+        .iter()
+        .map(|from| ends.iter().map(|to| slowest_between(cluster, from, to)).collect())
+        .collect();
     groups.iter_mut().zip(ways).for_each(|(group, ways)| group.ways = ways);
     groups
 }

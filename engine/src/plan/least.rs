@@ -134,19 +134,15 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let limits = space.limits;
     let end = run.ending(request);
     let mut all = Vec::new();
-    let mut none = Without::default();
-    let n_limited = |n_sets: usize| (limits.len() - 1) * n_sets.min(MOST_LIMITED + 1);
-    for (at, set) in space.sets.iter().enumerate() {
-        let left = space.sets.len() - at + n_limited(space.sets.len());
-        match tried(request, (set, 1.0), (left, &end, run)) {
-            // What is refused on all devices is not to be had on some.
-            Err(error) if at == 0 && matches!(error.blame, Blame::Usage | Blame::Input) => {
-                return Err(error);
-            }
-            Err(error) => none.take(error),
-            Ok(None) => none.n_unknown += 1,
-            Ok(own) => all.extend(own),
-        }
+    let n_limited = (limits.len() - 1) * space.sets.len().min(MOST_LIMITED + 1);
+    let sets: Vec<&[String]> = space.sets.iter().map(Vec::as_slice).collect();
+    let n_left = |at| sets.len() - at + n_limited;
+    let mut none = on_each(request, (&sets, &n_left), &mut all, (&end, run))?;
+    if all.is_empty() && none.n_unknown() > 0 {
+        // Shares of the time were too short for a first plan: half of what is left may do.
+        let Without { first, unknown } = none;
+        none = on_each(request, (&unknown, &|_| 1), &mut all, (&end, run))?;
+        none.first = none.first.or(first);
     }
     let best = promising(request, &all);
     let mut left = best.len() * (limits.len() - 1);
@@ -166,21 +162,52 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     if all.is_empty() {
         return Err(none.told(&space));
     }
-    answer(request, (&all, none.n_unknown, &space), run)
+    answer(request, (&all, none.n_unknown(), &space), run)
+}
+
+/// Plans on each of some sets of devices, of which each shares the time that is left with so many plans; sets
+/// without one.
+///
+/// # Errors
+/// What is refused on all devices: it is not to be had on some.
+fn on_each<'s>(
+    request: &PlanRequest,
+    (sets, n_left): (&[&'s [String]], &dyn Fn(usize) -> usize),
+    all: &mut Vec<Tried>,
+    (end, run): (&Watch, &mut Run<'_>),
+) -> Result<Without<'s>, Diagnostic> {
+    let mut none = Without::default();
+    for (at, set) in sets.iter().enumerate() {
+        match tried(request, (set, 1.0), (n_left(at), end, run)) {
+            Err(error) if set.is_empty() && matches!(error.blame, Blame::Usage | Blame::Input) => {
+                return Err(error);
+            }
+            Err(error) => none.take(set, error),
+            Ok(None) => none.unknown.push(set),
+            Ok(own) => all.extend(own),
+        }
+    }
+    Ok(none)
 }
 
 /// Sets of devices without a plan.
 #[derive(Default)]
-struct Without {
+struct Without<'s> {
     first: Option<Diagnostic>,
     /// Of them, those of which it is not known whether there is one.
-    n_unknown: usize,
+    unknown: Vec<&'s [String]>,
 }
 
-impl Without {
-    fn take(&mut self, error: Diagnostic) {
+impl<'s> Without<'s> {
+    fn n_unknown(&self) -> usize {
+        self.unknown.len()
+    }
+
+    fn take(&mut self, set: &'s [String], error: Diagnostic) {
         let is_proved = error.blame == Blame::Infeasible;
-        self.n_unknown += usize::from(!is_proved);
+        if !is_proved {
+            self.unknown.push(set);
+        }
         // What stopped a search comes before what was proved of another set.
         if self.first.as_ref().is_none_or(|own| own.blame == Blame::Infeasible && !is_proved) {
             self.first = Some(error);
@@ -190,7 +217,7 @@ impl Without {
     /// Why there is no plan: proved where all sets of devices were searched.
     fn told(self, space: &Space) -> Diagnostic {
         let Some(first) = self.first else { return late() };
-        let is_proved = self.n_unknown == 0 && space.is_whole;
+        let is_proved = self.unknown.is_empty() && space.is_whole;
         if first.blame != Blame::Infeasible || is_proved {
             return first;
         }

@@ -383,7 +383,6 @@ impl System {
 /// The slowest of the ways from some devices to others; `None` where one is missing.
 #[must_use]
 pub fn slowest_between(cluster: &Cluster, from: &[DeviceId], to: &[DeviceId]) -> Option<Link> {
-    let [from, to] = [from, to].map(|own| cluster.representatives(own.iter().copied()));
     let pairs = from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b)));
     let mut slowest = None;
     for (a, b) in pairs.filter(|(a, b)| a != b) {
