@@ -81,8 +81,20 @@ pub(super) fn answer(setting: &Setting, space: &Space, is_over: &dyn Fn() -> boo
     let name = first.split('=').next().unwrap_or_default();
     let limit = limit(setting, space, name);
     let message = format!("`--pin {first}` leaves no configuration: {limit}");
-    let told = diagnostic(message).fact("limit", limit);
+    let told = Diagnostic { blame: blame(setting, space, name), ..diagnostic(message) };
+    let told = told.fact("limit", limit);
     named.into_iter().fold(told, |told, (flag, hint)| told.hint(format!("for {flag}: {hint}")))
+}
+
+/// Launchers run expert ranks across tensor ranks, which are not searched: nothing is proved of them.
+fn blame(setting: &Setting, space: &Space, name: &str) -> Blame {
+    let experts = setting.model.groups.iter().find_map(|group| group.card.experts);
+    let pin = space.pins.expert.filter(|_| name == "expert");
+    let is_run = pin.zip(experts).is_some_and(|(ranks, experts)| {
+        experts.n_experts.is_multiple_of(u64::from(ranks))
+            && space.devices.iter().any(|own| own.is_multiple_of(ranks))
+    });
+    if is_run { Blame::Usage } else { Blame::Infeasible }
 }
 
 /// Values of a field over all configurations of a space; of no field, whether there is one.

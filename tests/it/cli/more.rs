@@ -60,7 +60,7 @@ type Ask = fn(&Folder, &str, Means, &mut SmallRng) -> String;
 /// A kind of question: how many are asked, what it takes more of.
 struct Kind(&'static str, usize, &'static [More], Ask);
 
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 17] = [
     Kind("training", 400, &[Memory, Links, Devices, Nodes], training),
     Kind("least energy", 100, &[Memory, Links, Nodes], |folder, name, means, random| {
         small(folder, name, means, random) + " --objective energy-per-token"
@@ -106,6 +106,18 @@ const KINDS: [Kind; 15] = [
     }),
     Kind("attention and experts apart", 100, &[Memory, Links], |folder, name, means, random| {
         step(folder, name, means, random, "prefill") + " --algorithm findep"
+    }),
+    // What slots hold is stated: EPLB's rule fills them all, so that more of them may share out less evenly.
+    Kind("copies of experts", 100, &[Memory, Links, Devices], |folder, name, means, random| {
+        let [slots, by] = [pick(random, &["6", "8"]), pick(random, &["expert-placement", "eplb"])];
+        held(folder, name, Means { devices: 3 + means.devices, ..means }, random)
+            + &format!(" --batch 256 --algorithm {by}(slots={slots})")
+    }),
+    Kind("cached experts", 100, &[Memory, Links], |folder, name, means, random| {
+        let slots = (15.0 * means.memory).min(60.0);
+        let policy = pick(random, &["predicted", "clairvoyant", "lru", "lfu"]);
+        held(folder, name, Means { devices: 1, ..means }, random)
+            + &format!(" --batch 4 --algorithm expertflow(slots={slots:.0},policy={policy})")
     }),
 ];
 
@@ -301,6 +313,19 @@ fn step(folder: &Folder, name: &str, means: Means, random: &mut SmallRng, phase:
     format!("plan experts.json --cluster {name}.yaml --phase {phase} --batch {batch}{length}")
 }
 
+/// Experts of a model on the devices of one host, with visits that are drawn.
+fn held(folder: &Folder, name: &str, means: Means, random: &mut SmallRng) -> String {
+    let Means { memory, links, devices, .. } = means;
+    let (memory, rate) = (4e9 * memory, 1e9 * links);
+    let text = format!(
+        "nodes: [{{device: h100_sxm5_80gb, devices: {devices}, memory_bytes: {memory:.0}, host: wire}}]\n\
+         link_kinds: [{{name: wire, bytes_per_s: {rate:.0}, latency_s: 5e-6}}]\n"
+    );
+    folder.write(&format!("{name}.yaml"), &text);
+    let skew = pick(random, &[0.3, 0.8, 1.2, 2.0]);
+    format!("plan experts.json --cluster {name}.yaml --phase decode --expert-skew zipf:{skew}")
+}
+
 /// An answer: what is to be least, what no answer falls below, whether the search ended by proof, whether the
 /// memory margin is kept.
 #[derive(Debug)]
@@ -321,6 +346,11 @@ impl Answer {
             // No bound of energy is told.
             let joules = told["plan"]["energy"]["joules_per_token"].as_f64();
             joules.zip(Some(0.0))
+        } else if let Some(visits) = told["busiest_visits"].as_f64() {
+            let even = told["even_visits"].as_f64().zip(told["bound"].as_f64());
+            even.map(|(even, bound)| (visits, even * bound))
+        } else if let Some(waited) = told["exposed_s"].as_f64() {
+            Some((waited, 0.0))
         } else if line.contains("findep") {
             rate("samples_per_s").zip(rate("bound_samples_per_s"))
         } else {

@@ -67,7 +67,8 @@ fn the_pin_whose_own_rule_is_broken_is_blamed() {
         "16 --pin pipeline=2 --pin tensor=2 --pin expert=8",
         "16 --pin expert=8 --pin context=1 --pin tensor=4",
     ] {
-        let error = folder.run(&format!("{line} {pins}")).exits(4).stderr;
+        // Launchers have such ranks, across those of tensors, so that nothing is proved.
+        let error = folder.run(&format!("{line} {pins}")).exits(2).stderr;
         assert!(error.contains("`--pin expert=8` leaves no configuration"), "{pins}: {error}");
         assert!(error.contains("expert ranks divide data x context"), "{pins}: {error}");
     }
