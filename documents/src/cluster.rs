@@ -80,6 +80,8 @@ pub struct KindDocument {
     pub power_w: Option<f64>,
     /// Streaming multiprocessors, for the tile term.
     pub multiprocessors: Option<u32>,
+    /// Its architecture, such as `hopper`; that of the kind nearest by figures if absent.
+    pub architecture: Option<String>,
 }
 
 /// What the devices of a kind draw and cost. Watts that are absent are shares of the data sheet's limit.

@@ -298,6 +298,9 @@ impl Encoder {
         if let (Check::Given, Some(power)) = (kind.check, kind.power) {
             self.real(power.get());
         }
+        if let Some(architecture) = kind.architecture {
+            self.text(architecture.name());
+        }
         if kind.full_power.is_some() || kind.running != Running::default() {
             let Running { idle, products, memory, transfers, price_per_hour } = kind.running;
             let limits = [kind.full_power, kind.power].map(|own| own.map(ir::units::Watts::get));

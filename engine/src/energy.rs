@@ -67,6 +67,12 @@ pub fn is_asked(request: &RequestDocument, cluster: &Cluster) -> bool {
         || cluster.kinds.iter().any(is_stated)
 }
 
+/// Whether plans on several sets of devices at several board limits are compared by it.
+#[must_use]
+pub fn is_decided_by(request: &RequestDocument) -> bool {
+    request.least.is_some() || request.power_cap_w.is_some()
+}
+
 /// Refuses to tell of energy or prices where the devices of a cluster have none.
 ///
 /// # Errors

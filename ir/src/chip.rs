@@ -116,6 +116,26 @@ impl Chip {
 }
 
 impl Architecture {
+    /// Those that devices of the catalogue have.
+    pub const ALL: [Self; 10] = [
+        Self::Kepler,
+        Self::Pascal,
+        Self::Volta,
+        Self::Turing,
+        Self::Ampere,
+        Self::Ada,
+        Self::Hopper,
+        Self::Blackwell,
+        Self::Cdna2,
+        Self::Cdna3,
+    ];
+
+    /// As files write it, such as `cdna3`.
+    #[must_use]
+    pub fn key(self) -> String {
+        self.name().to_lowercase().replace(' ', "")
+    }
+
     /// As people write it.
     #[must_use]
     pub const fn name(self) -> &'static str {

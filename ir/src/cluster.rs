@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::chip::Chip;
+use crate::chip::{Architecture, Chip};
 use crate::id::{ChannelId, ClassId, DeviceId, KindId, NodeId};
 use crate::tensor::DType;
 use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Hertz, Nanos, Watts, Work};
@@ -28,6 +28,8 @@ pub struct DeviceKind {
     pub name: String,
     /// By which it is priced where nothing was measured on it.
     pub chip: Chip,
+    /// The architecture that a file states of a kind of its own.
+    pub architecture: Option<Architecture>,
     /// Memory of one device; `None` = unlimited (instance files).
     pub memory: Option<Bytes>,
     /// Memory bandwidth; `None` where only given costs are used.

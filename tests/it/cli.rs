@@ -70,6 +70,7 @@ mod training_sizes;
 mod unlike;
 mod unlike_space;
 mod verbs;
+mod within;
 
 use std::fs;
 use std::path::Path;

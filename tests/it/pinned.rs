@@ -80,7 +80,7 @@ fn system(per_host: u64) -> System {
 /// What a launcher has words for, as `--for` takes it.
 fn capabilities(random: &mut SmallRng) -> Capabilities {
     let row = &targets()[random.random_range(0..targets().len())];
-    let alike = row.recomputes.map(|policies| {
+    let recomputes = row.recomputes.map_or(&RecomputeRule::FREE[..], |policies| {
         let again = policies.iter().map(|policy| match policy {
             Policy::None => RecomputeRule::None,
             Policy::Selective => RecomputeRule::Selective,
@@ -95,7 +95,7 @@ fn capabilities(random: &mut SmallRng) -> Capabilities {
         accepts: row.accepts,
         offloaded: row.offloaded,
         splits: row.splits,
-        alike,
+        recomputes,
         by_block: true,
         expert_overlap: false,
     }

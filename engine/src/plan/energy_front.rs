@@ -5,6 +5,28 @@ use documents::plan::energy::EnergyPointDocument;
 use crate::energy::{joules_text, watts};
 use crate::page::{Column, Page};
 
+/// Of plans, those that no other beats in speed, energy, price and power at once.
+pub(super) fn of(points: Vec<EnergyPointDocument>) -> Vec<EnergyPointDocument> {
+    let figures = |own: &EnergyPointDocument| {
+        let price = own.price_per_token.unwrap_or_default();
+        [-own.tokens_per_s, own.joules_per_token, own.most_w, price]
+    };
+    let beats = |a: &EnergyPointDocument, b: &EnergyPointDocument| {
+        let (a, b) = (figures(a), figures(b));
+        a != b && a.iter().zip(b).all(|(a, b)| *a <= b)
+    };
+    let is_beaten = |own: &EnergyPointDocument| points.iter().any(|other| beats(other, own));
+    let mut front: Vec<EnergyPointDocument> =
+        points.iter().filter(|own| !is_beaten(own)).cloned().collect();
+    front.sort_by(|a, b| b.tokens_per_s.total_cmp(&a.tokens_per_s));
+    // Devices that do nothing make no other plan.
+    let are_near = |a: &EnergyPointDocument, b: &EnergyPointDocument| {
+        figures(a).iter().zip(figures(b)).all(|(a, b)| (a - b).abs() <= 1e-9 * a.abs())
+    };
+    front.dedup_by(|a, b| are_near(a, b));
+    front
+}
+
 /// Prints the plans that none is better than.
 pub(super) fn print(points: &[EnergyPointDocument], page: &Page) {
     let mut columns = vec![

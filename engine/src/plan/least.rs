@@ -2,6 +2,7 @@
 //! would be answered on some sets of devices, with boards limited to some shares of what they may draw, and
 //! the best of it.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -354,19 +355,22 @@ fn answer(
     run: &mut Run<'_>,
 ) -> CommandResult {
     let cap = cap(request);
-    let by_value = |a: &&Tried, b: &&Tried| a.value(request).total_cmp(&b.value(request));
+    let key = |own: &Tried| [own.value(request), own.energy.joules_per_token, own.energy.most_w];
+    let by_value = |a: &&Tried, b: &&Tried| key(a).partial_cmp(&key(b)).unwrap_or(Ordering::Equal);
     let Some(best) = all.iter().filter(|own| own.keeps_to(cap)).min_by(by_value) else {
         return Err(over_cap(cap.unwrap_or_default(), all, space));
     };
     let bound = all.iter().map(|own| own.bound(request)).fold(f64::INFINITY, f64::min);
-    let points = front(all, cap);
+    let kept = all.iter().filter(|own| own.keeps_to(cap));
+    let points = energy_front::of(kept.map(Tried::point).collect());
     run.page.append(&best.page, |document| {
         document["energy_front"] = json!(points);
         of_all_sets(document, space.is_whole && n_unknown == 0 && best.value(request) <= bound);
     });
     energy_front::print(&points, run.page);
     let least = all.iter().map(|own| own.limit).fold(1.0, f64::min);
-    let free = all.iter().min_by(by_value).filter(|own| !own.keeps_to(cap));
+    let is_better = |own: &&Tried| own.value(request) < best.value(request) * (1.0 - 1e-9);
+    let free = all.iter().min_by(by_value).filter(is_better);
     let n_sets = [space.sets.len(), n_unknown];
     for line in sentences(request, (best, bound), (all.len(), n_sets, space.limits, free, least)) {
         run.page.line(&line);
@@ -479,30 +483,6 @@ fn sentences(
         });
     }
     told
-}
-
-/// Of plans under the cap, those that no other beats in speed, energy, price and power at once.
-fn front(all: &[Tried], cap: Option<f64>) -> Vec<EnergyPointDocument> {
-    let points: Vec<EnergyPointDocument> =
-        all.iter().filter(|own| own.keeps_to(cap)).map(Tried::point).collect();
-    let figures = |own: &EnergyPointDocument| {
-        let price = own.price_per_token.unwrap_or_default();
-        [-own.tokens_per_s, own.joules_per_token, own.most_w, price]
-    };
-    let beats = |a: &EnergyPointDocument, b: &EnergyPointDocument| {
-        let (a, b) = (figures(a), figures(b));
-        a != b && a.iter().zip(b).all(|(a, b)| *a <= b)
-    };
-    let is_beaten = |own: &EnergyPointDocument| points.iter().any(|other| beats(other, own));
-    let mut front: Vec<EnergyPointDocument> =
-        points.iter().filter(|own| !is_beaten(own)).cloned().collect();
-    front.sort_by(|a, b| b.tokens_per_s.total_cmp(&a.tokens_per_s));
-    // Devices that do nothing make no other plan.
-    let are_near = |a: &EnergyPointDocument, b: &EnergyPointDocument| {
-        figures(a).iter().zip(figures(b)).all(|(a, b)| (a - b).abs() <= 1e-9 * a.abs())
-    };
-    front.dedup_by(|a, b| are_near(a, b));
-    front
 }
 
 /// Plans on the devices of a cluster that are not left out, with boards limited to a share; nothing where

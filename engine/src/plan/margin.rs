@@ -16,9 +16,6 @@ use crate::request::PlanRequest;
 /// # Errors
 /// Those of planning without the margin.
 pub(super) fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
-    if request.training.memory_margin.is_some() {
-        return super::planned(request, run);
-    }
     let page = run.page.like();
     let first = on(&page, request, run);
     if !is_short(&first) || run.watch.is_cancelled() {
@@ -33,6 +30,7 @@ pub(super) fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult
     }
     let is_proved = is_proof(&first);
     let mut bare = request.clone();
+    bare.training.memory_margin = None;
     bare.problem.margin = Some(0.0);
     let page = run.page.like();
     let second = on(&page, &bare, run);

@@ -347,7 +347,8 @@ impl<'a> Answer<'a> {
         let gap = best.step.seconds() / self.bound.seconds() - 1.0;
         // Rounded up: what is said is never less than what is.
         let percent = (gap * 1e4 - 1e-6).ceil() / 100.0;
-        let within = format!("within {percent:.2} % of the fastest of the search space");
+        let space = self.setting.search_space();
+        let within = format!("within {percent:.2} % of the fastest of {space}");
         // A search that was left alone at the end of its time did not say what it looked at.
         let counts = match self.counts.n_shapes {
             0 => String::new(),
@@ -357,9 +358,9 @@ impl<'a> Answer<'a> {
             ),
         };
         let proof = match self.stop {
-            _ if self.is_optimum() => format!("proved fastest of the search space{counts}"),
+            _ if self.is_optimum() => format!("proved fastest of {space}{counts}"),
             stop if stop.is_complete() => format!(
-                "no configuration of the search space is faster with the layer splits of the search \
+                "no configuration of {space} is faster with the layer splits of the search \
                  (single-layer moves that save up to 8 % included); for any layer split, {within}{counts}"
             ),
             stop => {

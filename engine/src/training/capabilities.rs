@@ -11,8 +11,8 @@ use planner::training::search_3d::space::{Capabilities, Pins, RecomputeRule};
 use crate::executor::{self, Executor};
 use crate::request::ProblemRequest;
 
-/// By target, what its stages may compute again, all alike; `None` = each stage what it likes.
-static ALIKE: LazyLock<Vec<Option<Vec<RecomputeRule>>>> = LazyLock::new(|| {
+/// By target, what its stages may compute again.
+static RECOMPUTES: LazyLock<Vec<Vec<RecomputeRule>>> = LazyLock::new(|| {
     let again = |policy: &Policy| match policy {
         Policy::None => RecomputeRule::None,
         Policy::Selective => RecomputeRule::Selective,
@@ -20,7 +20,19 @@ static ALIKE: LazyLock<Vec<Option<Vec<RecomputeRule>>>> = LazyLock::new(|| {
         Policy::Block => RecomputeRule::Alike,
         Policy::Full => RecomputeRule::Full,
     };
-    let of = |row: &TrainingTarget| Some(row.recomputes?.iter().map(again).collect());
+    let lack = |rule: &RecomputeRule| match rule {
+        RecomputeRule::Selective => Some(Lack::Selective),
+        RecomputeRule::PerOp => Some(Lack::PerOp),
+        _ => None,
+    };
+    let of = |row: &TrainingTarget| match row.recomputes {
+        Some(policies) => policies.iter().map(again).collect(),
+        None => {
+            let says =
+                |rule: &&RecomputeRule| !lack(rule).is_some_and(|own| row.lacks.contains(&own));
+            RecomputeRule::FREE.iter().filter(says).copied().collect()
+        }
+    };
     targets().iter().map(of).collect()
 });
 
@@ -74,15 +86,15 @@ pub fn says(executor: &str, dtype: DType) -> bool {
 
 /// What an executor has words for with an optimizer, where it runs training runs.
 pub fn of(executor: Executor, optimizer: Optimizer) -> Option<Capabilities> {
-    let mut rows = targets().iter().zip(ALIKE.iter());
-    let (row, alike) = rows.find(|(row, _)| row.name == executor.target())?;
+    let mut rows = targets().iter().zip(RECOMPUTES.iter());
+    let (row, recomputes) = rows.find(|(row, _)| row.name == executor.target())?;
     let keeps_any = !row.lacks.contains(&Lack::OffloadedSgd);
     Some(Capabilities {
         target: row.name,
         accepts: row.accepts,
         splits: row.splits,
         offloaded: row.offloaded.filter(|_| optimizer != Optimizer::Sgd || keeps_any),
-        alike: alike.as_deref(),
+        recomputes,
         by_block: row.expresses.contains(&Field::BlockPolicies),
         expert_overlap: row.expresses.contains(&Field::ExpertOverlap),
     })
@@ -129,9 +141,7 @@ fn check(pins: &Pins, capabilities: &Capabilities) -> Result<(), Diagnostic> {
             .fact("target", capabilities.target)
             .hint("take the pin or --for away")
     };
-    let is_said = pins.recompute == RecomputeRule::Fitted
-        || capabilities.alike.is_none_or(|a| a.contains(&pins.recompute));
-    if !is_said {
+    if pins.recompute != RecomputeRule::Fitted && !capabilities.recomputes(pins.recompute) {
         return Err(refused(format!("the pinned recompute `{:?}`", pins.recompute).to_lowercase()));
     }
     let degrees = |chunks| ir::plan::Parallelism {

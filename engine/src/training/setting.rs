@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use cost_model::energy::limited;
 use cost_model::kernels::plain_product::peak;
 use cost_model::runs::forms::constants::{Constant, Constants};
 use cost_model::runs::forms::corrections::Corrections;
@@ -490,9 +491,20 @@ impl Setting {
         if self.has_tokens { "tokens" } else { "samples" }
     }
 
-    /// Peak operations of one device per second, in the type that products run in.
+    /// Peak operations of one device per second by its data sheet, in the type that products run in.
     pub fn peak(&self) -> f64 {
-        peak(&self.system.device, self.numbers.dtype).map_or(f64::NAN, |(_, rate)| rate.get())
+        let device = &self.system.device;
+        let full = device.full_power.and_then(|full| limited(device, full));
+        let rate = peak(full.as_ref().unwrap_or(device), self.numbers.dtype);
+        rate.map_or(f64::NAN, |(_, rate)| rate.get())
+    }
+
+    /// Of what plans are proved fastest.
+    pub fn search_space(&self) -> &'static str {
+        match crate::energy::is_decided_by(&self.request) {
+            true => "the search space on these devices at these board limits",
+            false => "the search space",
+        }
     }
 }
 

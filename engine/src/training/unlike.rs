@@ -151,10 +151,11 @@ pub fn sentence(setting: &Setting, best: &Judged, found: &Found) -> String {
     });
     let proof = match found.is_optimum() {
         true => format!(
-            "proved fastest of: 1F1B, stages on any devices of a node in their order or on whole nodes of equal \
+            "proved fastest of {}: 1F1B, stages on any devices of a node in their order or on whole nodes of equal \
              size, of at most two sorts (by kind, memory and links), their replicas in one order, samples \
-             shared out by the time of the stage, at most {} on a device, optimizer states on {}{} ({} \
+             shared out by the time of the stage, sequences by tensor ranks, at most {} on a device, optimizer states on {}{} ({} \
              plans simulated)",
+            setting.search_space(),
             most_samples(setting.global_batch, setting.cluster.devices.len()),
             if may_offload(setting) { "devices or hosts" } else { "devices" },
             held_back,
@@ -180,7 +181,8 @@ pub fn sentence(setting: &Setting, best: &Judged, found: &Found) -> String {
                 stop => &format!("{}; --time-limit and --node-budget look at more", stop.name()),
             };
             format!(
-                "not proved fastest of the search space: bound {}, gap {gap:.1} %, {looked}{why}",
+                "not proved fastest of {}: bound {}, gap {gap:.1} %, {looked}{why}",
+                setting.search_space(),
                 found.bound,
             )
         }

@@ -12,26 +12,36 @@ const NEAR: f64 = 2.0;
 const COMPARED: [DType; 3] = [DType::Bf16, DType::F16, DType::F32];
 
 /// The kind of the catalogue that is nearest by memory bandwidth, rate of products and number of
-/// multiprocessors, of those that have all stated types; `None` where none is near, or too little is
-/// stated.
+/// multiprocessors: where an architecture is stated, of those that have it; else of those that have all
+/// stated types, and `None` where none is near, or too little is stated.
 pub(super) fn nearest<'c>(kind: &DeviceKind, catalogue: &'c Catalogue) -> Option<&'c DeviceRow> {
     let near = catalogue.devices.iter().filter_map(|row| Some((distance(kind, &row.kind)?, row)));
     near.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, row)| row)
 }
 
-/// Sum of the logarithms of ratios; `None` for kinds that are not near.
+/// Sum of the logarithms of ratios; `None` for kinds that are not near, or of another architecture than the
+/// stated one.
 fn distance(kind: &DeviceKind, known: &DeviceKind) -> Option<f64> {
+    if let Some(architecture) = kind.architecture {
+        return (known.chip.architecture() == architecture)
+            .then(|| logs(kind, known).map_or(f64::MAX, |logs| logs.iter().sum()));
+    }
     let narrow = [DType::F8, DType::F4, DType::Bf16];
     if narrow.iter().any(|dtype| kind.peak.contains_key(dtype) && !known.peak.contains_key(dtype)) {
         return None;
     }
+    let logs = logs(kind, known)?;
+    logs.iter().all(|log| *log <= NEAR.ln()).then(|| logs.iter().sum())
+}
+
+/// Logarithms of the ratios of both kinds' figures; `None` where one is not stated.
+fn logs(kind: &DeviceKind, known: &DeviceKind) -> Option<[f64; 3]> {
     let peak = |own: &DeviceKind, dtype| own.peak.get(&dtype).map(|rate| rate.get());
     let rates = COMPARED.iter().find_map(|dtype| peak(kind, *dtype).zip(peak(known, *dtype)))?;
     let bandwidth = kind.memory_bandwidth?.get() / known.memory_bandwidth?.get();
     let count = kind.n_multiprocessors.zip(known.n_multiprocessors);
     let count = count.map_or(1.0, |(own, theirs)| f64::from(own) / f64::from(theirs));
-    let logs = [bandwidth.ln(), (rates.0 / rates.1).ln(), count.ln()].map(f64::abs);
-    logs.iter().all(|log| *log <= NEAR.ln()).then(|| logs.iter().sum())
+    Some([bandwidth.ln(), (rates.0 / rates.1).ln(), count.ln()].map(f64::abs))
 }
 
 /// A warning for each kind of the cluster that was taken for one of the catalogue.
@@ -39,7 +49,8 @@ pub(super) fn assumed<'a>(
     cluster: &'a Cluster,
     catalogue: &'a Catalogue,
 ) -> impl Iterator<Item = Diagnostic> + 'a {
-    let own = cluster.kinds.iter().filter(|kind| kind.check == Check::Given);
+    let own = cluster.kinds.iter();
+    let own = own.filter(|kind| kind.check == Check::Given && kind.architecture.is_none());
     own.filter_map(|kind| {
         let row = nearest(kind, catalogue)?;
         let (name, architecture) = (&row.kind.name, row.kind.chip.architecture().name());
@@ -49,7 +60,7 @@ pub(super) fn assumed<'a>(
             kind.name
         );
         let hint =
-            "a name of `meshwright devices` or a profile of the device replaces the assumption";
+            "state `architecture:` in `kinds`, name a kind of `meshwright devices`, or measure a profile";
         Some(Diagnostic::warning("assumed-architecture", message).hint(hint))
     })
 }

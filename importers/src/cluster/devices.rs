@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use documents::cluster::{ClusterDocument, DeviceDocument, KindDocument, NodesDocument};
 use documents::nearest;
-use ir::chip::Chip;
+use ir::chip::{Architecture, Chip};
 use ir::cluster::{Check, Device, DeviceKind, MARGIN, Node};
 use ir::diagnostic::Diagnostic;
 use ir::id::{ClassId, DeviceId, KindId, NodeId};
@@ -281,6 +281,7 @@ fn own_kinds(
     for entry in &document.kinds {
         let known = catalogue.device(&entry.name).is_some();
         let mut own = own_kind(entry)?;
+        own.architecture = entry.architecture.as_deref().map(architecture).transpose()?;
         own.chip = chips::nearest(&own, catalogue).map_or(Chip::Other, |row| row.kind.chip);
         if known || kinds.insert(entry.name.clone(), own).is_some() {
             return Err(Diagnostic::input(
@@ -291,6 +292,18 @@ fn own_kinds(
         }
     }
     Ok(kinds)
+}
+
+/// The architecture of a name.
+fn architecture(name: &str) -> Result<Architecture, Diagnostic> {
+    let keys = Architecture::ALL.map(Architecture::key);
+    let known = Architecture::ALL.into_iter().find(|own| own.key() == name);
+    known.ok_or_else(|| {
+        let message = format!("there is no architecture `{name}`");
+        let told = Diagnostic::input("unknown-architecture", message);
+        let told = nearest::hint(told, name, keys.iter().map(String::as_str));
+        told.hint(format!("architectures: {}", keys.join(", ")))
+    })
 }
 
 fn own_kind(entry: &KindDocument) -> Result<DeviceKind, Diagnostic> {

@@ -89,6 +89,37 @@ fn a_name_of_ones_own_changes_no_price() {
     }
 }
 
+/// Figures of no kind of the catalogue: the architecture is what a file states, else a guess that is told.
+#[test]
+fn a_stated_architecture_is_the_one_that_prices() {
+    let folder = folder();
+    let planned = |architecture: &str| {
+        let text = format!(
+            "kinds: [{{name: chip, memory_bytes: 80e9, memory_bytes_per_s: 2.4e12, peak_fp32_flops: 4e13, \
+             peak_bf16_flops: 5e14, multiprocessors: 120{architecture}}}]\nname: c\nnodes: [{{count: 2, \
+             device: chip, devices: 8, scaleup: nvlink4, host: pcie5_x16}}]\nnetwork: {{link: ib_ndr_400}}\n"
+        );
+        folder.write("own.yaml", &text);
+        let line = "plan llama.json --cluster own.yaml --dtype bf16 --global-batch 32 --sequence-length 4096 \
+                    --no-offload --json";
+        folder.run(&format!("{line} {PINS}"))
+    };
+    let guessed = planned("").exits(0).json();
+    assert!(warned(&guessed, "assumed-architecture").unwrap().contains("priced as"));
+    let stated = ["ampere", "hopper"].map(|own| {
+        let told = planned(&format!(", architecture: {own}")).exits(0).json();
+        assert_eq!(warned(&told, "assumed-architecture"), None);
+        told
+    });
+    assert_ne!(step(&stated[0]), step(&stated[1]));
+    assert!(stated.iter().any(|own| step(own) == step(&guessed)));
+    let digest = |told: &Value| told["plan"]["cluster"]["digest"].clone();
+    assert_ne!(digest(&stated[0]), digest(&stated[1]));
+    assert_ne!(digest(&stated[0]), digest(&guessed));
+    let error = planned(", architecture: hoper").exits(3).stdout;
+    assert!(error.contains("unknown-architecture") && error.contains("`hopper`"), "{error}");
+}
+
 /// 5 a s^2 b bytes a block (Korthikanti et al. 2022, section 4) are kept where nothing fuses them.
 #[test]
 fn chips_before_ampere_keep_scores_under_transformer_engine() {

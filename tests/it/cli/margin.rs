@@ -47,10 +47,12 @@ fn keeps_one_margin(line: &str, peak: &str) {
     }
     with_memory(&folder, need - 1_000_000);
     folder.run(&ask).exits(4);
-    // Who states a margin gets it.
+    // A stated margin is no other: none is asked for, and one that nothing leaves is told.
     with_memory(&folder, need + 2);
-    folder.run(&format!("{ask} --memory-margin 1%")).exits(4);
-    folder.run(&format!("{ask} --memory-margin 0")).exits(0);
+    for (margin, is_kept) in [("1%", false), ("0", true)] {
+        let ran = folder.run(&format!("{ask} --memory-margin {margin}")).exits(0);
+        assert_eq!(ran.stderr.contains("margin-not-kept"), !is_kept, "{margin}: {}", ran.stderr);
+    }
 }
 
 #[test]

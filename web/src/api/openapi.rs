@@ -1,10 +1,13 @@
 //! The OpenAPI document, made from the table of routes and the types of bodies.
 
+use axum::handler::Handler;
+use axum::routing::{self, MethodRouter};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::{plans, uploads, verbs, views};
 use crate::access::Scope;
+use crate::service::Shared;
 
 /// What a route answers when all is well.
 #[derive(Clone, Copy, Debug)]
@@ -44,14 +47,29 @@ pub(super) enum Body {
     Form(&'static str),
 }
 
+/// Routes by their methods, each with what answers it.
+macro_rules! by_method {
+    ($($name:ident $method:literal),*) => {$(
+        pub(super) fn $name<T: 'static>(
+            path: &'static str,
+            handler: impl Handler<T, Shared>,
+            scope: Option<Scope>,
+            summary: &'static str,
+        ) -> Self {
+            Self::new(($method, path), routing::$name(handler), scope, summary)
+        }
+    )*};
+}
+
 /// A route.
-#[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) method: &'static str,
     /// With `{names}`.
     pub(super) path: &'static str,
     /// What a token needs; `None` = no token.
     pub(super) scope: Option<Scope>,
+    /// What answers.
+    pub(super) handler: MethodRouter<Shared>,
     summary: &'static str,
     /// Names of the query; `!` behind one that is needed.
     pub(super) asks: &'static [&'static str],
@@ -60,27 +78,29 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) const fn new(
-        method: &'static str,
-        path: &'static str,
+    fn new(
+        (method, path): (&'static str, &'static str),
+        handler: MethodRouter<Shared>,
         scope: Option<Scope>,
         summary: &'static str,
     ) -> Self {
         let answers = Answers::Json(200);
-        Self { method, path, scope, summary, asks: &[], body: None, answers }
+        Self { method, path, scope, handler, summary, asks: &[], body: None, answers }
     }
 
-    pub(super) const fn asks(mut self, names: &'static [&'static str]) -> Self {
+    by_method!(get "GET", post "POST", patch "PATCH", delete "DELETE");
+
+    pub(super) fn asks(mut self, names: &'static [&'static str]) -> Self {
         self.asks = names;
         self
     }
 
-    pub(super) const fn takes(mut self, body: Body) -> Self {
+    pub(super) fn takes(mut self, body: Body) -> Self {
         self.body = Some(body);
         self
     }
 
-    pub(super) const fn answers(mut self, answers: Answers) -> Self {
+    pub(super) fn answers(mut self, answers: Answers) -> Self {
         self.answers = answers;
         self
     }

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::routing::get;
 use serde_json::json;
 
 use super::openapi::{Answers, Body, Row};
@@ -26,39 +26,77 @@ const FOLDER: &str = "/v1/plans/{id}/artefacts/{target}/{launcher}";
 macro_rules! kind {
     ($kind:expr, $path:literal, $one:literal, $what:literal) => {
         [
-            Row::new("GET", $path, Some(Scope::Read), concat!("List ", $what))
-                .asks(&["cursor", "limit"])
-                .answers(Answers::Json(200)),
-            Row::new("POST", $path, Some(Scope::Plan), concat!("Upload one of the ", $what))
-                .asks(&["name!"])
-                .takes(Body::Bytes)
-                .answers(Answers::Stored),
-            Row::new("GET", $one, Some(Scope::Read), "Look at one, by digest or latest name")
-                .answers(Answers::Json(200)),
-            Row::new("DELETE", $one, Some(Scope::Plan), "Delete one").answers(Answers::Nothing),
+            Row::get(
+                $path,
+                move |a, b| contents::list($kind, a, b),
+                Some(Scope::Read),
+                concat!("List ", $what),
+            )
+            .asks(&["cursor", "limit"])
+            .answers(Answers::Json(200)),
+            Row::post(
+                $path,
+                move |a, b, c, d, e| contents::post($kind, a, b, c, d, e),
+                Some(Scope::Plan),
+                concat!("Upload one of the ", $what),
+            )
+            .asks(&["name!"])
+            .takes(Body::Bytes)
+            .answers(Answers::Stored),
+            Row::get(
+                $one,
+                move |a, b, c| contents::one($kind, a, b, c),
+                Some(Scope::Read),
+                "Look at one, by digest or latest name",
+            )
+            .answers(Answers::Json(200)),
+            Row::delete(
+                $one,
+                move |a, b, c| contents::delete($kind, a, b, c),
+                Some(Scope::Plan),
+                "Delete one",
+            )
+            .answers(Answers::Nothing),
         ]
     };
 }
 
-/// Every route, without what answers there.
+/// Every route.
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = vec![
-        Row::new("GET", "/livez", None, "Whether the process lives").answers(Answers::Json(200)),
-        Row::new("GET", "/readyz", None, "Whether it takes plans").answers(Answers::Json(200)),
-        Row::new("GET", "/metrics", Some(Scope::Read), "Metrics, for Prometheus")
+        Row::get("/livez", listings::live, None, "Whether the process lives")
+            .answers(Answers::Json(200)),
+        Row::get("/readyz", listings::ready, None, "Whether it takes plans")
+            .answers(Answers::Json(200)),
+        Row::get("/metrics", listings::metrics, Some(Scope::Read), "Metrics, for Prometheus")
             .answers(Answers::Text),
-        Row::new("GET", "/openapi.json", Some(Scope::Read), "This document")
+        Row::get("/openapi.json", listings::document, Some(Scope::Read), "This document")
             .answers(Answers::Json(200)),
-        Row::new("GET", "/docs", Some(Scope::Read), "This document, to look at")
+        Row::get("/docs", listings::page, Some(Scope::Read), "This document, to look at")
             .answers(Answers::Html),
-        Row::new("GET", "/v1/algorithms", Some(Scope::Read), "The algorithms and their options")
+        Row::get(
+            "/v1/algorithms",
+            listings::algorithms,
+            Some(Scope::Read),
+            "The algorithms and their options",
+        )
+        .answers(Answers::Json(200)),
+        Row::get(
+            "/v1/devices",
+            listings::devices,
+            Some(Scope::Read),
+            "Devices and links that clusters name",
+        )
+        .answers(Answers::Json(200)),
+        Row::get("/v1/formats", listings::formats, Some(Scope::Read), "Formats of models")
             .answers(Answers::Json(200)),
-        Row::new("GET", "/v1/devices", Some(Scope::Read), "Devices and links that clusters name")
-            .answers(Answers::Json(200)),
-        Row::new("GET", "/v1/formats", Some(Scope::Read), "Formats of models")
-            .answers(Answers::Json(200)),
-        Row::new("GET", "/v1/targets", Some(Scope::Read), "Formats in which plans are written")
-            .answers(Answers::Json(200)),
+        Row::get(
+            "/v1/targets",
+            listings::targets,
+            Some(Scope::Read),
+            "Formats in which plans are written",
+        )
+        .answers(Answers::Json(200)),
     ];
     rows.extend(kind!(Kind::Model, "/v1/models", "/v1/models/{digest}", "models"));
     rows.extend(kind!(Kind::Cluster, "/v1/clusters", "/v1/clusters/{digest}", "clusters"));
@@ -72,67 +110,104 @@ pub(super) fn rows() -> Vec<Row> {
 fn of_uploads() -> [Row; 4] {
     let one = "/v1/uploads/{id}";
     [
-        Row::new("POST", "/v1/uploads", Some(Scope::Plan), "Begin an upload that can be resumed")
-            .takes(Body::Form("Announced"))
-            .answers(Answers::Json(201)),
-        Row::new("GET", one, Some(Scope::Plan), "How much of an upload is there")
+        Row::post(
+            "/v1/uploads",
+            uploads::begin,
+            Some(Scope::Plan),
+            "Begin an upload that can be resumed",
+        )
+        .takes(Body::Form("Announced"))
+        .answers(Answers::Json(201)),
+        Row::get(one, uploads::one, Some(Scope::Plan), "How much of an upload is there")
             .answers(Answers::Json(200)),
-        Row::new("PATCH", one, Some(Scope::Plan), "Go on at the byte that Upload-Offset states")
-            .takes(Body::Bytes)
-            .answers(Answers::Appended),
-        Row::new("DELETE", one, Some(Scope::Plan), "Give an upload up").answers(Answers::Nothing),
+        Row::patch(
+            one,
+            uploads::go_on,
+            Some(Scope::Plan),
+            "Go on at the byte that Upload-Offset states",
+        )
+        .takes(Body::Bytes)
+        .answers(Answers::Appended),
+        Row::delete(one, uploads::delete, Some(Scope::Plan), "Give an upload up")
+            .answers(Answers::Nothing),
     ]
 }
 
 fn of_plans() -> Vec<Row> {
     let (read, plan) = (Some(Scope::Read), Some(Scope::Plan));
     vec![
-        Row::new("POST", "/v1/plans", plan, "Ask for a plan")
+        Row::post("/v1/plans", plans::submit, plan, "Ask for a plan")
             .asks(&["wait", "priority"])
             .takes(Body::Form("PlanRequest"))
             .answers(Answers::Queued),
-        Row::new("POST", OPENED, plan, "Show a plan file that was made elsewhere")
+        Row::post(OPENED, opened::open, plan, "Show a plan file that was made elsewhere")
             .asks(&["name!", "model", "cluster", "profile", "scale"])
             .takes(Body::Bytes)
             .answers(Answers::Opened),
-        Row::new("GET", "/v1/plans", read, "List plans, the newest first")
+        Row::get("/v1/plans", plans::list, read, "List plans, the newest first")
             .asks(&["state", "cursor", "limit"])
             .answers(Answers::Form("PlanPage")),
-        Row::new("GET", "/v1/plans/{id}", read, "How a plan stands")
+        Row::get("/v1/plans/{id}", plans::one, read, "How a plan stands")
             .asks(&["wait"])
             .answers(Answers::Status),
-        Row::new("DELETE", "/v1/plans/{id}", plan, "Delete a plan")
+        Row::delete("/v1/plans/{id}", plans::delete, plan, "Delete a plan")
             .asks(&["cancel"])
             .answers(Answers::Nothing),
-        Row::new("POST", "/v1/plans/{id}/cancel", plan, "End a plan with the best so far")
+        Row::post("/v1/plans/{id}/cancel", plans::cancel, plan, "End a plan with the best so far")
             .answers(Answers::Accepted),
-        Row::new("GET", "/v1/plans/{id}/events", read, "What happens to a plan, as it happens")
-            .answers(Answers::Events),
-        Row::new("GET", "/v1/plans/{id}/answer", read, "What the command line prints with --json")
-            .asks(&["brief"])
+        Row::get(
+            "/v1/plans/{id}/events",
+            events::stream,
+            read,
+            "What happens to a plan, as it happens",
+        )
+        .answers(Answers::Events),
+        Row::get(
+            "/v1/plans/{id}/answer",
+            verbs::answer,
+            read,
+            "What the command line prints with --json",
+        )
+        .asks(&["brief"])
+        .answers(Answers::Json(200)),
+        Row::get("/v1/plans/{id}/plan", verbs::plan, read, "The plan's file")
             .answers(Answers::Json(200)),
-        Row::new("GET", "/v1/plans/{id}/plan", read, "The plan's file").answers(Answers::Json(200)),
-        Row::new("GET", "/v1/plans/{id}/artefacts/{target}", read, "A plan in another format")
-            .answers(Answers::Text),
-        Row::new("GET", FOLDER, read, "By name, all files that start a plan's processes")
+        Row::get(
+            "/v1/plans/{id}/artefacts/{target}",
+            verbs::artefact,
+            read,
+            "A plan in another format",
+        )
+        .answers(Answers::Text),
+        Row::get(FOLDER, verbs::folder, read, "By name, all files that start a plan's processes")
             .answers(Answers::Json(200)),
-        Row::new("GET", "/v1/plans/{id}/explain", read, "Where the time goes, and why")
+        Row::get("/v1/plans/{id}/explain", verbs::explain, read, "Where the time goes, and why")
             .asks(&["op", "transfer", "device", "longest", "layer"])
             .answers(Answers::Json(200)),
-        Row::new("GET", "/v1/plans/{id}/view", read, "Lanes, devices and sizes of a plan's views")
-            .answers(Answers::Json(200)),
-        Row::new("GET", "/v1/plans/{id}/timeline", read, "What lanes do in a window of the step")
-            .asks(&["from_ns", "to_ns", "lanes", "max_slices"])
-            .answers(Answers::Json(200)),
-        Row::new("GET", "/v1/plans/{id}/memory", read, "What a device holds over the step")
+        Row::get(
+            "/v1/plans/{id}/view",
+            views::overview,
+            read,
+            "Lanes, devices and sizes of a plan's views",
+        )
+        .answers(Answers::Json(200)),
+        Row::get(
+            "/v1/plans/{id}/timeline",
+            views::timeline,
+            read,
+            "What lanes do in a window of the step",
+        )
+        .asks(&["from_ns", "to_ns", "lanes", "max_slices"])
+        .answers(Answers::Json(200)),
+        Row::get("/v1/plans/{id}/memory", views::memory, read, "What a device holds over the step")
             .asks(&["device!", "points"])
             .answers(Answers::Json(200)),
-        Row::new("GET", "/v1/plans/{id}/graph", read, "What is in a group of ops, laid out")
+        Row::get("/v1/plans/{id}/graph", views::graph, read, "What is in a group of ops, laid out")
             .asks(&["group", "depth", "open"])
             .answers(Answers::Json(200)),
-        Row::new(
-            "GET",
+        Row::get(
             "/v1/plans/{id}/graph/found",
+            views::found,
             read,
             "Ops and groups by words of their names",
         )
@@ -145,77 +220,50 @@ fn of_plans() -> Vec<Row> {
 fn of_replays() -> Vec<Row> {
     let (read, plan) = (Some(Scope::Read), Some(Scope::Plan));
     vec![
-        Row::new("POST", "/v1/simulate", plan, "Replay a plan, perhaps on something else")
-            .takes(Body::Form("Simulated"))
-            .answers(Answers::Json(200)),
-        Row::new("POST", "/v1/compare", plan, "Compare a plan with another, or with what runs now")
-            .takes(Body::Form("Compared"))
-            .answers(Answers::Json(200)),
-        Row::new("POST", "/v1/measurements", plan, "Tell how long a plan's step really takes")
-            .takes(Body::Form("Measured"))
-            .answers(Answers::Json(201)),
-        Row::new("GET", "/v1/measurements", read, "Measured steps beside their predictions")
-            .asks(&["plan", "cursor", "limit"])
-            .answers(Answers::Json(200)),
+        Row::post(
+            "/v1/simulate",
+            verbs::simulate,
+            plan,
+            "Replay a plan, perhaps on something else",
+        )
+        .takes(Body::Form("Simulated"))
+        .answers(Answers::Json(200)),
+        Row::post(
+            "/v1/compare",
+            verbs::compare,
+            plan,
+            "Compare a plan with another, or with what runs now",
+        )
+        .takes(Body::Form("Compared"))
+        .answers(Answers::Json(200)),
+        Row::post(
+            "/v1/measurements",
+            verbs::measured,
+            plan,
+            "Tell how long a plan's step really takes",
+        )
+        .takes(Body::Form("Measured"))
+        .answers(Answers::Json(201)),
+        Row::get(
+            "/v1/measurements",
+            verbs::measurements,
+            read,
+            "Measured steps beside their predictions",
+        )
+        .asks(&["plan", "cursor", "limit"])
+        .answers(Answers::Json(200)),
     ]
-}
-
-/// What answers a row.
-fn handler(row: &Row) -> MethodRouter<Shared> {
-    let kind = Kind::ALL.into_iter().find(|kind| row.path[4..].starts_with(kind.name()));
-    let kind = kind.unwrap_or(Kind::Model);
-    match (row.method, row.path) {
-        ("GET", "/livez") => get(listings::live),
-        ("GET", "/readyz") => get(listings::ready),
-        ("GET", "/metrics") => get(listings::metrics),
-        ("GET", "/openapi.json") => get(listings::document),
-        ("GET", "/docs") => get(listings::page),
-        ("GET", "/v1/algorithms") => get(listings::algorithms),
-        ("GET", "/v1/devices") => get(listings::devices),
-        ("GET", "/v1/formats") => get(listings::formats),
-        ("GET", "/v1/targets") => get(listings::targets),
-        ("POST", "/v1/uploads") => post(uploads::begin),
-        ("GET", "/v1/uploads/{id}") => get(uploads::one),
-        ("PATCH", "/v1/uploads/{id}") => patch(uploads::go_on),
-        ("DELETE", "/v1/uploads/{id}") => delete(uploads::delete),
-        ("POST", "/v1/plans") => post(plans::submit),
-        ("POST", OPENED) => post(opened::open),
-        ("GET", "/v1/plans") => get(plans::list),
-        ("GET", "/v1/plans/{id}") => get(plans::one),
-        ("DELETE", "/v1/plans/{id}") => delete(plans::delete),
-        ("POST", "/v1/plans/{id}/cancel") => post(plans::cancel),
-        ("GET", "/v1/plans/{id}/events") => get(events::stream),
-        ("GET", "/v1/plans/{id}/answer") => get(verbs::answer),
-        ("GET", "/v1/plans/{id}/plan") => get(verbs::plan),
-        ("GET", "/v1/plans/{id}/artefacts/{target}") => get(verbs::artefact),
-        ("GET", FOLDER) => get(verbs::folder),
-        ("GET", "/v1/plans/{id}/explain") => get(verbs::explain),
-        ("GET", "/v1/plans/{id}/view") => get(views::overview),
-        ("GET", "/v1/plans/{id}/timeline") => get(views::timeline),
-        ("GET", "/v1/plans/{id}/memory") => get(views::memory),
-        ("GET", "/v1/plans/{id}/graph") => get(views::graph),
-        ("GET", "/v1/plans/{id}/graph/found") => get(views::found),
-        ("POST", "/v1/simulate") => post(verbs::simulate),
-        ("POST", "/v1/compare") => post(verbs::compare),
-        ("POST", "/v1/measurements") => post(verbs::measured),
-        ("GET", "/v1/measurements") => get(verbs::measurements),
-        ("POST", _) => post(move |a, b, c, d, e| contents::post(kind, a, b, c, d, e)),
-        ("DELETE", _) => delete(move |a, b, c| contents::delete(kind, a, b, c)),
-        (_, path) if path.ends_with("{digest}") => get(move |a, b, c| contents::one(kind, a, b, c)),
-        _ => get(move |a, b| contents::list(kind, a, b)),
-    }
 }
 
 /// All routes; those with a scope refuse who has no token for it.
 pub(crate) fn router(service: &Shared) -> Router {
     let mut app = Router::new();
     for row in rows() {
-        let handler = handler(&row);
         let handler = match row.scope {
-            None => handler,
+            None => row.handler,
             Some(scope) => {
                 let state = (Arc::clone(service), scope, !row.asks.is_empty());
-                handler.layer(from_fn_with_state(state, admitted))
+                row.handler.layer(from_fn_with_state(state, admitted))
             }
         };
         app = app.route(row.path, handler);

@@ -295,6 +295,13 @@ impl System {
         measured.unwrap_or_else(|| self.all_reduce_s(group, bytes, network_factor) / 2.0)
     }
 
+    /// Whether gathers or scatters were measured, so that one of each may take longer than an all-reduce.
+    #[must_use]
+    pub fn has_measured_halves(&self) -> bool {
+        let halves = [CollectiveOperation::AllGather, CollectiveOperation::ReduceScatter];
+        self.measured.keys().any(|(operation, ..)| halves.contains(operation))
+    }
+
     /// Where nothing was measured, a ring with one start-up in all: what `links.csv` states of a link inside
     /// hosts is the whole of a small all-reduce.
     fn inside_s(&self, ranks: u64, bytes: f64) -> f64 {

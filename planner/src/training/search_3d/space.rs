@@ -8,6 +8,7 @@ use cost_model::runs::forms::model::priced::{Passes, Priced};
 use cost_model::runs::forms::model::{Offload, Pricing};
 use ir::card::{ModelCard, SequenceParallel, ZeroStage};
 use ir::plan::{Mesh, Parallelism};
+use ir::stack::Pieces;
 
 use crate::training::order::{Chunks, Order};
 
@@ -47,6 +48,11 @@ pub enum RecomputeRule {
     Alike,
 }
 
+impl RecomputeRule {
+    /// Those of a launcher whose stages may each compute again what they like.
+    pub const FREE: [Self; 3] = [Self::Fitted, Self::Selective, Self::PerOp];
+}
+
 /// What the launcher of a plan has words for.
 #[derive(Clone, Copy, Debug)]
 pub struct Capabilities {
@@ -58,8 +64,8 @@ pub struct Capabilities {
     pub offloaded: Option<fn(&Parallelism, &str) -> bool>,
     /// Whether it can split a model so; `None` = every one.
     pub splits: Option<fn(&ModelCard, &Parallelism) -> bool>,
-    /// What its stages may compute again, all alike; `None` = each stage what it likes.
-    pub alike: Option<&'static [RecomputeRule]>,
+    /// What its stages may compute again.
+    pub recomputes: &'static [RecomputeRule],
     /// Whether it has words for choices by block.
     pub by_block: bool,
     /// Whether it has words for exchanges of experts beside the work of another micro-batch.
@@ -67,6 +73,14 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Whether its stages can compute this again.
+    #[must_use]
+    pub fn recomputes(&self, rule: RecomputeRule) -> bool {
+        let is_whole = !matches!(rule, RecomputeRule::Selective | RecomputeRule::PerOp);
+        self.recomputes.contains(&rule)
+            || (is_whole && self.recomputes.contains(&RecomputeRule::Fitted))
+    }
+
     /// Whether it runs a model under such degrees by a schedule.
     #[must_use]
     pub fn runs(&self, model: &ModelCard, degrees: &Parallelism, schedule: &str) -> bool {
@@ -151,15 +165,28 @@ impl Pins {
         }
     }
 
-    /// Whether tensor ranks split sequences: unless the launcher can't let them.
-    fn splits_sequences(&self, degrees: &Parallelism) -> SequenceParallel {
+    /// Whether tensor ranks split sequences: each choice that the launcher runs. Splitting is never slower
+    /// and never larger (see the laws), but where pieces are copied, or gathers and scatters were measured.
+    fn sequences(&self, pricing: &Pricing<'_>, degrees: &Parallelism) -> Vec<SequenceParallel> {
+        // One rank splits none.
+        if degrees.tensor <= 1 {
+            let is_whole = self.sequence.is_none_or(|own| own == SequenceParallel::Off);
+            return is_whole.then_some(SequenceParallel::Off).into_iter().collect();
+        }
+        if let Some(pinned) = self.sequence {
+            return vec![pinned];
+        }
         let runs = |sequence| {
             let degrees = Parallelism { sequence, ..degrees.clone() };
-            self.capabilities.is_none_or(|own| (own.accepts)(&degrees, Order::OneFOneB.name()))
+            let order = Order::OneFOneB.name();
+            self.capabilities.is_none_or(|own| own.runs(pricing.model, &degrees, order))
         };
-        match runs(SequenceParallel::Off) && !runs(SequenceParallel::On) {
-            true => SequenceParallel::Off,
-            false => SequenceParallel::On,
+        let is_never_slower =
+            pricing.stack.pieces == Pieces::InOrder && !pricing.system.has_measured_halves();
+        match (runs(SequenceParallel::On), runs(SequenceParallel::Off)) {
+            (false, true) => vec![SequenceParallel::Off],
+            (true, true) if !is_never_slower => vec![SequenceParallel::On, SequenceParallel::Off],
+            _ => vec![SequenceParallel::On],
         }
     }
 
@@ -167,20 +194,22 @@ impl Pins {
     /// nothing but the attention core, as Megatron-Core has it.
     fn policies(&self, expert_overlap: bool) -> Vec<RecomputeRule> {
         let beside = [RecomputeRule::None, RecomputeRule::Selective];
-        let free = || self.capabilities.and_then(|capabilities| capabilities.alike);
         if expert_overlap {
-            let is_said = |own: &RecomputeRule| free().is_none_or(|alike| alike.contains(own));
+            let is_said =
+                |own: &RecomputeRule| self.capabilities.is_none_or(|all| all.recomputes(*own));
             let is_free = matches!(self.recompute, RecomputeRule::Fitted | RecomputeRule::Alike);
             let is_asked = |own: &RecomputeRule| is_free || *own == self.recompute;
             return beside.into_iter().filter(|own| is_said(own) && is_asked(own)).collect();
         }
-        match (self.recompute, free()) {
-            (RecomputeRule::Fitted, Some(alike)) => alike.to_vec(),
+        match self.recompute {
+            RecomputeRule::Fitted => {
+                self.capabilities.map_or(&RecomputeRule::FREE[..], |own| own.recomputes).to_vec()
+            }
             // None and all blocks of every stage are choices of their own: stages may be unlike.
-            (RecomputeRule::Alike, _) => {
+            RecomputeRule::Alike => {
                 vec![RecomputeRule::None, RecomputeRule::Alike, RecomputeRule::Full]
             }
-            (recompute, _) => vec![recompute],
+            recompute => vec![recompute],
         }
     }
 }
@@ -372,13 +401,7 @@ fn of_degrees(
     } else {
         pins.expert.is_none_or(|pin| pin == 1).then_some(1).into_iter().collect()
     };
-    // Splitting the sequence is never slower and never larger, see the laws; one rank splits none.
-    let sequence = match (degrees.tensor, pins.sequence) {
-        (0 | 1, None | Some(SequenceParallel::Off)) => SequenceParallel::Off,
-        (0 | 1, Some(_)) => return,
-        (_, Some(pinned)) => pinned,
-        (_, None) => pins.splits_sequences(degrees),
-    };
+    let sequences = pins.sequences(pricing, degrees);
     let has_both = degrees.pipeline > 1 && degrees.data > 1;
     let meshes: &[Mesh] =
         if has_both { &[Mesh::TpCpDpPp, Mesh::TpCpPpDp] } else { &[Mesh::TpCpDpPp] };
@@ -388,13 +411,16 @@ fn of_degrees(
         micro_batches.into_iter().filter(|b| pins.micro_batch.is_none_or(|pin| pin == *b));
     for micro_batch in micro_batches {
         for expert in &experts {
-            for mesh in meshes.clone() {
+            let layouts = meshes
+                .clone()
+                .flat_map(|mesh| sequences.iter().map(move |sequence| (*mesh, *sequence)));
+            for (mesh, sequence) in layouts {
                 let degrees = Parallelism {
                     expert: *expert,
                     micro_batch,
                     n_micro_batches: of_replica / micro_batch,
                     sequence,
-                    mesh: *mesh,
+                    mesh,
                     zero: ZeroStage::None,
                     ..degrees.clone()
                 };
