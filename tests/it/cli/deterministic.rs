@@ -13,14 +13,14 @@ use super::followed::{layers, load_instance};
 use super::gradients::on_ten_gigabit;
 use super::{averaging, experts, layered, tasks, training, unlike};
 
-const PIPELINE: &str = r#"{"maxDevices":3,"maxMemoryPerDevice":50.0,"bandwidth":1.0,"mbsInBatch":4,
+pub(super) const PIPELINE: &str = r#"{"maxDevices":3,"maxMemoryPerDevice":50.0,"bandwidth":1.0,"mbsInBatch":4,
     "nodes":[{"id":0,"TMPCs":{"1":[{"id":"a","timePerSample":3.0,"parameterSize":1.0,
     "memoryUsageA":1.0,"memoryUsageB":1.0}]}},{"id":1,"TMPCs":{"1":[{"id":"a","timePerSample":4.0,
     "parameterSize":1.0,"memoryUsageA":1.0,"memoryUsageB":1.0}],"2":[{"id":"a","timePerSample":2.5,
     "parameterSize":1.0,"memoryUsageA":1.0,"memoryUsageB":1.0}]}}],
     "edges":[{"sourceId":0,"destId":1,"communicationCost":1.0}]}"#;
 
-const PROFILE: &str = "\
+pub(super) const PROFILE: &str = "\
 node1 -- Layer(1) -- forward_compute_time=3.0, backward_compute_time=1.0, \
 activation_size=4.0, parameter_size=4.0
 node2 -- Layer(2) -- forward_compute_time=1.0, backward_compute_time=2.0, \

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use super::experts::{config, visits};
 use super::folder::{Folder, diamond};
 
-const ONE: &str = "name: c\nnodes:\n  - {device: rtx_4090, devices: 1, host: pcie4_x16}\n";
-const TWO: &str = "name: c\nnodes:\n  - {device: rtx_4090, devices: 2, host: pcie4_x16}\n";
+pub(super) const ONE: &str =
+    "name: c\nnodes:\n  - {device: rtx_4090, devices: 1, host: pcie4_x16}\n";
+pub(super) const TWO: &str =
+    "name: c\nnodes:\n  - {device: rtx_4090, devices: 2, host: pcie4_x16}\n";
 const ON: &str = "--model experts.json --cluster c.yaml";
 
 fn folder(cluster: &str) -> Folder {

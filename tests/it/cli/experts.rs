@@ -20,7 +20,7 @@ pub(super) fn visits() -> Value {
     json!({ "0": layer(900), "1": layer(400), "2": layer(900), "3": layer(5000) })
 }
 
-const CLUSTER: &str = "name: c\nnodes:\n  - {count: 2, device: h100_sxm5_80gb, devices: 4, \
+pub(super) const CLUSTER: &str = "name: c\nnodes:\n  - {count: 2, device: h100_sxm5_80gb, devices: 4, \
     scaleup: nvlink4, host: pcie5_x16, nics: 4}\nnetwork: {link: ib_ndr_400}\n";
 
 fn folder() -> Folder {

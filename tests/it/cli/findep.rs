@@ -7,7 +7,7 @@ use super::folder::{Folder, diamond};
 use super::training::CLUSTER;
 
 /// One dense layer and five of 16 experts, two of them for each token beside one of all.
-fn deepseek() -> Value {
+pub(super) fn deepseek() -> Value {
     json!({
         "model_type": "deepseek_v2", "hidden_size": 1024, "num_hidden_layers": 6,
         "num_attention_heads": 16, "num_key_value_heads": 16, "intermediate_size": 2816,

@@ -487,6 +487,15 @@ const fn holds(own: Does, others: Does) -> [Does; 7] {
     [others, own, own, others, others, others, own]
 }
 
+/// What some kind of plan refuses.
+pub(super) fn refused() -> BTreeSet<&'static str> {
+    let words = |own: &Does| match own {
+        Refused(words) => Some(*words),
+        _ => None,
+    };
+    TABLE.iter().flat_map(|(_, cells)| cells.iter().filter_map(words)).collect()
+}
+
 const KINDS: [&str; 7] = ["ops", "degrees", "layers", "instance", "experts", "streams", "serving"];
 
 /// A line of each kind, without what a flag under test says another way.

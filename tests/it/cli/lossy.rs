@@ -7,7 +7,7 @@ use super::gradients::{on_ten_gigabit, resnet_50};
 
 /// One tensor of 26,214,400 elements on a link of 0.436 ms and 3.6e-5 ms an element, a part of 0.001 of it
 /// sent (HKBU-HPML/gtopkssgd).
-fn one_gigabit(replicas: u64) -> Value {
+pub(super) fn one_gigabit(replicas: u64) -> Value {
     let way = |by: &str| {
         json!({
             "by": by, "latency_s": 0.436e-3, "bytes_per_s": 4.0 / 3.6e-8, "density": 0.001,

@@ -11,16 +11,28 @@ pub(super) const TABLE: &str = "op,beside,mode,factor\n\
     experts,dispatch,complementary,1.8\nexperts,combine,complementary,1.8\n\
     attention,all-reduce,complementary,1.8\nfeed-forward,all-reduce,complementary,1.8\n";
 
-fn folder() -> Folder {
-    let folder = Folder::new(&diamond());
+pub(super) const FUSED: &str = "op,beside,mode,factor\nattention,all-reduce,fused,1.4\n";
+
+/// Sixteen layers of experts.
+pub(super) fn experts() -> Value {
     let mut experts = config();
     experts["num_hidden_layers"] = json!(16);
     experts["torch_dtype"] = json!("bfloat16");
-    folder.write("experts.json", &experts.to_string());
-    let mut dense = experts;
+    experts
+}
+
+/// The same layers without experts.
+pub(super) fn dense() -> Value {
+    let mut dense = experts();
     dense.as_object_mut().unwrap().remove("num_local_experts");
     dense["model_type"] = json!("llama");
-    folder.write("dense.json", &dense.to_string());
+    dense
+}
+
+fn folder() -> Folder {
+    let folder = Folder::new(&diamond());
+    folder.write("experts.json", &experts().to_string());
+    folder.write("dense.json", &dense().to_string());
     folder.write("c.yaml", CLUSTER);
     folder.write(
         "one.yaml",
@@ -122,7 +134,7 @@ fn nothing_is_cut_without_a_gain() {
     );
     folder.run("verify p.json --model dense.json --cluster c.yaml").exits(0);
     // Fused pieces.
-    folder.write("fused.csv", "op,beside,mode,factor\nattention,all-reduce,fused,1.4\n");
+    folder.write("fused.csv", FUSED);
     let line = dense.replace("table.csv", "fused.csv");
     let plan = planned(&folder, &format!("{line} --force"), "p.json");
     let own = &plan["schedule"]["cells"][0]["streams"][0];

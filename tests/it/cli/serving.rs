@@ -11,7 +11,7 @@ use super::folder::{Folder, diamond};
 /// Kinds with their usable share of 24, 10, 11, 16 and 80 GB.
 const KINDS: [&str; 5] = ["rtx_4090", "rtx_3080_10gb", "rtx_2080_ti", "t4", "a100_sxm4_80gb"];
 
-const MIXED: &str = "\
+pub(super) const MIXED: &str = "\
 name: mixed
 nodes:
   - {name: fast, count: 1, device: rtx_4090, memory_bytes: 4GB}
@@ -23,7 +23,7 @@ const ON: &str = "--model dense.json --cluster mixed.yaml";
 const PLAN: &str = "plan dense.json --cluster mixed.yaml --phase decode --batch 1 --cached 1000 --dtype f16 \
      --deterministic";
 
-fn config() -> Value {
+pub(super) fn config() -> Value {
     json!({
         "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 2048,
         "num_hidden_layers": 24, "num_attention_heads": 16, "num_key_value_heads": 8,
