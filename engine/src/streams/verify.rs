@@ -80,8 +80,8 @@ pub(crate) fn others(document: &PlanDocument, derived: &PlanDocument) -> Vec<Dia
 
 /// What of a request a plan of a step may state.
 pub(crate) fn request(document: &PlanDocument) -> RequestDocument {
-    let expert_skew = document.request.expert_skew.clone();
-    RequestDocument { expert_skew, ..RequestDocument::default() }
+    let RequestDocument { expert_skew, kv_dtype, .. } = document.request.clone();
+    RequestDocument { expert_skew, kv_dtype, ..RequestDocument::default() }
 }
 
 /// What a plan was asked for, as it states it.

@@ -153,7 +153,7 @@ pub fn sentence(setting: &Setting, best: &Judged, found: &Found) -> String {
         true => format!(
             "proved fastest of {}: 1F1B, stages on any devices of a node in their order or on whole nodes of equal \
              size, of at most two sorts (by kind, memory and links), their replicas in one order, samples \
-             shared out by the time of the stage, sequences by tensor ranks, at most {} on a device, optimizer states on {}{} ({} \
+             shared out by the time of the stage, at most {} on a device, sequences split by tensor ranks, optimizer states on {}{} ({} \
              plans simulated)",
             setting.search_space(),
             most_samples(setting.global_batch, setting.cluster.devices.len()),

@@ -103,6 +103,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(kind!(Kind::Profile, "/v1/profiles", "/v1/profiles/{digest}", "profiles"));
     rows.extend(of_uploads());
     rows.extend(of_plans());
+    rows.extend(of_answers());
     rows.extend(of_replays());
     rows
 }
@@ -162,6 +163,13 @@ fn of_plans() -> Vec<Row> {
             "What happens to a plan, as it happens",
         )
         .answers(Answers::Events),
+    ]
+}
+
+/// What is read of one plan that is there.
+fn of_answers() -> Vec<Row> {
+    let read = Some(Scope::Read);
+    vec![
         Row::get(
             "/v1/plans/{id}/answer",
             verbs::answer,
