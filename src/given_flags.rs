@@ -96,11 +96,10 @@ mod tests {
             "`--pin` takes `PATTERN=DEVICE` for ops and `FIELD=VALUE` for training runs, with the \
              fields {}. `--for` takes accelerate, a launcher of [targets.md](targets.md) (all of its table but \
              `flagscale`, which is told of any plan), or any, which searches what no launcher may be able to run as well. `--scale` takes \
-             `NAME=FACTOR`: what of the cluster is so many times what its file says, `memory` of \
-             each device (and what is kept free of it), `power` of each board (a share of what the file lets it draw, down to a fifth of its data \
-             sheet's limit; rates follow), `links` (all ways between devices) or one \
-             way by its name, such as `--scale ib_ndr_400=0.5`; who verifies, simulates or exports \
-             the plan states it again, as the cluster. \
+             `NAME=FACTOR` and scales a cluster value: `memory` (capacity and margin of each device), `power` (the \
+             power limit of each board, at least a fifth of the data sheet's; rates follow), `links` (all links) \
+             or one link by name, such as `--scale ib_ndr_400=0.5`. `verify`, `simulate` and `export` need the \
+             same `--scale`. \
              Where stages have devices of their own, as on nodes that differ, a training run refuses \
              `--micro-batch`, `--pin`, `--devices`, `--for` and `--expert-skew`. `--allow-lossy` \
              takes ways of its file for given costs, and for a model where `--algorithm \
