@@ -51,8 +51,7 @@ fn lasting(text: &str) -> Vec<String> {
     let (training, placement) = text.split_once("\n\n--").unwrap();
     let (flags, placement) = placement.split_once("\n\n").unwrap();
     let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let training = without(&joined(training), "found in ", " search space: ");
-    let training = without(&training, "nearest", " interval: ");
+    let training = without(&joined(training), "found in ", " interval: ");
     let mut lines: Vec<String> = vec![training];
     lines.extend(flags.lines().map(str::to_owned));
     // A slower machine finds another plan by then; what the model is and how it is priced stays.
