@@ -94,18 +94,16 @@ mod tests {
         );
         page.push_str(&format!(
             "`--pin` takes `PATTERN=DEVICE` for ops and `FIELD=VALUE` for training runs, with the \
-             fields {}. `--for` takes accelerate, a launcher of [targets.md](targets.md) (all of its table but \
-             `flagscale`, which is told of any plan), or any, which searches what no launcher may be able to run as well. `--scale` takes \
+             fields {}. `--for` takes `accelerate`, a launcher of [targets.md](targets.md) (except `flagscale`) or \
+             `any`, which also searches plans that no launcher can run. `--scale` takes \
              `NAME=FACTOR` and scales a cluster value: `memory` (capacity and margin of each device), `power` (the \
              power limit of each board, at least a fifth of the data sheet's; rates follow), `links` (all links) \
              or one link by name, such as `--scale ib_ndr_400=0.5`. `verify`, `simulate` and `export` need the \
-             same `--scale`. \
-             Where stages have devices of their own, as on nodes that differ, a training run refuses \
+             same `--scale`. On heterogeneous nodes, and with `--algorithm unlike-nodes`, a training run refuses \
              `--micro-batch`, `--pin`, `--devices`, `--for` and `--expert-skew`. `--allow-lossy` \
-             takes ways of its file for given costs, and for a model where `--algorithm \
-             gradient-buckets` plans its buckets; for a training run `ada-top-k=SHARE`, which only pipelines \
-             honour whose stages have devices of their own (`--algorithm unlike-nodes`), without \
-             `--power-cap` and objectives of energy.\n\n",
+             takes the compression methods of an instance file; for a model it needs `--algorithm \
+             gradient-buckets`, or, for a pipeline on heterogeneous nodes (`--algorithm unlike-nodes`), \
+             `ada-top-k=SHARE` without `--power-cap` and without an energy objective.\n\n",
             pins::FIELDS.join(", ")
         ));
         page.push_str(

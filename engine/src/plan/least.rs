@@ -166,11 +166,11 @@ pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     answer(request, (&all, none.n_unknown(), &space), run)
 }
 
-/// Plans on each of some sets of devices, of which each shares the time that is left with so many plans; sets
-/// without one.
+/// Plans each device set in its share of the remaining time, one in `n_left + 1` parts; returns the sets without a
+/// plan.
 ///
 /// # Errors
-/// What is refused on all devices: it is not to be had on some.
+/// Usage and input errors of the full device set: no subset can be planned either.
 fn on_each<'s>(
     request: &PlanRequest,
     (sets, n_left): (&[&'s [String]], &dyn Fn(usize) -> usize),

@@ -198,7 +198,7 @@ pub(super) fn to_devices(
     Ok(())
 }
 
-/// Warnings of hosts without a `scaleup` link whose devices have one in the catalogue.
+/// Warns about hosts without a `scaleup` link if the catalogue lists one for the device.
 pub(super) fn unjoined<'a>(
     document: &'a ClusterDocument,
     catalogue: &'a Catalogue,
