@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use engine::element_type;
-use engine::executor::Executor;
+use engine::request::element_type;
+use engine::request::executor::Executor;
 use engine::request::{
     CompareRequest, ExplainRequest, ExportRequest, ImportRequest, ModelRequest, ObjectiveName,
     PlanOnModel, PlanRequest, ProblemRequest, ReplayRequest, SimulateRequest, VerifyRequest,
@@ -60,7 +60,7 @@ pub(crate) enum Command {
     #[command(after_help = format!(
         "Example: meshwright import gpt2.onnx --dim sequence=128 --batch 4\n\
         Formats, told by content:\n{}",
-        engine::import::formats()
+        engine::tools::import::formats()
     ))]
     Import(ImportArgs),
     /// Say which ops of a model have a cost rule, before any solve

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use engine::input_file;
+use engine::answer::files::input_file;
 use engine::request::value::duration;
 use ir::diagnostic::Diagnostic;
 use web::client::Service;

@@ -10,7 +10,7 @@ use ir::diagnostic::{Blame, Diagnostic};
 
 use crate::interrupt;
 use crate::printer::{Printer, takes_colour};
-use engine::exit::CommandResult;
+use engine::answer::exit::CommandResult;
 
 /// Help and version are no failures; wrong flags are, in text or as a document.
 pub(crate) fn of_flags(error: &clap::Error, printer: &Printer) -> u8 {

@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use engine::exit::Exit;
-use engine::follow::is_any_left;
+use engine::answer::exit::Exit;
+use engine::answer::follow::is_any_left;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 

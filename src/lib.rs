@@ -23,7 +23,7 @@ use std::ffi::OsString;
 
 use crate::printer::Printer;
 pub use crate::version::VERSION;
-use engine::page::Format;
+use engine::answer::page::Format;
 
 /// Runs a command line, the program's name first, and returns its exit code. `again` are the words
 /// that start the program from another process.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use engine::measure::{Busy, Clock, Engine, Peer};
+use engine::tools::measure::{Busy, Clock, Engine, Peer};
 use engine::request::{CalibrateRequest, Gradients, MeasureRequest, ValidateRequest};
 
 /// Flags of `profile`.
@@ -76,7 +76,7 @@ pub(crate) struct CalibrateArgs {
     #[arg(
         long,
         value_name = "NAME",
-        default_value = engine::training::setting::STACK,
+        default_value = engine::inputs::run::setting::STACK,
         requires = "steps"
     )]
     pub(crate) stack: String,

@@ -9,8 +9,8 @@ use ir::diagnostic::{Blame, Diagnostic, Severity, Value};
 use serde_json::{Value as Json, json};
 
 use crate::table;
-use engine::escape::{self, escape};
-use engine::page::{Column, Format, Page, Part};
+use engine::answer::escape::{escape, self};
+use engine::answer::page::{Column, Format, Page, Part};
 
 /// Widest line, however wide the terminal is.
 const WIDEST: usize = 100;

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ir::units::Nanos;
 
 use crate::printer::Printer;
-use engine::page::Format;
+use engine::answer::page::Format;
 
 /// A solve shorter than this shows nothing.
 const QUIET: Duration = Duration::from_millis(300);

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use crate::printer::Printer;
 use crate::progress::Progress;
 use crate::sheet;
-use engine::artifact::{self, Existing};
-use engine::follow::{File, Files, Follower, Incumbent};
-use engine::page::Format;
+use engine::answer::files::artifact::{Existing, self};
+use engine::answer::follow::{File, Files, Follower, Incumbent};
+use engine::answer::page::Format;
 use engine::request::PlanRequest;
 
 /// How the search is followed.

@@ -3,7 +3,9 @@
 use std::io::Write as _;
 
 use engine::request::{ModelRequest, PlanOnModel, PlanRequest, ProblemRequest, ReplayRequest};
-use engine::{experts, opened, streams, views};
+use engine::kinds::{experts, streams};
+use engine::views::opened;
+use engine::views;
 use ir::diagnostic::{Blame, Diagnostic};
 use tempfile::NamedTempFile;
 
@@ -18,7 +20,7 @@ pub(crate) const TARGET: &str = "html";
 /// `no-pages`; `not-for-instances`, `not-for-experts`, `not-for-streams`, `not-for-serving`, and those of reading the
 /// model.
 pub(crate) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
-    let nano_batches = engine::nano_batches::row(request.recipe())?;
+    let nano_batches = engine::kinds::nano_batches::row(request.recipe())?;
     if streams::row(request.recipe())?.is_some() || nano_batches.is_some() {
         let message = "`--html` has no effect on a plan of streams";
         return Err(

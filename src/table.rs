@@ -2,8 +2,8 @@
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
-use engine::escape::escape;
-use engine::page::Column;
+use engine::answer::escape::escape;
+use engine::answer::page::Column;
 
 /// Whether a column takes what is left of the line.
 fn takes_rest(column: Column) -> bool {

@@ -12,12 +12,15 @@ use ir::units::Nanos;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::exit::{CommandResult, Exit};
-use crate::follow::{Files, Follower, Incumbent, Watch};
-use crate::page::{Format, Page, Part};
+use crate::answer::escape;
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::follow::{Files, Follower, Incumbent, Watch};
+use crate::answer::page::{Format, Page, Part};
 use crate::plan::{Run, plan};
 use crate::request::verb::Request;
-use crate::{escape, import, opened, support, verbs, views};
+use crate::tools::{import, support};
+use crate::views::opened;
+use crate::{verbs, views};
 
 /// What is heard of a run, in this order: the request as it was understood, what is tried and
 /// found, the answer.

@@ -11,18 +11,20 @@ use importers::launcher;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::json;
 
-use crate::exit::{Cancel, CommandResult, Exit};
-use crate::ops::compare::Now;
-use crate::ops::explain::Subject;
-use crate::ops::verdict::verdict;
-use crate::ops::{self, replay};
-use crate::page::Page;
+use crate::answer::exit::{Cancel, CommandResult, Exit};
+use crate::answer::page::Page;
+use crate::answer::rows::Rows;
+use crate::inputs::plan_file;
+use crate::kinds::placement::compare::Now;
+use crate::kinds::placement::verdict::verdict;
+use crate::kinds::placement::{self, replay};
+use crate::kinds::streams::Word;
+use crate::kinds::{experts, given, gradients, groups, inference, nano_batches, streams, training};
+use crate::request::subject::Subject;
 use crate::request::{
     CompareRequest, ExplainRequest, ExportRequest, SimulateRequest, VerifyRequest,
 };
-use crate::rows::Rows;
-use crate::streams::Word;
-use crate::{buckets, executor, experts, fields, given, nano_batches, served, streams, training};
+use crate::request::{executor, fields};
 
 /// Replays a plan and reports.
 ///
@@ -34,15 +36,15 @@ pub fn simulate(request: &SimulateRequest, page: &Page) -> CommandResult {
         planned_sizes(request, "not-for-instances", "an instance with given costs")?;
         return given::explain::simulate(on, instance, page);
     }
-    let document = replay::document(&on.plan)?;
+    let document = plan_file::document(&on.plan)?;
     if document.served.is_some() {
         planned_sizes(request, "not-for-serving", "a pipeline that serves")?;
-        return served::verify::simulate(&document, on, page);
+        return inference::verify::simulate(&document, on, page);
     }
     if document.has_buckets() {
         planned_sizes(request, "not-for-gradients", "a plan of gradients")?;
         let subject = Subject::Step { longest: None };
-        return buckets::verify::explain(&document, (on, &subject), page);
+        return gradients::verify::explain(&document, (on, &subject), page);
     }
     if document.has_streams() {
         let message = "a plan of streams is replayed by `verify`, which says its step time";
@@ -58,7 +60,7 @@ pub fn simulate(request: &SimulateRequest, page: &Page) -> CommandResult {
         return training::replay::simulate(&document, request, page);
     }
     planned_sizes(request, "not-for-placements", "a placement of ops")?;
-    ops::simulate::simulate(&document, &on.model, &on.target, page)
+    placement::simulate::simulate(&document, &on.model, &on.target, page)
 }
 
 /// Refuses other sizes where the plan's ops are those of its own.
@@ -84,18 +86,18 @@ pub fn verify(asked: &VerifyRequest, around: (Cancel<'_>, &Page)) -> CommandResu
         traced(None, asked)?;
         return given::verify::run(request, instance, around);
     }
-    let document = replay::document(&request.plan)?;
+    let document = plan_file::document(&request.plan)?;
     traced(document.experts.host.as_ref(), asked)?;
     if document.served.is_some() {
-        return served::verify::verify(&document, request, around);
+        return inference::verify::verify(&document, request, around);
     }
     if document.has_buckets() {
-        return buckets::verify::verify(&document, request, around.1);
+        return gradients::verify::verify(&document, request, around.1);
     }
     if document.has_streams() {
         return match Word::of(&document) {
             Word::Parts => streams::verify::verify(&document, request, around.1),
-            Word::Groups => streams::groups::verify::verify(&document, request, around.1),
+            Word::Groups => groups::verify::verify(&document, request, around.1),
             Word::NanoBatches => nano_batches::verify::verify(&document, request, around.1),
         };
     }
@@ -104,7 +106,7 @@ pub fn verify(asked: &VerifyRequest, around: (Cancel<'_>, &Page)) -> CommandResu
     }
     match document.training {
         Some(_) => training::replay::verify(&document, request, around),
-        None => ops::verify::verify(&document, &request.model, &request.target, around),
+        None => placement::verify::verify(&document, &request.model, &request.target, around),
     }
 }
 
@@ -133,7 +135,7 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
         return given::explain::explain(on, &subject, instance, page);
     }
     let rows = Rows::of(on.target.all);
-    let document = replay::document(&on.plan)?;
+    let document = plan_file::document(&on.plan)?;
     if document.training.is_none() {
         no_boundaries(request)?;
     }
@@ -141,16 +143,16 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
         let asked = (on, &subject, request.layer);
         return match Word::of(&document) {
             Word::Parts => streams::explain::explain(&document, asked, page),
-            Word::Groups => streams::groups::explain::explain(&document, asked, page),
+            Word::Groups => groups::explain::explain(&document, asked, page),
             Word::NanoBatches => nano_batches::explain::explain(&document, asked, page),
         };
     }
     no_layer(request)?;
     if document.served.is_some() {
-        return served::explain::explain(&document, (on, &subject), page);
+        return inference::explain::explain(&document, (on, &subject), page);
     }
     if document.has_buckets() {
-        return buckets::verify::explain(&document, (on, &subject), page);
+        return gradients::verify::explain(&document, (on, &subject), page);
     }
     if places_experts(&document) {
         return experts::explain::explain(&document, (on, &subject), page);
@@ -164,7 +166,7 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
         return Ok(verdict(&problem, broken, rows, (&cancel(), page)));
     }
     let replayed = replay::on(problem)?;
-    ops::explain::explain(&replayed, &subject, document.cost.as_ref(), rows, page)?;
+    placement::explain::explain(&replayed, &subject, document.cost.as_ref(), rows, page)?;
     Ok(Exit::DONE)
 }
 
@@ -220,12 +222,12 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
     }
     check_compared(request)?;
     if let Some(measured) = training::compare::measured::read(&request.b) {
-        let plan = replay::document(&request.a)?;
+        let plan = plan_file::document(&request.a)?;
         return training::compare::measured::compare(&plan, &measured?, request, page);
     }
-    let settings = replay::settings(&request.a);
-    let b = replay::document(&request.b)?;
-    of_experts_alone(&b, settings.is_some() || replay::map(&request.a).is_some())?;
+    let settings = plan_file::settings(&request.a);
+    let b = plan_file::document(&request.b)?;
+    of_experts_alone(&b, settings.is_some() || plan_file::map(&request.a).is_some())?;
     let now = match settings {
         Some((launcher, text)) if launcher.serves() => {
             Some(Now::Server(launcher, Box::new(launcher::read(launcher, &text)?)))
@@ -233,11 +235,11 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
         Some((launcher, text)) => {
             return training::compare::compare(launcher, &text, &b, request, page);
         }
-        None => replay::map(&request.a).transpose()?.map(Now::Map),
+        None => plan_file::map(&request.a).transpose()?.map(Now::Map),
     };
     let idle = now.as_ref().map(Now::warnings).unwrap_or_default();
-    let (a, now) = match now.map(|now| ops::compare::mapped(&now, &b, request)).transpose()? {
-        None => (replay::document(&request.a)?, None),
+    let (a, now) = match now.map(|now| placement::compare::mapped(&now, &b, request)).transpose()? {
+        None => (plan_file::document(&request.a)?, None),
         Some((a, broken)) => (Arc::new(a), Some(broken)),
     };
     let others = [
@@ -259,7 +261,7 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
         }
         (None, None) => {
             let told = others.chain(idle).collect();
-            ops::compare::placements((&a, &b), now.as_deref(), told, (request, page))
+            placement::compare::placements((&a, &b), now.as_deref(), told, (request, page))
         }
         (Some(one), Some(two)) => {
             // Another length of a sample is told as such.
@@ -280,8 +282,8 @@ fn compare_alone(
     page: &Page,
 ) -> CommandResult {
     match a.served.is_some() || b.served.is_some() {
-        true => served::compare::compare((a, b), &others, request, page),
-        false => buckets::compare::compare((a, b), others, request, page),
+        true => inference::compare::compare((a, b), &others, request, page),
+        false => gradients::compare::compare((a, b), others, request, page),
     }
 }
 
@@ -357,17 +359,17 @@ pub fn export(
         let bytes = given::explain::export(on, &request.target, instance)?;
         return kept(request, one(Export { bytes, warnings: Vec::new() }), keep, page);
     }
-    let document = replay::document(&on.plan)?;
+    let document = plan_file::document(&on.plan)?;
     if document.served.is_some() {
         started_by_none(request)?;
-        return match served::export::export(&document, request, page)? {
+        return match inference::export::export(&document, request, page)? {
             Ok(export) => kept(request, one(export), keep, page),
             Err(exit) => Ok(exit),
         };
     }
     if document.has_buckets() {
         started_by_none(request)?;
-        return match buckets::verify::export(&document, (on, &request.target), page)? {
+        return match gradients::verify::export(&document, (on, &request.target), page)? {
             Some(export) => kept(request, one(export), keep, page),
             None => Ok(Exit(Blame::IllegalPlan.exit_code())),
         };
@@ -425,8 +427,8 @@ fn of_streams(
     Ok(match word {
         Word::Parts => streams::verify::legal(document, on, page)?
             .map(|on| streams::picture::drawn(document, &on.setting)),
-        Word::Groups => streams::groups::verify::legal(document, on, page)?
-            .map(|(on, own)| streams::groups::picture::drawn(document, &on.setting, &own.cells)),
+        Word::Groups => groups::verify::legal(document, on, page)?
+            .map(|(on, own)| groups::picture::drawn(document, &on.setting, &own.cells)),
         Word::NanoBatches => match nano_batches::verify::legal(document, on, page)? {
             Ok(on) => {
                 let entries = on.entries.unwrap_or_default();
@@ -447,7 +449,7 @@ fn illegal_streams(
     let on = (model.as_path(), &request.target);
     Ok(match Word::of(plan) {
         Word::Parts => streams::verify::legal(plan, on, page)?.err(),
-        Word::Groups => streams::groups::verify::legal(plan, on, page)?.err(),
+        Word::Groups => groups::verify::legal(plan, on, page)?.err(),
         Word::NanoBatches => nano_batches::verify::legal(plan, on, page)?.err(),
     })
 }
@@ -479,7 +481,7 @@ fn placed(
     document: &Arc<PlanDocument>,
     (cancel, page): (Cancel<'_>, &Page),
 ) -> Result<Result<Export, Exit>, Diagnostic> {
-    ops::export::check_target(&request.target)?;
+    placement::export::check_target(&request.target)?;
     let target = &request.on.target;
     let problem = replay::on_problem(document, &request.on.model, target)?;
     executor::check_workload(&request.target, &problem.loaded.problem.workload)?;
@@ -494,7 +496,7 @@ fn placed(
         timeline: &replayed.timeline,
         report: &replayed.report,
     };
-    let mut export = ops::export::exported(&request.target, &source)?;
+    let mut export = placement::export::exported(&request.target, &source)?;
     export.warnings.splice(0..0, replayed.on.warnings.iter().cloned());
     Ok(Ok(export))
 }

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use engine::artifact::{self, Existing};
+use engine::answer::files::artifact::{Existing, self};
 use engine::door::{self, Event, Form};
 use ir::diagnostic::{Blame, Diagnostic};
 use pyo3::exceptions::PyRuntimeError;
@@ -123,7 +123,7 @@ fn failure(error: &Diagnostic) -> Value {
 /// The registry of algorithms, as JSON.
 #[pyfunction]
 fn algorithms() -> String {
-    engine::algorithms::document().to_string()
+    engine::tools::algorithms::document().to_string()
 }
 
 /// Why a file could not be written, as a document; nothing is.

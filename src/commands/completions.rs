@@ -6,8 +6,8 @@ use ir::diagnostic::Diagnostic;
 use crate::cli::Cli;
 use crate::listing_flags::CompletionsArgs;
 use crate::printer::Printer;
-use engine::exit::{CommandResult, Exit};
-use engine::page::Format;
+use engine::answer::exit::{CommandResult, Exit};
+use engine::answer::page::Format;
 
 pub(crate) fn run(args: &CompletionsArgs, printer: &Printer) -> CommandResult {
     if printer.format == Format::Json {

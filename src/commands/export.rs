@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use engine::artifact::{self, Existing};
-use engine::exit::{CommandResult, Exit};
+use engine::answer::files::artifact::{Existing, self};
+use engine::answer::exit::{CommandResult, Exit};
 use engine::request::ExportRequest;
 use engine::verbs::{self, Files};
-use engine::{opened, violations};
+use engine::views::opened;
+use engine::answer::violations;
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
@@ -58,7 +59,7 @@ fn page(
     let opened = opened::of(&request.on, true)?;
     if !opened.broken.is_empty() {
         printer.warnings(&opened.broken);
-        let broken = engine::training::replay::documents(&opened.broken);
+        let broken = engine::kinds::training::replay::documents(&opened.broken);
         printer.document(&json!({ "violations": broken }));
         return Ok(violations::exit(&opened.broken));
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use engine::artifact::Existing;
-use engine::exit::{CommandResult, Exit};
-use engine::page::Column::{Name, Number, Rest, Text};
+use engine::answer::files::artifact::Existing;
+use engine::answer::exit::{CommandResult, Exit};
+use engine::answer::page::Column::{Name, Number, Rest, Text};
 use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 use web::client::{Failure, Service, Status};

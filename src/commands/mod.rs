@@ -19,8 +19,9 @@ use crate::cli::{Cli, Command};
 use crate::interrupt;
 use crate::listing_flags::DevicesArgs;
 use crate::printer::Printer;
-use engine::exit::{CommandResult, Exit};
-use engine::{devices, verbs};
+use engine::answer::exit::{CommandResult, Exit};
+use engine::inputs::devices;
+use engine::verbs;
 
 const WELCOME: &str = "\
 meshwright plans where and how large models run, and proves how far from optimal a plan can be.
@@ -43,19 +44,19 @@ pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandRe
         Some(Command::Submit(args)) => submit::run(args, printer),
         Some(Command::Jobs(args)) => jobs::run(args, printer),
         Some(Command::Import(args)) => {
-            printer.page(|page| engine::import::run(&args.request(), page))
+            printer.page(|page| engine::tools::import::run(&args.request(), page))
         }
         Some(Command::Profile(args)) => {
-            printer.page(|page| engine::measure::run(&args.request(again), page))
+            printer.page(|page| engine::tools::measure::run(&args.request(again), page))
         }
         Some(Command::Calibrate(args)) => {
-            printer.page(|page| engine::calibrate::run(&args.request(), page))
+            printer.page(|page| engine::tools::calibrate::run(&args.request(), page))
         }
         Some(Command::Validate(args)) => {
-            printer.page(|page| engine::validate::run(&args.request(), page))
+            printer.page(|page| engine::tools::validate::run(&args.request(), page))
         }
         Some(Command::Support(args)) => {
-            printer.page(|page| engine::support::run(&args.request(), page))
+            printer.page(|page| engine::tools::support::run(&args.request(), page))
         }
         Some(Command::Simulate(args)) => {
             printer.page(|page| verbs::simulate(&args.request(), page))
@@ -69,7 +70,7 @@ pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandRe
         Some(Command::Compare(args)) => printer.page(|page| verbs::compare(&args.request(), page)),
         Some(Command::Export(args)) => export::run(args, printer),
         Some(Command::Algorithms) => {
-            printer.page(engine::algorithms::list);
+            printer.page(engine::tools::algorithms::list);
             Ok(Exit::DONE)
         }
         Some(Command::Devices(args)) => listed(args, printer),

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use engine::exit::{CommandResult, Exit};
-use engine::page::Column;
+use engine::answer::exit::{CommandResult, Exit};
+use engine::answer::page::Column;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::{Bytes, Nanos};
 use serde_json::json;

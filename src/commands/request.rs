@@ -3,8 +3,9 @@
 use std::io::{self, BufRead, Read};
 
 use engine::door::{self, Form};
-use engine::exit::{CommandResult, Exit};
-use engine::{escape, kept};
+use engine::answer::exit::{CommandResult, Exit};
+use engine::answer::escape;
+use engine::inputs::kept;
 use ir::diagnostic::Diagnostic;
 
 use crate::interrupt;

@@ -13,7 +13,7 @@ use crate::service_flags::{
     BackupArgs, DatabaseFlags, ServeArgs, TokenArgs, WorkFlags, WorkerArgs,
 };
 use crate::version::VERSION;
-use engine::exit::{CommandResult, Exit};
+use engine::answer::exit::{CommandResult, Exit};
 
 /// Keeps the secret out of the list of processes.
 const WEBHOOK_SECRET: &str = "MESHWRIGHT_WEBHOOK_SECRET";

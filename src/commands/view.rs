@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use engine::exit::{CommandResult, Exit};
-use engine::input_file;
+use engine::answer::exit::{CommandResult, Exit};
+use engine::answer::files::input_file;
 use ir::diagnostic::Diagnostic;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;

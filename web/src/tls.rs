@@ -49,7 +49,7 @@ pub(crate) fn trusted() -> Result<Vec<CertificateDer<'static>>, String> {
     let own = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let system = || FILES.iter().map(PathBuf::from).find(|file| file.exists());
     let file = own.or_else(system).ok_or("this system has no file")?;
-    let bytes = engine::input_file::read(&file, MOST_BYTES);
+    let bytes = engine::answer::files::input_file::read(&file, MOST_BYTES);
     let roots = bytes.and_then(|bytes| {
         let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
         roots.map_err(|error| error.to_string())

@@ -11,25 +11,26 @@ use planner::registry;
 use planner::run::{Request, StopReason};
 use planner::training::search_3d::space::Space as DegreesSpace;
 
-use super::run::{Run, interrupted, usual_time};
-use super::{ops, training};
-use crate::beside::{Beside, Space};
-use crate::executor::Executor;
-use crate::exit::CommandResult;
-use crate::fields;
-use crate::follow::{Files, Follower, Incumbent};
-use crate::ops::export as placed;
+use crate::answer::beside::{Beside, Space};
+use crate::answer::exit::CommandResult;
+use crate::inputs::run::setting::Setting;
+use crate::kinds::placement::export as placed;
+use crate::kinds::placement::plan as placement;
+use crate::kinds::training::export;
+use crate::kinds::training::nothing_fits::too_early;
+use crate::kinds::training::plan as training;
+use crate::request::executor::Executor;
+use crate::request::fields;
 use crate::request::{AUTO, ObjectiveName, PlanRequest, TrainingRequest};
-use crate::training::export;
-use crate::training::nothing_fits::too_early;
-use crate::training::setting::Setting;
+use crate::search::run::{Run, interrupted, usual_time};
+use crate::search::within::Within;
 
 /// A placement is taken where it is faster by more than this share: by so much the prices of the two
 /// may differ on one device.
 const MARGIN: f64 = 0.02;
 
 /// Whether a request is for a training run and names nothing that only one kind of plan honours.
-pub(super) fn is_open(request: &PlanRequest) -> bool {
+pub(crate) fn is_open(request: &PlanRequest) -> bool {
     let PlanRequest { problem, training, .. } = request;
     let is_sized = match (problem.model.batch, training.global_batch) {
         (Some(one), Some(other)) => one == other,
@@ -62,11 +63,11 @@ pub(super) fn is_open(request: &PlanRequest) -> bool {
 /// The better of the two, with what is known of the other.
 enum Better {
     Degrees(Box<training::Searched>, Beside),
-    Placements(Box<ops::Searched>, Option<Beside>),
+    Placements(Box<placement::Searched>, Option<Beside>),
 }
 
 /// Plans both ways.
-pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     // What only placements honour is not open; what neither honours is refused here.
     fields::check(&request.problem.given, fields::Mode::Degrees)?;
     let read = match training::read(request, run) {
@@ -96,7 +97,8 @@ fn searched(
     // What follows from a config's figures alone saves writing its ops out.
     let simple = simple_bound(request, &read.0);
     let opened = simple.is_none().then(|| open(request, sequence, run));
-    let most = opened.as_ref().map_or(simple, |own| own.as_ref().ok().map(ops::Opened::bound));
+    let most =
+        opened.as_ref().map_or(simple, |own| own.as_ref().ok().map(placement::Opened::bound));
     let follower = &mut Within { inner: run.follower, most, below: None };
     let own = &mut Run { follower, ..*run };
     let Some(degrees) = training::search(request, read, most, own)? else { return Ok(None) };
@@ -129,7 +131,7 @@ fn is_over(run: &Run<'_>) -> bool {
 fn better(
     request: &PlanRequest,
     degrees: training::Searched,
-    opened: ops::Opened,
+    opened: placement::Opened,
     run: &mut Run<'_>,
 ) -> Result<Better, Diagnostic> {
     let (best, simple) = (degrees.best(), opened.bound());
@@ -154,7 +156,7 @@ fn better(
         asked.limits.time = asked.limits.time.map(|left| left.min(SHORT_TIME));
     }
     let most = bound.unwrap_or(Nanos(u64::MAX));
-    let placements = Box::new(ops::search(opened, asked, most, (request, own)));
+    let placements = Box::new(placement::search(opened, asked, most, (request, own)));
     Ok(match (best, placements.best()) {
         (Some(_), Some(placed)) if Some(placed) < below => {
             Better::Placements(placements, Some(Beside { best, bound, ..beside(Space::Degrees) }))
@@ -200,7 +202,7 @@ fn faster(best: Nanos, ratio: Option<f64>) -> Nanos {
 }
 
 /// The ops of the model with their costs, or why there are none.
-fn open(request: &PlanRequest, sequence: u64, run: &Run<'_>) -> Result<ops::Opened, String> {
+fn open(request: &PlanRequest, sequence: u64, run: &Run<'_>) -> Result<placement::Opened, String> {
     let mut own = request.clone();
     own.problem.workload = Some(Mode::Training);
     own.problem.model.batch = request.problem.model.batch.or(request.training.global_batch);
@@ -209,7 +211,7 @@ fn open(request: &PlanRequest, sequence: u64, run: &Run<'_>) -> Result<ops::Open
     if sequence > 0 && !is_bound && importers::is_config(&own.model) {
         dims.push(("sequence".to_owned(), sequence));
     }
-    match ops::read(&own, run.watch) {
+    match placement::read(&own, run.watch) {
         Ok(Some(opened)) => Ok(opened),
         Ok(None) => Err("interrupted".to_owned()),
         Err(error) => Err(error.message),
@@ -221,41 +223,9 @@ fn placements_alone(request: &PlanRequest, error: Diagnostic, run: &mut Run<'_>)
     let Ok(opened) = open(request, 0, run) else { return Err(error) };
     let beside = Beside::unknown(Space::Degrees, error.message);
     let asked = asked(request, run)?;
-    ops::search(opened, asked, Nanos(u64::MAX), (request, run)).answer(request, Some(beside), run)
-}
-
-/// Hears of one space what holds for both: bounds that are none of the other's are lowered to it,
-/// and plans that are no better than one of the other's are not told.
-pub(super) struct Within<'f> {
-    pub(super) inner: &'f mut dyn Follower,
-    /// What no plan of the other space is below, where that is known.
-    pub(super) most: Option<Nanos>,
-    /// What a plan has to be below.
-    pub(super) below: Option<Nanos>,
-}
-
-impl Within<'_> {
-    fn joint(&self, bound: Nanos) -> Nanos {
-        self.most.map_or(bound, |most| bound.min(most))
-    }
-}
-
-impl Follower for Within<'_> {
-    fn started(&mut self, algorithm: &str) {
-        self.inner.started(algorithm);
-    }
-
-    fn incumbent(&mut self, found: &Incumbent<'_>) {
-        if self.below.is_none_or(|below| found.value < below) {
-            self.inner.incumbent(&Incumbent { bound: self.joint(found.bound), ..*found });
-        }
-    }
-
-    fn bound(&mut self, value: Nanos, method: &str, elapsed: Duration) {
-        self.inner.bound(self.joint(value), method, elapsed);
-    }
-
-    fn planned(&mut self, plan: Vec<u8>, files: Files) -> Result<Vec<String>, Diagnostic> {
-        self.inner.planned(plan, files)
-    }
+    placement::search(opened, asked, Nanos(u64::MAX), (request, run)).answer(
+        request,
+        Some(beside),
+        run,
+    )
 }

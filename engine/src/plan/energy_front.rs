@@ -2,11 +2,11 @@
 
 use documents::plan::energy::EnergyPointDocument;
 
-use crate::energy::{joules_text, watts};
-use crate::page::{Column, Page};
+use crate::answer::energy::{joules_text, watts};
+use crate::answer::page::{Column, Page};
 
 /// Of plans, those that no other beats in speed, energy, price and power at once.
-pub(super) fn of(points: Vec<EnergyPointDocument>) -> Vec<EnergyPointDocument> {
+pub(crate) fn of(points: Vec<EnergyPointDocument>) -> Vec<EnergyPointDocument> {
     let figures = |own: &EnergyPointDocument| {
         let price = own.price_per_token.unwrap_or_default();
         [-own.tokens_per_s, own.joules_per_token, own.most_w, price]
@@ -28,7 +28,7 @@ pub(super) fn of(points: Vec<EnergyPointDocument>) -> Vec<EnergyPointDocument> {
 }
 
 /// Prints the plans that none is better than.
-pub(super) fn print(points: &[EnergyPointDocument], page: &Page) {
+pub(crate) fn print(points: &[EnergyPointDocument], page: &Page) {
     let mut columns = vec![
         Column::Number("devices"),
         Column::Number("boards at"),

@@ -16,14 +16,14 @@ use planner::run::watch::Tell;
 use serde_json::{Value, json};
 
 use super::energy_front;
-use super::run::{Run, interrupted, late};
-use crate::energy::{COST, watts};
-use crate::exit::{CommandResult, Exit};
-use crate::follow::{Files, Follower, Watch};
-use crate::load;
-use crate::page::Page;
+use crate::answer::energy::{COST, watts};
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::follow::{Files, Follower, Watch};
+use crate::answer::page::Page;
+use crate::inputs::load;
+use crate::inputs::scale;
 use crate::request::PlanRequest;
-use crate::scale;
+use crate::search::run::{Run, interrupted, late};
 
 /// Most devices that are left out one by one; of more, whole hosts are.
 const MOST_SINGLE: usize = 16;
@@ -39,7 +39,7 @@ const LEAST_TIME: Duration = Duration::from_millis(100);
 const MOST_LIMITED: usize = 6;
 
 /// Whether a request asks for it.
-pub(super) fn is_asked(request: &PlanRequest) -> bool {
+pub(crate) fn is_asked(request: &PlanRequest) -> bool {
     let is_of_energy = request.objective.is_some_and(|own| own.is_of_energy());
     !request.is_tried && (is_of_energy || request.power_cap.is_some())
 }
@@ -130,7 +130,7 @@ struct Space {
 ///
 /// # Errors
 /// Those of planning on all devices; `power-cap` where nothing keeps to it.
-pub(super) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let Some(space) = run.read(request, space)? else { return Ok(interrupted(run.page)) };
     let limits = space.limits;
     let end = run.ending(request);

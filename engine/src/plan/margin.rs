@@ -6,16 +6,16 @@ use documents::diagnostic::DiagnosticDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::{Value, json};
 
-use super::run::Run;
-use crate::exit::{CommandResult, Exit};
-use crate::page::Page;
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::page::Page;
 use crate::request::PlanRequest;
+use crate::search::run::Run;
 
 /// Plans with the margin, and where no plan keeps it, in all that the driver leaves of each device.
 ///
 /// # Errors
 /// Those of planning without the margin.
-pub(super) fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+pub(crate) fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let page = run.page.like();
     let first = on(&page, request, run);
     if !is_short(&first) || run.watch.is_cancelled() {

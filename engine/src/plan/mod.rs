@@ -1,28 +1,10 @@
 //! A plan for a request: of single ops, of a training run, of experts, of an instance with given
 //! costs.
 
-mod assumed;
 mod both;
-mod cached;
 mod energy_front;
-mod experts;
-mod followed;
-mod given;
-mod gradients;
-mod groups;
-mod in_words;
-mod layered;
 mod least;
 mod margin;
-mod nano_batches;
-mod ops;
-mod plot;
-mod run;
-mod served;
-mod streams;
-mod training;
-mod unlike;
-mod watched;
 
 use std::sync::Arc;
 
@@ -30,15 +12,20 @@ use ir::diagnostic::{Blame, Diagnostic};
 use planner::recipe::Ingredient;
 use planner::run::watch::Tell;
 
-use self::run::interrupted;
-use crate::exit::{CommandResult, Exit};
-use crate::experts::Does;
-use crate::fields::{self, Mode};
-use crate::given::with_accelerators;
+use crate::answer::exit::{CommandResult, Exit};
+use crate::inputs::assumed;
+use crate::kinds::experts::Does;
+use crate::kinds::given::with_accelerators;
+use crate::kinds::training::plan_unlike;
+use crate::kinds::training::replaced;
+use crate::kinds::{
+    experts, given, gradients, groups, inference, nano_batches, placement, slots, streams, training,
+};
 use crate::request::PlanRequest;
-use crate::training::replaced;
+use crate::request::fields::{self, Mode};
+use crate::search::run::interrupted;
 
-pub use self::run::Run;
+pub use crate::search::run::Run;
 
 /// Plans what is asked for. The follower gets the plan and all files together, and the page the
 /// answer.
@@ -52,7 +39,7 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     match run.watch.run(read, &mut |()| {}).done().transpose()? {
         Some(Some(instance)) => {
             let instance = with_accelerators(instance, request.accelerators);
-            return given::plan(request, Arc::new(instance), run);
+            return given::plan::plan(request, Arc::new(instance), run);
         }
         Some(None) => {}
         None if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
@@ -89,20 +76,20 @@ fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     }
     let trains = both::is_open(request) || mode(request) == Mode::Degrees;
     let asked = match trains {
-        true => run.read(request, |own| Ok(unlike::asked(own)))?,
-        false => Some(unlike::Asked::Nothing),
+        true => run.read(request, |own| Ok(plan_unlike::asked(own)))?,
+        false => Some(plan_unlike::Asked::Nothing),
     };
     let Some(asked) = asked else { return Ok(interrupted(run.page)) };
-    if trains && asked == unlike::Asked::Nothing && !request.allow_lossy.is_empty() {
+    if trains && asked == plan_unlike::Asked::Nothing && !request.allow_lossy.is_empty() {
         fields::check(&request.problem.given, mode(request))?;
-        return unlike::no_edges(request);
+        return plan_unlike::no_edges(request);
     }
-    if asked != unlike::Asked::Nothing {
+    if asked != plan_unlike::Asked::Nothing {
         fields::check(&request.problem.given, Mode::Degrees)?;
-        training::check(request)?;
+        training::plan::check(request)?;
         return match asked {
-            unlike::Asked::Better => unlike::better(request, run),
-            _ => unlike::plan(request, run),
+            plan_unlike::Asked::Better => plan_unlike::better(request, run),
+            _ => plan_unlike::plan(request, run),
         };
     }
     if both::is_open(request) {
@@ -112,41 +99,45 @@ fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     fields::check(&request.problem.given, mode)?;
     match mode {
         Mode::Ops | Mode::Instance | Mode::Experts | Mode::Streams | Mode::Serving => {
-            ops::plan(request, run)
+            placement::plan::plan(request, run)
         }
-        Mode::Degrees | Mode::Layers => training::plan(request, run),
+        Mode::Degrees | Mode::Layers => training::plan::plan(request, run),
     }
 }
 
 /// Plans what a row decides that stands alone; nothing where the recipe is of ops or of training runs.
 fn by_row(request: &PlanRequest, run: &mut Run<'_>) -> Result<Option<Exit>, Diagnostic> {
-    if let Some(used) = crate::buckets::row(request.recipe())? {
-        return gradients::plan(request, &used, run).map(Some);
+    if let Some(used) = crate::kinds::gradients::row(request.recipe())? {
+        return gradients::plan::plan(request, &used, run).map(Some);
     }
-    if let Some((used, does)) = crate::experts::row(request.recipe())? {
+    if let Some((used, does)) = crate::kinds::experts::row(request.recipe())? {
         fields::check(&request.problem.given, Mode::Experts)?;
         return match does {
-            Does::Places(door) => experts::plan(request, (used, door), run),
-            Does::Caches(door) => cached::plan(request, (used, door), run),
+            Does::Places(door) => experts::plan::plan(request, (used, door), run),
+            Does::Caches(door) => slots::plan::plan(request, (used, door), run),
         }
         .map(Some);
     }
-    if let Some(row) = crate::nano_batches::row(request.recipe())? {
+    if let Some(row) = crate::kinds::nano_batches::row(request.recipe())? {
         fields::check(&request.problem.given, Mode::Streams)?;
-        return nano_batches::plan(request, row, run).map(Some);
+        return nano_batches::plan::plan(request, row, run).map(Some);
     }
-    if let Some((used, does)) = crate::streams::row(request.recipe())? {
+    if let Some((used, does)) = crate::kinds::streams::row(request.recipe())? {
         fields::check(&request.problem.given, Mode::Streams)?;
         check_nano_batches(request)?;
         return match does {
-            crate::streams::Does::Cuts(door) => streams::plan(request, (used, door), run),
-            crate::streams::Does::Shares(door) => groups::plan(request, (used, door), run),
+            crate::kinds::streams::Does::Cuts(door) => {
+                streams::plan::plan(request, (used, door), run)
+            }
+            crate::kinds::streams::Does::Shares(door) => {
+                groups::plan::plan(request, (used, door), run)
+            }
         }
         .map(Some);
     }
-    if let Some(row) = served::asked(request)? {
+    if let Some(row) = inference::plan::asked(request)? {
         fields::check(&request.problem.given, Mode::Serving)?;
-        return served::plan(request, row, run).map(Some);
+        return inference::plan::plan(request, row, run).map(Some);
     }
     Ok(None)
 }
@@ -154,7 +145,7 @@ fn by_row(request: &PlanRequest, run: &mut Run<'_>) -> Result<Option<Exit>, Diag
 /// Whether a pipeline that serves is asked for.
 #[must_use]
 pub fn is_served(request: &PlanRequest) -> bool {
-    served::asked(request).is_ok_and(|own| own.is_some())
+    inference::plan::asked(request).is_ok_and(|own| own.is_some())
 }
 
 /// Refuses a recipe that begins with no row, before flags are looked at for what it plans.
@@ -170,8 +161,8 @@ fn check_name(recipe: &str) -> Result<(), Diagnostic> {
 
 /// Refuses what says something of nano-batches alone.
 fn check_nano_batches(request: &PlanRequest) -> Result<(), Diagnostic> {
-    let shares = crate::streams::row(request.recipe())?.map(|own| own.1);
-    let has_cache = matches!(shares, Some(crate::streams::Does::Shares(_)));
+    let shares = crate::kinds::streams::row(request.recipe())?.map(|own| own.1);
+    let has_cache = matches!(shares, Some(crate::kinds::streams::Does::Shares(_)));
     let given = [
         ("--kv-dtype", request.kv_dtype.is_some() && !has_cache),
         ("--cached", request.cached_tokens.is_some()),
@@ -190,7 +181,7 @@ fn check_nano_batches(request: &PlanRequest) -> Result<(), Diagnostic> {
 /// What a request for a model asks for.
 fn mode(request: &PlanRequest) -> Mode {
     let is_folder = || request.problem.profile.as_deref().is_some_and(importers::layers::is_folder);
-    match request.training.asks().is_some() || training::plans_training(request.recipe()) {
+    match request.training.asks().is_some() || training::plan::plans_training(request.recipe()) {
         true if is_folder() => Mode::Layers,
         true => Mode::Degrees,
         false => Mode::Ops,

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::ObjectiveName;
 use super::verb::{REQUIRED, Request};
-use crate::element_type;
-use crate::executor::Executor;
-use crate::fields::FIELDS;
+use crate::request::element_type;
+use crate::request::executor::Executor;
+use crate::request::fields::FIELDS;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/request.schema.json");
 

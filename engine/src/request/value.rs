@@ -14,8 +14,8 @@ use serde::{Deserialize, Deserializer, Serializer};
 use serde_json::Value;
 
 use super::{ExpertSkew, ObjectiveName, Pue};
-use crate::element_type;
-use crate::executor::Executor;
+use crate::request::element_type;
+use crate::request::executor::Executor;
 
 /// What people write as a text, such as `8..64` or `38GiB`.
 pub trait Written: Sized {

@@ -8,7 +8,7 @@ use super::{
     CompareRequest, ExplainRequest, ExportRequest, ImportRequest, OpenRequest, PlanOnModel,
     PlanRequest, ProblemRequest, SimulateRequest, VerifyRequest,
 };
-use crate::suggest;
+use crate::answer::suggest;
 
 /// JSON Schema of [`Request`].
 pub const SCHEMA: &str = include_str!("../../schema/request.schema.json");

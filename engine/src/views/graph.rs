@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bytes::{Part, Section, damaged};
 use super::layout::lay_out;
 use super::view::View;
-use crate::suggest;
+use crate::answer::suggest;
 
 /// Most nodes of an answer that opens several levels.
 const MOST_NODES: usize = 20_000;

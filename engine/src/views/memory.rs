@@ -10,7 +10,7 @@ use super::bytes::{Part, Section, damaged};
 use super::curve::{Curve, Level};
 use super::head::{DeviceFigures, DeviceHead};
 use super::view::View;
-use crate::suggest;
+use crate::answer::suggest;
 
 /// Memory of a device over time.
 #[derive(Clone, Debug, Serialize)]

@@ -17,6 +17,7 @@ mod lane;
 mod layout;
 mod memory;
 mod names;
+pub mod opened;
 mod ops;
 mod runs;
 mod timeline;
@@ -39,11 +40,12 @@ pub use memory::{Alive, Holding, MemoryCurve};
 pub use timeline::{LaneTile, Rows, ThingTold, Tile};
 pub use view::{LaneTold, Overview, View};
 
-use crate::exit::{CommandResult, Exit};
-use crate::ops::replay::{self, Replayed};
-use crate::page::Page;
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::page::Page;
+use crate::inputs::plan_file;
+use crate::kinds::placement::replay::{self, Replayed};
+use crate::kinds::training;
 use crate::request::PlanOnModel;
-use crate::training;
 
 /// JSON Schema of the answers, as members `overview`, `timeline`, `memory`, `graph` and `found`.
 pub const SCHEMA: &str = include_str!("../../schema/views.schema.json");
@@ -67,7 +69,7 @@ pub struct Made {
 /// Those of reading, and of plans that can not be replayed; `no-view` of instances with given costs.
 pub fn make(request: &PlanOnModel) -> Result<Made, Diagnostic> {
     refuse_instance(&request.model)?;
-    let document = replay::document(&request.plan)?;
+    let document = plan_file::document(&request.plan)?;
     refuse_experts(&document)?;
     if document.training.is_some() {
         return of_run(&training::replay::read(&document, request)?);

@@ -18,7 +18,7 @@ use super::head::{DeviceFigures, Role};
 use super::hierarchy::{Figures, Leaf, Tree};
 use super::kind::Kind;
 use super::memory::{Alive, Holding};
-use crate::ops::replay::Replayed;
+use crate::kinds::placement::replay::Replayed;
 
 /// So many holdings are listed one by one.
 const MOST_ALIVE: usize = 200;

@@ -17,8 +17,8 @@ use super::graph::{EdgeFigures, GroupFile, NodeFigures, NodeKind};
 use super::head::{DeviceFigures, Role};
 use super::kind::Kind;
 use super::memory::{Alive, Holding};
-use crate::training::layered::stage_text;
-use crate::training::replay::OnModel;
+use crate::kinds::training::layered::stage_text;
+use crate::kinds::training::replay::OnModel;
 
 /// The file of a run.
 pub(super) fn file(

@@ -10,7 +10,7 @@ use super::head::{LaneHead, Role};
 use super::kind::Kind;
 use super::lane::{Lane, Place, Sums};
 use super::view::View;
-use crate::suggest;
+use crate::answer::suggest;
 
 /// Parts of time grow by this factor from zoom to zoom.
 const FACTOR: u64 = 4;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use engine::follow::{Files, Follower, Watch};
-use engine::page::{Format, Page, Part};
+use engine::answer::follow::{Files, Follower, Watch};
+use engine::answer::page::{Format, Page, Part};
 use engine::plan::{Run, plan};
 use engine::request::PlanRequest;
 use ir::diagnostic::Diagnostic;

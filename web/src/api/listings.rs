@@ -43,20 +43,20 @@ pub(super) async fn page() -> Html<&'static str> {
 
 /// `GET /v1/algorithms`.
 pub(super) async fn algorithms() -> Json<Value> {
-    Json(engine::algorithms::document())
+    Json(engine::tools::algorithms::document())
 }
 
 /// `GET /v1/devices`.
 pub(super) async fn devices() -> Result<Json<Value>, Problem> {
-    Ok(engine::devices::document().map(Json)?)
+    Ok(engine::inputs::devices::document().map(Json)?)
 }
 
 /// `GET /v1/formats`.
 pub(super) async fn formats() -> Json<Value> {
-    Json(engine::catalogue::formats())
+    Json(engine::request::catalogue::formats())
 }
 
 /// `GET /v1/targets`.
 pub(super) async fn targets() -> Json<Value> {
-    Json(engine::catalogue::targets())
+    Json(engine::request::catalogue::targets())
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
 
-use engine::follow::{Follower, Incumbent};
+use engine::answer::follow::{Follower, Incumbent};
 use engine::request::ObjectiveName;
 use engine::request::value::Written;
 use ir::diagnostic::Diagnostic;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use engine::input_file;
+use engine::answer::files::input_file;
 use ir::diagnostic::Diagnostic;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};

@@ -9,7 +9,7 @@ mod follow;
 mod jobs;
 mod trust;
 
-use engine::follow::{File, Follower, PLOT};
+use engine::answer::follow::{File, Follower, PLOT};
 use ir::diagnostic::{Blame, Diagnostic};
 use serde_json::{Map, Value};
 use ureq::http::Method;

@@ -1,0 +1,4 @@
+//! Files that are read and written.
+
+pub mod artifact;
+pub mod input_file;

@@ -1,0 +1,15 @@
+//! How answers are given: pages, rows, files, verdicts.
+
+pub mod beside;
+pub mod differences;
+pub mod energy;
+pub mod escape;
+pub mod exit;
+pub mod files;
+pub mod follow;
+pub mod mismatch;
+pub mod page;
+pub mod rows;
+pub mod suggest;
+pub mod violations;
+pub mod words;

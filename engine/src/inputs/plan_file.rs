@@ -1,0 +1,177 @@
+//! Plan files, and what runs today instead of a plan, as they are read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cost_model::ops::objective;
+use cost_model::ops::problem::Objective;
+use documents::plan::{ModeDocument, OptimizerDocument, PlanDocument, WorkloadDocument};
+use importers::launcher::{Launcher, device_map};
+use ir::diagnostic::Diagnostic;
+use ir::launch::DeviceMap;
+use ir::workload::{Mode, Optimizer, Workload};
+use planner::recipe::Ingredient;
+use planner::registry;
+
+use crate::answer::energy::{COST, ENERGY};
+use crate::answer::files::input_file;
+use crate::inputs::kept;
+use crate::request::element_type;
+
+/// Longest plan file that is read, in bytes.
+pub const LONGEST_FILE: u64 = 1 << 30;
+
+/// What the solution of an instance with given costs holds, and no plan.
+pub(crate) const SOLUTION: &[u8] = b"\"meshwright.solution/";
+
+/// What exports hold that nobody reads back, and no plan: whose they are.
+pub(crate) const UNREAD: [(&[u8], &str); 5] = [
+    (b"fsdp_config:", "configs of Hugging Face Accelerate"),
+    (b"distributed_type:", "configs of Hugging Face Accelerate"),
+    (b"model.tensor_model_parallel_size=", "overrides of Megatron Bridge"),
+    (b"\"training_arguments\"", "files of Hugging Face's Trainer"),
+    (b"\"meshwright.jax/", "files for JAX"),
+];
+
+/// Longest file of a launcher's settings that is looked at, in bytes.
+pub(crate) const LONGEST_SETTINGS: u64 = 1 << 20;
+
+/// What stands for the recipe in a plan that a person wrote.
+pub const BY_HAND: &str = "by-hand";
+
+/// Reads a plan file.
+///
+/// # Errors
+/// `unreadable-file` and those of [`PlanDocument::parse`], with the file named.
+pub fn document(path: &Path) -> Result<Arc<PlanDocument>, Diagnostic> {
+    kept::made(&path.to_string_lossy(), || read(path))
+}
+
+pub(crate) fn read(path: &Path) -> Result<PlanDocument, Diagnostic> {
+    let file = path.display().to_string();
+    let unreadable = |why: String| {
+        Diagnostic::input("unreadable-file", format!("`{file}` can not be read"))
+            .fact("reason", why)
+            .hint("give a plan that `meshwright plan -o plan.json` wrote")
+    };
+    let text = input_file::read(path, LONGEST_FILE).map_err(unreadable)?;
+    let document = PlanDocument::parse(&text).and_then(|mut document| {
+        check(&document)?;
+        // One spelling of each type, so that two of the same are equal.
+        let dtype = workload(&document.workload)?.dtype;
+        document.workload.dtype = dtype.map(|dtype| dtype.name().to_owned());
+        Ok(document)
+    });
+    document.map_err(|error| {
+        let error = error.fact("file", file.clone());
+        let holds = |mark: &[u8]| text.windows(mark.len()).any(|window| window == mark);
+        if holds(SOLUTION) {
+            return error.hint("this is a solution of an instance: add --model INSTANCE");
+        }
+        match UNREAD.iter().find(|(mark, _)| holds(mark)) {
+            None => error,
+            Some((_, whose)) => {
+                let message = format!("`{file}` is no plan: {whose} are not read back");
+                Diagnostic::input("not-read-back", message)
+                    .hint("compare the plan itself, or the settings of another launcher")
+            }
+        }
+    })
+}
+
+/// The text of a file that holds a launcher's settings and no plan; whatever can't be read is left
+/// to [`document`].
+pub fn settings(path: &Path) -> Option<(Launcher, String)> {
+    let text = String::from_utf8(input_file::read(path, LONGEST_SETTINGS).ok()?).ok()?;
+    let is_plan = text.contains("\"format\"") && text.contains("\"parallelism\"");
+    let launcher = Launcher::guess(&text).filter(|_| !is_plan)?;
+    Some((launcher, text))
+}
+
+/// The device map that a file holds; whatever is no map is left to [`document`].
+///
+/// # Errors
+/// Those of reading a map.
+pub fn map(path: &Path) -> Option<Result<DeviceMap, Diagnostic>> {
+    let text = String::from_utf8(input_file::read(path, LONGEST_SETTINGS).ok()?).ok()?;
+    device_map::is_device_map(&text).then(|| {
+        device_map::read(&text).map_err(|error| error.fact("file", path.display().to_string()))
+    })
+}
+
+/// What the form of the document does not rule out and no plan has.
+pub(crate) fn check(document: &PlanDocument) -> Result<(), Diagnostic> {
+    // Who verifies a placement of experts looks at its objective.
+    if document.experts.layers.is_empty() && document.served.is_none() {
+        objective(document)?;
+    }
+    let WorkloadDocument { batch, micro_batch, .. } = &document.workload;
+    if [batch, micro_batch].contains(&&Some(0)) {
+        return Err(Diagnostic::input("bad-plan", "the plan states a batch of 0 samples"));
+    }
+    // Who made a plan can't be derived from it, but it is a recipe that exists.
+    if document.training.is_none() && document.algorithm != BY_HAND {
+        let is_alone = !document.experts.layers.is_empty()
+            || document.has_buckets()
+            || document.served.is_some();
+        let read = match is_alone {
+            false => registry::recipe(&document.algorithm).map(|_| ()),
+            true => Ingredient::parse(&document.algorithm, registry::entries()).map(|_| ()),
+        };
+        read.map_err(|error| {
+            let message = format!("member `algorithm` of the plan: {}", error.message);
+            Diagnostic::input("bad-plan", message)
+                .fact("member", "algorithm")
+                .hint(format!("a plan that no recipe made says `{BY_HAND}`"))
+        })?;
+    }
+    Ok(())
+}
+
+/// What the plan minimises.
+pub(crate) fn objective(document: &PlanDocument) -> Result<Objective, Diagnostic> {
+    // Energy and cost are looked for beside the search, which has a step time.
+    if document.request.least.as_ref() == Some(&document.objective)
+        && [ENERGY, COST].contains(&document.objective.as_str())
+    {
+        return Ok(Objective::default());
+    }
+    let name = &document.objective;
+    objective::named(name).map(|row| row.objective).ok_or_else(|| {
+        let known: Vec<&str> = objective::rows().iter().map(|row| row.objective.name()).collect();
+        let shown: String = name.chars().take(80).collect();
+        let known = known.join(" and ");
+        let message =
+            format!("member `objective` of the plan is `{shown}`; this version knows {known}");
+        Diagnostic::input("bad-plan", message)
+            .fact("member", "objective")
+            .hint("plan again, or correct the member")
+    })
+}
+
+/// What a plan was made for.
+///
+/// # Errors
+/// `bad-plan` for an element type that does not exist.
+pub fn workload(document: &WorkloadDocument) -> Result<Workload, Diagnostic> {
+    let dtype = |name: &String| {
+        element_type::named(name).map_err(|needs| {
+            let message = format!("the plan names an unknown float type `{name}`: it {needs}");
+            Diagnostic::input("bad-plan", message).fact("member", "workload.dtype")
+        })
+    };
+    Ok(Workload {
+        mode: match document.mode {
+            ModeDocument::Inference => Mode::Inference,
+            ModeDocument::Training => Mode::Training,
+        },
+        optimizer: match document.optimizer {
+            Some(OptimizerDocument::AdamW) | None => Optimizer::AdamW,
+            Some(OptimizerDocument::Sgd) => Optimizer::Sgd,
+            Some(OptimizerDocument::Adafactor) => Optimizer::Adafactor,
+        },
+        dtype: document.dtype.as_ref().map(dtype).transpose()?,
+        batch: document.batch,
+        micro_batch: document.micro_batch,
+    })
+}

@@ -1,0 +1,97 @@
+//! What the devices of a run leave of its software stack.
+
+use cost_model::kernels::attention_kernel::{MOST_HEAD, Missing, on_chips};
+use ir::chip::Chip;
+use ir::diagnostic::Diagnostic;
+use ir::plan::Parallelism;
+use ir::stack::{AttentionLibrary, Stack};
+
+use super::setting::Setting;
+
+/// A launcher that uses cuDNN's attention under every stack.
+const JAX: &str = "jax";
+/// The largest share of the peak that a published run of A100 reached, in model FLOPs (llm-foundry's table
+/// of its benchmarks).
+const MOST_OF_A100: f64 = 0.6423;
+const UNFUSED: &str = "unfused-attention";
+
+impl Setting {
+    /// The stack as devices of a chip run it, where the others run it otherwise.
+    pub(crate) fn stack_on(&self, chip: Chip) -> Option<Stack> {
+        let (dtype, head_dim) = (self.numbers.dtype, self.head_dim());
+        let (stack, lack) = on_chips(self.stack.clone(), [chip], dtype, head_dim);
+        lack.map(|_| stack)
+    }
+
+    fn head_dim(&self) -> u64 {
+        let heads = self.model.groups.iter().map(|group| group.card.head_dims());
+        heads.map(|(key, value)| key.max(value)).max().unwrap_or(0)
+    }
+
+    /// Takes from the stack what its libraries have no kernels for on these devices.
+    pub(crate) fn fit_stack(&mut self) {
+        let executor = self.request.executor.as_deref().unwrap_or_default();
+        // Parts of a graph are launched by PyTorch.
+        let library = match self.model.is_of_parts() {
+            true => AttentionLibrary::PyTorch,
+            false if executor.starts_with(JAX) => AttentionLibrary::TransformerEngine,
+            false => self.stack.attention_library,
+        };
+        let stack = Stack { attention_library: library, ..self.stack.clone() };
+        let cluster = &self.cluster;
+        let chips = cluster.device_ids().map(|device| cluster.kind_of(device).chip);
+        let (stack, lack) = on_chips(stack, chips, self.numbers.dtype, self.head_dim());
+        self.stack = stack;
+        let is_new = self.warnings.iter().all(|own| own.code != UNFUSED);
+        if let Some(lack) = lack.filter(|_| is_new) {
+            self.warnings.push(unfused(&self.stack.name, lack));
+        }
+    }
+
+    /// A warning of a share of the peak, in model FLOPs, that no published run of an A100 in 16 bits reached.
+    #[must_use]
+    pub fn above_published(&self, share: f64) -> Option<Diagnostic> {
+        let is_judged = self.system.device.chip == Chip::A100 && self.numbers.dtype.bits() == 16;
+        (is_judged && share > MOST_OF_A100).then(|| {
+            let message = format!(
+                "{:.1} % of peak in model FLOPs is above every published A100 run: at most {:.1} % \
+                 (MPT-7B on 8, llm-foundry)",
+                100.0 * share,
+                100.0 * MOST_OF_A100
+            );
+            let hint = format!(
+                "steps of your own correct it: `meshwright calibrate --steps FILE --stack {}`",
+                self.stack.name
+            );
+            Diagnostic::warning("above-published", message).hint(hint)
+        })
+    }
+
+    /// The stack as ranks of such degrees run it: tensor-parallel collectives are overlapped inside one
+    /// scale-up domain only.
+    #[must_use]
+    pub fn stack_of(&self, degrees: &Parallelism) -> Stack {
+        let mut stack = self.stack.clone();
+        if !self.system.is_in_domain(degrees) {
+            stack.overlap_tensor = 0.0;
+        }
+        stack
+    }
+}
+
+fn unfused(stack: &str, lack: Missing) -> Diagnostic {
+    let why = match lack {
+        Missing::Chip(chip) => format!(
+            "its fused kernels need compute capability 8.0 (Ampere), which {} is before",
+            chip.architecture().name()
+        ),
+        Missing::Type(dtype) => format!("its fused kernels compute in 16 bits, the run in {dtype}"),
+        Missing::Head(n) => {
+            format!(
+                "its fused kernels take heads of at most {MOST_HEAD} elements, the model has {n}"
+            )
+        }
+    };
+    Diagnostic::warning(UNFUSED, format!("attention is unfused under {stack}: {why}"))
+        .hint("`--for any --stack pytorch-eager` plans with PyTorch's memory-efficient attention")
+}

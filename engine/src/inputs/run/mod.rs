@@ -1,0 +1,13 @@
+//! What a run is of: model, devices, software, and what was asked of them.
+
+pub mod capabilities;
+pub mod edges;
+pub mod global_batch;
+pub mod hardware;
+pub mod margin;
+pub mod measured;
+pub mod model;
+pub mod numbers;
+pub mod pins;
+pub mod setting;
+pub mod step;

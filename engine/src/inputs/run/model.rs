@@ -1,0 +1,296 @@
+//! The model of a training run: a card from a config, or one that is read off a graph.
+
+use std::path::Path;
+
+use cost_model::kernels::precision::beside;
+use cost_model::ops::workload::passes::Passes;
+use cost_model::runs::forms::model::counts::n_parameters;
+use importers::Import;
+use importers::config::card::NO_CARD;
+use ir::card::ModelCard;
+use ir::card::stored::{CacheType, Stored};
+use ir::diagnostic::{Blame, Diagnostic, Value};
+use ir::graph::Graph;
+use ir::hyperparameters::Hyperparameters;
+use ir::tensor::DType;
+use planner::training::structure::{self, Line, figures, parts, starts, template};
+
+use crate::inputs::load;
+use crate::request::ModelRequest;
+
+/// The code of a config of which no reader knows the type.
+const UNKNOWN_TYPE: &str = "unknown-model-type";
+/// The dimension of a config that is the length of a sample in tokens.
+const SEQUENCE: &str = "sequence";
+
+/// A model card and what it was read off.
+pub struct Model {
+    /// Its blocks and ends.
+    pub card: ModelCard,
+    /// Where it is from a graph.
+    pub graph: Option<GraphFacts>,
+    /// How it is built beyond its card, where a config says so.
+    pub hyperparameters: Option<Hyperparameters>,
+    /// Tokens of a sample; `None` where the model has none that could be set.
+    pub tokens: Option<u64>,
+    /// Degrees that it is sharded by, as pins.
+    pub pins: Vec<String>,
+    /// Of reading it.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// What a graph holds, so that nothing is lost on the way to a plan.
+#[derive(Clone)]
+pub struct GraphFacts {
+    /// Ops, views included.
+    pub n_ops: usize,
+    /// Elements of all trained parameters, each once.
+    pub n_parameters: u64,
+    /// By block of the card, the module or op at which it begins.
+    pub starts: Vec<String>,
+    /// Last extent of the first of its inputs.
+    pub first_extent: Option<u64>,
+    /// What the blocks are, or why they are no transformer's.
+    pub kind: String,
+}
+
+/// Reads a model; `sequence` as far as the user states one.
+///
+/// # Errors
+/// Those of the readers; `sequence-fixed` where a graph has another length; `training-twice` and
+/// others of [`Passes::of`].
+pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<Model, Diagnostic> {
+    // One sample, in the 16 bits that training computes in.
+    let dtype = flags.dtype.or(Some(DType::Bf16));
+    let mut one = ModelRequest { batch: Some(1), micro_batch: None, dtype, ..flags.clone() };
+    let mut fixed = sequence;
+    let mut is_written_out = false;
+    if importers::is_config(path) {
+        match importers::config::card::card(path, sequence) {
+            Ok((card, warnings)) => {
+                if !flags.dims.is_empty() || !flags.batch_axis.is_empty() {
+                    let message = "`--dim` and `--batch-axis` have no effect on this config";
+                    return Err(Diagnostic::usage("not-for-configs", message)
+                        .hint("state the length of a sample with --sequence-length"));
+                }
+                let tokens = tokens(&card);
+                let hyperparameters = built(path)?;
+                let pins = Vec::new();
+                return Ok(Model { card, graph: None, hyperparameters, tokens, pins, warnings });
+            }
+            // What is no card may be written out op by op, of any length.
+            Err(error) if [UNKNOWN_TYPE, NO_CARD].contains(&error.code) => {
+                bind(&mut one, sequence)?;
+                (fixed, is_written_out) = (None, true);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let mut import = imported(path, &one, sequence)?;
+    load::check_work(&import.graph)?;
+    if is_written_out {
+        without_tokens(&mut import, sequence)?;
+    }
+    let mut warnings = import.warnings;
+    let graph = &*import.graph.forward_part();
+    warnings.extend(without_backward(&import.graph));
+    let (passes, noted) = Passes::of(graph.clone())?;
+    warnings.extend(noted);
+    let line = Line::of(graph);
+    let found = structure::find(&line);
+    let sums = figures::of(graph, &found, Some(&passes));
+    let (card, blocks, kind) = match template::model(&line, &found, &sums) {
+        Ok((card, blocks)) => (card.clone(), blocks, template::sentence(&card)),
+        Err(mismatch) => {
+            let fused = Passes::fused(graph.clone())?;
+            let card = parts::model(graph, &found, &sums, [&passes, &fused]);
+            (card, 0..found.segments.len(), format!("no transformer template: {}", mismatch.0))
+        }
+    };
+    let facts = GraphFacts {
+        n_ops: graph.ops.len(),
+        n_parameters: sums.n_parameters(),
+        starts: starts(graph, &found, blocks),
+        first_extent: graph.inputs.first().and_then(|own| graph.tensor(*own).shape.last().copied()),
+        kind,
+    };
+    check(&card, &facts, fixed)?;
+    let tokens = if is_written_out { import.summary.tokens } else { tokens(&card) };
+    let pins = import.summary.pins;
+    Ok(Model { card, graph: Some(facts), hyperparameters: None, tokens, pins, warnings })
+}
+
+/// How a config's model is built; nothing of a type of which the card alone is known.
+fn built(path: &Path) -> Result<Option<Hyperparameters>, Diagnostic> {
+    match importers::config::hyperparameters::read(path) {
+        Err(error) if error.code == UNKNOWN_TYPE => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// Binds the length of a sample, which `--dim` may state as well.
+fn bind(flags: &mut ModelRequest, sequence: Option<u64>) -> Result<(), Diagnostic> {
+    let Some(length) = sequence else { return Ok(()) };
+    let mut stated = flags.dims.iter().filter(|(name, _)| name == SEQUENCE);
+    if let Some((_, other)) = stated.find(|(_, own)| *own != length) {
+        let message = format!(
+            "`--dim {SEQUENCE}={other}` contradicts samples of {length} tokens, --sequence-length"
+        );
+        return Err(Diagnostic::usage("sequence-fixed", message).hint("leave out --dim"));
+    }
+    flags.dims.push((SEQUENCE.to_owned(), length));
+    Ok(())
+}
+
+/// Refuses a length of samples that are a picture or sound alone. Plans state it as 1.
+fn without_tokens(import: &mut Import, sequence: Option<u64>) -> Result<(), Diagnostic> {
+    if import.summary.tokens.is_some() {
+        return Ok(());
+    }
+    if sequence.is_some_and(|length| length != 1) {
+        let message = "samples of this model have no tokens: they are pictures or sound";
+        return Err(Diagnostic::usage("sequence-fixed", message)
+            .hint("leave out --sequence-length; --dim image=N or audio=N states their size"));
+    }
+    let is_length = |own: &Diagnostic| {
+        let names = |(name, value): &(&str, Value)| {
+            *name == "dimension" && *value == Value::Text(SEQUENCE.to_owned())
+        };
+        own.facts.iter().any(names)
+    };
+    import.warnings.retain(|own| !is_length(own));
+    Ok(())
+}
+
+/// As [`read`], of a model that serves, in a type where its config states none: what its checkpoint holds is
+/// priced as it is, and keys and values are cached in a type, or as the checkpoint says.
+///
+/// # Errors
+/// Those of [`read`]; `quantized-blocks` where weights are quantised and the card has other blocks.
+pub fn served(
+    (path, sequence): (&Path, Option<u64>),
+    flags: &ModelRequest,
+    kv_dtype: Option<CacheType>,
+) -> Result<Model, Diagnostic> {
+    let mut model = read(path, sequence, flags)?;
+    if !importers::is_config(path) || model.graph.is_some() {
+        model.card.stored = kv_dtype.map(|own| Box::new(cached_as(own)));
+        return Ok(model);
+    }
+    let (held, assumed) = importers::config::stored::held(path)?;
+    model.card.dtype = Some(held);
+    if flags.dtype.is_none() {
+        model.warnings.extend(assumed);
+    }
+    let dtype = flags.dtype.unwrap_or(held);
+    if dtype == DType::F64 {
+        let message = format!("steps that serve are not priced in {dtype}");
+        return Err(Diagnostic::usage("dtype", message)
+            .hint("state `torch_dtype` in the config, such as float32, or --dtype fp32"));
+    }
+    let (mut stored, unknown) = importers::config::stored::read(path, beside(dtype))?;
+    model.warnings.extend(unknown);
+    model.warnings.retain(|own| own.code != "quantized-weights");
+    let later = model.card.n_predictions.saturating_sub(1);
+    let n_own = model.card.n_blocks().saturating_sub(later) as usize;
+    if let Some(method) = &stored.method {
+        if stored.blocks.len() != n_own {
+            let message = format!("bytes of weights quantised by {method} are not known by block");
+            return Err(Diagnostic::input("quantized-blocks", message).hint(
+                "place the operators of the model instead, without --phase and --algorithm",
+            ));
+        }
+        let message = format!("weights are held as the checkpoint has them ({method})");
+        model.warnings.push(Diagnostic::warning("quantized-weights", message));
+    }
+    let told = stored.cache.filter(|_| kv_dtype.is_none()).map(|own| {
+        let message = format!("keys and values are cached in {own}, as the checkpoint states");
+        Diagnostic::warning("stated-kv-dtype", message).hint("state another type with --kv-dtype")
+    });
+    model.warnings.extend(told);
+    stored.cache = kv_dtype.or(stored.cache);
+    let is_plain = stored.cache.is_none() && stored.blocks.is_empty();
+    model.card.stored = (!is_plain).then(|| Box::new(stored));
+    Ok(model)
+}
+
+/// The type of keys and values that a plan names.
+///
+/// # Errors
+/// `bad-plan`.
+pub fn cache_type(name: Option<&str>) -> Result<Option<CacheType>, Diagnostic> {
+    let Some(name) = name else { return Ok(None) };
+    CacheType::named(name).map(Some).ok_or_else(|| {
+        let shown: String = name.chars().take(40).collect();
+        let message = format!("member `request.kv_dtype` of the plan is `{shown}`");
+        let known = CacheType::ROWS.map(|row| row.1);
+        Diagnostic::input("bad-plan", message).hint(format!("known are {}", known.join(", ")))
+    })
+}
+
+fn cached_as(own: CacheType) -> Stored {
+    Stored { cache: Some(own), ..Stored::default() }
+}
+
+/// Says that a recorded backward pass is left aside.
+fn without_backward(graph: &Graph) -> Option<Diagnostic> {
+    let message = "the graph's own backward pass is not read: runs are priced by the forms of its forward pass";
+    (!graph.gradients.is_empty()).then(|| Diagnostic::warning("backward-by-forms", message))
+}
+
+fn tokens(card: &ModelCard) -> Option<u64> {
+    let own = card.groups.first().map(|group| group.card.sequence);
+    own.filter(|_| !card.is_of_parts())
+}
+
+/// Reads a graph; where it leaves one dimension open besides the batch, that is the length of a
+/// sample.
+fn imported(
+    path: &Path,
+    flags: &ModelRequest,
+    sequence: Option<u64>,
+) -> Result<Import, Diagnostic> {
+    let error = match load::trained(path, flags) {
+        Err(error) if error.code == "unbound-dimension" => error,
+        other => return other,
+    };
+    let open = error.facts.iter().find_map(|(name, value)| match value {
+        Value::List(dimensions) if *name == "dimensions" => Some(dimensions.as_slice()),
+        _ => None,
+    });
+    match (open, sequence) {
+        (Some([dimension]), Some(length)) => {
+            let mut bound = flags.clone();
+            bound.dims.push((dimension.clone(), length));
+            load::trained(path, &bound)
+        }
+        (Some([_]), None) => {
+            Err(error.hint("or state the length of a sample with --sequence-length"))
+        }
+        _ => Err(error),
+    }
+}
+
+/// Parameters before and after, and the length of a sample.
+fn check(card: &ModelCard, facts: &GraphFacts, sequence: Option<u64>) -> Result<(), Diagnostic> {
+    let counted = n_parameters(card);
+    if counted != facts.n_parameters {
+        let message = "the parts of the model do not have all of its parameters";
+        return Err(Diagnostic::error(Blame::Internal, "internal", message)
+            .fact("graph", facts.n_parameters)
+            .fact("parts", counted));
+    }
+    let own = card.groups.first().map_or(0, |group| group.card.sequence);
+    match sequence {
+        Some(stated) if stated != own && card.is_of_parts() => {
+            let message = "the blocks of this graph have no sequence that could be set";
+            Err(Diagnostic::usage("sequence-fixed", message).hint("leave out --sequence-length"))
+        }
+        Some(stated) if stated != own => {
+            let message = format!("the graph has samples of {own} tokens, not of {stated}");
+            Err(Diagnostic::usage("sequence-fixed", message)
+                .hint("leave out --sequence-length, or bind the graph's dimension with --dim"))
+        }
+        _ => Ok(()),
+    }
+}

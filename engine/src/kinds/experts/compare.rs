@@ -1,0 +1,147 @@
+//! `compare` of two placements of experts, as they state their loads.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use documents::plan::PlanDocument;
+use documents::plan::experts::ExpertLayersDocument;
+use ir::diagnostic::Diagnostic;
+use serde_json::{Value, json};
+
+use super::on_model::read;
+use super::verify::violations;
+use crate::answer::differences::other_setting;
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::page::{Column, Page};
+use crate::answer::rows::Rows;
+use crate::answer::violations as judged;
+use crate::answer::words::share as percent;
+use crate::kinds::slots;
+use crate::request::CompareRequest;
+
+/// Compares two placements; with `--model`, both are judged again first.
+///
+/// # Errors
+/// Those of reading; `not-comparable` where one of them is none.
+pub fn compare(
+    (a, b): (&PlanDocument, &PlanDocument),
+    others: &[Diagnostic],
+    request: &CompareRequest,
+    page: &Page,
+) -> CommandResult {
+    if [a, b].iter().any(|own| own.experts.layers.is_empty()) {
+        let message = "one plan places experts, the other does not";
+        return Err(Diagnostic::usage("not-comparable", message).hint("compare plans of one kind"));
+    }
+    page.warnings(others);
+    if [a, b].iter().all(|own| own.experts.host.is_none()) {
+        page.warnings(unlike(a, b).as_slice());
+    }
+    if let Some(model) = &request.model {
+        for plan in [a, b] {
+            let on = read(plan, model, &request.target)?;
+            let broken = violations(&on);
+            if let Some(exit) = judged::instead(&broken, Rows::of(request.target.all), page) {
+                return Ok(exit);
+            }
+        }
+    }
+    match [a, b].map(|own| own.experts.host.is_some()) {
+        [true, true] => {
+            return Ok(slots::compare::compare((a, b), Rows::of(request.target.all), page));
+        }
+        [false, false] => {}
+        _ => {
+            let message = "one plan places copies of experts, the other holds them in slots";
+            return Err(
+                Diagnostic::usage("not-comparable", message).hint("compare plans of one kind")
+            );
+        }
+    }
+    let documents = layers(a, b, Rows::of(request.target.all), page);
+    let (x, y) = (mean(a), mean(b));
+    let is_equal = a.experts.layers == b.experts.layers;
+    page.line(&match is_equal {
+        true => "the plans decide the same".to_owned(),
+        false => format!(
+            "greatest load over the mean, all layers: A {x:.4}, B {y:.4}, {} in B",
+            match y <= x {
+                true => format!("{} less", percent(1.0 - y / x)),
+                false => format!("{} more", percent(y / x - 1.0)),
+            }
+        ),
+    });
+    page.document(&json!({
+        "equal": is_equal, "a": { "load": x }, "b": { "load": y }, "layers": documents,
+    }));
+    Ok(if is_equal { Exit::DONE } else { Exit::DIFFERS })
+}
+
+/// What the loads of two placements are not of alike.
+fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
+    let slots = |plan: &PlanDocument| plan.experts.layers.iter().map(|own| own.slots).max();
+    let (of_a, of_b) = (by_layer(a), by_layer(b));
+    let mut both = of_a.iter().filter_map(|(layer, own)| Some((own, of_b.get(layer)?)));
+    let differ = [
+        ("visits", both.any(|(one, two)| one.visits != two.visits)),
+        ("slots", slots(a) != slots(b)),
+        ("phase", a.experts.phase != b.experts.phase),
+        ("tokens", a.experts.tokens != b.experts.tokens),
+        ("groups", a.experts.groups != b.experts.groups),
+    ];
+    other_setting(&differ, "the difference of their loads is not one of the placements alone")
+}
+
+/// A row for each layer of either, and as documents.
+fn layers(a: &PlanDocument, b: &PlanDocument, rows: Rows, page: &Page) -> Vec<Value> {
+    let (of_a, of_b) = (by_layer(a), by_layer(b));
+    let layers: BTreeSet<u32> = of_a.keys().chain(of_b.keys()).copied().collect();
+    let load = |plan: &PlanDocument, own: Option<&&ExpertLayersDocument>| {
+        own.map(|own| own.greatest_load * f64::from(plan.parallelism.expert))
+    };
+    let told = |load: Option<f64>| load.map_or_else(|| "-".to_owned(), |load| format!("{load:.4}"));
+    let columns = [
+        Column::Number("layer"),
+        Column::Number("A"),
+        Column::Number("B"),
+        Column::Number("moved copies"),
+    ];
+    let mut table = Vec::new();
+    let mut documents = Vec::new();
+    for layer in layers {
+        let (one, two) = (of_a.get(&layer), of_b.get(&layer));
+        let (x, y) = (load(a, one), load(b, two));
+        let moved = one.zip(two).map(|(one, two)| moved(one, two));
+        let words = moved.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        table.push(vec![layer.to_string(), told(x), told(y), words]);
+        documents.push(json!({ "layer": layer, "a": x, "b": y, "moved": moved }));
+    }
+    rows.table(&columns, table.into_iter(), page);
+    documents
+}
+
+fn by_layer(plan: &PlanDocument) -> BTreeMap<u32, &ExpertLayersDocument> {
+    let all = plan.experts.layers.iter();
+    all.flat_map(|own| own.layers.iter().map(move |layer| (*layer, own))).collect()
+}
+
+/// Greatest load over the mean of all devices, the mean of all layers.
+fn mean(plan: &PlanDocument) -> f64 {
+    let all = by_layer(plan);
+    let sum: f64 = all.values().map(|own| own.greatest_load).sum();
+    sum * f64::from(plan.parallelism.expert) / all.len().max(1) as f64
+}
+
+/// Copies of B that lie where A has none of the expert.
+fn moved(a: &ExpertLayersDocument, b: &ExpertLayersDocument) -> usize {
+    let mut n = 0;
+    for (expert, devices) in b.devices_of_expert.iter().enumerate() {
+        let mut there = a.devices_of_expert.get(expert).cloned().unwrap_or_default();
+        for device in devices {
+            match there.iter().position(|own| own == device) {
+                Some(at) => drop(there.swap_remove(at)),
+                None => n += 1,
+            }
+        }
+    }
+    n
+}

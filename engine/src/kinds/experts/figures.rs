@@ -1,0 +1,94 @@
+//! A placement of experts in figures, and as people read it.
+
+use documents::plan::PlanDocument;
+use documents::plan::experts::ExpertLayersDocument;
+use ir::card::ExpertCard;
+
+use crate::answer::page::{Column, Page};
+use crate::answer::rows::Rows;
+use crate::answer::words::ranges;
+use crate::answer::words::share as percent;
+
+/// Loads over the mean of all devices, the mean of all layers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Figures {
+    /// Layers.
+    pub n_layers: usize,
+    /// Greatest loads.
+    pub load: f64,
+    /// What no placement is below.
+    pub bound: f64,
+    /// Visits of the devices that have most, of all layers in a step.
+    pub busiest_visits: f64,
+    /// The same if all devices had as many.
+    pub even_visits: f64,
+}
+
+impl Figures {
+    /// Of what a plan states.
+    #[must_use]
+    pub fn of(plan: &PlanDocument, experts: &ExpertCard) -> Self {
+        let n_devices = f64::from(plan.parallelism.expert);
+        let all = &plan.experts.layers;
+        let n_layers = all.iter().map(|own| own.layers.len()).sum::<usize>();
+        let sum = |of: fn(&ExpertLayersDocument) -> f64| {
+            all.iter().map(|own| own.layers.len() as f64 * of(own)).sum::<f64>()
+        };
+        let (load, bound) = (sum(|own| own.greatest_load), sum(|own| own.bound));
+        let visits = plan.experts.tokens.unwrap_or_default() as f64 * experts.per_token as f64;
+        let mean = n_layers.max(1) as f64 / n_devices.max(1.0);
+        Self {
+            n_layers,
+            load: load / mean,
+            bound: bound / mean,
+            busiest_visits: load * visits,
+            even_visits: mean * visits,
+        }
+    }
+
+    /// `load / bound - 1`.
+    #[must_use]
+    pub fn gap(&self) -> f64 {
+        self.load / self.bound - 1.0
+    }
+
+    /// What a step sends to the devices that have most.
+    #[must_use]
+    pub fn sentence(&self, plan: &PlanDocument, experts: &ExpertCard) -> String {
+        format!(
+            "a step of {} tokens, {} experts each: {:.0} visits on the busiest devices of all {} \
+             layers, {:.0} if all had as many",
+            plan.experts.tokens.unwrap_or_default(),
+            experts.per_token,
+            self.busiest_visits,
+            self.n_layers,
+            self.even_visits
+        )
+    }
+}
+
+/// A row for each layer, as many as are shown.
+pub fn table(plan: &PlanDocument, rows: Rows, page: &Page) {
+    let n_devices = f64::from(plan.parallelism.expert);
+    let columns = [
+        Column::Text("layers"),
+        Column::Number("slots"),
+        Column::Number("most copies"),
+        Column::Number("greatest load"),
+        Column::Number("bound"),
+        Column::Number("gap"),
+    ];
+    let row = |own: &ExpertLayersDocument| {
+        let most = own.devices_of_expert.iter().map(Vec::len).max().unwrap_or_default();
+        vec![
+            ranges(&own.layers),
+            own.slots.to_string(),
+            most.to_string(),
+            format!("{:.4}", own.greatest_load * n_devices),
+            format!("{:.4}", own.bound * n_devices),
+            percent(own.greatest_load / own.bound - 1.0),
+        ]
+    };
+    rows.table(&columns, plan.experts.layers.iter().map(row), page);
+    page.line("loads are those of the busiest device over the mean of all devices");
+}

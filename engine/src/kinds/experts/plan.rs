@@ -1,0 +1,222 @@
+//! A placement of experts.
+
+use std::sync::Arc;
+
+use cost_model::experts::Shape;
+use documents::diagnostic::DiagnosticDocument;
+use documents::plan::PlanDocument;
+use documents::plan::experts::{ExpertLayersDocument, ExpertsContext, ExpertsDocument};
+use documents::plan::request::RequestDocument;
+use documents::report::experts::ExpertsReportDocument;
+use ir::diagnostic::Diagnostic;
+use ir::workload::StepPhase;
+use planner::experts::{Experts, OBJECTIVE, Placed, eplb, slots_and_groups};
+use planner::recipe::Ingredient;
+use planner::run::{Control, StopReason};
+
+use crate::answer::exit::CommandResult;
+use crate::answer::follow::{File, Files};
+use crate::answer::page::Format;
+use crate::answer::rows::Rows;
+use crate::inputs::experts::{Setting, Visits, all_shares, impossible};
+use crate::kinds::experts::export::{check_target, exported};
+use crate::kinds::experts::figures::{Figures, table};
+use crate::kinds::experts::on_model::OnModel;
+use crate::request::PlanRequest;
+use crate::search::run::{Run, interrupted};
+use crate::search::watched::{self, law, proved, searched, told, watched};
+
+/// Places the experts of a model by a row of the registry.
+pub(crate) fn plan(
+    request: &PlanRequest,
+    (used, door): (Ingredient, &'static Experts),
+    run: &mut Run<'_>,
+) -> CommandResult {
+    request.exports.iter().try_for_each(|target| check_target(target, false))?;
+    let (slots, groups) = slots_and_groups(&used.options)?;
+    let read = move |own: &PlanRequest| read(own, (slots, groups));
+    let search = |own: &Asked, control: &Arc<Control>| Some(placed(own, door, control));
+    let found = watched((request, used.entry.name), run, read, search)?;
+    let Some((asked, (placed, stop), elapsed_s)) = found else { return Ok(interrupted(run.page)) };
+    let plan = document(&asked, &placed, &used);
+    let warnings = asked.setting.warnings.clone();
+    let on = OnModel {
+        setting: asked.setting.clone(),
+        document: &plan,
+        copies: placed.iter().map(|own| own.copies.clone()).collect(),
+        unknown: Vec::new(),
+        warnings: Vec::new(),
+        mismatches: Vec::new(),
+    };
+    let (files, warnings) = files(request, &on, warnings);
+    run.page.warnings(&warnings);
+    let report = report(&asked, plan, (stop, elapsed_s), &warnings);
+    told(run, (&report.plan, files), &report, |run| print(request, &asked, &report, run))
+}
+
+/// What is asked for.
+#[derive(Clone)]
+struct Asked {
+    setting: Setting,
+    shape: Shape,
+    visits: Visits,
+    phase: StepPhase,
+    batch: u64,
+    tokens: u64,
+    sequence_length: Option<u64>,
+    request: RequestDocument,
+}
+
+/// Reads model, cluster and histogram.
+fn read(own: &PlanRequest, (slots, groups): (Option<usize>, usize)) -> Result<Asked, Diagnostic> {
+    let sequence_length = own.training.sequence_length;
+    // The size of a step is none of the graph's that a model is read from.
+    let mut flags = own.problem.model.clone();
+    flags.batch = None;
+    let mut setting =
+        Setting::read((&own.model, &flags, sequence_length), own.problem.cluster.as_deref())?;
+    let shape = setting.shape(slots, groups)?;
+    let skew = own.training.expert_skew.as_ref();
+    let visits = match &own.routing_trace {
+        Some(file) => setting.traced(skew, file)?,
+        None => setting.visits(skew)?,
+    };
+    let (phase, batch) = (own.phase.unwrap_or_default(), own.problem.model.batch.unwrap_or(1));
+    let tokens = setting.tokens(phase, batch)?;
+    setting.warnings.extend(assumed(own, phase, setting.sequence));
+    setting.warnings.extend(impossible(&visits, &setting.experts));
+    let request = law(own);
+    Ok(Asked { setting, shape, visits, phase, batch, tokens, sequence_length, request })
+}
+
+/// What of the step is not stated, or says nothing.
+pub(crate) fn assumed(
+    request: &PlanRequest,
+    phase: StepPhase,
+    sequence: u64,
+) -> Option<Diagnostic> {
+    match (phase, request.training.sequence_length) {
+        (StepPhase::Decode, Some(_)) => {
+            let message = "`--sequence-length` has no effect on decoding: a token of each sample \
+                           goes to experts, however long it is";
+            Some(Diagnostic::warning("no-effect", message).hint("leave it out"))
+        }
+        (StepPhase::Training | StepPhase::Prefill, None) => watched::assumed(request, sequence),
+        _ => None,
+    }
+}
+
+/// Runs the row.
+fn placed(asked: &Asked, door: &Experts, control: &Control) -> (Vec<Placed>, StopReason) {
+    let placed = door.0(&all_shares(&asked.visits), &asked.shape, control);
+    let is_best = placed.iter().all(|own| own.load <= own.bound.load);
+    let stop = match control.noted_stop() {
+        _ if is_best => StopReason::ProvedOptimal,
+        Some(stop) => stop,
+        None => StopReason::Finished,
+    };
+    (placed, stop)
+}
+
+/// The plan document.
+fn document(asked: &Asked, placed: &[Placed], used: &Ingredient) -> PlanDocument {
+    let device = |number: &usize| {
+        let own = asked.setting.cluster.devices.get(*number);
+        own.map(|own| own.name.clone()).unwrap_or_default()
+    };
+    let entries = asked.visits.iter().zip(placed).map(|((layers, visits), own)| {
+        let copies = own.copies.iter().map(|devices| devices.iter().map(device).collect());
+        ExpertLayersDocument {
+            layers: layers.clone(),
+            slots: asked.shape.slots as u32,
+            visits: visits.clone(),
+            devices_of_expert: copies.collect(),
+            greatest_load: own.load,
+            bound: own.bound.load,
+            bound_method: own.bound.method.to_owned(),
+            ..ExpertLayersDocument::default()
+        }
+    });
+    let experts = ExpertsDocument {
+        phase: None,
+        sequence_length: asked.sequence_length,
+        tokens: Some(asked.tokens),
+        groups: Some(asked.shape.groups as u32),
+        host: None,
+        disaggregated: None,
+        serving: None,
+        layers: entries.collect(),
+    };
+    let context = ExpertsContext {
+        model: &asked.setting.model,
+        cluster: &asked.setting.cluster,
+        phase: asked.phase,
+        batch: asked.batch,
+        request: &asked.request,
+        objective: OBJECTIVE,
+        algorithm: &used.to_string(),
+    };
+    PlanDocument::from_experts(experts, &context)
+}
+
+/// The files that were asked for, with all warnings.
+pub(crate) fn files(
+    request: &PlanRequest,
+    on: &OnModel<'_>,
+    mut warnings: Vec<Diagnostic>,
+) -> (Files, Vec<Diagnostic>) {
+    let mut files = Vec::new();
+    for target in &request.exports {
+        match exported(target, on) {
+            Ok(export) => {
+                warnings.extend(export.warnings);
+                files.push(File { target: target.clone(), bytes: export.bytes });
+            }
+            Err(error) => return (Err(error), warnings),
+        }
+    }
+    (Ok(files), warnings)
+}
+
+/// What `--json` prints.
+fn report(
+    asked: &Asked,
+    plan: PlanDocument,
+    (stop, elapsed_s): (StopReason, Option<f64>),
+    warnings: &[Diagnostic],
+) -> ExpertsReportDocument {
+    let own = Figures::of(&plan, &asked.setting.experts);
+    let shares = all_shares(&asked.visits);
+    let usual = eplb::solve(&shares, &asked.shape, &Control::default());
+    let n = asked.visits.iter().map(|(layers, _)| layers.len() as f64);
+    let sum: f64 = usual.iter().zip(n).map(|(placed, n)| placed.load * n).sum();
+    ExpertsReportDocument {
+        plan,
+        n_layers: own.n_layers as u64,
+        load: own.load,
+        bound: own.bound,
+        gap: own.gap(),
+        eplb_load: sum * asked.shape.host.len() as f64 / own.n_layers.max(1) as f64,
+        busiest_visits: own.busiest_visits,
+        even_visits: own.even_visits,
+        stop_reason: stop.name().to_owned(),
+        elapsed_s,
+        warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
+    }
+}
+
+fn print(request: &PlanRequest, asked: &Asked, told: &ExpertsReportDocument, run: &Run<'_>) {
+    if run.page.format != Format::Text {
+        return;
+    }
+    table(&told.plan, Rows::of(request.all), run.page);
+    let experts = &asked.setting.experts;
+    run.page.line(&Figures::of(&told.plan, experts).sentence(&told.plan, experts));
+    let state = proved((told.load, told.bound), &told.stop_reason);
+    let seconds = searched(told.elapsed_s);
+    run.page.line(&format!(
+        "{OBJECTIVE} {:.4} over {} layers, none is below {:.4}: {state}; eplb has {:.4}{seconds}; \
+         stopped: {}",
+        told.load, told.n_layers, told.bound, told.eplb_load, told.stop_reason
+    ));
+}

@@ -1,0 +1,387 @@
+//! Buckets of gradients: as documents, as people read them, and beside what others would exchange
+//! together.
+
+use cost_model::given::gradients::{Buckets, Part, cost, evaluate, gradients, overlap, spans};
+use cost_model::links::collective::gradient::mg_wfbp;
+use documents::plan::{BucketDocument, CommunicationDocument, LossyDocument};
+use documents::solution::SolutionDocument;
+use ir::diagnostic::Diagnostic;
+use ir::instance::{Exchange, GradientInstance, Instance, Lossy, LossyCost};
+use ir::units::Nanos;
+use planner::given::bucket_cap::{best, capped};
+use planner::given::gradient_buckets::solve;
+use planner::given::runner::Solution;
+use serde_json::{Value, json};
+
+use super::verify::Found;
+use crate::answer::page::{Column, Page};
+use crate::answer::rows::Rows;
+use crate::inputs::run::edges::ALL;
+
+/// What PyTorch's buckets hold where nobody states a size: 25 MiB.
+const USUAL_CAP: u64 = 25 << 20;
+
+/// Keeps of the ways that send a part those that are allowed, at the densities that are stated.
+///
+/// # Errors
+/// What is wrong with one of them, in words.
+pub fn allow(instance: &mut GradientInstance, allowed: &[LossyDocument]) -> Result<(), String> {
+    let mut kept: Vec<LossyCost> = Vec::with_capacity(allowed.len());
+    for LossyDocument { by, density } in allowed {
+        let known = instance.lossy.iter().find(|own| own.by.name() == by);
+        let known = known.ok_or_else(|| {
+            let names: Vec<&str> = instance.lossy.iter().map(|own| own.by.name()).collect();
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            format!("`{by}` is no way of exchange whose cost is known; these are: {names}")
+        })?;
+        if kept.iter().any(|own| own.by == known.by) {
+            return Err(format!("`{by}` is allowed twice"));
+        }
+        if !(*density > 0.0 && *density <= 1.0) {
+            return Err(format!("the density of `{by}` is {density:?}, not in (0, 1]"));
+        }
+        if known.by == Lossy::TwoWay && *density != known.density {
+            return Err(format!("`{by}` has a ratio, which the file states, and no density"));
+        }
+        kept.push(LossyCost { density: *density, ..*known });
+    }
+    instance.lossy = kept;
+    Ok(())
+}
+
+/// Keeps what `--allow-lossy` allows: `all`, or names, each with `=DENSITY` where another is meant.
+///
+/// # Errors
+/// `bad-lossy`; `not-for-gradients` beside a rule that sends all gradients as they are.
+pub fn allow_asked(
+    instance: &mut GradientInstance,
+    (words, recipe): (&[String], &str),
+) -> Result<(), Diagnostic> {
+    let name = recipe.split('(').next().unwrap_or_default().trim();
+    if !words.is_empty() && WHOLE.contains(&name) {
+        let message = format!("`--allow-lossy` has no effect on `{name}`");
+        return Err(Diagnostic::usage("not-for-gradients", message)
+            .fact("reason", "it sends all gradients as they are")
+            .hint("leave it out, or use --algorithm gradient-buckets"));
+    }
+    let known: Vec<&str> = instance.lossy.iter().map(|own| own.by.name()).collect();
+    let hint = match known.first() {
+        None => "leave --allow-lossy out, or state what such ways cost under `lossy`".to_owned(),
+        Some(first) => {
+            format!("use --allow-lossy for all of them, or name some: --allow-lossy {first}")
+        }
+    };
+    let bad = |why: String| Diagnostic::usage("bad-lossy", why).hint(hint.clone());
+    let mut allowed = Vec::new();
+    for word in words {
+        let (name, density) = match word.split_once('=') {
+            Some((name, density)) => (name, Some(density)),
+            None => (word.as_str(), None),
+        };
+        let density = density.map(|own| {
+            own.parse().map_err(|_| bad(format!("the density of `{name}`, `{own}`, is no number")))
+        });
+        let density: Option<f64> = density.transpose()?;
+        let all = instance.lossy.iter().filter(|own| name == ALL || own.by.name() == name);
+        let n = allowed.len();
+        allowed.extend(all.map(|own| LossyDocument {
+            by: own.by.name().to_owned(),
+            density:
+                density.filter(|_| own.by != Lossy::TwoWay || name != ALL).unwrap_or(own.density),
+        }));
+        if allowed.len() == n {
+            allowed.push(LossyDocument { by: name.to_owned(), density: density.unwrap_or(1.0) });
+        }
+    }
+    allow(instance, &allowed).map_err(bad)
+}
+
+/// Rows that send all gradients as they are.
+const WHOLE: [&str; 2] = ["mg-wfbp", "bucket-cap"];
+
+/// What is said of a plan that sends parts, or could.
+pub fn warnings(
+    instance: &GradientInstance,
+    n_left_out: usize,
+    buckets: &Buckets,
+) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    if n_left_out > 0 {
+        let message = "ways of exchange that send a part of the gradients were left out, as they \
+                       change what is computed";
+        found.push(
+            Diagnostic::warning("lossy-left-out", message)
+                .hint("allow them with --allow-lossy, or take `lossy` out of the file"),
+        );
+    }
+    let n = buckets.parts.iter().flatten().count();
+    if n > 0 {
+        let message = format!(
+            "{n} of {} buckets are sent in part: what is computed changes, and nothing is said of \
+             how the training converges",
+            buckets.lengths.len()
+        );
+        found.push(
+            Diagnostic::warning("lossy", message)
+                .fact("sent", format!("{:.3} MB", mega(sent_bytes(instance, buckets)))),
+        );
+    }
+    found
+}
+
+fn mega(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// Bytes that one replica sends in all.
+fn sent_bytes(instance: &GradientInstance, buckets: &Buckets) -> u64 {
+    spans(instance, buckets).map_or(0, |own| own.iter().map(|own| own.sent_bytes).sum())
+}
+
+/// What one replica sends by a solution, and of how many buckets a part.
+pub(super) fn sent(found: &Found) -> String {
+    let (Instance::Gradients(own), Solution::Buckets(buckets)) = (&found.instance, &found.solution)
+    else {
+        return String::new();
+    };
+    let all = format!("{:.3} MB", mega(sent_bytes(own, buckets)));
+    match buckets.parts.iter().flatten().count() {
+        0 => all,
+        n => format!("{all}, of {n} buckets a part"),
+    }
+}
+
+/// Buckets as a document states them.
+pub fn communication(instance: &GradientInstance, buckets: &Buckets) -> CommunicationDocument {
+    let mut left = instance.tensors.iter();
+    let sent = spans(instance, buckets).unwrap_or_default();
+    let bucket = |(at, n): (usize, &usize)| {
+        let own: Vec<_> = left.by_ref().take(*n).collect();
+        let part = buckets.part(at);
+        BucketDocument {
+            tensors: own.iter().map(|own| own.name.clone()).collect(),
+            bytes: own.iter().map(|own| own.bytes).sum(),
+            lossy: part.map(|own| own.by.name().to_owned()),
+            kept: part.map(|own| own.kept),
+            sent_bytes: part.and_then(|_| sent.get(at)).map(|own| own.sent_bytes),
+        }
+    };
+    let allowed =
+        |own: &LossyCost| LossyDocument { by: own.by.name().to_owned(), density: own.density };
+    CommunicationDocument {
+        exchange: Some(buckets.exchange.name().to_owned()),
+        buckets: buckets.lengths.iter().enumerate().map(bucket).collect(),
+        lossy: instance.lossy.iter().map(allowed).collect(),
+        ..CommunicationDocument::default()
+    }
+}
+
+/// The buckets of a document; what breaks them, in words.
+///
+/// # Errors
+/// An exchange that there is none of, and tensors that are not the next in the order of readiness.
+pub fn buckets(
+    instance: &GradientInstance,
+    stated: &CommunicationDocument,
+) -> Result<Buckets, String> {
+    let name = stated.exchange.as_deref().unwrap_or(Exchange::AllReduce.name());
+    let exchange = Exchange::ALL.into_iter().find(|own| own.name() == name);
+    let exchange = exchange.ok_or_else(|| format!("`{name}` is no way of exchange"))?;
+    let mut left = instance.tensors.iter();
+    let mut parts = Vec::with_capacity(stated.buckets.len());
+    for (at, own) in stated.buckets.iter().enumerate() {
+        for tensor in &own.tensors {
+            let next = left.next().map(|own| own.name.as_str());
+            if next != Some(tensor.as_str()) {
+                let next = next.unwrap_or("none");
+                return Err(format!(
+                    "bucket {at} names `{tensor}` where the next gradient that is there is `{next}`"
+                ));
+            }
+        }
+        let by = own.lossy.as_deref().map(|name| {
+            let by = Lossy::ALL.into_iter().find(|by| by.name() == name);
+            by.ok_or_else(|| format!("`{name}` of bucket {at} is no way of exchange"))
+        });
+        parts.push(match (by.transpose()?, own.kept) {
+            (Some(by), Some(kept)) => Some(Part { by, kept }),
+            (None, None) => None,
+            (Some(_), None) => return Err(format!("bucket {at} does not state `kept`")),
+            (None, Some(_)) => {
+                return Err(format!("bucket {at} states `kept`, and not by which way"));
+            }
+        });
+    }
+    let lengths = stated.buckets.iter().map(|own| own.tensors.len()).collect();
+    Ok(Buckets { exchange, lengths, parts })
+}
+
+/// What a step takes is told by its samples, where the file states them.
+pub fn samples_per_s(instance: &GradientInstance, value: Nanos) -> Option<f64> {
+    let samples = instance.samples? as f64 * instance.replicas as f64;
+    (value > Nanos::ZERO).then(|| samples / value.seconds())
+}
+
+/// What can be exchanged together in other ways, and the step of each; the best last.
+fn others(instance: &GradientInstance, exchange: Exchange) -> Vec<(String, Nanos, usize)> {
+    let (gradients, mut found) = (gradients(instance), Vec::new());
+    let Some(cost) = cost(instance, exchange) else { return found };
+    let best = best(instance, exchange, &|| false);
+    let with = |lossy: &[LossyCost]| {
+        let own = GradientInstance { lossy: lossy.to_vec(), ..instance.clone() };
+        solve(&own, exchange, &|_| false)
+    };
+    let name = exchange.name();
+    let mut all = vec![
+        (
+            format!("all after the backward pass, {name}"),
+            Some(capped(instance, exchange, u64::MAX)),
+        ),
+        (format!("each alone (wait-free), {name}"), Some(capped(instance, exchange, 1))),
+        (format!("caps of 25 MiB, {name}"), Some(capped(instance, exchange, USUAL_CAP))),
+        (
+            format!("MG-WFBP's rule, {name}"),
+            Some(Buckets::whole(exchange, mg_wfbp(&gradients, cost))),
+        ),
+        (format!("the best cap, {best} bytes, {name}"), Some(capped(instance, exchange, best))),
+        (format!("the best, {name}"), with(&[])),
+    ];
+    let lossy = instance.lossy.iter();
+    all.extend(lossy.map(|own| (format!("the best, {name} or {}", own.by.name()), with(&[*own]))));
+    if instance.lossy.len() > 1 {
+        all.push((format!("the best, {name} or any of these"), with(&instance.lossy)));
+    }
+    for (name, own) in all {
+        if let Some(own) = own
+            && let Ok(value) = evaluate(instance, &own)
+        {
+            found.push((name, value, own.lengths.len()));
+        }
+    }
+    found
+}
+
+/// Columns of the last tensor, of when all are there, and of what is sent.
+const LAST: usize = 3;
+const READY: usize = 7;
+const SENT: std::ops::RangeInclusive<usize> = 5..=6;
+
+/// A row for each bucket: what it holds, and when it is exchanged.
+pub fn table(instance: &GradientInstance, buckets: &Buckets, rows: Rows, page: &Page) {
+    let all = [
+        Column::Name("bucket"),
+        Column::Number("tensors"),
+        Column::Text("first"),
+        Column::Text("last"),
+        Column::Number("MB"),
+        Column::Text("sent by"),
+        Column::Number("sent, MB"),
+        Column::Number("ready, ms"),
+        Column::Number("start, ms"),
+        Column::Number("end, ms"),
+    ];
+    // Where all are sent as they are, two of these say nothing; with them there is no room for two.
+    let is_lossy = buckets.parts.iter().any(Option::is_some);
+    let told =
+        |at: usize| if is_lossy { ![LAST, READY].contains(&at) } else { !SENT.contains(&at) };
+    let columns: Vec<Column> =
+        all.into_iter().enumerate().filter(|own| told(own.0)).map(|own| own.1).collect();
+    let Ok(spans) = spans(instance, buckets) else { return };
+    let ms = |seconds: f64| format!("{:.3}", (instance.forward_s + seconds) * 1e3);
+    let mut from = 0;
+    let row = |(at, (span, n)): (usize, (&_, &usize))| {
+        let span: &cost_model::given::gradients::Span = span;
+        let name = |at: usize| instance.tensors.get(at).map_or("", |own| own.name.as_str());
+        let (first, last) = (name(from), name(from + n - 1));
+        from += n;
+        let cells = vec![
+            at.to_string(),
+            n.to_string(),
+            first.to_owned(),
+            last.to_owned(),
+            format!("{:.3}", span.bytes / 1e6),
+            buckets.part(at).map_or(buckets.exchange.name(), |own| own.by.name()).to_owned(),
+            format!("{:.3}", mega(span.sent_bytes)),
+            ms(span.ready_s),
+            ms(span.start_s),
+            ms(span.end_s),
+        ];
+        cells.into_iter().enumerate().filter(|own| told(own.0)).map(|own| own.1).collect()
+    };
+    rows.table(&columns, spans.iter().zip(&buckets.lengths).enumerate().map(row), page);
+}
+
+/// What of the exchange no pass hides, and what that makes of the step.
+pub fn sentence(instance: &GradientInstance, value: Nanos) -> String {
+    let passes_s = instance.forward_s + instance.backward_s;
+    let exposed_ms = (value.seconds() - passes_s).max(0.0) * 1e3;
+    let efficiency = passes_s / value.seconds().max(1e-9);
+    let rate = samples_per_s(instance, value);
+    let rate = rate.map_or_else(String::new, |own| format!("{own:.1} samples/s, "));
+    format!(
+        "{rate}{exposed_ms:.3} ms of the exchange beside no pass, efficiency {:.1} % on {} replicas",
+        100.0 * efficiency.min(1.0),
+        instance.replicas
+    )
+}
+
+/// All of a solution: its buckets, and what others would exchange together.
+///
+/// # Errors
+/// The judge's fault, where it is illegal.
+pub fn explain(
+    instance: &GradientInstance,
+    (buckets, value): (&Buckets, Nanos),
+    (rows, page): (Rows, &Page),
+) -> Result<(), Diagnostic> {
+    page.warnings(&warnings(instance, 0, buckets));
+    table(instance, buckets, rows, page);
+    page.line(&format!("exchanged by {}: {}", buckets.exchange.name(), sentence(instance, value)));
+    let (gain, most) = overlap(instance, buckets)?;
+    page.line(&format!(
+        "after the backward pass these exchanges would make the step {gain:.3} times as long; no \
+         overlap gains more than {most:.3} times"
+    ));
+    let others: Vec<_> =
+        instance.costs.iter().flat_map(|own| others(instance, own.exchange)).collect();
+    let columns =
+        [Column::Text("exchanged together"), Column::Number("buckets"), Column::Number("step, ms")];
+    let row = |(name, value, n): &(String, Nanos, usize)| {
+        vec![name.clone(), n.to_string(), format!("{:.3}", value.seconds() * 1e3)]
+    };
+    page.table(&columns, others.iter().map(row).collect());
+    let spans = spans(instance, buckets)?;
+    let told: Vec<Value> = spans
+        .iter()
+        .zip(&buckets.lengths)
+        .map(|(own, n)| {
+            json!({
+                "tensors": n, "bytes": own.bytes as u64, "sent_bytes": own.sent_bytes,
+                "ready_s": instance.forward_s + own.ready_s,
+                "start_s": instance.forward_s + own.start_s, "end_s": instance.forward_s + own.end_s,
+            })
+        })
+        .collect();
+    let others: Vec<Value> = others
+        .iter()
+        .map(|(name, value, n)| json!({ "name": name, "step_ns": value.get(), "buckets": n }))
+        .collect();
+    page.document(&json!({
+        "objective": "step-time",
+        "value_ns": value.get(),
+        "exchange": buckets.exchange.name(),
+        "samples_per_s": samples_per_s(instance, value),
+        "overlap_gain": gain,
+        "most_overlap_gain": most,
+        "sent_bytes": sent_bytes(instance, buckets),
+        "buckets": told,
+        "others": others,
+    }));
+    Ok(())
+}
+
+/// What a document states of buckets.
+pub fn state(document: &mut SolutionDocument, (instance, buckets): (&GradientInstance, &Buckets)) {
+    document.communication = Some(communication(instance, buckets));
+    document.samples_per_s = samples_per_s(instance, Nanos(document.value_ns));
+}

@@ -1,0 +1,172 @@
+//! A plan for an instance of another planner. The search ends in time whatever its methods do.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use cost_model::given::{Goal, row};
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::instance::{AveragingInstance, Instance, Peers};
+use planner::given::runner::{Answer, Request, Solution, solve_observed};
+use planner::registry::entries;
+use planner::run::{Event, StopReason};
+
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::follow::{File, PLOT};
+use crate::answer::page::Format;
+use crate::answer::rows::Rows;
+use crate::kinds::given::{STRAIGHT_DEVICES, buckets, document, goal, synchronisation, text};
+use crate::request::PlanRequest;
+use crate::request::executor;
+use crate::request::fields::{self, Mode};
+use crate::search::plot::{self, Unit};
+use crate::search::run::{Run, interrupted, tell, usual_time};
+
+/// Nodes from which a plan takes long to write: then not every better one is published.
+const MANY_NODES: usize = 10_000;
+/// So many times as long as a plan took to write, none is written.
+const REST: u32 = 20;
+
+pub(crate) fn plan(
+    request: &PlanRequest,
+    instance: Arc<Instance>,
+    run: &mut Run<'_>,
+) -> CommandResult {
+    if let Some(executor) = request.executor {
+        executor::check_instances(executor.target())?;
+    }
+    fields::check(&request.problem.given, Mode::Instance)?;
+    check_accelerators(request, &instance)?;
+    let (instance, n_left_out) = allowed(request, instance)?;
+    let goal = goal(request.objective, &instance)?;
+    let answer = solve(request, (Arc::clone(&instance), goal), run)?;
+    let Some((value, solution)) = &answer.best else {
+        if run.watch.is_cancelled() && !answer.is_proved {
+            return Ok(interrupted(run.page));
+        }
+        return Err(none(&instance, &answer));
+    };
+    let mut plan = document::document(&instance, goal, *value, answer.bound, solution);
+    plan.proved_optimal = answer.is_proved;
+    plan.accelerators = match *instance {
+        Instance::Profile(_) => Some(request.accelerators.unwrap_or(STRAIGHT_DEVICES)),
+        Instance::Load(_) | Instance::Stages(_) => request.accelerators,
+        Instance::Gradients(_) | Instance::Tasks(_) | Instance::Averaging(_) => None,
+    };
+    plan.certificate = answer.certificate.as_ref().map(document::certificate);
+    let mut files = Vec::new();
+    if request.plot {
+        let unit = Unit::Given(instance.unit().ns);
+        let bytes = plot::svg(instance.name(), row(goal).name, unit, &answer.trace);
+        files.push(File { target: PLOT.to_owned(), bytes });
+    }
+    let written = run.follower.planned(document::bytes(&plan)?, Ok(files))?;
+    text::print(&instance, solution, Rows::of(request.all), run.page);
+    run.page.line(&text::sentence(&instance, goal, *value, &answer));
+    if let (Instance::Gradients(own), Solution::Buckets(found)) = (&*instance, solution) {
+        run.page.line(&buckets::sentence(own, *value));
+        run.page.warnings(&buckets::warnings(own, n_left_out, found));
+    }
+    if let Solution::Synchronisation(found) = solution {
+        run.page.warnings(&synchronisation::warnings(n_left_out, found));
+    }
+    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
+    // As large as the instance: built only where it is printed.
+    if run.page.format == Format::Json {
+        run.page.serialized(&document::report(&plan, &answer))?;
+    }
+    Ok(Exit::DONE)
+}
+
+/// The instance with those ways of exchange alone that may be taken, and how many others there are.
+fn allowed(
+    request: &PlanRequest,
+    mut instance: Arc<Instance>,
+) -> Result<(Arc<Instance>, usize), Diagnostic> {
+    let n = match Arc::make_mut(&mut instance) {
+        Instance::Gradients(own) => {
+            let n = own.lossy.len();
+            buckets::allow_asked(own, (&request.allow_lossy, request.recipe()))?;
+            if request.allow_lossy.is_empty() { n } else { 0 }
+        }
+        Instance::Averaging(AveragingInstance { peers: Peers::All(own), .. }) => {
+            synchronisation::allow_asked(own, &request.allow_lossy)?
+        }
+        _ if request.allow_lossy.is_empty() => 0,
+        _ => {
+            let message = "`--allow-lossy` has no effect: the file has no gradients to exchange";
+            return Err(Diagnostic::usage("not-for-instances", message).hint("leave it out"));
+        }
+    };
+    Ok((instance, n))
+}
+
+/// Refuses devices of what names its own.
+fn check_accelerators(request: &PlanRequest, instance: &Instance) -> Result<(), Diagnostic> {
+    let own = match instance {
+        _ if request.accelerators.is_none() => return Ok(()),
+        Instance::Load(_) | Instance::Stages(_) | Instance::Profile(_) => return Ok(()),
+        Instance::Gradients(_) => "replicas",
+        Instance::Tasks(_) => "devices",
+        Instance::Averaging(_) => "nodes",
+    };
+    let message = format!("`--accelerators` has no effect: the file states its `{own}`");
+    Err(Diagnostic::usage("not-for-instances", message)
+        .hint(format!("leave it out, or edit `{own}`")))
+}
+
+/// Solves the instance, and tells of what is found on the way.
+///
+/// # Errors
+/// Those of `solve_observed`.
+fn solve(
+    request: &PlanRequest,
+    (instance, goal): (Arc<Instance>, Goal),
+    run: &mut Run<'_>,
+) -> Result<Answer, Diagnostic> {
+    let own = Arc::clone(&instance);
+    let mut written = None;
+    let limits = Request {
+        rows: entries(),
+        limits: request.limits.within(run.watch, usual_time(request, run.start)),
+        n_devices: request.accelerators.unwrap_or(STRAIGHT_DEVICES),
+    };
+    let mut observe = |event: &Event<Instance>| {
+        let is_time = own.n_nodes() < MANY_NODES
+            || written.is_none_or(|(at, took)| Instant::elapsed(&at) >= took * REST);
+        if matches!(event, Event::Incumbent { .. }) && !is_time {
+            return;
+        }
+        let now = Instant::now();
+        let shown = |value| own.unit().text(value);
+        tell(run.follower, event, (row(goal).name, &shown), |_, value, bound, solution| {
+            document::bytes(&document::document(&own, goal, value, bound, solution))
+        });
+        if matches!(event, Event::Incumbent { .. }) {
+            written = Some((Instant::now(), now.elapsed()));
+        }
+    };
+    let asked = (&limits, run.watch);
+    let answer = solve_observed((instance, goal), request.recipe(), asked, &mut observe);
+    run.follower.searched();
+    answer
+}
+
+/// Why there is no plan.
+fn none(instance: &Instance, answer: &Answer) -> Diagnostic {
+    if answer.is_proved {
+        let message = "no plan fits into the memory of the devices";
+        return Diagnostic::error(Blame::Infeasible, "infeasible", message)
+            .fact("proof", "all plans were searched")
+            .hint("give the devices more memory, or add devices");
+    }
+    let more = match answer.stop {
+        StopReason::NodeBudget => "raise --node-budget",
+        _ => "raise --time-limit",
+    };
+    let has_memory =
+        matches!(instance, Instance::Load(_) | Instance::Stages(_) | Instance::Profile(_));
+    let or = if has_memory { ", or give the devices more memory" } else { "" };
+    Diagnostic::error(Blame::NotFound, "no-plan", "no plan was found")
+        .fact("stopped", answer.stop.name())
+        .hint(format!("{more}{or}"))
+}

@@ -1,0 +1,69 @@
+//! `compare` of two plans of buckets, as they state themselves.
+
+use documents::plan::PlanDocument;
+use ir::diagnostic::Diagnostic;
+use serde_json::json;
+
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::page::{Column, Page};
+use crate::request::CompareRequest;
+
+/// Compares two plans.
+///
+/// # Errors
+/// `not-comparable` with a plan of something else, and with a model: both are taken as they state.
+pub fn compare(
+    (a, b): (&PlanDocument, &PlanDocument),
+    others: Vec<Diagnostic>,
+    request: &CompareRequest,
+    page: &Page,
+) -> CommandResult {
+    if !(a.has_buckets() && b.has_buckets()) {
+        let message = "one plan exchanges gradients, the other decides something else";
+        return Err(Diagnostic::usage("not-comparable", message)
+            .hint("plan both with --algorithm gradient-buckets, mg-wfbp or bucket-cap"));
+    }
+    if request.model.is_some() {
+        let message = "two plans of gradients are compared as they state themselves";
+        return Err(Diagnostic::usage("not-comparable", message)
+            .hint("leave --model out; `verify` derives each again"));
+    }
+    page.warnings(&others);
+    let columns = [Column::Name("of"), Column::Number("A"), Column::Number("B")];
+    let step = |plan: &PlanDocument| plan.cost.as_ref().map_or(0, |own| own.step_time_ns);
+    let largest =
+        |plan: &PlanDocument| plan.communication.buckets.iter().map(|own| own.bytes).max();
+    let of = |name: &str, text: &dyn Fn(&PlanDocument) -> String| {
+        vec![name.to_owned(), text(a), text(b)]
+    };
+    let exchange = |plan: &PlanDocument| plan.communication.exchange.clone().unwrap_or_default();
+    let lossy = |plan: &PlanDocument| {
+        plan.communication.buckets.iter().filter(|own| own.lossy.is_some()).count()
+    };
+    let sent = |plan: &PlanDocument| -> u64 {
+        let own = plan.communication.buckets.iter();
+        own.fold(0, |sum, own| sum.saturating_add(own.sent_bytes.unwrap_or(own.bytes)))
+    };
+    let rows = vec![
+        of("step, ms", &|plan| format!("{:.6}", step(plan) as f64 / 1e6)),
+        of("replicas", &|plan| plan.parallelism.data.to_string()),
+        of("buckets", &|plan| plan.communication.buckets.len().to_string()),
+        of("largest, MB", &|plan| format!("{:.3}", largest(plan).unwrap_or(0) as f64 / 1e6)),
+        of("exchanged by", &exchange),
+        of("sent in part", &|plan| lossy(plan).to_string()),
+        of("sent, MB", &|plan| format!("{:.3}", sent(plan) as f64 / 1e6)),
+    ];
+    page.table(&columns, rows);
+    let equal = a.communication == b.communication && a.parallelism == b.parallelism;
+    let gain = step(a) as f64 / (step(b) as f64).max(1.0);
+    page.line(&match equal {
+        true => "the plans decide the same".to_owned(),
+        false => format!("the buckets differ; B is {gain:.3} times as fast as A"),
+    });
+    page.document(&json!({
+        "equal": equal, "gain": gain,
+        "a": { "step_ns": step(a), "buckets": a.communication.buckets.len() },
+        "b": { "step_ns": step(b), "buckets": b.communication.buckets.len() },
+    }));
+    Ok(if equal { Exit::DONE } else { Exit::DIFFERS })
+}

@@ -1,0 +1,126 @@
+//! A plan of what the replicas of a model exchange together.
+
+use std::time::Instant;
+
+use cost_model::given::Goal;
+use cost_model::given::gradients::Buckets;
+use cost_model::kernels::selection;
+use documents::diagnostic::DiagnosticDocument;
+use documents::report::gradients::GradientsReportDocument;
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::id::DeviceId;
+use ir::instance::Instance;
+use planner::given::runner::{Request, Solution, solve};
+use planner::recipe::Ingredient;
+use planner::registry::entries;
+
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::follow::File;
+use crate::answer::rows::Rows;
+use crate::inputs::run::edges;
+use crate::kinds::given::{buckets as told, for_launchers};
+use crate::kinds::gradients::verify::check_target;
+use crate::kinds::gradients::{Setting, decided};
+use crate::request::PlanRequest;
+use crate::request::fields::{self, Mode};
+use crate::search::run::bytes;
+use crate::search::run::{Run, interrupted};
+
+/// What single ops honour, and gradients do not.
+const OF_OPS: [&str; 9] = [
+    "micro_batch",
+    "qdq_as_written",
+    "pin",
+    "forbid",
+    "colocate",
+    "constraints",
+    "executor",
+    "plot",
+    "html",
+];
+
+/// Plans the gradients of a model by a row of the registry.
+pub(crate) fn plan(request: &PlanRequest, used: &Ingredient, run: &mut Run<'_>) -> CommandResult {
+    request.exports.iter().try_for_each(|target| check_target(target))?;
+    check(request)?;
+    let read = |own: &PlanRequest| Setting::asked(&own.model, &own.problem);
+    let Some(mut setting) = run.read(request, read)? else { return Ok(interrupted(run.page)) };
+    told::allow_asked(&mut setting.instance, (&request.allow_lossy, used.entry.name))?;
+    let start = Instant::now();
+    run.follower.started(used.entry.name);
+    let instance = Instance::Gradients(setting.instance.clone());
+    let limits = request.limits.within(run.watch, None);
+    let asked = Request { limits, ..Request::new(entries()) };
+    let answer = solve(&instance, Goal::StepTime, Some(&used.to_string()), &asked);
+    run.follower.searched();
+    let answer = answer?;
+    let Some((value, Solution::Buckets(buckets))) = &answer.best else {
+        return match run.watch.is_cancelled() {
+            true => Ok(interrupted(run.page)),
+            false => {
+                Err(Diagnostic::error(Blame::NotFound, "no-plan", "no plan was found in time")
+                    .hint("raise --time-limit"))
+            }
+        };
+    };
+    let elapsed_s = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
+    let bound = (answer.bound.value, answer.bound.method);
+    let plan = decided::document(&setting, buckets, (&used.to_string(), bound.0, bound.1))?;
+    let warnings = warnings(request, &mut setting, buckets);
+    run.page.warnings(&warnings);
+    let files = request.exports.iter().map(|target| {
+        let bytes = for_launchers::exported(target, &setting.instance, buckets)?;
+        Ok(File { target: target.clone(), bytes })
+    });
+    let written = run.follower.planned(bytes(&plan)?, files.collect())?;
+    told::table(&setting.instance, buckets, Rows::of(request.all), run.page);
+    run.page.line(&crate::kinds::given::text::sentence(&instance, Goal::StepTime, *value, &answer));
+    run.page.line(&told::sentence(&setting.instance, *value));
+    let report = GradientsReportDocument {
+        replicas: setting.instance.replicas,
+        seconds: value.seconds(),
+        bound_seconds: bound.0.seconds(),
+        passes_seconds: setting.instance.forward_s + setting.instance.backward_s,
+        samples_per_s: told::samples_per_s(&setting.instance, *value),
+        stop_reason: answer.stop.name().to_owned(),
+        elapsed_s,
+        warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
+        plan,
+    };
+    run.page.serialized(&report)?;
+    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
+    Ok(Exit::DONE)
+}
+
+/// What is said of the plan and of what it is made from.
+fn warnings(request: &PlanRequest, setting: &mut Setting, buckets: &Buckets) -> Vec<Diagnostic> {
+    let mut warnings = std::mem::take(&mut setting.loaded.warnings);
+    warnings.extend(told::warnings(&setting.instance, 0, buckets));
+    let kind = setting.loaded.problem.cluster.kind_of(DeviceId(0));
+    if !request.allow_lossy.is_empty() && !selection::is_measured(kind, &setting.loaded.profile) {
+        warnings.push(edges::selection_is_nominal());
+    }
+    warnings
+}
+
+/// Refuses what says something of single ops.
+fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
+    let given = &request.problem.given;
+    let of_ops: Vec<String> = given.iter().filter(|own| *own != "allow_lossy").cloned().collect();
+    fields::check(&of_ops, Mode::Ops)?;
+    let own = fields::FIELDS.iter().filter(|own| OF_OPS.contains(&own.name));
+    let refused =
+        own.map(|own| (own.name, own.flag())).find(|own| given.iter().any(|g| g == own.0));
+    if let Some((_, flag)) = refused {
+        let message = format!("`{flag}` has no effect on a plan of gradients");
+        return Err(Diagnostic::usage("not-for-gradients", message)
+            .hint("leave it out: every device runs all ops, on samples of its own"));
+    }
+    match request.objective.filter(|own| own.name() != decided::OBJECTIVE) {
+        None => Ok(()),
+        Some(other) => {
+            let message = format!("gradients are exchanged for no `{}`", other.name());
+            Err(Diagnostic::usage("no-objective", message).hint("use --objective step-time"))
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A plan of two groups of devices as people read it.
+
+use cost_model::streams::moe::OPS;
+use cost_model::streams::{Cell, Piece, Resource};
+use documents::plan::PlanDocument;
+use documents::plan::disaggregated::{DisaggregatedDocument, SplitDocument};
+use serde_json::{Value, json};
+
+use super::decided::{replayed, whole};
+use super::setting::Setting;
+use super::verify::{Judged, legal};
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::page::{Column, Page};
+use crate::answer::rows::Rows;
+use crate::answer::words::ranges;
+use crate::kinds::streams::{check_layer, check_subject};
+use crate::request::PlanOnModel;
+use crate::request::subject::Subject;
+
+/// `explain`.
+///
+/// # Errors
+/// Those of reading; `not-for-streams` for ops, transfers and devices, `unknown-layer`.
+pub fn explain(
+    document: &PlanDocument,
+    (on, subject, layer): (&PlanOnModel, &Subject, Option<u32>),
+    page: &Page,
+) -> CommandResult {
+    let rows = Rows::of(on.target.all);
+    check_subject(subject)?;
+    let (on, own) = match legal(document, (&on.model, &on.target), page)? {
+        Ok(found) => found,
+        Err(exit) => return Ok(exit),
+    };
+    if let Some(layer) = layer {
+        check_layer(layer, on.setting.layers.len())?;
+        of_layer(&on.setting, &own, layer as usize, (rows, page));
+        return Ok(Exit::DONE);
+    }
+    let layers = table(document, rows, page);
+    let busy = busy(&on.setting, &own, page);
+    if let Some(groups) = &document.experts.disaggregated {
+        sentences(groups).iter().for_each(|line| page.line(line));
+        by_length(groups, rows, page);
+    }
+    page.document(&json!({ "seconds": own.seconds, "busy_seconds": busy, "layers": layers }));
+    Ok(Exit::DONE)
+}
+
+/// When each piece of a layer runs, from the start of the step.
+fn of_layer(setting: &Setting, own: &Judged, layer: usize, (rows, page): (Rows, &Page)) {
+    let all = whole(setting, &own.cells);
+    let n_pieces = |kind: &usize| own.cells.get(*kind).map_or(0, |own| own.pieces.len());
+    let first: usize = setting.layers.iter().take(layer).map(n_pieces).sum();
+    let end = first + setting.layers.get(layer).map_or(0, n_pieces);
+    let times = replayed(&all).unwrap_or_default();
+    let columns = [
+        Column::Text("stream"),
+        Column::Text("op"),
+        Column::Number("micro-batch"),
+        Column::Number("part"),
+        Column::Number("start, ms"),
+        Column::Number("end, ms"),
+    ];
+    let (mut table, mut told) = (Vec::new(), Vec::new());
+    for (stream, order) in all.streams.iter().zip(&times.orders) {
+        for piece in order.iter().filter(|own| (first..end).contains(own)) {
+            let (own, span) = (&all.pieces[*piece], times.spans[*piece]);
+            let op = OPS.get(own.op as usize).copied().unwrap_or_default();
+            let ms = |seconds: f64| format!("{:.3}", seconds * 1e3);
+            table.push(vec![
+                stream.resource.name().to_owned(),
+                op.to_owned(),
+                own.nano_batch.to_string(),
+                own.part.to_string(),
+                ms(span.start_s),
+                ms(span.end_s),
+            ]);
+            told.push(json!({
+                "stream": stream.resource.name(), "op": op, "nano_batch": own.nano_batch,
+                "part": own.part, "start_s": span.start_s, "end_s": span.end_s,
+            }));
+        }
+    }
+    rows.table(&columns, table.into_iter(), page);
+    page.document(&json!({ "layer": layer, "pieces": told }));
+}
+
+/// A row for each entry of layers; all of them as a document.
+pub fn table(plan: &PlanDocument, rows: Rows, page: &Page) -> Vec<Value> {
+    let columns = [
+        Column::Text("layers"),
+        Column::Number("attention, ms"),
+        Column::Number("shared, ms"),
+        Column::Number("part each way, ms"),
+        Column::Number("its experts, ms"),
+        Column::Number("busiest, of visits"),
+    ];
+    let (mut table, mut told) = (Vec::new(), Vec::new());
+    for entry in &plan.experts.layers {
+        let own = entry.piece_seconds.unwrap_or_default();
+        let seconds = [own.attention, own.shared, own.exchange, own.experts];
+        let mut row = vec![ranges(&entry.layers)];
+        row.extend(seconds.iter().map(|own| format!("{:.4}", own * 1e3)));
+        row.push(match entry.devices_of_expert.is_empty() {
+            true => "-".to_owned(),
+            false => format!("{:.2} %", 100.0 * entry.greatest_load),
+        });
+        table.push(row);
+        told.push(json!({ "layers": entry.layers, "piece_seconds": own }));
+    }
+    rows.table(&columns, table.into_iter(), page);
+    told
+}
+
+/// Seconds in which each stream is busy.
+fn busy(setting: &Setting, own: &Judged, page: &Page) -> Vec<Value> {
+    let all: Cell = whole(setting, &own.cells);
+    let on = |resource: Resource| {
+        let is_on =
+            |own: &&Piece| all.streams.get(own.stream).is_some_and(|own| own.resource == resource);
+        all.pieces.iter().filter(is_on).map(|own| own.seconds).sum::<f64>()
+    };
+    let each = all.streams.iter().map(|stream| (stream.resource.name(), on(stream.resource)));
+    let each: Vec<(&str, f64)> = each.collect();
+    let words = each.iter().map(|(name, own_s)| {
+        format!("{name} {:.0} %", 100.0 * own_s / own.seconds.max(f64::MIN_POSITIVE))
+    });
+    page.line(&format!("busy: {}", words.collect::<Vec<_>>().join(", ")));
+    each.iter().map(|(name, own_s)| json!({ "stream": name, "seconds": own_s })).collect()
+}
+
+/// Groups and decisions.
+#[must_use]
+pub fn sentences(own: &DisaggregatedDocument) -> Vec<String> {
+    let gb = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+    let limit = own.limit_bytes.map_or_else(|| "unknown".to_owned(), gb);
+    vec![
+        format!(
+            "{} devices of attention hold {}, {} of experts {}, of {limit}; activations are not counted",
+            own.attention.len(),
+            gb(own.attention_bytes),
+            own.experts.len(),
+            gb(own.expert_bytes)
+        ),
+        format!(
+            "a step of {} samples: {}; an expert has {:.4} tokens of a part",
+            own.step_samples,
+            decisions(&own.step),
+            own.tokens_per_expert
+        ),
+    ]
+}
+
+fn decisions(own: &SplitDocument) -> String {
+    format!(
+        "{} micro-batches of {} samples a device, each in {} parts, {}, {:.3} samples/s",
+        own.micro_batches, own.samples, own.parts, own.order, own.samples_per_s
+    )
+}
+
+/// What is best by length of samples.
+pub fn by_length(own: &DisaggregatedDocument, rows: Rows, page: &Page) {
+    let columns = [
+        Column::Number("tokens"),
+        Column::Number("samples"),
+        Column::Number("micro-batches"),
+        Column::Number("parts"),
+        Column::Text("order"),
+        Column::Number("samples/s"),
+    ];
+    let row = |own: &documents::plan::disaggregated::LengthDocument| {
+        vec![
+            own.tokens.to_string(),
+            own.step.samples.to_string(),
+            own.step.micro_batches.to_string(),
+            own.step.parts.to_string(),
+            own.step.order.clone(),
+            format!("{:.3}", own.step.samples_per_s),
+        ]
+    };
+    rows.table(&columns, own.by_length.iter().map(row), page);
+}

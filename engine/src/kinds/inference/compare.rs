@@ -1,0 +1,112 @@
+//! `compare` of two pipelines that serve: which blocks lie elsewhere, and what both take.
+
+use std::collections::BTreeMap;
+
+use documents::plan::PlanDocument;
+use documents::plan::served::ServedDocument;
+use ir::diagnostic::Diagnostic;
+use serde_json::json;
+
+use super::verify::legal;
+use crate::answer::differences::other_setting;
+use crate::answer::energy::joules_text;
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::page::{Column, Page};
+use crate::request::CompareRequest;
+
+/// Compares two plans as they state themselves; where a model is given each is judged on it first.
+///
+/// # Errors
+/// `not-comparable` with a plan of something else; those of reading the model.
+pub fn compare(
+    (a, b): (&PlanDocument, &PlanDocument),
+    others: &[Diagnostic],
+    request: &CompareRequest,
+    page: &Page,
+) -> CommandResult {
+    let (Some(one), Some(two)) = (&a.served, &b.served) else {
+        let message = "one plan is of a pipeline that serves, the other decides something else";
+        return Err(Diagnostic::usage("not-comparable", message)
+            .hint("plan both with --phase decode, or both with --phase prefill"));
+    };
+    page.warnings(others);
+    page.warnings(unlike((a, one), (b, two)).as_slice());
+    if let Some(model) = &request.model {
+        for plan in [a, b] {
+            if let Err(exit) = legal(plan, (model, &request.target), page)? {
+                return Ok(exit);
+            }
+        }
+    }
+    let rows = figures([(a, one), (b, two)]).into_iter().chain(devices(a, b)).collect();
+    let columns = [Column::Name("of"), Column::Number("A"), Column::Number("B")];
+    page.table(&columns, rows);
+    let equal = a.partition == b.partition && a.request.board_limit == b.request.board_limit;
+    let gain = two.tokens_per_s / one.tokens_per_s.max(f64::MIN_POSITIVE);
+    page.line(&match equal {
+        true => "the plans decide the same".to_owned(),
+        false => format!("the stages differ; B makes {gain:.3} times the tokens of A per second"),
+    });
+    let told = |own: &ServedDocument| {
+        json!({
+            "tokens_per_s": own.tokens_per_s, "latency_ns": own.latency_ns,
+            "period_ns": own.period_ns, "stages": own.stages.len(),
+        })
+    };
+    page.document(&json!({ "equal": equal, "gain": gain, "a": told(one), "b": told(two) }));
+    Ok(if equal { Exit::DONE } else { Exit::DIFFERS })
+}
+
+fn figures(both: [(&PlanDocument, &ServedDocument); 2]) -> Vec<Vec<String>> {
+    let of = |name: &str, text: &dyn Fn((&PlanDocument, &ServedDocument)) -> String| {
+        vec![name.to_owned(), text(both[0]), text(both[1])]
+    };
+    vec![
+        of("tokens/s", &|own| format!("{:.1}", own.1.tokens_per_s)),
+        of("period, ms", &|own| format!("{:.3}", own.1.period_ns as f64 / 1e6)),
+        of("latency, ms", &|own| format!("{:.3}", own.1.latency_ns as f64 / 1e6)),
+        of("energy of a token", &|own| {
+            let energy = own.0.energy.as_ref();
+            energy.map_or_else(|| "-".to_owned(), |own| joules_text(own.joules_per_token))
+        }),
+        of("boards at", &|own| {
+            format!("{:.1} %", 100.0 * own.0.request.board_limit.unwrap_or(1.0))
+        }),
+        of("stages", &|own| own.0.partition.stages.len().to_string()),
+    ]
+}
+
+/// By device the blocks of its stage, where these differ.
+fn devices(a: &PlanDocument, b: &PlanDocument) -> Vec<Vec<String>> {
+    let mut all: BTreeMap<&str, [Option<String>; 2]> = BTreeMap::new();
+    for (plan, own) in [a, b].into_iter().enumerate() {
+        for (at, stage) in own.partition.stages.iter().enumerate() {
+            let (Some(blocks), Some(mesh)) = (&stage.blocks, &stage.mesh) else { continue };
+            let last = blocks.first.saturating_add(blocks.n).saturating_sub(1);
+            for device in &mesh.devices {
+                let text = format!("{at}: {}-{last}", blocks.first);
+                all.entry(device).or_default()[plan] = Some(text);
+            }
+        }
+    }
+    let of = |own: Option<String>| own.unwrap_or_else(|| "-".to_owned());
+    all.into_iter()
+        .filter(|(_, own)| own[0] != own[1])
+        .map(|(name, [a, b])| vec![name.to_owned(), of(a), of(b)])
+        .collect()
+}
+
+/// What the batches of two plans are not alike in.
+fn unlike(
+    (a, one): (&PlanDocument, &ServedDocument),
+    (b, two): (&PlanDocument, &ServedDocument),
+) -> Option<Diagnostic> {
+    let differ = [
+        ("phase", one.phase != two.phase),
+        ("samples", a.workload.batch != b.workload.batch),
+        ("tokens", (one.tokens, one.cached) != (two.tokens, two.cached)),
+        ("objective", a.objective != b.objective),
+        ("element type", a.workload.dtype != b.workload.dtype),
+    ];
+    other_setting(&differ, "the difference of what they take is not one of their stages alone")
+}

@@ -1,0 +1,218 @@
+//! A pipeline that serves as people read it: by stage what it takes and holds, and what limits it.
+
+use cost_model::runs::served::{Goal, Judged, Piece, StageFigures};
+use documents::plan::PlanDocument;
+use ir::diagnostic::Diagnostic;
+use ir::units::Bytes;
+use serde_json::{Value, json};
+
+use super::refused;
+use super::setting::Setting;
+use super::verify::legal;
+use crate::answer::energy;
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::page::{Column, Page};
+use crate::answer::rows::Rows;
+use crate::request::PlanOnModel;
+use crate::request::subject::Subject;
+
+/// `explain`.
+///
+/// # Errors
+/// Those of reading; `not-for-serving` for ops and transfers, `unknown-device` for one without a stage.
+pub fn explain(
+    document: &PlanDocument,
+    (request, subject): (&PlanOnModel, &Subject),
+    page: &Page,
+) -> CommandResult {
+    let device = match subject {
+        Subject::Step { longest: None } => None,
+        Subject::Device(name) => Some(name),
+        Subject::Op(_) | Subject::Transfer(_) | Subject::Step { .. } => {
+            let message =
+                "a pipeline that serves has stages of blocks: no ops, transfers or critical path";
+            return Err(refused(
+                message,
+                "leave --op, --transfer and --longest out, or add --device",
+            ));
+        }
+    };
+    let (on, pieces, judged) = match legal(document, (&request.model, &request.target), page)? {
+        Ok(own) => own,
+        Err(exit) => return Ok(exit),
+    };
+    let setting = &on.setting;
+    let at = match device {
+        None => None,
+        Some(name) => Some(stage_of(setting, &pieces, name)?),
+    };
+    if let Some(at) = at {
+        return Ok(stage(setting, (&pieces, &judged), at, page));
+    }
+    table(setting, (&pieces, &judged), (Rows::of(request.target.all), page));
+    page.line(&sentence(setting, &judged));
+    page.line(&limited(setting, (&pieces, &judged)));
+    page.line(&alone(setting));
+    energy::print(document, page);
+    page.document(&json!({
+        "period_seconds": judged.period as f64 / 1e9,
+        "latency_seconds": judged.latency as f64 / 1e9,
+        "tokens_per_s": setting.tokens_per_s(judged.period),
+        "in_flight": judged.in_flight,
+        "energy": &document.energy,
+        "limited_by": limited(setting, (&pieces, &judged)),
+        "stages": told(setting, (&pieces, &judged)),
+    }));
+    Ok(Exit::DONE)
+}
+
+fn stage_of(setting: &Setting, pieces: &[Piece], name: &str) -> Result<usize, Diagnostic> {
+    let is_own =
+        |own: &Piece| name == setting.name(own.device) || name == setting.called(own.device);
+    pieces.iter().position(is_own).ok_or_else(|| {
+        let used: Vec<&str> = pieces.iter().map(|own| setting.name(own.device)).collect();
+        Diagnostic::usage("unknown-device", format!("no stage is on `{name}`"))
+            .fact("device", name.to_owned())
+            .hint(format!("name one of {}", used.join(", ")))
+    })
+}
+
+fn ms(ns: u64) -> String {
+    format!("{:.3}", ns as f64 / 1e6)
+}
+
+/// Where the time and the bytes of a stage come from.
+fn stage(setting: &Setting, (pieces, judged): (&[Piece], &Judged), at: usize, page: &Page) -> Exit {
+    let (piece, own) = (&pieces[at], &judged.stages[at]);
+    let ends = [at == 0, at + 1 == pieces.len()];
+    let blocks = setting.costs.stage_ns(piece.device, &piece.blocks, [false; 2]);
+    let with_first = setting.costs.stage_ns(piece.device, &piece.blocks, [ends[0], false]);
+    let scratch = own.peak.saturating_sub(own.weights).saturating_sub(own.cache);
+    let parts = [
+        ("blocks, ms", ms(blocks), json!(blocks as f64 / 1e9)),
+        ("embedding, ms", ms(with_first - blocks), json!((with_first - blocks) as f64 / 1e9)),
+        ("head, ms", ms(own.ns - with_first), json!((own.ns - with_first) as f64 / 1e9)),
+        ("way to the next stage, ms", ms(own.way_ns), json!(own.way_ns as f64 / 1e9)),
+        ("weights", Bytes(own.weights).to_string(), json!(own.weights)),
+        ("keys and values", Bytes(own.cache).to_string(), json!(own.cache)),
+        ("what a pass makes", Bytes(scratch).to_string(), json!(scratch)),
+        (
+            "may hold",
+            own.limit.map_or_else(String::new, |own| Bytes(own).to_string()),
+            json!(own.limit),
+        ),
+    ];
+    let rows = parts.iter().map(|(name, text, _)| vec![(*name).to_owned(), text.clone()]);
+    page.table(&[Column::Text("of the stage"), Column::Number("")], rows.collect());
+    let figures = parts.map(|(name, _, own)| (name.to_owned(), own));
+    page.document(&json!({
+        "stage": at, "device": setting.name(piece.device),
+        "figures": figures.into_iter().collect::<serde_json::Map<_, _>>(),
+    }));
+    Exit::DONE
+}
+
+/// Prints the stages.
+pub(crate) fn table(
+    setting: &Setting,
+    (pieces, judged): (&[Piece], &Judged),
+    (rows, page): (Rows, &Page),
+) {
+    let columns = [
+        Column::Number("stage"),
+        Column::Text("blocks"),
+        Column::Name("device"),
+        Column::Text("kind"),
+        Column::Number("ms"),
+        Column::Number("way, ms"),
+        Column::Number("cache"),
+        Column::Number("peak"),
+        Column::Number("margin"),
+    ];
+    let row = |(at, (piece, own)): (usize, (&Piece, &StageFigures))| {
+        let kind = setting.run.cluster.device_ids().nth(piece.device);
+        let kind = kind.map_or("", |own| setting.run.cluster.kind_of(own).name.as_str());
+        vec![
+            at.to_string(),
+            format!("{}-{}", piece.blocks.start, piece.blocks.end.saturating_sub(1)),
+            setting.called(piece.device),
+            kind.to_owned(),
+            ms(own.ns),
+            ms(own.way_ns),
+            Bytes(own.cache).to_string(),
+            Bytes(own.peak).to_string(),
+            own.limit
+                .map_or_else(String::new, |limit| Bytes(limit - own.peak.min(limit)).to_string()),
+        ]
+    };
+    rows.table(&columns, pieces.iter().zip(&judged.stages).enumerate().map(row), page);
+}
+
+/// The stages as programs read them.
+pub(crate) fn told(setting: &Setting, (pieces, judged): (&[Piece], &Judged)) -> Vec<Value> {
+    let of = |(piece, own): (&Piece, &StageFigures)| {
+        json!({
+            "device": setting.name(piece.device),
+            "first": piece.blocks.start,
+            "n": piece.blocks.end.saturating_sub(piece.blocks.start),
+            "seconds": own.ns as f64 / 1e9,
+            "way_seconds": own.way_ns as f64 / 1e9,
+            "weight_bytes": own.weights,
+            "cache_bytes": own.cache,
+            "peak_bytes": own.peak,
+            "limit_bytes": own.limit,
+        })
+    };
+    pieces.iter().zip(&judged.stages).map(of).collect()
+}
+
+/// Tokens per second and latency.
+pub(crate) fn sentence(setting: &Setting, judged: &Judged) -> String {
+    let batches = match judged.in_flight {
+        1 => "1 batch".to_owned(),
+        n => format!("{n} batches"),
+    };
+    format!(
+        "{:.1} tokens/s with {batches} in flight, one every {} ms; latency {} ms",
+        setting.tokens_per_s(judged.period),
+        ms(judged.period),
+        ms(judged.latency)
+    )
+}
+
+/// What there is one batch for in each period.
+fn limited(setting: &Setting, (pieces, judged): (&[Piece], &Judged)) -> String {
+    let slowest = judged.stages.iter().zip(pieces).max_by_key(|own| own.0.ns);
+    if let Some((own, piece)) = slowest.filter(|own| own.0.ns == judged.period) {
+        let (name, n) = (setting.called(piece.device), pieces.len());
+        let idle = judged.stages.iter().map(|other| own.ns - other.ns).sum::<u64>() as f64;
+        let share = 100.0 * idle / (own.ns as f64 * n as f64);
+        return format!("{name} sets the pace; devices wait for {share:.0} % of the time");
+    }
+    match setting.goal {
+        Goal::Latency => "one batch alone goes through stage after stage".to_owned(),
+        Goal::Throughput if judged.latency.div_ceil(judged.in_flight.max(1)) == judged.period => {
+            match judged.in_flight < pieces.len() as u64 {
+                true => {
+                    "memory sets the pace: a stage has no room for keys and values of more batches"
+                }
+                false => "boundaries set the pace: no more batches are in flight than stages",
+            }
+            .to_owned()
+        }
+        Goal::Throughput => "a channel between devices sets the pace".to_owned(),
+    }
+}
+
+/// What the best device does alone.
+pub(crate) fn alone(setting: &Setting) -> String {
+    match setting.alone() {
+        Some((device, ns)) => format!(
+            "{} alone: {:.1} tokens/s, latency {} ms",
+            setting.called(device),
+            setting.tokens_per_s(ns),
+            ms(ns)
+        ),
+        None => "no device holds the model alone".to_owned(),
+    }
+}

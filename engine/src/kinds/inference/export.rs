@@ -1,0 +1,62 @@
+//! A pipeline that serves in the words of servers.
+
+use cost_model::runs::served::Piece;
+use documents::plan::PlanDocument;
+use exporters::Export;
+use exporters::serving::stages::{self, StagesSource};
+use ir::diagnostic::Diagnostic;
+use ir::id::DeviceId;
+
+use super::setting::Setting;
+use super::verify::legal;
+use crate::answer::energy;
+use crate::answer::exit::Exit;
+use crate::answer::page::Page;
+use crate::request::ExportRequest;
+
+/// Refuses targets that take no stages of blocks on devices.
+///
+/// # Errors
+/// `unknown-target`.
+pub fn check_target(target: &str) -> Result<(), Diagnostic> {
+    stages::check(target).map_err(|error| {
+        error.hint("other programs can be told from the plan's `partition.stages`")
+    })
+}
+
+/// The file of a target.
+///
+/// # Errors
+/// Those of the targets.
+pub fn exported(
+    target: &str,
+    (setting, pieces, in_flight): (&Setting, &[Piece], u64),
+) -> Result<Export, Diagnostic> {
+    let stage =
+        |own: &Piece| (DeviceId::new(own.device), own.blocks.end.saturating_sub(own.blocks.start));
+    let (model, cluster) = (setting.run.model.name.as_str(), &setting.run.cluster);
+    let stages = pieces.iter().map(stage).collect();
+    let cache = setting.run.model.stored.as_ref().and_then(|own| own.cache);
+    let source = StagesSource { model, cluster, stages, in_flight, cache };
+    let mut export = stages::export(target, &source)?;
+    export.warnings.extend(energy::boards_to_limit(&setting.run.request, cluster));
+    Ok(export)
+}
+
+/// `export`; or how the run ends where the plan is illegal, which the page says.
+///
+/// # Errors
+/// Those of reading and of the target.
+pub fn export(
+    document: &PlanDocument,
+    request: &ExportRequest,
+    page: &Page,
+) -> Result<Result<Export, Exit>, Diagnostic> {
+    check_target(&request.target)?;
+    let on = (request.on.model.as_path(), &request.on.target);
+    let (on, pieces, judged) = match legal(document, on, page)? {
+        Ok(own) => own,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    exported(&request.target, (&on.setting, &pieces, judged.in_flight)).map(Ok)
+}

@@ -1,0 +1,271 @@
+//! What a pipeline that serves is planned on: a config of dense blocks on the devices of a cluster, which may
+//! all differ.
+
+use std::path::Path;
+
+use cost_model::runs::served::priced::{self, Batch};
+use cost_model::runs::served::{Costs, Goal, Piece};
+use documents::plan::request::RequestDocument;
+use ir::card::{Attention, BlockGroup};
+use ir::cluster::MAX_PLACES;
+use ir::diagnostic::Diagnostic;
+use ir::id::DeviceId;
+use ir::tensor::DType;
+use ir::workload::StepPhase;
+
+use super::refused;
+use crate::answer::energy;
+use crate::inputs::run::model::{self, Model};
+use crate::inputs::run::setting::{MOST_SAMPLES, STACK, Setting as Run};
+use crate::kinds::training::unlike;
+use crate::request::ProblemRequest;
+use crate::request::element_type;
+
+/// Most tokens of a sample.
+const MOST_TOKENS: u64 = 1 << 24;
+/// Most tokens of a batch.
+const MOST_BATCH: u64 = 1 << 32;
+
+/// What a plan is asked for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Prefill or decode.
+    pub phase: StepPhase,
+    /// Samples of a batch.
+    pub batch: u64,
+    /// Tokens of a prompt; `None` = those of a sample.
+    pub tokens: Option<u64>,
+    /// Tokens that are cached; `None` = none in prefill, those of a sample less the new one in decode.
+    pub cached: Option<u64>,
+    /// What is wanted.
+    pub goal: Goal,
+    /// What else.
+    pub request: RequestDocument,
+}
+
+/// Model and devices, and what a batch does.
+#[derive(Clone)]
+pub struct Setting {
+    /// Model, devices and software.
+    pub run: Run,
+    /// What a batch does.
+    pub batch: Batch,
+    /// What is wanted.
+    pub goal: Goal,
+    /// What pipelines cost.
+    pub costs: Costs,
+}
+
+impl Setting {
+    /// Reads a model on the cluster of the flags.
+    ///
+    /// # Errors
+    /// Those of the readers; `not-for-serving`, `batch`, `cached`, `dtype`, `no-system`.
+    pub fn read(path: &Path, flags: &ProblemRequest, asked: Asked) -> Result<Self, Diagnostic> {
+        check(&asked)?;
+        if !importers::is_config(path) {
+            let message = "pipelines that serve are planned for a config.json";
+            return Err(refused(message, "give one, or place the ops of a graph without --phase"));
+        }
+        // The size of a batch is none of the config's.
+        let mut flags = flags.clone();
+        flags.model.batch = None;
+        flags.without.clone_from(&asked.request.without);
+        flags.board_limit = asked.request.board_limit;
+        let kv_dtype = model::cache_type(asked.request.kv_dtype.as_deref())?;
+        let mut read = model::served((path, asked.tokens), &flags.model, kv_dtype)?;
+        check_model(&read)?;
+        with_windows(&mut read);
+        let sample = read.tokens.unwrap_or(1);
+        let (tokens, cached, assumed) = match (asked.phase, asked.cached) {
+            (StepPhase::Decode, Some(cached)) => (1, cached, None),
+            (StepPhase::Decode, None) => (1, sample.saturating_sub(1), Some("--cached")),
+            (_, cached) => {
+                let is_stated = asked.tokens.is_some();
+                let assumed = (!is_stated).then_some("--sequence-length");
+                (sample, cached.unwrap_or(0), assumed)
+            }
+        };
+        let mut run = Run::on(read, &flags, STACK, asked.batch)?;
+        energy::check(&asked.request, &run.cluster)?;
+        if run.layers.is_some() {
+            let message = "`--profile` names a folder of measured layers of training steps";
+            return Err(refused(message, "give a profile of the devices, or leave it out"));
+        }
+        // What only training, or equal devices, are warned of.
+        run.warnings.retain(|own| own.code != "stated-dtype");
+        unlike::retain_warnings(&mut run.warnings);
+        run.warnings.extend(assumed.map(|flag| told_assumed(flag, tokens, cached)));
+        run.warnings.extend(beyond(&run, asked.phase, cached));
+        run.request = asked.request;
+        let stored = run.model.stored.as_ref().and_then(|own| own.cache);
+        run.request.kv_dtype = stored.map(|own| own.to_string());
+        run.keep_margin();
+        check_devices(&run)?;
+        let (phase, samples) = (asked.phase, asked.batch);
+        let batch = Batch { phase, samples, tokens, cached };
+        let on = (&run.cluster, &run.profile);
+        let costs = priced::costs(&run.pricing(), on, batch, |memory| run.room(memory));
+        let costs = costs.ok_or_else(|| {
+            let message = "a device states no rate that blocks are priced by";
+            Diagnostic::input("no-system", message)
+                .hint("state memory_bytes_per_s and a peak rate of each kind of device")
+        })?;
+        Ok(Self { run, batch, goal: asked.goal, costs })
+    }
+
+    /// Tokens per second where a batch ends every so many nanoseconds.
+    #[must_use]
+    pub fn tokens_per_s(&self, period: u64) -> f64 {
+        let tokens = self.batch.samples as f64 * self.batch.tokens as f64;
+        tokens * 1e9 / period.max(1) as f64
+    }
+
+    /// The name of a device.
+    #[must_use]
+    pub fn name(&self, device: usize) -> &str {
+        self.run.cluster.devices.get(device).map_or("", |own| own.name.as_str())
+    }
+
+    /// A device as people call it.
+    #[must_use]
+    pub fn called(&self, device: usize) -> String {
+        self.run.cluster.in_words(&[DeviceId::new(device)])
+    }
+
+    /// The best that one device does alone: its position and nanoseconds of a batch.
+    #[must_use]
+    pub fn alone(&self) -> Option<(usize, u64)> {
+        let of = |device: usize| {
+            let whole = [Piece { device, blocks: 0..self.costs.n_blocks() }];
+            Some((device, self.costs.judge(&whole, self.goal).ok()?.latency))
+        };
+        (0..self.costs.n_devices()).filter_map(of).min_by_key(|own| own.1)
+    }
+
+    /// `decode of 1 sample with 1024 tokens cached`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Batch { phase, samples, tokens, cached } = self.batch;
+        let samples = match samples {
+            1 => "1 sample".to_owned(),
+            n => format!("{n} samples"),
+        };
+        match phase {
+            StepPhase::Decode => format!("decode of {samples} with {cached} tokens cached"),
+            _ if cached == 0 => format!("prefill of {samples} of {tokens} tokens"),
+            _ => format!("prefill of {samples} of {tokens} tokens behind {cached} cached"),
+        }
+    }
+}
+
+/// Refuses sizes that no batch has.
+fn check(asked: &Asked) -> Result<(), Diagnostic> {
+    if !(1..=MOST_SAMPLES).contains(&asked.batch) {
+        let message = format!("{} samples of a batch, from 1 to {MOST_SAMPLES}", asked.batch);
+        return Err(Diagnostic::usage("batch", message).hint("state them with --batch"));
+    }
+    if asked.phase == StepPhase::Decode && asked.tokens.is_some_and(|own| own != 1) {
+        let message =
+            "`--sequence-length` has no effect on decode, where each sample has one new token";
+        return Err(refused(message, "state the tokens before it with --cached"));
+    }
+    let tokens = asked.tokens.unwrap_or(1).saturating_add(asked.cached.unwrap_or(0));
+    if tokens > MOST_TOKENS || tokens.saturating_mul(asked.batch) > MOST_BATCH {
+        let message = format!("{tokens} tokens of each of {} samples are too many", asked.batch);
+        return Err(Diagnostic::usage("cached", message)
+            .fact("most_tokens", MOST_TOKENS)
+            .fact("most_tokens_of_a_batch", MOST_BATCH)
+            .hint("state fewer with --cached, --sequence-length or --batch"));
+    }
+    Ok(())
+}
+
+/// Refuses models whose blocks are not those of a dense decoder.
+fn check_model(model: &Model) -> Result<(), Diagnostic> {
+    if model.graph.is_some() || model.card.is_of_parts() {
+        let message = "models of this type are planned op by op: no card cuts them into blocks";
+        return Err(refused(message, "place its ops without --phase"));
+    }
+    if model.card.has_experts() {
+        let message = "models of experts are not planned as pipelines that serve";
+        return Err(refused(
+            message,
+            "plan their experts, such as with --algorithm expert-placement",
+        ));
+    }
+    if model.card.n_predictions > 1 {
+        let message = "models whose last blocks predict later tokens are not planned";
+        return Err(refused(message, "leave those blocks out of the config"));
+    }
+    Ok(())
+}
+
+/// Takes on the windows of attention that servers keep to: what is behind them is neither read nor cached.
+fn with_windows(model: &mut Model) {
+    let window = model.hyperparameters.as_ref().and_then(|own| own.window.as_ref());
+    let Some((tokens, has_window)) = window else { return };
+    let blocks: Vec<BlockGroup> = model
+        .card
+        .kinds()
+        .zip(has_window.iter().copied().chain(std::iter::repeat(false)))
+        .filter_map(|(kind, has_window)| {
+            let mut own = BlockGroup { n_blocks: 1, ..model.card.groups.get(kind)?.clone() };
+            if let (true, Attention::Even | Attention::Heads { .. }) =
+                (has_window, own.card.attention)
+            {
+                let dim = own.card.head_dims().0;
+                own.card.attention = Attention::Window { dim, tokens: *tokens };
+            }
+            Some(own)
+        })
+        .collect();
+    model.card.groups.clear();
+    for own in blocks {
+        match model.card.groups.last_mut().filter(|last| last.card == own.card) {
+            Some(last) => last.n_blocks += 1,
+            None => model.card.groups.push(own),
+        }
+    }
+    model.warnings.retain(|own| own.code != "sliding-window");
+}
+
+/// Refuses clusters that can't be priced pair by pair, and kinds that lack the type.
+fn check_devices(run: &Run) -> Result<(), Diagnostic> {
+    let n = run.cluster.devices.len();
+    if n > MAX_PLACES {
+        let message =
+            format!("{n} devices are more than {MAX_PLACES}, of which every two are priced");
+        return Err(refused(message, "name a part of the cluster"));
+    }
+    let dtype = run.numbers.dtype;
+    let kinds = run.cluster.device_ids().map(|device| run.cluster.kind_of(device));
+    let known = [DType::Bf16, DType::F16, DType::F32, DType::F8];
+    match kinds.into_iter().find(|kind| !element_type::has(kind, dtype)) {
+        Some(kind) => {
+            Err(element_type::refused(element_type::lacks(&kind.name, dtype), kind, &known))
+        }
+        None => Ok(()),
+    }
+}
+
+fn told_assumed(flag: &str, tokens: u64, cached: u64) -> Diagnostic {
+    let message = match flag {
+        "--cached" => format!("{cached} cached tokens of each sample are assumed"),
+        _ => format!("prompts of {tokens} tokens are assumed"),
+    };
+    Diagnostic::warning("assumed-length", message).hint(format!("state them with {flag}"))
+}
+
+/// That a decoding step is past the learned positions of a model.
+fn beyond(run: &Run, phase: StepPhase, cached: u64) -> Option<Diagnostic> {
+    let card = &run.model.groups.first()?.card;
+    let is_beyond = phase == StepPhase::Decode && !card.form.is_gated() && cached >= card.sequence;
+    is_beyond.then(|| {
+        let message = format!(
+            "{cached} cached tokens and a new one are more than the {} positions of the model",
+            card.sequence
+        );
+        Diagnostic::warning("beyond-positions", message).hint("state fewer with --cached")
+    })
+}

@@ -1,0 +1,186 @@
+//! A plan of nano-batches as people read it: by entry of layers, what takes how long.
+
+use documents::plan::PlanDocument;
+use ir::workload::StepPhase;
+use serde_json::{Value, json};
+
+use super::decided::{self, Entry, piece, timetable};
+use super::verify::{OnModel, legal};
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::page::{Column, Page};
+use crate::answer::rows::Rows;
+use crate::answer::words::ranges;
+use crate::kinds::streams::{check_layer, check_subject};
+use crate::request::PlanOnModel;
+use crate::request::subject::Subject;
+
+/// `explain`.
+///
+/// # Errors
+/// Those of reading; `not-for-streams` for ops, transfers and devices, `unknown-layer`.
+pub fn explain(
+    document: &PlanDocument,
+    (on, subject, layer): (&PlanOnModel, &Subject, Option<u32>),
+    page: &Page,
+) -> CommandResult {
+    let rows = Rows::of(on.target.all);
+    check_subject(subject)?;
+    let on = match legal(document, (&on.model, &on.target), page)? {
+        Ok(on) => on,
+        Err(exit) => return Ok(exit),
+    };
+    if let Some(layer) = layer {
+        return of_layer(&on, layer, rows, page);
+    }
+    let entries = on.entries.as_deref().unwrap_or_default();
+    let told = table(entries, rows, page);
+    let pairs = pairs(entries, rows, page);
+    thresholds(document, page);
+    let [seconds, bound_s, unsplit_s] = decided::seconds(entries);
+    page.document(&json!({
+        "seconds": seconds, "bound_seconds": bound_s, "unsplit_seconds": unsplit_s,
+        "layers": told, "beside": pairs,
+    }));
+    Ok(Exit::DONE)
+}
+
+/// When each piece of a layer of the steady state runs.
+fn of_layer(on: &OnModel<'_>, layer: u32, rows: Rows, page: &Page) -> CommandResult {
+    check_layer(layer, on.setting.layers.len())?;
+    let entries = on.entries.as_deref().unwrap_or_default();
+    let found = entries.iter().find(|own| own.layers.contains(&layer));
+    let columns = [
+        Column::Text("stream"),
+        Column::Text("op"),
+        Column::Number("nano-batch"),
+        Column::Number("alone, ms"),
+        Column::Number("start, ms"),
+        Column::Number("end, ms"),
+    ];
+    let (mut table, mut told) = (Vec::new(), Vec::new());
+    if let Some(entry) = found {
+        let period = &entry.cut.split.period;
+        let mut times = timetable(entry);
+        times.sort_by(|a, b| a.1[0].total_cmp(&b.1[0]).then(a.0.cmp(&b.0)));
+        for (at, [start_s, end_s]) in times {
+            let (own, step) = (piece(&entry.cut, at), period.chains[at.0][at.1]);
+            let stream = period.streams[step.stream].name();
+            let ms = |seconds: f64| format!("{:.3}", seconds * 1e3);
+            table.push(vec![
+                stream.to_owned(),
+                own.op.clone(),
+                own.nano_batch.to_string(),
+                ms(step.seconds),
+                ms(start_s),
+                ms(end_s),
+            ]);
+            told.push(json!({
+                "stream": stream, "op": own.op, "nano_batch": own.nano_batch, "part": own.part,
+                "seconds": step.seconds, "start_s": start_s, "end_s": end_s,
+            }));
+        }
+        page.line(&format!(
+            "layer {layer} in the steady state: the next one starts {:.3} ms later",
+            entry.cycle_s * 1e3
+        ));
+    }
+    rows.table(&columns, table.into_iter(), page);
+    page.document(&json!({ "layer": layer, "pieces": told }));
+    Ok(Exit::DONE)
+}
+
+/// A row for each entry, as many as are shown; all of them as a document.
+pub fn table(entries: &[Entry], rows: Rows, page: &Page) -> Vec<Value> {
+    let columns = [
+        Column::Text("layers"),
+        Column::Text("samples"),
+        Column::Number("a layer, ms"),
+        Column::Number("not cut, ms"),
+        Column::Number("bound, ms"),
+        Column::Number("compute"),
+        Column::Number("links"),
+    ];
+    let (mut table, mut told) = (Vec::new(), Vec::new());
+    for own in entries {
+        let busy = [0, 1].map(|stream| own.cut.split.period.stream_s(stream));
+        let share = |busy_s: f64| match own.cycle_s > 0.0 {
+            true => format!("{:.0} %", 100.0 * busy_s / own.cycle_s),
+            false => "-".to_owned(),
+        };
+        let samples = own.cut.split.samples.iter().map(u64::to_string).collect::<Vec<_>>();
+        let ms = |seconds: f64| format!("{:.3}", seconds * 1e3);
+        table.push(vec![
+            ranges(&own.layers),
+            samples.join(" + "),
+            ms(own.cycle_s),
+            ms(own.unsplit_s),
+            ms(own.bound_s),
+            share(busy[0]),
+            share(busy[1]),
+        ]);
+        told.push(json!({
+            "layers": own.layers, "samples": own.cut.split.samples, "cycle_seconds": own.cycle_s,
+            "unsplit_seconds": own.unsplit_s, "bound_seconds": own.bound_s,
+            "compute_seconds": busy[0], "link_seconds": busy[1], "pieces": own.cut.names,
+        }));
+    }
+    rows.table(&columns, table.into_iter(), page);
+    page.line("shares are work alone over the time of a layer");
+    told
+}
+
+/// Pieces that may run at the same time, and how they share the device.
+fn pairs(entries: &[Entry], rows: Rows, page: &Page) -> Vec<Value> {
+    let columns = [
+        Column::Text("layers"),
+        Column::Text("computes"),
+        Column::Text("on links"),
+        Column::Text("mode"),
+        Column::Number("both alone, ms"),
+        Column::Number("both together, ms"),
+    ];
+    let (mut table, mut told) = (Vec::new(), Vec::new());
+    for own in entries {
+        let alone = |at: (usize, usize)| own.cut.split.period.chains[at.0][at.1].seconds;
+        for ([compute, exchange], shared) in &own.cut.beside {
+            let name = |at: (usize, usize)| {
+                let piece = piece(&own.cut, at);
+                format!("{}({})", piece.op, piece.nano_batch)
+            };
+            let mode = shared.mode.map_or("turns", |own| own.name());
+            let on = shared.multiprocessors;
+            let alone_s = alone(*compute) + alone(*exchange);
+            table.push(vec![
+                ranges(&own.layers),
+                name(*compute),
+                name(*exchange),
+                on.map_or(mode.to_owned(), |own| format!("{mode}, {own} multiprocessors")),
+                format!("{:.3}", alone_s * 1e3),
+                format!("{:.3}", shared.seconds * 1e3),
+            ]);
+            told.push(json!({
+                "layers": own.layers, "compute": name(*compute), "exchange": name(*exchange),
+                "mode": mode, "multiprocessors": on, "alone_seconds": alone_s,
+                "together_seconds": shared.seconds,
+            }));
+        }
+    }
+    if !table.is_empty() {
+        rows.table(&columns, table.into_iter(), page);
+    }
+    told
+}
+
+/// From how many tokens on steps are cut.
+pub fn thresholds(plan: &PlanDocument, page: &Page) {
+    let Some(serving) = &plan.experts.serving else { return };
+    for phase in [StepPhase::Prefill, StepPhase::Decode] {
+        let own = serving.thresholds.iter().filter(|own| StepPhase::from(own.phase) == phase);
+        let each = own.map(|own| match own.tokens {
+            0 => format!("{}", own.nano_batches),
+            tokens => format!("{} from {tokens} tokens on", own.nano_batches),
+        });
+        let each = each.collect::<Vec<_>>().join(", ");
+        page.line(&format!("nano-batches of a step of {} on a replica: {each}", phase.name()));
+    }
+}

@@ -1,0 +1,21 @@
+//! Plans of single ops: found, read back, and held against what they state.
+
+pub mod alternatives;
+pub mod busiest;
+pub mod compare;
+pub mod explain;
+pub mod export;
+pub mod found;
+mod fused;
+pub mod in_words;
+pub mod narrower;
+pub mod outcome;
+pub mod plan;
+pub mod replay;
+pub mod report;
+pub mod simulate;
+mod slips;
+pub mod stated;
+pub mod trust;
+pub mod verdict;
+pub mod verify;

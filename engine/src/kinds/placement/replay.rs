@@ -1,0 +1,244 @@
+//! Reads a plan back and puts it on its model and cluster again.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use cost_model::ops::critical;
+use cost_model::ops::judge::lower::TaskGraph;
+use cost_model::ops::judge::replay::{Timeline, replay_tasks};
+use cost_model::ops::judge::report::{Report, report};
+use cost_model::ops::judge::verify::{Violation, verify};
+use cost_model::ops::problem::Problem;
+use documents::digest;
+use documents::plan::{PlanDocument, Reference};
+use ir::diagnostic::{Diagnostic, Value};
+use ir::graph::Graph;
+use ir::plan::Plan;
+
+use super::slips;
+use super::trust::Trust;
+use crate::answer::mismatch::sorted;
+use crate::inputs::kept;
+use crate::inputs::load::{self, Basis, Loaded};
+use crate::inputs::plan_file;
+use crate::inputs::plan_file::workload;
+use crate::request::ReplayRequest;
+
+/// A plan on its problem.
+pub struct OnProblem {
+    /// The problem.
+    pub loaded: Loaded,
+    /// The plan, with names resolved.
+    pub plan: Arc<Plan>,
+    /// Of the problem, and of digests that differ.
+    pub warnings: Vec<Diagnostic>,
+    /// Whether digests differ, and may.
+    pub is_mismatched: bool,
+    /// Digests that differ and may not, of a model, a cluster or a profile of the same name.
+    pub mismatches: Vec<Diagnostic>,
+    resolved: Arc<Resolved>,
+    timeline: OnceLock<Result<Arc<Timeline>, Violation>>,
+    report: OnceLock<Arc<Report>>,
+    trust: OnceLock<Trust>,
+    broken: OnceLock<Vec<Diagnostic>>,
+}
+
+/// A plan on its problem, replayed.
+#[derive(Clone)]
+pub struct Replayed {
+    /// The plan on its problem.
+    pub on: Arc<OnProblem>,
+    /// When everything happens.
+    pub timeline: Arc<Timeline>,
+    /// Where time and memory go.
+    pub report: Arc<Report>,
+}
+
+impl Replayed {
+    /// What its step time rests on.
+    pub fn trust(&self) -> &Trust {
+        trust(&self.on, &self.timeline)
+    }
+}
+
+/// Puts a plan on its model and cluster. What it was made for is checked by digest.
+///
+/// # Errors
+/// Those of [`examined`], `digest-mismatch` unless `--allow-mismatch`.
+pub fn on_problem(
+    document: &Arc<PlanDocument>,
+    model: &Path,
+    flags: &ReplayRequest,
+) -> Result<Arc<OnProblem>, Diagnostic> {
+    let on = examined(document, model, flags)?;
+    on.mismatches.first().map_or(Ok(()), |other| Err(other.clone()))?;
+    Ok(on)
+}
+
+/// Puts a plan on a model and a cluster of the names that it was made for, whatever their digests.
+///
+/// # Errors
+/// Those of reading, `digest-mismatch` where names differ unless `--allow-mismatch`, and names that
+/// do not resolve.
+pub fn examined(
+    document: &Arc<PlanDocument>,
+    model: &Path,
+    flags: &ReplayRequest,
+) -> Result<Arc<OnProblem>, Diagnostic> {
+    // What is kept holds the document, so that no other can lie there.
+    let name = format!("{:p} {model:?} {flags:?}", Arc::as_ptr(document));
+    kept::made(&name, || put(document, model, flags))
+}
+
+fn put(
+    document: &Arc<PlanDocument>,
+    model: &Path,
+    flags: &ReplayRequest,
+) -> Result<OnProblem, Diagnostic> {
+    let planned = (workload(&document.workload)?, &document.request);
+    let goal = plan_file::objective(document)?;
+    let mut loaded = load::problem_of_plan(model, &flags.problem, planned.clone(), goal)?;
+    let mut warnings = std::mem::take(&mut loaded.warnings);
+    let problem = &loaded.problem;
+    let named = digested(&problem.graph);
+    let found = document.mismatches(&named.reference, &problem.cluster, &loaded.profile);
+    let told = |mismatch: Diagnostic| match (flags.allow_mismatch, is_of(&mismatch, "model")) {
+        (true, _) => mismatch,
+        (_, true) => slips::named(advised(mismatch), document, &planned.0, model, &flags.problem),
+        (_, false) => advised(mismatch),
+    };
+    let (allowed, mismatches) = sorted(found.into_iter().map(told), flags.allow_mismatch)?;
+    let is_mismatched = !allowed.is_empty();
+    warnings.extend(allowed);
+    let resolved = resolved(document, &loaded);
+    let resolved = resolved.map_err(|error| mismatches.first().cloned().unwrap_or(error))?;
+    Ok(OnProblem {
+        plan: Arc::clone(&resolved.plan),
+        loaded,
+        warnings,
+        is_mismatched,
+        mismatches,
+        resolved,
+        timeline: OnceLock::new(),
+        report: OnceLock::new(),
+        trust: OnceLock::new(),
+        broken: OnceLock::new(),
+    })
+}
+
+/// A graph's name and digest.
+struct Digested {
+    reference: Reference,
+    /// Held so that no other graph can lie there.
+    _graph: Arc<Graph>,
+}
+
+fn digested(graph: &Arc<Graph>) -> Arc<Digested> {
+    let make = || -> Result<Digested, Infallible> {
+        let reference = Reference::new(&graph.name, digest::graph(graph));
+        Ok(Digested { reference, _graph: Arc::clone(graph) })
+    };
+    match kept::made(&format!("{:p}", Arc::as_ptr(graph)), make) {
+        Ok(digested) => digested,
+    }
+}
+
+/// What of a plan on its problem neither limits nor rates of a cluster have to do with.
+struct Resolved {
+    plan: Arc<Plan>,
+    tasks: OnceLock<Result<TaskGraph, Violation>>,
+    /// Held so that no others can lie there.
+    _of: (Arc<PlanDocument>, Arc<Basis>),
+}
+
+fn resolved(document: &Arc<PlanDocument>, on: &Loaded) -> Result<Arc<Resolved>, Diagnostic> {
+    let name = format!("{:?}", (Arc::as_ptr(document), Arc::as_ptr(&on.basis)));
+    kept::made(&name, || {
+        let plan = Arc::new(document.to_ir(&on.problem.graph, &on.problem.cluster)?);
+        let of = (Arc::clone(document), Arc::clone(&on.basis));
+        Ok(Resolved { plan, tasks: OnceLock::new(), _of: of })
+    })
+}
+
+/// Whether a mismatch is of this part.
+fn is_of(mismatch: &Diagnostic, part: &str) -> bool {
+    mismatch.facts.iter().any(|(name, value)| *name == "what" && *value == Value::from(part))
+}
+
+/// With the flags that decide the part that differs.
+fn advised(mismatch: Diagnostic) -> Diagnostic {
+    let part = mismatch.facts.iter().find(|(name, _)| *name == "what").map(|(_, value)| value);
+    let flags = match part {
+        Some(Value::Text(part)) if part == "cluster" => "--cluster",
+        Some(Value::Text(part)) if part == "profile" => "--profile",
+        _ => "--dim, --batch, --dtype and --workload",
+    };
+    mismatch.hint(format!(
+        "give the same {flags} as when it was planned, or add --allow-mismatch to go on all the \
+         same"
+    ))
+}
+
+/// Replays a plan.
+///
+/// # Errors
+/// A plan that can't be replayed is illegal.
+pub fn on(on: Arc<OnProblem>) -> Result<Replayed, Diagnostic> {
+    let timeline = Arc::clone(timeline(&on)?);
+    let make = || Arc::new(report(&on.loaded.problem, &on.plan, &timeline));
+    let report = Arc::clone(on.report.get_or_init(make));
+    Ok(Replayed { on, timeline, report })
+}
+
+fn tasks(on: &OnProblem) -> Result<&TaskGraph, Violation> {
+    let lower = || TaskGraph::lower(&on.loaded.problem, &on.plan);
+    on.resolved.tasks.get_or_init(lower).as_ref().map_err(Clone::clone)
+}
+
+fn timeline(on: &OnProblem) -> Result<&Arc<Timeline>, Diagnostic> {
+    let problem = &on.loaded.problem;
+    let replay = || tasks(on).and_then(|own| replay_tasks(problem, &on.plan, own)).map(Arc::new);
+    on.timeline.get_or_init(replay).as_ref().map_err(|violation| violation.diagnostic(problem))
+}
+
+fn trust<'o>(on: &'o OnProblem, timeline: &Timeline) -> &'o Trust {
+    let path = || {
+        let tasks = tasks(on).ok();
+        tasks.map_or_else(Vec::new, |own| {
+            critical::path_of_tasks(&on.loaded.problem, &on.plan, timeline, own)
+        })
+    };
+    on.trust.get_or_init(|| Trust::of_path(&on.loaded.problem, path()))
+}
+
+/// Replays a plan, with what its step time rests on and the rules that it breaks: side by side, as
+/// these share nothing but the times.
+///
+/// # Errors
+/// As [`on`].
+pub fn with_all(on: Arc<OnProblem>) -> Result<Replayed, Diagnostic> {
+    thread::scope(|scope| {
+        // Without a thread each is made when it is asked for.
+        let own = &on;
+        let _ = thread::Builder::new().spawn_scoped(scope, || {
+            broken_rules(own);
+        });
+        let times = timeline(own)?;
+        let _ = thread::Builder::new().spawn_scoped(scope, || {
+            trust(own, times);
+        });
+        self::on(Arc::clone(own))
+    })
+}
+
+/// The rules that a plan breaks, at most [`MAX_VIOLATIONS`](cost_model::ops::judge::verify::MAX_VIOLATIONS).
+pub fn broken_rules(on: &OnProblem) -> &[Diagnostic] {
+    on.broken.get_or_init(|| broken(&on.loaded.problem, &on.plan))
+}
+
+/// The rules that a plan breaks on a problem.
+pub fn broken(problem: &Problem, plan: &Plan) -> Vec<Diagnostic> {
+    verify(problem, plan).iter().map(|v| v.diagnostic(problem)).collect()
+}

@@ -1,0 +1,91 @@
+//! The report of one plan of ops: where the time and the memory go.
+
+use cost_model::ops::judge::memory::Holding;
+use cost_model::ops::judge::report::{DeviceReport, LinkReport, Report};
+use cost_model::ops::problem::Problem;
+use documents::report::{DeviceDocument, HoldingDocument, LinkDocument, StepDocument};
+use ir::units::Bytes;
+
+use super::trust::{self, Trust};
+use crate::answer::page::{Column, Page};
+use crate::answer::rows::Rows;
+
+/// Prints the table of devices.
+pub fn devices(problem: &Problem, report: &Report, rows: Rows, page: &Page) {
+    let columns = [
+        Column::Name("device"),
+        Column::Number("compute"),
+        Column::Number("comm"),
+        Column::Number("idle"),
+        Column::Number("peak memory"),
+        Column::Number("of"),
+        Column::Number("limit"),
+        Column::RestName("largest at peak"),
+    ];
+    let row = |device: &DeviceReport| row(problem, report, device);
+    rows.table(&columns, report.devices.iter().map(row), page);
+}
+
+fn row(problem: &Problem, report: &Report, device: &DeviceReport) -> Vec<String> {
+    let step = report.step_time.get();
+    let share = |ns: u64| match step {
+        0 => "-".to_owned(),
+        _ => format!("{:.1} %", ns as f64 / step as f64 * 100.0),
+    };
+    let peak = Bytes(device.peak.bytes).to_string();
+    let of = device.limit.filter(|limit| *limit > 0).map_or(String::new(), |limit| {
+        format!("{:.0} %", device.peak.bytes as f64 / limit as f64 * 100.0)
+    });
+    vec![
+        problem.cluster.devices[device.device.index()].name.clone(),
+        share(device.compute_ns),
+        share(device.communication_ns),
+        share(device.idle_ns),
+        peak,
+        of,
+        device.limit.map_or("none".to_owned(), |limit| Bytes(limit).to_string()),
+        device.what_peaks.first().map_or(String::new(), holding),
+    ]
+}
+
+fn holding(holding: &Holding) -> String {
+    format!("{} {} {}", Bytes(holding.bytes), holding.what.name(), holding.name)
+}
+
+/// The report as a document.
+pub fn document(problem: &Problem, report: &Report, trust: &Trust) -> StepDocument {
+    let mut document = StepDocument::new(report.step_time.get(), report.nominal);
+    document.interval = trust.interval_document();
+    document.origins = trust.origin_documents();
+    document.devices = report.devices.iter().map(|d| device_document(problem, d)).collect();
+    let channel = |link: &LinkReport| {
+        let name = &problem.cluster.links.channels[link.channel.index()].name;
+        LinkDocument::new(name, link.busy_ns, link.bytes, link.n_transfers)
+    };
+    document.links = report.links.iter().map(channel).collect();
+    document
+}
+
+fn device_document(problem: &Problem, report: &DeviceReport) -> DeviceDocument {
+    let device = &problem.cluster.devices[report.device.index()];
+    let times = (report.compute_ns, report.communication_ns, report.idle_ns);
+    DeviceDocument {
+        memory_limit_bytes: report.limit,
+        capacity_bytes: device.capacity.map(Bytes::get),
+        context_bytes: device.context.get(),
+        reserve_bytes: device.reserve.get(),
+        parameter_bytes: report.parameter_bytes,
+        what_peaks: report
+            .what_peaks
+            .iter()
+            .map(|holding| HoldingDocument {
+                kind: holding.what.name().to_owned(),
+                name: holding.name.clone(),
+                bytes: holding.bytes,
+            })
+            .collect(),
+        origins: trust::documents(&report.origins),
+        ..DeviceDocument::with_times(&device.name, times.0, times.1, times.2)
+    }
+    .with_peak(report.peak.bytes, report.peak.at)
+}

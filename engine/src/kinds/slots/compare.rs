@@ -1,0 +1,69 @@
+//! `compare` of two plans of experts in slots, as they state their figures.
+
+use documents::plan::PlanDocument;
+use documents::plan::experts::ExpertLayersDocument;
+use serde_json::{Value, json};
+
+use super::figures::{hit_ratio, sums};
+use crate::answer::exit::Exit;
+use crate::answer::page::{Column, Page};
+use crate::answer::rows::Rows;
+use crate::answer::words::ranges;
+use crate::answer::words::share as percent;
+
+/// Compares them.
+pub fn compare((a, b): (&PlanDocument, &PlanDocument), rows: Rows, page: &Page) -> Exit {
+    let columns = [
+        Column::Text("layer"),
+        Column::Number("slots of A"),
+        Column::Number("slots of B"),
+        Column::Number("hits in A"),
+        Column::Number("hits in B"),
+        Column::Number("resident in B alone"),
+    ];
+    let hits = |own: &ExpertLayersDocument| hit_ratio(&own.cache.unwrap_or_default());
+    let mut table = Vec::new();
+    let mut layers = Vec::new();
+    for two in &b.experts.layers {
+        let Some(one) = a.experts.layers.iter().find(|own| own.layers == two.layers) else {
+            continue;
+        };
+        let new = two.resident.iter().filter(|expert| !one.resident.contains(expert)).count();
+        table.push(vec![
+            ranges(&two.layers),
+            one.slots.to_string(),
+            two.slots.to_string(),
+            percent(hits(one)),
+            percent(hits(two)),
+            new.to_string(),
+        ]);
+        layers.push(json!({
+            "layers": two.layers, "slots": [one.slots, two.slots], "hits": [hits(one), hits(two)],
+            "resident_in_b_alone": new,
+        }));
+    }
+    rows.table(&columns, table.into_iter(), page);
+    let is_equal = a.experts == b.experts;
+    let [x, y] = [a, b].map(told);
+    page.line(&match is_equal {
+        true => "the plans decide the same".to_owned(),
+        false => format!(
+            "hits: A {}, B {}; a step waits {:.3} ms for experts in A, {:.3} ms in B",
+            percent(x.0),
+            percent(y.0),
+            1e3 * x.1,
+            1e3 * y.1
+        ),
+    });
+    let own = |(hits, exposed): (f64, f64)| -> Value {
+        json!({ "hit_ratio": hits, "exposed_s": exposed })
+    };
+    page.document(&json!({ "equal": is_equal, "a": own(x), "b": own(y), "layers": layers }));
+    if is_equal { Exit::DONE } else { Exit::DIFFERS }
+}
+
+/// Hit ratio, and seconds that a step waits.
+fn told(plan: &PlanDocument) -> (f64, f64) {
+    let host = plan.experts.host.clone().unwrap_or_default();
+    (hit_ratio(&sums(&plan.experts)), host.exposed_s / host.steps.max(1) as f64)
+}

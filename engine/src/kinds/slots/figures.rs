@@ -1,0 +1,99 @@
+//! Experts in slots in figures, and as people read them.
+
+use documents::plan::PlanDocument;
+use documents::plan::experts::{CacheDocument, ExpertLayersDocument, ExpertsDocument};
+
+use crate::answer::page::{Column, Page};
+use crate::answer::rows::Rows;
+use crate::answer::words::ranges;
+use crate::answer::words::share as percent;
+
+/// Sums over layers.
+#[must_use]
+pub fn sums(experts: &ExpertsDocument) -> CacheDocument {
+    let mut sum = CacheDocument::default();
+    for own in experts.layers.iter().filter_map(|own| own.cache.as_ref()) {
+        sum.needed = sum.needed.saturating_add(own.needed);
+        sum.missed = sum.missed.saturating_add(own.missed);
+        sum.ahead = sum.ahead.saturating_add(own.ahead);
+        sum.waves = sum.waves.saturating_add(own.waves);
+    }
+    sum
+}
+
+/// Share of what is needed that lies in slots when a layer begins.
+#[must_use]
+pub fn hit_ratio(own: &CacheDocument) -> f64 {
+    match own.needed {
+        0 => 1.0,
+        needed => 1.0 - own.missed as f64 / needed as f64,
+    }
+}
+
+/// A row for each layer, as many as are shown.
+pub fn table(plan: &PlanDocument, rows: Rows, page: &Page) {
+    let columns = [
+        Column::Text("layer"),
+        Column::Number("slots"),
+        Column::Number("resident"),
+        Column::Number("needed"),
+        Column::Number("hits"),
+        Column::Number("missed"),
+        Column::Number("fetched ahead"),
+        Column::Number("waves"),
+    ];
+    let row = |own: &ExpertLayersDocument| {
+        let cache = own.cache.unwrap_or_default();
+        vec![
+            ranges(&own.layers),
+            own.slots.to_string(),
+            own.resident.len().to_string(),
+            cache.needed.to_string(),
+            percent(hit_ratio(&cache)),
+            cache.missed.to_string(),
+            cache.ahead.to_string(),
+            cache.waves.to_string(),
+        ]
+    };
+    rows.table(&columns, plan.experts.layers.iter().map(row), page);
+}
+
+/// What steps take, and what a device holds.
+#[must_use]
+pub fn sentences(plan: &PlanDocument) -> Vec<String> {
+    let Some(host) = &plan.experts.host else { return Vec::new() };
+    let sum = sums(&plan.experts);
+    let whence = if host.is_traced { "of the trace" } else { "drawn by visits" };
+    let steps = host.steps.max(1) as f64;
+    let regrouped = host.regrouped.map(|own| {
+        let words = if own.is_done { "change places" } else { "stay in their places" };
+        format!(
+            "tokens of {} steps {words}: in order {} experts are needed and {} missed, and no places need \
+             less than {}",
+            own.steps, own.needed_in_order, own.missed_in_order, own.needed_at_least
+        )
+    });
+    let own = [
+        format!(
+            "{} steps {whence} need {} experts, {} of them in slots; {} misses, {} fetched ahead",
+            host.steps,
+            sum.needed,
+            percent(hit_ratio(&sum)),
+            sum.missed,
+            sum.ahead
+        ),
+        format!(
+            "a step computes {:.3} ms in these layers and waits {:.3} ms for experts over {}",
+            1e3 * host.compute_s / steps,
+            1e3 * host.exposed_s / steps,
+            host.link
+        ),
+        format!(
+            "a device holds {:.2} GB of weights in {} slots of {:.2} MB",
+            host.memory_bytes as f64 / 1e9,
+            plan.experts.layers.iter().map(|own| u64::from(own.slots)).sum::<u64>(),
+            host.expert_bytes as f64 / 1e6
+        ),
+    ];
+    own.into_iter().chain(regrouped).collect()
+}

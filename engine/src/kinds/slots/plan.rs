@@ -1,0 +1,167 @@
+//! Experts in slots of devices.
+
+use std::sync::Arc;
+
+use documents::diagnostic::DiagnosticDocument;
+use documents::plan::PlanDocument;
+use documents::plan::experts::{ExpertsContext, ExpertsDocument};
+use documents::plan::request::RequestDocument;
+use documents::report::cached::CachedReportDocument;
+use ir::diagnostic::Diagnostic;
+use ir::workload::StepPhase;
+use planner::experts::expertflow::{Choices, OBJECTIVE, Problem, REGROUP, STEPS};
+use planner::recipe::Ingredient;
+use planner::run::{Control, StopReason};
+
+use crate::answer::exit::CommandResult;
+use crate::answer::page::Format;
+use crate::answer::rows::Rows;
+use crate::inputs::experts::{Setting, check_sources};
+use crate::inputs::routing::Routing;
+use crate::kinds::experts::export::check_target;
+use crate::kinds::experts::on_model::OnModel;
+use crate::kinds::experts::plan::{assumed, files};
+use crate::kinds::slots::figures::{hit_ratio, sentences, sums, table};
+use crate::kinds::slots::{Cached, best};
+use crate::request::PlanRequest;
+use crate::search::run::{Run, interrupted};
+use crate::search::watched::{law, told, watched};
+
+/// Holds the experts of a model in slots, by a row of the registry.
+pub(crate) fn plan(
+    request: &PlanRequest,
+    (used, door): (Ingredient, &'static planner::experts::expertflow::Cached),
+    run: &mut Run<'_>,
+) -> CommandResult {
+    request.exports.iter().try_for_each(|target| check_target(target, true))?;
+    let choices = Choices::of(&used.options)?;
+    if request.routing_trace.is_some() && used.options.given().contains_key(STEPS.name) {
+        let message = format!("`{}` is of steps that are drawn: the trace has its own", STEPS.name);
+        return Err(Diagnostic::usage("not-for-traces", message).hint("leave it out"));
+    }
+    if request.routing_trace.is_none() && choices.regroup > 1 {
+        let message = format!("`{}` is of tokens of a trace, and steps are drawn", REGROUP.name);
+        return Err(
+            Diagnostic::usage("needs-trace", message).hint("give --routing-trace, or leave it out")
+        );
+    }
+    if request.phase == Some(StepPhase::Training) {
+        let message = "`--phase training` keeps all experts on devices: none are cached";
+        return Err(Diagnostic::usage("not-for-experts", message)
+            .hint("plan with --phase prefill or decode, or place copies with expert-placement"));
+    }
+    let (seed, sequence_length) = (request.limits.seed, request.training.sequence_length);
+    let read = move |own: &PlanRequest| read(own, &choices, seed);
+    let search = move |(asked, all): &(Asked, Vec<Cached>), control: &Arc<Control>| {
+        let hold = |problem: &Problem| door.0(problem, &choices, control);
+        let found = best(&asked.setting, all, &choices, &hold)?;
+        Some(ExpertsDocument { sequence_length, ..found })
+    };
+    let found = watched((request, used.entry.name), run, read, search)?;
+    let Some(((asked, _), experts, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
+    let context = ExpertsContext {
+        model: &asked.setting.model,
+        cluster: &asked.setting.cluster,
+        phase: asked.phase,
+        batch: asked.batch,
+        request: &asked.request,
+        objective: OBJECTIVE,
+        algorithm: &used.to_string(),
+    };
+    let plan = PlanDocument::from_experts(experts, &context);
+    let on = OnModel {
+        setting: asked.setting.clone(),
+        document: &plan,
+        copies: Vec::new(),
+        unknown: Vec::new(),
+        warnings: Vec::new(),
+        mismatches: Vec::new(),
+    };
+    let (files, warnings) = files(request, &on, asked.warnings.clone());
+    run.page.warnings(&warnings);
+    let report = report(plan, (StopReason::Finished, elapsed_s), &warnings);
+    told(run, (&report.plan, files), &report, |run| {
+        if run.page.format == Format::Text {
+            table(&report.plan, Rows::of(request.all), run.page);
+            sentences(&report.plan).iter().for_each(|line| run.page.line(line));
+        }
+    })
+}
+
+/// What was asked for.
+#[derive(Clone)]
+struct Asked {
+    setting: Setting,
+    phase: StepPhase,
+    batch: u64,
+    request: RequestDocument,
+    warnings: Vec<Diagnostic>,
+}
+
+/// Reads model, cluster, and a trace or visits.
+fn read(
+    own: &PlanRequest,
+    choices: &Choices,
+    seed: u64,
+) -> Result<(Asked, Vec<Cached>), Diagnostic> {
+    let sequence = own.training.sequence_length;
+    // The size of a step is none of the graph's that a model is read from.
+    let mut flags = own.problem.model.clone();
+    flags.batch = None;
+    let setting = Setting::read((&own.model, &flags, sequence), own.problem.cluster.as_deref())?;
+    setting.n_experts()?;
+    let mut warnings = setting.warnings.clone();
+    let (phase, batch) = (own.phase.unwrap_or_default(), own.problem.model.batch.unwrap_or(1));
+    let skew = own.training.expert_skew.as_ref();
+    let (cached, warning) = match &own.routing_trace {
+        Some(file) => {
+            check_sources(skew)?;
+            warnings.extend(stated(own));
+            let all = Routing::all(&setting, file, choices.regroup)?;
+            Cached::of_trace(&setting, choices, all, seed)?
+        }
+        None => {
+            warnings.extend(assumed(own, phase, setting.sequence));
+            let tokens = setting.tokens(phase, batch)?;
+            let visits = setting.visits(skew)?;
+            let steps = Cached::drawn(&setting, &visits, tokens, (choices, seed));
+            let (own, warning) = Cached::new(&setting, choices, steps, seed)?;
+            (vec![own], warning)
+        }
+    };
+    warnings.extend(warning);
+    Ok((Asked { setting, phase, batch, request: law(own), warnings }, cached))
+}
+
+/// What says nothing beside a trace, whose steps have their own tokens.
+fn stated(own: &PlanRequest) -> Option<Diagnostic> {
+    let flag = match (own.problem.model.batch, own.training.sequence_length) {
+        (Some(_), _) => "--batch",
+        (None, Some(_)) => "--sequence-length",
+        (None, None) => return None,
+    };
+    let message = format!("`{flag}` has no effect: a step has the tokens of the trace");
+    Some(Diagnostic::warning("no-effect", message).hint("leave it out"))
+}
+
+/// What `--json` prints.
+fn report(
+    plan: PlanDocument,
+    (stop, elapsed_s): (StopReason, Option<f64>),
+    warnings: &[Diagnostic],
+) -> CachedReportDocument {
+    let sum = sums(&plan.experts);
+    let host = plan.experts.host.clone().unwrap_or_default();
+    CachedReportDocument {
+        n_layers: plan.experts.layers.len() as u64,
+        hit_ratio: hit_ratio(&sum),
+        missed: sum.missed,
+        ahead: sum.ahead,
+        exposed_s: host.exposed_s / host.steps.max(1) as f64,
+        memory_bytes: host.memory_bytes,
+        plan,
+        stop_reason: stop.name().to_owned(),
+        elapsed_s,
+        warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
+    }
+}

@@ -1,0 +1,96 @@
+//! A plan of parts as a picture: the passes of each entry of layers, stream by stream.
+
+use cost_model::ops::judge::replay::Span;
+use cost_model::streams::moe::OPS;
+use cost_model::streams::replay::replay;
+use cost_model::streams::{Slowdowns, Span as Seconds};
+use documents::plan::PlanDocument;
+use exporters::Export;
+use exporters::svg::streams::{Piece, Row, StreamsSource, export};
+use ir::units::Nanos;
+
+use super::decided::{Pass, name, of_entry, of_pass, ordered};
+use super::setting::Setting;
+use crate::answer::words::ranges;
+use crate::inputs::run::setting::Setting as Run;
+
+/// The picture of a legal plan.
+#[must_use]
+pub fn drawn(plan: &PlanDocument, setting: &Setting) -> Export {
+    let cost = plan.cost.as_ref();
+    let bound = Nanos(cost.map_or(0, |own| own.bound_ns));
+    let told = format!(
+        "bound {bound} \u{b7} experts of layers that are planned alike, forward, then backward; attention, \
+         norms and shared experts are left out"
+    );
+    let rows = (0..plan.experts.layers.len()).flat_map(|at| of_layers(plan, setting, at));
+    of_rows((plan, &setting.run), &OPS, (&told, rows.collect()))
+}
+
+/// A picture of rows.
+pub(crate) fn of_rows(
+    (plan, run): (&PlanDocument, &Run),
+    ops: &[&str],
+    (told, rows): (&str, Vec<Row>),
+) -> Export {
+    let step = Nanos(plan.cost.as_ref().map_or(0, |own| own.step_time_ns));
+    let told = format!("step time {step} \u{b7} {told}");
+    let (model, cluster) = (run.model.name.as_str(), run.cluster.name.as_str());
+    export(&StreamsSource { model, cluster, told, ops, rows })
+}
+
+/// The streams of an entry; none where its layers have no experts.
+fn of_layers(plan: &PlanDocument, setting: &Setting, at: usize) -> Vec<Row> {
+    let entry = &plan.experts.layers[at];
+    let first = entry.layers.first().copied().unwrap_or_default();
+    let mut rows: Vec<Row> = Vec::new();
+    let mut begin_s = 0.0;
+    for pass in [Pass::Forward, Pass::Backward] {
+        let Some(cell) = of_pass(setting, first, &of_entry(entry), pass) else { continue };
+        // In the orders that the plan states.
+        let stated = plan.schedule.cells.iter().find(|own| own.cell == name(at, pass));
+        let cell = stated.and_then(|own| ordered(&cell, own).ok()).unwrap_or(cell);
+        let Ok(times) = replay(&cell, &Slowdowns::default()) else { continue };
+        if rows.is_empty() {
+            let of = |own: &cost_model::streams::Stream| Row {
+                stream: own.resource.name().to_owned(),
+                ..Row::default()
+            };
+            rows = cell.streams.iter().map(of).collect();
+            if let Some(row) = rows.first_mut() {
+                row.name = format!("layers {}", ranges(&entry.layers));
+            }
+        }
+        let end_s = begin_s + times.seconds();
+        let word = if pass == Pass::Forward { "forward" } else { "backward" };
+        if let Some(row) = rows.get_mut(usize::from(pass == Pass::Backward)) {
+            row.figure = format!("{word} {}", nanos(times.seconds()));
+        }
+        for (row, order) in rows.iter_mut().zip(&times.orders) {
+            if pass == Pass::Backward {
+                row.turn_ns = Some(nanos(begin_s).get());
+            }
+            let piece = |piece: &usize| {
+                let own = &cell.pieces[*piece];
+                Piece {
+                    span: span(&times.spans[*piece], begin_s),
+                    op: own.op as usize,
+                    label: own.part.to_string(),
+                    told: format!("{word}, part {}", own.part),
+                }
+            };
+            row.pieces.extend(order.iter().map(piece));
+        }
+        begin_s = end_s;
+    }
+    rows
+}
+
+pub(crate) fn nanos(seconds: f64) -> Nanos {
+    Nanos((seconds * 1e9).round() as u64)
+}
+
+/// From a begin on.
+pub(crate) fn span(own: &Seconds, begin_s: f64) -> Span {
+    Span { start: nanos(begin_s + own.start_s).get(), end: nanos(begin_s + own.end_s).get() }
+}

@@ -1,0 +1,488 @@
+//! What a search over degrees answers, in text.
+
+use std::time::Duration;
+
+use cost_model::runs::forms::model::Offload;
+use cost_model::runs::forms::model::counts::{model_flops, n_parameters};
+use cost_model::runs::judge::report::RankReport;
+use cost_model::runs::judge::{judge_plan, memory::HoldingKind};
+use cost_model::runs::oracle;
+use documents::report::IntervalDocument;
+use ir::card::Recompute;
+use ir::diagnostic::Diagnostic;
+use ir::plan::Parallelism;
+use ir::units::{Bytes, Nanos};
+use planner::run::StopReason;
+use planner::training::search_3d::fit::Fitted;
+use planner::training::search_3d::judge::Judged;
+use planner::training::search_3d::sensitivity::{Flip, flips};
+use planner::training::search_3d::space::{Configuration, Space};
+use planner::training::search_3d::{Counts, Found, Options};
+
+use super::runners::Runners;
+use super::searched;
+use crate::answer::beside::Beside;
+use crate::answer::page::Column;
+use crate::answer::page::Page;
+use crate::answer::words::range;
+use crate::inputs::load;
+use crate::inputs::run::setting::Setting;
+use planner::training::search::Wider;
+
+/// What the answer rests on, and what else there is.
+const SPACE: &str = "costs per transformer layer; only parallelism settings were searched, so the bound does \
+    not cover operator placements";
+/// Turns that are shown.
+const SHOWN_FLIPS: usize = 4;
+
+/// Everything that is printed or written as a document.
+pub struct Answer<'a> {
+    /// Model, devices and software.
+    pub setting: &'a Setting,
+    /// The best plan.
+    pub best: &'a Judged,
+    /// The runners-up.
+    pub others: &'a [Judged],
+    /// The front of time, memory and devices.
+    pub front: Vec<Judged>,
+    /// What lies beyond the launcher.
+    pub wider: Option<Wider>,
+    /// Where time and memory of each rank go.
+    pub ranks: Vec<RankReport>,
+    /// How wrong figures may be before a runner-up wins.
+    pub flips: Vec<Flip>,
+    /// What was searched.
+    searched: Space,
+    /// What no plan of the space is below.
+    pub bound: Nanos,
+    /// Why the search ended.
+    pub stop: StopReason,
+    /// What was looked at.
+    pub counts: Counts,
+    /// What is known of operator placements.
+    pub beside: Option<Beside>,
+    /// Who runs the plan, where nobody was asked for.
+    pub runs_on: Option<Runners>,
+    /// How long it took; not said where the same bytes are wanted each time.
+    pub elapsed: Option<Duration>,
+    interval: IntervalDocument,
+}
+
+impl<'a> Answer<'a> {
+    /// Judges the best plan again, as a plan, and asks what would turn the order.
+    ///
+    /// # Errors
+    /// `internal` where the judge does not confirm what the search found.
+    pub fn new(
+        setting: &'a Setting,
+        (found, searched): (&'a Found, Space),
+        (front, wider): (Vec<Judged>, Option<Wider>),
+        (elapsed, options): (Option<Duration>, &Options),
+    ) -> Result<Self, Diagnostic> {
+        let unconfirmed = || {
+            let message = "the judge does not confirm the plan that the search found";
+            Diagnostic::error(ir::diagnostic::Blame::Internal, "internal", message)
+        };
+        let (best, others) = found.plans.split_first().ok_or_else(unconfirmed)?;
+        let plan = best.plan()?;
+        let costs = oracle::costs(&setting.pricing(), &plan)?;
+        let report = judge_plan(&costs, &plan).map_err(|violation| violation.diagnostic())?.report;
+        if report.step_time != best.step {
+            return Err(unconfirmed());
+        }
+        Ok(Self {
+            setting,
+            best,
+            others,
+            front,
+            wider,
+            ranks: report.ranks,
+            flips: flips(&setting.pricing(), best, others, options),
+            searched,
+            bound: Nanos((found.bound_s * 1e9).round() as u64),
+            stop: found.stop,
+            counts: found.counts,
+            beside: None,
+            runs_on: None,
+            elapsed,
+            interval: setting.interval(best.step, &best.configuration.degrees),
+        })
+    }
+
+    /// Tokens per second; samples, where the model has no tokens.
+    pub fn tokens_per_s(&self, step: Nanos) -> f64 {
+        self.setting.global_batch as f64 * self.setting.sequence as f64 / step.seconds()
+    }
+
+    /// Share of the peak rate of all devices that the model's own operations take
+    /// (docs/conventions.md, P8).
+    pub fn utilisation(&self, plan: &Judged) -> f64 {
+        let flops = model_flops(&self.setting.model, self.setting.global_batch);
+        flops / (plan.step.seconds() * plan.n_devices() as f64 * self.setting.peak())
+    }
+
+    /// What to know before it is run.
+    pub fn warnings(&self) -> Vec<Diagnostic> {
+        let own = self.setting.warnings.iter().cloned();
+        own.chain(self.wider.as_ref().and_then(searched::warning))
+            .chain(self.split_again())
+            .chain(self.setting.above_published(self.utilisation(self.best)))
+            .collect()
+    }
+
+    /// That PyTorch computes again in each part of a split backward pass, and for each product's weights.
+    fn split_again(&self) -> Option<Diagnostic> {
+        let order = self.best.configuration.order;
+        let is_again = self.best.fitted.recompute.iter().any(|own| *own != Recompute::None);
+        (self.setting.stack.splits_by_graph && !order.is_whole() && is_again).then(|| {
+            let message = "PyTorch computes again in both parts of a split backward pass, several times \
+                           in the second; the plan counts it once";
+            Diagnostic::warning("split-again", message)
+                .fact("schedule", order.name())
+                .hint("plan with `--pin recompute=none`, or with `--pin schedule=1f1b`")
+        })
+    }
+
+    /// Prints it.
+    pub fn print(&self, page: &Page) {
+        let setting = self.setting;
+        self.print_model(page);
+        page.line(&format!(
+            "{}: {}; {}, {}; {}",
+            setting.cluster.name,
+            load::describe(&setting.cluster),
+            setting.stack.name,
+            setting.numbers.words(),
+            setting.costs_from()
+        ));
+        page.line(&format!("plan: {}", degrees(&self.best.configuration)));
+        self.print_ranks(page);
+        self.print_parts(page);
+        self.print_others(page);
+        self.print_front(page);
+        self.print_turns(page);
+        page.line(&self.sentence());
+        page.line(&self.space());
+        self.left_idle().iter().for_each(|line| page.line(line));
+        if let Some(wider) = &self.wider {
+            page.line(&searched::line(wider, self.best));
+        }
+        self.runs_on.iter().for_each(|own| page.line(&own.line(self.best.step)));
+        let degrees = &self.best.configuration.degrees;
+        let figure = setting.basis(degrees).figure();
+        page.line(&format!("interval: {}", setting.judged_on(figure, degrees)));
+        page.line(&setting.peak_line(Bytes(self.best.peak), degrees));
+        page.line(&self.beside.as_ref().map_or_else(|| SPACE.to_owned(), Beside::line));
+    }
+
+    /// What no plan is below, those of the other space included where something is known of them.
+    pub fn joint_bound(&self) -> Nanos {
+        self.beside.as_ref().map_or(self.bound, |beside| beside.joint(self.bound))
+    }
+
+    fn print_model(&self, page: &Page) {
+        let setting = self.setting;
+        let blocks = if setting.model.is_of_parts() { "parts" } else { "blocks" };
+        let samples = match setting.has_tokens {
+            true => format!("samples of {} tokens", setting.sequence),
+            false => "samples".to_owned(),
+        };
+        page.line(&format!(
+            "{}: {} {blocks}, {:.2} billion parameters; {} {samples} a step",
+            setting.model.name,
+            setting.model.n_blocks(),
+            n_parameters(&setting.model) as f64 / 1e9,
+            setting.global_batch,
+        ));
+        if let Some(graph) = &setting.graph {
+            page.line(&format!(
+                "graph: {} ops, {} parameters, of which the plan has {}; {}",
+                graph.n_ops,
+                graph.n_parameters,
+                n_parameters(&setting.model),
+                graph.kind
+            ));
+        }
+    }
+
+    fn print_ranks(&self, page: &Page) {
+        let stages = ranks_of_stages(&self.best.configuration, &self.best.fitted);
+        let of = |rank: &RankReport, kind: HoldingKind| {
+            let own = rank.alive.iter().filter(|holding| holding.what == kind);
+            Bytes(own.map(|holding| holding.bytes).sum()).to_string()
+        };
+        let row = |(index, rank): (usize, &RankReport)| {
+            vec![
+                index.to_string(),
+                stages.get(index).cloned().unwrap_or_default(),
+                of(rank, HoldingKind::Persistent),
+                of(rank, HoldingKind::Stash),
+                of(rank, HoldingKind::Temporary),
+                Bytes(rank.peak.bytes).to_string(),
+                margin(rank),
+            ]
+        };
+        let columns = [
+            Column::Number("rank"),
+            Column::Text("blocks"),
+            Column::Number("states"),
+            Column::Number("activations"),
+            Column::Number("temporary"),
+            Column::Number("peak"),
+            Column::Number("margin"),
+        ];
+        let rows = self.ranks.iter().enumerate().map(row).collect();
+        page.table(&columns, rows);
+    }
+
+    fn print_parts(&self, page: &Page) {
+        let step = self.best.step.seconds();
+        let parts = self.best.parts.named();
+        let told = parts.iter().filter(|(_, part)| *part > 0.0005 * step);
+        let told: Vec<String> =
+            told.map(|(name, part)| format!("{name} {:.1} %", 100.0 * part / step)).collect();
+        page.line(&format!("of the step: {}", told.join(", ")));
+    }
+
+    fn print_others(&self, page: &Page) {
+        if self.others.is_empty() {
+            return;
+        }
+        let row = |other: &Judged| {
+            let loss = other.step.seconds() / self.best.step.seconds() - 1.0;
+            vec![
+                degrees(&other.configuration),
+                other.step.to_string(),
+                format!("{:+.1} %", 100.0 * loss),
+                Bytes(other.peak).to_string(),
+                most_lost(self.best, other),
+            ]
+        };
+        let columns = [
+            Column::Text("runner-up"),
+            Column::Number("step time"),
+            Column::Number("loses"),
+            Column::Number("peak"),
+            Column::Text("mostly by"),
+        ];
+        page.table(&columns, self.others.iter().map(row).collect());
+    }
+
+    fn print_front(&self, page: &Page) {
+        if self.front.len() < 2 {
+            return;
+        }
+        let row = |plan: &Judged| {
+            vec![
+                plan.n_devices().to_string(),
+                plan.step.to_string(),
+                Bytes(plan.peak).to_string(),
+                degrees(&plan.configuration),
+            ]
+        };
+        let columns = [
+            Column::Number("devices"),
+            Column::Number("step time"),
+            Column::Number("peak"),
+            Column::Text("front of time, memory and devices"),
+        ];
+        page.table(&columns, self.front.iter().map(row).collect());
+    }
+
+    fn print_turns(&self, page: &Page) {
+        // Constants that act on the same costs turn the order alike: they are told in one line.
+        let is_alike = |a: &Flip, b: &Flip| (a.winner, a.factor) == (b.winner, b.factor);
+        for alike in self.flips.chunk_by(is_alike).take(SHOWN_FLIPS) {
+            let Some(other) = self.others.get(alike[0].winner) else { continue };
+            let names: Vec<String> =
+                alike.iter().map(|flip| format!("`{}`", flip.constant.name())).collect();
+            page.line(&format!(
+                "a runner-up wins if {} is {:.2} times as large: {}",
+                names.join(" or "),
+                alike[0].factor,
+                degrees(&other.configuration)
+            ));
+        }
+        let is_whole = self.stop.is_complete();
+        if is_whole && self.flips.is_empty() && !self.others.is_empty() {
+            page.line("no constant turns the order within a factor of 8");
+        }
+    }
+
+    /// Whether nothing is faster, whatever the cuts.
+    pub fn is_optimum(&self) -> bool {
+        self.bound >= self.best.step
+    }
+
+    /// What the proof speaks of.
+    fn space(&self) -> String {
+        let space = &self.searched;
+        let launcher = match space.pins.capabilities {
+            Some(own) => format!("what {} can run", own.target),
+            None => "all schedules and degrees".to_owned(),
+        };
+        let hosts = if space.pins.may_offload { " or hosts" } else { "" };
+        let states = match (space.pins.may_offload, self.setting.offload) {
+            (false, Offload::Optimizer) => "hosts".to_owned(),
+            _ => format!("devices{hosts}"),
+        };
+        let counts = counts(&space.devices);
+        format!("search space: {launcher}, on {counts} devices, optimizer states on {states}")
+    }
+
+    /// That fewer devices are faster than all, where nobody stated a number of them.
+    fn left_idle(&self) -> Option<String> {
+        let has = self.searched.devices.iter().copied().max()?;
+        let used = self.best.n_devices();
+        let is_own = self.setting.request.devices.is_none() && used < u64::from(has);
+        let known = match self.stop.is_complete() {
+            true => "no plan on more of them is faster",
+            false => "no faster plan on more of them was found",
+        };
+        is_own.then(|| format!("{used} of {has} devices: {known}"))
+    }
+
+    fn sentence(&self) -> String {
+        let best = self.best;
+        let gap = best.step.seconds() / self.bound.seconds() - 1.0;
+        // Rounded up: what is said is never less than what is.
+        let percent = (gap * 1e4 - 1e-6).ceil() / 100.0;
+        let space = self.setting.search_space();
+        let within = format!("within {percent:.2} % of the fastest of {space}");
+        // A search that was left alone at the end of its time did not say what it looked at.
+        let counts = match self.counts.n_shapes {
+            0 => String::new(),
+            n_shapes => format!(
+                " ({} of {n_shapes} parallelism settings expanded, {} plans simulated, {} layer splits improved)",
+                self.counts.n_expanded, self.counts.n_judged, self.counts.n_polished
+            ),
+        };
+        let proof = match self.stop {
+            _ if self.is_optimum() => format!("proved fastest of {space}{counts}"),
+            stop if stop.is_complete() => format!(
+                "no configuration of {space} is faster with the layer splits of the search \
+                 (single-layer moves that save up to 8 % included); for any layer split, {within}{counts}"
+            ),
+            stop => {
+                format!("stopped early ({}): bound {}, {within}{counts}", stop.name(), self.bound)
+            }
+        };
+        let found = self.elapsed.map_or_else(String::new, |elapsed| {
+            format!("found in {:.2} s, ", elapsed.as_secs_f64())
+        });
+        format!(
+            "step time {}, 10-90 %: {} ({}), {:.0} {}/s, {:.1} % of peak in model FLOPs, {} devices; {found}{proof}",
+            best.step,
+            range(Nanos(self.interval.low_ns), Nanos(self.interval.high_ns)),
+            self.interval.origin,
+            self.tokens_per_s(best.step),
+            self.setting.unit(),
+            100.0 * self.utilisation(best),
+            best.n_devices(),
+        )
+    }
+}
+
+/// Counts in words: a range of whole numbers as its ends, others one by one as far as they are few.
+fn counts(counts: &[u32]) -> String {
+    const SHOWN: usize = 6;
+    let named = |own: &[u32]| own.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    match counts {
+        [] => "no".to_owned(),
+        [one] => one.to_string(),
+        [first, .., last] if (last - first) as usize + 1 == counts.len() => {
+            format!("{first} to {last}")
+        }
+        [first @ .., last] if counts.len() <= SHOWN => format!("{} or {last}", named(first)),
+        [.., last] => {
+            let n = counts.len();
+            format!("{}, .. or {last} (whole hosts, {n} counts)", named(&counts[..SHOWN - 2]))
+        }
+    }
+}
+
+/// What a rank has left at its peak; empty without a limit.
+pub fn margin(rank: &RankReport) -> String {
+    let left = rank.limit.map(|limit| Bytes(limit.saturating_sub(rank.peak.bytes)));
+    left.map_or_else(String::new, |left| left.to_string())
+}
+
+/// The part of the step that a plan loses most by.
+pub fn most_lost(best: &Judged, other: &Judged) -> String {
+    let pairs = best.parts.named().into_iter().zip(other.parts.named());
+    let lost = pairs.map(|((name, own), (_, theirs))| (name, theirs - own));
+    let most = lost.fold(("", 0.0), |most, next| if next.1 > most.1 { next } else { most });
+    if most.0.is_empty() {
+        return "nothing".to_owned();
+    }
+    format!("{} {}", most.0, Nanos((most.1 * 1e9).round() as u64))
+}
+
+/// A configuration in one line.
+pub fn degrees(configuration: &Configuration) -> String {
+    let hosts = match configuration.offload {
+        Offload::Nothing => "",
+        Offload::Optimizer => ", optimizer states on hosts",
+    };
+    in_words(&configuration.degrees, configuration.order.name()) + hosts
+}
+
+/// Degrees and the name of a schedule in one line.
+pub fn in_words(d: &Parallelism, schedule: &str) -> String {
+    let mut text = format!("data {} x tensor {} x pipeline {}", d.data, d.tensor, d.pipeline);
+    for (name, degree) in [("context", d.context), ("expert", d.expert)] {
+        if degree > 1 {
+            let sign = if name == "context" { " x" } else { "," };
+            text.push_str(&format!("{sign} {name} {degree}"));
+        }
+    }
+    if d.expert_overlap {
+        text.push_str(" (exchanges beside work)");
+    }
+    text.push_str(&format!(", micro-batch {} x {}", d.micro_batch, d.n_micro_batches));
+    if d.pipeline > 1 {
+        text.push_str(&format!(", {schedule}"));
+    }
+    if d.virtual_stages > 1 {
+        text.push_str(&format!(" of {} chunks", d.virtual_stages));
+    }
+    if d.data * d.context > 1 {
+        text.push_str(&format!(", ZeRO {}", d.zero as u8));
+    }
+    if d.mesh == ir::plan::Mesh::TpCpPpDp {
+        text.push_str(", pipeline inside hosts");
+    }
+    text
+}
+
+/// By rank, its blocks and what they compute again.
+pub fn ranks_of_stages(configuration: &Configuration, fitted: &Fitted) -> Vec<String> {
+    let n_ranks = configuration.degrees.pipeline.max(1);
+    let mut ranks = vec![String::new(); n_ranks as usize];
+    for (stage, (blocks, recompute)) in fitted.blocks.iter().zip(&fitted.recompute).enumerate() {
+        let rank = configuration.order.rank_of(n_ranks, stage as u32) as usize;
+        let Some(text) = ranks.get_mut(rank) else { continue };
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(&stage_text(blocks, *recompute));
+    }
+    ranks
+}
+
+/// `0-9 full`.
+pub fn stage_text(blocks: &std::ops::Range<u32>, recompute: Recompute) -> String {
+    let range = match blocks.end.saturating_sub(blocks.start) {
+        0 => "none".to_owned(),
+        1 => blocks.start.to_string(),
+        _ => format!("{}-{}", blocks.start, blocks.end - 1),
+    };
+    match recompute {
+        Recompute::None => range,
+        Recompute::Selective => format!("{range} selective"),
+        Recompute::PerOp => format!("{range} per op"),
+        Recompute::Full => format!("{range} again"),
+        Recompute::Uniform { blocks } => format!("{range} again by {blocks}"),
+        Recompute::Block { blocks } => format!("{range} {blocks} again"),
+    }
+}

@@ -1,0 +1,141 @@
+//! What two training runs decide otherwise, field by field.
+
+use ir::card::{Recompute, ZeroStage};
+use ir::plan::{BlockPolicy, Plan, Stage};
+use ir::tensor::DType;
+
+use super::{Facts, software};
+use crate::inputs::run::pins::{self, word};
+
+/// A field and its value on both sides.
+pub(super) type Change = (&'static str, String, String);
+
+/// What the second side decides otherwise, field by field.
+pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
+    let run = |facts: &Facts| {
+        let dtype = facts.dtype.map_or("not stated", DType::name).to_owned();
+        let states = if facts.offloads { "on hosts" } else { "on devices" };
+        [
+            ("samples of a step", facts.global_batch.to_string()),
+            ("tokens of a sample", facts.sequence.to_string()),
+            ("element type", dtype),
+            ("optimizer", facts.optimizer.name().to_owned()),
+            ("optimizer states", states.to_owned()),
+            ("stack", facts.stack.clone()),
+            ("schedule", facts.schedule.clone()),
+            ("limits of boards", facts.boards.clone()),
+            ("edges between stages", facts.edges.clone()),
+        ]
+    };
+    let runs = run(now).into_iter().zip(run(plan)).map(|((what, a), (_, b))| (what, a, b));
+    // One order of passes may have two names.
+    let is_same_order = now.plan.schedule.grid == plan.plan.schedule.grid;
+    let runs = runs.filter(|(what, a, b)| a != b && !(is_same_order && *what == "schedule"));
+    let mut found: Vec<Change> = runs.collect();
+    found.extend(software::changes(now, plan));
+    found.extend(meshes(&now.meshes, &plan.meshes));
+    found.extend(of_plans(&now.plan, &plan.plan, found.is_empty()));
+    found
+}
+
+/// Devices of the stages that have others.
+fn meshes(now: &[String], plan: &[String]) -> Option<Change> {
+    let of = |own: &[String], other: &[String]| {
+        let stages = own.iter().enumerate().filter(|(at, mesh)| other.get(*at) != Some(mesh));
+        let told: Vec<String> = stages.map(|(at, mesh)| format!("{at}: {mesh}")).collect();
+        if own.is_empty() { "by the degrees".to_owned() } else { told.join("; ") }
+    };
+    (now != plan).then(|| ("devices of stages", of(now, plan), of(plan, now)))
+}
+
+/// A field of a plan, in words.
+type Field = (&'static str, fn(&Plan) -> String);
+
+/// What a plan decides.
+const FIELDS: [Field; 16] = [
+    ("data", |plan| plan.parallelism.data.to_string()),
+    ("tensor", |plan| plan.parallelism.tensor.to_string()),
+    ("pipeline", |plan| plan.parallelism.pipeline.to_string()),
+    ("virtual stages", |plan| plan.parallelism.virtual_stages.to_string()),
+    ("context", |plan| plan.parallelism.context.to_string()),
+    ("expert", |plan| plan.parallelism.expert.to_string()),
+    ("exchanges of experts", |plan| {
+        let is_beside = plan.parallelism.expert_overlap;
+        if is_beside { "beside passes" } else { "behind passes" }.to_owned()
+    }),
+    ("micro-batch", |plan| plan.parallelism.micro_batch.to_string()),
+    ("micro-batches", |plan| plan.parallelism.n_micro_batches.to_string()),
+    ("zero", |plan| {
+        let own = &plan.parallelism;
+        // One replica shares nothing out.
+        let is_alone = own.data.saturating_mul(own.context) == 1;
+        if is_alone { "either".to_owned() } else { (own.zero as u8).to_string() }
+    }),
+    ("sequence", |plan| word(&pins::SEQUENCES, plan.parallelism.sequence).to_owned()),
+    ("mesh", |plan| {
+        let own = &plan.parallelism;
+        // With one axis of the two there is one order.
+        let is_either = own.data == 1 || own.pipeline == 1;
+        if is_either { "either".to_owned() } else { word(&pins::MESHES, own.mesh).to_owned() }
+    }),
+    ("blocks", |plan| by_stage(plan, |stage| stage.blocks.len().to_string()).join(",")),
+    ("recompute", |plan| {
+        let mut policies = by_stage(plan, policy);
+        policies.dedup();
+        policies.join(",")
+    }),
+    (GATHERED, |plan| {
+        let is_gathered = |own: &BlockPolicy| own.zero == ZeroStage::Parameters;
+        let zero = plan.parallelism.zero;
+        let count = |stage: &Stage| stage.policies(zero).filter(is_gathered).count().to_string();
+        by_stage(plan, count).join(",")
+    }),
+    (VOCABULARY, |plan| {
+        let own = &plan.parallelism;
+        own.vocabulary.unwrap_or(own.tensor).to_string()
+    }),
+];
+const GATHERED: &str = "ZeRO-3 blocks";
+const VOCABULARY: &str = "vocabulary";
+
+fn by_stage(plan: &Plan, of: impl Fn(&Stage) -> String) -> Vec<String> {
+    plan.partition.stages.iter().map(of).collect()
+}
+
+fn of_plans(now: &Plan, plan: &Plan, is_same_run: bool) -> Vec<Change> {
+    let either = |is: fn(&Plan) -> bool| is(now) || is(plan);
+    let has_each = either(|side| side.partition.stages.iter().any(|own| !own.each.is_empty()));
+    // Where nobody states it, it is the tensor degree, which has a row.
+    let is_stated = either(|side| side.parallelism.vocabulary.is_some());
+    let is_told = |what: &str| match what {
+        GATHERED => has_each,
+        VOCABULARY => is_stated,
+        _ => true,
+    };
+    let fields = FIELDS.iter().filter(|(what, _)| is_told(what));
+    let fields = fields.map(|(what, of)| (*what, of(now), of(plan)));
+    let mut changes: Vec<_> = fields.filter(|(_, now, plan)| now != plan).collect();
+    if is_same_run && changes.is_empty() && now.schedule.grid != plan.schedule.grid {
+        changes.push(("schedule", "as set".into(), "another order of passes".into()));
+    }
+    changes
+}
+
+fn policy(stage: &Stage) -> String {
+    if !stage.each.is_empty() {
+        let again = stage.each.iter().filter(|own| own.recompute != Recompute::None).count();
+        return match again {
+            0 => "none".to_owned(),
+            n if n == stage.each.len() => "full".to_owned(),
+            n => format!("block {n}"),
+        };
+    }
+    match stage.recompute {
+        Recompute::None => "none".to_owned(),
+        Recompute::Selective => "selective".to_owned(),
+        Recompute::PerOp => "per-op".to_owned(),
+        Recompute::Full => "full".to_owned(),
+        Recompute::Uniform { blocks } => format!("uniform {blocks}"),
+        Recompute::Block { blocks } => format!("block {blocks}"),
+    }
+}

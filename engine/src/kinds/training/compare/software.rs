@@ -1,0 +1,151 @@
+//! What settings change in the software stack of a plan.
+
+use cost_model::kernels::precision::Gradients;
+use cost_model::kernels::stack::megatron_core;
+use ir::card::SequenceParallel;
+use ir::diagnostic::Diagnostic;
+use ir::launch::LaunchSettings;
+use ir::stack::{AttentionKernel, Dispatcher, Launch, Scaling, Stack};
+use ir::tensor::DType;
+
+use super::Facts;
+use super::changes::Change;
+use crate::inputs::run::setting::Setting;
+use crate::kinds::placement::compare::no_effect;
+
+/// The stack of the plan with what the settings say of it.
+fn as_set(settings: &LaunchSettings, planned: &Stack) -> Stack {
+    let own = &settings.stack;
+    let mut stack = planned.clone();
+    stack.gradients = settings.gradients.unwrap_or(stack.gradients);
+    stack.scaling = own.scaling.unwrap_or(stack.scaling);
+    stack.launch = own.launch.unwrap_or(stack.launch);
+    stack.attention = own.attention.unwrap_or(stack.attention);
+    stack.experts.dispatcher = own.dispatcher.unwrap_or(stack.experts.dispatcher);
+    // Where a plan says so, the plan of what runs does.
+    stack.experts.overlaps = match own.overlaps_experts {
+        Some(true) if stack.experts.may_overlap => false,
+        own => own.unwrap_or(stack.experts.overlaps),
+    };
+    if settings.overlaps == Some(false) {
+        stack.overlap_data = 0.0;
+    }
+    // What the stack of the plan runs beside nothing is run as Megatron's usual one does.
+    stack.overlap_tensor = match own.overlaps_tensor {
+        Some(false) => 0.0,
+        Some(true) if planned.overlap_tensor == 0.0 => megatron_core().overlap_tensor,
+        _ => planned.overlap_tensor,
+    };
+    stack
+}
+
+/// The setting of what runs, or that of the plan, under the stack that the settings leave; `None` where it
+/// is the plan's.
+pub(super) fn set(
+    own: Option<Setting>,
+    planned: &Setting,
+    settings: &LaunchSettings,
+) -> Option<Setting> {
+    let used = own.as_ref().unwrap_or(planned);
+    let stack = as_set(settings, &used.stack);
+    if stack == used.stack {
+        return own;
+    }
+    let mut setting = used.clone();
+    setting.stack = stack;
+    setting.fit_stack();
+    let stack = setting.stack.clone();
+    if stack == used.stack {
+        return own;
+    }
+    let sums = |stack| Gradients::of(used.numbers.dtype, stack);
+    if sums(&stack) != sums(&used.stack) {
+        let (name, now, planned) = (&stack.name, stack.gradients, used.stack.gradients);
+        let message =
+            format!("what runs now sums gradients in {now}, the stack {name} in {planned}");
+        let warning = Diagnostic::warning("sums-otherwise", message);
+        setting.warnings.push(warning.hint("each side is priced with its own"));
+    }
+    Some(setting)
+}
+
+/// Settings that nothing is priced by, as warnings.
+pub(super) fn not_judged(settings: &LaunchSettings, stack: &Stack) -> Vec<Diagnostic> {
+    let warning =
+        |message: String, hint: &str| Diagnostic::warning("not-judged", message).hint(hint);
+    let of_flags = settings.not_judged.iter().map(|(why, flags)| {
+        let flags: Vec<String> = flags.iter().map(|flag| format!("`{flag}`")).collect();
+        let message = format!("not judged: {}; {why}", flags.join(", "));
+        warning(message, "time and memory of what runs are those without it")
+    });
+    let is_unknown = settings.overlaps == Some(true) && stack.overlap_data == 0.0;
+    let of_overlap = is_unknown.then(|| {
+        let message = format!(
+            "what runs now exchanges gradients beside the backward pass, and the stack {} does not \
+             say how much that hides",
+            stack.name
+        );
+        warning(message, "both sides are priced without it")
+    });
+    of_flags.chain(of_overlap).chain(no_effect(settings)).collect()
+}
+
+/// What the stack of what runs does otherwise than that of the plan, where it does anything.
+pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
+    let (Some(own), Some(planned)) = (&now.software, &plan.software) else { return Vec::new() };
+    let degrees = &now.plan.parallelism;
+    let is_narrow = matches!(now.dtype, Some(DType::F8 | DType::F4));
+    let is_split = degrees.tensor > 1 && degrees.sequence == SequenceParallel::On;
+    let has_replicas = degrees.data.saturating_mul(degrees.context) > 1;
+    let sums = |stack: &Stack| match now.dtype.map(|dtype| Gradients::of(dtype, stack)) {
+        Some(Gradients::Half) => "in 16 bits",
+        _ => "in 32 bits",
+    };
+    let beside = |is: bool| if is { "beside passes" } else { "behind passes" };
+    let row = |what: &'static str, is_used: bool, of: &dyn Fn(&Stack) -> &'static str| {
+        let (a, b) = (of(own), of(planned));
+        (is_used && a != b).then(|| (what, a.to_owned(), b.to_owned()))
+    };
+    let rows = [
+        row("gradients", true, &sums),
+        row("scaling", is_narrow, &|stack| scaling(stack.scaling)),
+        row("launches", true, &|stack| launches(stack.launch)),
+        row("attention", true, &|stack| attention(stack.attention)),
+        row("dispatcher", true, &|stack| dispatcher(stack.experts.dispatcher)),
+        row("exchanges of experts", true, &|stack| beside(stack.experts.overlaps)),
+        row("exchanges of replicas", has_replicas, &|stack| beside(stack.overlap_data > 0.0)),
+        row("exchanges of tensor ranks", is_split, &|stack| beside(stack.overlap_tensor > 0.0)),
+    ];
+    rows.into_iter().flatten().collect()
+}
+
+const fn scaling(own: Scaling) -> &'static str {
+    match own {
+        Scaling::Tensor => "by tensors",
+        Scaling::Row => "by rows",
+        Scaling::Block => "by blocks",
+    }
+}
+
+const fn launches(own: Launch) -> &'static str {
+    match own {
+        Launch::Eager | Launch::Inline => "one by one",
+        Launch::CudaGraphs => "as graphs",
+    }
+}
+
+const fn attention(own: AttentionKernel) -> &'static str {
+    match own {
+        AttentionKernel::Unfused => "unfused",
+        AttentionKernel::Flash => "flash",
+    }
+}
+
+const fn dispatcher(own: Dispatcher) -> &'static str {
+    match own {
+        Dispatcher::AllToAll => "all-to-all",
+        Dispatcher::Padded => "padded",
+        Dispatcher::Flex => "flex",
+        Dispatcher::AllGather => "all-gather",
+    }
+}

@@ -1,0 +1,253 @@
+//! A plan of a training run in other formats: those of launchers, folders that start it, and pictures of
+//! its step.
+
+use std::path::Path;
+
+use cost_model::runs::forms::model::{Offload, shape};
+use cost_model::runs::judge::judge_plan;
+use documents::digest;
+use documents::plan::PlanDocument;
+use exporters::Export;
+use exporters::svg::pipeline::PipelineSource;
+use exporters::training::folder::{Files, Job, Place, Starter};
+use exporters::training::{
+    Blocks, Field, TrainingSource, export as launched, find, folder, targets,
+};
+use ir::cluster::Cluster;
+use ir::diagnostic::Diagnostic;
+use ir::id::DeviceId;
+use ir::plan::Plan;
+use ir::stack::Stack;
+use ir::units::Nanos;
+use serde_json::json;
+
+use super::replay::{documents, judged_again, read};
+use super::unlike::{self, Told};
+use crate::answer::page::Page;
+use crate::answer::{energy, suggest};
+use crate::inputs::run::edges;
+use crate::inputs::run::setting::Setting;
+use crate::request::ExportRequest;
+use crate::request::catalogue::PICTURES;
+use crate::request::executor;
+
+/// The files of a target, with all warnings; `None` where the plan is illegal, which the page says.
+///
+/// # Errors
+/// Those of reading, of the targets and of the judge; `unknown-launcher`.
+pub fn export(
+    document: &PlanDocument,
+    request: &ExportRequest,
+    page: &Page,
+) -> Result<Option<(Files, Vec<Diagnostic>)>, Diagnostic> {
+    let starter = request.launcher.as_deref().map(starter).transpose()?;
+    if starter.is_some() && is_picture(&request.target) {
+        let message = format!("`{}` is one file, which starts nothing", request.target);
+        return Err(Diagnostic::usage("not-a-folder", message).hint("write it with -o FILE"));
+    }
+    let on = read(document, &request.on)?;
+    let (broken, _) = judged_again(&on);
+    if !broken.is_empty() {
+        page.warnings(&broken);
+        page.document(&json!({ "violations": documents(&broken) }));
+        return Ok(None);
+    }
+    // Who planned for a version is told its words.
+    let planned = on.setting.request.executor.as_deref();
+    let is_same = |own: &&str| own.split('@').next() == Some(request.target.as_str());
+    let target = planned.filter(is_same).unwrap_or(&request.target);
+    let setting = &on.setting;
+    let bound = Nanos(document.cost.as_ref().map_or(0, |cost| cost.bound_ns));
+    let schedule = on.training.schedule.as_str();
+    let (files, warnings) = match starter {
+        None => {
+            let export = exported(target, setting, &on.plan, (schedule, bound))?;
+            (vec![(request.target.clone(), export.bytes)], export.warnings)
+        }
+        Some(starter) => {
+            let told = told(target, &on.plan)?;
+            let cluster = &setting.cluster;
+            let places = places(cluster, &told);
+            let stack = setting.stack_of(&told.plan.parallelism);
+            let source = &source((setting, &stack), (&told.plan, &places), schedule);
+            let digest = &digest::bytes(&read_file(&request.on.plan)?);
+            let hosts_differ = told.devices.is_some();
+            let job = Job { source, digest, hosts_differ, starter };
+            let (files, mut warnings) = folder(target, &job)?;
+            warnings.extend(energy::boards_to_limit(&setting.request, cluster));
+            (files, warnings)
+        }
+    };
+    Ok(Some((files, on.warnings.into_iter().chain(warnings).collect())))
+}
+
+fn is_picture(target: &str) -> bool {
+    target.split('@').next().is_some_and(|name| PICTURES.contains(&name))
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Diagnostic> {
+    std::fs::read(path).map_err(|error| {
+        let message = format!("`{}` can not be read", path.display());
+        Diagnostic::input("unreadable", message).fact("reason", error.to_string())
+    })
+}
+
+fn starter(name: &str) -> Result<Starter, Diagnostic> {
+    let known =
+        [("torchrun", Starter::Torchrun), ("slurm", Starter::Slurm), ("k8s", Starter::Kubernetes)];
+    let found = known.iter().find(|(own, _)| *own == name).map(|(_, starter)| *starter);
+    found.ok_or_else(|| {
+        let message = format!("there is no launcher `{name}`");
+        let names = known.iter().map(|(name, _)| *name);
+        Diagnostic::usage("unknown-launcher", message).hint(suggest::hint(name, names))
+    })
+}
+
+/// The file of a target for a plan with the name of its schedule and its bound.
+///
+/// # Errors
+/// Those of the targets and of the judge.
+pub fn exported(
+    target: &str,
+    setting: &Setting,
+    plan: &Plan,
+    (schedule, bound): (&str, Nanos),
+) -> Result<Export, Diagnostic> {
+    if PICTURES.contains(&target) {
+        return picture(target, setting, plan, bound);
+    }
+    let told = told(target, plan)?;
+    let places = places(&setting.cluster, &told);
+    let stack = setting.stack_of(&told.plan.parallelism);
+    let source = source((setting, &stack), (&told.plan, &places), schedule);
+    let mut export = launched(target, &source)?;
+    export.warnings.extend(devices_to_name(&setting.cluster, &told));
+    export.warnings.extend(energy::boards_to_limit(&setting.request, &setting.cluster));
+    Ok(export)
+}
+
+/// A plan in the words of a target: with its devices where it has words for them.
+fn told<'p>(target: &str, plan: &'p Plan) -> Result<Told<'p>, Diagnostic> {
+    if edges::are_lossy(plan) {
+        let message = format!("`{target}` has no words for edges that send a part");
+        return Err(Diagnostic::input("not-expressible", message).hint(
+            "plan without --allow-lossy, or read `communication.edges` of the plan in a stage of your own",
+        ));
+    }
+    match find(target)?.0.expresses.contains(&Field::Devices) {
+        true => Ok(unlike::as_they_are(plan)),
+        false => unlike::equal_stages(target, plan),
+    }
+}
+
+/// Where each rank of a plan runs.
+fn places<'c>(cluster: &'c Cluster, told: &Told<'_>) -> Vec<Place<'c>> {
+    let slots = cluster.slots();
+    let place = |id: DeviceId| {
+        let own = cluster.devices.get(id.index())?;
+        let node = own.node.and_then(|node| cluster.nodes.get(node.index()));
+        let host = node.map_or("localhost", |node| node.name.as_str());
+        let slot = slots.get(id.index()).copied().unwrap_or_default();
+        Some(Place { host, device: &own.name, slot, kind: &cluster.kind_of(id).name })
+    };
+    match &told.devices {
+        Some(devices) => devices.iter().copied().filter_map(place).collect(),
+        None => {
+            let n = shape::n_devices(&told.plan.parallelism) as usize;
+            cluster.device_ids().take(n).filter_map(place).collect()
+        }
+    }
+}
+
+/// Warns of what no file of a launcher says: which devices of which hosts are meant, where these are
+/// not the first ones of each in their order.
+fn devices_to_name(cluster: &Cluster, told: &Told<'_>) -> Option<Diagnostic> {
+    let places = places(cluster, told);
+    let runs: Vec<&[Place<'_>]> = places.chunk_by(|a, b| a.host == b.host).collect();
+    let is_apart = |run: &&[Place<'_>]| run.iter().zip(0..).any(|(own, at)| own.slot != at);
+    let name = |run: &[Place<'_>]| {
+        let slots: Vec<String> = run.iter().map(|own| own.slot.to_string()).collect();
+        let host = run.first().map_or("localhost", |own| own.host);
+        format!("{host}: CUDA_VISIBLE_DEVICES={}", slots.join(","))
+    };
+    let (code, message, hint) = match &told.devices {
+        Some(_) => (
+            "device-order",
+            "ranks follow each other on the devices that the plan names",
+            "start the ranks of these hosts in this order, with the variable set and \
+             CUDA_DEVICE_ORDER=PCI_BUS_ID",
+        ),
+        None => (
+            "left-out",
+            "launchers take the first devices of a host, and the plan leaves some of them out",
+            "set the variable on each of these hosts, with CUDA_DEVICE_ORDER=PCI_BUS_ID",
+        ),
+    };
+    let is_meant = |run: &&[Place<'_>]| told.devices.is_some() || is_apart(run);
+    // One text: where they matter, all of them do.
+    let meant: Vec<String> = runs.into_iter().filter(is_meant).map(name).collect();
+    let warning = Diagnostic::warning(code, message);
+    (!meant.is_empty()).then(|| warning.fact("hosts", meant.join("; ")).hint(hint))
+}
+
+fn source<'a>(
+    (setting, stack): (&'a Setting, &'a Stack),
+    (plan, places): (&'a Plan, &'a [Place<'a>]),
+    schedule: &'a str,
+) -> TrainingSource<'a> {
+    TrainingSource {
+        version: "",
+        plan,
+        schedule,
+        sequence_length: setting.sequence,
+        dtype: setting.numbers.dtype,
+        stack,
+        offloads: setting.offload == Offload::Optimizer,
+        starts: setting.graph.as_ref().map_or(&[], |graph| graph.starts.as_slice()),
+        blocks: match setting.model.is_of_parts() {
+            true => Blocks::Parts,
+            false => Blocks::Layers,
+        },
+        model: &setting.model,
+        hyperparameters: setting.hyperparameters.as_ref(),
+        optimizer: setting.numbers.optimizer,
+        places,
+    }
+}
+
+fn picture(
+    target: &str,
+    setting: &Setting,
+    plan: &Plan,
+    bound: Nanos,
+) -> Result<Export, Diagnostic> {
+    let costs = setting.costs(plan, setting.limit)?;
+    let judged = judge_plan(&costs, plan).map_err(|violation| violation.diagnostic())?;
+    let Some(grid) = &plan.schedule.grid else {
+        return Err(Diagnostic::input("bad-plan", "the plan has no schedule"));
+    };
+    let (model, cluster) = (setting.model.name.as_str(), setting.cluster.name.as_str());
+    let source = PipelineSource { judged: &judged, grid, model, cluster, bound };
+    Ok(match target {
+        "svg" => exporters::svg::pipeline::export(&source),
+        _ => exporters::trace::pipeline::export(&source),
+    })
+}
+
+/// Refuses a target that writes no training runs.
+///
+/// # Errors
+/// `not-for-training`, `unknown-target`.
+pub fn check_target(target: &str) -> Result<(), Diagnostic> {
+    executor::check_training(target)?;
+    if is_picture(target) {
+        return exporters::row(target).map(|_| ());
+    }
+    let name = target.split('@').next().unwrap_or_default();
+    let known = || targets().iter().map(|row| row.name).chain(PICTURES);
+    if known().any(|own| own == name) {
+        return find(target).map(|_| ());
+    }
+    let message = format!("there is no export target `{name}` for plans of training runs");
+    Err(Diagnostic::usage("unknown-target", message).hint(suggest::hint(name, known())))
+}

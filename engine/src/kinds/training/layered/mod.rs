@@ -1,0 +1,43 @@
+//! Training runs on measured layers.
+
+pub mod found;
+pub mod nothing_fits;
+
+use cost_model::runs::measured::LayerPricing;
+use ir::card::{Recompute, ZeroStage};
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::plan::{BlockPolicy, Stage};
+
+use super::answer::stage_text as uniform_text;
+use crate::inputs::run::setting::Setting;
+
+/// The name of the search in plan documents.
+pub const ALGORITHM: &str = "per-layer";
+
+/// What prices the plans of a setting with measured layers.
+///
+/// # Errors
+/// `internal` where it has none, which its caller has made sure of.
+pub fn pricing(setting: &Setting) -> Result<LayerPricing<'_>, Diagnostic> {
+    setting.layer_pricing().ok_or_else(|| {
+        Diagnostic::error(Blame::Internal, "internal", "the setting has no measured layers")
+    })
+}
+
+/// `0-7 5 again, 3 ZeRO-3`.
+pub fn stage_text(stage: &Stage) -> String {
+    if stage.each.is_empty() {
+        return uniform_text(&stage.blocks, stage.recompute);
+    }
+    let count = |is: &dyn Fn(&BlockPolicy) -> bool| stage.each.iter().filter(|own| is(own)).count();
+    let again = count(&|own| own.recompute != Recompute::None);
+    let gathered = count(&|own| own.zero == ZeroStage::Parameters);
+    let mut text = uniform_text(&stage.blocks, Recompute::None);
+    if again > 0 {
+        text.push_str(&format!(" {again} again"));
+    }
+    if gathered > 0 {
+        text.push_str(&format!(" {gathered} ZeRO-3"));
+    }
+    text
+}

@@ -1,0 +1,351 @@
+//! Where no plan fits: how much is missing on which rank, what binds, and what would fit.
+
+use cost_model::runs::forms::model::{Offload, Pricing};
+use cost_model::runs::forms::system::System;
+use cost_model::runs::judge::costs::PipelineCosts;
+use cost_model::runs::judge::{judge_plan, over_limit};
+use cost_model::runs::oracle;
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::id::DeviceId;
+use ir::plan::Plan;
+use ir::tensor::DType;
+use ir::units::Bytes;
+use planner::run::StopReason;
+use planner::training::search_3d::min_memory::{Least, least};
+use planner::training::search_3d::space::{Configuration, Pins, RecomputeRule, Space};
+use planner::training::search_3d::{Cuts, Found, Options, solve};
+
+use super::answer::{degrees, ranks_of_stages};
+use super::no_configuration;
+use crate::answer::exit::CommandResult;
+use crate::answer::page::Column;
+use crate::answer::page::Page;
+use crate::inputs::run::setting::Setting;
+use crate::request::executor;
+
+/// The search ended before there was a plan.
+pub fn too_early(stop: StopReason, n_judged: u64) -> Diagnostic {
+    let message = "the search was stopped before it found a plan that fits";
+    let hint = match stop {
+        StopReason::NodeBudget => "give it more nodes with --node-budget",
+        StopReason::SizeLimit => {
+            "choose a --global-batch with larger divisors, or name a cluster of fewer sorts of nodes"
+        }
+        _ => "give it more time with --time-limit",
+    };
+    Diagnostic::error(Blame::NotFound, "no-plan", message)
+        .fact("stopped", stop.name())
+        .fact("judged", n_judged)
+        .hint(hint)
+}
+
+/// The answer: exit code 4 where it is proved that nothing fits.
+pub fn answer(
+    setting: &Setting,
+    space: &Space,
+    (found, is_proved, options): (&Found, bool, &Options),
+    page: &Page,
+) -> CommandResult {
+    if found.counts.n_out_of_range > 0 {
+        return Err(out_of_range(found));
+    }
+    let blame = if is_proved { Blame::Infeasible } else { Blame::NotFound };
+    let Some(least) = least(&setting.pricing(), space, options) else {
+        return Err(match options.stop() {
+            Some(_) => unexplained(blame),
+            None if !is_proved => left_out(found),
+            None => no_configuration::answer(setting, space, &|| options.stop().is_some()),
+        });
+    };
+    let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
+    let short: Vec<(usize, u64)> = (0..)
+        .zip(&least.ranks)
+        .filter(|(_, rank)| rank.need > limit)
+        .map(|(index, rank)| (index, rank.need - limit))
+        .collect();
+    print_ranks(&least, limit, page);
+    let worst = least.ranks.iter().max_by_key(|rank| rank.need);
+    let binding = worst.and_then(|rank| rank.alive.first()).map(ToString::to_string);
+    let short_of = Bytes(least.bytes().saturating_sub(limit));
+    let message = match blame {
+        Blame::Infeasible => format!(
+            "no plan fits: the one that needs least is short of {short_of} on its fullest device"
+        ),
+        _ => format!(
+            "no plan was found that fits: the one that needs least is short of {short_of} on its fullest \
+             device; other layer splits and longer schedules are not ruled out"
+        ),
+    };
+    let mut diagnostic = Diagnostic::error(blame, "memory-exceeded", message)
+        .fact("need", Bytes(least.bytes()))
+        .fact("have", Bytes(limit))
+        .fact("context", setting.cluster.devices.first().map_or(Bytes::ZERO, |own| own.context))
+        .fact("margin", setting.cluster.devices.first().map_or(Bytes::ZERO, |own| own.reserve))
+        .fact(
+            "shortfall_bytes",
+            short
+                .iter()
+                .map(|(rank, own)| (format!("rank {rank}"), Bytes(*own)))
+                .collect::<Vec<_>>(),
+        )
+        .fact("binds", binding.unwrap_or_default())
+        .fact("plan", degrees(&least.configuration));
+    ways(setting, space, (&least, options), &mut diagnostic)?;
+    Err(diagnostic)
+}
+
+/// What fits nowhere but can't be counted either is no proof.
+fn out_of_range(found: &Found) -> Diagnostic {
+    let message =
+        "durations or bytes are too large to be counted, so nothing is known of what fits";
+    Diagnostic::input("out-of-range", message)
+        .fact("configurations", found.counts.n_out_of_range)
+        .hint("check the rates and sizes of the cluster file and the model")
+}
+
+/// A schedule that is too long to search proves nothing.
+fn left_out(found: &Found) -> Diagnostic {
+    let message = "no plan was found: schedules with this many micro-batches are not searched";
+    Diagnostic::error(Blame::NotFound, "no-plan", message)
+        .fact("configurations", found.counts.n_too_large)
+        .hint("lower --global-batch, or take larger micro-batches")
+}
+
+/// Nothing fits, and no time is left to say by how much.
+fn unexplained(blame: Blame) -> Diagnostic {
+    let message = match blame {
+        Blame::Infeasible => "no plan fits; the time is over before it is known by how much",
+        _ => "no plan was found that fits; the time is over before it is known by how much",
+    };
+    Diagnostic::error(blame, "memory-exceeded", message)
+        .hint("give it more time with --time-limit, and it says what is missing and what would fit")
+}
+
+fn print_ranks(least: &Least, limit: u64, page: &Page) {
+    let stages = ranks_of_stages(&least.configuration, &least.fitted);
+    let row = |(index, rank): (usize, &planner::training::search_3d::min_memory::RankNeed)| {
+        vec![
+            index.to_string(),
+            stages.get(index).cloned().unwrap_or_default(),
+            Bytes(rank.need).to_string(),
+            Bytes(limit).to_string(),
+            Bytes(rank.need.saturating_sub(limit)).to_string(),
+            rank.alive.first().map(ToString::to_string).unwrap_or_default(),
+        ]
+    };
+    let columns = [
+        Column::Number("rank"),
+        Column::Text("blocks"),
+        Column::Number("needs"),
+        Column::Number("has"),
+        Column::Number("short of"),
+        Column::Text("most of it"),
+    ];
+    let rows = least.ranks.iter().enumerate().map(row).collect();
+    page.talk_table(&columns, rows);
+}
+
+/// Tells the smallest changes that fit, each found by the same search.
+fn ways(
+    setting: &Setting,
+    space: &Space,
+    (least, options): (&Least, &Options),
+    told: &mut Diagnostic,
+) -> Result<(), Diagnostic> {
+    let pricing = setting.pricing();
+    let one = Options { n_plans: 1, cuts: Cuts::OfPlans, ..options.clone() };
+    let in_time = || options.stop().is_none();
+    let fitting = |space: &Space| {
+        in_time().then(|| solve(&pricing, space, &one).plans.into_iter().next()).flatten()
+    };
+    for (name, pins) in loosened(&space.pins) {
+        let plan = fitting(&Space { pins, ..space.clone() });
+        let way =
+            plan.map(|plan| format!("without --pin {name} a plan fits: step time {}", plan.step));
+        told.loosened(&format!("pin {name}"), way, in_time());
+    }
+    if setting.offload == Offload::Nothing && in_time() {
+        let moved = Pricing { offload: Offload::Optimizer, ..pricing };
+        on_hosts(&moved, space, (options, &one), told)?;
+    }
+    if let Some(dtype) = narrower_type(setting).filter(|_| in_time()) {
+        let way = narrower(setting, space, (&one, dtype));
+        told.loosened("dtype", way, in_time());
+    }
+    if let Some(joined) = joined(setting) {
+        let most = space.devices.iter().copied().max().unwrap_or(1);
+        let mut more = (1..=6).map(|power| most.saturating_mul(1 << power));
+        let found =
+            more.find_map(|n| Some((n, fitting(&Space { devices: vec![n], ..space.clone() })?)));
+        let way = found.map(|(n, plan)| {
+            let joined = if u64::from(n) > pricing.system.per_host { joined } else { "" };
+            let pins = pinned(&plan.configuration);
+            // How fast hangs on what they share of their host, which no file states yet.
+            format!("on {n} such devices{joined} a plan fits: {pins}")
+        });
+        told.loosened("devices", way, in_time());
+    }
+    let room = setting.room_for(Bytes(least.bytes()));
+    told.loosened("memory", Some(format!("with {room} the plan above fits")), true);
+    Ok(())
+}
+
+/// How devices beyond those of a host are joined in what is priced, in words: as hosts of the cluster are,
+/// or as the devices of its only host. `None` where nothing joins the devices, so that nothing is known of
+/// more of them.
+pub fn joined(setting: &Setting) -> Option<&'static str> {
+    let cluster = &setting.cluster;
+    let last = cluster.devices.len().checked_sub(1).map(DeviceId::new)?;
+    cluster.route(DeviceId::new(0), last)?;
+    let has_hosts = cluster.devices.len() as u64 > setting.system.per_host;
+    Some(if has_hosts { "" } else { ", joined as in this host," })
+}
+
+/// The degrees of a configuration as flags, so that a search of another size finds it.
+fn pinned(configuration: &Configuration) -> String {
+    let own = &configuration.degrees;
+    let mut pins = vec![
+        ("data", u64::from(own.data)),
+        ("tensor", own.tensor.into()),
+        ("pipeline", own.pipeline.into()),
+        ("micro-batch", own.micro_batch),
+        ("zero", own.zero as u64),
+    ];
+    let ranks = [("context", own.context), ("expert", own.expert)];
+    let shared = ranks.into_iter().filter(|(_, n)| *n > 1);
+    pins.extend(shared.map(|(name, n)| (name, u64::from(n))));
+    let flags: Vec<String> = pins.iter().map(|(name, n)| format!("--pin {name}={n}")).collect();
+    flags.join(" ")
+}
+
+/// Tells what fits with the optimizer states on the hosts, or what binds even then.
+fn on_hosts(
+    moved: &Pricing<'_>,
+    space: &Space,
+    (options, one): (&Options, &Options),
+    told: &mut Diagnostic,
+) -> Result<(), Diagnostic> {
+    let mut spaces = Vec::new();
+    if let Some(own) = space.keeping(Offload::Optimizer) {
+        spaces.push((own, "offload", "without --no-offload".to_owned()));
+    }
+    if let Some(capabilities) = space.pins.capabilities {
+        let pins = Pins { capabilities: None, ..space.pins.clone() };
+        let how = format!("--for any, as {} can't leave them there", capabilities.target);
+        spaces.push((Space { pins, ..space.clone() }, "executor", how));
+    }
+    for (space, constraint, how) in &spaces {
+        let plan = solve(moved, space, one).plans.into_iter().next();
+        let way = plan.map(|plan| {
+            let step = plan.step;
+            format!("with optimizer states on the hosts ({how}) a plan fits: step time {step}")
+        });
+        let is_found = way.is_some();
+        told.loosened(constraint, way, options.stop().is_none());
+        if is_found {
+            return Ok(());
+        }
+    }
+    if let Some((space, ..)) = spaces.first() {
+        told.hints.extend(full_hosts(moved, space, options)?);
+    }
+    Ok(())
+}
+
+/// What would fit if hosts had room for the optimizer states, and what they have.
+fn full_hosts(
+    moved: &Pricing<'_>,
+    space: &Space,
+    options: &Options,
+) -> Result<Option<String>, Diagnostic> {
+    let system = System { host_memory: Vec::new(), ..moved.system.clone() };
+    let one = Options { n_plans: 1, cuts: Cuts::OfPlans, ..options.clone() };
+    let found = solve(&Pricing { system: &system, ..*moved }, space, &one);
+    let Some(best) = found.plans.first() else { return Ok(host_term(moved, space, options)) };
+    let plan = best.plan()?;
+    Ok(Some(hosts_are_full(&oracle::costs(moved, &plan)?, &plan)))
+}
+
+/// Which host has too little memory for what a plan leaves there.
+pub fn hosts_are_full(costs: &PipelineCosts, plan: &Plan) -> String {
+    let full = match judge_plan(costs, plan) {
+        Ok(judged) => over_limit(&judged.report),
+        Err(violation) => Some(violation),
+    };
+    let why = full.map_or_else(String::new, |full| format!("{}: {full}", full.code()));
+    format!("with more memory in the hosts their share of the states fits ({why})")
+}
+
+/// The type of 16 bits that the devices compute in, where the run was asked for in more.
+fn narrower_type(setting: &Setting) -> Option<DType> {
+    let has = |dtype: &DType| setting.system.device.peak.contains_key(dtype);
+    let is_wide = setting.numbers.dtype.bits() > 16;
+    [DType::Bf16, DType::F16].into_iter().find(has).filter(|_| is_wide)
+}
+
+/// The same run in a type of 16 bits.
+fn narrower(
+    setting: &Setting,
+    space: &Space,
+    (options, dtype): (&Options, DType),
+) -> Option<String> {
+    let mut own = setting.clone();
+    own.numbers.dtype = dtype;
+    // Other kernels may be had in it.
+    own.stack = executor::named_stack(&own.stack.name).ok()?;
+    own.fit_stack();
+    let found = solve(&own.pricing(), space, options);
+    let plan = found.plans.first()?;
+    Some(format!("with --dtype {dtype} a plan fits: step time {}", plan.step))
+}
+
+/// What binds even with the optimizer states on the hosts.
+fn host_term(moved: &Pricing<'_>, space: &Space, options: &Options) -> Option<String> {
+    let need = Bytes(least(moved, space, options)?.bytes());
+    Some(format!("optimizer states on the hosts are not enough: {need} are needed still"))
+}
+
+/// Names of pins, with what takes each away, in the order in which a configuration is chosen.
+type Freed = (&'static str, fn(&mut Pins));
+
+const FREED: [Freed; 14] = [
+    ("data", |pins| pins.data = None),
+    ("tensor", |pins| pins.tensor = None),
+    ("pipeline", |pins| pins.pipeline = None),
+    ("context", |pins| pins.context = None),
+    ("expert", |pins| pins.expert = None),
+    ("expert-overlap", |pins| pins.expert_overlap = None),
+    ("micro-batch", |pins| pins.micro_batch = None),
+    ("virtual-stages", |pins| pins.virtual_stages = None),
+    ("schedule", |pins| pins.orders.clear()),
+    ("recompute", |pins| pins.recompute = RecomputeRule::Fitted),
+    ("zero", |pins| pins.zero = None),
+    ("sequence-parallel", |pins| pins.sequence = None),
+    ("split", |pins| pins.split = None),
+    ("mesh", |pins| pins.mesh = None),
+];
+
+/// The pins with one of them taken away.
+pub fn loosened(pins: &Pins) -> Vec<(&'static str, Pins)> {
+    let without = |(name, free): &Freed| {
+        let mut own = pins.clone();
+        free(&mut own);
+        (*name, own)
+    };
+    FREED.iter().map(without).filter(|(_, own)| own != pins).collect()
+}
+
+/// What is pinned, each with the pins up to it: those that come later are taken away.
+pub fn first_pins(pins: &Pins) -> Vec<(&'static str, Pins)> {
+    let mut all = Vec::new();
+    let mut own = pins.clone();
+    for (name, free) in FREED.iter().rev() {
+        let up_to = own.clone();
+        free(&mut own);
+        if own != up_to {
+            all.push((*name, up_to));
+        }
+    }
+    all.reverse();
+    all
+}

@@ -1,0 +1,386 @@
+//! `plan` of a training run on nodes of different kinds.
+
+use std::time::{Duration, Instant};
+
+use cost_model::runs::forms::hosts;
+use cost_model::runs::judge::judge_plan;
+use cost_model::runs::oracle::Offload;
+use documents::diagnostic::DiagnosticDocument;
+use documents::plan::PlanDocument;
+use documents::report::training::{TrainingReportDocument, TrainingRunDocument};
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::plan::Plan;
+use ir::units::Nanos;
+use planner::run::StopReason;
+use planner::training::order::Order;
+use planner::training::unlike_nodes::{Found, Judged};
+
+use super::followed::{self, Followed, follow, none, stopped};
+use crate::answer::energy;
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::page::{Format, Page};
+use crate::inputs::load;
+use crate::inputs::run::edges;
+use crate::inputs::run::setting::Setting;
+use crate::kinds::training::nothing_fits::too_early;
+use crate::kinds::training::plan as equal;
+use crate::kinds::training::searched::Better;
+use crate::kinds::training::unlike::{self, ALGORITHM, print_stages, sentence};
+use crate::kinds::training::{self, document, export, losses, replaced};
+use crate::request::catalogue::PICTURES;
+use crate::request::{AUTO, PlanRequest};
+use crate::search::run::bytes;
+use crate::search::run::{Run, interrupted};
+use crate::search::within::Within;
+
+/// What a request for a training run asks of this search.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Nothing.
+    Nothing,
+    /// A plan.
+    Plan,
+    /// A plan, if it is better than one of equal stages.
+    Better,
+}
+
+/// What a request for a training run asks of this search.
+pub(crate) fn asked(request: &PlanRequest) -> Asked {
+    let recipe = request.recipe();
+    if recipe == ALGORITHM {
+        return Asked::Plan;
+    }
+    let is_folder = || request.problem.profile.as_deref().is_some_and(importers::layers::is_folder);
+    if ![AUTO, training::ALGORITHM].contains(&recipe) || is_folder() {
+        return Asked::Nothing;
+    }
+    let path = request.problem.cluster.as_deref();
+    let own = &request.problem;
+    let read = path.and_then(|path| load::machines(path, (&own.lost, &own.without)).ok());
+    let Some(load::Machines { cluster, .. }) = read else { return Asked::Nothing };
+    let devices = request.training.devices.as_ref().map(|own| u64::from(*own.end()));
+    let all = devices.unwrap_or(cluster.devices.len() as u64);
+    // What equal stages can't be laid on: several kinds, hosts of several sizes.
+    let is_unlike = cluster.kind_names().len() > 1
+        || hosts::check(&cluster, all).is_err_and(|own| own.code == "unlike-hosts");
+    let is_honoured = || Setting::of(request).is_ok_and(|own| check(request, &own).is_ok());
+    match (recipe == AUTO, is_unlike) {
+        (false, false) => Asked::Nothing,
+        // Ops of a graph can be placed instead.
+        (true, true) if !importers::is_config(&request.model) && !is_honoured() => Asked::Nothing,
+        // What is left of hosts that were equal: as many of them as are equal yet, too.
+        (_, true) if request.training.replace.is_some() && cluster.kind_names().len() <= 1 => {
+            if is_honoured() {
+                Asked::Better
+            } else {
+                Asked::Nothing
+            }
+        }
+        (_, true) => Asked::Plan,
+        // Equal stages take the least memory and the slowest way for all.
+        (true, false) => {
+            let may_be = hosts::unlike_memory(&cluster).is_some()
+                || hosts::is_far_apart(&cluster)
+                || request.training.spares.is_some()
+                || !request.training.lost.is_empty()
+                || !request.allow_lossy.is_empty();
+            if may_be && is_honoured() { Asked::Better } else { Asked::Nothing }
+        }
+    }
+}
+
+/// Refuses what no such plan honours.
+fn check(request: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
+    let asked = &setting.request;
+    let given = [
+        ("--micro-batch", request.problem.model.micro_batch.is_some()),
+        ("--pin", !asked.pin.is_empty()),
+        ("--devices", asked.devices.is_some()),
+        ("--for", asked.executor.is_some()),
+        ("--expert-skew", asked.expert_skew.is_some()),
+    ];
+    if let Some((flag, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+        let message = format!("`{flag}` is not honoured where stages have devices of their own");
+        return Err(Diagnostic::usage("not-for-unlike-nodes", message)
+            .hint("leave it out, or name a cluster of equal nodes"));
+    }
+    for target in &request.exports {
+        export::check_target(target)?;
+        if !PICTURES.contains(&target.as_str()) {
+            let message = format!(
+                "`{target}` has words for some plans of unlike nodes alone, which is known when there is one"
+            );
+            return Err(Diagnostic::usage("not-expressible", message).hint(
+                "write the plan with -o and `export` it, or draw it with --export svg or trace",
+            ));
+        }
+    }
+    let model = &setting.model;
+    let mut parts = model.groups.iter().filter_map(|group| group.part.as_ref());
+    if model.has_experts() || parts.any(|part| !part.tied.is_empty()) {
+        let message = "models of experts, and graphs whose parts share weights, are not planned on nodes \
+                       that differ";
+        return Err(Diagnostic::usage("not-for-unlike-nodes", message)
+            .hint("name a cluster of equal nodes"));
+    }
+    Ok(())
+}
+
+/// Why edges of what a request asks for can send no part.
+///
+/// # Errors
+/// Always one.
+pub(crate) fn no_edges(request: &PlanRequest) -> CommandResult {
+    check(request, &Setting::of(request)?)?;
+    let message =
+        "`--allow-lossy` is for edges of pipelines whose stages have devices of their own";
+    Err(Diagnostic::usage("not-for-training", message)
+        .hint(format!("leave it out, or add --algorithm {ALGORITHM}")))
+}
+
+pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    let Some(mut setting) = run.read(request, replaced::setting)? else {
+        return Ok(interrupted(run.page));
+    };
+    check(request, &setting)?;
+    unlike::retain_warnings(&mut setting.warnings);
+    if request.recipe() == training::ALGORITHM {
+        let message =
+            "search-3d lays equal stages on equal nodes; as these differ, unlike-nodes searched";
+        setting.warnings.push(Diagnostic::warning("another-search", message));
+    }
+    let watch = run.ending(request);
+    let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
+    match Searched::of(request, setting, run) {
+        Some(searched) => searched.answer(request, run),
+        None if run.watch.is_cancelled() => Ok(interrupted(run.page)),
+        None => Err(too_early(StopReason::Deadline, 0)),
+    }
+}
+
+/// The better of equal stages and of those with devices of their own.
+pub(crate) fn better(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    let Some(read) = equal::read(request, run)? else { return Ok(interrupted(run.page)) };
+    let watch = run.ending(request);
+    let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
+    let mut setting = read.0.clone();
+    let Some(equal) = equal::search(request, read, None, run)? else {
+        return Ok(interrupted(run.page));
+    };
+    unlike::retain_warnings(&mut setting.warnings);
+    let below = equal.best();
+    let follower = &mut Within { inner: run.follower, most: None, below };
+    let own = &mut Run { follower, ..*run };
+    let found = Searched::of(request, setting, own);
+    let best = |own: &Searched| own.found.best.as_ref().map(|best| best.step);
+    match found.filter(|own| best(own).is_some_and(|own| below.is_none_or(|below| own < below))) {
+        Some(searched) => searched.answer(request, run),
+        None => equal.answer(request, None, run),
+    }
+}
+
+/// A search that has ended.
+struct Searched {
+    setting: Setting,
+    found: Found,
+    followed: Followed<Found, Judged>,
+    elapsed: Duration,
+}
+
+impl Searched {
+    /// Searches; `None` where it was stopped before there was a plan.
+    fn of(request: &PlanRequest, setting: Setting, run: &mut Run<'_>) -> Option<Self> {
+        let start = Instant::now();
+        let limits = request.limits.within(run.watch, None);
+        let asked = &request.limits;
+        let is_stated = asked.time_limit.is_some() || asked.node_budget.is_some();
+        let (own, given) = (setting.clone(), limits.clone());
+        let work = move |tell: &dyn Fn(Better<Judged>)| {
+            unlike::found(&own, (&given, is_stated), &mut |plan, bound| {
+                let (step, offload) = (plan.step, plan.offload);
+                tell(Better { plan: plan.clone(), step, bound, offload });
+            })
+        };
+        let on_the_way = setting.on_the_way();
+        let document_of = |told: &Better<Judged>| {
+            let made = (ALGORITHM, told.bound.min(told.step));
+            document::of(&on_the_way.keeping(told.offload), &told.plan.plan, SCHEDULE, made)
+        };
+        let mut followed = follow((ALGORITHM, request), run, work, &document_of);
+        let found = match (followed.done.take(), followed.last.take()) {
+            (Some(done), _) => done,
+            (None, told) => {
+                let told = told?;
+                Found {
+                    best: Some(told.plan.clone()),
+                    bound: told.bound,
+                    stop: stopped(run.watch),
+                    n_nodes: 0,
+                    n_judged: 0,
+                }
+            }
+        };
+        let mut own = Self { setting, found, followed, elapsed: start.elapsed() };
+        own.stand_in();
+        Some(own)
+    }
+
+    /// Takes the running plan with others in the places of lost devices, where no plan that was found is
+    /// as fast.
+    fn stand_in(&mut self) {
+        let setting = &self.setting;
+        let judged = |plan: &Plan| {
+            let run = &plan.parallelism;
+            let batch = run.n_micro_batches.saturating_mul(run.micro_batch);
+            let costs = setting.costs(plan, setting.limit).ok()?;
+            let step = judge_plan(&costs, plan).ok()?.report.step_time;
+            let offload = setting.offload;
+            (batch == setting.global_batch).then(|| Judged { plan: plan.clone(), step, offload })
+        };
+        let running = setting.stand_in.as_deref().map(|own| edges::kept(own, setting));
+        let Some(own) = running.as_ref().and_then(judged) else { return };
+        if self.found.best.as_ref().is_some_and(|best| best.step <= own.step) {
+            return;
+        }
+        let message = "the running plan goes on with other devices in the places of those that are lost: no \
+                       plan of the space that was searched is as fast";
+        self.setting.warnings.push(Diagnostic::warning("stand-in", message));
+        self.found.bound = self.found.bound.min(own.step);
+        self.found.best = Some(own);
+    }
+
+    fn answer(self, request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+        let Self { mut setting, found, mut followed, elapsed } = self;
+        let Some(mut best) = found.best.clone() else {
+            return none((found.stop, found.n_judged), run.page, || Err(nothing_fits(&setting)));
+        };
+        setting.offload = best.offload;
+        if let Some(plan) = losses::arranged(&setting, &best.plan, best.step) {
+            best.plan = plan;
+        }
+        followed.ended((best.step, found.bound));
+        let elapsed = (!request.limits.deterministic).then_some(elapsed.as_secs_f64());
+        let made = (&best.plan, (SCHEDULE, found.bound));
+        let files = followed::files(request, &mut setting, made, &followed.trace);
+        let plan = document::of(&setting, &best.plan, SCHEDULE, (ALGORITHM, found.bound))?;
+        let written = run.follower.planned(bytes(&plan)?, files)?;
+        setting.warnings.extend(edges::warnings(&setting, &best.plan));
+        run.page.warnings(&setting.warnings);
+        answer((&setting, &best), &found, (plan, elapsed), run.page)?;
+        written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
+        Ok(Exit::DONE)
+    }
+}
+
+/// The order of the passes.
+const SCHEDULE: &str = Order::OneFOneB.name();
+
+/// Judges the plan again and tells of it.
+fn answer(
+    (setting, best): (&Setting, &Judged),
+    found: &Found,
+    (plan, elapsed): (PlanDocument, Option<f64>),
+    page: &Page,
+) -> Result<(), Diagnostic> {
+    let report = unlike::report(setting, &best.plan)?;
+    if report.step_time != best.step {
+        let message = "the judge does not confirm the plan that the search found";
+        return Err(Diagnostic::error(Blame::Internal, "internal", message));
+    }
+    if page.format == Format::Text {
+        let degrees = &best.plan.parallelism;
+        page.line(&format!(
+            "{} on {}: {} stages, {} micro-batches of {} samples",
+            setting.model.name,
+            load::describe(&setting.cluster),
+            degrees.pipeline,
+            degrees.n_micro_batches,
+            degrees.micro_batch
+        ));
+        print_stages(setting, &best.plan, &report, page);
+        if best.offload == Offload::Optimizer {
+            page.line("hosts keep the optimizer states");
+        }
+        page.line(&sentence(setting, best, found));
+        edges::print(&plan, page);
+        losses::print(&plan, page);
+        energy::told(&plan, page);
+    }
+    let peak = report.ranks.iter().map(|rank| rank.peak.bytes).max().unwrap_or(0);
+    page.serialized(&told((setting, best), found, (plan, peak), elapsed))
+}
+
+/// Why no plan was found: impossible where the weights alone are more than all devices hold.
+fn nothing_fits(setting: &Setting) -> Diagnostic {
+    let hint = match setting.request.max_memory_bytes {
+        Some(_) => "raise --max-memory-per-device, or shorten samples with --sequence-length",
+        None => "shorten samples with --sequence-length, lower --memory-margin, or add devices",
+    };
+    let (least, room) = (setting.least_resident(), setting.room_of_all());
+    let error = match room.filter(|room| least > *room) {
+        Some(room) => {
+            let message = format!(
+                "no plan fits: what no plan goes without takes {least}, and all devices hold {room}"
+            );
+            Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
+                .fact("need", least)
+                .fact("have", room)
+        }
+        None => {
+            let message = "no pipeline of stages with devices of their own fits into the memory of the \
+                           devices; other plans were not searched";
+            Diagnostic::error(Blame::NotFound, "memory-exceeded", message)
+        }
+    };
+    error.hint(hint)
+}
+
+/// What `plan --json` prints.
+fn told(
+    (setting, best): (&Setting, &Judged),
+    found: &Found,
+    (plan, peak_bytes): (PlanDocument, u64),
+    elapsed_s: Option<f64>,
+) -> TrainingReportDocument {
+    let samples = setting.global_batch as f64 * setting.sequence as f64;
+    let meshes = best.plan.partition.stages.iter().filter_map(|stage| stage.mesh.as_ref());
+    let n_devices = meshes.map(|mesh| mesh.devices.len() as u64).sum();
+    let degrees = &best.plan.parallelism;
+    let is_optimum = found.is_optimum();
+    let counts = [("nodes", found.n_nodes), ("judged", found.n_judged)];
+    TrainingReportDocument {
+        plan,
+        graph: None,
+        unit: setting.unit().to_owned(),
+        best: TrainingRunDocument {
+            degrees: format!(
+                "{} stages with devices of their own, {} x {} samples",
+                degrees.pipeline, degrees.n_micro_batches, degrees.micro_batch
+            ),
+            n_devices,
+            step_time_ns: best.step.0,
+            step_time_s: best.step.seconds(),
+            tokens_per_s: samples / best.step.seconds(),
+            peak_bytes,
+            ..TrainingRunDocument::default()
+        },
+        beyond_launcher: None,
+        runners_up: Vec::new(),
+        front: Vec::new(),
+        turns: Vec::new(),
+        others: Vec::new(),
+        other_space: None,
+        runs_on: None,
+        bound_s: Nanos(found.bound.0.min(best.step.0)).seconds(),
+        is_optimum,
+        stopped_early: !is_optimum,
+        stop_reason: match is_optimum {
+            true => StopReason::ProvedOptimal.name().to_owned(),
+            false => found.stop.name().to_owned(),
+        },
+        elapsed_s,
+        energy_front: Vec::new(),
+        warnings: setting.warnings.iter().map(DiagnosticDocument::from).collect(),
+        counts: counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+    }
+}

@@ -1,0 +1,175 @@
+//! What is said of a setting's plans beside their figures.
+
+use cost_model::kernels::origin::Origin;
+use cost_model::runs::forms::interval::{self, Basis, Figure, JUDGED, Likeness, Spread, Trait};
+use cost_model::runs::forms::model::Offload;
+use cost_model::runs::forms::rank_groups::{self, Group};
+use documents::report::{IntervalDocument, PeakIntervalDocument};
+use ir::card::ZeroStage;
+use ir::measured::CollectiveOperation;
+use ir::plan::Parallelism;
+use ir::stack::Dispatcher;
+use ir::tensor::DType;
+use ir::units::{Bytes, Nanos};
+
+use crate::answer::words::range;
+use crate::inputs::run::measured;
+use crate::inputs::run::setting::Setting;
+
+/// What a user can measure of the devices, beside steps.
+pub enum Measurable {
+    /// Products of a type.
+    Products(DType),
+    /// Collectives of a group.
+    Collectives(Vec<CollectiveOperation>, rank_groups::Spread),
+}
+
+impl Setting {
+    /// What a device needs in all, and what the flags must allow, for so many bytes of a plan.
+    pub fn room_for(&self, bytes: Bytes) -> String {
+        let whole = Bytes(bytes.0.saturating_add(1));
+        // A reserve grows with the memory that it is a share of.
+        let needed = |device: &ir::cluster::Device| {
+            let capacity = device.capacity.filter(|capacity| *capacity > device.reserve)?;
+            let left = 1.0 - device.reserve.as_f64() / capacity.as_f64();
+            let memory = (whole.as_f64() + device.context.as_f64()) / left;
+            Some((memory.ceil() as u64).saturating_add(1))
+        };
+        let memory = self.cluster.devices.iter().filter_map(needed).max().unwrap_or(whole.0);
+        let has = self.cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit).min();
+        let factor = self.cluster.memory_factor(whole);
+        let scale = factor.map_or_else(String::new, |own| format!(", --scale memory={own}"));
+        let device = format!(
+            "{} of memory on each device, margin and context included ({memory} bytes{scale})",
+            Bytes(memory)
+        );
+        let flag = format!("--max-memory-per-device {}", bytes.0);
+        match (self.request.max_memory_bytes, has) {
+            (None, _) => device,
+            (Some(_), Some(has)) if has < whole => format!("{device} and {flag}"),
+            (Some(_), _) => flag,
+        }
+    }
+
+    /// Whether blocks have experts.
+    fn has_experts(&self) -> bool {
+        self.model.groups.iter().any(|group| group.card.experts.is_some())
+    }
+
+    /// How far published runs like it were from what was predicted of them, where terms of some traits
+    /// were measured on its devices.
+    pub fn spread(
+        &self,
+        figure: Figure,
+        degrees: &Parallelism,
+        measured: &[Trait],
+    ) -> Spread<'static> {
+        let names = (self.stack.name.as_str(), self.system.device.chip);
+        let like = Likeness::of(names, self.numbers.dtype, degrees, self.has_experts());
+        interval::spread(figure, (&like, measured), &JUDGED)
+    }
+
+    /// As what the step of a plan was judged.
+    pub fn basis(&self, degrees: &Parallelism) -> Basis {
+        let hidden = self.model.groups.first().map_or(0, |group| group.card.hidden);
+        let on = (self.stack.name.as_str(), self.system.device.name.as_str());
+        measured::basis(&self.profile, on, hidden, degrees)
+    }
+
+    /// What can be measured of the devices for each trait, under these degrees.
+    pub fn measurable(&self, degrees: &Parallelism) -> Vec<(Trait, Measurable)> {
+        use CollectiveOperation::{AllGather, AllToAll, ReduceScatter};
+        let per_host = self.system.per_host;
+        let among = |group: Group, operations: &[CollectiveOperation]| {
+            let group = group.spread(per_host);
+            (group.ranks > 1).then(|| Measurable::Collectives(operations.to_vec(), group))
+        };
+        let replicas = |operations: &[_]| among(Group::replicas(degrees), operations);
+        let sharding = match degrees.zero {
+            ZeroStage::Parameters => replicas(&[AllGather, ReduceScatter]),
+            ZeroStage::Gradients => replicas(&[ReduceScatter]),
+            ZeroStage::None | ZeroStage::Optimizer => None,
+        };
+        let goes_by_nccl = self.has_experts() && self.stack.experts.dispatcher != Dispatcher::Flex;
+        let experts = goes_by_nccl.then(|| among(Group::experts(degrees), &[AllToAll])).flatten();
+        let products = Some(Measurable::Products(self.numbers.dtype));
+        let all =
+            [(Trait::Operands, products), (Trait::Sharding, sharding), (Trait::Experts, experts)];
+        all.into_iter().filter_map(|(own, what)| Some((own, what?))).collect()
+    }
+
+    /// Traits whose terms the profile has measured.
+    pub fn measured(&self, degrees: &Parallelism) -> Vec<Trait> {
+        let is_there = |what: &Measurable| match what {
+            Measurable::Products(dtype) => self.system.products.measured(*dtype).is_some(),
+            Measurable::Collectives(operations, group) => operations
+                .iter()
+                .all(|own| self.system.measured_s(*own, *group, 1.0, 1.0).is_some()),
+        };
+        let all = self.measurable(degrees).into_iter();
+        all.filter(|(_, what)| is_there(what)).map(|(own, _)| own).collect()
+    }
+
+    /// Where the step time of a plan is expected to lie; the figures of measured layers were not
+    /// judged so.
+    pub fn interval(&self, step: Nanos, degrees: &Parallelism) -> IntervalDocument {
+        let basis = self.basis(degrees);
+        let of_runs = || self.spread(basis.figure(), degrees, &self.measured(degrees)).interval();
+        let interval = basis.corrected().unwrap_or_else(of_runs);
+        let [low, high] = interval.around(step.seconds()).map(|s| (s * 1e9).round() as u64);
+        let origin = match basis {
+            Basis::Nominal => Origin::Nominal,
+            Basis::Fitted | Basis::Corrected => Origin::Interpolated,
+        };
+        IntervalDocument::new(low, high, origin.name())
+    }
+
+    /// Where the largest peak of a plan's ranks is expected to lie.
+    pub fn peak_interval(&self, peak: Bytes, degrees: &Parallelism) -> PeakIntervalDocument {
+        let spread = self.spread(Figure::Peak, degrees, &[]);
+        let [low, high] = spread.interval().around(peak.as_f64()).map(|bytes| bytes.round() as u64);
+        let judged_on = spread.sets.into_iter().map(str::to_owned).collect();
+        PeakIntervalDocument { low_bytes: low, high_bytes: high, judged_on }
+    }
+
+    /// `peak 69.1 GiB, 10-90 %: 60.1 to 79.4 GiB, by 3 models of ...`.
+    pub fn peak_line(&self, peak: Bytes, degrees: &Parallelism) -> String {
+        let own = self.peak_interval(peak, degrees);
+        let range = range(Bytes(own.low_bytes), Bytes(own.high_bytes));
+        format!("peak {peak}, 10-90 %: {range}, by {}", self.judged_on(Figure::Peak, degrees))
+    }
+
+    /// On which runs the interval of a figure was found, and what of a plan is like none of them.
+    pub fn judged_on(&self, figure: Figure, degrees: &Parallelism) -> String {
+        let Spread { sets, n_models, unlike, .. } = self.spread(figure, degrees, &[]);
+        let named = |own: Trait| match own {
+            Trait::Stack => self.stack.name.clone(),
+            Trait::Architecture => self.system.device.name.clone(),
+            Trait::Operands => self.numbers.dtype.to_string(),
+            Trait::Sharding if degrees.zero >= ZeroStage::Gradients => {
+                format!("ZeRO {}", degrees.zero as u8)
+            }
+            Trait::Sharding => "nothing shared out".to_owned(),
+            Trait::Experts if self.has_experts() => "a mixture of experts".to_owned(),
+            Trait::Experts => "dense".to_owned(),
+        };
+        let others = [
+            (self.model.is_of_parts(), "no transformer"),
+            (degrees.context > 1, "context parallel"),
+            (self.offload == Offload::Optimizer, "states on hosts"),
+        ];
+        let others = others.iter().filter(|(is, _)| *is).map(|(_, what)| (*what).to_owned());
+        let unlike: Vec<String> = unlike.into_iter().map(named).chain(others).collect();
+        let models = if n_models == 1 { "model" } else { "models" };
+        let on = format!("{n_models} {models} of {}", sets.join(", "));
+        match unlike.is_empty() {
+            true => on,
+            false => format!("{on}; none of them was like this one in: {}", unlike.join(", ")),
+        }
+    }
+
+    /// What its times rest on, in words.
+    pub fn costs_from(&self) -> String {
+        measured::words(&self.profile, (&self.system, self.numbers.dtype), &self.stack.name)
+    }
+}

@@ -1,0 +1,244 @@
+//! Training runs on nodes of different kinds.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cost_model::runs::judge::judge_plan;
+use cost_model::runs::judge::report::Report;
+use ir::card::{SequenceParallel, ZeroStage};
+use ir::diagnostic::Diagnostic;
+use ir::id::DeviceId;
+use ir::plan::{Parallelism, Partition, Plan, Stage, StageMesh};
+use ir::units::{Bytes, Nanos};
+use planner::run::{Control, Limits, StopReason};
+use planner::training::unlike_nodes::{Found, Judged, Options, most_samples, solve};
+
+use super::answer::margin;
+use super::layered::stage_text;
+use crate::answer::page::{Column, Page};
+use crate::inputs::run::edges;
+use crate::inputs::run::setting::Setting;
+
+/// The name of the search.
+pub const ALGORITHM: &str = "unlike-nodes";
+
+/// Drops warnings about what only equal stages take no account of.
+pub fn retain_warnings(warnings: &mut Vec<Diagnostic>) {
+    warnings.retain(|own| !["unlike-ways", "unlike-memory"].contains(&own.code));
+}
+
+/// A plan in the words of launchers, which have degrees and no devices of stages.
+pub struct Told<'p> {
+    /// The plan.
+    pub plan: Cow<'p, Plan>,
+    /// The devices of its ranks; `None` = those of the cluster in their order.
+    pub devices: Option<Vec<DeviceId>>,
+}
+
+/// A plan with the devices that it names.
+pub fn as_they_are(plan: &Plan) -> Told<'_> {
+    let meshes = plan.partition.stages.iter().filter_map(|own| own.mesh.as_ref());
+    let devices = meshes.flat_map(|own| own.devices.iter().copied()).collect();
+    let devices = plan.partition.has_own_devices().then_some(devices);
+    Told { plan: Cow::Borrowed(plan), devices }
+}
+
+/// A plan as one of equal stages: where all of them have as many replicas of as many tensor ranks, and
+/// replicas equal shares of a micro-batch, these are degrees, and devices an order of ranks.
+///
+/// # Errors
+/// `not-expressible`.
+pub fn equal_stages<'p>(target: &str, plan: &'p Plan) -> Result<Told<'p>, Diagnostic> {
+    if !plan.partition.has_own_devices() {
+        return Ok(Told { plan: Cow::Borrowed(plan), devices: None });
+    }
+    let refused = |what: String| {
+        let message = format!("`{target}` has no words for {what}");
+        Diagnostic::input("not-expressible", message)
+            .hint("read devices and samples from the plan's `partition.stages`, or draw it with svg or trace")
+    };
+    let stages = &plan.partition.stages;
+    let mut meshes = stages.iter().filter_map(|stage| stage.mesh.as_ref());
+    let Some(first) = meshes.next().filter(|own| !own.samples.is_empty()) else {
+        return Err(refused("stages without devices".to_owned()));
+    };
+    let shape = |own: &StageMesh| (own.samples.len(), own.tensor);
+    if let Some(other) = meshes.clone().find(|own| shape(own) != shape(first)) {
+        let [a, b] = [first, other].map(|own| format!("{} x {}", own.samples.len(), own.tensor));
+        return Err(refused(format!("stages of {a} and of {b} devices (replicas x tensor ranks)")));
+    }
+    let each = first.samples[0];
+    let samples = || meshes.clone().chain([first]).flat_map(|own| &own.samples);
+    if let Some(other) = samples().find(|own| **own != each) {
+        return Err(refused(format!("replicas of {each} and {other} samples of a micro-batch")));
+    }
+    let run = &plan.parallelism;
+    let data = u32::try_from(first.samples.len()).unwrap_or(u32::MAX);
+    let parallelism = Parallelism {
+        data,
+        tensor: first.tensor,
+        micro_batch: each,
+        sequence: if first.tensor > 1 { SequenceParallel::On } else { SequenceParallel::Off },
+        zero: if data > 1 { ZeroStage::Optimizer } else { ZeroStage::None },
+        ..run.clone()
+    };
+    let bare = |stage: &Stage| Stage { mesh: None, ..stage.clone() };
+    let partition = Partition { stages: stages.iter().map(bare).collect() };
+    let devices = stages.iter().filter_map(|own| own.mesh.as_ref());
+    let devices = devices.flat_map(|own| own.devices.iter().copied()).collect();
+    let plan = Plan { parallelism, partition, ..plan.clone() };
+    Ok(Told { plan: Cow::Owned(plan), devices: Some(devices) })
+}
+
+/// Searches; limits that somebody stated are the only ones.
+pub fn found(
+    setting: &Setting,
+    (limits, is_stated): (&Limits, bool),
+    tell: &mut dyn FnMut(&Judged, Nanos),
+) -> Found {
+    let control = Arc::new(Control::new(limits));
+    let mut options = Options { control, ..options(setting) };
+    // Who states a limit means that one.
+    if is_stated {
+        options.nodes = u64::MAX;
+    }
+    searched(setting, &options, tell)
+}
+
+/// What no plan is below, as far as that can be shown up to a bound, and why the search ended.
+pub fn shown(setting: &Setting, bound: Nanos, limits: &Limits) -> (Nanos, StopReason) {
+    let control = Arc::new(Control::new(limits));
+    let options = Options { control, nodes: u64::MAX, below: bound, ..options(setting) };
+    let found = searched(setting, &options, &mut |_, _| {});
+    (found.bound, found.stop)
+}
+
+fn options(setting: &Setting) -> Options {
+    let edge_ratio = setting.edge_density.map_or(1, edges::most_ratio);
+    let may_offload = may_offload(setting);
+    Options { devices: most_devices(setting), edge_ratio, may_offload, ..Options::default() }
+}
+
+/// Whether hosts may keep states: what moves, or who stands in for whom, is not told of those.
+fn may_offload(setting: &Setting) -> bool {
+    let asked = &setting.request;
+    !asked.no_offload
+        && asked.spares.is_none()
+        && asked.lost.is_empty()
+        && setting.replaced.is_none()
+}
+
+fn most_devices(setting: &Setting) -> usize {
+    setting.usable().map_or(0, |own| own as usize)
+}
+
+fn searched(setting: &Setting, options: &Options, tell: &mut dyn FnMut(&Judged, Nanos)) -> Found {
+    let groups = setting.groups(true);
+    solve(&setting.fleet(&groups), setting.global_batch, options, tell)
+}
+
+/// What a plan is the best of, or how far it may be off.
+pub fn sentence(setting: &Setting, best: &Judged, found: &Found) -> String {
+    let tokens = setting.global_batch as f64 * setting.sequence as f64 / best.step.seconds();
+    let held_back = match setting.request.spares {
+        None => String::new(),
+        Some(_) => format!(", on at most {} devices", most_devices(setting)),
+    };
+    let in_part = setting.edge_density.map(|density| {
+        let ratio = edges::most_ratio(density);
+        format!(", as if every edge sent one in {ratio} elements, chosen in no time")
+    });
+    let proof = match found.is_optimum() {
+        true => format!(
+            "proved fastest of {}: 1F1B, stages on any devices of a node in their order or on whole nodes of equal \
+             size, of at most two sorts (by kind, memory and links), their replicas in one order, samples \
+             shared out by the time of the stage, at most {} on a device, sequences split by tensor ranks, optimizer states on {}{} ({} \
+             plans simulated)",
+            setting.search_space(),
+            most_samples(setting.global_batch, setting.cluster.devices.len()),
+            if may_offload(setting) { "devices or hosts" } else { "devices" },
+            held_back,
+            found.n_judged
+        ),
+        false => {
+            let gap = 100.0 * (best.step.seconds() / found.bound.seconds() - 1.0);
+            let looked = match found.n_nodes {
+                0 => String::new(),
+                n => format!("after {n} parts of plans, "),
+            };
+            let why = match found.stop {
+                stop if stop.is_complete() => {
+                    &format!("which is that of all plans{}", in_part.unwrap_or_default())
+                }
+                StopReason::SizeLimit => {
+                    "size-limit: plans of more micro-batches, or of sorts of nodes past the first few \
+                     hundred, are not looked at"
+                }
+                StopReason::MemoryBudget => {
+                    "memory-budget: parts of plans that wait are more than the search keeps"
+                }
+                stop => &format!("{}; --time-limit and --node-budget look at more", stop.name()),
+            };
+            format!(
+                "not proved fastest of {}: bound {}, gap {gap:.1} %, {looked}{why}",
+                setting.search_space(),
+                found.bound,
+            )
+        }
+    };
+    format!("step time {}, {tokens:.0} {}/s; {proof}", best.step, setting.unit())
+}
+
+/// The plan judged again.
+///
+/// # Errors
+/// Those of the judge.
+pub fn report(setting: &Setting, plan: &Plan) -> Result<Report, Diagnostic> {
+    let costs = setting.costs(plan, setting.limit)?;
+    Ok(judge_plan(&costs, plan).map_err(|violation| violation.diagnostic())?.report)
+}
+
+/// Prints which stage has what.
+pub fn print_stages(setting: &Setting, plan: &Plan, report: &Report, page: &Page) {
+    let row = |(index, stage): (usize, &ir::plan::Stage)| {
+        let mesh = stage.mesh.as_ref();
+        let devices = mesh.map_or(&[][..], |mesh| &mesh.devices);
+        let kind = |device: &ir::id::DeviceId| setting.cluster.kind_of(*device).name.as_str();
+        let kinds: BTreeSet<&str> = devices.iter().map(kind).collect();
+        let samples = mesh.map_or(&[][..], |mesh| &mesh.samples);
+        let shares: Vec<String> = samples
+            .chunk_by(|a, b| a == b)
+            .map(|run| {
+                if run.len() > 1 {
+                    format!("{} x {}", run.len(), run[0])
+                } else {
+                    run[0].to_string()
+                }
+            })
+            .collect();
+        let rank = report.ranks.get(index);
+        vec![
+            index.to_string(),
+            stage_text(stage),
+            setting.cluster.in_words(devices),
+            kinds.into_iter().collect::<Vec<_>>().join(", "),
+            mesh.map_or(1, |mesh| mesh.tensor).to_string(),
+            shares.join(", "),
+            rank.map_or_else(String::new, |rank| Bytes(rank.peak.bytes).to_string()),
+            rank.map_or_else(String::new, margin),
+        ]
+    };
+    let columns = [
+        Column::Number("stage"),
+        Column::Text("blocks"),
+        Column::Text("devices"),
+        Column::Text("kind"),
+        Column::Number("tensor"),
+        Column::Text("samples of replicas"),
+        Column::Number("peak"),
+        Column::Number("margin"),
+    ];
+    let rows = plan.partition.stages.iter().enumerate().map(row).collect();
+    page.table(&columns, rows);
+}

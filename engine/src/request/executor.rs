@@ -1,0 +1,343 @@
+//! Executors by name.
+
+use std::collections::BTreeMap;
+
+use cost_model::kernels::stack::{megatron_deepspeed_2021, preset, presets};
+use exporters::training::{Lack, TrainingTarget, targets};
+use importers::cluster::{LinkScope, catalogue};
+use ir::cluster::Cluster;
+use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::id::{DeviceId, KindId, NodeId, TensorId};
+use ir::op::Op;
+use ir::stack::Stack;
+use ir::workload::{Mode, Workload};
+
+use crate::answer::suggest;
+
+/// What runs plans, by the name of its format in the tables of exporters: a plan can be kept to its
+/// limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Executor {
+    name: &'static str,
+    /// Where it was named with one; a plan for one version is one for all.
+    version: Option<&'static str>,
+}
+
+impl PartialEq for Executor {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Executor {}
+
+/// Launchers of training runs, with the software stacks that they launch.
+fn launchers() -> impl Iterator<Item = (Executor, &'static [&'static str])> {
+    targets().iter().filter_map(|row| Some((Executor::plain(row.name), row.launches?)))
+}
+
+impl Executor {
+    /// None in particular: nothing is left out.
+    pub const ANY: Self = Self::plain("any");
+
+    const fn plain(name: &'static str) -> Self {
+        Self { name, version: None }
+    }
+
+    /// All, in the order of listings.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let placements = exporters::targets().iter().filter(|row| row.is_executor);
+        let launchers = launchers().map(|(own, _)| own);
+        placements.map(|row| Self::plain(row.name)).chain(launchers).chain([Self::ANY]).collect()
+    }
+
+    /// Every way to write one, with and without versions.
+    #[must_use]
+    pub fn spellings() -> Vec<String> {
+        let versions = |own: Self| {
+            let placed = exporters::row(own.name).map(|row| row.versions);
+            let trained = exporters::training::find(own.name).map(|(row, _)| row.versions);
+            let known = placed.or(trained).unwrap_or_default().iter();
+            known.map(move |version| Self { version: Some(*version), ..own })
+        };
+        let all = Self::all().into_iter();
+        all.flat_map(|own| [own].into_iter().chain(versions(own))).map(Self::text).collect()
+    }
+
+    /// The executor of a text, `name` or `name@version`.
+    ///
+    /// # Errors
+    /// `unknown-executor` with those that there are, `unknown-target` for other versions than are known.
+    pub fn of(text: &str) -> Result<Self, Diagnostic> {
+        let name = text.split('@').next().unwrap_or_default();
+        let Some(own) = Self::all().into_iter().find(|own| own.name == name) else {
+            let is_picture = exporters::targets().iter().any(|row| row.name == name);
+            let message = match is_picture {
+                true => format!("`{name}` is a file about a plan and runs none"),
+                false => format!("there is no executor `{name}`"),
+            };
+            let all = Self::all();
+            let names = all.iter().map(|own| own.name);
+            return Err(
+                Diagnostic::usage("unknown-executor", message).hint(suggest::hint(name, names))
+            );
+        };
+        let version = match (text.contains('@'), exporters::training::find(text)) {
+            (false, _) => None,
+            (true, Ok((_, version))) => Some(version),
+            (true, Err(error)) if exporters::training::find(name).is_ok() => return Err(error),
+            (true, Err(_)) => Some(exporters::versioned(text)?),
+        };
+        Ok(Self { version, ..own })
+    }
+
+    /// The executor of a text that was checked before.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        Self::of(text).ok()
+    }
+
+    /// As people write it, with the version that they named.
+    #[must_use]
+    pub fn text(self) -> String {
+        self.version.map_or_else(|| self.name.to_owned(), |own| format!("{}@{own}", self.name))
+    }
+
+    /// What launches a stack.
+    #[must_use]
+    pub fn of_stack(stack: &str) -> Option<Self> {
+        launchers().find(|(_, stacks)| stacks.contains(&stack)).map(|(own, _)| own)
+    }
+
+    /// What launches parts of a graph.
+    #[must_use]
+    pub fn of_parts() -> Option<Self> {
+        let runs =
+            |row: &&TrainingTarget| row.launches.is_some() && !row.lacks.contains(&Lack::Parts);
+        targets().iter().find(runs).map(|row| Self::plain(row.name))
+    }
+
+    /// The stack that its training runs are priced as, where it has one.
+    #[must_use]
+    pub fn stack(self) -> Option<&'static str> {
+        launchers().find(|(own, _)| *own == self)?.1.first().copied()
+    }
+
+    /// The name of its format in the tables of exporters.
+    #[must_use]
+    pub fn target(self) -> &'static str {
+        self.name
+    }
+}
+
+/// What to know where a launcher is priced as software much older than what people run now.
+#[must_use]
+pub fn dated_stack(executor: Option<Executor>, stack: &str) -> Option<Diagnostic> {
+    let executor = executor.filter(|_| stack == megatron_deepspeed_2021().name)?;
+    let message =
+        format!("{} is priced as `{stack}`: runs of 2021 on V100 and A100", executor.name);
+    let hint = "choose newer software with --stack, such as --stack megatron-core";
+    Some(Diagnostic::warning("dated-stack", message).hint(hint))
+}
+
+/// The software stack of a name.
+///
+/// # Errors
+/// `unknown-stack`.
+pub fn named_stack(name: &str) -> Result<Stack, Diagnostic> {
+    preset(name).ok_or_else(|| {
+        let known = presets().into_iter().map(|stack| stack.name).collect::<Vec<_>>();
+        Diagnostic::usage("unknown-stack", format!("`{name}` is no software stack"))
+            .fact("known", known)
+            .hint("name one of these with --stack")
+    })
+}
+
+/// Refuses what is no target for plans of training runs: servers, and what places ops or modules.
+///
+/// # Errors
+/// `not-for-training`; `unknown-target` for what is no target at all.
+pub fn check_training(target: &str) -> Result<(), Diagnostic> {
+    let name = target.split('@').next().unwrap_or_default();
+    let Some(row) = exporters::targets().iter().find(|row| row.name == name && row.is_executor)
+    else {
+        return Ok(());
+    };
+    let names: Vec<&str> = launchers().map(|(own, _)| own.name).collect();
+    let others = format!("choose from {}, any", names.join(", "));
+    let (message, hint) = match row.serves {
+        true => (
+            format!("{name} serves models and trains none"),
+            "plan what it serves, without --global-batch and --workload training".to_owned(),
+        ),
+        false => (format!("{name} runs no training runs"), others.clone()),
+    };
+    let error = Diagnostic::usage("not-for-training", message).hint(hint);
+    Err(if row.serves { error.hint(others) } else { error })
+}
+
+/// Refuses executors of models for an instance with given costs.
+///
+/// # Errors
+/// `not-for-instances`.
+pub fn check_instances(target: &str) -> Result<(), Diagnostic> {
+    let name = target.split('@').next().unwrap_or_default();
+    if !Executor::all().iter().any(|own| own.name == name && *own != Executor::ANY) {
+        return Ok(());
+    }
+    let message = format!("{name} runs models, and an instance with given costs is none");
+    let forms = exporters::given_costs::FORMS.map(|form| form.name);
+    Err(Diagnostic::usage("not-for-instances", message)
+        .hint(format!("leave out --for; export its solution to {}", forms.join(" or "))))
+}
+
+/// Servers that run tensor, expert and data parallelism, which placements of layers leave out.
+const SHARDING_SERVERS: [&str; 2] = ["vllm", "sglang"];
+
+/// The first target that is such a server.
+fn sharding_server(targets: &[&str]) -> Option<&'static str> {
+    let names = targets.iter().map(|target| target.split('@').next().unwrap_or_default());
+    names.filter_map(|name| SHARDING_SERVERS.into_iter().find(|own| *own == name)).next()
+}
+
+/// What the search for such a server leaves out.
+#[must_use]
+pub fn left_out(targets: &[&str]) -> Option<Diagnostic> {
+    let server = sharding_server(targets)?;
+    let message = format!(
+        "pipeline parallelism only, one device a stage: {server}'s tensor, expert and data \
+         parallelism were not searched"
+    );
+    Some(Diagnostic::warning("pipeline-only", message))
+}
+
+/// Refuses a plan for a server whose tensor, expert and data parallelism the search leaves out, on
+/// devices that are made for it: equal ones in one scale-up domain of a host. vLLM's guide to parallelism
+/// recommends tensor ranks there and pipelines where cards lack such links.
+///
+/// # Errors
+/// `pipeline-only`; `no-effect` where it is accepted and no such server is named.
+pub fn check_pipeline_only(
+    targets: &[&str],
+    cluster: &Cluster,
+    is_accepted: bool,
+) -> Result<(), Diagnostic> {
+    let Some(server) = sharding_server(targets) else {
+        let message = "`--pipeline-only` has no effect without a server";
+        let error = Diagnostic::usage("no-effect", message);
+        return if is_accepted {
+            Err(error.hint("add --for vllm or --for sglang"))
+        } else {
+            Ok(())
+        };
+    };
+    let Some((device, n)) = scale_up_domain(cluster).filter(|_| !is_accepted) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{server} also runs tensor, expert and data parallelism, which are not searched here: a \
+         pipeline over {n} linked `{device}` is likely slower"
+    );
+    Err(Diagnostic::usage("pipeline-only", message)
+        .hint("--pipeline-only plans a pipeline with one device a stage"))
+}
+
+/// Kind and number of the equal devices that share the largest scale-up domain of a host.
+fn scale_up_domain(cluster: &Cluster) -> Option<(&str, usize)> {
+    let known = catalogue().ok()?;
+    let is_scale_up =
+        |name: &str| known.link(name).is_none_or(|row| row.scope == LinkScope::ScaleUp);
+    let mut equal: BTreeMap<(NodeId, KindId), Vec<DeviceId>> = BTreeMap::new();
+    for id in cluster.device_ids() {
+        let device = &cluster.devices[id.index()];
+        if let Some(node) = device.node {
+            equal.entry((node, device.kind)).or_default().push(id);
+        }
+    }
+    let joined = |devices: &Vec<DeviceId>| {
+        let first = devices[0];
+        let is_joined = |other: &&DeviceId| {
+            let route = cluster.route(first, **other);
+            route.is_some_and(|route| route.kind.tier == 0 && is_scale_up(&route.kind.name))
+        };
+        (first, 1 + devices.iter().filter(is_joined).count())
+    };
+    let (first, n) = equal.values().map(joined).max_by_key(|(_, n)| *n).filter(|(_, n)| *n > 1)?;
+    Some((cluster.kind_of(first).name.as_str(), n))
+}
+
+/// Refuses what is no target for placements of ops: launchers of training runs.
+///
+/// # Errors
+/// `not-for-placements`.
+pub fn check_placements(target: &str) -> Result<(), Diagnostic> {
+    let name = target.split('@').next().unwrap_or_default();
+    if !targets().iter().any(|row| row.name == name) {
+        return Ok(());
+    }
+    let message = format!("{name} runs training runs, no placements of ops");
+    Err(Diagnostic::usage("not-for-placements", message)
+        .hint("plan a training run with --global-batch, or choose accelerate"))
+}
+
+/// Refuses a workload that an executor of placements has no words for: training, for what serves, and
+/// micro-batches. By its file each batch goes through the model whole, and what a pipeline of parts of
+/// it would cost is not what runs.
+///
+/// # Errors
+/// `not-for-training`, `whole-batches`.
+pub fn check_workload(target: &str, workload: &Workload) -> Result<(), Diagnostic> {
+    let n_micro_batches = workload.n_micro_batches();
+    let name = target.split('@').next().unwrap_or_default();
+    let Some(row) = exporters::targets().iter().find(|row| row.name == name && row.is_executor)
+    else {
+        return Ok(());
+    };
+    if row.serves && workload.mode == Mode::Training {
+        return check_training(target);
+    }
+    if n_micro_batches <= 1 {
+        return Ok(());
+    }
+    let message = format!("by the file of {name} each batch runs whole: it has no micro-batches");
+    Err(Diagnostic::usage("whole-batches", message)
+        .fact("target", name)
+        .fact("micro_batches", n_micro_batches)
+        .hint(format!("leave out --micro-batch, or plan without --for and --export {name}")))
+}
+
+/// That keys and values are not counted, where what is placed writes words one after the other: its last
+/// product has a result for each row of an embedding.
+#[must_use]
+pub fn without_cache(target: &str, workload: &Workload, graph: &Graph) -> Option<Diagnostic> {
+    let words = |op: &&Op| ["Embedding", "Gather"].contains(&op.op_type.as_str());
+    let tables = graph.ops.iter().filter(words).flat_map(|op| &op.parameters);
+    let mut rows = tables.filter_map(|id| graph.tensor(*id).shape.first());
+    let of = |id: &TensorId| graph.tensor(*id).shape.last();
+    let generates = rows.any(|rows| graph.outputs.iter().any(|id| of(id) == Some(rows)));
+    (generates && workload.mode == Mode::Inference).then(|| {
+        let message = format!(
+            "one pass is placed: keys and values that {target} caches while it generates are not counted"
+        );
+        Diagnostic::warning("no-kv-cache", message).hint(
+            "leave room for them with `memory_bytes` of the devices, or plan a config.json with --phase decode",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stack_has_a_launcher() {
+        for stack in presets() {
+            assert!(Executor::of_stack(&stack.name).is_some(), "{}", stack.name);
+        }
+        for stack in launchers().flat_map(|(_, stacks)| stacks) {
+            assert!(preset(stack).is_some(), "{stack}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What runs of `plan` over the layers of one step share: read, then searched, while it is watched.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use documents::plan::PlanDocument;
+use documents::plan::request::RequestDocument;
+use ir::diagnostic::{Blame, Diagnostic};
+use planner::run::watch::Tell;
+use planner::run::{Control, StopReason};
+use serde::Serialize;
+
+use super::run::Run;
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::follow::Files;
+use crate::answer::words::share as percent;
+use crate::request::value::Written;
+use crate::request::{ExpertSkew, PlanRequest};
+use crate::search::run::bytes;
+
+/// What was read, what was found, and seconds of the search where they may be told.
+pub(crate) type Watched<S, F> = (S, F, Option<f64>);
+
+/// Reads and searches; `None` where someone interrupted it.
+///
+/// # Errors
+/// Those of reading; `deadline`, `no-plan` where time does not suffice.
+pub(crate) fn watched<S: Send + 'static, F: Send + 'static>(
+    (request, name): (&PlanRequest, &'static str),
+    run: &mut Run<'_>,
+    read: impl FnOnce(&PlanRequest) -> Result<S, Diagnostic> + Send + 'static,
+    search: impl FnOnce(&S, &Arc<Control>) -> Option<F> + Send + 'static,
+) -> Result<Option<Watched<S, F>>, Diagnostic> {
+    let Some(setting) = run.read(request, read)? else { return Ok(None) };
+    let start = Instant::now();
+    run.follower.started(name);
+    let control = Arc::new(Control::new(&request.limits.within(run.watch, None)));
+    let work = move |_: Tell<()>| search(&setting, &control).map(|found| (setting, found));
+    let found = run.watch.run(work, &mut |()| {}).done().flatten();
+    run.follower.searched();
+    match found {
+        Some((setting, found)) => {
+            let elapsed_s = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
+            Ok(Some((setting, found, elapsed_s)))
+        }
+        None if run.watch.is_cancelled() => Ok(None),
+        None => Err(Diagnostic::error(Blame::NotFound, "no-plan", "no plan was found in time")
+            .hint("raise --time-limit")),
+    }
+}
+
+/// Writes a plan and its files, then prints it and what is told of it.
+///
+/// # Errors
+/// Those of writing.
+pub(crate) fn told<R: Serialize>(
+    run: &mut Run<'_>,
+    (plan, files): (&PlanDocument, Files),
+    report: &R,
+    print: impl FnOnce(&Run<'_>),
+) -> CommandResult {
+    let written = run.follower.planned(bytes(plan)?, files)?;
+    print(run);
+    run.page.serialized(report)?;
+    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
+    Ok(Exit::DONE)
+}
+
+/// Samples of a step.
+///
+/// # Errors
+/// `no-batch`.
+pub(crate) fn batch(request: &PlanRequest) -> Result<u64, Diagnostic> {
+    request.problem.model.batch.ok_or_else(|| {
+        let message = "the samples of a step are not stated";
+        Diagnostic::usage("no-batch", message).hint("add --batch N")
+    })
+}
+
+/// The law of visits that a plan states.
+pub(crate) fn law(request: &PlanRequest) -> RequestDocument {
+    let skew = request.training.expert_skew.as_ref();
+    let law = skew.filter(|own| matches!(own, ExpertSkew::Law(_)));
+    RequestDocument { expert_skew: law.map(Written::text), ..RequestDocument::default() }
+}
+
+/// The same where something is priced for a law alone.
+///
+/// # Errors
+/// `not-for-streams` for a file.
+pub(crate) fn only_law(request: &PlanRequest, priced: &str) -> Result<RequestDocument, Diagnostic> {
+    match &request.training.expert_skew {
+        Some(ExpertSkew::File(file)) => {
+            let message = format!(
+                "`--expert-skew {}` is a file, and {priced} are priced for balanced or zipf:S",
+                file.display()
+            );
+            Err(Diagnostic::usage("not-for-streams", message)
+                .hint("state a law, or place experts with --algorithm expert-placement"))
+        }
+        _ => Ok(law(request)),
+    }
+}
+
+/// What is taken where no length of samples is stated.
+pub(crate) fn assumed(request: &PlanRequest, sequence: u64) -> Option<Diagnostic> {
+    request.training.sequence_length.is_none().then(|| {
+        let message = format!("samples of {sequence} tokens are assumed");
+        Diagnostic::warning("assumed-length", message)
+            .hint("state the length of a sample with --sequence-length")
+    })
+}
+
+/// Whether seconds are proved to be the least.
+pub(crate) fn stop(seconds: f64, bound_s: f64) -> StopReason {
+    match seconds <= bound_s * (1.0 + 1e-9) {
+        true => StopReason::ProvedOptimal,
+        false => StopReason::Finished,
+    }
+}
+
+/// The same in words, after a reason: how far seconds are above the bound.
+pub(crate) fn proved((seconds, bound_s): (f64, f64), stop_reason: &str) -> String {
+    match stop_reason == StopReason::ProvedOptimal.name() {
+        true => "proved optimal".to_owned(),
+        false => format!("at most {} above the best", percent(seconds / bound_s - 1.0)),
+    }
+}
+
+/// Seconds of a search at the end of a sentence.
+pub(crate) fn searched(elapsed_s: Option<f64>) -> String {
+    elapsed_s.map_or_else(String::new, |own| format!("; {own:.3} s"))
+}

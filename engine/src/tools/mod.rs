@@ -1,0 +1,8 @@
+//! What can be asked beside plans.
+
+pub mod algorithms;
+pub mod calibrate;
+pub mod import;
+pub mod measure;
+pub mod support;
+pub mod validate;
