@@ -40,8 +40,8 @@ fn given(matches: &ArgMatches) -> Vec<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use engine::request::fields::{FIELDS, Mode};
     use engine::inputs::run::pins;
+    use engine::request::fields::{FIELDS, Mode};
 
     use super::*;
 

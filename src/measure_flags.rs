@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use engine::tools::measure::{Busy, Clock, Engine, Peer};
 use engine::request::{CalibrateRequest, Gradients, MeasureRequest, ValidateRequest};
+use engine::tools::measure::{Busy, Clock, Engine, Peer};
 
 /// Flags of `profile`.
 #[derive(Args, Debug)]

@@ -9,7 +9,7 @@ use ir::diagnostic::{Blame, Diagnostic, Severity, Value};
 use serde_json::{Value as Json, json};
 
 use crate::table;
-use engine::answer::escape::{escape, self};
+use engine::answer::escape::{self, escape};
 use engine::answer::page::{Column, Format, Page, Part};
 
 /// Widest line, however wide the terminal is.

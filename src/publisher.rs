@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::printer::Printer;
 use crate::progress::Progress;
 use crate::sheet;
-use engine::answer::files::artifact::{Existing, self};
+use engine::answer::files::artifact::{self, Existing};
 use engine::answer::follow::{File, Files, Follower, Incumbent};
 use engine::answer::page::Format;
 use engine::request::PlanRequest;

@@ -3,10 +3,10 @@
 use std::io::Write as _;
 
 use engine::request::{ModelRequest, PlanOnModel, PlanRequest, ProblemRequest, ReplayRequest};
-use engine::kinds::{experts, streams};
-use engine::views::opened;
 use engine::views;
+use engine::views::opened;
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::plan_kind::PlanKind;
 use tempfile::NamedTempFile;
 
 use crate::version::VERSION;
@@ -20,30 +20,15 @@ pub(crate) const TARGET: &str = "html";
 /// `no-pages`; `not-for-instances`, `not-for-experts`, `not-for-streams`, `not-for-serving`, and those of reading the
 /// model.
 pub(crate) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
-    let nano_batches = engine::kinds::nano_batches::row(request.recipe())?;
-    if streams::row(request.recipe())?.is_some() || nano_batches.is_some() {
-        let message = "`--html` has no effect on a plan of streams";
-        return Err(
-            Diagnostic::usage("not-for-streams", message).hint("leave it out: it has no views")
-        );
-    }
-    if experts::row(request.recipe())?.is_some() {
-        let message = "`--html` has no effect on a placement of experts";
-        return Err(
-            Diagnostic::usage("not-for-experts", message).hint("leave it out: it has no views")
-        );
-    }
-    if engine::plan::is_served(request) {
-        let message = "`--html` has no effect on a pipeline that serves";
-        return Err(
-            Diagnostic::usage("not-for-serving", message).hint("leave it out: it has no views")
-        );
+    let refused = |kind: PlanKind| {
+        let message = format!("`--html` has no effect on {}", kind.words());
+        Diagnostic::usage(kind.refusal(), message).hint("leave it out: it has no views")
+    };
+    if let Some(kind) = engine::plan::kind_of(request)? {
+        return Err(refused(kind));
     }
     views::refuse_instance(&request.model).map_err(|error| match error.code {
-        "no-view" => {
-            let message = "`--html` has no effect on an instance with given costs";
-            Diagnostic::usage("not-for-instances", message).hint("leave it out: it has no views")
-        }
+        "no-view" => refused(PlanKind::Given),
         _ => error,
     })?;
     web::sheet::shell().map(|_| ())

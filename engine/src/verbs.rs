@@ -3,28 +3,81 @@
 use std::sync::Arc;
 
 use documents::diagnostic::DiagnosticDocument;
-use documents::plan::experts::HostDocument;
-use documents::plan::{PlanDocument, Reference};
+use documents::plan::PlanDocument;
 pub use exporters::training::folder::Files;
 use exporters::{Export, Source};
 use importers::launcher;
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::plan_kind::PlanKind;
 use serde_json::json;
 
 use crate::answer::exit::{Cancel, CommandResult, Exit};
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::inputs::plan_file;
+use crate::kinds::experts::Experts;
+use crate::kinds::frame;
+use crate::kinds::gradients::Gradients;
+use crate::kinds::groups::Groups;
+use crate::kinds::inference::Inference;
+use crate::kinds::kind::{Target, refused};
+use crate::kinds::nano_batches::NanoBatches;
 use crate::kinds::placement::compare::Now;
 use crate::kinds::placement::verdict::verdict;
 use crate::kinds::placement::{self, replay};
-use crate::kinds::streams::Word;
-use crate::kinds::{experts, given, gradients, groups, inference, nano_batches, streams, training};
+use crate::kinds::slots::Slots;
+use crate::kinds::streams::Streams;
+use crate::kinds::{given, training};
 use crate::request::subject::Subject;
 use crate::request::{
-    CompareRequest, ExplainRequest, ExportRequest, SimulateRequest, VerifyRequest,
+    CompareRequest, ExplainRequest, ExportRequest, PlanOnModel, SimulateRequest, VerifyRequest,
 };
 use crate::request::{executor, fields};
+
+/// What a verb does with a plan: the frame with most kinds, the others by themselves.
+macro_rules! with_kind {
+    ($kind:expr, $K:ident => $framed:expr, $training:expr, $placement:expr) => {
+        match $kind {
+            PlanKind::Experts => {
+                type $K = Experts;
+                $framed
+            }
+            PlanKind::Slots => {
+                type $K = Slots;
+                $framed
+            }
+            PlanKind::Streams => {
+                type $K = Streams;
+                $framed
+            }
+            PlanKind::Groups => {
+                type $K = Groups;
+                $framed
+            }
+            PlanKind::NanoBatches => {
+                type $K = NanoBatches;
+                $framed
+            }
+            PlanKind::Inference => {
+                type $K = Inference;
+                $framed
+            }
+            PlanKind::Gradients => {
+                type $K = Gradients;
+                $framed
+            }
+            PlanKind::Training => $training,
+            // Solutions of instances are no plan documents.
+            PlanKind::Placement | PlanKind::Given => $placement,
+        }
+    };
+}
+
+impl<'a> From<&'a PlanOnModel> for Target<'a> {
+    fn from(on: &'a PlanOnModel) -> Self {
+        Self { model: &on.model, flags: &on.target, routing_trace: None }
+    }
+}
 
 /// Replays a plan and reports.
 ///
@@ -33,47 +86,30 @@ use crate::request::{executor, fields};
 pub fn simulate(request: &SimulateRequest, page: &Page) -> CommandResult {
     let on = &request.on;
     if let Some(instance) = importers::instance(&on.model)? {
-        planned_sizes(request, "not-for-instances", "an instance with given costs")?;
+        planned_sizes(request, PlanKind::Given)?;
         return given::explain::simulate(on, instance, page);
     }
     let document = plan_file::document(&on.plan)?;
-    if document.served.is_some() {
-        planned_sizes(request, "not-for-serving", "a pipeline that serves")?;
-        return inference::verify::simulate(&document, on, page);
+    let kind = document.kind();
+    if kind != PlanKind::Training {
+        planned_sizes(request, kind)?;
     }
-    if document.has_buckets() {
-        planned_sizes(request, "not-for-gradients", "a plan of gradients")?;
-        let subject = Subject::Step { longest: None };
-        return gradients::verify::explain(&document, (on, &subject), page);
-    }
-    if document.has_streams() {
-        let message = "a plan of streams is replayed by `verify`, which says its step time";
-        return Err(Diagnostic::usage("not-for-streams", message)
-            .hint("`explain` shows what each pass takes"));
-    }
-    if places_experts(&document) {
-        let message = "a placement of experts has no steps that could be replayed";
-        return Err(Diagnostic::usage("not-for-experts", message)
-            .hint("`verify` derives its loads again, `explain` shows them"));
-    }
-    if document.training.is_some() {
-        return training::replay::simulate(&document, request, page);
-    }
-    planned_sizes(request, "not-for-placements", "a placement of ops")?;
-    placement::simulate::simulate(&document, &on.model, &on.target, page)
+    with_kind!(
+        kind,
+        K => frame::simulate::<K>(&document, on.into(), page),
+        training::replay::simulate(&document, request, page),
+        placement::simulate::simulate(&document, &on.model, &on.target, page)
+    )
 }
 
-/// Refuses other sizes where the plan's ops are those of its own.
-fn planned_sizes(
-    request: &SimulateRequest,
-    code: &'static str,
-    what: &str,
-) -> Result<(), Diagnostic> {
+/// Refuses other sizes of a plan whose micro-batches are its own.
+fn planned_sizes(request: &SimulateRequest, kind: PlanKind) -> Result<(), Diagnostic> {
     if request.micro_batches.is_none() {
         return Ok(());
     }
+    let what = kind.words();
     let message = format!("{what} is not replayed with other --micro-batches: its ops are others");
-    Err(Diagnostic::usage(code, message).hint("leave it out, or plan again with --micro-batch"))
+    Err(refused(kind, message, "leave it out, or plan again with --micro-batch"))
 }
 
 /// Checks a plan (or the solution of an instance) against every rule, and all that it states.
@@ -81,33 +117,30 @@ fn planned_sizes(
 /// # Errors
 /// Those of reading.
 pub fn verify(asked: &VerifyRequest, around: (Cancel<'_>, &Page)) -> CommandResult {
-    let request = &asked.on;
-    if let Some(instance) = importers::instance(&request.model)? {
+    let on = &asked.on;
+    if let Some(instance) = importers::instance(&on.model)? {
         traced(None, asked)?;
-        return given::verify::run(request, instance, around);
+        return given::verify::run(on, instance, around);
     }
-    let document = plan_file::document(&request.plan)?;
-    traced(document.experts.host.as_ref(), asked)?;
-    if document.served.is_some() {
-        return inference::verify::verify(&document, request, around);
+    let document = plan_file::document(&on.plan)?;
+    traced(Some(&document), asked)?;
+    let target = Target { routing_trace: asked.routing_trace.as_deref(), ..on.into() };
+    with_kind!(
+        document.kind(),
+        K => frame::verify::<K>(&document, target, around),
+        training::replay::verify(&document, on, around),
+        placement::verify::verify(&document, &on.model, &on.target, around)
+    )
+}
+
+/// Refuses a trace beside a plan that was made from none.
+fn traced(plan: Option<&PlanDocument>, asked: &VerifyRequest) -> Result<(), Diagnostic> {
+    let host = plan.and_then(|own| own.experts.host.as_ref());
+    if host.is_some_and(|own| own.is_traced) || asked.routing_trace.is_none() {
+        return Ok(());
     }
-    if document.has_buckets() {
-        return gradients::verify::verify(&document, request, around.1);
-    }
-    if document.has_streams() {
-        return match Word::of(&document) {
-            Word::Parts => streams::verify::verify(&document, request, around.1),
-            Word::Groups => groups::verify::verify(&document, request, around.1),
-            Word::NanoBatches => nano_batches::verify::verify(&document, request, around.1),
-        };
-    }
-    if places_experts(&document) {
-        return experts::verify::verify(&document, asked, around.1);
-    }
-    match document.training {
-        Some(_) => training::replay::verify(&document, request, around),
-        None => placement::verify::verify(&document, &request.model, &request.target, around),
-    }
+    let message = "`--routing-trace` is of experts in slots that were planned from a trace";
+    Err(Diagnostic::usage("not-for-traces", message).hint("leave out --routing-trace"))
 }
 
 /// Where the step time goes, and why an op, a transfer or a device is as it is.
@@ -116,58 +149,27 @@ pub fn verify(asked: &VerifyRequest, around: (Cancel<'_>, &Page)) -> CommandResu
 /// Those of reading, and of subjects that the plan does not have.
 pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) -> CommandResult {
     let on = &request.on;
-    let subject = match (&request.op, &request.transfer, &request.device) {
-        (Some(name), _, _) => Subject::Op(name.clone()),
-        (None, Some(name), _) => Subject::Transfer(name.clone()),
-        (None, None, Some(name)) => Subject::Device(name.clone()),
-        (None, None, None) => Subject::Step { longest: request.longest },
-    };
-    let has_path = matches!(subject, Subject::Step { .. });
-    if request.longest.is_some() && !has_path {
+    let subject = Subject::of(request);
+    if request.longest.is_some() && !matches!(subject, Subject::Step { .. }) {
         return Err(pathless("an op, a transfer or a device has no critical path"));
     }
     if let Some(instance) = importers::instance(&on.model)? {
-        no_layer(request)?;
-        no_boundaries(request)?;
+        no_layer(request, PlanKind::Given)?;
+        no_boundaries(request, PlanKind::Given)?;
         if request.longest.is_some() {
             return Err(pathless("an instance with given costs has no critical path"));
         }
         return given::explain::explain(on, &subject, instance, page);
     }
-    let rows = Rows::of(on.target.all);
     let document = plan_file::document(&on.plan)?;
-    if document.training.is_none() {
-        no_boundaries(request)?;
-    }
-    if document.has_streams() {
-        let asked = (on, &subject, request.layer);
-        return match Word::of(&document) {
-            Word::Parts => streams::explain::explain(&document, asked, page),
-            Word::Groups => groups::explain::explain(&document, asked, page),
-            Word::NanoBatches => nano_batches::explain::explain(&document, asked, page),
-        };
-    }
-    no_layer(request)?;
-    if document.served.is_some() {
-        return inference::explain::explain(&document, (on, &subject), page);
-    }
-    if document.has_buckets() {
-        return gradients::verify::explain(&document, (on, &subject), page);
-    }
-    if places_experts(&document) {
-        return experts::explain::explain(&document, (on, &subject), page);
-    }
-    if document.training.is_some() {
-        return explain_run(&document, request, page);
-    }
-    let problem = replay::on_problem(&document, &on.model, &on.target)?;
-    let broken = replay::broken_rules(&problem);
-    if !broken.is_empty() {
-        return Ok(verdict(&problem, broken, rows, (&cancel(), page)));
-    }
-    let replayed = replay::on(problem)?;
-    placement::explain::explain(&replayed, &subject, document.cost.as_ref(), rows, page)?;
-    Ok(Exit::DONE)
+    no_boundaries(request, document.kind())?;
+    no_layer(request, document.kind())?;
+    with_kind!(
+        document.kind(),
+        K => frame::explain::<K>(&document, on.into(), (&subject, request.layer), page),
+        explain_run(&document, request, page),
+        placement::explain::of_plan(&document, (on, &subject), (cancel, page))
+    )
 }
 
 fn explain_run(document: &PlanDocument, request: &ExplainRequest, page: &Page) -> CommandResult {
@@ -186,8 +188,9 @@ fn explain_run(document: &PlanDocument, request: &ExplainRequest, page: &Page) -
 }
 
 /// Refuses a layer of a plan whose layers have no streams.
-fn no_layer(request: &ExplainRequest) -> Result<(), Diagnostic> {
-    if request.layer.is_none() {
+fn no_layer(request: &ExplainRequest, kind: PlanKind) -> Result<(), Diagnostic> {
+    let has_layers = matches!(kind, PlanKind::Streams | PlanKind::Groups | PlanKind::NanoBatches);
+    if request.layer.is_none() || has_layers {
         return Ok(());
     }
     let message = "`--layer` names the streams of a layer, and this plan states none";
@@ -196,8 +199,8 @@ fn no_layer(request: &ExplainRequest) -> Result<(), Diagnostic> {
 }
 
 /// Refuses to weigh boundaries of a plan that has no stages of a training run.
-fn no_boundaries(request: &ExplainRequest) -> Result<(), Diagnostic> {
-    if request.break_even.is_none() {
+fn no_boundaries(request: &ExplainRequest, kind: PlanKind) -> Result<(), Diagnostic> {
+    if request.break_even.is_none() || kind == PlanKind::Training {
         return Ok(());
     }
     let message = "`--break-even` weighs boundaries of a training run, and this plan is of none";
@@ -242,73 +245,25 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
         None => (plan_file::document(&request.a)?, None),
         Some((a, broken)) => (Arc::new(a), Some(broken)),
     };
-    let others = [
-        ("other-model", "model", &a.model, &b.model),
-        ("other-cluster", "cluster", &a.cluster, &b.cluster),
-    ];
-    let others = others.into_iter().filter_map(|(code, what, a, b)| other(code, what, a, b));
-    if [&a, &b].into_iter().any(|own| own.served.is_some() || own.has_buckets()) {
-        return compare_alone((&a, &b), others.collect(), request, page);
+    if a.kind() != b.kind() {
+        return Err(frame::unlike_kinds(a.kind(), b.kind()));
     }
-    if a.has_streams() || b.has_streams() {
-        let judge = |plan: &PlanDocument| illegal_streams(plan, request, page);
-        let around = (Rows::of(request.target.all), page);
-        return streams::compare::compare((&a, &b), &others.collect::<Vec<_>>(), &judge, around);
-    }
-    match (&a.training, &b.training) {
-        _ if places_experts(&a) || places_experts(&b) => {
-            experts::compare::compare((&a, &b), &others.collect::<Vec<_>>(), request, page)
+    let mut others = frame::other_plans(&a, &b);
+    with_kind!(
+        b.kind(),
+        K => frame::compare::<K>((&a, &b), &others, request, page),
+        training::compare::compare_plans((&a, &b), others, request, page),
+        {
+            others.extend(idle);
+            placement::compare::placements((&a, &b), now.as_deref(), others, (request, page))
         }
-        (None, None) => {
-            let told = others.chain(idle).collect();
-            placement::compare::placements((&a, &b), now.as_deref(), told, (request, page))
-        }
-        (Some(one), Some(two)) => {
-            // Another length of a sample is told as such.
-            let is_length = one.sequence_length != two.sequence_length;
-            let is_length = is_length && a.model.name == b.model.name;
-            let told = others.filter(|own| own.code != "other-model" || !is_length).collect();
-            training::compare::compare_plans((&a, &b), told, request, page)
-        }
-        _ => Err(unlike()),
-    }
-}
-
-/// Two plans of which one is of a pipeline that serves, or of gradients.
-fn compare_alone(
-    (a, b): (&PlanDocument, &PlanDocument),
-    others: Vec<Diagnostic>,
-    request: &CompareRequest,
-    page: &Page,
-) -> CommandResult {
-    match a.served.is_some() || b.served.is_some() {
-        true => inference::compare::compare((a, b), &others, request, page),
-        false => gradients::compare::compare((a, b), others, request, page),
-    }
-}
-
-fn unlike() -> Diagnostic {
-    let message = "one plan is of a training run, the other places operators";
-    Diagnostic::usage("not-comparable", message)
-        .hint("plan both with --global-batch, or both without")
-}
-
-fn places_experts(plan: &PlanDocument) -> bool {
-    !plan.experts.layers.is_empty()
-}
-
-/// Refuses a trace beside a plan that was made from none.
-fn traced(host: Option<&HostDocument>, asked: &VerifyRequest) -> Result<(), Diagnostic> {
-    if host.is_some_and(|own| own.is_traced) || asked.routing_trace.is_none() {
-        return Ok(());
-    }
-    let message = "`--routing-trace` is of experts in slots that were planned from a trace";
-    Err(Diagnostic::usage("not-for-traces", message).hint("leave out --routing-trace"))
+    )
 }
 
 /// Refuses settings beside a placement of experts.
 fn of_experts_alone(plan: &PlanDocument, is_beside_settings: bool) -> Result<(), Diagnostic> {
-    if !places_experts(plan) || !is_beside_settings {
+    let is_of_experts = !plan.experts.layers.is_empty();
+    if !is_of_experts || !is_beside_settings {
         return Ok(());
     }
     let message = "settings of a server or a launcher state no placement of experts";
@@ -327,16 +282,6 @@ fn check_compared(request: &CompareRequest) -> Result<(), Diagnostic> {
     let message = format!("without --model, {given} has no effect: plans are taken as they state");
     Err(Diagnostic::usage("needs-model", message)
         .hint(format!("add --model, or leave out {given}")))
-}
-
-/// Plans for different things can be compared, but their difference may come from there.
-fn other(code: &'static str, what: &str, a: &Reference, b: &Reference) -> Option<Diagnostic> {
-    let message = if a.name == b.name {
-        format!("the plans are for different versions of {what} `{}`", a.name)
-    } else {
-        format!("the plans are for {what} `{}` and {what} `{}`", a.name, b.name)
-    };
-    (a.digest != b.digest).then(|| Diagnostic::warning(code, message))
 }
 
 /// Takes files by name, one unless who starts the plan was stated; where they are kept.
@@ -360,46 +305,20 @@ pub fn export(
         return kept(request, one(Export { bytes, warnings: Vec::new() }), keep, page);
     }
     let document = plan_file::document(&on.plan)?;
-    if document.served.is_some() {
+    if document.kind() != PlanKind::Training {
         started_by_none(request)?;
-        return match inference::export::export(&document, request, page)? {
-            Ok(export) => kept(request, one(export), keep, page),
-            Err(exit) => Ok(exit),
-        };
     }
-    if document.has_buckets() {
-        started_by_none(request)?;
-        return match gradients::verify::export(&document, (on, &request.target), page)? {
-            Some(export) => kept(request, one(export), keep, page),
-            None => Ok(Exit(Blame::IllegalPlan.exit_code())),
-        };
-    }
-    if document.has_streams() {
-        started_by_none(request)?;
-        return match of_streams(request, &document, page)? {
-            Ok(export) => kept(request, one(export), keep, page),
-            Err(exit) => Ok(exit),
-        };
-    }
-    if places_experts(&document) {
-        started_by_none(request)?;
-        return match of_experts(request, &document, page)? {
-            Some(export) => kept(request, one(export), keep, page),
-            None => Ok(Exit(Blame::IllegalPlan.exit_code())),
-        };
-    }
-    if document.training.is_some() {
-        training::export::check_target(&request.target)?;
-        return match training::export::export(&document, request, page)? {
-            Some(files) => kept(request, files, keep, page),
-            None => Ok(Exit(Blame::IllegalPlan.exit_code())),
-        };
-    }
-    started_by_none(request)?;
-    match placed(request, &document, (cancel, page))? {
-        Ok(export) => kept(request, one(export), keep, page),
-        Err(exit) => Ok(exit),
-    }
+    let files = with_kind!(
+        document.kind(),
+        K => frame::export::<K>(&document, on.into(), &request.target, page)?.map(one),
+        {
+            training::export::check_target(&request.target)?;
+            let illegal = Exit(Blame::IllegalPlan.exit_code());
+            training::export::export(&document, request, page)?.ok_or(illegal)
+        },
+        placed(request, &document, (cancel, page))?.map(one)
+    );
+    files.map_or_else(Ok, |files| kept(request, files, keep, page))
 }
 
 /// Refuses a folder of what is no training run.
@@ -410,69 +329,6 @@ fn started_by_none(request: &ExportRequest) -> Result<(), Diagnostic> {
     let message =
         format!("`{}` of this plan is one file: only training runs have folders", request.target);
     Err(Diagnostic::usage("not-a-folder", message).hint("write it with -o FILE"))
-}
-
-/// A plan of streams in another format; or how the run ends, where it is illegal, which the page says.
-fn of_streams(
-    request: &ExportRequest,
-    document: &PlanDocument,
-    page: &Page,
-) -> Result<Result<Export, Exit>, Diagnostic> {
-    let (target, on) = (request.target.as_str(), (request.on.model.as_path(), &request.on.target));
-    let word = Word::of(document);
-    match word {
-        Word::NanoBatches => nano_batches::export::check_target(target)?,
-        Word::Parts | Word::Groups => streams::check_target(target, word)?,
-    }
-    Ok(match word {
-        Word::Parts => streams::verify::legal(document, on, page)?
-            .map(|on| streams::picture::drawn(document, &on.setting)),
-        Word::Groups => groups::verify::legal(document, on, page)?
-            .map(|(on, own)| groups::picture::drawn(document, &on.setting, &own.cells)),
-        Word::NanoBatches => match nano_batches::verify::legal(document, on, page)? {
-            Ok(on) => {
-                let entries = on.entries.unwrap_or_default();
-                Ok(nano_batches::export::exported(target, (&on.setting, document, &entries))?)
-            }
-            Err(exit) => Err(exit),
-        },
-    })
-}
-
-/// How the comparison of a plan of streams ends where the model that is given says that it is illegal.
-fn illegal_streams(
-    plan: &PlanDocument,
-    request: &CompareRequest,
-    page: &Page,
-) -> Result<Option<Exit>, Diagnostic> {
-    let Some(model) = &request.model else { return Ok(None) };
-    let on = (model.as_path(), &request.target);
-    Ok(match Word::of(plan) {
-        Word::Parts => streams::verify::legal(plan, on, page)?.err(),
-        Word::Groups => groups::verify::legal(plan, on, page)?.err(),
-        Word::NanoBatches => nano_batches::verify::legal(plan, on, page)?.err(),
-    })
-}
-
-/// A placement of experts in another format; `None` where it is illegal, which the page says.
-fn of_experts(
-    request: &ExportRequest,
-    document: &PlanDocument,
-    page: &Page,
-) -> Result<Option<Export>, Diagnostic> {
-    experts::export::check_target(&request.target, document.experts.host.is_some())?;
-    let on = experts::on_model::read(document, &request.on.model, &request.on.target)?;
-    let broken = experts::verify::violations(&on);
-    if !broken.is_empty() {
-        page.warnings(&broken);
-        page.document(&json!({
-            "violations": broken.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
-        }));
-        return Ok(None);
-    }
-    let mut export = experts::export::exported(&request.target, &on)?;
-    export.warnings.splice(0..0, on.warnings);
-    Ok(Some(export))
 }
 
 /// A placement of ops in another format, or how the run ends where it is illegal.

@@ -20,6 +20,7 @@ pub mod module;
 pub mod op;
 pub mod order;
 pub mod plan;
+pub mod plan_kind;
 pub mod profile;
 pub mod schedule;
 pub mod stack;

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use engine::answer::files::artifact::{Existing, self};
+use engine::answer::files::artifact::{self, Existing};
 use engine::door::{self, Event, Form};
 use ir::diagnostic::{Blame, Diagnostic};
 use pyo3::exceptions::PyRuntimeError;

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use engine::answer::files::artifact::{Existing, self};
 use engine::answer::exit::{CommandResult, Exit};
+use engine::answer::files::artifact::{self, Existing};
+use engine::answer::violations;
 use engine::request::ExportRequest;
 use engine::verbs::{self, Files};
 use engine::views::opened;
-use engine::answer::violations;
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use engine::answer::files::artifact::Existing;
 use engine::answer::exit::{CommandResult, Exit};
+use engine::answer::files::artifact::Existing;
 use engine::answer::page::Column::{Name, Number, Rest, Text};
 use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use engine::answer::files::artifact::{Existing, self};
-use engine::door;
 use engine::answer::exit::CommandResult;
+use engine::answer::files::artifact::{self, Existing};
+use engine::door;
 use engine::plan::{self, Run};
 use engine::request::PlanRequest;
 use ir::diagnostic::Diagnostic;

@@ -2,9 +2,9 @@
 
 use std::io::{self, BufRead, Read};
 
-use engine::door::{self, Form};
-use engine::answer::exit::{CommandResult, Exit};
 use engine::answer::escape;
+use engine::answer::exit::{CommandResult, Exit};
+use engine::door::{self, Form};
 use engine::inputs::kept;
 use ir::diagnostic::Diagnostic;
 

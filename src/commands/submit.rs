@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use documents::diagnostic::DiagnosticDocument;
 use engine::answer::exit::{CommandResult, Exit};
+use engine::answer::files::{artifact, input_file};
 use engine::answer::follow::Follower;
 use engine::answer::page::{Format, Page};
 use engine::request::verb::Request;
 use engine::request::{AUTO, ExportRequest, PlanOnModel, ReplayRequest, VerifyRequest};
 use engine::verbs;
-use engine::answer::files::{artifact, input_file};
 use ir::diagnostic::{Diagnostic, Severity};
 use serde_json::{Map, Value, json};
 use web::client::{Failure, Planned, Wanted};

@@ -1,12 +1,30 @@
 //! Values that no plan has, whatever it was made for.
 
 use ir::diagnostic::Diagnostic;
+use ir::plan_kind::PlanKind;
 
 use super::experts::ExpertsDocument;
 use super::request::RequestDocument;
 use super::{PlanDocument, WorkloadDocument};
 
 impl PlanDocument {
+    /// What it decides.
+    #[must_use]
+    pub fn kind(&self) -> PlanKind {
+        let experts = &self.experts;
+        match (&self.served, &self.training) {
+            (Some(_), _) => PlanKind::Inference,
+            _ if self.has_buckets() => PlanKind::Gradients,
+            _ if experts.serving.is_some() => PlanKind::NanoBatches,
+            _ if experts.disaggregated.is_some() => PlanKind::Groups,
+            _ if !self.schedule.cells.is_empty() => PlanKind::Streams,
+            _ if experts.host.is_some() => PlanKind::Slots,
+            _ if !experts.layers.is_empty() => PlanKind::Experts,
+            (_, Some(_)) => PlanKind::Training,
+            (None, None) => PlanKind::Placement,
+        }
+    }
+
     /// Refuses values that mean nothing in any plan.
     pub(super) fn check(&self) -> Result<(), Diagnostic> {
         self.workload.check()?;

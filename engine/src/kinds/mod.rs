@@ -1,10 +1,16 @@
-//! Kinds of plans, a room each.
+//! Kinds of plans, a room each, and the frame that they stand in. No kind names another: what several share
+//! lies here, in `inputs` or in `answer`.
 
+pub mod buckets;
+pub mod cells;
+pub mod expert_layers;
 pub mod experts;
+pub mod frame;
 pub mod given;
 pub mod gradients;
 pub mod groups;
 pub mod inference;
+pub mod kind;
 pub mod nano_batches;
 pub mod placement;
 pub mod slots;

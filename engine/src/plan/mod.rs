@@ -9,12 +9,14 @@ mod margin;
 use std::sync::Arc;
 
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::plan_kind::PlanKind;
+use planner::experts as door;
+use planner::experts::expertflow::Cached;
 use planner::recipe::Ingredient;
 use planner::run::watch::Tell;
 
 use crate::answer::exit::{CommandResult, Exit};
 use crate::inputs::assumed;
-use crate::kinds::experts::Does;
 use crate::kinds::given::with_accelerators;
 use crate::kinds::training::plan_unlike;
 use crate::kinds::training::replaced;
@@ -23,6 +25,7 @@ use crate::kinds::{
 };
 use crate::request::PlanRequest;
 use crate::request::fields::{self, Mode};
+use crate::search::row::row;
 use crate::search::run::interrupted;
 
 pub use crate::search::run::Run;
@@ -105,47 +108,54 @@ fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     }
 }
 
+/// The kind of plan that a request's recipe, or its phase, asks for by itself; `None` where it is of ops or of a
+/// training run.
+///
+/// # Errors
+/// Those of the recipe; `not-for-serving`.
+pub fn kind_of(request: &PlanRequest) -> Result<Option<PlanKind>, Diagnostic> {
+    let recipe = request.recipe();
+    Ok(match () {
+        () if gradients::row(recipe)?.is_some() => Some(PlanKind::Gradients),
+        () if row::<door::Experts>(recipe)?.is_some() => Some(PlanKind::Experts),
+        () if row::<Cached>(recipe)?.is_some() => Some(PlanKind::Slots),
+        () if row::<door::NanoBatches>(recipe)?.is_some() => Some(PlanKind::NanoBatches),
+        () if row::<door::Streams>(recipe)?.is_some() => Some(PlanKind::Streams),
+        () if row::<door::Groups>(recipe)?.is_some() => Some(PlanKind::Groups),
+        () if inference::plan::asked(request)?.is_some() => Some(PlanKind::Inference),
+        () => None,
+    })
+}
+
 /// Plans what a row decides that stands alone; nothing where the recipe is of ops or of training runs.
 fn by_row(request: &PlanRequest, run: &mut Run<'_>) -> Result<Option<Exit>, Diagnostic> {
-    if let Some(used) = crate::kinds::gradients::row(request.recipe())? {
-        return gradients::plan::plan(request, &used, run).map(Some);
+    let Some(kind) = kind_of(request)? else { return Ok(None) };
+    let mode = match kind {
+        PlanKind::Experts | PlanKind::Slots => Some(Mode::Experts),
+        PlanKind::Streams | PlanKind::Groups | PlanKind::NanoBatches => Some(Mode::Streams),
+        PlanKind::Inference => Some(Mode::Serving),
+        // Gradients are those of ops, and honour some of their flags.
+        _ => None,
+    };
+    mode.map_or(Ok(()), |mode| fields::check(&request.problem.given, mode))?;
+    check_nano_batches(request, kind)?;
+    match kind {
+        PlanKind::Gradients => gradients::plan::plan(request, run),
+        PlanKind::Experts => experts::plan::plan(request, run),
+        PlanKind::Slots => slots::plan::plan(request, run),
+        PlanKind::NanoBatches => nano_batches::plan::plan(request, run),
+        PlanKind::Streams => streams::plan::plan(request, run),
+        PlanKind::Groups => groups::plan::plan(request, run),
+        PlanKind::Inference => inference::plan::plan(request, run),
+        PlanKind::Placement | PlanKind::Training | PlanKind::Given => return Ok(None),
     }
-    if let Some((used, does)) = crate::kinds::experts::row(request.recipe())? {
-        fields::check(&request.problem.given, Mode::Experts)?;
-        return match does {
-            Does::Places(door) => experts::plan::plan(request, (used, door), run),
-            Does::Caches(door) => slots::plan::plan(request, (used, door), run),
-        }
-        .map(Some);
-    }
-    if let Some(row) = crate::kinds::nano_batches::row(request.recipe())? {
-        fields::check(&request.problem.given, Mode::Streams)?;
-        return nano_batches::plan::plan(request, row, run).map(Some);
-    }
-    if let Some((used, does)) = crate::kinds::streams::row(request.recipe())? {
-        fields::check(&request.problem.given, Mode::Streams)?;
-        check_nano_batches(request)?;
-        return match does {
-            crate::kinds::streams::Does::Cuts(door) => {
-                streams::plan::plan(request, (used, door), run)
-            }
-            crate::kinds::streams::Does::Shares(door) => {
-                groups::plan::plan(request, (used, door), run)
-            }
-        }
-        .map(Some);
-    }
-    if let Some(row) = inference::plan::asked(request)? {
-        fields::check(&request.problem.given, Mode::Serving)?;
-        return inference::plan::plan(request, row, run).map(Some);
-    }
-    Ok(None)
+    .map(Some)
 }
 
 /// Whether a pipeline that serves is asked for.
 #[must_use]
 pub fn is_served(request: &PlanRequest) -> bool {
-    inference::plan::asked(request).is_ok_and(|own| own.is_some())
+    kind_of(request).is_ok_and(|kind| kind == Some(PlanKind::Inference))
 }
 
 /// Refuses a recipe that begins with no row, before flags are looked at for what it plans.
@@ -160,9 +170,11 @@ fn check_name(recipe: &str) -> Result<(), Diagnostic> {
 }
 
 /// Refuses what says something of nano-batches alone.
-fn check_nano_batches(request: &PlanRequest) -> Result<(), Diagnostic> {
-    let shares = crate::kinds::streams::row(request.recipe())?.map(|own| own.1);
-    let has_cache = matches!(shares, Some(crate::kinds::streams::Does::Shares(_)));
+fn check_nano_batches(request: &PlanRequest, kind: PlanKind) -> Result<(), Diagnostic> {
+    let has_cache = kind == PlanKind::Groups;
+    if !has_cache && kind != PlanKind::Streams {
+        return Ok(());
+    }
     let given = [
         ("--kv-dtype", request.kv_dtype.is_some() && !has_cache),
         ("--cached", request.cached_tokens.is_some()),

@@ -1,5 +1,7 @@
 //! What of a plan is asked about.
 
+use super::ExplainRequest;
+
 /// What is asked about.
 #[derive(Clone, Debug)]
 pub enum Subject {
@@ -14,4 +16,29 @@ pub enum Subject {
     Transfer(String),
     /// A device, by name.
     Device(String),
+}
+
+impl Subject {
+    /// What a request asks about: the first that it names.
+    #[must_use]
+    pub fn of(request: &ExplainRequest) -> Self {
+        match (&request.op, &request.transfer, &request.device) {
+            (Some(name), _, _) => Self::Op(name.clone()),
+            (None, Some(name), _) => Self::Transfer(name.clone()),
+            (None, None, Some(name)) => Self::Device(name.clone()),
+            (None, None, None) => Self::Step { longest: request.longest },
+        }
+    }
+
+    /// The flag by which it is named; `None` = the step as a whole.
+    #[must_use]
+    pub const fn flag(&self) -> Option<&'static str> {
+        match self {
+            Self::Op(_) => Some("--op"),
+            Self::Transfer(_) => Some("--transfer"),
+            Self::Device(_) => Some("--device"),
+            Self::Step { longest: Some(_) } => Some("--longest"),
+            Self::Step { longest: None } => None,
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use documents::plan::PlanDocument;
 use documents::plan::request::RequestDocument;
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::workload::StepPhase;
 use planner::run::watch::Tell;
 use planner::run::{Control, StopReason};
 use serde::Serialize;
@@ -130,4 +131,21 @@ pub(crate) fn proved((seconds, bound_s): (f64, f64), stop_reason: &str) -> Strin
 /// Seconds of a search at the end of a sentence.
 pub(crate) fn searched(elapsed_s: Option<f64>) -> String {
     elapsed_s.map_or_else(String::new, |own| format!("; {own:.3} s"))
+}
+
+/// What of the step is not stated, or says nothing.
+pub(crate) fn assumed_of_phase(
+    request: &PlanRequest,
+    phase: StepPhase,
+    sequence: u64,
+) -> Option<Diagnostic> {
+    match (phase, request.training.sequence_length) {
+        (StepPhase::Decode, Some(_)) => {
+            let message = "`--sequence-length` has no effect on decoding: a token of each sample \
+                           goes to experts, however long it is";
+            Some(Diagnostic::warning("no-effect", message).hint("leave it out"))
+        }
+        (StepPhase::Training | StepPhase::Prefill, None) => assumed(request, sequence),
+        _ => None,
+    }
 }

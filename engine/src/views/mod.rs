@@ -70,7 +70,7 @@ pub struct Made {
 pub fn make(request: &PlanOnModel) -> Result<Made, Diagnostic> {
     refuse_instance(&request.model)?;
     let document = plan_file::document(&request.plan)?;
-    refuse_experts(&document)?;
+    refuse_others(&document)?;
     if document.training.is_some() {
         return of_run(&training::replay::read(&document, request)?);
     }
@@ -94,26 +94,13 @@ pub fn refuse_instance(model: &Path) -> Result<(), Diagnostic> {
 ///
 /// # Errors
 /// `no-view`.
-pub fn refuse_experts(plan: &PlanDocument) -> Result<(), Diagnostic> {
-    if plan.has_buckets() {
-        let message = "a plan of gradients has no timeline of its own to view";
-        return Err(Diagnostic::usage("no-view", message)
-            .hint("`explain` says when each bucket is exchanged"));
-    }
-    if plan.served.is_some() {
-        let message = "a pipeline that serves has no timeline of its own to view";
-        return Err(Diagnostic::usage("no-view", message)
-            .hint("`explain` says what each of its stages takes and holds"));
-    }
-    if plan.experts.layers.is_empty() {
+pub fn refuse_others(plan: &PlanDocument) -> Result<(), Diagnostic> {
+    let kind = plan.kind();
+    if kind.has_timeline() {
         return Ok(());
     }
-    let (what, hint) = match plan.has_streams() {
-        true => ("a plan of streams", "`explain` says what each pass takes"),
-        false => ("a placement of experts", "`explain` says what each device holds"),
-    };
-    let message = format!("{what} has no timeline of its own to view");
-    Err(Diagnostic::usage("no-view", message).hint(hint))
+    let message = format!("{} has no timeline of its own to view", kind.words());
+    Err(Diagnostic::usage("no-view", message).hint("`explain` says what it takes and holds"))
 }
 
 /// The view of a replayed plan of ops.

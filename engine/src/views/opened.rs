@@ -96,7 +96,7 @@ fn alone(request: &OpenRequest, page: &Page) -> CommandResult {
             .hint(format!("add the model, or leave out {given}")));
     }
     let document = plan_file::document(&request.plan)?;
-    views::refuse_experts(&document)?;
+    views::refuse_others(&document)?;
     page.serialized(&Answer::of(&request.plan, &[])?)?;
     Ok(Exit::DONE)
 }
@@ -119,7 +119,7 @@ fn text(plan: &Path) -> Result<Box<RawValue>, Diagnostic> {
 pub fn of(on: &PlanOnModel, is_checked: bool) -> Result<Opened, Diagnostic> {
     views::refuse_instance(&on.model)?;
     let document = plan_file::document(&on.plan)?;
-    views::refuse_experts(&document)?;
+    views::refuse_others(&document)?;
     let mut opened = match document.training {
         None => of_ops(&document, on, is_checked),
         Some(_) => of_run((&on.plan, &read(&document, on)?), is_checked),

@@ -95,3 +95,8 @@ fn unfused(stack: &str, lack: Missing) -> Diagnostic {
     Diagnostic::warning(UNFUSED, format!("attention is unfused under {stack}: {why}"))
         .hint("`--for any --stack pytorch-eager` plans with PyTorch's memory-efficient attention")
 }
+
+/// Drops warnings about what only equal stages take no account of.
+pub fn retain_warnings(warnings: &mut Vec<Diagnostic>) {
+    warnings.retain(|own| !["unlike-ways", "unlike-memory"].contains(&own.code));
+}

@@ -379,6 +379,17 @@ impl Setting {
         }
     }
 
+    /// Model, cluster and profile, by which plans say what they were made for.
+    #[must_use]
+    pub fn references(&self) -> [Reference; 3] {
+        let (model, cluster) = (&self.model, &self.cluster);
+        [
+            Reference::new(&model.name, digest::card(model)),
+            Reference::new(&cluster.name, digest::cluster(cluster)),
+            self.measured_by(),
+        ]
+    }
+
     /// Name and digest of what its costs were measured by.
     pub fn measured_by(&self) -> Reference {
         match &self.layers {

@@ -7,57 +7,16 @@ use documents::plan::experts::ExpertLayersDocument;
 use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
-use super::on_model::read;
-use super::verify::violations;
 use crate::answer::differences::other_setting;
-use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
-use crate::answer::violations as judged;
 use crate::answer::words::share as percent;
-use crate::kinds::slots;
-use crate::request::CompareRequest;
+use crate::kinds::kind::Compared;
 
-/// Compares two placements; with `--model`, both are judged again first.
-///
-/// # Errors
-/// Those of reading; `not-comparable` where one of them is none.
-pub fn compare(
-    (a, b): (&PlanDocument, &PlanDocument),
-    others: &[Diagnostic],
-    request: &CompareRequest,
-    page: &Page,
-) -> CommandResult {
-    if [a, b].iter().any(|own| own.experts.layers.is_empty()) {
-        let message = "one plan places experts, the other does not";
-        return Err(Diagnostic::usage("not-comparable", message).hint("compare plans of one kind"));
-    }
-    page.warnings(others);
-    if [a, b].iter().all(|own| own.experts.host.is_none()) {
-        page.warnings(unlike(a, b).as_slice());
-    }
-    if let Some(model) = &request.model {
-        for plan in [a, b] {
-            let on = read(plan, model, &request.target)?;
-            let broken = violations(&on);
-            if let Some(exit) = judged::instead(&broken, Rows::of(request.target.all), page) {
-                return Ok(exit);
-            }
-        }
-    }
-    match [a, b].map(|own| own.experts.host.is_some()) {
-        [true, true] => {
-            return Ok(slots::compare::compare((a, b), Rows::of(request.target.all), page));
-        }
-        [false, false] => {}
-        _ => {
-            let message = "one plan places copies of experts, the other holds them in slots";
-            return Err(
-                Diagnostic::usage("not-comparable", message).hint("compare plans of one kind")
-            );
-        }
-    }
-    let documents = layers(a, b, Rows::of(request.target.all), page);
+/// Compares two placements, as they state their loads.
+#[must_use]
+pub fn compare((a, b): (&PlanDocument, &PlanDocument), (rows, page): (Rows, &Page)) -> Compared {
+    let documents = layers(a, b, rows, page);
     let (x, y) = (mean(a), mean(b));
     let is_equal = a.experts.layers == b.experts.layers;
     page.line(&match is_equal {
@@ -70,14 +29,12 @@ pub fn compare(
             }
         ),
     });
-    page.document(&json!({
-        "equal": is_equal, "a": { "load": x }, "b": { "load": y }, "layers": documents,
-    }));
-    Ok(if is_equal { Exit::DONE } else { Exit::DIFFERS })
+    let document = json!({ "a": { "load": x }, "b": { "load": y }, "layers": documents });
+    Compared { is_equal, document }
 }
 
 /// What the loads of two placements are not of alike.
-fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
+pub fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
     let slots = |plan: &PlanDocument| plan.experts.layers.iter().map(|own| own.slots).max();
     let (of_a, of_b) = (by_layer(a), by_layer(b));
     let mut both = of_a.iter().filter_map(|(layer, own)| Some((own, of_b.get(layer)?)));

@@ -1,74 +1,45 @@
 //! `explain` of a placement of experts: loads by layer, and what a device holds.
 
 use cost_model::experts::{loads, shares};
-use documents::plan::PlanDocument;
 use documents::plan::experts::ExpertLayersDocument;
 use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
+use super::Experts;
 use super::figures::{Figures, table};
-use super::on_model::{OnModel, read};
-use super::verify::violations;
-use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
-use crate::answer::{suggest, violations as judged};
-use crate::kinds::slots;
-use crate::request::PlanOnModel;
+use crate::kinds::expert_layers as shared;
+use crate::kinds::kind::Legal;
 use crate::request::subject::Subject;
 
-/// `explain`.
+/// Loads by layer, or what a device holds.
 ///
 /// # Errors
-/// Those of reading; `not-for-experts` for ops and transfers, `unknown-device`.
+/// `unknown-device`.
 pub fn explain(
-    document: &PlanDocument,
-    (on, subject): (&PlanOnModel, &Subject),
-    page: &Page,
-) -> CommandResult {
-    let rows = Rows::of(on.target.all);
-    let device = match subject {
-        Subject::Op(_) | Subject::Transfer(_) => {
-            let message = "a placement of experts has no ops: `--op` and `--transfer` name none";
-            return Err(Diagnostic::usage("not-for-experts", message)
-                .hint("leave them out, or name a device with --device"));
-        }
-        Subject::Step { longest: Some(_) } => {
-            let message = "a placement of experts has no critical path: `--longest` names none";
-            return Err(Diagnostic::usage("not-for-experts", message).hint("leave it out"));
-        }
-        Subject::Device(name) => Some(name),
-        Subject::Step { .. } => None,
-    };
-    let on = read(document, &on.model, &on.target)?;
-    let broken = violations(&on);
-    page.warnings(&on.warnings);
-    if let Some(exit) = judged::instead(&broken, rows, page) {
-        return Ok(exit);
-    }
-    if document.experts.host.is_some() {
-        slots::explain::explain(document, (&on, device.map(String::as_str)), rows, page)?;
-        return Ok(Exit::DONE);
-    }
-    let figures = Figures::of(document, &on.setting.experts);
-    let held = match device {
-        Some(name) => Some(held(&on, name, rows, page)?),
-        None => {
-            table(document, rows, page);
+    on: Legal<'_, Experts>,
+    subject: &Subject,
+    (rows, page): (Rows, &Page),
+) -> Result<Value, Diagnostic> {
+    let figures = Figures::of(on.plan, &on.setting.experts);
+    let held = match subject {
+        Subject::Device(name) => Some(held(on, name, rows, page)?),
+        _ => {
+            table(on.plan, rows, page);
             None
         }
     };
-    page.line(&figures.sentence(document, &on.setting.experts));
-    page.document(&json!({
+    page.line(&figures.sentence(on.plan, &on.setting.experts));
+    Ok(json!({
         "load": figures.load,
         "bound": figures.bound,
         "busiest_visits": figures.busiest_visits,
         "even_visits": figures.even_visits,
         "device": held,
-        "layers": document.experts.layers.iter().map(layer).collect::<Vec<_>>(),
-    }));
-    Ok(Exit::DONE)
+        "layers": on.plan.experts.layers.iter().map(layer).collect::<Vec<_>>(),
+    }))
 }
 
 fn layer(own: &ExpertLayersDocument) -> Value {
@@ -84,17 +55,13 @@ fn layer(own: &ExpertLayersDocument) -> Value {
 }
 
 /// What a device holds of each layer.
-fn held(on: &OnModel<'_>, name: &str, rows: Rows, page: &Page) -> Result<Value, Diagnostic> {
-    let names = || on.setting.cluster.devices.iter().map(|own| own.name.as_str());
-    let device = names().position(|own| own == name).ok_or_else(|| {
-        Diagnostic::usage("unknown-device", format!("the plan uses no device `{name}`"))
-            .hint(suggest::hint(name, names()))
-    })?;
+fn held(on: Legal<'_, Experts>, name: &str, rows: Rows, page: &Page) -> Result<Value, Diagnostic> {
+    let device = shared::device(on.setting, name)?;
     let columns = [Column::Text("layers"), Column::Number("load"), Column::Text("experts, copies")];
     let n_devices = on.setting.host.len();
     let mut table = Vec::new();
     let mut told = Vec::new();
-    for (own, copies) in on.document.experts.layers.iter().zip(&on.copies) {
+    for (own, copies) in on.plan.experts.layers.iter().zip(&on.judged.copies) {
         let shares = shares(&own.visits).unwrap_or_default();
         let load = loads(&shares, copies, n_devices).get(device).copied().unwrap_or_default();
         let here = copies.iter().map(|own| own.iter().filter(|at| **at == device).count());

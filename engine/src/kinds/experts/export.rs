@@ -4,22 +4,17 @@ use std::collections::BTreeSet;
 
 use exporters::Export;
 use exporters::serving::experts::{self, ExpertsSource};
-use exporters::serving::slots::{self, SlotsSource};
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 
-use super::on_model::OnModel;
+use super::Experts;
+use crate::kinds::kind::Legal;
 
 /// Refuses a target that writes no placements of experts.
 ///
 /// # Errors
 /// `unknown-target` with those that there are, and where the plan itself is to be had.
-pub fn check_target(target: &str, is_cached: bool) -> Result<(), Diagnostic> {
-    if is_cached {
-        return slots::check(target).map_err(|error| {
-            error.hint("no other program is known to take slots: they stand in the plan, with what lies in them")
-        });
-    }
+pub fn check_target(target: &str) -> Result<(), Diagnostic> {
     let unknown = |error: Diagnostic| {
         error.hint(
             "no other program is known to take copies of experts: their devices stand in the plan",
@@ -32,24 +27,19 @@ pub fn check_target(target: &str, is_cached: bool) -> Result<(), Diagnostic> {
 ///
 /// # Errors
 /// Those of the targets; `cannot-express` where layers have other numbers of slots.
-pub fn exported(target: &str, on: &OnModel<'_>) -> Result<Export, Diagnostic> {
-    let is_cached = on.document.experts.host.is_some();
-    check_target(target, is_cached)?;
-    if is_cached {
-        return in_slots(target, on);
-    }
-    let stated = &on.document.experts.layers;
+pub fn exported(target: &str, on: Legal<'_, Experts>) -> Result<Export, Diagnostic> {
+    let stated = &on.plan.experts.layers;
     let slots = stated.first().map_or(0, |own| own.slots);
     if let Some(other) = stated.iter().find(|own| own.slots != slots) {
         let message =
             format!("layers have {slots} and {} slots, and servers one number", other.slots);
         return Err(Diagnostic::usage("cannot-express", message).hint("plan all layers at once"));
     }
-    let entries = stated.iter().zip(&on.copies);
+    let entries = stated.iter().zip(&on.judged.copies);
     let layers = entries
         .flat_map(|(own, copies)| own.layers.iter().map(move |layer| (*layer, copies.clone())));
     let model = &on.setting.model;
-    let phase = on.document.experts.phase.map(StepPhase::from).unwrap_or_default();
+    let phase = on.plan.experts.phase.map(StepPhase::from).unwrap_or_default();
     let host = &on.setting.host;
     let n_hosts = host.iter().collect::<BTreeSet<_>>().len();
     let of = |own: &usize| host.iter().filter(|other| *other == own).count();
@@ -65,22 +55,4 @@ pub fn exported(target: &str, on: &OnModel<'_>) -> Result<Export, Diagnostic> {
         layers: layers.collect(),
     };
     experts::export(target, &source)
-}
-
-/// The file of a target that takes experts in slots.
-fn in_slots(target: &str, on: &OnModel<'_>) -> Result<Export, Diagnostic> {
-    let experts = &on.document.experts;
-    let of = |own: &documents::plan::experts::ExpertLayersDocument| {
-        let slots = own.slots as usize;
-        own.layers.iter().map(move |layer| (*layer, slots)).collect::<Vec<_>>()
-    };
-    let mut layers: Vec<(u32, usize)> = experts.layers.iter().flat_map(of).collect();
-    layers.sort_unstable();
-    let source = SlotsSource {
-        n_devices: on.setting.host.len(),
-        mode: experts.phase.map(StepPhase::from).unwrap_or_default().mode(),
-        n_experts: on.setting.experts.n_experts as usize,
-        layers,
-    };
-    slots::export(target, &source)
 }

@@ -1,38 +1,250 @@
-//! Placements of experts, and experts in slots: planned, read back, explained, compared, exported.
+//! Plans of copies of experts on devices.
 
 pub mod compare;
 pub mod explain;
 pub mod export;
 pub mod figures;
-pub mod on_model;
 pub mod plan;
-pub mod verify;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use cost_model::experts::bound::{METHODS, bound};
+use cost_model::experts::verify::{Violation, verify as rules};
+use cost_model::experts::{Shape, greatest, shares};
+use documents::plan::experts::ExpertLayersDocument;
+use documents::plan::{PlanDocument, Reference};
+use exporters::Export;
 use ir::diagnostic::Diagnostic;
-use planner::experts::Experts;
-use planner::experts::expertflow::Cached;
-use planner::recipe::Ingredient;
-use planner::registry::{entries, entry};
+use ir::plan_kind::PlanKind;
+use planner::experts::expert_placement::exact;
+use planner::experts::{self, OBJECTIVE, slots_and_groups};
+use planner::run::Control;
+use serde_json::{Value, json};
 
-/// What a row does with experts.
-#[derive(Clone, Copy)]
-pub enum Does {
-    /// Puts copies of them on devices.
-    Places(&'static Experts),
-    /// Holds them in slots.
-    Caches(&'static Cached),
+use self::figures::Figures;
+use crate::answer::differences::difference;
+use crate::answer::page::Page;
+use crate::answer::rows::Rows;
+use crate::answer::words::ranges;
+use crate::inputs::experts::Setting;
+use crate::kinds::expert_layers::{self as shared, Placed, TOLERANCE, by_law};
+use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal};
+use crate::request::subject::Subject;
+use crate::search::row::row;
+
+/// What bounds may be off by that an integer program proves again.
+const PROVED: f64 = 1e-5;
+
+/// Devices of the copies of experts.
+pub struct Experts;
+
+impl Kind for Experts {
+    const KIND: PlanKind = PlanKind::Experts;
+    const FLAGS: &'static [&'static str] = &["--cluster"];
+    const ROWS: &'static str = "a row that decides what the plan does";
+    const FIGURE: &'static str = "load";
+    const HAS_STEPS: bool = false;
+
+    type Setting = Setting;
+    type Judged = Placed;
+
+    fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
+        shared::read(plan, target)
+    }
+
+    fn warnings(setting: &mut Setting) -> &mut Vec<Diagnostic> {
+        &mut setting.warnings
+    }
+
+    fn references(setting: &Setting) -> [Reference; 3] {
+        shared::references(setting)
+    }
+
+    fn judge(setting: &mut Setting, plan: &PlanDocument) -> Result<Placed, Vec<Diagnostic>> {
+        let placed = Placed::of(setting, plan);
+        let mut found = of_recipe(setting, plan);
+        found.extend(shared::of_step(setting, plan));
+        found.extend(shared::of_layers(setting, plan));
+        for (at, own) in plan.experts.layers.iter().enumerate() {
+            found.extend(of_entry((setting, plan), &placed, (at, own)));
+        }
+        if found.is_empty() { Ok(placed) } else { Err(found) }
+    }
+
+    fn is_row(algorithm: &str) -> bool {
+        matches!(row::<experts::Experts>(algorithm), Ok(Some(_)))
+    }
+
+    fn stated_wrong(_: Legal<'_, Self>, _: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
+        // Visits, loads and bounds are stated: they are held against each other where it is judged.
+        Vec::new()
+    }
+
+    fn told(on: Legal<'_, Self>) -> Told {
+        let figures = Figures::of(on.plan, &on.setting.experts);
+        Told {
+            sentence: format!(
+                "the plan is legal: {} experts of {} layers on {} devices, greatest load {:.4} times \
+                 the mean",
+                on.setting.experts.n_experts,
+                figures.n_layers,
+                on.setting.host.len(),
+                figures.load
+            ),
+            figures: vec![("load", json!(figures.load))],
+        }
+    }
+
+    fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
+        shared::check_subject(subject)
+    }
+
+    fn explain(
+        on: Legal<'_, Self>,
+        (subject, _): (&Subject, Option<u32>),
+        around: (Rows, &Page),
+    ) -> Result<Value, Diagnostic> {
+        explain::explain(on, subject, around)
+    }
+
+    fn check_target(target: &str) -> Result<(), Diagnostic> {
+        export::check_target(target)
+    }
+
+    fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
+        export::exported(target, on)
+    }
+
+    fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
+        compare::unlike(a, b)
+    }
+
+    fn compare(a: &PlanDocument, b: &PlanDocument, around: (Rows, &Page)) -> Compared {
+        compare::compare((a, b), around)
+    }
 }
 
-/// The row that a recipe is, with its options; `None` where it is none that places experts.
-///
-/// # Errors
-/// Those of [`Ingredient::parse`].
-pub fn row(recipe: &str) -> Result<Option<(Ingredient, Does)>, Diagnostic> {
-    let name = recipe.split('(').next().unwrap_or_default().trim();
-    let door = entry(name).and_then(|entry| {
-        let places = entry.door().map(Does::Places);
-        places.or_else(|| entry.door().map(Does::Caches))
-    });
-    let Some(door) = door else { return Ok(None) };
-    Ok(Some((Ingredient::parse(recipe.trim(), entries())?, door)))
+/// What is stated of the objective and the options of the row.
+fn of_recipe(setting: &Setting, plan: &PlanDocument) -> Vec<Diagnostic> {
+    let own = &plan.experts;
+    let mut found = Vec::new();
+    let mut check = |field: &str, stated: String, derived: String| {
+        if stated != derived {
+            found.push(difference(field, &stated, &derived));
+        }
+    };
+    if let Ok(Some((recipe, _))) = row::<experts::Experts>(&plan.algorithm)
+        && let Ok((slots, groups)) = slots_and_groups(&recipe.options)
+    {
+        check("experts.groups", own.groups.unwrap_or(1).to_string(), groups.to_string());
+        let least = setting.experts.n_experts.div_ceil(setting.host.len().max(1) as u64);
+        let asked = slots.map_or(least, |own| own as u64).to_string();
+        for (at, entry) in own.layers.iter().enumerate() {
+            check(&format!("experts.layers[{at}].slots"), entry.slots.to_string(), asked.clone());
+        }
+    }
+    check("objective", plan.objective.clone(), OBJECTIVE.to_owned());
+    found
+}
+
+/// Rules and figures of an entry.
+fn of_entry(
+    (setting, plan): (&Setting, &PlanDocument),
+    placed: &Placed,
+    (at, own): (usize, &ExpertLayersDocument),
+) -> Vec<Diagnostic> {
+    let Some(copies) = placed.copies.get(at) else { return Vec::new() };
+    let field = |name: &str| format!("experts.layers[{at}].{name}");
+    let n_experts = setting.experts.n_experts as usize;
+    let groups = plan.experts.groups.unwrap_or(1) as usize;
+    let shape = match setting.shape(Some(own.slots as usize), groups) {
+        Ok(shape) => shape,
+        Err(error) => {
+            return vec![illegal("bad-slots", format!("{}: {}", field("slots"), error.message))];
+        }
+    };
+    let Some(shares) = shares(&own.visits).filter(|own| own.len() == n_experts) else {
+        let message = format!("{} are no visits of {n_experts} experts", field("visits"));
+        return vec![illegal("bad-visits", message)];
+    };
+    let broken = rules(copies, n_experts, &shape);
+    let mut found: Vec<Diagnostic> =
+        broken.iter().map(|one| diagnosed((setting, placed), own, one)).collect();
+    found.extend(by_law((setting, plan), own, &field("visits")));
+    if !found.is_empty() {
+        return found;
+    }
+    let load = greatest(&shares, copies, shape.host.len());
+    if (load - own.greatest_load).abs() > TOLERANCE * load {
+        let stated = own.greatest_load.to_string();
+        found.push(difference(&field("greatest_load"), &stated, &load.to_string()));
+    }
+    if let Some(most) = most_proved(own, &shares, &shape) {
+        let derived = format!("at most {most}");
+        found.push(difference(&field("bound"), &own.bound.to_string(), &derived));
+    }
+    found
+}
+
+/// What can be proved where an entry states a higher bound.
+fn most_proved(own: &ExpertLayersDocument, shares: &[f64], shape: &Shape) -> Option<f64> {
+    if !own.bound.is_finite()
+        || own.bound < 0.0
+        || own.bound > own.greatest_load * (1.0 + TOLERANCE)
+    {
+        return Some(own.greatest_load);
+    }
+    let simple = bound(shares, shape).load;
+    if ![METHODS, &[exact::METHOD]].concat().contains(&own.bound_method.as_str()) {
+        return Some(simple);
+    }
+    if own.bound <= simple * (1.0 + TOLERANCE) {
+        return None;
+    }
+    if own.bound_method != exact::METHOD {
+        return Some(simple);
+    }
+    let again =
+        exact::solve(shares, shape, (own.greatest_load, exact::MOST_NODES), &Control::default());
+    let proved = again.map_or(0.0, |own| own.bound).max(simple);
+    (own.bound > proved * (1.0 + PROVED)).then_some(proved)
+}
+
+/// A broken rule in words.
+fn diagnosed(
+    (setting, placed): (&Setting, &Placed),
+    own: &ExpertLayersDocument,
+    broken: &Violation,
+) -> Diagnostic {
+    let layers = ranges(&own.layers);
+    let host = |number: &usize| {
+        let at = setting.host.iter().position(|own| own == number);
+        let node = at.and_then(|at| setting.cluster.devices.get(at)?.node);
+        let node = node.and_then(|node| setting.cluster.nodes.get(node.index()));
+        node.map_or_else(|| format!("host {number}"), |node| format!("`{}`", node.name))
+    };
+    let (code, message) = match broken {
+        Violation::OtherExperts { placed, experts } => {
+            ("other-experts", format!("{placed} experts are placed, and the layer has {experts}"))
+        }
+        Violation::Nowhere { expert } => {
+            ("expert-nowhere", format!("expert {expert} is on no device"))
+        }
+        Violation::NoDevice { expert, device } => {
+            let name = placed.device(setting, *device);
+            ("unknown-device", format!("expert {expert} is on `{name}`, which the cluster has not"))
+        }
+        Violation::Slots { device, held } => {
+            let name = placed.device(setting, *device);
+            ("slots", format!("`{name}` holds {held} experts in {} slots", own.slots))
+        }
+        Violation::TwoHosts { group, hosts: [one, two] } => {
+            ("group-apart", format!("group {group} is on {} and on {}", host(one), host(two)))
+        }
+        Violation::GroupsOfHost { host: own, held } => {
+            ("groups-uneven", format!("{} has {held} groups, not its part of them", host(own)))
+        }
+    };
+    illegal(code, format!("layers {layers}: {message}")).fact("layers", layers)
 }

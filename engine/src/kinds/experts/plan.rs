@@ -15,40 +15,35 @@ use planner::recipe::Ingredient;
 use planner::run::{Control, StopReason};
 
 use crate::answer::exit::CommandResult;
-use crate::answer::follow::{File, Files};
 use crate::answer::page::Format;
 use crate::answer::rows::Rows;
 use crate::inputs::experts::{Setting, Visits, all_shares, impossible};
-use crate::kinds::experts::export::{check_target, exported};
+use crate::kinds::expert_layers;
+use crate::kinds::experts as own;
+use crate::kinds::experts::export::check_target;
 use crate::kinds::experts::figures::{Figures, table};
-use crate::kinds::experts::on_model::OnModel;
+use crate::kinds::frame::files;
+use crate::kinds::kind::Legal;
 use crate::request::PlanRequest;
+use crate::search::row;
 use crate::search::run::{Run, interrupted};
-use crate::search::watched::{self, law, proved, searched, told, watched};
+use crate::search::watched::{assumed_of_phase, law, proved, searched, told, watched};
 
 /// Places the experts of a model by a row of the registry.
-pub(crate) fn plan(
-    request: &PlanRequest,
-    (used, door): (Ingredient, &'static Experts),
-    run: &mut Run<'_>,
-) -> CommandResult {
-    request.exports.iter().try_for_each(|target| check_target(target, false))?;
+pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    let (used, door) = row::known::<Experts>(request.recipe())?;
+    request.exports.iter().try_for_each(|target| check_target(target))?;
     let (slots, groups) = slots_and_groups(&used.options)?;
     let read = move |own: &PlanRequest| read(own, (slots, groups));
     let search = |own: &Asked, control: &Arc<Control>| Some(placed(own, door, control));
     let found = watched((request, used.entry.name), run, read, search)?;
     let Some((asked, (placed, stop), elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let plan = document(&asked, &placed, &used);
-    let warnings = asked.setting.warnings.clone();
-    let on = OnModel {
-        setting: asked.setting.clone(),
-        document: &plan,
-        copies: placed.iter().map(|own| own.copies.clone()).collect(),
-        unknown: Vec::new(),
-        warnings: Vec::new(),
-        mismatches: Vec::new(),
-    };
-    let (files, warnings) = files(request, &on, warnings);
+    let mut warnings = asked.setting.warnings.clone();
+    let copies = placed.iter().map(|own| own.copies.clone()).collect();
+    let judged = expert_layers::Placed { copies, unknown: Vec::new() };
+    let on = Legal { setting: &asked.setting, plan: &plan, judged: &judged };
+    let files = files::<own::Experts>(on, &request.exports, &mut warnings);
     run.page.warnings(&warnings);
     let report = report(&asked, plan, (stop, elapsed_s), &warnings);
     told(run, (&report.plan, files), &report, |run| print(request, &asked, &report, run))
@@ -83,27 +78,10 @@ fn read(own: &PlanRequest, (slots, groups): (Option<usize>, usize)) -> Result<As
     };
     let (phase, batch) = (own.phase.unwrap_or_default(), own.problem.model.batch.unwrap_or(1));
     let tokens = setting.tokens(phase, batch)?;
-    setting.warnings.extend(assumed(own, phase, setting.sequence));
+    setting.warnings.extend(assumed_of_phase(own, phase, setting.sequence));
     setting.warnings.extend(impossible(&visits, &setting.experts));
     let request = law(own);
     Ok(Asked { setting, shape, visits, phase, batch, tokens, sequence_length, request })
-}
-
-/// What of the step is not stated, or says nothing.
-pub(crate) fn assumed(
-    request: &PlanRequest,
-    phase: StepPhase,
-    sequence: u64,
-) -> Option<Diagnostic> {
-    match (phase, request.training.sequence_length) {
-        (StepPhase::Decode, Some(_)) => {
-            let message = "`--sequence-length` has no effect on decoding: a token of each sample \
-                           goes to experts, however long it is";
-            Some(Diagnostic::warning("no-effect", message).hint("leave it out"))
-        }
-        (StepPhase::Training | StepPhase::Prefill, None) => watched::assumed(request, sequence),
-        _ => None,
-    }
 }
 
 /// Runs the row.
@@ -157,25 +135,6 @@ fn document(asked: &Asked, placed: &[Placed], used: &Ingredient) -> PlanDocument
         algorithm: &used.to_string(),
     };
     PlanDocument::from_experts(experts, &context)
-}
-
-/// The files that were asked for, with all warnings.
-pub(crate) fn files(
-    request: &PlanRequest,
-    on: &OnModel<'_>,
-    mut warnings: Vec<Diagnostic>,
-) -> (Files, Vec<Diagnostic>) {
-    let mut files = Vec::new();
-    for target in &request.exports {
-        match exported(target, on) {
-            Ok(export) => {
-                warnings.extend(export.warnings);
-                files.push(File { target: target.clone(), bytes: export.bytes });
-            }
-            Err(error) => return (Err(error), warnings),
-        }
-    }
-    (Ok(files), warnings)
 }
 
 /// What `--json` prints.

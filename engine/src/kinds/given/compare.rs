@@ -7,10 +7,11 @@ use planner::given::runner::{Solution, judge};
 use serde_json::json;
 
 use super::verify::{Found, read};
-use super::{buckets, figures, unused};
+use super::{figures, unused};
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::Column;
 use crate::answer::page::Page;
+use crate::kinds::buckets;
 use crate::request::CompareRequest;
 
 /// Compares two solutions of an instance.
@@ -52,7 +53,7 @@ pub fn compare(args: &CompareRequest, instance: Instance, page: &Page) -> Comman
             format!("{n} nodes are elsewhere in B; B is {gain:.3} times as fast as A")
         }
         (false, None) if matches!(a.instance, Instance::Gradients(_)) => {
-            let sent = [&a, &b].map(buckets::sent);
+            let sent = [&a, &b].map(|own| buckets::sent(&own.instance, &own.solution));
             format!(
                 "the buckets differ (A sends {}, B {}); B is {gain:.3} times as fast as A",
                 sent[0], sent[1]

@@ -13,11 +13,13 @@ use ir::instance::{
     Instance, LayerProfile, LoadInstance, Split, StageInstance, TaskInstance, TimeUnit,
 };
 use ir::units::Nanos;
-use planner::given::runner::{Answer, Solution, method};
+use planner::given::runner::{Answer, Solution};
 use planner::run::{Attempt, Bound};
 
-use super::{averaging, buckets};
+use super::averaging;
 use crate::answer::escape;
+use crate::kinds::buckets;
+use crate::search::solved::covered;
 
 pub use super::certificate::document as certificate;
 
@@ -80,13 +82,6 @@ pub fn document(
         _ => {}
     }
     document
-}
-
-/// Which solutions a bound speaks of, where these are not all: contiguous splits whose devices go
-/// round in a circle of three or more are legal, and these methods search none.
-pub fn covered(goal: Goal, method: &str) -> Option<&'static str> {
-    let in_order = [method::IDEALS, method::PROGRAM].contains(&method);
-    (goal == Goal::ContiguousMaxLoad && in_order).then_some("devices-in-one-order")
 }
 
 /// Devices in the form of the collection's own splits.

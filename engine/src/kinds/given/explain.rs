@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 
 use super::text::{self, device_name};
 use super::verify::{Found, read};
-use super::{averaging, buckets, figures, for_launchers, unused};
+use super::{averaging, figures, unused};
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::Column;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::answer::suggest;
+use crate::kinds::buckets::{self, launchers};
 use crate::request::PlanOnModel;
 use crate::request::subject::Subject;
 
@@ -51,7 +52,9 @@ fn whole(found: &Found, rows: Rows, page: &Page) -> Result<(), Diagnostic> {
     if let (Instance::Gradients(instance), Solution::Buckets(own)) =
         (&found.instance, &found.solution)
     {
-        return buckets::explain(instance, (own, found.value), (rows, page));
+        page.warnings(&buckets::warnings(instance, 0, own));
+        page.document(&buckets::explain(instance, (own, found.value), (rows, page))?);
+        return Ok(());
     }
     let figures = figures::of(found)?;
     match &found.instance {
@@ -242,7 +245,7 @@ pub fn export(args: &PlanOnModel, target: &str, instance: Instance) -> Result<Ve
     if let (Instance::Gradients(own), Solution::Buckets(buckets), true) =
         (&found.instance, &found.solution, is_of_buckets(target))
     {
-        return for_launchers::exported(target, own, buckets);
+        return launchers::exported(target, own, buckets);
     }
     let devices = match &found.solution {
         Solution::Devices(devices) => Some(devices.as_slice()),

@@ -2,13 +2,11 @@
 
 mod averaging;
 mod bound;
-pub mod buckets;
 mod certificate;
 pub mod compare;
 pub mod document;
 pub mod explain;
 mod figures;
-pub mod for_launchers;
 pub mod plan;
 pub mod synchronisation;
 pub mod text;

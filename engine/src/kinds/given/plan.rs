@@ -14,12 +14,14 @@ use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::follow::{File, PLOT};
 use crate::answer::page::Format;
 use crate::answer::rows::Rows;
-use crate::kinds::given::{STRAIGHT_DEVICES, buckets, document, goal, synchronisation, text};
+use crate::kinds::buckets;
+use crate::kinds::given::{STRAIGHT_DEVICES, document, goal, synchronisation, text};
 use crate::request::PlanRequest;
 use crate::request::executor;
 use crate::request::fields::{self, Mode};
 use crate::search::plot::{self, Unit};
 use crate::search::run::{Run, interrupted, tell, usual_time};
+use crate::search::solved;
 
 /// Nodes from which a plan takes long to write: then not every better one is published.
 const MANY_NODES: usize = 10_000;
@@ -61,7 +63,7 @@ pub(crate) fn plan(
     }
     let written = run.follower.planned(document::bytes(&plan)?, Ok(files))?;
     text::print(&instance, solution, Rows::of(request.all), run.page);
-    run.page.line(&text::sentence(&instance, goal, *value, &answer));
+    run.page.line(&solved::sentence(&instance, goal, *value, &answer));
     if let (Instance::Gradients(own), Solution::Buckets(found)) = (&*instance, solution) {
         run.page.line(&buckets::sentence(own, *value));
         run.page.warnings(&buckets::warnings(own, n_left_out, found));

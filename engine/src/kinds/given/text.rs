@@ -1,47 +1,16 @@
 //! Solutions of instances as people read them.
 
+use cost_model::given::max_load;
 use cost_model::given::tasks::{self, Fit};
-use cost_model::given::{Goal, max_load, row};
 use ir::instance::{Instance, TaskInstance, TimeUnit};
 use ir::units::Nanos;
-use planner::given::runner::{Answer, Solution};
+use planner::given::runner::Solution;
 
-use super::document::covered;
-use super::{averaging, buckets};
+use super::averaging;
 use crate::answer::page::Column;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
-use crate::answer::words::percent;
-
-/// What was found, in one line.
-pub fn sentence(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) -> String {
-    let unit = instance.unit();
-    let caveat = answer.bound.standing.caveat();
-    let state = match answer.gap() {
-        _ if answer.is_proved => {
-            let caveat = caveat.map_or_else(String::new, |caveat| format!(", {caveat}"));
-            format!("proved optimal{caveat}")
-        }
-        Some(_) if answer.bound.value == Nanos::ZERO => "no lower bound is known".to_owned(),
-        Some(_) => {
-            let caveat = caveat.map_or_else(String::new, |caveat| format!("; {caveat}"));
-            let method = answer.bound.method;
-            let above = percent(value, answer.bound.value);
-            format!("at most {above} above the best ({method}{caveat})")
-        }
-        None => String::new(),
-    };
-    format!(
-        "{} {}, {} is below {}: {state}; {:.3} s; stopped: {}",
-        row(goal).name,
-        unit.text(value),
-        covered(goal, answer.bound.method)
-            .map_or("no plan", |_| "no plan with its devices in one order"),
-        unit.text(answer.bound.value),
-        answer.elapsed.as_secs_f64(),
-        answer.stop.name()
-    )
-}
+use crate::kinds::buckets;
 
 /// The devices or stages of a solution.
 pub fn print(instance: &Instance, solution: &Solution, rows: Rows, page: &Page) {

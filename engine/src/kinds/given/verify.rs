@@ -13,13 +13,15 @@ use planner::given::runner::{Solution, goals, judge, simple_bound};
 use serde_json::{Value, json};
 
 use super::bound::{self, Verdict};
-use super::{STRAIGHT_DEVICES, buckets, document, synchronisation, unused, with_accelerators};
+use super::{STRAIGHT_DEVICES, document, synchronisation, unused, with_accelerators};
 use crate::answer::differences::{difference, differences};
 use crate::answer::exit::{Cancel, CommandResult};
 use crate::answer::files::input_file;
 use crate::answer::page::Page;
 use crate::answer::violations;
+use crate::kinds::buckets;
 use crate::request::PlanOnModel;
+use crate::search::solved;
 
 /// Longest solution that is read, in bytes.
 const LONGEST_FILE: u64 = 1 << 30;
@@ -178,7 +180,7 @@ fn broken(
     let mut derived = document::document(instance, *goal, *value, bound, solution);
     derived.accelerators = stated.accelerators;
     // Solutions from before it was stated leave it out.
-    let covered = document::covered(*goal, &stated.bound_method);
+    let covered = solved::covered(*goal, &stated.bound_method);
     derived.bound_covers = stated.bound_covers.as_ref().and(covered.map(str::to_owned));
     // A bound that does not hold proves nothing.
     derived.proved_optimal = holds && value.get() <= stated.bound_ns;

@@ -1,34 +1,14 @@
 //! `compare` of two plans of buckets, as they state themselves.
 
 use documents::plan::PlanDocument;
-use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
-use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::{Column, Page};
-use crate::request::CompareRequest;
+use crate::kinds::kind::Compared;
 
-/// Compares two plans.
-///
-/// # Errors
-/// `not-comparable` with a plan of something else, and with a model: both are taken as they state.
-pub fn compare(
-    (a, b): (&PlanDocument, &PlanDocument),
-    others: Vec<Diagnostic>,
-    request: &CompareRequest,
-    page: &Page,
-) -> CommandResult {
-    if !(a.has_buckets() && b.has_buckets()) {
-        let message = "one plan exchanges gradients, the other decides something else";
-        return Err(Diagnostic::usage("not-comparable", message)
-            .hint("plan both with --algorithm gradient-buckets, mg-wfbp or bucket-cap"));
-    }
-    if request.model.is_some() {
-        let message = "two plans of gradients are compared as they state themselves";
-        return Err(Diagnostic::usage("not-comparable", message)
-            .hint("leave --model out; `verify` derives each again"));
-    }
-    page.warnings(&others);
+/// Compares two plans as they state themselves.
+#[must_use]
+pub fn compare((a, b): (&PlanDocument, &PlanDocument), page: &Page) -> Compared {
     let columns = [Column::Name("of"), Column::Number("A"), Column::Number("B")];
     let step = |plan: &PlanDocument| plan.cost.as_ref().map_or(0, |own| own.step_time_ns);
     let largest =
@@ -60,10 +40,10 @@ pub fn compare(
         true => "the plans decide the same".to_owned(),
         false => format!("the buckets differ; B is {gain:.3} times as fast as A"),
     });
-    page.document(&json!({
-        "equal": equal, "gain": gain,
+    let document = json!({
+        "gain": gain,
         "a": { "step_ns": step(a), "buckets": a.communication.buckets.len() },
         "b": { "step_ns": step(b), "buckets": b.communication.buckets.len() },
-    }));
-    Ok(if equal { Exit::DONE } else { Exit::DIFFERS })
+    });
+    Compared { is_equal: equal, document }
 }

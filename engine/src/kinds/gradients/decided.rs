@@ -7,7 +7,7 @@ use ir::plan::Plan;
 use ir::units::Nanos;
 
 use super::Setting;
-use crate::kinds::given::buckets::communication;
+use crate::kinds::buckets::communication;
 
 /// What is minimised.
 pub const OBJECTIVE: &str = "step-time";

@@ -1,36 +1,164 @@
-//! Plans of what the replicas of a model exchange together: planned, read back, judged, explained.
+//! Plans of what the replicas of a model exchange together.
 
 pub mod compare;
 pub mod decided;
 pub mod plan;
-pub mod verify;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use cost_model::given::Goal;
+use cost_model::given::gradients::{Buckets, evaluate};
+use cost_model::given::{Goal, gradients as given_gradients};
 use cost_model::ops::gradients;
+use documents::digest;
 use documents::plan::request::RequestDocument;
+use documents::plan::{PlanDocument, Reference};
+use exporters::Export;
 use ir::diagnostic::Diagnostic;
-use ir::instance::GradientInstance;
+use ir::instance::{GradientInstance, Instance};
+use ir::plan_kind::PlanKind;
+use ir::units::Nanos;
 use ir::workload::{Mode, Workload};
-use planner::given::runner::Method;
+use planner::given::runner::{Method, Request, method, simple_bound, solve};
 use planner::recipe::Ingredient;
-use planner::registry::{entries, entry};
+use planner::registry::entries;
+use serde_json::{Value, json};
 
+use crate::answer::differences;
+use crate::answer::page::Page;
+use crate::answer::rows::Rows;
 use crate::inputs::load::{self, Loaded};
+use crate::inputs::plan_file;
+use crate::kinds::buckets::{self, launchers};
+use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal, refused};
+use crate::request::subject::Subject;
 use crate::request::{ObjectiveName, ProblemRequest};
+use crate::search;
+
+/// Gradients that replicas exchange together.
+pub struct Gradients;
+
+impl Kind for Gradients {
+    const KIND: PlanKind = PlanKind::Gradients;
+    const ROWS: &'static str = "a row that plans gradients";
+
+    type Setting = Setting;
+    /// Buckets, and the step with them.
+    type Judged = (Buckets, Nanos);
+
+    fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
+        let workload = plan_file::workload(&plan.workload)?;
+        let planned = (workload, &plan.request, u64::from(plan.parallelism.data));
+        Setting::planned(target.model, &target.flags.problem, planned)
+    }
+
+    fn warnings(setting: &mut Setting) -> &mut Vec<Diagnostic> {
+        &mut setting.loaded.warnings
+    }
+
+    fn references(setting: &Setting) -> [Reference; 3] {
+        let (problem, profile) = (&setting.loaded.problem, &setting.loaded.profile);
+        [
+            Reference::new(&problem.graph.name, digest::graph(&problem.graph)),
+            Reference::new(&problem.cluster.name, digest::cluster(&problem.cluster)),
+            Reference::new(&profile.name, digest::profile(profile)),
+        ]
+    }
+
+    fn judge(setting: &mut Setting, plan: &PlanDocument) -> Result<Self::Judged, Vec<Diagnostic>> {
+        let wrong = |why| vec![illegal("bad-buckets", why)];
+        let stated = &plan.communication;
+        buckets::allow(&mut setting.instance, &stated.lossy).map_err(wrong)?;
+        let own = buckets::buckets(&setting.instance, stated).map_err(wrong)?;
+        let value = evaluate(&setting.instance, &own).map_err(|why| vec![why])?;
+        setting.loaded.warnings.extend(buckets::warnings(&setting.instance, 0, &own));
+        Ok((own, value))
+    }
+
+    fn is_row(algorithm: &str) -> bool {
+        matches!(row(algorithm), Ok(Some(_)))
+    }
+
+    fn stated_wrong(on: Legal<'_, Self>, _: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
+        let instance = &on.setting.instance;
+        let stated = on.plan.cost.as_ref().map_or("", |own| own.bound_method.as_str());
+        let own = Instance::Gradients(instance.clone());
+        let best = (stated == method::GROUPS)
+            .then(|| solve(&own, Goal::StepTime, None, &Request::new(entries())));
+        let (bound, name) = match best {
+            Some(Ok(answer)) => (answer.bound.value, method::GROUPS),
+            _ => (given_gradients::bound(instance), simple_bound(&own, Goal::StepTime, 0).method),
+        };
+        match decided::document(on.setting, &on.judged.0, (&on.plan.algorithm, bound, name)) {
+            Ok(derived) => differences::of_plans(on.plan, &derived),
+            Err(why) => vec![why],
+        }
+    }
+
+    fn told(on: Legal<'_, Self>) -> Told {
+        let seconds = on.judged.1.seconds();
+        Told {
+            sentence: format!(
+                "the plan is legal: {} buckets of {} gradients on {} replicas, step time {:.3} ms",
+                on.plan.communication.buckets.len(),
+                on.setting.instance.tensors.len(),
+                on.setting.instance.replicas,
+                seconds * 1e3
+            ),
+            figures: vec![("seconds", json!(seconds))],
+        }
+    }
+
+    fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
+        if subject.flag().is_none() {
+            return Ok(());
+        }
+        let message = "a plan of gradients is explained as a whole: ops and devices name nothing";
+        let hint = "leave --op, --transfer, --device and --longest out";
+        Err(refused(PlanKind::Gradients, message, hint))
+    }
+
+    fn explain(
+        on: Legal<'_, Self>,
+        _: (&Subject, Option<u32>),
+        around: (Rows, &Page),
+    ) -> Result<Value, Diagnostic> {
+        let (own, value) = on.judged;
+        buckets::explain(&on.setting.instance, (own, *value), around)
+    }
+
+    fn check_target(target: &str) -> Result<(), Diagnostic> {
+        let known = exporters::given_costs::OF_BUCKETS;
+        if target.split('@').next().is_some_and(|own| known.contains(&own)) {
+            return Ok(());
+        }
+        let message = format!("`{target}` takes no buckets of gradients");
+        Err(Diagnostic::usage("unknown-target", message)
+            .hint(format!("use {}, or read `communication` of the plan", known.join(" or "))))
+    }
+
+    fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
+        let bytes = launchers::exported(target, &on.setting.instance, &on.judged.0)?;
+        Ok(Export { bytes, warnings: Vec::new() })
+    }
+
+    fn unlike(_: &PlanDocument, _: &PlanDocument) -> Option<Diagnostic> {
+        None
+    }
+
+    fn compare(a: &PlanDocument, b: &PlanDocument, (_, page): (Rows, &Page)) -> Compared {
+        compare::compare((a, b), page)
+    }
+}
 
 /// The row that a recipe is, with its options; `None` where it is none of gradients.
 ///
 /// # Errors
 /// Those of [`Ingredient::parse`].
 pub fn row(recipe: &str) -> Result<Option<Ingredient>, Diagnostic> {
-    let name = recipe.split('(').next().unwrap_or_default().trim();
-    let door = entry(name).and_then(|entry| entry.door::<Method>());
-    match door.is_some_and(|method| method.goals == [Goal::StepTime]) {
-        true => Ingredient::parse(recipe.trim(), entries()).map(Some),
-        false => Ok(None),
-    }
+    let found = search::row::row::<Method>(recipe)?;
+    Ok(found.filter(|(_, method)| method.goals == [Goal::StepTime]).map(|(used, _)| used))
 }
 
 /// A model on a cluster of replicas, and the gradients of its step.

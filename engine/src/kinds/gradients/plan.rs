@@ -10,21 +10,22 @@ use documents::report::gradients::GradientsReportDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::id::DeviceId;
 use ir::instance::Instance;
-use planner::given::runner::{Request, Solution, solve};
-use planner::recipe::Ingredient;
+use planner::given::runner::{Method, Request, Solution, solve};
 use planner::registry::entries;
 
 use crate::answer::exit::{CommandResult, Exit};
-use crate::answer::follow::File;
 use crate::answer::rows::Rows;
 use crate::inputs::run::edges;
-use crate::kinds::given::{buckets as told, for_launchers};
-use crate::kinds::gradients::verify::check_target;
-use crate::kinds::gradients::{Setting, decided};
+use crate::kinds::buckets as told;
+use crate::kinds::frame::files;
+use crate::kinds::gradients::{Gradients, Setting, decided};
+use crate::kinds::kind::{Kind, Legal};
 use crate::request::PlanRequest;
 use crate::request::fields::{self, Mode};
+use crate::search::row;
 use crate::search::run::bytes;
 use crate::search::run::{Run, interrupted};
+use crate::search::solved;
 
 /// What single ops honour, and gradients do not.
 const OF_OPS: [&str; 9] = [
@@ -40,8 +41,9 @@ const OF_OPS: [&str; 9] = [
 ];
 
 /// Plans the gradients of a model by a row of the registry.
-pub(crate) fn plan(request: &PlanRequest, used: &Ingredient, run: &mut Run<'_>) -> CommandResult {
-    request.exports.iter().try_for_each(|target| check_target(target))?;
+pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    let (used, _) = row::known::<Method>(request.recipe())?;
+    request.exports.iter().try_for_each(|target| Gradients::check_target(target))?;
     check(request)?;
     let read = |own: &PlanRequest| Setting::asked(&own.model, &own.problem);
     let Some(mut setting) = run.read(request, read)? else { return Ok(interrupted(run.page)) };
@@ -66,15 +68,14 @@ pub(crate) fn plan(request: &PlanRequest, used: &Ingredient, run: &mut Run<'_>) 
     let elapsed_s = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
     let bound = (answer.bound.value, answer.bound.method);
     let plan = decided::document(&setting, buckets, (&used.to_string(), bound.0, bound.1))?;
-    let warnings = warnings(request, &mut setting, buckets);
+    let mut warnings = warnings(request, &mut setting, buckets);
     run.page.warnings(&warnings);
-    let files = request.exports.iter().map(|target| {
-        let bytes = for_launchers::exported(target, &setting.instance, buckets)?;
-        Ok(File { target: target.clone(), bytes })
-    });
-    let written = run.follower.planned(bytes(&plan)?, files.collect())?;
+    let judged = (buckets.clone(), *value);
+    let on = Legal { setting: &setting, plan: &plan, judged: &judged };
+    let files = files::<Gradients>(on, &request.exports, &mut warnings);
+    let written = run.follower.planned(bytes(&plan)?, files)?;
     told::table(&setting.instance, buckets, Rows::of(request.all), run.page);
-    run.page.line(&crate::kinds::given::text::sentence(&instance, Goal::StepTime, *value, &answer));
+    run.page.line(&solved::sentence(&instance, Goal::StepTime, *value, &answer));
     run.page.line(&told::sentence(&setting.instance, *value));
     let report = GradientsReportDocument {
         replicas: setting.instance.replicas,

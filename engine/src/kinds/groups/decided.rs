@@ -13,7 +13,7 @@ use documents::plan::{CellDocument, CostDocument, PlanDocument};
 use planner::experts::findep::OBJECTIVE;
 
 use super::setting::Setting;
-use crate::kinds::streams::decided::{Asked, BOUND, stated};
+use crate::kinds::cells::{Asked, BOUND, stated};
 
 /// Decisions.
 #[derive(Clone, Debug)]

@@ -4,51 +4,42 @@ use cost_model::streams::moe::OPS;
 use cost_model::streams::{Cell, Piece, Resource};
 use documents::plan::PlanDocument;
 use documents::plan::disaggregated::{DisaggregatedDocument, SplitDocument};
+use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
 use super::decided::{replayed, whole};
 use super::setting::Setting;
-use super::verify::{Judged, legal};
-use crate::answer::exit::{CommandResult, Exit};
+use super::{Groups, Judged};
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
-use crate::kinds::streams::{check_layer, check_subject};
-use crate::request::PlanOnModel;
-use crate::request::subject::Subject;
+use crate::kinds::cells::check_layer;
+use crate::kinds::kind::Legal;
 
-/// `explain`.
+/// Where a step goes; when the pieces of one layer run, where one is named.
 ///
 /// # Errors
-/// Those of reading; `not-for-streams` for ops, transfers and devices, `unknown-layer`.
+/// `unknown-layer`.
 pub fn explain(
-    document: &PlanDocument,
-    (on, subject, layer): (&PlanOnModel, &Subject, Option<u32>),
-    page: &Page,
-) -> CommandResult {
-    let rows = Rows::of(on.target.all);
-    check_subject(subject)?;
-    let (on, own) = match legal(document, (&on.model, &on.target), page)? {
-        Ok(found) => found,
-        Err(exit) => return Ok(exit),
-    };
+    on: Legal<'_, Groups>,
+    layer: Option<u32>,
+    (rows, page): (Rows, &Page),
+) -> Result<Value, Diagnostic> {
     if let Some(layer) = layer {
         check_layer(layer, on.setting.layers.len())?;
-        of_layer(&on.setting, &own, layer as usize, (rows, page));
-        return Ok(Exit::DONE);
+        return Ok(of_layer(on.setting, on.judged, layer as usize, (rows, page)));
     }
-    let layers = table(document, rows, page);
-    let busy = busy(&on.setting, &own, page);
-    if let Some(groups) = &document.experts.disaggregated {
+    let layers = table(on.plan, rows, page);
+    let busy = busy(on.setting, on.judged, page);
+    if let Some(groups) = &on.plan.experts.disaggregated {
         sentences(groups).iter().for_each(|line| page.line(line));
         by_length(groups, rows, page);
     }
-    page.document(&json!({ "seconds": own.seconds, "busy_seconds": busy, "layers": layers }));
-    Ok(Exit::DONE)
+    Ok(json!({ "seconds": on.judged.seconds, "busy_seconds": busy, "layers": layers }))
 }
 
 /// When each piece of a layer runs, from the start of the step.
-fn of_layer(setting: &Setting, own: &Judged, layer: usize, (rows, page): (Rows, &Page)) {
+fn of_layer(setting: &Setting, own: &Judged, layer: usize, (rows, page): (Rows, &Page)) -> Value {
     let all = whole(setting, &own.cells);
     let n_pieces = |kind: &usize| own.cells.get(*kind).map_or(0, |own| own.pieces.len());
     let first: usize = setting.layers.iter().take(layer).map(n_pieces).sum();
@@ -83,7 +74,7 @@ fn of_layer(setting: &Setting, own: &Judged, layer: usize, (rows, page): (Rows, 
         }
     }
     rows.table(&columns, table.into_iter(), page);
-    page.document(&json!({ "layer": layer, "pieces": told }));
+    json!({ "layer": layer, "pieces": told })
 }
 
 /// A row for each entry of layers; all of them as a document.

@@ -10,7 +10,7 @@ use ir::units::Nanos;
 use super::decided::{replayed, whole};
 use super::setting::Setting;
 use crate::answer::words::ranges;
-use crate::kinds::streams::picture::{nanos, of_rows, span};
+use crate::kinds::cells::{nanos, of_rows, span};
 
 /// The picture of a legal plan, of whose layers each kind has a cell.
 #[must_use]

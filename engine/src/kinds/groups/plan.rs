@@ -2,41 +2,38 @@
 
 use std::sync::Arc;
 
-use cost_model::streams::Cell;
 use cost_model::streams::groups::Prices;
 use documents::diagnostic::DiagnosticDocument;
+use documents::plan::PlanDocument;
 use documents::plan::request::RequestDocument;
 use documents::report::streams::DisaggregatedReportDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::workload::StepPhase;
 use planner::experts::findep::{Planned, least_s};
-use planner::experts::{Groups, naive, ping_pong};
-use planner::recipe::Ingredient;
+use planner::experts::{self, naive, ping_pong};
 use planner::run::{Control, StopReason};
 
 use crate::answer::exit::CommandResult;
-use crate::answer::follow::File;
 use crate::answer::page::Format;
 use crate::answer::rows::Rows;
 use crate::answer::words::share as percent;
 use crate::inputs::experts::impossible;
+use crate::kinds::cells::Asked;
+use crate::kinds::frame::files;
 use crate::kinds::groups::decided::{Decided, cells, document, replayed, whole};
 use crate::kinds::groups::explain::{by_length, sentences, table};
-use crate::kinds::groups::picture::drawn;
 use crate::kinds::groups::setting::{Setting, Visited};
-use crate::kinds::streams::decided::Asked;
-use crate::kinds::streams::{Word, check_target};
+use crate::kinds::groups::{Groups, Judged};
+use crate::kinds::kind::{Kind, Legal};
 use crate::request::PlanRequest;
+use crate::search::row;
 use crate::search::run::{Run, interrupted};
 use crate::search::watched::{assumed, batch, law, searched as took, stop, told, watched};
 
 /// Shares a step out over two groups of devices by a row of the registry.
-pub(crate) fn plan(
-    request: &PlanRequest,
-    (used, door): (Ingredient, &'static Groups),
-    run: &mut Run<'_>,
-) -> CommandResult {
-    request.exports.iter().try_for_each(|target| check_target(target, Word::Groups))?;
+pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    let (used, door) = row::known::<experts::Groups>(request.recipe())?;
+    request.exports.iter().try_for_each(|target| Groups::check_target(target))?;
     let phase = phase(request)?;
     let batch = batch(request)?;
     let kv_dtype = request.kv_dtype;
@@ -60,14 +57,12 @@ pub(crate) fn plan(
     });
     warnings.extend(impossible(&visits.collect(), &setting.experts.experts));
     run.page.warnings(&warnings);
-    let priced = setting.priced(setting.run.sequence);
-    let cells = cells(&setting, &priced, &found.decided.split);
-    let report = report(&setting, (&found, &cells), &asked, (elapsed_s, &warnings));
-    let picture = |target: &String| {
-        let bytes = drawn(&report.plan, &setting, &cells).bytes;
-        File { target: target.clone(), bytes }
-    };
-    let files = Ok(request.exports.iter().map(picture).collect());
+    let judged = judged(&setting, found.decided.clone());
+    let seconds = (judged.seconds, found.bound_s);
+    let plan = document(&setting, &found.decided, &asked, (&judged.cells, seconds.0, seconds.1));
+    let on = Legal { setting: &setting, plan: &plan, judged: &judged };
+    let files = files::<Groups>(on, &request.exports, &mut warnings);
+    let report = report(plan, &setting, (&found, judged.seconds), (elapsed_s, &warnings));
     told(run, (&report.plan, files), &report, |run| print(request, &report, run))
 }
 
@@ -97,7 +92,7 @@ struct Found {
 }
 
 /// Runs the row, and its baselines; `None` where memory or samples allow no groups.
-fn searched(setting: &Setting, door: &Groups, control: &Arc<Control>) -> Option<Found> {
+fn searched(setting: &Setting, door: &experts::Groups, control: &Arc<Control>) -> Option<Found> {
     let problem = setting.problem(setting.run.sequence, (None, control));
     let split = door.0(&problem)?.split;
     let of_length = |tokens: u64| {
@@ -145,21 +140,27 @@ fn nothing_fits(setting: &Setting) -> Diagnostic {
         .hint("give more devices, or devices with more memory, or shorter samples")
 }
 
+/// What decisions take.
+fn judged(setting: &Setting, decided: Decided) -> Judged {
+    let priced = setting.priced(setting.run.sequence);
+    let cells = cells(setting, &priced, &decided.split);
+    let times = replayed(&whole(setting, &cells));
+    let seconds = times.map_or(f64::INFINITY, |own| own.seconds());
+    Judged { decided, cells, seconds }
+}
+
 /// What `--json` prints.
 fn report(
+    plan: PlanDocument,
     setting: &Setting,
-    (found, cells): (&Found, &[Cell]),
-    asked: &Asked,
+    (found, seconds): (&Found, f64),
     (elapsed_s, warnings): (Option<f64>, &[Diagnostic]),
 ) -> DisaggregatedReportDocument {
     let Found { decided, bound_s, baselines, .. } = found;
-    let split = &decided.split;
-    let times = replayed(&whole(setting, cells));
-    let seconds = times.map_or(f64::INFINITY, |own| own.seconds());
-    let sample_s = seconds / split.of_step().max(1) as f64;
+    let sample_s = seconds / decided.split.of_step().max(1) as f64;
     let [ping_pong, naive] = baselines.map(|own| own.map(|own| 1.0 / own.sample_s()));
     DisaggregatedReportDocument {
-        plan: document(setting, decided, asked, (cells, seconds, *bound_s)),
+        plan,
         n_layers: setting.layers.len() as u64,
         step_seconds: seconds,
         samples_per_s: 1.0 / sample_s,

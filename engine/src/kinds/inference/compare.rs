@@ -7,37 +7,18 @@ use documents::plan::served::ServedDocument;
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
-use super::verify::legal;
 use crate::answer::differences::other_setting;
 use crate::answer::energy::joules_text;
-use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::{Column, Page};
-use crate::request::CompareRequest;
+use crate::kinds::kind::Compared;
 
-/// Compares two plans as they state themselves; where a model is given each is judged on it first.
-///
-/// # Errors
-/// `not-comparable` with a plan of something else; those of reading the model.
+/// Compares two plans as they state themselves.
+#[must_use]
 pub fn compare(
-    (a, b): (&PlanDocument, &PlanDocument),
-    others: &[Diagnostic],
-    request: &CompareRequest,
+    (a, one): (&PlanDocument, &ServedDocument),
+    (b, two): (&PlanDocument, &ServedDocument),
     page: &Page,
-) -> CommandResult {
-    let (Some(one), Some(two)) = (&a.served, &b.served) else {
-        let message = "one plan is of a pipeline that serves, the other decides something else";
-        return Err(Diagnostic::usage("not-comparable", message)
-            .hint("plan both with --phase decode, or both with --phase prefill"));
-    };
-    page.warnings(others);
-    page.warnings(unlike((a, one), (b, two)).as_slice());
-    if let Some(model) = &request.model {
-        for plan in [a, b] {
-            if let Err(exit) = legal(plan, (model, &request.target), page)? {
-                return Ok(exit);
-            }
-        }
-    }
+) -> Compared {
     let rows = figures([(a, one), (b, two)]).into_iter().chain(devices(a, b)).collect();
     let columns = [Column::Name("of"), Column::Number("A"), Column::Number("B")];
     page.table(&columns, rows);
@@ -53,8 +34,8 @@ pub fn compare(
             "period_ns": own.period_ns, "stages": own.stages.len(),
         })
     };
-    page.document(&json!({ "equal": equal, "gain": gain, "a": told(one), "b": told(two) }));
-    Ok(if equal { Exit::DONE } else { Exit::DIFFERS })
+    let document = json!({ "gain": gain, "a": told(one), "b": told(two) });
+    Compared { is_equal: equal, document }
 }
 
 fn figures(both: [(&PlanDocument, &ServedDocument); 2]) -> Vec<Vec<String>> {
@@ -97,7 +78,7 @@ fn devices(a: &PlanDocument, b: &PlanDocument) -> Vec<Vec<String>> {
 }
 
 /// What the batches of two plans are not alike in.
-fn unlike(
+pub fn unlike(
     (a, one): (&PlanDocument, &ServedDocument),
     (b, two): (&PlanDocument, &ServedDocument),
 ) -> Option<Diagnostic> {

@@ -1,69 +1,46 @@
 //! A pipeline that serves as people read it: by stage what it takes and holds, and what limits it.
 
 use cost_model::runs::served::{Goal, Judged, Piece, StageFigures};
-use documents::plan::PlanDocument;
 use ir::diagnostic::Diagnostic;
 use ir::units::Bytes;
 use serde_json::{Value, json};
 
-use super::refused;
+use super::Inference;
 use super::setting::Setting;
-use super::verify::legal;
 use crate::answer::energy;
-use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
-use crate::request::PlanOnModel;
+use crate::kinds::kind::Legal;
 use crate::request::subject::Subject;
 
-/// `explain`.
+/// What stages take and hold; of one, where its device is named.
 ///
 /// # Errors
-/// Those of reading; `not-for-serving` for ops and transfers, `unknown-device` for one without a stage.
+/// `unknown-device` for one without a stage.
 pub fn explain(
-    document: &PlanDocument,
-    (request, subject): (&PlanOnModel, &Subject),
-    page: &Page,
-) -> CommandResult {
-    let device = match subject {
-        Subject::Step { longest: None } => None,
-        Subject::Device(name) => Some(name),
-        Subject::Op(_) | Subject::Transfer(_) | Subject::Step { .. } => {
-            let message =
-                "a pipeline that serves has stages of blocks: no ops, transfers or critical path";
-            return Err(refused(
-                message,
-                "leave --op, --transfer and --longest out, or add --device",
-            ));
-        }
-    };
-    let (on, pieces, judged) = match legal(document, (&request.model, &request.target), page)? {
-        Ok(own) => own,
-        Err(exit) => return Ok(exit),
-    };
-    let setting = &on.setting;
-    let at = match device {
-        None => None,
-        Some(name) => Some(stage_of(setting, &pieces, name)?),
-    };
-    if let Some(at) = at {
-        return Ok(stage(setting, (&pieces, &judged), at, page));
+    on: Legal<'_, Inference>,
+    subject: &Subject,
+    (rows, page): (Rows, &Page),
+) -> Result<Value, Diagnostic> {
+    let (setting, (pieces, judged)) = (on.setting, on.judged);
+    if let Subject::Device(name) = subject {
+        let at = stage_of(setting, pieces, name)?;
+        return Ok(stage(setting, (pieces, judged), at, page));
     }
-    table(setting, (&pieces, &judged), (Rows::of(request.target.all), page));
-    page.line(&sentence(setting, &judged));
-    page.line(&limited(setting, (&pieces, &judged)));
+    table(setting, (pieces, judged), (rows, page));
+    page.line(&sentence(setting, judged));
+    page.line(&limited(setting, (pieces, judged)));
     page.line(&alone(setting));
-    energy::print(document, page);
-    page.document(&json!({
+    energy::print(on.plan, page);
+    Ok(json!({
         "period_seconds": judged.period as f64 / 1e9,
         "latency_seconds": judged.latency as f64 / 1e9,
         "tokens_per_s": setting.tokens_per_s(judged.period),
         "in_flight": judged.in_flight,
-        "energy": &document.energy,
-        "limited_by": limited(setting, (&pieces, &judged)),
-        "stages": told(setting, (&pieces, &judged)),
-    }));
-    Ok(Exit::DONE)
+        "energy": &on.plan.energy,
+        "limited_by": limited(setting, (pieces, judged)),
+        "stages": told(setting, (pieces, judged)),
+    }))
 }
 
 fn stage_of(setting: &Setting, pieces: &[Piece], name: &str) -> Result<usize, Diagnostic> {
@@ -82,7 +59,12 @@ fn ms(ns: u64) -> String {
 }
 
 /// Where the time and the bytes of a stage come from.
-fn stage(setting: &Setting, (pieces, judged): (&[Piece], &Judged), at: usize, page: &Page) -> Exit {
+fn stage(
+    setting: &Setting,
+    (pieces, judged): (&[Piece], &Judged),
+    at: usize,
+    page: &Page,
+) -> Value {
     let (piece, own) = (&pieces[at], &judged.stages[at]);
     let ends = [at == 0, at + 1 == pieces.len()];
     let blocks = setting.costs.stage_ns(piece.device, &piece.blocks, [false; 2]);
@@ -105,11 +87,10 @@ fn stage(setting: &Setting, (pieces, judged): (&[Piece], &Judged), at: usize, pa
     let rows = parts.iter().map(|(name, text, _)| vec![(*name).to_owned(), text.clone()]);
     page.table(&[Column::Text("of the stage"), Column::Number("")], rows.collect());
     let figures = parts.map(|(name, _, own)| (name.to_owned(), own));
-    page.document(&json!({
+    json!({
         "stage": at, "device": setting.name(piece.device),
         "figures": figures.into_iter().collect::<serde_json::Map<_, _>>(),
-    }));
-    Exit::DONE
+    })
 }
 
 /// Prints the stages.

@@ -1,18 +1,13 @@
 //! A pipeline that serves in the words of servers.
 
 use cost_model::runs::served::Piece;
-use documents::plan::PlanDocument;
 use exporters::Export;
 use exporters::serving::stages::{self, StagesSource};
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 
 use super::setting::Setting;
-use super::verify::legal;
 use crate::answer::energy;
-use crate::answer::exit::Exit;
-use crate::answer::page::Page;
-use crate::request::ExportRequest;
 
 /// Refuses targets that take no stages of blocks on devices.
 ///
@@ -41,22 +36,4 @@ pub fn exported(
     let mut export = stages::export(target, &source)?;
     export.warnings.extend(energy::boards_to_limit(&setting.run.request, cluster));
     Ok(export)
-}
-
-/// `export`; or how the run ends where the plan is illegal, which the page says.
-///
-/// # Errors
-/// Those of reading and of the target.
-pub fn export(
-    document: &PlanDocument,
-    request: &ExportRequest,
-    page: &Page,
-) -> Result<Result<Export, Exit>, Diagnostic> {
-    check_target(&request.target)?;
-    let on = (request.on.model.as_path(), &request.on.target);
-    let (on, pieces, judged) = match legal(document, on, page)? {
-        Ok(own) => own,
-        Err(exit) => return Ok(Err(exit)),
-    };
-    exported(&request.target, (&on.setting, &pieces, judged.in_flight)).map(Ok)
 }

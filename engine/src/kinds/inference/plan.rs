@@ -17,16 +17,18 @@ use planner::serving::{Found, Plan, Serves};
 
 use crate::answer::energy;
 use crate::answer::exit::CommandResult;
-use crate::answer::follow::File;
 use crate::answer::page::Format;
 use crate::answer::rows::Rows;
 use crate::inputs::asked::of_energy;
+use crate::kinds::frame::files;
 use crate::kinds::inference::decided::document;
 use crate::kinds::inference::explain::{alone, sentence, table};
-use crate::kinds::inference::export::{check_target, exported};
+use crate::kinds::inference::export::check_target;
 use crate::kinds::inference::setting::{Asked, Setting};
-use crate::kinds::inference::{ALGORITHM, refused, row};
+use crate::kinds::inference::{ALGORITHM, Inference, refused};
+use crate::kinds::kind::Legal;
 use crate::request::{AUTO, PlanRequest};
+use crate::search::row::row;
 use crate::search::run::{Run, interrupted};
 use crate::search::watched::{batch, told, watched};
 
@@ -59,11 +61,10 @@ pub(crate) fn asked(
 }
 
 /// Plans a pipeline by a row of the registry.
-pub(crate) fn plan(
-    request: &PlanRequest,
-    (used, door): (Ingredient, &'static Serves),
-    run: &mut Run<'_>,
-) -> CommandResult {
+pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    let Some((used, door)) = asked(request)? else {
+        return Err(refused("no pipeline is asked for", "add --phase decode or --phase prefill"));
+    };
     request.exports.iter().try_for_each(|target| check_target(target))?;
     let asked = of(request)?;
     let read = move |own: &PlanRequest| Setting::read(&own.model, &own.problem, asked);
@@ -75,16 +76,14 @@ pub(crate) fn plan(
     let Some((setting, found, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let Some(best) = &found.best else { return Err(nothing_fits(&setting, found.stop)) };
     let mut warnings = setting.run.warnings.clone();
-    let file = |target: &String| {
-        let export = exported(target, (&setting, &best.pieces, best.judged.in_flight))?;
-        warnings.extend(export.warnings);
-        Ok(File { target: target.clone(), bytes: export.bytes })
-    };
-    let files = request.exports.iter().map(file).collect();
-    run.page.warnings(&warnings);
+    let judged = (best.pieces.clone(), best.judged.clone());
     let made = (used.to_string(), found.bound, found.bound_method);
+    let plan = document(&setting, (&judged.0, &judged.1), (&made.0, made.1, made.2));
+    let on = Legal { setting: &setting, plan: &plan, judged: &judged };
+    let files = files::<Inference>(on, &request.exports, &mut warnings);
+    run.page.warnings(&warnings);
     let report = ServedReportDocument {
-        plan: document(&setting, (&best.pieces, &best.judged), (&made.0, made.1, made.2)),
+        plan,
         period_seconds: best.judged.period as f64 / 1e9,
         latency_seconds: best.judged.latency as f64 / 1e9,
         bound_seconds: found.bound.min(best.judged.period) as f64 / 1e9,

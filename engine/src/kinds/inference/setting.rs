@@ -15,9 +15,9 @@ use ir::workload::StepPhase;
 
 use super::refused;
 use crate::answer::energy;
+use crate::inputs::run::hardware::retain_warnings;
 use crate::inputs::run::model::{self, Model};
 use crate::inputs::run::setting::{MOST_SAMPLES, STACK, Setting as Run};
-use crate::kinds::training::unlike;
 use crate::request::ProblemRequest;
 use crate::request::element_type;
 
@@ -94,7 +94,7 @@ impl Setting {
         }
         // What only training, or equal devices, are warned of.
         run.warnings.retain(|own| own.code != "stated-dtype");
-        unlike::retain_warnings(&mut run.warnings);
+        retain_warnings(&mut run.warnings);
         run.warnings.extend(assumed.map(|flag| told_assumed(flag, tokens, cached)));
         run.warnings.extend(beyond(&run, asked.phase, cached));
         run.request = asked.request;

@@ -1,53 +1,44 @@
 //! A plan of nano-batches as people read it: by entry of layers, what takes how long.
 
 use documents::plan::PlanDocument;
+use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 use serde_json::{Value, json};
 
+use super::NanoBatches;
 use super::decided::{self, Entry, piece, timetable};
-use super::verify::{OnModel, legal};
-use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
-use crate::kinds::streams::{check_layer, check_subject};
-use crate::request::PlanOnModel;
-use crate::request::subject::Subject;
+use crate::kinds::cells::check_layer;
+use crate::kinds::kind::Legal;
 
-/// `explain`.
+/// What a step takes; when the pieces of one layer run, where one is named.
 ///
 /// # Errors
-/// Those of reading; `not-for-streams` for ops, transfers and devices, `unknown-layer`.
+/// `unknown-layer`.
 pub fn explain(
-    document: &PlanDocument,
-    (on, subject, layer): (&PlanOnModel, &Subject, Option<u32>),
-    page: &Page,
-) -> CommandResult {
-    let rows = Rows::of(on.target.all);
-    check_subject(subject)?;
-    let on = match legal(document, (&on.model, &on.target), page)? {
-        Ok(on) => on,
-        Err(exit) => return Ok(exit),
-    };
+    on: Legal<'_, NanoBatches>,
+    layer: Option<u32>,
+    (rows, page): (Rows, &Page),
+) -> Result<Value, Diagnostic> {
+    let entries = on.judged;
     if let Some(layer) = layer {
-        return of_layer(&on, layer, rows, page);
+        check_layer(layer, on.setting.layers.len())?;
+        return Ok(of_layer(entries, layer, rows, page));
     }
-    let entries = on.entries.as_deref().unwrap_or_default();
     let told = table(entries, rows, page);
     let pairs = pairs(entries, rows, page);
-    thresholds(document, page);
+    thresholds(on.plan, page);
     let [seconds, bound_s, unsplit_s] = decided::seconds(entries);
-    page.document(&json!({
+    Ok(json!({
         "seconds": seconds, "bound_seconds": bound_s, "unsplit_seconds": unsplit_s,
         "layers": told, "beside": pairs,
-    }));
-    Ok(Exit::DONE)
+    }))
 }
 
 /// When each piece of a layer of the steady state runs.
-fn of_layer(on: &OnModel<'_>, layer: u32, rows: Rows, page: &Page) -> CommandResult {
-    check_layer(layer, on.setting.layers.len())?;
-    let entries = on.entries.as_deref().unwrap_or_default();
+fn of_layer(entries: &[Entry], layer: u32, rows: Rows, page: &Page) -> Value {
     let found = entries.iter().find(|own| own.layers.contains(&layer));
     let columns = [
         Column::Text("stream"),
@@ -85,8 +76,7 @@ fn of_layer(on: &OnModel<'_>, layer: u32, rows: Rows, page: &Page) -> CommandRes
         ));
     }
     rows.table(&columns, table.into_iter(), page);
-    page.document(&json!({ "layer": layer, "pieces": told }));
-    Ok(Exit::DONE)
+    json!({ "layer": layer, "pieces": told })
 }
 
 /// A row for each entry, as many as are shown; all of them as a document.

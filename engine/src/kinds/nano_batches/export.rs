@@ -9,7 +9,7 @@ use ir::workload::StepPhase;
 use super::decided::Entry;
 use super::picture::drawn;
 use super::setting::Setting;
-use crate::kinds::streams::PICTURE;
+use crate::kinds::cells::PICTURE;
 
 /// Refuses a target that takes no nano-batches.
 ///

@@ -10,7 +10,7 @@ use super::OPS;
 use super::decided::{Entry, piece, timetable};
 use super::setting::Setting;
 use crate::answer::words::ranges;
-use crate::kinds::streams::picture::{nanos, of_rows, span};
+use crate::kinds::cells::{nanos, of_rows, span};
 
 /// Layers that are drawn.
 const SHOWN: u32 = 2;

@@ -3,36 +3,34 @@
 use std::sync::Arc;
 
 use documents::diagnostic::DiagnosticDocument;
-use documents::plan::PlanDocument;
 use documents::plan::request::RequestDocument;
 use documents::report::nano_batches::NanoBatchesReportDocument;
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
-use planner::experts::NanoBatches;
-use planner::recipe::Ingredient;
+use planner::experts;
 use planner::run::{Control, StopReason};
 
 use crate::answer::exit::CommandResult;
-use crate::answer::follow::{File, Files};
 use crate::answer::page::Format;
 use crate::answer::rows::Rows;
+use crate::kinds::frame::files;
+use crate::kinds::kind::Legal;
 use crate::kinds::nano_batches::KNOWN;
+use crate::kinds::nano_batches::NanoBatches;
 use crate::kinds::nano_batches::decided::{
     Asked, Entry, OBJECTIVE, document, entries, seconds, thresholds,
 };
 use crate::kinds::nano_batches::explain::{self, table};
-use crate::kinds::nano_batches::export::{check_target, exported};
+use crate::kinds::nano_batches::export::check_target;
 use crate::kinds::nano_batches::setting::{Doing, Setting};
 use crate::request::PlanRequest;
+use crate::search::row;
 use crate::search::run::{Run, interrupted};
 use crate::search::watched::{assumed, batch, only_law, proved, searched, stop, told, watched};
 
 /// Plans the layers of a model by a row of the registry.
-pub(crate) fn plan(
-    request: &PlanRequest,
-    (used, door): (Ingredient, &'static NanoBatches),
-    run: &mut Run<'_>,
-) -> CommandResult {
+pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    let (used, door) = row::known::<experts::NanoBatches>(request.recipe())?;
     request.exports.iter().try_for_each(|target| check_target(target))?;
     let doing = doing(request)?;
     let asked = {
@@ -60,7 +58,8 @@ pub(crate) fn plan(
     warnings.extend(assumed(request, setting.run.sequence));
     warnings.extend(without_table(&setting));
     let plan = document(&setting, &entries, (&asked, thresholds));
-    let files = files(request, (&setting, &plan, &entries), &mut warnings);
+    let on = Legal { setting: &setting, plan: &plan, judged: &entries };
+    let files = files::<NanoBatches>(on, &request.exports, &mut warnings);
     run.page.warnings(&warnings);
     let [step_s, bound_s, unsplit_s] = seconds(&entries);
     let n = entries.iter().map(|own| own.cut.split.samples.len() as u32).max();
@@ -79,21 +78,6 @@ pub(crate) fn plan(
         plan,
     };
     told(run, (&report.plan, files), &report, |run| print(request, &entries, &report, run))
-}
-
-/// The files of all targets.
-fn files(
-    request: &PlanRequest,
-    on: (&Setting, &PlanDocument, &[Entry]),
-    warnings: &mut Vec<Diagnostic>,
-) -> Files {
-    let mut files = Vec::new();
-    for target in &request.exports {
-        let own = exported(target, on)?;
-        warnings.extend(own.warnings);
-        files.push(File { target: target.clone(), bytes: own.bytes });
-    }
-    Ok(files)
 }
 
 /// What a step does: prefill or decode, of so many samples.

@@ -5,14 +5,15 @@ use documents::plan::experts::ExpertLayersDocument;
 use serde_json::{Value, json};
 
 use super::figures::{hit_ratio, sums};
-use crate::answer::exit::Exit;
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
 use crate::answer::words::share as percent;
+use crate::kinds::kind::Compared;
 
 /// Compares them.
-pub fn compare((a, b): (&PlanDocument, &PlanDocument), rows: Rows, page: &Page) -> Exit {
+#[must_use]
+pub fn compare((a, b): (&PlanDocument, &PlanDocument), (rows, page): (Rows, &Page)) -> Compared {
     let columns = [
         Column::Text("layer"),
         Column::Number("slots of A"),
@@ -58,8 +59,7 @@ pub fn compare((a, b): (&PlanDocument, &PlanDocument), rows: Rows, page: &Page) 
     let own = |(hits, exposed): (f64, f64)| -> Value {
         json!({ "hit_ratio": hits, "exposed_s": exposed })
     };
-    page.document(&json!({ "equal": is_equal, "a": own(x), "b": own(y), "layers": layers }));
-    if is_equal { Exit::DONE } else { Exit::DIFFERS }
+    Compared { is_equal, document: json!({ "a": own(x), "b": own(y), "layers": layers }) }
 }
 
 /// Hit ratio, and seconds that a step waits.

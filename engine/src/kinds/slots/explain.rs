@@ -1,45 +1,44 @@
 //! `explain` of experts in slots: what layers hold and fetch, and what lies on a device.
 
-use documents::plan::PlanDocument;
 use documents::plan::experts::ExpertLayersDocument;
 use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
+use super::Slots;
 use super::figures::{hit_ratio, sentences, sums, table};
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
-use crate::answer::suggest;
 use crate::answer::words::ranges;
-use crate::kinds::experts::on_model::OnModel;
+use crate::kinds::expert_layers as shared;
+use crate::kinds::kind::Legal;
+use crate::request::subject::Subject;
 
-/// What is said of a legal plan.
+/// What layers hold and fetch, or what lies on a device.
 ///
 /// # Errors
 /// `unknown-device`.
 pub fn explain(
-    document: &PlanDocument,
-    (on, device): (&OnModel<'_>, Option<&str>),
-    rows: Rows,
-    page: &Page,
-) -> Result<(), Diagnostic> {
-    let held = match device {
-        Some(name) => Some(held(on, name, rows, page)?),
-        None => {
-            table(document, rows, page);
+    on: Legal<'_, Slots>,
+    subject: &Subject,
+    (rows, page): (Rows, &Page),
+) -> Result<Value, Diagnostic> {
+    let held = match subject {
+        Subject::Device(name) => Some(held(on, name, rows, page)?),
+        _ => {
+            table(on.plan, rows, page);
             None
         }
     };
-    sentences(document).iter().for_each(|line| page.line(line));
-    let sum = sums(&document.experts);
-    page.document(&json!({
+    sentences(on.plan).iter().for_each(|line| page.line(line));
+    let sum = sums(&on.plan.experts);
+    Ok(json!({
         "hit_ratio": hit_ratio(&sum),
         "missed": sum.missed,
         "ahead": sum.ahead,
-        "host": document.experts.host,
+        "host": on.plan.experts.host,
         "device": held,
-        "layers": document.experts.layers.iter().map(layer).collect::<Vec<_>>(),
-    }));
-    Ok(())
+        "layers": on.plan.experts.layers.iter().map(layer).collect::<Vec<_>>(),
+    }))
 }
 
 fn layer(own: &ExpertLayersDocument) -> Value {
@@ -54,20 +53,13 @@ fn layer(own: &ExpertLayersDocument) -> Value {
 }
 
 /// What a device holds of each layer at first.
-fn held(on: &OnModel<'_>, name: &str, rows: Rows, page: &Page) -> Result<Value, Diagnostic> {
-    let names = || on.setting.cluster.devices.iter().map(|own| own.name.as_str());
-    if !names().any(|own| own == name) {
-        return Err(Diagnostic::usage(
-            "unknown-device",
-            format!("the plan uses no device `{name}`"),
-        )
-        .hint(suggest::hint(name, names())));
-    }
+fn held(on: Legal<'_, Slots>, name: &str, rows: Rows, page: &Page) -> Result<Value, Diagnostic> {
+    shared::device(&on.setting.setting, name)?;
     let columns =
         [Column::Text("layer"), Column::Number("slots"), Column::Text("experts at first")];
     let mut table = Vec::new();
     let mut told = Vec::new();
-    for own in &on.document.experts.layers {
+    for own in &on.plan.experts.layers {
         let is_here = |expert: &&u32| {
             let devices = own.devices_of_expert.get(**expert as usize);
             devices.is_some_and(|devices| devices.iter().any(|own| own == name))

@@ -10,7 +10,6 @@ use documents::report::cached::CachedReportDocument;
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 use planner::experts::expertflow::{Choices, OBJECTIVE, Problem, REGROUP, STEPS};
-use planner::recipe::Ingredient;
 use planner::run::{Control, StopReason};
 
 use crate::answer::exit::CommandResult;
@@ -18,22 +17,21 @@ use crate::answer::page::Format;
 use crate::answer::rows::Rows;
 use crate::inputs::experts::{Setting, check_sources};
 use crate::inputs::routing::Routing;
-use crate::kinds::experts::export::check_target;
-use crate::kinds::experts::on_model::OnModel;
-use crate::kinds::experts::plan::{assumed, files};
+use crate::kinds::expert_layers::Placed;
+use crate::kinds::frame::files;
+use crate::kinds::kind::{Kind, Legal};
+use crate::kinds::slots::cached::{Cached, best};
 use crate::kinds::slots::figures::{hit_ratio, sentences, sums, table};
-use crate::kinds::slots::{Cached, best};
+use crate::kinds::slots::{self, Slots};
 use crate::request::PlanRequest;
+use crate::search::row;
 use crate::search::run::{Run, interrupted};
-use crate::search::watched::{law, told, watched};
+use crate::search::watched::{assumed_of_phase, law, told, watched};
 
 /// Holds the experts of a model in slots, by a row of the registry.
-pub(crate) fn plan(
-    request: &PlanRequest,
-    (used, door): (Ingredient, &'static planner::experts::expertflow::Cached),
-    run: &mut Run<'_>,
-) -> CommandResult {
-    request.exports.iter().try_for_each(|target| check_target(target, true))?;
+pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    let (used, door) = row::known::<planner::experts::expertflow::Cached>(request.recipe())?;
+    request.exports.iter().try_for_each(|target| Slots::check_target(target))?;
     let choices = Choices::of(&used.options)?;
     if request.routing_trace.is_some() && used.options.given().contains_key(STEPS.name) {
         let message = format!("`{}` is of steps that are drawn: the trace has its own", STEPS.name);
@@ -69,15 +67,10 @@ pub(crate) fn plan(
         algorithm: &used.to_string(),
     };
     let plan = PlanDocument::from_experts(experts, &context);
-    let on = OnModel {
-        setting: asked.setting.clone(),
-        document: &plan,
-        copies: Vec::new(),
-        unknown: Vec::new(),
-        warnings: Vec::new(),
-        mismatches: Vec::new(),
-    };
-    let (files, warnings) = files(request, &on, asked.warnings.clone());
+    let mut warnings = asked.warnings.clone();
+    let (setting, judged) = (slots::Setting::untraced(asked.setting), Placed::default());
+    let on = Legal { setting: &setting, plan: &plan, judged: &judged };
+    let files = files::<Slots>(on, &request.exports, &mut warnings);
     run.page.warnings(&warnings);
     let report = report(plan, (StopReason::Finished, elapsed_s), &warnings);
     told(run, (&report.plan, files), &report, |run| {
@@ -121,7 +114,7 @@ fn read(
             Cached::of_trace(&setting, choices, all, seed)?
         }
         None => {
-            warnings.extend(assumed(own, phase, setting.sequence));
+            warnings.extend(assumed_of_phase(own, phase, setting.sequence));
             let tokens = setting.tokens(phase, batch)?;
             let visits = setting.visits(skew)?;
             let steps = Cached::drawn(&setting, &visits, tokens, (choices, seed));

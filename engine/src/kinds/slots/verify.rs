@@ -3,22 +3,24 @@
 //! be said is checked.
 
 use cost_model::experts::cache::{Policy, Start};
+use documents::plan::PlanDocument;
 use documents::plan::experts::{
     CacheDocument, ExpertLayersDocument, ExpertsDocument, HostDocument,
 };
-use ir::diagnostic::{Blame, Diagnostic};
+use ir::diagnostic::Diagnostic;
 use planner::experts::expertflow::{Choices, OBJECTIVE, Problem, homes, least, solve};
 use planner::recipe::Ingredient;
 use planner::registry::entries;
 use planner::run::Control;
 
+use super::cached::{Cached, best};
 use super::figures::sums;
-use super::{Cached, best};
 use crate::answer::differences::difference;
 use crate::answer::words::ranges;
-use crate::inputs::experts::Visits;
+use crate::inputs::experts::{Setting, Visits};
 use crate::inputs::routing::Routing;
-use crate::kinds::experts::on_model::OnModel;
+use crate::kinds::expert_layers::Placed;
+use crate::kinds::kind::illegal;
 
 /// What stated seconds may be off by, as a part of them: they went through decimal digits.
 const TOLERANCE: f64 = 1e-9;
@@ -26,14 +28,18 @@ const TOLERANCE: f64 = 1e-9;
 /// All rules that a plan breaks, and what it states in vain; those of layers and of what was asked for
 /// are looked at elsewhere.
 #[must_use]
-pub fn violations(on: &OnModel<'_>, trace: Option<Vec<Routing>>) -> Vec<Diagnostic> {
-    let experts = &on.document.experts;
+pub fn violations(
+    (setting, plan): (&Setting, &PlanDocument),
+    placed: &Placed,
+    trace: Option<Vec<Routing>>,
+) -> Vec<Diagnostic> {
+    let experts = &plan.experts;
     let Some(host) = &experts.host else { return Vec::new() };
     let mut found = Vec::new();
-    if on.document.objective != OBJECTIVE {
-        found.push(difference("objective", &on.document.objective, OBJECTIVE));
+    if plan.objective != OBJECTIVE {
+        found.push(difference("objective", &plan.objective, OBJECTIVE));
     }
-    let choices = match Ingredient::parse(&on.document.algorithm, entries())
+    let choices = match Ingredient::parse(&plan.algorithm, entries())
         .and_then(|used| Choices::of(&used.options))
     {
         Ok(choices) => choices,
@@ -43,14 +49,14 @@ pub fn violations(on: &OnModel<'_>, trace: Option<Vec<Routing>>) -> Vec<Diagnost
         }
     };
     for at in 0..experts.layers.len() {
-        found.extend(of_layer(on, at, host, &choices));
+        found.extend(of_layer((setting, plan), placed, at, (host, &choices)));
     }
     found.extend(regrouped(experts, host, &choices).map(|why| illegal("regrouped", why)));
     if !found.is_empty() {
         return found;
     }
     let is_known = trace.is_some() || !host.is_traced;
-    match again(on, host, &choices, trace) {
+    match again((setting, plan), host, &choices, trace) {
         Err(error) => vec![illegal("not-as-planned", error.message)],
         Ok(derived) => differences(experts, &derived, is_known),
     }
@@ -58,16 +64,16 @@ pub fn violations(on: &OnModel<'_>, trace: Option<Vec<Routing>>) -> Vec<Diagnost
 
 /// Rules of a layer.
 fn of_layer(
-    on: &OnModel<'_>,
+    (setting, plan): (&Setting, &PlanDocument),
+    placed: &Placed,
     at: usize,
-    host: &HostDocument,
-    choices: &Choices,
+    (host, choices): (&HostDocument, &Choices),
 ) -> Vec<Diagnostic> {
-    let (Some(own), Some(copies)) = (on.document.experts.layers.get(at), on.copies.get(at)) else {
+    let (Some(own), Some(copies)) = (plan.experts.layers.get(at), placed.copies.get(at)) else {
         return Vec::new();
     };
-    let n_devices = on.setting.host.len();
-    let n_experts = on.setting.experts.n_experts as usize;
+    let n_devices = setting.host.len();
+    let n_experts = setting.experts.n_experts as usize;
     let homes = homes(n_experts, n_devices);
     let layers = ranges(&own.layers);
     let wrong = |code, why: String| illegal(code, format!("layers {layers}: {why}"));
@@ -84,7 +90,7 @@ fn of_layer(
     }
     let mut found = Vec::new();
     let local = n_experts.div_ceil(n_devices);
-    let fewest = least(n_experts, n_devices, on.setting.experts.per_token as usize);
+    let fewest = least(n_experts, n_devices, setting.experts.per_token as usize);
     if !(fewest..=local).contains(&(own.slots as usize)) {
         let why = format!("{} slots, and {fewest} to {local} can be used", own.slots);
         found.push(wrong("slots", why));
@@ -191,26 +197,26 @@ fn regrouped(experts: &ExpertsDocument, host: &HostDocument, choices: &Choices) 
 
 /// What can be derived again: all where steps were drawn, else what does not depend on them.
 fn again(
-    on: &OnModel<'_>,
+    (setting, plan): (&Setting, &PlanDocument),
     host: &HostDocument,
     choices: &Choices,
     trace: Option<Vec<Routing>>,
 ) -> Result<ExpertsDocument, Diagnostic> {
     let hold = |problem: &Problem| solve(problem, choices, &Control::default());
     if let Some(trace) = trace {
-        let (all, _) = Cached::of_trace(&on.setting, choices, trace, host.seed)?;
-        return Ok(best(&on.setting, &all, choices, &hold).unwrap_or_default());
+        let (all, _) = Cached::of_trace(setting, choices, trace, host.seed)?;
+        return Ok(best(setting, &all, choices, &hold).unwrap_or_default());
     }
-    let own = &on.document.experts;
+    let own = &plan.experts;
     let visits: Visits =
         own.layers.iter().map(|own| (own.layers.clone(), own.visits.clone())).collect();
     let tokens = own.tokens.unwrap_or_default();
     let one = Choices { steps: 1, ..*choices };
     let drawn = if host.is_traced { &one } else { choices };
-    let steps = Cached::drawn(&on.setting, &visits, tokens, (drawn, host.seed));
-    let (cached, _) = Cached::new(&on.setting, choices, steps, host.seed)?;
+    let steps = Cached::drawn(setting, &visits, tokens, (drawn, host.seed));
+    let (cached, _) = Cached::new(setting, choices, steps, host.seed)?;
     let held = hold(&cached.problem).unwrap_or_default();
-    let derived = cached.document(&on.setting, &held);
+    let derived = cached.document(setting, &held);
     if !host.is_traced {
         return Ok(derived);
     }
@@ -220,7 +226,7 @@ fn again(
         let message = format!("{slots} slots of a device, and {} are there", cached.problem.slots);
         return Err(Diagnostic::usage("slots", message));
     }
-    let memory_bytes = cached.memory_of(&on.setting, slots as usize);
+    let memory_bytes = cached.memory_of(setting, slots as usize);
     let derived = derived.host.unwrap_or_default();
     let host = HostDocument { memory_bytes, ..derived };
     Ok(ExpertsDocument { host: Some(host), ..own.clone() })
@@ -288,8 +294,4 @@ fn of_trace(own: &ExpertsDocument, host: &HostDocument) -> Option<Diagnostic> {
         difference("experts.host.exposed_s", &host.exposed_s.to_string(), &format!("0 to {most}"))
     };
     (!is_legal).then(told)
-}
-
-fn illegal(code: &'static str, message: String) -> Diagnostic {
-    Diagnostic::error(Blame::IllegalPlan, code, message)
 }

@@ -1,21 +1,19 @@
 //! What a plan of streams decides, to its document and back.
 
-use cost_model::streams::moe::{OPS, cell};
+use cost_model::streams::moe::cell;
 use cost_model::streams::moe_step::Parts;
 use cost_model::streams::replay::replay;
-use cost_model::streams::{Cell, Order, Slowdowns};
+use cost_model::streams::{Cell, Slowdowns};
 use documents::plan::experts::{ExpertLayersDocument, ExpertsContext, ExpertsDocument};
-use documents::plan::request::RequestDocument;
-use documents::plan::{CellDocument, CostDocument, PieceDocument, PlanDocument, StreamDocument};
+use documents::plan::{CostDocument, PlanDocument};
 use ir::workload::StepPhase;
 use planner::experts::fsmoe;
 
 use super::setting::Setting;
+use crate::kinds::cells::{Asked, BOUND, stated};
 
 /// What is minimised.
 pub const OBJECTIVE: &str = "step-time";
-/// Which bound is stated.
-pub const BOUND: &str = "streams";
 
 /// A pass of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,17 +22,6 @@ pub enum Pass {
     Forward,
     /// Back.
     Backward,
-}
-
-/// What a plan was asked for.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// Samples of a step.
-    pub batch: u64,
-    /// What else.
-    pub request: RequestDocument,
-    /// The row that makes it.
-    pub algorithm: String,
 }
 
 /// Layers that are planned alike, in the order of their first ones.
@@ -72,54 +59,6 @@ pub fn name(entry: usize, pass: Pass) -> String {
         Pass::Backward => 'B',
     };
     format!("{entry}{letter}")
-}
-
-/// A cell as a plan states it.
-#[must_use]
-pub fn stated(name: String, cell: &Cell, orders: &[Vec<usize>]) -> CellDocument {
-    let piece = |piece: &usize| {
-        let own = &cell.pieces[*piece];
-        let op = OPS.get(own.op as usize).copied().unwrap_or_default().to_owned();
-        PieceDocument { op, nano_batch: own.nano_batch, part: own.part }
-    };
-    let streams = cell.streams.iter().zip(orders).map(|(stream, order)| StreamDocument {
-        resource: stream.resource.name().to_owned(),
-        pieces: order.iter().map(piece).collect(),
-    });
-    CellDocument { cell: name, streams: streams.collect() }
-}
-
-/// A cell in the orders that a plan states; what breaks them, in words.
-///
-/// # Errors
-/// A stream or a piece that the cell has not, or has twice.
-pub fn ordered(cell: &Cell, stated: &CellDocument) -> Result<Cell, String> {
-    let mut own = cell.clone();
-    if stated.streams.len() != own.streams.len() {
-        return Err(format!("{} streams, not {}", stated.streams.len(), own.streams.len()));
-    }
-    for (at, stream) in own.streams.iter_mut().enumerate() {
-        let name = stream.resource.name();
-        let found = stated.streams.iter().find(|own| own.resource == name);
-        let Some(found) = found else { return Err(format!("no stream on `{name}`")) };
-        let n = cell.pieces.iter().filter(|own| own.stream == at).count();
-        if found.pieces.len() != n {
-            return Err(format!("`{name}` has {} pieces, not {n}", found.pieces.len()));
-        }
-        let position = |piece: &PieceDocument| {
-            let is_same = |own: &cost_model::streams::Piece| {
-                OPS.get(own.op as usize).is_some_and(|op| *op == piece.op)
-                    && (own.nano_batch, own.part) == (piece.nano_batch, piece.part)
-                    && own.stream == at
-            };
-            cell.pieces
-                .iter()
-                .position(is_same)
-                .ok_or_else(|| format!("`{name}` has no part {} of `{}`", piece.part, piece.op))
-        };
-        stream.order = Order::Stated(found.pieces.iter().map(position).collect::<Result<_, _>>()?);
-    }
-    Ok(own)
 }
 
 /// The plan document: cells in the orders of the replay, or as they are stated.

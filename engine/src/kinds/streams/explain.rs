@@ -4,58 +4,55 @@ use cost_model::streams::moe::OPS;
 use cost_model::streams::replay::replay;
 use cost_model::streams::{Piece, Resource, Slowdowns};
 use documents::plan::PlanDocument;
+use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
+use super::Streams;
 use super::decided::{Pass, of_entry, of_pass};
 use super::setting::Setting;
-use super::verify::{OnModel, legal};
-use super::{check_layer, check_subject};
-use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
-use crate::request::PlanOnModel;
-use crate::request::subject::Subject;
+use crate::kinds::cells::check_layer;
+use crate::kinds::kind::Legal;
 
-/// `explain`.
+/// What passes take; of one layer, where one is named.
 ///
 /// # Errors
-/// Those of reading; `not-for-streams` for ops, transfers and devices, `unknown-layer`.
+/// `unknown-layer`.
 pub fn explain(
-    document: &PlanDocument,
-    (on, subject, layer): (&PlanOnModel, &Subject, Option<u32>),
-    page: &Page,
-) -> CommandResult {
-    let rows = Rows::of(on.target.all);
-    check_subject(subject)?;
-    let on = match legal(document, (&on.model, &on.target), page)? {
-        Ok(on) => on,
-        Err(exit) => return Ok(exit),
-    };
+    on: Legal<'_, Streams>,
+    layer: Option<u32>,
+    (rows, page): (Rows, &Page),
+) -> Result<Value, Diagnostic> {
     if let Some(layer) = layer {
-        return of_layer(&on, layer, rows, page);
+        return of_layer(on, layer, rows, page);
     }
-    let entries = table(document, &on.setting, rows, page);
-    let rest_bytes = on.setting.model.rest_bytes(&on.parts);
+    let entries = table(on.plan, on.setting, rows, page);
+    let rest_bytes = on.setting.model.rest_bytes(on.judged);
     let rest_s = on.setting.model.reduce.seconds(rest_bytes);
     page.line(&format!(
         "{:.1} MB of gradients follow the last layer: {:.3} ms",
         rest_bytes as f64 / 1e6,
         rest_s * 1e3
     ));
-    page.document(&json!({
-        "seconds": on.setting.model.seconds(&on.parts),
+    Ok(json!({
+        "seconds": on.setting.model.seconds(on.judged),
         "rest_bytes": rest_bytes,
         "rest_seconds": rest_s,
         "layers": entries,
-    }));
-    Ok(Exit::DONE)
+    }))
 }
 
 /// When each piece of a layer's passes runs.
-fn of_layer(on: &OnModel<'_>, layer: u32, rows: Rows, page: &Page) -> CommandResult {
-    check_layer(layer, on.parts.len())?;
-    let parts = on.parts.get(layer as usize).copied().unwrap_or_default();
+fn of_layer(
+    on: Legal<'_, Streams>,
+    layer: u32,
+    rows: Rows,
+    page: &Page,
+) -> Result<Value, Diagnostic> {
+    check_layer(layer, on.judged.len())?;
+    let parts = on.judged.get(layer as usize).copied().unwrap_or_default();
     let columns = [
         Column::Text("pass"),
         Column::Text("stream"),
@@ -66,7 +63,7 @@ fn of_layer(on: &OnModel<'_>, layer: u32, rows: Rows, page: &Page) -> CommandRes
     ];
     let (mut table, mut told) = (Vec::new(), Vec::new());
     for (pass, name) in [(Pass::Forward, "forward"), (Pass::Backward, "backward")] {
-        let Some(cell) = of_pass(&on.setting, layer, &parts, pass) else { continue };
+        let Some(cell) = of_pass(on.setting, layer, &parts, pass) else { continue };
         let Ok(times) = replay(&cell, &Slowdowns::default()) else { continue };
         for (stream, order) in cell.streams.iter().zip(&times.orders) {
             for piece in order {
@@ -92,8 +89,7 @@ fn of_layer(on: &OnModel<'_>, layer: u32, rows: Rows, page: &Page) -> CommandRes
         page.line(&format!("layer {layer} has no experts, and so no streams"));
     }
     rows.table(&columns, table.into_iter(), page);
-    page.document(&json!({ "layer": layer, "pieces": told }));
-    Ok(Exit::DONE)
+    Ok(json!({ "layer": layer, "pieces": told }))
 }
 
 /// A row for each pass of each entry, as many as are shown; all of them as a document.

@@ -1,128 +1,199 @@
-//! Plans of pieces on streams inside the layers of a model: planned, read back, judged, explained.
+//! Plans of pieces on streams inside the layers of a model: parts of layers, and slices of gradients beside
+//! them.
 
-pub mod compare;
 pub mod decided;
 pub mod explain;
 pub mod picture;
 pub mod plan;
 pub mod setting;
-pub mod verify;
 
-use documents::plan::PlanDocument;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use cost_model::streams::moe_step::{Parts, Violation};
+use cost_model::streams::replay::replay;
+use cost_model::streams::{Slowdowns, verify as rules};
+use documents::plan::{PlanDocument, Reference};
+use exporters::Export;
 use ir::diagnostic::Diagnostic;
-use planner::experts::{Groups, Streams};
-use planner::recipe::Ingredient;
-use planner::registry::{entries, entry};
+use ir::plan_kind::PlanKind;
+use planner::experts;
+use serde_json::{Value, json};
 
+use self::decided::Pass;
+use self::setting::Setting;
+use crate::answer::differences;
+use crate::answer::page::Page;
+use crate::answer::rows::Rows;
+use crate::kinds::cells::compare::{self, Decides};
+use crate::kinds::cells::{self, TOLERANCE, asked, of_layers, ordered};
+use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal};
 use crate::request::subject::Subject;
+use crate::search::row::row;
 
-/// What a row plans.
-#[derive(Clone, Copy)]
-pub enum Does {
-    /// Parts of layers and slices of gradients.
-    Cuts(&'static Streams),
-    /// Devices of attention and of experts.
-    Shares(&'static Groups),
-}
+/// Parts of layers and slices of gradients.
+pub struct Streams;
 
-impl Does {
-    /// What a plan is of.
-    #[must_use]
-    pub const fn word(self) -> Word {
-        match self {
-            Self::Cuts(_) => Word::Parts,
-            Self::Shares(_) => Word::Groups,
+/// What no program takes, and where it stands.
+const TAKEN_BY_NONE: [&str; 2] =
+    ["no numbers of parts and no slices of gradients", "`experts.layers`"];
+
+const DECIDES: Decides = Decides {
+    layers: |own| {
+        vec![
+            ("r_fwd", json!(own.r_fwd.unwrap_or_default())),
+            ("r_bwd", json!(own.r_bwd.unwrap_or_default())),
+            ("gradient_bytes", json!(own.gradient_bytes.unwrap_or_default())),
+            ("others_gradient_bytes", json!(own.others_gradient_bytes.unwrap_or_default())),
+        ]
+    },
+    step: |_| Vec::new(),
+    samples_per_s: |_| None,
+};
+
+impl Kind for Streams {
+    const KIND: PlanKind = PlanKind::Streams;
+    const ROWS: &'static str = "a row that plans streams";
+
+    type Setting = Setting;
+    /// By layer.
+    type Judged = Vec<Parts>;
+
+    fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
+        let asked = asked(plan);
+        let on = (target.model, plan.experts.sequence_length);
+        Setting::read(on, &target.flags.problem, (asked.batch, asked.request))
+    }
+
+    fn warnings(setting: &mut Setting) -> &mut Vec<Diagnostic> {
+        &mut setting.run.warnings
+    }
+
+    fn references(setting: &Setting) -> [Reference; 3] {
+        setting.run.references()
+    }
+
+    fn judge(setting: &mut Setting, plan: &PlanDocument) -> Result<Vec<Parts>, Vec<Diagnostic>> {
+        let parts = decided::parts(plan, setting.model.layers.len());
+        let mut found = of_layers(plan, &setting.model.layers);
+        found.extend(setting.model.verify(&parts).iter().map(diagnosed));
+        if found.is_empty() {
+            found.extend(of_cells(setting, plan));
         }
+        if found.is_empty() { Ok(parts) } else { Err(found) }
+    }
+
+    fn is_row(algorithm: &str) -> bool {
+        matches!(row::<experts::Streams>(algorithm), Ok(Some(_)))
+    }
+
+    fn stated_wrong(on: Legal<'_, Self>, _: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
+        let derived = decided::derived(on.setting, on.plan, &asked(on.plan));
+        differences::of_plans(on.plan, &derived)
+    }
+
+    fn told(on: Legal<'_, Self>) -> Told {
+        let seconds = on.setting.model.seconds(on.judged);
+        Told {
+            sentence: format!(
+                "the plan is legal: {} layers on {} hosts, {} pieces replayed, step time {:.3} ms",
+                on.judged.len(),
+                on.setting.hosts,
+                cells::n_pieces(on.plan),
+                seconds * 1e3
+            ),
+            figures: vec![("seconds", json!(seconds))],
+        }
+    }
+
+    fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
+        cells::check_subject(subject)
+    }
+
+    fn explain(
+        on: Legal<'_, Self>,
+        (_, layer): (&Subject, Option<u32>),
+        around: (Rows, &Page),
+    ) -> Result<Value, Diagnostic> {
+        explain::explain(on, layer, around)
+    }
+
+    fn check_target(target: &str) -> Result<(), Diagnostic> {
+        cells::check_target(target, TAKEN_BY_NONE)
+    }
+
+    fn export(on: Legal<'_, Self>, _: &str) -> Result<Export, Diagnostic> {
+        Ok(picture::drawn(on.plan, on.setting))
+    }
+
+    fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
+        compare::unlike(a, b)
+    }
+
+    fn compare(a: &PlanDocument, b: &PlanDocument, around: (Rows, &Page)) -> Compared {
+        compare::compare(&DECIDES, (a, b), around)
     }
 }
 
-/// Kinds of plans of streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// Parts of layers and slices of gradients.
-    Parts,
-    /// Devices of attention and of experts.
-    Groups,
-    /// Nano-batches of a serving step.
-    NanoBatches,
-}
-
-impl Word {
-    /// Of a plan.
-    #[must_use]
-    pub const fn of(plan: &PlanDocument) -> Self {
-        match (&plan.experts.disaggregated, plan.has_nano_batches()) {
-            (_, true) => Self::NanoBatches,
-            (Some(_), false) => Self::Groups,
-            (None, false) => Self::Parts,
+/// Whether the cells are those of all passes, in legal orders that take no longer than what is decided.
+fn of_cells(setting: &Setting, plan: &PlanDocument) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let mut cells = plan.schedule.cells.iter();
+    for (at, entry) in plan.experts.layers.iter().enumerate() {
+        let first = entry.layers.first().copied().unwrap_or_default();
+        for pass in [Pass::Forward, Pass::Backward] {
+            let own = decided::of_entry(entry);
+            let Some(cell) = decided::of_pass(setting, first, &own, pass) else { continue };
+            let name = decided::name(at, pass);
+            let wrong = |why: String| illegal("bad-cell", format!("cell `{name}`: {why}"));
+            let Some(stated) = cells.next().filter(|own| own.cell == name) else {
+                found.push(wrong("it is not there, or out of order".to_owned()));
+                return found;
+            };
+            let ordered = match ordered(&cell, stated) {
+                Ok(ordered) => ordered,
+                Err(why) => {
+                    found.push(wrong(why));
+                    continue;
+                }
+            };
+            let broken = rules::cell(&ordered);
+            if let Some(first) = broken.first() {
+                found.push(wrong(format!("{first:?}")));
+                continue;
+            }
+            let none = Slowdowns::default();
+            let (Ok(times), Ok(usual)) = (replay(&ordered, &none), replay(&cell, &none)) else {
+                found.push(wrong("its pieces wait for each other".to_owned()));
+                continue;
+            };
+            let broken = rules::verify(&ordered, &times, &none);
+            found.extend(broken.first().map(|first| wrong(format!("{first:?}"))));
+            if times.seconds() > usual.seconds() * (1.0 + TOLERANCE) {
+                let (own, usual) = (times.seconds() * 1e3, usual.seconds() * 1e3);
+                found.push(wrong(format!("its orders take {own:.6} ms, not {usual:.6}")));
+            }
         }
     }
-}
-
-/// The row that a recipe is, with its options; `None` where it is none that plans streams.
-///
-/// # Errors
-/// Those of [`Ingredient::parse`].
-pub fn row(recipe: &str) -> Result<Option<(Ingredient, Does)>, Diagnostic> {
-    let name = recipe.split('(').next().unwrap_or_default().trim();
-    let door = entry(name).and_then(|entry| {
-        let cuts = entry.door().map(Does::Cuts);
-        cuts.or_else(|| entry.door().map(Does::Shares))
-    });
-    let Some(door) = door else { return Ok(None) };
-    Ok(Some((Ingredient::parse(recipe.trim(), entries())?, door)))
-}
-
-/// The target that draws.
-pub const PICTURE: &str = "svg";
-
-/// Refuses targets that take nothing of what is decided: nobody is known to; pictures are drawn.
-///
-/// # Errors
-/// `unknown-target`.
-pub fn check_target(target: &str, word: Word) -> Result<(), Diagnostic> {
-    if target == PICTURE {
-        return Ok(());
+    if let Some(more) = cells.next() {
+        found.push(illegal("bad-cell", format!("cell `{}` is of no entry", more.cell)));
     }
-    let (what, members) = match word {
-        Word::Parts => ("no numbers of parts and no slices of gradients", "`experts.layers`"),
-        Word::Groups => {
-            ("no micro-batches and parts between two groups of devices", "`experts.disaggregated`")
+    found
+}
+
+/// A broken rule in words.
+fn diagnosed(broken: &Violation) -> Diagnostic {
+    let (code, message) = match broken {
+        Violation::OtherLayers { stated, layers } => {
+            ("layers-missing", format!("{stated} layers are planned, and the model has {layers}"))
         }
-        Word::NanoBatches => ("no nano-batches", "`experts.layers[].nano_batches`"),
+        Violation::BadParts { layer, parts } => {
+            ("bad-parts", format!("layer {layer} can't be cut into {parts} parts"))
+        }
+        Violation::TooEarly { layer, sent, existing } => (
+            "gradients-too-early",
+            format!("by layer {layer} {sent} bytes of gradients are sent, and {existing} exist"),
+        ),
     };
-    let message = format!("`{target}` takes {what}");
-    Err(Diagnostic::usage("unknown-target", message).hint(format!(
-        "no program is known to take them: they stand in the plan ({members}, `schedule.cells`), and \
-         `{PICTURE}` draws them"
-    )))
-}
-
-/// Refuses subjects that a plan of streams has none of.
-///
-/// # Errors
-/// `not-for-streams`.
-pub fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
-    let flag = match subject {
-        Subject::Op(_) => "--op",
-        Subject::Transfer(_) => "--transfer",
-        Subject::Device(_) => "--device",
-        Subject::Step { longest: Some(_) } => "--longest",
-        Subject::Step { longest: None } => return Ok(()),
-    };
-    let message = format!("devices of a plan of streams do what others do: `{flag}` names nothing");
-    Err(Diagnostic::usage("not-for-streams", message).hint("leave it out"))
-}
-
-/// Refuses a layer that a plan has none of.
-///
-/// # Errors
-/// `unknown-layer`.
-pub fn check_layer(layer: u32, n_layers: usize) -> Result<(), Diagnostic> {
-    if (layer as usize) < n_layers {
-        return Ok(());
-    }
-    let message = format!("the plan has no layer {layer}");
-    Err(Diagnostic::usage("unknown-layer", message)
-        .hint(format!("its layers are 0 to {}", n_layers.saturating_sub(1))))
+    illegal(code, message)
 }

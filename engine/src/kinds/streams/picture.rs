@@ -1,18 +1,17 @@
 //! A plan of parts as a picture: the passes of each entry of layers, stream by stream.
 
-use cost_model::ops::judge::replay::Span;
+use cost_model::streams::Slowdowns;
 use cost_model::streams::moe::OPS;
 use cost_model::streams::replay::replay;
-use cost_model::streams::{Slowdowns, Span as Seconds};
 use documents::plan::PlanDocument;
 use exporters::Export;
-use exporters::svg::streams::{Piece, Row, StreamsSource, export};
+use exporters::svg::streams::{Piece, Row};
 use ir::units::Nanos;
 
-use super::decided::{Pass, name, of_entry, of_pass, ordered};
+use super::decided::{Pass, name, of_entry, of_pass};
 use super::setting::Setting;
 use crate::answer::words::ranges;
-use crate::inputs::run::setting::Setting as Run;
+use crate::kinds::cells::{nanos, of_rows, ordered, span};
 
 /// The picture of a legal plan.
 #[must_use]
@@ -25,18 +24,6 @@ pub fn drawn(plan: &PlanDocument, setting: &Setting) -> Export {
     );
     let rows = (0..plan.experts.layers.len()).flat_map(|at| of_layers(plan, setting, at));
     of_rows((plan, &setting.run), &OPS, (&told, rows.collect()))
-}
-
-/// A picture of rows.
-pub(crate) fn of_rows(
-    (plan, run): (&PlanDocument, &Run),
-    ops: &[&str],
-    (told, rows): (&str, Vec<Row>),
-) -> Export {
-    let step = Nanos(plan.cost.as_ref().map_or(0, |own| own.step_time_ns));
-    let told = format!("step time {step} \u{b7} {told}");
-    let (model, cluster) = (run.model.name.as_str(), run.cluster.name.as_str());
-    export(&StreamsSource { model, cluster, told, ops, rows })
 }
 
 /// The streams of an entry; none where its layers have no experts.
@@ -84,13 +71,4 @@ fn of_layers(plan: &PlanDocument, setting: &Setting, at: usize) -> Vec<Row> {
         begin_s = end_s;
     }
     rows
-}
-
-pub(crate) fn nanos(seconds: f64) -> Nanos {
-    Nanos((seconds * 1e9).round() as u64)
-}
-
-/// From a begin on.
-pub(crate) fn span(own: &Seconds, begin_s: f64) -> Span {
-    Span { start: nanos(begin_s + own.start_s).get(), end: nanos(begin_s + own.end_s).get() }
 }

@@ -6,29 +6,28 @@ use documents::diagnostic::DiagnosticDocument;
 use documents::report::streams::StreamsReportDocument;
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
-use planner::experts::Streams;
-use planner::recipe::Ingredient;
+use planner::experts;
 use planner::run::Control;
 
 use crate::answer::exit::CommandResult;
-use crate::answer::follow::File;
 use crate::answer::page::Format;
 use crate::answer::rows::Rows;
-use crate::kinds::streams::decided::{Asked, OBJECTIVE, document, unsplit_s};
+use crate::kinds::cells::Asked;
+use crate::kinds::frame::files;
+use crate::kinds::kind::{Kind, Legal};
+use crate::kinds::streams::Streams;
+use crate::kinds::streams::decided::{OBJECTIVE, document, unsplit_s};
 use crate::kinds::streams::explain::table;
 use crate::kinds::streams::setting::Setting;
-use crate::kinds::streams::{Word, check_target, picture};
 use crate::request::PlanRequest;
+use crate::search::row;
 use crate::search::run::{Run, interrupted};
 use crate::search::watched::{assumed, batch, only_law, proved, searched, stop, told, watched};
 
 /// Plans the layers of a model by a row of the registry.
-pub(crate) fn plan(
-    request: &PlanRequest,
-    (used, door): (Ingredient, &'static Streams),
-    run: &mut Run<'_>,
-) -> CommandResult {
-    request.exports.iter().try_for_each(|target| check_target(target, Word::Parts))?;
+pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    let (used, door) = row::known::<experts::Streams>(request.recipe())?;
+    request.exports.iter().try_for_each(|target| Streams::check_target(target))?;
     check_phase(request)?;
     let batch = batch(request)?;
     let law = only_law(request, "parts")?;
@@ -44,6 +43,9 @@ pub(crate) fn plan(
     let mut warnings = setting.run.warnings.clone();
     warnings.extend(assumed(request, setting.run.sequence));
     run.page.warnings(&warnings);
+    let plan = document(&setting, &planned.layers, &asked, planned.bound_s);
+    let on = Legal { setting: &setting, plan: &plan, judged: &planned.layers };
+    let files = files::<Streams>(on, &request.exports, &mut warnings);
     let report = StreamsReportDocument {
         n_layers: planned.layers.len() as u64,
         seconds: planned.seconds,
@@ -54,13 +56,8 @@ pub(crate) fn plan(
         stop_reason: stop(planned.seconds, planned.bound_s).name().to_owned(),
         elapsed_s,
         warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
-        plan: document(&setting, &planned.layers, &asked, planned.bound_s),
+        plan,
     };
-    let picture = |target: &String| {
-        let bytes = picture::drawn(&report.plan, &setting).bytes;
-        File { target: target.clone(), bytes }
-    };
-    let files = Ok(request.exports.iter().map(picture).collect());
     told(run, (&report.plan, files), &report, |run| print(request, &setting, &report, run))
 }
 

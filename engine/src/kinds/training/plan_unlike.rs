@@ -21,6 +21,7 @@ use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::{Format, Page};
 use crate::inputs::load;
 use crate::inputs::run::edges;
+use crate::inputs::run::hardware;
 use crate::inputs::run::setting::Setting;
 use crate::kinds::training::nothing_fits::too_early;
 use crate::kinds::training::plan as equal;
@@ -143,7 +144,7 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         return Ok(interrupted(run.page));
     };
     check(request, &setting)?;
-    unlike::retain_warnings(&mut setting.warnings);
+    hardware::retain_warnings(&mut setting.warnings);
     if request.recipe() == training::ALGORITHM {
         let message =
             "search-3d lays equal stages on equal nodes; as these differ, unlike-nodes searched";
@@ -167,7 +168,7 @@ pub(crate) fn better(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult 
     let Some(equal) = equal::search(request, read, None, run)? else {
         return Ok(interrupted(run.page));
     };
-    unlike::retain_warnings(&mut setting.warnings);
+    hardware::retain_warnings(&mut setting.warnings);
     let below = equal.best();
     let follower = &mut Within { inner: run.follower, most: None, below };
     let own = &mut Run { follower, ..*run };

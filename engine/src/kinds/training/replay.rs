@@ -23,7 +23,7 @@ use serde_json::json;
 
 use super::answer::margin;
 use super::trust::Trust;
-use super::{claims, layered, losses, tiers, unlike};
+use super::{claims, layered, losses, tiers};
 use crate::answer::energy;
 use crate::answer::exit::{Cancel, CommandResult, Exit};
 use crate::answer::mismatch;
@@ -33,6 +33,7 @@ use crate::answer::suggest;
 use crate::answer::violations;
 use crate::inputs::plan_file;
 use crate::inputs::run::edges;
+use crate::inputs::run::hardware::retain_warnings;
 use crate::inputs::run::model::{self, Model};
 use crate::inputs::run::setting::Setting;
 use crate::inputs::scale;
@@ -122,7 +123,7 @@ fn examined<'d>(
     let plan = document.to_training(Some(cluster));
     let plan = plan.map_err(|error| mismatches.first().cloned().unwrap_or(error))?;
     if plan.partition.has_own_devices() {
-        unlike::retain_warnings(&mut warnings);
+        retain_warnings(&mut warnings);
     }
     Ok(OnModel { setting, document, training, plan, warnings, is_mismatched, mismatches })
 }

@@ -23,11 +23,6 @@ use crate::inputs::run::setting::Setting;
 /// The name of the search.
 pub const ALGORITHM: &str = "unlike-nodes";
 
-/// Drops warnings about what only equal stages take no account of.
-pub fn retain_warnings(warnings: &mut Vec<Diagnostic>) {
-    warnings.retain(|own| !["unlike-ways", "unlike-memory"].contains(&own.code));
-}
-
 /// A plan in the words of launchers, which have degrees and no devices of stages.
 pub struct Told<'p> {
     /// The plan.

@@ -6,13 +6,18 @@ mod op;
 mod step;
 mod transfer;
 
-use documents::plan::CostDocument;
+use std::sync::Arc;
+
+use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::Diagnostic;
 
-use super::replay::Replayed;
+use super::replay::{self, Replayed};
+use super::verdict::verdict;
+use crate::answer::exit::{Cancel, CommandResult, Exit};
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::answer::suggest;
+use crate::request::PlanOnModel;
 use crate::request::subject::Subject;
 
 /// Explains a part of a plan.
@@ -53,4 +58,24 @@ fn position_of<'a>(
 
 fn device_name(replayed: &Replayed, device: ir::id::DeviceId) -> &str {
     &replayed.on.loaded.problem.cluster.devices[device.index()].name
+}
+
+/// `explain` of a plan on its model.
+///
+/// # Errors
+/// Those of reading, and of subjects that the plan does not have.
+pub fn of_plan(
+    document: &Arc<PlanDocument>,
+    (on, subject): (&PlanOnModel, &Subject),
+    (cancel, page): (Cancel<'_>, &Page),
+) -> CommandResult {
+    let rows = Rows::of(on.target.all);
+    let problem = replay::on_problem(document, &on.model, &on.target)?;
+    let broken = replay::broken_rules(&problem);
+    if !broken.is_empty() {
+        return Ok(verdict(&problem, broken, rows, (&cancel(), page)));
+    }
+    let replayed = replay::on(problem)?;
+    explain(&replayed, subject, document.cost.as_ref(), rows, page)?;
+    Ok(Exit::DONE)
 }

@@ -195,6 +195,10 @@ pub fn compare_plans(
     args: &CompareRequest,
     page: &Page,
 ) -> CommandResult {
+    // Another length of a sample is told as such.
+    let lengths = [a, b].map(|own| own.training.as_ref().map(|own| own.sequence_length));
+    let is_length = lengths[0] != lengths[1] && a.model.name == b.model.name;
+    warnings.retain(|own| own.code != "other-model" || !is_length);
     let of = |document: &PlanDocument| match args.model.as_deref() {
         Some(model) => measured(document, model, args),
         None => Ok((stated(document)?, Vec::new())),

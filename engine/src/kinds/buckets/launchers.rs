@@ -7,7 +7,7 @@ use ir::instance::{Exchange, GradientInstance, GradientTensor, Lossy};
 use planner::given::bucket_cap::{Closes, sizes};
 use serde_json::{Value, json};
 
-use super::buckets::communication;
+use super::communication;
 
 /// The buckets for who exchanges gradients: arguments of PyTorch's `DistributedDataParallel`, the table of a
 /// hook, or the best single size of Megatron-Core and DeepSpeed, by the rule by which each closes a bucket.

@@ -1,6 +1,8 @@
 //! Buckets of gradients: as documents, as people read them, and beside what others would exchange
 //! together.
 
+pub mod launchers;
+
 use cost_model::given::gradients::{Buckets, Part, cost, evaluate, gradients, overlap, spans};
 use cost_model::links::collective::gradient::mg_wfbp;
 use documents::plan::{BucketDocument, CommunicationDocument, LossyDocument};
@@ -13,7 +15,6 @@ use planner::given::gradient_buckets::solve;
 use planner::given::runner::Solution;
 use serde_json::{Value, json};
 
-use super::verify::Found;
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
 use crate::inputs::run::edges::ALL;
@@ -139,9 +140,8 @@ fn sent_bytes(instance: &GradientInstance, buckets: &Buckets) -> u64 {
 }
 
 /// What one replica sends by a solution, and of how many buckets a part.
-pub(super) fn sent(found: &Found) -> String {
-    let (Instance::Gradients(own), Solution::Buckets(buckets)) = (&found.instance, &found.solution)
-    else {
+pub fn sent(instance: &Instance, solution: &Solution) -> String {
+    let (Instance::Gradients(own), Solution::Buckets(buckets)) = (instance, solution) else {
         return String::new();
     };
     let all = format!("{:.3} MB", mega(sent_bytes(own, buckets)));
@@ -333,8 +333,7 @@ pub fn explain(
     instance: &GradientInstance,
     (buckets, value): (&Buckets, Nanos),
     (rows, page): (Rows, &Page),
-) -> Result<(), Diagnostic> {
-    page.warnings(&warnings(instance, 0, buckets));
+) -> Result<Value, Diagnostic> {
     table(instance, buckets, rows, page);
     page.line(&format!("exchanged by {}: {}", buckets.exchange.name(), sentence(instance, value)));
     let (gain, most) = overlap(instance, buckets)?;
@@ -366,7 +365,7 @@ pub fn explain(
         .iter()
         .map(|(name, value, n)| json!({ "name": name, "step_ns": value.get(), "buckets": n }))
         .collect();
-    page.document(&json!({
+    Ok(json!({
         "objective": "step-time",
         "value_ns": value.get(),
         "exchange": buckets.exchange.name(),
@@ -376,8 +375,7 @@ pub fn explain(
         "sent_bytes": sent_bytes(instance, buckets),
         "buckets": told,
         "others": others,
-    }));
-    Ok(())
+    }))
 }
 
 /// What a document states of buckets.

@@ -1,5 +1,4 @@
-//! `compare` of two plans of streams of one kind: what they decide otherwise, layer by layer, and what both
-//! take.
+//! What two plans of streams of one kind decide otherwise, layer by layer, and what both take.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,72 +7,46 @@ use documents::plan::experts::ExpertLayersDocument;
 use ir::diagnostic::Diagnostic;
 use serde_json::{Map, Value, json};
 
-use super::Word;
-use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::differences::other_setting;
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
-use crate::answer::words::ranges;
-use crate::answer::words::share as percent;
+use crate::answer::words::{ranges, share as percent};
+use crate::kinds::kind::Compared;
 
-/// Compares two plans as they state them; `judge` is asked first, and ends it where one of them is illegal.
-///
-/// # Errors
-/// `not-comparable` for plans of two kinds; those of `judge`.
+/// Compares two plans as they state them.
+#[must_use]
 pub fn compare(
+    of: &Decides,
     (a, b): (&PlanDocument, &PlanDocument),
-    others: &[Diagnostic],
-    judge: &dyn Fn(&PlanDocument) -> Result<Option<Exit>, Diagnostic>,
     (rows, page): (Rows, &Page),
-) -> CommandResult {
-    let word = Word::of(a);
-    if word != Word::of(b) || !(a.has_streams() && b.has_streams()) {
-        let message = "plans of streams are compared where both decide the same of a step";
-        return Err(Diagnostic::usage("not-comparable", message)
-            .hint("compare plans of one row, or of a row and its baselines"));
-    }
-    page.warnings(others);
-    page.warnings(unlike(a, b).as_slice());
-    for plan in [a, b] {
-        if let Some(exit) = judge(plan)? {
-            return Ok(exit);
-        }
-    }
-    let differ = differing(word, a, b);
+) -> Compared {
+    let differ = differing(of, a, b);
     table(&differ, rows, page);
-    let figures = [a, b].map(figure);
-    page.line(&match differ.is_empty() {
+    let is_equal = differ.is_empty();
+    page.line(&match is_equal {
         true => "the plans decide the same".to_owned(),
-        false => sentence(word, figures),
+        false => sentence(of, [a, b]),
     });
-    let layers = differ.iter().filter(|own| !own.layers.is_empty()).map(told);
-    let layers: Vec<Value> = layers.collect();
+    let layers: Vec<Value> = differ.iter().filter(|own| !own.layers.is_empty()).map(told).collect();
     let step = differ.iter().find(|own| own.layers.is_empty()).map(told);
-    let of = |plan: &PlanDocument, own: f64| match word {
-        Word::Groups => json!({ "step_time_ns": step_ns(plan), "samples_per_s": own }),
-        Word::Parts | Word::NanoBatches => json!({ "step_time_ns": step_ns(plan) }),
+    let figures = |plan: &PlanDocument| match (of.samples_per_s)(plan) {
+        Some(own) => json!({ "step_time_ns": step_ns(plan), "samples_per_s": own }),
+        None => json!({ "step_time_ns": step_ns(plan) }),
     };
-    page.document(&json!({
-        "equal": differ.is_empty(), "a": of(a, figures[0]), "b": of(b, figures[1]), "step": step,
-        "layers": layers,
-    }));
-    Ok(if differ.is_empty() { Exit::DONE } else { Exit::DIFFERS })
+    let document = json!({ "a": figures(a), "b": figures(b), "step": step, "layers": layers });
+    Compared { is_equal, document }
 }
 
 fn step_ns(plan: &PlanDocument) -> u64 {
     plan.cost.as_ref().map_or(0, |own| own.step_time_ns)
 }
 
-/// What a plan is good by: samples per second where the step's size is decided, else milliseconds of it.
-fn figure(plan: &PlanDocument) -> f64 {
-    let step = plan.experts.disaggregated.as_ref().map(|own| own.step.samples_per_s);
-    step.unwrap_or(step_ns(plan) as f64 / 1e6)
-}
-
-fn sentence(word: Word, [x, y]: [f64; 2]) -> String {
-    let (what, unit) = match word {
-        Word::Groups => ("samples per second", ""),
-        Word::Parts | Word::NanoBatches => ("step time", " ms"),
+fn sentence(of: &Decides, both: [&PlanDocument; 2]) -> String {
+    let (what, unit) = match both.map(of.samples_per_s) {
+        [Some(_), _] => ("samples per second", ""),
+        [None, _] => ("step time", " ms"),
     };
+    let [x, y] = both.map(|own| (of.samples_per_s)(own).unwrap_or(step_ns(own) as f64 / 1e6));
     let change = y / x.max(f64::MIN_POSITIVE) - 1.0;
     let change = match change {
         0.0 => "as much in both".to_owned(),
@@ -84,7 +57,8 @@ fn sentence(word: Word, [x, y]: [f64; 2]) -> String {
 }
 
 /// What the steps of two plans are not alike in.
-fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
+#[must_use]
+pub fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
     let (one, two) = (&a.experts, &b.experts);
     let both = |of: fn(&documents::plan::nano_batches::ServingDocument) -> Value| {
         one.serving.as_ref().map(of) != two.serving.as_ref().map(of)
@@ -104,61 +78,33 @@ fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
         ("visits", a.request != b.request || visits(a) != visits(b)),
         ("interference", both(|own| json!(own.interference))),
     ];
-    let differ: Vec<&str> = differ.iter().filter(|own| own.1).map(|own| own.0).collect();
-    (!differ.is_empty()).then(|| {
-        let message = format!("the plans were made for other {}", differ.join(", "));
-        Diagnostic::warning("other-setting", message)
-            .hint("the difference of what they take is not one of their decisions alone")
-    })
+    other_setting(&differ, "the difference of what they take is not one of their decisions alone")
 }
 
 /// What is decided, by name.
-type Decided = Vec<(&'static str, Value)>;
+pub type Decided = Vec<(&'static str, Value)>;
 
 /// How the order of pieces is called.
 const ORDER: &str = "order of pieces";
 
+/// What a kind of plan decides.
+pub struct Decides {
+    /// Of an entry of layers, but for the order of pieces.
+    pub layers: fn(&ExpertLayersDocument) -> Decided,
+    /// Of the step as a whole.
+    pub step: fn(&PlanDocument) -> Decided,
+    /// Samples per second, of plans that decide how many a step has.
+    pub samples_per_s: fn(&PlanDocument) -> Option<f64>,
+}
+
 /// What is decided of an entry of layers.
-fn of_entry(word: Word, plan: &PlanDocument, at: usize, own: &ExpertLayersDocument) -> Decided {
-    let mut found = match word {
-        Word::Parts => vec![
-            ("r_fwd", json!(own.r_fwd.unwrap_or_default())),
-            ("r_bwd", json!(own.r_bwd.unwrap_or_default())),
-            ("gradient_bytes", json!(own.gradient_bytes.unwrap_or_default())),
-            ("others_gradient_bytes", json!(own.others_gradient_bytes.unwrap_or_default())),
-        ],
-        Word::Groups => vec![("devices of experts", json!(own.devices_of_expert))],
-        Word::NanoBatches => {
-            let own = own.nano_batches.clone().unwrap_or_default();
-            vec![
-                ("samples", json!(own.samples)),
-                ("ahead", json!(own.ahead)),
-                ("beside", json!(own.beside)),
-            ]
-        }
-    };
+fn of_entry(of: &Decides, plan: &PlanDocument, at: usize, own: &ExpertLayersDocument) -> Decided {
+    let mut found = (of.layers)(own);
     let cells = plan.schedule.cells.iter();
     let is_own = |name: &str| name.trim_end_matches(['F', 'B']) == at.to_string();
     let streams: Vec<_> = cells.filter(|own| is_own(&own.cell)).map(|own| &own.streams).collect();
     found.push((ORDER, json!(streams)));
     found
-}
-
-/// What is decided of the step as a whole.
-fn of_step(plan: &PlanDocument) -> Decided {
-    if let Some(serving) = &plan.experts.serving {
-        return vec![("thresholds", json!(serving.thresholds))];
-    }
-    let Some(own) = &plan.experts.disaggregated else { return Vec::new() };
-    vec![
-        ("attention", json!(own.attention.len())),
-        ("experts", json!(own.experts.len())),
-        ("samples", json!(own.step.samples)),
-        ("micro_batches", json!(own.step.micro_batches)),
-        ("parts", json!(own.step.parts)),
-        ("order", json!(own.step.order)),
-        ("by_length", json!(own.by_length)),
-    ]
 }
 
 /// What two plans decide otherwise.
@@ -169,10 +115,10 @@ struct Differing {
     both: [Option<Decided>; 2],
 }
 
-fn differing(word: Word, a: &PlanDocument, b: &PlanDocument) -> Vec<Differing> {
+fn differing(of: &Decides, a: &PlanDocument, b: &PlanDocument) -> Vec<Differing> {
     let entries = [a, b].map(|plan| {
         let all = plan.experts.layers.iter().enumerate();
-        all.map(|(at, own)| of_entry(word, plan, at, own)).collect::<Vec<_>>()
+        all.map(|(at, own)| of_entry(of, plan, at, own)).collect::<Vec<_>>()
     });
     let by_layer = [a, b].map(|plan| -> BTreeMap<u32, usize> {
         let all = plan.experts.layers.iter().enumerate();
@@ -185,7 +131,7 @@ fn differing(word: Word, a: &PlanDocument, b: &PlanDocument) -> Vec<Differing> {
         let both = [0, 1].map(|plan: usize| by_layer[plan].get(&layer).copied());
         layers.entry(both).or_default().push(layer);
     }
-    let step = Differing { layers: Vec::new(), both: [a, b].map(|own| Some(of_step(own))) };
+    let step = Differing { layers: Vec::new(), both: [a, b].map(|own| Some((of.step)(own))) };
     let layers = layers.into_iter().map(|(at, layers)| {
         let of = |plan: usize| at[plan].map(|at| entries[plan][at].clone());
         Differing { layers, both: [of(0), of(1)] }

@@ -1,0 +1,201 @@
+//! What kinds of plans share that state pieces on streams inside of layers: entries of layers, cells,
+//! pictures, and what two plans decide otherwise.
+
+pub mod compare;
+
+use std::collections::BTreeSet;
+
+use cost_model::ops::judge::replay::Span;
+use cost_model::streams::moe::OPS;
+use cost_model::streams::{Cell, Order, Span as Seconds};
+use documents::plan::request::RequestDocument;
+use documents::plan::{CellDocument, PieceDocument, PlanDocument, StreamDocument};
+use exporters::Export;
+use exporters::svg::streams::{Row, StreamsSource, export};
+use ir::diagnostic::Diagnostic;
+use ir::plan_kind::PlanKind;
+use ir::units::Nanos;
+
+use super::kind::{illegal, refused};
+use crate::answer::words::ranges;
+use crate::inputs::run::setting::Setting as Run;
+use crate::request::subject::Subject;
+
+/// Refuses subjects that a plan of streams has none of.
+///
+/// # Errors
+/// `not-for-streams`.
+pub fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
+    let Some(flag) = subject.flag() else { return Ok(()) };
+    let message = format!("devices of a plan of streams do what others do: `{flag}` names nothing");
+    Err(refused(PlanKind::Streams, message, "leave it out"))
+}
+
+/// Refuses targets that take nothing of what is decided: nobody is known to; pictures are drawn.
+///
+/// # Errors
+/// `unknown-target`.
+pub fn check_target(target: &str, [what, members]: [&str; 2]) -> Result<(), Diagnostic> {
+    if target == PICTURE {
+        return Ok(());
+    }
+    let message = format!("`{target}` takes {what}");
+    Err(Diagnostic::usage("unknown-target", message).hint(format!(
+        "no program is known to take them: they stand in the plan ({members}, `schedule.cells`), and \
+         `{PICTURE}` draws them"
+    )))
+}
+
+/// Refuses a layer that a plan has none of.
+///
+/// # Errors
+/// `unknown-layer`.
+pub fn check_layer(layer: u32, n_layers: usize) -> Result<(), Diagnostic> {
+    if (layer as usize) < n_layers {
+        return Ok(());
+    }
+    let message = format!("the plan has no layer {layer}");
+    Err(Diagnostic::usage("unknown-layer", message)
+        .hint(format!("its layers are 0 to {}", n_layers.saturating_sub(1))))
+}
+
+/// The target that draws.
+pub const PICTURE: &str = "svg";
+
+/// Which bound is stated.
+pub const BOUND: &str = "streams";
+
+/// What a plan was asked for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Samples of a step.
+    pub batch: u64,
+    /// What else.
+    pub request: RequestDocument,
+    /// The row that makes it.
+    pub algorithm: String,
+}
+
+/// A cell as a plan states it.
+#[must_use]
+pub fn stated(name: String, cell: &Cell, orders: &[Vec<usize>]) -> CellDocument {
+    let piece = |piece: &usize| {
+        let own = &cell.pieces[*piece];
+        let op = OPS.get(own.op as usize).copied().unwrap_or_default().to_owned();
+        PieceDocument { op, nano_batch: own.nano_batch, part: own.part }
+    };
+    let streams = cell.streams.iter().zip(orders).map(|(stream, order)| StreamDocument {
+        resource: stream.resource.name().to_owned(),
+        pieces: order.iter().map(piece).collect(),
+    });
+    CellDocument { cell: name, streams: streams.collect() }
+}
+
+/// A cell in the orders that a plan states; what breaks them, in words.
+///
+/// # Errors
+/// A stream or a piece that the cell has not, or has twice.
+pub fn ordered(cell: &Cell, stated: &CellDocument) -> Result<Cell, String> {
+    let mut own = cell.clone();
+    if stated.streams.len() != own.streams.len() {
+        return Err(format!("{} streams, not {}", stated.streams.len(), own.streams.len()));
+    }
+    for (at, stream) in own.streams.iter_mut().enumerate() {
+        let name = stream.resource.name();
+        let found = stated.streams.iter().find(|own| own.resource == name);
+        let Some(found) = found else { return Err(format!("no stream on `{name}`")) };
+        let n = cell.pieces.iter().filter(|own| own.stream == at).count();
+        if found.pieces.len() != n {
+            return Err(format!("`{name}` has {} pieces, not {n}", found.pieces.len()));
+        }
+        let position = |piece: &PieceDocument| {
+            let is_same = |own: &cost_model::streams::Piece| {
+                OPS.get(own.op as usize).is_some_and(|op| *op == piece.op)
+                    && (own.nano_batch, own.part) == (piece.nano_batch, piece.part)
+                    && own.stream == at
+            };
+            cell.pieces
+                .iter()
+                .position(is_same)
+                .ok_or_else(|| format!("`{name}` has no part {} of `{}`", piece.part, piece.op))
+        };
+        stream.order = Order::Stated(found.pieces.iter().map(position).collect::<Result<_, _>>()?);
+    }
+    Ok(own)
+}
+
+/// A picture of rows.
+pub(crate) fn of_rows(
+    (plan, run): (&PlanDocument, &Run),
+    ops: &[&str],
+    (told, rows): (&str, Vec<Row>),
+) -> Export {
+    let step = Nanos(plan.cost.as_ref().map_or(0, |own| own.step_time_ns));
+    let told = format!("step time {step} \u{b7} {told}");
+    let (model, cluster) = (run.model.name.as_str(), run.cluster.name.as_str());
+    export(&StreamsSource { model, cluster, told, ops, rows })
+}
+
+pub(crate) fn nanos(seconds: f64) -> Nanos {
+    Nanos((seconds * 1e9).round() as u64)
+}
+
+/// From a begin on.
+pub(crate) fn span(own: &Seconds, begin_s: f64) -> Span {
+    Span { start: nanos(begin_s + own.start_s).get(), end: nanos(begin_s + own.end_s).get() }
+}
+
+/// What times may be off by, as a part of them: they went through whole nanoseconds.
+pub(crate) const TOLERANCE: f64 = 1e-9;
+
+/// What of a request a plan of a step may state.
+pub(crate) fn request(document: &PlanDocument) -> RequestDocument {
+    let RequestDocument { expert_skew, kv_dtype, .. } = document.request.clone();
+    RequestDocument { expert_skew, kv_dtype, ..RequestDocument::default() }
+}
+
+/// What a plan was asked for, as it states it.
+pub(crate) fn asked(document: &PlanDocument) -> Asked {
+    Asked {
+        batch: document.workload.batch.unwrap_or_default(),
+        request: request(document),
+        algorithm: document.algorithm.clone(),
+    }
+}
+
+pub(crate) fn n_pieces(document: &PlanDocument) -> usize {
+    let streams = document.schedule.cells.iter().flat_map(|own| &own.streams);
+    streams.map(|own| own.pieces.len()).sum()
+}
+
+/// Whether every layer is there, once, beside others of its kind.
+pub(crate) fn of_layers(document: &PlanDocument, layers: &[usize]) -> Vec<Diagnostic> {
+    let mut there = BTreeSet::new();
+    let mut found = Vec::new();
+    for own in &document.experts.layers {
+        let kind = |layer: &u32| layers.get(*layer as usize);
+        for layer in &own.layers {
+            if !there.insert(*layer) {
+                found.push(illegal("layer-twice", format!("layer {layer} is planned twice")));
+            }
+            match kind(layer) {
+                None => {
+                    let message = format!("layer {layer} of the plan is none of the model");
+                    found.push(illegal("no-such-layer", message));
+                }
+                same if same != own.layers.first().and_then(kind) => {
+                    let message = format!("layer {layer} is planned beside layers of another kind");
+                    found.push(illegal("other-layers", message));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    let missing: Vec<u32> =
+        (0..layers.len() as u32).filter(|layer| !there.contains(layer)).collect();
+    if !missing.is_empty() {
+        let message = format!("the layers {} are not planned", ranges(&missing));
+        found.push(illegal("layers-missing", message));
+    }
+    found
+}

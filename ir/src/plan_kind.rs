@@ -1,0 +1,62 @@
+//! What a plan decides.
+
+/// Kinds of plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PlanKind {
+    /// Devices and orders of single ops.
+    Placement,
+    /// Degrees, stages and schedule of a training run.
+    Training,
+    /// The solution of an instance whose costs a file states.
+    Given,
+    /// Devices of the copies of experts.
+    Experts,
+    /// Experts that lie in slots of devices, the others in the memory of their host.
+    Slots,
+    /// Parts of layers and slices of gradients that run beside each other.
+    Streams,
+    /// Attention and experts on devices of their own.
+    Groups,
+    /// Nano-batches of a serving step.
+    NanoBatches,
+    /// A forward pipeline of a model that serves.
+    Inference,
+    /// Gradients that replicas exchange together.
+    Gradients,
+}
+
+impl PlanKind {
+    /// A plan of it in words, with its article.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Placement => "a placement of ops",
+            Self::Training => "a training run",
+            Self::Given => "an instance with given costs",
+            Self::Experts | Self::Slots => "a placement of experts",
+            Self::Streams | Self::Groups | Self::NanoBatches => "a plan of streams",
+            Self::Inference => "a pipeline that serves",
+            Self::Gradients => "a plan of gradients",
+        }
+    }
+
+    /// Whether its plans have a timeline that can be viewed.
+    #[must_use]
+    pub const fn has_timeline(self) -> bool {
+        matches!(self, Self::Placement | Self::Training)
+    }
+
+    /// The code of errors about what means nothing for it.
+    #[must_use]
+    pub const fn refusal(self) -> &'static str {
+        match self {
+            Self::Placement => "not-for-placements",
+            Self::Training => "not-for-training",
+            Self::Given => "not-for-instances",
+            Self::Experts | Self::Slots => "not-for-experts",
+            Self::Streams | Self::Groups | Self::NanoBatches => "not-for-streams",
+            Self::Inference => "not-for-serving",
+            Self::Gradients => "not-for-gradients",
+        }
+    }
+}
