@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use accuracy::ValidateRequest;
 use clap::{Args, ValueEnum};
 use engine::measure::{Busy, Clock, Engine, Peer};
-use engine::request::{CalibrateRequest, Gradients, MeasureRequest, ValidateRequest};
+use engine::request::{CalibrateRequest, Gradients, MeasureRequest};
 
 /// Flags of `profile`.
 #[derive(Args, Debug)]

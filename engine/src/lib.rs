@@ -45,7 +45,6 @@ pub mod structure;
 pub mod suggest;
 pub mod support;
 pub mod training;
-pub mod validate;
 pub mod verbs;
 pub mod views;
 pub mod violations;

@@ -52,7 +52,7 @@ pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandRe
             printer.page(|page| engine::calibrate::run(&args.request(), page))
         }
         Some(Command::Validate(args)) => {
-            printer.page(|page| engine::validate::run(&args.request(), page))
+            printer.page(|page| accuracy::run(&args.request(), page))
         }
         Some(Command::Support(args)) => {
             printer.page(|page| engine::support::run(&args.request(), page))
