@@ -19,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("benchmark_data", &[]),
     ("documents", &["ir"]),
     ("importers", &["ir", "documents"]),
-    ("profiler", &["ir", "documents"]),
+    ("profiler", &["ir", "documents", "cost_model"]),
     ("cost_model", &["ir"]),
     ("planner", &["ir", "cost_model"]),
     ("exporters", &["ir", "documents", "cost_model"]),

@@ -21,10 +21,10 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use documents::cluster::ClusterDocument;
-use documents::nearest;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
+use ir::nearest;
 
 pub use self::catalogue::{Catalogue, DeviceRow, LinkRow, LinkScope, catalogue};
 
