@@ -2,6 +2,8 @@
 .PHONY: demo test test-postgres test-consumers test-executors test-clients bench fuzz deny setup schema
 
 CARGO ?= cargo
+# Features of the program beside the default ones: `make test FEATURES=postgres`.
+FEATURES ?=
 
 demo: setup ui-if-node
 	@$(CARGO) build --release --locked --quiet
@@ -16,14 +18,14 @@ demo: setup ui-if-node
 
 test: setup
 	@mkdir -p target && : > target/skipped
-	MESHWRIGHT_SKIPPED=$(CURDIR)/target/skipped $(CARGO) test --release --locked --workspace
+	MESHWRIGHT_SKIPPED=$(CURDIR)/target/skipped $(CARGO) test --release --locked --workspace $(FEATURES:%=--features %)
 	@sort -u target/skipped
 	@echo "$$(sort -u target/skipped | wc -l) tests were skipped for lack of data (docs/data.md) or of a PostgreSQL (make test-postgres)"
 
 test-postgres:
 	@scripts/setup.sh --postgres
-	scripts/with_postgres.sh $(CARGO) test --release --locked -p web laws::
-	@$(CARGO) build --release --locked --quiet
+	scripts/with_postgres.sh $(CARGO) test --release --locked -p web --features postgres laws::
+	@$(CARGO) build --release --locked --quiet --features postgres
 	scripts/with_postgres.sh python3 python/test_workers.py --meshwright target/release/meshwright
 
 test-executors:

@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use accuracy::ValidateRequest;
 use clap::{Args, ValueEnum};
-use engine::request::{CalibrateRequest, Gradients, MeasureRequest, ValidateRequest};
+use engine::request::{CalibrateRequest, Gradients, MeasureRequest};
 use engine::tools::measure::{Busy, Clock, Engine, Peer};
 
 /// Flags of `profile`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use engine::request::value::{Written, duration};
+use ir::diagnostic::Diagnostic;
 use ir::units::Bytes;
 use web::{Limits, Place, Quota, Scope};
 
@@ -29,7 +30,26 @@ pub(crate) struct DatabaseFlags {
     /// File of the database, or postgres://..., for several servers and workers
     #[arg(long, value_name = "FILE|URL", value_parser = place, default_value = "meshwright.db")]
     #[arg(env = "MESHWRIGHT_DATABASE", hide_env_values = true)]
-    pub(crate) database: Place,
+    database: Place,
+}
+
+impl DatabaseFlags {
+    /// Where it lies.
+    ///
+    /// # Errors
+    /// `no-postgres`: a URL in a program without that feature.
+    pub(crate) fn place(&self) -> Result<Place, Diagnostic> {
+        match &self.database {
+            Place::Url(_) if !cfg!(feature = "postgres") => {
+                let message = "this program was built without PostgreSQL";
+                Err(Diagnostic::usage("no-postgres", message).hint(
+                    "cargo build --release --features postgres, or the container image \
+                     (Containerfile); a file needs neither: --database plans.db",
+                ))
+            }
+            place => Ok(place.clone()),
+        }
+    }
 }
 
 /// What the process of one plan may use.

@@ -11,7 +11,7 @@
     reason = "a bench prints, and stops at the first surprise"
 )]
 
-use cost_model::accuracy::collectives::exchange::{GPUS, Rates, Run, TRAINED, Trained};
+use accuracy::judged::collectives::exchange::{GPUS, Rates, Run, TRAINED, Trained};
 use cost_model::given::Goal;
 use ir::instance::{Exchange, ExchangeCost, GradientInstance, GradientTensor, Instance};
 use planner::given::runner::{Request, solve};

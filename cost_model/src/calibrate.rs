@@ -124,7 +124,7 @@ pub fn kinds(rows: &Measurements) -> BTreeSet<String> {
 }
 
 /// An even sample of at most `most` items.
-pub(crate) fn thinned<T>(items: &[T], most: usize) -> impl Iterator<Item = &T> {
+pub fn thinned<T>(items: &[T], most: usize) -> impl Iterator<Item = &T> {
     let n = items.len().min(most);
     (0..n).filter_map(move |i| items.get(i * items.len() / n.max(1)))
 }

@@ -3,7 +3,6 @@
 //!
 //! Never knows which algorithm made a plan.
 
-pub mod accuracy;
 pub mod calibrate;
 pub mod energy;
 pub mod experts;

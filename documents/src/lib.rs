@@ -8,7 +8,6 @@ pub mod diagnostic;
 pub mod digest;
 pub mod json;
 pub mod measured;
-pub mod nearest;
 pub mod plan;
 pub mod profile;
 pub mod quantity;

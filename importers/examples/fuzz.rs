@@ -1,7 +1,7 @@
 //! Fuzzes the importers with mutants of small files, a format at a time.
 //!
 //! `cargo run --release -p importers --example fuzz -- [COUNT [FIRST_SEED [SAVE_TO [FORMAT]]]]` prints
-//! each mutant that panics, takes more than 2 s or holds more than 512 MiB, saves it into the folder
+//! each mutant that panics, takes more than 20 s or holds more than 512 MiB, saves it into the folder
 //! `SAVE_TO`, and ends with exit code 1 if there was one.
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]
 

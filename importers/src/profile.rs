@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use documents::nearest;
 use documents::profile::calibrated::PointDocument;
 use documents::profile::{
     KernelDocument, KindDocument, LinkDocument, ProfileDocument, QualityDocument, StreamDocument,
@@ -13,6 +12,7 @@ use documents::profile::{
 };
 use ir::cluster::{Check, Cluster};
 use ir::diagnostic::Diagnostic;
+use ir::nearest;
 use ir::profile::{
     KernelConstants, LinkConstants, MeasuredRates, Profile, Provenance, Quality, SizePoint,
     StreamConstants, TileConstants,

@@ -1,7 +1,7 @@
 //! Faults in the form of YAML files, with their place.
 
-use documents::nearest;
 use ir::diagnostic::Diagnostic;
+use ir::nearest;
 use serde_yaml::Error;
 
 /// The fault of a text that is no `what`, of which `code` says so; `own` knows more of some.

@@ -1,5 +1,7 @@
 //! Chips of devices: by which published constants and the kernels of libraries are told apart.
 
+use std::str::FromStr;
+
 /// A chip, or several whose published constants are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Chip {
@@ -67,34 +69,24 @@ pub enum Architecture {
     Other,
 }
 
-/// How names of kinds in the catalogue start.
-const NAMES: [(Chip, &[&str]); 16] = [
-    (Chip::K80, &["k80"]),
-    (Chip::P100, &["p100_"]),
-    (Chip::V100, &["v100_"]),
-    (Chip::T4, &["t4"]),
-    (Chip::Rtx20, &["rtx_20"]),
-    (Chip::A100, &["a100_"]),
-    (Chip::Rtx30, &["a10g", "a40", "rtx_a6000", "rtx_30"]),
-    (Chip::L40, &["l4"]),
-    (Chip::Rtx40, &["rtx_40"]),
-    (Chip::H100, &["h100_", "h800_", "h200_", "h20_", "gh200_"]),
-    (Chip::B200, &["b200_", "b300_"]),
-    (Chip::Gb200, &["gb200_", "gb300_"]),
-    (Chip::Rtx50, &["rtx_50"]),
-    (Chip::RtxPro6000, &["rtx_pro_6000"]),
-    (Chip::Mi200, &["mi2"]),
-    (Chip::Mi300, &["mi3"]),
-];
+impl FromStr for Chip {
+    type Err = ();
+
+    /// As the catalogue writes it, after its architecture: `ampere a100`.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let written = |own: Self| format!("{:?} {own:?}", own.architecture());
+        Self::ALL.into_iter().find(|own| written(*own).eq_ignore_ascii_case(text)).ok_or(())
+    }
+}
 
 impl Chip {
-    /// That of a kind of the catalogue, by its name. Kinds that a file defines have the chip of the
-    /// catalogue's kind that is nearest by figures, whatever they are called.
-    #[must_use]
-    pub fn of_catalogue(name: &str) -> Self {
-        let is_of = |(_, starts): &&(Self, &[&str])| starts.iter().any(|own| name.starts_with(own));
-        NAMES.iter().find(is_of).map_or(Self::Other, |(chip, _)| *chip)
-    }
+    /// Those that devices of the catalogue have.
+    #[rustfmt::skip]
+    pub const ALL: [Self; 16] = [
+        Self::K80, Self::P100, Self::V100, Self::T4, Self::Rtx20, Self::A100, Self::Rtx30, Self::L40,
+        Self::Rtx40, Self::H100, Self::B200, Self::Gb200, Self::Rtx50, Self::RtxPro6000, Self::Mi200,
+        Self::Mi300,
+    ];
 
     /// Its architecture.
     #[must_use]

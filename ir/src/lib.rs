@@ -17,6 +17,7 @@ pub mod launch;
 pub mod layers;
 pub mod measured;
 pub mod module;
+pub mod nearest;
 pub mod op;
 pub mod order;
 pub mod plan;

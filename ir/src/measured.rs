@@ -6,9 +6,6 @@
 use crate::card::{ModelCard, Recompute, SequenceParallel, ZeroStage};
 use crate::tensor::DType;
 
-pub mod memory;
-pub mod run;
-
 /// One matrix product, `m x k` by `k x n`, in 16-bit floats.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GemmRow {

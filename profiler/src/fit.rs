@@ -1,22 +1,14 @@
 //! Fits constants to measured times: robust, bounded, deterministic; says which are determined.
 //!
-//! Minimises the soft absolute value of `ln(predicted / measured)` by Levenberg-Marquardt. The
-//! logarithm of each constant is mapped to the whole line by a logistic curve between its bounds.
+//! By [`cost_model::numeric::least_squares`], in the logarithms of the constants.
 
-use levenberg_marquardt::{LeastSquaresProblem, LevenbergMarquardt};
-use nalgebra::storage::Owned;
-use nalgebra::{DMatrix, DVector, Dyn};
+use cost_model::numeric::least_squares::{Parameter, fit_from, log_ratio};
+use nalgebra::DMatrix;
 
 use crate::statistic::median;
 
-/// Log error below which the loss is quadratic and above which it is linear.
-const SOFT: f64 = 0.05;
-/// Log error of a prediction that is no positive number.
-const HOPELESS: f64 = 20.0;
 /// Step of the difference quotients.
 const STEP: f64 = 1e-5;
-/// Furthest point of the whole line.
-const FURTHEST: f64 = 12.0;
 /// Standard error of the logarithm of a constant from which on it counts as undetermined: the
 /// samples would bear half of it as well as one and a half.
 const UNDETERMINED: f64 = 0.5;
@@ -68,136 +60,80 @@ pub(crate) fn fit(
     if measured.len() < constants.len() {
         return None;
     }
-    let mut best: Option<(f64, DVector<f64>)> = None;
-    for start in starts {
-        let on_line = start.iter().map(|share| (share / (1.0 - share)).ln());
-        let at = DVector::from_iterator(constants.len(), on_line.take(constants.len()));
-        let search = LevenbergMarquardt::new().with_ftol(1e-10).with_xtol(1e-8).with_patience(60);
-        let (problem, _) = search.minimize(Problem { constants, measured, predict, at });
-        let loss = problem.residuals_at(&problem.at).norm_squared();
-        if loss.is_finite() && best.as_ref().is_none_or(|(least, _)| loss < *least) {
-            best = Some((loss, problem.at));
-        }
-    }
-    let (_, at) = best?;
-    let problem = Problem { constants, measured, predict, at };
-    Some(problem.report())
+    let logarithm = |(constant, share): (&Constant, &f64)| {
+        let (low, high) = (constant.lower.ln(), constant.upper.ln());
+        Parameter::new(low + (high - low) * share, low, high)
+    };
+    let starts: Vec<Vec<Parameter>> =
+        starts.iter().map(|start| constants.iter().zip(start).map(logarithm).collect()).collect();
+    let of_logarithms = |logs: &[f64]| -> Vec<f64> {
+        let value = |(own, log): (&Constant, &f64)| log.exp().clamp(own.lower, own.upper);
+        constants.iter().zip(logs).map(value).collect()
+    };
+    let found = fit_from(&starts, measured, |logs, predicted| {
+        let values = of_logarithms(logs);
+        predicted.iter_mut().enumerate().for_each(|(row, time)| *time = predict(&values, row));
+    });
+    let values = of_logarithms(&found.values);
+    let logs = log_errors(&values, measured, predict);
+    let targets: Vec<f64> = measured.iter().map(|time| time.ln()).collect();
+    let mean = targets.iter().sum::<f64>() / targets.len().max(1) as f64;
+    let total: f64 = targets.iter().map(|target| (target - mean).powi(2)).sum();
+    let rest: f64 = logs.iter().map(|log| log * log).sum();
+    Some(Fit {
+        unidentified: unidentified(constants, (&values, &logs), measured, predict),
+        r_squared: if total > 0.0 { 1.0 - rest / total } else { 0.0 },
+        errors: logs.iter().map(|log| (log.exp() - 1.0).abs()).collect(),
+        values,
+    })
 }
 
-struct Problem<'a> {
-    constants: &'a [Constant],
-    measured: &'a [f64],
-    predict: &'a dyn Fn(&[f64], usize) -> f64,
-    at: DVector<f64>,
+fn log_errors(
+    values: &[f64],
+    measured: &[f64],
+    predict: &dyn Fn(&[f64], usize) -> f64,
+) -> Vec<f64> {
+    let log = |(row, measured): (usize, &f64)| log_ratio(predict(values, row), *measured);
+    measured.iter().enumerate().map(log).collect()
 }
 
-impl Problem<'_> {
-    fn values(&self, at: &DVector<f64>) -> Vec<f64> {
-        let value = |(constant, u): (&Constant, &f64)| {
-            let share = 1.0 / (1.0 + (-u.clamp(-FURTHEST, FURTHEST)).exp());
-            let (low, high) = (constant.lower.ln(), constant.upper.ln());
-            (low + (high - low) * share).exp().clamp(constant.lower, constant.upper)
-        };
-        self.constants.iter().zip(at.iter()).map(value).collect()
-    }
-
-    fn log_errors(&self, values: &[f64]) -> Vec<f64> {
-        let log = |(row, measured): (usize, &f64)| {
-            let log = ((self.predict)(values, row) / measured).ln();
-            if log.is_finite() { log.clamp(-HOPELESS, HOPELESS) } else { HOPELESS }
-        };
-        self.measured.iter().enumerate().map(log).collect()
-    }
-
-    fn residuals_at(&self, at: &DVector<f64>) -> DVector<f64> {
-        let errors = self.log_errors(&self.values(at));
-        DVector::from_iterator(errors.len(), errors.into_iter().map(soft))
-    }
-
-    fn report(&self) -> Fit {
-        let values = self.values(&self.at);
-        let logs = self.log_errors(&values);
-        let targets: Vec<f64> = self.measured.iter().map(|time| time.ln()).collect();
-        let mean = targets.iter().sum::<f64>() / targets.len().max(1) as f64;
-        let total: f64 = targets.iter().map(|target| (target - mean).powi(2)).sum();
-        let rest: f64 = logs.iter().map(|log| log * log).sum();
-        Fit {
-            unidentified: self.unidentified(&values, &logs),
-            r_squared: if total > 0.0 { 1.0 - rest / total } else { 0.0 },
-            errors: logs.iter().map(|log| (log.exp() - 1.0).abs()).collect(),
-            values,
+/// Standard errors from the curvature at the best point, in logarithms, with the spread of the
+/// errors taken from their median.
+fn unidentified(
+    constants: &[Constant],
+    (values, logs): (&[f64], &[f64]),
+    measured: &[f64],
+    predict: &dyn Fn(&[f64], usize) -> f64,
+) -> Vec<String> {
+    let mut jacobian = DMatrix::zeros(logs.len(), values.len());
+    for column in 0..values.len() {
+        let mut there = values.to_vec();
+        if let Some(value) = there.get_mut(column) {
+            *value *= 1.0 + STEP;
+        }
+        for (row, log) in log_errors(&there, measured, predict).into_iter().enumerate() {
+            let here = logs.get(row).copied().unwrap_or(log);
+            jacobian[(row, column)] = (log - here) / STEP;
         }
     }
-
-    /// Standard errors from the curvature at the best point, in logarithms, with the spread of the
-    /// errors taken from their median.
-    fn unidentified(&self, values: &[f64], logs: &[f64]) -> Vec<String> {
-        let mut jacobian = DMatrix::zeros(logs.len(), values.len());
-        for column in 0..values.len() {
-            let mut there = values.to_vec();
-            if let Some(value) = there.get_mut(column) {
-                *value *= 1.0 + STEP;
-            }
-            for (row, log) in self.log_errors(&there).into_iter().enumerate() {
-                let here = logs.get(row).copied().unwrap_or(log);
-                jacobian[(row, column)] = (log - here) / STEP;
-            }
-        }
-        // 1.4826 turns the median of absolute values into a standard deviation of a normal law.
-        let spread = median(logs.iter().map(|log| log.abs()).collect()).unwrap_or(1.0) * 1.4826;
-        let curvature = jacobian.transpose() * &jacobian;
-        let covariance = curvature.pseudo_inverse(1e-9).ok();
-        let is_free = |column: usize| {
-            let flat = jacobian.column(column).norm() < 1e-3;
-            let variance = covariance.as_ref().map_or(f64::INFINITY, |c| c[(column, column)]);
-            flat || spread.max(0.01) * variance.max(0.0).sqrt() > UNDETERMINED
-        };
-        let is_stuck = |constant: &Constant, value: f64| {
-            let share = (value / constant.lower).ln() / (constant.upper / constant.lower).ln();
-            constant.edge == Edge::Open && !(EDGE..=1.0 - EDGE).contains(&share)
-        };
-        let named = self.constants.iter().zip(values).enumerate();
-        named
-            .filter(|(column, (constant, value))| is_free(*column) || is_stuck(constant, **value))
-            .map(|(_, (constant, _))| constant.name.to_owned())
-            .collect()
-    }
-}
-
-/// A residual whose square is `2 s^2 (sqrt(1 + (x / s)^2) - 1)`, the soft absolute value of `x`.
-fn soft(x: f64) -> f64 {
-    let rho = 2.0 * SOFT * SOFT * ((1.0 + (x / SOFT).powi(2)).sqrt() - 1.0);
-    rho.max(0.0).sqrt().copysign(x)
-}
-
-impl LeastSquaresProblem<f64, Dyn, Dyn> for Problem<'_> {
-    type ResidualStorage = Owned<f64, Dyn>;
-    type JacobianStorage = Owned<f64, Dyn, Dyn>;
-    type ParameterStorage = Owned<f64, Dyn>;
-
-    fn set_params(&mut self, at: &DVector<f64>) {
-        self.at.copy_from(at);
-    }
-
-    fn params(&self) -> DVector<f64> {
-        self.at.clone()
-    }
-
-    fn residuals(&self) -> Option<DVector<f64>> {
-        Some(self.residuals_at(&self.at))
-    }
-
-    fn jacobian(&self) -> Option<DMatrix<f64>> {
-        let here = self.residuals_at(&self.at);
-        let mut jacobian = DMatrix::zeros(here.len(), self.at.len());
-        for column in 0..self.at.len() {
-            let mut there = self.at.clone();
-            let step = if self.at[column] > 0.0 { -STEP } else { STEP };
-            there[column] += step;
-            jacobian.set_column(column, &((self.residuals_at(&there) - &here) / step));
-        }
-        Some(jacobian)
-    }
+    // 1.4826 turns the median of absolute values into a standard deviation of a normal law.
+    let spread = median(logs.iter().map(|log| log.abs()).collect()).unwrap_or(1.0) * 1.4826;
+    let curvature = jacobian.transpose() * &jacobian;
+    let covariance = curvature.pseudo_inverse(1e-9).ok();
+    let is_free = |column: usize| {
+        let flat = jacobian.column(column).norm() < 1e-3;
+        let variance = covariance.as_ref().map_or(f64::INFINITY, |c| c[(column, column)]);
+        flat || spread.max(0.01) * variance.max(0.0).sqrt() > UNDETERMINED
+    };
+    let is_stuck = |constant: &Constant, value: f64| {
+        let share = (value / constant.lower).ln() / (constant.upper / constant.lower).ln();
+        constant.edge == Edge::Open && !(EDGE..=1.0 - EDGE).contains(&share)
+    };
+    let named = constants.iter().zip(values).enumerate();
+    named
+        .filter(|(column, (constant, value))| is_free(*column) || is_stuck(constant, **value))
+        .map(|(_, (constant, _))| constant.name.to_owned())
+        .collect()
 }
 
 #[cfg(test)]

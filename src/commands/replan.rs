@@ -14,7 +14,7 @@ use crate::service_flags::ReplanArgs;
 
 pub(crate) fn run(args: &ReplanArgs, again: &[OsString], printer: &Printer) -> CommandResult {
     let setting = Again {
-        database: args.database.database.clone(),
+        database: args.database.place()?,
         limits: args.limits.limits(),
         program: again.to_vec(),
     };

@@ -9,9 +9,7 @@ use serde_json::json;
 use web::{Options, Place, Webhook, Work};
 
 use crate::printer::Printer;
-use crate::service_flags::{
-    BackupArgs, DatabaseFlags, ServeArgs, TokenArgs, WorkFlags, WorkerArgs,
-};
+use crate::service_flags::{BackupArgs, ServeArgs, TokenArgs, WorkFlags, WorkerArgs};
 use crate::version::VERSION;
 use engine::answer::exit::{CommandResult, Exit};
 
@@ -51,7 +49,7 @@ pub(super) fn options(args: &ServeArgs, again: &[OsString]) -> Result<Options, D
         })
     });
     Ok(Options {
-        work: work(&args.database, &args.work, again),
+        work: work(args.database.place()?, &args.work, again),
         listen: args.listen,
         most_upload: args.most_upload,
         connections: args.connections,
@@ -67,10 +65,9 @@ pub(super) fn options(args: &ServeArgs, again: &[OsString]) -> Result<Options, D
     })
 }
 
-fn work(database: &DatabaseFlags, flags: &WorkFlags, again: &[OsString]) -> Work {
+fn work(database: Place, flags: &WorkFlags, again: &[OsString]) -> Work {
     let WorkFlags { workers, process, drain, work_folder } = flags.clone();
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let database = database.database.clone();
     let beside = || match &database {
         Place::File(path) => path.with_extension("work"),
         Place::Url(_) => PathBuf::from("meshwright.work"),
@@ -86,11 +83,11 @@ fn work(database: &DatabaseFlags, flags: &WorkFlags, again: &[OsString]) -> Work
 }
 
 pub(crate) fn worker(args: &WorkerArgs, again: &[OsString], printer: &Printer) -> CommandResult {
-    let options = work(&args.database, &args.work, again);
-    if options.workers == 0 {
+    if args.work.workers == Some(0) {
         return Err(Diagnostic::usage("bad-workers", "a worker makes at least one plan at once")
             .hint("leave --workers out, or give it 1 or more"));
     }
+    let options = work(args.database.place()?, &args.work, again);
     let (n, place) = (options.workers, options.database.to_string());
     let mut working = || printer.talk(&format!("working on {place}, {n} at once, Ctrl-C ends it"));
     web::server::work(options, &mut working).map_err(|failure| {
@@ -103,7 +100,7 @@ pub(crate) fn worker(args: &WorkerArgs, again: &[OsString], printer: &Printer) -
 
 pub(crate) fn token(args: &TokenArgs, printer: &Printer) -> CommandResult {
     let TokenArgs { name, scope, database, quota } = args;
-    let made = web::tokens::make(database.database.clone(), name, *scope, quota.quota());
+    let made = web::tokens::make(database.place()?, name, *scope, quota.quota());
     let token = made.map_err(|reason| {
         Diagnostic::usage("token-failed", "the token can not be stored")
             .fact("reason", reason)
@@ -124,7 +121,7 @@ pub(crate) fn back_up(args: &BackupArgs, printer: &Printer) -> CommandResult {
     // It appears whole or not at all; its owner alone can read it.
     let part = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
     let part = part.map_err(|error| refused(error.to_string()))?;
-    web::tokens::back_up(&database.database, part.path()).map_err(|reason| {
+    web::tokens::back_up(&database.place()?, part.path()).map_err(|reason| {
         refused(reason).hint("name the database of the service with --database")
     })?;
     let synced = part.as_file().sync_all();

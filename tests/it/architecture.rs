@@ -14,18 +14,19 @@ use serde_json::Value;
 const MOST_LINES: usize = 600;
 
 /// What each crate may depend on, of ours.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("ir", &[]),
     ("benchmark_data", &[]),
     ("documents", &["ir"]),
     ("importers", &["ir", "documents"]),
-    ("profiler", &["ir", "documents"]),
+    ("profiler", &["ir", "documents", "cost_model"]),
     ("cost_model", &["ir"]),
     ("planner", &["ir", "cost_model"]),
     ("exporters", &["ir", "documents", "cost_model"]),
     ("web", &["ir", "documents", "engine"]),
     ("engine", &["ir", "documents", "importers", "profiler", "cost_model", "planner", "exporters"]),
-    ("meshwright", &["ir", "documents", "profiler", "engine", "web"]),
+    ("accuracy", &["ir", "importers", "cost_model", "planner", "engine"]),
+    ("meshwright", &["ir", "documents", "profiler", "engine", "web", "accuracy"]),
     ("meshwright-python", &["ir", "documents", "engine", "meshwright"]),
 ];
 
@@ -86,7 +87,7 @@ fn files(folders: &[&str], extensions: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-const CRATES: [&str; 11] = [
+const CRATES: [&str; 12] = [
     "engine/src",
     "src",
     "ir/src",
@@ -94,6 +95,7 @@ const CRATES: [&str; 11] = [
     "importers/src",
     "profiler/src",
     "cost_model/src",
+    "cost_model/accuracy/src",
     "planner/src",
     "exporters/src",
     "web/src",

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use accuracy::readers::memory::{JudgedRank, MemoryRow};
+use accuracy::readers::peak_memory::golden::{self, Layout};
 use cost_model::kernels::stack::megatron_core;
 use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::model::Pricing;
@@ -10,9 +12,7 @@ use cost_model::runs::judge::judge_plan;
 use cost_model::runs::memory::Reserve;
 use cost_model::runs::oracle;
 use importers::measurements::devices;
-use importers::measurements::peak_memory::golden::{self, Layout};
 use ir::card::ModelCard;
-use ir::measured::memory::{JudgedRank, MemoryRow};
 use ir::stack::{AttentionKernel, Stack};
 use ir::units::Bytes;
 use planner::run::Limits;

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::{env, fs};
 
-use cost_model::accuracy::intervals::table;
+use accuracy::judged::intervals::table;
 use cost_model::runs::forms::interval::{Family, Figure, Judged};
 use ir::cluster::MARGIN;
 
@@ -65,7 +65,7 @@ fn source(judged: &[Judged<'_>]) -> String {
 #[test]
 fn the_margin_of_memory_is_the_least_whole_percent_that_nine_peaks_in_ten_stay_within() {
     let Some(data) = data::folder() else { return };
-    let residuals = engine::tools::validate::residuals(&data.join("data")).unwrap();
+    let residuals = accuracy::residuals(&data.join("data")).unwrap();
     let above = |margin: f64| {
         let peaks = residuals.iter().filter(|own| own.figure == Figure::Peak);
         let mut sets: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
@@ -85,7 +85,7 @@ fn the_margin_of_memory_is_the_least_whole_percent_that_nine_peaks_in_ten_stay_w
 #[test]
 fn the_table_behind_intervals_is_that_of_the_accuracy_page() {
     let Some(data) = data::folder() else { return };
-    let residuals = engine::tools::validate::residuals(&data.join("data")).unwrap();
+    let residuals = accuracy::residuals(&data.join("data")).unwrap();
     let found = source(&table(&residuals));
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("cost_model/src/runs/forms/interval/judged.rs");

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::accuracy::steps::{HDR_PER_DEVICE, MESH, OMNI_PATH_PER_DEVICE};
+use accuracy::judged::steps::{HDR_PER_DEVICE, MESH, OMNI_PATH_PER_DEVICE};
 use cost_model::calibrate::steps::set::Set;
 use cost_model::kernels::stack::megatron_deepspeed_2021;
 use cost_model::runs::forms::constants::Constants;
@@ -13,7 +13,7 @@ use cost_model::runs::forms::run::Gradients;
 use cost_model::runs::forms::system::System;
 use importers::measurements::{devices, steps};
 use planner::run::Limits;
-use planner::training::schedule::{interleaved, one_f_one_b};
+use planner::training::schedule;
 use planner::training::search_3d::{Options, solve};
 
 use crate::{data, only};
@@ -23,11 +23,8 @@ fn set(name: &str, network: f64, slower_inside: f64) -> Option<Set> {
     let facts = devices::facts("a100_sxm").unwrap().unwrap();
     let mut system = System::a100_hosts("a100", &facts, BTreeMap::new(), network).unwrap();
     system.slower_inside = slower_inside;
-    let grid = |p, v, m| match v {
-        1 => one_f_one_b::grid(p, m),
-        _ => interleaved::grid(p, v, m),
-    };
-    Some(Set::new("steps", &rows, Some(Gradients::Half), (system, megatron_deepspeed_2021()), grid))
+    let stack = megatron_deepspeed_2021();
+    Some(Set::new("steps", &rows, Some(Gradients::Half), (system, stack), schedule::megatron))
 }
 
 /// Seconds of every row as the only configuration of a space.

@@ -8,6 +8,7 @@ pub(crate) enum Fault {
     /// There is no space left where the database lies.
     Full,
     /// Another process was in the way: it may work when it is run again.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a file has one process"))]
     Again(String),
     /// The database can not be reached, or said something else.
     Other(String),

@@ -4,11 +4,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+#[cfg(feature = "postgres")]
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, RootCertStore},
+};
 
 /// Where systems keep the certificates that they trust.
 const FILES: [&str; 4] = [
@@ -66,6 +71,7 @@ pub(crate) fn trusted() -> Result<Vec<CertificateDer<'static>>, String> {
 ///
 /// # Errors
 /// As of `trusted`.
+#[cfg(feature = "postgres")]
 pub(crate) fn connector() -> Result<TlsConnector, String> {
     let mut roots = RootCertStore::empty();
     // A system's file may hold some that are too old to be read.

@@ -4,9 +4,10 @@ use ir::form::Form;
 use ir::measured::{CollectiveOperation, CollectiveRow, GpuFacts, ProductRow, TransferRow};
 use ir::profile::SizeLaw;
 use ir::tensor::DType;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::accuracy::half;
 use crate::kernels::matrix_product::{Constants, Shape};
 
 const FACTS: GpuFacts = GpuFacts {
@@ -28,19 +29,10 @@ fn context() -> Context {
 
 /// Times by the form of eleven constants, off by up to 2 %.
 fn products(constants: &Constants, n: usize, least: u64) -> Vec<ProductRow> {
-    let choice = half(10_000, 3);
-    let mut at = 0;
-    let mut pick = |n: u64| {
-        let mut value = 0;
-        for _ in 0..6 {
-            at += 1;
-            value = 2 * value + u64::from(choice[at % choice.len()]);
-        }
-        value % n
-    };
+    let mut random = SmallRng::seed_from_u64(3);
     (0..n)
         .map(|i| {
-            let [m, n, k] = [0; 3].map(|_: i32| least << pick(9));
+            let [m, n, k] = [0; 3].map(|_: i32| least << random.random_range(0..9));
             let time_s = constants.seconds(&FACTS, Shape { m, n, k });
             let time_s = time_s * (1.0 + 0.01 * (i % 5) as f64 - 0.02);
             ProductRow { device: "box".to_owned(), dtype: DType::Bf16, m, n, k, time_s }

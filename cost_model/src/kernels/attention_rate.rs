@@ -10,38 +10,12 @@
 //! 095f58a5), off by 4 to 9 % there; between the sizes of heads that the table holds, constants are
 //! straight lines over the logarithm of the size.
 
-use ir::chip::Chip;
 use ir::cluster::DeviceKind;
 use ir::tensor::DType;
 
+use super::generation::generation;
 use super::plain_product;
 
-/// Constants of one size of heads: elements, operations per second, tokens.
-type Row = [f64; 3];
-
-struct Table {
-    chip: Chip,
-    /// Peak rate in 16 bits of the device that the rows are of.
-    peak: f64,
-    /// By growing size of heads.
-    rows: &'static [Row],
-}
-
-const HOPPER: [Row; 3] = [[64.0, 482e12, 1810.0], [128.0, 560e12, 1100.0], [256.0, 588e12, 1209.0]];
-const TABLES: [Table; 4] = [
-    Table { chip: Chip::A100, peak: 312e12, rows: &[[128.0, 152e12, 661.0]] },
-    Table { chip: Chip::H100, peak: 989.4e12, rows: &HOPPER },
-    Table {
-        chip: Chip::B200,
-        peak: 2.25e15,
-        rows: &[[64.0, 787e12, 2100.0], [128.0, 1250e12, 2600.0]],
-    },
-    Table {
-        chip: Chip::Gb200,
-        peak: 2.5e15,
-        rows: &[[64.0, 866e12, 2100.0], [128.0, 1375e12, 2600.0]],
-    },
-];
 /// Of kinds outside the table, share of the peak rate in 16 bits and tokens: those of the A100;
 /// *nominal*.
 const OTHERS: [f64; 2] = [152.0 / 312.0, 661.0];
@@ -49,17 +23,18 @@ const OTHERS: [f64; 2] = [152.0 / 312.0, 661.0];
 /// What one kind of device makes of fused attention in one element type.
 #[derive(Clone, Debug)]
 pub(super) struct CoreRate {
-    rows: Vec<Row>,
+    /// By growing size of heads: elements, operations per second, tokens.
+    rows: Vec<[f64; 3]>,
 }
 
 impl CoreRate {
     /// Of a type that is computed in; not a number where the device states no rate of it.
     pub(super) fn of(device: &DeviceKind, dtype: DType) -> Self {
         let own = plain_product::peak(device, dtype).map_or(f64::NAN, |(_, rate)| rate.get());
-        let rows = match TABLES.iter().find(|table| table.chip == device.chip) {
+        let rows = match generation(device.chip).attention {
             // Wider types and slower boards take longer as their products do.
-            Some(table) => {
-                table.rows.iter().map(|[d, rate, s]| [*d, rate * own / table.peak, *s]).collect()
+            Some((peak, rows)) => {
+                rows.iter().map(|[d, rate, s]| [*d, rate * own / peak, *s]).collect()
             }
             None => vec![[128.0, OTHERS[0] * own, OTHERS[1]]],
         };
@@ -90,26 +65,26 @@ impl CoreRate {
 mod tests {
     use std::collections::BTreeMap;
 
+    use ir::chip::Chip;
     use ir::units::FlopsPerSecond;
 
     use super::*;
 
-    fn device(name: &str) -> DeviceKind {
+    fn device(chip: Chip) -> DeviceKind {
         let peak = [(DType::Bf16, 989.4e12), (DType::F32, 66.9e12)];
         let peak = peak.map(|(dtype, rate)| (dtype, FlopsPerSecond::new(rate).unwrap()));
-        let chip = Chip::of_catalogue(name);
         DeviceKind { chip, peak: BTreeMap::from(peak), ..DeviceKind::default() }
     }
 
     #[test]
     fn rates_grow_with_length_and_size_of_heads() {
-        let rate = CoreRate::of(&device("h100_sxm5_80gb"), DType::Bf16);
+        let rate = CoreRate::of(&device(Chip::H100), DType::Bf16);
         assert!((rate.at(1100.0, 128.0) / 280e12 - 1.0).abs() < 1e-9);
         let ranks = [64.0, 80.0, 96.0, 128.0, 192.0, 256.0].map(|dim| rate.at(8192.0, dim));
         assert!(ranks.is_sorted(), "{ranks:?}");
         assert_eq!(rate.at(8192.0, 32.0), rate.at(8192.0, 64.0));
         assert_eq!(rate.at(8192.0, 512.0), rate.at(8192.0, 256.0));
-        let wide = CoreRate::of(&device("h100_sxm5_80gb"), DType::F32).at(8192.0, 128.0);
+        let wide = CoreRate::of(&device(Chip::H100), DType::F32).at(8192.0, 128.0);
         assert!((rate.at(8192.0, 128.0) / wide - 989.4 / 66.9).abs() < 1e-9);
     }
 
@@ -117,13 +92,13 @@ mod tests {
     fn published_rates_of_long_sequences_are_near() {
         // Shah et al. 2024 (arXiv:2407.08608), figure 5: cuDNN 9, causal, heads of 128, 16k tokens,
         // about 600 TFLOP/s on an H100; the table's kernel reaches 534.
-        let rate = CoreRate::of(&device("h100_sxm5_80gb"), DType::Bf16).at(16_384.0, 128.0);
+        let rate = CoreRate::of(&device(Chip::H100), DType::Bf16).at(16_384.0, 128.0);
         assert!((rate / 534e12 - 1.0).abs() < 0.03, "{rate}");
     }
 
     #[test]
     fn kinds_outside_the_table_take_a_share_of_their_peak() {
-        let rate = CoreRate::of(&device("mi300x"), DType::Bf16).at(661.0, 128.0);
+        let rate = CoreRate::of(&device(Chip::Mi300), DType::Bf16).at(661.0, 128.0);
         assert!((rate / 989.4e12 / (152.0 / 312.0) - 0.5).abs() < 1e-9);
     }
 }

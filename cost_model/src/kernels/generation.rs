@@ -1,4 +1,5 @@
-//! What was measured by generation of GPU and holds for every device of it.
+//! What was measured of a chip, or is nominal, and holds for every device of it: one row a chip, by element
+//! type where figures are of one.
 
 use ir::chip::Chip;
 use ir::stack::Scaling;
@@ -28,7 +29,33 @@ pub struct Exchange {
     pub all_to_all: f64,
 }
 
-/// Figures of a generation.
+/// Element types and scalings that constants of products tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operands {
+    Single,
+    Half,
+    Eighth,
+    EighthBlocks,
+    Fourth,
+}
+
+impl Operands {
+    pub(super) const fn of(dtype: DType, scaling: Scaling) -> Self {
+        match (dtype, scaling) {
+            (DType::F32 | DType::F64, _) => Self::Single,
+            (DType::F8, Scaling::Block) => Self::EighthBlocks,
+            (DType::F8, _) => Self::Eighth,
+            (DType::F4, _) => Self::Fourth,
+            _ => Self::Half,
+        }
+    }
+}
+
+/// Constants of products: name of the GPU in the tables; launch in microseconds, compute and memory
+/// efficiency, p, k0, small-tile penalty, extra microseconds of the split-k escape.
+type Fit = (&'static str, [f64; 7]);
+
+/// Figures of a chip.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Generation {
     chip: Chip,
@@ -38,8 +65,6 @@ pub struct Generation {
     /// Across hosts 0.07, inside 0.5 on A100 (`overlap.csv`). Inside on later ones 0.15, nominal:
     /// transfers take as many multiprocessors there (20 to 24) of more.
     pub slowed: [f64; 2],
-    /// In 16 bits, in 8 bits scaled by tensors, and in 8 bits scaled by blocks.
-    grouped: [Grouped; 3],
     /// Host seconds of a block with experts, forward and backward, with a dispatcher of few kernels.
     ///
     /// H100 and B200: fitted on the 19 mixtures of Megatron-Bridge, nominal 2.4 ms, three passes of the
@@ -49,6 +74,19 @@ pub struct Generation {
     pub launches_s: f64,
     /// Shares of the links inside (`expert_exchange.csv`, over `links.csv`).
     pub exchange: Exchange,
+    /// In 16 bits, in 8 bits scaled by tensors, and in 8 bits scaled by blocks.
+    grouped: [Grouped; 3],
+    /// Products in a step, by [`Operands`].
+    products: [Option<Fit>; 5],
+    /// Rate of large products in a step over that of the same kernel alone; watts, multiprocessors and
+    /// gigahertz of the part that is limited least by its power (data sheets).
+    ///
+    /// H100 0.855 and Blackwell 0.828, fitted on published steps of Llama 3 in fp8 (Megatron-Bridge at
+    /// 067f987d), of GPT in bf16 (Megatron-Core r0.8.0) and of torchtitan.
+    pub(super) power: Option<(f64, [f64; 3])>,
+    /// Fused attention: peak rate in 16 bits of the device that rows are of; by growing size of heads
+    /// elements, operations per second, tokens.
+    pub(super) attention: Option<(f64, &'static [[f64; 3]])>,
 }
 
 const fn grouped(figures: [(f64, f64); 3]) -> [Grouped; 3] {
@@ -66,54 +104,128 @@ const NVLINK_4: Exchange =
 const NVLINK_5: Exchange =
     Exchange { dispatch: 479.0 / 704.0, combine: 455.0 / 704.0, all_to_all: 560.0 / 704.0 };
 
-/// Widths and shares of links are those of the H100, nominal.
-const A100: Generation = Generation {
-    chip: Chip::A100,
+/// Share that an A100 keeps up in a step: what stacks' deratings say.
+pub(super) const USUAL: f64 = 0.9;
+
+/// A chip without a row: what an A100 has of all but products, attention and power. Widths and shares of
+/// links are those of the H100, nominal.
+const OTHER: Generation = Generation {
+    chip: Chip::Other,
     slowed: [0.5, 0.07],
-    grouped: grouped([(0.838, 220.0), (0.60, 230.0), (0.55, 1361.0)]),
     launches_s: 4.0e-3,
     exchange: NVLINK_4,
+    grouped: grouped([(0.838, 220.0), (0.60, 230.0), (0.55, 1361.0)]),
+    products: [None; 5],
+    power: None,
+    attention: None,
 };
+
+const T4: Generation = Generation {
+    chip: Chip::T4,
+    products: [Some(("T4", [2.6, 0.59, 0.77, 2.65, 0.0, 0.0, 0.0])), None, None, None, None],
+    power: Some((USUAL, [250.0, 68.0, 1.545])),
+    ..OTHER
+};
+const A100: Generation = Generation {
+    chip: Chip::A100,
+    products: [
+        Some(("A100", [2.55, 0.95, 0.75, 1.68, 103.0, 0.64, 4.1])),
+        Some(("A100 SXM", [2.55, 0.82, 0.75, 1.68, 103.0, 0.64, 4.1])),
+        None,
+        None,
+        None,
+    ],
+    power: Some((USUAL, [400.0, 108.0, 1.41])),
+    attention: Some((312e12, &[[128.0, 152e12, 661.0]])),
+    ..OTHER
+};
+const L40: Generation =
+    Generation { chip: Chip::L40, power: Some((USUAL, [350.0, 142.0, 2.52])), ..OTHER };
 const H100: Generation = Generation {
     chip: Chip::H100,
     slowed: [0.15, 0.07],
     grouped: grouped([(0.77, 220.0), (0.60, 230.0), (0.55, 1361.0)]),
-    launches_s: 4.0e-3,
-    exchange: NVLINK_4,
+    products: [
+        Some(("H100", [2.58, 0.82, 0.82, 2.84, 40.0, 0.0, 3.4])),
+        Some(("H100 SXM", [2.58, 0.79, 0.82, 2.84, 40.0, 0.0, 3.4])),
+        Some(("H100 SXM", [3.0, 0.77, 0.84, 1.60, 223.0, 0.12, 5.2])),
+        Some(("H100 SXM", [3.0, 0.57, 0.51, 1.62, 87.0, 1.0, 60.0])),
+        None,
+    ],
+    power: Some((0.855, [700.0, 132.0, 1.83])),
+    attention: Some((
+        989.4e12,
+        &[[64.0, 482e12, 1810.0], [128.0, 560e12, 1100.0], [256.0, 588e12, 1209.0]],
+    )),
+    ..OTHER
 };
 const B200: Generation = Generation {
     chip: Chip::B200,
     slowed: [0.15, 0.07],
-    grouped: grouped([(0.68, 455.0), (0.553, 558.0), (0.566, 622.0)]),
     launches_s: 3.1e-3,
     exchange: NVLINK_5,
+    grouped: grouped([(0.68, 455.0), (0.553, 558.0), (0.566, 622.0)]),
+    products: [
+        None,
+        Some(("B200", [2.11, 0.68, 0.74, 2.45, 17.0, 0.28, 3.6])),
+        Some(("B200", [3.0, 0.67, 0.68, 2.43, 50.0, 0.29, 15.8])),
+        Some(("B200", [3.0, 0.65, 0.40, 2.96, 0.0, 0.0, 0.15])),
+        Some(("B200", [3.0, 0.46, 0.61, 2.46, 385.0, 1.0, 33.0])),
+    ],
+    power: Some((0.828, [1000.0, 148.0, 1.965])),
+    attention: Some((2.25e15, &[[64.0, 787e12, 2100.0], [128.0, 1250e12, 2600.0]])),
 };
 /// Launches and shares of links are those of the B200, nominal.
 const GB200: Generation = Generation {
     chip: Chip::Gb200,
     grouped: grouped([(0.65, 439.0), (0.53, 772.0), (0.58, 654.0)]),
+    products: [
+        None,
+        Some(("GB200", [2.16, 0.66, 0.76, 2.53, 0.0, 0.20, 3.6])),
+        Some(("GB200", [3.0, 0.60, 0.80, 1.92, 0.0, 0.64, 0.0])),
+        Some(("GB200", [3.0, 0.64, 0.40, 4.27, 0.0, 0.0, 30.6])),
+        Some(("GB200", [3.0, 0.47, 0.74, 1.75, 338.0, 1.0, 41.8])),
+    ],
+    power: Some((0.828, [1200.0, 152.0, 2.062])),
+    attention: Some((2.5e15, &[[64.0, 866e12, 2100.0], [128.0, 1375e12, 2600.0]])),
     ..B200
 };
+const RTX_PRO_6000: Generation = Generation {
+    chip: Chip::RtxPro6000,
+    products: [
+        None,
+        Some(("RTX PRO 6000", [0.0, 0.76, 0.94, 3.19, 485.0, 0.0, 4.6])),
+        None,
+        None,
+        None,
+    ],
+    ..OTHER
+};
 
-const GENERATIONS: [Generation; 4] = [A100, H100, B200, GB200];
+const GENERATIONS: [Generation; 7] = [T4, A100, L40, H100, B200, GB200, RTX_PRO_6000];
 
 impl Generation {
     /// Products of experts in a type.
     #[must_use]
     pub const fn grouped(&self, dtype: DType, scaling: Scaling) -> Grouped {
         let [half, tensors, blocks] = self.grouped;
-        match (dtype, scaling) {
-            (DType::F8, Scaling::Tensor | Scaling::Row) => tensors,
-            (DType::F8, Scaling::Block) | (DType::F4, _) => blocks,
-            _ => half,
+        match Operands::of(dtype, scaling) {
+            Operands::Single | Operands::Half => half,
+            Operands::Eighth => tensors,
+            Operands::EighthBlocks | Operands::Fourth => blocks,
         }
+    }
+
+    /// Products of other kinds; none where none were measured.
+    pub(super) const fn products(&self, operands: Operands) -> Option<Fit> {
+        self.products[operands as usize]
     }
 }
 
-/// The generation of a chip; one that has no row is taken as an A100.
+/// The row of a chip; one that has none is taken as an A100 but for its products, attention and power.
 #[must_use]
 pub fn generation(chip: Chip) -> Generation {
-    GENERATIONS.into_iter().find(|own| own.chip == chip).unwrap_or(A100)
+    GENERATIONS.into_iter().find(|own| own.chip == chip).unwrap_or(OTHER)
 }
 
 #[cfg(test)]
@@ -124,8 +236,10 @@ mod tests {
     fn chips_find_their_generation_and_others_the_a100() {
         assert_eq!(generation(Chip::H100).slowed, [0.15, 0.07]);
         assert_eq!(generation(Chip::Gb200).chip, Chip::Gb200);
-        for chip in [Chip::A100, Chip::V100, Chip::Other] {
-            assert_eq!(generation(chip), A100);
+        for chip in [Chip::T4, Chip::V100, Chip::Other] {
+            let own = generation(chip);
+            assert_eq!((own.slowed, own.launches_s), (A100.slowed, A100.launches_s));
+            assert_eq!((own.grouped, own.exchange), (A100.grouped, A100.exchange));
         }
     }
 }

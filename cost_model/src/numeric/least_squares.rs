@@ -141,7 +141,9 @@ impl<F: Fn(&[f64], &mut [f64])> Problem<'_, F> {
     }
 }
 
-fn log_ratio(predicted: f64, measured: f64) -> f64 {
+/// `ln(predicted / measured)`, within bounds where a prediction is no positive number.
+#[must_use]
+pub fn log_ratio(predicted: f64, measured: f64) -> f64 {
     let log = (predicted / measured).ln();
     if log.is_finite() { log.clamp(-HOPELESS, HOPELESS) } else { HOPELESS }
 }

@@ -2,7 +2,7 @@
 //!
 //! For each form and origin, the first and the ninth tenth of measured over predicted times of the
 //! rows that the accuracy table judges (`docs/accuracy.md`), printed by `cargo run --release -p
-//! cost_model --example published` on 2026-11-20. Measured and interpolated constants: a form
+//! accuracy --example published` on 2026-11-20. Measured and interpolated constants: a form
 //! fitted on one half of a GPU's rows, judged on the other. Sibling: B200 by the constants of GB200
 //! and back. Nominal: GPUs without a sibling, all of whose rows were left out. Memory streams were
 //! not measured there; products that memory binds (over twice their compute time) stand for them.

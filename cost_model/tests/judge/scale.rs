@@ -1,7 +1,6 @@
 //! The same laws on a graph of 20,000 ops on 16 devices.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use cost_model::ops::bound::{lower_bound, memory_certificate};
 use cost_model::ops::judge::memory::peaks;
@@ -64,24 +63,13 @@ fn large() -> (Problem, Plan) {
     (problem, plan)
 }
 
-/// Far above what an idle machine needs (replay 7 ms, report 10 ms), so that only a wrong order of
-/// growth fails.
-const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 5_000 } else { 250 });
-
 #[test]
 fn twenty_thousand_ops_on_sixteen_devices() {
     let (problem, plan) = large();
-    let mut fastest = Duration::MAX;
-    for _ in 0..3 {
-        let start = Instant::now();
-        let timeline = replay(&problem, &plan).unwrap();
-        let report = report(&problem, &plan, &timeline);
-        fastest = fastest.min(start.elapsed());
-        let found: Vec<_> = report.devices.iter().map(|device| device.peak).collect();
-        assert_eq!(found, peaks(&problem, &plan, &timeline));
-    }
-    assert!(fastest < LIMIT, "replay and report take {fastest:?}");
     let timeline = replay(&problem, &plan).unwrap();
+    let report = report(&problem, &plan, &timeline);
+    let found: Vec<_> = report.devices.iter().map(|device| device.peak).collect();
+    assert_eq!(found, peaks(&problem, &plan, &timeline));
     assert_eq!(verify(&problem, &plan), []);
     assert_eq!(step_time_ns(&problem, &plan), Some(timeline.step_time.get()));
     let bound = lower_bound(&problem);

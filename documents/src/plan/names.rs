@@ -6,8 +6,7 @@ use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::{ChannelId, DeviceId, OpId, TensorId};
-
-use crate::nearest;
+use ir::nearest;
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug)]

@@ -2,17 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use documents::nearest::similar;
+use ir::nearest::{meant, quoted};
 
 /// The hint: what looks alike, or else what there is, each name once.
 pub fn hint<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     const MOST: usize = 16;
     let mut seen = BTreeSet::new();
     let known: Vec<&str> = known.into_iter().filter(|name| seen.insert(*name)).collect();
-    let alike = [given, &given.to_lowercase()].map(|own| similar(own, known.iter().copied()));
-    let alike = alike.into_iter().find(|own| !own.is_empty()).unwrap_or_default();
-    if !alike.is_empty() {
-        return format!("did you mean {}?", quoted(&alike, "or"));
+    if let Some(question) = meant(given, known.iter().copied()) {
+        return question;
     }
     let shown = &known[..known.len().min(MOST)];
     let rest = known.len() - shown.len();
@@ -23,21 +21,13 @@ pub fn hint<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String
     }
 }
 
-fn quoted(names: &[&str], last: &str) -> String {
-    let names: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
-    match names.split_last() {
-        Some((end, start)) if !start.is_empty() => format!("{} {last} {end}", start.join(", ")),
-        _ => names.concat(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_slip_of_the_finger_is_understood() {
-        assert_eq!(similar("m-eft", ["m-topo", "m-etf", "auto"]).first(), Some(&"m-etf"));
+        assert!(hint("m-eft", ["m-topo", "m-etf", "auto"]).starts_with("did you mean `m-etf`"));
         assert_eq!(hint("gpu01", ["gpu0", "tpu"]), "did you mean `gpu0`?");
         assert_eq!(hint("GPU0", ["gpu0", "switch"]), "did you mean `gpu0`?");
     }

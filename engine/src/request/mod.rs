@@ -528,21 +528,6 @@ pub struct MeasureRequest {
     pub check: Option<PathBuf>,
 }
 
-/// Tables that the cost model is judged on.
-#[derive(Clone, Debug)]
-pub struct ValidateRequest {
-    /// The folder of tables.
-    pub folder: PathBuf,
-    /// Whether the worst row and a note of each line are shown.
-    pub detail: bool,
-    /// Whether the page of accuracy is wanted instead.
-    pub markdown: bool,
-    /// Where the page goes.
-    pub output: Option<PathBuf>,
-    /// Whether a file there is replaced.
-    pub force: bool,
-}
-
 /// An objective of models, of instances, of pipelines that serve, or of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObjectiveName(&'static str);

@@ -5,4 +5,3 @@ pub mod calibrate;
 pub mod import;
 pub mod measure;
 pub mod support;
-pub mod validate;

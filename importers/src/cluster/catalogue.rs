@@ -172,7 +172,7 @@ fn device_row(row: &Row) -> Result<DeviceRow, Diagnostic> {
     }
     Ok(DeviceRow {
         kind: DeviceKind {
-            chip: Chip::of_catalogue(&name),
+            chip: cell::<Chip>(row, "architecture")?.unwrap_or_default(),
             name,
             memory: cell(row, "memory_bytes")?.map(Bytes),
             memory_bandwidth: cell(row, "memory_bytes_per_s")?.and_then(BytesPerSecond::new),

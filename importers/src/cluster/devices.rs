@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use documents::cluster::{ClusterDocument, DeviceDocument, KindDocument, NodesDocument};
-use documents::nearest;
 use ir::chip::{Architecture, Chip};
 use ir::cluster::{Check, Device, DeviceKind, MARGIN, Node};
 use ir::diagnostic::Diagnostic;
 use ir::id::{ClassId, DeviceId, KindId, NodeId};
+use ir::nearest;
 use ir::tensor::DType;
 use ir::units::Bytes;
 

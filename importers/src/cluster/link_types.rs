@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use documents::cluster::ClusterDocument;
-use documents::nearest;
 use ir::cluster::Check;
 use ir::diagnostic::Diagnostic;
+use ir::nearest;
 use ir::units::BytesPerSecond;
 
 use super::catalogue::{Catalogue, LinkRow, LinkScope};

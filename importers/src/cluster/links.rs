@@ -16,9 +16,9 @@
 use std::collections::HashMap;
 
 use documents::cluster::{ClusterDocument, LinkDocument, NodesDocument};
-use documents::nearest;
 use ir::cluster::{Duplex, Links, RouteKind};
 use ir::diagnostic::Diagnostic;
+use ir::nearest;
 
 use super::catalogue::Catalogue;
 use super::devices::{Inventory, MAX_DEVICES};

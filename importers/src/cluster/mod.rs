@@ -20,12 +20,11 @@ mod values;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use documents::cluster::{ClusterDocument, NetworkDocument, NodesDocument};
-use documents::nearest;
+use documents::cluster::ClusterDocument;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
-use ir::measured::run::Hosts;
+use ir::nearest;
 
 pub use self::catalogue::{Catalogue, DeviceRow, LinkRow, LinkScope, catalogue};
 
@@ -94,28 +93,6 @@ fn in_use(cluster: Cluster, spares: &[DeviceId]) -> Cluster {
 /// `duplicate-device`, `link-rate`, `too-many-devices`.
 pub fn parse(text: &str, origin: &str, name: Option<&str>) -> Result<Cluster, Diagnostic> {
     noted(text, origin, name).map(|own| in_use(own.cluster, &own.spares))
-}
-
-/// So many equal hosts of the catalogue's names, as a cluster file of one entry of `nodes` has them.
-///
-/// # Errors
-/// As [`parse`].
-pub fn of_hosts(hosts: &Hosts, count: u64) -> Result<Cluster, Diagnostic> {
-    let node = NodesDocument {
-        count: Some(count),
-        device: hosts.device.to_owned(),
-        devices: Some(u64::from(hosts.per_host)),
-        scaleup: Some(hosts.scaleup.to_owned()),
-        ..NodesDocument::default()
-    };
-    let network =
-        NetworkDocument { link: Some(hosts.network.to_owned()), ..NetworkDocument::default() };
-    build::cluster(&ClusterDocument {
-        nodes: vec![node],
-        network: Some(network),
-        ..ClusterDocument::default()
-    })
-    .map(|(cluster, _)| cluster)
 }
 
 /// As [`built`]; a large cluster that was read last is not read again.

@@ -1,9 +1,9 @@
 //! What kinds of devices draw and cost.
 
 use documents::cluster::{ClusterDocument, RunningDocument};
-use documents::nearest;
 use ir::cluster::{DeviceKind, Running};
 use ir::diagnostic::Diagnostic;
+use ir::nearest;
 
 use super::ranges::checked;
 use super::values::watts;

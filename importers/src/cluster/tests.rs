@@ -2,6 +2,7 @@ mod strange;
 
 use std::fs;
 
+use ir::chip::Chip;
 use ir::cluster::{Check, Cluster, NO_ROUTE};
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
@@ -54,6 +55,11 @@ fn the_catalogue_parses_and_is_complete() {
     assert_eq!(catalogue.link("ici_v4").unwrap().rate().get(), 150e9);
     assert_eq!(catalogue.device("a100_sxm4_80gb").unwrap().kind.check, Check::Recalled);
     assert_eq!(catalogue.device("l40s").unwrap().kind.check, Check::Read);
+    for (name, chip) in [("h20_sxm_96gb", Chip::H100), ("tpu_v4", Chip::Other)] {
+        assert_eq!(catalogue.device(name).unwrap().kind.chip, chip);
+    }
+    let has = |chip| catalogue.devices.iter().any(|row| row.kind.chip == chip);
+    assert!(Chip::ALL.into_iter().all(has));
     for row in &catalogue.devices {
         assert!(row.kind.memory.is_some() && row.kind.memory_bandwidth.is_some());
         assert!(!row.kind.peak.is_empty(), "{}", row.kind.name);

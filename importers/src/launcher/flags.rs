@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use ir::diagnostic::Diagnostic;
+use ir::nearest::likeness;
 
 use super::limits::{MOST_DEGREE, MOST_SAMPLES, bad};
 
@@ -141,9 +142,7 @@ impl<'a> Flags<'a> {
             // No name is longer.
             let shown: String = word.chars().take(60).collect();
             let plain = shown.to_lowercase().replace('_', "-");
-            let of = |name: &String| {
-                strsim::normalized_damerau_levenshtein(&plain, &name.replace('_', "-"))
-            };
+            let of = |name: &String| likeness(&plain, &name.replace('_', "-"));
             let scored = asked.iter().map(|name| (of(name), name));
             let Some((score, nearest)) = scored.max_by(|a, b| a.0.total_cmp(&b.0)) else {
                 continue;

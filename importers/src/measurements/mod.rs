@@ -21,8 +21,6 @@ mod json_rows;
 mod kineto;
 pub mod moe;
 pub mod overlap;
-pub mod peak_memory;
-pub mod published;
 pub mod set;
 pub mod steps;
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use documents::nearest;
 use documents::profile::calibrated::{
     CollectiveDocument, CorrectionDocument, FactsDocument, FormDocument, OPERATIONS,
     OverlapDocument, STREAMS, StackDocument,
@@ -10,6 +9,7 @@ use documents::profile::calibrated::{
 use ir::diagnostic::Diagnostic;
 use ir::form::Form;
 use ir::measured::GpuFacts;
+use ir::nearest;
 use ir::profile::{
     CollectiveConstants, CollectiveKey, FormConstants, FormPoint, GroupKey, OverlapConstants,
     Profile, SizeLaw, StackConstants, StackCorrection,

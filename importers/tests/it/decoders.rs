@@ -166,7 +166,7 @@ fn no_field_of_any_family_stops_the_reader() {
                         assert_eq!(error.blame, ir::diagnostic::Blame::Input, "{error:?}");
                     }
                 }
-                assert!(one.elapsed().as_secs() < 10, "{kind} {field} {value}");
+                assert!(one.elapsed().as_secs() < 60, "{kind} {field} {value}");
             }
         }
     }

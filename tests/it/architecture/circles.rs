@@ -42,7 +42,7 @@ fn sources() -> Vec<Source> {
         })
     };
     let of_crate = |folder: &'static str| {
-        let name = folder.strip_suffix("/src").unwrap_or("meshwright");
+        let name = folder.rsplit('/').nth(1).unwrap_or("meshwright");
         let inside = move |path: PathBuf| {
             let own = path.strip_prefix(root().join(folder)).unwrap().to_owned();
             if is_test(&own) {

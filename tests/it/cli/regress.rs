@@ -109,7 +109,7 @@ fn inputs_that_were_answered_wrongly_are_answered_right() {
         let ran = run(&full);
         let said = format!("{}{}", ran.stdout, ran.stderr).replace("\n  ", " ");
         // The longest limit that is asked for is 5 s; the rest is for other tests beside this one.
-        if ran.code != *code || !said.contains(word) || started.elapsed() > Duration::from_secs(12)
+        if ran.code != *code || !said.contains(word) || started.elapsed() > Duration::from_secs(60)
         {
             wrong.push(format!("{line}: {} after {:?}\n{said}", ran.code, started.elapsed()));
         }

@@ -104,7 +104,7 @@ fn a_search_that_nobody_limits_ends_after_the_usual_time_and_says_its_bound() {
     );
     let taken = now.elapsed();
     // Room for other tests beside this one.
-    assert!(taken < Duration::from_secs(15), "{taken:?}");
+    assert!(taken < Duration::from_secs(50), "{taken:?}");
     match ended {
         Err(error) => assert_eq!(error.code, "no-plan"),
         Ok(_) => {
@@ -141,7 +141,7 @@ fn a_time_limit_holds_whatever_the_batch_and_the_blocks() {
         let taken = start.elapsed();
         assert!([0, 5].contains(&ran.code), "{}", ran.stderr);
         // Room for other tests beside this one.
-        assert!(taken < Duration::from_secs(6), "{batch}: {taken:?}");
+        assert!(taken < Duration::from_secs(20), "{batch}: {taken:?}");
     }
 }
 
@@ -161,7 +161,7 @@ fn a_signal_keeps_the_best_plan_so_far() {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
         let start = Instant::now();
         let output = child.wait_with_output().unwrap();
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         // Nothing may have been found by then on a machine that is busy.
         let code = output.status.code();
         assert!(matches!(code, Some(0 | 130)), "{code:?}");

@@ -16,6 +16,21 @@ fn a_worker_refuses_a_file_that_one_server_has_to_itself() {
     assert!(ran.stderr.starts_with("error[bad-workers]: "), "{}", ran.stderr);
 }
 
+/// A program without that feature says so, and what has it.
+#[test]
+fn a_url_is_refused_where_there_is_no_postgresql() {
+    if cfg!(feature = "postgres") {
+        return;
+    }
+    let folder = Folder::new(&diamond());
+    for verb in ["serve --listen 127.0.0.1:0", "worker", "token ann", "backup copy.db", "replan"] {
+        let ran = folder.run(&format!("{verb} --database postgres://host/plans")).exits(2);
+        assert!(ran.stderr.starts_with("error[no-postgres]: "), "{verb}: {}", ran.stderr);
+        assert!(ran.stderr.contains("--features postgres"), "{verb}: {}", ran.stderr);
+    }
+    assert_eq!(folder.list(), ["model.json"], "it left something");
+}
+
 #[test]
 fn a_second_server_on_one_file_is_refused() {
     let folder = Folder::new(&diamond());

@@ -62,7 +62,7 @@ fn limits_hold_on_many_tasks() {
     let started = std::time::Instant::now();
     let told = folder.run("plan t.json --time-limit 5s --json").exits(0).json();
     // Room for other tests beside this one.
-    assert!(started.elapsed().as_secs() < 25, "{:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 50, "{:?}", started.elapsed());
     let (value, bound) = (told["value_ns"].as_f64().unwrap(), told["bound_ns"].as_f64().unwrap());
     assert!(bound <= value && value < bound * 1.001, "{bound} {value}");
     let few = json!({ "kind": "tasks", "devices": (0..100_001).collect::<Vec<_>>(),

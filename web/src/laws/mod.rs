@@ -2,9 +2,11 @@
 //! `MESHWRIGHT_POSTGRES` names one (`make test-postgres`).
 
 mod content;
+#[cfg(feature = "postgres")]
 mod lost;
 mod queue;
 mod store;
+#[cfg(feature = "postgres")]
 mod url;
 mod warm;
 
@@ -12,7 +14,6 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use crate::access;
 use crate::store::{Place, Store};
 
 /// Makes two tests of each law.
@@ -21,6 +22,7 @@ macro_rules! laws {
         mod sqlite {
             $(#[test] fn $law() { super::$law(&crate::laws::Database::file()); })+
         }
+        #[cfg(feature = "postgres")]
         mod postgres {
             $(#[test] fn $law() {
                 let database = crate::laws::Database::shared();
@@ -32,6 +34,7 @@ macro_rules! laws {
 pub(super) use laws;
 
 /// The URL of a schema, with further settings of its sessions.
+#[cfg(feature = "postgres")]
 fn within(url: &str, name: &str, settings: &str) -> Place {
     let sign = if url.contains('?') { '&' } else { '?' };
     let options = format!("options=-c%20search_path%3D{name}{settings}&application_name={name}");
@@ -54,9 +57,10 @@ impl Database {
         Self { place, _folder: Some(folder), schema: None }
     }
 
+    #[cfg(feature = "postgres")]
     fn shared() -> Option<Self> {
         let url = benchmark_data::postgres()?;
-        let (name, whole) = (access::id("law_"), url.parse::<Place>().unwrap());
+        let (name, whole) = (crate::access::id("law_"), url.parse::<Place>().unwrap());
         whole.open().unwrap().run(&format!("CREATE SCHEMA {name}"), &[]).unwrap();
         let place = within(&url, &name, "");
         Some(Self { place, _folder: None, schema: Some((name, whole)) })

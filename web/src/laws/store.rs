@@ -1,4 +1,3 @@
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 
@@ -202,35 +201,4 @@ fn a_missing_table_is_noticed(database: &Database) {
         });
         mend.unwrap();
     }
-}
-
-/// Two writes that wait for each other are both done.
-#[test]
-fn processes_that_wait_for_each_other_both_go_on() {
-    let Some(database) = Database::shared() else { return };
-    let stores = database.stores();
-    for name in ["a", "b"] {
-        put(&stores[0], name).unwrap();
-    }
-    let barrier = std::sync::Arc::new(std::sync::Barrier::new(2));
-    thread::scope(|scope| {
-        for (store, order) in stores.iter().zip([["a", "b"], ["b", "a"]]) {
-            let barrier = std::sync::Arc::clone(&barrier);
-            scope.spawn(move || {
-                let is_first = AtomicBool::new(true);
-                let done = store.write_here(move |sql| {
-                    let add = "UPDATE facts SET value = value || 'x' WHERE name = $1";
-                    sql.run(add, &[order[0].into()])?;
-                    if is_first.swap(false, Ordering::SeqCst) {
-                        barrier.wait();
-                    }
-                    Ok(sql.run(add, &[order[1].into()])?)
-                });
-                assert_eq!(done.unwrap(), 1);
-            });
-        }
-    });
-    let statement = "SELECT value FROM facts WHERE name IN ('a', 'b')";
-    let rows = stores[0].read_here(|sql| Ok(sql.rows(statement, &[])?)).unwrap();
-    assert_eq!(rows.into_iter().map(|mut row| row.text()).collect::<Vec<_>>(), ["xx", "xx"]);
 }

@@ -4,12 +4,15 @@
 //! its own, and answers them after the commit: many writers share a sync. Readers have
 //! connections of their own.
 
+#[cfg(feature = "postgres")]
 mod postgres;
 mod readers;
 mod schema;
+#[cfg(feature = "postgres")]
 mod secure;
 pub(crate) mod sql;
 mod sqlite;
+#[cfg(feature = "postgres")]
 mod url;
 mod writer;
 
@@ -24,12 +27,31 @@ use schema::{Opened, VERSION};
 use serde_json::json;
 use sql::Sql;
 use tokio::sync::oneshot;
-pub use url::Url;
 use writer::{Job, Waiting};
 
 use crate::fault::Fault;
 use crate::log;
 use crate::problem::Problem;
+
+/// URL of a database; its password is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url(String);
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[cfg(feature = "postgres")]
+        if let Ok(config) = self.read() {
+            return url::shown(&config, f);
+        }
+        f.write_str("the URL of the database")
+    }
+}
 
 /// Where the data lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +79,7 @@ impl std::str::FromStr for Place {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "" => Err("the name of the database's file is empty".to_owned()),
-            _ if text.contains("://") => Ok(Self::Url(Url::new(text.to_owned()))),
+            _ if text.contains("://") => Ok(Self::Url(Url(text.to_owned()))),
             _ => Ok(Self::File(PathBuf::from(text))),
         }
     }
@@ -67,7 +89,12 @@ impl Place {
     pub(crate) fn open(&self) -> Result<Box<dyn Sql + Send>, Fault> {
         Ok(match self {
             Self::File(path) => Box::new(sqlite::Sqlite::open(path)?),
+            #[cfg(feature = "postgres")]
             Self::Url(url) => Box::new(postgres::Postgres::open(url)?),
+            #[cfg(not(feature = "postgres"))]
+            Self::Url(_) => {
+                return Err(Fault::Other("it was built without PostgreSQL".to_owned()));
+            }
         })
     }
 

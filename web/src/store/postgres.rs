@@ -10,9 +10,10 @@ use postgres::error::SqlState;
 use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use postgres::{Client, Config, Error, NoTls, SimpleQueryMessage, Statement};
 
+use super::Url;
 use super::secure::Secure;
 use super::sql::{Cell, Row, Sql};
-use super::url::{Url, words};
+use super::url::words;
 use crate::fault::Fault;
 use crate::log::now_ms;
 

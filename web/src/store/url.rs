@@ -1,4 +1,4 @@
-//! Where a database of PostgreSQL lies.
+//! What the URL of a PostgreSQL says.
 
 use std::error::Error as _;
 use std::fmt;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use postgres::config::Host;
 use postgres::{Config, Error};
 
+use super::Url;
 use crate::fault::Fault;
 
 /// How long a server that does not answer is waited for.
@@ -14,42 +15,24 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long what was sent may go unacknowledged, and a connection be silent before it is probed.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// URL of a database; its password is shown nowhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Url(String);
-
-impl fmt::Debug for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ok(config) = self.read() else {
-            return f.write_str("the URL of the database");
-        };
-        f.write_str("postgres://")?;
-        config.get_user().map_or(Ok(()), |user| write!(f, "{user}@"))?;
-        for (i, host) in config.get_hosts().iter().enumerate() {
-            let comma = if i > 0 { "," } else { "" };
-            match host {
-                Host::Tcp(name) => write!(f, "{comma}{name}")?,
-                Host::Unix(path) => write!(f, "{comma}{}", path.display())?,
-            }
+/// What is shown of it: no password.
+pub(super) fn shown(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("postgres://")?;
+    config.get_user().map_or(Ok(()), |user| write!(f, "{user}@"))?;
+    for (i, host) in config.get_hosts().iter().enumerate() {
+        let comma = if i > 0 { "," } else { "" };
+        match host {
+            Host::Tcp(name) => write!(f, "{comma}{name}")?,
+            Host::Unix(path) => write!(f, "{comma}{}", path.display())?,
         }
-        write!(f, "/{}", config.get_dbname().unwrap_or_default())
     }
+    write!(f, "/{}", config.get_dbname().unwrap_or_default())
 }
 
 impl Url {
-    pub(super) const fn new(text: String) -> Self {
-        Self(text)
-    }
-
     /// What it says. Where it is written wrongly, nothing of it is repeated that may be part of a
     /// password.
-    fn read(&self) -> Result<Config, String> {
+    pub(super) fn read(&self) -> Result<Config, String> {
         let (scheme, rest) = self.0.split_once("://").unwrap_or_default();
         if !["postgres", "postgresql"].contains(&scheme) {
             let is_word = scheme.chars().all(|c| c.is_ascii_alphanumeric());

@@ -44,7 +44,8 @@ pub enum Identified {
 
 /// Values, and what the rows say about each constant in the order of [`Constant::ALL`]; `n_told` of the
 /// rows are of different configurations.
-pub(crate) fn identified(
+#[must_use]
+pub fn identified(
     samples: &[Sample<'_>],
     n_told: usize,
     stack: &Stack,

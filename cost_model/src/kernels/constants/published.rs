@@ -1,5 +1,5 @@
 //! Constants fitted on all rows of each GPU of the tables of aiconfigurator at commit 095f58a5, on
-//! 2026-11-20, by `cargo run --release -p cost_model --example published` (`docs/data.md` says
+//! 2026-11-20, by `cargo run --release -p accuracy --example published` (`docs/data.md` says
 //! where the tables come from). The errors of these forms are in `docs/accuracy.md`.
 
 use ir::measured::GpuFacts;

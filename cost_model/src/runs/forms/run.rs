@@ -2,7 +2,6 @@
 
 use ir::card::stored::Held;
 use ir::card::{BlockGroup, ModelCard, Recompute, TransformerCard};
-use ir::measured::run::Timed;
 use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::tensor::DType;
 
@@ -21,6 +20,20 @@ pub struct Sharded<'a> {
     pub dtype: DType,
     /// Bytes of weights and caches of a model that serves; training holds none of its own.
     pub held: Held,
+}
+
+/// What a time is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timed {
+    /// A whole step.
+    #[default]
+    Step,
+    /// Forward and backward passes and what replicas exchange, without the optimizer.
+    Passes,
+    /// The forward pass.
+    Forward,
+    /// The forward pass of the blocks, without a head.
+    Blocks,
 }
 
 /// A training run that may have been measured: a model and its plan.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use ir::card::BlockGroup;
 use ir::grid::Grid;
-use ir::measured::run::Timed;
 use ir::stack::Stack;
 use ir::tensor::DType;
 
@@ -15,7 +14,7 @@ use super::corrections::Corrections;
 use super::fit::Sample;
 use super::model::Pricing;
 use super::model::priced::{Passes, Priced};
-use super::run::{Gradients, Run};
+use super::run::{Gradients, Run, Timed};
 use super::system::System;
 use crate::runs::judge::judge;
 use crate::runs::judge::violation::Violation;

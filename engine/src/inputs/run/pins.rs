@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use cost_model::runs::forms::run::equal_blocks;
-use documents::nearest::similar;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
+use ir::nearest::similar;
 use ir::plan::{Mesh, Plan, Stage};
 use planner::training::order::Order;
 use planner::training::search_3d::space::{Pins, RecomputeRule, Split};

@@ -15,6 +15,7 @@ use ir::diagnostic::Diagnostic;
 use ir::measured::{CollectiveOperation, StepRow};
 use ir::profile::Profile;
 use ir::tensor::DType;
+use planner::training::schedule;
 use serde_json::{Value, json};
 
 use crate::answer::page::Column;
@@ -22,7 +23,6 @@ use crate::answer::page::Page;
 use crate::inputs::load;
 use crate::request::CalibrateRequest;
 use crate::request::executor::named_stack;
-use crate::tools::validate::schedule;
 
 const ALL_REDUCE: CollectiveOperation = CollectiveOperation::AllReduce;
 /// The kind that rows of an A100 are taken for.
@@ -63,7 +63,7 @@ pub(super) fn correct(
         system,
         stack,
         gradients: args.gradients,
-        grid_of: schedule,
+        grid_of: schedule::megatron,
         base: base.clone(),
         source: super::source(&[path]),
         date: profiler::date::today(),

@@ -1,6 +1,7 @@
 //! Members of a `ds_config` by what DeepSpeed 0.19.8 does with them (`deepspeed/runtime/config.py`).
 
 use ir::diagnostic::Diagnostic;
+use ir::nearest::likeness;
 use serde_json::Value;
 
 use super::super::flags::not_judged;
@@ -244,7 +245,7 @@ fn names(section: &Value) -> impl Iterator<Item = &str> {
 }
 
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let scored = known.iter().map(|own| (strsim::normalized_damerau_levenshtein(name, own), *own));
+    let scored = known.iter().map(|own| (likeness(name, own), *own));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
     best.filter(|(score, _)| *score >= LIKENESS).map(|(_, own)| own)
 }

@@ -1,6 +1,7 @@
 //! Generators of pipeline grids: pure functions from counts to what each rank does, in order.
 
 use ir::diagnostic::Diagnostic;
+use ir::grid::Grid;
 
 pub mod breadth_first;
 mod delayed_weights;
@@ -21,6 +22,17 @@ pub const MOST_CELLS: u64 = ir::grid::MOST_CELLS as u64;
 const WHOLE: u32 = 2;
 /// And where it is split.
 const SPLIT: u32 = 3;
+
+/// The schedule of Megatron-LM: 1F1B, interleaved where a rank holds several chunks.
+///
+/// # Errors
+/// `schedule-size`, and those of [`interleaved`].
+pub fn megatron(n_ranks: u32, n_chunks: u32, n_micro_batches: u32) -> Result<Grid, Diagnostic> {
+    match n_chunks {
+        1 => one_f_one_b::grid(n_ranks, n_micro_batches),
+        _ => interleaved::grid(n_ranks, n_chunks, n_micro_batches),
+    }
+}
 
 /// Refuses sizes of nothing, and grids of more than [`MOST_CELLS`] cells.
 fn check_size(

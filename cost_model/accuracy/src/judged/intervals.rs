@@ -1,0 +1,167 @@
+//! Whether as many runs lie in the interval of their predicted step or peak as it says: each set judged
+//! by an interval that rests on the other sets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cost_model::numeric::score::score;
+use cost_model::runs::forms::interval::{Figure, Judged, Likeness, spread};
+
+use crate::line::{Bound, Goal, Line, Measure};
+
+/// How far one run was from what nominal constants predict of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Residual {
+    /// What was measured.
+    pub figure: Figure,
+    /// Its set in the accuracy table.
+    pub set: String,
+    /// Its model.
+    pub model: String,
+    /// How it ran.
+    pub like: Likeness,
+    /// `ln(measured / predicted)`.
+    pub log: f64,
+}
+
+/// Models of each set that ran alike, with how far they were off.
+#[must_use]
+pub fn table(residuals: &[Residual]) -> Vec<Judged<'_>> {
+    let mut models: BTreeMap<(Figure, &str, Likeness, &str), Vec<f64>> = BTreeMap::new();
+    for own in residuals.iter().filter(|own| own.log.is_finite()) {
+        let key = (own.figure, own.set.as_str(), own.like, own.model.as_str());
+        models.entry(key).or_default().push(own.log * own.log);
+    }
+    let mut judged: BTreeMap<(Figure, &str, Likeness), (u32, f64)> = BTreeMap::new();
+    for ((figure, set, like, _), squares) in models {
+        let (n_models, sum) = judged.entry((figure, set, like)).or_default();
+        *n_models += 1;
+        *sum += squares.iter().sum::<f64>() / squares.len() as f64;
+    }
+    let of = |((figure, set, like), (n_models, squares))| Judged {
+        figure,
+        set,
+        like,
+        n_models,
+        squares,
+    };
+    judged.into_iter().map(of).collect()
+}
+
+/// A run, its upper bound over what was predicted, and whether it lies inside.
+struct Placed<'a> {
+    own: &'a Residual,
+    upper: f64,
+    is_inside: bool,
+}
+
+fn placed(residuals: &[Residual]) -> Vec<Placed<'_>> {
+    let all = table(residuals);
+    let mut placed = Vec::new();
+    let sets: BTreeSet<&str> = residuals.iter().map(|own| own.set.as_str()).collect();
+    for set in sets {
+        let others: Vec<Judged<'_>> = all.iter().filter(|own| own.set != set).copied().collect();
+        let runs = residuals.iter().filter(|own| own.set == set && own.log.is_finite());
+        placed.extend(runs.map(|own| {
+            let upper = spread(own.figure, (&own.like, &[]), &others).interval().high;
+            Placed { own, upper, is_inside: own.log.abs() <= upper.ln() }
+        }));
+    }
+    placed
+}
+
+/// Lines of steps and of peaks, each of dense runs that share nothing out, and of the others.
+#[must_use]
+pub fn lines(residuals: &[Residual]) -> Vec<Line> {
+    let placed = placed(residuals);
+    let parts = [
+        (
+            Figure::Calibrated,
+            [
+                "intervals after own steps, dense runs",
+                "intervals after own steps, experts and sharded parameters",
+            ],
+        ),
+        (Figure::Step, ["intervals of dense runs", "intervals of experts and sharded parameters"]),
+        (
+            Figure::Peak,
+            ["intervals of peak, dense runs", "intervals of peak, experts and sharded parameters"],
+        ),
+    ];
+    let is_plain = |own: &&Placed<'_>| !own.own.like.has_experts && !own.own.like.is_sharded;
+    let of = |(figure, [plain, other]): (Figure, [&str; 2])| {
+        let own = placed.iter().filter(|own| own.own.figure == figure);
+        let (dense, others): (Vec<_>, Vec<_>) = own.partition(is_plain);
+        [line(plain, (figure, &dense), 150.0), line(other, (figure, &others), 200.0)]
+    };
+    parts.into_iter().flat_map(of).filter(|line| line.score.n > 0).collect()
+}
+
+fn line(part: &str, (figure, runs): (Figure, &[&Placed<'_>]), most: f64) -> Line {
+    let mut of_set: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
+    for run in runs {
+        let [inside, all] = of_set.entry(&run.own.set).or_default();
+        *inside += usize::from(run.is_inside);
+        *all += 1;
+    }
+    let share = |[inside, all]: &[usize; 2]| 100.0 * *inside as f64 / (*all).max(1) as f64;
+    // Each set counts once, however many rows its table has.
+    let inside = of_set.values().map(share).sum::<f64>() / of_set.len().max(1) as f64;
+    let mut widths: Vec<f64> = runs.iter().map(|run| 100.0 * run.upper * run.upper).collect();
+    widths.sort_by(f64::total_cmp);
+    let width = widths.get(widths.len() / 2).copied().unwrap_or_default();
+    let goal = |what, figure, bound| Goal { what, figure, bound: Some(bound) };
+    let shares = of_set.iter().map(|(set, own)| format!("{set} {:.0} %", share(own)));
+    Line {
+        table: match figure {
+            Figure::Step | Figure::Calibrated => "runs",
+            Figure::Peak => "memory",
+        },
+        part: part.to_owned(),
+        way: "set left out",
+        measure: Measure::HalfWidth,
+        score: score(runs.iter().map(|run| (run.upper, 1.0, run.own.set.as_str()))),
+        goals: vec![
+            goal("runs inside, mean of sets", inside, Bound::AtLeast(75.0)),
+            goal("runs inside, mean of sets", inside, Bound::AtMost(90.0)),
+            goal("median of upper over lower", width, Bound::AtMost(most)),
+        ],
+        note: format!("inside by set: {}", shares.collect::<Vec<_>>().join(", ")),
+        ..Line::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ir::chip::Chip;
+    use ir::plan::Parallelism;
+    use ir::tensor::DType;
+
+    use super::*;
+
+    fn residual(set: &str, model: &str, log: f64) -> Residual {
+        let names = ("megatron-core", Chip::H100);
+        let like = Likeness::of(names, DType::Bf16, &Parallelism::default(), false);
+        let figure = Figure::Step;
+        Residual { figure, set: set.to_owned(), model: model.to_owned(), like, log }
+    }
+
+    #[test]
+    fn models_count_once_and_sets_are_judged_by_the_others() {
+        let rows = [
+            residual("a", "small", 0.1),
+            residual("a", "small", -0.1),
+            residual("a", "large", 0.2),
+            residual("b", "small", 3.0),
+            residual("b", "large", 0.1),
+        ];
+        let all = table(&rows);
+        assert_eq!((all[0].set, all[0].n_models), ("a", 2));
+        assert!((all[0].squares - 0.05).abs() < 1e-12);
+        let lines = lines(&rows);
+        // All of a lie inside what b leaves open; of b one does.
+        assert_eq!((lines.len(), lines[0].goals[0].figure), (1, 75.0));
+        // (4 x 0.0144 + 0.05) / 6, to 1.2816 deviations both ways.
+        let own = spread(Figure::Step, (&rows[3].like, &[]), &all[..1]).interval().high;
+        assert!((own.ln() / 1.2816 - (0.1076_f64 / 6.0).sqrt()).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,384 @@
+//! Published runs of today's hardware and of other stacks: steps and passes, each as a plan on hosts
+//! of the catalogue, by nominal costs of its stack, replayed by the judge of pipelines.
+//!
+//! Of several stacks in a table each has its own nominal constants; what is fitted is a factor on
+//! them that all rows share.
+
+use std::collections::BTreeMap;
+
+use cost_model::numeric::score::{Score, score};
+use cost_model::runs::forms::constants::Constant;
+use cost_model::runs::forms::interval::{Figure, Likeness};
+use cost_model::runs::forms::model::shape::n_devices;
+
+use crate::judged::intervals::Residual;
+use crate::judged::own_steps::{self, Own};
+use crate::line::{Bound, Goal, Line, Measure};
+use crate::readers::run::{Hosts, RunRow};
+
+mod set;
+
+pub use set::Machine;
+use set::{Row, Set};
+
+/// Rows of the tables.
+#[derive(Clone, Debug, Default)]
+pub struct RunTables {
+    /// Dense rows of `megatron_bridge.csv`.
+    pub bridge_dense: Vec<RunRow>,
+    /// Its mixtures of experts.
+    pub bridge_experts: Vec<RunRow>,
+    /// `megatron_core_h100.csv`.
+    pub megatron_core: Vec<RunRow>,
+    /// `torchtitan.csv`.
+    pub torchtitan: Vec<RunRow>,
+    /// `megatron_sc21_table2.csv`: the rows of ZeRO-3, and the others.
+    pub sc21: [Vec<RunRow>; 2],
+    /// `neusight.csv`: forward passes, and both.
+    pub neusight: [Vec<RunRow>; 2],
+    /// `megatron_golden.csv`.
+    pub golden: Vec<RunRow>,
+}
+
+/// What a line has to reach: mean, median and worst error in percent.
+#[derive(Clone, Copy, Default)]
+struct Wanted {
+    mean: Option<f64>,
+    median: Option<f64>,
+    worst: Option<f64>,
+}
+
+const fn mean(mean: f64) -> Wanted {
+    Wanted { mean: Some(mean), median: None, worst: None }
+}
+
+const fn median(median: f64, worst: f64) -> Wanted {
+    Wanted { mean: None, median: Some(median), worst: Some(worst) }
+}
+
+const NOTHING: Wanted = Wanted { mean: None, median: None, worst: None };
+
+/// How a table is judged.
+struct Protocol {
+    part: &'static str,
+    /// Constants that its rows are fitted with.
+    free: &'static [Constant],
+    /// Rows that constants are fitted on; all are judged.
+    fitted: fn(&RunRow) -> bool,
+    /// Which rows are left out together, and how that is called.
+    left_out: (&'static str, fn(&RunRow) -> String),
+    /// What the predictions by rows left out have to reach.
+    wanted: Wanted,
+    /// What beside hosts and stack tells clusters apart.
+    cluster: fn(&RunRow) -> String,
+    /// Constants of stacks and generations that were settled on these very rows.
+    settled: &'static str,
+}
+
+fn all(_: &RunRow) -> bool {
+    true
+}
+
+/// Hosts of Megatron-LM's functional tests that take 3 to 13 times what others of their kind do, for
+/// no reason that the tests state: GB200 alone (`_1node`), and a cluster of H100.
+fn usual_hosts(row: &RunRow) -> bool {
+    !row.name.contains("_1node") && row.technique != "dgxh100_dgxc"
+}
+
+/// Devices on which a forward pass takes as long in training as in inference, but for dropout.
+fn usual_forward(row: &RunRow) -> bool {
+    row.technique != "NVIDIA_A100_80GB_PCIe"
+}
+
+fn model(row: &RunRow) -> String {
+    row.model.clone()
+}
+
+fn technique(row: &RunRow) -> String {
+    row.technique.clone()
+}
+
+fn one_cluster(_: &RunRow) -> String {
+    String::new()
+}
+
+fn line(row: &RunRow) -> String {
+    row.line.to_string()
+}
+
+use Constant::{Derating, Elementwise, Ends, LaunchFloor, Network, TensorCollectives};
+
+const BRIDGE_DENSE: Protocol = Protocol {
+    part: "runs Bridge FP8 dense",
+    free: &[Derating, Elementwise, TensorCollectives],
+    fitted: all,
+    left_out: ("leave one model out", model),
+    wanted: median(8.0, 20.0),
+    cluster: one_cluster,
+    settled: "the exposed share of tensor collectives, rates that a hot step keeps up",
+};
+const BRIDGE_EXPERTS: Protocol = Protocol {
+    part: "runs Bridge experts",
+    free: &[Derating, Elementwise, LaunchFloor, Network],
+    fitted: all,
+    left_out: ("leave one model out", model),
+    wanted: median(15.0, 40.0),
+    cluster: one_cluster,
+    settled: "launches of a block, all of these rows in sight: 4.0 ms on H100 and 3.1 on B200, 1, 1.26 \
+              and 1.72 times by dispatcher, 0.015 more for each local expert, 0.34 of it under graphs; \
+              which dispatcher each recipe has",
+};
+const MEGATRON_CORE: Protocol = Protocol {
+    part: "runs Megatron-Core H100",
+    free: &[Derating, TensorCollectives],
+    fitted: all,
+    left_out: ("leave one model out", model),
+    wanted: median(6.0, 15.0),
+    cluster: one_cluster,
+    settled: "the exposed share of tensor collectives",
+};
+const TORCHTITAN: Protocol = Protocol {
+    part: "runs torchtitan",
+    free: &[Derating, Elementwise, TensorCollectives, Network],
+    fitted: all,
+    left_out: ("leave one technique out", technique),
+    wanted: median(10.0, 25.0),
+    cluster: one_cluster,
+    settled: "products scaled by rows, the share that asynchronous tensor parallelism hides, pieces put in order, the rate at 500 W, the rate of split attention",
+};
+const SHARDED: Protocol = Protocol {
+    part: "runs SC21 ZeRO-3",
+    free: &[Network],
+    fitted: all,
+    left_out: ("leave one row out", line),
+    wanted: mean(12.0),
+    cluster: one_cluster,
+    settled: "the exposed share of gathers, one card for a ring and its rate",
+};
+const PIPELINED: Protocol = Protocol {
+    part: "runs SC21 tensor + pipeline",
+    free: &[Derating],
+    fitted: all,
+    left_out: ("leave one row out", line),
+    wanted: NOTHING,
+    cluster: one_cluster,
+    settled: "",
+};
+const INFERENCE: Protocol = Protocol {
+    part: "runs NeuSight inference",
+    free: &[Derating, Elementwise],
+    fitted: all,
+    left_out: ("leave one model out", model),
+    wanted: mean(10.0),
+    cluster: one_cluster,
+    settled: "the share of the fp32 rate by generation",
+};
+const TRAINING: Protocol = Protocol {
+    part: "runs NeuSight training",
+    fitted: usual_forward,
+    settled: "the share of the fp32 rate by generation; forward passes of training on the A100 of \
+              80 GB take 1.6 to 2 times what they take in inference on the slower one of 40 GB, for \
+              no reason that the table states: they are judged, but nothing is fitted on them",
+    ..INFERENCE
+};
+const GOLDEN: Protocol = Protocol {
+    part: "runs golden over 0.3 s",
+    free: &[LaunchFloor, Ends],
+    fitted: usual_hosts,
+    left_out: ("leave one platform out", technique),
+    wanted: Wanted { mean: None, median: Some(15.0), worst: None },
+    cluster: technique,
+    settled: "the launch floor of a block, the host's shares of a step, and that a gather of tokens takes \
+              as few launches as a flex dispatcher; hosts of unusual slowness (`_1node`, dgxh100_dgxc) are \
+              judged, but nothing is fitted on them",
+};
+
+/// Constants of stacks and generations as plans have them, some of which were settled on rows of the
+/// same table.
+const NOMINAL: &str = "nominal";
+
+/// The lines of the table, and how far nominal constants are from each row. `machines` has the hosts
+/// that rows name; rows of others are left out.
+#[must_use]
+pub fn lines(
+    tables: &RunTables,
+    machines: &BTreeMap<Hosts, Machine>,
+) -> (Vec<Line>, Vec<Residual>) {
+    let set = |protocol: &Protocol, rows| Set::new(protocol.part, rows, machines);
+    let [sharded, pipelined] = &tables.sc21;
+    let [inference, training] = &tables.neusight;
+    let (sharded, pipelined) = (set(&SHARDED, sharded), set(&PIPELINED, pipelined));
+    let others = [
+        (&BRIDGE_DENSE, &tables.bridge_dense),
+        (&BRIDGE_EXPERTS, &tables.bridge_experts),
+        (&MEGATRON_CORE, &tables.megatron_core),
+        (&TORCHTITAN, &tables.torchtitan),
+        (&INFERENCE, inference),
+        (&TRAINING, training),
+        (&GOLDEN, &tables.golden),
+    ];
+    let (mut lines, mut residuals) = (Vec::new(), Vec::new());
+    for (protocol, rows) in others {
+        of_set(&set(protocol, rows), protocol, (&mut lines, &mut residuals));
+    }
+    of_set(&sharded, &SHARDED, (&mut lines, &mut residuals));
+    of_set(&pipelined, &PIPELINED, (&mut lines, &mut residuals));
+    // What is judged of these rows is the form alone.
+    for line in lines.iter_mut().filter(|l| l.part == PIPELINED.part && l.n_constants == 0) {
+        line.target = Some(4.0);
+    }
+    lines.extend(pairs(&sharded, &pipelined));
+    lines.retain(|line| line.score.n > 0);
+    (lines, residuals)
+}
+
+/// Nominal constants, groups of rows left out, in sample.
+fn of_set(
+    set: &Set<'_>,
+    protocol: &Protocol,
+    (lines, residuals): (&mut Vec<Line>, &mut Vec<Residual>),
+) {
+    let (way, _) = protocol.left_out;
+    let n = protocol.free.len() as u32;
+    let nominal = set.predict(&Vec::new());
+    let in_sample = set.predict(&set.fit(protocol.free, protocol.fitted));
+    lines.extend([
+        of_way(set, protocol, NOMINAL, &nominal, (0, NOTHING)),
+        of_way(set, protocol, way, &left_out(set, protocol), (n, protocol.wanted)),
+        of_way(set, protocol, "in sample", &in_sample, (n, NOTHING)),
+    ]);
+    let residual = |figure, (own, time): (&Row<'_>, f64)| {
+        let row = own.row;
+        let has_experts = row.card.groups.iter().any(|group| group.card.experts.is_some());
+        let names = (row.stack, own.machine.system.device.chip);
+        Residual {
+            figure,
+            set: set.part.to_owned(),
+            model: row.model.clone(),
+            like: Likeness::of(names, row.dtype, own.run.degrees(), has_experts),
+            log: (row.time_s / time).ln(),
+        }
+    };
+    residuals.extend(set.rows.iter().zip(nominal).map(|own| residual(Figure::Step, own)));
+    let own = set.own_steps(protocol.cluster);
+    let row = |(own, times): &(&Row<'_>, Own)| {
+        (times.before_s, times.after_s, own.row.time_s, own.row.name.clone())
+    };
+    lines.extend(own_steps::line("runs", set.part, &own.iter().map(row).collect::<Vec<_>>()));
+    let calibrated =
+        |(own, times): (&Row<'_>, Own)| residual(Figure::Calibrated, (own, times.after_s));
+    residuals.extend(own.into_iter().map(calibrated));
+}
+
+/// Each group of rows predicted by factors of the others.
+fn left_out(set: &Set<'_>, protocol: &Protocol) -> Vec<f64> {
+    let Protocol { free, fitted, left_out: (_, group), .. } = *protocol;
+    let mut keys: Vec<String> = set.rows.iter().map(|row| group(row.row)).collect();
+    let mut predicted = vec![f64::NAN; keys.len()];
+    let all = keys.clone();
+    keys.sort();
+    keys.dedup();
+    for key in keys {
+        let times = set.predict(&set.fit(free, |row| group(row) != key && fitted(row)));
+        for ((own, time), entry) in all.iter().zip(times).zip(&mut predicted) {
+            if *own == key {
+                *entry = time;
+            }
+        }
+    }
+    predicted
+}
+
+fn of_way(
+    set: &Set<'_>,
+    protocol: &Protocol,
+    way: &'static str,
+    predicted: &[f64],
+    (n_constants, wanted): (u32, Wanted),
+) -> Line {
+    let rows = set.rows.iter().zip(predicted);
+    let score = score(rows.map(|(row, time)| (*time, row.row.time_s, row.row.name.clone())));
+    let peers = set.rows.iter().filter_map(|row| Some((row.row.peer_s?, row.row.time_s, "")));
+    let peers = self::score(peers);
+    Line {
+        table: "runs",
+        part: set.part.to_owned(),
+        way,
+        goals: goals(&score, wanted),
+        n_constants,
+        target: wanted.mean,
+        peers: if peers.n > 0 { vec![("NeuSight", peers.mape)] } else { Vec::new() },
+        note: note(protocol.settled, &each_row(set, predicted)),
+        score,
+        ..Line::default()
+    }
+}
+
+fn goals(score: &Score, wanted: Wanted) -> Vec<Goal> {
+    let goals =
+        [("median error", score.median, wanted.median), ("worst error", score.worst, wanted.worst)];
+    let goal = |(what, figure, most): (&'static str, f64, Option<f64>)| {
+        Some(Goal { what, figure, bound: Some(Bound::AtMost(most?)) })
+    };
+    goals.into_iter().filter_map(goal).collect()
+}
+
+/// What was settled on the rows of a line, and its rows.
+fn note(settled: &str, rows: &str) -> String {
+    let settled = match settled {
+        "" => String::new(),
+        settled => format!("settled on these rows: {settled}"),
+    };
+    [settled.as_str(), rows]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// Most rows that a note lists.
+const LISTED: usize = 30;
+
+/// Predicted over measured, less one, of each row of a small set.
+fn each_row(set: &Set<'_>, predicted: &[f64]) -> String {
+    if set.rows.len() > LISTED {
+        return String::new();
+    }
+    let of = |(row, time): (&Row<'_>, &f64)| {
+        format!("{} {:+.1} %", row.row.name, 100.0 * (time / row.row.time_s - 1.0))
+    };
+    set.rows.iter().zip(predicted).map(of).collect::<Vec<_>>().join("; ")
+}
+
+/// Which of two ways to run a model on as many devices is the faster one.
+fn pairs(sharded: &Set<'_>, pipelined: &Set<'_>) -> Option<Line> {
+    let times = |set: &Set<'_>| {
+        let times = set.predict(&Vec::new());
+        let rows = set.rows.iter().zip(times);
+        let of = |(row, time): (&Row<'_>, f64)| {
+            (n_devices(row.run.degrees()), (row.row.time_s, time, row.row.name.clone()))
+        };
+        rows.map(of).collect::<BTreeMap<_, _>>()
+    };
+    let others = times(pipelined);
+    let mut n_decided = 0;
+    let mut chosen = Vec::new();
+    for (devices, own) in times(sharded) {
+        let Some(other) = others.get(&devices) else { continue };
+        let pick = if own.1 < other.1 { &own } else { other };
+        let best = own.0.min(other.0);
+        n_decided += usize::from(pick.0 <= best);
+        chosen.push((pick.0, best, pick.2.clone()));
+    }
+    let share = 100.0 * n_decided as f64 / chosen.len().max(1) as f64;
+    let bound = Some(Bound::AtLeast(100.0));
+    (!chosen.is_empty()).then(|| Line {
+        table: "runs",
+        part: "runs SC21 Table 2, choice".to_owned(),
+        way: NOMINAL,
+        measure: Measure::Regret,
+        score: score(chosen.into_iter()),
+        goals: vec![Goal { what: "pairs decided as measured", figure: share, bound }],
+        ..Line::default()
+    })
+}

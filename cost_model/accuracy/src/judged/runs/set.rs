@@ -1,0 +1,203 @@
+//! Published runs as plans on systems under stacks, and how they are predicted.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cost_model::kernels::stack::preset;
+use cost_model::numeric::least_squares::{Parameter, fit};
+use cost_model::runs::forms::constants::{Constant, Constants};
+use cost_model::runs::forms::corrections::NONE;
+use cost_model::runs::forms::fit::Sample;
+use cost_model::runs::forms::run::Timed;
+use cost_model::runs::forms::run::{Gradients, Run};
+use cost_model::runs::forms::step::Steps;
+use cost_model::runs::forms::system::System;
+use ir::grid::Grid;
+use ir::plan::Parallelism;
+use ir::stack::Stack;
+use planner::training::schedule;
+
+use crate::judged::own_steps::{self, Own};
+use crate::readers::run::{Hosts, RunRow};
+
+/// Hosts as prices see them.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Devices and links.
+    pub system: System,
+    /// Bytes that a plan may use of a device; `None` = unlimited.
+    pub limit: Option<u64>,
+}
+
+/// A row as a run.
+pub(super) struct Row<'a> {
+    pub(super) row: &'a RunRow,
+    pub(super) run: Run,
+    pub(super) machine: &'a Machine,
+    stack: Stack,
+}
+
+/// Schedules by ranks, chunks and micro-batches; `None` where there is none.
+type Grids = BTreeMap<(u32, u32, u32), Option<Arc<Grid>>>;
+
+/// Rows of one table.
+pub(super) struct Set<'a> {
+    pub(super) part: &'static str,
+    /// Rows that are judged; those of one machine and stack stand together.
+    pub(super) rows: Vec<Row<'a>>,
+    grids: RefCell<Grids>,
+}
+
+/// Factors on the nominal constants of every stack.
+pub(super) type Factors = Vec<(Constant, f64)>;
+
+/// How far a factor may go from one: this many times as much, and as little.
+const FURTHEST: f64 = 12.0;
+/// How far above its start the bound of a constant is that starts at its greatest value.
+const INSIDE: f64 = 1.000_001;
+
+impl<'a> Set<'a> {
+    /// The rows whose hosts and stack are known. Of degrees that a table leaves open, those are
+    /// chosen whose step is predicted shortest by nominal constants among those that fit.
+    pub(super) fn new(
+        part: &'static str,
+        rows: &'a [RunRow],
+        machines: &'a BTreeMap<Hosts, Machine>,
+    ) -> Self {
+        let mut set = Self { part, rows: Vec::new(), grids: RefCell::default() };
+        for row in rows {
+            let Some((machine, stack)) = machines.get(&row.hosts).zip(preset(row.stack)) else {
+                continue;
+            };
+            if let Some(degrees) = set.chosen(row, machine, &stack) {
+                let run = run(row, &stack, degrees.clone());
+                set.rows.push(Row { row, run, machine, stack });
+            }
+        }
+        let key = |row: &Row<'a>| (row.row.hosts.clone(), row.row.stack);
+        set.rows.sort_by_key(key);
+        set
+    }
+
+    fn chosen(&self, row: &'a RunRow, machine: &Machine, stack: &Stack) -> Option<&'a Parallelism> {
+        if let [only] = row.degrees.as_slice() {
+            return Some(only);
+        }
+        let constants = Constants::nominal(stack);
+        let step = |degrees: &&Parallelism| {
+            let run = run(row, stack, (*degrees).clone());
+            let steps = Steps::new(&machine.system, stack, &constants, &NONE);
+            let (step_s, peak) = self.judged(&steps, &run)?;
+            machine.limit.is_none_or(|limit| peak <= limit).then_some(step_s)
+        };
+        let priced = row.degrees.iter().filter_map(|degrees| Some((step(&degrees)?, degrees)));
+        priced.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, degrees)| degrees)
+    }
+
+    /// Seconds of a step and bytes of its fullest rank, replayed by the judge of pipelines.
+    fn judged<'s>(&self, steps: &Steps<'s>, run: &'s Run) -> Option<(f64, u64)> {
+        let degrees = run.degrees();
+        let count = u32::try_from(degrees.n_micro_batches).ok()?;
+        let key = (degrees.pipeline, degrees.virtual_stages, count);
+        let mut grids = self.grids.borrow_mut();
+        let grid = grids
+            .entry(key)
+            .or_insert_with(|| schedule::megatron(key.0, key.1, key.2).ok().map(Arc::new));
+        steps.judged(run, grid.as_ref()?).ok()
+    }
+
+    /// Rows of one machine and stack, with their constants.
+    fn each(
+        rows: &[&Row<'a>],
+        factors: &Factors,
+        mut seconds: impl for<'s> FnMut(&Steps<'s>, &'s Run) -> f64,
+    ) -> Vec<f64> {
+        let alike =
+            |a: &&Row<'a>, b: &&Row<'a>| a.row.hosts == b.row.hosts && a.row.stack == b.row.stack;
+        let mut times = Vec::with_capacity(rows.len());
+        for group in rows.chunk_by(alike) {
+            let Some(first) = group.first() else { continue };
+            let constants = scaled(&first.stack, factors);
+            let steps = Steps::new(&first.machine.system, &first.stack, &constants, &NONE);
+            times.extend(group.iter().map(|row| seconds(&steps, &row.run)));
+        }
+        times
+    }
+
+    /// Seconds of all rows; not a number where a row has no schedule.
+    pub(super) fn predict(&self, factors: &Factors) -> Vec<f64> {
+        let rows: Vec<&Row<'a>> = self.rows.iter().collect();
+        Self::each(&rows, factors, |steps, run| {
+            self.judged(steps, run).map_or(f64::NAN, |(seconds, _)| seconds)
+        })
+    }
+
+    /// Whole steps by constants that were calibrated on others of the same machine, stack and cluster.
+    pub(super) fn own_steps(&self, cluster: fn(&RunRow) -> String) -> Vec<(&Row<'a>, Own)> {
+        let mut alike: BTreeMap<(&Hosts, &str, String), Vec<&Row<'a>>> = BTreeMap::new();
+        for own in self.rows.iter().filter(|own| own.row.timed == Timed::Step) {
+            let key = (&own.row.hosts, own.row.stack, cluster(own.row));
+            alike.entry(key).or_default().push(own);
+        }
+        let mut judged = Vec::new();
+        for rows in alike.into_values() {
+            let own = self.calibrated(&rows).into_iter();
+            judged.extend(own.filter_map(|own| Some((*rows.get(own.at)?, own))));
+        }
+        judged
+    }
+
+    fn calibrated(&self, rows: &[&Row<'a>]) -> Vec<Own> {
+        let Some(Row { machine, stack, .. }) = rows.first() else { return Vec::new() };
+        let system = &machine.system;
+        let mut samples = Vec::new();
+        for own in rows {
+            samples.push(Sample { run: &own.run, system, time_s: own.row.time_s });
+        }
+        own_steps::judged(&samples, stack, |chosen, constants| {
+            let steps = Steps::new(system, stack, constants, &NONE);
+            let own = chosen.iter().filter_map(|at| rows.get(*at));
+            let times = own.map(|own| self.judged(&steps, &own.run));
+            times.map(|time| time.map_or(f64::NAN, |(seconds, _)| seconds)).collect()
+        })
+    }
+
+    /// The factors that explain the rows best for which something holds, each pulled towards one.
+    pub(super) fn fit(&self, free: &[Constant], wanted: impl Fn(&RunRow) -> bool) -> Factors {
+        let rows: Vec<&Row<'a>> = self.rows.iter().filter(|row| wanted(row.row)).collect();
+        let most = |constant: &Constant| {
+            let over = |row: &&Row<'a>| {
+                Some(constant.most()? / Constants::nominal(&row.stack).get(*constant))
+            };
+            rows.iter().filter_map(over).fold(FURTHEST, f64::min).max(INSIDE)
+        };
+        let parameter = |constant: &Constant| {
+            Parameter::new(1.0, 1.0 / FURTHEST, most(constant)).pulled(constant.log_sd())
+        };
+        let parameters: Vec<Parameter> = free.iter().map(parameter).collect();
+        let measured: Vec<f64> = rows.iter().map(|row| row.row.time_s).collect();
+        let named = |values: &[f64]| free.iter().copied().zip(values.iter().copied()).collect();
+        let fitted = fit(&parameters, &measured, |values, predicted| {
+            let factors: Factors = named(values);
+            let times = Self::each(&rows, &factors, |steps, run| steps.closed_form_s(run));
+            predicted.copy_from_slice(&times);
+        });
+        named(&fitted.values)
+    }
+}
+
+fn run(row: &RunRow, stack: &Stack, degrees: Parallelism) -> Run {
+    let gradients = Gradients::of(row.dtype, stack);
+    let mut run = Run::of(row.card.clone(), degrees, row.recompute).with_gradients(gradients);
+    (run.dtype, run.timed) = (row.dtype, row.timed);
+    run
+}
+
+fn scaled(stack: &Stack, factors: &Factors) -> Constants {
+    let mut constants = Constants::nominal(stack);
+    for (constant, factor) in factors {
+        constants.set(*constant, constants.get(*constant) * factor);
+    }
+    constants
+}

@@ -1,0 +1,78 @@
+//! How right the cost model is: `meshwright validate`, which judges it on published measurements, and
+//! the tables that it reads.
+
+use std::path::{Path, PathBuf};
+
+use engine::answer::files::artifact::{self, Existing};
+use engine::answer::exit::{CommandResult, Exit};
+use engine::answer::page::Page;
+use ir::diagnostic::Diagnostic;
+use serde_json::json;
+
+use crate::judged::intervals::{self, Residual};
+use crate::page::{document, markdown, tables};
+use crate::parts::{Found, found};
+
+pub mod judged;
+pub mod line;
+mod page;
+mod parts;
+pub mod readers;
+
+/// Tables that the cost model is judged on.
+#[derive(Clone, Debug)]
+pub struct ValidateRequest {
+    /// The folder of tables.
+    pub folder: PathBuf,
+    /// Whether the worst row and a note of each line are shown.
+    pub detail: bool,
+    /// Whether the page of accuracy is wanted instead.
+    pub markdown: bool,
+    /// Where the page goes.
+    pub output: Option<PathBuf>,
+    /// Whether a file there is replaced.
+    pub force: bool,
+}
+
+/// Judges the cost model on published measurements.
+///
+/// # Errors
+/// Those of reading the tables and of writing the page.
+pub fn run(args: &ValidateRequest, page: &Page) -> CommandResult {
+    let existing = Existing::of(args.force);
+    let outputs: Vec<&Path> = args.output.iter().map(PathBuf::as_path).collect();
+    artifact::check(&outputs, &[], existing)?;
+    let Found { mut lines, residuals } = found(&args.folder)?;
+    lines.extend(intervals::lines(&residuals));
+    // The page opens with today's hardware.
+    lines.sort_by_key(|line| line.table != "runs");
+    let mut written = Vec::new();
+    match &args.output {
+        Some(output) => {
+            let bytes = markdown::of(&lines).into_bytes();
+            artifact::write_all(&[(output.clone(), bytes)], existing)?;
+            written.push(output.display().to_string());
+            page.line(&format!("wrote {}", output.display()));
+        }
+        None if args.markdown => page.text(&markdown::of(&lines)),
+        None => {
+            tables::print(&lines, page);
+            if args.detail {
+                tables::details(&lines, page);
+            }
+        }
+    }
+    page.document(&json!({
+        "lines": lines.iter().map(document::of).collect::<Vec<_>>(),
+        "written": written,
+    }));
+    Ok(Exit::DONE)
+}
+
+/// How far nominal constants are from each published run of a data folder.
+///
+/// # Errors
+/// Those of reading the tables.
+pub fn residuals(data: &Path) -> Result<Vec<Residual>, Diagnostic> {
+    Ok(found(data)?.residuals)
+}

@@ -1,0 +1,160 @@
+//! Parts of the accuracy table: each reads tables of the data folder and judges a part of the cost
+//! model on them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::thread;
+
+use importers::measurements;
+use ir::diagnostic::{Blame, Diagnostic};
+use ir::measured::GpuFacts;
+
+<<<<<<<< HEAD:engine/src/tools/validate.rs
+use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::files::artifact::{self, Existing};
+use crate::answer::page::Page;
+use crate::request::ValidateRequest;
+========
+use crate::judged;
+use crate::judged::intervals::Residual;
+use crate::line::Line;
+use crate::readers::memory::MemoryRow;
+use crate::readers::peak_memory::golden::GoldenRow;
+use crate::readers::peak_memory::{bigscience, golden, korthikanti, torchtitan};
+>>>>>>>> 029aba0d91f611a0dbb9fc5b66e070af8130aa73:cost_model/accuracy/src/parts/mod.rs
+
+mod runs;
+mod steps;
+
+/// Data sheet figures by GPU name.
+type Facts = BTreeMap<String, GpuFacts>;
+/// Reads tables of the data folder and judges a part of the cost model on them.
+type Part = fn(&Path) -> Result<Found, Diagnostic>;
+
+/// Lines of a part, and how far nominal constants are from each run in it.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) lines: Vec<Line>,
+    pub(super) residuals: Vec<Residual>,
+}
+
+impl From<Vec<Line>> for Found {
+    fn from(lines: Vec<Line>) -> Self {
+        Self { lines, residuals: Vec::new() }
+    }
+}
+
+/// The slowest first, so that two cores end together.
+const PARTS: [Part; 8] =
+    [overlap, gemm, steps::judge, runs::judge, attention, moe, collectives, memory];
+
+/// All parts.
+pub(super) fn found(data: &Path) -> Result<Found, Diagnostic> {
+    let mut found = Found::default();
+    for part in each(data)? {
+        let Found { lines, residuals } = part?;
+        found.lines.extend(lines);
+        found.residuals.extend(residuals);
+    }
+    Ok(found)
+}
+
+/// Every part, on a thread of its own, or on this one where the system starts none.
+fn each(data: &Path) -> Result<Vec<Result<Found, Diagnostic>>, Diagnostic> {
+    thread::scope(|scope| {
+        let spawn = |part: Part| {
+            (part, thread::Builder::new().spawn_scoped(scope, move || part(data)).ok())
+        };
+        let parts: Vec<(Part, _)> = PARTS.into_iter().map(spawn).collect();
+        let failed =
+            |_| Diagnostic::error(Blame::Internal, "internal", "a part of the table failed");
+        let joined = |(part, own): (Part, Option<thread::ScopedJoinHandle<'_, _>>)| match own {
+            Some(own) => own.join().map_err(failed),
+            None => Ok(part(data)),
+        };
+        parts.into_iter().map(joined).collect()
+    })
+}
+
+fn gemm(data: &Path) -> Result<Found, Diagnostic> {
+    let rows = measurements::gemm::read(&data.join("measurements/gemm.csv"))?;
+    let facts = facts(rows.iter().map(|row| row.gpu.as_str()))?;
+    Ok(judged::gemm::lines(&rows, &facts).into())
+}
+
+fn attention(data: &Path) -> Result<Found, Diagnostic> {
+    let rows = measurements::attention::read(&data.join("measurements/attention.csv"))?;
+    let facts = facts(rows.iter().map(|row| row.gpu.as_str()))?;
+    Ok(judged::attention::lines(&rows, &facts).into())
+}
+
+fn moe(data: &Path) -> Result<Found, Diagnostic> {
+    let rows = measurements::moe::read(&data.join("measurements/moe.csv"))?;
+    let facts = facts(rows.iter().map(|row| row.gpu.as_str()))?;
+    Ok(judged::moe::lines(&rows, &facts).into())
+}
+
+fn collectives(data: &Path) -> Result<Found, Diagnostic> {
+    let rows = measurements::collectives::read(&data.join("measurements/collectives.csv"))?;
+    Ok(judged::collectives::lines(&rows).into())
+}
+
+fn overlap(data: &Path) -> Result<Found, Diagnostic> {
+    let rows = measurements::overlap::read(&data.join("measurements/overlap.csv"))?;
+    Ok(judged::overlap::lines(&rows).into())
+}
+
+fn memory(data: &Path) -> Result<Found, Diagnostic> {
+    use judged::memory::{GoldenRows, Replayer};
+    let folder = data.join("steptimes");
+    let golden = golden::read(&folder.join("megatron_golden.csv"))?;
+    let (stated, unsure) = golden_rows(&golden);
+    let of_experts = golden.iter().filter(|own| own.is_whole && own.row.card.experts.is_some());
+    let experts: Vec<MemoryRow> = of_experts.map(|own| own.row.clone()).collect();
+    let Some(facts) = measurements::devices::facts(steps::GPU)? else {
+        return Ok(Found::default());
+    };
+    let system = judged::steps::bare_system(&facts);
+    let Some(system) = system else { return Ok(Found::default()) };
+    let replayer = Replayer { system: &system };
+    let golden = GoldenRows { stated: &stated, unsure: &unsure, experts: &experts };
+    let formulas = replayer.formulas(&korthikanti::read(&folder.join("korthikanti.csv"))?);
+    let measured = [
+        replayer.golden(&golden),
+        (formulas, Vec::new()),
+        replayer.device(&bigscience::read(&folder.join("bigscience_a100.csv"))?),
+        replayer.sharded(&torchtitan::read(&folder.join("torchtitan.csv"))?),
+    ];
+    let mut found = Found::default();
+    for (lines, residuals) in measured {
+        found.lines.extend(lines);
+        found.residuals.extend(residuals);
+    }
+    Ok(found)
+}
+
+/// Mixtures from this many experts on are judged apart: nobody states the load of a rank.
+const MANY_EXPERTS: u64 = 8;
+
+/// Rows whose layout and load are stated, and the others.
+fn golden_rows(rows: &[GoldenRow]) -> (Vec<MemoryRow>, Vec<MemoryRow>) {
+    let (mut stated, mut unsure) = (Vec::new(), Vec::new());
+    for golden in rows {
+        let few = golden.row.card.experts.is_none_or(|e| e.n_experts < MANY_EXPERTS);
+        let known = few && golden.layout == golden::Layout::Stated;
+        if known { &mut stated } else { &mut unsure }.push(golden.row.clone());
+    }
+    (stated, unsure)
+}
+
+fn facts<'a>(gpus: impl Iterator<Item = &'a str>) -> Result<Facts, Diagnostic> {
+    let mut all = Facts::new();
+    for gpu in gpus {
+        if !all.contains_key(gpu)
+            && let Some(facts) = measurements::devices::facts(gpu)?
+        {
+            all.insert(gpu.to_owned(), facts);
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,88 @@
+//! Published runs: reads the tables, and makes of the hosts that they name what prices see.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use cost_model::runs::forms::run::Timed;
+use cost_model::runs::forms::system::System;
+use engine::request::executor::named_stack;
+use importers::cluster;
+use ir::diagnostic::Diagnostic;
+use ir::profile::Profile;
+use ir::units::Bytes;
+
+use super::Found;
+<<<<<<<< HEAD:engine/src/tools/validate/runs.rs
+use super::steps::schedule;
+use crate::request::executor::named_stack;
+========
+use crate::judged::runs::{Machine, RunTables, lines};
+use crate::readers::published::{bridge, golden, megatron_core, neusight, sc21, torchtitan};
+use crate::readers::run::{Hosts, RunRow};
+>>>>>>>> 029aba0d91f611a0dbb9fc5b66e070af8130aa73:cost_model/accuracy/src/parts/runs.rs
+
+/// Hosts that tell ways inside one from ways between them.
+const TWO: u64 = 2;
+
+/// Judges the step-time model on the tables of the data folder.
+pub(super) fn judge(data: &Path) -> Result<Found, Diagnostic> {
+    let tables = tables(&data.join("steptimes"))?;
+    let mut machines = BTreeMap::new();
+    for row in rows(&tables) {
+        named_stack(row.stack)?;
+        if !machines.contains_key(&row.hosts) {
+            machines.extend(machine(&row.hosts)?.map(|own| (row.hosts.clone(), own)));
+        }
+    }
+    let (lines, residuals) = lines(&tables, &machines);
+    Ok(Found { lines, residuals })
+}
+
+fn tables(folder: &Path) -> Result<RunTables, Diagnostic> {
+    let apart = |rows: Vec<RunRow>, is_first: fn(&RunRow) -> bool| {
+        let (first, second) = rows.into_iter().partition(is_first);
+        [first, second]
+    };
+    let bridge = |part| bridge::read(&folder.join("megatron_bridge.csv"), part);
+    Ok(RunTables {
+        bridge_dense: bridge(bridge::Part::Dense)?,
+        bridge_experts: bridge(bridge::Part::Experts)?,
+        megatron_core: megatron_core::read(&folder.join("megatron_core_h100.csv"))?,
+        torchtitan: torchtitan::read(&folder.join("torchtitan.csv"))?,
+        sc21: apart(sc21::read(&folder.join("megatron_sc21_table2.csv"))?, |row| {
+            row.technique == sc21::SHARDED
+        }),
+        neusight: apart(neusight::read(&folder.join("neusight.csv"))?, |row| {
+            row.timed != Timed::Passes
+        }),
+        golden: golden::read(&folder.join("megatron_golden.csv"))?,
+    })
+}
+
+fn rows(tables: &RunTables) -> impl Iterator<Item = &RunRow> {
+    let RunTables {
+        bridge_dense,
+        bridge_experts,
+        megatron_core,
+        torchtitan,
+        sc21,
+        neusight,
+        golden,
+    } = tables;
+    let sets = [bridge_dense, bridge_experts, megatron_core, torchtitan, golden];
+    sets.into_iter().chain(sc21).chain(neusight).flatten()
+}
+
+/// Two such hosts of the catalogue, of which nothing was measured, as a cluster file has them.
+fn machine(hosts: &Hosts) -> Result<Option<Machine>, Diagnostic> {
+    let Hosts { device, per_host, scaleup, network } = hosts;
+    let text = format!(
+        "nodes: [{{count: {TWO}, device: {device}, devices: {per_host}, scaleup: {scaleup}}}]\n\
+         network: {{link: {network}}}\n"
+    );
+    let cluster = cluster::parse(&text, device, None)?;
+    let limits = cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit);
+    let limit = limits.map(Bytes::get).min();
+    let system = System::of(&cluster, &Profile::default());
+    Ok(system.map(|system| Machine { system, limit }))
+}

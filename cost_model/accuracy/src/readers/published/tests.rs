@@ -1,0 +1,121 @@
+use importers::measurements::parse_table;
+
+use super::*;
+
+#[test]
+fn cells_of_degrees_are_read_or_refused() {
+    let read = |text: &str| {
+        let text = format!("gpus,tp,gbs\n{text}\n");
+        parse_table(text.as_bytes(), "t.csv", |fields| {
+            let tensor = degree(fields, "tp")?;
+            let data = replicas(fields, fields.count("gpus")?, &[tensor])?;
+            let count = micro_batches(fields, "gbs", (fields.count("gbs")?, 2, data))?;
+            Ok(Some((tensor, data, count)))
+        })
+    };
+    assert_eq!(read("8,n/a,32").unwrap(), [(1, 8, 2)]);
+    assert_eq!(read("8,4,32").unwrap(), [(4, 2, 8)]);
+    for text in ["8,3,32", "8,4,33", "8,0,32", "8,x,32"] {
+        assert_eq!(read(text).unwrap_err().code, "bad-cell", "{text}");
+    }
+}
+
+#[test]
+fn every_published_config_is_a_card_of_the_stated_size() {
+    // Billions of parameters as the model cards state them.
+    for (config, stated) in [
+        (models::LLAMA_8B, 8.03),
+        (models::LLAMA_70B, 70.6),
+        (models::LLAMA_405B, 405.8),
+        (models::QWEN3_30B, 30.5),
+        (models::GPT_OSS_120B, 116.8),
+        (models::DEEPSEEK_V3, 671.0),
+        (models::GPT2_LARGE, 0.774),
+        (models::BERT_LARGE, 0.335),
+        (models::GPT3_2_7B, 2.65),
+    ] {
+        let card = models::card(config, "m", 512).unwrap();
+        let blocks: f64 =
+            card.groups.iter().map(|group| weights(group) * f64::from(group.n_blocks)).sum();
+        let own = &card.groups[0].card;
+        let ends = if own.head == Head::Tied { 1.0 } else { 2.0 };
+        let all = blocks + ends * (own.vocabulary * own.hidden) as f64;
+        assert!((all / 1e9 / stated - 1.0).abs() < 0.01, "{config}: {all}");
+    }
+}
+
+/// Weights of products of a block, by its figures alone.
+fn weights(group: &ir::card::BlockGroup) -> f64 {
+    let card = &group.card;
+    let [h, a, g] = [card.hidden, card.n_heads, card.n_kv_heads].map(|n| n as f64);
+    let attention = match card.attention {
+        Attention::Latent { query_rank, key_value_rank, plain, rotary, value } => {
+            let [q, kv, plain, rotary, value] =
+                [query_rank.unwrap(), key_value_rank, plain, rotary, value].map(|n| n as f64);
+            h * (q + kv + rotary) + a * (q * (plain + rotary) + kv * (plain + value) + h * value)
+        }
+        _ => 2.0 * h * (a + g) * card.head_dims().0 as f64,
+    };
+    let products = card.form.n_first() as f64 + 1.0;
+    let inner = card.experts.map_or(card.feed_forward, |experts| {
+        (experts.n_experts + experts.n_shared) * experts.feed_forward
+    });
+    attention + products * h * inner as f64 + group.other_parameters as f64
+}
+
+const BRIDGE: &str = "release,system,model,gpus,precision,gbs,mbs,seq,fsdp,tp,pp,cp,vp,ep,\
+                      tokens_per_s_per_gpu";
+
+/// Rows of a table of Megatron-Bridge.
+fn bridge(lines: &str, part: bridge::Part) -> Result<Vec<crate::readers::run::RunRow>, Diagnostic> {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name =
+        format!("bridge-{}-{}.csv", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, format!("{BRIDGE}\n{lines}\n")).unwrap();
+    let rows = bridge::read(&path, part);
+    std::fs::remove_file(&path).unwrap();
+    rows
+}
+
+#[test]
+fn a_configuration_is_judged_once_by_its_newest_release() {
+    use bridge::Part;
+    let new = "26.04 NeMo,DGX-H100,LLAMA3_70B,64,FP8,256,1,8192,0,4,8,1,5,n/a,1633";
+    let old = "25.11 NeMo,DGX-H100,LLAMA3_70B,64,FP8-CS,256,1,8192,,4,8,1,5,1,1602";
+    let rows = bridge(&format!("{new}\n{old}"), Part::Dense).unwrap();
+    assert_eq!(rows.len(), 1);
+    let row = &rows[0];
+    // 256 samples of 8,192 tokens at 64 times 1,633 tokens a second.
+    assert!((row.time_s - 256.0 * 8192.0 / (64.0 * 1633.0)).abs() < 1e-9);
+    let degrees = &row.degrees[0];
+    assert_eq!((degrees.data, degrees.n_micro_batches, degrees.virtual_stages), (2, 128, 5));
+    assert_eq!((row.stack, row.hosts.device), ("megatron-bridge", "h100_sxm5_80gb"));
+    assert_eq!(bridge(new, Part::Experts).unwrap(), []);
+    for (from, to) in [
+        ("LLAMA3_70B", "LLAMA4"),
+        ("DGX-H100", "DGX-A100"),
+        (",FP8,", ",FP6,"),
+        (",256,", ",255,"),
+        (",0,4", ",64,4"),
+    ] {
+        let error = bridge(&new.replacen(from, to, 1), Part::Dense).unwrap_err();
+        assert_eq!(error.code, "bad-cell", "{to}");
+    }
+}
+
+#[test]
+fn recipes_choose_the_stack_of_a_mixture() {
+    let line = |release: &str, system: &str, model: &str, precision: &str, degrees: &str| {
+        format!("{release} NeMo,{system},{model},64,{precision},1024,1,4096,0,{degrees},5000")
+    };
+    let stack = |line: &str| bridge(line, bridge::Part::Experts).unwrap()[0].stack;
+    let qwen = |release, degrees| line(release, "DGX-H100", "Qwen3_30B_a3B", "FP8", degrees);
+    assert_eq!(stack(&qwen("26.02", "1,2,1,12,8")), "megatron-bridge-alltoall-overlap");
+    assert_eq!(stack(&qwen("26.02.01", "1,2,1,12,8")), "megatron-bridge-flex-overlap");
+    assert_eq!(stack(&qwen("26.06", "1,1,1,n/a,16")), "megatron-bridge-flex-fp8");
+    let oss = |release| line(release, "DGX-B200", "GPT OSS 120B", "BF16", "1,1,1,n/a,8");
+    assert_eq!(stack(&oss("26.04")), "megatron-bridge-flex");
+    assert_eq!(stack(&oss("26.02")), "megatron-bridge");
+}
