@@ -42,7 +42,7 @@ pub enum Event {
         /// The recipe that found it.
         algorithm: String,
         /// What is minimised.
-        objective: &'static str,
+        objective: String,
         /// Under the objective.
         value_ns: u64,
         /// What no plan is below.
@@ -213,7 +213,7 @@ impl Follower for Listener<'_> {
         let Ok(plan) = (found.document)() else { return };
         (self.hear)(Event::Incumbent {
             algorithm: found.algorithm.to_owned(),
-            objective: found.objective,
+            objective: found.objective.to_owned(),
             value_ns: found.value.get(),
             bound_ns: found.bound.get(),
             gap: found.gap(),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use documents::plan::energy::EnergyDocument;
 use documents::plan::{CommunicationDocument, CostDocument, PlanDocument};
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::launch::LaunchSettings;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -237,4 +238,13 @@ mod tests {
         assert!(fields(&stated, &derived).is_empty());
         assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
     }
+}
+
+/// Settings that do nothing as the others are, as warnings.
+pub fn no_effect(settings: &LaunchSettings) -> impl Iterator<Item = Diagnostic> {
+    settings.no_effect.iter().map(|(setting, needed)| {
+        let message = format!("`{setting}` has no effect without {needed}");
+        let hint = format!("leave it out, or add {needed}");
+        Diagnostic::warning("no-effect", message).hint(hint)
+    })
 }

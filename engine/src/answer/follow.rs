@@ -12,7 +12,7 @@ pub struct Incumbent<'i> {
     /// The recipe that found it.
     pub algorithm: &'i str,
     /// What is minimised.
-    pub objective: &'static str,
+    pub objective: &'i str,
     /// Under the objective.
     pub value: Nanos,
     /// What no plan is below.

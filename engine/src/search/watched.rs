@@ -7,13 +7,14 @@ use documents::plan::PlanDocument;
 use documents::plan::request::RequestDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::workload::StepPhase;
+use ir::units::Nanos;
 use planner::run::watch::Tell;
 use planner::run::{Control, StopReason};
 use serde::Serialize;
 
 use super::run::Run;
 use crate::answer::exit::{CommandResult, Exit};
-use crate::answer::follow::Files;
+use crate::answer::follow::{Files, Incumbent};
 use crate::answer::words::share as percent;
 use crate::request::value::Written;
 use crate::request::{ExpertSkew, PlanRequest};
@@ -50,6 +51,22 @@ pub(crate) fn watched<S: Send + 'static, F: Send + 'static>(
     }
 }
 
+/// Tells of a plan as of one that was found on the way: files and lines are as those of other searches.
+fn publish(run: &mut Run<'_>, plan: &PlanDocument) {
+    let Some(cost) = &plan.cost else { return };
+    let (value, bound) = (Nanos(cost.minimised_ns()), Nanos(cost.bound_ns));
+    run.follower.bound(bound, &cost.bound_method, run.start.elapsed());
+    run.follower.incumbent(&Incumbent {
+        algorithm: &plan.algorithm,
+        objective: &plan.objective,
+        value,
+        bound,
+        shown: &|own| own.to_string(),
+        elapsed: run.start.elapsed(),
+        document: &|| bytes(plan),
+    });
+}
+
 /// Writes a plan and its files, then prints it and what is told of it.
 ///
 /// # Errors
@@ -60,6 +77,7 @@ pub(crate) fn told<R: Serialize>(
     report: &R,
     print: impl FnOnce(&Run<'_>),
 ) -> CommandResult {
+    publish(run, plan);
     let written = run.follower.planned(bytes(plan)?, files)?;
     print(run);
     run.page.serialized(report)?;

@@ -92,39 +92,6 @@ pub fn formats() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// `gpt2: 457 ops, 124.4 M parameters in 474 MiB, 0 % guessed`.
-pub fn sentence(name: &str, summary: &Summary) -> String {
-    let guessed = summary.guessed_share * 100.0;
-    let guessed = if guessed > 0.0 && guessed < 1.0 {
-        format!("{guessed:.2} % guessed")
-    } else {
-        format!("{guessed:.0} % guessed")
-    };
-    let shares = [(summary.scaled_share, "scaled"), (summary.bounded_share, "at most")];
-    let others = shares.into_iter().filter(|(share, _)| *share > 0.0);
-    let others: String =
-        others.map(|(share, what)| format!(", {:.0} % {what}", share * 100.0)).collect();
-    // Instance files state sizes, not shapes.
-    let elements = match summary.initializer_elements {
-        elements if elements > summary.n_parameters => {
-            format!("{} parameters in ", count(elements))
-        }
-        _ => "parameters of ".to_owned(),
-    };
-    let bytes = Bytes(summary.parameter_bytes);
-    format!("{name}: {} ops, {elements}{bytes}, {guessed}{others}", summary.n_ops)
-}
-
-/// `124.4 M`.
-fn count(n: u64) -> String {
-    const UNITS: [(f64, &str); 4] = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")];
-    let value = n as f64;
-    UNITS
-        .iter()
-        .find(|(scale, _)| value >= *scale)
-        .map_or_else(|| n.to_string(), |(scale, unit)| format!("{:.1}{unit}", value / scale))
-}
-
 fn facts(summary: &Summary, page: &Page) {
     let opsets: Vec<String> = summary
         .opsets

@@ -16,6 +16,7 @@ use ir::plan::Placement;
 use ir::units::{Bytes, Nanos};
 use serde_json::{Value, json};
 
+use crate::answer::differences::no_effect;
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
@@ -146,15 +147,6 @@ impl Now {
             }
         }
     }
-}
-
-/// Settings that do nothing as the others are, as warnings.
-pub fn no_effect(settings: &LaunchSettings) -> impl Iterator<Item = Diagnostic> {
-    settings.no_effect.iter().map(|(setting, needed)| {
-        let message = format!("`{setting}` has no effect without {needed}");
-        let hint = format!("leave it out, or add {needed}");
-        Diagnostic::warning("no-effect", message).hint(hint)
-    })
 }
 
 /// The ranks of a server.

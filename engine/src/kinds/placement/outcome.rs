@@ -30,7 +30,7 @@ use crate::kinds::placement::trust;
 use crate::kinds::placement::trust::Trust;
 use crate::request::element_type;
 use crate::search::run::trace;
-use crate::tools::import;
+use crate::answer::words;
 
 /// What the command adds to an outcome.
 pub struct Solved {
@@ -81,7 +81,7 @@ pub fn print(
     trust::print(trust, loaded, &outcome.report, rows, page);
     let nominal = if outcome.report.nominal { ", nominal costs" } else { "" };
     let devices = load::describe(&problem.cluster);
-    page.line(&import::sentence(&problem.graph.name, &loaded.summary));
+    page.line(&words::imported(&problem.graph.name, &loaded.summary));
     page.line(&format!("{}: {devices}{nominal}", problem.cluster.name));
     let words = element_type::words(&problem.graph, &problem.workload, solved.named);
     words.iter().for_each(|words| page.line(words));
