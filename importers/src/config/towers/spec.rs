@@ -15,170 +15,38 @@ const MAX_LIST: usize = 4_096;
 
 /// Fields without effect on a forward pass without loss: tokens, dropout, initialisation, losses,
 /// generation, epsilons, and what the library writes about itself.
-const WITHOUT_EFFECT: &[&str] = &[
-    "activation_dropout",
-    "apply_layernorm",
-    "apply_spec_augment",
-    "architectures",
-    "attention_dropout",
-    "attention_probs_dropout_prob",
-    "auxiliary_loss",
-    "auxiliary_loss_weight",
-    "bad_words_ids",
-    "bbox_cost",
-    "bbox_loss_coefficient",
-    "begin_suppress_tokens",
-    "boi_token_index",
-    "bos_token_id",
-    "chunk_size_feed_forward",
-    "class_cost",
-    "classifier_dropout",
-    "classifier_dropout_prob",
-    "cls_token_id",
-    "contrastive_logits_temperature",
-    "ctc_loss_reduction",
-    "ctc_zero_infinity",
-    "decoder_layerdrop",
-    "decoder_start_token_id",
-    "deterministic_flash_attn",
-    "dice_loss_coefficient",
-    "disable_ngram_loss",
-    "diversity_loss_weight",
-    "drop_path_rate",
-    "dropout",
-    "dropout_rate",
-    "dtype",
-    "early_stopping",
-    "embedding_dropout",
-    "encoder_layerdrop",
-    "eoi_token_index",
-    "eos_coefficient",
-    "eos_token_id",
-    "eps",
-    "feat_proj_dropout",
-    "feat_quantizer_dropout",
-    "final_dropout",
-    "finetuning_task",
-    "force_bos_token_to_be_generated",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "giou_cost",
-    "giou_loss_coefficient",
-    "gradient_checkpointing",
-    "hidden_dropout",
-    "hidden_dropout_prob",
-    "image_token_id",
-    "image_token_index",
-    "init_std",
-    "init_xavier_std",
-    "initializer_cutoff_factor",
-    "initializer_factor",
-    "initializer_range",
-    "label2id",
-    "label_smoothing",
-    "language",
-    "layer_norm_eps",
-    "layer_norm_epsilon",
-    "layerdrop",
-    "layerscale_value",
-    "length_penalty",
-    "logit_scale_init_value",
-    "mask_feature_length",
-    "mask_feature_min_masks",
-    "mask_feature_prob",
-    "mask_loss_coefficient",
-    "mask_time_length",
-    "mask_time_min_masks",
-    "mask_time_prob",
-    "max_length",
-    "median_filter_width",
-    "min_length",
-    "mlp_dropout",
-    "model_type",
-    "no_repeat_ngram_size",
-    "norm_eps",
-    "normalize_before",
-    "num_beams",
-    "output_attentions",
-    "output_hidden_states",
-    "output_past",
-    "pad_token_id",
-    "prefix",
-    "qa_dropout",
-    "repetition_penalty",
-    "return_dict",
-    "return_dict_in_generate",
-    "rms_norm_eps",
-    "scale_embedding",
-    "semantic_loss_ignore_index",
-    "sep_token_id",
-    "seq_classif_dropout",
-    "suppress_tokens",
-    "task_specific_params",
-    "tokenizer_class",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
-    "video_token_id",
-    "vision_end_token_id",
-    "vision_start_token_id",
-    "vision_token_id",
-    "sparse_prediction",
-    "sparse_pred_ignore_index",
-    "max_new_tokens",
-    "do_sample",
-    "top_k",
-    "top_p",
-    "temperature",
-    "name_or_path",
-    "_name_or_path",
-    "transformers.js_config",
-    "initializer_bias",
-    "summary_last_dropout",
-    "summary_activation",
-    "rope_parameters",
-    "rope_theta",
-    "rope_scaling",
-    "attn_implementation",
-    "_attn_implementation",
-    "_attn_implementation_autoset",
-    "pooler_act",
-    "is_encoder_decoder",
-    "stage_names",
-    "layer_scale_init_value",
-    "encoder_stride",
-    "out_features",
-    "out_indices",
-    "relative_attention_max_distance",
-    "relative_max_distance",
-    "max_bucket_distance",
-    "dense_act_fn",
-    "is_gated_act",
-    "quantization_config",
-    "clamp_len",
-    "same_length",
-    "mem_len",
-    "reuse_len",
-    "bi_data",
-    "use_mems_eval",
-    "use_mems_train",
-    "id2label",
-    "num_labels",
-    "is_decoder",
-    "scale_decoder_outputs",
-    "scale_attn_weights",
-    "start_n_top",
-    "end_n_top",
-    "tokens_per_second",
-    "langs",
-    "summary_type",
-    "summary_use_proj",
-    "classifier_bias",
-    "classifier_pooling",
-    "classifier_activation",
-    "replace_prob",
-    "num_negatives",
-];
+const WITHOUT_EFFECT: &str = "\
+    _attn_implementation _attn_implementation_autoset _name_or_path activation_dropout \
+    apply_layernorm apply_spec_augment architectures attention_dropout \
+    attention_probs_dropout_prob attn_implementation auxiliary_loss auxiliary_loss_weight \
+    bad_words_ids bbox_cost bbox_loss_coefficient begin_suppress_tokens bi_data boi_token_index \
+    bos_token_id chunk_size_feed_forward clamp_len class_cost classifier_activation \
+    classifier_bias classifier_dropout classifier_dropout_prob classifier_pooling cls_token_id \
+    contrastive_logits_temperature ctc_loss_reduction ctc_zero_infinity decoder_layerdrop \
+    decoder_start_token_id dense_act_fn deterministic_flash_attn dice_loss_coefficient \
+    disable_ngram_loss diversity_loss_weight do_sample drop_path_rate dropout dropout_rate dtype \
+    early_stopping embedding_dropout encoder_layerdrop encoder_stride end_n_top eoi_token_index \
+    eos_coefficient eos_token_id eps feat_proj_dropout feat_quantizer_dropout final_dropout \
+    finetuning_task force_bos_token_to_be_generated forced_bos_token_id forced_eos_token_id \
+    giou_cost giou_loss_coefficient gradient_checkpointing hidden_dropout hidden_dropout_prob \
+    id2label image_token_id image_token_index init_std init_xavier_std initializer_bias \
+    initializer_cutoff_factor initializer_factor initializer_range is_decoder is_encoder_decoder \
+    is_gated_act label2id label_smoothing langs language layer_norm_eps layer_norm_epsilon \
+    layer_scale_init_value layerdrop layerscale_value length_penalty logit_scale_init_value \
+    mask_feature_length mask_feature_min_masks mask_feature_prob mask_loss_coefficient \
+    mask_time_length mask_time_min_masks mask_time_prob max_bucket_distance max_length \
+    max_new_tokens median_filter_width mem_len min_length mlp_dropout model_type name_or_path \
+    no_repeat_ngram_size norm_eps normalize_before num_beams num_labels num_negatives out_features \
+    out_indices output_attentions output_hidden_states output_past pad_token_id pooler_act prefix \
+    qa_dropout quantization_config relative_attention_max_distance relative_max_distance \
+    repetition_penalty replace_prob return_dict return_dict_in_generate reuse_len rms_norm_eps \
+    rope_parameters rope_scaling rope_theta same_length scale_attn_weights scale_decoder_outputs \
+    scale_embedding semantic_loss_ignore_index sep_token_id seq_classif_dropout \
+    sparse_pred_ignore_index sparse_prediction stage_names start_n_top summary_activation \
+    summary_last_dropout summary_type summary_use_proj suppress_tokens task_specific_params \
+    temperature tokenizer_class tokens_per_second top_k top_p torch_dtype transformers.js_config \
+    transformers_version use_cache use_mems_eval use_mems_train video_token_id vision_end_token_id \
+    vision_start_token_id vision_token_id";
 
 /// One object of a config.
 pub(super) struct Spec {
@@ -334,7 +202,9 @@ impl Spec {
     pub(super) fn unread(&self) -> Vec<String> {
         let read = self.read.borrow();
         let is_known = |name: &str| {
-            WITHOUT_EFFECT.contains(&name) || name.ends_with("_token_id") || read.contains(name)
+            WITHOUT_EFFECT.split(' ').any(|own| own == name)
+                || name.ends_with("_token_id")
+                || read.contains(name)
         };
         let names = self.object.iter().filter(|(name, value)| !is_known(name) && !value.is_null());
         let mut names: Vec<String> = names
