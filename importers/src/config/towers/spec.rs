@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use ir::diagnostic::Diagnostic;
 use serde_json::Value;
 
+use super::net::Done;
 use crate::config::fields::{Fields, invalid, number};
 use crate::json::Object;
 
@@ -79,7 +80,7 @@ impl Spec {
     }
 
     /// A part of its own, empty where there is none.
-    pub(super) fn part(&self, name: &'static str) -> Result<Self, Diagnostic> {
+    pub(super) fn part(&self, name: &'static str) -> Done<Self> {
         let path = format!("{}{name}.", self.path);
         match self.fields(name).get(name) {
             None => Ok(Self::at(Object::default(), path)),
@@ -94,46 +95,46 @@ impl Spec {
     }
 
     /// A number from 1 on.
-    pub(super) fn n(&self, name: &'static str, default: u64) -> Result<u64, Diagnostic> {
+    pub(super) fn n(&self, name: &'static str, default: u64) -> Done<u64> {
         self.fields(name).count(&[name], Some(default))
     }
 
     /// A number from 1 on, under the first of some names that is there.
-    pub(super) fn any(&self, names: &[&'static str], default: u64) -> Result<u64, Diagnostic> {
+    pub(super) fn any(&self, names: &[&'static str], default: u64) -> Done<u64> {
         self.read.borrow_mut().extend(names.iter().map(|name| (*name).to_owned()));
         Fields(&self.object).count(names, Some(default))
     }
 
     /// A number from 0 on.
-    pub(super) fn whole(&self, name: &'static str, default: u64) -> Result<u64, Diagnostic> {
+    pub(super) fn whole(&self, name: &'static str, default: u64) -> Done<u64> {
         let fields = self.fields(name);
         if fields.get(name).is_some() { fields.whole(name) } else { Ok(default) }
     }
 
     /// A number from 1 on, where there is one.
-    pub(super) fn maybe(&self, name: &'static str) -> Result<Option<u64>, Diagnostic> {
+    pub(super) fn maybe(&self, name: &'static str) -> Done<Option<u64>> {
         self.fields(name).optional(name)
     }
 
     /// Yes or no.
-    pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool, Diagnostic> {
+    pub(super) fn flag(&self, name: &str, default: bool) -> Done<bool> {
         Ok(self.fields(name).flag(name)?.unwrap_or(default))
     }
 
     /// A text.
-    pub(super) fn text<'a>(&'a self, name: &str, default: &'a str) -> Result<&'a str, Diagnostic> {
+    pub(super) fn text<'a>(&'a self, name: &str, default: &'a str) -> Done<&'a str> {
         Ok(self.fields(name).text(name)?.unwrap_or(default))
     }
 
     /// A number of the real line from 0 to a million.
-    pub(super) fn real(&self, name: &str, default: f64) -> Result<f64, Diagnostic> {
+    pub(super) fn real(&self, name: &str, default: f64) -> Done<f64> {
         let Some(value) = self.fields(name).get(name) else { return Ok(default) };
         let number = value.as_f64().filter(|number| (0.0..=1e6).contains(number));
         number.ok_or_else(|| invalid(name, value, "a number from 0 to a million is needed"))
     }
 
     /// Numbers from 0 on.
-    pub(super) fn list(&self, name: &'static str, default: &[u64]) -> Result<Vec<u64>, Diagnostic> {
+    pub(super) fn list(&self, name: &'static str, default: &[u64]) -> Done<Vec<u64>> {
         let fields = self.fields(name);
         let Some(value) = fields.get(name) else { return Ok(default.to_vec()) };
         let own = fields.list(name)?;
@@ -144,12 +145,7 @@ impl Spec {
     }
 
     /// Numbers from 1 on, of which there have to be so many.
-    pub(super) fn each(
-        &self,
-        name: &'static str,
-        default: &[u64],
-        n: usize,
-    ) -> Result<Vec<u64>, Diagnostic> {
+    pub(super) fn each(&self, name: &'static str, default: &[u64], n: usize) -> Done<Vec<u64>> {
         let own = self.list(name, default)?;
         if own.len() == n && !own.contains(&0) {
             return Ok(own);
@@ -160,12 +156,7 @@ impl Spec {
     }
 
     /// One number for all layers, or one for each.
-    pub(super) fn per_layer(
-        &self,
-        name: &'static str,
-        default: u64,
-        n: usize,
-    ) -> Result<Vec<u64>, Diagnostic> {
+    pub(super) fn per_layer(&self, name: &'static str, default: u64, n: usize) -> Done<Vec<u64>> {
         match self.fields(name).get(name) {
             Some(Value::Array(_)) => self.each(name, &[], n),
             _ => Ok(vec![self.n(name, default)?; n]),
@@ -173,13 +164,14 @@ impl Spec {
     }
 
     /// Height and width, from one number or two.
-    pub(super) fn pair(&self, name: &'static str, default: u64) -> Result<[u64; 2], Diagnostic> {
+    pub(super) fn pair(&self, name: &'static str, default: [u64; 2]) -> Done<[u64; 2]> {
         match self.fields(name).get(name) {
             Some(Value::Array(_)) => {
                 let own = self.each(name, &[], 2)?;
                 Ok([own[0], own[1]])
             }
-            _ => Ok([self.n(name, default)?; 2]),
+            Some(_) => Ok([self.n(name, 1)?; 2]),
+            None => Ok(default),
         }
     }
 
@@ -187,7 +179,7 @@ impl Spec {
     ///
     /// # Errors
     /// `unsupported-trait`.
-    pub(super) fn only(&self, name: &str, form: &Value) -> Result<(), Diagnostic> {
+    pub(super) fn only(&self, name: &str, form: &Value) -> Done<()> {
         match self.fields(name).get(name) {
             Some(value) if value != form => {
                 let shown: String = value.to_string().chars().take(40).collect();
