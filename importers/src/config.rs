@@ -29,17 +29,12 @@ use crate::source::{self, Source};
 /// Dimensions that can be bound.
 const DIMENSIONS: [&str; 2] = ["batch", "sequence"];
 
-/// Model types and who reads them.
-const READERS: &[(&[&str], Reader)] = &[(&["bert", "gpt2"], blocks::read)];
-
-/// The rows of all readers but that of decoders.
-fn rows() -> impl Iterator<Item = &'static (&'static [&'static str], Reader)> {
-    READERS.iter().chain(towers::READERS)
-}
+/// Encoders and decoders whose layers are all alike.
+const UNIFORM: [&str; 2] = ["bert", "gpt2"];
 
 /// All model types that are written out op by op.
 fn written_out() -> impl Iterator<Item = &'static str> {
-    rows().flat_map(|(types, _)| types.iter().copied()).chain(decoder::types())
+    UNIFORM.into_iter().chain(towers::types()).chain(decoder::types())
 }
 
 /// Model types that state the fields of common decoders, or none, and do something else: the trait for
@@ -117,9 +112,12 @@ fn with_known_types(error: Diagnostic) -> Diagnostic {
 
 /// Who reads configs of a model type.
 fn reader(model_type: &str) -> Option<Reader> {
-    let found = rows().find(|(types, _)| types.contains(&model_type));
-    let is_decoder = decoder::types().any(|own| own == model_type);
-    found.map(|(_, own)| *own).or(is_decoder.then_some(decoder::read as Reader))
+    match model_type {
+        own if UNIFORM.contains(&own) => Some(blocks::read),
+        own if towers::types().any(|known| known == own) => Some(towers::read),
+        own if decoder::types().any(|known| known == own) => Some(decoder::read),
+        _ => None,
+    }
 }
 
 /// Reads a config. `--batch` samples go through (1 if left out), of as many tokens as the dimension

@@ -8,7 +8,8 @@ use crate::json::Object;
 
 /// What a number may be at most.
 pub(super) struct Range {
-    pub names: &'static [&'static str],
+    /// With blanks between them.
+    pub names: &'static str,
     pub most: u64,
     /// Why, as the end of a sentence.
     pub reason: &'static str,
@@ -21,178 +22,102 @@ fn ranges() -> impl Iterator<Item = &'static Range> {
 
 const RANGES: &[Range] = &[
     Range {
-        names: &["num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers"],
+        names: "num_hidden_layers n_layer n_layers num_layers num_decoder_layers",
         most: 2_000,
         reason: "16 times the deepest published model (126 blocks)",
     },
     Range {
-        names: &[
-            "first_k_dense_replace",
-            "decoder_sparse_step",
-            "max_window_layers",
-            "num_dense_layers",
-            "moe_layer_start_index",
-            "moe_layer_interval",
-            "moe_layer_freq",
-            "num_sparse_encoder_layers",
-            "num_sparse_decoder_layers",
-            "interleave_moe_layer_step",
-            "no_rope_layer_interval",
-            "attn_layer_period",
-            "attn_layer_offset",
-            "expert_layer_period",
-            "expert_layer_offset",
-            "num_mem_blocks",
-            "global_attn_every_n_layers",
-        ],
+        names: "first_k_dense_replace decoder_sparse_step max_window_layers num_dense_layers \
+            moe_layer_start_index moe_layer_interval moe_layer_freq num_sparse_encoder_layers \
+            num_sparse_decoder_layers interleave_moe_layer_step no_rope_layer_interval \
+            attn_layer_period attn_layer_offset expert_layer_period expert_layer_offset \
+            num_mem_blocks global_attn_every_n_layers",
         most: 2_000,
         reason: "as many as there can be blocks",
     },
     Range {
-        names: &["hidden_size", "n_embd", "d_model", "word_embed_proj_dim", "lru_width"],
+        names: "hidden_size n_embd d_model word_embed_proj_dim lru_width",
         most: 1 << 20,
         reason: "64 times the widest published model (16,384)",
     },
     Range {
-        names: &[
-            "intermediate_size",
-            "intermediate_size_mlp",
-            "n_inner",
-            "d_ff",
-            "dff",
-            "ffn_dim",
-            "ffn_hidden_size",
-            "moe_intermediate_size",
-            "moe_shared_expert_intermediate_size",
-            "shared_expert_intermediate_size",
-            "shared_intermediate_size",
-            "mamba_d_ssm",
-        ],
+        names: "intermediate_size intermediate_size_mlp n_inner d_ff dff ffn_dim ffn_hidden_size \
+            moe_intermediate_size moe_shared_expert_intermediate_size \
+            shared_expert_intermediate_size shared_intermediate_size mamba_d_ssm",
         most: 1 << 22,
         reason: "64 times the widest published feed-forward part (53,248)",
     },
     Range {
-        names: &[
-            "num_attention_heads",
-            "n_head",
-            "n_heads",
-            "num_heads",
-            "attention_heads",
-            "num_key_value_heads",
-            "num_kv_heads",
-            "mamba_n_heads",
-            "mamba_num_heads",
-            "n_mamba_heads",
-            "linear_num_key_heads",
-            "linear_num_value_heads",
-            "n_groups",
-            "mamba_n_groups",
-            "mamba_ngroups",
-        ],
+        names: "num_attention_heads n_head n_heads num_heads attention_heads num_key_value_heads \
+            num_kv_heads mamba_n_heads mamba_num_heads n_mamba_heads linear_num_key_heads \
+            linear_num_value_heads n_groups mamba_n_groups mamba_ngroups",
         most: 1 << 14,
         reason: "128 times the most heads of a published model (128)",
     },
     Range {
-        names: &[
-            "head_dim",
-            "d_kv",
-            "qk_nope_head_dim",
-            "qk_rope_head_dim",
-            "v_head_dim",
-            "attention_head_dim",
-            "kv_channels",
-            "mamba_head_dim",
-            "linear_key_head_dim",
-            "linear_value_head_dim",
-            "state_size",
-            "mamba_d_state",
-            "ssm_state_size",
-        ],
+        names: "head_dim d_kv qk_nope_head_dim qk_rope_head_dim v_head_dim attention_head_dim \
+            kv_channels mamba_head_dim linear_key_head_dim linear_value_head_dim state_size \
+            mamba_d_state ssm_state_size",
         most: 1 << 14,
         reason: "64 times the largest published head (256)",
     },
     Range {
-        names: &["adapter_rank", "q_lora_rank", "kv_lora_rank", "time_step_rank", "mamba_dt_rank"],
+        names: "adapter_rank q_lora_rank kv_lora_rank time_step_rank mamba_dt_rank",
         most: 1 << 20,
         reason: "as wide as a model can be",
     },
     Range {
-        names: &["vocab_size", "num_labels"],
+        names: "vocab_size num_labels",
         most: 1 << 24,
         reason: "64 times the largest published vocabulary (256,000)",
     },
     Range {
-        names: &[
-            "max_position_embeddings",
-            "n_positions",
-            "max_seq_len",
-            "context_length",
-            "seq_length",
-        ],
+        names: "max_position_embeddings n_positions max_seq_len context_length seq_length",
         most: 1 << 24,
         reason: "above the longest published context (10 Mi tokens)",
     },
     Range {
-        names: &["type_vocab_size", "relative_attention_num_buckets"],
+        names: "type_vocab_size relative_attention_num_buckets",
         most: 1 << 16,
         reason: "2,048 times the most that is published (32)",
     },
     Range {
-        names: &[
-            "num_local_experts",
-            "num_experts",
-            "num_experts_per_tok",
-            "n_routed_experts",
-            "n_shared_experts",
-            "moe_num_experts",
-            "moe_topk",
-            "moe_k",
-            "moe_num_shared_experts",
-            "num_shared_experts",
-        ],
+        names: "num_local_experts num_experts num_experts_per_tok n_routed_experts \
+            n_shared_experts moe_num_experts moe_topk moe_k moe_num_shared_experts \
+            num_shared_experts",
         most: 1 << 14,
         reason: "the most experts of a published block (16,384)",
     },
+    Range { names: "n_group topk_group", most: 1_024, reason: "as many as there can be experts" },
     Range {
-        names: &["n_group", "topk_group"],
-        most: 1_024,
-        reason: "as many as there can be experts",
-    },
-    Range {
-        names: &["num_nextn_predict_layers"],
+        names: "num_nextn_predict_layers",
         most: 8,
         reason: "eight times the published number",
     },
     Range {
-        names: &["group_size", "q_group_size", "weight_block_size", "block_multiple_of"],
+        names: "group_size q_group_size weight_block_size block_multiple_of",
         most: 1 << 20,
         reason: "as wide as a model can be",
     },
-    Range { names: &["expand", "mamba_expand"], most: 64, reason: "32 times the published number" },
+    Range { names: "expand mamba_expand", most: 64, reason: "32 times the published number" },
     Range {
-        names: &[
-            "conv_kernel",
-            "mamba_d_conv",
-            "conv_L_cache",
-            "conv1d_width",
-            "linear_conv_kernel_dim",
-        ],
+        names: "conv_kernel mamba_d_conv conv_L_cache conv1d_width linear_conv_kernel_dim",
         most: 1_024,
         reason: "128 times the most that is published",
     },
     Range {
-        names: &["chunk_size", "mamba_chunk_size", "block_size"],
+        names: "chunk_size mamba_chunk_size block_size",
         most: 1 << 16,
         reason: "256 times the published number",
     },
     Range {
-        names: &["num_ln_in_parallel_attn"],
+        names: "num_ln_in_parallel_attn",
         most: 2,
         reason: "one norm for both parts, or one for each",
     },
     // They shorten attention and make nothing longer.
     Range {
-        names: &["sliding_window", "window_size", "attention_window_size", "attention_chunk_size"],
+        names: "sliding_window window_size attention_window_size attention_chunk_size",
         most: 1 << 53,
         reason: "what JSON numbers can state",
     },
@@ -212,11 +137,11 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// `invalid-field`, `layer-budget`.
     pub(super) fn check(self) -> Result<(), Diagnostic> {
-        let names = RANGES.iter().flat_map(|range| range.names);
+        let names = RANGES.iter().flat_map(|range| range.names.split(' '));
         // Some sizes may be left to a rule.
         let is_number = |value: &&Value| value.as_str() != Some("auto");
         let stated = |name| Some((name, self.get(name).filter(is_number)?));
-        names.filter_map(|name| stated(*name)).try_for_each(|(name, value)| {
+        names.filter_map(stated).try_for_each(|(name, value)| {
             number(name, value, 0)?;
             Ok(())
         })
@@ -297,7 +222,7 @@ impl<'a> Fields<'a> {
 /// # Errors
 /// `invalid-field`; `layer-budget` for too many layers.
 pub(super) fn number(name: &'static str, value: &Value, least: u64) -> Result<u64, Diagnostic> {
-    let range = ranges().find(|range| range.names.contains(&name));
+    let range = ranges().find(|range| range.names.split(' ').any(|own| own == name));
     let (most, reason) = range.map_or((0, "no field of this name"), |r| (r.most, r.reason));
     if name == "num_hidden_layers"
         && let Some(n) = value.as_u64().filter(|n| *n > most)

@@ -1,57 +1,19 @@
 //! Pictures that decoders read otherwise than in place of tokens: through questions that attend to
 //! the tower (BLIP-2, Li et al. 2023), or through layers that attend to it (Llama 3.2).
 
-use ir::diagnostic::Diagnostic;
-use ir::id::TensorId;
+use serde_json::Value;
 
-use super::layer::{Biases, Layer, Names, Order, Sight};
-use super::model::{Model, written};
+use super::layer::{Biases, Layer, Order, Sight};
+use super::model::{Model, Outputs};
 use super::multimodal::{given, spoken};
-use super::net::{Conv, Flow, Norm};
+use super::names::{QUESTIONS, TILES};
+use super::net::{Conv, Done, Flow, Net, Norm};
 use super::spec::{Spec, refused};
-use super::text_kinds::BERT;
-use super::vision::{CLIP, Tower};
+use super::vision::BLIP_TOWER;
 use crate::config::decoder::Place;
-use crate::config::request::{Request, Written};
 
-pub(crate) const TYPES: &[&str] = &["blip-2", "mllama"];
-
-const FUSED: Names = Names { qkv: &["self_attn.qkv"], out: "self_attn.projection", ..CLIP };
-
-const QUESTIONS: Names = Names {
-    qkv: &["attention.attention.query", "attention.attention.key", "attention.attention.value"],
-    norms: ["attention.output.LayerNorm", "output_query.LayerNorm"],
-    ways: &["intermediate_query.dense"],
-    down: "output_query.dense",
-    cross: [
-        "crossattention.attention.query",
-        "crossattention.attention.key",
-        "crossattention.attention.value",
-        "crossattention.output.dense",
-        "crossattention.output.LayerNorm",
-    ],
-    ..BERT
-};
-
-const TILES: Names = Names {
-    out: "self_attn.o_proj",
-    norms: ["input_layernorm", "post_attention_layernorm"],
-    ..CLIP
-};
-
-/// Reads a config of one of [`TYPES`].
-pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
-    written(request, write)
-}
-
-fn write(model: &mut Model<'_>, spec: &Spec) -> Result<Vec<TensorId>, Diagnostic> {
-    match spec.text("model_type", "")? {
-        "mllama" => mllama(model, spec),
-        _ => blip2(model, spec),
-    }
-}
-
-fn blip2(model: &mut Model<'_>, spec: &Spec) -> Result<Vec<TensorId>, Diagnostic> {
+/// Writes a BLIP-2.
+pub(super) fn blip2(model: &mut Model<'_>, spec: &Spec) -> Outputs {
     model.class(spec, &["ForConditionalGeneration"])?;
     let (vision, asked) = (given(spec, "vision_config")?, given(spec, "qformer_config")?);
     let text = given(spec, "text_config")?;
@@ -60,16 +22,30 @@ fn blip2(model: &mut Model<'_>, spec: &Spec) -> Result<Vec<TensorId>, Diagnostic
     }
     spec.flag("use_decoder_only_language_model", true)?;
     spec.maybe("image_text_hidden_size")?;
-    let seen = blip_tower(model, &vision)?;
+    let state = model.tower("vision_model", &BLIP_TOWER.read(&vision)?)?;
+    let net = &mut model.net;
+    let seen = net.norm("vision_model.post_layernorm", Norm::Layer, state)?;
+    let state = questions(net, (spec, &asked), model.batch, seen)?;
+    model.done(&vision);
+    model.done(&asked);
+    let width = text.n("hidden_size", 768)?;
+    let features = model.net.linear("language_projection", state, width, true)?;
+    let is_tied = Some(text.flag("tie_word_embeddings", true)?);
+    let root = Some("language_model.model.decoder");
+    spoken(model, spec, "opt", Place { root, is_tied, ..Place::default() }, Some(features))
+}
+
+/// Learnt questions that attend to what a tower saw in some of their blocks.
+fn questions(net: &mut Net, (spec, asked): (&Spec, &Spec), batch: u64, seen: Flow) -> Done {
     let width = asked.n("hidden_size", 768)?;
     let n = spec.n("num_query_tokens", 32)?;
-    let table = model.net.parameter("query_tokens", &[1, n, width])?;
-    let questions = model.net.rows_of("query_tokens", &[], table, (model.batch, n, width))?;
-    let mut state = model.net.norm("qformer.layernorm", Norm::Layer, questions)?;
+    let table = net.parameter("query_tokens", &[1, n, width])?;
+    let questions = net.rows_of("query_tokens", &[], table, (batch, n, width))?;
+    let mut state = net.norm("qformer.layernorm", Norm::Layer, questions)?;
     let sizes = (width, asked.n("num_attention_heads", 12)?, asked.n("intermediate_size", 3072)?);
     let layer = Layer::new(&QUESTIONS, sizes, Order::Post)?;
     let layer = layer.acting(asked.text("hidden_act", "gelu")?);
-    asked.only("use_qformer_text_input", &serde_json::Value::Bool(false))?;
+    asked.only("use_qformer_text_input", &Value::Bool(false))?;
     if asked.n("encoder_hidden_size", 1408)? != seen.width {
         return Err(refused("questions that attend to other columns than the tower has"));
     }
@@ -79,44 +55,20 @@ fn blip2(model: &mut Model<'_>, spec: &Spec) -> Result<Vec<TensorId>, Diagnostic
     for i in 0..asked.n("num_hidden_layers", 12)? {
         let encoded = i.is_multiple_of(every).then_some(seen);
         let sight = Sight { encoded, ..Sight::default() };
-        state = model.net.layer(&layer, &format!("qformer.encoder.layer.{i}"), state, &sight)?;
+        state = net.layer(&layer, &format!("qformer.encoder.layer.{i}"), state, &sight)?;
     }
-    model.done(&vision);
-    model.done(&asked);
-    let width = text.n("hidden_size", 768)?;
-    let features = model.net.linear("language_projection", state, width, true)?;
-    let is_tied = text.flag("tie_word_embeddings", true)?;
-    let root = Some("language_model.model.decoder");
-    let place = Place { root, is_tied: Some(is_tied), ..Place::default() };
-    spoken(model, spec, "opt", place, Some(features))
+    Ok(state)
 }
 
-fn blip_tower(model: &mut Model<'_>, vision: &Spec) -> Result<Flow, Diagnostic> {
-    let own = Tower::read(vision, &FUSED, [1408, 39, 16, 6144, 224, 14])?;
-    let qkv = [vision.flag("qkv_bias", true)?; 3];
-    let layer = Layer { biases: Biases { qkv, ..Biases::ALL }, ..own.layer };
-    let tower = Tower {
-        conv: ("embeddings.patch_embedding", true),
-        tokens: vec![("embeddings.class_embedding", 1)],
-        places: super::vision::Places::Parameter("embeddings.position_embedding"),
-        layers: "encoder.layers",
-        layer,
-        ..own
-    };
-    let image = model.image(tower.image)?;
-    let pixels = model.pixels((1, tower.channels), image)?;
-    let state = model.net.tower("vision_model", &tower, &pixels)?;
-    model.net.norm("vision_model.post_layernorm", Norm::Layer, state)
-}
-
-fn mllama(model: &mut Model<'_>, spec: &Spec) -> Result<Vec<TensorId>, Diagnostic> {
+/// Writes a Llama 3.2 that sees, or its decoder.
+pub(super) fn mllama(model: &mut Model<'_>, spec: &Spec) -> Outputs {
     let class = model.class(spec, &["ForConditionalGeneration", "ForCausalLM"])?;
-    let vision = given(spec, "vision_config")?;
-    let text = given(spec, "text_config")?;
+    let (vision, text) = (given(spec, "vision_config")?, given(spec, "text_config")?);
     let width = text.n("hidden_size", 4096)?;
-    let is_tied = spec.flag("tie_word_embeddings", text.flag("tie_word_embeddings", false)?)?;
+    let is_tied = Some(spec.flag("tie_word_embeddings", text.flag("tie_word_embeddings", false)?)?);
     let tiles = vision.n("max_num_tiles", 4)?;
-    let [image, patch] = [vision.pair("image_size", 448)?, vision.pair("patch_size", 14)?];
+    let [image, patch] =
+        [vision.pair("image_size", [448; 2])?, vision.pair("patch_size", [14; 2])?];
     let patches = (image[0] / patch[0]).saturating_mul(image[1] / patch[1]).saturating_add(1);
     let rows = tiles.saturating_mul(patches);
     let (root, encoded) = match class {
@@ -132,12 +84,8 @@ fn mllama(model: &mut Model<'_>, spec: &Spec) -> Result<Vec<TensorId>, Diagnosti
         }
     };
     model.done(&vision);
-    let place = Place {
-        root: Some(root),
-        is_tied: Some(is_tied),
-        encoded: Some((encoded, rows)),
-        ..Place::default()
-    };
+    let (root, encoded) = (Some(root), Some((encoded, rows)));
+    let place = Place { root, is_tied, encoded, ..Place::default() };
     spoken(model, spec, "mllama_text_model", place, None)
 }
 
@@ -148,7 +96,7 @@ fn tiled(
     vision: &Spec,
     (image, patch): ([u64; 2], [u64; 2]),
     (tiles, patches): (u64, u64),
-) -> Result<Flow, Diagnostic> {
+) -> Done {
     let (at, width) = ("model.vision_model", vision.n("hidden_size", 1280)?);
     let sizes = (width, vision.n("attention_heads", 16)?, vision.n("intermediate_size", 5120)?);
     let layer = Layer::new(&TILES, sizes, Order::Pre)?;
@@ -164,21 +112,23 @@ fn tiled(
     let conv = Conv { has_bias: false, ..Conv::patches(width, &patch) };
     let mut state = net.conv(&format!("{at}.patch_embedding"), &pixels, conv)?.flow();
     let each = tiles.saturating_mul(width);
-    let table = |net: &mut super::net::Net, name: &str, n: u64, state: Flow| {
+    let table = |net: &mut Net, name: &str, state: Flow| {
         let module = format!("{at}.{name}");
         net.parameter(&format!("{module}.gate"), &[1])?;
-        let (part, owner) = ("Add", format!("{module}.embedding.weight"));
-        net.with((&module, "", part), state, (&owner, &[forms, n]))
+        let owner = format!("{module}.embedding.weight");
+        net.with((&module, "", "Add"), state, (&owner, &[forms, each]))
     };
-    state = table(net, "pre_tile_positional_embedding", each, state)?;
+    state = table(net, "pre_tile_positional_embedding", state)?;
     state = net.prepended(&[(format!("{at}.class_embedding"), 1)], state)?;
     let module = format!("{at}.gated_positional_embedding");
     net.parameter(&format!("{module}.gate"), &[1])?;
-    let name = format!("{module}.embedding");
-    state = net.with((&module, "", "Add"), state, (&name, &[patches, width]))?;
-    let name = format!("{module}.tile_embedding.weight");
-    let shape = [forms, each.saturating_mul(patches)];
-    state = net.with((&module, "tiles", "Add"), state, (&name, &shape))?;
+    for (part, name, shape) in [
+        ("", "embedding", [patches, width]),
+        ("tiles", "tile_embedding.weight", [forms, each.saturating_mul(patches)]),
+    ] {
+        let name = format!("{module}.{name}");
+        state = net.with((&module, part, "Add"), state, (&name, &shape))?;
+    }
     state = net.norm(&format!("{at}.layernorm_pre"), Norm::Layer, state)?;
     // Padded to whole eights, all tiles of a picture become one sequence.
     let padded = patches.next_multiple_of(8);
@@ -191,7 +141,7 @@ fn tiled(
         all.push(state);
     }
     state = net.norm(&format!("{at}.layernorm_post"), Norm::Layer, state)?;
-    state = table(net, "post_tile_positional_embedding", each, state)?;
+    state = table(net, "post_tile_positional_embedding", state)?;
     for i in 0..vision.n("num_global_layers", 8)? {
         let at = format!("{at}.global_transformer.layers.{i}");
         for gate in ["gate_attn", "gate_ffn"] {
@@ -205,7 +155,7 @@ fn tiled(
 }
 
 /// The last state and those of some layers, which the decoder reads side by side.
-fn intermediate(vision: &Spec, last: Flow, all: &[Flow]) -> Result<Vec<Flow>, Diagnostic> {
+fn intermediate(vision: &Spec, last: Flow, all: &[Flow]) -> Done<Vec<Flow>> {
     let mut read = vec![last];
     for i in vision.list("intermediate_layers_indices", &[3, 7, 15, 23, 30])? {
         let own = usize::try_from(i).ok().and_then(|i| all.get(i));

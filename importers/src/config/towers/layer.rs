@@ -3,21 +3,35 @@
 use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
 
-use super::net::{Core, Flow, Net, Norm};
+use super::net::{Core, Done, Flow, Net, Norm, join, owner};
+
+/// Module names of attention.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attention {
+    pub module: &'static str,
+    /// Queries, keys and values in that module; a single name for a fused projection.
+    pub parts: &'static [&'static str],
+    pub out: &'static str,
+    /// Before it, or behind it.
+    pub norm: &'static str,
+}
+
+/// Module names of the feed-forward part.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Feed {
+    /// First products: a gate as well where there are two.
+    pub ways: &'static [&'static str],
+    pub down: &'static str,
+    pub norm: &'static str,
+}
 
 /// Module names within a block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Names {
-    /// Queries, keys and values; a single name for a fused projection.
-    pub qkv: &'static [&'static str],
-    pub out: &'static str,
-    /// Before (or behind) attention and the feed-forward part.
-    pub norms: [&'static str; 2],
-    /// First products of the feed-forward part: a gate as well where there are two.
-    pub ways: &'static [&'static str],
-    pub down: &'static str,
-    /// Queries, keys, values, output and norm of attention to an encoder.
-    pub cross: [&'static str; 5],
+    pub own: Attention,
+    /// Attention to an encoder.
+    pub cross: Attention,
+    pub feed: Feed,
     /// Parameters that scale what is added.
     pub scales: [&'static str; 2],
 }
@@ -53,7 +67,6 @@ impl Biases {
 pub(super) struct Layer {
     pub names: &'static Names,
     pub heads: u64,
-    pub kv_heads: u64,
     /// Columns of a head.
     pub dim: u64,
     pub inner: u64,
@@ -68,7 +81,7 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// With norms behind each part and biases everywhere, of `hidden` columns.
+    /// With biases everywhere, of `hidden` columns.
     ///
     /// # Errors
     /// `heads-do-not-divide`.
@@ -76,20 +89,19 @@ impl Layer {
         names: &'static Names,
         (hidden, heads, inner): (u64, u64, u64),
         order: Order,
-    ) -> Result<Self, Diagnostic> {
-        Ok(Self {
-            names,
-            heads,
-            kv_heads: heads,
-            dim: divided(hidden, heads)?,
-            inner,
-            norm: Norm::Layer,
-            order,
-            act: "Gelu",
-            biases: Biases::ALL,
-            is_gate_fused: false,
-            is_rotary: false,
-        })
+    ) -> Done<Self> {
+        Ok(Self::of(names, [heads, divided(hidden, heads)?, inner], order))
+    }
+
+    /// Of heads of `dim` columns, whatever the width is.
+    pub(super) const fn of(
+        names: &'static Names,
+        [heads, dim, inner]: [u64; 3],
+        order: Order,
+    ) -> Self {
+        let (norm, act, biases) = (Norm::Layer, "Gelu", Biases::ALL);
+        let (is_gate_fused, is_rotary) = (false, false);
+        Self { names, heads, dim, inner, norm, order, act, biases, is_gate_fused, is_rotary }
     }
 
     /// With the pointwise function that the library calls `name`.
@@ -97,8 +109,18 @@ impl Layer {
         Self { act: op_type(name), ..self }
     }
 
+    /// With biases of queries, keys and values as stated.
+    pub(super) fn qkv(self, qkv: [bool; 3]) -> Self {
+        Self { biases: Biases { qkv, ..self.biases }, ..self }
+    }
+
     pub(super) fn width(&self) -> u64 {
         self.heads.saturating_mul(self.dim)
+    }
+
+    /// The products of attention to so many tokens.
+    pub(super) fn core<'a>(&self, span: u64, biases: &'a [TensorId]) -> Core<'a> {
+        Core { heads: self.heads, dim: self.dim, spans: [span; 2], biases }
     }
 }
 
@@ -106,7 +128,7 @@ impl Layer {
 ///
 /// # Errors
 /// `heads-do-not-divide`.
-pub(super) fn divided(hidden: u64, heads: u64) -> Result<u64, Diagnostic> {
+pub(super) fn divided(hidden: u64, heads: u64) -> Done<u64> {
     if heads > 0 && hidden.is_multiple_of(heads) {
         return Ok(hidden / heads);
     }
@@ -145,26 +167,29 @@ pub(super) struct Sight<'a> {
 }
 
 impl Net {
-    /// A block at the module `at`.
-    pub(super) fn layer(
+    /// So many blocks at `at`, one behind the other.
+    pub(super) fn stack(
         &mut self,
         layer: &Layer,
-        at: &str,
-        state: Flow,
+        (at, n): (&str, u64),
+        mut state: Flow,
         sight: &Sight<'_>,
-    ) -> Result<Flow, Diagnostic> {
-        let Names { norms: [first, second], cross, scales, .. } = *layer.names;
-        let mut state = state;
-        let norm = if sight.is_bare { "" } else { first };
-        state = self.part(layer, at, (norm, scales[0]), state, |net, x| {
+    ) -> Done {
+        for i in 0..n {
+            state = self.layer(layer, &format!("{at}.{i}"), state, sight)?;
+        }
+        Ok(state)
+    }
+
+    /// A block at the module `at`.
+    pub(super) fn layer(&mut self, layer: &Layer, at: &str, x: Flow, sight: &Sight<'_>) -> Done {
+        let Names { own, feed, scales, .. } = layer.names;
+        let norm = if sight.is_bare { "" } else { own.norm };
+        let state = self.part(layer, at, (norm, scales[0]), x, |net, x| {
             net.own_attention(layer, at, x, sight)
         })?;
-        if let Some(encoded) = sight.encoded {
-            state = self.part(layer, at, (cross[4], ""), state, |net, x| {
-                net.other_attention(layer, at, x, encoded)
-            })?;
-        }
-        self.part(layer, at, (second, scales[1]), state, |net, x| net.feed(layer, at, x))
+        let state = self.other_attention(layer, at, state, sight.encoded)?;
+        self.part(layer, at, (feed.norm, scales[1]), state, |net, x| net.feed(layer, at, x))
     }
 
     /// What a function makes of the state, added to it, with a norm before or behind.
@@ -174,17 +199,16 @@ impl Net {
         at: &str,
         (norm, scale): (&str, &str),
         state: Flow,
-        of: impl FnOnce(&mut Self, Flow) -> Result<Flow, Diagnostic>,
-    ) -> Result<Flow, Diagnostic> {
+        of: impl FnOnce(&mut Self, Flow) -> Done,
+    ) -> Done {
         let module = join(at, norm);
         let is_pre = layer.order == Order::Pre && !norm.is_empty();
         let x = if is_pre { self.norm(&module, layer.norm, state)? } else { state };
         let mut made = of(self, x)?;
         if !scale.is_empty() {
             let name = join(at, scale);
-            let owner = name.rsplit_once('.').map_or("", |(owner, _)| owner).to_owned();
-            let part = if owner == at { scale } else { "" };
-            made = self.with((&owner, part, "Mul"), made, (&name, &[made.width]))?;
+            let part = if owner(&name) == at { scale } else { "" };
+            made = self.with((owner(&name), part, "Mul"), made, (&name, &[made.width]))?;
         }
         let sum = self.add(&module, "add", [state, made])?;
         if layer.order == Order::Post { self.norm(&module, layer.norm, sum) } else { Ok(sum) }
@@ -197,16 +221,25 @@ impl Net {
         at: &str,
         x: Flow,
         sight: &Sight<'_>,
-    ) -> Result<Flow, Diagnostic> {
-        let [q, k, v] = self.projected(layer, at, [x; 3])?;
-        let module = attention(at, layer.names.qkv.first().copied().unwrap_or_default());
+    ) -> Done {
+        let (names, module) = (&layer.names.own, join(at, layer.names.own.module));
+        let [mut q, k, mut v] = self.projected(layer, at, names, [x; 3])?;
+        let mut keys = k;
+        if layer.is_rotary {
+            let is_fused = q.id == k.id;
+            q = self.plain(&module, ("rotary_q", "RotaryEmbedding"), &[q])?;
+            (keys, v) = if is_fused { (q, q) } else { (k, v) };
+            if !is_fused {
+                keys = self.plain(&module, ("rotary_k", "RotaryEmbedding"), &[k])?;
+            }
+        }
         let windows = sight.windows.unwrap_or(1).max(1);
-        let seen = |flow: Flow| flow.seen(x.count.saturating_mul(windows), x.rows / windows);
         let all = x.rows / windows;
         let spans = sight.spans.unwrap_or([all; 2]);
-        let core = Core { heads: layer.heads, dim: layer.dim, spans, biases: sight.biases };
-        let made = self.attend(&module, seen(q), (k.id, v.id), core)?.seen(x.count, x.rows);
-        self.linear(&join(at, layer.names.out), made, x.width, layer.biases.out)
+        let core = Core { spans, ..layer.core(all, sight.biases) };
+        let q = q.seen(x.count.saturating_mul(windows), all);
+        let made = self.attend(&module, q, (keys.id, v.id), core)?.seen(x.count, x.rows);
+        self.linear(&join(at, names.out), made, x.width, layer.biases.out)
     }
 
     /// Queries, keys and values.
@@ -214,82 +247,53 @@ impl Net {
         &mut self,
         layer: &Layer,
         at: &str,
+        names: &Attention,
         from: [Flow; 3],
-    ) -> Result<[Flow; 3], Diagnostic> {
-        let kv = layer.kv_heads.saturating_mul(layer.dim);
-        let widths = [layer.width(), kv, kv];
-        let mut all = [from[0]; 3];
-        if let [fused] = layer.names.qkv {
-            let width = widths.iter().fold(0u64, |sum, own| sum.saturating_add(*own));
-            let made = self.linear(&join(at, fused), from[0], width, layer.biases.qkv[0])?;
-            all = [made; 3];
-        } else {
-            for (i, name) in layer.names.qkv.iter().take(3).enumerate() {
-                all[i] = self.linear(&join(at, name), from[i], widths[i], layer.biases.qkv[i])?;
-            }
+    ) -> Done<[Flow; 3]> {
+        let (at, width, biases) = (join(at, names.module), layer.width(), layer.biases.qkv);
+        if let [fused] = names.parts {
+            let width = width.saturating_mul(3);
+            return Ok([self.linear(&join(&at, fused), from[0], width, biases[0])?; 3]);
         }
-        if layer.is_rotary {
-            let module = attention(at, layer.names.qkv.first().copied().unwrap_or_default());
-            let n = if all[0].id == all[1].id { 1 } else { 2 };
-            for (flow, part) in all.iter_mut().zip(["rotary_q", "rotary_k"]).take(n) {
-                *flow = self.plain(&module, (part, "RotaryEmbedding"), &[*flow])?;
-            }
-            if n == 1 {
-                all = [all[0]; 3];
-            }
+        let mut all = from;
+        for (i, name) in names.parts.iter().take(3).enumerate() {
+            all[i] = self.linear(&join(&at, name), from[i], width, biases[i])?;
         }
         Ok(all)
     }
 
-    /// Attention of a state to an encoder's, with the product behind it.
+    /// Attention of a state to an encoder's, where there is one.
     pub(super) fn other_attention(
         &mut self,
         layer: &Layer,
         at: &str,
-        x: Flow,
-        encoded: Flow,
-    ) -> Result<Flow, Diagnostic> {
-        let [q, k, v, o, _] = layer.names.cross;
-        let (width, bias) = (layer.width(), layer.biases.qkv);
-        let queries = self.linear(&join(at, q), x, width, bias[0])?;
-        let keys = self.linear(&join(at, k), encoded, width, bias[1])?;
-        let values = self.linear(&join(at, v), encoded, width, bias[2])?;
-        let core =
-            Core { heads: layer.heads, dim: layer.dim, spans: [encoded.rows; 2], biases: &[] };
-        let made = self.attend(&attention(at, q), queries, (keys.id, values.id), core)?;
-        self.linear(&join(at, o), made, x.width, layer.biases.out)
+        state: Flow,
+        encoded: Option<Flow>,
+    ) -> Done {
+        let (names, Some(encoded)) = (&layer.names.cross, encoded) else { return Ok(state) };
+        self.part(layer, at, (names.norm, ""), state, |net, x| {
+            let [q, k, v] = net.projected(layer, at, names, [x, encoded, encoded])?;
+            let core = layer.core(encoded.rows, &[]);
+            let made = net.attend(&join(at, names.module), q, (k.id, v.id), core)?;
+            net.linear(&join(at, names.out), made, x.width, layer.biases.out)
+        })
     }
 
     /// The feed-forward part.
-    pub(super) fn feed(&mut self, layer: &Layer, at: &str, x: Flow) -> Result<Flow, Diagnostic> {
-        let Names { ways, down, .. } = *layer.names;
+    pub(super) fn feed(&mut self, layer: &Layer, at: &str, x: Flow) -> Done {
+        let Feed { ways, down, .. } = layer.names.feed;
         let bias = layer.biases.feed;
         let times = if layer.is_gate_fused { 2 } else { 1 };
         let mut made = Vec::new();
         for name in ways {
-            let n = layer.inner.saturating_mul(times);
-            made.push(self.linear(&join(at, name), x, n, bias)?);
+            made.push(self.linear(&join(at, name), x, layer.inner.saturating_mul(times), bias)?);
         }
         let module = join(at, ways.first().copied().unwrap_or_default());
-        let mut active =
-            self.apply((&module, "activation", layer.act), &made[..1], &[], layer.inner)?;
+        let act = (module.as_str(), "activation", layer.act);
+        let mut active = self.apply(act, &made[..1], &[], layer.inner)?;
         if let [_, other] = made[..] {
             active = self.plain(&module, ("gate", "Mul"), &[active, other])?;
         }
         self.linear(&join(at, down), active, x.width, bias)
     }
-}
-
-/// The module `name` within `at`.
-pub(super) fn join(at: &str, name: &str) -> String {
-    match (at, name) {
-        ("", name) => name.to_owned(),
-        (at, "") => at.to_owned(),
-        (at, name) => format!("{at}.{name}"),
-    }
-}
-
-/// The module that owns a projection.
-fn attention(at: &str, name: &str) -> String {
-    join(at, name.rsplit_once('.').map_or("", |(owner, _)| owner))
 }

@@ -1,45 +1,60 @@
 //! Encoders, encoder-decoders, and models that see or hear: written out from traits, with the
-//! module names of the library's own classes (transformers 5.23).
+//! module names of the library's own classes (transformers 5.23). Each family is a row of
+//! [`families`], each shape of model has one writer.
 
 mod audio;
 mod crossed;
 mod detr;
+mod families;
 mod layer;
 mod layout;
 mod model;
 mod multimodal;
+mod names;
 mod net;
 mod pairs;
 mod pyramids;
 mod qwen_vl;
 pub(super) mod ranges;
+mod resnet;
 mod seq2seq;
-mod seq2seq_forms;
 mod spec;
 mod swin;
 mod t5;
 mod text;
-mod text_kinds;
 mod vision;
 mod vision_kinds;
 mod xlnet;
 
-use super::request::Reader;
+use ir::diagnostic::Diagnostic;
 
-/// Model types and who reads them.
-pub(super) const READERS: &[(&[&str], Reader)] = &[
-    (audio::TYPES, audio::read),
-    (crossed::TYPES, crossed::read),
-    (detr::TYPES, detr::read),
-    (layout::TYPES, layout::read),
-    (multimodal::TYPES, multimodal::read),
-    (pairs::TYPES, pairs::read),
-    (pyramids::TYPES, pyramids::read),
-    (qwen_vl::TYPES, qwen_vl::read),
-    (seq2seq::TYPES, seq2seq::read),
-    (swin::TYPES, swin::read),
-    (t5::TYPES, t5::read),
-    (text_kinds::TYPES, text_kinds::read),
-    (vision_kinds::TYPES, vision_kinds::read),
-    (xlnet::TYPES, xlnet::read),
-];
+use super::architecture::unknown_type;
+use super::request::{Request, Written};
+use families::{FAMILIES, Form};
+
+/// All model types of these families.
+pub(super) fn types() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|(name, _)| *name)
+}
+
+/// Reads a config of one of [`types`].
+///
+/// # Errors
+/// See [`super::read`].
+pub(super) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+    let kind = request.model_type;
+    let found = FAMILIES.iter().find(|(name, _)| *name == kind);
+    let (_, form) = found.ok_or_else(|| unknown_type(kind))?;
+    model::written(request, |model, spec| match form {
+        Form::Sound(own) => audio::write(model, spec, own),
+        Form::Text(own) => text::write(model, spec, own),
+        Form::Sides(own) => seq2seq::write(model, spec, own),
+        Form::T5(own) => t5::write(model, spec, own),
+        Form::Seen(own) => vision_kinds::write(model, spec, own),
+        Form::ConvNext(own) => pyramids::convnext(model, spec, own),
+        Form::Pair(own) => pairs::write(model, spec, own),
+        Form::Pictures(own) => multimodal::write(model, spec, own),
+        Form::Qwen(own) => qwen_vl::write(model, spec, own),
+        Form::Own(write) => write(model, spec),
+    })
+}

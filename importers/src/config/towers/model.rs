@@ -4,7 +4,7 @@ use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
 use serde_json::Value;
 
-use super::net::Net;
+use super::net::{Done, Flow, Net, join};
 use super::spec::Spec;
 use crate::config::fields::invalid;
 use crate::config::quantization::Quantization;
@@ -14,14 +14,17 @@ use crate::import::ImportOptions;
 /// Most tokens of a sample that are planned where nobody states them.
 pub(super) const MAX_DEFAULT_SEQUENCE: u64 = 4_096;
 
-/// Writes a model; returns what comes out of it.
-pub(super) type Writer = fn(&mut Model<'_>, &Spec) -> Result<Vec<TensorId>, Diagnostic>;
+/// What comes out of a model.
+pub(super) type Outputs = Done<Vec<TensorId>>;
 
 /// Reads a config by what writes it.
 ///
 /// # Errors
 /// `invalid-field`, `layer-budget`, `size-budget`, `heads-do-not-divide`, `unsupported-trait`.
-pub(super) fn written(request: &Request<'_>, write: Writer) -> Result<Written, Diagnostic> {
+pub(super) fn written(
+    request: &Request<'_>,
+    write: impl FnOnce(&mut Model<'_>, &Spec) -> Outputs,
+) -> Done<Written> {
     let Request { fields, name, dtype, options, .. } = *request;
     let spec = Spec::new(fields.0);
     let (quantization, unknown) = Quantization::read(fields)?;
@@ -29,6 +32,7 @@ pub(super) fn written(request: &Request<'_>, write: Writer) -> Result<Written, D
     let mut model = Model {
         net: Net::new(name, dtype, quantization),
         options,
+        prefix: "",
         batch: options.batch.or(options.dims.get("batch").copied()).unwrap_or(1),
         used: vec!["batch"],
         tokens: None,
@@ -48,6 +52,8 @@ pub(super) fn written(request: &Request<'_>, write: Writer) -> Result<Written, D
 pub(super) struct Model<'a> {
     pub(super) net: Net,
     pub(super) options: &'a ImportOptions,
+    /// Module of the model within the class of a task.
+    pub(super) prefix: &'static str,
     pub(super) batch: u64,
     /// Dimensions that the model has.
     pub(super) used: Vec<&'static str>,
@@ -59,13 +65,23 @@ pub(super) struct Model<'a> {
 }
 
 impl Model<'_> {
+    /// The module `name` of the model.
+    pub(super) fn at(&self, name: &str) -> String {
+        join(self.prefix, name)
+    }
+
+    /// Tokens of each sample that the caller feeds.
+    pub(super) fn ids(&mut self, name: &str, n: u64) -> Done<TensorId> {
+        self.net.ids(name, &[self.batch, n])
+    }
+
     /// The dimension `name`, from 1 to `most`, as the caller states it.
     pub(super) fn dimension(
         &mut self,
         name: &'static str,
         (default, most): (u64, u64),
         what: &str,
-    ) -> Result<u64, Diagnostic> {
+    ) -> Done<u64> {
         let is_first = !self.used.contains(&name);
         self.used.push(name);
         let stated = self.options.dims.get(name).copied();
@@ -93,17 +109,26 @@ impl Model<'_> {
     }
 
     /// Tokens of a sample, at most as many as there are positions.
-    pub(super) fn sequence(&mut self, positions: u64) -> Result<u64, Diagnostic> {
+    pub(super) fn sequence(&mut self, positions: u64) -> Done<u64> {
         let default = positions.min(MAX_DEFAULT_SEQUENCE);
         self.dimension("sequence", (default, positions.min(MAX_EXTENT)), "tokens")
     }
 
-    /// The class that the config names; a suffix of those in `known`, else the first with a warning.
-    pub(super) fn class<'s>(
+    /// The class that the config names, behind which the model has a module of its own in all but
+    /// `Model`; a suffix of those in `known`, else the first with a warning.
+    pub(super) fn task<'s>(
         &mut self,
         spec: &'s Spec,
+        prefix: &'static str,
         known: &[&'s str],
-    ) -> Result<&'s str, Diagnostic> {
+    ) -> Done<&'s str> {
+        let class = self.class(spec, known)?;
+        self.prefix = if class == "Model" { "" } else { prefix };
+        Ok(class)
+    }
+
+    /// The class that the config names; a suffix of those in `known`, else the first with a warning.
+    pub(super) fn class<'s>(&mut self, spec: &'s Spec, known: &[&'s str]) -> Done<&'s str> {
         let default = known.first().copied().unwrap_or_default();
         let Some(value) = spec.fields("architectures").list("architectures")?.first() else {
             return Ok(default);
@@ -156,8 +181,25 @@ pub(super) fn outside(name: &str, extent: u64, most: u64) -> Diagnostic {
 }
 
 /// Labels of a classifier: as stated, else as many as there are names for, else 2.
-pub(super) fn labels(spec: &Spec) -> Result<u64, Diagnostic> {
+pub(super) fn labels(spec: &Spec) -> Done<u64> {
     let names = spec.fields("id2label").get("id2label").and_then(Value::as_object);
     let n = names.map_or(2, |names| names.len().max(1) as u64);
     spec.n("num_labels", n)
+}
+
+impl Model<'_> {
+    /// A product with a column for each label.
+    pub(super) fn labelled(&mut self, spec: &Spec, module: &str, x: Flow) -> Outputs {
+        Ok(vec![self.net.linear(module, x, labels(spec)?, true)?.id])
+    }
+
+    /// A dense layer and the hyperbolic tangent.
+    pub(super) fn pooled(&mut self, module: &str, x: Flow) -> Done {
+        self.net.dense(module, "Tanh", x, x.width)
+    }
+
+    /// Rows of the table of words.
+    pub(super) fn words(&mut self, table: &str, ids: TensorId, size: (u64, u64), n: u64) -> Done {
+        self.net.table(table, &[ids], size, (self.batch, n))
+    }
 }

@@ -2,57 +2,48 @@
 //! what the projector makes.
 
 use ir::diagnostic::Diagnostic;
-use ir::id::TensorId;
 use serde_json::Value;
 
 use super::layer::op_type;
-use super::model::{MAX_DEFAULT_SEQUENCE, Model, written};
-use super::net::{Flow, Norm};
+use super::model::{MAX_DEFAULT_SEQUENCE, Model, Outputs};
+use super::net::{Done, Flow, Net, Norm, join};
 use super::spec::{Spec, refused};
-use super::vision::{Places, Tower};
+use super::vision::{CLIP_TOWER, IDEFICS3, INTERNVL, PIXTRAL_TOWER, SIGLIP, Tower};
 use crate::config::decoder::{Decoder, Place};
 use crate::config::fields::{Fields, invalid};
-use crate::config::request::{MAX_EXTENT, Request, Written};
+use crate::config::request::MAX_EXTENT;
 
-pub(crate) const TYPES: &[&str] =
-    &["gemma3", "idefics3", "internvl", "llava", "mistral3", "paligemma", "smolvlm"];
-
-/// Reads a config of one of [`TYPES`].
-pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
-    written(request, write)
+/// A family.
+#[derive(Clone, Copy)]
+pub(super) struct Family {
+    /// Makes tokens of pictures.
+    pub tokens: fn(&mut Model<'_>, &Spec, &Spec) -> Done,
+    /// The module of the decoder but for its head, and its type where the config says nothing.
+    pub root: &'static str,
+    pub text: &'static str,
+    /// Whether the head is the table of words where the config says nothing.
+    pub is_tied: bool,
 }
 
-fn write(model: &mut Model<'_>, spec: &Spec) -> Result<Vec<TensorId>, Diagnostic> {
-    let kind = spec.text("model_type", "")?.to_owned();
+/// Where the projector is.
+const AT: &str = "model.multi_modal_projector";
+
+/// Writes a tower, a projector and a decoder.
+pub(super) fn write(model: &mut Model<'_>, spec: &Spec, family: &Family) -> Outputs {
     model.class(spec, &["ForConditionalGeneration"])?;
     let vision = given(spec, "vision_config")?;
-    let (features, root) = match kind.as_str() {
-        "gemma3" => (gemma3(model, spec, &vision)?, "model.language_model"),
-        "idefics3" | "smolvlm" => (idefics3(model, spec, &vision)?, "model.text_model"),
-        "internvl" => (internvl(model, spec, &vision)?, "model.language_model"),
-        "paligemma" => (paligemma(model, spec, &vision)?, "model.language_model"),
-        "mistral3" => (mistral3(model, spec, &vision)?, "model.language_model"),
-        _ => (llava(model, spec, &vision)?, "model.language_model"),
-    };
+    let features = (family.tokens)(model, spec, &vision)?;
     model.done(&vision);
-    let usual = ["gemma3", "internvl", "mistral3", "paligemma"].contains(&kind.as_str());
-    let is_tied = spec.flag("tie_word_embeddings", usual)?;
-    let kind = match kind.as_str() {
-        "gemma3" => "gemma3_text",
-        "paligemma" => "gemma",
-        "mistral3" => "mistral",
-        "internvl" => "qwen2",
-        _ => "llama",
-    };
-    let place = Place { root: Some(root), is_tied: Some(is_tied), ..Place::default() };
-    spoken(model, spec, kind, place, Some(features))
+    let is_tied = Some(spec.flag("tie_word_embeddings", family.is_tied)?);
+    let place = Place { root: Some(family.root), is_tied, ..Place::default() };
+    spoken(model, spec, family.text, place, Some(features))
 }
 
 /// A part that has to be there.
 ///
 /// # Errors
 /// `missing-field`.
-pub(super) fn given(spec: &Spec, name: &'static str) -> Result<Spec, Diagnostic> {
+pub(super) fn given(spec: &Spec, name: &'static str) -> Done<Spec> {
     if spec.has(name) {
         return spec.part(name);
     }
@@ -66,7 +57,7 @@ pub(super) fn spoken(
     kind: &str,
     place: Place<'_>,
     features: Option<Flow>,
-) -> Result<Vec<TensorId>, Diagnostic> {
+) -> Outputs {
     let text = given(spec, "text_config")?;
     let kind = text.text("model_type", kind)?.to_owned();
     let decoder = Decoder::read(Fields(text.object()), &kind, false)?;
@@ -82,48 +73,40 @@ pub(super) fn spoken(
         return Err(Diagnostic::input("invalid-field", message)
             .hint("state more tokens with `--dim sequence=N`"));
     }
-    let trains = model.options.trains;
-    let batch = model.batch;
+    let (trains, batch) = (model.options.trains, model.batch);
     let builder = model.net.builder();
     (builder.batch, builder.sequence) = (batch, sequence);
     let features = features.map(|own| own.id);
     decoder.write(builder, trains, Place { features, ..place })
 }
 
-/// Runs a tower of any kind over one picture of each sample: its states, and those behind its last
-/// norm.
-fn towered(
-    model: &mut Model<'_>,
-    vision: &Spec,
-    at: &str,
-    kind: &str,
-) -> Result<(Tower, Vec<Flow>, [u64; 2]), Diagnostic> {
-    let kind = vision.text("model_type", kind)?.to_owned();
-    let tower = match kind.as_str() {
-        "clip_vision_model" => Tower::clip(vision)?,
-        "siglip_vision_model" => Tower::siglip(vision)?,
-        "pixtral" => Tower::pixtral(vision)?,
+/// A tower, its states, and its patches along both axes.
+type Towered = (Tower, Vec<Flow>, [u64; 2]);
+
+/// Runs a tower of any kind over one picture of each sample, with its last norm.
+fn towered(model: &mut Model<'_>, vision: &Spec, kind: &str) -> Done<Towered> {
+    let at = "model.vision_tower";
+    let kind = vision.text("model_type", kind)?;
+    let tower = match kind {
+        "clip_vision_model" => CLIP_TOWER,
+        "siglip_vision_model" => SIGLIP,
+        "pixtral" => PIXTRAL_TOWER,
         kind => return Err(refused(&format!("a tower of type `{kind}`"))),
     };
-    let image = model.image(tower.image)?;
-    let grid = tower.grid(image)?;
-    let pixels = model.pixels((1, tower.channels), image)?;
-    let net = &mut model.net;
-    let mut all = net.states(at, &tower, &pixels)?;
-    let last = all[all.len() - 1];
-    let norm = format!("{at}.{}", tower.last_norm);
-    match kind.as_str() {
+    let tower = tower.read(vision)?;
+    let grid = tower.grid(model.image(tower.image)?)?;
+    let mut all = model.states(at, &tower)?;
+    let (net, n) = (&mut model.net, all.len() - 1);
+    let norm = join(at, tower.last_norm);
+    match kind {
         "clip_vision_model" => {
-            let first = net.first(at, last)?;
+            let first = net.first(at, all[n])?;
             net.norm(&norm, Norm::Layer, first)?;
         }
         "siglip_vision_model" => {
-            let normed = net.norm(&norm, Norm::Layer, last)?;
-            if let Some(last) = all.last_mut() {
-                *last = normed;
-            }
+            all[n] = net.norm(&norm, Norm::Layer, all[n])?;
             if vision.flag("vision_use_head", true)? {
-                net.pooling_head(&format!("{at}.head"), &tower.layer, normed)?;
+                net.pooling_head(&format!("{at}.head"), &tower.layer, all[n])?;
             }
         }
         _ => {}
@@ -134,7 +117,7 @@ fn towered(
 }
 
 /// The layers whose states are read, counted from the front.
-fn layers_read(spec: &Spec, default: i64, n: usize) -> Result<Vec<usize>, Diagnostic> {
+fn layers_read(spec: &Spec, default: i64, n: usize) -> Done<Vec<usize>> {
     let name = "vision_feature_layer";
     let usual = Value::from(default);
     let value = spec.fields(name).get(name).unwrap_or(&usual);
@@ -155,14 +138,15 @@ fn layers_read(spec: &Spec, default: i64, n: usize) -> Result<Vec<usize>, Diagno
 fn chosen(
     model: &mut Model<'_>,
     spec: &Spec,
-    (tower, all, default): (&Tower, &[Flow], i64),
-    strategy: &str,
-) -> Result<Flow, Diagnostic> {
+    (tower, all): (&Tower, &[Flow]),
+    (default, strategy): (i64, &str),
+) -> Done {
     let layers = layers_read(spec, default, all.len())?;
-    let strategy = spec.text("vision_feature_select_strategy", strategy)?;
-    let n = tower.tokens.iter().fold(0u64, |n, own| n.saturating_add(own.1));
     // "Default" drops the first token of each picture, whatever it is.
-    let n = if strategy == "default" { n.max(1) } else { 0 };
+    let n = match spec.text("vision_feature_select_strategy", strategy)? {
+        "default" => tower.n_tokens().max(1),
+        _ => 0,
+    };
     let first = all[layers[0]];
     if layers.len() == 1 && n == 0 {
         return Ok(first);
@@ -175,134 +159,102 @@ fn chosen(
 }
 
 /// Columns of the decoder.
-fn columns(spec: &Spec, default: u64) -> Result<u64, Diagnostic> {
-    let text = given(spec, "text_config")?;
-    text.n("hidden_size", default)
+fn columns(spec: &Spec, default: u64) -> Done<u64> {
+    given(spec, "text_config")?.n("hidden_size", default)
+}
+
+/// Squares of a grid of patches that become a token each.
+fn squares(grid: [u64; 2], side: u64) -> u64 {
+    (grid[0] / side).max(1).saturating_mul((grid[1] / side).max(1))
+}
+
+impl Net {
+    /// Squares of so many patches along a side as tokens, of which there are so many.
+    pub(super) fn merged(&mut self, at: (&str, &str), x: Flow, (side, rows): (u64, u64)) -> Done {
+        let wide = x.width.saturating_mul(side).saturating_mul(side);
+        self.moved((at.0, at.1, "Transpose"), &[x], (x.count, rows, wide))
+    }
 }
 
 /// Two products with a pointwise function between them.
-fn projected(
-    model: &mut Model<'_>,
-    spec: &Spec,
-    (x, bias): (Flow, bool),
-    width: u64,
-) -> Result<Flow, Diagnostic> {
-    let at = "model.multi_modal_projector";
-    let first = format!("{at}.linear_1");
+fn projected(model: &mut Model<'_>, spec: &Spec, (x, bias): (Flow, bool), width: u64) -> Done {
+    let (first, second) = (format!("{AT}.linear_1"), format!("{AT}.linear_2"));
     let wide = model.net.linear(&first, x, width, bias)?;
     let act = op_type(spec.text("projector_hidden_act", "gelu")?);
-    let active = model.net.plain(&first, ("activation", act), &[wide])?;
-    model.net.linear(&format!("{at}.linear_2"), active, width, bias)
+    let active = model.net.act(&first, act, wide)?;
+    model.net.linear(&second, active, width, bias)
 }
 
-fn llava(model: &mut Model<'_>, spec: &Spec, vision: &Spec) -> Result<Flow, Diagnostic> {
-    let (tower, all, _) = towered(model, vision, "model.vision_tower", "clip_vision_model")?;
-    let features = chosen(model, spec, (&tower, &all, -2), "default")?;
+pub(super) fn llava(model: &mut Model<'_>, spec: &Spec, vision: &Spec) -> Done {
+    let (tower, all, _) = towered(model, vision, "clip_vision_model")?;
+    let features = chosen(model, spec, (&tower, &all), (-2, "default"))?;
     let bias = spec.flag("multimodal_projector_bias", true)?;
     spec.maybe("image_seq_length")?;
     projected(model, spec, (features, bias), columns(spec, 4096)?)
 }
 
-fn mistral3(model: &mut Model<'_>, spec: &Spec, vision: &Spec) -> Result<Flow, Diagnostic> {
-    let (tower, all, grid) = towered(model, vision, "model.vision_tower", "pixtral")?;
-    let features = chosen(model, spec, (&tower, &all, -1), "full")?;
-    let at = "model.multi_modal_projector";
+pub(super) fn mistral3(model: &mut Model<'_>, spec: &Spec, vision: &Spec) -> Done {
+    let (tower, all, grid) = towered(model, vision, "pixtral")?;
+    let features = chosen(model, spec, (&tower, &all), (-1, "full"))?;
     let net = &mut model.net;
-    let normed = net.norm_of(&format!("{at}.norm"), Norm::Rms, features, tower.width)?;
+    let normed = net.norm_of(&format!("{AT}.norm"), Norm::Rms, features, tower.width)?;
     let side = spec.n("spatial_merge_size", 2)?;
-    let rows = (grid[0] / side).max(1).saturating_mul((grid[1] / side).max(1));
-    let wide = normed.width.saturating_mul(side).saturating_mul(side);
-    let module = format!("{at}.patch_merger");
-    let merged =
-        net.moved((&module, "merge", "Transpose"), &[normed], (normed.count, rows, wide))?;
+    let module = format!("{AT}.patch_merger");
+    let merged = net.merged((&module, "merge"), normed, (side, squares(grid, side)))?;
     let merged = net.linear(&format!("{module}.merging_layer"), merged, tower.width, false)?;
     let bias = spec.flag("multimodal_projector_bias", false)?;
     projected(model, spec, (merged, bias), columns(spec, 5120)?)
 }
 
-fn gemma3(model: &mut Model<'_>, spec: &Spec, vision: &Spec) -> Result<Flow, Diagnostic> {
-    let (tower, all, grid) = towered(model, vision, "model.vision_tower", "siglip_vision_model")?;
-    let (net, at) = (&mut model.net, "model.multi_modal_projector");
-    let features = all[all.len() - 1];
-    // Means of squares of patches leave as many tokens as the config says.
+/// Means of squares of patches leave as many tokens as the config says.
+pub(super) fn gemma3(model: &mut Model<'_>, spec: &Spec, vision: &Spec) -> Done {
+    let (tower, all, grid) = towered(model, vision, "siglip_vision_model")?;
+    let (net, x) = (&mut model.net, all[all.len() - 1]);
     let side = spec.n("mm_tokens_per_image", 256)?.isqrt().max(1);
     let kernel = (grid[0] / side).max(1);
-    let rows = (grid[0] / kernel).saturating_mul(grid[0] / kernel);
-    let pooled = net.moved(
-        (at, "avg_pool", "AveragePool"),
-        &[features],
-        (features.count, rows, tower.width),
-    )?;
-    let normed = net.norm(&format!("{at}.mm_soft_emb_norm"), Norm::Rms, pooled)?;
+    let size = (x.count, (grid[0] / kernel).saturating_mul(grid[0] / kernel), tower.width);
+    let pooled = net.moved((AT, "avg_pool", "AveragePool"), &[x], size)?;
+    let normed = net.norm(&format!("{AT}.mm_soft_emb_norm"), Norm::Rms, pooled)?;
     let width = columns(spec, 2304)?;
-    let name = format!("{at}.mm_input_projection_weight");
-    let weight = net.parameter(&name, &[tower.width, width])?;
-    net.product(&format!("{at}.mm_input_projection"), normed, width, &[weight])
+    let name = format!("{AT}.mm_input_projection");
+    let weight = net.parameter(&format!("{name}_weight"), &[tower.width, width])?;
+    net.product(&name, normed, width, &[weight])
 }
 
-fn paligemma(model: &mut Model<'_>, spec: &Spec, vision: &Spec) -> Result<Flow, Diagnostic> {
-    let (_, all, _) = towered(model, vision, "model.vision_tower", "siglip_vision_model")?;
-    let features = all[all.len() - 1];
+pub(super) fn paligemma(model: &mut Model<'_>, spec: &Spec, vision: &Spec) -> Done {
+    let (_, all, _) = towered(model, vision, "siglip_vision_model")?;
     let width = vision.n("projection_dim", spec.n("projection_dim", 2048)?)?;
     spec.maybe("hidden_size")?;
     spec.maybe("vocab_size")?;
-    model.net.linear("model.multi_modal_projector.linear", features, width, true)
+    model.net.linear(&format!("{AT}.linear"), all[all.len() - 1], width, true)
 }
 
-fn idefics3(model: &mut Model<'_>, spec: &Spec, vision: &Spec) -> Result<Flow, Diagnostic> {
-    let at = "model.vision_model";
-    let tower = Tower::idefics3(vision)?;
-    let image = model.image(tower.image)?;
-    let pixels = model.pixels((1, tower.channels), image)?;
+pub(super) fn idefics3(model: &mut Model<'_>, spec: &Spec, vision: &Spec) -> Done {
+    let (at, module) = ("model.vision_model", "model.connector");
+    let state = model.tower(at, &IDEFICS3.read(vision)?)?;
     let net = &mut model.net;
-    let all = net.states(at, &tower, &pixels)?;
-    let normed = net.norm(&format!("{at}.post_layernorm"), Norm::Layer, all[all.len() - 1])?;
+    let normed = net.norm(&format!("{at}.post_layernorm"), Norm::Layer, state)?;
     let side = spec.n("scale_factor", 2)?;
     let rows = (normed.rows / side.saturating_mul(side)).max(1);
-    let wide = normed.width.saturating_mul(side).saturating_mul(side);
-    let module = "model.connector";
-    let size = (normed.count, rows, wide);
-    let shuffled = net.moved((module, "shuffle", "Transpose"), &[normed], size)?;
+    let shuffled = net.merged((module, "shuffle"), normed, (side, rows))?;
     let width = columns(spec, 4096)?;
-    model.net.linear(&format!("{module}.modality_projection.proj"), shuffled, width, false)
+    net.linear(&format!("{module}.modality_projection.proj"), shuffled, width, false)
 }
 
-fn internvl(model: &mut Model<'_>, spec: &Spec, vision: &Spec) -> Result<Flow, Diagnostic> {
-    let tower = Tower::internvl(vision)?;
-    let image = model.image(tower.image)?;
-    let grid = tower.grid(image)?;
-    let pixels = model.pixels((1, tower.channels), image)?;
-    let at = "model.vision_tower";
-    let mut all = model.net.states(at, &tower, &pixels)?;
+pub(super) fn internvl(model: &mut Model<'_>, spec: &Spec, vision: &Spec) -> Done {
+    let (at, tower) = ("model.vision_tower", INTERNVL.read(vision)?);
+    let grid = tower.grid(model.image(tower.image)?)?;
+    let mut all = model.states(at, &tower)?;
     if !vision.flag("use_mean_pooling", true)? {
         let last = all[all.len() - 1];
         all.push(model.net.norm(&format!("{at}.layernorm"), tower.layer.norm, last)?);
     }
-    let features = chosen(model, spec, (&tower, &all, -1), "default")?;
+    let features = chosen(model, spec, (&tower, &all), (-1, "default"))?;
     let ratio = spec.real("downsample_ratio", 0.5)?;
     let side = if ratio > 0.0 { (1.0 / ratio) as u64 } else { 1 }.max(1);
-    let rows = (grid[0] / side).max(1).saturating_mul((grid[1] / side).max(1));
-    let wide = features.width.saturating_mul(side).saturating_mul(side);
-    let module = "model.multi_modal_projector";
-    let size = (features.count, rows, wide);
-    let shuffled = model.net.moved((module, "shuffle", "Transpose"), &[features], size)?;
-    let normed = model.net.norm(&format!("{module}.layer_norm"), Norm::Layer, shuffled)?;
+    let size = (side, squares(grid, side));
+    let shuffled = model.net.merged((AT, "shuffle"), features, size)?;
+    let normed = model.net.norm(&format!("{AT}.layer_norm"), Norm::Layer, shuffled)?;
     spec.maybe("image_seq_length")?;
     projected(model, spec, (normed, true), columns(spec, 4096)?)
-}
-
-impl Tower {
-    /// InternVL's.
-    fn internvl(spec: &Spec) -> Result<Self, Diagnostic> {
-        let own = Self::scaled(spec, [1024, 24, 16, 4096, 448, 14])?;
-        spec.only("use_qk_norm", &Value::Bool(false))?;
-        spec.only("norm_type", &Value::from("layer_norm"))?;
-        let is_placed = spec.flag("use_absolute_position_embeddings", true)?;
-        let mask = spec.flag("use_mask_token", false)?;
-        Ok(Self {
-            places: if is_placed { own.places } else { Places::Absent },
-            mask: mask.then(|| ("embeddings.mask_token", vec![1, 1, own.width])),
-            ..own
-        })
-    }
 }

@@ -9,7 +9,11 @@ use ir::tensor::DType;
 use crate::config::builder::{Builder, NewOp};
 use crate::config::quantization::Quantization;
 
-type Done<T> = Result<T, Diagnostic>;
+/// What comes out of a part of a model.
+pub(super) type Done<T = Flow> = Result<T, Diagnostic>;
+
+/// The module of an op, what it does in there, and its type.
+pub(super) type At<'a> = (&'a str, &'a str, &'a str);
 
 /// Most ops of a model: 50 in each of as many layers as there may be.
 const MAX_OPS: u64 = 100_000;
@@ -45,6 +49,11 @@ impl Grid {
         let rows = self.space.iter().fold(1u64, |n, extent| n.saturating_mul(*extent));
         Flow { id: self.id, count: self.count, rows, width: self.channels }
     }
+
+    /// The same extents of another tensor.
+    pub(super) fn of(&self, id: TensorId) -> Self {
+        Self { id, ..self.clone() }
+    }
 }
 
 /// A convolution; strides and padding are those of every axis.
@@ -63,6 +72,11 @@ impl<'a> Conv<'a> {
     /// Patches that don't overlap.
     pub(super) fn patches(out: u64, kernel: &'a [u64]) -> Self {
         Self { out, kernel, stride: kernel, padding: 0, groups: 1, has_bias: true }
+    }
+
+    /// Of a padding that keeps the extents at a stride of 1.
+    pub(super) fn same(out: u64, kernel: &'a [u64], stride: &'a [u64]) -> Self {
+        Self { stride, padding: kernel[0] / 2 * 2, ..Self::patches(out, kernel) }
     }
 }
 
@@ -141,81 +155,77 @@ impl Net {
         self.builder.op(new)
     }
 
-    /// An op that makes tokens of so many columns of `inputs`, which have as many rows.
-    pub(super) fn apply(
+    /// An op that makes sequences of such extents.
+    pub(super) fn made(
         &mut self,
-        (module, part, op_type): (&str, &str, &str),
-        inputs: &[Flow],
-        parameters: &[TensorId],
-        width: u64,
-    ) -> Done<Flow> {
-        let none = || Flow { id: TensorId::new(0), count: 1, rows: 1, width: 1 };
-        let first = inputs.first().copied().unwrap_or_else(none);
-        let ids: Vec<TensorId> = inputs.iter().map(|own| own.id).collect();
-        let (shape, products) = (&[first.count, first.rows, width], &[]);
-        let inputs = &ids;
-        let id = self.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })?;
-        Ok(Flow { id, width, ..first })
-    }
-
-    /// An op without parameters that keeps the shape of its first input.
-    pub(super) fn plain(
-        &mut self,
-        module: &str,
-        (part, op_type): (&str, &str),
-        inputs: &[Flow],
-    ) -> Done<Flow> {
-        let width = inputs.first().map_or(1, |own| own.width);
-        self.apply((module, part, op_type), inputs, &[], width)
-    }
-
-    /// A copy with other extents: cuts, windows, padding.
-    pub(super) fn moved(
-        &mut self,
-        (module, part, op_type): (&str, &str, &str),
-        inputs: &[Flow],
+        (module, part, op_type): At<'_>,
+        (inputs, parameters): (&[Flow], &[TensorId]),
         (count, rows, width): (u64, u64, u64),
-    ) -> Done<Flow> {
-        let inputs: Vec<TensorId> = inputs.iter().map(|own| own.id).collect();
-        let (shape, inputs) = (&[count, rows, width], &inputs);
-        let (parameters, products) = (&[], &[]);
+        products: &[Product],
+    ) -> Done {
+        let inputs = &inputs.iter().map(|own| own.id).collect::<Vec<_>>()[..];
+        let shape = &[count, rows, width];
         let id = self.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })?;
         Ok(Flow { id, count, rows, width })
     }
 
-    pub(super) fn add(&mut self, module: &str, part: &str, both: [Flow; 2]) -> Done<Flow> {
+    /// An op that makes tokens of so many columns of `inputs`, which have as many rows.
+    pub(super) fn apply(
+        &mut self,
+        at: At<'_>,
+        inputs: &[Flow],
+        parameters: &[TensorId],
+        width: u64,
+    ) -> Done {
+        let (count, rows) = inputs.first().map_or((1, 1), |first| (first.count, first.rows));
+        self.made(at, (inputs, parameters), (count, rows, width), &[])
+    }
+
+    /// An op without parameters that keeps the shape of its first input.
+    pub(super) fn plain(&mut self, module: &str, at: (&str, &str), inputs: &[Flow]) -> Done {
+        let width = inputs.first().map_or(1, |own| own.width);
+        self.apply((module, at.0, at.1), inputs, &[], width)
+    }
+
+    /// A pointwise function behind the op of a module.
+    pub(super) fn act(&mut self, module: &str, op_type: &str, x: Flow) -> Done {
+        self.plain(module, ("activation", op_type), &[x])
+    }
+
+    /// A copy with other extents: cuts, windows, padding.
+    pub(super) fn moved(&mut self, at: At<'_>, inputs: &[Flow], size: (u64, u64, u64)) -> Done {
+        self.made(at, (inputs, &[]), size, &[])
+    }
+
+    pub(super) fn add(&mut self, module: &str, part: &str, both: [Flow; 2]) -> Done {
         self.plain(module, (part, "Add"), &both)
     }
 
     /// `x W (+ b)` over the last axis.
-    pub(super) fn linear(&mut self, module: &str, x: Flow, n: u64, bias: bool) -> Done<Flow> {
+    pub(super) fn linear(&mut self, module: &str, x: Flow, n: u64, bias: bool) -> Done {
         let shape = [n, x.width];
-        let mut parameters =
-            vec![self.builder.weight(self.quantization.as_ref(), module, shape)?];
+        let mut all = vec![self.builder.weight(self.quantization.as_ref(), module, shape)?];
         if bias {
-            parameters.push(self.parameter(&format!("{module}.bias"), &[n])?);
+            all.push(self.parameter(&format!("{module}.bias"), &[n])?);
         }
-        self.product(module, x, n, &parameters)
+        self.product(module, x, n, &all)
+    }
+
+    /// A product with biases and a pointwise function behind it.
+    pub(super) fn dense(&mut self, module: &str, op_type: &str, x: Flow, n: u64) -> Done {
+        let made = self.linear(module, x, n, true)?;
+        self.act(module, op_type, made)
     }
 
     /// A product with a weight in the type of the model, such as a head; biases are the others.
-    pub(super) fn product(
-        &mut self,
-        module: &str,
-        x: Flow,
-        n: u64,
-        parameters: &[TensorId],
-    ) -> Done<Flow> {
-        let m = x.count.saturating_mul(x.rows);
-        let op_type = if parameters.len() > 1 { "Gemm" } else { "MatMul" };
-        let (part, inputs, shape) = ("", &[x.id], &[x.count, x.rows, n]);
-        let products = &[Product { count: 1, m, k: x.width, n }];
-        let id = self.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })?;
-        Ok(Flow { id, width: n, ..x })
+    pub(super) fn product(&mut self, module: &str, x: Flow, n: u64, all: &[TensorId]) -> Done {
+        let op_type = if all.len() > 1 { "Gemm" } else { "MatMul" };
+        let products = &[Product { count: 1, m: x.count.saturating_mul(x.rows), k: x.width, n }];
+        self.made((module, "", op_type), (&[x], all), (x.count, x.rows, n), products)
     }
 
     /// A norm of `weight` columns at a time.
-    pub(super) fn norm_of(&mut self, module: &str, kind: Norm, x: Flow, weight: u64) -> Done<Flow> {
+    pub(super) fn norm_of(&mut self, module: &str, kind: Norm, x: Flow, weight: u64) -> Done {
         let (op_type, parts): (_, &[&str]) = match kind {
             Norm::Layer => ("LayerNormalization", &["weight", "bias"]),
             Norm::Unbiased => ("LayerNormalization", &["weight"]),
@@ -231,20 +241,18 @@ impl Net {
         self.apply((module, "", op_type), &[x], &parameters, x.width)
     }
 
-    pub(super) fn norm(&mut self, module: &str, kind: Norm, x: Flow) -> Done<Flow> {
+    pub(super) fn norm(&mut self, module: &str, kind: Norm, x: Flow) -> Done {
         self.norm_of(module, kind, x, x.width)
     }
 
     /// A norm of the channels of a grid.
     pub(super) fn norm_grid(&mut self, module: &str, kind: Norm, x: &Grid) -> Done<Grid> {
-        let id = self.norm(module, kind, x.flow())?.id;
-        Ok(Grid { id, ..x.clone() })
+        Ok(x.of(self.norm(module, kind, x.flow())?.id))
     }
 
     /// A pointwise function of a grid.
     pub(super) fn act_grid(&mut self, module: &str, op_type: &str, x: &Grid) -> Done<Grid> {
-        let id = self.plain(module, ("activation", op_type), &[x.flow()])?.id;
-        Ok(Grid { id, ..x.clone() })
+        Ok(x.of(self.act(module, op_type, x.flow())?.id))
     }
 
     /// Rows of a table, one for each of `ids`, or all positions in order.
@@ -254,9 +262,15 @@ impl Net {
         ids: &[TensorId],
         (n, width): (u64, u64),
         (count, rows): (u64, u64),
-    ) -> Done<Flow> {
+    ) -> Done {
         let table = self.parameter(&format!("{module}.weight"), &[n, width])?;
         self.rows_of(module, ids, table, (count, rows, width))
+    }
+
+    /// A state with a learnt position added to each token, of a table of so many.
+    pub(super) fn placed(&mut self, module: &str, n: u64, x: Flow) -> Done {
+        let own = self.table(module, &[], (n, x.width), (1, x.rows))?;
+        self.add(module, "add", [x, own])
     }
 
     /// Rows of a table that is there.
@@ -266,37 +280,32 @@ impl Net {
         ids: &[TensorId],
         table: TensorId,
         (count, rows, width): (u64, u64, u64),
-    ) -> Done<Flow> {
+    ) -> Done {
         self.n_ops += 1;
         let id = self.builder.embedding(module, ids, table, &[count, rows, width])?;
         Ok(Flow { id, count, rows, width })
     }
 
-    /// Biases of scores from a table of so many rows for each head.
+    /// Biases of scores between so many tokens from the table `name` of such a shape.
     pub(super) fn relative(
         &mut self,
-        module: &str,
-        (name, shape): (&str, [u64; 2]),
-        [heads, rows, span]: [u64; 3],
+        (module, name): (&str, &str),
+        shape: [u64; 2],
+        [heads, rows]: [u64; 2],
     ) -> Done<TensorId> {
-        let table = self.parameter(name, &shape)?;
+        let table = self.parameter(&join(module, name), &shape)?;
         self.n_ops += 1;
-        self.builder.embedding(module, &[], table, &[1, heads, rows, span])
+        self.builder.embedding(module, &[], table, &[1, heads, rows, rows])
     }
 
     /// An op that reads parameters beside a flow and keeps its shape.
-    pub(super) fn with(
-        &mut self,
-        (module, part, op_type): (&str, &str, &str),
-        x: Flow,
-        (name, shape): (&str, &[u64]),
-    ) -> Done<Flow> {
+    pub(super) fn with(&mut self, at: At<'_>, x: Flow, (name, shape): (&str, &[u64])) -> Done {
         let parameter = self.parameter(name, shape)?;
-        self.apply((module, part, op_type), &[x], &[parameter], x.width)
+        self.apply(at, &[x], &[parameter], x.width)
     }
 
     /// Learnt tokens before those of each sequence.
-    pub(super) fn prepended(&mut self, names: &[(String, u64)], x: Flow) -> Done<Flow> {
+    pub(super) fn prepended(&mut self, names: &[(String, u64)], x: Flow) -> Done {
         let mut parameters = Vec::new();
         let mut rows = x.rows;
         for (name, n) in names {
@@ -304,12 +313,23 @@ impl Net {
             rows = rows.saturating_add(*n);
         }
         let Some((first, _)) = names.first() else { return Ok(x) };
-        let module = first.rsplit_once('.').map_or("", |(module, _)| module);
-        let shape = &[x.count, rows, x.width];
-        let (part, op_type, inputs, products) = ("concat", "Concat", &[x.id], &[]);
-        let parameters = &parameters;
-        let id = self.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })?;
-        Ok(Flow { id, rows, ..x })
+        let at = (owner(first), "concat", "Concat");
+        self.made(at, (&[x], &parameters), (x.count, rows, x.width), &[])
+    }
+
+    /// The first of the rows of each sequence, or the last.
+    pub(super) fn one(&mut self, at: &str, part: &str, x: Flow) -> Done {
+        self.moved((at, part, "Slice"), &[x], (x.count, 1, x.width))
+    }
+
+    /// The first token of each sequence.
+    pub(super) fn first(&mut self, at: &str, x: Flow) -> Done {
+        self.one(at, "first_token", x)
+    }
+
+    /// The mean of all tokens of each sequence.
+    pub(super) fn mean(&mut self, at: &str, x: Flow) -> Done {
+        self.moved((at, "mean", "ReduceMean"), &[x], (x.count, 1, x.width))
     }
 
     /// Scores, their softmax, and the weighted values.
@@ -319,7 +339,7 @@ impl Net {
         queries: Flow,
         (keys, values): (TensorId, TensorId),
         core: Core<'_>,
-    ) -> Done<Flow> {
+    ) -> Done {
         let Core { heads, dim, spans: [span, read], biases } = core;
         let Flow { count, rows, .. } = queries;
         let all = count.saturating_mul(heads);
@@ -416,4 +436,18 @@ impl Net {
         let id = self.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })?;
         Ok(Grid { id, space, ..x.clone() })
     }
+}
+
+/// The module `name` within `at`.
+pub(super) fn join(at: &str, name: &str) -> String {
+    match (at, name) {
+        ("", name) => name.to_owned(),
+        (at, "") => at.to_owned(),
+        (at, name) => format!("{at}.{name}"),
+    }
+}
+
+/// The module that owns a parameter or a module.
+pub(super) fn owner(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(owner, _)| owner)
 }

@@ -1,136 +1,103 @@
-//! Families of towers of vision that stand alone.
+//! Towers of vision that stand alone, and what comes behind them.
 
-use ir::diagnostic::Diagnostic;
-use ir::id::TensorId;
+use serde_json::json;
 
-use super::layer::{Biases, Layer, Names, join, op_type};
-use super::model::{Model, labels, written};
-use super::net::{Flow, Norm};
+use super::layer::{Biases, Layer, op_type};
+use super::model::{Model, Outputs, labels};
+use super::names::{BEIT, DINO, DINO_GATED, OLD, VIT};
+use super::net::{Done, Flow, Norm};
 use super::spec::Spec;
-use super::vision::{Places, Tower, VIT, usual};
-use crate::config::request::{Request, Written};
+use super::vision::{Places, Tower, VIT_TOWER, switched};
 
-pub(crate) const TYPES: &[&str] = &[
-    "beit",
-    "data2vec-vision",
-    "deit",
-    "dinov2",
-    "dinov2_with_registers",
-    "dinov3_vit",
-    "ijepa",
-    "vit",
-    "yolos",
-];
-
-const DINO: Names = Names {
-    norms: ["norm1", "norm2"],
-    scales: ["layer_scale1.lambda1", "layer_scale2.lambda1"],
-    ..VIT
-};
-const DINO_GATED: Names =
-    Names { ways: &["mlp.gate_proj", "mlp.up_proj"], down: "mlp.down_proj", ..DINO };
-const DINO_PLAIN: Names = Names { ways: &["mlp.up_proj"], down: "mlp.down_proj", ..DINO };
-const BEIT: Names = Names { scales: ["lambda_1", "lambda_2"], ..VIT };
-const OLD: Names = Names {
-    qkv: &["attention.attention.query", "attention.attention.key", "attention.attention.value"],
-    out: "attention.output.dense",
-    ways: &["intermediate.dense"],
-    down: "output.dense",
-    ..VIT
-};
-const OLD_BEIT: Names = Names { scales: ["lambda_1", "lambda_2"], ..OLD };
-
-/// Classes of a task, the usual one first.
-const CLASSES: &[&str] = &["ForImageClassification", "WithTeacher", "ForObjectDetection", "Model"];
-
-/// What comes behind a tower.
-struct End {
+/// A family.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Family {
+    pub tower: Tower,
     /// Module of the tower in the class of a task.
-    prefix: &'static str,
+    pub prefix: &'static str,
     /// Dense layer on the first token of the model without a task.
-    pooler: &'static str,
-    /// Whether the classifier reads the mean of the patches: instead of the first token, or beside it.
-    mean: Mean,
+    pub pooler: &'static str,
+    pub mean: Mean,
+    /// The class that reads images; of some families another than the usual one.
+    pub usual: &'static str,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mean {
+/// Whether the classifier reads the mean of the patches: instead of the first token, or beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mean {
     Unread,
-    /// With a norm behind it.
-    Normed(&'static str),
+    /// With a norm behind it, unless the tower ends with one.
+    Normed,
     Beside,
     /// Of all tokens.
     All,
 }
 
-/// Reads a config of one of [`TYPES`].
-pub(crate) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
-    written(request, write)
-}
+/// Classes of a task, the usual one first.
+const CLASSES: &[&str] = &["ForImageClassification", "WithTeacher", "ForObjectDetection", "Model"];
 
-fn write(model: &mut Model<'_>, spec: &Spec) -> Result<Vec<TensorId>, Diagnostic> {
-    usual(spec)?;
-    let (tower, end) = match spec.text("model_type", "")? {
-        "beit" | "data2vec-vision" => beit(spec)?,
-        "dinov2" | "dinov2_with_registers" => dinov2(spec)?,
-        "dinov3_vit" => dinov3(spec)?,
-        "yolos" => yolos(spec)?,
-        kind => vit(spec, kind)?,
+pub(super) const VIT_FORM: Family = Family {
+    tower: VIT_TOWER,
+    prefix: "vit",
+    pooler: "pooler.dense",
+    mean: Mean::Unread,
+    usual: CLASSES[0],
+};
+
+pub(super) const BEIT_FORM: Family = Family {
+    tower: Tower { places: Places::Parameter("embeddings.position_embeddings"), ..VIT_TOWER }
+        .of(&BEIT, beit),
+    prefix: "beit",
+    pooler: "",
+    mean: Mean::Normed,
+    ..VIT_FORM
+};
+
+pub(super) const DINOV2: Family = Family {
+    tower: Tower { patch: [14; 2], layers: "encoder.layer", ..VIT_TOWER }.of(&DINO, dinov2),
+    prefix: "dinov2",
+    pooler: "",
+    mean: Mean::Beside,
+    ..VIT_FORM
+};
+
+/// Writes a tower and what the class puts behind it.
+pub(super) fn write(model: &mut Model<'_>, spec: &Spec, family: &Family) -> Outputs {
+    spec.only("position_embedding_type", &json!("absolute"))?;
+    let tower = family.tower.read(spec)?;
+    let class = match model.class(spec, CLASSES)? {
+        "ForImageClassification" => family.usual,
+        class => class,
     };
-    let class = match (model.class(spec, CLASSES)?, spec.text("model_type", "")?) {
-        // What has no class for images.
-        ("ForImageClassification", "dinov3_vit") => "Model",
-        ("ForImageClassification", "yolos") => "ForObjectDetection",
-        (class, _) => class,
-    };
-    let prefix = if class == "Model" { "" } else { end.prefix };
-    let image = model.image(tower.image)?;
-    let pixels = model.pixels((1, tower.channels), image)?;
-    let mut state = model.net.tower(prefix, &tower, &pixels)?;
+    model.prefix = if class == "Model" { "" } else { family.prefix };
+    let mut state = model.tower(model.prefix, &tower)?;
     if !tower.last_norm.is_empty() {
-        state = model.net.norm(&join(prefix, tower.last_norm), tower.layer.norm, state)?;
+        state = model.net.norm(&model.at(tower.last_norm), tower.layer.norm, state)?;
     }
-    ended(model, spec, (&tower, &end), (class, prefix), state)
-}
-
-fn ended(
-    model: &mut Model<'_>,
-    spec: &Spec,
-    (tower, end): (&Tower, &End),
-    (class, prefix): (&str, &str),
-    state: Flow,
-) -> Result<Vec<TensorId>, Diagnostic> {
     let n = labels(spec)?;
-    let net = &mut model.net;
     if class == "ForObjectDetection" {
-        let rows = tower.tokens.last().map_or(1, |own| own.1);
-        let found =
-            net.moved(("", "detections", "Slice"), &[state], (state.count, rows, state.width))?;
-        let mut outputs = Vec::new();
-        for (module, n) in [("class_labels_classifier", n.saturating_add(1)), ("bbox_predictor", 4)]
-        {
-            outputs.push(layered(model, module, found, &[state.width, state.width, n])?.id);
-        }
-        return Ok(outputs);
+        let rows = tower.n_detections.max(1);
+        let size = (state.count, rows, state.width);
+        let found = model.net.moved(("", "detections", "Slice"), &[state], size)?;
+        return detected(model, found, n);
     }
-    let mut read = match end.mean {
-        Mean::Unread => net.first(prefix, state)?,
+    let (norm, prefix, net) = (model.at("pooler.layernorm"), model.prefix, &mut model.net);
+    let mut read = match family.mean {
         Mean::All => net.mean(prefix, state)?,
-        Mean::Normed(norm) => {
+        Mean::Normed if tower.last_norm.is_empty() => {
             let mean = net.mean(prefix, state)?;
-            net.norm(&join(prefix, norm), Norm::Layer, mean)?
+            net.norm(&norm, Norm::Layer, mean)?
         }
-        Mean::Beside if class == "Model" => net.first(prefix, state)?,
-        Mean::Beside => {
+        Mean::Beside if class != "Model" => {
             let size = (state.count, 1, state.width.saturating_mul(2));
             net.moved((prefix, "first_and_mean", "Concat"), &[state], size)?
         }
+        _ => net.first(prefix, state)?,
     };
     if class == "Model" {
-        if !end.pooler.is_empty() {
+        if !family.pooler.is_empty() {
             let width = spec.n("pooler_output_size", read.width)?;
-            read = net.linear(&join(prefix, end.pooler), read, width, true)?;
-            read = net.plain(&join(prefix, end.pooler), ("activation", "Tanh"), &[read])?;
+            read = model.net.dense(&model.at(family.pooler), "Tanh", read, width)?;
         }
         return Ok(vec![state.id, read.id]);
     }
@@ -141,138 +108,81 @@ fn ended(
     classifiers.iter().map(|name| Ok(model.net.linear(name, read, n, true)?.id)).collect()
 }
 
-/// Dense layers one behind the other.
-pub(super) fn layered(
-    model: &mut Model<'_>,
-    module: &str,
-    x: Flow,
-    widths: &[u64],
-) -> Result<Flow, Diagnostic> {
+/// Classes, one more than there are labels, and boxes of what was found.
+pub(super) fn detected(model: &mut Model<'_>, found: Flow, n: u64) -> Outputs {
+    let kinds = layered(model, "class_labels_classifier", found, n.saturating_add(1))?;
+    let boxes = layered(model, "bbox_predictor", found, 4)?;
+    Ok(vec![kinds.id, boxes.id])
+}
+
+/// Three dense layers one behind the other.
+pub(super) fn layered(model: &mut Model<'_>, module: &str, x: Flow, n: u64) -> Done {
     let mut state = x;
-    for (i, width) in widths.iter().enumerate() {
-        let module = format!("{module}.layers.{i}");
-        state = model.net.linear(&module, state, *width, true)?;
-        if i + 1 < widths.len() {
-            state = model.net.plain(&module, ("activation", "Relu"), &[state])?;
-        }
+    for i in 0..2 {
+        state = model.net.dense(&format!("{module}.layers.{i}"), "Relu", state, x.width)?;
     }
-    Ok(state)
+    model.net.linear(&format!("{module}.layers.2"), state, n, true)
 }
 
-/// Biases of queries, keys and values alone.
-fn with_qkv(layer: Layer, qkv: [bool; 3]) -> Layer {
-    Layer { biases: Biases { qkv, ..layer.biases }, ..layer }
-}
-
-const BASE: [u64; 6] = [768, 12, 12, 3072, 224, 16];
-
-fn vit(spec: &Spec, kind: &str) -> Result<(Tower, End), Diagnostic> {
-    let mut own = Tower::read(spec, &VIT, BASE)?;
-    own.layer = with_qkv(own.layer, [spec.flag("qkv_bias", true)?; 3]);
-    let (prefix, mean) = match kind {
-        "deit" => {
-            own.tokens.push(("embeddings.distillation_token", 1));
-            ("deit", Mean::Unread)
-        }
-        "ijepa" => {
-            own.tokens.clear();
-            ("ijepa", Mean::All)
-        }
-        _ => ("vit", Mean::Unread),
-    };
-    Ok((own, End { prefix, pooler: "pooler.dense", mean }))
-}
-
-fn beit(spec: &Spec) -> Result<(Tower, End), Diagnostic> {
-    let is_old = spec.text("model_type", "")? == "data2vec-vision";
-    let is_scaled = spec.real("layer_scale_init_value", 0.1)? > 0.0;
-    let names = match (is_old, is_scaled) {
-        (true, true) => &OLD_BEIT,
-        (true, false) => &OLD,
-        (false, true) => &BEIT,
-        (false, false) => &VIT,
-    };
-    let mut own = Tower::read(spec, names, BASE)?;
-    own.layer = with_qkv(own.layer, [true, false, true]);
+/// Without biases by distance; scaled by parameters where the config says so.
+pub(super) fn beit(own: &mut Tower, spec: &Spec) -> Done<()> {
+    if spec.real("layer_scale_init_value", 0.1)? <= 0.0 {
+        own.layer.names = if own.layer.names.own.parts == OLD.own.parts { &OLD } else { &VIT };
+    }
+    own.layer = own.layer.qkv([true, false, true]);
     for name in ["use_relative_position_bias", "use_shared_relative_position_bias"] {
-        spec.only(name, &serde_json::json!(false))?;
+        spec.only(name, &json!(false))?;
     }
-    if !spec.flag("use_absolute_position_embeddings", false)? {
-        own.places = Places::Absent;
+    switched(own, spec, false)?;
+    if spec.flag("use_mean_pooling", true)? {
+        own.last_norm = "";
     }
-    if spec.flag("use_mask_token", false)? {
-        own.mask = Some(("embeddings.mask_token", vec![1, 1, own.width]));
-    }
-    let is_mean = spec.flag("use_mean_pooling", true)?;
-    own.last_norm = if is_mean { "" } else { "layernorm" };
-    own.layers = if is_old { "encoder.layer" } else { "layers" };
-    let prefix = if is_old { "data2vec_vision" } else { "beit" };
-    let mean = if is_mean { Mean::Normed("pooler.layernorm") } else { Mean::Unread };
-    Ok((own, End { prefix, pooler: "", mean }))
+    Ok(())
 }
 
-fn dinov2(spec: &Spec) -> Result<(Tower, End), Diagnostic> {
-    let has_registers = spec.text("model_type", "")? == "dinov2_with_registers";
-    let patch = if has_registers { 16 } else { 14 };
+fn dinov2(own: &mut Tower, spec: &Spec) -> Done<()> {
+    own.mask = spec.flag("use_mask_token", true)?.then_some(2);
+    widened(own, spec)
+}
+
+/// A feed-forward part so many times as wide as the tower, or gated and two thirds of that.
+fn widened(own: &mut Tower, spec: &Spec) -> Done<()> {
     let is_gated = spec.flag("use_swiglu_ffn", false)?;
-    let names = if is_gated { &DINO_GATED } else { &DINO };
-    let mut own = Tower::read(spec, names, [768, 12, 12, 3072, 224, patch])?;
-    own.layer = with_qkv(own.layer, [spec.flag("qkv_bias", true)?; 3]);
     // Truncated as the library does.
     let inner = (own.width as f64 * spec.real("mlp_ratio", 4.0)?) as u64;
-    own.layer.inner = if is_gated { (inner * 2 / 3).div_ceil(8) * 8 } else { inner }.max(1);
+    own.layer.inner = inner.max(1);
     if is_gated {
-        own.layer.act = op_type("silu");
+        own.layer = Layer { names: &DINO_GATED, act: op_type("silu"), ..own.layer };
+        own.layer.inner = ((inner * 2 / 3).div_ceil(8) * 8).max(1);
     }
-    own.layers = "encoder.layer";
-    if has_registers || spec.flag("use_mask_token", true)? {
-        own.mask = Some(("embeddings.mask_token", vec![1, own.width]));
-    }
-    if has_registers {
-        own.registers = ("embeddings.register_tokens", spec.whole("num_register_tokens", 4)?);
-    }
-    let prefix = if has_registers { "dinov2_with_registers" } else { "dinov2" };
-    Ok((own, End { prefix, pooler: "", mean: Mean::Beside }))
+    own.layer = own.layer.qkv([spec.flag("qkv_bias", true)?; 3]);
+    Ok(())
 }
 
-fn dinov3(spec: &Spec) -> Result<(Tower, End), Diagnostic> {
-    let names = if spec.flag("use_gated_mlp", false)? { &DINO_GATED } else { &DINO_PLAIN };
-    let own = Tower::read(spec, names, [384, 12, 6, 1536, 224, 16])?;
-    let mut layer = own.layer;
+/// With tokens that nothing reads behind the first (Darcet et al. 2024, arXiv:2309.16588).
+pub(super) fn registered(own: &mut Tower, spec: &Spec) -> Done<()> {
+    own.mask = Some(2);
+    own.n_registers = spec.whole("num_register_tokens", 4)?;
+    widened(own, spec)
+}
+
+pub(super) fn dinov3(own: &mut Tower, spec: &Spec) -> Done<()> {
+    if spec.flag("use_gated_mlp", false)? {
+        own.layer.names = &DINO_GATED;
+    }
     let mut qkv = [true, false, true];
     for (bias, name) in qkv.iter_mut().zip(["query_bias", "key_bias", "value_bias"]) {
         *bias = spec.flag(name, *bias)?;
     }
-    layer.biases =
-        Biases { qkv, out: spec.flag("proj_bias", true)?, feed: spec.flag("mlp_bias", true)? };
-    layer.is_rotary = true;
-    let registers = ("embeddings.register_tokens", spec.whole("num_register_tokens", 0)?);
-    let tower = Tower {
-        conv: ("embeddings.patch_embeddings", true),
-        places: Places::Absent,
-        mask: Some(("embeddings.mask_token", vec![1, 1, own.width])),
-        registers,
-        layers: "model.layer",
-        last_norm: "norm",
-        layer,
-        ..own
-    };
-    Ok((tower, End { prefix: "", pooler: "", mean: Mean::Unread }))
+    let (out, feed) = (spec.flag("proj_bias", true)?, spec.flag("mlp_bias", true)?);
+    own.layer = Layer { biases: Biases { qkv, out, feed }, is_rotary: true, ..own.layer };
+    own.n_registers = spec.whole("num_register_tokens", 0)?;
+    Ok(())
 }
 
-fn yolos(spec: &Spec) -> Result<(Tower, End), Diagnostic> {
-    let mut own = Tower::read(spec, &OLD, BASE)?;
-    if !spec.has("image_size") {
-        own.image = [512, 864];
-    }
-    own.layer = with_qkv(own.layer, [spec.flag("qkv_bias", true)?; 3]);
-    own.layers = "encoder.layer";
-    own.tokens.push(("embeddings.detection_tokens", spec.n("num_detection_tokens", 100)?));
-    if spec.flag("use_mid_position_embeddings", true)? {
-        let [height, width] = own.grid(own.image)?;
-        let rows = own.tokens.iter().fold(height * width, |n, token| n.saturating_add(token.1));
-        let shape = vec![own.n_layers.saturating_sub(1), 1, rows, own.width];
-        own.mask = Some(("encoder.interpolation.mid_position_embeddings", shape));
-    }
-    Ok((own, End { prefix: "vit", pooler: "pooler.dense", mean: Mean::Unread }))
+pub(super) fn yolos(own: &mut Tower, spec: &Spec) -> Done<()> {
+    own.layer = own.layer.qkv([spec.flag("qkv_bias", true)?; 3]);
+    own.n_detections = spec.n("num_detection_tokens", 100)?;
+    own.has_middle = spec.flag("use_mid_position_embeddings", true)?;
+    if own.has_middle { own.grid(own.image).map(drop) } else { Ok(()) }
 }
