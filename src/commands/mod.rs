@@ -52,9 +52,7 @@ pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandRe
         Some(Command::Calibrate(args)) => {
             printer.page(|page| engine::tools::calibrate::run(&args.request(), page))
         }
-        Some(Command::Validate(args)) => {
-            printer.page(|page| accuracy::run(&args.request(), page))
-        }
+        Some(Command::Validate(args)) => printer.page(|page| accuracy::run(&args.request(), page)),
         Some(Command::Support(args)) => {
             printer.page(|page| engine::tools::support::run(&args.request(), page))
         }

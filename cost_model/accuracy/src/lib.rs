@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use engine::answer::files::artifact::{self, Existing};
 use engine::answer::exit::{CommandResult, Exit};
+use engine::answer::files::artifact::{self, Existing};
 use engine::answer::page::Page;
 use ir::diagnostic::Diagnostic;
 use serde_json::json;

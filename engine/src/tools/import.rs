@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::Column;
 use crate::answer::page::Page;
+use crate::answer::words;
 use crate::inputs::load;
 use crate::inputs::module_tree::Tree;
 use crate::inputs::structure;
@@ -61,7 +62,7 @@ pub fn run(args: &ImportRequest, page: &Page) -> CommandResult {
     let found = structure::find(&forward);
     found.print(&forward, page);
     page.warnings(warnings);
-    page.line(&sentence(&graph.name, summary));
+    page.line(&words::imported(&graph.name, summary));
     page.document_of(|| {
         let tensors = |ids: &[TensorId]| ids.iter().map(|t| tensor(graph.tensor(*t))).collect();
         let mut document = json!({

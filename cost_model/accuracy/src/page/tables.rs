@@ -2,12 +2,7 @@
 
 use engine::answer::page::{Column, Page};
 
-<<<<<<<< HEAD:engine/src/tools/validate/tables.rs
-use crate::answer::page::Column;
-use crate::answer::page::Page;
-========
 use crate::line::{Bound, Goal, Line, Measure};
->>>>>>>> 029aba0d91f611a0dbb9fc5b66e070af8130aa73:cost_model/accuracy/src/page/tables.rs
 
 /// Tables in this order, with what their percentages are.
 pub(super) const MEASURES: [(Measure, &str); 4] = [

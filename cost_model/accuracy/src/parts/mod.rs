@@ -9,19 +9,12 @@ use importers::measurements;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::measured::GpuFacts;
 
-<<<<<<<< HEAD:engine/src/tools/validate.rs
-use crate::answer::exit::{CommandResult, Exit};
-use crate::answer::files::artifact::{self, Existing};
-use crate::answer::page::Page;
-use crate::request::ValidateRequest;
-========
 use crate::judged;
 use crate::judged::intervals::Residual;
 use crate::line::Line;
 use crate::readers::memory::MemoryRow;
 use crate::readers::peak_memory::golden::GoldenRow;
 use crate::readers::peak_memory::{bigscience, golden, korthikanti, torchtitan};
->>>>>>>> 029aba0d91f611a0dbb9fc5b66e070af8130aa73:cost_model/accuracy/src/parts/mod.rs
 
 mod runs;
 mod steps;

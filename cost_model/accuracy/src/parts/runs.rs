@@ -12,14 +12,9 @@ use ir::profile::Profile;
 use ir::units::Bytes;
 
 use super::Found;
-<<<<<<<< HEAD:engine/src/tools/validate/runs.rs
-use super::steps::schedule;
-use crate::request::executor::named_stack;
-========
 use crate::judged::runs::{Machine, RunTables, lines};
 use crate::readers::published::{bridge, golden, megatron_core, neusight, sc21, torchtitan};
 use crate::readers::run::{Hosts, RunRow};
->>>>>>>> 029aba0d91f611a0dbb9fc5b66e070af8130aa73:cost_model/accuracy/src/parts/runs.rs
 
 /// Hosts that tell ways inside one from ways between them.
 const TWO: u64 = 2;

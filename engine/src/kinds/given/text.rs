@@ -123,8 +123,12 @@ mod tests {
 
     use planner::given::runner::method;
 
+    use cost_model::given::Goal;
+    use planner::given::runner::Answer;
+
     use super::*;
     use crate::kinds::given::document;
+    use crate::search::solved::{covered, sentence};
 
     fn instance() -> Instance {
         let node = ProfileNode {

@@ -22,6 +22,7 @@ use crate::answer::exit::Exit;
 use crate::answer::page::Column;
 use crate::answer::page::{Format, Page};
 use crate::answer::rows::Rows;
+use crate::answer::words;
 use crate::answer::words::percent;
 use crate::inputs::load::{self, Loaded};
 use crate::kinds::placement::fused;
@@ -30,7 +31,6 @@ use crate::kinds::placement::trust;
 use crate::kinds::placement::trust::Trust;
 use crate::request::element_type;
 use crate::search::run::trace;
-use crate::answer::words;
 
 /// What the command adds to an outcome.
 pub struct Solved {

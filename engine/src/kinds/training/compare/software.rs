@@ -10,8 +10,8 @@ use ir::tensor::DType;
 
 use super::Facts;
 use super::changes::Change;
-use crate::inputs::run::setting::Setting;
 use crate::answer::differences::no_effect;
+use crate::inputs::run::setting::Setting;
 
 /// The stack of the plan with what the settings say of it.
 fn as_set(settings: &LaunchSettings, planned: &Stack) -> Stack {
