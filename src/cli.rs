@@ -322,7 +322,6 @@ impl PlanArgs {
             cached_tokens: self.cached_tokens,
             kv_dtype: self.limits.kv_dtype,
             interference: self.interference.clone(),
-            is_tried: false,
             pue: self.limits.pue,
             power_cap: self.limits.power_cap,
             allow_lossy: self.limits.allow_lossy.clone(),

@@ -69,7 +69,6 @@ impl TrainingFlags {
             spares: own.spares,
             replace: own.replace,
             lost: own.lost,
-            is_free: false,
         }
     }
 }

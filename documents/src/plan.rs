@@ -123,6 +123,19 @@ pub struct ParallelismDocument {
     pub training: Option<training::DegreesDocument>,
 }
 
+impl ParallelismDocument {
+    /// All degrees 1.
+    pub const ONE: Self = Self {
+        data: 1,
+        tensor: 1,
+        pipeline: 1,
+        expert: 1,
+        context: 1,
+        n_micro_batches: 1,
+        training: None,
+    };
+}
+
 /// A contiguous part of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -496,7 +509,54 @@ pub struct PlanDocument {
     pub energy: Option<energy::EnergyDocument>,
 }
 
+/// What every plan states: what it was made of and for, and by what.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The model.
+    pub model: Reference,
+    /// The cluster.
+    pub cluster: Reference,
+    /// The measured constants.
+    pub profile: Reference,
+    /// What was planned for.
+    pub workload: WorkloadDocument,
+    /// What was asked for.
+    pub request: request::RequestDocument,
+    /// What was minimised.
+    pub objective: String,
+    /// The recipe that made the plan.
+    pub algorithm: String,
+}
+
 impl PlanDocument {
+    /// A plan that decides nothing yet: one stage of everything, no degree above 1.
+    #[must_use]
+    pub fn new(head: Head) -> Self {
+        let Head { model, cluster, profile, workload, request, objective, algorithm } = head;
+        Self {
+            format: FORMAT.to_owned(),
+            model,
+            cluster,
+            profile,
+            workload,
+            request,
+            objective,
+            algorithm,
+            parallelism: ParallelismDocument::ONE,
+            partition: PartitionDocument {
+                stages: vec![StageDocument { ops: Vec::new(), blocks: None, mesh: None }],
+            },
+            placement: Vec::new(),
+            experts: ExpertsDocument::default(),
+            communication: CommunicationDocument::default(),
+            schedule: ScheduleDocument::default(),
+            cost: None,
+            training: None,
+            served: None,
+            energy: None,
+        }
+    }
+
     /// How the digests differ from those of what is at hand: one `digest-mismatch` each for the
     /// model, the cluster and the profile. The caller decides whether a mismatch is an error or
     /// worth a warning; [`PlanDocument::to_ir`] resolves names either way.
@@ -528,6 +588,14 @@ impl PlanDocument {
                 .hint(format!("give the {what} that the plan was made for, or plan again"))
             })
             .collect()
+    }
+}
+
+impl WorkloadDocument {
+    /// So many samples, all at once, in the model's own numbers.
+    #[must_use]
+    pub fn of(mode: ModeDocument, batch: u64) -> Self {
+        Self { mode, optimizer: None, dtype: None, batch: Some(batch), micro_batch: None }
     }
 }
 

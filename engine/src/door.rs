@@ -163,7 +163,7 @@ fn ran(
         Request::Plan(own) => {
             let start = Instant::now();
             let watch = watch(start, own.limits.time_limit, flag());
-            plan(own, &mut Run { start, watch: &watch, follower: listener, page, version })
+            plan(own, &mut Run::new((start, &watch), listener, page, version))
         }
         Request::Import(own) => import::run(own, page),
         Request::Support(own) => support::run(own, page),

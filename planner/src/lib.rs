@@ -8,6 +8,7 @@ pub mod experts;
 pub mod given;
 mod line;
 pub mod placement;
+pub mod power;
 pub mod registry;
 pub mod run;
 pub mod serving;

@@ -29,7 +29,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
         let version = VERSION;
         plan::plan(
             &request,
-            &mut Run { start, watch: &watch, follower: &mut follower, page, version },
+            &mut Run::new((start, &watch), &mut follower, page, version),
         )
     })
 }

@@ -2,6 +2,7 @@
 //! algorithms, and words that no file holds.
 
 mod circles;
+mod engine;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

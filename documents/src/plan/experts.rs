@@ -13,8 +13,9 @@ use super::nano_batches::{NanoBatchesDocument, ServingDocument};
 pub use super::phase::PhaseDocument;
 use super::request::RequestDocument;
 use super::{
-    CellDocument, CommunicationDocument, CostDocument, FORMAT, ModeDocument, ParallelismDocument,
-    PartitionDocument, PlanDocument, Reference, ScheduleDocument, StageDocument, WorkloadDocument,
+    CellDocument, CommunicationDocument, CostDocument, FORMAT, Head, ModeDocument,
+    ParallelismDocument, PartitionDocument, PlanDocument, Reference, ScheduleDocument,
+    StageDocument, WorkloadDocument,
 };
 use crate::digest;
 
@@ -200,51 +201,22 @@ impl PlanDocument {
     pub fn from_experts(experts: ExpertsDocument, context: &ExpertsContext<'_>) -> Self {
         let profile = Profile::default();
         let n_devices = u32::try_from(context.cluster.devices.len()).unwrap_or(u32::MAX);
-        Self {
-            format: FORMAT.to_owned(),
+        let mode = match context.phase.mode() {
+            Mode::Training => ModeDocument::Training,
+            Mode::Inference => ModeDocument::Inference,
+        };
+        let mut plan = Self::new(Head {
             model: Reference::new(&context.model.name, digest::card(context.model)),
             cluster: Reference::new(&context.cluster.name, digest::cluster(context.cluster)),
             profile: Reference::new(&profile.name, digest::profile(&profile)),
-            workload: WorkloadDocument {
-                mode: match context.phase.mode() {
-                    Mode::Training => ModeDocument::Training,
-                    Mode::Inference => ModeDocument::Inference,
-                },
-                optimizer: None,
-                dtype: None,
-                batch: Some(context.batch),
-                micro_batch: None,
-            },
+            workload: WorkloadDocument::of(mode, context.batch),
             request: context.request.clone(),
             objective: context.objective.to_owned(),
             algorithm: context.algorithm.to_owned(),
-            parallelism: ParallelismDocument {
-                data: 1,
-                tensor: 1,
-                pipeline: 1,
-                expert: n_devices,
-                context: 1,
-                n_micro_batches: 1,
-                training: None,
-            },
-            partition: PartitionDocument {
-                stages: vec![StageDocument { ops: Vec::new(), blocks: None, mesh: None }],
-            },
-            placement: Vec::new(),
-            experts: ExpertsDocument { phase: Some(context.phase.into()), ..experts },
-            communication: CommunicationDocument::default(),
-            schedule: ScheduleDocument {
-                devices: Vec::new(),
-                channels: Vec::new(),
-                after: Vec::new(),
-                grid: Vec::new(),
-                cells: Vec::new(),
-            },
-            cost: None,
-            training: None,
-            served: None,
-            energy: None,
-        }
+        });
+        plan.parallelism.expert = n_devices;
+        plan.experts = ExpertsDocument { phase: Some(context.phase.into()), ..experts };
+        plan
     }
 
     /// The document of a plan of parts: pieces on streams.

@@ -3,7 +3,7 @@
 use ir::cluster::Cluster;
 use ir::graph::Graph;
 use ir::id::{DeviceId, OpId};
-use ir::plan::Plan;
+use ir::plan::{Plan, Stage};
 use ir::profile::Profile;
 use ir::schedule::{Action, Schedule, Task, Transfer};
 use ir::workload::Workload;
@@ -11,7 +11,7 @@ use ir::workload::Workload;
 use super::experts::ExpertsDocument;
 use super::request::RequestDocument;
 use super::{
-    ChannelTransfers, CommunicationDocument, CostDocument, DeviceActions, FORMAT,
+    ChannelTransfers, CommunicationDocument, CostDocument, DeviceActions, FORMAT, Head,
     ParallelismDocument, PartitionDocument, PlacedOp, PlanDocument, Reference, ScheduleDocument,
     StageDocument, TaskDocument, TransferDocument, WaitDocument,
 };
@@ -44,8 +44,7 @@ impl PlanDocument {
     #[must_use]
     pub fn from_ir(plan: &Plan, context: &Context<'_>, cost: Option<CostDocument>) -> Self {
         let namer = Namer { graph: context.graph, cluster: context.cluster };
-        Self {
-            format: FORMAT.to_owned(),
+        let mut document = Self::new(Head {
             model: Reference::new(&context.graph.name, digest::graph(context.graph)),
             cluster: Reference::new(&context.cluster.name, digest::cluster(context.cluster)),
             profile: Reference::new(&context.profile.name, digest::profile(context.profile)),
@@ -53,28 +52,19 @@ impl PlanDocument {
             request: context.request.clone(),
             objective: context.objective.to_owned(),
             algorithm: context.algorithm.to_owned(),
-            parallelism: ParallelismDocument { training: None, ..plan.parallelism.clone().into() },
-            partition: PartitionDocument {
-                stages: plan
-                    .partition
-                    .stages
-                    .iter()
-                    .map(|stage| StageDocument {
-                        ops: stage.ops.iter().map(|op| namer.op(*op)).collect(),
-                        blocks: None,
-                        mesh: None,
-                    })
-                    .collect(),
-            },
-            placement: namer.placement(plan),
-            experts: ExpertsDocument::default(),
-            communication: CommunicationDocument::default(),
-            schedule: namer.schedule(&plan.schedule),
-            cost,
-            training: None,
-            served: None,
-            energy: None,
-        }
+        });
+        document.parallelism =
+            ParallelismDocument { training: None, ..plan.parallelism.clone().into() };
+        let stage = |stage: &Stage| StageDocument {
+            ops: stage.ops.iter().map(|op| namer.op(*op)).collect(),
+            blocks: None,
+            mesh: None,
+        };
+        document.partition.stages = plan.partition.stages.iter().map(stage).collect();
+        document.placement = namer.placement(plan);
+        document.schedule = namer.schedule(&plan.schedule);
+        document.cost = cost;
+        document
     }
 }
 

@@ -11,7 +11,7 @@ use super::request::RequestDocument;
 use super::served::ServedDocument;
 use super::training::{BlocksDocument, RecomputeDocument, StageMeshDocument};
 use super::{
-    CommunicationDocument, CostDocument, FORMAT, ModeDocument, ParallelismDocument,
+    CommunicationDocument, CostDocument, FORMAT, Head, ModeDocument, ParallelismDocument,
     PartitionDocument, PlanDocument, Reference, ScheduleDocument, StageDocument, WorkloadDocument,
 };
 use crate::digest;
@@ -60,40 +60,22 @@ impl PlanDocument {
         let pipeline = u32::try_from(context.stages.len()).unwrap_or(u32::MAX);
         let of = |own| stage(own, context.batch);
         let stages = context.stages.into_iter().map(of).collect();
-        Self {
-            format: FORMAT.to_owned(),
+        let mut plan = Self::new(Head {
             model: Reference::new(&context.model.name, digest::card(context.model)),
             cluster: Reference::new(&context.cluster.name, digest::cluster(context.cluster)),
             profile: context.profile,
             workload: WorkloadDocument {
-                mode: ModeDocument::Inference,
-                optimizer: None,
                 dtype: Some(context.dtype.to_owned()),
-                batch: Some(context.batch),
-                micro_batch: None,
+                ..WorkloadDocument::of(ModeDocument::Inference, context.batch)
             },
             request: context.request,
             objective: context.objective.to_owned(),
             algorithm: context.algorithm.to_owned(),
-            parallelism: ParallelismDocument {
-                data: 1,
-                tensor: 1,
-                pipeline,
-                expert: 1,
-                context: 1,
-                n_micro_batches: 1,
-                training: None,
-            },
-            partition: PartitionDocument { stages },
-            placement: Vec::new(),
-            experts: ExpertsDocument::default(),
-            communication: CommunicationDocument::default(),
-            schedule: ScheduleDocument::default(),
-            cost: Some(cost),
-            training: None,
-            served: Some(served),
-            energy: None,
-        }
+        });
+        plan.parallelism.pipeline = pipeline;
+        plan.partition.stages = stages;
+        (plan.cost, plan.served) = (Some(cost), Some(served));
+        plan
     }
 
     /// Refuses what a pipeline that serves does not decide, and what it can't be without.

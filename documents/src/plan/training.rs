@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::check::refused;
 use super::request::RequestDocument;
 use super::{
-    CommunicationDocument, CostDocument, EDGES_BY, ExpertsDocument, FORMAT, ParallelismDocument,
-    PartitionDocument, PlanDocument, Reference, ScheduleDocument, StageDocument,
+    CommunicationDocument, CostDocument, EDGES_BY, ExpertsDocument, FORMAT, Head,
+    ParallelismDocument, PartitionDocument, PlanDocument, Reference, ScheduleDocument,
+    StageDocument,
 };
 use crate::digest;
 use crate::trust::PeakIntervalDocument;
@@ -260,8 +261,7 @@ impl PlanDocument {
             }),
         };
         let grid = plan.schedule.grid.as_ref().map_or_else(String::new, Grid::to_string);
-        Self {
-            format: FORMAT.to_owned(),
+        let mut document = Self::new(Head {
             model: Reference::new(&context.model.name, digest::card(context.model)),
             cluster: Reference::new(&context.cluster.name, digest::cluster(context.cluster)),
             profile: context.profile,
@@ -269,25 +269,12 @@ impl PlanDocument {
             request: context.request,
             objective: "step-time".to_owned(),
             algorithm: context.algorithm.to_owned(),
-            parallelism: plan.parallelism.clone().into(),
-            partition: PartitionDocument {
-                stages: plan.partition.stages.iter().map(stage).collect(),
-            },
-            placement: Vec::new(),
-            experts: ExpertsDocument::default(),
-            communication: CommunicationDocument::default(),
-            schedule: ScheduleDocument {
-                devices: Vec::new(),
-                channels: Vec::new(),
-                after: Vec::new(),
-                cells: Vec::new(),
-                grid: grid.lines().map(str::to_owned).collect(),
-            },
-            cost: Some(cost),
-            training: Some(context.training),
-            served: None,
-            energy: None,
-        }
+        });
+        document.parallelism = plan.parallelism.clone().into();
+        document.partition.stages = plan.partition.stages.iter().map(stage).collect();
+        document.schedule.grid = grid.lines().map(str::to_owned).collect();
+        (document.cost, document.training) = (Some(cost), Some(context.training));
+        document
     }
 
     /// By stage, elements of what it sends the next one over those that are sent, where these are fewer.

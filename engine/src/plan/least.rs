@@ -2,7 +2,6 @@
 //! would be answered on some sets of devices, with boards limited to some shares of what they may draw, and
 //! the best of it.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use documents::plan::PlanDocument;
 use documents::plan::energy::{EnergyDocument, EnergyPointDocument};
 use ir::cluster::Cluster;
 use ir::diagnostic::{Blame, Diagnostic};
+use planner::power::board_limits::{self, Figures, Nothing, Plans, Tried, best, search};
 use planner::run::StopReason;
 use planner::run::watch::Tell;
 use serde_json::{Value, json};
@@ -29,23 +29,19 @@ use crate::search::run::{Run, interrupted, late};
 const MOST_SINGLE: usize = 16;
 /// So many times what a board draws at its least limit it draws without.
 const REACH: f64 = 1.0 / LEAST_LIMIT;
-/// How often the share is halved at which a cap is just kept.
-const HALVINGS: usize = 4;
 /// Most sets of devices that are tried.
 const MOST_SETS: usize = 48;
 /// Least time that a plan gets, as long as there is some: less finds none.
 const LEAST_TIME: Duration = Duration::from_millis(100);
-/// Of them, those that are tried with lower limits.
-const MOST_LIMITED: usize = 6;
 
 /// Whether a request asks for it.
 pub(crate) fn is_asked(request: &PlanRequest) -> bool {
     let is_of_energy = request.objective.is_some_and(|own| own.is_of_energy());
-    !request.is_tried && (is_of_energy || request.power_cap.is_some())
+    is_of_energy || request.power_cap.is_some()
 }
 
-/// A plan that was tried, with how it was told.
-struct Tried {
+/// A plan on a set of devices, with how it was told.
+struct Planned {
     without: Vec<String>,
     limit: f64,
     page: Page,
@@ -55,7 +51,7 @@ struct Tried {
     files: Files,
 }
 
-impl Tried {
+impl Planned {
     /// What is to be least: joules, a price or seconds of a token.
     fn value(&self, request: &PlanRequest) -> f64 {
         match request.objective.filter(|own| own.is_of_energy()) {
@@ -82,10 +78,6 @@ impl Tried {
 
     fn seconds_per_token(&self) -> f64 {
         self.energy.step_s * self.energy.joules_per_token / self.energy.joules_per_step
-    }
-
-    fn keeps_to(&self, cap: Option<f64>) -> bool {
-        cap.is_none_or(|cap| self.energy.most_w <= cap)
     }
 
     fn point(&self) -> EnergyPointDocument {
@@ -126,110 +118,103 @@ struct Space {
     least_w: f64,
 }
 
+impl Space {
+    fn of_search(&self, request: &PlanRequest) -> board_limits::Space<'_> {
+        let (n_sets, cap) = (self.sets.len(), cap(request));
+        board_limits::Space { n_sets, limits: self.limits, cap, reach: REACH }
+    }
+}
+
 /// Plans.
 ///
 /// # Errors
 /// Those of planning on all devices; `power-cap` where nothing keeps to it.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let Some(space) = run.read(request, space)? else { return Ok(interrupted(run.page)) };
-    let limits = space.limits;
     let end = run.ending(request);
-    let mut all = Vec::new();
-    let n_limited = (limits.len() - 1) * space.sets.len().min(MOST_LIMITED + 1);
-    let sets: Vec<&[String]> = space.sets.iter().map(Vec::as_slice).collect();
-    let n_left = |at| sets.len() - at + n_limited;
-    let mut none = on_each(request, (&sets, &n_left), &mut all, (&end, run))?;
-    if all.is_empty() && none.n_unknown() > 0 {
-        // Shares of the time were too short for a first plan: half of what is left may do.
-        let Without { first, unknown } = none;
-        none = on_each(request, (&unknown, &|_| 1), &mut all, (&end, run))?;
-        none.first = none.first.or(first);
-    }
-    let best = promising(request, &all);
-    let mut left = best.len() * (limits.len() - 1);
-    for (set, limit) in best.iter().flat_map(|set| limits[1..].iter().map(move |own| (set, *own))) {
-        all.extend(tried(request, (set, limit), (left, &end, run)).ok().flatten());
-        left -= 1;
-    }
-    if limits.len() > 1 {
-        for set in &best {
-            near_cap(request, set, &mut all, (&end, run));
-        }
-    }
-    let keeps = all.iter().any(|own| own.keeps_to(cap(request)));
-    if !keeps && run.watch.is_cancelled() {
+    let of_search = space.of_search(request);
+    let mut sets = OnSets { request, sets: &space.sets, end: &end, run };
+    let found = search(&of_search, &mut sets)?;
+    if best(&of_search, &found.tried, joules).is_none() && run.watch.is_cancelled() {
         return Ok(interrupted(run.page));
     }
-    if all.is_empty() {
-        return Err(none.told(&space));
+    if found.tried.is_empty() {
+        return Err(without(found.without, &space));
     }
-    answer(request, (&all, none.n_unknown(), &space), run)
+    let is_unknown = |own: &&(usize, Nothing<_>)| matches!(own.1, Nothing::Unknown(_));
+    let n_unknown = found.without.iter().filter(is_unknown).count();
+    answer(request, (&found.tried, n_unknown, &space), run)
 }
 
-/// Plans each device set in its share of the remaining time, one in `n_left + 1` parts; returns the sets without a
-/// plan.
-///
-/// # Errors
-/// Usage and input errors of the full device set: no subset can be planned either.
-fn on_each<'s>(
-    request: &PlanRequest,
-    (sets, n_left): (&[&'s [String]], &dyn Fn(usize) -> usize),
-    all: &mut Vec<Tried>,
-    (end, run): (&Watch, &mut Run<'_>),
-) -> Result<Without<'s>, Diagnostic> {
-    let mut none = Without::default();
-    for (at, set) in sets.iter().enumerate() {
-        match tried(request, (set, 1.0), (n_left(at), end, run)) {
-            Err(error) if set.is_empty() && matches!(error.blame, Blame::Usage | Blame::Input) => {
-                return Err(error);
+/// Plans on sets of devices.
+struct OnSets<'s, 'r> {
+    request: &'s PlanRequest,
+    sets: &'s [Vec<String>],
+    end: &'s Watch,
+    run: &'s mut Run<'r>,
+}
+
+impl Plans for OnSets<'_, '_> {
+    type Plan = Planned;
+    type Error = Diagnostic;
+
+    fn plan(
+        &mut self,
+        set: usize,
+        limit: f64,
+        n_left: usize,
+    ) -> Result<(Planned, Figures), Nothing<Diagnostic>> {
+        let on = (self.sets[set].as_slice(), limit);
+        match planned(self.request, on, (n_left, self.end, self.run)) {
+            Ok(Some(own)) => {
+                let value = own.value(self.request);
+                let most_w = own.energy.most_w;
+                Ok((own, Figures { value, most_w }))
             }
-            Err(error) => none.take(set, error),
-            Ok(None) => none.unknown.push(set),
-            Ok(own) => all.extend(own),
+            Ok(None) => Err(Nothing::Unknown(None)),
+            Err(error) => Err(match error.blame {
+                Blame::Usage | Blame::Input => Nothing::Refused(error),
+                Blame::Infeasible => Nothing::Proved(error),
+                _ => Nothing::Unknown(Some(error)),
+            }),
         }
     }
-    Ok(none)
+
+    fn least_limit(&mut self, set: usize) -> Option<f64> {
+        let (asked, own) = (self.request.clone(), self.sets[set].clone());
+        let read = self.end.run(move |_: Tell<()>| least_limit(&asked, &own), &mut |()| {});
+        read.done()
+    }
 }
 
-/// Sets of devices without a plan.
-#[derive(Default)]
-struct Without<'s> {
-    first: Option<Diagnostic>,
-    /// Of them, those of which it is not known whether there is one.
-    unknown: Vec<&'s [String]>,
+/// Joules of a token.
+fn joules(own: &Planned) -> f64 {
+    own.energy.joules_per_token
 }
 
-impl<'s> Without<'s> {
-    fn n_unknown(&self) -> usize {
-        self.unknown.len()
-    }
-
-    fn take(&mut self, set: &'s [String], error: Diagnostic) {
-        let is_proved = error.blame == Blame::Infeasible;
-        if !is_proved {
-            self.unknown.push(set);
-        }
-        // What stopped a search comes before what was proved of another set.
-        if self.first.as_ref().is_none_or(|own| own.blame == Blame::Infeasible && !is_proved) {
-            self.first = Some(error);
+/// Why there is no plan: proved where all sets of devices were searched. What stopped a search comes before what
+/// was proved of another set.
+fn without(sets: Vec<(usize, Nothing<Diagnostic>)>, space: &Space) -> Diagnostic {
+    let mut is_proved = space.is_whole;
+    let (mut first, mut of_search) = (None, None);
+    for (_, why) in sets {
+        match why {
+            Nothing::Proved(error) => first = first.or(Some(error)),
+            Nothing::Unknown(error) => (is_proved, of_search) = (false, of_search.or(error)),
+            Nothing::Refused(error) => (is_proved, of_search) = (false, of_search.or(Some(error))),
         }
     }
-
-    /// Why there is no plan: proved where all sets of devices were searched.
-    fn told(self, space: &Space) -> Diagnostic {
-        let Some(first) = self.first else { return late() };
-        let is_proved = self.unknown.is_empty() && space.is_whole;
-        if first.blame != Blame::Infeasible || is_proved {
-            return first;
-        }
-        let message = format!(
-            "no plan was found on {} sets of devices; other sets were not searched",
-            space.sets.len()
-        );
-        Diagnostic::error(Blame::NotFound, "no-plan", message)
-            .fact("on_all_devices", first.message)
-            .hint("leave --power-cap or --objective out, and the answer says what is missing")
+    let Some(first) = of_search.or(first) else { return late() };
+    if first.blame != Blame::Infeasible || is_proved {
+        return first;
     }
+    let message = format!(
+        "no plan was found on {} sets of devices; other sets were not searched",
+        space.sets.len()
+    );
+    Diagnostic::error(Blame::NotFound, "no-plan", message)
+        .fact("on_all_devices", first.message)
+        .hint("leave --power-cap or --objective out, and the answer says what is missing")
 }
 
 /// Reads what can be tried.
@@ -251,69 +236,6 @@ fn least_w(cluster: &Cluster) -> f64 {
     let used: BTreeSet<_> = cluster.devices.iter().map(|own| own.kind.index()).collect();
     let kinds = used.into_iter().filter_map(|own| cluster.kinds.get(own));
     kinds.map(|own| least_watts(own).unwrap_or(0.0)).fold(f64::INFINITY, f64::min)
-}
-
-/// Sets of devices whose plans are best as they are, or near to the cap or under it.
-fn promising(request: &PlanRequest, all: &[Tried]) -> Vec<Vec<String>> {
-    let mut order: Vec<&Tried> = all.iter().collect();
-    let over = |own: &Tried| cap(request).map_or(1.0, |cap| (own.energy.most_w / cap).max(1.0));
-    // What draws too much at the least limit comes last, but what draws least is always looked at.
-    let key = |own: &Tried| (over(own) > REACH, own.value(request) * over(own));
-    order.sort_by(|a, b| {
-        let (a, b) = (key(a), key(b));
-        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
-    });
-    let least = all.iter().min_by(|a, b| a.energy.most_w.total_cmp(&b.energy.most_w));
-    let best = order.iter().take(MOST_LIMITED).copied();
-    let mut sets: Vec<Vec<String>> = Vec::new();
-    for own in least.filter(|_| request.power_cap.is_some()).into_iter().chain(best) {
-        if !sets.contains(&own.without) {
-            sets.push(own.without.clone());
-        }
-    }
-    sets
-}
-
-/// Tries limits between the highest that keeps to the cap and the lowest that does not.
-fn near_cap(
-    request: &PlanRequest,
-    set: &[String],
-    all: &mut Vec<Tried>,
-    (end, run): (&Watch, &mut Run<'_>),
-) {
-    if request.power_cap.is_none() {
-        return;
-    }
-    let own = || all.iter().filter(|own| own.without == set);
-    let keeps = |own: &Tried| own.keeps_to(cap(request));
-    let under = own().filter(|own| keeps(own)).map(|own| own.limit);
-    let over = own().filter(|own| !keeps(own)).map(|own| own.limit);
-    let (mut low, mut high) = (under.fold(0.0, f64::max), over.fold(1.0, f64::min));
-    if low <= 0.0 {
-        // Lower limits than the usual ones where all of these are too much.
-        let (asked, own) = (request.clone(), set.to_vec());
-        let read = end.run(move |_: Tell<()>| least_limit(&asked, &own), &mut |()| {});
-        let Some(least) = read.done() else { return };
-        let own = tried(request, (set, least), (HALVINGS + 1, end, run)).ok().flatten();
-        if own.as_ref().is_some_and(keeps) {
-            low = least;
-        }
-        all.extend(own);
-    }
-    if low <= 0.0 || low >= high {
-        return;
-    }
-    for _ in 0..HALVINGS {
-        // Nobody sets a limit more finely.
-        let middle = ((low + high) / 2.0 * 1e4).round() / 1e4;
-        let own = tried(request, (set, middle), (HALVINGS, end, run)).ok().flatten();
-        if own.as_ref().is_some_and(keeps) {
-            low = middle
-        } else {
-            high = middle
-        }
-        all.extend(own);
-    }
 }
 
 /// The least share of what they may draw that boards of a set can be limited to, where files may state less
@@ -351,27 +273,27 @@ fn is_measured(request: &PlanRequest) -> Result<bool, Diagnostic> {
 /// Tells of the best of all plans that were tried.
 fn answer(
     request: &PlanRequest,
-    (all, n_unknown, space): (&[Tried], usize, &Space),
+    (all, n_unknown, space): (&[Tried<Planned>], usize, &Space),
     run: &mut Run<'_>,
 ) -> CommandResult {
-    let cap = cap(request);
-    let key = |own: &Tried| [own.value(request), own.energy.joules_per_token, own.energy.most_w];
-    let by_value = |a: &&Tried, b: &&Tried| key(a).partial_cmp(&key(b)).unwrap_or(Ordering::Equal);
-    let Some(best) = all.iter().filter(|own| own.keeps_to(cap)).min_by(by_value) else {
-        return Err(over_cap(cap.unwrap_or_default(), all, space));
+    let of_search = space.of_search(request);
+    let Some(found) = best(&of_search, all, joules) else {
+        return Err(over_cap(of_search.cap.unwrap_or_default(), all, space));
     };
-    let bound = all.iter().map(|own| own.bound(request)).fold(f64::INFINITY, f64::min);
-    let kept = all.iter().filter(|own| own.keeps_to(cap));
-    let points = energy_front::of(kept.map(Tried::point).collect());
+    let (best_value, best) = (found.figures.value, &found.plan);
+    let bound = all.iter().map(|own| own.plan.bound(request)).fold(f64::INFINITY, f64::min);
+    let is_kept = |own: &&Tried<Planned>| of_search.cap.is_none_or(|cap| own.figures.most_w <= cap);
+    let kept = all.iter().filter(is_kept).map(|own| own.plan.point());
+    let points = energy_front::of(kept.collect());
     run.page.append(&best.page, |document| {
         document["energy_front"] = json!(points);
-        of_all_sets(document, space.is_whole && n_unknown == 0 && best.value(request) <= bound);
+        of_all_sets(document, space.is_whole && n_unknown == 0 && best_value <= bound);
     });
     energy_front::print(&points, run.page);
     let least = all.iter().map(|own| own.limit).fold(1.0, f64::min);
-    let is_better = |own: &&Tried| own.value(request) < best.value(request) * (1.0 - 1e-9);
-    let free = all.iter().min_by(by_value).filter(is_better);
-    let n_sets = [space.sets.len(), n_unknown];
+    let any = board_limits::Space { cap: None, ..of_search };
+    let is_better = |own: &&Tried<Planned>| own.figures.value < best_value * (1.0 - 1e-9);
+    let free = board_limits::best(&any, all, joules).filter(is_better).map(|own| &own.plan);
     for line in sentences(request, (best, bound), (all.len(), n_sets, space.limits, free, least)) {
         run.page.line(&line);
     }
@@ -398,8 +320,8 @@ fn of_all_sets(document: &mut Value, is_optimum: bool) {
 }
 
 /// Why no plan keeps to a cap: impossible only below what any device draws that computes.
-fn over_cap(cap: f64, all: &[Tried], space: &Space) -> Diagnostic {
-    let least = all.iter().map(|own| own.energy.most_w).fold(f64::INFINITY, f64::min);
+fn over_cap(cap: f64, all: &[Tried<Planned>], space: &Space) -> Diagnostic {
+    let least = all.iter().map(|own| own.figures.most_w).fold(f64::INFINITY, f64::min);
     let (blame, message) = match cap < space.least_w {
         true => {
             let message = format!(
@@ -430,12 +352,12 @@ fn over_cap(cap: f64, all: &[Tried], space: &Space) -> Diagnostic {
 
 /// Plans, sets of devices and those of them without one, limits that could be tried, the best plan without
 /// a cap where that is another, and the least limit that was tried.
-type Told<'t> = (usize, [usize; 2], &'t [f64], Option<&'t Tried>, f64);
+type Told<'t> = (usize, [usize; 2], &'t [f64], Option<&'t Planned>, f64);
 
 /// What the plan is the best of, how far it may be off, and whether the cap binds.
 fn sentences(
     request: &PlanRequest,
-    (best, bound): (&Tried, f64),
+    (best, bound): (&Planned, f64),
     (n, [n_sets, n_unknown], limits, free, least): Told<'_>,
 ) -> Vec<String> {
     let what = match request.objective.filter(|own| own.is_of_energy()) {
@@ -487,17 +409,16 @@ fn sentences(
 
 /// Plans on the devices of a cluster that are not left out, with boards limited to a share; nothing where
 /// time is over.
-fn tried(
+fn planned(
     request: &PlanRequest,
     (without, limit): (&[String], f64),
     (n_left, end, run): (usize, &Watch, &mut Run<'_>),
-) -> Result<Option<Tried>, Diagnostic> {
+) -> Result<Option<Planned>, Diagnostic> {
     let now = Instant::now();
     if run.watch.is_cancelled() || end.end.is_some_and(|end| end <= now + LEAST_TIME / 2) {
         return Ok(None);
     }
     let mut own = request.clone();
-    own.is_tried = true;
     own.problem.without = without.to_vec();
     own.problem.board_limit = (limit < 1.0).then_some(limit);
     let share = end.end.map(|end| {
@@ -506,13 +427,8 @@ fn tried(
     });
     let watch = Watch { end: share, ..run.watch.clone() };
     let (page, mut kept) = (run.page.like(), Kept::default());
-    let inner = &mut Run {
-        start: run.start,
-        watch: &watch,
-        follower: &mut kept,
-        page: &page,
-        version: run.version,
-    };
+    let inner =
+        &mut Run { watch: &watch, follower: &mut kept, page: &page, is_tried: true, ..*run };
     if super::plan(&own, inner)? != Exit::DONE {
         return Ok(None);
     }
@@ -523,7 +439,7 @@ fn tried(
     let Some(energy) = plan.energy.clone() else { return Ok(None) };
     let files = kept.files.unwrap_or_else(|| Ok(Vec::new()));
     let without = without.to_vec();
-    Ok(Some(Tried { without, limit, page, plan, energy, bytes: kept.plan, files }))
+    Ok(Some(Planned { without, limit, page, plan, energy, bytes: kept.plan, files }))
 }
 
 /// Sets of devices, each by what is left out of all: whole hosts, or devices where these are few; as many of a

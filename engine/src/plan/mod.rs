@@ -19,7 +19,7 @@ use crate::answer::exit::{CommandResult, Exit};
 use crate::inputs::assumed;
 use crate::kinds::given::with_accelerators;
 use crate::kinds::training::plan_unlike;
-use crate::kinds::training::replaced;
+use crate::kinds::training::replaced::{self, Keeps};
 use crate::kinds::{
     experts, given, gradients, groups, inference, nano_batches, placement, slots, streams, training,
 };
@@ -52,12 +52,10 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
                 .hint("raise --time-limit"));
         }
     }
-    let filled = replaced::filled(request)?;
+    let filled = replaced::filled(request, Keeps::Pins)?;
     match margin::planned(&filled, run) {
         Err(error) if replaced::may_be_freed(request, (&filled, &error)) => {
-            let mut free = request.clone();
-            free.training.is_free = true;
-            margin::planned(&*replaced::filled(&free)?, run)
+            margin::planned(&*replaced::filled(request, Keeps::Neither)?, run)
         }
         answer => answer,
     }
@@ -66,12 +64,13 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
 
 fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     check_name(request.recipe())?;
-    if least::is_asked(request) && !request.allow_lossy.is_empty() {
+    let is_least = least::is_asked(request) && !run.is_tried;
+    if is_least && !request.allow_lossy.is_empty() {
         let message =
             "`--allow-lossy` has no effect where energy is least, or under a cap of power";
         return Err(Diagnostic::usage("not-for-training", message).hint("leave one out"));
     }
-    if least::is_asked(request) && (is_served(request) || mode(request) == Mode::Degrees) {
+    if is_least && (is_served(request) || mode(request) == Mode::Degrees) {
         return least::plan(request, run);
     }
     if let Some(answer) = by_row(request, run)? {

@@ -193,9 +193,6 @@ pub struct TrainingRequest {
     pub replace: Option<PathBuf>,
     /// Devices, or hosts, that it lost.
     pub lost: Vec<String>,
-    /// Whether its pins and launcher are given up, as they leave no plan on what is left.
-    #[serde(skip)]
-    pub is_free: bool,
 }
 
 impl TrainingRequest {
@@ -319,9 +316,6 @@ pub struct PlanRequest {
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub pue: Option<Pue>,
-    /// Whether it is one of several that are tried for the least energy or cost, or under a cap.
-    #[serde(skip)]
-    pub is_tried: bool,
     /// Watts at the wall that are drawn at most.
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]

@@ -28,6 +28,8 @@ pub struct Run<'r> {
     pub page: &'r Page,
     /// The version of the program, for the answer.
     pub version: &'static str,
+    /// Whether it tries one of several plans, of which the best is told.
+    pub(crate) is_tried: bool,
 }
 
 /// The time of a run that was given no limit, counted from its first byte; what reads a model for
@@ -38,6 +40,19 @@ pub(crate) fn usual_time(request: &PlanRequest, start: Instant) -> Option<Durati
     let is_given = limits.time_limit.is_some() || limits.node_budget.is_some();
     let is_free = request.recipe() != AUTO || is_given || limits.deterministic;
     (!is_free).then(|| DEFAULT_TIME.saturating_sub(start.elapsed()).max(LEAST))
+}
+
+impl<'r> Run<'r> {
+    /// A run that began at a moment and is watched.
+    #[must_use]
+    pub fn new(
+        (start, watch): (Instant, &'r Watch),
+        follower: &'r mut dyn Follower,
+        page: &'r Page,
+        version: &'static str,
+    ) -> Self {
+        Self { start, watch, follower, page, version, is_tried: false }
+    }
 }
 
 impl Run<'_> {

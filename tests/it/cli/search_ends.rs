@@ -100,7 +100,7 @@ fn a_search_that_nobody_limits_ends_after_the_usual_time_and_says_its_bound() {
     let start = now.checked_sub(Duration::from_secs(60)).unwrap();
     let ended = plan(
         &request,
-        &mut Run { start, watch: &watch, follower: &mut Deaf, page: &page, version: "" },
+        &mut Run::new((start, &watch), &mut Deaf, &page, ""),
     );
     let taken = now.elapsed();
     // Room for other tests beside this one.

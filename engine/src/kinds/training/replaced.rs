@@ -20,12 +20,21 @@ use crate::inputs::run::setting::Setting;
 use crate::request::executor::Executor;
 use crate::request::{ObjectiveName, PlanRequest, Pue, ReplayRequest};
 
+/// What is taken over from a running plan beside its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// Its pins and its launcher.
+    Pins,
+    /// Neither: they leave no plan on what is left.
+    Neither,
+}
+
 /// A request to go on from a running plan, with that plan's settings where it states none.
 ///
 /// # Errors
 /// Those of the plan's reader; `needs-both` for a plan without lost devices or the other way round,
 /// `bad-plan` where it is none of a training run.
-pub fn filled(request: &PlanRequest) -> Result<Cow<'_, PlanRequest>, Diagnostic> {
+pub fn filled(request: &PlanRequest, keeps: Keeps) -> Result<Cow<'_, PlanRequest>, Diagnostic> {
     let (Some(path), false) = (&request.training.replace, request.training.lost.is_empty()) else {
         if request.training.replace.is_none() && request.training.lost.is_empty() {
             return Ok(Cow::Borrowed(request));
@@ -58,7 +67,7 @@ pub fn filled(request: &PlanRequest) -> Result<Cow<'_, PlanRequest>, Diagnostic>
     flags.lost = lost.filter(|own| seen.insert(*own)).cloned().collect();
     problem.model.dtype = problem.model.dtype.or(workload.dtype);
     problem.optimizer = problem.optimizer.or(Some(workload.optimizer));
-    if problem.pin.is_empty() && !flags.is_free {
+    if problem.pin.is_empty() && keeps == Keeps::Pins {
         problem.pin.clone_from(&asked.pin);
     }
     if problem.model.dims.is_empty() {
@@ -67,7 +76,7 @@ pub fn filled(request: &PlanRequest) -> Result<Cow<'_, PlanRequest>, Diagnostic>
     own.pue = own.pue.or(asked.pue.map(Pue));
     own.power_cap = own.power_cap.or(asked.power_cap_w.and_then(Watts::new));
     own.objective = own.objective.or(asked.least.as_deref().and_then(ObjectiveName::of_energy));
-    let executor = asked.executor.as_deref().filter(|_| !request.training.is_free);
+    let executor = asked.executor.as_deref().filter(|_| keeps == Keeps::Pins);
     own.executor = own.executor.or(executor.and_then(Executor::named));
     if own.allow_lossy.is_empty() {
         let lossy = document.communication.lossy.iter();
@@ -84,7 +93,7 @@ pub fn may_be_freed(request: &PlanRequest, (filled, error): (&PlanRequest, &Diag
         || (request.executor.is_none() && filled.executor.is_some());
     let is_of_it = error.blame == Blame::Infeasible
         || ["memory-exceeded", "not-for-unlike-nodes"].contains(&error.code);
-    request.training.replace.is_some() && !request.training.is_free && is_kept && is_of_it
+    request.training.replace.is_some() && is_kept && is_of_it
 }
 
 /// What the flags of `plan` name, with what is gone on from.
@@ -175,7 +184,9 @@ fn dropped_pins(document: &PlanDocument, request: &PlanRequest) -> Option<Diagno
     let all = pins.chain(launcher).collect::<Vec<_>>().join(" ");
     let message =
         format!("the running plan was asked for with {all}, which leaves none on what is left");
-    request.training.is_free.then(|| {
+    let are_dropped = (request.problem.pin.is_empty() && !document.request.pin.is_empty())
+        || (request.executor.is_none() && document.request.executor.is_some());
+    are_dropped.then(|| {
         Diagnostic::warning("dropped-pins", message)
             .hint("state --pin or --for to choose among what is left")
     })

@@ -1,0 +1,7 @@
+//! What devices may draw: searches over sets of devices and limits of their boards, each set planned by
+//! another search.
+
+pub mod board_limits;
+
+#[cfg(test)]
+mod laws;
