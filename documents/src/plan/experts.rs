@@ -13,9 +13,7 @@ use super::nano_batches::{NanoBatchesDocument, ServingDocument};
 pub use super::phase::PhaseDocument;
 use super::request::RequestDocument;
 use super::{
-    CellDocument, CommunicationDocument, CostDocument, FORMAT, Head, ModeDocument,
-    ParallelismDocument, PartitionDocument, PlanDocument, Reference, ScheduleDocument,
-    StageDocument, WorkloadDocument,
+    CellDocument, CostDocument, Head, ModeDocument, PlanDocument, Reference, WorkloadDocument,
 };
 use crate::digest;
 

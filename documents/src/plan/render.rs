@@ -8,11 +8,10 @@ use ir::profile::Profile;
 use ir::schedule::{Action, Schedule, Task, Transfer};
 use ir::workload::Workload;
 
-use super::experts::ExpertsDocument;
 use super::request::RequestDocument;
 use super::{
-    ChannelTransfers, CommunicationDocument, CostDocument, DeviceActions, FORMAT, Head,
-    ParallelismDocument, PartitionDocument, PlacedOp, PlanDocument, Reference, ScheduleDocument,
+    ChannelTransfers, CostDocument, DeviceActions, Head,
+    ParallelismDocument, PlacedOp, PlanDocument, Reference, ScheduleDocument,
     StageDocument, TaskDocument, TransferDocument, WaitDocument,
 };
 use crate::digest;

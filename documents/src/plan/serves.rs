@@ -5,14 +5,12 @@ use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 
 use super::check::{refuse_any, refused};
-use super::experts::ExpertsDocument;
 use super::phase::PhaseDocument;
 use super::request::RequestDocument;
 use super::served::ServedDocument;
 use super::training::{BlocksDocument, RecomputeDocument, StageMeshDocument};
 use super::{
-    CommunicationDocument, CostDocument, FORMAT, Head, ModeDocument, ParallelismDocument,
-    PartitionDocument, PlanDocument, Reference, ScheduleDocument, StageDocument, WorkloadDocument,
+    CommunicationDocument, CostDocument, Head, ModeDocument, PlanDocument, Reference, StageDocument, WorkloadDocument,
 };
 use crate::digest;
 

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::check::refused;
 use super::request::RequestDocument;
 use super::{
-    CommunicationDocument, CostDocument, EDGES_BY, ExpertsDocument, FORMAT, Head,
-    ParallelismDocument, PartitionDocument, PlanDocument, Reference, ScheduleDocument,
+    CostDocument, EDGES_BY, Head,
+    ParallelismDocument, PlanDocument, Reference,
     StageDocument,
 };
 use crate::digest;

@@ -264,15 +264,19 @@ pub fn compare<K: Kind>(
     page.warnings(K::unlike(a, b).as_slice());
     if let Some(model) = &request.model {
         let target = Target { model, flags: &request.target, routing_trace: None };
+        let mut told: Vec<Diagnostic> = Vec::new();
         for plan in [a, b] {
-            let judged = with_legal::<K, _>(plan, target, page, |_, warnings| {
-                page.warnings(&warnings);
-                Ok(())
-            })?;
-            if let Err(exit) = judged {
-                return Ok(exit);
+            let judged = with_legal::<K, _>(plan, target, page, |_, warnings| Ok(warnings))?;
+            match judged {
+                Ok(warnings) => {
+                    let new = |own: &Diagnostic| !told.contains(own);
+                    let new: Vec<Diagnostic> = warnings.into_iter().filter(new).collect();
+                    told.extend(new);
+                }
+                Err(exit) => return Ok(exit),
             }
         }
+        page.warnings(&told);
     }
     let Compared { is_equal, document } = K::compare(a, b, (Rows::of(request.target.all), page));
     page.document(&with(vec![("equal", json!(is_equal))], document));

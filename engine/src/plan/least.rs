@@ -290,6 +290,7 @@ fn answer(
         of_all_sets(document, space.is_whole && n_unknown == 0 && best_value <= bound);
     });
     energy_front::print(&points, run.page);
+    let n_sets = [space.sets.len(), n_unknown];
     let least = all.iter().map(|own| own.limit).fold(1.0, f64::min);
     let any = board_limits::Space { cap: None, ..of_search };
     let is_better = |own: &&Tried<Planned>| own.figures.value < best_value * (1.0 - 1e-9);
