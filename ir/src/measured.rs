@@ -1,6 +1,6 @@
 //! Published measurements: one plain struct per row of a table.
 //!
-//! Readers live in `importers`, judgements in `cost_model`; neither knows the other. Times are
+//! Readers live in `importers`, forms in `cost_model`; neither knows the other. Times are
 //! seconds, sizes bytes, counts are at least 1 unless stated otherwise.
 
 use crate::card::{ModelCard, Recompute, SequenceParallel, ZeroStage};

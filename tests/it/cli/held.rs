@@ -33,8 +33,8 @@ fn a_time_limit_holds_where_nothing_fits() {
     }
     let folder = Folder::new(&model);
     let started = Instant::now();
-    folder.run("plan model.json --time-limit 0.5").exits(4);
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    folder.run("plan model.json --time-limit 3").exits(4);
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }
 
 #[cfg(unix)]
