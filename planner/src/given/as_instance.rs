@@ -26,13 +26,14 @@
 //! # Limits
 //! `columns` and `ideals` minimise max-load, `blocks-anneal` the latency of an instance, whatever is
 //! judged; the bound counts for max-load alone. Up to 5,000 ops, tied or not. Pins and unlike devices
-//! are refused: [`super::milp`] takes them. `labels` and `straight` have no door to models: their
+//! are refused: [`super::milp`] takes them, and has the bound without the pins from here. `labels` and `straight` have no door to models: their
 //! headers say why.
 //!
 //! # Example
 //! `meshwright plan model.onnx --cluster box.yaml --objective max-load --algorithm columns`
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use cost_model::given::Goal;
 use cost_model::ops::bound::Bound;
@@ -46,7 +47,8 @@ use ir::plan::Placement;
 use ir::units::{Bytes, Nanos};
 
 use crate::draft::{Draft, Orders};
-use crate::given::runner::{Request, Solution, solve};
+use crate::given::max_load::certificate::Certificate;
+use crate::given::runner::{Answer, Request, Solution, solve};
 use crate::line;
 use crate::placement::orders::orders_along;
 use crate::run::algorithm::{Decide, Options, Row};
@@ -93,19 +95,7 @@ impl Decide for AsInstance {
                 .hint("use `orders,refine-load`, which takes any model")
                 .fact("algorithm", self.method)
         })?;
-        let limits = Limits {
-            time: run.time_left(),
-            nodes: run.nodes_left(),
-            gap: 0.0,
-            ..run.limits().clone()
-        };
-        let request = Request { limits, ..Request::new(run.rows()) };
-        let answer = solve(&Instance::Load(instance), self.goal, Some(self.method), &request)
-            .map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
-        let is_bound = self.goal == Goal::MaxLoad && problem.objective == Objective::MAX_LOAD;
-        if is_bound && answer.bound.standing.caveat().is_none() {
-            run.bound(Bound { value: answer.bound.value, method: answer.bound.method });
-        }
+        let answer = self.answer(run, instance, run.time_left())?;
         let Some((_, Solution::Devices(devices))) = answer.best else {
             let message = format!("`{}` found no split within its limits", self.method);
             return Err(NoPlan::not_found(Reason::Budget, "no-plan", message));
@@ -120,12 +110,71 @@ impl Decide for AsInstance {
     }
 }
 
+impl AsInstance {
+    /// What the method finds; the bound is told.
+    fn answer(
+        &self,
+        run: &Run,
+        instance: LoadInstance,
+        time: Option<Duration>,
+    ) -> Result<Answer, NoPlan> {
+        let limits =
+            Limits { time, nodes: run.nodes_left(), gap: 0.0, ..run.limits().clone() };
+        let request = Request { limits, ..Request::new(run.rows()) };
+        let answer = solve(&Instance::Load(instance), self.goal, Some(self.method), &request)
+            .map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
+        let objective = run.problem().objective;
+        let is_bound = self.goal == Goal::MaxLoad && objective == Objective::MAX_LOAD;
+        if is_bound && answer.bound.standing.caveat().is_none() {
+            run.bound(Bound { value: answer.bound.value, method: answer.bound.method });
+        }
+        Ok(answer)
+    }
+}
+
+/// Tells the bound of `columns` where pins are all that stands against an instance: without them
+/// there are only more plans.
+pub(crate) fn bound_without_pins(run: &Run, time: Option<Duration>) {
+    let problem = run.problem();
+    if problem.objective != Objective::MAX_LOAD || is_open(problem) {
+        return;
+    }
+    if let Ok(instance) = without_pins(problem) {
+        let columns = AsInstance { goal: Goal::MaxLoad, method: "columns" };
+        // Without an answer the bound stays what it was.
+        let _ = columns.answer(run, instance, time);
+    }
+}
+
+/// The bound of `columns` on max-load of a model on equal devices, pins or not, with the certificate
+/// that nothing is below it; node `i` of it is action `i`.
+#[must_use]
+pub fn certified(problem: &Problem, request: &Request) -> Option<(Nanos, Certificate)> {
+    let instance = Instance::Load(without_pins(problem).ok()?);
+    let answer = solve(&instance, Goal::MaxLoad, Some("columns"), request).ok()?;
+    Some((answer.bound.value, answer.certificate?))
+}
+
+/// Whether a problem is an instance.
+#[must_use]
+pub(crate) fn applies(problem: &Problem) -> bool {
+    check(problem).is_ok() && is_open(problem)
+}
+
 /// The instance of a problem: node `i` is action `i`; behind them stand the further groups of
 /// readers of ops whose tensors go to different ops.
 ///
 /// # Errors
 /// Why it has none.
 pub(crate) fn convert(problem: &Problem) -> Result<LoadInstance, String> {
+    if !is_open(problem) {
+        return Err("some ops are barred from some devices".to_owned());
+    }
+    without_pins(problem)
+}
+
+/// The same where each op may be anywhere.
+fn without_pins(problem: &Problem) -> Result<LoadInstance, String> {
     check(problem)?;
     let mut node = vec![0u32; problem.n_ops()];
     for (at, op) in (0u32..).zip(&problem.actions) {
@@ -193,11 +242,13 @@ fn check(problem: &Problem) -> Result<(), String> {
     if cluster.n_devices() == 0 || !is_equal {
         return Err("the devices or the links differ".to_owned());
     }
-    let everywhere = |op: &OpId| cluster.device_ids().all(|device| problem.can_place(*op, device));
-    if !problem.actions.iter().all(everywhere) {
-        return Err("some ops are barred from some devices".to_owned());
-    }
     Ok(())
+}
+
+/// Whether each op can be on each device.
+fn is_open(problem: &Problem) -> bool {
+    let devices = || problem.cluster.device_ids();
+    problem.actions.iter().all(|op| devices().all(|device| problem.can_place(*op, device)))
 }
 
 /// Groups of readers of an op's tensors, and what all tensors of each cost at either end.

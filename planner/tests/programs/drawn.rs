@@ -45,6 +45,16 @@ pub(crate) fn problem_of(seed: u64, n_ops: RangeInclusive<usize>) -> Drawn {
     }
 }
 
+/// A graph of a few ops on two or three devices that nothing tells apart.
+pub(crate) fn on_equal_devices(seed: u64) -> Problem {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let graph = draw_graph(&mut random, 1, 4..=10);
+    let n_devices = random.random_range(2..=3);
+    // No seed for which links differ or break.
+    let cluster = draw_cluster(&mut random, 1, n_devices, u64::MAX / 2, 4);
+    on(graph, cluster, Constraints::default()).unwrap()
+}
+
 fn draw(random: &mut SmallRng, seed: u64, n_ops: RangeInclusive<usize>) -> Option<Drawn> {
     let n_kinds = if seed.is_multiple_of(2) { 2 } else { 1 };
     let n_devices = random.random_range(2..=3);
@@ -60,12 +70,17 @@ fn draw(random: &mut SmallRng, seed: u64, n_ops: RangeInclusive<usize>) -> Optio
     let has_several_outputs = graph.ops.iter().any(|op| op.outputs.len() > 1);
     let off = (0..n_devices * n_devices).filter(|at| at / n_devices != at % n_devices);
     let lacks_a_way = off.into_iter().any(|at| cluster.links.pairs[at] == NO_ROUTE);
+    let problem = on(graph, cluster, constraints)?;
+    Some(Drawn { problem, has_several_outputs, lacks_a_way, is_tight })
+}
+
+fn on(graph: Graph, cluster: Cluster, constraints: Constraints) -> Option<Problem> {
     let (graph, cluster) = (Arc::new(graph), Arc::new(cluster));
     let given = |op: OpId| match &graph.op(op).work {
         Work::Given(given) => given.clone(),
         Work::View | Work::Kernel(_) => GivenCost::default(),
     };
-    let problem = Problem::new(
+    Problem::new(
         Arc::clone(&graph),
         Arc::clone(&cluster),
         Workload::default(),
@@ -73,8 +88,8 @@ fn draw(random: &mut SmallRng, seed: u64, n_ops: RangeInclusive<usize>) -> Optio
         constraints,
         |op, kind| given(op).time.get(&cluster.kinds[kind].name).copied(),
         |op| given(op).temporary,
-    );
-    Some(Drawn { problem: problem.ok()?, has_several_outputs, lacks_a_way, is_tight })
+    )
+    .ok()
 }
 
 fn bytes(tensor: &Tensor) -> u64 {

@@ -5,11 +5,15 @@ mod by_hand;
 mod drawn;
 mod second;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cost_model::ops::judge::verify::verify;
 use cost_model::ops::problem::{Objective, Problem};
+use ir::op::Op;
 use ir::units::Nanos;
+use planner::given::max_load::check::check;
+use planner::given::{as_instance, runner};
 use planner::registry;
 use planner::run::no_plan::NoPlan;
 use planner::run::{Limits, Outcome, Request, StopReason, solve};
@@ -40,8 +44,7 @@ struct Tally {
 #[test]
 fn the_least_of_all_placements_is_found_and_nothing_above_it_is_proved() {
     let mut tally = Tally::default();
-    let n_graphs: u64 = std::env::var("N").map_or(N_GRAPHS, |n| n.parse().unwrap());
-    for seed in 0..n_graphs {
+    for seed in 0..N_GRAPHS {
         let drawn = drawn::problem(seed);
         let problem = Arc::new(drawn.problem);
         let least = by_hand::least(&problem);
@@ -91,6 +94,34 @@ fn another_program_finds_the_same_on_graphs_too_large_to_enumerate() {
         n_proved += u32::from(found.stop == StopReason::ProvedOptimal);
     }
     assert!(n_proved > 10, "{n_proved} proved");
+}
+
+/// On equal devices `columns` proves, also where an op's tensors go to different ops: its certificate
+/// is checked on an instance that is written down by hand.
+#[test]
+fn certificates_hold_on_an_instance_by_hand() {
+    let (mut n_checked, mut n_split) = (0, 0);
+    for seed in 0..N_GRAPHS {
+        let problem = Arc::new(drawn::on_equal_devices(seed));
+        let request = runner::Request::new(registry::entries());
+        let Some((bound, certificate)) = as_instance::certified(&problem, &request) else {
+            continue;
+        };
+        assert_eq!(check(&by_hand::instance(&problem), &certificate), Ok(()), "graph {seed}");
+        assert!(certificate.limit_ns + 1 >= bound.get(), "graph {seed}");
+        let readers = by_hand::readers(&problem.graph);
+        let is_split = |op: &Op| {
+            let read: BTreeSet<_> = op.outputs.iter().filter_map(|t| readers.get(t)).collect();
+            read.len() > 1
+        };
+        n_split += u32::from(problem.graph.ops.iter().any(is_split));
+        n_checked += 1;
+        let found = run(&problem, "milp").unwrap();
+        let least = by_hand::least(&problem);
+        assert_eq!(Some(found.value.get()), least, "graph {seed}");
+        assert!(bound <= found.value, "graph {seed}");
+    }
+    assert!(n_checked > N_GRAPHS / 2 && n_split > 50, "{n_checked}, {n_split} with a split op");
 }
 
 #[test]
