@@ -6,18 +6,21 @@ use cost_model::ops::problem::Problem;
 use ir::graph::Graph;
 use ir::id::{DeviceId, OpId, TensorId};
 use ir::instance::{LoadInstance, LoadNode};
-use ir::op::{Phase, Work};
+use ir::op::{Op, Phase, Work};
 use ir::plan::Placement;
 use ir::units::{Bytes, Nanos};
 
 /// Whose memory each tensor names: a view renames what it reads first.
 pub(crate) fn roots(graph: &Graph) -> Vec<TensorId> {
     let mut root: Vec<TensorId> = (0..graph.tensors.len()).map(TensorId::new).collect();
-    let views = || graph.ops.iter().filter(|op| op.work == Work::View);
+    let views = graph.ops.iter().filter(|op| op.work == Work::View);
+    let renamed = |view: &'_ Op| view.inputs.iter().chain(&view.parameters).next().copied();
+    let pairs: Vec<(TensorId, &[TensorId])> =
+        views.filter_map(|view| Some((renamed(view)?, &view.outputs[..]))).collect();
     // Views of views: as many rounds as there are, at most.
-    while views().any(|view| {
-        let own = root[view.inputs[0].index()];
-        view.outputs.iter().any(|output| std::mem::replace(&mut root[output.index()], own) != own)
+    while pairs.iter().any(|(of, outputs)| {
+        let own = root[of.index()];
+        outputs.iter().any(|output| std::mem::replace(&mut root[output.index()], own) != own)
     }) {}
     root
 }
