@@ -6,28 +6,34 @@
 //! # Idea
 //! Where all devices are interchangeable and all links alike, max-load of a model is max-load of an
 //! instance: an op is a node, a colocation group a colour, and what a node's output costs at either
-//! end is the sum over its tensors. The methods for instances then give their plans, and the one
-//! that looks at all splits its proof. Of the memory, a node states only the parameters that nobody
-//! else reads: what they prove holds for the model, and a plan that takes too much is refused.
+//! end is the sum over its tensors. An op whose tensors go to different ops is a node for each group
+//! of readers: the first has its time and bytes, the others its colour and nothing but their
+//! tensors. The methods for instances then give their plans, and the one that looks at all splits
+//! its proof. Of the memory, a node states only the parameters that nobody else reads: what they
+//! prove holds for the model, and a plan that takes too much is refused.
 //!
 //! # Paper
-//! Those of the methods: [`super::columns`], [`crate::given::ideals`].
+//! Those of the methods: [`super::columns`], [`crate::given::ideals`], [`super::blocks_anneal`].
 //!
 //! # Guarantee
 //! The bound of `columns` holds for the model. `ideals` is the best among contiguous splits only.
+//! `blocks-anneal` promises nothing: a model starts an op once its inputs are there, and not once
+//! those of the whole block are.
 //!
 //! # Complexity
 //! That of the methods.
 //!
 //! # Limits
-//! Max-load is what they minimise, whatever is judged; their bound counts for max-load alone. Up to
-//! 5,000 ops, tied or not. All tensors of an op that
-//! are read at all must be read by the same ops.
+//! `columns` and `ideals` minimise max-load, `blocks-anneal` the latency of an instance, whatever is
+//! judged; the bound counts for max-load alone. Up to 5,000 ops, tied or not. Pins and unlike devices
+//! are refused: [`super::milp`] takes them, and has the bound without the pins from here. `labels` and `straight` have no door to models: their
+//! headers say why.
 //!
 //! # Example
 //! `meshwright plan model.onnx --cluster box.yaml --objective max-load --algorithm columns`
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use cost_model::given::Goal;
 use cost_model::ops::bound::Bound;
@@ -41,7 +47,8 @@ use ir::plan::Placement;
 use ir::units::{Bytes, Nanos};
 
 use crate::draft::{Draft, Orders};
-use crate::given::runner::{Request, Solution, solve};
+use crate::given::max_load::certificate::Certificate;
+use crate::given::runner::{Answer, Request, Solution, solve};
 use crate::line;
 use crate::placement::orders::orders_along;
 use crate::run::algorithm::{Decide, Options, Row};
@@ -72,6 +79,14 @@ pub fn ideals(_: &Options) -> Result<Row, Diagnostic> {
     Ok(Row::Decide(Box::new(AsInstance { goal: Goal::ContiguousMaxLoad, method: "ideals" })))
 }
 
+/// `blocks-anneal`: a block of the model on each device.
+///
+/// # Errors
+/// None.
+pub fn blocks_anneal(_: &Options) -> Result<Row, Diagnostic> {
+    Ok(Row::Decide(Box::new(AsInstance { goal: Goal::Latency, method: "blocks-anneal" })))
+}
+
 impl Decide for AsInstance {
     fn decide(&self, run: &Run, draft: Draft) -> Result<Draft, NoPlan> {
         let problem = run.problem();
@@ -80,19 +95,7 @@ impl Decide for AsInstance {
                 .hint("use `orders,refine-load`, which takes any model")
                 .fact("algorithm", self.method)
         })?;
-        let limits = Limits {
-            time: run.time_left(),
-            nodes: run.nodes_left(),
-            gap: 0.0,
-            ..run.limits().clone()
-        };
-        let request = Request { limits, ..Request::new(run.rows()) };
-        let answer = solve(&Instance::Load(instance), self.goal, Some(self.method), &request)
-            .map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
-        let is_bound = self.goal == Goal::MaxLoad && problem.objective == Objective::MAX_LOAD;
-        if is_bound && answer.bound.standing.caveat().is_none() {
-            run.bound(Bound { value: answer.bound.value, method: answer.bound.method });
-        }
+        let answer = self.answer(run, instance, run.time_left())?;
         let Some((_, Solution::Devices(devices))) = answer.best else {
             let message = format!("`{}` found no split within its limits", self.method);
             return Err(NoPlan::not_found(Reason::Budget, "no-plan", message));
@@ -107,11 +110,71 @@ impl Decide for AsInstance {
     }
 }
 
-/// The instance of a problem: node `i` is action `i`.
+impl AsInstance {
+    /// What the method finds; the bound is told.
+    fn answer(
+        &self,
+        run: &Run,
+        instance: LoadInstance,
+        time: Option<Duration>,
+    ) -> Result<Answer, NoPlan> {
+        let limits =
+            Limits { time, nodes: run.nodes_left(), gap: 0.0, ..run.limits().clone() };
+        let request = Request { limits, ..Request::new(run.rows()) };
+        let answer = solve(&Instance::Load(instance), self.goal, Some(self.method), &request)
+            .map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
+        let objective = run.problem().objective;
+        let is_bound = self.goal == Goal::MaxLoad && objective == Objective::MAX_LOAD;
+        if is_bound && answer.bound.standing.caveat().is_none() {
+            run.bound(Bound { value: answer.bound.value, method: answer.bound.method });
+        }
+        Ok(answer)
+    }
+}
+
+/// Tells the bound of `columns` where pins are all that stands against an instance: without them
+/// there are only more plans.
+pub(crate) fn bound_without_pins(run: &Run, time: Option<Duration>) {
+    let problem = run.problem();
+    if problem.objective != Objective::MAX_LOAD || is_open(problem) {
+        return;
+    }
+    if let Ok(instance) = without_pins(problem) {
+        let columns = AsInstance { goal: Goal::MaxLoad, method: "columns" };
+        // Without an answer the bound stays what it was.
+        let _ = columns.answer(run, instance, time);
+    }
+}
+
+/// The bound of `columns` on max-load of a model on equal devices, pins or not, with the certificate
+/// that nothing is below it; node `i` of it is action `i`.
+#[must_use]
+pub fn certified(problem: &Problem, request: &Request) -> Option<(Nanos, Certificate)> {
+    let instance = Instance::Load(without_pins(problem).ok()?);
+    let answer = solve(&instance, Goal::MaxLoad, Some("columns"), request).ok()?;
+    Some((answer.bound.value, answer.certificate?))
+}
+
+/// Whether a problem is an instance.
+#[must_use]
+pub(crate) fn applies(problem: &Problem) -> bool {
+    check(problem).is_ok() && is_open(problem)
+}
+
+/// The instance of a problem: node `i` is action `i`; behind them stand the further groups of
+/// readers of ops whose tensors go to different ops.
 ///
 /// # Errors
 /// Why it has none.
 pub(crate) fn convert(problem: &Problem) -> Result<LoadInstance, String> {
+    if !is_open(problem) {
+        return Err("some ops are barred from some devices".to_owned());
+    }
+    without_pins(problem)
+}
+
+/// The same where each op may be anywhere.
+fn without_pins(problem: &Problem) -> Result<LoadInstance, String> {
     check(problem)?;
     let mut node = vec![0u32; problem.n_ops()];
     for (at, op) in (0u32..).zip(&problem.actions) {
@@ -121,22 +184,39 @@ pub(crate) fn convert(problem: &Problem) -> Result<LoadInstance, String> {
     for op in &problem.actions {
         problem.parameters(*op).iter().for_each(|tensor| readers[tensor.index()] += 1);
     }
-    let nodes = problem.actions.iter().map(|op| load_node(problem, *op, &readers));
-    let nodes: Vec<LoadNode> = nodes.collect::<Result<_, String>>()?;
-    let edges: BTreeSet<(u32, u32)> = problem
-        .actions
-        .iter()
-        .flat_map(|op| problem.outputs(*op).iter().map(move |tensor| (*op, *tensor)))
-        .flat_map(|(op, tensor)| problem.consumers(tensor).iter().map(move |to| (op, *to)))
-        .map(|(from, to)| (node[from.index()], node[to.index()]))
-        .collect();
+    let mut nodes: Vec<LoadNode> =
+        problem.actions.iter().map(|op| load_node(problem, *op, &readers)).collect();
+    let mut n_colours = problem.groups.len();
+    let mut edges = BTreeSet::new();
+    for (own, op) in (0u32..).zip(&problem.actions) {
+        for (at, (consumers, transfer)) in passed(problem, *op).into_iter().enumerate() {
+            let mut from = own;
+            if at > 0 {
+                from = nodes.len() as u32;
+                let colour = *nodes[own as usize].colour.get_or_insert_with(|| {
+                    n_colours += 1;
+                    n_colours as u32 - 1
+                });
+                let nothing = LoadNode { cpu: Nanos::ZERO, bytes: Bytes::ZERO, ..nodes[own as usize].clone() };
+                let accelerator = Some(Nanos::ZERO);
+                nodes.push(LoadNode { accelerator, transfer, colour: Some(colour), ..nothing });
+                edges.insert((own, from));
+            } else {
+                nodes[own as usize].transfer = transfer;
+            }
+            edges.extend(consumers.iter().map(|to| (from, node[to.index()])));
+        }
+    }
+    if nodes.len() > MAX_OPS {
+        return Err(format!("{} ops and groups of readers are more than {MAX_OPS}", nodes.len()));
+    }
     let first = DeviceId::new(0);
     let all = nodes.iter().fold(0u64, |sum, node| sum.saturating_add(node.bytes.get()));
     Ok(LoadInstance {
         name: problem.graph.name.clone(),
         nodes,
         edges: edges.into_iter().collect(),
-        n_colours: problem.groups.len(),
+        n_colours,
         n_accelerators: problem.cluster.n_devices(),
         n_cpus: 0,
         accelerator_memory: Bytes(problem.memory_limit(first).min(all)),
@@ -162,37 +242,48 @@ fn check(problem: &Problem) -> Result<(), String> {
     if cluster.n_devices() == 0 || !is_equal {
         return Err("the devices or the links differ".to_owned());
     }
-    let everywhere = |op: &OpId| cluster.device_ids().all(|device| problem.can_place(*op, device));
-    if !problem.actions.iter().all(everywhere) {
-        return Err("some ops are barred from some devices".to_owned());
-    }
     Ok(())
 }
 
-fn load_node(problem: &Problem, op: OpId, readers: &[u32]) -> Result<LoadNode, String> {
-    let passed = problem.outputs(op).iter().filter(|t| !problem.consumers(**t).is_empty());
-    let mut transfer = 0u64;
-    let mut read_by: Option<&[OpId]> = None;
-    for &tensor in passed.filter(|_| problem.cluster.n_devices() > 1) {
+/// Whether each op can be on each device.
+fn is_open(problem: &Problem) -> bool {
+    let devices = || problem.cluster.device_ids();
+    problem.actions.iter().all(|op| devices().all(|device| problem.can_place(*op, device)))
+}
+
+/// Groups of readers of an op's tensors, and what all tensors of each cost at either end.
+fn passed(problem: &Problem, op: OpId) -> Vec<(&[OpId], Nanos)> {
+    let mut groups: Vec<(&[OpId], Nanos)> = Vec::new();
+    for &tensor in problem.outputs(op) {
         let consumers = problem.consumers(tensor);
-        if read_by.replace(consumers).is_some_and(|before| before != consumers) {
-            let name = &problem.graph.op(op).name;
-            return Err(format!("the tensors of op `{name}` go to different ops"));
+        if consumers.is_empty() {
+            continue;
         }
-        let time = problem.transfer_ns(tensor, DeviceId::new(0), DeviceId::new(1));
-        transfer = transfer.saturating_add(time);
+        let time = match problem.cluster.n_devices() {
+            1 => 0,
+            _ => problem.transfer_ns(tensor, DeviceId::new(0), DeviceId::new(1)),
+        };
+        match groups.iter_mut().find(|(known, _)| *known == consumers) {
+            Some((_, sum)) => *sum = Nanos(sum.get().saturating_add(time)),
+            None => groups.push((consumers, Nanos(time))),
+        }
     }
+    groups
+}
+
+/// An op without what it passes on.
+fn load_node(problem: &Problem, op: OpId, readers: &[u32]) -> LoadNode {
     let own = problem.parameters(op).iter().filter(|tensor| readers[tensor.index()] == 1);
     let bytes = own.fold(0u64, |sum, t| sum.saturating_add(problem.persistent_bytes(*t)));
     let time = Nanos(problem.least_time_ns(op));
-    Ok(LoadNode {
+    LoadNode {
         source_id: u64::from(op.0),
         name: problem.graph.op(op).name.clone(),
         cpu: time,
         accelerator: Some(time),
-        transfer: Nanos(transfer),
+        transfer: Nanos::ZERO,
         bytes: Bytes(bytes),
         colour: problem.group_of(op).map(|group| group.0),
         phase: Phase::Forward,
-    })
+    }
 }

@@ -22,7 +22,8 @@
 //! O(pairs of nested ideals whose difference fits x accelerators), then O(edges) per move.
 //!
 //! # Limits
-//! Every accelerator runs one block (the authors' `q = 1`).
+//! Every accelerator runs one block (the authors' `q = 1`). Models on equal devices take the same
+//! road through [`super::as_instance`].
 //!
 //! # Example
 //! A chain that fits on one accelerator takes the sum of its times there.

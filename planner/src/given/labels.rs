@@ -24,7 +24,9 @@
 //! O(pairs of nested ideals x degrees x pairs (devices, copies)) per target.
 //!
 //! # Limits
-//! One tensor degree per stage; ideals can be exponentially many: then there is no answer.
+//! One tensor degree per stage; ideals can be exponentially many: then there is no answer. No door
+//! to models: a plan of ops puts each op on one device, so that the degrees of a stage, which are
+//! what this row decides, can't be said in it.
 //!
 //! # Example
 //! Two equal layers on two devices: a stage each, or both on two copies.

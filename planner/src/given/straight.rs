@@ -18,7 +18,8 @@
 //! That of [`super::ideals`].
 //!
 //! # Limits
-//! No replicated stages.
+//! No replicated stages. No door to models: transfers cost nothing here, which no objective of
+//! models says; the same program with transfers is [`super::ideals`], which has one.
 //!
 //! # Example
 //! Layers of 3, 1 and 2 ms on two devices: stages of 3 and 3 ms.

@@ -134,42 +134,54 @@ pub fn build(_: &Options) -> Result<Row, Diagnostic> {
 
 impl Decide for Auto {
     fn decide(&self, run: &Run, _: Draft) -> Result<Draft, NoPlan> {
-        let started = Instant::now();
-        let whole = run.time_left().unwrap_or(DEFAULT_TIME);
-        // Where choices must not depend on the clock, only the run's own limit counts.
-        let left = || {
-            let left = whole.saturating_sub(started.elapsed());
-            (!run.is_deterministic()).then_some(left)
+        let (found, recipe, best) = searched(run, run.time_left().unwrap_or(DEFAULT_TIME))?;
+        let (recipe, simplest) = found.simplest(recipe, best);
+        run.settle(&recipe, simplest.plan.clone())?;
+        Ok(Draft::from_plan(simplest.plan))
+    }
+}
+
+/// The best plan of the portfolio within `whole`, whether a simpler one is as good or not.
+///
+/// # Errors
+/// The failure that says most.
+pub(crate) fn best(run: &Run, whole: Duration) -> Result<Scored, NoPlan> {
+    searched(run, whole).map(|(_, _, best)| best)
+}
+
+fn searched(run: &Run, whole: Duration) -> Result<(Found, Recipe, Scored), NoPlan> {
+    let started = Instant::now();
+    // Where choices must not depend on the clock, only the run's own limit counts.
+    let left = || {
+        let left = whole.saturating_sub(started.elapsed());
+        (!run.is_deterministic()).then_some(left)
+    };
+    let mut found = Found::default();
+    for (text, turn, _) in lines(run.problem().objective) {
+        if run.stopped().is_some() || run.is_optimal() {
+            break;
+        }
+        let has_turn = match turn {
+            Quick | Slow => true,
+            Fallback => found.best.is_none(),
+            Tiny => brute_force::applies(run.problem()),
         };
-        let mut found = Found::default();
-        for (text, turn, _) in lines(run.problem().objective) {
-            if run.stopped().is_some() || run.is_optimal() {
-                break;
-            }
-            let has_turn = match turn {
-                Quick | Slow => true,
-                Fallback => found.best.is_none(),
-                Tiny => brute_force::applies(run.problem()),
-            };
-            let Some(recipe) = Recipe::parse(text, run.rows()).ok().filter(|_| has_turn) else {
-                continue;
-            };
-            let most = if *turn == Slow { whole / PART_OF_TIME } else { whole };
-            found.take(&recipe, run.child(&recipe, left().map(|left| left.min(most))))?;
+        let Some(recipe) = Recipe::parse(text, run.rows()).ok().filter(|_| has_turn) else {
+            continue;
+        };
+        let most = if *turn == Slow { whole / PART_OF_TIME } else { whole };
+        found.take(&recipe, run.child(&recipe, left().map(|left| left.min(most))))?;
+    }
+    match found.best.take() {
+        Some((recipe, best)) => {
+            let best = improved(run, &recipe, best, left());
+            Ok((found, recipe, best))
         }
-        match found.best.take() {
-            Some((recipe, best)) => {
-                let best = improved(run, &recipe, best, left());
-                let (recipe, simplest) = found.simplest(recipe, best);
-                run.settle(&recipe, simplest.plan.clone())?;
-                Ok(Draft::from_plan(simplest.plan))
-            }
-            None => Err(found
-                .failure
-                .map(|(_, no_plan)| no_plan)
-                .or_else(|| stopped_early(run))
-                .unwrap_or_else(nothing)),
-        }
+        None => Err(found
+            .failure
+            .map(|(_, no_plan)| no_plan)
+            .or_else(|| stopped_early(run))
+            .unwrap_or_else(nothing)),
     }
 }
 
@@ -290,7 +302,7 @@ fn worth(recipe: &Recipe, no_plan: &NoPlan) -> u8 {
     }
 }
 
-fn nothing() -> NoPlan {
+pub(crate) fn nothing() -> NoPlan {
     NoPlan::not_found(Reason::Budget, "no-plan", "no recipe found a plan")
 }
 

@@ -155,6 +155,23 @@ impl Run {
         self.published.get().is_some_and(|value| value <= self.line.control.bound())
     }
 
+    /// The best proven bound so far.
+    #[must_use]
+    pub fn known_bound(&self) -> Nanos {
+        self.line.control.bound()
+    }
+
+    /// Whether [`Run::problem`] is another one than the one that was asked for.
+    #[must_use]
+    pub fn is_transformed(&self) -> bool {
+        !self.lifts.is_empty()
+    }
+
+    /// Records this run beside the recipes that it runs, since it goes on after them.
+    pub fn has_own_part(&self) {
+        self.has_children.set(false);
+    }
+
     /// Adds a fact to the record of this step.
     pub fn note(&self, name: &'static str, value: impl Into<Value>) {
         self.facts.borrow_mut().push((name, value.into()));

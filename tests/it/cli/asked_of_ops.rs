@@ -208,7 +208,7 @@ fn a_constraint_of_a_plan_that_does_not_hold_is_bad_input() {
 fn hints_name_what_can_be_planned() {
     let folder = folder();
     let on = format!("plan {} --cluster a100_sxm4_80gb.yaml", onnx(TRAINED));
-    let ran = folder.run(&format!("{on} --algorithm milp")).exits(2);
+    let ran = folder.run(&format!("{on} --algorithm labels")).exits(2);
     for row in ["local-search", "blocks", "coplace", "ideals", "columns"] {
         assert!(!ran.stderr.contains(row), "{}", ran.stderr);
     }

@@ -24,9 +24,10 @@ use crate::kinds::placement::replay::OnProblem;
 use crate::kinds::placement::trust::Trust;
 
 /// The row that proves bounds of its own, beyond those of the objective, and what it calls them;
-/// `None` where no row does.
-fn prover(objective: Objective) -> Option<(&'static str, &'static str)> {
+/// `None` where no row does. A bound of the program is proved by the program.
+fn prover(objective: Objective, stated: &str) -> Option<(&'static str, &'static str)> {
     match objective {
+        _ if stated == method::PROGRAM => Some(("milp", method::PROGRAM)),
         Objective::STEP_TIME => Some(("brute-force", "exhaustive search")),
         Objective::MAX_LOAD => Some(("columns", method::COLUMNS)),
         _ => None,
@@ -79,7 +80,9 @@ fn bound(
     if stated <= own.value {
         return (Bound { value: stated, ..own }, None);
     }
-    let Some((recipe, method)) = prover(problem.objective) else { return (own, None) };
+    let Some((recipe, method)) = prover(problem.objective, &document.bound_method) else {
+        return (own, None);
+    };
     // No plan is below a bound, and this one is.
     let Some(recipe) = registry::recipe(recipe).ok().filter(|_| stated <= value) else {
         return (own, None);

@@ -2,7 +2,7 @@
 //!
 //! # Decides
 //! The device of every node: for max-load of any split, for max-load of splits into pieces in an
-//! order, and for latency with one block per accelerator.
+//! order, and for latency with one block per accelerator. Models: [`models`].
 //!
 //! # Idea
 //! Nodes that share a device are one class, and outputs with equal members one net, before anything
@@ -39,9 +39,11 @@ pub(crate) mod callback;
 mod forms;
 mod latencies;
 mod loads;
+pub mod models;
 mod pieces;
 pub(crate) mod program;
 pub(crate) mod row;
+mod search;
 pub(crate) mod solver;
 mod start;
 mod watch;
@@ -53,7 +55,7 @@ use ir::instance::LoadInstance;
 use ir::units::Nanos;
 
 use forms::{Form, Ground};
-use solver::{Budget, Ending, Mode, Run};
+use search::{Search, Task};
 pub use start::Start;
 use watch::Watch;
 
@@ -61,8 +63,6 @@ use watch::Watch;
 const TOLERANCE: f64 = 1e-6;
 /// Programs with more entries are not tried.
 const MOST_ENTRIES: usize = 2_000_000;
-/// Plans that the solver's tolerance let pass and that are cut off one by one.
-const MOST_CUTS: usize = 50;
 
 /// How to search.
 #[derive(Clone, Debug, Default)]
@@ -124,7 +124,8 @@ pub fn solve(
     let mut ground = Ground::new(instance, goal);
     let least = bound(instance);
     ground.lower_ns = least.as_f64();
-    let mut watch = Watch::new(&ground.graph.class_of, instance, evaluate, stop, on_news, least);
+    let judge = |devices: &[u32]| evaluate(instance, devices).ok();
+    let mut watch = Watch::new(&ground.graph.class_of, &judge, stop, on_news, least);
     if ground.n_classes() == 0 {
         watch.offer(&[]);
         return watch.found(Verdict::Optimal);
@@ -143,8 +144,8 @@ pub fn solve(
         return watch.found(Verdict::Open);
     }
     let deadline = options.time.and_then(|time| Instant::now().checked_add(time));
-    let search = Search { ground: &ground, goal, deadline, nodes: options.nodes };
-    let verdict = search.run(&mut watch);
+    let splits = Splits { ground: &ground, goal };
+    let verdict = Search { task: &splits, deadline, nodes: options.nodes }.run(&mut watch);
     watch.found(verdict)
 }
 
@@ -157,47 +158,17 @@ fn n_entries(ground: &Ground) -> usize {
     devices.saturating_mul(members.saturating_add(order).saturating_add(edges))
 }
 
-struct Search<'a> {
+/// Splits of an instance.
+struct Splits<'a> {
     ground: &'a Ground<'a>,
     goal: Goal,
-    deadline: Option<Instant>,
-    nodes: Option<u64>,
 }
 
-impl Search<'_> {
-    fn budget(&self) -> Budget {
-        let time = self.deadline.map(|end| end.saturating_duration_since(Instant::now()));
-        Budget { time, nodes: self.nodes }
+impl Task for Splits<'_> {
+    fn form(&self) -> Form {
+        self.ground.form(self.goal)
     }
 
-    fn run(&self, watch: &mut Watch<'_>) -> Verdict {
-        let mut form = self.ground.form(self.goal);
-        if form.program.n_entries() > MOST_ENTRIES {
-            return Verdict::Open;
-        }
-        let start = watch.best_plan().and_then(|plan| {
-            let places = self.places(&plan)?;
-            form.encode(&places)
-        });
-        for _ in 0..MOST_CUTS {
-            let run = self.once(&form, start.as_deref(), Mode::Usual, watch);
-            if !self.cut_off(&mut form, &run, watch) {
-                return self.verdict(form, &run, watch);
-            }
-        }
-        Verdict::Open
-    }
-
-    fn once(&self, form: &Form, start: Option<&[f64]>, mode: Mode, watch: &mut Watch<'_>) -> Run {
-        let mut listener = watch.listen(form);
-        let run = solver::run(&form.program, start, mode, self.budget(), &mut listener);
-        if let Some(columns) = &run.columns {
-            watch.offer(&form.decode(columns));
-        }
-        run
-    }
-
-    /// Places of the classes of a plan by class.
     fn places(&self, plan: &[u32]) -> Option<Vec<usize>> {
         match self.goal {
             Goal::ContiguousMaxLoad => pieces::places(self.ground, plan),
@@ -210,59 +181,16 @@ impl Search<'_> {
         }
     }
 
-    /// Forbids what an accelerator of the last solution holds beyond its memory, by less than the
-    /// solver's tolerance; whether there was such a thing.
-    fn cut_off(&self, form: &mut Form, run: &Run, watch: &Watch<'_>) -> bool {
-        let Some(columns) = &run.columns else { return false };
-        let plan = form.decode(columns);
+    fn too_much(&self, form: &Form, plan: &[u32]) -> Vec<(Vec<usize>, Vec<usize>)> {
         let memory = u128::from(self.ground.instance.accelerator_memory.get());
-        let mut is_cut = false;
-        for device in 0..self.ground.instance.n_accelerators as u32 {
-            let held: Vec<usize> = (0..plan.len()).filter(|c| plan[*c] == device).collect();
-            let bytes: u128 = held.iter().map(|c| u128::from(self.ground.graph.bytes[*c])).sum();
-            if bytes <= memory {
-                continue;
-            }
-            is_cut = true;
-            for place in 0..form.column.first().map_or(0, Vec::len) {
-                if form.is_accelerator(place) {
-                    let entries = held.iter().filter_map(|c| form.column[*c][place]);
-                    let entries: Vec<(u32, f64)> = entries.map(|column| (column, 1.0)).collect();
-                    form.program.at_most(held.len() as f64 - 1.0, entries);
-                }
-            }
-        }
-        is_cut && !watch.is_over()
-    }
-
-    fn verdict(&self, mut form: Form, run: &Run, watch: &mut Watch<'_>) -> Verdict {
-        let bound = (run.dual_bound - TOLERANCE) * form.unit_ns - form.slack_ns;
-        let bound = if bound.is_finite() { bound.ceil().max(0.0) as u64 } else { 0 };
-        let Some((value, _)) = &watch.best else {
-            let is_empty = run.ending == Ending::Infeasible
-                && self.once(&form, None, Mode::Confirming, watch).ending == Ending::Infeasible;
-            return if is_empty { Verdict::Infeasible } else { Verdict::Open };
-        };
-        let value = value.get();
-        if value <= watch.least.get() {
-            return Verdict::Optimal;
-        }
-        // Only a second run makes the bound as good as the value.
-        watch.raise(Nanos(bound.min(value - 1)));
-        if run.ending != Ending::Optimal || bound < value {
-            return Verdict::Open;
-        }
-        let below = (value as f64 - 0.5) / form.unit_ns;
-        let column = &mut form.program.columns[form.value as usize];
-        column.upper = below.clamp(column.lower, column.upper);
-        if below < column.lower {
-            return Verdict::Optimal;
-        }
-        let again = self.once(&form, None, Mode::Confirming, watch);
-        let is_same = watch.best.as_ref().is_some_and(|(best, _)| best.get() == value);
-        match again.ending {
-            Ending::Infeasible if is_same => Verdict::Optimal,
-            _ => Verdict::Open,
-        }
+        let n_places = form.column.first().map_or(0, Vec::len);
+        let places: Vec<usize> = (0..n_places).filter(|at| form.is_accelerator(*at)).collect();
+        let held = (0..self.ground.instance.n_accelerators as u32)
+            .map(|device| (0..plan.len()).filter(|c| plan[*c] == device).collect());
+        held.filter(|held: &Vec<usize>| {
+            held.iter().map(|c| u128::from(self.ground.graph.bytes[*c])).sum::<u128>() > memory
+        })
+        .map(|held| (held, places.clone()))
+        .collect()
     }
 }

@@ -1,15 +1,13 @@
 //! What is known while the solver runs: the best judged plan and the best bound.
 
-use ir::diagnostic::Diagnostic;
-use ir::instance::LoadInstance;
 use ir::units::Nanos;
 
 use super::callback::Listener;
 use super::forms::Form;
 use super::{Found, News, TOLERANCE, Verdict};
 
-/// The judge of an objective.
-pub(super) type Evaluate = fn(&LoadInstance, &[u32]) -> Result<Nanos, Diagnostic>;
+/// The judge of an objective: the value of a plan by node, `None` where it is illegal.
+pub(super) type Judge<'a> = &'a dyn Fn(&[u32]) -> Option<Nanos>;
 
 /// By how much a bound must rise to be news.
 const NEWS: f64 = 1.001;
@@ -17,8 +15,7 @@ const NEWS: f64 = 1.001;
 /// The best plan and bound so far.
 pub(super) struct Watch<'a> {
     class_of: &'a [u32],
-    instance: &'a LoadInstance,
-    evaluate: Evaluate,
+    judge: Judge<'a>,
     stop: &'a dyn Fn() -> bool,
     on_news: &'a mut dyn FnMut(News),
     /// Value and device of each node.
@@ -31,13 +28,18 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     pub(super) fn new(
         class_of: &'a [u32],
-        instance: &'a LoadInstance,
-        evaluate: Evaluate,
+        judge: Judge<'a>,
         stop: &'a dyn Fn() -> bool,
         on_news: &'a mut dyn FnMut(News),
         least: Nanos,
     ) -> Self {
-        Self { class_of, instance, evaluate, stop, on_news, best: None, least, bound: least }
+        Self { class_of, judge, stop, on_news, best: None, least, bound: least }
+    }
+
+    /// Takes a plan by node that was judged before.
+    pub(super) fn begin(&mut self, (value, nodes): (Nanos, Vec<u32>)) {
+        self.best = Some((value, nodes));
+        self.bound = self.bound.min(value);
     }
 
     /// Judges a plan by class.
@@ -48,7 +50,7 @@ impl<'a> Watch<'a> {
 
     /// Judges a plan by node.
     pub(super) fn offer_nodes(&mut self, nodes: &[u32]) {
-        let Ok(value) = (self.evaluate)(self.instance, nodes) else { return };
+        let Some(value) = (self.judge)(nodes) else { return };
         if self.best.as_ref().is_none_or(|(best, _)| value < *best) {
             self.best = Some((value, nodes.to_vec()));
             self.bound = self.bound.min(value);
