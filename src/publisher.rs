@@ -4,7 +4,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use ir::diagnostic::Diagnostic;
@@ -79,6 +79,9 @@ pub(crate) struct Publisher<'a> {
     written: Option<Vec<u8>>,
     /// What was asked for, where a page is the last of the others.
     page: Option<PlanRequest>,
+    start: Instant,
+    /// Whether a plan was told.
+    has_told: bool,
 }
 
 impl<'a> Publisher<'a> {
@@ -94,8 +97,20 @@ impl<'a> Publisher<'a> {
             Follow::Lines | Follow::Documents | Follow::None => Progress::silent(),
         };
         let (others_existing, written) = (existing, None);
-        let page = None;
-        Self { output, others, existing, others_existing, follow, printer, progress, written, page }
+        let (page, start, has_told) = (None, Instant::now(), false);
+        Self {
+            output,
+            others,
+            existing,
+            others_existing,
+            follow,
+            printer,
+            progress,
+            written,
+            page,
+            start,
+            has_told,
+        }
     }
 
     /// Writes a page of the plan of a request to the last of the other files.
@@ -165,6 +180,7 @@ impl Follower for Publisher<'_> {
                 return;
             }
         }
+        self.has_told = true;
         self.progress.incumbent(found.value, found.bound);
         match (self.follow, self.printer.format) {
             (Follow::Lines | Follow::Documents, Format::Text) => {
@@ -199,6 +215,15 @@ impl Follower for Publisher<'_> {
             Ok(files)
         });
         self.last(&plan, files).map_err(|error| self.kept(&plan, error))?;
+        if self.follow == Follow::Lines && !self.has_told {
+            // What is decided has loads and no time.
+            let elapsed_s = self.start.elapsed().as_secs_f64();
+            let line = match self.printer.format {
+                Format::Text => format!("{elapsed_s:.3} s  planned"),
+                Format::Json => json!({ "event": "planned", "elapsed_s": elapsed_s }).to_string(),
+            };
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
         Ok(self.output.iter().chain(&self.others).map(|path| path.display().to_string()).collect())
     }
 }

@@ -27,10 +27,7 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     follower = follower.with_page(page.as_ref());
     printer.page(|page| {
         let version = VERSION;
-        plan::plan(
-            &request,
-            &mut Run::new((start, &watch), &mut follower, page, version),
-        )
+        plan::plan(&request, &mut Run::new((start, &watch), &mut follower, page, version))
     })
 }
 

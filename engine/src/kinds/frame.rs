@@ -171,8 +171,10 @@ fn with_legal<K: Kind, T>(
     let mut on = examined::<K>(plan, target)?;
     let warnings = std::mem::take(&mut on.warnings);
     let broken = on.violations(None);
-    if let Some(exit) = violations::instead(&broken, Rows::of(target.flags.all), page) {
+    if !broken.is_empty() {
         page.warnings(&warnings);
+    }
+    if let Some(exit) = violations::instead(&broken, Rows::of(target.flags.all), page) {
         return Ok(Err(exit));
     }
     match on.legal() {

@@ -98,10 +98,7 @@ fn a_search_that_nobody_limits_ends_after_the_usual_time_and_says_its_bound() {
     let now = Instant::now();
     let (watch, page) = (Watch::new(now, None, Arc::default()), Page::new(Format::Json, false));
     let start = now.checked_sub(Duration::from_secs(60)).unwrap();
-    let ended = plan(
-        &request,
-        &mut Run::new((start, &watch), &mut Deaf, &page, ""),
-    );
+    let ended = plan(&request, &mut Run::new((start, &watch), &mut Deaf, &page, ""));
     let taken = now.elapsed();
     // Room for other tests beside this one.
     assert!(taken < Duration::from_secs(50), "{taken:?}");

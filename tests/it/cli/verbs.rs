@@ -103,3 +103,18 @@ fn the_step_of_a_training_run_is_drawn() {
         folder.run(&format!("explain {on} --device node1.gpu9")).exits(2).stderr.contains("hint: ")
     );
 }
+
+/// Whatever is planned, `--progress lines` prints a line once its file is there.
+#[test]
+fn the_lines_of_a_search_are_those_of_every_kind() {
+    let folder = kinds::folder();
+    for kind in &KINDS {
+        let line = kind.plans[0].line().replace(" --deterministic", "");
+        let ran = folder.run(&format!("{line} -o {} --progress lines", kind.file(0))).exits(0);
+        let is_line = |own: &str| {
+            let mut words = own.split_whitespace();
+            words.next().is_some_and(|own| own.parse::<f64>().is_ok()) && words.next() == Some("s")
+        };
+        assert!(ran.stderr.lines().any(is_line), "{line}:\n{}", ran.stderr);
+    }
+}
