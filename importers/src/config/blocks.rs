@@ -1,16 +1,13 @@
 //! BERT and GPT-2, whose layers are all alike, with the module names of the library's own classes.
 
-use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::TensorId;
 
 use crate::config::architecture::{Architecture, Bias, Cross, Family, Head};
-use crate::config::builder::Builder;
+use crate::config::builder::{Builder, Done};
 use crate::config::quantization::Quantization;
 use crate::config::request::{Request, Written};
 use crate::config::task::End;
-
-type Done<T = TensorId> = Result<T, Diagnostic>;
 
 /// Names of the modules of a family.
 struct Names {

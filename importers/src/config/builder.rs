@@ -11,6 +11,9 @@ use ir::units::Bytes;
 
 use super::quantization::Quantization;
 
+/// What comes of a part of a config: mostly a tensor, or what is wrong with the config.
+pub(super) type Done<T = TensorId> = Result<T, Diagnostic>;
+
 /// Most operations of one pass, and most bytes of all of its tensors: no sum of a few passes leaves
 /// 64 bits. The first is a forward pass of 405 billion weights over 5 million tokens.
 const MOST: u64 = 1 << 62;
@@ -73,13 +76,7 @@ impl Builder {
         self.batch.saturating_mul(self.sequence)
     }
 
-    fn tensor(
-        &mut self,
-        name: String,
-        dtype: DType,
-        shape: &[u64],
-        role: Role,
-    ) -> Result<TensorId, Diagnostic> {
+    fn tensor(&mut self, name: String, dtype: DType, shape: &[u64], role: Role) -> Done {
         let bytes = shape
             .iter()
             .try_fold(1u64, |n, extent| n.checked_mul(*extent))
@@ -95,7 +92,7 @@ impl Builder {
         (dtype, bytes): (DType, Bytes),
         shape: &[u64],
         role: Role,
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         let all = self.bytes.checked_add(bytes.get()).filter(|all| *all <= MOST);
         self.bytes = all.ok_or_else(|| exceeded("bytes", &name))?;
         self.graph.tensors.push(Tensor {
@@ -111,14 +108,14 @@ impl Builder {
     }
 
     /// Whole numbers that the caller feeds.
-    pub(super) fn input(&mut self, name: &str, shape: &[u64]) -> Result<TensorId, Diagnostic> {
+    pub(super) fn input(&mut self, name: &str, shape: &[u64]) -> Done {
         let id = self.tensor(name.to_owned(), DType::I64, shape, Role::Input)?;
         self.graph.inputs.push(id);
         Ok(id)
     }
 
     /// States that another model feeds.
-    pub(super) fn states(&mut self, name: &str, shape: &[u64]) -> Result<TensorId, Diagnostic> {
+    pub(super) fn states(&mut self, name: &str, shape: &[u64]) -> Done {
         let id = self.tensor(name.to_owned(), self.dtype, shape, Role::Input)?;
         self.graph.inputs.push(id);
         Ok(id)
@@ -130,7 +127,7 @@ impl Builder {
         quantization: Option<&Quantization>,
         module: &str,
         shape: [u64; 2],
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         let name = format!("{module}.weight");
         let held = quantization.and_then(|own| own.bytes(module, shape));
         let Some(size) = held else { return self.parameter(&name, &shape) };
@@ -143,7 +140,7 @@ impl Builder {
     }
 
     /// A parameter; asking for the same name again gives the same tensor.
-    pub(super) fn parameter(&mut self, name: &str, shape: &[u64]) -> Result<TensorId, Diagnostic> {
+    pub(super) fn parameter(&mut self, name: &str, shape: &[u64]) -> Done {
         if let Some(id) = self.parameters.get(name) {
             return Ok(*id);
         }
@@ -153,7 +150,7 @@ impl Builder {
     }
 
     /// Adds an op that reads all of its inputs and parameters; returns its output.
-    pub(super) fn op(&mut self, new: &NewOp<'_>) -> Result<TensorId, Diagnostic> {
+    pub(super) fn op(&mut self, new: &NewOp<'_>) -> Done {
         let all = new.inputs.iter().chain(new.parameters);
         let bytes_read = all.map(|t| self.graph.tensor(*t).bytes).sum();
         // An op that makes nothing reads nothing: an expert that no token goes to.
@@ -162,7 +159,7 @@ impl Builder {
     }
 
     /// Adds an op that picks rows of its first parameter, one per element of its output's rows.
-    fn gather(&mut self, new: &NewOp<'_>) -> Result<TensorId, Diagnostic> {
+    fn gather(&mut self, new: &NewOp<'_>) -> Done {
         let indices = new.inputs.iter().map(|t| self.graph.tensor(*t).bytes).sum::<Bytes>();
         let output = self.op_reading(new, indices)?;
         let rows = self.graph.tensor(output).bytes;
@@ -179,7 +176,7 @@ impl Builder {
         (module, input): (&str, TensorId),
         parameters: &[TensorId],
         (rows, k, n): (u64, u64, u64),
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         self.op(&NewOp {
             module,
             part: "",
@@ -198,7 +195,7 @@ impl Builder {
         input: TensorId,
         parameters: &[TensorId],
         width: u64,
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         let (part, inputs, products) = ("", &[input], &[]);
         let shape = &self.shape(width);
         self.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })
@@ -211,7 +208,7 @@ impl Builder {
         op_type: &str,
         inputs: &[TensorId],
         shape: &[u64],
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         let (parameters, products) = (&[], &[]);
         self.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })
     }
@@ -223,7 +220,7 @@ impl Builder {
         inputs: &[TensorId],
         table: TensorId,
         shape: &[u64],
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         let (part, op_type, parameters, products) = ("", "Embedding", &[table], &[]);
         self.gather(&NewOp { module, part, op_type, inputs, parameters, shape, products })
     }
@@ -236,7 +233,7 @@ impl Builder {
         both: (&[TensorId], TensorId),
         bias: Option<TensorId>,
         [heads, columns, span]: [u64; 3],
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         self.attention_of(module, both, (bias, None), [heads, columns, columns, span])
     }
 
@@ -247,7 +244,7 @@ impl Builder {
         (queries, values): (&[TensorId], TensorId),
         (bias, sinks): (Option<TensorId>, Option<TensorId>),
         [heads, columns, value_columns, span]: [u64; 4],
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         let (op_type, parameters) = ("MatMul", &[][..]);
         let (count, m) = (self.batch.saturating_mul(heads), self.sequence);
         let square = [self.batch, heads, m, span];
@@ -272,7 +269,7 @@ impl Builder {
         self.parameters.values().map(|id| extents(id).product::<u128>()).sum()
     }
 
-    fn op_reading(&mut self, new: &NewOp<'_>, bytes_read: Bytes) -> Result<TensorId, Diagnostic> {
+    fn op_reading(&mut self, new: &NewOp<'_>, bytes_read: Bytes) -> Done {
         let name = match new.part {
             "" => new.module.to_owned(),
             part => format!("{}.{part}", new.module),

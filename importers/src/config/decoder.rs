@@ -16,7 +16,7 @@ use ir::id::TensorId;
 use ir::op::Origin;
 
 use super::architecture::{self, Bias, MAX_DEFAULT_SEQUENCE};
-use super::builder::Builder;
+use super::builder::{Builder, Done};
 use super::fields::{Fields, invalid, within_budget};
 use super::quantization::Quantization;
 use super::request::{Request, Written};
@@ -65,7 +65,7 @@ pub(super) struct Place<'a> {
 ///
 /// # Errors
 /// See [`super::read`].
-pub(super) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(super) fn read(request: &Request<'_>) -> Done<Written> {
     let own = Decoder::read(request.fields, request.model_type, true)?;
     own.written(request, Origin::Rule)
 }
@@ -74,7 +74,7 @@ pub(super) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
 ///
 /// # Errors
 /// See [`super::read`]; `unknown-model-type`, with what is missing, for what is no such decoder.
-pub(super) fn guessed(request: &Request<'_>) -> Result<Written, Diagnostic> {
+pub(super) fn guessed(request: &Request<'_>) -> Done<Written> {
     let (fields, model_type) = (request.fields, request.model_type);
     let unknown = architecture::unknown_type(model_type);
     let is_decoder = class(fields)?.is_some_and(|class| class.ends_with("ForCausalLM"));
@@ -107,18 +107,14 @@ impl Decoder {
     /// # Errors
     /// `unknown-model-type`, `missing-field`, `invalid-field`, `layer-budget`,
     /// `heads-do-not-divide`.
-    pub(super) fn read(
-        fields: Fields<'_>,
-        model_type: &str,
-        is_whole: bool,
-    ) -> Result<Self, Diagnostic> {
+    pub(super) fn read(fields: Fields<'_>, model_type: &str, is_whole: bool) -> Done<Self> {
         let found = FAMILIES.iter().find(|family| family.types.contains(&model_type));
         let family = found.ok_or_else(|| architecture::unknown_type(model_type))?;
         Self::of(family, fields, (model_type, is_whole))
     }
 
     /// The graph of a whole model.
-    fn written(self, request: &Request<'_>, origin: Origin) -> Result<Written, Diagnostic> {
+    fn written(self, request: &Request<'_>, origin: Origin) -> Done<Written> {
         let usual = self.sizes.positions.unwrap_or(DEFAULT_SEQUENCE).min(MAX_DEFAULT_SEQUENCE);
         let has_table = matches!(self.style.positions, Positions::Table { .. });
         let mut builder = request.builder(usual, self.sizes.positions.filter(|_| has_table))?;
@@ -129,11 +125,7 @@ impl Decoder {
         Ok(Written { graph, tokens, sequence: Some(usual), positions, warnings: self.warnings })
     }
 
-    fn of(
-        family: &Family,
-        fields: Fields<'_>,
-        (model_type, is_whole): (&str, bool),
-    ) -> Result<Self, Diagnostic> {
+    fn of(family: &Family, fields: Fields<'_>, (model_type, is_whole): (&str, bool)) -> Done<Self> {
         fields.check()?;
         let (object, mut warnings) = defaults::filled(fields, model_type, is_whole)?;
         let fields = Fields(&object);
@@ -176,7 +168,7 @@ impl Decoder {
         builder: &mut Builder,
         trains: bool,
         place: Place<'_>,
-    ) -> Result<Vec<TensorId>, Diagnostic> {
+    ) -> Done<Vec<TensorId>> {
         let root = place.root.unwrap_or(self.style.root);
         let bare = root.split_once('.').map_or("", |(_, inner)| inner);
         let root = if self.task.is_bare && place.root.is_none() { bare } else { root };
@@ -212,7 +204,7 @@ pub(super) fn open(n_experts: u64) -> Diagnostic {
         .hint("state `num_experts_per_tok` in the config")
 }
 
-fn styled(family: &Family, fields: Fields<'_>) -> Result<Style, Diagnostic> {
+fn styled(family: &Family, fields: Fields<'_>) -> Done<Style> {
     let mut style = family.style;
     if let Some(adjust) = family.adjust {
         adjust(&mut style, fields)?;
@@ -243,7 +235,7 @@ impl Writer<'_> {
     }
 
     /// Whether a part is there.
-    fn has(&self, when: When) -> Result<bool, Diagnostic> {
+    fn has(&self, when: When) -> Done<bool> {
         Ok(match when {
             When::Never => false,
             When::Always => true,
@@ -251,7 +243,7 @@ impl Writer<'_> {
         })
     }
 
-    fn model(&mut self) -> Result<Vec<TensorId>, Diagnostic> {
+    fn model(&mut self) -> Done<Vec<TensorId>> {
         let mut state = self.embedding()?;
         self.embedded = Some(state);
         let layers = format!("{}{}", self.prefix, self.s.layers);
@@ -276,7 +268,7 @@ impl Writer<'_> {
         input: TensorId,
         (k, n): (u64, u64),
         has_bias: bool,
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         let mut parameters = vec![self.builder.weight(self.quantization, module, [n, k])?];
         if has_bias {
             parameters.push(self.builder.parameter(&format!("{module}.bias"), &[n])?);
@@ -291,12 +283,12 @@ impl Writer<'_> {
         op_type: &str,
         inputs: &[TensorId],
         width: u64,
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         self.builder.plain((module, part), op_type, inputs, &self.builder.shape(width))
     }
 
     /// The family's norm over `[batch, sequence, width]`.
-    fn norm(&mut self, module: &str, input: TensorId, width: u64) -> Result<TensorId, Diagnostic> {
+    fn norm(&mut self, module: &str, input: TensorId, width: u64) -> Done {
         self.norm_of(module, input, (width, width), self.s.norm)
     }
 
@@ -307,7 +299,7 @@ impl Writer<'_> {
         input: TensorId,
         (weight, width): (u64, u64),
         kind: Norm,
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         let (op_type, parts): (&str, &[&str]) = match kind {
             Norm::Rms => ("RMSNorm", &["weight"]),
             Norm::RmsBare => ("RMSNorm", &[]),
@@ -322,17 +314,12 @@ impl Writer<'_> {
         self.builder.norm((module, op_type), input, &parameters, width)
     }
 
-    fn table(
-        &mut self,
-        module: &str,
-        inputs: &[TensorId],
-        (rows, width): (u64, u64),
-    ) -> Result<TensorId, Diagnostic> {
+    fn table(&mut self, module: &str, inputs: &[TensorId], (rows, width): (u64, u64)) -> Done {
         let table = self.builder.parameter(&format!("{module}.weight"), &[rows, width])?;
         self.builder.embedding(module, inputs, table, &self.builder.shape(width))
     }
 
-    fn embedding(&mut self) -> Result<TensorId, Diagnostic> {
+    fn embedding(&mut self) -> Done {
         let ids = self.builder.input("input_ids", &[self.builder.batch, self.builder.sequence])?;
         let (h, e) = (self.n.hidden, self.n.embedded);
         let module = format!("{}{}", self.prefix, self.s.tokens);
@@ -356,19 +343,14 @@ impl Writer<'_> {
     }
 
     /// The norm of that place in a layer, where the family has one.
-    fn placed(
-        &mut self,
-        place: usize,
-        layer: &str,
-        state: TensorId,
-    ) -> Result<TensorId, Diagnostic> {
+    fn placed(&mut self, place: usize, layer: &str, state: TensorId) -> Done {
         match self.s.norms[place] {
             "" => Ok(state),
             name => self.norm(&format!("{layer}.{name}"), state, self.n.hidden),
         }
     }
 
-    fn layer(&mut self, state: TensorId, layer: &str, kind: Kind) -> Result<TensorId, Diagnostic> {
+    fn layer(&mut self, state: TensorId, layer: &str, kind: Kind) -> Done {
         let h = self.n.hidden;
         if self.s.join == Join::Beside {
             let normed = self.placed(0, layer, state)?;
@@ -398,12 +380,7 @@ impl Writer<'_> {
     }
 
     /// The state and what a part adds to it, with a norm behind either.
-    fn summed(
-        &mut self,
-        (state, part): (TensorId, TensorId),
-        layer: &str,
-        place: usize,
-    ) -> Result<TensorId, Diagnostic> {
+    fn summed(&mut self, (state, part): (TensorId, TensorId), layer: &str, place: usize) -> Done {
         let (h, name) = (self.n.hidden, if place == 1 { "add_1" } else { "add_2" });
         if self.s.join == Join::Sums {
             let sum = self.plain((layer, name), "Add", &[state, part], h)?;
@@ -420,7 +397,7 @@ impl Writer<'_> {
         self.plain((layer, name), "Add", &[state, part], h)
     }
 
-    fn mixed(&mut self, state: TensorId, layer: &str, kind: Kind) -> Result<TensorId, Diagnostic> {
+    fn mixed(&mut self, state: TensorId, layer: &str, kind: Kind) -> Done {
         let module = format!("{layer}.{}", self.s.space_module);
         let sequence = self.builder.sequence;
         match kind.mixer {
@@ -446,7 +423,7 @@ impl Writer<'_> {
     }
 
     /// What is behind the last norm; what comes out of the model.
-    fn head(&mut self, state: TensorId) -> Result<Vec<TensorId>, Diagnostic> {
+    fn head(&mut self, state: TensorId) -> Done<Vec<TensorId>> {
         let (width, sequence) = (self.n.embedded, self.builder.sequence);
         let (module, n, has_bias, weight) = match self.d.task.end {
             End::States => return Ok(vec![state]),

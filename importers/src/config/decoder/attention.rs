@@ -1,12 +1,11 @@
 //! Attention of a decoder: of heads, and through narrow products.
 
-use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
 
 use super::Writer;
 use super::sizes::Latent;
 use super::style::{Gate, HeadNorm, Mixer, Norm, Positions};
-use crate::config::builder::NewOp;
+use crate::config::builder::{Done, NewOp};
 
 impl Writer<'_> {
     /// Attention of a layer to so many tokens; the flag says whether positions turn queries and keys.
@@ -15,7 +14,7 @@ impl Writer<'_> {
         state: TensorId,
         layer: &str,
         (span, is_turned): (u64, bool),
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         let own = self.s.attention;
         let module = format!("{layer}.{}", own.module);
         let is_turned = is_turned && self.s.positions == Positions::Rotary;
@@ -44,7 +43,7 @@ impl Writer<'_> {
     }
 
     /// What is added to the scores of each head of keys, where the family does that.
-    fn scored(&mut self, values: TensorId, module: &str) -> Result<Option<TensorId>, Diagnostic> {
+    fn scored(&mut self, values: TensorId, module: &str) -> Done<Option<TensorId>> {
         let own = self.s.attention;
         let Some(name) = own.vectors.first() else { return Ok(None) };
         let (heads, has_bias) = (self.n.kv_heads, self.has(own.bias)?);
@@ -61,7 +60,7 @@ impl Writer<'_> {
         state: TensorId,
         module: &str,
         is_turned: bool,
-    ) -> Result<(Vec<TensorId>, TensorId, Option<TensorId>), Diagnostic> {
+    ) -> Done<(Vec<TensorId>, TensorId, Option<TensorId>)> {
         let (own, n) = (self.s.attention, self.n);
         let [q, k, v] =
             [(n.heads, n.head_dim), (n.kv_heads, n.head_dim), (n.kv_heads, n.value_dim)]
@@ -100,11 +99,7 @@ impl Writer<'_> {
 
     /// Attention to the states of another model: to as many as the sample has tokens where nobody
     /// gives them.
-    pub(super) fn crossed(
-        &mut self,
-        state: TensorId,
-        module: &str,
-    ) -> Result<TensorId, Diagnostic> {
+    pub(super) fn crossed(&mut self, state: TensorId, module: &str) -> Done {
         let (n, at) = (self.n, |name: &str| format!("{module}.{name}"));
         let (states, tokens) = match self.place.encoded {
             Some(given) => given,
@@ -144,7 +139,7 @@ impl Writer<'_> {
         part: TensorId,
         layer: &str,
         (mixer, name): (Mixer, &str),
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         if mixer != Mixer::Cross {
             return Ok(part);
         }
@@ -158,7 +153,7 @@ impl Writer<'_> {
         [queries, keys]: [TensorId; 2],
         module: &str,
         norm: HeadNorm,
-    ) -> Result<[TensorId; 2], Diagnostic> {
+    ) -> Done<[TensorId; 2]> {
         let n = self.n;
         let mut both = [queries, keys];
         let heads = [n.heads, n.kv_heads];
@@ -182,7 +177,7 @@ impl Writer<'_> {
         state: TensorId,
         module: &str,
         (gate, width): (Option<TensorId>, u64),
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         let (name, columns) = match self.s.attention.gate {
             Gate::Doubled | Gate::None => ("", 0),
             Gate::Wide(name) | Gate::Biased(name, _) => (name, width),
@@ -210,7 +205,7 @@ impl Writer<'_> {
         state: TensorId,
         module: &str,
         latent: Latent,
-    ) -> Result<(Vec<TensorId>, TensorId, Option<TensorId>), Diagnostic> {
+    ) -> Done<(Vec<TensorId>, TensorId, Option<TensorId>)> {
         let (n, h) = (self.n, self.n.hidden);
         let at = |name: &str| format!("{module}.{name}");
         let has_bias = self.has(self.s.attention.bias)?;

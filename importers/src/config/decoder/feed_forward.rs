@@ -1,6 +1,5 @@
 //! The feed-forward part of a decoder's layer: products, or experts of them.
 
-use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
 use ir::op::Product;
 
@@ -8,15 +7,10 @@ use super::Writer;
 use super::layers::Fed;
 use super::sizes::Experts;
 use super::style::{FeedForward, Form, Mixture};
-use crate::config::builder::NewOp;
+use crate::config::builder::{Done, NewOp};
 
 impl Writer<'_> {
-    pub(super) fn fed(
-        &mut self,
-        state: TensorId,
-        layer: &str,
-        fed: Fed,
-    ) -> Result<TensorId, Diagnostic> {
+    pub(super) fn fed(&mut self, state: TensorId, layer: &str, fed: Fed) -> Done {
         let own = self.s.feed_forward;
         let module = joined(layer, own.module);
         match (fed, self.s.mixture, self.n.experts) {
@@ -28,12 +22,7 @@ impl Writer<'_> {
     }
 
     /// One or two products of so many columns, a function, and the product behind it.
-    fn dense(
-        &mut self,
-        state: TensorId,
-        module: &str,
-        (own, inner): (FeedForward, u64),
-    ) -> Result<TensorId, Diagnostic> {
+    fn dense(&mut self, state: TensorId, module: &str, (own, inner): (FeedForward, u64)) -> Done {
         let h = self.n.hidden;
         let has_bias = self.has(own.bias)?;
         let [gate, up, down] = own.names.map(|name| joined(module, name));
@@ -51,13 +40,7 @@ impl Writer<'_> {
     }
 
     /// The function between the products, with its parameters where it has some.
-    fn activation(
-        &mut self,
-        up: &str,
-        inputs: &[TensorId],
-        inner: u64,
-        module: &str,
-    ) -> Result<TensorId, Diagnostic> {
+    fn activation(&mut self, up: &str, inputs: &[TensorId], inner: u64, module: &str) -> Done {
         if self.fields().text("hidden_act")? != Some("xielu") {
             return self.plain((up, "activation"), "Activation", inputs, inner);
         }
@@ -70,12 +53,7 @@ impl Writer<'_> {
     }
 
     /// A router, experts that share the tokens evenly, those that all tokens go to, and their sum.
-    fn mixture(
-        &mut self,
-        state: TensorId,
-        layer: &str,
-        (own, sizes): (Mixture, Experts),
-    ) -> Result<TensorId, Diagnostic> {
+    fn mixture(&mut self, state: TensorId, layer: &str, (own, sizes): (Mixture, Experts)) -> Done {
         let h = self.n.hidden;
         let module = joined(layer, own.module);
         let gate = self.router(state, &module, (own, sizes))?;
@@ -107,7 +85,7 @@ impl Writer<'_> {
         state: TensorId,
         module: &str,
         (own, sizes): (Mixture, Experts),
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         let h = self.n.hidden;
         let name = joined(module, own.router);
         let mut parameters =
@@ -128,7 +106,7 @@ impl Writer<'_> {
         inputs: &[TensorId],
         module: &str,
         (own, inner, rows): (Mixture, u64, u64),
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         let h = self.n.hidden;
         let ways: &[&str] =
             if own.form == Form::Plain { &["up_proj"] } else { &["gate_proj", "up_proj"] };
@@ -157,7 +135,7 @@ impl Writer<'_> {
         state: TensorId,
         layer: &str,
         (own, inner): (Mixture, u64),
-    ) -> Result<Vec<TensorId>, Diagnostic> {
+    ) -> Done<Vec<TensorId>> {
         // Two dots lead out of the module of the experts.
         let (module, form) = match own.shared.strip_prefix("..") {
             Some(name) => (joined(layer, name), Form::Halves),

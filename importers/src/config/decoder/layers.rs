@@ -4,6 +4,7 @@ use ir::diagnostic::Diagnostic;
 use serde_json::Value;
 
 use super::style::{Mixer, Pattern, Style};
+use crate::config::builder::Done;
 use crate::config::fields::{Fields, invalid};
 
 /// The feed-forward part of a layer.
@@ -32,7 +33,7 @@ const LETTERS: [(char, &str); 4] =
 ///
 /// # Errors
 /// `missing-field`, `invalid-field`, `layer-budget`.
-pub(super) fn count(fields: Fields<'_>) -> Result<u64, Diagnostic> {
+pub(super) fn count(fields: Fields<'_>) -> Done<u64> {
     // A list that stands for the number, in a class without such a field.
     let stated = ["num_hidden_layers", "n_layer", "n_layers", "num_layers"];
     if stated.iter().all(|name| fields.get(name).is_none()) {
@@ -46,7 +47,7 @@ pub(super) fn count(fields: Fields<'_>) -> Result<u64, Diagnostic> {
 }
 
 /// The types that a config lists.
-fn types(fields: Fields<'_>) -> Result<Vec<&str>, Diagnostic> {
+fn types(fields: Fields<'_>) -> Done<Vec<&str>> {
     for name in ["layer_types", "layers_block_type", "attention_layers"] {
         let list = fields.list(name)?;
         if !list.is_empty() {
@@ -67,7 +68,7 @@ fn types(fields: Fields<'_>) -> Result<Vec<&str>, Diagnostic> {
 ///
 /// # Errors
 /// `invalid-field`.
-pub(super) fn kinds(style: &Style, fields: Fields<'_>) -> Result<Vec<Kind>, Diagnostic> {
+pub(super) fn kinds(style: &Style, fields: Fields<'_>) -> Done<Vec<Kind>> {
     let n_layers = count(fields)?;
     let listed = types(fields)?;
     if !listed.is_empty() && listed.len() as u64 != n_layers {
@@ -107,11 +108,7 @@ pub(super) fn kinds(style: &Style, fields: Fields<'_>) -> Result<Vec<Kind>, Diag
 }
 
 /// What a type of layers is made with; a feed-forward part that the type itself says.
-fn named(
-    style: &Style,
-    fields: Fields<'_>,
-    name: &str,
-) -> Result<(Mixer, Option<Fed>), Diagnostic> {
+fn named(style: &Style, fields: Fields<'_>, name: &str) -> Done<(Mixer, Option<Fed>)> {
     let window = |own: Option<u64>| own.map_or(Mixer::Full, Mixer::Window);
     let is_allowed = fields.flag("use_sliding_window")? != Some(false);
     Ok(match name {
@@ -143,7 +140,7 @@ fn by_pattern<'a>(
     fields: Fields<'a>,
     layer: u64,
     is_turned: bool,
-) -> Result<std::borrow::Cow<'a, str>, Diagnostic> {
+) -> Done<std::borrow::Cow<'a, str>> {
     let windows = |slides: bool| if slides { "sliding_attention" } else { "full_attention" };
     let is_allowed = fields.flag("use_sliding_window")? != Some(false);
     let of = |is_first: bool, first: &'static str, second: &'static str| {
@@ -191,7 +188,7 @@ fn by_pattern<'a>(
 }
 
 /// The type of a layer by pairs of lists of types and how often they follow each other.
-fn run(fields: Fields<'_>, layer: u64) -> Result<&str, Diagnostic> {
+fn run(fields: Fields<'_>, layer: u64) -> Done<&str> {
     let mut left = layer;
     for pair in fields.list("attention_types")? {
         let wrong = || invalid("attention_types", pair, "pairs of types and counts are needed");
@@ -213,12 +210,7 @@ fn run(fields: Fields<'_>, layer: u64) -> Result<&str, Diagnostic> {
 }
 
 /// Whether a layer has experts.
-fn is_sparse(
-    style: &Style,
-    fields: Fields<'_>,
-    layer: u64,
-    n_layers: u64,
-) -> Result<bool, Diagnostic> {
+fn is_sparse(style: &Style, fields: Fields<'_>, layer: u64, n_layers: u64) -> Done<bool> {
     let Some(mixture) = style.mixture else { return Ok(false) };
     let has = |list: &[Value]| list.iter().any(|own| own.as_u64() == Some(layer));
     if let Some(kind) = fields.list("mlp_layer_types")?.get(layer as usize) {

@@ -7,7 +7,7 @@ use ir::op::Product;
 use super::Writer;
 use super::feed_forward::share;
 use super::style::Space;
-use crate::config::builder::NewOp;
+use crate::config::builder::{Done, NewOp};
 
 impl Writer<'_> {
     /// A product of each expert over the tokens that it gets.
@@ -17,7 +17,7 @@ impl Writer<'_> {
         inputs: &[TensorId],
         (tokens, k, n): (u64, u64, u64),
         n_experts: u64,
-    ) -> Result<Vec<TensorId>, Diagnostic> {
+    ) -> Done<Vec<TensorId>> {
         let mut outputs = Vec::new();
         for expert in 0..n_experts {
             let module = &format!("{module}.{expert}");
@@ -34,7 +34,7 @@ impl Writer<'_> {
 
     /// Attention whose products of queries and outputs are experts (Shen et al. 2024,
     /// arXiv:2404.07413, section 2.2): each token has the heads of the experts that it goes to.
-    pub(super) fn routed(&mut self, state: TensorId, module: &str) -> Result<TensorId, Diagnostic> {
+    pub(super) fn routed(&mut self, state: TensorId, module: &str) -> Done {
         let h = self.n.hidden;
         let (Some(experts), Some(own)) = (self.n.experts, self.s.mixture) else {
             return Err(Diagnostic::input(
@@ -67,7 +67,7 @@ impl Writer<'_> {
     }
 
     /// A layer of a state space to whose input a shared block's output is added.
-    pub(super) fn sharing(&mut self, state: TensorId, layer: &str) -> Result<TensorId, Diagnostic> {
+    pub(super) fn sharing(&mut self, state: TensorId, layer: &str) -> Done {
         let h = self.n.hidden;
         let n_blocks = self.fields().count(&["num_mem_blocks"], Some(1))?;
         let number = self.n_sharing;
@@ -96,19 +96,14 @@ impl Writer<'_> {
         (wide, input): (TensorId, TensorId),
         module: &str,
         (k, n): (u64, u64),
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         let rank = self.fields().count(&["adapter_rank"], Some(128))?;
         let narrow = self.linear(&format!("{module}.0"), input, (k, rank), false)?;
         let own = self.linear(&format!("{module}.1"), narrow, (rank, n), false)?;
         self.plain((module, "add"), "Add", &[wide, own], n)
     }
 
-    fn shared_attention(
-        &mut self,
-        state: TensorId,
-        module: &str,
-        number: u64,
-    ) -> Result<TensorId, Diagnostic> {
+    fn shared_attention(&mut self, state: TensorId, module: &str, number: u64) -> Done {
         let (h, heads) = (self.n.hidden, self.n.heads);
         let (wide, dim) = (2 * h, 2 * h / heads);
         let kv_heads = self.n.kv_heads;
@@ -131,12 +126,7 @@ impl Writer<'_> {
         self.linear(&format!("{module}.o_proj"), context, (heads.saturating_mul(dim), h), false)
     }
 
-    fn shared_feed_forward(
-        &mut self,
-        state: TensorId,
-        module: &str,
-        number: u64,
-    ) -> Result<TensorId, Diagnostic> {
+    fn shared_feed_forward(&mut self, state: TensorId, module: &str, number: u64) -> Done {
         let (h, inner) = (self.n.hidden, self.n.inner);
         let (module, wide) = (&format!("{module}.feed_forward"), 2 * inner);
         let has_bias = self.fields().flag("add_bias_linear")? == Some(true);

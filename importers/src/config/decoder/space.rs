@@ -1,12 +1,11 @@
 //! Layers without attention: state spaces, delta rules, products by blocks, gated convolutions.
 
-use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
 use ir::op::Product;
 
 use super::Writer;
 use super::style::{Delta, Space};
-use crate::config::builder::NewOp;
+use crate::config::builder::{Done, NewOp};
 use crate::config::fields::Fields;
 
 /// Tokens of a block of a delta rule (`torch_chunk_gated_delta_rule` of transformers 5.23).
@@ -20,7 +19,7 @@ struct Convolution {
 }
 
 /// Of a number that a class may leave to a rule by the word `auto`.
-fn stated(fields: Fields<'_>, names: &[&'static str]) -> Result<Option<u64>, Diagnostic> {
+fn stated(fields: Fields<'_>, names: &[&'static str]) -> Done<Option<u64>> {
     for name in names {
         if fields.get(name).is_some_and(|value| value.as_str() != Some("auto")) {
             return fields.optional(name);
@@ -30,12 +29,12 @@ fn stated(fields: Fields<'_>, names: &[&'static str]) -> Result<Option<u64>, Dia
 }
 
 impl Writer<'_> {
-    fn number(&self, names: &[&'static str], default: u64) -> Result<u64, Diagnostic> {
+    fn number(&self, names: &[&'static str], default: u64) -> Done<u64> {
         Ok(stated(self.fields(), names)?.unwrap_or(default))
     }
 
     /// The first of these flags that the config has.
-    fn flagged(&self, names: &[&str]) -> Result<bool, Diagnostic> {
+    fn flagged(&self, names: &[&str]) -> Done<bool> {
         for name in names {
             if let Some(flag) = self.fields().flag(name)? {
                 return Ok(flag);
@@ -45,18 +44,13 @@ impl Writer<'_> {
     }
 
     /// Parameters of an op that are no weights of a product.
-    fn extra(&mut self, module: &str, all: &[(&str, &[u64])]) -> Result<Vec<TensorId>, Diagnostic> {
+    fn extra(&mut self, module: &str, all: &[(&str, &[u64])]) -> Done<Vec<TensorId>> {
         let named = all.iter().map(|(name, shape)| (format!("{module}.{name}"), *shape));
         named.map(|(name, shape)| self.builder.parameter(&name, shape)).collect()
     }
 
     /// A convolution of each channel by itself.
-    fn convolution(
-        &mut self,
-        module: &str,
-        input: TensorId,
-        own: &Convolution,
-    ) -> Result<TensorId, Diagnostic> {
+    fn convolution(&mut self, module: &str, input: TensorId, own: &Convolution) -> Done {
         let weight = [own.channels, 1, own.tokens];
         let mut all: Vec<(&str, &[u64])> = vec![("weight", &weight)];
         if own.has_bias {
@@ -77,18 +71,13 @@ impl Writer<'_> {
         (inputs, parameters): (&[TensorId], &[TensorId]),
         width: u64,
         products: &[Product],
-    ) -> Result<TensorId, Diagnostic> {
+    ) -> Done {
         let (op_type, shape) = ("Scan", &self.builder.shape(width));
         self.builder.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })
     }
 
     /// A selective state space.
-    pub(super) fn space(
-        &mut self,
-        state: TensorId,
-        module: &str,
-        space: Space,
-    ) -> Result<TensorId, Diagnostic> {
+    pub(super) fn space(&mut self, state: TensorId, module: &str, space: Space) -> Done {
         match space {
             Space::Channels => self.channels(state, module),
             Space::Heads => self.heads(state, module),
@@ -96,7 +85,7 @@ impl Writer<'_> {
     }
 
     /// A state for each channel (Gu and Dao 2023, section 3.2).
-    fn channels(&mut self, state: TensorId, module: &str) -> Result<TensorId, Diagnostic> {
+    fn channels(&mut self, state: TensorId, module: &str) -> Done {
         let (h, at) = (self.n.hidden, |name: &str| format!("{module}.{name}"));
         let inner = self.number(&["expand", "mamba_expand"], 2)?.saturating_mul(h);
         let n = self.number(&["state_size", "mamba_d_state"], 16)?;
@@ -128,7 +117,7 @@ impl Writer<'_> {
     }
 
     /// A state for each head, by blocks of tokens (Dao and Gu 2024, section 6).
-    fn heads(&mut self, state: TensorId, module: &str) -> Result<TensorId, Diagnostic> {
+    fn heads(&mut self, state: TensorId, module: &str) -> Done {
         let (h, at) = (self.n.hidden, |name: &str| format!("{module}.{name}"));
         let heads_names: &[&'static str] =
             &["mamba_n_heads", "mamba_num_heads", "n_mamba_heads", "num_heads"];
@@ -181,12 +170,7 @@ impl Writer<'_> {
     }
 
     /// A gated delta rule, by blocks of tokens (Yang et al. 2024, arXiv:2412.06464, section 3.3).
-    pub(super) fn delta(
-        &mut self,
-        state: TensorId,
-        module: &str,
-        delta: Delta,
-    ) -> Result<TensorId, Diagnostic> {
+    pub(super) fn delta(&mut self, state: TensorId, module: &str, delta: Delta) -> Done {
         let (h, at) = (self.n.hidden, |name: &str| format!("{module}.{name}"));
         let heads = self.number(&["linear_num_value_heads"], 32)?;
         let [k, v] = [
@@ -243,11 +227,7 @@ impl Writer<'_> {
     }
 
     /// Attention without a softmax, by blocks of tokens (MiniMax 2025, arXiv:2501.08313, section 2.2).
-    pub(super) fn lightning(
-        &mut self,
-        state: TensorId,
-        module: &str,
-    ) -> Result<TensorId, Diagnostic> {
+    pub(super) fn lightning(&mut self, state: TensorId, module: &str) -> Done {
         let (h, at) = (self.n.hidden, |name: &str| format!("{module}.{name}"));
         let (heads, dim) = (self.n.heads, self.n.head_dim);
         let width = heads.saturating_mul(dim);
@@ -270,11 +250,7 @@ impl Writer<'_> {
     }
 
     /// A convolution between two gates.
-    pub(super) fn short_convolution(
-        &mut self,
-        state: TensorId,
-        module: &str,
-    ) -> Result<TensorId, Diagnostic> {
+    pub(super) fn short_convolution(&mut self, state: TensorId, module: &str) -> Done {
         let h = self.n.hidden;
         let has_bias = self.flagged(&["conv_bias"])?;
         let wide = self.linear(&format!("{module}.in_proj"), state, (h, 3 * h), has_bias)?;
@@ -286,11 +262,7 @@ impl Writer<'_> {
     }
 
     /// A gated linear recurrence (De et al. 2024, arXiv:2402.19427, section 2.4).
-    pub(super) fn recurrence(
-        &mut self,
-        state: TensorId,
-        module: &str,
-    ) -> Result<TensorId, Diagnostic> {
+    pub(super) fn recurrence(&mut self, state: TensorId, module: &str) -> Done {
         let (h, at) = (self.n.hidden, |name: &str| format!("{module}.{name}"));
         let width = self.number(&["lru_width"], h)?;
         let (heads, block) = (self.n.heads, width / self.n.heads);

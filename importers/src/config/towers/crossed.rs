@@ -103,10 +103,7 @@ fn tiled(
     let biases = Biases { qkv: [false; 3], out: false, feed: true };
     let layer = Layer { biases, ..layer }.acting(vision.text("hidden_act", "gelu")?);
     let channels = vision.n("num_channels", 3)?;
-    // Forms that fit into so many tiles.
-    let forms = (1..=tiles).fold(0u64, |n, wide| n.saturating_add(tiles / wide));
-    let stated = vision.fields("supported_aspect_ratios").list("supported_aspect_ratios")?.len();
-    let forms = if stated > 0 { stated as u64 } else { forms }.saturating_add(1);
+    let forms = forms(vision, tiles)?;
     let pixels = model.pixels((tiles, channels), image)?;
     let net = &mut model.net;
     let conv = Conv { has_bias: false, ..Conv::patches(width, &patch) };
@@ -152,6 +149,14 @@ fn tiled(
     let read = intermediate(vision, state, &all)?;
     let wide = width.saturating_mul(read.len() as u64);
     net.moved((at, "concat", "Concat"), &read, (count, tiles.saturating_mul(patches), wide))
+}
+
+/// Forms of a picture, and one more for none: as many as are stated, else all that fit into so many
+/// tiles.
+fn forms(vision: &Spec, tiles: u64) -> Done<u64> {
+    let fitting = (1..=tiles).fold(0u64, |n, wide| n.saturating_add(tiles / wide));
+    let stated = vision.fields("supported_aspect_ratios").list("supported_aspect_ratios")?.len();
+    Ok(if stated > 0 { stated as u64 } else { fitting }.saturating_add(1))
 }
 
 /// The last state and those of some layers, which the decoder reads side by side.
