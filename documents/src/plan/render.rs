@@ -10,9 +10,9 @@ use ir::workload::Workload;
 
 use super::request::RequestDocument;
 use super::{
-    ChannelTransfers, CostDocument, DeviceActions, Head,
-    ParallelismDocument, PlacedOp, PlanDocument, Reference, ScheduleDocument,
-    StageDocument, TaskDocument, TransferDocument, WaitDocument,
+    ChannelTransfers, CostDocument, DeviceActions, Head, ParallelismDocument, PlacedOp,
+    PlanDocument, Reference, ScheduleDocument, StageDocument, TaskDocument, TransferDocument,
+    WaitDocument,
 };
 use crate::digest;
 

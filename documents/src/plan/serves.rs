@@ -10,7 +10,8 @@ use super::request::RequestDocument;
 use super::served::ServedDocument;
 use super::training::{BlocksDocument, RecomputeDocument, StageMeshDocument};
 use super::{
-    CommunicationDocument, CostDocument, Head, ModeDocument, PlanDocument, Reference, StageDocument, WorkloadDocument,
+    CommunicationDocument, CostDocument, Head, ModeDocument, PlanDocument, Reference,
+    StageDocument, WorkloadDocument,
 };
 use crate::digest;
 

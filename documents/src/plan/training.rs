@@ -15,9 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::check::refused;
 use super::request::RequestDocument;
 use super::{
-    CostDocument, EDGES_BY, Head,
-    ParallelismDocument, PlanDocument, Reference,
-    StageDocument,
+    CostDocument, EDGES_BY, Head, ParallelismDocument, PlanDocument, Reference, StageDocument,
 };
 use crate::digest;
 use crate::trust::PeakIntervalDocument;

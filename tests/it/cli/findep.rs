@@ -251,7 +251,6 @@ fn what_means_nothing_beside_two_groups_is_refused() {
         (format!("{LINE} --export sglang=x"), "unknown-target", 2),
         (format!("{LINE} --dtype fp32"), "not-for-streams", 2),
         (format!("{LINE} --routing-trace t.jsonl"), "not-for-streams", 2),
-        (format!("simulate own.json {ON}"), "not-for-streams", 2),
         (format!("explain own.json {ON} --op a"), "not-for-streams", 2),
         (format!("explain own.json {ON} --layer 6"), "unknown-layer", 2),
         (format!("verify own.json {ON} --batch 3"), "not-for-streams", 2),

@@ -219,7 +219,6 @@ fn what_means_nothing_beside_nano_batches_is_refused() {
             "not-for-streams",
             "--interference",
         ),
-        (format!("simulate own.json {ON}"), "not-for-streams", "verify"),
         (format!("explain own.json {ON} --op a"), "not-for-streams", "--op"),
         (format!("explain own.json {ON} --layer 16"), "unknown-layer", "0 to 15"),
     ] {

@@ -156,7 +156,6 @@ fn what_means_nothing_beside_parts_is_refused() {
         (format!("{LINE}:slots=3"), "unknown-option"),
         (format!("{LINE}(slots=3)"), "unknown-option"),
         (LINE.replace("fsmoe", "expert-placement:slots=3"), "unknown-algorithm"),
-        (format!("simulate own.json {ON}"), "not-for-streams"),
         (format!("explain own.json {ON} --op a"), "not-for-streams"),
         (format!("explain own.json {ON} --layer 4"), "unknown-layer"),
         (format!("verify own.json {ON} --batch 3"), "not-for-streams"),

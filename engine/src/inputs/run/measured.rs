@@ -7,6 +7,8 @@ use cost_model::runs::forms::constants::{Constant, Constants};
 use cost_model::runs::forms::corrections::Corrections;
 use cost_model::runs::forms::interval::Basis;
 use cost_model::runs::forms::system::System;
+use documents::digest;
+use documents::plan::Reference;
 use ir::diagnostic::Diagnostic;
 use ir::form::Form;
 use ir::measured::CollectiveOperation;
@@ -14,6 +16,8 @@ use ir::plan::Parallelism;
 use ir::profile::{Profile, Quality, StackConstants};
 use ir::stack::{Dispatcher, Stack};
 use ir::tensor::DType;
+
+use super::setting::Setting;
 
 /// Constants of a stack, and corrections of blocks, as measured steps left them.
 ///
@@ -185,6 +189,30 @@ pub fn words(profile: &Profile, (system, dtype): (&System, DType), stack: &str) 
         (measured, nominal) if nominal.is_empty() => format!("{} measured", measured.join(", ")),
         (measured, nominal) => {
             format!("{} measured; {} nominal", measured.join(", "), nominal.join(", "))
+        }
+    }
+}
+
+impl Setting {
+    /// Model, cluster and profile, by which plans say what they were made for.
+    #[must_use]
+    pub fn references(&self) -> [Reference; 3] {
+        let (model, cluster) = (&self.model, &self.cluster);
+        [
+            Reference::new(&model.name, digest::card(model)),
+            Reference::new(&cluster.name, digest::cluster(cluster)),
+            self.measured_by(),
+        ]
+    }
+
+    /// Name and digest of what its costs were measured by.
+    pub fn measured_by(&self) -> Reference {
+        match &self.layers {
+            Some(layers) => Reference { name: layers.name.clone(), digest: digest::layers(layers) },
+            None => Reference {
+                name: self.profile.name.clone(),
+                digest: digest::profile(&self.profile),
+            },
         }
     }
 }

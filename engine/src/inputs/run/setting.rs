@@ -379,28 +379,6 @@ impl Setting {
         }
     }
 
-    /// Model, cluster and profile, by which plans say what they were made for.
-    #[must_use]
-    pub fn references(&self) -> [Reference; 3] {
-        let (model, cluster) = (&self.model, &self.cluster);
-        [
-            Reference::new(&model.name, digest::card(model)),
-            Reference::new(&cluster.name, digest::cluster(cluster)),
-            self.measured_by(),
-        ]
-    }
-
-    /// Name and digest of what its costs were measured by.
-    pub fn measured_by(&self) -> Reference {
-        match &self.layers {
-            Some(layers) => Reference { name: layers.name.clone(), digest: digest::layers(layers) },
-            None => Reference {
-                name: self.profile.name.clone(),
-                digest: digest::profile(&self.profile),
-            },
-        }
-    }
-
     /// What prices its plans.
     pub fn pricing(&self) -> Pricing<'_> {
         Pricing {

@@ -25,7 +25,7 @@ use planner::recipe::Ingredient;
 use planner::registry::entries;
 use serde_json::{Value, json};
 
-use crate::answer::differences;
+use crate::answer::differences::{self, difference};
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::inputs::load::{self, Loaded};
@@ -50,7 +50,14 @@ impl Kind for Gradients {
     fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
         let workload = plan_file::workload(&plan.workload)?;
         let planned = (workload, &plan.request, u64::from(plan.parallelism.data));
-        Setting::planned(target.model, &target.flags.problem, planned)
+        let setting = Setting::planned(target.model, &target.flags.problem, planned)?;
+        let cluster = &setting.loaded.problem.cluster;
+        // Of other replicas each has other samples, and so another graph.
+        let replicas = (plan.parallelism.data.to_string(), cluster.devices.len().to_string());
+        match digest::cluster(cluster) == plan.cluster.digest && replicas.0 != replicas.1 {
+            true => Err(difference("parallelism.data", &replicas.0, &replicas.1)),
+            false => Ok(setting),
+        }
     }
 
     fn warnings(setting: &mut Setting) -> &mut Vec<Diagnostic> {
