@@ -50,7 +50,9 @@ fn main() {
     let seconds = |key| Duration::from_secs(value(key).map_or(60, |text| text.parse().unwrap()));
     let objective = objective::named(value("objective=").unwrap_or("max-load")).unwrap().objective;
     let folder = tempfile::tempdir().unwrap();
-    println!("| model | ops | auto ms | milp ms | found by | bound ms | bound by | gap | s | CPU s | by hand |");
+    println!(
+        "| model | ops | auto ms | milp ms | found by | bound ms | bound by | gap | s | CPU s | by hand |"
+    );
     println!("|---|---:|---:|---:|---|---:|---|---:|---:|---:|---|");
     for (name, file) in models(folder.path()).into_iter().filter(|(name, _)| name.contains(only)) {
         let problem = problem(&file, value("cluster="), objective);

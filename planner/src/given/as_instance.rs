@@ -139,8 +139,7 @@ impl AsInstance {
         instance: LoadInstance,
         time: Option<Duration>,
     ) -> Result<Answer, NoPlan> {
-        let limits =
-            Limits { time, nodes: run.nodes_left(), gap: 0.0, ..run.limits().clone() };
+        let limits = Limits { time, nodes: run.nodes_left(), gap: 0.0, ..run.limits().clone() };
         let request = Request { limits, ..Request::new(run.rows()) };
         let answer = solve(&Instance::Load(instance), self.goal, Some(&self.text), &request)
             .map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
@@ -220,7 +219,11 @@ fn without_pins(problem: &Problem) -> Result<LoadInstance, String> {
                     n_colours += 1;
                     n_colours as u32 - 1
                 });
-                let nothing = LoadNode { cpu: Nanos::ZERO, bytes: Bytes::ZERO, ..nodes[own as usize].clone() };
+                let nothing = LoadNode {
+                    cpu: Nanos::ZERO,
+                    bytes: Bytes::ZERO,
+                    ..nodes[own as usize].clone()
+                };
                 let accelerator = Some(Nanos::ZERO);
                 nodes.push(LoadNode { accelerator, transfer, colour: Some(colour), ..nothing });
                 edges.insert((own, from));

@@ -73,8 +73,7 @@ pub(crate) fn greatest_load(problem: &Problem, placement: &Placement) -> Option<
 /// that is read, which has the op's colour and takes no time.
 pub(crate) fn instance(problem: &Problem) -> LoadInstance {
     let (graph, cluster) = (&problem.graph, &problem.cluster);
-    let ops: Vec<OpId> =
-        graph.op_ids().filter(|op| graph.op(*op).work != Work::View).collect();
+    let ops: Vec<OpId> = graph.op_ids().filter(|op| graph.op(*op).work != Work::View).collect();
     let at: BTreeMap<OpId, u32> = ops.iter().copied().zip(0..).collect();
     let mut nodes: Vec<LoadNode> = Vec::new();
     let mut edges = BTreeSet::new();
@@ -88,9 +87,9 @@ pub(crate) fn instance(problem: &Problem) -> LoadInstance {
         colour: Some(problem.group_of(op).map_or(at[&op] + problem.groups.len() as u32, |g| g.0)),
         phase: Phase::Forward,
     };
-    nodes.extend(ops.iter().map(|op| {
-        node(*op, problem.time_ns(*op, DeviceId::new(0)), Nanos::ZERO)
-    }));
+    nodes.extend(
+        ops.iter().map(|op| node(*op, problem.time_ns(*op, DeviceId::new(0)), Nanos::ZERO)),
+    );
     let readers = readers(graph);
     for &op in &ops {
         for tensor in &graph.op(op).outputs {
@@ -119,7 +118,8 @@ pub(crate) fn least(problem: &Problem) -> Option<u64> {
     let mut units: Vec<Vec<OpId>> = Vec::new();
     for op in problem.graph.op_ids() {
         let group = problem.group_of(op);
-        let known = units.iter_mut().find(|unit| group.is_some() && problem.group_of(unit[0]) == group);
+        let known =
+            units.iter_mut().find(|unit| group.is_some() && problem.group_of(unit[0]) == group);
         match known {
             Some(unit) => unit.push(op),
             None => units.push(vec![op]),

@@ -62,7 +62,10 @@ fn draw(random: &mut SmallRng, seed: u64, n_ops: RangeInclusive<usize>) -> Optio
     let is_tight = seed.is_multiple_of(3);
     let all: u64 = graph.tensors.iter().filter(|t| t.role == Role::Parameter).map(bytes).sum();
     let limit = match is_tight {
-        true => (all / PARAMETER / n_devices as u64 + random.random_range(0..=3)) * PARAMETER + PARAMETER / 2,
+        true => {
+            (all / PARAMETER / n_devices as u64 + random.random_range(0..=3)) * PARAMETER
+                + PARAMETER / 2
+        }
         false => all + PARAMETER,
     };
     let cluster = draw_cluster(random, n_kinds, n_devices, limit, seed);
@@ -179,13 +182,7 @@ fn draw_constraints(
     constraints
 }
 
-fn draw_cluster(
-    random: &mut SmallRng,
-    n_kinds: usize,
-    n: usize,
-    limit: u64,
-    seed: u64,
-) -> Cluster {
+fn draw_cluster(random: &mut SmallRng, n_kinds: usize, n: usize, limit: u64, seed: u64) -> Cluster {
     let kind = |name: &&str| DeviceKind {
         name: (*name).to_owned(),
         source: "drawn".to_owned(),

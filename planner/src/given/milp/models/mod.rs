@@ -134,9 +134,9 @@ fn improve(run: &Run, best: &mut Option<Valued>) {
     if ground.n_entries() > MOST_ENTRIES {
         return;
     }
-    let begun = best.as_ref().and_then(|(value, draft)| {
-        Some((*value, ground.devices(draft.placement.as_deref()?)))
-    });
+    let begun = best
+        .as_ref()
+        .and_then(|(value, draft)| Some((*value, ground.devices(draft.placement.as_deref()?))));
     let best = RefCell::new(best);
     let judge = |devices: &[u32]| {
         let found = offered(run, &ground.placement(devices))?;

@@ -100,7 +100,8 @@ impl<'a> Ground<'a> {
             let sum = members.iter().map(|op| self.problem.time_ns(*op, device));
             let sum = sum.fold(0u64, u64::saturating_add);
             let fits = sum <= upper.get() && bytes <= u128::from(self.problem.memory_limit(device));
-            (self.problem.can_place(members[0], device) && sum != UNSUPPORTED && fits).then_some(sum)
+            (self.problem.can_place(members[0], device) && sum != UNSUPPORTED && fits)
+                .then_some(sum)
         };
         self.problem.cluster.device_ids().map(time).collect()
     }
@@ -121,9 +122,9 @@ impl<'a> Ground<'a> {
         let devices = &self.problem.cluster.devices;
         let n = self.n_devices();
         let is_alike = |a: usize, b: usize| {
-            let same_ways = (0..n).filter(|c| ![a, b].contains(c)).all(|c| {
-                self.way(a, c) == self.way(b, c) && self.way(c, a) == self.way(c, b)
-            });
+            let same_ways = (0..n)
+                .filter(|c| ![a, b].contains(c))
+                .all(|c| self.way(a, c) == self.way(b, c) && self.way(c, a) == self.way(c, b));
             devices[a].kind == devices[b].kind
                 && devices[a].memory_limit() == devices[b].memory_limit()
                 && self.way(a, b) == self.way(b, a)
@@ -167,12 +168,7 @@ impl<'a> Ground<'a> {
         columns
     }
 
-    fn keep_in_order(
-        &self,
-        program: &mut Program,
-        class: &[usize],
-        columns: &[Vec<Option<u32>>],
-    ) {
+    fn keep_in_order(&self, program: &mut Program, class: &[usize], columns: &[Vec<Option<u32>>]) {
         let there = self.by_rank.iter().filter(|unit| self.time[**unit][class[0]].is_some());
         let first: Vec<usize> = there.copied().take(MOST_ORDERED).collect();
         for pair in class.windows(2) {
@@ -216,7 +212,8 @@ impl<'a> Ground<'a> {
             }
             let mut entries = Vec::new();
             for (bytes, readers) in &self.held {
-                let there = readers.iter().filter_map(|unit| columns[*unit as usize][device.index()]);
+                let there =
+                    readers.iter().filter_map(|unit| columns[*unit as usize][device.index()]);
                 let there: Vec<u32> = there.collect();
                 let part = *bytes as f64 / limit as f64;
                 match there[..] {
