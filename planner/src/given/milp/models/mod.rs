@@ -20,10 +20,9 @@
 //! # Guarantee
 //! Never above the plan of `auto`, and every plan is judged. The bound is the greatest of those of
 //! `auto`, of `columns` on equal devices (without the pins, if there are any), whose certificate is
-//! checked, and of the program: the solver's word, less
-//! its tolerance of 10^-6. A value that meets the program's bound needs a second run, as for
-//! instances. Of the memory the program knows parameters only, so that its bound holds for every
-//! legal plan.
+//! checked, and of the program: the solver's word, less its tolerance of 10^-6. A value that meets
+//! the program's bound needs a second run, as for instances. Of the memory the program knows
+//! parameters only, so that its bound holds for every legal plan.
 //!
 //! # Complexity
 //! Exponential in units x devices at worst. Half of the time goes to `auto`, and nine tenths on
