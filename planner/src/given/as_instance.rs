@@ -47,7 +47,6 @@ use ir::plan::Placement;
 use ir::units::{Bytes, Nanos};
 
 use crate::draft::{Draft, Orders};
-use crate::given::columns;
 use crate::given::max_load::certificate::Certificate;
 use crate::given::runner::{Answer, Request, Solution, solve};
 use crate::line;
@@ -59,37 +58,17 @@ use crate::run::{Limits, Run};
 /// Most ops.
 const MAX_OPS: usize = 5_000;
 
-/// Part of the time left that the first test of `columns` may take: models are larger than most
-/// instances, and what their first test leaves open is seldom proved by later ones.
-const PATIENCE: f64 = 0.5;
-
 struct AsInstance {
     goal: Goal,
     method: &'static str,
-    /// The method with its options.
-    text: String,
-}
-
-impl AsInstance {
-    fn new(goal: Goal, method: &'static str) -> Self {
-        Self { goal, method, text: method.to_owned() }
-    }
-
-    /// `columns` with the options that are given.
-    fn columns(options: &Options) -> Result<Self, Diagnostic> {
-        let is_given = !options.given().is_empty();
-        let patience = if is_given { columns::patience(options)? } else { PATIENCE };
-        let text = format!("columns(patience={patience})");
-        Ok(Self { text, ..Self::new(Goal::MaxLoad, "columns") })
-    }
 }
 
 /// `columns`: any split, with a proof.
 ///
 /// # Errors
-/// `bad-option`.
-pub fn columns(options: &Options) -> Result<Row, Diagnostic> {
-    Ok(Row::Decide(Box::new(AsInstance::columns(options)?)))
+/// None.
+pub fn columns(_: &Options) -> Result<Row, Diagnostic> {
+    Ok(Row::Decide(Box::new(AsInstance { goal: Goal::MaxLoad, method: "columns" })))
 }
 
 /// `ideals`: the best contiguous split.
@@ -97,7 +76,7 @@ pub fn columns(options: &Options) -> Result<Row, Diagnostic> {
 /// # Errors
 /// None.
 pub fn ideals(_: &Options) -> Result<Row, Diagnostic> {
-    Ok(Row::Decide(Box::new(AsInstance::new(Goal::ContiguousMaxLoad, "ideals"))))
+    Ok(Row::Decide(Box::new(AsInstance { goal: Goal::ContiguousMaxLoad, method: "ideals" })))
 }
 
 /// `blocks-anneal`: a block of the model on each device.
@@ -105,7 +84,7 @@ pub fn ideals(_: &Options) -> Result<Row, Diagnostic> {
 /// # Errors
 /// None.
 pub fn blocks_anneal(_: &Options) -> Result<Row, Diagnostic> {
-    Ok(Row::Decide(Box::new(AsInstance::new(Goal::Latency, "blocks-anneal"))))
+    Ok(Row::Decide(Box::new(AsInstance { goal: Goal::Latency, method: "blocks-anneal" })))
 }
 
 impl Decide for AsInstance {
@@ -141,7 +120,7 @@ impl AsInstance {
     ) -> Result<Answer, NoPlan> {
         let limits = Limits { time, nodes: run.nodes_left(), gap: 0.0, ..run.limits().clone() };
         let request = Request { limits, ..Request::new(run.rows()) };
-        let answer = solve(&Instance::Load(instance), self.goal, Some(&self.text), &request)
+        let answer = solve(&Instance::Load(instance), self.goal, Some(self.method), &request)
             .map_err(|error| NoPlan::new(Reason::Unsupported, error))?;
         let objective = run.problem().objective;
         let is_bound = self.goal == Goal::MaxLoad && objective == Objective::MAX_LOAD;
@@ -159,9 +138,8 @@ pub(crate) fn bound_without_pins(run: &Run, time: Option<Duration>) {
     if problem.objective != Objective::MAX_LOAD || is_open(problem) {
         return;
     }
-    if let (Ok(instance), Ok(columns)) =
-        (without_pins(problem), AsInstance::columns(&Options::default()))
-    {
+    if let Ok(instance) = without_pins(problem) {
+        let columns = AsInstance { goal: Goal::MaxLoad, method: "columns" };
         // Without an answer the bound stays what it was.
         let _ = columns.answer(run, instance, time);
     }
@@ -172,8 +150,7 @@ pub(crate) fn bound_without_pins(run: &Run, time: Option<Duration>) {
 #[must_use]
 pub fn certified(problem: &Problem, request: &Request) -> Option<(Nanos, Certificate)> {
     let instance = Instance::Load(without_pins(problem).ok()?);
-    let columns = AsInstance::columns(&Options::default()).ok()?;
-    let answer = solve(&instance, columns.goal, Some(&columns.text), request).ok()?;
+    let answer = solve(&instance, Goal::MaxLoad, Some("columns"), request).ok()?;
     Some((answer.bound.value, answer.certificate?))
 }
 

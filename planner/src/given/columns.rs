@@ -53,29 +53,8 @@ use super::max_load::check::{Flaw, check_until};
 use super::max_load::control::Control;
 use super::max_load::search;
 use crate::given::runner::{Effort, Method, Run, Solution, method};
-use crate::run::algorithm::{Guarantee, OptionRow, Options, bad_option};
+use crate::run::algorithm::{Guarantee, Options};
 use crate::run::{Bound, Standing};
-
-/// Part of the time left that the first test of a limit may take.
-const PATIENCE: OptionRow = OptionRow {
-    name: "patience",
-    unit: "0 to 0.5",
-    default: "0.15",
-    summary: "part of the time left that the first test, of a gap of 1 %, may take; models: 0.5",
-};
-
-/// Options of the row.
-pub(crate) const OPTIONS: &[OptionRow] = &[PATIENCE];
-
-/// The part of an option.
-///
-/// # Errors
-/// `bad-option`.
-pub(crate) fn patience(options: &Options) -> Result<f64, Diagnostic> {
-    let part = options.real(&PATIENCE)?;
-    let is_part = (0.0..=0.5).contains(&part);
-    if is_part { Ok(part) } else { Err(bad_option(&PATIENCE, options.text(&PATIENCE))) }
-}
 
 /// How the row solves instances.
 pub(crate) const METHOD: Method = Method {
@@ -90,9 +69,8 @@ const USUAL_TIME: Duration = Duration::from_secs(30);
 /// Part of the time that the search may take; the rest is for the check of its certificate.
 const SEARCH_SHARE: f64 = 0.8;
 
-fn solve(run: &Run, options: &Options) -> Result<(), Diagnostic> {
+fn solve(run: &Run, _: &Options) -> Result<(), Diagnostic> {
     let Instance::Load(instance) = run.instance() else { return Ok(()) };
-    let patience = patience(options)?;
     let (now, end) = (Instant::now(), run.deadline_or(USUAL_TIME));
     let search_end = end.map(|end| now + end.saturating_duration_since(now).mul_f64(SEARCH_SHARE));
     let mut control = Control::new(search_end, run.nodes_left(), run.cancel());
@@ -103,8 +81,8 @@ fn solve(run: &Run, options: &Options) -> Result<(), Diagnostic> {
         Some(Solution::Devices(devices)) => Some(devices),
         _ => None,
     };
-    let (seed, gap) = (run.seed(), run.gap());
-    let options = search::Options { seed, gap, start, patience, ..search::Options::default() };
+    let options =
+        search::Options { seed: run.seed(), gap: run.gap(), start, ..search::Options::default() };
     let mut result = Ok(());
     let found = search::solve(instance, &options, &control, &mut |_, devices| {
         if result.is_ok() {

@@ -174,7 +174,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         name: "columns",
         kind: Kind::Decide,
         decides: PLACES,
-        options: columns::OPTIONS,
+        options: &[],
         paper: "Gilmore and Gomory, Operations Research 9(6), 1961; Barnhart et al., 1998",
         summary: "any split, by device subsets that are priced as they are needed, with a proof",
         doors: &[&Model(as_instance::columns, Heuristic), &columns::METHOD],

@@ -20,7 +20,8 @@ use super::pricing::Subset;
 const STEPS: [f64; 5] = [1e-2, 1.5e-3, 3e-4, 3e-5, 1e-6];
 /// Bounds this close to what the program allows are not worth another test.
 const CLOSE: f64 = 3e-4;
-/// Part of the time left that any test may take.
+/// Part of the time left that the first test may take, and any.
+const FIRST_PATIENCE: f64 = 0.15;
 const MOST_PATIENCE: f64 = 0.5;
 /// Classes beyond which only chains, annealing and the work bound are used.
 pub(super) const MAX_CLASSES: usize = 5_000;
@@ -80,7 +81,7 @@ pub fn solve(
         certificate: None,
         followers,
         fits: f64::INFINITY,
-        patience: options.patience,
+        patience: FIRST_PATIENCE,
         carried: Vec::new(),
         trace: Vec::new(),
         is_empty: false,
@@ -114,13 +115,11 @@ pub struct Options {
     pub start: Option<Vec<u32>>,
     /// Classes up to which all placements are tried.
     pub exhausted: usize,
-    /// Part of the time left that the first test may take.
-    pub patience: f64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 0, gap: 0.0, start: None, exhausted: exhaust::MAX_CLASSES, patience: 0.15 }
+        Self { seed: 0, gap: 0.0, start: None, exhausted: exhaust::MAX_CLASSES }
     }
 }
 
