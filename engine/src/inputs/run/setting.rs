@@ -17,8 +17,6 @@ use cost_model::runs::measured::LayerPricing;
 use cost_model::runs::memory::states::state_bytes;
 use cost_model::runs::oracle::{self, StageOracle};
 use cost_model::runs::unlike::{Fleet, NodeGroup, groups_of};
-use documents::digest;
-use documents::plan::Reference;
 use documents::plan::losses::ReplacedDocument;
 use documents::plan::request::RequestDocument;
 use exporters::training::{Lack, names_are_known};
