@@ -5,10 +5,12 @@
 
 pub mod averaging;
 mod buckets;
+mod cells;
 mod check;
 pub mod disaggregated;
 pub mod energy;
 pub mod experts;
+mod head;
 pub mod losses;
 mod names;
 pub mod nano_batches;
@@ -27,6 +29,8 @@ use ir::profile::Profile;
 use ir::workload::{Mode, Optimizer, Workload};
 use serde::{Deserialize, Serialize};
 
+pub use cells::{CellDocument, PieceDocument, StreamDocument};
+pub use head::Head;
 pub use render::Context;
 
 use self::experts::ExpertsDocument;
@@ -121,19 +125,6 @@ pub struct ParallelismDocument {
     /// What an operator placement has none of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<training::DegreesDocument>,
-}
-
-impl ParallelismDocument {
-    /// All degrees 1.
-    pub const ONE: Self = Self {
-        data: 1,
-        tensor: 1,
-        pipeline: 1,
-        expert: 1,
-        context: 1,
-        n_micro_batches: 1,
-        training: None,
-    };
 }
 
 /// A contiguous part of a pipeline.
@@ -325,43 +316,6 @@ pub struct WaitDocument {
     pub after: Vec<TaskDocument>,
 }
 
-/// A part of an op, of some of the samples.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub struct PieceDocument {
-    /// The op.
-    pub op: String,
-    /// Which of the nano-batches that the samples are cut into, from 0.
-    pub nano_batch: u32,
-    /// Which part of the op, from 0.
-    pub part: u32,
-}
-
-/// What runs one after the other.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub struct StreamDocument {
-    /// What it occupies: `compute`, `intra-node`, `inter-node` or another resource.
-    pub resource: String,
-    /// In order.
-    pub pieces: Vec<PieceDocument>,
-}
-
-/// What runs at the same time inside a cell. Streams run beside each other; everything starts as early
-/// as orders and the ops before it allow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub struct CellDocument {
-    /// The forward (`0F`) or backward (`0B`) pass of one of the layers of an entry of `experts.layers`, by
-    /// its position. Between groups of devices streams go on with the next layer where they end one.
-    pub cell: String,
-    /// Its streams.
-    pub streams: Vec<StreamDocument>,
-}
-
 /// Orders and waits; everything starts as early as they allow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -509,54 +463,7 @@ pub struct PlanDocument {
     pub energy: Option<energy::EnergyDocument>,
 }
 
-/// What every plan states: what it was made of and for, and by what.
-#[derive(Clone, Debug)]
-pub struct Head {
-    /// The model.
-    pub model: Reference,
-    /// The cluster.
-    pub cluster: Reference,
-    /// The measured constants.
-    pub profile: Reference,
-    /// What was planned for.
-    pub workload: WorkloadDocument,
-    /// What was asked for.
-    pub request: request::RequestDocument,
-    /// What was minimised.
-    pub objective: String,
-    /// The recipe that made the plan.
-    pub algorithm: String,
-}
-
 impl PlanDocument {
-    /// A plan that decides nothing yet: one stage of everything, no degree above 1.
-    #[must_use]
-    pub fn new(head: Head) -> Self {
-        let Head { model, cluster, profile, workload, request, objective, algorithm } = head;
-        Self {
-            format: FORMAT.to_owned(),
-            model,
-            cluster,
-            profile,
-            workload,
-            request,
-            objective,
-            algorithm,
-            parallelism: ParallelismDocument::ONE,
-            partition: PartitionDocument {
-                stages: vec![StageDocument { ops: Vec::new(), blocks: None, mesh: None }],
-            },
-            placement: Vec::new(),
-            experts: ExpertsDocument::default(),
-            communication: CommunicationDocument::default(),
-            schedule: ScheduleDocument::default(),
-            cost: None,
-            training: None,
-            served: None,
-            energy: None,
-        }
-    }
-
     /// How the digests differ from those of what is at hand: one `digest-mismatch` each for the
     /// model, the cluster and the profile. The caller decides whether a mismatch is an error or
     /// worth a warning; [`PlanDocument::to_ir`] resolves names either way.
@@ -588,14 +495,6 @@ impl PlanDocument {
                 .hint(format!("give the {what} that the plan was made for, or plan again"))
             })
             .collect()
-    }
-}
-
-impl WorkloadDocument {
-    /// So many samples, all at once, in the model's own numbers.
-    #[must_use]
-    pub fn of(mode: ModeDocument, batch: u64) -> Self {
-        Self { mode, optimizer: None, dtype: None, batch: Some(batch), micro_batch: None }
     }
 }
 

@@ -1,11 +1,9 @@
 //! Nano-batches of a serving step: pieces of layers that run beside each other.
 
-use ir::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
 
-use super::check::refused;
+use super::cells::PieceDocument;
 use super::phase::PhaseDocument;
-use super::{PieceDocument, PlanDocument};
 
 /// A row of a table of interference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,56 +99,4 @@ pub struct NanoBatchesDocument {
     /// How those share the device that may run at the same time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beside: Vec<BesideDocument>,
-}
-
-impl PlanDocument {
-    /// Whether it states nano-batches.
-    #[must_use]
-    pub const fn has_nano_batches(&self) -> bool {
-        self.experts.serving.is_some()
-    }
-
-    /// Refuses what a plan of nano-batches does not decide, and what it can't be without.
-    pub(super) fn check_nano_batches(&self) -> Result<(), Diagnostic> {
-        let (own, schedule) = (&self.experts, &self.schedule);
-        let others = [
-            ("training", self.training.is_some()),
-            ("placement", !self.placement.is_empty()),
-            ("schedule.devices", !schedule.devices.is_empty()),
-            ("schedule.channels", !schedule.channels.is_empty()),
-            ("schedule.after", !schedule.after.is_empty()),
-            ("schedule.grid", !schedule.grid.is_empty()),
-            ("experts.groups", own.groups.is_some()),
-            ("experts.host", own.host.is_some()),
-        ];
-        if let Some((member, _)) = others.into_iter().find(|(_, is_there)| *is_there) {
-            return Err(refused(member, "is nothing that such a plan decides"));
-        }
-        let missing = [
-            ("experts.phase", own.phase.is_none()),
-            ("experts.tokens", own.tokens.is_none()),
-            ("experts.sequence_length", own.sequence_length.is_none()),
-            (
-                "experts.layers[].nano_batches",
-                own.layers.iter().any(|own| own.nano_batches.is_none()),
-            ),
-            ("workload.batch", self.workload.batch.is_none()),
-            ("schedule.cells", schedule.cells.is_empty()),
-            ("cost", self.cost.is_none()),
-        ];
-        match missing.into_iter().find(|(_, is_missing)| *is_missing) {
-            Some((member, _)) => Err(refused(member, "is missing")),
-            None => own.layers.iter().try_for_each(|own| {
-                let only = super::experts::ExpertLayersDocument {
-                    layers: own.layers.clone(),
-                    nano_batches: own.nano_batches.clone(),
-                    ..Default::default()
-                };
-                match *own == only {
-                    true => Ok(()),
-                    false => Err(refused("experts.layers[]", "has more than such a plan decides")),
-                }
-            }),
-        }
-    }
 }

@@ -70,6 +70,9 @@ pub trait Kind: Sized {
     const ROWS: &'static str;
     /// The figure of a verdict, which is null where there is none.
     const FIGURE: &'static str = "seconds";
+    /// Whether only plans are explained that state no wrong figures; else a person may change decisions and see
+    /// what they take.
+    const HOLDS_CLAIMS: bool = true;
     /// Whether its plans have steps, which `simulate` replays.
     const HAS_STEPS: bool = true;
 

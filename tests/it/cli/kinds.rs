@@ -270,7 +270,7 @@ pub(super) const KINDS: [Kind; 15] = [
             ),
         ],
         targets: &["svg"],
-        exits: [0, 2, 0, 0, 0],
+        exits: [0; 5],
     },
     Kind {
         name: "groups",
@@ -294,7 +294,7 @@ pub(super) const KINDS: [Kind; 15] = [
             ),
         ],
         targets: &["svg"],
-        exits: [0, 2, 0, 0, 0],
+        exits: [0; 5],
     },
     Kind {
         name: "nano-batches",
@@ -331,7 +331,7 @@ pub(super) const KINDS: [Kind; 15] = [
             small("deep.json", TWO, "--phase decode --batch 64 --algorithm sequential"),
         ],
         targets: &["svg", "sglang", "vllm"],
-        exits: [0, 2, 0, 0, 0],
+        exits: [0; 5],
     },
     Kind {
         name: "serving",
@@ -395,7 +395,7 @@ pub(super) const KINDS: [Kind; 15] = [
             ),
         ],
         targets: &["torch-ddp", "torch-hook", "megatron-buckets", "deepspeed-buckets"],
-        exits: [0, 0, 0, 2, 0],
+        exits: [0; 5],
     },
 ];
 

@@ -45,6 +45,7 @@ pub struct Inference;
 impl Kind for Inference {
     const KIND: PlanKind = PlanKind::Inference;
     const ROWS: &'static str = "a row that plans pipelines that serve";
+    const HOLDS_CLAIMS: bool = false;
 
     type Setting = Setting;
     /// Stages, and what they take.

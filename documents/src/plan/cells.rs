@@ -1,0 +1,40 @@
+//! What runs at the same time inside a layer: pieces on streams.
+
+use serde::{Deserialize, Serialize};
+
+/// A part of an op, of some of the samples.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct PieceDocument {
+    /// The op.
+    pub op: String,
+    /// Which of the nano-batches that the samples are cut into, from 0.
+    pub nano_batch: u32,
+    /// Which part of the op, from 0.
+    pub part: u32,
+}
+
+/// What runs one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct StreamDocument {
+    /// What it occupies: `compute`, `intra-node`, `inter-node` or another resource.
+    pub resource: String,
+    /// In order.
+    pub pieces: Vec<PieceDocument>,
+}
+
+/// What runs at the same time inside a cell. Streams run beside each other; everything starts as early
+/// as orders and the ops before it allow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct CellDocument {
+    /// The forward (`0F`) or backward (`0B`) pass of one of the layers of an entry of `experts.layers`, by
+    /// its position. Between groups of devices streams go on with the next layer where they end one.
+    pub cell: String,
+    /// Its streams.
+    pub streams: Vec<StreamDocument>,
+}
