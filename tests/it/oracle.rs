@@ -29,6 +29,9 @@ use crate::recipes::{Tried, recipes};
 use crate::time_grid;
 
 const N_PROBLEMS: u64 = 10_000;
+/// Integer programs take as long as a thousand other plans: so many problems go by without one
+/// (planner/tests/programs draws more).
+const PROGRAMS: u64 = 50;
 const N_THREADS: u64 = 2;
 
 /// The walk along the clock takes too long beyond this.
@@ -203,7 +206,8 @@ fn check(seed: u64, tally: &mut Tally) {
 }
 
 fn check_rows(seed: u64, problem: &Arc<Problem>, best: Option<u64>, tally: &mut Tally) {
-    for tried in recipes(seed) {
+    let is_due = |tried: &Tried| !tried.text.contains("milp") || seed.is_multiple_of(PROGRAMS);
+    for tried in recipes(seed).into_iter().filter(is_due) {
         let found = match tried.solve(problem, seed) {
             Ok(outcome) => {
                 tally.plans += 1;
