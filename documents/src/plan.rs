@@ -10,7 +10,7 @@ mod check;
 pub mod disaggregated;
 pub mod energy;
 pub mod experts;
-mod head;
+pub mod head;
 pub mod losses;
 mod names;
 pub mod nano_batches;
@@ -30,7 +30,6 @@ use ir::workload::{Mode, Optimizer, Workload};
 use serde::{Deserialize, Serialize};
 
 pub use cells::{CellDocument, PieceDocument, StreamDocument};
-pub use head::Head;
 pub use render::Context;
 
 use self::experts::ExpertsDocument;

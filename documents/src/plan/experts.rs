@@ -9,12 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::check::refused;
 use super::disaggregated::{DisaggregatedDocument, PieceSecondsDocument};
+use super::head::Head;
 use super::nano_batches::{NanoBatchesDocument, ServingDocument};
 pub use super::phase::PhaseDocument;
 use super::request::RequestDocument;
-use super::{
-    CellDocument, CostDocument, Head, ModeDocument, PlanDocument, Reference, WorkloadDocument,
-};
+use super::{CellDocument, CostDocument, ModeDocument, PlanDocument, Reference, WorkloadDocument};
 use crate::digest;
 
 /// Layers that are planned alike. A placement of experts has loads and bounds, a plan of parts `r_fwd` and

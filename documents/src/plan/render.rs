@@ -8,11 +8,11 @@ use ir::profile::Profile;
 use ir::schedule::{Action, Schedule, Task, Transfer};
 use ir::workload::Workload;
 
+use super::head::Head;
 use super::request::RequestDocument;
 use super::{
-    ChannelTransfers, CostDocument, DeviceActions, Head, ParallelismDocument, PlacedOp,
-    PlanDocument, Reference, ScheduleDocument, StageDocument, TaskDocument, TransferDocument,
-    WaitDocument,
+    ChannelTransfers, CostDocument, DeviceActions, ParallelismDocument, PlacedOp, PlanDocument,
+    Reference, ScheduleDocument, StageDocument, TaskDocument, TransferDocument, WaitDocument,
 };
 use crate::digest;
 

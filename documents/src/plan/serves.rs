@@ -5,13 +5,14 @@ use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 
 use super::check::{refuse_any, refused};
+use super::head::Head;
 use super::phase::PhaseDocument;
 use super::request::RequestDocument;
 use super::served::ServedDocument;
 use super::training::{BlocksDocument, RecomputeDocument, StageMeshDocument};
 use super::{
-    CommunicationDocument, CostDocument, Head, ModeDocument, PlanDocument, Reference,
-    StageDocument, WorkloadDocument,
+    CommunicationDocument, CostDocument, ModeDocument, PlanDocument, Reference, StageDocument,
+    WorkloadDocument,
 };
 use crate::digest;
 

@@ -13,10 +13,9 @@ use ir::workload::Workload;
 use serde::{Deserialize, Serialize};
 
 use super::check::refused;
+use super::head::Head;
 use super::request::RequestDocument;
-use super::{
-    CostDocument, EDGES_BY, Head, ParallelismDocument, PlanDocument, Reference, StageDocument,
-};
+use super::{CostDocument, EDGES_BY, ParallelismDocument, PlanDocument, Reference, StageDocument};
 use crate::digest;
 use crate::trust::PeakIntervalDocument;
 
