@@ -16,7 +16,7 @@ mod names;
 pub mod nano_batches;
 pub mod phase;
 mod read;
-mod render;
+pub mod render;
 pub mod request;
 mod resolve;
 pub mod served;
@@ -30,7 +30,6 @@ use ir::workload::{Mode, Optimizer, Workload};
 use serde::{Deserialize, Serialize};
 
 pub use cells::{CellDocument, PieceDocument, StreamDocument};
-pub use render::Context;
 
 use self::experts::ExpertsDocument;
 use crate::digest;

@@ -7,8 +7,9 @@ use ir::tensor::DType;
 use ir::workload::{Mode, Workload};
 use serde_json::Value;
 
+use super::render::Context;
 use super::request::RequestDocument;
-use super::{Context, CostDocument, PlanDocument};
+use super::{CostDocument, PlanDocument};
 use crate::tests::sample;
 
 fn document(plan: &Plan, workload: &Workload) -> PlanDocument {

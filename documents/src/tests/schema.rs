@@ -6,8 +6,9 @@ use ir::workload::Workload;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde_json::Value;
 
+use crate::plan::render::Context;
 use crate::plan::request::RequestDocument;
-use crate::plan::{Context, CostDocument, PlanDocument};
+use crate::plan::{CostDocument, PlanDocument};
 use crate::profile::ProfileDocument;
 use crate::report::cached::CachedReportDocument;
 use crate::report::experts::ExpertsReportDocument;

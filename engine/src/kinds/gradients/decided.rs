@@ -1,7 +1,8 @@
 //! What a plan of buckets decides, to its document.
 
 use cost_model::given::gradients::{Buckets, evaluate};
-use documents::plan::{Context, CostDocument, PlanDocument};
+use documents::plan::render::Context;
+use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::Nanos;

@@ -3,7 +3,8 @@
 use cost_model::ops::bound::Bound;
 use cost_model::ops::judge::replay::Timeline;
 use cost_model::ops::problem::Objective;
-use documents::plan::{Context, CostDocument, PlanDocument};
+use documents::plan::render::Context;
+use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::units::Nanos;
