@@ -30,6 +30,7 @@ mod agenda;
 pub mod costs;
 mod end_of_step;
 pub mod fold;
+pub mod holding;
 pub mod lower;
 pub mod memory;
 pub mod replay;

@@ -6,7 +6,7 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::grid::Cell;
 use ir::units::{Bytes, Nanos};
 
-use super::memory::Holding;
+use super::holding::Holding;
 
 /// A circle is cut after so many cells.
 const MAX_CIRCLE: usize = 8;
