@@ -102,7 +102,7 @@ pub fn simulate(request: &SimulateRequest, page: &Page) -> CommandResult {
     )
 }
 
-/// Refuses other sizes of a plan whose micro-batches are its own.
+/// Refuses `--micro-batches` for plans that fix their own.
 fn planned_sizes(request: &SimulateRequest, kind: PlanKind) -> Result<(), Diagnostic> {
     if request.micro_batches.is_none() {
         return Ok(());

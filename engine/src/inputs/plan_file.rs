@@ -24,7 +24,7 @@ pub const LONGEST_FILE: u64 = 1 << 30;
 /// What the solution of an instance with given costs holds, and no plan.
 pub(crate) const SOLUTION: &[u8] = b"\"meshwright.solution/";
 
-/// What exports hold that nobody reads back, and no plan: whose they are.
+/// Marks of exported files that are not read back, with the program that each is for.
 pub(crate) const UNREAD: [(&[u8], &str); 5] = [
     (b"fsdp_config:", "configs of Hugging Face Accelerate"),
     (b"distributed_type:", "configs of Hugging Face Accelerate"),

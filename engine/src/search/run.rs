@@ -28,7 +28,7 @@ pub struct Run<'r> {
     pub page: &'r Page,
     /// The version of the program, for the answer.
     pub version: &'static str,
-    /// Whether it tries one of several plans, of which the best is told.
+    /// Whether the run plans one candidate of a search over device sets.
     pub(crate) is_tried: bool,
 }
 

@@ -37,8 +37,8 @@ pub fn sentence(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) 
     )
 }
 
-/// Which solutions a bound speaks of, where these are not all: contiguous splits whose devices go
-/// round in a circle of three or more are legal, and these methods search none.
+/// Solutions that a bound covers, where it does not cover all. Contiguous splits may visit three or more
+/// devices in a circle; these methods do not search such splits.
 pub fn covered(goal: Goal, method: &str) -> Option<&'static str> {
     let in_order = [method::IDEALS, method::PROGRAM].contains(&method);
     (goal == Goal::ContiguousMaxLoad && in_order).then_some("devices-in-one-order")

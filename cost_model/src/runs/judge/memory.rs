@@ -5,7 +5,6 @@
 //! what is freed at the instant of its allocation holds nothing. Cells of a row are in time order,
 //! so nothing needs to be sorted.
 
-
 use ir::id::StageId;
 
 pub use super::holding::{Holding, HoldingKind};

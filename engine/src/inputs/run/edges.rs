@@ -190,5 +190,5 @@ pub fn print(document: &PlanDocument, page: &Page) {
     page.table(&columns, edges.iter().map(row).collect());
 }
 
-/// Every way that changes what is computed and whose cost is known.
+/// Selects every lossy compression method of known cost.
 pub const ALL: &str = "all";

@@ -195,7 +195,7 @@ pub fn compare_plans(
     args: &CompareRequest,
     page: &Page,
 ) -> CommandResult {
-    // Another length of a sample is told as such.
+    // Plans of another sequence length are compared, and the length is reported as the difference.
     let lengths = [a, b].map(|own| own.training.as_ref().map(|own| own.sequence_length));
     let is_length = lengths[0] != lengths[1] && a.model.name == b.model.name;
     warnings.retain(|own| own.code != "other-model" || !is_length);
