@@ -8,11 +8,11 @@ FEATURES ?=
 demo: setup ui-if-node
 	@$(CARGO) build --release --locked --quiet
 	@mkdir -p out
-	target/release/meshwright plan examples/models/qwen3-30b-a3b.json \
+	target/release/meshwright train examples/models/qwen3-30b-a3b.json \
 	    --cluster examples/clusters/pod.yaml --global-batch 512 --sequence-length 4096 \
 	    -o out/training.json --export megatron=out/megatron.args --export svg=out/training.svg --force
 	@echo && cat out/megatron.args && echo
-	target/release/meshwright plan examples/models/llama3_8b.onnx \
+	target/release/meshwright place examples/models/llama3_8b.onnx \
 	    --cluster examples/clusters/two-rtx3090.yaml --time-limit 4s \
 	    -o out/plan.json --export trace=out/trace.json --export svg=out/timeline.svg --force
 

@@ -1,38 +1,33 @@
 //! The flags: what can be said on the command line, and nothing of what it means.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use engine::request::element_type;
-use engine::request::executor::Executor;
+use engine::request::value::positive;
 use engine::request::{
-    CompareRequest, ExplainRequest, ExportRequest, ImportRequest, ModelRequest, ObjectiveName,
-    PlanOnModel, PlanRequest, ProblemRequest, ReplayRequest, SimulateRequest, VerifyRequest,
+    CompareRequest, ExplainRequest, ExportRequest, ImportRequest, PlanOnModel, ReplayRequest,
+    SimulateRequest, VerifyRequest,
 };
-use ir::tensor::DType;
-use ir::workload::{Mode, Optimizer, StepPhase};
 
-use crate::client_flags::{Fallback, JobsArgs, ServerFlags};
-use crate::limit_flags::LimitFlags;
+use crate::client_flags::JobsArgs;
 use crate::listing_flags::{CompletionsArgs, DevicesArgs};
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
-use crate::publisher::Follow;
+use crate::plan_flags::{ModelFlags, PlanArgs, ProblemFlags};
 use crate::service_flags::{
     BackupArgs, ReplanArgs, RequestArgs, ServeArgs, TokenArgs, ViewArgs, WorkerArgs,
 };
-use crate::training_flags::TrainingFlags;
+use crate::submit_flags::Submission;
 use crate::version::VERSION;
-use engine::request::value::{Written, count, dimension, duration, extent, positive};
 
-/// Plans where and how large models run, and says how far from optimal the plan can be
+/// Plans how large models are trained, placed and served, and proves how far from optimal a plan can be
 #[derive(Debug, Parser)]
 #[command(name = "meshwright", version = VERSION, max_term_width = 100)]
 #[command(infer_subcommands = false)]
-#[command(after_help = "Example: meshwright plan model.onnx --cluster cluster.yaml -o plan.json\n\
-    Exit codes: 0 done, 1 our fault, 2 usage, 3 bad input, 4 infeasible, 5 no plan found,\n\
-    6 illegal plan, 10 plans differ, 130 interrupted")]
+#[command(
+    after_help = "Example: meshwright train config.json --cluster cluster.yaml --global-batch 512 -o plan.json\n\
+    Exit codes: 0 done, 1 internal error, 2 usage, 3 bad input, 4 infeasible, 5 no plan found,\n\
+    6 illegal plan, 10 plans differ, 130 interrupted"
+)]
 pub(crate) struct Cli {
     /// Print one JSON document on stdout instead of text
     #[arg(long, global = true)]
@@ -44,15 +39,42 @@ pub(crate) struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Plan a model on a cluster (which flag goes with what: docs/plan-flags.md)
-    #[command(after_help = "Example: meshwright plan gpt2.onnx --cluster pod.yaml \
-        --batch 64 -o plan.json\n\
-        Training run: meshwright plan config.json --cluster pod.yaml --global-batch 512 --for megatron")]
+    /// Plan a training run (nothing is started): parallelism, schedule, recomputation, sharding
+    #[command(
+        after_help = "Examples:\n  meshwright train config.json --cluster pod.yaml --global-batch 512 \\\n      \
+        --for megatron -o plan.json --export megatron=run.args\n  \
+        meshwright train config.json --cluster pod.yaml --tokens-per-step 4194304 \\\n      \
+        --sequence-length 8192 --pin tensor=8 -o plan.json"
+    )]
+    Train(Box<PlanArgs>),
+    /// Place the operators of a model on devices (nothing is started)
+    #[command(
+        after_help = "Examples:\n  meshwright place gpt2.onnx --cluster pod.yaml --batch 8 --for accelerate\n  \
+        meshwright place gpt2.onnx --cluster pod.yaml --workload training --batch 64 \\\n      \
+        --objective max-load --algorithm milp -o plan.json"
+    )]
+    Place(Box<PlanArgs>),
+    /// Plan inference (nothing is started): pipeline stages, expert placement, overlap
+    #[command(
+        after_help = "Examples:\n  meshwright infer config.json --cluster pod.yaml --phase decode \\\n      \
+        --batch 64 --cached 4096 -o plan.json\n  \
+        meshwright infer config.json --cluster pod.yaml --phase decode --batch 256 \\\n      \
+        --expert-skew visits.json --algorithm 'expert-placement(slots=36)'"
+    )]
+    Infer(Box<PlanArgs>),
+    /// Solve an instance whose file states all costs (no model, no cluster)
+    #[command(
+        after_help = "Examples:\n  meshwright solve bert.json.gz --accelerators 8 -o solution.json\n  \
+        meshwright solve bert.json.gz --objective latency --time-limit 60s"
+    )]
+    Solve(Box<PlanArgs>),
+    /// Deprecated: guesses which of train, place, infer and solve is meant
+    #[command(after_help = "Which flag goes with what: docs/plan-flags.md")]
     Plan(Box<PlanArgs>),
-    /// Have a service plan a model: as `plan`, with its flags (docs/service.md)
-    #[command(after_help = "Example: meshwright submit gpt2.onnx --cluster pod.yaml \
+    /// Have a service plan: `submit train`, `place`, `infer` or `solve` (docs/service.md)
+    #[command(after_help = "Example: meshwright submit place gpt2.onnx --cluster pod.yaml \
         --server http://plans:8080 -o plan.json --force --fallback last")]
-    Submit(Box<SubmitArgs>),
+    Submit(Box<Submission>),
     /// List, follow and cancel the plans of a service
     #[command(after_help = "Example: meshwright jobs --server http://plans:8080 --state running")]
     Jobs(JobsArgs),
@@ -95,7 +117,7 @@ pub(crate) enum Command {
     /// List the devices and links that cluster files can name
     #[command(after_help = "Example: meshwright devices --links")]
     Devices(DevicesArgs),
-    /// Measure this machine and write a profile for `plan --profile`
+    /// Measure this machine and write a profile for `--profile`
     #[command(after_help = "Example: meshwright profile --backend host -o profile.json")]
     Profile(ProfileArgs),
     /// Fit a profile to measured kernels, transfers, collectives and training steps
@@ -139,222 +161,6 @@ pub(crate) enum Command {
     /// Hold the far end of the link that `profile` measures
     #[command(hide = true, name = "answer-loopback")]
     AnswerLoopback(LoopbackArgs),
-}
-
-/// How a model file is read.
-#[derive(Args, Clone, Debug, Default)]
-pub(crate) struct ModelFlags {
-    /// Extent of a named dimension
-    #[arg(long = "dim", value_name = "NAME=N", value_parser = dimension, help_heading = "Model")]
-    pub(crate) dims: Vec<(String, u64)>,
-    /// Samples of one step over all devices
-    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Model")]
-    pub(crate) batch: Option<u64>,
-    /// Samples in the model at once [default: the whole batch]
-    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Model")]
-    pub(crate) micro_batch: Option<u64>,
-    /// Which axis of an input counts samples
-    #[arg(long, value_name = "INPUT=AXIS", value_parser = extent, help_heading = "Model")]
-    pub(crate) batch_axis: Vec<(String, u64)>,
-    /// Float type that replaces the wide floats of the file
-    #[arg(long, value_name = "TYPE", value_parser = element_type::named, help_heading = "Model")]
-    pub(crate) dtype: Option<DType>,
-    /// Price QuantizeLinear and DequantizeLinear as they stand
-    #[arg(long, help_heading = "Model")]
-    pub(crate) qdq_as_written: bool,
-    /// Profile of a run (Kineto) with durations of ops; may be repeated
-    #[arg(long = "trace", value_name = "FILE", help_heading = "Model")]
-    pub(crate) traces: Vec<PathBuf>,
-}
-
-/// What makes a planning problem out of a model.
-#[derive(Args, Clone, Debug, Default)]
-pub(crate) struct ProblemFlags {
-    #[command(flatten)]
-    pub(crate) model: ModelFlags,
-    /// Cluster file, or FILE#NAME
-    #[arg(long, value_name = "FILE", env = "MESHWRIGHT_CLUSTER", hide_env_values = true)]
-    pub(crate) cluster: Option<PathBuf>,
-    /// Profile, or folder of measured layers
-    #[arg(long, value_name = "FILE", env = "MESHWRIGHT_PROFILE", hide_env_values = true)]
-    pub(crate) profile: Option<PathBuf>,
-    /// inference or training [default: inference, or as planned]
-    #[arg(long, value_parser = named(Mode::ALL, Mode::name), hide_possible_values = true)]
-    pub(crate) workload: Option<Mode>,
-    /// adamw, sgd or adafactor [default: adamw, or as planned]
-    #[arg(long, value_parser = named(Optimizer::ALL, Optimizer::name), hide_possible_values = true)]
-    pub(crate) optimizer: Option<Optimizer>,
-    /// Run these ops only there; in a training run FIELD=VALUE (tensor=8)
-    #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Model")]
-    pub(crate) pin: Vec<String>,
-    /// Never run these ops there
-    #[arg(long, value_name = "PATTERN=DEVICE", help_heading = "Model")]
-    pub(crate) forbid: Vec<String>,
-    /// Run all of these ops on one device
-    #[arg(long, value_name = "PATTERN", help_heading = "Model")]
-    pub(crate) colocate: Vec<String>,
-    /// YAML file with pin, forbid and colocate
-    #[arg(long, value_name = "FILE", help_heading = "Model")]
-    pub(crate) constraints: Option<PathBuf>,
-    /// Times the file's: memory, power, links, or a way such as nvlink4
-    #[arg(long, value_name = "NAME=FACTOR")]
-    pub(crate) scale: Vec<String>,
-    /// What stands on the command line, by its names in the parser.
-    #[arg(skip)]
-    pub(crate) given: Vec<String>,
-}
-
-impl ModelFlags {
-    /// What they ask for.
-    pub(crate) fn request(&self) -> ModelRequest {
-        let Self { dims, batch, micro_batch, batch_axis, dtype, qdq_as_written, traces } =
-            self.clone();
-        ModelRequest { dims, batch, micro_batch, batch_axis, dtype, qdq_as_written, traces }
-    }
-}
-
-impl ProblemFlags {
-    /// What they ask for.
-    pub(crate) fn request(&self) -> ProblemRequest {
-        let own = self.clone();
-        ProblemRequest {
-            lost: Vec::new(),
-            without: Vec::new(),
-            board_limit: None,
-            margin: None,
-            given: own.given,
-            model: own.model.request(),
-            cluster: own.cluster,
-            profile: own.profile,
-            workload: own.workload,
-            optimizer: own.optimizer,
-            pin: own.pin,
-            forbid: own.forbid,
-            colocate: own.colocate,
-            constraints: own.constraints,
-            scale: own.scale,
-        }
-    }
-}
-
-/// Flags of `plan`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct PlanArgs {
-    /// Model of any format of docs/formats.md, or a folder with a config.json
-    #[arg(value_name = "MODEL")]
-    pub(crate) model: PathBuf,
-    #[command(flatten)]
-    pub(crate) problem: ProblemFlags,
-    /// Algorithm or recipe, such as m-etf or fuse,m-sct
-    #[arg(long, value_name = "NAME", default_value = "auto", env = "MESHWRIGHT_ALGORITHM")]
-    #[arg(hide_env = true, help_heading = "Search")]
-    pub(crate) algorithm: String,
-    /// What is optimised [default: step-time, serving: throughput]
-    #[arg(long, value_parser = named(ObjectiveName::all(), ObjectiveName::name))]
-    #[arg(help_heading = "Search", hide_possible_values = true)]
-    pub(crate) objective: Option<ObjectiveName>,
-    /// Accelerators of an instance, not its file's
-    #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
-    pub(crate) accelerators: Option<usize>,
-    #[command(flatten)]
-    pub(crate) limits: LimitFlags,
-    /// Keep to what an executor can run, such as megatron, or any
-    #[arg(long = "for", value_name = "EXECUTOR", help_heading = "Search")]
-    #[arg(value_parser = <Executor as Written>::read)]
-    pub(crate) executor: Option<Executor>,
-    /// Accept pipeline parallelism alone, with --for vllm or sglang
-    #[arg(long, help_heading = "Search")]
-    pub(crate) pipeline_only: bool,
-    /// Write the plan
-    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
-    pub(crate) output: Option<PathBuf>,
-    /// Follow the search: bar, lines (one per better plan) or none
-    #[arg(long, value_name = "HOW", value_enum, default_value = "bar", help_heading = "Output")]
-    #[arg(hide_possible_values = true, hide_default_value = true)]
-    pub(crate) progress: Follow,
-    /// Draw plan and bound over the time of the search, as SVG
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub(crate) plot: Option<PathBuf>,
-    /// Write a page that shows the plan: one file, which needs no service
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub(crate) html: Option<PathBuf>,
-    /// Write another format too, such as trace=t.json
-    #[arg(long, value_name = "TARGET=FILE", help_heading = "Output")]
-    pub(crate) export: Vec<String>,
-    /// Overwrite files that exist
-    #[arg(long, help_heading = "Output")]
-    pub(crate) force: bool,
-    /// List everything, however long
-    #[arg(long, help_heading = "Output")]
-    pub(crate) all: bool,
-    #[command(flatten)]
-    pub(crate) training: TrainingFlags,
-    /// training, prefill or decode: of experts, streams, a serving pipeline
-    #[arg(long, value_parser = named(StepPhase::ALL, StepPhase::name), hide_possible_values = true)]
-    #[arg(value_name = "PHASE", help_heading = "Search")]
-    pub(crate) phase: Option<StepPhase>,
-    /// Of experts: where each token of a run went, as lines of JSON
-    #[arg(long, value_name = "FILE", help_heading = "Search")]
-    pub(crate) routing_trace: Option<PathBuf>,
-    /// Of a serving step: tokens of each sample that are cached
-    #[arg(long = "cached", value_name = "N", help_heading = "Search")]
-    pub(crate) cached_tokens: Option<u64>,
-    /// Of a serving step: what ops do to each other, as lines of CSV
-    #[arg(long, value_name = "FILE", help_heading = "Search")]
-    pub(crate) interference: Option<PathBuf>,
-}
-
-impl PlanArgs {
-    /// What they ask for.
-    pub(crate) fn request(&self) -> PlanRequest {
-        PlanRequest {
-            model: self.model.clone(),
-            problem: self.problem.request(),
-            algorithm: Some(self.algorithm.clone()),
-            objective: self.objective,
-            accelerators: self.accelerators,
-            limits: self.limits.request(),
-            executor: self.executor,
-            pipeline_only: self.pipeline_only,
-            training: self.training.request(),
-            phase: self.phase,
-            routing_trace: self.routing_trace.clone(),
-            cached_tokens: self.cached_tokens,
-            kv_dtype: self.limits.kv_dtype,
-            interference: self.interference.clone(),
-            pue: self.limits.pue,
-            power_cap: self.limits.power_cap,
-            allow_lossy: self.limits.allow_lossy.clone(),
-            exports: Vec::new(),
-            plot: self.plot.is_some(),
-            all: self.all,
-        }
-    }
-}
-
-/// Flags of `submit`: those of `plan`, and how the service is asked.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct SubmitArgs {
-    #[command(flatten)]
-    pub(crate) plan: PlanArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerFlags,
-    /// 0 to 9; higher ones are planned first
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Service")]
-    #[arg(value_parser = clap::value_parser!(u8).range(0..=9))]
-    pub(crate) priority: u8,
-    /// Longest that the run takes before the fallback, such as 30s
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
-    #[arg(help_heading = "Service")]
-    pub(crate) wait: Duration,
-    /// Where the service gives no answer: fail, last (keep the plan of -o if it is legal), or
-    /// heuristic (a quick plan, made here)
-    #[arg(long, value_name = "HOW", value_enum, default_value = "fail", help_heading = "Service")]
-    #[arg(hide_possible_values = true)]
-    pub(crate) fallback: Fallback,
-    /// Have it planned anew, even where the service has the answer
-    #[arg(long, help_heading = "Service")]
-    pub(crate) no_cache: bool,
 }
 
 /// Flags of `import`.
@@ -566,18 +372,6 @@ impl ExportArgs {
         let launcher = self.to.as_ref().map(|_| self.launcher.clone().unwrap_or_else(torchrun));
         ExportRequest { on: self.replay.request(), target: self.target.clone(), launcher }
     }
-}
-
-/// A parser of what is named from a list.
-fn named<T: Copy + Send + Sync + 'static>(
-    known: impl IntoIterator<Item = T>,
-    name: fn(T) -> &'static str,
-) -> impl TypedValueParser<Value = T> {
-    let known: Vec<T> = known.into_iter().collect();
-    let names: Vec<&str> = known.iter().map(|own| name(*own)).collect();
-    PossibleValuesParser::new(names).try_map(move |text| {
-        known.iter().copied().find(|own| name(*own) == text).ok_or("is not one of the names")
-    })
 }
 
 #[cfg(test)]

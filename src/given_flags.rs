@@ -5,29 +5,53 @@ use std::ffi::OsString;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
+use engine::request::task::Task;
+
 use crate::cli::{Cli, Command};
+use crate::plan_flags::{PlanArgs, ProblemFlags};
+use crate::task_flags;
 
 /// Parses the command line, and notes which flags stand on it.
 ///
 /// # Errors
 /// Those of the parser.
 pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
-    let matches = Cli::command().try_get_matches_from(words)?;
+    let matches = command().try_get_matches_from(words)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
-    let problem = match &mut cli.command {
-        Some(Command::Plan(args)) => Some(&mut args.problem),
-        Some(Command::Submit(args)) => Some(&mut args.plan.problem),
-        Some(Command::Simulate(args)) => Some(&mut args.replay.target.problem),
-        Some(Command::Verify(args)) => Some(&mut args.replay.target.problem),
-        Some(Command::Explain(args)) => Some(&mut args.replay.target.problem),
-        Some(Command::Export(args)) => Some(&mut args.replay.target.problem),
-        Some(Command::Compare(args)) => Some(&mut args.target.problem),
-        _ => None,
-    };
-    if let (Some(problem), Some((_, own))) = (problem, matches.subcommand()) {
-        problem.given = given(own);
+    let problem = cli.command.as_mut().and_then(problem);
+    if let (Some(problem), Some((verb, own))) = (problem, matches.subcommand()) {
+        let of_task = own.subcommand().filter(|_| verb == "submit").map(|(_, own)| own);
+        problem.given = given(of_task.unwrap_or(own));
     }
     Ok(cli)
+}
+
+/// The parser: each verb shows its own flags.
+pub(crate) fn command() -> clap::Command {
+    task_flags::shaped(Cli::command())
+}
+
+/// The flags of a problem, where a verb has them; the verb of a question states it.
+fn problem(command: &mut Command) -> Option<&mut ProblemFlags> {
+    let of_task = |args, task| -> Option<&mut ProblemFlags> {
+        let args: &mut PlanArgs = args;
+        args.task = Some(task);
+        Some(&mut args.problem)
+    };
+    match command {
+        Command::Train(args) => of_task(args, Task::Train),
+        Command::Place(args) => of_task(args, Task::Place),
+        Command::Infer(args) => of_task(args, Task::Infer),
+        Command::Solve(args) => of_task(args, Task::Solve),
+        Command::Plan(args) => Some(&mut args.problem),
+        Command::Submit(args) => args.args().map(|own| &mut own.plan.problem),
+        Command::Simulate(args) => Some(&mut args.replay.target.problem),
+        Command::Verify(args) => Some(&mut args.replay.target.problem),
+        Command::Explain(args) => Some(&mut args.replay.target.problem),
+        Command::Export(args) => Some(&mut args.replay.target.problem),
+        Command::Compare(args) => Some(&mut args.target.problem),
+        _ => None,
+    }
 }
 
 fn given(matches: &ArgMatches) -> Vec<String> {
@@ -58,7 +82,7 @@ mod tests {
 
     #[test]
     fn every_flag_of_plan_is_a_field() {
-        let cli = Cli::command();
+        let cli = command();
         let plan = cli.find_subcommand("plan").unwrap();
         for flag in plan.get_arguments().filter(|flag| flag.get_id() != "help") {
             let own = FIELDS.iter().filter(|field| flag.get_id() == field.name);

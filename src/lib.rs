@@ -10,12 +10,15 @@ mod interrupt;
 mod limit_flags;
 mod listing_flags;
 mod measure_flags;
+mod plan_flags;
 mod printer;
 mod progress;
 mod publisher;
 mod service_flags;
 mod sheet;
+mod submit_flags;
 mod table;
+mod task_flags;
 mod training_flags;
 mod version;
 
@@ -34,9 +37,9 @@ pub fn run(words: &[OsString], again: &[OsString]) -> u8 {
     // Flags may be wrong, so whether JSON is wanted is read before they are parsed.
     let json = words.iter().skip(1).take_while(|a| *a != "--").any(|a| a == "--json");
     let printer = Printer::new(if json { Format::Json } else { Format::Text });
-    let parsed = match given_flags::parse(words) {
+    let mut parsed = match given_flags::parse(words) {
         Ok(parsed) => parsed,
         Err(error) => return failure::of_flags(&error, &printer),
     };
-    failure::catch(&printer, || commands::run(&parsed, again, &printer))
+    failure::catch(&printer, || commands::run(&mut parsed, again, &printer))
 }

@@ -1,4 +1,4 @@
-//! Flags that say how long `plan` searches, and what its choices may depend on.
+//! Flags that say how long a search takes, and what its choices may depend on.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use ir::units::Watts;
 /// When a search stops.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LimitFlags {
-    /// What the facility draws over what its devices do [default: 1]
+    /// Power usage effectiveness of the site [default: 1]
     #[arg(long, value_name = "FACTOR", value_parser = <Pue as Written>::read)]
     #[arg(help_heading = "Search")]
     pub(crate) pue: Option<Pue>,
-    /// What the run draws at the wall at most, such as 2500 or 40kW
+    /// Upper limit on wall power, such as 2500 or 40kW
     #[arg(long, value_name = "WATTS", value_parser = <Watts as Written>::read)]
     #[arg(help_heading = "Search")]
     pub(crate) power_cap: Option<Watts>,
-    /// Ways to send a part: top-k=0.01, ada-top-k=0.01 [all]
+    /// Lossy gradient or activation compression: top-k=0.01 [all]
     #[arg(long, value_name = "WAY", value_delimiter = ',', num_args = 0..=1)]
     #[arg(default_missing_value = "all", help_heading = "Search")]
     pub(crate) allow_lossy: Vec<String>,

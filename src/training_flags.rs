@@ -1,4 +1,4 @@
-//! Flags of `plan` for training runs on a model card.
+//! Flags of training runs.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -35,19 +35,19 @@ pub(crate) struct TrainingFlags {
     /// Software stack, a preset's name [default: megatron-core]
     #[arg(long, value_name = "NAME")]
     pub(crate) stack: Option<String>,
-    /// Visits to experts: zipf:S or a JSON file [default: balanced]
+    /// Expert load imbalance: zipf:S or a JSON file [default: balanced]
     #[arg(long, value_name = "SKEW", value_parser = expert_skew)]
     pub(crate) expert_skew: Option<ExpertSkew>,
     /// Keep optimizer states on the devices
     #[arg(long)]
     pub(crate) no_offload: bool,
-    /// Hold back N devices or more; says who stands in for whom
+    /// Reserve N spare devices; report failover targets
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) spares: Option<u64>,
-    /// Plan again from this plan, which runs; says what moves
+    /// Plan again from this running plan; report what moves
     #[arg(long, value_name = "PLAN")]
     pub(crate) replace: Option<PathBuf>,
-    /// A device or host that it lost; may be repeated
+    /// A lost device or host, with --replace; may be repeated
     #[arg(long, value_name = "DEVICE")]
     pub(crate) lost: Vec<String>,
 }

@@ -240,7 +240,7 @@ impl SolutionDocument {
         let invalid = |why: String| {
             Diagnostic::input("invalid-solution", "this is no solution of an instance")
                 .fact("reason", why)
-                .hint("give a file that `meshwright plan INSTANCE -o FILE` wrote")
+                .hint("give a file that `meshwright solve INSTANCE -o FILE` wrote")
         };
         let document: Self = crate::json::read(text, |error| {
             invalid(crate::json::reason(error))

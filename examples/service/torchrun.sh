@@ -18,7 +18,7 @@ patience=600
 
 if [ "$rank" = 0 ]; then
   # Within 10 minutes and some seconds there is a plan, or this fails; nothing waits for ever.
-  meshwright submit "$model" --cluster "$cluster" --global-batch "${GLOBAL_BATCH:-512}" \
+  meshwright submit train "$model" --cluster "$cluster" --global-batch "${GLOBAL_BATCH:-512}" \
     --for torch-pipelining -o "$plan" --force --wait "${patience}s" --fallback "${FALLBACK:-heuristic}"
   touch "$mark"
 fi

@@ -4,7 +4,7 @@ Keyword arguments are the fields of a request (`engine/schema/request.schema.jso
 line's flags with `_` for `-` (`--dim` is `dims`, `--for` is `executor`). Answers are the documents
 that the command line prints with `--json`. What goes wrong is a `MeshwrightError`.
 
-    plan = meshwright.plan("model.onnx", cluster="cluster.yaml", time_limit="10s")
+    plan = meshwright.place("model.onnx", cluster="cluster.yaml", time_limit="10s")
     plan.step_time_s, plan.peak_bytes, plan.bound
 """
 
@@ -14,7 +14,20 @@ from typing import Any as _Any
 
 #: By name, the module that brings it: what needs no planner does not load it.
 _PLACES = {
-    "_answers": ("algorithms", "compare", "explain", "export", "plan", "simulate", "support", "verify"),
+    "_answers": (
+        "algorithms",
+        "compare",
+        "explain",
+        "export",
+        "infer",
+        "place",
+        "plan",
+        "simulate",
+        "solve",
+        "support",
+        "train",
+        "verify",
+    ),
     "_errors": (
         "IllegalPlanError",
         "InfeasibleError",

@@ -57,12 +57,18 @@ def plan(
     sequence_length: Optional[int] = ...,
     spares: Optional[int] = ...,
     stack: Optional[str] = ...,
+    task: Optional[Literal["train", "place", "infer", "solve"]] = ...,
     threads: Optional[int] = ...,
     time_limit: Union[str, int, float, None] = ...,
     tokens_per_step: Optional[int] = ...,
     traces: Optional[Sequence[_Path]] = ...,
     workload: Optional[Literal["inference", "training"]] = ...,
 ) -> Plan: ...
+
+train = plan
+place = plan
+infer = plan
+solve = plan
 
 def simulate(
     plan: _Plan,

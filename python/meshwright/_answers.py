@@ -11,13 +11,33 @@ from ._errors import Interrupted, error, refused
 from ._plan import Plan, of_path
 
 
-def plan(model: Any, *, on_event: OnEvent = None, **fields: Any) -> Plan:
-    """Plans a model (or an instance with given costs) on a cluster.
+def train(model: Any, *, on_event: OnEvent = None, **fields: Any) -> Plan:
+    """Plans a training run of a model on a cluster: degrees, schedule, recomputation, sharding.
 
     `on_event` hears the request as it was understood, what is tried, every better plan and bound.
     Ctrl-C ends the search within a second and raises `Interrupted`, with the best plan so far as
     `plan`.
     """
+    return plan(model, on_event=on_event, task="train", **fields)
+
+
+def place(model: Any, *, on_event: OnEvent = None, **fields: Any) -> Plan:
+    """Places the operators of a model on the devices of a cluster; otherwise as `train`."""
+    return plan(model, on_event=on_event, task="place", **fields)
+
+
+def infer(model: Any, *, on_event: OnEvent = None, **fields: Any) -> Plan:
+    """Plans the inference of a model on a cluster; otherwise as `train`."""
+    return plan(model, on_event=on_event, task="infer", **fields)
+
+
+def solve(model: Any, *, on_event: OnEvent = None, **fields: Any) -> Plan:
+    """Solves an instance whose file states all costs; otherwise as `train`."""
+    return plan(model, on_event=on_event, task="solve", **fields)
+
+
+def plan(model: Any, *, on_event: OnEvent = None, **fields: Any) -> Plan:
+    """As `train`, `place`, `infer` or `solve`, whichever `task` names or the fields mean."""
     asked = {"model": model, **fields}
     try:
         return Plan(ask("plan", asked, on_event).document, asked)

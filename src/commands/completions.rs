@@ -1,9 +1,8 @@
 //! `completions`: a script for a shell.
 
-use clap::CommandFactory;
 use ir::diagnostic::Diagnostic;
 
-use crate::cli::Cli;
+use crate::given_flags;
 use crate::listing_flags::CompletionsArgs;
 use crate::printer::Printer;
 use engine::answer::exit::{CommandResult, Exit};
@@ -15,7 +14,7 @@ pub(crate) fn run(args: &CompletionsArgs, printer: &Printer) -> CommandResult {
             .hint("leave out --json"));
     }
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "meshwright", &mut script);
+    clap_complete::generate(args.shell, &mut given_flags::command(), "meshwright", &mut script);
     printer.text(&String::from_utf8_lossy(&script));
     Ok(Exit::DONE)
 }

@@ -24,23 +24,29 @@ use engine::inputs::devices;
 use engine::verbs;
 
 const WELCOME: &str = "\
-meshwright plans where and how large models run, and proves how far from optimal a plan can be.
+meshwright plans how large models are trained, placed and served, and proves how far from optimal a plan can be.
 Try:
-  meshwright import model.onnx                          what is understood of a model
-  meshwright plan model.onnx --cluster cluster.yaml     a placement, its time and memory
-  meshwright devices                                    what a cluster file can name
+  meshwright train config.json --cluster cluster.yaml --global-batch 512    a training run
+  meshwright place model.onnx --cluster cluster.yaml                        operators on devices
+  meshwright devices                                                        what a cluster file can name
 All commands: meshwright --help
 ";
 
 /// Runs one command line; `again` are the words that start the program.
-pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandResult {
-    match &cli.command {
+pub(crate) fn run(cli: &mut Cli, again: &[OsString], printer: &Printer) -> CommandResult {
+    match &mut cli.command {
         None => {
             printer.text(WELCOME);
             printer.document(&json!({ "welcome": WELCOME.lines().collect::<Vec<_>>() }));
             Ok(Exit::DONE)
         }
-        Some(Command::Plan(args)) => plan::run(args, printer),
+        Some(
+            Command::Train(args)
+            | Command::Place(args)
+            | Command::Infer(args)
+            | Command::Solve(args)
+            | Command::Plan(args),
+        ) => plan::run(args, printer),
         Some(Command::Submit(args)) => submit::run(args, printer),
         Some(Command::Jobs(args)) => jobs::run(args, printer),
         Some(Command::Import(args)) => {
@@ -67,10 +73,10 @@ pub(crate) fn run(cli: &Cli, again: &[OsString], printer: &Printer) -> CommandRe
         }
         Some(Command::Compare(args)) => printer.page(|page| verbs::compare(&args.request(), page)),
         Some(Command::Export(args)) => export::run(args, printer),
-        Some(Command::Algorithms) => {
-            printer.page(engine::tools::algorithms::list);
+        Some(Command::Algorithms) => printer.page(|page| {
+            engine::tools::algorithms::list(page);
             Ok(Exit::DONE)
-        }
+        }),
         Some(Command::Devices(args)) => listed(args, printer),
         Some(Command::Serve(args)) => serve::run(args, again, printer),
         Some(Command::View(args)) => view::run(args, again, printer),

@@ -10,8 +10,8 @@ use engine::plan::{self, Run};
 use engine::request::PlanRequest;
 use ir::diagnostic::Diagnostic;
 
-use crate::cli::PlanArgs;
 use crate::interrupt;
+use crate::plan_flags::PlanArgs;
 use crate::printer::Printer;
 use crate::publisher::Publisher;
 use crate::sheet;

@@ -17,12 +17,13 @@ use web::client::{Failure, Planned, Wanted};
 
 use super::interrupted;
 use super::plan::{self, Prepared};
-use crate::cli::{PlanArgs, SubmitArgs};
 use crate::client_flags::Fallback;
 use crate::interrupt;
+use crate::plan_flags::PlanArgs;
 use crate::printer::Printer;
 use crate::publisher::{Follow, Publisher};
 use crate::sheet;
+use crate::submit_flags::{Submission, SubmitArgs};
 
 /// Nodes of a quick plan's searches: with them every kind of plan takes a few seconds at most.
 const QUICK_NODES: u64 = 20_000;
@@ -31,7 +32,11 @@ const MOST_OF_PLAN: u64 = 1 << 30;
 /// When a quick plan ends on a slow machine.
 const QUICK_TIME: Duration = Duration::from_secs(5);
 
-pub(crate) fn run(args: &SubmitArgs, printer: &Printer) -> CommandResult {
+pub(crate) fn run(submission: &mut Submission, printer: &Printer) -> CommandResult {
+    let Some(args) = submission.args() else {
+        let message = "no model is given";
+        return Err(Diagnostic::usage("no-model", message).hint("submit train config.json ..."));
+    };
     let prepared = Prepared::of(&args.plan)?;
     if args.fallback == Fallback::Last && args.plan.output.is_none() {
         let message = "`--fallback last` keeps the plan of a file, and none is named";

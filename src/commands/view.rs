@@ -39,7 +39,7 @@ pub(crate) fn run(args: &ViewArgs, again: &[OsString], printer: &Printer) -> Com
         let message = format!("`{}` can not be read", args.plan.display());
         Diagnostic::input("unreadable-file", message)
             .fact("reason", reason)
-            .hint("give a plan that `meshwright plan -o plan.json` wrote")
+            .hint("give a plan that `-o plan.json` wrote")
     })?;
     let place = TempDir::with_prefix("meshwright-view-");
     let place = place.map_err(|error| failed(error.to_string(), "name a folder in TMPDIR"))?;

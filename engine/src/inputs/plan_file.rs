@@ -52,7 +52,7 @@ pub(crate) fn read(path: &Path) -> Result<PlanDocument, Diagnostic> {
     let unreadable = |why: String| {
         Diagnostic::input("unreadable-file", format!("`{file}` can not be read"))
             .fact("reason", why)
-            .hint("give a plan that `meshwright plan -o plan.json` wrote")
+            .hint("give a plan that `-o plan.json` wrote")
     };
     let text = input_file::read(path, LONGEST_FILE).map_err(unreadable)?;
     let document = PlanDocument::parse(&text).and_then(|mut document| {

@@ -21,6 +21,7 @@ use crate::kinds::training::nothing_fits::too_early;
 use crate::kinds::training::plan as training;
 use crate::request::executor::Executor;
 use crate::request::fields;
+use crate::request::task::Task;
 use crate::request::{AUTO, ObjectiveName, PlanRequest, TrainingRequest};
 use crate::search::run::{Run, interrupted, usual_time};
 use crate::search::within::Within;
@@ -36,9 +37,10 @@ pub(crate) fn is_open(request: &PlanRequest) -> bool {
         (Some(one), Some(other)) => one == other,
         (one, other) => one.or(other).is_some(),
     };
-    let trains = match problem.workload {
-        Some(mode) => mode == Mode::Training,
-        None => training.global_batch.is_some(),
+    let trains = match (problem.workload, request.task) {
+        (_, Some(Task::Place)) => false,
+        (Some(mode), _) => mode == Mode::Training,
+        (None, task) => training.global_batch.is_some() || task == Some(Task::Train),
     };
     let is_plain = TrainingRequest { global_batch: None, ..training.clone() }.asks().is_none();
     let is_free = problem.pin.is_empty()

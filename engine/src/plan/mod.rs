@@ -5,6 +5,7 @@ mod both;
 mod energy_front;
 mod least;
 mod margin;
+mod task;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use crate::kinds::{
 };
 use crate::request::PlanRequest;
 use crate::request::fields::{self, Mode};
+use crate::request::task::Task;
 use crate::search::row::row;
 use crate::search::run::interrupted;
 
@@ -41,8 +43,11 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let read = move |_: Tell<()>| importers::instance(&path);
     match run.watch.run(read, &mut |()| {}).done().transpose()? {
         Some(Some(instance)) => {
+            task::check_instance(request)?;
             let instance = with_accelerators(instance, request.accelerators);
-            return given::plan::plan(request, Arc::new(instance), run);
+            let exit = given::plan::plan(request, Arc::new(instance), run)?;
+            task::note(request, Task::Solve, run.page);
+            return Ok(exit);
         }
         Some(None) => {}
         None if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
@@ -52,14 +57,17 @@ pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
                 .hint("raise --time-limit"));
         }
     }
+    let request = &*task::stated(request)?;
     let filled = replaced::filled(request, Keeps::Pins)?;
-    match margin::planned(&filled, run) {
+    let exit = match margin::planned(&filled, run) {
         Err(error) if replaced::may_be_freed(request, (&filled, &error)) => {
             margin::planned(&*replaced::filled(request, Keeps::Neither)?, run)
         }
         answer => answer,
     }
-    .map_err(|error| assumed::unproved(request, error))
+    .map_err(|error| assumed::unproved(request, error))?;
+    task::note(request, task::guessed(request)?, run.page);
+    Ok(exit)
 }
 
 fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
@@ -191,8 +199,15 @@ fn check_nano_batches(request: &PlanRequest, kind: PlanKind) -> Result<(), Diagn
 
 /// What a request for a model asks for.
 fn mode(request: &PlanRequest) -> Mode {
+    let asks =
+        || request.training.asks().is_some() || training::plan::plans_training(request.recipe());
+    let trains = match request.task {
+        Some(Task::Train) => true,
+        Some(Task::Place) => false,
+        _ => asks(),
+    };
     let is_folder = || request.problem.profile.as_deref().is_some_and(importers::layers::is_folder);
-    match request.training.asks().is_some() || training::plan::plans_training(request.recipe()) {
+    match trains {
         true if is_folder() => Mode::Layers,
         true => Mode::Degrees,
         false => Mode::Ops,

@@ -5,6 +5,7 @@ pub mod element_type;
 pub mod executor;
 pub mod fields;
 pub mod subject;
+pub mod task;
 pub mod value;
 pub mod verb;
 
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::energy::{COST, ENERGY};
 use crate::request::executor::Executor;
+use crate::request::task::Task;
 
 /// How a model file is read.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -269,6 +271,10 @@ pub struct Pue(pub f64);
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct PlanRequest {
+    /// The question; `None` = the one that the other fields ask.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub task: Option<Task>,
     /// ONNX, a graph, a config, or an instance with given costs.
     pub model: PathBuf,
     /// What is made of it.

@@ -12,6 +12,7 @@ use super::verb::{REQUIRED, Request};
 use crate::request::element_type;
 use crate::request::executor::Executor;
 use crate::request::fields::FIELDS;
+use crate::request::task::Task;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/request.schema.json");
 
@@ -27,7 +28,8 @@ fn schema() -> Value {
         verb["required"].as_array_mut().unwrap().extend(names.iter().map(|own| Value::from(*own)));
     }
     let executors = Executor::spellings();
-    let names: [(&str, Vec<&str>); 7] = [
+    let names: [(&str, Vec<&str>); 8] = [
+        ("task", Task::ALL.map(Task::name).to_vec()),
         ("workload", Mode::ALL.map(Mode::name).to_vec()),
         ("optimizer", Optimizer::ALL.map(Optimizer::name).to_vec()),
         ("dtype", element_type::NAMED.map(DType::name).to_vec()),
@@ -62,7 +64,8 @@ fn every_field_of_a_plan_request_has_a_row() {
     let plan = Request::read(br#"{"verb": "plan", "model": "m.onnx"}"#).unwrap();
     let fields = serde_json::to_value(&plan).unwrap();
     let names: Vec<&str> = fields.as_object().unwrap().keys().map(String::as_str).collect();
-    for name in names.iter().filter(|name| **name != "verb") {
+    // On the command line the verb states the task.
+    for name in names.iter().filter(|name| !["verb", "task"].contains(name)) {
         assert!(FIELDS.iter().any(|field| field.name == *name), "{name} has no row");
     }
     FIELDS.iter().for_each(|field| assert!(names.contains(&field.name), "{}", field.name));
@@ -75,6 +78,7 @@ fn schema_and_reader_agree_on_what_is_a_request() {
     let on = |verb: &str| json!({ "verb": verb, "plan": "p.json", "model": "m.onnx" });
     let good = [
         json!({ "verb": "plan", "model": "m.onnx", "cluster": "c.yaml", "batch": 8, "gap": "1%" }),
+        json!({ "verb": "plan", "task": "place", "model": "m.onnx" }),
         json!({ "verb": "plan", "model": "m", "dims": { "sequence": 128 }, "devices": "8..64", "threads": 2 }),
         json!({ "verb": "plan", "model": "m", "pin": ["tensor=8"], "no_offload": true, "time_limit": "2m" }),
         json!({ "verb": "import", "model": "m.onnx", "dtype": "bf16", "all": true }),
@@ -104,6 +108,7 @@ fn schema_and_reader_agree_on_what_is_a_request() {
         json!({ "verb": "plan", "model": "m", "all": "yes" }),
         json!({ "verb": "plan", "model": "m", "batch": 0 }),
         json!({ "verb": "plan", "model": "m", "executor": "nobody" }),
+        json!({ "verb": "plan", "task": "serve", "model": "m" }),
     ];
     for request in bad {
         assert!(!validator.is_valid(&request), "{request}");

@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::{ExpertSkew, ObjectiveName, Pue};
 use crate::request::element_type;
 use crate::request::executor::Executor;
+use crate::request::task::Task;
 
 /// What people write as a text, such as `8..64` or `38GiB`.
 pub trait Written: Sized {
@@ -84,6 +85,16 @@ fn named<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<
 }
 
 impl Written for Mode {
+    fn read(text: &str) -> Result<Self, String> {
+        named(text, &Self::ALL, Self::name)
+    }
+
+    fn text(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
+impl Written for Task {
     fn read(text: &str) -> Result<Self, String> {
         named(text, &Self::ALL, Self::name)
     }

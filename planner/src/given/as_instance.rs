@@ -30,7 +30,7 @@
 //! headers say why.
 //!
 //! # Example
-//! `meshwright plan model.onnx --cluster box.yaml --objective max-load --algorithm columns`
+//! `meshwright place model.onnx --cluster box.yaml --objective max-load --algorithm columns`
 
 use std::collections::BTreeSet;
 use std::time::Duration;

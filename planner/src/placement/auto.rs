@@ -24,7 +24,7 @@
 //! Those of the recipes.
 //!
 //! # Example
-//! `meshwright plan model.onnx`
+//! `meshwright place model.onnx`
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -24,7 +24,7 @@
 //! Sums of all durations and of all bytes below 2^61.
 //!
 //! # Example
-//! `meshwright plan model.onnx --algorithm heft`
+//! `meshwright place model.onnx --algorithm heft`
 
 use ir::diagnostic::Diagnostic;
 

@@ -23,7 +23,7 @@
 //! place yet, and without clashes among their own inputs.
 //!
 //! # Example
-//! `meshwright plan model.onnx --algorithm heft-lookahead`
+//! `meshwright place model.onnx --algorithm heft-lookahead`
 
 use ir::diagnostic::Diagnostic;
 

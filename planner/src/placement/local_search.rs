@@ -26,7 +26,7 @@
 //! Plans that wait for memory are left as they are if they can't be had without waits.
 //!
 //! # Example
-//! `meshwright plan model.onnx --algorithm 'm-etf,local-search' --time-limit 10s`
+//! `meshwright place model.onnx --algorithm 'm-etf,local-search' --time-limit 10s`
 
 mod moves;
 mod search;

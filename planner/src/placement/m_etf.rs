@@ -24,7 +24,7 @@
 //! Sums of all durations and of all bytes below 2^61.
 //!
 //! # Example
-//! `meshwright plan model.onnx --algorithm 'm-etf(variant=reserve)'`
+//! `meshwright place model.onnx --algorithm 'm-etf(variant=reserve)'`
 
 use cost_model::ops::problem::Problem;
 use ir::diagnostic::Diagnostic;

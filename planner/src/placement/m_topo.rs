@@ -25,7 +25,7 @@
 //! amount in proportion to how much of its limit the judged peak of the last try took.
 //!
 //! # Example
-//! `meshwright plan model.onnx --algorithm 'm-topo(cap=limit)'`
+//! `meshwright place model.onnx --algorithm 'm-topo(cap=limit)'`
 
 mod limits;
 

@@ -24,7 +24,7 @@
 //! order.
 //!
 //! # Example
-//! `meshwright plan model.onnx --algorithm multilevel`
+//! `meshwright place model.onnx --algorithm multilevel`
 
 use ir::diagnostic::Diagnostic;
 use ir::id::OpId;

@@ -21,7 +21,7 @@
 //! Needs a device that can run every op.
 //!
 //! # Example
-//! `meshwright plan model.onnx --algorithm single`
+//! `meshwright place model.onnx --algorithm single`
 
 use cost_model::ops::problem::Problem;
 use ir::diagnostic::Diagnostic;

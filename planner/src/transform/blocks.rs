@@ -23,7 +23,7 @@
 //! Needs module paths in the graph; without any, nothing changes.
 //!
 //! # Example
-//! `meshwright plan gpt2.onnx --cluster box.yaml --algorithm blocks,m-etf`
+//! `meshwright place gpt2.onnx --cluster box.yaml --algorithm blocks,m-etf`
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -23,7 +23,7 @@
 //! A chain grows up to a share of the smallest memory limit and of an even share of the work.
 //!
 //! # Example
-//! `meshwright plan model.onnx --cluster box.yaml --algorithm chains,m-etf`
+//! `meshwright place model.onnx --cluster box.yaml --algorithm chains,m-etf`
 
 use std::sync::Arc;
 

@@ -24,7 +24,7 @@
 //! A group grows up to a share of the smallest memory limit and of the whole work.
 //!
 //! # Example
-//! `meshwright plan model.onnx --cluster box.yaml --algorithm coplace,m-etf`
+//! `meshwright place model.onnx --cluster box.yaml --algorithm coplace,m-etf`
 
 use std::sync::Arc;
 

@@ -29,7 +29,7 @@
 //! A fused op grows up to a share of the smallest memory limit and of the whole work.
 //!
 //! # Example
-//! `meshwright plan model.onnx --cluster box.yaml --algorithm "fuse(share=0.05),m-sct"`
+//! `meshwright place model.onnx --cluster box.yaml --algorithm "fuse(share=0.05),m-sct"`
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

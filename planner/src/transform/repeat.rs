@@ -25,7 +25,7 @@
 //! smallest memory limit and of one device's share of the work.
 //!
 //! # Example
-//! `meshwright plan model.onnx --cluster pod.yaml --objective max-load --algorithm repeat,orders`
+//! `meshwright place model.onnx --cluster pod.yaml --objective max-load --algorithm repeat,orders`
 
 pub(crate) mod cut;
 pub(crate) mod fingerprint;

@@ -417,8 +417,26 @@ impl Kind {
 
 impl Small {
     pub(super) fn line(&self) -> String {
-        let words = format!("plan {} {} {} --deterministic", self.model, self.on, self.asked);
+        self.line_of(self.verb())
+    }
+
+    /// What asks for it by a verb.
+    pub(super) fn line_of(&self, verb: &str) -> String {
+        let words = format!("{verb} {} {} {} --deterministic", self.model, self.on, self.asked);
         words.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// The verb of the question.
+    pub(super) fn verb(&self) -> &'static str {
+        let asks = |all: &[&str]| all.iter().any(|words| self.asked.contains(words));
+        let trains = ["--global-batch", "--phase training", "buckets", "mg-wfbp", "bucket-cap"];
+        match self.on.is_empty() {
+            true if ["model.json", "layers.json"].contains(&self.model) => "place",
+            true => "solve",
+            false if asks(&trains) => "train",
+            false if asks(&["--phase", "--routing-trace"]) => "infer",
+            false => "place",
+        }
     }
 
     /// A verb on a plan, or on two, with this model and this cluster.

@@ -54,6 +54,30 @@ fn no_verb_takes_a_plan_for_the_model_of_another() {
     }
 }
 
+/// `plan` gives the answer of the verb that it names, to the byte; verbs of other questions refuse.
+#[test]
+fn plan_names_the_verb_that_was_meant() {
+    let folder = planned();
+    for plan in KINDS.iter().flat_map(|kind| kind.plans) {
+        let verb = plan.verb();
+        let (meant, guessed) = (folder.run(&plan.line()), folder.run(&plan.line_of("plan")));
+        assert_eq!((meant.code, &meant.stdout), (guessed.code, &guessed.stdout), "{}", plan.line());
+        let note = format!("`plan` is deprecated: `meshwright {verb}` asks the same");
+        let has_note = guessed.stderr.contains(&note);
+        assert_eq!(has_note, meant.code == 0, "{}: {}", plan.line(), guessed.stderr);
+        assert!(!meant.stderr.contains("deprecated"), "{}", meant.stderr);
+    }
+    for plan in KINDS.iter().map(|kind| &kind.plans[0]) {
+        for other in ["train", "place", "infer", "solve"].iter().filter(|own| **own != plan.verb())
+        {
+            let line = plan.line_of(other);
+            let ran = folder.run(&line);
+            assert_eq!(ran.code, 2, "{line}: {}", ran.stdout);
+            assert!(ran.stderr.contains("hint: "), "{line}: {}", ran.stderr);
+        }
+    }
+}
+
 #[test]
 fn every_kind_of_model_is_imported_or_named() {
     let folder = kinds::folder();

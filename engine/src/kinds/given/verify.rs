@@ -93,7 +93,7 @@ pub(super) fn read(path: &std::path::Path, instance: Instance) -> Result<Found, 
     let unreadable = |why: String| {
         Diagnostic::input("unreadable-file", format!("`{file}` can not be read"))
             .fact("reason", why)
-            .hint("give a file that `meshwright plan INSTANCE -o FILE` wrote")
+            .hint("give a file that `meshwright solve INSTANCE -o FILE` wrote")
     };
     let text = input_file::read(path, LONGEST_FILE).map_err(unreadable)?;
     let fields: Option<Value> = serde_json::from_slice(&text).ok();

@@ -29,7 +29,7 @@
 //! At most 64 actions and transfers in one placement.
 //!
 //! # Example
-//! `meshwright plan tiny.json --algorithm brute-force`
+//! `meshwright place tiny.json --algorithm brute-force`
 
 mod placements;
 mod sequence;

@@ -23,7 +23,7 @@
 //! Colocation groups stand where their first op stands.
 //!
 //! # Example
-//! `meshwright plan model.onnx --algorithm contiguous`
+//! `meshwright place model.onnx --algorithm contiguous`
 
 mod cut;
 mod orders;

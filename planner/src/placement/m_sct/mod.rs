@@ -25,7 +25,7 @@
 //! op's dearest edge", with a warning.
 //!
 //! # Example
-//! `meshwright plan model.onnx --algorithm 'm-sct(theta=0.2)'`
+//! `meshwright place model.onnx --algorithm 'm-sct(theta=0.2)'`
 
 mod favourites;
 mod program;

@@ -27,7 +27,7 @@
 //! a device of one of its inputs that can, or to the first that can.
 //!
 //! # Example
-//! `meshwright plan model.onnx --cluster pod.yaml --objective max-load --algorithm orders`
+//! `meshwright place model.onnx --cluster pod.yaml --objective max-load --algorithm orders`
 
 mod device_sequence;
 mod fill;

@@ -26,7 +26,7 @@
 //! Does nothing for other objectives than max-load. A piece has up to 512 units.
 //!
 //! # Example
-//! `meshwright plan model.onnx --cluster pod.yaml --objective max-load --algorithm orders,refine-load`
+//! `meshwright place model.onnx --cluster pod.yaml --objective max-load --algorithm orders,refine-load`
 
 mod search;
 #[cfg(test)]

@@ -27,7 +27,7 @@
 //! One device per stage: no tensor or data parallelism. Dense blocks.
 //!
 //! # Example
-//! `meshwright plan config.json --cluster room.yaml --workload inference --phase decode --batch 1`
+//! `meshwright infer config.json --cluster room.yaml --workload inference --phase decode --batch 1`
 
 mod exact;
 #[cfg(test)]

@@ -36,7 +36,7 @@
 //! [`MOST_CELLS`] cells is left out and counted.
 //!
 //! # Example
-//! `meshwright plan config.json --cluster node.yaml --profile measured/ --global-batch 64`.
+//! `meshwright train config.json --cluster node.yaml --profile measured/ --global-batch 64`.
 
 pub mod branch;
 mod judged;

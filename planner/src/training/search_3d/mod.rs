@@ -34,7 +34,7 @@
 //! cells are left out and counted; the bound covers them.
 //!
 //! # Example
-//! `meshwright plan config.json --cluster pod.yaml --global-batch 1024 --sequence-length 4096`.
+//! `meshwright train config.json --cluster pod.yaml --global-batch 1024 --sequence-length 4096`.
 
 pub mod bound;
 mod claims;

@@ -37,7 +37,7 @@
 //! one replica.
 //!
 //! # Example
-//! `meshwright plan config.json --cluster mixed.yaml --global-batch 128`, where nodes of the cluster are
+//! `meshwright train config.json --cluster mixed.yaml --global-batch 128`, where nodes of the cluster are
 //! of several kinds.
 
 mod edges;

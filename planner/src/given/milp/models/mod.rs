@@ -34,7 +34,7 @@
 //! best plan need not meet it.
 //!
 //! # Example
-//! `meshwright plan model.onnx --cluster mixed.yaml --objective max-load --algorithm milp`
+//! `meshwright place model.onnx --cluster mixed.yaml --objective max-load --algorithm milp`
 
 mod loads;
 mod steps;

@@ -1,0 +1,135 @@
+//! Which flags of a plan the verb of a question shows.
+
+use clap::{Arg, Command};
+use engine::request::fields::FIELDS;
+use engine::request::task::Task;
+
+/// Flags of every verb that `-h` shows.
+const COMMON: [&str; 8] =
+    ["cluster", "output", "export", "executor", "time_limit", "algorithm", "json", "help"];
+
+/// What `-h` of a verb shows beside them; `--help` shows all that the verb honours.
+const fn common(task: Task) -> &'static [&'static str] {
+    match task {
+        Task::Train => &[
+            "global_batch",
+            "sequence_length",
+            "tokens_per_step",
+            "devices",
+            "pin",
+            "profile",
+            "memory_margin",
+            "no_offload",
+            "objective",
+        ],
+        Task::Place => {
+            &["batch", "dims", "dtype", "workload", "objective", "pin", "colocate", "profile"]
+        }
+        Task::Infer => &[
+            "phase",
+            "batch",
+            "sequence_length",
+            "cached_tokens",
+            "kv_dtype",
+            "objective",
+            "expert_skew",
+            "dtype",
+        ],
+        Task::Solve => &["accelerators", "objective", "gap", "allow_lossy", "plot"],
+    }
+}
+
+/// What a flag means under one verb, where that is less than under all.
+const MEANINGS: [(Task, &str, &str); 13] = [
+    (Task::Train, "algorithm", "Algorithm, such as search-3d or fsmoe"),
+    (Task::Train, "objective", "step-time, energy-per-token or cost-per-token"),
+    (Task::Train, "pin", "Fix a setting: FIELD=VALUE, such as tensor=8"),
+    (Task::Train, "executor", "Limit to what a launcher runs, such as megatron; or any"),
+    (Task::Train, "phase", "training, with an algorithm of streams or experts"),
+    (Task::Place, "pin", "Run these ops only on this device"),
+    (Task::Place, "executor", "Limit to what an executor runs, such as accelerate; or any"),
+    (Task::Place, "objective", "What is minimized [default: step-time]"),
+    (Task::Infer, "algorithm", "Algorithm, such as expert-placement or dynaflow"),
+    (Task::Infer, "objective", "throughput, latency, energy-per-token or cost-per-token"),
+    (Task::Infer, "phase", "prefill (prompts) or decode (one token a sequence)"),
+    (Task::Infer, "batch", "Sequences in a batch"),
+    (Task::Solve, "objective", "What is minimized [default: the instance's own]"),
+];
+
+/// Whether a verb honours a flag; flags that are no field of a request are of every verb.
+fn is_of(task: Task, flag: &Arg) -> bool {
+    let is_named = |name: &str| flag.get_id() == name;
+    if is_named("phase") {
+        return matches!(task, Task::Train | Task::Infer);
+    }
+    if is_named("html") {
+        return matches!(task, Task::Train | Task::Place);
+    }
+    let field = FIELDS.iter().find(|field| is_named(field.name));
+    field.is_none_or(|field| task.modes().iter().any(|mode| field.by.contains(mode)))
+}
+
+/// The flags of the verbs of questions: others are hidden, and refused by name where they are given.
+pub(crate) fn shaped(command: Command) -> Command {
+    let shape = |command: Command, task: Task| {
+        command.mut_subcommand(task.name(), |verb| {
+            verb.mut_args(|flag| {
+                let is_common = |name: &&str| flag.get_id() == *name;
+                let is_short = COMMON.iter().chain(common(task)).any(|name| is_common(&name));
+                let is_own = is_of(task, &flag);
+                let mut meant = MEANINGS.iter().filter(|own| own.0 == task);
+                let flag = match meant.find(|own| is_common(&own.1)) {
+                    Some((_, _, help)) => flag.help(*help),
+                    None => flag,
+                };
+                flag.hide(!is_own).hide_short_help(!is_short)
+            })
+        })
+    };
+    let of_tasks = |command| Task::ALL.into_iter().fold(command, shape);
+    of_tasks(command).mut_subcommand("submit", of_tasks)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    /// What a verb prints on a terminal of 80 columns.
+    fn help(task: Task, is_long: bool) -> String {
+        let mut command = crate::given_flags::command().term_width(80);
+        command.build();
+        let verb = command.find_subcommand_mut(task.name()).unwrap();
+        let help = if is_long { verb.render_long_help() } else { verb.render_help() };
+        help.to_string()
+    }
+
+    #[test]
+    fn short_help_fits_on_a_screen_with_two_examples() {
+        for task in Task::ALL {
+            let help = help(task, false);
+            let n_lines = help.lines().count();
+            assert!(n_lines <= 45, "{}: {n_lines} lines\n{help}", task.name());
+            assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+            let example = format!("  meshwright {} ", task.name());
+            assert_eq!(help.matches(&example).count(), 2, "{help}");
+        }
+    }
+
+    #[test]
+    fn long_help_lists_the_flags_of_its_verb_alone() {
+        for task in Task::ALL {
+            let help = help(task, true);
+            for field in FIELDS.iter().filter(|field| !["model", "phase"].contains(&field.name)) {
+                let is_own = task.modes().iter().any(|mode| field.by.contains(mode));
+                let flag = format!("{} ", field.flag());
+                let is_listed = help.lines().any(|line| {
+                    let line = line.trim_start();
+                    let line = line.split_once(", ").map_or(line, |(_, long)| long);
+                    format!("{line} ").starts_with(&flag)
+                });
+                assert_eq!(is_listed, is_own, "{} {flag}\n{help}", task.name());
+            }
+        }
+    }
+}
