@@ -21,7 +21,8 @@ use crate::answer::violations;
 use crate::inputs::plan_file::BY_HAND;
 use crate::request::fields;
 use crate::request::subject::Subject;
-use crate::request::{CompareRequest, ReplayRequest};
+use crate::request::{CompareRequest, PlanRequest, ReplayRequest};
+use crate::search::run::Run;
 
 /// A plan on its model and cluster.
 struct OnModel<'d, K: Kind> {
@@ -97,11 +98,21 @@ impl<K: Kind> OnModel<'_, K> {
             return self.plan.cost.as_ref().map_or_else(Vec::new, differences::within);
         }
         let algorithm = &self.plan.algorithm;
-        if algorithm != BY_HAND && !K::is_row(algorithm) {
+        if algorithm != BY_HAND && !matches!(K::is_row(algorithm), Ok(true)) {
             return vec![difference("algorithm", algorithm, K::ROWS)];
         }
         K::stated_wrong(on, proof)
     }
+}
+
+/// `plan`.
+///
+/// # Errors
+/// Those of [`Kind::check`], [`Kind::check_target`] and [`Kind::plan`].
+pub fn plan<K: Kind>(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    K::check(request)?;
+    request.exports.iter().try_for_each(|target| K::check_target(target))?;
+    K::plan(request, run)
 }
 
 /// `verify`.

@@ -19,9 +19,9 @@ use crate::inputs::run::edges;
 use crate::kinds::buckets as told;
 use crate::kinds::frame::files;
 use crate::kinds::gradients::{Gradients, Setting, decided};
-use crate::kinds::kind::{Kind, Legal};
+use crate::kinds::kind::Legal;
 use crate::request::PlanRequest;
-use crate::request::fields::{self, Mode};
+use crate::request::fields;
 use crate::search::row;
 use crate::search::run::bytes;
 use crate::search::run::{Run, interrupted};
@@ -43,8 +43,6 @@ const OF_OPS: [&str; 9] = [
 /// Plans the gradients of a model by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, _) = row::known::<Method>(request.recipe())?;
-    request.exports.iter().try_for_each(|target| Gradients::check_target(target))?;
-    check(request)?;
     let read = |own: &PlanRequest| Setting::asked(&own.model, &own.problem);
     let Some(mut setting) = run.read(request, read)? else { return Ok(interrupted(run.page)) };
     told::allow_asked(&mut setting.instance, (&request.allow_lossy, used.entry.name))?;
@@ -105,10 +103,10 @@ fn warnings(request: &PlanRequest, setting: &mut Setting, buckets: &Buckets) -> 
 }
 
 /// Refuses what says something of single ops.
-fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
+pub(super) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
     let given = &request.problem.given;
     let of_ops: Vec<String> = given.iter().filter(|own| *own != "allow_lossy").cloned().collect();
-    fields::check(&of_ops, Mode::Ops)?;
+    fields::check(&of_ops, &fields::OPS)?;
     let own = fields::FIELDS.iter().filter(|own| OF_OPS.contains(&own.name));
     let refused =
         own.map(|own| (own.name, own.flag())).find(|own| given.iter().any(|g| g == own.0));

@@ -25,13 +25,17 @@ use serde_json::{Value, json};
 use self::setting::Setting;
 use crate::answer::differences;
 use crate::answer::energy::above_cap;
+use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::answer::violations;
 use crate::inputs::plan_file;
 use crate::kinds::kind::{self, Compared, Kind, Legal, Target, Told, illegal};
+use crate::request::PlanRequest;
+use crate::request::fields::Honours;
 use crate::request::subject::Subject;
-use crate::search::row::row;
+use crate::search::row;
+use crate::search::run::Run;
 
 /// The row that plans where none is named.
 pub const ALGORITHM: &str = "serving-pipeline";
@@ -45,11 +49,24 @@ pub struct Inference;
 impl Kind for Inference {
     const KIND: PlanKind = PlanKind::Inference;
     const ROWS: &'static str = "a row that plans pipelines that serve";
+    const HONOURS: &'static Honours = &setting::HONOURS;
     const HOLDS_CLAIMS: bool = false;
 
     type Setting = Setting;
     /// Stages, and what they take.
     type Judged = (Vec<Piece>, served::Judged);
+
+    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
+        row::is::<Serves>(recipe)
+    }
+
+    fn is_asked(request: &PlanRequest) -> Result<bool, Diagnostic> {
+        plan::asked(request).map(|own| own.is_some())
+    }
+
+    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+        plan::plan(request, run)
+    }
 
     fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
         let Some(served) = &plan.served else {
@@ -76,10 +93,6 @@ impl Kind for Inference {
             Ok(judged) => Ok((pieces, judged)),
             Err(broken) => Err(vec![diagnosed(setting, &broken)]),
         }
-    }
-
-    fn is_row(algorithm: &str) -> bool {
-        matches!(row::<Serves>(algorithm), Ok(Some(_)))
     }
 
     fn stated_wrong(on: Legal<'_, Self>, proof: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
@@ -201,9 +214,9 @@ fn bound(
     if method != EVERY || stated > period {
         return (formula, SPREAD.to_owned(), None);
     }
-    let Some(stopped) = proof else { return (stated, EVERY.to_owned(), None) };
     let end = Instant::now() + LONGEST;
-    let is_over = || Instant::now() >= end || stopped.load(Ordering::Relaxed);
+    let is_stopped = || proof.is_some_and(|own| own.load(Ordering::Relaxed));
+    let is_over = || Instant::now() >= end || is_stopped();
     let none = is_below(costs, *goal, stated, &is_over);
     // The least period of all, not any number below it.
     let least = is_below(costs, *goal, stated.saturating_add(1), &is_over);

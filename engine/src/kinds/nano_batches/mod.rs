@@ -26,13 +26,17 @@ use serde_json::{Value, json};
 use self::decided::{Asked, Entry};
 use self::setting::{Doing, Setting};
 use crate::answer::differences::{self, difference};
+use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::kinds::cells::compare::{self, Decides};
 use crate::kinds::cells::{self, of_layers, request};
 use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal};
+use crate::request::PlanRequest;
+use crate::request::fields::Honours;
 use crate::request::subject::Subject;
-use crate::search::row::row;
+use crate::search::row::{self, row};
+use crate::search::run::Run;
 
 /// Ops by their numbers, and whether they run on links.
 pub const OPS: [(&str, bool); 6] = [
@@ -77,9 +81,18 @@ const DECIDES: Decides = Decides {
 impl Kind for NanoBatches {
     const KIND: PlanKind = PlanKind::NanoBatches;
     const ROWS: &'static str = "a row that plans nano-batches";
+    const HONOURS: &'static Honours = &cells::HONOURS;
 
     type Setting = Setting;
     type Judged = Vec<Entry>;
+
+    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
+        row::is::<experts::NanoBatches>(recipe)
+    }
+
+    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+        plan::plan(request, run)
+    }
 
     fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
         let serving = plan.experts.serving.clone().unwrap_or_default();
@@ -116,10 +129,6 @@ impl Kind for NanoBatches {
                 Err(found)
             }
         }
-    }
-
-    fn is_row(algorithm: &str) -> bool {
-        matches!(row::<experts::NanoBatches>(algorithm), Ok(Some(_)))
     }
 
     fn stated_wrong(on: Legal<'_, Self>, _: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {

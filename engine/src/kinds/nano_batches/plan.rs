@@ -21,7 +21,6 @@ use crate::kinds::nano_batches::decided::{
     Asked, Entry, OBJECTIVE, document, entries, seconds, thresholds,
 };
 use crate::kinds::nano_batches::explain::{self, table};
-use crate::kinds::nano_batches::export::check_target;
 use crate::kinds::nano_batches::setting::{Doing, Setting};
 use crate::request::PlanRequest;
 use crate::search::row;
@@ -31,7 +30,6 @@ use crate::search::watched::{assumed, batch, only_law, proved, searched, stop, t
 /// Plans the layers of a model by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, door) = row::known::<experts::NanoBatches>(request.recipe())?;
-    request.exports.iter().try_for_each(|target| check_target(target))?;
     let doing = doing(request)?;
     let asked = {
         let kv_dtype = request.kv_dtype.map(|own| own.to_string());
