@@ -4,14 +4,14 @@
 //! was made for. Version 1 is closed: a reader refuses fields that it does not know.
 
 pub mod averaging;
-mod buckets;
-mod cells;
+pub mod buckets;
+pub mod cells;
 mod check;
 pub mod disaggregated;
 pub mod energy;
 pub mod experts;
 pub mod head;
-mod kinds;
+pub(crate) mod kinds;
 pub mod losses;
 mod names;
 pub mod nano_batches;

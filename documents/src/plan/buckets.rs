@@ -1,6 +1,7 @@
 //! Plans of what the replicas of a model exchange together.
 
 use ir::diagnostic::Diagnostic;
+use serde::Serialize;
 
 use super::check::refused;
 use super::{CommunicationDocument, ModeDocument, PlanDocument, StageDocument};
@@ -31,4 +32,20 @@ impl PlanDocument {
             ModeDocument::Inference => Err(refused("workload.mode", "has no gradients")),
         }
     }
+}
+
+/// A plan of what the replicas of a model exchange together in figures, times in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct GradientsFigures {
+    /// Replicas.
+    pub replicas: u64,
+    /// The step: both passes, and what of the exchange no pass hides.
+    pub seconds: f64,
+    /// What no buckets are below.
+    pub bound_seconds: f64,
+    /// Both passes alone.
+    pub passes_seconds: f64,
+    /// Samples per second of all replicas; null where no samples are stated.
+    pub samples_per_s: Option<f64>,
 }

@@ -232,3 +232,42 @@ impl PlanDocument {
         plan
     }
 }
+
+/// A placement of experts in figures. Loads are those of the device that has most in each layer, over
+/// the mean of all devices, and the mean of all layers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ExpertsFigures {
+    /// Layers of experts.
+    pub n_layers: u64,
+    /// Greatest loads, in means.
+    pub load: f64,
+    /// What no placement is below, in means.
+    pub bound: f64,
+    /// `load / bound - 1`.
+    pub gap: f64,
+    /// Greatest loads as `eplb` places the same experts, in means.
+    pub eplb_load: f64,
+    /// Visits (pairs of a token and an expert) of the devices that have most, of all layers in a step.
+    pub busiest_visits: f64,
+    /// The same if all devices had as many.
+    pub even_visits: f64,
+}
+
+/// Experts in slots in figures; those of layers and seconds stand in the plan.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SlotsFigures {
+    /// Layers of experts.
+    pub n_layers: u64,
+    /// Share of the experts that steps need which lie in slots when a layer begins.
+    pub hit_ratio: f64,
+    /// Experts that are fetched when they are needed, of all steps and layers.
+    pub missed: u64,
+    /// Experts that are fetched before they are needed.
+    pub ahead: u64,
+    /// Seconds that a step waits for experts, the mean of all.
+    pub exposed_s: f64,
+    /// Weights on a device.
+    pub memory_bytes: u64,
+}

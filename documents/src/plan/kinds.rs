@@ -6,6 +6,8 @@ use ir::plan_kind::PlanKind;
 use super::check::refused;
 use super::experts::ExpertLayersDocument;
 use super::{PlanDocument, StageDocument};
+#[cfg(test)]
+use crate::report::FoundDocument;
 
 /// A kind of plan, and names of members that not every plan has.
 struct Row {
@@ -210,4 +212,23 @@ impl PlanDocument {
         }
         Ok(())
     }
+}
+
+/// What `plan --json` prints, by what is planned, or why there is no plan.
+#[cfg(test)]
+#[derive(serde::Serialize, schemars::JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is wanted")]
+pub(crate) enum AnswerDocument {
+    Ops(Box<crate::report::ReportDocument>),
+    Training(Box<crate::report::training::TrainingReportDocument>),
+    Instance(Box<crate::solution::SolutionReportDocument>),
+    Experts(Box<FoundDocument<super::experts::ExpertsFigures>>),
+    Slots(Box<FoundDocument<super::experts::SlotsFigures>>),
+    Streams(Box<FoundDocument<super::cells::StreamsFigures>>),
+    Groups(Box<FoundDocument<super::disaggregated::GroupsFigures>>),
+    NanoBatches(Box<FoundDocument<super::nano_batches::NanoBatchesFigures>>),
+    Inference(Box<FoundDocument<super::served::InferenceFigures>>),
+    Gradients(Box<FoundDocument<super::buckets::GradientsFigures>>),
+    Failure(Box<crate::report::FailureDocument>),
 }
