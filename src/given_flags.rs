@@ -65,20 +65,18 @@ fn given(matches: &ArgMatches) -> Vec<String> {
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use engine::inputs::run::pins;
-    use engine::request::fields::{FIELDS, Mode};
+    use engine::plan::honours;
+    use engine::request::fields::{self, FIELDS, Honours};
 
     use super::*;
 
     /// The page of docs that says which flag goes with what.
     const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/plan-flags.md");
-    /// What only the command line knows, and for which kinds of plan.
-    const OUTPUT: [(&str, &[Mode]); 5] = [
-        ("output", &Mode::ALL),
-        ("progress", &Mode::ALL),
-        ("html", &[Mode::Ops, Mode::Degrees, Mode::Layers]),
-        ("force", &Mode::ALL),
-        ("json", &Mode::ALL),
-    ];
+    /// What only the command line knows; pages are drawn where there is no answer of its own.
+    const OUTPUT: [(&str, bool); 5] =
+        [("output", true), ("progress", true), ("html", false), ("force", true), ("json", true)];
+    /// Columns with pages.
+    const PAGES: [&Honours; 3] = [&fields::OPS, &fields::DEGREES, &fields::LAYERS];
 
     #[test]
     fn every_flag_of_plan_is_a_field() {
@@ -91,11 +89,6 @@ mod tests {
                 [field] => {
                     let long = flag.get_long().map(|long| format!("--{long}"));
                     assert!(long.is_none_or(|long| long == field.flag()), "{}", field.name);
-                    assert!(
-                        field.by.len() == Mode::ALL.len() || !field.hint.is_empty(),
-                        "{}",
-                        field.name
-                    );
                 }
                 _ => {
                     assert!(OUTPUT.iter().any(|(own, _)| flag.get_id() == own), "{}", flag.get_id())
@@ -130,19 +123,21 @@ mod tests {
              `ada-top-k=SHARE` without `--power-cap` and without an energy objective.\n\n",
             pins::FIELDS.join(", ")
         ));
-        page.push_str(
-            "| flag | ops of a model | \
-             training run | on measured layers | given costs | experts | streams | serving pipeline \
-             |\n|---|---|---|---|---|---|---|---|\n",
-        );
+        let all = honours();
+        let columns: Vec<&str> = all.iter().map(|own| own.column).collect();
+        page.push_str(&format!("| flag | {} |\n", columns.join(" | ")));
+        page.push_str(&format!("|{}\n", "---|".repeat(all.len() + 1)));
         let cell = |is_honoured: bool| if is_honoured { "yes" } else { "refused" };
+        let mut line = |flag: &str, is_honoured: &dyn Fn(&Honours) -> bool| {
+            let cells: Vec<&str> = all.iter().map(|own| cell(is_honoured(own))).collect();
+            page.push_str(&format!("| `{flag}` | {} |\n", cells.join(" | ")));
+        };
         for field in FIELDS.iter().filter(|field| field.name != "model") {
-            let cells = Mode::ALL.map(|mode| cell(field.by.contains(&mode)));
-            page.push_str(&format!("| `{}` | {} |\n", field.flag(), cells.join(" | ")));
+            line(&field.flag(), &|own| own.takes(field));
         }
-        for (flag, by) in OUTPUT {
-            let cells = Mode::ALL.map(|mode| cell(by.contains(&mode)));
-            page.push_str(&format!("| `--{flag}` | {} |\n", cells.join(" | ")));
+        for (flag, of_all) in OUTPUT {
+            let has_page = |own: &Honours| PAGES.iter().any(|page| page.column == own.column);
+            line(&format!("--{flag}"), &|own| of_all || has_page(own));
         }
         if std::env::var_os("MESHWRIGHT_BLESS").is_some() {
             std::fs::write(PAGE, &page).unwrap();

@@ -1,6 +1,7 @@
 //! Which flags of a plan the verb of a question shows.
 
 use clap::{Arg, Command};
+use engine::plan::honours_of;
 use engine::request::fields::FIELDS;
 use engine::request::task::Task;
 
@@ -66,7 +67,7 @@ fn is_of(task: Task, flag: &Arg) -> bool {
         return matches!(task, Task::Train | Task::Place);
     }
     let field = FIELDS.iter().find(|field| is_named(field.name));
-    field.is_none_or(|field| task.modes().iter().any(|mode| field.by.contains(mode)))
+    field.is_none_or(|field| honours_of(task).iter().any(|own| own.takes(field)))
 }
 
 /// The flags of the verbs of questions: others are hidden, and refused by name where they are given.
@@ -121,7 +122,7 @@ mod tests {
         for task in Task::ALL {
             let help = help(task, true);
             for field in FIELDS.iter().filter(|field| !["model", "phase"].contains(&field.name)) {
-                let is_own = task.modes().iter().any(|mode| field.by.contains(mode));
+                let is_own = honours_of(task).iter().any(|own| own.takes(field));
                 let flag = format!("{} ", field.flag());
                 let is_listed = help.lines().any(|line| {
                     let line = line.trim_start();

@@ -4,13 +4,14 @@
 //! was made for. Version 1 is closed: a reader refuses fields that it does not know.
 
 pub mod averaging;
-mod buckets;
-mod cells;
+pub mod buckets;
+pub mod cells;
 mod check;
 pub mod disaggregated;
 pub mod energy;
 pub mod experts;
 pub mod head;
+pub(crate) mod kinds;
 pub mod losses;
 mod names;
 pub mod nano_batches;
@@ -40,7 +41,7 @@ use crate::trust::{IntervalDocument, OriginDocument};
 pub const FORMAT: &str = "meshwright.plan/1";
 
 /// Something that the plan was made for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct Reference {
@@ -59,11 +60,12 @@ impl Reference {
 }
 
 /// Inference or training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", expecting = "`inference` or `training`")]
 pub enum ModeDocument {
     /// One forward pass.
+    #[default]
     Inference,
     /// Forward, backward and the parameter update.
     Training,
@@ -83,7 +85,7 @@ pub enum OptimizerDocument {
 }
 
 /// What the plan was made for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct WorkloadDocument {
@@ -142,7 +144,7 @@ pub struct StageDocument {
 }
 
 /// Stages in pipeline order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct PartitionDocument {
@@ -414,7 +416,7 @@ pub fn gap(value_ns: u64, bound_ns: u64) -> Option<f64> {
 }
 
 /// A plan, by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct PlanDocument {

@@ -2,12 +2,6 @@
 //!
 //! Plain data that the caller fills; durations stand twice, `_ns` exact and `_s`.
 
-pub mod cached;
-pub mod experts;
-pub mod gradients;
-pub mod nano_batches;
-pub mod served;
-pub mod streams;
 pub mod training;
 
 use serde::{Deserialize, Serialize};
@@ -336,6 +330,25 @@ pub struct ReportDocument {
     pub attempts: Vec<AttemptDocument>,
     /// How the run went.
     pub run: RunDocument,
+}
+
+/// What most kinds of plans answer: the plan, its figures and how it was found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, schemars(rename = "Found{F}"))]
+pub struct FoundDocument<F> {
+    /// The plan.
+    pub plan: PlanDocument,
+    /// What is said of it.
+    #[serde(flatten)]
+    pub figures: F,
+    /// Why the search ended.
+    pub stop_reason: String,
+    /// Seconds of planning; null where nothing may depend on the clock.
+    pub elapsed_s: Option<f64>,
+    /// Of reading.
+    pub warnings: Vec<DiagnosticDocument>,
 }
 
 /// Why there is no answer, and what was tried.

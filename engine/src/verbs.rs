@@ -15,63 +15,18 @@ use crate::answer::exit::{Cancel, CommandResult, Exit};
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::inputs::plan_file;
-use crate::kinds::experts::Experts;
 use crate::kinds::frame;
-use crate::kinds::gradients::Gradients;
-use crate::kinds::groups::Groups;
-use crate::kinds::inference::Inference;
 use crate::kinds::kind::{Target, refused};
-use crate::kinds::nano_batches::NanoBatches;
 use crate::kinds::placement::compare::Now;
 use crate::kinds::placement::verdict::verdict;
 use crate::kinds::placement::{self, replay};
-use crate::kinds::slots::Slots;
-use crate::kinds::streams::Streams;
 use crate::kinds::{given, training};
+use crate::plan::with_kind;
 use crate::request::subject::Subject;
 use crate::request::{
     CompareRequest, ExplainRequest, ExportRequest, PlanOnModel, SimulateRequest, VerifyRequest,
 };
 use crate::request::{executor, fields};
-
-/// What a verb does with a plan: the frame with most kinds, the others by themselves.
-macro_rules! with_kind {
-    ($kind:expr, $K:ident => $framed:expr, $training:expr, $placement:expr) => {
-        match $kind {
-            PlanKind::Experts => {
-                type $K = Experts;
-                $framed
-            }
-            PlanKind::Slots => {
-                type $K = Slots;
-                $framed
-            }
-            PlanKind::Streams => {
-                type $K = Streams;
-                $framed
-            }
-            PlanKind::Groups => {
-                type $K = Groups;
-                $framed
-            }
-            PlanKind::NanoBatches => {
-                type $K = NanoBatches;
-                $framed
-            }
-            PlanKind::Inference => {
-                type $K = Inference;
-                $framed
-            }
-            PlanKind::Gradients => {
-                type $K = Gradients;
-                $framed
-            }
-            PlanKind::Training => $training,
-            // Solutions of instances are no plan documents.
-            PlanKind::Placement | PlanKind::Given => $placement,
-        }
-    };
-}
 
 impl<'a> From<&'a PlanOnModel> for Target<'a> {
     fn from(on: &'a PlanOnModel) -> Self {

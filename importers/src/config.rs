@@ -215,6 +215,28 @@ mod tests {
         crate::read_bytes("config.json", text.as_bytes(), options)
     }
 
+    /// The page with a list of names written anew, which begins after some words and ends its sentence.
+    fn listed(page: &str, words: &str, names: impl Iterator<Item = &'static str>) -> String {
+        let (head, rest) = page.split_once(words).unwrap();
+        let (_, tail) = rest.split_once(". ").unwrap();
+        let names: Vec<&str> = std::collections::BTreeSet::from_iter(names).into_iter().collect();
+        format!("{head}{words}{}. {tail}", names.join(", "))
+    }
+
+    #[test]
+    fn the_page_of_formats_lists_the_families() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/formats.md");
+        let page = std::fs::read_to_string(file).unwrap();
+        let [bert, gpt2] = UNIFORM.map(std::iter::once);
+        let decoders = decoder::types().chain(gpt2);
+        let own = listed(&page, "delta rules, short convolutions): ", decoders);
+        let own = listed(&own, "sound and models of several: ", towers::types().chain(bert));
+        if std::env::var_os("MESHWRIGHT_BLESS").is_some() {
+            std::fs::write(file, &own).unwrap();
+        }
+        assert!(own == std::fs::read_to_string(file).unwrap(), "docs/formats.md is stale");
+    }
+
     const TINY: &str = r#"{"model_type":"llama","hidden_size":8,"num_hidden_layers":2,
         "num_attention_heads":2,"num_key_value_heads":1,"intermediate_size":16,"vocab_size":10,
         "max_position_embeddings":4}"#;

@@ -26,6 +26,20 @@ pub enum PlanKind {
 }
 
 impl PlanKind {
+    /// All.
+    pub const ALL: [Self; 10] = [
+        Self::Placement,
+        Self::Training,
+        Self::Given,
+        Self::Experts,
+        Self::Slots,
+        Self::Streams,
+        Self::Groups,
+        Self::NanoBatches,
+        Self::Inference,
+        Self::Gradients,
+    ];
+
     /// A plan of it in words, with its article.
     #[must_use]
     pub const fn words(self) -> &'static str {

@@ -1,17 +1,12 @@
 //! Plans of what the replicas of a model exchange together.
 
 use ir::diagnostic::Diagnostic;
+use serde::Serialize;
 
-use super::check::{refuse_any, refused};
+use super::check::refused;
 use super::{CommunicationDocument, ModeDocument, PlanDocument, StageDocument};
 
 impl PlanDocument {
-    /// Whether it states what is exchanged together.
-    #[must_use]
-    pub fn has_buckets(&self) -> bool {
-        self.communication.exchange.is_some() || !self.communication.buckets.is_empty()
-    }
-
     /// Makes it one of so many replicas of all ops, of so many samples together where they are stated.
     pub fn share_out(
         &mut self,
@@ -25,23 +20,32 @@ impl PlanDocument {
         self.communication = communication;
     }
 
-    /// Refuses what a plan of buckets does not decide, and what it can't be without.
+    /// Refuses degrees and steps that have no replicas' gradients.
     pub(super) fn check_buckets(&self) -> Result<(), Diagnostic> {
         let degrees = &self.parallelism;
-        refuse_any(self.decided_elsewhere(), "is nothing that a plan of gradients decides")?;
         let ones = [degrees.tensor, degrees.pipeline, degrees.expert, degrees.context];
         if degrees.data < 2 || ones != [1; 4] || degrees.n_micro_batches != 1 {
             return Err(refused("parallelism", "is not that of replicas of all ops"));
         }
-        let missing = [
-            ("communication.exchange", self.communication.exchange.is_none()),
-            ("communication.buckets", self.communication.buckets.is_empty()),
-            ("cost", self.cost.is_none()),
-        ];
-        refuse_any(missing, "is missing")?;
         match self.workload.mode {
             ModeDocument::Training => Ok(()),
             ModeDocument::Inference => Err(refused("workload.mode", "has no gradients")),
         }
     }
+}
+
+/// A plan of what the replicas of a model exchange together in figures, times in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct GradientsFigures {
+    /// Replicas.
+    pub replicas: u64,
+    /// The step: both passes, and what of the exchange no pass hides.
+    pub seconds: f64,
+    /// What no buckets are below.
+    pub bound_seconds: f64,
+    /// Both passes alone.
+    pub passes_seconds: f64,
+    /// Samples per second of all replicas; null where no samples are stated.
+    pub samples_per_s: Option<f64>,
 }

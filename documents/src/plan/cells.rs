@@ -38,3 +38,21 @@ pub struct CellDocument {
     /// Its streams.
     pub streams: Vec<StreamDocument>,
 }
+
+/// A plan of pieces on streams in figures, all in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct StreamsFigures {
+    /// Layers.
+    pub n_layers: u64,
+    /// Both passes of all layers, with the gradients that nothing hides.
+    pub seconds: f64,
+    /// What no numbers of parts and slices of gradients are below.
+    pub bound_seconds: f64,
+    /// The same as `seconds` where every layer goes through in one part, and gradients follow the last.
+    pub unsplit_seconds: f64,
+    /// Bytes of gradients.
+    pub gradient_bytes: u64,
+    /// Of these, what follows the last layer.
+    pub rest_bytes: u64,
+}

@@ -3,35 +3,15 @@
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 
-use super::experts::ExpertsDocument;
 use super::request::RequestDocument;
 use super::{PlanDocument, WorkloadDocument};
 
 impl PlanDocument {
-    /// What it decides.
-    #[must_use]
-    pub fn kind(&self) -> PlanKind {
-        let experts = &self.experts;
-        match (&self.served, &self.training) {
-            (Some(_), _) => PlanKind::Inference,
-            _ if self.has_buckets() => PlanKind::Gradients,
-            _ if experts.serving.is_some() => PlanKind::NanoBatches,
-            _ if experts.disaggregated.is_some() => PlanKind::Groups,
-            _ if !self.schedule.cells.is_empty() => PlanKind::Streams,
-            _ if experts.host.is_some() => PlanKind::Slots,
-            _ if !experts.layers.is_empty() => PlanKind::Experts,
-            (_, Some(_)) => PlanKind::Training,
-            (None, None) => PlanKind::Placement,
-        }
-    }
-
     /// Refuses values that mean nothing in any plan.
     pub(super) fn check(&self) -> Result<(), Diagnostic> {
         self.workload.check()?;
         self.request.check()?;
         self.request.check_energy()?;
-        self.check_losses()?;
-        self.check_has_energy()?;
         let degrees = &self.parallelism;
         let named = [
             ("parallelism.data", u64::from(degrees.data)),
@@ -44,98 +24,33 @@ impl PlanDocument {
         if let Some((member, _)) = named.into_iter().find(|(_, value)| *value == 0) {
             return Err(refused(member, "is 0, but must be at least 1"));
         }
-        if let Some(served) = &self.served {
-            return self.check_served(served);
-        }
-        if self.has_buckets() {
-            self.request.check_of_ops()?;
-            return self.check_buckets();
-        }
-        if !self.experts.layers.is_empty() {
-            return self.check_experts();
-        }
-        if self.experts != ExpertsDocument::default() {
-            return Err(refused("experts", "places no layer"));
-        }
-        if self.has_streams() {
-            return Err(refused("schedule.cells", "is of no layer"));
-        }
-        if let Some(training) = &self.training {
-            return training.check(self);
-        }
-        self.request.check_of_ops()?;
-        let n_micro_batches = degrees.n_micro_batches;
-        let stated = self.workload.n_micro_batches();
-        if n_micro_batches != stated {
-            return Err(refused(
-                "parallelism.n_micro_batches",
-                &format!("is {n_micro_batches}, but `workload` makes {stated}"),
-            ));
-        }
-        Ok(())
-    }
-
-    /// Refuses what only training runs state of devices that come and go.
-    fn check_losses(&self) -> Result<(), Diagnostic> {
-        let own = &self.communication;
-        let foreign = [
-            ("communication.replaced", own.replaced.is_some()),
-            ("communication.moves", !own.moves.is_empty()),
-            ("communication.moving_ns", own.moving_ns.is_some()),
-            ("communication.spares", !own.spares.is_empty()),
-            ("request.lost", !self.request.lost.is_empty()),
-            ("request.spares", self.request.spares.is_some()),
-        ];
-        let averaged = [
-            ("communication.matchings", !own.matchings.is_empty()),
-            ("communication.joined_by", !own.joined_by.is_empty()),
-            ("communication.uploads", !own.uploads.is_empty()),
-        ];
-        refuse_any(averaged, "is stated of nodes that average their models only")?;
-        match self.training {
-            Some(_) => Ok(()),
-            None => refuse_any(foreign, "is stated of training runs only"),
-        }
-    }
-
-    /// Refuses energy of plans that state none.
-    fn check_has_energy(&self) -> Result<(), Diagnostic> {
+        self.check_members()?;
         let own = &self.request;
-        let foreign = [
-            ("energy", self.energy.is_some()),
-            ("request.least", own.least.is_some()),
-            ("request.pue", own.pue.is_some()),
-            ("request.power_cap_w", own.power_cap_w.is_some()),
-            ("request.board_limit", own.board_limit.is_some()),
-            ("request.without", !own.without.is_empty()),
-        ];
         let is_asked = own.least.is_some() || own.pue.is_some() || own.power_cap_w.is_some();
-        match self.training.is_some() || self.served.is_some() {
-            true if is_asked && self.energy.is_none() => {
-                Err(refused("energy", "is missing, and `request` asks for it"))
-            }
-            true => Ok(()),
-            false => refuse_any(foreign, "is stated of training runs and of what serves only"),
+        if is_asked && self.energy.is_none() {
+            return Err(refused("energy", "is missing, and `request` asks for it"));
+        }
+        match (&self.served, &self.training) {
+            (Some(served), _) => self.check_served(served),
+            (_, Some(training)) => training.check(self),
+            _ => match self.kind() {
+                PlanKind::Gradients => self.check_buckets(),
+                PlanKind::Placement => self.check_micro_batches(),
+                _ => Ok(()),
+            },
         }
     }
-}
 
-impl PlanDocument {
-    /// What only plans of ops, of training runs and of what runs inside a layer decide, and whether it is
-    /// there.
-    pub(super) fn decided_elsewhere(&self) -> [(&'static str, bool); 9] {
-        let schedule = &self.schedule;
-        [
-            ("training", self.training.is_some()),
-            ("placement", !self.placement.is_empty()),
-            ("experts", self.experts != ExpertsDocument::default()),
-            ("schedule.devices", !schedule.devices.is_empty()),
-            ("schedule.channels", !schedule.channels.is_empty()),
-            ("schedule.after", !schedule.after.is_empty()),
-            ("schedule.grid", !schedule.grid.is_empty()),
-            ("schedule.cells", !schedule.cells.is_empty()),
-            ("workload.micro_batch", self.workload.micro_batch.is_some()),
-        ]
+    /// Refuses another number of micro-batches than the sizes make.
+    fn check_micro_batches(&self) -> Result<(), Diagnostic> {
+        let (own, stated) = (self.parallelism.n_micro_batches, self.workload.n_micro_batches());
+        match own == stated {
+            true => Ok(()),
+            false => Err(refused(
+                "parallelism.n_micro_batches",
+                &format!("is {own}, but `workload` makes {stated}"),
+            )),
+        }
     }
 }
 
@@ -185,18 +100,6 @@ impl RequestDocument {
         Ok(())
     }
 
-    /// Refuses what only a training run over degrees is asked.
-    fn check_of_ops(&self) -> Result<(), Diagnostic> {
-        let foreign = [
-            ("request.devices", self.devices.is_some()),
-            ("request.max_memory_bytes", self.max_memory_bytes.is_some()),
-            ("request.memory_margin", self.memory_margin.is_some()),
-            ("request.no_offload", self.no_offload),
-            ("request.expert_skew", self.expert_skew.is_some()),
-        ];
-        refuse_any(foreign, "is asked of training runs only")
-    }
-
     fn check(&self) -> Result<(), Diagnostic> {
         if let Some([least, most]) = self.devices
             && !(1..=most).contains(&least)
@@ -213,17 +116,6 @@ impl RequestDocument {
             }
         }
         Ok(())
-    }
-}
-
-/// Refuses the first member that is as it must not be.
-pub(super) fn refuse_any(
-    members: impl IntoIterator<Item = (&'static str, bool)>,
-    why: &str,
-) -> Result<(), Diagnostic> {
-    match members.into_iter().find(|(_, is)| *is) {
-        Some((member, _)) => Err(refused(member, why)),
-        None => Ok(()),
     }
 }
 

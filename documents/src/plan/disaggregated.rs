@@ -70,3 +70,21 @@ pub struct PieceSecondsDocument {
     /// The experts of a part, on the busiest device.
     pub experts: f64,
 }
+
+/// A plan of attention and experts on devices of their own in figures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct GroupsFigures {
+    /// Layers.
+    pub n_layers: u64,
+    /// Seconds of a step.
+    pub step_seconds: f64,
+    /// Samples of all devices per second.
+    pub samples_per_s: f64,
+    /// What no groups, sizes, parts and orders are above.
+    pub bound_samples_per_s: f64,
+    /// The same as `samples_per_s` of `ping-pong`; null where it has no plan.
+    pub ping_pong_samples_per_s: Option<f64>,
+    /// The same of `naive`.
+    pub naive_samples_per_s: Option<f64>,
+}

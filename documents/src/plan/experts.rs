@@ -2,12 +2,10 @@
 
 use ir::card::ModelCard;
 use ir::cluster::Cluster;
-use ir::diagnostic::Diagnostic;
 use ir::profile::Profile;
 use ir::workload::{Mode, StepPhase};
 use serde::{Deserialize, Serialize};
 
-use super::check::refused;
 use super::disaggregated::{DisaggregatedDocument, PieceSecondsDocument};
 use super::head::Head;
 use super::nano_batches::{NanoBatchesDocument, ServingDocument};
@@ -233,161 +231,43 @@ impl PlanDocument {
         plan.cost = Some(cost);
         plan
     }
-
-    /// Whether it states pieces on streams.
-    #[must_use]
-    pub fn has_streams(&self) -> bool {
-        !self.schedule.cells.is_empty()
-    }
-
-    /// Refuses what a plan of experts does not decide, and what it can't be without.
-    pub(super) fn check_experts(&self) -> Result<(), Diagnostic> {
-        if self.has_nano_batches() {
-            return self.check_nano_batches();
-        }
-        let schedule = &self.schedule;
-        let of_streams = self.has_streams();
-        let others = [
-            ("training", self.training.is_some()),
-            ("placement", !self.placement.is_empty()),
-            ("schedule.devices", !schedule.devices.is_empty()),
-            ("schedule.channels", !schedule.channels.is_empty()),
-            ("schedule.after", !schedule.after.is_empty()),
-            ("schedule.grid", !schedule.grid.is_empty()),
-            ("cost", self.cost.is_some() && !of_streams),
-            ("experts.groups", self.experts.groups.is_some() && of_streams),
-        ];
-        if let Some((member, _)) = others.into_iter().find(|(_, is_there)| *is_there) {
-            return Err(refused(member, "is nothing that such a plan decides"));
-        }
-        let own = &self.experts;
-        let missing = [
-            ("experts.phase", own.phase.is_none()),
-            ("experts.tokens", own.tokens.is_none()),
-            ("experts.groups", own.groups.is_none() && !of_streams),
-            ("experts.sequence_length", own.sequence_length.is_none() && of_streams),
-            ("workload.batch", self.workload.batch.is_none()),
-            ("cost", self.cost.is_none() && of_streams),
-        ];
-        if let Some((member, _)) = missing.into_iter().find(|(_, is_missing)| *is_missing) {
-            return Err(refused(member, "is missing"));
-        }
-        let kind = match (own.disaggregated.is_some(), of_streams, own.host.is_some()) {
-            (true, false, _) => return Err(refused("schedule.cells", "is missing")),
-            (true, true, _) => Kind::Groups,
-            (_, true, _) => Kind::Parts,
-            (_, _, true) => Kind::Cached,
-            _ => Kind::Placed,
-        };
-        own.layers.iter().try_for_each(|layer| layer.check(kind))
-    }
 }
 
-/// What is decided of layers of experts.
-#[derive(Clone, Copy)]
-enum Kind {
-    /// Devices of their copies.
-    Placed,
-    /// Slots.
-    Cached,
-    /// Parts and gradients.
-    Parts,
-    /// Devices of attention and of experts.
-    Groups,
+/// A placement of experts in figures. Loads are those of the device that has most in each layer, over
+/// the mean of all devices, and the mean of all layers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ExpertsFigures {
+    /// Layers of experts.
+    pub n_layers: u64,
+    /// Greatest loads, in means.
+    pub load: f64,
+    /// What no placement is below, in means.
+    pub bound: f64,
+    /// `load / bound - 1`.
+    pub gap: f64,
+    /// Greatest loads as `eplb` places the same experts, in means.
+    pub eplb_load: f64,
+    /// Visits (pairs of a token and an expert) of the devices that have most, of all layers in a step.
+    pub busiest_visits: f64,
+    /// The same if all devices had as many.
+    pub even_visits: f64,
 }
 
-impl ExpertLayersDocument {
-    /// Refuses what layers of another kind of plan have, and layers without their own.
-    fn check(&self, kind: Kind) -> Result<(), Diagnostic> {
-        let placed = [
-            ("experts.layers[].slots", self.slots > 0),
-            ("experts.layers[].visits", !self.visits.is_empty()),
-            ("experts.layers[].devices_of_expert", !self.devices_of_expert.is_empty()),
-        ];
-        let bound = [("experts.layers[].bound_method", !self.bound_method.is_empty())];
-        let parts = [
-            ("experts.layers[].r_fwd", self.r_fwd.is_some()),
-            ("experts.layers[].r_bwd", self.r_bwd.is_some()),
-            ("experts.layers[].gradient_bytes", self.gradient_bytes.is_some()),
-            ("experts.layers[].others_gradient_bytes", self.others_gradient_bytes.is_some()),
-        ];
-        let cached = [("experts.layers[].cache", self.cache.is_some())];
-        let pieces = [("experts.layers[].piece_seconds", self.piece_seconds.is_some())];
-        if self.nano_batches.is_some() {
-            return Err(refused(
-                "experts.layers[].nano_batches",
-                "is nothing that such a plan decides",
-            ));
-        }
-        let held = [
-            ("experts.layers[].resident", !self.resident.is_empty()),
-            ("experts.layers[].prefetch", !self.prefetch.is_empty()),
-        ];
-        // What a placement lacks is named where its rules are looked at.
-        let (own, others) = match kind {
-            Kind::Parts => (&parts[..], [&placed[..], &bound, &cached, &held, &pieces]),
-            Kind::Cached => (&cached[..], [&parts[..], &bound, &pieces, &[], &[]]),
-            Kind::Groups => (&pieces[..], [&parts[..], &bound, &cached, &held, &[]]),
-            Kind::Placed => (&[][..], [&parts[..], &cached, &held, &pieces, &[]]),
-        };
-        if let Some((member, _)) = others.into_iter().flatten().find(|(_, is_there)| *is_there) {
-            return Err(refused(member, "is nothing that such a plan decides"));
-        }
-        match own.iter().find(|(_, is_there)| !*is_there) {
-            Some((member, _)) => Err(refused(member, "is missing")),
-            None => Ok(()),
-        }
-    }
-}
-
-impl PlanDocument {
-    /// Whether it states nano-batches.
-    #[must_use]
-    pub const fn has_nano_batches(&self) -> bool {
-        self.experts.serving.is_some()
-    }
-
-    /// Refuses what a plan of nano-batches does not decide, and what it can't be without.
-    pub(super) fn check_nano_batches(&self) -> Result<(), Diagnostic> {
-        let (own, schedule) = (&self.experts, &self.schedule);
-        let others = [
-            ("training", self.training.is_some()),
-            ("placement", !self.placement.is_empty()),
-            ("schedule.devices", !schedule.devices.is_empty()),
-            ("schedule.channels", !schedule.channels.is_empty()),
-            ("schedule.after", !schedule.after.is_empty()),
-            ("schedule.grid", !schedule.grid.is_empty()),
-            ("experts.groups", own.groups.is_some()),
-            ("experts.host", own.host.is_some()),
-        ];
-        if let Some((member, _)) = others.into_iter().find(|(_, is_there)| *is_there) {
-            return Err(refused(member, "is nothing that such a plan decides"));
-        }
-        let missing = [
-            ("experts.phase", own.phase.is_none()),
-            ("experts.tokens", own.tokens.is_none()),
-            ("experts.sequence_length", own.sequence_length.is_none()),
-            (
-                "experts.layers[].nano_batches",
-                own.layers.iter().any(|own| own.nano_batches.is_none()),
-            ),
-            ("workload.batch", self.workload.batch.is_none()),
-            ("schedule.cells", schedule.cells.is_empty()),
-            ("cost", self.cost.is_none()),
-        ];
-        match missing.into_iter().find(|(_, is_missing)| *is_missing) {
-            Some((member, _)) => Err(refused(member, "is missing")),
-            None => own.layers.iter().try_for_each(|own| {
-                let only = ExpertLayersDocument {
-                    layers: own.layers.clone(),
-                    nano_batches: own.nano_batches.clone(),
-                    ..Default::default()
-                };
-                match *own == only {
-                    true => Ok(()),
-                    false => Err(refused("experts.layers[]", "has more than such a plan decides")),
-                }
-            }),
-        }
-    }
+/// Experts in slots in figures; those of layers and seconds stand in the plan.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SlotsFigures {
+    /// Layers of experts.
+    pub n_layers: u64,
+    /// Share of the experts that steps need which lie in slots when a layer begins.
+    pub hit_ratio: f64,
+    /// Experts that are fetched when they are needed, of all steps and layers.
+    pub missed: u64,
+    /// Experts that are fetched before they are needed.
+    pub ahead: u64,
+    /// Seconds that a step waits for experts, the mean of all.
+    pub exposed_s: f64,
+    /// Weights on a device.
+    pub memory_bytes: u64,
 }

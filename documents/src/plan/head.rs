@@ -1,10 +1,9 @@
 //! What every plan begins with.
 
-use super::experts::ExpertsDocument;
 use super::request::RequestDocument;
 use super::{
-    CommunicationDocument, FORMAT, ModeDocument, ParallelismDocument, PartitionDocument,
-    PlanDocument, Reference, ScheduleDocument, StageDocument, WorkloadDocument,
+    FORMAT, ModeDocument, ParallelismDocument, PartitionDocument, PlanDocument, Reference,
+    StageDocument, WorkloadDocument,
 };
 
 /// What every plan states: what it was made of and for, and by what.
@@ -44,15 +43,14 @@ impl PlanDocument {
             partition: PartitionDocument {
                 stages: vec![StageDocument { ops: Vec::new(), blocks: None, mesh: None }],
             },
-            placement: Vec::new(),
-            experts: ExpertsDocument::default(),
-            communication: CommunicationDocument::default(),
-            schedule: ScheduleDocument::default(),
-            cost: None,
-            training: None,
-            served: None,
-            energy: None,
+            ..Self::default()
         }
+    }
+}
+
+impl Default for ParallelismDocument {
+    fn default() -> Self {
+        Self::ONE
     }
 }
 

@@ -100,3 +100,19 @@ pub struct NanoBatchesDocument {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beside: Vec<BesideDocument>,
 }
+
+/// A plan of nano-batches in figures, all in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct NanoBatchesFigures {
+    /// Layers.
+    pub n_layers: u64,
+    /// All layers of a step, from the first piece to the last one.
+    pub seconds: f64,
+    /// What no cuts and orders that were looked at are below.
+    pub bound_seconds: f64,
+    /// The same as `seconds` where no samples are cut and nothing is fused.
+    pub unsplit_seconds: f64,
+    /// The most nano-batches of a layer.
+    pub nano_batches: u32,
+}

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::energy::EnergyPointDocument;
 use super::phase::PhaseDocument;
 
 /// What a stage takes and holds.
@@ -45,4 +46,35 @@ pub struct ServedDocument {
     pub tokens_per_s: f64,
     /// By stage.
     pub stages: Vec<ServedStageDocument>,
+}
+
+/// The best that one device does alone.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AloneDocument {
+    /// The device.
+    pub device: String,
+    /// Seconds of a batch.
+    pub latency_seconds: f64,
+    /// Tokens per second.
+    pub tokens_per_s: f64,
+}
+
+/// A pipeline that serves in figures, times in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct InferenceFigures {
+    /// Between the ends of two batches.
+    pub period_seconds: f64,
+    /// Of a batch from its start to its end.
+    pub latency_seconds: f64,
+    /// What no pipeline of the objective is below.
+    pub bound_seconds: f64,
+    /// Tokens per second of all batches in flight.
+    pub tokens_per_s: f64,
+    /// Null where no device holds the model.
+    pub alone: Option<AloneDocument>,
+    /// Plans that were tried for energy, price or under a cap, of which no other is better in all of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub energy_front: Vec<EnergyPointDocument>,
 }

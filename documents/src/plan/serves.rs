@@ -4,16 +4,13 @@ use ir::card::ModelCard;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 
-use super::check::{refuse_any, refused};
+use super::check::refused;
 use super::head::Head;
 use super::phase::PhaseDocument;
 use super::request::RequestDocument;
 use super::served::ServedDocument;
 use super::training::{BlocksDocument, RecomputeDocument, StageMeshDocument};
-use super::{
-    CommunicationDocument, CostDocument, ModeDocument, PlanDocument, Reference, StageDocument,
-    WorkloadDocument,
-};
+use super::{CostDocument, ModeDocument, PlanDocument, Reference, StageDocument, WorkloadDocument};
 use crate::digest;
 
 /// A pipeline that serves, and what it was made of and for.
@@ -78,22 +75,8 @@ impl PlanDocument {
         plan
     }
 
-    /// Refuses what a pipeline that serves does not decide, and what it can't be without.
+    /// Refuses what serves nothing.
     pub(super) fn check_served(&self, served: &ServedDocument) -> Result<(), Diagnostic> {
-        let others = [
-            ("communication", self.communication != CommunicationDocument::default()),
-            ("parallelism.training", self.parallelism.training.is_some()),
-        ];
-        let others = self.decided_elsewhere().into_iter().chain(others);
-        refuse_any(others, "is nothing that a pipeline that serves decides")?;
-        let stages = &self.partition.stages;
-        let missing = [
-            ("workload.batch", self.workload.batch.is_none()),
-            ("partition.stages.blocks", stages.iter().any(|own| own.blocks.is_none())),
-            ("partition.stages.mesh", stages.iter().any(|own| own.mesh.is_none())),
-            ("cost", self.cost.is_none()),
-        ];
-        refuse_any(missing, "is missing")?;
         if self.workload.mode != ModeDocument::Inference {
             return Err(refused("workload.mode", "is not that of a pipeline that serves"));
         }

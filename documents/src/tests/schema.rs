@@ -6,19 +6,11 @@ use ir::workload::Workload;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde_json::Value;
 
+use crate::plan::kinds::AnswerDocument;
 use crate::plan::render::Context;
 use crate::plan::request::RequestDocument;
 use crate::plan::{CostDocument, PlanDocument};
 use crate::profile::ProfileDocument;
-use crate::report::cached::CachedReportDocument;
-use crate::report::experts::ExpertsReportDocument;
-use crate::report::gradients::GradientsReportDocument;
-use crate::report::nano_batches::NanoBatchesReportDocument;
-use crate::report::served::ServedReportDocument;
-use crate::report::streams::{DisaggregatedReportDocument, StreamsReportDocument};
-use crate::report::training::TrainingReportDocument;
-use crate::report::{FailureDocument, ReportDocument};
-use crate::solution::SolutionReportDocument;
 use crate::tests::sample;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema");
@@ -30,25 +22,6 @@ fn plan() -> Schema {
 /// Schema of the profile document.
 pub(crate) fn profile() -> Schema {
     titled::<ProfileDocument>("Profile document of meshwright, version 1")
-}
-
-/// What `plan --json` prints, by what is planned, or why there is no plan.
-#[derive(serde::Serialize, JsonSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "only its schema is wanted")]
-enum AnswerDocument {
-    Ops(Box<ReportDocument>),
-    Training(Box<TrainingReportDocument>),
-    Instance(Box<SolutionReportDocument>),
-    Experts(Box<ExpertsReportDocument>),
-    Streams(Box<StreamsReportDocument>),
-    Disaggregated(Box<DisaggregatedReportDocument>),
-    NanoBatches(Box<NanoBatchesReportDocument>),
-    /// Of gradients.
-    Gradients(Box<GradientsReportDocument>),
-    Cached(Box<CachedReportDocument>),
-    Served(Box<ServedReportDocument>),
-    Failure(Box<FailureDocument>),
 }
 
 fn answer() -> Schema {

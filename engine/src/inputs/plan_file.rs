@@ -9,6 +9,7 @@ use documents::plan::{ModeDocument, OptimizerDocument, PlanDocument, WorkloadDoc
 use importers::launcher::{Launcher, device_map};
 use ir::diagnostic::Diagnostic;
 use ir::launch::DeviceMap;
+use ir::plan_kind::PlanKind;
 use ir::workload::{Mode, Optimizer, Workload};
 use planner::recipe::Ingredient;
 use planner::registry;
@@ -101,8 +102,9 @@ pub fn map(path: &Path) -> Option<Result<DeviceMap, Diagnostic>> {
 
 /// What the form of the document does not rule out and no plan has.
 pub(crate) fn check(document: &PlanDocument) -> Result<(), Diagnostic> {
-    // Who verifies a placement of experts looks at its objective.
-    if document.experts.layers.is_empty() && document.served.is_none() {
+    // Kinds with an objective of their own hold it against what is derived.
+    let kind = document.kind();
+    if [PlanKind::Placement, PlanKind::Training, PlanKind::Gradients].contains(&kind) {
         objective(document)?;
     }
     let WorkloadDocument { batch, micro_batch, .. } = &document.workload;
@@ -110,13 +112,10 @@ pub(crate) fn check(document: &PlanDocument) -> Result<(), Diagnostic> {
         return Err(Diagnostic::input("bad-plan", "the plan states a batch of 0 samples"));
     }
     // Who made a plan can't be derived from it, but it is a recipe that exists.
-    if document.training.is_none() && document.algorithm != BY_HAND {
-        let is_alone = !document.experts.layers.is_empty()
-            || document.has_buckets()
-            || document.served.is_some();
-        let read = match is_alone {
-            false => registry::recipe(&document.algorithm).map(|_| ()),
-            true => Ingredient::parse(&document.algorithm, registry::entries()).map(|_| ()),
+    if kind != PlanKind::Training && document.algorithm != BY_HAND {
+        let read = match kind == PlanKind::Placement {
+            true => registry::recipe(&document.algorithm).map(|_| ()),
+            false => Ingredient::parse(&document.algorithm, registry::entries()).map(|_| ()),
         };
         read.map_err(|error| {
             let message = format!("member `algorithm` of the plan: {}", error.message);

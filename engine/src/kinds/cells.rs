@@ -19,6 +19,8 @@ use ir::units::Nanos;
 use super::kind::{illegal, refused};
 use crate::answer::words::ranges;
 use crate::inputs::run::setting::Setting as Run;
+use crate::request::PlanRequest;
+use crate::request::fields::{self, Honours};
 use crate::request::subject::Subject;
 
 /// Refuses subjects that a plan of streams has none of.
@@ -198,4 +200,46 @@ pub(crate) fn of_layers(document: &PlanDocument, layers: &[usize]) -> Vec<Diagno
         found.push(illegal("layers-missing", message));
     }
     found
+}
+
+/// What plans of streams honour of a request.
+pub const HONOURS: Honours = Honours {
+    hint: |field| match field.name {
+        "dtype" => "leave it out: layers are priced in 16 bits",
+        "workload" => "leave it out: --phase says what a step does",
+        "global_batch" | "tokens_per_step" => {
+            "state the samples of a step with --batch, and their tokens with --sequence-length"
+        }
+        "gap" | "node_budget" => fields::ENDS,
+        "devices" | "accelerators" => "leave it out: all devices of --cluster are planned on",
+        _ => "leave it out",
+    },
+    ..Honours::new(
+        "streams",
+        PlanKind::Streams,
+        "cluster profile batch sequence_length expert_skew phase cached_tokens kv_dtype \
+     interference export",
+    )
+};
+
+/// Refuses what plans of streams do not honour, and what says something of nano-batches alone; groups have a
+/// cache.
+///
+/// # Errors
+/// `not-for-streams`.
+pub fn check(request: &PlanRequest, own: &Honours, has_cache: bool) -> Result<(), Diagnostic> {
+    fields::check(&request.problem.given, own)?;
+    let given = [
+        ("--kv-dtype", request.kv_dtype.is_some() && !has_cache),
+        ("--cached", request.cached_tokens.is_some()),
+        ("--interference", request.interference.is_some()),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((flag, _)) => {
+            let message = format!("`{flag}` has no effect on this plan of streams");
+            Err(Diagnostic::usage("not-for-streams", message)
+                .hint("leave it out, or plan a serving step with --algorithm dynaflow"))
+        }
+    }
 }

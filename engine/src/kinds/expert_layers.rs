@@ -18,6 +18,7 @@ use crate::answer::suggest;
 use crate::answer::words::ranges;
 use crate::inputs::experts::Setting;
 use crate::inputs::plan_file;
+use crate::request::fields::Honours;
 use crate::request::subject::Subject;
 use crate::request::value::Written;
 
@@ -196,3 +197,14 @@ pub fn by_law(
         difference(&format!("{field}[{expert}]"), &own.to_string(), &law.to_string())
     })
 }
+
+/// What plans of experts honour of a request.
+pub const HONOURS: Honours = Honours {
+    hint: |_| "leave it out: experts are placed by their visits alone",
+    ..Honours::new(
+        "experts",
+        PlanKind::Experts,
+        "cluster batch sequence_length expert_skew phase routing_trace gap node_budget \
+     export",
+    )
+};

@@ -5,9 +5,11 @@ use std::sync::atomic::AtomicBool;
 
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::{PlanDocument, Reference};
+use documents::report::FoundDocument;
 use exporters::Export;
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::kind::{Compared, Kind, Legal, Target, Told, refused};
@@ -15,13 +17,15 @@ use crate::answer::differences::{self, difference};
 use crate::answer::exit::{Cancel, CommandResult, Exit};
 use crate::answer::follow::{File, Files};
 use crate::answer::mismatch::{mismatch, sorted};
-use crate::answer::page::Page;
+use crate::answer::page::{Format, Page};
 use crate::answer::rows::Rows;
 use crate::answer::violations;
 use crate::inputs::plan_file::BY_HAND;
 use crate::request::fields;
 use crate::request::subject::Subject;
-use crate::request::{CompareRequest, ReplayRequest};
+use crate::request::{CompareRequest, PlanRequest, ReplayRequest};
+use crate::search::run::Run;
+use crate::search::watched::told;
 
 /// A plan on its model and cluster.
 struct OnModel<'d, K: Kind> {
@@ -97,11 +101,21 @@ impl<K: Kind> OnModel<'_, K> {
             return self.plan.cost.as_ref().map_or_else(Vec::new, differences::within);
         }
         let algorithm = &self.plan.algorithm;
-        if algorithm != BY_HAND && !K::is_row(algorithm) {
+        if algorithm != BY_HAND && !matches!(K::is_row(algorithm), Ok(true)) {
             return vec![difference("algorithm", algorithm, K::ROWS)];
         }
         K::stated_wrong(on, proof)
     }
+}
+
+/// `plan`.
+///
+/// # Errors
+/// Those of [`Kind::check`], [`Kind::check_target`] and [`Kind::plan`].
+pub fn plan<K: Kind>(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    K::check(request)?;
+    request.exports.iter().try_for_each(|target| K::check_target(target))?;
+    K::plan(request, run)
 }
 
 /// `verify`.
@@ -238,15 +252,34 @@ pub fn export<K: Kind>(
     })
 }
 
-/// The files that a plan is asked for when it is made; what they can't say becomes warnings.
+/// A plan that was found, by what is said of it, why the search ended and its seconds where they may be told.
+pub type Found<F> = (PlanDocument, F, &'static str, Option<f64>);
+
+/// Answers with a plan that was found and the files that are asked for; what they can't say becomes warnings.
 ///
 /// # Errors
-/// Those of [`Kind::export`].
-pub fn files<K: Kind>(
-    on: Legal<'_, K>,
-    formats: &[String],
-    warnings: &mut Vec<Diagnostic>,
-) -> Files {
+/// Those of writing.
+pub fn found<K: Kind, F: Serialize>(
+    (request, run): (&PlanRequest, &mut Run<'_>),
+    (setting, judged): (&K::Setting, &K::Judged),
+    (plan, figures, stop_reason, elapsed_s): Found<F>,
+    mut warnings: Vec<Diagnostic>,
+    print: impl FnOnce(&FoundDocument<F>, &Run<'_>),
+) -> CommandResult {
+    let on = Legal { setting, plan: &plan, judged };
+    let files = files::<K>(on, &request.exports, &mut warnings);
+    run.page.warnings(&warnings);
+    let (stop_reason, warnings) = (stop_reason.to_owned(), documents(&warnings));
+    let report = FoundDocument { plan, figures, stop_reason, elapsed_s, warnings };
+    told(run, files, &report, |run| {
+        if run.page.format == Format::Text {
+            print(&report, run);
+        }
+    })
+}
+
+/// The files of a plan.
+fn files<K: Kind>(on: Legal<'_, K>, formats: &[String], warnings: &mut Vec<Diagnostic>) -> Files {
     let file = |format: &String| {
         let export = K::export(on, format)?;
         warnings.extend(export.warnings);

@@ -10,10 +10,13 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan_kind::PlanKind;
 use serde_json::Value;
 
+use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
-use crate::request::ReplayRequest;
+use crate::request::fields::{self, Honours};
 use crate::request::subject::Subject;
+use crate::request::{PlanRequest, ReplayRequest};
+use crate::search::run::Run;
 
 /// What a plan is put on.
 #[derive(Clone, Copy)]
@@ -73,6 +76,8 @@ pub trait Kind: Sized {
     /// Whether only plans are explained that state no wrong figures; else a person may change decisions and see
     /// what they take.
     const HOLDS_CLAIMS: bool = true;
+    /// Fields of a request that it honours.
+    const HONOURS: &'static Honours;
     /// Whether its plans have steps, which `simulate` replays.
     const HAS_STEPS: bool = true;
 
@@ -80,6 +85,34 @@ pub trait Kind: Sized {
     type Setting;
     /// What a plan decides, and what that takes.
     type Judged;
+
+    /// Whether a recipe is one of its rows.
+    ///
+    /// # Errors
+    /// Those of reading the recipe.
+    fn is_row(recipe: &str) -> Result<bool, Diagnostic>;
+
+    /// Whether a request asks for one of its plans by itself.
+    ///
+    /// # Errors
+    /// Those of the recipe.
+    fn is_asked(request: &PlanRequest) -> Result<bool, Diagnostic> {
+        Self::is_row(request.recipe())
+    }
+
+    /// Refuses what is asked for by name and means nothing for its plans.
+    ///
+    /// # Errors
+    /// [`PlanKind::refusal`].
+    fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
+        fields::check(&request.problem.given, Self::HONOURS)
+    }
+
+    /// Plans what is asked for; targets are those of [`Self::check_target`].
+    ///
+    /// # Errors
+    /// Those of reading and planning.
+    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult;
 
     /// Puts a plan on a model and the cluster of the flags.
     ///
@@ -102,12 +135,11 @@ pub trait Kind: Sized {
         plan: &PlanDocument,
     ) -> Result<Self::Judged, Vec<Diagnostic>>;
 
-    /// Whether an algorithm makes its plans.
-    fn is_row(algorithm: &str) -> bool;
-
     /// What a legal plan states otherwise than it is derived. A bound that a search has to prove is looked at
-    /// where there is a flag that ends it.
-    fn stated_wrong(on: Legal<'_, Self>, proof: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic>;
+    /// where there is a flag that ends it. Nothing, where all of it is judged.
+    fn stated_wrong(_: Legal<'_, Self>, _proof: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
+        Vec::new()
+    }
 
     /// What `verify` says.
     fn told(on: Legal<'_, Self>) -> Told;
@@ -142,7 +174,9 @@ pub trait Kind: Sized {
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic>;
 
     /// What the settings of two plans are not alike in.
-    fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic>;
+    fn unlike(_a: &PlanDocument, _b: &PlanDocument) -> Option<Diagnostic> {
+        None
+    }
 
     /// Prints what two plans decide otherwise.
     fn compare(a: &PlanDocument, b: &PlanDocument, around: (Rows, &Page)) -> Compared;

@@ -71,7 +71,7 @@ enum Better {
 /// Plans both ways.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     // What only placements honour is not open; what neither honours is refused here.
-    fields::check(&request.problem.given, fields::Mode::Degrees)?;
+    fields::check(&request.problem.given, &fields::DEGREES)?;
     let read = match training::read(request, run) {
         Ok(Some(read)) => read,
         Ok(None) => return Ok(interrupted(run.page)),

@@ -11,26 +11,50 @@ use std::sync::Arc;
 
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan_kind::PlanKind;
-use planner::experts as door;
-use planner::experts::expertflow::Cached;
 use planner::recipe::Ingredient;
 use planner::run::watch::Tell;
 
 use crate::answer::exit::{CommandResult, Exit};
 use crate::inputs::assumed;
 use crate::kinds::given::with_accelerators;
+use crate::kinds::kind::Kind;
 use crate::kinds::training::plan_unlike;
 use crate::kinds::training::replaced::{self, Keeps};
-use crate::kinds::{
-    experts, given, gradients, groups, inference, nano_batches, placement, slots, streams, training,
-};
+use crate::kinds::{frame, given, placement, training};
 use crate::request::PlanRequest;
-use crate::request::fields::{self, Mode};
+use crate::request::fields::{self, Honours};
 use crate::request::task::Task;
-use crate::search::row::row;
 use crate::search::run::interrupted;
 
 pub use crate::search::run::Run;
+
+/// What is done with a kind of plan: by the frame with most, the others by themselves.
+macro_rules! with_kind {
+    ($kind:expr, $K:ident => $framed:expr, $training:expr, $placement:expr) => {
+        $crate::plan::with_kind!(
+            [
+                experts::Experts, slots::Slots, streams::Streams, groups::Groups,
+                nano_batches::NanoBatches, inference::Inference, gradients::Gradients
+            ]
+            $kind, $K => $framed, $training, $placement
+        )
+    };
+    (
+        [$($room:ident::$name:ident),*]
+        $kind:expr, $K:ident => $framed:expr, $training:expr, $placement:expr
+    ) => {
+        match $kind {
+            $(PlanKind::$name => {
+                type $K = $crate::kinds::$room::$name;
+                $framed
+            })*
+            PlanKind::Training => $training,
+            // Solutions of instances are no plan documents.
+            PlanKind::Placement | PlanKind::Given => $placement,
+        }
+    };
+}
+pub(crate) use with_kind;
 
 /// Plans what is asked for. The follower gets the plan and all files together, and the page the
 /// answer.
@@ -78,24 +102,24 @@ fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
             "`--allow-lossy` has no effect where energy is least, or under a cap of power";
         return Err(Diagnostic::usage("not-for-training", message).hint("leave one out"));
     }
-    if is_least && (is_served(request) || mode(request) == Mode::Degrees) {
+    if is_least && (is_served(request) || is_over_degrees(request)) {
         return least::plan(request, run);
     }
     if let Some(answer) = by_row(request, run)? {
         return Ok(answer);
     }
-    let trains = both::is_open(request) || mode(request) == Mode::Degrees;
+    let trains = both::is_open(request) || is_over_degrees(request);
     let asked = match trains {
         true => run.read(request, |own| Ok(plan_unlike::asked(own)))?,
         false => Some(plan_unlike::Asked::Nothing),
     };
     let Some(asked) = asked else { return Ok(interrupted(run.page)) };
     if trains && asked == plan_unlike::Asked::Nothing && !request.allow_lossy.is_empty() {
-        fields::check(&request.problem.given, mode(request))?;
+        fields::check(&request.problem.given, honoured(request))?;
         return plan_unlike::no_edges(request);
     }
     if asked != plan_unlike::Asked::Nothing {
-        fields::check(&request.problem.given, Mode::Degrees)?;
+        fields::check(&request.problem.given, &fields::DEGREES)?;
         training::plan::check(request)?;
         return match asked {
             plan_unlike::Asked::Better => plan_unlike::better(request, run),
@@ -105,13 +129,11 @@ fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     if both::is_open(request) {
         return both::plan(request, run);
     }
-    let mode = mode(request);
-    fields::check(&request.problem.given, mode)?;
-    match mode {
-        Mode::Ops | Mode::Instance | Mode::Experts | Mode::Streams | Mode::Serving => {
-            placement::plan::plan(request, run)
-        }
-        Mode::Degrees | Mode::Layers => training::plan::plan(request, run),
+    let own = honoured(request);
+    fields::check(&request.problem.given, own)?;
+    match own.kind == PlanKind::Training {
+        true => training::plan::plan(request, run),
+        false => placement::plan::plan(request, run),
     }
 }
 
@@ -121,42 +143,43 @@ fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
 /// # Errors
 /// Those of the recipe; `not-for-serving`.
 pub fn kind_of(request: &PlanRequest) -> Result<Option<PlanKind>, Diagnostic> {
-    let recipe = request.recipe();
-    Ok(match () {
-        () if gradients::row(recipe)?.is_some() => Some(PlanKind::Gradients),
-        () if row::<door::Experts>(recipe)?.is_some() => Some(PlanKind::Experts),
-        () if row::<Cached>(recipe)?.is_some() => Some(PlanKind::Slots),
-        () if row::<door::NanoBatches>(recipe)?.is_some() => Some(PlanKind::NanoBatches),
-        () if row::<door::Streams>(recipe)?.is_some() => Some(PlanKind::Streams),
-        () if row::<door::Groups>(recipe)?.is_some() => Some(PlanKind::Groups),
-        () if inference::plan::asked(request)?.is_some() => Some(PlanKind::Inference),
-        () => None,
-    })
+    for kind in PlanKind::ALL {
+        if with_kind!(kind, K => K::is_asked(request)?, false, false) {
+            return Ok(Some(kind));
+        }
+    }
+    Ok(None)
+}
+
+/// Fields that kinds of plans honour, one for each column of the page of flags.
+#[must_use]
+pub fn honours() -> Vec<&'static Honours> {
+    let mut all = vec![&fields::OPS, &fields::DEGREES, &fields::LAYERS, &fields::INSTANCE];
+    for kind in PlanKind::ALL {
+        let own = with_kind!(kind, K => K::HONOURS, continue, continue);
+        if all.iter().all(|other| other.column != own.column) {
+            all.push(own);
+        }
+    }
+    all
+}
+
+/// Fields that plans for a question honour, by kind.
+#[must_use]
+pub fn honours_of(task: Task) -> Vec<&'static Honours> {
+    let task_of = |own: &Honours| match own.kind {
+        PlanKind::Training => Task::Train,
+        PlanKind::Placement => Task::Place,
+        PlanKind::Given => Task::Solve,
+        _ => Task::Infer,
+    };
+    honours().into_iter().filter(|own| task_of(own) == task).collect()
 }
 
 /// Plans what a row decides that stands alone; nothing where the recipe is of ops or of training runs.
 fn by_row(request: &PlanRequest, run: &mut Run<'_>) -> Result<Option<Exit>, Diagnostic> {
     let Some(kind) = kind_of(request)? else { return Ok(None) };
-    let mode = match kind {
-        PlanKind::Experts | PlanKind::Slots => Some(Mode::Experts),
-        PlanKind::Streams | PlanKind::Groups | PlanKind::NanoBatches => Some(Mode::Streams),
-        PlanKind::Inference => Some(Mode::Serving),
-        // Gradients are those of ops, and honour some of their flags.
-        _ => None,
-    };
-    mode.map_or(Ok(()), |mode| fields::check(&request.problem.given, mode))?;
-    check_nano_batches(request, kind)?;
-    match kind {
-        PlanKind::Gradients => gradients::plan::plan(request, run),
-        PlanKind::Experts => experts::plan::plan(request, run),
-        PlanKind::Slots => slots::plan::plan(request, run),
-        PlanKind::NanoBatches => nano_batches::plan::plan(request, run),
-        PlanKind::Streams => streams::plan::plan(request, run),
-        PlanKind::Groups => groups::plan::plan(request, run),
-        PlanKind::Inference => inference::plan::plan(request, run),
-        PlanKind::Placement | PlanKind::Training | PlanKind::Given => return Ok(None),
-    }
-    .map(Some)
+    with_kind!(kind, K => frame::plan::<K>(request, run).map(Some), Ok(None), Ok(None))
 }
 
 /// Whether a pipeline that serves is asked for.
@@ -176,40 +199,29 @@ fn check_name(recipe: &str) -> Result<(), Diagnostic> {
     }
 }
 
-/// Refuses what says something of nano-batches alone.
-fn check_nano_batches(request: &PlanRequest, kind: PlanKind) -> Result<(), Diagnostic> {
-    let has_cache = kind == PlanKind::Groups;
-    if !has_cache && kind != PlanKind::Streams {
-        return Ok(());
-    }
-    let given = [
-        ("--kv-dtype", request.kv_dtype.is_some() && !has_cache),
-        ("--cached", request.cached_tokens.is_some()),
-        ("--interference", request.interference.is_some()),
-    ];
-    match given.into_iter().find(|(_, is_given)| *is_given) {
-        None => Ok(()),
-        Some((flag, _)) => {
-            let message = format!("`{flag}` has no effect on this plan of streams");
-            Err(Diagnostic::usage("not-for-streams", message)
-                .hint("leave it out, or plan a serving step with --algorithm dynaflow"))
-        }
+/// Fields that a request for a model honours: of ops, or of a training run.
+fn honoured(request: &PlanRequest) -> &'static Honours {
+    match plans_training(request) {
+        true if is_measured(request) => &fields::LAYERS,
+        true => &fields::DEGREES,
+        false => &fields::OPS,
     }
 }
 
-/// What a request for a model asks for.
-fn mode(request: &PlanRequest) -> Mode {
-    let asks =
-        || request.training.asks().is_some() || training::plan::plans_training(request.recipe());
-    let trains = match request.task {
+fn plans_training(request: &PlanRequest) -> bool {
+    match request.task {
         Some(Task::Train) => true,
         Some(Task::Place) => false,
-        _ => asks(),
-    };
-    let is_folder = || request.problem.profile.as_deref().is_some_and(importers::layers::is_folder);
-    match trains {
-        true if is_folder() => Mode::Layers,
-        true => Mode::Degrees,
-        false => Mode::Ops,
+        _ => request.training.asks().is_some() || training::plan::plans_training(request.recipe()),
     }
+}
+
+/// Whether its profile is a folder of measured layers.
+fn is_measured(request: &PlanRequest) -> bool {
+    request.problem.profile.as_deref().is_some_and(importers::layers::is_folder)
+}
+
+/// Whether degrees of a training run are searched by the cost model.
+fn is_over_degrees(request: &PlanRequest) -> bool {
+    plans_training(request) && !is_measured(request)
 }

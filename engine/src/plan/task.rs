@@ -6,8 +6,7 @@ use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 use ir::workload::{Mode as Workload, StepPhase};
 
-use super::{both, kind_of, mode};
-use crate::request::fields::Mode;
+use super::{both, kind_of, plans_training};
 use crate::request::task::Task;
 use crate::request::{AUTO, PlanRequest};
 
@@ -20,7 +19,7 @@ pub(super) fn guessed(request: &PlanRequest) -> Result<Task, Diagnostic> {
         Some(PlanKind::Gradients) => Task::Train,
         Some(_) if request.phase == Some(StepPhase::Training) => Task::Train,
         Some(_) => Task::Infer,
-        None if both::is_open(request) || mode(request) != Mode::Ops => Task::Train,
+        None if both::is_open(request) || plans_training(request) => Task::Train,
         None => Task::Place,
     })
 }
@@ -89,7 +88,7 @@ fn other(request: &PlanRequest, task: Task, kind: Option<PlanKind>) -> Option<Di
         (Task::Train, Some(PlanKind::Slots | PlanKind::NanoBatches | PlanKind::Inference))
         | (Task::Place, Some(_)) => Some(refused(recipe(), "plans inference", Task::Infer)),
         (Task::Infer, None) if request.recipe() != AUTO => {
-            let meant = if mode(request) == Mode::Ops { Task::Place } else { Task::Train };
+            let meant = if plans_training(request) { Task::Train } else { Task::Place };
             Some(refused(recipe(), "plans no inference", meant))
         }
         (Task::Infer, None) => {

@@ -1,7 +1,5 @@
 //! The question that a plan answers.
 
-use super::fields::Mode;
-
 /// A question, with a verb of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
@@ -38,17 +36,6 @@ impl Task {
             Self::Place => "operator placements",
             Self::Infer => "inference",
             Self::Solve => "instances with given costs",
-        }
-    }
-
-    /// What honours its flags.
-    #[must_use]
-    pub const fn modes(self) -> &'static [Mode] {
-        match self {
-            Self::Train => &[Mode::Degrees, Mode::Layers],
-            Self::Place => &[Mode::Ops],
-            Self::Infer => &[Mode::Serving, Mode::Experts, Mode::Streams],
-            Self::Solve => &[Mode::Instance],
         }
     }
 }

@@ -18,7 +18,15 @@ pub fn row<D: Door>(recipe: &str) -> Result<Option<(Ingredient, &'static D)>, Di
     }
 }
 
-/// The same of a recipe that is known to be one.
+/// Whether a recipe is a row that does something for a kind of problem.
+///
+/// # Errors
+/// Those of [`row`].
+pub fn is<D: Door>(recipe: &str) -> Result<bool, Diagnostic> {
+    row::<D>(recipe).map(|own| own.is_some())
+}
+
+/// What [`row`] says of a recipe that is known to be one.
 ///
 /// # Errors
 /// Those of [`row`]; `internal`.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use documents::plan::PlanDocument;
 use documents::plan::request::RequestDocument;
+use documents::report::FoundDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Nanos;
 use ir::workload::StepPhase;
@@ -71,14 +72,14 @@ fn publish(run: &mut Run<'_>, plan: &PlanDocument) {
 ///
 /// # Errors
 /// Those of writing.
-pub(crate) fn told<R: Serialize>(
+pub(crate) fn told<F: Serialize>(
     run: &mut Run<'_>,
-    (plan, files): (&PlanDocument, Files),
-    report: &R,
+    files: Files,
+    report: &FoundDocument<F>,
     print: impl FnOnce(&Run<'_>),
 ) -> CommandResult {
-    publish(run, plan);
-    let written = run.follower.planned(bytes(plan)?, files)?;
+    publish(run, &report.plan);
+    let written = run.follower.planned(bytes(&report.plan)?, files)?;
     print(run);
     run.page.serialized(report)?;
     written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));

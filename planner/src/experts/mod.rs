@@ -26,6 +26,7 @@ use self::dynaflow::{Split, Threshold};
 use self::fsmoe::Planned;
 use crate::run::Control;
 use crate::run::algorithm::{Guarantee, OptionRow, Options};
+use crate::run::entry::{Problems, door};
 
 /// What is minimised.
 pub const OBJECTIVE: &str = "expert-load";
@@ -93,27 +94,15 @@ pub type Share = fn(&findep::Problem) -> Option<findep::Planned>;
 /// How a row shares a step out over two groups of devices.
 pub struct Groups(pub Share, pub Guarantee);
 
-/// What a door takes and minimises; its guarantee is its second member.
-macro_rules! door {
-    ($door:ty, $problems:ident, $objective:expr) => {
-        impl $crate::run::entry::Door for $door {
-            fn takes(&self) -> $crate::run::entry::Problems {
-                $crate::run::entry::Problems::$problems
-            }
+/// Experts of a model's layers.
+const EXPERTS: Problems = Problems { name: "experts", planned: "places experts and stands alone" };
 
-            fn guarantee(&self) -> $crate::run::algorithm::Guarantee {
-                self.1
-            }
+/// Pieces on streams inside a model's layers.
+const STREAMS: Problems =
+    Problems { name: "streams", planned: "plans pieces on streams inside layers and stands alone" };
 
-            fn objectives(&self) -> Vec<&'static str> {
-                vec![$objective]
-            }
-        }
-    };
-}
-
-door!(Experts, Experts, OBJECTIVE);
-door!(Streams, Streams, Objective::STEP_TIME.name());
-door!(NanoBatches, Streams, Objective::STEP_TIME.name());
-door!(Groups, Streams, findep::OBJECTIVE);
-door!(expertflow::Cached, Experts, expertflow::OBJECTIVE);
+door!(Experts, EXPERTS, vec![OBJECTIVE]);
+door!(Streams, STREAMS, vec![Objective::STEP_TIME.name()]);
+door!(NanoBatches, STREAMS, vec![Objective::STEP_TIME.name()]);
+door!(Groups, STREAMS, vec![findep::OBJECTIVE]);
+door!(expertflow::Cached, EXPERTS, vec![expertflow::OBJECTIVE]);

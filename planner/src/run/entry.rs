@@ -28,37 +28,21 @@ pub struct Entry {
 /// All rows that a recipe may name, in the order of listings.
 pub type Rows = &'static [Entry];
 
-/// Kinds of problems.
+/// Kinds of problems; each stands beside the door that takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Problems {
-    /// Models, op by op.
-    Models,
-    /// Instances with given costs.
-    Instances,
-    /// Training runs.
-    TrainingRuns,
-    /// Experts of a model's layers.
-    Experts,
-    /// Pieces on streams inside a model's layers.
-    Streams,
-    /// Pipelines that serve a model.
-    Serving,
+pub struct Problems {
+    /// Name in listings.
+    pub name: &'static str,
+    /// What rows do with them that plan no models op by op.
+    pub planned: &'static str,
 }
 
-impl Problems {
-    /// Name in listings.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Models => "models",
-            Self::Instances => "instances",
-            Self::TrainingRuns => "training runs",
-            Self::Experts => "experts",
-            Self::Streams => "streams",
-            Self::Serving => "serving",
-        }
-    }
-}
+/// Models, op by op.
+pub const MODELS: Problems = Problems { name: "models", planned: "plans models op by op" };
+
+/// Training runs.
+pub const TRAINING_RUNS: Problems =
+    Problems { name: "training runs", planned: "plans training runs (--global-batch)" };
 
 /// How a row takes a kind of problem. Each kind has a type of its own, where its searches are.
 pub trait Door: Any + Sync {
@@ -72,25 +56,33 @@ pub trait Door: Any + Sync {
     fn objectives(&self) -> Vec<&'static str>;
 }
 
+/// What a door takes and minimises; its guarantee is its second member.
+macro_rules! door {
+    ($door:ty, $problems:expr, $objectives:expr) => {
+        impl $crate::run::entry::Door for $door {
+            fn takes(&self) -> $crate::run::entry::Problems {
+                $problems
+            }
+
+            fn guarantee(&self) -> $crate::run::algorithm::Guarantee {
+                self.1
+            }
+
+            fn objectives(&self) -> Vec<&'static str> {
+                $objectives
+            }
+        }
+    };
+}
+pub(crate) use door;
+
 /// Makes a row ready to plan a model.
 pub type Build = fn(&Options) -> Result<Row, Diagnostic>;
 
 /// Plans models op by op.
 pub struct Model(pub Build, pub Guarantee);
 
-impl Door for Model {
-    fn takes(&self) -> Problems {
-        Problems::Models
-    }
-
-    fn guarantee(&self) -> Guarantee {
-        self.1
-    }
-
-    fn objectives(&self) -> Vec<&'static str> {
-        objective::rows().iter().map(|row| row.objective.name()).collect()
-    }
-}
+door!(Model, MODELS, objective::rows().iter().map(|row| row.objective.name()).collect());
 
 impl Entry {
     /// How it takes a kind of problem; `None` if it can't.
@@ -117,7 +109,7 @@ impl Entry {
     /// Whether it plans training runs.
     #[must_use]
     pub fn plans_training(&self) -> bool {
-        self.takes(Problems::TrainingRuns)
+        self.takes(TRAINING_RUNS)
     }
 
     /// Names of the objectives that it serves: of models first, then of instances.
@@ -132,10 +124,9 @@ impl Entry {
         names
     }
 
-    /// Where it can be used, on `models`, `instances`, `training runs`, `experts` or `streams`, and what it
-    /// promises there.
+    /// Where it can be used, by the names of [`Problems`], and what it promises there.
     #[must_use]
     pub fn promises(&self) -> Vec<(&'static str, Guarantee)> {
-        self.doors.iter().map(|door| (door.takes().name(), door.guarantee())).collect()
+        self.doors.iter().map(|door| (door.takes().name, door.guarantee())).collect()
     }
 }

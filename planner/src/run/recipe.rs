@@ -7,7 +7,7 @@ use ir::diagnostic::Diagnostic;
 use ir::nearest;
 
 use super::algorithm::{Kind, Options, Row};
-use super::entry::{Entry, Problems, Rows};
+use super::entry::{Entry, Rows};
 
 /// One use of a row.
 #[derive(Clone)]
@@ -214,17 +214,7 @@ fn unbalanced(text: &str) -> Diagnostic {
 
 /// The error for a row that can't plan models op by op.
 fn for_instances(entry: &Entry) -> Diagnostic {
-    let what = if entry.plans_training() {
-        "plans training runs (--global-batch)"
-    } else if entry.takes(Problems::Experts) {
-        "places experts and stands alone"
-    } else if entry.takes(Problems::Streams) {
-        "plans pieces on streams inside layers and stands alone"
-    } else if entry.takes(Problems::Serving) {
-        "plans pipelines that serve (--phase decode or prefill)"
-    } else {
-        "solves instances with given costs"
-    };
+    let what = entry.doors.first().map_or("plans nothing", |door| door.takes().planned);
     let message = format!("`{}` {what}, not models op by op", entry.name);
     Diagnostic::usage("not-for-models", message)
         .hint("leave --algorithm out, or name auto, which tries all that fit the model")

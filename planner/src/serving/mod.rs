@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cost_model::runs::served::{Costs, Goal, Judged, Piece};
 
 use crate::run::algorithm::Guarantee;
-use crate::run::entry::{Door, Problems};
+use crate::run::entry::{Problems, door};
 use crate::run::{Control, StopReason};
 
 /// A pipeline with what it takes.
@@ -38,16 +38,8 @@ pub type Search = fn(&Costs, Goal, &Arc<Control>) -> Found;
 /// How a row plans pipelines that serve.
 pub struct Serves(pub Search, pub Guarantee);
 
-impl Door for Serves {
-    fn takes(&self) -> Problems {
-        Problems::Serving
-    }
+/// Pipelines that serve a model.
+pub const SERVING: Problems =
+    Problems { name: "serving", planned: "plans pipelines that serve (--phase decode or prefill)" };
 
-    fn guarantee(&self) -> Guarantee {
-        self.1
-    }
-
-    fn objectives(&self) -> Vec<&'static str> {
-        Goal::ALL.map(Goal::name).to_vec()
-    }
-}
+door!(Serves, SERVING, Goal::ALL.map(Goal::name).to_vec());

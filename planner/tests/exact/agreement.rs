@@ -10,7 +10,7 @@ use planner::given::max_load::check::check;
 use planner::given::max_load::control::Control;
 use planner::given::max_load::evaluate::evaluate;
 use planner::given::max_load::search;
-use planner::given::milp::{self, Start, Verdict};
+use planner::given::milp::{self, Verdict};
 use planner::given::runner::{Answer, Request, rows_for, solve};
 use planner::registry::entries;
 
@@ -54,7 +54,7 @@ pub(crate) fn certain(wrapped: &Instance, goal: Goal, name: &str) -> Option<u64>
 
 /// The integer program alone, without a plan to begin with.
 pub(crate) fn program(instance: &LoadInstance, goal: Goal) -> Option<u64> {
-    let options = milp::Options { start: Start::Nothing, ..milp::Options::default() };
+    let options = milp::Options::default();
     let mut news = Vec::new();
     let found = milp::solve(instance, goal, &options, &|| false, &mut |one| {
         news.push((one.plan.map(|(value, _)| value), one.bound));

@@ -5,13 +5,14 @@ use cost_model::given::Goal;
 use planner::algorithm::Kind;
 use planner::given::runner::Method;
 use planner::registry::{Entry, entries};
-use planner::run::entry::Problems;
+use planner::serving::SERVING;
 use planner::training::doors::{Card, Layers, Unlike};
 
 use super::folder::{Folder, diamond};
 use super::followed::{layers, load_instance};
 use super::gradients::on_ten_gigabit;
-use super::{averaging, experts, layered, tasks, training, unlike};
+use super::kinds::{self, KINDS, Small};
+use super::{averaging, layered, tasks, training, unlike};
 
 pub(super) const PIPELINE: &str = r#"{"maxDevices":3,"maxMemoryPerDevice":50.0,"bandwidth":1.0,"mbsInBatch":4,
     "nodes":[{"id":0,"TMPCs":{"1":[{"id":"a","timePerSample":3.0,"parameterSize":1.0,
@@ -71,34 +72,26 @@ fn lines(entry: &Entry) -> Vec<String> {
             entry.name
         ));
     }
-    if entry.takes(Problems::Experts) {
-        let options = match entry.name {
-            "expertflow" => "slots=12,noise=0.3",
-            _ => "slots=5",
-        };
-        lines.push(format!(
-            "experts.json --cluster node.yaml --expert-skew visits.json --algorithm {}({options})",
-            entry.name
-        ));
-    }
-    if entry.takes(Problems::Serving) {
+    if entry.takes(SERVING) {
         lines.push(format!(
             "unlike.json --cluster unlike.yaml --phase decode --batch 2 --cached 100 --dtype f16 \
              --algorithm {}",
             entry.name
         ));
     }
-    if entry.takes(Problems::Streams) {
-        let phase = match entry.name.starts_with("fsmoe") {
-            true => "training",
-            false => "prefill",
-        };
-        lines.push(format!(
-            "experts.json --cluster nodes.yaml --phase {phase} --batch 8 --algorithm {}",
-            entry.name
-        ));
-    }
-    lines
+    let ends = entry.plans_training();
+    // Searches of all degrees end by themselves.
+    let budget = if ends { "" } else { " --node-budget 300000" };
+    lines.iter().map(|line| format!("plan {line} --deterministic{budget}")).collect()
+}
+
+/// Lines of small plans that name a row.
+fn small(entry: &Entry) -> Vec<String> {
+    let names = |line: &String| {
+        let mut words = line.split([' ', '(']).skip_while(|word| *word != "--algorithm");
+        words.nth(1) == Some(entry.name)
+    };
+    KINDS.iter().flat_map(|kind| kind.plans).map(Small::line).filter(names).collect()
 }
 
 #[test]
@@ -113,8 +106,6 @@ fn the_same_input_gives_the_same_bytes() {
     folder.write("unlike.yaml", unlike::MIXED);
     folder.write("blocks.json", &layered::config(12).to_string());
     folder.write("node.yaml", layered::CLUSTER);
-    folder.write("experts.json", &experts::config().to_string());
-    folder.write("visits.json", &experts::visits().to_string());
     layered::measured(&folder);
     folder.write("layers.json", &layers(40, 3).to_string());
     folder.write("load.json", &load_instance(14, 5).to_string());
@@ -122,17 +113,19 @@ fn the_same_input_gives_the_same_bytes() {
     folder.write("profile.graph.txt", PROFILE);
     folder.write("tasks.json", tasks::FILE);
     folder.write("gradients.json", &on_ten_gigabit(8, 0.36e-3).to_string());
+    let of_kinds = kinds::folder();
     for entry in entries() {
+        // Rows that stand alone are named by the small plans of their kind.
+        let lines = lines(entry).into_iter().map(|line| (&folder, line));
+        let mut lines: Vec<_> = lines.collect();
+        if lines.is_empty() {
+            lines.extend(small(entry).into_iter().map(|line| (&of_kinds, line)));
+        }
         let mut n_plans = 0;
-        for line in lines(entry) {
+        for (folder, line) in lines {
             let planned = |threads: u32| {
-                // Searches of all degrees and of streams end by themselves.
-                let ends = entry.plans_training() || entry.takes(Problems::Streams);
-                let budget = if ends { "" } else { "--node-budget 300000" };
-                let ran = folder.run(&format!(
-                    "plan {line} --deterministic {budget} --seed 7 --threads {threads} \
-                     -o plan.json --force"
-                ));
+                let ran = folder
+                    .run(&format!("{line} --seed 7 --threads {threads} -o plan.json --force"));
                 assert_ne!(ran.code, 1, "{line}: {}", ran.stderr);
                 (ran.code == 0).then(|| folder.read("plan.json"))
             };

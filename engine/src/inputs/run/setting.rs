@@ -549,7 +549,7 @@ fn measured_layers(
     flags: &ProblemRequest,
 ) -> Result<LayerProfile, Diagnostic> {
     let given = (!flags.scale.is_empty()).then(|| "scale".to_owned());
-    fields::check(given.as_slice(), fields::Mode::Layers)?;
+    fields::check(given.as_slice(), &fields::LAYERS)?;
     importers::layers::read(folder, sequence)
 }
 

@@ -6,9 +6,6 @@ pub mod export;
 pub mod figures;
 pub mod plan;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use cost_model::experts::bound::{METHODS, bound};
 use cost_model::experts::verify::{Violation, verify as rules};
 use cost_model::experts::{Shape, greatest, shares};
@@ -24,14 +21,18 @@ use serde_json::{Value, json};
 
 use self::figures::Figures;
 use crate::answer::differences::difference;
+use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
 use crate::inputs::experts::Setting;
 use crate::kinds::expert_layers::{self as shared, Placed, TOLERANCE, by_law};
 use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal};
+use crate::request::PlanRequest;
+use crate::request::fields::Honours;
 use crate::request::subject::Subject;
-use crate::search::row::row;
+use crate::search::row::{self, row};
+use crate::search::run::Run;
 
 /// What bounds may be off by that an integer program proves again.
 const PROVED: f64 = 1e-5;
@@ -43,11 +44,20 @@ impl Kind for Experts {
     const KIND: PlanKind = PlanKind::Experts;
     const FLAGS: &'static [&'static str] = &["--cluster"];
     const ROWS: &'static str = "a row that decides what the plan does";
+    const HONOURS: &'static Honours = &shared::HONOURS;
     const FIGURE: &'static str = "load";
     const HAS_STEPS: bool = false;
 
     type Setting = Setting;
     type Judged = Placed;
+
+    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
+        row::is::<experts::Experts>(recipe)
+    }
+
+    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+        plan::plan(request, run)
+    }
 
     fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
         shared::read(plan, target)
@@ -70,15 +80,6 @@ impl Kind for Experts {
             found.extend(of_entry((setting, plan), &placed, (at, own)));
         }
         if found.is_empty() { Ok(placed) } else { Err(found) }
-    }
-
-    fn is_row(algorithm: &str) -> bool {
-        matches!(row::<experts::Experts>(algorithm), Ok(Some(_)))
-    }
-
-    fn stated_wrong(_: Legal<'_, Self>, _: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
-        // Visits, loads and bounds are stated: they are held against each other where it is judged.
-        Vec::new()
     }
 
     fn told(on: Legal<'_, Self>) -> Told {

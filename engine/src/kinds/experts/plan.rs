@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use cost_model::experts::Shape;
-use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
-use documents::plan::experts::{ExpertLayersDocument, ExpertsContext, ExpertsDocument};
+use documents::plan::experts::{
+    ExpertLayersDocument, ExpertsContext, ExpertsDocument, ExpertsFigures,
+};
 use documents::plan::request::RequestDocument;
-use documents::report::experts::ExpertsReportDocument;
+use documents::report::FoundDocument;
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 use planner::experts::{Experts, OBJECTIVE, Placed, eplb, slots_and_groups};
@@ -15,38 +16,34 @@ use planner::recipe::Ingredient;
 use planner::run::{Control, StopReason};
 
 use crate::answer::exit::CommandResult;
-use crate::answer::page::Format;
 use crate::answer::rows::Rows;
 use crate::inputs::experts::{Setting, Visits, all_shares, impossible};
 use crate::kinds::expert_layers;
 use crate::kinds::experts as own;
-use crate::kinds::experts::export::check_target;
 use crate::kinds::experts::figures::{Figures, table};
-use crate::kinds::frame::files;
-use crate::kinds::kind::Legal;
+use crate::kinds::frame;
 use crate::request::PlanRequest;
 use crate::search::row;
 use crate::search::run::{Run, interrupted};
-use crate::search::watched::{assumed_of_phase, law, proved, searched, told, watched};
+use crate::search::watched::{assumed_of_phase, law, proved, searched, watched};
 
 /// Places the experts of a model by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, door) = row::known::<Experts>(request.recipe())?;
-    request.exports.iter().try_for_each(|target| check_target(target))?;
     let (slots, groups) = slots_and_groups(&used.options)?;
     let read = move |own: &PlanRequest| read(own, (slots, groups));
     let search = |own: &Asked, control: &Arc<Control>| Some(placed(own, door, control));
     let found = watched((request, used.entry.name), run, read, search)?;
     let Some((asked, (placed, stop), elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let plan = document(&asked, &placed, &used);
-    let mut warnings = asked.setting.warnings.clone();
+    let warnings = asked.setting.warnings.clone();
     let copies = placed.iter().map(|own| own.copies.clone()).collect();
     let judged = expert_layers::Placed { copies, unknown: Vec::new() };
-    let on = Legal { setting: &asked.setting, plan: &plan, judged: &judged };
-    let files = files::<own::Experts>(on, &request.exports, &mut warnings);
-    run.page.warnings(&warnings);
-    let report = report(&asked, plan, (stop, elapsed_s), &warnings);
-    told(run, (&report.plan, files), &report, |run| print(request, &asked, &report, run))
+    let figures = figures(&asked, &plan);
+    let (on, made) = ((&asked.setting, &judged), (plan, figures, stop.name(), elapsed_s));
+    frame::found::<own::Experts, _>((request, run), on, made, warnings, |report, run| {
+        print(request, &asked, report, run);
+    })
 }
 
 /// What is asked for.
@@ -137,20 +134,14 @@ fn document(asked: &Asked, placed: &[Placed], used: &Ingredient) -> PlanDocument
     PlanDocument::from_experts(experts, &context)
 }
 
-/// What `--json` prints.
-fn report(
-    asked: &Asked,
-    plan: PlanDocument,
-    (stop, elapsed_s): (StopReason, Option<f64>),
-    warnings: &[Diagnostic],
-) -> ExpertsReportDocument {
-    let own = Figures::of(&plan, &asked.setting.experts);
+/// What is said of it.
+fn figures(asked: &Asked, plan: &PlanDocument) -> ExpertsFigures {
+    let own = Figures::of(plan, &asked.setting.experts);
     let shares = all_shares(&asked.visits);
     let usual = eplb::solve(&shares, &asked.shape, &Control::default());
     let n = asked.visits.iter().map(|(layers, _)| layers.len() as f64);
     let sum: f64 = usual.iter().zip(n).map(|(placed, n)| placed.load * n).sum();
-    ExpertsReportDocument {
-        plan,
+    ExpertsFigures {
         n_layers: own.n_layers as u64,
         load: own.load,
         bound: own.bound,
@@ -158,24 +149,24 @@ fn report(
         eplb_load: sum * asked.shape.host.len() as f64 / own.n_layers.max(1) as f64,
         busiest_visits: own.busiest_visits,
         even_visits: own.even_visits,
-        stop_reason: stop.name().to_owned(),
-        elapsed_s,
-        warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
     }
 }
 
-fn print(request: &PlanRequest, asked: &Asked, told: &ExpertsReportDocument, run: &Run<'_>) {
-    if run.page.format != Format::Text {
-        return;
-    }
-    table(&told.plan, Rows::of(request.all), run.page);
+fn print(
+    request: &PlanRequest,
+    asked: &Asked,
+    found: &FoundDocument<ExpertsFigures>,
+    run: &Run<'_>,
+) {
+    let told = &found.figures;
+    table(&found.plan, Rows::of(request.all), run.page);
     let experts = &asked.setting.experts;
-    run.page.line(&Figures::of(&told.plan, experts).sentence(&told.plan, experts));
-    let state = proved((told.load, told.bound), &told.stop_reason);
-    let seconds = searched(told.elapsed_s);
+    run.page.line(&Figures::of(&found.plan, experts).sentence(&found.plan, experts));
+    let state = proved((told.load, told.bound), &found.stop_reason);
+    let seconds = searched(found.elapsed_s);
     run.page.line(&format!(
         "{OBJECTIVE} {:.4} over {} layers, none is below {:.4}: {state}; eplb has {:.4}{seconds}; \
          stopped: {}",
-        told.load, told.n_layers, told.bound, told.eplb_load, told.stop_reason
+        told.load, told.n_layers, told.bound, told.eplb_load, found.stop_reason
     ));
 }

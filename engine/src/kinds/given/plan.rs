@@ -18,7 +18,7 @@ use crate::kinds::buckets;
 use crate::kinds::given::{STRAIGHT_DEVICES, document, goal, synchronisation, text};
 use crate::request::PlanRequest;
 use crate::request::executor;
-use crate::request::fields::{self, Mode};
+use crate::request::fields;
 use crate::search::plot::{self, Unit};
 use crate::search::run::{Run, interrupted, tell, usual_time};
 use crate::search::solved;
@@ -36,7 +36,7 @@ pub(crate) fn plan(
     if let Some(executor) = request.executor {
         executor::check_instances(executor.target())?;
     }
-    fields::check(&request.problem.given, Mode::Instance)?;
+    fields::check(&request.problem.given, &fields::INSTANCE)?;
     check_accelerators(request, &instance)?;
     let (instance, n_left_out) = allowed(request, instance)?;
     let goal = goal(request.objective, &instance)?;

@@ -26,15 +26,19 @@ use planner::registry::entries;
 use serde_json::{Value, json};
 
 use crate::answer::differences::{self, difference};
+use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::inputs::load::{self, Loaded};
 use crate::inputs::plan_file;
 use crate::kinds::buckets::{self, launchers};
 use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal, refused};
+use crate::request::PlanRequest;
+use crate::request::fields::{self, Honours};
 use crate::request::subject::Subject;
 use crate::request::{ObjectiveName, ProblemRequest};
 use crate::search;
+use crate::search::run::Run;
 
 /// Gradients that replicas exchange together.
 pub struct Gradients;
@@ -42,10 +46,23 @@ pub struct Gradients;
 impl Kind for Gradients {
     const KIND: PlanKind = PlanKind::Gradients;
     const ROWS: &'static str = "a row that plans gradients";
+    const HONOURS: &'static Honours = &fields::OPS;
 
     type Setting = Setting;
     /// Buckets, and the step with them.
     type Judged = (Buckets, Nanos);
+
+    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
+        row(recipe).map(|own| own.is_some())
+    }
+
+    fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
+        plan::check(request)
+    }
+
+    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+        plan::plan(request, run)
+    }
 
     fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
         let workload = plan_file::workload(&plan.workload)?;
@@ -81,10 +98,6 @@ impl Kind for Gradients {
         let value = evaluate(&setting.instance, &own).map_err(|why| vec![why])?;
         setting.loaded.warnings.extend(buckets::warnings(&setting.instance, 0, &own));
         Ok((own, value))
-    }
-
-    fn is_row(algorithm: &str) -> bool {
-        matches!(row(algorithm), Ok(Some(_)))
     }
 
     fn stated_wrong(on: Legal<'_, Self>, _: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
@@ -148,10 +161,6 @@ impl Kind for Gradients {
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
         let bytes = launchers::exported(target, &on.setting.instance, &on.judged.0)?;
         Ok(Export { bytes, warnings: Vec::new() })
-    }
-
-    fn unlike(_: &PlanDocument, _: &PlanDocument) -> Option<Diagnostic> {
-        None
     }
 
     fn compare(a: &PlanDocument, b: &PlanDocument, (_, page): (Rows, &Page)) -> Compared {

@@ -5,25 +5,22 @@ use std::time::Instant;
 use cost_model::given::Goal;
 use cost_model::given::gradients::Buckets;
 use cost_model::kernels::selection;
-use documents::diagnostic::DiagnosticDocument;
-use documents::report::gradients::GradientsReportDocument;
+use documents::plan::buckets::GradientsFigures;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::id::DeviceId;
 use ir::instance::Instance;
 use planner::given::runner::{Method, Request, Solution, solve};
 use planner::registry::entries;
 
-use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::exit::CommandResult;
 use crate::answer::rows::Rows;
 use crate::inputs::run::edges;
 use crate::kinds::buckets as told;
-use crate::kinds::frame::files;
+use crate::kinds::frame;
 use crate::kinds::gradients::{Gradients, Setting, decided};
-use crate::kinds::kind::{Kind, Legal};
 use crate::request::PlanRequest;
-use crate::request::fields::{self, Mode};
+use crate::request::fields;
 use crate::search::row;
-use crate::search::run::bytes;
 use crate::search::run::{Run, interrupted};
 use crate::search::solved;
 
@@ -43,8 +40,6 @@ const OF_OPS: [&str; 9] = [
 /// Plans the gradients of a model by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, _) = row::known::<Method>(request.recipe())?;
-    request.exports.iter().try_for_each(|target| Gradients::check_target(target))?;
-    check(request)?;
     let read = |own: &PlanRequest| Setting::asked(&own.model, &own.problem);
     let Some(mut setting) = run.read(request, read)? else { return Ok(interrupted(run.page)) };
     told::allow_asked(&mut setting.instance, (&request.allow_lossy, used.entry.name))?;
@@ -68,29 +63,21 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let elapsed_s = (!request.limits.deterministic).then(|| start.elapsed().as_secs_f64());
     let bound = (answer.bound.value, answer.bound.method);
     let plan = decided::document(&setting, buckets, (&used.to_string(), bound.0, bound.1))?;
-    let mut warnings = warnings(request, &mut setting, buckets);
-    run.page.warnings(&warnings);
+    let warnings = warnings(request, &mut setting, buckets);
     let judged = (buckets.clone(), *value);
-    let on = Legal { setting: &setting, plan: &plan, judged: &judged };
-    let files = files::<Gradients>(on, &request.exports, &mut warnings);
-    let written = run.follower.planned(bytes(&plan)?, files)?;
-    told::table(&setting.instance, buckets, Rows::of(request.all), run.page);
-    run.page.line(&solved::sentence(&instance, Goal::StepTime, *value, &answer));
-    run.page.line(&told::sentence(&setting.instance, *value));
-    let report = GradientsReportDocument {
+    let figures = GradientsFigures {
         replicas: setting.instance.replicas,
         seconds: value.seconds(),
         bound_seconds: bound.0.seconds(),
         passes_seconds: setting.instance.forward_s + setting.instance.backward_s,
         samples_per_s: told::samples_per_s(&setting.instance, *value),
-        stop_reason: answer.stop.name().to_owned(),
-        elapsed_s,
-        warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
-        plan,
     };
-    run.page.serialized(&report)?;
-    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
-    Ok(Exit::DONE)
+    let (on, made) = ((&setting, &judged), (plan, figures, answer.stop.name(), elapsed_s));
+    frame::found::<Gradients, _>((request, run), on, made, warnings, |_, run| {
+        told::table(&setting.instance, buckets, Rows::of(request.all), run.page);
+        run.page.line(&solved::sentence(&instance, Goal::StepTime, *value, &answer));
+        run.page.line(&told::sentence(&setting.instance, *value));
+    })
 }
 
 /// What is said of the plan and of what it is made from.
@@ -105,10 +92,10 @@ fn warnings(request: &PlanRequest, setting: &mut Setting, buckets: &Buckets) -> 
 }
 
 /// Refuses what says something of single ops.
-fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
+pub(super) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
     let given = &request.problem.given;
     let of_ops: Vec<String> = given.iter().filter(|own| *own != "allow_lossy").cloned().collect();
-    fields::check(&of_ops, Mode::Ops)?;
+    fields::check(&of_ops, &fields::OPS)?;
     let own = fields::FIELDS.iter().filter(|own| OF_OPS.contains(&own.name));
     let refused =
         own.map(|own| (own.name, own.flag())).find(|own| given.iter().any(|g| g == own.0));

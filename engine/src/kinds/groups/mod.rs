@@ -30,6 +30,7 @@ use serde_json::{Value, json};
 use self::decided::{Decided, cells, replayed, whole};
 use self::setting::{Setting, Visited};
 use crate::answer::differences;
+use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
@@ -38,9 +39,12 @@ use crate::kinds::cells::compare::{self, Decides};
 use crate::kinds::cells::{self, TOLERANCE, asked, n_pieces, of_layers, ordered};
 use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal};
 use crate::request::ExpertSkew;
+use crate::request::PlanRequest;
+use crate::request::fields::Honours;
 use crate::request::subject::Subject;
 use crate::request::value::Written;
-use crate::search::row::row;
+use crate::search::row;
+use crate::search::run::Run;
 
 /// Devices of attention and of experts.
 pub struct Groups;
@@ -79,9 +83,22 @@ const DECIDES: Decides = Decides {
 impl Kind for Groups {
     const KIND: PlanKind = PlanKind::Groups;
     const ROWS: &'static str = "a row that shares steps out over groups";
+    const HONOURS: &'static Honours = &cells::HONOURS;
 
     type Setting = Setting;
     type Judged = Judged;
+
+    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
+        row::is::<experts::Groups>(recipe)
+    }
+
+    fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
+        cells::check(request, Self::HONOURS, true)
+    }
+
+    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+        plan::plan(request, run)
+    }
 
     fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
         let own = &plan.experts;
@@ -118,10 +135,6 @@ impl Kind for Groups {
 
     fn judge(setting: &mut Setting, plan: &PlanDocument) -> Result<Judged, Vec<Diagnostic>> {
         judged(setting, plan)
-    }
-
-    fn is_row(algorithm: &str) -> bool {
-        matches!(row::<experts::Groups>(algorithm), Ok(Some(_)))
     }
 
     fn stated_wrong(on: Legal<'_, Self>, _: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use cost_model::streams::groups::Prices;
-use documents::diagnostic::DiagnosticDocument;
-use documents::plan::PlanDocument;
+use documents::plan::disaggregated::GroupsFigures;
 use documents::plan::request::RequestDocument;
-use documents::report::streams::DisaggregatedReportDocument;
+use documents::report::FoundDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::workload::StepPhase;
 use planner::experts::findep::{Planned, least_s};
@@ -14,26 +13,23 @@ use planner::experts::{self, naive, ping_pong};
 use planner::run::{Control, StopReason};
 
 use crate::answer::exit::CommandResult;
-use crate::answer::page::Format;
 use crate::answer::rows::Rows;
 use crate::answer::words::share as percent;
 use crate::inputs::experts::impossible;
 use crate::kinds::cells::Asked;
-use crate::kinds::frame::files;
+use crate::kinds::frame;
 use crate::kinds::groups::decided::{Decided, cells, document, replayed, whole};
 use crate::kinds::groups::explain::{by_length, sentences, table};
 use crate::kinds::groups::setting::{Setting, Visited};
 use crate::kinds::groups::{Groups, Judged};
-use crate::kinds::kind::{Kind, Legal};
 use crate::request::PlanRequest;
 use crate::search::row;
 use crate::search::run::{Run, interrupted};
-use crate::search::watched::{assumed, batch, law, searched as took, stop, told, watched};
+use crate::search::watched::{assumed, batch, law, searched as took, stop, watched};
 
 /// Shares a step out over two groups of devices by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, door) = row::known::<experts::Groups>(request.recipe())?;
-    request.exports.iter().try_for_each(|target| Groups::check_target(target))?;
     let phase = phase(request)?;
     let batch = batch(request)?;
     let kv_dtype = request.kv_dtype;
@@ -56,14 +52,16 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         (layers.map(|(layer, _)| layer).collect(), own.clone())
     });
     warnings.extend(impossible(&visits.collect(), &setting.experts.experts));
-    run.page.warnings(&warnings);
     let judged = judged(&setting, found.decided.clone());
     let seconds = (judged.seconds, found.bound_s);
     let plan = document(&setting, &found.decided, &asked, (&judged.cells, seconds.0, seconds.1));
-    let on = Legal { setting: &setting, plan: &plan, judged: &judged };
-    let files = files::<Groups>(on, &request.exports, &mut warnings);
-    let report = report(plan, &setting, (&found, judged.seconds), (elapsed_s, &warnings));
-    told(run, (&report.plan, files), &report, |run| print(request, &report, run))
+    let sample_s = judged.seconds / found.decided.split.of_step().max(1) as f64;
+    let stop = found.stop.unwrap_or(stop(sample_s, found.bound_s)).name();
+    let made = (plan, figures(&setting, &found, judged.seconds), stop, elapsed_s);
+    let on = (&setting, &judged);
+    frame::found::<Groups, _>((request, run), on, made, warnings, |report, run| {
+        print(request, report, run);
+    })
 }
 
 /// Steps that have no gradients.
@@ -149,42 +147,31 @@ fn judged(setting: &Setting, decided: Decided) -> Judged {
     Judged { decided, cells, seconds }
 }
 
-/// What `--json` prints.
-fn report(
-    plan: PlanDocument,
-    setting: &Setting,
-    (found, seconds): (&Found, f64),
-    (elapsed_s, warnings): (Option<f64>, &[Diagnostic]),
-) -> DisaggregatedReportDocument {
+/// What is said of it.
+fn figures(setting: &Setting, found: &Found, seconds: f64) -> GroupsFigures {
     let Found { decided, bound_s, baselines, .. } = found;
     let sample_s = seconds / decided.split.of_step().max(1) as f64;
     let [ping_pong, naive] = baselines.map(|own| own.map(|own| 1.0 / own.sample_s()));
-    DisaggregatedReportDocument {
-        plan,
+    GroupsFigures {
         n_layers: setting.layers.len() as u64,
         step_seconds: seconds,
         samples_per_s: 1.0 / sample_s,
         bound_samples_per_s: 1.0 / bound_s.min(sample_s),
         ping_pong_samples_per_s: ping_pong,
         naive_samples_per_s: naive,
-        stop_reason: found.stop.unwrap_or(stop(sample_s, *bound_s)).name().to_owned(),
-        elapsed_s,
-        warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
     }
 }
 
-fn print(request: &PlanRequest, told: &DisaggregatedReportDocument, run: &Run<'_>) {
-    if run.page.format != Format::Text {
-        return;
-    }
+fn print(request: &PlanRequest, found: &FoundDocument<GroupsFigures>, run: &Run<'_>) {
+    let told = &found.figures;
     let rows = Rows::of(request.all);
-    table(&told.plan, rows, run.page);
-    if let Some(groups) = &told.plan.experts.disaggregated {
+    table(&found.plan, rows, run.page);
+    if let Some(groups) = &found.plan.experts.disaggregated {
         sentences(groups).iter().for_each(|line| run.page.line(line));
         run.page.line("on the same devices, by tokens of a sample:");
         by_length(groups, rows, run.page);
     }
-    let state = match told.stop_reason == StopReason::ProvedOptimal.name() {
+    let state = match found.stop_reason == StopReason::ProvedOptimal.name() {
         true => "proved optimal".to_owned(),
         false => {
             let gap = told.bound_samples_per_s / told.samples_per_s - 1.0;
@@ -192,7 +179,7 @@ fn print(request: &PlanRequest, told: &DisaggregatedReportDocument, run: &Run<'_
         }
     };
     let of = |own: Option<f64>| own.map_or_else(|| "no plan".to_owned(), |own| format!("{own:.3}"));
-    let seconds = took(told.elapsed_s);
+    let seconds = took(found.elapsed_s);
     run.page.line(&format!(
         "{:.3} samples/s in steps of {:.3} ms over {} layers, no size that was looked at has more than {:.3}: {state}; ping-pong \
          has {}, naive {}; embedding and head are left out{seconds}; stopped: {}",
@@ -202,6 +189,6 @@ fn print(request: &PlanRequest, told: &DisaggregatedReportDocument, run: &Run<'_
         told.bound_samples_per_s,
         of(told.ping_pong_samples_per_s),
         of(told.naive_samples_per_s),
-        told.stop_reason
+        found.stop_reason
     ));
 }

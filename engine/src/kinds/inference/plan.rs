@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use cost_model::runs::served::bound::EVERY;
 use cost_model::runs::served::{Goal, Piece};
-use documents::diagnostic::DiagnosticDocument;
 use documents::plan::request::RequestDocument;
-use documents::report::served::{AloneDocument, ServedReportDocument};
+use documents::plan::served::{AloneDocument, InferenceFigures};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 use ir::workload::{Mode, StepPhase};
@@ -17,20 +16,17 @@ use planner::serving::{Found, Plan, Serves};
 
 use crate::answer::energy;
 use crate::answer::exit::CommandResult;
-use crate::answer::page::Format;
 use crate::answer::rows::Rows;
 use crate::inputs::asked::of_energy;
-use crate::kinds::frame::files;
+use crate::kinds::frame;
 use crate::kinds::inference::decided::document;
 use crate::kinds::inference::explain::{alone, sentence, table};
-use crate::kinds::inference::export::check_target;
 use crate::kinds::inference::setting::{Asked, Setting};
 use crate::kinds::inference::{ALGORITHM, Inference, refused};
-use crate::kinds::kind::Legal;
 use crate::request::{AUTO, PlanRequest};
 use crate::search::row::row;
 use crate::search::run::{Run, interrupted};
-use crate::search::watched::{batch, told, watched};
+use crate::search::watched::{batch, watched};
 
 /// The row that a request asks for: by its name, or by a phase that serves where none is named.
 ///
@@ -65,7 +61,6 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let Some((used, door)) = asked(request)? else {
         return Err(refused("no pipeline is asked for", "add --phase decode or --phase prefill"));
     };
-    request.exports.iter().try_for_each(|target| check_target(target))?;
     let asked = of(request)?;
     let read = move |own: &PlanRequest| Setting::read(&own.model, &own.problem, asked);
     let search =
@@ -75,15 +70,11 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let found = watched((request, used.entry.name), run, read, search)?;
     let Some((setting, found, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let Some(best) = &found.best else { return Err(nothing_fits(&setting, found.stop)) };
-    let mut warnings = setting.run.warnings.clone();
+    let warnings = setting.run.warnings.clone();
     let judged = (best.pieces.clone(), best.judged.clone());
     let made = (used.to_string(), found.bound, found.bound_method);
     let plan = document(&setting, (&judged.0, &judged.1), (&made.0, made.1, made.2));
-    let on = Legal { setting: &setting, plan: &plan, judged: &judged };
-    let files = files::<Inference>(on, &request.exports, &mut warnings);
-    run.page.warnings(&warnings);
-    let report = ServedReportDocument {
-        plan,
+    let figures = InferenceFigures {
         period_seconds: best.judged.period as f64 / 1e9,
         latency_seconds: best.judged.latency as f64 / 1e9,
         bound_seconds: found.bound.min(best.judged.period) as f64 / 1e9,
@@ -93,12 +84,10 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
             latency_seconds: ns as f64 / 1e9,
             tokens_per_s: setting.tokens_per_s(ns),
         }),
-        stop_reason: found.stop.name().to_owned(),
-        elapsed_s,
         energy_front: Vec::new(),
-        warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
     };
-    told(run, (&report.plan, files), &report, |run| {
+    let (on, made) = ((&setting, &judged), (plan, figures, found.stop.name(), elapsed_s));
+    frame::found::<Inference, _>((request, run), on, made, warnings, |report, run| {
         print(&setting, best, &found, (Rows::of(request.all), run));
         energy::told(&report.plan, run.page);
     })
@@ -180,9 +169,6 @@ fn nothing_fits(setting: &Setting, stop: StopReason) -> Diagnostic {
 }
 
 fn print(setting: &Setting, best: &Plan, found: &Found, (rows, run): (Rows, &Run<'_>)) {
-    if run.page.format != Format::Text {
-        return;
-    }
     let stages = match best.pieces.len() {
         1 => "1 stage".to_owned(),
         n => format!("{n} stages"),

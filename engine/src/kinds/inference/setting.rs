@@ -10,6 +10,7 @@ use ir::card::{Attention, BlockGroup};
 use ir::cluster::MAX_PLACES;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
+use ir::plan_kind::PlanKind;
 use ir::tensor::DType;
 use ir::workload::StepPhase;
 
@@ -20,6 +21,7 @@ use crate::inputs::run::model::{self, Model};
 use crate::inputs::run::setting::{MOST_SAMPLES, STACK, Setting as Run};
 use crate::request::ProblemRequest;
 use crate::request::element_type;
+use crate::request::fields::Honours;
 
 /// Most tokens of a sample.
 const MOST_TOKENS: u64 = 1 << 24;
@@ -269,3 +271,25 @@ fn beyond(run: &Run, phase: StepPhase, cached: u64) -> Option<Diagnostic> {
         Diagnostic::warning("beyond-positions", message).hint("state fewer with --cached")
     })
 }
+
+/// What pipelines that serve honour of a request.
+pub const HONOURS: Honours = Honours {
+    hint: |field| match field.name {
+        "global_batch" | "tokens_per_step" | "micro_batch" => {
+            "state the samples of a batch with --batch, and their tokens with --cached or \
+             --sequence-length"
+        }
+        "devices" => "leave it out: the plan says which devices are used",
+        "routing_trace" | "interference" | "expert_skew" => {
+            "leave it out: the model has no experts"
+        }
+        _ => "leave it out",
+    },
+    ..Honours::new(
+        "serving pipeline",
+        PlanKind::Inference,
+        "cluster profile batch dtype workload scale sequence_length \
+     max_memory_per_device memory_margin phase cached_tokens kv_dtype objective pue \
+     power_cap gap node_budget export",
+    )
+};

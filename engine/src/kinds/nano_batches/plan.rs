@@ -2,36 +2,32 @@
 
 use std::sync::Arc;
 
-use documents::diagnostic::DiagnosticDocument;
+use documents::plan::nano_batches::NanoBatchesFigures;
 use documents::plan::request::RequestDocument;
-use documents::report::nano_batches::NanoBatchesReportDocument;
+use documents::report::FoundDocument;
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 use planner::experts;
 use planner::run::{Control, StopReason};
 
 use crate::answer::exit::CommandResult;
-use crate::answer::page::Format;
 use crate::answer::rows::Rows;
-use crate::kinds::frame::files;
-use crate::kinds::kind::Legal;
+use crate::kinds::frame;
 use crate::kinds::nano_batches::KNOWN;
 use crate::kinds::nano_batches::NanoBatches;
 use crate::kinds::nano_batches::decided::{
     Asked, Entry, OBJECTIVE, document, entries, seconds, thresholds,
 };
 use crate::kinds::nano_batches::explain::{self, table};
-use crate::kinds::nano_batches::export::check_target;
 use crate::kinds::nano_batches::setting::{Doing, Setting};
 use crate::request::PlanRequest;
 use crate::search::row;
 use crate::search::run::{Run, interrupted};
-use crate::search::watched::{assumed, batch, only_law, proved, searched, stop, told, watched};
+use crate::search::watched::{assumed, batch, only_law, proved, searched, stop, watched};
 
 /// Plans the layers of a model by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, door) = row::known::<experts::NanoBatches>(request.recipe())?;
-    request.exports.iter().try_for_each(|target| check_target(target))?;
     let doing = doing(request)?;
     let asked = {
         let kv_dtype = request.kv_dtype.map(|own| own.to_string());
@@ -58,26 +54,23 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     warnings.extend(assumed(request, setting.run.sequence));
     warnings.extend(without_table(&setting));
     let plan = document(&setting, &entries, (&asked, thresholds));
-    let on = Legal { setting: &setting, plan: &plan, judged: &entries };
-    let files = files::<NanoBatches>(on, &request.exports, &mut warnings);
-    run.page.warnings(&warnings);
     let [step_s, bound_s, unsplit_s] = seconds(&entries);
     let n = entries.iter().map(|own| own.cut.split.samples.len() as u32).max();
-    let report = NanoBatchesReportDocument {
+    let figures = NanoBatchesFigures {
         n_layers: setting.layers.len() as u64,
         seconds: step_s,
         bound_seconds: bound_s,
         unsplit_seconds: unsplit_s,
         nano_batches: n.unwrap_or(1),
-        stop_reason: match setting.has_all_cuts() {
-            true => stop(step_s, bound_s).name().to_owned(),
-            false => StopReason::Finished.name().to_owned(),
-        },
-        elapsed_s,
-        warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
-        plan,
     };
-    told(run, (&report.plan, files), &report, |run| print(request, &entries, &report, run))
+    let stop = match setting.has_all_cuts() {
+        true => stop(step_s, bound_s),
+        false => StopReason::Finished,
+    };
+    let (on, made) = ((&setting, &entries), (plan, figures, stop.name(), elapsed_s));
+    frame::found::<NanoBatches, _>((request, run), on, made, warnings, |report, run| {
+        print(request, &entries, report, run);
+    })
 }
 
 /// What a step does: prefill or decode, of so many samples.
@@ -112,16 +105,14 @@ fn without_table(setting: &Setting) -> Option<Diagnostic> {
 fn print(
     request: &PlanRequest,
     entries: &[Entry],
-    told: &NanoBatchesReportDocument,
+    found: &FoundDocument<NanoBatchesFigures>,
     run: &Run<'_>,
 ) {
-    if run.page.format != Format::Text {
-        return;
-    }
+    let told = &found.figures;
     table(entries, Rows::of(request.all), run.page);
-    explain::thresholds(&told.plan, run.page);
-    let state = proved((told.seconds, told.bound_seconds), &told.stop_reason);
-    let seconds = searched(told.elapsed_s);
+    explain::thresholds(&found.plan, run.page);
+    let state = proved((told.seconds, told.bound_seconds), &found.stop_reason);
+    let seconds = searched(found.elapsed_s);
     run.page.line(&format!(
         "{OBJECTIVE} {:.3} ms over {} layers, no cut that was looked at is below {:.3}: {state}; {:.3} ms where nothing is \
          cut{seconds}; stopped: {}",
@@ -129,6 +120,6 @@ fn print(
         told.n_layers,
         told.bound_seconds * 1e3,
         told.unsplit_seconds * 1e3,
-        told.stop_reason
+        found.stop_reason
     ));
 }

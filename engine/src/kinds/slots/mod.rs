@@ -7,9 +7,6 @@ pub mod figures;
 pub mod plan;
 pub mod verify;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use documents::plan::experts::ExpertLayersDocument;
 use documents::plan::{PlanDocument, Reference};
 use exporters::Export;
@@ -22,6 +19,7 @@ use planner::experts::expertflow::regroup::MOST_TOKENS;
 use serde_json::{Value, json};
 
 use self::figures::{hit_ratio, sums};
+use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::answer::words::share as percent;
@@ -29,8 +27,11 @@ use crate::inputs::experts;
 use crate::inputs::routing::Routing;
 use crate::kinds::expert_layers::{self as shared, Placed, by_law};
 use crate::kinds::kind::{Compared, Kind, Legal, Target, Told};
+use crate::request::PlanRequest;
+use crate::request::fields::Honours;
 use crate::request::subject::Subject;
-use crate::search::row::row;
+use crate::search::row;
+use crate::search::run::Run;
 
 /// What of a plan its trace alone says; bounds of it are judged.
 const OF_TRACE: [&str; 7] = [
@@ -66,11 +67,20 @@ impl Kind for Slots {
     const KIND: PlanKind = PlanKind::Slots;
     const FLAGS: &'static [&'static str] = &["--cluster", "--routing-trace"];
     const ROWS: &'static str = "a row that decides what the plan does";
+    const HONOURS: &'static Honours = &shared::HONOURS;
     const FIGURE: &'static str = "hit_ratio";
     const HAS_STEPS: bool = false;
 
     type Setting = Setting;
     type Judged = Placed;
+
+    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
+        row::is::<expertflow::Cached>(recipe)
+    }
+
+    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+        plan::plan(request, run)
+    }
 
     fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
         let setting = shared::read(plan, target)?;
@@ -103,15 +113,6 @@ impl Kind for Slots {
             found.extend(verify::violations((setting, plan), &placed, trace));
         }
         if found.is_empty() { Ok(placed) } else { Err(found) }
-    }
-
-    fn is_row(algorithm: &str) -> bool {
-        matches!(row::<expertflow::Cached>(algorithm), Ok(Some(_)))
-    }
-
-    fn stated_wrong(_: Legal<'_, Self>, _: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
-        // What steps need and miss is derived again where it is judged.
-        Vec::new()
     }
 
     fn told(on: Legal<'_, Self>) -> Told {
@@ -170,10 +171,6 @@ impl Kind for Slots {
             layers,
         };
         slots::export(target, &source)
-    }
-
-    fn unlike(_: &PlanDocument, _: &PlanDocument) -> Option<Diagnostic> {
-        None
     }
 
     fn compare(a: &PlanDocument, b: &PlanDocument, around: (Rows, &Page)) -> Compared {

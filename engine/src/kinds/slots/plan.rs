@@ -2,36 +2,31 @@
 
 use std::sync::Arc;
 
-use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
-use documents::plan::experts::{ExpertsContext, ExpertsDocument};
+use documents::plan::experts::{ExpertsContext, ExpertsDocument, SlotsFigures};
 use documents::plan::request::RequestDocument;
-use documents::report::cached::CachedReportDocument;
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 use planner::experts::expertflow::{Choices, OBJECTIVE, Problem, REGROUP, STEPS};
 use planner::run::{Control, StopReason};
 
 use crate::answer::exit::CommandResult;
-use crate::answer::page::Format;
 use crate::answer::rows::Rows;
 use crate::inputs::experts::{Setting, check_sources};
 use crate::inputs::routing::Routing;
 use crate::kinds::expert_layers::Placed;
-use crate::kinds::frame::files;
-use crate::kinds::kind::{Kind, Legal};
+use crate::kinds::frame;
 use crate::kinds::slots::cached::{Cached, best};
 use crate::kinds::slots::figures::{hit_ratio, sentences, sums, table};
 use crate::kinds::slots::{self, Slots};
 use crate::request::PlanRequest;
 use crate::search::row;
 use crate::search::run::{Run, interrupted};
-use crate::search::watched::{assumed_of_phase, law, told, watched};
+use crate::search::watched::{assumed_of_phase, law, watched};
 
 /// Holds the experts of a model in slots, by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, door) = row::known::<planner::experts::expertflow::Cached>(request.recipe())?;
-    request.exports.iter().try_for_each(|target| Slots::check_target(target))?;
     let choices = Choices::of(&used.options)?;
     if request.routing_trace.is_some() && used.options.given().contains_key(STEPS.name) {
         let message = format!("`{}` is of steps that are drawn: the trace has its own", STEPS.name);
@@ -67,17 +62,14 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         algorithm: &used.to_string(),
     };
     let plan = PlanDocument::from_experts(experts, &context);
-    let mut warnings = asked.warnings.clone();
+    let warnings = asked.warnings.clone();
     let (setting, judged) = (slots::Setting::untraced(asked.setting), Placed::default());
-    let on = Legal { setting: &setting, plan: &plan, judged: &judged };
-    let files = files::<Slots>(on, &request.exports, &mut warnings);
-    run.page.warnings(&warnings);
-    let report = report(plan, (StopReason::Finished, elapsed_s), &warnings);
-    told(run, (&report.plan, files), &report, |run| {
-        if run.page.format == Format::Text {
-            table(&report.plan, Rows::of(request.all), run.page);
-            sentences(&report.plan).iter().for_each(|line| run.page.line(line));
-        }
+    let figures = figures(&plan.experts);
+    let made = (plan, figures, StopReason::Finished.name(), elapsed_s);
+    let on = (&setting, &judged);
+    frame::found::<Slots, _>((request, run), on, made, warnings, |report, run| {
+        table(&report.plan, Rows::of(request.all), run.page);
+        sentences(&report.plan).iter().for_each(|line| run.page.line(line));
     })
 }
 
@@ -137,24 +129,16 @@ fn stated(own: &PlanRequest) -> Option<Diagnostic> {
     Some(Diagnostic::warning("no-effect", message).hint("leave it out"))
 }
 
-/// What `--json` prints.
-fn report(
-    plan: PlanDocument,
-    (stop, elapsed_s): (StopReason, Option<f64>),
-    warnings: &[Diagnostic],
-) -> CachedReportDocument {
-    let sum = sums(&plan.experts);
-    let host = plan.experts.host.clone().unwrap_or_default();
-    CachedReportDocument {
-        n_layers: plan.experts.layers.len() as u64,
+/// What is said of it.
+fn figures(experts: &ExpertsDocument) -> SlotsFigures {
+    let sum = sums(experts);
+    let host = experts.host.clone().unwrap_or_default();
+    SlotsFigures {
+        n_layers: experts.layers.len() as u64,
         hit_ratio: hit_ratio(&sum),
         missed: sum.missed,
         ahead: sum.ahead,
         exposed_s: host.exposed_s / host.steps.max(1) as f64,
         memory_bytes: host.memory_bytes,
-        plan,
-        stop_reason: stop.name().to_owned(),
-        elapsed_s,
-        warnings: warnings.iter().map(DiagnosticDocument::from).collect(),
     }
 }

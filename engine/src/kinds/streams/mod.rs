@@ -23,13 +23,17 @@ use serde_json::{Value, json};
 use self::decided::Pass;
 use self::setting::Setting;
 use crate::answer::differences;
+use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::kinds::cells::compare::{self, Decides};
 use crate::kinds::cells::{self, TOLERANCE, asked, of_layers, ordered};
 use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal};
+use crate::request::PlanRequest;
+use crate::request::fields::Honours;
 use crate::request::subject::Subject;
-use crate::search::row::row;
+use crate::search::row;
+use crate::search::run::Run;
 
 /// Parts of layers and slices of gradients.
 pub struct Streams;
@@ -54,10 +58,23 @@ const DECIDES: Decides = Decides {
 impl Kind for Streams {
     const KIND: PlanKind = PlanKind::Streams;
     const ROWS: &'static str = "a row that plans streams";
+    const HONOURS: &'static Honours = &cells::HONOURS;
 
     type Setting = Setting;
     /// By layer.
     type Judged = Vec<Parts>;
+
+    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
+        row::is::<experts::Streams>(recipe)
+    }
+
+    fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
+        cells::check(request, Self::HONOURS, false)
+    }
+
+    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+        plan::plan(request, run)
+    }
 
     fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
         let asked = asked(plan);
@@ -81,10 +98,6 @@ impl Kind for Streams {
             found.extend(of_cells(setting, plan));
         }
         if found.is_empty() { Ok(parts) } else { Err(found) }
-    }
-
-    fn is_row(algorithm: &str) -> bool {
-        matches!(row::<experts::Streams>(algorithm), Ok(Some(_)))
     }
 
     fn stated_wrong(on: Legal<'_, Self>, _: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {

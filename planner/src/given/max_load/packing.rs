@@ -90,7 +90,7 @@ impl Search<'_> {
         let options = milp::Options {
             time: Some(std::time::Duration::from_secs_f64(control.seconds_left().min(1e6))),
             nodes: Some(MOST_NODES),
-            start: milp::Start::Nothing,
+            start: None,
         };
         let found = milp::solve(self.instance, Goal::MaxLoad, &options, &stop, &mut |news| {
             is_found.set(is_found.get() || news.plan.is_some());

@@ -8,7 +8,7 @@
 //! Nodes that share a device are one class, and outputs with equal members one net, before anything
 //! is written down. A class is on one place; a net costs an accelerator that holds some, but not
 //! all of its members. Of equal devices, the one with the greatest class comes first, so that plans
-//! that differ by names only are one; pieces have their order instead. The search starts from the
+//! that differ by names only are one; pieces have their order instead. The search of the row starts from the
 //! plan of a heuristic, whose value is the unit of all times.
 //!
 //! # Paper
@@ -56,7 +56,6 @@ use ir::units::Nanos;
 
 use forms::{Form, Ground};
 use search::{Search, Task};
-pub use start::Start;
 use watch::Watch;
 
 /// What the solver may be off by, as a part of its unit.
@@ -71,8 +70,8 @@ pub struct Options {
     pub time: Option<Duration>,
     /// Nodes of the search tree; with them and without time, an answer depends on nothing else.
     pub nodes: Option<u64>,
-    /// Plan to begin with.
-    pub start: Start,
+    /// Device of each node of a plan to begin with.
+    pub start: Option<Vec<u32>>,
 }
 
 /// What is known for sure.
@@ -134,8 +133,8 @@ pub fn solve(
         return watch.found(Verdict::Infeasible);
     }
     let is_small = n_entries(&ground) <= MOST_ENTRIES;
-    if let Some(nodes) = options.start.plan(instance, goal, stop) {
-        watch.offer_nodes(&nodes);
+    if let Some(nodes) = &options.start {
+        watch.offer_nodes(nodes);
     }
     if let Some((value, _)) = &watch.best {
         ground.upper_ns = value.as_f64();

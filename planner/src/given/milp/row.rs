@@ -6,7 +6,7 @@ use cost_model::given::Goal;
 use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 
-use super::{Options, Start, Verdict, solve};
+use super::{Options, Verdict, solve, start};
 use crate::given::runner::{Effort, Method, Run, Solution, method};
 use crate::run::algorithm::{self, Guarantee};
 
@@ -26,8 +26,8 @@ const NODES_PER_NODE: u64 = 200_000;
 fn run(run: &Run, _: &algorithm::Options) -> Result<(), Diagnostic> {
     let Instance::Load(instance) = run.instance() else { return Ok(()) };
     let start = match run.best() {
-        Some(Solution::Devices(devices)) => Start::Plan(devices),
-        _ => Start::Heuristic,
+        Some(Solution::Devices(devices)) => Some(devices),
+        _ => start::heuristic(instance, run.goal(), &|| run.is_over()),
     };
     // The solver's own clock only ends its linear programs in time.
     let time = run.deadline_or(USUAL_TIME).filter(|_| !run.is_deterministic());

@@ -14,46 +14,26 @@ const SEARCH_NODES: u64 = 4_000_000;
 /// Moves of the search that makes a first plan for latency.
 const MOVES: u64 = 20_000;
 
-/// Where the first plan comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    /// The best heuristic of the goal.
-    #[default]
-    Heuristic,
-    /// Device of each node.
-    Plan(Vec<u32>),
-    /// Nowhere.
-    Nothing,
-}
-
-impl Start {
-    /// Device of each node.
-    pub(super) fn plan(
-        &self,
-        instance: &LoadInstance,
-        goal: Goal,
-        stop: &dyn Fn() -> bool,
-    ) -> Option<Vec<u32>> {
-        match self {
-            Self::Nothing => return None,
-            Self::Plan(devices) => return Some(devices.clone()),
-            Self::Heuristic => {}
+/// Device of each node by the best heuristic of the goal.
+pub(super) fn heuristic(
+    instance: &LoadInstance,
+    goal: Goal,
+    stop: &dyn Fn() -> bool,
+) -> Option<Vec<u32>> {
+    let limits = ideals::Limits::default();
+    match goal {
+        Goal::ContiguousMaxLoad => {
+            ideals::on_orders(instance, &limits, stop).map(|split| split.devices)
         }
-        let limits = ideals::Limits::default();
-        match goal {
-            Goal::ContiguousMaxLoad => {
-                ideals::on_orders(instance, &limits, stop).map(|split| split.devices)
-            }
-            Goal::Latency => {
-                let effort = latency::Effort { n_moves: MOVES, ..latency::Effort::default() };
-                latency::solve(instance, &effort, stop).map(|split| split.devices)
-            }
-            _ => {
-                let control = Control::new(None, Some(SEARCH_NODES), Arc::default());
-                let options = search::Options { exhausted: 0, ..search::Options::default() };
-                let found = search::solve(instance, &options, &control, &mut |_, _| {}).ok();
-                found.map(|found| found.device_of)
-            }
+        Goal::Latency => {
+            let effort = latency::Effort { n_moves: MOVES, ..latency::Effort::default() };
+            latency::solve(instance, &effort, stop).map(|split| split.devices)
+        }
+        _ => {
+            let control = Control::new(None, Some(SEARCH_NODES), Arc::default());
+            let options = search::Options { exhausted: 0, ..search::Options::default() };
+            let found = search::solve(instance, &options, &control, &mut |_, _| {}).ok();
+            found.map(|found| found.device_of)
         }
     }
 }

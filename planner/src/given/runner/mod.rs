@@ -146,9 +146,13 @@ pub struct Method {
     pub solve: fn(&Run, &Options) -> Result<(), Diagnostic>,
 }
 
+/// Instances with given costs.
+const INSTANCES: Problems =
+    Problems { name: "instances", planned: "solves instances with given costs" };
+
 impl Door for Method {
     fn takes(&self) -> Problems {
-        Problems::Instances
+        INSTANCES
     }
 
     fn guarantee(&self) -> Guarantee {

@@ -27,7 +27,7 @@ struct View<'g> {
 }
 
 /// Fuses all cores of a forward graph; ops that share a device from then on.
-pub(in crate::ops::workload) fn fuse(graph: &mut Graph) -> Vec<Vec<OpId>> {
+pub(super) fn fuse(graph: &mut Graph) -> Vec<Vec<OpId>> {
     let cores = {
         let view = View::of(graph);
         let softmaxes = view.graph.op_ids().filter(|op| is_softmax(view.graph.op(*op)));

@@ -16,7 +16,7 @@ type Key = (TensorId, u64, u64, OpId);
 
 /// Puts products of a forward graph side by side; ops that share a device from then on. `cores` are
 /// the ops of each core of attention.
-pub(in crate::ops::workload) fn fuse(graph: &mut Graph, cores: &[Vec<OpId>]) -> Vec<Vec<OpId>> {
+pub(super) fn fuse(graph: &mut Graph, cores: &[Vec<OpId>]) -> Vec<Vec<OpId>> {
     let roots = graph.roots();
     let readers = readers(graph, &roots);
     let mut core_of: BTreeMap<OpId, OpId> = BTreeMap::new();

@@ -1,0 +1,215 @@
+//! What the frame asks of a pipeline that serves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use cost_model::runs::served::bound::{EVERY, SPREAD, is_below, spread};
+use cost_model::runs::served::{self, Piece, Violation};
+use documents::plan::{PlanDocument, Reference};
+use exporters::Export;
+use ir::diagnostic::Diagnostic;
+use ir::plan_kind::PlanKind;
+use ir::units::Bytes;
+use planner::serving::Serves;
+use serde_json::{Value, json};
+
+use super::setting::Setting;
+use super::{Inference, compare, decided, explain, export, plan, refused, setting};
+use crate::answer::differences;
+use crate::answer::energy::above_cap;
+use crate::answer::exit::CommandResult;
+use crate::answer::page::Page;
+use crate::answer::rows::Rows;
+use crate::answer::violations;
+use crate::inputs::plan_file;
+use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal};
+use crate::request::PlanRequest;
+use crate::request::fields::Honours;
+use crate::request::subject::Subject;
+use crate::search::row;
+use crate::search::run::Run;
+
+/// Longest look at a bound.
+const LONGEST: Duration = Duration::from_secs(60);
+
+impl Kind for Inference {
+    const KIND: PlanKind = PlanKind::Inference;
+    const ROWS: &'static str = "a row that plans pipelines that serve";
+    const HONOURS: &'static Honours = &setting::HONOURS;
+    const HOLDS_CLAIMS: bool = false;
+
+    type Setting = Setting;
+    /// Stages, and what they take.
+    type Judged = (Vec<Piece>, served::Judged);
+
+    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
+        row::is::<Serves>(recipe)
+    }
+
+    fn is_asked(request: &PlanRequest) -> Result<bool, Diagnostic> {
+        plan::asked(request).map(|own| own.is_some())
+    }
+
+    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+        plan::plan(request, run)
+    }
+
+    fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
+        let Some(served) = &plan.served else {
+            return Err(refused("the plan is of no pipeline that serves", "give one that is"));
+        };
+        let asked = decided::asked(plan, served)?;
+        let mut problem = target.flags.problem.clone();
+        problem.model.dtype = plan_file::workload(&plan.workload)?.dtype;
+        Setting::read(target.model, &problem, asked)
+    }
+
+    fn warnings(setting: &mut Setting) -> &mut Vec<Diagnostic> {
+        &mut setting.run.warnings
+    }
+
+    fn references(setting: &Setting) -> [Reference; 3] {
+        setting.run.references()
+    }
+
+    fn judge(setting: &mut Setting, plan: &PlanDocument) -> Result<Self::Judged, Vec<Diagnostic>> {
+        let pieces = decided::pieces(setting, plan);
+        let pieces = pieces.map_err(|why| vec![illegal("stage-devices", why)])?;
+        match setting.costs.judge(&pieces, setting.goal) {
+            Ok(judged) => Ok((pieces, judged)),
+            Err(broken) => Err(vec![diagnosed(setting, &broken)]),
+        }
+    }
+
+    fn stated_wrong(on: Legal<'_, Self>, proof: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
+        let (bound, method, unchecked) = bound(on, proof);
+        let (pieces, judged) = on.judged;
+        let own = (on.plan.algorithm.as_str(), bound, method.as_str());
+        let derived = decided::document(on.setting, (pieces, judged), own);
+        let mut found = differences::of_plans(on.plan, &derived);
+        found.extend(unchecked);
+        let energy = on.plan.energy.as_ref();
+        found.extend(energy.and_then(|own| above_cap(own, &on.plan.request)));
+        found
+    }
+
+    fn told(on: Legal<'_, Self>) -> Told {
+        let stages = match on.judged.0.len() {
+            1 => "1 stage".to_owned(),
+            n => format!("{n} stages"),
+        };
+        let period = on.judged.1.period;
+        Told {
+            sentence: format!(
+                "the plan is legal: {} blocks in {stages}, {:.1} tokens/s",
+                on.setting.costs.n_blocks(),
+                on.setting.tokens_per_s(period)
+            ),
+            figures: vec![("seconds", json!(period as f64 / 1e9))],
+        }
+    }
+
+    fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
+        if matches!(subject, Subject::Step { longest: None } | Subject::Device(_)) {
+            return Ok(());
+        }
+        let message =
+            "a pipeline that serves has stages of blocks: no ops, transfers or critical path";
+        Err(refused(message, "leave --op, --transfer and --longest out, or add --device"))
+    }
+
+    fn explain(
+        on: Legal<'_, Self>,
+        (subject, _): (&Subject, Option<u32>),
+        around: (Rows, &Page),
+    ) -> Result<Value, Diagnostic> {
+        explain::explain(on, subject, around)
+    }
+
+    fn check_target(target: &str) -> Result<(), Diagnostic> {
+        export::check_target(target)
+    }
+
+    fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
+        let (pieces, judged) = on.judged;
+        export::exported(target, (on.setting, pieces, judged.in_flight))
+    }
+
+    fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
+        let (one, two) = (a.served.as_ref()?, b.served.as_ref()?);
+        compare::unlike((a, one), (b, two))
+    }
+
+    fn compare(a: &PlanDocument, b: &PlanDocument, (_, page): (Rows, &Page)) -> Compared {
+        match (&a.served, &b.served) {
+            (Some(one), Some(two)) => compare::compare((a, one), (b, two), page),
+            _ => Compared { is_equal: false, document: Value::Null },
+        }
+    }
+}
+
+/// A broken rule in words.
+fn diagnosed(setting: &Setting, broken: &Violation) -> Diagnostic {
+    match *broken {
+        Violation::Blocks { stage } => {
+            let message =
+                format!("stage {stage} does not begin where the one before ends, or has no blocks");
+            illegal("stages-lose-blocks", message)
+        }
+        Violation::Unfinished => {
+            let n = setting.costs.n_blocks();
+            illegal(
+                "stages-lose-blocks",
+                format!("the stages do not end with the last of {n} blocks"),
+            )
+        }
+        Violation::Twice { device } => {
+            illegal("stage-devices", format!("`{}` has two stages", setting.name(device)))
+        }
+        Violation::Unreachable { from, to } => {
+            let [from, to] = [from, to].map(|own| setting.name(own));
+            illegal(
+                "unreachable-devices",
+                format!("`{from}` does not reach `{to}`, to which it sends"),
+            )
+        }
+        Violation::Memory { stage, bytes, limit } => {
+            let (holds, may) = (Bytes(bytes), Bytes(limit));
+            let message = format!("stage {stage} holds {holds}, and its device may hold {may}");
+            illegal("memory-exceeded", message).fact("bytes", bytes).fact("limit", limit)
+        }
+    }
+}
+
+/// The bound derived again, by the method that the plan names, and what could not be.
+fn bound(
+    on: Legal<'_, Inference>,
+    proof: Option<&Arc<AtomicBool>>,
+) -> (u64, String, Option<Diagnostic>) {
+    let period = on.judged.1.period;
+    let Setting { costs, goal, .. } = on.setting;
+    let cost = on.plan.cost.as_ref();
+    let method = cost.map_or("", |own| own.bound_method.as_str());
+    let formula = spread(costs, *goal);
+    let stated = cost.map_or(0, |own| own.bound_ns);
+    if method != EVERY || stated > period {
+        return (formula, SPREAD.to_owned(), None);
+    }
+    let end = Instant::now() + LONGEST;
+    let is_stopped = || proof.is_some_and(|own| own.load(Ordering::Relaxed));
+    let is_over = || Instant::now() >= end || is_stopped();
+    let none = is_below(costs, *goal, stated, &is_over);
+    // The least period of all, not any number below it.
+    let least = is_below(costs, *goal, stated.saturating_add(1), &is_over);
+    match (none, least) {
+        (Some(false), Some(true)) => (stated, EVERY.to_owned(), None),
+        (Some(true), _) => (formula, EVERY.to_owned(), None),
+        (_, Some(false)) => (formula, SPREAD.to_owned(), None),
+        _ => {
+            let search = "all pipelines, class by class of devices, for a minute".to_owned();
+            let told = violations::unchecked("cost.bound_ns", stated, formula, search);
+            (stated, EVERY.to_owned(), Some(told))
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What the frame asks of nano-batches.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use cost_model::streams::verify as rules;
+use documents::plan::nano_batches::{InterferenceDocument, ServingDocument};
+use documents::plan::{PlanDocument, Reference};
+use exporters::Export;
+use ir::diagnostic::Diagnostic;
+use ir::plan_kind::PlanKind;
+use ir::workload::StepPhase;
+use planner::experts;
+use planner::experts::dynaflow;
+use serde_json::{Value, json};
+
+use super::decided::{Asked, Entry};
+use super::setting::{Doing, Setting};
+use super::{KNOWN, NanoBatches, decided, explain, export, plan};
+use crate::answer::differences::{self, difference};
+use crate::answer::exit::CommandResult;
+use crate::answer::page::Page;
+use crate::answer::rows::Rows;
+use crate::kinds::cells::compare::{self, Decides};
+use crate::kinds::cells::{self, of_layers, request};
+use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal};
+use crate::request::PlanRequest;
+use crate::request::fields::Honours;
+use crate::request::subject::Subject;
+use crate::search::row::{self, row};
+use crate::search::run::Run;
+
+const DECIDES: Decides = Decides {
+    layers: |own| {
+        let own = own.nano_batches.clone().unwrap_or_default();
+        vec![
+            ("samples", json!(own.samples)),
+            ("ahead", json!(own.ahead)),
+            ("beside", json!(own.beside)),
+        ]
+    },
+    step: |plan| {
+        let serving = plan.experts.serving.iter();
+        serving.map(|own| ("thresholds", json!(own.thresholds))).collect()
+    },
+    samples_per_s: |_| None,
+};
+
+impl Kind for NanoBatches {
+    const KIND: PlanKind = PlanKind::NanoBatches;
+    const ROWS: &'static str = "a row that plans nano-batches";
+    const HONOURS: &'static Honours = &cells::HONOURS;
+
+    type Setting = Setting;
+    type Judged = Vec<Entry>;
+
+    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
+        row::is::<experts::NanoBatches>(recipe)
+    }
+
+    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+        plan::plan(request, run)
+    }
+
+    fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
+        let serving = plan.experts.serving.clone().unwrap_or_default();
+        let phase = plan.experts.phase.map(StepPhase::from).unwrap_or_default();
+        if phase == StepPhase::Training {
+            let message = "a plan of nano-batches is of prefill or decode";
+            return Err(illegal("bad-phase", message.to_owned()));
+        }
+        let batch = plan.workload.batch.unwrap_or_default();
+        let doing = Doing { phase, batch, cached: Some(serving.cached) };
+        let asked = asked(plan, &serving)?;
+        let on = (target.model, plan.experts.sequence_length);
+        let rows = check_rows(&serving)?;
+        Setting::read(on, &target.flags.problem, (doing, asked.request), rows)
+    }
+
+    fn warnings(setting: &mut Setting) -> &mut Vec<Diagnostic> {
+        &mut setting.run.warnings
+    }
+
+    fn references(setting: &Setting) -> [Reference; 3] {
+        setting.run.references()
+    }
+
+    fn judge(setting: &mut Setting, plan: &PlanDocument) -> Result<Vec<Entry>, Vec<Diagnostic>> {
+        let mut found = of_layers(plan, &setting.layers);
+        match decided::read(setting, plan) {
+            Ok(entries) => {
+                found.extend(entries.iter().flat_map(of_entry));
+                if found.is_empty() { Ok(entries) } else { Err(found) }
+            }
+            Err(why) => {
+                found.push(illegal("bad-cell", why));
+                Err(found)
+            }
+        }
+    }
+
+    fn stated_wrong(on: Legal<'_, Self>, _: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
+        let serving = on.plan.experts.serving.clone().unwrap_or_default();
+        let asked = match asked(on.plan, &serving) {
+            Ok(asked) => asked,
+            Err(error) => return vec![error],
+        };
+        let thresholds = decided::thresholds(on.setting, &asked);
+        let derived = decided::document(on.setting, on.judged, (&asked, thresholds));
+        let mut found = differences::of_plans(on.plan, &derived);
+        found.extend(unstated(on.plan, &derived));
+        found
+    }
+
+    fn told(on: Legal<'_, Self>) -> Told {
+        let [seconds, ..] = decided::seconds(on.judged);
+        Told {
+            sentence: format!(
+                "the plan is legal: {} layers on {} replicas of attention, {} layers of each kind \
+                 replayed, step time {:.3} ms",
+                on.setting.layers.len(),
+                on.setting.parallelism.data,
+                cost_model::streams::period::REPLAYED,
+                seconds * 1e3
+            ),
+            figures: vec![("seconds", json!(seconds))],
+        }
+    }
+
+    fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
+        cells::check_subject(subject)
+    }
+
+    fn explain(
+        on: Legal<'_, Self>,
+        (_, layer): (&Subject, Option<u32>),
+        around: (Rows, &Page),
+    ) -> Result<Value, Diagnostic> {
+        explain::explain(on, layer, around)
+    }
+
+    fn check_target(target: &str) -> Result<(), Diagnostic> {
+        export::check_target(target)
+    }
+
+    fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
+        export::exported(target, (on.setting, on.plan, on.judged))
+    }
+
+    fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
+        compare::unlike(a, b)
+    }
+
+    fn compare(a: &PlanDocument, b: &PlanDocument, around: (Rows, &Page)) -> Compared {
+        compare::compare(&DECIDES, (a, b), around)
+    }
+}
+
+/// The rows of a table as a file of them would be read.
+fn check_rows(serving: &ServingDocument) -> Result<Vec<InterferenceDocument>, Diagnostic> {
+    let line = |own: &InterferenceDocument| {
+        format!("{},{},{},{}\n", own.op, own.beside, own.mode, own.factor)
+    };
+    let lines: String = serving.interference.iter().map(line).collect();
+    importers::interference::of_text(&format!("op,beside,mode,factor\n{lines}"), KNOWN)
+        .map_err(|error| error.fact("member", "experts.serving.interference"))
+}
+
+/// How a plan was made, as it states it.
+fn asked(plan: &PlanDocument, serving: &ServingDocument) -> Result<Asked, Diagnostic> {
+    if let Some((used, door)) = row(&plan.algorithm).ok().flatten() {
+        return Asked::of((&used, door), request(plan));
+    }
+    Ok(Asked {
+        algorithm: plan.algorithm.clone(),
+        request: request(plan),
+        solve: dynaflow::solve,
+        min_tokens: [serving.min_tokens; 2],
+        min_gain: serving.min_gain,
+    })
+}
+
+/// Pairs of pieces of which a plan does not say how they share the device: none of a list is not stated.
+fn unstated(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic> {
+    let n = |plan: &PlanDocument| -> Vec<usize> {
+        let layers = plan.experts.layers.iter().map(|own| own.nano_batches.as_ref());
+        layers.map(|own| own.map_or(0, |own| own.beside.len())).collect()
+    };
+    let both = n(stated).into_iter().zip(n(derived)).enumerate();
+    let lacking = both.filter(|(_, (own, other))| own < other);
+    let told = |(at, (own, other)): (usize, (usize, usize))| {
+        let field = format!("experts.layers[{at}].nano_batches.beside");
+        difference(&field, &format!("{own} pairs"), &format!("{other} pairs"))
+    };
+    lacking.map(told).collect()
+}
+
+/// Rules of the timetable of the steady state, looked at without the replay that makes it.
+fn of_entry(entry: &Entry) -> Vec<Diagnostic> {
+    let split = &entry.cut.split;
+    let n_layers = cost_model::streams::period::REPLAYED;
+    let cell = split.period.layers(&entry.orders, n_layers);
+    let Ok(times) = cost_model::streams::replay::replay(&cell, &split.slowdowns) else {
+        return vec![illegal("bad-cell", "pieces wait for each other".to_owned())];
+    };
+    let broken = rules::verify(&cell, &times, &split.slowdowns);
+    let told = |own: &rules::Violation| illegal("bad-cell", format!("{own:?}"));
+    broken.first().map(told).into_iter().collect()
+}
