@@ -84,8 +84,19 @@ export async function ask(path: string, options: RequestInit = {}): Promise<Resp
   throw new Refused(own);
 }
 
+/** Answers that are on their way: the head of a plan and its view read the same one. */
+const on_the_way = new Map<string, Promise<Doc>>();
+
 /** A document, with its address; no longer waited for once `signal` says so. */
 export async function read(path: string, signal?: AbortSignal): Promise<Doc> {
+  if (!path.endsWith("/answer?brief=true")) return read_alone(path, signal);
+  token();
+  const running = on_the_way.get(path) ?? read_alone(path).finally(() => on_the_way.delete(path));
+  on_the_way.set(path, running);
+  return running;
+}
+
+async function read_alone(path: string, signal?: AbortSignal): Promise<Doc> {
   // Read first, so that whoever waits for a document asks again with a new token.
   token();
   if (held !== undefined) {

@@ -10,13 +10,15 @@ import { GapCurve, said, said_table, until_s } from "../pictures/gap-curve";
 import { texts } from "../form";
 import { go, link } from "../route";
 import { TableButtons, Twin } from "../table";
-import { facts_of, has_cluster, is_live, subject, type Diagnostic, type Status } from "../types";
+import { facts_of, has_cluster, is_live, subject, task_of, type Diagnostic, type Status } from "../types";
 
-/** What was asked for, in a line. */
+/** A request in a line. */
 export function headline(plan: Status): string {
-  const { workload } = plan.request;
-  return plain(`${subject(plan, "model")}${workload === "training" ? ", training," : ""}${has_cluster(plan) ? ` on ${subject(plan, "cluster")}` : ""}`);
+  return plain(`${task_of(plan)}: ${subject(plan, "model")}${has_cluster(plan) ? ` on ${subject(plan, "cluster")}` : ""}`);
 }
+
+/** A request as the texts of a form of its task. */
+export const form_of = (plan: Status): Record<string, string> => ({ ...texts(plan.request), task: task_of(plan) });
 
 export function CancelButton(props: { id: string }): JSX.Element {
   const [is_asked, setAsked] = createSignal(false);
@@ -103,7 +105,7 @@ function Ended(props: { doc: Doc; error: Diagnostic }): JSX.Element {
 function Asked(props: { plan: Status }): JSX.Element {
   const entries = () => Object.entries(props.plan.request).filter(([name]) => name !== "verb");
   const text = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
-  const again = () => go(["new"], texts(props.plan.request));
+  const again = () => go(["new"], form_of(props.plan));
   return (
     <Panel title="What was asked" actions={<button type="button" class="plain" onClick={again}>Ask again, changed</button>}>
       <dl class="pairs">

@@ -3,13 +3,13 @@
 import { For, Show, createSignal, type JSX } from "solid-js";
 import { send } from "../api";
 import { again, changes, told, type Change } from "../changes";
-import { texts } from "../form";
 import { plain } from "../names";
 import { Facts, Name, Panel, Trouble } from "../parts";
 import { DeviceBars } from "../pictures/bars";
 import { number, pointer, ref, type Doc, type Ref } from "../pointer";
 import { go, link } from "../route";
 import { CsvButton, DataTable, type Cell, type Table } from "../table";
+import { form_of } from "./search";
 import { facts_of, names_of, type Diagnostic, type Status } from "../types";
 
 const error_of = (doc: Doc): Diagnostic => (doc.value as Status).error!;
@@ -148,11 +148,11 @@ const is_proved = (plan: Status): boolean => SEARCHED.includes(plan.error?.exit_
 function Ways(props: { doc: Doc }): JSX.Element {
   const plan = () => props.doc.value as Status;
   return (
-    <Panel title={is_proved(plan()) ? "Ways out" : "Hints"} actions={<a href={link(["new"], texts(plan().request))}>Another change</a>}>
+    <Panel title={is_proved(plan()) ? "Ways out" : "Hints"} actions={<a href={link(["new"], form_of(plan()))}>Another change</a>}>
       <Show when={error_of(props.doc).hints.length > 0} fallback={<p class="empty">{is_proved(plan()) ? "None was found." : "None was given."}</p>}>
         <ul class="ways"><For each={error_of(props.doc).hints}>{(hint) => (
           <li><p>{plain(hint)} <Show when={is_verified(hint)}><span class="chip done"><span aria-hidden="true">✓</span> Verified</span></Show></p>
-            <Show when={MORE_DEVICES.test(hint)}><p class="note">Give a larger cluster: <a href={link(["new"], texts(plan().request))}>the same request with another file</a></p></Show>
+            <Show when={MORE_DEVICES.test(hint)}><p class="note">Give a larger cluster: <a href={link(["new"], form_of(plan()))}>the same request with another file</a></p></Show>
             <For each={changes(hint).filter((some) => JSON.stringify(again(plan(), some)) !== JSON.stringify(again(plan(), [])))}>{(some) => <Apply plan={plan()} some={some} />}</For></li>
         )}</For></ul>
       </Show>
