@@ -14,7 +14,7 @@ export interface Schema {
 
 export type Widget = "file" | "files" | "choice" | "switch" | "count" | "text" | "lines" | "pairs";
 
-export interface Field { name: string; schema: Schema; widget: Widget; is_needed: boolean }
+export interface Field { name: string; schema: Schema; widget: Widget; is_needed: boolean; hint?: string }
 
 /** What the command line prints and the service answers otherwise. */
 const NOT_ASKED = ["verb", "task", "all", "export", "plot"];
@@ -84,7 +84,7 @@ export function texts(request: Record<string, unknown>): Record<string, string> 
   return Object.fromEntries(Object.entries(request).filter(([name]) => name !== "verb").map(([name, own]) => [name, text(own)]));
 }
 
-/** What a file is asked for by: its name, or its digest where a later one has the name. */
+/** Names of files; a digest where a later file has the same name. */
 export function choices(stored: Stored[]): { value: string; label: string }[] {
   const seen = new Set<string>();
   return [...stored].sort((a, b) => b.created_ms - a.created_ms).map(({ name, digest }) => {

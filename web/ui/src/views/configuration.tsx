@@ -20,7 +20,7 @@ export function recompute(doc: Doc): string | undefined {
   if (stages.some((own) => (own.each ?? []).length > 0)) return "per layer, see the plan file";
   const n_all = stages.reduce((sum, own) => sum + own.n, 0);
   const n_block = stages.reduce((sum, own) => sum + (own.recompute === "full" ? own.n : typeof own.recompute === "object" && "block" in own.recompute ? own.recompute.block : 0), 0);
-  const words = new Set(stages.map((own) => (typeof own.recompute === "string" ? { none: "none", selective: "selective (attention core)", "per-op": "every second product", full: "full" }[own.recompute] : "uniform" in own.recompute ? `full, groups of ${own.recompute.uniform}` : "block")));
+  const words = new Set(stages.map((own) => (typeof own.recompute === "string" ? { none: "none", selective: "selective (attention core)", "per-op": "per operator", full: "full" }[own.recompute] : "uniform" in own.recompute ? `full, groups of ${own.recompute.uniform}` : "block")));
   if ([...words].every((own) => ["none", "full", "block"].includes(own))) return n_block === 0 ? "none" : n_block === n_all ? `full, all ${n_all} layers` : `full, ${n_block} of ${n_all} layers`;
   return words.size === 1 ? [...words][0] : stages.map((own) => `${layers(own.first, own.n)}: ${JSON.stringify(own.recompute).replaceAll(/["{}]/g, "")}`).join("; ");
 }

@@ -115,7 +115,7 @@ function Group(props: { title: string; is_open: boolean; children: JSX.Element }
 }
 
 function help(field: Field, task: Task | undefined): string {
-  const text = hint(field.name, plain(field.schema.description ?? "").replace(/\s+/g, " "), task);
+  const text = field.hint ?? hint(field.name, plain(field.schema.description ?? "").replace(/\s+/g, " "), task);
   const form = { lines: " One per line.", files: " Names of uploaded files, one per line.", pairs: " One NAME=NUMBER per line." }[field.widget as string] ?? "";
   return text + form;
 }

@@ -4,7 +4,7 @@ import { For, Show, createMemo, type JSX } from "solid-js";
 import { configuration, devices, is_run, kind_of, origins, step_parts, step_time } from "../figures";
 import { IS_ALONE } from "../held";
 import { Loaded } from "../load";
-import { Name, Num, Panel } from "../parts";
+import { Name, Num, Panel, Words } from "../parts";
 import { digest, plain } from "../names";
 import { DeviceBars, ShareBar, Swatch, type DeviceBar, type Share } from "../pictures/bars";
 import { known, pointer, ref, resolve, type Doc, type Ref } from "../pointer";
@@ -73,7 +73,7 @@ function Figures(props: { doc: Doc }): JSX.Element {
     return own.length === 0 ? undefined : { ...own[0]!.share, at: own.flatMap((part) => part.share.at) };
   };
   const interval = () => known(at("/plan/cost/interval/low_ns", "time")) &&
-    <><Num of={at("/plan/cost/interval/low_ns", "time")} /> to <Num of={at("/plan/cost/interval/high_ns", "time")} /></>;
+    <>80 %: <Num of={at("/plan/cost/interval/low_ns", "time")} /> to <Num of={at("/plan/cost/interval/high_ns", "time")} /></>;
   const all = (): Figure[] => [
     { name: "Step time", of: step_time(props.doc), note: interval() },
     { name: "Fastest found", of: at("/fastest_ns", "time"), note: "with more devices or transfers" },
@@ -168,8 +168,8 @@ function Warnings(props: { doc: Doc }): JSX.Element {
         </Show>
         <For each={all()}>{(own) => (
           <div class="callout warn">
-            <p><span aria-hidden="true">▲</span> {plain(own.message)}</p>
-            <For each={own.hints}>{(hint) => <p class="hint">{plain(hint)}</p>}</For>
+            <p><span aria-hidden="true">▲</span> <Words of={own.message} /></p>
+            <For each={own.hints}>{(hint) => <p class="hint">Hint: <Words of={hint} /></p>}</For>
           </div>
         )}</For>
       </Show>
