@@ -59,7 +59,7 @@ const WORDS: Record<string, [string, string]> = {
   model: ["Model", "ONNX, an exported graph or a config.json: an uploaded file or an example."],
   cluster: ["Cluster", "Devices and links: an uploaded file or an example."],
   profile: ["Profile", "Measured costs of the devices. Without one, costs are nominal: from data sheets."],
-  workload: ["Graph", "Inference unless stated; training adds the backward pass."],
+  workload: ["Workload", "Inference unless stated; training adds the backward pass."],
   executor: ["For (launcher)", "Limits the search to what this program can run; `any` lifts the limit."],
   global_batch: ["Global batch", "Samples per step, over all replicas."],
   batch: ["Batch", "Samples per step, over all devices."],

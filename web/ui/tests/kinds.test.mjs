@@ -58,7 +58,7 @@ test("the form has the fields of its task", async () => {
   const { page, wrong, context } = await page_of(at.chrome, at.base);
   const labels = async (task) => { await open(page, at.base, `#/new?task=${task}`); return page.$$eval(".request .field > label", (all) => all.map((own) => own.textContent)); };
   const of = { train: await labels("train"), place: await labels("place"), infer: await labels("infer"), solve: await labels("solve") };
-  assert.ok(of.train.includes("Global batch") && !of.train.includes("Forbid") && !of.train.includes("Graph"), of.train.join());
+  assert.ok(of.train.includes("Global batch") && !of.train.includes("Forbid") && of.train.filter((own) => own === "Workload").length === 0, of.train.join());
   assert.ok(of.place.includes("Forbid") && !of.place.includes("Global batch"), of.place.join());
   assert.ok(of.infer.includes("Phase") && !of.infer.includes("Pin"), of.infer.join());
   assert.ok(of.solve.includes("Instance (required)") && !of.solve.includes("Cluster"), of.solve.join());
@@ -97,7 +97,7 @@ for (const [theme, width] of [["light", 1280], ["dark", 1920]]) {
       const { page, wrong, context } = await page_of(at.chrome, at.base, { theme, width, refusals: /^(given|stages|experts)/.test(name) });
       await open(page, at.base, hash).catch((error) => { throw new Error(`${name}: ${error.message}`); });
       assert.deepEqual(await holes(page), [], name);
-      const refused = await page.$$eval("main [role=alert] code", (all) => all.map((own) => own.textContent));
+      const refused = await page.$$eval("main [role=alert] > p:first-child > code:first-of-type", (all) => all.map((own) => own.textContent));
       const ended = plans[name.split("-")[0]]?.error?.code;
       assert.deepEqual(refused.filter((own) => own !== ended && own !== "no-view"), [], name);
       await check_numbers(page, at.base);

@@ -6,7 +6,7 @@ import { kind_of, type Kind } from "../figures";
 import { Given } from "./given";
 import { Loaded, fetched } from "../load";
 import { plain, short } from "../names";
-import { Loading, Name, Num, Panel, Trouble } from "../parts";
+import { Loading, Name, Num, Panel, Trouble, Words } from "../parts";
 import { known, number, pointer, ref, resolve, type Doc, type Ref } from "../pointer";
 import { asked, link, set } from "../route";
 import { CsvButton, DataTable, TableButtons, Twin, type Cell, type Table } from "../table";
@@ -71,18 +71,21 @@ function Ask(props: { id: string; answer: Doc; is_run: boolean }): JSX.Element {
     const doc = drawn.latest();
     return of() === "device" ? devices() : doc === undefined ? [] : named(tile(doc), of() === "op", has_many());
   });
+  // The box is there before a subject is chosen: it asks about an operator, or of a run about a rank.
+  const subject = () => of() || (props.is_run ? "device" : "op");
+  const ask = (name: string) => set(name === "" ? { name } : { of: subject(), name });
   return (
-    <form class="pickers" onSubmit={(event) => { event.preventDefault(); set({ name: (event.currentTarget.elements.namedItem("name") as HTMLInputElement).value }); }}>
-      <span class="segments" role="group" aria-label="Subject">
-        <For each={subjects()}>{([name, title]) => <button type="button" aria-pressed={asked("of") === name} onClick={() => set({ of: name, name: "" })}>{title}</button>}</For>
-      </span>
-      <Show when={asked("of") !== ""}>
-        <label class="inline" for={id}>Name</label>
-        <input id={id} name="name" class="grow" list={`${id}-names`} value={asked("name")} spellcheck={false} placeholder={short(names()[0] ?? "", 40)} onChange={(event) => set({ name: event.currentTarget.value })} />
+    <Panel title={props.is_run ? "Why this rank?" : "Why here?"} sub={props.is_run ? "memory and transfers of a rank" : "device, cost and alternatives of an operator, a transfer or a device"}>
+      <form class="pickers" onSubmit={(event) => { event.preventDefault(); ask((event.currentTarget.elements.namedItem("name") as HTMLInputElement).value.trim()); }}>
+        <span class="segments" role="group" aria-label="Subject">
+          <For each={subjects()}>{([name, title]) => <button type="button" aria-pressed={of() === name} onClick={() => set({ of: name, name: "" })}>{title}</button>}</For>
+        </span>
+        <label class="inline" for={id}>{{ op: "Operator", transfer: "Tensor", device: props.is_run ? "Rank" : "Device" }[subject()]}</label>
+        <input id={id} name="name" class="grow" list={`${id}-names`} value={asked("name")} spellcheck={false} placeholder={short(names()[0] ?? (props.is_run ? "rank 0" : "name"), 40)} />
         <datalist id={`${id}-names`}><For each={names().slice(0, OFFERED)}>{(name) => <option value={name} />}</For></datalist>
         <button type="submit" class="main">Why?</button>
-      </Show>
-    </form>
+      </form>
+    </Panel>
   );
 }
 
@@ -139,7 +142,7 @@ function Shown(props: { title: string; sub?: string; table: Table; children?: JS
 function Pairs(props: { doc: Doc; of: [string, string, Ref["as"] | "text"][] }): JSX.Element {
   return (
     <dl class="pairs"><For each={props.of.filter(([, at]) => resolve(props.doc.value, at) != null)}>{([title, at, as]) => (
-      <><dt>{title}</dt><dd>{as === "text" ? <Name text={String(resolve(props.doc.value, at))} /> : <Num of={ref(props.doc, at, as)} />}</dd></>
+      <><dt>{title}</dt><dd>{as === "text" ? <Name text={String(resolve(props.doc.value, at))} most={200} /> : <Num of={ref(props.doc, at, as)} />}</dd></>
     )}</For></dl>
   );
 }
@@ -156,7 +159,7 @@ function OfStep(props: { doc: Doc; id: string }): JSX.Element {
   const takes = (at: number) => ref(props.doc, [pointer("critical_path", at, "end", "ns"), pointer("critical_path", at, "start", "ns")], "time", "difference");
   const table = (): Table => ({
     name: "critical-path", columns: ["Name", "Kind", "Device", "Start", "Duration", "Cost source"],
-    rows: path().map((own, at) => [own.op ?? own.transfer ?? "", own.op === undefined ? "transfer" : "op", own.device, ref(props.doc, pointer("critical_path", at, "start", "ns"), "time"), takes(at), own.origin]),
+    rows: path().map((own, at) => [own.op ?? own.transfer ?? "", own.op === undefined ? "transfer" : "operator", own.device, ref(props.doc, pointer("critical_path", at, "start", "ns"), "time"), takes(at), own.origin]),
   });
   const longest = () => path().map((own, at) => ({ own, at, ns: own.end.ns - own.start.ns })).sort((a, b) => b.ns - a.ns).slice(0, 8);
   return (
@@ -217,7 +220,7 @@ function OfOp(props: { doc: Doc; id: string }): JSX.Element {
   const reasons = () => (resolve(props.doc.value, "/why") ?? []) as string[];
   return (
     <>
-      <p class="lead"><Name text={String(resolve(props.doc.value, "/op"))} /> takes <b><Num of={ref(props.doc, "/time/total/ns", "time")} /></b> on <a href={why(props.id, "device", String(resolve(props.doc.value, "/device")))}><Name text={String(resolve(props.doc.value, "/device"))} /></a>, from <Num of={ref(props.doc, "/start/ns", "time")} /> of the step<Show when={reasons().length > 0}>: {plain(reasons().join("; "))}</Show>.</p>
+      <p class="lead"><Name text={String(resolve(props.doc.value, "/op"))} /> takes <b><Num of={ref(props.doc, "/time/total/ns", "time")} /></b> on <a href={why(props.id, "device", String(resolve(props.doc.value, "/device")))}><Name text={String(resolve(props.doc.value, "/device"))} /></a>, from <Num of={ref(props.doc, "/start/ns", "time")} /> of the step<Show when={reasons().length > 0}>: <Words of={reasons().join("; ")} /></Show>.</p>
       <div class="columns">
         <div>
           <Shown title="Elsewhere" sub="the plan with this operator, and those colocated with it, on another device" table={elsewhere(props.doc)} />
