@@ -28,10 +28,10 @@ export default function Launch(props: { doc: Doc; id: string }): JSX.Element {
   const chosen = () => asked("target") || (runs_on() === undefined ? "" : first()?.name ?? "");
   const nearest = (name: string) => ref(props.doc, pointer("runs_on", "nearest_s", name), "seconds");
   const n = (which: number) => listed().filter((target) => rank(target) === which).length;
-  const summary = () => (runs_on() === undefined ? "Programs and formats" : `Other programs: ${n(0)} can run this plan, ${n(1)} cannot`);
+  const summary = () => (runs_on() === undefined ? "Programs and formats: choose one to see the files" : `Other programs: ${n(0)} can run this plan, ${n(1)} cannot`);
   return (
     <Panel title={is_run(props.doc) ? "Launch flags" : "Files to run it"} sub={chosen() === "" ? undefined : all().find((target) => target.name === chosen())?.summary}>
-      <Show when={chosen() !== ""} fallback={<p class="empty">Choose a program to see the files for it.</p>}>
+      <Show when={chosen() !== ""}>
         <Artefact id={props.id} target={chosen()} name={all().find((target) => target.name === chosen())?.file_name ?? "plan.txt"} with_launcher={is_run(props.doc) && all().some((target) => target.name === chosen() && target.is_executor)} />
       </Show>
       <details class="programs" open={asked("target") !== ""}>
