@@ -37,7 +37,7 @@ export function LevelsLegend(props: { doc: Doc; passes: Pass[] }): JSX.Element {
   return (
     <>
       <ul class="legend"><For each={shown()}>{(kind) => <li><Swatch kind={level_fill(kind)} /> {plain(kind)}</li>}</For></ul>
-      <Show when={props.passes.length > 0}><ul class="legend"><li class="note">Strip below:</li><For each={titles()}>{([title, fill]) => <li><Swatch kind={fill} /> {title}</li>}</For></ul></Show>
+      <Show when={props.passes.length > 0}><ul class="legend"><li class="note">Strip:</li><For each={titles()}>{([title, fill]) => <li><Swatch kind={fill} /> {title}</li>}</For></ul></Show>
     </>
   );
 }
