@@ -61,8 +61,8 @@ export const now_ms = (): number => Date.now() + ahead_ms;
 let held: Record<string, unknown> | undefined;
 export const hold = (documents: Record<string, unknown>): void => { held = documents; };
 
-export const not_held = (): Refused => new Refused({ status: 404, code: "not-in-this-file", title: "this page is one file, which does not hold that",
-  hints: ["open the plan's file in the pages of a service: meshwright view plan.json --model MODEL --cluster CLUSTER"], facts: [] });
+export const not_held = (): Refused => new Refused({ status: 404, code: "not-in-this-file", title: "this single-file page does not include that view",
+  hints: ["for all views: meshwright view plan.json --model MODEL --cluster CLUSTER"], facts: [] });
 
 /** Any request; throws [`Refused`] where the service, or the way to it, says no. */
 export async function ask(path: string, options: RequestInit = {}): Promise<Response> {
@@ -73,7 +73,7 @@ export async function ask(path: string, options: RequestInit = {}): Promise<Resp
   } catch (error) {
     if (options.signal?.aborted) throw error;
     throw new Refused({ status: 0, code: "no-answer", title: "the service does not answer",
-      hints: ["check that `meshwright serve` runs; this page goes on by itself once it does"], facts: [] });
+      hints: ["check that `meshwright serve` is running; the page reconnects by itself"], facts: [] });
   }
   const date = Date.parse(answer.headers.get("date") ?? "");
   if (!Number.isNaN(date)) ahead_ms = date - Date.now();
@@ -84,8 +84,19 @@ export async function ask(path: string, options: RequestInit = {}): Promise<Resp
   throw new Refused(own);
 }
 
+/** Answers that are on their way: the head of a plan and its view read the same one. */
+const on_the_way = new Map<string, Promise<Doc>>();
+
 /** A document, with its address; no longer waited for once `signal` says so. */
 export async function read(path: string, signal?: AbortSignal): Promise<Doc> {
+  if (!path.endsWith("/answer?brief=true")) return read_alone(path, signal);
+  token();
+  const running = on_the_way.get(path) ?? read_alone(path).finally(() => on_the_way.delete(path));
+  on_the_way.set(path, running);
+  return running;
+}
+
+async function read_alone(path: string, signal?: AbortSignal): Promise<Doc> {
   // Read first, so that whoever waits for a document asks again with a new token.
   token();
   if (held !== undefined) {

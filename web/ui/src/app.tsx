@@ -19,8 +19,8 @@ export function App(): JSX.Element {
   return (
     <Shell>
       <ErrorBoundary fallback={(error, reset) => <Trouble of={error} again={reset} />}>
-        <Suspense fallback={<Loading what="Reading the view" />}>
-          <Switch fallback={<><h1>Not found</h1><p>No view has this address. <a href="#/plans">All plans</a></p></>}>
+        <Suspense fallback={<Loading what="Loading the view" />}>
+          <Switch fallback={<><h1>Not found</h1><p>There is no such page. <a href="#/plans">All plans</a></p></>}>
             <Match when={first() === "plans" && id() === undefined}><Plans /></Match>
             <Match when={first() === "plans" && id()} keyed>{(own) => <Plan id={own} />}</Match>
             <Match when={first() === "new"}><NewPlan /></Match>

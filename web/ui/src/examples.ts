@@ -1,4 +1,4 @@
-// Files that come with the project, and what is usually asked of them.
+// Files that come with the project, and the fields that usually go with them.
 
 import gpt2 from "../../../examples/models/gpt2_small.onnx?url";
 import qwen3 from "../../../examples/models/qwen3-30b-a3b.json?url";
@@ -11,10 +11,10 @@ import pod1024 from "../../../examples/clusters/pod-1024.yaml?url";
 
 interface Example { address: string; asks: Record<string, string> }
 
-const training = { workload: "training", global_batch: "512", sequence_length: "4096" };
+const training = { task: "train", global_batch: "512", sequence_length: "4096" };
 
 export const MODELS: Record<string, Example> = {
-  "gpt2_small.onnx": { address: gpt2, asks: { cluster: "example:two-rtx3090.yaml", time_limit: "4s" } },
+  "gpt2_small.onnx": { address: gpt2, asks: { task: "place", cluster: "example:two-rtx3090.yaml", time_limit: "4s" } },
   "qwen3-30b-a3b.json": { address: qwen3, asks: { ...training, cluster: "example:pod.yaml" } },
   "llama-2-70b.json": { address: llama, asks: { ...training, cluster: "example:pod.yaml" } },
   "deepseek-v3.json": { address: deepseek, asks: { ...training, cluster: "example:pod-1024.yaml", global_batch: "2048" } },

@@ -1,8 +1,10 @@
-// What an answer says of its plan, as numbers by pointer: plans of ops and training runs state it in
-// different places.
+// What an answer states about its plan, as numbers by pointer; each kind of plan states it in its own
+// place.
 
 import { known, pointer, ref, resolve, type Doc, type Ref } from "./pointer";
 import type { DeviceBar, Share } from "./pictures/bars";
+import type { Task } from "./fields";
+import { format } from "./format";
 import { plain } from "./names";
 
 const list = (doc: Doc, at: string): unknown[] => {
@@ -10,12 +12,49 @@ const list = (doc: Doc, at: string): unknown[] => {
   return Array.isArray(own) ? own : [];
 };
 
-/** What a plan is of: a training run, ops, or an instance with given costs (its document is the solution itself). */
-export type Kind = "run" | "ops" | "given";
+/**
+ * Kinds of plans by their documents: a training run; operators; serving, which has experts, streams or
+ * stages that serve; gradient buckets; an instance with given costs, whose document is the solution.
+ */
+export type Kind = "run" | "ops" | "serving" | "gradients" | "given";
+
+const is_filled = (own: unknown): boolean => own !== null && typeof own === "object" && Object.keys(own).length > 0;
 
 export function kind_of(answer: Doc): Kind {
-  if (resolve(answer.value, "/plan") === undefined) return "given";
-  return resolve(answer.value, "/plan/training") == null ? "ops" : "run";
+  const of = (name: string) => resolve(answer.value, `/plan/${name}`);
+  if (of("format") === undefined && resolve(answer.value, "/plan") === undefined) return "given";
+  if (is_filled(of("training"))) return "run";
+  if (["experts", "served", "streams"].some((name) => is_filled(of(name)))) return "serving";
+  return is_filled(of("communication")) && !is_filled(of("placement")) && resolve(answer.value, "/report") === undefined ? "gradients" : "ops";
+}
+
+/** The task of a plan, by its document. */
+export function task_of_answer(answer: Doc): Task {
+  const kind = kind_of(answer);
+  if (kind === "serving") return resolve(answer.value, "/plan/experts/phase") === "training" ? "train" : "infer";
+  return ({ run: "train", gradients: "train", ops: "place", given: "solve" } as const)[kind];
+}
+
+/** Degrees as the field abbreviates them. */
+const DEGREES: [string, string][] = [["data", "DP"], ["tensor", "TP"], ["pipeline", "PP"], ["context", "CP"], ["expert", "EP"]];
+
+/** A configuration as the service writes it, with the abbreviations: `DP 64, TP 1, PP 1, micro-batch 8 × 1`. */
+export const configuration = (text: string): string => plain(text)
+  .replace(/\b(data|tensor|pipeline|context|expert) (\d+)( x (?=(?:data|tensor|pipeline|context|expert) \d))?/g, (_, name: string, n: string, more?: string) => `${DEGREES.find(([own]) => own === name)![1]} ${n}${more === undefined ? "" : ", "}`)
+  .replace(/of (\d+) chunks/g, "with $1 virtual stages").replaceAll(" x ", " × ");
+
+/** Devices, batch and degrees of a plan: what tells it apart from others of the same files. */
+export function traits(answer: Doc): string {
+  const at = (own: string) => resolve(answer.value, own);
+  const count = (own: unknown): own is number => typeof own === "number";
+  const used = list(answer, "/report/devices").filter((own) => (own as { busy_ns?: number }).busy_ns !== 0).length;
+  const stages = list(answer, "/plan/partition/stages").flatMap((own) => (own as { mesh?: { devices: unknown[] } }).mesh?.devices ?? []).length;
+  const n = at("/best/n_devices") ?? (used > 0 ? used : stages > 0 ? stages : undefined);
+  const batch = at("/plan/training/global_batch") ?? at("/plan/workload/batch");
+  const tokens = at("/plan/training/sequence_length") ?? at("/plan/experts/sequence_length");
+  const degrees = typeof at("/best/degrees") === "string" ? configuration(String(at("/best/degrees")))
+    : DEGREES.filter(([own]) => Number(at(`/plan/parallelism/${own}`) ?? 1) > 1).map(([own, short]) => `${short} ${String(at(`/plan/parallelism/${own}`))}`).join(", ");
+  return [...(count(n) ? [`${format("count", n)} ${n === 1 ? "device" : "devices"}`] : []), ...(count(batch) ? [`batch ${format("count", batch)}${count(tokens) ? ` × ${format("count", tokens)} tokens` : ""}`] : []), ...(degrees === "" ? [] : [degrees])].join(" · ");
 }
 
 export const is_run = (doc: Doc): boolean => kind_of(doc) === "run";
@@ -28,7 +67,7 @@ const RUN_PARTS: [string, string, string][] = [
   ["transfer", "Exposed transfers", "exposed_transfers_s"], ["optimizer", "Optimizer", "optimizer_s"], ["missing", "Bubble", "bubble_s"],
 ];
 const DEVICE_PARTS: [string, string, string][] = [
-  ["compute", "Compute", "busy_ns"], ["transfer", "Waits for links", "communication_ns"], ["missing", "Idle", "idle_ns"],
+  ["compute", "Compute", "busy_ns"], ["transfer", "Exposed communication", "communication_ns"], ["missing", "Idle", "idle_ns"],
 ];
 
 /** Where the step goes: of a run its parts, of ops the time of all devices. */
@@ -78,7 +117,7 @@ function of_ops(doc: Doc): DeviceBar[] {
       name: plain(String((device as { id: unknown }).id)),
       parts: [
         { kind: "stays", name: "Parameters", value: ref(doc, own("parameter_bytes"), "bytes") },
-        { kind: "comes", name: "Tensors and scratch at the peak", value: ref(doc, [own("peak_memory_bytes"), own("parameter_bytes")], "bytes", "difference") },
+        { kind: "comes", name: "Tensors and temporary memory at the peak", value: ref(doc, [own("peak_memory_bytes"), own("parameter_bytes")], "bytes", "difference") },
       ],
       ...peak(doc, own("peak_memory_bytes"), own("memory_limit_bytes")),
     };

@@ -1,5 +1,6 @@
 // A form from the schema of a request: its fields, and text to values and back.
 
+import { GROUPS, label, type Task } from "./fields";
 import type { Stored } from "./types";
 
 export interface Schema {
@@ -13,19 +14,14 @@ export interface Schema {
 
 export type Widget = "file" | "files" | "choice" | "switch" | "count" | "text" | "lines" | "pairs";
 
-export interface Field { name: string; schema: Schema; widget: Widget; is_needed: boolean }
+export interface Field { name: string; schema: Schema; widget: Widget; is_needed: boolean; hint?: string }
 
-/** Fields by what they are about; those of the schema that none names come last. */
-const GROUPS: [string, string[]][] = [
-  ["What", ["model", "cluster", "workload", "global_batch", "batch", "sequence_length", "time_limit"]],
-  ["Workload", ["micro_batch", "tokens_per_step", "dtype", "optimizer", "dims", "batch_axis", "expert_skew", "phase", "cached_tokens", "kv_dtype", "routing_trace", "interference", "traces", "profile", "stack", "qdq_as_written"]],
-  ["Search", ["algorithm", "objective", "pue", "power_cap", "allow_lossy", "gap", "node_budget", "seed", "threads", "deterministic"]],
-  ["Limits", ["devices", "accelerators", "max_memory_per_device", "memory_margin", "no_offload", "spares", "replace", "lost", "executor"]],
-  ["Constraints", ["pin", "forbid", "colocate", "constraints"]],
-];
 /** What the command line prints and the service answers otherwise. */
-const NOT_ASKED = ["verb", "all", "export", "plot"];
+const NOT_ASKED = ["verb", "task", "all", "export", "plot"];
 const FILES = ["model", "cluster", "profile", "constraints", "routing_trace", "interference", "replace"];
+
+/** Fields of any task. */
+const KNOWN = new Set(Object.values(GROUPS).flatMap((all) => all.flatMap(([, names]) => names)));
 
 function widget(name: string, schema: Schema): Widget {
   const types = ([] as string[]).concat(schema.type ?? []);
@@ -39,17 +35,20 @@ function widget(name: string, schema: Schema): Widget {
   return "text";
 }
 
-/** The groups of fields of a schema of an object. */
-export function groups(schema: { properties: Record<string, Schema>; required?: string[] }): [string, Field[]][] {
+/**
+ * The fields of a schema that a task has, by group. What the pages know of no task comes last, as do
+ * fields of other tasks that the address states: nothing that is sent is hidden.
+ */
+export function groups(schema: { properties: Record<string, Schema>; required?: string[] }, task: Task, is_stated: (name: string) => boolean): [string, Field[]][] {
   const left = new Map(Object.entries(schema.properties).filter(([name]) => !NOT_ASKED.includes(name)));
   const field = (name: string): Field[] => {
     const own = left.get(name);
     left.delete(name);
     return own === undefined ? [] : [{ name, schema: own, widget: widget(name, own), is_needed: schema.required?.includes(name) ?? false }];
   };
-  const named = GROUPS.map(([title, names]): [string, Field[]] => [title, names.flatMap(field)]);
-  const others = [...left.keys()].flatMap(field);
-  return [...named, ["Others", others] as [string, Field[]]].filter(([, fields]) => fields.length > 0);
+  const named = GROUPS[task].map(([title, names]): [string, Field[]] => [title, names.flatMap(field)]);
+  const others = [...left.keys()].filter((name) => !KNOWN.has(name) || (is_stated(name) && !(name === "workload" && task === "train"))).flatMap(field);
+  return [...named, ["More", others] as [string, Field[]]].filter(([, fields]) => fields.length > 0);
 }
 
 const lines = (text: string): string[] => text.split("\n").map((line) => line.trim()).filter(Boolean);
@@ -61,14 +60,14 @@ export function value(field: Field, text: string): unknown {
     case "switch": return text === "true" ? true : undefined;
     case "count": {
       const own = Number(text);
-      if (!Number.isSafeInteger(own)) throw new Error(`\`${field.name}\` is no whole number: ${text}`);
+      if (!Number.isSafeInteger(own)) throw new Error(`${label(field.name)}: \`${text}\` is not a whole number`);
       return own;
     }
     case "lines": case "files": return lines(text);
     case "pairs": return Object.fromEntries(lines(text).map((line) => {
       const at = line.lastIndexOf("=");
       const own = Number(line.slice(at + 1));
-      if (at < 1 || !Number.isSafeInteger(own)) throw new Error(`\`${field.name}\` takes lines NAME=NUMBER, not \`${line}\``);
+      if (at < 1 || !Number.isSafeInteger(own)) throw new Error(`${label(field.name)}: \`${line}\` is not NAME=NUMBER`);
       return [line.slice(0, at), own];
     }));
     default: return text.trim();
@@ -85,7 +84,7 @@ export function texts(request: Record<string, unknown>): Record<string, string> 
   return Object.fromEntries(Object.entries(request).filter(([name]) => name !== "verb").map(([name, own]) => [name, text(own)]));
 }
 
-/** What a file is asked for by: its name, or its digest where a later one has the name. */
+/** Names of files; a digest where a later file has the same name. */
 export function choices(stored: Stored[]): { value: string; label: string }[] {
   const seen = new Set<string>();
   return [...stored].sort((a, b) => b.created_ms - a.created_ms).map(({ name, digest }) => {

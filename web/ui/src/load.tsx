@@ -23,7 +23,7 @@ export function later<P extends object>(load: () => Promise<{ default: Component
       location.reload();
       return new Promise<never>(() => {});
     }
-    throw new Refused({ status: 0, code: "part-of-page", title: `a part of this page can't be read: ${String(error)}`, hints: ["reload the page: the service may be of another version now, or away"], facts: [] });
+    throw new Refused({ status: 0, code: "part-of-page", title: `part of the page failed to load: ${String(error)}`, hints: ["reload the page: the service may have been upgraded or stopped"], facts: [] });
   }));
 }
 

@@ -21,7 +21,7 @@ export function Num(props: { of: Ref; figure?: boolean; sign?: boolean }): JSX.E
       <button
         type="button" class="num" data-pointer={props.of.at.join("\n")} data-source={props.of.doc.held ?? props.of.doc.source}
         data-as={props.of.as} data-rule={props.of.rule} data-whole={props.of.whole?.join("\n")}
-        title="Where this number comes from"
+        title="Source of this number"
         onClick={(event) => { event.stopPropagation(); setAsked({ of: props.of, near: event.currentTarget }); }}
       >
         <Show when={props.figure} fallback={text()}>
@@ -52,15 +52,20 @@ export function Panel(props: {
   );
 }
 
-/** What went wrong, as the command line says it. */
+/** Text whose parts between backticks are code. */
+export function Words(props: { of: string }): JSX.Element {
+  return <For each={plain(props.of).split("`")}>{(part, at) => (at() % 2 === 0 ? part : <code>{part}</code>)}</For>;
+}
+
+/** An error, as the command line writes it. */
 export function Trouble(props: { of: unknown; again?: () => void }): JSX.Element {
   const own = (): Problem => props.of instanceof Refused ? props.of.problem
-    : { status: 0, code: "page-error", title: String(props.of), hints: ["this is a fault of the page: reload it"], facts: [] };
+    : { status: 0, code: "page-error", title: String(props.of), hints: ["reload the page"], facts: [] };
   return (
     <div class="callout bad" role="alert">
-      <p><b>Error</b> <code>{own().code}</code> {plain(own().title)}</p>
+      <p><b>Error</b> <code>{own().code}</code> <Words of={own().title} /></p>
       <Facts of={own().facts} />
-      <For each={own().hints}>{(hint) => <p class="hint">Hint: {plain(hint)}</p>}</For>
+      <For each={own().hints}>{(hint) => <p class="hint">Hint: <Words of={hint} /></p>}</For>
       <Show when={props.again}>
         {(again) => <button type="button" onClick={() => again()()}>Try again</button>}
       </Show>
@@ -100,7 +105,7 @@ function FactValue(props: { value: unknown; doc?: Doc; at?: (...path: (string | 
   return plain(own.text ?? JSON.stringify(own));
 }
 
-/** What waits: nothing for a moment, then words in a place as large as what comes. */
+/** Loading: nothing for a moment, then a line. */
 export function Loading(props: { what: string }): JSX.Element {
   return <div class="loading" role="status">{props.what} …</div>;
 }
@@ -128,7 +133,7 @@ export async function copy(text: string, what: string): Promise<void> {
     await navigator.clipboard.writeText(text);
     say(`${what} copied`);
   } catch {
-    say("this browser lets no page copy here: select the text instead");
+    say("The browser does not allow copying here: select the text");
   }
 }
 

@@ -28,15 +28,15 @@ function Detail(props: { doc: Doc }): JSX.Element {
     <>
       <Show when={view() === "timeline"}>
         <p class="note held">
-          <Show when={own().part_ns !== null} fallback="The lanes of this plan are too many for a page that is one file.">
-            <Show when={own().part_ns! > 0} fallback={<>This file holds all {at("n_slices", "count")} slices of the step.</>}>
-              This file holds the step's {at("n_slices", "count")} slices summed up over parts of {at("part_ns", "time")}, alone where a lane has few. <code>meshwright view</code> shows each.
+          <Show when={own().part_ns !== null} fallback="This plan has too many lanes for a single-file page.">
+            <Show when={own().part_ns! > 0} fallback={<>This file has all {at("n_slices", "count")} slices of the step.</>}>
+              This file has the {at("n_slices", "count")} slices of the step summed over windows of {at("part_ns", "time")}; lanes with few slices are exact. <code>meshwright view</code> shows each slice.
             </Show>
-          </Show> Sums are those of the whole step.
+          </Show> Sums cover the whole step.
         </p>
       </Show>
       <Show when={view() === "memory" && own().n_curves < own().n_devices}>
-        <p class="note held">This file holds the curves of the fullest {at("n_curves", "count")} of {at("n_devices", "count")} devices.</p>
+        <p class="note held">This file has the memory curves of the {at("n_curves", "count")} fullest of {at("n_devices", "count")} devices.</p>
       </Show>
     </>
   );

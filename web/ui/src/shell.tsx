@@ -26,7 +26,7 @@ const KEYS: [string, string][] = [
   ...(IS_ALONE ? [] : [["/", "search"], ["n", "new plan"], ["g then p", "plans"], ["g then c", "compare"], ["g then a", "accuracy"]] as [string, string][]),
   ...OF_PLAN.map(([, title, key]): [string, string] => [`g then ${key}`, `${title.toLowerCase()} of the plan`]),
   ["Shift T", "table of the first picture"], ["Shift D", "light or dark"], ["Shift L", "copy a link to this view"],
-  ["?", "these keys"], ["Esc", "close"],
+  ["?", "keyboard shortcuts"], ["Esc", "close"],
 ];
 const KEYS_OFF = "meshwright.keys-off";
 
@@ -47,7 +47,7 @@ export function Shell(props: { children: JSX.Element; version?: string }): JSX.E
   });
   return (
     <>
-      <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")?.focus(); }}>To the content</a>
+      <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")?.focus(); }}>Skip to content</a>
       <SideBar version={props.version ?? ""} />
       <header class="top">
         <Crumbs />
@@ -89,8 +89,8 @@ function SideBar(props: { version: string }): JSX.Element {
           <a href={link(["plans", views(), name])} aria-current={current(id_of_plan() !== "" && (here()[2] ?? "overview") === name)}>{title}</a>
         )}</For>
       </Show>
-      <Show when={IS_ALONE} fallback={<p class="foot">No request leaves this page's origin. <Own path={has_token() ? "/openapi.json" : "/docs"}>Routes</Own></p>}>
-        <p class="foot">One file, which asks nobody for anything. Made by meshwright {props.version}.</p>
+      <Show when={IS_ALONE} fallback={<p class="foot">All requests go to this service. <Own path={has_token() ? "/openapi.json" : "/docs"}>API routes</Own></p>}>
+        <p class="foot">One file, no requests. Made by meshwright {props.version}.</p>
       </Show>
     </nav>
   );
@@ -109,7 +109,7 @@ function Crumbs(): JSX.Element {
   const first = () => ({ plans: "Plans", new: "New plan", files: "Files", compare: "Compare", accuracy: "Accuracy" })[route().path[0]!] ?? "Not found";
   createEffect(() => { document.title = `${id_of_plan() === "" ? first() : IS_ALONE ? title() : `${title()}, ${short(id_of_plan(), 16)}`} · meshwright`; });
   return (
-    <nav class="crumbs" aria-label="Where you are">
+    <nav class="crumbs" aria-label="Breadcrumb">
       <Show when={id_of_plan() !== ""} fallback={<b>{first()}</b>}>
         <Show when={!IS_ALONE}><a href="#/plans">Plans</a> / <code>{short(id_of_plan(), 16)}</code> / </Show><b>{title()}</b>
       </Show>
@@ -152,10 +152,10 @@ function KeySheet(props: { ref: (own: HTMLDialogElement) => void }): JSX.Element
   let own!: HTMLDialogElement;
   return (
     <dialog ref={(made) => { own = made; props.ref(made); }} aria-label="Keys">
-      <h2>Keys</h2>
+      <h2>Keyboard shortcuts</h2>
       <dl class="keys"><For each={KEYS}>{([key, what]) => <><dt><kbd>{key}</kbd></dt><dd>{what}</dd></>}</For></dl>
       <label><input type="checkbox" checked={localStorage.getItem(KEYS_OFF) === "yes"}
-        onChange={(event) => localStorage.setItem(KEYS_OFF, event.currentTarget.checked ? "yes" : "no")} /> Turn single keys off</label>
+        onChange={(event) => localStorage.setItem(KEYS_OFF, event.currentTarget.checked ? "yes" : "no")} /> Turn single-key shortcuts off</label>
       <p class="buttons"><button type="button" onClick={() => own.close()}>Close</button></p>
     </dialog>
   );
@@ -181,17 +181,17 @@ function TokenDialog(): JSX.Element {
   return (
     <dialog ref={dialog} aria-label="Token" onCancel={(event) => event.preventDefault()} onClose={() => { if (needsToken()) dialog.showModal(); }}>
       <form onSubmit={(event) => { event.preventDefault(); useToken(field.value.trim()); }}>
-        <h2>This service asks for a token</h2>
-        <p>Whoever runs it makes one with <code>meshwright token</code>. It is kept in this tab until the tab is closed.</p>
-        <Show when={refusedToken()}><p role="alert" class="callout bad">The service does not know the token that was given, or no longer.</p></Show>
+        <h2>This service needs a token</h2>
+        <p>The operator of the service creates one with <code>meshwright token</code>. This tab stores it until it is closed.</p>
+        <Show when={refusedToken()}><p role="alert" class="callout bad">Unknown or expired token.</p></Show>
         <label>Token <input ref={field} type="password" required autocomplete="off" /></label>
-        <p class="buttons"><button type="submit" class="main">Go on</button></p>
+        <p class="buttons"><button type="submit" class="main">Continue</button></p>
       </form>
     </dialog>
   );
 }
 
-const RULES = { sum: "The sum of", difference: "The first less the others", share: "The first over the sum of all" };
+const RULES = { sum: "Sum of", difference: "First minus the others", share: "Share of the sum" };
 /** Fields that are listed one by one. */
 const LISTED = 12;
 
@@ -215,7 +215,7 @@ function Origin(): JSX.Element {
   const fields = (): string[] => { const own = asked_number()?.of; return own === undefined ? [] : [...own.at, ...(own.whole ?? []).filter((at) => !own.at.includes(at))]; };
   const close = () => { const near = asked_number()?.near; ask_number(undefined); near?.focus(); };
   return (
-    <dialog ref={dialog} class="origin" aria-label="Where this number comes from">
+    <dialog ref={dialog} class="origin" aria-label="Source of this number">
       <Show when={asked_number()}>{(own) => (
         <>
           <Show when={fields().length > 1}><p>{RULES[own().of.rule]}</p></Show>
@@ -223,7 +223,7 @@ function Origin(): JSX.Element {
             <><dt><code>{short(at, 80)}</code></dt><dd>{shown(resolve(own().of.doc.value, at), own().of.as)}</dd></>
           )}</For></dl>
           <Show when={fields().length > LISTED}><p class="note">and {fields().length - LISTED} more</p></Show>
-          <p class="note">of <Show when={!IS_ALONE && own().of.doc.source.startsWith("/")} fallback={<code>{short(own().of.doc.held ?? own().of.doc.source, 60)}</code>}><Own path={own().of.doc.source}><code>{short(own().of.doc.source, 60)}</code></Own></Show></p>
+          <p class="note">in <Show when={!IS_ALONE && own().of.doc.source.startsWith("/")} fallback={<code>{short(own().of.doc.held ?? own().of.doc.source, 60)}</code>}><Own path={own().of.doc.source}><code>{short(own().of.doc.source, 60)}</code></Own></Show></p>
           <Show when={!IS_ALONE && explained(own().of)}>{(address) => <p><a href={address()} onClick={() => ask_number(undefined)}>How it was computed</a></p>}</Show>
           <p class="buttons"><button type="button" onClick={() => void copy(fields().join("\n"), "Pointer")}>Copy</button><button type="button" onClick={close}>Close</button></p>
         </>

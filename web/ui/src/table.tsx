@@ -118,7 +118,7 @@ export function DataTable(props: { of: Table; caption?: string }): JSX.Element {
           <p class="note">{shown().length} of {rows().length} rows. <button type="button" class="plain" onClick={() => set({ all: [...listed("all"), props.of.name].join(",") })}>Show all</button></p>
         </Show>
       </div>
-      <Show when={is_wide()}><p class="note cue">This table is wider than its place: scroll it sideways for more columns →</p></Show>
+      <Show when={is_wide()}><p class="note cue">Scroll sideways for more columns →</p></Show>
     </>
   );
 }

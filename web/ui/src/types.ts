@@ -1,6 +1,7 @@
 // What of the service's documents the views read by name. Numbers are read by pointer instead.
 
 import type { Problem } from "./api";
+import { task_of_request, type Task } from "./fields";
 
 export type State = "queued" | "running" | "done" | "infeasible" | "cancelled" | "failed";
 
@@ -63,13 +64,18 @@ export interface Page { plans: Status[]; next: string | null }
 /** Those that have a plan: also searches that were ended with their best. */
 export const with_plan = (page: Page | undefined): Status[] => (page?.plans ?? []).filter((own) => own.artefacts.includes("plan") && !is_live(own.state));
 
-/** What is planned: a training run, inference, or an instance whose costs its file states. */
-export function purpose(plan: Status): string {
-  const asked = (name: string) => plan.request[name] ?? undefined;
-  const phase = asked("phase");
-  if (asked("workload") === "training" || phase === "training" || ["global_batch", "tokens_per_step", "replace"].some((name) => asked(name) !== undefined)) return "training";
-  if (phase !== undefined) return `inference, ${String(phase)}`;
-  return has_cluster(plan) ? "inference" : "given costs";
+/** The task of a plan, from its request and the algorithm of its plan. */
+export function task_of(plan: Status): Task {
+  if (plan.opened !== null) return task_of_request({ cluster: plan.opened.cluster }, plan.algorithm);
+  return task_of_request(plan.request, plan.algorithm);
+}
+
+const TITLES: Record<Task, string> = { train: "Training run", place: "Placement", infer: "Inference", solve: "Instance with given costs" };
+
+/** A task in words, with the phase of a request. */
+export function purpose(task: Task, plan: Status): string {
+  const phase = plan.request["phase"];
+  return task === "infer" && typeof phase === "string" ? `${TITLES[task]}, ${phase}` : task === "place" && plan.request["workload"] === "training" ? `${TITLES[task]} of a training graph` : TITLES[task];
 }
 
 /** Instances with given costs bring their devices with them. */

@@ -1,4 +1,4 @@
-// What can be turned at a plan without planning again: sizes of its cluster, and its micro-batches.
+// Changes without planning again: cluster values and micro-batches.
 
 import { number, pointer, resolve, type Doc, type Ref, ref } from "./pointer";
 import type { Status } from "./types";
@@ -39,12 +39,12 @@ export function knobs(doc: Doc, side: string): Knob[] {
   const memories = list(doc, at("devices")).map((own) => (typeof own["memory_bytes"] === "number" ? own["memory_bytes"] : Infinity));
   const least = Math.min(...memories), memory = memories.indexOf(least);
   const is_one = memories.every((own) => own === least);
-  const found: Knob[] = !Number.isFinite(least) ? [] : [{ name: "memory", title: is_one ? "Memory of a device" : "Memory of all devices, the smallest's", of: ref(doc, at("devices", memory, "memory_bytes"), "bytes") }];
+  const found: Knob[] = !Number.isFinite(least) ? [] : [{ name: "memory", title: is_one ? "Memory per device" : "Memory per device (smallest)", of: ref(doc, at("devices", memory, "memory_bytes"), "bytes") }];
   const ways = list(doc, at("ways"));
   const names = [...new Set(ways.map((own) => String(own["name"])))];
   const rate = (name: string) => ref(doc, at("ways", ways.findIndex((own) => own["name"] === name), "bytes_per_s"), "bytes-per-s");
   const slowest = names.reduce((most, own) => ((number(rate(own)) ?? 0) < (number(rate(most)) ?? 0) ? own : most), names[0]!);
-  if (names.length > MOST_WAYS) return [...found, { name: "links", title: "All ways between devices, the slowest's", of: rate(slowest) }];
+  if (names.length > MOST_WAYS) return [...found, { name: "links", title: "All links (slowest)", of: rate(slowest) }];
   const where = (name: string) => (ways.some((own) => own["name"] === name && own["between_hosts"] === true) ? "between hosts" : "inside a host");
   return [...found, ...names.map((name) => ({ name, title: `${name}, ${where(name)}`, of: rate(name) }))];
 }

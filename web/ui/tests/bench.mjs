@@ -98,7 +98,7 @@ async function expand(own) {
   const toggles = Array.from({ length: 20 }, (_, at) => (at % 2 === 0 ? "Enter" : "Escape"));
   const { value, ...counts } = await own.while_(() => shown(own.page, toggles, (key) => {
     document.querySelector("main canvas").dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
-  }, (key) => document.querySelector("section[aria-label='Chosen node'] .buttons button")?.textContent === (key === "Enter" ? "Close" : "Open")));
+  }, (key) => document.querySelector("section[aria-label='Selected node'] .buttons button")?.textContent === (key === "Enter" ? "Close" : "Open")));
   const opens = value.filter((_, at) => at % 2 === 0);
   told(`graph: a group of 500 nodes opens, 95th percentile of ${opens.length}`, share(opens, 0.95), ms(share(opens, 0.95)), 200, ms, `median ${ms(share(opens, 0.5))}; ${asked(counts)} with closing it`);
 }

@@ -146,7 +146,7 @@ test("keys go between nodes, open and close groups, and zoom", async () => {
   await page.keyboard.press("Escape");
   await page.waitForFunction(() => !location.hash.includes("m.transformer%22"));
   assert.equal(await address_where(page, "at", (at) => at === "in:m.transformer"), "in:m.transformer");
-  assert.equal(await page.textContent("section[aria-label='Chosen node'] .lead"), "m.transformer");
+  assert.equal(await page.textContent("section[aria-label='Selected node'] .lead"), "m.transformer");
   const scale = async () => Number((await address(page)).get("v").split(",")[0]);
   await page.keyboard.press("+");
   await page.waitForTimeout(600);
@@ -173,11 +173,11 @@ test("words find what a walk over all ops finds, and a press shows it", async ()
   await page.waitForSelector(".found li");
   assert.equal(Number(await page.textContent("[data-pointer='/n_found']")), wanted.length);
   await page.click(".found li:nth-child(1) button.pick");
-  await page.waitForSelector("section[aria-label='Chosen node'] .pairs");
+  await page.waitForSelector("section[aria-label='Selected node'] .pairs");
   const at = (await address(page)).get("at");
   const chosen = all.find((node) => `op:${node.id}` === at);
   assert.ok(wanted.includes(chosen));
-  const time = await page.getAttribute("section[aria-label='Chosen node'] [data-as='time']", "data-pointer");
+  const time = await page.getAttribute("section[aria-label='Selected node'] [data-as='time']", "data-pointer");
   const shown = await graph("gpt2", `?open=${encodeURIComponent((await address(page)).get("open"))}`);
   assert.equal(time.split("/").slice(1).reduce((own, name) => own[name], shown), chosen.time_ns);
   await context.close();
@@ -241,8 +241,8 @@ test("an op's slices are framed in the timeline, and lead back", async () => {
   assert.deepEqual([(await address(page)).get("t0"), (await address(page)).get("t1")], [op.first_ns, op.last_ns].map(String));
   assert.match(await page.textContent("p:has-text('Framed')"), /Framed: 1 boxes of/);
   await page.keyboard.press(",");
-  await page.click("a:has-text('Show there')");
-  await page.waitForSelector("section[aria-label='Chosen node'] .pairs");
+  await page.click("a:has-text('Show in graph')");
+  await page.waitForSelector("section[aria-label='Selected node'] .pairs");
   assert.match((await address(page)).get("at"), /^op:/);
   await context.close();
 });
@@ -279,7 +279,7 @@ test("names are text in the graph, whatever they hold", async () => {
   const { nodes } = (await graph("hostile")).inside;
   for (const node of nodes) {
     await open(page, service.base, `#/plans/${ids.hostile}/graph?tables=nodes&at=${encodeURIComponent(key(node))}`);
-    await page.waitForSelector("section[aria-label='Chosen node'] .pairs", { timeout: 5000 }).catch(() => assert.fail(`${node.id.slice(0, 80)} is not shown`));
+    await page.waitForSelector("section[aria-label='Selected node'] .pairs", { timeout: 5000 }).catch(() => assert.fail(`${node.id.slice(0, 80)} is not shown`));
     await page.hover("main canvas");
     assert.equal(await page.evaluate(() => /[\u0000-\u0008\u202a-\u202e\u200b]/.test(document.body.innerText)), false);
   }

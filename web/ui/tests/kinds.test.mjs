@@ -20,13 +20,15 @@ const plans = {};
 
 before(async () => {
   at = await started();
-  await uploaded(at.base, [...EXAMPLES, "models/llama3_8b.onnx", "clusters/workstation.yaml", "clusters/merak.yaml", "models/llama-2-70b.json"]);
+  await uploaded(at.base, [...EXAMPLES, "models/llama3_8b.onnx", "models/gpt2-xl.json", "clusters/workstation.yaml", "clusters/merak.yaml", "models/llama-2-70b.json"]);
   await fetch(`${at.base}/v1/models?name=given.json`, { method: "POST", body: GIVEN });
   plans.run = await planned(at.base, RUN);
   plans.ranks = await planned(at.base, { model: "llama-2-70b.json", cluster: "merak.yaml", workload: "training", global_batch: 64, sequence_length: 2048 });
   plans.placed = await planned(at.base, PLACED);
   plans.split = await planned(at.base, { model: "gpt2_small.onnx", cluster: "workstation.yaml", algorithm: "m-etf" });
   plans.given = await planned(at.base, { model: "given.json" });
+  plans.stages = await planned(at.base, { model: "gpt2-xl.json", cluster: "workstation.yaml", phase: "prefill", batch: 8, sequence_length: 512 });
+  plans.experts = await planned(at.base, { model: "qwen3-30b-a3b.json", cluster: "a100-node.yaml", phase: "decode", batch: 64, algorithm: "expert-placement" });
   plans.none = await planned(at.base, NONE);
   plans.none_of_ops = await planned(at.base, { model: "llama3_8b.onnx", cluster: "workstation.yaml", pin: ["embedding*=gpu0"] });
   plans.failed = await planned(at.base, { ...PLACED, pin: ["nothing*=gpu99"] });
@@ -39,7 +41,39 @@ after(() => at?.end());
 
 test("plans end as they are meant to", () => {
   const states = Object.fromEntries(Object.entries(plans).map(([name, own]) => [name, own.state]));
-  assert.deepEqual(states, { run: "done", ranks: "done", placed: "done", split: "done", given: "done", none: "infeasible", none_of_ops: "infeasible", failed: "failed", cancelled: "cancelled" });
+  assert.deepEqual(states, { run: "done", ranks: "done", placed: "done", split: "done", given: "done", stages: "done", experts: "done", none: "infeasible", none_of_ops: "infeasible", failed: "failed", cancelled: "cancelled" });
+});
+
+test("a plan says its task", async () => {
+  const { page, wrong, context } = await page_of(at.chrome, at.base);
+  for (const [name, words] of Object.entries({ run: "Training run", ranks: "Training run", placed: "Placement", given: "Instance with given costs", stages: "Inference, prefill", experts: "Inference, decode", none: "Training run", failed: "Placement" })) {
+    await open(page, at.base, `#/plans/${plans[name].id}`);
+    await page.waitForFunction((own) => document.querySelector(".purpose")?.textContent === own, words, { timeout: 5000 }).catch(async () => assert.equal(await page.textContent(".purpose"), words, name));
+  }
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("the form has the fields of its task", async () => {
+  const { page, wrong, context } = await page_of(at.chrome, at.base);
+  const labels = async (task) => { await open(page, at.base, `#/new?task=${task}`); return page.$$eval(".request .field > label", (all) => all.map((own) => own.textContent)); };
+  const of = { train: await labels("train"), place: await labels("place"), infer: await labels("infer"), solve: await labels("solve") };
+  assert.ok(of.train.includes("Global batch") && !of.train.includes("Forbid") && of.train.filter((own) => own === "Workload").length === 0, of.train.join());
+  assert.ok(of.place.includes("Forbid") && !of.place.includes("Global batch"), of.place.join());
+  assert.ok(of.infer.includes("Phase") && !of.infer.includes("Pin"), of.infer.join());
+  assert.ok(of.solve.includes("Instance (required)") && !of.solve.includes("Cluster"), of.solve.join());
+  for (const all of Object.values(of)) assert.deepEqual(all.filter((own) => own.includes("_")), []);
+  for (const task of ["train", "place"]) {
+    await open(page, at.base, `#/new?task=${task}`);
+    assert.ok(await page.isVisible("label:has-text('For (launcher)') + select"), task);
+  }
+  // A change of the task leaves nothing of the one before behind.
+  await open(page, at.base, "#/new?task=train&global_batch=512&model=x");
+  await page.click("[aria-label=Task] button:has-text('Place')");
+  await page.waitForTimeout(200);
+  assert.ok(!page.url().includes("global_batch"), page.url());
+  assert.deepEqual(wrong, []);
+  await context.close();
 });
 
 /** What no page may say: holes where a member was read by a wrong name. */
@@ -60,10 +94,10 @@ for (const [theme, width] of [["light", 1280], ["dark", 1920]]) {
     const settings = new URLSearchParams({ a: "settings", b: plans.run.id, settings: FLAGS, called: "run.sh" });
     hashes.push(["settings", `#/compare?${settings}`], ["same", `#/compare?a=${plans.given.id}&b=${plans.given.id}`], ["compare", `#/compare?a=${plans.split.id}&b=${plans.split.id}`]);
     for (const [name, hash] of hashes) {
-      const { page, wrong, context } = await page_of(at.chrome, at.base, { theme, width, refusals: name.startsWith("given") });
+      const { page, wrong, context } = await page_of(at.chrome, at.base, { theme, width, refusals: /^(given|stages|experts)/.test(name) });
       await open(page, at.base, hash).catch((error) => { throw new Error(`${name}: ${error.message}`); });
       assert.deepEqual(await holes(page), [], name);
-      const refused = await page.$$eval("main [role=alert] code", (all) => all.map((own) => own.textContent));
+      const refused = await page.$$eval("main [role=alert] > p:first-child > code:first-of-type", (all) => all.map((own) => own.textContent));
       const ended = plans[name.split("-")[0]]?.error?.code;
       assert.deepEqual(refused.filter((own) => own !== ended && own !== "no-view"), [], name);
       await check_numbers(page, at.base);
@@ -83,7 +117,7 @@ test("what runs now stands beside a plan with the service's own figures", async 
   await page.click("main form button[type=submit]");
   await page.waitForSelector("section[aria-label=Figures]");
   const { value: told } = await asked(at.base, "/v1/compare", { plan: plans.run.id, settings: FLAGS, settings_name: "run.sh" });
-  const moved = await page.$$eval("section[aria-label='What moved'] tbody tr", (all) => all.map((row) => [...row.children].map((cell) => cell.textContent)));
+  const moved = await page.$$eval("section[aria-label='Changed decisions'] tbody tr", (all) => all.map((row) => [...row.children].map((cell) => cell.textContent)));
   assert.deepEqual(moved, told.changes.map((own) => [own.field, own.now, own.plan]));
   const pointers = await page.$$eval("section[aria-label=Figures] [data-pointer]", (all) => all.map((own) => own.dataset.pointer));
   assert.ok(pointers.includes("/compare/now/step_time_ns") && pointers.includes("/compare/plan/step_time_ns"), pointers.join());
@@ -113,7 +147,7 @@ test("each name that is offered is answered: devices, ranks, what lies on the cr
   await open(page, at.base, `#/plans/${plans.split.id}/why`);
   const { value: told } = await asked(at.base, `/v1/plans/${plans.split.id}/explain`);
   assert.ok(told.critical_path.some((own) => own.transfer !== undefined), "a transfer lies on the path");
-  const rows = await page.$$eval("section[aria-label='What the step waits for'] tbody tr", (all) => all.map((row) => row.children[0].textContent));
+  const rows = await page.$$eval("section[aria-label='Critical path'] tbody tr", (all) => all.map((row) => row.children[0].textContent));
   assert.deepEqual(rows, told.critical_path.slice(0, rows.length).map((own) => own.op ?? own.transfer));
   for (const href of await page.$$eval("section[aria-label='Longest on the path'] a", (all) => all.map((own) => own.getAttribute("href")))) {
     await open(page, at.base, href);
@@ -131,7 +165,7 @@ test("why there is none says what was searched, and nothing else", async () => {
     const plan = plans[name];
     await open(page, at.base, `#/plans/${plan.id}/why`);
     assert.ok(list(plan, "resolved_by").length > 0, JSON.stringify(plan.error));
-    const rows = await page.$$eval("section[aria-label='What contradicts'] tbody tr", (all) => all.map((row) => row.children[2].textContent[0]));
+    const rows = await page.$$eval("section[aria-label='Conflict'] tbody tr", (all) => all.map((row) => row.children[2].textContent[0]));
     assert.deepEqual(rows, [...list(plan, "resolved_by").map(() => "✓"), ...list(plan, "not_resolved_by").map(() => "✕")]);
     // Every size of the error leads to its place.
     const shown = await page.$$eval("[data-pointer]", (all) => all.flatMap((own) => own.dataset.pointer.split("\n")));
@@ -140,11 +174,11 @@ test("why there is none says what was searched, and nothing else", async () => {
       (fact.value.sizes ?? []).forEach((_, one) => assert.ok(shown.includes(`/error/facts/${index}/value/sizes/${one}/bytes`), fact.name));
     });
   }
-  assert.match(await page.textContent("section[aria-label='What is missing']"), /several devices together/);
-  assert.match(await page.textContent("section[aria-label='What contradicts'] .note"), /Not loosened alone: pin embedding/);
+  assert.match(await page.textContent("section[aria-label='Memory shortfall']"), /several devices together/);
+  assert.match(await page.textContent("section[aria-label='Conflict'] .note"), /Not relaxed alone: pin embedding/);
   // A request that could not be planned had nothing searched.
   await open(page, at.base, `#/plans/${plans.failed.id}/why`);
-  assert.ok(await page.$("section[aria-label='What contradicts'], section[aria-label='What is missing']") === null);
+  assert.ok(await page.$("section[aria-label='Conflict'], section[aria-label='Memory shortfall']") === null);
   assert.match(await page.textContent("main"), /could not be planned/);
   await context.close();
 });
@@ -176,16 +210,16 @@ test("no table hides columns without a word, and how it is sorted is in the addr
     }
   }
   await open(page, at.base, `#/plans/${plans.split.id}/why`);
-  await page.click("section[aria-label='What the step waits for'] th:nth-child(5) button");
-  const first = () => page.textContent("section[aria-label='What the step waits for'] tbody tr");
+  await page.click("section[aria-label='Critical path'] th:nth-child(5) button");
+  const first = () => page.textContent("section[aria-label='Critical path'] tbody tr");
   const sorted = await first();
-  await page.click("section[aria-label='What the step waits for'] button:has-text('Show all')");
-  const n = await page.$$eval("section[aria-label='What the step waits for'] tbody tr", (all) => all.length);
+  await page.click("section[aria-label='Critical path'] button:has-text('Show all')");
+  const n = await page.$$eval("section[aria-label='Critical path'] tbody tr", (all) => all.length);
   await page.waitForTimeout(300);
   const address = page.url();
   await open(page, at.base, address.slice(address.indexOf("#")));
   assert.equal(await first(), sorted);
-  assert.equal(await page.$$eval("section[aria-label='What the step waits for'] tbody tr", (all) => all.length), n);
+  assert.equal(await page.$$eval("section[aria-label='Critical path'] tbody tr", (all) => all.length), n);
   await settle(page);
   await context.close();
 });

@@ -34,7 +34,7 @@ test("a view that is read once comes by itself when the service is back", async 
     await page.waitForSelector("[role=alert]:has-text('the service does not answer')");
   }
   service = await serve(at, { port: service.port });
-  await page.waitForSelector("section[aria-label='What the step waits for']", { timeout: 30_000 });
+  await page.waitForSelector("section[aria-label='Critical path']", { timeout: 30_000 });
   assert.ok(await page.$("[role=alert]") === null);
   await context.close();
 });
@@ -116,7 +116,7 @@ test("another example takes the settings of the one before away, not what was ty
   await chosen("gpt2_small.onnx");
   const alone = await query();
   await chosen("qwen3-30b-a3b.json");
-  assert.equal((await query()).workload, "training");
+  assert.equal((await query()).task, "train");
   await chosen("gpt2_small.onnx");
   await page.waitForTimeout(200);
   assert.deepEqual(await query(), alone);
@@ -133,12 +133,12 @@ test("a token that is refused is said to be, and the question stays until it is 
     await page.waitForSelector("dialog[aria-label=Token][open]");
     for (let n = 0; n < 3; n += 1) await page.keyboard.press("Escape");
     await page.fill("dialog input[type=password]", "mw_0000");
-    await page.click("dialog button:has-text('Go on')");
+    await page.click("dialog button:has-text('Continue')");
     await page.waitForSelector("dialog [role=alert]");
     await page.fill("dialog input[type=password]", token);
-    await page.click("dialog button:has-text('Go on')");
-    await page.waitForSelector("text=No plan was made here yet");
-    const [tab] = await Promise.all([context.waitForEvent("page"), page.click("nav.side a:has-text('Routes')")]);
+    await page.click("dialog button:has-text('Continue')");
+    await page.waitForSelector("text=No plans yet");
+    const [tab] = await Promise.all([context.waitForEvent("page"), page.click("nav.side a:has-text('API routes')")]);
     await tab.waitForLoadState();
     assert.match(await tab.textContent("body"), /"openapi"/);
     await context.close();
@@ -214,12 +214,12 @@ test("plans of different clusters stand beside each other in figures, and say wh
 test("an algorithm and its options are a form, made of the service's own list", async () => {
   const { page, context } = await page_of(chrome, service.base);
   const { value: { algorithms } } = await asked(service.base, "/v1/algorithms");
-  await open(page, service.base, "#/new");
+  await open(page, service.base, "#/new?task=place");
   await page.click("summary:has-text('Search')");
   const asks = () => page.evaluate(() => new URLSearchParams(location.hash.split("?")[1]).get("algorithm"));
   const decides = page.locator(".algorithm select").first();
   const offered = await decides.locator("option").evaluateAll((all) => all.map((own) => own.value).filter(Boolean));
-  assert.deepEqual(offered.toSorted(), algorithms.filter((own) => own.kind === "decide").map((own) => own.name).toSorted());
+  assert.deepEqual(offered.toSorted(), algorithms.filter((own) => own.kind === "decide" && own.runs_on.includes("models")).map((own) => own.name).toSorted());
   await decides.selectOption("m-sct");
   await page.check(".algorithm label:has-text('coplace') input");
   await page.check(".algorithm label:has-text('local-search') input");

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { EXAMPLES, NONE, RUN, asked, planned, started, uploaded } from "./asked.mjs";
+import { EXAMPLES, NONE, RUN, asked, planned, serious, started, uploaded } from "./asked.mjs";
 import { open, page_of } from "./service.mjs";
 
 let at, placed, run, changed;
@@ -31,7 +31,7 @@ test("what was tried is told, the fastest first", async () => {
   const { page, wrong, context } = await page_of(at.chrome, at.base);
   await open(page, at.base, `#/plans/${placed.id}/why`);
   const answer = (await asked(at.base, `/v1/plans/${placed.id}/answer`)).value;
-  const table = page.locator("section.panel:has(h2:has-text('What was tried')) tbody tr");
+  const table = page.locator("section.panel:has(h2:has-text('Attempts')) tbody tr");
   const rows = await table.evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.textContent)));
   const steps = answer.attempts.map((own) => own.result.plan?.step_time_ns).filter((ns) => ns !== undefined);
   assert.equal(rows.length, answer.attempts.length);
@@ -92,12 +92,45 @@ for (const theme of ["light", "dark"]) {
   });
 }
 
-test("views fit a window of 800 pixels", async () => {
-  const { page, context } = await page_of(at.chrome, at.base, { width: 800 });
-  for (const view of ["overview", "graph", "timeline", "memory", "search", "what-if", "why"]) {
-    await open(page, at.base, `#/plans/${run.id}/${view}`);
-    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), view);
+/** What is cut or lies beyond the window, but for regions that scroll. */
+const beyond = (page) => page.evaluate(() => {
+  const found = document.documentElement.scrollWidth > innerWidth ? [`the page is ${document.documentElement.scrollWidth} px wide`] : [];
+  for (const one of document.querySelectorAll("body *")) {
+    if (one.closest(".scroll, pre, svg, datalist, dialog:not([open]), .hidden, .skip, .toast, .rows thead") !== null) continue;
+    const box = one.getBoundingClientRect();
+    const style = getComputedStyle(one);
+    if (box.width === 0 || style.visibility === "hidden") continue;
+    if (box.right > innerWidth + 1) found.push(`${one.tagName}.${one.className} ends at ${Math.round(box.right)}: ${one.textContent.slice(0, 40)}`);
+    else if (style.overflowX === "hidden" && one.scrollWidth > one.clientWidth + 1 && !one.matches("input, select, textarea")) found.push(`${one.tagName}.${one.className} is cut: ${one.textContent.slice(0, 40)}`);
   }
+  return found.slice(0, 5);
+});
+
+for (const [width, theme] of [[420, "light"], [420, "dark"], [800, "light"]]) {
+  test(`views fit a window of ${width} pixels, ${theme}`, async () => {
+    const { page, context } = await page_of(at.chrome, at.base, { width, theme });
+    const of = (plan) => ["overview", "graph", "timeline", "memory", "search", "what-if", "why"].map((view) => `#/plans/${plan.id}/${view}`);
+    for (const hash of ["#/plans", "#/new?model=example%3Aqwen3-30b-a3b.json", "#/files", "#/accuracy", `#/compare?a=${changed.id}&b=${run.id}`, ...of(run), ...of(placed)]) {
+      await open(page, at.base, hash);
+      assert.deepEqual(await beyond(page), [], hash);
+      assert.deepEqual(await serious(page), [], hash);
+    }
+    await context.close();
+  });
+}
+
+test("plans of equal names are told apart by devices, batch and degrees", async () => {
+  const { page, wrong, context } = await page_of(at.chrome, at.base);
+  await planned(at.base, { ...RUN, global_batch: 256 });
+  await open(page, at.base, "#/plans");
+  const { best } = (await asked(at.base, `/v1/plans/${run.id}/answer`)).value;
+  const [, data, tensor] = /(?:data|DP) (\d+).*?(?:tensor|TP) (\d+)/.exec(best.degrees);
+  await page.waitForSelector(`.traits:has-text('DP ${data}, TP ${tensor}')`);
+  const rows = await page.$$eval(".rows tbody tr", (all) => all.map((row) => [row.querySelector("a").hash, row.querySelector(".traits")?.textContent ?? ""]));
+  const of = (plan) => rows.find(([hash]) => hash.includes(plan.id))[1];
+  assert.match(of(run), new RegExp(`^${best.n_devices} devices · batch 512 × 4,096 tokens · DP`));
+  assert.equal(of(placed), "", "no other plan has its names");
+  assert.deepEqual(wrong, []);
   await context.close();
 });
 
@@ -122,7 +155,7 @@ test("a plan that there is none of has its search and its why alone", async () =
   await open(page, at.base, `#/plans/${none.id}/why`);
   await page.waitForSelector("nav.side a[aria-current=page]:has-text('Why')");
   await open(page, at.base, `#/plans/${run.id}/nonsense`);
-  await page.waitForSelector("text=No view has this address");
+  await page.waitForSelector("text=There is no such view");
   assert.deepEqual(wrong, []);
   await context.close();
 });

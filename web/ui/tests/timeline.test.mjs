@@ -16,7 +16,7 @@ before(async () => {
 });
 after(() => at?.end());
 
-const CHOSEN = "section[aria-label='Chosen slice']";
+const CHOSEN = "section[aria-label='Selected slice']";
 const value = (page, title) => page.$eval(CHOSEN, (own, name) => [...own.querySelectorAll("dt")].find((dt) => dt.textContent === name)?.nextElementSibling.textContent, title);
 const lane = (n) => whole.lanes[n];
 const slice = (n, row) => `${lane(n).lane}@${lane(n).rows.longest_from_ns[row]}`;
@@ -44,7 +44,7 @@ test("what lies between two slices is measured", async () => {
   const [first, last] = [[0, 3], [2, 9]];
   await open(page, at.base, `#/plans/${run.id}/timeline?slice=${encodeURIComponent(slice(...first))}`);
   await page.click("button:has-text('Measure from here')");
-  await page.waitForSelector("text=Now choose another one");
+  await page.waitForSelector("text=Select a second slice");
   const mark = slice(...first);
   await open(page, at.base, `#/plans/${run.id}/timeline?mark=${encodeURIComponent(mark)}&slice=${encodeURIComponent(slice(...last))}`);
   const told = page.locator(".measured [data-pointer]");

@@ -90,10 +90,12 @@ test("a newcomer starts a plan, follows it and takes its files, by pointer alone
   await open(page, service.base, "");
   await page.click("main a:has-text('New plan')");
   await page.selectOption("select >> nth=0", "example:qwen3-30b-a3b.json");
-  await page.selectOption("label:has-text('Workload') + select", "training");
+  assert.equal(await page.getAttribute("[aria-label=Task] button:has-text('Train')", "aria-pressed"), "true");
+  assert.ok(await page.isVisible("label:has-text('For (launcher)') + select"));
   await page.click("button:has-text('Plan')");
   await page.waitForSelector(".figures dt:has-text('Throughput')", { timeout: 120_000 });
   await settle(page);
+  await page.click("details.programs summary");
   await page.click("button.pick:has-text('megatron')");
   await page.click("button:has-text('slurm')");
   await page.waitForSelector(".artefact button:has-text('job.sbatch')");
@@ -111,7 +113,7 @@ test("the op that holds the peak memory is three clicks from the overview", asyn
   const curve = await (await fetch(`${service.base}/v1/plans/${ids.gpt2}/memory?device=${encodeURIComponent(fullest.id)}`)).json();
   const [largest] = curve.alive.largest;
   await open(page, service.base, `#/plans/${ids.gpt2}`);
-  await page.click("section:has(h2:has-text('Peak memory per device')) a:has-text('More')");
+  await page.click("section:has(h2:has-text('Peak memory per device')) a:has-text('Over time')");
   await page.waitForSelector(".alive li");
   const told = await page.textContent(".alive li >> nth=0");
   assert.ok(told.includes(largest.name) && told.includes(largest.op ?? largest.name), `${told} is ${JSON.stringify(largest)}`);
@@ -139,7 +141,7 @@ test("the page of a live job survives a restart of the service, and ends it", as
     await page.waitForSelector(".chip.running", { timeout: 60_000 });
     await page.waitForSelector(".incumbents li", { timeout: 60_000 });
     await screenshot(page, "running");
-    await page.click("button:has-text('Keep the best and end')");
+    await page.click("button:has-text('End with the best plan so far')");
     await page.waitForSelector(".chip.cancelled", { timeout: 60_000 });
     await page.waitForSelector(".figures dt:has-text('Step time')");
     await context.close();
@@ -214,8 +216,8 @@ test("a service with tokens is asked with one", async () => {
     const { page, context } = await page_of(chrome, guarded.base, { refusals: true });
     await page.goto(guarded.base);
     await page.fill("dialog input[type=password]", token);
-    await page.click("dialog button:has-text('Go on')");
-    await page.waitForSelector("text=No plan was made here yet");
+    await page.click("dialog button:has-text('Continue')");
+    await page.waitForSelector("text=No plans yet");
     await context.close();
   } finally {
     await guarded.stop();

@@ -101,8 +101,8 @@ test("no figure stands for what was refused, nor after what was accepted before"
   await open(page, at.base, `#/plans/${run.id}/what-if?x.memory=2`);
   await replayed(page, "memory × 2");
   assert.ok(await of_now() > 5);
-  await page.fill("[aria-label='Memory of a device, factor']", "5000");
-  await page.press("[aria-label='Memory of a device, factor']", "Tab");
+  await page.fill("[aria-label='Memory per device, factor']", "5000");
+  await page.press("[aria-label='Memory per device, factor']", "Tab");
   await page.waitForSelector("[role=alert]:has-text('bad-scale')");
   assert.equal(await of_now(), 0);
   assert.match(await page.textContent(".what-if .lead"), /Not replayed.*5000/);

@@ -39,7 +39,7 @@ test("an op is asked for by its name, and its alternatives are the command line'
   await page.click("button:has-text('An op')");
   await page.fill("input[name=name]", "addmm");
   await page.click("button:has-text('Why?')");
-  await page.waitForSelector("text=Terms of its cost");
+  await page.waitForSelector("text=Cost terms");
   await settle(page);
   const { value: told } = await asked(at.base, `/v1/plans/${placed.id}/explain?op=addmm`);
   const rows = await page.$$eval("section[aria-label=Elsewhere] tbody tr", (all) => all.map((row) => row.firstElementChild.textContent));
@@ -55,7 +55,7 @@ test("a configuration that was not chosen is planned, or ruled out in words", as
   await open(page, at.base, `#/plans/${run.id}/why`);
   await page.fill("input[placeholder^='tensor=8']", "tensor=8 pipeline=1");
   await page.click("button:has-text('Why not?')");
-  await page.waitForSelector("text=What makes the difference", { timeout: 120_000 });
+  await page.waitForSelector("text=Compare with this plan", { timeout: 120_000 });
   assert.ok(await check_numbers(page, at.base) > 5);
   await page.fill("input[placeholder^='tensor=8']", "tensor=7");
   await page.click("button:has-text('Why not?')");
@@ -66,10 +66,10 @@ test("a configuration that was not chosen is planned, or ruled out in words", as
 test("what contradicts is what one change each resolves, and a press applies it", async () => {
   const { page, wrong, context } = await page_of(at.chrome, at.base);
   await open(page, at.base, `#/plans/${none.id}`);
-  await page.click("text=Why, and the ways out");
-  await page.waitForSelector("text=What contradicts");
-  const lines = await page.$$eval("section[aria-label='What contradicts'] tbody tr", (all) => all.map((row) => row.textContent));
-  assert.ok(lines.some((own) => own.startsWith("Memory of a device")), lines.join());
+  await page.click("text=Why, and fixes");
+  await page.waitForSelector("text=Conflict");
+  const lines = await page.$$eval("section[aria-label='Conflict'] tbody tr", (all) => all.map((row) => row.textContent));
+  assert.ok(lines.some((own) => own.startsWith("Memory per device")), lines.join());
   await page.click("button:has-text('Apply and plan: scale memory=')");
   await page.waitForFunction((old) => !location.hash.includes(old), none.id);
   const id = new URL(page.url()).hash.split("/")[2];

@@ -111,9 +111,9 @@ export function DeviceBars(props: { of: DeviceBar[]; label: string }): JSX.Eleme
         </svg>
       </div>
       <ul class="values"><For each={props.of}>{(bar) => (
-        <li><b><Num of={bar.peak} /></b> <span class="free"><Show when={number(bar.limit) !== undefined} fallback="no limit"><Num of={bar.free} /> free</Show></span></li>
+        <li><span class="narrow"><Name text={bar.name} most={18} /></span> <b><Num of={bar.peak} /></b> <span class="free"><Show when={number(bar.limit) !== undefined} fallback="no limit"><Num of={bar.free} /> free</Show></span></li>
       )}</For></ul>
-      <Show when={is_far()}><p class="note">Limits lie beyond this picture.</p></Show>
+      <Show when={is_far()}><p class="note">Limits are beyond the axis.</p></Show>
     </div>
   );
 }

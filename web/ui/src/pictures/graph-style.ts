@@ -6,7 +6,7 @@ import { short } from "../names";
 import type { GraphNode } from "../views-api";
 import type { Scene } from "./graph-scene";
 
-export const MODES: [string, string][] = [["device", "Device"], ["stage", "Stage"], ["time", "Time"], ["memory", "Memory at the peak"], ["origin", "Origin of the cost"]];
+export const MODES: [string, string][] = [["device", "Device"], ["stage", "Stage"], ["time", "Time"], ["memory", "Memory at the peak"], ["origin", "Cost source"]];
 
 const FILLS = ["compute", "backward", "weight", "transfer", "stays", "collective"];
 /** Lines over a fill, in a tile of 12, that tell equal fills apart. */

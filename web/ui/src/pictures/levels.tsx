@@ -19,12 +19,17 @@ export function kinds_of(curve: Curve): string[] {
 export const level_fill = (kind: string): string =>
   ({ persistent: "stays", parameter: "stays", "graph input": "interpolated-2", temporary: "recompute", "recomputed activations": "weight", copy: "transfer", output: "comes", activations: "comes" })[kind] ?? "optimizer";
 
-export function Levels(props: { of: Curve }): JSX.Element {
+/** A pass of the device: forward, backward, recompute, optimizer. */
+export interface Pass { from: number; to: number; fill: string; title: string }
+/** Height of their strip, with the gap above it. */
+const STRIP = 18;
+
+export function Levels(props: { of: Curve; passes?: Pass[] }): JSX.Element {
   let box!: HTMLDivElement;
   const width = width_of(() => box);
   const shape = createMemo(() => {
     const own = props.of;
-    // A limit far above would press the levels flat: it is told instead.
+    // A limit far above would press the levels flat: it is written instead.
     const is_far = (own.limit_bytes ?? 0) > 2.5 * own.peak_bytes;
     const most = Math.max(own.peak_bytes, is_far ? 0 : own.limit_bytes ?? 0, 1) * (is_far ? 1.15 : 1.05);
     const x = (ns: number) => LEFT + (ns / Math.max(1, own.step_time_ns)) * (width() - LEFT - RIGHT);
@@ -49,7 +54,7 @@ export function Levels(props: { of: Curve }): JSX.Element {
   const told = () => `Memory of ${props.of.device} over the step: peak ${format("bytes", props.of.peak_bytes)} at ${format("time", props.of.peak_at_ns)}`;
   return (
     <div ref={box} class="picture">
-      <svg width={width()} height={HEIGHT} role="img" aria-label={told()}>
+      <svg width={width()} height={HEIGHT + ((props.passes ?? []).length > 0 ? STRIP : 0)} role="img" aria-label={told()}>
         <For each={marks()}>{(own) => (
           <g><line class="grid" x1={LEFT} x2={width() - RIGHT} y1={shape().y(own)} y2={shape().y(own)} />
             <text class="axis" x={LEFT - 8} y={shape().y(own) + 4} text-anchor="end">{axis("bytes", own)}</text></g>
@@ -61,6 +66,9 @@ export function Levels(props: { of: Curve }): JSX.Element {
           <line class="limit" x1={LEFT} x2={width() - RIGHT} y1={shape().y(props.of.limit_bytes!)} y2={shape().y(props.of.limit_bytes!)} />
           <text class="end" x={width() - RIGHT} y={shape().y(props.of.limit_bytes!) - 4} text-anchor="end">limit</text>
         </Show>
+        <For each={props.passes ?? []}>{(own) => (
+          <rect class={`fill ${own.fill}`} x={shape().x(own.from)} y={HEIGHT + 4} width={Math.max(0.5, shape().x(own.to) - shape().x(own.from))} height={STRIP - 6}><title>{`${own.title}, ${format("time", own.to - own.from)}`}</title></rect>
+        )}</For>
         <line class="peak-line" x1={peak().x} x2={peak().x} y1={peak().y} y2={HEIGHT - BOTTOM} />
         <circle class="peak" cx={peak().x} cy={peak().y} r="5" />
         <text class="end halo" x={peak().x + (peak().x > width() - 80 ? -10 : 10)} y={peak().y + 18} text-anchor={peak().x > width() - 80 ? "end" : "start"}>peak</text>

@@ -1,4 +1,4 @@
-// How well steps are predicted: runs that were reported, by stack and device; what profiles cover.
+// Predicted and measured steps, by stack and device; contents of profiles.
 
 import { For, Show, createSignal, createUniqueId, type JSX } from "solid-js";
 import { read, send } from "../api";
@@ -22,7 +22,7 @@ export default function Accuracy(): JSX.Element {
     <>
       <div class="title"><h1>Accuracy</h1></div>
       <Show when={doc.error() === undefined} fallback={<Trouble of={doc.error()} again={doc.again} />}>
-        <Show when={doc.latest()} fallback={<Loading what="Reading the runs" />}>{(own) => <Runs doc={own()} />}</Show>
+        <Show when={doc.latest()} fallback={<Loading what="Loading the runs" />}>{(own) => <Runs doc={own()} />}</Show>
       </Show>
       <div class="halves">
         <Report done={doc.again} />
@@ -36,7 +36,7 @@ const runs = (doc: Doc): Run[] => (resolve(doc.value, "/measurements") ?? []) as
 const at = (index: number, name: string): string => pointer("measurements", index, name);
 
 /** Stack and device of a run. */
-const group = (own: Run): string => plain(`${own.stack ?? "stack not known"} on ${own.device ?? "device not known"}`);
+const group = (own: Run): string => plain(`${own.stack ?? "unknown stack"} on ${own.device ?? "unknown device"}`);
 
 /** Predicted over measured. */
 const ratio = (doc: Doc, some: number[], part: string, whole: string): Ref =>
@@ -63,7 +63,7 @@ function Runs(props: { doc: Doc }): JSX.Element {
     };
   };
   const table = (): Table => ({
-    name: "runs", columns: ["Plan", "Model", "Stack", "Device", "Measured", "Predicted", "Ratio", "Peak", "Its ratio", "Note", "Reported"],
+    name: "runs", columns: ["Plan", "Model", "Stack", "Device", "Measured", "Predicted", "Step ratio", "Peak memory", "Peak ratio", "Note", "Reported"],
     rows: runs(props.doc).map((own, index): Cell[] => {
       const some = (name: string, as: Ref["as"]): Cell => (known(ref(props.doc, at(index, name), as)) ? ref(props.doc, at(index, name), as) : null);
       const peak = ratio(props.doc, [index], "predicted_peak_bytes", "peak_bytes");
@@ -74,17 +74,17 @@ function Runs(props: { doc: Doc }): JSX.Element {
   const points = (): Point[] => groups(props.doc).flatMap(([name, some], series) => some.map((index) => (
     { series, name, title: plain(`${runs(props.doc)[index]!.model ?? ""} ${runs(props.doc)[index]!.note ?? ""}`.trim()), x: ref(props.doc, at(index, "step_s"), "seconds"), y: times(props.doc, [index]) })));
   return (
-    <Show when={runs(props.doc).length > 0} fallback={<p class="empty">No run was reported yet. Report how long a plan's step really takes, below or by POST /v1/measurements.</p>}>
+    <Show when={runs(props.doc).length > 0} fallback={<p class="empty">No measured runs yet. Report the step time of a run below, or by <code>POST /v1/measurements</code>.</p>}>
       <div class="halves">
-        <Panel title="Predicted against measured" sub="of a step; the band is 10 % to either side" actions={<TableButtons of={points_table(points())} />}>
-          <Show when={points().length > 0} fallback={<p class="empty">None of the runs has a prediction of its step time.</p>}><Scatter of={points()} /><Twin of={points_table(points())} /></Show>
+        <Panel title="Predicted and measured" sub="step time; band: ±10 %" actions={<TableButtons of={points_table(points())} />}>
+          <Show when={points().length > 0} fallback={<p class="empty">No run has a predicted step time.</p>}><Scatter of={points()} /><Twin of={points_table(points())} /></Show>
         </Panel>
         <Panel title="By stack and device" actions={<CsvButton of={of_groups()} />}>
           <DataTable of={of_groups()} />
-          <p class="note">Predicted over measured: of all steps together, and of the run that is furthest off. Above 1 × it took less than predicted.</p>
+          <p class="note">Predicted over measured: all steps together, and the worst run. Above 1 × the run was faster than predicted.</p>
         </Panel>
       </div>
-      <Panel title="Runs" sub={`${runs(props.doc).length}, the newest first`} actions={<CsvButton of={table()} />}><DataTable of={table()} caption="Runs" /></Panel>
+      <Panel title="Runs" sub={`${runs(props.doc).length}, newest first`} actions={<CsvButton of={table()} />}><DataTable of={table()} caption="Runs" /></Panel>
     </Show>
   );
 }
@@ -110,47 +110,47 @@ function Report(props: { done: () => void }): JSX.Element {
       for (const name of ["stack", "device", "note"]) if (text(name) !== "") own[name] = text(name);
       await send("/v1/measurements", own);
       form.reset();
-      say("The run was reported");
+      say("Run reported");
       props.done();
     } catch (why) { setError(() => why); }
     setSent(false);
   };
   const Field = (field: { name: string; title: string; type?: string; needed?: boolean; hint: string }) => (
-    <div class="field"><label for={`${id}-${field.name}`}>{field.title}{field.needed ? " (needed)" : ""}</label>
+    <div class="field"><label for={`${id}-${field.name}`}>{field.title}{field.needed ? " (required)" : ""}</label>
       <input id={`${id}-${field.name}`} name={field.name} type={field.type ?? "text"} step="any" min={field.type === "number" ? "0" : undefined} required={field.needed} aria-describedby={`${id}-${field.name}-help`} />
       <p class="note" id={`${id}-${field.name}-help`}>{field.hint}</p></div>
   );
   return (
     <Panel title="Report a run">
       <form onSubmit={(event) => { event.preventDefault(); void start(event.currentTarget); }}>
-        <div class="field"><label for={`${id}-plan`}>Plan (needed)</label>
+        <div class="field"><label for={`${id}-plan`}>Plan (required)</label>
           <select id={`${id}-plan`} name="plan" required onChange={(event) => set({ plan: event.currentTarget.value })}>
             <option value="">choose a plan</option>
             <Show when={!is_listed()}><option value={asked("plan")} selected>{plain(asked("plan"))}</option></Show>
             <For each={plans()}>{(own) => <option value={own.id} selected={asked("plan") === own.id}>{headline(own)}, {own.id.slice(0, 12)}</option>}</For>
           </select></div>
         <div class="two">
-          <Field name="step_s" title="Seconds of a step" type="number" needed hint="median of steps after the first few" />
-          <Field name="peak_gib" title="Peak of the fullest device, GiB" type="number" hint="as the allocator reports it" />
-          <Field name="stack" title="Stack" hint="unless stated, what was planned for" />
-          <Field name="device" title="Device" hint="unless stated, the plan's" />
+          <Field name="step_s" title="Step time, s" type="number" needed hint="median after the first few steps" />
+          <Field name="peak_gib" title="Peak memory, GiB" type="number" hint="fullest device, as the allocator reports it" />
+          <Field name="stack" title="Stack" hint="default: the stack of the plan" />
+          <Field name="device" title="Device" hint="default: the device kind of the plan" />
         </div>
-        <Field name="note" title="Note" hint="what ran: versions, host, date" />
+        <Field name="note" title="Note" hint="versions, host, date" />
         <Show when={error()}>{(why) => <Trouble of={why()} />}</Show>
-        <p class="buttons"><button type="submit" class="main" disabled={is_sent()}>{is_sent() ? "Asking …" : "Report"}</button></p>
+        <p class="buttons"><button type="submit" class="main" disabled={is_sent()}>{is_sent() ? "Sending …" : "Report"}</button></p>
       </form>
     </Panel>
   );
 }
 
-/** What was measured of which devices. */
+/** Measured costs by device. */
 function Profiles(): JSX.Element {
   const doc = fetched(() => "/v1/profiles?limit=100", read);
   const list = () => (doc.error() === undefined ? (resolve(doc.latest()?.value, "/contents") ?? []) as Stored[] : []);
   return (
-    <Panel title="Profiles" sub="what was measured; other costs are nominal">
+    <Panel title="Profiles" sub="measured costs; all others are nominal">
       <Show when={doc.error()}>{(why) => <Trouble of={why()} again={doc.again} />}</Show>
-      <Show when={list().length > 0} fallback={<p class="empty">None was uploaded: costs are nominal. <a href="#/files">Upload one</a></p>}>
+      <Show when={list().length > 0} fallback={<p class="empty">No profile: all costs are nominal. <a href="#/files">Upload one</a></p>}>
         <For each={list()}>{(own) => <Profile of={own} />}</For>
       </Show>
     </Panel>
@@ -160,14 +160,14 @@ function Profiles(): JSX.Element {
 function Profile(props: { of: Stored }): JSX.Element {
   const doc = fetched(() => `/v1/profiles/${encodeURIComponent(props.of.digest)}`, read);
   const covers = (): Table => ({
-    name: `profile-${digest(props.of.digest)}`, columns: ["Covers", "What was measured"],
+    name: `profile-${digest(props.of.digest)}`, columns: ["Kind", "Measured"],
     rows: ((resolve(doc.latest()?.value, "/covers") ?? []) as { what: string; name: string; measured: string[] }[]).map((own) => [`${own.what} ${own.name}`, own.measured.join(", ")]),
   });
   return (
     <details class="alive-of"><summary>{plain(props.of.name)} <span class="note"><code>{digest(props.of.digest)}</code></span></summary>
       <Show when={doc.latest()}>{(own) => <p class="note">Uploaded <Num of={ref(own(), "/created_ms", "date")} /></p>}</Show>
       <Show when={doc.error()}>{(why) => <Trouble of={why()} />}</Show>
-      <Show when={covers().rows.length > 0} fallback={<p class="empty">Nothing that this version knows to read.</p>}><DataTable of={covers()} /></Show>
+      <Show when={covers().rows.length > 0} fallback={<p class="empty">Nothing that this version can read.</p>}><DataTable of={covers()} /></Show>
     </details>
   );
 }

@@ -1,34 +1,34 @@
-// The algorithm of a request: what decides, what goes before and after it, and the options of each.
+// The algorithm of a request: the search, what transforms before and improves after, and the options of each.
 
 import { For, Match, Show, Switch, createUniqueId, type JSX } from "solid-js";
 import { read } from "../api";
 import { fetched } from "../load";
 import { plain } from "../names";
+import { has_algorithm, type Task } from "../fields";
 import { steps_of, text_of, turned, widget, type Algorithm, type Option } from "../recipe";
 import { asked, set } from "../route";
 
 const put = (text: string): void => set({ algorithm: text });
 
-export function AlgorithmInput(props: { id: string }): JSX.Element {
+export function AlgorithmInput(props: { id: string; task: Task }): JSX.Element {
   const doc = fetched(() => "/v1/algorithms", read);
   const all = (): Algorithm[] => (doc.error() === undefined && doc.latest() ? (doc.latest()!.value as { algorithms: Algorithm[] }).algorithms : []);
   const steps = () => steps_of(asked("algorithm"));
   const of = (kind: Algorithm["kind"]) => all().filter((own) => own.kind === kind);
+  const listed = () => of("decide").filter((own) => has_algorithm(props.task, own.name, own.runs_on));
   const decides = () => steps().find((own) => of("decide").some((one) => one.name === own.name))?.name ?? "";
   const chosen = () => steps().flatMap((own) => all().find((one) => one.name === own.name) ?? []);
   const turn = (name: string, is_on: boolean) => put(text_of(turned(steps(), all(), name, is_on)));
-  // Of instances and training runs an algorithm stands alone.
-  const takes_more = () => chosen().every((own) => own.runs_on.includes("models") && own.name !== "auto");
+  // Recipes of several are for placements.
+  const takes_more = () => props.task === "place" && chosen().every((own) => own.runs_on.includes("models") && own.name !== "auto");
   return (
     <div class="algorithm">
       <select id={props.id} aria-describedby={`${props.id}-help`} onChange={(event) => (event.currentTarget.value === "" ? put("") : turn(event.currentTarget.value, true))}>
-        <option value="">not stated</option>
-        <For each={[...new Set(of("decide").map((own) => own.runs_on[0] ?? ""))]}>{(kind) => (
-          <optgroup label={`For ${kind}`}><For each={of("decide").filter((own) => own.runs_on[0] === kind)}>{(own) => <option value={own.name} selected={decides() === own.name}>{own.name}: {own.summary}</option>}</For></optgroup>
-        )}</For>
+        <option value="">automatic</option>
+        <For each={listed()}>{(own) => <option value={own.name} selected={decides() === own.name}>{own.name}: {plain(own.summary)}</option>}</For>
       </select>
       <Show when={decides() !== "" && takes_more()}>
-        <For each={[["transform", "Before it"], ["improve", "After it"]] as const}>{([kind, title]) => (
+        <For each={[["transform", "Before the search"], ["improve", "After the search"]] as const}>{([kind, title]) => (
           <fieldset><legend>{title}</legend><For each={of(kind)}>{(own) => (
             <label class="check" title={plain(own.summary)}><input type="checkbox" checked={steps().some((one) => one.name === own.name)} onChange={(event) => turn(own.name, event.currentTarget.checked)} /> {own.name}</label>
           )}</For></fieldset>
@@ -69,7 +69,7 @@ function OptionInput(props: { of: string; option: Option }): JSX.Element {
           <input id={id} aria-describedby={`${id}-help`} type="number" min={it().min} max={it().max} step={it().step} placeholder={props.option.default} value={given()} onChange={(event) => turn(event.currentTarget.value)} />
         )}</Match>
       </Switch>
-      <p class="note" id={`${id}-help`}>{plain(props.option.summary)} ({props.option.unit.replaceAll("|", " or ")}; {props.option.default} unless stated)</p>
+      <p class="note" id={`${id}-help`}>{plain(props.option.summary)} ({props.option.unit.replaceAll("|", " or ")}; default {props.option.default})</p>
     </div>
   );
 }

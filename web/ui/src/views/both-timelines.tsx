@@ -25,7 +25,7 @@ export function BothTimelines(props: { a: string; b: string }): JSX.Element {
   const whole = (id: () => string) => fetched(() => timeline_path(id(), undefined, undefined, MOST_ROWS), read);
   const [a, b] = [whole(() => props.a), whole(() => props.b)];
   return (
-    <Panel title="Timelines" sub="of both at one scale; zoom or pan one and the other follows">
+    <Panel title="Timelines" sub="same scale; zoom and pan are linked">
       <Show when={a.error() ?? b.error()} fallback={
         <Show when={a.latest() !== undefined && b.latest() !== undefined} fallback={<Loading what="Replaying both plans" />}>
           <Pictures a={a.latest()!} b={b.latest()!} ids={[props.a, props.b]} />
@@ -97,8 +97,8 @@ function One(props: { title: string; doc: Doc; view: () => View; acts: Parameter
   handlers(() => canvas, props.acts);
   return (
     <>
-      <h3>{props.title}: a step of <Num of={ref(props.doc, "/step_time_ns", "time")} /></h3>
-      <canvas ref={canvas} tabindex="0" role="img" aria-label={`Timeline of ${props.title}; the table holds the same`} />
+      <h3>{props.title}: step time <Num of={ref(props.doc, "/step_time_ns", "time")} /></h3>
+      <canvas ref={canvas} tabindex="0" role="img" aria-label={`Timeline of ${props.title}; same data in the table`} />
     </>
   );
 }

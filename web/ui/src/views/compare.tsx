@@ -1,4 +1,4 @@
-// Two plans, or a plan and what runs now: what moved, and where the time went.
+// Two plans, or a plan and the current run: changed decisions, and the step time difference by part.
 
 import { For, Match, Show, Switch, createSignal, type JSX } from "solid-js";
 import { Refused, read, send } from "../api";
@@ -45,7 +45,7 @@ function Picker(props: { name: string; title: string; plans: Status[]; more?: bo
       <select onChange={(event) => set({ [props.name]: event.currentTarget.value })}>
         <option value="">choose a plan</option>
         <Show when={!is_listed()}><option value={asked(props.name)} selected>{asked(props.name)}</option></Show>
-        <Show when={props.more}><option value={SETTINGS} selected={asked(props.name) === SETTINGS}>what runs now: settings of a launcher</option></Show>
+        <Show when={props.more}><option value={SETTINGS} selected={asked(props.name) === SETTINGS}>current run: launcher settings</option></Show>
         <For each={props.plans}>{(plan) => (
           <option value={plan.id} selected={asked(props.name) === plan.id}>{headline(plan)}, {plan.algorithm}, {ago(plan.created_ms, now)}</option>
         )}</For>
@@ -67,10 +67,10 @@ function Settings(props: { plan: string }): JSX.Element {
   };
   return (
     <>
-      <Panel title="What runs now" sub="flags of Megatron-LM, a ds_config, torchtitan's or Galvatron's file">
+      <Panel title="Current run" sub="Megatron-LM flags, a DeepSpeed ds_config, a torchtitan or Galvatron file">
         <form class="settings" onSubmit={(event) => { event.preventDefault(); set({ settings: text(), called: name() }); }}>
-          <label>Text <textarea rows="8" required spellcheck={false} value={text()} onInput={(event) => setText(event.currentTarget.value)} /></label>
-          <label>Called <input required value={name()} onInput={(event) => setName(event.currentTarget.value)} /></label>
+          <label>Settings <textarea rows="8" required spellcheck={false} value={text()} onInput={(event) => setText(event.currentTarget.value)} /></label>
+          <label>File name <input required value={name()} onInput={(event) => setName(event.currentTarget.value)} /></label>
           <p class="buttons"><button type="submit" class="main">Compare</button></p>
         </form>
       </Panel>
@@ -112,7 +112,7 @@ function kind_of(doc: Doc): Kind {
   return resolve(doc.value, "/compare/step_time") !== undefined ? "ops" : "given";
 }
 
-/** Members of A and B: what runs now is none of two plans. */
+/** Members of A and B: the current run is no plan. */
 const sides = (doc: Doc): [string, string] => (resolve(doc.value, "/compare/now") === undefined ? ["a", "b"] : ["now", "plan"]);
 
 function ends(doc: Doc, as: "time" | "bytes"): [Ref, Ref, Ref] {
@@ -129,7 +129,7 @@ const PARTS: [string, string][] = [
   ["compute_s", "Compute"], ["recompute_s", "Recompute"], ["collectives_s", "Collectives"], ["exposed_transfers_s", "Exposed transfers"], ["optimizer_s", "Optimizer"], ["bubble_s", "Bubble"],
 ];
 
-/** What adds to the step and what takes from it; the parts add up to the difference. */
+/** Parts of the step time difference; the sum equals it. */
 function steps(doc: Doc): Step[] {
   if (kind_of(doc) === "given" || kind_of(doc) === "unlike") return [];
   if (kind_of(doc) === "ops") {
@@ -149,20 +149,20 @@ function scaled(doc: Doc): { a: Ref; b: Ref; steps: Step[] } {
 
 function Result(props: { doc: Doc }): JSX.Element {
   const shape = () => scaled(props.doc);
-  const table = (): Table => ({ name: "waterfall", columns: ["Part", "B less A"], rows: shape().steps.map((step) => [step.name, step.by]) });
+  const table = (): Table => ({ name: "waterfall", columns: ["Part", "B − A"], rows: shape().steps.map((step) => [step.name, step.by]) });
   return (
     <>
       <Headline doc={props.doc} />
       <Warnings doc={props.doc} />
       <Show when={shape().steps.length > 0 && known(shape().a)}>
-        <Panel title="Where the time went" sub={remainder(shape())} actions={<TableButtons of={table()} />}>
-          <Waterfall a={shape().a} b={shape().b} steps={shape().steps} label="Where the time went" />
+        <Panel title="Step time difference by part" sub={remainder(shape())} actions={<TableButtons of={table()} />}>
+          <Waterfall a={shape().a} b={shape().b} steps={shape().steps} label="Step time difference by part" />
           <Twin of={table()} />
         </Panel>
       </Show>
       <div class="halves">
         <Moved doc={props.doc} />
-        <Panel title="Figures" sub="of both, and B less A"><DataTable of={figures(props.doc)} /></Panel>
+        <Panel title="Figures" sub="A, B and the difference"><DataTable of={figures(props.doc)} /></Panel>
       </div>
       <Show when={kind_of(props.doc) !== "given" && asked("a") !== SETTINGS}><BothTimelines a={asked("a")} b={asked("b")} /></Show>
     </>
@@ -176,7 +176,7 @@ function Warnings(props: { doc: Doc }): JSX.Element {
   return (
     <>
       <Show when={resolve(props.doc.value, "/compare/unlike")}>{(why) => <div class="callout warn"><p><span aria-hidden="true">▲</span> Only figures are compared: {plain(String(why()))}.</p></div>}</Show>
-      <For each={short()}>{(own) => <div class="callout bad"><p><b>{own.title} does not fit</b>: rank {String(own.rank)} is short of <Num of={own.of} /></p></div>}</For>
+      <For each={short()}>{(own) => <div class="callout bad"><p><b>{own.title} does not fit</b>: rank {String(own.rank)} exceeds the limit by <Num of={own.of} /></p></div>}</For>
       <For each={all()}>{(own) => <div class="callout warn"><p><span aria-hidden="true">▲</span> {plain(own.message)}</p><For each={own.hints}>{(hint) => <p class="hint">{plain(hint)}</p>}</For></div>}</For>
     </>
   );
@@ -186,7 +186,7 @@ function remainder(shape: { a: Ref; b: Ref; steps: Step[] }): string {
   const sum = shape.steps.reduce((total, step) => total + (number(step.by) ?? 0), 0);
   const whole = (number(shape.b) ?? 0) - (number(shape.a) ?? 0);
   const rest = Math.abs(whole - sum) * (shape.a.as === "seconds" ? 1e9 : 1);
-  return rest < 1 ? `${shape.steps.length} parts that add up to the difference` : `${shape.steps.length} parts; ${Math.round(rest)} ns belong to none`;
+  return rest < 1 ? `${shape.steps.length} parts; the sum equals the difference` : `${shape.steps.length} parts; ${Math.round(rest)} ns unexplained`;
 }
 
 function Headline(props: { doc: Doc }): JSX.Element {
@@ -196,7 +196,7 @@ function Headline(props: { doc: Doc }): JSX.Element {
   const what = () => (kind_of(props.doc) === "given" ? plain(String(resolve(props.doc.value, "/compare/objective"))) : "step");
   return (
     <p class="lead">
-      B against A: {what()} <Show when={known(time())} fallback="not known of both"><b><Num sign of={time()} /></b> ({word(time(), "▲ slower", "▼ faster")})</Show><Show when={known(peak())}>, peak <b><Num sign of={peak()} /></b> ({word(peak(), "▲ more memory", "▼ less memory")})</Show>.
+      B against A: {what()} <Show when={known(time())} fallback="unknown for one of them"><b><Num sign of={time()} /></b> ({word(time(), "▲ slower", "▼ faster")})</Show><Show when={known(peak())}>, peak <b><Num sign of={peak()} /></b> ({word(peak(), "▲ more memory", "▼ less memory")})</Show>.
     </p>
   );
 }
@@ -216,10 +216,10 @@ function figures(doc: Doc): Table {
     return [ref(doc, a, as), ref(doc, b, as), ref(doc, [b, a], as, "difference")];
   };
   return {
-    name: "figures", columns: ["Figure", "A", "B", "B less A"],
+    name: "figures", columns: ["Figure", "A", "B", "B − A"],
     rows: [...both(kind_of(doc) === "given" ? "Value" : "Step time", ends(doc, "time")), ...both("Peak memory", ends(doc, "bytes")),
-      ...both("Samples of a step", pair("global_batch", "count")), ...both("Tokens of a sample", pair("sequence_length", "count")),
-      ...other("Throughput", "/best/tokens_per_s", "tokens-per-s"), ...other("Model FLOPs utilisation", "/best/model_flops_utilisation", "share"), ...other("Gap to bound", "/plan/cost/gap", "share")],
+      ...both("Global batch, samples", pair("global_batch", "count")), ...both("Sequence length, tokens", pair("sequence_length", "count")),
+      ...other("Throughput", "/best/tokens_per_s", "tokens-per-s"), ...other("MFU", "/best/model_flops_utilisation", "share"), ...other("Gap to bound", "/plan/cost/gap", "share")],
   };
 }
 
@@ -229,13 +229,13 @@ function Moved(props: { doc: Doc }): JSX.Element {
     const own = (props.doc.value as { compare: Partial<ComparedOps & ComparedRuns> }).compare;
     const [a, b] = sides(props.doc);
     if (kind_of(props.doc) === "runs") return { name: "moved", columns: ["Decision", "In A", "In B"], rows: own.changes!.map((one) => [one.field, String(one[a]), String(one[b])]) };
-    return { name: "moved", columns: ["Op", "In A", "In B"], rows: kind_of(props.doc) === "ops" ? own.moved!.map((one) => [one.op, one.from, one.to]) : [] };
+    return { name: "moved", columns: ["Operator", "In A", "In B"], rows: kind_of(props.doc) === "ops" ? own.moved!.map((one) => [one.op, one.from, one.to]) : [] };
   };
   const is_equal = () => resolve(props.doc.value, "/compare/equal") === true;
   const n_moved = () => ref(props.doc, "/compare/moved", "count");
   return (
-    <Panel title="What moved" sub={moved().rows.length > 0 ? String(moved().rows.length) : undefined}>
-      <Show when={moved().rows.length > 0} fallback={<p class="empty">{kind_of(props.doc) === "unlike" ? "Decisions of plans for different files are not set beside each other." : is_equal() ? "All decisions are equal." : known(n_moved()) ? <><Num of={n_moved()} /> nodes are elsewhere in B.</> : "The stages differ."}</p>}><DataTable of={moved()} /></Show>
+    <Panel title="Changed decisions" sub={moved().rows.length > 0 ? String(moved().rows.length) : undefined}>
+      <Show when={moved().rows.length > 0} fallback={<p class="empty">{kind_of(props.doc) === "unlike" ? "The plans are for different files: decisions are not compared." : is_equal() ? "All decisions are equal." : known(n_moved()) ? <><Num of={n_moved()} /> nodes have another device in B.</> : "The stages differ."}</p>}><DataTable of={moved()} /></Show>
       <p class="note"><a href={link(["plans", asked("b")])}>Open B</a> <Show when={asked("a") !== SETTINGS}><a href={link(["plans", asked("a")])}>Open A</a></Show></p>
     </Panel>
   );

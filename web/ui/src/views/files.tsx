@@ -31,8 +31,8 @@ function Shelf(props: { name: string; title: string }): JSX.Element {
         <p><a class="button main" href={link(["new"], { model: last()!.name })}>Plan {plain(last()!.name)}</a></p>
       </Show>
       <Show when={doc.error() === undefined} fallback={<Trouble of={doc.error()} again={doc.again} />}>
-        <Show when={doc.latest()} fallback={<Loading what="Reading the files" />}>{(own) => (
-          <Show when={table(own(), props.name).rows.length > 0} fallback={<p class="empty">None yet: drop a file on the button, or press it.</p>}>
+        <Show when={doc.latest()} fallback={<Loading what="Loading the files" />}>{(own) => (
+          <Show when={table(own(), props.name).rows.length > 0} fallback={<p class="empty">No files yet: upload or drop one.</p>}>
             <DataTable of={table(own(), props.name)} caption={props.title} />
           </Show>
         )}</Show>

@@ -1,5 +1,4 @@
-// What stands around the picture of a graph: the chosen node, the card under the pointer, colours,
-// tables.
+// Around the picture of a graph: the selected node, the card under the pointer, colours, tables.
 
 import { For, Show, type JSX } from "solid-js";
 import { plain, short } from "../names";
@@ -19,9 +18,9 @@ const COLOURS = 24;
 
 /** A node's figures: member, title, how it is written. */
 const FIGURES: [keyof GraphNode, string, As][] = [
-  ["n_ops", "Ops", "count"], ["n_equal", "Equal modules", "count"], ["time_ns", "Time, all devices", "time"], ["critical_ns", "On the critical path", "time"],
-  ["first_ns", "First starts", "time"], ["last_ns", "Last ends", "time"], ["parameter_bytes", "Parameters and states", "bytes"], ["output_bytes", "Writes", "bytes"],
-  ["peak_bytes", "Alive at the peaks", "bytes"], ["in_bytes", "Enters the group here", "bytes"], ["out_bytes", "Leaves the group here", "bytes"],
+  ["n_ops", "Operators", "count"], ["n_equal", "Equal modules", "count"], ["time_ns", "Time, all devices", "time"], ["critical_ns", "On the critical path", "time"],
+  ["first_ns", "First start", "time"], ["last_ns", "Last end", "time"], ["parameter_bytes", "Parameters and states", "bytes"], ["output_bytes", "Outputs", "bytes"],
+  ["peak_bytes", "Alive at the peak", "bytes"], ["in_bytes", "Bytes in", "bytes"], ["out_bytes", "Bytes out", "bytes"],
 ];
 
 export function Swatch(props: { of: Fill }): JSX.Element {
@@ -37,7 +36,7 @@ export function Legend(props: { of: Style; mode: string; has_cuts: boolean; is_c
   return (
     <ul class="legend">
       <For each={props.of.legend.slice(0, COLOURS)}>{(own) => <li><Swatch of={own.fill} /> {short(own.text, 24)}</li>}</For>
-      <Show when={props.of.legend.length > COLOURS}><li>and {props.of.legend.length - COLOURS} more; each node names its own</li></Show>
+      <Show when={props.of.legend.length > COLOURS}><li>and {props.of.legend.length - COLOURS} more</li></Show>
       <Show when={props.has_cuts}><li><svg class="swatch" width="24" height="12" aria-hidden="true"><line class="cut" x1="0" x2="24" y1="6" y2="6" /></svg> between devices, with bytes</li></Show>
       <Show when={props.is_critical}><li><svg class="swatch" width="24" height="12" aria-hidden="true"><line class="path" x1="0" x2="24" y1="6" y2="6" /></svg> ◆ on the critical path</li></Show>
     </ul>
@@ -60,7 +59,7 @@ export function Card(props: { doc: Doc; box: Box; left: number; top: number; siz
         <b><Name text={box.node.id === "" ? box.node.name : box.node.id} most={60} /></b>
         <p>{box.node.kind === "op" ? kind_text(box.node) : box.node.kind} · {devices().length === 1 ? short(devices()[0]!, 24) : `${devices().length} devices`}</p>
         <p>time <Num of={of("time_ns", "time")} /><Show when={box.node.critical_ns !== null}>, critical <Num of={of("critical_ns", "time")} /></Show></p>
-        <p>at the peaks <Num of={of("peak_bytes", "bytes")} />, writes <Num of={of("output_bytes", "bytes")} /></p>
+        <p>at the peak <Num of={of("peak_bytes", "bytes")} />, outputs <Num of={of("output_bytes", "bytes")} /></p>
       </div>
     )}</Show>
   );
@@ -68,7 +67,7 @@ export function Card(props: { doc: Doc; box: Box; left: number; top: number; siz
 
 export function Chosen(props: { id: string; doc: Doc; scene: Scene; box: Box | undefined; choose: (box: Box) => void; toggle: (box: Box) => void }): JSX.Element {
   return (
-    <Panel title="Chosen node">
+    <Panel title="Selected node">
       <Show when={props.box} keyed fallback={<p class="empty">Click a node.</p>}>{(box) => <Figures {...props} box={box} />}</Show>
     </Panel>
   );
@@ -117,7 +116,7 @@ function Times(props: { title: string; of: Record<string, number>; doc: Doc; at:
 function Neighbours(props: { doc: Doc; scene: Scene; box: Box; choose: (box: Box) => void }): JSX.Element {
   const lines = (way: "from" | "to") => props.scene.lines.filter((line) => line[way] === props.box).sort((a, b) => b.edge.bytes - a.edge.bytes);
   return (
-    <For each={[["to", "from", "Comes from"], ["from", "to", "Goes to"]] as const}>{([own, other, title]) => (
+    <For each={[["to", "from", "Inputs from"], ["from", "to", "Outputs to"]] as const}>{([own, other, title]) => (
       <Show when={lines(own).length > 0}>
         <h3>{title}</h3>
         <ul class="found">
@@ -128,7 +127,7 @@ function Neighbours(props: { doc: Doc; scene: Scene; box: Box; choose: (box: Box
             </li>
           )}</For>
         </ul>
-        <Show when={lines(own).length > LISTED}><p class="note">and {lines(own).length - LISTED} more, in the table of edges</p></Show>
+        <Show when={lines(own).length > LISTED}><p class="note">and {lines(own).length - LISTED} more in the edge table</p></Show>
       </Show>
     )}</For>
   );
@@ -144,7 +143,7 @@ export function nodes_table(doc: Doc, scene: Scene): Table {
     return [group_of(box), box.node.name, box.node.kind === "op" ? box.node.op_type ?? "op" : box.node.kind, devices_text(box.node),
       of("n_ops", "count"), of("time_ns", "time"), of("critical_ns", "time"), of("peak_bytes", "bytes"), of("parameter_bytes", "bytes"), of("output_bytes", "bytes")];
   });
-  return { name: "nodes", columns: ["Group", "Node", "Type", "Devices", "Ops", "Time", "Critical", "At the peaks", "Parameters", "Writes"], get rows() { return rows(); } };
+  return { name: "nodes", columns: ["Group", "Node", "Type", "Devices", "Operators", "Time", "Critical", "At the peak", "Parameters", "Outputs"], get rows() { return rows(); } };
 }
 
 /** All edges between them. */

@@ -1,4 +1,4 @@
-// The model as groups within groups: what is where, what it costs, and what goes between devices.
+// The model as nested groups: devices, costs, and bytes between devices.
 
 import { For, Show, createEffect, createMemo, createSignal, on, onCleanup, type JSX } from "solid-js";
 import { read } from "../api";
@@ -48,7 +48,7 @@ export default function Graph(props: { status: Doc }): JSX.Element {
   });
   return (
     <Show when={doc.error() === undefined} fallback={<No view="graph" error={doc.error()} />}>
-      <Show when={doc.latest()} fallback={<Loading what="Reading the graph" />}>
+      <Show when={doc.latest()} fallback={<Loading what="Loading the graph" />}>
         {(own) => <Picture id={id()} doc={own()} open={open()} is_late={doc.is_loading()} />}
       </Show>
     </Show>
@@ -103,20 +103,20 @@ function Picture(props: { id: string; doc: Doc; open: string[]; is_late: boolean
   const edges = () => edges_table(props.doc, scene());
   return (
     <div class="columns">
-      <Panel title="Graph" sub="modules within modules, laid out as the data flows"
+      <Panel title="Graph" sub="modules and operators in data-flow order"
         actions={<><span class="note">Nodes</span><TableButtons of={nodes()} /><span class="note">Edges</span><TableButtons of={edges()} /><SaveButtons name="graph" canvas={() => canvas} size={size} draw={(pen) => draw_graph(pen, scene(), view.camera(), size(), style(), marks())} /></>}>
         <Bar scene={scene()} mode={mode()} zoom={(factor) => view.move({ ...view.camera(), scale: view.camera().scale * factor })} whole={() => view.move(fit(scene(), size()))} close={() => { set({ open: "[]", at: "" }); view.reset(); }} />
         <div ref={box} class="picture graph">
-          <canvas ref={canvas} tabindex="0" role="application" aria-label="Graph of the model; its tables hold the same" aria-describedby="graph-told"
+          <canvas ref={canvas} tabindex="0" role="application" aria-label="Graph of the model; same data in the tables" aria-describedby="graph-told"
             onKeyDown={(event) => camera_keys(event, acts)} />
           <Show when={hovered()}>{(own) => <Card doc={props.doc} box={own()} left={screen_x(view.camera(), size(), own().x + own().width)} top={screen_y(view.camera(), size(), own().y)} size={size()} />}</Show>
         </div>
         <Legend of={style()} mode={mode()} has_cuts={scene().lines.some((line) => line.edge.cut_bytes > 0)} is_critical={is_critical()} />
         <p class="note" role="status" id="graph-told">
-          {drawn().nodes} nodes and {drawn().edges} edges drawn<Show when={drawn().left_out > 0}>; {drawn().left_out} of the lightest edges are left out</Show>
+          {drawn().nodes} nodes and {drawn().edges} edges drawn<Show when={drawn().left_out > 0}>; {drawn().left_out} light edges are not drawn</Show>
           <Show when={props.is_late}> · opening …</Show>
         </p>
-        <p class="note">A double click or <kbd>Enter</kbd> opens a group, <kbd>Esc</kbd> closes it; arrows go between nodes; drag pans, wheel or <kbd>+</kbd> <kbd>−</kbd> zoom, <kbd>0</kbd> shows all.</p>
+        <p class="note">Double-click or <kbd>Enter</kbd> opens a group, <kbd>Esc</kbd> closes it; arrow keys move between nodes; drag pans; wheel or <kbd>+</kbd> <kbd>−</kbd> zooms; <kbd>0</kbd> shows all.</p>
         <Twin of={nodes()} />
         <Twin of={edges()} />
       </Panel>
@@ -197,7 +197,7 @@ function Bar(props: { scene: Scene; mode: string; zoom: (factor: number) => void
       <label class="inline">Colour <select onChange={(event) => set({ colour: event.currentTarget.value })}>
         <For each={modes_of(props.scene)}>{([name, title]) => <option value={name} selected={name === props.mode}>{title}</option>}</For>
       </select></label>
-      <button type="button" class="plain" disabled={!has_path()} aria-pressed={asked("critical") === "yes"} title={has_path() ? "Marks what makes the step as long as it is" : "Training runs have none: all stages repeat"}
+      <button type="button" class="plain" disabled={!has_path()} aria-pressed={asked("critical") === "yes"} title={has_path() ? "Highlights the critical path" : "Not available for training runs"}
         onClick={() => set({ critical: asked("critical") === "yes" ? "" : "yes" })}>Critical path</button>
       <button type="button" class="plain" onClick={() => props.zoom(1.5)}>Zoom in</button><button type="button" class="plain" onClick={() => props.zoom(1 / 1.5)}>Zoom out</button>
       <button type="button" class="plain" onClick={() => props.whole()}>Show all</button>

@@ -1,4 +1,4 @@
-// A plan that was opened without its model: what its file states, and how to have it judged.
+// A plan that was opened without a model: a form that verifies it.
 
 import { For, Show, createSignal, type JSX } from "solid-js";
 import { ask, open_plan } from "../api";
@@ -10,9 +10,9 @@ import "../styles/plan-file.css";
 import type { Status } from "../types";
 import { Input, stored } from "./new-plan";
 
-const field = (name: string, is_needed: boolean, description: string): Field => ({ name, schema: { description }, widget: "file", is_needed });
-const FIELDS = [field("model", true, "The model that was planned."), field("cluster", false, "What it was planned for, unless the model's file says it."), field("profile", false, "Where it was planned with one.")];
-const SCALE: Field = { name: "scale", schema: { description: "What of the cluster was changed for the plan: NAME=FACTOR, set apart by commas." }, widget: "text", is_needed: false };
+const field = (name: string, is_needed: boolean, description: string): Field => ({ name, schema: {}, widget: "file", is_needed, hint: description });
+const FIELDS = [field("model", true, "Model of the plan."), field("cluster", false, "Cluster of the plan, unless the model file states one."), field("profile", false, "Profile of the plan, if there was one.")];
+const SCALE: Field = { name: "scale", schema: {}, widget: "text", is_needed: false, hint: "Scaled cluster values, `NAME=FACTOR`, separated by commas." };
 
 export default function Judge(props: { plan: Status }): JSX.Element {
   const [error, setError] = createSignal<unknown>();
@@ -32,8 +32,8 @@ export default function Judge(props: { plan: Status }): JSX.Element {
     setSent(false);
   };
   return (
-    <Panel title="Not verified" sub={<>what is shown is what {plain(own().file)} states; its model and its cluster say whether it is so</>}>
-      <p>Give them as they were when it was planned (model {plain(own().model)}, cluster {plain(own().cluster)}): the plan is held against every rule, and all views are there.</p>
+    <Panel title="Not verified" sub={<>values as {plain(own().file)} states them</>}>
+      <p>Give the model ({plain(own().model)}) and the cluster ({plain(own().cluster)}) as they were at planning time: the plan is then checked against every rule, and all views are available.</p>
       <form class="request judge" onSubmit={(event) => void start(event)}>
         <div class="fields"><For each={FIELDS}>{(one) => <Input field={one} />}</For><Input field={SCALE} /></div>
         <Show when={error()}>{(why) => <Trouble of={why()} />}</Show>

@@ -1,4 +1,4 @@
-// Who can run a plan, with the files that launch it.
+// Launch flags and files of a plan, and the programs that can run it.
 
 import { For, Show, type JSX } from "solid-js";
 import { ask, read } from "../api";
@@ -23,13 +23,19 @@ export default function Launch(props: { doc: Doc; id: string }): JSX.Element {
   const listed = () => own().toSorted((a, b) => rank(a) - rank(b));
   const sign = (target: Target) => ["✓", "✕", "·"][runs_on() === undefined ? 2 : rank(target)];
   const stack = () => String(resolve(props.doc.value, "/plan/training/stack") ?? "");
-  // The program that a run is priced as is shown at once; of ops it is not known who has words for the plan.
+  // A run shows the program that it was planned for; for placements it is not known which program can express the plan.
   const first = () => listed().find((target) => can(target) && stack().startsWith(target.name)) ?? listed().find(can);
   const chosen = () => asked("target") || (runs_on() === undefined ? "" : first()?.name ?? "");
   const nearest = (name: string) => ref(props.doc, pointer("runs_on", "nearest_s", name), "seconds");
+  const n = (which: number) => listed().filter((target) => rank(target) === which).length;
+  const summary = () => (runs_on() === undefined ? "Programs and formats: choose one to see the files" : `Other programs: ${n(0)} can run this plan, ${n(1)} cannot`);
   return (
-    <Panel title="Who can run this" sub={runs_on() === undefined ? "ask for a file to see whether its program has words for the plan" : "the others would run something else, at best in the time that is stated"}>
-      <div class="launch">
+    <Panel title={is_run(props.doc) ? "Launch flags" : "Files to run it"} sub={chosen() === "" ? undefined : all().find((target) => target.name === chosen())?.summary}>
+      <Show when={chosen() !== ""}>
+        <Artefact id={props.id} target={chosen()} name={all().find((target) => target.name === chosen())?.file_name ?? "plan.txt"} with_launcher={is_run(props.doc) && all().some((target) => target.name === chosen() && target.is_executor)} />
+      </Show>
+      <details class="programs" open={asked("target") !== ""}>
+        <summary>{summary()}</summary>
         <ul>
           <For each={listed()}>{(target) => (
             <li classList={{ off: rank(target) === 1 }}>
@@ -37,14 +43,11 @@ export default function Launch(props: { doc: Doc; id: string }): JSX.Element {
                 <b><span aria-hidden="true">{sign(target)}</span> {target.name}</b>
                 <span>{plain(target.summary)}</span>
               </button>
-              <Show when={rank(target) === 1}><span class="note">{resolve(props.doc.value, nearest(target.name).at[0]!) === undefined ? "has no words for this plan" : <>nearest it can run: <Num of={nearest(target.name)} /></>}</span></Show>
+              <Show when={rank(target) === 1}><span class="note">{resolve(props.doc.value, nearest(target.name).at[0]!) === undefined ? "cannot express this plan" : <>needs another plan: <Num of={nearest(target.name)} /></>}</span></Show>
             </li>
           )}</For>
         </ul>
-        <Show when={chosen() !== ""} fallback={<p class="empty">Choose a program to see its files.</p>}>
-          <Artefact id={props.id} target={chosen()} name={all().find((target) => target.name === chosen())?.file_name ?? "plan.txt"} with_launcher={is_run(props.doc) && all().some((target) => target.name === chosen() && target.is_executor)} />
-        </Show>
-      </div>
+      </details>
     </Panel>
   );
 }
@@ -65,19 +68,19 @@ function Artefact(props: { id: string; target: string; name: string; with_launch
     <div class="artefact">
       <Show when={props.with_launcher}>
         <div class="segments" role="group" aria-label="Launcher">
-          <For each={LAUNCHERS}>{(name) => <button type="button" aria-pressed={launcher() === name} onClick={() => set({ launcher: name, file: "" })}>{name === "" ? "settings alone" : name}</button>}</For>
+          <For each={LAUNCHERS}>{(name) => <button type="button" aria-pressed={launcher() === name} onClick={() => set({ launcher: name, file: "" })}>{name === "" ? "flags only" : name}</button>}</For>
         </div>
       </Show>
       <Show when={files.error() === undefined} fallback={<Trouble of={files.error()} />}>
-        <Show when={file()} fallback={<Loading what="Writing the file" />}>{(own) => (
+        <Show when={file()} fallback={<Loading what="Loading the file" />}>{(own) => (
           <>
-            <div class="segments" role="group" aria-label="File">
-              <For each={files.latest()!}>{([name]) => <button type="button" aria-pressed={own()[0] === name} onClick={() => set({ file: name })}>{plain(name)}</button>}</For>
-            </div>
-            <p class="buttons">
-              <button type="button" onClick={() => void copy(own()[1], own()[0])}>Copy</button>
+            <div class="bar">
+              <button type="button" class="main" onClick={() => void copy(own()[1], own()[0])}>Copy</button>
               <button type="button" onClick={() => download(own()[0], own()[1])}>Download {plain(own()[0])}</button>
-            </p>
+              <Show when={files.latest()!.length > 1}><div class="segments" role="group" aria-label="File">
+                <For each={files.latest()!}>{([name]) => <button type="button" aria-pressed={own()[0] === name} onClick={() => set({ file: name })}>{plain(name)}</button>}</For>
+              </div></Show>
+            </div>
             <pre tabindex="0" aria-label={plain(own()[0])}>{lines().slice(0, SHOWN).map((line) => plain(line.slice(0, 400))).join("\n")}</pre>
             <Show when={lines().length > SHOWN}><p class="note">{SHOWN} of {lines().length} lines</p></Show>
           </>

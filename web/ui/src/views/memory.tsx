@@ -1,10 +1,11 @@
-// What fills each device, and when.
+// Memory of each device over the step, and the tensors alive at the peak.
 
 import { For, Show, createMemo, type JSX } from "solid-js";
 import { devices, is_run, kind_of } from "../figures";
 import { Loaded } from "../load";
 import { plain, short } from "../names";
 import { Name, Num, Panel } from "../parts";
+import { Flat, LevelsLegend, POINTS, passes } from "./over-time";
 import { Levels, kinds_of, level_fill } from "../pictures/levels";
 import { DeviceBars, Swatch } from "../pictures/bars";
 import { known, number, pointer, ref, resolve, type Doc } from "../pointer";
@@ -15,18 +16,16 @@ import { curve, memory_path, type Holding } from "../views-api";
 import { No } from "./no-view";
 import { memory_table } from "./overview";
 
-/** Points that a picture of this width can show. */
-const POINTS = 800;
 /** Bars that are shown at once. */
 const DRAWN = 64;
-/** What is alive at the peak, line by line; the table has more. */
+/** Tensors alive at the peak, line by line; the table has more. */
 const SHOWN = 16;
 
 export default function Memory(props: { status: Doc }): JSX.Element {
   const id = () => (props.status.value as Status).id;
   return (
-    <Loaded path={`/v1/plans/${encodeURIComponent(id())}/answer?brief=true`} what="Reading the answer">
-      {(doc) => kind_of(doc()) === "given" ? <p class="empty">What its devices hold stands in the <a href={link(["plans", id()])}>overview</a>: an instance has no memory over time.</p> : <Devices doc={doc()} id={id()} />}
+    <Loaded path={`/v1/plans/${encodeURIComponent(id())}/answer?brief=true`} what="Loading the plan">
+      {(doc) => kind_of(doc()) === "given" ? <p class="empty">An instance has no memory over time; the <a href={link(["plans", id()])}>overview</a> lists memory per device.</p> : kind_of(doc()) === "serving" || kind_of(doc()) === "gradients" ? <p class="empty">Plans of this kind have no memory over time; the <a href={link(["plans", id()])}>overview</a> lists memory per stage or device.</p> : <Devices doc={doc()} id={id()} />}
     </Loaded>
   );
 }
@@ -46,15 +45,15 @@ function Devices(props: { doc: Doc; id: string }): JSX.Element {
   const device = () => asked("device") || fullest();
   return (
     <>
-      <Panel title="Memory over the step" sub={is_run(props.doc) ? "one device of each rank; the others are equal" : "one device"}
+      <Panel title="Memory over the step" sub={is_run(props.doc) ? "one device per rank; the others are equal" : "one device"}
         actions={
           <label class="inline">Device <select onChange={(event) => set({ device: event.currentTarget.value })}>
             <For each={names(props.doc)}>{(name) => <option value={name} selected={name === device()}>{short(name)}{name === fullest() ? " (fullest)" : ""}</option>}</For>
           </select></label>
         }>
         <Show when={device()} keyed>{(own) => (
-          <Loaded path={memory_path(props.id, own, POINTS)} what="Reading the memory of the device" otherwise={(error) => <No view="memory over time" error={error} />}>
-            {(doc) => <Device doc={doc()} />}
+          <Loaded path={memory_path(props.id, own, POINTS)} what="Loading memory over time" otherwise={(error) => <No view="memory over time" error={error} />}>
+            {(doc) => <Device doc={doc()} id={props.id} device={own} />}
           </Loaded>
         )}</Show>
       </Panel>
@@ -68,17 +67,18 @@ function Devices(props: { doc: Doc; id: string }): JSX.Element {
   );
 }
 
-/** Since when and until when something lies there. */
+/** From when and until when a tensor is alive. */
 function Lifetime(props: { doc: Doc; index: number; held: Holding }): JSX.Element {
   const at = (name: string) => ref(props.doc, pointer("alive", "largest", props.index, name), "time");
   return (
     <Show when={props.held.since_ns !== null && (props.held.since_ns > 0 || props.held.until_ns !== null)}>
-      <span class="note life">from <Num of={at("since_ns")} /> {props.held.until_ns === null ? "to the end of the step" : <>to <Num of={at("until_ns")} /></>}<Show when={props.held.freed_by}>{(by) => <>, with <Name text={by()} most={32} /></>}</Show></span>
+      <span class="note life">from <Num of={at("since_ns")} /> {props.held.until_ns === null ? "to the end of the step" : <>to <Num of={at("until_ns")} /></>}<Show when={props.held.freed_by}>{(by) => <>, freed by <Name text={by()} most={32} /></>}</Show></span>
     </Show>
   );
 }
 
-function Device(props: { doc: Doc }): JSX.Element {
+function Device(props: { doc: Doc; id: string; device: string }): JSX.Element {
+  const strip = passes(() => props.id, () => props.device);
   const own = () => curve(props.doc);
   const at = (name: string, as: "bytes" | "time" | "bytes-exact") => ref(props.doc, pointer(name), as);
   const table = (): Table => ({
@@ -88,7 +88,7 @@ function Device(props: { doc: Doc }): JSX.Element {
   const most = () => Math.max(1, ...own().alive.largest.map((held) => held.bytes));
   const others = (): string[] => [...own().alive.largest.slice(SHOWN).map((_, index) => pointer("alive", "largest", index + SHOWN, "bytes")), ...(own().alive.n_others > 0 ? ["/alive/other_bytes"] : [])];
   const held_table = (): Table => ({
-    name: "alive", columns: ["What", "Kind", "Of", "Micro-batches", "Bytes", "Since", "Until", "Goes with"],
+    name: "alive", columns: ["Name", "Kind", "Operator", "Micro-batches", "Bytes", "From", "Until", "Freed by"],
     rows: own().alive.largest.map((held, index) => {
       const of = (name: string, as: "bytes" | "time" | "count") => { const found = ref(props.doc, pointer("alive", "largest", index, name), as); return known(found) ? found : null; };
       return [held.name, held.kind, held.op ?? "", of("n_micro_batches", "count"), of("bytes", "bytes"), of("since_ns", "time"), of("until_ns", "time"), held.freed_by ?? ""];
@@ -99,9 +99,10 @@ function Device(props: { doc: Doc }): JSX.Element {
       <div>
         <p class="lead">Peak <b><Num of={at("peak_bytes", "bytes")} /></b> (<Num of={at("peak_bytes", "bytes-exact")} />) at <Num of={at("peak_at_ns", "time")} />
           <Show when={own().limit_bytes !== null}>, <Num of={ref(props.doc, ["/limit_bytes", "/peak_bytes"], "bytes", "difference")} /> below the limit</Show>.</p>
-        <Levels of={own()} />
-        <ul class="legend"><For each={kinds_of(own())}>{(kind) => <li><Swatch kind={level_fill(kind)} /> {plain(kind)}</li>}</For></ul>
-        <Show when={own().part_ns > 0}><p class="note">Each point is the highest level of <Num of={at("part_ns", "time")} />.</p></Show>
+        <Levels of={own()} passes={strip()} />
+        <LevelsLegend doc={props.doc} passes={strip()} />
+        <Flat doc={props.doc} passes={strip()} />
+        <Show when={own().part_ns > 0}><p class="note">Each point is the highest level within <Num of={at("part_ns", "time")} />.</p></Show>
         <p class="actions"><TableButtons of={table()} /></p>
         <Twin of={table()} />
       </div>
@@ -110,13 +111,13 @@ function Device(props: { doc: Doc }): JSX.Element {
         <ul class="alive">
           <For each={own().alive.largest.slice(0, SHOWN)}>{(held, index) => (
             <li>
-              <span><Swatch kind={level_fill(held.kind)} /> <Name text={held.name} most={32} /> <span class="note">{plain(held.kind)}</span><Show when={held.op !== null && held.op !== held.name}><span class="note"> of <Name text={held.op!} most={32} /></span></Show><Show when={held.n_micro_batches}>{(n) => <span class="note"> of {n()} micro-batches</span>}</Show><Lifetime doc={props.doc} index={index()} held={held} /></span>
+              <span><Swatch kind={level_fill(held.kind)} /> <Name text={held.name} most={32} /> <span class="note">{plain(held.kind)}</span><Show when={held.op !== null && held.op !== held.name}><span class="note"> of <Name text={held.op!} most={32} /></span></Show><Show when={held.n_micro_batches}>{(n) => <span class="note"> of {n()} {n() === 1 ? "micro-batch" : "micro-batches"}</span>}</Show><Lifetime doc={props.doc} index={index()} held={held} /></span>
               <Num of={ref(props.doc, pointer("alive", "largest", index(), "bytes"), "bytes")} />
               <svg class="thin" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true"><rect class={`fill ${level_fill(held.kind)}`} width={(held.bytes / most()) * 100} height="4" /></svg>
             </li>
           )}</For>
         </ul>
-        <p class="note">{Math.min(SHOWN, own().alive.largest.length)} of {own().alive.largest.length + own().alive.n_others}, the largest first<Show when={others().length > 0}>; the others hold <Num of={ref(props.doc, others(), "bytes")} /></Show></p>
+        <p class="note">{Math.min(SHOWN, own().alive.largest.length)} of {own().alive.largest.length + own().alive.n_others}, largest first<Show when={others().length > 0}>; others <Num of={ref(props.doc, others(), "bytes")} /></Show></p>
       </div>
       <Twin of={held_table()} />
     </div>

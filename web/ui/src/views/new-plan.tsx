@@ -1,14 +1,15 @@
-// Starting a plan: a form made from the schema of the request.
+// Starting a plan: a task, and a form of its fields made from the schema of the request.
 
-import { For, Match, Show, Switch, createSignal, createUniqueId, onMount, type JSX } from "solid-js";
+import { For, Match, Show, Switch, createMemo, createSignal, createUniqueId, on, onMount, type JSX } from "solid-js";
 import { Refused, ask, read, send, upload } from "../api";
 import { CLUSTERS, EXAMPLE, MODELS } from "../examples";
+import { TASKS, has_choice, hint, label, task_of_request, type Task } from "../fields";
 import { choices, groups, value, type Field, type Schema } from "../form";
 import { Loaded, fetched } from "../load";
 import { plain } from "../names";
-import { Trouble, say } from "../parts";
+import { Trouble, Words, say } from "../parts";
 import { resolve, type Doc } from "../pointer";
-import { asked, go, set } from "../route";
+import { asked, go, route, set } from "../route";
 import type { Status, Stored } from "../types";
 import { AlgorithmInput } from "./algorithm-input";
 import { Drop } from "./files";
@@ -21,18 +22,19 @@ export default function NewPlan(): JSX.Element {
   return (
     <>
       <div class="title"><h1>New plan</h1></div>
-      <Loaded path="/openapi.json" what="Reading what can be asked">{(doc) => <Form openapi={doc()} />}</Loaded>
+      <Loaded path="/openapi.json" what="Loading the form">{(doc) => <Form openapi={doc()} />}</Loaded>
     </>
   );
 }
 
-/** What is usually asked of an example, in place of what was of the one before; what was typed stays. */
+/** Usual fields of an example, in place of those of the one before; what was typed stays. */
 function usual(model: string): Record<string, string> {
   const of = (own: string): Record<string, string> => (own.startsWith(EXAMPLE) ? MODELS[own.slice(EXAMPLE.length)]?.asks ?? {} : {});
   const before = of(asked("model"));
   const is_open = (name: string) => asked(name) === "" || asked(name) === before[name];
   const names = [...new Set([...Object.keys(before), ...Object.keys(of(model))])];
-  return Object.fromEntries(names.filter(is_open).map((name) => [name, of(model)[name] ?? ""]));
+  // A task that was chosen stays where the model does not say otherwise.
+  return Object.fromEntries(names.filter((name) => is_open(name) && (name !== "task" || of(model)[name] !== undefined)).map((name) => [name, of(model)[name] ?? ""]));
 }
 
 /** Uploads a file of an example; tells the name that stands for it. */
@@ -40,18 +42,32 @@ export async function stored(field: string, text: string): Promise<string> {
   if (!text.startsWith(EXAMPLE)) return text;
   const name = text.slice(EXAMPLE.length);
   const own = (field === "model" ? MODELS : CLUSTERS)[name];
-  if (own === undefined) throw new Error(`no example is called \`${name}\``);
+  if (own === undefined) throw new Error(`there is no example \`${name}\``);
   const bytes = await (await ask(own.address)).blob();
   await upload(SHELF[field]!, name, bytes);
   return name;
 }
 
+/** The task of the form: as the address states it, else as its fields imply. */
+function task_asked(): Task {
+  if (asked("task") === "" && asked("workload") === "training" && !asked("model").endsWith(".onnx")) return "train";
+  const is_implied = ["task", "phase", "algorithm", "global_batch", "tokens_per_step", "replace"].some((name) => asked(name) !== "");
+  if (!is_implied) return asked("model").endsWith(".onnx") ? "place" : "train";
+  return task_of_request(Object.fromEntries(route().query) as Record<string, string>);
+}
+
 function Form(props: { openapi: Doc }): JSX.Element {
   const schema = () => resolve(props.openapi.value, "/components/schemas/PlanRequest") as { properties: Record<string, Schema>; required?: string[] };
-  const all = () => groups(schema());
+  const task = createMemo(task_asked);
+  const all = createMemo(on(task, (own) => groups(schema(), own, (name) => asked(name) !== "")));
   const [error, setError] = createSignal<unknown>();
   onMount(() => { if (asked("cluster") === "") set(usual(asked("model"))); });
   const [is_sent, setSent] = createSignal(false);
+  const choose = (own: Task) => {
+    const names = new Set(groups(schema(), own, () => false).flatMap(([, fields]) => fields.map((field) => field.name)));
+    const others = Object.keys(schema().properties).filter((name) => !names.has(name) || ["phase", "workload", "executor", "algorithm"].includes(name));
+    set({ ...Object.fromEntries(others.map((name) => [name, ""])), task: own, ...(own === "infer" ? { phase: "decode" } : {}) });
+  };
   const start = async (event: SubmitEvent) => {
     event.preventDefault();
     setSent(true);
@@ -62,6 +78,9 @@ function Form(props: { openapi: Doc }): JSX.Element {
         const own = value(field, asked(field.name));
         if (own !== undefined) request[field.name] = typeof own === "string" ? await stored(field.name, own) : own;
       }
+      if (schema().properties["task"] !== undefined) request["task"] = task();
+      else if (task() === "train" && request["phase"] === undefined) request["workload"] = "training";
+      else if (task() === "infer") request["phase"] ??= "decode";
       const plan = await send("/v1/plans", request);
       go(["plans", (plan.value as Status).id]);
     } catch (own) {
@@ -71,14 +90,18 @@ function Form(props: { openapi: Doc }): JSX.Element {
   };
   return (
     <form class="request" onSubmit={(event) => void start(event)}>
+      <div class="segments tasks" role="group" aria-label="Task">
+        <For each={TASKS}>{([name, title]) => <button type="button" aria-pressed={task() === name} onClick={() => choose(name)}>{title}</button>}</For>
+      </div>
+      <p class="note task">{TASKS.find(([name]) => name === task())![2]} Nothing is started on the cluster.</p>
       <For each={all()}>{([title, fields], at) => (
         <Group title={title} is_open={at() === 0 || fields.some((field) => asked(field.name) !== "")}>
-          <For each={fields}>{(field) => <Input field={field} />}</For>
+          <For each={fields}>{(field) => <Input field={field} task={task()} />}</For>
         </Group>
       )}</For>
       <Show when={error()}>{(own) => <Trouble of={own()} />}</Show>
       <p class="buttons">
-        <button type="submit" class="main" disabled={is_sent()}>{is_sent() ? "Asking …" : "Plan"}</button>
+        <button type="submit" class="main" disabled={is_sent()}>{is_sent() ? "Submitting …" : "Plan"}</button>
         <button type="button" onClick={() => go(["new"])}>Clear</button>
       </p>
     </form>
@@ -91,34 +114,28 @@ function Group(props: { title: string; is_open: boolean; children: JSX.Element }
   return <details class="panel" open={first}><summary>{props.title}</summary><div class="fields">{props.children}</div></details>;
 }
 
-const LABELS: Record<string, string> = { qdq_as_written: "QDQ as written", dtype: "Element type", dims: "Dimensions" };
-
-function label(name: string): string {
-  const words = name.replaceAll("_", " ");
-  return LABELS[name] ?? words[0]!.toUpperCase() + words.slice(1);
-}
-
-function help(field: Field): string {
-  const text = plain(field.schema.description ?? "").replaceAll("`None`", "empty").replace(/\s+/g, " ").replace(/\[`AUTO`\]/, "`auto`");
-  const form = { lines: " One per line.", files: " Names of uploaded files, one per line.", pairs: " Lines NAME=NUMBER." }[field.widget as string] ?? "";
+function help(field: Field, task: Task | undefined): string {
+  const text = field.hint ?? hint(field.name, plain(field.schema.description ?? "").replace(/\s+/g, " "), task);
+  const form = { lines: " One per line.", files: " Names of uploaded files, one per line.", pairs: " One NAME=NUMBER per line." }[field.widget as string] ?? "";
   return text + form;
 }
 
-export function Input(props: { field: Field }): JSX.Element {
+export function Input(props: { field: Field; task?: Task }): JSX.Element {
   const id = createUniqueId();
   const name = props.field.name;
   const put = (text: string) => set({ [name]: text });
+  const listed = () => (props.field.schema.enum ?? []).filter((one): one is string => one !== null && (props.task === undefined || has_choice(props.task, name, one)));
   const common = () => ({ id, "aria-describedby": `${id}-help` });
   return (
     <div class="field" classList={{ wide: ["file", "lines", "pairs", "files"].includes(props.field.widget) || name === "algorithm" }}>
-      <label for={id}>{label(name)}{props.field.is_needed ? " (needed)" : ""}</label>
+      <label for={id}>{label(name, props.task)}{props.field.is_needed ? " (required)" : ""}</label>
       <Switch fallback={<input {...common()} value={asked(name)} onInput={(event) => put(event.currentTarget.value)} />}>
         <Match when={SHELF[name] !== undefined}><FileInput id={id} field={props.field} put={put} /></Match>
-        <Match when={name === "algorithm"}><AlgorithmInput id={id} /></Match>
+        <Match when={name === "algorithm"}><AlgorithmInput id={id} task={props.task ?? "place"} /></Match>
         <Match when={props.field.widget === "choice"}>
           <select {...common()} onChange={(event) => put(event.currentTarget.value)}>
-            <option value="">not stated</option>
-            <For each={props.field.schema.enum?.filter((one) => one !== null)}>{(one) => <option value={one} selected={asked(name) === one}>{one}</option>}</For>
+            <option value="">default</option>
+            <For each={listed()}>{(one) => <option value={one} selected={asked(name) === one}>{one}</option>}</For>
           </select>
         </Match>
         <Match when={props.field.widget === "switch"}>
@@ -131,7 +148,7 @@ export function Input(props: { field: Field }): JSX.Element {
           <textarea {...common()} rows="2" spellcheck={false} value={asked(name)} onInput={(event) => put(event.currentTarget.value)} />
         </Match>
       </Switch>
-      <p class="note" id={`${id}-help`}>{help(props.field)}</p>
+      <p class="note" id={`${id}-help`}><Words of={help(props.field, props.task)} /></p>
     </div>
   );
 }
@@ -151,7 +168,7 @@ function FileInput(props: { id: string; field: Field; put: (text: string) => voi
   return (
     <div class="file">
       <select id={props.id} required={props.field.is_needed} onChange={(event) => choose(event.currentTarget.value)} aria-describedby={`${props.id}-help`}>
-        <option value="">{props.field.is_needed ? "choose one" : "none"}</option>
+        <option value="">{props.field.is_needed ? "choose a file" : "none"}</option>
         <Show when={asked(name) !== "" && !is_listed()}><option value={asked(name)} selected>{plain(asked(name))}</option></Show>
         <Show when={choices(list()).length > 0}>
           <optgroup label="Uploaded"><For each={choices(list())}>{(one) => <option value={one.value} selected={asked(name) === one.value}>{plain(one.label)}</option>}</For></optgroup>

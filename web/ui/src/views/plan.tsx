@@ -1,15 +1,16 @@
-// One plan: how it stands decides which of its views there are.
+// One plan: its state decides which of its views there are.
 
-import { Match, Show, Switch, createEffect, on, type JSX } from "solid-js";
+import { Match, Show, Switch, createEffect, createMemo, on, type JSX } from "solid-js";
 import { Refused, ask, missed, not_held, read } from "../api";
 import { IS_ALONE } from "../held";
-import { later, polled } from "../load";
+import { task_of_answer } from "../figures";
+import { fetched, later, polled } from "../load";
 import { Chip, Loading, Name, Trouble, download, say } from "../parts";
 import { digest } from "../names";
 import type { Doc } from "../pointer";
 import { link, route } from "../route";
 import { forget_plan } from "../shell";
-import { has_cluster, is_live, purpose, subject, type Status } from "../types";
+import { has_cluster, is_live, purpose, subject, task_of, type Status } from "../types";
 import Overview from "./overview";
 import Search from "./search";
 
@@ -47,13 +48,13 @@ export default function Plan(props: { id: string }): JSX.Element {
   }, { defer: true }));
   return (
     <Show when={status.error() === undefined} fallback={<><h1>Plan</h1><Trouble of={status.error()} again={status.again} /></>}>
-      <Show when={status.doc()} fallback={<Loading what="Reading the plan" />}>{(doc) => (
+      <Show when={status.doc()} fallback={<Loading what="Loading the plan" />}>{(doc) => (
         <>
           <Head doc={doc()} />
           <Show when={(doc().value as Status).opened?.is_judged === false}><Judge plan={doc().value as Status} /></Show>
           <Show when={(doc().value as Status).artefacts.includes("plan") && state() !== "queued" && state() !== "running" && view() !== "search"}
             fallback={<Show when={view() === "why" && (doc().value as Status).error !== null} fallback={<Search status={doc()} is_lost={status.is_lost()} />}><WhyNone status={doc()} /></Show>}>
-            <Switch fallback={<p>No view has this address. <a href={link(["plans", props.id])}>Overview</a></p>}>
+            <Switch fallback={<p>There is no such view. <a href={link(["plans", props.id])}>Overview</a></p>}>
               <Match when={view() === "overview"}><Overview status={doc()} /></Match>
               <Match when={view() === "graph"}><Graph status={doc()} /></Match>
               <Match when={view() === "memory"}><Memory status={doc()} /></Match>
@@ -78,13 +79,21 @@ async function save(plan: Status): Promise<void> {
 
 function Head(props: { doc: Doc }): JSX.Element {
   const plan = () => props.doc.value as Status;
+  // The plan's document says its task; until it is there, or where there is none, the request does.
+  const id = createMemo(() => (plan().artefacts.includes("plan") && !is_live(plan().state) ? plan().id : ""));
+  const answer = fetched(id, async (own) => (own === "" ? undefined : read(`/v1/plans/${encodeURIComponent(own)}/answer?brief=true`)));
+  const task = () => {
+    const stated = plan().request["task"] !== undefined ? task_of(plan()) : undefined;
+    return stated ?? (answer.error() === undefined && answer.latest() !== undefined ? task_of_answer(answer.latest()!) : task_of(plan()));
+  };
   return (
     <div class="title">
       <div>
         <h1><Name text={subject(plan(), "model")} /><Show when={has_cluster(plan())}> on <Name text={subject(plan(), "cluster")} most={80} /></Show></h1>
         <p class="note">
-          <Show when={plan().opened?.file} fallback={purpose(plan())}>{(own) => <>opened from <Name text={own()} />{plan().opened!.is_judged ? ", verified on its model" : ""}</>}</Show>
-          <Show when={Object.keys(plan().files).length > 0}>; inputs {Object.values(plan().files).map(digest).join(" · ")}</Show>
+          <span class="purpose">{purpose(task(), plan())}</span>
+          <Show when={plan().opened?.file}>{(own) => <>, opened from <Name text={own()} />{plan().opened!.is_judged ? ", verified on its model" : ""}</>}</Show>
+          <Show when={Object.keys(plan().files).length > 0}>; inputs <code>{Object.values(plan().files).map(digest).join(" · ")}</code></Show>
         </p>
       </div>
       <Chip state={plan().state} />

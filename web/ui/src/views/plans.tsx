@@ -1,7 +1,9 @@
-// All plans: what runs, with its curve, and what there is.
+// All plans: running searches with their curves, and the list.
 
-import { For, Show, createMemo, type JSX } from "solid-js";
-import { now_ms } from "../api";
+import { For, Show, createMemo, createSignal, onCleanup, onMount, type JSX } from "solid-js";
+import { now_ms, read } from "../api";
+import { label } from "../fields";
+import { traits } from "../figures";
 import { ago } from "../format";
 import { followed, polled } from "../load";
 import { Chip, Loading, Name, Num, Trouble } from "../parts";
@@ -9,7 +11,7 @@ import { pointer, ref, type Doc } from "../pointer";
 import { GapCurve, until_s } from "../pictures/gap-curve";
 import { short } from "../names";
 import { asked, link, set } from "../route";
-import { is_live, subject, type Page, type State, type Status } from "../types";
+import { is_live, subject, task_of, type Page, type State, type Status } from "../types";
 import { OpenFile } from "./open-file";
 import { CancelButton, headline } from "./search";
 
@@ -34,9 +36,9 @@ export default function Plans(): JSX.Element {
         <a class="button" href="#/files">Upload a file</a>
         <a class="button main" href="#/new">New plan</a>
       </div>
-      <Show when={plans.is_lost()}><p class="callout warn" role="status">The service does not answer; what is shown is from before.</p></Show>
+      <Show when={plans.is_lost()}><p class="callout warn" role="status">The service does not answer; values may be out of date.</p></Show>
       <Show when={plans.error() === undefined} fallback={<Trouble of={plans.error()} again={plans.again} />}>
-        <Show when={plans.doc()} fallback={<Loading what="Reading the plans" />}>
+        <Show when={plans.doc()} fallback={<Loading what="Loading the plans" />}>
           {(doc) => (
             <>
               <For each={page()!.plans.filter((plan) => plan.state === "running").slice(0, CURVES).map((plan) => plan.id)}>
@@ -57,7 +59,7 @@ function Running(props: { id: string; doc: Doc }): JSX.Element {
   const plan = () => (props.doc.value as Page).plans[at()];
   return (
     <Show when={plan()}>{(own) => (
-      <section class="panel" aria-label="Running">
+      <section class="panel" aria-label="Running search">
         <header>
           <Chip state="running" />
           <h2><a href={link(["plans", props.id])}>{headline(own())}</a></h2>
@@ -81,10 +83,40 @@ function matches(plan: Status, words: string): boolean {
   return words.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }
 
+const names = (plan: Status): string => `${subject(plan, "model")}\n${subject(plan, "cluster")}`;
+
+/** What tells a finished plan apart, by its id: plans do not change. */
+const known = new Map<string, string>();
+let queue: Promise<unknown> = Promise.resolve();
+
+/** Devices, batch and degrees, of a plan whose files others have too; of one that is not there, its request. */
+function Traits(props: { plan: Status }): JSX.Element {
+  const stated = ["global_batch", "batch", "sequence_length", "devices", "phase", "pin"].flatMap((name) => (props.plan.request[name] == null ? [] : [`${label(name).toLowerCase()} ${[props.plan.request[name]].flat().join(" ")}`])).join(" · ");
+  const [text, setText] = createSignal(known.get(props.plan.id) ?? stated);
+  onMount(() => {
+    const { id, state, artefacts } = props.plan;
+    if (known.has(id) || is_live(state) || !artefacts.includes("plan")) return;
+    let is_here = true;
+    onCleanup(() => { is_here = false; });
+    // One after the other: a list may have hundreds.
+    queue = queue.then(async () => {
+      if (!is_here && !known.has(id)) return;
+      if (!known.has(id)) known.set(id, traits(await read(`/v1/plans/${encodeURIComponent(id)}/answer?brief=true`)));
+      if (is_here && known.get(id) !== "") setText(known.get(id)!);
+    }).catch(() => { /* the request's words stay */ });
+  });
+  return <Show when={text() !== ""}><span class="note traits">{short(text(), 200)}</span></Show>;
+}
+
 function List(props: { doc: Doc }): JSX.Element {
   const page = () => props.doc.value as Page;
   const found = createMemo(() => page().plans.map((plan, at) => ({ plan, at })).filter(({ plan }) => matches(plan, asked("q"))));
   const now = now_ms();
+  /** Names that several rows have. */
+  const same = createMemo(() => {
+    const all = found().map(({ plan }) => names(plan));
+    return new Set(all.filter((own, at) => all.indexOf(own) !== at));
+  });
   return (
     <section class="panel" aria-label="All plans">
       <header>
@@ -102,20 +134,21 @@ function List(props: { doc: Doc }): JSX.Element {
         <div class="scroll all" role="region" tabindex="0" aria-label="Plans, table">
           <table class="rows">
             <thead><tr>
-              <For each={["Model", "Cluster", "State", "Algorithm"]}>{(name) => <th scope="col">{name}</th>}</For>
-              <For each={["Value", "Gap", "Peak", "Asked"]}>{(name) => <th scope="col" class="right">{name}</th>}</For>
+              <For each={["Model", "Task", "Cluster", "State", "Algorithm"]}>{(name) => <th scope="col">{name}</th>}</For>
+              <For each={["Value", "Gap", "Peak", "Submitted"]}>{(name) => <th scope="col" class="right">{name}</th>}</For>
             </tr></thead>
             <tbody>
               <For each={found()}>{({ plan, at }) => (
                 <tr>
-                  <td><a href={link(["plans", plan.id])}><Name text={subject(plan, "model")} /></a></td>
-                  <td><Name text={subject(plan, "cluster")} most={40} /></td>
-                  <td><Chip state={plan.state} /><Show when={plan.opened}> <span class="note">from a file{plan.opened!.is_judged ? "" : ", not verified"}</span></Show></td>
-                  <td><Show when={plan.algorithm}>{(name) => <Name text={name()} most={28} />}</Show></td>
-                  <td class="right"><Num of={ref(props.doc, pointer("plans", at, "value_ns"), "time")} /></td>
-                  <td class="right"><Num of={ref(props.doc, pointer("plans", at, "gap"), "share")} /></td>
-                  <td class="right"><Num of={ref(props.doc, pointer("plans", at, "peak_bytes"), "bytes")} /></td>
-                  <td class="right">{ago(plan.created_ms, now)}</td>
+                  <td><a href={link(["plans", plan.id])}><Name text={subject(plan, "model")} /></a><Show when={same().has(names(plan))}><Traits plan={plan} /></Show></td>
+                  <td data-name="Task">{task_of(plan)}</td>
+                  <td data-name="Cluster"><Name text={subject(plan, "cluster")} most={40} /></td>
+                  <td data-name="State"><Chip state={plan.state} /><Show when={plan.opened}> <span class="note">from a file{plan.opened!.is_judged ? "" : ", not verified"}</span></Show></td>
+                  <td data-name="Algorithm"><Show when={plan.algorithm}>{(name) => <Name text={name()} most={28} />}</Show></td>
+                  <td data-name="Value" class="right"><Num of={ref(props.doc, pointer("plans", at, "value_ns"), "time")} /></td>
+                  <td data-name="Gap" class="right"><Num of={ref(props.doc, pointer("plans", at, "gap"), "share")} /></td>
+                  <td data-name="Peak" class="right"><Num of={ref(props.doc, pointer("plans", at, "peak_bytes"), "bytes")} /></td>
+                  <td data-name="Submitted" class="right">{ago(plan.created_ms, now)}</td>
                 </tr>
               )}</For>
             </tbody>
@@ -123,7 +156,7 @@ function List(props: { doc: Doc }): JSX.Element {
         </div>
         <Show when={page().next !== null}>
           <p class="note">
-            <Show when={page().plans.length < MOST} fallback="Older plans are not read here; the API lists them.">
+            <Show when={page().plans.length < MOST} fallback="Older plans are listed by the API only.">
               <button type="button" onClick={() => set({ limit: String(Math.min(MOST, page().plans.length * 4)) })}>Show more</button>
             </Show>
           </p>
@@ -136,8 +169,8 @@ function List(props: { doc: Doc }): JSX.Element {
 function Empty(props: { is_filtered: boolean }): JSX.Element {
   return (
     <div class="empty">
-      <Show when={!props.is_filtered} fallback={<p>No plan is in this state.</p>}>
-        <p>No plan was made here yet.</p>
+      <Show when={!props.is_filtered} fallback={<p>No plans in this state.</p>}>
+        <p>No plans yet.</p>
         <p><a class="button main" href={link(["new"], { model: "example:gpt2_small.onnx" })}>Plan an example</a></p>
       </Show>
     </div>

@@ -1,5 +1,4 @@
-// What a training run's figures rest on: which of its constants were measured, and on which tier of
-// links each degree lies. Both stand in its explanation.
+// Cost sources of a training run, and the links of each degree.
 
 import { Show, type JSX } from "solid-js";
 import { step_parts } from "../figures";
@@ -15,7 +14,7 @@ interface Tier { degree: string; of_a_host: number | null; hosts: number | null;
 
 export function RunBasis(props: { doc: Doc; id: string }): JSX.Element {
   return (
-    <Loaded path={`/v1/plans/${encodeURIComponent(props.id)}/explain`} what="Reading what it rests on" otherwise={() => <></>}>{(told) => (
+    <Loaded path={`/v1/plans/${encodeURIComponent(props.id)}/explain`} what="Loading the cost sources" otherwise={() => <></>}>{(told) => (
       <>
         <Tiers doc={told()} />
         <Basis doc={props.doc} told={told()} id={props.id} />
@@ -24,17 +23,19 @@ export function RunBasis(props: { doc: Doc; id: string }): JSX.Element {
   );
 }
 
+const DEGREE: Record<string, string> = { data: "DP", tensor: "TP", pipeline: "PP", context: "CP", expert: "EP" };
+
 function Tiers(props: { doc: Doc }): JSX.Element {
   const table = (): Table => ({
-    name: "tiers", columns: ["Degree", "Ranks", "Of them in a host", "Hosts of a group", "Its links"],
+    name: "tiers", columns: ["Degree", "Ranks", "Ranks per host", "Hosts per group", "Slowest links"],
     rows: ((resolve(props.doc.value, "/tiers") ?? []) as Tier[]).map((own, at) => {
       const of = (name: string): Cell => { const found = ref(props.doc, pointer("tiers", at, name), "count"); return known(found) ? found : null; };
-      return [own.degree, of("ranks"), of("of_a_host"), of("hosts"), `${own.between_hosts ? "between hosts" : "inside a host"}: ${own.ways.join(", ")}`];
+      return [DEGREE[own.degree] ?? own.degree, of("ranks"), of("of_a_host"), of("hosts"), `${own.between_hosts ? "between hosts" : "inside a host"}: ${own.ways.join(", ")}`];
     }),
   });
   return (
     <Show when={table().rows.length > 0}>
-      <Panel title="Degrees on their links" sub="the slowest links that a group of ranks talks over" actions={<CsvButton of={table()} />}><DataTable of={table()} caption="Degrees on their links" /></Panel>
+      <Panel title="Links per degree" sub="of each group of ranks" actions={<CsvButton of={table()} />}><DataTable of={table()} caption="Links per degree" /></Panel>
     </Show>
   );
 }
@@ -59,14 +60,14 @@ function Basis(props: { doc: Doc; told: Doc; id: string }): JSX.Element {
     name: "basis", columns: ["Part", "Time", "Share"], rows: shares(props.doc, props.told).map((own) => [own.name, own.value, own.share]),
   });
   const measurable = (): Table => ({
-    name: "measurable", columns: ["What can be measured", "Was it"], rows: basics().map((own) => [own.what, own.measured ? "✓ measured" : "nominal"]),
+    name: "measurable", columns: ["Cost", "Source"], rows: basics().map((own) => [own.what, own.measured ? "✓ measured" : "nominal"]),
   });
   return (
     <Show when={basics().length > 0}>
-      <Panel title="What the numbers rest on" sub="parts of the step by their largest constants; hatched: nominal, not measured" actions={<><TableButtons of={table()} /><a href={link(["plans", props.id, "why"])}>What it may be off by</a></>}>
-        <ShareBar of={shares(props.doc, props.told)} label="What the numbers rest on" />
+      <Panel title="Cost sources" sub="share of the step time; hatched: nominal, not measured" actions={<><TableButtons of={table()} /><a href={link(["plans", props.id, "why"])}>Uncertainty</a></>}>
+        <ShareBar of={shares(props.doc, props.told)} label="Cost sources" />
         <Twin of={table()} />
-        <DataTable of={measurable()} caption="What can be measured" />
+        <DataTable of={measurable()} caption="Costs that can be measured" />
       </Panel>
     </Show>
   );

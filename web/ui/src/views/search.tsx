@@ -3,20 +3,23 @@
 import { For, Show, createSignal, type JSX } from "solid-js";
 import { Refused, ask } from "../api";
 import { followed } from "../load";
-import { Chip, Facts, Name, Num, Panel, Trouble, say } from "../parts";
+import { Chip, Facts, Name, Num, Panel, Trouble, Words, say } from "../parts";
 import { plain } from "../names";
 import { pointer, ref, type Doc } from "../pointer";
 import { GapCurve, said, said_table, until_s } from "../pictures/gap-curve";
+import { label } from "../fields";
 import { texts } from "../form";
 import { go, link } from "../route";
 import { TableButtons, Twin } from "../table";
-import { facts_of, has_cluster, is_live, subject, type Diagnostic, type Status } from "../types";
+import { facts_of, has_cluster, is_live, subject, task_of, type Diagnostic, type Status } from "../types";
 
-/** What was asked for, in a line. */
+/** A request in a line. */
 export function headline(plan: Status): string {
-  const { workload } = plan.request;
-  return plain(`${subject(plan, "model")}${workload === "training" ? ", training," : ""}${has_cluster(plan) ? ` on ${subject(plan, "cluster")}` : ""}`);
+  return plain(`${task_of(plan)}: ${subject(plan, "model")}${has_cluster(plan) ? ` on ${subject(plan, "cluster")}` : ""}`);
 }
+
+/** A request as the texts of a form of its task. */
+export const form_of = (plan: Status): Record<string, string> => ({ ...texts(plan.request), task: task_of(plan) });
 
 export function CancelButton(props: { id: string }): JSX.Element {
   const [is_asked, setAsked] = createSignal(false);
@@ -24,13 +27,13 @@ export function CancelButton(props: { id: string }): JSX.Element {
     setAsked(true);
     try {
       await ask(`/v1/plans/${encodeURIComponent(props.id)}/cancel`, { method: "POST" });
-      say("The search ends with the best plan so far");
+      say("Ending with the best plan so far");
     } catch (error) {
       setAsked(false);
       say(error instanceof Refused ? error.problem.title : String(error));
     }
   };
-  return <button type="button" disabled={is_asked()} onClick={() => void cancel()}>{is_asked() ? "Ending …" : "Keep the best and end"}</button>;
+  return <button type="button" disabled={is_asked()} onClick={() => void cancel()}>{is_asked() ? "Ending …" : "End with the best plan so far"}</button>;
 }
 
 export default function Search(props: { status: Doc; is_lost: boolean }): JSX.Element {
@@ -42,21 +45,21 @@ export default function Search(props: { status: Doc; is_lost: boolean }): JSX.El
   return (
     <>
       <Show when={props.is_lost || events.is_lost()}>
-        <p class="callout warn" role="status">The service does not answer; what is shown is from before. This page goes on by itself.</p>
+        <p class="callout warn" role="status">The service does not answer; values may be out of date. The page reconnects by itself.</p>
       </Show>
       <Show when={plan().error}>{(error) => <Ended doc={props.status} error={error()} />}</Show>
-      <section class="figures" aria-label="The search in numbers">
+      <section class="figures" aria-label="Search figures">
         <dl>
           <div><dt>State</dt><dd class="big"><Chip state={plan().state} /></dd><dd class="note">{phase(plan())}</dd></div>
           <div><dt>Gap</dt><dd class="big"><Num figure of={figure("gap", "share")} /></dd><dd class="note">value / bound − 1</dd></div>
           <div><dt>Incumbent</dt><dd class="big"><Num figure of={figure("value_ns", "time")} /></dd><dd class="note">{plan().objective ?? ""}</dd></div>
-          <div><dt>Bound</dt><dd class="big"><Num figure of={figure("bound_ns", "time")} /></dd><dd class="note">no plan is below</dd></div>
-          <Show when={plan().elapsed_s !== null}><div><dt>Last word after</dt><dd class="big"><Num figure of={figure("elapsed_s", "seconds")} /></dd><dd class="note"><Show when={plan().algorithm}>{(name) => <Name text={name()} most={24} />}</Show></dd></div></Show>
+          <div><dt>Bound</dt><dd class="big"><Num figure of={figure("bound_ns", "time")} /></dd><dd class="note">proved; no plan is better</dd></div>
+          <Show when={plan().elapsed_s !== null}><div><dt>Time to last improvement</dt><dd class="big"><Num figure of={figure("elapsed_s", "seconds")} /></dd><dd class="note"><Show when={plan().algorithm}>{(name) => <Name text={name()} most={24} />}</Show></dd></div></Show>
         </dl>
       </section>
-      <Show when={plan().opened === null} fallback={<Panel title="Search"><p class="empty">This plan was opened from a file, which says neither how it was searched for nor what else was found.</p></Panel>}>
+      <Show when={plan().opened === null} fallback={<Panel title="Search"><p class="empty">Opened from a file: a plan file has no search history.</p></Panel>}>
       <div class="columns">
-        <Panel title="Incumbent and bound" sub="over the time of the search"
+        <Panel title="Incumbent and bound" sub="over search time"
           actions={<><TableButtons of={said_table(events.doc())} /><Show when={is_live(plan().state)}><CancelButton id={plan().id} /></Show></>}>
           <Show when={events.error()}>{(error) => <Trouble of={error()} />}</Show>
           <Show when={said(events.doc()).length > 0} fallback={<p class="empty">{is_live(plan().state) ? "No plan and no bound yet." : "The search found no plan and no bound."}</p>}>
@@ -82,32 +85,32 @@ export default function Search(props: { status: Doc; is_lost: boolean }): JSX.El
 }
 
 function phase(plan: Status): string {
-  if (plan.state === "queued") return plan.queue_position === null ? "" : `${plan.queue_position} before it`;
+  if (plan.state === "queued") return plan.queue_position === null ? "" : `${plan.queue_position} ahead in the queue`;
   return plan.phase === plan.state ? "" : plan.phase;
 }
 
 function Ended(props: { doc: Doc; error: Diagnostic }): JSX.Element {
   const plan = () => props.doc.value as Status;
-  const lead = () => ({ infeasible: "There is no such plan", cancelled: "The search was ended" } as Record<string, string>)[plan().state] ?? "The search failed";
+  const lead = () => ({ infeasible: "No plan exists", cancelled: "The search was ended" } as Record<string, string>)[plan().state] ?? "The search failed";
   return (
     <div class="callout bad" role="alert">
-      <p><b>{lead()}</b> <code>{props.error.code}</code> <a href={link(["plans", plan().id, "why"])}>Why, and the ways out</a></p>
-      <p>{plain(props.error.message)}</p>
+      <p><b>{lead()}</b> <code>{props.error.code}</code> <a href={link(["plans", plan().id, "why"])}>Why, and fixes</a></p>
+      <p><Words of={props.error.message} /></p>
       <Facts of={facts_of(props.error)} doc={props.doc} at={["error", "facts"]} />
-      <For each={props.error.hints}>{(hint) => <p class="hint">Hint: {plain(hint)}</p>}</For>
+      <For each={props.error.hints}>{(hint) => <p class="hint">Hint: <Words of={hint} /></p>}</For>
     </div>
   );
 }
 
-/** What was asked, and a form that asks the same again. */
+/** The request, and a form with its values. */
 function Asked(props: { plan: Status }): JSX.Element {
   const entries = () => Object.entries(props.plan.request).filter(([name]) => name !== "verb");
   const text = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
-  const again = () => go(["new"], texts(props.plan.request));
+  const again = () => go(["new"], form_of(props.plan));
   return (
-    <Panel title="What was asked" actions={<button type="button" class="plain" onClick={again}>Ask again, changed</button>}>
+    <Panel title="Request" actions={<button type="button" class="plain" onClick={again}>Edit and plan again</button>}>
       <dl class="pairs">
-        <For each={entries()}>{([name, value]) => <><dt>{plain(name)}</dt><dd><Name text={text(value)} most={40} /></dd></>}</For>
+        <For each={entries()}>{([name, value]) => <><dt>{label(name)}</dt><dd><Name text={text(value)} most={40} /></dd></>}</For>
       </dl>
       <p class="note"><code>{props.plan.id}</code></p>
     </Panel>

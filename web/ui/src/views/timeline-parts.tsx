@@ -1,4 +1,4 @@
-// What stands around the picture of a timeline: the slice that was chosen or is pointed at, what is measured.
+// Around the picture of a timeline: the selected slice, the card under the pointer, what is measured.
 
 import { Show, type JSX } from "solid-js";
 import { plain, short } from "../names";
@@ -61,19 +61,19 @@ export function Slice(props: { id: string; doc: Doc; at: Hit; mark: Hit | undefi
     <>
       <dl class="pairs">
         <dt>{is_one() ? "Kind" : "Mostly"}</dt><dd>{kind_title(own().kinds[rows().kind[props.at.row]!]!)}</dd>
-        <dt>What</dt><dd><Name text={thing()?.name ?? "nothing"} most={60} /></dd>
+        <dt>Name</dt><dd><Name text={thing()?.name ?? "none"} most={60} /></dd>
         <Show when={thing()?.from}>{(from) => <><dt>From</dt><dd><Name text={from()} /></dd></>}</Show>
         <Show when={thing()?.to}>{(to) => <><dt>To</dt><dd><Name text={to()} /></dd></>}</Show>
         <Show when={rows().micro_batch[props.at.row] != null}><dt>Micro-batch</dt><dd><Num of={ref(props.doc, at("micro_batch"), "count")} /></dd></Show>
         <dt>Start</dt><dd><Num of={ref(props.doc, at("longest_from_ns"), "time")} /></dd>
         <dt>Length</dt><dd><Num of={ref(props.doc, [at("longest_to_ns"), at("longest_from_ns")], "time", "difference")} /></dd>
-        <Show when={!is_one()}><dt>Slices here</dt><dd><Num of={ref(props.doc, at("n"), "count")} /></dd></Show>
+        <Show when={!is_one()}><dt>Slices</dt><dd><Num of={ref(props.doc, at("n"), "count")} /></dd></Show>
         <dt>Lane</dt><dd>{plain(own().lanes[props.at.lane]!.lane)}</dd>
-        <Show when={thing()?.from == null && thing()?.to == null}><dt>Graph</dt><dd><a href={link(["plans", props.id, "graph"], { at: `op:${thing()?.name ?? ""}` })}>Show there</a></dd></Show>
-        <Show when={props.mark !== undefined && !is_mark()}><dt>From the start of the first to the end of the last</dt><dd class="measured"><Num of={span()} /></dd></Show>
+        <Show when={thing()?.from == null && thing()?.to == null}><dt>Graph</dt><dd><a href={link(["plans", props.id, "graph"], { at: `op:${thing()?.name ?? ""}` })}>Show in graph</a></dd></Show>
+        <Show when={props.mark !== undefined && !is_mark()}><dt>First start to last end</dt><dd class="measured"><Num of={span()} /></dd></Show>
       </dl>
-      <p class="buttons"><button type="button" aria-pressed={is_mark()} onClick={() => props.measure()}>{is_mark() ? "Don't measure" : "Measure from here"}</button></p>
-      <Show when={is_mark()}><p class="note">Now choose another one.</p></Show>
+      <p class="buttons"><button type="button" aria-pressed={is_mark()} onClick={() => props.measure()}>{is_mark() ? "Stop measuring" : "Measure from here"}</button></p>
+      <Show when={is_mark()}><p class="note">Select a second slice.</p></Show>
     </>
   );
 }
@@ -89,7 +89,7 @@ export function Card(props: { doc: Doc; of: Hover; width: number }): JSX.Element
   const left = () => Math.max(0, Math.min(props.of.x + 12, props.width - 264));
   return (
     <div class="card" style={{ left: `${left()}px`, top: `${props.of.y + 16}px` }} inert>
-      <b>{short(thing()?.name ?? "nothing", 60)}</b>
+      <b>{short(thing()?.name ?? "none", 60)}</b>
       <p>{rows().n[props.of.at.row] === 1 ? "" : "mostly "}{kind_title(own().kinds[rows().kind[props.of.at.row]!]!)} · {short(own().lanes[props.of.at.lane]!.lane, 28)}</p>
       <p><Num of={ref(props.doc, [at("longest_to_ns"), at("longest_from_ns")], "time", "difference")} /> from <Num of={ref(props.doc, at("longest_from_ns"), "time")} /></p>
     </div>

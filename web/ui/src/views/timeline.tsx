@@ -1,4 +1,4 @@
-// Who does what when, and who waits for whom.
+// A lane per device and link over the step.
 
 import { For, Show, batch, createEffect, createMemo, createSignal, on, onCleanup, onMount, type JSX } from "solid-js";
 import { ask, read } from "../api";
@@ -76,7 +76,7 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
   const summed = still(window.doc, 250);
   return (
     <>
-      <Panel title="Timeline" sub={<>a step of <Num of={ref(props.whole, "/step_time_ns", "time")} />; wheel or W S zoom, drag or A D pan, Shift drag zooms in, F shows all</>}
+      <Panel title="Timeline" sub={<>step time <Num of={ref(props.whole, "/step_time_ns", "time")} />; wheel or W S zoom, drag or A D pan, Shift drag zooms in, F shows all</>}
         actions={<>
           <button type="button" class="plain" onClick={() => zoom(0.5)}>Zoom in</button><button type="button" class="plain" onClick={() => zoom(2)}>Zoom out</button>
           <button type="button" class="plain" onClick={() => show(0, step())}>Whole step</button>
@@ -85,19 +85,19 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
           <TraceButton id={props.id} />
         </>}>
         <div ref={box} class="picture">
-          <canvas ref={canvas} tabindex="0" role="img" aria-label="Timeline: a lane per device and link; its table holds the same" />
+          <canvas ref={canvas} tabindex="0" role="img" aria-label="Timeline: a lane per device and link; same data in the table" />
           <Show when={hovered()}>{(own) => <Card doc={window.doc()} of={own()} width={width()} />}</Show>
           <Band tile={tile(window.doc())} view={view()} from={mark()} to={selected()} />
         </div>
         <Legend of={tile(window.doc())} />
         <p class="note" role="status">
-          {drawn()} boxes drawn<Show when={tile(window.doc()).part_ns > 0}>; narrow ones stand for several slices, as high as their shares, a pixel at least</Show>
-          <Show when={is_folded() && n_idle() > 0}>; {n_idle()} lanes that do nothing here are folded</Show>
+          {drawn()} boxes drawn<Show when={tile(window.doc()).part_ns > 0}>; a narrow box sums several slices</Show>
+          <Show when={is_folded() && n_idle() > 0}>; {n_idle()} idle lanes are folded</Show>
           <Show when={window.is_late()}> · reading the window …</Show>
         </p>
         <Show when={asked("op") !== ""}>
           <p class="note">Framed: {tile(window.doc()).lanes.reduce((sum, lane) => sum + rows_of(tile(window.doc()), lane, asked("op")).length, 0)} boxes of <Name text={asked("op")} most={60} />
-            <button type="button" class="plain" onClick={() => set({ op: "" })}>No frames</button></p>
+            <button type="button" class="plain" onClick={() => set({ op: "" })}>Remove frames</button></p>
         </Show>
         <Show when={window.error()}>{(error) => <Trouble of={error()} />}</Show>
         <Twin of={rows_table(summed())} />
@@ -106,8 +106,8 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
         <Panel title="In view" sub={<>from <b>{time_of(summed(), "from_ns")}</b> to <b>{time_of(summed(), "to_ns")}</b>, exact sums</>}>
           <DataTable of={sums_table(summed())} caption="In view" />
         </Panel>
-        <Panel title="Chosen slice" sub={<><kbd>,</kbd> <kbd>.</kbd> go to its neighbours, <kbd>[</kbd> <kbd>]</kbd> to other lanes, <kbd>M</kbd> measures from it</>}>
-          <Show when={selected()} fallback={<p class="empty">{asked("slice") === "" ? "Click a slice." : "It is not in view."}</p>}>
+        <Panel title="Selected slice" sub={<><kbd>,</kbd> <kbd>.</kbd> previous and next, <kbd>[</kbd> <kbd>]</kbd> other lanes, <kbd>M</kbd> measures</>}>
+          <Show when={selected()} fallback={<p class="empty">{asked("slice") === "" ? "Click a slice." : "The selected slice is outside the window."}</p>}>
             {(at) => <Slice id={props.id} doc={window.doc()} at={at()} mark={mark()} measure={measure} />}
           </Show>
         </Panel>
@@ -253,7 +253,7 @@ function rows_table(doc: Doc): Table {
     ref(doc, pointer("lanes", at, "rows", "n", row), "count"),
     lane.rows.micro_batch[row] == null ? null : ref(doc, pointer("lanes", at, "rows", "micro_batch", row), "count"),
   ]));
-  return { name: "timeline", columns: ["Lane", "Kind", "What", "From", "To", "Slices", "Micro-batch"], get rows() { return rows(); } };
+  return { name: "timeline", columns: ["Lane", "Kind", "Name", "From", "To", "Slices", "Micro-batch"], get rows() { return rows(); } };
 }
 
 function TraceButton(props: { id: string }): JSX.Element {

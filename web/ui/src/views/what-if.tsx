@@ -1,4 +1,4 @@
-// What if the cluster were another one: the plan as it is, replayed at once on other sizes.
+// What if: the plan as it is, replayed on a changed cluster.
 
 import { For, Show, batch, createEffect, createMemo, createSignal, createUniqueId, on, onCleanup, type JSX } from "solid-js";
 import { ask, send } from "../api";
@@ -21,8 +21,8 @@ const PAUSE = 40;
 export default function WhatIf(props: { status: Doc }): JSX.Element {
   const plan = () => props.status.value as Status;
   return (
-    <Loaded path={`/v1/plans/${encodeURIComponent(plan().id)}/answer?brief=true`} what="Reading the answer">
-      {(answer) => kind_of(answer()) === "given" ? <p class="empty">The costs of an instance are given as they are: there is no cluster to turn.</p> : <Turned plan={plan()} answer={answer()} />}
+    <Loaded path={`/v1/plans/${encodeURIComponent(plan().id)}/answer?brief=true`} what="Loading the plan">
+      {(answer) => kind_of(answer()) === "given" ? <p class="empty">An instance states all costs: there is no cluster to change.</p> : kind_of(answer()) !== "run" && kind_of(answer()) !== "ops" ? <p class="empty">Plans of this kind cannot be replayed: edit the request in <a href={link(["plans", plan().id, "search"])}>Search</a> and plan again.</p> : <Turned plan={plan()} answer={answer()} />}
     </Loaded>
   );
 }
@@ -86,13 +86,13 @@ function Turned(props: { plan: Status; answer: Doc }): JSX.Element {
   return (
     <Show when={doc()} fallback={<Show when={error()} fallback={<Awaited answer={props.answer} />}>{(own) => <Trouble of={own()} />}</Show>}>{(own) => (
       <div class="what-if">
-        <Panel title="Turn" actions={<button type="button" class="plain" disabled={!is_changed()} onClick={() => reset(names(own()))}>As planned</button>}>
+        <Panel title="Changes" actions={<button type="button" class="plain" disabled={!is_changed()} onClick={() => reset(names(own()))}>As planned</button>}>
           <Factors plan={props.plan} doc={own()} />
           <Show when={is_run(own(), "plan")}><MicroBatches doc={own()} /><Devices answer={props.answer} doc={own()} /></Show>
           <Show when={!is_run(own(), "plan")}>
-            <p class="note">Devices and micro-batches of a placement are part of its ops: for others, <a href={link(["plans", props.plan.id, "search"])}>ask again, changed</a>.</p>
+            <p class="note">Devices and micro-batches of a placement are fixed: <a href={link(["plans", props.plan.id, "search"])}>edit the request</a> for others.</p>
           </Show>
-          <Show when={props.plan.opened === null} fallback={<p class="note">What was asked for a plan that was opened from a file is not known here: plan again from New plan.</p>}><PlanAgain plan={props.plan} doc={own()} is_changed={is_changed()} /></Show>
+          <Show when={props.plan.opened === null} fallback={<p class="note">A plan file has no request: use New plan to plan again.</p>}><PlanAgain plan={props.plan} doc={own()} is_changed={is_changed()} /></Show>
         </Panel>
         <div aria-busy={is_busy()}>
           <Mark doc={own()} is_busy={is_busy()} is_refused={error() !== undefined} />
@@ -110,7 +110,7 @@ function Awaited(props: { answer: Doc }): JSX.Element {
   const all = createMemo(() => devices(props.answer).slice(0, DRAWN));
   return (
     <Panel title="As planned">
-      <Loading what="Replaying the plan, to turn its sizes" />
+      <Loading what="Replaying the plan" />
       <dl class="pairs"><dt>Step time</dt><dd><Num of={step_time(props.answer)} /></dd></dl>
       <DeviceBars of={all()} label="Peak memory per device as planned" />
       <ul class="legend"><For each={all()[0]?.parts ?? []}>{(part) => <li><Swatch kind={part.kind} /> {part.name}</li>}</For></ul>
@@ -157,11 +157,11 @@ function MicroBatches(props: { doc: Doc }): JSX.Element {
   const put = (n: number) => { if (Number.isSafeInteger(n) && n >= 1) set({ m: n === planned() ? "" : String(n) }); };
   return (
     <div class="knob">
-      <label for={id}>Micro-batches of a replica</label>
+      <label for={id}>Micro-batches per replica</label>
       <b>{own()}</b>
       <input id={id} type="range" min="1" max={Math.max(planned() * 4, 8)} value={own()} onInput={(event) => put(event.currentTarget.valueAsNumber)} />
-      <label class="inline">n <input type="number" min="1" step="1" value={own()} aria-label="Micro-batches of a replica, number" onChange={(event) => put(event.currentTarget.valueAsNumber)} /></label>
-      <p class="note">plan: <Num of={ref(props.doc, "/plan/n_micro_batches", "count")} /><Show when={known(ref(props.doc, "/now/global_batch", "count"))}>; a step has <Num of={ref(props.doc, "/now/global_batch", "count")} /> samples</Show></p>
+      <label class="inline">n <input type="number" min="1" step="1" value={own()} aria-label="Micro-batches per replica, number" onChange={(event) => put(event.currentTarget.valueAsNumber)} /></label>
+      <p class="note">plan: <Num of={ref(props.doc, "/plan/n_micro_batches", "count")} /><Show when={known(ref(props.doc, "/now/global_batch", "count"))}>; global batch <Num of={ref(props.doc, "/now/global_batch", "count")} /> samples</Show></p>
     </div>
   );
 }
@@ -191,7 +191,7 @@ function TooFew(props: { answer: Doc }): JSX.Element {
     <Show when={asked("n") !== "" && n() !== used()}>
       <p class="callout warn" role="status"><span aria-hidden="true">▲</span> {n() < used()
         ? `The plan uses ${used()} devices and can't be replayed on ${n()}: plan again.`
-        : `The plan uses ${used()} devices whatever more there are: plan again to use ${n()}.`} What is shown is on {used()}.</p>
+        : `The plan uses ${used()} devices: plan again to use ${n()}.`} Values are for {used()} devices.</p>
     </Show>
   );
 }
@@ -220,7 +220,7 @@ function PlanAgain(props: { plan: Status; doc: Doc; is_changed: boolean }): JSX.
   };
   return (
     <>
-      <p class="buttons"><button type="button" class="main" disabled={is_sent() || !props.is_changed} onClick={() => void start()}>{is_sent() ? "Asking …" : "Plan again"}</button></p>
+      <p class="buttons"><button type="button" class="main" disabled={is_sent() || !props.is_changed} onClick={() => void start()}>{is_sent() ? "Submitting …" : "Plan again"}</button></p>
       <p class="note">Planning again may change every decision; it starts a new plan.</p>
       <Show when={error()}>{(why) => <Trouble of={why()} />}</Show>
     </>
@@ -231,7 +231,7 @@ function Mark(props: { doc: Doc; is_busy: boolean; is_refused: boolean }): JSX.E
   const own = () => new URLSearchParams(props.doc.source.split("?")[1]).get("b") ?? "{}";
   const told = () => {
     // Factors of 1 in place of those that were planned for.
-    if (own().includes('"scale":[]')) return "the cluster as its file says";
+    if (own().includes('"scale":[]')) return "cluster as in the file";
     const { scale: sizes, micro_batches: m } = JSON.parse(own()) as { scale?: string[]; micro_batches?: number };
     return [...(sizes ?? []).map((one) => `${short(one.slice(0, one.lastIndexOf("=")))} × ${one.slice(one.lastIndexOf("=") + 1)}`), ...(m === undefined ? [] : [`${m} micro-batches`])].join(", ");
   };
@@ -272,11 +272,11 @@ function figures(doc: Doc): Table {
   const peaks = [fullest(doc, "plan"), fullest(doc, "now")] as const;
   const rows: Table["rows"] = [
     ["Step time", ...both(doc, is_run(doc, "plan") ? "/step_time_ns" : "/report/step_time_ns", "time")],
-    ["Peak of the fullest device", ref(doc, peaks[0], "bytes"), ref(doc, peaks[1], "bytes"), ref(doc, [peaks[1], peaks[0]], "bytes", "difference")],
-    ["Waits for links, of the devices' time", ...share("communication_ns"), null],
-    ["Idle, of the devices' time", ...share("idle_ns"), null],
+    ["Peak memory, fullest device", ref(doc, peaks[0], "bytes"), ref(doc, peaks[1], "bytes"), ref(doc, [peaks[1], peaks[0]], "bytes", "difference")],
+    ["Exposed communication, share of device time", ...share("communication_ns"), null],
+    ["Idle, share of device time", ...share("idle_ns"), null],
   ];
-  if (is_run(doc, "plan")) rows.splice(1, 0, ["Samples a second", ...both(doc, "/samples_per_s", "count")]);
+  if (is_run(doc, "plan")) rows.splice(1, 0, ["Samples/s", ...both(doc, "/samples_per_s", "count")]);
   return { name: "what-if", columns: ["Figure", "Plan", "What-if, not planned", "Difference"], rows };
 }
 
@@ -290,8 +290,8 @@ function bars(doc: Doc): DeviceBar[] {
     return {
       name: own.id === undefined ? `rank ${index}` : short(String(own.id), 60),
       parts: [
-        { kind: "stays", name: "What stays", value: ref(doc, of(stays!), "bytes") },
-        { kind: "comes", name: "What comes and goes, at the peak", value: ref(doc, [peak, of(stays!)], "bytes", "difference") },
+        { kind: "stays", name: "Persistent", value: ref(doc, of(stays!), "bytes") },
+        { kind: "comes", name: "Transient, at the peak", value: ref(doc, [peak, of(stays!)], "bytes", "difference") },
       ],
       peak: ref(doc, peak, "bytes"), limit: ref(doc, of(limit!), "bytes"), free: ref(doc, [of(limit!), peak], "bytes", "difference"),
     };
@@ -311,11 +311,11 @@ function Result(props: { doc: Doc }): JSX.Element {
   return (
     <>
       <For each={broken()}>{(own) => (
-        <div class="callout bad"><p><b>The plan breaks a rule there</b> <code>{own.code}</code> {plain(own.message)}</p><For each={own.hints}>{(hint) => <p class="hint">{plain(hint)}</p>}</For></div>
+        <div class="callout bad"><p><b>The plan breaks a rule</b> <code>{own.code}</code> {plain(own.message)}</p><For each={own.hints}>{(hint) => <p class="hint">{plain(hint)}</p>}</For></div>
       )}</For>
       <For each={warnings()}>{(own) => <div class="callout warn"><p><span aria-hidden="true">▲</span> {plain(own.message)}</p></div>}</For>
       <Show when={is_replayed()}>
-        <Panel title="Plan and what-if" sub="the same decisions, other sizes" actions={<CsvButton of={table()} />}><DataTable of={table()} /></Panel>
+        <Panel title="Plan and what-if" sub="same decisions, changed cluster" actions={<CsvButton of={table()} />}><DataTable of={table()} /></Panel>
         <Panel title="Peak memory per device, what-if" sub="limit dashed" actions={<TableButtons of={memory_table(all())} />}>
           <DeviceBars of={all().slice(0, DRAWN)} label="Peak memory per device of the what-if" />
           <Show when={all().length > DRAWN}><p class="note">{DRAWN} of {all().length} devices; the table has all.</p></Show>

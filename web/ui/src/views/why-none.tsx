@@ -1,15 +1,15 @@
-// Why there is no plan: what is needed and missing, what contradicts, and the ways out.
+// Why there is no plan: the shortfall, the conflict, and fixes.
 
 import { For, Show, createSignal, type JSX } from "solid-js";
 import { send } from "../api";
 import { again, changes, told, type Change } from "../changes";
-import { texts } from "../form";
 import { plain } from "../names";
-import { Facts, Name, Panel, Trouble } from "../parts";
+import { Facts, Name, Panel, Trouble, Words } from "../parts";
 import { DeviceBars } from "../pictures/bars";
 import { number, pointer, ref, type Doc, type Ref } from "../pointer";
 import { go, link } from "../route";
 import { CsvButton, DataTable, type Cell, type Table } from "../table";
+import { form_of } from "./search";
 import { facts_of, names_of, type Diagnostic, type Status } from "../types";
 
 const error_of = (doc: Doc): Diagnostic => (doc.value as Status).error!;
@@ -24,8 +24,8 @@ function size(doc: Doc, name: string): Ref | undefined {
 /** Exit codes of the command line for which alternatives were searched: none exists, or none was found. */
 const SEARCHED = [4, 5];
 
-const lead = (plan: Status): string => ({ infeasible: "No plan exists, and this is proved", cancelled: "The search was ended before there was a plan" } as Record<string, string>)[plan.state]
-  ?? (plan.error?.exit_code === 5 ? "No plan was found; that there is none is not proved" : "The request could not be planned");
+const lead = (plan: Status): string => ({ infeasible: "No plan exists (proved)", cancelled: "The search ended before a plan was found" } as Record<string, string>)[plan.state]
+  ?? (plan.error?.exit_code === 5 ? "No plan was found (not proved that none exists)" : "The request could not be planned");
 
 export default function WhyNone(props: { status: Doc }): JSX.Element {
   const plan = () => props.status.value as Status;
@@ -33,7 +33,7 @@ export default function WhyNone(props: { status: Doc }): JSX.Element {
   const is_searched = () => plan().state !== "cancelled" && SEARCHED.includes(error().exit_code ?? 0);
   return (
     <>
-      <div class="callout bad"><p><b>{lead(plan())}</b> <code>{error().code}</code></p><p>{plain(error().message)}</p></div>
+      <div class="callout bad"><p><b>{lead(plan())}</b> <code>{error().code}</code></p><p><Words of={error().message} /></p></div>
       <Show when={is_searched()} fallback={
         <div class="halves">
           <Show when={facts_of(error()).length > 0}><Panel title="Facts"><Facts of={facts_of(error())} doc={props.status} at={FACTS} /></Panel></Show>
@@ -65,7 +65,7 @@ function Short(props: { doc: Doc }): JSX.Element {
   // A proof that counts each tensor once speaks of several devices together.
   const is_sum = () => facts_of(error_of(props.doc)).some((own) => own.name === "devices");
   return (
-    <Panel title={is_known() ? "What is missing" : "Facts"} sub={!is_known() ? undefined : is_sum() ? "of several devices together; the sum of their limits dashed" : "on the device that is short of most; the limit dashed"}>
+    <Panel title={is_known() ? "Memory shortfall" : "Facts"} sub={!is_known() ? undefined : is_sum() ? "several devices together; sum of limits dashed" : "fullest device; limit dashed"}>
       <Show when={is_known()}><DeviceBars of={[bar()]} label="Needed against the limit" /></Show>
       <Facts of={facts_of(error_of(props.doc))} doc={props.doc} at={FACTS} but={is_known() ? DRAWN : DRAWN.slice(3)} />
     </Panel>
@@ -74,11 +74,11 @@ function Short(props: { doc: Doc }): JSX.Element {
 
 /** Constraints, as the service names them where it has loosened them one at a time. */
 const CONSTRAINTS: Record<string, { what: string; field: string; otherwise: string }> = {
-  memory: { what: "Memory of a device", field: "max_memory_per_device", otherwise: "the cluster's" },
-  devices: { what: "Devices", field: "devices", otherwise: "the cluster's" },
-  dtype: { what: "Element type", field: "dtype", otherwise: "the model's" },
-  offload: { what: "Where optimizer states lie", field: "no_offload", otherwise: "on the devices" },
-  executor: { what: "Executor", field: "executor", otherwise: "any" },
+  memory: { what: "Memory per device", field: "max_memory_per_device", otherwise: "as in the cluster" },
+  devices: { what: "Devices", field: "devices", otherwise: "all of the cluster" },
+  dtype: { what: "Compute type", field: "dtype", otherwise: "as in the model" },
+  offload: { what: "Optimizer states", field: "no_offload", otherwise: "on the devices" },
+  executor: { what: "For (launcher)", field: "executor", otherwise: "any" },
   algorithm: { what: "Algorithm", field: "algorithm", otherwise: "auto" },
 };
 
@@ -115,7 +115,7 @@ function untried(plan: Status, tried: Set<string>): string[] {
   });
 }
 
-/** A way out that needs another cluster file. */
+/** A fix that needs another cluster file. */
 const MORE_DEVICES = /^on \d+ such devices a plan fits|^use at least \d+ devices/;
 
 /** Whether the command line found a plan that way. */
@@ -127,17 +127,17 @@ function Conflict(props: { doc: Doc }): JSX.Element {
   const is_looked_for = () => ["resolved_by", "not_resolved_by"].some((name) => names_of(error_of(props.doc), name) !== undefined);
   const rest = () => untried(props.doc.value as Status, new Set([...resolving(), ...others()]));
   const all = (): Table => ({
-    name: "conflict", columns: ["Constraint", "Value", "Loosened alone"],
-    rows: [...resolving().map((own): Cell[] => [...line(props.doc, own), "✓ a plan exists (verified)"]), ...others().map((own): Cell[] => [...line(props.doc, own), "✕ none was found"])],
+    name: "conflict", columns: ["Constraint", "Value", "Relaxed alone"],
+    rows: [...resolving().map((own): Cell[] => [...line(props.doc, own), "✓ a plan exists (verified)"]), ...others().map((own): Cell[] => [...line(props.doc, own), "✕ no plan found"])],
   });
   return (
-    <Panel title="What contradicts" sub={resolving().length > 0 ? "each line with ✓ is part of every conflict: loosen any one of them and a plan exists" : undefined} actions={<CsvButton of={all()} />}>
+    <Panel title="Conflict" sub={resolving().length > 0 ? "relaxing any constraint marked ✓ gives a plan" : undefined} actions={<CsvButton of={all()} />}>
       <Show when={resolving().length === 0}>
-        <p class="empty">{is_looked_for() ? "Of the constraints that were loosened one at a time, none led to a plan." : "Constraints were not loosened one at a time here; the ways out say what was verified."}</p>
+        <p class="empty">{is_looked_for() ? "Relaxing one constraint at a time gives no plan." : "Constraints were not relaxed one at a time. Fixes are marked where verified."}</p>
       </Show>
       <Show when={all().rows.length > 0}><DataTable of={all()} /></Show>
       <Show when={rest().length > 0}>
-        <p class="note">Not loosened alone: <For each={rest()}>{(own, at) => <>{at() === 0 ? "" : ", "}<Name text={own} most={40} /></>}</For>.</p>
+        <p class="note">Not relaxed alone: <For each={rest()}>{(own, at) => <>{at() === 0 ? "" : ", "}<Name text={own} most={40} /></>}</For>.</p>
       </Show>
     </Panel>
   );
@@ -148,11 +148,11 @@ const is_proved = (plan: Status): boolean => SEARCHED.includes(plan.error?.exit_
 function Ways(props: { doc: Doc }): JSX.Element {
   const plan = () => props.doc.value as Status;
   return (
-    <Panel title={is_proved(plan()) ? "Ways out" : "Hints"} actions={<a href={link(["new"], texts(plan().request))}>Another change</a>}>
-      <Show when={error_of(props.doc).hints.length > 0} fallback={<p class="empty">{is_proved(plan()) ? "None was found." : "None was given."}</p>}>
+    <Panel title={is_proved(plan()) ? "Fixes" : "Hints"} actions={<a href={link(["new"], form_of(plan()))}>Edit the request</a>}>
+      <Show when={error_of(props.doc).hints.length > 0} fallback={<p class="empty">{is_proved(plan()) ? "None found." : "None."}</p>}>
         <ul class="ways"><For each={error_of(props.doc).hints}>{(hint) => (
-          <li><p>{plain(hint)} <Show when={is_verified(hint)}><span class="chip done"><span aria-hidden="true">✓</span> Verified</span></Show></p>
-            <Show when={MORE_DEVICES.test(hint)}><p class="note">Give a larger cluster: <a href={link(["new"], texts(plan().request))}>the same request with another file</a></p></Show>
+          <li><p><Words of={hint} /> <Show when={is_verified(hint)}><span class="chip done"><span aria-hidden="true">✓</span> Verified</span></Show></p>
+            <Show when={MORE_DEVICES.test(hint)}><p class="note">Needs a larger cluster: <a href={link(["new"], form_of(plan()))}>choose another cluster file</a></p></Show>
             <For each={changes(hint).filter((some) => JSON.stringify(again(plan(), some)) !== JSON.stringify(again(plan(), [])))}>{(some) => <Apply plan={plan()} some={some} />}</For></li>
         )}</For></ul>
       </Show>
@@ -172,7 +172,7 @@ function Apply(props: { plan: Status; some: Change[] }): JSX.Element {
   };
   return (
     <>
-      <button type="button" disabled={is_sent()} onClick={() => void start()}>{is_sent() ? "Asking …" : `Apply and plan: ${plain(props.some.map(told).join(", "))}`}</button>
+      <button type="button" disabled={is_sent()} onClick={() => void start()}>{is_sent() ? "Submitting …" : `Apply and plan: ${plain(props.some.map(told).join(", "))}`}</button>
       <Show when={error()}>{(why) => <Trouble of={why()} />}</Show>
     </>
   );

@@ -1,14 +1,15 @@
-// What was not chosen: configurations that came close, and any other that is asked for.
+// Alternatives: configurations that came close, and any other by its fields.
 
 import { Show, createSignal, createUniqueId, type JSX } from "solid-js";
 import { ask } from "../api";
 import { again } from "../changes";
-import { Num, Panel, Trouble } from "../parts";
-import { plain } from "../names";
+import { configuration } from "../figures";
+import { Num, Panel, Trouble, Words } from "../parts";
 import { known, pointer, ref, resolve, type Doc } from "../pointer";
 import { link } from "../route";
 import { CsvButton, DataTable, type Cell, type Table } from "../table";
 import type { Status } from "../types";
+import { mainly } from "./overview";
 
 /** Rejected configurations of a run; of ops, the recipes that were tried. */
 function rejected(doc: Doc): Table {
@@ -19,27 +20,27 @@ function rejected(doc: Doc): Table {
       const of = (name: string) => pointer("attempts", at, "result", "plan", name);
       const none = resolve(own, "/result/none/message") ?? resolve(own, "/result/failure/message") ?? resolve(own, "/result/message") ?? "no plan";
       if (ns === undefined) return [String(own["algorithm"]), null, null, null, String(none)];
-      const why = ns > step ? "slower" : ns < step ? (resolve(doc.value, "/fastest_ns") == null ? "worse in what is minimised" : "more devices or transfers for less than 0.5 %") : "as fast as the plan, or the plan";
+      const why = ns > step ? "slower" : ns < step ? (resolve(doc.value, "/fastest_ns") == null ? "worse objective value" : "more devices or transfers for less than 0.5 %") : "this plan, or as fast";
       return [String(own["algorithm"]), ref(doc, of("step_time_ns"), "time"), ref(doc, [of("step_time_ns"), "/plan/cost/step_time_ns"], "time", "difference"), ref(doc, of("peak_memory_bytes"), "bytes"), why];
     });
-    return { name: "tried", columns: ["Recipe", "Step", "Against the plan", "Peak", "Why not"], rows };
+    return { name: "tried", columns: ["Recipe", "Step", "Against this plan", "Peak", "Why not"], rows };
   }
   const at = (resolve(doc.value, "/runners_up") as unknown[] | undefined ?? []).map((_, index) => pointer("runners_up", index));
   const beyond = resolve(doc.value, "/beyond_launcher") == null ? [] : [pointer("beyond_launcher")];
   const row = (own: string): Cell[] => [
-    String(resolve(doc.value, `${own}/degrees`)), ref(doc, `${own}/step_time_ns`, "time"), ref(doc, `${own}/loses`, "share"), ref(doc, `${own}/peak_bytes`, "bytes"),
-    own === "/beyond_launcher" ? "the launcher can't run it" : `slower, mostly by ${String(resolve(doc.value, `${own}/mostly_by`))}`,
+    configuration(String(resolve(doc.value, `${own}/degrees`))), ref(doc, `${own}/step_time_ns`, "time"), ref(doc, `${own}/loses`, "share"), ref(doc, `${own}/peak_bytes`, "bytes"),
+    own === "/beyond_launcher" ? "the launcher cannot run it" : `slower: ${mainly(doc, own)}`,
   ];
-  return { name: "rejected", columns: ["Configuration", "Step", "Slower by", "Peak", "Why not"], rows: [...at, ...beyond].map(row) };
+  return { name: "rejected", columns: ["Configuration", "Step", "Slower by", "Peak memory", "Why not"], rows: [...at, ...beyond].map(row) };
 }
 
-const COUNTS: [string, string][] = [["configurations", "configurations were looked at"], ["misfits", "do not fit"], ["too_large", "are too large to be judged"], ["judged", "were judged in full"]];
+const COUNTS: [string, string][] = [["configurations", "configurations"], ["misfits", "do not fit"], ["too_large", "too large to price"], ["judged", "priced in full"]];
 
 export function Rejected(props: { doc: Doc }): JSX.Element {
   const counts = () => COUNTS.filter(([name]) => known(ref(props.doc, pointer("counts", name), "count")));
   return (
     <Show when={rejected(props.doc).rows.length > 0}>
-      <Panel title={resolve(props.doc.value, "/plan/training") == null ? "What was tried" : "What was not chosen"} sub="the fastest first" actions={<CsvButton of={rejected(props.doc)} />}>
+      <Panel title={resolve(props.doc.value, "/plan/training") == null ? "Attempts" : "Alternatives"} sub="fastest first" actions={<CsvButton of={rejected(props.doc)} />}>
         <DataTable of={rejected(props.doc)} />
         <Show when={counts().length > 0}>
           <p class="note">{counts().map(([name, words], at) => <>{at === 0 ? "" : ", "}<Num of={ref(props.doc, pointer("counts", name), "count")} /> {words}</>)}.</p>
@@ -72,7 +73,7 @@ export function Another(props: { plan: Status }): JSX.Element {
     setBusy(false);
   };
   return (
-    <Panel title="Why not another one?" sub="a configuration is planned with these fields pinned">
+    <Panel title="Why not another configuration?" sub="planned with these fields pinned; 60 s at most">
       <form class="pickers" onSubmit={(event) => { event.preventDefault(); void start(); }}>
         <label class="inline" for={id}>Fields</label>
         <input id={id} class="grow" required value={text()} spellcheck={false} placeholder="tensor=8 pipeline=2 schedule=1f1b" onInput={(event) => setText(event.currentTarget.value)} />
@@ -88,8 +89,8 @@ function Verdict(props: { doc: Doc; plan: Status }): JSX.Element {
   const made = () => props.doc.value as Status;
   return (
     <p role="status">
-      <Show when={made().state === "done"} fallback={<>{made().error === null ? "Still planning" : `Ruled out: ${plain(made().error!.message)}`}. <a href={link(["plans", made().id, "why"])}>Why</a></>}>
-        Its step takes <b><Num of={ref(props.doc, "/value_ns", "time")} /></b>, its peak is <Num of={ref(props.doc, "/peak_bytes", "bytes")} />. <a href={link(["compare"], { a: made().id, b: props.plan.id })}>What makes the difference</a>
+      <Show when={made().state === "done"} fallback={<>{made().error === null ? "Still planning" : <>Ruled out: <Words of={made().error!.message} /></>}. <a href={link(["plans", made().id, "why"])}>Why</a></>}>
+        Step time <b><Num of={ref(props.doc, "/value_ns", "time")} /></b>, peak memory <Num of={ref(props.doc, "/peak_bytes", "bytes")} />. <a href={link(["compare"], { a: made().id, b: props.plan.id })}>Compare with this plan</a>
       </Show>
     </p>
   );
