@@ -159,15 +159,15 @@ fn first_mistakes_have_a_hint_that_names_what_to_write() {
     let on = "--global-batch 16 --sequence-length 1024";
     let example = "devices: 8, scaleup: nvlink4}]}' > ";
     for (line, code, hint) in [
-        ("plan dense.json --cluster c1.yaml --tp 4", "usage", "--pin tensor=4"),
-        ("plan dense.json --cluster c1.yaml --tp=2", "usage", "--pin tensor=2"),
-        ("plan dense.json --cluster c1.yaml --pp", "usage", "--pin pipeline=8"),
-        ("plan dense.json --dp 2 --cluster c1.yaml", "usage", "--pin data=2"),
-        ("plan dense.json --cluster c1.yaml --ep 2", "usage", "--pin expert=2"),
-        ("plan dense.json --cluster c1.yaml --cp 2", "usage", "--pin context=2"),
-        ("plan dense.json --cluster c1.yaml --zero 3", "usage", "--pin zero=3"),
-        ("plan dense.json --cluster c1.yaml --micro-batch-size 1", "usage", "--pin micro-batch=1"),
-        ("plan dense.json --cluster c1.yaml --num-gpus 2", "usage", "--devices 2"),
+        ("train dense.json --cluster c1.yaml --tp 4", "usage", "--pin tensor=4"),
+        ("train dense.json --cluster c1.yaml --tp=2", "usage", "--pin tensor=2"),
+        ("train dense.json --cluster c1.yaml --pp", "usage", "--pin pipeline=8"),
+        ("train dense.json --dp 2 --cluster c1.yaml", "usage", "--pin data=2"),
+        ("train dense.json --cluster c1.yaml --ep 2", "usage", "--pin expert=2"),
+        ("train dense.json --cluster c1.yaml --cp 2", "usage", "--pin context=2"),
+        ("train dense.json --cluster c1.yaml --zero 3", "usage", "--pin zero=3"),
+        ("train dense.json --cluster c1.yaml --micro-batch-size 1", "usage", "--pin micro-batch=1"),
+        ("train dense.json --cluster c1.yaml --num-gpus 2", "usage", "--devices 2"),
         (
             "plan dense.json --cluster c1.yaml --max-memory-per-device 40",
             "usage",
@@ -178,17 +178,17 @@ fn first_mistakes_have_a_hint_that_names_what_to_write() {
             "unreadable-file",
             "hf download meta-llama/Llama-3.1-8B config.json --local-dir Llama-3.1-8B",
         ),
-        ("plan dense.json --cluster none.yaml", "cluster-unreadable", example),
-        ("plan dense.json", "no-cluster", example),
-        ("plan run.toml --cluster c1.yaml", "unsupported-format", "meshwright compare run.toml"),
-        ("plan accelerate.yaml --cluster c1.yaml", "unsupported-format", "config.json"),
-        ("plan c1.yaml --cluster c1.yaml", "unsupported-format", "--cluster c1.yaml"),
-        ("plan dense.json --cluster run.toml", "not-a-cluster", example),
-        ("plan dense.json --cluster accelerate.yaml", "not-a-cluster", example),
+        ("train dense.json --cluster none.yaml", "cluster-unreadable", example),
+        ("train dense.json", "no-cluster", example),
+        ("train run.toml --cluster c1.yaml", "unsupported-format", "meshwright compare run.toml"),
+        ("train accelerate.yaml --cluster c1.yaml", "unsupported-format", "config.json"),
+        ("train c1.yaml --cluster c1.yaml", "unsupported-format", "--cluster c1.yaml"),
+        ("train dense.json --cluster run.toml", "not-a-cluster", example),
+        ("train dense.json --cluster accelerate.yaml", "not-a-cluster", example),
         ("compare accelerate.yaml accelerate.yaml", "not-read-back", "--pin zero=3"),
-        ("plan dense.json --cluster apart.yaml", "unreachable-devices", "scaleup: nvlink4"),
+        ("train dense.json --cluster apart.yaml", "unreachable-devices", "scaleup: nvlink4"),
     ] {
-        let line = if line.starts_with("plan") { format!("{line} {on}") } else { line.to_owned() };
+        let line = if line.starts_with("train") { format!("{line} {on}") } else { line.to_owned() };
         let ran = folder.run(&format!("{line} --json"));
         let error = &ran.json()["error"];
         assert!([2, 3].contains(&ran.code) && error["code"] == code, "{line}: {error}");
@@ -196,7 +196,7 @@ fn first_mistakes_have_a_hint_that_names_what_to_write() {
         let has = hints.map(|own| own.as_str().unwrap()).any(|own| own.contains(hint));
         assert!(has, "{line}: {error}");
     }
-    let line = format!("plan dense.json --cluster boards.yaml {on}");
+    let line = format!("train dense.json --cluster boards.yaml {on}");
     let ran = folder.run(&format!("{line} --json")).exits(0).json();
     let warnings = ran["warnings"].as_array().unwrap();
     let warning = warnings.iter().find(|own| own["code"] == "no-scaleup").unwrap();
@@ -206,5 +206,5 @@ fn first_mistakes_have_a_hint_that_names_what_to_write() {
         "cluster.yaml",
         "{nodes: [{count: 1, device: h100_sxm5_80gb, devices: 8, scaleup: nvlink4}]}",
     );
-    folder.run(&format!("plan dense.json --cluster cluster.yaml {on}")).exits(0);
+    folder.run(&format!("train dense.json --cluster cluster.yaml {on}")).exits(0);
 }
