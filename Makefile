@@ -1,5 +1,5 @@
 # Each target does its own set-up (scripts/setup.sh); a second run starts at once.
-.PHONY: demo test test-postgres test-consumers test-executors test-clients bench fuzz deny setup schema
+.PHONY: demo test test-postgres test-consumers test-executors test-clients bench fuzz deny setup schema check-container
 
 CARGO ?= cargo
 # Features of the program beside the default ones: `make test FEATURES=postgres`.
@@ -72,6 +72,11 @@ bench: setup
 
 fuzz: setup
 	$(CARGO) run --release --locked -p importers --example fuzz -- 100000 1
+
+# Containerfile and compose.yaml, without a container daemon; BUILD=pages or all builds in a clean folder too.
+check-container: setup
+	@$(CARGO) build --release --locked --quiet
+	python3 scripts/check_container.py --meshwright target/release/meshwright $(BUILD:%=--build %)
 
 deny:
 	@command -v cargo-deny >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny

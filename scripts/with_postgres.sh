@@ -7,9 +7,16 @@
 set -euo pipefail
 [ $# -gt 0 ] || { echo "usage: $0 COMMAND..." >&2; exit 2; }
 
-initdb=$(command -v initdb || ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -1)
+# The major version of compose.yaml; another one is taken where it is not installed, and named.
+major=15
+initdb=$(ls -d "/usr/lib/postgresql/$major/bin/initdb" 2>/dev/null || command -v initdb ||
+  ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -1)
 [ -n "$initdb" ] || { echo "missing: postgresql; scripts/setup.sh --postgres installs it" >&2; exit 2; }
 bin=$(dirname "$(readlink -f "$initdb")")
+case $("$bin/initdb" --version) in
+  *" $major."*) ;;
+  *) echo "compose.yaml runs PostgreSQL $major, this is $("$bin/initdb" --version)" >&2 ;;
+esac
 
 folder=$(mktemp -d -t meshwright-postgres.XXXXXX)
 # The server refuses to run as root: it runs as the user that the distribution's package makes.

@@ -145,8 +145,12 @@ pub(crate) enum Command {
     #[command(after_help = "Example: meshwright replan --database plans.db\n\
         Exit code 10 if a plan became worse, 6 if a stored plan breaks a rule")]
     Replan(ReplanArgs),
-    /// Make a token for a service; it is printed once
-    #[command(after_help = "Example: meshwright token launcher --scope plan --database plans.db")]
+    /// Make a token for a service (printed once), list tokens, revoke them
+    #[command(
+        after_help = "Examples:\n  meshwright token launcher --scope plan --database plans.db\n  \
+        meshwright token --list --database plans.db\n  \
+        meshwright token --revoke launcher --database plans.db"
+    )]
     Token(TokenArgs),
     /// Back up the database of a service, which may go on running
     #[command(after_help = "Example: meshwright backup plans-monday.db --database plans.db\n\

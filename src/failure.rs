@@ -1,6 +1,7 @@
 //! How a run ends when it does not end well.
 
 use std::any::Any;
+use std::ffi::OsString;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,12 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::error::ErrorKind;
 use ir::diagnostic::{Blame, Diagnostic};
 
-use crate::interrupt;
 use crate::printer::{Printer, takes_colour};
+use crate::{flag_hints, interrupt};
 use engine::answer::exit::CommandResult;
 
 /// Help and version are no failures; wrong flags are, in text or as a document.
-pub(crate) fn of_flags(error: &clap::Error, printer: &Printer) -> u8 {
+pub(crate) fn of_flags(error: &clap::Error, words: &[OsString], printer: &Printer) -> u8 {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if asked {
         let text = error.render();
@@ -24,7 +25,8 @@ pub(crate) fn of_flags(error: &clap::Error, printer: &Printer) -> u8 {
         }
         return ended(printer, 0);
     }
-    let diagnostic = diagnostic(&error.render().to_string());
+    let diagnostic =
+        flag_hints::of(error, words).unwrap_or_else(|| diagnostic(&error.render().to_string()));
     let exit = diagnostic.blame.exit_code();
     printer.failure(&diagnostic, exit);
     ended(printer, exit)
@@ -49,7 +51,10 @@ fn diagnostic(text: &str) -> Diagnostic {
     let mut hints = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if let Some(tip) = line.strip_prefix("tip: ") {
-            hints.push(tip.to_owned());
+            // How a word is passed that looks like a flag: nobody means that.
+            if !tip.starts_with("to pass ") {
+                hints.push(tip.to_owned());
+            }
         } else if let Some(usage) = line.strip_prefix("Usage: ") {
             hints.push(format!("usage: {usage}"));
         } else if line.starts_with("For more information") {

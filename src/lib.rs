@@ -5,6 +5,7 @@ mod cli;
 mod client_flags;
 mod commands;
 mod failure;
+mod flag_hints;
 mod given_flags;
 mod interrupt;
 mod limit_flags;
@@ -39,7 +40,7 @@ pub fn run(words: &[OsString], again: &[OsString]) -> u8 {
     let printer = Printer::new(if json { Format::Json } else { Format::Text });
     let mut parsed = match given_flags::parse(words) {
         Ok(parsed) => parsed,
-        Err(error) => return failure::of_flags(&error, &printer),
+        Err(error) => return failure::of_flags(&error, words, &printer),
     };
     failure::catch(&printer, || commands::run(&mut parsed, again, &printer))
 }

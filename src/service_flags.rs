@@ -193,9 +193,16 @@ pub(crate) struct WorkerArgs {
 /// Flags of `token`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TokenArgs {
-    /// Whose it is; shown in listings
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
+    /// Who uses the token: a person, a team, a launcher
+    #[arg(value_name = "NAME", required_unless_present_any = ["list", "revoke"])]
+    #[arg(conflicts_with_all = ["list", "revoke"])]
+    pub(crate) name: Option<String>,
+    /// List the tokens and what they use
+    #[arg(long, conflicts_with = "revoke")]
+    pub(crate) list: bool,
+    /// Revoke a token, by its id in the list or its name
+    #[arg(long, value_name = "ID|NAME")]
+    pub(crate) revoke: Option<String>,
     /// read, plan or admin
     #[arg(long, value_parser = scope, default_value = "plan")]
     pub(crate) scope: Scope,

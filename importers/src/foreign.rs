@@ -2,6 +2,7 @@
 //! bytes or their keys, and what can be planned in their place.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use ir::diagnostic::Diagnostic;
 
@@ -54,6 +55,46 @@ pub(crate) fn by_head(head: &[u8]) -> Option<Diagnostic> {
     None
 }
 
+/// Text by which files are told that are neither a model nor a cluster, and what they are.
+const SETTINGS: [(&str, &str); 8] = [
+    ("compute_environment:", ACCELERATE),
+    ("distributed_type:", ACCELERATE),
+    ("fsdp_config:", ACCELERATE),
+    ("[parallelism]", TORCHTITAN),
+    ("[training]", TORCHTITAN),
+    ("--parallelism.", TORCHTITAN),
+    ("--training.", TORCHTITAN),
+    ("--tensor-model-parallel-size", "flags of Megatron"),
+];
+
+const ACCELERATE: &str = "a config of Hugging Face Accelerate";
+const TORCHTITAN: &str = "settings of torchtitan";
+
+/// What a text is that holds settings of a launcher.
+pub(crate) fn settings(text: &str) -> Option<&'static str> {
+    SETTINGS.iter().find(|(mark, _)| text.contains(mark)).map(|(_, what)| *what)
+}
+
+/// By the text of a file that is no JSON; `name` is that of the file.
+pub(crate) fn by_text(name: &str, text: &str) -> Option<Diagnostic> {
+    let file = Path::new(name).file_name().unwrap_or_default().to_string_lossy();
+    let (what, hint) = match settings(text) {
+        Some(what) if what == ACCELERATE => (what, BY_CONFIG.to_owned()),
+        Some(what) => (
+            what,
+            format!(
+                "meshwright compare {file} plan.json --model config.json --cluster cluster.yaml \
+                 compares them with a plan"
+            ),
+        ),
+        None if text.lines().any(|line| line.starts_with("nodes:")) => {
+            ("a cluster file", format!("give the model first, then --cluster {file}"))
+        }
+        None => return None,
+    };
+    Some(Diagnostic::input(CODE, format!("this is {what}, not a model")).hint(hint))
+}
+
 /// By the keys of a JSON object.
 pub(crate) fn by_keys(keys: &BTreeSet<String>) -> Option<Diagnostic> {
     if keys.contains("weight_map") {
@@ -97,6 +138,24 @@ mod tests {
         let index = br#"{"metadata":{},"weight_map":{"w":"a.safetensors"}}"#;
         let said = answer(&["model.safetensors.index.json"], index);
         assert!(said.contains("index") && said.contains("config.json"), "{said}");
+    }
+
+    #[test]
+    fn settings_of_launchers_and_clusters_are_named() {
+        for (name, text, what, hint) in [
+            (
+                "run.toml",
+                "[parallelism]\ntensor_parallel_degree = 8\n",
+                "torchtitan",
+                "compare run.toml",
+            ),
+            ("a.yaml", "compute_environment: LOCAL_MACHINE\n", "Accelerate", "config.json"),
+            ("a.sh", "torchrun x.py --tensor-model-parallel-size 8", "Megatron", "compare a.sh"),
+            ("pod.yaml", "# A pod.\nname: pod\nnodes:\n", "a cluster file", "--cluster pod.yaml"),
+        ] {
+            let said = answer(&[name], text.as_bytes());
+            assert!(said.contains(what) && said.contains(hint), "{said}");
+        }
     }
 
     /// Nothing of such a file is unpacked or read to its end.

@@ -28,8 +28,11 @@ pub(crate) fn open(path: &Path) -> Result<(FileSource, String), Diagnostic> {
 /// A model's file, and what it is called.
 ///
 /// # Errors
-/// `no-config` for a folder without `config.json`.
+/// `no-config` for a folder without `config.json`, `unreadable-file` for a name of the Hub.
 pub(crate) fn file(path: &Path) -> Result<(PathBuf, String), Diagnostic> {
+    if let Some(error) = hub_id(path) {
+        return Err(error);
+    }
     if !path.is_dir() {
         return Ok((path.to_owned(), path.to_string_lossy().into_owned()));
     }
@@ -40,6 +43,28 @@ pub(crate) fn file(path: &Path) -> Result<(PathBuf, String), Diagnostic> {
         .and_then(model_name)
         .map_or_else(|| CONFIG.to_owned(), |name| format!("{name}.json"));
     Ok((config, name))
+}
+
+/// How files of models end; names of the Hub's models do not.
+const ENDS: [&str; 11] =
+    ["json", "jsonl", "onnx", "pt2", "mlir", "txt", "csv", "et", "gz", "yaml", "toml"];
+
+/// Where a path is no file here but may be the name of a model on the Hub, `OWNER/NAME`.
+fn hub_id(path: &Path) -> Option<Diagnostic> {
+    let id = path.to_str()?;
+    let (owner, name) = id.split_once('/')?;
+    let is_part = |own: &str| {
+        let is_of_hub = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        own.starts_with(|c: char| c.is_ascii_alphanumeric()) && own.chars().all(is_of_hub)
+    };
+    let is_file = path.extension().is_some_and(|end| ENDS.iter().any(|own| end == *own));
+    let is_here = Path::new(owner).exists();
+    (is_part(owner) && is_part(name) && !is_file && !is_here).then(|| {
+        let message = format!("no file `{id}`; it looks like a model of the Hugging Face hub");
+        Diagnostic::input("unreadable-file", message).hint(format!(
+            "save its config: hf download {id} config.json --local-dir {name}; then {name} is the model"
+        ))
+    })
 }
 
 /// The config of a checkpoint folder, or of a model in the Hub's cache, where a folder of the model
@@ -152,6 +177,18 @@ mod tests {
         fs::write(model.join("refs/main"), "../../x").unwrap();
         assert_eq!(of(&model).name, "Llama-64");
         assert!(is_config(&model));
+    }
+
+    #[test]
+    fn a_name_of_the_hub_says_how_its_config_is_saved() {
+        let said = |path: &str| read(path.as_ref(), &ImportOptions::default()).unwrap_err();
+        let error = said("meta-llama/Llama-3.1-8B");
+        let hint = "hf download meta-llama/Llama-3.1-8B config.json --local-dir Llama-3.1-8B";
+        assert!(error.code == "unreadable-file" && error.hints[0].contains(hint), "{error:?}");
+        for path in ["no/such.json", "no/such/file", "/no/such", "../no", "gpt2", "src/no-model"] {
+            let error = said(path);
+            assert!(error.code == "unreadable-file" && !error.hints[0].contains("hf "), "{path}");
+        }
     }
 
     #[test]

@@ -8,6 +8,9 @@ use crate::format::{Format, Signs, formats};
 use crate::source::{self, Source, unreadable};
 use crate::{foreign, items, json};
 
+/// Bytes of a text that are looked at for what it is.
+const LOOKED_AT: usize = 64 << 10;
+
 /// The format of a file.
 ///
 /// # Errors
@@ -29,7 +32,7 @@ pub(crate) fn format(source: &dyn Source, name: &str) -> Result<&'static Format,
         Some(format) if extension == "txt" => Ok(by_head(source, format)?.unwrap_or(format)),
         Some(format) => Ok(format),
         None if extension == "json" => json_format(source),
-        None => by_content(source),
+        None => by_content(source, name),
     }
 }
 
@@ -58,7 +61,7 @@ fn by_head(source: &dyn Source, named: &Format) -> Result<Option<&'static Format
     Ok(if is(named) { None } else { formats().iter().find(|own| is(own)) })
 }
 
-fn by_content(source: &dyn Source) -> Result<&'static Format, Diagnostic> {
+fn by_content(source: &dyn Source, name: &str) -> Result<&'static Format, Diagnostic> {
     let mut head = [0; 64];
     let n = source.read_at(0, &mut head).map_err(|error| unreadable(&error))?;
     let head = &head[..n];
@@ -70,7 +73,13 @@ fn by_content(source: &dyn Source) -> Result<&'static Format, Diagnostic> {
         return json_format(source);
     }
     let by_head = |own: &&Format| matches!(own.signs, Signs::Head(_, is) if is(head));
-    formats().iter().find(by_head).ok_or_else(unknown)
+    if let Some(format) = formats().iter().find(by_head) {
+        return Ok(format);
+    }
+    let mut text = vec![0; LOOKED_AT];
+    let n = source.read_at(0, &mut text).map_err(|error| unreadable(&error))?;
+    let text = String::from_utf8_lossy(&text[..n]);
+    Err(foreign::by_text(name, &text).unwrap_or_else(unknown))
 }
 
 fn json_format(source: &dyn Source) -> Result<&'static Format, Diagnostic> {

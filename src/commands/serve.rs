@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
-use web::{Options, Place, Webhook, Work};
+use web::{Options, Place, Quota, Token, Webhook, Work};
 
 use crate::printer::Printer;
 use crate::service_flags::{BackupArgs, ServeArgs, TokenArgs, WorkFlags, WorkerArgs};
 use crate::version::VERSION;
 use engine::answer::exit::{CommandResult, Exit};
+use engine::answer::page::Column::{Name, Number, Text};
 
 /// Keeps the secret out of the list of processes.
 const WEBHOOK_SECRET: &str = "MESHWRIGHT_WEBHOOK_SECRET";
@@ -99,16 +100,85 @@ pub(crate) fn worker(args: &WorkerArgs, again: &[OsString], printer: &Printer) -
 }
 
 pub(crate) fn token(args: &TokenArgs, printer: &Printer) -> CommandResult {
-    let TokenArgs { name, scope, database, quota } = args;
-    let made = web::tokens::make(database.place()?, name, *scope, quota.quota());
-    let token = made.map_err(|reason| {
-        Diagnostic::usage("token-failed", "the token can not be stored")
+    let TokenArgs { name, list, revoke, scope, database, quota } = args;
+    let database = database.place()?;
+    match (revoke, name) {
+        _ if *list => listed(database, printer),
+        (Some(which), _) => revoked(database, which, printer),
+        (None, name) => {
+            let name = name.as_deref().unwrap_or_default();
+            let made = web::tokens::make(database, name, *scope, quota.quota());
+            let token = made.map_err(failed("the token cannot be stored"))?;
+            printer.text(&format!("{token}\n"));
+            printer.document(&json!({ "name": name, "scope": scope.name(), "token": token }));
+            Ok(Exit::DONE)
+        }
+    }
+}
+
+fn failed(message: &'static str) -> impl Fn(String) -> Diagnostic {
+    move |reason| {
+        Diagnostic::usage("token-failed", message)
             .fact("reason", reason)
             .hint("name the database of the service with --database")
-    })?;
-    printer.text(&format!("{token}\n"));
-    printer.document(&json!({ "name": name, "scope": scope.name(), "token": token }));
+    }
+}
+
+fn listed(database: Place, printer: &Printer) -> CommandResult {
+    let tokens = web::tokens::list(database).map_err(failed("the tokens cannot be listed"))?;
+    let hours = |ms: i64| format!("{:.1}", ms as f64 / 3_600_000.0);
+    let gib = |bytes: i64| format!("{:.1}", bytes as f64 / (1u64 << 30) as f64);
+    let row = |own: &Token| {
+        let (used, most) = (own.used, own.quota);
+        vec![
+            own.id.clone(),
+            own.name.clone(),
+            own.scope.clone(),
+            format!("{} of {}", used.jobs, most.jobs),
+            format!("{} of {} h", hours(used.cpu_ms), hours(most.cpu_ms)),
+            format!("{} of {} GiB", gib(used.bytes), gib(most.bytes)),
+        ]
+    };
+    let columns = [
+        Name("id"),
+        Name("name"),
+        Text("scope"),
+        Number("plans"),
+        Number("CPU this hour"),
+        Number("uploads"),
+    ];
+    match tokens.is_empty() {
+        true => printer.line("no tokens"),
+        false => printer.table(&columns, tokens.iter().map(row).collect()),
+    }
+    let member =
+        |own: &Quota| json!({ "plans": own.jobs, "cpu_ms": own.cpu_ms, "bytes": own.bytes });
+    let document = |own: &Token| {
+        json!({
+            "id": own.id, "name": own.name, "scope": own.scope, "created_ms": own.created_ms,
+            "used": member(&own.used), "quota": member(&own.quota),
+        })
+    };
+    printer.document(&json!({ "tokens": tokens.iter().map(document).collect::<Vec<_>>() }));
     Ok(Exit::DONE)
+}
+
+fn revoked(database: Place, which: &str, printer: &Printer) -> CommandResult {
+    let revoked = web::tokens::revoke(database, which);
+    match revoked.map_err(failed("the token cannot be revoked"))? {
+        None => {
+            let message = "the last token cannot be revoked: without one, everybody is admin";
+            Err(Diagnostic::usage("last-token", message)
+                .hint("make another first: meshwright token NAME"))
+        }
+        Some(0) => Err(Diagnostic::usage("unknown-token", format!("no token is called `{which}`"))
+            .hint("meshwright token --list")),
+        Some(n) => {
+            printer.line(&format!("{n} {} revoked", if n == 1 { "token" } else { "tokens" }));
+            printer.document(&json!({ "revoked": n }));
+            Ok(Exit::DONE)
+        }
+    }
 }
 
 pub(crate) fn back_up(args: &BackupArgs, printer: &Printer) -> CommandResult {

@@ -10,6 +10,7 @@ mod architecture;
 mod calibrate_steps;
 mod cli;
 mod configs;
+mod container;
 mod data;
 mod given_costs;
 mod golden_memory;

@@ -119,6 +119,65 @@ pub(crate) fn make(
     Ok(token)
 }
 
+/// A token, without what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The first digits of its hash.
+    pub id: String,
+    /// Who uses it.
+    pub name: String,
+    /// Name of its scope.
+    pub scope: String,
+    /// Milliseconds from 1970 to when it was made.
+    pub created_ms: i64,
+    /// What its owner may use.
+    pub quota: Quota,
+    /// What its owner uses: plans that wait or run, CPU time of this hour, bytes of all uploads.
+    pub used: Quota,
+}
+
+/// Digits of a hash that name a token.
+const ID_DIGITS: usize = 12;
+
+/// All tokens, the oldest first.
+pub(crate) fn tokens(sql: &mut dyn Sql) -> Result<Vec<Token>, Problem> {
+    let statement = "SELECT hash, name, scope, created_ms, jobs, cpu_ms, bytes FROM tokens \
+        ORDER BY created_ms, hash";
+    let mut tokens = Vec::new();
+    for mut row in sql.rows(statement, &[])? {
+        let id = row.text().chars().take(ID_DIGITS).collect();
+        let (name, scope, created_ms) = (row.text(), row.text(), row.int());
+        let quota = Quota { jobs: row.int(), cpu_ms: row.int(), bytes: row.int() };
+        let used = Quota {
+            jobs: crate::queue::unended(sql, &name)?,
+            cpu_ms: used_ms(sql, &name)?,
+            bytes: held_bytes(sql, &name)?,
+        };
+        tokens.push(Token { id, name, scope, created_ms, quota, used });
+    }
+    Ok(tokens)
+}
+
+/// Removes the tokens of an id or a name; how many. The last one stays, as without any everybody is
+/// admin: `None`.
+pub(crate) fn revoke(sql: &mut dyn Sql, which: &str) -> Result<Option<u64>, Problem> {
+    // Two that revoke at once would each leave the other's.
+    sql.lock_order()?;
+    let rows = sql.rows("SELECT hash, name FROM tokens", &[])?;
+    let tokens = rows.into_iter().map(|mut row| (row.text(), row.text()));
+    let (meant, others): (Vec<_>, Vec<_>) = tokens.partition(|(hash, name)| {
+        name == which || (which.len() >= ID_DIGITS && hash.starts_with(which))
+    });
+    if !meant.is_empty() && others.is_empty() {
+        return Ok(None);
+    }
+    let mut n = 0;
+    for (hash, _) in meant {
+        n += sql.run("DELETE FROM tokens WHERE hash = $1", &[hash.into()])?;
+    }
+    Ok(Some(n))
+}
+
 /// Whether there is any token.
 pub(crate) fn is_any(sql: &mut dyn Sql) -> Result<bool, Problem> {
     Ok(sql.row("SELECT 1 FROM tokens LIMIT 1", &[])?.is_some())

@@ -5,6 +5,7 @@ mod access;
 mod api;
 pub mod client;
 mod content;
+mod durations;
 mod fault;
 mod hub;
 #[cfg(test)]
@@ -22,10 +23,11 @@ mod store;
 mod stream;
 mod tls;
 pub mod tokens;
+mod untold;
 mod webhook;
 mod work;
 
-pub use access::{Quota, Scope};
+pub use access::{Quota, Scope, Token};
 pub use api::sheet;
 pub use log::quiet;
 pub use service::Options;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
+use crate::durations;
 use crate::problem::Problem;
 use crate::service::Shared;
 
@@ -17,6 +18,10 @@ pub(crate) async fn text(service: &Shared) -> Result<String, Problem> {
         let statement = "SELECT CAST(COALESCE(SUM(cpu_ms), 0) AS BIGINT) FROM used";
         Ok(sql.row(statement, &[])?.map_or(0, |mut row| row.int()))
     });
+    let durations = service.store.read(|sql| {
+        let of = |(name, help)| Ok((name, help, durations::counted(sql, name)?));
+        durations::ALL.into_iter().map(of).collect::<Result<Vec<_>, Problem>>()
+    });
     let mut text = String::new();
     let head = |text: &mut String, name: &str, kind: &str, help: &str| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -27,6 +32,11 @@ pub(crate) async fn text(service: &Shared) -> Result<String, Problem> {
     }
     head(&mut text, "meshwright_planning_cpu_seconds_total", "counter", "Processor time of plans.");
     let _ = writeln!(text, "meshwright_planning_cpu_seconds_total {}", used.await? as f64 / 1000.0);
+    for (name, help, counted) in durations.await? {
+        let name = format!("meshwright_{name}_seconds");
+        head(&mut text, &name, "histogram", help);
+        counted.write(&mut text, &name);
+    }
     head(&mut text, "meshwright_http_responses_total", "counter", "Answers by class of status.");
     for (class, n) in service.answered.iter().enumerate().skip(1) {
         let n = n.load(Ordering::Relaxed);

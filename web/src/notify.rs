@@ -8,7 +8,7 @@ use ureq::Agent;
 
 use crate::service::Shared;
 use crate::webhook::{PATIENCE, Webhook, rest_ms};
-use crate::{client, log, queue};
+use crate::{client, log, untold};
 
 /// How often it is looked what is to be told.
 const LOOK: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ pub(crate) fn start(service: &Shared) -> Result<Vec<tokio::task::JoinHandle<()>>
 
 async fn announce(service: Shared) {
     loop {
-        let rest = match service.store.write(queue::announce).await {
+        let rest = match service.store.write(untold::announce).await {
             Ok(()) => ANNOUNCED,
             Err(_) => LOOK,
         };
@@ -42,7 +42,7 @@ async fn announce(service: Shared) {
 
 async fn tell(service: Shared, hook: Webhook, agent: Agent) {
     loop {
-        let Ok(Some((id, attempts))) = service.store.write(queue::untold).await else {
+        let Ok(Some((id, attempts))) = service.store.write(untold::next).await else {
             tokio::time::sleep(LOOK).await;
             continue;
         };
@@ -59,6 +59,6 @@ async fn tell(service: Shared, hook: Webhook, agent: Agent) {
             let facts = json!({ "plan": id, "attempt": attempts, "reason": reason });
             log::line(level, "webhook", &facts);
         }
-        let _ = service.store.write(move |sql| queue::told(sql, &id, again)).await;
+        let _ = service.store.write(move |sql| untold::told(sql, &id, again)).await;
     }
 }

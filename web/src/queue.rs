@@ -9,8 +9,10 @@ use std::collections::HashMap;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::durations;
 use crate::problem::Problem;
 use crate::store::sql::{Cell, Row, Sql};
+use crate::untold;
 
 /// How often a plan is started at most.
 pub(crate) const ATTEMPTS: i64 = 3;
@@ -21,8 +23,6 @@ pub(crate) const LEASE_MS: i64 = 30_000;
 
 /// Name of the file of the best plan so far, while there is no last one.
 pub(crate) const INCUMBENT: &str = "incumbent";
-/// How long ends are kept to be told of while nobody is there who tells.
-const AWAY_MS: i64 = 24 * 3_600_000;
 /// How long an idempotency key is known, in milliseconds.
 const KEY_MS: i64 = 86_400_000;
 
@@ -183,9 +183,14 @@ fn hurry(sql: &mut dyn Sql, id: &str, rank: i64) -> Result<(), Problem> {
     Ok(())
 }
 
-fn insert(sql: &mut dyn Sql, wanted: &Wanted) -> Result<(), Problem> {
+/// How many plans of an owner wait or run.
+pub(crate) fn unended(sql: &mut dyn Sql, owner: &str) -> Result<i64, Problem> {
     let count = "SELECT COUNT(*) FROM plans WHERE owner = $1 AND state IN ('queued', 'running')";
-    let n = sql.row(count, &[wanted.owner.as_str().into()])?.map_or(0, |mut row| row.int());
+    Ok(sql.row(count, &[owner.into()])?.map_or(0, |mut row| row.int()))
+}
+
+fn insert(sql: &mut dyn Sql, wanted: &Wanted) -> Result<(), Problem> {
+    let n = unended(sql, &wanted.owner)?;
     if n >= wanted.most {
         let title = "as many plans wait or run as this token may have at once";
         return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-jobs", title)
@@ -268,6 +273,9 @@ pub(crate) fn claim(sql: &mut dyn Sql, worker: &str) -> Result<Option<Plan>, Pro
     let now = sql.now_ms();
     let row = sql.row(&statement, &[worker.into(), (now + LEASE_MS).into(), now.into()])?;
     let Some(plan) = row.map(Plan::of) else { return Ok(None) };
+    if plan.started_ms == Some(now) {
+        durations::add(sql, durations::WAIT, now - plan.created_ms)?;
+    }
     say(sql, &plan.id, plan.revision, "state", &json!({ "state": "running" }))?;
     Ok(Some(plan))
 }
@@ -283,53 +291,8 @@ fn say(
     let statement = "INSERT INTO events (plan, revision, kind, body) VALUES ($1, $2, $3, $4)";
     sql.run(statement, &values)?;
     if kind == "end" {
-        let untold = "INSERT INTO untold (plan, attempts, due_ms) \
-            SELECT CAST($1 AS TEXT), 0, CAST($2 AS BIGINT) \
-            WHERE EXISTS (SELECT 1 FROM facts WHERE name = 'webhook' AND value > $3) \
-            ON CONFLICT DO NOTHING";
-        let now = sql.now_ms();
-        let since = moment(now - AWAY_MS);
-        sql.run(untold, &[id.into(), now.into(), since.as_str().into()])?;
+        untold::add(sql, id)?;
     }
-    Ok(())
-}
-
-/// A time as text that sorts as times do.
-fn moment(ms: i64) -> String {
-    format!("{ms:020}")
-}
-
-/// Somebody is there who tells of ends: those of the next day are kept for whoever tells then.
-pub(crate) fn announce(sql: &mut dyn Sql) -> Result<(), Problem> {
-    let statement = "INSERT INTO facts (name, value) VALUES ('webhook', $1) \
-        ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-    let now = moment(sql.now_ms());
-    sql.run(statement, &[now.as_str().into()])?;
-    Ok(())
-}
-
-/// A plan of whose end to tell, and how often that was begun. It is nobody else's for a lease.
-pub(crate) fn untold(sql: &mut dyn Sql) -> Result<Option<(String, i64)>, Problem> {
-    let statement = format!(
-        "UPDATE untold SET attempts = attempts + 1, due_ms = $1 WHERE plan = \
-         (SELECT plan FROM untold WHERE due_ms <= $2 ORDER BY due_ms LIMIT 1{}) \
-         RETURNING plan, attempts",
-        sql.skip_locked()
-    );
-    let now = sql.now_ms();
-    let row = sql.row(&statement, &[(now + LEASE_MS).into(), now.into()])?;
-    Ok(row.map(|mut row| (row.text(), row.int())))
-}
-
-/// It is told, or given up, or is to be told again after some time.
-pub(crate) fn told(sql: &mut dyn Sql, id: &str, again_ms: Option<i64>) -> Result<(), Problem> {
-    match again_ms {
-        None => sql.run("DELETE FROM untold WHERE plan = $1", &[id.into()])?,
-        Some(rest) => {
-            let due = sql.now_ms() + rest;
-            sql.run("UPDATE untold SET due_ms = $1 WHERE plan = $2", &[due.into(), id.into()])?
-        }
-    };
     Ok(())
 }
 
@@ -421,7 +384,8 @@ pub(crate) fn finish(
     let statement = "UPDATE plans SET state = $1, phase = $1, exit_code = $2, error = $3, \
         finished_ms = $4, updated_ms = $4, worker = '', revision = revision + 1, \
         progress = COALESCE($5, progress) \
-        WHERE id = $6 AND worker = $7 AND state = 'running' RETURNING revision, owner";
+        WHERE id = $6 AND worker = $7 AND state = 'running' RETURNING revision, owner, \
+        created_ms, started_ms";
     let values: [Cell; 7] = [
         end.state.into(),
         end.exit_code.into(),
@@ -432,7 +396,13 @@ pub(crate) fn finish(
         worker.into(),
     ];
     let Some(mut row) = sql.row(statement, &values)? else { return Ok(false) };
-    let (revision, owner) = (row.int(), row.text());
+    let (revision, owner, created_ms, started) =
+        (row.int(), row.text(), row.int(), row.maybe_int());
+    // Of plans that no worker started nothing was waited for.
+    if ["done", "infeasible"].contains(&end.state) && started.is_some() {
+        let now = sql.now_ms();
+        durations::add(sql, durations::LATENCY, now - created_ms)?;
+    }
     for (name, bytes) in &end.files {
         keep(sql, id, name, bytes)?;
     }

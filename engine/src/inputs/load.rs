@@ -332,8 +332,12 @@ pub fn cluster(path: &Path) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
 
 fn whole(path: &Path) -> Result<importers::cluster::Whole, Diagnostic> {
     let unreadable = |why: String| {
-        let message = format!("can't read the cluster file `{}`", path.display());
-        Diagnostic::input("cluster-unreadable", message).fact("reason", why)
+        let message = format!("the cluster file `{}` cannot be read", path.display());
+        let error = Diagnostic::input("cluster-unreadable", message).fact("reason", why);
+        match path.exists() {
+            true => error.hint("check its permissions, and that it is a file"),
+            false => error.hint(importers::cluster::example(input_file::plain(path))),
+        }
     };
     input_file::check(input_file::plain(path)).map_err(unreadable)?;
     importers::cluster::read_whole(path)

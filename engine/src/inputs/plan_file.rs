@@ -27,12 +27,14 @@ pub(crate) const SOLUTION: &[u8] = b"\"meshwright.solution/";
 
 /// Marks of exported files that are not read back, with the program that each is for.
 pub(crate) const UNREAD: [(&[u8], &str); 5] = [
-    (b"fsdp_config:", "configs of Hugging Face Accelerate"),
-    (b"distributed_type:", "configs of Hugging Face Accelerate"),
+    (b"fsdp_config:", ACCELERATE),
+    (b"distributed_type:", ACCELERATE),
     (b"model.tensor_model_parallel_size=", "overrides of Megatron Bridge"),
     (b"\"training_arguments\"", "files of Hugging Face's Trainer"),
     (b"\"meshwright.jax/", "files for JAX"),
 ];
+
+const ACCELERATE: &str = "configs of Hugging Face Accelerate";
 
 /// Longest file of a launcher's settings that is looked at, in bytes.
 pub(crate) const LONGEST_SETTINGS: u64 = 1 << 20;
@@ -73,8 +75,16 @@ pub(crate) fn read(path: &Path) -> Result<PlanDocument, Diagnostic> {
             None => error,
             Some((_, whose)) => {
                 let message = format!("`{file}` is no plan: {whose} are not read back");
-                Diagnostic::input("not-read-back", message)
-                    .hint("compare the plan itself, or the settings of another launcher")
+                let error = Diagnostic::input("not-read-back", message);
+                match *whose == ACCELERATE {
+                    // Accelerate shards or copies a model over all of its processes.
+                    true => error.hint(
+                        "plan what it runs, and compare that plan: meshwright train MODEL --cluster FILE \
+                         --global-batch N --pin tensor=1 --pin pipeline=1 --pin zero=3 -o now.json",
+                    ),
+                    false => error
+                        .hint("compare the plan itself, or the settings of another launcher"),
+                }
             }
         }
     })

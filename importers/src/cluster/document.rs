@@ -7,6 +7,8 @@ use std::path::Path;
 use documents::cluster::ClusterDocument;
 use ir::diagnostic::Diagnostic;
 
+use super::example;
+use crate::foreign::settings;
 use crate::yaml;
 
 /// Largest cluster file, in bytes.
@@ -61,8 +63,14 @@ pub(super) fn documents(text: &str, origin: &str) -> Result<Vec<ClusterDocument>
         },
         with_snippet: false,
     };
-    serde_yaml::from_multiple_with_options(text, options).map_err(|error| {
-        yaml::fault(&error, ("yaml-invalid", "cluster file"), own_fault).fact("file", origin)
+    serde_yaml::from_multiple_with_options(text, options).map_err(|error| match settings(text) {
+        None => {
+            yaml::fault(&error, ("yaml-invalid", "cluster file"), own_fault).fact("file", origin)
+        }
+        Some(what) => {
+            Diagnostic::input("not-a-cluster", format!("`{origin}` is {what}, not a cluster file"))
+                .hint(example(Path::new("cluster.yaml")))
+        }
     })
 }
 

@@ -213,13 +213,12 @@ pub(super) fn unjoined<'a>(
         let has_link = ["sxm", "oam", "superchip"].contains(&row.form.as_str());
         let host = entry.host.as_deref().unwrap_or(&row.host_link);
         let message = format!(
-            "devices of one host exchange through `{host}`: the file states no `scaleup` link, and a \
-             `{}` has `{}`",
+            "no `scaleup` link is stated: the `{}` of a host communicate over `{host}`, not over `{}`",
             entry.device, row.scaleup_link
         );
         has_link.then(|| {
             Diagnostic::warning("no-scaleup", message).hint(format!(
-                "state `scaleup: {}`, or `scaleup: none` where there is none",
+                "add `scaleup: {}` to the node, or `scaleup: none` for boards without it",
                 row.scaleup_link
             ))
         })

@@ -61,6 +61,14 @@ pub struct Whole {
     pub warnings: Vec<Diagnostic>,
 }
 
+/// A command that writes a small cluster file of this name.
+#[must_use]
+pub fn example(path: &Path) -> String {
+    // Wrapped anywhere, flow style stays YAML.
+    let text = "{nodes: [{count: 1, device: h100_sxm5_80gb, devices: 8, scaleup: nvlink4}]}";
+    format!("write one: echo '{text}' > {} (names: meshwright devices)", path.display())
+}
+
 /// As [`read`], with the spares.
 ///
 /// # Errors

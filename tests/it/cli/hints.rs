@@ -144,3 +144,67 @@ fn no_more_devices_are_offered_where_nothing_joins_them() {
     let more = joined.iter().find(|own| own.contains("such devices")).unwrap();
     assert!(more.contains("joined as in this host") && more.contains("--pin data="), "{more}");
 }
+
+/// What newcomers write first: the code of the refusal or the warning, and its hint.
+#[test]
+fn first_mistakes_have_a_hint_that_names_what_to_write() {
+    let folder = folder();
+    folder.write(
+        "run.toml",
+        "[model]\nname = \"llama3\"\n[parallelism]\ntensor_parallel_degree = 8\n",
+    );
+    folder.write("accelerate.yaml", "compute_environment: LOCAL_MACHINE\ndistributed_type: FSDP\n");
+    folder.write("boards.yaml", "nodes: [{count: 1, device: h100_sxm5_80gb, devices: 8}]");
+    folder.write("apart.yaml", &cluster(1, "").replace("devices: 2, scaleup: way", "devices: 2"));
+    let on = "--global-batch 16 --sequence-length 1024";
+    let example = "devices: 8, scaleup: nvlink4}]}' > ";
+    for (line, code, hint) in [
+        ("train dense.json --cluster c1.yaml --tp 4", "usage", "--pin tensor=4"),
+        ("train dense.json --cluster c1.yaml --tp=2", "usage", "--pin tensor=2"),
+        ("train dense.json --cluster c1.yaml --pp", "usage", "--pin pipeline=8"),
+        ("train dense.json --dp 2 --cluster c1.yaml", "usage", "--pin data=2"),
+        ("train dense.json --cluster c1.yaml --ep 2", "usage", "--pin expert=2"),
+        ("train dense.json --cluster c1.yaml --cp 2", "usage", "--pin context=2"),
+        ("train dense.json --cluster c1.yaml --zero 3", "usage", "--pin zero=3"),
+        ("train dense.json --cluster c1.yaml --micro-batch-size 1", "usage", "--pin micro-batch=1"),
+        ("train dense.json --cluster c1.yaml --num-gpus 2", "usage", "--devices 2"),
+        (
+            "plan dense.json --cluster c1.yaml --max-memory-per-device 40",
+            "usage",
+            "--max-memory-per-device 40GiB",
+        ),
+        (
+            "plan meta-llama/Llama-3.1-8B --cluster c1.yaml",
+            "unreadable-file",
+            "hf download meta-llama/Llama-3.1-8B config.json --local-dir Llama-3.1-8B",
+        ),
+        ("train dense.json --cluster none.yaml", "cluster-unreadable", example),
+        ("train dense.json", "no-cluster", example),
+        ("train run.toml --cluster c1.yaml", "unsupported-format", "meshwright compare run.toml"),
+        ("train accelerate.yaml --cluster c1.yaml", "unsupported-format", "config.json"),
+        ("train c1.yaml --cluster c1.yaml", "unsupported-format", "--cluster c1.yaml"),
+        ("train dense.json --cluster run.toml", "not-a-cluster", example),
+        ("train dense.json --cluster accelerate.yaml", "not-a-cluster", example),
+        ("compare accelerate.yaml accelerate.yaml", "not-read-back", "--pin zero=3"),
+        ("train dense.json --cluster apart.yaml", "unreachable-devices", "scaleup: nvlink4"),
+    ] {
+        let line = if line.starts_with("train") { format!("{line} {on}") } else { line.to_owned() };
+        let ran = folder.run(&format!("{line} --json"));
+        let error = &ran.json()["error"];
+        assert!([2, 3].contains(&ran.code) && error["code"] == code, "{line}: {error}");
+        let hints = error["hints"].as_array().unwrap().iter();
+        let has = hints.map(|own| own.as_str().unwrap()).any(|own| own.contains(hint));
+        assert!(has, "{line}: {error}");
+    }
+    let line = format!("train dense.json --cluster boards.yaml {on}");
+    let ran = folder.run(&format!("{line} --json")).exits(0).json();
+    let warnings = ran["warnings"].as_array().unwrap();
+    let warning = warnings.iter().find(|own| own["code"] == "no-scaleup").unwrap();
+    assert!(warning["hints"][0].as_str().unwrap().contains("add `scaleup: nvlink4`"), "{warning}");
+    // The file that the hint writes is one.
+    folder.write(
+        "cluster.yaml",
+        "{nodes: [{count: 1, device: h100_sxm5_80gb, devices: 8, scaleup: nvlink4}]}",
+    );
+    folder.run(&format!("train dense.json --cluster cluster.yaml {on}")).exits(0);
+}

@@ -118,6 +118,41 @@ fn names_of_tokens_can_be_told_from_others() {
 }
 
 #[test]
+fn tokens_are_listed_and_revoked() {
+    let served = served();
+    let run = |words: &str| {
+        let words: Vec<&str> =
+            words.split(' ').chain(["--database", "plans.db", "--json"]).collect();
+        serde_json::from_str::<Value>(&served.program(&words)).unwrap()
+    };
+    assert_eq!(run("token --list")["tokens"], json!([]));
+    let [ann, ben] = ["ann", "ben"].map(|name| token(&served, name));
+    let asked = |headers: &str| served.ask("GET", "/v1/plans", headers, b"").status;
+    assert_eq!((asked(&ann), asked(&ben)), (200, 200));
+    assert_eq!(upload(&served, &ben, "m.json", &small(0)).status, 201);
+    let listed = run("token --list");
+    let tokens = listed["tokens"].as_array().unwrap();
+    let names: Vec<&Value> = tokens.iter().map(|own| &own["name"]).collect();
+    assert_eq!(names, ["ann", "ben"]);
+    assert!(tokens[1]["used"]["bytes"].as_i64().unwrap() > 0, "{listed}");
+    assert!(!ann.contains(tokens[0]["id"].as_str().unwrap()), "an id is no part of the token");
+    assert_eq!(run("token --revoke nobody")["error"]["code"], "unknown-token");
+    let id = tokens[0]["id"].as_str().unwrap();
+    assert_eq!(run(&format!("token --revoke {id}"))["revoked"], 1);
+    assert_eq!((asked(&ann), asked(&ben)), (401, 200));
+    // Without any token everybody would be admin.
+    assert_eq!(run("token --revoke ben")["error"]["code"], "last-token");
+    assert_eq!((asked(&ben), asked("")), (200, 401));
+    // A name of several tokens means all of them.
+    [token(&served, "ann"), token(&served, "ann")]
+        .iter()
+        .for_each(|own| assert_eq!(asked(own), 200));
+    assert_eq!(run("token --revoke ann")["revoked"], 2);
+    let lost = served.program(&["token", "--list", "--database", "typo.db", "--json"]);
+    assert!(lost.contains("token-failed") && !served.path("typo.db").exists(), "{lost}");
+}
+
+#[test]
 fn a_database_is_its_owners_and_backed_up_while_it_is_used() {
     let served = served();
     for n in 0..3 {

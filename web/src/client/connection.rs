@@ -252,12 +252,43 @@ impl Service {
         if matches!(error, ureq::Error::Timeout(Timeout::Global)) || self.left() < REST {
             return self.late();
         }
-        let message = format!("`{}` does not answer", self.server);
-        let error = Diagnostic::error(Blame::NotFound, "no-service", message)
-            .fact("reason", error.to_string())
-            .hint("check --server, and that the service runs: meshwright serve");
-        Failure::NoAnswer(error)
+        Failure::NoAnswer(unreached(&self.server, &error.to_string()))
     }
+}
+
+/// Why a service is not reached, and what helps.
+fn unreached(server: &str, reason: &str) -> Diagnostic {
+    let host = server.split_once("://").map_or(server, |(_, host)| host);
+    let untrusted = |what: &str| ("untrusted-certificate", format!("`{server}` {what}"));
+    let none = || ("no-service", format!("`{server}` does not answer"));
+    let ((code, message), hint) = match reason {
+        _ if reason.contains("UnknownIssuer") => (
+            untrusted("has a certificate that this machine does not trust"),
+            "trust the certificate of the service: export SSL_CERT_FILE=certificate.pem".to_owned(),
+        ),
+        _ if reason.contains("CaUsedAsEndEntity") => (
+            untrusted("has the certificate of an authority, not of a server"),
+            "make the certificate of the service with openssl req -x509 \
+             -addext basicConstraints=critical,CA:FALSE (docs/operate.md)"
+                .to_owned(),
+        ),
+        _ if reason.contains("NotValidForName") => (
+            untrusted("has a certificate for another name"),
+            "use a name that the certificate lists: --server https://NAME:PORT".to_owned(),
+        ),
+        _ if reason.contains("invalid peer certificate") => (
+            untrusted("has a certificate that is not valid"),
+            "check the certificate: openssl x509 -noout -text -in certificate.pem".to_owned(),
+        ),
+        _ if reason.contains("InvalidContentType") => {
+            (none(), format!("the service does not use TLS: --server http://{host}"))
+        }
+        _ if reason.contains("invalid HTTP version") => {
+            (none(), format!("the service may use TLS: --server https://{host}"))
+        }
+        _ => (none(), "check --server, and that the service runs: meshwright serve".to_owned()),
+    };
+    Diagnostic::error(Blame::NotFound, code, message).fact("reason", reason).hint(hint)
 }
 
 /// What sends requests, each answered within `patience`.
@@ -303,6 +334,44 @@ fn check(server: &str) -> Result<bool, Diagnostic> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Reasons in the words of the libraries of today.
+    #[test]
+    fn certificates_that_are_refused_have_a_hint() {
+        for (reason, code, hint) in [
+            (
+                "io: invalid peer certificate: UnknownIssuer",
+                "untrusted-certificate",
+                "SSL_CERT_FILE=",
+            ),
+            (
+                "io: invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))",
+                "untrusted-certificate",
+                "basicConstraints=critical,CA:FALSE",
+            ),
+            (
+                "io: invalid peer certificate: NotValidForName",
+                "untrusted-certificate",
+                "--server https://NAME:PORT",
+            ),
+            ("io: invalid peer certificate: Expired", "untrusted-certificate", "openssl x509"),
+            (
+                "io: received corrupt message of type InvalidContentType",
+                "no-service",
+                "--server http://plans:8080",
+            ),
+            (
+                "protocol: http parse fail: invalid HTTP version",
+                "no-service",
+                "--server https://plans:8080",
+            ),
+            ("io: Connection refused", "no-service", "meshwright serve"),
+        ] {
+            let error = unreached("https://plans:8080", reason);
+            assert_eq!((error.code, error.hints.len()), (code, 1), "{reason}");
+            assert!(error.hints[0].contains(hint), "{reason}: {:?}", error.hints);
+        }
+    }
 
     #[test]
     fn addresses_are_checked() {

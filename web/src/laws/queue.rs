@@ -6,6 +6,7 @@ use serde_json::json;
 use super::Database;
 use crate::queue::{self, ATTEMPTS, End, Hold, News, Plan, Wanted};
 use crate::store::Store;
+use crate::{durations, untold};
 
 super::laws!(
     first_in_first_out_within_a_priority,
@@ -23,6 +24,7 @@ super::laws!(
     an_owner_has_no_more_plans_than_allowed,
     what_is_heard_is_kept_in_order,
     of_each_end_is_told_until_it_is_taken,
+    waits_and_latencies_are_counted_once,
 );
 
 fn wanted(id: &str) -> Wanted {
@@ -344,35 +346,35 @@ fn what_is_heard_is_kept_in_order(database: &Database) {
 
 fn of_each_end_is_told_until_it_is_taken(database: &Database) {
     let store = database.store();
-    let untold = || store.write_here(queue::untold).unwrap();
+    let next = || store.write_here(untold::next).unwrap();
     let end = |id: &'static str| {
         submit(&store, wanted(id));
         store.write_here(|sql| queue::cancel(sql, id)).unwrap();
     };
     end("before");
-    assert_eq!(untold(), None, "nobody wanted to be told");
-    store.write_here(queue::announce).unwrap();
+    assert_eq!(next(), None, "nobody wanted to be told");
+    store.write_here(untold::announce).unwrap();
     let away = |store: &Store| {
         let ago = "UPDATE facts SET value = '00000000000000000001' WHERE name = 'webhook'";
         store.write_here(move |sql| Ok(sql.run(ago, &[])?)).unwrap();
     };
     away(&store);
     end("unheard");
-    assert_eq!(untold(), None, "nobody was there to tell for longer than ends are kept");
-    store.write_here(queue::announce).unwrap();
+    assert_eq!(next(), None, "nobody was there to tell for longer than ends are kept");
+    store.write_here(untold::announce).unwrap();
     end("a");
     submit(&store, wanted("b"));
     claim(&store, "w").unwrap();
-    assert_eq!(untold(), Some(("a".to_owned(), 1)));
-    assert_eq!(untold(), None, "it is being told of, and `b` goes on");
+    assert_eq!(next(), Some(("a".to_owned(), 1)));
+    assert_eq!(next(), None, "it is being told of, and `b` goes on");
     assert!(finish(&store, "b", "w", "done"));
-    assert_eq!(untold(), Some(("b".to_owned(), 1)));
-    store.write_here(|sql| queue::told(sql, "b", None)).unwrap();
-    store.write_here(|sql| queue::told(sql, "a", Some(-1))).unwrap();
-    assert_eq!(untold(), Some(("a".to_owned(), 2)), "it was not taken");
-    store.write_here(|sql| queue::told(sql, "a", Some(-1))).unwrap();
+    assert_eq!(next(), Some(("b".to_owned(), 1)));
+    store.write_here(|sql| untold::told(sql, "b", None)).unwrap();
+    store.write_here(|sql| untold::told(sql, "a", Some(-1))).unwrap();
+    assert_eq!(next(), Some(("a".to_owned(), 2)), "it was not taken");
+    store.write_here(|sql| untold::told(sql, "a", Some(-1))).unwrap();
     store.write_here(|sql| queue::delete(sql, "a")).unwrap();
-    assert_eq!(untold(), None);
+    assert_eq!(next(), None);
 }
 
 /// A server that starts again knows that its own workers are gone: no plan is to blame.
@@ -389,4 +391,48 @@ fn kills_of_its_server_do_not_fail_a_plan(database: &Database) {
     // One that was lost beside a living server counts.
     let worker = store.write_here(|sql| queue::recover(sql, Some("other-"))).unwrap();
     assert_eq!(worker, 0);
+}
+
+/// Seconds and counts of both histograms, in the order of [`durations::ALL`].
+fn counted(store: &Store) -> Vec<(String, String)> {
+    let text = |name: &'static str| {
+        let counted = store.read_here(|sql| durations::counted(sql, name)).unwrap();
+        let mut text = String::new();
+        counted.write(&mut text, "d");
+        let of =
+            |line: &str| text.lines().find_map(|own| own.strip_prefix(line)).unwrap().to_owned();
+        (of("d_sum "), of("d_count "))
+    };
+    durations::ALL.into_iter().map(|(name, _)| text(name)).collect()
+}
+
+fn waits_and_latencies_are_counted_once(database: &Database) {
+    let store = database.store();
+    let pair = |sum: &str, n: &str| (sum.to_owned(), n.to_owned());
+    let asked_ago = |id: &'static str, ms: i64| {
+        submit(&store, wanted(id));
+        let ago = "UPDATE plans SET created_ms = created_ms - $1 WHERE id = $2";
+        store.write_here(move |sql| Ok(sql.run(ago, &[ms.into(), id.into()])?)).unwrap();
+    };
+    asked_ago("a", 5_000_000);
+    claim(&store, "w").unwrap();
+    // Given back and started again, it has waited once.
+    store.write_here(|sql| queue::give_back(sql, ("a", "w"))).unwrap();
+    thread::sleep(std::time::Duration::from_millis(5));
+    claim(&store, "w").unwrap();
+    let [(wait, n), latency] = counted(&store).try_into().unwrap();
+    assert!(wait.starts_with("500") && n == "1", "{wait} {n}");
+    assert_eq!(latency, pair("0", "0"));
+    assert!(finish(&store, "a", "w", "done"));
+    // One that failed has no answer.
+    asked_ago("b", 7_000_000);
+    claim(&store, "w").unwrap();
+    assert!(finish(&store, "b", "w", "failed"));
+    store.write_here(|sql| queue::delete(sql, "a")).unwrap();
+    let [(wait, n_waits), (latency, n)] = counted(&store).try_into().unwrap();
+    assert!(wait.starts_with("1200") && n_waits == "2", "{wait} {n_waits}");
+    assert!(
+        latency.starts_with("500") && n == "1",
+        "what is forgotten stays counted: {latency} {n}"
+    );
 }

@@ -141,15 +141,19 @@ fn set_version(database: &Database, version: &str) {
 }
 
 fn older_tables_are_upgraded_with_all_that_is_in_them(database: &Database) {
-    for version in ["1", "2"] {
+    for version in ["1", "2", "3"] {
         let store = database.store();
         let former = store.write_here(move |sql| {
             if version == "1" {
                 sql.run("DROP TABLE untold", &[])?;
             }
-            sql.run("DROP TABLE names", &[])?;
-            sql.run(FORMER_NAMES, &[])?;
-            sql.run("CREATE INDEX names_by_name ON names (name, created_ms)", &[])?;
+            sql.run("DROP TABLE durations", &[])?;
+            sql.run("DELETE FROM names", &[])?;
+            if version < "3" {
+                sql.run("DROP TABLE names", &[])?;
+                sql.run(FORMER_NAMES, &[])?;
+                sql.run("CREATE INDEX names_by_name ON names (name, created_ms)", &[])?;
+            }
             for (name, owner) in [("a", "ann"), ("b", "ben")] {
                 let row = "INSERT INTO names VALUES ('model', $1, 'sha256:1', '{}', $2, 7)";
                 sql.run(row, &[name.into(), owner.into()])?;
@@ -163,6 +167,7 @@ fn older_tables_are_upgraded_with_all_that_is_in_them(database: &Database) {
         let rows = store.read_here(|sql| {
             let names = "SELECT name, owner, created_ms FROM names ORDER BY name";
             sql.rows("SELECT plan FROM untold", &[])?;
+            sql.rows("SELECT n FROM durations", &[])?;
             Ok(sql.rows(names, &[])?)
         });
         let rows = rows.unwrap().into_iter().map(|mut row| (row.text(), row.text(), row.int()));

@@ -4,11 +4,11 @@ use super::sql::Sql;
 use crate::fault::Fault;
 
 /// Version of the tables: it changes with them. Older ones are upgraded, newer ones refused.
-pub(crate) const VERSION: &str = "3";
+pub(crate) const VERSION: &str = "4";
 
 /// What leads from a version to the next, before tables and indexes that are missing are made.
-/// Version 2 added the table `untold`; 3 gives every owner names of their own.
-const UPGRADES: [(&str, &[&str]); 2] = [
+/// Version 2 added the table `untold`; 3 gives every owner names of their own; 4 added `durations`.
+const UPGRADES: [(&str, &[&str]); 3] = [
     ("1", &[]),
     (
         "2",
@@ -20,6 +20,7 @@ const UPGRADES: [(&str, &[&str]); 2] = [
             "DROP TABLE former_names",
         ],
     ),
+    ("3", &[]),
 ];
 
 /// How people call files, and what a reader said of them.
@@ -73,6 +74,9 @@ const TABLES: &[&str] = &[
      created_ms BIGINT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS used (owner TEXT NOT NULL, hour BIGINT NOT NULL, \
      cpu_ms BIGINT NOT NULL, PRIMARY KEY (owner, hour))",
+    // How long plans waited and took, by bucket of a histogram.
+    "CREATE TABLE IF NOT EXISTS durations (histogram TEXT NOT NULL, bucket BIGINT NOT NULL, \
+     n BIGINT NOT NULL, sum_ms BIGINT NOT NULL, PRIMARY KEY (histogram, bucket))",
     "CREATE TABLE IF NOT EXISTS measurements (id TEXT PRIMARY KEY, place BIGINT NOT NULL, \
      plan TEXT NOT NULL, body TEXT NOT NULL, owner TEXT NOT NULL, created_ms BIGINT NOT NULL)",
 ];

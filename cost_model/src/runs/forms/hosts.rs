@@ -54,7 +54,8 @@ fn unreachable(cluster: &Cluster, islands: &[Vec<DeviceId>], reached: usize) -> 
     let named: Vec<String> =
         islands.iter().take(SHOWN).map(|island| cluster.in_words(island)).collect();
     let join = match cluster.nodes.len() {
-        0 | 1 => "join the devices by `links` in the cluster file",
+        0 => "join the devices by `links` in the cluster file",
+        1 => "state how a host joins its devices, such as `scaleup: nvlink4` or `host: pcie5_x16`",
         _ => "state the `network` of the cluster, such as `network: {link: ethernet_100g}`",
     };
     Diagnostic::input("unreachable-devices", message)

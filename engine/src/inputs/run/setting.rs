@@ -517,8 +517,9 @@ fn factors(flags: &ProblemRequest) -> Vec<String> {
 }
 
 fn no_cluster() -> Diagnostic {
-    Diagnostic::usage("no-cluster", "neither a config nor a graph carries a cluster")
+    Diagnostic::usage("no-cluster", "no cluster file is given")
         .hint("add --cluster cluster.yaml")
+        .hint(importers::cluster::example(Path::new("cluster.yaml")))
 }
 
 fn unusable(path: &Path, message: &str) -> Diagnostic {
