@@ -164,7 +164,7 @@ fn agrees(case: &Case, settings: &LaunchSettings, target: &str, text: &str) {
     let is_cut = counts.len() > 1;
     // A file of torch holds the schedule where it has no name there.
     let has_own_file = text.contains("schedule_csv");
-    let row = targets().iter().find(|row| row.name == target).unwrap();
+    let row = targets().find(|row| row.name == target).unwrap();
     let same = |field: Field, is_meant: bool, read: Option<String>, planned: String| {
         let is_said = row.expresses.contains(&field) && is_meant;
         assert!(!is_said || read.is_some(), "{target} did not say {}:\n{text}", field.name());
@@ -385,7 +385,7 @@ pub(crate) fn names_of_llama() -> Hyperparameters {
 #[test]
 fn jax_is_told_what_its_row_runs() {
     let mut rng = SmallRng::seed_from_u64(7);
-    let row = targets().iter().find(|row| row.name == "jax").unwrap();
+    let row = targets().find(|row| row.name == "jax").unwrap();
     let hyperparameters = names_of_llama();
     let mut n = [0; 2];
     for _ in 0..N_PLANS {

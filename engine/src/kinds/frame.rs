@@ -220,6 +220,18 @@ pub fn simulate<K: Kind>(plan: &PlanDocument, target: Target<'_>, page: &Page) -
     explain::<K>(plan, target, (&Subject::Step { longest: None }, None), page)
 }
 
+/// Refuses a target that takes nothing of what is decided.
+///
+/// # Errors
+/// Those of [`exporters::find`].
+pub fn check_target<K: Kind>(target: &str) -> Result<(), Diagnostic> {
+    let with_more = |error: Diagnostic| match K::ELSEWHERE {
+        "" => error,
+        more => error.hint(more),
+    };
+    exporters::find(K::KIND, target).map(drop).map_err(with_more)
+}
+
 /// `export`; or how the run ends where the plan is illegal, which the page says.
 ///
 /// # Errors
@@ -230,7 +242,7 @@ pub fn export<K: Kind>(
     format: &str,
     page: &Page,
 ) -> Result<Result<Export, Exit>, Diagnostic> {
-    K::check_target(format)?;
+    check_target::<K>(format)?;
     with_legal::<K, _>(plan, target, page, |on, warnings| {
         let mut export = K::export(on, format)?;
         export.warnings.splice(0..0, warnings);

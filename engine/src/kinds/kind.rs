@@ -73,6 +73,8 @@ pub trait Kind: Sized {
     /// Whether only plans are explained that state no wrong figures; else a person may change decisions and see
     /// what they take.
     const HOLDS_CLAIMS: bool = true;
+    /// Where what its plans decide is to be had for programs that no target is of.
+    const ELSEWHERE: &'static str = "";
     /// Whether its plans have steps, which `simulate` replays.
     const HAS_STEPS: bool = true;
 
@@ -128,12 +130,6 @@ pub trait Kind: Sized {
         asked: (&Subject, Option<u32>),
         around: (Rows, &Page),
     ) -> Result<Value, Diagnostic>;
-
-    /// Refuses targets that take nothing of what is decided.
-    ///
-    /// # Errors
-    /// `unknown-target`.
-    fn check_target(target: &str) -> Result<(), Diagnostic>;
 
     /// The file of a target.
     ///

@@ -247,8 +247,6 @@ impl TrainingTarget {
     }
 }
 
-pub(super) const SPLITS: &str = "torch-split-points";
-
 /// Whether replicas share out optimizer states, or there is one that has them all.
 pub(super) fn shares(degrees: &Parallelism) -> bool {
     let n_replicas = u64::from(degrees.data) * u64::from(degrees.context);

@@ -20,9 +20,8 @@ use crate::answer::rows::Rows;
 use crate::inputs::experts::{Setting, Visits, all_shares, impossible};
 use crate::kinds::expert_layers;
 use crate::kinds::experts as own;
-use crate::kinds::experts::export::check_target;
 use crate::kinds::experts::figures::{Figures, table};
-use crate::kinds::frame::files;
+use crate::kinds::frame::{check_target, files};
 use crate::kinds::kind::Legal;
 use crate::request::PlanRequest;
 use crate::search::row;
@@ -32,7 +31,7 @@ use crate::search::watched::{assumed_of_phase, law, proved, searched, told, watc
 /// Places the experts of a model by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, door) = row::known::<Experts>(request.recipe())?;
-    request.exports.iter().try_for_each(|target| check_target(target))?;
+    request.exports.iter().try_for_each(|target| check_target::<own::Experts>(target))?;
     let (slots, groups) = slots_and_groups(&used.options)?;
     let read = move |own: &PlanRequest| read(own, (slots, groups));
     let search = |own: &Asked, control: &Arc<Control>| Some(placed(own, door, control));

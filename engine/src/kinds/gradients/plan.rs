@@ -17,9 +17,9 @@ use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::rows::Rows;
 use crate::inputs::run::edges;
 use crate::kinds::buckets as told;
-use crate::kinds::frame::files;
+use crate::kinds::frame::{check_target, files};
 use crate::kinds::gradients::{Gradients, Setting, decided};
-use crate::kinds::kind::{Kind, Legal};
+use crate::kinds::kind::Legal;
 use crate::request::PlanRequest;
 use crate::request::fields::{self, Mode};
 use crate::search::row;
@@ -43,7 +43,7 @@ const OF_OPS: [&str; 9] = [
 /// Plans the gradients of a model by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, _) = row::known::<Method>(request.recipe())?;
-    request.exports.iter().try_for_each(|target| Gradients::check_target(target))?;
+    request.exports.iter().try_for_each(|target| check_target::<Gradients>(target))?;
     check(request)?;
     let read = |own: &PlanRequest| Setting::asked(&own.model, &own.problem);
     let Some(mut setting) = run.read(request, read)? else { return Ok(interrupted(run.page)) };

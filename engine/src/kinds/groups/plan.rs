@@ -19,12 +19,12 @@ use crate::answer::rows::Rows;
 use crate::answer::words::share as percent;
 use crate::inputs::experts::impossible;
 use crate::kinds::cells::Asked;
-use crate::kinds::frame::files;
+use crate::kinds::frame::{check_target, files};
 use crate::kinds::groups::decided::{Decided, cells, document, replayed, whole};
 use crate::kinds::groups::explain::{by_length, sentences, table};
 use crate::kinds::groups::setting::{Setting, Visited};
 use crate::kinds::groups::{Groups, Judged};
-use crate::kinds::kind::{Kind, Legal};
+use crate::kinds::kind::Legal;
 use crate::request::PlanRequest;
 use crate::search::row;
 use crate::search::run::{Run, interrupted};
@@ -33,7 +33,7 @@ use crate::search::watched::{assumed, batch, law, searched as took, stop, told, 
 /// Shares a step out over two groups of devices by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, door) = row::known::<experts::Groups>(request.recipe())?;
-    request.exports.iter().try_for_each(|target| Groups::check_target(target))?;
+    request.exports.iter().try_for_each(|target| check_target::<Groups>(target))?;
     let phase = phase(request)?;
     let batch = batch(request)?;
     let kv_dtype = request.kv_dtype;

@@ -20,10 +20,9 @@ use crate::answer::exit::CommandResult;
 use crate::answer::page::Format;
 use crate::answer::rows::Rows;
 use crate::inputs::asked::of_energy;
-use crate::kinds::frame::files;
+use crate::kinds::frame::{check_target, files};
 use crate::kinds::inference::decided::document;
 use crate::kinds::inference::explain::{alone, sentence, table};
-use crate::kinds::inference::export::check_target;
 use crate::kinds::inference::setting::{Asked, Setting};
 use crate::kinds::inference::{ALGORITHM, Inference, refused};
 use crate::kinds::kind::Legal;
@@ -65,7 +64,7 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let Some((used, door)) = asked(request)? else {
         return Err(refused("no pipeline is asked for", "add --phase decode or --phase prefill"));
     };
-    request.exports.iter().try_for_each(|target| check_target(target))?;
+    request.exports.iter().try_for_each(|target| check_target::<Inference>(target))?;
     let asked = of(request)?;
     let read = move |own: &PlanRequest| Setting::read(&own.model, &own.problem, asked);
     let search =

@@ -13,7 +13,7 @@ use planner::run::{Control, StopReason};
 use crate::answer::exit::CommandResult;
 use crate::answer::page::Format;
 use crate::answer::rows::Rows;
-use crate::kinds::frame::files;
+use crate::kinds::frame::{check_target, files};
 use crate::kinds::kind::Legal;
 use crate::kinds::nano_batches::KNOWN;
 use crate::kinds::nano_batches::NanoBatches;
@@ -21,7 +21,6 @@ use crate::kinds::nano_batches::decided::{
     Asked, Entry, OBJECTIVE, document, entries, seconds, thresholds,
 };
 use crate::kinds::nano_batches::explain::{self, table};
-use crate::kinds::nano_batches::export::check_target;
 use crate::kinds::nano_batches::setting::{Doing, Setting};
 use crate::request::PlanRequest;
 use crate::search::row;
@@ -31,7 +30,7 @@ use crate::search::watched::{assumed, batch, only_law, proved, searched, stop, t
 /// Plans the layers of a model by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, door) = row::known::<experts::NanoBatches>(request.recipe())?;
-    request.exports.iter().try_for_each(|target| check_target(target))?;
+    request.exports.iter().try_for_each(|target| check_target::<NanoBatches>(target))?;
     let doing = doing(request)?;
     let asked = {
         let kv_dtype = request.kv_dtype.map(|own| own.to_string());

@@ -18,8 +18,8 @@ use crate::answer::rows::Rows;
 use crate::inputs::experts::{Setting, check_sources};
 use crate::inputs::routing::Routing;
 use crate::kinds::expert_layers::Placed;
-use crate::kinds::frame::files;
-use crate::kinds::kind::{Kind, Legal};
+use crate::kinds::frame::{check_target, files};
+use crate::kinds::kind::Legal;
 use crate::kinds::slots::cached::{Cached, best};
 use crate::kinds::slots::figures::{hit_ratio, sentences, sums, table};
 use crate::kinds::slots::{self, Slots};
@@ -31,7 +31,7 @@ use crate::search::watched::{assumed_of_phase, law, told, watched};
 /// Holds the experts of a model in slots, by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, door) = row::known::<planner::experts::expertflow::Cached>(request.recipe())?;
-    request.exports.iter().try_for_each(|target| Slots::check_target(target))?;
+    request.exports.iter().try_for_each(|target| check_target::<Slots>(target))?;
     let choices = Choices::of(&used.options)?;
     if request.routing_trace.is_some() && used.options.given().contains_key(STEPS.name) {
         let message = format!("`{}` is of steps that are drawn: the trace has its own", STEPS.name);

@@ -13,8 +13,8 @@ use crate::answer::exit::CommandResult;
 use crate::answer::page::Format;
 use crate::answer::rows::Rows;
 use crate::kinds::cells::Asked;
-use crate::kinds::frame::files;
-use crate::kinds::kind::{Kind, Legal};
+use crate::kinds::frame::{check_target, files};
+use crate::kinds::kind::Legal;
 use crate::kinds::streams::Streams;
 use crate::kinds::streams::decided::{OBJECTIVE, document, unsplit_s};
 use crate::kinds::streams::explain::table;
@@ -27,7 +27,7 @@ use crate::search::watched::{assumed, batch, only_law, proved, searched, stop, t
 /// Plans the layers of a model by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, door) = row::known::<experts::Streams>(request.recipe())?;
-    request.exports.iter().try_for_each(|target| Streams::check_target(target))?;
+    request.exports.iter().try_for_each(|target| check_target::<Streams>(target))?;
     check_phase(request)?;
     let batch = batch(request)?;
     let law = only_law(request, "parts")?;
