@@ -438,6 +438,20 @@ fn the_docs_list_what_each_target_expresses() {
         let line = format!("| `{}` | {} |", row.name, fields.join(", "));
         assert!(docs.contains(&line), "docs/targets.md lacks\n{line}");
     }
+    let (_, folders) = docs.split_once("writes a folder").unwrap();
+    let (folders, _) = folders.split_once(')').unwrap();
+    for row in targets() {
+        assert_eq!(folders.contains(&format!("`{}`", row.name)), row.has_folder(), "{}", row.name);
+    }
+}
+
+/// Whose settings are read back is a target under the same name.
+#[test]
+fn readers_and_targets_have_one_name() {
+    for own in Launcher::ALL {
+        let row = exporters::row(own.name()).unwrap();
+        assert_eq!(row.placed().is_some_and(|row| row.serves), own.serves(), "{}", row.name);
+    }
 }
 
 #[test]

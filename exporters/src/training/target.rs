@@ -240,6 +240,12 @@ pub struct TrainingTarget {
 }
 
 impl TrainingTarget {
+    /// Whether it is also written as a folder that starts a plan.
+    #[must_use]
+    pub const fn has_folder(&self) -> bool {
+        self.program.is_some()
+    }
+
     /// What it lacks of what is needed, the first in the order of its table.
     pub fn lacking(&self, needs: impl Fn(Lack) -> bool) -> Option<Lack> {
         let by_block = (!self.expresses.contains(&Field::BlockPolicies)).then_some(Lack::ByBlock);
