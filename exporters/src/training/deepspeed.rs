@@ -24,7 +24,6 @@ const TARGET: &str = "deepspeed";
 
 /// Its row.
 pub(crate) const ROW: TrainingTarget = TrainingTarget {
-    name: TARGET,
     versions: &["0.19"],
     file_name: "deepspeed.json",
     summary: "ds_config of DeepSpeed, topology and stage bounds of its PipelineModule",
@@ -32,15 +31,12 @@ pub(crate) const ROW: TrainingTarget = TrainingTarget {
         Data Tensor Pipeline Blocks Schedule MicroBatch MicroBatches GlobalBatch Zero Sequence
         Recompute ElementType Offload
     ],
-    accepts,
     offloaded: Some(accepts_offloaded),
-    splits: None,
     lacks: &[Lack::Parts, Lack::Adafactor],
     recomputes: Some(&[Policy::None, Policy::Full]),
     types: Some(&[DType::Bf16, DType::F16, DType::F32]),
     launches: Some(&["megatron-deepspeed-2021"]),
-    program: None,
-    export,
+    ..TrainingTarget::of(TARGET, accepts, export)
 };
 
 /// It runs 1F1B with pipeline ranks outermost, and has no word for context and expert ranks.

@@ -19,7 +19,6 @@ const TARGET: &str = "flagscale";
 
 /// Its row.
 pub(crate) const ROW: TrainingTarget = TrainingTarget {
-    name: TARGET,
     versions: &["0.9"],
     file_name: "flagscale.yaml",
     summary: "configuration of FlagScale with a process mesh for each stage",
@@ -27,26 +26,19 @@ pub(crate) const ROW: TrainingTarget = TrainingTarget {
         Data Tensor Pipeline Blocks Schedule MicroBatch GlobalBatch Zero Sequence Recompute
         ElementType Optimizer Devices
     ],
-    accepts,
-    offloaded: None,
-    splits: None,
     lacks: &[Lack::Parts, Lack::Predicting, Lack::Adafactor],
-    recomputes: None,
     types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
-    // Plans are made for it by what they are: of unlike nodes.
-    launches: None,
-    program: Some(PROGRAM),
-    export,
-};
-
-const PROGRAM: Program = Program {
-    start: Start::Hydra,
-    members: &[],
-    words: "\"${FLAGSCALE:?the folder of FlagScale}/run.py\"",
-    environment: megatron::environment,
-    yours: "data, tokenizer, learning rate, length and `save_interval` of the run, as hydra's overrides (such as \
-            `++train.data.data_path=/data/text`); `FLAGSCALE`, its folder, the same on all hosts, which \
-            its runner reaches by ssh",
+    program: Some(Program {
+        start: Start::Hydra,
+        members: &[],
+        words: "\"${FLAGSCALE:?the folder of FlagScale}/run.py\"",
+        environment: megatron::environment,
+        yours: "data, tokenizer, learning rate, length and `save_interval` of the run, as hydra's overrides (such as \
+                `++train.data.data_path=/data/text`); `FLAGSCALE`, its folder, the same on all hosts, which \
+                its runner reaches by ssh",
+    }),
+    // Nothing is planned for it by name: plans go to it by what they are, of unlike nodes.
+    ..TrainingTarget::of(TARGET, accepts, export)
 };
 
 /// It runs 1F1B and shares out optimizer states at most.

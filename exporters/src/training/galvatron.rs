@@ -14,23 +14,17 @@ const TARGET: &str = "galvatron";
 
 /// Its row.
 pub(crate) const ROW: TrainingTarget = TrainingTarget {
-    name: TARGET,
     versions: &["2.4"],
     file_name: "galvatron_config.json",
     summary: "parallel strategy of each layer for Hetu-Galvatron",
     expresses: fields![
         Tensor Pipeline Blocks BlockPolicies Schedule MicroBatches GlobalBatch Zero Sequence
     ],
-    accepts,
     offloaded: Some(accepts),
-    splits: None,
     lacks: &[Lack::Parts, Lack::Predicting, Lack::Selective, Lack::PerOp],
-    recomputes: None,
-    types: None,
     // Its layers are those of Megatron.
     launches: Some(&["megatron-core"]),
-    program: None,
-    export,
+    ..TrainingTarget::of(TARGET, accepts, export)
 };
 
 /// It runs 1F1B and GPipe on tensor ranks that split the sequence, replicas inside, with one default

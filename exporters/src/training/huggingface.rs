@@ -24,32 +24,26 @@ const TARGET: &str = "huggingface";
 
 /// Its row.
 pub(crate) const ROW: TrainingTarget = TrainingTarget {
-    name: TARGET,
     versions: &["5.23"],
     file_name: "huggingface.json",
     summary: "files of Hugging Face's Trainer: accelerate launch, TrainingArguments, DistributedConfig",
     expresses: fields![
         Data Tensor Context MicroBatch MicroBatches Zero Recompute ElementType Optimizer
     ],
-    accepts,
-    offloaded: None,
-    splits: None,
     lacks: &[Lack::Parts, Lack::Predicting],
     recomputes: Some(&[Policy::None, Policy::Full]),
     types: Some(&[DType::Bf16, DType::F32]),
     launches: Some(&["pytorch-eager", "transformers-eager"]),
-    program: Some(PROGRAM),
-    export,
-};
-
-const PROGRAM: Program = Program {
-    start: Start::Accelerate,
-    members: &["accelerate", "training_arguments"],
-    words: "\"${TRAIN:?a program of yours that trains}\"",
-    environment: |_| Vec::new(),
-    yours: "`TRAIN`, a program that reads `training_arguments.json` \
-            (`HfArgumentParser.parse_json_file`) and loads the model with the other members of \
-            `huggingface.json`; length of samples, data and learning rate",
+    program: Some(Program {
+        start: Start::Accelerate,
+        members: &["accelerate", "training_arguments"],
+        words: "\"${TRAIN:?a program of yours that trains}\"",
+        environment: |_| Vec::new(),
+        yours: "`TRAIN`, a program that reads `training_arguments.json` \
+                (`HfArgumentParser.parse_json_file`) and loads the model with the other members of \
+                `huggingface.json`; length of samples, data and learning rate",
+    }),
+    ..TrainingTarget::of(TARGET, accepts, export)
 };
 
 fn accepts(degrees: &Parallelism, _: &str) -> bool {

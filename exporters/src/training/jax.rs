@@ -5,7 +5,7 @@
 use ir::card::{Attention, BlockGroup, ModelCard, Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
-use ir::stack::AttentionKernel;
+use ir::stack::{AttentionKernel, AttentionLibrary};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 use serde_json::{Value, json};
@@ -20,7 +20,6 @@ const TARGET: &str = "jax";
 
 /// Its row.
 pub(crate) const ROW: TrainingTarget = TrainingTarget {
-    name: TARGET,
     versions: &["0.10"],
     file_name: "plan.jax.json",
     summary: "mesh and rules of PartitionSpecs for JAX, by names of parameters",
@@ -28,16 +27,15 @@ pub(crate) const ROW: TrainingTarget = TrainingTarget {
         Data Tensor Expert MicroBatch MicroBatches GlobalBatch Zero Sequence Recompute ElementType
         Optimizer
     ],
-    accepts,
-    offloaded: None,
     splits: Some(splits),
     lacks: &[Lack::Parts, Lack::Names, Lack::Adafactor],
     recomputes: Some(&[Policy::None, Policy::Selective, Policy::Full]),
     types: Some(&[DType::Bf16, DType::F16, DType::F32]),
     // It compiles a whole step.
     launches: Some(&["compiled"]),
-    program: None,
-    export,
+    // cuDNN's, under every stack.
+    attention: Some(AttentionLibrary::TransformerEngine),
+    ..TrainingTarget::of(TARGET, accepts, export)
 };
 
 /// Axes of the mesh, the outermost first: tensor ranks are neighbours, then those who share out experts.

@@ -23,38 +23,24 @@ const STACKS: &[&str] =
 
 /// Its row.
 pub(crate) const ROW: TrainingTarget = TrainingTarget {
-    name: TARGET,
     versions: &["2.15"],
     file_name: "schedule.csv",
     summary: "schedule of torch.distributed.pipelining (compute_only CSV)",
     expresses: fields![Pipeline VirtualStages Schedule MicroBatches],
-    accepts,
     offloaded: Some(accepts),
-    splits: None,
-    lacks: &[],
-    recomputes: None,
-    types: None,
     launches: Some(STACKS),
-    program: None,
-    export,
+    ..TrainingTarget::of(TARGET, accepts, export)
 };
 
 /// Its row.
 pub(crate) const SPLITS_ROW: TrainingTarget = TrainingTarget {
     name: SPLITS,
-    versions: &["2.15"],
     file_name: "split_points.json",
     summary: "split points of torch.distributed.pipelining: where each stage of a graph begins",
     expresses: fields![Pipeline VirtualStages Blocks],
-    accepts,
-    offloaded: Some(accepts),
-    splits: None,
     lacks: &[Lack::Config],
-    recomputes: None,
-    types: None,
-    launches: Some(STACKS),
-    program: None,
     export: split_points,
+    ..ROW
 };
 
 /// Torch recomputes inside the backward pass, and holds each stage once.

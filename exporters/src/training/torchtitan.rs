@@ -22,7 +22,6 @@ const TARGET: &str = "torchtitan";
 
 /// Its row.
 pub(crate) const ROW: TrainingTarget = TrainingTarget {
-    name: TARGET,
     versions: &["0.3", "main"],
     file_name: "torchtitan.args",
     summary: "overrides of torchtitan's ParallelismConfig, one per line",
@@ -30,9 +29,6 @@ pub(crate) const ROW: TrainingTarget = TrainingTarget {
         Data Tensor Pipeline Context Expert VirtualStages Blocks Schedule MicroBatch MicroBatches
         GlobalBatch Zero Sequence Mesh Recompute ElementType
     ],
-    accepts,
-    offloaded: None,
-    splits: None,
     lacks: &[Lack::Parts, Lack::Predicting],
     recomputes: Some(&[Policy::None, Policy::PerOp, Policy::Full]),
     types: Some(&[DType::Bf16, DType::F32]),
@@ -43,17 +39,15 @@ pub(crate) const ROW: TrainingTarget = TrainingTarget {
         "torchtitan-rowwise",
         "torchtitan-rowwise-async-tp",
     ]),
-    program: Some(PROGRAM),
-    export,
-};
-
-const PROGRAM: Program = Program {
-    start: Start::Torchrun,
-    members: &[],
-    words: "-m torchtitan.train --module \"${MODULE:?a model of torchtitan, such as llama3}\" \\\n  \
-            --config \"${CONFIG:?one of its configs, such as llama3_8b}\"",
-    environment: |_| vec![("PYTORCH_ALLOC_CONF", "expandable_segments:True".to_owned())],
-    yours: "`MODULE` and `CONFIG`, which name the model, data and the length of the run",
+    program: Some(Program {
+        start: Start::Torchrun,
+        members: &[],
+        words: "-m torchtitan.train --module \"${MODULE:?a model of torchtitan, such as llama3}\" \\\n  \
+                --config \"${CONFIG:?one of its configs, such as llama3_8b}\"",
+        environment: |_| vec![("PYTORCH_ALLOC_CONF", "expandable_segments:True".to_owned())],
+        yours: "`MODULE` and `CONFIG`, which name the model, data and the length of the run",
+    }),
+    ..TrainingTarget::of(TARGET, accepts, export)
 };
 
 /// Our schedules under torch's names, where they are the same cell by cell; the others go through a

@@ -22,19 +22,17 @@ pub(crate) const ROW: TrainingTarget = TrainingTarget {
     file_name: "megatron-bridge.overrides",
     summary: "overrides of a recipe of Megatron Bridge, one per line",
     launches: Some(super::STACKS.split_at(super::N_WITHOUT_BRIDGE).1),
-    program: Some(PROGRAM),
+    program: Some(Program {
+        start: Start::Torchrun,
+        members: &[],
+        words: "\"${SCRIPT:-scripts/training/run_recipe.py}\" --mode pretrain \\\n  \
+                --recipe \"${RECIPE:?a recipe of Megatron Bridge, such as llama3_8b_pretrain_config}\"",
+        environment: super::environment,
+        yours: "`RECIPE`, which names data, tokenizer and learning rate, and the length of the run; `SCRIPT` is \
+                `run_recipe.py` of Megatron Bridge unless you set it",
+    }),
     export,
     ..super::ROW
-};
-
-const PROGRAM: Program = Program {
-    start: Start::Torchrun,
-    members: &[],
-    words: "\"${SCRIPT:-scripts/training/run_recipe.py}\" --mode pretrain \\\n  \
-            --recipe \"${RECIPE:?a recipe of Megatron Bridge, such as llama3_8b_pretrain_config}\"",
-    environment: super::environment,
-    yours: "`RECIPE`, which names data, tokenizer and learning rate, and the length of the run; `SCRIPT` is \
-            `run_recipe.py` of Megatron Bridge unless you set it",
 };
 
 /// How a flag is written.

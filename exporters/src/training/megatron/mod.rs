@@ -47,7 +47,6 @@ const N_WITHOUT_BRIDGE: usize = 3;
 
 /// Its row.
 pub(crate) const ROW: TrainingTarget = TrainingTarget {
-    name: TARGET,
     versions: &["0.20"],
     file_name: "megatron.args",
     summary: "flags of Megatron-Core with the pipeline layout, one per line",
@@ -55,24 +54,20 @@ pub(crate) const ROW: TrainingTarget = TrainingTarget {
         Tensor Pipeline Context Expert ExpertOverlap VirtualStages Blocks Schedule MicroBatch
         GlobalBatch Zero Sequence Mesh Recompute ElementType Offload Optimizer
     ],
-    accepts,
     offloaded: Some(accepts_offloaded),
-    splits: None,
     lacks: &[Lack::Parts, Lack::WholeSequences, Lack::Adafactor, Lack::OffloadedSgd],
     recomputes: Some(&[Policy::None, Policy::Selective, Policy::Block, Policy::Full]),
     types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
     launches: Some(STACKS),
-    program: Some(PROGRAM),
-    export,
-};
-
-const PROGRAM: Program = Program {
-    start: Start::Torchrun,
-    members: &[],
-    words: "\"${SCRIPT:-pretrain_gpt.py}\"",
-    environment,
-    yours: "data, tokenizer, learning rate and the length of the run; `SCRIPT` is `pretrain_gpt.py` of \
-            Megatron-LM unless you set it",
+    program: Some(Program {
+        start: Start::Torchrun,
+        members: &[],
+        words: "\"${SCRIPT:-pretrain_gpt.py}\"",
+        environment,
+        yours: "data, tokenizer, learning rate and the length of the run; `SCRIPT` is `pretrain_gpt.py` of \
+                Megatron-LM unless you set it",
+    }),
+    ..TrainingTarget::of(TARGET, accepts, export)
 };
 
 /// One queue keeps collectives of tensor and context ranks behind the products that they belong to;
