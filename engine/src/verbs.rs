@@ -254,7 +254,7 @@ pub fn export(
     let on = &request.on;
     let one = |export: Export| (vec![(request.target.clone(), export.bytes)], export.warnings);
     if let Some(instance) = importers::instance(&on.model)? {
-        executor::check_instances(&request.target)?;
+        exporters::find(PlanKind::Given, &request.target)?;
         started_by_none(request)?;
         let bytes = given::explain::export(on, &request.target, instance)?;
         return kept(request, one(Export { bytes, warnings: Vec::new() }), keep, page);
@@ -267,7 +267,7 @@ pub fn export(
         document.kind(),
         K => frame::export::<K>(&document, on.into(), &request.target, page)?.map(one),
         {
-            training::export::check_target(&request.target)?;
+            exporters::find(PlanKind::Training, &request.target)?;
             let illegal = Exit(Blame::IllegalPlan.exit_code());
             training::export::export(&document, request, page)?.ok_or(illegal)
         },
@@ -292,7 +292,7 @@ fn placed(
     document: &Arc<PlanDocument>,
     (cancel, page): (Cancel<'_>, &Page),
 ) -> Result<Result<Export, Exit>, Diagnostic> {
-    placement::export::check_target(&request.target)?;
+    exporters::find(PlanKind::Placement, &request.target)?;
     let target = &request.on.target;
     let problem = replay::on_problem(document, &request.on.model, target)?;
     executor::check_workload(&request.target, &problem.loaded.problem.workload)?;

@@ -30,11 +30,21 @@ use crate::format::{Export, Source};
 use crate::modules::devices::{Devices, Place};
 use crate::modules::layout::{Layout, Operand, Owner};
 use crate::modules::refusal;
+use crate::target::{Placed, Writer};
 
 pub use placed::placement;
 
 /// What it is called on the command line.
-const TARGET: &str = "accelerate";
+pub(crate) const TARGET: &str = "accelerate";
+
+pub(crate) const PLACED: Writer = Writer::Ops(Placed {
+    is_executor: true,
+    serves: false,
+    shards: false,
+    computes: |_, _| true,
+    export,
+    colocation,
+});
 
 /// Ops that Accelerate can only keep together, each list in increasing order: give them to the
 /// planner as colocations, and its plan can be exported.

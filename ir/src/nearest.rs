@@ -1,5 +1,7 @@
 //! The known name that a misspelt one was meant to be.
 
+use std::collections::BTreeSet;
+
 use crate::diagnostic::Diagnostic;
 
 /// Names that are alike by more than this are proposed.
@@ -45,6 +47,24 @@ pub fn quoted(names: &[&str], last: &str) -> String {
     }
 }
 
+/// The hint: what looks alike, or else what there is, each name once.
+#[must_use]
+pub fn among<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    const MOST: usize = 16;
+    let mut seen = BTreeSet::new();
+    let known: Vec<&str> = known.into_iter().filter(|name| seen.insert(*name)).collect();
+    if let Some(question) = meant(given, known.iter().copied()) {
+        return question;
+    }
+    let shown = &known[..known.len().min(MOST)];
+    let rest = known.len() - shown.len();
+    match rest {
+        0 => format!("there are {}", quoted(shown, "and")),
+        1 => format!("there is one more beside {}", quoted(shown, "and")),
+        _ => format!("there are {rest} others beside {}", quoted(shown, "and")),
+    }
+}
+
 /// With a hint that names the nearest known names, if any is near.
 #[must_use]
 pub fn hint<'a>(
@@ -72,5 +92,18 @@ mod tests {
         assert_eq!(hints("SWITCH"), ["did you mean `switch`?"]);
         assert_eq!(hints("zzz"), [""; 0]);
         assert_eq!(hints(&"gpu".repeat(100)), [""; 0]);
+    }
+
+    #[test]
+    fn a_slip_of_the_finger_is_understood() {
+        assert!(among("m-eft", ["m-topo", "m-etf", "auto"]).starts_with("did you mean `m-etf`"));
+        assert_eq!(among("gpu01", ["gpu0", "tpu"]), "did you mean `gpu0`?");
+        assert_eq!(among("GPU0", ["gpu0", "switch"]), "did you mean `gpu0`?");
+    }
+
+    #[test]
+    fn without_a_likeness_it_lists_what_there_is() {
+        assert_eq!(among("zzz", ["a", "b"]), "there are `a` and `b`");
+        assert_eq!(among("zzz", ["a", "b", "a"]), "there are `a` and `b`");
     }
 }

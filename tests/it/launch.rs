@@ -164,7 +164,7 @@ fn agrees(case: &Case, settings: &LaunchSettings, target: &str, text: &str) {
     let is_cut = counts.len() > 1;
     // A file of torch holds the schedule where it has no name there.
     let has_own_file = text.contains("schedule_csv");
-    let row = targets().iter().find(|row| row.name == target).unwrap();
+    let row = targets().find(|row| row.name == target).unwrap();
     let same = |field: Field, is_meant: bool, read: Option<String>, planned: String| {
         let is_said = row.expresses.contains(&field) && is_meant;
         assert!(!is_said || read.is_some(), "{target} did not say {}:\n{text}", field.name());
@@ -385,7 +385,7 @@ pub(crate) fn names_of_llama() -> Hyperparameters {
 #[test]
 fn jax_is_told_what_its_row_runs() {
     let mut rng = SmallRng::seed_from_u64(7);
-    let row = targets().iter().find(|row| row.name == "jax").unwrap();
+    let row = targets().find(|row| row.name == "jax").unwrap();
     let hyperparameters = names_of_llama();
     let mut n = [0; 2];
     for _ in 0..N_PLANS {
@@ -437,6 +437,20 @@ fn the_docs_list_what_each_target_expresses() {
         let fields: Vec<&str> = row.expresses.iter().map(|field| field.name()).collect();
         let line = format!("| `{}` | {} |", row.name, fields.join(", "));
         assert!(docs.contains(&line), "docs/targets.md lacks\n{line}");
+    }
+    let (_, folders) = docs.split_once("writes a folder").unwrap();
+    let (folders, _) = folders.split_once(')').unwrap();
+    for row in targets() {
+        assert_eq!(folders.contains(&format!("`{}`", row.name)), row.has_folder(), "{}", row.name);
+    }
+}
+
+/// Whose settings are read back is a target under the same name.
+#[test]
+fn readers_and_targets_have_one_name() {
+    for own in Launcher::ALL {
+        let row = exporters::row(own.name()).unwrap();
+        assert_eq!(row.placed().is_some_and(|row| row.serves), own.serves(), "{}", row.name);
     }
 }
 

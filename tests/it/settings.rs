@@ -99,7 +99,7 @@ fn targets_export_the_types_that_they_name() {
         schedule: Default::default(),
     };
     let named = names_of_llama();
-    for row in targets().iter().filter(|row| row.types.is_some()) {
+    for row in targets().filter(|row| row.types.is_some()) {
         for dtype in [DType::Bf16, DType::F16, DType::F8, DType::F32, DType::F64] {
             let source = TrainingSource {
                 version: "",

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use cost_model::ops::objective::rows;
 use cost_model::ops::problem::{Constraints, Objective, Problem};
 use documents::plan::request::RequestDocument;
+use exporters::Writer;
 use importers::{Import, ImportOptions, Summary};
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::{DeviceId, NodeId};
 use ir::op::Work;
+use ir::plan_kind::PlanKind;
 use ir::profile::Profile;
 use ir::workload::{Mode, Workload};
 
@@ -301,10 +303,13 @@ fn restrict(
     constraints: &mut Constraints,
 ) -> Result<Vec<Diagnostic>, Diagnostic> {
     let target = executor.target();
-    executor::check_placements(target)?;
+    let Writer::Ops(placed) = exporters::find(PlanKind::Placement, target)?.writer else {
+        return Ok(Vec::new());
+    };
     executor::check_workload(target, workload)?;
-    constraints.colocate.extend(exporters::colocation(target, graph)?);
-    let barred = exporters::barred(target, cluster)?;
+    constraints.colocate.extend((placed.colocation)(graph)?);
+    let is_barred = |device: &DeviceId| !(placed.computes)(cluster, *device);
+    let barred: Vec<DeviceId> = cluster.device_ids().filter(is_barred).collect();
     if !barred.is_empty() {
         let ops = graph.op_ids().filter(|op| graph.op(*op).work != Work::View);
         constraints.forbids.extend(ops.map(|op| (op, barred.clone())));

@@ -33,21 +33,6 @@ pub fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
     Err(refused(PlanKind::Streams, message, "leave it out"))
 }
 
-/// Refuses targets that take nothing of what is decided: nobody is known to; pictures are drawn.
-///
-/// # Errors
-/// `unknown-target`.
-pub fn check_target(target: &str, [what, members]: [&str; 2]) -> Result<(), Diagnostic> {
-    if target == PICTURE {
-        return Ok(());
-    }
-    let message = format!("`{target}` takes {what}");
-    Err(Diagnostic::usage("unknown-target", message).hint(format!(
-        "no program is known to take them: they stand in the plan ({members}, `schedule.cells`), and \
-         `{PICTURE}` draws them"
-    )))
-}
-
 /// Refuses a layer that a plan has none of.
 ///
 /// # Errors
@@ -60,9 +45,6 @@ pub fn check_layer(layer: u32, n_layers: usize) -> Result<(), Diagnostic> {
     Err(Diagnostic::usage("unknown-layer", message)
         .hint(format!("its layers are 0 to {}", n_layers.saturating_sub(1))))
 }
-
-/// The target that draws.
-pub const PICTURE: &str = "svg";
 
 /// Which bound is stated.
 pub const BOUND: &str = "streams";

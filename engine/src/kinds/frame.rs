@@ -111,10 +111,10 @@ impl<K: Kind> OnModel<'_, K> {
 /// `plan`.
 ///
 /// # Errors
-/// Those of [`Kind::check`], [`Kind::check_target`] and [`Kind::plan`].
+/// Those of [`Kind::check`], [`check_target`] and [`Kind::plan`].
 pub fn plan<K: Kind>(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     K::check(request)?;
-    request.exports.iter().try_for_each(|target| K::check_target(target))?;
+    request.exports.iter().try_for_each(|target| check_target::<K>(target))?;
     K::plan(request, run)
 }
 
@@ -234,6 +234,18 @@ pub fn simulate<K: Kind>(plan: &PlanDocument, target: Target<'_>, page: &Page) -
     explain::<K>(plan, target, (&Subject::Step { longest: None }, None), page)
 }
 
+/// Refuses a target that takes nothing of what is decided.
+///
+/// # Errors
+/// Those of [`exporters::find`].
+pub fn check_target<K: Kind>(target: &str) -> Result<(), Diagnostic> {
+    let with_more = |error: Diagnostic| match K::ELSEWHERE {
+        "" => error,
+        more => error.hint(more),
+    };
+    exporters::find(K::KIND, target).map(drop).map_err(with_more)
+}
+
 /// `export`; or how the run ends where the plan is illegal, which the page says.
 ///
 /// # Errors
@@ -244,7 +256,7 @@ pub fn export<K: Kind>(
     format: &str,
     page: &Page,
 ) -> Result<Result<Export, Exit>, Diagnostic> {
-    K::check_target(format)?;
+    check_target::<K>(format)?;
     with_legal::<K, _>(plan, target, page, |on, warnings| {
         let mut export = K::export(on, format)?;
         export.warnings.splice(0..0, warnings);

@@ -78,6 +78,8 @@ pub trait Kind: Sized {
     const HOLDS_CLAIMS: bool = true;
     /// Fields of a request that it honours.
     const HONOURS: &'static Honours;
+    /// Where what its plans decide is to be had for programs that no target is of.
+    const ELSEWHERE: &'static str = "";
     /// Whether its plans have steps, which `simulate` replays.
     const HAS_STEPS: bool = true;
 
@@ -108,7 +110,7 @@ pub trait Kind: Sized {
         fields::check(&request.problem.given, Self::HONOURS)
     }
 
-    /// Plans what is asked for; targets are those of [`Self::check_target`].
+    /// Plans what is asked for; targets are those of `frame::check_target`.
     ///
     /// # Errors
     /// Those of reading and planning.
@@ -160,12 +162,6 @@ pub trait Kind: Sized {
         asked: (&Subject, Option<u32>),
         around: (Rows, &Page),
     ) -> Result<Value, Diagnostic>;
-
-    /// Refuses targets that take nothing of what is decided.
-    ///
-    /// # Errors
-    /// `unknown-target`.
-    fn check_target(target: &str) -> Result<(), Diagnostic>;
 
     /// The file of a target.
     ///

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cost_model::runs::forms::model::counts::serial_flops;
 use ir::diagnostic::Diagnostic;
+use ir::plan_kind::PlanKind;
 use ir::units::Nanos;
 use ir::workload::Mode;
 use planner::registry;
@@ -14,9 +15,7 @@ use planner::training::search_3d::space::Space as DegreesSpace;
 use crate::answer::beside::{Beside, Space};
 use crate::answer::exit::CommandResult;
 use crate::inputs::run::setting::Setting;
-use crate::kinds::placement::export as placed;
 use crate::kinds::placement::plan as placement;
-use crate::kinds::training::export;
 use crate::kinds::training::nothing_fits::too_early;
 use crate::kinds::training::plan as training;
 use crate::request::executor::Executor;
@@ -48,9 +47,9 @@ pub(crate) fn is_open(request: &PlanRequest) -> bool {
         && problem.colocate.is_empty()
         && problem.constraints.is_none();
     let is_measured = problem.profile.as_deref().is_some_and(importers::layers::is_folder);
-    let is_either = |target: &String| {
-        placed::check_target(target).is_ok() && export::check_target(target).is_ok()
-    };
+    let kinds = [PlanKind::Placement, PlanKind::Training];
+    let is_either =
+        |target: &String| kinds.iter().all(|kind| exporters::find(*kind, target).is_ok());
     trains
         && is_sized
         && is_plain

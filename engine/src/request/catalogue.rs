@@ -1,6 +1,7 @@
 //! Lists of what can be read and written, as documents.
 
-use exporters::training;
+use exporters::Writer;
+use ir::plan_kind::PlanKind;
 use serde_json::{Value, json};
 
 /// The formats of models that are read.
@@ -13,21 +14,14 @@ pub fn formats() -> Value {
 /// The formats in which plans are written, for placements of ops and for training runs.
 #[must_use]
 pub fn targets() -> Value {
-    let of = |kind: &'static str| {
-        move |row: &exporters::Target| {
-            json!({ "name": row.name, "file_name": row.file_name, "summary": row.summary,
-                "versions": row.versions, "of": kind, "is_executor": row.is_executor })
-        }
+    let kinds = [(PlanKind::Placement, "placements"), (PlanKind::Training, "training-runs")];
+    let of = |(kind, of): (PlanKind, &'static str)| {
+        exporters::targets().iter().filter_map(move |row| {
+            let own = row.takes(kind)?;
+            let is_executor = own.writer.is_executor() || matches!(own.writer, Writer::Run(_));
+            Some(json!({ "name": row.name, "file_name": row.file_name, "summary": row.summary,
+                "versions": own.versions, "of": of, "is_executor": is_executor }))
+        })
     };
-    let placed = exporters::targets().iter().map(of("placements"));
-    let pictures = exporters::targets().iter().filter(|row| PICTURES.contains(&row.name));
-    let pictures = pictures.map(of("training-runs"));
-    let runs = training::targets().iter().map(|row| {
-        json!({ "name": row.name, "file_name": row.file_name, "summary": row.summary,
-            "versions": row.versions, "of": "training-runs", "is_executor": true })
-    });
-    json!({ "targets": placed.chain(pictures).chain(runs).collect::<Vec<_>>() })
+    json!({ "targets": kinds.into_iter().flat_map(of).collect::<Vec<_>>() })
 }
-
-/// Pictures of the step.
-pub const PICTURES: [&str; 2] = ["svg", "trace"];

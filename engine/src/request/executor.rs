@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use cost_model::kernels::stack::{megatron_deepspeed_2021, preset, presets};
 use exporters::training::{Lack, TrainingTarget, targets};
+use exporters::{Takes, Target};
 use importers::cluster::{LinkScope, catalogue};
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::{DeviceId, KindId, NodeId, TensorId};
 use ir::op::Op;
+use ir::plan_kind::PlanKind;
 use ir::stack::Stack;
 use ir::workload::{Mode, Workload};
 
@@ -34,7 +36,7 @@ impl Eq for Executor {}
 
 /// Launchers of training runs, with the software stacks that they launch.
 fn launchers() -> impl Iterator<Item = (Executor, &'static [&'static str])> {
-    targets().iter().filter_map(|row| Some((Executor::plain(row.name), row.launches?)))
+    targets().filter_map(|row| Some((Executor::plain(row.name), row.launches?)))
 }
 
 impl Executor {
@@ -45,25 +47,20 @@ impl Executor {
         Self { name, version: None }
     }
 
-    /// All, in the order of listings.
-    #[must_use]
-    pub fn all() -> Vec<Self> {
-        let placements = exporters::targets().iter().filter(|row| row.is_executor);
-        let launchers = launchers().map(|(own, _)| own);
-        placements.map(|row| Self::plain(row.name)).chain(launchers).chain([Self::ANY]).collect()
+    /// By name, how each that there is is told what to run.
+    fn rows() -> impl Iterator<Item = (Self, &'static Takes)> {
+        exporters::targets().iter().filter_map(|row| Some((Self::plain(row.name), row.runs()?)))
     }
 
     /// Every way to write one, with and without versions.
     #[must_use]
     pub fn spellings() -> Vec<String> {
-        let versions = |own: Self| {
-            let placed = exporters::row(own.name).map(|row| row.versions);
-            let trained = exporters::training::find(own.name).map(|(row, _)| row.versions);
-            let known = placed.or(trained).unwrap_or_default().iter();
-            known.map(move |version| Self { version: Some(*version), ..own })
+        let versions = |(own, row): (Self, &'static Takes)| {
+            let known =
+                row.versions.iter().map(move |version| Self { version: Some(*version), ..own });
+            [own].into_iter().chain(known)
         };
-        let all = Self::all().into_iter();
-        all.flat_map(|own| [own].into_iter().chain(versions(own))).map(Self::text).collect()
+        Self::rows().flat_map(versions).chain([Self::ANY]).map(Self::text).collect()
     }
 
     /// The executor of a text, `name` or `name@version`.
@@ -72,25 +69,22 @@ impl Executor {
     /// `unknown-executor` with those that there are, `unknown-target` for other versions than are known.
     pub fn of(text: &str) -> Result<Self, Diagnostic> {
         let name = text.split('@').next().unwrap_or_default();
-        let Some(own) = Self::all().into_iter().find(|own| own.name == name) else {
-            let is_picture = exporters::targets().iter().any(|row| row.name == name);
+        if text == Self::ANY.name {
+            return Ok(Self::ANY);
+        }
+        let Some((own, row)) = Self::rows().find(|(own, _)| own.name == name) else {
+            let is_picture = exporters::row(name).is_some_and(|row| row.placed().is_some());
             let message = match is_picture {
                 true => format!("`{name}` is a file about a plan and runs none"),
                 false => format!("there is no executor `{name}`"),
             };
-            let all = Self::all();
-            let names = all.iter().map(|own| own.name);
+            let names = Self::rows().map(|(own, _)| own.name).chain([Self::ANY.name]);
             return Err(
                 Diagnostic::usage("unknown-executor", message).hint(suggest::hint(name, names))
             );
         };
-        let version = match (text.contains('@'), exporters::training::find(text)) {
-            (false, _) => None,
-            (true, Ok((_, version))) => Some(version),
-            (true, Err(error)) if exporters::training::find(name).is_ok() => return Err(error),
-            (true, Err(_)) => Some(exporters::versioned(text)?),
-        };
-        Ok(Self { version, ..own })
+        let version = row.version(text)?;
+        Ok(Self { version: text.contains('@').then_some(version), ..own })
     }
 
     /// The executor of a text that was checked before.
@@ -116,7 +110,7 @@ impl Executor {
     pub fn of_parts() -> Option<Self> {
         let runs =
             |row: &&TrainingTarget| row.launches.is_some() && !row.lacks.contains(&Lack::Parts);
-        targets().iter().find(runs).map(|row| Self::plain(row.name))
+        targets().find(runs).map(|row| Self::plain(row.name))
     }
 
     /// The stack that its training runs are priced as, where it has one.
@@ -155,51 +149,10 @@ pub fn named_stack(name: &str) -> Result<Stack, Diagnostic> {
     })
 }
 
-/// Refuses what is no target for plans of training runs: servers, and what places ops or modules.
-///
-/// # Errors
-/// `not-for-training`; `unknown-target` for what is no target at all.
-pub fn check_training(target: &str) -> Result<(), Diagnostic> {
-    let name = target.split('@').next().unwrap_or_default();
-    let Some(row) = exporters::targets().iter().find(|row| row.name == name && row.is_executor)
-    else {
-        return Ok(());
-    };
-    let names: Vec<&str> = launchers().map(|(own, _)| own.name).collect();
-    let others = format!("choose from {}, any", names.join(", "));
-    let (message, hint) = match row.serves {
-        true => (
-            format!("{name} serves models and trains none"),
-            "plan what it serves, without --global-batch and --workload training".to_owned(),
-        ),
-        false => (format!("{name} runs no training runs"), others.clone()),
-    };
-    let error = Diagnostic::usage("not-for-training", message).hint(hint);
-    Err(if row.serves { error.hint(others) } else { error })
-}
-
-/// Refuses executors of models for an instance with given costs.
-///
-/// # Errors
-/// `not-for-instances`.
-pub fn check_instances(target: &str) -> Result<(), Diagnostic> {
-    let name = target.split('@').next().unwrap_or_default();
-    if !Executor::all().iter().any(|own| own.name == name && *own != Executor::ANY) {
-        return Ok(());
-    }
-    let message = format!("{name} runs models, and an instance with given costs is none");
-    let forms = exporters::given_costs::FORMS.map(|form| form.name);
-    Err(Diagnostic::usage("not-for-instances", message)
-        .hint(format!("leave out --for; export its solution to {}", forms.join(" or "))))
-}
-
-/// Servers that run tensor, expert and data parallelism, which placements of layers leave out.
-const SHARDING_SERVERS: [&str; 2] = ["vllm", "sglang"];
-
-/// The first target that is such a server.
+/// The first target that also runs tensor, expert and data parallelism, which placements of layers leave out.
 fn sharding_server(targets: &[&str]) -> Option<&'static str> {
-    let names = targets.iter().map(|target| target.split('@').next().unwrap_or_default());
-    names.filter_map(|name| SHARDING_SERVERS.into_iter().find(|own| *own == name)).next()
+    let shards = |own: &&Target| own.placed().is_some_and(|own| own.shards);
+    targets.iter().filter_map(|own| exporters::row(own)).find(shards).map(|own| own.name)
 }
 
 /// What the search for such a server leaves out.
@@ -268,20 +221,6 @@ fn scale_up_domain(cluster: &Cluster) -> Option<(&str, usize)> {
     Some((cluster.kind_of(first).name.as_str(), n))
 }
 
-/// Refuses what is no target for placements of ops: launchers of training runs.
-///
-/// # Errors
-/// `not-for-placements`.
-pub fn check_placements(target: &str) -> Result<(), Diagnostic> {
-    let name = target.split('@').next().unwrap_or_default();
-    if !targets().iter().any(|row| row.name == name) {
-        return Ok(());
-    }
-    let message = format!("{name} runs training runs, no placements of ops");
-    Err(Diagnostic::usage("not-for-placements", message)
-        .hint("plan a training run with --global-batch, or choose accelerate"))
-}
-
 /// Refuses a workload that an executor of placements has no words for: training, for what serves, and
 /// micro-batches. By its file each batch goes through the model whole, and what a pipeline of parts of
 /// it would cost is not what runs.
@@ -290,13 +229,10 @@ pub fn check_placements(target: &str) -> Result<(), Diagnostic> {
 /// `not-for-training`, `whole-batches`.
 pub fn check_workload(target: &str, workload: &Workload) -> Result<(), Diagnostic> {
     let n_micro_batches = workload.n_micro_batches();
-    let name = target.split('@').next().unwrap_or_default();
-    let Some(row) = exporters::targets().iter().find(|row| row.name == name && row.is_executor)
-    else {
-        return Ok(());
-    };
-    if row.serves && workload.mode == Mode::Training {
-        return check_training(target);
+    let row = exporters::row(target).and_then(|row| Some((row.name, row.placed()?)));
+    let Some((name, own)) = row.filter(|(_, own)| own.is_executor) else { return Ok(()) };
+    if own.serves && workload.mode == Mode::Training {
+        return exporters::find(PlanKind::Training, target).map(drop);
     }
     if n_micro_batches <= 1 {
         return Ok(());

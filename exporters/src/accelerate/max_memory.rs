@@ -12,7 +12,7 @@ use crate::format::{Export, Source};
 use crate::modules::devices::{Devices, Place};
 use crate::modules::refusal;
 
-const TARGET: &str = "max-memory";
+pub(crate) const TARGET: &str = "max-memory";
 
 /// One line per device that the plan uses and that has a limit, accelerators first.
 ///

@@ -11,11 +11,13 @@
 //! it has recorded.
 
 use ir::diagnostic::Diagnostic;
+use ir::plan_kind::PlanKind;
 use ir::workload::Mode;
 
-use super::{HEAD, SGLANG, VLLM};
-use crate::format::{Export, unknown_target, version};
+use super::{HEAD, SGLANG, VLLM, trains};
+use crate::format::Export;
 use crate::modules::refusal;
+use crate::target::{Told, Writer};
 
 /// Copies of experts on the devices of a cluster, in its order.
 #[derive(Clone, Debug)]
@@ -38,49 +40,13 @@ pub struct ExpertsSource {
     pub layers: Vec<(u32, Vec<Vec<usize>>)>,
 }
 
-/// A format of placements of experts.
-pub struct ExpertsTarget {
-    /// What the user calls it.
-    pub name: &'static str,
-    versions: &'static [&'static str],
-    export: fn(&ExpertsSource) -> Result<Export, Diagnostic>,
-}
+impl Told for ExpertsSource {
+    const KIND: PlanKind = PlanKind::Experts;
 
-const TARGETS: &[ExpertsTarget] = &[
-    ExpertsTarget { name: SGLANG, versions: &["0.5.23"], export: sglang },
-    ExpertsTarget { name: "sglang-location", versions: &["0.5.23"], export: location },
-    ExpertsTarget { name: VLLM, versions: &["0.26"], export: vllm },
-];
-
-/// All formats of placements of experts.
-#[must_use]
-pub fn targets() -> &'static [ExpertsTarget] {
-    TARGETS
-}
-
-/// The row of a format, by `name` or `name@version`.
-///
-/// # Errors
-/// `unknown-target` with the known ones.
-pub fn find(target: &str) -> Result<&'static ExpertsTarget, Diagnostic> {
-    let name = target.split('@').next().unwrap_or_default();
-    let row = TARGETS.iter().find(|row| row.name == name);
-    let names = TARGETS.iter().map(|row| row.name);
-    let row = row.ok_or_else(|| unknown_target(name, " for placements of experts", names))?;
-    version(target, row.versions).map(|_| row)
-}
-
-/// The file of a format and what it can't say.
-///
-/// # Errors
-/// Those of [`find`]; `cannot-express` for a placement that is trained with.
-pub fn export(target: &str, source: &ExpertsSource) -> Result<Export, Diagnostic> {
-    let row = find(target)?;
-    if source.mode == Mode::Training {
-        let message = format!("{} serves models and trains none", row.name);
-        return Err(refusal(row.name, message).hint("plan with --phase prefill or decode"));
+    fn written(&self, by: Writer, name: &'static str) -> Option<Result<Export, Diagnostic>> {
+        let Writer::Experts(write) = by else { return None };
+        Some(if self.mode == Mode::Training { Err(trains(name)) } else { write(self) })
     }
-    (row.export)(source)
 }
 
 /// Slots past those that hold each expert once.
@@ -115,7 +81,7 @@ fn map(source: &ExpertsSource) -> String {
     format!("{{\"physical_to_logical_map\":[\n{}\n]}}\n", rows.join(",\n"))
 }
 
-fn location(source: &ExpertsSource) -> Result<Export, Diagnostic> {
+pub(crate) fn location(source: &ExpertsSource) -> Result<Export, Diagnostic> {
     Ok(Export { warnings: of_sglang(), ..Export::from(map(source)) })
 }
 
@@ -194,7 +160,7 @@ pub(super) fn engines_of_hosts(n_devices: usize, n_hosts: usize) -> Result<Strin
     ))
 }
 
-fn sglang(source: &ExpertsSource) -> Result<Export, Diagnostic> {
+pub(crate) fn sglang(source: &ExpertsSource) -> Result<Export, Diagnostic> {
     let ExpertsSource { n_devices, slots, n_hosts, .. } = source;
     let around = around(source)?;
     let on_each = on_each(*n_hosts);
@@ -211,7 +177,7 @@ fn sglang(source: &ExpertsSource) -> Result<Export, Diagnostic> {
     Ok(Export { warnings: of_sglang(), ..Export::from(text) })
 }
 
-fn vllm(source: &ExpertsSource) -> Result<Export, Diagnostic> {
+pub(crate) fn vllm(source: &ExpertsSource) -> Result<Export, Diagnostic> {
     if source.n_devices < 2 {
         let message = "vLLM balances experts over several devices, and here is one".to_owned();
         return Err(refusal(VLLM, message).hint("leave it out: one device holds all experts"));
@@ -236,6 +202,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::export;
 
     fn source() -> ExpertsSource {
         // Three experts on two devices of two slots: the second one twice.

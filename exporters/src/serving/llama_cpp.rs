@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 
 use ir::diagnostic::Diagnostic;
-use ir::graph::Graph;
 use ir::id::{DeviceId, OpId};
 
 use super::HEAD;
@@ -17,10 +16,21 @@ use super::layers::{Layers, Part};
 use crate::format::{Export, Source};
 use crate::modules::devices::{Devices, Place};
 use crate::modules::refusal;
+use crate::target::{Placed, Writer};
 
 pub(crate) const LLAMA_CPP: &str = "llama.cpp";
 
-/// Layers first, then the head, the experts of each layer, and what is before the layers.
+pub(crate) const LLAMA_CPP_PLACED: Writer = Writer::Ops(Placed {
+    is_executor: true,
+    serves: true,
+    shards: false,
+    computes: |cluster, device| cluster.storage(device) != Some("disk"),
+    export,
+    colocation: |graph| Ok(Layers::new(graph, LLAMA_CPP)?.groups(slot)),
+});
+
+/// Layers first, then the head, the experts of each layer, which may lie elsewhere, and what is before
+/// the layers.
 fn slot(part: Part, n_layers: usize) -> Option<usize> {
     match part {
         Part::Layer(number) => Some(number),
@@ -31,15 +41,7 @@ fn slot(part: Part, n_layers: usize) -> Option<usize> {
     }
 }
 
-/// Ops that it holds together: experts may lie elsewhere than the rest of their layer.
-///
-/// # Errors
-/// Those of [`Layers::new`].
-pub(crate) fn colocation(graph: &Graph) -> Result<Vec<Vec<OpId>>, Diagnostic> {
-    Ok(Layers::new(graph, LLAMA_CPP)?.groups(slot))
-}
-
-pub(crate) fn export(source: &Source<'_>) -> Result<Export, Diagnostic> {
+fn export(source: &Source<'_>) -> Result<Export, Diagnostic> {
     let layers = Layers::new(&source.problem.graph, LLAMA_CPP)?;
     let devices = Devices::new(source, LLAMA_CPP)?;
     let n_layers = layers.names.len();

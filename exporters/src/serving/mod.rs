@@ -11,9 +11,18 @@ pub mod stages;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use llama_cpp::{LLAMA_CPP, colocation as llama_cpp_colocation, export as llama_cpp};
+use crate::modules::refusal;
+use ir::diagnostic::Diagnostic;
+
+pub(crate) use llama_cpp::{LLAMA_CPP, LLAMA_CPP_PLACED};
 pub use pipelined::{Ranks, device_map};
-pub(crate) use pipelined::{SGLANG, VLLM, colocation as pipelined_colocation, sglang, vllm};
+pub(crate) use pipelined::{SGLANG, SGLANG_PLACED, VLLM, VLLM_PLACED};
 
 /// The head of every script: devices are numbered as `nvidia-smi` numbers them.
 const HEAD: &str = "#!/usr/bin/env bash\nexport CUDA_DEVICE_ORDER=PCI_BUS_ID\n";
+
+/// The refusal of what is trained.
+fn trains(target: &'static str) -> Diagnostic {
+    refusal(target, format!("{target} serves models and trains none"))
+        .hint("plan with --phase prefill or decode")
+}

@@ -11,12 +11,14 @@
 //! Both run pieces in an order of their own.
 
 use ir::diagnostic::Diagnostic;
+use ir::plan_kind::PlanKind;
 use ir::workload::StepPhase;
 
 use super::experts::{engines_of_hosts, of_hosts, on_each};
 use super::{HEAD, SGLANG, VLLM};
-use crate::format::{Export, unknown_target, version};
+use crate::format::Export;
 use crate::modules::refusal;
+use crate::target::{Told, Writer};
 
 /// A threshold that no step reaches.
 const NEVER: u64 = i32::MAX as u64;
@@ -38,50 +40,29 @@ pub struct NanoBatchesSource {
     pub thresholds: Vec<(StepPhase, u64, u32)>,
 }
 
-/// A format of nano-batches.
-struct Target {
-    name: &'static str,
-    versions: &'static [&'static str],
-    export: fn(&NanoBatchesSource) -> Result<Export, Diagnostic>,
-}
+impl Told for NanoBatchesSource {
+    const KIND: PlanKind = PlanKind::NanoBatches;
 
-const TARGETS: &[Target] = &[
-    Target { name: SGLANG, versions: &["0.5.23"], export: sglang },
-    Target { name: VLLM, versions: &["0.26"], export: vllm },
-];
-
-fn find(target: &str) -> Result<&'static Target, Diagnostic> {
-    let name = target.split('@').next().unwrap_or_default();
-    let row = TARGETS.iter().find(|row| row.name == name);
-    let names = TARGETS.iter().map(|row| row.name);
-    let row = row.ok_or_else(|| unknown_target(name, " for nano-batches", names))?;
-    version(target, row.versions).map(|_| row)
-}
-
-/// Refuses what is no format of nano-batches, by `name` or `name@version`.
-///
-/// # Errors
-/// `unknown-target` with the known ones.
-pub fn check(target: &str) -> Result<(), Diagnostic> {
-    find(target).map(|_| ())
-}
-
-/// The file of a format and what it can't say.
-///
-/// # Errors
-/// Those of [`check`]; `cannot-express` for models without experts, and for one device.
-pub fn export(target: &str, source: &NanoBatchesSource) -> Result<Export, Diagnostic> {
-    let row = find(target)?;
-    if !source.has_experts {
-        let message = format!("{} cuts steps of models with experts alone", row.name);
-        return Err(refusal(row.name, message).hint("leave it out: the cut stands in the plan"));
+    fn written(&self, by: Writer, name: &'static str) -> Option<Result<Export, Diagnostic>> {
+        let Writer::NanoBatches(write) = by else { return None };
+        Some(self.check(name).and_then(|()| write(self)))
     }
-    if source.n_devices < 2 {
-        let message =
-            format!("{} cuts steps that exchange something, and here is one device", row.name);
-        return Err(refusal(row.name, message).hint("leave it out: nothing is cut"));
+}
+
+impl NanoBatchesSource {
+    /// Refuses what no server cuts.
+    fn check(&self, name: &'static str) -> Result<(), Diagnostic> {
+        if !self.has_experts {
+            let message = format!("{name} cuts steps of models with experts alone");
+            return Err(refusal(name, message).hint("leave it out: the cut stands in the plan"));
+        }
+        if self.n_devices < 2 {
+            let message =
+                format!("{name} cuts steps that exchange something, and here is one device");
+            return Err(refusal(name, message).hint("leave it out: nothing is cut"));
+        }
+        Ok(())
     }
-    (row.export)(source)
 }
 
 /// From how many tokens on all steps of a phase are cut; `None` where those of most tokens are not.
@@ -98,7 +79,7 @@ fn own_order(name: &str, cuts: &str) -> Diagnostic {
     Diagnostic::warning("own-order", message)
 }
 
-fn sglang(source: &NanoBatchesSource) -> Result<Export, Diagnostic> {
+pub(crate) fn sglang(source: &NanoBatchesSource) -> Result<Export, Diagnostic> {
     let NanoBatchesSource { n_devices, n_hosts, .. } = *source;
     let on_each = on_each(n_hosts);
     let hosts = of_hosts(n_hosts)?;
@@ -132,7 +113,7 @@ fn sglang(source: &NanoBatchesSource) -> Result<Export, Diagnostic> {
     Ok(Export { warnings, ..Export::from(text) })
 }
 
-fn vllm(source: &NanoBatchesSource) -> Result<Export, Diagnostic> {
+pub(crate) fn vllm(source: &NanoBatchesSource) -> Result<Export, Diagnostic> {
     let least = [StepPhase::Decode, StepPhase::Prefill].map(|phase| least(source, phase));
     let (overlap, warnings) = match least {
         [None, None] => (String::new(), Vec::new()),
@@ -166,6 +147,7 @@ fn vllm(source: &NanoBatchesSource) -> Result<Export, Diagnostic> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export;
 
     fn source() -> NanoBatchesSource {
         let (prefill, decode) = (StepPhase::Prefill, StepPhase::Decode);

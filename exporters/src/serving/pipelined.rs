@@ -15,6 +15,7 @@ use super::layers::{Layers, Part};
 use crate::format::{Export, Source};
 use crate::modules::devices::{Devices, Place};
 use crate::modules::layout::Owner;
+use crate::target::{Placed, Writer};
 
 pub(crate) const VLLM: &str = "vllm";
 pub(crate) const SGLANG: &str = "sglang";
@@ -33,10 +34,7 @@ fn slot(part: Part, n_layers: usize) -> Option<usize> {
 ///
 /// # Errors
 /// Those of [`Layers::new`].
-pub(crate) fn colocation(
-    graph: &Graph,
-    target: &'static str,
-) -> Result<Vec<Vec<OpId>>, Diagnostic> {
+fn colocation(graph: &Graph, target: &'static str) -> Result<Vec<Vec<OpId>>, Diagnostic> {
     Ok(Layers::new(graph, target)?.groups(slot))
 }
 
@@ -61,13 +59,23 @@ pub(super) const SGLANG_WORDS: Words = Words {
     yours: "such as --model-path MODEL",
 };
 
-pub(crate) fn vllm(source: &Source<'_>) -> Result<Export, Diagnostic> {
-    script(source, VLLM, &VLLM_WORDS)
-}
+pub(crate) const VLLM_PLACED: Writer = Writer::Ops(Placed {
+    is_executor: true,
+    serves: true,
+    shards: true,
+    computes: |cluster, device| cluster.storage(device).is_none(),
+    export: |source| script(source, VLLM, &VLLM_WORDS),
+    colocation: |graph| colocation(graph, VLLM),
+});
 
-pub(crate) fn sglang(source: &Source<'_>) -> Result<Export, Diagnostic> {
-    script(source, SGLANG, &SGLANG_WORDS)
-}
+pub(crate) const SGLANG_PLACED: Writer = Writer::Ops(Placed {
+    is_executor: true,
+    serves: true,
+    shards: true,
+    computes: |cluster, device| cluster.storage(device).is_none(),
+    export: |source| script(source, SGLANG, &SGLANG_WORDS),
+    colocation: |graph| colocation(graph, SGLANG),
+});
 
 fn script(source: &Source<'_>, target: &'static str, words: &Words) -> Result<Export, Diagnostic> {
     let layers = Layers::new(&source.problem.graph, target)?;

@@ -6,11 +6,13 @@
 //! All experts of a layer are one tensor, and what lies on the processor is computed there.
 
 use ir::diagnostic::Diagnostic;
+use ir::plan_kind::PlanKind;
 use ir::workload::Mode;
 
-use super::{HEAD, LLAMA_CPP};
-use crate::format::{Export, unknown_target, version};
+use super::{HEAD, LLAMA_CPP, trains};
+use crate::format::Export;
 use crate::modules::refusal;
+use crate::target::{Told, Writer};
 
 /// Names of the tensors of a layer's experts.
 const TENSORS: &str = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps";
@@ -28,29 +30,16 @@ pub struct SlotsSource {
     pub layers: Vec<(u32, usize)>,
 }
 
-/// Refuses a target that takes no experts in slots.
-///
-/// # Errors
-/// `unknown-target` with those that there are.
-pub fn check(target: &str) -> Result<(), Diagnostic> {
-    let name = target.split('@').next().unwrap_or_default();
-    if name != LLAMA_CPP {
-        let names = [LLAMA_CPP].into_iter();
-        return Err(unknown_target(name, " for experts in slots", names));
+impl Told for SlotsSource {
+    const KIND: PlanKind = PlanKind::Slots;
+
+    fn written(&self, by: Writer, name: &'static str) -> Option<Result<Export, Diagnostic>> {
+        let Writer::Slots(write) = by else { return None };
+        Some(if self.mode == Mode::Training { Err(trains(name)) } else { write(self) })
     }
-    version(target, &[]).map(|_| ())
 }
 
-/// The file of a target and what it can't say.
-///
-/// # Errors
-/// Those of [`check`]; `cannot-express` for a model that is trained, or for several devices.
-pub fn export(target: &str, source: &SlotsSource) -> Result<Export, Diagnostic> {
-    check(target)?;
-    if source.mode == Mode::Training {
-        let message = format!("{LLAMA_CPP} serves models and trains none");
-        return Err(refusal(LLAMA_CPP, message).hint("plan with --phase prefill or decode"));
-    }
+pub(crate) fn llama_cpp(source: &SlotsSource) -> Result<Export, Diagnostic> {
     if source.n_devices > 1 {
         let message = format!("{LLAMA_CPP} gives devices layers, not experts of a layer");
         return Err(refusal(LLAMA_CPP, message).hint("plan for one device"));
@@ -95,6 +84,7 @@ fn warning(source: &SlotsSource, away: &[u32]) -> Diagnostic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export;
 
     fn source(slots: [usize; 3]) -> SlotsSource {
         SlotsSource {

@@ -9,16 +9,16 @@ use ir::card::stored::CacheType;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
+use ir::plan_kind::PlanKind;
 use serde_json::json;
 
-use super::pipelined::{SGLANG_WORDS, VLLM_WORDS, Words, started};
+use super::pipelined::{SGLANG_WORDS, VLLM_WORDS, started};
 use super::{HEAD, LLAMA_CPP, SGLANG, VLLM};
-use crate::format::{Export, unknown_target, version};
+use crate::format::Export;
 use crate::modules::devices::{Place, places};
 use crate::modules::refusal;
+use crate::target::{Told, Writer};
 
-/// Layers of each stage as JSON.
-const RANGES: &str = "layer-ranges";
 /// The port of the first `rpc-server` of a host (llama.cpp, `tools/rpc`).
 const PORT: u64 = 50_052;
 
@@ -47,84 +47,51 @@ struct CacheWords {
     names: &'static [(CacheType, &'static str)],
 }
 
-/// vLLM (`CacheDType` of `vllm/config/cache.py`), SGLang (`--kv-cache-dtype` of `server_args.py`), llama.cpp
-/// (`common/arg.cpp`; a quantised V needs flash attention).
-const CACHES: [CacheWords; 3] = [
-    CacheWords {
-        target: VLLM,
-        flag: |name| format!(" --kv-cache-dtype {name}"),
-        names: &[(CacheType::Bf16, "bfloat16"), (CacheType::F8, "fp8")],
-    },
-    CacheWords {
-        target: SGLANG,
-        flag: |name| format!(" --kv-cache-dtype {name}"),
-        names: &[
-            (CacheType::Bf16, "bf16"),
-            (CacheType::F8, "fp8_e4m3"),
-            (CacheType::F4, "fp4_e2m1"),
-        ],
-    },
-    CacheWords {
-        target: LLAMA_CPP,
-        flag: |name| format!(" -fa on -ctk {name} -ctv {name}"),
-        names: &[
-            (CacheType::F32, "f32"),
-            (CacheType::F16, "f16"),
-            (CacheType::Bf16, "bf16"),
-            (CacheType::Q8, "q8_0"),
-            (CacheType::Q4, "q4_0"),
-        ],
-    },
-];
+/// `CacheDType` of `vllm/config/cache.py`.
+const VLLM_CACHE: CacheWords = CacheWords {
+    target: VLLM,
+    flag: |name| format!(" --kv-cache-dtype {name}"),
+    names: &[(CacheType::Bf16, "bfloat16"), (CacheType::F8, "fp8")],
+};
+
+/// `--kv-cache-dtype` of SGLang's `server_args.py`.
+const SGLANG_CACHE: CacheWords = CacheWords {
+    target: SGLANG,
+    flag: |name| format!(" --kv-cache-dtype {name}"),
+    names: &[(CacheType::Bf16, "bf16"), (CacheType::F8, "fp8_e4m3"), (CacheType::F4, "fp4_e2m1")],
+};
+
+/// `common/arg.cpp` of llama.cpp; a quantised V needs flash attention.
+const LLAMA_CPP_CACHE: CacheWords = CacheWords {
+    target: LLAMA_CPP,
+    flag: |name| format!(" -fa on -ctk {name} -ctv {name}"),
+    names: &[
+        (CacheType::F32, "f32"),
+        (CacheType::F16, "f16"),
+        (CacheType::Bf16, "bf16"),
+        (CacheType::Q8, "q8_0"),
+        (CacheType::Q4, "q4_0"),
+    ],
+};
 
 /// The flag that tells a server of the type of cached keys and values; nothing where it keeps to its own.
-fn cache_flag(source: &StagesSource<'_>, target: &'static str) -> Result<String, Diagnostic> {
-    let words = CACHES.iter().find(|own| own.target == target);
-    let (Some(cache), Some(words)) = (source.cache, words) else { return Ok(String::new()) };
+fn cache_flag(source: &StagesSource<'_>, words: &CacheWords) -> Result<String, Diagnostic> {
+    let Some(cache) = source.cache else { return Ok(String::new()) };
     let known = words.names.iter().find(|own| own.0 == cache);
     known.map(|own| (words.flag)(own.1)).ok_or_else(|| {
         let names: Vec<&str> = words.names.iter().map(|own| own.0.name()).collect();
-        let message = format!("{target} has no KV cache in {cache}");
-        refusal(target, message).hint(format!("plan with --kv-dtype {}", names.join(" or ")))
+        let message = format!("{} has no KV cache in {cache}", words.target);
+        refusal(words.target, message).hint(format!("plan with --kv-dtype {}", names.join(" or ")))
     })
 }
 
-/// A format of stages.
-struct Target {
-    name: &'static str,
-    versions: &'static [&'static str],
-    export: fn(&StagesSource<'_>) -> Result<Export, Diagnostic>,
-}
+impl Told for StagesSource<'_> {
+    const KIND: PlanKind = PlanKind::Inference;
 
-const TARGETS: &[Target] = &[
-    Target { name: VLLM, versions: &[], export: |own| server(own, (VLLM, &VLLM_WORDS)) },
-    Target { name: SGLANG, versions: &["0.5"], export: |own| server(own, (SGLANG, &SGLANG_WORDS)) },
-    Target { name: LLAMA_CPP, versions: &[], export: llama_cpp },
-    Target { name: RANGES, versions: &[], export: |own| Ok(ranges(own)) },
-];
-
-fn find(target: &str) -> Result<&'static Target, Diagnostic> {
-    let name = target.split('@').next().unwrap_or_default();
-    let names = TARGETS.iter().map(|row| row.name);
-    let row = TARGETS.iter().find(|row| row.name == name);
-    let row = row.ok_or_else(|| unknown_target(name, " for pipelines that serve", names))?;
-    version(target, row.versions).map(|_| row)
-}
-
-/// Refuses a target that takes no stages.
-///
-/// # Errors
-/// `unknown-target` with those that there are.
-pub fn check(target: &str) -> Result<(), Diagnostic> {
-    find(target).map(|_| ())
-}
-
-/// The file of a target and what it can't say.
-///
-/// # Errors
-/// Those of [`check`]; `cannot-express` for stages on several hosts, or on no accelerator.
-pub fn export(target: &str, source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
-    (find(target)?.export)(source)
+    fn written(&self, by: Writer, _: &'static str) -> Option<Result<Export, Diagnostic>> {
+        let Writer::Stages(write) = by else { return None };
+        Some(write(self))
+    }
 }
 
 fn name(source: &StagesSource<'_>, device: DeviceId) -> String {
@@ -200,14 +167,15 @@ fn ranks(source: &StagesSource<'_>, target: &'static str) -> Result<Ranks, Diagn
     Ok(Ranks(numbers.iter().map(u64::to_string).collect(), layers))
 }
 
-fn server(
-    source: &StagesSource<'_>,
-    (target, words): (&'static str, &Words),
-) -> Result<Export, Diagnostic> {
-    Ok(started(words, ranks(source, target)?.refs(), &cache_flag(source, target)?))
+pub(crate) fn vllm(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
+    Ok(started(&VLLM_WORDS, ranks(source, VLLM)?.refs(), &cache_flag(source, &VLLM_CACHE)?))
 }
 
-fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
+pub(crate) fn sglang(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
+    Ok(started(&SGLANG_WORDS, ranks(source, SGLANG)?.refs(), &cache_flag(source, &SGLANG_CACHE)?))
+}
+
+pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
     let numbers = numbers(source, LLAMA_CPP)?;
     if source.stages.len() > MOST_SHARES {
         let message = format!(
@@ -230,7 +198,7 @@ fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
     };
     let shares: Vec<String> = source.stages.iter().enumerate().map(share).collect();
     let shares = shares.join(",");
-    let cache = cache_flag(source, LLAMA_CPP)?;
+    let cache = cache_flag(source, &LLAMA_CPP_CACHE)?;
     let yours = "# Words behind this script go to the server, such as -m model.gguf.";
     if is_one_host {
         let devices: Vec<String> = numbers.iter().map(|own| format!("CUDA{own}")).collect();
@@ -271,7 +239,7 @@ fn is_of_a_host(own: char) -> bool {
     own.is_ascii_alphanumeric() || ".-".contains(own)
 }
 
-fn ranges(source: &StagesSource<'_>) -> Export {
+pub(crate) fn ranges(source: &StagesSource<'_>) -> Export {
     let n_layers: u32 = source.stages.iter().fold(0, |sum, own| sum.saturating_add(own.1));
     let mut next = 0_u32;
     let of = |(rank, (device, n)): (usize, &(DeviceId, u32))| {
@@ -301,6 +269,7 @@ mod tests {
     use ir::units::Bytes;
 
     use super::*;
+    use crate::export;
 
     /// Hosts of so many devices each.
     fn cluster(hosts: &[usize]) -> Cluster {

@@ -1,6 +1,6 @@
 //! Scripts of servers against their documented rules, applied here again.
 
-use super::{llama_cpp, sglang, vllm};
+use crate::export;
 use crate::format::Export;
 use crate::tests::sample::{Builder, Case, cluster};
 
@@ -55,11 +55,11 @@ fn ranks_hold_the_layers_that_the_plan_puts_on_their_devices() {
     let devices = [2, 2, 2, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1];
     let case = case(&["gpu0", "gpu1", "gpu2"], devices);
     let told = [
-        (vllm as fn(&_) -> _, "VLLM_PP_LAYER_PARTITION", "--pipeline-parallel-size "),
-        (sglang, "SGLANG_PP_LAYER_PARTITION", "--pp-size "),
+        ("vllm", "VLLM_PP_LAYER_PARTITION", "--pipeline-parallel-size "),
+        ("sglang", "SGLANG_PP_LAYER_PARTITION", "--pp-size "),
     ];
-    for (export, variable, flag) in told {
-        let text = text(export(&case.source()).unwrap());
+    for (target, variable, flag) in told {
+        let text = text(export(target, &case.source()).unwrap());
         assert_eq!(layers_of(&text, variable), ["2", "0", "0", "0", "1", "1"]);
         assert_eq!(word(&text, flag), "3");
     }
@@ -68,7 +68,7 @@ fn ranks_hold_the_layers_that_the_plan_puts_on_their_devices() {
 #[test]
 fn what_ranks_can_not_hold_is_named() {
     let refused = |devices: [usize; 14]| {
-        let error = vllm(&case(&["gpu0", "gpu1", "cpu"], devices).source()).unwrap_err();
+        let error = export("vllm", &case(&["gpu0", "gpu1", "cpu"], devices).source()).unwrap_err();
         assert_eq!(error.code, "cannot-express");
         error.message
     };
@@ -90,7 +90,8 @@ fn models_without_one_list_of_layers_are_refused() {
         b.op("a", Some(lists[0]), &["x"]);
         b.op("b", Some(lists[1]), &["a"]);
         let case = Case::new(b.graph, cluster(&["gpu0"]), &[0, 0]);
-        [vllm(&case.source()), llama_cpp(&case.source())].map(|own| own.unwrap_err().message)
+        [export("vllm", &case.source()), export("llama.cpp", &case.source())]
+            .map(|own| own.unwrap_err().message)
     };
     assert!(several(&["encoder.block.0", "decoder.block.0"]).iter().all(|m| m.contains("several")));
     assert!(several(&["stem", "norm"]).iter().all(|m| m.contains("no numbered layers")));
@@ -131,26 +132,30 @@ fn llama_shares_are_slots() {
     // Embedding and a layer in memory, two on gpu1, three and the head on gpu0; experts of the layers
     // 3 and 5 in memory.
     let devices = [2, 2, 2, 1, 1, 1, 1, 0, 2, 0, 0, 0, 2, 0];
-    let told = text(llama_cpp(&case(&["gpu0", "gpu1", "cpu"], devices).source()).unwrap());
+    let told =
+        text(export("llama.cpp", &case(&["gpu0", "gpu1", "cpu"], devices).source()).unwrap());
     assert_eq!(slots_of(&told, 6), ["CPU", "CUDA1", "CUDA1", "CUDA0", "CUDA0", "CUDA0", "CUDA0"]);
     assert!(told.contains(r"-ot '^blk\.(3|5)\.ffn_.*_exps=CPU'"), "{told}");
     // All on one device: embeddings are named, for they would stay in memory.
-    let told = text(llama_cpp(&case(&["gpu0"], [0; 14]).source()).unwrap());
+    let told = text(export("llama.cpp", &case(&["gpu0"], [0; 14]).source()).unwrap());
     assert_eq!(slots_of(&told, 6), ["CUDA0"; 7]);
     assert!(told.contains("-ot '^(token|position)_=CUDA0'"), "{told}");
     // The head on a device of its own.
     let mut devices = [0; 14];
     devices[13] = 1;
-    let told = text(llama_cpp(&case(&["gpu0", "gpu1"], devices).source()).unwrap());
+    let told = text(export("llama.cpp", &case(&["gpu0", "gpu1"], devices).source()).unwrap());
     assert_eq!(slots_of(&told, 6)[5..], ["CUDA0", "CUDA1"]);
     // In memory, behind layers on a device.
     devices[13] = 2;
-    let told = text(llama_cpp(&case(&["gpu0", "gpu1", "cpu"], devices).source()).unwrap());
+    let told =
+        text(export("llama.cpp", &case(&["gpu0", "gpu1", "cpu"], devices).source()).unwrap());
     assert!(told.contains("^output=CPU"), "{told}");
-    let none = text(llama_cpp(&case(&["cpu"], [0; 14]).source()).unwrap());
+    let none = text(export("llama.cpp", &case(&["cpu"], [0; 14]).source()).unwrap());
     assert!(none.contains("-ngl 0 -dev none"), "{none}");
-    let error =
-        llama_cpp(&case(&["gpu0", "cpu"], [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1]).source());
+    let error = export(
+        "llama.cpp",
+        &case(&["gpu0", "cpu"], [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1]).source(),
+    );
     assert!(error.unwrap_err().message.contains("`cpu` behind"));
 }
 
@@ -166,7 +171,7 @@ fn every_device_order_has_shares() {
             devices[0] = devices[1];
             devices[13] = devices[12];
             let case = case(&["gpu0", "gpu1", "gpu2"], devices);
-            let told = text(llama_cpp(&case.source()).unwrap());
+            let told = text(export("llama.cpp", &case.source()).unwrap());
             let wanted: Vec<String> =
                 (0..6).map(|layer| format!("CUDA{}", devices[1 + 2 * layer])).collect();
             assert_eq!(slots_of(&told, 6)[..6], wanted);

@@ -13,15 +13,34 @@ use ir::tensor::DType;
 use ir::workload::Optimizer;
 use serde_json::{Map, Value, json};
 
+use super::field::fields;
 use super::target::{
-    TrainingSource, blocks, is_outside, only_one, refused, shares, whole_blocks_again,
+    Lack, Policy, TrainingSource, TrainingTarget, blocks, is_outside, only_one, refused, shares,
+    whole_blocks_again,
 };
 use crate::format::Export;
 
 const TARGET: &str = "deepspeed";
 
+/// Its row.
+pub(crate) const ROW: TrainingTarget = TrainingTarget {
+    versions: &["0.19"],
+    file_name: "deepspeed.json",
+    summary: "ds_config of DeepSpeed, topology and stage bounds of its PipelineModule",
+    expresses: fields![
+        Data Tensor Pipeline Blocks Schedule MicroBatch MicroBatches GlobalBatch Zero Sequence
+        Recompute ElementType Offload
+    ],
+    offloaded: Some(accepts_offloaded),
+    lacks: &[Lack::Parts, Lack::Adafactor],
+    recomputes: Some(&[Policy::None, Policy::Full]),
+    types: Some(&[DType::Bf16, DType::F16, DType::F32]),
+    launches: Some(&["megatron-deepspeed-2021"]),
+    ..TrainingTarget::of(TARGET, accepts, export)
+};
+
 /// It runs 1F1B with pipeline ranks outermost, and has no word for context and expert ranks.
-pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
+fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
     let in_pipeline = schedule == "1f1b" && !is_shared_otherwise(degrees);
     degrees.context == 1
         && degrees.expert == 1
@@ -43,11 +62,11 @@ fn splits_sequences(degrees: &Parallelism) -> bool {
 }
 
 /// Its optimizers that leave states on the hosts share them out.
-pub(super) fn accepts_offloaded(degrees: &Parallelism, schedule: &str) -> bool {
+fn accepts_offloaded(degrees: &Parallelism, schedule: &str) -> bool {
     shares(degrees) && accepts(degrees, schedule)
 }
 
-pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let degrees = &source.plan.parallelism;
     let counts = blocks(source.plan)?;
     check(source)?;

@@ -1,5 +1,13 @@
 //! What of a plan a target can be told.
 
+/// A list of fields.
+macro_rules! fields {
+    ($($name:ident)*) => {
+        &[$($crate::training::Field::$name),*]
+    };
+}
+pub(super) use fields;
+
 /// A field of a plan of a training run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {

@@ -6,27 +6,43 @@ use ir::card::{Head, Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Parallelism, Partition, Plan, Stage};
 use ir::stack::Launch;
+use ir::tensor::DType;
 use serde_json::{Map, Value, json};
 
+use super::field::fields;
 use super::folder::{Place, Program, Start, agents};
 use super::megatron;
-use super::target::{TrainingSource, blocks, is_outside, only_one, refused};
+use super::target::{Lack, TrainingSource, TrainingTarget, blocks, is_outside, only_one, refused};
 use crate::format::Export;
 
 const TARGET: &str = "flagscale";
 
-pub(super) const PROGRAM: Program = Program {
-    start: Start::Hydra,
-    members: &[],
-    words: "\"${FLAGSCALE:?the folder of FlagScale}/run.py\"",
-    environment: megatron::environment,
-    yours: "data, tokenizer, learning rate, length and `save_interval` of the run, as hydra's overrides (such as \
-            `++train.data.data_path=/data/text`); `FLAGSCALE`, its folder, the same on all hosts, which \
-            its runner reaches by ssh",
+/// Its row.
+pub(crate) const ROW: TrainingTarget = TrainingTarget {
+    versions: &["0.9"],
+    file_name: "flagscale.yaml",
+    summary: "configuration of FlagScale with a process mesh for each stage",
+    expresses: fields![
+        Data Tensor Pipeline Blocks Schedule MicroBatch GlobalBatch Zero Sequence Recompute
+        ElementType Optimizer Devices
+    ],
+    lacks: &[Lack::Parts, Lack::Predicting, Lack::Adafactor],
+    types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
+    program: Some(Program {
+        start: Start::Hydra,
+        members: &[],
+        words: "\"${FLAGSCALE:?the folder of FlagScale}/run.py\"",
+        environment: megatron::environment,
+        yours: "data, tokenizer, learning rate, length and `save_interval` of the run, as hydra's overrides (such as \
+                `++train.data.data_path=/data/text`); `FLAGSCALE`, its folder, the same on all hosts, which \
+                its runner reaches by ssh",
+    }),
+    // Nothing is planned for it by name: plans go to it by what they are, of unlike nodes.
+    ..TrainingTarget::of(TARGET, accepts, export)
 };
 
 /// It runs 1F1B and shares out optimizer states at most.
-pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
+fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
     let is_plain = degrees.context == 1 && degrees.expert == 1 && degrees.virtual_stages == 1;
     let is_known = degrees.pipeline == 1 || schedule == "1f1b";
     is_plain && is_known && degrees.zero <= ZeroStage::Optimizer && !is_outside(degrees)
@@ -44,7 +60,7 @@ struct ProcessMesh {
     device_type: String,
 }
 
-pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     check(source)?;
     let layers = blocks(source.plan)?;
     if let Some(stage) = layers.iter().position(|own| *own == 0) {

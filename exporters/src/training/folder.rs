@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::target::{TrainingSource, TrainingTarget, refused};
 use crate::format::Export;
 
-/// Names of all files that any folder may hold.
-pub const NAMES: [&str; 15] = [
+/// Files that folders of every target may hold.
+const NAMES: [&str; 8] = [
     "env",
     "launch.sh",
     "hostfile",
@@ -19,14 +19,18 @@ pub const NAMES: [&str; 15] = [
     SCHEDULE,
     "job.sbatch",
     "jobset.json",
-    "flagscale.yaml",
-    "megatron.args",
-    "megatron-bridge.overrides",
-    "torchtitan.args",
-    "huggingface.json",
-    "accelerate.json",
-    "training_arguments.json",
 ];
+
+/// Whether a folder of any target may hold a file of this name.
+#[must_use]
+pub fn may_hold(name: &str) -> bool {
+    let own = |row: &TrainingTarget| {
+        let program = row.program.as_ref();
+        let is_member = |own: &&str| name.strip_suffix(".json") == Some(*own);
+        program.is_some_and(|own| row.file_name == name || own.members.iter().any(is_member))
+    };
+    NAMES.contains(&name) || super::targets().any(own)
+}
 
 /// What the script of every folder says of itself.
 pub const MARK: &str = "# meshwright plan ";

@@ -6,14 +6,30 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::{BlockPolicy, Mesh, Parallelism};
 use serde_json::json;
 
-use super::target::{TrainingSource, blocks, only_one, refused};
+use super::field::fields;
+use super::target::{Lack, TrainingSource, TrainingTarget, blocks, only_one, refused};
 use crate::format::Export;
 
 const TARGET: &str = "galvatron";
 
+/// Its row.
+pub(crate) const ROW: TrainingTarget = TrainingTarget {
+    versions: &["2.4"],
+    file_name: "galvatron_config.json",
+    summary: "parallel strategy of each layer for Hetu-Galvatron",
+    expresses: fields![
+        Tensor Pipeline Blocks BlockPolicies Schedule MicroBatches GlobalBatch Zero Sequence
+    ],
+    offloaded: Some(accepts),
+    lacks: &[Lack::Parts, Lack::Predicting, Lack::Selective, Lack::PerOp],
+    // Its layers are those of Megatron.
+    launches: Some(&["megatron-core"]),
+    ..TrainingTarget::of(TARGET, accepts, export)
+};
+
 /// It runs 1F1B and GPipe on tensor ranks that split the sequence, replicas inside, with one default
 /// below ZeRO-3.
-pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
+fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
     let only_one = [degrees.context, degrees.expert, degrees.virtual_stages];
     let is_inside = degrees.mesh == Mesh::TpCpDpPp || degrees.pipeline == 1 || degrees.data == 1;
     only_one.iter().all(|degree| *degree <= 1)
@@ -23,7 +39,7 @@ pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
         && degrees.zero != ZeroStage::Optimizer
 }
 
-pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let degrees = &source.plan.parallelism;
     let counts = blocks(source.plan)?;
     only_one(TARGET, "context", degrees.context)?;

@@ -13,23 +13,40 @@ use ir::tensor::DType;
 use ir::workload::Optimizer;
 use serde_json::{Value, json};
 
+use super::field::fields;
 use super::folder::{Program, Start};
-use super::target::{TrainingSource, only_one, refused, whole_blocks_again};
+use super::target::{
+    Lack, Policy, TrainingSource, TrainingTarget, only_one, refused, whole_blocks_again,
+};
 use crate::format::Export;
 
 const TARGET: &str = "huggingface";
 
-pub(super) const PROGRAM: Program = Program {
-    start: Start::Accelerate,
-    members: &["accelerate", "training_arguments"],
-    words: "\"${TRAIN:?a program of yours that trains}\"",
-    environment: |_| Vec::new(),
-    yours: "`TRAIN`, a program that reads `training_arguments.json` \
-            (`HfArgumentParser.parse_json_file`) and loads the model with the other members of \
-            `huggingface.json`; length of samples, data and learning rate",
+/// Its row.
+pub(crate) const ROW: TrainingTarget = TrainingTarget {
+    versions: &["5.23"],
+    file_name: "huggingface.json",
+    summary: "files of Hugging Face's Trainer: accelerate launch, TrainingArguments, DistributedConfig",
+    expresses: fields![
+        Data Tensor Context MicroBatch MicroBatches Zero Recompute ElementType Optimizer
+    ],
+    lacks: &[Lack::Parts, Lack::Predicting],
+    recomputes: Some(&[Policy::None, Policy::Full]),
+    types: Some(&[DType::Bf16, DType::F32]),
+    launches: Some(&["pytorch-eager", "transformers-eager"]),
+    program: Some(Program {
+        start: Start::Accelerate,
+        members: &["accelerate", "training_arguments"],
+        words: "\"${TRAIN:?a program of yours that trains}\"",
+        environment: |_| Vec::new(),
+        yours: "`TRAIN`, a program that reads `training_arguments.json` \
+                (`HfArgumentParser.parse_json_file`) and loads the model with the other members of \
+                `huggingface.json`; length of samples, data and learning rate",
+    }),
+    ..TrainingTarget::of(TARGET, accepts, export)
 };
 
-pub(super) fn accepts(degrees: &Parallelism, _: &str) -> bool {
+fn accepts(degrees: &Parallelism, _: &str) -> bool {
     degrees.pipeline == 1 && degrees.expert == 1 && lacking(degrees).is_none()
 }
 
@@ -81,7 +98,7 @@ fn is_sharded(degrees: &Parallelism) -> bool {
     is_shared(degrees) && degrees.tensor == 1 && degrees.zero >= ZeroStage::Gradients
 }
 
-pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let degrees = &source.plan.parallelism;
     only_one(TARGET, "pipeline", degrees.pipeline)?;
     only_one(TARGET, "expert", degrees.expert)?;

@@ -5,15 +5,38 @@
 use ir::card::{Attention, BlockGroup, ModelCard, Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
-use ir::stack::AttentionKernel;
+use ir::stack::{AttentionKernel, AttentionLibrary};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 use serde_json::{Value, json};
 
-use super::target::{TrainingSource, blocks, only_one, recompute, refused};
+use super::field::fields;
+use super::target::{
+    Lack, Policy, TrainingSource, TrainingTarget, blocks, only_one, recompute, refused,
+};
 use crate::format::Export;
 
 const TARGET: &str = "jax";
+
+/// Its row.
+pub(crate) const ROW: TrainingTarget = TrainingTarget {
+    versions: &["0.10"],
+    file_name: "plan.jax.json",
+    summary: "mesh and rules of PartitionSpecs for JAX, by names of parameters",
+    expresses: fields![
+        Data Tensor Expert MicroBatch MicroBatches GlobalBatch Zero Sequence Recompute ElementType
+        Optimizer
+    ],
+    splits: Some(splits),
+    lacks: &[Lack::Parts, Lack::Names, Lack::Adafactor],
+    recomputes: Some(&[Policy::None, Policy::Selective, Policy::Full]),
+    types: Some(&[DType::Bf16, DType::F16, DType::F32]),
+    // It compiles a whole step.
+    launches: Some(&["compiled"]),
+    // cuDNN's, under every stack.
+    attention: Some(AttentionLibrary::TransformerEngine),
+    ..TrainingTarget::of(TARGET, accepts, export)
+};
 
 /// Axes of the mesh, the outermost first: tensor ranks are neighbours, then those who share out experts.
 const AXES: [&str; 3] = ["data", "expert", "tensor"];
@@ -37,64 +60,39 @@ struct Rule {
     shared: &'static [Split],
 }
 
+/// Whole and shared.
+type Splits = (&'static [Split], &'static [Split]);
+const COLUMNS: Splits = (&[TENSOR, WHOLE], &[TENSOR, REPLICAS]);
+const ROWS: Splits = (&[WHOLE, TENSOR], &[REPLICAS, TENSOR]);
+
+const fn rule(path: &'static str, (whole, shared): Splits) -> Rule {
+    Rule { path, whole, shared }
+}
+
 /// Names of modules in Transformers 5, where a weight is `[out, in]` (GPT-2's `[in, out]`), experts are
 /// stacked, and what a checkpoint fuses is held apart: a contiguous part of `[q, k, v]` is no part of each.
 const RULES: &[Rule] = &[
-    Rule {
-        path: r"(embed_tokens|wte|lm_head|shared_head\.head)\.weight$",
-        whole: &[TENSOR, WHOLE],
-        shared: &[TENSOR, REPLICAS],
-    },
-    Rule {
-        path: r"(self_attn|mlp|shared_experts)\.(q|k|v|q_b|kv_b|gate|up)_proj\.weight$",
-        whole: &[TENSOR, WHOLE],
-        shared: &[TENSOR, REPLICAS],
-    },
-    Rule {
-        path: r"(self_attn|mlp|shared_experts)\.(o|down)_proj\.weight$",
-        whole: &[WHOLE, TENSOR],
-        shared: &[REPLICAS, TENSOR],
-    },
-    Rule {
-        path: r"mlp\.experts\.(gate|up)_proj$",
-        whole: &[EXPERT, TENSOR, WHOLE],
-        shared: &[EXPERT, TENSOR, DATA],
-    },
-    Rule {
-        path: r"mlp\.experts\.down_proj$",
-        whole: &[EXPERT, WHOLE, TENSOR],
-        shared: &[EXPERT, DATA, TENSOR],
-    },
-    Rule {
-        path: r"(attn\.c_attn\.[qkv]|mlp\.c_fc)\.weight$",
-        whole: &[WHOLE, TENSOR],
-        shared: &[REPLICAS, TENSOR],
-    },
-    Rule {
-        path: r"(attn|mlp)\.c_proj\.weight$",
-        whole: &[TENSOR, WHOLE],
-        shared: &[TENSOR, REPLICAS],
-    },
-    Rule {
-        path: r"(wpe|mlp\.gate|q_a_proj|kv_a_proj_with_mqa|eh_proj)\.weight$",
-        whole: &[WHOLE, WHOLE],
-        shared: &[WHOLE, REPLICAS],
-    },
-    Rule {
-        path: r"(self_attn\.[qkv]_proj|attn\.c_attn\.[qkv]|mlp\.(c_fc|gate_proj|up_proj))\.bias$",
-        whole: &[TENSOR],
-        shared: &[TENSOR],
-    },
-    Rule {
-        path: r"((norm|ln_[12f])\.weight|\.bias|e_score_correction_bias)$",
-        whole: &[WHOLE],
-        shared: &[WHOLE],
-    },
+    rule(r"(embed_tokens|wte|lm_head|shared_head\.head)\.weight$", COLUMNS),
+    rule(r"(self_attn|mlp|shared_experts)\.(q|k|v|q_b|kv_b|gate|up)_proj\.weight$", COLUMNS),
+    rule(r"(self_attn|mlp|shared_experts)\.(o|down)_proj\.weight$", ROWS),
+    rule(r"mlp\.experts\.(gate|up)_proj$", (&[EXPERT, TENSOR, WHOLE], &[EXPERT, TENSOR, DATA])),
+    rule(r"mlp\.experts\.down_proj$", (&[EXPERT, WHOLE, TENSOR], &[EXPERT, DATA, TENSOR])),
+    rule(r"(attn\.c_attn\.[qkv]|mlp\.c_fc)\.weight$", ROWS),
+    rule(r"(attn|mlp)\.c_proj\.weight$", COLUMNS),
+    rule(
+        r"(wpe|mlp\.gate|q_a_proj|kv_a_proj_with_mqa|eh_proj)\.weight$",
+        (&[WHOLE, WHOLE], &[WHOLE, REPLICAS]),
+    ),
+    rule(
+        r"(self_attn\.[qkv]_proj|attn\.c_attn\.[qkv]|mlp\.(c_fc|gate_proj|up_proj))\.bias$",
+        (&[TENSOR], &[TENSOR]),
+    ),
+    rule(r"((norm|ln_[12f])\.weight|\.bias|e_score_correction_bias)$", (&[WHOLE], &[WHOLE])),
 ];
 
 /// What the partitioner runs: no schedule of a pipeline, no ring of context ranks, and a sum over replicas
 /// in every micro-batch.
-pub(super) fn accepts(degrees: &Parallelism, _: &str) -> bool {
+fn accepts(degrees: &Parallelism, _: &str) -> bool {
     check(degrees).is_ok()
 }
 
@@ -110,7 +108,7 @@ fn check(degrees: &Parallelism) -> Result<(), Diagnostic> {
 }
 
 /// Whether every dimension falls into equal parts, as `jax.jit` demands of what it is given.
-pub(super) fn splits(model: &ModelCard, degrees: &Parallelism) -> bool {
+fn splits(model: &ModelCard, degrees: &Parallelism) -> bool {
     unequal(model, degrees).is_none()
 }
 
@@ -136,7 +134,7 @@ fn unequal(model: &ModelCard, degrees: &Parallelism) -> Option<(&'static str, u6
     model.groups.iter().find_map(of_group)
 }
 
-pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let degrees = &source.plan.parallelism;
     blocks(source.plan)?;
     check(degrees)?;

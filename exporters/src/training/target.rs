@@ -4,7 +4,7 @@ use ir::card::{ModelCard, Recompute, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::hyperparameters::Hyperparameters;
 use ir::plan::{Mesh, Parallelism, Plan};
-use ir::stack::Stack;
+use ir::stack::{AttentionLibrary, Stack};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
@@ -234,20 +234,51 @@ pub struct TrainingTarget {
     /// The software stacks that it launches, of which the first prices its plans; `None` = it
     /// launches nothing.
     pub launches: Option<&'static [&'static str]>,
+    /// The library of its attention kernels under every stack; `None` = that of the stack.
+    pub attention: Option<AttentionLibrary>,
     /// What its processes are started as; `None` = by a program of the user's.
     pub(super) program: Option<Program>,
     pub(super) export: fn(&TrainingSource<'_>) -> Result<Export, Diagnostic>,
 }
 
 impl TrainingTarget {
+    /// A row that says nothing but who it is of, what it runs and what writes it.
+    pub(super) const fn of(
+        name: &'static str,
+        accepts: fn(&Parallelism, &str) -> bool,
+        export: fn(&TrainingSource<'_>) -> Result<Export, Diagnostic>,
+    ) -> Self {
+        Self {
+            name,
+            versions: &[],
+            file_name: "",
+            summary: "",
+            expresses: &[],
+            accepts,
+            offloaded: None,
+            splits: None,
+            lacks: &[],
+            recomputes: None,
+            types: None,
+            launches: None,
+            attention: None,
+            program: None,
+            export,
+        }
+    }
+
+    /// Whether it is also written as a folder that starts a plan.
+    #[must_use]
+    pub const fn has_folder(&self) -> bool {
+        self.program.is_some()
+    }
+
     /// What it lacks of what is needed, the first in the order of its table.
     pub fn lacking(&self, needs: impl Fn(Lack) -> bool) -> Option<Lack> {
         let by_block = (!self.expresses.contains(&Field::BlockPolicies)).then_some(Lack::ByBlock);
         self.lacks.iter().copied().chain(by_block).find(|lack| needs(*lack))
     }
 }
-
-pub(super) const SPLITS: &str = "torch-split-points";
 
 /// Whether replicas share out optimizer states, or there is one that has them all.
 pub(super) fn shares(degrees: &Parallelism) -> bool {

@@ -10,10 +10,38 @@ use ir::grid::{Grid, Pass};
 use ir::plan::Parallelism;
 use serde_json::json;
 
-use super::target::{SPLITS, TrainingSource, refused};
+use super::field::fields;
+use super::target::{Lack, TrainingSource, TrainingTarget, refused};
 use crate::format::Export;
 
 const TARGET: &str = "torch-pipelining";
+const SPLITS: &str = "torch-split-points";
+
+/// Stacks of PyTorch's own pipelines.
+const STACKS: &[&str] =
+    &["pytorch-eager", "pytorch-cpu", "compiled", "transformers-eager", "transformers-compiled"];
+
+/// Its row.
+pub(crate) const ROW: TrainingTarget = TrainingTarget {
+    versions: &["2.15"],
+    file_name: "schedule.csv",
+    summary: "schedule of torch.distributed.pipelining (compute_only CSV)",
+    expresses: fields![Pipeline VirtualStages Schedule MicroBatches],
+    offloaded: Some(accepts),
+    launches: Some(STACKS),
+    ..TrainingTarget::of(TARGET, accepts, export)
+};
+
+/// Its row.
+pub(crate) const SPLITS_ROW: TrainingTarget = TrainingTarget {
+    name: SPLITS,
+    file_name: "split_points.json",
+    summary: "split points of torch.distributed.pipelining: where each stage of a graph begins",
+    expresses: fields![Pipeline VirtualStages Blocks],
+    lacks: &[Lack::Config],
+    export: split_points,
+    ..ROW
+};
 
 /// Torch recomputes inside the backward pass, and holds each stage once.
 pub(super) fn accepts(_: &Parallelism, schedule: &str) -> bool {
@@ -21,7 +49,7 @@ pub(super) fn accepts(_: &Parallelism, schedule: &str) -> bool {
 }
 
 /// The grid as it stands, checked against what torch demands.
-pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let Some(grid) = &source.plan.schedule.grid else {
         return Err(refused(
             TARGET,
@@ -35,7 +63,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
 
 /// Where each stage begins, the first one excepted: `split_spec` of
 /// `torch.distributed.pipelining.pipeline` takes the modules as keys, with `SplitPoint.BEGINNING`.
-pub(super) fn split_points(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+fn split_points(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     super::target::blocks(source.plan)?;
     let own = &source.plan.partition.stages;
     if let Some(stage) = own.iter().position(|stage| stage.blocks.is_empty()) {

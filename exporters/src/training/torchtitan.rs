@@ -10,24 +10,45 @@ use ir::plan::Parallelism;
 use ir::stack::{Elementwise, Stack};
 use ir::tensor::DType;
 
+use super::field::fields;
 use super::folder::{Program, SCHEDULE, Start};
-use super::target::{TrainingSource, blocks, is_outside, recompute, refused};
+use super::target::{
+    Lack, Policy, TrainingSource, TrainingTarget, blocks, is_outside, recompute, refused,
+};
 use super::torch_pipelining;
 use crate::format::Export;
 
 const TARGET: &str = "torchtitan";
 
-pub(super) const PROGRAM: Program = Program {
-    start: Start::Torchrun,
-    members: &[],
-    words: "-m torchtitan.train --module \"${MODULE:?a model of torchtitan, such as llama3}\" \\\n  \
-            --config \"${CONFIG:?one of its configs, such as llama3_8b}\"",
-    environment: |_| vec![("PYTORCH_ALLOC_CONF", "expandable_segments:True".to_owned())],
-    yours: "`MODULE` and `CONFIG`, which name the model, data and the length of the run",
+/// Its row.
+pub(crate) const ROW: TrainingTarget = TrainingTarget {
+    versions: &["0.3", "main"],
+    file_name: "torchtitan.args",
+    summary: "overrides of torchtitan's ParallelismConfig, one per line",
+    expresses: fields![
+        Data Tensor Pipeline Context Expert VirtualStages Blocks Schedule MicroBatch MicroBatches
+        GlobalBatch Zero Sequence Mesh Recompute ElementType
+    ],
+    lacks: &[Lack::Parts, Lack::Predicting],
+    recomputes: Some(&[Policy::None, Policy::PerOp, Policy::Full]),
+    types: Some(&[DType::Bf16, DType::F32]),
+    launches: Some(&[
+        "torchtitan",
+        "torchtitan-eager",
+        "torchtitan-async-tp",
+        "torchtitan-rowwise",
+        "torchtitan-rowwise-async-tp",
+    ]),
+    program: Some(Program {
+        start: Start::Torchrun,
+        members: &[],
+        words: "-m torchtitan.train --module \"${MODULE:?a model of torchtitan, such as llama3}\" \\\n  \
+                --config \"${CONFIG:?one of its configs, such as llama3_8b}\"",
+        environment: |_| vec![("PYTORCH_ALLOC_CONF", "expandable_segments:True".to_owned())],
+        yours: "`MODULE` and `CONFIG`, which name the model, data and the length of the run",
+    }),
+    ..TrainingTarget::of(TARGET, accepts, export)
 };
-
-/// Versions whose words it knows, the newest release first.
-pub(super) const VERSIONS: &[&str] = &["0.3", "main"];
 
 /// Our schedules under torch's names, where they are the same cell by cell; the others go through a
 /// CSV (`LoopedBFS` runs the backward passes of a stage in another order than `breadth-first`).
@@ -40,7 +61,7 @@ const SCHEDULES: &[(&str, &str)] = &[
 ];
 
 /// ZeRO 1 has no words, nor have replicas outside the pipeline.
-pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
+fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
     !is_outside(degrees)
         && degrees.zero != ZeroStage::Optimizer
         && !is_whole_beside_context(degrees)
@@ -53,7 +74,7 @@ fn is_whole_beside_context(degrees: &Parallelism) -> bool {
     degrees.context > 1 && degrees.zero == ZeroStage::None
 }
 
-pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let degrees = &source.plan.parallelism;
     let counts = blocks(source.plan)?;
     if is_outside(degrees) {

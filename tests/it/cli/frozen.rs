@@ -2,7 +2,7 @@
 //! files that are written. Whatever is rebuilt leaves it as it is, or changes tests/data/frozen.json, line
 //! by line. `MESHWRIGHT_BLESS=1` writes it anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -115,12 +115,7 @@ impl Answers {
 
 /// All formats that there are.
 fn targets() -> Vec<&'static str> {
-    let ops = exporters::targets().iter().map(|row| row.name);
-    let runs = exporters::training::targets().iter().map(|row| row.name);
-    let experts = exporters::serving::experts::targets().iter().map(|row| row.name);
-    let given = exporters::given_costs::FORMS.iter().map(|form| form.name);
-    let all: BTreeSet<&str> = ops.chain(runs).chain(experts).chain(given).collect();
-    all.into_iter().chain(["layer-ranges"]).collect()
+    exporters::targets().iter().map(|row| row.name).collect()
 }
 
 /// Name and content of a file, or of all files of a folder.

@@ -97,9 +97,7 @@ fn kinds() -> Vec<Kind> {
 
 /// Everybody that `--for` names.
 fn targets() -> Vec<&'static str> {
-    let placed = exporters::targets().iter().filter(|row| row.is_executor).map(|row| row.name);
-    let launchers = exporters::training::targets().iter().filter(|row| row.launches.is_some());
-    placed.chain(launchers.map(|row| row.name)).collect()
+    exporters::targets().iter().filter(|row| row.runs().is_some()).map(|row| row.name).collect()
 }
 
 /// Code and message of a refusal; `None` = it went well.

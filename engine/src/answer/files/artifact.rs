@@ -265,8 +265,7 @@ fn foreign(place: &Path) -> Option<PathBuf> {
         return Some(script);
     }
     let is_ours = |entry: &std::fs::DirEntry| {
-        let name = entry.file_name();
-        launch_folder::NAMES.iter().any(|own| name == *own) && entry.path().is_file()
+        launch_folder::may_hold(&entry.file_name().to_string_lossy()) && entry.path().is_file()
     };
     entries.flatten().find(|entry| !is_ours(entry)).map(|entry| entry.path())
 }

@@ -4,12 +4,13 @@ use std::sync::LazyLock;
 
 use exporters::training::{Field, Lack, Policy, TrainingTarget, targets};
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::plan_kind::PlanKind;
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 use planner::training::search_3d::space::{Capabilities, Pins, RecomputeRule};
 
 use crate::request::ProblemRequest;
-use crate::request::executor::{self, Executor};
+use crate::request::executor::Executor;
 
 /// By target, what its stages may compute again.
 static RECOMPUTES: LazyLock<Vec<Vec<RecomputeRule>>> = LazyLock::new(|| {
@@ -33,7 +34,7 @@ static RECOMPUTES: LazyLock<Vec<Vec<RecomputeRule>>> = LazyLock::new(|| {
             RecomputeRule::FREE.iter().filter(says).copied().collect()
         }
     };
-    targets().iter().map(of).collect()
+    targets().map(of).collect()
 });
 
 /// The pins with what the launcher can say.
@@ -51,10 +52,10 @@ pub fn limited(
     };
     let named = |row: &&TrainingTarget| row.launches.is_some();
     let names = |row: &dyn Fn(&TrainingTarget) -> bool| -> String {
-        let rows = targets().iter().filter(named).filter(|own| row(own)).map(|own| own.name);
+        let rows = targets().filter(named).filter(|own| row(own)).map(|own| own.name);
         rows.collect::<Vec<_>>().join(", ")
     };
-    executor::check_training(executor.target())?;
+    exporters::find(PlanKind::Training, executor.target())?;
     let Some(capabilities) = of(executor, optimizer) else { return Ok(pins) };
     let part_of_blocks = match pins.recompute {
         RecomputeRule::Selective => Some(Lack::Selective),
@@ -73,20 +74,20 @@ pub fn limited(
 
 /// What an executor has no words for, of what a run needs.
 pub fn lacking(executor: Executor, needs: &[Lack]) -> Option<Lack> {
-    let row = targets().iter().find(|row| row.name == executor.target())?;
+    let row = targets().find(|row| row.name == executor.target())?;
     row.lacking(|lack| needs.contains(&lack))
 }
 
 /// Whether an executor of a name runs an element type, as far as its file says any.
 pub fn says(executor: &str, dtype: DType) -> bool {
     let name = executor.split('@').next();
-    let row = targets().iter().find(|row| Some(row.name) == name);
+    let row = targets().find(|row| Some(row.name) == name);
     row.and_then(|row| row.types).is_none_or(|types| types.contains(&dtype))
 }
 
 /// What an executor has words for with an optimizer, where it runs training runs.
 pub fn of(executor: Executor, optimizer: Optimizer) -> Option<Capabilities> {
-    let mut rows = targets().iter().zip(RECOMPUTES.iter());
+    let mut rows = targets().zip(RECOMPUTES.iter());
     let (row, recomputes) = rows.find(|(row, _)| row.name == executor.target())?;
     let keeps_any = !row.lacks.contains(&Lack::OffloadedSgd);
     Some(Capabilities {
@@ -111,7 +112,7 @@ pub fn typed(
     executor: Option<Executor>,
 ) -> Result<(ProblemRequest, Option<Diagnostic>), Diagnostic> {
     let mut flags = flags.clone();
-    let row = executor.and_then(|own| targets().iter().find(|row| row.name == own.target()));
+    let row = executor.and_then(|own| targets().find(|row| row.name == own.target()));
     let Some((row, types)) = row.and_then(|row| Some((row, row.types?))) else {
         return Ok((flags, None));
     };

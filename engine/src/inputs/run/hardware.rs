@@ -1,6 +1,7 @@
 //! What the devices of a run leave of its software stack.
 
 use cost_model::kernels::attention_kernel::{MOST_HEAD, Missing, on_chips};
+use exporters::training::find;
 use ir::chip::Chip;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
@@ -8,8 +9,6 @@ use ir::stack::{AttentionLibrary, Stack};
 
 use super::setting::Setting;
 
-/// A launcher that uses cuDNN's attention under every stack.
-const JAX: &str = "jax";
 /// The largest share of the peak that a published run of A100 reached, in model FLOPs (llm-foundry's table
 /// of its benchmarks).
 const MOST_OF_A100: f64 = 0.6423;
@@ -30,12 +29,14 @@ impl Setting {
 
     /// Takes from the stack what its libraries have no kernels for on these devices.
     pub(crate) fn fit_stack(&mut self) {
-        let executor = self.request.executor.as_deref().unwrap_or_default();
+        let launcher = self.request.executor.as_deref().and_then(|own| find(own).ok());
         // Parts of a graph are launched by PyTorch.
         let library = match self.model.is_of_parts() {
             true => AttentionLibrary::PyTorch,
-            false if executor.starts_with(JAX) => AttentionLibrary::TransformerEngine,
-            false => self.stack.attention_library,
+            false => {
+                let own = launcher.and_then(|(row, _)| row.attention);
+                own.unwrap_or(self.stack.attention_library)
+            }
         };
         let stack = Stack { attention_library: library, ..self.stack.clone() };
         let cluster = &self.cluster;

@@ -1,7 +1,7 @@
 //! Buckets of gradients in the forms that data-parallel training takes.
 
 use cost_model::given::gradients::{Buckets, least_kept};
-use exporters::given_costs::{self, DEEPSPEED_BUCKETS, MEGATRON_BUCKETS, TORCH_DDP, TORCH_HOOK};
+use exporters::given_costs::{self, DEEPSPEED_BUCKETS, MEGATRON_BUCKETS, TORCH_HOOK};
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Exchange, GradientInstance, GradientTensor, Lossy};
 use planner::given::bucket_cap::{Closes, sizes};
@@ -23,10 +23,6 @@ pub fn exported(
     let refused =
         |message: String, hint| Err(Diagnostic::usage("cannot-express", message).hint(hint));
     let name = target.split('@').next().unwrap_or_default();
-    if target.contains('@') && name != TORCH_DDP {
-        let message = format!("`{name}` has no versions");
-        return Err(Diagnostic::usage("unknown-version", message).hint("leave the version out"));
-    }
     if buckets.exchange != Exchange::AllReduce {
         let message = format!("`{target}` sums up gradients by all-reduce alone");
         return refused(message, "leave the parameter server out of `exchange`, and plan again");

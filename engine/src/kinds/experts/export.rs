@@ -3,25 +3,12 @@
 use std::collections::BTreeSet;
 
 use exporters::Export;
-use exporters::serving::experts::{self, ExpertsSource};
+use exporters::serving::experts::ExpertsSource;
 use ir::diagnostic::Diagnostic;
 use ir::workload::StepPhase;
 
 use super::Experts;
 use crate::kinds::kind::Legal;
-
-/// Refuses a target that writes no placements of experts.
-///
-/// # Errors
-/// `unknown-target` with those that there are, and where the plan itself is to be had.
-pub fn check_target(target: &str) -> Result<(), Diagnostic> {
-    let unknown = |error: Diagnostic| {
-        error.hint(
-            "no other program is known to take copies of experts: their devices stand in the plan",
-        )
-    };
-    experts::find(target).map(|_| ()).map_err(unknown)
-}
 
 /// The file of a target.
 ///
@@ -54,5 +41,5 @@ pub fn exported(target: &str, on: Legal<'_, Experts>) -> Result<Export, Diagnost
         mode: phase.mode(),
         layers: layers.collect(),
     };
-    experts::export(target, &source)
+    exporters::export(target, &source)
 }

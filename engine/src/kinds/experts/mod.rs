@@ -45,6 +45,8 @@ impl Kind for Experts {
     const FLAGS: &'static [&'static str] = &["--cluster"];
     const ROWS: &'static str = "a row that decides what the plan does";
     const HONOURS: &'static Honours = &shared::HONOURS;
+    const ELSEWHERE: &'static str =
+        "no other program is known to take copies of experts: their devices stand in the plan";
     const FIGURE: &'static str = "load";
     const HAS_STEPS: bool = false;
 
@@ -107,10 +109,6 @@ impl Kind for Experts {
         around: (Rows, &Page),
     ) -> Result<Value, Diagnostic> {
         explain::explain(on, subject, around)
-    }
-
-    fn check_target(target: &str) -> Result<(), Diagnostic> {
-        export::check_target(target)
     }
 
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {

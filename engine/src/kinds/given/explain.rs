@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use cost_model::given::max_load;
 use cost_model::given::tasks::Times;
-use exporters::given_costs::OF_BUCKETS;
+use exporters::Writer;
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, LoadInstance, TaskInstance, TimeUnit};
+use ir::plan_kind::PlanKind;
 use ir::units::{Bytes, Nanos};
 use planner::given::runner::Solution;
 use serde_json::{Value, json};
@@ -233,17 +234,13 @@ fn device(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// Whether a target is one of gradients in buckets.
-fn is_of_buckets(target: &str) -> bool {
-    target.split('@').next().is_some_and(|own| OF_BUCKETS.contains(&own))
-}
-
 /// `export`: the solution in the form of the collection that its instance is from.
 pub fn export(args: &PlanOnModel, target: &str, instance: Instance) -> Result<Vec<u8>, Diagnostic> {
     unused::check(&args.target)?;
     let found = read(&args.plan, instance)?;
-    if let (Instance::Gradients(own), Solution::Buckets(buckets), true) =
-        (&found.instance, &found.solution, is_of_buckets(target))
+    let writer = exporters::find(PlanKind::Given, target)?.writer;
+    if let (Instance::Gradients(own), Solution::Buckets(buckets), Writer::Buckets(_)) =
+        (&found.instance, &found.solution, writer)
     {
         return launchers::exported(target, own, buckets);
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use cost_model::given::{Goal, row};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::instance::{AveragingInstance, Instance, Peers};
+use ir::plan_kind::PlanKind;
 use planner::given::runner::{Answer, Request, Solution, solve_observed};
 use planner::registry::entries;
 use planner::run::{Event, StopReason};
@@ -17,7 +18,7 @@ use crate::answer::rows::Rows;
 use crate::kinds::buckets;
 use crate::kinds::given::{STRAIGHT_DEVICES, document, goal, synchronisation, text};
 use crate::request::PlanRequest;
-use crate::request::executor;
+use crate::request::executor::Executor;
 use crate::request::fields;
 use crate::search::plot::{self, Unit};
 use crate::search::run::{Run, interrupted, tell, usual_time};
@@ -33,8 +34,8 @@ pub(crate) fn plan(
     instance: Arc<Instance>,
     run: &mut Run<'_>,
 ) -> CommandResult {
-    if let Some(executor) = request.executor {
-        executor::check_instances(executor.target())?;
+    if let Some(executor) = request.executor.filter(|own| *own != Executor::ANY) {
+        exporters::find(PlanKind::Given, executor.target())?;
     }
     fields::check(&request.problem.given, &fields::INSTANCE)?;
     check_accelerators(request, &instance)?;

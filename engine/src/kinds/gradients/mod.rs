@@ -148,16 +148,6 @@ impl Kind for Gradients {
         buckets::explain(&on.setting.instance, (own, *value), around)
     }
 
-    fn check_target(target: &str) -> Result<(), Diagnostic> {
-        let known = exporters::given_costs::OF_BUCKETS;
-        if target.split('@').next().is_some_and(|own| known.contains(&own)) {
-            return Ok(());
-        }
-        let message = format!("`{target}` takes no buckets of gradients");
-        Err(Diagnostic::usage("unknown-target", message)
-            .hint(format!("use {}, or read `communication` of the plan", known.join(" or "))))
-    }
-
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
         let bytes = launchers::exported(target, &on.setting.instance, &on.judged.0)?;
         Ok(Export { bytes, warnings: Vec::new() })

@@ -59,10 +59,6 @@ pub struct Judged {
     pub seconds: f64,
 }
 
-/// What no program takes, and where it stands.
-const TAKEN_BY_NONE: [&str; 2] =
-    ["no micro-batches and parts between two groups of devices", "`experts.disaggregated`"];
-
 const DECIDES: Decides = Decides {
     layers: |own| vec![("devices of experts", json!(own.devices_of_expert))],
     step: |plan| {
@@ -84,6 +80,8 @@ impl Kind for Groups {
     const KIND: PlanKind = PlanKind::Groups;
     const ROWS: &'static str = "a row that shares steps out over groups";
     const HONOURS: &'static Honours = &cells::HONOURS;
+    const ELSEWHERE: &'static str = "no program is known to take them: they stand in the plan (`experts.disaggregated`, \
+                                     `schedule.cells`), and `svg` draws them";
 
     type Setting = Setting;
     type Judged = Judged;
@@ -170,10 +168,6 @@ impl Kind for Groups {
         around: (Rows, &Page),
     ) -> Result<Value, Diagnostic> {
         explain::explain(on, layer, around)
-    }
-
-    fn check_target(target: &str) -> Result<(), Diagnostic> {
-        cells::check_target(target, TAKEN_BY_NONE)
     }
 
     fn export(on: Legal<'_, Self>, _: &str) -> Result<Export, Diagnostic> {

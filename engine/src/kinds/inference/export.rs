@@ -2,22 +2,12 @@
 
 use cost_model::runs::served::Piece;
 use exporters::Export;
-use exporters::serving::stages::{self, StagesSource};
+use exporters::serving::stages::StagesSource;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 
 use super::setting::Setting;
 use crate::answer::energy;
-
-/// Refuses targets that take no stages of blocks on devices.
-///
-/// # Errors
-/// `unknown-target`.
-pub fn check_target(target: &str) -> Result<(), Diagnostic> {
-    stages::check(target).map_err(|error| {
-        error.hint("other programs can be told from the plan's `partition.stages`")
-    })
-}
 
 /// The file of a target.
 ///
@@ -33,7 +23,7 @@ pub fn exported(
     let stages = pieces.iter().map(stage).collect();
     let cache = setting.run.model.stored.as_ref().and_then(|own| own.cache);
     let source = StagesSource { model, cluster, stages, in_flight, cache };
-    let mut export = stages::export(target, &source)?;
+    let mut export = exporters::export(target, &source)?;
     export.warnings.extend(energy::boards_to_limit(&setting.run.request, cluster));
     Ok(export)
 }

@@ -36,6 +36,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 impl Kind for Inference {
     const KIND: PlanKind = PlanKind::Inference;
     const ROWS: &'static str = "a row that plans pipelines that serve";
+    const ELSEWHERE: &'static str = "other programs can be told from the plan's `partition.stages`";
     const HONOURS: &'static Honours = &setting::HONOURS;
     const HOLDS_CLAIMS: bool = false;
 
@@ -125,10 +126,6 @@ impl Kind for Inference {
         around: (Rows, &Page),
     ) -> Result<Value, Diagnostic> {
         explain::explain(on, subject, around)
-    }
-
-    fn check_target(target: &str) -> Result<(), Diagnostic> {
-        export::check_target(target)
     }
 
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {

@@ -1,31 +1,15 @@
 //! Nano-batches in the words of servers, and as a picture.
 
 use documents::plan::PlanDocument;
-use exporters::Export;
-use exporters::serving::nano_batches::{self as servers, NanoBatchesSource};
+use exporters::serving::nano_batches::NanoBatchesSource;
+use exporters::{Export, Writer, find};
 use ir::diagnostic::Diagnostic;
+use ir::plan_kind::PlanKind;
 use ir::workload::StepPhase;
 
 use super::decided::Entry;
 use super::picture::drawn;
 use super::setting::Setting;
-use crate::kinds::cells::PICTURE;
-
-/// Refuses a target that takes no nano-batches.
-///
-/// # Errors
-/// `unknown-target` with those that there are, and where the plan itself is to be had.
-pub fn check_target(target: &str) -> Result<(), Diagnostic> {
-    if target == PICTURE {
-        return Ok(());
-    }
-    servers::check(target).map_err(|error| {
-        error.hint(
-            "no other program is known to take them: they stand in the plan \
-             (`experts.layers[].nano_batches`, `schedule.cells`), and `svg` draws them",
-        )
-    })
-}
 
 /// The file of a target.
 ///
@@ -35,7 +19,7 @@ pub fn exported(
     target: &str,
     (setting, plan, entries): (&Setting, &PlanDocument, &[Entry]),
 ) -> Result<Export, Diagnostic> {
-    if target == PICTURE {
+    if let Writer::Cells(_) = find(PlanKind::NanoBatches, target)?.writer {
         return Ok(drawn(plan, setting, entries));
     }
     let n_devices = setting.run.cluster.devices.len();
@@ -51,5 +35,5 @@ pub fn exported(
             .map(|own| (StepPhase::from(own.phase), own.tokens, own.nano_batches))
             .collect(),
     };
-    servers::export(target, &source)
+    exporters::export(target, &source)
 }

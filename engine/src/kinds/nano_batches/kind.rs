@@ -49,6 +49,8 @@ const DECIDES: Decides = Decides {
 impl Kind for NanoBatches {
     const KIND: PlanKind = PlanKind::NanoBatches;
     const ROWS: &'static str = "a row that plans nano-batches";
+    const ELSEWHERE: &'static str = "no other program is known to take them: they stand in the plan \
+         (`experts.layers[].nano_batches`, `schedule.cells`), and `svg` draws them";
     const HONOURS: &'static Honours = &cells::HONOURS;
 
     type Setting = Setting;
@@ -137,10 +139,6 @@ impl Kind for NanoBatches {
         around: (Rows, &Page),
     ) -> Result<Value, Diagnostic> {
         explain::explain(on, layer, around)
-    }
-
-    fn check_target(target: &str) -> Result<(), Diagnostic> {
-        export::check_target(target)
     }
 
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {

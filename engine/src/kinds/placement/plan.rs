@@ -6,6 +6,7 @@ use cost_model::ops::problem::Problem;
 use exporters::Source;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::id::DeviceId;
+use ir::plan_kind::PlanKind;
 use ir::units::Nanos;
 use planner::no_plan::NoPlan;
 use planner::registry;
@@ -29,7 +30,10 @@ use crate::search::plot::{self, Unit};
 use crate::search::run::{Run, interrupted, late, tell, usual_time};
 
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
-    request.exports.iter().try_for_each(|target| export::check_target(target))?;
+    request
+        .exports
+        .iter()
+        .try_for_each(|target| exporters::find(PlanKind::Placement, target).map(drop))?;
     let recipe = registry::recipe(request.recipe())?;
     let Some(opened) = read(request, run.watch)? else { return Ok(interrupted(run.page)) };
     let limits = request.limits.within(run.watch, usual_time(request, run.start));

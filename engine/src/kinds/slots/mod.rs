@@ -10,7 +10,7 @@ pub mod verify;
 use documents::plan::experts::ExpertLayersDocument;
 use documents::plan::{PlanDocument, Reference};
 use exporters::Export;
-use exporters::serving::slots::{self, SlotsSource};
+use exporters::serving::slots::SlotsSource;
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 use ir::workload::StepPhase;
@@ -68,6 +68,8 @@ impl Kind for Slots {
     const FLAGS: &'static [&'static str] = &["--cluster", "--routing-trace"];
     const ROWS: &'static str = "a row that decides what the plan does";
     const HONOURS: &'static Honours = &shared::HONOURS;
+    const ELSEWHERE: &'static str =
+        "no other program is known to take slots: they stand in the plan, with what lies in them";
     const FIGURE: &'static str = "hit_ratio";
     const HAS_STEPS: bool = false;
 
@@ -148,14 +150,6 @@ impl Kind for Slots {
         explain::explain(on, subject, around)
     }
 
-    fn check_target(target: &str) -> Result<(), Diagnostic> {
-        slots::check(target).map_err(|error| {
-            error.hint(
-                "no other program is known to take slots: they stand in the plan, with what lies in them",
-            )
-        })
-    }
-
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
         let experts = &on.plan.experts;
         let of = |own: &ExpertLayersDocument| {
@@ -170,7 +164,7 @@ impl Kind for Slots {
             n_experts: on.setting.setting.experts.n_experts as usize,
             layers,
         };
-        slots::export(target, &source)
+        exporters::export(target, &source)
     }
 
     fn compare(a: &PlanDocument, b: &PlanDocument, around: (Rows, &Page)) -> Compared {

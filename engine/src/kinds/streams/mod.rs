@@ -38,10 +38,6 @@ use crate::search::run::Run;
 /// Parts of layers and slices of gradients.
 pub struct Streams;
 
-/// What no program takes, and where it stands.
-const TAKEN_BY_NONE: [&str; 2] =
-    ["no numbers of parts and no slices of gradients", "`experts.layers`"];
-
 const DECIDES: Decides = Decides {
     layers: |own| {
         vec![
@@ -59,6 +55,8 @@ impl Kind for Streams {
     const KIND: PlanKind = PlanKind::Streams;
     const ROWS: &'static str = "a row that plans streams";
     const HONOURS: &'static Honours = &cells::HONOURS;
+    const ELSEWHERE: &'static str = "no program is known to take them: they stand in the plan (`experts.layers`, \
+                                     `schedule.cells`), and `svg` draws them";
 
     type Setting = Setting;
     /// By layer.
@@ -129,10 +127,6 @@ impl Kind for Streams {
         around: (Rows, &Page),
     ) -> Result<Value, Diagnostic> {
         explain::explain(on, layer, around)
-    }
-
-    fn check_target(target: &str) -> Result<(), Diagnostic> {
-        cells::check_target(target, TAKEN_BY_NONE)
     }
 
     fn export(on: Legal<'_, Self>, _: &str) -> Result<Export, Diagnostic> {

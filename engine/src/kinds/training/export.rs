@@ -7,16 +7,15 @@ use cost_model::runs::forms::model::{Offload, shape};
 use cost_model::runs::judge::judge_plan;
 use documents::digest;
 use documents::plan::PlanDocument;
-use exporters::Export;
 use exporters::svg::pipeline::PipelineSource;
 use exporters::training::folder::{Files, Job, Place, Starter};
-use exporters::training::{
-    Blocks, Field, TrainingSource, export as launched, find, folder, targets,
-};
+use exporters::training::{Blocks, Field, TrainingSource, export as launched, find, folder};
+use exporters::{Export, Writer};
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use ir::plan::Plan;
+use ir::plan_kind::PlanKind;
 use ir::stack::Stack;
 use ir::units::Nanos;
 use serde_json::json;
@@ -28,8 +27,6 @@ use crate::answer::{energy, suggest};
 use crate::inputs::run::edges;
 use crate::inputs::run::setting::Setting;
 use crate::request::ExportRequest;
-use crate::request::catalogue::PICTURES;
-use crate::request::executor;
 
 /// The files of a target, with all warnings; `None` where the plan is illegal, which the page says.
 ///
@@ -81,8 +78,9 @@ pub fn export(
     Ok(Some((files, on.warnings.into_iter().chain(warnings).collect())))
 }
 
-fn is_picture(target: &str) -> bool {
-    target.split('@').next().is_some_and(|name| PICTURES.contains(&name))
+/// Whether a target draws the step.
+pub fn is_picture(target: &str) -> bool {
+    exporters::find(PlanKind::Training, target).is_ok_and(|own| own.writer.is_picture())
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Diagnostic> {
@@ -113,8 +111,8 @@ pub fn exported(
     plan: &Plan,
     (schedule, bound): (&str, Nanos),
 ) -> Result<Export, Diagnostic> {
-    if PICTURES.contains(&target) {
-        return picture(target, setting, plan, bound);
+    if let Writer::Step(drawn) = exporters::find(PlanKind::Training, target)?.writer {
+        return picture(drawn, setting, plan, bound);
     }
     let told = told(target, plan)?;
     let places = places(&setting.cluster, &told);
@@ -216,7 +214,7 @@ fn source<'a>(
 }
 
 fn picture(
-    target: &str,
+    drawn: fn(&PipelineSource<'_>) -> Export,
     setting: &Setting,
     plan: &Plan,
     bound: Nanos,
@@ -228,26 +226,5 @@ fn picture(
     };
     let (model, cluster) = (setting.model.name.as_str(), setting.cluster.name.as_str());
     let source = PipelineSource { judged: &judged, grid, model, cluster, bound };
-    Ok(match target {
-        "svg" => exporters::svg::pipeline::export(&source),
-        _ => exporters::trace::pipeline::export(&source),
-    })
-}
-
-/// Refuses a target that writes no training runs.
-///
-/// # Errors
-/// `not-for-training`, `unknown-target`.
-pub fn check_target(target: &str) -> Result<(), Diagnostic> {
-    executor::check_training(target)?;
-    if is_picture(target) {
-        return exporters::row(target).map(|_| ());
-    }
-    let name = target.split('@').next().unwrap_or_default();
-    let known = || targets().iter().map(|row| row.name).chain(PICTURES);
-    if known().any(|own| own == name) {
-        return find(target).map(|_| ());
-    }
-    let message = format!("there is no export target `{name}` for plans of training runs");
-    Err(Diagnostic::usage("unknown-target", message).hint(suggest::hint(name, known())))
+    Ok(drawn(&source))
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use cost_model::runs::forms::model::Pricing;
 use ir::diagnostic::Diagnostic;
+use ir::plan_kind::PlanKind;
 use ir::units::Nanos;
 use ir::workload::Mode;
 use planner::registry::{Entry, entries, entry};
@@ -23,9 +24,7 @@ use crate::inputs::run::setting::Setting;
 use crate::kinds::training::answer::Answer;
 use crate::kinds::training::plan_layered;
 use crate::kinds::training::searched::{self, Better, Told};
-use crate::kinds::training::{
-    ALGORITHM, document, export, losses, nothing_fits, replaced, runnable,
-};
+use crate::kinds::training::{ALGORITHM, document, losses, nothing_fits, replaced, runnable};
 use crate::request::executor::Executor;
 use crate::request::fields;
 use crate::request::{AUTO, ObjectiveName, PlanRequest};
@@ -84,7 +83,10 @@ pub(crate) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
 
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     check(request)?;
-    request.exports.iter().try_for_each(|target| export::check_target(target))?;
+    request
+        .exports
+        .iter()
+        .try_for_each(|target| exporters::find(PlanKind::Training, target).map(drop))?;
     let Some(read) = read(request, run)? else { return Ok(interrupted(run.page)) };
     let watch = run.ending(request);
     let run = &mut Run { watch: &watch, follower: run.follower, ..*run };

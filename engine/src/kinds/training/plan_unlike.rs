@@ -10,6 +10,7 @@ use documents::plan::PlanDocument;
 use documents::report::training::{TrainingReportDocument, TrainingRunDocument};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::Plan;
+use ir::plan_kind::PlanKind;
 use ir::units::Nanos;
 use planner::run::StopReason;
 use planner::training::order::Order;
@@ -28,7 +29,6 @@ use crate::kinds::training::plan as equal;
 use crate::kinds::training::searched::Better;
 use crate::kinds::training::unlike::{self, ALGORITHM, print_stages, sentence};
 use crate::kinds::training::{self, document, export, losses, replaced};
-use crate::request::catalogue::PICTURES;
 use crate::request::{AUTO, PlanRequest};
 use crate::search::run::bytes;
 use crate::search::run::{Run, interrupted};
@@ -106,8 +106,8 @@ fn check(request: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
             .hint("leave it out, or name a cluster of equal nodes"));
     }
     for target in &request.exports {
-        export::check_target(target)?;
-        if !PICTURES.contains(&target.as_str()) {
+        exporters::find(PlanKind::Training, target)?;
+        if !export::is_picture(target) {
             let message = format!(
                 "`{target}` has words for some plans of unlike nodes alone, which is known when there is one"
             );

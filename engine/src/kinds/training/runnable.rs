@@ -30,7 +30,7 @@ pub fn runners(setting: &Setting, plans: &[&Judged], limits: &Limits) -> Option<
     if n_passes > LONG && options.stop().is_some() {
         return None;
     }
-    let named = targets().iter().filter(|row| row.launches.is_some()).map(|row| row.name);
+    let named = targets().filter(|row| row.launches.is_some()).map(|row| row.name);
     let (runs, left) = told(setting, best, named.collect());
     // A plan has a row for each micro-batch, so that one at a time is made.
     let mut known: BTreeMap<&'static str, &Judged> = BTreeMap::new();

@@ -11,18 +11,28 @@ use ir::diagnostic::Diagnostic;
 use ir::stack::AttentionKernel;
 
 use super::super::folder::{Program, Start};
-use super::super::target::TrainingSource;
+use super::super::target::{TrainingSource, TrainingTarget};
 use super::sums_wide;
 use crate::format::Export;
 
-pub(in super::super) const PROGRAM: Program = Program {
-    start: Start::Torchrun,
-    members: &[],
-    words: "\"${SCRIPT:-scripts/training/run_recipe.py}\" --mode pretrain \\\n  \
-            --recipe \"${RECIPE:?a recipe of Megatron Bridge, such as llama3_8b_pretrain_config}\"",
-    environment: super::environment,
-    yours: "`RECIPE`, which names data, tokenizer and learning rate, and the length of the run; `SCRIPT` is \
-            `run_recipe.py` of Megatron Bridge unless you set it",
+/// Its row.
+pub(crate) const ROW: TrainingTarget = TrainingTarget {
+    name: "megatron-bridge",
+    versions: &["0.7"],
+    file_name: "megatron-bridge.overrides",
+    summary: "overrides of a recipe of Megatron Bridge, one per line",
+    launches: Some(super::STACKS.split_at(super::N_WITHOUT_BRIDGE).1),
+    program: Some(Program {
+        start: Start::Torchrun,
+        members: &[],
+        words: "\"${SCRIPT:-scripts/training/run_recipe.py}\" --mode pretrain \\\n  \
+                --recipe \"${RECIPE:?a recipe of Megatron Bridge, such as llama3_8b_pretrain_config}\"",
+        environment: super::environment,
+        yours: "`RECIPE`, which names data, tokenizer and learning rate, and the length of the run; `SCRIPT` is \
+                `run_recipe.py` of Megatron Bridge unless you set it",
+    }),
+    export,
+    ..super::ROW
 };
 
 /// How a flag is written.
@@ -178,7 +188,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("model.share_embeddings_and_output_weights", "true"),
 ];
 
-pub(in super::super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
+fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let flags = super::export(source)?;
     let text = String::from_utf8_lossy(&flags.bytes).into_owned();
     let is_latent = text.contains("--multi-latent-attention");

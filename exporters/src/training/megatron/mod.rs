@@ -2,7 +2,7 @@
 //! `--pipeline-model-parallel-layout`: E embedding, t layer, m layer that predicts a later token,
 //! L head and loss, `|` between stages, `t*n` for n of them.
 
-pub(super) mod bridge;
+pub(crate) mod bridge;
 mod model;
 
 use std::fmt::Write;
@@ -15,19 +15,59 @@ use ir::stack::{AttentionKernel, Dispatcher, Launch, Scaling, Stack};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
+use super::field::fields;
 use super::folder::{Program, Start};
-use super::target::{Lack, TrainingSource, blocks, recompute, refused, shares};
+use super::target::{
+    Lack, Policy, TrainingSource, TrainingTarget, blocks, recompute, refused, shares,
+};
 use crate::format::Export;
 
 const TARGET: &str = "megatron";
 
-pub(super) const PROGRAM: Program = Program {
-    start: Start::Torchrun,
-    members: &[],
-    words: "\"${SCRIPT:-pretrain_gpt.py}\"",
-    environment,
-    yours: "data, tokenizer, learning rate and the length of the run; `SCRIPT` is `pretrain_gpt.py` of \
-            Megatron-LM unless you set it",
+/// Software that Megatron's flags start; behind the first ones that of Bridge's recipes.
+const STACKS: &[&str] = &[
+    "megatron-core",
+    "megatron-core-2024",
+    "megatron-lm-tests",
+    "megatron-bridge",
+    "megatron-bridge-mxfp8",
+    "megatron-bridge-alltoall-overlap",
+    "megatron-bridge-drop",
+    "megatron-bridge-drop-mxfp8",
+    "megatron-bridge-flex-fp8",
+    "megatron-bridge-flex-overlap-mxfp8",
+    "megatron-bridge-drop-overlap",
+    "megatron-bridge-drop-graphs",
+    "megatron-bridge-flex",
+    "megatron-bridge-flex-overlap",
+    "megatron-bridge-flex-graphs",
+    "megatron-bridge-flex-overlap-graphs",
+];
+const N_WITHOUT_BRIDGE: usize = 3;
+
+/// Its row.
+pub(crate) const ROW: TrainingTarget = TrainingTarget {
+    versions: &["0.20"],
+    file_name: "megatron.args",
+    summary: "flags of Megatron-Core with the pipeline layout, one per line",
+    expresses: fields![
+        Tensor Pipeline Context Expert ExpertOverlap VirtualStages Blocks Schedule MicroBatch
+        GlobalBatch Zero Sequence Mesh Recompute ElementType Offload Optimizer
+    ],
+    offloaded: Some(accepts_offloaded),
+    lacks: &[Lack::Parts, Lack::WholeSequences, Lack::Adafactor, Lack::OffloadedSgd],
+    recomputes: Some(&[Policy::None, Policy::Selective, Policy::Block, Policy::Full]),
+    types: Some(&[DType::Bf16, DType::F16, DType::F8, DType::F32]),
+    launches: Some(STACKS),
+    program: Some(Program {
+        start: Start::Torchrun,
+        members: &[],
+        words: "\"${SCRIPT:-pretrain_gpt.py}\"",
+        environment,
+        yours: "data, tokenizer, learning rate and the length of the run; `SCRIPT` is `pretrain_gpt.py` of \
+                Megatron-LM unless you set it",
+    }),
+    ..TrainingTarget::of(TARGET, accepts, export)
 };
 
 /// One queue keeps collectives of tensor and context ranks behind the products that they belong to;
@@ -44,7 +84,7 @@ const OFFLOAD: &str = "--optimizer-cpu-offload\n--optimizer-offload-fraction 1.0
 
 /// It runs 1F1B, interleaved where ranks hold several chunks, and shards gradients and parameters
 /// without a pipeline alone.
-pub(super) fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
+fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
     let in_pipeline = schedule == schedule_of(degrees) && degrees.zero <= ZeroStage::Optimizer;
     (degrees.pipeline == 1 || in_pipeline) && !is_inside(degrees) && splits_sequences(degrees)
 }
@@ -61,7 +101,7 @@ fn splits_sequences(degrees: &Parallelism) -> bool {
 }
 
 /// Its optimizer leaves states on the hosts where it is the distributed one, without Megatron-FSDP.
-pub(super) fn accepts_offloaded(degrees: &Parallelism, schedule: &str) -> bool {
+fn accepts_offloaded(degrees: &Parallelism, schedule: &str) -> bool {
     degrees.zero <= ZeroStage::Optimizer && shares(degrees) && accepts(degrees, schedule)
 }
 

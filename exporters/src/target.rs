@@ -1,0 +1,186 @@
+//! A row of the table of targets: which plans it takes, and how it writes them.
+
+use ir::cluster::Cluster;
+use ir::diagnostic::Diagnostic;
+use ir::graph::Graph;
+use ir::id::{DeviceId, OpId};
+use ir::instance::Instance;
+use ir::plan_kind::PlanKind;
+use ir::units::Nanos;
+
+use crate::format::{Export, Source};
+use crate::serving::experts::ExpertsSource;
+use crate::serving::nano_batches::NanoBatchesSource;
+use crate::serving::slots::SlotsSource;
+use crate::serving::stages::StagesSource;
+use crate::svg::pipeline::PipelineSource;
+use crate::training::TrainingTarget;
+
+/// A row of the table.
+pub struct Target {
+    /// What the user calls it.
+    pub name: &'static str,
+    /// Name of the file unless the user gives one.
+    pub file_name: &'static str,
+    /// One line for lists.
+    pub summary: &'static str,
+    /// The plans that it takes.
+    pub takes: &'static [Takes],
+}
+
+/// How a target writes plans of a kind.
+pub struct Takes {
+    /// Versions of the consumer whose words it knows, the default first; empty = none is told apart, `*` =
+    /// the writer reads what is stated.
+    pub versions: &'static [&'static str],
+    /// What writes them.
+    pub writer: Writer,
+}
+
+/// A plan of a kind as its targets are given it.
+pub trait Told {
+    /// The kind.
+    const KIND: PlanKind;
+
+    /// What a writer of this kind makes of it for the target of a name; `None` = the writer is of another.
+    fn written(&self, by: Writer, name: &'static str) -> Option<Result<Export, Diagnostic>>;
+}
+
+type Writes<S> = fn(&S) -> Result<Export, Diagnostic>;
+
+/// What writes plans of a kind.
+#[derive(Clone, Copy)]
+pub enum Writer {
+    /// Placements of ops.
+    Ops(Placed),
+    /// Training runs, as far as the target has words for them.
+    Run(&'static TrainingTarget),
+    /// A picture of the step of a training run.
+    Step(fn(&PipelineSource<'_>) -> Export),
+    /// A picture of what runs beside what, for plans of this kind.
+    Cells(PlanKind),
+    /// Copies of experts.
+    Experts(Writes<ExpertsSource>),
+    /// Experts in slots.
+    Slots(Writes<SlotsSource>),
+    /// Nano-batches.
+    NanoBatches(Writes<NanoBatchesSource>),
+    /// Pipelines that serve.
+    Stages(fn(&StagesSource<'_>) -> Result<Export, Diagnostic>),
+    /// Solutions of instances: devices (or stages) of nodes, and loads of the devices; `None` = it has no
+    /// words for the instance.
+    Solution(fn(&Instance, &[u32], &[Nanos]) -> Option<Vec<u8>>),
+    /// Gradients in buckets, of plans of this kind: the size that is best has to be searched first.
+    Buckets(PlanKind),
+}
+
+/// How placements of ops are written.
+#[derive(Clone, Copy)]
+pub struct Placed {
+    /// Whether a process on one host runs a model by the file, each batch whole.
+    pub is_executor: bool,
+    /// Whether that runs inference alone.
+    pub serves: bool,
+    /// Whether it also runs tensor, expert and data parallelism, which placements of layers leave out.
+    pub shards: bool,
+    /// Whether it puts ops on a device.
+    pub computes: fn(&Cluster, DeviceId) -> bool,
+    pub(crate) export: fn(&Source<'_>) -> Result<Export, Diagnostic>,
+    /// Ops that it can only keep together: a plan under these colocations can be written.
+    pub colocation: fn(&Graph) -> Result<Vec<Vec<OpId>>, Diagnostic>,
+}
+
+impl Placed {
+    /// A file about a placement of any kind, which runs nothing.
+    pub(crate) const fn file(export: fn(&Source<'_>) -> Result<Export, Diagnostic>) -> Writer {
+        Writer::Ops(Self {
+            is_executor: false,
+            serves: false,
+            shards: false,
+            computes: |_, _| true,
+            export,
+            colocation: |_| Ok(Vec::new()),
+        })
+    }
+}
+
+impl Writer {
+    /// The kind of plans.
+    #[must_use]
+    pub const fn kind(self) -> PlanKind {
+        match self {
+            Self::Ops(_) => PlanKind::Placement,
+            Self::Run(_) | Self::Step(_) => PlanKind::Training,
+            Self::Cells(kind) | Self::Buckets(kind) => kind,
+            Self::Experts(_) => PlanKind::Experts,
+            Self::Slots(_) => PlanKind::Slots,
+            Self::NanoBatches(_) => PlanKind::NanoBatches,
+            Self::Stages(_) => PlanKind::Inference,
+            Self::Solution(_) => PlanKind::Given,
+        }
+    }
+
+    /// Whether a model is run or trained by its file, so that plans can be kept to what it can say.
+    #[must_use]
+    pub const fn is_executor(self) -> bool {
+        match self {
+            Self::Ops(own) => own.is_executor,
+            Self::Run(own) => own.launches.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether its file is a picture of time.
+    #[must_use]
+    pub const fn is_picture(self) -> bool {
+        matches!(self, Self::Step(_) | Self::Cells(_))
+    }
+}
+
+impl Takes {
+    /// The version that `name@version` names, of those that are known; the first of them, or none, where the
+    /// name stands alone.
+    ///
+    /// # Errors
+    /// `unknown-target` with the known ones.
+    pub fn version(&self, target: &str) -> Result<&'static str, Diagnostic> {
+        let Some((name, version)) = target.split_once('@').filter(|_| self.versions != ["*"])
+        else {
+            return Ok(self.versions.first().copied().unwrap_or(""));
+        };
+        if let Some(own) = self.versions.iter().find(|own| **own == version) {
+            return Ok(own);
+        }
+        let message = match self.versions.is_empty() {
+            true => format!("{name} has no versions, so `@{version}` names none"),
+            false => format!("no version `{version}` of {name} is known"),
+        };
+        let names = self.versions.iter().map(|own| format!("{name}@{own}"));
+        let names: Vec<String> = [name.to_owned()].into_iter().chain(names).collect();
+        Err(Diagnostic::usage("unknown-target", message)
+            .hint(format!("use {}", names.join(" or "))))
+    }
+}
+
+impl Target {
+    /// How it writes plans of a kind.
+    #[must_use]
+    pub fn takes(&self, kind: PlanKind) -> Option<&'static Takes> {
+        self.takes.iter().find(|own| own.writer.kind() == kind)
+    }
+
+    /// How it is told what to run, where a model is run or trained by its file.
+    #[must_use]
+    pub fn runs(&self) -> Option<&'static Takes> {
+        self.takes.iter().find(|own| own.writer.is_executor())
+    }
+
+    /// How it writes placements of ops.
+    #[must_use]
+    pub fn placed(&self) -> Option<&'static Placed> {
+        self.takes.iter().find_map(|own| match &own.writer {
+            Writer::Ops(own) => Some(own),
+            _ => None,
+        })
+    }
+}
