@@ -26,25 +26,24 @@ use ir::id::{OpId, TensorId};
 use ir::op::Work;
 use petgraph::unionfind::UnionFind;
 
-use crate::format::{Export, Source};
+use crate::format::{Export, Placed, Source};
 use crate::modules::devices::{Devices, Place};
 use crate::modules::layout::{Layout, Operand, Owner};
 use crate::modules::refusal;
-use crate::target::{Placed, Writer};
 
 pub use placed::placement;
 
 /// What it is called on the command line.
 pub(crate) const TARGET: &str = "accelerate";
 
-pub(crate) const PLACED: Writer = Writer::Ops(Placed {
+pub(crate) const PLACED: Placed = Placed {
     is_executor: true,
     serves: false,
     shards: false,
     computes: |_, _| true,
     export,
     colocation,
-});
+};
 
 /// Ops that Accelerate can only keep together, each list in increasing order: give them to the
 /// planner as colocations, and its plan can be exported.

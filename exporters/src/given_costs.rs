@@ -2,12 +2,8 @@
 
 use ir::diagnostic::Diagnostic;
 use ir::instance::{Instance, TimeUnit};
-use ir::plan_kind::PlanKind;
 use ir::units::Nanos;
 use serde_json::json;
-
-use crate::table::find;
-use crate::target::Writer;
 
 /// Arguments of `torch.nn.parallel.DistributedDataParallel`.
 pub const TORCH_DDP: &str = "torch-ddp";
@@ -47,35 +43,6 @@ pub fn torch_ddp(target: &str, sizes: &[u64], cap: u64) -> Result<Vec<u8>, Diagn
         false => json!({ "bucket_cap_mb": mib(cap) }),
     };
     Ok(format!("{document:#}\n").into_bytes())
-}
-
-/// Writes the device (or stage) of each node in a form; `loads` are those of the devices.
-///
-/// # Errors
-/// Those of [`find`], and `cannot-express` where the form has no words for the instance.
-pub fn write(
-    target: &str,
-    instance: &Instance,
-    devices: Option<&[u32]>,
-    loads: &[Nanos],
-) -> Result<Vec<u8>, Diagnostic> {
-    let written = match (find(PlanKind::Given, target)?.writer, devices) {
-        (Writer::Solution(write), Some(devices)) => write(instance, devices, loads),
-        _ => None,
-    };
-    written.ok_or_else(|| {
-        let message = format!("`{target}` has no words for a solution of this instance");
-        Diagnostic::usage("cannot-express", message).hint(match instance {
-            Instance::Load(_) => "use --target split",
-            Instance::Profile(_) => "use --target pipedream",
-            Instance::Gradients(_) => {
-                "use --target torch-ddp, torch-hook, megatron-buckets or deepspeed-buckets"
-            }
-            Instance::Tasks(_) => "`plan -o FILE` writes a queue for each device",
-            Instance::Averaging(_) => "`plan -o FILE` writes rounds, or what clients send",
-            Instance::Stages(_) => "`plan -o FILE` writes its stages, degrees and configurations",
-        })
-    })
 }
 
 pub(crate) fn split(instance: &Instance, devices: &[u32], loads: &[Nanos]) -> Option<Vec<u8>> {

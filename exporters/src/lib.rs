@@ -6,6 +6,7 @@ pub mod dot;
 mod format;
 pub mod given_costs;
 mod modules;
+pub mod runs;
 pub mod serving;
 pub mod svg;
 mod table;
@@ -16,12 +17,15 @@ pub mod training;
 #[cfg(test)]
 mod tests;
 
-pub use format::{Export, Source};
+pub use format::{Export, Placed, Source};
 use ir::diagnostic::Diagnostic;
+use ir::instance::Instance;
+use ir::plan_kind::PlanKind;
+use ir::units::Nanos;
 pub use table::{Found, find, row, targets};
-pub use target::{Placed, Takes, Target, Told, Writer};
+pub use target::{Takes, Target, Told, Writer};
 
-/// The file of a plan and what it can't say; those of training runs: [`training::export`].
+/// The file of a plan and what it can't say; those of training runs: [`runs::export`].
 ///
 /// # Errors
 /// Those of [`find`], `cannot-express` where the target has no words for the plan.
@@ -29,4 +33,33 @@ pub fn export<P: Told>(target: &str, plan: &P) -> Result<Export, Diagnostic> {
     let found = find(P::KIND, target)?;
     let written = plan.written(found.writer, found.name);
     written.unwrap_or_else(|| Err(table::refused(P::KIND, target)))
+}
+
+/// Writes the device (or stage) of each node in a form; `loads` are those of the devices.
+///
+/// # Errors
+/// Those of [`find`], and `cannot-express` where the form has no words for the instance.
+pub fn solution(
+    target: &str,
+    instance: &Instance,
+    devices: Option<&[u32]>,
+    loads: &[Nanos],
+) -> Result<Vec<u8>, Diagnostic> {
+    let written = match (find(PlanKind::Given, target)?.writer, devices) {
+        (Writer::Solution(write), Some(devices)) => write(instance, devices, loads),
+        _ => None,
+    };
+    written.ok_or_else(|| {
+        let message = format!("`{target}` has no words for a solution of this instance");
+        Diagnostic::usage("cannot-express", message).hint(match instance {
+            Instance::Load(_) => "use --target split",
+            Instance::Profile(_) => "use --target pipedream",
+            Instance::Gradients(_) => {
+                "use --target torch-ddp, torch-hook, megatron-buckets or deepspeed-buckets"
+            }
+            Instance::Tasks(_) => "`plan -o FILE` writes a queue for each device",
+            Instance::Averaging(_) => "`plan -o FILE` writes rounds, or what clients send",
+            Instance::Stages(_) => "`plan -o FILE` writes its stages, degrees and configurations",
+        })
+    })
 }

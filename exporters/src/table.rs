@@ -4,8 +4,10 @@ use ir::diagnostic::Diagnostic;
 use ir::nearest;
 use ir::plan_kind::PlanKind;
 
+use crate::format::Placed;
 use crate::serving::{self, LLAMA_CPP, SGLANG, VLLM, experts, nano_batches, slots, stages};
-use crate::target::{Placed, Takes, Target, Writer};
+use crate::target::{Takes, Target, Writer};
+use crate::training::TrainingTarget;
 use crate::{accelerate, dot, given_costs, svg, trace, training};
 
 /// What takes plans of one kind, without versions.
@@ -34,14 +36,14 @@ const TARGETS: &[Target] = &[
         name: accelerate::TARGET,
         file_name: "device_map.json",
         summary: "device_map of Hugging Face Accelerate: module name to device, by block",
-        takes: &[takes(accelerate::PLACED)],
+        takes: &[takes(Writer::Ops(accelerate::PLACED))],
     },
     Target {
         name: VLLM,
         file_name: "vllm.sh",
         summary: "starts vLLM with the layers of each pipeline rank",
         takes: &[
-            takes(serving::VLLM_PLACED),
+            takes(Writer::Ops(serving::VLLM_PLACED)),
             takes(Writer::Stages(stages::vllm)),
             Takes { versions: &["0.26"], writer: Writer::Experts(experts::vllm) },
             Takes { versions: &["0.26"], writer: Writer::NanoBatches(nano_batches::vllm) },
@@ -52,7 +54,7 @@ const TARGETS: &[Target] = &[
         file_name: "sglang.sh",
         summary: "starts SGLang with the layers of each pipeline rank",
         takes: &[
-            Takes { versions: &["0.5"], writer: serving::SGLANG_PLACED },
+            Takes { versions: &["0.5"], writer: Writer::Ops(serving::SGLANG_PLACED) },
             Takes { versions: &["0.5"], writer: Writer::Stages(stages::sglang) },
             Takes { versions: &["0.5.23"], writer: Writer::Experts(experts::sglang) },
             Takes { versions: &["0.5.23"], writer: Writer::NanoBatches(nano_batches::sglang) },
@@ -63,7 +65,7 @@ const TARGETS: &[Target] = &[
         file_name: "llama.sh",
         summary: "starts llama.cpp with the share of each device and tensors elsewhere",
         takes: &[
-            takes(serving::LLAMA_CPP_PLACED),
+            takes(Writer::Ops(serving::LLAMA_CPP_PLACED)),
             takes(Writer::Stages(stages::llama_cpp)),
             takes(Writer::Slots(slots::llama_cpp)),
         ],
@@ -72,26 +74,29 @@ const TARGETS: &[Target] = &[
         name: accelerate::max_memory::TARGET,
         file_name: "max_memory.yaml",
         summary: "max_memory of Accelerate: bytes for weights on each device of the plan",
-        takes: &[takes(Placed::file(accelerate::max_memory::export))],
+        takes: &[takes(Writer::Ops(Placed::file(accelerate::max_memory::export)))],
     },
     Target {
         name: "trace",
         file_name: "trace.json",
         summary: "timeline for Perfetto and chrome://tracing",
-        takes: &[takes(Placed::file(trace::export)), takes(Writer::Step(trace::pipeline::export))],
+        takes: &[
+            takes(Writer::Ops(Placed::file(trace::export))),
+            takes(Writer::Step(trace::pipeline::export)),
+        ],
     },
     Target {
         name: "dot",
         file_name: "plan.dot",
         summary: "graph by device for Graphviz",
-        takes: &[takes(Placed::file(dot::export))],
+        takes: &[takes(Writer::Ops(Placed::file(dot::export)))],
     },
     Target {
         name: "svg",
         file_name: "timeline.svg",
         summary: "picture of the timeline",
         takes: &[
-            takes(Placed::file(svg::export)),
+            takes(Writer::Ops(Placed::file(svg::export))),
             takes(Writer::Step(svg::pipeline::export)),
             takes(Writer::Cells(PlanKind::Streams)),
             takes(Writer::Cells(PlanKind::Groups)),
@@ -165,6 +170,15 @@ const TARGETS: &[Target] = &[
 #[must_use]
 pub fn targets() -> &'static [Target] {
     TARGETS
+}
+
+/// All that takes plans of training runs and draws no picture of them.
+pub fn runs() -> impl Iterator<Item = &'static TrainingTarget> {
+    let rows = TARGETS.iter().flat_map(|row| row.takes);
+    rows.filter_map(|own| match own.writer {
+        Writer::Run(row) => Some(row),
+        _ => None,
+    })
 }
 
 /// The row of a target, by `name` or `name@version`.
@@ -254,7 +268,7 @@ fn elsewhere(kind: PlanKind, row: &Target) -> Option<Diagnostic> {
             Some(refused(message).hint(hint))
         }
         PlanKind::Training => {
-            let launchers = training::targets().filter(|own| own.launches.is_some());
+            let launchers = runs().filter(|own| own.launches.is_some());
             let names: Vec<&str> = launchers.map(|own| own.name).collect();
             let others = format!("choose from {}, any", names.join(", "));
             let hint = "plan what it serves, without --global-batch and --workload training";

@@ -1,18 +1,17 @@
 //! A row of the table of targets: which plans it takes, and how it writes them.
 
-use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
-use ir::graph::Graph;
-use ir::id::{DeviceId, OpId};
 use ir::instance::Instance;
 use ir::plan_kind::PlanKind;
 use ir::units::Nanos;
+use ir::workload::Mode;
 
-use crate::format::{Export, Source};
+use crate::format::{Export, Placed, Source};
 use crate::serving::experts::ExpertsSource;
 use crate::serving::nano_batches::NanoBatchesSource;
 use crate::serving::slots::SlotsSource;
 use crate::serving::stages::StagesSource;
+use crate::serving::trains;
 use crate::svg::pipeline::PipelineSource;
 use crate::training::TrainingTarget;
 
@@ -72,36 +71,6 @@ pub enum Writer {
     Solution(fn(&Instance, &[u32], &[Nanos]) -> Option<Vec<u8>>),
     /// Gradients in buckets, of plans of this kind: the size that is best has to be searched first.
     Buckets(PlanKind),
-}
-
-/// How placements of ops are written.
-#[derive(Clone, Copy)]
-pub struct Placed {
-    /// Whether a process on one host runs a model by the file, each batch whole.
-    pub is_executor: bool,
-    /// Whether that runs inference alone.
-    pub serves: bool,
-    /// Whether it also runs tensor, expert and data parallelism, which placements of layers leave out.
-    pub shards: bool,
-    /// Whether it puts ops on a device.
-    pub computes: fn(&Cluster, DeviceId) -> bool,
-    pub(crate) export: fn(&Source<'_>) -> Result<Export, Diagnostic>,
-    /// Ops that it can only keep together: a plan under these colocations can be written.
-    pub colocation: fn(&Graph) -> Result<Vec<Vec<OpId>>, Diagnostic>,
-}
-
-impl Placed {
-    /// A file about a placement of any kind, which runs nothing.
-    pub(crate) const fn file(export: fn(&Source<'_>) -> Result<Export, Diagnostic>) -> Writer {
-        Writer::Ops(Self {
-            is_executor: false,
-            serves: false,
-            shards: false,
-            computes: |_, _| true,
-            export,
-            colocation: |_| Ok(Vec::new()),
-        })
-    }
 }
 
 impl Writer {
@@ -182,5 +151,50 @@ impl Target {
             Writer::Ops(own) => Some(own),
             _ => None,
         })
+    }
+}
+
+impl Told for Source<'_> {
+    const KIND: PlanKind = PlanKind::Placement;
+
+    fn written(&self, by: Writer, _: &'static str) -> Option<Result<Export, Diagnostic>> {
+        let Writer::Ops(own) = by else { return None };
+        Some((own.export)(self))
+    }
+}
+
+impl Told for SlotsSource {
+    const KIND: PlanKind = PlanKind::Slots;
+
+    fn written(&self, by: Writer, name: &'static str) -> Option<Result<Export, Diagnostic>> {
+        let Writer::Slots(write) = by else { return None };
+        Some(if self.mode == Mode::Training { Err(trains(name)) } else { write(self) })
+    }
+}
+
+impl Told for ExpertsSource {
+    const KIND: PlanKind = PlanKind::Experts;
+
+    fn written(&self, by: Writer, name: &'static str) -> Option<Result<Export, Diagnostic>> {
+        let Writer::Experts(write) = by else { return None };
+        Some(if self.mode == Mode::Training { Err(trains(name)) } else { write(self) })
+    }
+}
+
+impl Told for NanoBatchesSource {
+    const KIND: PlanKind = PlanKind::NanoBatches;
+
+    fn written(&self, by: Writer, name: &'static str) -> Option<Result<Export, Diagnostic>> {
+        let Writer::NanoBatches(write) = by else { return None };
+        Some(self.check(name).and_then(|()| write(self)))
+    }
+}
+
+impl Told for StagesSource<'_> {
+    const KIND: PlanKind = PlanKind::Inference;
+
+    fn written(&self, by: Writer, _: &'static str) -> Option<Result<Export, Diagnostic>> {
+        let Writer::Stages(write) = by else { return None };
+        Some(write(self))
     }
 }

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use cost_model::kernels::stack::megatron_core;
-use exporters::training::{Blocks, Field, TrainingSource, export, targets};
+use exporters::runs::{export, targets};
+use exporters::training::{Blocks, Field, TrainingSource};
 use importers::launcher::{Launcher, read};
 use ir::card::{
     Attention, FeedForward, Head, ModelCard, Recompute, SequenceParallel, TransformerCard,

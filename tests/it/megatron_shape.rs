@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cost_model::kernels::stack::megatron_core;
-use exporters::training::{Blocks, TrainingSource, export};
+use exporters::runs::export;
+use exporters::training::{Blocks, TrainingSource};
 use importers::config::{card, hyperparameters};
 use ir::card::Recompute;
 use ir::diagnostic::Diagnostic;

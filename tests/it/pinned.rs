@@ -6,7 +6,8 @@ use cost_model::kernels::stack::megatron_core;
 use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::model::Pricing;
 use cost_model::runs::forms::system::System;
-use exporters::training::{Policy, targets};
+use exporters::runs::targets;
+use exporters::training::Policy;
 use ir::card::{
     Attention, BlockGroup, ExpertCard, FeedForward, Head, ModelCard, SequenceParallel,
     TransformerCard, ZeroStage,

@@ -1,7 +1,8 @@
 //! Settings files of launchers: what they say is read, or named where it is not.
 
 use cost_model::kernels::stack::megatron_core;
-use exporters::training::{Blocks, TrainingSource, export, targets};
+use exporters::runs::{export, targets};
+use exporters::training::{Blocks, TrainingSource};
 use importers::launcher::{Launcher, cut_by_ends, read};
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::plan::{Mesh, Parallelism, Partition, Plan, Stage};

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use cost_model::kernels::stack::{megatron_deepspeed_2021, preset, presets};
-use exporters::training::{Lack, TrainingTarget, targets};
+use exporters::runs::targets;
+use exporters::training::{Lack, TrainingTarget};
 use exporters::{Takes, Target};
 use importers::cluster::{LinkScope, catalogue};
 use ir::cluster::Cluster;

@@ -11,13 +11,11 @@
 //! it has recorded.
 
 use ir::diagnostic::Diagnostic;
-use ir::plan_kind::PlanKind;
 use ir::workload::Mode;
 
-use super::{HEAD, SGLANG, VLLM, trains};
+use super::{HEAD, SGLANG, VLLM};
 use crate::format::Export;
 use crate::modules::refusal;
-use crate::target::{Told, Writer};
 
 /// Copies of experts on the devices of a cluster, in its order.
 #[derive(Clone, Debug)]
@@ -38,15 +36,6 @@ pub struct ExpertsSource {
     pub mode: Mode,
     /// By layer of experts, the devices of each expert's copies.
     pub layers: Vec<(u32, Vec<Vec<usize>>)>,
-}
-
-impl Told for ExpertsSource {
-    const KIND: PlanKind = PlanKind::Experts;
-
-    fn written(&self, by: Writer, name: &'static str) -> Option<Result<Export, Diagnostic>> {
-        let Writer::Experts(write) = by else { return None };
-        Some(if self.mode == Mode::Training { Err(trains(name)) } else { write(self) })
-    }
 }
 
 /// Slots past those that hold each expert once.

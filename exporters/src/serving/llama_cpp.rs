@@ -13,21 +13,20 @@ use ir::id::{DeviceId, OpId};
 
 use super::HEAD;
 use super::layers::{Layers, Part};
-use crate::format::{Export, Source};
+use crate::format::{Export, Placed, Source};
 use crate::modules::devices::{Devices, Place};
 use crate::modules::refusal;
-use crate::target::{Placed, Writer};
 
 pub(crate) const LLAMA_CPP: &str = "llama.cpp";
 
-pub(crate) const LLAMA_CPP_PLACED: Writer = Writer::Ops(Placed {
+pub(crate) const LLAMA_CPP_PLACED: Placed = Placed {
     is_executor: true,
     serves: true,
     shards: false,
     computes: |cluster, device| cluster.storage(device) != Some("disk"),
     export,
     colocation: |graph| Ok(Layers::new(graph, LLAMA_CPP)?.groups(slot)),
-});
+};
 
 /// Layers first, then the head, the experts of each layer, which may lie elsewhere, and what is before
 /// the layers.

@@ -22,7 +22,7 @@ pub(crate) use pipelined::{SGLANG, SGLANG_PLACED, VLLM, VLLM_PLACED};
 const HEAD: &str = "#!/usr/bin/env bash\nexport CUDA_DEVICE_ORDER=PCI_BUS_ID\n";
 
 /// The refusal of what is trained.
-fn trains(target: &'static str) -> Diagnostic {
+pub(crate) fn trains(target: &'static str) -> Diagnostic {
     refusal(target, format!("{target} serves models and trains none"))
         .hint("plan with --phase prefill or decode")
 }

@@ -11,14 +11,12 @@
 //! Both run pieces in an order of their own.
 
 use ir::diagnostic::Diagnostic;
-use ir::plan_kind::PlanKind;
 use ir::workload::StepPhase;
 
 use super::experts::{engines_of_hosts, of_hosts, on_each};
 use super::{HEAD, SGLANG, VLLM};
 use crate::format::Export;
 use crate::modules::refusal;
-use crate::target::{Told, Writer};
 
 /// A threshold that no step reaches.
 const NEVER: u64 = i32::MAX as u64;
@@ -40,18 +38,9 @@ pub struct NanoBatchesSource {
     pub thresholds: Vec<(StepPhase, u64, u32)>,
 }
 
-impl Told for NanoBatchesSource {
-    const KIND: PlanKind = PlanKind::NanoBatches;
-
-    fn written(&self, by: Writer, name: &'static str) -> Option<Result<Export, Diagnostic>> {
-        let Writer::NanoBatches(write) = by else { return None };
-        Some(self.check(name).and_then(|()| write(self)))
-    }
-}
-
 impl NanoBatchesSource {
     /// Refuses what no server cuts.
-    fn check(&self, name: &'static str) -> Result<(), Diagnostic> {
+    pub(crate) fn check(&self, name: &'static str) -> Result<(), Diagnostic> {
         if !self.has_experts {
             let message = format!("{name} cuts steps of models with experts alone");
             return Err(refusal(name, message).hint("leave it out: the cut stands in the plan"));

@@ -12,10 +12,9 @@ use ir::launch::{DeviceMap, MapPlace};
 
 use super::HEAD;
 use super::layers::{Layers, Part};
-use crate::format::{Export, Source};
+use crate::format::{Export, Placed, Source};
 use crate::modules::devices::{Devices, Place};
 use crate::modules::layout::Owner;
-use crate::target::{Placed, Writer};
 
 pub(crate) const VLLM: &str = "vllm";
 pub(crate) const SGLANG: &str = "sglang";
@@ -59,23 +58,23 @@ pub(super) const SGLANG_WORDS: Words = Words {
     yours: "such as --model-path MODEL",
 };
 
-pub(crate) const VLLM_PLACED: Writer = Writer::Ops(Placed {
+pub(crate) const VLLM_PLACED: Placed = Placed {
     is_executor: true,
     serves: true,
     shards: true,
     computes: |cluster, device| cluster.storage(device).is_none(),
     export: |source| script(source, VLLM, &VLLM_WORDS),
     colocation: |graph| colocation(graph, VLLM),
-});
+};
 
-pub(crate) const SGLANG_PLACED: Writer = Writer::Ops(Placed {
+pub(crate) const SGLANG_PLACED: Placed = Placed {
     is_executor: true,
     serves: true,
     shards: true,
     computes: |cluster, device| cluster.storage(device).is_none(),
     export: |source| script(source, SGLANG, &SGLANG_WORDS),
     colocation: |graph| colocation(graph, SGLANG),
-});
+};
 
 fn script(source: &Source<'_>, target: &'static str, words: &Words) -> Result<Export, Diagnostic> {
     let layers = Layers::new(&source.problem.graph, target)?;

@@ -6,13 +6,11 @@
 //! All experts of a layer are one tensor, and what lies on the processor is computed there.
 
 use ir::diagnostic::Diagnostic;
-use ir::plan_kind::PlanKind;
 use ir::workload::Mode;
 
-use super::{HEAD, LLAMA_CPP, trains};
+use super::{HEAD, LLAMA_CPP};
 use crate::format::Export;
 use crate::modules::refusal;
-use crate::target::{Told, Writer};
 
 /// Names of the tensors of a layer's experts.
 const TENSORS: &str = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps";
@@ -28,15 +26,6 @@ pub struct SlotsSource {
     pub n_experts: usize,
     /// By layer of experts, in the order of the model, its slots.
     pub layers: Vec<(u32, usize)>,
-}
-
-impl Told for SlotsSource {
-    const KIND: PlanKind = PlanKind::Slots;
-
-    fn written(&self, by: Writer, name: &'static str) -> Option<Result<Export, Diagnostic>> {
-        let Writer::Slots(write) = by else { return None };
-        Some(if self.mode == Mode::Training { Err(trains(name)) } else { write(self) })
-    }
 }
 
 pub(crate) fn llama_cpp(source: &SlotsSource) -> Result<Export, Diagnostic> {

@@ -9,7 +9,6 @@ use ir::card::stored::CacheType;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
-use ir::plan_kind::PlanKind;
 use serde_json::json;
 
 use super::pipelined::{SGLANG_WORDS, VLLM_WORDS, started};
@@ -17,7 +16,6 @@ use super::{HEAD, LLAMA_CPP, SGLANG, VLLM};
 use crate::format::Export;
 use crate::modules::devices::{Place, places};
 use crate::modules::refusal;
-use crate::target::{Told, Writer};
 
 /// The port of the first `rpc-server` of a host (llama.cpp, `tools/rpc`).
 const PORT: u64 = 50_052;
@@ -83,15 +81,6 @@ fn cache_flag(source: &StagesSource<'_>, words: &CacheWords) -> Result<String, D
         let message = format!("{} has no KV cache in {cache}", words.target);
         refusal(words.target, message).hint(format!("plan with --kv-dtype {}", names.join(" or ")))
     })
-}
-
-impl Told for StagesSource<'_> {
-    const KIND: PlanKind = PlanKind::Inference;
-
-    fn written(&self, by: Writer, _: &'static str) -> Option<Result<Export, Diagnostic>> {
-        let Writer::Stages(write) = by else { return None };
-        Some(write(self))
-    }
 }
 
 fn name(source: &StagesSource<'_>, device: DeviceId) -> String {

@@ -10,8 +10,8 @@ use ir::tensor::DType;
 use serde_json::{Map, Value, json};
 
 use super::field::fields;
-use super::folder::{Place, Program, Start, agents};
 use super::megatron;
+use super::program::{Place, Program, Start, agents};
 use super::target::{Lack, TrainingSource, TrainingTarget, blocks, is_outside, only_one, refused};
 use crate::format::Export;
 

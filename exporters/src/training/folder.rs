@@ -6,11 +6,13 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism, Stage};
 use serde_json::{Value, json};
 
+pub use super::program::Place;
+use super::program::{Agent, Program, SCHEDULE, Start, agents};
 use super::target::{TrainingSource, TrainingTarget, refused};
 use crate::format::Export;
 
 /// Files that folders of every target may hold.
-const NAMES: [&str; 8] = [
+pub(crate) const NAMES: [&str; 8] = [
     "env",
     "launch.sh",
     "hostfile",
@@ -20,17 +22,6 @@ const NAMES: [&str; 8] = [
     "job.sbatch",
     "jobset.json",
 ];
-
-/// Whether a folder of any target may hold a file of this name.
-#[must_use]
-pub fn may_hold(name: &str) -> bool {
-    let own = |row: &TrainingTarget| {
-        let program = row.program.as_ref();
-        let is_member = |own: &&str| name.strip_suffix(".json") == Some(*own);
-        program.is_some_and(|own| row.file_name == name || own.members.iter().any(is_member))
-    };
-    NAMES.contains(&name) || super::targets().any(own)
-}
 
 /// What the script of every folder says of itself.
 pub const MARK: &str = "# meshwright plan ";
@@ -45,51 +36,6 @@ pub enum Starter {
     Slurm,
     /// A JobSet of Kubernetes.
     Kubernetes,
-}
-
-/// What starts the processes of a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Start {
-    /// `torchrun`; the words of the target's file go to the program.
-    Torchrun,
-    /// `accelerate launch` with a file of its own.
-    Accelerate,
-    /// The program itself, on one host: it reads the target's file by hydra and starts the others.
-    Hydra,
-}
-
-/// What a target's processes are started as.
-pub(super) struct Program {
-    /// What starts them.
-    pub start: Start,
-    /// Members of the target's file that are files of the folder, in JSON.
-    pub members: &'static [&'static str],
-    /// Words behind those of what starts them; those that a user must give are variables of the shell.
-    pub words: &'static str,
-    /// Variables that the plan rests on.
-    pub environment: fn(&TrainingSource<'_>) -> Vec<(&'static str, String)>,
-    /// What only the user knows.
-    pub yours: &'static str,
-}
-
-/// Where a rank runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
-    /// Its host, by the name of the cluster.
-    pub host: &'a str,
-    /// Its device.
-    pub device: &'a str,
-    /// The number of the device on its host.
-    pub slot: u32,
-    /// Its kind.
-    pub kind: &'a str,
-}
-
-/// Ranks that one agent starts: neighbours on one host.
-pub(super) struct Agent<'a> {
-    pub host: &'a str,
-    /// The devices of its ranks, by their numbers on the host.
-    pub slots: Vec<u32>,
 }
 
 impl Agent<'_> {
@@ -118,7 +64,7 @@ pub type Files = Vec<(String, Vec<u8>)>;
 ///
 /// # Errors
 /// `cannot-express` for targets that start no processes, and for hosts of unequal numbers of ranks.
-pub(super) fn files(
+pub(crate) fn files(
     job: &Job<'_>,
     (row, version): (&TrainingTarget, &str),
     export: &Export,
@@ -222,18 +168,6 @@ fn check_names(job: &Job<'_>, row: &TrainingTarget) -> Result<(), Diagnostic> {
         return Err(refused(row.name, "such a name in a hostfile", &why, hint));
     }
     Ok(())
-}
-
-/// A schedule that torch reads from a file.
-pub(super) const SCHEDULE: &str = "schedule.csv";
-
-/// Who starts which ranks, in their order.
-pub(super) fn agents<'a>(places: &[Place<'a>]) -> Vec<Agent<'a>> {
-    let agent = |run: &[Place<'a>]| {
-        let slots = run.iter().map(|place| place.slot).collect();
-        Some(Agent { host: run.first()?.host, slots })
-    };
-    places.chunk_by(|a, b| a.host == b.host).filter_map(agent).collect()
 }
 
 /// An array of the shell with one word by agent.

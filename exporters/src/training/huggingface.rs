@@ -14,7 +14,7 @@ use ir::workload::Optimizer;
 use serde_json::{Value, json};
 
 use super::field::fields;
-use super::folder::{Program, Start};
+use super::program::{Program, Start};
 use super::target::{
     Lack, Policy, TrainingSource, TrainingTarget, only_one, refused, whole_blocks_again,
 };

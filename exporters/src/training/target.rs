@@ -9,7 +9,7 @@ use ir::tensor::DType;
 use ir::workload::Optimizer;
 
 use super::field::Field;
-use super::folder::{Place, Program};
+use super::program::{Place, Program};
 use crate::format::Export;
 
 /// A plan of a training run and what it was made for.
@@ -78,7 +78,7 @@ impl TrainingSource<'_> {
     }
 
     /// Refuses what a target lacks altogether.
-    pub(super) fn check(&self, row: &TrainingTarget) -> Result<(), Diagnostic> {
+    pub(crate) fn check(&self, row: &TrainingTarget) -> Result<(), Diagnostic> {
         let lack = row.lacking(|lack| self.needs(lack));
         lack.map_or(Ok(()), |lack| Err(lack.refusal(row.name, lack.export_hint())))
     }
@@ -237,8 +237,8 @@ pub struct TrainingTarget {
     /// The library of its attention kernels under every stack; `None` = that of the stack.
     pub attention: Option<AttentionLibrary>,
     /// What its processes are started as; `None` = by a program of the user's.
-    pub(super) program: Option<Program>,
-    pub(super) export: fn(&TrainingSource<'_>) -> Result<Export, Diagnostic>,
+    pub(crate) program: Option<Program>,
+    pub(crate) export: fn(&TrainingSource<'_>) -> Result<Export, Diagnostic>,
 }
 
 impl TrainingTarget {
@@ -358,7 +358,7 @@ pub(super) fn whole_blocks_again(
 }
 
 /// The refusal of a part of a plan.
-pub(super) fn refused(target: &str, part: &str, why: &str, hint: &str) -> Diagnostic {
+pub(crate) fn refused(target: &str, part: &str, why: &str, hint: &str) -> Diagnostic {
     let message = format!("{target} has no words for {part}: {why}");
     Diagnostic::error(Blame::Input, "cannot-express", message)
         .fact("target", target)

@@ -11,7 +11,7 @@ use ir::stack::{Elementwise, Stack};
 use ir::tensor::DType;
 
 use super::field::fields;
-use super::folder::{Program, SCHEDULE, Start};
+use super::program::{Program, SCHEDULE, Start};
 use super::target::{
     Lack, Policy, TrainingSource, TrainingTarget, blocks, is_outside, recompute, refused,
 };
@@ -104,7 +104,7 @@ fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
 }
 
 /// The code of what a folder brings and a single file does not.
-pub(super) const APART: &str = "file-apart";
+pub(crate) const APART: &str = "file-apart";
 
 fn schedule_apart() -> Diagnostic {
     let message = format!("the file names the schedule `{SCHEDULE}`, which lies beside it");

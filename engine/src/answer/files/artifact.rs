@@ -265,7 +265,7 @@ fn foreign(place: &Path) -> Option<PathBuf> {
         return Some(script);
     }
     let is_ours = |entry: &std::fs::DirEntry| {
-        launch_folder::may_hold(&entry.file_name().to_string_lossy()) && entry.path().is_file()
+        exporters::runs::may_hold(&entry.file_name().to_string_lossy()) && entry.path().is_file()
     };
     entries.flatten().find(|entry| !is_ours(entry)).map(|entry| entry.path())
 }

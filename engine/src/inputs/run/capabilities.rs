@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use exporters::training::{Field, Lack, Policy, TrainingTarget, targets};
+use exporters::runs::targets;
+use exporters::training::{Field, Lack, Policy, TrainingTarget};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan_kind::PlanKind;
 use ir::tensor::DType;

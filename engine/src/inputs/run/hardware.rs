@@ -1,7 +1,7 @@
 //! What the devices of a run leave of its software stack.
 
 use cost_model::kernels::attention_kernel::{MOST_HEAD, Missing, on_chips};
-use exporters::training::find;
+use exporters::runs::find;
 use ir::chip::Chip;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;

@@ -252,5 +252,5 @@ pub fn export(args: &PlanOnModel, target: &str, instance: Instance) -> Result<Ve
         (Instance::Load(load), Some(devices)) => max_load::loads(load, devices),
         _ => Vec::new(),
     };
-    exporters::given_costs::write(target, &found.instance, devices, &loads)
+    exporters::solution(target, &found.instance, devices, &loads)
 }

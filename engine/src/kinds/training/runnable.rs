@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use exporters::training::targets;
+use exporters::runs::targets;
 use ir::units::Nanos;
 use planner::run::Limits;
 use planner::training::search_3d::judge::Judged;

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use ir::diagnostic::Diagnostic;
 use ir::stack::AttentionKernel;
 
-use super::super::folder::{Program, Start};
+use super::super::program::{Program, Start};
 use super::super::target::{TrainingSource, TrainingTarget};
 use super::sums_wide;
 use crate::format::Export;

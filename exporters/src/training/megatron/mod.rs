@@ -16,7 +16,7 @@ use ir::tensor::DType;
 use ir::workload::Optimizer;
 
 use super::field::fields;
-use super::folder::{Program, Start};
+use super::program::{Program, Start};
 use super::target::{
     Lack, Policy, TrainingSource, TrainingTarget, blocks, recompute, refused, shares,
 };
