@@ -451,5 +451,6 @@ fn workload(flags: &ProblemRequest) -> Workload {
 
 fn no_cluster() -> Diagnostic {
     Diagnostic::usage("no-cluster", "this model file carries no cluster of its own")
-        .hint("add --cluster cluster.yaml; `meshwright devices` lists what such a file can name")
+        .hint("add --cluster cluster.yaml")
+        .hint(importers::cluster::example(Path::new("cluster.yaml")))
 }

@@ -7,7 +7,6 @@ use std::path::Path;
 use documents::cluster::ClusterDocument;
 use ir::diagnostic::Diagnostic;
 
-use super::example;
 use crate::foreign::settings;
 use crate::yaml;
 
@@ -19,6 +18,14 @@ const MAX_DEPTH: usize = 32;
 const MAX_NODES: usize = 400_000;
 /// Most anchors, aliases and documents each.
 const MAX_ANCHORS: usize = 1_000;
+
+/// A command that writes a small cluster file of this name.
+#[must_use]
+pub fn example(path: &Path) -> String {
+    // Wrapped anywhere, flow style stays YAML.
+    let text = "{nodes: [{count: 1, device: h100_sxm5_80gb, devices: 8, scaleup: nvlink4}]}";
+    format!("write one: echo '{text}' > {} (names: meshwright devices)", path.display())
+}
 
 /// The text of a file, refused past [`MAX_BYTES`].
 pub(super) fn text(path: &Path) -> Result<String, Diagnostic> {

@@ -27,6 +27,7 @@ use ir::id::DeviceId;
 use ir::nearest;
 
 pub use self::catalogue::{Catalogue, DeviceRow, LinkRow, LinkScope, catalogue};
+pub use self::document::example;
 
 /// Most islands that a warning names.
 const ISLANDS: usize = 8;
@@ -59,14 +60,6 @@ pub struct Whole {
     pub spares: Vec<DeviceId>,
     /// What is strange about the file.
     pub warnings: Vec<Diagnostic>,
-}
-
-/// A command that writes a small cluster file of this name.
-#[must_use]
-pub fn example(path: &Path) -> String {
-    // Wrapped anywhere, flow style stays YAML.
-    let text = "{nodes: [{count: 1, device: h100_sxm5_80gb, devices: 8, scaleup: nvlink4}]}";
-    format!("write one: echo '{text}' > {} (names: meshwright devices)", path.display())
 }
 
 /// As [`read`], with the spares.
