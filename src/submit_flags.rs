@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use engine::request::task::Task;
 use engine::request::value::duration;
 
@@ -10,13 +10,41 @@ use crate::client_flags::{Fallback, ServerFlags};
 use crate::plan_flags::PlanArgs;
 
 /// `submit`, with the verb of the question or without.
-#[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[derive(Debug)]
 pub(crate) struct Submission {
-    #[command(subcommand)]
-    pub(crate) of_task: Option<SubmitTask>,
-    #[command(flatten)]
-    pub(crate) guessed: Option<SubmitArgs>,
+    of_task: Option<SubmitTask>,
+    guessed: Option<SubmitArgs>,
+}
+
+impl FromArgMatches for Submission {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(match matches.subcommand_name() {
+            Some(_) => {
+                Self { of_task: Some(SubmitTask::from_arg_matches(matches)?), guessed: None }
+            }
+            None => Self { of_task: None, guessed: Some(SubmitArgs::from_arg_matches(matches)?) },
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Not derived: an optional set of flags that holds further sets counts as absent.
+impl Args for Submission {
+    fn augment_args(command: Command) -> Command {
+        SubmitTask::augment_subcommands(SubmitArgs::augment_args(command))
+            .subcommand_required(false)
+            .arg_required_else_help(false)
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
 }
 
 /// The verbs that a service plans.
