@@ -3,7 +3,8 @@
 
 A road begins with a function and follows calls: `name(..)` and `path::name(..)` as `use` resolves them, and
 `.name(..)` where one type of ours has such a method; `K::name(..)` is that of the question's kind of plan.
-Rooms of other kinds are left out where a question is of one. What only types resolve is not followed.
+Where a question is of one kind, how others answer it is left out; what is borrowed of their rooms is not. What
+only types resolve is not followed.
 """
 
 import re
@@ -140,7 +141,7 @@ class House:
         while open_:
             for step in self.calls(*open_.pop()):
                 folder = step[0][1:] if step[0][0] == "engine" else ()
-                if step not in found and not (kind and OTHERS & set(folder)):
+                if step not in found and not (kind and step[2] in (verb, "run") and OTHERS & set(folder)):
                     found.add(step)
                     open_.append(step)
         return {own[0] for own in found}

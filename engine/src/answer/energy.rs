@@ -283,15 +283,10 @@ pub fn print(plan: &PlanDocument, page: &Page) {
             watts(duty.most_w),
         ]
     };
-    let columns = [
-        Column::Number("stage"),
-        Column::Text("devices"),
-        Column::Number("products"),
-        Column::Number("memory"),
-        Column::Number("transfers"),
-        Column::Number("each draws"),
-        Column::Number("at most"),
-    ];
+    let columns = Column::row(
+        "#stage | devices | #products | #memory | #transfers | #each draws \
+             | #at most",
+    );
     page.table(&columns, own.devices.iter().map(row).collect());
     page.line(&sentence(own));
 }

@@ -33,6 +33,18 @@ pub enum Column {
 }
 
 impl Column {
+    /// Columns by their heads, between ` | `: words, `#` numbers, `@` names, `~` what takes the rest.
+    #[must_use]
+    pub fn row(heads: &'static str) -> Vec<Self> {
+        let column = |head: &'static str| match head.as_bytes().first() {
+            Some(b'#') => Self::Number(&head[1..]),
+            Some(b'@') => Self::Name(&head[1..]),
+            Some(b'~') => Self::Rest(&head[1..]),
+            _ => Self::Text(head),
+        };
+        heads.split(" | ").map(column).collect()
+    }
+
     /// The head of the column.
     #[must_use]
     pub const fn title(self) -> &'static str {

@@ -17,14 +17,7 @@ use crate::answer::page::{Column, Page};
 /// # Errors
 /// As [`catalogue`].
 pub fn kinds(page: &Page) -> Result<(), Diagnostic> {
-    let columns = [
-        Column::Name("device"),
-        Column::Number("memory"),
-        Column::Number("bandwidth"),
-        Column::Number("TFLOP/s"),
-        Column::Name("link"),
-        Column::Name("checked"),
-    ];
+    let columns = Column::row("@device | #memory | #bandwidth | #TFLOP/s | @link | @checked");
     page.table(&columns, catalogue()?.devices.iter().map(device).collect());
     page.line("TFLOP/s: dense products in bf16 or else fp16; bandwidth: of the device's memory");
     recalled(page)
@@ -35,14 +28,7 @@ pub fn kinds(page: &Page) -> Result<(), Diagnostic> {
 /// # Errors
 /// As [`catalogue`].
 pub fn links(page: &Page) -> Result<(), Diagnostic> {
-    let columns = [
-        Column::Name("link"),
-        Column::Name("joins"),
-        Column::Number("rate"),
-        Column::Number("latency"),
-        Column::Name("checked"),
-        Column::Rest("source"),
-    ];
+    let columns = Column::row("@link | @joins | #rate | #latency | @checked | ~source");
     page.table(&columns, catalogue()?.links.iter().map(link).collect());
     page.line("rate: per direction, achieved where that is known, else nominal; --json has both");
     recalled(page)

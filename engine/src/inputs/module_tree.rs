@@ -93,13 +93,7 @@ impl Tree {
 
     /// Prints the modules, numbered ones in a row that are alike as one.
     pub fn print(&self, page: &Page) {
-        let columns = [
-            Column::Name("module"),
-            Column::Number("ops"),
-            Column::Number("parameters"),
-            Column::Number("bytes"),
-            Column::Number("work"),
-        ];
+        let columns = Column::row("@module | #ops | #parameters | #bytes | #work");
         let cells = |row: &Row| {
             let times =
                 if row.n_alike > 1 { format!(" ({} alike)", row.n_alike) } else { String::new() };

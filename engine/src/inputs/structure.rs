@@ -98,14 +98,8 @@ impl Found {
         if self.structure.runs.is_empty() {
             return;
         }
-        let columns = [
-            Column::Name("chain"),
-            Column::Number("ops"),
-            Column::Number("work"),
-            Column::Number("parameters"),
-            Column::Number("kept for backward"),
-            Column::Number("passes on"),
-        ];
+        let columns =
+            Column::row("@chain | #ops | #work | #parameters | #kept for backward | #passes on");
         let row = |row: &Row| {
             let sum = self.sum(row);
             let n_ops: usize = self.structure.segments[row.segments.clone()]

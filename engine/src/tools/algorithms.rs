@@ -20,15 +20,8 @@ fn promises(entry: &Entry) -> String {
 
 /// Lists all rows and their options.
 pub fn list(page: &Page) {
-    let columns = [
-        Column::Name("algorithm"),
-        Column::Name("kind"),
-        Column::Text("objectives"),
-        Column::Text("decides"),
-        Column::Text("promises"),
-        Column::Text("summary"),
-        Column::Text("paper"),
-    ];
+    let columns =
+        Column::row("@algorithm | @kind | objectives | decides | promises | summary | paper");
     let rows = entries().iter().map(|entry| {
         let decides: Vec<&str> = entry.decides.iter().map(|field| field.name()).collect();
         vec![
@@ -43,12 +36,7 @@ pub fn list(page: &Page) {
     });
     page.table(&columns, rows.collect());
     page.text("\n");
-    let columns = [
-        Column::Name("option"),
-        Column::Text("values"),
-        Column::Name("default"),
-        Column::Text("meaning"),
-    ];
+    let columns = Column::row("@option | values | @default | meaning");
     let option = |entry: &Entry, option: &OptionRow| {
         vec![
             format!("{}({})", entry.name, option.name),

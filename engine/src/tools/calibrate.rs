@@ -139,15 +139,8 @@ fn facts(
 }
 
 fn print(found: &Calibration, args: &CalibrateRequest, page: &Page) {
-    let columns = [
-        Column::Name("part"),
-        Column::Number("samples"),
-        Column::Number("r^2"),
-        Column::Number("median"),
-        Column::Number("worst"),
-        Column::Text("kept as"),
-        Column::Text("not identified"),
-    ];
+    let columns =
+        Column::row("@part | #samples | #r^2 | #median | #worst | kept as | not identified");
     let n = found.parts.len();
     let shown = if args.all { n } else { n.min(LISTED) };
     page.table(&columns, found.parts.iter().take(shown).map(row).collect());

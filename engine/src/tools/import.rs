@@ -25,12 +25,7 @@ const LISTED: usize = 15;
 pub fn run(args: &ImportRequest, page: &Page) -> CommandResult {
     let import = load::model(&args.model, &args.flags)?;
     let Import { graph, summary, warnings, .. } = &import;
-    let columns = [
-        Column::Name("op type"),
-        Column::Number("ops"),
-        Column::Number("work"),
-        Column::Number("bytes moved"),
-    ];
+    let columns = Column::row("@op type | #ops | #work | #bytes moved");
     let mut types: Vec<_> = summary.op_types.iter().collect();
     types.sort_by(|a, b| {
         b.1.flops.cmp(&a.1.flops).then(b.1.bytes.cmp(&a.1.bytes)).then(a.0.cmp(b.0))

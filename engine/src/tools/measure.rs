@@ -96,13 +96,7 @@ fn check(path: &Path, options: Options, page: &Page) -> CommandResult {
 }
 
 fn constants(profile: &Profile, page: &Page) {
-    let columns = [
-        Column::Name("kind"),
-        Column::Number("launch"),
-        Column::Number("compute"),
-        Column::Number("memory"),
-        Column::Number("p"),
-    ];
+    let columns = Column::row("@kind | #launch | #compute | #memory | #p");
     let row = |(kind, constants): (&String, &KernelConstants)| {
         vec![
             kind.clone(),
@@ -117,13 +111,8 @@ fn constants(profile: &Profile, page: &Page) {
 
 /// How well each fit describes what was measured.
 fn quality(profile: &Profile, page: &Page) {
-    let columns = [
-        Column::Name("fit"),
-        Column::Number("samples"),
-        Column::Number("r^2"),
-        Column::Number("median error"),
-        Column::Text("not identified by the samples"),
-    ];
+    let columns =
+        Column::row("@fit | #samples | #r^2 | #median error | not identified by the samples");
     let row = |(name, quality): (&String, &Quality)| {
         vec![
             name.clone(),

@@ -34,13 +34,7 @@ pub fn run(args: &ImportRequest, page: &Page) -> CommandResult {
     }
     let import = load::model(&args.model, &args.flags)?;
     let tallies = tally(&import.graph);
-    let columns = [
-        Column::Name("op type"),
-        Column::Number("by rule"),
-        Column::Number("scaled"),
-        Column::Number("guessed"),
-        Column::Text("first op without a rule"),
-    ];
+    let columns = Column::row("@op type | #by rule | #scaled | #guessed | first op without a rule");
     let mut rows: Vec<_> = tallies.iter().collect();
     rows.sort_by(|a, b| b.1.guessed.len().cmp(&a.1.guessed.len()).then(a.0.cmp(b.0)));
     let cells = |(name, tally): &(&&str, &Tally)| {

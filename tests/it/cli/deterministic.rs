@@ -85,13 +85,22 @@ fn lines(entry: &Entry) -> Vec<String> {
     lines.iter().map(|line| format!("plan {line} --deterministic{budget}")).collect()
 }
 
-/// Lines of small plans that name a row.
+/// The row that a line names.
+fn named(line: &str) -> Option<&str> {
+    line.split([' ', '(']).skip_while(|word| *word != "--algorithm").nth(1)
+}
+
+/// Lines of small plans that name a row, or those of another row for the same problems.
 fn small(entry: &Entry) -> Vec<String> {
-    let names = |line: &String| {
-        let mut words = line.split([' ', '(']).skip_while(|word| *word != "--algorithm");
-        words.nth(1) == Some(entry.name)
+    let lines = || KINDS.iter().flat_map(|kind| kind.plans).map(Small::line);
+    let own: Vec<String> = lines().filter(|line| named(line) == Some(entry.name)).collect();
+    let like = |line: String| {
+        let name = named(&line)?;
+        let row = entries().iter().find(|row| row.name == name)?;
+        let is_like = entry.doors.iter().any(|door| row.takes(door.takes()));
+        is_like.then(|| line.replace(name, entry.name))
     };
-    KINDS.iter().flat_map(|kind| kind.plans).map(Small::line).filter(names).collect()
+    if own.is_empty() { lines().filter_map(like).collect() } else { own }
 }
 
 #[test]

@@ -180,13 +180,7 @@ pub fn print(document: &PlanDocument, page: &Page) {
             Bytes(own.sent_bytes).to_string(),
         ]
     };
-    let columns = [
-        Column::Text("stages"),
-        Column::Text("by"),
-        Column::Number("sent"),
-        Column::Number("of a micro-batch"),
-        Column::Number("with indices"),
-    ];
+    let columns = Column::row("stages | by | #sent | #of a micro-batch | #with indices");
     page.table(&columns, edges.iter().map(row).collect());
 }
 

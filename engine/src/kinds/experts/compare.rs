@@ -56,12 +56,7 @@ fn layers(a: &PlanDocument, b: &PlanDocument, rows: Rows, page: &Page) -> Vec<Va
         own.map(|own| own.greatest_load * f64::from(plan.parallelism.expert))
     };
     let told = |load: Option<f64>| load.map_or_else(|| "-".to_owned(), |load| format!("{load:.4}"));
-    let columns = [
-        Column::Number("layer"),
-        Column::Number("A"),
-        Column::Number("B"),
-        Column::Number("moved copies"),
-    ];
+    let columns = Column::row("#layer | #A | #B | #moved copies");
     let mut table = Vec::new();
     let mut documents = Vec::new();
     for layer in layers {

@@ -70,14 +70,7 @@ impl Figures {
 /// A row for each layer, as many as are shown.
 pub fn table(plan: &PlanDocument, rows: Rows, page: &Page) {
     let n_devices = f64::from(plan.parallelism.expert);
-    let columns = [
-        Column::Text("layers"),
-        Column::Number("slots"),
-        Column::Number("most copies"),
-        Column::Number("greatest load"),
-        Column::Number("bound"),
-        Column::Number("gap"),
-    ];
+    let columns = Column::row("layers | #slots | #most copies | #greatest load | #bound | #gap");
     let row = |own: &ExpertLayersDocument| {
         let most = own.devices_of_expert.iter().map(Vec::len).max().unwrap_or_default();
         vec![

@@ -45,14 +45,7 @@ fn of_layer(setting: &Setting, own: &Judged, layer: usize, (rows, page): (Rows, 
     let first: usize = setting.layers.iter().take(layer).map(n_pieces).sum();
     let end = first + setting.layers.get(layer).map_or(0, n_pieces);
     let times = replayed(&all).unwrap_or_default();
-    let columns = [
-        Column::Text("stream"),
-        Column::Text("op"),
-        Column::Number("micro-batch"),
-        Column::Number("part"),
-        Column::Number("start, ms"),
-        Column::Number("end, ms"),
-    ];
+    let columns = Column::row("stream | op | #micro-batch | #part | #start, ms | #end, ms");
     let (mut table, mut told) = (Vec::new(), Vec::new());
     for (stream, order) in all.streams.iter().zip(&times.orders) {
         for piece in order.iter().filter(|own| (first..end).contains(own)) {
@@ -79,14 +72,10 @@ fn of_layer(setting: &Setting, own: &Judged, layer: usize, (rows, page): (Rows, 
 
 /// A row for each entry of layers; all of them as a document.
 pub fn table(plan: &PlanDocument, rows: Rows, page: &Page) -> Vec<Value> {
-    let columns = [
-        Column::Text("layers"),
-        Column::Number("attention, ms"),
-        Column::Number("shared, ms"),
-        Column::Number("part each way, ms"),
-        Column::Number("its experts, ms"),
-        Column::Number("busiest, of visits"),
-    ];
+    let columns = Column::row(
+        "layers | #attention, ms | #shared, ms | #part each way, ms \
+             | #its experts, ms | #busiest, of visits",
+    );
     let (mut table, mut told) = (Vec::new(), Vec::new());
     for entry in &plan.experts.layers {
         let own = entry.piece_seconds.unwrap_or_default();
@@ -152,14 +141,7 @@ fn decisions(own: &SplitDocument) -> String {
 
 /// What is best by length of samples.
 pub fn by_length(own: &DisaggregatedDocument, rows: Rows, page: &Page) {
-    let columns = [
-        Column::Number("tokens"),
-        Column::Number("samples"),
-        Column::Number("micro-batches"),
-        Column::Number("parts"),
-        Column::Text("order"),
-        Column::Number("samples/s"),
-    ];
+    let columns = Column::row("#tokens | #samples | #micro-batches | #parts | order | #samples/s");
     let row = |own: &documents::plan::disaggregated::LengthDocument| {
         vec![
             own.tokens.to_string(),

@@ -99,17 +99,10 @@ pub(crate) fn table(
     (pieces, judged): (&[Piece], &Judged),
     (rows, page): (Rows, &Page),
 ) {
-    let columns = [
-        Column::Number("stage"),
-        Column::Text("blocks"),
-        Column::Name("device"),
-        Column::Text("kind"),
-        Column::Number("ms"),
-        Column::Number("way, ms"),
-        Column::Number("cache"),
-        Column::Number("peak"),
-        Column::Number("margin"),
-    ];
+    let columns = Column::row(
+        "#stage | blocks | @device | kind | #ms | #way, ms | #cache | #peak \
+             | #margin",
+    );
     let row = |(at, (piece, own)): (usize, (&Piece, &StageFigures))| {
         let kind = setting.run.cluster.device_ids().nth(piece.device);
         let kind = kind.map_or("", |own| setting.run.cluster.kind_of(own).name.as_str());

@@ -40,14 +40,7 @@ pub fn explain(
 /// When each piece of a layer of the steady state runs.
 fn of_layer(entries: &[Entry], layer: u32, rows: Rows, page: &Page) -> Value {
     let found = entries.iter().find(|own| own.layers.contains(&layer));
-    let columns = [
-        Column::Text("stream"),
-        Column::Text("op"),
-        Column::Number("nano-batch"),
-        Column::Number("alone, ms"),
-        Column::Number("start, ms"),
-        Column::Number("end, ms"),
-    ];
+    let columns = Column::row("stream | op | #nano-batch | #alone, ms | #start, ms | #end, ms");
     let (mut table, mut told) = (Vec::new(), Vec::new());
     if let Some(entry) = found {
         let period = &entry.cut.split.period;
@@ -81,15 +74,10 @@ fn of_layer(entries: &[Entry], layer: u32, rows: Rows, page: &Page) -> Value {
 
 /// A row for each entry, as many as are shown; all of them as a document.
 pub fn table(entries: &[Entry], rows: Rows, page: &Page) -> Vec<Value> {
-    let columns = [
-        Column::Text("layers"),
-        Column::Text("samples"),
-        Column::Number("a layer, ms"),
-        Column::Number("not cut, ms"),
-        Column::Number("bound, ms"),
-        Column::Number("compute"),
-        Column::Number("links"),
-    ];
+    let columns = Column::row(
+        "layers | samples | #a layer, ms | #not cut, ms | #bound, ms | #compute \
+             | #links",
+    );
     let (mut table, mut told) = (Vec::new(), Vec::new());
     for own in entries {
         let busy = [0, 1].map(|stream| own.cut.split.period.stream_s(stream));
@@ -121,14 +109,8 @@ pub fn table(entries: &[Entry], rows: Rows, page: &Page) -> Vec<Value> {
 
 /// Pieces that may run at the same time, and how they share the device.
 fn pairs(entries: &[Entry], rows: Rows, page: &Page) -> Vec<Value> {
-    let columns = [
-        Column::Text("layers"),
-        Column::Text("computes"),
-        Column::Text("on links"),
-        Column::Text("mode"),
-        Column::Number("both alone, ms"),
-        Column::Number("both together, ms"),
-    ];
+    let columns =
+        Column::row("layers | computes | on links | mode | #both alone, ms | #both together, ms");
     let (mut table, mut told) = (Vec::new(), Vec::new());
     for own in entries {
         let alone = |at: (usize, usize)| own.cut.split.period.chains[at.0][at.1].seconds;

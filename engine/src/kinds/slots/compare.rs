@@ -14,14 +14,10 @@ use crate::kinds::kind::Compared;
 /// Compares them.
 #[must_use]
 pub fn compare((a, b): (&PlanDocument, &PlanDocument), (rows, page): (Rows, &Page)) -> Compared {
-    let columns = [
-        Column::Text("layer"),
-        Column::Number("slots of A"),
-        Column::Number("slots of B"),
-        Column::Number("hits in A"),
-        Column::Number("hits in B"),
-        Column::Number("resident in B alone"),
-    ];
+    let columns = Column::row(
+        "layer | #slots of A | #slots of B | #hits in A | #hits in B \
+             | #resident in B alone",
+    );
     let hits = |own: &ExpertLayersDocument| hit_ratio(&own.cache.unwrap_or_default());
     let mut table = Vec::new();
     let mut layers = Vec::new();

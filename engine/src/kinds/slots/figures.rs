@@ -32,16 +32,10 @@ pub fn hit_ratio(own: &CacheDocument) -> f64 {
 
 /// A row for each layer, as many as are shown.
 pub fn table(plan: &PlanDocument, rows: Rows, page: &Page) {
-    let columns = [
-        Column::Text("layer"),
-        Column::Number("slots"),
-        Column::Number("resident"),
-        Column::Number("needed"),
-        Column::Number("hits"),
-        Column::Number("missed"),
-        Column::Number("fetched ahead"),
-        Column::Number("waves"),
-    ];
+    let columns = Column::row(
+        "layer | #slots | #resident | #needed | #hits | #missed | #fetched ahead \
+             | #waves",
+    );
     let row = |own: &ExpertLayersDocument| {
         let cache = own.cache.unwrap_or_default();
         vec![

@@ -53,14 +53,7 @@ fn of_layer(
 ) -> Result<Value, Diagnostic> {
     check_layer(layer, on.judged.len())?;
     let parts = on.judged.get(layer as usize).copied().unwrap_or_default();
-    let columns = [
-        Column::Text("pass"),
-        Column::Text("stream"),
-        Column::Text("op"),
-        Column::Number("part"),
-        Column::Number("start, ms"),
-        Column::Number("end, ms"),
-    ];
+    let columns = Column::row("pass | stream | op | #part | #start, ms | #end, ms");
     let (mut table, mut told) = (Vec::new(), Vec::new());
     for (pass, name) in [(Pass::Forward, "forward"), (Pass::Backward, "backward")] {
         let Some(cell) = of_pass(on.setting, layer, &parts, pass) else { continue };
@@ -94,17 +87,8 @@ fn of_layer(
 
 /// A row for each pass of each entry, as many as are shown; all of them as a document.
 pub fn table(plan: &PlanDocument, setting: &Setting, rows: Rows, page: &Page) -> Vec<Value> {
-    let columns = [
-        Column::Text("layers"),
-        Column::Text("pass"),
-        Column::Number("parts"),
-        Column::Number("ms"),
-        Column::Number("experts"),
-        Column::Number("compute"),
-        Column::Number("intra"),
-        Column::Number("inter"),
-        Column::Number("MB"),
-    ];
+    let columns =
+        Column::row("layers | pass | #parts | #ms | #experts | #compute | #intra | #inter | #MB");
     let (mut table, mut told) = (Vec::new(), Vec::new());
     for entry in &plan.experts.layers {
         let own = of_entry(entry);

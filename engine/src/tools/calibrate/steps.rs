@@ -162,13 +162,7 @@ pub(super) fn print(of: &OfSteps, page: &Page) {
     page.line(&format!("{} steps of {}, stack {}", found.n_rows, of.file, found.stack));
     page.line(&of.system);
     page.line("");
-    let columns = [
-        Column::Text("step time error"),
-        Column::Number("mean"),
-        Column::Number("median"),
-        Column::Number("worst"),
-        Column::Rest("worst row"),
-    ];
+    let columns = Column::row("step time error | #mean | #median | #worst | ~worst row");
     let errors = [("nominal", Some(&found.before)), ("calibrated", Some(&found.after))];
     let errors = errors.into_iter().chain([("with table", found.with_table.as_ref())]);
     let row = |(name, score): (&str, Option<&Score>)| {
@@ -178,13 +172,7 @@ pub(super) fn print(of: &OfSteps, page: &Page) {
     };
     page.table(&columns, errors.filter_map(row).collect());
     page.line("");
-    let columns = [
-        Column::Name("constant"),
-        Column::Number("nominal"),
-        Column::Number("fitted"),
-        Column::Number("change"),
-        Column::Text("do the rows tell it"),
-    ];
+    let columns = Column::row("@constant | #nominal | #fitted | #change | do the rows tell it");
     page.table(&columns, found.constants.iter().map(constant_row).collect());
     if let Table::Left(why) = &found.table {
         page.line("");
