@@ -69,7 +69,7 @@ pub(crate) enum Command {
     )]
     Solve(Box<PlanArgs>),
     /// Deprecated: guesses which of train, place, infer and solve is meant
-    #[command(after_help = "Which flag goes with what: docs/plan-flags.md")]
+    #[command(after_help = "Example: meshwright plan gpt2.onnx --cluster pod.yaml -o plan.json")]
     Plan(Box<PlanArgs>),
     /// Have a service plan: `submit train`, `place`, `infer` or `solve` (docs/service.md)
     #[command(after_help = "Example: meshwright submit place gpt2.onnx --cluster pod.yaml \

@@ -88,7 +88,14 @@ pub(crate) fn shaped(command: Command) -> Command {
         })
     };
     let of_tasks = |command| Task::ALL.into_iter().fold(command, shape);
-    of_tasks(command).mut_subcommand("submit", of_tasks)
+    // Its verbs list the flags of a plan.
+    let is_listed = |flag: &Arg| FIELDS.iter().any(|field| flag.get_id() == field.name);
+    of_tasks(command).mut_subcommand("submit", |submit| {
+        of_tasks(submit).mut_args(|flag| {
+            let is_hidden = flag.get_id() != "model" && is_listed(&flag);
+            flag.hide(is_hidden)
+        })
+    })
 }
 
 #[cfg(test)]

@@ -186,10 +186,13 @@ fn claims_that_agree_with_each_other_are_derived_too() {
         },
         "cost.bound_ns",
     );
-    stated(&|plan| plan["schedule"]["grid"] = json!(["0F0,0B0"]), "schedule.grid");
     stated(&|plan| plan["cost"]["value_ns"] = json!(5), "cost.value_ns");
     stated(&|plan| plan["workload"]["optimizer"] = json!("adamw"), "workload.optimizer");
-    // What only training runs are asked is refused.
+    // What only training runs state, or are asked, is refused.
+    let mut gridded = plan.clone();
+    gridded["schedule"]["grid"] = json!(["0F0,0B0"]);
+    let refused = planned.verify(model, &gridded).exits(3).json();
+    assert!(refused["error"]["message"].as_str().unwrap().contains("schedule.grid"), "{refused}");
     let mut asked = plan.clone();
     asked["request"] = json!({ "devices": [1, 2] });
     planned.verify(model, &asked).exits(3);
