@@ -55,7 +55,7 @@ pub(crate) fn by_head(head: &[u8]) -> Option<Diagnostic> {
     None
 }
 
-/// Text by which files are told that are neither a model nor a cluster, and what they are.
+/// Text that marks settings of a launcher, and which settings those are.
 const SETTINGS: [(&str, &str); 8] = [
     ("compute_environment:", ACCELERATE),
     ("distributed_type:", ACCELERATE),

@@ -75,7 +75,7 @@ impl PlanDocument {
         plan
     }
 
-    /// Refuses what serves nothing.
+    /// Refuses an inference plan with impossible values.
     pub(super) fn check_served(&self, served: &ServedDocument) -> Result<(), Diagnostic> {
         if self.workload.mode != ModeDocument::Inference {
             return Err(refused("workload.mode", "is not that of a pipeline that serves"));

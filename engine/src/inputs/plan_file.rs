@@ -73,10 +73,10 @@ pub(crate) fn read(path: &Path) -> Result<PlanDocument, Diagnostic> {
         }
         match UNREAD.iter().find(|(mark, _)| holds(mark)) {
             None => error,
-            Some((_, whose)) => {
-                let message = format!("`{file}` is no plan: {whose} are not read back");
+            Some((_, settings)) => {
+                let message = format!("`{file}` is no plan: {settings} are not read back");
                 let error = Diagnostic::input("not-read-back", message);
-                match *whose == ACCELERATE {
+                match *settings == ACCELERATE {
                     // Accelerate shards or copies a model over all of its processes.
                     true => error.hint(
                         "plan what it runs, and compare that plan: meshwright train MODEL --cluster FILE \

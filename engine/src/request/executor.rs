@@ -48,7 +48,7 @@ impl Executor {
         Self { name, version: None }
     }
 
-    /// By name, how each that there is is told what to run.
+    /// All executors by name, with how each takes its settings.
     fn rows() -> impl Iterator<Item = (Self, &'static Takes)> {
         exporters::targets().iter().filter_map(|row| Some((Self::plain(row.name), row.runs()?)))
     }

@@ -9,7 +9,7 @@ pub enum Task {
     Place,
     /// How a model is served.
     Infer,
-    /// An instance, whose costs its file states.
+    /// An instance with given costs.
     Solve,
 }
 
