@@ -116,9 +116,11 @@ fn a_stopped_search_keeps_its_start() {
         let found = milp::solve(&instance, goal, &options, &|| true, &mut |_| {});
         let row = cost_model::given::row(goal);
         let cost_model::given::Judge::Load { evaluate, bound } = row.judge else { panic!() };
-        // Only the first plan may be there; nothing is claimed beyond the simple bound.
-        if let Ok(value) = evaluate(&instance, &core) {
-            assert_eq!(found.best, Some((value, core)), "{goal:?}");
+        // The solver may see a better plan before it looks at the flag; none is worse than the first.
+        if let Ok(first) = evaluate(&instance, &core) {
+            let (value, devices) = found.best.unwrap();
+            assert!(value <= first, "{goal:?}: {value} {first}");
+            assert_eq!(evaluate(&instance, &devices), Ok(value), "{goal:?}");
             assert!(bound(&instance) <= value);
         }
         assert!(found.verdict != milp::Verdict::Infeasible, "{goal:?}");
