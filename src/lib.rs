@@ -15,6 +15,7 @@ mod plan_flags;
 mod printer;
 mod progress;
 mod publisher;
+mod screen;
 mod service_flags;
 mod sheet;
 mod submit_flags;

@@ -8,12 +8,12 @@ use documents::diagnostic::DiagnosticDocument;
 use ir::diagnostic::{Blame, Diagnostic, Severity, Value};
 use serde_json::{Value as Json, json};
 
-use crate::table;
+use crate::{screen, table};
 use engine::answer::escape::{self, escape};
 use engine::answer::page::{Column, Format, Page, Part};
 
 /// Widest line, however wide the terminal is.
-const WIDEST: usize = 100;
+const WIDEST: usize = 88;
 /// Narrowest line that is laid out for.
 const NARROWEST: usize = 60;
 /// List entries of a fact that are shown.
@@ -66,7 +66,7 @@ impl Palette {
 
 impl Printer {
     /// A printer for this process's streams. The width is the terminal's (or `COLUMNS`), between
-    /// 60 and 100.
+    /// 60 and 88.
     pub(crate) fn new(format: Format) -> Self {
         let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
         let terminal = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
@@ -121,6 +121,12 @@ impl Printer {
                 Part::Talk(line) => self.talk(&line),
                 Part::TalkTable(table) => {
                     talk(&table::render(&table.columns, table.rows, self.width))
+                }
+                Part::Screen(screen) => {
+                    let short = |own: &Diagnostic| self.diagnostic_of(own, screen.is_whole);
+                    let (answer, beside) = screen::render(&screen, self.width, short);
+                    self.text(&answer);
+                    talk(&beside);
                 }
                 Part::Warnings(warnings) => self.warnings(&warnings),
                 Part::Failure(error, exit) => self.failure(&error, exit),
@@ -190,6 +196,11 @@ impl Printer {
 
     /// A diagnostic as text: `error[code]: message`, its facts, its hints.
     pub(crate) fn diagnostic(&self, diagnostic: &Diagnostic) -> String {
+        self.diagnostic_of(diagnostic, true)
+    }
+
+    /// The same with or without its facts.
+    fn diagnostic_of(&self, diagnostic: &Diagnostic, has_facts: bool) -> String {
         let (word, style, indent) = match diagnostic.severity {
             Severity::Error => ("error", self.palette.error, ""),
             Severity::Warning => ("warning", self.palette.warning, "  "),
@@ -204,7 +215,10 @@ impl Printer {
         let message = message.strip_prefix(&head).unwrap_or(&message).trim_end().to_owned();
         let code = head.trim_end_matches(": ");
         let mut text = format!("{style}{code}{style:#}: {strong}{message}{strong:#}\n");
-        let facts: Vec<String> = diagnostic.facts.iter().map(fact).collect();
+        let facts: Vec<String> = match has_facts {
+            true => diagnostic.facts.iter().map(fact).collect(),
+            false => Vec::new(),
+        };
         if !facts.is_empty() {
             text.push_str(&wrapped(&facts.join("; "), "  ", "  ", self.width));
         }
@@ -242,7 +256,7 @@ fn listed<T>(all: &[T], text: impl Fn(&T) -> String) -> String {
 }
 
 /// The text broken at blanks; the first line starts with `first`, the others with `next`.
-fn wrapped(text: &str, first: &str, next: &str, width: usize) -> String {
+pub(crate) fn wrapped(text: &str, first: &str, next: &str, width: usize) -> String {
     let mut lines = first.to_owned();
     let mut used = first.chars().count();
     let mut fresh = true;

@@ -56,6 +56,7 @@ mod recorded;
 mod regress;
 mod requests;
 mod scaled;
+mod screens;
 mod search_ends;
 mod serving;
 mod shared_database;
@@ -158,8 +159,11 @@ fn slips_of_the_finger_are_understood() {
 fn data_goes_to_stdout_and_the_line_that_matters_comes_first() {
     let folder = Folder::new(&diamond());
     let ran = folder.run("plan model.json --algorithm m-etf -o plan.json").exits(0);
-    let first = ran.stdout.lines().next().unwrap();
-    assert!(first.starts_with("step time 3.0") && first.contains("optimum"), "{}", ran.stdout);
+    let says = |label: &str, text: &str| {
+        let mut first = ran.stdout.lines().take(8);
+        first.any(|line| line.trim_start().starts_with(label) && line.contains(text))
+    };
+    assert!(says("step", "3.0") && says("proof", "the best of all"), "{}", ran.stdout);
     assert!(ran.stderr.contains("wrote plan.json"), "{}", ran.stderr);
     assert!(ran.stdout.lines().all(|line| line.chars().count() <= 100), "{}", ran.stdout);
 }

@@ -244,6 +244,21 @@ pub fn joules_text(own: f64) -> String {
     }
 }
 
+/// Energy, power and price in one line.
+#[must_use]
+pub fn fact(own: &EnergyDocument) -> String {
+    let price = own
+        .price_per_token
+        .map_or_else(String::new, |price| format!(", {:.4} per million tokens", price * MANY));
+    let nominal = if own.is_nominal { " (nominal)" } else { "" };
+    format!(
+        "{} per token, {} at the wall on average, {} at most{price}{nominal}",
+        joules_text(own.joules_per_token),
+        watts(own.mean_w),
+        watts(own.most_w)
+    )
+}
+
 /// Energy and price in one sentence.
 #[must_use]
 pub fn sentence(own: &EnergyDocument) -> String {

@@ -10,6 +10,7 @@ pub mod follow;
 pub mod mismatch;
 pub mod page;
 pub mod rows;
+pub mod screen;
 pub mod suggest;
 pub mod violations;
 pub mod words;

@@ -7,6 +7,8 @@ use ir::diagnostic::Diagnostic;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::answer::screen::Screen;
+
 /// Who reads the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -80,6 +82,8 @@ pub enum Part {
     Talk(String),
     /// A table beside the answer.
     TalkTable(Table),
+    /// The first screen: the answer, and beside it what to know before the plan is run.
+    Screen(Box<Screen>),
     /// Warnings, beside the answer.
     Warnings(Vec<Diagnostic>),
     /// The error that ends the run, and its exit code.
@@ -110,10 +114,19 @@ impl Page {
         Self::new(self.format, self.one_line)
     }
 
-    /// Takes on the parts of another page; what a document says beside it is put into it.
-    pub(crate) fn append(&self, other: &Self, beside: impl Fn(&mut Value)) {
+    /// Takes on the parts of another page; what is said beside it is put into its document or its screen.
+    pub(crate) fn append(
+        &self,
+        other: &Self,
+        beside: impl Fn(&mut Value),
+        on_screen: impl Fn(&mut Screen),
+    ) {
         for part in other.parts.borrow().iter() {
             match part.clone() {
+                Part::Screen(mut screen) => {
+                    on_screen(&mut screen);
+                    self.screen(*screen);
+                }
                 Part::Document(mut document, _) => {
                     beside(&mut document);
                     self.document(&document);
@@ -163,6 +176,11 @@ impl Page {
     /// A table beside the answer.
     pub fn talk_table(&self, columns: &[Column], rows: Vec<Vec<String>>) {
         self.add(Format::Text, || Part::TalkTable(Table { columns: columns.to_vec(), rows }));
+    }
+
+    /// The first screen of an answer.
+    pub fn screen(&self, screen: Screen) {
+        self.add(Format::Text, || Part::Screen(Box::new(screen)));
     }
 
     /// Warnings; a document has them as a member.

@@ -75,6 +75,15 @@ pub fn imported(name: &str, summary: &Summary) -> String {
     format!("{name}: {} ops, {elements}{bytes}, {guessed}{others}", summary.n_ops)
 }
 
+/// `124 M`: three digits of a rate.
+pub(crate) fn rate(rate: f64) -> String {
+    const UNITS: [(f64, &str); 4] = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")];
+    let (scale, unit) = UNITS.into_iter().find(|(scale, _)| rate >= *scale).unwrap_or((1.0, ""));
+    let value = rate / scale;
+    let digits = if value >= 99.95 { 0 } else { 1 + usize::from(value < 9.995) };
+    format!("{value:.digits$}{unit}")
+}
+
 /// `124.4 M`.
 pub(crate) fn count(n: u64) -> String {
     const UNITS: [(f64, &str); 4] = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")];

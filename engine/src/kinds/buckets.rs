@@ -118,13 +118,14 @@ pub fn warnings(
     let n = buckets.parts.iter().flatten().count();
     if n > 0 {
         let message = format!(
-            "{n} of {} buckets are sent in part: what is computed changes, and nothing is said of \
-             how the training converges",
+            "{n} of {} gradient buckets are compressed: the result changes, and convergence is not \
+             predicted",
             buckets.lengths.len()
         );
         found.push(
             Diagnostic::warning("lossy", message)
-                .fact("sent", format!("{:.3} MB", mega(sent_bytes(instance, buckets)))),
+                .fact("sent", format!("{:.3} MB", mega(sent_bytes(instance, buckets))))
+                .hint("leave --allow-lossy out for exact gradients"),
         );
     }
     found
@@ -261,10 +262,9 @@ fn others(instance: &GradientInstance, exchange: Exchange) -> Vec<(String, Nanos
     found
 }
 
-/// Columns of the last tensor, of when all are there, and of what is sent.
-const LAST: usize = 3;
-const READY: usize = 7;
-const SENT: std::ops::RangeInclusive<usize> = 5..=6;
+/// Columns of when all are there, and of what is sent.
+const READY: usize = 6;
+const SENT: std::ops::RangeInclusive<usize> = 4..=5;
 
 /// A row for each bucket: what it holds, and when it is exchanged.
 pub fn table(instance: &GradientInstance, buckets: &Buckets, rows: Rows, page: &Page) {
@@ -272,7 +272,6 @@ pub fn table(instance: &GradientInstance, buckets: &Buckets, rows: Rows, page: &
         Column::Name("bucket"),
         Column::Number("tensors"),
         Column::Text("first"),
-        Column::Text("last"),
         Column::Number("MB"),
         Column::Text("sent by"),
         Column::Number("sent, MB"),
@@ -280,10 +279,9 @@ pub fn table(instance: &GradientInstance, buckets: &Buckets, rows: Rows, page: &
         Column::Number("start, ms"),
         Column::Number("end, ms"),
     ];
-    // Where all are sent as they are, two of these say nothing; with them there is no room for two.
+    // Where all are sent as they are, two of these say nothing; with them there is no room for one.
     let is_lossy = buckets.parts.iter().any(Option::is_some);
-    let told =
-        |at: usize| if is_lossy { ![LAST, READY].contains(&at) } else { !SENT.contains(&at) };
+    let told = |at: usize| if is_lossy { at != READY } else { !SENT.contains(&at) };
     let columns: Vec<Column> =
         all.into_iter().enumerate().filter(|own| told(own.0)).map(|own| own.1).collect();
     let Ok(spans) = spans(instance, buckets) else { return };
@@ -292,13 +290,12 @@ pub fn table(instance: &GradientInstance, buckets: &Buckets, rows: Rows, page: &
     let row = |(at, (span, n)): (usize, (&_, &usize))| {
         let span: &cost_model::given::gradients::Span = span;
         let name = |at: usize| instance.tensors.get(at).map_or("", |own| own.name.as_str());
-        let (first, last) = (name(from), name(from + n - 1));
+        let first = name(from);
         from += n;
         let cells = vec![
             at.to_string(),
             n.to_string(),
             first.to_owned(),
-            last.to_owned(),
             format!("{:.3}", span.bytes / 1e6),
             buckets.part(at).map_or(buckets.exchange.name(), |own| own.by.name()).to_owned(),
             format!("{:.3}", mega(span.sent_bytes)),

@@ -17,8 +17,9 @@ use crate::answer::differences::{self, difference};
 use crate::answer::exit::{Cancel, CommandResult, Exit};
 use crate::answer::follow::{File, Files};
 use crate::answer::mismatch::{mismatch, sorted};
-use crate::answer::page::{Format, Page};
+use crate::answer::page::Page;
 use crate::answer::rows::Rows;
+use crate::answer::screen::Screen;
 use crate::answer::violations;
 use crate::inputs::plan_file::BY_HAND;
 use crate::request::fields;
@@ -276,17 +277,17 @@ pub fn found<K: Kind, F: Serialize>(
     (setting, judged): (&K::Setting, &K::Judged),
     (plan, figures, stop_reason, elapsed_s): Found<F>,
     mut warnings: Vec<Diagnostic>,
-    print: impl FnOnce(&FoundDocument<F>, &Run<'_>),
+    screen: impl FnOnce(&FoundDocument<F>, &Page) -> Screen,
 ) -> CommandResult {
     let on = Legal { setting, plan: &plan, judged };
     let files = files::<K>(on, &request.exports, &mut warnings);
-    run.page.warnings(&warnings);
-    let (stop_reason, warnings) = (stop_reason.to_owned(), documents(&warnings));
-    let report = FoundDocument { plan, figures, stop_reason, elapsed_s, warnings };
-    told(run, files, &report, |run| {
-        if run.page.format == Format::Text {
-            print(&report, run);
-        }
+    let (stop_reason, told_of) = (stop_reason.to_owned(), documents(&warnings));
+    let report = FoundDocument { plan, figures, stop_reason, elapsed_s, warnings: told_of };
+    told(run, files, &report, |run, written| {
+        let mut screen = Screen { warnings, written, ..screen(&report, run.page) };
+        screen.is_whole = request.all;
+        screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
+        run.page.screen(screen);
     })
 }
 

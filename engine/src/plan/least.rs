@@ -285,25 +285,33 @@ fn answer(
     let is_kept = |own: &&Tried<Planned>| of_search.cap.is_none_or(|cap| own.figures.most_w <= cap);
     let kept = all.iter().filter(is_kept).map(|own| own.plan.point());
     let points = energy_front::of(kept.collect());
-    run.page.append(&best.page, |document| {
-        document["energy_front"] = json!(points);
-        of_all_sets(document, space.is_whole && n_unknown == 0 && best_value <= bound);
-    });
-    energy_front::print(&points, run.page);
     let n_sets = [space.sets.len(), n_unknown];
     let least = all.iter().map(|own| own.limit).fold(1.0, f64::min);
     let any = board_limits::Space { cap: None, ..of_search };
     let is_better = |own: &&Tried<Planned>| own.figures.value < best_value * (1.0 - 1e-9);
     let free = board_limits::best(&any, all, joules).filter(is_better).map(|own| &own.plan);
-    for line in sentences(request, (best, bound), (all.len(), n_sets, space.limits, free, least)) {
-        run.page.line(&line);
-    }
+    let counts = (all.len(), n_sets, space.limits, free, least);
+    let sentences = sentences(request, (best, bound), counts);
     let files = match &best.files {
         Ok(own) => Ok(own.clone()),
         Err(error) => Err(error.clone()),
     };
     let written = run.follower.planned(best.bytes.clone(), files)?;
-    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
+    let in_document = |document: &mut Value| {
+        document["energy_front"] = json!(points);
+        of_all_sets(document, space.is_whole && n_unknown == 0 && best_value <= bound);
+    };
+    run.page.append(&best.page, in_document, |screen| {
+        let labels = ["searched", ""];
+        let lines = labels.into_iter().zip(&sentences);
+        lines.for_each(|(label, line)| screen.fact(label, line.clone()));
+        screen.written.clone_from(&written);
+        screen.next = Vec::new();
+        screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
+    });
+    if request.all {
+        energy_front::print(&points, run.page);
+    }
     Ok(Exit::DONE)
 }
 

@@ -37,8 +37,11 @@ pub(crate) fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult
     match second {
         Ok(Exit::DONE) => {
             let warning = not_kept(is_proved);
-            run.page.warnings(std::slice::from_ref(&warning));
-            run.page.append(&page, |document| add(document, &warning));
+            run.page.append(
+                &page,
+                |document| add(document, &warning),
+                |screen| screen.warnings.insert(0, warning.clone()),
+            );
         }
         _ => run.page.take(page),
     }

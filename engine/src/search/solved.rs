@@ -1,4 +1,4 @@
-//! What a search over an instance found, in one line.
+//! What a search over an instance found, in words.
 
 use cost_model::given::{Goal, row};
 use ir::instance::Instance;
@@ -7,31 +7,32 @@ use planner::given::runner::{Answer, method};
 
 use crate::answer::words::percent;
 
-/// What was found, in one line.
-pub fn sentence(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) -> String {
-    let unit = instance.unit();
-    let caveat = answer.bound.standing.caveat();
+/// The objective's name and value.
+pub fn value(instance: &Instance, goal: Goal, value: Nanos) -> String {
+    format!("{} {}", row(goal).name, instance.unit().text(value))
+}
+
+/// How far it is from the best, why the search ended and when.
+pub fn proof(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) -> String {
+    let (method, bound) = (answer.bound.method, answer.bound.value);
+    let caveat = |sign: &str| {
+        let own = answer.bound.standing.caveat();
+        own.map_or_else(String::new, |own| format!("{sign} {own}"))
+    };
     let state = match answer.gap() {
-        _ if answer.is_proved => {
-            let caveat = caveat.map_or_else(String::new, |caveat| format!(", {caveat}"));
-            format!("proved optimal{caveat}")
-        }
-        Some(_) if answer.bound.value == Nanos::ZERO => "no lower bound is known".to_owned(),
+        _ if answer.is_proved => format!("proved optimal{}", caveat(",")),
+        Some(_) if bound == Nanos::ZERO => "no lower bound is known".to_owned(),
         Some(_) => {
-            let caveat = caveat.map_or_else(String::new, |caveat| format!("; {caveat}"));
-            let method = answer.bound.method;
-            let above = percent(value, answer.bound.value);
-            format!("at most {above} above the best ({method}{caveat})")
+            let above = percent(value, bound);
+            format!("at most {above} above the best ({method}{})", caveat(";"))
         }
         None => String::new(),
     };
+    let plans =
+        covered(goal, method).map_or("no plan", |_| "no plan with its devices in one order");
     format!(
-        "{} {}, {} is below {}: {state}; {:.3} s; stopped: {}",
-        row(goal).name,
-        unit.text(value),
-        covered(goal, answer.bound.method)
-            .map_or("no plan", |_| "no plan with its devices in one order"),
-        unit.text(answer.bound.value),
+        "{state}; {plans} is below {}; {:.3} s; stopped: {}",
+        instance.unit().text(bound),
         answer.elapsed.as_secs_f64(),
         answer.stop.name()
     )

@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::run::Run;
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::follow::{Files, Incumbent};
+use crate::answer::page::Format;
 use crate::answer::words::share as percent;
 use crate::request::value::Written;
 use crate::request::{ExpertSkew, PlanRequest};
@@ -76,13 +77,14 @@ pub(crate) fn told<F: Serialize>(
     run: &mut Run<'_>,
     files: Files,
     report: &FoundDocument<F>,
-    print: impl FnOnce(&Run<'_>),
+    print: impl FnOnce(&Run<'_>, Vec<String>),
 ) -> CommandResult {
     publish(run, &report.plan);
     let written = run.follower.planned(bytes(&report.plan)?, files)?;
-    print(run);
+    if run.page.format == Format::Text {
+        print(run, written);
+    }
     run.page.serialized(report)?;
-    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
     Ok(Exit::DONE)
 }
 
@@ -139,17 +141,18 @@ pub(crate) fn stop(seconds: f64, bound_s: f64) -> StopReason {
     }
 }
 
-/// The same in words, after a reason: how far seconds are above the bound.
-pub(crate) fn proved((seconds, bound_s): (f64, f64), stop_reason: &str) -> String {
-    match stop_reason == StopReason::ProvedOptimal.name() {
-        true => "proved optimal".to_owned(),
-        false => format!("at most {} above the best", percent(seconds / bound_s - 1.0)),
-    }
-}
-
-/// Seconds of a search at the end of a sentence.
-pub(crate) fn searched(elapsed_s: Option<f64>) -> String {
-    elapsed_s.map_or_else(String::new, |own| format!("; {own:.3} s"))
+/// The same in words: how far seconds are above what `space` allows, why the search ended and when.
+pub(crate) fn proved(
+    (seconds, bound_s): (f64, f64),
+    space: &str,
+    (stop_reason, elapsed_s): (&str, Option<f64>),
+) -> String {
+    let far = match stop_reason == StopReason::ProvedOptimal.name() {
+        true => format!("the best of {space}"),
+        false => format!("within {} of the best of {space}", percent(seconds / bound_s - 1.0)),
+    };
+    let took = elapsed_s.map_or_else(String::new, |own| format!(", {own:.3} s"));
+    format!("{far} ({stop_reason}{took})")
 }
 
 /// What of the step is not stated, or says nothing.

@@ -140,7 +140,7 @@ fn facts(
 
 fn print(found: &Calibration, args: &CalibrateRequest, page: &Page) {
     let columns =
-        Column::row("@part | #samples | #r^2 | #median | #worst | kept as | not identified");
+        Column::row("@part | #samples | #r^2 | #median | #worst | @kept as | not identified");
     let n = found.parts.len();
     let shown = if args.all { n } else { n.min(LISTED) };
     page.table(&columns, found.parts.iter().take(shown).map(row).collect());

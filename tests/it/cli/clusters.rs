@@ -57,7 +57,7 @@ fn hosts_without_a_network_are_islands_for_training_runs() {
 #[test]
 fn operators_are_warned_of_islands_and_stay_on_one() {
     let apart = folder("nodes: [{count: 2, device: t4, devices: 2}]\n");
-    let plan = "plan config.json --cluster cluster.yaml --algorithm m-etf -o plan.json";
+    let plan = "plan config.json --cluster cluster.yaml --algorithm m-etf --all -o plan.json";
     apart.run(plan).exits(0).says("islands").says("node1");
     let plan: serde_json::Value = serde_json::from_str(&apart.read("plan.json")).unwrap();
     let hosts: std::collections::BTreeSet<String> = plan["placement"]

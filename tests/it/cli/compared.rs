@@ -266,7 +266,7 @@ fn files_of_galvatron_are_read_back_and_those_of_bridge_are_not() {
         folder.run(&format!("{plan} --for {target} -o own.json --force")).exits(0);
         let export = format!("export own.json {ON} --target {target} -o own --force");
         folder.run(&export).exits(0);
-        let told = folder.run(&format!("compare own own.json {ON}")).exits(3).stderr;
+        let told = folder.run(&format!("compare own own.json {ON}")).exits(3).talk();
         assert!(told.contains(whose) && told.contains("not read back"), "{told}");
     }
 }

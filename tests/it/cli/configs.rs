@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::clusters::Says;
 use super::folder::{Folder, diamond};
 use super::training::{CLUSTER, config};
 
@@ -86,8 +87,7 @@ fn quantised_weights_count_where_they_are_used() {
     let products = 10 * (2048 * (2 * 2048 + 2 * 1024) + 3 * 2048 * 5632);
     let packed = products / 2 + products / 128 * 20 / 8;
     assert_eq!(bytes("plain.json") - bytes("awq.json"), 2 * products - packed);
-    let ran = folder.run(&format!("plan awq.json {RUN} -o a.json")).exits(0);
-    assert!(format!("{}{}", ran.stdout, ran.stderr).contains("quantized-weights"));
+    folder.run(&format!("plan awq.json {RUN} -o a.json")).exits(0).says("quantized-weights");
     folder.run(&format!("plan plain.json {RUN} -o b.json")).exits(0);
     let step = |name: &str| {
         let plan: Value = folder.json(name);

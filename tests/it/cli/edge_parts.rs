@@ -213,7 +213,7 @@ fn what_is_wrong_is_named() {
             "plan gpt.json {flags} --global-batch 64 --sequence-length 1024 --allow-lossy ada-top-k=0.01"
         );
         let told = folder.run(&line).exits(2);
-        assert!(told.stderr.contains(named), "{flags}: {}", told.stderr);
+        assert!(told.talk().contains(named), "{flags}: {}", told.stderr);
     }
     let plan = planned(&folder, "--allow-lossy ada-top-k=0.001");
     for (member, value, named) in [

@@ -55,7 +55,7 @@ fn a_plan_of_experts_is_judged_explained_compared_and_exported() {
     let told = folder.run(&format!("verify own.json {ON}")).exits(0);
     assert!(told.stdout.contains("16 experts of 4 layers on 8 devices"), "{}", told.stdout);
     let told = folder.run(&format!("explain own.json {ON}")).exits(0).stdout;
-    assert!(told.contains("a step of 256 tokens, 2 experts each"), "{told}");
+    assert!(told.contains("a step of 256 tokens with 2 experts each"), "{told}");
     let told = folder.run(&format!("explain own.json {ON} --device node1.gpu2 --json")).exits(0);
     let held = &told.json()["device"]["layers"][0]["experts"];
     assert!((1..=3).contains(&held.as_array().unwrap().len()), "{held}");

@@ -385,7 +385,8 @@ fn mixtures_with_norms_of_heads() {
             // A run that trains is placed op by op instead, which is said.
             let found = folder.run(&format!("plan m.json {line}"));
             assert_eq!(found.code == 0, line.contains("--global-batch"), "{}", found.stderr);
-            let said = format!("{}{}", found.stdout, found.stderr).replace("\n ", "");
+            let said = format!("{}{}", found.stdout, found.stderr);
+            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(said.contains("in a part of the layers"), "{field}: {said}");
         }
     }

@@ -18,6 +18,11 @@ pub(super) struct Ran {
 }
 
 impl Ran {
+    /// All that was said on stderr, as one line.
+    pub(super) fn talk(&self) -> String {
+        self.stderr.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}:\n{}", self.stdout))
     }

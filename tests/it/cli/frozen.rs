@@ -132,7 +132,7 @@ fn written(path: &Path, text: &mut String) {
 }
 
 /// Without what the moment, the machine and the build change.
-fn masked(text: &str, folder: &Path) -> String {
+pub(super) fn masked(text: &str, folder: &Path) -> String {
     let folder = folder.display().to_string();
     let text = text.replace(&folder, "FOLDER/").replace(env!("CARGO_PKG_VERSION"), "VERSION");
     let (mut kept, mut is_run) = (String::new(), false);

@@ -95,7 +95,7 @@ fn buckets_are_verified_from_the_document_alone() {
         change(&mut own);
         folder.write("q.json", &own.to_string());
         let ran = folder.run("verify q.json --model g.json").exits(code);
-        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+        assert!(ran.talk().contains(told), "{}", ran.stderr);
     };
     verdict(&|own| own["communication"]["buckets"][1]["bytes"] = json!(1), 6, "bytes");
     verdict(&|own| own["samples_per_s"] = json!(9000.0), 6, "samples_per_s");
@@ -311,7 +311,7 @@ fn what_a_plan_of_gradients_states_in_vain_is_named() {
         change(&mut own);
         folder.write("q.json", &own.to_string());
         let ran = folder.run("verify q.json --model dense.json --cluster c.yaml").exits(code);
-        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+        assert!(ran.talk().contains(told), "{}", ran.stderr);
     };
     verdict(&|own| own["communication"]["buckets"][0]["bytes"] = json!(1), 6, "bytes");
     verdict(&|own| own["cost"]["step_time_ns"] = json!(1), 6, "step_time_ns");

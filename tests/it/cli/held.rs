@@ -191,7 +191,7 @@ fn a_hair_of_time_is_not_worth_a_device() {
     let (value, best) = (ran["plan"]["cost"]["step_time_ns"].clone(), ran["fastest_ns"].clone());
     assert_eq!((value.as_u64(), best.as_u64()), (Some(120_300), Some(120_000)));
     let told = folder.run("plan model.json").exits(0).stdout;
-    assert!(told.starts_with("step time 120"), "the answer first: {told}");
+    assert!(told.lines().take(8).any(|line| line.starts_with("  step     120")), "{told}");
     assert!(told.contains("within 0.5 %"), "{told}");
     assert!(told.lines().count() <= 24, "one page: {told}");
     assert!(folder.run("plan model.json --all").exits(0).stdout.contains("m-topo"));
@@ -209,7 +209,7 @@ fn an_answer_names_its_price_and_the_other_way() {
     folder.write("cluster.yaml", CLUSTER);
     let model = model.to_str().unwrap();
     let line =
-        format!("plan {model} --cluster cluster.yaml --workload training --algorithm single");
+        format!("plan {model} --cluster cluster.yaml --workload training --algorithm single --all");
     let ran = folder.run(&line).exits(0);
     assert!(ran.stdout.contains("priced as megatron-core"), "{}", ran.stdout);
     assert!(ran.stdout.contains("--global-batch"), "{}", ran.stdout);
@@ -246,13 +246,12 @@ fn an_answer_that_rests_on_guesses_says_so_and_is_no_optimum() {
     for objective in ["step-time", "max-load"] {
         let line = format!("plan odd.onnx --cluster cluster.yaml --objective {objective}");
         let told = folder.run(&line).exits(0).stdout;
-        let answer = told.split("costs per operator").next().unwrap();
-        let answer = answer.split_whitespace().collect::<Vec<_>>().join(" ");
+        let answer = told.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(answer.contains("100 % of the ops have guessed times"), "{told}");
         assert!(!answer.contains("optim"), "{told}");
     }
     let known = folder.run("plan model.json --algorithm single").exits(0).stdout;
-    assert!(known.contains("of this cost model") && !known.contains("guessed times"), "{known}");
+    assert!(known.contains("of the best of all") && !known.contains("guessed times"), "{known}");
 }
 
 /// Where the system starts no thread, the one that there is does all the work. Limits of processes

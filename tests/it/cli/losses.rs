@@ -268,7 +268,7 @@ fn losing_and_holding_back_what_is_not_there_is_refused() {
 fn devices_are_held_back() {
     let folder = folder();
     let plan = format!("plan dense.json --cluster all.yaml {RUN}");
-    folder.run(&format!("{plan} --spares 3 -o plan.json")).exits(0).says("stands in");
+    folder.run(&format!("{plan} --spares 3 --all -o plan.json")).exits(0).says("stands in");
     folder.run("verify plan.json --model dense.json --cluster all.yaml").exits(0);
     let own = folder.json("plan.json");
     let used = devices(&own);

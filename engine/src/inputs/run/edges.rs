@@ -145,15 +145,17 @@ pub fn warnings(setting: &Setting, plan: &Plan) -> Vec<Diagnostic> {
     }
     let n = meshes(plan).filter(|(own, _)| own.edge_ratio > 1).count();
     let message = format!(
-        "{n} of {} edges between stages are sent in part: what is computed changes, and nothing is said of \
-         how the training converges",
+        "{n} of {} edges between stages are compressed: the result changes, and convergence is not \
+         predicted",
         plan.partition.stages.len() - 1
     );
     let chosen_on = meshes(plan).flat_map(|(own, _)| &own.devices);
     let is_measured = |own| selection::is_measured(setting.cluster.kind_of(own), &setting.profile);
     let is_nominal = chosen_on.copied().any(|own| !is_measured(own));
     let nominal = is_nominal.then(selection_is_nominal);
-    std::iter::once(Diagnostic::warning("lossy", message)).chain(nominal).collect()
+    let lossy =
+        Diagnostic::warning("lossy", message).hint("leave --allow-lossy out for exact activations");
+    std::iter::once(lossy).chain(nominal).collect()
 }
 
 /// That nobody measured what choosing elements takes.

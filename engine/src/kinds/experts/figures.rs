@@ -56,8 +56,8 @@ impl Figures {
     #[must_use]
     pub fn sentence(&self, plan: &PlanDocument, experts: &ExpertCard) -> String {
         format!(
-            "a step of {} tokens, {} experts each: {:.0} visits on the busiest devices of all {} \
-             layers, {:.0} if all had as many",
+            "a step of {} tokens with {} experts each: {:.0} routed tokens on the busiest devices over {} \
+             layers, {:.0} if balanced",
             plan.experts.tokens.unwrap_or_default(),
             experts.per_token,
             self.busiest_visits,
@@ -70,7 +70,8 @@ impl Figures {
 /// A row for each layer, as many as are shown.
 pub fn table(plan: &PlanDocument, rows: Rows, page: &Page) {
     let n_devices = f64::from(plan.parallelism.expert);
-    let columns = Column::row("layers | #slots | #most copies | #greatest load | #bound | #gap");
+    let columns =
+        Column::row("layers | #slots | #most replicas | #load of the busiest | #bound | #gap");
     let row = |own: &ExpertLayersDocument| {
         let most = own.devices_of_expert.iter().map(Vec::len).max().unwrap_or_default();
         vec![
@@ -83,5 +84,4 @@ pub fn table(plan: &PlanDocument, rows: Rows, page: &Page) {
         ]
     };
     rows.table(&columns, plan.experts.layers.iter().map(row), page);
-    page.line("loads are those of the busiest device over the mean of all devices");
 }

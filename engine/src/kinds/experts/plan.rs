@@ -16,7 +16,9 @@ use planner::recipe::Ingredient;
 use planner::run::{Control, StopReason};
 
 use crate::answer::exit::CommandResult;
+use crate::answer::page::Page;
 use crate::answer::rows::Rows;
+use crate::answer::screen::{Screen, figure};
 use crate::inputs::experts::{Setting, Visits, all_shares, impossible};
 use crate::kinds::expert_layers;
 use crate::kinds::experts as own;
@@ -25,7 +27,7 @@ use crate::kinds::frame;
 use crate::request::PlanRequest;
 use crate::search::row;
 use crate::search::run::{Run, interrupted};
-use crate::search::watched::{assumed_of_phase, law, proved, searched, watched};
+use crate::search::watched::{assumed_of_phase, law, proved, watched};
 
 /// Places the experts of a model by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
@@ -41,8 +43,8 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let judged = expert_layers::Placed { copies, unknown: Vec::new() };
     let figures = figures(&asked, &plan);
     let (on, made) = ((&asked.setting, &judged), (plan, figures, stop.name(), elapsed_s));
-    frame::found::<own::Experts, _>((request, run), on, made, warnings, |report, run| {
-        print(request, &asked, report, run);
+    frame::found::<own::Experts, _>((request, run), on, made, warnings, |report, page| {
+        screen(&asked, report, page)
     })
 }
 
@@ -152,21 +154,25 @@ fn figures(asked: &Asked, plan: &PlanDocument) -> ExpertsFigures {
     }
 }
 
-fn print(
-    request: &PlanRequest,
-    asked: &Asked,
-    found: &FoundDocument<ExpertsFigures>,
-    run: &Run<'_>,
-) {
-    let told = &found.figures;
-    table(&found.plan, Rows::of(request.all), run.page);
-    let experts = &asked.setting.experts;
-    run.page.line(&Figures::of(&found.plan, experts).sentence(&found.plan, experts));
-    let state = proved((told.load, told.bound), &found.stop_reason);
-    let seconds = searched(found.elapsed_s);
-    run.page.line(&format!(
-        "{OBJECTIVE} {:.4} over {} layers, none is below {:.4}: {state}; eplb has {:.4}{seconds}; \
-         stopped: {}",
-        told.load, told.n_layers, told.bound, told.eplb_load, found.stop_reason
-    ));
+fn screen(asked: &Asked, found: &FoundDocument<ExpertsFigures>, page: &Page) -> Screen {
+    let (own, experts) = (&found.figures, &asked.setting.experts);
+    let step = format!("{} of {} samples", asked.phase.name(), asked.batch);
+    let mut screen = Screen::of_step(&found.plan, &step, &asked.setting.cluster);
+    let slots = asked.shape.slots;
+    let (n, n_experts) = (own.n_layers, experts.n_experts);
+    screen.fact(
+        "plan",
+        format!(
+            "{n_experts} experts in {n} layers, {slots} slots per device, by {}",
+            found.plan.algorithm
+        ),
+    );
+    let rest = "expert load imbalance: busiest device over the mean of all, mean of layers";
+    screen.fact("load", figure(format!("{:.4}", own.load), None, rest));
+    screen.fact("", Figures::of(&found.plan, experts).sentence(&found.plan, experts));
+    let ended = (found.stop_reason.as_str(), found.elapsed_s);
+    let proof = proved((own.load, own.bound), "all placements with these slots", ended);
+    screen.fact("proof", format!("{proof}; EPLB reaches {:.4}", own.eplb_load));
+    screen.take(page, |page| table(&found.plan, Rows::All, page));
+    screen
 }

@@ -15,6 +15,7 @@ use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::follow::{File, PLOT};
 use crate::answer::page::Format;
 use crate::answer::rows::Rows;
+use crate::answer::screen::Screen;
 use crate::kinds::buckets;
 use crate::kinds::given::{STRAIGHT_DEVICES, document, goal, synchronisation, text};
 use crate::request::PlanRequest;
@@ -63,16 +64,26 @@ pub(crate) fn plan(
         files.push(File { target: PLOT.to_owned(), bytes });
     }
     let written = run.follower.planned(document::bytes(&plan)?, Ok(files))?;
-    text::print(&instance, solution, Rows::of(request.all), run.page);
-    run.page.line(&solved::sentence(&instance, goal, *value, &answer));
+    let items = match *instance {
+        Instance::Gradients(_) => "tensors",
+        Instance::Tasks(_) => "tasks",
+        _ => "nodes",
+    };
+    let mut screen = Screen::new(format!("{}, {} {items}", instance.name(), instance.n_nodes()));
+    screen.fact("plan", format!("by {}", answer.algorithm));
+    screen.fact("value", solved::value(&instance, goal, *value));
+    screen.fact("proof", solved::proof(&instance, goal, *value, &answer));
     if let (Instance::Gradients(own), Solution::Buckets(found)) = (&*instance, solution) {
-        run.page.line(&buckets::sentence(own, *value));
-        run.page.warnings(&buckets::warnings(own, n_left_out, found));
+        screen.fact("rate", buckets::sentence(own, *value));
+        screen.warnings = buckets::warnings(own, n_left_out, found);
     }
     if let Solution::Synchronisation(found) = solution {
-        run.page.warnings(&synchronisation::warnings(n_left_out, found));
+        screen.warnings = synchronisation::warnings(n_left_out, found);
     }
-    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
+    screen.take(run.page, |page| text::print(&instance, solution, Rows::All, page));
+    (screen.written, screen.is_whole) = (written, request.all);
+    screen.next(|plan| format!("meshwright explain {plan}"), "what limits it");
+    run.page.screen(screen);
     // As large as the instance: built only where it is printed.
     if run.page.format == Format::Json {
         run.page.serialized(&document::report(&plan, &answer))?;

@@ -75,12 +75,12 @@ pub fn warnings(n_left_out: usize, found: &Synchronisation) -> Vec<Diagnostic> {
     });
     let lossy = found.by.map(|by| {
         let message = format!(
-            "replicas average by `{}`: what is computed changes, and nothing is said of how the training \
-             converges",
+            "replicas average by `{}`: the result changes, and convergence is not predicted",
             by.name()
         );
         Diagnostic::warning("lossy", message)
             .fact("sent_share", format!("{:.4}", found.sent_share()))
+            .hint("leave --allow-lossy out for exact averages of each step")
     });
     left_out.into_iter().chain(lossy).collect()
 }

@@ -21,8 +21,8 @@ pub fn print(instance: &Instance, solution: &Solution, rows: Rows, page: &Page) 
         averaging::table(own, solution, rows, page);
         return page.line(&averaging::sentence(own, solution));
     }
-    let columns =
-        [Column::Name("device"), Column::Number("nodes"), Column::Number("load or degrees")];
+    let last = if matches!(solution, Solution::Stages(_)) { "DP x TP" } else { "load" };
+    let columns = [Column::Name("device"), Column::Number("nodes"), Column::Number(last)];
     let rows = match (instance, solution) {
         (Instance::Load(instance), Solution::Devices(devices)) => {
             let loads = max_load::loads(instance, devices);
@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
     use crate::kinds::given::document;
-    use crate::search::solved::{covered, sentence};
+    use crate::search::solved::{covered, proof};
 
     fn instance() -> Instance {
         let node = ProfileNode {
@@ -162,7 +162,7 @@ mod tests {
                 trace: Vec::new(),
                 elapsed: Duration::ZERO,
             };
-            let text = sentence(&instance, Goal::SlowestStage, value, &answer);
+            let text = proof(&instance, Goal::SlowestStage, value, &answer);
             let document =
                 document::document(&instance, Goal::SlowestStage, value, bound, &solution);
             (text, document.bound_standing.unwrap(), document.proved_optimal)
@@ -177,7 +177,7 @@ mod tests {
         let (text, ..) = said(Standing::Derived, 1_499_999);
         assert!(text.contains("at most 0.1 % above") && !text.contains("proved optimal"), "{text}");
         let (text, ..) = said(Standing::Checked, 1_500_000);
-        assert!(text.starts_with("slowest-stage 1.500000 ms") && text.contains("proved optimal;"));
+        assert!(text.starts_with("proved optimal; no plan is below 1.500000 ms"), "{text}");
     }
 
     /// What is proved of splits in one order is not said of all.

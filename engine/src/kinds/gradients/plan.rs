@@ -14,6 +14,7 @@ use planner::registry::entries;
 
 use crate::answer::exit::CommandResult;
 use crate::answer::rows::Rows;
+use crate::answer::screen::Screen;
 use crate::inputs::run::edges;
 use crate::kinds::buckets as told;
 use crate::kinds::frame;
@@ -73,10 +74,17 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         samples_per_s: told::samples_per_s(&setting.instance, *value),
     };
     let (on, made) = ((&setting, &judged), (plan, figures, answer.stop.name(), elapsed_s));
-    frame::found::<Gradients, _>((request, run), on, made, warnings, |_, run| {
-        told::table(&setting.instance, buckets, Rows::of(request.all), run.page);
-        run.page.line(&solved::sentence(&instance, Goal::StepTime, *value, &answer));
-        run.page.line(&told::sentence(&setting.instance, *value));
+    frame::found::<Gradients, _>((request, run), on, made, warnings, |report, page| {
+        let cluster = &setting.loaded.problem.cluster;
+        let step = format!("gradient exchange of {} replicas", setting.instance.replicas);
+        let mut screen = Screen::of_step(&report.plan, &step, cluster);
+        let n = buckets.lengths.len();
+        screen.fact("plan", format!("{n} gradient buckets, by {}", report.plan.algorithm));
+        screen.fact("step", solved::value(&instance, Goal::StepTime, *value));
+        screen.fact("", told::sentence(&setting.instance, *value));
+        screen.fact("proof", solved::proof(&instance, Goal::StepTime, *value, &answer));
+        screen.take(page, |page| told::table(&setting.instance, buckets, Rows::All, page));
+        screen
     })
 }
 

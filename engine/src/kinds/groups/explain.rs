@@ -73,8 +73,8 @@ fn of_layer(setting: &Setting, own: &Judged, layer: usize, (rows, page): (Rows, 
 /// A row for each entry of layers; all of them as a document.
 pub fn table(plan: &PlanDocument, rows: Rows, page: &Page) -> Vec<Value> {
     let columns = Column::row(
-        "layers | #attention, ms | #shared, ms | #part each way, ms \
-             | #its experts, ms | #busiest, of visits",
+        "layers | #attention, ms | #shared, ms | #dispatch, ms | #experts, ms \
+             | #busiest share",
     );
     let (mut table, mut told) = (Vec::new(), Vec::new());
     for entry in &plan.experts.layers {
@@ -117,14 +117,14 @@ pub fn sentences(own: &DisaggregatedDocument) -> Vec<String> {
     let limit = own.limit_bytes.map_or_else(|| "unknown".to_owned(), gb);
     vec![
         format!(
-            "{} devices of attention hold {}, {} of experts {}, of {limit}; activations are not counted",
+            "{} attention devices hold {}, {} expert devices {}, of {limit}; without activations",
             own.attention.len(),
             gb(own.attention_bytes),
             own.experts.len(),
             gb(own.expert_bytes)
         ),
         format!(
-            "a step of {} samples: {}; an expert has {:.4} tokens of a part",
+            "step of {} samples: {}; {:.1} tokens per expert and chunk",
             own.step_samples,
             decisions(&own.step),
             own.tokens_per_expert
@@ -134,7 +134,7 @@ pub fn sentences(own: &DisaggregatedDocument) -> Vec<String> {
 
 fn decisions(own: &SplitDocument) -> String {
     format!(
-        "{} micro-batches of {} samples a device, each in {} parts, {}, {:.3} samples/s",
+        "micro-batch {1} x {0} per device, {2} chunks, order {3}, {4:.3} samples/s",
         own.micro_batches, own.samples, own.parts, own.order, own.samples_per_s
     )
 }

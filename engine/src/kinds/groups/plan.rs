@@ -13,8 +13,9 @@ use planner::experts::{self, naive, ping_pong};
 use planner::run::{Control, StopReason};
 
 use crate::answer::exit::CommandResult;
+use crate::answer::page::Page;
 use crate::answer::rows::Rows;
-use crate::answer::words::share as percent;
+use crate::answer::screen::{Screen, figure};
 use crate::inputs::experts::impossible;
 use crate::kinds::cells::Asked;
 use crate::kinds::frame;
@@ -25,7 +26,7 @@ use crate::kinds::groups::{Groups, Judged};
 use crate::request::PlanRequest;
 use crate::search::row;
 use crate::search::run::{Run, interrupted};
-use crate::search::watched::{assumed, batch, law, searched as took, stop, watched};
+use crate::search::watched::{assumed, batch, law, proved, stop, watched};
 
 /// Shares a step out over two groups of devices by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
@@ -59,8 +60,8 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let stop = found.stop.unwrap_or(stop(sample_s, found.bound_s)).name();
     let made = (plan, figures(&setting, &found, judged.seconds), stop, elapsed_s);
     let on = (&setting, &judged);
-    frame::found::<Groups, _>((request, run), on, made, warnings, |report, run| {
-        print(request, report, run);
+    frame::found::<Groups, _>((request, run), on, made, warnings, |report, page| {
+        screen((&setting, request.all), (report, phase), page)
     })
 }
 
@@ -162,33 +163,39 @@ fn figures(setting: &Setting, found: &Found, seconds: f64) -> GroupsFigures {
     }
 }
 
-fn print(request: &PlanRequest, found: &FoundDocument<GroupsFigures>, run: &Run<'_>) {
-    let told = &found.figures;
-    let rows = Rows::of(request.all);
-    table(&found.plan, rows, run.page);
+fn screen(
+    (setting, is_whole): (&Setting, bool),
+    (found, phase): (&FoundDocument<GroupsFigures>, StepPhase),
+    page: &Page,
+) -> Screen {
+    let own = &found.figures;
+    let step = format!("{} of {} x {} tokens", phase.name(), setting.batch, setting.run.sequence);
+    let mut screen = Screen::of_step(&found.plan, &step, &setting.run.cluster);
     if let Some(groups) = &found.plan.experts.disaggregated {
-        sentences(groups).iter().for_each(|line| run.page.line(line));
-        run.page.line("on the same devices, by tokens of a sample:");
-        by_length(groups, rows, run.page);
+        let labels = ["memory", "plan"].into_iter().zip(sentences(groups));
+        labels.rev().for_each(|(label, line)| screen.fact(label, line));
     }
-    let state = match found.stop_reason == StopReason::ProvedOptimal.name() {
-        true => "proved optimal".to_owned(),
-        false => {
-            let gap = told.bound_samples_per_s / told.samples_per_s - 1.0;
-            format!("the best is at most {} above", percent(gap))
-        }
-    };
     let of = |own: Option<f64>| own.map_or_else(|| "no plan".to_owned(), |own| format!("{own:.3}"));
-    let seconds = took(found.elapsed_s);
-    run.page.line(&format!(
-        "{:.3} samples/s in steps of {:.3} ms over {} layers, no size that was looked at has more than {:.3}: {state}; ping-pong \
-         has {}, naive {}; embedding and head are left out{seconds}; stopped: {}",
-        told.samples_per_s,
-        told.step_seconds * 1e3,
-        told.n_layers,
-        told.bound_samples_per_s,
-        of(told.ping_pong_samples_per_s),
-        of(told.naive_samples_per_s),
-        found.stop_reason
-    ));
+    let rest = format!(
+        "in steps of {:.3} ms over {} layers; ping-pong {}, naive {}",
+        own.step_seconds * 1e3,
+        own.n_layers,
+        of(own.ping_pong_samples_per_s),
+        of(own.naive_samples_per_s)
+    );
+    screen.fact("rate", figure(format!("{:.3} samples/s", own.samples_per_s), None, &rest));
+    let ended = (found.stop_reason.as_str(), found.elapsed_s);
+    let seconds = (1.0 / own.samples_per_s, 1.0 / own.bound_samples_per_s);
+    screen.fact(
+        "proof",
+        proved(seconds, "the searched group sizes, micro-batches and chunks", ended),
+    );
+    screen.fact("scope", "embedding and head are not included".to_owned());
+    screen.take(page, |page| {
+        table(&found.plan, Rows::All, page);
+    });
+    if let Some(groups) = found.plan.experts.disaggregated.as_ref().filter(|_| is_whole) {
+        by_length(groups, Rows::All, page);
+    }
+    screen
 }

@@ -1,10 +1,9 @@
 //! A plan of a model that serves as one forward pipeline.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cost_model::runs::served::bound::EVERY;
-use cost_model::runs::served::{Goal, Piece};
+use cost_model::runs::served::{Goal, Piece, StageFigures};
 use documents::plan::request::RequestDocument;
 use documents::plan::served::{AloneDocument, InferenceFigures};
 use ir::diagnostic::{Blame, Diagnostic};
@@ -16,8 +15,11 @@ use planner::serving::{Found, Plan, Serves};
 
 use crate::answer::energy;
 use crate::answer::exit::CommandResult;
+use crate::answer::page::Page;
 use crate::answer::rows::Rows;
+use crate::answer::screen::{Screen, figure};
 use crate::inputs::asked::of_energy;
+use crate::inputs::load;
 use crate::kinds::frame;
 use crate::kinds::inference::decided::document;
 use crate::kinds::inference::explain::{alone, sentence, table};
@@ -87,9 +89,10 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         energy_front: Vec::new(),
     };
     let (on, made) = ((&setting, &judged), (plan, figures, found.stop.name(), elapsed_s));
-    frame::found::<Inference, _>((request, run), on, made, warnings, |report, run| {
-        print(&setting, best, &found, (Rows::of(request.all), run));
-        energy::told(&report.plan, run.page);
+    frame::found::<Inference, _>((request, run), on, made, warnings, |report, page| {
+        let mut screen = screen(&setting, best, &found, page);
+        screen.fact("energy", report.plan.energy.as_ref().map(energy::fact));
+        screen
     })
 }
 
@@ -147,7 +150,7 @@ fn nothing_fits(setting: &Setting, stop: StopReason) -> Diagnostic {
     if !stop.is_complete() {
         let (message, hint) = match stop {
             StopReason::SizeLimit => (
-                "no pipeline was found: there are too many classes of devices to look at every order",
+                "no pipeline was found: there are too many device classes to try every order",
                 "name fewer devices, or those that reach each other",
             ),
             _ => ("no pipeline was found in time", "raise --time-limit"),
@@ -168,26 +171,31 @@ fn nothing_fits(setting: &Setting, stop: StopReason) -> Diagnostic {
     error.hint("state fewer samples with --batch or tokens with --cached, or name more devices")
 }
 
-fn print(setting: &Setting, best: &Plan, found: &Found, (rows, run): (Rows, &Run<'_>)) {
-    let stages = match best.pieces.len() {
-        1 => "1 stage".to_owned(),
-        n => format!("{n} stages"),
-    };
-    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    for device in setting.run.cluster.device_ids() {
-        *kinds.entry(&setting.run.cluster.kind_of(device).name).or_default() += 1;
-    }
-    let kinds: Vec<String> = kinds.iter().map(|(kind, n)| format!("{n} x {kind}")).collect();
-    run.page.line(&format!(
-        "{} on {}, {}: {stages}",
-        setting.run.model.name,
-        kinds.join(", "),
-        setting.words()
-    ));
-    table(setting, (&best.pieces, &best.judged), (rows, run.page));
-    run.page.line(&format!("{}; {}", sentence(setting, &best.judged), proof(setting, best, found)));
-    run.page.line(&unused(setting, &best.pieces));
-    run.page.line(&alone(setting));
+fn screen(setting: &Setting, best: &Plan, found: &Found, page: &Page) -> Screen {
+    let run = &setting.run;
+    let devices = load::describe(&run.cluster);
+    let mut screen = Screen::new(format!("{}, {}, on {devices}", run.model.name, setting.words()));
+    let n_stages = best.pieces.len();
+    let stages = if n_stages == 1 { "stage" } else { "stages" };
+    screen.fact(
+        "plan",
+        format!("pipeline of {n_stages} {stages}; {}", unused(setting, &best.pieces)),
+    );
+    screen.fact("rate", sentence(setting, &best.judged));
+    let left = |own: &StageFigures| own.limit.map(|limit| limit.saturating_sub(own.peak));
+    let stages = best.judged.stages.iter().enumerate();
+    let fullest = stages.filter_map(|(at, own)| Some((left(own)?, at, own.peak))).min();
+    screen.fact(
+        "memory",
+        fullest.map(|(left, at, peak)| {
+            let left = Bytes(left);
+            figure(Bytes(peak), None, &format!("on stage {at}, the fullest: {left} left"))
+        }),
+    );
+    screen.fact("proof", proof(setting, best, found));
+    screen.fact("instead", alone(setting));
+    screen.take(page, |page| table(setting, (&best.pieces, &best.judged), (Rows::All, page)));
+    screen
 }
 
 /// What a plan is the best of, or how far it may be off.
@@ -201,17 +209,17 @@ fn proof(setting: &Setting, best: &Plan, found: &Found) -> String {
             Goal::Latency => ("the least latency", ""),
         };
         return format!(
-            "{wanted} of: pipelines with one device a stage, any of the devices, in any order, any \
-             neighbouring blocks{in_flight}"
+            "{wanted} of all pipelines with one device per stage, in any device order, with any layer \
+             split{in_flight}"
         );
     }
     let gap = 100.0 * (period as f64 / (bound.max(1)) as f64 - 1.0);
     let why = match (found.stop, found.bound_method) {
-        (_, EVERY) => "channels that several stages share are left aside in it".to_owned(),
+        (_, EVERY) => "the bound ignores links that several stages share".to_owned(),
         (StopReason::SizeLimit, _) => {
-            "size-limit: too many classes of devices to look at every order".to_owned()
+            "size-limit: too many device classes to try every order".to_owned()
         }
-        (stop, _) => format!("{}; --time-limit and --node-budget look at more", stop.name()),
+        (stop, _) => format!("{}; --time-limit and --node-budget extend the search", stop.name()),
     };
     format!(
         "not proved the best: no period is below {:.3} ms, gap {gap:.1} %; {why}",

@@ -11,19 +11,19 @@ use planner::experts;
 use planner::run::{Control, StopReason};
 
 use crate::answer::exit::CommandResult;
+use crate::answer::page::Page;
 use crate::answer::rows::Rows;
+use crate::answer::screen::{Screen, figure};
 use crate::kinds::frame;
 use crate::kinds::nano_batches::KNOWN;
 use crate::kinds::nano_batches::NanoBatches;
-use crate::kinds::nano_batches::decided::{
-    Asked, Entry, OBJECTIVE, document, entries, seconds, thresholds,
-};
+use crate::kinds::nano_batches::decided::{Asked, Entry, document, entries, seconds, thresholds};
 use crate::kinds::nano_batches::explain::{self, table};
 use crate::kinds::nano_batches::setting::{Doing, Setting};
 use crate::request::PlanRequest;
 use crate::search::row;
 use crate::search::run::{Run, interrupted};
-use crate::search::watched::{assumed, batch, only_law, proved, searched, stop, watched};
+use crate::search::watched::{assumed, batch, only_law, proved, stop, watched};
 
 /// Plans the layers of a model by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
@@ -68,8 +68,8 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         false => StopReason::Finished,
     };
     let (on, made) = ((&setting, &entries), (plan, figures, stop.name(), elapsed_s));
-    frame::found::<NanoBatches, _>((request, run), on, made, warnings, |report, run| {
-        print(request, &entries, report, run);
+    frame::found::<NanoBatches, _>((request, run), on, made, warnings, |report, page| {
+        screen(&setting, (&entries, doing), (report, page))
     })
 }
 
@@ -102,24 +102,30 @@ fn without_table(setting: &Setting) -> Option<Diagnostic> {
     })
 }
 
-fn print(
-    request: &PlanRequest,
-    entries: &[Entry],
-    found: &FoundDocument<NanoBatchesFigures>,
-    run: &Run<'_>,
-) {
-    let told = &found.figures;
-    table(entries, Rows::of(request.all), run.page);
-    explain::thresholds(&found.plan, run.page);
-    let state = proved((told.seconds, told.bound_seconds), &found.stop_reason);
-    let seconds = searched(found.elapsed_s);
-    run.page.line(&format!(
-        "{OBJECTIVE} {:.3} ms over {} layers, no cut that was looked at is below {:.3}: {state}; {:.3} ms where nothing is \
-         cut{seconds}; stopped: {}",
-        told.seconds * 1e3,
-        told.n_layers,
-        told.bound_seconds * 1e3,
-        told.unsplit_seconds * 1e3,
-        found.stop_reason
-    ));
+fn screen(
+    setting: &Setting,
+    (entries, doing): (&[Entry], Doing),
+    (found, page): (&FoundDocument<NanoBatchesFigures>, &Page),
+) -> Screen {
+    let own = &found.figures;
+    let step = format!("{} of {} samples", doing.phase.name(), doing.batch);
+    let mut screen = Screen::of_step(&found.plan, &step, &setting.run.cluster);
+    let n = own.nano_batches;
+    let nano_batches = if n == 1 { "nano-batch" } else { "nano-batches" };
+    let plan = format!(
+        "{n} {nano_batches} at most in {} layers, by {}",
+        own.n_layers, found.plan.algorithm
+    );
+    screen.fact("plan", plan);
+    let (seconds, unsplit) = (1e3 * own.seconds, 1e3 * own.unsplit_seconds);
+    let rest = format!("in these layers; {unsplit:.3} ms without nano-batches");
+    screen.fact("time", figure(format!("{seconds:.3} ms"), None, &rest));
+    let ended = (found.stop_reason.as_str(), found.elapsed_s);
+    let space = "the splits searched";
+    screen.fact("proof", proved((own.seconds, own.bound_seconds), space, ended));
+    screen.take(page, |page| {
+        table(entries, Rows::All, page);
+        explain::thresholds(&found.plan, page);
+    });
+    screen
 }

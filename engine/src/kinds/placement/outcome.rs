@@ -1,7 +1,9 @@
 //! What `plan` prints: the answer, where time and memory go, and what was tried.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use cost_model::ops::judge::report::{DeviceReport, Report};
 use cost_model::ops::problem::{Objective, Problem};
 use cost_model::ops::workload::fusion::unfused_attention;
 use documents::diagnostic::DiagnosticDocument;
@@ -22,6 +24,7 @@ use crate::answer::exit::Exit;
 use crate::answer::page::Column;
 use crate::answer::page::{Format, Page};
 use crate::answer::rows::Rows;
+use crate::answer::screen::{Screen, figure};
 use crate::answer::words;
 use crate::answer::words::percent;
 use crate::inputs::load::{self, Loaded};
@@ -46,8 +49,8 @@ pub struct Solved {
     pub left_out: Option<Diagnostic>,
     /// The float type that was asked for.
     pub named: Option<DType>,
-    /// How much is listed.
-    pub rows: Rows,
+    /// Whether all is listed.
+    pub is_whole: bool,
     /// Of the program that planned.
     pub version: &'static str,
     /// Names of the files that were written.
@@ -72,26 +75,20 @@ pub fn print(
         let warnings: Vec<_> = solved.left_out.iter().cloned().chain(warnings).collect();
         return page.serialized(&document(loaded, outcome, solved, &warnings));
     }
-    solved.left_out.iter().for_each(|own| page.line(&own.message));
-    let problem = &loaded.problem;
-    let (trust, rows) = (&solved.trust, solved.rows);
-    answer(loaded, outcome, solved, page);
-    page.text("\n");
-    report::devices(problem, &outcome.report, rows, page);
-    trust::print(trust, loaded, &outcome.report, rows, page);
-    let nominal = if outcome.report.nominal { ", nominal costs" } else { "" };
-    let devices = load::describe(&problem.cluster);
-    page.line(&words::imported(&problem.graph.name, &loaded.summary));
-    page.line(&format!("{}: {devices}{nominal}", problem.cluster.name));
-    let words = element_type::words(&problem.graph, &problem.workload, solved.named);
-    words.iter().for_each(|words| page.line(words));
-    if rows == Rows::All {
+    let screen = screen(loaded, outcome, solved);
+    page.screen(Screen { warnings, ..screen });
+    if solved.is_whole {
         page.text("\n");
-        attempts(problem, outcome, page);
-    }
-    page.warnings(&warnings);
-    for file in &solved.written {
-        page.talk(&format!("wrote {file}"));
+        trust::print(&solved.trust, loaded, &outcome.report, Rows::All, page);
+        page.line(&match loaded.problem.workload.mode {
+            Mode::Inference => {
+                format!("costs per operator{}", fused::unfused(&loaded.problem.graph))
+            }
+            Mode::Training => fused::sentence(&loaded.problem.graph),
+        });
+        solved.beside.iter().for_each(|own| page.line(&own.line()));
+        page.text("\n");
+        attempts(&loaded.problem, outcome, page);
     }
     Ok(())
 }
@@ -130,45 +127,88 @@ pub fn print_failure(none: &NoPlan, warnings: &[Diagnostic], page: &Page) -> Exi
     Exit(exit)
 }
 
-/// What most people want to know, in five lines at most.
-fn answer(loaded: &Loaded, outcome: &Outcome, solved: &Solved, page: &Page) {
+/// What most people want to know.
+fn screen(loaded: &Loaded, outcome: &Outcome, solved: &Solved) -> Screen {
     let problem = &loaded.problem;
-    sentence(loaded, outcome, &solved.trust).lines().for_each(|line| page.line(line));
-    let used: std::collections::BTreeSet<_> =
-        outcome.plan.placement.device.iter().flatten().collect();
+    let devices = load::describe(&problem.cluster);
+    let model = words::imported(&problem.graph.name, &loaded.summary);
+    let mut screen = Screen::new(format!("{model}; on {devices}"));
+    (screen.written, screen.is_whole) = (solved.written.clone(), solved.is_whole);
+    screen.fact("plan", plan_fact(problem, outcome));
+    screen.fact("", element_type::words(&problem.graph, &problem.workload, solved.named));
+    screen.fact("", solved.left_out.as_ref().map(|own| own.message.clone()));
+    let step = outcome.timeline.step_time;
+    screen.fact("step", figure(step, solved.trust.range(), ""));
+    let is_step = problem.objective == Objective::STEP_TIME;
+    let label = problem.objective.label();
+    screen.fact("value", (!is_step).then(|| format!("{label} {}", outcome.value)));
+    screen.fact("memory", memory_fact(problem, &outcome.report));
+    screen.fact("proof", proof(loaded, outcome, solved));
+    screen.fact("based on", trust::origins(&solved.trust, loaded));
+    screen.fact("", solved.beside.as_ref().map(Beside::line));
+    let is_training = problem.workload.mode == Mode::Training && solved.beside.is_none();
+    screen.fact("instead", is_training.then(|| BY_DEGREES.to_owned()));
+    let (columns, rows) = report::devices(problem, &outcome.report, solved.is_whole);
+    screen.table(&columns, rows);
+    screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
+    screen
+}
+
+/// Devices that are used, transfers, and which search found it.
+fn plan_fact(problem: &Problem, outcome: &Outcome) -> String {
+    let used: BTreeSet<_> = outcome.plan.placement.device.iter().flatten().collect();
     let tried = match outcome.attempts.len() {
         0 | 1 => String::new(),
-        n => format!(", the best of {n} recipes (--all lists them)"),
+        n => format!(", the best of {n} algorithms"),
     };
-    page.line(&format!(
-        "on {} of {} devices with {} transfers, by {}{tried}",
-        used.len(),
-        problem.cluster.n_devices(),
-        outcome.timeline.transfers.len(),
-        outcome.algorithm
-    ));
-    if let Some(fastest) = outcome.fastest {
+    let (used, all) = (used.len(), problem.cluster.n_devices());
+    let transfers = outcome.timeline.transfers.len();
+    let simpler = outcome.fastest.map_or_else(String::new, |fastest| {
         let by = percent(outcome.value, fastest);
-        page.line(&format!(
-            "the fewest devices and transfers among the plans within 0.5 % of the best that was \
-             found: {} {fastest}, {by} less",
-            problem.objective.label()
-        ));
-    }
-    page.line(&format!(
-        "bound {} ({}); planned in {}; stopped: {}",
-        outcome.bound.value,
-        outcome.bound.method,
-        elapsed(solved.elapsed),
-        stopped(loaded, outcome)
-    ));
-    match &solved.beside {
-        Some(beside) => {
-            page.line(&fused::sentence(&problem.graph));
-            page.line(&beside.line());
-        }
-        None => page.line(&basis(problem)),
-    }
+        format!(
+            "; fewest devices and transfers within 0.5 % of the best found ({fastest}, {by} less)"
+        )
+    });
+    format!(
+        "{used} of {all} devices, {transfers} transfers, by {}{tried}{simpler}",
+        outcome.algorithm
+    )
+}
+
+/// The peak of the device that has least memory left.
+fn memory_fact(problem: &Problem, report: &Report) -> Option<String> {
+    let left = |own: &&DeviceReport| {
+        own.limit.map_or(u64::MAX, |limit| limit.saturating_sub(own.peak.bytes))
+    };
+    let fullest = report.devices.iter().filter(|own| own.peak.bytes > 0).min_by_key(left)?;
+    let name = &problem.cluster.devices[fullest.device.index()].name;
+    let usable = match fullest.limit {
+        Some(limit) => format!("of {} usable on {name}, the fullest device", Bytes(limit)),
+        None => format!("on {name}, which has no limit"),
+    };
+    Some(figure(Bytes(fullest.peak.bytes), None, &usable))
+}
+
+/// How far from the best placement, and why the search ended.
+fn proof(loaded: &Loaded, outcome: &Outcome, solved: &Solved) -> String {
+    let (value, bound) = (outcome.value, outcome.bound.value);
+    let gap = percent(value, bound);
+    let guesses = guesses(loaded.summary.guessed_share);
+    // Of times that were guessed no optimum is known.
+    let space = match solved.beside {
+        Some(_) => "of all operator placements and parallelism settings",
+        None => "of all operator placements on these devices",
+    };
+    let how_far = match (value <= bound, guesses.is_empty()) {
+        (true, true) => format!("the best {space}"),
+        (true, false) => format!("as good as the bound {space}"),
+        _ if bound == Nanos::ZERO => "no lower bound is known".to_owned(),
+        _ if gap.ends_with('x') => format!("at most {gap} the best {space}"),
+        _ => format!("within {gap} of the best {space}"),
+    };
+    let (method, stop) = (outcome.bound.method, stopped(loaded, outcome));
+    let took = elapsed(solved.elapsed);
+    format!("{how_far}{guesses} (bound {bound}, {method}; planned in {took}; stopped: {stop})")
 }
 
 /// Why the search ended; nothing that rests on guesses is an optimum.
@@ -179,17 +219,8 @@ fn stopped(loaded: &Loaded, outcome: &Outcome) -> &'static str {
     }
 }
 
-/// Which price and which plans an answer is about, and where the others are.
-fn basis(problem: &Problem) -> String {
-    let own = "the bound covers every operator placement on these devices";
-    match problem.workload.mode {
-        Mode::Inference => format!("costs per operator{}; {own}", fused::unfused(&problem.graph)),
-        Mode::Training => format!("{}; {own}; {BY_DEGREES}", fused::sentence(&problem.graph)),
-    }
-}
-
-const BY_DEGREES: &str =
-    "replicas, shards and pipelines have a bound of their own: --global-batch N";
+/// What plans of training runs that no operator placement is are asked for by.
+const BY_DEGREES: &str = "DP, TP, PP and ZeRO: meshwright train MODEL --global-batch N";
 
 /// For a training run that no placement of whole ops serves: what does.
 pub fn other_way(problem: &Problem) -> Option<String> {
@@ -237,30 +268,6 @@ fn attempts(problem: &Problem, outcome: &Outcome, page: &Page) {
 
 fn elapsed(duration: Duration) -> String {
     Nanos(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)).to_string()
-}
-
-fn sentence(loaded: &Loaded, outcome: &Outcome, trust: &Trust) -> String {
-    let problem = &loaded.problem;
-    let (value, bound) = (outcome.value, outcome.bound.value);
-    let gap = percent(value, bound);
-    let guesses = guesses(loaded.summary.guessed_share);
-    // Of times that were guessed no optimum is known.
-    let best = if guesses.is_empty() { "the optimum of this cost model" } else { "the bound" };
-    let how_far = if value <= bound {
-        if guesses.is_empty() { best } else { "as fast as the bound" }.to_owned()
-    } else if bound == Nanos::ZERO {
-        "no lower bound is known".to_owned()
-    } else if gap.ends_with('x') {
-        format!("at most {gap} {best}")
-    } else {
-        format!("at most {gap} above {best}")
-    };
-    let step = trust.sentence(outcome.timeline.step_time);
-    let how_far = format!("{how_far}{guesses}");
-    match problem.objective {
-        Objective::STEP_TIME => format!("{step}, {how_far}"),
-        other => format!("{step}\n{} {value}, {how_far}", other.label()),
-    }
 }
 
 /// What a time rests on where ops have no rule or no known shape.

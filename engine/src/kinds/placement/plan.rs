@@ -17,7 +17,6 @@ use super::in_words;
 use crate::answer::beside::Beside;
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::follow::{File, Follower, PLOT, Watch};
-use crate::answer::rows::Rows;
 use crate::inputs::assumed;
 use crate::inputs::load::{self, Loaded};
 use crate::kinds::placement::found::{self, Found};
@@ -200,7 +199,7 @@ fn finished(
         warnings,
         left_out: executor::left_out(&targets(request)),
         named: request.problem.model.dtype,
-        rows: Rows::of(request.all),
+        is_whole: request.all,
         version: run.version,
         written,
         beside,

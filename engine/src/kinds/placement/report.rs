@@ -11,19 +11,30 @@ use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
 
 /// Prints the table of devices.
-pub fn devices(problem: &Problem, report: &Report, rows: Rows, page: &Page) {
-    let columns = [
+pub fn print_devices(problem: &Problem, report: &Report, rows: Rows, page: &Page) {
+    let (columns, all) = devices(problem, report, true);
+    rows.table(&columns, all.into_iter(), page);
+}
+
+/// By device, its time and memory; devices that no op runs on are left out unless all are asked for.
+pub fn devices(
+    problem: &Problem,
+    report: &Report,
+    is_all: bool,
+) -> (Vec<Column>, Vec<Vec<String>>) {
+    let columns = vec![
         Column::Name("device"),
         Column::Number("compute"),
-        Column::Number("comm"),
+        Column::Number("transfers"),
         Column::Number("idle"),
         Column::Number("peak memory"),
         Column::Number("of"),
-        Column::Number("limit"),
-        Column::RestName("largest at peak"),
+        Column::Number("usable"),
+        Column::RestName("largest at the peak"),
     ];
-    let row = |device: &DeviceReport| row(problem, report, device);
-    rows.table(&columns, report.devices.iter().map(row), page);
+    let is_used = |own: &&DeviceReport| is_all || own.compute_ns > 0 || own.peak.bytes > 0;
+    let rows = report.devices.iter().filter(is_used).map(|own| row(problem, report, own));
+    (columns, rows.collect())
 }
 
 fn row(problem: &Problem, report: &Report, device: &DeviceReport) -> Vec<String> {

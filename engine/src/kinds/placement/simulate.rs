@@ -30,7 +30,7 @@ pub fn simulate(
     let problem = &replayed.on.loaded.problem;
     let broken = replay::broken_rules(&replayed.on);
     let rows = Rows::of(request.all);
-    report::devices(problem, &replayed.report, rows, page);
+    report::print_devices(problem, &replayed.report, rows, page);
     let trust = replayed.trust();
     trust::print(trust, &replayed.on.loaded, &replayed.report, rows, page);
     page.warnings(&replayed.on.warnings);

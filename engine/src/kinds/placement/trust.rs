@@ -49,26 +49,34 @@ impl Trust {
         documents(&self.shares)
     }
 
-    /// `step time 24.5 ms, 10-90 %: 21.9 to 27.6 ms (nominal)`.
+    /// `step time 24.5 ms, 80 %: 21.9 to 27.6 ms (nominal)`.
     pub fn sentence(&self, step: Nanos) -> String {
         match &self.interval {
             None => format!("step time {step}"),
             Some(Interval { low, high, origin }) => {
-                format!("step time {step}, 10-90 %: {} ({})", range(*low, *high), origin.name())
+                format!("step time {step}, 80 %: {} ({})", range(*low, *high), origin.name())
             }
         }
     }
+
+    /// `21.9 to 27.6 ms`: where the step lies in eight of ten cases.
+    pub fn range(&self) -> Option<String> {
+        self.interval.map(|own| range(own.low, own.high))
+    }
+}
+
+/// What the times of the step's critical path rest on.
+pub fn origins(trust: &Trust, on: &Loaded) -> Option<String> {
+    let is_measured = trust.shares.of(Origin::Measured) > 0;
+    let idle = if is_measured { idle(&on.summary) } else { String::new() };
+    (trust.shares.total() > 0).then(|| format!("{} of the times{idle}", words(&trust.shares)))
 }
 
 /// Prints what the times rest on: the step's critical path, and devices that differ from it.
 pub fn print(trust: &Trust, on: &Loaded, report: &Report, rows: Rows, page: &Page) {
-    if trust.shares.total() == 0 {
-        return;
-    }
     let problem = &on.problem;
+    let Some(all) = origins(trust, on) else { return };
     let step = words(&trust.shares);
-    let idle =
-        if trust.shares.of(Origin::Measured) > 0 { idle(&on.summary) } else { String::new() };
     let devices: Vec<(&str, String)> = report
         .devices
         .iter()
@@ -79,14 +87,14 @@ pub fn print(trust: &Trust, on: &Loaded, report: &Report, rows: Rows, page: &Pag
         })
         .collect();
     if devices.iter().all(|(_, words)| *words == step) {
-        page.line(&format!("origin of times: {step}{idle}, on every device"));
+        page.line(&format!("based on {all}, on every device"));
         return;
     }
     if rows == Rows::Few {
-        page.line(&format!("origin of times: {step}{idle} of the step (by device: --all)"));
+        page.line(&format!("based on {all} of the step (by device: --all)"));
         return;
     }
-    page.line(&format!("origin of times: {step}{idle} of the step"));
+    page.line(&format!("based on {all} of the step"));
     for (name, words) in &devices {
         page.line(&format!("  {name} {words}"));
     }

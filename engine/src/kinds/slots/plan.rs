@@ -12,6 +12,7 @@ use planner::run::{Control, StopReason};
 
 use crate::answer::exit::CommandResult;
 use crate::answer::rows::Rows;
+use crate::answer::screen::Screen;
 use crate::inputs::experts::{Setting, check_sources};
 use crate::inputs::routing::Routing;
 use crate::kinds::expert_layers::Placed;
@@ -67,9 +68,14 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let figures = figures(&plan.experts);
     let made = (plan, figures, StopReason::Finished.name(), elapsed_s);
     let on = (&setting, &judged);
-    frame::found::<Slots, _>((request, run), on, made, warnings, |report, run| {
-        table(&report.plan, Rows::of(request.all), run.page);
-        sentences(&report.plan).iter().for_each(|line| run.page.line(line));
+    let step = format!("{} of {} samples", asked.phase.name(), asked.batch);
+    frame::found::<Slots, _>((request, run), on, made, warnings, |report, page| {
+        let mut screen = Screen::of_step(&report.plan, &step, &setting.setting.cluster);
+        let labels = ["plan", "time", "memory", "order"];
+        let lines = labels.into_iter().zip(sentences(&report.plan));
+        lines.for_each(|(label, line)| screen.fact(label, line));
+        screen.take(page, |page| table(&report.plan, Rows::All, page));
+        screen
     })
 }
 

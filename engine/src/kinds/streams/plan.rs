@@ -10,17 +10,19 @@ use planner::experts;
 use planner::run::Control;
 
 use crate::answer::exit::CommandResult;
+use crate::answer::page::Page;
 use crate::answer::rows::Rows;
+use crate::answer::screen::{Screen, figure};
 use crate::kinds::cells::Asked;
 use crate::kinds::frame::found;
 use crate::kinds::streams::Streams;
-use crate::kinds::streams::decided::{OBJECTIVE, document, unsplit_s};
+use crate::kinds::streams::decided::{document, unsplit_s};
 use crate::kinds::streams::explain::table;
 use crate::kinds::streams::setting::Setting;
 use crate::request::PlanRequest;
 use crate::search::row;
 use crate::search::run::{Run, interrupted};
-use crate::search::watched::{assumed, batch, only_law, proved, searched, stop, watched};
+use crate::search::watched::{assumed, batch, only_law, proved, stop, watched};
 
 /// Plans the layers of a model by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
@@ -50,8 +52,8 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     };
     let stop = stop(planned.seconds, planned.bound_s).name();
     let (on, made) = ((&setting, &planned.layers), (plan, figures, stop, elapsed_s));
-    found::<Streams, _>((request, run), on, made, warnings, |report, run| {
-        print(request, &setting, report, run);
+    found::<Streams, _>((request, run), on, made, warnings, |report, page| {
+        screen(&setting, (report, asked.batch), page)
     })
 }
 
@@ -71,29 +73,35 @@ fn check_phase(request: &PlanRequest) -> Result<(), Diagnostic> {
     }
 }
 
-fn print(
-    request: &PlanRequest,
+fn screen(
     setting: &Setting,
-    found: &FoundDocument<StreamsFigures>,
-    run: &Run<'_>,
-) {
-    let told = &found.figures;
-    table(&found.plan, setting, Rows::of(request.all), run.page);
-    run.page.line(&format!(
-        "{:.1} of {:.1} MB of gradients follow the last layer; embedding, head and optimizer are left \
-         out",
-        told.rest_bytes as f64 / 1e6,
-        told.gradient_bytes as f64 / 1e6
-    ));
-    let state = proved((told.seconds, told.bound_seconds), &found.stop_reason);
-    let seconds = searched(found.elapsed_s);
-    run.page.line(&format!(
-        "{OBJECTIVE} {:.3} ms over {} layers, none is below {:.3}: {state}; {:.3} ms in one part with \
-         all gradients last{seconds}; stopped: {}",
-        told.seconds * 1e3,
-        told.n_layers,
-        told.bound_seconds * 1e3,
-        told.unsplit_seconds * 1e3,
-        found.stop_reason
-    ));
+    (found, batch): (&FoundDocument<StreamsFigures>, u64),
+    page: &Page,
+) -> Screen {
+    let own = &found.figures;
+    let step = format!("training step of {batch} x {} tokens", setting.run.sequence);
+    let mut screen = Screen::of_step(&found.plan, &step, &setting.run.cluster);
+    let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    screen.fact(
+        "plan",
+        format!(
+            "all-to-all and experts of {} layers in overlapped chunks, by {}; {} of {} of gradients are \
+             reduced after the last layer",
+            own.n_layers,
+            found.plan.algorithm,
+            mb(own.rest_bytes),
+            mb(own.gradient_bytes)
+        ),
+    );
+    let (seconds, unsplit) = (1e3 * own.seconds, 1e3 * own.unsplit_seconds);
+    let rest = format!("in these layers; {unsplit:.3} ms in one chunk with all gradients last");
+    screen.fact("time", figure(format!("{seconds:.3} ms"), None, &rest));
+    let space = "chunk counts and gradient slices per layer";
+    let ended = (found.stop_reason.as_str(), found.elapsed_s);
+    screen.fact("proof", proved((own.seconds, own.bound_seconds), space, ended));
+    screen.fact("scope", "embedding, head and optimizer are not included".to_owned());
+    screen.take(page, |page| {
+        table(&found.plan, setting, Rows::All, page);
+    });
+    screen
 }

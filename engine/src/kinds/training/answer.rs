@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cost_model::runs::forms::model::Offload;
-use cost_model::runs::forms::model::counts::{model_flops, n_parameters};
+use cost_model::runs::forms::model::counts::n_parameters;
 use cost_model::runs::judge::report::RankReport;
 use cost_model::runs::judge::{judge_plan, memory::HoldingKind};
 use cost_model::runs::oracle;
@@ -22,6 +22,7 @@ use planner::training::search_3d::{Counts, Found, Options};
 use super::runners::Runners;
 use super::searched;
 use crate::answer::beside::Beside;
+use crate::answer::energy;
 use crate::answer::page::Column;
 use crate::answer::page::Page;
 use crate::answer::words::range;
@@ -65,7 +66,7 @@ pub struct Answer<'a> {
     pub runs_on: Option<Runners>,
     /// How long it took; not said where the same bytes are wanted each time.
     pub elapsed: Option<Duration>,
-    interval: IntervalDocument,
+    pub(super) interval: IntervalDocument,
 }
 
 impl<'a> Answer<'a> {
@@ -109,24 +110,19 @@ impl<'a> Answer<'a> {
         })
     }
 
-    /// Tokens per second; samples, where the model has no tokens.
-    pub fn tokens_per_s(&self, step: Nanos) -> f64 {
-        self.setting.global_batch as f64 * self.setting.sequence as f64 / step.seconds()
-    }
-
-    /// Share of the peak rate of all devices that the model's own operations take
-    /// (docs/conventions.md, P8).
-    pub fn utilisation(&self, plan: &Judged) -> f64 {
-        let flops = model_flops(&self.setting.model, self.setting.global_batch);
-        flops / (plan.step.seconds() * plan.n_devices() as f64 * self.setting.peak())
+    /// Share of the peak rate of its devices that the best plan reaches.
+    fn utilisation(&self) -> f64 {
+        self.setting.utilisation(self.best.step, self.best.n_devices())
     }
 
     /// What to know before it is run.
     pub fn warnings(&self) -> Vec<Diagnostic> {
+        let degrees = &self.best.configuration.degrees;
         let own = self.setting.warnings.iter().cloned();
         own.chain(self.wider.as_ref().and_then(searched::warning))
             .chain(self.split_again())
-            .chain(self.setting.above_published(self.utilisation(self.best)))
+            .chain(self.setting.above_published(self.utilisation()))
+            .chain(self.setting.upper_end(degrees, Bytes(self.best.peak)))
             .collect()
     }
 
@@ -162,7 +158,7 @@ impl<'a> Answer<'a> {
         self.print_front(page);
         self.print_turns(page);
         page.line(&self.sentence());
-        page.line(&self.space());
+        page.line(&format!("search space: {}", self.space()));
         self.left_idle().iter().for_each(|line| page.line(line));
         if let Some(wider) = &self.wider {
             page.line(&searched::line(wider, self.best));
@@ -315,23 +311,34 @@ impl<'a> Answer<'a> {
     }
 
     /// What the proof speaks of.
-    fn space(&self) -> String {
+    pub(super) fn space(&self) -> String {
         let space = &self.searched;
+        let settings = match self.counts.n_shapes {
+            0 => "the parallelism settings".to_owned(),
+            n => format!("{n} parallelism settings"),
+        };
         let launcher = match space.pins.capabilities {
-            Some(own) => format!("what {} can run", own.target),
-            None => "all schedules and degrees".to_owned(),
+            Some(own) => format!("that {} can run", own.target),
+            None => "for any launcher".to_owned(),
         };
         let hosts = if space.pins.may_offload { " or hosts" } else { "" };
         let states = match (space.pins.may_offload, self.setting.offload) {
             (false, Offload::Optimizer) => "hosts".to_owned(),
             _ => format!("devices{hosts}"),
         };
-        let counts = counts(&space.devices);
-        format!("search space: {launcher}, on {counts} devices, optimizer states on {states}")
+        let limits = match energy::is_decided_by(&self.setting.request) {
+            true => ", at these board limits",
+            false => "",
+        };
+        let devices = match &space.devices[..] {
+            [1] => "1 device".to_owned(),
+            own => format!("{} devices", counts(own)),
+        };
+        format!("{settings} {launcher} on {devices}, optimizer states on {states}{limits}")
     }
 
     /// That fewer devices are faster than all, where nobody stated a number of them.
-    fn left_idle(&self) -> Option<String> {
+    pub(super) fn left_idle(&self) -> Option<String> {
         let has = self.searched.devices.iter().copied().max()?;
         let used = self.best.n_devices();
         let is_own = self.setting.request.devices.is_none() && used < u64::from(has);
@@ -342,14 +349,29 @@ impl<'a> Answer<'a> {
         is_own.then(|| format!("{used} of {has} devices: {known}"))
     }
 
+    /// How far the plan is above the bound at most.
+    pub(super) fn percent(&self) -> String {
+        let gap = self.best.step.seconds() / self.bound.seconds() - 1.0;
+        // Rounded up: what is said is never less than what is.
+        format!("{:.2} %", (gap * 1e4 - 1e-6).ceil() / 100.0)
+    }
+
+    /// How long the search took and what it looked at.
+    pub(super) fn counted(&self) -> String {
+        // A search that was left alone at the end of its time did not say what it looked at.
+        let plans = match self.counts.n_judged {
+            0 => None,
+            n => Some(format!("{n} plans simulated")),
+        };
+        let time = self.elapsed.map(|own| format!("{:.2} s", own.as_secs_f64()));
+        let words: Vec<String> = plans.into_iter().chain(time).collect();
+        if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
+    }
+
     fn sentence(&self) -> String {
         let best = self.best;
-        let gap = best.step.seconds() / self.bound.seconds() - 1.0;
-        // Rounded up: what is said is never less than what is.
-        let percent = (gap * 1e4 - 1e-6).ceil() / 100.0;
         let space = self.setting.search_space();
-        let within = format!("within {percent:.2} % of the fastest of {space}");
-        // A search that was left alone at the end of its time did not say what it looked at.
+        let within = format!("within {} of the fastest of {space}", self.percent());
         let counts = match self.counts.n_shapes {
             0 => String::new(),
             n_shapes => format!(
@@ -375,9 +397,9 @@ impl<'a> Answer<'a> {
             best.step,
             range(Nanos(self.interval.low_ns), Nanos(self.interval.high_ns)),
             self.interval.origin,
-            self.tokens_per_s(best.step),
+            self.setting.tokens_per_s(best.step),
             self.setting.unit(),
-            100.0 * self.utilisation(best),
+            100.0 * self.utilisation(),
             best.n_devices(),
         )
     }

@@ -120,8 +120,9 @@ fn in_figures(answer: &Answer<'_>, plan: &Judged) -> TrainingRunDocument {
         n_devices: plan.n_devices(),
         step_time_ns: plan.step.0,
         step_time_s: plan.step.seconds(),
-        tokens_per_s: answer.tokens_per_s(plan.step),
-        model_flops_utilisation: Some(answer.utilisation(plan)).filter(|share| share.is_finite()),
+        tokens_per_s: answer.setting.tokens_per_s(plan.step),
+        model_flops_utilisation: Some(answer.setting.utilisation(plan.step, plan.n_devices()))
+            .filter(|share| share.is_finite()),
         peak_bytes: plan.peak,
         loses: Some(plan.step.seconds() / answer.best.step.seconds() - 1.0),
         mostly_by: Some(most_lost(answer.best, plan)),

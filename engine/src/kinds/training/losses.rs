@@ -149,7 +149,9 @@ fn move_document(own: &Move, cluster: &Cluster) -> MoveDocument {
 pub fn print(document: &PlanDocument, page: &Page) {
     let own = &document.communication;
     spares::print(&own.spares, page);
-    let Some(replaced) = &own.replaced else { return };
+    if own.replaced.is_none() {
+        return;
+    }
     let mut ways: BTreeMap<[&str; 2], u64> = BTreeMap::new();
     for one in &own.moves {
         let way = ways.entry([&one.to, &one.from]).or_default();
@@ -163,19 +165,31 @@ pub fn print(document: &PlanDocument, page: &Page) {
     if ways.len() > SHOWN {
         page.line(&format!("and {} more", ways.len() - SHOWN));
     }
+    moved(document).iter().for_each(|line| page.line(line));
+}
+
+/// Who stands in for lost devices, or what moves after some were lost, in short.
+pub(super) fn fact(document: &PlanDocument) -> Option<String> {
+    moved(document).or_else(|| spares::fact(&document.communication.spares))
+}
+
+/// What moves after devices were lost.
+fn moved(document: &PlanDocument) -> Option<String> {
+    let own = &document.communication;
+    let replaced = own.replaced.as_ref()?;
     let sum = |is_lost: bool| {
         let own = own.moves.iter().filter(|own| (own.from == CHECKPOINT) == is_lost);
         Bytes(own.fold(0, |sum: u64, own| sum.saturating_add(own.bytes)))
     };
     let step = document.cost.as_ref().map_or(0, |cost| cost.step_time_ns);
-    page.line(&format!(
-        "step time {} with {} lost, {} before; {} move between devices, in {} at least (nominal); {} that \
-         no device has any more come from a checkpoint",
+    Some(format!(
+        "step time {} with {} lost, {} before; {} move between devices in at least {} (nominal), {} come \
+         from a checkpoint",
         Nanos(step),
         document.request.lost.join(", "),
         Nanos(replaced.step_time_ns),
         sum(false),
         Nanos(own.moving_ns.unwrap_or_default()),
         sum(true)
-    ));
+    ))
 }

@@ -20,6 +20,7 @@ pub mod replaced;
 pub mod replay;
 pub mod runnable;
 mod runners;
+mod screen;
 pub mod searched;
 mod spares;
 mod tiers;

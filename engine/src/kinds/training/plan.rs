@@ -20,6 +20,7 @@ use crate::answer::beside::Beside;
 use crate::answer::energy;
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::Format;
+use crate::answer::screen::Screen;
 use crate::inputs::run::setting::Setting;
 use crate::kinds::training::answer::Answer;
 use crate::kinds::training::plan_layered;
@@ -244,19 +245,23 @@ impl Searched {
             answer.runs_on =
                 runnable::runners(&setting, &plans, &request.limits.within(run.watch, None));
         }
-        run.page.warnings(&answer.warnings());
         let plan = document::plan(&setting, answer.best, answer.joint_bound())?;
         let bytes = if run.follower.takes_plan() { bytes(&plan)? } else { Vec::new() };
         let written = run.follower.planned(bytes, files)?;
         match run.page.format {
             Format::Text => {
-                answer.print(run.page);
-                losses::print(&plan, run.page);
-                energy::told(&plan, run.page);
+                let is_whole = request.all;
+                let screen = answer.screen(&plan, (written, request.executor));
+                run.page.screen(Screen { is_whole, ..screen });
+                if is_whole {
+                    run.page.text("\n");
+                    answer.print(run.page);
+                    losses::print(&plan, run.page);
+                    energy::told(&plan, run.page);
+                }
             }
             Format::Json => run.page.serialized(&document::report(&answer, plan))?,
         }
-        written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
         Ok(Exit::DONE)
     }
 }

@@ -17,6 +17,7 @@ use planner::training::search_3d::space::Space;
 use super::followed::{self, follow, none, stopped};
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::Format;
+use crate::answer::screen::Screen;
 use crate::inputs::run::setting::Setting;
 use crate::kinds::training::document;
 use crate::kinds::training::layered::found::Answer;
@@ -135,11 +136,16 @@ pub(crate) fn plan(
     let answer = Answer::new(&setting, best, &found, elapsed)?;
     let document = document::of(&setting, &plan, Order::OneFOneB.name(), (ALGORITHM, found.bound))?;
     let written = run.follower.planned(bytes(&document)?, files)?;
-    run.page.warnings(&setting.warnings);
+    let is_whole = request.all;
     match run.page.format {
-        Format::Text => answer.print(run.page),
+        Format::Text => {
+            run.page.screen(Screen { is_whole, ..answer.screen(written) });
+            if is_whole {
+                run.page.text("\n");
+                answer.print(run.page);
+            }
+        }
         Format::Json => run.page.serialized(&answer.document(document))?,
     }
-    written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
     Ok(Exit::DONE)
 }

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use cost_model::runs::forms::hosts;
 use cost_model::runs::judge::judge_plan;
-use cost_model::runs::oracle::Offload;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use documents::report::training::{TrainingReportDocument, TrainingRunDocument};
@@ -27,7 +26,7 @@ use crate::inputs::run::setting::Setting;
 use crate::kinds::training::nothing_fits::too_early;
 use crate::kinds::training::plan as equal;
 use crate::kinds::training::searched::Better;
-use crate::kinds::training::unlike::{self, ALGORITHM, print_stages, sentence};
+use crate::kinds::training::unlike::{self, ALGORITHM};
 use crate::kinds::training::{self, document, export, losses, replaced};
 use crate::request::{AUTO, PlanRequest};
 use crate::search::run::bytes;
@@ -266,9 +265,7 @@ impl Searched {
         let plan = document::of(&setting, &best.plan, SCHEDULE, (ALGORITHM, found.bound))?;
         let written = run.follower.planned(bytes(&plan)?, files)?;
         setting.warnings.extend(edges::warnings(&setting, &best.plan));
-        run.page.warnings(&setting.warnings);
-        answer((&setting, &best), &found, (plan, elapsed), run.page)?;
-        written.iter().for_each(|name| run.page.talk(&format!("wrote {name}")));
+        answer((&setting, &best), &found, (plan, elapsed), (written, request.all), run.page)?;
         Ok(Exit::DONE)
     }
 }
@@ -281,6 +278,7 @@ fn answer(
     (setting, best): (&Setting, &Judged),
     found: &Found,
     (plan, elapsed): (PlanDocument, Option<f64>),
+    (written, is_whole): (Vec<String>, bool),
     page: &Page,
 ) -> Result<(), Diagnostic> {
     let report = unlike::report(setting, &best.plan)?;
@@ -289,20 +287,13 @@ fn answer(
         return Err(Diagnostic::error(Blame::Internal, "internal", message));
     }
     if page.format == Format::Text {
-        let degrees = &best.plan.parallelism;
-        page.line(&format!(
-            "{} on {}: {} stages, {} micro-batches of {} samples",
-            setting.model.name,
-            load::describe(&setting.cluster),
-            degrees.pipeline,
-            degrees.n_micro_batches,
-            degrees.micro_batch
-        ));
-        print_stages(setting, &best.plan, &report, page);
-        if best.offload == Offload::Optimizer {
-            page.line("hosts keep the optimizer states");
-        }
-        page.line(&sentence(setting, best, found));
+        let mut screen = unlike::screen((setting, best), found, (&plan, &report));
+        (screen.written, screen.is_whole) = (written, is_whole);
+        screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
+        page.screen(screen);
+    }
+    if page.format == Format::Text && is_whole {
+        page.text("\n");
         edges::print(&plan, page);
         losses::print(&plan, page);
         energy::told(&plan, page);

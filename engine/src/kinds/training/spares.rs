@@ -248,15 +248,34 @@ impl Search<'_> {
     }
 }
 
+/// Why nothing is known of any device.
+fn unjudged_why(spares: &[SpareDocument]) -> Option<&str> {
+    match spares {
+        [SpareDocument { why: Some(why), lost, .. }] if lost.is_empty() => Some(why),
+        _ => None,
+    }
+}
+
+/// Of how many groups of devices one may be lost, and the slowest step with a spare in its place.
+pub(super) fn fact(spares: &[SpareDocument]) -> Option<String> {
+    if let Some(why) = unjudged_why(spares) {
+        return Some(format!("failover targets {why}"));
+    }
+    let slowest = spares.iter().filter_map(|own| own.step_time_ns).max();
+    let n = spares.iter().filter(|own| !own.spares.is_empty()).count();
+    let step = slowest.map_or_else(String::new, |own| format!(", at most {} a step", Nanos(own)));
+    let of = spares.len();
+    (of > 0)
+        .then(|| format!("spares replace any one device of {n} of {of} stage groups{step} (--all)"))
+}
+
 /// Prints who stands in for whom.
 pub(super) fn print(spares: &[SpareDocument], page: &Page) {
     if spares.is_empty() {
         return;
     }
-    if let [SpareDocument { why: Some(why), lost, .. }] = spares
-        && lost.is_empty()
-    {
-        return page.line(&format!("which spare stands in for which device is {why}"));
+    if let Some(why) = unjudged_why(spares) {
+        return page.line(&format!("failover targets: {why}"));
     }
     let row = |own: &SpareDocument| {
         let step = own.step_time_ns.map(|ns| Nanos(ns).to_string());

@@ -3,6 +3,7 @@
 use cost_model::kernels::origin::Origin;
 use cost_model::runs::forms::interval::{self, Basis, Figure, JUDGED, Likeness, Spread, Trait};
 use cost_model::runs::forms::model::Offload;
+use cost_model::runs::forms::model::counts::model_flops;
 use cost_model::runs::forms::rank_groups::{self, Group};
 use documents::report::{IntervalDocument, PeakIntervalDocument};
 use ir::card::ZeroStage;
@@ -16,6 +17,9 @@ use crate::answer::words::range;
 use crate::inputs::run::measured;
 use crate::inputs::run::setting::Setting;
 
+/// Sets of published runs that are named.
+const SETS: usize = 3;
+
 /// What a user can measure of the devices, beside steps.
 pub enum Measurable {
     /// Products of a type.
@@ -25,6 +29,18 @@ pub enum Measurable {
 }
 
 impl Setting {
+    /// Tokens per second; samples, where the model has no tokens.
+    pub fn tokens_per_s(&self, step: Nanos) -> f64 {
+        self.global_batch as f64 * self.sequence as f64 / step.seconds()
+    }
+
+    /// Share of the peak rate of so many devices that the model's own operations take
+    /// (docs/conventions.md, P8).
+    pub fn utilisation(&self, step: Nanos, n_devices: u64) -> f64 {
+        let flops = model_flops(&self.model, self.global_batch);
+        flops / (step.seconds() * n_devices as f64 * self.peak())
+    }
+
     /// What a device needs in all, and what the flags must allow, for so many bytes of a plan.
     pub fn room_for(&self, bytes: Bytes) -> String {
         let whole = Bytes(bytes.0.saturating_add(1));
@@ -149,23 +165,26 @@ impl Setting {
             Trait::Sharding if degrees.zero >= ZeroStage::Gradients => {
                 format!("ZeRO {}", degrees.zero as u8)
             }
-            Trait::Sharding => "nothing shared out".to_owned(),
-            Trait::Experts if self.has_experts() => "a mixture of experts".to_owned(),
-            Trait::Experts => "dense".to_owned(),
+            Trait::Sharding => "replicated parameters".to_owned(),
+            Trait::Experts if self.has_experts() => "experts".to_owned(),
+            Trait::Experts => "dense layers".to_owned(),
         };
         let others = [
-            (self.model.is_of_parts(), "no transformer"),
-            (degrees.context > 1, "context parallel"),
-            (self.offload == Offload::Optimizer, "states on hosts"),
+            (self.model.is_of_parts(), "models that are no transformers"),
+            (degrees.context > 1, "CP"),
+            (self.offload == Offload::Optimizer, "optimizer states on hosts"),
         ];
         let others = others.iter().filter(|(is, _)| *is).map(|(_, what)| (*what).to_owned());
-        let unlike: Vec<String> = unlike.into_iter().map(named).chain(others).collect();
+        let unlike = unlike.into_iter().map(named).chain(others);
+        let none: String = unlike.map(|own| format!(", none with {own}")).collect();
         let models = if n_models == 1 { "model" } else { "models" };
-        let on = format!("{n_models} {models} of {}", sets.join(", "));
-        match unlike.is_empty() {
-            true => on,
-            false => format!("{on}; none of them was like this one in: {}", unlike.join(", ")),
-        }
+        let name = |set: &&str| set.split_once(' ').map_or(*set, |(_, name)| name).to_owned();
+        let more = match sets.len().saturating_sub(SETS) {
+            0 => String::new(),
+            n => format!(" and {n} more sets"),
+        };
+        let sets: Vec<String> = sets.iter().take(SETS).map(name).collect();
+        format!("{n_models} published {models} ({}{more}){none}", sets.join(", "))
     }
 
     /// What its times rest on, in words.

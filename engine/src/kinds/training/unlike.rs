@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use cost_model::runs::forms::model::Offload;
 use cost_model::runs::judge::judge_plan;
-use cost_model::runs::judge::report::Report;
+use cost_model::runs::judge::report::{RankReport, Report};
+use documents::plan::PlanDocument;
 use ir::card::{SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
@@ -16,7 +18,12 @@ use planner::training::unlike_nodes::{Found, Judged, Options, most_samples, solv
 
 use super::answer::margin;
 use super::layered::stage_text;
+use super::losses;
+use super::screen::ON_HOSTS;
+use crate::answer::energy;
 use crate::answer::page::{Column, Page};
+use crate::answer::screen::{Screen, figure};
+use crate::answer::words::rate;
 use crate::inputs::run::edges;
 use crate::inputs::run::setting::Setting;
 
@@ -134,55 +141,86 @@ fn searched(setting: &Setting, options: &Options, tell: &mut dyn FnMut(&Judged, 
 }
 
 /// What a plan is the best of, or how far it may be off.
-pub fn sentence(setting: &Setting, best: &Judged, found: &Found) -> String {
-    let tokens = setting.global_batch as f64 * setting.sequence as f64 / best.step.seconds();
-    let held_back = match setting.request.spares {
-        None => String::new(),
-        Some(_) => format!(", on at most {} devices", most_devices(setting)),
-    };
-    let in_part = setting.edge_density.map(|density| {
-        let ratio = edges::most_ratio(density);
-        format!(", as if every edge sent one in {ratio} elements, chosen in no time")
-    });
-    let proof = match found.is_optimum() {
-        true => format!(
-            "proved fastest of {}: 1F1B, stages on any devices of a node in their order or on whole nodes of equal \
-             size, of at most two sorts (by kind, memory and links), their replicas in one order, samples \
-             shared out by the time of the stage, at most {} on a device, sequences split by tensor ranks, optimizer states on {}{} ({} \
-             plans simulated)",
+pub fn proof(setting: &Setting, best: &Judged, found: &Found) -> String {
+    if found.is_optimum() {
+        let spares = match setting.request.spares {
+            None => String::new(),
+            Some(_) => format!(", on at most {} devices", most_devices(setting)),
+        };
+        return format!(
+            "fastest of {}: 1F1B; each stage on consecutive devices of a node, or on whole nodes of equal size \
+             and at most two kinds; replicas in one order, samples shared by stage time, at most {} per device; \
+             TP with sequence parallelism; optimizer states on {}{spares} ({} plans simulated)",
             setting.search_space(),
             most_samples(setting.global_batch, setting.cluster.devices.len()),
             if may_offload(setting) { "devices or hosts" } else { "devices" },
-            held_back,
             found.n_judged
-        ),
-        false => {
-            let gap = 100.0 * (best.step.seconds() / found.bound.seconds() - 1.0);
-            let looked = match found.n_nodes {
-                0 => String::new(),
-                n => format!("after {n} parts of plans, "),
-            };
-            let why = match found.stop {
-                stop if stop.is_complete() => {
-                    &format!("which is that of all plans{}", in_part.unwrap_or_default())
-                }
-                StopReason::SizeLimit => {
-                    "size-limit: plans of more micro-batches, or of sorts of nodes past the first few \
-                     hundred, are not looked at"
-                }
-                StopReason::MemoryBudget => {
-                    "memory-budget: parts of plans that wait are more than the search keeps"
-                }
-                stop => &format!("{}; --time-limit and --node-budget look at more", stop.name()),
-            };
-            format!(
-                "not proved fastest of {}: bound {}, gap {gap:.1} %, {looked}{why}",
-                setting.search_space(),
-                found.bound,
-            )
+        );
+    }
+    let in_part = || match setting.edge_density {
+        None => String::new(),
+        Some(density) => {
+            let ratio = edges::most_ratio(density);
+            format!(", as if every edge sent one in {ratio} elements at no cost")
         }
     };
-    format!("step time {}, {tokens:.0} {}/s; {proof}", best.step, setting.unit())
+    let why = match found.stop {
+        stop if stop.is_complete() => format!("the bound is that of all plans{}", in_part()),
+        StopReason::SizeLimit => {
+            "size-limit: plans of more micro-batches, or of node kinds past the first \
+                                  few hundred, are not searched"
+                .to_owned()
+        }
+        StopReason::MemoryBudget => "memory-budget: the search reached its memory limit".to_owned(),
+        stop => format!("{}; --time-limit and --node-budget extend the search", stop.name()),
+    };
+    let looked = match found.n_nodes {
+        0 => String::new(),
+        n => format!(" after {n} partial plans"),
+    };
+    let gap = 100.0 * (best.step.seconds() / found.bound.seconds() - 1.0);
+    format!(
+        "not proved fastest of {}{looked}: at most {gap:.1} % slower; no plan takes less than {} ({why})",
+        setting.search_space(),
+        found.bound
+    )
+}
+
+/// The first screen of a plan.
+pub fn screen(
+    (setting, best): (&Setting, &Judged),
+    found: &Found,
+    (plan, report): (&PlanDocument, &Report),
+) -> Screen {
+    let degrees = &best.plan.parallelism;
+    let mut screen = Screen::new(setting.title());
+    let stages = if degrees.pipeline == 1 { "stage" } else { "stages" };
+    screen.fact(
+        "plan",
+        format!(
+            "{} {stages} on heterogeneous devices, micro-batch {} x {}; {}",
+            degrees.pipeline,
+            degrees.micro_batch,
+            degrees.n_micro_batches,
+            setting.software()
+        ),
+    );
+    screen.fact("", (best.offload == Offload::Optimizer).then(|| ON_HOSTS.to_owned()));
+    let tokens = rate(setting.tokens_per_s(best.step));
+    screen.fact("step", figure(best.step, None, &format!("{tokens} {}/s", setting.unit())));
+    let peak = report.ranks.iter().map(|rank| rank.peak.bytes).max().unwrap_or(0);
+    let left = |rank: &RankReport| rank.limit.map(|limit| limit.saturating_sub(rank.peak.bytes));
+    let fullest = report.ranks.iter().enumerate();
+    let fullest = fullest.filter_map(|(at, own)| Some((left(own)?, at))).min();
+    let fullest = fullest.map(|(left, at)| format!("stage {at} is fullest, {} left", Bytes(left)));
+    screen.fact("memory", figure(Bytes(peak), None, &fullest.unwrap_or_default()));
+    screen.fact("proof", proof(setting, best, found));
+    screen.fact("energy", plan.energy.as_ref().map(energy::fact));
+    screen.fact("devices", losses::fact(plan));
+    screen.warnings = setting.warnings.clone();
+    let (columns, rows) = stages_table(setting, &best.plan, report);
+    screen.table(&columns, rows);
+    screen
 }
 
 /// The plan judged again.
@@ -196,6 +234,16 @@ pub fn report(setting: &Setting, plan: &Plan) -> Result<Report, Diagnostic> {
 
 /// Prints which stage has what.
 pub fn print_stages(setting: &Setting, plan: &Plan, report: &Report, page: &Page) {
+    let (columns, rows) = stages_table(setting, plan, report);
+    page.table(&columns, rows);
+}
+
+/// By stage, its layers, devices and memory.
+fn stages_table(
+    setting: &Setting,
+    plan: &Plan,
+    report: &Report,
+) -> (Vec<Column>, Vec<Vec<String>>) {
     let row = |(index, stage): (usize, &ir::plan::Stage)| {
         let mesh = stage.mesh.as_ref();
         let devices = mesh.map_or(&[][..], |mesh| &mesh.devices);
@@ -224,16 +272,8 @@ pub fn print_stages(setting: &Setting, plan: &Plan, report: &Report, page: &Page
             rank.map_or_else(String::new, margin),
         ]
     };
-    let columns = [
-        Column::Number("stage"),
-        Column::Text("blocks"),
-        Column::Text("devices"),
-        Column::Text("kind"),
-        Column::Number("tensor"),
-        Column::Text("samples of replicas"),
-        Column::Number("peak"),
-        Column::Number("margin"),
-    ];
-    let rows = plan.partition.stages.iter().enumerate().map(row).collect();
-    page.table(&columns, rows);
+    let columns = Column::row(
+        "#stage | layers | devices | kind | #TP | samples of replicas | #peak | #margin",
+    );
+    (columns, plan.partition.stages.iter().enumerate().map(row).collect())
 }

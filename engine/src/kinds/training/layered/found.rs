@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cost_model::runs::forms::model::Offload;
-use cost_model::runs::forms::model::counts::{model_flops, n_parameters};
+use cost_model::runs::forms::model::counts::model_flops;
 use cost_model::runs::judge::judge_plan;
 use cost_model::runs::judge::report::RankReport;
 use cost_model::runs::measured::stage::idle_room;
@@ -22,10 +22,11 @@ use planner::training::per_layer::{Family, Found, Judged};
 
 use super::super::answer::margin;
 use super::super::replay::documents;
+use super::super::screen::ON_HOSTS;
 use super::stage_text;
 use crate::answer::page::Column;
 use crate::answer::page::Page;
-use crate::inputs::load;
+use crate::answer::screen::Screen;
 use crate::inputs::run::setting::Setting;
 
 /// What is not known of a step on measured layers.
@@ -81,47 +82,51 @@ impl<'a> Answer<'a> {
         flops / (self.best.step.seconds() * devices * self.setting.peak())
     }
 
-    /// Prints it.
-    pub fn print(&self, page: &Page) {
-        let setting = self.setting;
-        page.line(&format!(
-            "{}: {} blocks, {:.2} billion parameters; {} samples of {} tokens a step",
-            setting.model.name,
-            setting.model.n_blocks(),
-            n_parameters(&setting.model) as f64 / 1e9,
-            setting.global_batch,
-            setting.sequence
-        ));
+    /// What a person reads first.
+    pub fn screen(&self, written: Vec<String>) -> Screen {
+        let (setting, best, counts) = (self.setting, self.best, &self.found.counts);
         let layers = setting.layers.as_ref().map_or("", |layers| layers.name.as_str());
-        page.line(&format!(
-            "{}: {}; layers measured in `{layers}`",
-            setting.cluster.name,
-            load::describe(&setting.cluster)
-        ));
-        let hosts = match setting.offload {
-            Offload::Nothing => "",
-            Offload::Optimizer => ", optimizer states on hosts (host links and memory nominal)",
+        let mut screen = Screen::new(setting.title());
+        screen.fact("plan", format!("{}; layers measured in `{layers}`", short(&best.degrees)));
+        screen.fact("", (setting.offload == Offload::Optimizer).then(|| ON_HOSTS.to_owned()));
+        screen.fact("step", setting.step_fact(None, best.step, best.n_devices()));
+        screen.fact("memory", setting.memory_fact(None, Bytes(best.peak)));
+        let space = format!("{} parallelism settings on measured layers", counts.n_shapes);
+        let gap = 100.0 * (best.step.seconds() / self.found.bound.seconds() - 1.0);
+        let proof = match self.found.stop {
+            stop if stop.is_complete() => format!("fastest of {space}"),
+            stop => format!(
+                "not finished ({}): at most {gap:.1} % slower than the fastest of {space}",
+                stop.name()
+            ),
         };
-        page.line(&format!("plan: {}{hosts}", degrees(&self.best.degrees)));
-        self.print_ranks(page);
-        self.print_others(page);
-        if let Some(lacking) = &self.found.lacking {
-            page.line(&format!(
-                "{} of {} shapes are left out: {}",
-                self.found.counts.n_unmeasured, self.found.counts.n_shapes, lacking.message
-            ));
-        }
-        if self.found.counts.n_too_large > 0 {
-            page.line(&format!(
-                "{} of {} shapes are left out: too many micro-batches",
-                self.found.counts.n_too_large, self.found.counts.n_shapes
-            ));
-        }
-        page.line(&self.sentence());
-        page.line(NO_INTERVAL);
+        screen.fact("proof", format!("{proof} ({} plans simulated)", counts.n_judged));
+        screen.fact("based on", NO_INTERVAL.to_owned());
+        screen.fact("", self.left_out().join("; "));
+        let (columns, rows) = self.others();
+        screen.table(&columns, rows);
+        screen.warnings = setting.warnings.clone();
+        screen.written = written;
+        screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
+        screen
     }
 
-    fn print_ranks(&self, page: &Page) {
+    /// What was not searched, and why.
+    fn left_out(&self) -> Vec<String> {
+        let counts = &self.found.counts;
+        let unmeasured = self.found.lacking.as_ref().map(|lacking| {
+            let (n, all) = (counts.n_unmeasured, counts.n_shapes);
+            format!("{n} of {all} settings are left out: {}", lacking.message)
+        });
+        let too_large = (counts.n_too_large > 0).then(|| {
+            let (n, all) = (counts.n_too_large, counts.n_shapes);
+            format!("{n} of {all} settings are left out: too many micro-batches")
+        });
+        unmeasured.into_iter().chain(too_large).collect()
+    }
+
+    /// Prints what the first screen has no room for: where the memory of each rank goes.
+    pub fn print(&self, page: &Page) {
         let bytes = |bytes: f64| Bytes(bytes.round() as u64).to_string();
         let pipeline = self.best.degrees.pipeline;
         let row = |(index, (rank, own)): (usize, (&RankReport, &StageFigures))| {
@@ -153,53 +158,16 @@ impl<'a> Answer<'a> {
         page.table(&columns, rows);
     }
 
-    fn print_others(&self, page: &Page) {
-        if self.found.others.is_empty() {
-            return;
-        }
-        let row = |family: &planner::training::per_layer::Family| {
-            let loss = family.bound.seconds() / self.best.step.seconds() - 1.0;
-            vec![
-                degrees(&family.degrees),
-                family.bound.to_string(),
-                format!("{:+.1} %", 100.0 * loss),
-            ]
+    /// Other degrees, with what none of their plans is below.
+    fn others(&self) -> (Vec<Column>, Vec<Vec<String>>) {
+        let row = |family: &Family| {
+            let loss = 100.0 * (family.bound.seconds() / self.best.step.seconds() - 1.0);
+            let loss =
+                if loss < 1.0 { "may tie".to_owned() } else { format!("{loss:+.1} % or more") };
+            vec![short(&family.degrees), family.bound.to_string(), loss]
         };
-        let columns = [
-            Column::Text("other degrees"),
-            Column::Number("no plan below"),
-            Column::Number("so loses at least"),
-        ];
-        page.table(&columns, self.found.others.iter().take(SHOWN).map(row).collect());
-    }
-
-    fn sentence(&self) -> String {
-        let counts = &self.found.counts;
-        let proof = match self.found.stop {
-            stop if stop.is_complete() => format!(
-                "proved fastest of the search space ({} expansions of {} shapes, {} plans simulated)",
-                counts.n_expanded, counts.n_shapes, counts.n_judged
-            ),
-            stop => {
-                let gap = self.best.step.seconds() / self.found.bound.seconds() - 1.0;
-                format!(
-                    "stopped early ({}): bound {}, gap {:.1} %",
-                    stop.name(),
-                    self.found.bound,
-                    100.0 * gap
-                )
-            }
-        };
-        let found = self.elapsed.map_or_else(String::new, |elapsed| {
-            format!("found in {:.3} s, ", elapsed.as_secs_f64())
-        });
-        format!(
-            "step time {}, {:.0} tokens/s, {:.1} % of peak in model FLOPs, {} devices; {found}{proof}",
-            self.best.step,
-            self.tokens_per_s(),
-            100.0 * self.utilisation(),
-            self.best.n_devices(),
-        )
+        let columns = Column::row("instead | #step at least | ");
+        (columns, self.found.others.iter().take(SHOWN).map(row).collect())
     }
 
     /// What `plan --json` prints.
@@ -260,6 +228,19 @@ impl<'a> Answer<'a> {
             counts: counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
         }
     }
+}
+
+/// Degrees in few words.
+fn short(own: &Parallelism) -> String {
+    let tensor = if own.sequence == SequenceParallel::Ulysses { "Ulysses" } else { "TP" };
+    let mut text = format!(
+        "DP {}, {tensor} {}, PP {}, micro-batch {} x {}",
+        own.data, own.tensor, own.pipeline, own.micro_batch, own.n_micro_batches
+    );
+    if let Some(vocabulary) = own.vocabulary.filter(|own| *own > 1) {
+        text += &format!(", vocabulary TP {vocabulary}");
+    }
+    text
 }
 
 /// Degrees in one line.

@@ -1,0 +1,84 @@
+//! The first screen of an answer: what is planned, its figures and how sure they are, what else was close
+//! and the next command. All else is behind `--all` and `explain`.
+
+use documents::plan::PlanDocument;
+use ir::cluster::Cluster;
+use ir::diagnostic::Diagnostic;
+
+use crate::answer::page::{Column, Page, Part, Table};
+use crate::inputs::load;
+
+/// What a person reads first. It takes 24 lines of 88 columns at most: rows of the table and warnings that
+/// have no room are counted.
+#[derive(Clone, Debug, Default)]
+pub struct Screen {
+    /// Model, work of a step, devices.
+    pub title: String,
+    /// What the plan is and its figures, each after a label of at most eight letters.
+    pub facts: Vec<(&'static str, String)>,
+    /// What each device does, or the plans that were close.
+    pub table: Option<Table>,
+    /// What to know before the plan is run; without `--all` those that the reader can act on.
+    pub warnings: Vec<Diagnostic>,
+    /// Files that were written.
+    pub written: Vec<String>,
+    /// What to type next, and what for.
+    pub next: Vec<(String, &'static str)>,
+    /// `--all`: nothing is left out.
+    pub is_whole: bool,
+}
+
+impl Screen {
+    /// A screen with a title alone.
+    pub fn new(title: impl Into<String>) -> Self {
+        Self { title: title.into(), ..Self::default() }
+    }
+
+    /// Adds a fact; none where there is no text.
+    pub fn fact(&mut self, label: &'static str, text: impl Into<Option<String>>) {
+        let text = text.into().map(|text| text.trim_end().to_owned());
+        self.facts.extend(text.filter(|text| !text.is_empty()).map(|text| (label, text)));
+    }
+
+    /// Adds the table, where it has rows.
+    pub fn table(&mut self, columns: &[Column], rows: Vec<Vec<String>>) {
+        let table = Table { columns: columns.to_vec(), rows };
+        self.table = Some(table).filter(|table| !table.rows.is_empty());
+    }
+
+    /// A screen of a step of a model.
+    pub fn of_step(plan: &PlanDocument, step: &str, cluster: &Cluster) -> Self {
+        Self::new(format!("{}, {step}, on {}", plan.model.name, load::describe(cluster)))
+    }
+
+    /// Takes what is printed to a page: its first table, and its lines as facts without a label.
+    pub fn take(&mut self, page: &Page, print: impl FnOnce(&Page)) {
+        let own = page.like();
+        print(&own);
+        for part in own.into_parts() {
+            match part {
+                Part::Line(line) => self.fact("", line),
+                Part::Table(table) if self.table.is_none() => {
+                    self.table(&table.columns, table.rows)
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What to type next, where the plan was written to a file.
+    pub fn next(&mut self, words: impl Fn(&str) -> String, what_for: &'static str) {
+        if let Some(plan) = self.written.first() {
+            self.next.push((words(plan), what_for));
+        }
+    }
+}
+
+/// A figure with its interval and what follows from it, in columns.
+pub fn figure(value: impl ToString, interval: Option<String>, rest: &str) -> String {
+    let value = value.to_string();
+    match interval {
+        Some(own) => format!("{value:<9} {:<24} {rest}", format!("80 %: {own}")),
+        None => format!("{value:<9} {rest}"),
+    }
+}

@@ -1,0 +1,345 @@
+//! The first screen of a plan of a training run.
+
+use cost_model::runs::forms::interval::Figure;
+use cost_model::runs::forms::model::Offload;
+use cost_model::runs::forms::model::counts::n_parameters;
+use documents::plan::PlanDocument;
+use ir::card::Recompute;
+use ir::diagnostic::Diagnostic;
+use ir::plan::{Mesh, Parallelism};
+use ir::units::{Bytes, Nanos};
+use planner::training::search::Wider;
+use planner::training::search_3d::fit::Fitted;
+use planner::training::search_3d::judge::{Judged, Parts};
+use planner::training::search_3d::space::Configuration;
+
+use super::answer::{Answer, most_lost};
+use super::losses;
+use crate::answer::energy;
+use crate::answer::page::Column;
+use crate::answer::screen::{Screen, figure};
+use crate::answer::words::{count, range, rate};
+use crate::inputs::load;
+use crate::inputs::run::setting::Setting;
+use crate::request::executor::Executor;
+
+/// Other plans that are shown.
+const SHOWN: usize = 4;
+/// Steps that differ by less are a tie.
+const TIE: f64 = 0.01;
+
+impl Setting {
+    /// `gpt (12 layers, 1.3 B parameters), 512 x 2048 tokens a step, on 8 x h100_sxm5_80gb`.
+    pub(super) fn title(&self) -> String {
+        let samples = match self.has_tokens {
+            true => format!("{} x {} tokens", self.global_batch, self.sequence),
+            false => format!("{} samples", self.global_batch),
+        };
+        let layers = if self.model.is_of_parts() { "parts" } else { "layers" };
+        let (name, n_layers) = (&self.model.name, self.model.n_blocks());
+        let parameters = count(n_parameters(&self.model)).replace(" G", " B");
+        let devices = load::describe(&self.cluster);
+        format!(
+            "{name} ({n_layers} {layers}, {parameters} parameters), {samples} a step, on {devices}"
+        )
+    }
+
+    /// `megatron-core, bf16, adamw`.
+    pub(super) fn software(&self) -> String {
+        format!("{}, {}, {}", self.stack.name, self.numbers.dtype, self.numbers.optimizer.name())
+    }
+
+    /// Where a step lies in eight of ten cases, and the rate and utilisation that follow from it.
+    pub(super) fn step_fact(
+        &self,
+        interval: Option<String>,
+        step: Nanos,
+        n_devices: u64,
+    ) -> String {
+        let tokens = self.tokens_per_s(step);
+        let each = rate(tokens / n_devices.max(1) as f64);
+        let share = self.utilisation(step, n_devices);
+        let share = match share.is_finite() {
+            true => format!(", MFU {}", percent_of(share)),
+            false => String::new(),
+        };
+        let rest = format!("{} {}/s, {each}/device{share}", rate(tokens), self.unit());
+        figure(step, interval, &rest)
+    }
+
+    /// Where a peak lies in eight of ten cases, and what a device leaves of its memory.
+    pub(super) fn memory_fact(&self, interval: Option<String>, peak: Bytes) -> String {
+        let usable =
+            self.limit.map_or_else(String::new, |limit| match self.request.max_memory_bytes {
+                Some(_) => format!("of {limit} allowed per device"),
+                None => format!("of {limit} usable per device"),
+            });
+        figure(peak, interval, &usable)
+    }
+
+    /// Warns where the upper end of the peak's interval does not fit.
+    pub(super) fn upper_end(&self, degrees: &Parallelism, peak: Bytes) -> Option<Diagnostic> {
+        let limit = self.limit.filter(|_| self.layers.is_none())?;
+        let high = Bytes(self.peak_interval(peak, degrees).high_bytes);
+        let over = high.get().checked_sub(limit.get()).filter(|over| *over > 0)?;
+        let message = format!(
+            "the upper end of the memory interval, {high}, is {} more than a device has",
+            Bytes(over)
+        );
+        let warning = Diagnostic::warning("memory-interval", message);
+        let device = self.cluster.devices.iter().min_by_key(|own| own.memory_limit())?;
+        let capacity = device.capacity?.as_f64();
+        // A plan that leaves as much room as its interval needs.
+        let room = limit.as_f64() * peak.as_f64() / high.as_f64();
+        let margin = (100.0 * (1.0 - (room + device.context.as_f64()) / capacity)).ceil();
+        Some(match self.request.max_memory_bytes {
+            Some(_) => warning.hint(format!("plan with --max-memory-per-device {}", room as u64)),
+            None => warning.hint(format!("plan for it with --memory-margin {margin:.0}%")),
+        })
+    }
+}
+
+impl Answer<'_> {
+    /// What a person reads first.
+    pub(super) fn screen(
+        &self,
+        plan: &PlanDocument,
+        (written, executor): (Vec<String>, Option<Executor>),
+    ) -> Screen {
+        let (setting, best) = (self.setting, self.best);
+        let configuration = &best.configuration;
+        let degrees = &configuration.degrees;
+        let mut screen = Screen::new(setting.title());
+        screen.warnings = self.warnings();
+        screen.written = written;
+        screen.fact("plan", format!("{}; {}", words(degrees, true), setting.software()));
+        screen.fact("", self.layers());
+        let interval = range(Nanos(self.interval.low_ns), Nanos(self.interval.high_ns));
+        screen.fact("step", setting.step_fact(Some(interval), best.step, best.n_devices()));
+        let peak = Bytes(best.peak);
+        let own = setting.peak_interval(peak, degrees);
+        let interval = range(Bytes(own.low_bytes), Bytes(own.high_bytes));
+        screen.fact("memory", setting.memory_fact(Some(interval), peak));
+        screen.fact("proof", self.proof());
+        screen.fact("time", shares(&best.parts, best.step));
+        screen.fact("devices", self.left_idle());
+        screen.fact("runs on", self.launchers());
+        screen.fact("based on", self.evidence());
+        screen.fact("energy", plan.energy.as_ref().map(energy::fact));
+        screen.fact("devices", losses::fact(plan));
+        self.instead(&mut screen);
+        let any = || self.runs_on.as_ref()?.runs.first().copied().map(str::to_owned);
+        let asked = executor.filter(|own| *own != Executor::ANY).map(|own| own.text());
+        if let Some(target) = asked.or_else(any) {
+            let export =
+                |plan: &str| format!("meshwright export {plan} --target {target} --to run");
+            screen.next(export, "what its launcher reads");
+        }
+        screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
+        screen
+    }
+
+    /// Micro-batches, layers of stages, recompute.
+    fn layers(&self) -> String {
+        let (fitted, configuration) = (&self.best.fitted, &self.best.configuration);
+        let mut words = vec![micro_batches(configuration)];
+        words.extend(layers_by_stage(fitted));
+        words.push(recomputed(fitted));
+        words.extend((configuration.offload == Offload::Optimizer).then(|| ON_HOSTS.to_owned()));
+        words.join(", ")
+    }
+
+    /// How far from the fastest plan, of what space.
+    fn proof(&self) -> String {
+        let best = self.best;
+        let space = self.space();
+        let (counts, percent) = (self.counted(), self.percent());
+        match self.stop {
+            _ if self.is_optimum() => format!("fastest of {space}{counts}"),
+            stop if stop.is_complete() => {
+                format!("within {percent} of the fastest of {space}, for any layer split{counts}")
+            }
+            stop => format!(
+                "not finished ({}): at most {percent} slower than the fastest of {space}; no plan takes \
+                 less than {}, this one {}",
+                stop.name(),
+                self.bound,
+                best.step
+            ),
+        }
+    }
+
+    /// Launchers that take the plan, the one that needs the least other one, and what lies beyond them.
+    fn launchers(&self) -> Option<String> {
+        let best = self.best.step.seconds();
+        let own = self.runs_on.as_ref()?;
+        let mut text =
+            if own.runs.is_empty() { "no launcher".to_owned() } else { own.runs.join(", ") };
+        if let Some((step, name)) = own.others.first() {
+            let slower = 100.0 * (step.seconds() / best - 1.0);
+            text += &format!("; {name} needs another plan, {slower:.1} % slower");
+        }
+        match &self.wider {
+            Some(Wider::Nothing(_)) => text += "; no other plan is faster (--for any)",
+            Some(Wider::Faster(_, plan)) => {
+                let faster = 100.0 * (1.0 - plan.step.seconds() / best);
+                text += &format!("; --for any is {faster:.1} % faster");
+            }
+            _ => {}
+        }
+        Some(text)
+    }
+
+    /// What the intervals rest on.
+    fn evidence(&self) -> String {
+        let (setting, degrees) = (self.setting, &self.best.configuration.degrees);
+        let step = setting.judged_on(setting.basis(degrees).figure(), degrees);
+        let memory = setting.judged_on(Figure::Peak, degrees);
+        format!("{}; step: {step}; memory: {memory}", setting.costs_from())
+    }
+
+    /// Runners-up, and plans that take less memory or fewer devices.
+    fn instead(&self, screen: &mut Screen) {
+        let best = self.best;
+        let least = self.front.iter().min_by_key(|own| own.peak).filter(|own| own.peak < best.peak);
+        let half = self.front.iter().find(|own| own.peak <= best.peak / 2 + best.peak / 10);
+        let fewest = self.front.iter().min_by_key(|own| own.n_devices());
+        let fewest = fewest.filter(|own| own.n_devices() < best.n_devices());
+        let close = self.others.iter().map(|own| (own, self.loses(own)));
+        let of_front = [(half, "less memory"), (least, "least memory"), (fewest, "fewest devices")];
+        let of_front = of_front.into_iter().filter_map(|(own, what)| {
+            let own = own?;
+            let slower = 100.0 * (own.step.seconds() / best.step.seconds() - 1.0);
+            Some((own, format!("{slower:+.0} %, {what}")))
+        });
+        let mut shown: Vec<(&Judged, String)> = Vec::new();
+        // Two that are close, then what else there is, then more that are close.
+        let (first, last): (Vec<_>, Vec<_>) = close.enumerate().partition(|(at, _)| *at < 2);
+        let drop_index = |(_, own)| own;
+        let all = first.into_iter().map(drop_index).chain(of_front);
+        for (own, what) in all.chain(last.into_iter().map(drop_index)) {
+            let is_new = |(other, _): &(&Judged, String)| other.configuration != own.configuration;
+            if shown.len() < SHOWN
+                && own.configuration != best.configuration
+                && shown.iter().all(is_new)
+            {
+                shown.push((own, what));
+            }
+        }
+        shown.sort_by_key(|(own, _)| own.step);
+        let row = |(own, what): (&Judged, String)| {
+            let configuration = &own.configuration;
+            let hosts = if configuration.offload == Offload::Optimizer { ", offload" } else { "" };
+            let text = format!(
+                "{}, {}{hosts}",
+                words(&configuration.degrees, false),
+                micro_batches(configuration)
+            );
+            vec![text, own.step.to_string(), Bytes(own.peak).to_string(), what]
+        };
+        let columns = Column::row("instead | #step | #memory | ");
+        screen.table(&columns, shown.into_iter().map(row).collect());
+    }
+
+    fn loses(&self, other: &Judged) -> String {
+        let share = other.step.seconds() / self.best.step.seconds() - 1.0;
+        let lost = most_lost(self.best, other);
+        let part = match lost.split_once(' ') {
+            Some(("collectives" | "exposed", _)) => "communication",
+            Some((part, _)) => part,
+            None => "",
+        };
+        match share.abs() < TIE {
+            true => "a tie".to_owned(),
+            false if part.is_empty() => format!("{:+.1} %", 100.0 * share),
+            false => format!("{:+.1} %, {part}", 100.0 * share),
+        }
+    }
+}
+
+/// Where optimizer states lie that devices do not keep.
+pub(super) const ON_HOSTS: &str = "optimizer states on hosts";
+
+/// `DP 8, TP 4, PP 2, ZeRO 1`; in short what is 1 is left out.
+pub(super) fn words(own: &Parallelism, is_whole: bool) -> String {
+    let all = [("DP", own.data), ("TP", own.tensor), ("PP", own.pipeline)];
+    let rest = [("CP", own.context), ("EP", own.expert)].into_iter().filter(|(_, n)| *n > 1);
+    let shown = all.into_iter().filter(|(name, n)| is_whole || *n > 1 || *name == "DP").chain(rest);
+    let mut words: Vec<String> = shown.map(|(name, n)| format!("{name} {n}")).collect();
+    if own.data * own.context > 1 {
+        words.push(format!("ZeRO {}", own.zero as u8));
+    }
+    words.extend(own.expert_overlap.then(|| "overlapped all-to-all".to_owned()));
+    words.extend((own.mesh == Mesh::TpCpPpDp).then(|| "PP inside hosts".to_owned()));
+    words.join(", ")
+}
+
+/// `micro-batch 8 x 2, interleaved x 3`: size, count, schedule, virtual stages per rank.
+fn micro_batches(configuration: &Configuration) -> String {
+    let own = &configuration.degrees;
+    let mut text = format!("micro-batch {} x {}", own.micro_batch, own.n_micro_batches);
+    let order = configuration.order.name();
+    match (own.pipeline, own.virtual_stages) {
+        (0 | 1, _) => {}
+        (_, 0 | 1) => text += &format!(", {order}"),
+        (_, n) => text += &format!(", {order} x {n}"),
+    }
+    text
+}
+
+/// Layers of each stage, where there are several.
+fn layers_by_stage(fitted: &Fitted) -> Option<String> {
+    const LISTED: usize = 8;
+    let counts: Vec<u32> =
+        fitted.blocks.iter().map(|own| own.end.saturating_sub(own.start)).collect();
+    let (least, most) = (counts.iter().min()?, counts.iter().max()?);
+    let listed = || counts.iter().map(u32::to_string).collect::<Vec<_>>().join("+");
+    match counts.len() {
+        0 | 1 => None,
+        _ if least == most => Some(format!("{least} layers per stage")),
+        n if n <= LISTED => Some(format!("layers per stage {}", listed())),
+        _ => Some(format!("{least} to {most} layers per stage")),
+    }
+}
+
+/// `62 %`, and of less than ten a digit more.
+fn percent_of(share: f64) -> String {
+    let percent = 100.0 * share;
+    if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
+}
+
+/// How many layers are recomputed, and how.
+fn recomputed(fitted: &Fitted) -> String {
+    let (mut all, mut whole, mut parts) = (0, 0, 0);
+    for (blocks, recompute) in fitted.blocks.iter().zip(&fitted.recompute) {
+        let n = blocks.end.saturating_sub(blocks.start);
+        all += n;
+        match recompute {
+            Recompute::None => {}
+            Recompute::Selective | Recompute::PerOp => parts += n,
+            Recompute::Full | Recompute::Uniform { .. } => whole += n,
+            Recompute::Block { blocks } => whole += blocks,
+        }
+    }
+    match (whole, parts) {
+        (0, 0) => "no recompute".to_owned(),
+        (whole, 0) => format!("{whole} of {all} layers recomputed"),
+        (0, parts) => format!("{parts} of {all} layers recomputed in part"),
+        (whole, parts) => format!("{whole} of {all} layers recomputed, {parts} in part"),
+    }
+}
+
+/// Where the time of a step goes, in percent.
+fn shares(parts: &Parts, step: Nanos) -> String {
+    let step = step.seconds();
+    let all = [
+        ("compute", parts.compute_s),
+        ("recompute", parts.recompute_s),
+        ("exposed communication", parts.collectives_s + parts.exposed_s),
+        ("bubble", parts.bubble_s),
+        ("optimizer", parts.optimizer_s),
+    ];
+    let shown = all.iter().filter(|(_, part)| *part > 0.0005 * step);
+    let shown = shown.map(|(name, part)| format!("{name} {:.1} %", 100.0 * part / step));
+    shown.collect::<Vec<_>>().join(", ")
+}
