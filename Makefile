@@ -10,11 +10,14 @@ demo: setup ui-if-node
 	@mkdir -p out
 	target/release/meshwright train examples/models/qwen3-30b-a3b.json \
 	    --cluster examples/clusters/pod.yaml --global-batch 512 --sequence-length 4096 \
-	    -o out/training.json --export megatron=out/megatron.args --export svg=out/training.svg --force
-	@echo && cat out/megatron.args && echo
+	    --for megatron -o out/train.json --force
+	@echo
 	target/release/meshwright place examples/models/llama3_8b.onnx \
-	    --cluster examples/clusters/two-rtx3090.yaml --time-limit 4s \
-	    -o out/plan.json --export trace=out/trace.json --export svg=out/timeline.svg --force
+	    --cluster examples/clusters/two-rtx3090.yaml --for accelerate -o out/place.json --force
+	@echo
+	target/release/meshwright infer examples/models/gpt2-xl.json \
+	    --cluster examples/clusters/gaming-room.yaml --phase decode --batch 1 --cached 1000 \
+	    --dtype f16 -o out/infer.json --force
 
 test: setup
 	@mkdir -p target && : > target/skipped

@@ -201,7 +201,7 @@ fn advice_on_what_to_measure_narrows_the_interval_as_far_as_it_says() {
     assert!(warned.contains("profile-elsewhere"), "{warned}");
 }
 
-/// The steps of docs/ten-minutes.md: constants of six on one host predict others better than none do.
+/// The steps of docs/calibrate.md: constants of six on one host predict others better than none do.
 #[test]
 fn own_steps_of_the_recipe_bring_others_nearer() {
     let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/own-steps");
@@ -219,8 +219,8 @@ fn own_steps_of_the_recipe_bring_others_nearer() {
     let before = error("--steps others.csv -o a.json");
     let after = error("--steps others.csv --base own.json -o b.json");
     assert!(after < before, "{before} {after}");
-    let page = std::fs::read_to_string(examples.join("../../docs/ten-minutes.md")).unwrap();
+    let page = std::fs::read_to_string(examples.join("../../docs/calibrate.md")).unwrap();
     for figure in [before, after] {
-        assert!(page.contains(&format!("{figure:.1} %")), "docs/ten-minutes.md: {figure:.1} %");
+        assert!(page.contains(&format!("{figure:.1} %")), "docs/calibrate.md: {figure:.1} %");
     }
 }

@@ -247,7 +247,7 @@ function draw_name(canvas: Pen, lane: Lane, y: number, height: number, colours: 
   canvas.fillText(short(lane.lane, 28), 0, y + height / 2 + 4, GUTTER - 6);
 }
 
-const ROLES: Record<Lane["role"], string> = { device: "devices", link: "ends of links", exchange: "exchanges" };
+const ROLES: Record<Lane["role"], string> = { device: "devices", link: "link endpoints", exchange: "exchanges" };
 
 /** What the lanes are that are too thin for names. */
 function draw_role(canvas: Pen, lanes: Lane[], role: Lane["role"], y: number, colours: Record<string, string>): void {
