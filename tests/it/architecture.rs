@@ -3,6 +3,7 @@
 
 mod circles;
 mod engine;
+mod phrases;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -29,7 +29,7 @@ pub(super) struct Source {
     pub(super) path: PathBuf,
     pub(super) module: Module,
     n_lines: usize,
-    tokens: Vec<TokenTree>,
+    pub(super) tokens: Vec<TokenTree>,
 }
 
 /// All sources but tests.
