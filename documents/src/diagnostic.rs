@@ -77,7 +77,7 @@ pub struct DiagnosticDocument {
     /// Named facts, in order of interest.
     #[serde(default)]
     pub facts: Vec<FactDocument>,
-    /// Ways out.
+    /// Fixes, verified where they name a value.
     #[serde(default)]
     pub hints: Vec<String>,
 }

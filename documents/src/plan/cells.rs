@@ -45,7 +45,7 @@ pub struct CellDocument {
 pub struct StreamsFigures {
     /// Layers.
     pub n_layers: u64,
-    /// Both passes of all layers, with the gradients that nothing hides.
+    /// Both passes of all layers, with the exposed exchange of gradients.
     pub seconds: f64,
     /// What no numbers of parts and slices of gradients are below.
     pub bound_seconds: f64,

@@ -31,7 +31,7 @@ pub struct DutyDocument {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct EnergyDocument {
-    /// What the facility draws over what its devices do.
+    /// Power usage effectiveness (PUE) of the site.
     pub pue: f64,
     /// Whether watts are shares of data sheets' limits for what no file states.
     pub is_nominal: bool,

@@ -14,9 +14,8 @@ use super::request::RequestDocument;
 use super::{CellDocument, CostDocument, ModeDocument, PlanDocument, Reference, WorkloadDocument};
 use crate::digest;
 
-/// Layers that are planned alike. A placement of experts has loads and bounds, a plan of parts `r_fwd` and
-/// what follows, experts in slots with the others in the host's memory `resident`, `prefetch` and `cache`,
-/// experts on devices of their own `piece_seconds`.
+/// Layers that are planned alike. Expert placement has loads and bounds, overlap `r_fwd` and what follows,
+/// expert offload `resident`, `prefetch` and `cache`, disaggregation `piece_seconds`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -254,7 +253,7 @@ pub struct ExpertsFigures {
     pub even_visits: f64,
 }
 
-/// Experts in slots in figures; those of layers and seconds stand in the plan.
+/// Expert offload in figures; those of layers and seconds are in the plan.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SlotsFigures {

@@ -55,7 +55,7 @@ pub struct RequestDocument {
     /// `energy-per-token` or `cost-per-token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub least: Option<String>,
-    /// What the facility draws over what its devices do.
+    /// Power usage effectiveness (PUE) of the site.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pue: Option<f64>,
     /// Watts at the wall that were to be drawn at most.

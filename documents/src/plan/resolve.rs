@@ -33,7 +33,7 @@ impl PlanDocument {
                 .hint("give the config.json that it was made for"));
         }
         if self.served.is_some() {
-            let message = "the plan is that of a pipeline that serves, not of a graph";
+            let message = "the plan is an inference pipeline, not of a graph";
             return Err(Diagnostic::input("bad-plan", message)
                 .hint("give the config.json that it was made for"));
         }

@@ -1,4 +1,4 @@
-//! What a pipeline that serves was planned for, and what it takes.
+//! What an inference pipeline was planned for, and its figures.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ pub struct ServedStageDocument {
     pub limit_bytes: Option<u64>,
 }
 
-/// What a pipeline that serves was planned for, and what it takes.
+/// What an inference pipeline was planned for, and its figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -60,7 +60,7 @@ pub struct AloneDocument {
     pub tokens_per_s: f64,
 }
 
-/// A pipeline that serves in figures, times in seconds.
+/// An inference pipeline in figures, times in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InferenceFigures {

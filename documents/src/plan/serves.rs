@@ -13,7 +13,7 @@ use super::training::{BlocksDocument, RecomputeDocument, StageMeshDocument};
 use super::{CostDocument, ModeDocument, PlanDocument, Reference, StageDocument, WorkloadDocument};
 use crate::digest;
 
-/// A pipeline that serves, and what it was made of and for.
+/// An inference pipeline, and what it was made of and for.
 #[derive(Clone, Debug)]
 pub struct ServedContext<'a> {
     /// The model.
@@ -47,7 +47,7 @@ fn stage((device, first, n): (String, u32, u32), batch: u64) -> StageDocument {
 }
 
 impl PlanDocument {
-    /// The document of a pipeline that serves.
+    /// The document of an inference pipeline.
     #[must_use]
     pub fn from_served(
         served: ServedDocument,
@@ -78,7 +78,7 @@ impl PlanDocument {
     /// Refuses an inference plan with impossible values.
     pub(super) fn check_served(&self, served: &ServedDocument) -> Result<(), Diagnostic> {
         if self.workload.mode != ModeDocument::Inference {
-            return Err(refused("workload.mode", "is not that of a pipeline that serves"));
+            return Err(refused("workload.mode", "is not that of an inference pipeline"));
         }
         match served.phase {
             PhaseDocument::Training => Err(refused("served.phase", "serves nothing")),

@@ -103,7 +103,7 @@ pub struct BlocksDocument {
     pub first: u32,
     /// Blocks.
     pub n: u32,
-    /// What is computed again.
+    /// Activation recomputation.
     pub recompute: RecomputeDocument,
     /// What is done with its blocks, first to last, where that is not the same for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

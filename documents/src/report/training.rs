@@ -24,8 +24,8 @@ pub struct TrainingRunDocument {
     pub step_time_s: f64,
     /// Tokens (or samples, where `unit` says so) per second.
     pub tokens_per_s: f64,
-    /// Share of the peak rate that the model's own FLOPs take, of attention the whole square, nothing
-    /// computed again; null where the device states none.
+    /// Share of the peak rate that the model's own FLOPs take, of attention the whole square,
+    /// without recomputation; null where the device states none.
     pub model_flops_utilisation: Option<f64>,
     /// Most bytes on any device.
     pub peak_bytes: u64,
@@ -53,7 +53,7 @@ pub struct TrainingRunDocument {
 pub struct TrainingStageDocument {
     /// Its blocks.
     pub n_blocks: u32,
-    /// Of these, those whose activations are computed again.
+    /// Of these, those with recomputed activations.
     pub n_recomputed: u32,
     /// Of these, those with sharded parameters.
     pub n_zero3: u32,
@@ -143,7 +143,7 @@ pub struct TrainingReportDocument {
     /// Other degrees with what no plan of them is below, on measured layers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<OtherDegreesDocument>,
-    /// Placements of whole ops, which the bound covers where something is known of them.
+    /// Operator placements, which the bound covers where something is known of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_space: Option<OtherSpaceDocument>,
     /// Who runs the plan, where nobody was named with `--for`.

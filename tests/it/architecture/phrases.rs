@@ -69,7 +69,7 @@ fn texts() -> Vec<(String, String)> {
         files(&["web/ui/src"], &["ts", "tsx"]),
         files(&["documents/schema", "engine/schema"], &["json"]),
     ];
-    found.extend(whole.concat().iter().map(|path| (name(path), read(path))));
+    found.extend(whole.concat().iter().map(|path| (name(path), read(path).replace("\\n", " "))));
     for source in circles::sources() {
         let path = name(&source.path);
         if path.starts_with("src/") || path.starts_with("engine/src/") {

@@ -174,6 +174,45 @@ fn commands_of_readme_and_docs_print_what_the_pages_show() {
     );
 }
 
+/// The anchors of a page's headings, as GitHub writes them.
+fn anchors(page: &str) -> Vec<String> {
+    let outside = page.split("\n```").step_by(2);
+    let headings = outside.flat_map(str::lines).filter(|line| line.starts_with('#'));
+    let anchor = |line: &str| {
+        let text = line.trim_start_matches('#').trim().to_lowercase();
+        let marks = text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        marks.collect::<String>().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn links_of_readme_and_docs_lead_somewhere() {
+    let mut broken = Vec::new();
+    for path in pages() {
+        let page = fs::read_to_string(&path).unwrap();
+        for link in page.split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if link.contains("://") || link.contains(char::is_whitespace) {
+                continue;
+            }
+            let to =
+                if file.is_empty() { path.clone() } else { path.with_file_name("").join(file) };
+            let is_there = match to.extension().and_then(|own| own.to_str()) {
+                Some("md") => fs::read_to_string(&to).is_ok_and(|own| {
+                    anchor.is_empty() || anchors(&own).iter().any(|heading| heading == anchor)
+                }),
+                _ => to.exists(),
+            };
+            if !is_there {
+                broken.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
 #[test]
 fn figures_of_the_moment_are_masked_and_no_others() {
     let masked = |text| lasting(text).join(" ");
