@@ -141,9 +141,11 @@ fn judged(page: &str) -> (String, Vec<String>) {
         let (block, after) = part.split_once("```").unwrap();
         written.push_str("```console\n");
         for (line, stated) in commands(block) {
-            let output = printed(&line, folder.path());
+            let mut output = printed(&line, folder.path());
             if lasting(&output) != lasting(&stated) {
                 differing.push(format!("$ {line}\nstated:\n{stated}printed:\n{output}"));
+            } else if output.lines().count() == stated.lines().count() {
+                output = stated;
             }
             let _ = write!(written, "$ {line}\n{output}");
         }
@@ -172,6 +174,23 @@ fn commands_of_readme_and_docs_print_what_the_pages_show() {
         "MESHWRIGHT_BLESS=1 writes these anew:\n{}",
         differing.join("\n")
     );
+}
+
+#[test]
+fn commands_without_output_have_flags_that_the_program_takes() {
+    let folder = TempDir::new().unwrap();
+    for path in pages() {
+        let page = fs::read_to_string(&path).unwrap();
+        for part in page.split("```sh\n").skip(1) {
+            let block = part.split("```").next().unwrap().replace("\\\n", " ");
+            for line in block.lines().filter(|line| line.starts_with("meshwright ")) {
+                let command = line.split(" #").next().unwrap();
+                let output = shown(&format!("{command} --help"), folder.path());
+                let is_taken = output.contains("Usage: meshwright");
+                assert!(is_taken, "{}: {line}\n{output}", path.display());
+            }
+        }
+    }
 }
 
 /// The anchors of a page's headings, as GitHub writes them.
