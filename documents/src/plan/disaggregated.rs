@@ -13,7 +13,7 @@ pub struct DisaggregatedDocument {
     pub experts: Vec<String>,
     /// What is decided, and how many samples a second that is.
     pub step: SplitDocument,
-    /// Parts of a step times tokens of an expert: mean visits of each expert in a part.
+    /// Parts of a step times tokens of an expert: mean routed tokens of each expert in a part.
     pub tokens_per_expert: f64,
     /// Samples of a step, of all devices.
     pub step_samples: u64,

@@ -25,13 +25,13 @@ pub struct ExpertLayersDocument {
     /// Experts that each device holds of one of these layers.
     #[serde(default, skip_serializing_if = "is_default")]
     pub slots: u32,
-    /// How often each expert is visited, in any unit.
+    /// Routed tokens of each expert, in any unit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub visits: Vec<f64>,
     /// By expert the devices of its copies, each as often as it holds one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices_of_expert: Vec<Vec<String>>,
-    /// Share of a layer's visits on the device that has most, where those of an expert are split
+    /// Share of a layer's routed tokens on the busiest device, where those of an expert are split
     /// equally over its copies.
     #[serde(default, skip_serializing_if = "is_default")]
     pub greatest_load: f64,
@@ -96,7 +96,7 @@ pub struct CacheDocument {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct HostDocument {
-    /// Whether steps are those of a trace; else they are drawn by visits.
+    /// Whether steps are those of a trace; else they are drawn.
     pub is_traced: bool,
     /// Steps.
     pub steps: u64,
@@ -247,7 +247,7 @@ pub struct ExpertsFigures {
     pub gap: f64,
     /// Greatest loads as `eplb` places the same experts, in means.
     pub eplb_load: f64,
-    /// Visits (pairs of a token and an expert) of the devices that have most, of all layers in a step.
+    /// Routed tokens (pairs of a token and an expert) of the busiest devices, of all layers in a step.
     pub busiest_visits: f64,
     /// The same if all devices had as many.
     pub even_visits: f64,

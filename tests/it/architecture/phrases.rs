@@ -83,7 +83,7 @@ fn texts() -> Vec<(String, String)> {
 
 /// Whether a phrase is in a text as whole words.
 fn has(text: &str, phrase: &str) -> bool {
-    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
     text.match_indices(phrase).any(|(at, _)| {
         !is_word(text[..at].chars().next_back())
             && !is_word(text[at + phrase.len()..].chars().next())
