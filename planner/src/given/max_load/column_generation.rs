@@ -16,8 +16,15 @@ const CHEAP_LABELS: u64 = 3_000_000;
 const SLACK: f64 = 1e-6;
 /// What makes a class that an earlier subset of the round holds unattractive.
 const DISCOUNT: f64 = 0.001;
-/// Weight of the prices with the best bound so far beside the program's.
-const SMOOTHING: f64 = 0.5;
+/// How far prices may lie from those with the best bound so far, at first and at most: prices beyond
+/// mean that a class has no device.
+const FIRST_REACH: f64 = 0.02;
+const FARTHEST: f64 = 1e5;
+/// Factor by which the reach grows where the program's prices keep what they promise, and shrinks
+/// where they don't.
+const REACH_GROWTH: f64 = 2.0;
+/// Part of what the program promises that is worth a farther reach.
+const KEPT: f64 = 0.5;
 /// Cells of a pricing, as a part of the limit: first coarse, then finer where that decides nothing.
 const GRIDS: [f64; 3] = [1.0 / 2_000.0, 1.0 / 20_000.0, 1.0 / 200_000.0];
 /// By how much, relatively, a proof must be clear of rounding.
@@ -54,6 +61,15 @@ pub(super) enum Answer {
     Feasible(Vec<(Subset, f64)>),
     /// Stopped, or too large.
     Unknown,
+}
+
+/// What one question leaves to the next.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// Columns of the program.
+    pub(super) subsets: Vec<Subset>,
+    /// Prices with the best bound.
+    pub(super) prices: Option<Proof>,
 }
 
 impl<'a> Question<'a> {
@@ -122,9 +138,9 @@ impl<'a> Question<'a> {
         need
     }
 
-    /// Answers the question. `known` subsets are tried as columns; those that the program ends with
-    /// are returned in it.
-    pub(super) fn answer(&self, known: &mut Vec<Subset>, control: &Control) -> Answer {
+    /// Answers the question. Subsets and prices that are `known` are tried; those that the program
+    /// ends with are returned in it.
+    pub(super) fn answer(&self, known: &mut Known, control: &Control) -> Answer {
         let cpu = self.cpu_share();
         if cpu.budget < 0.0 {
             return Answer::Infeasible(Proof {
@@ -143,15 +159,18 @@ impl<'a> Question<'a> {
         }
         let Ok(mut master) = Master::new(&cpu, &self.is_placed) else { return Answer::Unknown };
         let intervals = long_intervals(self.model, self.order, self.limit);
-        for subset in known.iter().chain(&intervals).filter(|subset| subset.load <= self.limit) {
+        for subset in known.subsets.iter().chain(&intervals) {
+            if subset.load > self.limit {
+                continue;
+            }
             if master.add(subset).is_err() {
                 return Answer::Unknown;
             }
         }
         let pricer = Pricer::new(layers);
-        let generation = Generation::new(self, cpu, master, pricer, control);
-        let (answer, subsets) = generation.run();
-        *known = subsets;
+        let mut generation = Generation::new(self, cpu, master, pricer, control);
+        let answer = generation.rounds(known.prices.take());
+        *known = Known { subsets: generation.master.subsets, prices: Some(generation.best.0) };
         answer
     }
 }
@@ -163,8 +182,11 @@ struct Generation<'a> {
     master: Master,
     pricer: Pricer,
     control: &'a Control,
-    /// Prices with the best bound so far, and that bound in devices.
+    /// Prices with the best bound so far, the dearest subset of which is worth 1, and that bound in
+    /// devices.
     best: (Proof, f64),
+    /// How far the program's prices may lie from these.
+    reach: f64,
     /// Labels of the last exact pricing.
     last_effort: u64,
     /// Width of the cells of a pricing, ns.
@@ -174,7 +196,8 @@ struct Generation<'a> {
 /// What a round brought.
 enum Round {
     Proved(Proof),
-    Columns(usize),
+    /// How many, and the bound in devices.
+    Columns(usize, f64),
     Stopped,
 }
 
@@ -200,53 +223,56 @@ impl<'a> Generation<'a> {
             pricer,
             control,
             best,
+            reach: FIRST_REACH,
             last_effort: 0,
             grid: question.limit * GRIDS[0],
         }
     }
 
-    fn run(mut self) -> (Answer, Vec<Subset>) {
-        let answer = self.rounds();
-        (answer, self.master.subsets)
-    }
-
-    fn rounds(&mut self) -> Answer {
+    /// Starts from the work of the classes and from `prices`, whichever are better.
+    fn rounds(&mut self, prices: Option<Proof>) -> Answer {
         let n_devices = self.question.n_devices as f64;
-        let first = self.best.0.clone();
-        match self.round(&first) {
-            Round::Proved(proof) => return Answer::Infeasible(proof),
-            Round::Stopped => return Answer::Unknown,
-            Round::Columns(_) => {}
+        let work = self.best.0.clone();
+        for prices in prices.iter().chain([&work]) {
+            match self.round(prices) {
+                Round::Proved(proof) => return Answer::Infeasible(proof),
+                Round::Stopped => return Answer::Unknown,
+                Round::Columns(..) => {}
+            }
         }
-        let mut is_stuck = false;
         for _ in 0..MAX_ROUNDS {
+            let (centre, reached) = &self.best;
+            let reached = *reached;
+            self.master.centre(&centre.price, centre.byte_price, self.reach);
             let Ok(solution) = self.master.solve() else { return Answer::Unknown };
             if solution.value <= n_devices + SLACK {
                 if !solution.is_boxed {
                     return Answer::Feasible(self.shares(&solution));
                 }
-                if !self.master.widen() {
+                if self.reach > FARTHEST {
                     return Answer::Unknown;
                 }
+                self.reach *= REACH_GROWTH * REACH_GROWTH;
                 continue;
             }
-            let weight = if is_stuck { 0.0 } else { SMOOTHING };
-            let mix = |old: f64, new: f64| weight * old + (1.0 - weight) * new;
-            let pairs = self.best.0.price.iter().zip(&solution.price);
-            let price = Proof {
-                price: pairs.map(|(old, new)| mix(*old, *new)).collect(),
-                byte_price: mix(self.best.0.byte_price, solution.byte_price),
-            };
+            let promise = solution.value - reached;
+            let price = Proof { price: solution.price, byte_price: solution.byte_price };
             match self.round(&price) {
                 Round::Proved(proof) => return Answer::Infeasible(proof),
-                Round::Columns(0) if is_stuck => {
+                Round::Columns(0, _) => {
                     let finer = GRIDS.iter().map(|part| part * self.question.limit);
                     let Some(grid) = finer.into_iter().find(|grid| *grid < self.grid) else {
                         return Answer::Unknown;
                     };
                     self.grid = grid;
                 }
-                Round::Columns(n) => is_stuck = n == 0,
+                Round::Columns(_, ratio) if ratio > reached + KEPT * promise => {
+                    self.reach *= REACH_GROWTH;
+                }
+                Round::Columns(_, ratio) if ratio < reached - promise => {
+                    self.reach /= REACH_GROWTH;
+                }
+                Round::Columns(..) => {}
                 Round::Stopped => return Answer::Unknown,
             }
         }
@@ -278,7 +304,9 @@ impl<'a> Generation<'a> {
         }
         let ratio = need / priced.bound;
         if ratio > self.best.1 {
-            self.best = (Proof { price: price.clone(), byte_price }, ratio);
+            let worth = |price: &f64| price / priced.bound;
+            let price = price.iter().map(worth).collect();
+            self.best = (Proof { price, byte_price: worth(&byte_price) }, ratio);
         }
         let mut n_new = 0;
         let mut subset = priced.best;
@@ -305,7 +333,7 @@ impl<'a> Generation<'a> {
             }
         }
         match self.master.add(&subset) {
-            Ok(is_new) => Round::Columns(n_new + usize::from(is_new)),
+            Ok(is_new) => Round::Columns(n_new + usize::from(is_new), ratio),
             Err(_) => Round::Stopped,
         }
     }

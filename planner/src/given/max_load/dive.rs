@@ -1,6 +1,6 @@
 //! From a fractional solution to a placement: fix one subset after the other.
 
-use super::column_generation::{Answer, Question};
+use super::column_generation::{Answer, Known, Question};
 use super::control::Control;
 use super::layers::Layers;
 use super::model::Model;
@@ -26,7 +26,7 @@ pub(super) type Placement = Vec<u32>;
 pub(super) fn dive(
     question: &Question<'_>,
     mut shares: Vec<(Subset, f64)>,
-    mut known: Vec<Subset>,
+    mut known: Known,
     choice: Choice,
     control: &Control,
 ) -> Placement {
@@ -40,7 +40,8 @@ pub(super) fn dive(
         }
         devices.push(subset.classes);
         open.n_devices -= 1;
-        known.retain(|subset| subset.classes.iter().all(|class| !open.is_placed[*class as usize]));
+        let is_open = |class: &u32| !open.is_placed[*class as usize];
+        known.subsets.retain(|subset| subset.classes.iter().all(is_open));
         if open.n_devices == 0 {
             break;
         }

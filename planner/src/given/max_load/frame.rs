@@ -1,6 +1,7 @@
 //! The model at one limit: contracted, with its linear order, and the way there and back.
 
 use super::certificate::Round;
+use super::column_generation::Proof;
 use super::contraction::{Contraction, contract};
 use super::control::Control;
 use super::model::Model;
@@ -79,6 +80,25 @@ impl Frame {
             }
         }
         lowered
+    }
+
+    /// Prices of groups from those of finer classes.
+    pub(super) fn lower_prices(&self, prices: &Proof) -> Proof {
+        let mut price = vec![0.0; self.model.n_classes()];
+        for (group, finer) in self.group_of.iter().zip(&prices.price) {
+            price[*group as usize] += finer;
+        }
+        Proof { price, ..*prices }
+    }
+
+    /// Prices of finer classes from those of groups: each has an equal part.
+    pub(super) fn lift_prices(&self, prices: &Proof) -> Proof {
+        let mut size = vec![0.0; self.model.n_classes()];
+        for group in &self.group_of {
+            size[*group as usize] += 1.0;
+        }
+        let part = |group: &u32| prices.price[*group as usize] / size[*group as usize];
+        Proof { price: self.group_of.iter().map(part).collect(), ..*prices }
     }
 
     /// The finer classes of subsets.

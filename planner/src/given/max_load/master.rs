@@ -1,9 +1,9 @@
 //! The linear program over device subsets.
 //!
-//! min sum of z_S + sum of a_v + sum of box_v b_v, with for every class v still to be placed
-//! sum over S with v of z_S + y_v + a_v - b_v = 1, and for the CPU cores sum of C_v y_v <= budget
-//! and sum of m_v y_v >= what the accelerators can't hold.
-//! a and b keep prices between -box and 1 until they leave the solution.
+//! min sum of z_S + sum of (p_v + r) a_v - sum of (p_v - r) b_v, with for every class v still to be
+//! placed sum over S with v of z_S + y_v + a_v - b_v = 1, and for the CPU cores
+//! sum of C_v y_v <= budget and sum of m_v y_v >= what the accelerators can't hold.
+//! a and b keep prices within r of p_v until they leave the solution.
 
 use std::collections::HashSet;
 
@@ -11,12 +11,6 @@ use highs::{Col, ColProblem, HighsModelStatus, Model as Solver, Row, Sense};
 
 use super::pricing::Subset;
 
-/// First price of covering a class twice.
-const FIRST_BOX: f64 = 0.1;
-/// Factor by which it grows where it is too small.
-const BOX_GROWTH: f64 = 4.0;
-/// Prices beyond mean that a class has no device.
-const WIDEST_BOX: f64 = 1e5;
 /// Smaller factors are left out: HiGHS drops those of 1e-9.
 const LEAST_FACTOR: f64 = 1e-8;
 /// Values below count as zero.
@@ -44,7 +38,7 @@ pub(super) struct CpuShare {
 /// A solution of the program.
 #[derive(Clone, Debug)]
 pub(super) struct Solution {
-    /// Devices needed: sum of z, a, and b at its price.
+    /// Devices needed: sum of z, a and b at their prices.
     pub(super) value: f64,
     /// Whether some a or b is in use.
     pub(super) is_boxed: bool,
@@ -63,9 +57,13 @@ pub(super) struct Master {
     rows: Vec<Option<Row>>,
     /// Classes of the first rows, in their order.
     row_class: Vec<u32>,
+    /// What they are worth at most: nothing where a core takes the class at once.
+    most: Vec<f64>,
     has_byte_row: bool,
-    /// What keeps prices in a box, with its cost.
-    boxes: Vec<(Col, f64)>,
+    /// What keeps the price of each of the first rows from above and from below.
+    boxes: Vec<[Col; 2]>,
+    /// The same for the price of memory.
+    byte_box: Option<Col>,
     z: Vec<Col>,
     /// Subsets by column.
     pub(super) subsets: Vec<Subset>,
@@ -100,18 +98,20 @@ impl Master {
         let cpu_row = problem.add_row(..=cpu.budget.max(0.0));
         let mut solver = configured(problem)?;
         let mut boxes = Vec::new();
-        let mut row_class = Vec::new();
+        let (mut row_class, mut most) = (Vec::new(), Vec::new());
         let mut add = |cost: f64, entries: &[(Row, f64)]| {
             solver.try_add_column(cost, 0.0.., entries.iter().copied()).or(Err(Failure))
         };
-        if let Some(row) = byte_row {
-            boxes.push((add(1.0, &[(row, 1.0)])?, 1.0));
-        }
+        let byte_box = match byte_row {
+            Some(row) => Some(add(1.0, &[(row, 1.0)])?),
+            None => None,
+        };
         for (class, row) in rows.iter().enumerate() {
             let Some(row) = *row else { continue };
-            boxes.push((add(1.0, &[(row, 1.0)])?, 1.0));
-            boxes.push((add(FIRST_BOX, &[(row, -1.0)])?, FIRST_BOX));
+            boxes.push([add(1.0, &[(row, 1.0)])?, add(0.0, &[(row, -1.0)])?]);
             row_class.push(class as u32);
+            let is_free = cpu.time[class].is_some_and(|time| time <= LEAST_FACTOR);
+            most.push(if is_free { 0.0 } else { f64::INFINITY });
             if let Some(time) = cpu.time[class] {
                 let mut entries = vec![(row, 1.0)];
                 let bytes = byte_row.map(|row| (row, cpu.bytes[class]));
@@ -124,8 +124,10 @@ impl Master {
             solver: Some(solver),
             rows,
             row_class,
+            most,
             has_byte_row: byte_row.is_some(),
             boxes,
+            byte_box,
             z: Vec::new(),
             subsets: Vec::new(),
             known: HashSet::new(),
@@ -169,22 +171,24 @@ impl Master {
             price[*class as usize] = duals[row];
         }
         let byte_price = if self.has_byte_row { duals[self.row_class.len()].max(0.0) } else { 0.0 };
-        let is_boxed = self.boxes.iter().any(|(col, _)| self.columns[col.index()] > TINY);
+        let mut boxes = self.boxes.iter().flatten().chain(&self.byte_box);
+        let is_boxed = boxes.any(|col| self.columns[col.index()] > TINY);
         let share = self.z.iter().map(|col| self.columns[col.index()]).collect();
         Ok(Solution { value, is_boxed, price, byte_price, share })
     }
 
-    /// Widens the box wherever the last solution leans on it; false if it does so nowhere.
-    pub(super) fn widen(&mut self) -> bool {
-        let Some(solver) = self.solver.as_mut() else { return false };
-        let mut is_wider = false;
-        for (col, cost) in &mut self.boxes {
-            if self.columns[col.index()] > TINY && *cost < WIDEST_BOX {
-                *cost *= BOX_GROWTH;
-                solver.change_column_cost(*col, *cost);
-                is_wider = true;
-            }
+    /// Keeps prices within `reach` of these.
+    pub(super) fn centre(&mut self, price: &[f64], byte_price: f64, reach: f64) {
+        let Some(solver) = self.solver.as_mut() else { return };
+        let rows = self.row_class.iter().zip(&self.most);
+        for ((class, most), [above, below]) in rows.zip(&self.boxes) {
+            // Without a price in the box that the program allows, it would have no least value.
+            let price = price[*class as usize].min(*most);
+            solver.change_column_cost(*above, price + reach);
+            solver.change_column_cost(*below, reach - price);
         }
-        is_wider
+        if let Some(above) = self.byte_box {
+            solver.change_column_cost(above, byte_price + reach);
+        }
     }
 }

@@ -302,7 +302,7 @@ impl Search<'_> {
                 return;
             }
             let width = self.grid.width();
-            let cell = |load: f64| (load / width).floor();
+            let cell = |load: f64| (load / width) as u64;
             if label.load <= last.load || (width > 0.0 && cell(label.load) == cell(last.load)) {
                 *last = match self.grid {
                     Grid::Relaxing(_) => Label { load: last.load, ..label },

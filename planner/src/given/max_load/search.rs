@@ -4,7 +4,7 @@ use ir::diagnostic::Diagnostic;
 use ir::instance::LoadInstance;
 
 use super::certificate::{Certificate, Reason, Round};
-use super::column_generation::{Answer, Question};
+use super::column_generation::{Answer, Known, Proof, Question};
 use super::control::Control;
 use super::dive::{Choice, dive};
 use super::evaluate::evaluate;
@@ -14,7 +14,6 @@ use super::local_search::Heat;
 use super::model::Model;
 use super::packing;
 use super::pendant::without_pendants;
-use super::pricing::Subset;
 
 /// Gaps that are tried one after the other: first the promise, then better ones.
 const STEPS: [f64; 5] = [1e-2, 1.5e-3, 3e-4, 3e-5, 1e-6];
@@ -83,6 +82,7 @@ pub fn solve(
         fits: f64::INFINITY,
         patience: FIRST_PATIENCE,
         carried: Vec::new(),
+        prices: None,
         trace: Vec::new(),
         is_empty: false,
     };
@@ -141,6 +141,8 @@ pub(super) struct Search<'a> {
     /// Part of the time left that a test may take.
     patience: f64,
     carried: Vec<Vec<u32>>,
+    /// Prices that are carried from one limit to the next.
+    prices: Option<Proof>,
     trace: Vec<Point>,
     /// Whether it is proved that there is no placement.
     pub(super) is_empty: bool,
@@ -302,7 +304,10 @@ impl Search<'_> {
             Some(Ok(frame)) => frame,
         };
         let question = Question::whole(&frame.model, &frame.order, limit);
-        let mut known = frame.lower_subsets(&self.carried, limit);
+        let mut known = Known {
+            subsets: frame.lower_subsets(&self.carried, limit),
+            prices: self.prices.as_ref().map(|prices| frame.lower_prices(prices)),
+        };
         let answer = question.answer(&mut known, &control);
         self.carry(&frame, &known);
         match answer {
@@ -322,8 +327,9 @@ impl Search<'_> {
         }
     }
 
-    fn carry(&mut self, frame: &Frame, known: &[Subset]) {
-        let mut lifted = frame.lift_subsets(known);
+    fn carry(&mut self, frame: &Frame, known: &Known) {
+        self.prices = known.prices.as_ref().map(|prices| frame.lift_prices(prices));
+        let mut lifted = frame.lift_subsets(&known.subsets);
         lifted.append(&mut self.carried);
         let mut seen = std::collections::HashSet::new();
         lifted.retain(|subset| seen.insert(subset.clone()));

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 
 use super::certificate::{Certificate, Reason};
 use super::check::{Flaw, check, check_until};
-use super::column_generation::{Answer, Question};
+use super::column_generation::{Answer, Known, Question};
 use super::control::Control;
 use super::evaluate::evaluate;
 use super::frame::Frame;
@@ -120,7 +120,7 @@ fn refutation(instance: &LoadInstance, limit: u64) -> Option<Certificate> {
         Err(rounds) => (whole, rounds, Reason::NoDevice),
         Ok(frame) => {
             let question = Question::whole(&frame.model, &frame.order, limit as f64);
-            match question.answer(&mut Vec::new(), &unlimited()) {
+            match question.answer(&mut Known::default(), &unlimited()) {
                 Answer::Infeasible(proof) => {
                     let reason = Reason::prices(&frame.model, &proof);
                     let rounds = frame.rounds.clone();
