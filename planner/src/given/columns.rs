@@ -8,19 +8,20 @@
 //! (minimum cuts). Then a linear program over *all* device subsets of load at most T says how many
 //! accelerators are needed: a subset knows that it pays for the nets that it cuts, so that the
 //! answer is near the truth. Subsets are made by need: the dearest one at given prices is a path
-//! with one resource through few states, because the graphs are thin. The program's prices must stay
-//! near the best so far, which says nothing new about the answer and needs far fewer rounds. More accelerators needed than
-//! there are: T is a proved bound. Otherwise subsets of the solution are fixed one after the other,
-//! which gives a plan. T is chosen between bound and incumbent; chains, packings and annealing give
-//! the first incumbents, and all classes of two devices are parted anew by a dynamic program.
+//! with one resource through few states, because the graphs are thin. The program's prices must
+//! stay near the best so far, which says nothing new about the answer and needs far fewer rounds.
+//! More accelerators needed than there are: T is a proved bound. Otherwise subsets of the solution
+//! are fixed one after the other, which gives a plan. T is chosen between bound and incumbent;
+//! chains, packings and annealing give the first incumbents, and all classes of two devices are
+//! parted anew by a dynamic program.
 //!
 //! # Paper
 //! Problem: Tarnawski et al., "Efficient algorithms for device placement of DNN graph operators",
 //! NeurIPS 2020 (max-load, non-contiguous). Column generation: Gilmore and Gomory, Operations
 //! Research 9(6), 1961; Barnhart et al., Operations Research 46(3), 1998. Prices near the best: the
-//! boxstep method, Marsten, Hogan and Blankenship, Operations Research 23(3), 1975; du Merle et al.,
-//! Discrete Mathematics 194, 1999. Labels: Desrochers and
-//! Soumis, INFOR 26(3), 1988. Flows: Dinic, 1970.
+//! boxstep method, Marsten, Hogan and Blankenship, Operations Research 23(3), 1975; du Merle et
+//! al., Discrete Mathematics 194, 1999. Labels: Desrochers and Soumis, INFOR 26(3), 1988. Flows:
+//! Dinic, 1970.
 //!
 //! # Guarantee
 //! The bound holds, whatever the solver of the linear program says: it comes with prices that

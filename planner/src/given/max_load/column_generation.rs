@@ -10,8 +10,6 @@ use super::pricing::{Grid, Pricer, Subset};
 
 /// Prices are multiples of 2^-32, so that their sums are exact.
 pub(super) const PRICE_UNIT: f64 = 4_294_967_296.0;
-/// Labels of one pricing up to which complementary subsets are priced exactly too.
-const CHEAP_LABELS: u64 = 3_000_000;
 /// How far the program's value may lie above the number of devices, and count as equal.
 const SLACK: f64 = 1e-6;
 /// What makes a class that an earlier subset of the round holds unattractive.
@@ -27,6 +25,8 @@ const REACH_GROWTH: f64 = 2.0;
 const KEPT: f64 = 0.5;
 /// Cells of a pricing, as a part of the limit: first coarse, then finer where that decides nothing.
 const GRIDS: [f64; 3] = [1.0 / 2_000.0, 1.0 / 20_000.0, 1.0 / 200_000.0];
+/// Cells of pricings that only bring further subsets.
+const ROUGH_GRID: f64 = 1.0 / 600.0;
 /// By how much, relatively, a proof must be clear of rounding.
 const STRICT: f64 = 1e-9;
 /// Rounds beyond which nothing is expected any more.
@@ -187,8 +187,6 @@ struct Generation<'a> {
     best: (Proof, f64),
     /// How far the program's prices may lie from these.
     reach: f64,
-    /// Labels of the last exact pricing.
-    last_effort: u64,
     /// Width of the cells of a pricing, ns.
     grid: f64,
 }
@@ -224,7 +222,6 @@ impl<'a> Generation<'a> {
             control,
             best,
             reach: FIRST_REACH,
-            last_effort: 0,
             grid: question.limit * GRIDS[0],
         }
     }
@@ -298,7 +295,6 @@ impl<'a> Generation<'a> {
         else {
             return Round::Stopped;
         };
-        self.last_effort = priced.effort;
         if need > n_devices as f64 * priced.bound {
             return Round::Proved(Proof { price, byte_price });
         }
@@ -308,6 +304,7 @@ impl<'a> Generation<'a> {
             let price = price.iter().map(worth).collect();
             self.best = (Proof { price, byte_price: worth(&byte_price) }, ratio);
         }
+        let rough = Grid::Thinning(self.question.limit * ROUGH_GRID);
         let mut n_new = 0;
         let mut subset = priced.best;
         for _ in 1..n_devices.max(2) {
@@ -319,15 +316,8 @@ impl<'a> Generation<'a> {
                 let price = &mut price[*class as usize];
                 *price = price.min(0.0) - DISCOUNT;
             }
-            let next = if self.last_effort <= CHEAP_LABELS {
-                self.pricer
-                    .exact(&price, 0.0, Grid::Relaxing(self.grid), self.control)
-                    .map(|priced| priced.best)
-            } else {
-                Some(self.pricer.relaxed(&price).best)
-            };
-            match next {
-                Some(next) if !next.classes.is_empty() => subset = next,
+            match self.pricer.exact(&price, 0.0, rough, self.control) {
+                Some(next) if !next.best.classes.is_empty() => subset = next.best,
                 Some(_) => break,
                 None => return Round::Stopped,
             }

@@ -49,8 +49,6 @@ pub(super) struct Priced {
     pub(super) best: Subset,
     /// No subset of load at most T is worth more, up to rounding; not for thinned labels.
     pub(super) bound: f64,
-    /// Labels and states that were looked at.
-    pub(super) effort: u64,
 }
 
 /// Outcome of the relaxation.
@@ -192,9 +190,8 @@ impl Pricer {
     ) -> Option<Priced> {
         let relaxed = self.relaxed(worth);
         let limit = self.layers.limit;
-        let effort = 16 * self.layers.n_states as u64;
         if relaxed.bound <= floor.max(relaxed.best.worth) {
-            return Some(Priced { best: relaxed.best, bound: relaxed.bound, effort });
+            return Some(Priced { best: relaxed.best, bound: relaxed.bound });
         }
         let lambdas = LAMBDA_FACTORS.map(|factor| factor * relaxed.lambda);
         let mut best = relaxed.best;
@@ -205,11 +202,11 @@ impl Pricer {
             }
         }
         let search = Search { pricer: self, worth, lambdas, floor: floor.max(best.worth), grid };
-        let (found, n_labels) = search.run(control)?;
+        let found = search.run(control)?;
         let bound = found.as_ref().map_or(floor.max(best.worth), |(_, bound)| *bound);
         let subset = found.map(|(subset, _)| subset).filter(|subset| subset.load <= limit);
         let best = subset.filter(|subset| subset.worth > best.worth).unwrap_or(best);
-        Some(Priced { best, bound, effort: effort + n_labels })
+        Some(Priced { best, bound })
     }
 }
 
@@ -223,8 +220,8 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// The best subset above the floor with its bound, and the number of labels.
-    fn run(&self, control: &Control) -> Option<(Option<(Subset, f64)>, u64)> {
+    /// The best subset above the floor with its bound.
+    fn run(&self, control: &Control) -> Option<Option<(Subset, f64)>> {
         let layers = &self.pricer.layers.layers;
         let mut parents: Vec<Vec<u32>> = Vec::with_capacity(layers.len());
         let mut labels = vec![Label { load: 0.0, worth: 0.0, parent: 0 }];
@@ -239,8 +236,7 @@ impl Search<'_> {
             parents.push(labels.iter().map(|label| label.parent).collect());
         }
         let last = labels.last().filter(|label| label.worth > self.floor);
-        let found = last.map(|last| (self.trace(&parents, labels.len() - 1), last.worth));
-        Some((found, n_labels as u64))
+        Some(last.map(|last| (self.trace(&parents, labels.len() - 1), last.worth)))
     }
 
     /// The labels of the next layer's states.

@@ -20,7 +20,7 @@ const STEPS: [f64; 5] = [1e-2, 1.5e-3, 3e-4, 3e-5, 1e-6];
 /// Bounds this close to what the program allows are not worth another test.
 const CLOSE: f64 = 3e-4;
 /// Part of the time left that the first test may take, and any.
-const FIRST_PATIENCE: f64 = 0.15;
+const FIRST_PATIENCE: f64 = 0.3;
 const MOST_PATIENCE: f64 = 0.5;
 /// Classes beyond which only chains, annealing and the work bound are used.
 pub(super) const MAX_CLASSES: usize = 5_000;
