@@ -1,10 +1,10 @@
 //! `milp` on models, on four A100: plan, bound, and whether both hold when they are derived by hand.
 //!
-//! `cargo bench --bench programs [-- only=TEXT] [seconds=N] [proof=N] [objective=NAME]
-//! [cluster=FILE]` prints the table of `docs/benchmarks-placement.md`. `seconds` is the limit of a
-//! run (60), wall clock; `only` keeps models whose names hold it. A bound of `columns` is searched
-//! again for `proof` seconds (60), and its certificate checked on an instance that shares no code
-//! with the row's.
+//! `cargo bench --bench programs [-- only=TEXT] [algorithm=NAME] [seconds=N] [proof=N]
+//! [objective=NAME] [cluster=FILE]` prints the table of `docs/benchmarks-placement.md`. `seconds` is
+//! the limit of a run (60), wall clock; `only` keeps models whose names hold it; another algorithm
+//! than `milp` is run alone. A bound of `columns` is searched again for `proof` seconds (60), and its
+//! certificate checked on an instance that shares no code with the row's.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -49,14 +49,15 @@ fn main() {
     let only = value("only=").unwrap_or_default();
     let seconds = |key| Duration::from_secs(value(key).map_or(60, |text| text.parse().unwrap()));
     let objective = objective::named(value("objective=").unwrap_or("max-load")).unwrap().objective;
+    let algorithm = value("algorithm=").unwrap_or("milp");
     let folder = tempfile::tempdir().unwrap();
     println!(
-        "| model | ops | auto ms | milp ms | found by | bound ms | bound by | gap | s | CPU s | by hand |"
+        "| model | ops | auto ms | plan ms | found by | bound ms | bound by | gap | s | CPU s | by hand |"
     );
     println!("|---|---:|---:|---:|---|---:|---|---:|---:|---:|---|");
     for (name, file) in models(folder.path()).into_iter().filter(|(name, _)| name.contains(only)) {
         let problem = problem(&file, value("cluster="), objective);
-        line(&name, &problem, [seconds("seconds="), seconds("proof=")]);
+        line(&name, &problem, algorithm, [seconds("seconds="), seconds("proof=")]);
     }
 }
 
@@ -93,13 +94,13 @@ fn problem(file: &Path, cluster: Option<&str>, objective: Objective) -> Arc<Prob
     Arc::new(annotated.unwrap().problem)
 }
 
-fn line(name: &str, problem: &Arc<Problem>, [time, proof]: [Duration; 2]) {
+fn line(name: &str, problem: &Arc<Problem>, algorithm: &str, [time, proof]: [Duration; 2]) {
     let within = |time| Limits { time: Some(time), ..Limits::default() };
-    let request = Request { recipe: registry::recipe("milp").unwrap(), limits: within(time) };
+    let request = Request { recipe: registry::recipe(algorithm).unwrap(), limits: within(time) };
     let (start, before) = (Instant::now(), cpu_s());
     let found = solve(Arc::clone(problem), &request, &mut |_| {}).unwrap();
     let (wall_s, cpu_s) = (start.elapsed().as_secs_f64(), cpu_s() - before);
-    let others = found.attempts.iter().filter(|attempt| attempt.algorithm != "milp");
+    let others = found.attempts.iter().filter(|attempt| attempt.algorithm != algorithm);
     let auto = others.filter_map(|attempt| Some(attempt.result.as_ref().ok()?.value)).min();
     let ms = |value: Nanos| format!("{:.4}", value.as_f64() / 1e6);
     print!(
