@@ -10,18 +10,15 @@ use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
 use crate::kinds::expert_layers as shared;
-use crate::kinds::kind::Legal;
+use crate::kinds::kind::{Asked, Legal};
 use crate::request::subject::Subject;
 
 /// What layers hold and fetch, or what lies on a device.
 ///
 /// # Errors
 /// `unknown-device`.
-pub fn explain(
-    on: Legal<'_, Slots>,
-    subject: &Subject,
-    (rows, page): (Rows, &Page),
-) -> Result<Value, Diagnostic> {
+pub fn explain(on: Legal<'_, Slots>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let Asked { subject, rows, page, .. } = *asked;
     let held = match subject {
         Subject::Device(name) => Some(held(on, name, rows, page)?),
         _ => {

@@ -11,7 +11,7 @@ use ir::diagnostic::Diagnostic;
 use ir::id::{DeviceId, OpId};
 use ir::schedule::Action;
 use ir::units::{Bytes, Nanos};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::position_of;
 use super::step::share;
@@ -26,7 +26,7 @@ pub(super) fn explain(
     name: &str,
     rows: Rows,
     page: &Page,
-) -> Result<(), Diagnostic> {
+) -> Result<Value, Diagnostic> {
     let problem = &replayed.on.loaded.problem;
     let names = problem.cluster.devices.iter().map(|device| device.name.as_str());
     let id = DeviceId::new(position_of("unknown-device", "device", name, names)?);
@@ -42,8 +42,7 @@ pub(super) fn explain(
     holdings(replayed, report, rows, page);
     let channels = channels(replayed, id);
     print_channels(replayed, &channels, step, page);
-    page.warnings(&replayed.on.warnings);
-    page.document(&json!({
+    Ok(json!({
         "device": name,
         "kind": problem.cluster.kind_of(id).name,
         "step_time": Duration::from_ns(step.get()),
@@ -71,8 +70,7 @@ pub(super) fn explain(
             "bytes": link.bytes,
             "transfers": link.n_transfers,
         })).collect::<Vec<_>>(),
-    }));
-    Ok(())
+    }))
 }
 
 /// Computing by type of op, and what is left of the step.
