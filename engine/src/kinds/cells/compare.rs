@@ -137,8 +137,7 @@ fn differing(of: &Decides, a: &PlanDocument, b: &PlanDocument) -> Vec<Differing>
 
 /// A row for each figure that differs of layers that do so alike; of lists is said that they do.
 fn table(differ: &[Differing], rows: Rows, page: &Page) {
-    let columns =
-        [Column::Text("layers"), Column::Text("what"), Column::Number("A"), Column::Number("B")];
+    let columns = Column::row("layers | what | #A | #B");
     let mut table = Vec::new();
     for own in differ {
         let where_ = match own.layers.is_empty() {

@@ -52,8 +52,7 @@ fn layer(own: &ExpertLayersDocument) -> Value {
 /// What a device holds of each layer at first.
 fn held(on: Legal<'_, Slots>, name: &str, rows: Rows, page: &Page) -> Result<Value, Diagnostic> {
     shared::device(&on.setting.setting, name)?;
-    let columns =
-        [Column::Text("layer"), Column::Number("slots"), Column::Text("experts at first")];
+    let columns = Column::row("layer | #slots | experts at first");
     let mut table = Vec::new();
     let mut told = Vec::new();
     for own in &on.plan.experts.layers {

@@ -226,15 +226,10 @@ fn boundaries(on: &Planned, costs: &PipelineCosts, page: &Page) -> Vec<Value> {
         page.line("nothing crosses from a stage to another");
         return told;
     }
-    let columns = [
-        Column::Text("stages"),
-        Column::Text("blocks"),
-        Column::Number("forward"),
-        Column::Number("boundary"),
-        Column::Number("even at"),
-        Column::Number("the way has"),
-        Column::Number("boundary / stage"),
-    ];
+    let columns = Column::row(
+        "stages | blocks | #forward | #boundary | #even at | #the way has | \
+         #boundary / stage",
+    );
     page.table(&columns, lines);
     told
 }

@@ -130,16 +130,10 @@ fn print_ranks(on: &Planned, (report, waits): (&Report, &[f64]), page: &Page) {
             margin(rank),
         ]
     };
-    let columns = [
-        Column::Number("rank"),
-        Column::Text("blocks"),
-        Column::Number("passes, updates"),
-        Column::Number("of it collectives"),
-        Column::Number("waits for links"),
-        Column::Number("idles"),
-        Column::Number("peak"),
-        Column::Number("margin"),
-    ];
+    let columns = Column::row(
+        "#rank | blocks | #passes, updates | #of it collectives | #waits for links | \
+         #idles | #peak | #margin",
+    );
     page.table(&columns, report.ranks.iter().enumerate().map(row).collect());
 }
 

@@ -103,14 +103,7 @@ fn print_ranks(least: &Least, limit: u64, page: &Page) {
             rank.alive.first().map(ToString::to_string).unwrap_or_default(),
         ]
     };
-    let columns = [
-        Column::Number("rank"),
-        Column::Text("blocks"),
-        Column::Number("needs"),
-        Column::Number("has"),
-        Column::Number("short of"),
-        Column::Text("most of it"),
-    ];
+    let columns = Column::row("#rank | blocks | #needs | #has | #short of | most of it");
     let rows = least.ranks.iter().enumerate().map(row).collect();
     page.talk_table(&columns, rows);
 }

@@ -123,12 +123,7 @@ fn times(replayed: &Replayed, report: &DeviceReport, step: Nanos, rows: Rows, pa
 
 /// The peak line by line, and what the device has.
 fn memory(device: &Device, report: &DeviceReport, lines: &[MemoryLine], page: &Page) {
-    let columns = [
-        Column::Text("memory at the peak"),
-        Column::Number("size"),
-        Column::Number("count"),
-        Column::Text("rule"),
-    ];
+    let columns = Column::row("memory at the peak | #size | #count | rule");
     let at = |line: &MemoryLine| match line.name {
         "total" => format!("at {} of the step", Nanos(report.peak.at)),
         _ => line.source.to_owned(),
@@ -190,13 +185,7 @@ fn print_channels(replayed: &Replayed, channels: &[LinkReport], step: Nanos, pag
     if channels.is_empty() {
         return;
     }
-    let columns = [
-        Column::Name("channel"),
-        Column::Number("busy"),
-        Column::Number("of step"),
-        Column::Number("bytes"),
-        Column::Number("transfers"),
-    ];
+    let columns = Column::row("@channel | #busy | #of step | #bytes | #transfers");
     let names = &replayed.on.loaded.problem.cluster.links.channels;
     let row = |link: &LinkReport| {
         vec![

@@ -83,12 +83,7 @@ fn listed(path: &[Step], longest: Option<u64>) -> Vec<&Step> {
 }
 
 fn list(replayed: &Replayed, tasks: &[&Step], page: &Page) {
-    let columns = [
-        Column::Number("from"),
-        Column::Number("for"),
-        Column::Name("on"),
-        Column::Name("longest"),
-    ];
+    let columns = Column::row("#from | #for | @on | @longest");
     let line = |task: &&Step| {
         let (from, time) = (Nanos(task.span.start), Nanos(task.span.end - task.span.start));
         let (on, what) = (place(replayed, task).to_owned(), name(replayed, task).to_owned());

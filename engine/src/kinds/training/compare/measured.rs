@@ -180,13 +180,7 @@ fn table(measured: &MeasuredDocument, (reports, peaks): (&[RankReport], &[u64]),
             peak.map_or_else(|| ran.to_string(), |peak| format!("{} / {ran}", Bytes(peak))),
         ]
     };
-    let columns = [
-        Column::Number("rank"),
-        Column::Number("compute"),
-        Column::Number("waiting"),
-        Column::Number("transfer"),
-        Column::Number("peak"),
-    ];
+    let columns = Column::row("#rank | #compute | #waiting | #transfer | #peak");
     page.line("predicted / measured");
     page.table(&columns, measured.ranks.iter().enumerate().map(row).collect());
 }

@@ -117,16 +117,10 @@ impl<'a> Answer<'a> {
             row.extend([Bytes(rank.peak.bytes).to_string(), margin(rank)]);
             row
         };
-        let columns = [
-            Column::Number("rank"),
-            Column::Text("blocks"),
-            Column::Number("states"),
-            Column::Number("activations"),
-            Column::Number("ends"),
-            Column::Number("working room"),
-            Column::Number("peak"),
-            Column::Number("margin"),
-        ];
+        let columns = Column::row(
+            "#rank | blocks | #states | #activations | #ends | #working room | #peak | \
+             #margin",
+        );
         let rows = self.ranks.iter().zip(&self.figures).enumerate().map(row).collect();
         page.table(&columns, rows);
     }

@@ -79,16 +79,10 @@ fn print_stages(least: &Least, limit: u64, page: &Page) {
         row.extend([Bytes(need).to_string(), Bytes(need.saturating_sub(limit)).to_string()]);
         row
     };
-    let columns = [
-        Column::Number("stage"),
-        Column::Text("blocks"),
-        Column::Number("states"),
-        Column::Number("activations"),
-        Column::Number("ends"),
-        Column::Number("working room"),
-        Column::Number("needs"),
-        Column::Number("short of"),
-    ];
+    let columns = Column::row(
+        "#stage | blocks | #states | #activations | #ends | #working room | #needs | \
+         #short of",
+    );
     page.talk_table(&columns, (0..least.stages.len()).map(row).collect());
 }
 
