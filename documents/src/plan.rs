@@ -24,16 +24,12 @@ pub mod served;
 pub mod serves;
 pub mod training;
 
-use ir::cluster::Cluster;
-use ir::diagnostic::Diagnostic;
-use ir::profile::Profile;
 use ir::workload::{Mode, Optimizer, Workload};
 use serde::{Deserialize, Serialize};
 
 pub use cells::{CellDocument, PieceDocument, StreamDocument};
 
 use self::experts::ExpertsDocument;
-use crate::digest;
 use crate::quantity::seconds;
 use crate::trust::{IntervalDocument, OriginDocument};
 
@@ -461,41 +457,6 @@ pub struct PlanDocument {
     /// What it draws and costs, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<energy::EnergyDocument>,
-}
-
-impl PlanDocument {
-    /// How the digests differ from those of what is at hand: one `digest-mismatch` each for the
-    /// model, the cluster and the profile. The caller decides whether a mismatch is an error or
-    /// worth a warning; [`PlanDocument::to_ir`] resolves names either way.
-    #[must_use]
-    pub fn mismatches(
-        &self,
-        model: &Reference,
-        cluster: &Cluster,
-        profile: &Profile,
-    ) -> Vec<Diagnostic> {
-        let pairs = [
-            ("model", &self.model, &model.name, model.digest.clone()),
-            ("cluster", &self.cluster, &cluster.name, digest::cluster(cluster)),
-            ("profile", &self.profile, &profile.name, digest::profile(profile)),
-        ];
-        pairs
-            .into_iter()
-            .filter(|(_, reference, _, digest)| reference.digest != *digest)
-            .map(|(what, reference, name, digest)| {
-                Diagnostic::input(
-                    "digest-mismatch",
-                    format!("the plan was made for another {what} than `{name}`"),
-                )
-                .fact("what", what)
-                .fact("planned_for", reference.name.clone())
-                .fact("name", name.clone())
-                .fact("planned_digest", reference.digest.clone())
-                .fact("digest", digest)
-                .hint(format!("give the {what} that the plan was made for, or plan again"))
-            })
-            .collect()
-    }
 }
 
 impl From<&Workload> for WorkloadDocument {

@@ -169,14 +169,14 @@ fn ran(
         Request::Support(own) => support::run(own, page),
         Request::Simulate(own) => verbs::simulate(own, page),
         Request::Verify(own) => verbs::verify(own, (&flag, page)),
-        Request::Explain(own) => verbs::explain(own, (&flag, page)),
+        Request::Explain(own) => verbs::explain(own, page),
         Request::Compare(own) => verbs::compare(own, page),
         Request::Export(own) => {
             let mut keep = |files: Written| {
                 files.into_iter().for_each(|(name, bytes)| listener.keep(name, bytes));
                 Ok(own.target.clone())
             };
-            verbs::export(own, &mut keep, (&flag, page))
+            verbs::export(own, &mut keep, page)
         }
         Request::View(own) => {
             views::view(own, &mut |bytes| listener.keep(views::FILE.to_owned(), bytes), page)

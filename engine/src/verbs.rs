@@ -5,34 +5,25 @@ use std::sync::Arc;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 pub use exporters::training::folder::Files;
-use exporters::{Export, Source};
 use importers::launcher;
-use ir::diagnostic::{Blame, Diagnostic};
+use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 use serde_json::json;
 
 use crate::answer::exit::{Cancel, CommandResult, Exit};
 use crate::answer::page::Page;
-use crate::answer::rows::Rows;
 use crate::inputs::plan_file;
 use crate::kinds::frame;
-use crate::kinds::kind::{Target, refused};
-use crate::kinds::placement::compare::Now;
-use crate::kinds::placement::verdict::verdict;
-use crate::kinds::placement::{self, replay};
-use crate::kinds::{given, training};
+use crate::kinds::given;
+use crate::kinds::kind::{Kind, Pair, Target, one_file, pathless, refused};
+use crate::kinds::placement::{self, compare::Now};
+use crate::kinds::training;
 use crate::plan::with_kind;
+use crate::request::fields;
 use crate::request::subject::Subject;
 use crate::request::{
-    CompareRequest, ExplainRequest, ExportRequest, PlanOnModel, SimulateRequest, VerifyRequest,
+    CompareRequest, ExplainRequest, ExportRequest, SimulateRequest, VerifyRequest,
 };
-use crate::request::{executor, fields};
-
-impl<'a> From<&'a PlanOnModel> for Target<'a> {
-    fn from(on: &'a PlanOnModel) -> Self {
-        Self { model: &on.model, flags: &on.target, routing_trace: None }
-    }
-}
 
 /// Replays a plan and reports.
 ///
@@ -45,21 +36,16 @@ pub fn simulate(request: &SimulateRequest, page: &Page) -> CommandResult {
         return given::explain::simulate(on, instance, page);
     }
     let document = plan_file::document(&on.plan)?;
-    let kind = document.kind();
-    if kind != PlanKind::Training {
-        planned_sizes(request, kind)?;
-    }
+    planned_sizes(request, document.kind())?;
     with_kind!(
-        kind,
-        K => frame::simulate::<K>(&document, on.into(), page),
-        training::replay::simulate(&document, request, page),
-        placement::simulate::simulate(&document, &on.model, &on.target, page)
+        document.kind(),
+        K => frame::simulate::<K>(&document, on.into(), request.micro_batches, page)
     )
 }
 
 /// Refuses `--micro-batches` for plans that fix their own.
 fn planned_sizes(request: &SimulateRequest, kind: PlanKind) -> Result<(), Diagnostic> {
-    if request.micro_batches.is_none() {
+    if request.micro_batches.is_none() || kind == PlanKind::Training {
         return Ok(());
     }
     let what = kind.words();
@@ -80,12 +66,7 @@ pub fn verify(asked: &VerifyRequest, around: (Cancel<'_>, &Page)) -> CommandResu
     let document = plan_file::document(&on.plan)?;
     traced(Some(&document), asked)?;
     let target = Target { routing_trace: asked.routing_trace.as_deref(), ..on.into() };
-    with_kind!(
-        document.kind(),
-        K => frame::verify::<K>(&document, target, around),
-        training::replay::verify(&document, on, around),
-        placement::verify::verify(&document, &on.model, &on.target, around)
-    )
+    with_kind!(document.kind(), K => frame::verify::<K>(&document, target, around))
 }
 
 /// Refuses a trace beside a plan that was made from none.
@@ -102,7 +83,7 @@ fn traced(plan: Option<&PlanDocument>, asked: &VerifyRequest) -> Result<(), Diag
 ///
 /// # Errors
 /// Those of reading, and of subjects that the plan does not have.
-pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) -> CommandResult {
+pub fn explain(request: &ExplainRequest, page: &Page) -> CommandResult {
     let on = &request.on;
     let subject = Subject::of(request);
     if request.longest.is_some() && !matches!(subject, Subject::Step { .. }) {
@@ -121,25 +102,8 @@ pub fn explain(request: &ExplainRequest, (cancel, page): (Cancel<'_>, &Page)) ->
     no_layer(request, document.kind())?;
     with_kind!(
         document.kind(),
-        K => frame::explain::<K>(&document, on.into(), (&subject, request.layer), page),
-        explain_run(&document, request, page),
-        placement::explain::of_plan(&document, (on, &subject), (cancel, page))
+        K => frame::explain::<K>(&document, on.into(), (&subject, request.layer), page)
     )
-}
-
-fn explain_run(document: &PlanDocument, request: &ExplainRequest, page: &Page) -> CommandResult {
-    if request.longest.is_some() {
-        return Err(pathless("a training run has no critical path of ops"));
-    }
-    if request.op.is_some() || request.transfer.is_some() {
-        let message = "a training run has stages of blocks: `--op` and `--transfer` name none";
-        return Err(Diagnostic::usage("not-for-training", message)
-            .hint("leave them out, or name a device with --device"));
-    }
-    if let Some(share) = &request.break_even {
-        return training::break_even::explain(document, (&request.on, share), page);
-    }
-    training::replay::explain(document, &request.on, request.device.as_deref(), page)
 }
 
 /// Refuses a layer of a plan whose layers have no streams.
@@ -161,11 +125,6 @@ fn no_boundaries(request: &ExplainRequest, kind: PlanKind) -> Result<(), Diagnos
     let message = "`--break-even` weighs boundaries of a training run, and this plan is of none";
     Err(Diagnostic::usage("not-for-placements", message)
         .hint("leave it out; `explain --transfer` says what a transfer takes"))
-}
-
-fn pathless(why: &str) -> Diagnostic {
-    Diagnostic::usage("no-critical-path", format!("{why}, of which `--longest` lists parts"))
-        .hint("leave it out")
 }
 
 /// Two plans, and where their difference comes from.
@@ -203,16 +162,9 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
     if a.kind() != b.kind() {
         return Err(frame::unlike_kinds(a.kind(), b.kind()));
     }
-    let mut others = frame::other_plans(&a, &b);
-    with_kind!(
-        b.kind(),
-        K => frame::compare::<K>((&a, &b), &others, request, page),
-        training::compare::compare_plans((&a, &b), others, request, page),
-        {
-            others.extend(idle);
-            placement::compare::placements((&a, &b), now.as_deref(), others, (request, page))
-        }
-    )
+    let others = [frame::other_plans(&a, &b), idle].concat();
+    let pair = Pair { a: &a, b: &b, now: now.as_deref(), others: &others, request };
+    with_kind!(b.kind(), K => K::compare(pair, page))
 }
 
 /// Refuses settings beside a placement of experts.
@@ -246,70 +198,19 @@ pub type Keep<'k> = &'k mut dyn FnMut(Files) -> Result<String, Diagnostic>;
 ///
 /// # Errors
 /// Those of reading, of the format and of keeping; `unknown-target`.
-pub fn export(
-    request: &ExportRequest,
-    keep: Keep<'_>,
-    (cancel, page): (Cancel<'_>, &Page),
-) -> CommandResult {
+pub fn export(request: &ExportRequest, keep: Keep<'_>, page: &Page) -> CommandResult {
     let on = &request.on;
-    let one = |export: Export| (vec![(request.target.clone(), export.bytes)], export.warnings);
     if let Some(instance) = importers::instance(&on.model)? {
         exporters::find(PlanKind::Given, &request.target)?;
-        started_by_none(request)?;
+        if request.launcher.is_some() {
+            return Err(one_file(&request.target));
+        }
         let bytes = given::explain::export(on, &request.target, instance)?;
-        return kept(request, one(Export { bytes, warnings: Vec::new() }), keep, page);
+        return kept(request, (vec![(request.target.clone(), bytes)], Vec::new()), keep, page);
     }
     let document = plan_file::document(&on.plan)?;
-    if document.kind() != PlanKind::Training {
-        started_by_none(request)?;
-    }
-    let files = with_kind!(
-        document.kind(),
-        K => frame::export::<K>(&document, on.into(), &request.target, page)?.map(one),
-        {
-            exporters::find(PlanKind::Training, &request.target)?;
-            let illegal = Exit(Blame::IllegalPlan.exit_code());
-            training::export::export(&document, request, page)?.ok_or(illegal)
-        },
-        placed(request, &document, (cancel, page))?.map(one)
-    );
+    let files = with_kind!(document.kind(), K => frame::export::<K>(&document, request, page)?);
     files.map_or_else(Ok, |files| kept(request, files, keep, page))
-}
-
-/// Refuses a folder of what is no training run.
-fn started_by_none(request: &ExportRequest) -> Result<(), Diagnostic> {
-    if request.launcher.is_none() {
-        return Ok(());
-    }
-    let message =
-        format!("`{}` of this plan is one file: only training runs have folders", request.target);
-    Err(Diagnostic::usage("not-a-folder", message).hint("write it with -o FILE"))
-}
-
-/// A placement of ops in another format, or how the run ends where it is illegal.
-fn placed(
-    request: &ExportRequest,
-    document: &Arc<PlanDocument>,
-    (cancel, page): (Cancel<'_>, &Page),
-) -> Result<Result<Export, Exit>, Diagnostic> {
-    exporters::find(PlanKind::Placement, &request.target)?;
-    let target = &request.on.target;
-    let problem = replay::on_problem(document, &request.on.model, target)?;
-    executor::check_workload(&request.target, &problem.loaded.problem.workload)?;
-    let broken = replay::broken_rules(&problem);
-    if !broken.is_empty() {
-        return Ok(Err(verdict(&problem, broken, Rows::of(target.all), (&cancel(), page))));
-    }
-    let replayed = replay::on(problem)?;
-    let source = Source {
-        problem: &replayed.on.loaded.problem,
-        plan: &replayed.on.plan,
-        timeline: &replayed.timeline,
-        report: &replayed.report,
-    };
-    let mut export = placement::export::exported(&request.target, &source)?;
-    export.warnings.splice(0..0, replayed.on.warnings.iter().cloned());
-    Ok(Ok(export))
 }
 
 /// Keeps the file, and says so with all warnings.

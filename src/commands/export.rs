@@ -13,8 +13,8 @@ use serde_json::json;
 
 use crate::cli::ExportArgs;
 use crate::printer::Printer;
+use crate::sheet;
 use crate::version::VERSION;
-use crate::{interrupt, sheet};
 
 pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
     let (request, existing) = (args.request(), Existing::of(args.force));
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
         };
         Ok(path.display().to_string())
     };
-    printer.page(|page| verbs::export(&request, &mut keep, (&interrupt::flag, page)))
+    printer.page(|page| verbs::export(&request, &mut keep, page))
 }
 
 /// The plan as a page, which is one file.
@@ -59,7 +59,7 @@ fn page(
     let opened = opened::of(&request.on, true)?;
     if !opened.broken.is_empty() {
         printer.warnings(&opened.broken);
-        let broken = engine::kinds::training::replay::documents(&opened.broken);
+        let broken = engine::kinds::frame::documents(&opened.broken);
         printer.document(&json!({ "violations": broken }));
         return Ok(violations::exit(&opened.broken));
     }

@@ -68,9 +68,7 @@ pub(crate) fn run(cli: &mut Cli, again: &[OsString], printer: &Printer) -> Comma
         Some(Command::Verify(args)) => {
             printer.page(|page| verbs::verify(&args.request(), (&interrupt::flag, page)))
         }
-        Some(Command::Explain(args)) => {
-            printer.page(|page| verbs::explain(&args.request(), (&interrupt::flag, page)))
-        }
+        Some(Command::Explain(args)) => printer.page(|page| verbs::explain(&args.request(), page)),
         Some(Command::Compare(args)) => printer.page(|page| verbs::compare(&args.request(), page)),
         Some(Command::Export(args)) => export::run(args, printer),
         Some(Command::Algorithms) => printer.page(|page| {

@@ -25,17 +25,10 @@ pub(crate) fn run(args: &ReplanArgs, again: &[OsString], printer: &Printer) -> C
             .hint("name the database of the service with --database")
     })?;
     printer.page(|page| {
-        let columns = [
-            Column::Name("plan"),
-            Column::Text("model"),
-            Column::Number("then"),
-            Column::Number("now"),
-            Column::Number("gap then"),
-            Column::Number("gap now"),
-            Column::Number("peak then"),
-            Column::Number("peak now"),
-            Column::Text("verdict"),
-        ];
+        let columns = Column::row(
+            "@plan | model | #then | #now | #gap then | #gap now | #peak then | #peak now | \
+             verdict",
+        );
         let is_told = |row: &&Row| args.all || row.verdict != "equal" || !row.broken.is_empty();
         let told: Vec<Vec<String>> = rows.iter().filter(is_told).map(cells).collect();
         if !told.is_empty() {

@@ -194,6 +194,6 @@ fn exported(on: &PlanOnModel, target: &str) -> Result<Vec<u8>, Diagnostic> {
         bytes = files.pop().map(|(_, bytes)| bytes).unwrap_or_default();
         Ok(target.to_owned())
     };
-    verbs::export(&request, &mut keep, (&interrupt::flag, &page))?;
+    verbs::export(&request, &mut keep, &page)?;
     Ok(bytes)
 }

@@ -1,6 +1,5 @@
 //! Laws of the plan document.
 
-use ir::graph::Graph;
 use ir::plan::Plan;
 use ir::profile::Profile;
 use ir::tensor::DType;
@@ -107,26 +106,6 @@ fn hostile_text_is_refused_with_its_place() {
         assert!(diagnostic.facts.iter().any(|(name, _)| *name == "line"));
     }
     assert_eq!(PlanDocument::parse(b"{\"format\":\"\xff\"}").unwrap_err().code, "bad-plan");
-}
-
-#[test]
-fn a_mismatch_says_of_what() {
-    let document = document(&sample::plan(), &Workload::default());
-    let (graph, cluster) = (sample::graph(), sample::cluster());
-    let model = super::Reference::new(&graph.name, crate::digest::graph(&graph));
-    assert!(document.mismatches(&model, &cluster, &Profile::default()).is_empty());
-    let other = Graph { name: "other".into(), ..graph };
-    let other = super::Reference::new(&other.name, crate::digest::graph(&other));
-    let profile = Profile { name: "measured".into(), ..Profile::default() };
-    let found = document.mismatches(&other, &cluster, &profile);
-    let codes: Vec<_> = found.iter().map(|d| (d.code, d.message.as_str())).collect();
-    assert_eq!(
-        codes,
-        [
-            ("digest-mismatch", "the plan was made for another model than `other`"),
-            ("digest-mismatch", "the plan was made for another profile than `measured`"),
-        ]
-    );
 }
 
 #[test]

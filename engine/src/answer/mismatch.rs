@@ -1,6 +1,6 @@
 //! What a plan was made for, where that is not what is given.
 
-use documents::plan::Reference;
+use documents::plan::{PlanDocument, Reference};
 use ir::diagnostic::{Diagnostic, Severity};
 
 /// What a plan was made for and what is given, which are not the same; `may_differ` where that is
@@ -43,20 +43,41 @@ pub fn mismatch(
         .hint(hint)
 }
 
+/// Where model, cluster or profile are others than a plan was made for, a `mismatch` each.
+#[must_use]
+pub fn others(
+    plan: &PlanDocument,
+    given: &[Reference; 3],
+    mismatch: impl Fn(&'static str, &Reference, &Reference) -> Diagnostic,
+) -> Vec<Diagnostic> {
+    let stated = [("model", &plan.model), ("cluster", &plan.cluster), ("profile", &plan.profile)];
+    let both = stated.into_iter().zip(given);
+    let found = both.filter(|((_, own), now)| own.digest != now.digest);
+    found.map(|((what, own), now)| mismatch(what, own, now)).collect()
+}
+
+/// What keeps a plan from being put on what is given: that this is something else, where it may not be.
+#[must_use]
+pub fn before(error: Diagnostic, others: &[Diagnostic], may_differ: bool) -> Diagnostic {
+    match sorted(others.to_vec(), may_differ) {
+        Err(other) => other,
+        Ok((_, mismatches)) => mismatches.into_iter().next().unwrap_or(error),
+    }
+}
+
 /// Digests that differ: as warnings where they may, and else as errors.
 ///
 /// # Errors
 /// The first one of what has another name as well: the wrong file was given, and what of the plan
 /// does not hold there says nothing of the plan.
 pub fn sorted(
-    found: impl Iterator<Item = Diagnostic>,
+    found: Vec<Diagnostic>,
     may_differ: bool,
 ) -> Result<(Vec<Diagnostic>, Vec<Diagnostic>), Diagnostic> {
     if may_differ {
         let warning = |own| Diagnostic { severity: Severity::Warning, ..own };
-        return Ok((found.map(warning).collect(), Vec::new()));
+        return Ok((found.into_iter().map(warning).collect(), Vec::new()));
     }
-    let found: Vec<Diagnostic> = found.collect();
     let name = |own: &Diagnostic, fact: &str| {
         own.facts.iter().find(|(name, _)| *name == fact).map(|(_, value)| value.clone())
     };

@@ -8,6 +8,7 @@ pub mod exit;
 pub mod files;
 pub mod follow;
 pub mod mismatch;
+pub mod nothing_fits;
 pub mod page;
 pub mod rows;
 pub mod screen;

@@ -268,17 +268,10 @@ const SENT: std::ops::RangeInclusive<usize> = 4..=5;
 
 /// A row for each bucket: what it holds, and when it is exchanged.
 pub fn table(instance: &GradientInstance, buckets: &Buckets, rows: Rows, page: &Page) {
-    let all = [
-        Column::Name("bucket"),
-        Column::Number("tensors"),
-        Column::Text("first"),
-        Column::Number("MB"),
-        Column::Text("sent by"),
-        Column::Number("sent, MB"),
-        Column::Number("ready, ms"),
-        Column::Number("start, ms"),
-        Column::Number("end, ms"),
-    ];
+    let all = Column::row(
+        "@bucket | #tensors | first | #MB | sent by | #sent, MB | #ready, ms | #start, ms | \
+         #end, ms",
+    );
     // Where all are sent as they are, two of these say nothing; with them there is no room for one.
     let is_lossy = buckets.parts.iter().any(Option::is_some);
     let told = |at: usize| if is_lossy { at != READY } else { !SENT.contains(&at) };
@@ -340,8 +333,7 @@ pub fn explain(
     ));
     let others: Vec<_> =
         instance.costs.iter().flat_map(|own| others(instance, own.exchange)).collect();
-    let columns =
-        [Column::Text("exchanged together"), Column::Number("buckets"), Column::Number("step, ms")];
+    let columns = Column::row("exchanged together | #buckets | #step, ms");
     let row = |(name, value, n): &(String, Nanos, usize)| {
         vec![name.clone(), n.to_string(), format!("{:.3}", value.seconds() * 1e3)]
     };

@@ -99,7 +99,7 @@ pub fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
         Subject::Step { longest: Some(_) } => {
             ("a placement of experts has no critical path: `--longest` names none", "leave it out")
         }
-        Subject::Device(_) | Subject::Step { .. } => return Ok(()),
+        Subject::Device(_) | Subject::Step { .. } | Subject::BreakEven(_) => return Ok(()),
     };
     Err(refused(PlanKind::Experts, message, hint))
 }

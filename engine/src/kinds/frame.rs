@@ -3,72 +3,81 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use cost_model::ops::judge::verify::MAX_VIOLATIONS;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::{PlanDocument, Reference};
 use documents::report::FoundDocument;
 use exporters::Export;
+use exporters::training::folder::Files as Written;
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::kind::{Compared, Kind, Legal, Target, Told, refused};
-use crate::answer::differences::{self, difference};
+use super::kind::{Asked, Compared, Kind, Legal, Pair, Read, Target, Told, refused};
+use crate::answer::differences::difference;
 use crate::answer::exit::{Cancel, CommandResult, Exit};
 use crate::answer::follow::{File, Files};
-use crate::answer::mismatch::{mismatch, sorted};
+use crate::answer::mismatch::sorted;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::answer::screen::Screen;
 use crate::answer::violations;
 use crate::inputs::plan_file::BY_HAND;
-use crate::request::fields;
 use crate::request::subject::Subject;
-use crate::request::{CompareRequest, PlanRequest, ReplayRequest};
+use crate::request::{ExportRequest, PlanRequest, ReplayRequest, fields};
 use crate::search::run::Run;
 use crate::search::watched::told;
 
 /// A plan on its model and cluster.
-struct OnModel<'d, K: Kind> {
-    setting: K::Setting,
-    plan: &'d PlanDocument,
-    /// Or all rules that it breaks.
-    judged: Result<K::Judged, Vec<Diagnostic>>,
+pub struct OnModel<K: Kind> {
+    /// Model, devices and prices.
+    pub setting: K::Setting,
+    /// The plan as it is stated.
+    pub plan: Arc<PlanDocument>,
     /// Of reading; where model, cluster or profile are others than it was made for and may be, one each.
-    warnings: Vec<Diagnostic>,
+    pub warnings: Vec<Diagnostic>,
     /// Whether they are.
     is_of_others: bool,
+    /// Where they are and may not be, one each.
+    mismatches: Vec<Diagnostic>,
 }
+
+/// What a plan decides and takes, or all rules that it breaks.
+type Judged<K> = Result<<K as Kind>::Judged, Vec<Diagnostic>>;
 
 /// Puts a plan on a model and the cluster of the flags.
 ///
 /// # Errors
 /// Those of [`Kind::read`]; [`PlanKind::refusal`] for flags that it has no use for; `digest-mismatch`.
-fn examined<'d, K: Kind>(
-    plan: &'d PlanDocument,
+pub fn on_model<K: Kind>(
+    plan: &Arc<PlanDocument>,
     target: Target<'_>,
-) -> Result<OnModel<'d, K>, Diagnostic> {
-    check_flags::<K>(target.flags)?;
-    let may_differ = target.flags.allow_mismatch;
-    let mut setting = K::read(plan, target)?;
-    let others = others(plan, &K::references(&setting), may_differ);
-    let (allowed, mismatches) = sorted(others.into_iter(), may_differ)?;
+) -> Result<OnModel<K>, Diagnostic> {
+    let on = examined::<K>(plan, target)?;
     // What of a plan does not hold on another model or cluster says nothing of it.
-    mismatches.into_iter().next().map_or(Ok(()), Err)?;
-    let mut warnings = std::mem::take(K::warnings(&mut setting));
+    on.mismatches.first().map_or(Ok(()), |other| Err(other.clone()))?;
+    Ok(on)
+}
+
+/// Puts a plan on a model and a cluster of the names that it was made for, whatever their digests.
+fn examined<K: Kind>(
+    plan: &Arc<PlanDocument>,
+    target: Target<'_>,
+) -> Result<OnModel<K>, Diagnostic> {
+    check_flags::<K>(target.flags)?;
+    let Read { setting, mut warnings, others } = K::read(plan, target)?;
+    let (allowed, mismatches) = sorted(others, target.flags.allow_mismatch)?;
     let is_of_others = !allowed.is_empty();
     warnings.extend(allowed);
-    let judged = K::judge(&mut setting, plan);
-    // Those of judging come last.
-    warnings.append(K::warnings(&mut setting));
-    Ok(OnModel { setting, plan, judged, warnings, is_of_others })
+    Ok(OnModel { setting, plan: Arc::clone(plan), warnings, is_of_others, mismatches })
 }
 
 /// Refuses flags that ask for another plan: all but what it runs on stands in the plan.
 fn check_flags<K: Kind>(target: &ReplayRequest) -> Result<(), Diagnostic> {
     let mut given = fields::flags(&target.problem.given);
     given.retain(|flag| !K::FLAGS.contains(&flag.as_ref()));
-    if given.is_empty() {
+    if given.is_empty() || K::FLAGS.is_empty() {
         return Ok(());
     }
     let given = given.join(", ");
@@ -76,33 +85,38 @@ fn check_flags<K: Kind>(target: &ReplayRequest) -> Result<(), Diagnostic> {
     Err(refused(K::KIND, message, &format!("leave out {given}")))
 }
 
-/// Where model, cluster or profile are others than a plan was made for.
-fn others(plan: &PlanDocument, given: &[Reference; 3], may_differ: bool) -> Vec<Diagnostic> {
-    let stated = [("model", &plan.model), ("cluster", &plan.cluster), ("profile", &plan.profile)];
-    let both = stated.into_iter().zip(given);
-    let found = both.filter(|((_, own), now)| own.digest != now.digest);
-    found.map(|((what, own), now)| mismatch(what, own, now, may_differ)).collect()
-}
+impl<K: Kind> OnModel<K> {
+    /// What the plan decides and takes; what that warns of comes last.
+    ///
+    /// # Errors
+    /// All rules that it breaks.
+    pub fn judged(&mut self) -> Judged<K> {
+        let judged = K::judge(&mut self.setting, &self.plan);
+        let warned = self.legal(&judged).map(K::warned);
+        self.warnings.extend(warned.into_iter().flatten());
+        judged
+    }
 
-impl<K: Kind> OnModel<'_, K> {
-    fn legal(&self) -> Option<Legal<'_, K>> {
-        let judged = self.judged.as_ref().ok()?;
-        Some(Legal { setting: &self.setting, plan: self.plan, judged })
+    fn legal<'o>(&'o self, judged: &'o Judged<K>) -> Option<Legal<'o, K>> {
+        let judged = judged.as_ref().ok()?;
+        Some(Legal { setting: &self.setting, plan: &self.plan, judged })
     }
 
     /// All rules that it breaks, and what it states in vain.
-    fn violations(&self, proof: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
-        let on = match (&self.judged, self.legal()) {
-            (Err(broken), _) => return broken.clone(),
-            (_, Some(on)) => on,
-            (_, None) => return Vec::new(),
+    pub fn violations(
+        &self,
+        judged: &Judged<K>,
+        proof: Option<&Arc<AtomicBool>>,
+    ) -> Vec<Diagnostic> {
+        let on = match judged {
+            Ok(judged) => Legal { setting: &self.setting, plan: &self.plan, judged },
+            Err(broken) => return broken.clone(),
         };
         if self.is_of_others {
-            // There it takes something else.
-            return self.plan.cost.as_ref().map_or_else(Vec::new, differences::within);
+            return K::stated_on_others(on);
         }
         let algorithm = &self.plan.algorithm;
-        if algorithm != BY_HAND && !matches!(K::is_row(algorithm), Ok(true)) {
+        if algorithm != BY_HAND && !matches!((K::IS_ROW)(algorithm), Ok(true)) {
             return vec![difference("algorithm", algorithm, K::ROWS)];
         }
         K::stated_wrong(on, proof)
@@ -116,7 +130,7 @@ impl<K: Kind> OnModel<'_, K> {
 pub fn plan<K: Kind>(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     K::check(request)?;
     request.exports.iter().try_for_each(|target| check_target::<K>(target))?;
-    K::plan(request, run)
+    (K::PLAN)(request, run)
 }
 
 /// `verify`.
@@ -124,23 +138,34 @@ pub fn plan<K: Kind>(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult 
 /// # Errors
 /// Those of reading.
 pub fn verify<K: Kind>(
-    plan: &PlanDocument,
+    plan: &Arc<PlanDocument>,
     target: Target<'_>,
     (cancel, page): (Cancel<'_>, &Page),
 ) -> CommandResult {
-    let on = examined::<K>(plan, target)?;
+    let mut on = examined::<K>(plan, target)?;
+    let mut broken = std::mem::take(&mut on.mismatches);
+    if let Some(mismatch) = broken.first() {
+        let own = K::broken_anywhere(&mut on);
+        if own.is_empty() {
+            return Err(mismatch.clone());
+        }
+        broken.extend(own);
+    }
+    let judged = on.judged();
     let stop = cancel();
-    let broken = on.violations(Some(&stop));
-    let told = on.legal().map(K::told);
+    if broken.is_empty() {
+        broken = on.violations(&judged, Some(&stop));
+    }
     let none = || Told { sentence: String::new(), figures: vec![(K::FIGURE, Value::Null)] };
-    let told = told.unwrap_or_else(none);
-    Ok(verdict((&broken, &on.warnings), told, (Rows::of(target.flags.all), &stop, page)))
+    let told = on.legal(&judged).map_or_else(none, K::told);
+    let said = (told, K::words(&on.setting));
+    Ok(verdict((&broken, &on.warnings), said, (Rows::of(target.flags.all), &stop, page)))
 }
 
 /// Says whether a plan is legal; how the run ends.
 pub fn verdict(
     (broken, warnings): (&[Diagnostic], &[Diagnostic]),
-    told: Told,
+    (told, [illegal, unproved]): (Told, [String; 2]),
     (rows, stop, page): (Rows, &AtomicBool, &Page),
 ) -> Exit {
     page.warnings(warnings);
@@ -150,12 +175,12 @@ pub fn verdict(
     violations::list(broken, rows, page);
     page.line(&match violations::is_legal(broken) {
         Some(true) => told.sentence,
-        Some(false) => format!("the plan is illegal: {}", violations::count(broken.len())),
-        None => "no rule is broken, but the bound was not proved again".to_owned(),
+        Some(false) => format!("{illegal}: {}", violations::count(broken.len())),
+        None => unproved,
     });
     let document = json!({
         "legal": violations::is_legal(broken), "violations": documents(broken),
-        "warnings": documents(warnings),
+        "truncated": broken.len() >= MAX_VIOLATIONS, "warnings": documents(warnings),
     });
     page.document(&with(told.figures, document));
     violations::exit(broken)
@@ -176,28 +201,34 @@ fn with(members: Vec<(&'static str, Value)>, document: Value) -> Value {
     Value::Object(all)
 }
 
-/// Does something with a legal plan; else the page says what is broken, and how the run ends.
+/// Does something with a legal plan, or with one that is illegal and can be judged where that `may_be`, its
+/// warnings and what it breaks; else the page says what is broken, and how the run ends.
 fn with_legal<K: Kind, T>(
-    plan: &PlanDocument,
+    plan: &Arc<PlanDocument>,
     target: Target<'_>,
-    page: &Page,
-    then: impl FnOnce(Legal<'_, K>, Vec<Diagnostic>) -> Result<T, Diagnostic>,
+    (may_be, page): (bool, &Page),
+    then: impl FnOnce(Legal<'_, K>, Vec<Diagnostic>, &[Diagnostic]) -> Result<T, Diagnostic>,
 ) -> Result<Result<T, Exit>, Diagnostic> {
-    let mut on = examined::<K>(plan, target)?;
+    let mut on = on_model::<K>(plan, target)?;
+    let judged = on.judged();
     let warnings = std::mem::take(&mut on.warnings);
-    let broken = match (&on.judged, K::HOLDS_CLAIMS) {
+    let broken = match (&judged, K::HOLDS_CLAIMS) {
         (Ok(_), false) => Vec::new(),
-        _ => on.violations(None),
+        _ => on.violations(&judged, None),
     };
-    if !broken.is_empty() {
-        page.warnings(&warnings);
+    match on.legal(&judged) {
+        Some(legal) if may_be || broken.is_empty() => then(legal, warnings, &broken).map(Ok),
+        _ => {
+            let around = (Rows::of(target.flags.all), page);
+            Ok(Err(K::instead(&on.setting, (&broken, &warnings), around)))
+        }
     }
-    if let Some(exit) = violations::instead(&broken, Rows::of(target.flags.all), page) {
-        return Ok(Err(exit));
-    }
-    match on.legal() {
-        Some(legal) => then(legal, warnings).map(Ok),
-        None => Ok(Err(Exit::DONE)),
+}
+
+/// Tells of warnings; where plans that are illegal are explained, what they break stands alone.
+pub fn warn<K: Kind>(warnings: &[Diagnostic], page: &Page) {
+    if !K::EXPLAINS_ILLEGAL {
+        page.warnings(warnings);
     }
 }
 
@@ -206,18 +237,24 @@ fn with_legal<K: Kind, T>(
 /// # Errors
 /// Those of reading, and of subjects that the plan does not have.
 pub fn explain<K: Kind>(
-    plan: &PlanDocument,
+    plan: &Arc<PlanDocument>,
     target: Target<'_>,
     (subject, layer): (&Subject, Option<u32>),
     page: &Page,
 ) -> CommandResult {
-    K::check_subject(subject)?;
+    (K::CHECK_SUBJECT)(subject)?;
     let rows = Rows::of(target.flags.all);
-    let ended = with_legal::<K, _>(plan, target, page, |on, warnings| {
-        page.warnings(&warnings);
-        let document = K::explain(on, (subject, layer), (rows, page))?;
-        page.document(&with(vec![("warnings", json!(documents(&warnings)))], document));
-        Ok(Exit::DONE)
+    let may_be = (K::EXPLAINS_ILLEGAL, page);
+    let ended = with_legal::<K, _>(plan, target, may_be, |on, warnings, broken| {
+        warn::<K>(&warnings, page);
+        violations::list(broken, rows, page);
+        let document = (K::EXPLAIN)(on, &Asked { subject, layer, rows, page })?;
+        let mut beside = vec![("warnings", json!(documents(&warnings)))];
+        if K::EXPLAINS_ILLEGAL {
+            beside.push(("violations", json!(documents(broken))));
+        }
+        page.document(&with(beside, document));
+        Ok(violations::exit(broken))
     })?;
     Ok(ended.unwrap_or_else(|exit| exit))
 }
@@ -225,14 +262,31 @@ pub fn explain<K: Kind>(
 /// `simulate`.
 ///
 /// # Errors
-/// Those of reading; [`PlanKind::refusal`] where plans have no steps.
-pub fn simulate<K: Kind>(plan: &PlanDocument, target: Target<'_>, page: &Page) -> CommandResult {
+/// Those of [`Kind::simulate`]; [`PlanKind::refusal`] where plans have no steps.
+pub fn simulate<K: Kind>(
+    plan: &Arc<PlanDocument>,
+    target: Target<'_>,
+    micro_batches: Option<u64>,
+    page: &Page,
+) -> CommandResult {
     if !K::HAS_STEPS {
         let message = format!("{} has no steps that could be replayed", K::KIND.words());
         let hint = "`verify` derives its loads again, `explain` shows them";
         return Err(refused(K::KIND, message, hint));
     }
-    explain::<K>(plan, target, (&Subject::Step { longest: None }, None), page)
+    K::simulate(plan, target, micro_batches, page)
+}
+
+/// How a replay ends that found these rules broken, with its document.
+pub fn replayed(
+    (broken, warnings): (&[Diagnostic], &[Diagnostic]),
+    document: Value,
+    page: &Page,
+) -> Exit {
+    let found = [("violations", documents(broken)), ("warnings", documents(warnings))];
+    let found = found.map(|(name, own)| (name, json!(own))).to_vec();
+    page.document(&with(found, document));
+    violations::exit(broken)
 }
 
 /// Refuses a target that takes nothing of what is decided.
@@ -252,16 +306,21 @@ pub fn check_target<K: Kind>(target: &str) -> Result<(), Diagnostic> {
 /// # Errors
 /// Those of reading and of the target.
 pub fn export<K: Kind>(
-    plan: &PlanDocument,
-    target: Target<'_>,
-    format: &str,
+    plan: &Arc<PlanDocument>,
+    request: &ExportRequest,
     page: &Page,
-) -> Result<Result<Export, Exit>, Diagnostic> {
-    check_target::<K>(format)?;
-    with_legal::<K, _>(plan, target, page, |on, warnings| {
-        let mut export = K::export(on, format)?;
-        export.warnings.splice(0..0, warnings);
-        Ok(export)
+) -> Result<Result<(Written, Vec<Diagnostic>), Exit>, Diagnostic> {
+    check_target::<K>(&request.target)?;
+    with_legal::<K, _>(plan, (&request.on).into(), (false, page), |on, mut warnings, _| {
+        let (files, own) = match &request.launcher {
+            Some(launcher) => K::folder(on, (request, launcher))?,
+            None => {
+                let export = K::export(on, &request.target)?;
+                (vec![(request.target.clone(), export.bytes)], export.warnings)
+            }
+        };
+        warnings.extend(own);
+        Ok((files, warnings))
     })
 }
 
@@ -280,7 +339,8 @@ pub fn found<K: Kind, F: Serialize>(
     screen: impl FnOnce(&FoundDocument<F>, &Page) -> Screen,
 ) -> CommandResult {
     let on = Legal { setting, plan: &plan, judged };
-    let files = files::<K>(on, &request.exports, &mut warnings);
+    let export = |target: &str| K::export(on, target);
+    let files = exported(&request.exports, export, &mut warnings);
     let (stop_reason, told_of) = (stop_reason.to_owned(), documents(&warnings));
     let report = FoundDocument { plan, figures, stop_reason, elapsed_s, warnings: told_of };
     told(run, files, &report, |run, written| {
@@ -291,47 +351,73 @@ pub fn found<K: Kind, F: Serialize>(
     })
 }
 
-/// The files of a plan.
-fn files<K: Kind>(on: Legal<'_, K>, formats: &[String], warnings: &mut Vec<Diagnostic>) -> Files {
+/// The files of a plan, or of what is no document yet; what they can't say becomes warnings.
+///
+/// # Errors
+/// Those of the targets.
+pub fn exported(
+    formats: &[String],
+    export: impl Fn(&str) -> Result<Export, Diagnostic>,
+    warnings: &mut Vec<Diagnostic>,
+) -> Files {
     let file = |format: &String| {
-        let export = K::export(on, format)?;
+        let export = export(format)?;
         warnings.extend(export.warnings);
         Ok(File { target: format.clone(), bytes: export.bytes })
     };
     formats.iter().map(file).collect()
 }
 
-/// `compare`; where a model is given each is judged on it first.
+/// Of two plans that decide the same.
+pub const SAME: &str = "the plans decide the same";
+
+/// `compare`; where a model is given each is judged on it first. What the settings of the two are not alike
+/// in comes before what they decide otherwise.
 ///
 /// # Errors
 /// Those of reading.
 pub fn compare<K: Kind>(
-    (a, b): (&PlanDocument, &PlanDocument),
-    others: &[Diagnostic],
-    request: &CompareRequest,
+    pair: Pair<'_>,
+    unlike: Option<Diagnostic>,
+    decided: impl FnOnce(Rows) -> Compared,
     page: &Page,
 ) -> CommandResult {
-    page.warnings(others);
-    page.warnings(K::unlike(a, b).as_slice());
+    let request = pair.request;
+    page.warnings(pair.others);
+    page.warnings(unlike.as_slice());
     if let Some(model) = &request.model {
-        let target = Target { model, flags: &request.target, routing_trace: None };
+        let target = Target::of(model, &request.target);
         let mut told: Vec<Diagnostic> = Vec::new();
-        for plan in [a, b] {
-            let judged = with_legal::<K, _>(plan, target, page, |_, warnings| Ok(warnings))?;
-            match judged {
-                Ok(warnings) => {
-                    let new = |own: &Diagnostic| !told.contains(own);
-                    let new: Vec<Diagnostic> = warnings.into_iter().filter(new).collect();
-                    told.extend(new);
-                }
+        for plan in [pair.a, pair.b] {
+            match with_legal::<K, _>(plan, target, (false, page), |_, own, _| Ok(own))? {
+                Ok(warnings) => add_new(&mut told, warnings),
                 Err(exit) => return Ok(exit),
             }
         }
         page.warnings(&told);
     }
-    let Compared { is_equal, document } = K::compare(a, b, (Rows::of(request.target.all), page));
+    let Compared { is_equal, differs, document } = decided(Rows::of(request.target.all));
+    page.line(if is_equal { SAME } else { &differs });
     page.document(&with(vec![("equal", json!(is_equal))], document));
-    Ok(if is_equal { Exit::DONE } else { Exit::DIFFERS })
+    Ok(ended(is_equal))
+}
+
+/// How a comparison ends, with its document.
+pub fn compared((is_equal, warnings): (bool, &[Diagnostic]), document: Value, page: &Page) -> Exit {
+    let told = vec![("equal", json!(is_equal)), ("warnings", json!(documents(warnings)))];
+    page.document(&with(told, document));
+    ended(is_equal)
+}
+
+const fn ended(is_equal: bool) -> Exit {
+    if is_equal { Exit::DONE } else { Exit::DIFFERS }
+}
+
+/// Adds warnings that were not told yet.
+pub fn add_new(told: &mut Vec<Diagnostic>, warnings: Vec<Diagnostic>) {
+    let new = |own: &Diagnostic| !told.contains(own);
+    let new: Vec<Diagnostic> = warnings.into_iter().filter(new).collect();
+    told.extend(new);
 }
 
 /// That two plans are of different kinds.

@@ -14,9 +14,9 @@ use planner::training::search_3d::space::Space as DegreesSpace;
 
 use crate::answer::beside::{Beside, Space};
 use crate::answer::exit::CommandResult;
+use crate::answer::nothing_fits::too_early;
 use crate::inputs::run::setting::Setting;
 use crate::kinds::placement::plan as placement;
-use crate::kinds::training::nothing_fits::too_early;
 use crate::kinds::training::plan as training;
 use crate::request::executor::Executor;
 use crate::request::fields;
@@ -46,7 +46,6 @@ pub(crate) fn is_open(request: &PlanRequest) -> bool {
         && problem.forbid.is_empty()
         && problem.colocate.is_empty()
         && problem.constraints.is_none();
-    let is_measured = problem.profile.as_deref().is_some_and(importers::layers::is_folder);
     let kinds = [PlanKind::Placement, PlanKind::Training];
     let is_either =
         |target: &String| kinds.iter().all(|kind| exporters::find(*kind, target).is_ok());
@@ -54,7 +53,7 @@ pub(crate) fn is_open(request: &PlanRequest) -> bool {
         && is_sized
         && is_plain
         && is_free
-        && !is_measured
+        && !request.is_on_layers()
         && request.recipe() == AUTO
         && request.executor.is_none_or(|own| own == Executor::ANY)
         && request.objective.unwrap_or_default() == ObjectiveName::default()

@@ -29,13 +29,7 @@ pub(crate) fn of(points: Vec<EnergyPointDocument>) -> Vec<EnergyPointDocument> {
 
 /// Prints the plans that none is better than.
 pub(crate) fn print(points: &[EnergyPointDocument], page: &Page) {
-    let mut columns = vec![
-        Column::Number("devices"),
-        Column::Number("boards at"),
-        Column::Number("tokens/s"),
-        Column::Number("per token"),
-        Column::Number("draw at most"),
-    ];
+    let mut columns = Column::row("#devices | #boards at | #tokens/s | #per token | #draw at most");
     if points.iter().any(|own| own.price_per_token.is_some()) {
         columns.push(Column::Number("price of a million"));
     }

@@ -18,9 +18,11 @@ use crate::answer::exit::{CommandResult, Exit};
 use crate::inputs::assumed;
 use crate::kinds::given::with_accelerators;
 use crate::kinds::kind::Kind;
+use crate::kinds::placement::Placement;
+use crate::kinds::training::Training;
 use crate::kinds::training::plan_unlike;
 use crate::kinds::training::replaced::{self, Keeps};
-use crate::kinds::{frame, given, placement, training};
+use crate::kinds::{frame, given, training};
 use crate::request::PlanRequest;
 use crate::request::fields::{self, Honours};
 use crate::request::task::Task;
@@ -28,29 +30,28 @@ use crate::search::run::interrupted;
 
 pub use crate::search::run::Run;
 
-/// What is done with a kind of plan: by the frame with most, the others by themselves.
+/// What is done with a kind of plan.
 macro_rules! with_kind {
-    ($kind:expr, $K:ident => $framed:expr, $training:expr, $placement:expr) => {
+    ($kind:expr, $K:ident => $framed:expr) => {
         $crate::plan::with_kind!(
             [
-                experts::Experts, slots::Slots, streams::Streams, groups::Groups,
-                nano_batches::NanoBatches, inference::Inference, gradients::Gradients
+                experts::Experts, slots::Slots, streams::Streams, groups::Groups, nano_batches::NanoBatches,
+                inference::Inference, gradients::Gradients, training::Training
             ]
-            $kind, $K => $framed, $training, $placement
+            $kind, $K => $framed
         )
     };
-    (
-        [$($room:ident::$name:ident),*]
-        $kind:expr, $K:ident => $framed:expr, $training:expr, $placement:expr
-    ) => {
+    ([$($room:ident::$name:ident),*] $kind:expr, $K:ident => $framed:expr) => {
         match $kind {
             $(PlanKind::$name => {
                 type $K = $crate::kinds::$room::$name;
                 $framed
             })*
-            PlanKind::Training => $training,
             // Solutions of instances are no plan documents.
-            PlanKind::Placement | PlanKind::Given => $placement,
+            PlanKind::Placement | PlanKind::Given => {
+                type $K = $crate::kinds::placement::Placement;
+                $framed
+            }
         }
     };
 }
@@ -115,11 +116,12 @@ fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     };
     let Some(asked) = asked else { return Ok(interrupted(run.page)) };
     if trains && asked == plan_unlike::Asked::Nothing && !request.allow_lossy.is_empty() {
-        fields::check(&request.problem.given, honoured(request))?;
+        let own = if plans_training(request) { Training::HONOURS } else { Placement::HONOURS };
+        fields::check(&request.problem.given, own)?;
         return plan_unlike::no_edges(request);
     }
     if asked != plan_unlike::Asked::Nothing {
-        fields::check(&request.problem.given, &fields::DEGREES)?;
+        fields::check(&request.problem.given, Training::HONOURS)?;
         training::plan::check(request)?;
         return match asked {
             plan_unlike::Asked::Better => plan_unlike::better(request, run),
@@ -129,11 +131,9 @@ fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     if both::is_open(request) {
         return both::plan(request, run);
     }
-    let own = honoured(request);
-    fields::check(&request.problem.given, own)?;
-    match own.kind == PlanKind::Training {
-        true => training::plan::plan(request, run),
-        false => placement::plan::plan(request, run),
+    match plans_training(request) {
+        true => frame::plan::<Training>(request, run),
+        false => frame::plan::<Placement>(request, run),
     }
 }
 
@@ -144,7 +144,7 @@ fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
 /// Those of the recipe; `not-for-serving`.
 pub fn kind_of(request: &PlanRequest) -> Result<Option<PlanKind>, Diagnostic> {
     for kind in PlanKind::ALL {
-        if with_kind!(kind, K => K::is_asked(request)?, false, false) {
+        if with_kind!(kind, K => K::is_asked(request)?) {
             return Ok(Some(kind));
         }
     }
@@ -156,7 +156,7 @@ pub fn kind_of(request: &PlanRequest) -> Result<Option<PlanKind>, Diagnostic> {
 pub fn honours() -> Vec<&'static Honours> {
     let mut all = vec![&fields::OPS, &fields::DEGREES, &fields::LAYERS, &fields::INSTANCE];
     for kind in PlanKind::ALL {
-        let own = with_kind!(kind, K => K::HONOURS, continue, continue);
+        let own = with_kind!(kind, K => K::HONOURS);
         if all.iter().all(|other| other.column != own.column) {
             all.push(own);
         }
@@ -179,7 +179,7 @@ pub fn honours_of(task: Task) -> Vec<&'static Honours> {
 /// Plans what a row decides that stands alone; nothing where the recipe is of ops or of training runs.
 fn by_row(request: &PlanRequest, run: &mut Run<'_>) -> Result<Option<Exit>, Diagnostic> {
     let Some(kind) = kind_of(request)? else { return Ok(None) };
-    with_kind!(kind, K => frame::plan::<K>(request, run).map(Some), Ok(None), Ok(None))
+    with_kind!(kind, K => frame::plan::<K>(request, run).map(Some))
 }
 
 /// Whether a pipeline that serves is asked for.
@@ -199,15 +199,6 @@ fn check_name(recipe: &str) -> Result<(), Diagnostic> {
     }
 }
 
-/// Fields that a request for a model honours: of ops, or of a training run.
-fn honoured(request: &PlanRequest) -> &'static Honours {
-    match plans_training(request) {
-        true if is_measured(request) => &fields::LAYERS,
-        true => &fields::DEGREES,
-        false => &fields::OPS,
-    }
-}
-
 fn plans_training(request: &PlanRequest) -> bool {
     match request.task {
         Some(Task::Train) => true,
@@ -216,12 +207,7 @@ fn plans_training(request: &PlanRequest) -> bool {
     }
 }
 
-/// Whether its profile is a folder of measured layers.
-fn is_measured(request: &PlanRequest) -> bool {
-    request.problem.profile.as_deref().is_some_and(importers::layers::is_folder)
-}
-
 /// Whether degrees of a training run are searched by the cost model.
 fn is_over_degrees(request: &PlanRequest) -> bool {
-    plans_training(request) && !is_measured(request)
+    plans_training(request) && !request.is_on_layers()
 }

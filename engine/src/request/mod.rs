@@ -353,6 +353,12 @@ impl PlanRequest {
         all
     }
 
+    /// Whether its profile is a folder of measured layers.
+    #[must_use]
+    pub fn is_on_layers(&self) -> bool {
+        self.problem.profile.as_deref().is_some_and(importers::layers::is_folder)
+    }
+
     /// The recipe.
     #[must_use]
     pub fn recipe(&self) -> &str {

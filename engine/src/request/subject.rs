@@ -16,17 +16,20 @@ pub enum Subject {
     Transfer(String),
     /// A device, by name.
     Device(String),
+    /// At which rate a boundary of a training run takes as long as a stage, at a share of the peak.
+    BreakEven(String),
 }
 
 impl Subject {
     /// What a request asks about: the first that it names.
     #[must_use]
     pub fn of(request: &ExplainRequest) -> Self {
-        match (&request.op, &request.transfer, &request.device) {
-            (Some(name), _, _) => Self::Op(name.clone()),
-            (None, Some(name), _) => Self::Transfer(name.clone()),
-            (None, None, Some(name)) => Self::Device(name.clone()),
-            (None, None, None) => Self::Step { longest: request.longest },
+        match (&request.op, &request.transfer, &request.break_even, &request.device) {
+            (Some(name), ..) => Self::Op(name.clone()),
+            (None, Some(name), ..) => Self::Transfer(name.clone()),
+            (None, None, Some(share), _) => Self::BreakEven(share.clone()),
+            (None, None, None, Some(name)) => Self::Device(name.clone()),
+            (None, None, None, None) => Self::Step { longest: request.longest },
         }
     }
 
@@ -37,6 +40,7 @@ impl Subject {
             Self::Op(_) => Some("--op"),
             Self::Transfer(_) => Some("--transfer"),
             Self::Device(_) => Some("--device"),
+            Self::BreakEven(_) => Some("--break-even"),
             Self::Step { longest: Some(_) } => Some("--longest"),
             Self::Step { longest: None } => None,
         }

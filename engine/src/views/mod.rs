@@ -28,9 +28,8 @@ mod tests;
 
 use std::path::Path;
 
-use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
-use ir::diagnostic::{Blame, Diagnostic};
+use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
 pub use find::{Found, FoundNode};
@@ -40,11 +39,14 @@ pub use memory::{Alive, Holding, MemoryCurve};
 pub use timeline::{LaneTile, Rows, ThingTold, Tile};
 pub use view::{LaneTold, Overview, View};
 
-use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
 use crate::inputs::plan_file;
+use crate::kinds::frame;
+use crate::kinds::placement::Placement;
 use crate::kinds::placement::replay::{self, Replayed};
-use crate::kinds::training;
+use crate::kinds::training::Training;
+use crate::kinds::training::replay::Planned;
 use crate::request::PlanOnModel;
 
 /// JSON Schema of the answers, as members `overview`, `timeline`, `memory`, `graph` and `found`.
@@ -72,10 +74,15 @@ pub fn make(request: &PlanOnModel) -> Result<Made, Diagnostic> {
     let document = plan_file::document(&request.plan)?;
     refuse_others(&document)?;
     if document.training.is_some() {
-        return of_run(&training::replay::read(&document, request)?);
+        let mut on = frame::on_model::<Training>(&document, request.into())?;
+        let judged = on.judged();
+        let violations = on.violations(&judged, None);
+        return Ok(Made { violations, ..of_run(&on.setting, on.warnings)? });
     }
-    let replayed = replay::on(replay::on_problem(&document, &request.model, &request.target)?)?;
-    Ok(Made { violations: replay::broken_rules(&replayed.on).to_vec(), ..of_ops(&replayed)? })
+    let on = frame::on_model::<Placement>(&document, request.into())?;
+    let replayed = replay::on(on.setting)?;
+    let violations = replay::broken_rules(&replayed.on).to_vec();
+    Ok(Made { violations, ..of_ops(&replayed, on.warnings)? })
 }
 
 /// Refuses a model of which there are no views.
@@ -107,9 +114,8 @@ pub fn refuse_others(plan: &PlanDocument) -> Result<(), Diagnostic> {
 ///
 /// # Errors
 /// `no-view`.
-pub fn of_ops(replayed: &Replayed) -> Result<Made, Diagnostic> {
+pub fn of_ops(replayed: &Replayed, warnings: Vec<Diagnostic>) -> Result<Made, Diagnostic> {
     check_step(replayed.timeline.step_time.get())?;
-    let warnings = replayed.on.warnings.clone();
     Ok(Made { bytes: ops::file(replayed), warnings, violations: Vec::new() })
 }
 
@@ -117,17 +123,16 @@ pub fn of_ops(replayed: &Replayed) -> Result<Made, Diagnostic> {
 ///
 /// # Errors
 /// Those of pricing and of the judge; `no-view`.
-pub fn of_run(on: &training::replay::OnModel<'_>) -> Result<Made, Diagnostic> {
+pub fn of_run(on: &Planned, warnings: Vec<Diagnostic>) -> Result<Made, Diagnostic> {
     let costs = on.setting.costs(&on.plan, on.setting.limit)?;
     let judged = cost_model::runs::judge::judge_plan(&costs, &on.plan);
     let judged = judged.map_err(|violation| violation.diagnostic())?;
     check_step(judged.report.step_time.0)?;
-    let (violations, _) = training::replay::judged_again(on);
     let bytes = match &on.plan.schedule.grid {
         Some(grid) => runs::file(on, &costs, grid, &judged),
         None => Vec::new(),
     };
-    Ok(Made { bytes, warnings: on.warnings.clone(), violations })
+    Ok(Made { bytes, warnings, violations: Vec::new() })
 }
 
 fn check_step(step_time_ns: u64) -> Result<(), Diagnostic> {
@@ -147,16 +152,8 @@ fn check_step(step_time_ns: u64) -> Result<(), Diagnostic> {
 pub fn view(request: &PlanOnModel, keep: &mut dyn FnMut(Vec<u8>), page: &Page) -> CommandResult {
     let made = make(request)?;
     let overview = View::open(&made.bytes)?.overview();
-    let documents =
-        |list: &[Diagnostic]| -> Vec<_> { list.iter().map(DiagnosticDocument::from).collect() };
     page.warnings(&made.warnings);
     page.warnings(&made.violations);
-    page.document(&json!({
-        "view": overview,
-        "violations": documents(&made.violations),
-        "warnings": documents(&made.warnings),
-    }));
     keep(made.bytes);
-    let is_legal = made.violations.is_empty();
-    Ok(if is_legal { Exit::DONE } else { Exit(Blame::IllegalPlan.exit_code()) })
+    Ok(frame::replayed((&made.violations, &made.warnings), json!({ "view": overview }), page))
 }

@@ -21,10 +21,12 @@ use crate::answer::files::input_file;
 use crate::answer::page::Page;
 use crate::answer::violations;
 use crate::inputs::plan_file;
+use crate::kinds::frame::{self, documents};
+use crate::kinds::placement::Placement;
 use crate::kinds::placement::replay;
-use crate::kinds::placement::{report, stated};
-use crate::kinds::training::replay::{OnModel, documents, read};
-use crate::kinds::training::{figures, replay as runs};
+use crate::kinds::placement::report;
+use crate::kinds::training::Training;
+use crate::kinds::training::figures;
 use crate::request::fields;
 use crate::request::{OpenRequest, PlanOnModel, ReplayRequest};
 use crate::views;
@@ -122,7 +124,7 @@ pub fn of(on: &PlanOnModel, is_checked: bool) -> Result<Opened, Diagnostic> {
     views::refuse_others(&document)?;
     let mut opened = match document.training {
         None => of_ops(&document, on, is_checked),
-        Some(_) => of_run((&on.plan, &read(&document, on)?), is_checked),
+        Some(_) => of_run(&document, on, is_checked),
     }?;
     if violations::is_legal(&opened.broken).is_none() {
         let unproved = std::mem::take(&mut opened.broken).into_iter();
@@ -153,27 +155,29 @@ fn of_ops(
     on: &PlanOnModel,
     is_checked: bool,
 ) -> Result<Opened, Diagnostic> {
-    let problem = replay::on_problem(document, &on.model, &on.target)?;
-    let mut broken = replay::broken_rules(&problem).to_vec();
-    let replayed = replay::on(problem)?;
-    if broken.is_empty() && is_checked {
-        broken = stated::wrong(document, &replayed.on, &replayed.timeline, &for_a_while());
-    }
+    let mut own = frame::on_model::<Placement>(document, on.into())?;
+    let judged = own.judged();
+    let broken = own.violations(&judged, is_checked.then(for_a_while).as_ref());
+    let replayed = replay::on(own.setting)?;
     let problem = &replayed.on.loaded.problem;
-    let made = views::of_ops(&replayed)?;
+    let made = views::of_ops(&replayed, own.warnings)?;
     let report = Some(report::document(problem, &replayed.report, replayed.trust()));
     let answer = Answer { report, ..Answer::of(&on.plan, &made.warnings)? };
     Ok(Opened { answer, view: made.bytes, broken })
 }
 
-fn of_run((plan, on): (&Path, &OnModel<'_>), is_checked: bool) -> Result<Opened, Diagnostic> {
-    let (mut broken, report) = runs::judged_again(on);
-    if broken.is_empty() && is_checked {
-        broken.extend(runs::unproved(on, &for_a_while()));
-    }
-    let made = views::of_run(on)?;
-    let best = report.map(|report| figures::of(on, &report)).transpose()?;
-    let unit = Some(on.setting.unit().to_owned());
-    let answer = Answer { best, unit, ..Answer::of(plan, &made.warnings)? };
+fn of_run(
+    document: &Arc<PlanDocument>,
+    on: &PlanOnModel,
+    is_checked: bool,
+) -> Result<Opened, Diagnostic> {
+    let mut own = frame::on_model::<Training>(document, on.into())?;
+    let judged = own.judged();
+    let broken = own.violations(&judged, is_checked.then(for_a_while).as_ref());
+    let planned = &own.setting;
+    let made = views::of_run(planned, own.warnings)?;
+    let best = judged.ok().map(|judged| figures::of(planned, &judged.report)).transpose()?;
+    let unit = Some(planned.setting.unit().to_owned());
+    let answer = Answer { best, unit, ..Answer::of(&on.plan, &made.warnings)? };
     Ok(Opened { answer, view: made.bytes, broken })
 }

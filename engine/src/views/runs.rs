@@ -18,11 +18,11 @@ use super::head::{DeviceFigures, Role};
 use super::kind::Kind;
 use super::memory::{Alive, Holding};
 use crate::kinds::training::layered::stage_text;
-use crate::kinds::training::replay::OnModel;
+use crate::kinds::training::replay::Planned;
 
 /// The file of a run.
 pub(super) fn file(
-    on: &OnModel<'_>,
+    on: &Planned,
     costs: &PipelineCosts,
     grid: &Grid,
     judged: &Judged<'_>,
@@ -211,7 +211,7 @@ impl Source<'_> {
         }
     }
 
-    fn memory(&mut self, on: &OnModel<'_>) {
+    fn memory(&mut self, on: &Planned) {
         let judged = self.judged;
         let n_ranks = self.ranks.len() as u64;
         let n_devices = shape::n_devices(&on.plan.parallelism) / n_ranks.max(1);
@@ -251,7 +251,7 @@ impl Source<'_> {
     }
 
     /// The stages as the one group of the graph.
-    fn stages(&mut self, on: &OnModel<'_>) {
+    fn stages(&mut self, on: &Planned) {
         let mut time = vec![0u64; self.costs.stages.len()];
         for (rank, row) in self.grid.rows.iter().enumerate() {
             for (position, cell) in row.iter().enumerate() {
@@ -313,7 +313,7 @@ impl Source<'_> {
     }
 
     /// The rank of each device that the run uses.
-    fn members(&mut self, on: &OnModel<'_>) {
+    fn members(&mut self, on: &Planned) {
         let degrees = &on.plan.parallelism;
         let n = usize::try_from(shape::n_devices(degrees)).unwrap_or(usize::MAX);
         let devices = on.setting.cluster.devices.iter().take(n).enumerate();

@@ -23,10 +23,6 @@ pub fn compare(
     let differ = differing(of, a, b);
     table(&differ, rows, page);
     let is_equal = differ.is_empty();
-    page.line(&match is_equal {
-        true => "the plans decide the same".to_owned(),
-        false => sentence(of, [a, b]),
-    });
     let layers: Vec<Value> = differ.iter().filter(|own| !own.layers.is_empty()).map(told).collect();
     let step = differ.iter().find(|own| own.layers.is_empty()).map(told);
     let figures = |plan: &PlanDocument| match (of.samples_per_s)(plan) {
@@ -34,7 +30,7 @@ pub fn compare(
         None => json!({ "step_time_ns": step_ns(plan) }),
     };
     let document = json!({ "a": figures(a), "b": figures(b), "step": step, "layers": layers });
-    Compared { is_equal, document }
+    Compared { is_equal, differs: sentence(of, [a, b]), document }
 }
 
 fn step_ns(plan: &PlanDocument) -> u64 {
@@ -141,8 +137,7 @@ fn differing(of: &Decides, a: &PlanDocument, b: &PlanDocument) -> Vec<Differing>
 
 /// A row for each figure that differs of layers that do so alike; of lists is said that they do.
 fn table(differ: &[Differing], rows: Rows, page: &Page) {
-    let columns =
-        [Column::Text("layers"), Column::Text("what"), Column::Number("A"), Column::Number("B")];
+    let columns = Column::row("layers | what | #A | #B");
     let mut table = Vec::new();
     for own in differ {
         let where_ = match own.layers.is_empty() {

@@ -19,18 +19,14 @@ pub fn compare((a, b): (&PlanDocument, &PlanDocument), (rows, page): (Rows, &Pag
     let documents = layers(a, b, rows, page);
     let (x, y) = (mean(a), mean(b));
     let is_equal = a.experts.layers == b.experts.layers;
-    page.line(&match is_equal {
-        true => "the plans decide the same".to_owned(),
-        false => format!(
-            "greatest load over the mean, all layers: A {x:.4}, B {y:.4}, {} in B",
-            match y <= x {
-                true => format!("{} less", percent(1.0 - y / x)),
-                false => format!("{} more", percent(y / x - 1.0)),
-            }
-        ),
-    });
+    let change = match y <= x {
+        true => format!("{} less", percent(1.0 - y / x)),
+        false => format!("{} more", percent(y / x - 1.0)),
+    };
+    let differs =
+        format!("greatest load over the mean, all layers: A {x:.4}, B {y:.4}, {change} in B");
     let document = json!({ "a": { "load": x }, "b": { "load": y }, "layers": documents });
-    Compared { is_equal, document }
+    Compared { is_equal, differs, document }
 }
 
 /// What the loads of two placements are not of alike.

@@ -11,18 +11,15 @@ use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
 use crate::kinds::expert_layers as shared;
-use crate::kinds::kind::Legal;
+use crate::kinds::kind::{Asked, Legal};
 use crate::request::subject::Subject;
 
 /// Loads by layer, or what a device holds.
 ///
 /// # Errors
 /// `unknown-device`.
-pub fn explain(
-    on: Legal<'_, Experts>,
-    subject: &Subject,
-    (rows, page): (Rows, &Page),
-) -> Result<Value, Diagnostic> {
+pub fn explain(on: Legal<'_, Experts>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let Asked { subject, rows, page, .. } = *asked;
     let figures = Figures::of(on.plan, &on.setting.experts);
     let held = match subject {
         Subject::Device(name) => Some(held(on, name, rows, page)?),

@@ -6,33 +6,34 @@ pub mod export;
 pub mod figures;
 pub mod plan;
 
+use std::sync::Arc;
+
 use cost_model::experts::bound::{METHODS, bound};
 use cost_model::experts::verify::{Violation, verify as rules};
 use cost_model::experts::{Shape, greatest, shares};
+use documents::plan::PlanDocument;
 use documents::plan::experts::ExpertLayersDocument;
-use documents::plan::{PlanDocument, Reference};
 use exporters::Export;
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 use planner::experts::expert_placement::exact;
 use planner::experts::{self, OBJECTIVE, slots_and_groups};
 use planner::run::Control;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use self::figures::Figures;
 use crate::answer::differences::difference;
 use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
-use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
 use crate::inputs::experts::Setting;
 use crate::kinds::expert_layers::{self as shared, Placed, TOLERANCE, by_law};
-use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal};
-use crate::request::PlanRequest;
+use crate::kinds::frame;
+use crate::kinds::kind::{
+    ChecksSubject, Explains, IsRow, Kind, Legal, Pair, Plans, Read, Target, Told, illegal,
+};
 use crate::request::fields::Honours;
-use crate::request::subject::Subject;
 use crate::search::row::{self, row};
-use crate::search::run::Run;
 
 /// What bounds may be off by that an integer program proves again.
 const PROVED: f64 = 1e-5;
@@ -45,6 +46,10 @@ impl Kind for Experts {
     const FLAGS: &'static [&'static str] = &["--cluster"];
     const ROWS: &'static str = "a row that decides what the plan does";
     const HONOURS: &'static Honours = &shared::HONOURS;
+    const IS_ROW: IsRow = row::is::<experts::Experts>;
+    const PLAN: Plans = plan::plan;
+    const EXPLAIN: Explains<Self> = explain::explain;
+    const CHECK_SUBJECT: ChecksSubject = shared::check_subject;
     const ELSEWHERE: &'static str =
         "no other program is known to take copies of experts: their devices stand in the plan";
     const FIGURE: &'static str = "load";
@@ -53,24 +58,10 @@ impl Kind for Experts {
     type Setting = Setting;
     type Judged = Placed;
 
-    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
-        row::is::<experts::Experts>(recipe)
-    }
-
-    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
-        plan::plan(request, run)
-    }
-
-    fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
-        shared::read(plan, target)
-    }
-
-    fn warnings(setting: &mut Setting) -> &mut Vec<Diagnostic> {
-        &mut setting.warnings
-    }
-
-    fn references(setting: &Setting) -> [Reference; 3] {
-        shared::references(setting)
+    fn read(plan: &Arc<PlanDocument>, target: Target<'_>) -> Result<Read<Setting>, Diagnostic> {
+        let setting = shared::read(plan, target)?;
+        let others = target.others(plan, &shared::references(&setting));
+        Ok(Read { warnings: setting.warnings.clone(), others, setting })
     }
 
     fn judge(setting: &mut Setting, plan: &PlanDocument) -> Result<Placed, Vec<Diagnostic>> {
@@ -99,28 +90,13 @@ impl Kind for Experts {
         }
     }
 
-    fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
-        shared::check_subject(subject)
-    }
-
-    fn explain(
-        on: Legal<'_, Self>,
-        (subject, _): (&Subject, Option<u32>),
-        around: (Rows, &Page),
-    ) -> Result<Value, Diagnostic> {
-        explain::explain(on, subject, around)
-    }
-
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
         export::exported(target, on)
     }
 
-    fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
-        compare::unlike(a, b)
-    }
-
-    fn compare(a: &PlanDocument, b: &PlanDocument, around: (Rows, &Page)) -> Compared {
-        compare::compare((a, b), around)
+    fn compare(pair: Pair<'_>, page: &Page) -> CommandResult {
+        let compared = |rows| compare::compare((pair.a, pair.b), (rows, page));
+        frame::compare::<Self>(pair, compare::unlike(pair.a, pair.b), compared, page)
     }
 }
 

@@ -104,13 +104,7 @@ pub(super) fn table(instance: &AveragingInstance, solution: &Solution, rows: Row
     let name = |at: u32| instance.nodes.get(at as usize).map_or("", String::as_str);
     match solution {
         Solution::Rounds(rounds) => {
-            let columns = [
-                Column::Name("round"),
-                Column::Number("takes, s"),
-                Column::Text("slowest pair"),
-                Column::Number("bytes/s"),
-                Column::Text("pairs"),
-            ];
+            let columns = Column::row("@round | #takes, s | slowest pair | #bytes/s | pairs");
             let row = |(at, round): (usize, &Matching)| {
                 let (time, [a, b]) = slowest(instance, round).unwrap_or((Nanos::ZERO, &[0, 0]));
                 let pairs: Vec<String> =
@@ -127,12 +121,7 @@ pub(super) fn table(instance: &AveragingInstance, solution: &Solution, rows: Row
             rows.table(&columns, rounds.iter().enumerate().map(row), page);
         }
         Solution::Uploads(bytes) => {
-            let columns = [
-                Column::Name("client"),
-                Column::Number("sends"),
-                Column::Number("of its model"),
-                Column::Number("takes, s"),
-            ];
+            let columns = Column::row("@client | #sends | #of its model | #takes, s");
             let row = |(at, bytes): (usize, &u64)| {
                 let time = upload_time(instance, at, *bytes).unwrap_or_default();
                 let share = *bytes as f64 / instance.bytes[at] as f64;

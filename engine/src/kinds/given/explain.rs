@@ -42,7 +42,9 @@ pub fn explain(
     unused::check(&args.target)?;
     let found = read(&args.plan, instance)?;
     match subject {
-        Subject::Step { .. } => whole(&found, Rows::of(args.target.all), page)?,
+        Subject::Step { .. } | Subject::BreakEven(_) => {
+            whole(&found, Rows::of(args.target.all), page)?
+        }
         Subject::Op(name) | Subject::Transfer(name) => node(&found, name, page)?,
         Subject::Device(name) => device(&found, name, page)?,
     }

@@ -157,15 +157,8 @@ fn of_stages(
 /// Prints the table.
 pub(super) fn print(found: &Found, figures: &[Figures], page: &Page) {
     let unit = found.instance.unit();
-    let columns = [
-        Column::Name("device"),
-        Column::Number("nodes"),
-        Column::Number("compute"),
-        Column::Number("moving data"),
-        Column::Number("together"),
-        Column::Number("holds"),
-        Column::Number("of"),
-    ];
+    let columns =
+        Column::row("@device | #nodes | #compute | #moving data | #together | #holds | #of");
     let row = |figures: &Figures| {
         let bytes = figures.bytes.and_then(|bytes| u64::try_from(bytes).ok());
         let limit = figures.limit.filter(|limit| *limit != Bytes::MAX);

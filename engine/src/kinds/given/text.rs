@@ -63,15 +63,8 @@ pub fn print(instance: &Instance, solution: &Solution, rows: Rows, page: &Page) 
 
 /// Tasks and seconds of each device, and where its times come from.
 fn print_queues(instance: &TaskInstance, devices: &[u32], page: &Page) {
-    let columns = [
-        Column::Name("device"),
-        Column::Number("tasks"),
-        Column::Number("ends, s"),
-        Column::Number("a task, s"),
-        Column::Number("a unit, s"),
-        Column::Text("from"),
-        Column::Number("error"),
-    ];
+    let columns =
+        Column::row("@device | #tasks | #ends, s | #a task, s | #a unit, s | from | #error");
     let (lines, loads) = (tasks::lines(instance), tasks::loads(instance, devices));
     let counts = counts(devices, instance.devices.len());
     let row = |(at, (name, line)): (usize, (&String, &tasks::Line))| {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use cost_model::given::{Goal, row, rows, split};
-use documents::diagnostic::DiagnosticDocument;
 use documents::solution::{FORMAT, SolutionDocument};
 use ir::diagnostic::Diagnostic;
 use ir::instance::{AveragingInstance, Instance, Peers};
@@ -18,8 +17,9 @@ use crate::answer::differences::{difference, differences};
 use crate::answer::exit::{Cancel, CommandResult};
 use crate::answer::files::input_file;
 use crate::answer::page::Page;
-use crate::answer::violations;
-use crate::kinds::buckets;
+use crate::answer::rows::Rows;
+use crate::kinds::kind::Told;
+use crate::kinds::{buckets, frame};
 use crate::request::PlanOnModel;
 use crate::search::solved;
 
@@ -46,28 +46,17 @@ pub fn run(
         Some(stated) => broken(&found, stated, cancel)?,
         None => (Vec::new(), Vec::new()),
     };
-    page.warnings(&warnings);
-    if let Some(exit) = violations::interrupted(&broken, cancel, page) {
-        return Ok(exit);
-    }
-    page.warnings(&broken);
-    let value = format!("{} {}", row(found.goal).name, found.instance.unit().text(found.value));
-    page.line(&match crate::answer::violations::is_legal(&broken) {
-        Some(true) => format!("legal: {value}"),
-        Some(false) => format!("illegal: {}", crate::answer::violations::count(broken.len())),
-        None => format!("unchecked: {value}, no rule broken, but the bound was not proved again"),
-    });
-    let list =
-        |found: &[Diagnostic]| -> Vec<_> { found.iter().map(DiagnosticDocument::from).collect() };
-    page.document(&json!({
-        "legal": crate::answer::violations::is_legal(&broken),
-        "objective": row(found.goal).name,
-        "value_ns": found.value.get(),
-        "violations": list(&broken),
-        "truncated": false,
-        "warnings": list(&warnings),
-    }));
-    Ok(violations::exit(&broken))
+    let name = row(found.goal).name;
+    let value = format!("{name} {}", found.instance.unit().text(found.value));
+    let told = Told {
+        sentence: format!("legal: {value}"),
+        figures: vec![("objective", json!(name)), ("value_ns", json!(found.value.get()))],
+    };
+    let unproved =
+        format!("unchecked: {value}, no rule broken, but the bound was not proved again");
+    let words = ["illegal".to_owned(), unproved];
+    let around = (Rows::of(args.target.all), &**cancel, page);
+    Ok(frame::verdict((&broken, &warnings), (told, words), around))
 }
 
 /// A legal solution of an instance.

@@ -23,22 +23,23 @@ use ir::workload::{Mode, Workload};
 use planner::given::runner::{Method, Request, method, simple_bound, solve};
 use planner::recipe::Ingredient;
 use planner::registry::entries;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::answer::differences::{self, difference};
 use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
-use crate::answer::rows::Rows;
 use crate::inputs::load::{self, Loaded};
 use crate::inputs::plan_file;
 use crate::kinds::buckets::{self, launchers};
-use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal, refused};
+use crate::kinds::frame;
+use crate::kinds::kind::{
+    ChecksSubject, Explains, IsRow, Kind, Legal, Pair, Plans, Read, Target, Told, illegal, refused,
+};
 use crate::request::PlanRequest;
 use crate::request::fields::{self, Honours};
 use crate::request::subject::Subject;
 use crate::request::{ObjectiveName, ProblemRequest};
 use crate::search;
-use crate::search::run::Run;
 
 /// Gradients that replicas exchange together.
 pub struct Gradients;
@@ -47,47 +48,40 @@ impl Kind for Gradients {
     const KIND: PlanKind = PlanKind::Gradients;
     const ROWS: &'static str = "a row that plans gradients";
     const HONOURS: &'static Honours = &fields::OPS;
+    const IS_ROW: IsRow = |recipe| row(recipe).map(|own| own.is_some());
+    const CHECK_SUBJECT: ChecksSubject = check_subject;
+    const PLAN: Plans = plan::plan;
+    const EXPLAIN: Explains<Self> = |on, asked| {
+        let (own, value) = on.judged;
+        buckets::explain(&on.setting.instance, (own, *value), (asked.rows, asked.page))
+    };
 
     type Setting = Setting;
     /// Buckets, and the step with them.
     type Judged = (Buckets, Nanos);
 
-    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
-        row(recipe).map(|own| own.is_some())
-    }
-
     fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
         plan::check(request)
     }
 
-    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
-        plan::plan(request, run)
-    }
-
-    fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
+    fn read(plan: &Arc<PlanDocument>, target: Target<'_>) -> Result<Read<Setting>, Diagnostic> {
         let workload = plan_file::workload(&plan.workload)?;
         let planned = (workload, &plan.request, u64::from(plan.parallelism.data));
         let setting = Setting::planned(target.model, &target.flags.problem, planned)?;
         let cluster = &setting.loaded.problem.cluster;
         // Of other replicas each has other samples, and so another graph.
         let replicas = (plan.parallelism.data.to_string(), cluster.devices.len().to_string());
-        match digest::cluster(cluster) == plan.cluster.digest && replicas.0 != replicas.1 {
-            true => Err(difference("parallelism.data", &replicas.0, &replicas.1)),
-            false => Ok(setting),
+        if digest::cluster(cluster) == plan.cluster.digest && replicas.0 != replicas.1 {
+            return Err(difference("parallelism.data", &replicas.0, &replicas.1));
         }
-    }
-
-    fn warnings(setting: &mut Setting) -> &mut Vec<Diagnostic> {
-        &mut setting.loaded.warnings
-    }
-
-    fn references(setting: &Setting) -> [Reference; 3] {
         let (problem, profile) = (&setting.loaded.problem, &setting.loaded.profile);
-        [
+        let given = [
             Reference::new(&problem.graph.name, digest::graph(&problem.graph)),
-            Reference::new(&problem.cluster.name, digest::cluster(&problem.cluster)),
+            Reference::new(&cluster.name, digest::cluster(cluster)),
             Reference::new(&profile.name, digest::profile(profile)),
-        ]
+        ];
+        let others = target.others(plan, &given);
+        Ok(Read { warnings: setting.loaded.warnings.clone(), others, setting })
     }
 
     fn judge(setting: &mut Setting, plan: &PlanDocument) -> Result<Self::Judged, Vec<Diagnostic>> {
@@ -96,8 +90,11 @@ impl Kind for Gradients {
         buckets::allow(&mut setting.instance, &stated.lossy).map_err(wrong)?;
         let own = buckets::buckets(&setting.instance, stated).map_err(wrong)?;
         let value = evaluate(&setting.instance, &own).map_err(|why| vec![why])?;
-        setting.loaded.warnings.extend(buckets::warnings(&setting.instance, 0, &own));
         Ok((own, value))
+    }
+
+    fn warned(on: Legal<'_, Self>) -> Vec<Diagnostic> {
+        buckets::warnings(&on.setting.instance, 0, &on.judged.0)
     }
 
     fn stated_wrong(on: Legal<'_, Self>, _: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
@@ -130,32 +127,25 @@ impl Kind for Gradients {
         }
     }
 
-    fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
-        if subject.flag().is_none() {
-            return Ok(());
-        }
-        let message = "a plan of gradients is explained as a whole: ops and devices name nothing";
-        let hint = "leave --op, --transfer, --device and --longest out";
-        Err(refused(PlanKind::Gradients, message, hint))
-    }
-
-    fn explain(
-        on: Legal<'_, Self>,
-        _: (&Subject, Option<u32>),
-        around: (Rows, &Page),
-    ) -> Result<Value, Diagnostic> {
-        let (own, value) = on.judged;
-        buckets::explain(&on.setting.instance, (own, *value), around)
-    }
-
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
         let bytes = launchers::exported(target, &on.setting.instance, &on.judged.0)?;
         Ok(Export { bytes, warnings: Vec::new() })
     }
 
-    fn compare(a: &PlanDocument, b: &PlanDocument, (_, page): (Rows, &Page)) -> Compared {
-        compare::compare((a, b), page)
+    fn compare(pair: Pair<'_>, page: &Page) -> CommandResult {
+        let compared = |_| compare::compare((pair.a, pair.b), page);
+        frame::compare::<Self>(pair, None, compared, page)
     }
+}
+
+/// Refuses subjects that its plans have none of.
+fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
+    if subject.flag().is_none() {
+        return Ok(());
+    }
+    let message = "a plan of gradients is explained as a whole: ops and devices name nothing";
+    let hint = "leave --op, --transfer, --device and --longest out";
+    Err(refused(PlanKind::Gradients, message, hint))
 }
 
 /// The row that a recipe is, with its options; `None` where it is none of gradients.

@@ -14,17 +14,14 @@ use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
 use crate::kinds::cells::check_layer;
-use crate::kinds::kind::Legal;
+use crate::kinds::kind::{Asked, Legal};
 
 /// Where a step goes; when the pieces of one layer run, where one is named.
 ///
 /// # Errors
 /// `unknown-layer`.
-pub fn explain(
-    on: Legal<'_, Groups>,
-    layer: Option<u32>,
-    (rows, page): (Rows, &Page),
-) -> Result<Value, Diagnostic> {
+pub fn explain(on: Legal<'_, Groups>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let Asked { layer, rows, page, .. } = *asked;
     if let Some(layer) = layer {
         check_layer(layer, on.setting.layers.len())?;
         return Ok(of_layer(on.setting, on.judged, layer as usize, (rows, page)));

@@ -14,9 +14,9 @@ use cost_model::experts::{Copies, Shape, greatest, shares};
 use cost_model::runs::forms::block::groups::Priced;
 use cost_model::streams::groups::{Cut, Split};
 use cost_model::streams::{Cell, verify as timed};
+use documents::plan::PlanDocument;
 use documents::plan::disaggregated::{DisaggregatedDocument, SplitDocument};
 use documents::plan::experts::ExpertLayersDocument;
-use documents::plan::{PlanDocument, Reference};
 use exporters::Export;
 use ir::card::Skew;
 use ir::diagnostic::Diagnostic;
@@ -25,26 +25,26 @@ use ir::workload::StepPhase;
 use planner::experts;
 use planner::experts::findep::{MOST_MICRO_BATCHES, MOST_PARTS, MOST_PIECES, least_s};
 use planner::experts::naive;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use self::decided::{Decided, cells, replayed, whole};
 use self::setting::{Setting, Visited};
 use crate::answer::differences;
 use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
-use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
 use crate::inputs::run::model;
 use crate::kinds::cells::compare::{self, Decides};
 use crate::kinds::cells::{self, TOLERANCE, asked, n_pieces, of_layers, ordered};
-use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal};
+use crate::kinds::frame;
+use crate::kinds::kind::{
+    ChecksSubject, Explains, IsRow, Kind, Legal, Pair, Plans, Read, Target, Told, illegal,
+};
 use crate::request::ExpertSkew;
 use crate::request::PlanRequest;
 use crate::request::fields::Honours;
-use crate::request::subject::Subject;
 use crate::request::value::Written;
 use crate::search::row;
-use crate::search::run::Run;
 
 /// Devices of attention and of experts.
 pub struct Groups;
@@ -80,25 +80,21 @@ impl Kind for Groups {
     const KIND: PlanKind = PlanKind::Groups;
     const ROWS: &'static str = "a row that shares steps out over groups";
     const HONOURS: &'static Honours = &cells::HONOURS;
+    const IS_ROW: IsRow = row::is::<experts::Groups>;
+    const PLAN: Plans = plan::plan;
+    const EXPLAIN: Explains<Self> = explain::explain;
+    const CHECK_SUBJECT: ChecksSubject = cells::check_subject;
     const ELSEWHERE: &'static str = "no program is known to take them: they stand in the plan (`experts.disaggregated`, \
                                      `schedule.cells`), and `svg` draws them";
 
     type Setting = Setting;
     type Judged = Judged;
 
-    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
-        row::is::<experts::Groups>(recipe)
-    }
-
     fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
         cells::check(request, Self::HONOURS, true)
     }
 
-    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
-        plan::plan(request, run)
-    }
-
-    fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
+    fn read(plan: &Arc<PlanDocument>, target: Target<'_>) -> Result<Read<Setting>, Diagnostic> {
         let own = &plan.experts;
         let visited = match &plan.request.expert_skew {
             Some(text) => {
@@ -120,15 +116,9 @@ impl Kind for Groups {
             model::cache_type(plan.request.kv_dtype.as_deref())?,
         );
         let on = (target.model, own.sequence_length);
-        Setting::read(on, &target.flags.problem, &visited, step)
-    }
-
-    fn warnings(setting: &mut Setting) -> &mut Vec<Diagnostic> {
-        &mut setting.run.warnings
-    }
-
-    fn references(setting: &Setting) -> [Reference; 3] {
-        setting.run.references()
+        let setting = Setting::read(on, &target.flags.problem, &visited, step)?;
+        let others = target.others(plan, &setting.run.references());
+        Ok(Read { warnings: setting.run.warnings.clone(), others, setting })
     }
 
     fn judge(setting: &mut Setting, plan: &PlanDocument) -> Result<Judged, Vec<Diagnostic>> {
@@ -158,28 +148,13 @@ impl Kind for Groups {
         }
     }
 
-    fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
-        cells::check_subject(subject)
-    }
-
-    fn explain(
-        on: Legal<'_, Self>,
-        (_, layer): (&Subject, Option<u32>),
-        around: (Rows, &Page),
-    ) -> Result<Value, Diagnostic> {
-        explain::explain(on, layer, around)
-    }
-
     fn export(on: Legal<'_, Self>, _: &str) -> Result<Export, Diagnostic> {
         Ok(picture::drawn(on.plan, on.setting, &on.judged.cells))
     }
 
-    fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
-        compare::unlike(a, b)
-    }
-
-    fn compare(a: &PlanDocument, b: &PlanDocument, around: (Rows, &Page)) -> Compared {
-        compare::compare(&DECIDES, (a, b), around)
+    fn compare(pair: Pair<'_>, page: &Page) -> CommandResult {
+        let compared = |rows| compare::compare(&DECIDES, (pair.a, pair.b), (rows, page));
+        frame::compare::<Self>(pair, compare::unlike(pair.a, pair.b), compared, page)
     }
 }
 

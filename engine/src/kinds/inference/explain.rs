@@ -10,18 +10,15 @@ use super::setting::Setting;
 use crate::answer::energy;
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
-use crate::kinds::kind::Legal;
+use crate::kinds::kind::{Asked, Legal};
 use crate::request::subject::Subject;
 
 /// What stages take and hold; of one, where its device is named.
 ///
 /// # Errors
 /// `unknown-device` for one without a stage.
-pub fn explain(
-    on: Legal<'_, Inference>,
-    subject: &Subject,
-    (rows, page): (Rows, &Page),
-) -> Result<Value, Diagnostic> {
+pub fn explain(on: Legal<'_, Inference>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let Asked { subject, rows, page, .. } = *asked;
     let (setting, (pieces, judged)) = (on.setting, on.judged);
     if let Subject::Device(name) = subject {
         let at = stage_of(setting, pieces, name)?;

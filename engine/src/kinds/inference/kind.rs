@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use cost_model::runs::served::bound::{EVERY, SPREAD, is_below, spread};
 use cost_model::runs::served::{self, Piece, Violation};
-use documents::plan::{PlanDocument, Reference};
+use documents::plan::PlanDocument;
 use exporters::Export;
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 use ir::units::Bytes;
 use planner::serving::Serves;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::setting::Setting;
 use super::{Inference, compare, decided, explain, export, plan, refused, setting};
@@ -20,15 +20,16 @@ use crate::answer::differences;
 use crate::answer::energy::above_cap;
 use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
-use crate::answer::rows::Rows;
 use crate::answer::violations;
 use crate::inputs::plan_file;
-use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal};
+use crate::kinds::frame;
+use crate::kinds::kind::{
+    ChecksSubject, Explains, IsRow, Kind, Legal, Pair, Plans, Read, Target, Told, illegal,
+};
 use crate::request::PlanRequest;
 use crate::request::fields::Honours;
 use crate::request::subject::Subject;
 use crate::search::row;
-use crate::search::run::Run;
 
 /// Longest look at a bound.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -38,40 +39,30 @@ impl Kind for Inference {
     const ROWS: &'static str = "a row that plans pipelines that serve";
     const ELSEWHERE: &'static str = "other programs can be told from the plan's `partition.stages`";
     const HONOURS: &'static Honours = &setting::HONOURS;
+    const IS_ROW: IsRow = row::is::<Serves>;
+    const CHECK_SUBJECT: ChecksSubject = check_subject;
+    const PLAN: Plans = plan::plan;
+    const EXPLAIN: Explains<Self> = explain::explain;
     const HOLDS_CLAIMS: bool = false;
 
     type Setting = Setting;
     /// Stages, and what they take.
     type Judged = (Vec<Piece>, served::Judged);
 
-    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
-        row::is::<Serves>(recipe)
-    }
-
     fn is_asked(request: &PlanRequest) -> Result<bool, Diagnostic> {
         plan::asked(request).map(|own| own.is_some())
     }
 
-    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
-        plan::plan(request, run)
-    }
-
-    fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
+    fn read(plan: &Arc<PlanDocument>, target: Target<'_>) -> Result<Read<Setting>, Diagnostic> {
         let Some(served) = &plan.served else {
             return Err(refused("the plan is of no pipeline that serves", "give one that is"));
         };
         let asked = decided::asked(plan, served)?;
         let mut problem = target.flags.problem.clone();
         problem.model.dtype = plan_file::workload(&plan.workload)?.dtype;
-        Setting::read(target.model, &problem, asked)
-    }
-
-    fn warnings(setting: &mut Setting) -> &mut Vec<Diagnostic> {
-        &mut setting.run.warnings
-    }
-
-    fn references(setting: &Setting) -> [Reference; 3] {
-        setting.run.references()
+        let setting = Setting::read(target.model, &problem, asked)?;
+        let others = target.others(plan, &setting.run.references());
+        Ok(Read { warnings: setting.run.warnings.clone(), others, setting })
     }
 
     fn judge(setting: &mut Setting, plan: &PlanDocument) -> Result<Self::Judged, Vec<Diagnostic>> {
@@ -111,39 +102,28 @@ impl Kind for Inference {
         }
     }
 
-    fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
-        if matches!(subject, Subject::Step { longest: None } | Subject::Device(_)) {
-            return Ok(());
-        }
-        let message =
-            "a pipeline that serves has stages of blocks: no ops, transfers or critical path";
-        Err(refused(message, "leave --op, --transfer and --longest out, or add --device"))
-    }
-
-    fn explain(
-        on: Legal<'_, Self>,
-        (subject, _): (&Subject, Option<u32>),
-        around: (Rows, &Page),
-    ) -> Result<Value, Diagnostic> {
-        explain::explain(on, subject, around)
-    }
-
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
         let (pieces, judged) = on.judged;
         export::exported(target, (on.setting, pieces, judged.in_flight))
     }
 
-    fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
-        let (one, two) = (a.served.as_ref()?, b.served.as_ref()?);
-        compare::unlike((a, one), (b, two))
+    fn compare(pair: Pair<'_>, page: &Page) -> CommandResult {
+        let (Some(one), Some(two)) = (&pair.a.served, &pair.b.served) else {
+            return Err(refused("the plan is of no pipeline that serves", "give one that is"));
+        };
+        let (one, two) = ((&**pair.a, one), (&**pair.b, two));
+        let compared = |_| compare::compare(one, two, page);
+        frame::compare::<Self>(pair, compare::unlike(one, two), compared, page)
     }
+}
 
-    fn compare(a: &PlanDocument, b: &PlanDocument, (_, page): (Rows, &Page)) -> Compared {
-        match (&a.served, &b.served) {
-            (Some(one), Some(two)) => compare::compare((a, one), (b, two), page),
-            _ => Compared { is_equal: false, document: Value::Null },
-        }
+/// Refuses subjects that its plans have none of.
+fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
+    if matches!(subject, Subject::Step { longest: None } | Subject::Device(_)) {
+        return Ok(());
     }
+    let message = "a pipeline that serves has stages of blocks: no ops, transfers or critical path";
+    Err(refused(message, "leave --op, --transfer and --longest out, or add --device"))
 }
 
 /// A broken rule in words.

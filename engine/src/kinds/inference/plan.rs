@@ -15,6 +15,7 @@ use planner::serving::{Found, Plan, Serves};
 
 use crate::answer::energy;
 use crate::answer::exit::CommandResult;
+use crate::answer::nothing_fits::exceeded;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::answer::screen::{Screen, figure};
@@ -162,8 +163,7 @@ fn nothing_fits(setting: &Setting, stop: StopReason) -> Diagnostic {
         (0..n * n).any(|own| own / n != own % n && costs.way(own / n, own % n).is_none());
     let apart = if are_apart { " that reach each other, there and back," } else { "" };
     let message = format!("no pipeline of devices{apart} holds the model for {}", setting.words());
-    let error = Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
-        .fact("needed_on_one", Bytes(need).to_string());
+    let error = exceeded(true, message).fact("needed_on_one", Bytes(need).to_string());
     let error = match all {
         Some(all) => error.fact("usable_of_all", Bytes(all).to_string()),
         None => error,

@@ -11,17 +11,14 @@ use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
 use crate::kinds::cells::check_layer;
-use crate::kinds::kind::Legal;
+use crate::kinds::kind::{Asked, Legal};
 
 /// What a step takes; when the pieces of one layer run, where one is named.
 ///
 /// # Errors
 /// `unknown-layer`.
-pub fn explain(
-    on: Legal<'_, NanoBatches>,
-    layer: Option<u32>,
-    (rows, page): (Rows, &Page),
-) -> Result<Value, Diagnostic> {
+pub fn explain(on: Legal<'_, NanoBatches>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let Asked { layer, rows, page, .. } = *asked;
     let entries = on.judged;
     if let Some(layer) = layer {
         check_layer(layer, on.setting.layers.len())?;

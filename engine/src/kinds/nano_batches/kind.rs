@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use cost_model::streams::verify as rules;
+use documents::plan::PlanDocument;
 use documents::plan::nano_batches::{InterferenceDocument, ServingDocument};
-use documents::plan::{PlanDocument, Reference};
 use exporters::Export;
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 use ir::workload::StepPhase;
 use planner::experts;
 use planner::experts::dynaflow;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::decided::{Asked, Entry};
 use super::setting::{Doing, Setting};
@@ -20,15 +20,14 @@ use super::{KNOWN, NanoBatches, decided, explain, export, plan};
 use crate::answer::differences::{self, difference};
 use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
-use crate::answer::rows::Rows;
 use crate::kinds::cells::compare::{self, Decides};
 use crate::kinds::cells::{self, of_layers, request};
-use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal};
-use crate::request::PlanRequest;
+use crate::kinds::frame;
+use crate::kinds::kind::{
+    ChecksSubject, Explains, IsRow, Kind, Legal, Pair, Plans, Read, Target, Told, illegal,
+};
 use crate::request::fields::Honours;
-use crate::request::subject::Subject;
 use crate::search::row::{self, row};
-use crate::search::run::Run;
 
 const DECIDES: Decides = Decides {
     layers: |own| {
@@ -52,19 +51,15 @@ impl Kind for NanoBatches {
     const ELSEWHERE: &'static str = "no other program is known to take them: they stand in the plan \
          (`experts.layers[].nano_batches`, `schedule.cells`), and `svg` draws them";
     const HONOURS: &'static Honours = &cells::HONOURS;
+    const IS_ROW: IsRow = row::is::<experts::NanoBatches>;
+    const PLAN: Plans = plan::plan;
+    const EXPLAIN: Explains<Self> = explain::explain;
+    const CHECK_SUBJECT: ChecksSubject = cells::check_subject;
 
     type Setting = Setting;
     type Judged = Vec<Entry>;
 
-    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
-        row::is::<experts::NanoBatches>(recipe)
-    }
-
-    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
-        plan::plan(request, run)
-    }
-
-    fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
+    fn read(plan: &Arc<PlanDocument>, target: Target<'_>) -> Result<Read<Setting>, Diagnostic> {
         let serving = plan.experts.serving.clone().unwrap_or_default();
         let phase = plan.experts.phase.map(StepPhase::from).unwrap_or_default();
         if phase == StepPhase::Training {
@@ -76,15 +71,9 @@ impl Kind for NanoBatches {
         let asked = asked(plan, &serving)?;
         let on = (target.model, plan.experts.sequence_length);
         let rows = check_rows(&serving)?;
-        Setting::read(on, &target.flags.problem, (doing, asked.request), rows)
-    }
-
-    fn warnings(setting: &mut Setting) -> &mut Vec<Diagnostic> {
-        &mut setting.run.warnings
-    }
-
-    fn references(setting: &Setting) -> [Reference; 3] {
-        setting.run.references()
+        let setting = Setting::read(on, &target.flags.problem, (doing, asked.request), rows)?;
+        let others = target.others(plan, &setting.run.references());
+        Ok(Read { warnings: setting.run.warnings.clone(), others, setting })
     }
 
     fn judge(setting: &mut Setting, plan: &PlanDocument) -> Result<Vec<Entry>, Vec<Diagnostic>> {
@@ -129,28 +118,13 @@ impl Kind for NanoBatches {
         }
     }
 
-    fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
-        cells::check_subject(subject)
-    }
-
-    fn explain(
-        on: Legal<'_, Self>,
-        (_, layer): (&Subject, Option<u32>),
-        around: (Rows, &Page),
-    ) -> Result<Value, Diagnostic> {
-        explain::explain(on, layer, around)
-    }
-
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
         export::exported(target, (on.setting, on.plan, on.judged))
     }
 
-    fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
-        compare::unlike(a, b)
-    }
-
-    fn compare(a: &PlanDocument, b: &PlanDocument, around: (Rows, &Page)) -> Compared {
-        compare::compare(&DECIDES, (a, b), around)
+    fn compare(pair: Pair<'_>, page: &Page) -> CommandResult {
+        let compared = |rows| compare::compare(&DECIDES, (pair.a, pair.b), (rows, page));
+        frame::compare::<Self>(pair, compare::unlike(pair.a, pair.b), compared, page)
     }
 }
 

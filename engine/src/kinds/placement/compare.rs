@@ -13,14 +13,17 @@ use exporters::serving::{self, Ranks};
 use importers::launcher::Launcher;
 use ir::diagnostic::Diagnostic;
 use ir::launch::{DeviceMap, LaunchSettings};
-use ir::plan::Placement;
+use ir::plan;
 use ir::units::{Bytes, Nanos};
 use serde_json::{Value, json};
 
 use crate::answer::differences::no_effect;
-use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::exit::CommandResult;
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
+use crate::kinds::frame;
+use crate::kinds::kind::{Pair, Target};
+use crate::kinds::placement::Placement;
 use crate::kinds::placement::busiest;
 use crate::kinds::placement::replay::{self, Replayed};
 use crate::request::CompareRequest;
@@ -53,15 +56,11 @@ struct Move<'a> {
 ///
 /// # Errors
 /// Those of putting both on their model.
-pub fn placements(
-    (a, b): (&Arc<PlanDocument>, &Arc<PlanDocument>),
-    now: Option<&[Diagnostic]>,
-    others: Vec<Diagnostic>,
-    (args, page): (&CompareRequest, &Page),
-) -> CommandResult {
-    let Figures { times, peak, mut warnings } = figures(args, a, b)?;
+pub fn placements(pair: Pair<'_>, page: &Page) -> CommandResult {
+    let Pair { a, b, now, others, request } = pair;
+    let Figures { times, peak, mut warnings } = figures(request, a, b)?;
     warnings.extend(now.iter().copied().flatten().cloned());
-    warnings.extend(others);
+    warnings.extend(others.iter().cloned());
     let is_other_model = a.model.digest != b.model.digest;
     let moves = moves(a, b);
     let same = !is_other_model
@@ -69,12 +68,12 @@ pub fn placements(
         && a.schedule == b.schedule
         && a.partition == b.partition
         && a.parallelism == b.parallelism;
-    table(args, &times, peak.as_ref(), page);
-    print_moves(&moves, Rows::of(args.target.all), page);
+    table(request, &times, peak.as_ref(), page);
+    print_moves(&moves, Rows::of(request.target.all), page);
     page.warnings(&warnings);
     page.line(match (same, moves.is_empty()) {
         _ if is_other_model => "the plans are for different models",
-        (true, _) => "the plans decide the same",
+        (true, _) => frame::SAME,
         (false, true) => "the plans differ in their orders only",
         (false, false) => "the plans differ",
     });
@@ -86,17 +85,14 @@ pub fn placements(
         }
     });
     gain.iter().for_each(|gain| page.line(gain));
-    page.document(&json!({
-        "equal": same,
+    let document = json!({
         "step_time": times.iter().map(as_json).collect::<Vec<_>>(),
         "peak_memory": peak.as_ref().map(|p| json!({ "a_bytes": p.a, "b_bytes": p.b })),
         "now_is_legal": now.map(|broken| broken.is_empty()),
         "moved": moves.iter().map(|m| json!({ "op": m.op, "from": m.from, "to": m.to }))
             .collect::<Vec<_>>(),
-        "warnings": warnings.iter().map(documents::diagnostic::DiagnosticDocument::from)
-            .collect::<Vec<_>>(),
-    }));
-    Ok(if same { Exit::DONE } else { Exit::DIFFERS })
+    });
+    Ok(frame::compared((same, &warnings), document, page))
 }
 
 /// What runs now, other than by a plan.
@@ -138,7 +134,7 @@ impl Now {
             .hint("plan the model without --global-batch and --workload training"))
     }
 
-    fn placement(&self, problem: &Problem) -> Result<Placement, Diagnostic> {
+    fn placement(&self, problem: &Problem) -> Result<plan::Placement, Diagnostic> {
         match self {
             Self::Map(map) => exporters::accelerate::placement(problem, map),
             Self::Server(launcher, settings) => {
@@ -189,7 +185,7 @@ pub fn mapped(
         ..RequestDocument::default()
     };
     let plan = &Arc::new(PlanDocument { request, ..plan.clone() });
-    let on = replay::on_problem(plan, model, &args.target)?;
+    let on = frame::on_model::<Placement>(plan, Target::of(model, &args.target))?.setting;
     let problem = &on.loaded.problem;
     let placement = now.placement(problem)?;
     let drafted = planner::draft::finish(problem, placement, None);
@@ -233,16 +229,12 @@ fn figures(
         };
         return Ok(Figures { times: rows, ..Figures::default() });
     };
-    let replayed = |plan: &Arc<PlanDocument>| -> Result<Replayed, Diagnostic> {
-        replay::on(replay::on_problem(plan, model, &args.target)?)
+    let replayed = |plan: &Arc<PlanDocument>| -> Result<_, Diagnostic> {
+        let on = frame::on_model::<Placement>(plan, Target::of(model, &args.target))?;
+        Ok((replay::on(on.setting)?, on.warnings))
     };
-    let (a, b) = (replayed(a)?, replayed(b)?);
-    let mut warnings = a.on.warnings.clone();
-    for warning in &b.on.warnings {
-        if !warnings.contains(warning) {
-            warnings.push(warning.clone());
-        }
-    }
+    let ((a, mut warnings), (b, of_b)) = (replayed(a)?, replayed(b)?);
+    frame::add_new(&mut warnings, of_b);
     Ok(Figures { times: parts(&a, &b), peak: Some(peaks(&a, &b)), warnings })
 }
 

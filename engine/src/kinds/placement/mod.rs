@@ -8,14 +8,15 @@ pub mod export;
 pub mod found;
 mod fused;
 pub mod in_words;
+mod kind;
 pub mod narrower;
 pub mod outcome;
 pub mod plan;
 pub mod replay;
 pub mod report;
-pub mod simulate;
 mod slips;
 pub mod stated;
 pub mod trust;
-pub mod verdict;
-pub mod verify;
+
+/// Devices of ops.
+pub struct Placement;

@@ -112,8 +112,7 @@ pub fn print_failure(none: &NoPlan, warnings: &[Diagnostic], page: &Page) -> Exi
     }
     page.warnings(warnings);
     if none.attempts.len() > 1 {
-        let columns =
-            [Column::Name("algorithm"), Column::Number("planned in"), Column::Text("result")];
+        let columns = Column::row("@algorithm | #planned in | result");
         let row = |attempt: &Attempt| {
             let result = match &attempt.result {
                 Ok(plan) => plan.step_time.to_string(),

@@ -6,7 +6,6 @@ use cost_model::ops::problem::Problem;
 use exporters::Source;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::id::DeviceId;
-use ir::plan_kind::PlanKind;
 use ir::units::Nanos;
 use planner::no_plan::NoPlan;
 use planner::registry;
@@ -19,6 +18,7 @@ use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::follow::{File, Follower, PLOT, Watch};
 use crate::inputs::assumed;
 use crate::inputs::load::{self, Loaded};
+use crate::kinds::frame;
 use crate::kinds::placement::found::{self, Found};
 use crate::kinds::placement::outcome::{self, Solved};
 use crate::kinds::placement::trust::Trust;
@@ -29,10 +29,6 @@ use crate::search::plot::{self, Unit};
 use crate::search::run::{Run, interrupted, late, tell, usual_time};
 
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
-    request
-        .exports
-        .iter()
-        .try_for_each(|target| exporters::find(PlanKind::Placement, target).map(drop))?;
     let recipe = registry::recipe(request.recipe())?;
     let Some(opened) = read(request, run.watch)? else { return Ok(interrupted(run.page)) };
     let limits = request.limits.within(run.watch, usual_time(request, run.start));
@@ -227,18 +223,14 @@ fn files(
     outcome: &Outcome,
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<Vec<File>, Diagnostic> {
-    let mut files = Vec::new();
     let source = Source {
         problem: &loaded.problem,
         plan: &outcome.plan,
         timeline: &outcome.timeline,
         report: &outcome.report,
     };
-    for target in &request.exports {
-        let export = export::exported(target, &source)?;
-        files.push(File { target: target.clone(), bytes: export.bytes });
-        warnings.extend(export.warnings);
-    }
+    let export = |target: &str| export::exported(target, &source);
+    let mut files = frame::exported(&request.exports, export, warnings)?;
     if request.plot {
         let objective = loaded.problem.objective.label();
         let name = &loaded.problem.graph.name;

@@ -13,17 +13,18 @@ use cost_model::ops::judge::verify::{Violation, verify};
 use cost_model::ops::problem::Problem;
 use documents::digest;
 use documents::plan::{PlanDocument, Reference};
-use ir::diagnostic::{Diagnostic, Value};
+use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::plan::Plan;
 
 use super::slips;
 use super::trust::Trust;
-use crate::answer::mismatch::sorted;
+use crate::answer::mismatch;
 use crate::inputs::kept;
 use crate::inputs::load::{self, Basis, Loaded};
 use crate::inputs::plan_file;
 use crate::inputs::plan_file::workload;
+use crate::kinds::kind::Target;
 use crate::request::ReplayRequest;
 
 /// A plan on its problem.
@@ -32,12 +33,8 @@ pub struct OnProblem {
     pub loaded: Loaded,
     /// The plan, with names resolved.
     pub plan: Arc<Plan>,
-    /// Of the problem, and of digests that differ.
-    pub warnings: Vec<Diagnostic>,
-    /// Whether digests differ, and may.
-    pub is_mismatched: bool,
-    /// Digests that differ and may not, of a model, a cluster or a profile of the same name.
-    pub mismatches: Vec<Diagnostic>,
+    /// Where model, cluster or profile are others than it was made for, one each.
+    pub others: Vec<Diagnostic>,
     resolved: Arc<Resolved>,
     timeline: OnceLock<Result<Arc<Timeline>, Violation>>,
     report: OnceLock<Arc<Report>>,
@@ -63,30 +60,15 @@ impl Replayed {
     }
 }
 
-/// Puts a plan on its model and cluster. What it was made for is checked by digest.
+/// Puts a plan on a model and a cluster.
 ///
 /// # Errors
-/// Those of [`examined`], `digest-mismatch` unless `--allow-mismatch`.
+/// Those of reading, and names that do not resolve.
 pub fn on_problem(
     document: &Arc<PlanDocument>,
-    model: &Path,
-    flags: &ReplayRequest,
+    target: Target<'_>,
 ) -> Result<Arc<OnProblem>, Diagnostic> {
-    let on = examined(document, model, flags)?;
-    on.mismatches.first().map_or(Ok(()), |other| Err(other.clone()))?;
-    Ok(on)
-}
-
-/// Puts a plan on a model and a cluster of the names that it was made for, whatever their digests.
-///
-/// # Errors
-/// Those of reading, `digest-mismatch` where names differ unless `--allow-mismatch`, and names that
-/// do not resolve.
-pub fn examined(
-    document: &Arc<PlanDocument>,
-    model: &Path,
-    flags: &ReplayRequest,
-) -> Result<Arc<OnProblem>, Diagnostic> {
+    let Target { model, flags, .. } = target;
     // What is kept holds the document, so that no other can lie there.
     let name = format!("{:p} {model:?} {flags:?}", Arc::as_ptr(document));
     kept::made(&name, || put(document, model, flags))
@@ -99,27 +81,31 @@ fn put(
 ) -> Result<OnProblem, Diagnostic> {
     let planned = (workload(&document.workload)?, &document.request);
     let goal = plan_file::objective(document)?;
-    let mut loaded = load::problem_of_plan(model, &flags.problem, planned.clone(), goal)?;
-    let mut warnings = std::mem::take(&mut loaded.warnings);
+    let loaded = load::problem_of_plan(model, &flags.problem, planned.clone(), goal)?;
     let problem = &loaded.problem;
-    let named = digested(&problem.graph);
-    let found = document.mismatches(&named.reference, &problem.cluster, &loaded.profile);
-    let told = |mismatch: Diagnostic| match (flags.allow_mismatch, is_of(&mismatch, "model")) {
-        (true, _) => mismatch,
-        (_, true) => slips::named(advised(mismatch), document, &planned.0, model, &flags.problem),
-        (_, false) => advised(mismatch),
-    };
-    let (allowed, mismatches) = sorted(found.into_iter().map(told), flags.allow_mismatch)?;
-    let is_mismatched = !allowed.is_empty();
-    warnings.extend(allowed);
+    let (cluster, profile) = (&problem.cluster, &loaded.profile);
+    let given = [
+        digested(&problem.graph).reference.clone(),
+        Reference::new(&cluster.name, digest::cluster(cluster)),
+        Reference::new(&profile.name, digest::profile(profile)),
+    ];
+    let others = mismatch::others(document, &given, |what, own, now| {
+        let other = mismatched(what, own, now);
+        match (flags.allow_mismatch, what) {
+            (true, _) => other,
+            (false, "model") => {
+                slips::named(advised(other, what), document, &planned.0, model, &flags.problem)
+            }
+            (false, _) => advised(other, what),
+        }
+    });
     let resolved = resolved(document, &loaded);
-    let resolved = resolved.map_err(|error| mismatches.first().cloned().unwrap_or(error))?;
+    let resolved =
+        resolved.map_err(|error| mismatch::before(error, &others, flags.allow_mismatch))?;
     Ok(OnProblem {
         plan: Arc::clone(&resolved.plan),
         loaded,
-        warnings,
-        is_mismatched,
-        mismatches,
+        others,
         resolved,
         timeline: OnceLock::new(),
         report: OnceLock::new(),
@@ -162,17 +148,23 @@ fn resolved(document: &Arc<PlanDocument>, on: &Loaded) -> Result<Arc<Resolved>, 
     })
 }
 
-/// Whether a mismatch is of this part.
-fn is_of(mismatch: &Diagnostic, part: &str) -> bool {
-    mismatch.facts.iter().any(|(name, value)| *name == "what" && *value == Value::from(part))
+/// What a placement was made for and what is given, which are not the same.
+fn mismatched(what: &'static str, planned: &Reference, given: &Reference) -> Diagnostic {
+    let message = format!("the plan was made for another {what} than `{}`", given.name);
+    Diagnostic::input("digest-mismatch", message)
+        .fact("what", what)
+        .fact("planned_for", planned.name.clone())
+        .fact("name", given.name.clone())
+        .fact("planned_digest", planned.digest.clone())
+        .fact("digest", given.digest.clone())
+        .hint(format!("give the {what} that the plan was made for, or plan again"))
 }
 
 /// With the flags that decide the part that differs.
-fn advised(mismatch: Diagnostic) -> Diagnostic {
-    let part = mismatch.facts.iter().find(|(name, _)| *name == "what").map(|(_, value)| value);
-    let flags = match part {
-        Some(Value::Text(part)) if part == "cluster" => "--cluster",
-        Some(Value::Text(part)) if part == "profile" => "--profile",
+fn advised(mismatch: Diagnostic, what: &str) -> Diagnostic {
+    let flags = match what {
+        "cluster" => "--cluster",
+        "profile" => "--profile",
         _ => "--dim, --batch, --dtype and --workload",
     };
     mismatch.hint(format!(
@@ -197,7 +189,11 @@ fn tasks(on: &OnProblem) -> Result<&TaskGraph, Violation> {
     on.resolved.tasks.get_or_init(lower).as_ref().map_err(Clone::clone)
 }
 
-fn timeline(on: &OnProblem) -> Result<&Arc<Timeline>, Diagnostic> {
+/// When everything happens.
+///
+/// # Errors
+/// A plan that can't be replayed is illegal.
+pub fn timeline(on: &OnProblem) -> Result<&Arc<Timeline>, Diagnostic> {
     let problem = &on.loaded.problem;
     let replay = || tasks(on).and_then(|own| replay_tasks(problem, &on.plan, own)).map(Arc::new);
     on.timeline.get_or_init(replay).as_ref().map_err(|violation| violation.diagnostic(problem))

@@ -4,11 +4,37 @@ use cost_model::ops::judge::memory::Holding;
 use cost_model::ops::judge::report::{DeviceReport, LinkReport, Report};
 use cost_model::ops::problem::Problem;
 use documents::report::{DeviceDocument, HoldingDocument, LinkDocument, StepDocument};
+use ir::diagnostic::Diagnostic;
 use ir::units::Bytes;
+use serde_json::{Value, json};
 
+use super::outcome;
+use super::replay::{self, Replayed};
 use super::trust::{self, Trust};
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
+use crate::answer::violations::{count, list};
+use crate::inputs::scale;
+
+/// Prints a replay, with the rules that it breaks; the same for programs.
+pub fn print(replayed: &Replayed, (rows, page): (Rows, &Page), warnings: &[Diagnostic]) -> Value {
+    let problem = &replayed.on.loaded.problem;
+    let (broken, trust) = (replay::broken_rules(&replayed.on), replayed.trust());
+    print_devices(problem, &replayed.report, rows, page);
+    trust::print(trust, &replayed.on.loaded, &replayed.report, rows, page);
+    page.warnings(warnings);
+    list(broken, rows, page);
+    let guesses = outcome::guesses(replayed.on.loaded.summary.guessed_share);
+    let step = format!("{}{guesses}", trust.sentence(replayed.timeline.step_time));
+    page.line(&match broken.len() {
+        0 => step,
+        n => format!("{step}, illegal: {}", count(n)),
+    });
+    json!({
+        "cluster": scale::document(&problem.cluster),
+        "report": document(problem, &replayed.report, trust),
+    })
+}
 
 /// Prints the table of devices.
 pub fn print_devices(problem: &Problem, report: &Report, rows: Rows, page: &Page) {

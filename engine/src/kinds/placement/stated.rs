@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use cost_model::ops::bound::Bound;
-use cost_model::ops::judge::replay::Timeline;
 use cost_model::ops::objective;
 use cost_model::ops::problem::{Objective, Problem};
 use documents::plan::{CostDocument, PlanDocument};
@@ -20,7 +19,7 @@ use planner::run::{Limits, Request, solve};
 use crate::answer::differences::{difference, of_plans};
 use crate::answer::violations::unchecked;
 use crate::kinds::placement::found::{self, Found};
-use crate::kinds::placement::replay::OnProblem;
+use crate::kinds::placement::replay::{self, OnProblem};
 use crate::kinds::placement::trust::Trust;
 
 /// The row that proves bounds of its own, beyond those of the objective, and what it calls them;
@@ -39,13 +38,10 @@ const CONFIRMING: Duration = Duration::from_secs(60);
 
 /// Every field of a legal plan whose value is not the derived one, `stated-wrong` each; raising
 /// `cancel` ends the search for a bound.
-pub fn wrong(
-    document: &PlanDocument,
-    on: &OnProblem,
-    timeline: &Timeline,
-    cancel: &Arc<AtomicBool>,
-) -> Vec<Diagnostic> {
+pub fn wrong(document: &PlanDocument, on: &OnProblem, cancel: &Arc<AtomicBool>) -> Vec<Diagnostic> {
     let problem = &on.loaded.problem;
+    // What can not be replayed breaks a rule, and is not asked about.
+    let Ok(timeline) = replay::timeline(on) else { return Vec::new() };
     let value = objective::value(problem, &on.plan, timeline).unwrap_or(timeline.step_time);
     let (bound, unchecked) = bound(problem, value, document.cost.as_ref(), cancel);
     let found = Found { algorithm: &document.algorithm, plan: &on.plan, timeline, value, bound };

@@ -42,20 +42,17 @@ pub fn compare((a, b): (&PlanDocument, &PlanDocument), (rows, page): (Rows, &Pag
     rows.table(&columns, table.into_iter(), page);
     let is_equal = a.experts == b.experts;
     let [x, y] = [a, b].map(told);
-    page.line(&match is_equal {
-        true => "the plans decide the same".to_owned(),
-        false => format!(
-            "hits: A {}, B {}; a step waits {:.3} ms for experts in A, {:.3} ms in B",
-            percent(x.0),
-            percent(y.0),
-            1e3 * x.1,
-            1e3 * y.1
-        ),
-    });
+    let differs = format!(
+        "hits: A {}, B {}; a step waits {:.3} ms for experts in A, {:.3} ms in B",
+        percent(x.0),
+        percent(y.0),
+        1e3 * x.1,
+        1e3 * y.1
+    );
     let own = |(hits, exposed): (f64, f64)| -> Value {
         json!({ "hit_ratio": hits, "exposed_s": exposed })
     };
-    Compared { is_equal, document: json!({ "a": own(x), "b": own(y), "layers": layers }) }
+    Compared { is_equal, differs, document: json!({ "a": own(x), "b": own(y), "layers": layers }) }
 }
 
 /// Hit ratio, and seconds that a step waits.

@@ -10,18 +10,15 @@ use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
 use crate::kinds::expert_layers as shared;
-use crate::kinds::kind::Legal;
+use crate::kinds::kind::{Asked, Legal};
 use crate::request::subject::Subject;
 
 /// What layers hold and fetch, or what lies on a device.
 ///
 /// # Errors
 /// `unknown-device`.
-pub fn explain(
-    on: Legal<'_, Slots>,
-    subject: &Subject,
-    (rows, page): (Rows, &Page),
-) -> Result<Value, Diagnostic> {
+pub fn explain(on: Legal<'_, Slots>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let Asked { subject, rows, page, .. } = *asked;
     let held = match subject {
         Subject::Device(name) => Some(held(on, name, rows, page)?),
         _ => {
@@ -55,8 +52,7 @@ fn layer(own: &ExpertLayersDocument) -> Value {
 /// What a device holds of each layer at first.
 fn held(on: Legal<'_, Slots>, name: &str, rows: Rows, page: &Page) -> Result<Value, Diagnostic> {
     shared::device(&on.setting.setting, name)?;
-    let columns =
-        [Column::Text("layer"), Column::Number("slots"), Column::Text("experts at first")];
+    let columns = Column::row("layer | #slots | experts at first");
     let mut table = Vec::new();
     let mut told = Vec::new();
     for own in &on.plan.experts.layers {

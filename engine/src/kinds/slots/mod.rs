@@ -7,8 +7,10 @@ pub mod figures;
 pub mod plan;
 pub mod verify;
 
+use std::sync::Arc;
+
+use documents::plan::PlanDocument;
 use documents::plan::experts::ExpertLayersDocument;
-use documents::plan::{PlanDocument, Reference};
 use exporters::Export;
 use exporters::serving::slots::SlotsSource;
 use ir::diagnostic::Diagnostic;
@@ -16,22 +18,21 @@ use ir::plan_kind::PlanKind;
 use ir::workload::StepPhase;
 use planner::experts::expertflow;
 use planner::experts::expertflow::regroup::MOST_TOKENS;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use self::figures::{hit_ratio, sums};
 use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
-use crate::answer::rows::Rows;
 use crate::answer::words::share as percent;
 use crate::inputs::experts;
 use crate::inputs::routing::Routing;
 use crate::kinds::expert_layers::{self as shared, Placed, by_law};
-use crate::kinds::kind::{Compared, Kind, Legal, Target, Told};
-use crate::request::PlanRequest;
+use crate::kinds::frame;
+use crate::kinds::kind::{
+    ChecksSubject, Explains, IsRow, Kind, Legal, Pair, Plans, Read, Target, Told,
+};
 use crate::request::fields::Honours;
-use crate::request::subject::Subject;
 use crate::search::row;
-use crate::search::run::Run;
 
 /// What of a plan its trace alone says; bounds of it are judged.
 const OF_TRACE: [&str; 7] = [
@@ -68,6 +69,10 @@ impl Kind for Slots {
     const FLAGS: &'static [&'static str] = &["--cluster", "--routing-trace"];
     const ROWS: &'static str = "a row that decides what the plan does";
     const HONOURS: &'static Honours = &shared::HONOURS;
+    const IS_ROW: IsRow = row::is::<expertflow::Cached>;
+    const PLAN: Plans = plan::plan;
+    const EXPLAIN: Explains<Self> = explain::explain;
+    const CHECK_SUBJECT: ChecksSubject = shared::check_subject;
     const ELSEWHERE: &'static str =
         "no other program is known to take slots: they stand in the plan, with what lies in them";
     const FIGURE: &'static str = "hit_ratio";
@@ -76,30 +81,16 @@ impl Kind for Slots {
     type Setting = Setting;
     type Judged = Placed;
 
-    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
-        row::is::<expertflow::Cached>(recipe)
-    }
-
-    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
-        plan::plan(request, run)
-    }
-
-    fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
+    fn read(plan: &Arc<PlanDocument>, target: Target<'_>) -> Result<Read<Setting>, Diagnostic> {
         let setting = shared::read(plan, target)?;
         let regroup = plan.experts.host.as_ref().and_then(|own| own.regrouped);
         let regroup = regroup.map_or(1, |own| own.steps.min(MOST_TOKENS as u64) as usize);
         let read = |file| Routing::all(&setting, file, regroup);
         let trace = target.routing_trace.map(read).transpose()?;
         let is_traced = trace.is_some();
-        Ok(Setting { setting, trace, is_traced })
-    }
-
-    fn warnings(setting: &mut Setting) -> &mut Vec<Diagnostic> {
-        &mut setting.setting.warnings
-    }
-
-    fn references(setting: &Setting) -> [Reference; 3] {
-        shared::references(&setting.setting)
+        let others = target.others(plan, &shared::references(&setting));
+        let warnings = setting.warnings.clone();
+        Ok(Read { setting: Setting { setting, trace, is_traced }, warnings, others })
     }
 
     fn judge(own: &mut Setting, plan: &PlanDocument) -> Result<Placed, Vec<Diagnostic>> {
@@ -138,18 +129,6 @@ impl Kind for Slots {
         Told { sentence, figures }
     }
 
-    fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
-        shared::check_subject(subject)
-    }
-
-    fn explain(
-        on: Legal<'_, Self>,
-        (subject, _): (&Subject, Option<u32>),
-        around: (Rows, &Page),
-    ) -> Result<Value, Diagnostic> {
-        explain::explain(on, subject, around)
-    }
-
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
         let experts = &on.plan.experts;
         let of = |own: &ExpertLayersDocument| {
@@ -167,7 +146,8 @@ impl Kind for Slots {
         exporters::export(target, &source)
     }
 
-    fn compare(a: &PlanDocument, b: &PlanDocument, around: (Rows, &Page)) -> Compared {
-        compare::compare((a, b), around)
+    fn compare(pair: Pair<'_>, page: &Page) -> CommandResult {
+        let compared = |rows| compare::compare((pair.a, pair.b), (rows, page));
+        frame::compare::<Self>(pair, None, compared, page)
     }
 }

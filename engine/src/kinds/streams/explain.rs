@@ -14,17 +14,14 @@ use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
 use crate::answer::words::ranges;
 use crate::kinds::cells::check_layer;
-use crate::kinds::kind::Legal;
+use crate::kinds::kind::{Asked, Legal};
 
 /// What passes take; of one layer, where one is named.
 ///
 /// # Errors
 /// `unknown-layer`.
-pub fn explain(
-    on: Legal<'_, Streams>,
-    layer: Option<u32>,
-    (rows, page): (Rows, &Page),
-) -> Result<Value, Diagnostic> {
+pub fn explain(on: Legal<'_, Streams>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let Asked { layer, rows, page, .. } = *asked;
     if let Some(layer) = layer {
         return of_layer(on, layer, rows, page);
     }

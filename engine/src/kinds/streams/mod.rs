@@ -13,27 +13,27 @@ use std::sync::atomic::AtomicBool;
 use cost_model::streams::moe_step::{Parts, Violation};
 use cost_model::streams::replay::replay;
 use cost_model::streams::{Slowdowns, verify as rules};
-use documents::plan::{PlanDocument, Reference};
+use documents::plan::PlanDocument;
 use exporters::Export;
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 use planner::experts;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use self::decided::Pass;
 use self::setting::Setting;
 use crate::answer::differences;
 use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
-use crate::answer::rows::Rows;
 use crate::kinds::cells::compare::{self, Decides};
 use crate::kinds::cells::{self, TOLERANCE, asked, of_layers, ordered};
-use crate::kinds::kind::{Compared, Kind, Legal, Target, Told, illegal};
+use crate::kinds::frame;
+use crate::kinds::kind::{
+    ChecksSubject, Explains, IsRow, Kind, Legal, Pair, Plans, Read, Target, Told, illegal,
+};
 use crate::request::PlanRequest;
 use crate::request::fields::Honours;
-use crate::request::subject::Subject;
 use crate::search::row;
-use crate::search::run::Run;
 
 /// Parts of layers and slices of gradients.
 pub struct Streams;
@@ -55,6 +55,10 @@ impl Kind for Streams {
     const KIND: PlanKind = PlanKind::Streams;
     const ROWS: &'static str = "a row that plans streams";
     const HONOURS: &'static Honours = &cells::HONOURS;
+    const IS_ROW: IsRow = row::is::<experts::Streams>;
+    const PLAN: Plans = plan::plan;
+    const EXPLAIN: Explains<Self> = explain::explain;
+    const CHECK_SUBJECT: ChecksSubject = cells::check_subject;
     const ELSEWHERE: &'static str = "no program is known to take them: they stand in the plan (`experts.layers`, \
                                      `schedule.cells`), and `svg` draws them";
 
@@ -62,30 +66,16 @@ impl Kind for Streams {
     /// By layer.
     type Judged = Vec<Parts>;
 
-    fn is_row(recipe: &str) -> Result<bool, Diagnostic> {
-        row::is::<experts::Streams>(recipe)
-    }
-
     fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
         cells::check(request, Self::HONOURS, false)
     }
 
-    fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
-        plan::plan(request, run)
-    }
-
-    fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
+    fn read(plan: &Arc<PlanDocument>, target: Target<'_>) -> Result<Read<Setting>, Diagnostic> {
         let asked = asked(plan);
         let on = (target.model, plan.experts.sequence_length);
-        Setting::read(on, &target.flags.problem, (asked.batch, asked.request))
-    }
-
-    fn warnings(setting: &mut Setting) -> &mut Vec<Diagnostic> {
-        &mut setting.run.warnings
-    }
-
-    fn references(setting: &Setting) -> [Reference; 3] {
-        setting.run.references()
+        let setting = Setting::read(on, &target.flags.problem, (asked.batch, asked.request))?;
+        let others = target.others(plan, &setting.run.references());
+        Ok(Read { warnings: setting.run.warnings.clone(), others, setting })
     }
 
     fn judge(setting: &mut Setting, plan: &PlanDocument) -> Result<Vec<Parts>, Vec<Diagnostic>> {
@@ -117,28 +107,13 @@ impl Kind for Streams {
         }
     }
 
-    fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
-        cells::check_subject(subject)
-    }
-
-    fn explain(
-        on: Legal<'_, Self>,
-        (_, layer): (&Subject, Option<u32>),
-        around: (Rows, &Page),
-    ) -> Result<Value, Diagnostic> {
-        explain::explain(on, layer, around)
-    }
-
     fn export(on: Legal<'_, Self>, _: &str) -> Result<Export, Diagnostic> {
         Ok(picture::drawn(on.plan, on.setting))
     }
 
-    fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
-        compare::unlike(a, b)
-    }
-
-    fn compare(a: &PlanDocument, b: &PlanDocument, around: (Rows, &Page)) -> Compared {
-        compare::compare(&DECIDES, (a, b), around)
+    fn compare(pair: Pair<'_>, page: &Page) -> CommandResult {
+        let compared = |rows| compare::compare(&DECIDES, (pair.a, pair.b), (rows, page));
+        frame::compare::<Self>(pair, compare::unlike(pair.a, pair.b), compared, page)
     }
 }
 

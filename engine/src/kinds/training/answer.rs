@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use cost_model::runs::forms::model::Offload;
 use cost_model::runs::forms::model::counts::n_parameters;
+use cost_model::runs::judge::memory::HoldingKind;
 use cost_model::runs::judge::report::RankReport;
-use cost_model::runs::judge::{judge_plan, memory::HoldingKind};
-use cost_model::runs::oracle;
+use cost_model::runs::oracle::ranks_of;
 use documents::report::IntervalDocument;
 use ir::card::Recompute;
 use ir::diagnostic::Diagnostic;
-use ir::plan::Parallelism;
+use ir::plan::{Parallelism, Plan};
 use ir::units::{Bytes, Nanos};
 use planner::run::StopReason;
 use planner::training::search_3d::fit::Fitted;
@@ -21,6 +21,7 @@ use planner::training::search_3d::{Counts, Found, Options};
 
 use super::runners::Runners;
 use super::searched;
+use super::told::unconfirmed;
 use crate::answer::beside::Beside;
 use crate::answer::energy;
 use crate::answer::page::Column;
@@ -80,17 +81,8 @@ impl<'a> Answer<'a> {
         (front, wider): (Vec<Judged>, Option<Wider>),
         (elapsed, options): (Option<Duration>, &Options),
     ) -> Result<Self, Diagnostic> {
-        let unconfirmed = || {
-            let message = "the judge does not confirm the plan that the search found";
-            Diagnostic::error(ir::diagnostic::Blame::Internal, "internal", message)
-        };
         let (best, others) = found.plans.split_first().ok_or_else(unconfirmed)?;
-        let plan = best.plan()?;
-        let costs = oracle::costs(&setting.pricing(), &plan)?;
-        let report = judge_plan(&costs, &plan).map_err(|violation| violation.diagnostic())?.report;
-        if report.step_time != best.step {
-            return Err(unconfirmed());
-        }
+        let report = setting.confirmed(&best.plan()?, best.step)?;
         Ok(Self {
             setting,
             best,
@@ -421,6 +413,12 @@ fn counts(counts: &[u32]) -> String {
             format!("{}, .. or {last} (whole hosts, {n} counts)", named(&counts[..SHOWN - 2]))
         }
     }
+}
+
+/// The pipeline rank of each stage of a plan; none without a grid.
+pub fn ranks(plan: &Plan) -> Vec<u32> {
+    let grid = plan.schedule.grid.as_ref();
+    grid.and_then(|grid| ranks_of(grid, plan.partition.stages.len())).unwrap_or_default()
 }
 
 /// What a rank has left at its peak; empty without a limit.

@@ -12,7 +12,6 @@ use cost_model::kernels::plain_product::peak;
 use cost_model::runs::forms::model::counts::model_flops;
 use cost_model::runs::forms::precision::element;
 use cost_model::runs::judge::costs::PipelineCosts;
-use documents::plan::PlanDocument;
 use ir::card::ModelCard;
 use ir::cluster::DeviceKind;
 use ir::diagnostic::Diagnostic;
@@ -20,10 +19,9 @@ use ir::units::Bytes;
 use serde_json::{Value, json};
 
 use super::layered::stage_text;
-use super::replay::{OnModel, read};
-use crate::answer::exit::{CommandResult, Exit};
+use super::replay::Planned;
 use crate::answer::page::{Column, Page};
-use crate::request::{PlanOnModel, value};
+use crate::request::value;
 
 /// The shares that the devices of a plan reach themselves.
 pub const AS_PLANNED: &str = "as-planned";
@@ -44,15 +42,11 @@ struct Row<'c> {
     share: Option<f64>,
 }
 
-/// `explain --break-even`.
+/// `explain --break-even`, with a share.
 ///
 /// # Errors
-/// Those of reading; `bad-share`.
-pub fn explain(
-    document: &PlanDocument,
-    (args, share): (&PlanOnModel, &str),
-    page: &Page,
-) -> CommandResult {
+/// Those of pricing; `bad-share`.
+pub fn explain(on: &Planned, share: &str, page: &Page) -> Result<Value, Diagnostic> {
     let share = match share {
         AS_PLANNED => None,
         text => Some(value::share(text).ok().filter(|own| *own > 0.0 && *own <= 1.0).ok_or_else(
@@ -62,31 +56,27 @@ pub fn explain(
             },
         )?),
     };
-    let on = read(document, args)?;
     let costs = on.setting.costs(&on.plan, None)?;
-    page.warnings(&on.warnings);
-    let intensity = flops_per_byte(&on);
-    let rows = rows(&on, &costs, share);
+    let intensity = flops_per_byte(on);
+    let rows = rows(on, &costs, share);
     match intensity {
-        Some(own) => print_kinds(&on, &rows, own, page),
+        Some(own) => print_kinds(on, &rows, own, page),
         None => page.line("the parts of a graph differ: no one rate holds for a number of them"),
     }
     let equals = equals(&rows, page);
-    let boundaries = boundaries(&on, &costs, page);
+    let boundaries = boundaries(on, &costs, page);
     let told = |row: &Row<'_>| {
         let even = row.share.zip(intensity).map(|(share, own)| share * row.peak / own);
         json!({ "kind": row.kind.name, "peak_flops": row.peak, "share": row.share,
             "one_block_bytes_per_s": even })
     };
-    page.document(&json!({
+    Ok(json!({
         "dtype": on.setting.numbers.dtype.to_string(),
         "flops_per_byte_of_boundary": intensity,
         "kinds": rows.iter().map(told).collect::<Vec<_>>(),
         "equals": equals,
         "boundaries": boundaries,
-        "warnings": super::replay::documents(&on.warnings),
-    }));
-    Ok(Exit::DONE)
+    }))
 }
 
 /// Operations of the forward pass of all blocks for one sample: a third of a step's.
@@ -97,7 +87,7 @@ fn forward_flops(model: &ModelCard) -> f64 {
 }
 
 /// Operations of a block per byte of a boundary, of the mean block; `None` for parts of a graph.
-fn flops_per_byte(on: &OnModel<'_>) -> Option<f64> {
+fn flops_per_byte(on: &Planned) -> Option<f64> {
     let model = &on.setting.model;
     let card = &model.groups.first().filter(|_| !model.is_of_parts())?.card;
     let bytes = element(on.setting.numbers.dtype) * card.sequence as f64 * card.hidden as f64;
@@ -106,7 +96,7 @@ fn flops_per_byte(on: &OnModel<'_>) -> Option<f64> {
 }
 
 /// The kinds of the cluster, with a stated share, or the least that a stage on each reaches.
-fn rows<'o>(on: &'o OnModel<'_>, costs: &PipelineCosts, stated: Option<f64>) -> Vec<Row<'o>> {
+fn rows<'o>(on: &'o Planned, costs: &PipelineCosts, stated: Option<f64>) -> Vec<Row<'o>> {
     let cluster = &on.setting.cluster;
     let dtype = on.setting.numbers.dtype;
     let rate = |kind: &DeviceKind| peak(kind, dtype).map_or(f64::NAN, |(_, rate)| rate.get());
@@ -160,7 +150,7 @@ fn three_digits(value: f64) -> String {
     format!("{value:.*}", digits.clamp(0.0, 9.0) as usize)
 }
 
-fn print_kinds(on: &OnModel<'_>, rows: &[Row<'_>], intensity: f64, page: &Page) {
+fn print_kinds(on: &Planned, rows: &[Row<'_>], intensity: f64, page: &Page) {
     page.line(&format!(
         "forward, {}: a boundary behind L blocks of one device takes as long as they do at \
          share x peak / ({} FLOP/B x L), by peaks of data sheets (nominal)",
@@ -209,7 +199,7 @@ fn equals(rows: &[Row<'_>], page: &Page) -> Vec<Value> {
 }
 
 /// By boundary that crosses ranks, the rate at which it takes as long as the stage before it.
-fn boundaries(on: &OnModel<'_>, costs: &PipelineCosts, page: &Page) -> Vec<Value> {
+fn boundaries(on: &Planned, costs: &PipelineCosts, page: &Page) -> Vec<Value> {
     let mut lines = Vec::new();
     let mut told = Vec::new();
     let pairs = costs.stages.iter().zip(costs.stages.iter().skip(1)).enumerate();
@@ -236,15 +226,10 @@ fn boundaries(on: &OnModel<'_>, costs: &PipelineCosts, page: &Page) -> Vec<Value
         page.line("nothing crosses from a stage to another");
         return told;
     }
-    let columns = [
-        Column::Text("stages"),
-        Column::Text("blocks"),
-        Column::Number("forward"),
-        Column::Number("boundary"),
-        Column::Number("even at"),
-        Column::Number("the way has"),
-        Column::Number("boundary / stage"),
-    ];
+    let columns = Column::row(
+        "stages | blocks | #forward | #boundary | #even at | #the way has | \
+         #boundary / stage",
+    );
     page.table(&columns, lines);
     told
 }

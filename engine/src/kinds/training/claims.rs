@@ -20,7 +20,7 @@ use planner::training::order::Order;
 use planner::training::search_3d::space::{Capabilities, Space};
 use planner::training::{per_layer, search_3d};
 
-use super::replay::OnModel;
+use super::replay::Planned;
 use super::{ALGORITHM, document, layered, unlike};
 use crate::answer::differences::{difference, of_plans, within as within_itself};
 use crate::answer::energy::above_cap;
@@ -38,8 +38,8 @@ pub(super) const CUSTOM: &str = "custom";
 
 /// Every statement of a plan but its bound that is wrong: shapes that the model or the cluster can't
 /// run, pins that it does not keep, figures, and the grid that its schedule's name stands for.
-pub(super) fn wrong(on: &OnModel<'_>) -> Vec<Diagnostic> {
-    let document = on.document;
+pub(super) fn wrong(on: &Planned) -> Vec<Diagnostic> {
+    let document = &on.document;
     let mut found = shapes(on);
     match derived(document, on, &mut found) {
         Ok(derived) => found.extend(of_plans(document, &derived)),
@@ -54,7 +54,7 @@ pub(super) fn wrong(on: &OnModel<'_>) -> Vec<Diagnostic> {
 
 /// What is wrong with a plan whatever it was made for: shapes, a schedule that does not exist or is
 /// not the grid that is stated, figures that contradict each other.
-pub(super) fn alone(on: &OnModel<'_>) -> Vec<Diagnostic> {
+pub(super) fn alone(on: &Planned) -> Vec<Diagnostic> {
     let mut found = shapes(on);
     let schedule = on.training.schedule.as_str();
     if schedule != CUSTOM {
@@ -73,7 +73,7 @@ pub(super) fn alone(on: &OnModel<'_>) -> Vec<Diagnostic> {
 /// # Errors
 /// `not-replayed` for a schedule that has no name, `global-batch` for more samples than are planned,
 /// and those of the schedule.
-pub(super) fn resize(on: &mut OnModel<'_>, n_micro_batches: u64) -> Result<(), Diagnostic> {
+pub(super) fn resize(on: &mut Planned, n_micro_batches: u64) -> Result<(), Diagnostic> {
     let mut degrees = on.plan.parallelism.clone();
     degrees.n_micro_batches = n_micro_batches;
     let schedule = on.training.schedule.as_str();
@@ -103,7 +103,7 @@ pub(super) fn resize(on: &mut OnModel<'_>, n_micro_batches: u64) -> Result<(), D
 }
 
 /// Degrees that the model or the cluster can't have.
-fn shapes(on: &OnModel<'_>) -> Vec<Diagnostic> {
+fn shapes(on: &Planned) -> Vec<Diagnostic> {
     let degrees = &on.plan.parallelism;
     let broken = shape::broken(&on.setting.model, degrees, on.setting.global_batch);
     let illegal = |rule| Diagnostic { blame: Blame::IllegalPlan, ..rule };
@@ -144,7 +144,7 @@ pub(super) fn no_overlap(setting: &Setting, plan: &Plan) -> Option<&'static str>
 /// found to be wrong, and the rest is derived from the grid that is stated.
 fn derived(
     document: &PlanDocument,
-    on: &OnModel<'_>,
+    on: &Planned,
     found: &mut Vec<Diagnostic>,
 ) -> Result<PlanDocument, Diagnostic> {
     let schedule = on.training.schedule.as_str();
@@ -223,7 +223,7 @@ fn generated(name: &str, degrees: &Parallelism, plan: &Plan) -> Result<Grid, Dia
 }
 
 /// What was asked for and the plan does not keep.
-fn request(on: &OnModel<'_>) -> Vec<Diagnostic> {
+fn request(on: &Planned) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let request = &on.setting.request;
     if request.no_offload && on.training.offloads_optimizer {
@@ -283,7 +283,7 @@ fn request(on: &OnModel<'_>) -> Vec<Diagnostic> {
 }
 
 /// Whether a launcher runs a plan as it is.
-fn runs(capabilities: Capabilities, on: &OnModel<'_>) -> bool {
+fn runs(capabilities: Capabilities, on: &Planned) -> bool {
     let capabilities = capabilities.keeping(on.setting.offload);
     capabilities.is_some_and(|capabilities| {
         capabilities.runs(&on.setting.model, &on.plan.parallelism, &on.training.schedule)
@@ -291,7 +291,7 @@ fn runs(capabilities: Capabilities, on: &OnModel<'_>) -> bool {
 }
 
 /// A bound that the search can't confirm.
-pub(super) fn bound(on: &OnModel<'_>, cancel: &Arc<AtomicBool>) -> Option<Diagnostic> {
+pub(super) fn bound(on: &Planned, cancel: &Arc<AtomicBool>) -> Option<Diagnostic> {
     let stated = Nanos(on.document.cost.as_ref()?.bound_ns);
     let start = Instant::now();
     let (found, stop) = match bound_of(&on.setting, (on, stated), (start + LONGEST, cancel)) {
@@ -313,7 +313,7 @@ pub(super) fn bound(on: &OnModel<'_>, cancel: &Arc<AtomicBool>) -> Option<Diagno
 
 fn bound_of(
     setting: &Setting,
-    (on, stated): (&OnModel<'_>, Nanos),
+    (on, stated): (&Planned, Nanos),
     (end, cancel): (Instant, &Arc<AtomicBool>),
 ) -> Result<(Nanos, StopReason), Diagnostic> {
     if on.plan.partition.has_own_devices() {

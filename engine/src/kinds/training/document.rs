@@ -2,9 +2,7 @@
 
 use cost_model::runs::forms::model::Offload;
 use cost_model::runs::forms::model::counts::{self, n_parameters};
-use cost_model::runs::judge::judge_plan;
-use cost_model::runs::oracle::{Place, ends_meet, ranks_of};
-use documents::diagnostic::DiagnosticDocument;
+use cost_model::runs::oracle::{Place, ends_meet};
 use documents::plan::training::{
     HeldDocument, RankMemoryDocument, TrainingContext, TrainingDocument,
 };
@@ -20,11 +18,12 @@ use ir::workload::{Mode, Workload};
 use planner::training::search_3d::judge::Judged;
 use planner::training::search_3d::sensitivity::Flip;
 
-use super::answer::{Answer, degrees, most_lost};
+use super::answer::{Answer, degrees, most_lost, ranks};
 use super::runners::Runners;
 use super::{ALGORITHM, energy, losses};
 use crate::answer::beside::Beside;
 use crate::inputs::run::setting::Setting;
+use crate::kinds::frame::documents;
 use planner::run::StopReason;
 use planner::training::search::Wider;
 
@@ -46,8 +45,7 @@ pub fn of(
     schedule: &str,
     (algorithm, bound): (&str, Nanos),
 ) -> Result<PlanDocument, Diagnostic> {
-    let costs = setting.costs(plan, setting.limit)?;
-    let report = judge_plan(&costs, plan).map_err(|violation| violation.diagnostic())?.report;
+    let report = setting.report(plan, setting.limit)?;
     let is_judged = setting.layers.is_none() && !plan.partition.has_own_devices();
     let peak = report.ranks.iter().map(|rank| Bytes(rank.peak.bytes)).max().unwrap_or(Bytes(0));
     let memory = report.ranks.iter().map(|rank| RankMemoryDocument {
@@ -98,8 +96,7 @@ pub fn of(
 /// What each stage of a plan holds of the model.
 fn held(model: &ModelCard, plan: &Plan) -> Vec<HeldDocument> {
     let n_stages = plan.partition.stages.len();
-    let ranks = plan.schedule.grid.as_ref().and_then(|grid| ranks_of(grid, n_stages));
-    let ends_meet = ranks.is_some_and(|ranks| ends_meet(&ranks));
+    let ends_meet = ends_meet(&ranks(plan));
     let of = |(index, stage): (usize, &Stage)| {
         let place = Place::of(index, n_stages);
         let held = counts::held(model, &stage.blocks, place, ends_meet);
@@ -115,19 +112,45 @@ fn held(model: &ModelCard, plan: &Plan) -> Vec<HeldDocument> {
 }
 
 fn in_figures(answer: &Answer<'_>, plan: &Judged) -> TrainingRunDocument {
+    let figures = (plan.step, plan.peak);
     TrainingRunDocument {
-        degrees: degrees(&plan.configuration),
-        n_devices: plan.n_devices(),
-        step_time_ns: plan.step.0,
-        step_time_s: plan.step.seconds(),
-        tokens_per_s: answer.setting.tokens_per_s(plan.step),
-        model_flops_utilisation: Some(answer.setting.utilisation(plan.step, plan.n_devices()))
-            .filter(|share| share.is_finite()),
-        peak_bytes: plan.peak,
         loses: Some(plan.step.seconds() / answer.best.step.seconds() - 1.0),
         mostly_by: Some(most_lost(answer.best, plan)),
         parts: plan.parts.by_member().into_iter().collect(),
-        ..TrainingRunDocument::default()
+        ..answer.setting.figures(degrees(&plan.configuration), plan.n_devices(), figures)
+    }
+}
+
+/// What every search of training runs says: its best plan, what it proved, and what it counted.
+pub(super) fn searched(
+    setting: &Setting,
+    (plan, best): (PlanDocument, TrainingRunDocument),
+    (bound, stop): (Nanos, StopReason),
+    (counts, elapsed_s): (&[(&str, u64)], Option<f64>),
+) -> TrainingReportDocument {
+    TrainingReportDocument {
+        plan,
+        graph: None,
+        unit: setting.unit().to_owned(),
+        best,
+        beyond_launcher: None,
+        runners_up: Vec::new(),
+        front: Vec::new(),
+        turns: Vec::new(),
+        others: Vec::new(),
+        other_space: None,
+        runs_on: None,
+        bound_s: bound.seconds(),
+        is_optimum: stop.is_complete(),
+        stopped_early: !stop.is_complete(),
+        stop_reason: match stop.is_complete() {
+            true => StopReason::ProvedOptimal.name().to_owned(),
+            false => stop.name().to_owned(),
+        },
+        elapsed_s,
+        energy_front: Vec::new(),
+        warnings: documents(&setting.warnings),
+        counts: counts.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect(),
     }
 }
 
@@ -164,25 +187,20 @@ pub fn report(answer: &Answer<'_>, plan: PlanDocument) -> TrainingReportDocument
     ];
     let is_optimum = answer.is_optimum() && answer.joint_bound() >= answer.bound;
     let stop = if is_optimum { StopReason::ProvedOptimal } else { answer.stop };
+    let best = in_figures(answer, answer.best);
+    let elapsed_s = answer.elapsed.map(|elapsed| elapsed.as_secs_f64());
+    let proved = (answer.joint_bound(), answer.stop);
     TrainingReportDocument {
-        plan,
         graph: graph(answer.setting),
-        unit: answer.setting.unit().to_owned(),
-        best: in_figures(answer, answer.best),
         beyond_launcher: beyond.map(|plan| in_figures(answer, plan)),
         runners_up: all(answer.others),
         front: all(&answer.front),
         turns: answer.flips.iter().map(flip).collect(),
-        others: Vec::new(),
         other_space: answer.beside.as_ref().map(Beside::document),
         runs_on: answer.runs_on.as_ref().map(Runners::document),
-        bound_s: answer.joint_bound().seconds(),
         is_optimum,
-        stopped_early: !answer.stop.is_complete(),
         stop_reason: stop.name().to_owned(),
-        elapsed_s: answer.elapsed.map(|elapsed| elapsed.as_secs_f64()),
-        energy_front: Vec::new(),
-        warnings: answer.warnings().iter().map(DiagnosticDocument::from).collect(),
-        counts: counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+        warnings: documents(&answer.warnings()),
+        ..searched(answer.setting, (plan, best), proved, (&counts, elapsed_s))
     }
 }

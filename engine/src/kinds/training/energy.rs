@@ -3,12 +3,12 @@
 use cost_model::runs::forms::model::counts::{least_flops, stage_flops};
 use cost_model::runs::forms::model::shape;
 use cost_model::runs::judge::report::Report;
-use cost_model::runs::oracle::ranks_of;
 use documents::plan::energy::EnergyDocument;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use ir::plan::Plan;
 
+use super::answer::ranks;
 use crate::answer::energy::{self, Share, Whole, is_asked};
 use crate::inputs::run::setting::Setting;
 
@@ -50,9 +50,7 @@ fn flops(setting: &Setting, plan: &Plan, at: usize) -> f64 {
 /// Ranks of equal devices.
 fn of_ranks(setting: &Setting, plan: &Plan, report: &Report) -> Result<Vec<Share>, Diagnostic> {
     let waits = setting.waits(plan)?;
-    let n_stages = plan.partition.stages.len();
-    let ranks = plan.schedule.grid.as_ref().and_then(|grid| ranks_of(grid, n_stages));
-    let ranks = ranks.unwrap_or_default();
+    let ranks = ranks(plan);
     let n_devices = shape::n_devices(&plan.parallelism) / report.ranks.len().max(1) as u64;
     let of = |(rank, own): (usize, &cost_model::runs::judge::report::RankReport)| {
         let stages = ranks.iter().enumerate().filter(|(_, of)| **of as usize == rank);

@@ -6,8 +6,7 @@ use std::path::Path;
 use cost_model::runs::forms::model::{Offload, shape};
 use cost_model::runs::judge::judge_plan;
 use documents::digest;
-use documents::plan::PlanDocument;
-use exporters::runs::{export as launched, find, folder};
+use exporters::runs::{export as launched, find, folder as started};
 use exporters::svg::pipeline::PipelineSource;
 use exporters::training::folder::{Files, Job, Place, Starter};
 use exporters::training::{Blocks, Field, TrainingSource};
@@ -19,64 +18,52 @@ use ir::plan::Plan;
 use ir::plan_kind::PlanKind;
 use ir::stack::Stack;
 use ir::units::Nanos;
-use serde_json::json;
 
-use super::replay::{documents, judged_again, read};
+use super::replay::Planned;
 use super::unlike::{self, Told};
-use crate::answer::page::Page;
 use crate::answer::{energy, suggest};
 use crate::inputs::run::edges;
 use crate::inputs::run::setting::Setting;
 use crate::request::ExportRequest;
 
-/// The files of a target, with all warnings; `None` where the plan is illegal, which the page says.
+/// The file of a target for a plan that is stated.
 ///
 /// # Errors
-/// Those of reading, of the targets and of the judge; `unknown-launcher`.
-pub fn export(
-    document: &PlanDocument,
-    request: &ExportRequest,
-    page: &Page,
-) -> Result<Option<(Files, Vec<Diagnostic>)>, Diagnostic> {
-    let starter = request.launcher.as_deref().map(starter).transpose()?;
-    if starter.is_some() && is_picture(&request.target) {
+/// Those of the targets and of the judge.
+pub fn file(on: &Planned, target: &str) -> Result<Export, Diagnostic> {
+    let bound = Nanos(on.document.cost.as_ref().map_or(0, |cost| cost.bound_ns));
+    exported(as_planned(on, target), &on.setting, &on.plan, (&on.training.schedule, bound))
+}
+
+/// Who planned for a version is told its words.
+fn as_planned<'o>(on: &'o Planned, target: &'o str) -> &'o str {
+    let planned = on.setting.request.executor.as_deref();
+    planned.filter(|own| own.split('@').next() == Some(target)).unwrap_or(target)
+}
+
+/// The files with which a launcher starts a plan.
+///
+/// # Errors
+/// Those of the targets; `unknown-launcher`, `not-a-folder`.
+pub fn folder(
+    on: &Planned,
+    (request, launcher): (&ExportRequest, &str),
+) -> Result<(Files, Vec<Diagnostic>), Diagnostic> {
+    let starter = starter(launcher)?;
+    if is_picture(&request.target) {
         let message = format!("`{}` is one file, which starts nothing", request.target);
         return Err(Diagnostic::usage("not-a-folder", message).hint("write it with -o FILE"));
     }
-    let on = read(document, &request.on)?;
-    let (broken, _) = judged_again(&on);
-    if !broken.is_empty() {
-        page.warnings(&broken);
-        page.document(&json!({ "violations": documents(&broken) }));
-        return Ok(None);
-    }
-    // Who planned for a version is told its words.
-    let planned = on.setting.request.executor.as_deref();
-    let is_same = |own: &&str| own.split('@').next() == Some(request.target.as_str());
-    let target = planned.filter(is_same).unwrap_or(&request.target);
-    let setting = &on.setting;
-    let bound = Nanos(document.cost.as_ref().map_or(0, |cost| cost.bound_ns));
-    let schedule = on.training.schedule.as_str();
-    let (files, warnings) = match starter {
-        None => {
-            let export = exported(target, setting, &on.plan, (schedule, bound))?;
-            (vec![(request.target.clone(), export.bytes)], export.warnings)
-        }
-        Some(starter) => {
-            let told = told(target, &on.plan)?;
-            let cluster = &setting.cluster;
-            let places = places(cluster, &told);
-            let stack = setting.stack_of(&told.plan.parallelism);
-            let source = &source((setting, &stack), (&told.plan, &places), schedule);
-            let digest = &digest::bytes(&read_file(&request.on.plan)?);
-            let hosts_differ = told.devices.is_some();
-            let job = Job { source, digest, hosts_differ, starter };
-            let (files, mut warnings) = folder(target, &job)?;
-            warnings.extend(energy::boards_to_limit(&setting.request, cluster));
-            (files, warnings)
-        }
-    };
-    Ok(Some((files, on.warnings.into_iter().chain(warnings).collect())))
+    let (setting, target) = (&on.setting, as_planned(on, &request.target));
+    let told = told(target, &on.plan)?;
+    let places = places(&setting.cluster, &told);
+    let stack = setting.stack_of(&told.plan.parallelism);
+    let source = &source((setting, &stack), (&told.plan, &places), &on.training.schedule);
+    let digest = &digest::bytes(&read_file(&request.on.plan)?);
+    let job = Job { source, digest, hosts_differ: told.devices.is_some(), starter };
+    let (files, mut warnings) = started(target, &job)?;
+    warnings.extend(energy::boards_to_limit(&setting.request, &setting.cluster));
+    Ok((files, warnings))
 }
 
 /// Whether a target draws the step.

@@ -12,10 +12,11 @@ use planner::run::{Bound, Event, Heard, Line, Standing, StopReason, TracePoint};
 
 use crate::answer::exit::CommandResult;
 use crate::answer::follow::{File, Files, PLOT, Watch};
+use crate::answer::nothing_fits::too_early;
 use crate::answer::page::Page;
 use crate::inputs::run::setting::Setting;
+use crate::kinds::frame;
 use crate::kinds::training::export;
-use crate::kinds::training::nothing_fits::too_early;
 use crate::kinds::training::searched::Better;
 use crate::request::PlanRequest;
 use crate::request::executor::Executor;
@@ -34,16 +35,30 @@ pub(crate) struct Followed<T, P> {
 }
 
 impl<T, P> Followed<T, P> {
+    /// What the search found, or what is known of the last plan that it told of; `None` where someone
+    /// interrupted it before there was one.
+    ///
+    /// # Errors
+    /// `no-plan` where the time ended before there was one.
+    pub(crate) fn settled(
+        &mut self,
+        watch: &Watch,
+        cut_short: impl FnOnce(&Better<P>, StopReason) -> T,
+    ) -> Result<Option<T>, Diagnostic> {
+        let stop = if watch.is_cancelled() { StopReason::Cancelled } else { StopReason::Deadline };
+        match (self.done.take(), &self.last) {
+            (Some(done), _) => Ok(Some(done)),
+            (None, Some(told)) => Ok(Some(cut_short(told, stop))),
+            (None, None) if watch.is_cancelled() => Ok(None),
+            (None, None) => Err(too_early(stop, 0)),
+        }
+    }
+
     /// Takes note of the end.
     pub(crate) fn ended(&mut self, (step, bound): (Nanos, Nanos)) {
         let elapsed = self.trace.last().map_or(Duration::ZERO, |point| point.elapsed);
         self.trace.push(TracePoint { elapsed, value: Some(step), bound: Some(bound) });
     }
-}
-
-/// Why a search ended that was left alone.
-pub(crate) fn stopped(watch: &Watch) -> StopReason {
-    if watch.is_cancelled() { StopReason::Cancelled } else { StopReason::Deadline }
 }
 
 /// The end of a search that found no plan: it was stopped, or nothing fits.
@@ -107,16 +122,14 @@ pub(crate) fn files(
     (plan, made): Made<'_>,
     trace: &[TracePoint],
 ) -> Files {
-    let mut files = Vec::new();
     // A plan for an executor is one that it can be told.
     if let Some(executor) = request.executor.filter(|own| *own != Executor::ANY) {
         export::exported(&executor.text(), setting, plan, made)?;
     }
-    for target in &request.exports {
-        let export = export::exported(target, setting, plan, made)?;
-        files.push(File { target: target.clone(), bytes: export.bytes });
-        setting.warnings.extend(export.warnings);
-    }
+    let mut warnings = Vec::new();
+    let export = |target: &str| export::exported(target, setting, plan, made);
+    let mut files = frame::exported(&request.exports, export, &mut warnings)?;
+    setting.warnings.extend(warnings);
     if request.plot {
         let bytes = plot::svg(&setting.model.name, "step time", Unit::Time, trace);
         files.push(File { target: PLOT.to_owned(), bytes });

@@ -100,9 +100,7 @@ pub fn arranged(setting: &Setting, plan: &Plan, step: Nanos) -> Option<Plan> {
     let old: Vec<Holding> =
         old.into_iter().filter_map(|own| on(own, setting.working(), &setting.cluster)).collect();
     let own = with_fewest_moves(&setting.cluster, &sizes(setting), &old, plan)?;
-    let costs = setting.costs(&own, setting.limit).ok()?;
-    let judged = cost_model::runs::judge::judge_plan(&costs, &own).ok()?;
-    (judged.report.step_time == step).then_some(own)
+    setting.confirmed(&own, step).ok().map(|_| own)
 }
 
 /// What a plan states of devices that come and go.

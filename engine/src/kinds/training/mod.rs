@@ -6,9 +6,11 @@ mod claims;
 pub mod compare;
 pub mod document;
 mod energy;
+pub mod explain;
 pub mod export;
 pub mod figures;
 pub mod followed;
+mod kind;
 pub mod layered;
 pub mod losses;
 mod no_configuration;
@@ -31,3 +33,6 @@ pub mod unlike;
 
 /// The name of the search by forms.
 pub const ALGORITHM: &str = "search-3d";
+
+/// Degrees, stages and schedules of training runs.
+pub struct Training;

@@ -10,7 +10,6 @@ use ir::id::DeviceId;
 use ir::plan::Plan;
 use ir::tensor::DType;
 use ir::units::Bytes;
-use planner::run::StopReason;
 use planner::training::search_3d::min_memory::{Least, least};
 use planner::training::search_3d::space::{Configuration, Pins, RecomputeRule, Space};
 use planner::training::search_3d::{Cuts, Found, Options, solve};
@@ -18,26 +17,11 @@ use planner::training::search_3d::{Cuts, Found, Options, solve};
 use super::answer::{degrees, ranks_of_stages};
 use super::no_configuration;
 use crate::answer::exit::CommandResult;
+use crate::answer::nothing_fits::{exceeded, short};
 use crate::answer::page::Column;
 use crate::answer::page::Page;
 use crate::inputs::run::setting::Setting;
 use crate::request::executor;
-
-/// The search ended before there was a plan.
-pub fn too_early(stop: StopReason, n_judged: u64) -> Diagnostic {
-    let message = "the search was stopped before it found a plan that fits";
-    let hint = match stop {
-        StopReason::NodeBudget => "give it more nodes with --node-budget",
-        StopReason::SizeLimit => {
-            "choose a --global-batch with larger divisors, or name a cluster of fewer sorts of nodes"
-        }
-        _ => "give it more time with --time-limit",
-    };
-    Diagnostic::error(Blame::NotFound, "no-plan", message)
-        .fact("stopped", stop.name())
-        .fact("judged", n_judged)
-        .hint(hint)
-}
 
 /// The answer: exit code 4 where it is proved that nothing fits.
 pub fn answer(
@@ -49,45 +33,34 @@ pub fn answer(
     if found.counts.n_out_of_range > 0 {
         return Err(out_of_range(found));
     }
-    let blame = if is_proved { Blame::Infeasible } else { Blame::NotFound };
     let Some(least) = least(&setting.pricing(), space, options) else {
         return Err(match options.stop() {
-            Some(_) => unexplained(blame),
+            Some(_) => unexplained(is_proved),
             None if !is_proved => left_out(found),
             None => no_configuration::answer(setting, space, &|| options.stop().is_some()),
         });
     };
     let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
-    let short: Vec<(usize, u64)> = (0..)
-        .zip(&least.ranks)
-        .filter(|(_, rank)| rank.need > limit)
-        .map(|(index, rank)| (index, rank.need - limit))
-        .collect();
     print_ranks(&least, limit, page);
     let worst = least.ranks.iter().max_by_key(|rank| rank.need);
     let binding = worst.and_then(|rank| rank.alive.first()).map(ToString::to_string);
     let short_of = Bytes(least.bytes().saturating_sub(limit));
-    let message = match blame {
-        Blame::Infeasible => format!(
+    let message = match is_proved {
+        true => format!(
             "no plan fits: the one that needs least is short of {short_of} on its fullest device"
         ),
-        _ => format!(
+        false => format!(
             "no plan was found that fits: the one that needs least is short of {short_of} on its fullest \
              device; other layer splits and longer schedules are not ruled out"
         ),
     };
-    let mut diagnostic = Diagnostic::error(blame, "memory-exceeded", message)
+    let device = setting.cluster.devices.first();
+    let mut diagnostic = exceeded(is_proved, message)
         .fact("need", Bytes(least.bytes()))
         .fact("have", Bytes(limit))
-        .fact("context", setting.cluster.devices.first().map_or(Bytes::ZERO, |own| own.context))
-        .fact("margin", setting.cluster.devices.first().map_or(Bytes::ZERO, |own| own.reserve))
-        .fact(
-            "shortfall_bytes",
-            short
-                .iter()
-                .map(|(rank, own)| (format!("rank {rank}"), Bytes(*own)))
-                .collect::<Vec<_>>(),
-        )
+        .fact("context", device.map_or(Bytes::ZERO, |own| own.context))
+        .fact("margin", device.map_or(Bytes::ZERO, |own| own.reserve))
+        .fact("shortfall_bytes", short("rank", least.ranks.iter().map(|own| own.need), limit))
         .fact("binds", binding.unwrap_or_default())
         .fact("plan", degrees(&least.configuration));
     ways(setting, space, (&least, options), &mut diagnostic)?;
@@ -112,12 +85,9 @@ fn left_out(found: &Found) -> Diagnostic {
 }
 
 /// Nothing fits, and no time is left to say by how much.
-fn unexplained(blame: Blame) -> Diagnostic {
-    let message = match blame {
-        Blame::Infeasible => "no plan fits; the time is over before it is known by how much",
-        _ => "no plan was found that fits; the time is over before it is known by how much",
-    };
-    Diagnostic::error(blame, "memory-exceeded", message)
+fn unexplained(is_proved: bool) -> Diagnostic {
+    let what = if is_proved { "no plan fits" } else { "no plan was found that fits" };
+    exceeded(is_proved, format!("{what}; the time is over before it is known by how much"))
         .hint("give it more time with --time-limit, and it says what is missing and what would fit")
 }
 
@@ -133,14 +103,7 @@ fn print_ranks(least: &Least, limit: u64, page: &Page) {
             rank.alive.first().map(ToString::to_string).unwrap_or_default(),
         ]
     };
-    let columns = [
-        Column::Number("rank"),
-        Column::Text("blocks"),
-        Column::Number("needs"),
-        Column::Number("has"),
-        Column::Number("short of"),
-        Column::Text("most of it"),
-    ];
+    let columns = Column::row("#rank | blocks | #needs | #has | #short of | most of it");
     let rows = least.ranks.iter().enumerate().map(row).collect();
     page.talk_table(&columns, rows);
 }
@@ -158,12 +121,8 @@ fn ways(
     let fitting = |space: &Space| {
         in_time().then(|| solve(&pricing, space, &one).plans.into_iter().next()).flatten()
     };
-    for (name, pins) in loosened(&space.pins) {
-        let plan = fitting(&Space { pins, ..space.clone() });
-        let way =
-            plan.map(|plan| format!("without --pin {name} a plan fits: step time {}", plan.step));
-        told.loosened(&format!("pin {name}"), way, in_time());
-    }
+    let step = |space: &Space| Ok(fitting(space).map(|plan| plan.step.to_string()));
+    without_pins(space, step, &in_time, told)?;
     if setting.offload == Offload::Nothing && in_time() {
         let moved = Pricing { offload: Offload::Optimizer, ..pricing };
         on_hosts(&moved, space, (options, &one), told)?;
@@ -187,6 +146,21 @@ fn ways(
     }
     let room = setting.room_for(Bytes(least.bytes()));
     told.loosened("memory", Some(format!("with {room} the plan above fits")), true);
+    Ok(())
+}
+
+/// Tells which pins keep plans from fitting, each alone: `step` is that of a plan of a space, in words.
+pub fn without_pins(
+    space: &Space,
+    step: impl Fn(&Space) -> Result<Option<String>, Diagnostic>,
+    in_time: &dyn Fn() -> bool,
+    told: &mut Diagnostic,
+) -> Result<(), Diagnostic> {
+    for (name, pins) in loosened(&space.pins) {
+        let step = step(&Space { pins, ..space.clone() })?;
+        let way = step.map(|step| format!("without --pin {name} a plan fits: step time {step}"));
+        told.loosened(&format!("pin {name}"), way, in_time());
+    }
     Ok(())
 }
 

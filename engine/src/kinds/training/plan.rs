@@ -4,11 +4,9 @@ use std::time::{Duration, Instant};
 
 use cost_model::runs::forms::model::Pricing;
 use ir::diagnostic::Diagnostic;
-use ir::plan_kind::PlanKind;
 use ir::units::Nanos;
 use ir::workload::Mode;
 use planner::registry::{Entry, entries, entry};
-use planner::run::StopReason;
 use planner::training::doors::{Card, Layers};
 use planner::training::search::{self, Asked, Planned, Settled};
 use planner::training::search_3d::judge::Judged;
@@ -83,11 +81,6 @@ pub(crate) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
 }
 
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
-    check(request)?;
-    request
-        .exports
-        .iter()
-        .try_for_each(|target| exporters::find(PlanKind::Training, target).map(drop))?;
     let Some(read) = read(request, run)? else { return Ok(interrupted(run.page)) };
     let watch = run.ending(request);
     let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
@@ -166,12 +159,8 @@ pub(crate) fn search(
         document::plan(&own, &told.plan.0, told.bound.min(told.step))
     };
     let mut followed = followed::follow((ALGORITHM, request), run, work, &document_of);
-    let planned = match (followed.done.take(), followed.last.take()) {
-        (Some(planned), _) => planned,
-        (None, Some(told)) => searched::cut_short(&told, &space, followed::stopped(run.watch)),
-        (None, None) if run.watch.is_cancelled() => return Ok(None),
-        (None, None) => return Err(nothing_fits::too_early(StopReason::Deadline, 0)),
-    };
+    let cut_short = |told: &Told, stop| searched::cut_short(told, &space, stop);
+    let Some(planned) = followed.settled(run.watch, cut_short)? else { return Ok(None) };
     setting.offload = planned.settled.offload();
     let elapsed = start.elapsed();
     Ok(Some(Searched { setting, space, options, planned, followed, elapsed }))

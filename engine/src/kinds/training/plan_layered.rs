@@ -14,7 +14,7 @@ use planner::training::order::Order;
 use planner::training::per_layer::{Counts, Found, Judged, Options, Search, solve_observed};
 use planner::training::search_3d::space::Space;
 
-use super::followed::{self, follow, none, stopped};
+use super::followed::{self, follow, none};
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::Format;
 use crate::answer::screen::Screen;
@@ -22,7 +22,6 @@ use crate::inputs::run::setting::Setting;
 use crate::kinds::training::document;
 use crate::kinds::training::layered::found::Answer;
 use crate::kinds::training::layered::{ALGORITHM, nothing_fits, pricing};
-use crate::kinds::training::nothing_fits::too_early;
 use crate::kinds::training::plan::row;
 use crate::kinds::training::searched::Better;
 use crate::request::PlanRequest;
@@ -114,12 +113,11 @@ pub(crate) fn plan(
         document::of(&own, &told.plan.plan()?, Order::OneFOneB.name(), made_by)
     };
     let mut followed = follow((ALGORITHM, request), run, work, &document_of);
-    let (found, offload) = match (followed.done.take(), followed.last.take()) {
-        (Some(done), _) => done?,
-        (None, Some(told)) => (cut_short(&told, stopped(run.watch)), told.offload),
-        (None, None) if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
-        (None, None) => return Err(too_early(StopReason::Deadline, 0)),
+    let cut_short = |told: &Better<Judged>, stop| Ok((cut_short(told, stop), told.offload));
+    let Some(settled) = followed.settled(run.watch, cut_short)? else {
+        return Ok(interrupted(run.page));
     };
+    let (found, offload) = settled?;
     setting.offload = offload;
     let Some(best) = &found.best else {
         return none((found.stop, found.counts.n_judged), run.page, || {

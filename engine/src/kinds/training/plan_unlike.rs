@@ -3,11 +3,9 @@
 use std::time::{Duration, Instant};
 
 use cost_model::runs::forms::hosts;
-use cost_model::runs::judge::judge_plan;
-use documents::diagnostic::DiagnosticDocument;
 use documents::plan::PlanDocument;
 use documents::report::training::{TrainingReportDocument, TrainingRunDocument};
-use ir::diagnostic::{Blame, Diagnostic};
+use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::plan_kind::PlanKind;
 use ir::units::Nanos;
@@ -15,15 +13,15 @@ use planner::run::StopReason;
 use planner::training::order::Order;
 use planner::training::unlike_nodes::{Found, Judged};
 
-use super::followed::{self, Followed, follow, none, stopped};
+use super::followed::{self, Followed, follow, none};
 use crate::answer::energy;
 use crate::answer::exit::{CommandResult, Exit};
+use crate::answer::nothing_fits::exceeded;
 use crate::answer::page::{Format, Page};
 use crate::inputs::load;
 use crate::inputs::run::edges;
 use crate::inputs::run::hardware;
 use crate::inputs::run::setting::Setting;
-use crate::kinds::training::nothing_fits::too_early;
 use crate::kinds::training::plan as equal;
 use crate::kinds::training::searched::Better;
 use crate::kinds::training::unlike::{self, ALGORITHM};
@@ -50,8 +48,7 @@ pub(crate) fn asked(request: &PlanRequest) -> Asked {
     if recipe == ALGORITHM {
         return Asked::Plan;
     }
-    let is_folder = || request.problem.profile.as_deref().is_some_and(importers::layers::is_folder);
-    if ![AUTO, training::ALGORITHM].contains(&recipe) || is_folder() {
+    if ![AUTO, training::ALGORITHM].contains(&recipe) || request.is_on_layers() {
         return Asked::Nothing;
     }
     let path = request.problem.cluster.as_deref();
@@ -151,10 +148,9 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     }
     let watch = run.ending(request);
     let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
-    match Searched::of(request, setting, run) {
+    match Searched::of(request, setting, run)? {
         Some(searched) => searched.answer(request, run),
-        None if run.watch.is_cancelled() => Ok(interrupted(run.page)),
-        None => Err(too_early(StopReason::Deadline, 0)),
+        None => Ok(interrupted(run.page)),
     }
 }
 
@@ -171,7 +167,8 @@ pub(crate) fn better(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult 
     let below = equal.best();
     let follower = &mut Within { inner: run.follower, most: None, below };
     let own = &mut Run { follower, ..*run };
-    let found = Searched::of(request, setting, own);
+    // Where there is none in time, the other one is the answer.
+    let found = Searched::of(request, setting, own).ok().flatten();
     let best = |own: &Searched| own.found.best.as_ref().map(|best| best.step);
     match found.filter(|own| best(own).is_some_and(|own| below.is_none_or(|below| own < below))) {
         Some(searched) => searched.answer(request, run),
@@ -188,8 +185,15 @@ struct Searched {
 }
 
 impl Searched {
-    /// Searches; `None` where it was stopped before there was a plan.
-    fn of(request: &PlanRequest, setting: Setting, run: &mut Run<'_>) -> Option<Self> {
+    /// Searches; `None` where someone interrupted it before there was a plan.
+    ///
+    /// # Errors
+    /// `no-plan` where the time ended before there was one.
+    fn of(
+        request: &PlanRequest,
+        setting: Setting,
+        run: &mut Run<'_>,
+    ) -> Result<Option<Self>, Diagnostic> {
         let start = Instant::now();
         let limits = request.limits.within(run.watch, None);
         let asked = &request.limits;
@@ -207,22 +211,14 @@ impl Searched {
             document::of(&on_the_way.keeping(told.offload), &told.plan.plan, SCHEDULE, made)
         };
         let mut followed = follow((ALGORITHM, request), run, work, &document_of);
-        let found = match (followed.done.take(), followed.last.take()) {
-            (Some(done), _) => done,
-            (None, told) => {
-                let told = told?;
-                Found {
-                    best: Some(told.plan.clone()),
-                    bound: told.bound,
-                    stop: stopped(run.watch),
-                    n_nodes: 0,
-                    n_judged: 0,
-                }
-            }
+        let cut_short = |told: &Better<Judged>, stop| {
+            let best = Some(told.plan.clone());
+            Found { best, bound: told.bound, stop, n_nodes: 0, n_judged: 0 }
         };
+        let Some(found) = followed.settled(run.watch, cut_short)? else { return Ok(None) };
         let mut own = Self { setting, found, followed, elapsed: start.elapsed() };
         own.stand_in();
-        Some(own)
+        Ok(Some(own))
     }
 
     /// Takes the running plan with others in the places of lost devices, where no plan that was found is
@@ -232,8 +228,7 @@ impl Searched {
         let judged = |plan: &Plan| {
             let run = &plan.parallelism;
             let batch = run.n_micro_batches.saturating_mul(run.micro_batch);
-            let costs = setting.costs(plan, setting.limit).ok()?;
-            let step = judge_plan(&costs, plan).ok()?.report.step_time;
+            let step = setting.report(plan, setting.limit).ok()?.step_time;
             let offload = setting.offload;
             (batch == setting.global_batch).then(|| Judged { plan: plan.clone(), step, offload })
         };
@@ -281,11 +276,7 @@ fn answer(
     (written, is_whole): (Vec<String>, bool),
     page: &Page,
 ) -> Result<(), Diagnostic> {
-    let report = unlike::report(setting, &best.plan)?;
-    if report.step_time != best.step {
-        let message = "the judge does not confirm the plan that the search found";
-        return Err(Diagnostic::error(Blame::Internal, "internal", message));
-    }
+    let report = setting.confirmed(&best.plan, best.step)?;
     if page.format == Format::Text {
         let mut screen = unlike::screen((setting, best), found, (&plan, &report));
         (screen.written, screen.is_whole) = (written, is_whole);
@@ -314,15 +305,13 @@ fn nothing_fits(setting: &Setting) -> Diagnostic {
             let message = format!(
                 "no plan fits: what no plan goes without takes {least}, and all devices hold {room}"
             );
-            Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
-                .fact("need", least)
-                .fact("have", room)
+            exceeded(true, message).fact("need", least).fact("have", room)
         }
-        None => {
-            let message = "no pipeline of stages with devices of their own fits into the memory of the \
-                           devices; other plans were not searched";
-            Diagnostic::error(Blame::NotFound, "memory-exceeded", message)
-        }
+        None => exceeded(
+            false,
+            "no pipeline of stages with devices of their own fits into the memory of the devices; \
+             other plans were not searched",
+        ),
     };
     error.hint(hint)
 }
@@ -334,45 +323,23 @@ fn told(
     (plan, peak_bytes): (PlanDocument, u64),
     elapsed_s: Option<f64>,
 ) -> TrainingReportDocument {
-    let samples = setting.global_batch as f64 * setting.sequence as f64;
     let meshes = best.plan.partition.stages.iter().filter_map(|stage| stage.mesh.as_ref());
     let n_devices = meshes.map(|mesh| mesh.devices.len() as u64).sum();
     let degrees = &best.plan.parallelism;
-    let is_optimum = found.is_optimum();
+    let proved = if found.is_optimum() { StopReason::ProvedOptimal } else { found.stop };
     let counts = [("nodes", found.n_nodes), ("judged", found.n_judged)];
+    let words = format!(
+        "{} stages with devices of their own, {} x {} samples",
+        degrees.pipeline, degrees.n_micro_batches, degrees.micro_batch
+    );
+    let figures = setting.figures(words, n_devices, (best.step, peak_bytes));
+    let best_document = TrainingRunDocument { model_flops_utilisation: None, ..figures };
+    let bound = (Nanos(found.bound.0.min(best.step.0)), proved);
+    let stopped_early = !found.is_optimum();
     TrainingReportDocument {
-        plan,
-        graph: None,
-        unit: setting.unit().to_owned(),
-        best: TrainingRunDocument {
-            degrees: format!(
-                "{} stages with devices of their own, {} x {} samples",
-                degrees.pipeline, degrees.n_micro_batches, degrees.micro_batch
-            ),
-            n_devices,
-            step_time_ns: best.step.0,
-            step_time_s: best.step.seconds(),
-            tokens_per_s: samples / best.step.seconds(),
-            peak_bytes,
-            ..TrainingRunDocument::default()
-        },
-        beyond_launcher: None,
-        runners_up: Vec::new(),
-        front: Vec::new(),
-        turns: Vec::new(),
-        others: Vec::new(),
-        other_space: None,
-        runs_on: None,
-        bound_s: Nanos(found.bound.0.min(best.step.0)).seconds(),
-        is_optimum,
-        stopped_early: !is_optimum,
-        stop_reason: match is_optimum {
-            true => StopReason::ProvedOptimal.name().to_owned(),
-            false => found.stop.name().to_owned(),
-        },
-        elapsed_s,
-        energy_front: Vec::new(),
-        warnings: setting.warnings.iter().map(DiagnosticDocument::from).collect(),
-        counts: counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+        is_optimum: !stopped_early,
+        stopped_early,
+        stop_reason: proved.name().to_owned(),
+        ..document::searched(setting, (plan, best_document), bound, (&counts, elapsed_s))
     }
 }

@@ -12,11 +12,13 @@ use ir::id::DeviceId;
 use ir::plan::Plan;
 use ir::units::{Bytes, Watts};
 
+use super::Training;
 use super::losses::{holding_document, sizes};
-use super::replay::read_on;
 use super::spares;
 use crate::inputs::plan_file;
 use crate::inputs::run::setting::Setting;
+use crate::kinds::frame;
+use crate::kinds::kind::Target;
 use crate::request::executor::Executor;
 use crate::request::{ObjectiveName, PlanRequest, Pue, ReplayRequest};
 
@@ -120,7 +122,7 @@ pub fn setting(request: &PlanRequest) -> Result<Setting, Diagnostic> {
 /// lie on devices.
 fn replaced(
     request: &PlanRequest,
-    document: &PlanDocument,
+    document: &Arc<PlanDocument>,
     setting: &Setting,
 ) -> Result<(ReplacedDocument, Option<Plan>), Diagnostic> {
     let mut problem = request.problem.clone();
@@ -129,13 +131,15 @@ fn replaced(
     (problem.model.batch, problem.model.micro_batch, problem.workload) = (None, None, None);
     (problem.model.dtype, problem.optimizer) = (None, None);
     let target = ReplayRequest { problem, ..ReplayRequest::default() };
-    let on = read_on(document, &request.model, &target).map_err(|mut error| {
+    let on = Target::of(&request.model, &target);
+    let on = frame::on_model::<Training>(document, on).map_err(|mut error| {
         if error.code == "digest-mismatch" {
             error.hints =
                 vec!["give the model, cluster and profile that it was made for".to_owned()];
         }
         error
     })?;
+    let on = on.setting;
     let refused = |why: &str| {
         let message = format!("what moves is not known: {why}");
         Err(Diagnostic::input("not-replaced", message).hint(

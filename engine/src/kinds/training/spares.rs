@@ -293,14 +293,9 @@ pub(super) fn print(spares: &[SpareDocument], page: &Page) {
             figure(own.checkpoint_bytes),
         ]
     };
-    let columns = [
-        Column::Number("stage"),
-        Column::Text("where one is lost of"),
-        Column::Text("stands in"),
-        Column::Number("step time"),
-        Column::Number("copied"),
-        Column::Number("in at least"),
-        Column::Number("from a checkpoint"),
-    ];
+    let columns = Column::row(
+        "#stage | where one is lost of | stands in | #step time | #copied | #in at least | \
+         #from a checkpoint",
+    );
     page.table(&columns, spares.iter().map(row).collect());
 }

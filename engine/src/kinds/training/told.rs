@@ -5,10 +5,14 @@ use cost_model::runs::forms::interval::{self, Basis, Figure, JUDGED, Likeness, S
 use cost_model::runs::forms::model::Offload;
 use cost_model::runs::forms::model::counts::model_flops;
 use cost_model::runs::forms::rank_groups::{self, Group};
+use cost_model::runs::judge::judge_plan;
+use cost_model::runs::judge::report::Report;
+use documents::report::training::TrainingRunDocument;
 use documents::report::{IntervalDocument, PeakIntervalDocument};
 use ir::card::ZeroStage;
+use ir::diagnostic::{Blame, Diagnostic};
 use ir::measured::CollectiveOperation;
-use ir::plan::Parallelism;
+use ir::plan::{Parallelism, Plan};
 use ir::stack::Dispatcher;
 use ir::tensor::DType;
 use ir::units::{Bytes, Nanos};
@@ -20,6 +24,12 @@ use crate::inputs::run::setting::Setting;
 /// Sets of published runs that are named.
 const SETS: usize = 3;
 
+/// That the judge finds another step than the search.
+pub fn unconfirmed() -> Diagnostic {
+    let message = "the judge does not confirm the plan that the search found";
+    Diagnostic::error(Blame::Internal, "internal", message)
+}
+
 /// What a user can measure of the devices, beside steps.
 pub enum Measurable {
     /// Products of a type.
@@ -29,6 +39,27 @@ pub enum Measurable {
 }
 
 impl Setting {
+    /// A plan, judged with so much memory a device.
+    ///
+    /// # Errors
+    /// Those of pricing and of the judge.
+    pub fn report(&self, plan: &Plan, limit: Option<Bytes>) -> Result<Report, Diagnostic> {
+        let costs = self.costs(plan, limit)?;
+        Ok(judge_plan(&costs, plan).map_err(|violation| violation.diagnostic())?.report)
+    }
+
+    /// The same of a plan that a search found.
+    ///
+    /// # Errors
+    /// `internal` where the judge does not confirm its step.
+    pub fn confirmed(&self, plan: &Plan, step: Nanos) -> Result<Report, Diagnostic> {
+        let report = self.report(plan, self.limit)?;
+        match report.step_time == step {
+            true => Ok(report),
+            false => Err(unconfirmed()),
+        }
+    }
+
     /// Tokens per second; samples, where the model has no tokens.
     pub fn tokens_per_s(&self, step: Nanos) -> f64 {
         self.global_batch as f64 * self.sequence as f64 / step.seconds()
@@ -39,6 +70,26 @@ impl Setting {
     pub fn utilisation(&self, step: Nanos, n_devices: u64) -> f64 {
         let flops = model_flops(&self.model, self.global_batch);
         flops / (step.seconds() * n_devices as f64 * self.peak())
+    }
+
+    /// The figures of a plan.
+    pub fn figures(
+        &self,
+        degrees: String,
+        n_devices: u64,
+        (step, peak_bytes): (Nanos, u64),
+    ) -> TrainingRunDocument {
+        let utilisation = Some(self.utilisation(step, n_devices));
+        TrainingRunDocument {
+            degrees,
+            n_devices,
+            step_time_ns: step.0,
+            step_time_s: step.seconds(),
+            tokens_per_s: self.tokens_per_s(step),
+            model_flops_utilisation: utilisation.filter(|share| share.is_finite()),
+            peak_bytes,
+            ..TrainingRunDocument::default()
+        }
     }
 
     /// What a device needs in all, and what the flags must allow, for so many bytes of a plan.
@@ -67,11 +118,6 @@ impl Setting {
         }
     }
 
-    /// Whether blocks have experts.
-    fn has_experts(&self) -> bool {
-        self.model.groups.iter().any(|group| group.card.experts.is_some())
-    }
-
     /// How far published runs like it were from what was predicted of them, where terms of some traits
     /// were measured on its devices.
     pub fn spread(
@@ -81,7 +127,7 @@ impl Setting {
         measured: &[Trait],
     ) -> Spread<'static> {
         let names = (self.stack.name.as_str(), self.system.device.chip);
-        let like = Likeness::of(names, self.numbers.dtype, degrees, self.has_experts());
+        let like = Likeness::of(names, self.numbers.dtype, degrees, self.model.has_experts());
         interval::spread(figure, (&like, measured), &JUDGED)
     }
 
@@ -106,7 +152,8 @@ impl Setting {
             ZeroStage::Gradients => replicas(&[ReduceScatter]),
             ZeroStage::None | ZeroStage::Optimizer => None,
         };
-        let goes_by_nccl = self.has_experts() && self.stack.experts.dispatcher != Dispatcher::Flex;
+        let goes_by_nccl =
+            self.model.has_experts() && self.stack.experts.dispatcher != Dispatcher::Flex;
         let experts = goes_by_nccl.then(|| among(Group::experts(degrees), &[AllToAll])).flatten();
         let products = Some(Measurable::Products(self.numbers.dtype));
         let all =
@@ -166,7 +213,7 @@ impl Setting {
                 format!("ZeRO {}", degrees.zero as u8)
             }
             Trait::Sharding => "replicated parameters".to_owned(),
-            Trait::Experts if self.has_experts() => "experts".to_owned(),
+            Trait::Experts if self.model.has_experts() => "experts".to_owned(),
             Trait::Experts => "dense layers".to_owned(),
         };
         let others = [

@@ -2,7 +2,6 @@
 
 use cost_model::runs::forms::constants::Constant;
 use cost_model::runs::forms::interval::{Basis, Figure, Trait};
-use cost_model::runs::judge::judge_plan;
 use documents::report::{IntervalDocument, PeakIntervalDocument};
 use ir::measured::CollectiveOperation;
 use ir::plan::{Parallelism, Plan};
@@ -138,8 +137,7 @@ fn terms(setting: &Setting, plan: &Plan, step: Nanos) -> Vec<Term> {
     let term = |constant: Constant| {
         // Downwards: a derating may be at its greatest value.
         let moved = setting.scaled(constant, (-constant.log_sd()).exp());
-        let costs = moved.costs(plan, None).ok()?;
-        let there = judge_plan(&costs, plan).ok()?.report.step_time;
+        let there = moved.report(plan, None).ok()?.step_time;
         let moves = (there.seconds() / step.seconds()).ln().abs();
         (moves > LEAST).then_some(Term { constant, moves })
     };

@@ -1,7 +1,6 @@
 //! Flags beside a plan: they may not ask for another run than the one that was planned.
 
 use documents::plan::PlanDocument;
-use documents::plan::training::TrainingDocument;
 use ir::diagnostic::Diagnostic;
 use ir::workload::Mode;
 
@@ -11,18 +10,14 @@ use crate::request::ProblemRequest;
 ///
 /// # Errors
 /// `not-as-planned`.
-pub fn unasked(
-    own: &ProblemRequest,
-    document: &PlanDocument,
-    training: &TrainingDocument,
-) -> Result<(), Diagnostic> {
+pub fn unasked(own: &ProblemRequest, document: &PlanDocument) -> Result<(), Diagnostic> {
     let refused = |flag: String, why: String| {
         let message = format!("`{flag}` {why}");
         Err(Diagnostic::usage("not-as-planned", message).hint("leave it out, or plan with it"))
     };
     let run = document.parallelism.training.as_ref();
     let sizes = [
-        ("--batch", own.model.batch, Some(training.global_batch)),
+        ("--batch", own.model.batch, document.training.as_ref().map(|run| run.global_batch)),
         ("--micro-batch", own.model.micro_batch, run.map(|run| run.micro_batch)),
     ];
     for (flag, asked, planned) in sizes {

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cost_model::runs::forms::model::Offload;
-use cost_model::runs::judge::judge_plan;
 use cost_model::runs::judge::report::{RankReport, Report};
 use documents::plan::PlanDocument;
 use ir::card::{SequenceParallel, ZeroStage};
@@ -221,15 +220,6 @@ pub fn screen(
     let (columns, rows) = stages_table(setting, &best.plan, report);
     screen.table(&columns, rows);
     screen
-}
-
-/// The plan judged again.
-///
-/// # Errors
-/// Those of the judge.
-pub fn report(setting: &Setting, plan: &Plan) -> Result<Report, Diagnostic> {
-    let costs = setting.costs(plan, setting.limit)?;
-    Ok(judge_plan(&costs, plan).map_err(|violation| violation.diagnostic())?.report)
 }
 
 /// Prints which stage has what.

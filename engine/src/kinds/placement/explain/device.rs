@@ -11,7 +11,7 @@ use ir::diagnostic::Diagnostic;
 use ir::id::{DeviceId, OpId};
 use ir::schedule::Action;
 use ir::units::{Bytes, Nanos};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::position_of;
 use super::step::share;
@@ -26,7 +26,7 @@ pub(super) fn explain(
     name: &str,
     rows: Rows,
     page: &Page,
-) -> Result<(), Diagnostic> {
+) -> Result<Value, Diagnostic> {
     let problem = &replayed.on.loaded.problem;
     let names = problem.cluster.devices.iter().map(|device| device.name.as_str());
     let id = DeviceId::new(position_of("unknown-device", "device", name, names)?);
@@ -42,8 +42,7 @@ pub(super) fn explain(
     holdings(replayed, report, rows, page);
     let channels = channels(replayed, id);
     print_channels(replayed, &channels, step, page);
-    page.warnings(&replayed.on.warnings);
-    page.document(&json!({
+    Ok(json!({
         "device": name,
         "kind": problem.cluster.kind_of(id).name,
         "step_time": Duration::from_ns(step.get()),
@@ -71,8 +70,7 @@ pub(super) fn explain(
             "bytes": link.bytes,
             "transfers": link.n_transfers,
         })).collect::<Vec<_>>(),
-    }));
-    Ok(())
+    }))
 }
 
 /// Computing by type of op, and what is left of the step.
@@ -125,12 +123,7 @@ fn times(replayed: &Replayed, report: &DeviceReport, step: Nanos, rows: Rows, pa
 
 /// The peak line by line, and what the device has.
 fn memory(device: &Device, report: &DeviceReport, lines: &[MemoryLine], page: &Page) {
-    let columns = [
-        Column::Text("memory at the peak"),
-        Column::Number("size"),
-        Column::Number("count"),
-        Column::Text("rule"),
-    ];
+    let columns = Column::row("memory at the peak | #size | #count | rule");
     let at = |line: &MemoryLine| match line.name {
         "total" => format!("at {} of the step", Nanos(report.peak.at)),
         _ => line.source.to_owned(),
@@ -192,13 +185,7 @@ fn print_channels(replayed: &Replayed, channels: &[LinkReport], step: Nanos, pag
     if channels.is_empty() {
         return;
     }
-    let columns = [
-        Column::Name("channel"),
-        Column::Number("busy"),
-        Column::Number("of step"),
-        Column::Number("bytes"),
-        Column::Number("transfers"),
-    ];
+    let columns = Column::row("@channel | #busy | #of step | #bytes | #transfers");
     let names = &replayed.on.loaded.problem.cluster.links.channels;
     let row = |link: &LinkReport| {
         vec![

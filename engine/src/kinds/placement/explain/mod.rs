@@ -8,16 +8,13 @@ mod transfer;
 
 use std::sync::Arc;
 
-use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::Diagnostic;
+use serde_json::Value;
 
+use super::Placement;
 use super::replay::{self, Replayed};
-use super::verdict::verdict;
-use crate::answer::exit::{Cancel, CommandResult, Exit};
-use crate::answer::page::Page;
-use crate::answer::rows::Rows;
 use crate::answer::suggest;
-use crate::request::PlanOnModel;
+use crate::kinds::kind::{Asked, Legal};
 use crate::request::subject::Subject;
 
 /// Explains a part of a plan.
@@ -25,21 +22,15 @@ use crate::request::subject::Subject;
 /// # Errors
 /// `unknown-op`, `unknown-tensor`, `unknown-device` and the like where the plan has none of that
 /// name.
-pub fn explain(
-    replayed: &Replayed,
-    subject: &Subject,
-    cost: Option<&CostDocument>,
-    rows: Rows,
-    page: &Page,
-) -> Result<(), Diagnostic> {
+pub fn explain(on: Legal<'_, Placement>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let Asked { subject, rows, page, .. } = *asked;
+    let (replayed, cost) = (&replay::on(Arc::clone(on.setting))?, on.plan.cost.as_ref());
     match subject {
         Subject::Op(name) => op::explain(replayed, name, rows, page),
         Subject::Transfer(name) => transfer::explain(replayed, name, rows, page),
         Subject::Device(name) => device::explain(replayed, name, rows, page),
-        Subject::Step { longest } => {
-            step::explain(replayed, (cost, *longest), rows, page);
-            Ok(())
-        }
+        Subject::Step { longest } => Ok(step::explain(replayed, (cost, *longest), rows, page)),
+        Subject::BreakEven(_) => Ok(step::explain(replayed, (cost, None), rows, page)),
     }
 }
 
@@ -58,24 +49,4 @@ fn position_of<'a>(
 
 fn device_name(replayed: &Replayed, device: ir::id::DeviceId) -> &str {
     &replayed.on.loaded.problem.cluster.devices[device.index()].name
-}
-
-/// `explain` of a plan on its model.
-///
-/// # Errors
-/// Those of reading, and of subjects that the plan does not have.
-pub fn of_plan(
-    document: &Arc<PlanDocument>,
-    (on, subject): (&PlanOnModel, &Subject),
-    (cancel, page): (Cancel<'_>, &Page),
-) -> CommandResult {
-    let rows = Rows::of(on.target.all);
-    let problem = replay::on_problem(document, &on.model, &on.target)?;
-    let broken = replay::broken_rules(&problem);
-    if !broken.is_empty() {
-        return Ok(verdict(&problem, broken, rows, (&cancel(), page)));
-    }
-    let replayed = replay::on(problem)?;
-    explain(&replayed, subject, document.cost.as_ref(), rows, page)?;
-    Ok(Exit::DONE)
 }

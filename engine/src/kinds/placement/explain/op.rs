@@ -4,7 +4,6 @@ use cost_model::explain::Explanation;
 use cost_model::kernels::price::kind::KindCosts;
 use cost_model::ops::judge::replay::Span;
 use cost_model::ops::problem::Problem;
-use documents::diagnostic::DiagnosticDocument;
 use documents::quantity::Duration;
 use ir::diagnostic::Diagnostic;
 use ir::id::{DeviceId, OpId};
@@ -38,7 +37,7 @@ pub(super) fn explain(
     name: &str,
     rows: Rows,
     page: &Page,
-) -> Result<(), Diagnostic> {
+) -> Result<Value, Diagnostic> {
     let problem = &replayed.on.loaded.problem;
     let names = problem.graph.ops.iter().map(|op| op.name.as_str());
     let op = OpId::new(position_of("unknown-op", "op", name, names)?);
@@ -60,9 +59,8 @@ pub(super) fn explain(
     print_alternatives(problem, replayed, &others, rows, page);
     page.text("\n");
     sources.print(page);
-    page.warnings(&replayed.on.warnings);
     let node = problem.graph.op(op);
-    page.document(&json!({
+    Ok(json!({
         "op": node.name,
         "op_type": node.op_type,
         "module": node.module,
@@ -76,9 +74,7 @@ pub(super) fn explain(
         "outputs": outputs.iter().map(|f| flow(replayed, f)).collect::<Vec<_>>(),
         "step_time": Duration::from_ns(replayed.timeline.step_time.get()),
         "elsewhere": others.iter().map(|a| a.document(problem)).collect::<Vec<_>>(),
-        "warnings": replayed.on.warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
-    }));
-    Ok(())
+    }))
 }
 
 /// Why the op takes as long as it does on its device.

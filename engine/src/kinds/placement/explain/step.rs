@@ -32,7 +32,7 @@ pub(super) fn explain(
     (stated, longest): (Option<&CostDocument>, Option<u64>),
     rows: Rows,
     page: &Page,
-) {
+) -> Value {
     let problem = &replayed.on.loaded.problem;
     let step = replayed.timeline.step_time;
     let trust = replayed.trust();
@@ -59,9 +59,8 @@ pub(super) fn explain(
         page.line(&busiest::sentence(replayed, loads));
     }
     page.line("explain --op, --transfer or --device says what each figure is made of");
-    page.warnings(&replayed.on.warnings);
     page.line(&trust.sentence(step));
-    page.document(&json!({
+    json!({
         "report": crate::kinds::placement::report::document(problem, &replayed.report, trust),
         "critical_path": listed.iter().map(|task| document(replayed, task)).collect::<Vec<_>>(),
         "n_critical": trust.path.len(),
@@ -70,7 +69,7 @@ pub(super) fn explain(
             "value": Duration::from_ns(cost.bound_ns),
             "method": cost.bound_method,
         })),
-    }));
+    })
 }
 
 /// The longest tasks of a path, in its order; of equal ones the first.
@@ -84,12 +83,7 @@ fn listed(path: &[Step], longest: Option<u64>) -> Vec<&Step> {
 }
 
 fn list(replayed: &Replayed, tasks: &[&Step], page: &Page) {
-    let columns = [
-        Column::Number("from"),
-        Column::Number("for"),
-        Column::Name("on"),
-        Column::Name("longest"),
-    ];
+    let columns = Column::row("#from | #for | @on | @longest");
     let line = |task: &&Step| {
         let (from, time) = (Nanos(task.span.start), Nanos(task.span.end - task.span.start));
         let (on, what) = (place(replayed, task).to_owned(), name(replayed, task).to_owned());

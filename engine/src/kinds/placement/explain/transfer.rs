@@ -6,7 +6,7 @@ use documents::quantity::Duration;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use ir::units::{Bytes, Nanos};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::formula::{self, Sources};
 use super::{device_name, position_of};
@@ -20,7 +20,7 @@ pub(super) fn explain(
     name: &str,
     rows: Rows,
     page: &Page,
-) -> Result<(), Diagnostic> {
+) -> Result<Value, Diagnostic> {
     let problem = &replayed.on.loaded.problem;
     let names = problem.graph.tensors.iter().map(|tensor| tensor.name.as_str());
     let tensor = ir::id::TensorId::new(position_of("unknown-tensor", "tensor", name, names)?);
@@ -61,13 +61,11 @@ pub(super) fn explain(
         page.line(&format!("... and {} more (--all)", sent.len() - shown));
     }
     sources.print(page);
-    page.warnings(&replayed.on.warnings);
-    page.document(&json!({
+    Ok(json!({
         "tensor": name,
         "bytes": problem.bytes(root),
         "transfers": documents,
-    }));
-    Ok(())
+    }))
 }
 
 /// Why a tensor takes as long as it does from one device to another; `None` where no way leads.

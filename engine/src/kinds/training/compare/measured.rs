@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
-use cost_model::runs::judge::judge_plan;
 use cost_model::runs::judge::report::RankReport;
-use documents::diagnostic::DiagnosticDocument;
 use documents::digest;
 use documents::measured::{FORMAT, MeasuredDocument, MeasuredRankDocument};
 use documents::plan::PlanDocument;
@@ -15,10 +14,12 @@ use ir::plan::Parallelism;
 use ir::units::{Bytes, Nanos, Work};
 use serde_json::{Value, json};
 
-use super::super::replay::read_on;
+use super::super::Training;
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::files::input_file;
 use crate::answer::page::{Column, Page};
+use crate::kinds::frame::{self, documents};
+use crate::kinds::kind::Target;
 use crate::request::CompareRequest;
 
 /// Longest file of a measured run, in bytes.
@@ -45,7 +46,7 @@ pub fn read(path: &Path) -> Option<Result<MeasuredDocument, Diagnostic>> {
 /// `other-plan` where it is not this plan that ran, `bad-measured` where its processes are not the plan's;
 /// those of reading.
 pub fn compare(
-    document: &PlanDocument,
+    document: &Arc<PlanDocument>,
     measured: &MeasuredDocument,
     args: &CompareRequest,
     page: &Page,
@@ -55,10 +56,9 @@ pub fn compare(
     let (reports, warnings) = match args.model.as_deref() {
         None => (Vec::new(), Vec::new()),
         Some(model) => {
-            let on = read_on(document, model, &args.target)?;
-            let costs = on.setting.costs(&on.plan, on.setting.limit)?;
-            let judged = judge_plan(&costs, &on.plan).map_err(|broken| broken.diagnostic())?;
-            (judged.report.ranks, on.warnings)
+            let read = frame::on_model::<Training>(document, Target::of(model, &args.target))?;
+            let on = read.setting;
+            (on.setting.report(&on.plan, on.setting.limit)?.ranks, read.warnings)
         }
     };
     let stated = document.training.iter().flat_map(|own| &own.memory).map(|own| own.peak_bytes);
@@ -78,7 +78,7 @@ pub fn compare(
     page.document(&json!({
         "step_time": told.1,
         "ranks": measured.ranks.iter().enumerate().map(rank).collect::<Vec<_>>(),
-        "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
+        "warnings": documents(&warnings),
     }));
     Ok(Exit::DONE)
 }
@@ -180,13 +180,7 @@ fn table(measured: &MeasuredDocument, (reports, peaks): (&[RankReport], &[u64]),
             peak.map_or_else(|| ran.to_string(), |peak| format!("{} / {ran}", Bytes(peak))),
         ]
     };
-    let columns = [
-        Column::Number("rank"),
-        Column::Number("compute"),
-        Column::Number("waiting"),
-        Column::Number("transfer"),
-        Column::Number("peak"),
-    ];
+    let columns = Column::row("#rank | #compute | #waiting | #transfer | #peak");
     page.line("predicted / measured");
     page.table(&columns, measured.ranks.iter().enumerate().map(row).collect());
 }

@@ -8,10 +8,9 @@ mod settings;
 mod software;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use cost_model::runs::forms::model::shape;
-use cost_model::runs::judge::judge_plan;
-use documents::diagnostic::DiagnosticDocument;
 use documents::plan::training::StageMeshDocument;
 use documents::plan::{EdgeDocument, PlanDocument};
 use importers::launcher::{self, Launcher, ModelFacts};
@@ -25,12 +24,15 @@ use ir::units::{Bytes, Nanos};
 use ir::workload::Optimizer;
 use serde_json::json;
 
-use super::replay::{Asked, OnModel, read_on, setting};
+use super::Training;
+use super::replay::{Asked, Planned, setting};
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::Column;
 use crate::answer::page::Page;
 use crate::inputs::plan_file;
 use crate::inputs::run::setting::Setting;
+use crate::kinds::frame;
+use crate::kinds::kind::{Pair, Target as On};
 use crate::kinds::training::claims::CUSTOM;
 use crate::request::CompareRequest;
 use changes::{Change, changes};
@@ -79,7 +81,7 @@ impl Side {
 pub fn compare(
     launcher: Launcher,
     text: &str,
-    document: &PlanDocument,
+    document: &Arc<PlanDocument>,
     args: &CompareRequest,
     page: &Page,
 ) -> CommandResult {
@@ -91,15 +93,15 @@ pub fn compare(
     }
     let model = args.model.as_deref();
     let model = model.ok_or_else(|| missing("the model", "add --model config.json"))?;
-    let on = read_on(document, model, &args.target)?;
+    let read = frame::on_model::<Training>(document, On::of(model, &args.target))?;
+    let (on, mut warnings) = (read.setting, read.warnings);
     let settings = launcher::read_for(launcher, text, model_facts(&on.setting.model))?;
     let of_plan = facts(document, on.plan.clone())?;
     let (now, own_warnings) = runs_now(&settings, &on, &of_plan, (model, args))?;
     let dtype = Some(on.setting.numbers.dtype);
     let of_plan = Facts { dtype, software: Some(on.setting.stack.clone()), ..of_plan };
     let (a, b) = (now, side(&on.setting, of_plan)?);
-    let mut warnings = on.warnings.clone();
-    warnings.extend(own_warnings.into_iter().filter(|own| !on.warnings.contains(own)));
+    frame::add_new(&mut warnings, own_warnings);
     let costs = match on.setting.layers {
         Some(_) => "on measured layers",
         None => "nominal unless a profile says otherwise",
@@ -129,7 +131,7 @@ fn model_facts(model: &ModelCard) -> ModelFacts {
 /// What the settings run on the model of a plan, with what to know before.
 fn runs_now(
     settings: &LaunchSettings,
-    on: &OnModel<'_>,
+    on: &Planned,
     of_plan: &Facts,
     (model, args): (&Path, &CompareRequest),
 ) -> Result<(Side, Vec<Diagnostic>), Diagnostic> {
@@ -153,7 +155,7 @@ fn runs_now(
     };
     let offloads = settings.offloads.unwrap_or(of_plan.offloads);
     let is_same = asked == planned && offloads == of_plan.offloads;
-    let own = || setting(on.document, model, &args.target, &asked);
+    let own = || setting(&on.document, model, &args.target, &asked);
     let own = software::set((!is_same).then(own).transpose()?, &on.setting, settings);
     let own = own.as_ref().unwrap_or(&on.setting);
     let file = schedule::beside(settings, &args.a);
@@ -189,27 +191,20 @@ fn runs_now(
 }
 
 /// Sets two plans of training runs side by side.
-pub fn compare_plans(
-    (a, b): (&PlanDocument, &PlanDocument),
-    mut warnings: Vec<Diagnostic>,
-    args: &CompareRequest,
-    page: &Page,
-) -> CommandResult {
+pub fn compare_plans(pair: Pair<'_>, page: &Page) -> CommandResult {
+    let Pair { a, b, others, request: args, .. } = pair;
+    let mut warnings = others.to_vec();
     // Plans of another sequence length are compared, and the length is reported as the difference.
     let lengths = [a, b].map(|own| own.training.as_ref().map(|own| own.sequence_length));
     let is_length = lengths[0] != lengths[1] && a.model.name == b.model.name;
     warnings.retain(|own| own.code != "other-model" || !is_length);
-    let of = |document: &PlanDocument| match args.model.as_deref() {
+    let of = |document: &Arc<PlanDocument>| match args.model.as_deref() {
         Some(model) => measured(document, model, args),
         None => Ok((stated(document)?, Vec::new())),
     };
     let ((a, of_a), (b, of_b)) = (of(a)?, of(b)?);
     warnings.extend(of_a);
-    for warning in of_b {
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
-        }
-    }
+    frame::add_new(&mut warnings, of_b);
     let name = |path: &Path| {
         path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     };
@@ -219,7 +214,7 @@ pub fn compare_plans(
     let faster = format!("{} is {} as {} ", names[1], gain(&a, &b), names[0]);
     let faster = faster + &format!("({}, {basis})", steps(&a, &b));
     let line = |changes: &[Change]| match changes.is_empty() {
-        true => "the plans decide the same".to_owned(),
+        true => frame::SAME.to_owned(),
         false if are_judged => faster,
         false => "the plans differ".to_owned(),
     };
@@ -250,17 +245,14 @@ impl Beside {
         page.line(&line(&changes));
         let change = |(what, a, b): &Change| json!({ "field": what, (key_a): a, (key_b): b });
         let mut document = json!({
-            "equal": changes.is_empty(),
             (key_a): as_json(a),
             (key_b): as_json(b),
             "changes": changes.iter().map(change).collect::<Vec<_>>(),
-            "warnings": warnings.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
         });
         if let Some(launcher) = self.launcher {
             document["launcher"] = json!(launcher.name());
         }
-        page.document(&document);
-        if changes.is_empty() { Exit::DONE } else { Exit::DIFFERS }
+        frame::compared((changes.is_empty(), warnings), document, page)
     }
 }
 
@@ -309,14 +301,15 @@ fn mesh(own: &StageMeshDocument) -> String {
 
 /// A plan on the model, judged again.
 fn measured(
-    document: &PlanDocument,
+    document: &Arc<PlanDocument>,
     model: &Path,
     args: &CompareRequest,
 ) -> Result<(Side, Vec<Diagnostic>), Diagnostic> {
-    let on: OnModel<'_> = read_on(document, model, &args.target)?;
+    let read = frame::on_model::<Training>(document, On::of(model, &args.target))?;
+    let on = read.setting;
     let dtype = Some(on.setting.numbers.dtype);
     let facts = Facts { dtype, ..facts(document, on.plan.clone())? };
-    Ok((side(&on.setting, facts)?, on.warnings))
+    Ok((side(&on.setting, facts)?, read.warnings))
 }
 
 /// A plan as its document states it.
@@ -332,9 +325,7 @@ fn stated(document: &PlanDocument) -> Result<Side, Diagnostic> {
 }
 
 fn side(setting: &Setting, facts: Facts) -> Result<Side, Diagnostic> {
-    let costs = setting.costs(&facts.plan, setting.limit)?;
-    let judged = judge_plan(&costs, &facts.plan);
-    let report = judged.map_err(|violation| violation.diagnostic())?.report;
+    let report = setting.report(&facts.plan, setting.limit)?;
     let over = report.ranks.iter().enumerate().filter_map(|(rank, own)| {
         let short = own.peak.bytes.checked_sub(own.limit?).filter(|short| *short > 0)?;
         Some((rank, Bytes(short)))

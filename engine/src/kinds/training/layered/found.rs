@@ -3,27 +3,23 @@
 use std::time::Duration;
 
 use cost_model::runs::forms::model::Offload;
-use cost_model::runs::forms::model::counts::model_flops;
-use cost_model::runs::judge::judge_plan;
 use cost_model::runs::judge::report::RankReport;
-use cost_model::runs::measured::stage::idle_room;
 use cost_model::runs::oracle::{StageFigures, figures};
 use documents::plan::PlanDocument;
 use documents::report::training::{
     OtherDegreesDocument, TrainingReportDocument, TrainingRunDocument, TrainingStageDocument,
 };
 use ir::card::SequenceParallel;
-use ir::diagnostic::{Blame, Diagnostic};
+use ir::diagnostic::Diagnostic;
 use ir::plan::{Parallelism, Plan};
 use ir::units::Bytes;
-use planner::run::StopReason;
 use planner::training::per_layer::table::Chosen;
 use planner::training::per_layer::{Family, Found, Judged};
 
 use super::super::answer::margin;
-use super::super::replay::documents;
+use super::super::document::searched;
 use super::super::screen::ON_HOSTS;
-use super::stage_text;
+use super::{stage_text, terms};
 use crate::answer::page::Column;
 use crate::answer::page::Page;
 use crate::answer::screen::Screen;
@@ -62,24 +58,8 @@ impl<'a> Answer<'a> {
         let oracle = setting.oracle(setting.limit);
         let priced = oracle.price(&plan.parallelism, false)?;
         let figures = figures(&*priced, setting.model.n_blocks(), &plan)?;
-        let costs = setting.costs(&plan, setting.limit)?;
-        let report = judge_plan(&costs, &plan).map_err(|violation| violation.diagnostic())?.report;
-        if report.step_time != best.step {
-            let message = "the judge does not confirm the plan that the search found";
-            return Err(Diagnostic::error(Blame::Internal, "internal", message));
-        }
+        let report = setting.confirmed(&plan, best.step)?;
         Ok(Self { setting, best, found, plan, figures, ranks: report.ranks, elapsed })
-    }
-
-    fn tokens_per_s(&self) -> f64 {
-        let tokens = self.setting.global_batch as f64 * self.setting.sequence as f64;
-        tokens / self.best.step.seconds()
-    }
-
-    fn utilisation(&self) -> f64 {
-        let flops = model_flops(&self.setting.model, self.setting.global_batch);
-        let devices = self.best.n_devices() as f64;
-        flops / (self.best.step.seconds() * devices * self.setting.peak())
     }
 
     /// What a person reads first.
@@ -127,33 +107,20 @@ impl<'a> Answer<'a> {
 
     /// Prints what the first screen has no room for: where the memory of each rank goes.
     pub fn print(&self, page: &Page) {
-        let bytes = |bytes: f64| Bytes(bytes.round() as u64).to_string();
         let pipeline = self.best.degrees.pipeline;
         let row = |(index, (rank, own)): (usize, (&RankReport, &StageFigures))| {
             let left = u64::from(pipeline) - index as u64;
             let kept = self.best.degrees.n_micro_batches.min(left) as f64;
             let stage = &self.plan.partition.stages[index];
-            vec![
-                index.to_string(),
-                stage_text(stage),
-                bytes(own.states),
-                bytes(kept * own.activation),
-                bytes(own.end_states + kept * own.end_activation),
-                bytes(own.temporary + own.recompute + idle_room(own)),
-                Bytes(rank.peak.bytes).to_string(),
-                margin(rank),
-            ]
+            let mut row = vec![index.to_string(), stage_text(stage)];
+            row.extend(terms(own, kept).map(|(_, bytes)| bytes.to_string()));
+            row.extend([Bytes(rank.peak.bytes).to_string(), margin(rank)]);
+            row
         };
-        let columns = [
-            Column::Number("rank"),
-            Column::Text("blocks"),
-            Column::Number("states"),
-            Column::Number("activations"),
-            Column::Number("ends"),
-            Column::Number("working room"),
-            Column::Number("peak"),
-            Column::Number("margin"),
-        ];
+        let columns = Column::row(
+            "#rank | blocks | #states | #activations | #ends | #working room | #peak | \
+             #margin",
+        );
         let rows = self.ranks.iter().zip(&self.figures).enumerate().map(row).collect();
         page.table(&columns, rows);
     }
@@ -183,7 +150,7 @@ impl<'a> Answer<'a> {
             degrees: degrees(&family.degrees),
             bound_s: family.bound.seconds(),
         };
-        let (stop, counts) = (self.found.stop, &self.found.counts);
+        let counts = &self.found.counts;
         let counts = [
             ("shapes", counts.n_shapes),
             ("unmeasured", counts.n_unmeasured),
@@ -192,40 +159,22 @@ impl<'a> Answer<'a> {
             ("nodes", counts.n_nodes),
             ("judged", counts.n_judged),
         ];
+        let figures = (self.best.step, self.best.peak);
+        let degrees_of = degrees(&self.best.degrees);
+        let best = TrainingRunDocument {
+            stages: self.best.stages.iter().zip(&self.ranks).map(stage).collect(),
+            offloads_optimizer: Some(self.setting.offload == Offload::Optimizer),
+            ..self.setting.figures(degrees_of, self.best.n_devices(), figures)
+        };
+        let elapsed_s = self.elapsed.map(|elapsed| elapsed.as_secs_f64());
         TrainingReportDocument {
-            plan,
-            graph: None,
-            unit: self.setting.unit().to_owned(),
-            best: TrainingRunDocument {
-                degrees: degrees(&self.best.degrees),
-                n_devices: self.best.n_devices(),
-                step_time_ns: self.best.step.0,
-                step_time_s: self.best.step.seconds(),
-                tokens_per_s: self.tokens_per_s(),
-                model_flops_utilisation: Some(self.utilisation()).filter(|own| own.is_finite()),
-                peak_bytes: self.best.peak,
-                stages: self.best.stages.iter().zip(&self.ranks).map(stage).collect(),
-                offloads_optimizer: Some(self.setting.offload == Offload::Optimizer),
-                ..TrainingRunDocument::default()
-            },
-            beyond_launcher: None,
-            runners_up: Vec::new(),
-            front: Vec::new(),
-            turns: Vec::new(),
             others: self.found.others.iter().map(other).collect(),
-            other_space: None,
-            runs_on: None,
-            bound_s: self.found.bound.seconds(),
-            is_optimum: stop.is_complete(),
-            stopped_early: !stop.is_complete(),
-            stop_reason: match stop.is_complete() {
-                true => StopReason::ProvedOptimal.name().to_owned(),
-                false => stop.name().to_owned(),
-            },
-            elapsed_s: self.elapsed.map(|elapsed| elapsed.as_secs_f64()),
-            energy_front: Vec::new(),
-            warnings: documents(&self.setting.warnings),
-            counts: counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+            ..searched(
+                self.setting,
+                (plan, best),
+                (self.found.bound, self.found.stop),
+                (&counts, elapsed_s),
+            )
         }
     }
 }

@@ -4,9 +4,12 @@ pub mod found;
 pub mod nothing_fits;
 
 use cost_model::runs::measured::LayerPricing;
+use cost_model::runs::measured::stage::idle_room;
+use cost_model::runs::oracle::StageFigures;
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::plan::{BlockPolicy, Stage};
+use ir::units::Bytes;
 
 use super::answer::stage_text as uniform_text;
 use crate::inputs::run::setting::Setting;
@@ -22,6 +25,17 @@ pub fn pricing(setting: &Setting) -> Result<LayerPricing<'_>, Diagnostic> {
     setting.layer_pricing().ok_or_else(|| {
         Diagnostic::error(Blame::Internal, "internal", "the setting has no measured layers")
     })
+}
+
+/// What a stage holds that keeps the activations of so many micro-batches, term by term.
+fn terms(figures: &StageFigures, kept: f64) -> [(&'static str, Bytes); 4] {
+    [
+        ("states", figures.states),
+        ("activations", kept * figures.activation),
+        ("ends", figures.end_states + kept * figures.end_activation),
+        ("working room", figures.temporary + figures.recompute + idle_room(figures)),
+    ]
+    .map(|(name, bytes)| (name, Bytes(bytes.round() as u64)))
 }
 
 /// `0-7 5 again, 3 ZeRO-3`.

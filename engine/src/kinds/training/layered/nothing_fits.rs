@@ -2,19 +2,19 @@
 
 use cost_model::runs::forms::model::Offload;
 use cost_model::runs::measured::LayerPricing;
-use cost_model::runs::measured::stage::idle_room;
 use cost_model::runs::oracle;
-use ir::diagnostic::{Blame, Diagnostic};
+use ir::diagnostic::Diagnostic;
 use ir::units::Bytes;
 use planner::training::per_layer::min_memory::{Least, least};
 use planner::training::per_layer::{Judged, Options, solve};
 use planner::training::search_3d::space::Space;
 
 use super::super::no_configuration;
-use super::super::nothing_fits::{hosts_are_full, loosened};
+use super::super::nothing_fits::{hosts_are_full, without_pins};
 use super::found::degrees;
 use super::pricing;
 use crate::answer::exit::CommandResult;
+use crate::answer::nothing_fits::{exceeded, short};
 use crate::answer::page::Column;
 use crate::answer::page::Page;
 use crate::inputs::run::setting::Setting;
@@ -37,22 +37,17 @@ pub fn answer(
     };
     let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
     print_stages(&least, limit, page);
-    let short = (0..).zip(&least.bytes).filter(|(_, bytes)| **bytes > limit);
-    let short: Vec<(String, Bytes)> = short
-        .map(|(stage, bytes): (u32, _)| (format!("stage {stage}"), Bytes(bytes - limit)))
-        .collect();
-    let lacks = least.most().0.saturating_sub(limit);
+    let lacks = Bytes(least.most().0.saturating_sub(limit));
     let message = format!(
-        "no {}: the one that needs least is short of {lacks} bytes ({}) on its fullest device{}",
+        "no {}: the one that needs least is short of {} bytes ({lacks}) on its fullest device{}",
         if is_proved { "plan fits" } else { "measured plan fits" },
-        Bytes(lacks),
+        lacks.0,
         if is_proved { "" } else { "; other degrees were not measured, or take longer schedules" }
     );
-    let blame = if is_proved { Blame::Infeasible } else { Blame::NotFound };
-    let mut diagnostic = Diagnostic::error(blame, "memory-exceeded", message)
+    let mut diagnostic = exceeded(is_proved, message)
         .fact("need", least.most())
         .fact("have", Bytes(limit))
-        .fact("shortfall_bytes", short)
+        .fact("shortfall_bytes", short("stage", least.bytes.iter().copied(), limit))
         .fact("binds", binding(&least))
         .fact("plan", degrees(&least.degrees));
     ways(setting, (&pricing, &least), (space, limits), &mut diagnostic)?;
@@ -60,30 +55,21 @@ pub fn answer(
 }
 
 /// Terms of a stage with their bytes.
-fn terms(least: &Least, stage: usize) -> [(&'static str, f64); 4] {
-    let figures = &least.stages[stage].figures;
-    let kept = f64::from(least.in_flight[stage]);
-    [
-        ("states", figures.states),
-        ("activations", kept * figures.activation),
-        ("ends", figures.end_states + kept * figures.end_activation),
-        ("working room", figures.temporary + figures.recompute + idle_room(figures)),
-    ]
+fn terms(least: &Least, stage: usize) -> [(&'static str, Bytes); 4] {
+    super::terms(&least.stages[stage].figures, f64::from(least.in_flight[stage]))
 }
 
 /// The largest term of the fullest stage.
 fn binding(least: &Least) -> String {
     let fullest = (0..least.bytes.len()).max_by_key(|stage| least.bytes[*stage]).unwrap_or(0);
-    let largest = terms(least, fullest).into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
-    largest.map_or_else(String::new, |(name, bytes)| {
-        format!("{name} of stage {fullest}: {}", Bytes(bytes.round() as u64))
-    })
+    let largest = terms(least, fullest).into_iter().max_by_key(|own| own.1);
+    largest.map_or_else(String::new, |(name, bytes)| format!("{name} of stage {fullest}: {bytes}"))
 }
 
 fn print_stages(least: &Least, limit: u64, page: &Page) {
     let row = |stage: usize| {
         let own = &least.stages[stage];
-        let terms = terms(least, stage).map(|(_, bytes)| Bytes(bytes.round() as u64).to_string());
+        let terms = terms(least, stage).map(|(_, bytes)| bytes.to_string());
         let need = least.bytes[stage];
         let mut row = vec![
             stage.to_string(),
@@ -93,16 +79,10 @@ fn print_stages(least: &Least, limit: u64, page: &Page) {
         row.extend([Bytes(need).to_string(), Bytes(need.saturating_sub(limit)).to_string()]);
         row
     };
-    let columns = [
-        Column::Number("stage"),
-        Column::Text("blocks"),
-        Column::Number("states"),
-        Column::Number("activations"),
-        Column::Number("ends"),
-        Column::Number("working room"),
-        Column::Number("needs"),
-        Column::Number("short of"),
-    ];
+    let columns = Column::row(
+        "#stage | blocks | #states | #activations | #ends | #working room | #needs | \
+         #short of",
+    );
     page.talk_table(&columns, (0..least.stages.len()).map(row).collect());
 }
 
@@ -119,13 +99,9 @@ fn ways(
         |pricing: &LayerPricing<'_>, space: &Space| -> Result<Option<Judged>, Diagnostic> {
             Ok(solve(pricing, space, &options)?.best)
         };
-    for (name, pins) in loosened(&space.pins) {
-        let plan = fitting(pricing, &Space { pins, ..space.clone() })?;
-        let way = plan.map(|plan| {
-            format!("without --pin {name} a plan fits: step time {} or less", plan.step)
-        });
-        told.loosened(&format!("pin {name}"), way, in_time());
-    }
+    let step =
+        |space: &Space| Ok(fitting(pricing, space)?.map(|plan| format!("{} or less", plan.step)));
+    without_pins(space, step, &in_time, told)?;
     let moved = LayerPricing { offload: Offload::Optimizer, ..*pricing };
     let plan = fitting(&moved, space)?;
     let is_found = plan.is_some();
