@@ -35,7 +35,7 @@ pub struct Row {
     pub name: String,
     /// Its name.
     pub stream: String,
-    /// What stands behind it.
+    /// What stands behind it: a word, `: `, and a figure.
     pub figure: String,
     /// Where another pass, or the next layer, begins, in nanoseconds.
     pub turn_ns: Option<u64>,
