@@ -111,9 +111,10 @@ struct Time {
 
 impl Time {
     fn new<'n>(step: u64, names: impl Iterator<Item = &'n str>) -> Self {
-        // "100.0 % busy" stands below each name.
-        let longest = names.map(|name| name.chars().count()).max().unwrap_or(0).clamp(11, MAX_NAME);
-        Self { step: step.max(1), left: EDGE + 8.0 + CHARACTER * longest as f64 }
+        let longest = names.map(|name| name.chars().count()).max().unwrap_or(0).min(MAX_NAME);
+        // Names are bold; "100.0 % busy" stands below each.
+        let width = (12.0 * CHARACTER).max((CHARACTER + 1.0) * longest as f64);
+        Self { step: step.max(1), left: EDGE + 8.0 + width }
     }
 
     fn x(&self, ns: u64) -> f64 {

@@ -1,8 +1,8 @@
 //! A picture of a training step: a row per pipeline rank with its passes as bars, the shares of the step,
 //! and the memory of the fullest rank over time.
 //!
-//! Where a rank has more passes than pixels, all ranks are drawn in columns of equal time, in which each
-//! kind is as high as its share. Past 48 ranks the rest is named in a note.
+//! Where passes of a rank are narrower than two pixels, all ranks are drawn in columns of equal time, in
+//! which each kind is as high as its share. Past 48 ranks the rest is named in a note.
 
 use cost_model::runs::judge::Judged;
 use cost_model::runs::judge::memory::{HoldingKind, changes};
@@ -46,6 +46,8 @@ const LEVELS: [(HoldingKind, &str); HoldingKind::ALL.len()] = [
 ];
 /// Parts of a rank that a column holds on average, and its least and greatest width in pixels.
 const IN_COLUMN: (f64, f64, f64) = (16.0, 4.0, 16.0);
+/// Least width of the parts of a row on average, in pixels; narrower ones are drawn in columns.
+const LEAST: f64 = 2.0;
 /// Height of the memory curve.
 const HEIGHT: f64 = 132.0;
 /// A limit so many times the peak would press the curve flat, and is written alone.
@@ -87,12 +89,12 @@ pub fn export(source: &PipelineSource<'_>) -> Export {
     format!("{}\n", with_rest(document, (n_rows, n_ranks, "ranks"), bottom)).into()
 }
 
-/// Columns of a row, where some rank has more parts than pixels.
+/// Columns of a row, where some rank has more parts than can be told apart.
 fn n_columns(ranks: &[Vec<Part>], pixels: f64) -> Option<usize> {
     let most = ranks.iter().map(Vec::len).max().unwrap_or(0) as f64;
     let (parts, least, greatest) = IN_COLUMN;
     let width = (parts * pixels / most.max(1.0)).clamp(least, greatest);
-    (most > pixels).then_some((pixels / width) as usize)
+    (most > pixels / LEAST).then_some((pixels / width) as usize)
 }
 
 /// What all ranks do, with its share of their time.
@@ -129,7 +131,7 @@ fn row(
     let is_work = |doing: &Doing| *doing != Doing::Bubble;
     let Some(n) = columns else {
         let work = parts.iter().filter(|part| is_work(&part.doing));
-        return work.fold(group, |group, part| group.add(bar(part, top, time)));
+        return work.fold(group, |group, part| bar(group, part, top, time));
     };
     let columns: Vec<Shares> = shares(parts, time.step, n);
     let work: Vec<(usize, &str, &str)> = Doing::ALL
@@ -142,15 +144,15 @@ fn row(
     group.add(stack(&columns, &work, (time.left, top + BAR), &high))
 }
 
-fn bar(part: &Part, top: f64, time: &Time) -> Group {
+fn bar(group: Group, part: &Part, top: f64, time: &Time) -> Group {
     let (from, to) = (time.x(part.span.start), time.x(part.span.end));
     let gap = if to - from > 3.0 { 0.8 } else { 0.0 };
     let (name, fill) = (part.doing.name(), FILLS[part.doing as usize]);
     let micro_batch = part.cell.map_or_else(String::new, |cell| cell.micro_batch.to_string());
     let duration = Nanos(part.span.end - part.span.start);
-    let hover = format!("{} {micro_batch}", name);
+    let hover = format!("{name} {micro_batch}");
     let hover = Title::new(format!("{}, {duration}", hover.trim_end()));
-    let group = Group::new().add(rectangle((from, top, to - from - gap, BAR), fill).add(hover));
+    let group = group.add(rectangle((from, top, to - from - gap, BAR), fill).add(hover));
     if to - from <= CHARACTER * micro_batch.len() as f64 + 4.0 || micro_batch.is_empty() {
         return group;
     }
