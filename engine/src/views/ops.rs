@@ -397,14 +397,20 @@ impl<'r> Source<'r> {
     }
 }
 
-/// The module of an op; of one without, the innermost that holds all modules that it reads from and
-/// is read by.
+/// The module of an op; of one without, between ops that all state modules, the innermost that holds
+/// them.
 fn module(problem: &Problem, op: OpId) -> Option<&str> {
     let stated = |op: OpId| problem.graph.op(op).module.as_deref().filter(|own| !own.is_empty());
-    let writers = problem.inputs(op).iter().filter_map(|tensor| problem.producer(*tensor));
-    let readers = problem.outputs(op).iter().flat_map(|tensor| problem.consumers(*tensor)).copied();
-    let around = || writers.chain(readers).filter_map(stated).reduce(common);
-    stated(op).or_else(around).filter(|own| !own.is_empty())
+    let all = |ops: Vec<OpId>| {
+        let modules: Option<Vec<&str>> = ops.into_iter().map(stated).collect();
+        modules?.into_iter().reduce(common)
+    };
+    let between = || {
+        let writers = problem.inputs(op).iter().filter_map(|own| problem.producer(*own));
+        let readers = problem.outputs(op).iter().flat_map(|own| problem.consumers(*own)).copied();
+        Some(common(all(writers.collect())?, all(readers.collect())?)).filter(|own| !own.is_empty())
+    };
+    stated(op).or_else(between)
 }
 
 /// The innermost module that holds two.
