@@ -2,12 +2,16 @@
 //! between them shaded.
 //!
 //! Time is logarithmic where the search went on for more than 30 times as long as its first plan
-//! took, values where the first is more than 20 times the last.
+//! took, values where those of most of the picture are that far apart. Else the axis of values is cut
+//! where the first plans are so much worse that they would flatten all others.
 
 use svg::node::element::path::Data;
 use svg::node::element::{Circle, Group, Path};
 
-use crate::svg::{FADED, INK, RULE, Style, canvas, clean, line, rounded, text};
+use crate::svg::{
+    BLUE, CHARACTER, EDGE, FADED, INK, ORANGE, PALE, RULE, SIZE, Set, WIDTH, canvas, clean, line,
+    rounded, text, wrapped,
+};
 
 /// A moment of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,16 +33,14 @@ pub enum Scale {
     Units(f64),
 }
 
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 480.0;
-const LEFT: f64 = 96.0;
-const RIGHT: f64 = WIDTH - 168.0;
-const TOP: f64 = 108.0;
+const HEIGHT: f64 = 430.0;
+const LEFT: f64 = 86.0;
+const RIGHT: f64 = WIDTH - 112.0;
+const TOP: f64 = 132.0;
 const BOTTOM: f64 = HEIGHT - 64.0;
 
-const VALUE: &str = "#3556d4";
-const BOUND: &str = "#b4540a";
-const GAP: &str = "#e9edfb";
+const VALUE: &str = BLUE;
+const BOUND: &str = ORANGE;
 
 /// Ratio from which time and values are logarithmic.
 const LONG: f64 = 30.0;
@@ -47,6 +49,9 @@ const HIGH: f64 = 20.0;
 const LEAST_TIME: f64 = 1e-4;
 /// Room above and below the lines, as a part of their range.
 const MARGIN: f64 = 0.08;
+/// How many times the range of the picture's second half, and at least which part of the lowest value,
+/// the axis shows above the lowest; what is beyond is cut off.
+const CUT: (f64, f64) = (4.0, 1.0);
 
 /// One axis: a range of numbers on a range of pixels.
 #[derive(Clone, Copy)]
@@ -94,13 +99,17 @@ impl Axis {
 /// The picture, as text of an SVG file.
 #[must_use]
 pub fn svg(name: &str, objective: &str, scale: Scale, points: &[Point]) -> String {
-    let title = format!("search for {} of {}", clean(objective, 48), clean(name, 60));
+    let title = format!("search for {} of {}", clean(objective, 24), clean(name, 26));
     let document = canvas(&title, (WIDTH, HEIGHT));
     let Some(picture) = Picture::new(objective, scale, points) else {
-        return format!("{}\n", document.add(text("no plan was found", (24.0, 57.0), 12, FADED)));
+        return format!("{}\n", document.add(text("no plan was found", (EDGE, 54.0), SIZE, FADED)));
     };
+    let most = ((WIDTH - 2.0 * EDGE) / CHARACTER) as usize;
+    let mut document = document;
+    for (at, line) in wrapped(&picture.sentence(), most).iter().take(2).enumerate() {
+        document = document.add(text(line, (EDGE, 54.0 + 20.0 * at as f64), SIZE, FADED));
+    }
     let document = document
-        .add(text(&picture.sentence(), (24.0, 57.0), 12, FADED))
         .add(picture.gap())
         .add(picture.axes())
         .add(picture.steps(|point| point.bound, BOUND))
@@ -114,6 +123,8 @@ struct Picture<'a> {
     points: &'a [Point],
     time: Axis,
     value: Axis,
+    /// The greatest value, where the axis of values ends below it.
+    cut: Option<f64>,
     /// Nanoseconds of the unit of the labels, and its name.
     unit: (f64, &'static str),
 }
@@ -129,27 +140,31 @@ impl<'a> Picture<'a> {
         let end = points.last()?.seconds;
         let first = points.iter().find(|point| point.value.is_some())?.seconds.max(LEAST_TIME);
         let is_long = end > LONG * first;
-        let is_high = low > 0.0 && high > HIGH * low;
-        let margin = if high > low { MARGIN * (high - low) } else { 0.05 * high.max(1.0) };
-        Some(Self {
-            objective,
-            points,
-            time: Axis {
-                low: if is_long { first / 2.0 } else { 0.0 },
-                high: end.max(LEAST_TIME),
-                is_logarithmic: is_long,
-                from: LEFT,
-                to: RIGHT,
+        let time = Axis {
+            low: if is_long { first / 2.0 } else { 0.0 },
+            high: end.max(LEAST_TIME),
+            is_logarithmic: is_long,
+            from: LEFT,
+            to: RIGHT,
+        };
+        let shown = shown(points, &time, low);
+        let is_high = low > 0.0 && shown > HIGH * low;
+        let top = if is_high { high } else { shown };
+        let cut = (high > top).then_some(high);
+        let margin = if top > low { MARGIN * (top - low) } else { 0.05 * top.max(1.0) };
+        let value = Axis {
+            low: if is_high { low / 1.3 } else { (low - margin).max(0.0) },
+            // What is cut off is drawn along the upper end, clear of the rest.
+            high: if is_high {
+                top * 1.3
+            } else {
+                top + margin * if cut.is_some() { 3.0 } else { 1.0 }
             },
-            value: Axis {
-                low: if is_high { low / 1.3 } else { (low - margin).max(0.0) },
-                high: if is_high { high * 1.3 } else { high + margin },
-                is_logarithmic: is_high,
-                from: BOTTOM,
-                to: TOP,
-            },
-            unit: unit(scale, high),
-        })
+            is_logarithmic: is_high,
+            from: BOTTOM,
+            to: TOP,
+        };
+        Some(Self { objective, points, time, value, cut, unit: unit(scale, top) })
     }
 
     fn label(&self, nanoseconds: f64) -> String {
@@ -180,27 +195,48 @@ impl<'a> Picture<'a> {
             let y = self.value.at(tick);
             group = group
                 .add(line((LEFT, y), (RIGHT, y), RULE))
-                .add(text(&self.label(tick), (LEFT - 10.0, y + 4.0), 11, FADED).end());
+                .add(text(&self.label(tick), (LEFT - 8.0, y + 5.0), SIZE, FADED).end());
         }
+        let mut free = 0.0;
         for tick in self.time.ticks() {
             let x = self.time.at(tick);
+            let half = CHARACTER * number(tick).len() as f64 / 2.0;
+            if x - half < free {
+                continue;
+            }
+            free = x + half + CHARACTER;
             group = group
                 .add(line((x, BOTTOM), (x, BOTTOM + 5.0), FADED))
-                .add(text(&number(tick), (x, BOTTOM + 20.0), 11, FADED).middle());
+                .add(text(&number(tick), (x, BOTTOM + 22.0), SIZE, FADED).middle());
         }
         let logarithmic = |axis: &Axis| if axis.is_logarithmic { ", logarithmic" } else { "" };
         let unit = match self.unit.1 {
             "" => "units of the file",
             unit => unit,
         };
-        let of_value = format!("{} ({unit}{})", self.objective, logarithmic(&self.value));
+        let cut = if self.cut.is_some() { ", cut" } else { "" };
+        let of_value = format!("{} ({unit}{}{cut})", self.objective, logarithmic(&self.value));
         let of_time = format!("time since the start (s{})", logarithmic(&self.time));
-        let middle = ((LEFT + RIGHT) / 2.0, BOTTOM + 44.0);
+        let middle = ((LEFT + RIGHT) / 2.0, BOTTOM + 48.0);
         group
             .add(line((LEFT, TOP), (LEFT, BOTTOM), FADED))
             .add(line((LEFT, BOTTOM), (RIGHT, BOTTOM), FADED))
-            .add(text(&of_value, (24.0, TOP - 16.0), 11, INK))
-            .add(text(&of_time, middle, 11, INK).middle())
+            .add(text(&of_value, (EDGE, TOP - 34.0), SIZE, INK))
+            .add(text(&of_time, middle, SIZE, INK).middle())
+            .add(self.above())
+    }
+
+    /// Two strokes across the axis where it is cut, and what lies above.
+    fn above(&self) -> Group {
+        let Some(greatest) = self.cut else { return Group::new() };
+        let stroke = |y: f64| line((LEFT - 6.0, y + 4.0), (LEFT + 6.0, y - 4.0), FADED);
+        let at = self.corners(|point| point.value).first().map_or(LEFT, |corner| corner.0);
+        let told = format!("first plan {}, off the axis", self.label(greatest));
+        let place = (at.min(RIGHT - CHARACTER * told.len() as f64) + 8.0, TOP - 8.0);
+        Group::new()
+            .add(stroke(TOP + 10.0))
+            .add(stroke(TOP + 16.0))
+            .add(text(&told, place, SIZE, VALUE))
     }
 
     /// Corners of a line that holds its height until the next point.
@@ -232,7 +268,7 @@ impl<'a> Picture<'a> {
             .into_iter()
             .chain(below.iter().copied().filter(|corner| corner.0 > start))
             .collect::<Vec<_>>();
-        path(above.iter().chain(below.iter().rev())).set("fill", GAP)
+        path(above.iter().chain(below.iter().rev())).set("fill", PALE)
     }
 
     fn steps(&self, of: fn(&Point) -> Option<f64>, colour: &str) -> Group {
@@ -263,19 +299,39 @@ impl<'a> Picture<'a> {
         let mut lowest = f64::NEG_INFINITY;
         let mut entries: Vec<_> = value.into_iter().chain(bound).collect();
         entries.sort_by(|a, b| b.0.total_cmp(&a.0));
-        for (number, name, colour) in entries {
-            // Two lines of text where both lines end; never one over the other.
-            let y = self.value.at(number).max(lowest + 38.0);
-            lowest = y;
-            group = group.add(text(name, (RIGHT + 14.0, y), 12, colour).bold()).add(text(
+        // Two lines of text where both lines end; never one over the other, or below the axis.
+        let mut places = Vec::new();
+        for (number, ..) in &entries {
+            lowest = self.value.at(*number).max(lowest + 42.0);
+            places.push(lowest);
+        }
+        let below = (lowest + 26.0 - BOTTOM).max(0.0);
+        for ((number, name, colour), y) in entries.into_iter().zip(places) {
+            let y = y - below;
+            group = group.add(text(name, (RIGHT + 10.0, y + 5.0), SIZE, colour).bold()).add(text(
                 &self.label(number),
-                (RIGHT + 14.0, y + 16.0),
-                12,
+                (RIGHT + 10.0, y + 23.0),
+                SIZE,
                 INK,
             ));
         }
         group
     }
+}
+
+/// The greatest value that the axis shows: all of them, unless the first are far above what is drawn in
+/// the second half of the picture.
+fn shown(points: &[Point], time: &Axis, low: f64) -> f64 {
+    let values = || points.iter().filter_map(|point| Some((time.at(point.seconds), point.value?)));
+    let is_later = |(x, _): &(f64, f64)| *x > (LEFT + RIGHT) / 2.0;
+    let first = values().next().map_or(low, |(_, value)| value);
+    let better = || values().filter(|(_, value)| *value < first);
+    // What is there in the middle, or comes next.
+    let late = better().take_while(|own| !is_later(own)).last().or_else(|| better().next());
+    let late = late.map_or(first, |(_, value)| value);
+    let most = low + (CUT.0 * (late - low)).max(CUT.1 * low);
+    let below = values().map(|(_, value)| value).filter(|value| *value <= most);
+    below.max_by(f64::total_cmp).unwrap_or(first)
 }
 
 fn path<'a>(corners: impl Iterator<Item = &'a (f64, f64)>) -> Path {
@@ -298,13 +354,13 @@ fn unit(scale: Scale, high: f64) -> (f64, &'static str) {
     }
 }
 
-/// Six digits, without zeros that say nothing.
+/// Four digits, or all before the point, without zeros that say nothing.
 fn number(number: f64) -> String {
     if number == 0.0 {
         return "0".to_owned();
     }
     let before = number.abs().log10().floor() as i32 + 1;
-    let digits = usize::try_from(6 - before).unwrap_or(0).min(9);
+    let digits = usize::try_from(4 - before).unwrap_or(0).min(9);
     let text = format!("{number:.digits$}");
     if text.contains('.') {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -325,7 +381,7 @@ mod tests {
     fn numbers_are_short_and_true() {
         assert_eq!(
             [0.0, 0.001, 0.5, 39.789_539, 1_234_567.8].map(number),
-            ["0", "0.001", "0.5", "39.7895", "1234568"]
+            ["0", "0.001", "0.5", "39.79", "1234568"]
         );
     }
 
@@ -353,6 +409,35 @@ mod tests {
         let one = svg("x", "latency", Scale::Units(1e9), &[point(0.0, Some(0.0), None)]);
         assert!(!one.contains("NaN") && !one.contains("inf"), "{one}");
         assert!(one.contains("units of the file"));
+    }
+
+    /// The first plan is so bad that the others would be one line: the axis ends below it and says so.
+    #[test]
+    fn a_bad_first_plan_is_cut_off() {
+        let later = |bound| {
+            let plans = [(0.5, 55.0), (3.0, 52.0), (9.0, 50.8)];
+            plans.map(|(seconds, value)| point(seconds, Some(value), Some(bound)))
+        };
+        let searched = |first: f64, bound: f64| {
+            let points =
+                [[point(0.1, Some(first), Some(bound))].as_slice(), &later(bound)].concat();
+            let of = |value| {
+                let picture = Picture::new("x", Scale::Units(1.0), &points)?;
+                Some((picture.value.at(value), picture.cut, picture.value.is_logarithmic))
+            };
+            let picture = svg("x", "step time", Scale::Units(1.0), &points);
+            (of(55.0).unwrap(), of(50.8).unwrap(), picture)
+        };
+        let ((worst, cut, is_log), (last, ..), picture) = searched(1000.0, 46.0);
+        assert!(last - worst > (BOTTOM - TOP) / 3.0, "{worst} {last}");
+        assert_eq!((cut, is_log), (Some(1000.0), false));
+        assert!(picture.contains("first plan 1000") && picture.contains(", cut)"), "{picture}");
+        let ((_, cut, is_log), _, picture) = searched(80.0, 46.0);
+        assert_eq!((cut, is_log), (None, false));
+        assert!(!picture.contains("first plan"));
+        // Far above the bound all are: an axis of powers shows them.
+        let ((_, cut, is_log), ..) = searched(80.0, 1.0);
+        assert_eq!((cut, is_log), (None, true));
     }
 
     /// Steps never go back in time, and the line ends where the search does.

@@ -15,33 +15,74 @@ use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use ir::units::{Bytes, Nanos};
 use svg::Document;
-use svg::node::element::{Group, Line, Rectangle, Text, Title};
+use svg::node::element::{Group, Line, Rectangle, Style, Text, Title};
 
 use crate::format::{Export, Source};
-use bars::{Bar, Lane, Legend};
+use bars::{Bar, Lane};
 
-/// Width of the picture in pixels.
-const WIDTH: f64 = 1200.0;
-/// Where time 0 is.
-const LEFT: f64 = 168.0;
+/// Width of the picture in pixels: that of a column of text, so that [`SIZE`] is 9 px where a phone
+/// shows the picture 420 px wide.
+pub(crate) const WIDTH: f64 = 740.0;
+/// Size of all text but titles.
+pub(crate) const SIZE: u32 = 16;
+/// From the border to text.
+pub(crate) const EDGE: f64 = 16.0;
 /// Where the step ends.
-const RIGHT: f64 = WIDTH - 152.0;
+const RIGHT: f64 = WIDTH - 116.0;
 /// Where the rows begin.
-const TOP: f64 = 104.0;
+const TOP: f64 = 112.0;
 /// Height of a row.
 const ROW: f64 = 52.0;
 /// Height of an op's bar.
 const BAR: f64 = 28.0;
+/// Height of a line of a legend.
+const LINE: f64 = 24.0;
 /// Rows drawn.
 const MAX_ROWS: usize = 48;
 /// Longest name of a device, model or cluster in characters.
-const MAX_NAME: usize = 22;
-/// Average advance of a character of 11 px, in pixels.
-const CHARACTER: f64 = 6.2;
+const MAX_NAME: usize = 18;
+/// Average advance of a character of [`SIZE`], in pixels.
+pub(crate) const CHARACTER: f64 = 9.0;
 
 pub(crate) const INK: &str = "#22252b";
-pub(crate) const FADED: &str = "#6b6f76";
-pub(crate) const RULE: &str = "#e4e4df";
+pub(crate) const FADED: &str = "#63686f";
+pub(crate) const RULE: &str = "#e3e3df";
+/// Outline of what is empty.
+const OUTLINE: &str = "#8b8f95";
+const PAPER: &str = "#fbfbf9";
+/// Time in which nothing runs.
+const EMPTY: &str = "#ececea";
+pub(crate) const BLUE: &str = "#3556d4";
+pub(crate) const ORANGE: &str = "#b4540a";
+pub(crate) const PALE: &str = "#e9edfb";
+const RED: &str = "#c8372d";
+/// Bytes that lie there for the whole step.
+const PERSISTENT: &str = "#8793a6";
+/// Writing on bars.
+const ON_LIGHT: &str = "#15171a";
+const ON_DARK: &str = "#ffffff";
+
+/// What colours become where the reader's screen is dark; bars keep theirs.
+const DARK: [(&str, &str); 10] = [
+    (INK, "#e9eaec"),
+    (FADED, "#a9aeb6"),
+    (RULE, "#2a2d33"),
+    (OUTLINE, "#6a707a"),
+    (PAPER, "#17191d"),
+    (EMPTY, "#282b31"),
+    (BLUE, "#8fa5ff"),
+    (ORANGE, "#e39a5b"),
+    (PALE, "#232a45"),
+    (RED, "#f0857c"),
+];
+
+/// Parts of the step, in the colours of the pages that `serve` shows.
+const FORWARD: &str = "#84ace8";
+const BACKWARD: &str = "#a05d2c";
+const WEIGHT: &str = "#b0e0ac";
+const RECOMPUTE: &str = "#ead17a";
+const COMMUNICATION: &str = "#8b78ae";
+const OPTIMIZER: &str = "#5d646d";
 const FONT: &str = "Inter, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif";
 
 /// The picture.
@@ -49,39 +90,58 @@ const FONT: &str = "Inter, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', Arial, s
 /// # Errors
 /// None: every plan can be drawn.
 pub fn export(source: &Source<'_>) -> Result<Export, Diagnostic> {
-    let picture = Picture { source, step: source.timeline.step_time.get().max(1) };
+    let devices = source.problem.cluster.devices.iter().take(MAX_ROWS);
+    let time = Time::new(source.timeline.step_time.get(), devices.map(|own| own.name.as_str()));
+    let picture = Picture { source, time };
     Ok(format!("{}\n", picture.draw()).into())
 }
 
 struct Picture<'a> {
     source: &'a Source<'a>,
+    time: Time,
+}
+
+/// Where times of a step are.
+#[derive(Clone, Copy)]
+struct Time {
     step: u64,
+    /// Where it begins, in pixels: behind the names of the rows.
+    left: f64,
+}
+
+impl Time {
+    fn new<'n>(step: u64, names: impl Iterator<Item = &'n str>) -> Self {
+        let longest = names.map(|name| name.chars().count()).max().unwrap_or(0).min(MAX_NAME);
+        // Names are bold; "100.0 % busy" stands below each.
+        let width = (12.0 * CHARACTER).max((CHARACTER + 1.0) * longest as f64);
+        Self { step: step.max(1), left: EDGE + 8.0 + width }
+    }
+
+    fn x(&self, ns: u64) -> f64 {
+        self.left + (RIGHT - self.left) * ns as f64 / self.step as f64
+    }
+
+    /// Pixels per nanosecond.
+    fn scale(&self) -> f64 {
+        (RIGHT - self.left) / self.step as f64
+    }
 }
 
 impl Picture<'_> {
-    fn x(&self, ns: u64) -> f64 {
-        x(ns, self.step)
-    }
-
     fn draw(&self) -> Document {
         let n_devices = self.source.problem.cluster.n_devices();
         let n_rows = n_devices.min(MAX_ROWS);
         let bottom = TOP + ROW * n_rows as f64;
-        let (bars, legend) = bars::collect(self.source, n_rows, (RIGHT - LEFT) / self.step as f64);
-        let rows = legend_rows(&legend);
-        let height = bottom + 34.0 + 22.0 * rows as f64;
+        let (bars, legend) = bars::collect(self.source, n_rows, self.time.scale());
         let problem = self.source.problem;
         let names = (problem.graph.name.as_str(), problem.cluster.name.as_str());
-        let mut document = head(names, &self.told(), self.step, (bottom, height));
+        let height = bottom + legend.height();
+        let mut document = head(names, &self.told(), &self.time, (bottom, height));
         for row in 0..n_rows {
             document = document.add(self.row(row));
         }
-        document = document.add(self.bars(&bars)).add(draw_legend(&legend, bottom + 26.0));
-        if n_rows < n_devices {
-            let note = format!("... and {} more devices", n_devices - n_rows);
-            document = document.add(text(&note, (WIDTH - 24.0, bottom + 18.0), 11, FADED).end());
-        }
-        document
+        document = document.add(self.bars(&bars)).add(legend.drawn(bottom));
+        with_rest(document, (n_rows, n_devices, "devices"), bottom)
     }
 
     /// What stands below the title.
@@ -112,17 +172,22 @@ impl Picture<'_> {
         let Some(report) = self.source.report.devices.iter().find(|d| d.device == device) else {
             return row_head(top, &name);
         };
-        let busy = 100.0 * report.compute_ns as f64 / self.step as f64;
-        let group = row_figures(row_head(top, &name), top, busy, (report.peak.bytes, report.limit));
-        match report.limit.filter(|limit| *limit > 0) {
+        let is_unused = report.compute_ns + report.communication_ns + report.peak.bytes == 0;
+        let busy = (!is_unused).then(|| 100.0 * report.compute_ns as f64 / self.time.step as f64);
+        let (peak, limit) = (report.peak.bytes, report.limit);
+        let mut group = row_figures(row_head(top, &name), top, busy, (peak, limit));
+        if is_unused {
+            let width = RIGHT - self.time.left;
+            group = group.add(outline((self.time.left, top + 8.0, width, BAR)));
+        }
+        match limit.filter(|limit| *limit > 0) {
             None => group,
             Some(limit) => {
-                let filled = (report.peak.bytes as f64 / limit as f64).min(1.0);
-                let width = WIDTH - 24.0 - RIGHT - 14.0;
-                let fill = if report.peak.bytes > limit { "#c8372d" } else { "#8fa3b8" };
-                group
-                    .add(rectangle((RIGHT + 14.0, top + 30.0, width, 5.0), "#e9e9e4"))
-                    .add(rectangle((RIGHT + 14.0, top + 30.0, width * filled, 5.0), fill))
+                let filled = (peak as f64 / limit as f64).min(1.0);
+                let place =
+                    |share| (RIGHT + 10.0, top + 43.0, (WIDTH - EDGE - RIGHT - 10.0) * share, 5.0);
+                let fill = if peak > limit { RED } else { PERSISTENT };
+                group.add(rectangle(place(filled), fill)).add(outline(place(1.0)))
             }
         }
     }
@@ -136,7 +201,7 @@ impl Picture<'_> {
                 Lane::Sent => (38.0, 4.0),
                 Lane::Received => (43.0, 4.0),
             };
-            let (from, to) = (self.x(bar.span.start), self.x(bar.span.end));
+            let (from, to) = (self.time.x(bar.span.start), self.time.x(bar.span.end));
             // Touching bars keep a hair between them where they are wide enough to show it.
             let gap = if to - from > 3.0 { 0.8 } else { 0.0 };
             let width = (to - from - gap).max(0.4);
@@ -147,14 +212,14 @@ impl Picture<'_> {
                 .add(Title::new(hover));
             group = group.add(drawn);
         }
-        for run in bars::runs(bars, (RIGHT - LEFT) / self.step as f64) {
+        for run in bars::runs(bars, self.time.scale()) {
             let label = clean(run.label, MAX_NAME);
-            let (from, to) = (self.x(run.span.start), self.x(run.span.end));
+            let (from, to) = (self.time.x(run.span.start), self.time.x(run.span.end));
             if to - from > CHARACTER * label.chars().count() as f64 + 8.0 {
                 let middle =
-                    ((from + to) / 2.0, TOP + ROW * run.row as f64 + 8.0 + BAR / 2.0 + 4.0);
+                    ((from + to) / 2.0, TOP + ROW * run.row as f64 + 8.0 + BAR / 2.0 + 6.0);
                 // A halo in the bar's colour keeps the label clear of the gaps between bars.
-                let halo = text(&label, middle, 11, INK)
+                let halo = text(&label, middle, SIZE, writing_on(run.fill))
                     .set("stroke", run.fill)
                     .set("stroke-width", 3)
                     .set("paint-order", "stroke");
@@ -165,25 +230,42 @@ impl Picture<'_> {
     }
 }
 
-/// Where a time of a step is.
-fn x(ns: u64, step: u64) -> f64 {
-    LEFT + (RIGHT - LEFT) * ns as f64 / step as f64
-}
-
-/// What is the same in all pictures: model and cluster, a line of figures, an axis of time down to
+/// What is the same in all pictures: model and cluster, lines of figures, an axis of time down to
 /// `bottom`.
 fn head(
     (model, cluster): (&str, &str),
     told: &str,
-    step: u64,
+    time: &Time,
     (bottom, height): (f64, f64),
 ) -> Document {
-    let title = format!("{} on {}", clean(model, 48), clean(cluster, 48));
-    canvas(&title, (WIDTH, height)).add(text(told, (24.0, 57.0), 12, FADED)).add(axis(step, bottom))
+    let title = format!("{} on {}", clean(model, 30), clean(cluster, 24));
+    let mut document = canvas(&title, (WIDTH, height));
+    let most = ((WIDTH - 2.0 * EDGE) / CHARACTER) as usize;
+    for (at, line) in wrapped(told, most).iter().take(2).enumerate() {
+        document = document.add(text(line, (EDGE, 54.0 + 20.0 * at as f64), SIZE, FADED));
+    }
+    document.add(axis(time, bottom))
+}
+
+/// Lines of at most so many characters, as far as there are dots between parts to break at.
+pub(crate) fn wrapped(told: &str, most: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in told.split(" \u{b7} ") {
+        let length = |own: &str| own.chars().count();
+        match lines.last_mut().filter(|own| length(own) + 3 + length(part) <= most) {
+            Some(last) => last.push_str(&format!(" \u{b7} {part}")),
+            None => lines.push(part.to_owned()),
+        }
+    }
+    lines
 }
 
 /// A picture of a size with nothing but its title.
 pub(crate) fn canvas(title: &str, (width, height): (f64, f64)) -> Document {
+    let rule = |(light, dark): (&str, &str)| {
+        format!("[fill=\"{light}\"]{{fill:{dark}}}[stroke=\"{light}\"]{{stroke:{dark}}}")
+    };
+    let dark: String = DARK.into_iter().map(rule).collect();
     Document::new()
         .set("viewBox", (0, 0, width, height))
         .set("width", width)
@@ -191,23 +273,33 @@ pub(crate) fn canvas(title: &str, (width, height): (f64, f64)) -> Document {
         .set("font-family", FONT)
         .set("role", "img")
         .add(Title::new(title))
-        .add(rectangle((0.0, 0.0, width, height), "#fbfbf9"))
-        .add(text(title, (24.0, 34.0), 17, INK).bold())
+        .add(Style::new(format!("@media (prefers-color-scheme: dark){{{dark}}}")))
+        .add(rectangle((0.0, 0.0, width, height), PAPER))
+        .add(text(title, (EDGE, 30.0), 20, INK).bold())
 }
 
-fn axis(step: u64, bottom: f64) -> Group {
-    let (interval, scale, unit) = ticks(step);
-    let mut group = Group::new().add(text(unit, (LEFT - 12.0, TOP - 12.0), 11, FADED).end());
+/// Says how many rows are left out, if some are.
+fn with_rest(document: Document, (shown, of, what): (usize, usize, &str), bottom: f64) -> Document {
+    if shown == of {
+        return document;
+    }
+    let note = format!("... and {} more {what}", of - shown);
+    document.add(text(&note, (WIDTH - EDGE, bottom + 22.0), SIZE, FADED).end())
+}
+
+fn axis(time: &Time, bottom: f64) -> Group {
+    let (interval, scale, unit) = ticks(time.step);
+    let mut group = Group::new().add(text(unit, (time.left - 14.0, TOP - 12.0), SIZE, FADED).end());
     let mut at = 0;
-    while at <= step {
-        let x = x(at, step);
+    while at <= time.step {
+        let x = time.x(at);
         let label = thousands(at / scale);
         group = group
             .add(line((x, TOP - 6.0), (x, bottom), RULE))
-            .add(text(&label, (x, TOP - 12.0), 11, FADED).middle());
+            .add(text(&label, (x, TOP - 12.0), SIZE, FADED).middle());
         at = at.saturating_add(interval);
     }
-    group.add(line((RIGHT, TOP - 6.0), (RIGHT, bottom), "#3556d4")).add(line(
+    group.add(line((RIGHT, TOP - 6.0), (RIGHT, bottom), BLUE)).add(line(
         (0.0, bottom),
         (WIDTH, bottom),
         RULE,
@@ -217,46 +309,84 @@ fn axis(step: u64, bottom: f64) -> Group {
 /// The rule above a row and the name before it.
 fn row_head(top: f64, name: &str) -> Group {
     let rule = line((0.0, top), (WIDTH, top), RULE);
-    Group::new().add(rule).add(text(name, (24.0, top + 21.0), 12, INK).bold())
+    Group::new().add(rule).add(text(name, (EDGE, top + 21.0), SIZE, INK).bold())
 }
 
-/// The percentage of the step that computes, the peak and what may lie there.
-fn row_figures(group: Group, top: f64, busy: f64, (peak, limit): (u64, Option<u64>)) -> Group {
-    let busy = format!("{busy:.1} % busy");
-    let peak = match limit {
-        None => Bytes(peak).to_string(),
-        Some(limit) => format!("{} of {}", Bytes(peak), Bytes(limit)),
-    };
-    let busy = text(&busy, (24.0, top + 37.0), 11, FADED);
-    group.add(busy).add(text(&peak, (RIGHT + 14.0, top + 21.0), 11, INK))
-}
-
-fn legend_rows(legend: &Legend) -> usize {
-    legend.entries.len().div_ceil(Legend::COLUMNS).max(1)
-}
-
-fn draw_legend(legend: &Legend, top: f64) -> Group {
-    let column = (WIDTH - 48.0) / Legend::COLUMNS as f64;
-    let mut group = Group::new();
-    for (index, (label, fill)) in legend.entries.iter().enumerate() {
-        let x = 24.0 + column * (index % Legend::COLUMNS) as f64;
-        let y = top + 22.0 * (index / Legend::COLUMNS) as f64;
-        group = group.add(rectangle((x, y - 10.0, 12.0, 12.0), fill).set("rx", 2.5)).add(text(
-            &clean(label, MAX_NAME),
-            (x + 18.0, y),
-            11,
-            FADED,
-        ));
+/// The percentage of the step that computes (`None` = the device is not used), the peak and what may
+/// lie there.
+fn row_figures(
+    group: Group,
+    top: f64,
+    busy: Option<f64>,
+    (peak, limit): (u64, Option<u64>),
+) -> Group {
+    let busy = busy.map_or_else(|| "unused".to_owned(), |busy| format!("{busy:.1} % busy"));
+    let beside = |told: &str, y: f64, fill| text(told, (RIGHT + 10.0, y), SIZE, fill);
+    let group = group.add(text(&busy, (EDGE, top + 40.0), SIZE, FADED));
+    let group = group.add(beside(&Bytes(peak).to_string(), top + 19.0, INK));
+    match limit {
+        None => group,
+        Some(limit) => group.add(beside(&format!("of {}", Bytes(limit)), top + 37.0, FADED)),
     }
-    group
 }
 
-/// Distance of the ticks (1, 2 or 5 times a power of ten, at most 10 of them), nanoseconds of a
+/// What the colours mean.
+#[derive(Debug, Default)]
+struct Legend {
+    entries: Vec<(String, &'static str)>,
+}
+
+impl Legend {
+    /// Left edge and line of each entry.
+    fn places(&self) -> Vec<(f64, usize)> {
+        let (mut x, mut line) = (EDGE, 0);
+        let place = |(label, _): &(String, _)| {
+            let width = 22.0 + CHARACTER * clean(label, 40).chars().count() as f64 + 10.0;
+            if x > EDGE && x + width > WIDTH {
+                (x, line) = (EDGE, line + 1);
+            }
+            x += width;
+            (x - width, line)
+        };
+        self.entries.iter().map(place).collect()
+    }
+
+    /// Height of all lines, with the gap above.
+    fn height(&self) -> f64 {
+        let n = self.places().last().map_or(0, |(_, line)| line + 1);
+        LINE * n.max(1) as f64 + 14.0
+    }
+
+    fn drawn(&self, top: f64) -> Group {
+        let mut group = Group::new();
+        for ((label, fill), (x, line)) in self.entries.iter().zip(self.places()) {
+            let y = top + 24.0 + LINE * line as f64;
+            let swatch = rectangle((x, y - 12.0, 13.0, 13.0), fill).set("rx", 2.5);
+            let swatch = if *fill == EMPTY { swatch.set("stroke", OUTLINE) } else { swatch };
+            let told = text(&clean(label, 40), (x + 20.0, y), SIZE, FADED);
+            group = group.add(swatch).add(told);
+        }
+        group
+    }
+}
+
+/// Dark or light writing, whichever stands out on a colour `#rrggbb` (relative luminance of WCAG 2).
+fn writing_on(fill: &str) -> &'static str {
+    let linear = |at: usize| {
+        let own = fill.get(at..at + 2).and_then(|own| u8::from_str_radix(own, 16).ok());
+        let share = f64::from(own.unwrap_or(u8::MAX)) / 255.0;
+        if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) }
+    };
+    let luminance = 0.2126 * linear(1) + 0.7152 * linear(3) + 0.0722 * linear(5);
+    if luminance > 0.18 { ON_LIGHT } else { ON_DARK }
+}
+
+/// Distance of the ticks (1, 2 or 5 times a power of ten, at most 6 of them), nanoseconds of a
 /// unit, and its name.
 fn ticks(step: u64) -> (u64, u64, &'static str) {
     let mut power = 1u64;
     let interval = loop {
-        let fits = [1, 2, 5].into_iter().find(|factor| step / power.saturating_mul(*factor) <= 10);
+        let fits = [1, 2, 5].into_iter().find(|factor| step / power.saturating_mul(*factor) <= 6);
         match fits {
             Some(factor) => break power.saturating_mul(factor),
             None => power = power.saturating_mul(10),
@@ -305,6 +435,11 @@ pub(crate) fn rectangle((x, y, width, height): (f64, f64, f64, f64), fill: &str)
         .set("fill", fill)
 }
 
+/// A frame around nothing.
+fn outline((x, y, width, height): (f64, f64, f64, f64)) -> Rectangle {
+    rectangle((x, y, width, height), "none").set("stroke", OUTLINE)
+}
+
 pub(crate) fn line(from: (f64, f64), to: (f64, f64), stroke: &str) -> Line {
     Line::new()
         .set("x1", rounded(from.0))
@@ -328,13 +463,13 @@ pub(crate) fn text(content: &str, at: (f64, f64), size: u32, fill: &str) -> Text
 }
 
 /// Ways to set text.
-pub(crate) trait Style: Sized {
+pub(crate) trait Set: Sized {
     fn bold(self) -> Self;
     fn middle(self) -> Self;
     fn end(self) -> Self;
 }
 
-impl Style for Text {
+impl Set for Text {
     fn bold(self) -> Self {
         self.set("font-weight", 600)
     }

@@ -94,7 +94,7 @@ fn a_circle_is_one() {
     assert!(n_circles > 50);
 }
 
-fn sharing(round: usize) -> Sharing {
+pub(crate) fn sharing(round: usize) -> Sharing {
     if round.is_multiple_of(2) { Sharing::Own } else { Sharing::Nic }
 }
 

@@ -5,3 +5,4 @@ mod illegal;
 mod laws;
 mod naive;
 mod random;
+mod windows;

@@ -315,7 +315,7 @@ impl<'r> Source<'r> {
             let own = problem.graph.op(op);
             leaves.push(Leaf {
                 name: self.plain(&own.name),
-                module: own.module.as_deref(),
+                module: module(problem, op),
                 op_type: &own.op_type,
                 phase: kind(own.phase).name(),
                 figures: figures[op.index()].clone(),
@@ -395,6 +395,35 @@ impl<'r> Source<'r> {
         }
         figures
     }
+}
+
+/// The module of an op; of one without, between ops that all state modules, the innermost that holds
+/// them.
+fn module(problem: &Problem, op: OpId) -> Option<&str> {
+    let stated = |op: OpId| problem.graph.op(op).module.as_deref().filter(|own| !own.is_empty());
+    let all = |ops: Vec<OpId>| {
+        let modules: Option<Vec<&str>> = ops.into_iter().map(stated).collect();
+        modules?.into_iter().reduce(common)
+    };
+    let between = || {
+        let writers = problem.inputs(op).iter().filter_map(|own| problem.producer(*own));
+        let readers = problem.outputs(op).iter().flat_map(|own| problem.consumers(*own)).copied();
+        Some(common(all(writers.collect())?, all(readers.collect())?)).filter(|own| !own.is_empty())
+    };
+    stated(op).or_else(between)
+}
+
+/// The innermost module that holds two.
+fn common<'m>(a: &'m str, b: &str) -> &'m str {
+    let mut end = 0;
+    for (own, other) in a.split('.').zip(b.split('.')) {
+        if own != other {
+            break;
+        }
+        // Each part but the first has a point before it.
+        end += own.len() + usize::from(end > 0);
+    }
+    a.get(..end).unwrap_or_default()
 }
 
 /// Ops of one micro-batch, if the graph holds a copy for each: the copies of the first in their

@@ -8,6 +8,7 @@ use cost_model::runs::forms::rank_groups;
 use cost_model::runs::judge::Judged;
 use cost_model::runs::judge::costs::{PipelineCosts, StageCosts};
 use cost_model::runs::judge::memory::{HoldingKind, changes};
+use cost_model::runs::judge::windows::{self, Doing, Part};
 use ir::grid::{Cell, Grid, Pass};
 
 use super::builder::Builder;
@@ -45,13 +46,16 @@ fn rank_name(rank: usize) -> String {
     format!("rank {rank}")
 }
 
-fn kind(pass: Pass) -> Kind {
-    match pass {
-        Pass::Forward => Kind::Forward,
-        Pass::Backward => Kind::Backward,
-        Pass::BackwardInput => Kind::BackwardInput,
-        Pass::BackwardWeight => Kind::BackwardWeight,
-        Pass::Recompute => Kind::Recompute,
+fn kind(doing: Doing) -> Kind {
+    match doing {
+        Doing::Forward => Kind::Forward,
+        Doing::Backward => Kind::Backward,
+        Doing::BackwardInput => Kind::BackwardInput,
+        Doing::BackwardWeight => Kind::BackwardWeight,
+        Doing::Recompute => Kind::Recompute,
+        Doing::Optimizer => Kind::Optimizer,
+        Doing::Communication => Kind::Communication,
+        Doing::Bubble => Kind::Wait,
     }
 }
 
@@ -88,37 +92,19 @@ impl Source<'_> {
         }
     }
 
-    /// A cell, and before it what it computes again without a cell of its own.
-    fn tasks_of(&mut self, cell: Cell, span: Span, tasks: &mut Vec<(Task, Cell)>) {
-        let own = self.costs.stages.get(cell.stage.index()).copied().unwrap_or_default();
-        let pass = match cell.pass {
-            Pass::Backward => own.backward.0,
-            Pass::BackwardInput => own.backward_input.0,
-            _ => span.end - span.start,
-        };
-        let split = span.end.saturating_sub(pass).max(span.start);
-        let thing = self.to.names.thing(&format!("stage {}", cell.stage.0), None, None);
-        let micro_batch = Some(cell.micro_batch);
-        let parts = [(span.start, split, Kind::Recompute), (split, span.end, kind(cell.pass))];
-        for (start, end, kind) in parts {
-            if start < end || kind != Kind::Recompute || cell.pass == Pass::Recompute {
-                tasks.push((Task { span: Span { start, end }, kind, thing, micro_batch }, cell));
-            }
-        }
-    }
-
     fn lanes(&mut self) {
         let judged = self.judged;
-        let grid = self.grid;
         let mut touching = self.touching();
         let end = judged.report.step_time.0;
-        for (rank, row) in grid.rows.iter().enumerate() {
-            let mut tasks = Vec::with_capacity(row.len());
-            for (position, cell) in row.iter().enumerate() {
-                let span = self.span(rank, position);
-                self.tasks_of(*cell, span, &mut tasks);
-            }
-            let (mut tasks, cells): (Vec<Task>, Vec<Cell>) = tasks.into_iter().unzip();
+        for rank in 0..self.ranks.len() {
+            let mut task = |own: Part| {
+                let cell = own.cell?;
+                let thing = self.to.names.thing(&format!("stage {}", cell.stage.0), None, None);
+                let (kind, micro_batch) = (kind(own.doing), Some(cell.micro_batch));
+                Some((Task { span: own.span, kind, thing, micro_batch }, cell))
+            };
+            let (mut tasks, cells): (Vec<Task>, Vec<Cell>) =
+                windows::passes(judged, rank).filter_map(&mut task).unzip();
             let ends = &judged.timeline.ends[rank];
             let name = rank_name(rank);
             if ends.optimizer.start < ends.optimizer.end {

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use cost_model::ops::judge::replay::Span;
+use cost_model::runs::judge::windows::Doing;
 use ir::id::{DeviceId, OpId};
 use ir::module::unit_of;
 use ir::op::{Op, Phase};
 
+use super::{BACKWARD, FORWARD, Legend, OPTIMIZER, WEIGHT};
 use crate::format::Source;
 
 /// More bars than this are merged.
@@ -22,8 +24,8 @@ const PALETTE: [&str; 10] = [
 ];
 /// Ops of which neither part nor block is known.
 const PLAIN: &str = "#a9bcd6";
-const SENT: &str = "#6d5a96";
-const RECEIVED: &str = "#b7a6d6";
+const SENT: &str = "#8b78ae";
+const RECEIVED: &str = "#cba9d6";
 
 /// Which strip of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,17 +54,8 @@ pub(super) struct Bar {
     n_merged: usize,
 }
 
-/// What the colours mean.
-#[derive(Debug, Default)]
-pub(super) struct Legend {
-    pub(super) entries: Vec<(String, &'static str)>,
-}
-
-impl Legend {
-    pub(super) const COLUMNS: usize = 7;
-    /// More blocks than this repeat colours and are not listed.
-    const MAX_BLOCKS: usize = PALETTE.len();
-}
+/// More blocks than this repeat colours and are not listed.
+const MAX_BLOCKS: usize = PALETTE.len();
 
 /// All bars of the first `n_rows` devices. `scale` is in pixels per nanosecond.
 pub(super) fn collect(source: &Source<'_>, n_rows: usize, scale: f64) -> (Vec<Bar>, Legend) {
@@ -86,11 +79,11 @@ struct Colours<'a> {
     names: Vec<&'a str>,
 }
 
-const PHASES: [(Phase, &str, &str); 4] = [
-    (Phase::Forward, "Forward", "#85a9e6"),
-    (Phase::BackwardInput, "Backward, input", "#d2935a"),
-    (Phase::BackwardWeight, "Backward, weight", "#a9dfa6"),
-    (Phase::Optimizer, "Optimizer", "#73767c"),
+const PHASES: [(Phase, Doing, &str); 4] = [
+    (Phase::Forward, Doing::Forward, FORWARD),
+    (Phase::BackwardInput, Doing::BackwardInput, BACKWARD),
+    (Phase::BackwardWeight, Doing::BackwardWeight, WEIGHT),
+    (Phase::Optimizer, Doing::Optimizer, OPTIMIZER),
 ];
 
 impl<'a> Colours<'a> {
@@ -130,20 +123,20 @@ impl<'a> Colours<'a> {
     fn legend(&self, has_transfers: bool) -> Legend {
         let mut legend = Legend::default();
         if self.is_training {
-            legend.entries.extend(PHASES.iter().map(|row| (row.1.to_owned(), row.2)));
+            legend.entries.extend(PHASES.iter().map(|row| (row.1.name().to_owned(), row.2)));
         } else if self.names.is_empty() {
-            legend.entries.push(("Op".to_owned(), PLAIN));
+            legend.entries.push(("op".to_owned(), PLAIN));
         } else {
-            let shown = self.names.iter().take(Legend::MAX_BLOCKS).zip(PALETTE);
+            let shown = self.names.iter().take(MAX_BLOCKS).zip(PALETTE);
             legend.entries.extend(shown.map(|(name, fill)| (short(name).to_owned(), fill)));
-            let more = self.names.len().saturating_sub(Legend::MAX_BLOCKS);
+            let more = self.names.len().saturating_sub(MAX_BLOCKS);
             if more > 0 {
-                legend.entries.push((format!("and {more} more in turn"), "#ffffff"));
+                legend.entries.push((format!("and {more} more, colours repeat"), "none"));
             }
         }
         if has_transfers {
-            legend.entries.push(("Sent".to_owned(), SENT));
-            legend.entries.push(("Received".to_owned(), RECEIVED));
+            legend.entries.push(("sent".to_owned(), SENT));
+            legend.entries.push(("received".to_owned(), RECEIVED));
         }
         legend
     }

@@ -7,10 +7,9 @@ use cost_model::ops::judge::replay::Span;
 use ir::units::Nanos;
 use svg::node::element::{Group, Title};
 
-use super::bars::Legend;
 use super::{
-    BAR, CHARACTER, FADED, INK, MAX_NAME, MAX_ROWS, RIGHT, ROW, Style, TOP, WIDTH, clean,
-    draw_legend, head, legend_rows, line, rectangle, row_head, text,
+    BAR, CHARACTER, EDGE, FADED, INK, Legend, MAX_NAME, MAX_ROWS, RIGHT, ROW, SIZE, Set, TOP, Time,
+    WIDTH, clean, head, line, rectangle, row_head, text, with_rest, writing_on,
 };
 use crate::format::Export;
 
@@ -36,7 +35,7 @@ pub struct Row {
     pub name: String,
     /// Its name.
     pub stream: String,
-    /// What stands behind it.
+    /// What stands behind it: a word, `: `, and a figure.
     pub figure: String,
     /// Where another pass, or the next layer, begins, in nanoseconds.
     pub turn_ns: Option<u64>,
@@ -67,31 +66,37 @@ const NARROWEST: f64 = 0.4;
 #[must_use]
 pub fn export(source: &StreamsSource<'_>) -> Export {
     let ends = source.rows.iter().flat_map(|row| &row.pieces).map(|own| own.span.end);
-    let step = ends.max().unwrap_or_default().max(1);
+    let names = source.rows.iter().flat_map(|row| [row.name.as_str(), row.stream.as_str()]);
+    let time = Time::new(ends.max().unwrap_or_default(), names);
     let n_rows = source.rows.len().min(MAX_ROWS);
     let bottom = TOP + ROW * n_rows as f64;
     let used = |op: usize| source.rows.iter().flat_map(|own| &own.pieces).any(|own| own.op == op);
     let entries = source.ops.iter().zip(FILLS).enumerate().filter(|(op, _)| used(*op));
     let entries: Vec<_> = entries.map(|(_, (name, fill))| ((*name).to_owned(), fill)).collect();
     let legend = Legend { entries };
-    let height = bottom + 34.0 + 22.0 * legend_rows(&legend) as f64;
-    let mut document = head((source.model, source.cluster), &source.told, step, (bottom, height));
+    let height = bottom + legend.height();
+    let mut document = head((source.model, source.cluster), &source.told, &time, (bottom, height));
     for (at, row) in source.rows.iter().take(n_rows).enumerate() {
-        document = document.add(drawn(row, source, (TOP + ROW * at as f64, step)));
+        document = document.add(drawn(row, source, (TOP + ROW * at as f64, &time)));
     }
-    if n_rows < source.rows.len() {
-        let note = format!("... and {} more streams", source.rows.len() - n_rows);
-        document = document.add(text(&note, (WIDTH - 24.0, bottom + 18.0), 11, FADED).end());
-    }
-    format!("{}\n", document.add(draw_legend(&legend, bottom + 26.0))).into()
+    let document = document.add(legend.drawn(bottom));
+    format!("{}\n", with_rest(document, (n_rows, source.rows.len(), "streams"), bottom)).into()
 }
 
-fn drawn(row: &Row, source: &StreamsSource<'_>, (top, step): (f64, u64)) -> Group {
-    let mut group = row_head(top, &clean(&row.name, MAX_NAME))
-        .add(text(&clean(&row.stream, MAX_NAME), (24.0, top + 37.0), 11, FADED))
-        .add(text(&row.figure, (RIGHT + 14.0, top + 21.0), 11, INK));
+fn drawn(row: &Row, source: &StreamsSource<'_>, (top, time): (f64, &Time)) -> Group {
+    let mut group = row_head(top, &clean(&row.name, MAX_NAME)).add(text(
+        &clean(&row.stream, MAX_NAME),
+        (EDGE, top + 40.0),
+        SIZE,
+        FADED,
+    ));
+    let most = ((WIDTH - RIGHT - 10.0) / CHARACTER) as usize;
+    for (at, told) in row.figure.split(": ").enumerate() {
+        let place = (RIGHT + 10.0, top + 19.0 + 18.0 * at as f64);
+        group = group.add(text(&clean(told, most), place, SIZE, INK));
+    }
     for piece in &row.pieces {
-        let (from, to) = (super::x(piece.span.start, step), super::x(piece.span.end, step));
+        let (from, to) = (time.x(piece.span.start), time.x(piece.span.end));
         let op = source.ops.get(piece.op).copied().unwrap_or_default();
         let fill = FILLS.get(piece.op).copied().unwrap_or(FADED);
         let duration = Nanos(piece.span.end.saturating_sub(piece.span.start));
@@ -101,11 +106,11 @@ fn drawn(row: &Row, source: &StreamsSource<'_>, (top, step): (f64, u64)) -> Grou
         let bar = rectangle((from, top + 12.0, width, BAR), fill).add(Title::new(hover));
         group = group.add(bar);
         if to - from > CHARACTER * piece.label.len() as f64 + 4.0 {
-            let middle = ((from + to) / 2.0, top + 12.0 + BAR / 2.0 + 4.0);
-            group = group.add(text(&piece.label, middle, 11, INK).middle());
+            let middle = ((from + to) / 2.0, top + 12.0 + BAR / 2.0 + 6.0);
+            group = group.add(text(&piece.label, middle, SIZE, writing_on(fill)).middle());
         }
     }
-    match row.turn_ns.map(|own| super::x(own.min(step), step)) {
+    match row.turn_ns.map(|own| time.x(own.min(time.step))) {
         Some(turn) => group.add(line((turn, top), (turn, top + ROW), INK)),
         None => group,
     }

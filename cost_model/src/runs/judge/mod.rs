@@ -41,6 +41,7 @@ pub mod timeline;
 pub mod verify;
 pub mod violation;
 mod way;
+pub mod windows;
 
 use costs::PipelineCosts;
 use lower::Lowered;

@@ -82,7 +82,7 @@ pub fn report(lowered: &Lowered<'_>, timeline: &Timeline, trace: &Trace) -> Repo
         let compute_ns = computed + (end.optimizer.end - end.optimizer.start);
         transfers_at(lowered, timeline, rank, &mut spans);
         let cells = lowered.cells_of(rank).map(|cell| timeline.span(lowered, cell));
-        let communication_ns = exposed(&spans, cells.chain([end.optimizer]));
+        let communication_ns = exposed(&spans, cells.chain([end.optimizer]), |_| ());
         ranks.push(RankReport {
             compute_ns,
             communication_ns,
@@ -115,7 +115,12 @@ fn hosts(costs: &PipelineCosts) -> Vec<HostReport> {
 }
 
 /// All that a rank sends, receives and exchanges, ordered by start.
-fn transfers_at(lowered: &Lowered<'_>, timeline: &Timeline, rank: usize, spans: &mut Vec<Span>) {
+pub(super) fn transfers_at(
+    lowered: &Lowered<'_>,
+    timeline: &Timeline,
+    rank: usize,
+    spans: &mut Vec<Span>,
+) {
     spans.clear();
     let span = |port: usize| Span { start: timeline.sent[port], end: timeline.arrived[port] };
     for cell in lowered.cells_of(rank) {
@@ -135,9 +140,13 @@ fn transfers_at(lowered: &Lowered<'_>, timeline: &Timeline, rank: usize, spans: 
     spans.sort_by_key(|span| span.start);
 }
 
-/// Nanoseconds covered by `transfers` (ordered by start, may overlap) but not by `compute`
-/// (ordered and disjoint).
-fn exposed(transfers: &[Span], compute: impl Iterator<Item = Span>) -> u64 {
+/// Calls `each` with what is covered by `transfers` (ordered by start, may overlap) but not by
+/// `compute` (ordered and disjoint), in order of time; the sum of their nanoseconds.
+pub(super) fn exposed(
+    transfers: &[Span],
+    compute: impl Iterator<Item = Span>,
+    mut each: impl FnMut(Span),
+) -> u64 {
     let mut compute = compute.chain([Span { start: u64::MAX, end: u64::MAX }]);
     let never = Span { start: u64::MAX, end: u64::MAX };
     let mut busy = compute.next().unwrap_or(never);
@@ -149,7 +158,11 @@ fn exposed(transfers: &[Span], compute: impl Iterator<Item = Span>) -> u64 {
             while busy.end <= from {
                 busy = compute.next().unwrap_or(never);
             }
-            total += busy.start.clamp(from, transfer.end) - from;
+            let end = busy.start.clamp(from, transfer.end);
+            if from < end {
+                each(Span { start: from, end });
+                total += end - from;
+            }
             from = busy.end.min(transfer.end).max(from);
         }
         covered_to = covered_to.max(transfer.end);
@@ -199,10 +212,16 @@ mod tests {
     #[test]
     fn only_what_no_cell_hides_is_exposed() {
         let compute = || [span(2, 4), span(6, 6), span(7, 9)].into_iter();
-        assert_eq!(exposed(&[span(0, 10)], compute()), 6);
-        assert_eq!(exposed(&[span(0, 3), span(1, 8), span(8, 8)], compute()), 5);
-        assert_eq!(exposed(&[span(2, 4), span(7, 9)], compute()), 0);
-        assert_eq!(exposed(&[], compute()), 0);
-        assert_eq!(exposed(&[span(0, 5), span(3, 5)], std::iter::empty()), 5);
+        let exposed = |transfers: &[Span], compute: &mut dyn Iterator<Item = Span>| {
+            let mut sum = 0;
+            let total = exposed(transfers, compute, |own| sum += own.end - own.start);
+            assert_eq!(sum, total);
+            total
+        };
+        assert_eq!(exposed(&[span(0, 10)], &mut compute()), 6);
+        assert_eq!(exposed(&[span(0, 3), span(1, 8), span(8, 8)], &mut compute()), 5);
+        assert_eq!(exposed(&[span(2, 4), span(7, 9)], &mut compute()), 0);
+        assert_eq!(exposed(&[], &mut compute()), 0);
+        assert_eq!(exposed(&[span(0, 5), span(3, 5)], &mut std::iter::empty()), 5);
     }
 }

@@ -26,8 +26,8 @@ pub fn drawn(plan: &PlanDocument, setting: &Setting, cells: &[Cell]) -> Export {
     let rows = plan.experts.layers.iter().flat_map(|entry| of_entry(&entry.layers, &step));
     let bound = Nanos(plan.cost.as_ref().map_or(0, |own| own.bound_ns));
     let told = format!(
-        "bound {bound} \u{b7} of layers that are alike one, from its first piece to its last, and what \
-         others do meanwhile; bars: micro-batch.part"
+        "bound {bound} \u{b7} one layer of each kind, and what others do meanwhile \u{b7} bars: \
+         micro-batch.part"
     );
     of_rows((plan, &setting.run), &OPS, (&told, rows.collect()))
 }

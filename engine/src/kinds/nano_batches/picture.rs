@@ -22,7 +22,7 @@ pub fn drawn(plan: &PlanDocument, setting: &Setting, entries: &[Entry]) -> Expor
     let rows = entries.iter().flat_map(|own| of_entry(own, &names)).collect();
     let bound = Nanos(plan.cost.as_ref().map_or(0, |own| own.bound_ns));
     let told = format!(
-        "bound {bound} \u{b7} two layers in the steady state, the line is where the second begins; bars: \
+        "bound {bound} \u{b7} two layers in the steady state, the second from the line on \u{b7} bars: \
          nano-batch"
     );
     of_rows((plan, &setting.run), &names, (&told, rows))
@@ -60,7 +60,7 @@ fn of_entry(entry: &Entry, names: &[&str]) -> Vec<Row> {
         rows.push(Row {
             name: if first { format!("layers {}", ranges(&entry.layers)) } else { String::new() },
             stream: resource.name().to_owned(),
-            figure: if first { format!("cycle {}", nanos(entry.cycle_s)) } else { String::new() },
+            figure: if first { format!("cycle: {}", nanos(entry.cycle_s)) } else { String::new() },
             turn_ns: Some(nanos(entry.cycle_s).get()),
             pieces,
         });

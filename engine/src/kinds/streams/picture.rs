@@ -19,8 +19,8 @@ pub fn drawn(plan: &PlanDocument, setting: &Setting) -> Export {
     let cost = plan.cost.as_ref();
     let bound = Nanos(cost.map_or(0, |own| own.bound_ns));
     let told = format!(
-        "bound {bound} \u{b7} experts of layers that are planned alike, forward, then backward; attention, \
-         norms and shared experts are left out"
+        "bound {bound} \u{b7} experts of equal layers, forward, then backward \u{b7} without attention, norms \
+         and shared experts"
     );
     let rows = (0..plan.experts.layers.len()).flat_map(|at| of_layers(plan, setting, at));
     of_rows((plan, &setting.run), &OPS, (&told, rows.collect()))
@@ -51,7 +51,7 @@ fn of_layers(plan: &PlanDocument, setting: &Setting, at: usize) -> Vec<Row> {
         let end_s = begin_s + times.seconds();
         let word = if pass == Pass::Forward { "forward" } else { "backward" };
         if let Some(row) = rows.get_mut(usize::from(pass == Pass::Backward)) {
-            row.figure = format!("{word} {}", nanos(times.seconds()));
+            row.figure = format!("{word}: {}", nanos(times.seconds()));
         }
         for (row, order) in rows.iter_mut().zip(&times.orders) {
             if pass == Pass::Backward {

@@ -51,6 +51,19 @@ fn what_is_open_is_what_was_asked_for() {
     assert_eq!((unknown.code, unknown.hints.len()), ("unknown-group", 1));
 }
 
+/// The splits of each layer's queries, keys and values state no module: they lie in the layer, not
+/// beside the model.
+#[test]
+fn ops_without_a_module_lie_where_what_they_exchange_lies() {
+    let view = View::open(file_of_ops()).unwrap();
+    let top = view.graph(None, 1, &[]).unwrap().inside;
+    let types = top.nodes.iter().filter_map(|node| node.figures.op_type.as_deref());
+    assert!(types.clone().all(|own| own != "Split"), "{:?}", types.collect::<Vec<_>>());
+    let splits = view.find("Split", 99).unwrap().found;
+    assert!(splits.len() >= 12, "{}", splits.len());
+    assert!(splits.iter().all(|own| own.within.len() >= 2), "{:?}", splits[0].within);
+}
+
 #[test]
 fn words_find_the_ops_that_a_walk_finds() {
     let view = View::open(file_of_ops()).unwrap();

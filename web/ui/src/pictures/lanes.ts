@@ -181,10 +181,13 @@ function draw_lane(sheet: Sheet, tile: Tile, lane: Lane, top: number, room: numb
     }
     flush();
     if (n[at] === 1) {
-      const style = style_of(sheet, tile.kinds[kind[at]!]!);
-      if (style === undefined) continue;
-      sheet.boxes.fillStyle = style;
-      sheet.boxes.fillRect(x, y, width > 3 ? width - 1 : width, height);
+      const name = tile.kinds[kind[at]!]!;
+      const style = style_of(sheet, name);
+      if (style === undefined && name !== UNUSED) continue;
+      if (style !== undefined) {
+        sheet.boxes.fillStyle = style;
+        sheet.boxes.fillRect(x, y, width > 3 ? width - 1 : width, height);
+      }
       sheet.drawn += 1;
       if (width > 22 && height > 11) sheet.labels.push({ lane, row: at, x, width, y, height });
     } else {
@@ -194,6 +197,9 @@ function draw_lane(sheet: Sheet, tile: Tile, lane: Lane, top: number, room: numb
   }
   flush();
 }
+
+/** A device without work: a frame around nothing. */
+const UNUSED = "idle-unused";
 
 /** How a kind is filled; undefined where it is not. */
 const style_of = ({ idle, colours }: Sheet, kind: string): CanvasPattern | string | undefined =>
@@ -220,6 +226,11 @@ function stack(sheet: Sheet, parts: Part[], x: number, y: number, width: number,
 function write_label(canvas: Pen, tile: Tile, { lane: { rows }, row, x, width, y, height }: Label, colours: Record<string, string>): void {
   const kind = tile.kinds[rows.kind[row]!]!;
   const is_idle = kind_fill(kind) === "missing";
+  if (kind === UNUSED) {
+    canvas.strokeStyle = colours["line-strong"]!;
+    canvas.lineWidth = 1;
+    canvas.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
+  }
   if (is_idle && width < 60) return;
   const micro_batch = rows.micro_batch[row];
   const name = tile.things[rows.what[row]!]?.name ?? "";
