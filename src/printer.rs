@@ -8,6 +8,7 @@ use documents::diagnostic::DiagnosticDocument;
 use ir::diagnostic::{Blame, Diagnostic, Severity, Value};
 use serde_json::{Value as Json, json};
 
+use crate::table::wrapped;
 use crate::{screen, table};
 use engine::answer::escape::{self, escape};
 use engine::answer::page::{Column, Format, Page, Part};
@@ -253,31 +254,6 @@ fn listed<T>(all: &[T], text: impl Fn(&T) -> String) -> String {
         shown.push(format!("... and {} more", all.len() - LISTED));
     }
     shown.join(", ")
-}
-
-/// The text broken at blanks; the first line starts with `first`, the others with `next`.
-pub(crate) fn wrapped(text: &str, first: &str, next: &str, width: usize) -> String {
-    let mut lines = first.to_owned();
-    let mut used = first.chars().count();
-    let mut fresh = true;
-    for word in text.split(' ') {
-        let length = word.chars().count();
-        if !fresh && used + 1 + length > width {
-            lines.push('\n');
-            lines.push_str(next);
-            used = next.chars().count();
-            fresh = true;
-        }
-        if !fresh {
-            lines.push(' ');
-            used += 1;
-        }
-        lines.push_str(word);
-        used += length;
-        fresh = false;
-    }
-    lines.push('\n');
-    lines
 }
 
 /// Writes to stderr; there is nowhere left to say that it failed.

@@ -7,8 +7,7 @@ use engine::answer::page::Table;
 use engine::answer::screen::Screen;
 use ir::diagnostic::Diagnostic;
 
-use crate::printer::wrapped;
-use crate::table;
+use crate::table::{self, wrapped};
 
 /// Lines of a first screen, stdout and stderr together.
 const LINES: usize = 24;

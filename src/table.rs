@@ -1,4 +1,4 @@
-//! Tables for people.
+//! Tables and lines for people.
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
@@ -50,6 +50,31 @@ pub(crate) fn render(columns: &[Column], rows: Vec<Vec<String>>, width: usize) -
         text.push('\n');
     }
     text
+}
+
+/// The text broken at blanks; the first line starts with `first`, the others with `next`.
+pub(crate) fn wrapped(text: &str, first: &str, next: &str, width: usize) -> String {
+    let mut lines = first.to_owned();
+    let mut used = first.chars().count();
+    let mut fresh = true;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if !fresh && used + 1 + length > width {
+            lines.push('\n');
+            lines.push_str(next);
+            used = next.chars().count();
+            fresh = true;
+        }
+        if !fresh {
+            lines.push(' ');
+            used += 1;
+        }
+        lines.push_str(word);
+        used += length;
+        fresh = false;
+    }
+    lines.push('\n');
+    lines
 }
 
 /// Characters of the widest cell of a column, the title included.

@@ -2,11 +2,9 @@
 //! and the next command. All else is behind `--all` and `explain`.
 
 use documents::plan::PlanDocument;
-use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 
 use crate::answer::page::{Column, Page, Part, Table};
-use crate::inputs::load;
 
 /// What a person reads first. It takes 24 lines of 88 columns at most: rows of the table and warnings that
 /// have no room are counted.
@@ -47,8 +45,8 @@ impl Screen {
     }
 
     /// A screen of a step of a model.
-    pub fn of_step(plan: &PlanDocument, step: &str, cluster: &Cluster) -> Self {
-        Self::new(format!("{}, {step}, on {}", plan.model.name, load::describe(cluster)))
+    pub fn of_step(plan: &PlanDocument, step: &str, devices: &str) -> Self {
+        Self::new(format!("{}, {step}, on {devices}", plan.model.name))
     }
 
     /// Takes what is printed to a page: its first table, and its lines as facts without a label.

@@ -20,6 +20,7 @@ use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::answer::screen::{Screen, figure};
 use crate::inputs::experts::{Setting, Visits, all_shares, impossible};
+use crate::inputs::load;
 use crate::kinds::expert_layers;
 use crate::kinds::experts as own;
 use crate::kinds::experts::figures::{Figures, table};
@@ -157,7 +158,7 @@ fn figures(asked: &Asked, plan: &PlanDocument) -> ExpertsFigures {
 fn screen(asked: &Asked, found: &FoundDocument<ExpertsFigures>, page: &Page) -> Screen {
     let (own, experts) = (&found.figures, &asked.setting.experts);
     let step = format!("{} of {} samples", asked.phase.name(), asked.batch);
-    let mut screen = Screen::of_step(&found.plan, &step, &asked.setting.cluster);
+    let mut screen = Screen::of_step(&found.plan, &step, &load::describe(&asked.setting.cluster));
     let slots = asked.shape.slots;
     let (n, n_experts) = (own.n_layers, experts.n_experts);
     screen.fact(

@@ -15,6 +15,7 @@ use planner::registry::entries;
 use crate::answer::exit::CommandResult;
 use crate::answer::rows::Rows;
 use crate::answer::screen::Screen;
+use crate::inputs::load;
 use crate::inputs::run::edges;
 use crate::kinds::buckets as told;
 use crate::kinds::frame;
@@ -77,7 +78,7 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     frame::found::<Gradients, _>((request, run), on, made, warnings, |report, page| {
         let cluster = &setting.loaded.problem.cluster;
         let step = format!("gradient exchange of {} replicas", setting.instance.replicas);
-        let mut screen = Screen::of_step(&report.plan, &step, cluster);
+        let mut screen = Screen::of_step(&report.plan, &step, &load::describe(cluster));
         let n = buckets.lengths.len();
         screen.fact("plan", format!("{n} gradient buckets, by {}", report.plan.algorithm));
         screen.fact("step", solved::value(&instance, Goal::StepTime, *value));

@@ -17,6 +17,7 @@ use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::answer::screen::{Screen, figure};
 use crate::inputs::experts::impossible;
+use crate::inputs::load;
 use crate::kinds::cells::Asked;
 use crate::kinds::frame;
 use crate::kinds::groups::decided::{Decided, cells, document, replayed, whole};
@@ -170,7 +171,7 @@ fn screen(
 ) -> Screen {
     let own = &found.figures;
     let step = format!("{} of {} x {} tokens", phase.name(), setting.batch, setting.run.sequence);
-    let mut screen = Screen::of_step(&found.plan, &step, &setting.run.cluster);
+    let mut screen = Screen::of_step(&found.plan, &step, &load::describe(&setting.run.cluster));
     if let Some(groups) = &found.plan.experts.disaggregated {
         let labels = ["memory", "plan"].into_iter().zip(sentences(groups));
         labels.rev().for_each(|(label, line)| screen.fact(label, line));

@@ -14,6 +14,7 @@ use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::answer::screen::{Screen, figure};
+use crate::inputs::load;
 use crate::kinds::frame;
 use crate::kinds::nano_batches::KNOWN;
 use crate::kinds::nano_batches::NanoBatches;
@@ -109,7 +110,7 @@ fn screen(
 ) -> Screen {
     let own = &found.figures;
     let step = format!("{} of {} samples", doing.phase.name(), doing.batch);
-    let mut screen = Screen::of_step(&found.plan, &step, &setting.run.cluster);
+    let mut screen = Screen::of_step(&found.plan, &step, &load::describe(&setting.run.cluster));
     let n = own.nano_batches;
     let nano_batches = if n == 1 { "nano-batch" } else { "nano-batches" };
     let plan = format!(

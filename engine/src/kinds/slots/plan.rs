@@ -14,6 +14,7 @@ use crate::answer::exit::CommandResult;
 use crate::answer::rows::Rows;
 use crate::answer::screen::Screen;
 use crate::inputs::experts::{Setting, check_sources};
+use crate::inputs::load;
 use crate::inputs::routing::Routing;
 use crate::kinds::expert_layers::Placed;
 use crate::kinds::frame;
@@ -70,7 +71,8 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let on = (&setting, &judged);
     let step = format!("{} of {} samples", asked.phase.name(), asked.batch);
     frame::found::<Slots, _>((request, run), on, made, warnings, |report, page| {
-        let mut screen = Screen::of_step(&report.plan, &step, &setting.setting.cluster);
+        let mut screen =
+            Screen::of_step(&report.plan, &step, &load::describe(&setting.setting.cluster));
         let labels = ["plan", "time", "memory", "order"];
         let lines = labels.into_iter().zip(sentences(&report.plan));
         lines.for_each(|(label, line)| screen.fact(label, line));

@@ -13,6 +13,7 @@ use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::answer::screen::{Screen, figure};
+use crate::inputs::load;
 use crate::kinds::cells::Asked;
 use crate::kinds::frame::found;
 use crate::kinds::streams::Streams;
@@ -80,7 +81,7 @@ fn screen(
 ) -> Screen {
     let own = &found.figures;
     let step = format!("training step of {batch} x {} tokens", setting.run.sequence);
-    let mut screen = Screen::of_step(&found.plan, &step, &setting.run.cluster);
+    let mut screen = Screen::of_step(&found.plan, &step, &load::describe(&setting.run.cluster));
     let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     screen.fact(
         "plan",
