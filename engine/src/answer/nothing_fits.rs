@@ -11,6 +11,25 @@ pub fn exceeded(is_proved: bool, message: impl Into<String>) -> Diagnostic {
     Diagnostic::error(blame, "memory-exceeded", message)
 }
 
+/// That even the plan that needs least does not fit: what a device needs and has for it, and what takes most.
+#[must_use]
+pub fn smallest(
+    is_proved: bool,
+    (need, have): (Bytes, Bytes),
+    most: &str,
+    open: &str,
+) -> Diagnostic {
+    let lacks = Bytes(need.0.saturating_sub(have.0));
+    let (what, open) = match is_proved {
+        true => ("no plan fits", String::new()),
+        false => ("no plan was found that fits", format!("; {open}")),
+    };
+    let message = format!(
+        "{what}: the smallest needs {need} per device, {lacks} more than is usable; most of it is {most}{open}"
+    );
+    exceeded(is_proved, message).fact("need", need).fact("have", have)
+}
+
 /// The search ended before there was a plan.
 #[must_use]
 pub fn too_early(stop: StopReason, n_judged: u64) -> Diagnostic {

@@ -93,10 +93,13 @@ pub fn print(
     Ok(())
 }
 
-/// Prints why there is no plan, and what was tried where that was more than one recipe.
-///
-/// What is strange about the problem is told first: it may be why.
-pub fn print_failure(none: &NoPlan, warnings: &[Diagnostic], page: &Page) -> Exit {
+/// Prints why there is no plan, then what is strange about the problem, as it may be why, and with all what
+/// was tried.
+pub fn print_failure(
+    none: &NoPlan,
+    warnings: &[Diagnostic],
+    (is_whole, page): (bool, &Page),
+) -> Exit {
     let exit = none.diagnostic.blame.exit_code();
     if page.format == Format::Json {
         let failure = FailureDocument {
@@ -110,8 +113,11 @@ pub fn print_failure(none: &NoPlan, warnings: &[Diagnostic], page: &Page) -> Exi
             Err(error) => Exit(error.blame.exit_code()),
         };
     }
-    page.warnings(warnings);
-    if none.attempts.len() > 1 {
+    page.failure(&none.diagnostic, exit);
+    let is_shown = |own: &&Diagnostic| is_whole || !own.hints.is_empty();
+    let warnings: Vec<Diagnostic> = warnings.iter().filter(is_shown).cloned().collect();
+    page.warnings(&warnings);
+    if is_whole && none.attempts.len() > 1 {
         let columns = Column::row("@algorithm | #planned in | result");
         let row = |attempt: &Attempt| {
             let result = match &attempt.result {
@@ -122,7 +128,6 @@ pub fn print_failure(none: &NoPlan, warnings: &[Diagnostic], page: &Page) -> Exi
         };
         page.talk_table(&columns, none.attempts.iter().map(row).collect());
     }
-    page.failure(&none.diagnostic, exit);
     Exit(exit)
 }
 

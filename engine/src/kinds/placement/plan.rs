@@ -138,7 +138,7 @@ impl Searched {
                 let narrower = narrower::hint(request, &loaded, &asked.limits, &none, at);
                 none.diagnostic.loosened("dtype", narrower, false);
                 none.diagnostic = assumed::unproved(request, none.diagnostic);
-                Ok(outcome::print_failure(&none, &loaded.warnings, run.page))
+                Ok(outcome::print_failure(&none, &loaded.warnings, (request.all, run.page)))
             }
         }
     }

@@ -3,6 +3,7 @@
 use cost_model::runs::forms::model::{Offload, Pricing};
 use cost_model::runs::forms::system::System;
 use cost_model::runs::judge::costs::PipelineCosts;
+use cost_model::runs::judge::memory::{Holding, HoldingKind};
 use cost_model::runs::judge::{judge_plan, over_limit};
 use cost_model::runs::oracle;
 use ir::diagnostic::{Blame, Diagnostic};
@@ -17,7 +18,7 @@ use planner::training::search_3d::{Cuts, Found, Options, solve};
 use super::answer::{degrees, ranks_of_stages};
 use super::no_configuration;
 use crate::answer::exit::CommandResult;
-use crate::answer::nothing_fits::{exceeded, short};
+use crate::answer::nothing_fits::{exceeded, short, smallest};
 use crate::answer::page::Column;
 use crate::answer::page::Page;
 use crate::inputs::run::setting::Setting;
@@ -28,7 +29,7 @@ pub fn answer(
     setting: &Setting,
     space: &Space,
     (found, is_proved, options): (&Found, bool, &Options),
-    page: &Page,
+    page: Option<&Page>,
 ) -> CommandResult {
     if found.counts.n_out_of_range > 0 {
         return Err(out_of_range(found));
@@ -41,30 +42,34 @@ pub fn answer(
         });
     };
     let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
-    print_ranks(&least, limit, page);
+    page.iter().for_each(|page| print_ranks(&least, limit, page));
     let worst = least.ranks.iter().max_by_key(|rank| rank.need);
-    let binding = worst.and_then(|rank| rank.alive.first()).map(ToString::to_string);
-    let short_of = Bytes(least.bytes().saturating_sub(limit));
-    let message = match is_proved {
-        true => format!(
-            "no plan fits: the one that needs least is short of {short_of} on its fullest device"
-        ),
-        false => format!(
-            "no plan was found that fits: the one that needs least is short of {short_of} on its fullest \
-             device; other layer splits and longer schedules are not ruled out"
-        ),
-    };
+    let binding = worst.and_then(|rank| rank.alive.first());
+    let most = binding.map_or_else(String::new, in_words);
     let device = setting.cluster.devices.first();
-    let mut diagnostic = exceeded(is_proved, message)
-        .fact("need", Bytes(least.bytes()))
-        .fact("have", Bytes(limit))
+    let sizes = (Bytes(least.bytes()), Bytes(limit));
+    let open = "other layer splits and longer schedules are not excluded";
+    let mut diagnostic = smallest(is_proved, sizes, &most, open)
+        .fact("capacity", device.and_then(|own| own.capacity).unwrap_or(Bytes::ZERO))
         .fact("context", device.map_or(Bytes::ZERO, |own| own.context))
         .fact("margin", device.map_or(Bytes::ZERO, |own| own.reserve))
         .fact("shortfall_bytes", short("rank", least.ranks.iter().map(|own| own.need), limit))
-        .fact("binds", binding.unwrap_or_default())
+        .fact("binds", binding.map(ToString::to_string).unwrap_or_default())
         .fact("plan", degrees(&least.configuration));
     ways(setting, space, (&least, options), &mut diagnostic)?;
     Err(diagnostic)
+}
+
+/// `weights, gradients and optimizer of stage 0 (2.5 GiB)`.
+fn in_words(own: &Holding) -> String {
+    let what = match own.what {
+        HoldingKind::Persistent => "weights, gradients and optimizer",
+        HoldingKind::Stash => "activations",
+        HoldingKind::Temporary => "temporary buffers",
+        other => other.name(),
+    };
+    let stage = own.stage.map_or_else(String::new, |stage| format!(" of stage {}", stage.index()));
+    format!("{what}{stage} ({})", Bytes(own.bytes))
 }
 
 /// What fits nowhere but can't be counted either is no proof.
@@ -145,7 +150,7 @@ fn ways(
         told.loosened("devices", way, in_time());
     }
     let room = setting.room_for(Bytes(least.bytes()));
-    told.loosened("memory", Some(format!("with {room} the plan above fits")), true);
+    told.loosened("memory", Some(format!("with {room} the smallest plan fits")), true);
     Ok(())
 }
 

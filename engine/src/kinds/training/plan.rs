@@ -216,7 +216,8 @@ impl Searched {
                     true => Ok(interrupted(run.page)),
                     false => {
                         let found = (&found, is_proved, &options);
-                        nothing_fits::answer(&setting, &space, found, run.page)
+                        let page = request.all.then_some(run.page);
+                        nothing_fits::answer(&setting, &space, found, page)
                     }
                 }
             });

@@ -123,7 +123,8 @@ pub(crate) fn plan(
         return none((found.stop, found.counts.n_judged), run.page, || {
             let counts = &found.counts;
             let is_proved = counts.n_unmeasured + counts.n_too_large == 0;
-            nothing_fits::answer(&setting, &space, (&limits, is_proved), run.page)
+            let page = request.all.then_some(run.page);
+            nothing_fits::answer(&setting, &space, (&limits, is_proved), page)
         });
     };
     let elapsed = (!request.limits.deterministic).then(|| start.elapsed());

@@ -14,7 +14,7 @@ use super::super::nothing_fits::{hosts_are_full, without_pins};
 use super::found::degrees;
 use super::pricing;
 use crate::answer::exit::CommandResult;
-use crate::answer::nothing_fits::{exceeded, short};
+use crate::answer::nothing_fits::{short, smallest};
 use crate::answer::page::Column;
 use crate::answer::page::Page;
 use crate::inputs::run::setting::Setting;
@@ -29,24 +29,17 @@ pub fn answer(
     setting: &Setting,
     space: &Space,
     (limits, is_proved): (&Options, bool),
-    page: &Page,
+    page: Option<&Page>,
 ) -> CommandResult {
     let pricing = pricing(setting)?;
     let Some(least) = least(&pricing, space) else {
         return Err(no_configuration::answer(setting, space, &|| limits.stop().is_some()));
     };
     let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
-    print_stages(&least, limit, page);
-    let lacks = Bytes(least.most().0.saturating_sub(limit));
-    let message = format!(
-        "no {}: the one that needs least is short of {} bytes ({lacks}) on its fullest device{}",
-        if is_proved { "plan fits" } else { "measured plan fits" },
-        lacks.0,
-        if is_proved { "" } else { "; other degrees were not measured, or take longer schedules" }
-    );
-    let mut diagnostic = exceeded(is_proved, message)
-        .fact("need", least.most())
-        .fact("have", Bytes(limit))
+    page.iter().for_each(|page| print_stages(&least, limit, page));
+    let open = "other degrees were not measured, or take longer schedules";
+    let sizes = (least.most(), Bytes(limit));
+    let mut diagnostic = smallest(is_proved, sizes, &binding(&least), open)
         .fact("shortfall_bytes", short("stage", least.bytes.iter().copied(), limit))
         .fact("binds", binding(&least))
         .fact("plan", degrees(&least.degrees));
