@@ -255,7 +255,7 @@ fn periods_are_chosen_where_they_are_allowed() {
     check(&|own| own["lossy"][0]["density"] = json!(0.5), &[3]);
     for (flags, word) in [("gossip", "cser, local-adaalter"), ("cser=0.1", "cser=0.1")] {
         let ran = folder.run(&format!("plan m.json --allow-lossy {flags}")).exits(2);
-        assert!(ran.stderr.contains(word), "{}", ran.stderr);
+        assert!(ran.talk().contains(word), "{}", ran.stderr);
     }
     folder.write("pairs.json", PAIRS);
     folder.run("plan pairs.json --allow-lossy").exits(2);

@@ -226,7 +226,7 @@ fn what_was_tried_is_listed_when_nothing_was_found() {
     // 41 of 4 bytes on two devices of 83: 20 fit on each, which the sum of bytes does not rule out.
     let ops = (0..41).map(|id| alone(id, 4)).collect();
     let folder = Folder::new(&instance(ops, 83));
-    let ran = folder.run("plan model.json");
+    let ran = folder.run("plan model.json --all");
     assert!([4, 5].contains(&ran.code), "{}", ran.stderr);
     for row in ["single ", "m-topo ", "m-etf "] {
         assert!(ran.stderr.lines().any(|line| line.starts_with(row)), "{row}: {}", ran.stderr);

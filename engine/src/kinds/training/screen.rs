@@ -29,7 +29,7 @@ const SHOWN: usize = 4;
 const TIE: f64 = 0.01;
 
 impl Setting {
-    /// `gpt (12 layers, 1.3 B parameters), 512 x 2048 tokens a step, on 8 x h100_sxm5_80gb`.
+    /// `gpt (12 layers, 1.3 B parameters), 512 x 2048 tokens, on 8 x h100_sxm5_80gb`.
     pub(super) fn title(&self) -> String {
         let samples = match self.has_tokens {
             true => format!("{} x {} tokens", self.global_batch, self.sequence),
@@ -39,9 +39,7 @@ impl Setting {
         let (name, n_layers) = (&self.model.name, self.model.n_blocks());
         let parameters = count(n_parameters(&self.model)).replace(" G", " B");
         let devices = load::describe(&self.cluster);
-        format!(
-            "{name} ({n_layers} {layers}, {parameters} parameters), {samples} a step, on {devices}"
-        )
+        format!("{name} ({n_layers} {layers}, {parameters} parameters), {samples}, on {devices}")
     }
 
     /// `megatron-core, bf16, adamw`.
@@ -79,19 +77,23 @@ impl Setting {
 
     /// Warns where the upper end of the peak's interval does not fit.
     pub(super) fn upper_end(&self, degrees: &Parallelism, peak: Bytes) -> Option<Diagnostic> {
-        let limit = self.limit.filter(|_| self.layers.is_none())?;
-        let high = Bytes(self.peak_interval(peak, degrees).high_bytes);
-        let over = high.get().checked_sub(limit.get()).filter(|over| *over > 0)?;
-        let message = format!(
-            "the upper end of the memory interval, {high}, is {} more than a device has",
-            Bytes(over)
-        );
-        let warning = Diagnostic::warning("memory-interval", message);
+        let usable = self.limit.filter(|_| self.layers.is_none())?;
         let device = self.cluster.devices.iter().min_by_key(|own| own.memory_limit())?;
-        let capacity = device.capacity?.as_f64();
+        let whole = device.capacity?.get().saturating_sub(device.context.get());
+        let asked = &self.request;
+        // Who states a margin leaves it for this.
+        let is_stated = asked.kept_free.is_some() || asked.max_memory_bytes.is_some();
+        let limit = if is_stated { Bytes(whole) } else { usable };
+        let high = Bytes(self.peak_interval(peak, degrees).high_bytes);
+        if high <= limit {
+            return None;
+        }
+        let message = format!("the upper end of the memory interval, {high}, does not fit");
+        let warning = Diagnostic::warning("memory-interval", message);
         // A plan that leaves as much room as its interval needs.
         let room = limit.as_f64() * peak.as_f64() / high.as_f64();
-        let margin = (100.0 * (1.0 - (room + device.context.as_f64()) / capacity)).ceil();
+        let margin =
+            (100.0 * (1.0 - (room + device.context.as_f64()) / device.capacity?.as_f64())).ceil();
         Some(match self.request.max_memory_bytes {
             Some(_) => warning.hint(format!("plan with --max-memory-per-device {}", room as u64)),
             None => warning.hint(format!("plan for it with --memory-margin {margin:.0}%")),
@@ -339,7 +341,7 @@ fn shares(parts: &Parts, step: Nanos) -> String {
         ("bubble", parts.bubble_s),
         ("optimizer", parts.optimizer_s),
     ];
-    let shown = all.iter().filter(|(_, part)| *part > 0.0005 * step);
-    let shown = shown.map(|(name, part)| format!("{name} {:.1} %", 100.0 * part / step));
+    let shown = all.iter().filter(|(_, part)| *part >= 0.005 * step);
+    let shown = shown.map(|(name, part)| format!("{name} {:.0} %", 100.0 * part / step));
     shown.collect::<Vec<_>>().join(", ")
 }
