@@ -12,7 +12,7 @@ use crate::table::{self, wrapped};
 /// Lines of a first screen, stdout and stderr together.
 const LINES: usize = 24;
 /// Lines that warnings take before the table does.
-const WARNED: usize = 5;
+const WARNED: usize = 2;
 
 /// The answer, and what is said beside it; `text` lays out a warning.
 pub(crate) fn render(

@@ -97,8 +97,8 @@ pub(crate) fn table(
     (rows, page): (Rows, &Page),
 ) {
     let columns = Column::row(
-        "#stage | blocks | @device | kind | #ms | #way, ms | #cache | #peak \
-             | #margin",
+        "#stage | layers | @device | kind | #ms | #send, ms | #KV cache | #peak \
+             | #left",
     );
     let row = |(at, (piece, own)): (usize, (&Piece, &StageFigures))| {
         let kind = setting.run.cluster.device_ids().nth(piece.device);

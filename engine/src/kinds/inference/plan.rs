@@ -189,7 +189,7 @@ fn screen(setting: &Setting, best: &Plan, found: &Found, page: &Page) -> Screen 
         "memory",
         fullest.map(|(left, at, peak)| {
             let left = Bytes(left);
-            figure(Bytes(peak), None, &format!("on stage {at}, the fullest: {left} left"))
+            figure(Bytes(peak), None, &format!("on stage {at}, which has least left: {left}"))
         }),
     );
     screen.fact("proof", proof(setting, best, found));

@@ -307,6 +307,7 @@ impl<'a> Answer<'a> {
         let space = &self.searched;
         let settings = match self.counts.n_shapes {
             0 => "the parallelism settings".to_owned(),
+            1 => "1 parallelism setting".to_owned(),
             n => format!("{n} parallelism settings"),
         };
         let launcher = match space.pins.capabilities {
@@ -353,6 +354,7 @@ impl<'a> Answer<'a> {
         // A search that was left alone at the end of its time did not say what it looked at.
         let plans = match self.counts.n_judged {
             0 => None,
+            1 => Some("1 plan simulated".to_owned()),
             n => Some(format!("{n} plans simulated")),
         };
         let time = self.elapsed.map(|own| format!("{:.2} s", own.as_secs_f64()));

@@ -260,7 +260,7 @@ impl Searched {
         let plan = document::of(&setting, &best.plan, SCHEDULE, (ALGORITHM, found.bound))?;
         let written = run.follower.planned(bytes(&plan)?, files)?;
         setting.warnings.extend(edges::warnings(&setting, &best.plan));
-        answer((&setting, &best), &found, (plan, elapsed), (written, request.all), run.page)?;
+        answer((&setting, &best), &found, (plan, elapsed), (written, request), run.page)?;
         Ok(Exit::DONE)
     }
 }
@@ -273,17 +273,17 @@ fn answer(
     (setting, best): (&Setting, &Judged),
     found: &Found,
     (plan, elapsed): (PlanDocument, Option<f64>),
-    (written, is_whole): (Vec<String>, bool),
+    (written, request): (Vec<String>, &PlanRequest),
     page: &Page,
 ) -> Result<(), Diagnostic> {
     let report = setting.confirmed(&best.plan, best.step)?;
     if page.format == Format::Text {
         let mut screen = unlike::screen((setting, best), found, (&plan, &report));
-        (screen.written, screen.is_whole) = (written, is_whole);
+        (screen.written, screen.is_whole, screen.on) = (written, request.all, request.on());
         screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
         page.screen(screen);
     }
-    if page.format == Format::Text && is_whole {
+    if page.format == Format::Text && request.all {
         page.text("\n");
         edges::print(&plan, page);
         losses::print(&plan, page);
