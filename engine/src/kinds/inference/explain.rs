@@ -1,4 +1,4 @@
-//! A pipeline that serves as people read it: by stage what it takes and holds, and what limits it.
+//! An inference pipeline as people read it: by stage what it takes and holds, and what limits it.
 
 use cost_model::runs::served::{Goal, Judged, Piece, StageFigures};
 use ir::diagnostic::Diagnostic;

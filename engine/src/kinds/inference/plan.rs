@@ -122,7 +122,7 @@ fn of(request: &PlanRequest) -> Result<Asked, Diagnostic> {
         None => Goal::default(),
         Some(name) if name.is_of_energy() => Goal::default(),
         Some(name) => Goal::named(name.name()).ok_or_else(|| {
-            let message = format!("a pipeline that serves is planned for no `{}`", name.name());
+            let message = format!("`{}` is no objective of an inference pipeline", name.name());
             Diagnostic::usage("no-objective", message)
                 .hint("use --objective throughput, latency, energy-per-token or cost-per-token")
         })?,

@@ -237,10 +237,10 @@ fn stopped(loaded: &Loaded, outcome: &Outcome) -> &'static str {
 /// What plans of training runs that no operator placement is are asked for by.
 const BY_DEGREES: &str = "DP, TP, PP and ZeRO: meshwright train MODEL --global-batch N";
 
-/// For a training run that no placement of whole ops serves: what does.
+/// For a training run that no operator placement fits: what does.
 pub fn other_way(problem: &Problem) -> Option<String> {
     (problem.workload.mode == Mode::Training).then(|| {
-        "this places whole ops, and every device holds all states of its own; plan replicas, \
+        "operator placement does not split training states over devices; plan replicas, \
          shards and pipelines with --global-batch N in place of --workload training --batch N"
             .to_owned()
     })

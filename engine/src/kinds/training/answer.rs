@@ -34,7 +34,7 @@ use planner::training::search::Wider;
 /// What the answer rests on, and what else there is.
 const SPACE: &str = "costs per transformer layer; only parallelism settings were searched, so the bound does \
     not cover operator placements";
-/// Turns that are shown.
+/// Tipping points that are shown.
 const SHOWN_FLIPS: usize = 4;
 
 /// Everything that is printed or written as a document.
@@ -45,7 +45,7 @@ pub struct Answer<'a> {
     pub best: &'a Judged,
     /// The runners-up.
     pub others: &'a [Judged],
-    /// The front of time, memory and devices.
+    /// The Pareto front in time, memory and devices.
     pub front: Vec<Judged>,
     /// What lies beyond the launcher.
     pub wider: Option<Wider>,
@@ -272,32 +272,34 @@ impl<'a> Answer<'a> {
             Column::Number("devices"),
             Column::Number("step time"),
             Column::Number("peak"),
-            Column::Text("front of time, memory and devices"),
+            Column::Text("Pareto front in time, memory, devices"),
         ];
         page.table(&columns, self.front.iter().map(row).collect());
     }
 
     fn print_turns(&self, page: &Page) {
-        // Constants that act on the same costs turn the order alike: they are told in one line.
+        // Constants that act on the same costs have the same tipping point: one line states it.
         let is_alike = |a: &Flip, b: &Flip| (a.winner, a.factor) == (b.winner, b.factor);
         for alike in self.flips.chunk_by(is_alike).take(SHOWN_FLIPS) {
             let Some(other) = self.others.get(alike[0].winner) else { continue };
             let names: Vec<String> =
                 alike.iter().map(|flip| format!("`{}`", flip.constant.name())).collect();
+            let change = 100.0 * (alike[0].factor - 1.0);
             page.line(&format!(
-                "a runner-up wins if {} is {:.2} times as large: {}",
+                "tipping point: if {} were {:.1} % {}, {} would win",
                 names.join(" or "),
-                alike[0].factor,
+                change.abs(),
+                if change < 0.0 { "lower" } else { "higher" },
                 degrees(&other.configuration)
             ));
         }
         let is_whole = self.stop.is_complete();
         if is_whole && self.flips.is_empty() && !self.others.is_empty() {
-            page.line("no constant turns the order within a factor of 8");
+            page.line("no tipping points: no constant changes the winner within a factor of 8");
         }
     }
 
-    /// Whether nothing is faster, whatever the cuts.
+    /// Whether nothing is faster, for any layer split.
     pub fn is_optimum(&self) -> bool {
         self.bound >= self.best.step
     }

@@ -176,7 +176,7 @@ impl Searched {
         Nanos((self.planned.settled.found.bound_s * 1e9).round() as u64)
     }
 
-    /// What a step takes on one device with memory for all of it, nothing computed again.
+    /// What a step takes on one device with memory for all of it, nothing recomputed.
     pub(crate) fn on_one_device(&self, micro_batch: u64) -> Option<Nanos> {
         let pricing = Pricing { limit: None, ..self.setting.pricing() };
         let pins = Pins {

@@ -105,7 +105,7 @@ fn check(request: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
         exporters::find(PlanKind::Training, target)?;
         if !export::is_picture(target) {
             let message = format!(
-                "`{target}` has words for some plans of unlike nodes alone, which is known when there is one"
+                "`{target}` can express only some plans on heterogeneous nodes, known once there is a plan"
             );
             return Err(Diagnostic::usage("not-expressible", message).hint(
                 "write the plan with -o and `export` it, or draw it with --export svg or trace",

@@ -121,7 +121,7 @@ fn options(setting: &Setting) -> Options {
     Options { devices: most_devices(setting), edge_ratio, may_offload, ..Options::default() }
 }
 
-/// Whether hosts may keep states: what moves, or who stands in for whom, is not told of those.
+/// Whether hosts may keep states, for which moves and failover targets are not stated.
 fn may_offload(setting: &Setting) -> bool {
     let asked = &setting.request;
     !asked.no_offload
