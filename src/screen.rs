@@ -11,6 +11,8 @@ use crate::table::{self, wrapped};
 
 /// Lines of a first screen, stdout and stderr together.
 const LINES: usize = 24;
+/// Lines that say how many rows are left.
+const COUNTED: usize = 2;
 /// Lines that warnings take before the table does.
 const WARNED: usize = 2;
 
@@ -34,7 +36,8 @@ pub(crate) fn render(
     let warnings: Vec<String> = shown.iter().map(|own| text(own)).collect();
     let warned = warnings.iter().map(|own| n_lines(own)).sum::<usize>();
     let table = screen.table.as_ref().map(|own| {
-        let room = room.saturating_sub(warned.min(WARNED));
+        // A table that has no room is counted at least.
+        let room = room.saturating_sub(warned.min(WARNED)).max(room.min(COUNTED));
         rows_within(own, room, width)
     });
     let table = table.unwrap_or_default();
@@ -81,8 +84,7 @@ fn rows_within(own: &Table, room: usize, width: usize) -> String {
         lines.fold("\n".to_owned(), |all, line| all + &line)
     };
     // Long tables are not laid out to be cut.
-    let most = n.min(if room == usize::MAX { n } else { LINES });
-    let fits = (0..=most).rev().map(shown).find(|text| n_lines(text) <= room);
+    let fits = (0..=n.min(room)).rev().map(shown).find(|text| n_lines(text) <= room);
     fits.unwrap_or_default()
 }
 

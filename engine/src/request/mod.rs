@@ -340,19 +340,6 @@ pub struct PlanRequest {
 }
 
 impl PlanRequest {
-    /// The flags by which other verbs find the model, and what it was planned on.
-    #[must_use]
-    pub fn on(&self) -> String {
-        let files = [("--cluster", &self.problem.cluster), ("--profile", &self.problem.profile)];
-        let files = files.into_iter().filter_map(|(flag, file)| Some((flag, file.as_ref()?)));
-        let flag = |(flag, file): (&str, &PathBuf)| {
-            let file = file.display().to_string();
-            let quote = if file.contains(char::is_whitespace) { "'" } else { "" };
-            format!(" {flag} {quote}{file}{quote}")
-        };
-        std::iter::once(("--model", &self.model)).chain(files).map(flag).collect()
-    }
-
     /// All files that a run reads.
     #[must_use]
     pub fn inputs(&self) -> Vec<&Path> {

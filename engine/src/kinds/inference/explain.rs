@@ -97,7 +97,7 @@ pub(crate) fn table(
     (rows, page): (Rows, &Page),
 ) {
     let columns = Column::row(
-        "#stage | layers | @device | kind | #ms | #send, ms | #KV cache | #peak \
+        "#stage | layers | @device | kind | #ms | #send | #cache | #peak \
              | #left",
     );
     let row = |(at, (piece, own)): (usize, (&Piece, &StageFigures))| {
