@@ -11,10 +11,10 @@ use crate::table::{self, wrapped};
 
 /// Lines of a first screen, stdout and stderr together.
 const LINES: usize = 24;
-/// Lines that say how many rows are left.
-const COUNTED: usize = 2;
-/// Lines that warnings take before the table does.
-const WARNED: usize = 2;
+/// Lines that a table takes before warnings do.
+const TABLED: usize = 5;
+/// Lines that warnings take before more of the table does.
+const WARNED: usize = 5;
 
 /// The answer, and what is said beside it; `text` lays out a warning.
 pub(crate) fn render(
@@ -36,8 +36,10 @@ pub(crate) fn render(
     let warnings: Vec<String> = shown.iter().map(|own| text(own)).collect();
     let warned = warnings.iter().map(|own| n_lines(own)).sum::<usize>();
     let table = screen.table.as_ref().map(|own| {
-        // A table that has no room is counted at least.
-        let room = room.saturating_sub(warned.min(WARNED)).max(room.min(COUNTED));
+        // One line counts warnings that have no room.
+        let counted = usize::from(!screen.warnings.is_empty());
+        let rest = room.saturating_sub(warned.min(WARNED).max(counted));
+        let room = rest.max(room.saturating_sub(counted).min(TABLED));
         rows_within(own, room, width)
     });
     let table = table.unwrap_or_default();
