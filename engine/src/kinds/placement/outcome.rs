@@ -204,9 +204,11 @@ fn proof(loaded: &Loaded, outcome: &Outcome, solved: &Solved) -> String {
     // Of times that were guessed no optimum is known.
     let Constraints { pins, forbids, colocate } = &loaded.problem.constraints;
     let is_free = pins.is_empty() && forbids.is_empty() && colocate.is_empty();
-    let space = match (&solved.beside, is_free) {
-        (Some(_), true) => "of all operator placements and parallelism settings",
-        (None, true) => "of all operator placements on these devices",
+    // Of parallelism settings that were not searched the bound says nothing.
+    let is_joint = solved.beside.as_ref().is_some_and(|own| own.bound.is_some());
+    let space = match (is_joint, is_free) {
+        (true, true) => "of all operator placements and parallelism settings",
+        (false, true) => "of all operator placements on these devices",
         (_, false) => "of all operator placements that launcher and constraints allow",
     };
     let how_far = match (value <= bound, guesses.is_empty()) {
