@@ -8,11 +8,13 @@ use engine::request::{
     CompareRequest, ExplainRequest, ExportRequest, ImportRequest, PlanOnModel, ReplayRequest,
     SimulateRequest, VerifyRequest,
 };
+use ir::diagnostic::Diagnostic;
 
 use crate::client_flags::JobsArgs;
 use crate::listing_flags::{CompletionsArgs, DevicesArgs};
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 use crate::plan_flags::{ModelFlags, PlanArgs, ProblemFlags};
+use crate::plan_inputs;
 use crate::service_flags::{
     BackupArgs, ReplanArgs, RequestArgs, ServeArgs, TokenArgs, ViewArgs, WorkerArgs,
 };
@@ -89,27 +91,19 @@ pub(crate) enum Command {
     #[command(after_help = "Example: meshwright support gpt2.onnx")]
     Support(SupportArgs),
     /// Replay a plan and report times and memory
-    #[command(
-        after_help = "Example: meshwright simulate plan.json --model gpt2.onnx --cluster two-nodes.yaml"
-    )]
+    #[command(after_help = "Example: meshwright simulate plan.json")]
     Simulate(SimulateArgs),
     /// Check a plan against every rule; exit code 6 if it breaks one
-    #[command(
-        after_help = "Example: meshwright verify plan.json --model gpt2.onnx --cluster two-nodes.yaml"
-    )]
+    #[command(after_help = "Example: meshwright verify plan.json")]
     Verify(VerifyArgs),
     /// Say where the step time goes; trace every number of an op, a transfer or a device
-    #[command(after_help = "Example: meshwright explain plan.json --model gpt2.onnx \
-        --cluster two-nodes.yaml --op layer_norm")]
+    #[command(after_help = "Example: meshwright explain plan.json --op layer_norm")]
     Explain(ExplainArgs),
     /// Compare two plans; exit code 10 if they differ
-    #[command(
-        after_help = "Example: meshwright compare a.json b.json --model gpt2.onnx --cluster two-nodes.yaml"
-    )]
+    #[command(after_help = "Example: meshwright compare a.json b.json")]
     Compare(CompareArgs),
     /// Write a plan in an executor's format
-    #[command(after_help = "Example: meshwright export plan.json --model gpt2.onnx \
-        --cluster two-nodes.yaml --target trace -o trace.json")]
+    #[command(after_help = "Example: meshwright export plan.json --target trace -o trace.json")]
     Export(ExportArgs),
     /// List the algorithms
     #[command(after_help = "Example: meshwright algorithms")]
@@ -135,8 +129,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example: meshwright serve --listen 127.0.0.1:8080")]
     Serve(ServeArgs),
     /// Show a plan file in the browser, from a service of its own that leaves nothing behind
-    #[command(after_help = "Example: meshwright view plan.json --model gpt2.onnx \
-        --cluster two-nodes.yaml")]
+    #[command(after_help = "Example: meshwright view plan.json")]
     View(ViewArgs),
     /// Make plans for servers on other machines that share a PostgreSQL
     #[command(after_help = "Example: meshwright worker --database postgres://plans@db.local/plans")]
@@ -211,9 +204,9 @@ pub(crate) struct ReplayArgs {
     /// Plan file
     #[arg(value_name = "PLAN")]
     pub(crate) plan: PathBuf,
-    /// The model that the plan was made for
+    /// The model that the plan was made for [default: where it was, as the plan states]
     #[arg(long, value_name = "MODEL")]
-    pub(crate) model: PathBuf,
+    pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) target: ReplayFlags,
 }
@@ -230,8 +223,12 @@ pub(crate) struct VerifyArgs {
 
 impl VerifyArgs {
     /// What they ask for.
-    pub(crate) fn request(&self) -> VerifyRequest {
-        VerifyRequest { on: self.replay.request(), routing_trace: self.routing_trace.clone() }
+    ///
+    /// # Errors
+    /// Those of [`ReplayArgs::request`].
+    pub(crate) fn request(&self) -> Result<VerifyRequest, Diagnostic> {
+        let on = self.replay.request()?;
+        Ok(VerifyRequest { on, routing_trace: self.routing_trace.clone() })
     }
 }
 
@@ -247,8 +244,11 @@ pub(crate) struct SimulateArgs {
 
 impl SimulateArgs {
     /// What they ask for.
-    pub(crate) fn request(&self) -> SimulateRequest {
-        SimulateRequest { on: self.replay.request(), micro_batches: self.micro_batches }
+    ///
+    /// # Errors
+    /// Those of [`ReplayArgs::request`].
+    pub(crate) fn request(&self) -> Result<SimulateRequest, Diagnostic> {
+        Ok(SimulateRequest { on: self.replay.request()?, micro_batches: self.micro_batches })
     }
 }
 
@@ -267,9 +267,11 @@ pub(crate) struct ReplayFlags {
 
 impl ReplayArgs {
     /// What they ask for.
-    pub(crate) fn request(&self) -> PlanOnModel {
-        let Self { plan, model, target } = self;
-        PlanOnModel { plan: plan.clone(), model: model.clone(), target: target.request() }
+    ///
+    /// # Errors
+    /// Those of [`plan_inputs::on`].
+    pub(crate) fn request(&self) -> Result<PlanOnModel, Diagnostic> {
+        plan_inputs::on(&self.plan, self.model.as_deref(), self.target.request())
     }
 }
 
@@ -314,11 +316,15 @@ pub(crate) struct ExplainArgs {
 
 impl ExplainArgs {
     /// What they ask for.
-    pub(crate) fn request(&self) -> ExplainRequest {
+    ///
+    /// # Errors
+    /// Those of [`ReplayArgs::request`].
+    pub(crate) fn request(&self) -> Result<ExplainRequest, Diagnostic> {
         let Self { replay, op, transfer, device, longest, layer, break_even } = self;
         let (op, transfer, device) = (op.clone(), transfer.clone(), device.clone());
         let (longest, layer, break_even) = (*longest, *layer, break_even.clone());
-        ExplainRequest { on: replay.request(), op, transfer, device, longest, layer, break_even }
+        let on = replay.request()?;
+        Ok(ExplainRequest { on, op, transfer, device, longest, layer, break_even })
     }
 }
 
@@ -331,7 +337,8 @@ pub(crate) struct CompareArgs {
     /// Plan file, or how A ran: what `Run.measure` of meshwright.torch wrote
     #[arg(value_name = "B")]
     pub(crate) b: PathBuf,
-    /// The model that both were made for; says where the difference comes from
+    /// The model that both were made for; says where the difference comes from [default: where it was,
+    /// as both plans state]
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
@@ -371,10 +378,13 @@ pub(crate) struct ExportArgs {
 
 impl ExportArgs {
     /// What they ask for.
-    pub(crate) fn request(&self) -> ExportRequest {
+    ///
+    /// # Errors
+    /// Those of [`ReplayArgs::request`].
+    pub(crate) fn request(&self) -> Result<ExportRequest, Diagnostic> {
         let torchrun = || "torchrun".to_owned();
         let launcher = self.to.as_ref().map(|_| self.launcher.clone().unwrap_or_else(torchrun));
-        ExportRequest { on: self.replay.request(), target: self.target.clone(), launcher }
+        Ok(ExportRequest { on: self.replay.request()?, target: self.target.clone(), launcher })
     }
 }
 

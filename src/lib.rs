@@ -12,6 +12,7 @@ mod limit_flags;
 mod listing_flags;
 mod measure_flags;
 mod plan_flags;
+mod plan_inputs;
 mod printer;
 mod progress;
 mod publisher;

@@ -207,6 +207,7 @@ impl PlanArgs {
             exports: Vec::new(),
             plot: self.plot.is_some(),
             all: self.all,
+            states_inputs: false,
         }
     }
 }

@@ -217,7 +217,7 @@ impl Printer {
         let code = head.trim_end_matches(": ");
         let mut text = format!("{style}{code}{style:#}: {strong}{message}{strong:#}\n");
         let facts: Vec<String> = match has_facts {
-            true => diagnostic.facts.iter().map(fact).collect(),
+            true => facts(diagnostic),
             false => Vec::new(),
         };
         if !facts.is_empty() {
@@ -231,6 +231,43 @@ impl Printer {
             text.push_str(&format!("{indent}{style}hint{style:#}: {body}"));
         }
         text
+    }
+}
+
+/// Facts in words: no size twice, proof and what would help last.
+fn facts(diagnostic: &Diagnostic) -> Vec<String> {
+    const PROVED: &str = "certificate";
+    const OF_PROGRAMS: [&str; 4] = ["shortfall_bytes", "binds", "resolved_by", "not_resolved_by"];
+    let certificate = diagnostic.facts.iter().find(|(name, _)| *name == PROVED);
+    let said = diagnostic.message.clone() + &certificate.map_or_else(String::new, fact);
+    let is_said = |(name, value): &(&str, Value)| {
+        let is_size = matches!(value, Value::Bytes(bytes) if said.contains(&bytes.to_string()));
+        OF_PROGRAMS.contains(name) || is_size
+    };
+    let named = |name: &str| {
+        let fact = diagnostic.facts.iter().find(|(own, _)| *own == name);
+        let list = fact.and_then(|(_, value)| match value {
+            Value::List(names) => Some(names.iter().map(|name| change(name)).collect::<Vec<_>>()),
+            _ => None,
+        });
+        list.map(|changes| changes.join(" or "))
+    };
+    let shown = diagnostic.facts.iter().filter(|fact| !is_said(fact) && fact.0 != PROVED);
+    let proof = certificate.map(|proof| fact(proof).replacen(PROVED, "proof:", 1));
+    let vain = named("not_resolved_by").map(|changes| format!("{changes} would not help"));
+    let helps = named("resolved_by").map(|changes| format!("{changes} would help"));
+    shown.map(fact).chain(proof).chain(vain).chain(helps).collect()
+}
+
+/// A constraint that is loosened, in words.
+fn change(constraint: &str) -> String {
+    match constraint {
+        "offload" => "optimizer states on hosts".to_owned(),
+        "devices" => "more devices".to_owned(),
+        "memory" => "more memory per device".to_owned(),
+        "dtype" => "a narrower type".to_owned(),
+        "executor" => "another launcher".to_owned(),
+        other => format!("another {}", escape(other)),
     }
 }
 

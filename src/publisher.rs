@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::printer::Printer;
 use crate::progress::Progress;
 use crate::sheet;
+use documents::plan::inputs::InputsDocument;
 use engine::answer::files::artifact::{self, Existing};
 use engine::answer::follow::{File, Files, Follower, Incumbent};
 use engine::answer::page::Format;
@@ -79,6 +80,8 @@ pub(crate) struct Publisher<'a> {
     written: Option<Vec<u8>>,
     /// What was asked for, where a page is the last of the others.
     page: Option<PlanRequest>,
+    /// What the plan file states beside the plan.
+    inputs: Option<InputsDocument>,
     start: Instant,
     /// Whether a plan was told.
     has_told: bool,
@@ -97,7 +100,7 @@ impl<'a> Publisher<'a> {
             Follow::Lines | Follow::Documents | Follow::None => Progress::silent(),
         };
         let (others_existing, written) = (existing, None);
-        let (page, start, has_told) = (None, Instant::now(), false);
+        let (page, inputs, start, has_told) = (None, None, Instant::now(), false);
         Self {
             output,
             others,
@@ -108,8 +111,23 @@ impl<'a> Publisher<'a> {
             progress,
             written,
             page,
+            inputs,
             start,
             has_told,
+        }
+    }
+
+    /// States in the plan file where its inputs are.
+    pub(crate) fn stating(mut self, inputs: Option<InputsDocument>) -> Self {
+        self.inputs = inputs;
+        self
+    }
+
+    /// The text of the plan file.
+    fn file(&self, plan: Vec<u8>) -> Vec<u8> {
+        match &self.inputs {
+            Some(inputs) => inputs.stated_in(plan),
+            None => plan,
         }
     }
 
@@ -175,7 +193,7 @@ impl Follower for Publisher<'_> {
     /// and the end of the run says why.
     fn incumbent(&mut self, found: &Incumbent<'_>) {
         if self.output.is_some() {
-            let written = (found.document)().and_then(|bytes| self.write(bytes));
+            let written = (found.document)().and_then(|plan| self.write(self.file(plan)));
             if written.is_err() {
                 return;
             }
@@ -209,6 +227,7 @@ impl Follower for Publisher<'_> {
     }
 
     fn planned(&mut self, plan: Vec<u8>, files: Files) -> Result<Vec<String>, Diagnostic> {
+        let plan = self.file(plan);
         let files = files.and_then(|mut files| {
             let page = self.page.as_ref().map(|asked| sheet::of(&plan, asked)).transpose()?;
             files.extend(page.map(|bytes| File { target: sheet::TARGET.to_owned(), bytes }));

@@ -2,19 +2,30 @@
 
 use std::collections::BTreeSet;
 
+use documents::shell;
 use engine::answer::escape::escape;
 use engine::answer::page::Table;
 use engine::answer::screen::Screen;
 use ir::diagnostic::Diagnostic;
 
-use crate::table::{self, wrapped};
+use crate::table::{self, columns, wrapped};
 
 /// Lines of a first screen, stdout and stderr together.
 const LINES: usize = 24;
+/// The line by which the proof begins.
+const PROOF: usize = 8;
 /// Lines that a table takes before warnings do.
 const TABLED: usize = 5;
 /// Lines that warnings take before more of the table does.
 const WARNED: usize = 5;
+/// Columns that a screen is laid out for, however narrow the terminal is.
+const NARROWEST: usize = 80;
+/// Columns of a word, such as the name of a model or a device.
+const LONGEST_WORD: usize = 40;
+/// As of a cell of the table, where several names stand in a line.
+const LONGEST_CELL: usize = 24;
+/// What stands for lines that are left out.
+const LEFT_OUT: &str = "... (--all)";
 
 /// The answer, and what is said beside it; `text` lays out a warning.
 pub(crate) fn render(
@@ -22,12 +33,17 @@ pub(crate) fn render(
     width: usize,
     text: impl Fn(&Diagnostic) -> String,
 ) -> (String, String) {
-    let mut answer = wrapped(&escape(&screen.title), "", "  ", width) + "\n";
-    for (label, text) in &screen.facts {
-        let first = format!("  {label:<8} ");
-        answer += &wrapped(&escape(text), &first, &" ".repeat(first.len()), width);
-    }
+    let width = width.max(NARROWEST);
     let end = end(screen, width);
+    let (title, mut facts) = facts(screen, width);
+    if !screen.is_whole {
+        let others = usize::from(screen.table.is_some()) + usize::from(!screen.warnings.is_empty());
+        // Blank lines above the table and what is beside the answer.
+        let taken = n_lines(&end) + title.len() + 2 * others + 1;
+        fit(screen, &mut facts, (title.len(), LINES.saturating_sub(taken)));
+    }
+    let lines = title.iter().chain(facts.iter().flatten());
+    let answer: String = lines.map(|line| format!("{line}\n")).collect();
     // One blank line before what is beside the answer.
     let taken = n_lines(&answer) + n_lines(&end) + 1;
     let room = if screen.is_whole { usize::MAX } else { LINES.saturating_sub(taken) };
@@ -52,6 +68,54 @@ pub(crate) fn render(
     (answer + &table, blank.to_owned() + &beside)
 }
 
+/// Lines of the title, and of each fact.
+fn facts(screen: &Screen, width: usize) -> (Vec<String>, Vec<Vec<String>>) {
+    let lines = |text: &str, first: &str, next: &str| -> Vec<String> {
+        let words = text.split(' ').map(|word| match screen.is_whole {
+            true => word.to_owned(),
+            false => table::cut(word, LONGEST_WORD),
+        });
+        let text = words.collect::<Vec<_>>().join(" ");
+        wrapped(&text, first, next, width).lines().map(str::to_owned).collect()
+    };
+    let fact = |(label, text): &(&str, String)| {
+        let first = format!("  {label:<8} ");
+        lines(&escape(text), &first, &" ".repeat(first.len()))
+    };
+    let mut title = lines(&escape(&screen.title), "", "  ");
+    title.push(String::new());
+    (title, screen.facts.iter().map(fact).collect())
+}
+
+/// Leaves out lines, so that the proof begins in time and all facts have room: first those of the longest fact
+/// above the proof, then the last ones.
+fn fit(screen: &Screen, facts: &mut Vec<Vec<String>>, (n_title, room): (usize, usize)) {
+    let proof = screen.facts.iter().position(|(label, _)| *label == "proof").unwrap_or(0);
+    let above =
+        |facts: &[Vec<String>]| n_title + facts[..proof].iter().map(Vec::len).sum::<usize>();
+    while above(facts) >= PROOF {
+        let longest = facts[..proof].iter_mut().max_by_key(|fact| fact.len());
+        let Some(fact) = longest.filter(|fact| fact.len() > 1) else { break };
+        fact.pop();
+        if let Some(line) = fact.last_mut() {
+            let words =
+                line.trim_end_matches(" ...").rsplit_once(' ').map_or("", |(words, _)| words);
+            *line = format!("{words} ...");
+        }
+    }
+    let n_lines = |facts: &[Vec<String>]| facts.iter().map(Vec::len).sum::<usize>();
+    if n_lines(facts) > room {
+        while n_lines(facts) >= room.max(1) {
+            let Some(fact) = facts.last_mut() else { break };
+            fact.pop();
+            if fact.is_empty() {
+                facts.pop();
+            }
+        }
+        facts.push(vec![format!("  {LEFT_OUT}")]);
+    }
+}
+
 fn n_lines(text: &str) -> usize {
     text.lines().count()
 }
@@ -62,20 +126,41 @@ fn end(screen: &Screen, width: usize) -> String {
     if !screen.written.is_empty() {
         end += &wrapped(&escape(&format!("wrote {}", screen.written.join(", "))), "", "  ", width);
     }
-    for (words, what_for) in &screen.next {
-        let line = escape(&format!("{words}  {what_for}"));
-        let fits = "hint: ".len() + line.chars().count() <= width;
-        let line = if fits { line } else { escape(words) };
-        end += &wrapped(&line, "hint: ", "      ", width);
+    for (command, what_for) in &screen.next {
+        let line = format!("hint: {command}  # {what_for}");
+        if columns(&line) <= width {
+            end += &format!("{line}\n");
+        } else {
+            end += &continued(command, width);
+        }
     }
     end
+}
+
+/// A command line over several lines, as a shell reads it.
+fn continued(command: &str, width: usize) -> String {
+    let mut lines = String::from("hint:");
+    let mut used = columns(&lines);
+    for word in shell::words(command) {
+        if used + 1 + columns(word) + 2 > width && used > "hint:".len() {
+            lines += " \\\n     ";
+            used = "     ".len();
+        }
+        lines += &format!(" {word}");
+        used += 1 + columns(word);
+    }
+    lines + "\n"
 }
 
 /// As many rows as fit into so many lines, below a blank one, and how many are left.
 fn rows_within(own: &Table, room: usize, width: usize) -> String {
     let n = own.rows.len();
     let shown = |n_shown: usize| {
-        let rows = own.rows[..n_shown].to_vec();
+        let short = |cell: &String| match cell.contains(' ') {
+            true => cell.clone(),
+            false => table::cut(&escape(cell), LONGEST_CELL),
+        };
+        let rows = own.rows[..n_shown].iter().map(|row| row.iter().map(short).collect()).collect();
         let left = match n - n_shown {
             0 => String::new(),
             left => format!("... and {left} more (--all)\n"),
@@ -125,6 +210,8 @@ mod tests {
     fn screen(n_facts: usize, n_rows: usize, n_warnings: usize) -> Screen {
         let mut own = Screen::new("a model on 8 devices");
         (0..n_facts).for_each(|_| own.fact("plan", "many words ".repeat(12)));
+        own.fact("proof", "within 1 %".to_owned());
+        own.fact("runs on", "many launchers ".repeat(n_facts));
         own.table(
             &[Column::Text("device"), Column::Number("peak")],
             vec![vec!["a".into(), "1".into()]; n_rows],
@@ -143,17 +230,41 @@ mod tests {
     #[test]
     fn a_screen_has_24_lines_and_counts_what_it_leaves_out() {
         for (facts, rows, warnings) in
-            (0..9).flat_map(|f| (0..30).flat_map(move |r| (0..6).map(move |w| (f, r, w))))
+            (0..12).flat_map(|f| (0..30).flat_map(move |r| (0..6).map(move |w| (f, r, w))))
         {
             let own = screen(facts, rows, warnings);
             let (answer, beside) = render(&own, 88, text);
             let all = answer + &beside;
             assert!(n_lines(&all) <= LINES, "{facts} {rows} {warnings}:\n{all}");
-            assert!(all.lines().all(|line| line.chars().count() <= 88), "{all}");
+            assert!(all.lines().all(|line| columns(line) <= 88), "{all}");
+            let proof = all.lines().position(|line| line.starts_with("  proof"));
+            assert!(facts > 5 || proof.is_some_and(|at| at < PROOF), "{all}");
             let shown = all.matches("  hint: do this").count();
             assert!(shown == warnings || all.contains(&format!("{} ", warnings - shown)), "{all}");
             let n = all.lines().filter(|line| line.trim_start().starts_with("a  ")).count();
             assert!(n == rows || all.contains(&format!("and {} more (--all)", rows - n)), "{all}");
+        }
+    }
+
+    #[test]
+    fn long_names_are_cut_and_long_commands_go_on_in_the_next_line() {
+        let long = ["x".repeat(200), "模型".repeat(40), "é".repeat(90), "a b".repeat(40)];
+        for name in long {
+            let mut screen = Screen::new(format!("{name} on 8 devices"));
+            screen.fact("plan", format!("{name}, {name}"));
+            let columns_of = [Column::Name("device"), Column::Name("kind"), Column::Number("peak")];
+            screen.table(&columns_of, vec![vec![name.clone(), name.clone(), "1 GiB".into()]; 30]);
+            screen.written = vec!["plan.json".into()];
+            screen.on = " --model models/gpt2.json".repeat(6);
+            screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
+            let (answer, beside) = render(&screen, 40, text);
+            let all = answer + &beside;
+            assert!(all.lines().all(|line| columns(line) <= 88), "{all}");
+            let commands: Vec<&str> =
+                all.lines().skip_while(|line| !line.starts_with("hint:")).collect();
+            let (last, others) = commands.split_last().unwrap();
+            assert!(!others.is_empty() && others.iter().all(|line| line.ends_with(" \\")), "{all}");
+            assert!(!last.ends_with('\\'), "{all}");
         }
     }
 

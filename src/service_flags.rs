@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use engine::request::value::{Written, duration};
+use engine::request::{OpenRequest, ProblemRequest};
 use ir::diagnostic::Diagnostic;
 use ir::units::Bytes;
 use web::{Limits, Place, Quota, Scope};
@@ -164,7 +165,7 @@ pub(crate) struct ViewArgs {
     /// Plan file
     #[arg(value_name = "PLAN")]
     pub(crate) plan: PathBuf,
-    /// The model that the plan was made for; with it all views are there
+    /// The model that the plan was made for; with it all views are there [default: where it was]
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
     /// Cluster file, or FILE#NAME (unless the model carries one)
@@ -179,6 +180,23 @@ pub(crate) struct ViewArgs {
     /// Address of this machine and port; port 0 takes any
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
+}
+
+impl ViewArgs {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> OpenRequest {
+        let own = self.clone();
+        let named = [("cluster", own.cluster.is_some()), ("profile", own.profile.is_some())];
+        let given = named.into_iter().filter(|(_, is_named)| *is_named);
+        let problem = ProblemRequest {
+            given: given.map(|(name, _)| name.to_owned()).collect(),
+            cluster: own.cluster,
+            profile: own.profile,
+            scale: own.scale,
+            ..ProblemRequest::default()
+        };
+        OpenRequest { plan: own.plan, model: own.model, problem }
+    }
 }
 
 /// Flags of `worker`.

@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Wi
 
 use engine::answer::escape::escape;
 use engine::answer::page::Column;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Whether a column takes what is left of the line.
 fn takes_rest(column: Column) -> bool {
@@ -30,8 +31,9 @@ pub(crate) fn render(columns: &[Column], rows: Vec<Vec<String>>, width: usize) -
     if columns.iter().any(|c| !c.title().is_empty()) {
         table.set_header(columns.iter().map(|c| c.title()));
     }
+    let room = (n_names(&columns), width);
     let least: Vec<usize> =
-        columns.iter().enumerate().map(|(at, c)| least_width(*c, &rows, at, width)).collect();
+        columns.iter().enumerate().map(|(at, c)| least_width(*c, &rows, at, room)).collect();
     for row in rows {
         table.add_row(row);
     }
@@ -55,14 +57,14 @@ pub(crate) fn render(columns: &[Column], rows: Vec<Vec<String>>, width: usize) -
 /// The text broken at blanks; the first line starts with `first`, the others with `next`.
 pub(crate) fn wrapped(text: &str, first: &str, next: &str, width: usize) -> String {
     let mut lines = first.to_owned();
-    let mut used = first.chars().count();
+    let mut used = columns(first);
     let mut fresh = true;
     for word in text.split(' ') {
-        let length = word.chars().count();
+        let length = columns(word);
         if !fresh && used + 1 + length > width {
             lines.push('\n');
             lines.push_str(next);
-            used = next.chars().count();
+            used = columns(next);
             fresh = true;
         }
         if !fresh {
@@ -83,11 +85,21 @@ fn widest(column: Column, rows: &[Vec<String>], at: usize) -> usize {
     cells.chain([column.title().len()]).max().unwrap_or(0)
 }
 
+/// Columns that names stand in.
+fn n_names(columns: &[Column]) -> usize {
+    columns.iter().filter(|column| matches!(column, Column::Name(_))).count()
+}
+
 /// Below this a column is not squeezed.
-fn least_width(column: Column, rows: &[Vec<String>], at: usize, width: usize) -> usize {
+fn least_width(
+    column: Column,
+    rows: &[Vec<String>],
+    at: usize,
+    (n_names, width): (usize, usize),
+) -> usize {
     match column {
         Column::Number(_) | Column::Rest(_) | Column::RestName(_) => widest(column, rows, at),
-        Column::Name(_) => widest(column, rows, at).min(width / 2),
+        Column::Name(_) => widest(column, rows, at).min(width / (1 + n_names)),
         Column::Text(title) => {
             let words = rows.iter().filter_map(|row| row.get(at)).flat_map(|cell| cell.split(' '));
             let longest = words.chain([title]).map(|word| word.chars().count()).max();
@@ -102,7 +114,8 @@ fn fit_rest(columns: &[Column], rows: &mut [Vec<String>], width: usize) -> Vec<C
         return columns.to_vec();
     };
     let others = columns.iter().enumerate().filter(|(other, _)| *other != at);
-    let used: usize = others.map(|(other, c)| least_width(*c, rows, other, width) + GAP).sum();
+    let room = (n_names(columns), width);
+    let used: usize = others.map(|(other, c)| least_width(*c, rows, other, room) + GAP).sum();
     let room = width.saturating_sub(used);
     let mut columns = columns.to_vec();
     let fits = room >= LEAST_REST.max(columns[at].title().len());
@@ -122,16 +135,29 @@ fn fit_rest(columns: &[Column], rows: &mut [Vec<String>], width: usize) -> Vec<C
     columns
 }
 
-/// At most `room` characters, the middle given up first.
-fn cut(text: &str, room: usize) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    if chars.len() <= room {
+/// Columns that a text takes on a terminal.
+pub(crate) fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// At most `room` columns, the middle given up first.
+pub(crate) fn cut(text: &str, room: usize) -> String {
+    if columns(text) <= room {
         return text.to_owned();
     }
-    let kept = room.saturating_sub(3);
-    let head = kept / 2;
-    let tail = chars.len() - (kept - head);
-    chars[..head].iter().chain(&['.'; 3]).chain(&chars[tail..]).collect()
+    let rest = room.saturating_sub(3);
+    // As many characters from one end as fit.
+    let end = |chars: &mut dyn Iterator<Item = char>, room: usize| -> String {
+        let mut used = 0;
+        let fits = |c: &char| {
+            used += c.width().unwrap_or(0);
+            used <= room
+        };
+        chars.take_while(fits).collect()
+    };
+    let head = end(&mut text.chars(), rest / 2);
+    let tail = end(&mut text.chars().rev(), rest - rest / 2);
+    head + "..." + &tail.chars().rev().collect::<String>()
 }
 
 /// At most `room` characters, the start of the last word given up first. Where too little of the

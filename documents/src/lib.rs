@@ -12,6 +12,7 @@ pub mod plan;
 pub mod profile;
 pub mod quantity;
 pub mod report;
+pub mod shell;
 pub mod solution;
 #[cfg(test)]
 mod tests;

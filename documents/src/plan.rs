@@ -11,6 +11,7 @@ pub mod disaggregated;
 pub mod energy;
 pub mod experts;
 pub mod head;
+pub mod inputs;
 pub(crate) mod kinds;
 pub mod losses;
 mod names;
@@ -457,6 +458,9 @@ pub struct PlanDocument {
     /// What it draws and costs, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<energy::EnergyDocument>,
+    /// Where the files are that it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<inputs::InputsDocument>,
 }
 
 impl From<&Workload> for WorkloadDocument {

@@ -67,6 +67,9 @@ pub struct SolutionDocument {
     /// Why no solution is below the bound, where a search for the greatest load says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateDocument>,
+    /// Where the files are that it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<crate::plan::inputs::InputsDocument>,
 }
 
 /// A solution with how it was found: what `plan --json` prints.

@@ -17,7 +17,7 @@ use crate::sheet;
 use crate::version::VERSION;
 
 pub(crate) fn run(args: &ExportArgs, printer: &Printer) -> CommandResult {
-    let (request, existing) = (args.request(), Existing::of(args.force));
+    let (request, existing) = (args.request()?, Existing::of(args.force));
     let mut inputs = request.on.target.problem.inputs(&request.on.model);
     inputs.push(&request.on.plan);
     if let Some(output) = &args.output {

@@ -18,9 +18,12 @@ use serde_json::json;
 use crate::cli::{Cli, Command};
 use crate::interrupt;
 use crate::listing_flags::DevicesArgs;
+use crate::plan_inputs;
 use crate::printer::Printer;
 use engine::answer::exit::{CommandResult, Exit};
+use engine::answer::page::Page;
 use engine::inputs::devices;
+use engine::request::CompareRequest;
 use engine::verbs;
 
 const WELCOME: &str = "\
@@ -63,13 +66,13 @@ pub(crate) fn run(cli: &mut Cli, again: &[OsString], printer: &Printer) -> Comma
             printer.page(|page| engine::tools::support::run(&args.request(), page))
         }
         Some(Command::Simulate(args)) => {
-            printer.page(|page| verbs::simulate(&args.request(), page))
+            printer.page(|page| verbs::simulate(&args.request()?, page))
         }
         Some(Command::Verify(args)) => {
-            printer.page(|page| verbs::verify(&args.request(), (&interrupt::flag, page)))
+            printer.page(|page| verbs::verify(&args.request()?, (&interrupt::flag, page)))
         }
-        Some(Command::Explain(args)) => printer.page(|page| verbs::explain(&args.request(), page)),
-        Some(Command::Compare(args)) => printer.page(|page| verbs::compare(&args.request(), page)),
+        Some(Command::Explain(args)) => printer.page(|page| verbs::explain(&args.request()?, page)),
+        Some(Command::Compare(args)) => printer.page(|page| compared(&args.request(), page)),
         Some(Command::Export(args)) => export::run(args, printer),
         Some(Command::Algorithms) => printer.page(|page| {
             engine::tools::algorithms::list(page);
@@ -87,6 +90,18 @@ pub(crate) fn run(cli: &mut Cli, again: &[OsString], printer: &Printer) -> Comma
         Some(Command::AnswerLoopback(args)) => {
             profiler::answer_loopback(args.port).map(|()| Exit::DONE)
         }
+    }
+}
+
+/// Compares on the inputs that both plans state, unless these changed since.
+fn compared(request: &CompareRequest, page: &Page) -> CommandResult {
+    let found = plan_inputs::compared(request).map(|found| verbs::compare(&found, page));
+    match found {
+        Some(Err(error)) if error.code == "digest-mismatch" && request.model.is_none() => {
+            verbs::compare(request, page)
+        }
+        Some(done) => done,
+        None => verbs::compare(request, page),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use documents::plan::inputs::InputsDocument;
 use engine::answer::exit::CommandResult;
 use engine::answer::files::artifact::{self, Existing};
 use engine::door;
@@ -12,6 +13,7 @@ use ir::diagnostic::Diagnostic;
 
 use crate::interrupt;
 use crate::plan_flags::PlanArgs;
+use crate::plan_inputs;
 use crate::printer::Printer;
 use crate::publisher::Publisher;
 use crate::sheet;
@@ -22,9 +24,9 @@ pub(crate) fn run(args: &PlanArgs, printer: &Printer) -> CommandResult {
     let watch = door::watch(start, args.limits.time_limit, interrupt::flag());
     let prepared = Prepared::of(args)?;
     let page = prepared.page().cloned();
-    let Prepared { request, files, existing, .. } = prepared;
+    let Prepared { request, files, existing, inputs, .. } = prepared;
     let mut follower = Publisher::new(files, existing, args.progress, printer);
-    follower = follower.with_page(page.as_ref());
+    follower = follower.with_page(page.as_ref()).stating(inputs);
     printer.page(|page| {
         let version = VERSION;
         plan::plan(&request, &mut Run::new((start, &watch), &mut follower, page, version))
@@ -37,6 +39,8 @@ pub(super) struct Prepared {
     /// The plan's, and the others in the order of the request, then the picture and the page.
     pub(super) files: (Option<PathBuf>, Vec<PathBuf>),
     pub(super) existing: Existing,
+    /// What the plan file states beside the plan.
+    pub(super) inputs: Option<InputsDocument>,
     has_page: bool,
 }
 
@@ -59,7 +63,9 @@ impl Prepared {
         if has_page {
             sheet::check(&request)?;
         }
-        Ok(Self { request, files: (args.output.clone(), others), existing, has_page })
+        let inputs = plan_inputs::of(&request, args.output.as_deref());
+        request.states_inputs = inputs.is_some();
+        Ok(Self { request, files: (args.output.clone(), others), existing, inputs, has_page })
     }
 
     /// What is asked, where a page is among the files.

@@ -75,9 +75,9 @@ fn fields(prepared: &Prepared) -> Map<String, Value> {
 /// Writes all files, then says what they are.
 fn written(planned: &Planned, prepared: Prepared, printer: &Printer) -> CommandResult {
     let page = prepared.page().cloned();
-    let Prepared { files, existing, .. } = prepared;
+    let Prepared { files, existing, inputs, .. } = prepared;
     let mut publisher = Publisher::new(files, existing, Follow::None, printer);
-    publisher = publisher.with_page(page.as_ref());
+    publisher = publisher.with_page(page.as_ref()).stating(inputs);
     let names = publisher.planned(planned.plan.clone(), Ok(planned.files.clone()))?;
     if printer.format == Format::Json {
         printer.raw(&String::from_utf8_lossy(&planned.answer));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use engine::answer::exit::{CommandResult, Exit};
 use engine::answer::files::input_file;
+use engine::request::OpenRequest;
 use ir::diagnostic::Diagnostic;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -16,6 +17,7 @@ use web::client::{Failure, Service, Status};
 
 use super::serve;
 use crate::cli::{Cli, Command};
+use crate::plan_inputs;
 use crate::printer::Printer;
 use crate::service_flags::{ServeArgs, ViewArgs};
 
@@ -70,18 +72,35 @@ fn usual(args: &ViewArgs, place: &Path) -> Result<ServeArgs, Diagnostic> {
     }
 }
 
-/// Opens the plan there.
+/// Opens the plan there, on the inputs that it states unless these changed since.
 fn opened(address: SocketAddr, args: &ViewArgs, plan: &[u8]) -> Result<Status, Diagnostic> {
     let service = Service::new(&format!("http://{address}"), None, PATIENCE, Arc::default())?;
-    let files = [("model", &args.model), ("cluster", &args.cluster), ("profile", &args.profile)];
-    let named = files.into_iter().filter_map(|(field, file)| Some((field, file.as_ref()?)));
-    let mut on: Map<String, Value> =
-        named.map(|(field, file)| (field.to_owned(), file.to_string_lossy().into())).collect();
-    if !args.scale.is_empty() {
-        on.insert("scale".to_owned(), args.scale.join(",").into());
-    }
     let name = args.plan.file_name().map(|name| name.to_string_lossy().into_owned());
-    service.open((&name.unwrap_or_default(), plan), on).map_err(Failure::diagnostic)
+    let name = name.unwrap_or_default();
+    let open =
+        |on: &OpenRequest| service.open((&name, plan), fields(on)).map_err(Failure::diagnostic);
+    let asked = args.request();
+    match plan_inputs::shown(&asked).map(|found| open(&found)) {
+        Some(Err(error)) if error.code == "digest-mismatch" && asked.model.is_none() => {
+            open(&asked)
+        }
+        Some(done) => done,
+        None => open(&asked),
+    }
+}
+
+/// What a plan is shown on, as fields.
+fn fields(on: &OpenRequest) -> Map<String, Value> {
+    let problem = &on.problem;
+    let files =
+        [("model", &on.model), ("cluster", &problem.cluster), ("profile", &problem.profile)];
+    let named = files.into_iter().filter_map(|(field, file)| Some((field, file.as_ref()?)));
+    let mut fields: Map<String, Value> =
+        named.map(|(field, file)| (field.to_owned(), file.to_string_lossy().into())).collect();
+    if !problem.scale.is_empty() {
+        fields.insert("scale".to_owned(), problem.scale.join(",").into());
+    }
+    fields
 }
 
 fn told(address: SocketAddr, status: &Status, printer: &Printer) {

@@ -2,6 +2,7 @@
 //! and the next command. All else is behind `--all` and `explain`.
 
 use documents::plan::PlanDocument;
+use documents::shell;
 use ir::diagnostic::Diagnostic;
 
 use crate::answer::page::{Column, Page, Part, Table};
@@ -22,7 +23,7 @@ pub struct Screen {
     pub written: Vec<String>,
     /// The flags by which other verbs find model and cluster of the plan.
     pub on: String,
-    /// What to type next, and what for.
+    /// Command lines to type next, their words quoted for a shell, and what for.
     pub next: Vec<(String, &'static str)>,
     /// `--all`: nothing is left out.
     pub is_whole: bool,
@@ -69,7 +70,7 @@ impl Screen {
     /// What to type next, where the plan was written to a file.
     pub fn next(&mut self, words: impl Fn(&str) -> String, what_for: &'static str) {
         if let Some(plan) = self.written.first() {
-            self.next.push((words(plan) + &self.on, what_for));
+            self.next.push((words(&shell::quoted(plan)) + &self.on, what_for));
         }
     }
 }

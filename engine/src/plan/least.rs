@@ -20,6 +20,7 @@ use crate::answer::energy::{COST, watts};
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::follow::{Files, Follower, Watch};
 use crate::answer::page::Page;
+use crate::answer::words::rate;
 use crate::inputs::load;
 use crate::inputs::scale;
 use crate::request::PlanRequest;
@@ -196,15 +197,17 @@ fn joules(own: &Planned) -> f64 {
 /// was proved of another set.
 fn without(sets: Vec<(usize, Nothing<Diagnostic>)>, space: &Space) -> Diagnostic {
     let mut is_proved = space.is_whole;
-    let (mut first, mut of_search) = (None, None);
-    for (_, why) in sets {
+    let (mut first, mut of_search, mut refused) = (None, None, None);
+    for (set, why) in sets {
         match why {
+            // On all devices it is the request that is refused, on fewer perhaps their number.
+            Nothing::Refused(error) if set == 0 => return error,
             Nothing::Proved(error) => first = first.or(Some(error)),
             Nothing::Unknown(error) => (is_proved, of_search) = (false, of_search.or(error)),
-            Nothing::Refused(error) => (is_proved, of_search) = (false, of_search.or(Some(error))),
+            Nothing::Refused(error) => (is_proved, refused) = (false, refused.or(Some(error))),
         }
     }
-    let Some(first) = of_search.or(first) else { return late() };
+    let Some(first) = of_search.or(first).or(refused) else { return late() };
     if first.blame != Blame::Infeasible || is_proved {
         return first;
     }
@@ -406,9 +409,9 @@ fn sentences(
                 format!("the cap of {} leaves out no better plan of these", watts(cap.get()))
             }
             Some(free) => format!(
-                "the cap of {} binds: without it {:.1} tokens/s at up to {}",
+                "without the cap of {} the best of these plans makes {} tokens/s at up to {}",
                 watts(cap.get()),
-                1.0 / free.seconds_per_token(),
+                rate(1.0 / free.seconds_per_token()),
                 watts(free.energy.most_w)
             ),
         });

@@ -337,6 +337,9 @@ pub struct PlanRequest {
     pub plot: bool,
     /// Whether everything is listed.
     pub all: bool,
+    /// Whether the plan file will state where its inputs are, so that other verbs find them.
+    #[serde(skip)]
+    pub states_inputs: bool,
 }
 
 impl PlanRequest {

@@ -1,6 +1,6 @@
 //! What of a plan is asked about, and on what it is asked.
 
-use std::path::PathBuf;
+use documents::shell::quoted;
 
 use super::{ExplainRequest, PlanRequest};
 
@@ -50,16 +50,19 @@ impl Subject {
 }
 
 impl PlanRequest {
-    /// The flags by which other verbs find the model, and what it was planned on.
+    /// The flags by which other verbs find the model, and what it was planned on; none where the plan states it.
     #[must_use]
     pub fn on(&self) -> String {
-        let files = [("--cluster", &self.problem.cluster), ("--profile", &self.problem.profile)];
-        let files = files.into_iter().filter_map(|(flag, file)| Some((flag, file.as_ref()?)));
-        let flag = |(flag, file): (&str, &PathBuf)| {
-            let file = file.display().to_string();
-            let quote = if file.contains(char::is_whitespace) { "'" } else { "" };
-            format!(" {flag} {quote}{file}{quote}")
-        };
-        std::iter::once(("--model", &self.model)).chain(files).map(flag).collect()
+        if self.states_inputs {
+            return String::new();
+        }
+        let problem = &self.problem;
+        let files = [("--cluster", &problem.cluster), ("--profile", &problem.profile)];
+        let files = files.into_iter().filter_map(|(flag, file)| Some((flag, file.as_deref()?)));
+        let traces = problem.model.traces.iter().map(|file| ("--trace", file.as_path()));
+        let paths = std::iter::once(("--model", self.model.as_path())).chain(files).chain(traces);
+        let paths = paths.map(|(flag, path)| (flag, path.to_string_lossy().into_owned()));
+        let scales = problem.scale.iter().map(|scale| ("--scale", scale.clone()));
+        paths.chain(scales).map(|(flag, value)| format!(" {flag} {}", quoted(&value))).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! A folder that starts a plan: the target's file, environment, hosts, what each rank is, and scripts.
 
+use documents::shell::quoted;
 use std::fmt::Write;
 
 use ir::diagnostic::Diagnostic;
@@ -173,15 +174,6 @@ fn check_names(job: &Job<'_>, row: &TrainingTarget) -> Result<(), Diagnostic> {
 /// An array of the shell with one word by agent.
 fn array(agents: &[Agent<'_>], word: impl Fn(&Agent<'_>) -> String) -> String {
     format!("({})", agents.iter().map(word).collect::<Vec<_>>().join(" "))
-}
-
-/// A word of a shell that stands for itself.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:=+-@%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 fn script(head: &str, program: &Program, args: &str, agents: &[Agent<'_>]) -> String {

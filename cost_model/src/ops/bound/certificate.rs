@@ -204,13 +204,12 @@ fn over_every_device(
         Moment::Start => "at the start their parameters and graph inputs".to_owned(),
         Moment::End => "at the end their parameters and graph outputs".to_owned(),
         Moment::During(op) => format!(
-            "while `{}` runs their parameters and its inputs, outputs and temporary bytes",
+            "while `{}` runs, their parameters and its inputs, outputs and temporary buffers",
             name(op)
         ),
     };
     let certificate = format!(
-        "these ops share a device in every plan, where {when} take {} B together; the closest device, `{device_name}`, has room for {} B",
-        need.bytes, have
+        "one device must hold them: {when} take {need_bytes}; the largest, `{device_name}`, has room for {have_bytes}"
     );
     Some(
         Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
@@ -264,11 +263,11 @@ fn pool(problem: &Problem, set: &DeviceSet) -> Pool {
     let fed = ledger.sum(fed.into_iter(), Problem::bytes);
     let kept = ledger.sum(kept.into_iter(), Problem::bytes);
     let what = if fed == 0 && kept == 0 {
-        "parameters with their gradients and optimizer states"
+        "parameters, gradients and optimizer states"
     } else if fed >= kept {
-        "parameters with their gradients and optimizer states, and graph inputs at the start,"
+        "parameters, gradients, optimizer states and graph inputs"
     } else {
-        "parameters with their gradients and optimizer states, and graph outputs at the end,"
+        "parameters, gradients, optimizer states and graph outputs"
     };
     Pool { devices: set.iter().collect(), need: persistent + fed.max(kept), what }
 }
@@ -293,10 +292,7 @@ fn over_the_sum(problem: &Problem, pool: &Pool) -> Option<Diagnostic> {
             problem.cluster.n_devices()
         )
     };
-    let certificate = format!(
-        "{} lie on at least one of these {n} devices in every plan: {} B, each counted once; the memory limits sum up to {have} B",
-        pool.what, pool.need
-    );
+    let certificate = format!("{} alone take {need}; the {n} devices have {have_bytes}", pool.what);
     Some(
         Diagnostic::error(Blame::Infeasible, "memory-exceeded", message)
             .fact("need", need)

@@ -104,7 +104,9 @@ fn place(path: &Path) -> Result<PathBuf, Diagnostic> {
     })
 }
 
-fn resolved(path: &Path) -> Option<PathBuf> {
+/// A path with all links followed, of a file that need not exist; `None` where its folder does not.
+#[must_use]
+pub fn resolved(path: &Path) -> Option<PathBuf> {
     if let Ok(all) = path.canonicalize() {
         return Some(all);
     }

@@ -96,7 +96,8 @@ pub(super) fn read(path: &std::path::Path, instance: Instance) -> Result<Found, 
         let n_devices = STRAIGHT_DEVICES;
         return Ok(Found { instance, goal, n_devices, solution, value, stated: None });
     }
-    let stated = SolutionDocument::parse(&text).map_err(|e| e.fact("file", file.clone()))?;
+    let mut stated = SolutionDocument::parse(&text).map_err(|e| e.fact("file", file.clone()))?;
+    stated.inputs = None;
     if let Some(count) = stated.accelerators
         && !(1..=MOST_ACCELERATORS).contains(&count)
     {

@@ -208,9 +208,17 @@ fn proof(setting: &Setting, best: &Plan, found: &Found) -> String {
             }
             Goal::Latency => ("the least latency", ""),
         };
+        let request = &setting.run.request;
+        let margin =
+            if request.kept_free == Some(0.0) { "" } else { " that leave the memory margin" };
+        let on = match (request.board_limit, request.without.as_slice()) {
+            (Some(_), _) => ", on the devices in use at their board limits",
+            (None, [_, ..]) => ", on the devices in use",
+            (None, []) => "",
+        };
         return format!(
-            "{wanted} of all pipelines with one device per stage, in any device order, with any layer \
-             split{in_flight}"
+            "{wanted} of all pipelines{margin}, with one device per stage, in any device order, with any \
+             layer split{in_flight}{on}"
         );
     }
     let gap = 100.0 * (period as f64 / (bound.max(1)) as f64 - 1.0);
@@ -233,6 +241,9 @@ fn unused(setting: &Setting, pieces: &[Piece]) -> String {
     let devices = setting.run.cluster.device_ids().enumerate();
     let idle: Vec<_> = devices.filter(|(at, _)| !is_used(*at)).map(|own| own.1).collect();
     match idle.is_empty() {
+        true if !setting.run.request.without.is_empty() => {
+            "every device in use has a stage".to_owned()
+        }
         true => "every device has a stage".to_owned(),
         false => format!("without a stage: {}", setting.run.cluster.in_words(&idle)),
     }

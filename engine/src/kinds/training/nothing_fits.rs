@@ -41,11 +41,15 @@ pub fn answer(
             None => no_configuration::answer(setting, space, &|| options.stop().is_some()),
         });
     };
+    let on_hosts = least_on_hosts(setting, space, options);
+    let on_hosts = on_hosts.filter(|on_hosts| on_hosts.bytes() < least.bytes());
+    let hosts = if on_hosts.is_some() { ", with optimizer states on hosts" } else { "" };
+    let least = on_hosts.unwrap_or(least);
     let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
     page.iter().for_each(|page| print_ranks(&least, limit, page));
     let worst = least.ranks.iter().max_by_key(|rank| rank.need);
     let binding = worst.and_then(|rank| rank.alive.first());
-    let most = binding.map_or_else(String::new, in_words);
+    let most = binding.map_or_else(String::new, in_words) + hosts;
     let device = setting.cluster.devices.first();
     let sizes = (Bytes(least.bytes()), Bytes(limit));
     let open = "other layer splits and longer schedules are not excluded";
@@ -58,6 +62,17 @@ pub fn answer(
         .fact("plan", degrees(&least.configuration));
     ways(setting, space, (&least, options), &mut diagnostic)?;
     Err(diagnostic)
+}
+
+/// The plan that needs least with optimizer states on hosts, where they may lie there and hosts have room.
+fn least_on_hosts(setting: &Setting, space: &Space, options: &Options) -> Option<Least> {
+    let may_move = space.pins.may_offload && setting.offload == Offload::Nothing;
+    let space = space.keeping(Offload::Optimizer).filter(|_| may_move)?;
+    let pricing = Pricing { offload: Offload::Optimizer, ..setting.pricing() };
+    let least = least(&pricing, &space, options)?;
+    let fitting = Pricing { limit: Some(Bytes(least.bytes())), ..pricing };
+    let one = Options { n_plans: 1, cuts: Cuts::OfPlans, ..options.clone() };
+    (!solve(&fitting, &space, &one).plans.is_empty()).then_some(least)
 }
 
 /// `weights, gradients and optimizer of stage 0 (2.5 GiB)`.
@@ -128,7 +143,8 @@ fn ways(
     };
     let step = |space: &Space| Ok(fitting(space).map(|plan| plan.step.to_string()));
     without_pins(space, step, &in_time, told)?;
-    if setting.offload == Offload::Nothing && in_time() {
+    let is_moved = least.configuration.offload == Offload::Optimizer;
+    if setting.offload == Offload::Nothing && !is_moved && in_time() {
         let moved = Pricing { offload: Offload::Optimizer, ..pricing };
         on_hosts(&moved, space, (options, &one), told)?;
     }

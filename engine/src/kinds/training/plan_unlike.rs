@@ -8,7 +8,7 @@ use documents::report::training::{TrainingReportDocument, TrainingRunDocument};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::plan_kind::PlanKind;
-use ir::units::Nanos;
+use ir::units::{Bytes, Nanos};
 use planner::run::StopReason;
 use planner::training::order::Order;
 use planner::training::unlike_nodes::{Found, Judged};
@@ -295,25 +295,25 @@ fn answer(
 
 /// Why no plan was found: impossible where the weights alone are more than all devices hold.
 fn nothing_fits(setting: &Setting) -> Diagnostic {
+    let (least, room) = (setting.least_resident(), setting.room_of_all());
+    if let Some(room) = room.filter(|room| least > *room) {
+        let what =
+            if setting.request.no_offload { "weights and optimizer states" } else { "weights" };
+        let message =
+            format!("no plan fits: {what} alone take {least}; all devices together have {room}");
+        let lacks = Bytes(least.get() - room.get());
+        return exceeded(true, message)
+            .fact("need", least)
+            .fact("have", room)
+            .hint(format!("add devices or memory: at least {lacks} in all"));
+    }
     let hint = match setting.request.max_memory_bytes {
         Some(_) => "raise --max-memory-per-device, or shorten samples with --sequence-length",
         None => "shorten samples with --sequence-length, lower --memory-margin, or add devices",
     };
-    let (least, room) = (setting.least_resident(), setting.room_of_all());
-    let error = match room.filter(|room| least > *room) {
-        Some(room) => {
-            let message = format!(
-                "no plan fits: what no plan goes without takes {least}, and all devices hold {room}"
-            );
-            exceeded(true, message).fact("need", least).fact("have", room)
-        }
-        None => exceeded(
-            false,
-            "no pipeline of stages with devices of their own fits into the memory of the devices; \
-             other plans were not searched",
-        ),
-    };
-    error.hint(hint)
+    let message = "no plan was found that fits: pipelines whose stages have devices of their own do not; \
+                   other plans were not searched";
+    exceeded(false, message).hint(hint)
 }
 
 /// What `plan --json` prints.

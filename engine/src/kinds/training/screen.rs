@@ -4,6 +4,7 @@ use cost_model::runs::forms::interval::Figure;
 use cost_model::runs::forms::model::Offload;
 use cost_model::runs::forms::model::counts::n_parameters;
 use documents::plan::PlanDocument;
+use exporters::runs;
 use ir::card::Recompute;
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};
@@ -97,8 +98,20 @@ impl Setting {
             (100.0 * (1.0 - (room + device.context.as_f64()) / device.capacity?.as_f64())).ceil();
         Some(match self.request.max_memory_bytes {
             Some(_) => warning.hint(format!("plan with --max-memory-per-device {}", room as u64)),
-            None => warning.hint(format!("plan for it with --memory-margin {margin:.0}%")),
+            // No plan leaves so much.
+            None if self.request.kept_free == Some(0.0) => warning,
+            None => warning.hint(format!(
+                "plan for it with --memory-margin {margin:.0}%, if a plan still fits"
+            )),
         })
+    }
+}
+
+/// The flags of `export` by which a target's files are written: a folder, where it has one.
+fn exported_to(target: &str) -> String {
+    match runs::find(target) {
+        Ok((row, _)) if !row.has_folder() => format!("-o {}", row.file_name),
+        _ => "--to run".to_owned(),
     }
 }
 
@@ -134,8 +147,9 @@ impl Answer<'_> {
         let any = || self.runs_on.as_ref()?.runs.first().copied().map(str::to_owned);
         let asked = request.executor.filter(|own| *own != Executor::ANY).map(|own| own.text());
         if let Some(target) = asked.or_else(any) {
+            let output = exported_to(&target);
             let export =
-                |plan: &str| format!("meshwright export {plan} --target {target} --to run");
+                |plan: &str| format!("meshwright export {plan} --target {target} {output}");
             screen.next(export, "what its launcher reads");
         }
         screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");

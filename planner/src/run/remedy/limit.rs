@@ -27,15 +27,16 @@ pub(super) fn hint(search: &mut Search<'_>, problem: &Arc<Problem>, least: u64) 
         bytes if bytes < ROUND_FROM => format!("{bytes} B"),
         bytes => format!("{bytes} B ({})", Bytes(bytes)),
     };
-    let mut hint =
-        format!("give each device a memory limit of at least {size} {}", enough.found.proof());
+    let mut hint = format!("raise each memory limit below {size} to it {}", enough.found.proof());
     if let Some(capacity) = capacity(problem, enough.limit)
         && let Some(limit) = least_limit_at(problem, capacity)
         && limited(problem, limit)
             .and_then(|problem| search.plan(&problem, &[enough.found.algorithm]))
             .is_some()
     {
-        hint += &format!("; with context and reserve, `memory_bytes: {capacity}` gives it");
+        hint += &format!(
+            "; on devices with less, `memory_bytes: {capacity}` gives it, with context and reserve"
+        );
     }
     if let Some(factor) = problem.cluster.memory_factor(Bytes(enough.limit))
         && on_cluster(problem, (*problem.cluster).clone().with_memory(factor))
