@@ -16,6 +16,11 @@ use crate::answer::words::range;
 use crate::inputs::run::measured;
 use crate::inputs::run::setting::Setting;
 
+/// Terms of plans that no published run has, beside traits of runs.
+pub(super) const CONTEXT: &str = "context parallel";
+pub(super) const ON_HOSTS: &str = "states on hosts";
+pub(super) const SPLIT_BACKWARD: &str = "split backward passes";
+
 /// What a user can measure of the devices, beside steps.
 pub enum Measurable {
     /// Products of a type.
@@ -139,9 +144,8 @@ impl Setting {
         format!("peak {peak}, 10-90 %: {range}, by {}", self.judged_on(Figure::Peak, degrees))
     }
 
-    /// On which runs the interval of a figure was found, and what of a plan is like none of them.
-    pub fn judged_on(&self, figure: Figure, degrees: &Parallelism) -> String {
-        let Spread { sets, n_models, unlike, .. } = self.spread(figure, degrees, &[]);
+    /// What of a plan is like none of the runs on which the interval of a figure was found.
+    pub fn unlike(&self, figure: Figure, degrees: &Parallelism) -> Vec<String> {
         let named = |own: Trait| match own {
             Trait::Stack => self.stack.name.clone(),
             Trait::Architecture => self.system.device.name.clone(),
@@ -155,11 +159,17 @@ impl Setting {
         };
         let others = [
             (self.model.is_of_parts(), "no transformer"),
-            (degrees.context > 1, "context parallel"),
-            (self.offload == Offload::Optimizer, "states on hosts"),
+            (degrees.context > 1, CONTEXT),
+            (self.offload == Offload::Optimizer, ON_HOSTS),
         ];
         let others = others.iter().filter(|(is, _)| *is).map(|(_, what)| (*what).to_owned());
-        let unlike: Vec<String> = unlike.into_iter().map(named).chain(others).collect();
+        self.spread(figure, degrees, &[]).unlike.into_iter().map(named).chain(others).collect()
+    }
+
+    /// On which runs the interval of a figure was found, and what of a plan is like none of them.
+    pub fn judged_on(&self, figure: Figure, degrees: &Parallelism) -> String {
+        let Spread { sets, n_models, .. } = self.spread(figure, degrees, &[]);
+        let unlike = self.unlike(figure, degrees);
         let models = if n_models == 1 { "model" } else { "models" };
         let on = format!("{n_models} {models} of {}", sets.join(", "));
         match unlike.is_empty() {

@@ -241,6 +241,7 @@ impl<'a> Answer<'a> {
                 ..TrainingRunDocument::default()
             },
             beyond_launcher: None,
+            recommended: None,
             runners_up: Vec::new(),
             front: Vec::new(),
             turns: Vec::new(),
