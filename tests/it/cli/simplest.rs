@@ -119,7 +119,7 @@ fn simpler_plans_are_recommended_and_never_slower_than_they_may_be() {
         std::fs::write(file(), &text).unwrap();
     }
     assert_eq!(text, std::fs::read_to_string(file()).unwrap());
-    assert_eq!(all.len(), lines.len(), "another plan is recommended in each");
+    assert!(all.len() == lines.len() && lines.len() >= 50, "{} of {}", all.len(), lines.len());
 }
 
 /// The line of the recommendation, ties among the runners-up, and what `--fastest` is refused with.
