@@ -123,6 +123,7 @@ impl Answer<'_> {
         let interval = range(Bytes(own.low_bytes), Bytes(own.high_bytes));
         screen.fact("memory", setting.memory_fact(Some(interval), peak));
         screen.fact("proof", self.proof());
+        screen.fact("", self.recommendation());
         screen.fact("time", shares(&best.parts, best.step));
         screen.fact("devices", self.left_idle());
         screen.fact("runs on", self.launchers());
