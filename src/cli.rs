@@ -59,7 +59,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  meshwright infer config.json --cluster pod.yaml --phase decode \\\n      \
         --batch 64 --cached 4096 -o plan.json\n  \
         meshwright infer config.json --cluster pod.yaml --phase decode --batch 256 \\\n      \
-        --expert-skew visits.json --algorithm 'expert-placement(slots=36)'"
+        --expert-skew routed.json --algorithm 'expert-placement(slots=36)'"
     )]
     Infer(Box<PlanArgs>),
     /// Solve an instance whose file states all costs (no model, no cluster)
@@ -223,7 +223,7 @@ pub(crate) struct ReplayArgs {
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub(crate) replay: ReplayArgs,
-    /// The trace that experts in slots were planned from: all is derived again
+    /// The trace that offloaded experts were planned from: all is derived again
     #[arg(long, value_name = "FILE")]
     routing_trace: Option<PathBuf>,
 }

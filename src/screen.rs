@@ -11,7 +11,9 @@ use crate::table::{self, wrapped};
 
 /// Lines of a first screen, stdout and stderr together.
 const LINES: usize = 24;
-/// Lines that warnings take before the table does.
+/// Lines that a table takes before warnings do.
+const TABLED: usize = 5;
+/// Lines that warnings take before more of the table does.
 const WARNED: usize = 5;
 
 /// The answer, and what is said beside it; `text` lays out a warning.
@@ -34,7 +36,10 @@ pub(crate) fn render(
     let warnings: Vec<String> = shown.iter().map(|own| text(own)).collect();
     let warned = warnings.iter().map(|own| n_lines(own)).sum::<usize>();
     let table = screen.table.as_ref().map(|own| {
-        let room = room.saturating_sub(warned.min(WARNED));
+        // One line counts warnings that have no room.
+        let counted = usize::from(!screen.warnings.is_empty());
+        let rest = room.saturating_sub(warned.min(WARNED).max(counted));
+        let room = rest.max(room.saturating_sub(counted).min(TABLED));
         rows_within(own, room, width)
     });
     let table = table.unwrap_or_default();
@@ -81,8 +86,7 @@ fn rows_within(own: &Table, room: usize, width: usize) -> String {
         lines.fold("\n".to_owned(), |all, line| all + &line)
     };
     // Long tables are not laid out to be cut.
-    let most = n.min(if room == usize::MAX { n } else { LINES });
-    let fits = (0..=most).rev().map(shown).find(|text| n_lines(text) <= room);
+    let fits = (0..=n.min(room)).rev().map(shown).find(|text| n_lines(text) <= room);
     fits.unwrap_or_default()
 }
 

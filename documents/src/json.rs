@@ -90,7 +90,7 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// JSON text with every hidden character written as `\uXXXX`. Outside of strings JSON has no
+/// JSON text with every hidden character written as `\u` and four hex digits. Outside of strings JSON has no
 /// hidden characters but white space, which stays.
 #[must_use]
 pub fn escaped(text: String) -> String {

@@ -75,7 +75,7 @@ fn traced(plan: Option<&PlanDocument>, asked: &VerifyRequest) -> Result<(), Diag
     if host.is_some_and(|own| own.is_traced) || asked.routing_trace.is_none() {
         return Ok(());
     }
-    let message = "`--routing-trace` is of experts in slots that were planned from a trace";
+    let message = "`--routing-trace` is for offloaded experts that were planned from a trace";
     Err(Diagnostic::usage("not-for-traces", message).hint("leave out --routing-trace"))
 }
 

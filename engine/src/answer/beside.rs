@@ -1,5 +1,5 @@
-//! Another space of plans for the same training run: whole ops on devices beside degrees of
-//! parallelism, and the other way round.
+//! Another space of plans for the same training run: operator placements beside parallelism
+//! settings, and the other way round.
 
 use documents::quantity::seconds;
 use documents::report::OtherSpaceDocument;

@@ -10,7 +10,7 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
-/// JSON text with the same characters written as `\uXXXX`: equal JSON, and safe on a terminal.
+/// JSON text with the same characters written as `\u` and four hex digits: equal JSON, and safe on a terminal.
 ///
 /// A serializer escapes the control characters of ASCII itself; what is left of them in its text
 /// is the layout. Everything past ASCII stands within strings.

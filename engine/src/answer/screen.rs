@@ -20,6 +20,8 @@ pub struct Screen {
     pub warnings: Vec<Diagnostic>,
     /// Files that were written.
     pub written: Vec<String>,
+    /// The flags by which other verbs find model and cluster of the plan.
+    pub on: String,
     /// What to type next, and what for.
     pub next: Vec<(String, &'static str)>,
     /// `--all`: nothing is left out.
@@ -67,7 +69,7 @@ impl Screen {
     /// What to type next, where the plan was written to a file.
     pub fn next(&mut self, words: impl Fn(&str) -> String, what_for: &'static str) {
         if let Some(plan) = self.written.first() {
-            self.next.push((words(plan), what_for));
+            self.next.push((words(plan) + &self.on, what_for));
         }
     }
 }

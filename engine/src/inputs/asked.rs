@@ -64,7 +64,7 @@ pub fn of_energy(args: &PlanRequest, request: RequestDocument) -> RequestDocumen
     }
 }
 
-/// The law of visits of a training run.
+/// The expert distribution of a training run.
 fn law(skew: &ExpertSkew) -> Result<String, Diagnostic> {
     match skew {
         ExpertSkew::Law(skew) => Ok(skew.text()),

@@ -29,7 +29,7 @@ pub struct Setting {
     pub cluster: Cluster,
     /// Of reading.
     pub warnings: Vec<Diagnostic>,
-    /// Positions of the layers that have experts, those that predict a later token aside.
+    /// Positions of the MoE layers, without MTP layers.
     pub layers: Vec<u32>,
     /// Their experts.
     pub experts: ExpertCard,
@@ -152,7 +152,7 @@ impl Setting {
         Ok(shape)
     }
 
-    /// Visits by layer.
+    /// Routed tokens by layer.
     ///
     /// # Errors
     /// Those of the file; `bad-histogram` where it is not of this model.
@@ -164,10 +164,10 @@ impl Setting {
         }
     }
 
-    /// Visits by layer, as a trace counts them.
+    /// Routed tokens by layer, as a trace counts them.
     ///
     /// # Errors
-    /// Those of [`Routing::read`]; `two-sources` where visits are stated, too.
+    /// Those of [`Routing::read`]; `two-sources` where a distribution is stated, too.
     pub fn traced(&self, skew: Option<&ExpertSkew>, file: &Path) -> Result<Visits, Diagnostic> {
         check_sources(skew)?;
         let routing = Routing::read(self, file)?;
@@ -186,7 +186,7 @@ impl Setting {
         })
     }
 
-    /// Visits of the experts of a layer by a law.
+    /// Routed tokens of a layer's experts by a law.
     #[must_use]
     pub fn law(&self, skew: Skew) -> Vec<f64> {
         skewed(skew, self.experts.n_experts as usize, self.experts.per_token)
@@ -197,7 +197,7 @@ impl Setting {
         let bad = |message: String| {
             Err(Diagnostic::input("bad-histogram", message)
                 .fact("file", file.display().to_string())
-                .hint("give the visits of every layer that has experts, by its position from 0"))
+                .hint("give the routed tokens of every MoE layer, by its position from 0"))
         };
         if let Some(layer) = own.keys().find(|layer| !self.layers.contains(layer)) {
             return bad(format!("layer {layer} of the histogram has no experts in the model"));
@@ -216,7 +216,7 @@ impl Setting {
     }
 }
 
-/// Visits that no router makes: a token goes to an expert once at most.
+/// Routed tokens that no router makes: a token goes to an expert once at most.
 #[must_use]
 pub fn impossible(visits: &Visits, experts: &ExpertCard) -> Option<Diagnostic> {
     let most = 1.0 / experts.per_token.max(1) as f64;
@@ -227,8 +227,8 @@ pub fn impossible(visits: &Visits, experts: &ExpertCard) -> Option<Diagnostic> {
     });
     found.map(|(layers, expert, share)| {
         let message = format!(
-            "expert {expert} of layers {} has {:.1} % of the visits, and with {} experts of a token \
-             none has more than {:.1} %",
+            "expert {expert} of layers {} gets {:.1} % of the routed tokens; with {} experts per token \
+             none gets more than {:.1} %",
             ranges(&layers),
             100.0 * share,
             experts.per_token,
@@ -239,7 +239,7 @@ pub fn impossible(visits: &Visits, experts: &ExpertCard) -> Option<Diagnostic> {
     })
 }
 
-/// Layers with their visits; layers of one histogram are placed once.
+/// Layers with their routed tokens; layers of one histogram are placed once.
 fn alike(layers: impl IntoIterator<Item = (u32, Vec<f64>)>) -> Visits {
     let mut alike: Visits = Vec::new();
     let mut at: BTreeMap<Vec<u64>, usize> = BTreeMap::new();
@@ -254,7 +254,7 @@ fn alike(layers: impl IntoIterator<Item = (u32, Vec<f64>)>) -> Visits {
     alike
 }
 
-/// Refuses visits beside a trace, which counts them.
+/// Refuses a distribution beside a trace, which counts routed tokens.
 ///
 /// # Errors
 /// `two-sources`.
@@ -262,7 +262,7 @@ pub fn check_sources(skew: Option<&ExpertSkew>) -> Result<(), Diagnostic> {
     if skew.is_none() {
         return Ok(());
     }
-    let message = "`--expert-skew` has no effect beside `--routing-trace`, which counts visits";
+    let message = "`--expert-skew` has no effect: `--routing-trace` counts the routed tokens";
     Err(Diagnostic::usage("two-sources", message).hint("leave out --expert-skew"))
 }
 
@@ -295,7 +295,7 @@ fn layers(
     if !later.is_empty() {
         let layers: Vec<u32> = later.iter().map(|(layer, _)| *layer).collect();
         let message =
-            format!("the layers {} predict a later token: they are not placed", ranges(&layers));
+            format!("multi-token-prediction (MTP) layers {} are not placed", ranges(&layers));
         warnings.push(Diagnostic::warning("not-placed", message));
     }
     Ok((own.into_iter().map(|(layer, _)| layer).collect(), experts))

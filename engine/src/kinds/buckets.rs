@@ -22,7 +22,7 @@ use crate::inputs::run::edges::ALL;
 /// What PyTorch's buckets hold where nobody states a size: 25 MiB.
 const USUAL_CAP: u64 = 25 << 20;
 
-/// Keeps of the ways that send a part those that are allowed, at the densities that are stated.
+/// Keeps the allowed gradient compressions, at the stated densities.
 ///
 /// # Errors
 /// What is wrong with one of them, in words.
@@ -108,11 +108,10 @@ pub fn warnings(
 ) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     if n_left_out > 0 {
-        let message = "ways of exchange that send a part of the gradients were left out, as they \
-                       change what is computed";
+        let message = "gradient compression was left out: it changes what is computed";
         found.push(
             Diagnostic::warning("lossy-left-out", message)
-                .hint("allow them with --allow-lossy, or take `lossy` out of the file"),
+                .hint("allow it with --allow-lossy, or take `lossy` out of the file"),
         );
     }
     let n = buckets.parts.iter().flatten().count();

@@ -180,7 +180,7 @@ pub fn of_layers(setting: &Setting, plan: &PlanDocument) -> Vec<Diagnostic> {
     found
 }
 
-/// Whether visits are those of the law that was asked for.
+/// Whether routed tokens follow the requested law.
 #[must_use]
 pub fn by_law(
     (setting, plan): (&Setting, &PlanDocument),
@@ -200,7 +200,7 @@ pub fn by_law(
 
 /// What plans of experts honour of a request.
 pub const HONOURS: Honours = Honours {
-    hint: |_| "leave it out: experts are placed by their visits alone",
+    hint: |_| "leave it out: experts are placed by routed tokens alone",
     ..Honours::new(
         "experts",
         PlanKind::Experts,

@@ -345,7 +345,7 @@ pub fn found<K: Kind, F: Serialize>(
     let report = FoundDocument { plan, figures, stop_reason, elapsed_s, warnings: told_of };
     told(run, files, &report, |run, written| {
         let mut screen = Screen { warnings, written, ..screen(&report, run.page) };
-        screen.is_whole = request.all;
+        (screen.is_whole, screen.on) = (request.all, request.on());
         screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
         run.page.screen(screen);
     })

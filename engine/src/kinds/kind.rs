@@ -30,7 +30,7 @@ pub struct Target<'a> {
     pub model: &'a Path,
     /// Cluster, profile, and flags.
     pub flags: &'a ReplayRequest,
-    /// The trace that experts in slots were planned from, where it is given.
+    /// The trace that offloaded experts were planned from, where it is given.
     pub routing_trace: Option<&'a Path>,
 }
 

@@ -1,4 +1,4 @@
-//! A plan of a training run that may be degrees of parallelism or a placement of whole ops: both are
+//! A plan of a training run that may be parallelism settings or an operator placement: both are
 //! looked at, at one price, and the better is returned with a bound on both.
 
 use std::time::Duration;

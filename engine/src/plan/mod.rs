@@ -182,7 +182,7 @@ fn by_row(request: &PlanRequest, run: &mut Run<'_>) -> Result<Option<Exit>, Diag
     with_kind!(kind, K => frame::plan::<K>(request, run).map(Some))
 }
 
-/// Whether a pipeline that serves is asked for.
+/// Whether an inference pipeline is asked for.
 #[must_use]
 pub fn is_served(request: &PlanRequest) -> bool {
     kind_of(request).is_ok_and(|kind| kind == Some(PlanKind::Inference))

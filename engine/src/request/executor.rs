@@ -222,7 +222,7 @@ fn scale_up_domain(cluster: &Cluster) -> Option<(&str, usize)> {
     Some((cluster.kind_of(first).name.as_str(), n))
 }
 
-/// Refuses a workload that an executor of placements has no words for: training, for what serves, and
+/// Refuses a workload that an executor of placements has no words for: training, for one of inference, and
 /// micro-batches. By its file each batch goes through the model whole, and what a pipeline of parts of
 /// it would cost is not what runs.
 ///

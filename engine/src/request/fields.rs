@@ -105,7 +105,7 @@ pub const INSTANCE: Honours = Honours::new(
 
 const GIVEN: &str = "leave it out: the file states its costs, devices and work";
 const NO_ENERGY: &str =
-    "leave it out: energy is told of training runs of a model and of pipelines that serve";
+    "leave it out: energy is reported for training runs of a model and inference pipelines";
 const DEGREES_ONLY: &str = "leave it out, or pin degrees, such as --pin tensor=8";
 const LAYERS_STATE: &str = "leave it out: the layers were measured with their own";
 const SERVES: &str = "leave it out, or add --algorithm dynaflow, or --phase decode";
@@ -152,7 +152,7 @@ pub const FIELDS: [Field; 52] = [
     field("kv_dtype", SERVES),
     field("interference", SERVES),
     field("algorithm", ""),
-    field("objective", "leave it out: experts are placed by their visits alone"),
+    field("objective", "leave it out: experts are placed by routed tokens alone"),
     field("pue", NO_ENERGY),
     field("power_cap", NO_ENERGY),
     field(

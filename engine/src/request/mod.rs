@@ -54,7 +54,7 @@ pub struct ModelRequest {
     #[serde(with = "value::pairs")]
     #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, u64>"))]
     pub batch_axis: Vec<(String, u64)>,
-    /// Float type that replaces the wide floats of the file.
+    /// Compute type; replaces fp32 in the model.
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub dtype: Option<DType>,
@@ -141,7 +141,7 @@ impl ProblemRequest {
     }
 }
 
-/// How unevenly tokens visit experts.
+/// Expert load imbalance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExpertSkew {
     /// By a law.
@@ -181,7 +181,7 @@ pub struct TrainingRequest {
     pub memory_margin: Option<f64>,
     /// Software stack, by the name of a preset.
     pub stack: Option<String>,
-    /// How unevenly tokens visit experts: `balanced`, `zipf:S`, or a file with the visits of each.
+    /// Expert load imbalance: `balanced`, `zipf:S`, or a file with the routed tokens of each expert.
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub expert_skew: Option<ExpertSkew>,
@@ -264,7 +264,7 @@ impl Limits {
 /// The recipe that tries others.
 pub const AUTO: &str = "auto";
 
-/// What a facility draws over what its devices do, 1 to 10.
+/// Power usage effectiveness of a site, 1 to 10.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pue(pub f64);
 
@@ -320,7 +320,7 @@ pub struct PlanRequest {
     pub kv_dtype: Option<CacheType>,
     /// Of nano-batches: what ops do to each other on a device, line by line.
     pub interference: Option<PathBuf>,
-    /// What the facility draws over what its devices do; `None` = 1.
+    /// Power usage effectiveness of the site; `None` = 1.
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub pue: Option<Pue>,
@@ -328,8 +328,8 @@ pub struct PlanRequest {
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub power_cap: Option<Watts>,
-    /// Ways to send a part, which change what is computed: of gradients `all`, or names such as `top-k`, each
-    /// with `=DENSITY` where another than the usual one is meant; between stages of a training run
+    /// Lossy gradient or activation compression, which changes the result. Gradients: `all`, or names such as
+    /// `top-k`, each with `=DENSITY` to override the usual one. Activations between stages of a training run:
     /// `ada-top-k=DENSITY`.
     pub allow_lossy: Vec<String>,
     /// Formats in which the plan is wanted as well.
@@ -418,7 +418,7 @@ pub struct VerifyRequest {
     /// The plan on its model.
     #[serde(flatten)]
     pub on: PlanOnModel,
-    /// Of experts in slots: the trace that they were planned from, of which all is derived again.
+    /// The trace that offloaded experts were planned from: all is derived again.
     pub routing_trace: Option<PathBuf>,
 }
 
@@ -536,7 +536,7 @@ pub struct MeasureRequest {
     pub check: Option<PathBuf>,
 }
 
-/// An objective of models, of instances, of pipelines that serve, or of several.
+/// An objective of models, of instances, of inference pipelines, or of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObjectiveName(&'static str);
 
@@ -547,7 +547,7 @@ impl Default for ObjectiveName {
 }
 
 impl ObjectiveName {
-    /// All, those of models first, then those of pipelines that serve, energy and cost last.
+    /// All, those of models first, then those of inference pipelines, energy and cost last.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let models = objective::rows().iter().map(|row| row.objective.name());

@@ -1,6 +1,8 @@
-//! What of a plan is asked about.
+//! What of a plan is asked about, and on what it is asked.
 
-use super::ExplainRequest;
+use std::path::PathBuf;
+
+use super::{ExplainRequest, PlanRequest};
 
 /// What is asked about.
 #[derive(Clone, Debug)]
@@ -44,5 +46,20 @@ impl Subject {
             Self::Step { longest: Some(_) } => Some("--longest"),
             Self::Step { longest: None } => None,
         }
+    }
+}
+
+impl PlanRequest {
+    /// The flags by which other verbs find the model, and what it was planned on.
+    #[must_use]
+    pub fn on(&self) -> String {
+        let files = [("--cluster", &self.problem.cluster), ("--profile", &self.problem.profile)];
+        let files = files.into_iter().filter_map(|(flag, file)| Some((flag, file.as_ref()?)));
+        let flag = |(flag, file): (&str, &PathBuf)| {
+            let file = file.display().to_string();
+            let quote = if file.contains(char::is_whitespace) { "'" } else { "" };
+            format!(" {flag} {quote}{file}{quote}")
+        };
+        std::iter::once(("--model", &self.model)).chain(files).map(flag).collect()
     }
 }

@@ -159,7 +159,7 @@ impl Written for Skew {
     }
 }
 
-/// How unevenly tokens visit experts.
+/// Expert load imbalance.
 ///
 /// # Errors
 /// What is needed, in words.
@@ -186,7 +186,7 @@ impl Written for ExpertSkew {
     }
 }
 
-/// A law of visits, or a file where no law begins so.
+/// An expert distribution: a law, or a file where no law begins so.
 ///
 /// # Errors
 /// As [`skew`].

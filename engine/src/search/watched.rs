@@ -99,7 +99,7 @@ pub(crate) fn batch(request: &PlanRequest) -> Result<u64, Diagnostic> {
     })
 }
 
-/// The law of visits that a plan states.
+/// The law of routed tokens that a plan states.
 pub(crate) fn law(request: &PlanRequest) -> RequestDocument {
     let skew = request.training.expert_skew.as_ref();
     let law = skew.filter(|own| matches!(own, ExpertSkew::Law(_)));

@@ -1,5 +1,4 @@
-//! What stands between the tasks of a lane: communication that nothing hides, and idle time with
-//! its cause.
+//! What stands between the tasks of a lane: exposed communication, and idle time with its cause.
 
 use cost_model::ops::judge::timeline::Span;
 

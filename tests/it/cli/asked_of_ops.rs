@@ -44,7 +44,8 @@ fn a_type_that_no_device_computes_in_is_refused_or_replaced() {
         refuses(ran, &["error[dtype]", kind, dtype]);
     }
     // Nobody has named the type of this training: Volta takes fp16.
-    let ran = plan(&folder, TRAINED, "v100_sxm2_32gb", "--workload training -o plan.json").exits(0);
+    let ran =
+        plan(&folder, TRAINED, "v100_sxm2_32gb", "--workload training --all -o plan.json").exits(0);
     assert!(ran.stderr.contains("fp16 runs instead"), "{}", ran.stderr);
     assert!(ran.stdout.contains("computes in fp16 (default), adamw"), "{}", ran.stdout);
     let plan_of: Value = folder.json("plan.json");

@@ -229,7 +229,7 @@ fn a_ds_config_costs_what_deepspeed_runs() {
     let fields = |told: &Value| told["changes"].to_string();
     let beside = config(micro, r#","overlap_comm":true"#);
     assert!(time(&beside) < time(&own), "{beside} {own}");
-    let is_told = |told| fields(told).contains("exchanges of replicas");
+    let is_told = |told| fields(told).contains("DP communication");
     assert!(is_told(&own) && !is_told(&beside));
     // What a stack that overlaps nothing would hide, nobody says.
     planned(&folder, "apart", &format!("{} --stack megatron-deepspeed-2021", RUNS[0].1));
@@ -361,10 +361,10 @@ fn exported_flags_run_the_stack_of_their_plan() {
         let text = folder.read("now.args");
         for (flag, field) in [
             ("--grad-reduce-in-bf16", "gradients"),
-            ("--overlap-grad-reduce", "exchanges of replicas"),
-            ("--tp-comm-overlap", "exchanges of tensor ranks"),
+            ("--overlap-grad-reduce", "DP communication"),
+            ("--tp-comm-overlap", "TP communication"),
             ("--moe-token-dispatcher-type flex", "dispatcher"),
-            ("--overlap-moe-expert-parallel-comm", "exchanges of experts"),
+            ("--overlap-moe-expert-parallel-comm", "EP communication"),
             ("--attention-backend unfused", "attention"),
         ] {
             let line = format!("{flag}\n");
@@ -377,7 +377,7 @@ fn exported_flags_run_the_stack_of_their_plan() {
             if text.contains(&line) {
                 let less = text.replace(&line, instead);
                 let less = match field {
-                    "exchanges of replicas" => less.replace("--overlap-param-gather\n", ""),
+                    "DP communication" => less.replace("--overlap-param-gather\n", ""),
                     _ => less,
                 };
                 folder.write("less.args", &less);

@@ -18,13 +18,16 @@ use super::folder::VARIABLES;
 const COLUMNS: &str = "88";
 
 /// What depends on the speed of this machine or on its time limit: `#` is any number, `~` any one word (a unit).
-const TRANSIENT: [&str; 7] = [
+const TRANSIENT: [&str; 10] = [
     "found in # ~",
     "planned in # ~",
     "# s; stopped:",
     "(# of # parallelism settings expanded, # plans simulated, # layer splits improved)",
     "(# of # parallelism settings expanded, # plans simulated)",
     "(# plans simulated)",
+    "(# plans simulated, # s)",
+    "(finished, # ~",
+    "(proved-optimal, # ~",
     "(# priced, # ~",
 ];
 

@@ -172,7 +172,7 @@ fn told_compared_and_refused_by_who_lacks_words() {
     assert_eq!((&own["a"], &own["b"]), (&json!("whole"), &json!("0 to 1: 1 in 1000")));
     for target in ["megatron", "torchtitan", "flagscale"] {
         let told = folder.run(&format!("export p.json {ON} --target {target} --to out-{target}"));
-        assert!(told.stderr.contains("edges that send a part"), "{target}: {}", told.stderr);
+        assert!(told.stderr.contains("compressed edges"), "{target}: {}", told.stderr);
     }
     folder.run(&format!("export p.json {ON} --target svg -o p.svg")).exits(0);
 }

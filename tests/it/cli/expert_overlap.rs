@@ -54,7 +54,7 @@ fn the_same_degrees_are_faster_with_exchanges_beside_work_and_say_so() {
         folder.run(&format!("verify {name}.json {ON}")).exits(0);
     }
     let told = folder.run(&format!("compare off.json on.json {ON}")).exits(10).stdout;
-    assert!(told.contains("beside passes"), "{told}");
+    assert!(told.contains("EP communication"), "{told}");
     for (name, otherwise_s) in [("on", off_s), ("off", on_s)] {
         let told = folder.run(&format!("explain {name}.json {ON} --json")).exits(0).json();
         let own = &told["expert_overlap"];
@@ -130,7 +130,7 @@ fn plans_that_can_not_run_them_so_are_refused() {
     let folder = folder();
     let (plan, _) = planned(&folder, "--pin expert=8 --pin expert-overlap=on", "on.json");
     let edits: [(&str, Edit); 3] = [
-        ("computed again", &|plan| {
+        ("recomputed", &|plan| {
             for stage in plan["partition"]["stages"].as_array_mut().unwrap() {
                 stage["blocks"]["recompute"] = json!("full");
             }

@@ -251,7 +251,7 @@ fn an_answer_that_rests_on_guesses_says_so_and_is_no_optimum() {
         assert!(!answer.contains("optim"), "{told}");
     }
     let known = folder.run("plan model.json --algorithm single").exits(0).stdout;
-    assert!(known.contains("of the best of all") && !known.contains("guessed times"), "{known}");
+    assert!(known.contains("than the best of all") && !known.contains("guessed times"), "{known}");
 }
 
 /// Where the system starts no thread, the one that there is does all the work. Limits of processes

@@ -203,7 +203,7 @@ fn parts_are_flagged_read_back_and_what_is_changed_is_named() {
     let ran = folder.run("plan g.json -o dense.json").exits(0);
     assert!(ran.stderr.contains("lossy-left-out"), "{}", ran.stderr);
     assert_eq!(folder.json("dense.json")["communication"].get("lossy"), None);
-    let ran = folder.run("plan g.json --allow-lossy -o p.json").exits(0);
+    let ran = folder.run("plan g.json --allow-lossy -o p.json --all").exits(0);
     assert!(ran.stderr.contains("the result changes"), "{}", ran.stderr);
     let plan = folder.json("p.json");
     let buckets = plan["communication"]["buckets"].as_array().unwrap();

@@ -87,11 +87,19 @@ const CASES: &[(&str, i32, &str)] = &[
         "pp_size_4",
     ),
     ("plan H/gpt2.json --cluster R/y_1000chain.yaml", 3, "too-many-links"),
-    ("plan R/l1000.json --cluster E/pod-1024.yaml --global-batch 1024 --time-limit 5s", 0, "plan:"),
+    (
+        "plan R/l1000.json --cluster E/pod-1024.yaml --global-batch 1024 --time-limit 5s",
+        0,
+        "plan     DP",
+    ),
     ("import R/onnx/prelu6.onnx", 0, "PRelu"),
     ("import R/onnx/add6_axis.onnx", 0, "Add"),
     ("import R/onnx/mul6_axis.onnx", 0, "Mul"),
-    ("plan R/configs/deepseekv2-lite.json --cluster E/two-nodes.yaml --global-batch 8", 0, "plan:"),
+    (
+        "plan R/configs/deepseekv2-lite.json --cluster E/two-nodes.yaml --global-batch 8",
+        0,
+        "plan     DP",
+    ),
 ];
 
 #[test]

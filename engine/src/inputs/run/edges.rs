@@ -78,7 +78,7 @@ fn meshes(plan: &Plan) -> impl Iterator<Item = (&StageMesh, u32)> {
     stages.filter_map(|own| Some((own.mesh.as_ref()?, own.blocks.end)))
 }
 
-/// Whether some edge of a plan sends a part.
+/// Whether a plan compresses an edge.
 pub fn are_lossy(plan: &Plan) -> bool {
     meshes(plan).any(|(own, _)| own.edge_ratio > 1)
 }
@@ -94,7 +94,7 @@ pub fn kept(plan: &Plan, setting: &Setting) -> Plan {
     own
 }
 
-/// The edges of a plan that send a part.
+/// The compressed edges of a plan.
 pub(crate) fn documents(setting: &Setting, plan: &Plan) -> Vec<EdgeDocument> {
     // The ways between thousands of hosts take seconds to look at.
     if !are_lossy(plan) {
@@ -133,13 +133,13 @@ pub(crate) fn broken(setting: &Setting, plan: &Plan) -> Option<Diagnostic> {
     Some(difference("communication.edges.ratio", &ratio, &format!("{most} at most is allowed")))
 }
 
-/// What is said of a plan whose edges send a part, or could.
+/// Warnings of a plan whose edges are compressed, or could be.
 pub fn warnings(setting: &Setting, plan: &Plan) -> Vec<Diagnostic> {
     if setting.edge_density.is_none() {
         return Vec::new();
     }
     if !are_lossy(plan) {
-        let message = "no edge is sent in part: the step would be no shorter";
+        let message = "no edge is compressed: the step would be no shorter";
         let hint = "leave --allow-lossy out, or allow a smaller share";
         return vec![Diagnostic::warning("lossy-not-used", message).hint(hint)];
     }
@@ -167,7 +167,7 @@ pub fn selection_is_nominal() -> Diagnostic {
     )
 }
 
-/// Prints the edges of a plan that send a part.
+/// Prints the compressed edges of a plan.
 pub fn print(document: &PlanDocument, page: &Page) {
     let edges = &document.communication.edges;
     if edges.is_empty() {

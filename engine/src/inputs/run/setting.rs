@@ -74,7 +74,7 @@ pub struct Setting {
     pub stand_in: Option<Arc<Plan>>,
     /// Of what goes between stages, the least share of elements that is sent; `None` = all are.
     pub edge_density: Option<f64>,
-    /// Whether its documents say what moves and who stands in for whom.
+    /// Whether its documents state moves and failover targets.
     pub tells_losses: bool,
     /// What was measured of it.
     pub profile: Profile,
@@ -143,7 +143,7 @@ impl Setting {
         Ok(setting)
     }
 
-    /// The same, whose documents say nothing of devices that come and go: those on the way to a plan.
+    /// The same, whose documents say nothing of elastic devices: those on the way to a plan.
     pub fn on_the_way(&self) -> Self {
         Self { tells_losses: false, ..self.clone() }
     }
@@ -191,8 +191,8 @@ impl Setting {
 
     fn skew(&mut self, text: &str) -> Result<(), Diagnostic> {
         let skew = Skew::read(text).map_err(|needed| {
-            Diagnostic::input("bad-plan", format!("`{text}` is no skew of experts: it {needed}"))
-                .fact("member", "request.expert_skew")
+            let message = format!("invalid expert distribution `{text}`: it {needed}");
+            Diagnostic::input("bad-plan", message).fact("member", "request.expert_skew")
         })?;
         let groups = self.model.groups.iter_mut();
         let experts: Vec<_> = groups.filter_map(|group| group.card.experts.as_mut()).collect();

@@ -46,7 +46,7 @@ pub fn read(
     let later: Vec<u32> = (n - n_later(&read.card).min(n)..n).collect();
     if !later.is_empty() {
         let message =
-            format!("the layers {} predict a later token: they are left out", ranges(&later));
+            format!("multi-token-prediction (MTP) layers {} are left out", ranges(&later));
         read.warnings.push(Diagnostic::warning("not-planned", message));
     }
     let mut run = Run::on(read, &flags, stack, batch)?;
@@ -69,7 +69,7 @@ pub fn kinds(run: &Run) -> impl Iterator<Item = usize> {
     run.model.kinds().take(n_own as usize)
 }
 
-/// Layers that predict a later token.
+/// Number of MTP layers.
 const fn n_later(card: &ir::card::ModelCard) -> u32 {
     card.n_predictions.saturating_sub(1)
 }

@@ -71,7 +71,7 @@ pub fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
         ("phase", one.phase != two.phase),
         ("samples", a.workload.batch != b.workload.batch),
         ("tokens", one.sequence_length != two.sequence_length || both(|own| json!(own.cached))),
-        ("visits", a.request != b.request || visits(a) != visits(b)),
+        ("routed tokens", a.request != b.request || visits(a) != visits(b)),
         ("interference", both(|own| json!(own.interference))),
     ];
     other_setting(&differ, "the difference of what they take is not one of their decisions alone")

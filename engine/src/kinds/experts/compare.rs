@@ -35,7 +35,7 @@ pub fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
     let (of_a, of_b) = (by_layer(a), by_layer(b));
     let mut both = of_a.iter().filter_map(|(layer, own)| Some((own, of_b.get(layer)?)));
     let differ = [
-        ("visits", both.any(|(one, two)| one.visits != two.visits)),
+        ("routed tokens", both.any(|(one, two)| one.visits != two.visits)),
         ("slots", slots(a) != slots(b)),
         ("phase", a.experts.phase != b.experts.phase),
         ("tokens", a.experts.tokens != b.experts.tokens),

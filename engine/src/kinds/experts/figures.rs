@@ -18,7 +18,7 @@ pub struct Figures {
     pub load: f64,
     /// What no placement is below.
     pub bound: f64,
-    /// Visits of the devices that have most, of all layers in a step.
+    /// Routed tokens of the busiest devices, of all layers in a step.
     pub busiest_visits: f64,
     /// The same if all devices had as many.
     pub even_visits: f64,

@@ -140,7 +140,7 @@ fn of_entry(
         }
     };
     let Some(shares) = shares(&own.visits).filter(|own| own.len() == n_experts) else {
-        let message = format!("{} are no visits of {n_experts} experts", field("visits"));
+        let message = format!("{}: not the routed tokens of {n_experts} experts", field("visits"));
         return vec![illegal("bad-visits", message)];
     };
     let broken = rules(copies, n_experts, &shape);

@@ -81,7 +81,7 @@ pub(crate) fn plan(
         screen.warnings = synchronisation::warnings(n_left_out, found);
     }
     screen.take(run.page, |page| text::print(&instance, solution, Rows::All, page));
-    (screen.written, screen.is_whole) = (written, request.all);
+    (screen.written, screen.is_whole, screen.on) = (written, request.all, request.on());
     screen.next(|plan| format!("meshwright explain {plan}"), "what limits it");
     run.page.screen(screen);
     // As large as the instance: built only where it is printed.

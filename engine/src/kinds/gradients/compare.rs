@@ -30,7 +30,7 @@ pub fn compare((a, b): (&PlanDocument, &PlanDocument), page: &Page) -> Compared 
         of("buckets", &|plan| plan.communication.buckets.len().to_string()),
         of("largest, MB", &|plan| format!("{:.3}", largest(plan).unwrap_or(0) as f64 / 1e6)),
         of("exchanged by", &exchange),
-        of("sent in part", &|plan| lossy(plan).to_string()),
+        of("compressed", &|plan| lossy(plan).to_string()),
         of("sent, MB", &|plan| format!("{:.3}", sent(plan) as f64 / 1e6)),
     ];
     page.table(&columns, rows);

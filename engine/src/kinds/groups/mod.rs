@@ -99,7 +99,7 @@ impl Kind for Groups {
         let visited = match &plan.request.expert_skew {
             Some(text) => {
                 let skew = Skew::read(text).map_err(|needed| {
-                    let message = format!("`{text}` is no skew of experts: it {needed}");
+                    let message = format!("invalid expert distribution `{text}`: it {needed}");
                     Diagnostic::input("bad-plan", message).fact("member", "request.expert_skew")
                 })?;
                 Visited::Asked(Some(ExpertSkew::Law(skew)))
@@ -138,7 +138,7 @@ impl Kind for Groups {
         Told {
             sentence: format!(
                 "the plan is legal: {} layers on {attention} + {experts} devices, prices derived \
-                 again, visits conserved, memory within limits, {} pieces of a layer of each kind \
+                 again, routed tokens conserved, memory within limits, {} pieces of a layer of each kind \
                  replayed through all layers, the bound held against the cost; step time {:.3} ms",
                 on.setting.layers.len(),
                 n_pieces(on.plan),
@@ -283,7 +283,8 @@ fn copies(
             vec![illegal("bad-experts", message)]
         };
         let visits = shares(&own.visits).filter(|own| own.len() == n_experts);
-        let visits = visits.ok_or_else(|| told(format!("no visits of {n_experts} experts")))?;
+        let visits =
+            visits.ok_or_else(|| told(format!("not the routed tokens of {n_experts} experts")))?;
         if let Some(first) = rules(&copies, n_experts, &shape).first() {
             return Err(told(format!("{first:?}")));
         }
@@ -295,7 +296,7 @@ fn copies(
     Ok(all)
 }
 
-/// Samples, memory and visits.
+/// Samples, memory and routed tokens.
 fn limits(setting: &Setting, decided: &Decided, stated: &DisaggregatedDocument) -> Vec<Diagnostic> {
     let split = &decided.split;
     let mut found = Vec::new();
@@ -316,11 +317,11 @@ fn limits(setting: &Setting, decided: &Decided, stated: &DisaggregatedDocument) 
     }
     let experts = &setting.experts.experts;
     let priced = setting.priced(setting.run.sequence);
-    let visits = split.tokens(&priced) as f64 * experts.per_token as f64;
+    let routed = split.tokens(&priced) as f64 * experts.per_token as f64;
     let parts = f64::from(split.cut.parts) * experts.n_experts as f64;
-    if (stated.tokens_per_expert * parts - visits).abs() > TOLERANCE * visits {
+    if (stated.tokens_per_expert * parts - routed).abs() > TOLERANCE * routed {
         let message = format!(
-            "{} tokens of an expert in a part are {} visits of a micro-batch, which has {visits}",
+            "{} tokens per expert in a part make {} routed tokens per micro-batch, not {routed}",
             stated.tokens_per_expert,
             stated.tokens_per_expert * parts
         );

@@ -141,7 +141,7 @@ fn placed(visits: &[f64], devices: u32) -> Copies {
     shares(visits).map_or_else(Vec::new, |own| eplb::place(&own, &shape))
 }
 
-/// Kinds of layers, with their visits, and by layer its kind.
+/// Kinds of layers, with their routed tokens, and by layer its kind.
 fn kinds(run: &Run, visits: &Visits, n_devices: u32) -> (Vec<Kind>, Vec<Vec<f64>>, Vec<usize>) {
     let mut found: Vec<(usize, Option<usize>)> = Vec::new();
     let mut layers = Vec::new();

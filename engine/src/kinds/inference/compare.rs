@@ -1,4 +1,4 @@
-//! `compare` of two pipelines that serve: which blocks lie elsewhere, and what both take.
+//! `compare` of two inference pipelines: which blocks lie elsewhere, and what both take.
 
 use std::collections::BTreeMap;
 

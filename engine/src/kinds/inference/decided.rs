@@ -1,4 +1,4 @@
-//! A pipeline that serves, to its document and back.
+//! An inference pipeline, to its document and back.
 
 use std::collections::BTreeMap;
 
@@ -78,7 +78,7 @@ pub fn asked(document: &PlanDocument, served: &ServedDocument) -> Result<Asked, 
     let Some(goal) = goal else {
         let shown: String = document.objective.chars().take(80).collect();
         let message = format!(
-            "member `objective` of the plan is `{shown}`, and pipelines that serve have throughput and \
+            "member `objective` of the plan is `{shown}`; inference pipelines have throughput and \
              latency"
         );
         return wrong("objective", message);

@@ -1,4 +1,4 @@
-//! What the devices of a pipeline that serves do between two batches, for what they draw.
+//! What the devices of an inference pipeline do between two batches, for what they draw.
 
 use cost_model::runs::served::priced::flops;
 use cost_model::runs::served::{Judged, Piece};

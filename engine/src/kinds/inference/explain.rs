@@ -1,4 +1,4 @@
-//! A pipeline that serves as people read it: by stage what it takes and holds, and what limits it.
+//! An inference pipeline as people read it: by stage what it takes and holds, and what limits it.
 
 use cost_model::runs::served::{Goal, Judged, Piece, StageFigures};
 use ir::diagnostic::Diagnostic;
@@ -97,8 +97,8 @@ pub(crate) fn table(
     (rows, page): (Rows, &Page),
 ) {
     let columns = Column::row(
-        "#stage | blocks | @device | kind | #ms | #way, ms | #cache | #peak \
-             | #margin",
+        "#stage | layers | @device | kind | #ms | #send | #cache | #peak \
+             | #left",
     );
     let row = |(at, (piece, own)): (usize, (&Piece, &StageFigures))| {
         let kind = setting.run.cluster.device_ids().nth(piece.device);

@@ -1,4 +1,4 @@
-//! A pipeline that serves in the words of servers.
+//! An inference pipeline in the words of servers.
 
 use cost_model::runs::served::Piece;
 use exporters::Export;

@@ -1,4 +1,4 @@
-//! What the frame asks of a pipeline that serves.
+//! What the frame asks of an inference pipeline.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +36,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 impl Kind for Inference {
     const KIND: PlanKind = PlanKind::Inference;
-    const ROWS: &'static str = "a row that plans pipelines that serve";
+    const ROWS: &'static str = "a row that plans inference pipelines";
     const ELSEWHERE: &'static str = "other programs can be told from the plan's `partition.stages`";
     const HONOURS: &'static Honours = &setting::HONOURS;
     const IS_ROW: IsRow = row::is::<Serves>;
@@ -122,7 +122,7 @@ fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
     if matches!(subject, Subject::Step { longest: None } | Subject::Device(_)) {
         return Ok(());
     }
-    let message = "a pipeline that serves has stages of blocks: no ops, transfers or critical path";
+    let message = "an inference pipeline has stages of blocks: no ops, transfers or critical path";
     Err(refused(message, "leave --op, --transfer and --longest out, or add --device"))
 }
 

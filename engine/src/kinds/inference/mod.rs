@@ -20,7 +20,7 @@ pub const ALGORITHM: &str = "serving-pipeline";
 /// A forward pipeline of a model that serves.
 pub struct Inference;
 
-/// Refuses what a pipeline that serves has none of.
+/// Refuses what an inference pipeline has none of.
 pub(crate) fn refused(message: impl Into<String>, hint: &str) -> Diagnostic {
     refuse(PlanKind::Inference, message, hint)
 }

@@ -122,7 +122,7 @@ fn of(request: &PlanRequest) -> Result<Asked, Diagnostic> {
         None => Goal::default(),
         Some(name) if name.is_of_energy() => Goal::default(),
         Some(name) => Goal::named(name.name()).ok_or_else(|| {
-            let message = format!("a pipeline that serves is planned for no `{}`", name.name());
+            let message = format!("`{}` is no objective of an inference pipeline", name.name());
             Diagnostic::usage("no-objective", message)
                 .hint("use --objective throughput, latency, energy-per-token or cost-per-token")
         })?,
@@ -189,7 +189,7 @@ fn screen(setting: &Setting, best: &Plan, found: &Found, page: &Page) -> Screen 
         "memory",
         fullest.map(|(left, at, peak)| {
             let left = Bytes(left);
-            figure(Bytes(peak), None, &format!("on stage {at}, the fullest: {left} left"))
+            figure(Bytes(peak), None, &format!("on stage {at}, which has least left: {left}"))
         }),
     );
     screen.fact("proof", proof(setting, best, found));

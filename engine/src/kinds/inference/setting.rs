@@ -1,4 +1,4 @@
-//! What a pipeline that serves is planned on: a config of dense blocks on the devices of a cluster, which may
+//! What an inference pipeline is planned on: a config of dense blocks on the devices of a cluster, which may
 //! all differ.
 
 use std::path::Path;
@@ -66,7 +66,7 @@ impl Setting {
     pub fn read(path: &Path, flags: &ProblemRequest, asked: Asked) -> Result<Self, Diagnostic> {
         check(&asked)?;
         if !importers::is_config(path) {
-            let message = "pipelines that serve are planned for a config.json";
+            let message = "inference pipelines are planned for a config.json";
             return Err(refused(message, "give one, or place the ops of a graph without --phase"));
         }
         // The size of a batch is none of the config's.
@@ -190,7 +190,7 @@ fn check_model(model: &Model) -> Result<(), Diagnostic> {
         return Err(refused(message, "place its ops without --phase"));
     }
     if model.card.has_experts() {
-        let message = "models of experts are not planned as pipelines that serve";
+        let message = "MoE models are not planned as inference pipelines";
         return Err(refused(
             message,
             "plan their experts, such as with --algorithm expert-placement",
@@ -272,7 +272,7 @@ fn beyond(run: &Run, phase: StepPhase, cached: u64) -> Option<Diagnostic> {
     })
 }
 
-/// What pipelines that serve honour of a request.
+/// What inference pipelines honour of a request.
 pub const HONOURS: Honours = Honours {
     hint: |field| match field.name {
         "global_batch" | "tokens_per_step" | "micro_batch" => {

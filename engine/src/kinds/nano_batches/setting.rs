@@ -44,7 +44,7 @@ pub struct Doing {
 pub struct Setting {
     /// Model, devices and software.
     pub run: Run,
-    /// By layer its kind, those that predict a later token aside.
+    /// By layer its kind, without MTP layers.
     pub layers: Vec<usize>,
     /// What a step does.
     pub doing: Doing,

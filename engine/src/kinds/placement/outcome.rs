@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cost_model::ops::judge::report::{DeviceReport, Report};
-use cost_model::ops::problem::{Objective, Problem};
+use cost_model::ops::problem::{Constraints, Objective, Problem};
 use cost_model::ops::workload::fusion::unfused_attention;
 use documents::diagnostic::DiagnosticDocument;
 use documents::plan::{PlanDocument, gap};
@@ -51,6 +51,8 @@ pub struct Solved {
     pub named: Option<DType>,
     /// Whether all is listed.
     pub is_whole: bool,
+    /// The flags by which other verbs find model and cluster.
+    pub on: String,
     /// Of the program that planned.
     pub version: &'static str,
     /// Names of the files that were written.
@@ -138,6 +140,7 @@ fn screen(loaded: &Loaded, outcome: &Outcome, solved: &Solved) -> Screen {
     let model = words::imported(&problem.graph.name, &loaded.summary);
     let mut screen = Screen::new(format!("{model}; on {devices}"));
     (screen.written, screen.is_whole) = (solved.written.clone(), solved.is_whole);
+    screen.on.clone_from(&solved.on);
     screen.fact("plan", plan_fact(problem, outcome));
     screen.fact("", element_type::words(&problem.graph, &problem.workload, solved.named));
     screen.fact("", solved.left_out.as_ref().map(|own| own.message.clone()));
@@ -187,7 +190,7 @@ fn memory_fact(problem: &Problem, report: &Report) -> Option<String> {
     let fullest = report.devices.iter().filter(|own| own.peak.bytes > 0).min_by_key(left)?;
     let name = &problem.cluster.devices[fullest.device.index()].name;
     let usable = match fullest.limit {
-        Some(limit) => format!("of {} usable on {name}, the fullest device", Bytes(limit)),
+        Some(limit) => format!("of {} usable on {name}, which has least left", Bytes(limit)),
         None => format!("on {name}, which has no limit"),
     };
     Some(figure(Bytes(fullest.peak.bytes), None, &usable))
@@ -199,20 +202,30 @@ fn proof(loaded: &Loaded, outcome: &Outcome, solved: &Solved) -> String {
     let gap = percent(value, bound);
     let guesses = guesses(loaded.summary.guessed_share);
     // Of times that were guessed no optimum is known.
-    let space = match solved.beside {
-        Some(_) => "of all operator placements and parallelism settings",
-        None => "of all operator placements on these devices",
+    let Constraints { pins, forbids, colocate } = &loaded.problem.constraints;
+    let is_free = pins.is_empty() && forbids.is_empty() && colocate.is_empty();
+    // Of parallelism settings that were not searched the bound says nothing.
+    let is_joint = solved.beside.as_ref().is_some_and(|own| own.bound.is_some());
+    let space = match (is_joint, is_free) {
+        (true, true) => "of all operator placements and parallelism settings",
+        (false, true) => "of all operator placements on these devices",
+        (_, false) => "of all operator placements that launcher and constraints allow",
     };
     let how_far = match (value <= bound, guesses.is_empty()) {
         (true, true) => format!("the best {space}"),
         (true, false) => format!("as good as the bound {space}"),
         _ if bound == Nanos::ZERO => "no lower bound is known".to_owned(),
         _ if gap.ends_with('x') => format!("at most {gap} the best {space}"),
-        _ => format!("within {gap} of the best {space}"),
+        _ if loaded.problem.objective == Objective::STEP_TIME => {
+            format!("at most {gap} slower than the best {space}")
+        }
+        _ => format!("at most {gap} above the best {space}"),
     };
     let (method, stop) = (outcome.bound.method, stopped(loaded, outcome));
     let took = elapsed(solved.elapsed);
-    format!("{how_far}{guesses} (bound {bound}, {method}; planned in {took}; stopped: {stop})")
+    format!(
+        "{how_far}{guesses} (lower bound {bound}, {method}; planned in {took}; stopped: {stop})"
+    )
 }
 
 /// Why the search ended; nothing that rests on guesses is an optimum.
@@ -226,10 +239,10 @@ fn stopped(loaded: &Loaded, outcome: &Outcome) -> &'static str {
 /// What plans of training runs that no operator placement is are asked for by.
 const BY_DEGREES: &str = "DP, TP, PP and ZeRO: meshwright train MODEL --global-batch N";
 
-/// For a training run that no placement of whole ops serves: what does.
+/// For a training run that no operator placement fits: what does.
 pub fn other_way(problem: &Problem) -> Option<String> {
     (problem.workload.mode == Mode::Training).then(|| {
-        "this places whole ops, and every device holds all states of its own; plan replicas, \
+        "operator placement does not split training states over devices; plan replicas, \
          shards and pipelines with --global-batch N in place of --workload training --batch N"
             .to_owned()
     })

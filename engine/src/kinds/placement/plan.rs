@@ -196,6 +196,7 @@ fn finished(
         left_out: executor::left_out(&targets(request)),
         named: request.problem.model.dtype,
         is_whole: request.all,
+        on: request.on(),
         version: run.version,
         written,
         beside,

@@ -69,7 +69,7 @@ impl Trust {
 pub fn origins(trust: &Trust, on: &Loaded) -> Option<String> {
     let is_measured = trust.shares.of(Origin::Measured) > 0;
     let idle = if is_measured { idle(&on.summary) } else { String::new() };
-    (trust.shares.total() > 0).then(|| format!("{} of the times{idle}", words(&trust.shares)))
+    (trust.shares.total() > 0).then(|| format!("op times: {}{idle}", words(&trust.shares)))
 }
 
 /// Prints what the times rest on: the step's critical path, and devices that differ from it.
@@ -91,10 +91,10 @@ pub fn print(trust: &Trust, on: &Loaded, report: &Report, rows: Rows, page: &Pag
         return;
     }
     if rows == Rows::Few {
-        page.line(&format!("based on {all} of the step (by device: --all)"));
+        page.line(&format!("based on {all}, over the step (by device: --all)"));
         return;
     }
-    page.line(&format!("based on {all} of the step"));
+    page.line(&format!("based on {all}, over the step"));
     for (name, words) in &devices {
         page.line(&format!("  {name} {words}"));
     }

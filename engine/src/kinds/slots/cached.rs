@@ -1,4 +1,5 @@
-//! Experts in slots of devices, the others in the memory of the host: what a run needs, and where it lies.
+//! Offloaded experts: an expert cache in slots of devices, the others in host memory. What a run needs, and
+//! where it lies.
 
 use std::collections::HashMap;
 
@@ -49,12 +50,12 @@ fn dtype(setting: &Setting) -> DType {
     setting.model.dtype.unwrap_or(DType::Bf16)
 }
 
-/// Steps, visits and tokens: of a trace, or drawn.
+/// Steps, routed tokens and tokens: of a trace, or drawn.
 pub type Steps = (Vec<Needs>, Vec<Vec<f64>>, Vec<u32>, bool);
 
 impl Cached {
-    /// Puts the experts that steps need on the devices of a host; steps are drawn by visits of entries of
-    /// layers, and so many tokens, where there are none.
+    /// Puts the experts that steps need on the devices of a host; steps are drawn from the routed
+    /// tokens of entries of layers, and so many tokens, where there are none.
     ///
     /// # Errors
     /// `experts-differ`, `several-hosts`, `no-host-link`, `no-rates`, `too-few-slots`, `too-many-slots`.
@@ -355,15 +356,14 @@ fn room(setting: &Setting, stated: Option<usize>) -> Result<Room, Diagnostic> {
     let slots = stated.unwrap_or(holds);
     if holds < fewest {
         let message = format!(
-            "a device's memory holds {holds} experts, and layers need {fewest}: what a \
-                               token visits in each"
+            "a device's memory holds {holds} experts, and layers need {fewest}: the experts of \
+             one token in each"
         );
         return told("too-few-slots", message, "give devices with more memory".to_owned());
     }
     if slots < fewest {
         let message = format!(
-            "{slots} slots of all layers, which need {fewest}: what a token visits in \
-                               each"
+            "{slots} slots of all layers, which need {fewest}: the experts of one token in each"
         );
         return told("too-few-slots", message, format!("give slots={fewest} or more"));
     }

@@ -1,4 +1,4 @@
-//! `compare` of two plans of experts in slots, as they state their figures.
+//! `compare` of two plans of offloaded experts, as they state their figures.
 
 use documents::plan::PlanDocument;
 use documents::plan::experts::ExpertLayersDocument;

@@ -1,4 +1,4 @@
-//! `explain` of experts in slots: what layers hold and fetch, and what lies on a device.
+//! `explain` of offloaded experts: what layers hold and fetch, and what lies on a device.
 
 use documents::plan::experts::ExpertLayersDocument;
 use ir::diagnostic::Diagnostic;

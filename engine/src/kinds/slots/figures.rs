@@ -1,4 +1,4 @@
-//! Experts in slots in figures, and as people read them.
+//! Offloaded experts in figures, and as people read them.
 
 use documents::plan::PlanDocument;
 use documents::plan::experts::{CacheDocument, ExpertLayersDocument, ExpertsDocument};
@@ -57,7 +57,7 @@ pub fn table(plan: &PlanDocument, rows: Rows, page: &Page) {
 pub fn sentences(plan: &PlanDocument) -> Vec<String> {
     let Some(host) = &plan.experts.host else { return Vec::new() };
     let sum = sums(&plan.experts);
-    let whence = if host.is_traced { "of the trace" } else { "drawn by visits" };
+    let whence = if host.is_traced { "of the trace" } else { "drawn from routed tokens" };
     let steps = host.steps.max(1) as f64;
     let regrouped = host.regrouped.map(|own| {
         let words = if own.is_done { "change places" } else { "stay in their places" };

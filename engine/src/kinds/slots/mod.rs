@@ -1,4 +1,4 @@
-//! Plans of experts in slots of devices, the others in the memory of the host.
+//! Plans of offloaded experts: an expert cache in slots of devices, the others in host memory.
 
 pub mod cached;
 pub mod compare;
@@ -36,7 +36,7 @@ use crate::search::row;
 
 /// What of a plan its trace alone says; bounds of it are judged.
 const OF_TRACE: [&str; 7] = [
-    "visits",
+    "routed tokens",
     "needed",
     "missed and fetched ahead",
     "waves",

@@ -1,4 +1,4 @@
-//! Experts in slots of devices.
+//! Plans an expert cache in slots of devices.
 
 use std::sync::Arc;
 
@@ -91,7 +91,7 @@ struct Asked {
     warnings: Vec<Diagnostic>,
 }
 
-/// Reads model, cluster, and a trace or visits.
+/// Reads model, cluster, and a trace or routed tokens.
 fn read(
     own: &PlanRequest,
     choices: &Choices,

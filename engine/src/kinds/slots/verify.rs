@@ -1,4 +1,4 @@
-//! `verify` of experts in slots: rules and figures, derived from the document, its model and cluster. What
+//! `verify` of offloaded experts: rules and figures, derived from the document, its model and cluster. What
 //! steps need and miss is derived again where they were drawn or their trace is given; without it, what can
 //! be said is checked.
 
@@ -80,7 +80,7 @@ fn of_layer(
     let is_sound =
         cost_model::experts::shares(&own.visits).is_some_and(|own| own.len() == n_experts);
     if !is_sound {
-        return vec![wrong("bad-visits", format!("these are no visits of {n_experts} experts"))];
+        return vec![wrong("bad-visits", format!("not the routed tokens of {n_experts} experts"))];
     }
     let is_at_home =
         copies.len() == n_experts && copies.iter().zip(&homes).all(|(own, home)| own == &[*home]);

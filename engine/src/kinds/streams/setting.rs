@@ -22,7 +22,7 @@ use crate::request::ProblemRequest;
 pub struct Setting {
     /// Model, devices and software.
     pub run: Run,
-    /// Layers, those that predict a later token aside.
+    /// Layers, without MTP layers.
     pub model: Model,
     /// Hosts: replicas, which share out the experts.
     pub hosts: u32,

@@ -35,7 +35,7 @@ use planner::training::search::Wider;
 /// What the answer rests on, and what else there is.
 const SPACE: &str = "costs per transformer layer; only parallelism settings were searched, so the bound does \
     not cover operator placements";
-/// Turns that are shown.
+/// Tipping points that are shown.
 const SHOWN_FLIPS: usize = 4;
 
 /// Everything that is printed or written as a document.
@@ -52,7 +52,7 @@ pub struct Answer<'a> {
     pub others: Vec<Judged>,
     /// The next fastest of other degrees.
     pub rivals: &'a [Judged],
-    /// The front of time, memory and devices.
+    /// The Pareto front in time, memory and devices.
     pub front: Vec<Judged>,
     /// What lies beyond the launcher.
     pub wider: Option<Wider>,
@@ -289,32 +289,34 @@ impl<'a> Answer<'a> {
             Column::Number("devices"),
             Column::Number("step time"),
             Column::Number("peak"),
-            Column::Text("front of time, memory and devices"),
+            Column::Text("Pareto front in time, memory, devices"),
         ];
         page.table(&columns, self.front.iter().map(row).collect());
     }
 
     fn print_turns(&self, page: &Page) {
-        // Constants that act on the same costs turn the order alike: they are told in one line.
+        // Constants that act on the same costs have the same tipping point: one line states it.
         let is_alike = |a: &Flip, b: &Flip| (a.winner, a.factor) == (b.winner, b.factor);
         for alike in self.flips.chunk_by(is_alike).take(SHOWN_FLIPS) {
             let Some(other) = self.rivals.get(alike[0].winner) else { continue };
             let names: Vec<String> =
                 alike.iter().map(|flip| format!("`{}`", flip.constant.name())).collect();
+            let change = 100.0 * (alike[0].factor - 1.0);
             page.line(&format!(
-                "a runner-up wins if {} is {:.2} times as large: {}",
+                "tipping point: if {} were {:.1} % {}, {} would win",
                 names.join(" or "),
-                alike[0].factor,
+                change.abs(),
+                if change < 0.0 { "lower" } else { "higher" },
                 degrees(&other.configuration)
             ));
         }
         let is_whole = self.stop.is_complete();
         if is_whole && self.flips.is_empty() && !self.rivals.is_empty() {
-            page.line("no constant turns the order within a factor of 8");
+            page.line("no tipping points: no constant changes the winner within a factor of 8");
         }
     }
 
-    /// Whether nothing is faster than the fastest plan, whatever the cuts.
+    /// Whether nothing is faster than the fastest plan, for any layer split.
     pub fn is_optimum(&self) -> bool {
         self.bound >= self.fastest.step
     }
@@ -324,6 +326,7 @@ impl<'a> Answer<'a> {
         let space = &self.searched;
         let settings = match self.counts.n_shapes {
             0 => "the parallelism settings".to_owned(),
+            1 => "1 parallelism setting".to_owned(),
             n => format!("{n} parallelism settings"),
         };
         let launcher = match space.pins.capabilities {
@@ -371,6 +374,7 @@ impl<'a> Answer<'a> {
         // A search that was left alone at the end of its time did not say what it looked at.
         let plans = match self.counts.n_judged {
             0 => None,
+            1 => Some("1 plan simulated".to_owned()),
             n => Some(format!("{n} plans simulated")),
         };
         let time = self.elapsed.map(|own| format!("{:.2} s", own.as_secs_f64()));

@@ -134,7 +134,7 @@ pub(super) fn no_overlap(setting: &Setting, plan: &Plan) -> Option<&'static str>
         degrees,
     );
     let looped = "a pipeline whose ranks hold one chunk runs no two passes together";
-    let kept = "blocks are computed again";
+    let kept = "blocks are recomputed";
     obstacle
         .or_else(|| (!expert_overlap::runs_together(degrees)).then_some(looped))
         .or_else(|| (!expert_overlap::keeps_blocks(&plan.partition.stages)).then_some(kept))

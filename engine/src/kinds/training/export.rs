@@ -115,7 +115,7 @@ pub fn exported(
 /// A plan in the words of a target: with its devices where it has words for them.
 fn told<'p>(target: &str, plan: &'p Plan) -> Result<Told<'p>, Diagnostic> {
     if edges::are_lossy(plan) {
-        let message = format!("`{target}` has no words for edges that send a part");
+        let message = format!("`{target}` cannot express compressed edges");
         return Err(Diagnostic::input("not-expressible", message).hint(
             "plan without --allow-lossy, or read `communication.edges` of the plan in a stage of your own",
         ));

@@ -1,4 +1,4 @@
-//! What a plan says of devices that come and go: what moves where it goes on from one that lost some,
+//! What a plan says of elastic devices: what moves where it goes on from one that lost some,
 //! and which device stands in for which.
 
 use std::collections::BTreeMap;
@@ -103,7 +103,7 @@ pub fn arranged(setting: &Setting, plan: &Plan, step: Nanos) -> Option<Plan> {
     setting.confirmed(&own, step).ok().map(|_| own)
 }
 
-/// What a plan states of devices that come and go.
+/// What a plan states of elastic devices.
 ///
 /// # Errors
 /// `bad-plan` where a plan that it goes on from does not fit.
@@ -143,7 +143,7 @@ fn move_document(own: &Move, cluster: &Cluster) -> MoveDocument {
     }
 }
 
-/// Prints what a plan says of devices that come and go.
+/// Prints what a plan says of elastic devices.
 pub fn print(document: &PlanDocument, page: &Page) {
     let own = &document.communication;
     spares::print(&own.spares, page);

@@ -169,8 +169,8 @@ fn limit(setting: &Setting, space: &Space, name: &str) -> String {
                 (setting.numbers.dtype, setting.model.n_predictions),
                 &shared,
             );
-            let ours = "it takes shared out experts, several micro-batches, no blocks computed \
-                        again, and no pipeline or one of several chunks a rank";
+            let ours = "it takes expert parallelism, several micro-batches, no recomputed blocks, \
+                        and no pipeline or one with virtual stages";
             obstacle.unwrap_or(ours).to_owned()
         }
         ("micro-batch", _) => {

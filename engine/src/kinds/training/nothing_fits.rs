@@ -144,8 +144,12 @@ fn ways(
         let way = found.map(|(n, plan)| {
             let joined = if u64::from(n) > pricing.system.per_host { joined } else { "" };
             let pins = pinned(&plan.configuration);
+            let hosts = match plan.configuration.offload {
+                Offload::Optimizer => ", with optimizer states on hosts",
+                Offload::Nothing => "",
+            };
             // How fast hangs on what they share of their host, which no file states yet.
-            format!("on {n} such devices{joined} a plan fits: {pins}")
+            format!("on {n} such devices{joined} a plan fits{hosts}: {pins}")
         });
         told.loosened("devices", way, in_time());
     }
@@ -281,7 +285,7 @@ fn narrower(
 /// What binds even with the optimizer states on the hosts.
 fn host_term(moved: &Pricing<'_>, space: &Space, options: &Options) -> Option<String> {
     let need = Bytes(least(moved, space, options)?.bytes());
-    Some(format!("optimizer states on the hosts are not enough: {need} are needed still"))
+    Some(format!("with optimizer states on hosts the smallest plan still needs {need} per device"))
 }
 
 /// Names of pins, with what takes each away, in the order in which a configuration is chosen.

@@ -18,7 +18,6 @@ use crate::answer::beside::Beside;
 use crate::answer::energy;
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::Format;
-use crate::answer::screen::Screen;
 use crate::inputs::run::setting::Setting;
 use crate::kinds::training::answer::Answer;
 use crate::kinds::training::plan_layered;
@@ -183,7 +182,7 @@ impl Searched {
         Nanos((self.planned.settled.found.bound_s * 1e9).round() as u64)
     }
 
-    /// What a step takes on one device with memory for all of it, nothing computed again.
+    /// What a step takes on one device with memory for all of it, nothing recomputed.
     pub(crate) fn on_one_device(&self, micro_batch: u64) -> Option<Nanos> {
         let pricing = Pricing { limit: None, ..self.setting.pricing() };
         let pins = Pins {
@@ -254,8 +253,7 @@ impl Searched {
         match run.page.format {
             Format::Text => {
                 let is_whole = request.all;
-                let screen = answer.screen(&plan, (written, request.executor));
-                run.page.screen(Screen { is_whole, ..screen });
+                run.page.screen(answer.screen(&plan, (written, request)));
                 if is_whole {
                     run.page.text("\n");
                     answer.print(run.page);

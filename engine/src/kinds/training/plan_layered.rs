@@ -17,7 +17,6 @@ use planner::training::search_3d::space::Space;
 use super::followed::{self, follow, none};
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::Format;
-use crate::answer::screen::Screen;
 use crate::inputs::run::setting::Setting;
 use crate::kinds::training::document;
 use crate::kinds::training::layered::found::Answer;
@@ -138,7 +137,7 @@ pub(crate) fn plan(
     let is_whole = request.all;
     match run.page.format {
         Format::Text => {
-            run.page.screen(Screen { is_whole, ..answer.screen(written) });
+            run.page.screen(answer.screen(written, request));
             if is_whole {
                 run.page.text("\n");
                 answer.print(run.page);

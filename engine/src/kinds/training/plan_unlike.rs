@@ -105,7 +105,7 @@ fn check(request: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
         exporters::find(PlanKind::Training, target)?;
         if !export::is_picture(target) {
             let message = format!(
-                "`{target}` has words for some plans of unlike nodes alone, which is known when there is one"
+                "`{target}` can express only some plans on heterogeneous nodes, known once there is a plan"
             );
             return Err(Diagnostic::usage("not-expressible", message).hint(
                 "write the plan with -o and `export` it, or draw it with --export svg or trace",
@@ -265,7 +265,7 @@ impl Searched {
         let plan = document::of(&setting, &best.plan, SCHEDULE, (ALGORITHM, found.bound))?;
         let written = run.follower.planned(bytes(&plan)?, files)?;
         setting.warnings.extend(edges::warnings(&setting, &best.plan));
-        answer((&setting, &best), &found, (plan, elapsed), (written, request.all), run.page)?;
+        answer((&setting, &best), &found, (plan, elapsed), (written, request), run.page)?;
         Ok(Exit::DONE)
     }
 }
@@ -278,17 +278,17 @@ fn answer(
     (setting, best): (&Setting, &Judged),
     found: &Found,
     (plan, elapsed): (PlanDocument, Option<f64>),
-    (written, is_whole): (Vec<String>, bool),
+    (written, request): (Vec<String>, &PlanRequest),
     page: &Page,
 ) -> Result<(), Diagnostic> {
     let report = setting.confirmed(&best.plan, best.step)?;
     if page.format == Format::Text {
         let mut screen = unlike::screen((setting, best), found, (&plan, &report));
-        (screen.written, screen.is_whole) = (written, is_whole);
+        (screen.written, screen.is_whole, screen.on) = (written, request.all, request.on());
         screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
         page.screen(screen);
     }
-    if page.format == Format::Text && is_whole {
+    if page.format == Format::Text && request.all {
         page.text("\n");
         edges::print(&plan, page);
         losses::print(&plan, page);

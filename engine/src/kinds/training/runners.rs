@@ -17,7 +17,7 @@ pub struct Runners {
 }
 
 impl Runners {
-    /// `runs on: megatron; nearest: torchtitan +2.1 % (all priced as megatron-core)`, in one line.
+    /// `runs on megatron; with another plan: torchtitan +2.1 % (all priced as megatron-core)`, in one line.
     pub fn line(&self, best: Nanos) -> String {
         let share = |step: Nanos| step.seconds() / best.seconds() - 1.0;
         let other = |(step, name): &(Nanos, _)| format!("{name} {}", percent(share(*step)));
@@ -42,9 +42,10 @@ impl Runners {
 /// As many names as fit; the nearest of the others always does.
 fn fitted(runs: &[&str], others: &[String]) -> String {
     const MORE: &str = ", ..";
-    let nearest = others.first().map_or_else(String::new, |own| format!("; nearest: {own}"));
+    let nearest =
+        others.first().map_or_else(String::new, |own| format!("; with another plan: {own}"));
     let tail = nearest.len() + if others.len() > 1 { MORE.len() } else { 0 };
-    let mut line = "runs on: ".to_owned() + runs.first().unwrap_or(&"none");
+    let mut line = "runs on ".to_owned() + runs.first().unwrap_or(&"no launcher");
     for (position, name) in runs.iter().enumerate().skip(1) {
         let rest = if position + 1 < runs.len() { MORE.len() } else { 0 };
         if line.len() + ", ".len() + name.len() + rest + tail > COLUMNS {
@@ -78,14 +79,14 @@ mod tests {
         let others = |n: usize| -> Vec<String> {
             (0..n).map(|at| format!("torch-split-points {}", percent(0.05 * at as f64))).collect()
         };
-        assert_eq!(fitted(&["megatron"], &[]), "runs on: megatron");
+        assert_eq!(fitted(&["megatron"], &[]), "runs on megatron");
         let line = fitted(&[], &others(1));
-        assert!(line.ends_with("none; nearest: torch-split-points +0.0 %"));
+        assert!(line.ends_with("no launcher; with another plan: torch-split-points +0.0 %"));
         for n in 0..8 {
             let runs = ["torch-pipelining", "megatron", "megatron-bridge", "deepspeed"];
             let line = fitted(&runs, &others(n));
             assert!(line.chars().count() <= COLUMNS, "{line}");
-            assert_eq!(line.contains("; nearest: torch-split-points +0.0 %"), n > 0, "{line}");
+            assert_eq!(line.contains("; with another plan: torch-split-points"), n > 0, "{line}");
         }
     }
 }

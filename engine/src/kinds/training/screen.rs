@@ -21,6 +21,7 @@ use crate::answer::screen::{Screen, figure};
 use crate::answer::words::{count, range, rate};
 use crate::inputs::load;
 use crate::inputs::run::setting::Setting;
+use crate::request::PlanRequest;
 use crate::request::executor::Executor;
 
 /// Other plans that are shown.
@@ -106,14 +107,14 @@ impl Answer<'_> {
     pub(super) fn screen(
         &self,
         plan: &PlanDocument,
-        (written, executor): (Vec<String>, Option<Executor>),
+        (written, request): (Vec<String>, &PlanRequest),
     ) -> Screen {
         let (setting, best) = (self.setting, self.best);
         let configuration = &best.configuration;
         let degrees = &configuration.degrees;
         let mut screen = Screen::new(setting.title());
         screen.warnings = self.warnings();
-        screen.written = written;
+        (screen.written, screen.on, screen.is_whole) = (written, request.on(), request.all);
         screen.fact("plan", format!("{}; {}", words(degrees, true), setting.software()));
         screen.fact("", self.layers());
         let interval = range(Nanos(self.interval.low_ns), Nanos(self.interval.high_ns));
@@ -132,7 +133,7 @@ impl Answer<'_> {
         screen.fact("devices", losses::fact(plan));
         self.instead(&mut screen);
         let any = || self.runs_on.as_ref()?.runs.first().copied().map(str::to_owned);
-        let asked = executor.filter(|own| *own != Executor::ANY).map(|own| own.text());
+        let asked = request.executor.filter(|own| *own != Executor::ANY).map(|own| own.text());
         if let Some(target) = asked.or_else(any) {
             let export =
                 |plan: &str| format!("meshwright export {plan} --target {target} --to run");
@@ -183,7 +184,7 @@ impl Answer<'_> {
             text += &format!("; {name} needs another plan, {slower:.1} % slower");
         }
         match &self.wider {
-            Some(Wider::Nothing(_)) => text += "; no other plan is faster (--for any)",
+            Some(Wider::Nothing(_)) => text += "; no launcher runs a faster plan (--for any)",
             Some(Wider::Faster(_, plan)) => {
                 let faster = 100.0 * (1.0 - plan.step.seconds() / best);
                 text += &format!("; --for any is {faster:.1} % faster");
@@ -272,7 +273,7 @@ pub(super) fn words(own: &Parallelism, is_whole: bool) -> String {
     if own.data * own.context > 1 {
         words.push(format!("ZeRO {}", own.zero as u8));
     }
-    words.extend(own.expert_overlap.then(|| "overlapped all-to-all".to_owned()));
+    words.extend((is_whole && own.expert_overlap).then(|| "overlapped all-to-all".to_owned()));
     words.extend((own.mesh == Mesh::TpCpPpDp).then(|| "PP inside hosts".to_owned()));
     words.join(", ")
 }

@@ -18,7 +18,7 @@ use super::losses::sizes;
 use crate::answer::page::{Column, Page};
 use crate::inputs::run::setting::Setting;
 
-/// Most passes that are judged to say who stands in for whom.
+/// Most passes that are judged to find failover targets.
 const MOST_PASSES: u64 = 20_000_000;
 /// Most devices, times node groups, that are looked at for it.
 const MOST_LOOKS: usize = 1 << 26;
@@ -269,7 +269,7 @@ pub(super) fn fact(spares: &[SpareDocument]) -> Option<String> {
         .then(|| format!("spares replace any one device of {n} of {of} stage groups{step} (--all)"))
 }
 
-/// Prints who stands in for whom.
+/// Prints failover targets.
 pub(super) fn print(spares: &[SpareDocument], page: &Page) {
     if spares.is_empty() {
         return;

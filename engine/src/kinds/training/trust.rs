@@ -51,8 +51,8 @@ struct Way {
 }
 
 impl Trust {
-    /// Of a step and the largest peak of a plan; `None` on measured layers and unlike nodes, which were
-    /// not judged.
+    /// Of a step and the largest peak of a plan; `None` on measured layers and heterogeneous nodes, which
+    /// were not judged.
     pub(super) fn of(setting: &Setting, plan: &Plan, (step, peak): (Nanos, Bytes)) -> Option<Self> {
         if plan.partition.has_own_devices() {
             return None;

@@ -121,7 +121,7 @@ fn options(setting: &Setting) -> Options {
     Options { devices: most_devices(setting), edge_ratio, may_offload, ..Options::default() }
 }
 
-/// Whether hosts may keep states: what moves, or who stands in for whom, is not told of those.
+/// Whether hosts may keep states, for which moves and failover targets are not stated.
 fn may_offload(setting: &Setting) -> bool {
     let asked = &setting.request;
     !asked.no_offload
@@ -211,7 +211,8 @@ pub fn screen(
     let left = |rank: &RankReport| rank.limit.map(|limit| limit.saturating_sub(rank.peak.bytes));
     let fullest = report.ranks.iter().enumerate();
     let fullest = fullest.filter_map(|(at, own)| Some((left(own)?, at))).min();
-    let fullest = fullest.map(|(left, at)| format!("stage {at} is fullest, {} left", Bytes(left)));
+    let fullest =
+        fullest.map(|(left, at)| format!("at most; stage {at} has least left: {}", Bytes(left)));
     screen.fact("memory", figure(Bytes(peak), None, &fullest.unwrap_or_default()));
     screen.fact("proof", proof(setting, best, found));
     screen.fact("energy", plan.energy.as_ref().map(energy::fact));
@@ -262,8 +263,6 @@ fn stages_table(
             rank.map_or_else(String::new, margin),
         ]
     };
-    let columns = Column::row(
-        "#stage | layers | devices | kind | #TP | samples of replicas | #peak | #margin",
-    );
+    let columns = Column::row("#stage | layers | devices | kind | #TP | samples | #peak | #left");
     (columns, plan.partition.stages.iter().enumerate().map(row).collect())
 }

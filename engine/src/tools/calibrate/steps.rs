@@ -172,7 +172,8 @@ pub(super) fn print(of: &OfSteps, page: &Page) {
     };
     page.table(&columns, errors.filter_map(row).collect());
     page.line("");
-    let columns = Column::row("@constant | #nominal | #fitted | #change | do the rows tell it");
+    let columns =
+        Column::row("@constant | #nominal | #fitted | #change | determined by your data?");
     page.table(&columns, found.constants.iter().map(constant_row).collect());
     if let Table::Left(why) = &found.table {
         page.line("");
@@ -199,7 +200,7 @@ fn constant_row(corrected: &Corrected) -> Vec<String> {
 fn identified_words(identified: Identified) -> String {
     match identified {
         Identified::Fitted { log_error } => format!("yes, to {:.0} %", 100.0 * log_error.exp_m1()),
-        Identified::TooLittle => "no: too little".to_owned(),
+        Identified::TooLittle => "no: too uncertain".to_owned(),
         Identified::NoEffect => "no: no row depends on it".to_owned(),
     }
 }

@@ -59,9 +59,9 @@ const FIELDS: [Field; 16] = [
     ("virtual stages", |plan| plan.parallelism.virtual_stages.to_string()),
     ("context", |plan| plan.parallelism.context.to_string()),
     ("expert", |plan| plan.parallelism.expert.to_string()),
-    ("exchanges of experts", |plan| {
+    ("EP communication", |plan| {
         let is_beside = plan.parallelism.expert_overlap;
-        if is_beside { "beside passes" } else { "behind passes" }.to_owned()
+        if is_beside { "overlapped" } else { "exposed" }.to_owned()
     }),
     ("micro-batch", |plan| plan.parallelism.micro_batch.to_string()),
     ("micro-batches", |plan| plan.parallelism.n_micro_batches.to_string()),

@@ -55,7 +55,7 @@ struct Facts {
     boards: String,
     /// By stage, its devices in words, where stages have devices of their own.
     meshes: Vec<String>,
-    /// By edge that sends a part.
+    /// Compressed edges.
     edges: String,
 }
 

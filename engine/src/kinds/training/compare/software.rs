@@ -101,7 +101,7 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
         Some(Gradients::Half) => "in 16 bits",
         _ => "in 32 bits",
     };
-    let beside = |is: bool| if is { "beside passes" } else { "behind passes" };
+    let overlap = |is: bool| if is { "overlapped" } else { "exposed" };
     let row = |what: &'static str, is_used: bool, of: &dyn Fn(&Stack) -> &'static str| {
         let (a, b) = (of(own), of(planned));
         (is_used && a != b).then(|| (what, a.to_owned(), b.to_owned()))
@@ -112,9 +112,9 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
         row("launches", true, &|stack| launches(stack.launch)),
         row("attention", true, &|stack| attention(stack.attention)),
         row("dispatcher", true, &|stack| dispatcher(stack.experts.dispatcher)),
-        row("exchanges of experts", true, &|stack| beside(stack.experts.overlaps)),
-        row("exchanges of replicas", has_replicas, &|stack| beside(stack.overlap_data > 0.0)),
-        row("exchanges of tensor ranks", is_split, &|stack| beside(stack.overlap_tensor > 0.0)),
+        row("EP communication", true, &|stack| overlap(stack.experts.overlaps)),
+        row("DP communication", has_replicas, &|stack| overlap(stack.overlap_data > 0.0)),
+        row("TP communication", is_split, &|stack| overlap(stack.overlap_tensor > 0.0)),
     ];
     rows.into_iter().flatten().collect()
 }

@@ -24,6 +24,7 @@ use crate::answer::page::Column;
 use crate::answer::page::Page;
 use crate::answer::screen::Screen;
 use crate::inputs::run::setting::Setting;
+use crate::request::PlanRequest;
 
 /// What is not known of a step on measured layers.
 const NO_INTERVAL: &str =
@@ -63,7 +64,7 @@ impl<'a> Answer<'a> {
     }
 
     /// What a person reads first.
-    pub fn screen(&self, written: Vec<String>) -> Screen {
+    pub fn screen(&self, written: Vec<String>, request: &PlanRequest) -> Screen {
         let (setting, best, counts) = (self.setting, self.best, &self.found.counts);
         let layers = setting.layers.as_ref().map_or("", |layers| layers.name.as_str());
         let mut screen = Screen::new(setting.title());
@@ -86,7 +87,7 @@ impl<'a> Answer<'a> {
         let (columns, rows) = self.others();
         screen.table(&columns, rows);
         screen.warnings = setting.warnings.clone();
-        screen.written = written;
+        (screen.written, screen.on, screen.is_whole) = (written, request.on(), request.all);
         screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
         screen
     }

@@ -136,10 +136,10 @@ fn ways(
 /// What binds even with the optimizer states on the hosts.
 fn host_term(moved: &LayerPricing<'_>, space: &Space) -> String {
     match least(moved, space) {
-        None => "optimizer states on the hosts are not enough".to_owned(),
+        None => "optimizer states on hosts are not enough".to_owned(),
         Some(least) => format!(
-            "optimizer states on the hosts are not enough: {} bytes are needed still, most by {}",
-            least.most().0,
+            "with optimizer states on hosts the smallest plan still needs {} per device, most of it {}",
+            least.most(),
             binding(&least)
         ),
     }
