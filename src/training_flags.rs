@@ -35,7 +35,7 @@ pub(crate) struct TrainingFlags {
     /// Software stack, a preset's name [default: megatron-core]
     #[arg(long, value_name = "NAME")]
     pub(crate) stack: Option<String>,
-    /// Expert load imbalance: zipf:S or a JSON file [default: balanced]
+    /// Expert load imbalance: zipf:S or a file [default: balanced]
     #[arg(long, value_name = "SKEW", value_parser = expert_skew)]
     pub(crate) expert_skew: Option<ExpertSkew>,
     /// Keep optimizer states on the devices

@@ -123,6 +123,7 @@ impl<'a> Answer<'a> {
         let degrees = &self.best.configuration.degrees;
         let own = self.setting.warnings.iter().cloned();
         own.chain(self.wider.as_ref().and_then(searched::warning))
+            .chain(recommended::warning(self.choice))
             .chain(self.split_again())
             .chain(self.setting.above_published(self.utilisation()))
             .chain(self.setting.upper_end(degrees, Bytes(self.best.peak)))

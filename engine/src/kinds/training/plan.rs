@@ -233,12 +233,9 @@ impl Searched {
         let best = choice.simpler().map_or(fastest, |own| &own.plan);
         let made = (&best.plan()?, (best.configuration.order.name(), bound));
         let files = followed::files(request, &mut setting, made, &followed.trace);
-        let mut answer = Answer::new(
-            &setting,
-            (&found, &choice, searched),
-            (front, wider),
-            (elapsed, &options),
-        )?;
+        let beside_best = (front, wider);
+        let mut answer =
+            Answer::new(&setting, (&found, &choice, searched), beside_best, (elapsed, &options))?;
         answer.beside = beside;
         let is_free = request.executor.is_none_or(|own| own == Executor::ANY);
         if is_free {

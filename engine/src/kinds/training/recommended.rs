@@ -84,25 +84,26 @@ impl Known {
 
 /// `recommended: 0.6 % slower than the fastest (`--fastest`): no recompute`.
 pub(super) fn line(choice: &Choice, fastest: &Judged) -> Option<String> {
-    match choice {
-        Choice::Fastest => None,
-        Choice::Unknown => {
-            Some("the search ended before plans as fast were compared for simplicity".to_owned())
-        }
-        Choice::Simpler(own) => {
-            let percent = 100.0 * than(own, fastest);
-            let judged = match own.judged.is_empty() {
-                true => None,
-                false => Some(format!("no published run judges {}", own.judged.join(", "))),
-            };
-            let simpler = own.simpler.iter().map(|own| own.words().to_owned());
-            let why: Vec<String> = judged.into_iter().chain(simpler).collect();
-            Some(format!(
-                "recommended: {percent:.1} % slower than the fastest (`--fastest`): {}",
-                why.join(", ")
-            ))
-        }
+    let own = choice.simpler()?;
+    let percent = 100.0 * than(own, fastest);
+    let mut text = format!("recommended: {percent:.1} % slower than the fastest (`--fastest`)");
+    if !own.judged.is_empty() {
+        text += &format!(", which no published run judges ({})", own.judged.join(", "));
     }
+    let simpler: Vec<&str> = own.simpler.iter().copied().map(Criterion::words).collect();
+    if !simpler.is_empty() {
+        text += &format!(": {}", simpler.join(", "));
+    }
+    Some(text)
+}
+
+/// That the fastest plan is recommended because others were not compared with it.
+pub(super) fn warning(choice: &Choice) -> Option<Diagnostic> {
+    (*choice == Choice::Unknown).then(|| {
+        let message = "stopped before simpler plans were compared with the fastest";
+        Diagnostic::warning("not-compared", message)
+            .hint("raise --time-limit, leave out --gap, or add --fastest")
+    })
 }
 
 fn than(own: &Recommended, fastest: &Judged) -> f64 {

@@ -99,8 +99,8 @@ impl Criterion {
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Memory => "the upper end of the memory interval fits",
-            Self::Sharding => "the launcher's default sharding",
+            Self::Memory => "lower memory risk",
+            Self::Sharding => "default sharding",
             Self::Pipeline => "no pipeline",
             Self::Split => "even stages",
             Self::VirtualStages => "fewer virtual stages",
@@ -202,7 +202,7 @@ impl Rule<'_, '_> {
         let terms = (self.evidence.unjudged)(&judged.configuration);
         let wants = |own: &Configuration| is_within(&(self.evidence.unjudged)(own), &terms);
         let by = By {
-            most,
+            steps: fastest.step..=most,
             wants: &wants,
             least: &|own| self.least(own),
             ranks: &|own| self.ranks(own),
@@ -230,7 +230,7 @@ impl Rule<'_, '_> {
             ranks
         };
         let by = By {
-            most: limit,
+            steps: fastest.step..=limit,
             wants: &wants,
             least: &|own| only(n_terms(own)),
             ranks: &|own| only(n_terms(&own.configuration)),

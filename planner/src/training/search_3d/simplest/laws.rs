@@ -14,6 +14,7 @@ use super::super::laws::{model, on_threads, pick, space, stacks, system};
 use super::super::space::{Configuration, Space, leaves};
 use super::super::{Cuts, Options, bounded, fit, min_memory, solve};
 use super::*;
+use crate::run::Limits;
 use crate::training::order::in_flight;
 
 /// Upper ends of peaks by ZeRO stage.
@@ -67,7 +68,8 @@ fn compared(rule: &Rule<'_, '_>, space: &Space, known: &[Judged]) -> Judged {
     let is_certain = |own: &Judged| rule.ranks(own)[0] == 0;
     let without = |own: &Judged| {
         let fewer = terms(own).len() < terms(fastest).len();
-        fewer && is_within(&terms(own), &terms(fastest)) && own.step <= limit
+        let is_slower = (fastest.step..=limit).contains(&own.step);
+        fewer && is_within(&terms(own), &terms(fastest)) && is_slower
     };
     let n_terms = |own: &Judged| {
         let mut ranks = Ranks::default();
@@ -79,7 +81,9 @@ fn compared(rule: &Rule<'_, '_>, space: &Space, known: &[Judged]) -> Judged {
     let judged = judged.filter(|own| is_certain(own) || !is_certain(fastest));
     let judged = judged.unwrap_or_else(|| fastest.clone());
     let most = slower(judged.step, EQUAL).min(limit);
-    let equal = |own: &Judged| own.step <= most && is_within(&terms(own), &terms(&judged));
+    let equal = |own: &Judged| {
+        (fastest.step..=most).contains(&own.step) && is_within(&terms(own), &terms(&judged))
+    };
     let sure = first(&[known, &certain], equal, |own| rule.ranks(own)).filter(is_certain);
     sure.or_else(|| first(&[known, &whole], equal, |own| rule.ranks(own))).unwrap()
 }
@@ -125,9 +129,9 @@ fn the_rule_chooses_what_comparing_all_plans_chooses() {
     assert!(n_simpler > 100 && n_judged > 20, "{n_simpler} {n_judged}");
 }
 
-/// What is chosen depends on no number of threads.
+/// What is chosen depends on no number of threads, and is unknown where the search has to stop.
 #[test]
-fn threads_change_nothing() {
+fn threads_change_nothing_and_a_stop_is_said() {
     for seed in 0..100 {
         let mut random = SmallRng::seed_from_u64(seed);
         let model = model(&mut random);
@@ -140,5 +144,10 @@ fn threads_change_nothing() {
         let found = solve(&pricing, &space, &on_threads(1)).plans;
         let chosen = |n| choose((&pricing, &space), &found, (&evidence, &on_threads(n)));
         assert_eq!(chosen(1), chosen(3), "seed {seed}");
+        if !found.is_empty() {
+            let none = Options::within(&Limits { nodes: Some(0), ..Limits::default() });
+            let stopped = choose((&pricing, &space), &found, (&evidence, &none));
+            assert_eq!(stopped, Choice::Unknown, "seed {seed}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The first of all plans of a space that are not slower than a step, by ranks and then by time.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use cost_model::runs::forms::model::Pricing;
@@ -18,8 +19,9 @@ const ROUND: usize = 16;
 
 /// What is looked for.
 pub(super) struct By<'b> {
-    /// No plan is wanted that is slower.
-    pub(super) most: Nanos,
+    /// Steps that are wanted. None is below that of the fastest plan, as a fit into less memory
+    /// may be by chance.
+    pub(super) steps: RangeInclusive<Nanos>,
     /// Which configurations are wanted.
     pub(super) wants: &'b (dyn Fn(&Configuration) -> bool + Sync),
     /// What no plan of a configuration ranks below.
@@ -34,7 +36,7 @@ impl By<'_> {
     }
 
     fn takes(&self, plan: &Judged) -> bool {
-        plan.step <= self.most && (self.wants)(&plan.configuration)
+        self.steps.contains(&plan.step) && (self.wants)(&plan.configuration)
     }
 }
 
@@ -60,11 +62,12 @@ impl Equals<'_> {
     #[allow(clippy::option_option, reason = "stopped and found nothing are two things")]
     pub(super) fn first(&self, pricings: &[Pricing<'_>; 4], by: &By<'_>) -> Option<Option<Judged>> {
         let (none, kept) = (BTreeMap::new(), KeptBy::default());
+        let slowest = *by.steps.end();
         let workers = pricings.each_ref().map(|pricing| Worker {
             pricing,
             space: self.space,
             options: self.options,
-            cutoff: by.most.seconds(),
+            cutoff: slowest.seconds(),
             best: &none,
             known: &kept,
         });
@@ -83,7 +86,7 @@ impl Equals<'_> {
             }
             let most = |leaf: &Leaf| match &first {
                 Some((ranks, step, _)) if *ranks == leaf.least.0 => *step,
-                _ => by.most,
+                _ => slowest,
             };
             let of = |at: usize| wanted.get(at).map(|leaf| self.judged(&workers, leaf, most(leaf)));
             let found = in_parallel(self.threads(wanted.len()), of);
@@ -100,7 +103,8 @@ impl Equals<'_> {
 
     /// Configurations that are wanted and may be fast enough, those of the least ranks first.
     fn leaves(&self, workers: &[Worker<'_, '_>; 4], by: &By<'_>) -> Vec<Leaf> {
-        let n = self.shapes.partition_point(|own| own.bound_s <= by.most.seconds());
+        let slowest_s = by.steps.end().seconds();
+        let n = self.shapes.partition_point(|own| own.bound_s <= slowest_s);
         let of = |at: usize| (at < n).then(|| self.of_shape(workers, at, by));
         let mut leaves: Vec<Leaf> =
             in_parallel(self.threads(n), of).into_iter().flatten().collect();
@@ -117,7 +121,7 @@ impl Equals<'_> {
         all.retain(|own| (by.wants)(own));
         let of_stage = |(zero, worker): (usize, &Worker<'_, '_>)| {
             let own = all.iter().filter(|own| own.degrees.zero as usize == zero).cloned().collect();
-            let most = (worker.limit(), by.most.seconds());
+            let most = (worker.limit(), by.steps.end().seconds());
             let (_, queue) = worker.queued(shape, own, most, &mut Counts::default());
             queue.into_iter().map(|(bound_s, _, configuration)| Leaf {
                 // Bounds are rounded to the nanosecond, down.
