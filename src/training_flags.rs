@@ -35,12 +35,15 @@ pub(crate) struct TrainingFlags {
     /// Software stack, a preset's name [default: megatron-core]
     #[arg(long, value_name = "NAME")]
     pub(crate) stack: Option<String>,
-    /// Expert load imbalance: zipf:S or a JSON file [default: balanced]
+    /// Expert load imbalance: zipf:S or a file [default: balanced]
     #[arg(long, value_name = "SKEW", value_parser = expert_skew)]
     pub(crate) expert_skew: Option<ExpertSkew>,
     /// Keep optimizer states on the devices
     #[arg(long)]
     pub(crate) no_offload: bool,
+    /// Give the fastest plan, not the simplest within 1 % of it
+    #[arg(long)]
+    pub(crate) fastest: bool,
     /// Reserve N spare devices; report failover targets
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) spares: Option<u64>,
@@ -66,6 +69,7 @@ impl TrainingFlags {
             stack: own.stack,
             expert_skew: own.expert_skew,
             no_offload: own.no_offload,
+            fastest: own.fastest,
             spares: own.spares,
             replace: own.replace,
             lost: own.lost,

@@ -36,6 +36,7 @@ def plan(
     memory_margin: Union[str, int, float, None] = ...,
     micro_batch: Optional[int] = ...,
     no_offload: bool = ...,
+    fastest: bool = ...,
     node_budget: Optional[int] = ...,
     objective: Optional[Literal["step-time", "max-load", "contiguous-max-load", "latency", "time-per-sample", "slowest-stage", "throughput", "energy-per-token", "cost-per-token"]] = ...,
     optimizer: Optional[Literal["adamw", "sgd", "adafactor"]] = ...,

@@ -60,6 +60,7 @@ mod search_ends;
 mod serving;
 mod shared_database;
 mod shown;
+mod simplest;
 mod stated;
 mod stated_ops;
 mod streams;

@@ -29,7 +29,8 @@ pub struct TrainingRunDocument {
     pub model_flops_utilisation: Option<f64>,
     /// Most bytes on any device.
     pub peak_bytes: u64,
-    /// By how much it is slower than the best, as a share of it; absent on measured layers.
+    /// By how much it is slower than the best, as a share of it, negative where it is faster than a plan
+    /// that is recommended for being simpler; absent on measured layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loses: Option<f64>,
     /// The part of the step that costs it most against the best.
@@ -119,6 +120,34 @@ pub struct RunnersDocument {
     pub stack: Option<String>,
 }
 
+/// A plan that is recommended for being simpler than the fastest one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RecommendedDocument {
+    /// By how much its step is longer than the fastest one's, as a share of that.
+    pub than_fastest: f64,
+    /// Criteria in which it comes first, the decisive one first: `judged-terms`, `memory-interval-fits`,
+    /// `default-sharding`, `no-pipeline`, `even-stages`, `fewer-virtual-stages`, `no-recompute`,
+    /// `tensor-inside-host`, `fewer-devices`.
+    pub reason: Vec<String>,
+    /// The fastest plan, which the bound and the proof are of.
+    pub fastest: FastestDocument,
+}
+
+/// The fastest plan of a search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FastestDocument {
+    /// Degrees in one line.
+    pub degrees: String,
+    /// Nanoseconds of one step.
+    pub step_time_ns: u64,
+    /// Seconds of one step.
+    pub step_time_s: f64,
+}
+
 /// Everything that the search for a training run has to say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -132,6 +161,9 @@ pub struct TrainingReportDocument {
     pub unit: String,
     /// The plan in figures.
     pub best: TrainingRunDocument,
+    /// Why the plan is recommended though another one is faster; absent where it is the fastest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recommended: Option<RecommendedDocument>,
     /// The best plan that the launcher does not run, where it is faster.
     pub beyond_launcher: Option<TrainingRunDocument>,
     /// The next best.
@@ -151,7 +183,8 @@ pub struct TrainingReportDocument {
     pub runs_on: Option<RunnersDocument>,
     /// Seconds that no plan of the space is below.
     pub bound_s: f64,
-    /// Whether the plan is proved fastest of the search space.
+    /// Whether the fastest plan is proved fastest of the search space: the plan, or where another one is
+    /// recommended `recommended.fastest`.
     pub is_optimum: bool,
     /// Whether the search ended before it was done.
     pub stopped_early: bool,

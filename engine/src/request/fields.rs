@@ -80,7 +80,7 @@ pub const DEGREES: Honours = Honours::new(
     PlanKind::Training,
     "cluster profile dims batch micro_batch batch_axis dtype workload optimizer pin scale \
      global_batch sequence_length tokens_per_step devices max_memory_per_device \
-     memory_margin stack expert_skew no_offload spares replace lost objective pue power_cap \
+     memory_margin stack expert_skew no_offload fastest spares replace lost objective pue power_cap \
      allow_lossy executor gap node_budget plot export",
 );
 
@@ -114,7 +114,7 @@ pub const ENDS: &str = "leave it out: the search ends by itself, or with --time-
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 51] = [
+pub const FIELDS: [Field; 52] = [
     field("model", ""),
     field("cluster", GIVEN),
     field("profile", GIVEN),
@@ -142,6 +142,7 @@ pub const FIELDS: [Field; 51] = [
     field("stack", LAYERS_STATE),
     field("expert_skew", LAYERS_STATE),
     field("no_offload", FOR_TRAINING),
+    field("fastest", "leave it out: only searches over parallelism settings prefer simpler plans"),
     field("spares", FOR_TRAINING),
     field("replace", FOR_TRAINING),
     field("lost", FOR_TRAINING),

@@ -187,6 +187,8 @@ pub struct TrainingRequest {
     pub expert_skew: Option<ExpertSkew>,
     /// Whether optimizer states stay on the devices.
     pub no_offload: bool,
+    /// Whether the fastest plan is wanted where a simpler one is about as fast.
+    pub fastest: bool,
     /// So many devices at least are not used: those that are least useful.
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU64>"))]

@@ -4,6 +4,7 @@ use cost_model::runs::forms::model::{Offload, Pricing};
 
 use super::front;
 use super::search_3d::judge::Judged;
+use super::search_3d::simplest::{Choice, Evidence, choose};
 use super::search_3d::space::{Capabilities, Pins, Space};
 use super::search_3d::{Found, Options, Search, solve};
 use crate::run::StopReason;
@@ -41,6 +42,8 @@ pub struct Asked<'a> {
     pub launcher: Option<Capabilities>,
     /// Whether the fastest plan on each count of devices is wanted too.
     pub by_count: bool,
+    /// What the simplest of equal plans is chosen by; `None` = the fastest is wanted.
+    pub evidence: Option<&'a Evidence<'a>>,
 }
 
 /// What a search found, and where.
@@ -52,14 +55,6 @@ pub struct Settled {
     pub space: Space,
     /// The launcher that the search was limited to without anyone asking for it.
     pub launcher: Option<Capabilities>,
-}
-
-impl Settled {
-    /// What hosts hold under the best plan.
-    #[must_use]
-    pub fn offload(&self) -> Offload {
-        self.found.plans.first().map_or(Offload::Nothing, |best| best.configuration.offload)
-    }
 }
 
 impl Asked<'_> {
@@ -89,6 +84,23 @@ pub struct Planned {
     pub front: Vec<Judged>,
     /// What lies beyond the launcher; `None` where there are no such limits.
     pub wider: Option<Wider>,
+    /// Which plan is recommended.
+    pub choice: Choice,
+}
+
+impl Planned {
+    /// The plan that is recommended.
+    #[must_use]
+    pub fn best(&self) -> Option<&Judged> {
+        let simpler = self.choice.simpler().map(|own| &own.plan);
+        simpler.or_else(|| self.settled.found.plans.first())
+    }
+
+    /// What hosts hold under it.
+    #[must_use]
+    pub fn offload(&self) -> Offload {
+        self.best().map_or(Offload::Nothing, |best| best.configuration.offload)
+    }
 }
 
 /// Who is told of each plan that is the best so far: with seconds that no plan falls below, and the
@@ -113,7 +125,7 @@ pub fn plan(
     if settled.found.plans.is_empty() {
         settled.found.bound_s = open_s;
     }
-    let (mut front, mut wider) = (Vec::new(), None);
+    let (mut front, mut wider, mut choice) = (Vec::new(), None, Choice::Fastest);
     if !settled.found.plans.is_empty() {
         front = front::of(pricing, (&settled.space, asked.by_count), &settled.found, options);
         front::promote(&mut settled.found, &front);
@@ -124,8 +136,13 @@ pub fn plan(
             found.stop = stop;
         }
         wider = Wider::of(pricing, asked, &settled, options);
+        let is_whole = settled.found.stop.is_complete();
+        if let Some(evidence) = asked.evidence.filter(|_| is_whole) {
+            let (found, space) = (&settled.found.plans, &settled.space);
+            choice = choose((pricing, space), found, (evidence, options));
+        }
     }
-    Planned { settled, front, wider }
+    Planned { settled, front, wider, choice }
 }
 
 /// What a search without the launcher's limits finds.

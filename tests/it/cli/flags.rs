@@ -300,6 +300,7 @@ const TABLE: &[(&str, [Does; 7])] = &[
             Refused("--lost node0.gpu3"),
         ),
     ),
+    ("--fastest", degrees(Runs("--fastest"), Refused("--fastest"))),
     ("--no-offload", trains(Changes("", "--no-offload"), Refused("--no-offload"))),
     (
         "--algorithm",

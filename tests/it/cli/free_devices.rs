@@ -25,7 +25,7 @@ fn folder(cluster: &str) -> Folder {
 }
 
 const PLAN: &str = "plan config.json --cluster cluster.yaml --global-batch 16 \
-                    --sequence-length 1024 --json";
+                    --sequence-length 1024 --json --fastest";
 
 fn asked(folder: &Folder, flags: &str) -> Value {
     folder.run(&format!("{PLAN} {flags}")).exits(0).json()
@@ -141,7 +141,7 @@ fn no_part_of_the_space_is_faster_than_all_of_it() {
         let batch = [4, 6][at % 2];
         let line = format!(
             "plan config.json --cluster cluster.yaml --global-batch {batch} --sequence-length 512 \
-             --dtype f16 --json"
+             --dtype f16 --json --fastest"
         );
         for memory in [0.3, 0.5] {
             let asked = |memory: f64, more: &str| {

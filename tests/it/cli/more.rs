@@ -162,7 +162,7 @@ fn training(folder: &Folder, name: &str, means: Means, random: &mut SmallRng) ->
     );
     let devices = match flags {
         "--spares 1" => String::new(),
-        _ => format!("--devices 1..{}", means.devices),
+        _ => format!("--fastest --devices 1..{}", means.devices),
     };
     format!(
         "plan dense.json --cluster {name}.yaml --global-batch {batch} --sequence-length 512 {flags} {devices}"
@@ -174,8 +174,9 @@ fn small(folder: &Folder, name: &str, means: Means, random: &mut SmallRng) -> St
     let device = pick(random, &["a100_sxm4_80gb", "rtx_4090"]);
     hosts(folder, name, (pick(random, &[1, 2]), 1), means, device);
     let batch = pick(random, &[2, 4]);
-    format!("plan dense.json --cluster {name}.yaml --global-batch {batch} --sequence-length 512")
-        + &nodes(means)
+    format!(
+        "plan dense.json --cluster {name}.yaml --global-batch {batch} --sequence-length 512 --fastest"
+    ) + &nodes(means)
 }
 
 /// Nodes of two sorts.

@@ -299,7 +299,7 @@ fn a_plan_for_a_launcher_has_words_there() {
     let limits =
         ["--max-memory-per-device 12GB", "--max-memory-per-device 12GB --pin pipeline=4", ""];
     for limit in limits {
-        let plan = format!("{PLAN} {limit} --stack megatron-core");
+        let plan = format!("{PLAN} {limit} --stack megatron-core --fastest");
         folder.run(&format!("{plan} --for any -o free.json --force")).exits(0);
         for target in targets {
             folder.run(&format!("{plan} --for {target} -o plan.json --force")).exits(0);

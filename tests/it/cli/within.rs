@@ -59,7 +59,7 @@ fn asked(folder: &Folder, random: &mut SmallRng) -> String {
         ),
     );
     format!(
-        "plan model.json --cluster cluster.yaml --global-batch {} --sequence-length {} {}",
+        "plan model.json --cluster cluster.yaml --global-batch {} --sequence-length {} --fastest {}",
         pick(random, &[4, 6, 12]),
         pick(random, &[64, 96, 1024]),
         pick(random, &TARGETS)

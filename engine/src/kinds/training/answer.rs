@@ -16,12 +16,13 @@ use planner::run::StopReason;
 use planner::training::search_3d::fit::Fitted;
 use planner::training::search_3d::judge::Judged;
 use planner::training::search_3d::sensitivity::{Flip, flips};
+use planner::training::search_3d::simplest::{Choice, EQUAL};
 use planner::training::search_3d::space::{Configuration, Space};
 use planner::training::search_3d::{Counts, Found, Options};
 
 use super::runners::Runners;
-use super::searched;
 use super::told::unconfirmed;
+use super::{recommended, searched};
 use crate::answer::beside::Beside;
 use crate::answer::energy;
 use crate::answer::page::Column;
@@ -41,17 +42,23 @@ const SHOWN_FLIPS: usize = 4;
 pub struct Answer<'a> {
     /// Model, devices and software.
     pub setting: &'a Setting,
-    /// The best plan.
+    /// The plan that is recommended.
     pub best: &'a Judged,
-    /// The runners-up.
-    pub others: &'a [Judged],
+    /// The fastest plan, which the bound and the proof are of.
+    pub fastest: &'a Judged,
+    /// Why another one is recommended.
+    pub choice: &'a Choice,
+    /// The runners-up, the fastest plan first where another one is recommended.
+    pub others: Vec<Judged>,
+    /// The next fastest of other degrees.
+    pub rivals: &'a [Judged],
     /// The Pareto front in time, memory and devices.
     pub front: Vec<Judged>,
     /// What lies beyond the launcher.
     pub wider: Option<Wider>,
     /// Where time and memory of each rank go.
     pub ranks: Vec<RankReport>,
-    /// How wrong figures may be before a runner-up wins.
+    /// How wrong figures may be before one of the rivals is faster than the fastest plan.
     pub flips: Vec<Flip>,
     /// What was searched.
     searched: Space,
@@ -77,20 +84,24 @@ impl<'a> Answer<'a> {
     /// `internal` where the judge does not confirm what the search found.
     pub fn new(
         setting: &'a Setting,
-        (found, searched): (&'a Found, Space),
+        (found, choice, searched): (&'a Found, &'a Choice, Space),
         (front, wider): (Vec<Judged>, Option<Wider>),
         (elapsed, options): (Option<Duration>, &Options),
     ) -> Result<Self, Diagnostic> {
-        let (best, others) = found.plans.split_first().ok_or_else(unconfirmed)?;
+        let (fastest, rivals) = found.plans.split_first().ok_or_else(unconfirmed)?;
+        let best = choice.simpler().map_or(fastest, |own| &own.plan);
         let report = setting.confirmed(&best.plan()?, best.step)?;
         Ok(Self {
             setting,
             best,
-            others,
+            fastest,
+            choice,
+            others: others(best, &found.plans, options),
+            rivals,
             front,
             wider,
             ranks: report.ranks,
-            flips: flips(&setting.pricing(), best, others, options),
+            flips: flips(&setting.pricing(), fastest, rivals, options),
             searched,
             bound: Nanos((found.bound_s * 1e9).round() as u64),
             stop: found.stop,
@@ -112,6 +123,7 @@ impl<'a> Answer<'a> {
         let degrees = &self.best.configuration.degrees;
         let own = self.setting.warnings.iter().cloned();
         own.chain(self.wider.as_ref().and_then(searched::warning))
+            .chain(recommended::warning(self.choice))
             .chain(self.split_again())
             .chain(self.setting.above_published(self.utilisation()))
             .chain(self.setting.upper_end(degrees, Bytes(self.best.peak)))
@@ -144,6 +156,7 @@ impl<'a> Answer<'a> {
             setting.costs_from()
         ));
         page.line(&format!("plan: {}", degrees(&self.best.configuration)));
+        self.recommendation().iter().for_each(|line| page.line(line));
         self.print_ranks(page);
         self.print_parts(page);
         self.print_others(page);
@@ -161,6 +174,11 @@ impl<'a> Answer<'a> {
         page.line(&format!("interval: {}", setting.judged_on(figure, degrees)));
         page.line(&setting.peak_line(Bytes(self.best.peak), degrees));
         page.line(&self.beside.as_ref().map_or_else(|| SPACE.to_owned(), Beside::line));
+    }
+
+    /// By how much the plan is slower than the fastest one, and what it is simpler in.
+    pub fn recommendation(&self) -> Option<String> {
+        recommended::line(self.choice, self.fastest)
     }
 
     /// What no plan is below, those of the other space included where something is known of them.
@@ -241,7 +259,7 @@ impl<'a> Answer<'a> {
             vec![
                 degrees(&other.configuration),
                 other.step.to_string(),
-                format!("{:+.1} %", 100.0 * loss),
+                loses(loss),
                 Bytes(other.peak).to_string(),
                 most_lost(self.best, other),
             ]
@@ -281,7 +299,7 @@ impl<'a> Answer<'a> {
         // Constants that act on the same costs have the same tipping point: one line states it.
         let is_alike = |a: &Flip, b: &Flip| (a.winner, a.factor) == (b.winner, b.factor);
         for alike in self.flips.chunk_by(is_alike).take(SHOWN_FLIPS) {
-            let Some(other) = self.others.get(alike[0].winner) else { continue };
+            let Some(other) = self.rivals.get(alike[0].winner) else { continue };
             let names: Vec<String> =
                 alike.iter().map(|flip| format!("`{}`", flip.constant.name())).collect();
             let change = 100.0 * (alike[0].factor - 1.0);
@@ -294,14 +312,14 @@ impl<'a> Answer<'a> {
             ));
         }
         let is_whole = self.stop.is_complete();
-        if is_whole && self.flips.is_empty() && !self.others.is_empty() {
+        if is_whole && self.flips.is_empty() && !self.rivals.is_empty() {
             page.line("no tipping points: no constant changes the winner within a factor of 8");
         }
     }
 
-    /// Whether nothing is faster, for any layer split.
+    /// Whether nothing is faster than the fastest plan, for any layer split.
     pub fn is_optimum(&self) -> bool {
-        self.bound >= self.best.step
+        self.bound >= self.fastest.step
     }
 
     /// What the proof speaks of.
@@ -338,6 +356,7 @@ impl<'a> Answer<'a> {
         let used = self.best.n_devices();
         let is_own = self.setting.request.devices.is_none() && used < u64::from(has);
         let known = match self.stop.is_complete() {
+            _ if self.fastest.n_devices() > used => "the fastest plan takes more",
             true => "no plan on more of them is faster",
             false => "no faster plan on more of them was found",
         };
@@ -346,7 +365,7 @@ impl<'a> Answer<'a> {
 
     /// How far the plan is above the bound at most.
     pub(super) fn percent(&self) -> String {
-        let gap = self.best.step.seconds() / self.bound.seconds() - 1.0;
+        let gap = self.fastest.step.seconds() / self.bound.seconds() - 1.0;
         // Rounded up: what is said is never less than what is.
         format!("{:.2} %", (gap * 1e4 - 1e-6).ceil() / 100.0)
     }
@@ -388,8 +407,12 @@ impl<'a> Answer<'a> {
         let found = self.elapsed.map_or_else(String::new, |elapsed| {
             format!("found in {:.2} s, ", elapsed.as_secs_f64())
         });
+        let of = match self.choice.simpler() {
+            Some(_) => format!("of the fastest, {}: ", self.fastest.step),
+            None => String::new(),
+        };
         format!(
-            "step time {}, 10-90 %: {} ({}), {:.0} {}/s, {:.1} % of peak in model FLOPs, {} devices; {found}{proof}",
+            "step time {}, 10-90 %: {} ({}), {:.0} {}/s, {:.1} % of peak in model FLOPs, {} devices; {found}{of}{proof}",
             best.step,
             range(Nanos(self.interval.low_ns), Nanos(self.interval.high_ns)),
             self.interval.origin,
@@ -399,6 +422,18 @@ impl<'a> Answer<'a> {
             best.n_devices(),
         )
     }
+}
+
+/// What is compared with the recommended plan: the fastest ones, but for those of its own settings.
+fn others(best: &Judged, fastest: &[Judged], options: &Options) -> Vec<Judged> {
+    let own = degrees(&best.configuration);
+    let others = fastest.iter().filter(|plan| degrees(&plan.configuration) != own);
+    others.take(options.n_plans.max(2) - 1).cloned().collect()
+}
+
+/// How much slower a runner-up is, as a share.
+fn loses(share: f64) -> String {
+    if share.abs() <= EQUAL { "a tie".to_owned() } else { format!("{:+.1} %", 100.0 * share) }
 }
 
 /// Counts in words: a range of whole numbers as its ends, others one by one as far as they are few.

@@ -20,7 +20,7 @@ use planner::training::search_3d::sensitivity::Flip;
 
 use super::answer::{Answer, degrees, most_lost, ranks};
 use super::runners::Runners;
-use super::{ALGORITHM, energy, losses};
+use super::{ALGORITHM, energy, losses, recommended};
 use crate::answer::beside::Beside;
 use crate::inputs::run::setting::Setting;
 use crate::kinds::frame::documents;
@@ -134,6 +134,7 @@ pub(super) fn searched(
         unit: setting.unit().to_owned(),
         best,
         beyond_launcher: None,
+        recommended: None,
         runners_up: Vec::new(),
         front: Vec::new(),
         turns: Vec::new(),
@@ -169,7 +170,7 @@ pub fn report(answer: &Answer<'_>, plan: PlanDocument) -> TrainingReportDocument
     let flip = |turn: &Flip| FlipDocument {
         constant: turn.constant.name().to_owned(),
         factor: turn.factor,
-        winner: answer.others.get(turn.winner).map(|other| degrees(&other.configuration)),
+        winner: answer.rivals.get(turn.winner).map(|other| degrees(&other.configuration)),
     };
     let all = |plans: &[Judged]| plans.iter().map(|plan| in_figures(answer, plan)).collect();
     let beyond = answer.wider.as_ref().and_then(Wider::faster);
@@ -193,7 +194,8 @@ pub fn report(answer: &Answer<'_>, plan: PlanDocument) -> TrainingReportDocument
     TrainingReportDocument {
         graph: graph(answer.setting),
         beyond_launcher: beyond.map(|plan| in_figures(answer, plan)),
-        runners_up: all(answer.others),
+        recommended: recommended::document(answer.choice, answer.fastest),
+        runners_up: all(&answer.others),
         front: all(&answer.front),
         turns: answer.flips.iter().map(flip).collect(),
         other_space: answer.beside.as_ref().map(Beside::document),

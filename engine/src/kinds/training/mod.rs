@@ -18,6 +18,7 @@ pub mod nothing_fits;
 pub mod plan;
 pub mod plan_layered;
 pub mod plan_unlike;
+mod recommended;
 pub mod replaced;
 pub mod replay;
 pub mod runnable;

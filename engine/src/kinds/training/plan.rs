@@ -21,6 +21,7 @@ use crate::answer::page::Format;
 use crate::inputs::run::setting::Setting;
 use crate::kinds::training::answer::Answer;
 use crate::kinds::training::plan_layered;
+use crate::kinds::training::recommended::{self, Known};
 use crate::kinds::training::searched::{self, Better, Told};
 use crate::kinds::training::{ALGORITHM, document, losses, nothing_fits, replaced, runnable};
 use crate::request::executor::Executor;
@@ -68,6 +69,7 @@ pub(crate) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
         return Err(Diagnostic::usage("not-for-training", message)
             .hint("leave one out; a placement of ops is planned without --global-batch"));
     }
+    recommended::applies(request)?;
     match request.objective {
         None => Ok(()),
         Some(name) if name == ObjectiveName::default() || name.is_of_energy() => Ok(()),
@@ -107,17 +109,20 @@ pub(crate) fn read(
 
 /// Searches, and tells of better plans as they come.
 fn searched(
-    setting: &Setting,
+    (setting, is_simplest): (&Setting, bool),
     free: &Space,
     how: (Search, &Options),
     tell: &dyn Fn(Told),
 ) -> Planned {
     let by_count = setting.request.devices.is_some() || setting.request.spares.is_some();
-    let asked = Asked { free, launcher: setting.launcher(), by_count };
-    search::plan(&setting.pricing(), &asked, how, &|plan, bound_s, launcher| {
-        let bound = Nanos((bound_s * 1e9).round() as u64);
-        let offload = plan.configuration.offload;
-        tell(Better { plan: (plan.clone(), launcher), step: plan.step, bound, offload });
+    Known::of(setting).with(|evidence| {
+        let evidence = is_simplest.then_some(evidence);
+        let asked = Asked { free, launcher: setting.launcher(), by_count, evidence };
+        search::plan(&setting.pricing(), &asked, how, &|plan, bound_s, launcher| {
+            let bound = Nanos((bound_s * 1e9).round() as u64);
+            let offload = plan.configuration.offload;
+            tell(Better { plan: (plan.clone(), launcher), step: plan.step, bound, offload });
+        })
     })
 }
 
@@ -144,6 +149,7 @@ pub(crate) fn search(
 ) -> Result<Option<Searched>, Diagnostic> {
     let start = Instant::now();
     let options = Options::within(&request.limits.within(run.watch, None));
+    let is_simplest = recommended::applies(request)?;
     let (own, free, given) = (setting.clone(), space.clone(), options.clone());
     let solve = row(request.recipe(), &setting)?
         .door::<Card>()
@@ -151,7 +157,7 @@ pub(crate) fn search(
     let work = move |tell: &dyn Fn(Told)| {
         let most = most.unwrap_or(Nanos(u64::MAX));
         let tell = |told: Told| tell(Told { bound: told.bound.min(most), ..told });
-        searched(&own, &free, (solve, &given), &tell)
+        searched((&own, is_simplest), &free, (solve, &given), &tell)
     };
     let document_of = |told: &Told| {
         let own = setting.keeping(told.offload).on_the_way();
@@ -160,13 +166,13 @@ pub(crate) fn search(
     let mut followed = followed::follow((ALGORITHM, request), run, work, &document_of);
     let cut_short = |told: &Told, stop| searched::cut_short(told, &space, stop);
     let Some(planned) = followed.settled(run.watch, cut_short)? else { return Ok(None) };
-    setting.offload = planned.settled.offload();
+    setting.offload = planned.offload();
     let elapsed = start.elapsed();
     Ok(Some(Searched { setting, space, options, planned, followed, elapsed }))
 }
 
 impl Searched {
-    /// Step time of the best plan, where there is one.
+    /// Step time of the fastest plan, where there is one.
     pub(crate) fn best(&self) -> Option<Nanos> {
         self.planned.settled.found.plans.first().map(|best| best.step)
     }
@@ -206,8 +212,9 @@ impl Searched {
     ) -> CommandResult {
         let bound = self.bound();
         let Self { mut setting, space, options, planned, mut followed, elapsed } = self;
-        let Planned { settled: Settled { found, space: searched, .. }, front, wider } = planned;
-        let Some(best) = found.plans.first() else {
+        let Planned { settled: Settled { found, space: searched, .. }, front, wider, choice } =
+            planned;
+        let Some(fastest) = found.plans.first() else {
             let is_searched = beside.as_ref().is_none_or(|own| own.unsearched.is_none());
             let is_proved = found.is_proved_empty() && is_searched;
             return followed::none((found.stop, found.counts.n_judged), run.page, || {
@@ -222,15 +229,18 @@ impl Searched {
             });
         };
         let elapsed = (!request.limits.deterministic).then_some(elapsed);
-        followed.ended((best.step, bound));
+        followed.ended((fastest.step, bound));
+        let best = choice.simpler().map_or(fastest, |own| &own.plan);
         let made = (&best.plan()?, (best.configuration.order.name(), bound));
         let files = followed::files(request, &mut setting, made, &followed.trace);
+        let beside_best = (front, wider);
         let mut answer =
-            Answer::new(&setting, (&found, searched), (front, wider), (elapsed, &options))?;
+            Answer::new(&setting, (&found, &choice, searched), beside_best, (elapsed, &options))?;
         answer.beside = beside;
         let is_free = request.executor.is_none_or(|own| own == Executor::ANY);
         if is_free {
-            let plans: Vec<&Judged> = found.plans.iter().chain(&answer.front).collect();
+            let others = answer.others.iter().chain(&answer.front);
+            let plans: Vec<&Judged> = std::iter::once(best).chain(others).collect();
             answer.runs_on =
                 runnable::runners(&setting, &plans, &request.limits.within(run.watch, None));
         }

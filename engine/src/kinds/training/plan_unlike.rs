@@ -140,6 +140,11 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         return Ok(interrupted(run.page));
     };
     check(request, &setting)?;
+    if request.training.fastest {
+        let message = "`--fastest` is not honoured where stages have devices of their own";
+        return Err(Diagnostic::usage("not-for-unlike-nodes", message)
+            .hint("leave it out: the fastest plan that is found is given"));
+    }
     hardware::retain_warnings(&mut setting.warnings);
     if request.recipe() == training::ALGORITHM {
         let message =

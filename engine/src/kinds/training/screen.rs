@@ -12,6 +12,7 @@ use ir::units::{Bytes, Nanos};
 use planner::training::search::Wider;
 use planner::training::search_3d::fit::Fitted;
 use planner::training::search_3d::judge::{Judged, Parts};
+use planner::training::search_3d::simplest::EQUAL;
 use planner::training::search_3d::space::Configuration;
 
 use super::answer::{Answer, most_lost};
@@ -27,8 +28,6 @@ use crate::request::executor::Executor;
 
 /// Other plans that are shown.
 const SHOWN: usize = 4;
-/// Steps that differ by less are a tie.
-const TIE: f64 = 0.01;
 
 impl Setting {
     /// `gpt (12 layers, 1.3 B parameters), 512 x 2048 tokens, on 8 x h100_sxm5_80gb`.
@@ -136,7 +135,9 @@ impl Answer<'_> {
         let own = setting.peak_interval(peak, degrees);
         let interval = range(Bytes(own.low_bytes), Bytes(own.high_bytes));
         screen.fact("memory", setting.memory_fact(Some(interval), peak));
-        screen.fact("proof", self.proof());
+        let mut proof = self.recommendation().into_iter().chain([self.proof()]);
+        screen.fact("proof", proof.next());
+        screen.fact("", proof.next());
         screen.fact("time", shares(&best.parts, best.step));
         screen.fact("devices", self.left_idle());
         screen.fact("runs on", self.launchers());
@@ -168,20 +169,20 @@ impl Answer<'_> {
 
     /// How far from the fastest plan, of what space.
     fn proof(&self) -> String {
-        let best = self.best;
         let space = self.space();
         let (counts, percent) = (self.counted(), self.percent());
+        let found = if self.choice.simpler().is_some() { "the fastest found is " } else { "" };
         match self.stop {
             _ if self.is_optimum() => format!("fastest of {space}{counts}"),
-            stop if stop.is_complete() => {
-                format!("within {percent} of the fastest of {space}, for any layer split{counts}")
-            }
+            stop if stop.is_complete() => format!(
+                "{found}within {percent} of the fastest of {space}, for any layer split{counts}"
+            ),
             stop => format!(
                 "not finished ({}): at most {percent} slower than the fastest of {space}; no plan takes \
                  less than {}, this one {}",
                 stop.name(),
                 self.bound,
-                best.step
+                self.best.step
             ),
         }
     }
@@ -193,8 +194,9 @@ impl Answer<'_> {
         let mut text =
             if own.runs.is_empty() { "no launcher".to_owned() } else { own.runs.join(", ") };
         if let Some((step, name)) = own.others.first() {
-            let slower = 100.0 * (step.seconds() / best - 1.0);
-            text += &format!("; {name} needs another plan, {slower:.1} % slower");
+            let percent = 100.0 * (step.seconds() / best - 1.0);
+            let slower = if percent < 0.0 { "faster" } else { "slower" };
+            text += &format!("; {name} needs another plan, {:.1} % {slower}", percent.abs());
         }
         match &self.wider {
             Some(Wider::Nothing(_)) => text += "; no launcher runs a faster plan (--for any)",
@@ -226,8 +228,12 @@ impl Answer<'_> {
         let of_front = [(half, "less memory"), (least, "least memory"), (fewest, "fewest devices")];
         let of_front = of_front.into_iter().filter_map(|(own, what)| {
             let own = own?;
-            let slower = 100.0 * (own.step.seconds() / best.step.seconds() - 1.0);
-            Some((own, format!("{slower:+.0} %, {what}")))
+            let share = own.step.seconds() / best.step.seconds() - 1.0;
+            let slower = match share.abs() <= EQUAL {
+                true => "a tie".to_owned(),
+                false => format!("{:+.0} %", 100.0 * share),
+            };
+            Some((own, format!("{slower}, {what}")))
         });
         let mut shown: Vec<(&Judged, String)> = Vec::new();
         // Two that are close, then what else there is, then more that are close.
@@ -258,18 +264,20 @@ impl Answer<'_> {
         screen.table(&columns, shown.into_iter().map(row).collect());
     }
 
+    /// By how much another plan is slower, and mostly in what.
     fn loses(&self, other: &Judged) -> String {
         let share = other.step.seconds() / self.best.step.seconds() - 1.0;
         let lost = most_lost(self.best, other);
         let part = match lost.split_once(' ') {
-            Some(("collectives" | "exposed", _)) => "communication",
-            Some((part, _)) => part,
+            _ if other.configuration == self.fastest.configuration => ", fastest",
+            _ if share < 0.0 => "",
+            Some(("collectives" | "exposed", _)) => ", communication",
+            Some((part, _)) => &format!(", {part}"),
             None => "",
         };
-        match share.abs() < TIE {
+        match share.abs() <= EQUAL {
             true => "a tie".to_owned(),
-            false if part.is_empty() => format!("{:+.1} %", 100.0 * share),
-            false => format!("{:+.1} %, {part}", 100.0 * share),
+            false => format!("{:+.1} %{part}", 100.0 * share),
         }
     }
 }

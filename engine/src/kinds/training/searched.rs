@@ -7,6 +7,7 @@ use planner::run::Case;
 use planner::run::StopReason;
 use planner::training::search::{Planned, Settled, Wider};
 use planner::training::search_3d::judge::Judged;
+use planner::training::search_3d::simplest::Choice;
 use planner::training::search_3d::space::{Capabilities, Space};
 use planner::training::search_3d::{Counts, Found};
 
@@ -39,7 +40,8 @@ pub fn cut_short(told: &Told, free: &Space, stop: StopReason) -> Planned {
     let (bound_s, counts) = (told.bound.seconds(), Counts::default());
     let found = Found { plans: vec![plan], bound_s, stop, counts };
     let settled = Settled { found, space, launcher };
-    Planned { settled, front: Vec::new(), wider: launcher.map(Wider::Unknown) }
+    let wider = launcher.map(Wider::Unknown);
+    Planned { settled, front: Vec::new(), wider, choice: Choice::Fastest }
 }
 
 /// What lies beyond a launcher, in one line.

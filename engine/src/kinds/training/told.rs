@@ -17,12 +17,16 @@ use ir::stack::Dispatcher;
 use ir::tensor::DType;
 use ir::units::{Bytes, Nanos};
 
+use super::screen::ON_HOSTS;
 use crate::answer::words::range;
 use crate::inputs::run::measured;
 use crate::inputs::run::setting::Setting;
 
 /// Sets of published runs that are named.
 const SETS: usize = 3;
+/// Terms of plans that no published run has, beside traits of runs.
+pub(super) const CONTEXT: &str = "CP";
+pub(super) const SPLIT_BACKWARD: &str = "split backward passes";
 
 /// That the judge finds another step than the search.
 pub fn unconfirmed() -> Diagnostic {
@@ -202,9 +206,8 @@ impl Setting {
         format!("peak {peak}, 10-90 %: {range}, by {}", self.judged_on(Figure::Peak, degrees))
     }
 
-    /// On which runs the interval of a figure was found, and what of a plan is like none of them.
-    pub fn judged_on(&self, figure: Figure, degrees: &Parallelism) -> String {
-        let Spread { sets, n_models, unlike, .. } = self.spread(figure, degrees, &[]);
+    /// What of a plan is like none of the runs on which the interval of a figure was found.
+    pub fn unlike(&self, figure: Figure, degrees: &Parallelism) -> Vec<String> {
         let named = |own: Trait| match own {
             Trait::Stack => self.stack.name.clone(),
             Trait::Architecture => self.system.device.name.clone(),
@@ -218,12 +221,18 @@ impl Setting {
         };
         let others = [
             (self.model.is_of_parts(), "models that are no transformers"),
-            (degrees.context > 1, "CP"),
-            (self.offload == Offload::Optimizer, "optimizer states on hosts"),
+            (degrees.context > 1, CONTEXT),
+            (self.offload == Offload::Optimizer, ON_HOSTS),
         ];
         let others = others.iter().filter(|(is, _)| *is).map(|(_, what)| (*what).to_owned());
-        let unlike = unlike.into_iter().map(named).chain(others);
-        let none: String = unlike.map(|own| format!(", none with {own}")).collect();
+        self.spread(figure, degrees, &[]).unlike.into_iter().map(named).chain(others).collect()
+    }
+
+    /// On which runs the interval of a figure was found, and what of a plan is like none of them.
+    pub fn judged_on(&self, figure: Figure, degrees: &Parallelism) -> String {
+        let Spread { sets, n_models, .. } = self.spread(figure, degrees, &[]);
+        let unlike = self.unlike(figure, degrees);
+        let none: String = unlike.iter().map(|own| format!(", none with {own}")).collect();
         let models = if n_models == 1 { "model" } else { "models" };
         let name = |set: &&str| set.split_once(' ').map_or(*set, |(_, name)| name).to_owned();
         let more = match sets.len().saturating_sub(SETS) {

@@ -57,12 +57,12 @@ fn with_links(mut system: System, seed: u64) -> System {
     system
 }
 
-fn pick<T: Copy>(random: &mut SmallRng, of: &[T]) -> T {
+pub(super) fn pick<T: Copy>(random: &mut SmallRng, of: &[T]) -> T {
     of[random.random_range(0..of.len())]
 }
 
 /// A small model of one or two kinds of blocks.
-fn model(random: &mut SmallRng) -> ModelCard {
+pub(super) fn model(random: &mut SmallRng) -> ModelCard {
     let form = pick(random, &[FeedForward::Plain, FeedForward::Gated]);
     let hidden = pick(random, &[256, 512, 1024]);
     let card = TransformerCard {
@@ -109,7 +109,7 @@ fn model(random: &mut SmallRng) -> ModelCard {
 }
 
 /// A space that is small enough to judge all of it.
-fn space(random: &mut SmallRng) -> Space {
+pub(super) fn space(random: &mut SmallRng) -> Space {
     let orders: Vec<Order> =
         (0..random.random_range(1..=3)).map(|_| pick(random, &Order::ALL)).collect();
     let mut pins = Pins { orders, ..Pins::default() };
@@ -133,7 +133,7 @@ fn space(random: &mut SmallRng) -> Space {
 }
 
 /// Stacks that overlap exchanges and tensor collectives, or not, and whose hosts bind, or not.
-fn stacks() -> [Stack; 6] {
+pub(super) fn stacks() -> [Stack; 6] {
     [
         megatron_core(),
         compiled(),

@@ -46,6 +46,7 @@ mod polish;
 mod refine;
 mod relaxed;
 pub mod sensitivity;
+pub mod simplest;
 pub mod space;
 mod worker;
 

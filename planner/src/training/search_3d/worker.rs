@@ -62,7 +62,7 @@ pub(super) struct Open {
 pub(super) type KeptBy = Mutex<HashMap<(Order, (u32, u32, bool), u64), Option<Arc<InFlight>>>>;
 
 /// What a configuration gave, with seconds that none of its plans falls below, whatever the cuts.
-enum Outcome {
+pub(super) enum Outcome {
     /// A plan.
     Plan(Box<Judged>, f64),
     /// Stages with which no step is below so many seconds, more than the cutoff; other cuts may be
@@ -170,7 +170,7 @@ impl Worker<'_, '_> {
 
     /// Configurations that may be below the cutoff, by increasing bound, each with the position of
     /// its prices.
-    fn queued(
+    pub(super) fn queued(
         &self,
         bounded: &Bounded,
         all: Vec<Configuration>,
@@ -224,7 +224,7 @@ impl Worker<'_, '_> {
         found
     }
 
-    fn judge(
+    pub(super) fn judge(
         &self,
         priced: &Priced<'_>,
         configuration: &Configuration,
