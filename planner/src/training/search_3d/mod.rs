@@ -47,6 +47,7 @@ mod refine;
 mod relaxed;
 pub mod sensitivity;
 pub mod space;
+pub mod terms;
 mod worker;
 
 #[cfg(test)]
