@@ -97,7 +97,8 @@ pub(crate) enum Command {
     #[command(after_help = "Example: meshwright verify plan.json")]
     Verify(VerifyArgs),
     /// Say where the step time goes; trace every number of an op, a transfer or a device
-    #[command(after_help = "Example: meshwright explain plan.json --op layer_norm")]
+    #[command(after_help = "Examples:\n  meshwright explain plan.json --op layer_norm\n  \
+        meshwright explain plan.json --why-not tensor=8")]
     Explain(ExplainArgs),
     /// Compare two plans; exit code 10 if they differ
     #[command(after_help = "Example: meshwright compare a.json b.json")]
@@ -312,6 +313,11 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "as-planned")]
     #[arg(conflicts_with_all = ["op", "transfer", "device", "longest", "layer"])]
     pub(crate) break_even: Option<String>,
+    /// Compare a training run with the fastest plan that has this setting, such as tensor=8 or
+    /// recompute=none: step and memory, term by term; several: all of them
+    #[arg(long, value_name = "FIELD=VALUE")]
+    #[arg(conflicts_with_all = ["op", "transfer", "device", "longest", "layer", "break_even"])]
+    pub(crate) why_not: Vec<String>,
 }
 
 impl ExplainArgs {
@@ -320,11 +326,11 @@ impl ExplainArgs {
     /// # Errors
     /// Those of [`ReplayArgs::request`].
     pub(crate) fn request(&self) -> Result<ExplainRequest, Diagnostic> {
-        let Self { replay, op, transfer, device, longest, layer, break_even } = self;
+        let Self { replay, op, transfer, device, longest, layer, break_even, why_not } = self;
         let (op, transfer, device) = (op.clone(), transfer.clone(), device.clone());
         let (longest, layer, break_even) = (*longest, *layer, break_even.clone());
-        let on = replay.request()?;
-        Ok(ExplainRequest { on, op, transfer, device, longest, layer, break_even })
+        let (on, why_not) = (replay.request()?, why_not.clone());
+        Ok(ExplainRequest { on, op, transfer, device, longest, layer, break_even, why_not })
     }
 }
 

@@ -40,6 +40,24 @@ const fn common(task: Task) -> &'static [&'static str] {
     }
 }
 
+/// Flags of `explain` that its `-h` shows.
+const EXPLAIN: [&str; 14] = [
+    "plan",
+    "model",
+    "cluster",
+    "profile",
+    "op",
+    "transfer",
+    "device",
+    "longest",
+    "layer",
+    "break_even",
+    "why_not",
+    "all",
+    "json",
+    "help",
+];
+
 /// What a flag means under one verb, where that is less than under all.
 const MEANINGS: [(Task, &str, &str); 13] = [
     (Task::Train, "algorithm", "Algorithm, such as search-3d or fsmoe"),
@@ -90,7 +108,14 @@ pub(crate) fn shaped(command: Command) -> Command {
     let of_tasks = |command| Task::ALL.into_iter().fold(command, shape);
     // Its verbs list the flags of a plan.
     let is_listed = |flag: &Arg| FIELDS.iter().any(|field| flag.get_id() == field.name);
-    of_tasks(command).mut_subcommand("submit", |submit| {
+    let of_explain = |verb: Command| {
+        verb.mut_args(|flag| {
+            let is_short = EXPLAIN.iter().any(|name| flag.get_id() == *name);
+            flag.hide_short_help(!is_short)
+        })
+    };
+    let command = of_tasks(command).mut_subcommand("explain", of_explain);
+    command.mut_subcommand("submit", |submit| {
         of_tasks(submit).mut_args(|flag| {
             let is_hidden = flag.get_id() != "model" && is_listed(&flag);
             flag.hide(is_hidden)
@@ -104,22 +129,22 @@ mod tests {
     use super::*;
 
     /// What a verb prints on a terminal of 80 columns.
-    fn help(task: Task, is_long: bool) -> String {
+    fn help(verb: &str, is_long: bool) -> String {
         let mut command = crate::given_flags::command().term_width(80);
         command.build();
-        let verb = command.find_subcommand_mut(task.name()).unwrap();
+        let verb = command.find_subcommand_mut(verb).unwrap();
         let help = if is_long { verb.render_long_help() } else { verb.render_help() };
         help.to_string()
     }
 
     #[test]
     fn short_help_fits_on_a_screen_with_two_examples() {
-        for task in Task::ALL {
-            let help = help(task, false);
+        for verb in Task::ALL.map(Task::name).into_iter().chain(["explain"]) {
+            let help = help(verb, false);
             let n_lines = help.lines().count();
-            assert!(n_lines <= 45, "{}: {n_lines} lines\n{help}", task.name());
+            assert!(n_lines <= 45, "{verb}: {n_lines} lines\n{help}");
             assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
-            let example = format!("  meshwright {} ", task.name());
+            let example = format!("  meshwright {verb} ");
             assert_eq!(help.matches(&example).count(), 2, "{help}");
         }
     }
@@ -127,7 +152,7 @@ mod tests {
     #[test]
     fn long_help_lists_the_flags_of_its_verb_alone() {
         for task in Task::ALL {
-            let help = help(task, true);
+            let help = help(task.name(), true);
             for field in FIELDS.iter().filter(|field| !["model", "phase"].contains(&field.name)) {
                 let is_own = honours_of(task).iter().any(|own| own.takes(field));
                 let flag = format!("{} ", field.flag());

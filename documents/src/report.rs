@@ -3,6 +3,7 @@
 //! Plain data that the caller fills; durations stand twice, `_ns` exact and `_s`.
 
 pub mod training;
+pub mod why_not;
 
 use serde::{Deserialize, Serialize};
 

@@ -91,14 +91,14 @@ pub fn explain(request: &ExplainRequest, page: &Page) -> CommandResult {
     }
     if let Some(instance) = importers::instance(&on.model)? {
         no_layer(request, PlanKind::Given)?;
-        no_boundaries(request, PlanKind::Given)?;
+        of_training(request, PlanKind::Given)?;
         if request.longest.is_some() {
             return Err(pathless("an instance with given costs has no critical path"));
         }
         return given::explain::explain(on, &subject, instance, page);
     }
     let document = plan_file::document(&on.plan)?;
-    no_boundaries(request, document.kind())?;
+    of_training(request, document.kind())?;
     no_layer(request, document.kind())?;
     with_kind!(
         document.kind(),
@@ -117,14 +117,29 @@ fn no_layer(request: &ExplainRequest, kind: PlanKind) -> Result<(), Diagnostic> 
         .hint("leave it out, or plan with --algorithm fsmoe, findep or dynaflow"))
 }
 
-/// Refuses to weigh boundaries of a plan that has no stages of a training run.
-fn no_boundaries(request: &ExplainRequest, kind: PlanKind) -> Result<(), Diagnostic> {
-    if request.break_even.is_none() || kind == PlanKind::Training {
+/// Refuses what is asked of training runs alone.
+fn of_training(request: &ExplainRequest, kind: PlanKind) -> Result<(), Diagnostic> {
+    if kind == PlanKind::Training {
         return Ok(());
     }
-    let message = "`--break-even` weighs boundaries of a training run, and this plan is of none";
-    Err(Diagnostic::usage("not-for-placements", message)
-        .hint("leave it out; `explain --transfer` says what a transfer takes"))
+    let refused = |message: &str, hint: &str| {
+        Err(Diagnostic::usage("not-for-placements", message).hint(hint))
+    };
+    match (&request.break_even, &request.why_not[..]) {
+        (None, []) => Ok(()),
+        (Some(_), _) => refused(
+            "`--break-even` weighs boundaries of a training run, and this plan is of none",
+            "leave it out; `explain --transfer` says what a transfer takes",
+        ),
+        (None, _) if kind == PlanKind::Placement => refused(
+            "`--why-not` pins settings of a training run, and this plan places operators",
+            "leave it out; `explain --op NAME` says what the step takes with an op on another device",
+        ),
+        (None, _) => refused(
+            "`--why-not` pins settings of a training run, and this plan is of none",
+            "leave it out; plan again with the setting, then `meshwright compare` says what differs",
+        ),
+    }
 }
 
 /// Two plans, and where their difference comes from.

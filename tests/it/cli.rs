@@ -73,6 +73,7 @@ mod training_sizes;
 mod unlike;
 mod unlike_space;
 mod verbs;
+mod why_not;
 mod within;
 
 use std::fs;

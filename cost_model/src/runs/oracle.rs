@@ -146,6 +146,9 @@ pub struct StageFigures {
     pub recompute_s: f64,
     /// Of forward and backward pass, seconds of tensor, context and expert collectives.
     pub collectives_s: f64,
+    /// Of these, those of context ranks, and those of expert ranks; 0 where layers were measured, which
+    /// do not say.
+    pub axes_s: [f64; 2],
     /// Of forward and backward pass, seconds that gathering sharded parameters and scattering gradients
     /// add to what runs beside them.
     pub waited_s: f64,

@@ -231,4 +231,6 @@ pub(crate) enum AnswerDocument {
     Inference(Box<FoundDocument<super::served::InferenceFigures>>),
     Gradients(Box<FoundDocument<super::buckets::GradientsFigures>>),
     Failure(Box<crate::report::FailureDocument>),
+    /// Of `explain --why-not`.
+    WhyNot(Box<crate::report::why_not::ExplainedDocument>),
 }

@@ -99,7 +99,9 @@ pub fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
         Subject::Step { longest: Some(_) } => {
             ("a placement of experts has no critical path: `--longest` names none", "leave it out")
         }
-        Subject::Device(_) | Subject::Step { .. } | Subject::BreakEven(_) => return Ok(()),
+        Subject::Device(_) | Subject::Step { .. } | Subject::BreakEven(_) | Subject::WhyNot(_) => {
+            return Ok(());
+        }
     };
     Err(refused(PlanKind::Experts, message, hint))
 }

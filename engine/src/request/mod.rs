@@ -462,6 +462,9 @@ pub struct ExplainRequest {
     /// Of a training run, at which rate a boundary takes as long as a stage: at a share of the peak,
     /// such as `0.4` or `40%`, or `as-planned`.
     pub break_even: Option<String>,
+    /// Of a training run, settings such as `tensor=8` that the plan is compared with: the fastest plan with
+    /// all of them, and the terms of the difference.
+    pub why_not: Vec<String>,
 }
 
 /// A plan that is wanted in another format.

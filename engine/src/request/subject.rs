@@ -20,12 +20,17 @@ pub enum Subject {
     Device(String),
     /// At which rate a boundary of a training run takes as long as a stage, at a share of the peak.
     BreakEven(String),
+    /// Why a training run does not have some settings, each `FIELD=VALUE`.
+    WhyNot(Vec<String>),
 }
 
 impl Subject {
     /// What a request asks about: the first that it names.
     #[must_use]
     pub fn of(request: &ExplainRequest) -> Self {
+        if !request.why_not.is_empty() {
+            return Self::WhyNot(request.why_not.clone());
+        }
         match (&request.op, &request.transfer, &request.break_even, &request.device) {
             (Some(name), ..) => Self::Op(name.clone()),
             (None, Some(name), ..) => Self::Transfer(name.clone()),
@@ -43,6 +48,7 @@ impl Subject {
             Self::Transfer(_) => Some("--transfer"),
             Self::Device(_) => Some("--device"),
             Self::BreakEven(_) => Some("--break-even"),
+            Self::WhyNot(_) => Some("--why-not"),
             Self::Step { longest: Some(_) } => Some("--longest"),
             Self::Step { longest: None } => None,
         }

@@ -23,29 +23,64 @@ fn screen(folder: &Folder, line: &str) -> (String, bool) {
     (masked(&said, &folder.path("")), is_first)
 }
 
+/// What runs print and the file that says so, or is written anew; what is wrong with them.
+fn reviewed(name: &str, folder: &Folder, lines: impl Iterator<Item = String>) -> Vec<String> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/screens");
+    let (said, are_first): (Vec<String>, Vec<bool>) =
+        lines.map(|line| screen(folder, &line)).unzip();
+    let file = data.join(format!("{name}.txt"));
+    let now = said.join("\n");
+    if std::env::var_os("MESHWRIGHT_BLESS").is_some() {
+        fs::write(&file, &now).unwrap();
+    }
+    let is_known = fs::read_to_string(&file).ok().as_deref() == Some(&now);
+    let other = (!is_known).then(|| format!("{} is now:\n{now}", file.display()));
+    let long = said.iter().zip(are_first).filter(|(_, is_first)| !is_first);
+    let more = |text| format!("more than {LINES} lines or {COLUMNS} columns:\n{text}");
+    other.into_iter().chain(long.map(|(text, _)| more(text))).collect()
+}
+
 #[test]
 fn first_screens_are_those_that_were_reviewed() {
     let folder = kinds::folder();
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/screens");
-    let is_blessed = std::env::var_os("MESHWRIGHT_BLESS").is_some();
-    let mut wrong = Vec::new();
-    for kind in &KINDS {
+    let of = |kind: &kinds::Kind| {
         let kept =
             |(index, plan): (usize, &Small)| format!("{} -o {}", plan.line(), kind.file(index));
-        let lines = kind.plans.iter().enumerate().map(kept);
-        let (said, are_first): (Vec<String>, Vec<bool>) =
-            lines.map(|line| screen(&folder, &line)).unzip();
-        let file = data.join(format!("{}.txt", kind.name));
-        let now = said.join("\n");
-        if is_blessed {
-            fs::write(&file, &now).unwrap();
-        }
-        if fs::read_to_string(&file).ok().as_deref() != Some(&now) {
-            wrong.push(format!("{} is now:\n{now}", file.display()));
-        }
-        let long = said.iter().zip(are_first).filter(|(_, is_first)| !is_first);
-        let more = |text| format!("more than {LINES} lines or {COLUMNS} columns:\n{text}");
-        wrong.extend(long.map(|(text, _)| more(text)));
-    }
+        reviewed(kind.name, &folder, kind.plans.iter().enumerate().map(kept))
+    };
+    let wrong: Vec<String> = KINDS.iter().flat_map(of).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What `explain --why-not` says of settings that are slower, kept, do not fit, or do not exist.
+#[test]
+fn settings_that_a_plan_does_not_have_are_explained_as_reviewed() {
+    let folder = kinds::folder();
+    let run = |model: &str, size: &str, file: &str| {
+        format!("train {model}.json --cluster two.yaml {size} -o {file}.plan")
+    };
+    let lines = [
+        run("billion", "--global-batch 32 --sequence-length 2048", "dense"),
+        run("experts", "--global-batch 64 --sequence-length 2048", "sparse"),
+        run(
+            "billion",
+            "--global-batch 32 --sequence-length 2048 --max-memory-per-device 6GB",
+            "small",
+        ),
+    ];
+    lines.iter().for_each(|line| drop(folder.run(line).exits(0)));
+    let asked = [
+        ("billion", "dense", "tensor=4"),
+        ("billion", "dense", "pipeline=4 --why-not schedule=1f1b"),
+        ("billion", "dense", "recompute=full"),
+        ("billion", "dense", "pp=1"),
+        ("billion", "dense", "tensor=3"),
+        ("experts", "sparse", "ep=2"),
+        ("billion", "small", "zero=0 --why-not data=8"),
+    ];
+    let asked = asked.map(|(model, file, pins)| {
+        format!("explain {file}.plan --model {model}.json --cluster two.yaml --why-not {pins}")
+    });
+    let wrong = reviewed("why-not", &folder, asked.into_iter());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -31,7 +31,7 @@ use super::precision;
 use super::run::Sharded;
 use super::system::System;
 use crate::kernels::rates::{Core, Rates};
-use collectives::collectives;
+use collectives::{Exposed, collectives};
 use extents::Extents;
 
 /// Bytes that fused chains of pointwise kernels move over those of single kernels, where it is not
@@ -52,6 +52,8 @@ pub struct Pass {
     pub seconds: f64,
     /// Collectives of tensor, context and expert ranks in it.
     pub collectives: f64,
+    /// Of these, those of context ranks, and those of expert ranks.
+    pub axes: [f64; 2],
     /// Of these, what leaves hosts.
     pub network: f64,
     /// Seconds in which collectives use network cards, those that run beside work included.
@@ -59,10 +61,11 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Adds the exposed part of an exchange, which uses network cards for all of it if it leaves hosts.
+    /// Adds the exposed part of an exchange of expert ranks, which uses network cards for all of it if it leaves hosts.
     fn exchanges(&mut self, [exposed_s, whole_s]: [f64; 2], leaves_host: bool) {
         self.seconds += exposed_s;
         self.collectives += exposed_s;
+        self.axes[1] += exposed_s;
         if leaves_host {
             self.network += exposed_s;
             self.cards += whole_s;
@@ -150,9 +153,10 @@ fn without_experts(
         None => floor(run, stack, constants),
         Some(_) => 0.0,
     };
-    let pass = |work: f64, floor: f64, [inside, network]: [f64; 2]| Pass {
+    let pass = |work: f64, floor: f64, Exposed { inside, network, context }: Exposed| Pass {
         seconds: stack.launch.joined(work + inside + network, floor),
         collectives: inside + network,
+        axes: [context, 0.0],
         network,
         cards: network,
     };
@@ -164,7 +168,7 @@ fn without_experts(
         core_s: forward.attention + forward.scores,
         kept_by_op_s: forward.attention
             + second_products(run, &rates)
-            + there[0].midpoint(there[1]),
+            + there.inside.midpoint(there.network),
     }
 }
 

@@ -162,6 +162,7 @@ fn prolonged(first: &Report, second: Report, n: u64) -> Option<Report> {
         }
         own.compute_ns = further(before.compute_ns, own.compute_ns)?;
         own.communication_ns = further(before.communication_ns, own.communication_ns)?;
+        own.gradients_ns = further(before.gradients_ns, own.gradients_ns)?;
         own.idle_ns = further(before.idle_ns, own.idle_ns)?;
     }
     for (own, before) in report.links.iter_mut().zip(&first.links) {

@@ -5,7 +5,7 @@ use ir::units::Nanos;
 use super::costs::{HostCosts, PipelineCosts};
 use super::lower::{Lowered, NO_PORT};
 use super::memory::{self, Holding, Trace};
-use super::timeline::Timeline;
+use super::timeline::{EndOfStep, Timeline};
 use super::way::LOCAL;
 use crate::ops::judge::memory::Peak;
 use crate::ops::judge::replay::Span;
@@ -19,6 +19,8 @@ pub struct RankReport {
     /// Exposed communication: nanoseconds in which it runs neither while it sends, receives or
     /// exchanges gradients.
     pub communication_ns: u64,
+    /// Of it, nanoseconds in which it exchanges gradients.
+    pub gradients_ns: u64,
     /// Nanoseconds in which it does nothing: the bubble.
     pub idle_ns: u64,
     /// The most that lies in its memory, and when.
@@ -80,12 +82,17 @@ pub fn report(lowered: &Lowered<'_>, timeline: &Timeline, trace: &Trace) -> Repo
         let end = &timeline.ends[rank];
         let computed: u64 = lowered.cells_of(rank).map(|cell| lowered.step(cell).duration).sum();
         let compute_ns = computed + (end.optimizer.end - end.optimizer.start);
+        let compute = || {
+            let cells = lowered.cells_of(rank).map(|cell| timeline.span(lowered, cell));
+            cells.chain([end.optimizer])
+        };
+        let gradients_ns = exposed(&gradients_at(end), compute(), |_| ());
         transfers_at(lowered, timeline, rank, &mut spans);
-        let cells = lowered.cells_of(rank).map(|cell| timeline.span(lowered, cell));
-        let communication_ns = exposed(&spans, cells.chain([end.optimizer]), |_| ());
+        let communication_ns = exposed(&spans, compute(), |_| ());
         ranks.push(RankReport {
             compute_ns,
             communication_ns,
+            gradients_ns,
             idle_ns: step - compute_ns - communication_ns,
             peak: trace.peaks[rank],
             limit: lowered.costs.ranks[rank].limit.map(|limit| limit.0),
@@ -133,11 +140,15 @@ pub(super) fn transfers_at(
     for channel in &timeline.received[rank * n_tiers..(rank + 1) * n_tiers] {
         spans.extend(channel.iter().map(|port| span(*port as usize)));
     }
-    let end = &timeline.ends[rank];
-    spans.extend(end.overlapped.iter().map(|(_, span)| *span));
-    spans.extend([end.exposed, end.tied]);
+    spans.extend(gradients_at(&timeline.ends[rank]));
     // A few ordered runs: a stable sort merges them in linear time.
     spans.sort_by_key(|span| span.start);
+}
+
+/// When a rank exchanges gradients, by start.
+fn gradients_at(end: &EndOfStep) -> Vec<Span> {
+    let overlapped = end.overlapped.iter().map(|(_, span)| *span);
+    overlapped.chain([end.exposed, end.tied]).collect()
 }
 
 /// Calls `each` with what is covered by `transfers` (ordered by start, may overlap) but not by

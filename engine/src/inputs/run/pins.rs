@@ -78,6 +78,17 @@ pub fn of(flags: &[String]) -> Result<Pins, Diagnostic> {
     Ok(pins)
 }
 
+/// Fields by what launchers call them.
+const SHORT: [(&str, &str); 5] =
+    [("dp", "data"), ("tp", "tensor"), ("pp", "pipeline"), ("cp", "context"), ("ep", "expert")];
+
+/// A pin with its field in full: `tp=8` is `tensor=8`.
+pub fn in_full(pin: &str) -> String {
+    let Some((field, value)) = pin.split_once('=') else { return pin.to_owned() };
+    let known = SHORT.iter().find(|(short, _)| field.eq_ignore_ascii_case(short));
+    format!("{}={value}", known.map_or(field, |(_, long)| *long))
+}
+
 /// Pins that were asked for, and those of a model for fields that nobody has pinned.
 pub fn with(mut asked: Vec<String>, own: Vec<String>) -> Vec<String> {
     let field = |pin: &String| pin.split_once('=').map(|(field, _)| field.to_owned());

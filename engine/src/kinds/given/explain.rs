@@ -42,7 +42,7 @@ pub fn explain(
     unused::check(&args.target)?;
     let found = read(&args.plan, instance)?;
     match subject {
-        Subject::Step { .. } | Subject::BreakEven(_) => {
+        Subject::Step { .. } | Subject::BreakEven(_) | Subject::WhyNot(_) => {
             whole(&found, Rows::of(args.target.all), page)?
         }
         Subject::Op(name) | Subject::Transfer(name) => node(&found, name, page)?,

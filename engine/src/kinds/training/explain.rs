@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::answer::{margin, ranks};
 use super::replay::Planned;
 use super::trust::Trust;
-use super::{Training, break_even, claims, layered, losses, tiers};
+use super::{Training, break_even, claims, layered, losses, tiers, why_not};
 use crate::answer::energy;
 use crate::answer::page::{Column, Page};
 use crate::answer::suggest;
@@ -29,6 +29,7 @@ pub fn explain(on: Legal<'_, Training>, asked: &Asked<'_>) -> Result<Value, Diag
     let (report, page) = (&on.judged.report, asked.page);
     let (on, device) = match asked.subject {
         Subject::BreakEven(share) => return break_even::explain(on.setting, share, page),
+        Subject::WhyNot(pins) => return why_not::explain(on.setting, (report, pins), page),
         Subject::Device(name) => (on.setting, Some(name.as_str())),
         _ => (on.setting, None),
     };

@@ -215,6 +215,8 @@ fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
             Err(Diagnostic::usage("not-for-training", message)
                 .hint("leave them out, or name a device with --device"))
         }
-        Subject::Step { .. } | Subject::Device(_) | Subject::BreakEven(_) => Ok(()),
+        Subject::Step { .. } | Subject::Device(_) | Subject::BreakEven(_) | Subject::WhyNot(_) => {
+            Ok(())
+        }
     }
 }

@@ -31,6 +31,7 @@ pub mod told;
 mod trust;
 pub mod unasked;
 pub mod unlike;
+mod why_not;
 
 /// The name of the search by forms.
 pub const ALGORITHM: &str = "search-3d";

@@ -31,6 +31,22 @@ pub fn answer(
     (found, is_proved, options): (&Found, bool, &Options),
     page: Option<&Page>,
 ) -> CommandResult {
+    let (least, mut diagnostic) = misfit(setting, space, (found, is_proved, options))?;
+    let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
+    page.iter().for_each(|page| print_ranks(&least, limit, page));
+    ways(setting, space, (&least, options), &mut diagnostic)?;
+    Err(diagnostic)
+}
+
+/// The plan that needs least of those that do not fit, and by how much; without what would fit.
+///
+/// # Errors
+/// Where no plan can be counted, or none exists.
+pub(super) fn misfit(
+    setting: &Setting,
+    space: &Space,
+    (found, is_proved, options): (&Found, bool, &Options),
+) -> Result<(Least, Diagnostic), Diagnostic> {
     if found.counts.n_out_of_range > 0 {
         return Err(out_of_range(found));
     }
@@ -46,22 +62,20 @@ pub fn answer(
     let hosts = if on_hosts.is_some() { ", with optimizer states on hosts" } else { "" };
     let least = on_hosts.unwrap_or(least);
     let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
-    page.iter().for_each(|page| print_ranks(&least, limit, page));
     let worst = least.ranks.iter().max_by_key(|rank| rank.need);
     let binding = worst.and_then(|rank| rank.alive.first());
     let most = binding.map_or_else(String::new, in_words) + hosts;
     let device = setting.cluster.devices.first();
     let sizes = (Bytes(least.bytes()), Bytes(limit));
     let open = "other layer splits and longer schedules are not excluded";
-    let mut diagnostic = smallest(is_proved, sizes, &most, open)
+    let diagnostic = smallest(is_proved, sizes, &most, open)
         .fact("capacity", device.and_then(|own| own.capacity).unwrap_or(Bytes::ZERO))
         .fact("context", device.map_or(Bytes::ZERO, |own| own.context))
         .fact("margin", device.map_or(Bytes::ZERO, |own| own.reserve))
         .fact("shortfall_bytes", short("rank", least.ranks.iter().map(|own| own.need), limit))
         .fact("binds", binding.map(ToString::to_string).unwrap_or_default())
         .fact("plan", degrees(&least.configuration));
-    ways(setting, space, (&least, options), &mut diagnostic)?;
-    Err(diagnostic)
+    Ok((least, diagnostic))
 }
 
 /// The plan that needs least with optimizer states on hosts, where they may lie there and hosts have room.

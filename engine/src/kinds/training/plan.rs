@@ -126,6 +126,20 @@ fn searched(
     })
 }
 
+/// The same to its end, for nobody who follows it.
+///
+/// # Errors
+/// Those of [`row`].
+pub(super) fn found(
+    setting: &Setting,
+    space: &Space,
+    options: &Options,
+) -> Result<Planned, Diagnostic> {
+    let door = row(AUTO, setting)?.door::<Card>();
+    let solve = door.map_or(solve_observed as Search, |door| door.0);
+    Ok(searched((setting, false), space, (solve, options), &|_| {}))
+}
+
 /// A search by the cost model that has ended.
 pub(crate) struct Searched {
     setting: Setting,

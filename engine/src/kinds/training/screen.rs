@@ -1,5 +1,7 @@
 //! The first screen of a plan of a training run.
 
+use std::ops::Range;
+
 use cost_model::runs::forms::interval::Figure;
 use cost_model::runs::forms::model::Offload;
 use cost_model::runs::forms::model::counts::n_parameters;
@@ -13,7 +15,6 @@ use planner::training::search::Wider;
 use planner::training::search_3d::fit::Fitted;
 use planner::training::search_3d::judge::{Judged, Parts};
 use planner::training::search_3d::simplest::EQUAL;
-use planner::training::search_3d::space::Configuration;
 
 use super::answer::{Answer, most_lost};
 use super::losses;
@@ -160,9 +161,9 @@ impl Answer<'_> {
     /// Micro-batches, layers of stages, recompute.
     fn layers(&self) -> String {
         let (fitted, configuration) = (&self.best.fitted, &self.best.configuration);
-        let mut words = vec![micro_batches(configuration)];
+        let mut words = vec![micro_batches(&configuration.degrees, configuration.order.name())];
         words.extend(layers_by_stage(fitted));
-        words.push(recomputed(fitted));
+        words.push(recomputed(fitted.blocks.iter().zip(&fitted.recompute)));
         words.extend((configuration.offload == Offload::Optimizer).then(|| ON_HOSTS.to_owned()));
         words.join(", ")
     }
@@ -256,7 +257,7 @@ impl Answer<'_> {
             let text = format!(
                 "{}, {}{hosts}",
                 words(&configuration.degrees, false),
-                micro_batches(configuration)
+                micro_batches(&configuration.degrees, configuration.order.name())
             );
             vec![text, own.step.to_string(), Bytes(own.peak).to_string(), what]
         };
@@ -300,10 +301,8 @@ pub(super) fn words(own: &Parallelism, is_whole: bool) -> String {
 }
 
 /// `micro-batch 8 x 2, interleaved x 3`: size, count, schedule, virtual stages per rank.
-fn micro_batches(configuration: &Configuration) -> String {
-    let own = &configuration.degrees;
+pub(super) fn micro_batches(own: &Parallelism, order: &str) -> String {
     let mut text = format!("micro-batch {} x {}", own.micro_batch, own.n_micro_batches);
-    let order = configuration.order.name();
     match (own.pipeline, own.virtual_stages) {
         (0 | 1, _) => {}
         (_, 0 | 1) => text += &format!(", {order}"),
@@ -334,9 +333,11 @@ fn percent_of(share: f64) -> String {
 }
 
 /// How many layers are recomputed, and how.
-fn recomputed(fitted: &Fitted) -> String {
+pub(super) fn recomputed<'s>(
+    stages: impl Iterator<Item = (&'s Range<u32>, &'s Recompute)>,
+) -> String {
     let (mut all, mut whole, mut parts) = (0, 0, 0);
-    for (blocks, recompute) in fitted.blocks.iter().zip(&fitted.recompute) {
+    for (blocks, recompute) in stages {
         let n = blocks.end.saturating_sub(blocks.start);
         all += n;
         match recompute {

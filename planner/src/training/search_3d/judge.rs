@@ -183,6 +183,14 @@ pub(super) fn judged_below(
     Ok(Judged { configuration: configuration.clone(), fitted, step, peak, parts })
 }
 
+/// The rank that computes longest.
+pub(super) fn longest(report: &Report) -> usize {
+    let longest = |best: usize, rank: usize| {
+        if report.ranks[rank].compute_ns > report.ranks[best].compute_ns { rank } else { best }
+    };
+    (0..report.ranks.len()).fold(0, longest)
+}
+
 /// Where the time of a judged step goes, of stages with their ranks and so many micro-batches.
 #[must_use]
 pub fn parts(
@@ -191,10 +199,7 @@ pub fn parts(
     report: &Report,
     costs: &PipelineCosts,
 ) -> Parts {
-    let longest = |best: usize, rank: usize| {
-        if report.ranks[rank].compute_ns > report.ranks[best].compute_ns { rank } else { best }
-    };
-    let rank = (0..report.ranks.len()).fold(0, longest);
+    let rank = longest(report);
     let Some(own) = report.ranks.get(rank) else { return Parts::default() };
     let m = n_micro_batches as f64;
     let sum = |figure: &dyn Fn(&StageFigures) -> f64| {

@@ -48,6 +48,7 @@ mod relaxed;
 pub mod sensitivity;
 pub mod simplest;
 pub mod space;
+pub mod terms;
 mod worker;
 
 #[cfg(test)]

@@ -12,15 +12,25 @@ use super::super::run::Sharded;
 use super::super::system::System;
 use super::{COLLECTIVES, Direction, Extents};
 
-/// Seconds of the collectives of one pass that nothing hides, those inside hosts and those that leave
-/// them: those of tensor ranks, and keys and values of the other context ranks (backward with their
-/// gradients: Liu, Zaharia and Abbeel 2023, Ring Attention).
+/// Exposed collectives of one pass, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exposed {
+    /// Inside hosts.
+    pub inside: f64,
+    /// Between hosts.
+    pub network: f64,
+    /// Of both, those of context ranks; the others are those of tensor ranks.
+    pub context: f64,
+}
+
+/// Exposed collectives of one pass: those of tensor ranks, and keys and values of the other context ranks
+/// (backward with their gradients: Liu, Zaharia and Abbeel 2023, Ring Attention).
 pub(super) fn collectives(
     run: Sharded<'_>,
     direction: Direction,
     system: &System,
     (stack, constants): (&Stack, &Constants),
-) -> [f64; 2] {
+) -> Exposed {
     let degrees = run.parallelism;
     let extents = Extents::of(run, stack.projections);
     let tensor = u64::from(degrees.tensor.max(1));
@@ -49,7 +59,8 @@ pub(super) fn collectives(
     for (group, own) in [(of_tensor, exposed), (of_context, context_s)] {
         seconds[usize::from(group.leaves_host())] += own;
     }
-    seconds
+    let [inside, network] = seconds;
+    Exposed { inside, network, context: context_s }
 }
 
 /// Bytes that a gather sends over those of 16-bit values: sequence-parallel ranks cast to 8 bits before

@@ -169,6 +169,7 @@ impl Priced<'_> {
             sharing_s: sharing.step_s,
             recompute_s: extra.seconds,
             collectives_s: all.collectives_s,
+            axes_s: all.axes_s,
             waited_s: waits[0] + waits[1],
             backward_links_s,
             dense,
@@ -276,6 +277,7 @@ fn combined(a: &Kind, b: &Kind, with: impl Fn(f64, f64) -> f64) -> Kind {
         per_op_s: with(a.per_op_s, b.per_op_s),
         split_bytes: with(a.split_bytes, b.split_bytes),
         collectives_s: with(a.collectives_s, b.collectives_s),
+        axes_s: [0, 1].map(|axis| with(a.axes_s[axis], b.axes_s[axis])),
         backward_links_s: [0, 1]
             .map(|tier| with(a.backward_links_s[tier], b.backward_links_s[tier])),
         cards_s: [0, 1].map(|pass| with(a.cards_s[pass], b.cards_s[pass])),

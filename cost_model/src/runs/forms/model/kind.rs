@@ -30,6 +30,8 @@ pub struct Kind {
     pub split_bytes: f64,
     /// Of forward and backward pass, seconds of collectives.
     pub collectives_s: f64,
+    /// Of these, those of context ranks, and those of expert ranks.
+    pub axes_s: [f64; 2],
     /// Of the backward pass, seconds of collectives inside hosts, and of those that leave them.
     pub backward_links_s: [f64; 2],
     /// Of the forward and of the backward pass, seconds in which collectives use network cards, beside
@@ -104,6 +106,7 @@ impl Kind {
             per_op_s: factor * (forward.seconds - kept_by_op_s).max(0.0) + extra_s,
             split_bytes,
             collectives_s: factor * (forward.collectives + backward.collectives),
+            axes_s: [0, 1].map(|axis| factor * (forward.axes[axis] + backward.axes[axis])),
             backward_links_s: [backward.collectives - backward.network, backward.network]
                 .map(|seconds| factor * seconds),
             cards_s: [forward.cards, backward.cards].map(|seconds| factor * seconds),

@@ -52,6 +52,7 @@ pub(super) fn kind(pricing: &Pricing<'_>, part: &PartCard, samples: u64) -> Kind
         per_op_s: 0.0,
         split_bytes: 0.0,
         collectives_s: 0.0,
+        axes_s: [0.0; 2],
         backward_links_s: [0.0; 2],
         cards_s: [0.0; 2],
         dense: parameters,

@@ -30,7 +30,9 @@ pub fn explain(on: Legal<'_, Placement>, asked: &Asked<'_>) -> Result<Value, Dia
         Subject::Transfer(name) => transfer::explain(replayed, name, rows, page),
         Subject::Device(name) => device::explain(replayed, name, rows, page),
         Subject::Step { longest } => Ok(step::explain(replayed, (cost, *longest), rows, page)),
-        Subject::BreakEven(_) => Ok(step::explain(replayed, (cost, None), rows, page)),
+        Subject::BreakEven(_) | Subject::WhyNot(_) => {
+            Ok(step::explain(replayed, (cost, None), rows, page))
+        }
     }
 }
 
