@@ -64,7 +64,7 @@ fn settings_that_a_plan_does_not_have_are_explained_as_reviewed() {
         run("experts", "--global-batch 64 --sequence-length 2048", "sparse"),
         run(
             "billion",
-            "--global-batch 32 --sequence-length 2048 --max-memory-per-device 6GB",
+            "--global-batch 32 --sequence-length 2048 --max-memory-per-device 6GB --no-offload",
             "small",
         ),
     ];

@@ -30,6 +30,9 @@ use crate::inputs::run::setting::Setting;
 /// Longest that plans with the settings are searched for, as by `train` where no limit is stated.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// A longer search than that.
+const LONGER: &str = "--time-limit 5m ";
+
 /// What lies on a device, in the order of [`HoldingKind::ALL`].
 const HELD: [&str; 4] =
     ["weights, gradients, optimizer", "activations", "recomputed activations", "temporary buffers"];
@@ -68,14 +71,14 @@ fn check(on: &Planned, asked: &[String]) -> Result<(), Diagnostic> {
     let why = why.into_iter().find(|(is, _)| *is);
     why.map_or(Ok(()), |(_, why)| {
         let message = format!("`--why-not` does not compare this plan: {why}");
-        Err(Diagnostic::usage("not-for-training", message).hint(again(asked)))
+        Err(Diagnostic::usage("not-for-training", message).hint(again("", asked)))
     })
 }
 
-/// What else says it.
-fn again(asked: &[String]) -> String {
+/// What else says it, with more flags.
+fn again(flags: &str, asked: &[String]) -> String {
     let pins: Vec<String> = asked.iter().map(|pin| format!("--pin {pin}")).collect();
-    format!("plan with `{}`; `meshwright compare` says what differs", pins.join(" "))
+    format!("plan with `{flags}{}`; `meshwright compare` says what differs", pins.join(" "))
 }
 
 /// `tensor 8, pipeline 2`.
@@ -91,14 +94,14 @@ fn said(error: Diagnostic, asked: &[String]) -> Diagnostic {
             text.replace(&format!("{before}--pin {field}"), &format!("{before}--why-not {field}"))
         })
     };
-    let hint = |text: String| {
-        let text = by_field(text, "without ");
-        let text = text.replace("without --pin", "without the plan's own --PIN");
-        text.replace("--pin", "--why-not").replace("--PIN", "--pin")
+    // Other values can be given for pins of the plan too; whether it has them can not.
+    let hint = |text: String| match text.contains("without --pin") {
+        true => by_field(text, "without "),
+        false => text.replace("--pin", "--why-not"),
     };
     let hints = match error.code {
-        // The plan's launcher is not asked about.
-        "cannot-express" => vec![again(asked).replacen("plan with `", "plan with `--for any ", 1)],
+        "cannot-express" => vec![again("--for any ", asked)],
+        "memory-exceeded" => vec![again(LONGER, asked)],
         _ => error.hints.into_iter().map(hint).collect(),
     };
     Diagnostic { message: by_field(error.message, ""), hints, ..error }
@@ -150,7 +153,7 @@ fn too_early(stop: StopReason, asked: &[String]) -> Diagnostic {
     let message = format!("the search was stopped before it found a plan with {what} that fits");
     Diagnostic::error(Blame::NotFound, "no-plan", message)
         .fact("stopped", stop.name())
-        .hint(again(asked).replacen("plan with `", "plan with `--time-limit 5m ", 1))
+        .hint(again(LONGER, asked))
 }
 
 /// Sets the fastest plan with the settings beside the plan.
@@ -170,9 +173,8 @@ fn pinned(
     let [a, b] = [of_time(beside[0])?, of_time(beside[1])?];
     let terms = differences(TERMS, [a, b]);
     let memory = differences(HELD, [report, &own].map(held));
-    let all = |name: &str, figures: [i64; 2]| difference(name, figures);
-    let step = all("step", [report, &own].map(|own| whole(own.step_time.0)));
-    let peak = all("peak memory", [report, &own].map(|own| whole(peak(own))));
+    let step = difference("step", [report, &own].map(|own| whole(own.step_time.0)));
+    let peak = difference("peak memory", [report, &own].map(|own| whole(peak(own))));
     page.line(&sentence(asked, &step, &terms));
     if let Some(Wider::Only(_)) = &found.wider {
         found.wider.iter().for_each(|wider| page.line(&searched::line(wider, best)));
