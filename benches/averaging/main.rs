@@ -29,13 +29,13 @@ fn main() {
         [(14, 2, 1.0), (100, 2, 1.0), (100, 10, 1.0), (100, 4, 0.1), (99, 4, 1.0), (99, 2, 0.1)]
     {
         let name = format!("{rounds} rounds of {n} nodes, {:.0} % of all links", share * 100.0);
-        let own = Instance::Averaging(averaging(&mut draw, (n, rounds, share)));
-        row(&name, &own, Goal::SlowestRound);
+        let instance = Instance::Averaging(averaging(&mut draw, (n, rounds, share)));
+        row(&name, &instance, Goal::SlowestRound);
     }
     for (n, k, is_alike) in [(1000, 32, true), (1000, 32, false), (10_000, 32, false)] {
         let what = if is_alike { "equal" } else { "unlike" };
-        let own = Instance::Tasks(tasks(&mut draw, (n, k), is_alike));
-        row(&format!("{n} tasks on {k} {what} devices"), &own, Goal::Makespan);
+        let instance = Instance::Tasks(tasks(&mut draw, (n, k), is_alike));
+        row(&format!("{n} tasks on {k} {what} devices"), &instance, Goal::Makespan);
     }
 }
 
@@ -46,7 +46,7 @@ fn row(name: &str, instance: &Instance, goal: Goal) {
         (start.elapsed().as_secs_f64(), answer)
     };
     let runs: Vec<_> = (0..RUNS).map(|_| timed()).collect();
-    let least_s = runs.iter().map(|own| own.0).fold(f64::INFINITY, f64::min);
+    let least_s = runs.iter().map(|run| run.0).fold(f64::INFINITY, f64::min);
     let answer = &runs[0].1;
     let gap = match &answer.best {
         Some((value, _)) => {
@@ -76,7 +76,7 @@ fn averaging(draw: &mut SmallRng, (n, rounds, share): (usize, usize, f64)) -> Av
     }
     AveragingInstance {
         name: String::new(),
-        nodes: (0..n).map(|own| own.to_string()).collect(),
+        nodes: (0..n).map(|node| node.to_string()).collect(),
         bytes: vec![100_000_000; n],
         kept: 0.01,
         peers: Peers::Pairs { bytes_per_s, rounds },
@@ -94,10 +94,10 @@ fn tasks(draw: &mut SmallRng, (n, k): (usize, usize), is_alike: bool) -> TaskIns
         let run = |size: f64| TaskRun { device, size, seconds: start + slope * size };
         history.extend([1.0, 4.0].map(run));
     }
-    let task = |own: usize| Task { name: own.to_string(), size: draw.random_range(0.1..10.0) };
+    let task = |index: usize| Task { name: index.to_string(), size: draw.random_range(0.1..10.0) };
     TaskInstance {
         name: String::new(),
-        devices: (0..k).map(|own| own.to_string()).collect(),
+        devices: (0..k).map(|device| device.to_string()).collect(),
         tasks: (0..n).map(task).collect(),
         history,
     }

@@ -30,7 +30,8 @@ fn main() {
     );
     for trained in &TRAINED {
         let (name, beside) = (trained.name, trained.beside);
-        let measured = [Some(trained.after), beside.map(|own| own.0), beside.map(|own| own.1)];
+        let measured =
+            [Some(trained.after), beside.map(|rates| rates.0), beside.map(|rates| rates.1)];
         table(trained, (&format!("{name}, 10 GbE"), 1.25e9), measured);
     }
     for trained in &TRAINED {
@@ -50,16 +51,16 @@ fn table(trained: &Trained, (name, rate): (&str, f64), measured: [Option<Rates>;
         // Of the others by their own wait-free rows, where there are some.
         let fitted = measured[1].filter(|_| !is_fitted);
         let start_up_s =
-            fitted.map_or(START_UPS_S[at], |own| run.start_up_s(run.samples / own[at], rate));
+            fitted.map_or(START_UPS_S[at], |rates| run.start_up_s(run.samples / rates[at], rate));
         let cells = RECIPES.iter().enumerate().map(|(column, recipe)| {
             let planned = run.samples / seconds(&run, (start_up_s, rate), recipe);
-            let told = measured.get(column).copied().flatten();
-            let told = told.map_or_else(String::new, |own| format!(" ({:.0})", own[at]));
-            (planned, format!("{planned:.0}{told}"))
+            let rates = measured.get(column).copied().flatten();
+            let note = rates.map_or_else(String::new, |rates| format!(" ({:.0})", rates[at]));
+            (planned, format!("{planned:.0}{note}"))
         });
         let cells: Vec<(f64, String)> = cells.collect();
         let efficiency = 100.0 * cells[4].0 / (gpus * trained.alone);
-        let cells: Vec<String> = cells.into_iter().map(|own| own.1).collect();
+        let cells: Vec<String> = cells.into_iter().map(|cell| cell.1).collect();
         println!(
             "| {name} | {gpus} | {:.2} | {} | {efficiency:.1} % |",
             start_up_s * 1e3,
@@ -72,12 +73,13 @@ fn table(trained: &Trained, (name, rate): (&str, f64), measured: [Option<Rates>;
 fn seconds(run: &Run, (start_up_s, rate): (f64, f64), recipe: &str) -> f64 {
     let cost = run.cost(start_up_s, rate);
     let forward_s = run.compute_s / 3.0;
-    let tensor =
-        |(at, own): (usize, &cost_model::links::collective::gradient::Gradient)| GradientTensor {
+    let tensor = |(at, gradient): (usize, &cost_model::links::collective::gradient::Gradient)| {
+        GradientTensor {
             name: at.to_string(),
-            bytes: own.bytes as u64,
-            ready_s: own.ready_s - forward_s,
-        };
+            bytes: gradient.bytes as u64,
+            ready_s: gradient.ready_s - forward_s,
+        }
+    };
     let instance = Instance::Gradients(GradientInstance {
         name: String::new(),
         replicas: 2,

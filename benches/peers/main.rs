@@ -33,21 +33,21 @@ struct Asked {
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key)).map(str::to_owned);
-    let asked = Asked { only: value("only=").unwrap_or_default(), seconds: value("seconds=") };
+    let options = Asked { only: value("only=").unwrap_or_default(), seconds: value("seconds=") };
     let tables: Vec<&String> = words.iter().filter(|word| !word.contains('=')).collect();
     let is_wanted = |name: &str| tables.is_empty() || tables.iter().any(|table| *table == name);
     if is_wanted("training") {
-        training::merak(&asked);
+        training::merak(&options);
     }
     let Some(data) = benchmark_data::folder() else { return };
     if is_wanted("instances") {
-        placement::instances(&data, &asked);
+        placement::instances(&data, &options);
     }
     if is_wanted("accelerators") {
-        placement::accelerators(&data, &asked);
+        placement::accelerators(&data, &options);
     }
     if is_wanted("memory") {
-        memory::run(&data, &asked);
+        memory::run(&data, &options);
     }
     if is_wanted("layers") {
         training::galvatron(&data);

@@ -28,16 +28,16 @@ struct Tried {
     seconds: f64,
 }
 
-pub(crate) fn run(data: &Path, asked: &Asked) {
+pub(crate) fn run(data: &Path, options: &Asked) {
     let folder = tempfile::tempdir().unwrap();
-    let seconds = asked.seconds.as_deref().unwrap_or("30");
+    let seconds = options.seconds.as_deref().unwrap_or("30");
     let times = "limit: | m-etf ms: | s: | m-sct ms: | s: | auto ms: | s:";
     let gains = "less than m-etf: | less than m-sct: | bound ms: | gap: | found by";
     head(&format!("model | {times} | {gains}"));
     for model in MODELS {
         for (mode, flags) in MODES {
             let name = format!("models/{model}, {mode}");
-            if !name.contains(&asked.only) {
+            if !name.contains(&options.only) {
                 continue;
             }
             let case = Case {
@@ -103,7 +103,7 @@ fn line(case: &Case, percent_of_one: &str, limit: u64, seconds: &str) -> Option<
     let ran = planned(case, Some(limit), "auto", seconds);
     let auto = Tried { seconds: ran.seconds, ran, note: "" };
     let less = |other: &Tried| match (auto.step_s(), other.step_s()) {
-        (Some(own), Some(other)) => percent(1.0 - own / other, 1),
+        (Some(this), Some(other)) => percent(1.0 - this / other, 1),
         (Some(_), None) => "only plan".to_owned(),
         (None, _) => String::new(),
     };

@@ -27,13 +27,13 @@ struct Case {
     peers: Vec<String>,
 }
 
-pub(crate) fn instances(data: &Path, asked: &Asked) {
+pub(crate) fn instances(data: &Path, options: &Asked) {
     let folder = tempfile::tempdir().unwrap();
     let solution = folder.path().join("solution.json");
-    let seconds = asked.seconds.as_deref().unwrap_or("30");
+    let seconds = options.seconds.as_deref().unwrap_or("30");
     let titles = "instance | objective | method | value: | bound: | gap: | s: | CPU s:";
     head(&format!("{titles} | peers (CPU s)"));
-    for case in cases(data, folder.path(), &asked.only) {
+    for case in cases(data, folder.path(), &options.only) {
         let methods = METHODS.iter().find(|(objective, _)| *objective == case.objective).unwrap().1;
         let shown = |method: &str, found: [String; 5], peers: String| {
             let named = [&case.name, case.objective, method].map(str::to_owned);
@@ -122,8 +122,8 @@ fn cases(data: &Path, folder: &Path, only: &str) -> Vec<Case> {
         for (stem, objective) in names.iter().flat_map(|s| objectives.iter().map(move |o| (s, *o)))
         {
             let name = format!("{inside}/{stem}");
-            let own = known.iter().filter(|peer| peer.0 == name && peer.1 == objective);
-            let peers = own.map(|(_, _, program, value, s)| peer(program, Some(*value), *s));
+            let matching = known.iter().filter(|peer| peer.0 == name && peer.1 == objective);
+            let peers = matching.map(|(_, _, program, value, s)| peer(program, Some(*value), *s));
             let file = all.join(format!("{name}{ending}"));
             cases.push(Case { file, objective, peers: peers.collect(), name });
         }
@@ -157,14 +157,14 @@ fn peer(program: &str, value: Option<f64>, cpu_s: Option<f64>) -> String {
 
 /// Max-load of any split with other numbers of accelerators than the files state, and how soon value
 /// and bound were near each other.
-pub(crate) fn accelerators(data: &Path, asked: &Asked) {
+pub(crate) fn accelerators(data: &Path, options: &Asked) {
     let folder = tempfile::tempdir().unwrap();
-    let seconds = asked.seconds.as_deref().unwrap_or("60");
+    let seconds = options.seconds.as_deref().unwrap_or("60");
     let mut gaps = Vec::new();
     let titles =
         "instance | accelerators: | value: | bound: | gap: | s to 1 %: | s to 0.15 %: | s:";
     head(titles);
-    let cases = cases(data, folder.path(), &asked.only);
+    let cases = cases(data, folder.path(), &options.only);
     for case in cases.iter().filter(|case| case.objective == "max-load") {
         for count in [None, Some(2), Some(3), Some(4), Some(8)] {
             let flag = count.map_or_else(String::new, |count| format!("--accelerators {count}"));
@@ -186,11 +186,11 @@ pub(crate) fn accelerators(data: &Path, asked: &Asked) {
     }
     println!();
     for (is_of_file, words) in [(true, "the file's number"), (false, "another number")] {
-        let own: Vec<_> = gaps.iter().filter(|(of_file, ..)| *of_file == is_of_file).collect();
-        let [one, two] = [0, 1].map(|at| own.iter().filter(|(_, near, _)| near[at]).count());
-        let over: Vec<&str> = own.iter().filter_map(|(.., over)| over.as_deref()).collect();
+        let chosen: Vec<_> = gaps.iter().filter(|(of_file, ..)| *of_file == is_of_file).collect();
+        let [one, two] = [0, 1].map(|at| chosen.iter().filter(|(_, near, _)| near[at]).count());
+        let over: Vec<&str> = chosen.iter().filter_map(|(.., over)| over.as_deref()).collect();
         let rest = if over.is_empty() { "none".to_owned() } else { over.join("; ") };
-        let n = own.len();
+        let n = chosen.len();
         println!("* {words}: {one} of {n} at most 1 %, {two} at most 0.15 %. Beyond 1 %: {rest}.");
     }
 }

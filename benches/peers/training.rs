@@ -28,13 +28,13 @@ const GLOBAL_BATCH: u64 = 512;
 
 /// Merak's testbed: from equal stages, late 1F1B, full recompute and no overlap to the whole space,
 /// one freedom after the other. By the library, as no preset hides tensor-parallel collectives.
-pub(crate) fn merak(asked: &Asked) {
+pub(crate) fn merak(options: &Asked) {
     let parts = "recompute: | partition: | schedule: | overlap: | degrees, ZeRO:";
     head(&format!("model | published: | ours: | {parts} | baseline step:"));
     type Published = (String, u32, u64, u64, f64);
     for (name, n_layers, hidden, n_heads, published) in rows::<Published>(include_str!("merak.csv"))
     {
-        if !name.contains(&asked.only) {
+        if !name.contains(&options.only) {
             continue;
         }
         let model = ModelCard::uniform(TransformerCard {

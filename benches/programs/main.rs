@@ -64,8 +64,8 @@ fn main() {
 /// Name and file of each model.
 fn models(folder: &Path) -> Vec<(String, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let own = |name: &str| (name.to_owned(), root.join(format!("examples/models/{name}.onnx")));
-    let mut models = vec![own("gpt2_small"), own("resnet101")];
+    let example = |name: &str| (name.to_owned(), root.join(format!("examples/models/{name}.onnx")));
+    let mut models = vec![example("gpt2_small"), example("resnet101")];
     if let Some(data) = benchmark_data::folder() {
         for name in ["bert_base", "inception_v3"] {
             models.push((name.to_owned(), data.join(format!("models/onnx/{name}.onnx"))));

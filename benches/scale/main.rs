@@ -73,11 +73,11 @@ fn plan_one(shape: &graphs::Shape, folder: &std::path::Path) {
         let (time, result) = best(repeats, || try_outcome(&problem, recipe));
         match result {
             Ok(outcome) => {
-                let own = outcome.attempts.iter().map(|a| a.elapsed).min().unwrap_or(time);
+                let elapsed = outcome.attempts.iter().map(|a| a.elapsed).min().unwrap_or(time);
                 let note = outcome.warnings.iter().map(|w| w.code).collect::<Vec<_>>().join(", ");
                 row(
                     recipe,
-                    own,
+                    elapsed,
                     &format!(
                         "step {}, gap {:.1} %, with verify and report {:.1} ms {note}",
                         outcome.report.step_time,

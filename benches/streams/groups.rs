@@ -32,7 +32,7 @@ impl Prices for Drawn {
     }
 
     fn attention_s(&self, _: usize, samples: u64) -> [f64; 2] {
-        self.attention.map(|own| own.of(samples * TOKENS))
+        self.attention.map(|line| line.of(samples * TOKENS))
     }
 
     fn experts(&self, _: usize, _: Groups) -> Option<[Line; 2]> {
@@ -95,18 +95,18 @@ fn random(name: &str, draw: Draw, layers: u32) {
             let [all, start_up_s] = draw(&mut random);
             Line { start_up_s, per_token_s: all / TOKENS as f64, least_s: 0.0 }
         };
-        let own =
+        let prices =
             Drawn { layers: [(layers, 0)], attention: [line(), line()], experts: [line(), line()] };
         let problem = Problem {
-            prices: Arc::new(own),
+            prices: Arc::new(prices),
             devices: 2,
             samples: MOST,
             groups: None,
             control: Arc::default(),
         };
-        let [own, ping_pong, _] = each(&problem);
-        n_aass += u32::from(own.split.cut.turns.name() == "aass");
-        gains.push(ping_pong.sample_s() / own.sample_s());
+        let [planned, ping_pong, _] = each(&problem);
+        n_aass += u32::from(planned.split.cut.turns.name() == "aass");
+        gains.push(ping_pong.sample_s() / planned.sample_s());
     }
     gains.sort_by(f64::total_cmp);
     let at = |percent: usize| gains[percent * (gains.len() - 1) / 100];
@@ -120,10 +120,10 @@ fn random(name: &str, draw: Draw, layers: u32) {
     );
 }
 
-fn published(name: &str, own: &Model, devices: u32) {
+fn published(name: &str, model: &Model, devices: u32) {
     let samples = u64::from(devices) * MOST;
     let problem = Problem {
-        prices: Arc::new(own.clone()),
+        prices: Arc::new(model.clone()),
         devices,
         samples,
         groups: None,
@@ -139,8 +139,8 @@ fn published(name: &str, own: &Model, devices: u32) {
     let sample_s = own_plan.sample_s();
     println!(
         "| {name} | {} | {devices} | {} | {:?} | {:.3} | {:.3} | {:.3} | {:.2} |",
-        own.layers[0].0,
-        own.tokens,
+        model.layers[0].0,
+        model.tokens,
         own_plan.split.groups,
         ping_pong.sample_s() / sample_s,
         naive.sample_s() / sample_s,

@@ -44,14 +44,14 @@ fn main() {
 /// Seconds of a layer whose links are one queue.
 fn queued_s(times: &PartTimes, n: u32, gradients_s: f64) -> f64 {
     let mut cell = cell(times, n, gradients_s);
-    cell.pieces.iter_mut().filter(|own| own.stream == 1).for_each(|own| own.stream = 2);
+    cell.pieces.iter_mut().filter(|piece| piece.stream == 1).for_each(|piece| piece.stream = 2);
     cell.streams[2].order = Order::FirstReady;
     replay(&cell, &Slowdowns::default()).unwrap().seconds()
 }
 
 /// The least seconds of a pass whose links are one queue.
 fn queued(times: &[PartTimes], gradients_s: f64) -> f64 {
-    let each = (1..).zip(times).map(|(n, own)| queued_s(own, n, gradients_s));
+    let each = (1..).zip(times).map(|(n, part)| queued_s(part, n, gradients_s));
     each.fold(f64::INFINITY, f64::min)
 }
 
@@ -59,21 +59,21 @@ fn row(name: &str, constants: &Constants) {
     let shapes: Vec<Shape> = grid();
     let (mut planned_s, mut n_differ, mut gains) = (0.0, 0, [0.0; 3]);
     for shape in &shapes {
-        let own = layer(shape, constants, 0);
+        let layer = layer(shape, constants, 0);
         let bytes = (4.0 * shape.hidden * shape.hidden * 4.0) as u64;
         let gradients_s = reduce(constants).seconds(bytes);
         let start = Instant::now();
-        let (forward, forward_s) = best(&own.forward, 0.0, Score::Replay);
-        let (alone, alone_s) = best(&own.backward, 0.0, Score::Replay);
-        let (_, backward_s) = best(&own.backward, gradients_s, Score::Replay);
+        let (forward, forward_s) = best(&layer.forward, 0.0, Score::Replay);
+        let (alone, alone_s) = best(&layer.backward, 0.0, Score::Replay);
+        let (_, backward_s) = best(&layer.backward, gradients_s, Score::Replay);
         planned_s += start.elapsed().as_secs_f64();
         n_differ += usize::from(forward != alone);
         let both = |n: u32| {
             let at = n as usize - 1;
-            queued_s(&own.forward[at], n, 0.0) + queued_s(&own.backward[at], n, 0.0)
+            queued_s(&layer.forward[at], n, 0.0) + queued_s(&layer.backward[at], n, 0.0)
         };
         let base_s = [1, 2, 4, 8].map(both).into_iter().fold(f64::INFINITY, f64::min) + gradients_s;
-        let beside_s = queued(&own.forward, 0.0) + queued(&own.backward, gradients_s);
+        let beside_s = queued(&layer.forward, 0.0) + queued(&layer.backward, gradients_s);
         gains[0] += base_s / (forward_s + alone_s + gradients_s);
         gains[1] += base_s / beside_s;
         gains[2] += base_s / (forward_s + backward_s);
@@ -109,14 +109,14 @@ fn nano_batches() {
     }
     println!("\n| nano-batches | p10 | p50 | p90 | greatest | mean |\n|---|---|---|---|---|---|");
     let rows = [("gain over eight steps", over_steps), ("over one after the other", over_turns)];
-    for (name, mut own) in rows.into_iter().chain([("seconds of a plan", planned_s)]) {
-        own.sort_by(f64::total_cmp);
-        let at = |share: f64| own[(share * (own.len() - 1) as f64) as usize];
-        let mean = own.iter().sum::<f64>() / own.len() as f64;
+    for (name, mut values) in rows.into_iter().chain([("seconds of a plan", planned_s)]) {
+        values.sort_by(f64::total_cmp);
+        let at = |share: f64| values[(share * (values.len() - 1) as f64) as usize];
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
         let digits = if name.starts_with("seconds") { 6 } else { 3 };
         let figures = [at(0.1), at(0.5), at(0.9), at(1.0), mean];
-        let told = figures.map(|own| format!("{own:.digits$}")).join(" | ");
-        println!("| {name} | {told} |");
+        let cells = figures.map(|figure| format!("{figure:.digits$}")).join(" | ");
+        println!("| {name} | {cells} |");
     }
     println!("\nat the bound: {n_bound} of 10,000");
 }

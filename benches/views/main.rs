@@ -106,7 +106,7 @@ fn user_seconds() -> f64 {
 fn queries(file: &[u8], view: &View<'_>) {
     let step = view.overview().step_time_ns;
     let device = view.overview().devices[0].device.clone();
-    let told = |answer: Vec<u8>| format!("{} kB", answer.len() / 1000);
+    let size = |answer: Vec<u8>| format!("{} kB", answer.len() / 1000);
     row("open", 50, |_| format!("{} lanes", View::open(file).unwrap().overview().lanes.len()));
     for (what, part, most) in [
         ("tile of all, 2,000 slices", 1, 2_000),
@@ -117,21 +117,21 @@ fn queries(file: &[u8], view: &View<'_>) {
         row(what, 50, |run| {
             let from = if part == 1 { 0 } else { step / 60 * run };
             let tile = view.timeline(Some(from), Some(from + step / part), &[], most).unwrap();
-            told(serde_json::to_vec(&tile).unwrap())
+            size(serde_json::to_vec(&tile).unwrap())
         });
     }
     for points in [100, 2_000] {
         row(&format!("memory, {points} points"), 50, |_| {
-            told(serde_json::to_vec(&view.memory(&device, points).unwrap()).unwrap())
+            size(serde_json::to_vec(&view.memory(&device, points).unwrap()).unwrap())
         });
     }
     row("graph, top level", 10, |_| laid_out(view, None).1);
     let mut open = laid_out(view, None).0;
     while let Some(group) = open.pop() {
         row(&format!("graph, `{group}`"), 1, |_| {
-            let (inside, told) = laid_out(view, Some(&group));
+            let (inside, summary) = laid_out(view, Some(&group));
             open.extend(inside);
-            told
+            summary
         });
     }
 }
@@ -142,6 +142,6 @@ fn laid_out(view: &View<'_>, group: Option<&str>) -> (Vec<String>, String) {
     let bytes = serde_json::to_vec(&graph).unwrap().len();
     let nodes = &graph.inside.nodes;
     let groups = nodes.iter().filter(|node| node.figures.kind != NodeKind::Op);
-    let told = format!("{} nodes, {} kB", nodes.len(), bytes / 1000);
-    (groups.map(|node| node.figures.id.clone()).collect(), told)
+    let summary = format!("{} nodes, {} kB", nodes.len(), bytes / 1000);
+    (groups.map(|node| node.figures.id.clone()).collect(), summary)
 }

@@ -44,18 +44,19 @@ impl Draw {
     pub fn of(kind: &DeviceKind) -> Option<Self> {
         let limit = kind.power.map(Watts::get);
         let full = kind.full_power.map(Watts::get).or(limit);
-        let own = &kind.running;
-        let stated = [own.idle, own.transfers, own.memory, own.products];
+        let running = &kind.running;
+        let stated = [running.idle, running.transfers, running.memory, running.products];
         let mut watts = [0.0; 4];
         for ((watts, stated), share) in watts.iter_mut().zip(stated).zip(NOMINAL) {
             *watts = stated.or(full.map(|full| share * full))?.min(limit.unwrap_or(f64::INFINITY));
         }
         let [idle, transfers, memory, products] = watts;
         // A share that is above what is stated beside it is none.
-        let memory = if own.memory.is_none() { memory.min(products) } else { memory };
-        let transfers = if own.transfers.is_none() { transfers.min(products) } else { transfers };
-        let products = if own.products.is_none() { products.max(memory) } else { products };
-        let idle = if own.idle.is_none() { idle.min(memory).min(transfers) } else { idle };
+        let memory = if running.memory.is_none() { memory.min(products) } else { memory };
+        let transfers =
+            if running.transfers.is_none() { transfers.min(products) } else { transfers };
+        let products = if running.products.is_none() { products.max(memory) } else { products };
+        let idle = if running.idle.is_none() { idle.min(memory).min(transfers) } else { idle };
         let is_nominal = stated.iter().any(Option::is_none);
         Some(Self { idle, transfers, memory, products, is_nominal })
     }
@@ -114,7 +115,8 @@ impl Duty {
 pub fn least_watts(kind: &DeviceKind) -> Option<f64> {
     let full = kind.full_power.or(kind.power);
     let least = full.and_then(|full| Watts::new(LEAST_LIMIT * full.get()));
-    let limit = |own: Watts| least.map_or(own, |least| if least < own { least } else { own });
+    let limit =
+        |power: Watts| least.map_or(power, |least| if least < power { least } else { power });
     let limited = DeviceKind { power: kind.power.map(limit), full_power: full, ..kind.clone() };
     let draw = Draw::of(&limited)?;
     Some(draw.memory.min(draw.products))
@@ -133,16 +135,16 @@ const INTERVALS: u32 = 160;
 #[must_use]
 pub fn limited(kind: &DeviceKind, limit: Watts) -> Option<DeviceKind> {
     let full = kind.full_power.or(kind.power)?;
-    let mut own = DeviceKind { power: Some(limit), ..kind.clone() };
-    own.full_power = (limit != full).then_some(full);
-    let (before, after) = (left(kind)?, left(&own)?);
-    for rate in own.peak.values_mut() {
+    let mut device = DeviceKind { power: Some(limit), ..kind.clone() };
+    device.full_power = (limit != full).then_some(full);
+    let (before, after) = (left(kind)?, left(&device)?);
+    for rate in device.peak.values_mut() {
         *rate = FlopsPerSecond::new(rate.get() * after[0] / before[0])?;
     }
-    if let Some(rate) = &mut own.memory_bandwidth {
+    if let Some(rate) = &mut device.memory_bandwidth {
         *rate = BytesPerSecond::new(rate.get() * after[1] / before[1])?;
     }
-    Some(own)
+    Some(device)
 }
 
 /// What the limit of its boards leaves of the rates of products and of memory.
@@ -234,9 +236,9 @@ mod tests {
     fn shares_of_the_limit_stand_in_for_what_is_not_stated() {
         let draw = Draw::of(&kind(700.0, Running::default())).unwrap();
         assert!(draw.is_nominal);
-        let own = [draw.idle, draw.transfers, draw.memory, draw.products];
-        let near = own.iter().zip([84.0, 280.0, 385.0, 700.0]).all(|(a, b)| (a - b).abs() < 1e-9);
-        assert!(near, "{own:?}");
+        let watts = [draw.idle, draw.transfers, draw.memory, draw.products];
+        let near = watts.iter().zip([84.0, 280.0, 385.0, 700.0]).all(|(a, b)| (a - b).abs() < 1e-9);
+        assert!(near, "{watts:?}");
         assert_eq!(Draw::of(&DeviceKind::default()), None);
         let low = Running { products: Some(60.0), ..Running::default() };
         let draw = Draw::of(&kind(700.0, low)).unwrap();
@@ -248,18 +250,21 @@ mod tests {
         let mut kind = kind(350.0, Running::default());
         kind.peak.insert(DType::Bf16, FlopsPerSecond::new(100e12).unwrap());
         kind.memory_bandwidth = BytesPerSecond::new(1e12);
-        let rates = |own: &DeviceKind| {
-            [own.peak[&DType::Bf16].get() / 100e12, own.memory_bandwidth.unwrap().get() / 1e12]
+        let rates = |device: &DeviceKind| {
+            [
+                device.peak[&DType::Bf16].get() / 100e12,
+                device.memory_bandwidth.unwrap().get() / 1e12,
+            ]
         };
         // 70 %: ((0.7 - 0.15) / 0.85)^(1 / 1.72) of products; memory draws 55 % and keeps its rate.
-        let own = limited(&kind, Watts::new(245.0).unwrap()).unwrap();
+        let capped = limited(&kind, Watts::new(245.0).unwrap()).unwrap();
         assert!(
-            (rates(&own)[0] - 0.7764).abs() < 1e-3 && rates(&own)[1] == 1.0,
+            (rates(&capped)[0] - 0.7764).abs() < 1e-3 && rates(&capped)[1] == 1.0,
             "{:?}",
-            rates(&own)
+            rates(&capped)
         );
         // 40 %: (0.4 - 0.12) / (0.55 - 0.12) of memory.
-        let low = limited(&own, Watts::new(140.0).unwrap()).unwrap();
+        let low = limited(&capped, Watts::new(140.0).unwrap()).unwrap();
         assert!((rates(&low)[1] - 0.6512).abs() < 1e-3, "{:?}", rates(&low));
         let stated =
             DeviceKind { power: Watts::new(140.0), full_power: kind.power, ..kind.clone() };
@@ -294,13 +299,13 @@ mod tests {
                         .joules(&draw)
                 })
                 .sum();
-            let sum = work.iter().fold([0.0; 2], |sum, own| [sum[0] + own[0], sum[1] + own[1]]);
+            let sum = work.iter().fold([0.0; 2], |sum, part| [sum[0] + part[0], sum[1] + part[1]]);
             let least = joules_at(&kind, &draw, DType::Bf16, sum).unwrap();
             assert!(spent >= least * (1.0 - 1e-12), "{spent} {least}");
             let any = least_joules(&kind, DType::Bf16, sum).unwrap();
             let share = LEAST_LIMIT + (1.0 - LEAST_LIMIT) * random();
-            let own = limited(&kind, Watts::new(400.0 * share).unwrap()).unwrap();
-            let at = joules_at(&own, &Draw::of(&own).unwrap(), DType::Bf16, sum).unwrap();
+            let capped = limited(&kind, Watts::new(400.0 * share).unwrap()).unwrap();
+            let at = joules_at(&capped, &Draw::of(&capped).unwrap(), DType::Bf16, sum).unwrap();
             assert!(any <= at && any <= least, "{any} {at} at {share}, {least}");
         }
     }

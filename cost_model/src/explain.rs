@@ -120,8 +120,8 @@ pub fn op(op: (OpId, &Op), kernel: &Kernel, costs: &KindCosts) -> Result<Explana
             attention::call(&mut explanation, kernel, (call, parts, *projected_s), costs);
         }
         Detail::Step => {
-            if let Some(own) = costs.step() {
-                step::step(&mut explanation, &found, (op.1, kernel), (own, costs));
+            if let Some(step_costs) = costs.step() {
+                step::step(&mut explanation, &found, (op.1, kernel), (step_costs, costs));
             }
         }
         Detail::Experts(load) => attention::experts(&mut explanation, kernel, load, costs),

@@ -146,8 +146,9 @@ impl Encoder {
     fn stored(&mut self, model: &ModelCard) {
         let Some(stored) = model.weights() else { return };
         self.text("stored");
-        let blocks = stored.blocks.iter().flat_map(|own| [own.others.bytes, own.experts.bytes]);
-        let all: Vec<u64> = blocks.chain(stored.ends.map(|own| own.bytes)).collect();
+        let blocks =
+            stored.blocks.iter().flat_map(|block| [block.others.bytes, block.experts.bytes]);
+        let all: Vec<u64> = blocks.chain(stored.ends.map(|end| end.bytes)).collect();
         self.numbers(all.into_iter());
     }
 
@@ -208,9 +209,9 @@ impl Encoder {
     fn part(&mut self, part: &PartCard) {
         for pass in [&part.forward, &part.backward_input, &part.backward_weight] {
             self.count(pass.products.len());
-            for own in &pass.products {
-                let Product { count, m, k, n } = own.product;
-                self.numbers([count, m, k, n, own.grows as u64, own.n_kernels].into_iter());
+            for product in &pass.products {
+                let Product { count, m, k, n } = product.product;
+                self.numbers([count, m, k, n, product.grows as u64, product.n_kernels].into_iter());
             }
             self.number(pass.bytes);
             self.number(pass.fixed_bytes);
@@ -303,10 +304,14 @@ impl Encoder {
         }
         if kind.full_power.is_some() || kind.running != Running::default() {
             let Running { idle, products, memory, transfers, price_per_hour } = kind.running;
-            let limits = [kind.full_power, kind.power].map(|own| own.map(ir::units::Watts::get));
-            let own = [idle, products, memory, transfers, price_per_hour];
+            let limits =
+                [kind.full_power, kind.power].map(|limit| limit.map(ir::units::Watts::get));
+            let running = [idle, products, memory, transfers, price_per_hour];
             self.text("running");
-            limits.into_iter().chain(own).for_each(|own| self.optional(own.map(f64::to_bits)));
+            limits
+                .into_iter()
+                .chain(running)
+                .for_each(|value| self.optional(value.map(f64::to_bits)));
         }
     }
 

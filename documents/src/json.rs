@@ -38,7 +38,7 @@ pub fn read<'de, T: Deserialize<'de>>(
     tell: impl Fn(&serde_json::Error) -> Diagnostic,
 ) -> Result<T, Diagnostic> {
     serde_json::from_slice(text).map_err(|error| match member::<T>(text, &error) {
-        Some(own) => tell(&error).fact("member", own),
+        Some(member) => tell(&error).fact("member", member),
         None => tell(&error),
     })
 }
@@ -57,7 +57,7 @@ fn member<'de, T: Deserialize<'de>>(text: &'de [u8], failed: &serde_json::Error)
 #[must_use]
 pub fn reason(error: &serde_json::Error) -> String {
     let full = error.to_string();
-    let what = full.rsplit_once(" at line ").map_or(full.as_str(), |own| own.0);
+    let what = full.rsplit_once(" at line ").map_or(full.as_str(), |parts| parts.0);
     if what == "expected value" || what.starts_with("data did not match any variant") {
         return "a value of another kind belongs here".to_owned();
     }
@@ -68,7 +68,7 @@ pub fn reason(error: &serde_json::Error) -> String {
         "u8" | "u16" | "u32" | "u64" | "usize" | "i32" | "i64" => "a whole number from 0 up",
         "f32" | "f64" => "a number",
         "a sequence" => "a list",
-        own if own.starts_with("struct ") || own == "a map" => "an object",
+        kind if kind.starts_with("struct ") || kind == "a map" => "an object",
         other => other,
     };
     let found = match found {
@@ -121,24 +121,24 @@ mod tests {
             #[serde(rename = "edges")]
             _edges: Vec<Vec<u64>>,
         }
-        let told = |text: &str| {
+        let fault = |text: &str| {
             let error = serde_json::from_str::<Own>(text).unwrap_err();
             (reason(&error), member::<Own>(text.as_bytes(), &error).unwrap_or_default())
         };
-        let (why, at) = told(r#"{"edges": [[], [1, {}]]}"#);
+        let (why, at) = fault(r#"{"edges": [[], [1, {}]]}"#);
         assert_eq!(
             (why.as_str(), at.as_str()),
             ("invalid type: object, expected a whole number from 0 up", "edges[1][1]")
         );
         // Words of the text stay as they are.
-        let (why, at) = told(r#"{"edges": ["a sequence of map at line 3, expected u64"]}"#);
+        let (why, at) = fault(r#"{"edges": ["a sequence of map at line 3, expected u64"]}"#);
         assert_eq!(at, "edges[0]");
-        let own = r#""a sequence of map at line 3, expected u64", expected a list"#;
-        assert_eq!(why, format!("invalid type: string {own}"));
-        assert!(told(r#"{"bitmap": 1}"#).0.contains("`bitmap`"));
+        let words = r#""a sequence of map at line 3, expected u64", expected a list"#;
+        assert_eq!(why, format!("invalid type: string {words}"));
+        assert!(fault(r#"{"bitmap": 1}"#).0.contains("`bitmap`"));
         // What is no JSON has no member.
-        assert_eq!(told(r#"{"edges": [[1, ?]]}"#).1, "");
-        assert_eq!(told("[").1, "");
+        assert_eq!(fault(r#"{"edges": [[1, ?]]}"#).1, "");
+        assert_eq!(fault("[").1, "");
     }
 
     #[test]

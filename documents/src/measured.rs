@@ -102,11 +102,11 @@ impl MeasuredDocument {
         }
         let longest = steps[n - 1];
         let is_part = |s: f64| s >= 0.0 && (s <= longest || is_near(s, longest));
-        let parts = self.ranks.iter().enumerate().flat_map(|(at, own)| {
+        let parts = self.ranks.iter().enumerate().flat_map(|(at, rank)| {
             let parts = [
-                ("compute_s", own.compute_s),
-                ("waiting_s", own.waiting_s),
-                ("transfer_s", own.transfer_s),
+                ("compute_s", rank.compute_s),
+                ("waiting_s", rank.waiting_s),
+                ("transfer_s", rank.transfer_s),
             ];
             parts.map(|(name, s)| (at, name, s))
         });

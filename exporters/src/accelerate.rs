@@ -97,17 +97,17 @@ fn sources(graph: &Graph, layout: &Layout) -> BTreeMap<usize, OpId> {
     let mut readers = BTreeMap::new();
     let mut others = BTreeSet::new();
     for op in graph.op_ids() {
-        let Some(own) = unit(op) else { continue };
+        let Some(reader) = unit(op) else { continue };
         let node = graph.op(op);
         let is_matrix =
             |id: &TensorId| graph.tensor(*id).shape.iter().filter(|n| **n > 1).count() > 1;
         if node.parameters.iter().any(is_matrix) {
-            others.insert(own);
+            others.insert(reader);
         }
         for tensor in &node.inputs {
             let producer = producers[roots[tensor.index()].index()].and_then(unit);
-            if let Some(producer) = producer.filter(|producer| *producer != own) {
-                others.insert(own);
+            if let Some(producer) = producer.filter(|producer| *producer != reader) {
+                others.insert(reader);
                 readers.entry(producer).or_insert(op);
             }
         }

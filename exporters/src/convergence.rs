@@ -231,12 +231,12 @@ impl<'a> Picture<'a> {
         let Some(greatest) = self.cut else { return Group::new() };
         let stroke = |y: f64| line((LEFT - 6.0, y + 4.0), (LEFT + 6.0, y - 4.0), FADED);
         let at = self.corners(|point| point.value).first().map_or(LEFT, |corner| corner.0);
-        let told = format!("first plan {}, off the axis", self.label(greatest));
-        let place = (at.min(RIGHT - CHARACTER * told.len() as f64) + 8.0, TOP - 8.0);
+        let note = format!("first plan {}, off the axis", self.label(greatest));
+        let place = (at.min(RIGHT - CHARACTER * note.len() as f64) + 8.0, TOP - 8.0);
         Group::new()
             .add(stroke(TOP + 10.0))
             .add(stroke(TOP + 16.0))
-            .add(text(&told, place, SIZE, VALUE))
+            .add(text(&note, place, SIZE, VALUE))
     }
 
     /// Corners of a line that holds its height until the next point.
@@ -327,7 +327,7 @@ fn shown(points: &[Point], time: &Axis, low: f64) -> f64 {
     let first = values().next().map_or(low, |(_, value)| value);
     let better = || values().filter(|(_, value)| *value < first);
     // What is there in the middle, or comes next.
-    let late = better().take_while(|own| !is_later(own)).last().or_else(|| better().next());
+    let late = better().take_while(|point| !is_later(point)).last().or_else(|| better().next());
     let late = late.map_or(first, |(_, value)| value);
     let most = low + (CUT.0 * (late - low)).max(CUT.1 * low);
     let below = values().map(|(_, value)| value).filter(|value| *value <= most);

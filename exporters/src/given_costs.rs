@@ -26,7 +26,7 @@ pub fn torch_ddp(target: &str, sizes: &[u64], cap: u64) -> Result<Vec<u8>, Diagn
     let takes_list = match target.split_once('@') {
         None => false,
         Some((_, version)) => {
-            let mut numbers = version.split('.').map(|own| own.parse::<u64>().ok());
+            let mut numbers = version.split('.').map(|part| part.parse::<u64>().ok());
             let (Some(Some(major)), Some(Some(minor))) = (numbers.next(), numbers.next()) else {
                 let message = format!("`{version}` is no version of PyTorch");
                 return Err(Diagnostic::usage("unknown-version", message)
@@ -38,7 +38,7 @@ pub fn torch_ddp(target: &str, sizes: &[u64], cap: u64) -> Result<Vec<u8>, Diagn
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let document = match takes_list {
         true => {
-            json!({ "bucket_cap_mb_list": sizes.iter().map(|own| mib(*own)).collect::<Vec<_>>() })
+            json!({ "bucket_cap_mb_list": sizes.iter().map(|size| mib(*size)).collect::<Vec<_>>() })
         }
         false => json!({ "bucket_cap_mb": mib(cap) }),
     };

@@ -83,10 +83,11 @@ pub fn folder(target: &str, job: &Job<'_>) -> Result<(Files, Vec<Diagnostic>), D
 /// Whether a folder of any target may hold a file of this name.
 #[must_use]
 pub fn may_hold(name: &str) -> bool {
-    let own = |row: &TrainingTarget| {
+    let writes = |row: &TrainingTarget| {
         let program = row.program.as_ref();
-        let is_member = |own: &&str| name.strip_suffix(".json") == Some(*own);
-        program.is_some_and(|own| row.file_name == name || own.members.iter().any(is_member))
+        let is_member = |member: &&str| name.strip_suffix(".json") == Some(*member);
+        program
+            .is_some_and(|program| row.file_name == name || program.members.iter().any(is_member))
     };
-    folder::NAMES.contains(&name) || targets().any(own)
+    folder::NAMES.contains(&name) || targets().any(writes)
 }

@@ -91,7 +91,8 @@ const FONT: &str = "Inter, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', Arial, s
 /// None: every plan can be drawn.
 pub fn export(source: &Source<'_>) -> Result<Export, Diagnostic> {
     let devices = source.problem.cluster.devices.iter().take(MAX_ROWS);
-    let time = Time::new(source.timeline.step_time.get(), devices.map(|own| own.name.as_str()));
+    let time =
+        Time::new(source.timeline.step_time.get(), devices.map(|device| device.name.as_str()));
     let picture = Picture { source, time };
     Ok(format!("{}\n", picture.draw()).into())
 }
@@ -234,25 +235,25 @@ impl Picture<'_> {
 /// `bottom`.
 fn head(
     (model, cluster): (&str, &str),
-    told: &str,
+    subtitle: &str,
     time: &Time,
     (bottom, height): (f64, f64),
 ) -> Document {
     let title = format!("{} on {}", clean(model, 30), clean(cluster, 24));
     let mut document = canvas(&title, (WIDTH, height));
     let most = ((WIDTH - 2.0 * EDGE) / CHARACTER) as usize;
-    for (at, line) in wrapped(told, most).iter().take(2).enumerate() {
+    for (at, line) in wrapped(subtitle, most).iter().take(2).enumerate() {
         document = document.add(text(line, (EDGE, 54.0 + 20.0 * at as f64), SIZE, FADED));
     }
     document.add(axis(time, bottom))
 }
 
 /// Lines of at most so many characters, as far as there are dots between parts to break at.
-pub(crate) fn wrapped(told: &str, most: usize) -> Vec<String> {
+pub(crate) fn wrapped(text: &str, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for part in told.split(" \u{b7} ") {
-        let length = |own: &str| own.chars().count();
-        match lines.last_mut().filter(|own| length(own) + 3 + length(part) <= most) {
+    for part in text.split(" \u{b7} ") {
+        let length = |line: &str| line.chars().count();
+        match lines.last_mut().filter(|line| length(line) + 3 + length(part) <= most) {
             Some(last) => last.push_str(&format!(" \u{b7} {part}")),
             None => lines.push(part.to_owned()),
         }
@@ -321,7 +322,7 @@ fn row_figures(
     (peak, limit): (u64, Option<u64>),
 ) -> Group {
     let busy = busy.map_or_else(|| "unused".to_owned(), |busy| format!("{busy:.1} % busy"));
-    let beside = |told: &str, y: f64, fill| text(told, (RIGHT + 10.0, y), SIZE, fill);
+    let beside = |figure: &str, y: f64, fill| text(figure, (RIGHT + 10.0, y), SIZE, fill);
     let group = group.add(text(&busy, (EDGE, top + 40.0), SIZE, FADED));
     let group = group.add(beside(&Bytes(peak).to_string(), top + 19.0, INK));
     match limit {
@@ -363,8 +364,8 @@ impl Legend {
             let y = top + 24.0 + LINE * line as f64;
             let swatch = rectangle((x, y - 12.0, 13.0, 13.0), fill).set("rx", 2.5);
             let swatch = if *fill == EMPTY { swatch.set("stroke", OUTLINE) } else { swatch };
-            let told = text(&clean(label, 40), (x + 20.0, y), SIZE, FADED);
-            group = group.add(swatch).add(told);
+            let words = text(&clean(label, 40), (x + 20.0, y), SIZE, FADED);
+            group = group.add(swatch).add(words);
         }
         group
     }
@@ -373,8 +374,8 @@ impl Legend {
 /// Dark or light writing, whichever stands out on a colour `#rrggbb` (relative luminance of WCAG 2).
 fn writing_on(fill: &str) -> &'static str {
     let linear = |at: usize| {
-        let own = fill.get(at..at + 2).and_then(|own| u8::from_str_radix(own, 16).ok());
-        let share = f64::from(own.unwrap_or(u8::MAX)) / 255.0;
+        let channel = fill.get(at..at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let share = f64::from(channel.unwrap_or(u8::MAX)) / 255.0;
         if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) }
     };
     let luminance = 0.2126 * linear(1) + 0.7152 * linear(3) + 0.0722 * linear(5);

@@ -123,7 +123,7 @@ const TARGETS: &[Target] = &[
         name: "layer-ranges",
         file_name: "layers.json",
         summary: "device and layers of each stage of a pipeline that serves",
-        takes: &[takes(Writer::Stages(|own| Ok(stages::ranges(own))))],
+        takes: &[takes(Writer::Stages(|source| Ok(stages::ranges(source))))],
     },
     Target {
         name: "split",
@@ -175,7 +175,7 @@ pub fn targets() -> &'static [Target] {
 /// All that takes plans of training runs and draws no picture of them.
 pub fn runs() -> impl Iterator<Item = &'static TrainingTarget> {
     let rows = TARGETS.iter().flat_map(|row| row.takes);
-    rows.filter_map(|own| match own.writer {
+    rows.filter_map(|takes| match takes.writer {
         Writer::Run(row) => Some(row),
         _ => None,
     })
@@ -209,15 +209,15 @@ pub struct Found {
 /// `unknown-target` with the known ones; [`PlanKind::refusal`] for what runs something else.
 pub fn find(kind: PlanKind, target: &str) -> Result<Found, Diagnostic> {
     let found = row(target).and_then(|row| Some((row.name, row.takes(kind)?)));
-    let (name, own) = found.ok_or_else(|| refused(kind, target))?;
-    Ok(Found { name, version: own.version(target)?, writer: own.writer })
+    let (name, takes) = found.ok_or_else(|| refused(kind, target))?;
+    Ok(Found { name, version: takes.version(target)?, writer: takes.writer })
 }
 
 /// Names of the targets of a kind; pictures stand last, servers of experts in the order of the alphabet.
 fn names(kind: PlanKind) -> Vec<&'static str> {
     let by_name = matches!(kind, PlanKind::Experts | PlanKind::NanoBatches);
-    let own = |row: &'static Target| Some((row.name, row.takes(kind)?.writer.is_picture()));
-    let mut all: Vec<(&str, bool)> = TARGETS.iter().filter_map(own).collect();
+    let entry = |row: &'static Target| Some((row.name, row.takes(kind)?.writer.is_picture()));
+    let mut all: Vec<(&str, bool)> = TARGETS.iter().filter_map(entry).collect();
     all.retain(|(_, is_picture)| kind != PlanKind::NanoBatches || !is_picture);
     all.sort_by_key(|(name, is_picture)| (by_name || *is_picture).then_some(*name));
     all.into_iter().map(|(name, _)| name).collect()
@@ -259,7 +259,7 @@ pub(crate) fn refused(kind: PlanKind, target: &str) -> Diagnostic {
 
 /// The refusal of what runs plans of another kind.
 fn elsewhere(kind: PlanKind, row: &Target) -> Option<Diagnostic> {
-    let (name, placed) = (row.name, row.placed().filter(|own| own.is_executor));
+    let (name, placed) = (row.name, row.placed().filter(|placed| placed.is_executor));
     let refused = |message: String| Diagnostic::usage(kind.refusal(), message);
     match kind {
         PlanKind::Placement if row.takes(PlanKind::Training).is_some() => {
@@ -268,8 +268,8 @@ fn elsewhere(kind: PlanKind, row: &Target) -> Option<Diagnostic> {
             Some(refused(message).hint(hint))
         }
         PlanKind::Training => {
-            let launchers = runs().filter(|own| own.launches.is_some());
-            let names: Vec<&str> = launchers.map(|own| own.name).collect();
+            let launchers = runs().filter(|target| target.launches.is_some());
+            let names: Vec<&str> = launchers.map(|target| target.name).collect();
             let others = format!("choose from {}, any", names.join(", "));
             let hint = "plan what it serves, without --global-batch and --workload training";
             Some(match placed?.serves {

@@ -93,8 +93,8 @@ impl Writer {
     #[must_use]
     pub const fn is_executor(self) -> bool {
         match self {
-            Self::Ops(own) => own.is_executor,
-            Self::Run(own) => own.launches.is_some(),
+            Self::Ops(placed) => placed.is_executor,
+            Self::Run(row) => row.launches.is_some(),
             _ => false,
         }
     }
@@ -117,14 +117,14 @@ impl Takes {
         else {
             return Ok(self.versions.first().copied().unwrap_or(""));
         };
-        if let Some(own) = self.versions.iter().find(|own| **own == version) {
-            return Ok(own);
+        if let Some(known) = self.versions.iter().find(|known| **known == version) {
+            return Ok(known);
         }
         let message = match self.versions.is_empty() {
             true => format!("{name} has no versions, so `@{version}` names none"),
             false => format!("no version `{version}` of {name} is known"),
         };
-        let names = self.versions.iter().map(|own| format!("{name}@{own}"));
+        let names = self.versions.iter().map(|known| format!("{name}@{known}"));
         let names: Vec<String> = [name.to_owned()].into_iter().chain(names).collect();
         Err(Diagnostic::usage("unknown-target", message)
             .hint(format!("use {}", names.join(" or "))))
@@ -135,20 +135,20 @@ impl Target {
     /// How it writes plans of a kind.
     #[must_use]
     pub fn takes(&self, kind: PlanKind) -> Option<&'static Takes> {
-        self.takes.iter().find(|own| own.writer.kind() == kind)
+        self.takes.iter().find(|takes| takes.writer.kind() == kind)
     }
 
     /// How it is told what to run, where a model is run or trained by its file.
     #[must_use]
     pub fn runs(&self) -> Option<&'static Takes> {
-        self.takes.iter().find(|own| own.writer.is_executor())
+        self.takes.iter().find(|takes| takes.writer.is_executor())
     }
 
     /// How it writes placements of ops.
     #[must_use]
     pub fn placed(&self) -> Option<&'static Placed> {
-        self.takes.iter().find_map(|own| match &own.writer {
-            Writer::Ops(own) => Some(own),
+        self.takes.iter().find_map(|takes| match &takes.writer {
+            Writer::Ops(placed) => Some(placed),
             _ => None,
         })
     }
@@ -158,8 +158,8 @@ impl Told for Source<'_> {
     const KIND: PlanKind = PlanKind::Placement;
 
     fn written(&self, by: Writer, _: &'static str) -> Option<Result<Export, Diagnostic>> {
-        let Writer::Ops(own) = by else { return None };
-        Some((own.export)(self))
+        let Writer::Ops(placed) = by else { return None };
+        Some((placed.export)(self))
     }
 }
 

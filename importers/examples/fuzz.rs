@@ -34,8 +34,8 @@ fn main() -> ExitCode {
     };
     // A panic is reported as a finding; its usual message would only repeat it.
     std::panic::set_hook(Box::new(|info| println!("{info}")));
-    let asked = KINDS.iter().filter(|(name, ..)| only.as_deref().is_none_or(|only| only == *name));
-    let n_bad: u64 = asked.map(|kind| run(kind, &seeds, (first, count), folder.as_deref())).sum();
+    let chosen = KINDS.iter().filter(|(name, ..)| only.as_deref().is_none_or(|only| only == *name));
+    let n_bad: u64 = chosen.map(|kind| run(kind, &seeds, (first, count), folder.as_deref())).sum();
     ExitCode::from(u8::from(n_bad > 0))
 }
 

@@ -11,14 +11,14 @@ use ir::op::Work;
 use serde_json::{Value, json};
 
 fn tensor(graph: &Graph, id: TensorId) -> Value {
-    let own = graph.tensor(id);
+    let tensor = graph.tensor(id);
     json!({
-        "name": own.name,
-        "dtype": own.dtype.name(),
-        "shape": own.shape,
-        "bytes": own.bytes.get(),
-        "role": format!("{:?}", own.role).to_lowercase(),
-        "trainable": own.trainable,
+        "name": tensor.name,
+        "dtype": tensor.dtype.name(),
+        "shape": tensor.shape,
+        "bytes": tensor.bytes.get(),
+        "role": format!("{:?}", tensor.role).to_lowercase(),
+        "trainable": tensor.trainable,
     })
 }
 
@@ -55,8 +55,8 @@ fn document(path: &str) -> Value {
         "flops": graph.flops().get(),
         "guessed_share": import.summary.guessed_share,
         "pins": import.summary.pins,
-        "warnings": import.warnings.iter().map(|own| json!({
-            "code": own.code, "message": own.message,
+        "warnings": import.warnings.iter().map(|warning| json!({
+            "code": warning.code, "message": warning.message,
         })).collect::<Vec<_>>(),
     })
 }

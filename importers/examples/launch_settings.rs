@@ -16,42 +16,42 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     for path in words {
-        let told = match std::fs::read_to_string(&path) {
+        let settings = match std::fs::read_to_string(&path) {
             Err(error) => json!({ "refused": error.to_string() }),
             Ok(text) => match launcher::read(launcher, &text) {
                 Ok(settings) => said(&settings),
                 Err(error) => json!({ "refused": error.code, "message": error.message }),
             },
         };
-        println!("{}", json!({ "file": path, "settings": told }));
+        println!("{}", json!({ "file": path, "settings": settings }));
     }
     ExitCode::SUCCESS
 }
 
-fn said(own: &LaunchSettings) -> Value {
+fn said(settings: &LaunchSettings) -> Value {
     json!({
-        "data": own.data,
-        "tensor": own.tensor,
-        "pipeline": own.pipeline,
-        "context": own.context,
-        "expert": own.expert,
-        "virtual_stages": own.virtual_stages,
-        "micro_batch": own.micro_batch,
-        "n_micro_batches": own.n_micro_batches,
-        "global_batch": own.global_batch,
-        "sequence_length": own.sequence_length,
-        "sequence_parallel": own.sequence.map(|own| own == ir::card::SequenceParallel::On),
-        "zero": own.zero.map(|own| own as u32),
-        "pipeline_inside": own.mesh.map(|own| own == ir::plan::Mesh::TpCpPpDp),
-        "recompute": own.recompute.map(RecomputeDocument::from),
-        "blocks": own.blocks,
-        "n_predicting": own.n_predicting,
-        "dtype": own.dtype.map(|own| own.to_string()),
-        "optimizer": own.optimizer.map(|own| format!("{own:?}").to_lowercase()),
-        "offloads": own.offloads,
-        "schedule": own.schedule,
-        "sizes": own.sizes,
-        "with_experts": own.with_experts,
-        "not_judged": own.not_judged.values().flatten().collect::<Vec<_>>(),
+        "data": settings.data,
+        "tensor": settings.tensor,
+        "pipeline": settings.pipeline,
+        "context": settings.context,
+        "expert": settings.expert,
+        "virtual_stages": settings.virtual_stages,
+        "micro_batch": settings.micro_batch,
+        "n_micro_batches": settings.n_micro_batches,
+        "global_batch": settings.global_batch,
+        "sequence_length": settings.sequence_length,
+        "sequence_parallel": settings.sequence.map(|mode| mode == ir::card::SequenceParallel::On),
+        "zero": settings.zero.map(|stage| stage as u32),
+        "pipeline_inside": settings.mesh.map(|mesh| mesh == ir::plan::Mesh::TpCpPpDp),
+        "recompute": settings.recompute.map(RecomputeDocument::from),
+        "blocks": settings.blocks,
+        "n_predicting": settings.n_predicting,
+        "dtype": settings.dtype.map(|dtype| dtype.to_string()),
+        "optimizer": settings.optimizer.map(|optimizer| format!("{optimizer:?}").to_lowercase()),
+        "offloads": settings.offloads,
+        "schedule": settings.schedule,
+        "sizes": settings.sizes,
+        "with_experts": settings.with_experts,
+        "not_judged": settings.not_judged.values().flatten().collect::<Vec<_>>(),
     })
 }

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 fn main() {
     for path in std::io::stdin().lock().lines().map_while(Result::ok) {
-        let told = match std::fs::read(&path) {
+        let answer = match std::fs::read(&path) {
             Err(error) => json!({ "refused": "unreadable-file", "message": error.to_string() }),
             Ok(bytes) => told(&bytes)
                 .unwrap_or_else(|error| json!({ "refused": error.code, "message": error.message })),
         };
-        println!("{}", json!({ "file": path, "told": told }));
+        println!("{}", json!({ "file": path, "told": answer }));
     }
 }
 

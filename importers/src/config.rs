@@ -113,9 +113,9 @@ fn with_known_types(error: Diagnostic) -> Diagnostic {
 /// Who reads configs of a model type.
 fn reader(model_type: &str) -> Option<Reader> {
     match model_type {
-        own if UNIFORM.contains(&own) => Some(blocks::read),
-        own if towers::types().any(|known| known == own) => Some(towers::read),
-        own if decoder::types().any(|known| known == own) => Some(decoder::read),
+        name if UNIFORM.contains(&name) => Some(blocks::read),
+        name if towers::types().any(|known| known == name) => Some(towers::read),
+        name if decoder::types().any(|known| known == name) => Some(decoder::read),
         _ => None,
     }
 }
@@ -136,8 +136,9 @@ pub(crate) fn read(
     let fields = Fields(&object);
     let model_type = fields.text("model_type")?.unwrap_or_default();
     let unbuilt = UNBUILT.iter().find(|(types, _)| types.contains(&model_type));
-    if let Some((_, own)) = unbuilt {
-        let message = format!("models of type `{model_type}` have {own}, which is not written out");
+    if let Some((_, feature)) = unbuilt {
+        let message =
+            format!("models of type `{model_type}` have {feature}, which is not written out");
         return Err(Diagnostic::input("unsupported-trait", message).hint(
             "give the model itself, as a torch.export archive (meshwright.trace in Python) or as ONNX",
         ));
@@ -229,12 +230,13 @@ mod tests {
         let page = std::fs::read_to_string(file).unwrap();
         let [bert, gpt2] = UNIFORM.map(std::iter::once);
         let decoders = decoder::types().chain(gpt2);
-        let own = listed(&page, "delta rules, short convolutions): ", decoders);
-        let own = listed(&own, "sound and models of several: ", towers::types().chain(bert));
+        let updated = listed(&page, "delta rules, short convolutions): ", decoders);
+        let updated =
+            listed(&updated, "sound and models of several: ", towers::types().chain(bert));
         if std::env::var_os("MESHWRIGHT_BLESS").is_some() {
-            std::fs::write(file, &own).unwrap();
+            std::fs::write(file, &updated).unwrap();
         }
-        assert!(own == std::fs::read_to_string(file).unwrap(), "docs/formats.md is stale");
+        assert!(updated == std::fs::read_to_string(file).unwrap(), "docs/formats.md is stale");
     }
 
     const TINY: &str = r#"{"model_type":"llama","hidden_size":8,"num_hidden_layers":2,

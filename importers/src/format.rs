@@ -111,7 +111,9 @@ static FORMATS: &[Format] = &[
     Format {
         name: "pipedream",
         what: "instances of other planners",
-        signs: Signs::Head("txt", |head| head.windows(BETWEEN.len()).any(|own| own == BETWEEN)),
+        signs: Signs::Head("txt", |head| {
+            head.windows(BETWEEN.len()).any(|window| window == BETWEEN)
+        }),
         read: Reader::Benchmark(benchmark::pipedream::read),
     },
     Format {
@@ -147,7 +149,7 @@ static FORMATS: &[Format] = &[
     Format {
         name: "chakra",
         what: "MLCommons Chakra trace, `.et`",
-        signs: Signs::Head("et", |head| head.windows(SCHEMA.len()).any(|own| own == SCHEMA)),
+        signs: Signs::Head("et", |head| head.windows(SCHEMA.len()).any(|window| window == SCHEMA)),
         read: Reader::Model(trace::read_chakra),
     },
 ];

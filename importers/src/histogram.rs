@@ -37,14 +37,14 @@ pub fn of_bytes(bytes: &[u8]) -> Result<Histogram, Diagnostic> {
     let mut layers = Histogram::new();
     for (name, visits) in named {
         // One spelling of each number, so that no layer is there twice.
-        let layer = name.parse().ok().filter(|own: &u32| own.to_string() == name);
+        let layer = name.parse().ok().filter(|number: &u32| number.to_string() == name);
         let layer = layer.ok_or_else(|| bad(format!("`{name}` is no position of a layer")))?;
         let wrong =
             |why: String| Err(bad(format!("layer {layer} {why}")).fact("layer", u64::from(layer)));
         if visits.is_empty() {
             return wrong("has no experts".to_owned());
         }
-        if let Some(expert) = visits.iter().position(|own| *own < 0.0) {
+        if let Some(expert) = visits.iter().position(|count| *count < 0.0) {
             return wrong(format!("has {} visits of expert {expert}, below zero", visits[expert]));
         }
         let sum: f64 = visits.iter().sum();
@@ -70,9 +70,9 @@ mod tests {
     #[test]
     fn what_no_layer_can_have_is_refused_by_name() {
         let read = |text: &str| of_bytes(text.as_bytes());
-        let own = read("{\"10\": [1, 0.5], \"3\": [2, 0]}").unwrap();
-        assert_eq!(own, BTreeMap::from([(3, vec![2.0, 0.0]), (10, vec![1.0, 0.5])]));
-        for (text, told) in [
+        let histogram = read("{\"10\": [1, 0.5], \"3\": [2, 0]}").unwrap();
+        assert_eq!(histogram, BTreeMap::from([(3, vec![2.0, 0.0]), (10, vec![1.0, 0.5])]));
+        for (text, expected) in [
             ("{}", "no layer"),
             ("{\"a\": [1]}", "`a` is no position"),
             ("{\"03\": [1]}", "`03` is no position"),
@@ -84,7 +84,7 @@ mod tests {
         ] {
             let error = read(text).unwrap_err();
             assert_eq!(error.code, "bad-histogram", "{text}");
-            assert!(error.message.contains(told), "{text}: {}", error.message);
+            assert!(error.message.contains(expected), "{text}: {}", error.message);
         }
         assert_eq!(read("{\"3\": [1], \"3\": [2]}").unwrap_err().code, "duplicate-key");
         for text in ["[1]", "{\"3\": 1}", "{\"3\": [\"x\"]}", "{\"3\": [NaN]}", "{\"3\": [1e999]}"]

@@ -71,7 +71,7 @@ pub fn of_text(text: &str, known: Known<'_>) -> Result<Vec<InterferenceDocument>
         rows.push(row);
     }
     for ((op, beside, mode), number) in &found {
-        let is_of_both = known.modes.iter().any(|(own, both)| own == mode && *both);
+        let is_of_both = known.modes.iter().any(|(name, both)| name == mode && *both);
         if !is_of_both && !found.contains_key(&(beside.clone(), op.clone(), mode.clone())) {
             let message = format!(
                 "line {number} says what {op} takes beside {beside}, and no line what {beside} takes"
@@ -100,7 +100,7 @@ fn row(line: &str, known: Known<'_>) -> Result<InterferenceDocument, (String, St
     };
     let names =
         |all: &[(&str, bool)]| all.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    let of = |name: &str| known.ops.iter().find(|own| own.0 == name).map(|own| own.1);
+    let of = |name: &str| known.ops.iter().find(|entry| entry.0 == name).map(|entry| entry.1);
     for name in [op, beside] {
         if of(name).is_none() {
             let why = format!("names `{}`, which is no op", short(name));
@@ -111,7 +111,7 @@ fn row(line: &str, known: Known<'_>) -> Result<InterferenceDocument, (String, St
         let why = format!("puts {op} beside {beside}, and both run on the same stream");
         return Err((why, "leave it out: a stream runs one piece after the other".to_owned()));
     }
-    if !known.modes.iter().any(|own| own.0 == mode) {
+    if !known.modes.iter().any(|entry| entry.0 == mode) {
         let why = format!("names `{}`, which is no mode", short(mode));
         return Err((why, format!("modes are {}", names(known.modes))));
     }
@@ -147,15 +147,15 @@ mod tests {
         let read = |text: &str| of_text(text, KNOWN);
         assert_eq!(read("").unwrap(), []);
         assert_eq!(read("# nothing\nop,beside,mode,factor\n\n").unwrap(), []);
-        let own = read(
+        let rows = read(
             "\u{feff}op, beside, mode, factor\r\nattention,dispatch,two-streams,1.5\r\n\
              dispatch,attention,two-streams,1\ndispatch,experts,complementary,1.24\n",
         );
-        let own = own.unwrap();
-        assert_eq!(own.len(), 3);
-        assert_eq!((own[2].op.as_str(), own[2].factor), ("dispatch", 1.24));
+        let rows = rows.unwrap();
+        assert_eq!(rows.len(), 3);
+        assert_eq!((rows[2].op.as_str(), rows[2].factor), ("dispatch", 1.24));
         let header = "op,beside,mode,factor\n";
-        for (text, told) in [
+        for (text, expected) in [
             ("attention,dispatch,two-streams,1", "line 1 is"),
             ("attention,dispatch,complementary", "line 2 is"),
             ("attention,sum,complementary,1", "line 2 names `sum`, which is no op"),
@@ -172,9 +172,9 @@ mod tests {
             ),
         ] {
             let text =
-                if told == "line 1 is" { text.to_owned() } else { format!("{header}{text}") };
+                if expected == "line 1 is" { text.to_owned() } else { format!("{header}{text}") };
             let error = read(&text).unwrap_err();
-            assert!(error.to_string().contains(told), "{text}: {error}");
+            assert!(error.to_string().contains(expected), "{text}: {error}");
         }
     }
 }

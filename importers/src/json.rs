@@ -98,7 +98,7 @@ const FINITE: &[u8] = b"1.0e+308";
 /// The text with [`FINITE`] for each number without bound, which Python's `json` writes against the
 /// standard and configs of state-space models hold; in strings it stays.
 fn bounded(bytes: &mut [u8]) {
-    if !bytes.windows(INFINITY.len()).any(|own| own == INFINITY) {
+    if !bytes.windows(INFINITY.len()).any(|window| window == INFINITY) {
         return;
     }
     let (mut at, mut in_string) = (0, false);
@@ -118,7 +118,7 @@ fn bounded(bytes: &mut [u8]) {
 pub(crate) fn diagnose(error: &serde_json::Error) -> Diagnostic {
     // The crate ends its messages with the position, which becomes facts here.
     let full = error.to_string();
-    let what = full.rsplit_once(" at line ").map_or(full.as_str(), |own| own.0);
+    let what = full.rsplit_once(" at line ").map_or(full.as_str(), |parts| parts.0);
     let (code, message) = match error.classify() {
         Category::Eof => ("truncated-json", "unexpected end of JSON".to_owned()),
         _ if what.contains("recursion limit") => {

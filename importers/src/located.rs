@@ -53,11 +53,11 @@ const ENDS: [&str; 11] =
 fn hub_id(path: &Path) -> Option<Diagnostic> {
     let id = path.to_str()?;
     let (owner, name) = id.split_once('/')?;
-    let is_part = |own: &str| {
+    let is_part = |part: &str| {
         let is_of_hub = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        own.starts_with(|c: char| c.is_ascii_alphanumeric()) && own.chars().all(is_of_hub)
+        part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.chars().all(is_of_hub)
     };
-    let is_file = path.extension().is_some_and(|end| ENDS.iter().any(|own| end == *own));
+    let is_file = path.extension().is_some_and(|end| ENDS.iter().any(|known| end == *known));
     let is_here = Path::new(owner).exists();
     (is_part(owner) && is_part(name) && !is_file && !is_here).then(|| {
         let message = format!("no file `{id}`; it looks like a model of the Hugging Face hub");
@@ -70,9 +70,9 @@ fn hub_id(path: &Path) -> Option<Diagnostic> {
 /// The config of a checkpoint folder, or of a model in the Hub's cache, where a folder of the model
 /// holds one for each commit and the names that stand for commits.
 fn config_in(folder: &Path) -> Option<PathBuf> {
-    let own = folder.join(CONFIG);
-    if own.is_file() {
-        return Some(own);
+    let path = folder.join(CONFIG);
+    if path.is_file() {
+        return Some(path);
     }
     let commits = folder.join(SNAPSHOTS);
     let main = std::fs::read_to_string(folder.join("refs/main")).unwrap_or_default();
@@ -83,18 +83,21 @@ fn config_in(folder: &Path) -> Option<PathBuf> {
     }
     let all = std::fs::read_dir(&commits).ok()?.take(MOST_ENTRIES).flatten();
     let configs = all.map(|entry| entry.path().join(CONFIG)).filter(|config| config.is_file());
-    let changed = |config: &PathBuf| config.metadata().and_then(|own| own.modified()).ok();
+    let changed =
+        |config: &PathBuf| config.metadata().and_then(|metadata| metadata.modified()).ok();
     configs.max_by_key(|config| (changed(config), config.clone()))
 }
 
 /// What the model of a folder is called; a folder of the Hub's cache has a commit for a name.
 fn model_name(folder: &Path) -> Option<String> {
-    let own = |folder: &Path| folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name_of =
+        |folder: &Path| folder.file_name().map(|name| name.to_string_lossy().into_owned());
     let parent = folder.parent()?;
-    let cached = (own(parent)? == SNAPSHOTS).then(|| parent.parent().and_then(own)).flatten();
+    let cached =
+        (name_of(parent)? == SNAPSHOTS).then(|| parent.parent().and_then(name_of)).flatten();
     let cached = cached
         .and_then(|name| Some(name.strip_prefix("models--")?.rsplit("--").next()?.to_owned()));
-    cached.or_else(|| own(folder))
+    cached.or_else(|| name_of(folder))
 }
 
 fn without_config(folder: &Path) -> Diagnostic {

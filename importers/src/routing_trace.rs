@@ -71,18 +71,18 @@ fn of_text(
     for number in 1_u64.. {
         line.clear();
         let n = reader.by_ref().take(LONGEST + 1).read_until(b'\n', &mut line);
-        let told = |error: Diagnostic| error.fact("line", number);
-        if n.map_err(|error| told(unreadable(&error)))? == 0 {
+        let located = |error: Diagnostic| error.fact("line", number);
+        if n.map_err(|error| located(unreadable(&error)))? == 0 {
             let (last, at) = before.ok_or_else(|| bad("the trace has no line".to_owned()))?;
-            let told = |error: Diagnostic| error.fact("line", number - 1);
-            return complete(&last, at, routed).map_err(told);
+            let located = |error: Diagnostic| error.fact("line", number - 1);
+            return complete(&last, at, routed).map_err(located);
         }
-        let own = visit(&line, routed).and_then(|visit| {
+        let placed = visit(&line, routed).and_then(|visit| {
             let at = place(before.as_ref(), &visit, routed)?;
             take(at, &visit)?;
             Ok((visit, at))
         });
-        before = Some(own.map_err(told)?);
+        before = Some(placed.map_err(located)?);
     }
     Ok(())
 }
@@ -96,55 +96,56 @@ fn visit(line: &[u8], routed: Routed<'_>) -> Result<Visit, Diagnostic> {
     if line.trim_ascii().starts_with(b"[") {
         return Err(bad("a line is no visit of a token: an array without names".to_owned()));
     }
-    let own: Visit = serde_json::from_slice(line.trim_ascii_end()).map_err(|error| {
+    let visit: Visit = serde_json::from_slice(line.trim_ascii_end()).map_err(|error| {
         let text = error.to_string();
         let text = text.split(" at line ").next().unwrap_or_default();
         bad(format!("a line is no visit of a token: {text}")).fact("column", error.column() as u64)
     })?;
-    let wrong = |why: String| Err(bad(format!("token {} of layer {} {why}", own.token, own.layer)));
-    if own.experts.is_empty() {
+    let wrong =
+        |why: String| Err(bad(format!("token {} of layer {} {why}", visit.token, visit.layer)));
+    if visit.experts.is_empty() {
         return wrong("goes to no expert".to_owned());
     }
-    if let Some(expert) = own.experts.iter().find(|expert| **expert >= routed.n_experts) {
+    if let Some(expert) = visit.experts.iter().find(|expert| **expert >= routed.n_experts) {
         return wrong(format!("goes to expert {expert}, and the model has {}", routed.n_experts));
     }
-    if own.experts.len() > routed.per_token {
-        let n = own.experts.len();
+    if visit.experts.len() > routed.per_token {
+        let n = visit.experts.len();
         return wrong(format!("goes to {n} experts, and the model gives it {}", routed.per_token));
     }
-    let twice = |at: &usize| own.experts[..*at].contains(&own.experts[*at]);
-    if let Some(at) = (1..own.experts.len()).find(twice) {
-        return wrong(format!("goes to expert {} twice", own.experts[at]));
+    let twice = |at: &usize| visit.experts[..*at].contains(&visit.experts[*at]);
+    if let Some(at) = (1..visit.experts.len()).find(twice) {
+        return wrong(format!("goes to expert {} twice", visit.experts[at]));
     }
-    Ok(own)
+    Ok(visit)
 }
 
 /// The position of a line's layer, after the line before.
 fn place(
     before: Option<&(Visit, usize)>,
-    own: &Visit,
+    visit: &Visit,
     routed: Routed<'_>,
 ) -> Result<usize, Diagnostic> {
-    let Ok(at) = routed.layers.binary_search(&own.layer) else {
-        return Err(bad(format!("layer {} of the trace has no experts in the model", own.layer)));
+    let Ok(at) = routed.layers.binary_search(&visit.layer) else {
+        return Err(bad(format!("layer {} of the trace has no experts in the model", visit.layer)));
     };
     let key = |visit: &Visit| (visit.step, visit.layer, visit.token);
     let expected = match before {
         None => 0,
-        Some((last, _)) if key(last) >= key(own) => {
-            let (a, b) = (key(last), key(own));
-            let told = |(step, layer, token)| format!("step {step}, layer {layer}, token {token}");
-            let message = format!("a line is out of order: {} after {}", told(b), told(a));
+        Some((last, _)) if key(last) >= key(visit) => {
+            let (a, b) = (key(last), key(visit));
+            let shown = |(step, layer, token)| format!("step {step}, layer {layer}, token {token}");
+            let message = format!("a line is out of order: {} after {}", shown(b), shown(a));
             return Err(bad(message).hint("sort the lines by step, layer and token"));
         }
-        Some((last, of_last)) if last.step == own.step => of_last + 1,
+        Some((last, of_last)) if last.step == visit.step => of_last + 1,
         Some((last, of_last)) => {
             complete(last, *of_last, routed)?;
             0
         }
     };
     match at > expected {
-        true => Err(lacks(own.step, routed.layers[expected])),
+        true => Err(lacks(visit.step, routed.layers[expected])),
         false => Ok(at),
     }
 }
@@ -191,8 +192,8 @@ mod tests {
         let text =
             line(0, 1, 4, "7,0") + &line(0, 1, 5, "1") + &line(0, 3, 4, "2") + &line(4, 1, 0, "3");
         let all = read(&(text + line(4, 3, 0, "5").trim_end())).unwrap();
-        let told: Vec<_> = all.iter().map(|(at, own)| (*at, own.step, own.token)).collect();
-        assert_eq!(told, [(0, 0, 4), (0, 0, 5), (1, 0, 4), (0, 4, 0), (1, 4, 0)]);
+        let found: Vec<_> = all.iter().map(|(at, visit)| (*at, visit.step, visit.token)).collect();
+        assert_eq!(found, [(0, 0, 4), (0, 0, 5), (1, 0, 4), (0, 4, 0), (1, 4, 0)]);
         assert_eq!(all[0].1.experts, [7, 0]);
         let stopped =
             of_text(line(0, 1, 0, "1").as_bytes(), ROUTED, &mut |_, _| Err(bad("x".into())));
@@ -202,7 +203,7 @@ mod tests {
     #[test]
     fn what_no_trace_has_is_refused_with_its_line() {
         let first = line(0, 1, 4, "7,0");
-        for (second, told) in [
+        for (second, expected) in [
             (line(0, 1, 4, "1"), "out of order: step 0, layer 1, token 4 after step 0"),
             (line(0, 1, 3, "1"), "out of order"),
             (line(0, 2, 4, "1"), "layer 2 of the trace has no experts"),
@@ -224,7 +225,7 @@ mod tests {
         ] {
             let error = read(&(first.clone() + &second)).unwrap_err();
             assert_eq!(error.code, "bad-trace", "{second}");
-            assert!(error.message.contains(told), "{told}: {}", error.message);
+            assert!(error.message.contains(expected), "{expected}: {}", error.message);
             assert!(error.facts.iter().any(|(name, _)| *name == "line"), "{:?}", error.facts);
         }
         let last = read(&first).unwrap_err();

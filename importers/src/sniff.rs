@@ -26,7 +26,8 @@ pub(crate) fn format(source: &dyn Source, name: &str) -> Result<&'static Format,
     if let Some(error) = foreign::by_extension(&extension) {
         return Err(error);
     }
-    let by_extension = |own: &&Format| matches!(own.signs, Signs::Head(of, _) if of == extension);
+    let by_extension =
+        |format: &&Format| matches!(format.signs, Signs::Head(of, _) if of == extension);
     match formats().iter().find(by_extension) {
         // Text is called `.txt` whatever it holds.
         Some(format) if extension == "txt" => Ok(by_head(source, format)?.unwrap_or(format)),
@@ -47,7 +48,7 @@ pub(crate) fn streamed(source: &dyn Source) -> Result<Option<&'static Format>, D
         return Ok(None);
     }
     let keys = items::keys_of_head(text);
-    Ok(formats().iter().find(|own| match own.signs {
+    Ok(formats().iter().find(|format| match format.signs {
         Signs::Stream(all) => all.iter().all(|key| keys.contains(*key)),
         _ => false,
     }))
@@ -57,8 +58,8 @@ pub(crate) fn streamed(source: &dyn Source) -> Result<Option<&'static Format>, D
 fn by_head(source: &dyn Source, named: &Format) -> Result<Option<&'static Format>, Diagnostic> {
     let mut head = [0; 64];
     let n = source.read_at(0, &mut head).map_err(|error| unreadable(&error))?;
-    let is = |own: &Format| matches!(own.signs, Signs::Head(_, is) if is(&head[..n]));
-    Ok(if is(named) { None } else { formats().iter().find(|own| is(own)) })
+    let is = |format: &Format| matches!(format.signs, Signs::Head(_, is) if is(&head[..n]));
+    Ok(if is(named) { None } else { formats().iter().find(|format| is(format)) })
 }
 
 fn by_content(source: &dyn Source, name: &str) -> Result<&'static Format, Diagnostic> {
@@ -72,7 +73,7 @@ fn by_content(source: &dyn Source, name: &str) -> Result<&'static Format, Diagno
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {
         return json_format(source);
     }
-    let by_head = |own: &&Format| matches!(own.signs, Signs::Head(_, is) if is(head));
+    let by_head = |format: &&Format| matches!(format.signs, Signs::Head(_, is) if is(head));
     if let Some(format) = formats().iter().find(by_head) {
         return Ok(format);
     }
@@ -84,15 +85,15 @@ fn by_content(source: &dyn Source, name: &str) -> Result<&'static Format, Diagno
 
 fn json_format(source: &dyn Source) -> Result<&'static Format, Diagnostic> {
     let keys = json::top_keys(source)?;
-    let named = |own: &Format| match own.signs {
+    let named = |format: &Format| match format.signs {
         Signs::Keys(all) | Signs::Stream(all) if all.iter().all(|key| keys.contains(*key)) => {
             all.len()
         }
         _ => 0,
     };
     // Of equal ones the last wins, so they are looked at backwards.
-    let best = formats().iter().rev().max_by_key(|own| named(own));
-    if let Some(format) = best.filter(|own| named(own) > 0) {
+    let best = formats().iter().rev().max_by_key(|format| named(format));
+    if let Some(format) = best.filter(|format| named(format) > 0) {
         Ok(format)
     } else if let Some(error) = foreign::by_keys(&keys) {
         Err(error)

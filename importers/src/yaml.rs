@@ -4,13 +4,13 @@ use ir::diagnostic::Diagnostic;
 use ir::nearest;
 use serde_yaml::Error;
 
-/// The fault of a text that is no `what`, of which `code` says so; `own` knows more of some.
+/// The fault of a text that is no `what`, of which `code` says so; `specific` knows more of some.
 pub(crate) fn fault(
     error: &Error,
     (code, what): (&'static str, &str),
-    own: impl FnOnce(&Error) -> Option<Diagnostic>,
+    specific: impl FnOnce(&Error) -> Option<Diagnostic>,
 ) -> Diagnostic {
-    let diagnostic = own(error).unwrap_or_else(|| match error {
+    let diagnostic = specific(error).unwrap_or_else(|| match error {
         Error::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
         Error::SerdeMissingField { field, .. } => {
             Diagnostic::input("missing-key", format!("the key `{field}` is missing"))

@@ -243,19 +243,19 @@ impl ModelCard {
     /// Bytes of the numbers of a block of a model that serves.
     #[must_use]
     pub fn held(&self, block: usize) -> Held {
-        self.stored.as_ref().map(|own| own.held(block)).unwrap_or_default()
+        self.stored.as_ref().map(|stored| stored.held(block)).unwrap_or_default()
     }
 
     /// What its checkpoint holds, where that is known by block.
     #[must_use]
     pub fn weights(&self) -> Option<&Stored> {
-        self.stored.as_deref().filter(|own| !own.blocks.is_empty())
+        self.stored.as_deref().filter(|stored| !stored.blocks.is_empty())
     }
 
     /// The same of the first block of a group.
     #[must_use]
     pub fn held_by(&self, group: usize) -> Held {
-        let before = self.groups.iter().take(group).map(|own| own.n_blocks as usize);
+        let before = self.groups.iter().take(group).map(|group| group.n_blocks as usize);
         self.held(before.fold(0, usize::saturating_add))
     }
 

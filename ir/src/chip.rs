@@ -74,8 +74,8 @@ impl FromStr for Chip {
 
     /// As the catalogue writes it, after its architecture: `ampere a100`.
     fn from_str(text: &str) -> Result<Self, ()> {
-        let written = |own: Self| format!("{:?} {own:?}", own.architecture());
-        Self::ALL.into_iter().find(|own| written(*own).eq_ignore_ascii_case(text)).ok_or(())
+        let written = |chip: Self| format!("{:?} {chip:?}", chip.architecture());
+        Self::ALL.into_iter().find(|chip| written(*chip).eq_ignore_ascii_case(text)).ok_or(())
     }
 }
 

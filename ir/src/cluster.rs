@@ -216,31 +216,32 @@ impl Links {
     }
 
     /// The ways between some of so many devices.
-    fn keeping(&self, (kept, n_devices): (&[DeviceId], usize)) -> Self {
+    fn keeping(&self, (devices, n_devices): (&[DeviceId], usize)) -> Self {
         let ends = |of: &[ChannelId]| -> Vec<ChannelId> {
-            let own = kept.iter().flat_map(|device| {
+            let channels = devices.iter().flat_map(|device| {
                 let first = device.index() * self.n_tiers;
                 of.get(first..first + self.n_tiers).unwrap_or_default()
             });
-            own.copied().collect()
+            channels.copied().collect()
         };
         let (send, receive) = (ends(&self.send), ends(&self.receive));
         let mut channels = Renumbered::default();
-        let used: BTreeSet<usize> = send.iter().chain(&receive).map(|own| own.index()).collect();
-        let mut renamed = |own: Vec<ChannelId>| -> Vec<ChannelId> {
-            own.into_iter().map(|own| ChannelId::new(channels.of(own.index()))).collect()
+        let used: BTreeSet<usize> =
+            send.iter().chain(&receive).map(|channel| channel.index()).collect();
+        let mut renamed = |ids: Vec<ChannelId>| -> Vec<ChannelId> {
+            ids.into_iter().map(|channel| ChannelId::new(channels.of(channel.index()))).collect()
         };
         renamed(used.into_iter().map(ChannelId::new).collect());
         let (send, receive) = (renamed(send), renamed(receive));
         let mut places = Renumbered::default();
         let place = |device: &DeviceId| self.places.get(device.index()).copied();
-        let kept_places: Vec<u32> = kept
+        let kept_places: Vec<u32> = devices
             .iter()
             .filter_map(place)
-            .map(|own| u32::try_from(places.of(own as usize)).unwrap_or(u32::MAX))
+            .map(|place| u32::try_from(places.of(place as usize)).unwrap_or(u32::MAX))
             .collect();
         let (rows, n): (Vec<usize>, usize) = match self.places.is_empty() {
-            true => (kept.iter().map(|device| device.index()).collect(), n_devices),
+            true => (devices.iter().map(|device| device.index()).collect(), n_devices),
             false => (places.0, self.pairs.len().isqrt()),
         };
         let pair = |(from, to): (&usize, &usize)| self.pairs.get(from * n + to).copied();
@@ -251,7 +252,7 @@ impl Links {
             channels: channels
                 .0
                 .iter()
-                .filter_map(|own| self.channels.get(*own).cloned())
+                .filter_map(|index| self.channels.get(*index).cloned())
                 .collect(),
             send,
             receive,
@@ -347,9 +348,9 @@ impl Cluster {
     /// The same with such a share of the memory of some devices kept free.
     #[must_use]
     pub fn with_margin_of(mut self, share: f64, of: impl Fn(&Device) -> bool) -> Self {
-        for device in self.devices.iter_mut().filter(|own| of(own)) {
-            let kept = device.capacity.map_or(0.0, |own| own.as_f64() * share);
-            device.reserve = Bytes(kept.round() as u64);
+        for device in self.devices.iter_mut().filter(|device| of(device)) {
+            let reserved = device.capacity.map_or(0.0, |capacity| capacity.as_f64() * share);
+            device.reserve = Bytes(reserved.round() as u64);
         }
         self
     }
@@ -382,36 +383,37 @@ impl Cluster {
     /// The same with these devices alone, in this order of the cluster's; hosts without devices go.
     #[must_use]
     pub fn keeping(&self, is_kept: impl Fn(DeviceId) -> bool) -> Self {
-        let kept: Vec<DeviceId> = self.device_ids().filter(|device| is_kept(*device)).collect();
+        let remaining: Vec<DeviceId> =
+            self.device_ids().filter(|device| is_kept(*device)).collect();
         let mut nodes = Renumbered::default();
         let mut classes = Renumbered::default();
         let device = |id: &DeviceId| {
-            let own = self.devices[id.index()].clone();
-            let node = own.node.map(|node| NodeId::new(nodes.of(node.index())));
-            let class = ClassId::new(classes.of(own.class.index()));
-            Device { node, class, ..own }
+            let old = self.devices[id.index()].clone();
+            let node = old.node.map(|node| NodeId::new(nodes.of(node.index())));
+            let class = ClassId::new(classes.of(old.class.index()));
+            Device { node, class, ..old }
         };
-        let devices: Vec<Device> = kept.iter().map(device).collect();
+        let devices: Vec<Device> = remaining.iter().map(device).collect();
         let mut members = vec![Vec::new(); classes.0.len()];
         for (at, device) in devices.iter().enumerate() {
             members[device.class.index()].push(DeviceId::new(at));
         }
         let slots = self.slots();
-        let slots: Vec<u32> = kept.iter().map(|own| slots[own.index()]).collect();
-        let mut own = Self {
+        let slots: Vec<u32> = remaining.iter().map(|id| slots[id.index()]).collect();
+        let mut cluster = Self {
             name: self.name.clone(),
             kinds: self.kinds.clone(),
             nodes: nodes.0.iter().map(|node| self.nodes[*node].clone()).collect(),
             duplex: self.duplex,
-            links: self.links.keeping((&kept, self.devices.len())),
+            links: self.links.keeping((&remaining, self.devices.len())),
             classes: members,
             slots: Vec::new(),
             devices,
         };
-        if own.slots() != slots {
-            own.slots = slots;
+        if cluster.slots() != slots {
+            cluster.slots = slots;
         }
-        own
+        cluster
     }
 
     /// The kind of a device.
@@ -461,7 +463,7 @@ impl Cluster {
                 None => true,
             }
         };
-        devices.into_iter().filter(|own| is_taken(own)).collect()
+        devices.into_iter().filter(|device| is_taken(device)).collect()
     }
 
     /// The ways in use between two devices of one host, or of different hosts, in the order of

@@ -183,7 +183,7 @@ impl Diagnostic {
             None => return,
         };
         self.hints.extend(way);
-        match self.facts.iter_mut().find(|(own, _)| *own == name) {
+        match self.facts.iter_mut().find(|(key, _)| *key == name) {
             Some((_, Value::List(all))) => all.push(constraint.to_owned()),
             _ => self.facts.push((name, Value::List(vec![constraint.to_owned()]))),
         }

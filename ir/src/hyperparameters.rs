@@ -16,7 +16,7 @@ impl RotaryScaling {
     /// A number beside the factor.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<f64> {
-        self.others.iter().find(|(own, _)| own == name).map(|(_, value)| *value)
+        self.others.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 }
 
@@ -86,6 +86,6 @@ impl Hyperparameters {
     /// One of the other numbers.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<f64> {
-        self.others.iter().find(|(own, _)| own == name).map(|(_, value)| *value)
+        self.others.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 }

@@ -32,8 +32,8 @@ pub fn likeness(a: &str, b: &str) -> f64 {
 /// The question whether one of the known names was meant, if any is near; failing that in lower case.
 #[must_use]
 pub fn meant<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
-    let alike = [name, &name.to_lowercase()].map(|own| similar(own, known.clone()));
-    let alike = alike.into_iter().find(|own| !own.is_empty())?;
+    let alike = [name, &name.to_lowercase()].map(|name| similar(name, known.clone()));
+    let alike = alike.into_iter().find(|names| !names.is_empty())?;
     Some(format!("did you mean {}?", quoted(&alike, "or")))
 }
 

@@ -71,7 +71,8 @@ impl Product {
     /// where the right factor is one matrix, else independent products. `None` past 64 bits.
     #[must_use]
     pub fn of_matrices(left: &[u64], right: &[u64]) -> Option<Self> {
-        let volume = |extents: &[u64]| extents.iter().try_fold(1u64, |n, own| n.checked_mul(*own));
+        let volume =
+            |extents: &[u64]| extents.iter().try_fold(1u64, |n, extent| n.checked_mul(*extent));
         let (rows, k) = left.split_last().map_or((&[][..], 1), |(k, rows)| (rows, *k));
         let (outer_right, n) = match right {
             [] | [_] => (&[][..], 1),

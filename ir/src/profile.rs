@@ -91,7 +91,7 @@ pub fn between(points: &[(f64, f64)], x: f64) -> Option<f64> {
     let before = |at: usize| at.checked_sub(1).and_then(|at| points.get(at));
     let Some(next) = points.get(above) else {
         let last = points.last()?;
-        let rise = |own: &(f64, f64)| ((last.1 - own.1) / (last.0 - own.0)).max(0.0);
+        let rise = |point: &(f64, f64)| ((last.1 - point.1) / (last.0 - point.0)).max(0.0);
         let slope = before(above - 1).map_or(last.1 / last.0, rise);
         return Some(last.1 + slope * (x - last.0));
     };
@@ -108,7 +108,7 @@ impl StreamConstants {
     /// what lies [`between`] measured sizes.
     #[must_use]
     pub fn parts(&self, bytes: f64) -> (f64, f64) {
-        let points = self.table.iter().map(|own| (own.bytes.as_f64(), own.time.get()));
+        let points = self.table.iter().map(|point| (point.bytes.as_f64(), point.time.get()));
         match between(&points.collect::<Vec<_>>(), bytes) {
             Some(seconds) => (0.0, seconds),
             None => (self.launch.get(), bytes / self.bandwidth.get()),
@@ -314,6 +314,6 @@ impl Profile {
     #[must_use]
     pub fn has_measured_rates(&self, kind: &str) -> bool {
         let has = [self.rates.contains_key(kind), self.forms.contains_key(kind)];
-        has.into_iter().any(|own| own) || self.streams.contains_key(kind)
+        has.into_iter().any(|is_there| is_there) || self.streams.contains_key(kind)
     }
 }

@@ -9,12 +9,12 @@ use std::thread::{self, Builder};
 /// As the work did.
 pub fn beside<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
     let work = Mutex::new(Some(first));
-    let once = || work.lock().unwrap_or_else(PoisonError::into_inner).take().map(|own| own());
+    let once = || work.lock().unwrap_or_else(PoisonError::into_inner).take().map(|work| work());
     thread::scope(|scope| {
         let started = Builder::new().spawn_scoped(scope, once);
         let second = second();
         let first = match started {
-            Ok(own) => own.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Ok(handle) => handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             Err(_) => once(),
         };
         let first = first.unwrap_or_else(|| std::panic::resume_unwind(Box::new("work done twice")));
@@ -30,7 +30,7 @@ mod tests {
     fn both_are_done() {
         let mut n = 0;
         assert_eq!(beside(|| 1, || 2), (1, 2));
-        let (own, ()) = beside(|| "a".to_owned(), || n += 1);
-        assert_eq!((own.as_str(), n), ("a", 1));
+        let (text, ()) = beside(|| "a".to_owned(), || n += 1);
+        assert_eq!((text.as_str(), n), ("a", 1));
     }
 }

@@ -130,10 +130,10 @@ fn the_portfolio_finds_the_least_step_time() {
         assert_eq!(outcome.timeline.step_time.get(), example.least, "{}", example.name);
         assert_eq!(outcome.stop.name(), "proved-optimal", "{}", example.name);
         // Nothing runs after the recipe that meets the bound, or that proves the bound.
-        let kept = outcome.attempts.iter().position(|a| a.algorithm == outcome.algorithm);
+        let found_at = outcome.attempts.iter().position(|a| a.algorithm == outcome.algorithm);
         let last = outcome.attempts.last().unwrap();
         let proves = last.algorithm == "brute-force";
-        assert!(proves || kept == Some(outcome.attempts.len() - 1), "{}", example.name);
+        assert!(proves || found_at == Some(outcome.attempts.len() - 1), "{}", example.name);
         assert_eq!(outcome.gap, 0.0, "{}", example.name);
     }
 }

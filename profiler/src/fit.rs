@@ -67,7 +67,8 @@ pub(crate) fn fit(
     let starts: Vec<Vec<Parameter>> =
         starts.iter().map(|start| constants.iter().zip(start).map(logarithm).collect()).collect();
     let of_logarithms = |logs: &[f64]| -> Vec<f64> {
-        let value = |(own, log): (&Constant, &f64)| log.exp().clamp(own.lower, own.upper);
+        let value =
+            |(constant, log): (&Constant, &f64)| log.exp().clamp(constant.lower, constant.upper);
         constants.iter().zip(logs).map(value).collect()
     };
     let found = fit_from(&starts, measured, |logs, predicted| {

@@ -59,8 +59,8 @@ pub fn to_profile(measurement: &Measurement) -> Result<Profile, Diagnostic> {
     if let Some(both_s) = measurement.block_s {
         // A backward pass launches twice as much as a forward pass.
         let constants = BTreeMap::from([(LAUNCH_FLOOR.to_owned(), both_s / 3.0)]);
-        let held = StackConstants { constants, corrections: Vec::new(), provenance };
-        profile.stacks.insert(ON_PROCESSOR.to_owned(), held);
+        let stack = StackConstants { constants, corrections: Vec::new(), provenance };
+        profile.stacks.insert(ON_PROCESSOR.to_owned(), stack);
     }
     Ok(profile)
 }

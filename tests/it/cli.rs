@@ -211,8 +211,8 @@ fn a_plan_that_can_not_exist_is_proved_and_the_hint_helps() {
     let folder = Folder::new(&model(1000));
     let ran = folder.run("plan model.json").exits(4);
     assert!(ran.stderr.starts_with("error[memory-exceeded]: "), "{}", ran.stderr);
-    let hint = ran.stderr.lines().find(|line| line.contains("memory limit of at least")).unwrap();
-    let bytes = hint.split("at least ").nth(1).unwrap().split(' ').next().unwrap();
+    let hint = ran.stderr.lines().find(|line| line.contains("memory limit below")).unwrap();
+    let bytes = hint.split("below ").nth(1).unwrap().split(' ').next().unwrap();
     let enough: u64 = bytes.parse().unwrap();
     folder.write("model.json", &model(enough).to_string());
     folder.run("plan model.json --algorithm m-etf").exits(0);

@@ -99,9 +99,9 @@ fn configs_of_cached_models_weigh_what_was_published() {
         assert!((bytes as f64 / published - 1.0).abs() < 0.1, "{bytes} and {published}");
     }
     let (model, warnings) = of_bytes(SWITCH.as_bytes(), "m", None).unwrap();
-    let mixed = model.groups.iter().filter(|own| own.card.experts.is_some());
-    assert_eq!((model.n_blocks(), mixed.map(|own| own.n_blocks).sum::<u32>()), (24, 12));
-    assert!(warnings.iter().any(|own| own.code == "two-sides"));
+    let mixed = model.groups.iter().filter(|group| group.card.experts.is_some());
+    assert_eq!((model.n_blocks(), mixed.map(|group| group.n_blocks).sum::<u32>()), (24, 12));
+    assert!(warnings.iter().any(|warning| warning.code == "two-sides"));
 }
 
 /// Qwen2-MoE has as many parameters as its class, in blocks with and without experts.
@@ -123,8 +123,8 @@ fn mixtures_of_two_kinds_of_blocks_have_the_counts_of_their_classes() {
             .replace("\"mlp_only_layers\": [],", "")
             .replace("\"decoder_sparse_step\": 1", field);
         let (model, _) = of_bytes(text.as_bytes(), "m", Some(64)).unwrap();
-        let mixed = model.groups.iter().filter(|own| own.card.experts.is_some());
-        assert_eq!(mixed.map(|own| own.n_blocks).sum::<u32>(), n_mixed, "{field}");
+        let mixed = model.groups.iter().filter(|group| group.card.experts.is_some());
+        assert_eq!(mixed.map(|group| group.n_blocks).sum::<u32>(), n_mixed, "{field}");
         // The same written out op by op.
         let options =
             ImportOptions { dims: [("sequence".to_owned(), 64)].into(), ..Default::default() };

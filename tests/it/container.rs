@@ -18,6 +18,6 @@ fn the_steps_of_the_containerfile_find_what_they_name() {
     check.arg(root.join("scripts/check_container.py"));
     check.args(["--meshwright", env!("CARGO_BIN_EXE_meshwright")]);
     let ran = check.env_remove("MESHWRIGHT_DATABASE").output().unwrap();
-    let said = [ran.stdout, ran.stderr].map(|own| String::from_utf8_lossy(&own).into_owned());
+    let said = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     assert!(ran.status.success(), "{}", said.concat());
 }

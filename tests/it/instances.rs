@@ -222,9 +222,9 @@ fn a_latency_by_hand_is_the_one_that_is_planned() {
     std::fs::write(folder.path().join("two.json"), INSTANCE).unwrap();
     let ran = run(folder.path(), &["plan", "two.json", "--objective", "latency", "--json"]);
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    let told: Value = serde_json::from_slice(&ran.stdout).unwrap();
-    assert_eq!(told["value_ns"], 10_000_000_000u64);
-    let tried = told["attempts"].as_array().unwrap().iter();
+    let answer: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(answer["value_ns"], 10_000_000_000u64);
+    let tried = answer["attempts"].as_array().unwrap().iter();
     let tried: Vec<_> = tried.map(|one| (&one["algorithm"], &one["value_ns"])).collect();
-    assert!(tried.iter().any(|one| *one.0 == "blocks-anneal" && *one.1 == told["value_ns"]));
+    assert!(tried.iter().any(|one| *one.0 == "blocks-anneal" && *one.1 == answer["value_ns"]));
 }

@@ -40,19 +40,19 @@ fn source(judged: &[Judged<'_>]) -> String {
          pub static JUDGED: [Judged<'static>; {}] = [\n",
         judged.len()
     );
-    for own in judged {
-        let like = own.like;
+    for row in judged {
+        let like = row.like;
         let _ = writeln!(
             text,
             "    judged(Figure::{:?}, {:?}, (Family::{:?}, Architecture::{:?}, {}), {:?}, ({}, {:.4})),",
-            own.figure,
-            own.set,
+            row.figure,
+            row.set,
             like.stack,
             like.architecture,
             like.bits,
             [like.is_sharded, like.has_experts],
-            own.n_models,
-            own.squares
+            row.n_models,
+            row.squares
         );
     }
     text.push_str("];\n");
@@ -67,12 +67,12 @@ fn the_margin_of_memory_is_the_least_whole_percent_that_nine_peaks_in_ten_stay_w
     let Some(data) = data::folder() else { return };
     let residuals = accuracy::residuals(&data.join("data")).unwrap();
     let above = |margin: f64| {
-        let peaks = residuals.iter().filter(|own| own.figure == Figure::Peak);
+        let peaks = residuals.iter().filter(|residual| residual.figure == Figure::Peak);
         let mut sets: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
         // nvidia-smi counts what no allocator does.
-        for own in peaks.filter(|own| own.like.stack != Family::Megatron2021) {
-            let [n_above, all] = sets.entry(&own.set).or_default();
-            *n_above += usize::from(own.log > -(1.0 - margin).ln());
+        for residual in peaks.filter(|residual| residual.like.stack != Family::Megatron2021) {
+            let [n_above, all] = sets.entry(&residual.set).or_default();
+            *n_above += usize::from(residual.log > -(1.0 - margin).ln());
             *all += 1;
         }
         let shares = sets.values().map(|[n_above, all]| *n_above as f64 / *all as f64);

@@ -232,9 +232,12 @@ fn plans_come_back_from_every_launcher() {
     let mut n_written = [0u64; Launcher::ALL.len()];
     let mut n_grids = 0u64;
     // Few of these plans have words in Galvatron's strategies, which have a test of their own.
-    let is_counted = |own: Launcher| own != Launcher::Galvatron && !own.serves();
+    let is_counted = |launcher: Launcher| launcher != Launcher::Galvatron && !launcher.serves();
     let mut n_plans = 0;
-    while Launcher::ALL.iter().zip(n_written).any(|(own, n)| is_counted(*own) && n < N_EACH)
+    while Launcher::ALL
+        .iter()
+        .zip(n_written)
+        .any(|(launcher, n)| is_counted(*launcher) && n < N_EACH)
         || n_grids < N_EACH
     {
         n_plans += 1;
@@ -414,7 +417,7 @@ fn jax_is_told_what_its_row_runs() {
         let again = plan.partition.stages[0].recompute;
         let is_whole = matches!(again, Recompute::None | Recompute::Selective | Recompute::Full);
         let splits = row.splits.unwrap();
-        let told = is_whole && (row.accepts)(degrees, schedule) && splits(&model, degrees);
+        let is_taken = is_whole && (row.accepts)(degrees, schedule) && splits(&model, degrees);
         // Two heads of keys and values, widths of 2^8 and 2^10, samples of 2^7 tokens; sums of whole
         // gradients are not put off to the last micro-batch.
         let falls_apart = degrees.tensor <= 2 && (degrees.zero == ZeroStage::None || data % 3 > 0);
@@ -422,7 +425,7 @@ fn jax_is_told_what_its_row_runs() {
             data == 1 || degrees.n_micro_batches == 1 || degrees.zero >= ZeroStage::Gradients;
         let is_flat = degrees.pipeline == 1 && degrees.context == 1;
         let runs = is_whole && is_flat && falls_apart && sums_at_once;
-        assert_eq!(told, runs, "{degrees:?} {again:?}");
+        assert_eq!(is_taken, runs, "{degrees:?} {again:?}");
         let written = export("jax", &source);
         assert_eq!(written.is_ok(), runs, "{degrees:?} {again:?} {written:?}");
         n[usize::from(runs)] += 1;
@@ -449,9 +452,9 @@ fn the_docs_list_what_each_target_expresses() {
 /// Whose settings are read back is a target under the same name.
 #[test]
 fn readers_and_targets_have_one_name() {
-    for own in Launcher::ALL {
-        let row = exporters::row(own.name()).unwrap();
-        assert_eq!(row.placed().is_some_and(|row| row.serves), own.serves(), "{}", row.name);
+    for launcher in Launcher::ALL {
+        let row = exporters::row(launcher.name()).unwrap();
+        assert_eq!(row.placed().is_some_and(|row| row.serves), launcher.serves(), "{}", row.name);
     }
 }
 
@@ -500,7 +503,7 @@ fn strategies_by_block_come_back_from_galvatron() {
         let each: Vec<BlockPolicy> =
             case.plan.partition.stages.iter().flat_map(|stage| stage.each.clone()).collect();
         let first = each[0];
-        let is_alike = first.zero == degrees.zero && each.iter().all(|own| *own == first);
+        let is_alike = first.zero == degrees.zero && each.iter().all(|policy| *policy == first);
         n_alike += u32::from(is_alike);
         let wanted = if is_alike { (Some(first.recompute), None) } else { (None, Some(each)) };
         assert_eq!((settings.recompute, settings.each), wanted);

@@ -17,30 +17,30 @@ fn megatron(more: &str) -> Result<LaunchSettings, Diagnostic> {
 /// What is off, or another, by default is so where no flag says otherwise.
 #[test]
 fn flags_change_fields_of_the_stack() {
-    let own = |more: &str| megatron(more).unwrap().stack;
-    let usual = own("");
+    let stack = |more: &str| megatron(more).unwrap().stack;
+    let usual = stack("");
     let beside = |more: &str| megatron(more).unwrap().overlaps;
     assert_eq!((beside(""), usual.overlaps_tensor), (Some(false), Some(false)));
     assert_eq!((usual.scaling, usual.dispatcher, usual.overlaps_experts), (None, None, None));
     assert_eq!(usual.launch, Some(Launch::Eager));
     assert_eq!(usual.attention, Some(AttentionKernel::Flash));
     assert_eq!(beside("--overlap-grad-reduce"), Some(true));
-    assert_eq!(own("--tp-comm-overlap --sequence-parallel").overlaps_tensor, Some(true));
-    assert_eq!(own("--attention-backend unfused").attention, Some(AttentionKernel::Unfused));
+    assert_eq!(stack("--tp-comm-overlap --sequence-parallel").overlaps_tensor, Some(true));
+    assert_eq!(stack("--attention-backend unfused").attention, Some(AttentionKernel::Unfused));
     for graphs in ["--cuda-graph-impl transformer_engine", "--external-cuda-graph"] {
-        assert_eq!(own(graphs).launch, Some(Launch::CudaGraphs));
+        assert_eq!(stack(graphs).launch, Some(Launch::CudaGraphs));
     }
     let narrow = "--bf16 --fp8-format hybrid";
-    assert_eq!(own(narrow).scaling, Some(Scaling::Tensor));
-    assert_eq!(own(&format!("{narrow} --fp8-recipe mxfp8")).scaling, Some(Scaling::Block));
+    assert_eq!(stack(narrow).scaling, Some(Scaling::Tensor));
+    assert_eq!(stack(&format!("{narrow} --fp8-recipe mxfp8")).scaling, Some(Scaling::Block));
     let experts = "--num-experts 8 --expert-model-parallel-size 2";
-    let sent = |more: &str| own(&format!("{experts} {more}")).dispatcher;
+    let sent = |more: &str| stack(&format!("{experts} {more}")).dispatcher;
     assert_eq!(sent(""), Some(Dispatcher::AllGather));
     assert_eq!(sent("--moe-token-dispatcher-type flex"), Some(Dispatcher::Flex));
     let all = "--moe-token-dispatcher-type alltoall";
     let padded = "--moe-expert-capacity-factor 1.0 --moe-pad-expert-input-to-capacity";
     assert_eq!(sent(&format!("{all} {padded}")), Some(Dispatcher::Padded));
-    assert_eq!(own(experts).overlaps_experts, Some(false));
+    assert_eq!(stack(experts).overlaps_experts, Some(false));
     let dropped = megatron(&format!("{experts} {all} --moe-expert-capacity-factor 1.5"));
     assert_eq!(dropped.unwrap_err().code, "not-judged");
 }
@@ -49,7 +49,7 @@ fn flags_change_fields_of_the_stack() {
 /// token lie behind the last one.
 #[test]
 fn stages_are_those_that_megatron_builds() {
-    let blocks = |more: &str| megatron(more).map(|own| own.blocks);
+    let blocks = |more: &str| megatron(more).map(|settings| settings.blocks);
     let two = "--pipeline-model-parallel-size 2 --num-virtual-stages-per-pipeline-rank 2";
     let first = format!("{two} --num-layers 32 --decoder-first-pipeline-num-layers 8");
     assert_eq!(blocks(&first).unwrap(), Some(vec![4, 12, 4, 12]));
@@ -77,15 +77,18 @@ fn flags_that_nothing_is_priced_by_are_named() {
         "--first-last-layers-bf16",
         "--cuda-graph-impl local",
     ] {
-        let own = megatron(flag).unwrap();
+        let settings = megatron(flag).unwrap();
         let name = flag.split(' ').next().unwrap();
-        assert!(own.not_judged.values().flatten().any(|own| own == name), "{flag}: {own:?}");
+        assert!(
+            settings.not_judged.values().flatten().any(|flag| flag == name),
+            "{flag}: {settings:?}"
+        );
     }
     for usual in ["--exp-avg-dtype fp32", "--cp-comm-type p2p", "--lr-warmup-fraction 0.1"] {
         assert!(megatron(usual).unwrap().not_judged.is_empty(), "{usual}");
     }
     let one_by_one = megatron("--num-experts 8").unwrap().not_judged;
-    assert!(one_by_one.values().flatten().any(|own| own.starts_with("--moe-grouped-gemm")));
+    assert!(one_by_one.values().flatten().any(|flag| flag.starts_with("--moe-grouped-gemm")));
     for (flags, code) in [
         ("--tensor-parallel-num-weight-shards 2", "not-judged"),
         ("--expert-tensor-parallel-num-weight-shards 2", "not-judged"),
@@ -140,7 +143,7 @@ fn sizes_that_are_left_out_are_megatrons() {
     assert_eq!(sizes("--mtp-num-layers 2")["--mtp-num-layers"], 2);
     let with = |freq: &str| {
         let flags = "--hidden-size 64 --num-experts 8 --num-layers 4";
-        megatron(&format!("{flags} {freq}")).map(|own| own.with_experts.unwrap())
+        megatron(&format!("{flags} {freq}")).map(|settings| settings.with_experts.unwrap())
     };
     assert_eq!(with("").unwrap(), [true; 4]);
     assert_eq!(with("--moe-layer-freq 2").unwrap(), [true, false, true, false]);
@@ -176,17 +179,17 @@ fn exported(model_type: &str, more: Value) -> (String, String) {
     let path = folder.path().join("config.json");
     std::fs::write(&path, config.to_string()).unwrap();
     let (text, warnings) = on_one_device(&path, 128);
-    let told: Vec<String> = warnings.into_iter().map(|own| own.message).collect();
-    (text, told.join("\n"))
+    let messages: Vec<String> = warnings.into_iter().map(|warning| warning.message).collect();
+    (text, messages.join("\n"))
 }
 
 /// Each number of a config is in the flags, or named where no flag says it.
 #[test]
 fn numbers_of_configs_are_flags_or_named() {
     let yarn = |more: Value| {
-        let mut own = json!({ "rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0 });
-        own.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        json!({ "rope_parameters": own })
+        let mut rope = json!({ "rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0 });
+        rope.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "rope_parameters": rope })
     };
     let said = [
         ("llama", json!({ "rope_theta": 1e30 }), "--rotary-base 1000000000000000019884624838656\n"),
@@ -195,8 +198,8 @@ fn numbers_of_configs_are_flags_or_named() {
         ("mixtral", json!({ "router_jitter_noise": 0.1 }), "--moe-input-jitter-eps 0.1\n"),
     ];
     for (kind, more, line) in said {
-        let (text, told) = exported(kind, more);
-        assert!(text.contains(line) && told.is_empty(), "{line}\n{text}{told}");
+        let (text, warnings) = exported(kind, more);
+        assert!(text.contains(line) && warnings.is_empty(), "{line}\n{text}{warnings}");
     }
     let lacking = [
         ("llama", yarn(json!({ "attention_factor": 2.0 })), "an attention factor of 2"),
@@ -205,8 +208,8 @@ fn numbers_of_configs_are_flags_or_named() {
         ("gpt2", json!({ "scale_attn_by_inverse_layer_idx": true }), "the number of their layer"),
     ];
     for (kind, more, word) in lacking {
-        let (text, told) = exported(kind, more);
-        assert!(told.contains(word), "{word}\n{text}{told}");
+        let (text, warnings) = exported(kind, more);
+        assert!(warnings.contains(word), "{word}\n{text}{warnings}");
     }
 }
 
@@ -224,8 +227,8 @@ fn windows_and_graphs_are_those_that_run() {
     assert_eq!(windowed(every), windowed(list));
     for short in ["[1]", "0", "x"] {
         let flags = "--hidden-size 64 --num-attention-heads 4 --num-layers 4";
-        let own = format!("{flags} --window-attn-skip-freq {short}");
-        assert_eq!(megatron(&own).unwrap_err().code, "bad-settings", "{short}");
+        let line = format!("{flags} --window-attn-skip-freq {short}");
+        assert_eq!(megatron(&line).unwrap_err().code, "bad-settings", "{short}");
     }
     let warns = |more: &str| !megatron(more).unwrap().not_judged.is_empty();
     assert!(warns("--enable-cuda-graph") && warns("--external-cuda-graph"));
@@ -240,10 +243,10 @@ fn windows_and_graphs_are_those_that_run() {
 #[test]
 fn long_and_foreign_flags_are_refused_at_once() {
     let long = format!("--{}", "x".repeat(900_000));
-    let told = megatron(&long).unwrap_err();
-    assert_eq!(told.code, "unknown-flag");
+    let error = megatron(&long).unwrap_err();
+    assert_eq!(error.code, "unknown-flag");
     // What is compared with all known flags is no longer than what is shown.
-    assert!(told.message.len() < 200, "{}", told.message);
-    let told = megatron("--gpus-per-node-of-slurm 8").unwrap_err();
-    assert_eq!(told.code, "unknown-flag");
+    assert!(error.message.len() < 200, "{}", error.message);
+    let error = megatron("--gpus-per-node-of-slurm 8").unwrap_err();
+    assert_eq!(error.code, "unknown-flag");
 }

@@ -19,7 +19,7 @@ use crate::data;
 /// Megatron's flags of a model on one device, and what is warned about.
 pub(crate) fn on_one_device(config: &Path, sequence_length: u64) -> (String, Vec<Diagnostic>) {
     let (model, _) = card::card(config, Some(sequence_length)).unwrap();
-    let own = hyperparameters::read(config).unwrap();
+    let hyperparameters = hyperparameters::read(config).unwrap();
     let stage = Stage {
         ops: Vec::new(),
         blocks: 0..model.n_blocks(),
@@ -39,7 +39,7 @@ pub(crate) fn on_one_device(config: &Path, sequence_length: u64) -> (String, Vec
         schedule: "1f1b",
         sequence_length,
         model: &model,
-        hyperparameters: Some(&own),
+        hyperparameters: Some(&hyperparameters),
         dtype: DType::Bf16,
         optimizer: Optimizer::AdamW,
         stack: &megatron_core(),

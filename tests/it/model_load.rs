@@ -106,11 +106,12 @@ fn optimum(problem: &Problem) -> Option<u64> {
 
 fn parameters_fit(problem: &Problem, placement: &Placement) -> bool {
     problem.cluster.device_ids().all(|device| {
-        let own = problem.actions.iter().filter(|op| placement.of(**op) == Some(device));
-        let mut held: Vec<_> = own.flat_map(|op| problem.parameters(*op)).copied().collect();
-        held.sort_unstable();
-        held.dedup();
-        held.iter().map(|t| problem.persistent_bytes(*t)).sum::<u64>()
+        let actions = problem.actions.iter().filter(|op| placement.of(**op) == Some(device));
+        let mut parameters: Vec<_> =
+            actions.flat_map(|op| problem.parameters(*op)).copied().collect();
+        parameters.sort_unstable();
+        parameters.dedup();
+        parameters.iter().map(|t| problem.persistent_bytes(*t)).sum::<u64>()
             <= problem.memory_limit(device)
     })
 }

@@ -62,8 +62,8 @@ fn planned(case: &Case, folder: &Path) -> (Value, Value) {
     }
     command.args(["--for", "any", "--memory-margin", "0", "--json"]);
     let ran = command.args(["-o", "plan.json", "--force"]).output().unwrap();
-    let told = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{} {}: {told}", case.model, case.pins);
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{} {}: {stderr}", case.model, case.pins);
     let plan = fs::read(folder.join("plan.json")).unwrap();
     (serde_json::from_slice(&plan).unwrap(), serde_json::from_slice(&ran.stdout).unwrap())
 }
@@ -273,11 +273,11 @@ impl Derivation {
         let states = [self.replicas, self.expert_replicas()]
             .map(|replicas| self.numbers.states(self.zero, replicas));
         let width = split.outer(shape.hidden);
-        let kept = shape.kept(split, element);
+        let stash = shape.kept(split, element);
         let of_stage = |stage: &Stage| {
             let [dense, experts] = self.parameters(stage);
             let masks = if stage.is_first && shape.is_gpt2() { width } else { 0.0 };
-            let each = if stage.recomputes { element * width } else { kept };
+            let each = if stage.recomputes { element * width } else { stash };
             // Logits and their single-precision copy, input of the head and its gradient.
             let logits = (4.0 + element) * split.tokens * shape.vocabulary / split.tensor;
             let logits = if stage.is_last { logits + 2.0 * element * width } else { 0.0 };
@@ -285,13 +285,13 @@ impl Derivation {
             let loss = 4.0 * split.tokens * shape.vocabulary / split.tensor;
             let loss = if stage.is_last { loss } else { 0.0 };
             // One block at a time is computed again, from its input on, when the logits are gone.
-            let again = if stage.recomputes { kept } else { 0.0 };
+            let again = if stage.recomputes { stash } else { 0.0 };
             // Two gradients of a micro-batch in single precision, on their way back to the experts.
             let tokens_back = shape.experts.map_or(0.0, |_| 8.0 * split.tokens * shape.hidden);
             Bytes {
                 states: dense * states[0] + experts * states[1],
                 kept: stage.blocks * each + masks + loss,
-                scratch: [logits, logits.max(again)].map(|own| own - loss + tokens_back),
+                scratch: [logits, logits.max(again)].map(|bytes| bytes - loss + tokens_back),
             }
         };
         let stages: Vec<Bytes> = self.stages.iter().map(of_stage).collect();
@@ -305,7 +305,7 @@ impl Derivation {
             (Some(_), false) => RESIDENT_EXPERTS + WORKSPACES,
         };
         // The block of the other micro-batch.
-        let other = if self.hiding > 0.0 { kept } else { 0.0 };
+        let other = if self.hiding > 0.0 { stash } else { 0.0 };
         let messages = other + if self.n_ranks > 1 { 2.0 * element * width } else { 0.0 };
         let rows = timeline::rows(schedule, self.n_ranks, n_chunks, n_micro_batches);
         let peak = |row: &Vec<_>| timeline::peak(row, &stages, resident + gathered + messages);
@@ -348,12 +348,12 @@ fn derived(case: &Case, cards: usize, plan: &Value, folder: &Path) -> ([f64; 2],
     };
     let shape = Shape::of(&config);
     let stages: Vec<Stage> = stages.iter().enumerate().map(stage).collect();
-    assert_eq!(stages.iter().map(|own| own.blocks).sum::<f64>(), shape.blocks as f64);
+    assert_eq!(stages.iter().map(|stage| stage.blocks).sum::<f64>(), shape.blocks as f64);
     let (card, _) =
         importers::config::card::card(&folder.join("config.json"), Some(sequence as u64)).unwrap();
     let (cluster, _) = importers::cluster::read(&folder.join("cluster.yaml")).unwrap();
     let n_micro_batches = case.global_batch / degree("data") / micro_batch;
-    let own = Derivation {
+    let derivation = Derivation {
         shape,
         fabric: Fabric::new(&cases::cluster(case.cluster, cards), parallelism),
         kernels: kernels(&card, &cluster, parallelism, numbers),
@@ -372,7 +372,10 @@ fn derived(case: &Case, cards: usize, plan: &Value, folder: &Path) -> ([f64; 2],
     };
     let schedule = plan["training"]["schedule"].as_str().unwrap();
     let n_chunks = count(&training["virtual_stages"]);
-    (own.step(schedule, n_chunks, n_micro_batches), own.peaks(schedule, n_chunks, n_micro_batches))
+    (
+        derivation.step(schedule, n_chunks, n_micro_batches),
+        derivation.peaks(schedule, n_chunks, n_micro_batches),
+    )
 }
 
 /// Every degree, ZeRO stage, schedule and mesh, and every form of numbers, is met at least three times.
@@ -397,7 +400,7 @@ fn the_cases_meet_every_decision_often() {
         "sequence-parallel=on",
         "sequence-parallel=off",
     ] {
-        often(pin, &|case| case.pins.split(' ').any(|own| own == pin));
+        often(pin, &|case| case.pins.split(' ').any(|word| word == pin));
     }
     for degree in ["data", "tensor", "pipeline", "context", "expert"] {
         let above_one = |pin: &str| pin.starts_with(degree) && !pin.ends_with("=1");
@@ -415,18 +418,19 @@ fn steps_and_peaks_are_derived_twice() {
     for case in &CASES {
         let (plan, answer) = planned(case, folder.path());
         let ([step, waits], peaks) = derived(case, case.cards, &plan, folder.path());
-        let told = plan["cost"]["step_time_ns"].as_f64().unwrap() * 1e-9;
+        let stated = plan["cost"]["step_time_ns"].as_f64().unwrap() * 1e-9;
         let ranks = plan["training"]["memory"].as_array().unwrap();
         let told_peaks: Vec<f64> =
             ranks.iter().map(|rank| rank["peak_bytes"].as_f64().unwrap()).collect();
         assert_eq!(peaks.len(), told_peaks.len());
-        let off = |own: f64, told: f64| own / told - 1.0;
-        let of_peaks = peaks.iter().zip(&told_peaks).map(|(own, told)| off(*own, *told));
-        let peak =
-            of_peaks.fold(0.0, |most: f64, own| if own.abs() > most.abs() { own } else { most });
-        let apart = off(step, told);
+        let off = |derived: f64, stated: f64| derived / stated - 1.0;
+        let of_peaks =
+            peaks.iter().zip(&told_peaks).map(|(derived, stated)| off(*derived, *stated));
+        let peak = of_peaks
+            .fold(0.0, |most: f64, share| if share.abs() > most.abs() { share } else { most });
+        let apart = off(step, stated);
         println!(
-            "{} {} {} cards, {}: step {told:.4e} s {:+.2} %, peak {:.3e} {:+.2} %",
+            "{} {} {} cards, {}: step {stated:.4e} s {:+.2} %, peak {:.3e} {:+.2} %",
             case.model,
             case.cluster,
             case.cards,
@@ -439,13 +443,17 @@ fn steps_and_peaks_are_derived_twice() {
         n_apart += usize::from(!(apart.abs() < NEAR && peak.abs() < NEAR));
         // Without a pipeline nothing else is exposed where all is shared out.
         if plan["parallelism"]["training"]["zero"] == 3 && plan["parallelism"]["pipeline"] == 1 {
-            let told = answer["best"]["parts"]["exposed_transfers_s"].as_f64().unwrap();
-            assert!((told - waits).abs() < NEAR * step, "{}: waits {waits} {told}", case.pins);
+            let exposed = answer["best"]["parts"]["exposed_transfers_s"].as_f64().unwrap();
+            assert!(
+                (exposed - waits).abs() < NEAR * step,
+                "{}: waits {waits} {exposed}",
+                case.pins
+            );
             n_waiting += 1;
         }
         // A derivation that takes shared cards for own ones has to be seen.
         let ([alone, _], _) = derived(case, cases::devices(case.cluster), &plan, folder.path());
-        n_shared += usize::from(off(alone, told).abs() >= NEAR);
+        n_shared += usize::from(off(alone, stated).abs() >= NEAR);
     }
     assert_eq!(n_apart, 0, "derivations more than {NEAR} apart");
     assert!(n_beside >= 2, "{n_beside} plans exchange tokens beside work");

@@ -27,13 +27,13 @@ fn answers_are_those_of_the_command_line_but_for_the_run() {
     std::fs::write(served.path("model.json"), model.to_string()).unwrap();
     let stored = served.post("/v1/models?name=model.json", &model.to_string());
     assert_eq!(stored.status, 201, "{stored:?}");
-    let told = served.program(&["plan", "model.json", "--deterministic", "--json"]);
+    let expected = served.program(&["plan", "model.json", "--deterministic", "--json"]);
     let request = json!({ "model": "model.json", "deterministic": true });
     let status = served.post("/v1/plans?wait=30", &request.to_string());
     assert_eq!((status.status, status.header("cache")), (200, Some("miss")), "{status:?}");
     let place = format!("/v1/plans/{}", status.json()["id"].as_str().unwrap());
     let answer = served.get(&format!("{place}/answer"));
-    assert_eq!(lasting(&answer.body), lasting(&told));
+    assert_eq!(lasting(&answer.body), lasting(&expected));
     let mut brief = answer.json();
     let plan = brief["plan"].as_object_mut().unwrap();
     assert!(["placement", "schedule"].iter().all(|name| plan.remove(*name).is_some()));
@@ -51,9 +51,9 @@ fn what_was_acknowledged_survives_kills() {
     for n in 0..40 {
         let request = json!({ "model": "model.json", "seed": n, "algorithm": "m-etf" }).to_string();
         let key = format!("Idempotency-Key: k{n}\r\n");
-        let asked = served.ask("POST", "/v1/plans", &key, request.as_bytes());
-        assert_eq!(asked.status, 202, "{asked:?}");
-        plans.push((key, request, asked.json()["id"].clone()));
+        let submitted = served.ask("POST", "/v1/plans", &key, request.as_bytes());
+        assert_eq!(submitted.status, 202, "{submitted:?}");
+        plans.push((key, request, submitted.json()["id"].clone()));
         if n % 4 == 3 {
             std::thread::sleep(Duration::from_millis(n * 7 % 50));
             served.kill();
@@ -108,8 +108,8 @@ fn sigterm_turns_readiness_and_queues_what_runs_again() {
     let mut served = Served::new(&["--workers", "1", "--drain", "4s"]);
     served.stored("long.json", &many::long());
     let request = json!({ "model": "long.json", "time_limit": "60s" }).to_string();
-    let asked = served.post("/v1/plans", &request);
-    let place = format!("/v1/plans/{}", asked.json()["id"].as_str().unwrap());
+    let submitted = served.post("/v1/plans", &request);
+    let place = format!("/v1/plans/{}", submitted.json()["id"].as_str().unwrap());
     served.until(&place, |status| status["state"] == "running");
     served.terminate();
     let until = Instant::now() + Duration::from_secs(60);
@@ -176,10 +176,10 @@ fn hostile_files_are_answered_as_by_the_command_line() {
         }
         let bytes = std::fs::read(folder.join(&name)).unwrap();
         std::fs::write(served.path(&name), &bytes).unwrap();
-        let told: Value =
+        let imported: Value =
             serde_json::from_str(&served.program(&["import", &name, "--json"])).unwrap();
         let answer = served.ask("POST", &format!("/v1/models?name={name}"), "", &bytes);
-        match told.get("error") {
+        match imported.get("error") {
             None => assert!([200, 201].contains(&answer.status), "{name}: {answer:?}"),
             // Extents are stated with a plan, so the file is kept with what it lacks.
             Some(error) if error["code"] == "unbound-dimension" => {
@@ -222,8 +222,8 @@ fn tokens_are_asked_for_and_never_logged() {
     assert_eq!(stored(&tokens[0]).status, 403);
     assert_eq!(stored(&tokens[1]).status, 201);
     assert_eq!(served.ask("GET", "/v1/models", &of(&tokens[0]), b"").status, 200);
-    let asked = served.ask("POST", "/v1/plans", &of(&tokens[1]), br#"{"model":"a.json"}"#);
-    let place = format!("/v1/plans/{}", asked.json()["id"].as_str().unwrap());
+    let submitted = served.ask("POST", "/v1/plans", &of(&tokens[1]), br#"{"model":"a.json"}"#);
+    let place = format!("/v1/plans/{}", submitted.json()["id"].as_str().unwrap());
     for (method, path) in [("POST", "/cancel"), ("DELETE", ""), ("DELETE", "?cancel=1")] {
         let answer = served.ask(method, &format!("{place}{path}"), &of(&tokens[2]), b"");
         assert_eq!(answer.status, 403, "{method} {path}: {answer:?}");

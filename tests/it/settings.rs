@@ -37,8 +37,8 @@ fn what_replicas_share_out_is_what_megatron_shares_out() {
         assert_eq!(megatron(&format!("{strategy} {name}")).unwrap_err().code, "not-judged");
     }
     assert_eq!(zero("--use-torch-fsdp2"), ZeroStage::Parameters);
-    let kept = "--use-torch-fsdp2 --torch-fsdp2-no-reshard-after-forward";
-    assert_eq!(zero(kept), ZeroStage::Gradients);
+    let flags = "--use-torch-fsdp2 --torch-fsdp2-no-reshard-after-forward";
+    assert_eq!(zero(flags), ZeroStage::Gradients);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn element_types_optimizers_and_recompute_are_read() {
     let again = |more: &str| megatron(more).unwrap().recompute;
     assert_eq!(again("--recompute-activations"), Some(Recompute::Selective));
     assert_eq!(again("--recompute-granularity selective"), Some(Recompute::Selective));
-    let by_op = |text: &str| read(Launcher::Torchtitan, text).map(|own| own.recompute);
+    let by_op = |text: &str| read(Launcher::Torchtitan, text).map(|settings| settings.recompute);
     let mode = "--activation_checkpoint.mode selective";
     assert_eq!(by_op(mode).unwrap(), Some(Recompute::PerOp));
     let option = format!("{mode} --activation_checkpoint.selective_ac_option");
@@ -128,10 +128,10 @@ fn targets_export_the_types_that_they_name() {
             let in_bridge = text.contains("ddp.grad_reduce_in_fp32=true\n");
             assert_eq!(in_bridge, row.name == "megatron-bridge", "{text}");
             let Some(launcher) = Launcher::of(row.name) else { continue };
-            let own = read(launcher, &text).unwrap();
+            let settings = read(launcher, &text).unwrap();
             // Without a flag Megatron computes in single precision.
-            assert_eq!(own.dtype.unwrap_or(DType::F32), dtype, "{text}");
-            let is_wide = own.gradients.is_none_or(|own| own == DType::F32);
+            assert_eq!(settings.dtype.unwrap_or(DType::F32), dtype, "{text}");
+            let is_wide = settings.gradients.is_none_or(|sums| sums == DType::F32);
             assert!(is_wide || launcher == Launcher::DeepSpeed, "{text}");
         }
     }
@@ -203,24 +203,24 @@ fn what_is_not_judged_is_named() {
         let part = format!(r#"{{"stage":{stage},"{part}":{{"device":"{device}"}}}}"#);
         read(Launcher::DeepSpeed, &format!(r#"{{"zero_optimization":{part}}}"#))
     };
-    let kept = |part: &str, device: &str| at(1, part, device);
-    assert_eq!(kept("offload_optimizer", "cpu").unwrap().offloads, Some(true));
-    assert_eq!(kept("offload_optimizer", "none").unwrap().offloads, Some(false));
-    assert_eq!(kept("offload_optimizer", "nvme").unwrap_err().code, "not-judged");
+    let offload = |part: &str, device: &str| at(1, part, device);
+    assert_eq!(offload("offload_optimizer", "cpu").unwrap().offloads, Some(true));
+    assert_eq!(offload("offload_optimizer", "none").unwrap().offloads, Some(false));
+    assert_eq!(offload("offload_optimizer", "nvme").unwrap_err().code, "not-judged");
     // Valid only with stage 3 (`runtime/zero/offload_config.py`).
     assert_eq!(at(3, "offload_param", "cpu").unwrap_err().code, "not-judged");
-    assert!(!kept("offload_param", "cpu").unwrap().no_effect.is_empty());
+    assert!(!offload("offload_param", "cpu").unwrap().no_effect.is_empty());
 }
 
 /// DeepSpeed 0.19.8 (`runtime/config.py`): what it passes over changes nothing, what it refuses is
 /// refused, what changes a run in a way that no plan has is named.
 #[test]
 fn a_ds_config_is_read_as_deepspeed_reads_it() {
-    let own = |text: &str| read(Launcher::DeepSpeed, text);
+    let deepspeed = |text: &str| read(Launcher::DeepSpeed, text);
     let passed = r#"{"steps_per_print":1,"gradient_clipping":1.0,"wandb":{"enabled":true},
         "my_own_note":7,"train_batch_size":"auto","bf16":{"enabled":"auto"},
         "zero_optimization":{"stage":2,"overlap_comm":true,"reduce_bucket_size":5e8}}"#;
-    let settings = own(passed).unwrap();
+    let settings = deepspeed(passed).unwrap();
     assert_eq!((settings.zero, settings.global_batch), (Some(ZeroStage::Gradients), None));
     assert_eq!(settings.dtype, None);
     let refused = [
@@ -252,31 +252,34 @@ fn a_ds_config_is_read_as_deepspeed_reads_it() {
         ),
     ];
     for (text, code) in refused {
-        assert_eq!(own(text).unwrap_err().code, code, "{text}");
+        assert_eq!(deepspeed(text).unwrap_err().code, code, "{text}");
     }
     let off = r#"{"zero_optimization":{"stage":3,"zero_hpz_partition_size":1,"zenflow":null},
         "sequence_parallel_size":1,"torch_autocast":{"enabled":false}}"#;
-    assert_eq!(own(off).unwrap().zero, Some(ZeroStage::Parameters));
-    assert_eq!(own(r#"{"zero_optimization":true}"#).unwrap().zero, Some(ZeroStage::Optimizer));
+    assert_eq!(deepspeed(off).unwrap().zero, Some(ZeroStage::Parameters));
+    assert_eq!(
+        deepspeed(r#"{"zero_optimization":true}"#).unwrap().zero,
+        Some(ZeroStage::Optimizer)
+    );
     let older = r#"{"zero_optimization":{"stage":2,"cpu_offload":true}}"#;
-    assert_eq!(own(older).unwrap().offloads, Some(true));
+    assert_eq!(deepspeed(older).unwrap().offloads, Some(true));
 }
 
 /// Sizes as its code takes them: AutoTP counts every process as a replica, its pipelines in bf16 share
 /// the states out at any stage, gradients have the type of the run unless it is told otherwise.
 #[test]
 fn deepspeed_counts_and_shares_as_its_code_does() {
-    let own = |text: &str| read(Launcher::DeepSpeed, text).unwrap();
-    let split = own(r#"{"tensor_parallel":{"autotp_size":4},"train_batch_size":64}"#);
+    let deepspeed = |text: &str| read(Launcher::DeepSpeed, text).unwrap();
+    let split = deepspeed(r#"{"tensor_parallel":{"autotp_size":4},"train_batch_size":64}"#);
     assert_eq!((split.tensor, split.global_batch), (Some(4), Some(16)));
     assert_eq!(split.sequence, Some(SequenceParallel::Off));
-    let shared = own(r#"{"expert_parallel":{"enabled":true,"autoep_size":4}}"#);
+    let shared = deepspeed(r#"{"expert_parallel":{"enabled":true,"autoep_size":4}}"#);
     assert_eq!(shared.expert, Some(4));
     let staged = |dtype: &str, pipeline: u32| {
         let text = format!(
             r#"{{"topology":{{"num_pp":{pipeline}}},"ds_config":{{"{dtype}":{{"enabled":true}}}}}}"#
         );
-        own(&text).zero
+        deepspeed(&text).zero
     };
     assert_eq!(staged("bf16", 4), Some(ZeroStage::Optimizer));
     assert_eq!(staged("bf16", 1), Some(ZeroStage::None));
@@ -284,14 +287,15 @@ fn deepspeed_counts_and_shares_as_its_code_does() {
     let sums = |more: &str| {
         let text =
             format!(r#"{{"bf16":{{"enabled":true}},"zero_optimization":{{"stage":1}}{more}}}"#);
-        own(&text).gradients
+        deepspeed(&text).gradients
     };
     assert_eq!(sums(""), Some(DType::Bf16));
     let wide = r#","data_types":{"grad_accum_dtype":"fp32"},"communication_data_type":"fp32""#;
     assert_eq!(sums(wide), Some(DType::F32));
     let again = |interval: u32, pipeline: u32| {
         let config = format!(r#"{{"pipeline":{{"activation_checkpoint_interval":{interval}}}}}"#);
-        own(&format!(r#"{{"topology":{{"num_pp":{pipeline}}},"ds_config":{config}}}"#)).recompute
+        deepspeed(&format!(r#"{{"topology":{{"num_pp":{pipeline}}},"ds_config":{config}}}"#))
+            .recompute
     };
     assert_eq!(again(1, 2), Some(Recompute::Full));
     assert_eq!(again(0, 2), Some(Recompute::None));
@@ -354,8 +358,8 @@ fn files_say_what_their_consumers_run() {
     assert_eq!(titan(sequence).unwrap_err().code, "bad-settings");
     let parts = "--parallelism.module_fqns_per_model_part tok_embeddings,layers.0 layers.1,lm_head \
                  activation-checkpoint:full";
-    let own = titan(&format!("--parallelism.pipeline_parallel_degree 2 {parts}")).unwrap();
-    assert_eq!((own.blocks, own.recompute), (Some(vec![1, 1]), Some(Recompute::Full)));
+    let settings = titan(&format!("--parallelism.pipeline_parallel_degree 2 {parts}")).unwrap();
+    assert_eq!((settings.blocks, settings.recompute), (Some(vec![1, 1]), Some(Recompute::Full)));
 
     assert_eq!(megatron("# --context-parallel-size 4").unwrap().context, None);
     assert_eq!(megatron("--optimizer sgd").unwrap_err().code, "not-judged");
@@ -424,8 +428,8 @@ fn torchtitan_means_its_defaults() {
     assert_eq!(titan(&format!("{deep} {less}")).unwrap().ends, Some([0, 1]));
     assert!(titan(&format!("{deep} {less}x")).is_err());
     let step = |text: &str| {
-        let own = titan(text).unwrap();
-        (own.micro_batch, own.n_micro_batches, own.global_batch)
+        let settings = titan(text).unwrap();
+        (settings.micro_batch, settings.n_micro_batches, settings.global_batch)
     };
     let local = "--training.local-batch-size 8 --training.global_batch_size=-1";
     assert_eq!(step(local), (Some(8), Some(1), None));
@@ -449,10 +453,10 @@ fn torchtitan_means_its_defaults() {
 /// DeepSpeed 0.19.8 (`_set_batch_related_parameters`, `dict_raise_error_on_duplicate_keys`, `overlap_comm_valid`).
 #[test]
 fn a_ds_config_fills_in_its_batches_and_takes_no_key_twice() {
-    let own = |text: &str| read(Launcher::DeepSpeed, text);
+    let deepspeed = |text: &str| read(Launcher::DeepSpeed, text);
     let step = |text: &str| {
-        let own = own(text).unwrap();
-        (own.micro_batch, own.n_micro_batches, own.global_batch)
+        let settings = deepspeed(text).unwrap();
+        (settings.micro_batch, settings.n_micro_batches, settings.global_batch)
     };
     let micro = r#""train_micro_batch_size_per_gpu":2"#;
     assert_eq!(step(&format!("{{{micro}}}")), (Some(2), Some(1), None));
@@ -464,11 +468,11 @@ fn a_ds_config_fills_in_its_batches_and_takes_no_key_twice() {
         format!("{{{micro},{micro}}}"),
         format!(r#"{{{micro},"zero_optimization":{{"stage":2,"stage":3}}}}"#),
     ] {
-        assert_eq!(own(&twice).unwrap_err().code, "duplicate-key", "{twice}");
+        assert_eq!(deepspeed(&twice).unwrap_err().code, "duplicate-key", "{twice}");
     }
     let beside = |stage: u8, more: &str| {
         let text = format!(r#"{{{micro},"zero_optimization":{{"stage":{stage}{more}}}}}"#);
-        own(&text).unwrap().overlaps
+        deepspeed(&text).unwrap().overlaps
     };
     // By default parameters are gathered beside the passes, as under any stack.
     assert_eq!([beside(2, ""), beside(3, "")], [Some(false), None]);

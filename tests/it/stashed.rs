@@ -43,8 +43,8 @@ fn stashed(graph: &Graph) -> u64 {
     kept(graph, readers).iter().map(bytes).sum()
 }
 
-fn off(own: u64, reference: u64) -> f64 {
-    own as f64 / reference as f64 - 1.0
+fn off(counted: u64, reference: u64) -> f64 {
+    counted as f64 / reference as f64 - 1.0
 }
 
 /// Files whose graphs hold all that training does: no dropout that evaluation left out, no batch
@@ -60,8 +60,8 @@ fn autograd_keeps_what_is_counted() {
         ("pt2/llama3_2l.pt2", 2_787_172_352, 1e-9),
         ("pt2/resnet50.pt2", 86_121_984, 0.025),
     ] {
-        let own = stashed(&import(&root, file).graph);
-        assert!(off(own, reference).abs() <= tolerance, "{file}: {own}, not {reference}");
+        let counted = stashed(&import(&root, file).graph);
+        assert!(off(counted, reference).abs() <= tolerance, "{file}: {counted}, not {reference}");
     }
 }
 
@@ -76,8 +76,8 @@ fn synthesis_does_what_was_recorded() {
         let recorded = kept(&graph, graph.op_ids().filter(backward));
         let recorded: u64 = recorded.iter().map(|id| graph.tensor(*id).bytes.get()).sum();
         let forward = graph.forward_part().into_owned();
-        let own = stashed(&forward);
-        assert!(off(own, recorded).abs() < 0.003, "{name}: {own}, recorded {recorded}");
+        let counted = stashed(&forward);
+        assert!(off(counted, recorded).abs() < 0.003, "{name}: {counted}, recorded {recorded}");
         let (passes, _) = Passes::of(forward).unwrap();
         assert_eq!(passes.graph.flops(), graph.flops(), "{name}");
     }

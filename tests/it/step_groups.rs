@@ -86,9 +86,9 @@ fn the_search_prices_measured_configurations_as_the_step_model() {
             assert!(apart.abs() < 1e-6, "{apart} {search} {model} {}", Set::name(row));
         }
         assert!(n_equal * 10 >= set.rows.len() * 9, "{n_equal} of {}", set.rows.len());
-        let (n_groups, own) = regret(&set, &by_search);
+        let (n_groups, ours) = regret(&set, &by_search);
         let (_, theirs) = regret(&set, &by_model);
-        println!("{name}: {n_groups} groups, regret {own:.2} % by search, {theirs:.2} % by model");
+        println!("{name}: {n_groups} groups, regret {ours:.2} % by search, {theirs:.2} % by model");
         // Nothing fitted; the accuracy page has the figures of fitted constants. The usual rule
         // (least tensor, least pipeline, largest micro-batch) loses 22, 5.72 and 8.5 %.
         let most = match name {
@@ -96,6 +96,6 @@ fn the_search_prices_measured_configurations_as_the_step_model() {
             "vtrain_single.csv" => 5.72,
             _ => 8.5,
         };
-        assert!(own <= most, "{name}: {own}");
+        assert!(ours <= most, "{name}: {ours}");
     }
 }

@@ -60,13 +60,14 @@ fn layers_are_found_as_they_are_known() {
     let Some(folder) = data::folder() else { return };
     for (name, lengths) in RUNS {
         let found = read(&folder, name);
-        let own: Vec<usize> = found.structure.runs.iter().map(|run| run.segments.len()).collect();
-        assert_eq!(own, *lengths, "{name}");
+        let counted: Vec<usize> =
+            found.structure.runs.iter().map(|run| run.segments.len()).collect();
+        assert_eq!(counted, *lengths, "{name}");
         // Blocks of a run are alike.
         for run in &found.structure.runs {
             let of = |segment: &usize| {
-                let own = &found.sums.segments[*segment];
-                (own.flops, own.n_parameters + own.n_tied)
+                let segment = &found.sums.segments[*segment];
+                (segment.flops, segment.n_parameters + segment.n_tied)
             };
             let first = of(&run.segments[0]);
             assert!(run.segments.iter().all(|segment| of(segment) == first), "{name}");
@@ -80,7 +81,7 @@ fn every_model_is_a_chain_that_loses_nothing() {
     let others = ["sd15_unet", "inception_v3", "gnmt"];
     for name in RUNS.iter().map(|(name, _)| *name).chain(others) {
         let Found { graph, passes, structure, sums } = read(&folder, name);
-        let flops: u64 = sums.segments.iter().map(|own| own.flops.get()).sum();
+        let flops: u64 = sums.segments.iter().map(|segment| segment.flops.get()).sum();
         assert_eq!(flops, graph.flops().get(), "{name}");
         let makers = graph.producers();
         for op in graph.op_ids() {
@@ -89,7 +90,7 @@ fn every_model_is_a_chain_that_loses_nothing() {
                 assert!(of(maker) <= of(op), "{name}");
             }
         }
-        let n_ops: usize = structure.segments.iter().map(|own| own.ops.len()).sum();
+        let n_ops: usize = structure.segments.iter().map(|segment| segment.ops.len()).sum();
         assert_eq!(n_ops, graph.ops.len(), "{name}");
         let model = parts::model(&graph, &structure, &sums, [&passes, &passes]);
         assert_eq!(n_parameters(&model), sums.n_parameters(), "{name}");
@@ -102,11 +103,11 @@ fn parameters_are_those_that_pytorch_counts() {
     let text = std::fs::read_to_string(folder.join("models/reference.json")).unwrap();
     let reference: serde_json::Value = serde_json::from_str(&text).unwrap();
     for (name, config) in CARDS {
-        let own = read(&folder, name).sums.n_parameters();
+        let counted = read(&folder, name).sums.n_parameters();
         let known = reference["hf_configs"][config]["params"].as_u64().unwrap();
         // The exporter drops what does not reach the result, such as unused positions.
-        let share = own.abs_diff(known) as f64 / known as f64;
-        assert!(share < 0.003, "{name} {own} {known}");
+        let share = counted.abs_diff(known) as f64 / known as f64;
+        assert!(share < 0.003, "{name} {counted} {known}");
     }
 }
 
@@ -116,9 +117,9 @@ fn cards_agree_with_those_of_the_configs() {
     for (name, config) in CARDS {
         let Found { graph, structure, sums, .. } = read(&folder, name);
         let (model, blocks) = template::model(&Line::of(&graph), &structure, &sums).unwrap();
-        let own = &model.groups[0].card;
+        let card = &model.groups[0].card;
         let path = folder.join(format!("models/hf_configs/{config}.json"));
-        let stated = importers::config::card::card(&path, Some(own.sequence)).unwrap().0;
+        let stated = importers::config::card::card(&path, Some(card.sequence)).unwrap().0;
         let expected = ModelCard {
             name: model.name.clone(),
             other_parameters: model.other_parameters,
@@ -126,7 +127,7 @@ fn cards_agree_with_those_of_the_configs() {
             ..stated
         };
         let mut expected = as_fused(expected);
-        expected.groups[0].card.name.clone_from(&own.name);
+        expected.groups[0].card.name.clone_from(&card.name);
         // Exporters drop biases of zeros.
         expected.groups[0].other_parameters = model.groups[0].other_parameters;
         assert_eq!(model, expected, "{name}");

@@ -57,13 +57,14 @@ pub(crate) fn least_step_time(problem: &Problem) -> Option<u64> {
 
 fn parameters_fit(problem: &Problem, device: &[DeviceId]) -> bool {
     problem.cluster.device_ids().all(|d| {
-        let held: BTreeSet<TensorId> = problem
+        let parameters: BTreeSet<TensorId> = problem
             .actions
             .iter()
             .filter(|op| device[op.index()] == d)
             .flat_map(|op| problem.parameters(*op).iter().copied())
             .collect();
-        held.iter().map(|t| problem.persistent_bytes(*t)).sum::<u64>() <= problem.memory_limit(d)
+        parameters.iter().map(|t| problem.persistent_bytes(*t)).sum::<u64>()
+            <= problem.memory_limit(d)
     })
 }
 
@@ -196,7 +197,7 @@ fn choices(jobs: &[Job], state: &State) -> Vec<State> {
 /// Whether every device holds no more than its limit from now on: over the nanosecond that begins,
 /// or for the caller, when the step is over.
 fn fits(problem: &Problem, device: &[DeviceId], jobs: &[Job], state: &State) -> bool {
-    let mut held = vec![0u64; problem.cluster.n_devices()];
+    let mut used = vec![0u64; problem.cluster.n_devices()];
     let status = |what: What| place_of(jobs, what).and_then(|at| state[at]);
     let is_done = |what: What| status(what) == Some(0);
     let unread = |tensor: TensorId, at: DeviceId| {
@@ -209,12 +210,12 @@ fn fits(problem: &Problem, device: &[DeviceId], jobs: &[Job], state: &State) -> 
             parameters.extend(problem.parameters(op));
             fed.extend(problem.graph_inputs(op).iter().filter(|tensor| unread(**tensor, d)));
         }
-        held[d.index()] += parameters.iter().map(|t| problem.persistent_bytes(*t)).sum::<u64>();
-        held[d.index()] += fed.iter().map(|t| problem.bytes(*t)).sum::<u64>();
+        used[d.index()] += parameters.iter().map(|t| problem.persistent_bytes(*t)).sum::<u64>();
+        used[d.index()] += fed.iter().map(|t| problem.bytes(*t)).sum::<u64>();
     }
     for (at, job) in jobs.iter().enumerate() {
         let Some(left) = state[at] else { continue };
-        let here = &mut held[job.device.index()];
+        let here = &mut used[job.device.index()];
         match job.what {
             What::Copy(tensor, to) => {
                 if unread(tensor, to) {
@@ -229,13 +230,14 @@ fn fits(problem: &Problem, device: &[DeviceId], jobs: &[Job], state: &State) -> 
                     let leaving = jobs.iter().any(|copy| {
                         matches!(copy.what, What::Copy(t, _) if t == tensor) && !is_done(copy.what)
                     });
-                    let kept = problem.is_output(tensor) || unread(tensor, job.device) || leaving;
-                    if kept || left > 0 {
+                    let is_needed =
+                        problem.is_output(tensor) || unread(tensor, job.device) || leaving;
+                    if is_needed || left > 0 {
                         *here += problem.bytes(tensor);
                     }
                 }
             }
         }
     }
-    problem.cluster.device_ids().all(|d| held[d.index()] <= problem.memory_limit(d))
+    problem.cluster.device_ids().all(|d| used[d.index()] <= problem.memory_limit(d))
 }

@@ -197,7 +197,7 @@ pub(crate) fn caller(
         let statement = "SELECT name, scope, jobs, cpu_ms, bytes FROM tokens WHERE hash = $1";
         if let Some(mut row) = sql.row(statement, &[hash(token.trim()).into()])? {
             let (name, scope) = (row.text(), row.text());
-            let scope = Scope::ALL.into_iter().find(|own| own.name() == scope);
+            let scope = Scope::ALL.into_iter().find(|candidate| candidate.name() == scope);
             let quota = Quota { jobs: row.int(), cpu_ms: row.int(), bytes: row.int() };
             return Ok(Caller { name, scope: scope.unwrap_or(Scope::Read), quota });
         }
@@ -237,10 +237,11 @@ pub(crate) fn is_cross_origin(headers: &HeaderMap, uri: &Uri) -> bool {
     }
     let forwarded = headers.get("x-forwarded-host").and_then(|host| text(host).ok());
     let named = headers.get(header::HOST).and_then(|host| text(host).ok());
-    let named = uri.authority().map(|own| own.as_str().to_ascii_lowercase()).or(named);
+    let named = uri.authority().map(|authority| authority.as_str().to_ascii_lowercase()).or(named);
     let is_own = |value| {
         let origin = text(value).ok();
-        let host = origin.as_deref().and_then(|own| own.split_once("://")).map(|(_, host)| host);
+        let host =
+            origin.as_deref().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
         host.is_some() && [named.as_deref(), forwarded.as_deref()].contains(&host)
     };
     !headers.get_all(header::ORIGIN).iter().all(is_own)

@@ -63,8 +63,8 @@ impl Counted {
     pub(crate) fn write(&self, text: &mut String, name: &str) {
         let ends = ENDS_MS.iter().map(|end| (*end as f64 / 1000.0).to_string());
         let mut n = 0;
-        for (end, own) in ends.chain(["+Inf".to_owned()]).zip(self.buckets) {
-            n += own;
+        for (end, count) in ends.chain(["+Inf".to_owned()]).zip(self.buckets) {
+            n += count;
             let _ = writeln!(text, "{name}_bucket{{le=\"{end}\"}} {n}");
         }
         let _ = writeln!(text, "{name}_sum {}\n{name}_count {n}", self.sum_ms as f64 / 1000.0);

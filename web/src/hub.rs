@@ -61,16 +61,16 @@ impl Hub {
 /// Sends events as they come, until nobody watches.
 async fn follow(store: Arc<Store>, id: String, watched: Weak<Watched>) {
     // The latest event is told again: it may have come while nobody was told.
-    let (own, statement) = (
+    let (plan_id, statement) = (
         id.clone(),
         "SELECT COALESCE(MAX(revision), 1) - 1 FROM events \
         WHERE plan = $1",
     );
-    let latest = store.read(move |sql| Ok(sql.row(statement, &[own.into()])?));
+    let latest = store.read(move |sql| Ok(sql.row(statement, &[plan_id.into()])?));
     let mut after = latest.await.ok().flatten().map_or(0, |mut row| row.int());
     while let Some(watched) = watched.upgrade() {
-        let own = id.clone();
-        let found = store.read(move |sql| queue::events(sql, &own, after)).await;
+        let plan_id = id.clone();
+        let found = store.read(move |sql| queue::events(sql, &plan_id, after)).await;
         for event in found.unwrap_or_default() {
             after = event.0;
             // Nobody may listen at this moment.

@@ -113,9 +113,9 @@ pub(crate) fn submit(sql: &mut dyn Sql, wanted: &Wanted) -> Result<(Plan, bool),
     // Of two that ask for the same at once the later one sees the earlier.
     sql.lock_order()?;
     if let Some((name, body)) = &wanted.key {
-        let own = [wanted.owner.as_str().into(), name.as_str().into()];
-        let held = "SELECT body, plan FROM keys WHERE owner = $1 AND name = $2";
-        if let Some(mut row) = sql.row(held, &own)? {
+        let key = [wanted.owner.as_str().into(), name.as_str().into()];
+        let statement = "SELECT body, plan FROM keys WHERE owner = $1 AND name = $2";
+        if let Some(mut row) = sql.row(statement, &key)? {
             if row.text() != *body {
                 let title = "the idempotency key was given with another body";
                 return Err(Problem::unprocessable("key-reused", title)
@@ -148,9 +148,9 @@ pub(crate) fn submit(sql: &mut dyn Sql, wanted: &Wanted) -> Result<(Plan, bool),
             id.as_str().into(),
             sql.now_ms().into(),
         ];
-        let kept = "INSERT INTO keys (owner, name, body, plan, created_ms) \
+        let statement = "INSERT INTO keys (owner, name, body, plan, created_ms) \
             VALUES ($1, $2, $3, $4, $5)";
-        sql.run(kept, &values)?;
+        sql.run(statement, &values)?;
     }
     Ok((plan(sql, &id)?, is_old))
 }
@@ -167,8 +167,8 @@ pub(crate) fn bring(sql: &mut dyn Sql, wanted: &Wanted, end: &End) -> Result<Str
     const HOLDER: &str = "brought";
     let (plan, is_old) = submit(sql, wanted)?;
     if !is_old {
-        let held = "UPDATE plans SET state = 'running', worker = $1 WHERE id = $2";
-        sql.run(held, &[HOLDER.into(), plan.id.as_str().into()])?;
+        let statement = "UPDATE plans SET state = 'running', worker = $1 WHERE id = $2";
+        sql.run(statement, &[HOLDER.into(), plan.id.as_str().into()])?;
         finish(sql, (&plan.id, HOLDER), end)?;
     }
     Ok(plan.id)
@@ -413,8 +413,8 @@ pub(crate) fn finish(
     if end.is_cut {
         sql.run("UPDATE plans SET content = '' WHERE id = $1", &[id.into()])?;
     }
-    let told = json!({ "state": end.state, "exit_code": end.exit_code });
-    say(sql, id, revision, "end", &told)?;
+    let event = json!({ "state": end.state, "exit_code": end.exit_code });
+    say(sql, id, revision, "end", &event)?;
     let used = "INSERT INTO used (owner, hour, cpu_ms) VALUES ($1, $2, $3) \
         ON CONFLICT (owner, hour) DO UPDATE SET cpu_ms = used.cpu_ms + excluded.cpu_ms";
     sql.run(used, &[owner.into(), (sql.now_ms() / 3_600_000).into(), end.cpu_ms.into()])?;
@@ -497,8 +497,8 @@ pub(crate) fn retire(sql: &mut dyn Sql, before_ms: i64, most: Option<i64>) -> Re
     let old = format!("SELECT id FROM plans WHERE {ended} AND finished_ms < $1 LIMIT $2");
     let mut rows = sql.rows(&old, &[before_ms.into(), AT_ONCE.into()])?;
     if let (true, Some(most)) = (rows.is_empty(), most) {
-        let held = "SELECT CAST(COALESCE(SUM(LENGTH(bytes)), 0) AS BIGINT) FROM artefacts";
-        if sql.row(held, &[])?.map_or(0, |mut row| row.int()) > most {
+        let total = "SELECT CAST(COALESCE(SUM(LENGTH(bytes)), 0) AS BIGINT) FROM artefacts";
+        if sql.row(total, &[])?.map_or(0, |mut row| row.int()) > most {
             let oldest = format!("SELECT id FROM plans WHERE {ended} ORDER BY place LIMIT $1");
             rows = sql.rows(&oldest, &[(AT_ONCE / 10).into()])?;
         }

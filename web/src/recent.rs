@@ -14,7 +14,7 @@ impl Recent {
     /// The file, which is then the last read.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Vec<u8>>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = all.iter().position(|(own, _)| own == name)?;
+        let at = all.iter().position(|(known, _)| known == name)?;
         let found = all.remove(at)?;
         let file = Arc::clone(&found.1);
         all.push_front(found);
@@ -24,7 +24,7 @@ impl Recent {
     /// Keeps a file in place of those that were not read for longest.
     pub(crate) fn put(&self, name: &str, file: &Arc<Vec<u8>>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|(own, _)| own != name);
+        all.retain(|(known, _)| known != name);
         all.push_front((name.to_owned(), Arc::clone(file)));
         while all.len() > 1 && all.iter().map(|(_, file)| file.len()).sum::<usize>() > MOST_BYTES {
             all.pop_back();

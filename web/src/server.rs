@@ -78,7 +78,9 @@ impl Service {
             return false;
         }
         let named = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let Some(host) = uri.authority().map(|own| own.as_str()).or(named) else { return false };
+        let Some(host) = uri.authority().map(|authority| authority.as_str()).or(named) else {
+            return false;
+        };
         let name = host.rsplit_once(':').map_or(host, |(name, port)| {
             if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }
         });
@@ -107,11 +109,11 @@ pub fn serve(mut options: Options, listening: &mut dyn FnMut(SocketAddr)) -> Res
         return Err(Failure::new(TOKEN)(reason));
     }
     // Only this process has a file of SQLite: whatever ran is lost.
-    let own = matches!(options.work.database, Place::File(_)).then_some("serve-");
+    let prefix = matches!(options.work.database, Place::File(_)).then_some("serve-");
     let name = work::process_name("serve");
     let begun = service.store.write_here(move |sql| {
-        content::sweep(sql, own.is_some())?;
-        queue::recover(sql, own)
+        content::sweep(sql, prefix.is_some())?;
+        queue::recover(sql, prefix)
     });
     let n = begun.map_err(of_database)?;
     if n > 0 {
@@ -158,16 +160,16 @@ pub fn work(mut options: Work, working: &mut dyn FnMut()) -> Result<(), Failure>
 /// Keeps other servers from a file of SQLite: they would take each other's plans for lost ones.
 fn alone(database: &Place) -> Result<Option<std::fs::File>, String> {
     let Place::File(path) = database else { return Ok(None) };
-    let told = |error: &dyn std::fmt::Display| format!("`{}`: {error}", path.display());
+    let describe = |error: &dyn std::fmt::Display| format!("`{}`: {error}", path.display());
     let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-    let file = file.map_err(|error| told(&error))?;
-    let mode = file.metadata().map_err(|error| told(&error))?.permissions().mode() & 0o777;
+    let file = file.map_err(|error| describe(&error))?;
+    let mode = file.metadata().map_err(|error| describe(&error))?.permissions().mode() & 0o777;
     if mode & 0o007 != 0 {
         let what = json!({ "place": path, "mode": format!("{mode:o}"), "hint": "chmod 600" });
         log::line("warn", "open-database", &what);
     }
     if !is_locked(&file) {
-        return Err(told(&"another server uses this file; several share one PostgreSQL"));
+        return Err(describe(&"another server uses this file; several share one PostgreSQL"));
     }
     Ok(Some(file))
 }
@@ -214,15 +216,15 @@ fn locked(options: &mut Work) -> Result<Held, String> {
     let folder = std::path::absolute(&options.folder);
     options.folder = folder.map_err(|error| error.to_string())?;
     let folder = &options.folder;
-    let told = |error: &dyn std::fmt::Display| format!("`{}`: {error}", folder.display());
-    std::fs::create_dir_all(folder).map_err(|error| told(&error))?;
-    let file = std::fs::File::create(folder.join("lock")).map_err(|error| told(&error))?;
+    let describe = |error: &dyn std::fmt::Display| format!("`{}`: {error}", folder.display());
+    std::fs::create_dir_all(folder).map_err(|error| describe(&error))?;
+    let file = std::fs::File::create(folder.join("lock")).map_err(|error| describe(&error))?;
     if !is_locked(&file) {
-        return Err(told(&"another process uses this folder"));
+        return Err(describe(&"another process uses this folder"));
     }
-    let held = Held { folder: folder.clone(), _lock: file };
-    held.empty().map_err(|error| told(&error))?;
-    Ok(held)
+    let lock = Held { folder: folder.clone(), _lock: file };
+    lock.empty().map_err(|error| describe(&error))?;
+    Ok(lock)
 }
 
 /// Looks after what other processes left.
@@ -280,8 +282,8 @@ async fn ended() -> io::Result<()> {
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|own| u64::from_str_radix(own.trim(), 16).ok());
-    ignored.is_some_and(|own| own & 1 == 1)
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 == 1)
 }
 
 async fn accept(

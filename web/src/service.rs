@@ -89,8 +89,8 @@ impl Service {
     /// Opens the database and gets ready to plan.
     pub(crate) fn open(options: Options) -> Result<Self, Problem> {
         let hub = Arc::new(Hub::default());
-        let told = Arc::clone(&hub);
-        let shop = Shop::open(&options.work, Box::new(move |id| told.changed(id)))?;
+        let listener = Arc::clone(&hub);
+        let shop = Shop::open(&options.work, Box::new(move |id| listener.changed(id)))?;
         let rate = RateLimiter::keyed(governor::Quota::per_second(options.requests_per_s));
         Ok(Self {
             rate,
@@ -144,13 +144,13 @@ impl Service {
         texts: Vec<(String, Vec<u8>)>,
     ) -> Result<Answer, Problem> {
         let name = if texts.is_empty() { files.to_string() } else { crate::access::id("texts-") };
-        let asked = Arc::new(Asked { name, request, files, texts });
+        let query = Arc::new(Asked { name, request, files, texts });
         for is_last in [false, true] {
-            let (told, is_new) = self.told(&asked).await?;
-            let answer = match told {
+            let (outcome, is_new) = self.told(&query).await?;
+            let answer = match outcome {
                 Some(Ok(answer)) => answer,
                 // It held something from before, or was ended as the question came.
-                told if !(is_new || is_last || is_cut(told.as_ref())) => continue,
+                outcome if !(is_new || is_last || is_cut(outcome.as_ref())) => continue,
                 Some(Err(ended)) => ended.answer.map_err(unanswered)?,
                 None => break,
             };
@@ -165,26 +165,26 @@ impl Service {
     /// What the process says that has read the files, or a new one; and whether it is new.
     async fn told(
         self: &Arc<Self>,
-        asked: &Arc<Asked>,
+        query: &Arc<Asked>,
     ) -> Result<(Option<Result<Answer, Ended>>, bool), Problem> {
         // Two questions of the same files would read them twice.
-        let turn = self.making.lock(&format!("files {}", asked.name)).await;
+        let turn = self.making.lock(&format!("files {}", query.name)).await;
         let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "it ends");
         let permit = Arc::clone(&self.helpers).acquire_owned().await.map_err(busy)?;
-        let (tell, told) = oneshot::channel();
-        let (request, hold) = (asked.request.clone(), Box::new((permit, turn)));
-        let unasked = self.warm.ask(&asked.name, Question { request, tell, hold });
+        let (tell, outcome) = oneshot::channel();
+        let (request, hold) = (query.request.clone(), Box::new((permit, turn)));
+        let unasked = self.warm.ask(&query.name, Question { request, tell, hold });
         let is_new = unasked.is_some();
         if let Some(question) = unasked {
-            let (service, asked) = (Arc::clone(self), Arc::clone(asked));
+            let (service, query) = (Arc::clone(self), Arc::clone(query));
             let serve = move || {
-                let name = (asked.name.clone(), asked.is_of_plan());
-                service.warm.serve(name, question, || started(&service, &asked));
+                let name = (query.name.clone(), query.is_of_plan());
+                service.warm.serve(name, question, || started(&service, &query));
             };
             let started = std::thread::Builder::new().name("helper".to_owned()).spawn(serve);
             started.map_err(crate::content::unwritten)?;
         }
-        Ok((told.await.ok().transpose()?, is_new))
+        Ok((outcome.await.ok().transpose()?, is_new))
     }
 }
 
@@ -202,23 +202,23 @@ impl Asked {
     fn is_of_plan(&self) -> bool {
         let all = self.files.as_object().into_iter().flat_map(serde_json::Map::values);
         let all: Vec<&str> = all.filter_map(Value::as_str).collect();
-        let has = |kind: &str| all.iter().any(|own| own.starts_with(kind));
+        let has = |kind: &str| all.iter().any(|value| value.starts_with(kind));
         self.texts.is_empty() && has("plan:") && !has("holder:")
     }
 }
 
-fn is_cut(told: Option<&Result<Answer, Ended>>) -> bool {
-    matches!(told, Some(Err(ended)) if ended.is_cut)
+fn is_cut(outcome: Option<&Result<Answer, Ended>>) -> bool {
+    matches!(outcome, Some(Err(ended)) if ended.is_cut)
 }
 
 /// A process in a folder with the files.
-fn started(service: &Service, asked: &Asked) -> Result<(Folder, Running), Problem> {
+fn started(service: &Service, query: &Asked) -> Result<(Folder, Running), Problem> {
     let shop = &service.shop;
-    let folder = folder::laid_out(&shop.store, &shop.shelf, &shop.setting.folder, &asked.files)?;
-    for (name, bytes) in &asked.texts {
+    let folder = folder::laid_out(&shop.store, &shop.shelf, &shop.setting.folder, &query.files)?;
+    for (name, bytes) in &query.texts {
         folder.write(name, bytes)?;
     }
-    let time = if asked.request["verb"] == "open" { OPENING } else { HELP };
+    let time = if query.request["verb"] == "open" { OPENING } else { HELP };
     let limits = Limits { time: time.min(shop.setting.limits.time), ..shop.setting.limits };
     let process = Running::start(&shop.setting.program, (folder.path(), limits), true);
     Ok((folder, process.map_err(crate::content::unwritten)?))

@@ -30,19 +30,19 @@ const MOST_BYTES: u64 = 16 << 20;
 /// # Errors
 /// Where they can't be read or do not belong together.
 pub(crate) fn acceptor((chain, key): &(PathBuf, PathBuf)) -> io::Result<TlsAcceptor> {
-    let told = |path: &PathBuf, error: &dyn std::fmt::Display| {
+    let failure = |path: &PathBuf, error: &dyn std::fmt::Display| {
         io::Error::other(format!("`{}`: {error}", path.display()))
     };
     let certificates = CertificateDer::pem_file_iter(chain)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| told(chain, &error))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| told(key, &error))?;
+        .map_err(|error| failure(chain, &error))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failure(key, &error))?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| told(chain, &error))?
+        .map_err(|error| failure(chain, &error))?
         .with_no_client_auth()
         .with_single_cert(certificates, private)
-        .map_err(|error| told(key, &error))?;
+        .map_err(|error| failure(key, &error))?;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -51,9 +51,9 @@ pub(crate) fn acceptor((chain, key): &(PathBuf, PathBuf)) -> io::Result<TlsAccep
 /// # Errors
 /// Where there is none.
 pub(crate) fn trusted() -> Result<Vec<CertificateDer<'static>>, String> {
-    let own = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let configured = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let system = || FILES.iter().map(PathBuf::from).find(|file| file.exists());
-    let file = own.or_else(system).ok_or("this system has no file")?;
+    let file = configured.or_else(system).ok_or("this system has no file")?;
     let bytes = engine::answer::files::input_file::read(&file, MOST_BYTES);
     let roots = bytes.and_then(|bytes| {
         let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();

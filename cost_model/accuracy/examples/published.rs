@@ -80,7 +80,7 @@ fn products(folder: &Path) -> Result<(), Failure> {
         figures(name, facts, &model.constants.figures());
         models.insert(name, model);
     }
-    let (mut own, mut own_memory) = (Vec::new(), Vec::new());
+    let (mut halves, mut halves_memory) = (Vec::new(), Vec::new());
     let mut transferred: BTreeMap<bool, Vec<f64>> = BTreeMap::new();
     let mut transferred_memory: BTreeMap<bool, Vec<f64>> = BTreeMap::new();
     for (name, (facts, rows)) in &all {
@@ -93,7 +93,7 @@ fn products(folder: &Path) -> Result<(), Failure> {
                 model.constants.parts(facts, &product, bytes, matrix_product::Units::Tensor);
             let is_memory = parts.memory_s > 2.0 * parts.compute_s;
             let (all, memory) = match unseen {
-                None => (&mut own, &mut own_memory),
+                None => (&mut halves, &mut halves_memory),
                 Some(sibling) => (
                     transferred.entry(sibling).or_default(),
                     transferred_memory.entry(sibling).or_default(),
@@ -124,8 +124,8 @@ fn products(folder: &Path) -> Result<(), Failure> {
             rows.iter().for_each(|row| record(&model, row, Some(sibling)));
         }
     }
-    ratios("half and half", own);
-    ratios("half and half, memory binds", own_memory);
+    ratios("half and half", halves);
+    ratios("half and half, memory binds", halves_memory);
     print_transferred("", transferred);
     print_transferred(", memory binds", transferred_memory);
     Ok(())
@@ -143,7 +143,7 @@ fn calls(folder: &Path, phase: AttentionPhase) -> Result<(), Failure> {
     let rows = rows.map_err(|e| e.message)?.into_iter().filter(|row| row.phase == phase);
     let all = by_gpu(rows.collect(), |row: &AttentionRow| row.gpu.clone())?;
     let mut fitted = BTreeMap::new();
-    let mut own = Vec::new();
+    let mut halves = Vec::new();
     for (name, (facts, rows)) in &all {
         let model = attention::Model::fit(*facts, phase, rows);
         figures(name, facts, &model.constants);
@@ -151,20 +151,20 @@ fn calls(folder: &Path, phase: AttentionPhase) -> Result<(), Failure> {
         for seed in SEEDS {
             let (chosen, judged) = parts(rows, seed);
             let model = attention::Model::fit(*facts, phase, &chosen).closed();
-            own.extend(judged.iter().map(|row| row.time_s / model.predict(&row.into()).seconds));
+            halves.extend(judged.iter().map(|row| row.time_s / model.predict(&row.into()).seconds));
         }
     }
-    ratios("half and half", own);
+    ratios("half and half", halves);
     let mut left_out = Vec::new();
     for (name, (facts, rows)) in &all {
         let sources: Vec<_> =
             fitted.iter().filter(|(other, _)| **other != name).map(|(_, source)| *source).collect();
         if let Some((constants, _)) = donor::transfer(facts, &sources, &[0]) {
             let model = attention::Model::of(*facts, phase, constants);
-            let own: Vec<f64> =
+            let unseen: Vec<f64> =
                 rows.iter().map(|row| row.time_s / model.predict(&row.into()).seconds).collect();
-            ratios(&format!("left out {name}"), own.clone());
-            left_out.extend(own);
+            ratios(&format!("left out {name}"), unseen.clone());
+            left_out.extend(unseen);
         }
     }
     ratios("left out", left_out);
@@ -176,7 +176,7 @@ fn layers(folder: &Path) -> Result<(), Failure> {
     let rows = measurements::moe::read(&folder.join("moe.csv")).map_err(|e| e.message)?;
     let all = by_gpu(rows, |row: &MoeRow| row.gpu.clone())?;
     let mut fitted = BTreeMap::new();
-    let mut own = Vec::new();
+    let mut halves = Vec::new();
     let pairs = |rows: &[MoeRow]| -> Vec<_> {
         rows.iter().map(|row| (moe::Layer::from(row), row.time_s)).collect()
     };
@@ -187,10 +187,10 @@ fn layers(folder: &Path) -> Result<(), Failure> {
         for seed in SEEDS {
             let (chosen, judged) = parts(rows, seed);
             let model = moe::Model::fit(*facts, &pairs(&chosen)).closed();
-            own.extend(pairs(&judged).iter().map(|(l, time)| time / model.predict(l).seconds));
+            halves.extend(pairs(&judged).iter().map(|(l, time)| time / model.predict(l).seconds));
         }
     }
-    ratios("half and half", own);
+    ratios("half and half", halves);
     let mut left_out = Vec::new();
     for (name, (facts, rows)) in &all {
         let sources: Vec<_> =

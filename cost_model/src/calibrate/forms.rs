@@ -146,12 +146,12 @@ pub(super) fn fit_form(
     let quality = quality(&predicted, &measured, untold.collect());
     let scale = |unit| if unit == Unit::Seconds { MICROSECOND } else { 1.0 };
     let values = rows.iter().zip(&found.values).map(|(row, value)| value * scale(row.unit));
-    let kept = thinned(&points, MOST_POINTS).filter_map(|(extents, time)| {
+    let stored = thinned(&points, MOST_POINTS).filter_map(|(extents, time)| {
         Some(FormPoint { extents: extents.clone(), time: Seconds::new(*time)? })
     });
     let constants = FormConstants {
         values: values.collect(),
-        points: kept.collect(),
+        points: stored.collect(),
         provenance: context.provenance(),
     };
     calibration.profile.forms.entry(kind.to_owned()).or_default().insert(form, constants);

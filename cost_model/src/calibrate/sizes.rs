@@ -215,7 +215,7 @@ fn law(
     let untold = found.untold.iter().filter_map(|at| Some((*NAMES.get(*at)?).to_owned()));
     let quality = quality(&predicted, &measured, untold.collect());
     let refused = refusal(&quality, &found.untold);
-    let kept = points.iter().filter_map(|(bytes, time)| {
+    let table = points.iter().filter_map(|(bytes, time)| {
         Some(SizePoint { bytes: Bytes(*bytes as u64), time: Seconds::new(*time)? })
     });
     let per_byte = found.values.get(1).copied()?;
@@ -226,7 +226,7 @@ fn law(
         per_root_s: found.values.get(2).copied().unwrap_or_default(),
         quality,
         refused,
-        table: kept.collect(),
+        table: table.collect(),
     })
 }
 

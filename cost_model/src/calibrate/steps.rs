@@ -101,10 +101,10 @@ pub struct StepCalibration {
 
 /// Constants and corrections that a profile holds for a stack; what it does not name is nominal.
 #[must_use]
-pub fn stored(stack: &Stack, held: Option<&StackConstants>) -> (Constants, Corrections) {
-    let constants = Constants::held(stack, held);
-    let Some(held) = held else { return (constants, Corrections::default()) };
-    let factors = held.corrections.iter().filter_map(|correction| {
+pub fn stored(stack: &Stack, measured: Option<&StackConstants>) -> (Constants, Corrections) {
+    let constants = Constants::held(stack, measured);
+    let Some(measured) = measured else { return (constants, Corrections::default()) };
+    let factors = measured.corrections.iter().filter_map(|correction| {
         let tensor = u32::try_from(correction.tensor).ok()?;
         Some(((correction.hidden, tensor, correction.micro_batch), correction.factor))
     });
@@ -123,8 +123,8 @@ pub fn calibrate(measured: &[StepRow], context: &Context) -> Result<StepCalibrat
     let system = (context.system.clone(), context.stack.clone());
     let set = Set::new("steps", &usable, context.gradients, system, context.grid_of);
     rows::check_set(&set, &mut warnings)?;
-    let held = context.base.stacks.get(&context.stack.name);
-    let (nominal, corrections) = stored(&context.stack, held);
+    let base = context.base.stacks.get(&context.stack.name);
+    let (nominal, corrections) = stored(&context.stack, base);
     let all = set.samples(|_| true);
     let (samples, (constants, identified)) = fitted(&set, context, &nominal, &mut warnings);
     let n_identified = identified
@@ -247,7 +247,7 @@ fn profile(
     let rows_of = |of| samples.iter().filter(|sample| cell(sample.run) == of).count() as u64;
     let corrections = match table {
         Table::Left(_) => Vec::new(),
-        Table::Kept(kept) => kept
+        Table::Kept(table) => table
             .cells()
             .map(|(of, factor)| StackCorrection {
                 hidden: of.0,
@@ -260,7 +260,7 @@ fn profile(
     };
     let named = |corrected: &Corrected| (corrected.constant.name().to_owned(), corrected.value);
     let source = context.source.clone();
-    let held = StackConstants {
+    let stack_constants = StackConstants {
         constants: constants.iter().map(named).collect(),
         corrections,
         provenance: Provenance::Measured { source, date: context.date.clone() },
@@ -273,7 +273,7 @@ fn profile(
     let part = format!("steps {}", context.stack.name);
     profile.notes.insert(part.clone(), context.system.device.name.clone());
     profile.quality.insert(part, quality(predicted, &measured, unidentified));
-    profile.stacks.insert(context.stack.name.clone(), held);
+    profile.stacks.insert(context.stack.name.clone(), stack_constants);
     profile
 }
 

@@ -88,7 +88,7 @@ fn pairs(shares: &[f64], shape: &Shape) -> f64 {
     sorted.sort_by(|a, b| b.total_cmp(a));
     let of = |k: usize| {
         let last = k * n_devices + spare;
-        sorted.get(last.checked_sub(k)?..=last).map(|own| own.iter().sum::<f64>())
+        sorted.get(last.checked_sub(k)?..=last).map(|window| window.iter().sum::<f64>())
     };
     (1..shape.slots).map_while(of).fold(0.0, f64::max)
 }

@@ -51,10 +51,10 @@ pub type Copies = Vec<Vec<usize>>;
 /// Visits of each expert as shares of all; `None` where there are none, or one is no number from 0 up.
 #[must_use]
 pub fn shares(visits: &[f64]) -> Option<Vec<f64>> {
-    let is_count = |own: &f64| own.is_finite() && *own >= 0.0;
+    let is_count = |count: &f64| count.is_finite() && *count >= 0.0;
     let sum: f64 = visits.iter().sum();
     let is_sound = visits.iter().all(is_count) && sum.is_finite() && sum > 0.0;
-    is_sound.then(|| visits.iter().map(|own| own / sum).collect())
+    is_sound.then(|| visits.iter().map(|count| count / sum).collect())
 }
 
 /// Shares by a law, the most visited expert first. A token visits an expert once at most, so that none

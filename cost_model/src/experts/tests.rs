@@ -12,8 +12,8 @@ fn shape(host: &[usize], slots: usize, groups: usize) -> Shape {
 
 #[test]
 fn loads_are_split_over_copies() {
-    let own = shares(&[6.0, 2.0]).unwrap();
-    assert_eq!(loads(&own, &[vec![0, 0, 1], vec![1]], 2), [0.5, 0.5]);
+    let visit_shares = shares(&[6.0, 2.0]).unwrap();
+    assert_eq!(loads(&visit_shares, &[vec![0, 0, 1], vec![1]], 2), [0.5, 0.5]);
     for wrong in [&[][..], &[0.0, 0.0], &[1.0, -1.0], &[f64::NAN], &[f64::MAX, f64::MAX]] {
         assert!(shares(wrong).is_none(), "{wrong:?}");
     }
@@ -24,8 +24,8 @@ fn laws_of_visits_keep_to_one_visit_of_a_token() {
     assert_eq!(skewed(Skew::Balanced, 4, 2), [0.25; 4]);
     let zipf = |per_token| skewed(Skew::Zipf { thousandths: 1000 }, 4, per_token);
     // Powers are not the same to the last bit on every processor.
-    let (found, by_hand) = (zipf(1), [12.0, 6.0, 4.0, 3.0].map(|own| own / 25.0));
-    assert!(found.iter().zip(by_hand).all(|(own, by_hand)| (own - by_hand).abs() < 1e-15));
+    let (found, by_hand) = (zipf(1), [12.0, 6.0, 4.0, 3.0].map(|weight| weight / 25.0));
+    assert!(found.iter().zip(by_hand).all(|(share, by_hand)| (share - by_hand).abs() < 1e-15));
     assert_eq!(found.len(), by_hand.len());
     // Two experts of a token: none has more than half, and what stands out goes to the others.
     let far = skewed(Skew::Zipf { thousandths: 3000 }, 4, 2);
@@ -57,7 +57,7 @@ fn each_broken_rule_is_named() {
     assert_eq!(found(&[vec![0, 1], vec![0, 1]]), []);
     assert_eq!(found(&[vec![0, 1]]), [Violation::OtherExperts { placed: 1, experts: 2 }]);
     assert_eq!(found(&[vec![0, 0, 1, 1], vec![]]), [Violation::Nowhere { expert: 1 }]);
-    let slots = |device, held| Violation::Slots { device, held };
+    let slots = |device, n| Violation::Slots { device, held: n };
     assert_eq!(found(&[vec![0, 0, 0], vec![1]]), [slots(0, 3), slots(1, 1)]);
     let none = Violation::NoDevice { expert: 1, device: 2 };
     assert_eq!(found(&[vec![0, 0, 1, 1], vec![2]]), [none]);

@@ -54,31 +54,32 @@ pub fn verify(copies: &[Vec<usize>], n_experts: usize, shape: &Shape) -> Vec<Vio
         return vec![Violation::OtherExperts { placed: copies.len(), experts: n_experts }];
     }
     let mut found = Vec::new();
-    let mut held = vec![0; shape.host.len()];
+    let mut counts = vec![0; shape.host.len()];
     let mut host_of_group: Vec<Option<usize>> = vec![None; shape.groups];
     for (expert, devices) in copies.iter().enumerate() {
         if devices.is_empty() {
             found.push(Violation::Nowhere { expert });
         }
         for device in devices {
-            let (Some(held), Some(host)) = (held.get_mut(*device), shape.host.get(*device)) else {
+            let (Some(count), Some(host)) = (counts.get_mut(*device), shape.host.get(*device))
+            else {
                 found.push(Violation::NoDevice { expert, device: *device });
                 continue;
             };
-            *held += 1;
+            *count += 1;
             let group = shape.group(expert, n_experts);
-            let Some(own) = host_of_group.get_mut(group).filter(|_| shape.groups > 1) else {
+            let Some(known) = host_of_group.get_mut(group).filter(|_| shape.groups > 1) else {
                 continue;
             };
-            let first = *own.get_or_insert(*host);
+            let first = *known.get_or_insert(*host);
             let violation = Violation::TwoHosts { group, hosts: [first, *host] };
             if first != *host && !found.contains(&violation) {
                 found.push(violation);
             }
         }
     }
-    let full = held.into_iter().enumerate().filter(|(_, held)| *held != shape.slots);
-    found.extend(full.map(|(device, held)| Violation::Slots { device, held }));
+    let full = counts.into_iter().enumerate().filter(|(_, count)| *count != shape.slots);
+    found.extend(full.map(|(device, count)| Violation::Slots { device, held: count }));
     found.extend(uneven(&host_of_group, shape));
     found
 }
@@ -89,8 +90,8 @@ fn uneven(host_of_group: &[Option<usize>], shape: &Shape) -> Vec<Violation> {
         return Vec::new();
     }
     let n_hosts = shape.n_hosts();
-    let held = |host| host_of_group.iter().filter(|own| **own == Some(host)).count();
-    let each = (0..n_hosts).map(|host| (host, held(host)));
-    let wrong = each.filter(|(_, held)| held * n_hosts != shape.groups);
-    wrong.map(|(host, held)| Violation::GroupsOfHost { host, held }).collect()
+    let groups_on = |host| host_of_group.iter().filter(|home| **home == Some(host)).count();
+    let each = (0..n_hosts).map(|host| (host, groups_on(host)));
+    let wrong = each.filter(|(_, n)| n * n_hosts != shape.groups);
+    wrong.map(|(host, n)| Violation::GroupsOfHost { host, held: n }).collect()
 }

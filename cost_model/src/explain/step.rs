@@ -36,22 +36,23 @@ pub(super) fn step(
     explanation: &mut Explanation,
     found: &Breakdown,
     (op, kernel): (&Op, &Kernel),
-    (own, costs): (&StepCosts, &KindCosts),
+    (step_costs, costs): (&StepCosts, &KindCosts),
 ) {
-    let source = format!("stack {}, {}", own.stack.name, own.stack.source);
+    let source = format!("stack {}, {}", step_costs.stack.name, step_costs.stack.source);
     let of_stack = Sourced::nominal((), source);
     let constant = |name: &str, constant: Constant| {
-        Figure::new(name, own.constants.get(constant), Unit::One, &of_stack)
+        Figure::new(name, step_costs.constants.get(constant), Unit::One, &of_stack)
     };
     if found.compute_s > 0.0 {
         let dtype = kernel.dtype.unwrap_or(ir::tensor::DType::F32);
         let peak = plain_product::peak(costs.sheet(), dtype).map_or(0.0, |(_, rate)| rate.get());
-        let derating = own.constants.get(Constant::Derating);
+        let derating = step_costs.constants.get(Constant::Derating);
         let sustained =
             if dtype == ir::tensor::DType::F32 { 1.0 } else { power::sustained(costs.sheet()) };
         let in_step = peak * derating * sustained;
-        let core_rate = own.core_rate(op, kernel).filter(|_| kernel.fused == Fused::Attention);
-        let (work, share) = match (core_rate, own.products(dtype)) {
+        let core_rate =
+            step_costs.core_rate(op, kernel).filter(|_| kernel.fused == Fused::Attention);
+        let (work, share) = match (core_rate, step_costs.products(dtype)) {
             (Some(rate), _) => {
                 let tables =
                     "attention tables of aiconfigurator@095f58a5, by length and size of heads";
@@ -84,7 +85,8 @@ pub(super) fn step(
             true => moved(kernel),
             false => "gradients added up".to_owned(),
         };
-        let text = format!("{what} / {}", share(rate, own.constants.get(Constant::Elementwise)));
+        let text =
+            format!("{what} / {}", share(rate, step_costs.constants.get(Constant::Elementwise)));
         explanation.formula("memory", found.memory_s, Unit::Seconds, text);
         explanation.figures.push(constant("share of the bandwidth", Constant::Elementwise));
         explanation.sheet("memory bandwidth", rate, Unit::BytesPerSecond, costs);

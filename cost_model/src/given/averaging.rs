@@ -20,8 +20,8 @@ fn nanos(bytes: u64, rate: f64) -> Nanos {
 pub fn rate(instance: &AveragingInstance, a: usize, b: usize) -> Option<f64> {
     let Peers::Pairs { bytes_per_s, .. } = &instance.peers else { return None };
     let n = instance.nodes.len();
-    let own = |from: usize, to: usize| bytes_per_s.get(from * n + to).copied();
-    own(a, b).zip(own(b, a)).map(|(a, b)| a.min(b)).filter(|own| a != b && *own > 0.0)
+    let one_way = |from: usize, to: usize| bytes_per_s.get(from * n + to).copied();
+    one_way(a, b).zip(one_way(b, a)).map(|(a, b)| a.min(b)).filter(|rate| a != b && *rate > 0.0)
 }
 
 /// What two nodes take to send each other their messages, at [`rate`]; the larger one counts.
@@ -36,7 +36,7 @@ pub fn pair_time(instance: &AveragingInstance, a: usize, b: usize) -> Option<Nan
 pub fn joined_by(n_nodes: usize, rounds: &[Matching]) -> Vec<(usize, [u32; 2])> {
     let mut joined = UnionFind::<usize>::new(n_nodes);
     let pairs =
-        rounds.iter().enumerate().flat_map(|(at, own)| own.iter().map(move |two| (at, *two)));
+        rounds.iter().enumerate().flat_map(|(at, round)| round.iter().map(move |two| (at, *two)));
     pairs.filter(|(_, [a, b])| joined.union(*a as usize, *b as usize)).collect()
 }
 
@@ -54,18 +54,18 @@ pub fn evaluate(instance: &AveragingInstance, found: &[Matching]) -> Result<Nano
         let message = format!("there are {} rounds, and {rounds} are asked for", found.len());
         return Err(illegal("round-missing", message));
     }
-    let name = |own: u32| instance.nodes.get(own as usize).map_or("?", String::as_str);
+    let name = |node: u32| instance.nodes.get(node as usize).map_or("?", String::as_str);
     let mut slowest = Nanos::ZERO;
     for (at, round) in found.iter().enumerate() {
         let mut is_used = vec![false; n];
         for &[a, b] in round {
-            for own in [a, b] {
-                let Some(is_used) = is_used.get_mut(own as usize) else {
-                    let message = format!("round {at} names node {own} of {n}");
+            for node in [a, b] {
+                let Some(is_used) = is_used.get_mut(node as usize) else {
+                    let message = format!("round {at} names node {node} of {n}");
                     return Err(illegal("no-such-node", message));
                 };
                 if std::mem::replace(is_used, true) {
-                    let message = format!("`{}` is in two pairs of round {at}", name(own));
+                    let message = format!("`{}` is in two pairs of round {at}", name(node));
                     return Err(illegal("node-twice", message));
                 }
             }
@@ -75,8 +75,8 @@ pub fn evaluate(instance: &AveragingInstance, found: &[Matching]) -> Result<Nano
             })?;
             slowest = slowest.max(time);
         }
-        if is_used.iter().filter(|own| !**own).count() > n % 2 {
-            let alone = (0..).zip(&is_used).find(|(_, own)| !**own).map_or(0, |own| own.0);
+        if is_used.iter().filter(|used| !**used).count() > n % 2 {
+            let alone = (0..).zip(&is_used).find(|(_, used)| !**used).map_or(0, |first| first.0);
             let message = format!("`{}` is in no pair of round {at}", name(alone));
             return Err(illegal("node-alone", message));
         }
@@ -98,7 +98,7 @@ pub fn bound(instance: &AveragingInstance) -> Nanos {
     links.sort_unstable();
     let mut joined = UnionFind::<usize>::new(n);
     let of_tree = links.into_iter().filter(|(_, a, b)| joined.union(*a, *b));
-    of_tree.map(|own| own.0).last().unwrap_or(Nanos::ZERO)
+    of_tree.map(|link| link.0).last().unwrap_or(Nanos::ZERO)
 }
 
 /// What a client takes to send so many bytes to the server.
@@ -120,17 +120,17 @@ pub fn evaluate_uploads(instance: &AveragingInstance, bytes: &[u64]) -> Result<N
         return Err(illegal("client-missing", message));
     }
     let mut last = Nanos::ZERO;
-    for (at, own) in bytes.iter().enumerate() {
+    for (at, sent) in bytes.iter().enumerate() {
         let (least, most, name) = (instance.sent(at), instance.bytes[at], &instance.nodes[at]);
-        if *own > most {
-            let message = format!("`{name}` sends {own} bytes of {most}");
+        if *sent > most {
+            let message = format!("`{name}` sends {sent} bytes of {most}");
             return Err(illegal("too-many-bytes", message));
         }
-        if *own < least {
-            let message = format!("`{name}` sends {own} bytes, less than its share of {least}");
+        if *sent < least {
+            let message = format!("`{name}` sends {sent} bytes, less than its share of {least}");
             return Err(illegal("too-few-bytes", message));
         }
-        last = last.max(upload_time(instance, at, *own).unwrap_or_default());
+        last = last.max(upload_time(instance, at, *sent).unwrap_or_default());
     }
     Ok(last)
 }
@@ -149,7 +149,7 @@ mod tests {
     fn pairs(rates: [[f64; 4]; 4], rounds: usize) -> AveragingInstance {
         AveragingInstance {
             name: String::new(),
-            nodes: (0..4).map(|own| own.to_string()).collect(),
+            nodes: (0..4).map(|node| node.to_string()).collect(),
             bytes: vec![100, 100, 200, 100],
             kept: 0.5,
             peers: Peers::Pairs { bytes_per_s: rates.concat(), rounds },
@@ -165,12 +165,13 @@ mod tests {
             [25.0, 0.0, 0.0, 10.0],
             [9.0, 50.0, 10.0, 0.0],
         ];
-        let own = pairs(rates, 2);
-        let value =
-            |rounds: &[Matching]| evaluate(&own, rounds).map(|own| own.get() / 1_000_000_000);
+        let instance = pairs(rates, 2);
+        let value = |rounds: &[Matching]| {
+            evaluate(&instance, rounds).map(|time| time.get() / 1_000_000_000)
+        };
         assert_eq!(value(&[vec![[0, 1], [2, 3]], vec![[0, 2], [3, 1]]]).unwrap(), 10);
-        assert_eq!(pair_time(&own, 0, 1).unwrap().get(), 5_000_000_000);
-        assert_eq!(pair_time(&own, 0, 2).unwrap().get(), 4_000_000_000);
+        assert_eq!(pair_time(&instance, 0, 1).unwrap().get(), 5_000_000_000);
+        assert_eq!(pair_time(&instance, 0, 2).unwrap().get(), 4_000_000_000);
         for (rounds, code) in [
             (vec![vec![[0, 1], [2, 3]]], "round-missing"),
             (vec![vec![[0, 1], [2, 3]], vec![[0, 1], [2, 3]]], "not-joined"),
@@ -182,16 +183,17 @@ mod tests {
             assert_eq!(value(&rounds).unwrap_err().code, code);
         }
         // Joined by 0-1, 0-2 and 1-3, of which 0-1 takes 5 s.
-        assert_eq!(bound(&own).get(), 5_000_000_000);
+        assert_eq!(bound(&instance).get(), 5_000_000_000);
     }
 
     #[test]
     fn uploads_by_hand() {
-        let mut own = pairs([[0.0; 4]; 4], 1);
-        own.peers = Peers::Server { bytes_per_s: vec![10.0, 25.0, 50.0, 100.0] };
-        assert_eq!(bound_uploads(&own).get(), 5_000_000_000);
-        let value =
-            |bytes: &[u64]| evaluate_uploads(&own, bytes).map(|own| own.get() / 1_000_000_000);
+        let mut instance = pairs([[0.0; 4]; 4], 1);
+        instance.peers = Peers::Server { bytes_per_s: vec![10.0, 25.0, 50.0, 100.0] };
+        assert_eq!(bound_uploads(&instance).get(), 5_000_000_000);
+        let value = |bytes: &[u64]| {
+            evaluate_uploads(&instance, bytes).map(|time| time.get() / 1_000_000_000)
+        };
         assert_eq!(value(&[50, 100, 200, 100]).unwrap(), 5);
         assert_eq!(value(&[60, 50, 100, 50]).unwrap(), 6);
         assert_eq!(value(&[50, 49, 200, 100]).unwrap_err().code, "too-few-bytes");

@@ -52,35 +52,35 @@ pub fn elements(instance: &GradientInstance, bytes: u64) -> u64 {
 /// So many elements of that many are kept at least: at least one.
 #[must_use]
 pub fn least_kept(density: f64, elements: u64) -> u64 {
-    let kept = density * elements as f64;
+    let exact = density * elements as f64;
     // Products that are whole but for rounding are whole.
-    let kept = (kept - (kept * 1e-12).min(1e-3)).ceil();
-    (kept as u64).clamp(1, elements.max(1))
+    let least = (exact - (exact * 1e-12).min(1e-3)).ceil();
+    (least as u64).clamp(1, elements.max(1))
 }
 
 /// Bytes that one replica sends of so many, of which it keeps so many elements.
 #[must_use]
-pub fn sent_bytes(cost: &LossyCost, bytes: u64, kept: u64) -> u64 {
+pub fn sent_bytes(cost: &LossyCost, bytes: u64, n_elements: u64) -> u64 {
     match cost.by {
         Lossy::TwoWay => least_kept(cost.density, bytes),
-        _ => kept.saturating_mul(cost.sent_element_bytes),
+        _ => n_elements.saturating_mul(cost.sent_element_bytes),
     }
 }
 
 /// Seconds of an exchange that sends a part.
 #[must_use]
-pub fn part_seconds(cost: &LossyCost, bytes: u64, kept: u64) -> f64 {
-    let sent = sent_bytes(cost, bytes, kept) as f64;
+pub fn part_seconds(cost: &LossyCost, bytes: u64, n_elements: u64) -> f64 {
+    let sent = sent_bytes(cost, bytes, n_elements) as f64;
     cost.start_up_s + bytes as f64 * cost.per_byte_s + sent * cost.per_sent_byte_s
 }
 
 /// Elements that an exchange of tensors sends at least.
 fn fewest(instance: &GradientInstance, cost: &LossyCost, tensors: &[GradientTensor]) -> u64 {
-    let of = |own: &GradientTensor| elements(instance, own.bytes);
+    let of = |tensor: &GradientTensor| elements(instance, tensor.bytes);
     let all = tensors.iter().map(of).sum();
     match cost.by {
         Lossy::TopK | Lossy::GlobalTopK => least_kept(cost.density, all),
-        Lossy::LayerWise => tensors.iter().map(|own| least_kept(cost.density, of(own))).sum(),
+        Lossy::LayerWise => tensors.iter().map(|tensor| least_kept(cost.density, of(tensor))).sum(),
         Lossy::TwoWay => all,
     }
 }
@@ -103,15 +103,15 @@ pub struct Span {
 /// The gradients of an instance.
 #[must_use]
 pub fn gradients(instance: &GradientInstance) -> Vec<Gradient> {
-    let own = instance.tensors.iter();
-    own.map(|own| Gradient { ready_s: own.ready_s, bytes: own.bytes as f64 }).collect()
+    let tensors = instance.tensors.iter();
+    tensors.map(|tensor| Gradient { ready_s: tensor.ready_s, bytes: tensor.bytes as f64 }).collect()
 }
 
 /// What an exchange of an instance costs; `None` where it offers none of this kind.
 #[must_use]
 pub fn cost(instance: &GradientInstance, exchange: Exchange) -> Option<AllReduceCost> {
-    let own = instance.costs.iter().find(|own| own.exchange == exchange)?;
-    Some(AllReduceCost { start_up_s: own.start_up_s, per_byte_s: own.per_byte_s })
+    let cost = instance.costs.iter().find(|cost| cost.exchange == exchange)?;
+    Some(AllReduceCost { start_up_s: cost.start_up_s, per_byte_s: cost.per_byte_s })
 }
 
 /// Refuses a part that a bucket can't send.
@@ -121,18 +121,18 @@ fn check_part(
     tensors: &[GradientTensor],
 ) -> Result<LossyCost, Diagnostic> {
     let name = part.by.name();
-    let Some(cost) = instance.lossy.iter().find(|own| own.by == part.by) else {
+    let Some(cost) = instance.lossy.iter().find(|cost| cost.by == part.by) else {
         let message = format!("`{name}` is no way of exchange that is allowed");
         return Err(illegal("not-allowed", message));
     };
-    if let Some(own) = tensors.iter().find(|own| own.bytes < cost.threshold_bytes) {
+    if let Some(tensor) = tensors.iter().find(|tensor| tensor.bytes < cost.threshold_bytes) {
         let message = format!(
             "`{}` has {} bytes, and `{name}` is for tensors of {} and more",
-            own.name, own.bytes, cost.threshold_bytes
+            tensor.name, tensor.bytes, cost.threshold_bytes
         );
         return Err(illegal("below-threshold", message));
     }
-    let all: u64 = tensors.iter().map(|own| elements(instance, own.bytes)).sum();
+    let all: u64 = tensors.iter().map(|tensor| elements(instance, tensor.bytes)).sum();
     let least = fewest(instance, cost, tensors);
     let most = if part.by == Lossy::LayerWise { all } else { least };
     if !(least..=most).contains(&part.kept) {
@@ -158,7 +158,7 @@ pub fn spans(instance: &GradientInstance, buckets: &Buckets) -> Result<Vec<Span>
     if buckets.lengths.contains(&0) {
         return Err(illegal("empty-bucket", "a bucket has no tensor".to_owned()));
     }
-    let n = buckets.lengths.iter().fold(0_usize, |n, own| n.saturating_add(*own));
+    let n = buckets.lengths.iter().fold(0_usize, |n, length| n.saturating_add(*length));
     if n != instance.tensors.len() {
         let message =
             format!("{n} tensors are in buckets, and there are {}", instance.tensors.len());
@@ -167,16 +167,16 @@ pub fn spans(instance: &GradientInstance, buckets: &Buckets) -> Result<Vec<Span>
     let (mut left, mut end_s) = (instance.tensors.as_slice(), 0.0_f64);
     let mut spans = Vec::with_capacity(buckets.lengths.len());
     for (at, n) in buckets.lengths.iter().enumerate() {
-        let (own, rest) = left.split_at(*n);
+        let (tensors, rest) = left.split_at(*n);
         left = rest;
-        let bytes: u64 = own.iter().map(|own| own.bytes).sum();
-        let ready_s = own.iter().fold(0.0, |ready: f64, own| ready.max(own.ready_s));
+        let bytes: u64 = tensors.iter().map(|tensor| tensor.bytes).sum();
+        let ready_s = tensors.iter().fold(0.0, |ready: f64, tensor| ready.max(tensor.ready_s));
         let start_s = end_s.max(ready_s);
         let (sent_bytes, took_s) = match buckets.part(at) {
             None => (bytes, cost.seconds(bytes as f64)),
             Some(part) => {
-                let own = check_part(instance, part, own)?;
-                (sent_bytes(&own, bytes, part.kept), part_seconds(&own, bytes, part.kept))
+                let lossy = check_part(instance, part, tensors)?;
+                (sent_bytes(&lossy, bytes, part.kept), part_seconds(&lossy, bytes, part.kept))
             }
         };
         end_s = start_s + took_s;
@@ -190,7 +190,7 @@ pub fn spans(instance: &GradientInstance, buckets: &Buckets) -> Result<Vec<Span>
 /// # Errors
 /// As [`spans`].
 pub fn seconds(instance: &GradientInstance, buckets: &Buckets) -> Result<f64, Diagnostic> {
-    let last_s = spans(instance, buckets)?.last().map_or(0.0, |own| own.end_s);
+    let last_s = spans(instance, buckets)?.last().map_or(0.0, |span| span.end_s);
     Ok(instance.forward_s + instance.backward_s.max(last_s))
 }
 
@@ -213,7 +213,8 @@ fn nanos(seconds: f64) -> Nanos {
 /// # Errors
 /// As [`spans`].
 pub fn overlap(instance: &GradientInstance, buckets: &Buckets) -> Result<(f64, f64), Diagnostic> {
-    let exchange_s: f64 = spans(instance, buckets)?.iter().map(|own| own.end_s - own.start_s).sum();
+    let exchange_s: f64 =
+        spans(instance, buckets)?.iter().map(|span| span.end_s - span.start_s).sum();
     let (forward_s, backward_s) = (instance.forward_s, instance.backward_s);
     let step_s = seconds(instance, buckets)?;
     let over = |some: f64, all: f64| if all > 0.0 { some / all } else { 0.0 };
@@ -230,29 +231,29 @@ const ROUNDING: f64 = 1e-9;
 #[must_use]
 pub fn bound(instance: &GradientInstance) -> Nanos {
     let after = |cost: AllReduceCost| {
-        let fastest = instance.lossy.iter().fold(cost, |fastest, own| {
+        let fastest = instance.lossy.iter().fold(cost, |fastest, lossy| {
             // Kept elements are rounded up.
-            let sent = match own.by {
-                Lossy::TwoWay => own.density,
+            let sent = match lossy.by {
+                Lossy::TwoWay => lossy.density,
                 _ => {
                     let elements = 1.0 / instance.element_bytes.max(1) as f64;
-                    elements * own.density * own.sent_element_bytes as f64
+                    elements * lossy.density * lossy.sent_element_bytes as f64
                 }
             };
-            let per_byte_s = own.per_byte_s + sent * own.per_sent_byte_s;
+            let per_byte_s = lossy.per_byte_s + sent * lossy.per_sent_byte_s;
             AllReduceCost {
-                start_up_s: fastest.start_up_s.min(own.start_up_s),
+                start_up_s: fastest.start_up_s.min(lossy.start_up_s),
                 per_byte_s: fastest.per_byte_s.min(per_byte_s),
             }
         });
         let (mut bytes, mut end_s) = (0.0, instance.backward_s);
-        for own in gradients(instance).iter().rev() {
-            bytes += own.bytes;
-            end_s = f64::max(end_s, own.ready_s + fastest.seconds(bytes));
+        for gradient in gradients(instance).iter().rev() {
+            bytes += gradient.bytes;
+            end_s = f64::max(end_s, gradient.ready_s + fastest.seconds(bytes));
         }
         end_s
     };
-    let costs = instance.costs.iter().filter_map(|own| cost(instance, own.exchange));
+    let costs = instance.costs.iter().filter_map(|stated| cost(instance, stated.exchange));
     let least_s = costs.map(after).fold(f64::INFINITY, f64::min);
     // Without an exchange nothing is legal.
     if !least_s.is_finite() {
@@ -273,13 +274,13 @@ mod tests {
     /// 0.3 x 13,516,426,863 is 4,054,928,058.9; 0.1 x 30 is 3 and a little more as it is rounded.
     #[test]
     fn kept_elements_are_rounded_up() {
-        for (density, elements, kept) in [
+        for (density, elements, least) in [
             (0.3, 13_516_426_863, 4_054_928_059),
             (0.1, 30, 3),
             (1.0, 10_000_000_000_000, 10_000_000_000_000),
             (1e-9, 5, 1),
         ] {
-            assert_eq!(least_kept(density, elements), kept);
+            assert_eq!(least_kept(density, elements), least);
         }
     }
 
@@ -309,9 +310,9 @@ mod tests {
 
     #[test]
     fn steps_by_hand() {
-        let own = instance();
+        let instance = instance();
         let step = |exchange, lengths: &[usize]| {
-            evaluate(&own, &buckets(exchange, lengths)).map(|own| own.get() / 1_000_000_000)
+            evaluate(&instance, &buckets(exchange, lengths)).map(|time| time.get() / 1_000_000_000)
         };
         // 5 to 8, 8 to 13, 20 to 26, after 3 s forward.
         assert_eq!(step(Exchange::AllReduce, &[1, 1, 1]).unwrap(), 29);
@@ -319,27 +320,27 @@ mod tests {
         assert_eq!(step(Exchange::AllReduce, &[3]).unwrap(), 33);
         // 5 to 6.5, 20 to 27.5.
         assert_eq!(step(Exchange::ParameterServer, &[1, 2]).unwrap(), 30);
-        let spans = spans(&own, &buckets(Exchange::AllReduce, &[2, 1])).unwrap();
+        let spans = spans(&instance, &buckets(Exchange::AllReduce, &[2, 1])).unwrap();
         assert_eq!((spans[0].start_s, spans[0].end_s), (6.0, 12.0));
         assert_eq!((spans[1].ready_s, spans[1].end_s), (20.0, 26.0));
         // 3 + 20 + .5 + 4.
         assert!(
-            (27_499_999_000..=27_500_000_000).contains(&bound(&own).get()),
+            (27_499_999_000..=27_500_000_000).contains(&bound(&instance).get()),
             "{:?}",
-            bound(&own)
+            bound(&instance)
         );
     }
 
     #[test]
     fn what_is_illegal_is_named() {
-        let own = instance();
-        let code = |own: &GradientInstance, lengths: &[usize]| {
-            evaluate(own, &buckets(Exchange::AllReduce, lengths)).unwrap_err().code
+        let instance = instance();
+        let code = |instance: &GradientInstance, lengths: &[usize]| {
+            evaluate(instance, &buckets(Exchange::AllReduce, lengths)).unwrap_err().code
         };
-        assert_eq!(code(&own, &[1, 0, 2]), "empty-bucket");
-        assert_eq!(code(&own, &[1, 1]), "tensors-missing");
-        assert_eq!(code(&own, &[usize::MAX, 4]), "tensors-missing");
-        let none = GradientInstance { costs: Vec::new(), ..own };
+        assert_eq!(code(&instance, &[1, 0, 2]), "empty-bucket");
+        assert_eq!(code(&instance, &[1, 1]), "tensors-missing");
+        assert_eq!(code(&instance, &[usize::MAX, 4]), "tensors-missing");
+        let none = GradientInstance { costs: Vec::new(), ..instance };
         assert_eq!(code(&none, &[3]), "no-such-exchange");
         assert_eq!(bound(&none), Nanos::ZERO);
     }

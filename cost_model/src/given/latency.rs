@@ -80,18 +80,18 @@ impl<'a> Blocks<'a> {
         let mut work = vec![0u64; n_blocks + n_nodes];
         let mut members: Vec<Vec<u32>> = vec![Vec::new(); n_blocks];
         for (node, times) in (0..).zip(&self.instance.nodes) {
-            let own = task(node);
+            let here = task(node);
             let crossing =
-                self.consumers[node as usize].iter().filter(|to| task(**to) != own).count();
-            for &to in self.consumers[node as usize].iter().filter(|to| task(**to) != own) {
+                self.consumers[node as usize].iter().filter(|to| task(**to) != here).count();
+            for &to in self.consumers[node as usize].iter().filter(|to| task(**to) != here) {
                 missing[task(to)] += 1;
             }
-            if own < n_blocks {
-                members[own].push(node);
-                work[own] += times.accelerator.unwrap_or(times.cpu).get();
-                work[own] += if crossing > 0 { times.transfer.get() } else { 0 };
+            if here < n_blocks {
+                members[here].push(node);
+                work[here] += times.accelerator.unwrap_or(times.cpu).get();
+                work[here] += if crossing > 0 { times.transfer.get() } else { 0 };
             } else {
-                work[own] = times.cpu.get();
+                work[here] = times.cpu.get();
             }
         }
         self.add_inputs(devices, &members, &mut work);

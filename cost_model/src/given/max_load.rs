@@ -42,17 +42,17 @@ pub fn loads(instance: &LoadInstance, devices: &Devices) -> Vec<Nanos> {
     let mut at = 0;
     let mut readers: Vec<u32> = Vec::new();
     while let Some(&(from, _)) = instance.edges.get(at) {
-        let own = devices[from as usize];
+        let source = devices[from as usize];
         readers.clear();
         while let Some((_, to)) = instance.edges.get(at).filter(|edge| edge.0 == from) {
             readers.push(devices[*to as usize]);
             at += 1;
         }
-        readers.retain(|device| *device != own);
+        readers.retain(|device| *device != source);
         readers.sort_unstable();
         readers.dedup();
         if !readers.is_empty() {
-            readers.push(own);
+            readers.push(source);
         }
         let transfer = instance.nodes[from as usize].transfer.get();
         for &device in readers.iter().filter(|device| is_accelerator(**device)) {
@@ -195,9 +195,9 @@ pub(super) fn check_memory(instance: &LoadInstance, devices: &Devices) -> Result
     match bytes.iter().position(|bytes| *bytes > limit.get()) {
         None => Ok(()),
         Some(device) => {
-            let held = ir::units::Bytes(bytes[device]);
-            let message = format!("accelerator {device} holds {held}, its memory is {limit}");
-            Err(illegal("memory-exceeded", message).fact("bytes", held).fact("limit", limit))
+            let used = ir::units::Bytes(bytes[device]);
+            let message = format!("accelerator {device} holds {used}, its memory is {limit}");
+            Err(illegal("memory-exceeded", message).fact("bytes", used).fact("limit", limit))
         }
     }
 }
@@ -247,16 +247,16 @@ fn check_contiguous(instance: &LoadInstance, devices: &Devices) -> Result<(), Di
         left.fill(0);
         for &node in order.iter().filter(|node| part[**node]) {
             let device = devices[node];
-            let own = number[device as usize].checked_sub(first).filter(|at| *at < 64);
-            let own = own.map_or(0, |at| 1 << at);
-            if left[node] & own != 0 {
+            let place = number[device as usize].checked_sub(first).filter(|at| *at < 64);
+            let bit = place.map_or(0, |at| 1 << at);
+            if left[node] & bit != 0 {
                 let id = instance.nodes[node].source_id;
                 let message = format!("a path leaves device {device} and comes back at node {id}");
                 return Err(illegal("not-contiguous", message).fact("node", id));
             }
             let gone = left[node];
             for (_, to) in consumers(instance, node) {
-                let leaves = if devices[*to as usize] == device { 0 } else { own };
+                let leaves = if devices[*to as usize] == device { 0 } else { bit };
                 left[*to as usize] |= gone | leaves;
             }
         }

@@ -63,20 +63,20 @@ impl Synchronisation {
 
 fn replicas(instance: &AveragingInstance) -> Option<&AllReplicas> {
     match &instance.peers {
-        Peers::All(own) => Some(own),
+        Peers::All(all) => Some(all),
         _ => None,
     }
 }
 
 /// Seconds of a step, whether or not the instance allows it; `None` where it is of other peers.
 #[must_use]
-pub fn seconds(instance: &AveragingInstance, own: &Synchronisation) -> Option<f64> {
+pub fn seconds(instance: &AveragingInstance, choice: &Synchronisation) -> Option<f64> {
     let all = replicas(instance)?;
     let n = instance.nodes.len() as f64;
     let bytes = instance.bytes.first().copied().unwrap_or_default() as f64;
     let byte_s = 2.0 * (n - 1.0) / n / all.bytes_per_s;
     let start_up_s = 2.0 * (n - 1.0) * all.latency_s;
-    Some(all.compute_s + bytes * own.sent_share() * byte_s + own.exchanges() * start_up_s)
+    Some(all.compute_s + bytes * choice.sent_share() * byte_s + choice.exchanges() * start_up_s)
 }
 
 /// All that an instance allows.
@@ -87,33 +87,36 @@ pub fn choices(instance: &AveragingInstance) -> Vec<Synchronisation> {
     for SyncWay { by, every, gradients, models } in &all.ways {
         for &every in every {
             for &gradients in gradients {
-                let own = |&models| Synchronisation { by: Some(*by), every, gradients, models };
-                found.extend(models.iter().map(own));
+                let choice = |&models| Synchronisation { by: Some(*by), every, gradients, models };
+                found.extend(models.iter().map(choice));
             }
         }
     }
-    found.retain(|own| own.sent_share() >= all.least_sent);
+    found.retain(|choice| choice.sent_share() >= all.least_sent);
     found
 }
 
 /// [`seconds`] in whole nanoseconds.
 #[must_use]
-pub fn step(instance: &AveragingInstance, own: &Synchronisation) -> Option<Nanos> {
-    seconds(instance, own).map(|own| Nanos::rounded(own * 1e9, Work::Some))
+pub fn step(instance: &AveragingInstance, choice: &Synchronisation) -> Option<Nanos> {
+    seconds(instance, choice).map(|step_s| Nanos::rounded(step_s * 1e9, Work::Some))
 }
 
 /// A step.
 ///
 /// # Errors
 /// `no-replicas` for other peers, `not-allowed` for what is none of [`choices`].
-pub fn evaluate(instance: &AveragingInstance, own: &Synchronisation) -> Result<Nanos, Diagnostic> {
-    let Some(step) = step(instance, own) else {
+pub fn evaluate(
+    instance: &AveragingInstance,
+    choice: &Synchronisation,
+) -> Result<Nanos, Diagnostic> {
+    let Some(step) = step(instance, choice) else {
         return Err(illegal(
             "no-replicas",
             "nodes average in pairs or through a server".to_owned(),
         ));
     };
-    match choices(instance).contains(own) {
+    match choices(instance).contains(choice) {
         true => Ok(step),
         false => {
             let message = "the file, or what --allow-lossy names, allows no such period and ratios";
@@ -125,7 +128,7 @@ pub fn evaluate(instance: &AveragingInstance, own: &Synchronisation) -> Result<N
 /// The shortest step of all that is allowed.
 #[must_use]
 pub fn bound(instance: &AveragingInstance) -> Nanos {
-    let all = choices(instance).into_iter().filter_map(|own| step(instance, &own));
+    let all = choices(instance).into_iter().filter_map(|choice| step(instance, &choice));
     all.min().unwrap_or(Nanos::ZERO)
 }
 
@@ -135,14 +138,14 @@ mod tests {
 
     /// Four replicas, 1 GB at 1 GB/s: a ring takes 1.5 s and six messages of 10 ms.
     fn instance(ways: Vec<SyncWay>, least_sent: f64) -> AveragingInstance {
-        let own =
+        let all =
             AllReplicas { bytes_per_s: 1e9, latency_s: 0.01, compute_s: 2.0, ways, least_sent };
         AveragingInstance {
             name: String::new(),
-            nodes: (0..4).map(|own| own.to_string()).collect(),
+            nodes: (0..4).map(|node| node.to_string()).collect(),
             bytes: vec![1_000_000_000; 4],
             kept: 1.0,
-            peers: Peers::All(own),
+            peers: Peers::All(all),
         }
     }
 
@@ -152,7 +155,7 @@ mod tests {
 
     #[test]
     fn steps_by_hand() {
-        let own = instance(Vec::new(), 0.0);
+        let instance = instance(Vec::new(), 0.0);
         for (choice, by_hand) in [
             (Synchronisation::WHOLE, 2.0 + 1.5 + 0.06),
             // 1/10 of the gradients each step, 1/5 of the models every 8.
@@ -160,19 +163,19 @@ mod tests {
             (of(SyncBy::LocalAdaAlter, 4, 1.0, 1.0), 2.0 + 1.5 * 0.5 + 0.015),
             (of(SyncBy::OuterSteps, 100, 1.0, 4.0), 2.0 + 1.5 / 400.0 + 0.0006),
         ] {
-            let step = seconds(&own, &choice).unwrap();
+            let step = seconds(&instance, &choice).unwrap();
             assert!((step - by_hand).abs() < 1e-12, "{choice:?}: {step}");
         }
-        assert_eq!(bound(&own).get(), 3_560_000_000);
+        assert_eq!(bound(&instance).get(), 3_560_000_000);
     }
 
     /// More steps between averages and smaller parts never make a step longer, and none is shorter than
     /// what a replica computes, which it comes near.
     #[test]
     fn steps_fall_to_what_is_computed() {
-        let own = instance(Vec::new(), 0.0);
+        let instance = instance(Vec::new(), 0.0);
         let rising = [1.0, 1.5, 2.0, 8.0, 64.0, 1000.0, 1e6];
-        let step = |choice| seconds(&own, &choice).unwrap();
+        let step = |choice| seconds(&instance, &choice).unwrap();
         for by in SyncBy::ALL {
             for pair in rising.windows(2) {
                 let [less, more] = [pair[0], pair[1]];
@@ -188,7 +191,7 @@ mod tests {
                 }
             }
         }
-        let far = seconds(&own, &of(SyncBy::OuterSteps, 1_000_000, 1.0, 1e9)).unwrap();
+        let far = seconds(&instance, &of(SyncBy::OuterSteps, 1_000_000, 1.0, 1e9)).unwrap();
         assert!((far - 2.0).abs() < 1e-6, "{far}");
     }
 
@@ -200,17 +203,17 @@ mod tests {
             gradients: vec![2.0, 10.0, 100.0],
             models: vec![1.0, 10.0],
         };
-        let own = instance(vec![way], 0.12);
-        let all = choices(&own);
-        assert!(all.len() > 5 && all.iter().all(|own| own.sent_share() >= 0.12));
-        let values = all.iter().map(|choice| evaluate(&own, choice).unwrap());
-        assert_eq!(values.min(), Some(bound(&own)));
-        let code = |choice| evaluate(&own, &choice).unwrap_err().code;
+        let instance = instance(vec![way], 0.12);
+        let all = choices(&instance);
+        assert!(all.len() > 5 && all.iter().all(|choice| choice.sent_share() >= 0.12));
+        let values = all.iter().map(|choice| evaluate(&instance, choice).unwrap());
+        assert_eq!(values.min(), Some(bound(&instance)));
+        let code = |choice| evaluate(&instance, &choice).unwrap_err().code;
         // 1/100 and 1/160.
         assert_eq!(code(of(SyncBy::Cser, 16, 100.0, 10.0)), "not-allowed");
         assert_eq!(code(of(SyncBy::OuterSteps, 1, 1.0, 1.0)), "not-allowed");
         let pairs = Peers::Server { bytes_per_s: vec![1.0; 4] };
-        let other = AveragingInstance { peers: pairs, ..own.clone() };
+        let other = AveragingInstance { peers: pairs, ..instance.clone() };
         assert_eq!(evaluate(&other, &Synchronisation::WHOLE).unwrap_err().code, "no-replicas");
     }
 }

@@ -67,10 +67,10 @@ impl Line {
 fn least_squares(runs: &[TaskRun]) -> Option<(f64, f64)> {
     let n = runs.len() as f64;
     let mean = |of: fn(&TaskRun) -> f64| runs.iter().map(of).sum::<f64>() / n;
-    let (size, seconds) = (mean(|own| own.size), mean(|own| own.seconds));
-    let square: f64 = runs.iter().map(|own| (own.size - size).powi(2)).sum();
-    let both: f64 = runs.iter().map(|own| (own.size - size) * (own.seconds - seconds)).sum();
-    let is_one = runs.iter().all(|own| own.size.total_cmp(&runs[0].size).is_eq());
+    let (size, seconds) = (mean(|run| run.size), mean(|run| run.seconds));
+    let square: f64 = runs.iter().map(|run| (run.size - size).powi(2)).sum();
+    let both: f64 = runs.iter().map(|run| (run.size - size) * (run.seconds - seconds)).sum();
+    let is_one = runs.iter().all(|run| run.size.total_cmp(&runs[0].size).is_eq());
     (!is_one && square > 0.0).then(|| (seconds - both / square * size, both / square))
 }
 
@@ -79,36 +79,36 @@ fn line(runs: &[TaskRun], least: f64) -> Option<Line> {
     if runs.is_empty() {
         return None;
     }
-    let rises = |own: &(f64, f64)| own.1 >= 0.0 && own.0 + own.1 * least > 0.0;
+    let rises = |fit: &(f64, f64)| fit.1 >= 0.0 && fit.0 + fit.1 * least > 0.0;
     let (start_up_s, per_size_s, fit) = match least_squares(runs).filter(rises) {
         Some((start_up_s, per_size_s)) => (start_up_s, per_size_s, Fit::Line),
         None => {
-            let both: f64 = runs.iter().map(|own| own.size * own.seconds).sum();
-            let square: f64 = runs.iter().map(|own| own.size * own.size).sum();
+            let both: f64 = runs.iter().map(|run| run.size * run.seconds).sum();
+            let square: f64 = runs.iter().map(|run| run.size * run.size).sum();
             (0.0, both / square, Fit::Origin)
         }
     };
     let line = Line { start_up_s, per_size_s, fit, n_runs: runs.len(), error: None };
-    let off = |own: &TaskRun| (line.seconds(own.size) - own.seconds).abs() / own.seconds;
+    let off = |run: &TaskRun| (line.seconds(run.size) - run.seconds).abs() / run.seconds;
     let error = runs.iter().map(off).sum::<f64>() / runs.len() as f64;
-    Some(Line { error: Some(error).filter(|own| own.is_finite()), ..line })
+    Some(Line { error: Some(error).filter(|error| error.is_finite()), ..line })
 }
 
 /// The line of each device.
 #[must_use]
 pub fn lines(instance: &TaskInstance) -> Vec<Line> {
-    let least = instance.tasks.iter().map(|own| own.size).fold(f64::INFINITY, f64::min);
+    let least = instance.tasks.iter().map(|task| task.size).fold(f64::INFINITY, f64::min);
     let mut runs: Vec<Vec<TaskRun>> = vec![Vec::new(); instance.devices.len()];
-    for own in &instance.history {
-        if let Some(runs) = runs.get_mut(own.device) {
-            runs.push(*own);
+    for run in &instance.history {
+        if let Some(runs) = runs.get_mut(run.device) {
+            runs.push(*run);
         }
     }
     let none = Line { start_up_s: 0.0, per_size_s: 1.0, fit: Fit::Assumed, n_runs: 0, error: None };
     let others = line(&instance.history, least);
     let others =
-        others.map_or(none, |own| Line { fit: Fit::Others, n_runs: 0, error: None, ..own });
-    runs.iter().map(|own| line(own, least).unwrap_or(others)).collect()
+        others.map_or(none, |line| Line { fit: Fit::Others, n_runs: 0, error: None, ..line });
+    runs.iter().map(|runs| line(runs, least).unwrap_or(others)).collect()
 }
 
 /// What each task takes on each device, in whole nanoseconds.
@@ -128,10 +128,10 @@ impl Times {
     #[must_use]
     pub fn of(instance: &TaskInstance) -> Self {
         let lines = lines(instance);
-        let sizes: Vec<f64> = instance.tasks.iter().map(|own| own.size).collect();
+        let sizes: Vec<f64> = instance.tasks.iter().map(|task| task.size).collect();
         let table = match lines.len().saturating_mul(sizes.len()) <= KEPT {
             true => {
-                sizes.iter().flat_map(|own| lines.iter().map(|line| line.nanos(*own))).collect()
+                sizes.iter().flat_map(|size| lines.iter().map(|line| line.nanos(*size))).collect()
             }
             false => Vec::new(),
         };
@@ -233,16 +233,17 @@ pub struct Priced {
 pub fn priced(times: &Times) -> Priced {
     let (n, k) = (times.n_tasks(), times.n_devices());
     let seconds: Vec<f64> = (0..n * k).map(|at| times.at(at / k, at % k).max(1) as f64).collect();
-    let logs: Vec<f64> = seconds.iter().map(|own| own.ln()).collect();
+    let logs: Vec<f64> = seconds.iter().map(|time| time.ln()).collect();
     let whole = |device: usize| (0..n).map(|task| seconds[task * k + device]).sum::<f64>();
     // Devices are dear as they are fast.
-    let mut prices: Vec<f64> = (0..k).map(|own| -whole(own).ln()).collect();
+    let mut prices: Vec<f64> = (0..k).map(|device| -whole(device).ln()).collect();
     let rounds = if n * k * ROUNDS * SHARPNESS.len() > LOOKS { 1 } else { ROUNDS };
     let mut best = Priced { prices: Vec::new(), least: 0.0 };
     let (mut costs, mut loads) = (vec![0.0; k], vec![0.0; k]);
-    for sharpness in SHARPNESS.iter().flat_map(|own| std::iter::repeat_n(*own, rounds)) {
-        let shift = prices.iter().map(|own| own.exp()).sum::<f64>().ln();
-        prices.iter_mut().for_each(|own| *own -= shift);
+    for sharpness in SHARPNESS.iter().flat_map(|sharpness| std::iter::repeat_n(*sharpness, rounds))
+    {
+        let shift = prices.iter().map(|price| price.exp()).sum::<f64>().ln();
+        prices.iter_mut().for_each(|price| *price -= shift);
         loads.fill(0.0);
         let mut least = 0.0;
         for (logs, seconds) in logs.chunks_exact(k).zip(seconds.chunks_exact(k)) {
@@ -260,7 +261,7 @@ pub fn priced(times: &Times) -> Priced {
             }
         }
         if least > best.least {
-            best = Priced { prices: prices.iter().map(|own| own.exp()).collect(), least };
+            best = Priced { prices: prices.iter().map(|price| price.exp()).collect(), least };
         }
         let mean = loads.iter().sum::<f64>() / k as f64;
         for (price, load) in prices.iter_mut().zip(&loads) {
@@ -277,9 +278,9 @@ pub fn bound(instance: &TaskInstance) -> Nanos {
     let times = Times::of(instance);
     let devices = times.n_devices();
     let least = |of: &dyn Fn(usize) -> u64| (0..devices).map(of).min().unwrap_or_default();
-    let longest = (0..times.n_tasks()).map(|task| least(&|own| times.at(task, own))).max();
+    let longest = (0..times.n_tasks()).map(|task| least(&|device| times.at(task, device))).max();
     let pair = match times.by_size().get(devices.saturating_sub(1)..=devices) {
-        Some([a, b]) => least(&|own| times.at(*a, own).saturating_add(times.at(*b, own))),
+        Some([a, b]) => least(&|device| times.at(*a, device).saturating_add(times.at(*b, device))),
         _ => 0,
     };
     let shared = (priced(&times).least * (1.0 - ROUNDING)).ceil() as u64;
@@ -297,7 +298,7 @@ mod tests {
         let run = |&(device, size, seconds)| TaskRun { device, size, seconds };
         TaskInstance {
             name: String::new(),
-            devices: (0..n_devices).map(|own| format!("d{own}")).collect(),
+            devices: (0..n_devices).map(|device| format!("d{device}")).collect(),
             tasks: sizes.iter().enumerate().map(task).collect(),
             history: runs.iter().map(run).collect(),
         }
@@ -314,16 +315,16 @@ mod tests {
             (2, 2.0, 1.0),
             (2, 4.0, 0.5),
         ];
-        let own = lines(&instance(&[1.0], &runs, 4));
-        assert!((own[0].per_size_s - 2.5).abs() < 1e-12 && own[0].start_up_s.abs() < 1e-12);
+        let fitted = lines(&instance(&[1.0], &runs, 4));
+        assert!((fitted[0].per_size_s - 2.5).abs() < 1e-12 && fitted[0].start_up_s.abs() < 1e-12);
         // |2.5 - 3| / 3, |5 - 4| / 4, |7.5 - 8| / 8.
         let error = (0.5 / 3.0 + 0.25 + 0.5 / 8.0) / 3.0;
-        assert!((own[0].error.unwrap() - error).abs() < 1e-12);
-        assert_eq!((own[0].fit, own[0].n_runs), (Fit::Line, 3));
+        assert!((fitted[0].error.unwrap() - error).abs() < 1e-12);
+        assert_eq!((fitted[0].fit, fitted[0].n_runs), (Fit::Line, 3));
         // One run is no line, and neither are times that fall: (2 x 1 + 4 x .5) / (4 + 16).
-        assert_eq!((own[1].per_size_s, own[1].fit), (3.0, Fit::Origin));
-        assert!((own[2].per_size_s - 0.2).abs() < 1e-12 && own[2].fit == Fit::Origin);
-        assert_eq!((own[3].fit, own[3].n_runs), (Fit::Others, 0));
+        assert_eq!((fitted[1].per_size_s, fitted[1].fit), (3.0, Fit::Origin));
+        assert!((fitted[2].per_size_s - 0.2).abs() < 1e-12 && fitted[2].fit == Fit::Origin);
+        assert_eq!((fitted[3].fit, fitted[3].n_runs), (Fit::Others, 0));
         assert_eq!(lines(&instance(&[1.0], &[], 1))[0].fit, Fit::Assumed);
     }
 
@@ -331,13 +332,14 @@ mod tests {
     fn splits_by_hand() {
         // A second a unit, and 2 s and 1 s a unit.
         let runs = [(0, 1.0, 1.0), (0, 2.0, 2.0), (1, 1.0, 3.0), (1, 2.0, 4.0)];
-        let own = instance(&[3.0, 2.0, 1.0], &runs, 2);
-        let step = |devices: &[u32]| evaluate(&own, devices).map(|own| own.get() / 1_000_000_000);
+        let tasks = instance(&[3.0, 2.0, 1.0], &runs, 2);
+        let step =
+            |devices: &[u32]| evaluate(&tasks, devices).map(|time| time.get() / 1_000_000_000);
         assert_eq!(step(&[0, 0, 1]).unwrap(), 5);
         assert_eq!(step(&[0, 1, 0]).unwrap(), 4);
         assert_eq!(step(&[0, 1]).unwrap_err().code, "tasks-missing");
         assert_eq!(step(&[0, 1, 2]).unwrap_err().code, "no-such-device");
-        assert!(bound(&own).get() <= 4_000_000_000 && bound(&own).get() >= 3_000_000_000);
+        assert!(bound(&tasks).get() <= 4_000_000_000 && bound(&tasks).get() >= 3_000_000_000);
         // Three tasks of a second on two devices: two share one.
         let alike = instance(&[1.0, 1.0, 1.0], &[], 2);
         assert_eq!(bound(&alike).get(), 2_000_000_000);

@@ -70,7 +70,7 @@ pub fn on_chips(
     let (found, has): (Vec<_>, Vec<_>) = each.partition(Option::is_some);
     let found: Vec<Missing> = found.into_iter().flatten().collect();
     // User buffers are Transformer Engine's, which runs on the chips of its attention.
-    let is_old = found.iter().any(|own| matches!(own, Missing::Chip(_)));
+    let is_old = found.iter().any(|missing| matches!(missing, Missing::Chip(_)));
     if is_old && library == AttentionLibrary::TransformerEngine {
         stack.overlap_tensor = 0.0;
     }

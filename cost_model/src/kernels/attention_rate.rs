@@ -30,13 +30,14 @@ pub(super) struct CoreRate {
 impl CoreRate {
     /// Of a type that is computed in; not a number where the device states no rate of it.
     pub(super) fn of(device: &DeviceKind, dtype: DType) -> Self {
-        let own = plain_product::peak(device, dtype).map_or(f64::NAN, |(_, rate)| rate.get());
+        let device_peak =
+            plain_product::peak(device, dtype).map_or(f64::NAN, |(_, rate)| rate.get());
         let rows = match generation(device.chip).attention {
             // Wider types and slower boards take longer as their products do.
             Some((peak, rows)) => {
-                rows.iter().map(|[d, rate, s]| [*d, rate * own / peak, *s]).collect()
+                rows.iter().map(|[d, rate, s]| [*d, rate * device_peak / peak, *s]).collect()
             }
-            None => vec![[128.0, OTHERS[0] * own, OTHERS[1]]],
+            None => vec![[128.0, OTHERS[0] * device_peak, OTHERS[1]]],
         };
         Self { rows }
     }

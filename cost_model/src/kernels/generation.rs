@@ -225,7 +225,7 @@ impl Generation {
 /// The row of a chip; one that has none is taken as an A100 but for its products, attention and power.
 #[must_use]
 pub fn generation(chip: Chip) -> Generation {
-    GENERATIONS.into_iter().find(|own| own.chip == chip).unwrap_or(OTHER)
+    GENERATIONS.into_iter().find(|generation| generation.chip == chip).unwrap_or(OTHER)
 }
 
 #[cfg(test)]
@@ -237,9 +237,9 @@ mod tests {
         assert_eq!(generation(Chip::H100).slowed, [0.15, 0.07]);
         assert_eq!(generation(Chip::Gb200).chip, Chip::Gb200);
         for chip in [Chip::T4, Chip::V100, Chip::Other] {
-            let own = generation(chip);
-            assert_eq!((own.slowed, own.launches_s), (A100.slowed, A100.launches_s));
-            assert_eq!((own.grouped, own.exchange), (A100.grouped, A100.exchange));
+            let generation = generation(chip);
+            assert_eq!((generation.slowed, generation.launches_s), (A100.slowed, A100.launches_s));
+            assert_eq!((generation.grouped, generation.exchange), (A100.grouped, A100.exchange));
         }
     }
 }

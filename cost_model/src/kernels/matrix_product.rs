@@ -208,10 +208,10 @@ impl Constants {
         let narrow = few.max(1).next_power_of_two() as f64;
         let narrow = if product.n < product.m { (64.0, narrow) } else { (narrow, 64.0) };
         let is_vector = units == Units::Vector && few <= FEW;
-        let own = [narrow];
-        let tiles = if is_vector { &own[..] } else { &TILES[..] };
+        let narrow_tile = [narrow];
+        let tiles = if is_vector { &narrow_tile[..] } else { &TILES[..] };
         let has_more = units == Units::Vector && !is_vector && few < 64;
-        for &tile in tiles.iter().chain(own.iter().filter(|_| has_more)) {
+        for &tile in tiles.iter().chain(narrow_tile.iter().filter(|_| has_more)) {
             let (tm, tn) = tile;
             let tiles = count * (m / tm).ceil() * (n / tn).ceil();
             // What a small tile reads again counts in tiles alone.

@@ -233,19 +233,19 @@ impl Model {
 pub(crate) fn seconds(facts: &GpuFacts, constants: &Constants, layer: &Layer) -> f64 {
     let [_, _, _, _, spread, crowding, _, _, _, together] = *constants;
     let Layer { tokens, topk, experts, ranks, hidden: h, ffn: f, busy, deviation, .. } = *layer;
-    let own = (experts / ranks).max(1.0);
-    let cap = tokens * topk.min(own);
+    let per_rank = (experts / ranks).max(1.0);
+    let cap = tokens * topk.min(per_rank);
     let z = (2.0 * ranks.ln()).max(0.0).sqrt();
     let share = (experts / ranks * (1.0 - 1.0 / ranks)).max(0.0).sqrt();
     let (pairs, active) = if tokens <= 1.0 && layer.skewed {
-        let one = topk.min(own).powf(together) * (topk / ranks).max(1.0).powf(1.0 - together);
+        let one = topk.min(per_rank).powf(together) * (topk / ranks).max(1.0).powf(1.0 - together);
         (one, one)
     } else {
         let pairs = tokens * topk / ranks + spread * z * deviation * share;
         (pairs, busy / ranks + crowding * z * (busy / ranks).sqrt())
     };
     let pairs = pairs.min(cap).max(1.0);
-    let active = active.min(own).min(pairs).max(1.0);
+    let active = active.min(per_rank).min(pairs).max(1.0);
     let flops = 6.0 * pairs * h * f;
     let bytes = 2.0 * (3.0 * active * h * f + pairs * (2.0 * h + 3.0 * f));
     on_rank(facts, constants, &RankLoad { flops, bytes, experts, ffn: f }).seconds()

@@ -30,9 +30,11 @@ pub fn sustained(device: &DeviceKind) -> f64 {
     let [watts, multiprocessors, gigahertz] = part;
     let [hot, most] = [hot, 1.0].map(|share| share / USUAL);
     let power = device.full_power.or(device.power);
-    let (Some(own), Some(power)) = (device.n_multiprocessors, power) else { return hot };
+    let (Some(n_multiprocessors), Some(power)) = (device.n_multiprocessors, power) else {
+        return hot;
+    };
     let clock = device.clock.map_or(gigahertz, |clock| clock.get() * 1e-9);
-    let full = watts * f64::from(own) * clock / (multiprocessors * gigahertz);
+    let full = watts * f64::from(n_multiprocessors) * clock / (multiprocessors * gigahertz);
     (hot * at_share(power.get() / full)).min(most)
 }
 
@@ -41,7 +43,7 @@ pub fn sustained(device: &DeviceKind) -> f64 {
 #[must_use]
 pub fn lowered(device: &DeviceKind) -> f64 {
     match (device.power, device.full_power) {
-        (Some(own), Some(full)) => limited(own.get() / full.get()),
+        (Some(power), Some(full)) => limited(power.get() / full.get()),
         _ => 1.0,
     }
 }
@@ -76,10 +78,10 @@ mod tests {
     #[test]
     fn limits_by_hand() {
         // (500 / 700 - 0.15) / 0.85 = 0.664; to the power of 1 / 1.72.
-        let own = sustained(&device(Chip::H100, 500.0, 132, 1.83)) * USUAL / 0.855;
-        assert!((own - 0.788).abs() < 0.001, "{own}");
-        let own = sustained(&device(Chip::A100, 400.0, 108, 1.41));
-        assert!((own - 1.0).abs() < 1e-12, "{own}");
+        let share = sustained(&device(Chip::H100, 500.0, 132, 1.83)) * USUAL / 0.855;
+        assert!((share - 0.788).abs() < 0.001, "{share}");
+        let share = sustained(&device(Chip::A100, 400.0, 108, 1.41));
+        assert!((share - 1.0).abs() < 1e-12, "{share}");
         // However much it may draw, a step is no faster than its kernels alone.
         assert_eq!(sustained(&device(Chip::A100, 4000.0, 108, 1.41)), 1.0 / USUAL);
         // A GB300's 160 multiprocessors would draw 1,263 W as those of a GB200 do, and may draw 1,400:

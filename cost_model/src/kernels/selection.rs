@@ -23,7 +23,7 @@ pub struct Selection {
 /// Whether a profile states what choosing takes on a kind of device.
 #[must_use]
 pub fn is_measured(kind: &DeviceKind, profile: &Profile) -> bool {
-    profile.streams.get(&kind.name).is_some_and(|own| own.contains_key(FAMILY))
+    profile.streams.get(&kind.name).is_some_and(|streams| streams.contains_key(FAMILY))
 }
 
 /// What choosing from so many elements of so many bytes takes: the line of the profile; where it has a table,
@@ -34,10 +34,10 @@ pub fn selection(
     (kind, profile): (&DeviceKind, &Profile),
     (elements, element_bytes): (f64, f64),
 ) -> Option<Selection> {
-    let measured = profile.streams.get(&kind.name).and_then(|own| own.get(FAMILY));
-    if let Some(own) = measured {
+    let measured = profile.streams.get(&kind.name).and_then(|streams| streams.get(FAMILY));
+    if let Some(stream) = measured {
         let bytes = (elements * element_bytes).max(1.0);
-        let (start_up_s, seconds) = own.parts(bytes);
+        let (start_up_s, seconds) = stream.parts(bytes);
         return Some(Selection { start_up_s, per_byte_s: seconds / bytes });
     }
     let ratio = SELECTION_BANDWIDTH / kind.memory_bandwidth?.get();
@@ -59,9 +59,9 @@ mod tests {
         let mut profile = Profile::default();
         let n = f64::from(1 << 20);
         // 20 levels at half of 0.219 ns, of 4 bytes each.
-        let own = selection((&kind, &profile), (n, 4.0)).unwrap();
-        assert!((own.per_byte_s / (20.0 * 1.095e-10 / 4.0) - 1.0).abs() < 1e-12);
-        assert_eq!(own.start_up_s, 0.0);
+        let found = selection((&kind, &profile), (n, 4.0)).unwrap();
+        assert!((found.per_byte_s / (20.0 * 1.095e-10 / 4.0) - 1.0).abs() < 1e-12);
+        assert_eq!(found.start_up_s, 0.0);
         assert_eq!(selection((&DeviceKind::default(), &profile), (n, 4.0)), None);
         let stream = StreamConstants {
             launch: Seconds::new(3e-6).unwrap(),
@@ -70,23 +70,26 @@ mod tests {
             provenance: Provenance::Nominal { source: String::new() },
         };
         assert!(!is_measured(&kind, &profile));
-        let own = [(FAMILY.to_owned(), stream)].into();
-        profile.streams.insert(kind.name.clone(), own);
-        let own = selection((&kind, &profile), (n, 4.0)).unwrap();
-        assert_eq!(own, Selection { start_up_s: 3e-6, per_byte_s: 5e-12 });
+        let streams = [(FAMILY.to_owned(), stream)].into();
+        profile.streams.insert(kind.name.clone(), streams);
+        let found = selection((&kind, &profile), (n, 4.0)).unwrap();
+        assert_eq!(found, Selection { start_up_s: 3e-6, per_byte_s: 5e-12 });
         assert!(is_measured(&kind, &profile));
         let of = |bytes, time| SizePoint { bytes: Bytes(bytes), time: Seconds::new(time).unwrap() };
         profile.streams.get_mut(&kind.name).unwrap().get_mut(FAMILY).unwrap().table =
             vec![of(1 << 20, 1e-3), of(3 << 20, 2e-3), of(6 << 20, 8e-3)];
         // 4 MiB are a third of the way from 2 to 8 ms, 1 KiB takes as long as 1 MiB, 12 MiB another 12 ms.
         for (elements, seconds) in [(n, 4e-3), (256.0, 1e-3), (3.0 * n, 20e-3)] {
-            let own = selection((&kind, &profile), (elements, 4.0)).unwrap();
-            assert_eq!(own.start_up_s, 0.0);
-            assert!((own.per_byte_s * 4.0 * elements / seconds - 1.0).abs() < 1e-12, "{elements}");
+            let found = selection((&kind, &profile), (elements, 4.0)).unwrap();
+            assert_eq!(found.start_up_s, 0.0);
+            assert!(
+                (found.per_byte_s * 4.0 * elements / seconds - 1.0).abs() < 1e-12,
+                "{elements}"
+            );
         }
         // One size alone tells a rate.
         profile.streams.get_mut(&kind.name).unwrap().get_mut(FAMILY).unwrap().table.truncate(1);
-        let own = selection((&kind, &profile), (4.0 * n, 4.0)).unwrap();
-        assert!((own.per_byte_s * f64::from(1 << 20) / 1e-3 - 1.0).abs() < 1e-12);
+        let found = selection((&kind, &profile), (4.0 * n, 4.0)).unwrap();
+        assert!((found.per_byte_s * f64::from(1 << 20) / 1e-3 - 1.0).abs() < 1e-12);
     }
 }

@@ -120,25 +120,26 @@ impl StepProducts {
         dtype: DType,
         scaling: Scaling,
     ) -> KernelConstants {
-        let mut own = self.of(dtype, scaling);
+        let mut constants = self.of(dtype, scaling);
         if self.measured(dtype).is_some() {
             let of_type = self.rates.peak.get(&dtype).map_or(peak, |rate| rate.get());
             let of_memory = self.rates.memory_bandwidth.map_or(bandwidth, |rate| rate.get());
-            own.compute_efficiency *= of_type / peak;
-            own.memory_efficiency *= of_memory / bandwidth;
+            constants.compute_efficiency *= of_type / peak;
+            constants.memory_efficiency *= of_memory / bandwidth;
         }
-        own
+        constants
     }
 
     /// The profile's constants for a type, or for the kind; products of 8 and fewer bits are other
     /// kernels, and say nothing of wider ones, nor these of them.
     #[must_use]
     pub fn measured(&self, dtype: DType) -> Option<&KernelConstants> {
-        let is_narrow = |own: &&KernelConstants| {
+        let is_narrow = |candidate: &&KernelConstants| {
             let narrow = self.measured_of.iter().filter(|(of, _)| of.bits() <= 8);
-            narrow.map(|(_, constants)| constants).any(|narrow| narrow == *own)
+            narrow.map(|(_, constants)| constants).any(|narrow| narrow == *candidate)
         };
-        let of_kind = self.measured.as_ref().filter(|own| dtype.bits() > 8 && !is_narrow(own));
+        let of_kind =
+            self.measured.as_ref().filter(|constants| dtype.bits() > 8 && !is_narrow(constants));
         self.measured_of.get(&dtype).or(of_kind)
     }
 }
@@ -199,9 +200,9 @@ mod tests {
         let of = StepProducts::new(&narrow, &t4);
         assert_eq!(of.of(DType::F16, Scaling::Tensor), half(Chip::T4));
         // A share of the rate that was measured, of a device that states four times as much.
-        let own = of.on((4e14, 1e12), DType::F8, Scaling::Tensor);
+        let constants = of.on((4e14, 1e12), DType::F8, Scaling::Tensor);
         assert_eq!(
-            (own.compute_efficiency, own.memory_efficiency),
+            (constants.compute_efficiency, constants.memory_efficiency),
             (0.125, half(Chip::T4).memory_efficiency)
         );
     }

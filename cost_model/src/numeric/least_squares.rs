@@ -222,8 +222,11 @@ mod tests {
         let alone = |values: &[f64], out: &mut [f64]| out.fill(values[0]);
         let free = fit(&[Parameter::new(1.0, 0.1, 10.0)], &measured, alone).values[0];
         let pulled = Parameter::new(1.0, 0.1, 10.0).pulled(0.01);
-        let held = fit(&[pulled], &measured, alone).values[0];
-        assert!((free - 2.0).abs() < 1e-3 && held > 1.0 && held < 1.2, "{free} {held}");
+        let restrained = fit(&[pulled], &measured, alone).values[0];
+        assert!(
+            (free - 2.0).abs() < 1e-3 && restrained > 1.0 && restrained < 1.2,
+            "{free} {restrained}"
+        );
     }
 
     #[test]

@@ -91,8 +91,8 @@ impl<const N: usize> Residual<N> {
         let points: Vec<_> = near.iter().filter_map(|(_, index)| self.points.get(*index)).collect();
         let covariance = |square: f64| (-square.sqrt() / range).exp();
         let among = DMatrix::from_fn(points.len(), points.len(), |row, column| {
-            let own = if row == column { noise } else { 0.0 };
-            own + covariance(square_distance(&points[row].0, &points[column].0))
+            let nugget = if row == column { noise } else { 0.0 };
+            nugget + covariance(square_distance(&points[row].0, &points[column].0))
         });
         let here = DVector::from_iterator(near.len(), near.iter().map(|(d, _)| covariance(*d)));
         let errors = DVector::from_iterator(points.len(), points.iter().map(|(_, error)| *error));

@@ -32,13 +32,13 @@ pub fn instance(problem: &Problem, profile: &Profile) -> Result<GradientInstance
     let (mut forward, mut backward) = (0_u64, 0_u64);
     let mut ends = vec![0_u64; problem.graph.ops.len()];
     for op in &problem.actions {
-        let own = problem.graph.op(*op);
+        let node = problem.graph.op(*op);
         let took = problem.time_ns(*op, DeviceId(0));
         if took == UNSUPPORTED {
-            let message = format!("`{}` does not run on the devices of the cluster", own.name);
+            let message = format!("`{}` does not run on the devices of the cluster", node.name);
             return Err(Diagnostic::usage("unsupported-op", message).hint("give other devices"));
         }
-        match own.phase {
+        match node.phase {
             Phase::Forward => forward = forward.saturating_add(took),
             Phase::BackwardInput | Phase::BackwardWeight => {
                 backward = backward.saturating_add(took)
@@ -49,10 +49,10 @@ pub fn instance(problem: &Problem, profile: &Profile) -> Result<GradientInstance
     }
     let producers = problem.graph.producers();
     let mut tensors = Vec::new();
-    for own in problem.graph.ops.iter().filter(|own| own.phase == Phase::Optimizer) {
-        let made = own.inputs.iter().filter_map(|token| producers[token.index()]);
+    for update in problem.graph.ops.iter().filter(|op| op.phase == Phase::Optimizer) {
+        let made = update.inputs.iter().filter_map(|token| producers[token.index()]);
         let ready = made.map(|op| ends[op.index()]).max().unwrap_or(backward);
-        for parameter in &own.parameters {
+        for parameter in &update.parameters {
             let tensor = &problem.graph.tensors[parameter.index()];
             tensors.push(GradientTensor {
                 name: tensor.name.clone(),
@@ -93,8 +93,10 @@ fn check_devices(problem: &Problem) -> Result<(), Diagnostic> {
         return Err(Diagnostic::usage("one-device", message).hint("give a cluster of several"));
     }
     let first = &cluster.kind_of(DeviceId(0)).name;
-    let other =
-        cluster.device_ids().map(|own| &cluster.kind_of(own).name).find(|own| *own != first);
+    let other = cluster
+        .device_ids()
+        .map(|device| &cluster.kind_of(device).name)
+        .find(|name| *name != first);
     other.map_or(Ok(()), |other| {
         let message = format!("replicas are alike, and the cluster has `{first}` and `{other}`");
         Err(Diagnostic::usage("unlike-devices", message)
@@ -110,15 +112,15 @@ fn slowest_way(problem: &Problem) -> Result<Link, Diagnostic> {
     for at in 0..n {
         let (from, to) = (DeviceId::new(at), DeviceId::new((at + 1) % n));
         let Some(route) = cluster.route(from, to) else {
-            let names = [from, to].map(|own| cluster.devices[own.index()].name.clone());
+            let names = [from, to].map(|device| cluster.devices[device.index()].name.clone());
             let message = format!("no way goes from `{}` to `{}`", names[0], names[1]);
             return Err(Diagnostic::input("unreachable", message)
                 .hint("state a link between them in the cluster file"));
         };
-        let own = Link { start_up_s: route.kind.latency_ns / 1e9, rate: route.kind.bandwidth };
-        slowest = Some(slowest.map_or(own, |other| Link {
-            start_up_s: other.start_up_s.max(own.start_up_s),
-            rate: if own.rate.get() < other.rate.get() { own.rate } else { other.rate },
+        let link = Link { start_up_s: route.kind.latency_ns / 1e9, rate: route.kind.bandwidth };
+        slowest = Some(slowest.map_or(link, |other| Link {
+            start_up_s: other.start_up_s.max(link.start_up_s),
+            rate: if link.rate.get() < other.rate.get() { link.rate } else { other.rate },
         }));
     }
     slowest.ok_or_else(|| Diagnostic::usage("one-device", "the cluster has no device"))
@@ -143,7 +145,8 @@ fn lossy(
 ) -> Vec<LossyCost> {
     let n = problem.cluster.devices.len() as u64;
     let kind = problem.cluster.kind_of(DeviceId(0));
-    let elements = tensors.iter().map(|own| own.bytes.div_ceil(ELEMENT_BYTES)).sum::<u64>() as f64;
+    let elements =
+        tensors.iter().map(|tensor| tensor.bytes.div_ceil(ELEMENT_BYTES)).sum::<u64>() as f64;
     let Some(chosen) = selection((kind, profile), (elements, ELEMENT_BYTES as f64)) else {
         return Vec::new();
     };

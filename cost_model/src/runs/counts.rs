@@ -217,7 +217,8 @@ pub fn forward_flops(card: &TransformerCard) -> [f64; 2] {
 /// block's forward pass.
 fn every_second_flops(card: &TransformerCard) -> f64 {
     let again = weight_products(card);
-    let weights = again.iter().skip(1).step_by(2).map(|own| own.columns as f64 * own.rows as f64);
+    let weights =
+        again.iter().skip(1).step_by(2).map(|product| product.columns as f64 * product.rows as f64);
     let shared = card.experts.map(|experts| ExpertCard { per_token: 0, ..experts });
     let without = TransformerCard { experts: shared, ..card.clone() };
     2.0 * (weights.sum::<f64>() + block_weights(card) - block_weights(&without))

@@ -46,13 +46,14 @@ pub fn holdings(plan: &Plan) -> Option<Vec<Holding>> {
     let last = stages.len().checked_sub(1)?;
     let of_stage = |at: usize| [at == 0, at == last];
     let mut found: BTreeMap<DeviceId, Holding> = BTreeMap::new();
-    let mut add = |at: usize, own: Holding| {
+    let mut add = |at: usize, holding: Holding| {
         let [first, last] = of_stage(at);
-        let held = found.entry(own.device).or_insert(Holding { blocks: Vec::new(), ..own });
-        held.blocks.push(stages[at].blocks.clone());
-        held.ends = [held.ends[0] || first, held.ends[1] || last];
+        let known =
+            found.entry(holding.device).or_insert(Holding { blocks: Vec::new(), ..holding });
+        known.blocks.push(stages[at].blocks.clone());
+        known.ends = [known.ends[0] || first, known.ends[1] || last];
     };
-    let own = |device| Holding {
+    let empty = |device| Holding {
         device,
         blocks: Vec::new(),
         ends: [false; 2],
@@ -63,7 +64,7 @@ pub fn holdings(plan: &Plan) -> Option<Vec<Holding>> {
     if plan.partition.has_own_devices() {
         for (at, stage) in stages.iter().enumerate() {
             for (seat, device) in seats(stage.mesh.as_ref()?) {
-                add(at, Holding { zero: ZeroStage::Optimizer, ..own_of(own(device), seat) });
+                add(at, Holding { zero: ZeroStage::Optimizer, ..own_of(empty(device), seat) });
             }
         }
     } else {
@@ -73,16 +74,16 @@ pub fn holdings(plan: &Plan) -> Option<Vec<Holding>> {
         for device in 0..u32::try_from(n).ok()? {
             let rank = rank_groups::rank_of(degrees, u64::from(device));
             let seat = rank_groups::seat_of(degrees, u64::from(device));
-            for (at, _) in ranks.iter().enumerate().filter(|(_, own)| **own == rank) {
-                add(at, Holding { zero: degrees.zero, ..own_of(own(DeviceId(device)), seat) });
+            for (at, _) in ranks.iter().enumerate().filter(|(_, other)| **other == rank) {
+                add(at, Holding { zero: degrees.zero, ..own_of(empty(DeviceId(device)), seat) });
             }
         }
     }
     Some(found.into_values().collect())
 }
 
-fn own_of(own: Holding, [tensor, replica]: [[u32; 2]; 2]) -> Holding {
-    Holding { tensor, replica, ..own }
+fn own_of(holding: Holding, [tensor, replica]: [[u32; 2]; 2]) -> Holding {
+    Holding { tensor, replica, ..holding }
 }
 
 /// Tensor rank and replica, each of so many, of the devices of a stage.
@@ -147,19 +148,19 @@ impl Sizes {
         elements.insert(Tensor::Words, words);
         elements.insert(Tensor::Positions, first.n_parameters - words);
         elements.insert(Tensor::Head, last.n_parameters);
-        let own = state_bytes(format, optimizer, ZeroStage::None, 1.0);
-        let states = own.master_weights + own.optimizer_states;
+        let bytes = state_bytes(format, optimizer, ZeroStage::None, 1.0);
+        let states = bytes.master_weights + bytes.optimizer_states;
         Self {
             elements,
             is_tied: last.n_tied_copies > 0,
-            bytes: [own.parameters as u64, states as u64],
+            bytes: [bytes.parameters as u64, states as u64],
         }
     }
 
     /// What of which tensors a device holds: their weights, or (`true`) what the optimizer keeps.
-    fn parts(&self, own: &Holding) -> BTreeMap<Key, Range<u64>> {
-        let [first, last] = own.ends;
-        let blocks = own.blocks.iter().cloned().flatten().map(Tensor::Block);
+    fn parts(&self, holding: &Holding) -> BTreeMap<Key, Range<u64>> {
+        let [first, last] = holding.ends;
+        let blocks = holding.blocks.iter().cloned().flatten().map(Tensor::Block);
         let ends = [
             (Tensor::Words, first || last && self.is_tied),
             (Tensor::Positions, first),
@@ -169,15 +170,15 @@ impl Sizes {
         let mut found = BTreeMap::new();
         for tensor in blocks.chain(ends) {
             let n = self.elements.get(&tensor).copied().unwrap_or_default();
-            let of_rank = part(&(0..n), own.tensor);
+            let of_rank = part(&(0..n), holding.tensor);
             for (is_state, least) in [(false, ZeroStage::Parameters), (true, ZeroStage::Optimizer)]
             {
-                let own = match own.zero >= least {
-                    true => part(&of_rank, own.replica),
+                let range = match holding.zero >= least {
+                    true => part(&of_rank, holding.replica),
                     false => of_rank.clone(),
                 };
-                if own.start < own.end && self.bytes[usize::from(is_state)] > 0 {
-                    found.insert((tensor, is_state), own);
+                if range.start < range.end && self.bytes[usize::from(is_state)] > 0 {
+                    found.insert((tensor, is_state), range);
                 }
             }
         }
@@ -214,25 +215,27 @@ pub struct Move {
 #[must_use]
 pub fn moves(cluster: &Cluster, sizes: &Sizes, [old, new]: [&[Holding]; 2]) -> Vec<Move> {
     let mut holders: BTreeMap<Key, Vec<(DeviceId, Range<u64>)>> = BTreeMap::new();
-    for own in old {
-        for (key, range) in sizes.parts(own) {
-            holders.entry(key).or_default().push((own.device, range));
+    for holding in old {
+        for (key, range) in sizes.parts(holding) {
+            holders.entry(key).or_default().push((holding.device, range));
         }
     }
     let mut found = Vec::new();
-    for own in new {
-        for ((tensor, is_state), range) in sizes.parts(own) {
+    for holding in new {
+        for ((tensor, is_state), range) in sizes.parts(holding) {
             let known = holders.get(&(tensor, is_state)).map_or(&[][..], Vec::as_slice);
-            let kept = known.iter().find(|(device, _)| *device == own.device);
-            let mut missing = without(vec![range], kept.map(|(_, range)| range));
+            let present = known.iter().find(|(device, _)| *device == holding.device);
+            let mut missing = without(vec![range], present.map(|(_, range)| range));
             let mut sources: Vec<_> =
-                known.iter().filter(|own_of| own_of.0 != own.device).collect();
-            let seconds = |from: DeviceId| cluster.transfer_time(Bytes(1 << 30), from, own.device);
-            sources.sort_by_key(|(from, _)| (seconds(*from).map_or(u64::MAX, |own| own.0), *from));
+                known.iter().filter(|own_of| own_of.0 != holding.device).collect();
+            let seconds =
+                |from: DeviceId| cluster.transfer_time(Bytes(1 << 30), from, holding.device);
+            sources
+                .sort_by_key(|(from, _)| (seconds(*from).map_or(u64::MAX, |time| time.0), *from));
             let mut add = |from: Option<DeviceId>, elements: Range<u64>| {
                 let n = elements.end - elements.start;
                 let bytes = Bytes(n.saturating_mul(sizes.bytes[usize::from(is_state)]));
-                found.push(Move { tensor, is_state, elements, from, to: own.device, bytes });
+                found.push(Move { tensor, is_state, elements, from, to: holding.device, bytes });
             };
             for (from, has) in sources.into_iter().filter(|(from, _)| seconds(*from).is_some()) {
                 for piece in &missing {
@@ -252,12 +255,12 @@ pub fn moves(cluster: &Cluster, sizes: &Sizes, [old, new]: [&[Holding]; 2]) -> V
 /// What of some ranges another one does not cover.
 fn without(ranges: Vec<Range<u64>>, other: Option<&Range<u64>>) -> Vec<Range<u64>> {
     let Some(other) = other else { return ranges };
-    let left = ranges.into_iter().flat_map(|own| {
-        let before = own.start..own.end.min(other.start);
-        let after = own.start.max(other.end)..own.end;
+    let left = ranges.into_iter().flat_map(|range| {
+        let before = range.start..range.end.min(other.start);
+        let after = range.start.max(other.end)..range.end;
         [before, after]
     });
-    left.filter(|own| own.start < own.end).collect()
+    left.filter(|range| range.start < range.end).collect()
 }
 
 /// Seconds that moves between devices take at least: those of the channel that is busy longest, with the
@@ -265,11 +268,13 @@ fn without(ranges: Vec<Range<u64>>, other: Option<&Range<u64>>) -> Vec<Range<u64
 #[must_use]
 pub fn moving_s(cluster: &Cluster, moves: &[Move]) -> f64 {
     let mut channels: BTreeMap<_, (f64, f64)> = BTreeMap::new();
-    for own in moves {
-        let Some(way) = own.from.and_then(|from| cluster.route(from, own.to)) else { continue };
+    for transfer in moves {
+        let Some(way) = transfer.from.and_then(|from| cluster.route(from, transfer.to)) else {
+            continue;
+        };
         for channel in [(false, way.send), (true, way.receive)] {
             let (busy, start_up) = channels.entry(channel).or_insert((0.0, f64::INFINITY));
-            *busy += own.bytes.as_f64() / way.kind.bandwidth.get();
+            *busy += transfer.bytes.as_f64() / way.kind.bandwidth.get();
             *start_up = start_up.min(way.kind.latency_ns * 1e-9);
         }
     }
@@ -291,32 +296,32 @@ pub fn with_fewest_moves(
     }
     let new = holdings(plan)?;
     let before: BTreeMap<DeviceId, BTreeMap<_, Range<u64>>> =
-        old.iter().map(|own| (own.device, sizes.parts(own))).collect();
+        old.iter().map(|holding| (holding.device, sizes.parts(holding))).collect();
     let mut in_host: BTreeMap<_, usize> = BTreeMap::new();
-    cluster.devices.iter().for_each(|own| *in_host.entry(own.node).or_default() += 1);
+    cluster.devices.iter().for_each(|device| *in_host.entry(device.node).or_default() += 1);
     let mut alike: BTreeMap<_, Vec<DeviceId>> = BTreeMap::new();
     for device in cluster.device_ids() {
-        let own = &cluster.devices[device.index()];
+        let facts = &cluster.devices[device.index()];
         // A stage may need its devices on one host.
-        let host = own.node.filter(|_| in_host[&own.node] > 1);
-        alike.entry((own.class, host)).or_default().push(device);
+        let host = facts.node.filter(|_| in_host[&facts.node] > 1);
+        alike.entry((facts.class, host)).or_default().push(device);
     }
     let mut at: BTreeMap<DeviceId, DeviceId> = BTreeMap::new();
     for devices in alike.values() {
-        let places = new.iter().filter(|own| devices.contains(&own.device));
-        let places: Vec<_> = places.map(|own| (own.device, sizes.parts(own))).collect();
-        let kept = |place: &BTreeMap<Key, Range<u64>>, device: DeviceId| -> u64 {
+        let places = new.iter().filter(|holding| devices.contains(&holding.device));
+        let places: Vec<_> = places.map(|holding| (holding.device, sizes.parts(holding))).collect();
+        let shared = |place: &BTreeMap<Key, Range<u64>>, device: DeviceId| -> u64 {
             let Some(has) = before.get(&device) else { return 0 };
-            let both = place.iter().filter_map(|(key, own)| {
+            let both = place.iter().filter_map(|(key, range)| {
                 let other = has.get(key)?;
-                let n = own.end.min(other.end).saturating_sub(own.start.max(other.start));
+                let n = range.end.min(other.end).saturating_sub(range.start.max(other.start));
                 Some(n.saturating_mul(sizes.bytes[usize::from(key.1)]))
             });
             both.fold(0, u64::saturating_add)
         };
         let table: Vec<Vec<u64>> = places
             .iter()
-            .map(|(_, place)| devices.iter().map(|device| kept(place, *device)).collect())
+            .map(|(_, place)| devices.iter().map(|device| shared(place, *device)).collect())
             .collect();
         for (place, device) in assigned(&table).into_iter().enumerate() {
             at.insert(places[place].0, devices[device]);
@@ -340,12 +345,13 @@ fn assigned(table: &[Vec<u64>]) -> Vec<usize> {
     let mut cells: Vec<(u64, usize, usize)> = table
         .iter()
         .enumerate()
-        .flat_map(|(row, own)| {
-            own.iter().enumerate().map(move |(column, kept)| (*kept, row, column))
+        .flat_map(|(row, columns)| {
+            columns.iter().enumerate().map(move |(column, value)| (*value, row, column))
         })
         .collect();
-    cells
-        .sort_by_key(|(kept, row, column)| (std::cmp::Reverse(*kept), row.abs_diff(*column), *row));
+    cells.sort_by_key(|(value, row, column)| {
+        (std::cmp::Reverse(*value), row.abs_diff(*column), *row)
+    });
     let mut of_row: Vec<Option<usize>> = vec![None; table.len()];
     let mut row_of: Vec<Option<usize>> = vec![None; n];
     for (_, row, column) in cells {
@@ -359,13 +365,13 @@ fn assigned(table: &[Vec<u64>]) -> Vec<usize> {
         is_better = false;
         for a in 0..table.len() {
             for column in 0..n {
-                let (own, other) = (of_row[a], row_of[column]);
-                let now = table[a][own] + other.map_or(0, |b| table[b][column]);
-                let then = table[a][column] + other.map_or(0, |b| table[b][own]);
+                let (current, other) = (of_row[a], row_of[column]);
+                let now = table[a][current] + other.map_or(0, |b| table[b][column]);
+                let then = table[a][column] + other.map_or(0, |b| table[b][current]);
                 if then > now {
                     of_row[a] = column;
-                    (row_of[column], row_of[own]) = (Some(a), other);
-                    other.into_iter().for_each(|b| of_row[b] = own);
+                    (row_of[column], row_of[current]) = (Some(a), other);
+                    other.into_iter().for_each(|b| of_row[b] = current);
                     is_better = true;
                 }
             }
@@ -395,23 +401,30 @@ pub fn restated(plan: &Plan) -> Option<Plan> {
     }
     let mut seats: Vec<_> = holdings(plan)?
         .into_iter()
-        .map(|own| (rank_groups::rank_of(degrees, u64::from(own.device.0)), own.replica[0], own))
+        .map(|holding| {
+            (
+                rank_groups::rank_of(degrees, u64::from(holding.device.0)),
+                holding.replica[0],
+                holding,
+            )
+        })
         .collect();
-    seats.sort_by_key(|(rank, replica, own)| (*rank, *replica, own.tensor[0]));
-    let mut own = plan.clone();
-    for (rank, stage) in (0..).zip(&mut own.partition.stages) {
-        let devices = seats.iter().filter(|(of, ..)| *of == rank).map(|(.., own)| own.device);
+    seats.sort_by_key(|(rank, replica, holding)| (*rank, *replica, holding.tensor[0]));
+    let mut restated = plan.clone();
+    for (rank, stage) in (0..).zip(&mut restated.partition.stages) {
+        let devices =
+            seats.iter().filter(|(of, ..)| *of == rank).map(|(.., holding)| holding.device);
         let samples = vec![degrees.micro_batch; degrees.data as usize];
         let (tensor, devices) = (degrees.tensor, devices.collect());
         stage.mesh = Some(StageMesh { devices, tensor, samples, edge_ratio: 1 });
     }
-    own.parallelism = Parallelism {
+    restated.parallelism = Parallelism {
         pipeline: degrees.pipeline,
         n_micro_batches: degrees.n_micro_batches,
         micro_batch: degrees.micro_batch.checked_mul(u64::from(degrees.data))?,
         ..Parallelism::default()
     };
-    Some(own)
+    Some(restated)
 }
 
 #[cfg(test)]

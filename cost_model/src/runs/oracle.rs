@@ -59,13 +59,13 @@ pub trait Prices {
     fn stage(&self, stage: &Stage, place: Place) -> Result<StageFigures, Diagnostic>;
 
     /// What a stage does once its last pass is over.
-    fn ending(&self, own: &StageFigures, seat: Seat) -> Ending;
+    fn ending(&self, figures: &StageFigures, seat: Seat) -> Ending;
 
     /// What goes between two ranks, for so many bytes of one micro-batch over all tensor ranks.
     fn boundary(&self, from: u32, to: u32, bytes: f64) -> Boundary;
 
     /// Bytes of a device beside its stages: messages, gathered parameters, allocator.
-    fn beside_stages(&self, own: &mut dyn Iterator<Item = &StageFigures>) -> f64;
+    fn beside_stages(&self, figures: &mut dyn Iterator<Item = &StageFigures>) -> f64;
 
     /// Which ranks share a network card; `None` where every device has one of its own.
     fn cards(&self) -> Option<Cards> {
@@ -286,9 +286,10 @@ pub fn waits_in_passes(
     let ranks = ranks.ok_or_else(missing)?;
     let priced = oracle.price(&plan.parallelism, ends_meet(&ranks))?;
     let mut waits = vec![0.0; grid.map_or(0, |grid| grid.rows.len())];
-    for (own, rank) in figures(&*priced, oracle.model().n_blocks(), plan)?.iter().zip(&ranks) {
+    for (stage, rank) in figures(&*priced, oracle.model().n_blocks(), plan)?.iter().zip(&ranks) {
         if let Some(sum) = waits.get_mut(*rank as usize) {
-            *sum += plan.parallelism.n_micro_batches as f64 * (own.collectives_s + own.waited_s);
+            *sum +=
+                plan.parallelism.n_micro_batches as f64 * (stage.collectives_s + stage.waited_s);
         }
     }
     Ok(waits)
@@ -335,8 +336,8 @@ pub fn lowered(
     let is_held = grid.rows.iter().flatten().any(|cell| holds(cell.pass));
     let n_ranks = priced.degrees().pipeline.max(1);
     let mut optimizers = vec![0.0; n_ranks as usize];
-    let stage = |(own, seat): (&StageFigures, Seat)| {
-        let (costs, optimizer_s) = stage_costs(priced, own, seat, is_held);
+    let stage = |(figures, seat): (&StageFigures, Seat)| {
+        let (costs, optimizer_s) = stage_costs(priced, figures, seat, is_held);
         if let Some(sum) = optimizers.get_mut(seat.rank as usize) {
             *sum += optimizer_s;
         }
@@ -345,11 +346,12 @@ pub fn lowered(
     let stages = figures.iter().zip(seats(ranks)).map(stage).collect();
     let cards = priced.cards();
     let rank = |(rank, optimizer_s): (u32, f64)| {
-        let mut own = figures.iter().zip(ranks).filter(|(_, of)| **of == rank).map(|(own, _)| own);
+        let mut of_rank =
+            figures.iter().zip(ranks).filter(|(_, of)| **of == rank).map(|(figures, _)| figures);
         RankCosts {
             optimizer: nanos(optimizer_s),
             limit: priced.limits().device,
-            persistent: bytes(priced.beside_stages(&mut own)),
+            persistent: bytes(priced.beside_stages(&mut of_rank)),
             nic: cards.as_ref().and_then(|cards| cards.of_rank.get(rank as usize).copied()),
         }
     };
@@ -382,30 +384,30 @@ fn hosts(priced: &(impl Prices + ?Sized)) -> Vec<HostCosts> {
 #[must_use]
 pub fn stage_costs(
     priced: &(impl Prices + ?Sized),
-    own: &StageFigures,
+    figures: &StageFigures,
     seat: Seat,
     is_held: bool,
 ) -> (StageCosts, f64) {
-    let ending = own.ending.unwrap_or_else(|| priced.ending(own, seat));
+    let ending = figures.ending.unwrap_or_else(|| priced.ending(figures, seat));
     let (recomputed, at_a_time) =
-        if is_held { (own.recompute_all, 0.0) } else { (0.0, own.recompute) };
-    let stash = bytes(own.stash());
+        if is_held { (figures.recompute_all, 0.0) } else { (0.0, figures.recompute) };
+    let stash = bytes(figures.stash());
     let costs = StageCosts {
         rank: seat.rank,
-        forward: nanos(own.forward_s),
-        backward: nanos(own.backward_s),
-        backward_input: nanos((own.backward_s - own.weight_s).max(0.0) + own.split_s),
-        backward_weight: nanos(own.weight_s),
-        recompute: nanos(own.recompute_s),
+        forward: nanos(figures.forward_s),
+        backward: nanos(figures.backward_s),
+        backward_input: nanos((figures.backward_s - figures.weight_s).max(0.0) + figures.split_s),
+        backward_weight: nanos(figures.weight_s),
+        recompute: nanos(figures.recompute_s),
         stash,
         recomputed: bytes(recomputed),
-        kept_for_weight: stash + bytes(recomputed) - bytes(own.freed_by_input),
-        made_for_weight: bytes(own.split_bytes),
-        forward_temporary: bytes(own.temporary),
-        backward_temporary: bytes(own.temporary + at_a_time),
-        persistent: bytes(own.persistent()),
-        on_host: bytes(own.on_host),
-        next: priced.boundary(seat.rank, seat.next, own.sends),
+        kept_for_weight: stash + bytes(recomputed) - bytes(figures.freed_by_input),
+        made_for_weight: bytes(figures.split_bytes),
+        forward_temporary: bytes(figures.temporary),
+        backward_temporary: bytes(figures.temporary + at_a_time),
+        persistent: bytes(figures.persistent()),
+        on_host: bytes(figures.on_host),
+        next: priced.boundary(seat.rank, seat.next, figures.sends),
         exchange: nanos(ending.exchange_s),
         overlapped: nanos(ending.overlapped_s),
         tied: nanos(ending.tied_s),

@@ -39,26 +39,28 @@ impl Weights {
     /// at least 16 bits wide.
     #[must_use]
     pub fn of(model: &ModelCard, dtype: DType) -> Self {
-        let mut own = Self::default();
+        let mut weights = Self::default();
         let mut block = 0;
         for group in &model.groups {
             for _ in 0..group.n_blocks {
-                own.others = own.others.saturating_add(block_bytes(model, (group, block), dtype));
+                weights.others =
+                    weights.others.saturating_add(block_bytes(model, (group, block), dtype));
                 block += 1;
             }
             if let Some(experts) = group.card.experts {
                 let one = block_parameters(&group.card).experts / experts.n_experts.max(1);
-                let stored = model.weights().map(|own| own.block(block.saturating_sub(1)));
-                own.expert = own.expert.max(match stored {
+                let stored = model.weights().map(|stored| stored.block(block.saturating_sub(1)));
+                weights.expert = weights.expert.max(match stored {
                     Some(stored) => stored.experts.bytes.div_ceil(experts.n_experts.max(1)),
                     None => bytes(one as f64, dtype),
                 });
                 let n = u64::from(group.n_blocks).saturating_mul(experts.n_experts);
-                own.n_experts = own.n_experts.saturating_add(n);
+                weights.n_experts = weights.n_experts.saturating_add(n);
             }
         }
-        own.others = end_bytes(model, dtype).into_iter().fold(own.others, u64::saturating_add);
-        own
+        weights.others =
+            end_bytes(model, dtype).into_iter().fold(weights.others, u64::saturating_add);
+        weights
     }
 
     /// Of all experts and all else.
@@ -87,8 +89,8 @@ pub(super) fn block_bytes(
 /// Bytes before the first block and after the last one; those of a head that is the embedding are before.
 pub(super) fn end_bytes(model: &ModelCard, dtype: DType) -> [u64; 2] {
     match model.weights() {
-        Some(stored) => stored.ends.map(|own| own.bytes),
-        None => ends(model).map(|own| bytes(own, precision::beside(dtype))),
+        Some(stored) => stored.ends.map(|end| end.bytes),
+        None => ends(model).map(|count| bytes(count, precision::beside(dtype))),
     }
 }
 
@@ -108,7 +110,7 @@ fn ends(model: &ModelCard) -> [f64; 2] {
     let of = |count: fn(&TransformerCard) -> u64| {
         model.groups.first().map_or(0.0, |group| count(&group.card) as f64)
     };
-    let [first, last] = model.other_parameters.map(|own| own as f64);
+    let [first, last] = model.other_parameters.map(|count| count as f64);
     [of(embedding_parameters) + first, of(head_parameters) + last]
 }
 
@@ -140,20 +142,20 @@ impl Serving {
         let products = StepProducts::new(&Profile::default(), device);
         let constants = Constants::nominal(&stack);
         let rates = |dtype| Rates::new(device, &products, &stack, &constants, dtype);
-        let own = Self {
+        let serving = Self {
             rates: rates(dtype),
             beside: rates(precision::beside(dtype)),
             grouped: generation(device.chip).grouped(dtype, stack.scaling),
             memory_bandwidth: device.memory_bandwidth?.get(),
         };
         let one = Load { tokens: 1, pairs: 1, experts: 1 };
-        own.experts_s((1, 1, 1.0), one, 1.0).is_finite().then_some(own)
+        serving.experts_s((1, 1, 1.0), one, 1.0).is_finite().then_some(serving)
     }
 
     /// The same where weights are held in other bytes than those of the type, such as quantised ones.
     #[must_use]
-    pub fn holding(self, held: Held) -> Self {
-        Self { rates: self.rates.of_weights(held.weight), ..self }
+    pub fn holding(self, stored: Held) -> Self {
+        Self { rates: self.rates.of_weights(stored.weight), ..self }
     }
 
     /// Seconds of a layer whose experts have so many bytes each.
@@ -161,7 +163,7 @@ impl Serving {
     pub fn layer_s(&self, card: &TransformerCard, load: Load, expert_bytes: u64) -> f64 {
         let of_all: f64 = weight_products(card)
             .iter()
-            .map(|own| self.rates.by_weight(1, [load.tokens, own.columns, own.rows]))
+            .map(|product| self.rates.by_weight(1, [load.tokens, product.columns, product.rows]))
             .sum();
         let Some(experts) = card.experts else { return of_all };
         let router = self.beside.by_weight(1, [load.tokens, experts.n_experts, card.hidden]);
@@ -244,8 +246,8 @@ mod tests {
     #[test]
     fn published_models_weigh_what_all_of_them_resident_takes() {
         for (model, published) in [(switch_base_128(), 15.26e9), (deepseek_moe(), 31.35e9)] {
-            let own = Weights::of(&model, DType::Bf16).all() as f64;
-            assert!((own / published - 1.0).abs() < 0.1, "{own} and {published}");
+            let weight = Weights::of(&model, DType::Bf16).all() as f64;
+            assert!((weight / published - 1.0).abs() < 0.1, "{weight} and {published}");
         }
         let by_hand = Weights::of(&deepseek_moe(), DType::Bf16);
         assert_eq!((by_hand.expert, by_hand.n_experts), (2 * 3 * 2048 * 1408, 27 * 64));
@@ -257,8 +259,8 @@ mod tests {
     #[test]
     fn published_peaks_of_caches_imply_slots() {
         let implied = |model: &ModelCard, peak: f64| {
-            let own = Weights::of(model, DType::Bf16);
-            (peak - own.others as f64) / own.expert as f64
+            let weights = Weights::of(model, DType::Bf16);
+            (peak - weights.others as f64) / weights.expert as f64
         };
         let deepseek = implied(&deepseek_moe(), 6.38e9) / 27.0;
         assert!((deepseek - 7.55).abs() < 0.05, "{deepseek} slots of a layer, of 64");
@@ -268,11 +270,11 @@ mod tests {
 
     #[test]
     fn layers_take_what_their_operations_or_their_weights_take() {
-        let own = Serving::of(&a100().device, DType::Bf16).unwrap();
+        let serving = Serving::of(&a100().device, DType::Bf16).unwrap();
         let mixed = deepseek_moe().groups[1].card.clone();
         let bytes = 2 * 3 * 2048 * 1408;
         let of = |tokens, experts| {
-            own.layer_s(&mixed, Load { tokens, pairs: 6 * tokens, experts }, bytes)
+            serving.layer_s(&mixed, Load { tokens, pairs: 6 * tokens, experts }, bytes)
         };
         // Few tokens: twelve more experts are read at 2.039e12 bytes per second.
         let more = of(4, 24) - of(4, 12);

@@ -52,21 +52,21 @@ pub fn groups_of(cluster: &Cluster, limit: impl Fn(Bytes) -> Bytes) -> Vec<NodeG
     let mut groups: Vec<NodeGroup> = Vec::new();
     let others = cluster.representatives(cluster.device_ids());
     for (id, device) in cluster.device_ids().zip(&cluster.devices) {
-        let own = device.memory_limit().map(&limit);
+        let allowed = device.memory_limit().map(&limit);
         let is_own = |group: &&mut NodeGroup| {
-            (group.node, group.kind, group.limit) == (device.node, device.kind, own)
+            (group.node, group.kind, group.limit) == (device.node, device.kind, allowed)
                 && group
                     .devices
                     .first()
                     .is_some_and(|first| are_alike(cluster, &others, (*first, id)))
-                && group.devices.iter().all(|own| reach_each_other(cluster, *own, id))
+                && group.devices.iter().all(|member| reach_each_other(cluster, *member, id))
         };
         match groups.iter_mut().find(is_own) {
             Some(group) => group.devices.push(id),
             None => groups.push(NodeGroup {
                 devices: vec![id],
                 kind: device.kind,
-                limit: own,
+                limit: allowed,
                 node: device.node,
                 ways: Vec::new(),
                 stack: None,
@@ -74,7 +74,7 @@ pub fn groups_of(cluster: &Cluster, limit: impl Fn(Bytes) -> Bytes) -> Vec<NodeG
         }
     }
     let ends: Vec<Vec<DeviceId>> =
-        groups.iter().map(|own| cluster.representatives(own.devices.iter().copied())).collect();
+        groups.iter().map(|group| cluster.representatives(group.devices.iter().copied())).collect();
     let ways: Vec<Vec<_>> = ends
         .iter()
         .map(|from| ends.iter().map(|to| slowest_between(cluster, from, to)).collect())
@@ -94,7 +94,8 @@ fn are_alike(cluster: &Cluster, others: &[DeviceId], (a, b): (DeviceId, DeviceId
     if place(a).is_some() && place(a) == place(b) {
         return true;
     }
-    let node = |device: DeviceId| cluster.devices.get(device.index()).and_then(|own| own.node);
+    let node =
+        |device: DeviceId| cluster.devices.get(device.index()).and_then(|device| device.node);
     let way = |from: DeviceId, to: DeviceId| {
         cluster.links.position(cluster.devices.len(), from.index(), to.index())
     };
@@ -179,7 +180,7 @@ impl Fleet<'_> {
         if !mesh.devices.len().is_multiple_of(t) || mesh.samples.contains(&0) {
             return Err(broken("a replica lacks devices or samples".to_owned()));
         }
-        let sum = mesh.samples.iter().fold(0_u64, |sum, own| sum.saturating_add(*own));
+        let sum = mesh.samples.iter().fold(0_u64, |sum, share| sum.saturating_add(*share));
         if sum != micro_batch {
             return Err(broken(format!("{sum} samples are shared out of {micro_batch}")));
         }
@@ -197,8 +198,9 @@ impl Fleet<'_> {
             return Err(broken(format!("{t} tensor ranks do not split the heads")));
         }
         let of_replica = |devices: &[DeviceId]| {
-            let own = devices.first().and_then(|first| self.group_of(*first));
-            own.filter(|own| devices.iter().all(|device| self.group_of(*device) == Some(*own)))
+            let group = devices.first().and_then(|first| self.group_of(*first));
+            group
+                .filter(|group| devices.iter().all(|device| self.group_of(*device) == Some(*group)))
         };
         let found: Option<Vec<usize>> = mesh.devices.chunks(t).map(of_replica).collect();
         found.ok_or_else(|| {
@@ -221,7 +223,7 @@ impl Fleet<'_> {
             sets.entry(*group).or_default().extend(devices);
         }
         let n = sets.values().next().map_or(0, Vec::len);
-        if sets.values().any(|own| own.len() != n) {
+        if sets.values().any(|devices| devices.len() != n) {
             return Err(broken(
                 "a stage over several nodes, or sorts of devices, has unequal parts of them"
                     .to_owned(),
@@ -239,15 +241,15 @@ impl Fleet<'_> {
             }
         }
         let mut systems = BTreeMap::new();
-        for (own, devices) in &sets {
+        for (group, devices) in &sets {
             // All parts of a node are alike: they are as near as the farthest two of its devices.
-            let is_alone = self.groups.get(*own).is_none_or(|group| group.devices.len() < 2);
-            let inside = if is_alone { None } else { Some(way(*own, *own).ok_or_else(apart)?) };
-            let other = sets.iter().find(|(other, _)| *other != own);
+            let is_alone = self.groups.get(*group).is_none_or(|group| group.devices.len() < 2);
+            let inside = if is_alone { None } else { Some(way(*group, *group).ok_or_else(apart)?) };
+            let other = sets.iter().find(|(other, _)| *other != group);
             let other = other.and_then(|(_, devices)| devices.first().copied());
             let priced = (self.cluster, self.profile);
             let system = System::of_group(priced, (devices, other), [inside, network]);
-            systems.insert(*own, system.ok_or_else(apart)?);
+            systems.insert(*group, system.ok_or_else(apart)?);
         }
         Ok(systems)
     }
@@ -261,7 +263,7 @@ impl Fleet<'_> {
         systems: &'s BTreeMap<usize, System>,
         (mesh, run): (&StageMesh, &Parallelism),
     ) -> Result<Vec<Priced<'s>>, Diagnostic> {
-        self.by_replica(systems, (mesh, run)).map(|own| own.0)
+        self.by_replica(systems, (mesh, run)).map(|found| found.0)
     }
 
     /// The same, and by replica which of them it is.
@@ -273,8 +275,8 @@ impl Fleet<'_> {
         let groups = self.check(mesh, run.micro_batch)?;
         // Groups with the same devices, limit and ways cost the same: one stands for all.
         let facts = |group: usize| {
-            let (own, system) = (self.groups.get(group)?, systems.get(&group)?);
-            Some((own.kind, own.limit, system.inside, system.network, system.per_card))
+            let (group, system) = (self.groups.get(group)?, systems.get(&group)?);
+            Some((group.kind, group.limit, system.inside, system.network, system.per_card))
         };
         let mut first: Vec<usize> = Vec::new();
         let mut stands_for: BTreeMap<usize, usize> = BTreeMap::new();
@@ -285,21 +287,22 @@ impl Fleet<'_> {
             }
             stands_for.insert(*group, known.unwrap_or(*group));
         }
-        let groups = groups.into_iter().map(|own| stands_for.get(&own).copied().unwrap_or(own));
+        let groups =
+            groups.into_iter().map(|group| stands_for.get(&group).copied().unwrap_or(group));
         let all: Vec<(usize, u64)> = groups.zip(mesh.samples.iter().copied()).collect();
         let mut kinds = all.clone();
         kinds.sort_unstable();
         kinds.dedup();
         let priced = |(group, samples): &(usize, u64)| {
-            let own = self.groups.get(*group)?;
-            let stack = own.stack.as_ref().unwrap_or(self.base.stack);
+            let node_group = self.groups.get(*group)?;
+            let stack = node_group.stack.as_ref().unwrap_or(self.base.stack);
             let system = systems.get(group)?;
-            let pricing = Pricing { system, stack, limit: own.limit, ..self.base };
+            let pricing = Pricing { system, stack, limit: node_group.limit, ..self.base };
             let degrees = self.degrees((mesh, run), *samples);
             let passes = Arc::new(Passes::of(&pricing, &degrees));
             Some(Priced::new(pricing, degrees, passes))
         };
-        let of = all.iter().map(|own| kinds.binary_search(own).unwrap_or_default()).collect();
+        let of = all.iter().map(|kind| kinds.binary_search(kind).unwrap_or_default()).collect();
         Ok((kinds.iter().filter_map(priced).collect(), of))
     }
 
@@ -323,28 +326,28 @@ impl Fleet<'_> {
     pub fn stage<'r, 'p: 'r>(
         replicas: impl IntoIterator<Item = &'r Priced<'p>>,
         stage: &Stage,
-        (place, kept): (Place, u64),
+        (place, in_flight): (Place, u64),
     ) -> StagePrice {
         let mut all = StagePrice::default();
         let mut least_room = i128::MAX;
         for priced in replicas {
             let limit = priced.pricing.limit;
             let figures = priced.figures(&stage.blocks, stage.recompute, place);
-            let own = of_replica(priced, &figures, (limit, kept));
+            let price = of_replica(priced, &figures, (limit, in_flight));
             // What has no limit has all room.
             let room =
-                limit.map_or(i128::MAX >> 1, |limit| i128::from(limit.0)) - i128::from(own.peak);
-            let mut next = if room < least_room { own } else { all };
+                limit.map_or(i128::MAX >> 1, |limit| i128::from(limit.0)) - i128::from(price.peak);
+            let mut next = if room < least_room { price } else { all };
             least_room = least_room.min(room);
-            let (a, b) = (&all.stage, &own.stage);
+            let (a, b) = (&all.stage, &price.stage);
             next.stage.forward = a.forward.max(b.forward);
             next.stage.backward = a.backward.max(b.backward);
             next.stage.recompute = a.recompute.max(b.recompute);
             next.stage.exchange = a.exchange.max(b.exchange);
             next.stage.overlapped = a.overlapped.max(b.overlapped).min(next.stage.exchange);
-            next.rank.optimizer = all.rank.optimizer.max(own.rank.optimizer);
-            next.stage.on_host = all.stage.on_host.max(own.stage.on_host);
-            next.tie_bytes = all.tie_bytes.max(own.tie_bytes);
+            next.rank.optimizer = all.rank.optimizer.max(price.rank.optimizer);
+            next.stage.on_host = all.stage.on_host.max(price.stage.on_host);
+            next.tie_bytes = all.tie_bytes.max(price.tie_bytes);
             all = next;
         }
         all
@@ -371,8 +374,8 @@ impl Fleet<'_> {
         };
         let to = |from: usize| {
             let (n_own, bytes) = (n[from], ends[from].1.tie_bytes);
-            (0..n_own).map(move |own| {
-                let pair = (own * n[0].max(n[1])).div_ceil(n_own);
+            (0..n_own).map(move |index| {
+                let pair = (index * n[0].max(n[1])).div_ceil(n_own);
                 Some((at(from, pair)?, at(1 - from, pair)?, bytes))
             })
         };
@@ -399,9 +402,9 @@ impl Fleet<'_> {
         };
         let mut cards: Vec<ChannelId> = Vec::new();
         let (mut block, mut after) = (0, Nanos(0));
-        for (at, (mesh, n_blocks, own)) in stages.iter().enumerate() {
+        for (at, (mesh, n_blocks, price)) in stages.iter().enumerate() {
             block += n_blocks;
-            let mut stage = StageCosts { rank: at as u32, ..own.stage };
+            let mut stage = StageCosts { rank: at as u32, ..price.stage };
             if at == 0 || at + 1 == stages.len() {
                 stage.tied = tie;
             }
@@ -415,19 +418,20 @@ impl Fleet<'_> {
             }
             costs.stages.push(stage);
             let neighbours = [at.checked_sub(1), at.checked_add(1)].into_iter().flatten();
-            let others = neighbours.filter_map(|other| stages.get(other)).map(|own| own.0);
+            let others =
+                neighbours.filter_map(|other| stages.get(other)).map(|neighbour| neighbour.0);
             let nic = self.card(mesh, others).map(|card| {
-                let known = cards.iter().position(|own| *own == card);
+                let known = cards.iter().position(|other| *other == card);
                 let place = known.unwrap_or_else(|| {
                     cards.push(card);
                     cards.len() - 1
                 });
                 u32::try_from(place).unwrap_or(u32::MAX)
             });
-            costs.ranks.push(RankCosts { nic, ..own.rank });
+            costs.ranks.push(RankCosts { nic, ..price.rank });
         }
         costs.nics = vec![Nic::default(); cards.len()];
-        costs.hosts = self.hosts(stages.iter().map(|own| own.0));
+        costs.hosts = self.hosts(stages.iter().map(|stage| stage.0));
         Some(costs)
     }
 
@@ -439,15 +443,15 @@ impl Fleet<'_> {
         let mut devices: BTreeMap<Option<NodeId>, BTreeMap<u32, u32>> = BTreeMap::new();
         for (rank, mesh) in (0..).zip(stages) {
             for device in &mesh.devices {
-                let own = devices.entry(self.node(*device)).or_default();
-                *own.entry(rank).or_default() += 1;
+                let ranks = devices.entry(self.node(*device)).or_default();
+                *ranks.entry(rank).or_default() += 1;
             }
         }
-        let host = |(node, own): (Option<NodeId>, BTreeMap<u32, u32>)| {
+        let host = |(node, ranks): (Option<NodeId>, BTreeMap<u32, u32>)| {
             let at = node.map_or(0, NodeId::index);
             let limit = node.and_then(|_| self.cluster.nodes.get(at)?.host_memory);
             let host = u32::try_from(at).unwrap_or(u32::MAX);
-            HostCosts { host, limit, devices: own.into_iter().collect() }
+            HostCosts { host, limit, devices: ranks.into_iter().collect() }
         };
         devices.into_iter().map(host).collect()
     }
@@ -455,10 +459,10 @@ impl Fleet<'_> {
     /// The channel by which a stage leaves its node for its neighbours.
     fn card<'m>(
         &self,
-        own: &StageMesh,
+        mesh: &StageMesh,
         mut others: impl Iterator<Item = &'m StageMesh>,
     ) -> Option<ChannelId> {
-        let first = *own.devices.first()?;
+        let first = *mesh.devices.first()?;
         let node = self.node(first);
         let other = others
             .find_map(|other| other.devices.iter().find(|device| self.node(**device) != node))?;
@@ -470,7 +474,9 @@ impl Fleet<'_> {
     /// # Errors
     /// `stage-devices`, `unreachable-devices`.
     pub fn waits(&self, plan: &Plan) -> Result<Vec<f64>, Diagnostic> {
-        let slowest = |own: Vec<[f64; 2]>| own.into_iter().map(|own| own[1]).fold(0.0, f64::max);
+        let slowest = |replicas: Vec<[f64; 2]>| {
+            replicas.into_iter().map(|seconds| seconds[1]).fold(0.0, f64::max)
+        };
         Ok(self.passes(plan)?.into_iter().map(slowest).collect())
     }
 
@@ -487,10 +493,10 @@ impl Fleet<'_> {
             let systems = self.systems(mesh, run.micro_batch)?;
             let place = Place::of(at, stages.len());
             let (priced, of) = self.by_replica(&systems, (mesh, run))?;
-            let seconds = priced.into_iter().map(|own| {
-                let own = own.figures(&stage.blocks, stage.recompute, place);
-                let waits = own.collectives_s + own.waited_s;
-                [own.seconds() - waits, waits].map(|own| run.n_micro_batches as f64 * own)
+            let seconds = priced.into_iter().map(|replica| {
+                let figures = replica.figures(&stage.blocks, stage.recompute, place);
+                let waits = figures.collectives_s + figures.waited_s;
+                [figures.seconds() - waits, waits].map(|time_s| run.n_micro_batches as f64 * time_s)
             });
             let seconds: Vec<[f64; 2]> = seconds.collect();
             Ok(of.into_iter().filter_map(|at| seconds.get(at).copied()).collect())
@@ -554,7 +560,7 @@ impl Fleet<'_> {
 fn of_replica(
     priced: &Priced<'_>,
     figures: &StageFigures,
-    (limit, kept): (Option<Bytes>, u64),
+    (limit, in_flight): (Option<Bytes>, u64),
 ) -> StagePrice {
     // The ends of a pipeline are tied by a way that only the whole plan knows: this is neither.
     let seat = Seat { stage: 1, n_stages: 3, rank: 0, next: 0 };
@@ -562,7 +568,7 @@ fn of_replica(
     stage.next = Boundary::default();
     let beside = bytes(priced.beside_stages(&mut std::iter::once(figures)));
     let rank = RankCosts { optimizer: nanos(optimizer_s), limit, persistent: beside, nic: None };
-    let stash = stage.stash.0.saturating_mul(kept);
+    let stash = stage.stash.0.saturating_mul(in_flight);
     let peak = [stage.forward_temporary.0.max(stage.backward_temporary.0), stash, beside.0]
         .into_iter()
         .fold(stage.persistent.0, u64::saturating_add);

@@ -28,12 +28,12 @@ pub fn bound(cell: &Cell) -> f64 {
             tail[before] = tail[before].max(tail[piece] + seconds(piece));
         }
     }
-    let chain = (0..n).map(|own| head[own] + seconds(own) + tail[own]).fold(0.0, f64::max);
+    let chain = (0..n).map(|piece| head[piece] + seconds(piece) + tail[piece]).fold(0.0, f64::max);
     let of_stream = |stream: usize| {
-        let own = || (0..n).filter(move |piece| cell.pieces[*piece].stream == stream);
-        let first = own().map(|piece| head[piece]).reduce(f64::min).unwrap_or_default();
-        let last = own().map(|piece| tail[piece]).reduce(f64::min).unwrap_or_default();
-        first + own().map(seconds).sum::<f64>() + last
+        let pieces = || (0..n).filter(move |piece| cell.pieces[*piece].stream == stream);
+        let first = pieces().map(|piece| head[piece]).reduce(f64::min).unwrap_or_default();
+        let last = pieces().map(|piece| tail[piece]).reduce(f64::min).unwrap_or_default();
+        first + pieces().map(seconds).sum::<f64>() + last
     };
     (0..cell.streams.len()).map(of_stream).fold(chain, f64::max)
 }
@@ -43,8 +43,8 @@ fn sorted(cell: &Cell) -> Option<Vec<usize>> {
     let n = cell.pieces.len();
     let mut followers = vec![Vec::new(); n];
     let mut n_before = vec![0; n];
-    for (piece, own) in cell.pieces.iter().enumerate() {
-        for before in &own.after {
+    for (piece, this) in cell.pieces.iter().enumerate() {
+        for before in &this.after {
             followers.get_mut(*before)?.push(piece);
             n_before[piece] += 1;
         }

@@ -113,22 +113,25 @@ pub fn layer(times: &Times, cut: &Cut) -> Cell {
         }
     };
     let mut attentions = Vec::new();
-    for own in 0..n {
-        let attention = append(&mut cell, (ATTENTION, 0), (own, 0), times.attention_s, Vec::new());
+    for nano_batch in 0..n {
+        let attention =
+            append(&mut cell, (ATTENTION, 0), (nano_batch, 0), times.attention_s, Vec::new());
         attentions.push(attention);
         if cut.turns == Turns::Asas {
-            shared(&mut cell, own, attention);
+            shared(&mut cell, nano_batch, attention);
         }
         let Some(PartTimes { exchange_s, experts_s }) = times.experts else { continue };
         for part in 0..parts {
-            let at = (own, part);
+            let at = (nano_batch, part);
             let sent = append(&mut cell, (DISPATCH, 1), at, exchange_s, vec![attention]);
             let done = append(&mut cell, (EXPERTS, 2), at, experts_s, vec![sent]);
             append(&mut cell, (COMBINE, 3), at, exchange_s, vec![done]);
         }
     }
     if cut.turns == Turns::Aass {
-        (0..n).zip(attentions).for_each(|(own, attention)| shared(&mut cell, own, attention));
+        (0..n)
+            .zip(attentions)
+            .for_each(|(nano_batch, attention)| shared(&mut cell, nano_batch, attention));
     }
     cell
 }
@@ -155,30 +158,32 @@ pub fn chain<'c>(layers: impl IntoIterator<Item = &'c Cell>) -> Cell {
     let mut all = Cell::default();
     // Of the layer before, its first piece and what nothing waits for.
     let mut ends: Vec<usize> = Vec::new();
-    for own in layers {
+    for layer in layers {
         let first = all.pieces.len();
         if all.streams.is_empty() {
-            let empty = |own: &Stream| Stream { order: Order::Stated(Vec::new()), ..own.clone() };
-            all.streams = own.streams.iter().map(empty).collect();
+            let empty =
+                |stream: &Stream| Stream { order: Order::Stated(Vec::new()), ..stream.clone() };
+            all.streams = layer.streams.iter().map(empty).collect();
         }
-        for (stream, own) in all.streams.iter_mut().zip(&own.streams) {
-            if let (Order::Stated(all), Order::Stated(own)) = (&mut stream.order, &own.order) {
-                all.extend(own.iter().map(|piece| first + piece));
+        for (stream, of_layer) in all.streams.iter_mut().zip(&layer.streams) {
+            if let (Order::Stated(all), Order::Stated(order)) = (&mut stream.order, &of_layer.order)
+            {
+                all.extend(order.iter().map(|piece| first + piece));
             }
         }
-        let mut is_end = vec![true; own.pieces.len()];
-        for piece in &own.pieces {
+        let mut is_end = vec![true; layer.pieces.len()];
+        for piece in &layer.pieces {
             piece.after.iter().for_each(|before| is_end[*before] = false);
         }
-        for piece in &own.pieces {
-            let mut after: Vec<usize> = piece.after.iter().map(|own| first + own).collect();
+        for piece in &layer.pieces {
+            let mut after: Vec<usize> = piece.after.iter().map(|before| first + before).collect();
             if piece.op == ATTENTION {
                 let is_own = |end: &&usize| all.pieces[**end].nano_batch == piece.nano_batch;
                 after.extend(ends.iter().filter(is_own));
             }
             all.add(Piece { after, ..piece.clone() });
         }
-        ends = (0..own.pieces.len()).filter(|at| is_end[*at]).map(|at| first + at).collect();
+        ends = (0..layer.pieces.len()).filter(|at| is_end[*at]).map(|at| first + at).collect();
     }
     all
 }
@@ -186,11 +191,11 @@ pub fn chain<'c>(layers: impl IntoIterator<Item = &'c Cell>) -> Cell {
 /// Seconds of all layers by the replay.
 #[must_use]
 pub fn replayed_s(layers: &Layers, cut: &Cut) -> f64 {
-    let cells: Vec<(u32, Cell)> = layers.iter().map(|(n, own)| (*n, layer(own, cut))).collect();
-    let each = cells.iter().flat_map(|(n, own)| (0..*n).map(move |_| own));
+    let cells: Vec<(u32, Cell)> = layers.iter().map(|(n, times)| (*n, layer(times, cut))).collect();
+    let each = cells.iter().flat_map(|(n, cell)| (0..*n).map(move |_| cell));
     let times = replay(&chain(each), &Slowdowns::default());
     // Pieces wait for earlier ones alone.
-    times.map_or(f64::INFINITY, |own| own.seconds())
+    times.map_or(f64::INFINITY, |times| times.seconds())
 }
 
 /// When resources are free.
@@ -204,8 +209,8 @@ struct Free {
 
 impl Free {
     /// The end of the last combine of a micro-batch whose attention ends then.
-    fn through(&mut self, own: PartTimes, parts: f64, attended_s: f64) -> f64 {
-        let PartTimes { exchange_s: c, experts_s: e } = own;
+    fn through(&mut self, times: PartTimes, parts: f64, attended_s: f64) -> f64 {
+        let PartTimes { exchange_s: c, experts_s: e } = times;
         let others = (parts - 1.0) * c.max(e);
         let sent = attended_s.max(self.there);
         let combined = (self.back + parts * c)
@@ -224,25 +229,25 @@ pub fn seconds(layers: &Layers, cut: &Cut) -> f64 {
     let parts = f64::from(cut.parts.max(1));
     let mut free = Free::default();
     let mut ready = vec![0.0_f64; cut.micro_batches.max(1) as usize];
-    for (n, own) in layers {
+    for (n, times) in layers {
         for _ in 0..*n {
             for ready in &mut ready {
-                let attended = free.attention.max(*ready) + own.attention_s;
+                let attended = free.attention.max(*ready) + times.attention_s;
                 free.attention = attended;
                 if cut.turns == Turns::Asas {
-                    free.attention += own.shared_s;
+                    free.attention += times.shared_s;
                 }
-                *ready = match own.experts {
-                    Some(own) => free.through(own, parts, attended),
+                *ready = match times.experts {
+                    Some(part) => free.through(part, parts, attended),
                     None => attended,
                 };
                 if cut.turns == Turns::Asas {
                     *ready = ready.max(free.attention);
                 }
             }
-            if cut.turns == Turns::Aass && own.shared_s > 0.0 {
+            if cut.turns == Turns::Aass && times.shared_s > 0.0 {
                 for ready in &mut ready {
-                    free.attention += own.shared_s;
+                    free.attention += times.shared_s;
                     *ready = ready.max(free.attention);
                 }
             }
@@ -270,24 +275,24 @@ pub fn bound_s(layers: &Layers, cut: &Cut) -> f64 {
     let (r1, r2) = (f64::from(cut.micro_batches.max(1)), f64::from(cut.parts.max(1)));
     let (mut attention, mut link, mut experts, mut way) = (0.0, 0.0, 0.0, 0.0);
     let mut first: Option<(f64, PartTimes)> = None;
-    for (n, own) in layers {
+    for (n, times) in layers {
         let n = f64::from(*n);
-        let x = own.attention_s + own.shared_s;
+        let x = times.attention_s + times.shared_s;
         attention += n * r1 * x;
-        let Some(PartTimes { exchange_s: c, experts_s: e }) = own.experts else {
+        let Some(PartTimes { exchange_s: c, experts_s: e }) = times.experts else {
             way += n * x;
             continue;
         };
-        first.get_or_insert((way + own.attention_s, PartTimes { exchange_s: c, experts_s: e }));
+        first.get_or_insert((way + times.attention_s, PartTimes { exchange_s: c, experts_s: e }));
         link += n * r1 * r2 * c;
         experts += n * r1 * r2 * e;
-        way += n * x.max(own.attention_s + 2.0 * c + e + (r2 - 1.0) * c.max(e));
+        way += n * x.max(times.attention_s + 2.0 * c + e + (r2 - 1.0) * c.max(e));
     }
     let (before, PartTimes { exchange_s: c, experts_s: e }) = first.unwrap_or_default();
     // What follows the experts of a layer is at least the way back, of any of them.
-    let backs = layers.iter().filter_map(|(_, own)| own.experts);
+    let backs = layers.iter().filter_map(|(_, times)| times.experts);
     let least = backs
-        .map(|own| [own.exchange_s, own.experts_s])
+        .map(|part| [part.exchange_s, part.experts_s])
         .reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1])]);
     let [back, done] = least.unwrap_or_default();
     attention
@@ -370,7 +375,7 @@ impl Split {
         let of = |(n, kind): &(u32, usize)| {
             let [attention_s, shared_s] = prices.attention_s(*kind, self.samples);
             let experts = prices.experts(*kind, self.groups).map(|lines| {
-                let [exchange_s, experts_s] = lines.map(|own| own.of(tokens));
+                let [exchange_s, experts_s] = lines.map(|line| line.of(tokens));
                 PartTimes { exchange_s, experts_s }
             });
             (*n, Times { attention_s, shared_s, experts })

@@ -45,7 +45,7 @@ impl Mode {
     /// The mode of a name.
     #[must_use]
     pub fn read(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|own| own.name() == name)
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
     }
 
     /// Whether a factor is a gain of both, whichever is named first.
@@ -114,7 +114,8 @@ impl Interference {
             self.complementary(ops, own_s),
             self.isolated(ops, own_s, multiprocessors),
         ];
-        let least = |best: Shared, own: Shared| if own.seconds < best.seconds { own } else { best };
+        let least =
+            |best: Shared, other: Shared| if other.seconds < best.seconds { other } else { best };
         ways.into_iter().flatten().fold(turns, least)
     }
 
@@ -152,9 +153,9 @@ impl Interference {
         let mode = Mode::Isolation;
         let a = self.factor(ops, mode)?;
         let b = self.factor((ops.1, ops.0), mode)?;
-        let all = multiprocessors.filter(|own| *own >= 2)?;
+        let all = multiprocessors.filter(|n| *n >= 2)?;
         let at = |k: u32| {
-            let share = |own: u32| f64::from(all) / f64::from(own);
+            let share = |part: u32| f64::from(all) / f64::from(part);
             let factors = [a * share(k), b * share(all - k)];
             let seconds = (a_s * factors[0]).max(b_s * factors[1]);
             Shared { mode: Some(mode), seconds, factors, multiprocessors: Some(k) }

@@ -73,7 +73,7 @@ impl Resource {
     /// The resource of a name.
     #[must_use]
     pub fn read(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|own| own.name() == name)
+        Self::ALL.into_iter().find(|resource| resource.name() == name)
     }
 }
 
@@ -185,7 +185,7 @@ impl Slowdowns {
     #[must_use]
     pub fn new(of: impl IntoIterator<Item = ((u32, u32), f64)>) -> Option<Self> {
         let of: BTreeMap<_, _> = of.into_iter().collect();
-        of.values().all(|own| own.is_finite() && *own >= 0.0).then_some(Self { of })
+        of.values().all(|slowdown| slowdown.is_finite() && *slowdown >= 0.0).then_some(Self { of })
     }
 
     /// Whether nothing slows anything.

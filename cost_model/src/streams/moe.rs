@@ -88,7 +88,7 @@ pub fn cell(times: &PartTimes, n_parts: u32, gradients_s: f64) -> Cell {
 pub fn replayed_s(times: &PartTimes, n_parts: u32, gradients_s: f64) -> f64 {
     let times = replay(&cell(times, n_parts, gradients_s), &Slowdowns::default());
     // Pieces wait for earlier ones alone.
-    times.map_or(f64::INFINITY, |own| own.seconds())
+    times.map_or(f64::INFINITY, |times| times.seconds())
 }
 
 /// Seconds of a layer by the closed form.

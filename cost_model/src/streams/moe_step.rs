@@ -103,24 +103,25 @@ impl Model {
     /// Bytes that no slice takes.
     #[must_use]
     pub fn rest_bytes(&self, parts: &[Parts]) -> u64 {
-        let own = |own: &Parts| own.gradient_bytes.saturating_add(own.others_gradient_bytes);
-        let sent = parts.iter().map(own).fold(0, u64::saturating_add);
+        let slices =
+            |layer: &Parts| layer.gradient_bytes.saturating_add(layer.others_gradient_bytes);
+        let sent = parts.iter().map(slices).fold(0, u64::saturating_add);
         self.gradient_bytes().saturating_sub(sent)
     }
 
     /// Seconds of both passes of a layer.
     #[must_use]
     pub fn layer_s(&self, layer: usize, parts: &Parts) -> [f64; 2] {
-        let own = &self.kinds[self.layers[layer]];
+        let kind = &self.kinds[self.layers[layer]];
         let seconds = |times: &[PartTimes], n: u32, beside_s: f64| {
             let part = (n as usize).checked_sub(1).and_then(|at| times.get(at));
             part.map_or(beside_s, |part| replayed_s(part, n, beside_s))
         };
-        let [experts_s, others_s] =
-            [parts.gradient_bytes, parts.others_gradient_bytes].map(|own| self.reduce.seconds(own));
+        let [experts_s, others_s] = [parts.gradient_bytes, parts.others_gradient_bytes]
+            .map(|bytes| self.reduce.seconds(bytes));
         [
-            own.others_s[0] + seconds(&own.forward, parts.forward, 0.0),
-            own.others_s[1].max(others_s) + seconds(&own.backward, parts.backward, experts_s),
+            kind.others_s[0] + seconds(&kind.forward, parts.forward, 0.0),
+            kind.others_s[1].max(others_s) + seconds(&kind.backward, parts.backward, experts_s),
         ]
     }
 
@@ -129,11 +130,11 @@ impl Model {
     pub fn seconds(&self, parts: &[Parts]) -> f64 {
         let mut known: Vec<(usize, Parts, f64)> = Vec::new();
         let mut sum = self.reduce.seconds(self.rest_bytes(parts));
-        for (layer, (kind, own)) in self.layers.iter().zip(parts).enumerate() {
-            let same = known.iter().find(|(other, parts, _)| other == kind && parts == own);
+        for (layer, (kind, of_layer)) in self.layers.iter().zip(parts).enumerate() {
+            let same = known.iter().find(|(other, parts, _)| other == kind && parts == of_layer);
             let seconds = same.map(|(_, _, seconds)| *seconds).unwrap_or_else(|| {
-                let seconds = self.layer_s(layer, own).iter().sum();
-                known.push((*kind, *own, seconds));
+                let seconds = self.layer_s(layer, of_layer).iter().sum();
+                known.push((*kind, *of_layer, seconds));
                 seconds
             });
             sum += seconds;
@@ -150,9 +151,11 @@ impl Model {
         }
         let mut found = Vec::new();
         let (mut sent, mut existing) = (0_u64, 0_u64);
-        for (layer, (kind, own)) in self.layers.iter().zip(parts).enumerate().rev() {
+        for (layer, (kind, of_layer)) in self.layers.iter().zip(parts).enumerate().rev() {
             let kind = &self.kinds[*kind];
-            for (n, times) in [(own.forward, &kind.forward), (own.backward, &kind.backward)] {
+            for (n, times) in
+                [(of_layer.forward, &kind.forward), (of_layer.backward, &kind.backward)]
+            {
                 let is_cut = match times.len() {
                     0 => n == 0,
                     most => (1..=most).contains(&(n as usize)),
@@ -161,10 +164,10 @@ impl Model {
                     found.push(Violation::BadParts { layer, parts: n });
                 }
             }
-            let slices = own.gradient_bytes.saturating_add(own.others_gradient_bytes);
+            let slices = of_layer.gradient_bytes.saturating_add(of_layer.others_gradient_bytes);
             sent = sent.saturating_add(slices);
             // Without experts nothing hides a slice beside them.
-            let is_misplaced = kind.backward.is_empty() && own.gradient_bytes > 0;
+            let is_misplaced = kind.backward.is_empty() && of_layer.gradient_bytes > 0;
             if slices > 0 && (sent > existing || is_misplaced) {
                 found.push(Violation::TooEarly { layer, sent, existing });
             }

@@ -67,17 +67,17 @@ impl Period {
     /// Seconds of all pieces.
     #[must_use]
     pub fn work_s(&self) -> f64 {
-        self.chains.iter().flatten().map(|own| own.seconds).sum()
+        self.chains.iter().flatten().map(|step| step.seconds).sum()
     }
 
     /// Seconds of a layer that no orders are below, at best so many seconds of work in one: the pieces of
     /// a stream, those of a nano-batch, and all of them at that rate.
     #[must_use]
     pub fn bound_s(&self, rate: f64) -> f64 {
-        let sum = |chain: &Vec<Step>| chain.iter().map(|own| own.seconds).sum::<f64>();
+        let sum = |chain: &Vec<Step>| chain.iter().map(|step| step.seconds).sum::<f64>();
         let of_chains = self.chains.iter().map(sum).fold(0.0, f64::max);
         (0..self.streams.len())
-            .map(|own| self.stream_s(own))
+            .map(|stream| self.stream_s(stream))
             .fold(of_chains, f64::max)
             .max(self.work_s() / rate.max(1.0))
     }
@@ -85,8 +85,8 @@ impl Period {
     /// Seconds of the pieces of a stream.
     #[must_use]
     pub fn stream_s(&self, stream: usize) -> f64 {
-        let own = self.chains.iter().flatten().filter(|own| own.stream == stream);
-        own.map(|own| own.seconds).fold(0.0, |sum, own| sum + own)
+        let steps = self.chains.iter().flatten().filter(|step| step.stream == stream);
+        steps.map(|step| step.seconds).fold(0.0, |sum, seconds| sum + seconds)
     }
 
     /// Whether orders name every piece of each stream once.
@@ -94,16 +94,16 @@ impl Period {
     pub fn has(&self, orders: &Orders) -> bool {
         let mut there = vec![false; self.steps().len()];
         let mut is_new = |stream: usize, at: (usize, usize)| {
-            let own = self.chains.get(at.0).and_then(|chain| chain.get(at.1));
-            let is_own = own.is_some_and(|own| own.stream == stream);
+            let step = self.chains.get(at.0).and_then(|chain| chain.get(at.1));
+            let is_own = step.is_some_and(|step| step.stream == stream);
             is_own && !std::mem::replace(&mut there[self.number(at)], true)
         };
         let mut all = orders.streams.iter().enumerate();
         all.all(|(stream, order)| order.iter().all(|at| is_new(stream, *at)))
-            && there.iter().all(|own| *own)
+            && there.iter().all(|is_there| *is_there)
             && orders.streams.len() == self.streams.len()
             && orders.ahead.len() == self.chains.len()
-            && orders.ahead.iter().zip(&self.chains).all(|(own, chain)| *own <= chain.len())
+            && orders.ahead.iter().zip(&self.chains).all(|(ahead, chain)| *ahead <= chain.len())
     }
 
     fn waits(&self, orders: &Orders) -> Vec<Wait> {
@@ -120,9 +120,9 @@ impl Period {
             }
         }
         for order in &orders.streams {
-            for (at, own) in order.iter().enumerate() {
+            for (at, place) in order.iter().enumerate() {
                 let (next, is_before) = (order[(at + 1) % order.len()], at + 1 == order.len());
-                waits.push((self.number(*own), self.number(next), is_before));
+                waits.push((self.number(*place), self.number(next), is_before));
             }
         }
         waits
@@ -140,9 +140,9 @@ impl Period {
         }
         let times = self.replayed(orders, REPLAYED, slowdowns).ok()?;
         let n = self.steps().len();
-        let end = |layer: usize, own: usize| times.spans[layer * n + own].end_s;
+        let end = |layer: usize, step: usize| times.spans[layer * n + step].end_s;
         let [from, to] = BETWEEN;
-        let each = (0..n).map(|own| (end(to, own) - end(from, own)) / (to - from) as f64);
+        let each = (0..n).map(|step| (end(to, step) - end(from, step)) / (to - from) as f64);
         Some(each.fold(0.0, f64::max))
     }
 
@@ -150,11 +150,11 @@ impl Period {
     #[must_use]
     pub fn layers(&self, orders: &Orders, n_layers: usize) -> Cell {
         let n = self.steps().len();
-        let at = |layer: usize, own| layer * n + self.number(own);
+        let at = |layer: usize, place| layer * n + self.number(place);
         let mut cell = Cell::default();
         for layer in 0..n_layers {
             for (nano_batch, chain) in self.chains.iter().enumerate() {
-                for (position, own) in chain.iter().enumerate() {
+                for (position, step) in chain.iter().enumerate() {
                     let before = match (position, layer) {
                         (0, 0) => None,
                         (0, _) => Some(at(layer - 1, (nano_batch, chain.len() - 1))),
@@ -164,23 +164,23 @@ impl Period {
                         op: self.number((nano_batch, position)) as u32,
                         nano_batch: nano_batch as u32,
                         part: 0,
-                        stream: own.stream,
-                        seconds: own.seconds,
+                        stream: step.stream,
+                        seconds: step.seconds,
                         after: before.into_iter().collect(),
                     });
                 }
             }
         }
         // A period before the first one runs what of the first layer is ahead.
-        let of_period = |period: usize, own: &(usize, usize)| {
-            let is_ahead = orders.ahead.get(own.0).is_some_and(|ahead| own.1 < *ahead);
+        let of_period = |period: usize, place: &(usize, usize)| {
+            let is_ahead = orders.ahead.get(place.0).is_some_and(|ahead| place.1 < *ahead);
             let layer = if is_ahead { Some(period) } else { period.checked_sub(1) };
-            layer.filter(|layer| *layer < n_layers).map(|layer| at(layer, *own))
+            layer.filter(|layer| *layer < n_layers).map(|layer| at(layer, *place))
         };
         for (resource, order) in self.streams.iter().zip(&orders.streams) {
             let periods = 0..=n_layers;
             let order = periods
-                .flat_map(|period| order.iter().filter_map(move |own| of_period(period, own)));
+                .flat_map(|period| order.iter().filter_map(move |place| of_period(period, place)));
             cell.streams
                 .push(Stream { resource: *resource, order: Order::Stated(order.collect()) });
         }
@@ -217,16 +217,16 @@ fn cycle_ratio(steps: &[Step], waits: &[Wait], at_least: f64) -> Option<f64> {
 /// Whether waits inside a period are in no circle.
 fn is_live(n: usize, waits: &[Wait]) -> bool {
     let mut n_before = vec![0_usize; n];
-    let inside = || waits.iter().filter(|own| !own.2);
-    inside().for_each(|own| n_before[own.1] += 1);
-    let mut free: Vec<usize> = (0..n).filter(|own| n_before[*own] == 0).collect();
+    let inside = || waits.iter().filter(|wait| !wait.2);
+    inside().for_each(|wait| n_before[wait.1] += 1);
+    let mut free: Vec<usize> = (0..n).filter(|piece| n_before[*piece] == 0).collect();
     let mut at = 0;
     while let Some(piece) = free.get(at).copied() {
         at += 1;
-        for own in inside().filter(|own| own.0 == piece) {
-            n_before[own.1] -= 1;
-            if n_before[own.1] == 0 {
-                free.push(own.1);
+        for wait in inside().filter(|wait| wait.0 == piece) {
+            n_before[wait.1] -= 1;
+            if n_before[wait.1] == 0 {
+                free.push(wait.1);
             }
         }
     }

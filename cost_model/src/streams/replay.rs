@@ -27,7 +27,8 @@ pub fn replay(cell: &Cell, slowdowns: &Slowdowns) -> Result<Timetable, Stuck> {
         if !slowdowns.is_empty() {
             state.slow();
         }
-        let Some(next) = state.running.iter().flatten().map(|own| own.end_s).reduce(f64::min)
+        let Some(next) =
+            state.running.iter().flatten().map(|running| running.end_s).reduce(f64::min)
         else {
             break;
         };
@@ -95,15 +96,16 @@ impl<'a> State<'a> {
     fn new(cell: &'a Cell, slowdowns: &'a Slowdowns) -> Self {
         let (n, n_streams) = (cell.pieces.len(), cell.streams.len());
         // A predecessor that there is none of never ends.
-        let n_awaited = cell.pieces.iter().map(|own| own.after.len()).collect();
+        let n_awaited = cell.pieces.iter().map(|piece| piece.after.len()).collect();
         let mut first = vec![0; n + 1];
-        let known = || cell.pieces.iter().flat_map(|own| &own.after).filter(|own| **own < n);
+        let known =
+            || cell.pieces.iter().flat_map(|piece| &piece.after).filter(|before| **before < n);
         known().for_each(|before| first[before + 1] += 1);
         (0..n).for_each(|at| first[at + 1] += first[at]);
         let mut followers = vec![0; first[n]];
         let mut next = first.clone();
-        for (piece, own) in cell.pieces.iter().enumerate() {
-            for before in own.after.iter().filter(|own| **own < n) {
+        for (piece, this) in cell.pieces.iter().enumerate() {
+            for before in this.after.iter().filter(|before| **before < n) {
                 followers[next[*before]] = piece;
                 next[*before] += 1;
             }
@@ -121,14 +123,16 @@ impl<'a> State<'a> {
             orders: vec![Vec::new(); n_streams],
             ready: vec![BinaryHeap::new(); n_streams],
         };
-        (0..n).filter(|piece| cell.pieces[*piece].after.is_empty()).for_each(|own| state.wait(own));
+        (0..n)
+            .filter(|piece| cell.pieces[*piece].after.is_empty())
+            .for_each(|piece| state.wait(piece));
         state
     }
 
     /// A piece has no predecessor left.
     fn wait(&mut self, piece: usize) {
         let stream = self.cell.pieces[piece].stream;
-        let order = self.cell.streams.get(stream).map(|own| &own.order);
+        let order = self.cell.streams.get(stream).map(|stream| &stream.order);
         if order == Some(&Order::FirstReady) {
             self.ready[stream].push(Reverse((Time(self.now), piece)));
         }
@@ -156,39 +160,44 @@ impl<'a> State<'a> {
             return self.ready[stream].pop().map(|Reverse((_, piece))| piece);
         };
         let piece = *order.get(self.orders[stream].len())?;
-        let own = self.cell.pieces.get(piece)?;
-        let is_next = own.stream == stream && !self.is_started[piece] && self.n_awaited[piece] == 0;
+        let this = self.cell.pieces.get(piece)?;
+        let is_next =
+            this.stream == stream && !self.is_started[piece] && self.n_awaited[piece] == 0;
         is_next.then_some(piece)
     }
 
     /// Ends of what runs, by all that runs beside it.
     fn slow(&mut self) {
-        let op = |own: &Running| self.cell.pieces[own.piece].op;
+        let op = |running: &Running| self.cell.pieces[running.piece].op;
         let running = self.running.iter().enumerate();
         let beside: Vec<(usize, u32)> =
-            running.filter_map(|(at, own)| Some((at, op(own.as_ref()?)))).collect();
+            running.filter_map(|(at, slot)| Some((at, op(slot.as_ref()?)))).collect();
         for &(stream, op) in &beside {
             let others = beside.iter().filter(|(at, _)| *at != stream);
             let longer =
                 1.0 + others.map(|(_, other)| self.slowdowns.beside(op, *other)).sum::<f64>();
-            let Some(own) = self.running[stream].as_mut().filter(|own| own.longer != longer) else {
+            let Some(running) =
+                self.running[stream].as_mut().filter(|running| running.longer != longer)
+            else {
                 continue;
             };
-            own.left_s = (own.left_s - (self.now - own.since_s) / own.longer).max(0.0);
-            (own.since_s, own.longer) = (self.now, longer);
-            own.end_s = self.now + own.left_s * longer;
-            self.spans[own.piece].end_s = own.end_s;
+            running.left_s =
+                (running.left_s - (self.now - running.since_s) / running.longer).max(0.0);
+            (running.since_s, running.longer) = (self.now, longer);
+            running.end_s = self.now + running.left_s * longer;
+            self.spans[running.piece].end_s = running.end_s;
         }
     }
 
     /// Ends what ends now.
     fn end_all(&mut self) {
         for stream in 0..self.running.len() {
-            let Some(own) = self.running[stream].filter(|own| own.end_s <= self.now) else {
+            let Some(ended) = self.running[stream].filter(|running| running.end_s <= self.now)
+            else {
                 continue;
             };
             self.running[stream] = None;
-            for at in self.first[own.piece]..self.first[own.piece + 1] {
+            for at in self.first[ended.piece]..self.first[ended.piece + 1] {
                 let follower = self.followers[at];
                 self.n_awaited[follower] -= 1;
                 if self.n_awaited[follower] == 0 {

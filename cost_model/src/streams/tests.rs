@@ -28,7 +28,7 @@ fn none() -> Slowdowns {
 }
 
 fn spans(times: &Timetable) -> Vec<(f64, f64)> {
-    times.spans.iter().map(|own| (own.start_s, own.end_s)).collect()
+    times.spans.iter().map(|span| (span.start_s, span.end_s)).collect()
 }
 
 #[test]
@@ -46,12 +46,12 @@ fn a_stated_order_waits_and_the_first_that_is_ready_does_not() {
 #[test]
 fn ops_slow_each_other_while_they_run_together() {
     let both = Slowdowns::new([((0, 3), 0.5), ((3, 0), 0.5)]).unwrap();
-    let own = cell(Order::FirstReady);
-    let times = replay(&own, &both).unwrap();
+    let cell = cell(Order::FirstReady);
+    let times = replay(&cell, &both).unwrap();
     // The message takes 1.5 s, by when a second of the kernel is done.
     assert_eq!(spans(&times), [(0.0, 2.5), (2.5, 5.5), (2.5, 3.5), (0.0, 1.5)]);
-    assert_eq!(verify(&own, &times, &both), []);
-    assert_eq!(verify(&own, &times, &none()), [0, 3].map(|piece| Violation::BadSpan { piece }));
+    assert_eq!(verify(&cell, &times, &both), []);
+    assert_eq!(verify(&cell, &times, &none()), [0, 3].map(|piece| Violation::BadSpan { piece }));
     assert!(Slowdowns::new([((0, 1), -0.1)]).is_none());
     assert!(Slowdowns::new([((0, 1), f64::NAN)]).is_none());
 }
@@ -75,10 +75,10 @@ fn what_waits_for_itself_is_stuck() {
 #[test]
 fn each_broken_rule_is_named() {
     let of = |cell: &Cell| verify::cell(cell);
-    let mut own = cell(Order::Stated(vec![3, 3, 0]));
-    own.pieces[0].seconds = f64::NAN;
-    own.pieces[1].stream = 2;
-    own.pieces[1].after = vec![4];
+    let mut broken = cell(Order::Stated(vec![3, 3, 0]));
+    broken.pieces[0].seconds = f64::NAN;
+    broken.pieces[1].stream = 2;
+    broken.pieces[1].after = vec![4];
     let wanted = [
         Violation::BadSeconds { piece: 0 },
         Violation::NoStream { piece: 1 },
@@ -88,14 +88,14 @@ fn each_broken_rule_is_named() {
         Violation::NotOnce { stream: 1, piece: 0 },
         Violation::Missing { stream: 1, piece: 2 },
     ];
-    assert_eq!(of(&own), wanted);
-    let own = cell(Order::FirstReady);
-    let times = replay(&own, &none()).unwrap();
+    assert_eq!(of(&broken), wanted);
+    let sound = cell(Order::FirstReady);
+    let times = replay(&sound, &none()).unwrap();
     let moved = |piece: usize, start_s: f64| {
         let mut times = times.clone();
-        let seconds = own.pieces[piece].seconds;
+        let seconds = sound.pieces[piece].seconds;
         times.spans[piece] = Span { start_s, end_s: start_s + seconds };
-        verify(&own, &times, &none())
+        verify(&sound, &times, &none())
     };
     assert_eq!(moved(2, 2.0), []);
     assert_eq!(moved(2, 1.0), [Violation::TooEarly { piece: 2, before: 0 }]);
@@ -103,7 +103,7 @@ fn each_broken_rule_is_named() {
     assert_eq!(moved(1, 1.0), [together]);
     assert_eq!(moved(3, 4.0), [Violation::OutOfOrder { stream: 1, pieces: [3, 2] }]);
     let other =
-        |orders: Vec<Vec<usize>>| verify(&own, &Timetable { orders, ..times.clone() }, &none());
+        |orders: Vec<Vec<usize>>| verify(&sound, &Timetable { orders, ..times.clone() }, &none());
     assert_eq!(other(vec![vec![0], vec![3, 2]]), [Violation::Missing { stream: 0, piece: 1 }]);
     assert_eq!(
         other(vec![vec![0, 1], vec![3, 2, 3]]),
@@ -111,7 +111,7 @@ fn each_broken_rule_is_named() {
     );
     let short = Timetable { spans: times.spans[1..].to_vec(), ..times.clone() };
     let wanted = Violation::OtherPieces { timed: 3, pieces: 4 };
-    assert_eq!(verify(&own, &short, &none()), [wanted]);
+    assert_eq!(verify(&sound, &short, &none()), [wanted]);
     let stated = cell(Order::Stated(vec![2, 3]));
     assert_eq!(
         verify(&stated, &times, &none()),
@@ -121,7 +121,9 @@ fn each_broken_rule_is_named() {
 
 #[test]
 fn resources_are_read_by_their_names() {
-    assert!(Resource::ALL.into_iter().all(|own| Resource::read(own.name()) == Some(own)));
+    assert!(
+        Resource::ALL.into_iter().all(|resource| Resource::read(resource.name()) == Some(resource))
+    );
     assert_eq!(Resource::read("disk"), None);
 }
 
@@ -172,22 +174,27 @@ fn stated_orders_start_everything_as_early_as_can_be() {
         let n_streams = cell.streams.len();
         let mut first: Vec<f64> = cell.pieces.iter().map(|_| below(1000) as f64).collect();
         for at in 0..cell.pieces.len() {
-            let latest = cell.pieces[at].after.iter().map(|own| first[*own]).fold(0.0, f64::max);
+            let latest =
+                cell.pieces[at].after.iter().map(|before| first[*before]).fold(0.0, f64::max);
             first[at] = first[at].max(latest);
         }
         let mut sorted: Vec<usize> = (0..cell.pieces.len()).collect();
         sorted.sort_by(|a, b| first[*a].total_cmp(&first[*b]).then(a.cmp(b)));
         for stream in 0..n_streams {
-            let own = sorted.iter().copied().filter(|own| cell.pieces[*own].stream == stream);
-            stated.streams[stream].order = Order::Stated(own.collect());
+            let order = sorted.iter().copied().filter(|piece| cell.pieces[*piece].stream == stream);
+            stated.streams[stream].order = Order::Stated(order.collect());
         }
         let times = replay(&stated, &none()).unwrap();
         let (mut end, mut free) = (vec![0.0; sorted.len()], vec![0.0_f64; n_streams]);
         for piece in sorted {
-            let own = &cell.pieces[piece];
-            let start = own.after.iter().map(|own| end[*own]).fold(free[own.stream], f64::max);
-            end[piece] = start + own.seconds;
-            free[own.stream] = end[piece];
+            let current = &cell.pieces[piece];
+            let start = current
+                .after
+                .iter()
+                .map(|before| end[*before])
+                .fold(free[current.stream], f64::max);
+            end[piece] = start + current.seconds;
+            free[current.stream] = end[piece];
             assert_eq!(spans(&times)[piece], (start, end[piece]), "{seed}");
         }
         assert_eq!(verify(&stated, &times, &none()), []);

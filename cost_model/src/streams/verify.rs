@@ -78,18 +78,18 @@ pub enum Violation {
 #[must_use]
 pub fn cell(cell: &Cell) -> Vec<Violation> {
     let mut found = Vec::new();
-    for (piece, own) in cell.pieces.iter().enumerate() {
-        if !(own.seconds.is_finite() && own.seconds >= 0.0) {
+    for (piece, this) in cell.pieces.iter().enumerate() {
+        if !(this.seconds.is_finite() && this.seconds >= 0.0) {
             found.push(Violation::BadSeconds { piece });
         }
-        if own.stream >= cell.streams.len() {
+        if this.stream >= cell.streams.len() {
             found.push(Violation::NoStream { piece });
         }
-        let unknown = own.after.iter().filter(|before| **before >= cell.pieces.len());
+        let unknown = this.after.iter().filter(|before| **before >= cell.pieces.len());
         found.extend(unknown.map(|before| Violation::NoPiece { piece, before: *before }));
     }
-    for (stream, own) in cell.streams.iter().enumerate() {
-        let Order::Stated(order) = &own.order else { continue };
+    for (stream, this) in cell.streams.iter().enumerate() {
+        let Order::Stated(order) = &this.order else { continue };
         found.extend(once(cell, (stream, order)));
     }
     found
@@ -107,8 +107,8 @@ pub fn verify(of: &Cell, times: &Timetable, slowdowns: &Slowdowns) -> Vec<Violat
         return found;
     }
     let off = TOLERANCE * times.seconds().abs();
-    for (piece, (own, span)) in of.pieces.iter().zip(&times.spans).enumerate() {
-        let longer = span.end_s - span.start_s - own.seconds;
+    for (piece, (this, span)) in of.pieces.iter().zip(&times.spans).enumerate() {
+        let longer = span.end_s - span.start_s - this.seconds;
         let is_sound = span.start_s >= 0.0
             && longer >= -off
             && span.end_s.is_finite()
@@ -116,7 +116,8 @@ pub fn verify(of: &Cell, times: &Timetable, slowdowns: &Slowdowns) -> Vec<Violat
         if !is_sound {
             found.push(Violation::BadSpan { piece });
         }
-        let early = own.after.iter().filter(|own| times.spans[**own].end_s > span.start_s + off);
+        let early =
+            this.after.iter().filter(|before| times.spans[**before].end_s > span.start_s + off);
         found.extend(early.map(|before| Violation::TooEarly { piece, before: *before }));
     }
     for stream in 0..of.streams.len() {
@@ -135,7 +136,7 @@ fn of_stream(of: &Cell, times: &Timetable, (stream, off): (usize, f64)) -> Vec<V
     }
     // Where the first that is ready runs, nothing runs before what was ready before it.
     let ready = |piece: usize| {
-        let ends = of.pieces[piece].after.iter().map(|own| spans[*own].end_s);
+        let ends = of.pieces[piece].after.iter().map(|before| spans[*before].end_s);
         ends.fold(0.0, f64::max)
     };
     let is_first_ready = of.streams[stream].order == Order::FirstReady;
@@ -150,9 +151,9 @@ fn of_stream(of: &Cell, times: &Timetable, (stream, off): (usize, f64)) -> Vec<V
         }
     }
     if let Order::Stated(stated) = &of.streams[stream].order {
-        let other = stated.iter().zip(order).find(|(stated, own)| stated != own);
+        let other = stated.iter().zip(order).find(|(stated, ran)| stated != ran);
         found.extend(
-            other.map(|(next, own)| Violation::OutOfOrder { stream, pieces: [*own, *next] }),
+            other.map(|(next, ran)| Violation::OutOfOrder { stream, pieces: [*ran, *next] }),
         );
     }
     found
@@ -163,14 +164,14 @@ fn once(of: &Cell, (stream, order): (usize, &[usize])) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut is_there = vec![false; of.pieces.len()];
     for piece in order {
-        let own = of.pieces.get(*piece).filter(|own| own.stream == stream);
-        match own.is_some() && !is_there[*piece] {
+        let known = of.pieces.get(*piece).filter(|known| known.stream == stream);
+        match known.is_some() && !is_there[*piece] {
             true => is_there[*piece] = true,
             false => found.push(Violation::NotOnce { stream, piece: *piece }),
         }
     }
-    let own = (0..of.pieces.len()).filter(|piece| of.pieces[*piece].stream == stream);
-    let missing = own.filter(|piece| !is_there[*piece]);
+    let pieces = (0..of.pieces.len()).filter(|piece| of.pieces[*piece].stream == stream);
+    let missing = pieces.filter(|piece| !is_there[*piece]);
     found.extend(missing.map(|piece| Violation::Missing { stream, piece }));
     found
 }

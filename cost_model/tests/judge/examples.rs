@@ -122,22 +122,22 @@ fn each_rule_of_memory_by_hand() {
     case.graph.tensors[w.index()].state_bytes = ir::units::Bytes(16);
     let fed = case.tensor("fed", 8, Role::Input);
     let (x, seen) = (case.activation("x", 4), case.activation("seen", 4));
-    let (unread, kept) = (case.activation("unread", 2), case.activation("kept", 1));
+    let (unread, returned) = (case.activation("unread", 2), case.activation("kept", 1));
     case.op("A", &[(0, 2)], &[w, fed], &[x, unread]);
     let view = case.op("view", &[], &[x], &[seen]);
     case.graph.ops[view.index()].work = ir::op::Work::View;
-    case.op("B", &[(0, 2)], &[w], &[kept]);
+    case.op("B", &[(0, 2)], &[w], &[returned]);
     case.op("C", &[(0, 2)], &[seen], &[]);
     case.op("D", &[(0, 2)], &[], &[]);
-    case.graph.outputs.push(kept);
+    case.graph.outputs.push(returned);
     let problem = case.problem();
     let mut plan = plan(5, &[&[0, 2, 3, 4]], &[], &[]);
     plan.placement.device[view.index()] = None;
     assert_eq!(verify(&problem, &plan), []);
     let timeline = replay(&problem, &plan).unwrap();
     let at = |at| {
-        let held = alive(&problem, &plan, &timeline, DeviceId(0), at);
-        held.iter().map(|h| (h.name.clone(), h.bytes)).collect::<Vec<_>>()
+        let holdings = alive(&problem, &plan, &timeline, DeviceId(0), at);
+        holdings.iter().map(|h| (h.name.clone(), h.bytes)).collect::<Vec<_>>()
     };
     let named = |list: &[(&str, u64)]| -> Vec<(String, u64)> {
         list.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes)).collect()

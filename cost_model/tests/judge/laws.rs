@@ -66,17 +66,17 @@ fn shuffled_orders_stop_both_or_neither() {
                 row.swap(i, random.below(i + 1));
             }
         }
-        let mut own = verify(&problem, &plan);
+        let mut violations = verify(&problem, &plan);
         match replay(&problem, &plan) {
             Ok(timeline) => {
-                assert_eq!(own, []);
+                assert_eq!(violations, []);
                 assert_eq!(step_time_ns(&problem, &plan), Some(timeline.step_time.get()));
             }
             Err(violation) => {
                 n_stuck += 1;
-                own.push(violation);
-                assert_eq!(own.len(), 2);
-                own.iter().for_each(|v| assert_circle(&problem, &plan, v));
+                violations.push(violation);
+                assert_eq!(violations.len(), 2);
+                violations.iter().for_each(|v| assert_circle(&problem, &plan, v));
             }
         }
     }
@@ -99,7 +99,7 @@ fn waits(problem: &Problem, plan: &Plan, later: Task, earlier: Task) -> bool {
     let orders = plan.schedule.channels.values();
     let in_order = orders.map(|o| o.iter().map(|t| Task::Transfer(*t)).collect()).any(follows);
     let mut waits = plan.schedule.after.iter();
-    let told = waits.any(|w| w.task == later && w.after.contains(&earlier));
+    let stated = waits.any(|w| w.task == later && w.after.contains(&earlier));
     let home = |op: OpId| plan.placement.of(op).unwrap();
     let data = match (earlier, later) {
         (Task::Op(a), Task::Op(b)) => {
@@ -111,7 +111,7 @@ fn waits(problem: &Problem, plan: &Plan, later: Task, earlier: Task) -> bool {
         }
         (Task::Transfer(_), Task::Transfer(_)) => false,
     };
-    in_row || in_order || told || data
+    in_row || in_order || stated || data
 }
 
 /// M1 to M4 read literally, for one instant.
@@ -130,8 +130,9 @@ fn bytes_at(problem: &Problem, plan: &Plan, timeline: &Timeline, d: DeviceId, at
             (Role::Activation, Some(maker)) if here(&maker) => {
                 let mut sent = timeline.transfers.iter().filter(|t| t.transfer.tensor == tensor);
                 let sent = sent.by_ref().map(|t| t.span.end).max();
-                let kept = problem.is_output(tensor).then_some(u64::MAX);
-                let end = [Some(span(maker).end), last, sent, kept].into_iter().flatten().max();
+                let output_end = problem.is_output(tensor).then_some(u64::MAX);
+                let end =
+                    [Some(span(maker).end), last, sent, output_end].into_iter().flatten().max();
                 end.map(|end| (span(maker).start, end))
             }
             (Role::Activation, Some(_)) => timeline
@@ -170,8 +171,8 @@ fn peaks_agree_with_a_look_at_every_instant() {
             let most = instants.clone().map(level).max().unwrap();
             let first = instants.clone().find(|at| level(*at) == most).unwrap();
             assert_eq!((peak.bytes, peak.at), (most, first), "seed {seed} {device}");
-            let held = alive(&problem, &plan, &timeline, device, peak.at);
-            assert_eq!(held.iter().map(|h| h.bytes).sum::<u64>(), most, "seed {seed}");
+            let holdings = alive(&problem, &plan, &timeline, device, peak.at);
+            assert_eq!(holdings.iter().map(|h| h.bytes).sum::<u64>(), most, "seed {seed}");
             for at in instants {
                 let since = curve.iter().rfind(|level| level.at <= at).unwrap();
                 assert_eq!(since.bytes, level(at), "seed {seed} {device} at {at}");
@@ -179,9 +180,9 @@ fn peaks_agree_with_a_look_at_every_instant() {
         }
         let step_time = timeline.step_time.get();
         let made_last = |op: &&OpId| {
-            let kept = |t: &TensorId| problem.is_output(*t) && problem.bytes(*t) > 0;
+            let returned = |t: &TensorId| problem.is_output(*t) && problem.bytes(*t) > 0;
             timeline.ops[op.index()].is_some_and(|span| span.start == step_time)
-                && problem.outputs(**op).iter().any(kept)
+                && problem.outputs(**op).iter().any(returned)
         };
         n_at_the_end += problem.actions.iter().filter(made_last).count();
     }

@@ -41,8 +41,11 @@ fn every_defect_is_named() {
         let violation = judge(&costs, &grid).unwrap_err();
         assert_eq!(violation.code(), code, "{text}");
         assert_eq!(violation.diagnostic().code, code);
-        let told = verify(&costs, &grid);
-        assert!(told.iter().any(|violation| violation.code() == code), "{text}: {told:?}");
+        let violations = verify(&costs, &grid);
+        assert!(
+            violations.iter().any(|violation| violation.code() == code),
+            "{text}: {violations:?}"
+        );
     }
 }
 
@@ -63,8 +66,8 @@ fn memory_over_the_limit_is_named_with_what_lies_there() {
     let mut costs = PipelineCosts::looped(2, 1, 2, stage());
     costs.ranks[0].limit = Some(Bytes(9));
     let grid = Grid::parse("0F0,0F1,0B0,0B1\n1F0,1B0,1F1,1B1").unwrap();
-    let told = verify(&costs, &grid);
-    let [violation] = told.as_slice() else { panic!("{told:?}") };
+    let violations = verify(&costs, &grid);
+    let [violation] = violations.as_slice() else { panic!("{violations:?}") };
     assert_eq!(violation.code(), "memory-exceeded");
     assert_eq!(violation.to_string(), "rank 0 holds 10 B at 10 ns, but has room for 9 B");
     costs.ranks[0].limit = Some(Bytes(10));

@@ -122,7 +122,8 @@ fn the_memory_trace_is_what_counting_gives() {
                 .map(|at| (naive.bytes(&times, rank, at), std::cmp::Reverse(at)));
             let (bytes, at) = counted.max().unwrap();
             assert_eq!((peak.bytes, peak.at), (bytes, at.0), "round {round}, rank {rank}\n{grid}");
-            let alive: u64 = judged.report.ranks[rank].alive.iter().map(|held| held.bytes).sum();
+            let alive: u64 =
+                judged.report.ranks[rank].alive.iter().map(|holding| holding.bytes).sum();
             assert_eq!(alive, bytes, "round {round}, rank {rank}");
         }
         levels(&judged, &naive, &times, &grid);
@@ -157,19 +158,19 @@ fn the_report_adds_up() {
         let naive = Naive::new(&costs, &grid);
         let times = times(&judged, &grid);
         let mut last = times.transfers.values().map(|span| span.1).max().unwrap_or(0);
-        for (rank, own) in judged.report.ranks.iter().enumerate() {
+        for (rank, report) in judged.report.ranks.iter().enumerate() {
             let [shared, exchanged, added, end] = naive.end_of_step(&times, rank);
             last = last.max(end);
-            let told = &judged.timeline.ends[rank];
-            let ends = [told.exposed.end, told.tied.end, told.optimizer.end];
+            let end_of_step = &judged.timeline.ends[rank];
+            let ends = [end_of_step.exposed.end, end_of_step.tied.end, end_of_step.optimizer.end];
             assert_eq!(ends, [exchanged, added, end], "{round}");
-            assert_eq!(told.overlapped.last().map_or(0, |(_, span)| span.end), shared);
-            busy(&costs, &grid, &times, rank, own, told);
+            assert_eq!(end_of_step.overlapped.last().map_or(0, |(_, span)| span.end), shared);
+            busy(&costs, &grid, &times, rank, report, end_of_step);
         }
         assert_eq!(judged.report.step_time.0, last, "round {round}");
-        let told: u64 = judged.report.links.iter().map(|link| link.bytes).sum();
+        let reported: u64 = judged.report.links.iter().map(|link| link.bytes).sum();
         let sent = times.transfers.keys().map(|cell| naive.leaves(*cell).unwrap().3);
-        assert_eq!(told, sent.sum::<u64>());
+        assert_eq!(reported, sent.sum::<u64>());
         let n: u64 = judged.report.links.iter().map(|link| link.n_transfers).sum();
         assert_eq!(n, times.transfers.len() as u64);
     }
@@ -181,26 +182,26 @@ fn busy(
     grid: &Grid,
     times: &Times,
     rank: usize,
-    own: &cost_model::runs::judge::report::RankReport,
-    told: &cost_model::runs::judge::timeline::EndOfStep,
+    report: &cost_model::runs::judge::report::RankReport,
+    end_of_step: &cost_model::runs::judge::timeline::EndOfStep,
 ) {
     let naive = Naive::new(costs, grid);
     let touches = |cell: &Cell| naive.leaves(*cell).is_some_and(|w| w.0 == rank || w.1 == rank);
     let last_transfer = times.transfers.values().map(|span| span.1).max().unwrap_or(0);
     let mut expected = (0, 0);
-    for at in 0..told.optimizer.end.max(last_transfer) {
+    for at in 0..end_of_step.optimizer.end.max(last_transfer) {
         let within = |(start, end): (u64, u64)| start <= at && at < end;
-        let optimizer = (told.optimizer.start, told.optimizer.end);
-        let exposed = (told.exposed.start, told.exposed.end);
+        let optimizer = (end_of_step.optimizer.start, end_of_step.optimizer.end);
+        let exposed = (end_of_step.exposed.start, end_of_step.exposed.end);
         if grid.rows[rank].iter().any(|cell| within(times.cells[cell])) || within(optimizer) {
             expected.0 += 1;
         } else if times.transfers.iter().any(|(cell, span)| touches(cell) && within(*span))
             || within(exposed)
-            || within((told.tied.start, told.tied.end))
-            || told.overlapped.iter().any(|(_, span)| within((span.start, span.end)))
+            || within((end_of_step.tied.start, end_of_step.tied.end))
+            || end_of_step.overlapped.iter().any(|(_, span)| within((span.start, span.end)))
         {
             expected.1 += 1;
         }
     }
-    assert_eq!((own.compute_ns, own.communication_ns), expected);
+    assert_eq!((report.compute_ns, report.communication_ns), expected);
 }

@@ -36,15 +36,15 @@ impl<'a> Naive<'a> {
     }
 
     pub(crate) fn duration(&self, cell: Cell) -> u64 {
-        let own = &self.costs.stages[cell.stage.index()];
+        let stage = &self.costs.stages[cell.stage.index()];
         let late = !self.has(Cell { pass: Pass::Recompute, ..cell });
-        let again = if late { own.recompute.0 } else { 0 };
+        let again = if late { stage.recompute.0 } else { 0 };
         match cell.pass {
-            Pass::Forward => own.forward.0,
-            Pass::Backward => own.backward.0 + again,
-            Pass::BackwardInput => own.backward_input.0 + again,
-            Pass::BackwardWeight => own.backward_weight.0,
-            Pass::Recompute => own.recompute.0,
+            Pass::Forward => stage.forward.0,
+            Pass::Backward => stage.backward.0 + again,
+            Pass::BackwardInput => stage.backward_input.0 + again,
+            Pass::BackwardWeight => stage.backward_weight.0,
+            Pass::Recompute => stage.recompute.0,
         }
     }
 
@@ -209,8 +209,8 @@ impl<'a> Naive<'a> {
     /// the optimizer, of a rank.
     pub(crate) fn end_of_step(&self, times: &Times, rank: usize) -> [u64; 4] {
         let tied = |rank: usize| {
-            let own = self.costs.stages.iter().filter(|stage| stage.rank as usize == rank);
-            own.map(|stage| stage.tied.0).sum::<u64>()
+            let stages = self.costs.stages.iter().filter(|stage| stage.rank as usize == rank);
+            stages.map(|stage| stage.tied.0).sum::<u64>()
         };
         let (shared, exchanged) = self.exchanged(times, rank);
         let added = match tied(rank) {
@@ -256,11 +256,11 @@ impl<'a> Naive<'a> {
     /// Bytes on a rank at an instant.
     pub(crate) fn bytes(&self, times: &Times, rank: usize, at: u64) -> u64 {
         let mut total = self.costs.ranks[rank].persistent.0;
-        for (index, own) in self.costs.stages.iter().enumerate() {
-            if own.rank as usize != rank {
+        for (index, costs) in self.costs.stages.iter().enumerate() {
+            if costs.rank as usize != rank {
                 continue;
             }
-            total += own.persistent.0;
+            total += costs.persistent.0;
             let stage = index as u32;
             for k in 0..self.costs.n_micro_batches {
                 let span = |pass| times.cells.get(&Cell::new(stage, pass, k)).copied();
@@ -268,18 +268,18 @@ impl<'a> Naive<'a> {
                 let first = times.cells[&self.backward(stage, k)];
                 let again = span(Pass::Recompute).unwrap_or(first).0;
                 let last = span(Pass::BackwardWeight).unwrap_or(first).1;
-                let kept = own.kept_for_weight.0.min(own.stash.0 + own.recomputed.0);
+                let for_weight = costs.kept_for_weight.0.min(costs.stash.0 + costs.recomputed.0);
                 let lives = |from: u64, to: u64| u64::from(from <= at && at < to);
-                total += own.stash.0 * lives(made, first.1);
-                total += own.recomputed.0 * lives(again, first.1);
-                total += kept * lives(first.1, last);
+                total += costs.stash.0 * lives(made, first.1);
+                total += costs.recomputed.0 * lives(again, first.1);
+                total += for_weight * lives(first.1, last);
                 if let Some((from, _)) = span(Pass::BackwardInput) {
-                    total += own.made_for_weight.0 * lives(from, last);
+                    total += costs.made_for_weight.0 * lives(from, last);
                 }
                 for pass in Pass::ALL {
                     let bytes = match pass {
-                        Pass::Forward | Pass::Recompute => own.forward_temporary.0,
-                        _ => own.backward_temporary.0,
+                        Pass::Forward | Pass::Recompute => costs.forward_temporary.0,
+                        _ => costs.backward_temporary.0,
                     };
                     total += span(pass).map_or(0, |(from, to)| bytes * lives(from, to));
                 }

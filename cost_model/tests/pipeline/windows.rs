@@ -28,15 +28,19 @@ fn windows_add_up_to_the_report() {
             let shares = shares(&parts, step, n);
             let begin = |window: usize| step * window as u64 / n as u64;
             let lengths = (0..n).map(|window| begin(window + 1) - begin(window));
-            assert!(shares.iter().map(|own| own.iter().sum::<u64>()).eq(lengths), "round {round}");
-            let sum = |doing: Doing| shares.iter().map(|own| own[doing as usize]).sum::<u64>();
+            assert!(
+                shares.iter().map(|window| window.iter().sum::<u64>()).eq(lengths),
+                "round {round}"
+            );
+            let sum =
+                |doing: Doing| shares.iter().map(|window| window[doing as usize]).sum::<u64>();
             assert_eq!(sum(Doing::Bubble), report.idle_ns);
             assert_eq!(sum(Doing::Communication), report.communication_ns);
             let all: u64 = Doing::ALL.into_iter().map(sum).sum();
             assert_eq!(all - report.idle_ns - report.communication_ns, report.compute_ns);
             let changes = changes(&judged.lowered, &judged.timeline, rank);
             let levels = levels(&changes, step, n);
-            let most = levels.iter().map(|own| own.iter().sum::<u64>()).max();
+            let most = levels.iter().map(|window| window.iter().sum::<u64>()).max();
             assert_eq!(most, Some(report.peak.bytes), "round {round}\n{grid}");
         }
     }

@@ -25,8 +25,9 @@ impl PlanDocument {
             return Err(refused(member, "is 0, but must be at least 1"));
         }
         self.check_members()?;
-        let own = &self.request;
-        let is_asked = own.least.is_some() || own.pue.is_some() || own.power_cap_w.is_some();
+        let request = &self.request;
+        let is_asked =
+            request.least.is_some() || request.pue.is_some() || request.power_cap_w.is_some();
         if is_asked && self.energy.is_none() {
             return Err(refused("energy", "is missing, and `request` asks for it"));
         }
@@ -43,12 +44,12 @@ impl PlanDocument {
 
     /// Refuses another number of micro-batches than the sizes make.
     fn check_micro_batches(&self) -> Result<(), Diagnostic> {
-        let (own, stated) = (self.parallelism.n_micro_batches, self.workload.n_micro_batches());
-        match own == stated {
+        let (n, stated) = (self.parallelism.n_micro_batches, self.workload.n_micro_batches());
+        match n == stated {
             true => Ok(()),
             false => Err(refused(
                 "parallelism.n_micro_batches",
-                &format!("is {own}, but `workload` makes {stated}"),
+                &format!("is {n}, but `workload` makes {stated}"),
             )),
         }
     }
@@ -82,9 +83,9 @@ impl RequestDocument {
     /// Refuses numbers that no facility, cap or board has.
     pub(super) fn check_energy(&self) -> Result<(), Diagnostic> {
         let within = |value: Option<f64>, least: f64, most: f64| {
-            value.is_none_or(|own| (least..=most).contains(&own))
+            value.is_none_or(|value| (least..=most).contains(&value))
         };
-        let is_known = |own: &str| ["energy-per-token", "cost-per-token"].contains(&own);
+        let is_known = |name: &str| ["energy-per-token", "cost-per-token"].contains(&name);
         if !self.least.as_deref().is_none_or(is_known) {
             return Err(refused("request.least", "must be energy-per-token or cost-per-token"));
         }
@@ -110,7 +111,7 @@ impl RequestDocument {
         let shares =
             [("request.memory_margin", self.memory_margin), ("request.kept_free", self.kept_free)];
         for (name, share) in shares {
-            if let Some(share) = share.filter(|own| !(0.0..1.0).contains(own)) {
+            if let Some(share) = share.filter(|share| !(0.0..1.0).contains(share)) {
                 let why = format!("is {share}, but must be at least 0 and below 1");
                 return Err(refused(name, &why));
             }

@@ -24,27 +24,27 @@ struct Row {
 const KINDS: [Row; 9] = [
     Row {
         kind: PlanKind::Inference,
-        is: |own| own.served.is_some(),
+        is: |plan| plan.served.is_some(),
         must: "served workload.batch partition.stages.blocks partition.stages.mesh cost",
         may: "energy request.least request.pue request.power_cap_w request.board_limit \
               request.without request.max_memory_bytes request.memory_margin",
     },
     Row {
         kind: PlanKind::Gradients,
-        is: |own| own.communication.exchange.is_some() || !own.communication.buckets.is_empty(),
+        is: |plan| plan.communication.exchange.is_some() || !plan.communication.buckets.is_empty(),
         must: "communication.exchange communication.buckets cost",
         may: "communication.lossy workload.batch",
     },
     Row {
         kind: PlanKind::NanoBatches,
-        is: |own| own.experts.serving.is_some(),
+        is: |plan| plan.experts.serving.is_some(),
         must: "experts.phase experts.tokens experts.sequence_length experts.serving \
                experts.layers experts.layers[].nano_batches workload.batch schedule.cells cost",
         may: "request.expert_skew",
     },
     Row {
         kind: PlanKind::Groups,
-        is: |own| own.experts.disaggregated.is_some(),
+        is: |plan| plan.experts.disaggregated.is_some(),
         must: "experts.phase experts.tokens experts.sequence_length experts.disaggregated \
                experts.layers experts.layers[].piece_seconds workload.batch schedule.cells cost",
         may: "experts.layers[].slots experts.layers[].visits experts.layers[].devices_of_expert \
@@ -52,7 +52,7 @@ const KINDS: [Row; 9] = [
     },
     Row {
         kind: PlanKind::Streams,
-        is: |own| !own.schedule.cells.is_empty(),
+        is: |plan| !plan.schedule.cells.is_empty(),
         must: "experts.phase experts.tokens experts.sequence_length experts.layers \
                experts.layers[].r_fwd experts.layers[].r_bwd experts.layers[].gradient_bytes \
                experts.layers[].others_gradient_bytes workload.batch schedule.cells cost",
@@ -60,7 +60,7 @@ const KINDS: [Row; 9] = [
     },
     Row {
         kind: PlanKind::Slots,
-        is: |own| own.experts.host.is_some(),
+        is: |plan| plan.experts.host.is_some(),
         must: "experts.phase experts.tokens experts.groups experts.host experts.layers \
                experts.layers[].cache workload.batch",
         may: "experts.sequence_length experts.layers[].slots experts.layers[].visits \
@@ -69,7 +69,7 @@ const KINDS: [Row; 9] = [
     },
     Row {
         kind: PlanKind::Experts,
-        is: |own| !own.experts.layers.is_empty(),
+        is: |plan| !plan.experts.layers.is_empty(),
         must: "experts.phase experts.tokens experts.groups experts.layers workload.batch",
         // What a placement lacks is named where its rules are looked at.
         may: "experts.sequence_length experts.layers[].slots experts.layers[].visits \
@@ -78,7 +78,7 @@ const KINDS: [Row; 9] = [
     },
     Row {
         kind: PlanKind::Training,
-        is: |own| own.training.is_some(),
+        is: |plan| plan.training.is_some(),
         must: "training parallelism.training",
         may: "partition.stages.blocks partition.stages.mesh schedule.grid communication.lossy \
               communication.edges communication.replaced communication.moves \
@@ -110,66 +110,69 @@ use Is::{Layers, Of, Stages};
 
 /// Members that not every plan has.
 const MEMBERS: [(&str, Is); 60] = [
-    ("placement", Of(|own| !own.placement.is_empty())),
-    ("training", Of(|own| own.training.is_some())),
-    ("served", Of(|own| own.served.is_some())),
-    ("parallelism.training", Of(|own| own.parallelism.training.is_some())),
-    ("experts.phase", Of(|own| own.experts.phase.is_some())),
-    ("experts.sequence_length", Of(|own| own.experts.sequence_length.is_some())),
-    ("experts.tokens", Of(|own| own.experts.tokens.is_some())),
-    ("experts.groups", Of(|own| own.experts.groups.is_some())),
-    ("experts.host", Of(|own| own.experts.host.is_some())),
-    ("experts.disaggregated", Of(|own| own.experts.disaggregated.is_some())),
-    ("experts.serving", Of(|own| own.experts.serving.is_some())),
-    ("experts.layers", Of(|own| !own.experts.layers.is_empty())),
-    ("schedule.devices", Of(|own| !own.schedule.devices.is_empty())),
-    ("schedule.channels", Of(|own| !own.schedule.channels.is_empty())),
-    ("schedule.after", Of(|own| !own.schedule.after.is_empty())),
-    ("schedule.grid", Of(|own| !own.schedule.grid.is_empty())),
-    ("schedule.cells", Of(|own| !own.schedule.cells.is_empty())),
-    ("communication.exchange", Of(|own| own.communication.exchange.is_some())),
-    ("communication.buckets", Of(|own| !own.communication.buckets.is_empty())),
-    ("communication.lossy", Of(|own| !own.communication.lossy.is_empty())),
-    ("communication.edges", Of(|own| !own.communication.edges.is_empty())),
-    ("communication.matchings", Of(|own| !own.communication.matchings.is_empty())),
-    ("communication.joined_by", Of(|own| !own.communication.joined_by.is_empty())),
-    ("communication.uploads", Of(|own| !own.communication.uploads.is_empty())),
-    ("communication.sync", Of(|own| own.communication.sync.is_some())),
-    ("communication.replaced", Of(|own| own.communication.replaced.is_some())),
-    ("communication.moves", Of(|own| !own.communication.moves.is_empty())),
-    ("communication.moving_ns", Of(|own| own.communication.moving_ns.is_some())),
-    ("communication.spares", Of(|own| !own.communication.spares.is_empty())),
-    ("workload.batch", Of(|own| own.workload.batch.is_some())),
-    ("workload.micro_batch", Of(|own| own.workload.micro_batch.is_some())),
-    ("cost", Of(|own| own.cost.is_some())),
-    ("energy", Of(|own| own.energy.is_some())),
-    ("request.lost", Of(|own| !own.request.lost.is_empty())),
-    ("request.spares", Of(|own| own.request.spares.is_some())),
-    ("request.least", Of(|own| own.request.least.is_some())),
-    ("request.pue", Of(|own| own.request.pue.is_some())),
-    ("request.power_cap_w", Of(|own| own.request.power_cap_w.is_some())),
-    ("request.board_limit", Of(|own| own.request.board_limit.is_some())),
-    ("request.without", Of(|own| !own.request.without.is_empty())),
-    ("request.devices", Of(|own| own.request.devices.is_some())),
-    ("request.max_memory_bytes", Of(|own| own.request.max_memory_bytes.is_some())),
-    ("request.memory_margin", Of(|own| own.request.memory_margin.is_some())),
-    ("request.expert_skew", Of(|own| own.request.expert_skew.is_some())),
-    ("request.no_offload", Of(|own| own.request.no_offload)),
-    ("partition.stages.blocks", Stages(|own| own.blocks.is_some())),
-    ("partition.stages.mesh", Stages(|own| own.mesh.is_some())),
-    ("experts.layers[].slots", Layers(|own| own.slots > 0)),
-    ("experts.layers[].visits", Layers(|own| !own.visits.is_empty())),
-    ("experts.layers[].devices_of_expert", Layers(|own| !own.devices_of_expert.is_empty())),
-    ("experts.layers[].bound_method", Layers(|own| !own.bound_method.is_empty())),
-    ("experts.layers[].r_fwd", Layers(|own| own.r_fwd.is_some())),
-    ("experts.layers[].r_bwd", Layers(|own| own.r_bwd.is_some())),
-    ("experts.layers[].gradient_bytes", Layers(|own| own.gradient_bytes.is_some())),
-    ("experts.layers[].others_gradient_bytes", Layers(|own| own.others_gradient_bytes.is_some())),
-    ("experts.layers[].resident", Layers(|own| !own.resident.is_empty())),
-    ("experts.layers[].prefetch", Layers(|own| !own.prefetch.is_empty())),
-    ("experts.layers[].cache", Layers(|own| own.cache.is_some())),
-    ("experts.layers[].piece_seconds", Layers(|own| own.piece_seconds.is_some())),
-    ("experts.layers[].nano_batches", Layers(|own| own.nano_batches.is_some())),
+    ("placement", Of(|plan| !plan.placement.is_empty())),
+    ("training", Of(|plan| plan.training.is_some())),
+    ("served", Of(|plan| plan.served.is_some())),
+    ("parallelism.training", Of(|plan| plan.parallelism.training.is_some())),
+    ("experts.phase", Of(|plan| plan.experts.phase.is_some())),
+    ("experts.sequence_length", Of(|plan| plan.experts.sequence_length.is_some())),
+    ("experts.tokens", Of(|plan| plan.experts.tokens.is_some())),
+    ("experts.groups", Of(|plan| plan.experts.groups.is_some())),
+    ("experts.host", Of(|plan| plan.experts.host.is_some())),
+    ("experts.disaggregated", Of(|plan| plan.experts.disaggregated.is_some())),
+    ("experts.serving", Of(|plan| plan.experts.serving.is_some())),
+    ("experts.layers", Of(|plan| !plan.experts.layers.is_empty())),
+    ("schedule.devices", Of(|plan| !plan.schedule.devices.is_empty())),
+    ("schedule.channels", Of(|plan| !plan.schedule.channels.is_empty())),
+    ("schedule.after", Of(|plan| !plan.schedule.after.is_empty())),
+    ("schedule.grid", Of(|plan| !plan.schedule.grid.is_empty())),
+    ("schedule.cells", Of(|plan| !plan.schedule.cells.is_empty())),
+    ("communication.exchange", Of(|plan| plan.communication.exchange.is_some())),
+    ("communication.buckets", Of(|plan| !plan.communication.buckets.is_empty())),
+    ("communication.lossy", Of(|plan| !plan.communication.lossy.is_empty())),
+    ("communication.edges", Of(|plan| !plan.communication.edges.is_empty())),
+    ("communication.matchings", Of(|plan| !plan.communication.matchings.is_empty())),
+    ("communication.joined_by", Of(|plan| !plan.communication.joined_by.is_empty())),
+    ("communication.uploads", Of(|plan| !plan.communication.uploads.is_empty())),
+    ("communication.sync", Of(|plan| plan.communication.sync.is_some())),
+    ("communication.replaced", Of(|plan| plan.communication.replaced.is_some())),
+    ("communication.moves", Of(|plan| !plan.communication.moves.is_empty())),
+    ("communication.moving_ns", Of(|plan| plan.communication.moving_ns.is_some())),
+    ("communication.spares", Of(|plan| !plan.communication.spares.is_empty())),
+    ("workload.batch", Of(|plan| plan.workload.batch.is_some())),
+    ("workload.micro_batch", Of(|plan| plan.workload.micro_batch.is_some())),
+    ("cost", Of(|plan| plan.cost.is_some())),
+    ("energy", Of(|plan| plan.energy.is_some())),
+    ("request.lost", Of(|plan| !plan.request.lost.is_empty())),
+    ("request.spares", Of(|plan| plan.request.spares.is_some())),
+    ("request.least", Of(|plan| plan.request.least.is_some())),
+    ("request.pue", Of(|plan| plan.request.pue.is_some())),
+    ("request.power_cap_w", Of(|plan| plan.request.power_cap_w.is_some())),
+    ("request.board_limit", Of(|plan| plan.request.board_limit.is_some())),
+    ("request.without", Of(|plan| !plan.request.without.is_empty())),
+    ("request.devices", Of(|plan| plan.request.devices.is_some())),
+    ("request.max_memory_bytes", Of(|plan| plan.request.max_memory_bytes.is_some())),
+    ("request.memory_margin", Of(|plan| plan.request.memory_margin.is_some())),
+    ("request.expert_skew", Of(|plan| plan.request.expert_skew.is_some())),
+    ("request.no_offload", Of(|plan| plan.request.no_offload)),
+    ("partition.stages.blocks", Stages(|stage| stage.blocks.is_some())),
+    ("partition.stages.mesh", Stages(|stage| stage.mesh.is_some())),
+    ("experts.layers[].slots", Layers(|layer| layer.slots > 0)),
+    ("experts.layers[].visits", Layers(|layer| !layer.visits.is_empty())),
+    ("experts.layers[].devices_of_expert", Layers(|layer| !layer.devices_of_expert.is_empty())),
+    ("experts.layers[].bound_method", Layers(|layer| !layer.bound_method.is_empty())),
+    ("experts.layers[].r_fwd", Layers(|layer| layer.r_fwd.is_some())),
+    ("experts.layers[].r_bwd", Layers(|layer| layer.r_bwd.is_some())),
+    ("experts.layers[].gradient_bytes", Layers(|layer| layer.gradient_bytes.is_some())),
+    (
+        "experts.layers[].others_gradient_bytes",
+        Layers(|layer| layer.others_gradient_bytes.is_some()),
+    ),
+    ("experts.layers[].resident", Layers(|layer| !layer.resident.is_empty())),
+    ("experts.layers[].prefetch", Layers(|layer| !layer.prefetch.is_empty())),
+    ("experts.layers[].cache", Layers(|layer| layer.cache.is_some())),
+    ("experts.layers[].piece_seconds", Layers(|layer| layer.piece_seconds.is_some())),
+    ("experts.layers[].nano_batches", Layers(|layer| layer.nano_batches.is_some())),
 ];
 
 impl Is {
@@ -200,7 +203,7 @@ impl PlanDocument {
     /// Refuses members that plans of its kind do not state, and lacks of those that they do.
     pub(super) fn check_members(&self) -> Result<(), Diagnostic> {
         let row = self.row();
-        let names = |list: &str, name: &str| list.split(' ').any(|own| own == name);
+        let names = |list: &str, name: &str| list.split(' ').any(|member| member == name);
         for (name, is) in &MEMBERS {
             let (must, [any, all]) = (names(row.must, name), is.there(self));
             if any && !must && !names(row.may, name) {

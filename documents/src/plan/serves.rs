@@ -55,7 +55,7 @@ impl PlanDocument {
         cost: CostDocument,
     ) -> Self {
         let pipeline = u32::try_from(context.stages.len()).unwrap_or(u32::MAX);
-        let of = |own| stage(own, context.batch);
+        let of = |planned| stage(planned, context.batch);
         let stages = context.stages.into_iter().map(of).collect();
         let mut plan = Self::new(Head {
             model: Reference::new(&context.model.name, digest::card(context.model)),

@@ -252,7 +252,7 @@ impl PlanDocument {
                 each: runs(&stage.each),
             }),
             mesh: stage.mesh.as_ref().map(|mesh| StageMeshDocument {
-                devices: mesh.devices.iter().map(|own| name(context.cluster, *own)).collect(),
+                devices: mesh.devices.iter().map(|device| name(context.cluster, *device)).collect(),
                 tensor: mesh.tensor,
                 samples: mesh.samples.clone(),
             }),
@@ -277,16 +277,16 @@ impl PlanDocument {
     /// By stage, elements of what it sends the next one over those that are sent, where these are fewer.
     fn edge_ratios(&self) -> Result<BTreeMap<usize, u32>, Diagnostic> {
         let mut ratios = BTreeMap::new();
-        for own in &self.communication.edges {
-            let (from, stages) = (own.from as usize, &self.partition.stages);
-            if own.by != EDGES_BY {
+        for edge in &self.communication.edges {
+            let (from, stages) = (edge.from as usize, &self.partition.stages);
+            if edge.by != EDGES_BY {
                 return Err(refused(
                     "communication.edges.by",
-                    &format!("is `{}`, not `{EDGES_BY}`", own.by),
+                    &format!("is `{}`, not `{EDGES_BY}`", edge.by),
                 ));
             }
-            if own.from.checked_add(1) != Some(own.to) || own.to as usize >= stages.len() {
-                let why = format!("goes from stage {} to {}, which is no edge", own.from, own.to);
+            if edge.from.checked_add(1) != Some(edge.to) || edge.to as usize >= stages.len() {
+                let why = format!("goes from stage {} to {}, which is no edge", edge.from, edge.to);
                 return Err(refused("communication.edges.to", &why));
             }
             if stages[from].mesh.is_none() {
@@ -295,13 +295,13 @@ impl PlanDocument {
                     &format!("names stage {from}, which has no devices"),
                 ));
             }
-            if own.ratio < 2 {
+            if edge.ratio < 2 {
                 return Err(refused(
                     "communication.edges.ratio",
-                    &format!("is {}, not 2 or more", own.ratio),
+                    &format!("is {}, not 2 or more", edge.ratio),
                 ));
             }
-            if ratios.insert(from, own.ratio).is_some() {
+            if ratios.insert(from, edge.ratio).is_some() {
                 return Err(refused(
                     "communication.edges.from",
                     &format!("names stage {from} twice"),
@@ -317,8 +317,9 @@ impl PlanDocument {
     /// `bad-plan` where a part of a training run is missing, or a stage names a device that the cluster
     /// lacks; those of [`Grid::parse`]. Without a cluster, devices of stages are not looked at.
     pub fn to_training(&self, cluster: Option<&Cluster>) -> Result<Plan, Diagnostic> {
-        let own = self.parallelism.training.as_ref();
-        let own = own.ok_or_else(|| refused("parallelism.training", "is missing"))?;
+        let parallelism = self.parallelism.training.as_ref();
+        let parallelism =
+            parallelism.ok_or_else(|| refused("parallelism.training", "is missing"))?;
         let ratios = self.edge_ratios()?;
         let stages = self.partition.stages.iter().enumerate().map(|(at, stage)| {
             let blocks = stage.blocks.as_ref();
@@ -333,27 +334,27 @@ impl PlanDocument {
                     .mesh
                     .as_ref()
                     .zip(cluster)
-                    .map(|(own, on)| mesh((own, ratio), on))
+                    .map(|(document, on)| mesh((document, ratio), on))
                     .transpose()?,
             })
         });
         let grid = Grid::parse(&self.schedule.grid.join("\n"))?;
         Ok(Plan {
             parallelism: Parallelism {
-                micro_batch: own.micro_batch,
-                virtual_stages: own.virtual_stages,
-                sequence: match (own.ulysses, own.sequence_parallel) {
+                micro_batch: parallelism.micro_batch,
+                virtual_stages: parallelism.virtual_stages,
+                sequence: match (parallelism.ulysses, parallelism.sequence_parallel) {
                     (true, _) => SequenceParallel::Ulysses,
                     (false, true) => SequenceParallel::On,
                     (false, false) => SequenceParallel::Off,
                 },
-                zero: zero(own.zero),
-                mesh: match own.mesh {
+                zero: zero(parallelism.zero),
+                mesh: match parallelism.mesh {
                     MeshDocument::TpCpDpPp => Mesh::TpCpDpPp,
                     MeshDocument::TpCpPpDp => Mesh::TpCpPpDp,
                 },
-                vocabulary: own.vocabulary,
-                expert_overlap: own.expert_overlap,
+                vocabulary: parallelism.vocabulary,
+                expert_overlap: parallelism.expert_overlap,
                 ..self.parallelism.degrees()
             },
             partition: Partition { stages: stages.collect::<Result<_, Diagnostic>>()? },
@@ -364,16 +365,19 @@ impl PlanDocument {
 }
 
 fn name(cluster: &Cluster, device: DeviceId) -> String {
-    cluster.devices.get(device.index()).map_or_else(String::new, |own| own.name.clone())
+    cluster.devices.get(device.index()).map_or_else(String::new, |device| device.name.clone())
 }
 
 /// Devices by their names.
 fn mesh(
-    (own, edge_ratio): (&StageMeshDocument, u32),
+    (mesh, edge_ratio): (&StageMeshDocument, u32),
     cluster: &Cluster,
 ) -> Result<StageMesh, Diagnostic> {
-    let ids: BTreeMap<&str, DeviceId> =
-        cluster.device_ids().zip(&cluster.devices).map(|(id, own)| (&*own.name, id)).collect();
+    let ids: BTreeMap<&str, DeviceId> = cluster
+        .device_ids()
+        .zip(&cluster.devices)
+        .map(|(id, device)| (&*device.name, id))
+        .collect();
     let id = |name: &String| {
         let unknown = || {
             let why = format!("names `{name}`, which the cluster lacks");
@@ -381,8 +385,8 @@ fn mesh(
         };
         ids.get(name.as_str()).copied().ok_or_else(unknown)
     };
-    let devices = own.devices.iter().map(id).collect::<Result<_, _>>()?;
-    Ok(StageMesh { devices, tensor: own.tensor, samples: own.samples.clone(), edge_ratio })
+    let devices = mesh.devices.iter().map(id).collect::<Result<_, _>>()?;
+    Ok(StageMesh { devices, tensor: mesh.tensor, samples: mesh.samples.clone(), edge_ratio })
 }
 
 const fn zero(stage: u8) -> ZeroStage {
@@ -398,11 +402,11 @@ const fn zero(stage: u8) -> ZeroStage {
 fn runs(each: &[BlockPolicy]) -> Vec<PolicyRunDocument> {
     let mut runs: Vec<PolicyRunDocument> = Vec::new();
     for policy in each {
-        let own =
+        let single =
             PolicyRunDocument { n: 1, recompute: policy.recompute.into(), zero: policy.zero as u8 };
         match runs.last_mut() {
-            Some(run) if run.recompute == own.recompute && run.zero == own.zero => run.n += 1,
-            _ => runs.push(own),
+            Some(run) if run.recompute == single.recompute && run.zero == single.zero => run.n += 1,
+            _ => runs.push(single),
         }
     }
     runs

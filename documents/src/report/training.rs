@@ -110,12 +110,15 @@ pub struct OtherDegreesDocument {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RunnersDocument {
-    /// Targets of `export` that take it.
+    /// Launchers that run it, under the stack as which it is priced.
     pub targets: Vec<String>,
-    /// By other target, seconds of a step of the best plan for it that a short search finds, at the same
-    /// prices.
+    /// By other launcher, seconds of a step of the plan that `--for` recommends, priced as the launcher's own
+    /// stack; only of searches that ended.
     pub nearest_s: BTreeMap<String, f64>,
-    /// Software stack as which all of them are priced; `--for` prices each launcher as its own.
+    /// Other launchers, for which the search did not end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_finished: Vec<String>,
+    /// Software stack as which the plan is priced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<String>,
 }

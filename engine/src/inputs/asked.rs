@@ -38,7 +38,9 @@ pub fn of_problem(
 pub fn of_training(args: &PlanRequest) -> Result<RequestDocument, Diagnostic> {
     let flags = &args.training;
     let mut problem = of_problem(&args.problem, args.executor)?;
-    problem.pin.extend(args.problem.model.micro_batch.map(|own| format!("micro-batch={own}")));
+    problem.pin.extend(
+        args.problem.model.micro_batch.map(|micro_batch| format!("micro-batch={micro_batch}")),
+    );
     Ok(RequestDocument {
         devices: flags.devices.as_ref().map(|range| [*range.start(), *range.end()]),
         max_memory_bytes: flags.max_memory_per_device.map(|bytes| bytes.0),
@@ -53,10 +55,10 @@ pub fn of_training(args: &PlanRequest) -> Result<RequestDocument, Diagnostic> {
 
 /// The same with what is asked of energy and prices, and decided for them.
 pub fn of_energy(args: &PlanRequest, request: RequestDocument) -> RequestDocument {
-    let least = args.objective.filter(|own| own.is_of_energy());
+    let least = args.objective.filter(|objective| objective.is_of_energy());
     RequestDocument {
-        least: least.map(|own| own.name().to_owned()),
-        pue: args.pue.map(|own| own.0),
+        least: least.map(|objective| objective.name().to_owned()),
+        pue: args.pue.map(|pue| pue.0),
         power_cap_w: args.power_cap.map(ir::units::Watts::get),
         board_limit: args.problem.board_limit,
         without: args.problem.without.clone(),
@@ -92,19 +94,19 @@ pub fn merged(
         let message = format!("the plan was made for the executor `{name}`, which does not exist");
         return Err(Diagnostic::input("bad-plan", message).fact("member", "request.executor"));
     }
-    let mut own = of_problem(flags, None)?;
+    let mut stated = of_problem(flags, None)?;
     let mut merged = planned.clone();
-    merged.dims.append(&mut own.dims);
-    merged.batch_axis.append(&mut own.batch_axis);
-    merged.qdq_as_written |= own.qdq_as_written;
-    let lists = [(own.pin, &mut merged.pin), (own.forbid, &mut merged.forbid)];
-    for (own, planned) in lists {
-        if !own.is_empty() {
-            *planned = own;
+    merged.dims.append(&mut stated.dims);
+    merged.batch_axis.append(&mut stated.batch_axis);
+    merged.qdq_as_written |= stated.qdq_as_written;
+    let lists = [(stated.pin, &mut merged.pin), (stated.forbid, &mut merged.forbid)];
+    for (list, planned) in lists {
+        if !list.is_empty() {
+            *planned = list;
         }
     }
-    if !own.colocate.is_empty() {
-        merged.colocate = own.colocate;
+    if !stated.colocate.is_empty() {
+        merged.colocate = stated.colocate;
     }
     Ok(merged)
 }

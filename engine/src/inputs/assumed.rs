@@ -19,8 +19,10 @@ pub(crate) fn unproved(request: &PlanRequest, error: Diagnostic) -> Diagnostic {
         && request.training.asks().is_none()
         && importers::is_config(&request.model);
     let read = || importers::config::stored::assumed(&request.model, request.problem.model.dtype);
-    let Some(assumed) =
-        is_of_weights.then(read).and_then(Result::ok).and_then(|own| own.into_iter().next())
+    let Some(assumed) = is_of_weights
+        .then(read)
+        .and_then(Result::ok)
+        .and_then(|assumptions| assumptions.into_iter().next())
     else {
         return error;
     };
@@ -30,15 +32,15 @@ pub(crate) fn unproved(request: &PlanRequest, error: Diagnostic) -> Diagnostic {
         _ => "the config states no type of its weights",
     };
     let message = format!("no plan was found, and none is proved impossible: {why}");
-    let mut told = Diagnostic::error(Blame::NotFound, "no-plan", message)
+    let mut diagnostic = Diagnostic::error(Blame::NotFound, "no-plan", message)
         .fact("reason", format!("with the type that is assumed, {}", error.message));
-    told.facts.extend(error.facts.into_iter().filter(|own| !OF_PROOFS.contains(&own.0)));
-    let told = match (assumed.code, request.phase.is_some()) {
-        ("quantization-unknown", true) => told.hint(UNQUANTIZED),
-        ("quantization-unknown", false) => told
+    diagnostic.facts.extend(error.facts.into_iter().filter(|fact| !OF_PROOFS.contains(&fact.0)));
+    let diagnostic = match (assumed.code, request.phase.is_some()) {
+        ("quantization-unknown", true) => diagnostic.hint(UNQUANTIZED),
+        ("quantization-unknown", false) => diagnostic
             .hint("give the model as ONNX or .pt2, which state the bytes of each weight")
             .hint(UNQUANTIZED),
-        _ => told.hint("state the type with --dtype, such as --dtype bf16"),
+        _ => diagnostic.hint("state the type with --dtype, such as --dtype bf16"),
     };
-    error.hints.into_iter().fold(told, Diagnostic::hint)
+    error.hints.into_iter().fold(diagnostic, Diagnostic::hint)
 }

@@ -64,7 +64,8 @@ pub fn list(flags: &ProblemRequest, request: &mut RequestDocument) -> Result<(),
     request.forbid = flagged(file.forbid, &flags.forbid);
     let names = |names: Names| names.all().into_iter().map(str::to_owned).collect();
     let groups = file.colocate.into_iter().map(names);
-    request.colocate = groups.chain(flags.colocate.iter().map(|own| vec![own.clone()])).collect();
+    request.colocate =
+        groups.chain(flags.colocate.iter().map(|pattern| vec![pattern.clone()])).collect();
     Ok(())
 }
 

@@ -74,14 +74,15 @@ impl Setting {
         let Some(stored) = self.model.weights() else { return Ok(()) };
         let n_experts = self.experts.n_experts.max(1);
         let sizes = |layer: &u32| {
-            let own = stored.block(*layer as usize);
-            [own.largest_expert, own.experts.bytes / n_experts]
+            let block = stored.block(*layer as usize);
+            [block.largest_expert, block.experts.bytes / n_experts]
         };
         let Some([largest, _]) = self.layers.first().map(sizes) else { return Ok(()) };
-        let other = self.layers.iter().find(|layer| sizes(layer).iter().any(|own| *own != largest));
+        let other =
+            self.layers.iter().find(|layer| sizes(layer).iter().any(|bytes| *bytes != largest));
         let Some(layer) = other else { return Ok(()) };
         let message = "experts of several sizes are not planned: some are quantised and others not";
-        let by_bytes = sizes(layer).into_iter().find(|own| *own != largest).unwrap_or_default();
+        let by_bytes = sizes(layer).into_iter().find(|bytes| *bytes != largest).unwrap_or_default();
         Err(Diagnostic::input("experts-differ", message)
             .fact("expert_bytes_first", largest)
             .fact("expert_bytes_other", by_bytes)
@@ -132,7 +133,7 @@ impl Setting {
             return Ok(shape);
         }
         let n_hosts = shape.n_hosts();
-        let of = |host| shape.host.iter().filter(|own| **own == host).count();
+        let of = |host| shape.host.iter().filter(|other| **other == host).count();
         let is_even = (0..n_hosts).all(|host| of(host) == of(0));
         if !is_even || !n_experts.is_multiple_of(groups) || !groups.is_multiple_of(n_hosts) {
             let message = format!(
@@ -193,26 +194,31 @@ impl Setting {
     }
 
     fn recorded(&self, file: &Path) -> Result<Visits, Diagnostic> {
-        let own = importers::histogram::read(file)?;
+        let histogram = importers::histogram::read(file)?;
         let bad = |message: String| {
             Err(Diagnostic::input("bad-histogram", message)
                 .fact("file", file.display().to_string())
                 .hint("give the routed tokens of every MoE layer, by its position from 0"))
         };
-        if let Some(layer) = own.keys().find(|layer| !self.layers.contains(layer)) {
+        if let Some(layer) = histogram.keys().find(|layer| !self.layers.contains(layer)) {
             return bad(format!("layer {layer} of the histogram has no experts in the model"));
         }
-        let missing: Vec<u32> =
-            self.layers.iter().filter(|own_layer| !own.contains_key(own_layer)).copied().collect();
+        let missing: Vec<u32> = self
+            .layers
+            .iter()
+            .filter(|own_layer| !histogram.contains_key(own_layer))
+            .copied()
+            .collect();
         if !missing.is_empty() {
             return bad(format!("the histogram lacks the layers {}", ranges(&missing)));
         }
         let n = self.experts.n_experts;
-        if let Some((layer, visits)) = own.iter().find(|(_, visits)| visits.len() as u64 != n) {
-            let told = format!("layer {layer} of the histogram has {} experts", visits.len());
-            return bad(format!("{told}, and the model {n}"));
+        if let Some((layer, visits)) = histogram.iter().find(|(_, visits)| visits.len() as u64 != n)
+        {
+            let found = format!("layer {layer} of the histogram has {} experts", visits.len());
+            return bad(format!("{found}, and the model {n}"));
         }
-        Ok(alike(own))
+        Ok(alike(histogram))
     }
 }
 
@@ -220,8 +226,8 @@ impl Setting {
 #[must_use]
 pub fn impossible(visits: &Visits, experts: &ExpertCard) -> Option<Diagnostic> {
     let most = 1.0 / experts.per_token.max(1) as f64;
-    let found = visits.iter().find_map(|(layers, own)| {
-        let shares = shares(own)?;
+    let found = visits.iter().find_map(|(layers, visits)| {
+        let shares = shares(visits)?;
         let (expert, share) = (0..).zip(&shares).max_by(|a: &(u32, &f64), b| a.1.total_cmp(b.1))?;
         (*share > most * (1.0 + 1e-9)).then_some((layers.clone(), expert, *share))
     });
@@ -244,7 +250,7 @@ fn alike(layers: impl IntoIterator<Item = (u32, Vec<f64>)>) -> Visits {
     let mut alike: Visits = Vec::new();
     let mut at: BTreeMap<Vec<u64>, usize> = BTreeMap::new();
     for (layer, visits) in layers {
-        let bits = visits.iter().map(|own| own.to_bits()).collect();
+        let bits = visits.iter().map(|count| count.to_bits()).collect();
         let index = *at.entry(bits).or_insert(alike.len());
         match alike.get_mut(index) {
             Some((layers, _)) => layers.push(layer),
@@ -269,7 +275,7 @@ pub fn check_sources(skew: Option<&ExpertSkew>) -> Result<(), Diagnostic> {
 /// Shares of each entry's experts, which were checked when they were read.
 #[must_use]
 pub fn all_shares(visits: &[(Vec<u32>, Vec<f64>)]) -> Vec<Vec<f64>> {
-    visits.iter().map(|(_, own)| shares(own).unwrap_or_default()).collect()
+    visits.iter().map(|(_, visits)| shares(visits).unwrap_or_default()).collect()
 }
 
 /// Layers with experts, and these.
@@ -281,14 +287,14 @@ fn layers(
     let of = |kind: usize| model.groups.get(kind).and_then(|group| group.card.experts);
     let all: Vec<(u32, ExpertCard)> =
         (0..).zip(model.kinds()).filter_map(|(layer, kind)| Some((layer, of(kind)?))).collect();
-    let (own, later): (Vec<_>, Vec<_>) = all.into_iter().partition(|(layer, _)| *layer < n_own);
-    let Some((_, experts)) = own.first().copied() else {
+    let (placed, later): (Vec<_>, Vec<_>) = all.into_iter().partition(|(layer, _)| *layer < n_own);
+    let Some((_, experts)) = placed.first().copied() else {
         let message = "the model has no experts that could be placed";
         return Err(Diagnostic::usage("no-experts", message)
             .hint("give a model with experts, or leave --algorithm out"));
     };
-    let shape = |own: &ExpertCard| (own.n_experts, own.per_token);
-    if let Some((layer, _)) = own.iter().find(|(_, other)| shape(other) != shape(&experts)) {
+    let shape = |card: &ExpertCard| (card.n_experts, card.per_token);
+    if let Some((layer, _)) = placed.iter().find(|(_, other)| shape(other) != shape(&experts)) {
         let message = format!("layer {layer} has another number of experts than the first ones");
         return Err(Diagnostic::input("experts-differ", message));
     }
@@ -298,7 +304,7 @@ fn layers(
             format!("multi-token-prediction (MTP) layers {} are not placed", ranges(&layers));
         warnings.push(Diagnostic::warning("not-placed", message));
     }
-    Ok((own.into_iter().map(|(layer, _)| layer).collect(), experts))
+    Ok((placed.into_iter().map(|(layer, _)| layer).collect(), experts))
 }
 
 /// By device the number of its host, in the order of the cluster.

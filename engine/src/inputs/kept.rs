@@ -22,7 +22,7 @@ thread_local! {
 
 /// From now on this thread keeps what it makes.
 pub fn keep() {
-    KEPT.with_borrow_mut(|kept| *kept = Some(kept.take().unwrap_or_default()));
+    KEPT.with_borrow_mut(|store| *store = Some(store.take().unwrap_or_default()));
 }
 
 /// What was made under a name, or is made now.
@@ -37,25 +37,25 @@ pub fn made<T: Send + Sync + 'static, E>(
         return Ok(found);
     }
     let made = Arc::new(make()?);
-    KEPT.with_borrow_mut(|kept| {
-        let Some(kept) = kept else { return };
+    KEPT.with_borrow_mut(|store| {
+        let Some(store) = store else { return };
         let of = TypeId::of::<T>();
-        let same = kept.iter().enumerate().filter(|(_, own)| own.0 == of).map(|(at, _)| at);
+        let same = store.iter().enumerate().filter(|(_, entry)| entry.0 == of).map(|(at, _)| at);
         if let Some(oldest) = same.skip(MOST - 1).last() {
-            kept.remove(oldest);
+            store.remove(oldest);
         }
-        kept.push_front((of, name.to_owned(), Arc::<T>::clone(&made)));
+        store.push_front((of, name.to_owned(), Arc::<T>::clone(&made)));
     });
     Ok(made)
 }
 
 fn found<T: Send + Sync + 'static>(name: &str) -> Option<Arc<T>> {
-    KEPT.with_borrow_mut(|kept| {
-        let kept = kept.as_mut()?;
-        let at = kept.iter().position(|own| own.0 == TypeId::of::<T>() && own.1 == name)?;
-        let own = kept.remove(at)?;
-        let found = Arc::clone(&own.2);
-        kept.push_front(own);
+    KEPT.with_borrow_mut(|store| {
+        let store = store.as_mut()?;
+        let at = store.iter().position(|entry| entry.0 == TypeId::of::<T>() && entry.1 == name)?;
+        let entry = store.remove(at)?;
+        let found = Arc::clone(&entry.2);
+        store.push_front(entry);
         found.downcast().ok()
     })
 }

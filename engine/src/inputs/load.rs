@@ -147,11 +147,12 @@ fn annotated(
 ) -> Result<Loaded, Diagnostic> {
     // Which host an executor gets depends on its memory.
     let hangs_on_rates = request.executor.is_some();
-    let mut own = ProblemRequest { given: Vec::new(), ..flags.clone() };
-    let later = if hangs_on_rates { Vec::new() } else { std::mem::take(&mut own.scale) };
-    let name = format!("{model:?} {own:?} {objective:?} {request:?} {is_free} {workload:?}");
-    let asked = Asked { request, is_free };
-    let basis = kept::made(&name, || basis(model, (&own, &later), objective, asked, workload))?;
+    let mut problem = ProblemRequest { given: Vec::new(), ..flags.clone() };
+    let later = if hangs_on_rates { Vec::new() } else { std::mem::take(&mut problem.scale) };
+    let name = format!("{model:?} {problem:?} {objective:?} {request:?} {is_free} {workload:?}");
+    let request = Asked { request, is_free };
+    let basis =
+        kept::made(&name, || basis(model, (&problem, &later), objective, request, workload))?;
     basis.scaled(&later)
 }
 
@@ -171,13 +172,13 @@ impl Basis {
     fn scaled(self: &Arc<Self>, factors: &[String]) -> Result<Loaded, Diagnostic> {
         let [before, after] = &self.warnings;
         let cluster = Cluster::clone(&self.problem.cluster);
-        let (cluster, kept) = scale::scaled(cluster, &self.profile, factors)?;
+        let (cluster, note) = scale::scaled(cluster, &self.profile, factors)?;
         Ok(Loaded {
             problem: Arc::new(self.problem.at_other_rates(Arc::new(cluster))?),
             summary: self.summary.clone(),
             profile: self.profile.clone(),
             request: self.request.clone(),
-            warnings: before.iter().cloned().chain(kept).chain(after.iter().cloned()).collect(),
+            warnings: before.iter().cloned().chain(note).chain(after.iter().cloned()).collect(),
             basis: Arc::clone(self),
         })
     }
@@ -246,7 +247,7 @@ fn basis(
 /// A warning of durations that a trace recorded on a kind of device that the cluster has not.
 fn untaken(summary: &Summary, cluster: &Cluster) -> Option<Diagnostic> {
     let has = |name: &str| cluster.kinds.iter().any(|kind| kind.name == name);
-    let other = summary.recorded.iter().find(|own| !has(&own.kind))?;
+    let other = summary.recorded.iter().find(|recorded| !has(&recorded.kind))?;
     let what = format!(
         "the trace was recorded on `{}`, which the cluster has not: its durations are not used",
         other.kind
@@ -276,16 +277,16 @@ pub fn rated(
             (profile, cluster, unused)
         }
     };
-    let (cluster, kept) = scale::scaled(cluster, &profile, factors)?;
-    notes.extend(kept);
+    let (cluster, note) = scale::scaled(cluster, &profile, factors)?;
+    notes.extend(note);
     notes.extend(measured_limit(&profile, &cluster));
     Ok((profile, cluster, notes))
 }
 
 /// Warns of limits of boards whose rates were measured, and stay.
 fn measured_limit(profile: &Profile, cluster: &Cluster) -> Option<Diagnostic> {
-    let kinds = cluster.kinds.iter().filter(|own| own.full_power.is_some());
-    let kinds = kinds.map(|own| own.name.clone()).filter(|own| profile.has_measured_rates(own));
+    let kinds = cluster.kinds.iter().filter(|kind| kind.full_power.is_some());
+    let kinds = kinds.map(|kind| kind.name.clone()).filter(|name| profile.has_measured_rates(name));
     let kinds: Vec<String> = kinds.collect();
     let message = "boards are limited whose rates the profile holds: it keeps them";
     (!kinds.is_empty()).then(|| {
@@ -332,7 +333,7 @@ fn check_optimizer(flags: &ProblemRequest, workload: &Workload) -> Result<(), Di
 /// # Errors
 /// Those of the reader.
 pub fn cluster(path: &Path) -> Result<(Cluster, Vec<Diagnostic>), Diagnostic> {
-    machines(path, (&[], &[])).map(|own| (own.cluster, own.warnings))
+    machines(path, (&[], &[])).map(|machines| (machines.cluster, machines.warnings))
 }
 
 fn whole(path: &Path) -> Result<importers::cluster::Whole, Diagnostic> {
@@ -370,9 +371,9 @@ pub fn machines(
 ) -> Result<Machines, Diagnostic> {
     let importers::cluster::Whole { cluster, spares, warnings } = whole(path)?;
     let cluster = scale::limited(cluster);
-    let used = |own: Cluster| match without.is_empty() {
-        true => Ok(own),
-        false => left(&own, without),
+    let used = |cluster: Cluster| match without.is_empty() {
+        true => Ok(cluster),
+        false => left(&cluster, without),
     };
     if !lost.is_empty() {
         let left = left(&cluster, lost)?;
@@ -383,8 +384,13 @@ pub fn machines(
     if spares.is_empty() {
         return Ok(Machines { cluster: used(cluster)?, whole: None, left: None, warnings });
     }
-    let own = cluster.keeping(|device| spares.binary_search(&device).is_err());
-    Ok(Machines { cluster: used(own)?, whole: Some(used(cluster)?), left: None, warnings })
+    let without_spares = cluster.keeping(|device| spares.binary_search(&device).is_err());
+    Ok(Machines {
+        cluster: used(without_spares)?,
+        whole: Some(used(cluster)?),
+        left: None,
+        warnings,
+    })
 }
 
 /// The devices that still work.
@@ -392,10 +398,10 @@ pub fn machines(
 /// # Errors
 /// `unknown-device` for one that the cluster does not have, `no-devices` where none is left.
 fn left(cluster: &Cluster, lost: &[String]) -> Result<Cluster, Diagnostic> {
-    let name_of = |node: NodeId| cluster.nodes.get(node.index()).map(|own| own.name.as_str());
+    let name_of = |node: NodeId| cluster.nodes.get(node.index()).map(|node| node.name.as_str());
     let names = |device: DeviceId| {
-        let own = &cluster.devices[device.index()];
-        [Some(own.name.as_str()), own.node.and_then(name_of)]
+        let device = &cluster.devices[device.index()];
+        [Some(device.name.as_str()), device.node.and_then(name_of)]
     };
     let named: HashSet<&str> = lost.iter().map(String::as_str).collect();
     let is_lost =

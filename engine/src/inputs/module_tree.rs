@@ -57,9 +57,9 @@ impl Tree {
         let mut seen: HashSet<TensorId> = HashSet::new();
         let mut tree = Module::default();
         for op in graph.ops.iter().filter(|op| op.phase == Phase::Forward) {
-            let mut own = Figures { n_ops: 1, ..Figures::default() };
+            let mut figures = Figures { n_ops: 1, ..Figures::default() };
             if let Work::Kernel(kernel) = &op.work {
-                own.flops = kernel.flops().get();
+                figures.flops = kernel.flops().get();
             }
             // A view of a parameter reads nothing yet: who reads it by that name owns it.
             let read = op.inputs.iter().chain(&op.parameters).filter(|_| op.work != Work::View);
@@ -68,18 +68,18 @@ impl Tree {
                 let is_constant = tensor.role == Role::Parameter && !tensor.shape.is_empty();
                 if is_constant && seen.insert(root) {
                     let n = tensor.shape.iter().fold(1u64, |n, extent| n.saturating_mul(*extent));
-                    own.parameters = own.parameters.saturating_add(n);
-                    own.parameter_bytes += tensor.bytes.get();
+                    figures.parameters = figures.parameters.saturating_add(n);
+                    figures.parameter_bytes += tensor.bytes.get();
                 }
             }
             let mut module = &mut tree;
-            module.all.add(own);
+            module.all.add(figures);
             for part in op.module.iter().flat_map(|path| path.split('.')).take(64) {
                 if !module.inside.contains_key(part) {
                     module.names.push(part.to_owned());
                 }
                 module = module.inside.entry(part.to_owned()).or_default();
-                module.all.add(own);
+                module.all.add(figures);
             }
         }
         Self(tree)
@@ -132,17 +132,17 @@ fn inside(module: &Module, depth: usize, rows: &mut Vec<Row>) {
     let is_number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
     let mut at = 0;
     while let Some(name) = module.names.get(at) {
-        let own = &module.inside[name];
+        let child = &module.inside[name];
         let alike = |other: &&String| {
-            is_number(other) && is_number(name) && module.inside[*other].all == own.all
+            is_number(other) && is_number(name) && module.inside[*other].all == child.all
         };
         let n_alike = 1 + module.names[at + 1..].iter().take_while(alike).count();
         let name = match n_alike {
             1 => name.clone(),
             n => format!("{name}..{}", module.names[at + n - 1]),
         };
-        rows.push(Row { depth, name, n_alike, all: own.all });
-        inside(own, depth + 1, rows);
+        rows.push(Row { depth, name, n_alike, all: child.all });
+        inside(child, depth + 1, rows);
         at += n_alike;
     }
 }

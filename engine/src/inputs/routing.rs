@@ -55,7 +55,7 @@ impl Routing {
     pub fn in_places(setting: &Setting, file: &Path, n_steps: usize) -> Result<Self, Diagnostic> {
         let n_experts = setting.n_experts()?;
         let n_layers = setting.layers.len();
-        let mut own = Self {
+        let mut routing = Self {
             needs: vec![Needs::new(n_experts); n_layers],
             visits: vec![vec![0.0; n_experts.into()]; n_layers],
             ..Self::default()
@@ -69,31 +69,31 @@ impl Routing {
         };
         read(file, routed, &mut |layer, visit| {
             if n_steps == 1 {
-                own.close(&mut open, Some((visit.step, layer)));
-                return own.take(&mut open, layer, visit);
+                routing.close(&mut open, Some((visit.step, layer)));
+                return routing.take(&mut open, layer, visit);
             }
             if window.is_full(visit) {
-                own.regroup(&mut window, &mut open)?;
+                routing.regroup(&mut window, &mut open)?;
             }
             window.take(layer, visit)
         })?;
         if n_steps > 1 {
-            own.regroup(&mut window, &mut open)?;
+            routing.regroup(&mut window, &mut open)?;
         }
-        own.close(&mut open, None);
-        Ok(own)
+        routing.close(&mut open, None);
+        Ok(routing)
     }
 
     /// Takes the steps of a window, whose tokens change places, and empties it.
     fn regroup(&mut self, window: &mut Window, open: &mut Step) -> Result<(), Diagnostic> {
         window.check()?;
-        let tokens: Vec<Visited> = window.tokens.iter().map(|own| own.bits.clone()).collect();
+        let tokens: Vec<Visited> = window.tokens.iter().map(|token| token.bits.clone()).collect();
         let step_of = regrouped(&tokens, &window.sizes());
         self.at_least += least(&tokens, window.steps.len(), window.n_words);
         for (at, step) in window.steps.iter().enumerate() {
             for layer in 0..window.n_layers {
-                let own = window.tokens.iter().zip(&step_of).filter(|(_, own)| **own == at);
-                for (number, (token, _)) in (0..).zip(own) {
+                let of_step = window.tokens.iter().zip(&step_of).filter(|(_, index)| **index == at);
+                for (number, (token, _)) in (0..).zip(of_step) {
                     let experts = token.experts(layer, window.n_words);
                     let visit = Visit { step: *step, layer: 0, token: number, experts };
                     self.close(open, Some((*step, layer)));
@@ -110,7 +110,7 @@ impl Routing {
     fn take(&mut self, open: &mut Step, layer: usize, visit: &Visit) -> Result<(), Diagnostic> {
         for expert in &visit.experts {
             let at = usize::from(*expert);
-            if let Some(visits) = self.visits.get_mut(layer).and_then(|own| own.get_mut(at)) {
+            if let Some(visits) = self.visits.get_mut(layer).and_then(|visits| visits.get_mut(at)) {
                 *visits += 1.0;
             }
             if let Some(is_needed) = open.is_needed.get_mut(at)
@@ -199,7 +199,7 @@ impl Window {
 
     /// By step its tokens.
     fn sizes(&self) -> Vec<usize> {
-        let of = |step| self.tokens.iter().filter(|own| own.step == step).count();
+        let of = |step| self.tokens.iter().filter(|token| token.step == step).count();
         (0..self.steps.len()).map(of).collect()
     }
 
@@ -233,7 +233,7 @@ impl Window {
 
     /// Whether all tokens were in all layers.
     fn check(&self) -> Result<(), Diagnostic> {
-        if self.tokens.iter().all(|own| own.n_layers == self.n_layers) {
+        if self.tokens.iter().all(|token| token.n_layers == self.n_layers) {
             return Ok(());
         }
         let message = "a token has no line of some layer of its step, and so has no other place";

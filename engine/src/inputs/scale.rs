@@ -30,10 +30,10 @@ const RANGE: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 pub fn scaled(
     mut cluster: Cluster,
     profile: &Profile,
-    asked: &[String],
+    factors: &[String],
 ) -> Result<(Cluster, Option<Diagnostic>), Diagnostic> {
     let mut seen = BTreeSet::new();
-    for text in asked {
+    for text in factors {
         let (name, factor) = read(text)?;
         seen.insert(name);
         cluster = match name {
@@ -74,7 +74,7 @@ fn with_memory(cluster: Cluster, factor: f64) -> Result<Cluster, Diagnostic> {
     }
     let scaled = cluster.with_memory(factor);
     let is_full = |device: &&ir::cluster::Device| {
-        device.capacity.is_some_and(|own| own <= device.context + device.reserve)
+        device.capacity.is_some_and(|capacity| capacity <= device.context + device.reserve)
     };
     match scaled.devices.iter().find(is_full) {
         None => Ok(scaled),
@@ -91,10 +91,10 @@ fn with_memory(cluster: Cluster, factor: f64) -> Result<Cluster, Diagnostic> {
 
 /// Least factor that all boards of a cluster can be limited by: to a fifth of what data sheets say.
 pub fn least_power(cluster: &Cluster) -> f64 {
-    let kinds = cluster.device_ids().map(|own| cluster.kind_of(own));
+    let kinds = cluster.device_ids().map(|device| cluster.kind_of(device));
     let least = kinds.filter_map(|kind| {
-        let own = kind.power?;
-        Some(LEAST_LIMIT * kind.full_power.unwrap_or(own).get() / own.get())
+        let power = kind.power?;
+        Some(LEAST_LIMIT * kind.full_power.unwrap_or(power).get() / power.get())
     });
     least.fold(LEAST_LIMIT, f64::max)
 }
@@ -106,11 +106,11 @@ fn with_power(mut cluster: Cluster, factor: f64) -> Result<Cluster, Diagnostic> 
             .hint("state power_w of its kind in the cluster file, or leave it out"));
     }
     let least = least_power(&cluster);
-    let used: BTreeSet<_> = cluster.devices.iter().map(|own| own.kind.index()).collect();
-    for (_, kind) in cluster.kinds.iter_mut().enumerate().filter(|own| used.contains(&own.0)) {
-        let Some(own) = kind.power else { continue };
-        let full = kind.full_power.unwrap_or(own);
-        let limit = Watts::new(own.get() * factor);
+    let used: BTreeSet<_> = cluster.devices.iter().map(|device| device.kind.index()).collect();
+    for (_, kind) in cluster.kinds.iter_mut().enumerate().filter(|entry| used.contains(&entry.0)) {
+        let Some(power) = kind.power else { continue };
+        let full = kind.full_power.unwrap_or(power);
+        let limit = Watts::new(power.get() * factor);
         let is_limit = |share: f64| (LEAST_LIMIT * (1.0 - ROUNDING)..=1.0).contains(&share);
         let limit = limit.filter(|limit| is_limit(limit.get() / full.get()));
         let limit = limit.ok_or_else(|| {
@@ -127,7 +127,7 @@ fn with_power(mut cluster: Cluster, factor: f64) -> Result<Cluster, Diagnostic> 
 
 /// Takes what limits of boards leave of the rates of their kinds.
 pub fn limited(mut cluster: Cluster) -> Cluster {
-    for kind in cluster.kinds.iter_mut().filter(|own| own.full_power.is_some()) {
+    for kind in cluster.kinds.iter_mut().filter(|kind| kind.full_power.is_some()) {
         *kind = energy::at_limit(kind);
     }
     cluster
@@ -167,20 +167,20 @@ fn with_ways(mut cluster: Cluster, name: &str, factor: f64) -> Result<Cluster, D
 pub fn document(cluster: &Cluster) -> Value {
     let mut devices: Vec<(Value, u64)> = Vec::new();
     for (id, device) in cluster.device_ids().zip(&cluster.devices) {
-        let own = json!({
+        let row = json!({
             "kind": cluster.kind_of(id).name,
             "power_w": cluster.kind_of(id).power.map(Watts::get),
-            "memory_bytes": device.capacity.map(|own| own.get()),
-            "limit_bytes": device.memory_limit().map(|own| own.get()),
+            "memory_bytes": device.capacity.map(|bytes| bytes.get()),
+            "limit_bytes": device.memory_limit().map(|bytes| bytes.get()),
         });
-        match devices.last_mut().filter(|(last, _)| *last == own) {
+        match devices.last_mut().filter(|(last, _)| *last == row) {
             Some((_, n)) => *n += 1,
-            None => devices.push((own, 1)),
+            None => devices.push((row, 1)),
         }
     }
-    let devices = devices.into_iter().map(|(mut own, n)| {
-        own["n"] = n.into();
-        own
+    let devices = devices.into_iter().map(|(mut row, n)| {
+        row["n"] = n.into();
+        row
     });
     let way = |(way, is_between): (&RouteKind, bool)| {
         json!({

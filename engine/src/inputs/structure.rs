@@ -77,19 +77,20 @@ impl Found {
     }
 
     fn sum(&self, row: &Row) -> Figures {
-        let own = &self.sums.segments[row.segments.clone()];
+        let segments = &self.sums.segments[row.segments.clone()];
         let bytes =
-            |of: &dyn Fn(&Figures) -> Option<Bytes>| own.iter().map(of).sum::<Option<Bytes>>();
-        let count = |of: &dyn Fn(&Figures) -> u64| own.iter().map(of).fold(0, u64::saturating_add);
+            |of: &dyn Fn(&Figures) -> Option<Bytes>| segments.iter().map(of).sum::<Option<Bytes>>();
+        let count =
+            |of: &dyn Fn(&Figures) -> u64| segments.iter().map(of).fold(0, u64::saturating_add);
         Figures {
-            flops: own.iter().map(|own| own.flops).sum(),
-            n_parameters: count(&|own| own.n_parameters),
-            n_lines: count(&|own| own.n_lines),
-            n_tied: count(&|own| own.n_tied),
-            before: own.first().map(|own| own.before).unwrap_or_default(),
-            behind: own.last().map(|own| own.behind).unwrap_or_default(),
-            input: own.first().map(|own| own.input).unwrap_or_default(),
-            stash: bytes(&|own| own.stash),
+            flops: segments.iter().map(|figures| figures.flops).sum(),
+            n_parameters: count(&|figures| figures.n_parameters),
+            n_lines: count(&|figures| figures.n_lines),
+            n_tied: count(&|figures| figures.n_tied),
+            before: segments.first().map(|figures| figures.before).unwrap_or_default(),
+            behind: segments.last().map(|figures| figures.behind).unwrap_or_default(),
+            input: segments.first().map(|figures| figures.input).unwrap_or_default(),
+            stash: bytes(&|figures| figures.stash),
         }
     }
 
@@ -104,7 +105,7 @@ impl Found {
             let sum = self.sum(row);
             let n_ops: usize = self.structure.segments[row.segments.clone()]
                 .iter()
-                .flat_map(|own| &own.ops)
+                .flat_map(|segment| &segment.ops)
                 .filter(|op| graph.op(**op).work != Work::View)
                 .count();
             vec![
@@ -145,16 +146,16 @@ impl Found {
     pub fn document(&self) -> Value {
         let segments = self.structure.segments.iter().zip(&self.sums.segments);
         let segments: Vec<Value> = segments
-            .map(|(segment, own)| {
+            .map(|(segment, figures)| {
                 json!({
                     "run": segment.run,
                     "n_ops": segment.ops.len(),
-                    "flops": own.flops.get(),
-                    "n_parameters": own.n_parameters,
-                    "n_tied": own.n_tied,
-                    "input_bytes": own.input.get(),
-                    "stash_bytes": own.stash.map(|bytes| bytes.get()),
-                    "behind_bytes": own.behind.get(),
+                    "flops": figures.flops.get(),
+                    "n_parameters": figures.n_parameters,
+                    "n_tied": figures.n_tied,
+                    "input_bytes": figures.input.get(),
+                    "stash_bytes": figures.stash.map(|bytes| bytes.get()),
+                    "behind_bytes": figures.behind.get(),
                 })
             })
             .collect();

@@ -27,15 +27,15 @@ const USUAL_CAP: u64 = 25 << 20;
 /// # Errors
 /// What is wrong with one of them, in words.
 pub fn allow(instance: &mut GradientInstance, allowed: &[LossyDocument]) -> Result<(), String> {
-    let mut kept: Vec<LossyCost> = Vec::with_capacity(allowed.len());
+    let mut costs: Vec<LossyCost> = Vec::with_capacity(allowed.len());
     for LossyDocument { by, density } in allowed {
-        let known = instance.lossy.iter().find(|own| own.by.name() == by);
+        let known = instance.lossy.iter().find(|cost| cost.by.name() == by);
         let known = known.ok_or_else(|| {
-            let names: Vec<&str> = instance.lossy.iter().map(|own| own.by.name()).collect();
+            let names: Vec<&str> = instance.lossy.iter().map(|cost| cost.by.name()).collect();
             let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             format!("`{by}` is no way of exchange whose cost is known; these are: {names}")
         })?;
-        if kept.iter().any(|own| own.by == known.by) {
+        if costs.iter().any(|cost| cost.by == known.by) {
             return Err(format!("`{by}` is allowed twice"));
         }
         if !(*density > 0.0 && *density <= 1.0) {
@@ -44,9 +44,9 @@ pub fn allow(instance: &mut GradientInstance, allowed: &[LossyDocument]) -> Resu
         if known.by == Lossy::TwoWay && *density != known.density {
             return Err(format!("`{by}` has a ratio, which the file states, and no density"));
         }
-        kept.push(LossyCost { density: *density, ..*known });
+        costs.push(LossyCost { density: *density, ..*known });
     }
-    instance.lossy = kept;
+    instance.lossy = costs;
     Ok(())
 }
 
@@ -65,7 +65,7 @@ pub fn allow_asked(
             .fact("reason", "it sends all gradients as they are")
             .hint("leave it out, or use --algorithm gradient-buckets"));
     }
-    let known: Vec<&str> = instance.lossy.iter().map(|own| own.by.name()).collect();
+    let known: Vec<&str> = instance.lossy.iter().map(|cost| cost.by.name()).collect();
     let hint = match known.first() {
         None => "leave --allow-lossy out, or state what such ways cost under `lossy`".to_owned(),
         Some(first) => {
@@ -79,16 +79,17 @@ pub fn allow_asked(
             Some((name, density)) => (name, Some(density)),
             None => (word.as_str(), None),
         };
-        let density = density.map(|own| {
-            own.parse().map_err(|_| bad(format!("the density of `{name}`, `{own}`, is no number")))
+        let density = density.map(|text| {
+            text.parse()
+                .map_err(|_| bad(format!("the density of `{name}`, `{text}`, is no number")))
         });
         let density: Option<f64> = density.transpose()?;
-        let all = instance.lossy.iter().filter(|own| name == ALL || own.by.name() == name);
+        let all = instance.lossy.iter().filter(|cost| name == ALL || cost.by.name() == name);
         let n = allowed.len();
-        allowed.extend(all.map(|own| LossyDocument {
-            by: own.by.name().to_owned(),
+        allowed.extend(all.map(|cost| LossyDocument {
+            by: cost.by.name().to_owned(),
             density:
-                density.filter(|_| own.by != Lossy::TwoWay || name != ALL).unwrap_or(own.density),
+                density.filter(|_| cost.by != Lossy::TwoWay || name != ALL).unwrap_or(cost.density),
         }));
         if allowed.len() == n {
             allowed.push(LossyDocument { by: name.to_owned(), density: density.unwrap_or(1.0) });
@@ -136,15 +137,15 @@ fn mega(bytes: u64) -> f64 {
 
 /// Bytes that one replica sends in all.
 fn sent_bytes(instance: &GradientInstance, buckets: &Buckets) -> u64 {
-    spans(instance, buckets).map_or(0, |own| own.iter().map(|own| own.sent_bytes).sum())
+    spans(instance, buckets).map_or(0, |spans| spans.iter().map(|span| span.sent_bytes).sum())
 }
 
 /// What one replica sends by a solution, and of how many buckets a part.
 pub fn sent(instance: &Instance, solution: &Solution) -> String {
-    let (Instance::Gradients(own), Solution::Buckets(buckets)) = (instance, solution) else {
+    let (Instance::Gradients(gradients), Solution::Buckets(buckets)) = (instance, solution) else {
         return String::new();
     };
-    let all = format!("{:.3} MB", mega(sent_bytes(own, buckets)));
+    let all = format!("{:.3} MB", mega(sent_bytes(gradients, buckets)));
     match buckets.parts.iter().flatten().count() {
         0 => all,
         n => format!("{all}, of {n} buckets a part"),
@@ -156,18 +157,18 @@ pub fn communication(instance: &GradientInstance, buckets: &Buckets) -> Communic
     let mut left = instance.tensors.iter();
     let sent = spans(instance, buckets).unwrap_or_default();
     let bucket = |(at, n): (usize, &usize)| {
-        let own: Vec<_> = left.by_ref().take(*n).collect();
+        let tensors: Vec<_> = left.by_ref().take(*n).collect();
         let part = buckets.part(at);
         BucketDocument {
-            tensors: own.iter().map(|own| own.name.clone()).collect(),
-            bytes: own.iter().map(|own| own.bytes).sum(),
-            lossy: part.map(|own| own.by.name().to_owned()),
-            kept: part.map(|own| own.kept),
-            sent_bytes: part.and_then(|_| sent.get(at)).map(|own| own.sent_bytes),
+            tensors: tensors.iter().map(|tensor| tensor.name.clone()).collect(),
+            bytes: tensors.iter().map(|tensor| tensor.bytes).sum(),
+            lossy: part.map(|part| part.by.name().to_owned()),
+            kept: part.map(|part| part.kept),
+            sent_bytes: part.and_then(|_| sent.get(at)).map(|span| span.sent_bytes),
         }
     };
     let allowed =
-        |own: &LossyCost| LossyDocument { by: own.by.name().to_owned(), density: own.density };
+        |cost: &LossyCost| LossyDocument { by: cost.by.name().to_owned(), density: cost.density };
     CommunicationDocument {
         exchange: Some(buckets.exchange.name().to_owned()),
         buckets: buckets.lengths.iter().enumerate().map(bucket).collect(),
@@ -185,13 +186,13 @@ pub fn buckets(
     stated: &CommunicationDocument,
 ) -> Result<Buckets, String> {
     let name = stated.exchange.as_deref().unwrap_or(Exchange::AllReduce.name());
-    let exchange = Exchange::ALL.into_iter().find(|own| own.name() == name);
+    let exchange = Exchange::ALL.into_iter().find(|exchange| exchange.name() == name);
     let exchange = exchange.ok_or_else(|| format!("`{name}` is no way of exchange"))?;
     let mut left = instance.tensors.iter();
     let mut parts = Vec::with_capacity(stated.buckets.len());
-    for (at, own) in stated.buckets.iter().enumerate() {
-        for tensor in &own.tensors {
-            let next = left.next().map(|own| own.name.as_str());
+    for (at, bucket) in stated.buckets.iter().enumerate() {
+        for tensor in &bucket.tensors {
+            let next = left.next().map(|gradient| gradient.name.as_str());
             if next != Some(tensor.as_str()) {
                 let next = next.unwrap_or("none");
                 return Err(format!(
@@ -199,12 +200,12 @@ pub fn buckets(
                 ));
             }
         }
-        let by = own.lossy.as_deref().map(|name| {
+        let by = bucket.lossy.as_deref().map(|name| {
             let by = Lossy::ALL.into_iter().find(|by| by.name() == name);
             by.ok_or_else(|| format!("`{name}` of bucket {at} is no way of exchange"))
         });
-        parts.push(match (by.transpose()?, own.kept) {
-            (Some(by), Some(kept)) => Some(Part { by, kept }),
+        parts.push(match (by.transpose()?, bucket.kept) {
+            (Some(by), Some(n_kept)) => Some(Part { by, kept: n_kept }),
             (None, None) => None,
             (Some(_), None) => return Err(format!("bucket {at} does not state `kept`")),
             (None, Some(_)) => {
@@ -212,7 +213,7 @@ pub fn buckets(
             }
         });
     }
-    let lengths = stated.buckets.iter().map(|own| own.tensors.len()).collect();
+    let lengths = stated.buckets.iter().map(|bucket| bucket.tensors.len()).collect();
     Ok(Buckets { exchange, lengths, parts })
 }
 
@@ -228,8 +229,8 @@ fn others(instance: &GradientInstance, exchange: Exchange) -> Vec<(String, Nanos
     let Some(cost) = cost(instance, exchange) else { return found };
     let best = best(instance, exchange, &|| false);
     let with = |lossy: &[LossyCost]| {
-        let own = GradientInstance { lossy: lossy.to_vec(), ..instance.clone() };
-        solve(&own, exchange, &|_| false)
+        let restricted = GradientInstance { lossy: lossy.to_vec(), ..instance.clone() };
+        solve(&restricted, exchange, &|_| false)
     };
     let name = exchange.name();
     let mut all = vec![
@@ -247,15 +248,15 @@ fn others(instance: &GradientInstance, exchange: Exchange) -> Vec<(String, Nanos
         (format!("the best, {name}"), with(&[])),
     ];
     let lossy = instance.lossy.iter();
-    all.extend(lossy.map(|own| (format!("the best, {name} or {}", own.by.name()), with(&[*own]))));
+    all.extend(lossy.map(|way| (format!("the best, {name} or {}", way.by.name()), with(&[*way]))));
     if instance.lossy.len() > 1 {
         all.push((format!("the best, {name} or any of these"), with(&instance.lossy)));
     }
-    for (name, own) in all {
-        if let Some(own) = own
-            && let Ok(value) = evaluate(instance, &own)
+    for (name, buckets) in all {
+        if let Some(buckets) = buckets
+            && let Ok(value) = evaluate(instance, &buckets)
         {
-            found.push((name, value, own.lengths.len()));
+            found.push((name, value, buckets.lengths.len()));
         }
     }
     found
@@ -273,15 +274,19 @@ pub fn table(instance: &GradientInstance, buckets: &Buckets, rows: Rows, page: &
     );
     // Where all are sent as they are, two of these say nothing; with them there is no room for one.
     let is_lossy = buckets.parts.iter().any(Option::is_some);
-    let told = |at: usize| if is_lossy { at != READY } else { !SENT.contains(&at) };
-    let columns: Vec<Column> =
-        all.into_iter().enumerate().filter(|own| told(own.0)).map(|own| own.1).collect();
+    let is_shown = |at: usize| if is_lossy { at != READY } else { !SENT.contains(&at) };
+    let columns: Vec<Column> = all
+        .into_iter()
+        .enumerate()
+        .filter(|column| is_shown(column.0))
+        .map(|column| column.1)
+        .collect();
     let Ok(spans) = spans(instance, buckets) else { return };
     let ms = |seconds: f64| format!("{:.3}", (instance.forward_s + seconds) * 1e3);
     let mut from = 0;
     let row = |(at, (span, n)): (usize, (&_, &usize))| {
         let span: &cost_model::given::gradients::Span = span;
-        let name = |at: usize| instance.tensors.get(at).map_or("", |own| own.name.as_str());
+        let name = |at: usize| instance.tensors.get(at).map_or("", |tensor| tensor.name.as_str());
         let first = name(from);
         from += n;
         let cells = vec![
@@ -289,13 +294,13 @@ pub fn table(instance: &GradientInstance, buckets: &Buckets, rows: Rows, page: &
             n.to_string(),
             first.to_owned(),
             format!("{:.3}", span.bytes / 1e6),
-            buckets.part(at).map_or(buckets.exchange.name(), |own| own.by.name()).to_owned(),
+            buckets.part(at).map_or(buckets.exchange.name(), |part| part.by.name()).to_owned(),
             format!("{:.3}", mega(span.sent_bytes)),
             ms(span.ready_s),
             ms(span.start_s),
             ms(span.end_s),
         ];
-        cells.into_iter().enumerate().filter(|own| told(own.0)).map(|own| own.1).collect()
+        cells.into_iter().enumerate().filter(|cell| is_shown(cell.0)).map(|cell| cell.1).collect()
     };
     rows.table(&columns, spans.iter().zip(&buckets.lengths).enumerate().map(row), page);
 }
@@ -306,7 +311,7 @@ pub fn sentence(instance: &GradientInstance, value: Nanos) -> String {
     let exposed_ms = (value.seconds() - passes_s).max(0.0) * 1e3;
     let efficiency = passes_s / value.seconds().max(1e-9);
     let rate = samples_per_s(instance, value);
-    let rate = rate.map_or_else(String::new, |own| format!("{own:.1} samples/s, "));
+    let rate = rate.map_or_else(String::new, |rate| format!("{rate:.1} samples/s, "));
     format!(
         "{rate}{exposed_ms:.3} ms of the exchange beside no pass, efficiency {:.1} % on {} replicas",
         100.0 * efficiency.min(1.0),
@@ -331,21 +336,22 @@ pub fn explain(
          overlap gains more than {most:.3} times"
     ));
     let others: Vec<_> =
-        instance.costs.iter().flat_map(|own| others(instance, own.exchange)).collect();
+        instance.costs.iter().flat_map(|cost| others(instance, cost.exchange)).collect();
     let columns = Column::row("exchanged together | #buckets | #step, ms");
     let row = |(name, value, n): &(String, Nanos, usize)| {
         vec![name.clone(), n.to_string(), format!("{:.3}", value.seconds() * 1e3)]
     };
     page.table(&columns, others.iter().map(row).collect());
     let spans = spans(instance, buckets)?;
-    let told: Vec<Value> = spans
+    let documents: Vec<Value> = spans
         .iter()
         .zip(&buckets.lengths)
-        .map(|(own, n)| {
+        .map(|(span, n)| {
             json!({
-                "tensors": n, "bytes": own.bytes as u64, "sent_bytes": own.sent_bytes,
-                "ready_s": instance.forward_s + own.ready_s,
-                "start_s": instance.forward_s + own.start_s, "end_s": instance.forward_s + own.end_s,
+                "tensors": n, "bytes": span.bytes as u64, "sent_bytes": span.sent_bytes,
+                "ready_s": instance.forward_s + span.ready_s,
+                "start_s": instance.forward_s + span.start_s,
+                "end_s": instance.forward_s + span.end_s,
             })
         })
         .collect();
@@ -361,7 +367,7 @@ pub fn explain(
         "overlap_gain": gain,
         "most_overlap_gain": most,
         "sent_bytes": sent_bytes(instance, buckets),
-        "buckets": told,
+        "buckets": documents,
         "others": others,
     }))
 }

@@ -64,9 +64,9 @@ pub struct Asked {
 #[must_use]
 pub fn stated(name: String, cell: &Cell, orders: &[Vec<usize>]) -> CellDocument {
     let piece = |piece: &usize| {
-        let own = &cell.pieces[*piece];
-        let op = OPS.get(own.op as usize).copied().unwrap_or_default().to_owned();
-        PieceDocument { op, nano_batch: own.nano_batch, part: own.part }
+        let piece = &cell.pieces[*piece];
+        let op = OPS.get(piece.op as usize).copied().unwrap_or_default().to_owned();
+        PieceDocument { op, nano_batch: piece.nano_batch, part: piece.part }
     };
     let streams = cell.streams.iter().zip(orders).map(|(stream, order)| StreamDocument {
         resource: stream.resource.name().to_owned(),
@@ -80,23 +80,23 @@ pub fn stated(name: String, cell: &Cell, orders: &[Vec<usize>]) -> CellDocument 
 /// # Errors
 /// A stream or a piece that the cell has not, or has twice.
 pub fn ordered(cell: &Cell, stated: &CellDocument) -> Result<Cell, String> {
-    let mut own = cell.clone();
-    if stated.streams.len() != own.streams.len() {
-        return Err(format!("{} streams, not {}", stated.streams.len(), own.streams.len()));
+    let mut ordered = cell.clone();
+    if stated.streams.len() != ordered.streams.len() {
+        return Err(format!("{} streams, not {}", stated.streams.len(), ordered.streams.len()));
     }
-    for (at, stream) in own.streams.iter_mut().enumerate() {
+    for (at, stream) in ordered.streams.iter_mut().enumerate() {
         let name = stream.resource.name();
-        let found = stated.streams.iter().find(|own| own.resource == name);
+        let found = stated.streams.iter().find(|stream| stream.resource == name);
         let Some(found) = found else { return Err(format!("no stream on `{name}`")) };
-        let n = cell.pieces.iter().filter(|own| own.stream == at).count();
+        let n = cell.pieces.iter().filter(|piece| piece.stream == at).count();
         if found.pieces.len() != n {
             return Err(format!("`{name}` has {} pieces, not {n}", found.pieces.len()));
         }
         let position = |piece: &PieceDocument| {
-            let is_same = |own: &cost_model::streams::Piece| {
-                OPS.get(own.op as usize).is_some_and(|op| *op == piece.op)
-                    && (own.nano_batch, own.part) == (piece.nano_batch, piece.part)
-                    && own.stream == at
+            let is_same = |candidate: &cost_model::streams::Piece| {
+                OPS.get(candidate.op as usize).is_some_and(|op| *op == piece.op)
+                    && (candidate.nano_batch, candidate.part) == (piece.nano_batch, piece.part)
+                    && candidate.stream == at
             };
             cell.pieces
                 .iter()
@@ -105,19 +105,19 @@ pub fn ordered(cell: &Cell, stated: &CellDocument) -> Result<Cell, String> {
         };
         stream.order = Order::Stated(found.pieces.iter().map(position).collect::<Result<_, _>>()?);
     }
-    Ok(own)
+    Ok(ordered)
 }
 
 /// A picture of rows.
 pub(crate) fn of_rows(
     (plan, run): (&PlanDocument, &Run),
     ops: &[&str],
-    (told, rows): (&str, Vec<Row>),
+    (summary, rows): (&str, Vec<Row>),
 ) -> Export {
-    let step = Nanos(plan.cost.as_ref().map_or(0, |own| own.step_time_ns));
-    let told = format!("step time {step} \u{b7} {told}");
+    let step = Nanos(plan.cost.as_ref().map_or(0, |cost| cost.step_time_ns));
+    let summary = format!("step time {step} \u{b7} {summary}");
     let (model, cluster) = (run.model.name.as_str(), run.cluster.name.as_str());
-    export(&StreamsSource { model, cluster, told, ops, rows })
+    export(&StreamsSource { model, cluster, told: summary, ops, rows })
 }
 
 pub(crate) fn nanos(seconds: f64) -> Nanos {
@@ -125,8 +125,11 @@ pub(crate) fn nanos(seconds: f64) -> Nanos {
 }
 
 /// From a begin on.
-pub(crate) fn span(own: &Seconds, begin_s: f64) -> Span {
-    Span { start: nanos(begin_s + own.start_s).get(), end: nanos(begin_s + own.end_s).get() }
+pub(crate) fn span(seconds: &Seconds, begin_s: f64) -> Span {
+    Span {
+        start: nanos(begin_s + seconds.start_s).get(),
+        end: nanos(begin_s + seconds.end_s).get(),
+    }
 }
 
 /// What times may be off by, as a part of them: they went through whole nanoseconds.
@@ -148,17 +151,17 @@ pub(crate) fn asked(document: &PlanDocument) -> Asked {
 }
 
 pub(crate) fn n_pieces(document: &PlanDocument) -> usize {
-    let streams = document.schedule.cells.iter().flat_map(|own| &own.streams);
-    streams.map(|own| own.pieces.len()).sum()
+    let streams = document.schedule.cells.iter().flat_map(|cell| &cell.streams);
+    streams.map(|stream| stream.pieces.len()).sum()
 }
 
 /// Whether every layer is there, once, beside others of its kind.
 pub(crate) fn of_layers(document: &PlanDocument, layers: &[usize]) -> Vec<Diagnostic> {
     let mut there = BTreeSet::new();
     let mut found = Vec::new();
-    for own in &document.experts.layers {
+    for entry in &document.experts.layers {
         let kind = |layer: &u32| layers.get(*layer as usize);
-        for layer in &own.layers {
+        for layer in &entry.layers {
             if !there.insert(*layer) {
                 found.push(illegal("layer-twice", format!("layer {layer} is planned twice")));
             }
@@ -167,7 +170,7 @@ pub(crate) fn of_layers(document: &PlanDocument, layers: &[usize]) -> Vec<Diagno
                     let message = format!("layer {layer} of the plan is none of the model");
                     found.push(illegal("no-such-layer", message));
                 }
-                same if same != own.layers.first().and_then(kind) => {
+                same if same != entry.layers.first().and_then(kind) => {
                     let message = format!("layer {layer} is planned beside layers of another kind");
                     found.push(illegal("other-layers", message));
                 }
@@ -209,8 +212,8 @@ pub const HONOURS: Honours = Honours {
 ///
 /// # Errors
 /// `not-for-streams`.
-pub fn check(request: &PlanRequest, own: &Honours, has_cache: bool) -> Result<(), Diagnostic> {
-    fields::check(&request.problem.given, own)?;
+pub fn check(request: &PlanRequest, honours: &Honours, has_cache: bool) -> Result<(), Diagnostic> {
+    fields::check(&request.problem.given, honours)?;
     let given = [
         ("--kv-dtype", request.kv_dtype.is_some() && !has_cache),
         ("--cached", request.cached_tokens.is_some()),

@@ -39,7 +39,7 @@ impl Placed {
     #[must_use]
     pub fn of(setting: &Setting, plan: &PlanDocument) -> Self {
         let numbers: HashMap<&str, usize> =
-            setting.cluster.devices.iter().map(|own| own.name.as_str()).zip(0..).collect();
+            setting.cluster.devices.iter().map(|device| device.name.as_str()).zip(0..).collect();
         let mut unknown = Vec::new();
         let mut number = |name: &String| match numbers.get(name.as_str()) {
             Some(number) => *number,
@@ -48,8 +48,8 @@ impl Placed {
                 numbers.len() + unknown.len() - 1
             }
         };
-        let mut of = |own: &ExpertLayersDocument| -> Copies {
-            let each = own.devices_of_expert.iter();
+        let mut of = |entry: &ExpertLayersDocument| -> Copies {
+            let each = entry.devices_of_expert.iter();
             each.map(|names| names.iter().map(&mut number).collect()).collect()
         };
         let copies = plan.experts.layers.iter().map(&mut of).collect();
@@ -61,7 +61,7 @@ impl Placed {
     pub fn device<'d>(&'d self, setting: &'d Setting, number: usize) -> &'d str {
         let devices = &setting.cluster.devices;
         let unknown = || self.unknown.get(number.checked_sub(devices.len())?).map(String::as_str);
-        devices.get(number).map(|own| own.name.as_str()).or_else(unknown).unwrap_or_default()
+        devices.get(number).map(|device| device.name.as_str()).or_else(unknown).unwrap_or_default()
     }
 }
 
@@ -70,9 +70,9 @@ impl Placed {
 /// # Errors
 /// Those of [`Setting::read`].
 pub fn read(plan: &PlanDocument, target: Target<'_>) -> Result<Setting, Diagnostic> {
-    let own = &target.flags.problem;
-    let read = (target.model, &own.model, plan.experts.sequence_length);
-    Setting::read(read, own.cluster.as_deref())
+    let problem = &target.flags.problem;
+    let read = (target.model, &problem.model, plan.experts.sequence_length);
+    Setting::read(read, problem.cluster.as_deref())
 }
 
 /// Model and cluster; nothing of them is measured.
@@ -111,8 +111,8 @@ pub fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
 /// # Errors
 /// `unknown-device`.
 pub fn device(setting: &Setting, name: &str) -> Result<usize, Diagnostic> {
-    let names = || setting.cluster.devices.iter().map(|own| own.name.as_str());
-    names().position(|own| own == name).ok_or_else(|| {
+    let names = || setting.cluster.devices.iter().map(|device| device.name.as_str());
+    names().position(|known| known == name).ok_or_else(|| {
         Diagnostic::usage("unknown-device", format!("the plan uses no device `{name}`"))
             .hint(suggest::hint(name, names()))
     })
@@ -121,7 +121,7 @@ pub fn device(setting: &Setting, name: &str) -> Result<usize, Diagnostic> {
 /// What is stated of the step.
 #[must_use]
 pub fn of_step(setting: &Setting, plan: &PlanDocument) -> Vec<Diagnostic> {
-    let own = &plan.experts;
+    let experts = &plan.experts;
     let mut found = Vec::new();
     let mut check = |field: &str, stated: String, derived: String| {
         if stated != derived {
@@ -144,17 +144,18 @@ pub fn of_step(setting: &Setting, plan: &PlanDocument) -> Vec<Diagnostic> {
     ] {
         check(&format!("parallelism.{name}"), degree.to_string(), "1".to_owned());
     }
-    if let (Some(phase), Some(batch)) = (own.phase, plan.workload.batch) {
+    if let (Some(phase), Some(batch)) = (experts.phase, plan.workload.batch) {
         let mode = StepPhase::from(phase).mode();
         let stated = plan_file::workload(&plan.workload);
-        let stated = stated.map_or_else(|_| "none".to_owned(), |own| own.mode.name().to_owned());
+        let stated =
+            stated.map_or_else(|_| "none".to_owned(), |workload| workload.mode.name().to_owned());
         check("workload.mode", stated, mode.name().to_owned());
         let derived = setting.tokens(phase.into(), batch);
-        let derived = derived.map_or_else(|_| "too many".to_owned(), |own| own.to_string());
-        if own.host.as_ref().is_some_and(|own| own.is_traced) {
+        let derived = derived.map_or_else(|_| "too many".to_owned(), |tokens| tokens.to_string());
+        if experts.host.as_ref().is_some_and(|host| host.is_traced) {
             return found;
         }
-        check("experts.tokens", own.tokens.unwrap_or_default().to_string(), derived);
+        check("experts.tokens", experts.tokens.unwrap_or_default().to_string(), derived);
     }
     found
 }
@@ -164,7 +165,7 @@ pub fn of_step(setting: &Setting, plan: &PlanDocument) -> Vec<Diagnostic> {
 pub fn of_layers(setting: &Setting, plan: &PlanDocument) -> Vec<Diagnostic> {
     let mut placed = BTreeSet::new();
     let mut found = Vec::new();
-    for layer in plan.experts.layers.iter().flat_map(|own| &own.layers) {
+    for layer in plan.experts.layers.iter().flat_map(|entry| &entry.layers) {
         if !placed.insert(*layer) {
             found.push(illegal("layer-twice", format!("layer {layer} is placed twice")));
         }
@@ -174,7 +175,7 @@ pub fn of_layers(setting: &Setting, plan: &PlanDocument) -> Vec<Diagnostic> {
         }
     }
     let missing: Vec<u32> =
-        setting.layers.iter().filter(|own| !placed.contains(own)).copied().collect();
+        setting.layers.iter().filter(|layer| !placed.contains(layer)).copied().collect();
     if !missing.is_empty() {
         let message = format!("the layers {} are not placed", ranges(&missing));
         found.push(illegal("layers-missing", message));
@@ -186,17 +187,17 @@ pub fn of_layers(setting: &Setting, plan: &PlanDocument) -> Vec<Diagnostic> {
 #[must_use]
 pub fn by_law(
     (setting, plan): (&Setting, &PlanDocument),
-    own: &ExpertLayersDocument,
+    entry: &ExpertLayersDocument,
     field: &str,
 ) -> Option<Diagnostic> {
     let text = plan.request.expert_skew.as_ref()?;
     let Ok(skew) = Skew::read(text) else {
         return Some(difference("request.expert_skew", text, "balanced or zipf:S"));
     };
-    let mut each = setting.law(skew).into_iter().zip(&own.visits).enumerate();
-    let wrong = each.find(|(_, (law, own))| (law - **own).abs() > TOLERANCE * law.abs());
-    wrong.map(|(expert, (law, own))| {
-        difference(&format!("{field}[{expert}]"), &own.to_string(), &law.to_string())
+    let mut each = setting.law(skew).into_iter().zip(&entry.visits).enumerate();
+    let wrong = each.find(|(_, (law, stated))| (law - **stated).abs() > TOLERANCE * law.abs());
+    wrong.map(|(expert, (law, stated))| {
+        difference(&format!("{field}[{expert}]"), &stated.to_string(), &law.to_string())
     })
 }
 

@@ -145,11 +145,11 @@ pub fn verify<K: Kind>(
     let mut on = examined::<K>(plan, target)?;
     let mut broken = std::mem::take(&mut on.mismatches);
     if let Some(mismatch) = broken.first() {
-        let own = K::broken_anywhere(&mut on);
-        if own.is_empty() {
+        let anywhere = K::broken_anywhere(&mut on);
+        if anywhere.is_empty() {
             return Err(mismatch.clone());
         }
-        broken.extend(own);
+        broken.extend(anywhere);
     }
     let judged = on.judged();
     let stop = cancel();
@@ -157,15 +157,15 @@ pub fn verify<K: Kind>(
         broken = on.violations(&judged, Some(&stop));
     }
     let none = || Told { sentence: String::new(), figures: vec![(K::FIGURE, Value::Null)] };
-    let told = on.legal(&judged).map_or_else(none, K::told);
-    let said = (told, K::words(&on.setting));
+    let statement = on.legal(&judged).map_or_else(none, K::told);
+    let said = (statement, K::words(&on.setting));
     Ok(verdict((&broken, &on.warnings), said, (Rows::of(target.flags.all), &stop, page)))
 }
 
 /// Says whether a plan is legal; how the run ends.
 pub fn verdict(
     (broken, warnings): (&[Diagnostic], &[Diagnostic]),
-    (told, [illegal, unproved]): (Told, [String; 2]),
+    (statement, [illegal, unproved]): (Told, [String; 2]),
     (rows, stop, page): (Rows, &AtomicBool, &Page),
 ) -> Exit {
     page.warnings(warnings);
@@ -174,7 +174,7 @@ pub fn verdict(
     }
     violations::list(broken, rows, page);
     page.line(&match violations::is_legal(broken) {
-        Some(true) => told.sentence,
+        Some(true) => statement.sentence,
         Some(false) => format!("{illegal}: {}", violations::count(broken.len())),
         None => unproved,
     });
@@ -182,7 +182,7 @@ pub fn verdict(
         "legal": violations::is_legal(broken), "violations": documents(broken),
         "truncated": broken.len() >= MAX_VIOLATIONS, "warnings": documents(warnings),
     });
-    page.document(&with(told.figures, document));
+    page.document(&with(statement.figures, document));
     violations::exit(broken)
 }
 
@@ -195,8 +195,8 @@ pub fn documents(found: &[Diagnostic]) -> Vec<DiagnosticDocument> {
 fn with(members: Vec<(&'static str, Value)>, document: Value) -> Value {
     let mut all: Map<String, Value> =
         members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    if let Value::Object(own) = document {
-        all.extend(own);
+    if let Value::Object(object) = document {
+        all.extend(object);
     }
     Value::Object(all)
 }
@@ -284,7 +284,7 @@ pub fn replayed(
     page: &Page,
 ) -> Exit {
     let found = [("violations", documents(broken)), ("warnings", documents(warnings))];
-    let found = found.map(|(name, own)| (name, json!(own))).to_vec();
+    let found = found.map(|(name, list)| (name, json!(list))).to_vec();
     page.document(&with(found, document));
     violations::exit(broken)
 }
@@ -312,14 +312,14 @@ pub fn export<K: Kind>(
 ) -> Result<Result<(Written, Vec<Diagnostic>), Exit>, Diagnostic> {
     check_target::<K>(&request.target)?;
     with_legal::<K, _>(plan, (&request.on).into(), (false, page), |on, mut warnings, _| {
-        let (files, own) = match &request.launcher {
+        let (files, more) = match &request.launcher {
             Some(launcher) => K::folder(on, (request, launcher))?,
             None => {
                 let export = K::export(on, &request.target)?;
                 (vec![(request.target.clone(), export.bytes)], export.warnings)
             }
         };
-        warnings.extend(own);
+        warnings.extend(more);
         Ok((files, warnings))
     })
 }
@@ -387,14 +387,14 @@ pub fn compare<K: Kind>(
     page.warnings(unlike.as_slice());
     if let Some(model) = &request.model {
         let target = Target::of(model, &request.target);
-        let mut told: Vec<Diagnostic> = Vec::new();
+        let mut collected: Vec<Diagnostic> = Vec::new();
         for plan in [pair.a, pair.b] {
-            match with_legal::<K, _>(plan, target, (false, page), |_, own, _| Ok(own))? {
-                Ok(warnings) => add_new(&mut told, warnings),
+            match with_legal::<K, _>(plan, target, (false, page), |_, warnings, _| Ok(warnings))? {
+                Ok(warnings) => add_new(&mut collected, warnings),
                 Err(exit) => return Ok(exit),
             }
         }
-        page.warnings(&told);
+        page.warnings(&collected);
     }
     let Compared { is_equal, differs, document } = decided(Rows::of(request.target.all));
     page.line(if is_equal { SAME } else { &differs });
@@ -404,8 +404,8 @@ pub fn compare<K: Kind>(
 
 /// How a comparison ends, with its document.
 pub fn compared((is_equal, warnings): (bool, &[Diagnostic]), document: Value, page: &Page) -> Exit {
-    let told = vec![("equal", json!(is_equal)), ("warnings", json!(documents(warnings)))];
-    page.document(&with(told, document));
+    let members = vec![("equal", json!(is_equal)), ("warnings", json!(documents(warnings)))];
+    page.document(&with(members, document));
     ended(is_equal)
 }
 
@@ -414,10 +414,10 @@ const fn ended(is_equal: bool) -> Exit {
 }
 
 /// Adds warnings that were not told yet.
-pub fn add_new(told: &mut Vec<Diagnostic>, warnings: Vec<Diagnostic>) {
-    let new = |own: &Diagnostic| !told.contains(own);
+pub fn add_new(known: &mut Vec<Diagnostic>, warnings: Vec<Diagnostic>) {
+    let new = |warning: &Diagnostic| !known.contains(warning);
     let new: Vec<Diagnostic> = warnings.into_iter().filter(new).collect();
-    told.extend(new);
+    known.extend(new);
 }
 
 /// That two plans are of different kinds.

@@ -23,7 +23,7 @@ pub fn row<D: Door>(recipe: &str) -> Result<Option<(Ingredient, &'static D)>, Di
 /// # Errors
 /// Those of [`row`].
 pub fn is<D: Door>(recipe: &str) -> Result<bool, Diagnostic> {
-    row::<D>(recipe).map(|own| own.is_some())
+    row::<D>(recipe).map(|found| found.is_some())
 }
 
 /// What [`row`] says of a recipe that is known to be one.

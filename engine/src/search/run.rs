@@ -65,8 +65,8 @@ impl Run<'_> {
         request: &PlanRequest,
         read: impl FnOnce(&PlanRequest) -> Result<T, Diagnostic> + Send + 'static,
     ) -> Result<Option<T>, Diagnostic> {
-        let own = request.clone();
-        match self.watch.run(move |_: Tell<()>| read(&own), &mut |()| {}).done().transpose()? {
+        let request = request.clone();
+        match self.watch.run(move |_: Tell<()>| read(&request), &mut |()| {}).done().transpose()? {
             _ if self.watch.is_cancelled() => Ok(None),
             Some(read) => Ok(Some(read)),
             None => Err(late()),

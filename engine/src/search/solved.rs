@@ -16,8 +16,8 @@ pub fn value(instance: &Instance, goal: Goal, value: Nanos) -> String {
 pub fn proof(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) -> String {
     let (method, bound) = (answer.bound.method, answer.bound.value);
     let caveat = |sign: &str| {
-        let own = answer.bound.standing.caveat();
-        own.map_or_else(String::new, |own| format!("{sign} {own}"))
+        let text = answer.bound.standing.caveat();
+        text.map_or_else(String::new, |text| format!("{sign} {text}"))
     };
     let state = match answer.gap() {
         _ if answer.is_proved => format!("proved optimal{}", caveat(",")),

@@ -63,7 +63,7 @@ fn publish(run: &mut Run<'_>, plan: &PlanDocument) {
         objective: &plan.objective,
         value,
         bound,
-        shown: &|own| own.to_string(),
+        shown: &|value| value.to_string(),
         elapsed: run.start.elapsed(),
         document: &|| bytes(plan),
     });
@@ -102,7 +102,7 @@ pub(crate) fn batch(request: &PlanRequest) -> Result<u64, Diagnostic> {
 /// The law of routed tokens that a plan states.
 pub(crate) fn law(request: &PlanRequest) -> RequestDocument {
     let skew = request.training.expert_skew.as_ref();
-    let law = skew.filter(|own| matches!(own, ExpertSkew::Law(_)));
+    let law = skew.filter(|skew| matches!(skew, ExpertSkew::Law(_)));
     RequestDocument { expert_skew: law.map(Written::text), ..RequestDocument::default() }
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn proved(
         true => format!("the best of {space}"),
         false => format!("within {} of the best of {space}", percent(seconds / bound_s - 1.0)),
     };
-    let took = elapsed_s.map_or_else(String::new, |own| format!(", {own:.3} s"));
+    let took = elapsed_s.map_or_else(String::new, |elapsed_s| format!(", {elapsed_s:.3} s"));
     format!("{far} ({stop_reason}{took})")
 }
 

@@ -83,9 +83,9 @@ pub fn run(args: &CalibrateRequest, page: &Page) -> CommandResult {
 fn unbelieved(error: &Diagnostic, inputs: &[&Path]) -> Diagnostic {
     let message = format!("the rows give what no hardware has: {}", error.message);
     let facts = error.facts.iter().filter(|(name, _)| *name != "file").cloned();
-    let mut told = Diagnostic::input("unlikely-rows", message).fact("files", source(inputs));
-    told.facts.extend(facts);
-    told.hint(
+    let mut diagnostic = Diagnostic::input("unlikely-rows", message).fact("files", source(inputs));
+    diagnostic.facts.extend(facts);
+    diagnostic.hint(
         "check the units of the columns: a name ends with its own, such as time_us or time_ms",
     )
 }
@@ -184,7 +184,7 @@ fn percent(share: f64) -> String {
 
 fn sentence(found: &Calibration, n_rows: usize, path: &str) -> String {
     let untold: usize = found.parts.iter().map(|part| part.quality.unidentified.len()).sum();
-    let kept = match untold {
+    let nominal = match untold {
         0 => String::new(),
         1 => ", 1 constant kept its nominal value".to_owned(),
         n => format!(", {n} constants kept their nominal values"),
@@ -193,7 +193,7 @@ fn sentence(found: &Calibration, n_rows: usize, path: &str) -> String {
         1 => "1 part".to_owned(),
         n => format!("{n} parts"),
     };
-    format!("calibrated {parts} on {n_rows} rows{kept}, wrote {path}")
+    format!("calibrated {parts} on {n_rows} rows{nominal}, wrote {path}")
 }
 
 fn part(part: &Part) -> Value {

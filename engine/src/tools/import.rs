@@ -119,7 +119,7 @@ fn facts(summary: &Summary, page: &Page) {
         let stages: std::collections::BTreeSet<_> = summary.stages.values().collect();
         rows.push(vec!["stages".to_owned(), format!("{} annotated", stages.len())]);
     }
-    rows.extend(summary.recorded.iter().map(|own| vec!["recorded".to_owned(), recorded(own)]));
+    rows.extend(summary.recorded.iter().map(|run| vec!["recorded".to_owned(), recorded(run)]));
     if !summary.pins.is_empty() {
         let n = summary.shardings.len();
         rows.push(vec!["shardings".to_owned(), format!("{n}, as {}", summary.pins.join(", "))]);
@@ -129,23 +129,23 @@ fn facts(summary: &Summary, page: &Page) {
 
 /// `ops 128.5 ms of a step of 145.2 ms on cpu, 100.0 % on ops of the graph (96.0 % op by op,
 /// 4.0 % by segment), idle for 11.5 %`.
-fn recorded(own: &Recorded) -> String {
+fn recorded(recorded: &Recorded) -> String {
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
-    let segments = match own.segment_share {
+    let segments = match recorded.segment_share {
         0.0 => String::new(),
         share => format!(
             " ({} op by op, {} by segment)",
-            percent(own.landed_share - share),
+            percent(recorded.landed_share - share),
             percent(share)
         ),
     };
     format!(
         "ops {} of a step of {} on {}, {} on ops of the graph{segments}, idle for {}",
-        own.op_time,
-        own.step_time,
-        own.kind,
-        percent(own.landed_share),
-        percent(own.idle_share),
+        recorded.op_time,
+        recorded.step_time,
+        recorded.kind,
+        percent(recorded.landed_share),
+        percent(recorded.idle_share),
     )
 }
 
@@ -176,15 +176,15 @@ pub fn totals(summary: &Summary) -> Value {
         "pins": summary.pins,
         "shardings": summary.shardings,
         "op_types": types,
-        "recorded": summary.recorded.iter().map(|own| json!({
-            "kind": own.kind,
-            "events": own.events,
-            "op_time_ns": own.op_time.get(),
-            "landed_share": own.landed_share,
-            "segment_share": own.segment_share,
-            "step_time_ns": own.step_time.get(),
-            "idle_share": own.idle_share,
-            "idle_time_ns": own.idle_time.get(),
+        "recorded": summary.recorded.iter().map(|recorded| json!({
+            "kind": recorded.kind,
+            "events": recorded.events,
+            "op_time_ns": recorded.op_time.get(),
+            "landed_share": recorded.landed_share,
+            "segment_share": recorded.segment_share,
+            "step_time_ns": recorded.step_time.get(),
+            "idle_share": recorded.idle_share,
+            "idle_time_ns": recorded.idle_time.get(),
         })).collect::<Vec<_>>(),
     })
 }

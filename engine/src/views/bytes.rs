@@ -80,9 +80,9 @@ impl<'a> Part<'a> {
     pub(super) fn section(file: &'a [u8], section: Section) -> Option<Self> {
         file.starts_with(&MARK).then_some(())?;
         let entry = MARK.len() + 16 * section as usize;
-        let own = Self(file);
-        let (at, length) = (own.u64(entry)?, own.u64(entry + 8)?);
-        own.slice(at, length)
+        let whole = Self(file);
+        let (at, length) = (whole.u64(entry)?, whole.u64(entry + 8)?);
+        whole.slice(at, length)
     }
 
     /// Some bytes.

@@ -39,7 +39,7 @@ pub(super) struct Level {
 impl Level {
     /// All kinds together.
     pub(super) fn total(&self) -> u64 {
-        self.bytes.iter().fold(0, |sum, own| sum.saturating_add(*own))
+        self.bytes.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 }
 
@@ -87,8 +87,8 @@ fn put_block(block: &[Change], before: Levels, to: &mut Writer) -> Levels {
     }
     let best = best.unwrap_or(level);
     let length = to.of(Section::Changes).len() as u64 - offset;
-    let own = [from, until, offset, length, best.at];
-    for number in own.into_iter().chain(before) {
+    let numbers = [from, until, offset, length, best.at];
+    for number in numbers.into_iter().chain(before) {
         to.of(Section::Blocks).extend(number.to_le_bytes());
     }
     level.bytes
@@ -96,8 +96,8 @@ fn put_block(block: &[Change], before: Levels, to: &mut Writer) -> Levels {
 
 fn applied(mut level: Level, change: Change) -> Level {
     level.at = change.at;
-    if let Some(own) = level.bytes.get_mut(change.kind) {
-        *own = own.saturating_add(change.comes).saturating_sub(change.goes);
+    if let Some(bytes) = level.bytes.get_mut(change.kind) {
+        *bytes = bytes.saturating_add(change.comes).saturating_sub(change.goes);
     }
     level
 }
@@ -133,8 +133,8 @@ impl<'a> Curve<'a> {
         let at = index.checked_mul(BLOCK)?;
         let number = |position: usize| self.blocks.u64(at.checked_add(8 * position)?);
         let mut before = [0; N_KINDS];
-        for (position, own) in before.iter_mut().enumerate() {
-            *own = number(5 + position)?;
+        for (position, level) in before.iter_mut().enumerate() {
+            *level = number(5 + position)?;
         }
         Some(Block {
             from: number(0)?,

@@ -80,15 +80,15 @@ impl Candidate<'_> {
         }
         let others: OnceCell<Vec<String>> = OnceCell::new();
         let made = || {
-            let own = [self.op_type.as_deref(), self.phase.as_deref()].into_iter().flatten();
-            let devices = self.devices().into_iter().flatten().map(|own| own.to_lowercase());
-            own.map(str::to_lowercase).chain(devices).collect()
+            let names = [self.op_type.as_deref(), self.phase.as_deref()].into_iter().flatten();
+            let devices = self.devices().into_iter().flatten().map(|device| device.to_lowercase());
+            names.map(str::to_lowercase).chain(devices).collect()
         };
         let holds = |word: &String| {
             let word = word.as_str();
             id.contains(word)
                 || within.contains(word)
-                || others.get_or_init(made).iter().any(|own| own.contains(word))
+                || others.get_or_init(made).iter().any(|other| other.contains(word))
         };
         words.iter().all(holds)
     }
@@ -115,9 +115,9 @@ fn sought<'h>(
     let mut all = Sought::default();
     for (group, at, length) in groups {
         let bytes = details.slice(*at, *length)?;
-        let own: Searched<'_> = serde_json::from_slice(bytes.0).ok()?;
+        let searched: Searched<'_> = serde_json::from_slice(bytes.0).ok()?;
         let within = group.to_lowercase();
-        for node in own.nodes {
+        for node in searched.nodes {
             let is_leaf = matches!(node.kind, NodeKind::Op | NodeKind::Stage);
             if !is_leaf {
                 all.parents.push((node.id.clone().into_owned(), group));
@@ -155,7 +155,7 @@ impl View<'_> {
                 std::thread::Builder::new().spawn_scoped(scope, seek).map_err(|_| seek())
             };
             let threads: Vec<_> = parts.map(seek).collect();
-            let joined = |own: Result<std::thread::ScopedJoinHandle<'_, _>, _>| match own {
+            let joined = |started: Result<std::thread::ScopedJoinHandle<'_, _>, _>| match started {
                 Ok(thread) => thread.join().ok().flatten(),
                 Err(done) => done,
             };
@@ -169,7 +169,7 @@ impl View<'_> {
         }
         let n_found = found.len() as u64;
         found.sort_by_key(|(order, ..)| *order);
-        let told = found.into_iter().take(most).map(|(_, group, node)| {
+        let nodes = found.into_iter().take(most).map(|(_, group, node)| {
             let (mut node, mut at) = (node.told()?, group);
             // A changed file may name groups in a circle.
             while !at.is_empty() && node.within.len() < parents.len() {
@@ -179,7 +179,7 @@ impl View<'_> {
             node.within.reverse();
             Some(node)
         });
-        let found: Option<Vec<FoundNode>> = told.collect();
+        let found: Option<Vec<FoundNode>> = nodes.collect();
         Ok(Found { n_found, found: found.ok_or_else(damaged)? })
     }
 }

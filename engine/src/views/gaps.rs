@@ -120,16 +120,16 @@ impl Filler<'_> {
     }
 
     fn gap(&mut self, gap: Span, why: Awaited) {
-        while self.cover.get(self.next).is_some_and(|own| own.span.end <= gap.start) {
+        while self.cover.get(self.next).is_some_and(|task| task.span.end <= gap.start) {
             self.next += 1;
         }
         let mut at = gap.start;
         let mut position = self.next;
-        while let Some(own) = self.cover.get(position).filter(|own| own.span.start < gap.end) {
-            let start = own.span.start.max(gap.start);
+        while let Some(task) = self.cover.get(position).filter(|task| task.span.start < gap.end) {
+            let start = task.span.start.max(gap.start);
             self.idle(Span { start: at, end: start }, why);
-            self.add(start, own);
-            at = own.span.end.min(gap.end);
+            self.add(start, task);
+            at = task.span.end.min(gap.end);
             position += 1;
         }
         self.idle(Span { start: at, end: gap.end }, why);

@@ -186,14 +186,14 @@ impl View<'_> {
             return Err(Diagnostic::usage("no-depth", "0 levels of a group show nothing")
                 .hint("ask for 1 level, what is in the group, or more"));
         }
-        let own = self.group(id)?.ok_or_else(|| self.unknown_group(id))?;
+        let file = self.group(id)?.ok_or_else(|| self.unknown_group(id))?;
         if let Some(unknown) = open.iter().find(|id| self.place(id).is_none()) {
             return Err(self.unknown_group(unknown));
         }
         let open: HashSet<&str> = open.iter().map(String::as_str).collect();
-        let mut left = MOST_NODES.saturating_sub(own.nodes.len());
-        let parent = own.parent.clone();
-        let inside = self.inside(own, (depth, &open), &mut left)?;
+        let mut left = MOST_NODES.saturating_sub(file.nodes.len());
+        let parent = file.parent.clone();
+        let inside = self.inside(file, (depth, &open), &mut left)?;
         Ok(Graph { group: id.to_owned(), parent, inside })
     }
 
@@ -207,7 +207,7 @@ impl View<'_> {
     /// Where a group lies in the details.
     fn place(&self, id: &str) -> Option<(u64, u64)> {
         let groups = &self.head.groups;
-        let position = groups.binary_search_by(|(own, ..)| own.as_str().cmp(id)).ok()?;
+        let position = groups.binary_search_by(|(group, ..)| group.as_str().cmp(id)).ok()?;
         let (_, at, length) = groups[position];
         Some((at, length))
     }
@@ -223,12 +223,12 @@ impl View<'_> {
 
     fn inside(
         &self,
-        own: GroupFile,
+        file: GroupFile,
         (depth, open): (usize, &HashSet<&str>),
         left: &mut usize,
     ) -> Result<Inside, Diagnostic> {
-        let mut opened: Vec<Option<Box<Inside>>> = Vec::with_capacity(own.nodes.len());
-        for node in &own.nodes {
+        let mut opened: Vec<Option<Box<Inside>>> = Vec::with_capacity(file.nodes.len());
+        for node in &file.nodes {
             let is_group = !matches!(node.kind, NodeKind::Op | NodeKind::Stage);
             let is_open = is_group && (depth > 1 || open.contains(node.id.as_str()));
             let group = if is_open { self.group(&node.id)? } else { None };
@@ -249,11 +249,11 @@ impl View<'_> {
         };
         let sizes: Vec<[i64; 2]> = opened.iter().map(size).collect();
         let edges: Vec<(usize, usize)> =
-            own.edges.iter().map(|edge| (edge.from as usize, edge.to as usize)).collect();
+            file.edges.iter().map(|edge| (edge.from as usize, edge.to as usize)).collect();
         let laid = lay_out(&sizes, &edges);
         let places = laid.nodes.into_iter().zip(sizes).zip(opened);
-        let nodes = own.nodes.into_iter().zip(places);
-        let edges = own.edges.into_iter().zip(laid.edges);
+        let nodes = file.nodes.into_iter().zip(places);
+        let edges = file.edges.into_iter().zip(laid.edges);
         Ok(Inside {
             width: laid.size[0],
             height: laid.size[1],

@@ -48,8 +48,8 @@ impl Figures {
             (&mut self.output_bytes, other.output_bytes),
             (&mut self.peak_bytes, other.peak_bytes),
         ];
-        for (sum, own) in numbers {
-            *sum = sum.saturating_add(own);
+        for (sum, number) in numbers {
+            *sum = sum.saturating_add(number);
         }
         if let Some((start, end)) = other.span {
             self.runs(start, end);
@@ -164,7 +164,7 @@ impl<'a> Tree<'a> {
                 _ => None,
             };
             let follows = |a: usize, b: usize| {
-                let next = number(a).and_then(|own| own.checked_add(1));
+                let next = number(a).and_then(|n| n.checked_add(1));
                 next.is_some() && next == number(b) && shapes[a] == shapes[b]
             };
             let runs: Vec<Vec<usize>> =
@@ -249,9 +249,9 @@ impl<'a> Tree<'a> {
                 self.nodes[node].figures = self.leaves[leaf].figures.clone();
             }
             if node != ROOT {
-                let own = self.nodes[node].figures.clone();
+                let figures = self.nodes[node].figures.clone();
                 let parent = self.nodes[node].parent;
-                self.nodes[parent].figures.add(&own);
+                self.nodes[parent].figures.add(&figures);
             }
         }
     }
@@ -271,7 +271,7 @@ impl<'a> Tree<'a> {
                 continue;
             }
             while self.nodes[from].parent != self.nodes[to].parent {
-                let up = |own: &Self, at: usize| own.nodes[at].parent;
+                let up = |tree: &Self, at: usize| tree.nodes[at].parent;
                 let (depth_from, depth_to) = (self.nodes[from].depth, self.nodes[to].depth);
                 if depth_from >= depth_to {
                     self.nodes[from].crosses(1, tensor, bytes);
@@ -322,12 +322,12 @@ impl<'a> Tree<'a> {
         let mut edges = self.edges.iter().peekable();
         let mut place = vec![0u32; self.nodes.len()];
         for (group, node) in self.nodes.iter().enumerate() {
-            for (own, child) in (0u32..).zip(&node.children) {
-                place[*child] = own;
+            for (position, child) in (0u32..).zip(&node.children) {
+                place[*child] = position;
             }
-            let mut own = Vec::new();
+            let mut figures = Vec::new();
             while let Some(((_, from, to), edge)) = edges.next_if(|((of, ..), _)| *of == group) {
-                own.push(EdgeFigures {
+                figures.push(EdgeFigures {
                     from: place[*from],
                     to: place[*to],
                     bytes: edge.bytes,
@@ -336,13 +336,13 @@ impl<'a> Tree<'a> {
                     n_critical: Some(edge.n_critical),
                 });
             }
-            own.sort_by_key(|edge| (edge.from, edge.to));
+            figures.sort_by_key(|edge| (edge.from, edge.to));
             if node.leaf.is_none() {
                 to.group(&GroupFile {
                     id: ids[group].clone(),
                     parent: (group != ROOT).then(|| ids[node.parent].clone()),
                     nodes: node.children.iter().map(|at| self.told(*at, &ids, devices)).collect(),
-                    edges: own,
+                    edges: figures,
                 });
             }
         }
@@ -384,7 +384,8 @@ impl<'a> Tree<'a> {
             let name = devices.get(*device as usize).copied().unwrap_or_default();
             (name.to_owned(), *ns)
         };
-        let origins = Origin::ALL.into_iter().map(|own| (own.name(), figures.origins.of(own)));
+        let origins =
+            Origin::ALL.into_iter().map(|origin| (origin.name(), figures.origins.of(origin)));
         NodeFigures {
             id: ids[at].clone(),
             name: node.name.clone(),

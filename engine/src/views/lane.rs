@@ -47,16 +47,16 @@ pub(super) struct Sums {
 impl Sums {
     /// What these hold beyond earlier ones.
     pub(super) fn since(mut self, earlier: &Self) -> Self {
-        for (own, before) in self.ns.iter_mut().zip(&earlier.ns) {
-            *own = own.saturating_sub(*before);
+        for (ns, before) in self.ns.iter_mut().zip(&earlier.ns) {
+            *ns = ns.saturating_sub(*before);
         }
         self.n_started = self.n_started.saturating_sub(earlier.n_started);
         self
     }
 
     fn add(&mut self, kind: Kind, ns: u64) {
-        let own = &mut self.ns[kind as usize];
-        *own = own.saturating_add(ns);
+        let sum = &mut self.ns[kind as usize];
+        *sum = sum.saturating_add(ns);
     }
 
     fn start(&mut self, kind: Kind) {
@@ -94,8 +94,9 @@ pub(super) fn write(slices: &[Slice], end: u64, to: &mut Writer) -> Place {
         let ns = next.saturating_sub(slice.start);
         sums.add(slice.kind, ns);
         sums.start(slice.kind);
-        let own = (slice.kind.is_work(), ns, index as u32);
-        best = best.filter(|best| (best.0, best.1) >= (own.0, own.1)).or(Some(own));
+        let candidate = (slice.kind.is_work(), ns, index as u32);
+        best =
+            best.filter(|best| (best.0, best.1) >= (candidate.0, candidate.1)).or(Some(candidate));
         let slices = to.of(Section::Slices);
         slices.extend((slice.start << 8 | slice.kind as u64).to_le_bytes());
         slices.extend(slice.thing.to_le_bytes());
@@ -113,7 +114,9 @@ pub(super) fn write(slices: &[Slice], end: u64, to: &mut Writer) -> Place {
             return place;
         }
         let first_of_best = |part: &[u32]| {
-            part.iter().copied().reduce(|best, own| if key(own) > key(best) { own } else { best })
+            part.iter()
+                .copied()
+                .reduce(|best, other| if key(other) > key(best) { other } else { best })
         };
         longest = longest.chunks(FACTOR).filter_map(first_of_best).collect();
     }
@@ -204,8 +207,8 @@ impl<'a> Lane<'a> {
         let from = if from == self.n && from > 0 { from - STRIDE } else { from };
         if self.n > 0 {
             let entry = (from / STRIDE).checked_mul(SUM)?;
-            for (position, own) in sums.ns.iter_mut().enumerate() {
-                *own = self.sums.u64(entry.checked_add(8 * position)?)?;
+            for (position, ns) in sums.ns.iter_mut().enumerate() {
+                *ns = self.sums.u64(entry.checked_add(8 * position)?)?;
             }
             sums.n_started = self.sums.u64(entry.checked_add(8 * N_KINDS)?)?;
         }
@@ -220,8 +223,8 @@ impl<'a> Lane<'a> {
         if from == next && next > 0 {
             // The slice before a whole part may reach beyond `at`.
             let beyond = self.start(next)?.saturating_sub(at);
-            let own = &mut sums.ns[self.kind(next - 1)? as usize];
-            *own = own.saturating_sub(beyond);
+            let ns = &mut sums.ns[self.kind(next - 1)? as usize];
+            *ns = ns.saturating_sub(beyond);
         }
         Some(sums)
     }
@@ -232,8 +235,10 @@ impl<'a> Lane<'a> {
         let mut at = range.start;
         while at < range.end {
             let (size, found) = self.part(at, range.end)?;
-            let own = (self.kind(found)?.is_work(), self.ns(found)?, found);
-            best = best.filter(|best| (best.0, best.1) >= (own.0, own.1)).or(Some(own));
+            let candidate = (self.kind(found)?.is_work(), self.ns(found)?, found);
+            best = best
+                .filter(|best| (best.0, best.1) >= (candidate.0, candidate.1))
+                .or(Some(candidate));
             at = at.checked_add(size)?;
         }
         best.map(|(.., index)| index)

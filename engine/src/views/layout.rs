@@ -198,13 +198,13 @@ impl Net {
         let room = |a: f64, b: f64| (a + b) / 2.0 + GAPS.0;
         for layer in &self.layers {
             let mut at = 0.0;
-            for (index, own) in layer.iter().enumerate() {
+            for (index, node) in layer.iter().enumerate() {
                 if let Some(before) = index.checked_sub(1).map(|before| layer[before]) {
-                    at += room(self.width[before], self.width[*own]);
+                    at += room(self.width[before], self.width[*node]);
                 }
-                self.x[*own] = at;
+                self.x[*node] = at;
             }
-            layer.iter().for_each(|own| self.x[*own] -= at / 2.0);
+            layer.iter().for_each(|node| self.x[*node] -= at / 2.0);
         }
         let n = self.layers.len();
         for pass in 0..MOVES {
@@ -221,20 +221,20 @@ impl Net {
         let mut pools: Vec<(f64, f64, usize)> = Vec::with_capacity(layer.len());
         let mut offsets = Vec::with_capacity(layer.len());
         let mut offset = 0.0;
-        for (index, own) in layer.iter().enumerate() {
+        for (index, node) in layer.iter().enumerate() {
             if let Some(before) = index.checked_sub(1).map(|before| layer[before]) {
-                offset += (self.width[before] + self.width[*own]) / 2.0 + GAPS.0;
+                offset += (self.width[before] + self.width[*node]) / 2.0 + GAPS.0;
             }
             offsets.push(offset);
             let near: [&[usize]; 2] = match (pass + 2 >= MOVES, pass.is_multiple_of(2)) {
-                (true, _) => [&self.above[*own], &self.below[*own]],
-                (false, true) => [&self.above[*own], &[]],
-                (false, false) => [&self.below[*own], &[]],
+                (true, _) => [&self.above[*node], &self.below[*node]],
+                (false, true) => [&self.above[*node], &[]],
+                (false, false) => [&self.below[*node], &[]],
             };
             let n = near[0].len() + near[1].len();
             let sum: f64 = near.iter().flat_map(|list| *list).map(|other| self.x[*other]).sum();
-            let wanted = if n == 0 { self.x[*own] } else { sum / n as f64 };
-            let pull = if *own >= self.n_boxes { STRAIGHT } else { 1.0 };
+            let wanted = if n == 0 { self.x[*node] } else { sum / n as f64 };
+            let pull = if *node >= self.n_boxes { STRAIGHT } else { 1.0 };
             let mut pool = (wanted - offset, pull, 1);
             // Pools that would stand before the one to their left become one with it.
             while let Some(last) = pools.last().filter(|last| last.0 > pool.0).copied() {
@@ -245,8 +245,8 @@ impl Net {
             pools.push(pool);
         }
         let places = pools.iter().flat_map(|(x, _, n)| std::iter::repeat_n(*x, *n));
-        for ((own, offset), place) in layer.iter().zip(offsets).zip(places) {
-            self.x[*own] = place + offset;
+        for ((node, offset), place) in layer.iter().zip(offsets).zip(places) {
+            self.x[*node] = place + offset;
         }
     }
 

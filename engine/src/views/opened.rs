@@ -128,8 +128,9 @@ pub fn of(on: &PlanOnModel, is_checked: bool) -> Result<Opened, Diagnostic> {
     }?;
     if violations::is_legal(&opened.broken).is_none() {
         let unproved = std::mem::take(&mut opened.broken).into_iter();
-        let unproved: Vec<Diagnostic> =
-            unproved.map(|own| Diagnostic { severity: Severity::Warning, ..own }).collect();
+        let unproved: Vec<Diagnostic> = unproved
+            .map(|diagnostic| Diagnostic { severity: Severity::Warning, ..diagnostic })
+            .collect();
         opened.answer.warnings.extend(documents(&unproved));
     }
     Ok(opened)
@@ -138,10 +139,10 @@ pub fn of(on: &PlanOnModel, is_checked: bool) -> Result<Opened, Diagnostic> {
 /// A flag that is raised after a while.
 fn for_a_while() -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
-    let own = Arc::clone(&flag);
+    let raised = Arc::clone(&flag);
     let raise = move || {
         thread::sleep(PROVING);
-        own.store(true, Ordering::SeqCst);
+        raised.store(true, Ordering::SeqCst);
     };
     // Without a thread to wait, nothing is proved.
     if thread::Builder::new().spawn(raise).is_err() {
@@ -155,12 +156,12 @@ fn of_ops(
     on: &PlanOnModel,
     is_checked: bool,
 ) -> Result<Opened, Diagnostic> {
-    let mut own = frame::on_model::<Placement>(document, on.into())?;
-    let judged = own.judged();
-    let broken = own.violations(&judged, is_checked.then(for_a_while).as_ref());
-    let replayed = replay::on(own.setting)?;
+    let mut framed = frame::on_model::<Placement>(document, on.into())?;
+    let judged = framed.judged();
+    let broken = framed.violations(&judged, is_checked.then(for_a_while).as_ref());
+    let replayed = replay::on(framed.setting)?;
     let problem = &replayed.on.loaded.problem;
-    let made = views::of_ops(&replayed, own.warnings)?;
+    let made = views::of_ops(&replayed, framed.warnings)?;
     let report = Some(report::document(problem, &replayed.report, replayed.trust()));
     let answer = Answer { report, ..Answer::of(&on.plan, &made.warnings)? };
     Ok(Opened { answer, view: made.bytes, broken })
@@ -171,11 +172,11 @@ fn of_run(
     on: &PlanOnModel,
     is_checked: bool,
 ) -> Result<Opened, Diagnostic> {
-    let mut own = frame::on_model::<Training>(document, on.into())?;
-    let judged = own.judged();
-    let broken = own.violations(&judged, is_checked.then(for_a_while).as_ref());
-    let planned = &own.setting;
-    let made = views::of_run(planned, own.warnings)?;
+    let mut framed = frame::on_model::<Training>(document, on.into())?;
+    let judged = framed.judged();
+    let broken = framed.violations(&judged, is_checked.then(for_a_while).as_ref());
+    let planned = &framed.setting;
+    let made = views::of_run(planned, framed.warnings)?;
     let best = judged.ok().map(|judged| figures::of(planned, &judged.report)).transpose()?;
     let unit = Some(planned.setting.unit().to_owned());
     let answer = Answer { best, unit, ..Answer::of(&on.plan, &made.warnings)? };

@@ -223,10 +223,10 @@ impl<'r> Source<'r> {
         let mut alive: Vec<Vec<Piece>> = vec![Vec::new(); n];
         for_each_piece(problem, &on.plan, timeline, |piece| {
             let kind = piece.what as usize;
-            let own = &mut changes[piece.device];
-            own.push(Change { at: piece.start, kind, comes: piece.bytes, goes: 0 });
+            let of_device = &mut changes[piece.device];
+            of_device.push(Change { at: piece.start, kind, comes: piece.bytes, goes: 0 });
             if piece.end <= end {
-                own.push(Change { at: piece.end, kind, comes: 0, goes: piece.bytes });
+                of_device.push(Change { at: piece.end, kind, comes: 0, goes: piece.bytes });
             }
             let at = report.devices[piece.device].peak.at;
             if piece.start <= at && at < piece.end {
@@ -312,12 +312,12 @@ impl<'r> Source<'r> {
         let mut leaves = Vec::new();
         for op in order {
             leaf_of[op.index()] = leaves.len();
-            let own = problem.graph.op(op);
+            let node = problem.graph.op(op);
             leaves.push(Leaf {
-                name: self.plain(&own.name),
+                name: self.plain(&node.name),
                 module: module(problem, op),
-                op_type: &own.op_type,
-                phase: kind(own.phase).name(),
+                op_type: &node.op_type,
+                phase: kind(node.phase).name(),
                 figures: figures[op.index()].clone(),
             });
         }
@@ -352,23 +352,23 @@ impl<'r> Source<'r> {
         let mut has_read = HashMap::new();
         for &op in &problem.actions {
             let original = self.original(op);
-            let own = &mut figures[original.index()];
-            own.n_ops = 1;
+            let sum = &mut figures[original.index()];
+            sum.n_ops = 1;
             let (Some(span), Some(device)) = (self.span(op), on.plan.placement.of(op)) else {
                 continue;
             };
-            own.origins.add(problem.op_origin(op, device), span.end - span.start);
-            own.runs(span.start, span.end);
-            *own.devices.entry(device.0).or_default() += span.end - span.start;
+            sum.origins.add(problem.op_origin(op, device), span.end - span.start);
+            sum.runs(span.start, span.end);
+            *sum.devices.entry(device.0).or_default() += span.end - span.start;
             for &tensor in problem.parameters(op) {
                 has_read.entry((tensor, device)).or_insert_with(|| {
                     let bytes = problem.persistent_bytes(tensor);
-                    own.parameter_bytes = own.parameter_bytes.saturating_add(bytes);
+                    sum.parameter_bytes = sum.parameter_bytes.saturating_add(bytes);
                     original
                 });
             }
             for &tensor in problem.outputs(op) {
-                own.output_bytes = own.output_bytes.saturating_add(problem.bytes(tensor));
+                sum.output_bytes = sum.output_bytes.saturating_add(problem.bytes(tensor));
             }
         }
         for step in path {
@@ -384,13 +384,13 @@ impl<'r> Source<'r> {
                 HoldingKind::Temporary => Some(OpId(piece.id)),
                 HoldingKind::Output | HoldingKind::Copy => problem.producer(tensor),
                 HoldingKind::Parameter | HoldingKind::GraphInput => {
-                    let own = has_read.get(&(tensor, DeviceId::new(piece.device))).copied();
-                    own.or_else(|| problem.consumers(tensor).iter().find(reads_here).copied())
+                    let reader = has_read.get(&(tensor, DeviceId::new(piece.device))).copied();
+                    reader.or_else(|| problem.consumers(tensor).iter().find(reads_here).copied())
                 }
             };
             if let Some(owner) = owner {
-                let own = &mut figures[self.original(owner).index()];
-                own.peak_bytes = own.peak_bytes.saturating_add(piece.bytes);
+                let sum = &mut figures[self.original(owner).index()];
+                sum.peak_bytes = sum.peak_bytes.saturating_add(piece.bytes);
             }
         }
         figures
@@ -400,15 +400,17 @@ impl<'r> Source<'r> {
 /// The module of an op; of one without, between ops that all state modules, the innermost that holds
 /// them.
 fn module(problem: &Problem, op: OpId) -> Option<&str> {
-    let stated = |op: OpId| problem.graph.op(op).module.as_deref().filter(|own| !own.is_empty());
+    let stated = |op: OpId| problem.graph.op(op).module.as_deref().filter(|path| !path.is_empty());
     let all = |ops: Vec<OpId>| {
         let modules: Option<Vec<&str>> = ops.into_iter().map(stated).collect();
         modules?.into_iter().reduce(common)
     };
     let between = || {
-        let writers = problem.inputs(op).iter().filter_map(|own| problem.producer(*own));
-        let readers = problem.outputs(op).iter().flat_map(|own| problem.consumers(*own)).copied();
-        Some(common(all(writers.collect())?, all(readers.collect())?)).filter(|own| !own.is_empty())
+        let writers = problem.inputs(op).iter().filter_map(|tensor| problem.producer(*tensor));
+        let readers =
+            problem.outputs(op).iter().flat_map(|tensor| problem.consumers(*tensor)).copied();
+        Some(common(all(writers.collect())?, all(readers.collect())?))
+            .filter(|path| !path.is_empty())
     };
     stated(op).or_else(between)
 }
@@ -416,12 +418,12 @@ fn module(problem: &Problem, op: OpId) -> Option<&str> {
 /// The innermost module that holds two.
 fn common<'m>(a: &'m str, b: &str) -> &'m str {
     let mut end = 0;
-    for (own, other) in a.split('.').zip(b.split('.')) {
-        if own != other {
+    for (part, other) in a.split('.').zip(b.split('.')) {
+        if part != other {
             break;
         }
         // Each part but the first has a point before it.
-        end += own.len() + usize::from(end > 0);
+        end += part.len() + usize::from(end > 0);
     }
     a.get(..end).unwrap_or_default()
 }

@@ -97,11 +97,11 @@ impl Source<'_> {
         let mut touching = self.touching();
         let end = judged.report.step_time.0;
         for rank in 0..self.ranks.len() {
-            let mut task = |own: Part| {
-                let cell = own.cell?;
+            let mut task = |part: Part| {
+                let cell = part.cell?;
                 let thing = self.to.names.thing(&format!("stage {}", cell.stage.0), None, None);
-                let (kind, micro_batch) = (kind(own.doing), Some(cell.micro_batch));
-                Some((Task { span: own.span, kind, thing, micro_batch }, cell))
+                let (kind, micro_batch) = (kind(part.doing), Some(cell.micro_batch));
+                Some((Task { span: part.span, kind, thing, micro_batch }, cell))
             };
             let (mut tasks, cells): (Vec<Task>, Vec<Cell>) =
                 windows::passes(judged, rank).filter_map(&mut task).unzip();
@@ -147,8 +147,8 @@ impl Source<'_> {
             touching[from as usize].push(task);
             touching[to as usize].push(task);
         }
-        for (rank, own) in touching.iter_mut().enumerate() {
-            own.extend(exchange(&judged.timeline.ends[rank], &mut self.to));
+        for (rank, tasks) in touching.iter_mut().enumerate() {
+            tasks.extend(exchange(&judged.timeline.ends[rank], &mut self.to));
         }
         touching
     }
@@ -209,14 +209,14 @@ impl Source<'_> {
                 comes: u64::try_from(change.bytes).unwrap_or(0),
                 goes: u64::try_from(change.bytes.saturating_neg()).unwrap_or(0),
             });
-            let alive = report.alive.iter().map(|own| Holding {
-                kind: own.what.name().to_owned(),
-                name: own
+            let alive = report.alive.iter().map(|piece| Holding {
+                kind: piece.what.name().to_owned(),
+                name: piece
                     .stage
                     .map_or_else(|| rank_name(rank), |stage| format!("stage {}", stage.0)),
-                bytes: own.bytes,
+                bytes: piece.bytes,
                 op: None,
-                n_micro_batches: (own.n_micro_batches > 0).then_some(own.n_micro_batches),
+                n_micro_batches: (piece.n_micro_batches > 0).then_some(piece.n_micro_batches),
                 since_ns: None,
                 until_ns: None,
                 freed_by: None,
@@ -253,8 +253,8 @@ impl Source<'_> {
         let node = |(number, ((costs, stage), ns)): (u32, ((&StageCosts, _), &u64))| {
             let stage: &ir::plan::Stage = stage;
             let peak = self.judged.report.ranks.get(costs.rank as usize).map_or(0, |rank| {
-                let own = rank.alive.iter().filter(|own| own.stage.map(|of| of.0) == Some(number));
-                own.map(|own| own.bytes).sum()
+                let pieces = rank.alive.iter().filter(|p| p.stage.map(|of| of.0) == Some(number));
+                pieces.map(|p| p.bytes).sum()
             });
             NodeFigures {
                 id: format!("stage {number}"),

@@ -117,8 +117,8 @@ impl View<'_> {
             heads.into_iter().map(|head| Some((head, self.lane(head)?))).collect();
         let opened = opened.ok_or_else(damaged)?;
         let part_ns = zoom(&opened, &window, max_slices)?;
-        let mut told = Told { view: self, positions: HashMap::new(), things: Vec::new() };
-        let tile = |(head, lane): (&LaneHead, Lane<'_>)| told.lane(head, lane, &window, part_ns);
+        let mut table = Told { view: self, positions: HashMap::new(), things: Vec::new() };
+        let tile = |(head, lane): (&LaneHead, Lane<'_>)| table.lane(head, lane, &window, part_ns);
         let lanes: Option<Vec<LaneTile>> = opened.into_iter().map(tile).collect();
         Ok(Tile {
             step_time_ns: self.head.step_time_ns,
@@ -127,7 +127,7 @@ impl View<'_> {
             part_ns,
             kinds: Kind::ALL.map(Kind::name).to_vec(),
             lanes: lanes.ok_or_else(damaged)?,
-            things: told.things,
+            things: table.things,
         })
     }
 
@@ -146,19 +146,19 @@ impl View<'_> {
             .hint(format!("`from_ns` lies before `to_ns` and before {step}, the end of the step")))
     }
 
-    fn lanes(&self, asked: &[String]) -> Result<Vec<&LaneHead>, Diagnostic> {
+    fn lanes(&self, names: &[String]) -> Result<Vec<&LaneHead>, Diagnostic> {
         let all = &self.head.lanes;
         let is_of = |lane: &LaneHead, name: &String| {
             lane.name == *name || lane.device.as_ref() == Some(name)
         };
-        if let Some(name) = asked.iter().find(|name| !all.iter().any(|lane| is_of(lane, name))) {
+        if let Some(name) = names.iter().find(|name| !all.iter().any(|lane| is_of(lane, name))) {
             let shown: String = name.chars().take(80).collect();
             let known = all.iter().map(|lane| lane.name.as_str());
             let message = format!("the plan has no lane and no device `{shown}`");
             return Err(Diagnostic::usage("unknown-lane", message).hint(suggest::hint(name, known)));
         }
         let is_asked =
-            |lane: &&LaneHead| asked.is_empty() || asked.iter().any(|name| is_of(lane, name));
+            |lane: &&LaneHead| names.is_empty() || names.iter().any(|name| is_of(lane, name));
         Ok(all.iter().filter(is_asked).collect())
     }
 
@@ -224,13 +224,13 @@ impl Told<'_> {
             None => Some(None),
             Some(position) => Some(Some(self.view.names.name(position)?.to_owned())),
         };
-        let told = ThingTold {
+        let named = ThingTold {
             name: self.view.names.name(thing.name)?.to_owned(),
             from: name(thing.from)?,
             to: name(thing.to)?,
         };
         let next = u32::try_from(self.things.len()).ok()?;
-        self.things.push(told);
+        self.things.push(named);
         self.positions.insert(position, next);
         Some(next)
     }
@@ -295,14 +295,14 @@ impl Walk<'_, '_, '_> {
             let slice = self.lane.slice(index)?;
             let from = slice.start.max(window.from);
             let to = self.lane.start(index + 1)?.min(window.to);
-            let mut own = Sums::default();
-            own.ns[slice.kind as usize] = to.saturating_sub(from);
-            own.n_started = u64::from(slice.kind.is_work() && slice.start >= window.from);
-            self.row((from, to), index..index + 1, own)?;
-            for (sum, own) in sums.ns.iter_mut().zip(own.ns) {
-                *sum = sum.saturating_add(own);
+            let mut of_slice = Sums::default();
+            of_slice.ns[slice.kind as usize] = to.saturating_sub(from);
+            of_slice.n_started = u64::from(slice.kind.is_work() && slice.start >= window.from);
+            self.row((from, to), index..index + 1, of_slice)?;
+            for (sum, ns) in sums.ns.iter_mut().zip(of_slice.ns) {
+                *sum = sum.saturating_add(ns);
             }
-            sums.n_started = sums.n_started.saturating_add(own.n_started);
+            sums.n_started = sums.n_started.saturating_add(of_slice.n_started);
         }
         Some(sums)
     }
@@ -333,7 +333,12 @@ impl Walk<'_, '_, '_> {
         Some(sums)
     }
 
-    fn row(&mut self, (from, to): (u64, u64), of: std::ops::Range<usize>, own: Sums) -> Option<()> {
+    fn row(
+        &mut self,
+        (from, to): (u64, u64),
+        of: std::ops::Range<usize>,
+        sums: Sums,
+    ) -> Option<()> {
         let longest = self.lane.longest(of.clone())?;
         let slice = self.lane.slice(longest)?;
         let what = self.told.thing(slice.thing)?;
@@ -341,13 +346,13 @@ impl Walk<'_, '_, '_> {
         rows.from_ns.push(from);
         rows.to_ns.push(to);
         rows.n.push(of.len() as u64);
-        rows.n_started.push(own.n_started);
+        rows.n_started.push(sums.n_started);
         rows.kind.push(slice.kind as u32);
         rows.what.push(what);
         rows.micro_batch.push(slice.micro_batch);
         rows.longest_from_ns.push(slice.start);
         rows.longest_to_ns.push(self.lane.start(longest.checked_add(1)?)?);
-        self.sums.push(own);
+        self.sums.push(sums);
         Some(())
     }
 }

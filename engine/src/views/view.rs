@@ -73,7 +73,7 @@ impl<'a> View<'a> {
             plans: self.head.plans.clone(),
             step_time_ns: self.head.step_time_ns,
             lanes: self.head.lanes.iter().map(lane).collect(),
-            devices: self.head.devices.iter().map(|own| own.figures.clone()).collect(),
+            devices: self.head.devices.iter().map(|device| device.figures.clone()).collect(),
             n_groups: self.head.groups.len(),
             n_slices: self.head.lanes.iter().fold(0, |sum, lane| sum.saturating_add(lane.n)),
             bytes: self.file.len(),

@@ -89,13 +89,13 @@ impl<'a> Keys<'a> {
 
     fn place_parameters(&mut self) -> Result<(), Diagnostic> {
         for (position, parameter) in self.layout.parameters.iter().enumerate() {
-            let own = match parameter.owner {
+            let unit_device = match parameter.owner {
                 Owner::Unit(unit) => self.unit_devices.get(unit).copied().flatten(),
                 Owner::Container => None,
             };
             let readers =
                 parameter.readers.iter().filter_map(|op| self.source.plan.placement.of(*op));
-            let mut devices = own.into_iter().chain(readers);
+            let mut devices = unit_device.into_iter().chain(readers);
             let Some(first) = devices.next() else {
                 continue;
             };
@@ -110,7 +110,7 @@ impl<'a> Keys<'a> {
                 ));
             }
             if let Owner::Unit(unit) = parameter.owner
-                && own.is_none()
+                && unit_device.is_none()
             {
                 self.set_unit(unit, first);
             }

@@ -25,16 +25,16 @@ pub fn export(source: &Source<'_>) -> Result<Export, Diagnostic> {
         return Err(error.hint("plan inference, or export to accelerate, which names devices"));
     }
     let devices = Devices::new(source, TARGET)?;
-    let rooms = source.report.devices.iter().filter_map(|own| {
-        let beside = own.peak.bytes.saturating_sub(own.parameter_bytes);
-        Some((own.device, own.limit?.saturating_sub(beside)))
+    let rooms = source.report.devices.iter().filter_map(|report| {
+        let beside = report.peak.bytes.saturating_sub(report.parameter_bytes);
+        Some((report.device, report.limit?.saturating_sub(beside)))
     });
     let rooms: Vec<_> = rooms.collect();
     let mut lines: Vec<(Place, u64)> = Vec::new();
     for device in devices.used() {
         let place = devices.place(device);
-        let Some((_, room)) = rooms.iter().find(|(own, _)| *own == device) else { continue };
-        match lines.iter_mut().find(|(own, _)| *own == place) {
+        let Some((_, room)) = rooms.iter().find(|(id, _)| *id == device) else { continue };
+        match lines.iter_mut().find(|(other, _)| *other == place) {
             Some((_, bytes)) => *bytes = bytes.saturating_add(*room),
             None => lines.push((place, *room)),
         }

@@ -40,7 +40,7 @@ pub fn placement(problem: &Problem, map: &DeviceMap) -> Result<Placement, Diagno
     let order = problem.topological_order();
     for &op in &order {
         let keyed = layout.modules.get(op.index()).and_then(Option::as_deref).and_then(of_key);
-        let own = match keyed {
+        let found = match keyed {
             Some((key, place)) => {
                 used.insert(key);
                 Some(devices.of(key, *place)?)
@@ -50,16 +50,16 @@ pub fn placement(problem: &Problem, map: &DeviceMap) -> Result<Placement, Diagno
                 device.get(producer.index()).copied().flatten()
             }),
         };
-        device[op.index()] = own;
+        device[op.index()] = found;
     }
     fill(problem, &order, &mut device, &producers, &roots);
     if let (true, Some(key)) = (used.is_empty(), map.entries.keys().next()) {
         let message = format!("`{}` has no module `{key}`", graph.name);
         return Err(Diagnostic::input("bad-settings", message).hint("give the map of this model"));
     }
-    for (position, own) in device.iter_mut().enumerate() {
+    for (position, slot) in device.iter_mut().enumerate() {
         if graph.op(OpId::new(position)).work == Work::View {
-            *own = None;
+            *slot = None;
         }
     }
     Ok(Placement { device })
@@ -74,12 +74,12 @@ fn fill(
     roots: &[ir::id::TensorId],
 ) {
     for op in order.iter().rev() {
-        let Some(own) = device[op.index()] else { continue };
+        let Some(id) = device[op.index()] else { continue };
         for tensor in &problem.graph.op(*op).inputs {
             let root = roots.get(tensor.index()).map(|root| root.index());
             let producer = root.and_then(|root| producers.get(root).copied().flatten());
             if let Some(slot) = producer.and_then(|producer| device.get_mut(producer.index())) {
-                slot.get_or_insert(own);
+                slot.get_or_insert(id);
             }
         }
     }

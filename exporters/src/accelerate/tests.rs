@@ -44,9 +44,9 @@ fn weights_have_what_activations_leave() {
         .collect();
     assert_eq!(lines.iter().map(|(device, _)| *device).collect::<Vec<_>>(), [0, 1]);
     for (device, bytes) in lines {
-        let own = &case.report.devices[device];
-        assert_eq!(bytes + own.peak.bytes, own.limit.unwrap() + own.parameter_bytes);
-        assert!(own.parameter_bytes <= bytes);
+        let report = &case.report.devices[device];
+        assert_eq!(bytes + report.peak.bytes, report.limit.unwrap() + report.parameter_bytes);
+        assert!(report.parameter_bytes <= bytes);
     }
     let one =
         String::from_utf8(max_memory::export(&Case::blocks(&[1, 1, 1]).source()).unwrap().bytes);

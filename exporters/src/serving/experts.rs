@@ -46,27 +46,27 @@ fn redundant(source: &ExpertsSource) -> usize {
 /// The expert of each slot of a layer: those of the first device first, in order.
 fn row(source: &ExpertsSource, layer: u32) -> Vec<usize> {
     let n_slots = source.n_devices * source.slots;
-    let own = source.layers.iter().find(|(own, _)| *own == layer);
-    let Some((_, copies)) = own else {
+    let placed = source.layers.iter().find(|(number, _)| *number == layer);
+    let Some((_, copies)) = placed else {
         return (0..n_slots).map(|slot| slot % source.n_experts.max(1)).collect();
     };
-    let mut held = vec![Vec::new(); source.n_devices];
+    let mut by_device = vec![Vec::new(); source.n_devices];
     for (expert, devices) in copies.iter().enumerate() {
         for device in devices {
-            if let Some(held) = held.get_mut(*device) {
-                held.push(expert);
+            if let Some(experts) = by_device.get_mut(*device) {
+                experts.push(expert);
             }
         }
     }
-    held.into_iter().flatten().collect()
+    by_device.into_iter().flatten().collect()
 }
 
 fn map(source: &ExpertsSource) -> String {
-    let told = |layer: u32| {
+    let line = |layer: u32| {
         let row: Vec<String> = row(source, layer).iter().map(usize::to_string).collect();
         format!("[{}]", row.join(","))
     };
-    let rows: Vec<String> = (0..source.n_layers).map(told).collect();
+    let rows: Vec<String> = (0..source.n_layers).map(line).collect();
     format!("{{\"physical_to_logical_map\":[\n{}\n]}}\n", rows.join(",\n"))
 }
 
@@ -97,7 +97,7 @@ fn around(source: &ExpertsSource) -> Result<String, Diagnostic> {
     let mut words = String::new();
     let attention = (1..=n_devices)
         .rev()
-        .find(|own| n_devices.is_multiple_of(*own) && n_heads.is_multiple_of(*own))
+        .find(|n| n_devices.is_multiple_of(*n) && n_heads.is_multiple_of(*n))
         .unwrap_or(1);
     if attention < n_devices {
         words += &format!(" --enable-dp-attention --dp-size {}", n_devices / attention);
@@ -139,13 +139,13 @@ pub(super) fn engines_of_hosts(n_devices: usize, n_hosts: usize) -> Result<Strin
         let message = "vLLM starts as many engines on each host, and these have others".to_owned();
         return Err(refusal(VLLM, message).hint("plan on hosts of as many devices each"));
     }
-    let own = n_devices / n_hosts;
+    let n_each = n_devices / n_hosts;
     Ok(format!(
-        " --data-parallel-size-local {own} \
+        " --data-parallel-size-local {n_each} \
          --data-parallel-address \"${{MASTER_ADDR:?the address of host 0}}\" \
          --data-parallel-rpc-port \"${{MASTER_PORT:-29500}}\" \
          $([ \"${{NODE_RANK:?the number of this host, from 0}}\" -eq 0 ] || \
-         echo --headless --data-parallel-start-rank $((NODE_RANK * {own})))"
+         echo --headless --data-parallel-start-rank $((NODE_RANK * {n_each})))"
     ))
 }
 
@@ -195,7 +195,7 @@ mod tests {
 
     fn source() -> ExpertsSource {
         // Three experts on two devices of two slots: the second one twice.
-        let own = vec![vec![1], vec![0, 1], vec![0]];
+        let copies = vec![vec![1], vec![0, 1], vec![0]];
         ExpertsSource {
             n_layers: 3,
             n_experts: 3,
@@ -204,7 +204,7 @@ mod tests {
             n_heads: 4,
             slots: 2,
             mode: Mode::Inference,
-            layers: vec![(1, own.clone()), (2, vec![vec![0, 0], vec![1], vec![1]])],
+            layers: vec![(1, copies.clone()), (2, vec![vec![0, 0], vec![1], vec![1]])],
         }
     }
 
@@ -235,7 +235,7 @@ mod tests {
             for (physical, logical) in row.iter().enumerate() {
                 devices[logical.as_u64().unwrap() as usize].push(physical / local);
             }
-            assert!(devices.iter().all(|own| !own.is_empty()));
+            assert!(devices.iter().all(|of_expert| !of_expert.is_empty()));
             devices
         };
         rows.iter().map(devices).collect()
@@ -251,11 +251,11 @@ mod tests {
         let number = |name: &str| flag(&script, name).parse::<usize>().unwrap();
         assert_eq!(number("--tp-size "), number("--ep-size "));
         let map = serde_json::from_str(&inner).unwrap();
-        let own = read(&map, 3, number("--ep-size "), number("--ep-num-redundant-experts "));
+        let placed = read(&map, 3, number("--ep-size "), number("--ep-num-redundant-experts "));
         let source = source();
-        assert_eq!(own.len(), 3);
+        assert_eq!(placed.len(), 3);
         for (layer, copies) in &source.layers {
-            assert_eq!(own[*layer as usize], *copies);
+            assert_eq!(placed[*layer as usize], *copies);
         }
         assert_eq!(flag(&script, "--ep-dispatch-algorithm "), "dynamic");
         assert_eq!(flag(&script, "--init-expert-location "), "\"$map\"");

@@ -56,7 +56,8 @@ impl Layers {
 
     fn read_parts(&self, graph: &Graph) -> Vec<Part> {
         let bound = self.layout.parameters.iter().filter(|parameter| parameter.binds);
-        let readers: BTreeSet<OpId> = bound.flat_map(|own| own.readers.iter().copied()).collect();
+        let readers: BTreeSet<OpId> =
+            bound.flat_map(|parameter| parameter.readers.iter().copied()).collect();
         let producers = graph.producers();
         // Whether a layer stands before an op.
         let mut is_behind = vec![false; graph.ops.len()];
@@ -65,8 +66,10 @@ impl Layers {
             let node = graph.op(op);
             let unit = self.layout.unit.get(op.index()).copied().flatten();
             let number = unit.and_then(|unit| self.numbers.get(&unit).copied());
-            let makers =
-                node.inputs.iter().filter_map(|own| producers.get(own.index()).copied().flatten());
+            let makers = node
+                .inputs
+                .iter()
+                .filter_map(|tensor| producers.get(tensor.index()).copied().flatten());
             let behind = makers.into_iter().any(|maker| is_behind[maker.index()]);
             is_behind[op.index()] = behind || number.is_some();
             let plays = node.work != Work::View && node.phase == Phase::Forward;
@@ -156,17 +159,18 @@ impl Layers {
         let mut rows: Vec<(DeviceId, usize)> = Vec::new();
         let mut waiting = 0;
         for (number, place) in places.iter().enumerate() {
-            let last = rows.last_mut().filter(|(own, _)| place.is_none_or(|place| place == *own));
+            let last =
+                rows.last_mut().filter(|(device, _)| place.is_none_or(|place| place == *device));
             match (last, *place) {
                 (Some((_, n)), _) => *n += 1,
                 (None, None) => waiting += 1,
                 (None, Some(place)) => {
-                    if rows.iter().any(|(own, _)| *own == place) {
+                    if rows.iter().any(|(device, _)| *device == place) {
                         let name = self.names.get(number).map_or("the head", String::as_str);
-                        let (own, device) = (self.target, devices.name(place));
+                        let (target, device) = (self.target, devices.name(place));
                         let message = format!(
-                            "`{name}` is on `{device}` again, behind layers elsewhere: {own} gives \
-                             each device layers that follow one another"
+                            "`{name}` is on `{device}` again, behind layers elsewhere: {target} \
+                             gives each device layers that follow one another"
                         );
                         return Err(self.refused(message, name));
                     }

@@ -55,13 +55,13 @@ fn export(source: &Source<'_>) -> Result<Export, Diagnostic> {
     let on_accelerator = |place: &DeviceId| matches!(devices.place(*place), Place::Accelerator(_));
     let mut rows = layers.rows(&slots[..n_layers], &devices)?;
     let mut overrides = Vec::new();
-    let last = rows.last().map(|(own, _)| *own);
+    let last = rows.last().map(|(device, _)| *device);
     let head = slots.last().copied().flatten().or(last);
     // The head has the last slot, unless it is where no later slot can be.
-    let is_elsewhere = |place: &DeviceId| rows.iter().all(|(own, _)| own != place);
-    let is_new = head.as_ref().is_some_and(|own| on_accelerator(own) && is_elsewhere(own));
+    let is_elsewhere = |place: &DeviceId| rows.iter().all(|(device, _)| device != place);
+    let is_new = head.as_ref().is_some_and(|device| on_accelerator(device) && is_elsewhere(device));
     match (rows.last_mut(), head) {
-        (Some((own, n)), Some(head)) if *own == head => *n += 1,
+        (Some((device, n)), Some(head)) if *device == head => *n += 1,
         (_, Some(head)) if is_new => rows.push((head, 1)),
         (Some((_, n)), Some(head)) => {
             *n += 1;
@@ -69,8 +69,8 @@ fn export(source: &Source<'_>) -> Result<Export, Diagnostic> {
         }
         _ => {}
     }
-    if let Some((own, _)) = rows.iter().skip(1).find(|(own, _)| !on_accelerator(own)) {
-        let name = devices.name(*own);
+    if let Some((device, _)) = rows.iter().skip(1).find(|(device, _)| !on_accelerator(device)) {
+        let name = devices.name(*device);
         let message = format!(
             "layers in the host's memory come before those on devices, and some are on `{name}` behind"
         );
@@ -89,8 +89,9 @@ fn export(source: &Source<'_>) -> Result<Export, Diagnostic> {
 
 fn script(devices: &Devices<'_>, rows: &[(DeviceId, usize)], overrides: &[String]) -> String {
     let on_devices: Vec<_> =
-        rows.iter().filter(|(own, _)| devices.place(*own) != Place::Storage("cpu")).collect();
-    let names: Vec<String> = on_devices.iter().map(|(own, _)| buffer(devices, *own)).collect();
+        rows.iter().filter(|(device, _)| devices.place(*device) != Place::Storage("cpu")).collect();
+    let names: Vec<String> =
+        on_devices.iter().map(|(device, _)| buffer(devices, *device)).collect();
     let shares: Vec<String> = on_devices.iter().map(|(_, n)| n.to_string()).collect();
     let n_slots: usize = on_devices.iter().map(|(_, n)| n).sum();
     let mut flags = match (on_devices.len() == rows.len(), on_devices.is_empty()) {
@@ -120,8 +121,8 @@ fn experts(
     (slots, elsewhere): (&[Option<DeviceId>], &[Option<DeviceId>]),
 ) -> Vec<String> {
     let mut moved: BTreeMap<DeviceId, Vec<String>> = BTreeMap::new();
-    for (number, (own, experts)) in slots.iter().zip(elsewhere).enumerate() {
-        if let Some(place) = experts.filter(|place| *own != Some(*place))
+    for (number, (slot, experts)) in slots.iter().zip(elsewhere).enumerate() {
+        if let Some(place) = experts.filter(|place| *slot != Some(*place))
             && number + 1 < slots.len()
         {
             moved.entry(place).or_default().push(number.to_string());
@@ -144,9 +145,9 @@ fn buffer(devices: &Devices<'_>, device: DeviceId) -> String {
 /// Whether embeddings and head are one tensor.
 fn is_tied(layers: &Layers) -> bool {
     let reads = |op: &OpId, part: Part| layers.parts.get(op.index()) == Some(&part);
-    layers.layout.parameters.iter().filter(|own| own.binds).any(|own| {
-        own.readers.iter().any(|op| reads(op, Part::Before))
-            && own.readers.iter().any(|op| reads(op, Part::After))
+    layers.layout.parameters.iter().filter(|parameter| parameter.binds).any(|parameter| {
+        parameter.readers.iter().any(|op| reads(op, Part::Before))
+            && parameter.readers.iter().any(|op| reads(op, Part::After))
     })
 }
 

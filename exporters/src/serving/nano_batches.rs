@@ -56,7 +56,7 @@ impl NanoBatchesSource {
 
 /// From how many tokens on all steps of a phase are cut; `None` where those of most tokens are not.
 fn least(source: &NanoBatchesSource, phase: StepPhase) -> Option<u64> {
-    let last = source.thresholds.iter().rfind(|own| own.0 == phase)?;
+    let last = source.thresholds.iter().rfind(|threshold| threshold.0 == phase)?;
     (last.2 > 1).then_some(last.1)
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn vllm(source: &NanoBatchesSource) -> Result<Export, Diagnostic> {
     let (overlap, warnings) = match least {
         [None, None] => (String::new(), Vec::new()),
         [decode, prefill] => {
-            let [decode, prefill] = [decode, prefill].map(|own| own.unwrap_or(NEVER));
+            let [decode, prefill] = [decode, prefill].map(|tokens| tokens.unwrap_or(NEVER));
             let text = format!(
                 " --enable-dbo --dbo-decode-token-threshold {decode} --dbo-prefill-token-threshold \
                  {prefill}"
@@ -160,35 +160,38 @@ mod tests {
 
     #[test]
     fn servers_are_told_when_they_cut_and_say_what_they_do_themselves() {
-        let own = text("vllm@0.26", &source());
-        assert!(own.contains(" --enable-dbo "), "{own}");
-        assert_eq!(flag(&own, "--dbo-prefill-token-threshold "), "4096");
+        let script = text("vllm@0.26", &source());
+        assert!(script.contains(" --enable-dbo "), "{script}");
+        assert_eq!(flag(&script, "--dbo-prefill-token-threshold "), "4096");
         // vLLM cuts a step whose tokens reach the threshold: none does.
-        assert_eq!(flag(&own, "--dbo-decode-token-threshold "), "2147483647");
-        assert_eq!(flag(&own, "--all2all-backend "), "deepep_high_throughput");
+        assert_eq!(flag(&script, "--dbo-decode-token-threshold "), "2147483647");
+        assert_eq!(flag(&script, "--all2all-backend "), "deepep_high_throughput");
         assert_eq!(export("vllm", &source()).unwrap().warnings[0].code, "own-order");
-        let own = text("sglang", &source());
-        assert!(own.contains(" --enable-two-batch-overlap "), "{own}");
-        assert_eq!(flag(&own, "--tbo-token-distribution-threshold "), "0");
-        assert_eq!(flag(&own, "--nnodes "), "2");
-        let told = export("sglang", &source()).unwrap().warnings;
-        assert!(told[1].message.contains("from 4096 tokens on and no step of decode"), "{told:?}");
+        let script = text("sglang", &source());
+        assert!(script.contains(" --enable-two-batch-overlap "), "{script}");
+        assert_eq!(flag(&script, "--tbo-token-distribution-threshold "), "0");
+        assert_eq!(flag(&script, "--nnodes "), "2");
+        let warnings = export("sglang", &source()).unwrap().warnings;
+        assert!(
+            warnings[1].message.contains("from 4096 tokens on and no step of decode"),
+            "{warnings:?}"
+        );
     }
 
     #[test]
     fn what_is_not_cut_is_no_word() {
         let thresholds = vec![(StepPhase::Prefill, 0, 2), (StepPhase::Prefill, 64, 1)];
-        let own = NanoBatchesSource { nano_batches: 1, thresholds, ..source() };
+        let uncut = NanoBatchesSource { nano_batches: 1, thresholds, ..source() };
         for target in ["vllm", "sglang"] {
-            let text = text(target, &own);
+            let text = text(target, &uncut);
             assert!(!text.contains("dbo") && !text.contains("overlap"), "{text}");
-            assert!(export(target, &own).unwrap().warnings.is_empty());
+            assert!(export(target, &uncut).unwrap().warnings.is_empty());
             let dense = NanoBatchesSource { has_experts: false, ..source() };
             assert_eq!(export(target, &dense).unwrap_err().code, "cannot-express");
             let one = NanoBatchesSource { n_devices: 1, ..source() };
             assert_eq!(export(target, &one).unwrap_err().code, "cannot-express");
         }
-        assert_eq!(export("megatron", &own).unwrap_err().code, "unknown-target");
-        assert_eq!(export("vllm@1", &own).unwrap_err().code, "unknown-target");
+        assert_eq!(export("megatron", &uncut).unwrap_err().code, "unknown-target");
+        assert_eq!(export("vllm@1", &uncut).unwrap_err().code, "unknown-target");
     }
 }

@@ -176,9 +176,9 @@ fn on_devices(n_layers: usize, ranks: &Ranks, target: &str) -> Result<Vec<MapPla
         Some(counts) => counts.clone(),
         None => equal_layers(n_layers, n_ranks as usize, target),
     };
-    let held = counts.iter().fold(0u64, |sum, n| sum + u64::from(*n));
-    if held != n_layers as u64 {
-        let message = format!("ranks of {held} layers for a model of {n_layers}");
+    let total = counts.iter().fold(0u64, |sum, n| sum + u64::from(*n));
+    if total != n_layers as u64 {
+        let message = format!("ranks of {total} layers for a model of {n_layers}");
         return wrong(message, "give the settings of this model");
     }
     let numbers = ranks.devices.clone().unwrap_or_else(|| (0..n_ranks).collect());
@@ -187,7 +187,7 @@ fn on_devices(n_layers: usize, ranks: &Ranks, target: &str) -> Result<Vec<MapPla
         return wrong(message, "name a device for each rank in CUDA_VISIBLE_DEVICES");
     }
     let mut seen = std::collections::BTreeSet::new();
-    if let Some(twice) = numbers.iter().find(|own| !seen.insert(**own)) {
+    if let Some(twice) = numbers.iter().find(|number| !seen.insert(**number)) {
         let message = format!("device {twice} is named twice");
         return wrong(message, "name each device of CUDA_VISIBLE_DEVICES once");
     }

@@ -34,8 +34,12 @@ pub(crate) fn llama_cpp(source: &SlotsSource) -> Result<Export, Diagnostic> {
         return Err(refusal(LLAMA_CPP, message).hint("plan for one device"));
     }
     let is_whole = |slots: usize| slots >= source.n_experts;
-    let away: Vec<u32> =
-        source.layers.iter().filter(|(_, own)| !is_whole(*own)).map(|(layer, _)| *layer).collect();
+    let away: Vec<u32> = source
+        .layers
+        .iter()
+        .filter(|(_, slots)| !is_whole(*slots))
+        .map(|(layer, _)| *layer)
+        .collect();
     let text = format!(
         "{HEAD}# Words behind this script go to the server, such as -m model.gguf.\n\
          exec llama-server \"$@\" -ngl all{}\n",
@@ -57,8 +61,9 @@ fn flags(source: &SlotsSource, away: &[u32]) -> String {
 }
 
 fn warning(source: &SlotsSource, away: &[u32]) -> Diagnostic {
-    let of =
-        |layer: &u32| source.layers.iter().find(|(own, _)| own == layer).map_or(0, |own| own.1);
+    let of = |layer: &u32| {
+        source.layers.iter().find(|(number, _)| number == layer).map_or(0, |row| row.1)
+    };
     let unused: usize = away.iter().map(of).sum();
     let message = format!(
         "{LLAMA_CPP} holds all experts of a layer or none, and computes on the processor where it holds \
@@ -85,9 +90,9 @@ mod tests {
     }
 
     fn line(slots: [usize; 3]) -> (String, usize) {
-        let own = export("llama.cpp", &source(slots)).unwrap();
-        let text = String::from_utf8(own.bytes).unwrap();
-        (text.lines().last().unwrap().to_owned(), own.warnings.len())
+        let exported = export("llama.cpp", &source(slots)).unwrap();
+        let text = String::from_utf8(exported.bytes).unwrap();
+        (text.lines().last().unwrap().to_owned(), exported.warnings.len())
     }
 
     #[test]
@@ -98,8 +103,8 @@ mod tests {
         assert_eq!(line([2, 2, 2]), (format!("{base} --n-cpu-moe 4"), 1));
         let named = format!("{base} -ot 'blk\\.(1|3)\\.ffn_(up|down|gate|gate_up)_(ch|)exps=CPU'");
         assert_eq!(line([2, 8, 7]), (named, 1));
-        let told = export("llama.cpp", &source([2, 8, 7])).unwrap().warnings[0].message.clone();
-        assert!(told.contains("2 of 3 layers, whose 9 slots"), "{told}");
+        let message = export("llama.cpp", &source([2, 8, 7])).unwrap().warnings[0].message.clone();
+        assert!(message.contains("2 of 3 layers, whose 9 slots"), "{message}");
     }
 
     #[test]

@@ -75,23 +75,27 @@ const LLAMA_CPP_CACHE: CacheWords = CacheWords {
 /// The flag that tells a server of the type of cached keys and values; nothing where it keeps to its own.
 fn cache_flag(source: &StagesSource<'_>, words: &CacheWords) -> Result<String, Diagnostic> {
     let Some(cache) = source.cache else { return Ok(String::new()) };
-    let known = words.names.iter().find(|own| own.0 == cache);
-    known.map(|own| (words.flag)(own.1)).ok_or_else(|| {
-        let names: Vec<&str> = words.names.iter().map(|own| own.0.name()).collect();
+    let known = words.names.iter().find(|row| row.0 == cache);
+    known.map(|row| (words.flag)(row.1)).ok_or_else(|| {
+        let names: Vec<&str> = words.names.iter().map(|row| row.0.name()).collect();
         let message = format!("{} has no KV cache in {cache}", words.target);
         refusal(words.target, message).hint(format!("plan with --kv-dtype {}", names.join(" or ")))
     })
 }
 
 fn name(source: &StagesSource<'_>, device: DeviceId) -> String {
-    source.cluster.devices.get(device.index()).map_or_else(String::new, |own| own.name.clone())
+    source
+        .cluster
+        .devices
+        .get(device.index())
+        .map_or_else(String::new, |device| device.name.clone())
 }
 
 /// The host of a device, by name; that of devices without one is `localhost`.
 fn host(source: &StagesSource<'_>, device: DeviceId) -> String {
-    let node = source.cluster.devices.get(device.index()).and_then(|own| own.node);
+    let node = source.cluster.devices.get(device.index()).and_then(|device| device.node);
     let node = node.and_then(|node| source.cluster.nodes.get(node.index()));
-    node.map_or_else(|| "localhost".to_owned(), |own| own.name.clone())
+    node.map_or_else(|| "localhost".to_owned(), |node| node.name.clone())
 }
 
 /// How kinds of accelerators begin that CUDA does not run, which the scripts number devices by.
@@ -100,19 +104,19 @@ const WITHOUT_CUDA: [&str; 4] = ["mi", "tpu", "gaudi", "trainium"];
 /// By stage the number of its device in its host.
 fn numbers(source: &StagesSource<'_>, target: &'static str) -> Result<Vec<u64>, Diagnostic> {
     let places = places(source.cluster);
-    let node = |own: DeviceId| source.cluster.devices.get(own.index()).and_then(|own| own.node);
-    let apart = source.stages.iter().find(|own| node(own.0).is_none());
+    let node = |id: DeviceId| source.cluster.devices.get(id.index()).and_then(|device| device.node);
+    let apart = source.stages.iter().find(|stage| node(stage.0).is_none());
     if let Some(apart) = apart.filter(|_| source.stages.len() > 1) {
         let message =
             format!("`{}` states no host, by which {target} is told of it", name(source, apart.0));
         return Err(refusal(target, message)
             .hint("state `node` of each device in the cluster file, or export layer-ranges"));
     }
-    let mut kinds = source.stages.iter().filter_map(|own| {
-        let kind = source.cluster.devices.get(own.0.index())?.kind;
-        source.cluster.kinds.get(kind.index()).map(|own| &own.name)
+    let mut kinds = source.stages.iter().filter_map(|stage| {
+        let kind = source.cluster.devices.get(stage.0.index())?.kind;
+        source.cluster.kinds.get(kind.index()).map(|kind| &kind.name)
     });
-    let is_other = |kind: &&String| WITHOUT_CUDA.iter().any(|own| kind.starts_with(own));
+    let is_other = |kind: &&String| WITHOUT_CUDA.iter().any(|prefix| kind.starts_with(prefix));
     if let Some(kind) = kinds.find(is_other) {
         let message =
             format!("this script of {target} is for devices of CUDA, and `{kind}` is none");
@@ -143,8 +147,8 @@ impl Ranks {
 /// Stages on the devices of one host.
 fn ranks(source: &StagesSource<'_>, target: &'static str) -> Result<Ranks, Diagnostic> {
     let numbers = numbers(source, target)?;
-    let first = source.stages.first().map(|own| host(source, own.0));
-    if let Some(other) = source.stages.iter().find(|own| Some(host(source, own.0)) != first) {
+    let first = source.stages.first().map(|stage| host(source, stage.0));
+    if let Some(other) = source.stages.iter().find(|stage| Some(host(source, stage.0)) != first) {
         let message = format!(
             "this script of {target} numbers the devices of one host, and `{}` is on another",
             name(source, other.0)
@@ -152,7 +156,7 @@ fn ranks(source: &StagesSource<'_>, target: &'static str) -> Result<Ranks, Diagn
         return Err(refusal(target, message)
             .hint("name a cluster of one host, or export llama.cpp or layer-ranges"));
     }
-    let layers = source.stages.iter().map(|own| own.1.to_string()).collect();
+    let layers = source.stages.iter().map(|stage| stage.1.to_string()).collect();
     Ok(Ranks(numbers.iter().map(u64::to_string).collect(), layers))
 }
 
@@ -173,24 +177,25 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
         );
         return Err(refusal(LLAMA_CPP, message).hint("name fewer devices, or export layer-ranges"));
     }
-    let hosts: Vec<String> = source.stages.iter().map(|own| host(source, own.0)).collect();
-    let is_one_host = hosts.windows(2).all(|own| own[0] == own[1]);
-    let is_strange = |own: &&String| !own.chars().all(is_of_a_host) || own.starts_with(['-', '.']);
+    let hosts: Vec<String> = source.stages.iter().map(|stage| host(source, stage.0)).collect();
+    let is_one_host = hosts.windows(2).all(|pair| pair[0] == pair[1]);
+    let is_strange =
+        |host: &&String| !host.chars().all(is_of_a_host) || host.starts_with(['-', '.']);
     if let Some(strange) = hosts.iter().find(is_strange).filter(|_| !is_one_host) {
         let message = format!("`{strange}` is no name of a host that {LLAMA_CPP} could be told");
         return Err(refusal(LLAMA_CPP, message).hint("name hosts by letters, digits, . and -"));
     }
     let n = source.stages.len();
     // The head has the slot behind the last layer.
-    let share = |(at, own): (usize, &(DeviceId, u32))| {
-        (u64::from(own.1) + u64::from(at + 1 == n)).to_string()
+    let share = |(at, stage): (usize, &(DeviceId, u32))| {
+        (u64::from(stage.1) + u64::from(at + 1 == n)).to_string()
     };
     let shares: Vec<String> = source.stages.iter().enumerate().map(share).collect();
     let shares = shares.join(",");
     let cache = cache_flag(source, &LLAMA_CPP_CACHE)?;
     let yours = "# Words behind this script go to the server, such as -m model.gguf.";
     if is_one_host {
-        let devices: Vec<String> = numbers.iter().map(|own| format!("CUDA{own}")).collect();
+        let devices: Vec<String> = numbers.iter().map(|number| format!("CUDA{number}")).collect();
         let devices = devices.join(",");
         return Ok(Export::from(format!(
             "{HEAD}{yours}\nexec llama-server \"$@\" -ngl all -sm layer -dev {devices} -ts {shares}{cache}\n"
@@ -206,7 +211,7 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
             "# {host}: CUDA_DEVICE_ORDER=PCI_BUS_ID rpc-server -H 0.0.0.0 -p {port} -d CUDA{number}\n"
         ));
     }
-    let devices: Vec<String> = (0..n).map(|own| format!("RPC{own}")).collect();
+    let devices: Vec<String> = (0..n).map(|rank| format!("RPC{rank}")).collect();
     text.push_str(&format!(
         "{yours}\nexec llama-server \"$@\" -ngl all -sm layer --rpc {} -dev {} -ts {shares}{cache}\n",
         addresses.join(","),
@@ -224,12 +229,12 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
     Ok(Export { warnings: alone.into_iter().collect(), ..Export::from(text) })
 }
 
-fn is_of_a_host(own: char) -> bool {
-    own.is_ascii_alphanumeric() || ".-".contains(own)
+fn is_of_a_host(c: char) -> bool {
+    c.is_ascii_alphanumeric() || ".-".contains(c)
 }
 
 pub(crate) fn ranges(source: &StagesSource<'_>) -> Export {
-    let n_layers: u32 = source.stages.iter().fold(0, |sum, own| sum.saturating_add(own.1));
+    let n_layers: u32 = source.stages.iter().fold(0, |sum, stage| sum.saturating_add(stage.1));
     let mut next = 0_u32;
     let of = |(rank, (device, n)): (usize, &(DeviceId, u32))| {
         let start = next;
@@ -287,11 +292,11 @@ mod tests {
 
     fn text(target: &str, hosts: &[usize], stages: &[(usize, u32)]) -> Result<String, String> {
         let cluster = cluster(hosts);
-        let stages = stages.iter().map(|own| (DeviceId::new(own.0), own.1)).collect();
+        let stages = stages.iter().map(|stage| (DeviceId::new(stage.0), stage.1)).collect();
         let source =
             StagesSource { model: "m", cluster: &cluster, stages, in_flight: 2, cache: None };
         match export(target, &source) {
-            Ok(own) => Ok(String::from_utf8(own.bytes).unwrap()),
+            Ok(exported) => Ok(String::from_utf8(exported.bytes).unwrap()),
             Err(error) => Err(error.code.to_owned()),
         }
     }
@@ -304,13 +309,13 @@ mod tests {
 
     #[test]
     fn ranks_are_in_the_order_of_stages() {
-        let told = text("vllm", &[3], &[(2, 10), (0, 11), (1, 11)]).unwrap();
-        assert_eq!(after(&told, "CUDA_VISIBLE_DEVICES="), "2,0,1");
+        let script = text("vllm", &[3], &[(2, 10), (0, 11), (1, 11)]).unwrap();
+        assert_eq!(after(&script, "CUDA_VISIBLE_DEVICES="), "2,0,1");
         // Whole numbers between commas, one for each rank, that sum up to the layers.
-        assert_eq!(after(&told, "VLLM_PP_LAYER_PARTITION="), "10,11,11");
-        assert_eq!(after(&told, "--pipeline-parallel-size "), "3");
-        let told = text("sglang@0.5", &[3], &[(2, 10), (0, 22)]).unwrap();
-        assert_eq!(after(&told, "SGLANG_PP_LAYER_PARTITION="), "10,22");
+        assert_eq!(after(&script, "VLLM_PP_LAYER_PARTITION="), "10,11,11");
+        assert_eq!(after(&script, "--pipeline-parallel-size "), "3");
+        let script = text("sglang@0.5", &[3], &[(2, 10), (0, 22)]).unwrap();
+        assert_eq!(after(&script, "SGLANG_PP_LAYER_PARTITION="), "10,22");
         assert_eq!(text("vllm", &[1, 1], &[(0, 1), (1, 1)]), Err("cannot-express".to_owned()));
         assert_eq!(text("megatron", &[1], &[(0, 1)]), Err("unknown-target".to_owned()));
     }
@@ -321,42 +326,42 @@ mod tests {
     fn shares_put_every_layer_where_it_is_planned() {
         let stages = [(1, 7), (0, 20), (2, 5)];
         for hosts in [vec![3], vec![1, 1, 1], vec![2, 1]] {
-            let told = text("llama.cpp", &hosts, &stages).unwrap();
+            let script = text("llama.cpp", &hosts, &stages).unwrap();
             let shares: Vec<f64> =
-                after(&told, "-ts ").split(',').map(|own| own.parse().unwrap()).collect();
+                after(&script, "-ts ").split(',').map(|share| share.parse().unwrap()).collect();
             let (n, sum) = (33, shares.iter().sum::<f64>());
             let device = |slot: usize| {
                 let mut before = 0.0;
-                let is_own = |own: &f64| {
-                    before += own / sum;
+                let is_own = |share: &f64| {
+                    before += share / sum;
                     slot as f64 / f64::from(n) < before
                 };
                 shares.iter().position(is_own).unwrap()
             };
-            let own: Vec<usize> = (0..33).map(device).collect();
+            let placed: Vec<usize> = (0..33).map(device).collect();
             let planned: Vec<usize> = [(0, 7), (1, 20), (2, 6)]
                 .into_iter()
                 .flat_map(|(stage, n)| std::iter::repeat_n(stage, n))
                 .collect();
-            assert_eq!(own, planned, "{told}");
+            assert_eq!(placed, planned, "{script}");
         }
-        let told = text("llama.cpp", &[2, 1], &stages).unwrap();
-        assert_eq!(after(&told, "--rpc "), "pc0:50053,pc0:50052,pc1:50052");
-        assert_eq!(after(&told, "-dev "), "RPC0,RPC1,RPC2");
+        let script = text("llama.cpp", &[2, 1], &stages).unwrap();
+        assert_eq!(after(&script, "--rpc "), "pc0:50053,pc0:50052,pc1:50052");
+        assert_eq!(after(&script, "-dev "), "RPC0,RPC1,RPC2");
         assert!(
-            told.contains(
+            script.contains(
                 "# pc0: CUDA_DEVICE_ORDER=PCI_BUS_ID rpc-server -H 0.0.0.0 -p 50053 -d CUDA1\n"
             ),
-            "{told}"
+            "{script}"
         );
         assert_eq!(after(&text("llama.cpp", &[3], &stages).unwrap(), "-dev "), "CUDA1,CUDA0,CUDA2");
     }
 
     #[test]
     fn ranges_follow_each_other() {
-        let told = text("layer-ranges", &[1, 1], &[(1, 3), (0, 5)]).unwrap();
-        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-        let of = |at: usize, name: &str| told["shards"][at][name].clone();
+        let document = text("layer-ranges", &[1, 1], &[(1, 3), (0, 5)]).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+        let of = |at: usize, name: &str| document["shards"][at][name].clone();
         assert_eq!((of(0, "start_layer"), of(0, "end_layer")), (0.into(), 3.into()));
         assert_eq!((of(1, "start_layer"), of(1, "end_layer")), (3.into(), 8.into()));
         assert_eq!((of(1, "device"), of(1, "n_layers")), ("pc0.gpu0".into(), 8.into()));

@@ -14,10 +14,10 @@ fn model() -> Builder {
     for layer in 0..6 {
         let module = format!("model.layers.{layer}");
         for (part, path) in [("attn", "self_attn"), ("ffn", "mlp.experts.0")] {
-            let (own, weight) = (format!("{part}{layer}"), format!("{module}.{path}.w.weight"));
+            let (op, weight) = (format!("{part}{layer}"), format!("{module}.{path}.w.weight"));
             b.parameter(&weight, &[64, 64]);
-            b.op(&own, Some(&format!("{module}.{path}")), &[&last, &weight]);
-            last = own;
+            b.op(&op, Some(&format!("{module}.{path}")), &[&last, &weight]);
+            last = op;
         }
     }
     b.parameter("lm_head.weight", &[64, 64]);
@@ -54,11 +54,11 @@ fn ranks_hold_the_layers_that_the_plan_puts_on_their_devices() {
     // One layer on gpu2, three on gpu0, two on gpu1.
     let devices = [2, 2, 2, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1];
     let case = case(&["gpu0", "gpu1", "gpu2"], devices);
-    let told = [
+    let targets = [
         ("vllm", "VLLM_PP_LAYER_PARTITION", "--pipeline-parallel-size "),
         ("sglang", "SGLANG_PP_LAYER_PARTITION", "--pp-size "),
     ];
-    for (target, variable, flag) in told {
+    for (target, variable, flag) in targets {
         let text = text(export(target, &case.source()).unwrap());
         assert_eq!(layers_of(&text, variable), ["2", "0", "0", "0", "1", "1"]);
         assert_eq!(word(&text, flag), "3");
@@ -91,7 +91,7 @@ fn models_without_one_list_of_layers_are_refused() {
         b.op("b", Some(lists[1]), &["a"]);
         let case = Case::new(b.graph, cluster(&["gpu0"]), &[0, 0]);
         [export("vllm", &case.source()), export("llama.cpp", &case.source())]
-            .map(|own| own.unwrap_err().message)
+            .map(|result| result.unwrap_err().message)
     };
     assert!(several(&["encoder.block.0", "decoder.block.0"]).iter().all(|m| m.contains("several")));
     assert!(several(&["stem", "norm"]).iter().all(|m| m.contains("no numbered layers")));
@@ -132,24 +132,24 @@ fn llama_shares_are_slots() {
     // Embedding and a layer in memory, two on gpu1, three and the head on gpu0; experts of the layers
     // 3 and 5 in memory.
     let devices = [2, 2, 2, 1, 1, 1, 1, 0, 2, 0, 0, 0, 2, 0];
-    let told =
+    let script =
         text(export("llama.cpp", &case(&["gpu0", "gpu1", "cpu"], devices).source()).unwrap());
-    assert_eq!(slots_of(&told, 6), ["CPU", "CUDA1", "CUDA1", "CUDA0", "CUDA0", "CUDA0", "CUDA0"]);
-    assert!(told.contains(r"-ot '^blk\.(3|5)\.ffn_.*_exps=CPU'"), "{told}");
+    assert_eq!(slots_of(&script, 6), ["CPU", "CUDA1", "CUDA1", "CUDA0", "CUDA0", "CUDA0", "CUDA0"]);
+    assert!(script.contains(r"-ot '^blk\.(3|5)\.ffn_.*_exps=CPU'"), "{script}");
     // All on one device: embeddings are named, for they would stay in memory.
-    let told = text(export("llama.cpp", &case(&["gpu0"], [0; 14]).source()).unwrap());
-    assert_eq!(slots_of(&told, 6), ["CUDA0"; 7]);
-    assert!(told.contains("-ot '^(token|position)_=CUDA0'"), "{told}");
+    let script = text(export("llama.cpp", &case(&["gpu0"], [0; 14]).source()).unwrap());
+    assert_eq!(slots_of(&script, 6), ["CUDA0"; 7]);
+    assert!(script.contains("-ot '^(token|position)_=CUDA0'"), "{script}");
     // The head on a device of its own.
     let mut devices = [0; 14];
     devices[13] = 1;
-    let told = text(export("llama.cpp", &case(&["gpu0", "gpu1"], devices).source()).unwrap());
-    assert_eq!(slots_of(&told, 6)[5..], ["CUDA0", "CUDA1"]);
+    let script = text(export("llama.cpp", &case(&["gpu0", "gpu1"], devices).source()).unwrap());
+    assert_eq!(slots_of(&script, 6)[5..], ["CUDA0", "CUDA1"]);
     // In memory, behind layers on a device.
     devices[13] = 2;
-    let told =
+    let script =
         text(export("llama.cpp", &case(&["gpu0", "gpu1", "cpu"], devices).source()).unwrap());
-    assert!(told.contains("^output=CPU"), "{told}");
+    assert!(script.contains("^output=CPU"), "{script}");
     let none = text(export("llama.cpp", &case(&["cpu"], [0; 14]).source()).unwrap());
     assert!(none.contains("-ngl 0 -dev none"), "{none}");
     let error = export(
@@ -171,10 +171,10 @@ fn every_device_order_has_shares() {
             devices[0] = devices[1];
             devices[13] = devices[12];
             let case = case(&["gpu0", "gpu1", "gpu2"], devices);
-            let told = text(export("llama.cpp", &case.source()).unwrap());
+            let script = text(export("llama.cpp", &case.source()).unwrap());
             let wanted: Vec<String> =
                 (0..6).map(|layer| format!("CUDA{}", devices[1 + 2 * layer])).collect();
-            assert_eq!(slots_of(&told, 6)[..6], wanted);
+            assert_eq!(slots_of(&script, 6)[..6], wanted);
         }
     }
 }

@@ -244,17 +244,18 @@ pub(super) fn runs(bars: &[Bar], scale: f64) -> Vec<Run<'_>> {
 /// Joins neighbours that touch: those of one block, and those too thin to be told apart, where the
 /// longer one gives the colour.
 fn merged(bars: Vec<Bar>, scale: f64) -> Vec<Bar> {
-    let mut kept: Vec<Bar> = Vec::new();
+    let mut joined: Vec<Bar> = Vec::new();
     for bar in bars {
-        let Some(last) = kept.last_mut().filter(|l| (l.row, l.lane) == (bar.row, bar.lane)) else {
-            kept.push(bar);
+        let Some(last) = joined.last_mut().filter(|l| (l.row, l.lane) == (bar.row, bar.lane))
+        else {
+            joined.push(bar);
             continue;
         };
         let pixels = |from: u64, to: u64| to.saturating_sub(from) as f64 * scale;
         let touches = pixels(last.span.end, bar.span.start) < TOUCH;
         let thin = pixels(last.span.start, bar.span.end) < TOUCH;
         if !(touches && last.block == bar.block || thin) {
-            kept.push(bar);
+            joined.push(bar);
             continue;
         }
         if bar.span.end - bar.span.start > last.span.end - last.span.start {
@@ -266,5 +267,5 @@ fn merged(bars: Vec<Bar>, scale: f64) -> Vec<Bar> {
         let what = if last.lane == Lane::Compute { "ops" } else { "transfers" };
         last.hover = format!("{} {what} {}", last.n_merged, last.label);
     }
-    kept
+    joined
 }

@@ -65,20 +65,20 @@ pub fn export(source: &PipelineSource<'_>) -> Export {
     let legend = legend(&all, time.step);
     let bottom = TOP + ROW * n_rows as f64;
     let memory = bottom + LINE + legend.height() + 10.0;
-    let (curve, end) = fullest(source).map_or((None, memory), |(rank, own)| {
-        let (drawn, end) = memory_of((source, rank, own), &time, memory);
+    let (curve, end) = fullest(source).map_or((None, memory), |(rank, rank_report)| {
+        let (drawn, end) = memory_of((source, rank, rank_report), &time, memory);
         (Some(drawn), end)
     });
-    let mut told = format!("step {} \u{b7} bound {}", Nanos(time.step), source.bound);
-    told.push_str(&match n_ranks {
+    let mut subtitle = format!("step {} \u{b7} bound {}", Nanos(time.step), source.bound);
+    subtitle.push_str(&match n_ranks {
         1 => " \u{b7} no pipeline".to_owned(),
         n => format!(" \u{b7} {n} pipeline ranks"),
     });
     if let Some(n) = columns {
         let each = Nanos(time.step / n as u64);
-        told.push_str(&format!(" \u{b7} each column: shares of {each}"));
+        subtitle.push_str(&format!(" \u{b7} each column: shares of {each}"));
     }
-    let mut document = head((source.model, source.cluster), &told, &time, (bottom, end));
+    let mut document = head((source.model, source.cluster), &subtitle, &time, (bottom, end));
     for (rank, parts) in all.iter().enumerate().take(n_rows) {
         document = document.add(row(source, rank, parts, (&time, columns)));
     }
@@ -100,14 +100,14 @@ fn n_columns(ranks: &[Vec<Part>], pixels: f64) -> Option<usize> {
 /// What all ranks do, with its share of their time.
 fn legend(ranks: &[Vec<Part>], step: u64) -> Legend {
     let mut sums = Shares::default();
-    for own in ranks.iter().flat_map(|parts| shares(parts, step, 1)) {
-        sums.iter_mut().zip(own).for_each(|(sum, ns)| *sum += ns);
+    for column in ranks.iter().flat_map(|parts| shares(parts, step, 1)) {
+        sums.iter_mut().zip(column).for_each(|(sum, ns)| *sum += ns);
     }
     let all = sums.iter().sum::<u64>().max(1) as f64;
     let entry = |doing: &Doing| {
         let share = 100.0 * sums[*doing as usize] as f64 / all;
-        let told = if share < 0.05 { "< 0.1".to_owned() } else { format!("{share:.1}") };
-        (format!("{} {told} %", doing.name()), FILLS[*doing as usize])
+        let percent = if share < 0.05 { "< 0.1".to_owned() } else { format!("{share:.1}") };
+        (format!("{} {percent} %", doing.name()), FILLS[*doing as usize])
     };
     let used = Doing::ALL.iter().filter(|doing| sums[**doing as usize] > 0);
     Legend { entries: used.map(entry).collect() }
@@ -137,7 +137,7 @@ fn row(
     let work: Vec<(usize, &str, &str)> = Doing::ALL
         .into_iter()
         .filter(is_work)
-        .map(|own| (own as usize, FILLS[own as usize], own.name()))
+        .map(|doing| (doing as usize, FILLS[doing as usize], doing.name()))
         .collect();
     let high =
         |bytes: u64, column: &Shares| BAR * bytes as f64 / column.iter().sum::<u64>().max(1) as f64;
@@ -193,7 +193,9 @@ fn stack<const N: usize>(
 /// The rank with the least room above its peak.
 fn fullest<'a>(source: &PipelineSource<'a>) -> Option<(usize, &'a RankReport)> {
     let ranks = source.judged.report.ranks.iter().enumerate();
-    ranks.min_by_key(|(_, own)| own.limit.unwrap_or(u64::MAX).saturating_sub(own.peak.bytes))
+    ranks.min_by_key(|(_, report)| {
+        report.limit.unwrap_or(u64::MAX).saturating_sub(report.peak.bytes)
+    })
 }
 
 /// Memory of a rank over the step and the parts of its peak, from `top` down; where they end.
@@ -218,9 +220,9 @@ fn memory_of(
     let mut group = Group::new()
         .add(line((0.0, top), (super::WIDTH, top), RULE))
         .add(text(&heading, (EDGE, top + 22.0), SIZE, INK).bold());
-    for (bytes, told) in byte_ticks(most) {
-        let told = text(&told, (time.left - 8.0, y(bytes) + 5.0), SIZE, FADED).end();
-        group = group.add(line((time.left, y(bytes)), (RIGHT, y(bytes)), RULE)).add(told);
+    for (bytes, label) in byte_ticks(most) {
+        let label = text(&label, (time.left - 8.0, y(bytes) + 5.0), SIZE, FADED).end();
+        group = group.add(line((time.left, y(bytes)), (RIGHT, y(bytes)), RULE)).add(label);
     }
     let layers = LEVELS.map(|(kind, fill)| (kind as usize, fill, kind.name()));
     let high = |bytes: u64, _: &_| HEIGHT * bytes as f64 / most;
@@ -239,8 +241,8 @@ fn memory_of(
 /// Kinds of what lies on a rank at its peak, with their bytes.
 fn parts_of_peak(report: &RankReport) -> Legend {
     let entry = |(kind, fill): (HoldingKind, &'static str)| {
-        let alive = report.alive.iter().filter(|own| own.what == kind);
-        let bytes: u64 = alive.map(|own| own.bytes).sum();
+        let alive = report.alive.iter().filter(|holding| holding.what == kind);
+        let bytes: u64 = alive.map(|holding| holding.bytes).sum();
         (bytes > 0).then(|| (format!("{} {}", kind.name(), Bytes(bytes)), fill))
     };
     Legend { entries: LEVELS.into_iter().filter_map(entry).collect() }

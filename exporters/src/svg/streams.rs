@@ -65,12 +65,13 @@ const NARROWEST: f64 = 0.4;
 /// The picture.
 #[must_use]
 pub fn export(source: &StreamsSource<'_>) -> Export {
-    let ends = source.rows.iter().flat_map(|row| &row.pieces).map(|own| own.span.end);
+    let ends = source.rows.iter().flat_map(|row| &row.pieces).map(|piece| piece.span.end);
     let names = source.rows.iter().flat_map(|row| [row.name.as_str(), row.stream.as_str()]);
     let time = Time::new(ends.max().unwrap_or_default(), names);
     let n_rows = source.rows.len().min(MAX_ROWS);
     let bottom = TOP + ROW * n_rows as f64;
-    let used = |op: usize| source.rows.iter().flat_map(|own| &own.pieces).any(|own| own.op == op);
+    let used =
+        |op: usize| source.rows.iter().flat_map(|row| &row.pieces).any(|piece| piece.op == op);
     let entries = source.ops.iter().zip(FILLS).enumerate().filter(|(op, _)| used(*op));
     let entries: Vec<_> = entries.map(|(_, (name, fill))| ((*name).to_owned(), fill)).collect();
     let legend = Legend { entries };
@@ -91,9 +92,9 @@ fn drawn(row: &Row, source: &StreamsSource<'_>, (top, time): (f64, &Time)) -> Gr
         FADED,
     ));
     let most = ((WIDTH - RIGHT - 10.0) / CHARACTER) as usize;
-    for (at, told) in row.figure.split(": ").enumerate() {
+    for (at, part) in row.figure.split(": ").enumerate() {
         let place = (RIGHT + 10.0, top + 19.0 + 18.0 * at as f64);
-        group = group.add(text(&clean(told, most), place, SIZE, INK));
+        group = group.add(text(&clean(part, most), place, SIZE, INK));
     }
     for piece in &row.pieces {
         let (from, to) = (time.x(piece.span.start), time.x(piece.span.end));
@@ -110,7 +111,7 @@ fn drawn(row: &Row, source: &StreamsSource<'_>, (top, time): (f64, &Time)) -> Gr
             group = group.add(text(&piece.label, middle, SIZE, writing_on(fill)).middle());
         }
     }
-    match row.turn_ns.map(|own| time.x(own.min(time.step))) {
+    match row.turn_ns.map(|ns| time.x(ns.min(time.step))) {
         Some(turn) => group.add(line((turn, top), (turn, top + ROW), INK)),
         None => group,
     }

@@ -63,13 +63,13 @@ struct ProcessMesh {
 fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     check(source)?;
     let layers = blocks(source.plan)?;
-    if let Some(stage) = layers.iter().position(|own| *own == 0) {
+    if let Some(stage) = layers.iter().position(|n| *n == 0) {
         let why = format!("stage {stage} holds no block");
         return Err(refused(TARGET, "empty stages", &why, "give each stage a block"));
     }
     let (stages, samples) = stages(source)?;
     let meshes = meshes(&stages);
-    let untied = source.model.groups.first().is_none_or(|own| own.card.head == Head::Separate);
+    let untied = source.model.groups.first().is_none_or(|group| group.card.head == Head::Separate);
     let shares = shares_states(source, &stages);
     let mut system = Map::new();
     if !untied {
@@ -81,27 +81,27 @@ fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     system.extend(system_flags);
     let run = &source.plan.parallelism;
     // Where its examples have it, beside what is the user's to say of the optimizer.
-    if let Some(own) = model.remove("optimizer") {
-        model.insert("optimizer".to_owned(), json!({ "optimizer": own }));
+    if let Some(optimizer) = model.remove("optimizer") {
+        model.insert("optimizer".to_owned(), json!({ "optimizer": optimizer }));
     }
     let total: u64 = samples * u64::from(stages[0].data) * run.n_micro_batches;
     model.insert("global_batch_size".to_owned(), json!(total));
     system.insert("tensor_model_parallel_size".to_owned(), json!(stages[0].tensor));
     recompute(&source.plan.partition.stages, run.n_micro_batches, &mut system)?;
-    let cut = meshes.iter().flat_map(|own| [own.tensor, 1, 1, own.data, own.stages]);
+    let cut = meshes.iter().flat_map(|mesh| [mesh.tensor, 1, 1, mesh.data, mesh.stages]);
     system.insert(
         "hetero".to_owned(),
         json!({
             "enable_hetero": true,
             "hetero_process_meshes": cut.collect::<Vec<u32>>(),
-            "hetero_device_types": meshes.iter().map(|own| &own.device_type).collect::<Vec<_>>(),
+            "hetero_device_types": meshes.iter().map(|mesh| &mesh.device_type).collect::<Vec<_>>(),
             "hetero_current_device_type": meshes[0].device_type,
             "hetero_pipeline_layer_split": layers,
         }),
     );
     let mut export = Export { warnings, ..Export::from(String::new()) };
     // It numbers layers from 1 again in each later mesh of one stage (`get_transformer_layer_offset`).
-    if meshes.iter().skip(1).any(|own| own.stages == 1) {
+    if meshes.iter().skip(1).any(|mesh| mesh.stages == 1) {
         system.insert("ckpt_format".to_owned(), json!("torch"));
         let message = "FlagScale numbers the layers of later meshes of one stage from 1 again";
         export.warnings.push(Diagnostic::warning("layer-numbers", message).hint(
@@ -155,11 +155,11 @@ fn stages(source: &TrainingSource<'_>) -> Result<(Vec<ProcessMesh>, u64), Diagno
     let mut samples = None;
     for (at, stage) in source.plan.partition.stages.iter().enumerate() {
         let (tensor, shares) = match &stage.mesh {
-            Some(own) => (own.tensor.max(1), own.samples.clone()),
+            Some(mesh) => (mesh.tensor.max(1), mesh.samples.clone()),
             None => (degrees.tensor, vec![degrees.micro_batch; degrees.data as usize]),
         };
         let each = shares.first().copied().unwrap_or_default();
-        if let Some(other) = shares.iter().find(|own| **own != each) {
+        if let Some(other) = shares.iter().find(|share| **share != each) {
             let why = format!("replicas of stage {at} get {each} and {other}");
             let hint =
                 "make the global batch a multiple of the replicas, or draw the plan with svg";
@@ -167,9 +167,9 @@ fn stages(source: &TrainingSource<'_>) -> Result<(Vec<ProcessMesh>, u64), Diagno
         }
         samples.get_or_insert(each);
         let n = shares.len() * tensor as usize;
-        let own = labels.get(first..first + n).unwrap_or_default();
-        let device_type = own.first().cloned().unwrap_or_else(|| "device".to_owned());
-        if let Some(other) = own.iter().find(|own| **own != device_type) {
+        let of_stage = labels.get(first..first + n).unwrap_or_default();
+        let device_type = of_stage.first().cloned().unwrap_or_else(|| "device".to_owned());
+        if let Some(other) = of_stage.iter().find(|label| **label != device_type) {
             let why = format!("stage {at} has {device_type} and {other}");
             let hint = "place a stage on hosts of one kind, or draw the plan with svg";
             return Err(refused(TARGET, "a stage on several kinds of hosts", &why, hint));
@@ -206,12 +206,12 @@ fn labels(places: &[Place<'_>]) -> Result<Vec<String>, Diagnostic> {
             return Err(refused(TARGET, "such a name of a host", &why, hint));
         }
         seen.push(host);
-        if runs.last().is_none_or(|own| own.0 != kind) {
+        if runs.last().is_none_or(|last| last.0 != kind) {
             let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
             runs.push((kind, kind.chars().map(plain).collect()));
         }
-        let name = runs.last().map_or("", |own| &own.1);
-        let n = runs.iter().filter(|own| own.1 == name).count();
+        let name = runs.last().map_or("", |last| &last.1);
+        let n = runs.iter().filter(|earlier| earlier.1 == name).count();
         let label = if n > 1 { format!("{name}-{n}") } else { name.to_owned() };
         found.extend(run.iter().map(|_| label.clone()));
     }
@@ -223,19 +223,19 @@ fn labels(places: &[Place<'_>]) -> Result<Vec<String>, Diagnostic> {
 fn meshes(stages: &[ProcessMesh]) -> Vec<ProcessMesh> {
     let runs: Vec<&[ProcessMesh]> = stages.chunk_by(|a, b| a == b).collect();
     let last = runs.len() - 1;
-    let own = |(at, run): (usize, &&[ProcessMesh])| match run[0].data == 1 || at == last {
+    let of_run = |(at, run): (usize, &&[ProcessMesh])| match run[0].data == 1 || at == last {
         true => {
             let stages = u32::try_from(run.len()).unwrap_or(u32::MAX);
             vec![ProcessMesh { stages, ..run[0].clone() }]
         }
         false => run.to_vec(),
     };
-    runs.iter().enumerate().flat_map(own).collect()
+    runs.iter().enumerate().flat_map(of_run).collect()
 }
 
 /// Whether replicas share out optimizer states: those of stages with devices of their own do.
 fn shares_states(source: &TrainingSource<'_>, stages: &[ProcessMesh]) -> bool {
-    let has_replicas = stages.iter().any(|own| own.data > 1);
+    let has_replicas = stages.iter().any(|mesh| mesh.data > 1);
     match source.plan.partition.has_own_devices() {
         true => has_replicas,
         false => source.plan.parallelism.zero >= ZeroStage::Optimizer,
@@ -280,45 +280,45 @@ fn flags(
 ) -> Result<(Map<String, Value>, Vec<Diagnostic>), Diagnostic> {
     let degrees = &source.plan.parallelism;
     let most = |of: fn(&ProcessMesh) -> u32| stages.iter().map(of).max().unwrap_or(1);
-    let tensor = most(|own| own.tensor);
+    let tensor = most(|mesh| mesh.tensor);
     let (sequence, zero) = match source.plan.partition.has_own_devices() {
         true if tensor > 1 => (SequenceParallel::On, ZeroStage::None),
         true => (SequenceParallel::Off, ZeroStage::None),
         false => (degrees.sequence, degrees.zero),
     };
     let zero = if shares_states(source, stages) { ZeroStage::Optimizer } else { zero };
-    let data = most(|own| own.data);
+    let data = most(|mesh| mesh.data);
     let parallelism =
         Parallelism { data, tensor, micro_batch: samples, sequence, zero, ..degrees.clone() };
-    let bare = |own: &Stage| Stage { mesh: None, recompute: Recompute::None, ..own.clone() };
+    let bare = |stage: &Stage| Stage { mesh: None, recompute: Recompute::None, ..stage.clone() };
     let partition = Partition { stages: source.plan.partition.stages.iter().map(bare).collect() };
     let plan = Plan { parallelism, partition, ..source.plan.clone() };
-    let told = megatron::export(&TrainingSource { plan: &plan, ..*source })?;
+    let exported = megatron::export(&TrainingSource { plan: &plan, ..*source })?;
     let mut flags = Map::new();
-    for line in String::from_utf8_lossy(&told.bytes).lines() {
+    for line in String::from_utf8_lossy(&exported.bytes).lines() {
         let (name, value) = line.split_once(' ').unwrap_or((line, ""));
         let name = name.trim_start_matches('-').replace('-', "_");
         // The split of layers says it.
         if name == "pipeline_model_parallel_layout" {
             continue;
         }
-        if UNKNOWN.iter().any(|own| name.starts_with(own)) {
+        if UNKNOWN.iter().any(|prefix| name.starts_with(prefix)) {
             let why = "its Megatron has no such flag";
             let hint = "export to megatron, or plan another model or with `--stack megatron-core`";
             return Err(refused(TARGET, &format!("`{name}`"), why, hint));
         }
         let value = match value {
             "" => json!(true),
-            own => serde_json::from_str(own)
+            text => serde_json::from_str(text)
                 .ok()
                 .filter(Value::is_number)
-                .unwrap_or_else(|| json!(own)),
+                .unwrap_or_else(|| json!(text)),
         };
         flags.insert(name, value);
     }
-    let mut warnings = told.warnings;
+    let mut warnings = exported.warnings;
     // It wants sequences split in every mesh (`validate_args`).
-    let has_single = stages.iter().any(|own| own.tensor == 1);
+    let has_single = stages.iter().any(|mesh| mesh.tensor == 1);
     if has_single && flags.remove("tp_comm_overlap").is_some() {
         let message = "beside meshes of one tensor rank FlagScale runs no collectives of tensor ranks beside \
                        products, as the plan does";
@@ -355,19 +355,19 @@ fn recompute(
     n_micro_batches: u64,
     system: &mut Map<String, Value>,
 ) -> Result<(), Diagnostic> {
-    let first = stages.first().map_or(Recompute::None, |own| own.recompute);
-    if stages.iter().all(|own| own.recompute == first) {
+    let first = stages.first().map_or(Recompute::None, |stage| stage.recompute);
+    if stages.iter().all(|stage| stage.recompute == first) {
         for line in megatron::recompute_flags(first)?.lines() {
             let (name, value) = line.split_once(' ').unwrap_or((line, ""));
-            let value = value.parse::<u64>().map_or_else(|_| json!(value), |own| json!(own));
+            let value = value.parse::<u64>().map_or_else(|_| json!(value), |n| json!(n));
             system.insert(name.trim_start_matches('-').replace('-', "_"), value);
         }
         return Ok(());
     }
     let mut lists = [Vec::new(), Vec::new(), Vec::new()];
-    for own in stages {
+    for stage in stages {
         // Whether, by which method (uniform 0, block 1), and how many layers.
-        let values = match own.recompute {
+        let values = match stage.recompute {
             Recompute::None => [0, 0, 1],
             Recompute::Full => [1, 0, 1],
             Recompute::Uniform { blocks } => [1, 0, blocks],
@@ -395,13 +395,15 @@ fn recompute(
 fn experiment(source: &TrainingSource<'_>) -> Value {
     let mut environment: Map<String, Value> = megatron::environment(source)
         .into_iter()
-        .map(|(name, own)| (name.to_owned(), json!(own)))
+        .map(|(name, value)| (name.to_owned(), json!(value)))
         .collect();
     environment.insert("CUDA_DEVICE_ORDER".to_owned(), json!("PCI_BUS_ID"));
-    let slots = |own: &[u32]| own.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let slots = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let by_host: Map<String, Value> = agents(source.places)
         .iter()
-        .map(|own| (own.host.to_owned(), json!({ "CUDA_VISIBLE_DEVICES": slots(&own.slots) })))
+        .map(|agent| {
+            (agent.host.to_owned(), json!({ "CUDA_VISIBLE_DEVICES": slots(&agent.slots) }))
+        })
         .collect();
     environment.insert("node_specific".to_owned(), Value::Object(by_host));
     json!({
@@ -421,10 +423,10 @@ fn experiment(source: &TrainingSource<'_>) -> Value {
 pub(super) fn hostfile(source: &TrainingSource<'_>) -> Result<String, Diagnostic> {
     let labels = labels(source.places)?;
     let mut first = 0;
-    let lines = agents(source.places).into_iter().map(|own| {
+    let lines = agents(source.places).into_iter().map(|agent| {
         let label = labels.get(first).map_or("device", String::as_str);
-        first += own.slots.len();
-        format!("{} slots={} type={label}\n", own.host, own.slots.len())
+        first += agent.slots.len();
+        format!("{} slots={} type={label}\n", agent.host, agent.slots.len())
     });
     Ok(lines.collect())
 }

@@ -42,7 +42,7 @@ pub enum Starter {
 impl Agent<'_> {
     /// Whether its ranks have the first devices of the host in order, as processes take them.
     fn takes_the_first(&self) -> bool {
-        self.slots.iter().zip(0..).all(|(own, at)| *own == at)
+        self.slots.iter().zip(0..).all(|(slot, at)| *slot == at)
     }
 }
 
@@ -75,8 +75,8 @@ pub(crate) fn files(
         return Err(refused(row.name, "a folder that starts it", why, "write a file with -o"));
     };
     let agents = agents(job.source.places);
-    let each = agents.first().map_or(1, |own| own.slots.len());
-    let is_unequal = agents.iter().any(|own| own.slots.len() != each);
+    let each = agents.first().map_or(1, |agent| agent.slots.len());
+    let is_unequal = agents.iter().any(|agent| agent.slots.len() != each);
     check_hosts(job, (row.name, program.start), &agents)?;
     check_names(job, row)?;
     let text = String::from_utf8_lossy(&export.bytes);
@@ -132,8 +132,8 @@ fn check_hosts(
     (target, start): (&str, Start),
     agents: &[Agent<'_>],
 ) -> Result<(), Diagnostic> {
-    let first = agents.first().map_or(&[][..], |own| &own.slots);
-    let is_unequal = agents.iter().any(|own| own.slots.len() != first.len());
+    let first = agents.first().map_or(&[][..], |agent| &agent.slots);
+    let is_unequal = agents.iter().any(|agent| agent.slots.len() != first.len());
     if start == Start::Hydra {
         return match job.starter {
             Starter::Torchrun => Ok(()),
@@ -148,7 +148,7 @@ fn check_hosts(
         let hint = "plan with --devices on whole hosts, or use --launcher torchrun";
         return Err(refused(target, "hosts of unequal numbers of ranks", why, hint));
     }
-    let differ = job.hosts_differ || agents.iter().any(|own| own.slots != first);
+    let differ = job.hosts_differ || agents.iter().any(|agent| agent.slots != first);
     if differ && job.starter != Starter::Torchrun {
         let why = "it numbers hosts as it likes";
         let part = "stages or devices that are meant for certain hosts";
@@ -186,10 +186,10 @@ fn script(head: &str, program: &Program, args: &str, agents: &[Agent<'_>]) -> St
         format!("  {}\n", words.collect::<Vec<_>>().join(" "))
     });
     let args: String = lines.collect();
-    let first = agents.first().map_or("localhost", |own| own.host);
+    let first = agents.first().map_or("localhost", |agent| agent.host);
     let n = agents.len();
     let (n_processes, by_host) = told_by_host(agents);
-    let each = agents.first().map_or(1, |own| own.slots.len());
+    let each = agents.first().map_or(1, |agent| agent.slots.len());
     let start = match program.start {
         Start::Torchrun => format!(
             r#"args=(
@@ -250,20 +250,21 @@ set +a"#
 /// Processes of each host, and lines of the script that say which devices they have where these are not
 /// the first ones.
 fn told_by_host(agents: &[Agent<'_>]) -> (String, String) {
-    let count = |own: &Agent<'_>| own.slots.len();
+    let count = |agent: &Agent<'_>| agent.slots.len();
     let each = agents.first().map_or(1, count);
     let mut by_host = String::new();
-    let n_processes = match agents.iter().all(|own| count(own) == each) {
+    let n_processes = match agents.iter().all(|agent| count(agent) == each) {
         true => each.to_string(),
         false => {
-            let counts = array(agents, |own| count(own).to_string());
+            let counts = array(agents, |agent| count(agent).to_string());
             by_host = format!("processes={counts}\n");
             "\"${processes[${NODE_RANK:-0}]}\"".to_owned()
         }
     };
     if !agents.iter().all(Agent::takes_the_first) {
-        let slots =
-            |own: &Agent<'_>| own.slots.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let slots = |agent: &Agent<'_>| {
+            agent.slots.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+        };
         let _ = writeln!(
             by_host,
             "devices={}\nexport CUDA_DEVICE_ORDER=PCI_BUS_ID \
@@ -279,7 +280,7 @@ fn hostfile(
     (job, program): (&Job<'_>, &Program),
     agents: &[Agent<'_>],
 ) -> Result<String, Diagnostic> {
-    let line = |own: &Agent<'_>| format!("{} slots={}\n", own.host, own.slots.len());
+    let line = |agent: &Agent<'_>| format!("{} slots={}\n", agent.host, agent.slots.len());
     let lines = match program.start {
         Start::Hydra => super::flagscale::hostfile(job.source)?,
         Start::Torchrun | Start::Accelerate => agents.iter().map(line).collect(),
@@ -291,14 +292,14 @@ fn hostfile(
 fn ranks(job: &Job<'_>) -> String {
     let mut text = "rank,host,device,tensor,context,data,pipeline\n".to_owned();
     let plan = job.source.plan;
-    let own: Vec<[u64; 4]> = match plan.partition.has_own_devices() {
+    let positions: Vec<[u64; 4]> = match plan.partition.has_own_devices() {
         true => plan.partition.stages.iter().zip(0..).flat_map(in_stage).collect(),
         false => (0..job.source.places.len() as u64)
             .map(|rank| coordinates(&plan.parallelism, rank))
             .collect(),
     };
     for (rank, (Place { host, device, .. }, [t, c, d, p])) in
-        job.source.places.iter().zip(own).enumerate()
+        job.source.places.iter().zip(positions).enumerate()
     {
         let _ = writeln!(text, "{rank},{host},{device},{t},{c},{d},{p}");
     }
@@ -307,9 +308,9 @@ fn ranks(job: &Job<'_>) -> String {
 
 /// The same of the processes of a stage that has devices of its own.
 fn in_stage((stage, at): (&Stage, u64)) -> impl Iterator<Item = [u64; 4]> {
-    let own = stage.mesh.as_ref();
-    let tensor = own.map_or(1, |own| u64::from(own.tensor.max(1)));
-    let n = own.map_or(0, |own| own.devices.len() as u64);
+    let mesh = stage.mesh.as_ref();
+    let tensor = mesh.map_or(1, |mesh| u64::from(mesh.tensor.max(1)));
+    let n = mesh.map_or(0, |mesh| mesh.devices.len() as u64);
     (0..n).map(move |rank| [rank % tensor, 0, rank / tensor, at])
 }
 

@@ -118,7 +118,7 @@ fn unequal(model: &ModelCard, degrees: &Parallelism) -> Option<(&'static str, u6
     let is_cut = degrees.sequence == SequenceParallel::On;
     let of_group = |group: &BlockGroup| {
         let card = &group.card;
-        let inner = card.experts.map_or(card.feed_forward, |own| own.feed_forward);
+        let inner = card.experts.map_or(card.feed_forward, |experts| experts.feed_forward);
         let mut dimensions = vec![
             ("hidden elements", card.hidden, sharers),
             ("heads of keys and values", card.n_kv_heads, degrees.tensor),
@@ -144,7 +144,7 @@ fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
         return Err(refused(TARGET, &part, &why, "plan with other degrees, as `--for jax` does"));
     }
     let again = again(recompute(source, TARGET)?)?;
-    let vocabulary = source.model.groups.first().map_or(0, |own| own.card.vocabulary);
+    let vocabulary = source.model.groups.first().map_or(0, |group| group.card.vocabulary);
     let document = json!({
         "format": "meshwright.jax/1",
         "jax": source.version,
@@ -260,8 +260,8 @@ fn states(source: &TrainingSource<'_>) -> Result<Value, Diagnostic> {
     }))
 }
 
-fn dtype(own: DType) -> Result<&'static str, Diagnostic> {
-    match own {
+fn dtype(dtype: DType) -> Result<&'static str, Diagnostic> {
+    match dtype {
         DType::Bf16 => Ok("bfloat16"),
         DType::F16 => Ok("float16"),
         DType::F32 => Ok("float32"),

@@ -119,7 +119,7 @@ const NAMED: [&str; 9] = [
 /// Whether rules by name find a model's parameters: a graph names them as it likes.
 #[must_use]
 pub fn names_are_known(model: Option<&Hyperparameters>) -> bool {
-    model.is_some_and(|own| NAMED.contains(&own.model_type.as_str()))
+    model.is_some_and(|model| NAMED.contains(&model.model_type.as_str()))
 }
 
 /// What a target may have no words for at all.

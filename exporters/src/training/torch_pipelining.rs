@@ -65,22 +65,24 @@ fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
 /// `torch.distributed.pipelining.pipeline` takes the modules as keys, with `SplitPoint.BEGINNING`.
 fn split_points(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     super::target::blocks(source.plan)?;
-    let own = &source.plan.partition.stages;
-    if let Some(stage) = own.iter().position(|stage| stage.blocks.is_empty()) {
+    let planned = &source.plan.partition.stages;
+    if let Some(stage) = planned.iter().position(|stage| stage.blocks.is_empty()) {
         let why = format!("stage {stage} holds none");
         return Err(refused(SPLITS, "stages without blocks", &why, "give each stage a block"));
     }
     let mut stages = Vec::new();
-    for (stage, own) in source.plan.partition.stages.iter().enumerate() {
-        let Some(start) = source.starts.get(own.blocks.start as usize) else {
+    for (number, stage) in source.plan.partition.stages.iter().enumerate() {
+        let Some(start) = source.starts.get(stage.blocks.start as usize) else {
             let why = "a stage begins behind the last block";
             return Err(refused(SPLITS, "this plan", why, "plan the model again"));
         };
-        stages.push(json!({ "stage": stage, "begins_at": start, "first_block": own.blocks.start }));
+        stages.push(
+            json!({ "stage": number, "begins_at": start, "first_block": stage.blocks.start }),
+        );
     }
     let later = source.plan.partition.stages.iter().skip(1);
     let splits: serde_json::Map<String, serde_json::Value> = later
-        .filter_map(|own| source.starts.get(own.blocks.start as usize))
+        .filter_map(|stage| source.starts.get(stage.blocks.start as usize))
         .map(|start| (start.clone(), json!("BEGINNING")))
         .collect();
     let document = json!({ "split_spec": splits, "stages": stages });

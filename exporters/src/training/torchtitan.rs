@@ -171,8 +171,8 @@ fn pipeline(source: &TrainingSource<'_>, counts: &[u32]) -> Result<Vec<Flag>, Di
 fn named(source: &TrainingSource<'_>) -> Option<&'static str> {
     let degrees = &source.plan.parallelism;
     let is_short = degrees.n_micro_batches < u64::from(degrees.pipeline);
-    let mut rows = SCHEDULES.iter().filter(|(own, _)| *own != "1f1b" || !is_short);
-    rows.find(|(own, _)| *own == source.schedule).map(|(_, name)| *name)
+    let mut rows = SCHEDULES.iter().filter(|(schedule, _)| *schedule != "1f1b" || !is_short);
+    rows.find(|(schedule, _)| *schedule == source.schedule).map(|(_, name)| *name)
 }
 
 /// Micro-batches, of samples or of tokens.
@@ -195,8 +195,8 @@ fn batch(source: &TrainingSource<'_>) -> Vec<Flag> {
         (true, "training.max_context_length", length),
         (has_pipeline, "parallelism.num_pp_microbatches", degrees.n_micro_batches),
     ];
-    let own = if source.version == "main" { tokens } else { samples };
-    let said = own.into_iter().filter(|(is_said, ..)| *is_said);
+    let flags = if source.version == "main" { tokens } else { samples };
+    let said = flags.into_iter().filter(|(is_said, ..)| *is_said);
     said.map(|(_, flag, value)| (flag, value.to_string())).collect()
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Call<'a> {
 impl<'a> Call<'a> {
     /// Extents of a tensor argument.
     fn shape(&self, name: &str) -> Option<&'a [u64]> {
-        self.tensors.iter().find(|(own, _)| *own == name)?.1
+        self.tensors.iter().find(|(key, _)| *key == name)?.1
     }
 
     /// Extents of a tensor argument by one of its names, which differ between overloads.
@@ -48,11 +48,11 @@ impl<'a> Call<'a> {
 
     /// A list of tensors; `None` where the extents of one are unknown.
     fn list(&self, name: &str) -> Option<Vec<&'a [u64]>> {
-        self.tensors.iter().filter(|(own, _)| *own == name).map(|(_, shape)| *shape).collect()
+        self.tensors.iter().filter(|(key, _)| *key == name).map(|(_, shape)| *shape).collect()
     }
 
     fn scalar(&self, name: &str) -> Option<&Scalar<'a>> {
-        self.scalars.iter().find(|(own, _)| *own == name).map(|(_, scalar)| scalar)
+        self.scalars.iter().find(|(key, _)| *key == name).map(|(_, scalar)| scalar)
     }
 
     /// A whole number, or a truth value as 0 and 1.

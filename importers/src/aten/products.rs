@@ -144,13 +144,13 @@ fn implicit([rows_of, weight]: [&[u64]; 2], is_transposed: bool, groups: u64) ->
 fn groups(call: &Call<'_>) -> u64 {
     let stated = call.int("groups").or_else(|| call.int("n_weight_grps"));
     // A call that does not state them says by its weight how many there are.
-    let told = || {
+    let by_weight = || {
         let input = call.either(&["input", "self"])?;
         let weight = call.shape("weight")?;
         let channels = *input.get(input.len().checked_sub(weight.len() - 1)?)?;
         channels.checked_div(*weight.get(1)?)
     };
-    stated.and_then(|groups| u64::try_from(groups).ok()).or_else(told).unwrap_or(1)
+    stated.and_then(|groups| u64::try_from(groups).ok()).or_else(by_weight).unwrap_or(1)
 }
 
 /// `conv2d`, `convolution`, ...
@@ -179,11 +179,11 @@ pub(super) fn convolution_backward(call: &Call<'_>) -> Found {
         Some(Scalar::Bools(mask)) => mask.clone(),
         _ => vec![true; 3],
     };
-    let asked = |at: usize| mask.get(at).copied().unwrap_or(true);
+    let is_wanted = |at: usize| mask.get(at).copied().unwrap_or(true);
     let of_input = Product { k: forward.n, n: forward.k, ..forward };
     let of_weight = Product { m: forward.k, k: forward.m, ..forward };
     let both = [(0, of_input), (1, of_weight)];
-    Some(both.into_iter().filter(|(at, _)| asked(*at)).map(|(_, product)| product).collect())
+    Some(both.into_iter().filter(|(at, _)| is_wanted(*at)).map(|(_, product)| product).collect())
 }
 
 /// Queries, keys and values as `[heads of all samples, length, width]`.
@@ -403,9 +403,9 @@ mod tests {
             .flat_map(|weight| [("params", weight.as_slice()), ("params", bias.as_slice())])
             .collect();
         let input = [b, s, i];
-        let mut own = call(&[&[("input", input.as_slice())], params.as_slice()].concat(), &[]);
-        own.scalars.push(("batch_first", Scalar::Int(1)));
+        let mut call = call(&[&[("input", input.as_slice())], params.as_slice()].concat(), &[]);
+        call.scalars.push(("batch_first", Scalar::Int(1)));
         let by_hand = 2 * (2 * b * s * 4 * h * (i + h)) + 2 * (2 * b * s * 4 * h * (2 * h + h));
-        assert_eq!(flops(recurrent(&own)), by_hand);
+        assert_eq!(flops(recurrent(&call)), by_hand);
     }
 }

@@ -81,8 +81,8 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
     }
     let n = match &document.bytes_per_s {
         Rates::All(_) => all::n_replicas(&document)?,
-        Rates::Server(own) => own.len(),
-        Rates::Pairs(own) => own.len(),
+        Rates::Server(rates) => rates.len(),
+        Rates::Pairs(rates) => rates.len(),
     };
     all::check(&document)?;
     some_nodes(n.saturating_sub(1), "two nodes")?;
@@ -90,23 +90,23 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
         let message = format!("{n} nodes, at most {MAX_NODES}");
         return Err(Diagnostic::input("size-budget", message).hint("plan a part of the nodes"));
     }
-    let named = |own: Vec<Name>| own.into_iter().map(Name::text).collect();
+    let named = |names: Vec<Name>| names.into_iter().map(Name::text).collect();
     let nodes: Vec<String> =
-        document.nodes.map_or_else(|| (0..n).map(|own| own.to_string()).collect(), named);
+        document.nodes.map_or_else(|| (0..n).map(|number| number.to_string()).collect(), named);
     of_each("nodes", nodes.len(), n)?;
     positions(&nodes, "nodes")?;
     let bytes = match document.bytes {
-        Each::All(own) => vec![own; n],
-        Each::Each(own) => own,
+        Each::All(size) => vec![size; n],
+        Each::Each(sizes) => sizes,
     };
     of_each("bytes", bytes.len(), n)?;
-    if let Some(wrong) = bytes.iter().find(|own| !BYTES.contains(own)) {
+    if let Some(wrong) = bytes.iter().find(|size| !BYTES.contains(size)) {
         let message = format!("`bytes` is {wrong}, not in 1 to {}", BYTES.end());
         return Err(out_of_range("bytes", message));
     }
-    let kept = document.kept.unwrap_or(1.0);
-    if !(kept > 0.0 && kept <= 1.0) {
-        let message = format!("`kept` is {kept:?}, not above 0 and at most 1");
+    let share = document.kept.unwrap_or(1.0);
+    if !(share > 0.0 && share <= 1.0) {
+        let message = format!("`kept` is {share:?}, not above 0 and at most 1");
         return Err(out_of_range("kept", message));
     }
     let peers = match document.bytes_per_s {
@@ -125,9 +125,9 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
             Peers::Pairs { bytes_per_s: square(rows, &nodes)?, rounds: rounds(document.rounds, n)? }
         }
     };
-    let own = AveragingInstance { name: name.to_owned(), nodes, bytes, kept, peers };
-    check_rates(&own)?;
-    Ok(Instance::Averaging(own))
+    let instance = AveragingInstance { name: name.to_owned(), nodes, bytes, kept: share, peers };
+    check_rates(&instance)?;
+    Ok(Instance::Averaging(instance))
 }
 
 fn of_each(what: &str, n: usize, nodes: usize) -> Result<(), Diagnostic> {
@@ -167,9 +167,9 @@ fn square(rows: Vec<Vec<Option<f64>>>, nodes: &[String]) -> Result<Vec<f64>, Dia
             return Err(Diagnostic::input("not-square", message)
                 .hint("give the bandwidth of each node to each, 0 or null where there is no way"));
         }
-        let own = row.get(at).copied().flatten().unwrap_or_default();
-        if own != 0.0 {
-            let message = format!("`bytes_per_s` of `{}` to itself is {own:?}", nodes[at]);
+        let rate = row.get(at).copied().flatten().unwrap_or_default();
+        if rate != 0.0 {
+            let message = format!("`bytes_per_s` of `{}` to itself is {rate:?}", nodes[at]);
             return Err(out_of_range("bytes_per_s", message).hint("write 0 or null there"));
         }
         all.extend(row.into_iter().map(Option::unwrap_or_default));
@@ -178,9 +178,9 @@ fn square(rows: Vec<Vec<Option<f64>>>, nodes: &[String]) -> Result<Vec<f64>, Dia
 }
 
 /// Refuses rates that are none, and exchanges that take longer than the clock counts.
-fn check_rates(own: &AveragingInstance) -> Result<(), Diagnostic> {
-    let n = own.nodes.len();
-    let (rates, is_matrix) = match &own.peers {
+fn check_rates(instance: &AveragingInstance) -> Result<(), Diagnostic> {
+    let n = instance.nodes.len();
+    let (rates, is_matrix) = match &instance.peers {
         Peers::All(_) => return Ok(()),
         Peers::Pairs { bytes_per_s, .. } => (bytes_per_s, true),
         Peers::Server { bytes_per_s } => (bytes_per_s, false),
@@ -190,14 +190,14 @@ fn check_rates(own: &AveragingInstance) -> Result<(), Diagnostic> {
         if is_matrix && *rate == 0.0 {
             continue;
         }
-        let most = own.bytes[from].max(own.bytes[to]) as f64;
+        let most = instance.bytes[from].max(instance.bytes[to]) as f64;
         if *rate > 0.0 && *rate <= MAX_RATE && most / rate <= MAX_SECONDS {
             continue;
         }
         let ends = if is_matrix {
-            format!("`{}` to `{}`", own.nodes[from], own.nodes[to])
+            format!("`{}` to `{}`", instance.nodes[from], instance.nodes[to])
         } else {
-            format!("`{}`", own.nodes[from])
+            format!("`{}`", instance.nodes[from])
         };
         let message = format!(
             "`bytes_per_s` of {ends} is {rate:?}: not above 0 and at most {MAX_RATE:e}, or a model takes longer than {MAX_SECONDS:e} s"
@@ -218,20 +218,20 @@ mod tests {
 
     fn of(text: &str) -> Result<AveragingInstance, Diagnostic> {
         match read(&text.as_bytes(), "t")? {
-            Instance::Averaging(own) => Ok(own),
+            Instance::Averaging(instance) => Ok(instance),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn files_are_read() {
-        let own = of(PAIRS).unwrap();
-        assert_eq!((own.nodes[1].as_str(), own.sent(0)), ("2", 50));
+        let instance = of(PAIRS).unwrap();
+        assert_eq!((instance.nodes[1].as_str(), instance.sent(0)), ("2", 50));
         let bytes_per_s = vec![0.0, 3.0, 0.0, 4.0, 0.0, 1.0, 0.0, 2.0, 0.0];
-        assert_eq!(own.peers, Peers::Pairs { bytes_per_s, rounds: 2 });
-        let own = of(SERVER).unwrap();
-        assert_eq!((own.nodes[1].as_str(), own.sent(1)), ("1", 4));
-        assert_eq!(own.peers, Peers::Server { bytes_per_s: vec![3.0, 0.5] });
+        assert_eq!(instance.peers, Peers::Pairs { bytes_per_s, rounds: 2 });
+        let instance = of(SERVER).unwrap();
+        assert_eq!((instance.nodes[1].as_str(), instance.sent(1)), ("1", 4));
+        assert_eq!(instance.peers, Peers::Server { bytes_per_s: vec![3.0, 0.5] });
     }
 
     const ALL: &str = r#"{"kind": "averaging", "bytes": 100, "bytes_per_s": 3, "replicas": 4,
@@ -241,9 +241,9 @@ mod tests {
 
     #[test]
     fn periods_are_read() {
-        let own = of(ALL).unwrap();
-        let Peers::All(all) = &own.peers else { panic!("{own:?}") };
-        assert_eq!((own.nodes.len(), own.bytes[3], all.ways.len()), (4, 100, 2));
+        let instance = of(ALL).unwrap();
+        let Peers::All(all) = &instance.peers else { panic!("{instance:?}") };
+        assert_eq!((instance.nodes.len(), instance.bytes[3], all.ways.len()), (4, 100, 2));
         assert_eq!(
             (all.ways[0].every.as_slice(), all.ways[1].models.as_slice()),
             (&[2, 4][..], &[1.0][..])

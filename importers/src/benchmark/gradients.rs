@@ -109,10 +109,10 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
         return Err(out_of_range("replicas", message));
     }
     count("replicas", replicas)?;
-    samples.map_or(Ok(()), |own| count("samples", own))?;
+    samples.map_or(Ok(()), |n| count("samples", n))?;
     seconds("forward_s", forward_s)?;
     let tensors = tensors(gradients)?;
-    let last_s = tensors.last().map_or(0.0, |own| own.ready_s);
+    let last_s = tensors.last().map_or(0.0, |tensor| tensor.ready_s);
     let backward_s = backward_s.unwrap_or(last_s);
     seconds("backward_s", backward_s)?;
     // Sums of the same times in another order are the same time.
@@ -148,15 +148,15 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
 /// Refuses steps that no clock counts, even where each gradient is exchanged alone after all passes.
 fn check_length(instance: &GradientInstance) -> Result<(), Diagnostic> {
     let n = instance.tensors.len() as f64;
-    let bytes = instance.tensors.iter().map(|own| own.bytes).sum::<u64>() as f64;
+    let bytes = instance.tensors.iter().map(|tensor| tensor.bytes).sum::<u64>() as f64;
     let dense = instance
         .costs
         .iter()
-        .map(|own| (own.exchange.name(), n * own.start_up_s + bytes * own.per_byte_s));
-    let lossy = instance.lossy.iter().map(|own| {
+        .map(|cost| (cost.exchange.name(), n * cost.start_up_s + bytes * cost.per_byte_s));
+    let lossy = instance.lossy.iter().map(|cost| {
         // An element that is sent for each byte is more than there can be.
-        let sent = (bytes + n) * own.sent_element_bytes as f64 * own.per_sent_byte_s;
-        (own.by.name(), n * own.start_up_s + bytes * own.per_byte_s + sent)
+        let sent = (bytes + n) * cost.sent_element_bytes as f64 * cost.per_sent_byte_s;
+        (cost.by.name(), n * cost.start_up_s + bytes * cost.per_byte_s + sent)
     });
     for (name, exchange_s) in dense.chain(lossy) {
         let longest_s = instance.forward_s + instance.backward_s + exchange_s;
@@ -174,24 +174,24 @@ fn check_length(instance: &GradientInstance) -> Result<(), Diagnostic> {
 /// The tensors in the order of readiness; those that are there at once stay as they are.
 fn tensors(documents: Vec<TensorDocument>) -> Result<Vec<GradientTensor>, Diagnostic> {
     let mut names = HashSet::with_capacity(documents.len());
-    if let Some(twice) = documents.iter().find(|own| !names.insert(own.name.as_str())) {
+    if let Some(twice) = documents.iter().find(|document| !names.insert(document.name.as_str())) {
         let message = format!("two gradients are called `{}`", twice.name);
         return Err(Diagnostic::input("duplicate-id", message).hint("give each a name of its own"));
     }
     drop(names);
     let mut bytes = 0_u64;
     let mut tensors = Vec::with_capacity(documents.len());
-    for TensorDocument { name, bytes: own, ready_s } in documents {
+    for TensorDocument { name, bytes: size, ready_s } in documents {
         seconds("ready_s", ready_s)?;
-        bytes = bytes.saturating_add(own);
-        if own == 0 || bytes > MAX_BYTES {
-            let message = match own {
+        bytes = bytes.saturating_add(size);
+        if size == 0 || bytes > MAX_BYTES {
+            let message = match size {
                 0 => format!("the gradient `{name}` has no bytes"),
                 _ => format!("the gradients have more than {MAX_BYTES} bytes"),
             };
             return Err(out_of_range("bytes", message));
         }
-        tensors.push(GradientTensor { name, bytes: own, ready_s });
+        tensors.push(GradientTensor { name, bytes: size, ready_s });
     }
     tensors.sort_by(|a, b| a.ready_s.total_cmp(&b.ready_s));
     Ok(tensors)
@@ -203,22 +203,23 @@ fn tensors(documents: Vec<TensorDocument>) -> Result<Vec<GradientTensor>, Diagno
 /// and send `P / servers` times the bytes, and no less than once.
 fn costs(documents: &[ExchangeDocument], replicas: u64) -> Result<Vec<ExchangeCost>, Diagnostic> {
     let mut costs: Vec<ExchangeCost> = Vec::new();
-    for own in documents {
+    for document in documents {
         let names = Exchange::ALL.map(Exchange::name).join(" or ");
-        let found = Exchange::ALL.into_iter().find(|exchange| exchange.name() == own.by);
+        let found = Exchange::ALL.into_iter().find(|exchange| exchange.name() == document.by);
         let Some(exchange) = found else {
-            let message = format!("`by` is `{}`, not {names}", own.by);
+            let message = format!("`by` is `{}`, not {names}", document.by);
             return Err(invalid(message));
         };
         if costs.iter().any(|other| other.exchange == exchange) {
-            return Err(invalid(format!("`{}` is stated twice", own.by)));
+            return Err(invalid(format!("`{}` is stated twice", document.by)));
         }
-        let start_up_s = start_up(own.start_up_s, own.latency_s, exchange.messages(replicas))?;
-        if exchange == Exchange::AllReduce && own.servers.is_some() {
+        let start_up_s =
+            start_up(document.start_up_s, document.latency_s, exchange.messages(replicas))?;
+        if exchange == Exchange::AllReduce && document.servers.is_some() {
             return Err(invalid("`servers` belong to `parameter-server`".to_owned()));
         }
-        let factor = factor(replicas, own.servers)?;
-        let per_byte_s = factor / rate("bytes_per_s", own.bytes_per_s)?;
+        let factor = factor(replicas, document.servers)?;
+        let per_byte_s = factor / rate("bytes_per_s", document.bytes_per_s)?;
         costs.push(ExchangeCost { exchange, start_up_s, per_byte_s });
     }
     if costs.is_empty() {
@@ -242,8 +243,8 @@ fn factor(replicas: u64, servers: Option<u64>) -> Result<f64, Diagnostic> {
 /// Seconds before the first byte: as stated, or so many messages of a link.
 fn start_up(stated: Option<f64>, latency_s: Option<f64>, messages: f64) -> Result<f64, Diagnostic> {
     match (stated, latency_s) {
-        (Some(own), None) => seconds("start_up_s", own).map(|()| own),
-        (None, Some(own)) => seconds("latency_s", own).map(|()| messages * own),
+        (Some(start_up_s), None) => seconds("start_up_s", start_up_s).map(|()| start_up_s),
+        (None, Some(latency_s)) => seconds("latency_s", latency_s).map(|()| messages * latency_s),
         _ => Err(invalid("state `start_up_s` or `latency_s`, one of them".to_owned())),
     }
 }
@@ -255,31 +256,31 @@ fn lossy_costs(
     element_bytes: u64,
 ) -> Result<Vec<LossyCost>, Diagnostic> {
     let mut costs: Vec<LossyCost> = Vec::new();
-    for own in documents {
+    for document in documents {
         let names = Lossy::ALL.map(Lossy::name).join(", ");
-        let Some(by) = Lossy::ALL.into_iter().find(|by| by.name() == own.by) else {
-            return Err(invalid_lossy(format!("`by` is `{}`, not one of {names}", own.by)));
+        let Some(by) = Lossy::ALL.into_iter().find(|by| by.name() == document.by) else {
+            return Err(invalid_lossy(format!("`by` is `{}`, not one of {names}", document.by)));
         };
         if costs.iter().any(|other| other.by == by) {
-            return Err(invalid_lossy(format!("`{}` is stated twice", own.by)));
+            return Err(invalid_lossy(format!("`{}` is stated twice", document.by)));
         }
         let is_sparse = by != Lossy::TwoWay;
         let vain = [
-            ("density", !is_sparse && own.density.is_some()),
-            ("index_bytes", !is_sparse && own.index_bytes.is_some()),
-            ("software_s_per_element", !is_sparse && own.software_s_per_element.is_some()),
-            ("ratio", is_sparse && own.ratio.is_some()),
-            ("encode_bytes_per_s", is_sparse && own.encode_bytes_per_s.is_some()),
-            ("decode_bytes_per_s", is_sparse && own.decode_bytes_per_s.is_some()),
-            ("cores", is_sparse && own.cores.is_some()),
-            ("servers", is_sparse && own.servers.is_some()),
+            ("density", !is_sparse && document.density.is_some()),
+            ("index_bytes", !is_sparse && document.index_bytes.is_some()),
+            ("software_s_per_element", !is_sparse && document.software_s_per_element.is_some()),
+            ("ratio", is_sparse && document.ratio.is_some()),
+            ("encode_bytes_per_s", is_sparse && document.encode_bytes_per_s.is_some()),
+            ("decode_bytes_per_s", is_sparse && document.decode_bytes_per_s.is_some()),
+            ("cores", is_sparse && document.cores.is_some()),
+            ("servers", is_sparse && document.servers.is_some()),
         ];
         if let Some((name, _)) = vain.into_iter().find(|(_, is_vain)| *is_vain) {
-            return Err(invalid_lossy(format!("`{name}` means nothing to `{}`", own.by)));
+            return Err(invalid_lossy(format!("`{name}` means nothing to `{}`", document.by)));
         }
         costs.push(match is_sparse {
-            true => sparse(by, own, replicas, element_bytes)?,
-            false => two_way(own, replicas)?,
+            true => sparse(by, document, replicas, element_bytes)?,
+            false => two_way(document, replicas)?,
         });
     }
     Ok(costs)
@@ -288,70 +289,78 @@ fn lossy_costs(
 /// The largest elements, each with its index (HKBU-HPML/gtopkssgd).
 fn sparse(
     by: Lossy,
-    own: &LossyDocument,
+    document: &LossyDocument,
     replicas: u64,
     element_bytes: u64,
 ) -> Result<LossyCost, Diagnostic> {
-    let missing = || invalid_lossy(format!("`{}` needs a `density`", own.by));
-    let density = own.density.ok_or_else(missing)?;
+    let missing = || invalid_lossy(format!("`{}` needs a `density`", document.by));
+    let density = document.density.ok_or_else(missing)?;
     if !(density > 0.0 && density <= 1.0) {
         return Err(out_of_range("density", format!("`density` is {density:?}, not in (0, 1]")));
     }
-    let index_bytes = own.index_bytes.unwrap_or(INDEX_BYTES);
+    let index_bytes = document.index_bytes.unwrap_or(INDEX_BYTES);
     if index_bytes > MAX_ELEMENT_BYTES {
         let message = format!("`index_bytes` is {index_bytes}, more than {MAX_ELEMENT_BYTES}");
         return Err(out_of_range("index_bytes", message));
     }
-    let software_s = own.software_s_per_element.unwrap_or(0.0);
+    let software_s = document.software_s_per_element.unwrap_or(0.0);
     seconds("software_s_per_element", software_s)?;
     Ok(LossyCost {
         by,
-        start_up_s: start_up(own.start_up_s, own.latency_s, by.messages(replicas))?,
+        start_up_s: start_up(document.start_up_s, document.latency_s, by.messages(replicas))?,
         per_byte_s: software_s / element_bytes as f64,
-        per_sent_byte_s: by.sent_times(replicas) / rate("bytes_per_s", own.bytes_per_s)?,
+        per_sent_byte_s: by.sent_times(replicas) / rate("bytes_per_s", document.bytes_per_s)?,
         density,
         sent_element_bytes: element_bytes + index_bytes,
-        threshold_bytes: own.threshold_bytes.unwrap_or(0),
+        threshold_bytes: document.threshold_bytes.unwrap_or(0),
     })
 }
 
 /// All elements in fewer bytes: encoded, sent and decoded piece by piece, so that the slowest of the
 /// three counts (Zhong et al., "Compressed Communication for Distributed Training", 2021).
-fn two_way(own: &LossyDocument, replicas: u64) -> Result<LossyCost, Diagnostic> {
-    let Some(ratio) = own.ratio else {
+fn two_way(document: &LossyDocument, replicas: u64) -> Result<LossyCost, Diagnostic> {
+    let Some(ratio) = document.ratio else {
         return Err(invalid_lossy("`two-way` needs a `ratio`: bytes over bytes sent".to_owned()));
     };
     if !(1.0..=1e6).contains(&ratio) {
         return Err(out_of_range("ratio", format!("`ratio` is {ratio:?}, not in 1..=1e6")));
     }
-    let cores = own.cores.unwrap_or(1);
+    let cores = document.cores.unwrap_or(1);
     count("cores", cores)?;
-    if own.cores.is_some() && own.encode_bytes_per_s.is_none() && own.decode_bytes_per_s.is_none() {
+    if document.cores.is_some()
+        && document.encode_bytes_per_s.is_none()
+        && document.decode_bytes_per_s.is_none()
+    {
         let message = "`cores` mean nothing without `encode_bytes_per_s` or `decode_bytes_per_s`";
         return Err(invalid_lossy(message.to_owned()));
     }
     let of_cores = |what, stated: Option<f64>| match stated {
         None => Ok(0.0),
-        Some(own) => rate(what, own).map(|own| 1.0 / (own * cores as f64)),
+        Some(stated) => rate(what, stated).map(|rate| 1.0 / (rate * cores as f64)),
     };
-    let encode = of_cores("encode_bytes_per_s", own.encode_bytes_per_s)?;
-    let decode = of_cores("decode_bytes_per_s", own.decode_bytes_per_s)?;
-    let send = factor(replicas, own.servers)? / rate("bytes_per_s", own.bytes_per_s)? / ratio;
+    let encode = of_cores("encode_bytes_per_s", document.encode_bytes_per_s)?;
+    let decode = of_cores("decode_bytes_per_s", document.decode_bytes_per_s)?;
+    let send =
+        factor(replicas, document.servers)? / rate("bytes_per_s", document.bytes_per_s)? / ratio;
     Ok(LossyCost {
         by: Lossy::TwoWay,
-        start_up_s: start_up(own.start_up_s, own.latency_s, Lossy::TwoWay.messages(replicas))?,
+        start_up_s: start_up(
+            document.start_up_s,
+            document.latency_s,
+            Lossy::TwoWay.messages(replicas),
+        )?,
         per_byte_s: encode.max(decode).max(send),
         per_sent_byte_s: 0.0,
         density: 1.0 / ratio,
         sent_element_bytes: 1,
-        threshold_bytes: own.threshold_bytes.unwrap_or(0),
+        threshold_bytes: document.threshold_bytes.unwrap_or(0),
     })
 }
 
-fn rate(what: &'static str, own: f64) -> Result<f64, Diagnostic> {
-    match (1.0..=1e18).contains(&own) {
-        true => Ok(own),
-        false => Err(out_of_range(what, format!("`{what}` is {own:?}, not in 1..=1e18"))),
+fn rate(what: &'static str, value: f64) -> Result<f64, Diagnostic> {
+    match (1.0..=1e18).contains(&value) {
+        true => Ok(value),
+        false => Err(out_of_range(what, format!("`{what}` is {value:?}, not in 1..=1e18"))),
     }
 }
 
@@ -397,19 +406,19 @@ mod tests {
 
     fn of(text: &str) -> Result<GradientInstance, Diagnostic> {
         match read(&text.as_bytes(), "x")? {
-            Instance::Gradients(own) => Ok(own),
+            Instance::Gradients(instance) => Ok(instance),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn a_file_is_read_in_the_order_of_readiness() {
-        let own = of(FILE).unwrap();
-        assert_eq!(own.tensors[0].name, "b");
-        assert_eq!((own.replicas, own.samples, own.backward_s), (8, None, 2.0));
+        let instance = of(FILE).unwrap();
+        assert_eq!(instance.tensors[0].name, "b");
+        assert_eq!((instance.replicas, instance.samples, instance.backward_s), (8, None, 2.0));
         // 2 x 7 / 8 over 2 bytes a second; 8 replicas on two servers of their own, and on 16, and shared.
-        assert_eq!(own.costs[0].per_byte_s, 0.875);
-        assert_eq!(own.costs[1].per_byte_s, 2.0);
+        assert_eq!(instance.costs[0].per_byte_s, 0.875);
+        assert_eq!(instance.costs[1].per_byte_s, 2.0);
         let many = of(&FILE.replace("\"servers\": 2", "\"servers\": 16")).unwrap();
         assert_eq!(many.costs[1].per_byte_s, 0.5);
         let shared = of(&FILE.replace(", \"servers\": 2", "")).unwrap();

@@ -31,8 +31,8 @@ pub(super) enum Name {
 impl Name {
     pub(super) fn text(self) -> String {
         match self {
-            Self::Text(own) => own,
-            Self::Number(own) => own.to_string(),
+            Self::Text(text) => text,
+            Self::Number(number) => number.to_string(),
         }
     }
 }
@@ -83,31 +83,31 @@ pub(crate) fn read(source: &dyn Source, name: &str) -> Result<Instance, Diagnost
     }
     let devices: Vec<String> = document.devices.into_iter().map(Name::text).collect();
     let at = positions(&devices, "devices")?;
-    let task = |own: TaskDocument| {
-        let (name, size) = (own.id.text(), own.size);
+    let task = |entry: TaskDocument| {
+        let (name, size) = (entry.id.text(), entry.size);
         in_range("size", size, ("task", &name))?;
         Ok(Task { name, size })
     };
     let tasks = document.tasks.into_iter().map(task).collect::<Result<Vec<_>, Diagnostic>>()?;
-    let names: Vec<String> = tasks.iter().map(|own| own.name.clone()).collect();
+    let names: Vec<String> = tasks.iter().map(|task| task.name.clone()).collect();
     positions(&names, "tasks")?;
-    let run = |own: RunDocument| {
-        let name = own.device.text();
+    let run = |entry: RunDocument| {
+        let name = entry.device.text();
         let Some(device) = at.get(name.as_str()).copied() else {
             let message =
                 format!("`history` names the device `{name}`, which is not among `devices`");
             return Err(Diagnostic::input("unknown-device", message)
                 .hint("name it in `devices`, or leave the entry out"));
         };
-        in_range("size", own.size, ("history of device", &name))?;
-        if !(0.0..=MAX_SECONDS).contains(&own.seconds) {
+        in_range("size", entry.size, ("history of device", &name))?;
+        if !(0.0..=MAX_SECONDS).contains(&entry.seconds) {
             let message = format!(
                 "`seconds` is {:?} in the history of device `{name}`, not in 0..={MAX_SECONDS}",
-                own.seconds
+                entry.seconds
             );
             return Err(out_of_range("seconds", message));
         }
-        Ok(TaskRun { device, size: own.size, seconds: own.seconds })
+        Ok(TaskRun { device, size: entry.size, seconds: entry.seconds })
     };
     let history = document.history.into_iter().map(run).collect::<Result<Vec<_>, _>>()?;
     drop(at);
@@ -150,17 +150,17 @@ mod tests {
 
     fn of(text: &str) -> Result<TaskInstance, Diagnostic> {
         match read(&text.as_bytes(), "t")? {
-            Instance::Tasks(own) => Ok(own),
+            Instance::Tasks(instance) => Ok(instance),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn a_file_is_read() {
-        let own = of(FILE).unwrap();
-        assert_eq!(own.devices, ["a", "2"]);
-        assert_eq!((own.tasks[0].name.as_str(), own.tasks[1].size), ("7", 0.5));
-        assert_eq!(own.history, [TaskRun { device: 1, size: 4.0, seconds: 2.0 }]);
+        let instance = of(FILE).unwrap();
+        assert_eq!(instance.devices, ["a", "2"]);
+        assert_eq!((instance.tasks[0].name.as_str(), instance.tasks[1].size), ("7", 0.5));
+        assert_eq!(instance.history, [TaskRun { device: 1, size: 4.0, seconds: 2.0 }]);
     }
 
     #[test]

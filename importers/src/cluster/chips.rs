@@ -36,11 +36,11 @@ fn distance(kind: &DeviceKind, known: &DeviceKind) -> Option<f64> {
 
 /// Logarithms of the ratios of both kinds' figures; `None` where one is not stated.
 fn logs(kind: &DeviceKind, known: &DeviceKind) -> Option<[f64; 3]> {
-    let peak = |own: &DeviceKind, dtype| own.peak.get(&dtype).map(|rate| rate.get());
+    let peak = |kind: &DeviceKind, dtype| kind.peak.get(&dtype).map(|rate| rate.get());
     let rates = COMPARED.iter().find_map(|dtype| peak(kind, *dtype).zip(peak(known, *dtype)))?;
     let bandwidth = kind.memory_bandwidth?.get() / known.memory_bandwidth?.get();
     let count = kind.n_multiprocessors.zip(known.n_multiprocessors);
-    let count = count.map_or(1.0, |(own, theirs)| f64::from(own) / f64::from(theirs));
+    let count = count.map_or(1.0, |(ours, theirs)| f64::from(ours) / f64::from(theirs));
     Some([bandwidth.ln(), (rates.0 / rates.1).ln(), count.ln()].map(f64::abs))
 }
 
@@ -49,9 +49,9 @@ pub(super) fn assumed<'a>(
     cluster: &'a Cluster,
     catalogue: &'a Catalogue,
 ) -> impl Iterator<Item = Diagnostic> + 'a {
-    let own = cluster.kinds.iter();
-    let own = own.filter(|kind| kind.check == Check::Given && kind.architecture.is_none());
-    own.filter_map(|kind| {
+    let kinds = cluster.kinds.iter();
+    let kinds = kinds.filter(|kind| kind.check == Check::Given && kind.architecture.is_none());
+    kinds.filter_map(|kind| {
         let row = nearest(kind, catalogue)?;
         let (name, architecture) = (&row.kind.name, row.kind.chip.architecture().name());
         let message = format!(

@@ -67,8 +67,9 @@ fn same_channels(links: &Links, users: &HashMap<ChannelId, usize>, a: usize, b: 
         let (i, j) = (a * links.n_tiers + tier, b * links.n_tiers + tier);
         let alone = |at: usize| {
             // A half-duplex channel is counted once as send and once as receive.
-            let own = if links.send[at] == links.receive[at] { 2 } else { 1 };
-            users.get(&links.send[at]) == Some(&own) && users.get(&links.receive[at]) == Some(&own)
+            let expected = if links.send[at] == links.receive[at] { 2 } else { 1 };
+            users.get(&links.send[at]) == Some(&expected)
+                && users.get(&links.receive[at]) == Some(&expected)
         };
         (links.send[i] == links.send[j] && links.receive[i] == links.receive[j])
             || (alone(i) && alone(j))

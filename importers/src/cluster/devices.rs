@@ -280,10 +280,10 @@ fn own_kinds(
     let mut kinds = BTreeMap::new();
     for entry in &document.kinds {
         let known = catalogue.device(&entry.name).is_some();
-        let mut own = own_kind(entry)?;
-        own.architecture = entry.architecture.as_deref().map(architecture).transpose()?;
-        own.chip = chips::nearest(&own, catalogue).map_or(Chip::Other, |row| row.kind.chip);
-        if known || kinds.insert(entry.name.clone(), own).is_some() {
+        let mut kind = own_kind(entry)?;
+        kind.architecture = entry.architecture.as_deref().map(architecture).transpose()?;
+        kind.chip = chips::nearest(&kind, catalogue).map_or(Chip::Other, |row| row.kind.chip);
+        if known || kinds.insert(entry.name.clone(), kind).is_some() {
             return Err(Diagnostic::input(
                 "duplicate-kind",
                 format!("the kind `{}` is defined already", entry.name),
@@ -297,12 +297,12 @@ fn own_kinds(
 /// The architecture of a name.
 fn architecture(name: &str) -> Result<Architecture, Diagnostic> {
     let keys = Architecture::ALL.map(Architecture::key);
-    let known = Architecture::ALL.into_iter().find(|own| own.key() == name);
+    let known = Architecture::ALL.into_iter().find(|architecture| architecture.key() == name);
     known.ok_or_else(|| {
         let message = format!("there is no architecture `{name}`");
-        let told = Diagnostic::input("unknown-architecture", message);
-        let told = nearest::hint(told, name, keys.iter().map(String::as_str));
-        told.hint(format!("architectures: {}", keys.join(", ")))
+        let error = Diagnostic::input("unknown-architecture", message);
+        let error = nearest::hint(error, name, keys.iter().map(String::as_str));
+        error.hint(format!("architectures: {}", keys.join(", ")))
     })
 }
 
@@ -344,12 +344,12 @@ fn own_kind(entry: &KindDocument) -> Result<DeviceKind, Diagnostic> {
 
 fn find_kind<'a>(
     blueprint: &Blueprint,
-    own: &'a BTreeMap<String, DeviceKind>,
+    kinds: &'a BTreeMap<String, DeviceKind>,
     catalogue: &'a Catalogue,
 ) -> Result<&'a DeviceKind, Diagnostic> {
     let name = &blueprint.kind;
-    own.get(name).or_else(|| catalogue.device(name).map(|row| &row.kind)).ok_or_else(|| {
-        let known: Vec<String> = own
+    kinds.get(name).or_else(|| catalogue.device(name).map(|row| &row.kind)).ok_or_else(|| {
+        let known: Vec<String> = kinds
             .keys()
             .cloned()
             .chain(catalogue.devices.iter().map(|r| r.kind.name.clone()))

@@ -55,11 +55,11 @@ impl<'a> LinkTypes<'a> {
         document: &'a ClusterDocument,
         catalogue: &'a Catalogue,
     ) -> Result<Self, Diagnostic> {
-        let mut own = HashMap::new();
+        let mut ways = HashMap::new();
         for entry in &document.link_kinds {
             let way = Way::given(&entry.name, entry.bytes_per_s, entry.latency_s)?;
             let known = catalogue.link(&entry.name).is_some();
-            if known || own.insert(entry.name.as_str(), way).is_some() {
+            if known || ways.insert(entry.name.as_str(), way).is_some() {
                 return Err(Diagnostic::input(
                     "duplicate-link",
                     format!("the kind of link `{}` is defined already", entry.name),
@@ -67,7 +67,7 @@ impl<'a> LinkTypes<'a> {
                 .hint("give the kind of link another name"));
             }
         }
-        Ok(Self { own, catalogue })
+        Ok(Self { own: ways, catalogue })
     }
 
     pub(super) fn find(&self, name: &str) -> Result<Way, Diagnostic> {

@@ -191,8 +191,9 @@ pub(super) fn to_devices(
             source: way.source,
             check: way.check,
         };
-        let own = inventory.nodes.iter_mut().zip(&inventory.entry_of_node);
-        own.filter(|(_, entry)| **entry == Some(position))
+        let nodes = inventory.nodes.iter_mut().zip(&inventory.entry_of_node);
+        nodes
+            .filter(|(_, entry)| **entry == Some(position))
             .for_each(|(node, _)| node.to_device = Some(route.clone()));
     }
     Ok(())

@@ -93,21 +93,21 @@ fn in_use(cluster: Cluster, spares: &[DeviceId]) -> Cluster {
 /// `several-clusters` for the choice; and one code per refused value, such as `unknown-kind`,
 /// `duplicate-device`, `link-rate`, `too-many-devices`.
 pub fn parse(text: &str, origin: &str, name: Option<&str>) -> Result<Cluster, Diagnostic> {
-    noted(text, origin, name).map(|own| in_use(own.cluster, &own.spares))
+    noted(text, origin, name).map(|whole| in_use(whole.cluster, &whole.spares))
 }
 
 /// As [`built`]; a large cluster that was read last is not read again.
 fn noted(text: &str, origin: &str, name: Option<&str>) -> Result<Whole, Diagnostic> {
-    let asked = || [origin, name.unwrap_or_default(), text];
+    let key = || [origin, name.unwrap_or_default(), text];
     let last = || LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, own)) = last().as_ref().filter(|(of, _)| *of == asked()) {
-        return Ok(own.clone());
+    if let Some((_, whole)) = last().as_ref().filter(|(of, _)| *of == key()) {
+        return Ok(whole.clone());
     }
-    let own = built(text, origin, name)?;
-    if own.cluster.n_devices() >= LARGE {
-        *last() = Some((asked().map(str::to_owned), own.clone()));
+    let whole = built(text, origin, name)?;
+    if whole.cluster.n_devices() >= LARGE {
+        *last() = Some((key().map(str::to_owned), whole.clone()));
     }
-    Ok(own)
+    Ok(whole)
 }
 
 fn built(text: &str, origin: &str, name: Option<&str>) -> Result<Whole, Diagnostic> {
@@ -133,7 +133,7 @@ fn islands(cluster: &Cluster) -> Option<Diagnostic> {
     let named: Vec<String> = islands.iter().take(ISLANDS).map(of).collect();
     let more = islands.len().saturating_sub(ISLANDS);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let firsts = || islands.iter().take(LOOKED_AT).map(|own| own[0]);
+    let firsts = || islands.iter().take(LOOKED_AT).map(|island| island[0]);
     let leads = |from, to| cluster.route(from, to).is_some();
     let one_way = firsts()
         .flat_map(|from| firsts().map(move |to| (from, to)))
@@ -145,7 +145,7 @@ fn islands(cluster: &Cluster) -> Option<Diagnostic> {
     let message =
         format!("the cluster is {} islands that {how}: {}{more}", islands.len(), named.join("; "));
     if let Some((from, to)) = one_way {
-        let name = |own: DeviceId| cluster.devices[own.index()].name.as_str();
+        let name = |device: DeviceId| cluster.devices[device.index()].name.as_str();
         return Some(Diagnostic::warning("islands", message).hint(format!(
             "`{}` reaches `{}`, and no link leads back: state the other way too, or one `between` both",
             name(from),

@@ -39,13 +39,13 @@ pub(super) fn apply(
 
 fn given(entry: &RunningDocument, kind: &mut DeviceKind) -> Result<(), Diagnostic> {
     let name = entry.kind.as_str();
-    let told = |key, value: Option<f64>| value.map(|own| checked(key, name, own)).transpose();
+    let stated = |key, value: Option<f64>| value.map(|value| checked(key, name, value)).transpose();
     kind.running = Running {
-        idle: told("idle_w", entry.idle_w)?,
-        products: told("products_w", entry.products_w)?,
-        memory: told("memory_w", entry.memory_w)?,
-        transfers: told("transfers_w", entry.transfers_w)?,
-        price_per_hour: told("price_per_hour", entry.price_per_hour)?,
+        idle: stated("idle_w", entry.idle_w)?,
+        products: stated("products_w", entry.products_w)?,
+        memory: stated("memory_w", entry.memory_w)?,
+        transfers: stated("transfers_w", entry.transfers_w)?,
+        price_per_hour: stated("price_per_hour", entry.price_per_hour)?,
     };
     if let Some(limit) = entry.power_w {
         limited(limit, kind)?;
@@ -67,11 +67,11 @@ fn given(entry: &RunningDocument, kind: &mut DeviceKind) -> Result<(), Diagnosti
         (idle, transfers),
         (idle, products),
     ] {
-        if let (Some(own), Some(other)) = (less.1, more.1)
-            && own > other
+        if let (Some(this), Some(other)) = (less.1, more.1)
+            && this > other
         {
             let message =
-                format!("`{}` of `{name}` is {own} W, more than {} of {other} W", less.0, more.0);
+                format!("`{}` of `{name}` is {this} W, more than {} of {other} W", less.0, more.0);
             return Err(Diagnostic::input("power-order", message).hint("correct one of them"));
         }
     }

@@ -410,7 +410,7 @@ fn spares_are_left_out_as_if_they_were_not_there() {
     assert_eq!((&with.devices, &with.classes), (&without.devices, &without.classes));
     for from in with.device_ids() {
         for to in with.device_ids() {
-            let way = |own: &Cluster| own.route(from, to).map(|way| way.kind.clone());
+            let way = |cluster: &Cluster| cluster.route(from, to).map(|way| way.kind.clone());
             assert_eq!(way(&with), way(&without));
         }
     }

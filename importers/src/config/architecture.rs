@@ -150,7 +150,7 @@ impl Architecture {
         let (quantization, unknown) = Quantization::read(fields)?;
         let (cross, useless) = fields.cross(family)?;
         let (window, unused) = fields.window(model_type, n_layers)?;
-        let own = Self {
+        let architecture = Self {
             family,
             vocabulary: fields.count(&["vocab_size"], None)?,
             hidden,
@@ -186,8 +186,8 @@ impl Architecture {
             quantization,
             warnings: [untold, unknown, useless, unused].into_iter().flatten().collect(),
         };
-        within_budget(own.n_weights())?;
-        Ok(own)
+        within_budget(architecture.n_weights())?;
+        Ok(architecture)
     }
 
     /// Tokens of a sample where the caller states none.
@@ -198,8 +198,8 @@ impl Architecture {
     /// Tokens that a token of a layer attends to in a sample of so many.
     pub(super) fn span(&self, layer: u64, sequence: u64) -> u64 {
         let window =
-            self.window.as_ref().filter(|own| own.layers.get(layer as usize) == Some(&true));
-        window.map_or(sequence, |own| own.tokens.min(sequence))
+            self.window.as_ref().filter(|window| window.layers.get(layer as usize) == Some(&true));
+        window.map_or(sequence, |window| window.tokens.min(sequence))
     }
 
     /// Weights of its products and tables, about.
@@ -247,8 +247,8 @@ const BIASED_ATTENTION: [&str; 3] = ["llama", "qwen3", "qwen3_moe"];
 
 impl Fields<'_> {
     /// A bias that only the classes of some model types have.
-    fn read_by(self, types: &[&str], (own, name): (&str, &str)) -> Result<Bias, Diagnostic> {
-        let is_added = self.flag(name)? == Some(true) && types.contains(&own);
+    fn read_by(self, types: &[&str], (model_type, name): (&str, &str)) -> Result<Bias, Diagnostic> {
+        let is_added = self.flag(name)? == Some(true) && types.contains(&model_type);
         Ok(if is_added { Bias::Added } else { Bias::Absent })
     }
 
@@ -333,7 +333,8 @@ impl Fields<'_> {
         };
         let is_used = self.flag("use_sliding_window")?;
         let first = self.get("max_window_layers");
-        let first = first.map(|own| number("max_window_layers", own, 0)).transpose()?.unwrap_or(28);
+        let first =
+            first.map(|value| number("max_window_layers", value, 0)).transpose()?.unwrap_or(28);
         let types = self.list("layer_types")?;
         let slides = |layer: u64| match types.get(layer as usize).and_then(Value::as_str) {
             Some(kind) => kind == "sliding_attention",

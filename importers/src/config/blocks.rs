@@ -60,10 +60,17 @@ const BERT: Names = Names {
 /// # Errors
 /// See [`super::read`].
 pub(super) fn read(request: &Request<'_>) -> Done<Written> {
-    let own = Architecture::read(request.fields.0)?;
-    let (graph, tokens) = graph(&own, request)?;
-    let (sequence, positions) = (Some(own.default_sequence()), Some(own.positions));
-    Ok(Written { graph, tokens: Some(tokens), sequence, positions, warnings: own.warnings })
+    let architecture = Architecture::read(request.fields.0)?;
+    let (graph, tokens) = graph(&architecture, request)?;
+    let (sequence, positions) =
+        (Some(architecture.default_sequence()), Some(architecture.positions));
+    Ok(Written {
+        graph,
+        tokens: Some(tokens),
+        sequence,
+        positions,
+        warnings: architecture.warnings,
+    })
 }
 
 /// Writes the graph of a model; with it the tokens of a sample.
@@ -145,13 +152,14 @@ impl Writer<'_> {
     }
 
     fn layer(&mut self, state: TensorId, layer: &str) -> Done {
-        let mut state = self.part(state, (layer, 0, "add_1"), |own, x| own.attention(x, layer))?;
+        let mut state =
+            self.part(state, (layer, 0, "add_1"), |writer, x| writer.attention(x, layer))?;
         if let Some(encoded) = self.encoded {
-            state = self.part(state, (layer, 1, "add_cross"), |own, x| {
-                own.cross_attention((x, encoded), layer)
+            state = self.part(state, (layer, 1, "add_cross"), |writer, x| {
+                writer.cross_attention((x, encoded), layer)
             })?;
         }
-        self.part(state, (layer, 2, "add_2"), |own, x| own.feed_forward(x, layer))
+        self.part(state, (layer, 2, "add_2"), |writer, x| writer.feed_forward(x, layer))
     }
 
     /// A part that is added to the state; its norm is before it, or in BERT behind the sum.
@@ -189,11 +197,11 @@ impl Writer<'_> {
         let (h, width) = (self.a.hidden, self.a.heads * self.a.head_dim);
         let module = format!("{layer}.crossattention");
         if self.is_bert {
-            let own = format!("{module}.self");
-            let q = self.linear(&format!("{own}.query"), state, (h, width))?;
-            let k = self.linear(&format!("{own}.key"), encoded, (h, width))?;
-            let v = self.linear(&format!("{own}.value"), encoded, (h, width))?;
-            return self.core((&own, &format!("{module}.output.dense")), (&[q, k], v));
+            let attention = format!("{module}.self");
+            let q = self.linear(&format!("{attention}.query"), state, (h, width))?;
+            let k = self.linear(&format!("{attention}.key"), encoded, (h, width))?;
+            let v = self.linear(&format!("{attention}.value"), encoded, (h, width))?;
+            return self.core((&attention, &format!("{module}.output.dense")), (&[q, k], v));
         }
         let q = self.linear(&format!("{module}.q_attn"), state, (h, width))?;
         let kv = self.linear(&format!("{module}.c_attn"), encoded, (h, 2 * width))?;
@@ -261,8 +269,8 @@ impl Writer<'_> {
             state = self.plain((module, "activation"), "Activation", &[state], h)?;
             state = self.norm(&format!("{module}.LayerNorm"), state)?;
             // A decoder of its own has a bias of its own; a tied one shares it.
-            let own = is_own.then_some("cls.predictions.decoder.bias");
-            for name in std::iter::once("cls.predictions.bias").chain(own) {
+            let bias = is_own.then_some("cls.predictions.decoder.bias");
+            for name in std::iter::once("cls.predictions.bias").chain(bias) {
                 biases.push(self.builder.parameter(name, &[v])?);
             }
         }

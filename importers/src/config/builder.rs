@@ -129,8 +129,8 @@ impl Builder {
         shape: [u64; 2],
     ) -> Done {
         let name = format!("{module}.weight");
-        let held = quantization.and_then(|own| own.bytes(module, shape));
-        let Some(size) = held else { return self.parameter(&name, &shape) };
+        let packed = quantization.and_then(|quantization| quantization.bytes(module, shape));
+        let Some(size) = packed else { return self.parameter(&name, &shape) };
         if let Some(id) = self.parameters.get(&name) {
             return Ok(*id);
         }
@@ -278,7 +278,7 @@ impl Builder {
         *run += 1;
         let name = if *run == 1 { name } else { format!("{name}/{run}") };
         for product in new.products {
-            let flops = product.flops().and_then(|own| self.flops.checked_add(own.get()));
+            let flops = product.flops().and_then(|flops| self.flops.checked_add(flops.get()));
             let flops = flops.filter(|all| *all <= MOST);
             self.flops = flops.ok_or_else(|| exceeded("operations", &name))?;
         }

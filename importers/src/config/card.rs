@@ -86,48 +86,56 @@ fn uniform(
     name: &str,
     sequence: Option<u64>,
 ) -> Result<(ModelCard, Vec<Diagnostic>), Diagnostic> {
-    let own = Architecture::read(fields)?;
-    if own.task.end != End::Words || own.task.is_pooled || own.cross == Cross::Attended {
+    let architecture = Architecture::read(fields)?;
+    if architecture.task.end != End::Words
+        || architecture.task.is_pooled
+        || architecture.cross == Cross::Attended
+    {
         let message = "a model without a vocabulary head, or with an encoder's states, has no card";
         return Err(Diagnostic::input(NO_CARD, message));
     }
-    let sequence = length(sequence, own.default_sequence())?;
-    if own.family != Family::Llama && sequence > own.positions {
-        let message =
-            format!("a sequence of {sequence} tokens: this model takes 1 to {}", own.positions);
+    let sequence = length(sequence, architecture.default_sequence())?;
+    if architecture.family != Family::Llama && sequence > architecture.positions {
+        let message = format!(
+            "a sequence of {sequence} tokens: this model takes 1 to {}",
+            architecture.positions
+        );
         return Err(Diagnostic::input("invalid-field", message));
     }
     let card = TransformerCard {
         name: name.to_owned(),
-        n_layers: u32::try_from(own.n_layers).unwrap_or(u32::MAX),
-        hidden: own.hidden,
-        n_heads: own.heads,
-        n_kv_heads: own.kv_heads,
-        feed_forward: own.feed_forward,
-        form: form(own.family, Fields(fields))?,
+        n_layers: u32::try_from(architecture.n_layers).unwrap_or(u32::MAX),
+        hidden: architecture.hidden,
+        n_heads: architecture.heads,
+        n_kv_heads: architecture.kv_heads,
+        feed_forward: architecture.feed_forward,
+        form: form(architecture.family, Fields(fields))?,
         sequence,
-        vocabulary: own.vocabulary,
-        experts: own.experts.map(|experts| ExpertCard {
+        vocabulary: architecture.vocabulary,
+        experts: architecture.experts.map(|experts| ExpertCard {
             n_experts: experts.n,
             per_token: experts.per_token,
-            feed_forward: own.feed_forward,
+            feed_forward: architecture.feed_forward,
             n_shared: 0,
             ..Default::default()
         }),
-        attention: match own.heads.checked_mul(own.head_dim) {
-            Some(width) if width == own.hidden => Attention::Even,
-            _ => Attention::Heads { dim: own.head_dim },
+        attention: match architecture.heads.checked_mul(architecture.head_dim) {
+            Some(width) if width == architecture.hidden => Attention::Even,
+            _ => Attention::Heads { dim: architecture.head_dim },
         },
-        head: match own.head {
+        head: match architecture.head {
             architecture::Head::Tied => Head::Tied,
             architecture::Head::Separate => Head::Separate,
         },
     };
     let mut model = ModelCard::uniform(card);
-    model.groups.iter_mut().for_each(|group| group.other_parameters = signed(of_block(&own)));
-    model.other_parameters = ends(&own, sequence).map(signed);
-    let unpriced = unpriced_window(&own, sequence);
-    Ok((model, own.warnings.into_iter().chain(unpriced).collect()))
+    model
+        .groups
+        .iter_mut()
+        .for_each(|group| group.other_parameters = signed(of_block(&architecture)));
+    model.other_parameters = ends(&architecture, sequence).map(signed);
+    let unpriced = unpriced_window(&architecture, sequence);
+    Ok((model, architecture.warnings.into_iter().chain(unpriced).collect()))
 }
 
 /// The feed-forward part; functions that Transformers writes as formulas are `gelu_new`, which is
@@ -144,10 +152,11 @@ fn form(family: Family, fields: Fields<'_>) -> Result<FeedForward, Diagnostic> {
 }
 
 /// That attention over some last tokens alone is priced as attention over all.
-fn unpriced_window(own: &Architecture, sequence: u64) -> Option<Diagnostic> {
-    let is_narrow = (0..own.n_layers).any(|layer| own.span(layer, sequence) < sequence);
+fn unpriced_window(architecture: &Architecture, sequence: u64) -> Option<Diagnostic> {
+    let is_narrow =
+        (0..architecture.n_layers).any(|layer| architecture.span(layer, sequence) < sequence);
     is_narrow.then(|| {
-        let tokens = own.window.as_ref().map_or(0, |window| window.tokens);
+        let tokens = architecture.window.as_ref().map_or(0, |window| window.tokens);
         let message = format!(
             "`sliding_window` is not priced: attention over all {sequence} tokens is, not over the \
              last {tokens} alone"
@@ -163,29 +172,40 @@ pub(super) fn signed(count: u64) -> i64 {
 
 /// Parameters of a block that no closed form of its card counts: those of plain cards count all
 /// biases, those of gated ones none, and neither norms of heads.
-fn of_block(own: &Architecture) -> u64 {
-    let (q, kv) = (own.heads * own.head_dim, own.kv_heads * own.head_dim);
+fn of_block(architecture: &Architecture) -> u64 {
+    let (q, kv) =
+        (architecture.heads * architecture.head_dim, architecture.kv_heads * architecture.head_dim);
     let of = |bias, n| if bias == Bias::Added { n } else { 0 };
-    let norms = if own.head_norm == HeadNorm::Rms { 2 * own.head_dim } else { 0 };
-    if own.family != Family::Llama {
+    let norms = if architecture.head_norm == HeadNorm::Rms { 2 * architecture.head_dim } else { 0 };
+    if architecture.family != Family::Llama {
         return norms;
     }
     // Experts have no biases.
-    let inner = if own.experts.is_none() { 2 * own.feed_forward + own.hidden } else { 0 };
-    norms + of(own.qkv_bias, q + 2 * kv) + of(own.output_bias, own.hidden) + of(own.mlp_bias, inner)
+    let inner = if architecture.experts.is_none() {
+        2 * architecture.feed_forward + architecture.hidden
+    } else {
+        0
+    };
+    norms
+        + of(architecture.qkv_bias, q + 2 * kv)
+        + of(architecture.output_bias, architecture.hidden)
+        + of(architecture.mlp_bias, inner)
 }
 
 /// The same of the first and of the last stage: positions beyond those of a sample, token types,
 /// norms, and what BERT has before its head.
-fn ends(own: &Architecture, sequence: u64) -> [u64; 2] {
-    let h = own.hidden;
-    let positions = own.positions.saturating_sub(sequence) * h;
-    match own.family {
+fn ends(architecture: &Architecture, sequence: u64) -> [u64; 2] {
+    let h = architecture.hidden;
+    let positions = architecture.positions.saturating_sub(sequence) * h;
+    match architecture.family {
         Family::Llama => [0, h],
         Family::Gpt2 => [positions, 2 * h],
         Family::Bert => {
-            let biases = if own.head == architecture::Head::Tied { 1 } else { 2 };
-            [positions + own.token_types * h + 2 * h, h * h + 3 * h + biases * own.vocabulary]
+            let biases = if architecture.head == architecture::Head::Tied { 1 } else { 2 };
+            [
+                positions + architecture.token_types * h + 2 * h,
+                h * h + 3 * h + biases * architecture.vocabulary,
+            ]
         }
     }
 }
@@ -265,10 +285,10 @@ const PER_TOKEN: &str = "num_experts_per_tok";
 /// Groups of blocks that are alike side by side.
 pub(super) fn grouped(blocks: impl Iterator<Item = BlockGroup>) -> Vec<BlockGroup> {
     let mut groups: Vec<BlockGroup> = Vec::new();
-    for own in blocks {
+    for group in blocks {
         match groups.last_mut() {
-            Some(last) if BlockGroup { n_blocks: 1, ..last.clone() } == own => last.n_blocks += 1,
-            _ => groups.push(own),
+            Some(last) if BlockGroup { n_blocks: 1, ..last.clone() } == group => last.n_blocks += 1,
+            _ => groups.push(group),
         }
     }
     groups

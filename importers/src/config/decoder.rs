@@ -66,8 +66,8 @@ pub(super) struct Place<'a> {
 /// # Errors
 /// See [`super::read`].
 pub(super) fn read(request: &Request<'_>) -> Done<Written> {
-    let own = Decoder::read(request.fields, request.model_type, true)?;
-    own.written(request, Origin::Rule)
+    let decoder = Decoder::read(request.fields, request.model_type, true)?;
+    decoder.written(request, Origin::Rule)
 }
 
 /// Reads a config of an unknown family by the fields that most decoders share.
@@ -91,14 +91,14 @@ pub(super) fn guessed(request: &Request<'_>) -> Done<Written> {
         let message = format!("{}: {message}", unknown.message);
         return Err(Diagnostic { message, ..unknown }.fact("missing", missing));
     }
-    let mut own = Decoder::of(&families::guess(fields)?, fields, (model_type, true))?;
+    let mut decoder = Decoder::of(&families::guess(fields)?, fields, (model_type, true))?;
     let shown: String = model_type.chars().take(60).collect();
     let message = format!(
         "model_type `{shown}` is not known: it is read as Llama with the fields that most decoders \
          share, and every figure is a guess"
     );
-    own.warnings.push(Diagnostic::warning("guessed-family", message).hint("export it to ONNX"));
-    own.written(request, Origin::Guessed)
+    decoder.warnings.push(Diagnostic::warning("guessed-family", message).hint("export it to ONNX"));
+    decoder.written(request, Origin::Guessed)
 }
 
 impl Decoder {
@@ -146,7 +146,8 @@ impl Decoder {
             warnings.push(architecture::without_effect("tie_word_embeddings"));
         }
         let sizes = Sizes::read(&style, fields)?;
-        warnings.extend(sizes.experts.filter(|own| own.is_open).map(|own| open(own.n)));
+        warnings
+            .extend(sizes.experts.filter(|experts| experts.is_open).map(|experts| open(experts.n)));
         Ok(Self {
             sizes,
             layers: layers::kinds(&style, fields)?,
@@ -355,8 +356,8 @@ impl Writer<'_> {
         if self.s.join == Join::Beside {
             let normed = self.placed(0, layer, state)?;
             let mixed = self.mixed(normed, layer, kind)?;
-            let own = self.s.norms[2];
-            let normed = if own.is_empty() { normed } else { self.placed(2, layer, state)? };
+            let norm = self.s.norms[2];
+            let normed = if norm.is_empty() { normed } else { self.placed(2, layer, state)? };
             let fed = self.fed(normed, layer, kind.fed)?;
             return self.plain((layer, "add"), "Add", &[state, mixed, fed], h);
         }
@@ -432,16 +433,16 @@ impl Writer<'_> {
             }
             End::Words => {
                 let tokens = format!("{}{}.weight", self.prefix, self.s.tokens);
-                let own = format!("{}.weight", self.s.head);
-                let weight = if self.is_tied { tokens } else { own };
+                let head = format!("{}.weight", self.s.head);
+                let weight = if self.is_tied { tokens } else { head };
                 (self.s.head, self.n.vocabulary, self.has(self.s.head_bias)?, weight)
             }
         };
         let is_table = self.is_tied && self.d.task.end == End::Words;
         let rows = if is_table { n + self.s.more_tokens } else { n };
-        let own = self.quantization.filter(|_| !is_table && self.d.task.end == End::Words);
-        let mut parameters = vec![match own.and_then(Quantization::of_head) {
-            Some(own) => self.builder.weight(Some(own), module, [rows, width])?,
+        let quantization = self.quantization.filter(|_| !is_table && self.d.task.end == End::Words);
+        let mut parameters = vec![match quantization.and_then(Quantization::of_head) {
+            Some(quantization) => self.builder.weight(Some(quantization), module, [rows, width])?,
             None => self.builder.parameter(&weight, &[rows, width])?,
         }];
         if has_bias {

@@ -222,7 +222,7 @@ impl<'a> Fields<'a> {
 /// # Errors
 /// `invalid-field`; `layer-budget` for too many layers.
 pub(super) fn number(name: &'static str, value: &Value, least: u64) -> Result<u64, Diagnostic> {
-    let range = ranges().find(|range| range.names.split(' ').any(|own| own == name));
+    let range = ranges().find(|range| range.names.split(' ').any(|known| known == name));
     let (most, reason) = range.map_or((0, "no field of this name"), |r| (r.most, r.reason));
     if name == "num_hidden_layers"
         && let Some(n) = value.as_u64().filter(|n| *n > most)

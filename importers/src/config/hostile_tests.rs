@@ -174,7 +174,7 @@ fn the_class_that_a_config_names_is_built() {
     let class = |config: &str, name: &str| {
         let text = with(config, &format!("\"architectures\":[\"{name}\"]"));
         let read = import(&text, &ImportOptions::default()).unwrap();
-        let unknown = read.warnings.iter().filter(|own| own.code == "unknown-architecture");
+        let unknown = read.warnings.iter().filter(|warning| warning.code == "unknown-architecture");
         (read.summary.initializer_elements, unknown.count())
     };
     let (llama, gpt2, bert) = (CONFIGS[0], CONFIGS[2], CONFIGS[3]);
@@ -204,7 +204,7 @@ fn modules_of_a_bare_model_have_no_prefix() {
     let graph = import(&text, &ImportOptions::default()).unwrap().graph;
     let modules: Vec<&str> = graph.ops.iter().filter_map(|op| op.module.as_deref()).collect();
     assert!(modules.contains(&"layers.1.mlp.up_proj") && modules.contains(&"norm"));
-    assert!(modules.iter().all(|own| !own.starts_with("model.")));
+    assert!(modules.iter().all(|module| !module.starts_with("model.")));
 }
 
 /// Each layer of GPT-2 has a norm, queries, keys and values and an output more: 4 h^2 + 6 h.
@@ -216,7 +216,7 @@ fn cross_attention_is_built_or_has_no_effect() {
     assert_eq!(more(CONFIGS[3]), 2 * (4 * 64 + 6 * 8));
     assert_eq!(more(CONFIGS[0]), 0);
     let read = import(&with(CONFIGS[0], cross), &ImportOptions::default()).unwrap();
-    assert!(read.warnings.iter().any(|own| own.code == "field-without-effect"));
+    assert!(read.warnings.iter().any(|warning| warning.code == "field-without-effect"));
     let error = card::of_bytes(with(CONFIGS[2], cross).as_bytes(), "m", None).unwrap_err();
     assert_eq!(error.code, card::NO_CARD);
 }
@@ -230,9 +230,9 @@ fn windows_shorten_attention() {
     assert_eq!(flops(&wide) - flops(CONFIGS[1]), core / 2);
     // Llama's class does not read the field.
     let read = import(CONFIGS[0], &ImportOptions::default()).unwrap();
-    assert!(read.warnings.iter().any(|own| own.code == "field-without-effect"));
+    assert!(read.warnings.iter().any(|warning| warning.code == "field-without-effect"));
     let (_, warnings) = card::of_bytes(CONFIGS[1].as_bytes(), "m", None).unwrap();
-    assert!(warnings.iter().any(|own| own.code == "sliding-window"));
+    assert!(warnings.iter().any(|warning| warning.code == "sliding-window"));
 }
 
 #[test]
@@ -253,12 +253,12 @@ fn quantised_weights_are_packed_for_inference_alone() {
     assert_eq!(training.summary.parameter_bytes, 2 * weights + rest);
     assert_eq!(inference.summary.initializer_elements, training.summary.initializer_elements);
     for read in [inference, training] {
-        assert!(read.warnings.iter().any(|own| own.code == "quantized-weights"));
-        let floats = read.graph.tensors.iter().filter(|own| own.role == Role::Activation);
-        assert!(floats.into_iter().all(|own| own.dtype == DType::Bf16));
+        assert!(read.warnings.iter().any(|warning| warning.code == "quantized-weights"));
+        let floats = read.graph.tensors.iter().filter(|tensor| tensor.role == Role::Activation);
+        assert!(floats.into_iter().all(|tensor| tensor.dtype == DType::Bf16));
     }
     let (_, warnings) = card::of_bytes(packed.as_bytes(), "m", None).unwrap();
-    assert!(warnings.iter().any(|own| own.code == "quantized-weights"));
+    assert!(warnings.iter().any(|warning| warning.code == "quantized-weights"));
 }
 
 /// DeepSeek-V2-Lite has 15,706,484,224 parameters (the safetensors index of the model).

@@ -38,12 +38,12 @@ pub fn read(path: &Path) -> Result<Hyperparameters, Diagnostic> {
 fn of_object(object: &Object) -> Result<Hyperparameters, Diagnostic> {
     let fields = Fields(object);
     let model_type = fields.text("model_type")?.unwrap_or_default();
-    let with_router = |own: Hyperparameters, router| Hyperparameters { router, ..own };
+    let with_router = |rest: Hyperparameters, router| Hyperparameters { router, ..rest };
     match model_type {
         "deepseek_v2" | "deepseek_v3" => {
-            let own =
+            let gated =
                 fields.gated(model_type, [fields.flag("attention_bias")? == Some(true); 2])?;
-            Ok(with_router(own, Some(fields.grouped(model_type == "deepseek_v3")?)))
+            Ok(with_router(gated, Some(fields.grouped(model_type == "deepseek_v3")?)))
         }
         GPT_OSS => {
             let n_layers = fields.count(&["num_hidden_layers"], None)?;
@@ -101,7 +101,7 @@ impl Fields<'_> {
     fn others(self) -> Vec<(String, f64)> {
         let part = |name: &str| {
             let rotary = self.get("rope_parameters").or(self.get("rope_scaling"));
-            rotary.and_then(|own| own.get(name)).cloned()
+            rotary.and_then(|rotary| rotary.get(name)).cloned()
         };
         let of = |name: &&str| {
             let value = self.get(name).cloned().or_else(|| part(name));
@@ -111,18 +111,25 @@ impl Fields<'_> {
     }
 
     /// Blocks that are all alike.
-    fn uniform(self, own: &Architecture, model_type: &str) -> Result<Hyperparameters, Diagnostic> {
+    fn uniform(
+        self,
+        architecture: &Architecture,
+        model_type: &str,
+    ) -> Result<Hyperparameters, Diagnostic> {
         let added = |bias: Bias| bias == Bias::Added;
-        let gated = self.gated(model_type, [added(own.qkv_bias), added(own.output_bias)])?;
-        let window = own.window.as_ref().map(|window| (window.tokens, window.layers.clone()));
+        let gated = self
+            .gated(model_type, [added(architecture.qkv_bias), added(architecture.output_bias)])?;
+        let window =
+            architecture.window.as_ref().map(|window| (window.tokens, window.layers.clone()));
         let common = Hyperparameters {
-            positions: own.positions,
-            biases: [own.qkv_bias, own.output_bias, own.mlp_bias].map(added),
-            normalises_heads: own.head_norm == HeadNorm::Rms,
+            positions: architecture.positions,
+            biases: [architecture.qkv_bias, architecture.output_bias, architecture.mlp_bias]
+                .map(added),
+            normalises_heads: architecture.head_norm == HeadNorm::Rms,
             window,
             ..gated
         };
-        if own.family == Family::Llama {
+        if architecture.family == Family::Llama {
             // Of qwen3_moe, shares are those of all experts unless the config says otherwise.
             let is_normalised =
                 model_type == "mixtral" || self.flag("norm_topk_prob")? == Some(true);
@@ -130,10 +137,11 @@ impl Fields<'_> {
                 true => RouterScores::SoftmaxOfChosen,
                 false => RouterScores::Softmax,
             };
-            let router = own.experts.map(|_| Router { scores, scaling: 1.0, groups: None });
+            let router =
+                architecture.experts.map(|_| Router { scores, scaling: 1.0, groups: None });
             return Ok(Hyperparameters { router, ..common });
         }
-        let [activation, epsilon] = match own.family {
+        let [activation, epsilon] = match architecture.family {
             Family::Gpt2 => ["gelu_new", "layer_norm_epsilon"],
             _ => ["gelu", "layer_norm_eps"],
         };
@@ -144,7 +152,7 @@ impl Fields<'_> {
             rotary: None,
             has_rms_norms: false,
             norm_epsilon: self
-                .real(&[epsilon], if own.family == Family::Gpt2 { 1e-5 } else { 1e-12 })?,
+                .real(&[epsilon], if architecture.family == Family::Gpt2 { 1e-5 } else { 1e-12 })?,
             activation: stated.transpose()?.unwrap_or(activation).to_owned(),
             dropout: [
                 self.real(&["attn_pdrop", "attention_probs_dropout_prob"], 0.1)?,
@@ -157,26 +165,26 @@ impl Fields<'_> {
     /// Where transformers 5 writes them, else where older versions did.
     fn rotary(self, base: f64) -> Result<Rotary, Diagnostic> {
         let of = |name: &str| match self.get(name) {
-            Some(Value::Object(own)) => Ok(Some(own.clone().into_iter().collect::<Object>())),
+            Some(Value::Object(object)) => Ok(Some(object.clone().into_iter().collect::<Object>())),
             Some(other) => Err(invalid(name, other, "an object is needed")),
             None => Ok(None),
         };
         let base = self.real(&["rope_theta"], base)?;
-        let Some(own) = of("rope_parameters")?.or(of("rope_scaling")?) else {
+        let Some(object) = of("rope_parameters")?.or(of("rope_scaling")?) else {
             return Ok(Rotary { base, scaling: None });
         };
-        let own = Fields(&own);
-        let base = own.real(&["rope_theta"], base)?;
-        let kind = own.text("rope_type")?.or(own.text("type")?).unwrap_or("default");
+        let fields = Fields(&object);
+        let base = fields.real(&["rope_theta"], base)?;
+        let kind = fields.text("rope_type")?.or(fields.text("type")?).unwrap_or("default");
         if kind == "default" {
             return Ok(Rotary { base, scaling: None });
         }
         let numbers =
-            own.0.iter().filter(|(name, _)| !["rope_theta", "factor"].contains(&&***name));
+            fields.0.iter().filter(|(name, _)| !["rope_theta", "factor"].contains(&&***name));
         let mut others: Vec<(String, f64)> =
             numbers.filter_map(|(name, value)| Some((name.clone(), number(value)?))).collect();
         others.sort_by(|a, b| a.0.cmp(&b.0));
-        let factor = own.real(&["factor"], 1.0)?;
+        let factor = fields.real(&["factor"], 1.0)?;
         let scaling = RotaryScaling { kind: kind.to_owned(), factor, others };
         Ok(Rotary { base, scaling: Some(scaling) })
     }

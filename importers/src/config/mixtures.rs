@@ -42,7 +42,7 @@ pub(super) fn qwen2_moe(
     let without = fields.list("mlp_only_layers")?;
     let step = fields.count(&["decoder_sparse_step"], Some(1))?;
     let block = |layer: u64| {
-        let is_dense = without.iter().any(|own| own.as_u64() == Some(layer))
+        let is_dense = without.iter().any(|value| value.as_u64() == Some(layer))
             || !(layer + 1).is_multiple_of(step);
         let card = match is_dense {
             true => TransformerCard { experts: None, ..mixed.clone() },
@@ -135,7 +135,7 @@ pub(super) fn switch(
     let layers = [n("num_layers")?, fields.count(&["num_decoder_layers", "num_layers"], None)?];
     within_budget(n_weights(&card, layers[0].saturating_add(layers[1])))?;
     let across = 4 * hidden * card.n_heads * width;
-    let n_experts = card.experts.map_or(0, |own| own.n_experts);
+    let n_experts = card.experts.map_or(0, |experts| experts.n_experts);
     // Closed forms of plain cards count biases, and two weights of each norm; here norms have one.
     let biases = match card.attention {
         Attention::Even => 4 * hidden,

@@ -17,11 +17,11 @@ use crate::json::{self, Object};
 /// `invalid-field`, and those of the JSON reader.
 pub(super) fn fields(bytes: Vec<u8>) -> Result<(Object, Option<Diagnostic>), Diagnostic> {
     let mut object = json::config(bytes)?;
-    let own = Fields(&object).text("model_type")?.unwrap_or_default().to_owned();
-    if own.is_empty() || known().any(|known| known == own) {
+    let model_type = Fields(&object).text("model_type")?.unwrap_or_default().to_owned();
+    if model_type.is_empty() || known().any(|known| known == model_type) {
         return Ok((object, None));
     }
-    let shown: String = own.chars().take(60).collect();
+    let shown: String = model_type.chars().take(60).collect();
     if let Some((class, found)) =
         class(Fields(&object))?.and_then(|class| Some((class, named(class)?)))
     {
@@ -35,8 +35,8 @@ pub(super) fn fields(bytes: Vec<u8>) -> Result<(Object, Option<Diagnostic>), Dia
     Ok(match text_part(&object) {
         Some((mut part, found)) => {
             for name in OF_WHOLE {
-                if let (false, Some(own)) = (part.contains_key(name), object.get(name)) {
-                    part.insert(name.to_owned(), own.clone());
+                if let (false, Some(value)) = (part.contains_key(name), object.get(name)) {
+                    part.insert(name.to_owned(), value.clone());
                 }
             }
             let message = format!(
@@ -74,26 +74,27 @@ fn named(class: &str) -> Option<&'static str> {
     let stem = class.rsplit_once("For").map(|(stem, _)| stem);
     let stem = stem.or_else(|| heads.iter().find_map(|head| class.strip_suffix(head)))?;
     let stem = plain(stem);
-    let of = |name: String| known().find(|own| plain(own) == name);
+    let of = |name: String| known().find(|model_type| plain(model_type) == name);
     let text = class.ends_with("ForCausalLM").then(|| of(format!("{stem}text"))).flatten();
     text.or_else(|| of(stem))
 }
 
 fn plain(name: &str) -> String {
     let letters = name.chars().filter(char::is_ascii_alphanumeric);
-    letters.map(|own| own.to_ascii_lowercase()).collect()
+    letters.map(|letter| letter.to_ascii_lowercase()).collect()
 }
 
 /// The decoder of a model of several parts, with what the whole says of it.
 fn text_part(object: &Object) -> Option<(Object, String)> {
     let part = object.get(TEXT)?.as_object()?;
     let found = part.get("model_type")?.as_str()?;
-    super::decoder::types().find(|own| *own == found)?;
-    let mut own: Object = part.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    super::decoder::types().find(|known| *known == found)?;
+    let mut merged: Object =
+        part.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     for name in ["tie_word_embeddings", "torch_dtype", "dtype", "quantization_config"] {
-        if let Some(value) = object.get(name).filter(|_| !own.contains_key(name)) {
-            own.insert(name.to_owned(), value.clone());
+        if let Some(value) = object.get(name).filter(|_| !merged.contains_key(name)) {
+            merged.insert(name.to_owned(), value.clone());
         }
     }
-    Some((own, found.to_owned()))
+    Some((merged, found.to_owned()))
 }

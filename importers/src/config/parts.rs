@@ -10,8 +10,8 @@ const TEXT: [&str; 5] =
 
 /// The first of these fields that a config states for the whole, or else for its text part.
 pub(super) fn stated<'a>(fields: Fields<'a>, names: &[&str]) -> Option<&'a Value> {
-    let own = names.iter().find_map(|name| fields.get(name));
-    own.or_else(|| {
+    let value = names.iter().find_map(|name| fields.get(name));
+    value.or_else(|| {
         let parts = TEXT.iter().filter_map(|part| fields.get(part)?.as_object());
         parts.into_iter().find_map(|part| of_part(part, names))
     })
@@ -19,6 +19,6 @@ pub(super) fn stated<'a>(fields: Fields<'a>, names: &[&str]) -> Option<&'a Value
 
 /// The same of a part; one of a part of it is the text's.
 fn of_part<'a>(part: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
-    let own = names.iter().filter_map(|name| part.get(*name)).find(|value| !value.is_null());
-    own.or_else(|| of_part(part.get(TEXT[0])?.as_object()?, names))
+    let value = names.iter().filter_map(|name| part.get(*name)).find(|value| !value.is_null());
+    value.or_else(|| of_part(part.get(TEXT[0])?.as_object()?, names))
 }

@@ -74,7 +74,10 @@ impl Request<'_> {
 
 /// Whether any weight is held in fewer bits than those of the model's type.
 pub(super) fn is_packed(graph: &Graph) -> bool {
-    graph.tensors.iter().any(|own| own.role == Role::Parameter && !own.dtype.is_wide_float())
+    graph
+        .tensors
+        .iter()
+        .any(|tensor| tensor.role == Role::Parameter && !tensor.dtype.is_wide_float())
 }
 
 /// That a method packs no weight that the model has.
@@ -91,9 +94,9 @@ pub(super) fn quantized(
     dtype: &str,
     graph: Option<&Graph>,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
-    let (Some(own), _) = Quantization::read(fields)? else { return Ok(None) };
-    let (bits, method) = (own.bits(), own.method);
-    if graph.is_some_and(|own| !is_packed(own)) {
+    let (Some(quantization), _) = Quantization::read(fields)? else { return Ok(None) };
+    let (bits, method) = (quantization.bits(), quantization.method);
+    if graph.is_some_and(|graph| !is_packed(graph)) {
         return Ok(Some(unused(&method, dtype)));
     }
     let message = match graph {
@@ -136,11 +139,11 @@ pub(super) fn stated_dtype(
 /// `invalid-field`.
 pub(super) fn held_dtype(
     fields: Fields<'_>,
-    asked: Option<DType>,
+    requested: Option<DType>,
 ) -> Result<(DType, Vec<Diagnostic>), Diagnostic> {
     let (stated, unknown) = stated_dtype(fields)?;
     let mut warnings: Vec<Diagnostic> = unknown.into_iter().collect();
-    if let Some(dtype) = asked {
+    if let Some(dtype) = requested {
         return Ok((dtype, warnings));
     }
     if let Some(dtype) = stated {
@@ -157,11 +160,11 @@ pub(super) fn held_dtype(
 
 /// A part that states another type than the one that all weights are counted in.
 fn other_parts(fields: Fields<'_>, dtype: DType) -> Option<Diagnostic> {
-    let own = |part: &Value| {
+    let dtype_of = |part: &Value| {
         let stated = STATED.iter().find_map(|name| part.get(name)?.as_str());
-        stated.and_then(DType::float_named).filter(|own| own.is_wide_float() && *own != dtype)
+        stated.and_then(DType::float_named).filter(|found| found.is_wide_float() && *found != dtype)
     };
-    let (name, other) = fields.0.iter().find_map(|(name, part)| Some((name, own(part)?)))?;
+    let (name, other) = fields.0.iter().find_map(|(name, part)| Some((name, dtype_of(part)?)))?;
     let message =
         format!("`{name}` states {other}: its weights are counted in {dtype}, as all are");
     Some(Diagnostic::warning(OF_PART, message).hint("state one type for all with --dtype"))

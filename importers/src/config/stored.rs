@@ -29,7 +29,7 @@ pub fn read(path: &Path, dtype: DType) -> Result<(Stored, Vec<Diagnostic>), Diag
     let (cache, unknown) = quantization::cache(fields)?;
     let mut warnings: Vec<Diagnostic> = unknown.into_iter().collect();
     let mut stored = Stored { cache, ..Stored::default() };
-    if let (Some(own), _) = Quantization::read(fields)? {
+    if let (Some(quantization), _) = Quantization::read(fields)? {
         let options = ImportOptions {
             dtype: Some(dtype),
             batch: Some(1),
@@ -38,8 +38,10 @@ pub fn read(path: &Path, dtype: DType) -> Result<(Stored, Vec<Diagnostic>), Diag
         };
         let graph = crate::read_bytes(&name, &bytes, &options)?.graph;
         match is_packed(&graph) {
-            true => stored = Stored { method: Some(own.method), ..of_graph(&graph, stored) },
-            false => warnings.push(unused(&own.method, dtype.name())),
+            true => {
+                stored = Stored { method: Some(quantization.method), ..of_graph(&graph, stored) }
+            }
+            false => warnings.push(unused(&quantization.method, dtype.name())),
         }
     }
     Ok((stored, warnings))
@@ -54,7 +56,7 @@ pub fn held(path: &Path) -> Result<(DType, Vec<Diagnostic>), Diagnostic> {
     let (source, _) = located::open(path)?;
     let object = json::config(source::read_all(&source, MAX_BYTES)?)?;
     let (dtype, mut warnings) = held_dtype(Fields(&object), None)?;
-    warnings.retain(|own| [ASSUMED, OF_PART].contains(&own.code));
+    warnings.retain(|warning| [ASSUMED, OF_PART].contains(&warning.code));
     Ok((dtype, warnings))
 }
 
@@ -90,16 +92,16 @@ fn of_graph(graph: &Graph, mut stored: Stored) -> Stored {
             let next = blocks.len();
             let block = *blocks.entry(name).or_insert(next);
             stored.blocks.resize(blocks.len(), StoredBlock::default());
-            let own = &mut stored.blocks[block];
+            let entry = &mut stored.blocks[block];
             if is_expert {
-                own.experts = own.experts.with(elements, bytes);
+                entry.experts = entry.experts.with(elements, bytes);
                 of_expert = of_expert.saturating_add(bytes);
-                own.largest_expert = own.largest_expert.max(of_expert);
+                entry.largest_expert = entry.largest_expert.max(of_expert);
                 continue;
             }
-            own.others = own.others.with(elements, bytes);
+            entry.others = entry.others.with(elements, bytes);
             if at == 0 && op.op_type == "Linear" {
-                own.products = own.products.with(elements, bytes);
+                entry.products = entry.products.with(elements, bytes);
             }
         }
     }
@@ -108,7 +110,7 @@ fn of_graph(graph: &Graph, mut stored: Stored) -> Stored {
 
 /// `model.layers.3` of `model.layers.3.mlp.up_proj.weight`.
 fn block(name: &str) -> Option<String> {
-    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|own| own.is_ascii_digit());
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let mut parts: Vec<&str> = name.split('.').collect();
     let at = parts.iter().position(|part| is_number(part))?;
     parts.truncate(at + 1);

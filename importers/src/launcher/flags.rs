@@ -128,26 +128,26 @@ impl<'a> Flags<'a> {
     }
 
     /// Refuses flags that nobody asked for and that look like one that somebody did, or that begin
-    /// with `own`, where all such flags are known. Others say nothing about parallelism. To be
+    /// with `prefix`, where all such flags are known. Others say nothing about parallelism. To be
     /// called when all flags were asked for.
     ///
     /// # Errors
     /// `unknown-flag`.
-    pub(super) fn finish(&self, own: &str, others: &[&str]) -> Result<(), Diagnostic> {
-        let asked = self.asked.borrow();
+    pub(super) fn finish(&self, prefix: &str, others: &[&str]) -> Result<(), Diagnostic> {
+        let known = self.asked.borrow();
         for word in self.words.iter().filter(|word| word.starts_with("--")) {
-            if asked.contains(*word) || others.contains(word) {
+            if known.contains(*word) || others.contains(word) {
                 continue;
             }
             // No name is longer.
             let shown: String = word.chars().take(60).collect();
             let plain = shown.to_lowercase().replace('_', "-");
             let of = |name: &String| likeness(&plain, &name.replace('_', "-"));
-            let scored = asked.iter().map(|name| (of(name), name));
+            let scored = known.iter().map(|name| (of(name), name));
             let Some((score, nearest)) = scored.max_by(|a, b| a.0.total_cmp(&b.0)) else {
                 continue;
             };
-            if score < LIKENESS && (own.is_empty() || !word.starts_with(own)) {
+            if score < LIKENESS && (prefix.is_empty() || !word.starts_with(prefix)) {
                 continue;
             }
             let message =
@@ -222,7 +222,7 @@ pub(super) fn substitution(text: &str) -> Option<usize> {
 /// The flags in quotes that a variable of a script takes: `NAME="--a 1"`.
 fn assigned(word: &str) -> Option<&str> {
     let (name, value) = word.split_once('=')?;
-    let is_name = |own: char| own == '_' || own.is_ascii_alphanumeric();
+    let is_name = |c: char| c == '_' || c.is_ascii_alphanumeric();
     let flags = value.strip_prefix(QUOTES)?.strip_suffix(QUOTES)?;
     let is_flags = flags.trim_start_matches([' ', '\t', '\r', '\n', '\\']).starts_with('-');
     (!name.is_empty() && name.chars().all(is_name) && is_flags).then_some(flags)

@@ -63,7 +63,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         global_batch: config.count("global_bsz")?.map(u64::from),
         sequence: Some(sequence),
         zero: Some(zero),
-        recompute: alike.map(|own| own.recompute),
+        recompute: alike.map(|layer| layer.recompute),
         mesh: Some(Mesh::TpCpDpPp),
         each: alike.is_none().then_some(each),
         vocabulary: config.vocabulary(tensor, sequence)?,
@@ -161,12 +161,12 @@ impl Config<'_> {
         tensor: u32,
         sequence: SequenceParallel,
     ) -> Result<Option<u32>, Diagnostic> {
-        let own = self.count("vtp")?.unwrap_or(1);
-        let is_ulysses = own > 1 && self.count_or_zero("vsp")? != 0;
+        let degree = self.count("vtp")?.unwrap_or(1);
+        let is_ulysses = degree > 1 && self.count_or_zero("vsp")? != 0;
         let layers_are = sequence == SequenceParallel::Ulysses;
-        match (own == tensor, is_ulysses) {
-            (true, _) if own == 1 || is_ulysses == layers_are => Ok(None),
-            (_, false) => Ok(Some(own)),
+        match (degree == tensor, is_ulysses) {
+            (true, _) if degree == 1 || is_ulysses == layers_are => Ok(None),
+            (_, false) => Ok(Some(degree)),
             (_, true) => {
                 let hint = "a sequence that only the ends split is not judged";
                 Err(bad("vsp", "1", hint))
@@ -176,12 +176,12 @@ impl Config<'_> {
 
     /// Members that do nothing as the others are, by what each needs.
     fn idle(&self, tensor: u32, ulysses: u32) -> Result<BTreeMap<String, String>, Diagnostic> {
-        let [own, vocabulary] = [self.count("vtp")?.unwrap_or(1), self.count_or_zero("vsp")?];
+        let [degree, vocabulary] = [self.count("vtp")?.unwrap_or(1), self.count_or_zero("vsp")?];
         let apart = self.list("tp_consecutive_flags")?.unwrap_or_default().contains(&0);
         let rows = [
             (tensor == 1 && ulysses != 0, "use_sp", "tensor ranks in `tp_sizes_enc`"),
             (tensor == 1 && apart, "tp_consecutive_flags", "tensor ranks in `tp_sizes_enc`"),
-            (own == 1 && vocabulary != 0, "vsp", "tensor ranks in `vtp`"),
+            (degree == 1 && vocabulary != 0, "vsp", "tensor ranks in `vtp`"),
         ];
         let rows = rows.into_iter().filter(|(is_idle, ..)| *is_idle);
         Ok(rows.map(|(_, key, needed)| (key.to_owned(), needed.to_owned())).collect())

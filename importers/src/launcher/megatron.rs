@@ -64,7 +64,7 @@ pub(super) fn read(text: &str, model: ModelFacts) -> Result<LaunchSettings, Diag
     settings.stack = software::read(&flags, is_looped, model)?;
     shape::layers(&flags, n_layers.or(model.n_layers), &mut settings)?;
     let of_experts = flags.degree(&["--expert-tensor-parallel-size"])?;
-    if of_experts.is_some_and(|own| own != tensor.unwrap_or(1)) {
+    if of_experts.is_some_and(|degree| degree != tensor.unwrap_or(1)) {
         let why = "experts are split over the tensor ranks of the model";
         return Err(not_judged("--expert-tensor-parallel-size", why));
     }
@@ -107,7 +107,11 @@ fn gradients(flags: &Flags<'_>, dtype: Option<DType>) -> Option<DType> {
 fn optimizer(flags: &Flags<'_>) -> Result<Option<Optimizer>, Diagnostic> {
     match flags.text("--optimizer")? {
         None | Some("adam") => Ok(Some(Optimizer::AdamW)),
-        Some("sgd") if flags.text("--sgd-momentum")?.is_some_and(|own| own.parse() == Ok(0.0)) => {
+        Some("sgd")
+            if flags
+                .text("--sgd-momentum")?
+                .is_some_and(|momentum| momentum.parse() == Ok(0.0)) =>
+        {
             Ok(Some(Optimizer::Sgd))
         }
         Some("sgd") => {

@@ -73,7 +73,8 @@ fn partition(
 /// The whole numbers of a variable.
 fn numbers(flags: &Flags<'_>, name: &str) -> Result<Option<Vec<u32>>, Diagnostic> {
     let Some(text) = flags.variable(name) else { return Ok(None) };
-    let numbers: Result<Vec<u32>, _> = text.split(',').map(|own| own.trim().parse()).collect();
+    let numbers: Result<Vec<u32>, _> =
+        text.split(',').map(|number| number.trim().parse()).collect();
     let hint = "give whole numbers between commas";
     numbers.map(Some).map_err(|_| bad(name, text, hint))
 }

@@ -47,29 +47,31 @@ pub(super) fn expanded(text: &str) -> Result<Expanded, Diagnostic> {
         depth = depth.saturating_sub(u32::from(ENDS.contains(&plain)));
         let is_sure = depth == 0 && !may_skip;
         may_skip = BRANCHES[5..].contains(&plain) || may_skip && DECLARES.contains(&plain);
-        let own = match assignment(plain) {
+        let written = match assignment(plain) {
             Some((name, value)) => {
                 let value = shell.assigned_value(value, &words, &mut at)?;
                 let is_used = is_flags(&value) && is_named(text, name);
-                let kept = (!is_used).then(|| format!("{name}={}", requoted(&value)));
+                let assigned = (!is_used).then(|| format!("{name}={}", requoted(&value)));
                 shell.set(name, is_sure.then_some(value));
-                kept.unwrap_or_default()
+                assigned.unwrap_or_default()
             }
             None => shell.expand(word, MAX_DEPTH)?,
         };
-        let is_unset = own.trim_matches(QUOTES).starts_with('$') && is_command;
-        if is_unset && !last.starts_with("--") && !["$@", "$*"].contains(&own.trim_matches(QUOTES))
+        let is_unset = written.trim_matches(QUOTES).starts_with('$') && is_command;
+        if is_unset
+            && !last.starts_with("--")
+            && !["$@", "$*"].contains(&written.trim_matches(QUOTES))
         {
-            expanded.unset.push(own.trim_matches(QUOTES).to_owned());
+            expanded.unset.push(written.trim_matches(QUOTES).to_owned());
         }
-        is_command |= own.ends_with(".py") || own.starts_with("--");
-        expanded.text.push_str(&own);
+        is_command |= written.ends_with(".py") || written.starts_with("--");
+        expanded.text.push_str(&written);
         expanded.text.push('\n');
         if expanded.text.len() > MAX_BYTES {
             return Err(too_long());
         }
-        if !own.is_empty() {
-            last = own;
+        if !written.is_empty() {
+            last = written;
         }
     }
     Ok(expanded)
@@ -84,8 +86,8 @@ fn too_long() -> Diagnostic {
 fn assignment(word: &str) -> Option<(&str, &str)> {
     let (name, value) = word.split_once('=')?;
     let name = name.strip_suffix('+').unwrap_or(name);
-    let is_name = name.bytes().all(|own| own == b'_' || own.is_ascii_alphanumeric());
-    (is_name && !name.is_empty() && !name.starts_with(|own: char| own.is_ascii_digit()))
+    let is_name = name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+    (is_name && !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()))
         .then_some((name, value))
 }
 
@@ -134,8 +136,8 @@ impl Shell {
         let mut element = first;
         loop {
             let is_last = closes(element);
-            let own = if is_last { element.trim_end_matches(')') } else { element };
-            all.push_str(&self.expand(own, MAX_DEPTH)?);
+            let part = if is_last { element.trim_end_matches(')') } else { element };
+            all.push_str(&self.expand(part, MAX_DEPTH)?);
             all.push(' ');
             if all.len() > MAX_BYTES {
                 return Err(too_long());
@@ -160,16 +162,16 @@ impl Shell {
         }
         while let Some(at) = rest.find('$') {
             all.push_str(&rest[..at]);
-            let own = &rest[at..];
-            let length = self.length(own);
-            match self.value(&own[..length], depth)? {
+            let tail = &rest[at..];
+            let length = self.length(tail);
+            match self.value(&tail[..length], depth)? {
                 Some(value) => all.push_str(&value),
-                None => all.push_str(&own[..length]),
+                None => all.push_str(&tail[..length]),
             }
             if all.len() > MAX_BYTES {
                 return Err(too_long());
             }
-            rest = &own[length..];
+            rest = &tail[length..];
         }
         all.push_str(rest);
         Ok(all)
@@ -182,13 +184,13 @@ impl Shell {
         }
         let is_name = |byte: u8| byte == b'_' || byte.is_ascii_alphanumeric();
         let name = text.bytes().skip(1).take_while(|byte| is_name(*byte)).count();
-        let special = text[1..].chars().next().filter(|own| "@*#?!-".contains(*own));
+        let special = text[1..].chars().next().filter(|c| "@*#?!-".contains(*c));
         1 + name.max(special.map_or(0, char::len_utf8))
     }
 
     /// The value of `$NAME`, `${NAME}`, `${NAME[@]}`, `${NAME:-default}` or `$((sum))`.
-    fn value(&self, own: &str, depth: u32) -> Result<Option<String>, Diagnostic> {
-        if let Some(sum) = own.strip_prefix("$((").and_then(|own| own.strip_suffix("))")) {
+    fn value(&self, reference: &str, depth: u32) -> Result<Option<String>, Diagnostic> {
+        if let Some(sum) = reference.strip_prefix("$((").and_then(|rest| rest.strip_suffix("))")) {
             if depth == 0 {
                 return Ok(None);
             }
@@ -196,10 +198,11 @@ impl Shell {
             let of = |name: &str| self.value_of(name).and_then(|value| value.trim().parse().ok());
             return Ok(arithmetic::value(&sum, &of).map(|value| value.to_string()));
         }
-        let Some(inner) = own.strip_prefix("${").and_then(|own| own.strip_suffix('}')) else {
-            return Ok(self.value_of(&own[1..]).map(str::to_owned));
+        let Some(inner) = reference.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
+        else {
+            return Ok(self.value_of(&reference[1..]).map(str::to_owned));
         };
-        let end = inner.find(|own: char| own != '_' && !own.is_ascii_alphanumeric());
+        let end = inner.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
         let (name, rest) = inner.split_at(end.unwrap_or(inner.len()));
         let known = self.value_of(name).map(str::to_owned);
         let default = [":-", ":=", "-", "="].iter().find_map(|mark| rest.strip_prefix(mark));

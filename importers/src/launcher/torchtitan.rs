@@ -165,7 +165,7 @@ pub(super) fn document(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let mut flags = String::new();
     let mut section = "";
     for line in text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()) {
-        if let Some(name) = line.strip_prefix('[').and_then(|own| own.strip_suffix(']')) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = name.trim();
             continue;
         }
@@ -222,7 +222,7 @@ fn cut(flags: &Flags<'_>, n_ranks: u32) -> Result<Cut, Diagnostic> {
     let first = end(flags, "pipeline_parallel_first_stage_less_layers")?;
     let last = end(flags, "pipeline_parallel_last_stage_less_layers")?;
     let name = flags.text(&own("pipeline_parallel_schedule"))?.unwrap_or(SINGLE[0]);
-    let is_single = SINGLE.iter().any(|own| own.eq_ignore_ascii_case(name));
+    let is_single = SINGLE.iter().any(|known| known.eq_ignore_ascii_case(name));
     let parts = flags.words(&own(PARTS));
     if parts.is_empty() {
         let virtual_stages = if is_single || n_ranks == 1 { 1 } else { 2 };
@@ -244,9 +244,9 @@ fn cut(flags: &Flags<'_>, n_ranks: u32) -> Result<Cut, Diagnostic> {
 fn end(flags: &Flags<'_>, name: &str) -> Result<u32, Diagnostic> {
     let flag = own(name);
     let Some(text) = flags.text(&flag)? else { return Ok(1) };
-    let own = text.parse().ok().filter(|n| u64::from(*n) <= MOST_LAYERS);
+    let number = text.parse().ok().filter(|n| u64::from(*n) <= MOST_LAYERS);
     let hint = format!("give a whole number from 0 to {MOST_LAYERS}");
-    own.ok_or_else(|| bad(&flag, text, &hint))
+    number.ok_or_else(|| bad(&flag, text, &hint))
 }
 
 /// Layers of each stage where torchtitan cuts the model itself
@@ -389,14 +389,14 @@ fn micro_batches(
 fn schedule(flags: &Flags<'_>) -> Result<Option<String>, Diagnostic> {
     let in_file = schedule_file(flags)?.is_some();
     let name = flags.text(&own("pipeline_parallel_schedule"))?;
-    let is_folded = |name: &&str| FOLDED.iter().any(|own| own.eq_ignore_ascii_case(name));
+    let is_folded = |name: &&str| FOLDED.iter().any(|folded| folded.eq_ignore_ascii_case(name));
     if let Some(name) = name.filter(is_folded).filter(|_| in_file) {
         let why = "stages of a schedule in a file go round the ranks";
         return Err(not_judged(&format!("{} {name}", own("pipeline_parallel_schedule")), why));
     }
     Ok(name.filter(|_| !in_file).map(|name| {
         let known = SCHEDULES.iter().find(|(torch, _)| torch.eq_ignore_ascii_case(name));
-        known.map_or(name, |(_, own)| own).to_owned()
+        known.map_or(name, |(_, schedule)| schedule).to_owned()
     }))
 }
 
@@ -406,12 +406,12 @@ fn schedule_file<'a>(flags: &Flags<'a>) -> Result<Option<&'a str>, Diagnostic> {
 
 /// What products are computed in.
 fn dtype(flags: &Flags<'_>) -> Result<Option<DType>, Diagnostic> {
-    if let Some(kept) = flags.text("--training.dtype")?.filter(|kept| *kept != "float32") {
+    if let Some(dtype) = flags.text("--training.dtype")?.filter(|dtype| *dtype != "float32") {
         let why = "weights and states are kept in single precision";
-        return Err(not_judged(&format!("--training.dtype {kept}"), why));
+        return Err(not_judged(&format!("--training.dtype {dtype}"), why));
     }
     let reduced = flags.text("--training.mixed_precision_reduce")?;
-    if let Some(other) = reduced.filter(|own| *own != "float32") {
+    if let Some(other) = reduced.filter(|dtype| *dtype != "float32") {
         let why = "gradients are reduced in single precision";
         return Err(not_judged(&format!("--training.mixed_precision_reduce {other}"), why));
     }

@@ -51,8 +51,9 @@ fn ranks(text: &str) -> Option<u32> {
 
 fn all_reduce(file: &OneFile, rates: &mut LinkRates) -> Result<(), Diagnostic> {
     for (key, value) in file.object()? {
-        let own = key.strip_prefix("allreduce_size_").and_then(|rest| rest.split_once("_consec_"));
-        let Some((size, place)) = own else { continue };
+        let parts =
+            key.strip_prefix("allreduce_size_").and_then(|rest| rest.split_once("_consec_"));
+        let Some((size, place)) = parts else { continue };
         let Some(size) = ranks(size) else { continue };
         let place = if place == "0" { Ranks::Apart } else { Ranks::Neighbours };
         rates.all_reduce.insert((size, place), rate(&key, &value)?);
@@ -78,8 +79,8 @@ fn sized(file: &OneFile, rates: &mut LinkRates) -> Result<(), Diagnostic> {
     for (key, value) in file.object()? {
         let kind = kinds.iter().find_map(|(prefix, kind)| Some((key.strip_prefix(prefix)?, *kind)));
         let Some((rest, kind)) = kind else { continue };
-        let own = rest.strip_suffix("MB_time").and_then(|rest| rest.split_once('_'));
-        let Some((size, megabytes)) = own else { continue };
+        let parts = rest.strip_suffix("MB_time").and_then(|rest| rest.split_once('_'));
+        let Some((size, megabytes)) = parts else { continue };
         let (Some(size), Some(megabytes)) = (ranks(size), count(megabytes)) else { continue };
         let bytes = Bytes(megabytes << 20);
         let point = SizePoint { bytes, time: milliseconds(&key, &value, 1.0)? };

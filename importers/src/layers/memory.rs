@@ -64,8 +64,8 @@ fn of_length<'v>(
     sequence: u64,
 ) -> Result<&'v Map<String, Value>, Diagnostic> {
     let lengths = object.get(key).and_then(Value::as_object).ok_or_else(|| missing(key))?;
-    let own = lengths.get(&sequence.to_string()).and_then(Value::as_object);
-    own.ok_or_else(|| {
+    let found = lengths.get(&sequence.to_string()).and_then(Value::as_object);
+    found.ok_or_else(|| {
         let known: Vec<String> = lengths.keys().take(16).cloned().collect();
         let message = format!("`{key}` was not measured on samples of {sequence} tokens");
         Diagnostic::input("profile-sequence", message)
@@ -76,9 +76,9 @@ fn of_length<'v>(
 }
 
 fn end(object: &Map<String, Value>, key: &str, sequence: u64) -> Result<EndMemory, Diagnostic> {
-    let own = of_length(object, key, sequence)?;
+    let memory = of_length(object, key, sequence)?;
     let part = |part: &str| {
-        let value = own.get(part).ok_or_else(|| missing(part).fact("within", key))?;
+        let value = memory.get(part).ok_or_else(|| missing(part).fact("within", key))?;
         by_degree(part, value)
     };
     Ok(EndMemory { states: part("model_states")?, activation: part("activation")? })

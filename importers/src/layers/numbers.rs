@@ -54,8 +54,8 @@ pub(super) fn missing(key: &str) -> Diagnostic {
 /// # Errors
 /// `profile-value`.
 pub(super) fn milliseconds(key: &str, value: &Value, times: f64) -> Result<Seconds, Diagnostic> {
-    let own = number(key, value, MILLISECONDS[0], MILLISECONDS[1])?;
-    Seconds::new(own * times / 1e3).ok_or_else(|| missing(key))
+    let milliseconds = number(key, value, MILLISECONDS[0], MILLISECONDS[1])?;
+    Seconds::new(milliseconds * times / 1e3).ok_or_else(|| missing(key))
 }
 
 /// A size in MB.
@@ -63,8 +63,8 @@ pub(super) fn milliseconds(key: &str, value: &Value, times: f64) -> Result<Secon
 /// # Errors
 /// `profile-value`.
 pub(super) fn megabytes(key: &str, value: &Value) -> Result<Bytes, Diagnostic> {
-    let own = number(key, value, 0.0, MOST_MEGABYTES)?;
-    Ok(Bytes((own * MEBIBYTE).round() as u64))
+    let megabytes = number(key, value, 0.0, MOST_MEGABYTES)?;
+    Ok(Bytes((megabytes * MEBIBYTE).round() as u64))
 }
 
 /// A rate in GB/s.
@@ -72,8 +72,8 @@ pub(super) fn megabytes(key: &str, value: &Value) -> Result<Bytes, Diagnostic> {
 /// # Errors
 /// `profile-value`.
 pub(super) fn rate(key: &str, value: &Value) -> Result<BytesPerSecond, Diagnostic> {
-    let own = number(key, value, GIGABYTES_PER_S[0], GIGABYTES_PER_S[1])?;
-    BytesPerSecond::new(own * 1e9).ok_or_else(|| missing(key))
+    let gigabytes_per_s = number(key, value, GIGABYTES_PER_S[0], GIGABYTES_PER_S[1])?;
+    BytesPerSecond::new(gigabytes_per_s * 1e9).ok_or_else(|| missing(key))
 }
 
 /// Sizes by a degree: `{"1": 514.5, "2": 273.2}`; other keys are passed over.

@@ -81,8 +81,8 @@ fn a_folder_is_read_in_its_units() {
 /// The files with one changed, or taken away.
 fn changed(name: &str, change: impl Fn(&mut Value)) -> Vec<(&'static str, Value)> {
     let mut files = files();
-    for (own, value) in &mut files {
-        if own.starts_with(name) {
+    for (file, value) in &mut files {
+        if file.starts_with(name) {
             change(value);
         }
     }
@@ -127,7 +127,7 @@ fn what_is_wrong_is_named_with_file_and_key() {
         let folder = written(&files);
         let error = read(folder.path(), 64).unwrap_err();
         assert_eq!(error.code, code, "{error}");
-        let fact = |name: &str| error.facts.iter().find(|(own, _)| *own == name);
+        let fact = |name: &str| error.facts.iter().find(|(known, _)| *known == name);
         assert!(fact("file").is_some(), "{error}");
         if !key.is_empty() {
             assert_eq!(fact("key").unwrap().1, key.into(), "{error}");

@@ -31,13 +31,13 @@ pub(super) fn each_row(
     let failure = RefCell::new(None);
     let rows = Rows { file, device, row, n: 0, failure: &failure };
     let mut deserializer = serde_json::Deserializer::from_reader(source);
-    let read = Top(rows).deserialize(&mut deserializer).and_then(|held| {
+    let read = Top(rows).deserialize(&mut deserializer).and_then(|contents| {
         deserializer.end()?;
-        Ok(held)
+        Ok(contents)
     });
     match (read, failure.into_inner()) {
         (_, Some(diagnostic)) => Err(diagnostic),
-        (Ok(held), None) => Ok(held),
+        (Ok(contents), None) => Ok(contents),
         (Err(error), None) => Err(crate::json::diagnose(&error).fact("file", file)),
     }
 }

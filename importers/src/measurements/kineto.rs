@@ -144,8 +144,8 @@ impl Trace {
         let before = rows.n_rows();
         let mut n_idle = 0_u64;
         let is_time = |s: &f64| (TIMES.0..=TIMES.1).contains(s);
-        for (id, (_, shape, own)) in self.operators {
-            let dur = if self.n_kernels > 0 { self.kernels.get(&id).copied() } else { own };
+        for (id, (_, shape, duration)) in self.operators {
+            let dur = if self.n_kernels > 0 { self.kernels.get(&id).copied() } else { duration };
             let Some(time_s) = dur.map(|dur| dur * MICROSECOND).filter(is_time) else {
                 n_idle += 1;
                 continue;

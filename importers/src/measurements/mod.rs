@@ -302,7 +302,7 @@ fn each_row(
         if n_read > MAX_ROWS {
             return Err(too_many_rows(file));
         }
-        let line = record.position().map_or(0, |own| own.line() + late);
+        let line = record.position().map_or(0, |position| position.line() + late);
         let fields = Fields { columns: &columns, record: &record, file, row: line, device };
         row(&fields)?;
     }
@@ -314,7 +314,7 @@ fn each_row(
 
 /// What the CSV reader found, with the row and the columns in question.
 fn broken(error: &csv::Error, (file, late): (&str, u64)) -> Diagnostic {
-    let row = error.position().map_or(1, |own| own.line() + late);
+    let row = error.position().map_or(1, |position| position.line() + late);
     let (message, column) = match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             let message = format!("the row has {len} columns, the header has {expected_len}");

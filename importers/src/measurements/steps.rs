@@ -146,11 +146,7 @@ fn small_or_blank(fields: &Fields, column: &str) -> Result<Option<u32>, Diagnost
 
 /// The same, and 1 where the cell is blank or there is no such column.
 fn small_or_one(fields: &Fields, column: &str) -> Result<u32, Diagnostic> {
-    if fields.has(column) {
-        small_or_blank(fields, column).map(|own| own.unwrap_or(1))
-    } else {
-        Ok(1)
-    }
+    if fields.has(column) { small_or_blank(fields, column).map(|n| n.unwrap_or(1)) } else { Ok(1) }
 }
 
 /// Blocks, width, heads and rows of the embedding.

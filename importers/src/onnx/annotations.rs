@@ -55,13 +55,13 @@ pub(crate) fn configurations(proto: &ModelProto) -> Result<BTreeSet<String>, Dia
         if number != CONFIGURATION {
             continue;
         }
-        let mut own = String::new();
+        let mut configuration = String::new();
         for field in small_message(bytes)? {
             if let (1, Small::Text(name)) = field {
-                own = name;
+                configuration = name;
             }
         }
-        configurations.insert(own);
+        configurations.insert(configuration);
     }
     Ok(configurations)
 }

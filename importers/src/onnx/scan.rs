@@ -97,7 +97,7 @@ impl Scanner<'_> {
         self.budget.message(message)?;
         let mut seen = 0u32;
         let mut data = Data::default();
-        let mut kept = 0;
+        let mut retained = 0;
         while self.reader.position() < end {
             let key = self.reader.key(end)?;
             match message.field(key.number) {
@@ -111,7 +111,7 @@ impl Scanner<'_> {
                 }
                 Field::Many(inner) => self.inner(message, inner, key, end, depth)?,
                 Field::Payload(payload) => {
-                    self.payload(payload, &mut data, &mut kept, key, end)?;
+                    self.payload(payload, &mut data, &mut retained, key, end)?;
                 }
                 Field::Metadata => self.metadata(key, end)?,
                 field => self.plain(message, field, key, end)?,
@@ -213,7 +213,7 @@ impl Scanner<'_> {
         &mut self,
         payload: Payload,
         data: &mut Data,
-        kept: &mut u64,
+        retained: &mut u64,
         key: Key,
         end: u64,
     ) -> Result<(), Diagnostic> {
@@ -242,8 +242,8 @@ impl Scanner<'_> {
         if payload == Payload::Raw {
             data.raw_at = self.reader.position();
         }
-        *kept += length + 8;
-        if *kept > KEPT_DATA + 8 {
+        *retained += length + 8;
+        if *retained > KEPT_DATA + 8 {
             data.is_dropped = true;
             return match key.wire {
                 WireType::Delimited => self.reader.skip(length, end),

@@ -32,8 +32,8 @@ pub(crate) fn merge(model: &mut RawModel) {
         let Some(Place::External { location, offset, length }) = &tensor.place else { continue };
         let key = (location.as_str(), *offset, *length, tensor.dtype, tensor.dims.as_slice());
         match first.get(&key) {
-            Some(own) if *length > 0 && !results.contains(tensor.name.as_str()) => {
-                renamed.insert(tensor.name.clone(), (*own).to_owned());
+            Some(original) if *length > 0 && !results.contains(tensor.name.as_str()) => {
+                renamed.insert(tensor.name.clone(), (*original).to_owned());
             }
             Some(_) => {}
             None => drop(first.insert(key, &tensor.name)),
@@ -50,8 +50,8 @@ pub(crate) fn merge(model: &mut RawModel) {
 fn rename(graph: &mut RawGraph, renamed: &HashMap<String, String>, hidden: &HashSet<String>) {
     for node in &mut graph.nodes {
         for input in &mut node.inputs {
-            if let Some(own) = renamed.get(input).filter(|_| !hidden.contains(input)) {
-                input.clone_from(own);
+            if let Some(original) = renamed.get(input).filter(|_| !hidden.contains(input)) {
+                input.clone_from(original);
             }
         }
         for attribute in node.attributes.values_mut() {
@@ -67,8 +67,10 @@ fn rename(graph: &mut RawGraph, renamed: &HashMap<String, String>, hidden: &Hash
                 hidden.extend(graph.nodes.iter().flat_map(|node| node.outputs.iter().cloned()));
                 rename(graph, renamed, &hidden);
                 for value in &mut graph.outputs {
-                    if let Some(own) = renamed.get(&value.name).filter(|n| !hidden.contains(*n)) {
-                        value.name.clone_from(own);
+                    if let Some(original) =
+                        renamed.get(&value.name).filter(|n| !hidden.contains(*n))
+                    {
+                        value.name.clone_from(original);
                     }
                 }
             }
@@ -143,8 +145,8 @@ pub(crate) fn copies(model: &RawModel, source: &dyn Source) -> Option<Diagnostic
         if alike.get(&(dtype, rows, columns)).is_none_or(|n| *n < 2) {
             continue;
         }
-        let Some(own) = matrix.sample(source, matrix.is_turned) else { continue };
-        let mut keys = vec![(dtype, rows, columns, own)];
+        let Some(sample) = matrix.sample(source, matrix.is_turned) else { continue };
+        let mut keys = vec![(dtype, rows, columns, sample)];
         // A square may be turned round without showing it.
         if rows == columns {
             let turned = matrix.sample(source, true);

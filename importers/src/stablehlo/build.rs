@@ -118,8 +118,10 @@ pub(super) fn build(
 
 /// The function that is run: `main`, or else the first public one.
 fn entry<'p, 't>(program: &'p Program<'t>) -> Result<&'p Function<'t>, Diagnostic> {
-    let all = || program.functions.iter().filter(|own| !own.body.operations.is_empty());
-    let main = all().find(|own| own.name == b"main").or_else(|| all().find(|own| own.is_public));
+    let all = || program.functions.iter().filter(|function| !function.body.operations.is_empty());
+    let main = all()
+        .find(|function| function.name == b"main")
+        .or_else(|| all().find(|function| function.is_public));
     main.ok_or_else(|| {
         Diagnostic::input("missing-graph", "the program has no function with a body")
             .hint(super::fault::AGAIN)

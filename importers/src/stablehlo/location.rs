@@ -10,10 +10,10 @@ const MAX_HOPS: usize = 16;
 impl<'t> Program<'t> {
     /// The name that a location gives, such as `jit(f)/layer/dot_general`.
     pub(super) fn name_of(&self, location: &'t [u8]) -> Option<&'t str> {
-        let mut own = location;
+        let mut text = location;
         for _ in 0..MAX_HOPS {
-            own = own.trim_ascii();
-            if let Some(rest) = own.strip_prefix(b"\"") {
+            text = text.trim_ascii();
+            if let Some(rest) = text.strip_prefix(b"\"") {
                 let end = rest.iter().position(|byte| *byte == b'"')?;
                 // `"file.py":10:22` names a place in a file.
                 let is_file = rest[end + 1..].trim_ascii_start().first() == Some(&b':');
@@ -21,18 +21,18 @@ impl<'t> Program<'t> {
             }
             let inner = [&b"callsite("[..], b"fused[", b"fused<", b"loc("]
                 .iter()
-                .find_map(|head| own.strip_prefix(*head));
-            own = match inner {
+                .find_map(|head| text.strip_prefix(*head));
+            text = match inner {
                 Some(inner) => {
                     // Behind what a fused location is made for.
                     let start = inner.iter().position(|byte| *byte == b'[');
-                    let is_made = own.starts_with(b"fused<");
+                    let is_made = text.starts_with(b"fused<");
                     start.filter(|_| is_made).map_or(inner, |start| &inner[start + 1..])
                 }
                 None => {
                     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-                    let end = own.iter().skip(1).position(|byte| !is_name(byte));
-                    let alias = &own[..end.map_or(own.len(), |end| end + 1)];
+                    let end = text.iter().skip(1).position(|byte| !is_name(byte));
+                    let alias = &text[..end.map_or(text.len(), |end| end + 1)];
                     self.locations.get(alias).copied()?
                 }
             };
@@ -72,17 +72,17 @@ const TRACED: [&str; 15] = [
 
 /// Splits the name of an op; its last part is the operation itself.
 pub(super) fn path(name: &str) -> Path {
-    let mut own = Path { is_whole: name.starts_with("jit("), ..Path::default() };
+    let mut path = Path { is_whole: name.starts_with("jit("), ..Path::default() };
     let mut parts = outside_brackets(name);
     parts.pop();
     for (place, part) in parts.iter().enumerate() {
         let mut part = *part;
         if part == "body" && place > 0 && parts[place - 1].ends_with("while") {
-            own.modules.push(None);
+            path.modules.push(None);
         }
         let mut is_function = false;
         while let Some((head, inner)) = part.split_once('(') {
-            own.is_backward |= head == "transpose";
+            path.is_backward |= head == "transpose";
             // `jit(f)` names a function, `jvp(Dense_0)` a module.
             is_function |= matches!(head, "jit" | "pjit" | "pmap" | "xla_call");
             part = inner.strip_suffix(')').unwrap_or(inner);
@@ -90,9 +90,9 @@ pub(super) fn path(name: &str) -> Path {
         if is_function || part.is_empty() || TRACED.contains(&part) {
             continue;
         }
-        own.modules.push(Some(shown(part.replace('/', ".").as_bytes())));
+        path.modules.push(Some(shown(part.replace('/', ".").as_bytes())));
     }
-    own
+    path
 }
 
 /// Parts between slashes that lie in no brackets.
@@ -118,7 +118,7 @@ mod tests {
     fn scopes_are_modules_and_transposition_is_backward() {
         let of = |name: &str| {
             let path = path(name);
-            let of = |own: Option<String>| own.unwrap_or_else(|| "*".to_owned());
+            let of = |module: Option<String>| module.unwrap_or_else(|| "*".to_owned());
             let modules: Vec<String> = path.modules.into_iter().map(of).collect();
             (modules.join("."), path.is_backward)
         };

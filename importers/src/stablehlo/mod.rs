@@ -37,7 +37,7 @@ pub(crate) fn is(head: &[u8]) -> bool {
         b"// -----// IR Dump",
         BYTECODE,
     ];
-    heads.iter().any(|own| text.starts_with(own))
+    heads.iter().any(|head| text.starts_with(head))
 }
 
 /// Reads a program.

@@ -209,8 +209,8 @@ impl<'t> Parser<'t> {
             let id = self.read_type()?;
             self.program.types.name(name.text, id);
         } else if self.token.is_word("loc") {
-            let own = self.location()?;
-            self.program.locations.insert(name.text, own);
+            let location = self.location()?;
+            self.program.locations.insert(name.text, location);
         } else {
             self.skip_value(&[])?;
         }
@@ -288,8 +288,8 @@ impl<'t> Parser<'t> {
             if is_named {
                 self.expect(b':')?;
             }
-            let own = self.read_type()?;
-            let value = self.define_typed(own);
+            let type_id = self.read_type()?;
+            let value = self.define_typed(type_id);
             if is_named {
                 self.scope.define(label, value, 1).map_err(|why| self.twice(label, why))?;
             }

@@ -120,19 +120,19 @@ pub(super) fn convolution(
 ) -> Option<(Product, bool)> {
     let labels = labels(op.clause(&["dim_numbers", "dimension_numbers"])?)?;
     let extent = |side: usize, shape: &[u64], label: &[u8]| -> Option<u64> {
-        shape.get(labels[side].iter().position(|own| *own == label)?).copied()
+        shape.get(labels[side].iter().position(|candidate| *candidate == label)?).copied()
     };
     let spatial = |side: usize, shape: &[u64]| -> Option<u64> {
         let is_spatial = |label: &&[u8]| label.iter().all(u8::is_ascii_digit);
         if labels[side].len() != shape.len() {
             return None;
         }
-        let own = labels[side].iter().zip(shape).filter(|(label, _)| is_spatial(label));
-        Some(own.fold(1, |n: u64, (_, extent)| n.saturating_mul(*extent)))
+        let spatial = labels[side].iter().zip(shape).filter(|(label, _)| is_spatial(label));
+        Some(spatial.fold(1, |n: u64, (_, extent)| n.saturating_mul(*extent)))
     };
     let count = |name: &str| {
-        let own = op.clause(&[name]).and_then(|value| numbers(value).first().copied());
-        own.map_or(Some(1), |n| u64::try_from(n).ok().filter(|n| *n > 0))
+        let stated = op.clause(&[name]).and_then(|value| numbers(value).first().copied());
+        stated.map_or(Some(1), |n| u64::try_from(n).ok().filter(|n| *n > 0))
     };
     let (groups, batch_groups) = (count("feature_group_count")?, count("batch_group_count")?);
     let samples = extent(0, input, b"b")?;
@@ -141,7 +141,7 @@ pub(super) fn convolution(
     let taps = spatial(1, kernel)?;
     let dilated = op.clause(&["lhs_dilation"]).or_else(|| {
         let window = op.clause(&["window"])?;
-        let at = window.windows(10).position(|own| own == b"lhs_dilate")?;
+        let at = window.windows(10).position(|bytes| bytes == b"lhs_dilate")?;
         window[at..].split(|byte| matches!(byte, b'[' | b']')).nth(1)
     });
     // `dense<2> : tensor<2xi64>` and `array<i64: 2, 2>` name types that hold numbers too.

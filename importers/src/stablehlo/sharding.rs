@@ -40,9 +40,9 @@ fn meshes(program: &Program<'_>) -> BTreeMap<(String, String), u64> {
     let mut sizes = BTreeMap::new();
     for op in program.others.iter().filter(|op| op.short() == b"mesh") {
         let text = |name| op.clause(&[name]).map(String::from_utf8_lossy);
-        let (Some(name), Some(own)) = (text("@"), text("=")) else { continue };
+        let (Some(name), Some(axes)) = (text("@"), text("=")) else { continue };
         // `<["a"=2, "b"=2]>`
-        let parts: Vec<&str> = own.split('"').collect();
+        let parts: Vec<&str> = axes.split('"').collect();
         for pair in parts.get(1..).unwrap_or_default().chunks(2) {
             let [axis, size] = pair else { continue };
             if let Some(size) = numbers(size.as_bytes()).first() {
@@ -61,7 +61,8 @@ fn shardy(text: &str, sizes: &BTreeMap<(String, String), u64>) -> Option<Split> 
     let mesh = mesh.trim().trim_start_matches('@');
     let (list, _) = rest.split_once('[')?.1.rsplit_once(']')?;
     let list = list.split(']').next()?;
-    let axes = list.split('}').filter_map(|own| own.split_once('{').map(|(_, axes)| axes));
+    let axes =
+        list.split('}').filter_map(|dimension| dimension.split_once('{').map(|(_, axes)| axes));
     let parts = |axes: &str| {
         let mut parts = Vec::new();
         let pieces: Vec<&str> = axes.split('"').collect();
@@ -90,8 +91,8 @@ fn tiled(text: &str) -> Option<Split> {
         return None;
     }
     let n_axes = match order {
-        own if own.contains("last_tile_dim_replicate") => tile.len().saturating_sub(1),
-        own => match own.split_once("last_tile_dims={") {
+        order if order.contains("last_tile_dim_replicate") => tile.len().saturating_sub(1),
+        order => match order.split_once("last_tile_dims={") {
             Some((_, dims)) => tile.len().saturating_sub(dims.split(',').count()),
             None => tile.len(),
         },
@@ -107,7 +108,7 @@ fn tiled(text: &str) -> Option<Split> {
 }
 
 fn positive(list: &str) -> Option<Vec<u64>> {
-    list.split(',').map(|own| own.trim().parse().ok().filter(|n| *n > 0)).collect()
+    list.split(',').map(|number| number.trim().parse().ok().filter(|n| *n > 0)).collect()
 }
 
 /// The number of the device at a place of the tile, less that of the first.
@@ -122,7 +123,7 @@ fn device_numbers(order: &str, _rank: usize) -> Option<Box<dyn Fn(u64) -> u64>> 
     };
     let (dims, rest) = iota.split_once(']')?;
     let dims = positive(dims)?;
-    let turned: Vec<usize> = match rest.strip_prefix("T(").and_then(|own| own.split_once(')')) {
+    let turned: Vec<usize> = match rest.strip_prefix("T(").and_then(|rest| rest.split_once(')')) {
         Some((order, _)) => {
             order.split(',').map(|n| n.trim().parse().ok()).collect::<Option<_>>()?
         }
@@ -135,7 +136,7 @@ fn device_numbers(order: &str, _rank: usize) -> Option<Box<dyn Fn(u64) -> u64>> 
         let mut left = place;
         let mut number = 0u64;
         for axis in turned.iter().rev() {
-            let stride = dims[axis + 1..].iter().fold(1u64, |n, own| n.saturating_mul(*own));
+            let stride = dims[axis + 1..].iter().fold(1u64, |n, dim| n.saturating_mul(*dim));
             number = number.saturating_add((left % dims[*axis]).saturating_mul(stride));
             left /= dims[*axis];
         }
@@ -170,25 +171,25 @@ pub(super) fn degrees(program: &Program<'_>, stated: &BTreeMap<String, Stated>) 
         for (axis, (part, size)) in split
             .into_iter()
             .enumerate()
-            .flat_map(|(axis, own)| own.into_iter().map(move |p| (axis, p)))
+            .flat_map(|(axis, parts)| parts.into_iter().map(move |p| (axis, p)))
         {
-            let own = uses.entry(part).or_default();
-            own.size = own.size.max(size);
+            let entry = uses.entry(part).or_default();
+            entry.size = entry.size.max(size);
             match (role, axis) {
-                (Role::Parameter, _) => own.weights = true,
-                (Role::Input, 0) => own.batch = true,
-                (Role::Input, 1) => own.sequence = true,
-                _ => own.inner = true,
+                (Role::Parameter, _) => entry.weights = true,
+                (Role::Input, 0) => entry.batch = true,
+                (Role::Input, 1) => entry.sequence = true,
+                _ => entry.inner = true,
             }
         }
     }
     let product = |is: fn(&Uses) -> bool| {
-        uses.values().filter(|own| is(own)).fold(1u64, |n, own| n.saturating_mul(own.size))
+        uses.values().filter(|entry| is(entry)).fold(1u64, |n, entry| n.saturating_mul(entry.size))
     };
-    let data = product(|own| own.batch);
-    let tensor = product(|own| !own.batch && own.weights);
-    let context = product(|own| !own.batch && !own.weights && own.sequence);
-    let is_whole = uses.values().any(|own| own.batch && own.weights && own.size > 1);
+    let data = product(|entry| entry.batch);
+    let tensor = product(|entry| !entry.batch && entry.weights);
+    let context = product(|entry| !entry.batch && !entry.weights && entry.sequence);
+    let is_whole = uses.values().any(|entry| entry.batch && entry.weights && entry.size > 1);
     let mut pins: Vec<String> = [("data", data), ("tensor", tensor), ("context", context)]
         .into_iter()
         .filter(|(_, degree)| *degree > 1)
@@ -197,10 +198,11 @@ pub(super) fn degrees(program: &Program<'_>, stated: &BTreeMap<String, Stated>) 
     if is_whole {
         pins.push("zero=3".to_owned());
     }
-    let is_lost =
-        |own: &&Uses| own.size > 1 && own.inner && !(own.batch || own.weights || own.sequence);
-    if uses.values().any(|own| is_lost(&own)) {
-        other.extend(uses.iter().filter(|(_, own)| is_lost(own)).map(|(part, _)| part.clone()));
+    let is_lost = |entry: &&Uses| {
+        entry.size > 1 && entry.inner && !(entry.batch || entry.weights || entry.sequence)
+    };
+    if uses.values().any(|entry| is_lost(&entry)) {
+        other.extend(uses.iter().filter(|(_, entry)| is_lost(entry)).map(|(part, _)| part.clone()));
     }
     Degrees { pins, other: other.into_iter().collect() }
 }

@@ -71,7 +71,7 @@ pub(super) struct Program<'t> {
 
 /// The value of a clause.
 pub(super) fn clause<'t>(clauses: &[(&'t [u8], &'t [u8])], name: &str) -> Option<&'t [u8]> {
-    clauses.iter().find(|(own, _)| *own == name.as_bytes()).map(|(_, value)| *value)
+    clauses.iter().find(|(key, _)| *key == name.as_bytes()).map(|(_, value)| *value)
 }
 
 impl<'t> Operation<'t> {

@@ -20,8 +20,8 @@ fn of(text: &str) -> Result<Import, Diagnostic> {
 fn error(text: &str) -> (&'static str, u64, u64) {
     let error = of(text).unwrap_err();
     let number = |name: &str| {
-        error.facts.iter().find_map(|(own, value)| match value {
-            ir::diagnostic::Value::Count(n) if *own == name => Some(*n),
+        error.facts.iter().find_map(|(key, value)| match value {
+            ir::diagnostic::Value::Count(n) if *key == name => Some(*n),
             _ => None,
         })
     };
@@ -130,12 +130,12 @@ fn constants_cost_their_type_and_nothing_of_their_text() {
     );
     let import = of(&main(&body)).unwrap();
     assert_eq!(import.summary.parameter_bytes, 128);
-    let constant = import.graph.tensors.iter().find(|own| own.name == "%0").unwrap();
+    let constant = import.graph.tensors.iter().find(|tensor| tensor.name == "%0").unwrap();
     assert!(constant.trainable);
     // One number for all is a part of the formula.
     let splat = body.replace(&format!("\"0x{blob}\""), "1.0");
     let import = of(&main(&splat)).unwrap();
-    assert!(import.graph.tensors.iter().all(|own| !own.trainable));
+    assert!(import.graph.tensors.iter().all(|tensor| !tensor.trainable));
 }
 
 /// The same operation in both of its forms.
@@ -206,7 +206,7 @@ fn strange_types_are_sized_as_they_are_stored() {
     let open = "func.func @main(%x: tensor<?x4xf32>) -> tensor<?x4xf32> {\n%0 = stablehlo.negate \
                 %x : tensor<?x4xf32>\nreturn %0 : tensor<?x4xf32>\n}";
     let import = of(open).unwrap();
-    assert!(import.warnings.iter().any(|own| own.code == "unknown-shape"));
+    assert!(import.warnings.iter().any(|warning| warning.code == "unknown-shape"));
     assert!(import.summary.guessed_share > 0.9);
 }
 
@@ -223,7 +223,7 @@ fn calls_of_foreign_code_are_taken_by_name() {
     assert_eq!(of_type(&call("Sharding", "%x", T)), "Tanh");
     let unknown = call("my_kernel", "%x", T);
     assert_eq!(of_type(&unknown), "my_kernel");
-    assert!(unknown.warnings.iter().any(|own| own.code == "unknown-op"));
+    assert!(unknown.warnings.iter().any(|warning| warning.code == "unknown-op"));
     assert!(unknown.summary.guessed_share > 0.0);
     let square = "%c = stablehlo.constant dense<1.0> : tensor<8x8xf32>\n%0 = \
                   stablehlo.custom_call @__cublas$gemm(%x, %c) : (tensor<4x8xf32>, \

@@ -76,8 +76,8 @@ impl<'t> Types<'t> {
 
     /// Replaces the element type of all wide floats.
     pub(super) fn retype(&mut self, dtype: DType) {
-        for own in &mut self.all {
-            if let Type::Tensor(tensor) = own
+        for ty in &mut self.all {
+            if let Type::Tensor(tensor) = ty
                 && tensor.dtype.is_wide_float()
             {
                 tensor.dtype = dtype;
@@ -99,14 +99,14 @@ impl<'t> Types<'t> {
         at: usize,
     ) -> Result<(TypeId, usize), Diagnostic> {
         let end = end_of(text, at)?;
-        let own = &text[at..end];
-        if let Some(id) = self.known.get(own).or_else(|| self.aliases.get(own)) {
+        let spelling = &text[at..end];
+        if let Some(id) = self.known.get(spelling).or_else(|| self.aliases.get(spelling)) {
             return Ok((*id, end));
         }
         let parsed = parse(text, at, end)?;
         let id = self.all.len() as TypeId;
         self.all.push(parsed);
-        self.known.insert(own, id);
+        self.known.insert(spelling, id);
         Ok((id, end))
     }
 }
@@ -145,20 +145,20 @@ fn end_of(text: &[u8], at: usize) -> Result<usize, Diagnostic> {
 }
 
 fn parse(text: &[u8], at: usize, end: usize) -> Result<Type, Diagnostic> {
-    let own = &text[at..end];
+    let spelling = &text[at..end];
     let inner = ["tensor<", "memref<", "vector<"]
         .iter()
-        .find_map(|head| own.strip_prefix(head.as_bytes())?.strip_suffix(b">"));
+        .find_map(|head| spelling.strip_prefix(head.as_bytes())?.strip_suffix(b">"));
     if let Some(inner) = inner {
         return tensor(inner).map_err(|(code, why)| fault(text, at, code, why)).map(Type::Tensor);
     }
-    if let Some(dtype) = element(own) {
+    if let Some(dtype) = element(spelling) {
         return Ok(Type::Tensor(TensorType { dtype, dims: Some(Vec::new()), at_most: false }));
     }
-    if own.first() == Some(&b'!') || own.starts_with(b"tuple<") || own == b"none" {
+    if spelling.first() == Some(&b'!') || spelling.starts_with(b"tuple<") || spelling == b"none" {
         return Ok(Type::Other);
     }
-    Err(fault(text, at, "unknown-dtype", format!("`{}` is no type", shown(own))))
+    Err(fault(text, at, "unknown-dtype", format!("`{}` is no type", shown(spelling))))
 }
 
 type Broken = (&'static str, String);
@@ -182,14 +182,14 @@ fn tensor(inner: &[u8]) -> Result<TensorType, Broken> {
     let (name, encoding) = split_encoding(rest);
     let dtype = element(name)
         .ok_or_else(|| ("unknown-dtype", format!("`{}` is no element type", shown(name))))?;
-    let mut own = TensorType { dtype, dims, at_most: false };
-    bound(&mut own, encoding);
-    let known = own.dims.iter().flatten().flatten();
+    let mut tensor = TensorType { dtype, dims, at_most: false };
+    bound(&mut tensor, encoding);
+    let known = tensor.dims.iter().flatten().flatten();
     let elements = known.copied().filter(|n| *n > 0).try_fold(1u64, u64::checked_mul);
     if elements.and_then(|n| dtype.size_of(n)).is_none() {
         return Err(("size-overflow", "the bytes of a tensor do not fit into 64 bits".to_owned()));
     }
-    Ok(own)
+    Ok(tensor)
 }
 
 /// The text up to the next `x`, where it is an extent.
@@ -226,14 +226,14 @@ fn split_encoding(rest: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Puts the bounds `#stablehlo.bounds<8, ?>` in the place of open extents.
-fn bound(own: &mut TensorType, encoding: &[u8]) {
+fn bound(tensor: &mut TensorType, encoding: &[u8]) {
     let heads: [&[u8]; 2] = [b"#stablehlo.bounds<", b"#stablehlo.type_extensions<bounds = ["];
     let Some(inner) = heads.iter().find_map(|head| encoding.strip_prefix(*head)) else { return };
     let extents = inner.split(|byte| matches!(byte, b',' | b'>' | b']'));
-    for (place, extent) in own.dims.iter_mut().flatten().zip(extents) {
+    for (place, extent) in tensor.dims.iter_mut().flatten().zip(extents) {
         if let (None, Ok(most)) = (&place, number(extent.trim_ascii())) {
             *place = Some(most);
-            own.at_most = true;
+            tensor.at_most = true;
         }
     }
 }

@@ -77,8 +77,8 @@ fn parts(target: &str) -> Option<(&str, &str, &str)> {
 pub(super) fn for_effect(graph: &Graph) -> HashSet<usize> {
     let is_own =
         |node: &Node| parts(&node.target).is_some() && !aten::is_of_known_namespace(&node.target);
-    let own = || graph.nodes.iter().enumerate().filter(|(_, node)| is_own(node));
-    if own().next().is_none() {
+    let candidates = || graph.nodes.iter().enumerate().filter(|(_, node)| is_own(node));
+    if candidates().next().is_none() {
         return HashSet::new();
     }
     let returned = graph.outputs.iter().flat_map(tensors);
@@ -88,7 +88,7 @@ pub(super) fn for_effect(graph: &Graph) -> HashSet<usize> {
         let has_others = node.outputs.iter().any(|output| tensors(output).is_empty());
         !has_others && results.all(|name| !read.contains(name))
     };
-    own().filter(|(_, node)| is_unread(node)).map(|(index, _)| index).collect()
+    candidates().filter(|(_, node)| is_unread(node)).map(|(index, _)| index).collect()
 }
 
 impl<'n> Writes<'n> {
@@ -97,8 +97,8 @@ impl<'n> Writes<'n> {
         let Some((namespace, name, overload)) = parts(&node.target) else { return Self::default() };
         let with_tensors = || node.inputs.iter().filter(|input| !tensors(&input.arg).is_empty());
         let named = |names: &[&str]| {
-            let own = with_tensors().filter(|input| names.contains(&input.name.as_str()));
-            own.map(|input| input.name.as_str()).collect::<Vec<_>>()
+            let inputs = with_tensors().filter(|input| names.contains(&input.name.as_str()));
+            inputs.map(|input| input.name.as_str()).collect::<Vec<_>>()
         };
         let outputs = with_tensors().filter(|input| {
             let is_read = READ_BY_KEYWORD.contains(&input.name.as_str());
@@ -109,8 +109,9 @@ impl<'n> Writes<'n> {
         let is_plain = name.ends_with('_') && !name.ends_with("__");
         let is_in_place = dunder || is_plain || (namespace, name) == ("prims", "copy_to");
         if is_in_place {
-            let first = node.inputs.first().filter(|own| !tensors(&own.arg).is_empty());
-            let mut arguments: Vec<&str> = first.map(|own| own.name.as_str()).into_iter().collect();
+            let first = node.inputs.first().filter(|input| !tensors(&input.arg).is_empty());
+            let mut arguments: Vec<&str> =
+                first.map(|input| input.name.as_str()).into_iter().collect();
             let further = FURTHER.iter().filter(|(start, _)| name.starts_with(start));
             further.for_each(|(_, names)| arguments.extend(named(names)));
             return Self { arguments, are_results: true, are_outputs: false };
@@ -176,23 +177,23 @@ impl Builder<'_> {
 
     /// Values of memory that the caller or the file gave and that was written over.
     pub(super) fn mutated(&self) -> Vec<TensorId> {
-        let given = |memory: &&Memory| memory.held.is_some_and(|held| self.is_given(held));
+        let given = |memory: &&Memory| memory.held.is_some_and(|holder| self.is_given(holder));
         self.memories.iter().filter(given).map(|memory| memory.tensor).collect()
     }
 
     /// Lets what the model returns hold itself.
     pub(super) fn fill_outputs(&mut self) {
-        let held = self.memories.iter().filter_map(|own| Some((own.tensor, own.held?)));
-        let held: HashMap<TensorId, TensorId> =
-            held.filter(|(_, held)| !self.is_given(*held)).collect();
-        if held.is_empty() {
+        let holders = self.memories.iter().filter_map(|memory| Some((memory.tensor, memory.held?)));
+        let holders: HashMap<TensorId, TensorId> =
+            holders.filter(|(_, holder)| !self.is_given(*holder)).collect();
+        if holders.is_empty() {
             return;
         }
         let roots = self.graph.roots();
         for output in self.graph.outputs.clone() {
             let root = roots[output.index()];
-            if let Some(held) = held.get(&root) {
-                self.graph.tensors[root.index()].bytes = self.graph.tensor(*held).bytes;
+            if let Some(holder) = holders.get(&root) {
+                self.graph.tensors[root.index()].bytes = self.graph.tensor(*holder).bytes;
             }
         }
     }
@@ -218,9 +219,9 @@ impl Builder<'_> {
             let tensor = if value.facts == memory.facts {
                 whole
             } else {
-                let own = self.like(value.tensor, name);
-                self.rename(node, whole, own);
-                own
+                let fresh = self.like(value.tensor, name);
+                self.rename(node, whole, fresh);
+                fresh
             };
             (value.tensor, value.version) = (tensor, version);
         }
@@ -228,14 +229,14 @@ impl Builder<'_> {
 
     /// A tensor of the form of another, for an op to write.
     fn like(&mut self, tensor: TensorId, name: &str) -> TensorId {
-        let own = Tensor {
+        let new_tensor = Tensor {
             name: self.fresh(name),
             role: Role::Activation,
             state_bytes: Bytes::ZERO,
             trainable: false,
             ..self.graph.tensor(tensor).clone()
         };
-        self.graph.tensors.push(own);
+        self.graph.tensors.push(new_tensor);
         TensorId::new(self.graph.tensors.len() - 1)
     }
 
@@ -261,7 +262,8 @@ impl Builder<'_> {
         writes: &Writes<'_>,
         (operands, mut outputs): (&[(&str, Value)], Vec<Value>),
     ) -> Vec<Value> {
-        if let Some((_, name, _)) = parts(&node.target).filter(|own| REBINDING.contains(&own.1)) {
+        if let Some((_, name, _)) = parts(&node.target).filter(|parts| REBINDING.contains(&parts.1))
+        {
             self.notes.rebound.insert(format!("{name} ({})", shown(&label(node))));
         }
         let is_target = |name: &&str| writes.arguments.contains(name);
@@ -269,11 +271,12 @@ impl Builder<'_> {
         let targets: Vec<usize> = targets.map(|value| value.memory).collect();
         let n_results = if writes.are_results { targets.len().min(outputs.len()) } else { 0 };
         let beside = outputs.split_off(n_results);
-        let whole =
-            |own: &Self, result: &&Value, memory: usize| result.facts == own.memories[memory].facts;
+        let whole = |builder: &Self, result: &&Value, memory: usize| {
+            result.facts == builder.memories[memory].facts
+        };
         let mut wholes: Vec<Value> = Vec::new();
         for (at, memory) in targets.iter().enumerate() {
-            if wholes.iter().any(|own| own.memory == *memory) {
+            if wholes.iter().any(|value| value.memory == *memory) {
                 continue;
             }
             let result = outputs.get(at).filter(|result| whole(self, result, *memory));
@@ -284,7 +287,7 @@ impl Builder<'_> {
             wholes.push(self.next(*memory, tensor));
         }
         let is_part =
-            wholes.first().is_none_or(|own| outputs.iter().all(|o| o.tensor != own.tensor));
+            wholes.first().is_none_or(|first| outputs.iter().all(|o| o.tensor != first.tensor));
         if is_part && op_type == "Identity" {
             "ScatterElements".clone_into(&mut op_type);
         }
@@ -321,13 +324,13 @@ impl Builder<'_> {
             None => label(node),
         };
         let tensor = self.like(self.memories[memory].tensor, &name);
-        if let Some(held) = self.memories[memory].held {
-            self.graph.tensors[tensor.index()].bytes = self.graph.tensor(held).bytes;
+        if let Some(holder) = self.memories[memory].held {
+            self.graph.tensors[tensor.index()].bytes = self.graph.tensor(holder).bytes;
         }
         if let Some(part) = part {
-            let own = std::mem::take(&mut self.graph.tensors[tensor.index()].name);
+            let of_whole = std::mem::take(&mut self.graph.tensors[tensor.index()].name);
             let of_part = &mut self.graph.tensors[part.tensor.index()].name;
-            let name = std::mem::replace(of_part, own);
+            let name = std::mem::replace(of_part, of_whole);
             self.graph.tensors[tensor.index()].name = name;
         }
         tensor
@@ -345,22 +348,22 @@ impl Builder<'_> {
     pub(super) fn settle(&mut self, values: &[Value], results: &[Value]) {
         let work = self.graph.ops.last().map(|op| &op.work);
         let written =
-            if let Some(Work::Kernel(own)) = work { own.bytes_written } else { Bytes::ZERO };
+            if let Some(Work::Kernel(kernel)) = work { kernel.bytes_written } else { Bytes::ZERO };
         for value in values {
             let memory = &self.memories[value.memory];
             let before = memory.held.unwrap_or(memory.tensor);
             let is_part = results.iter().all(|result| result.tensor != value.tensor);
-            let mut held = Some(before);
+            let mut holder = Some(before);
             if self.graph.tensors[before.index()].role != Role::Activation {
                 let bytes = &mut self.graph.tensors[value.tensor.index()].bytes;
                 *bytes = written.min(*bytes);
             } else if is_part && !self.trains {
                 self.graph.tensors[value.tensor.index()].bytes = Bytes::ZERO;
             } else {
-                held = None;
+                holder = None;
             }
             let memory = &mut self.memories[value.memory];
-            (memory.tensor, memory.version, memory.held) = (value.tensor, value.version, held);
+            (memory.tensor, memory.version, memory.held) = (value.tensor, value.version, holder);
         }
     }
 }

@@ -141,7 +141,7 @@ fn check_directory(source: &dyn Source) -> Result<(), Diagnostic> {
     let start = source.len() - tail.len() as u64;
     let n = source.read_at(start, &mut tail).map_err(|error| crate::source::unreadable(&error))?;
     let tail = &tail[..n];
-    let end = tail.windows(4).rposition(|own| own == b"PK\x05\x06");
+    let end = tail.windows(4).rposition(|window| window == b"PK\x05\x06");
     let Some(end) = end.and_then(|at| tail.get(at..at + 22)) else {
         return Err(Diagnostic::input(
             "truncated-archive",
@@ -152,7 +152,7 @@ fn check_directory(source: &dyn Source) -> Result<(), Diagnostic> {
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |n, byte| n << 8 | u64::from(*byte));
     let (mut n_members, mut size) = (number(&end[10..12]), number(&end[12..16]));
     // The record of zip64 counts in 64 bits.
-    let wide = tail.windows(4).rposition(|own| own == b"PK\x06\x06");
+    let wide = tail.windows(4).rposition(|window| window == b"PK\x06\x06");
     if let Some(wide) = wide.and_then(|at| tail.get(at..at + 56)) {
         n_members = n_members.max(number(&wide[32..40]));
         size = if size == u64::from(u32::MAX) { number(&wide[40..48]) } else { size };

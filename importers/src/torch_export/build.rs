@@ -59,8 +59,8 @@ pub(super) fn build(
     builder.renew(None, module.graph.outputs.iter().flat_map(tensors), &mut values);
     builder.outputs(&module.signature, &values)?;
     builder.fill_outputs();
-    let Builder { mut graph, notes, counts, kept, .. } = builder;
-    drop_unread(&mut graph, &kept);
+    let Builder { mut graph, notes, counts, kept: roots, .. } = builder;
+    drop_unread(&mut graph, &roots);
     if graph.ops.is_empty() {
         return Err(sound::no_ops());
     }
@@ -219,14 +219,14 @@ impl<'a> Builder<'a> {
 
     /// A name that nothing has yet.
     pub(super) fn fresh(&mut self, name: &str) -> String {
-        let mut own = name.to_owned();
-        while self.taken.contains_key(&own) {
+        let mut unique = name.to_owned();
+        while self.taken.contains_key(&unique) {
             let number = self.taken.entry(name.to_owned()).or_insert(1);
             *number += 1;
-            own = format!("{name}/{number}");
+            unique = format!("{name}/{number}");
         }
-        self.taken.insert(own.clone(), 1);
-        own
+        self.taken.insert(unique.clone(), 1);
+        unique
     }
 
     /// A tensor that nothing has written yet.
@@ -239,9 +239,9 @@ impl<'a> Builder<'a> {
         let facts = self.measure.facts(graph, name, grows)?;
         let bytes = facts.bytes(name)?;
         let tensor = TensorId::new(self.graph.tensors.len());
-        let own = self.fresh(name);
+        let unique = self.fresh(name);
         self.graph.tensors.push(Tensor {
-            name: own,
+            name: unique,
             dtype: facts.dtype,
             shape: facts.shape.clone().unwrap_or_default(),
             bytes,
@@ -283,9 +283,11 @@ impl<'a> Builder<'a> {
                     }
                     continue;
                 }
-                InputSpec::Parameter(own) => (&own.arg.name, &own.parameter_name, true),
-                InputSpec::Buffer(own) => (&own.arg.name, &own.buffer_name, false),
-                InputSpec::TensorConstant(own) => (&own.arg.name, &own.tensor_constant_name, false),
+                InputSpec::Parameter(input) => (&input.arg.name, &input.parameter_name, true),
+                InputSpec::Buffer(input) => (&input.arg.name, &input.buffer_name, false),
+                InputSpec::TensorConstant(input) => {
+                    (&input.arg.name, &input.tensor_constant_name, false)
+                }
                 InputSpec::ConstantInput(_) | InputSpec::CustomObj(_) | InputSpec::Token(_) => {
                     continue;
                 }
@@ -311,10 +313,10 @@ impl<'a> Builder<'a> {
         is_parameter: bool,
     ) -> Result<Value, Diagnostic> {
         let value = self.place(graph, name, (Role::Parameter, false))?;
-        let own = self.fresh(fqn);
+        let unique = self.fresh(fqn);
         let requires = graph.tensor_values.get(name).is_some_and(|meta| meta.requires_grad);
         let tensor = &mut self.graph.tensors[value.tensor.index()];
-        tensor.name = own;
+        tensor.name = unique;
         // Frozen parameters are exported as such.
         tensor.trainable = is_parameter && requires && tensor.dtype.is_wide_float();
         let elements = value.facts.shape.iter().flatten().fold(1u64, |n, d| n.saturating_mul(*d));
@@ -491,24 +493,24 @@ impl<'a> Builder<'a> {
         };
         for spec in &signature.output_specs {
             match spec {
-                OutputSpec::UserOutput(own) => {
-                    for name in tensors(&own.arg) {
+                OutputSpec::UserOutput(output) => {
+                    for name in tensors(&output.arg) {
                         self.graph.outputs.push(find(name)?);
                     }
                 }
-                OutputSpec::LossOutput(own) | OutputSpec::GradientToUserInput(own) => {
-                    self.graph.outputs.push(find(&own.arg.name)?);
+                OutputSpec::LossOutput(output) | OutputSpec::GradientToUserInput(output) => {
+                    self.graph.outputs.push(find(&output.arg.name)?);
                 }
-                OutputSpec::GradientToParameter(own) => {
-                    let tensor = find(&own.arg.name)?;
+                OutputSpec::GradientToParameter(output) => {
+                    let tensor = find(&output.arg.name)?;
                     self.kept.push(tensor);
-                    if let Some(parameter) = self.parameters.get(&own.parameter_name) {
+                    if let Some(parameter) = self.parameters.get(&output.parameter_name) {
                         self.graph.gradients.push(Gradient { parameter: *parameter, tensor });
                     }
                 }
-                OutputSpec::BufferMutation(own)
-                | OutputSpec::ParameterMutation(own)
-                | OutputSpec::UserInputMutation(own) => self.kept.push(find(&own.arg.name)?),
+                OutputSpec::BufferMutation(output)
+                | OutputSpec::ParameterMutation(output)
+                | OutputSpec::UserInputMutation(output) => self.kept.push(find(&output.arg.name)?),
                 OutputSpec::Token(_) => {}
             }
         }
@@ -518,9 +520,9 @@ impl<'a> Builder<'a> {
 }
 
 /// Takes out ops whose results nobody reads, and what only they read.
-fn drop_unread(graph: &mut Graph, kept: &[TensorId]) {
+fn drop_unread(graph: &mut Graph, roots: &[TensorId]) {
     let mut is_read = vec![false; graph.tensors.len()];
-    graph.outputs.iter().chain(kept).for_each(|tensor| is_read[tensor.index()] = true);
+    graph.outputs.iter().chain(roots).for_each(|tensor| is_read[tensor.index()] = true);
     let mut lives = vec![false; graph.ops.len()];
     for (op, lives) in graph.ops.iter().zip(&mut lives).rev() {
         *lives = op.outputs.iter().any(|output| is_read[output.index()]);

@@ -50,7 +50,7 @@ impl Builder<'_> {
             Effect::Creates => Kernel { bytes_read: Bytes::ZERO, ..whole },
             Effect::Multiplies(products) => {
                 let found = products(&call(node, operands, outputs));
-                let found = found.filter(|own| own.iter().all(|p| p.flops().is_some()));
+                let found = found.filter(|products| products.iter().all(|p| p.flops().is_some()));
                 let origin = if found.is_some() { Origin::Rule } else { Origin::Guessed };
                 let products = found.unwrap_or_default();
                 let dtype = product_dtype(operands, outputs).filter(|_| !products.is_empty());
@@ -200,9 +200,9 @@ fn is_view(rule: aten::Rule, node: &Node, operands: &[(&str, Value)], outputs: &
 /// Whether a result of the same shape lies in memory as what it is made from, where both are known.
 fn keeps_layout(from: &Value, to: &Value) -> bool {
     match (&from.facts.shape, &from.facts.strides, &to.facts.strides) {
-        (Some(shape), Some(own), Some(other)) => {
-            own == other
-                || (layout::is_contiguous(shape, own) && layout::is_contiguous(shape, other))
+        (Some(shape), Some(strides), Some(other)) => {
+            strides == other
+                || (layout::is_contiguous(shape, strides) && layout::is_contiguous(shape, other))
         }
         _ => true,
     }

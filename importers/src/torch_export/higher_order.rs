@@ -34,7 +34,7 @@ const WRAPPERS: [&str; 9] = [
 /// Graphs of an operator, in order.
 fn graphs(node: &Node) -> Vec<&Graph> {
     let graphs = node.inputs.iter().filter_map(|input| match &input.arg {
-        Argument::AsGraph(own) => Some(own.graph.as_ref()),
+        Argument::AsGraph(graph) => Some(graph.graph.as_ref()),
         _ => None,
     });
     graphs.collect()
@@ -76,15 +76,15 @@ impl Builder<'_> {
             node.inputs.iter().skip_while(|input| !matches!(input.arg, Argument::AsGraph(_)));
         let operands = behind.flat_map(|input| tensors(&input.arg));
         let names = inner.inputs.iter().flat_map(tensors);
-        let mut own = Values::new();
+        let mut scope = Values::new();
         for (name, operand) in names.zip(operands) {
             let value = values.get(operand).ok_or_else(|| undefined(node, operand))?;
-            own.insert(name, value.clone());
+            scope.insert(name, value.clone());
         }
-        let own = self.nodes(inner, own, &[])?;
+        let scope = self.nodes(inner, scope, &[])?;
         let results = inner.outputs.iter().flat_map(tensors);
         for (name, result) in node.outputs.iter().flat_map(tensors).zip(results) {
-            let value = own.get(result).ok_or_else(|| undefined(node, result))?;
+            let value = scope.get(result).ok_or_else(|| undefined(node, result))?;
             define(values, name, value.clone())?;
         }
         Ok(())
@@ -194,11 +194,11 @@ impl Builder<'_> {
         self.notes.unknown.append(&mut aside.notes.unknown);
         let mut kernel = Kernel::default();
         for op in &aside.graph.ops {
-            let Work::Kernel(own) = &op.work else { continue };
-            kernel.absorb(own);
+            let Work::Kernel(inner) = &op.work else { continue };
+            kernel.absorb(inner);
             let written: Bytes =
                 op.outputs.iter().map(|output| aside.graph.tensor(*output).bytes).sum();
-            kernel.temporary = kernel.temporary.max(written + own.temporary);
+            kernel.temporary = kernel.temporary.max(written + inner.temporary);
         }
         Ok(kernel)
     }

@@ -16,7 +16,7 @@ pub(super) fn is_contiguous(shape: &[u64], strides: &[u64]) -> bool {
             .iter()
             .zip(strides)
             .zip(contiguous(shape))
-            .all(|((extent, stride), own)| *extent == 1 || *stride == own)
+            .all(|((extent, stride), expected)| *extent == 1 || *stride == expected)
 }
 
 /// Whether a tensor can be seen in another shape: each new axis must lie within a run of old axes
@@ -52,7 +52,7 @@ pub(super) fn is_viewable(shape: &[u64], strides: &[u64], to: &[u64]) -> bool {
 
 /// Elements in memory: an axis of stride 0 repeats what is there.
 pub(super) fn distinct(shape: &[u64], strides: Option<&[u64]>) -> Option<u64> {
-    let repeats = |axis: usize| strides.is_some_and(|own| own.get(axis) == Some(&0));
+    let repeats = |axis: usize| strides.is_some_and(|strides| strides.get(axis) == Some(&0));
     let axes = shape.iter().enumerate().filter(|(axis, _)| !repeats(*axis));
     if shape.contains(&0) {
         return Some(0);

@@ -73,9 +73,9 @@ fn forward(
         if found[index].is_none() {
             found[index] = next.get(&OpId::new(index)).cloned();
         }
-        if let Some(own) = found[index].clone() {
+        if let Some(module) = found[index].clone() {
             for maker in op.inputs.iter().filter_map(|tensor| producers[tensor.index()]) {
-                next.insert(maker, own.clone());
+                next.insert(maker, module.clone());
             }
         }
     }

@@ -14,7 +14,7 @@ pub(super) fn reads(node: &Node) -> impl Iterator<Item = &str> {
 
 /// Names of the tensors of an argument.
 pub(super) fn tensors(argument: &Argument) -> Vec<&str> {
-    let optional = |own: &'_ OptionalTensor| match own {
+    let optional = |tensor: &'_ OptionalTensor| match tensor {
         OptionalTensor::Tensor(_) => true,
         OptionalTensor::None(_) => false,
     };
@@ -22,14 +22,16 @@ pub(super) fn tensors(argument: &Argument) -> Vec<&str> {
         Argument::AsTensor(name) => vec![name.name.as_str()],
         Argument::AsTensors(names) => names.iter().map(|name| name.name.as_str()).collect(),
         Argument::AsNestedTensors(lists) => lists.0.iter().map(|name| name.name.as_str()).collect(),
-        Argument::AsOptionalTensor(own) if optional(own) => named(std::slice::from_ref(own)),
-        Argument::AsOptionalTensors(own) => named(own),
+        Argument::AsOptionalTensor(tensor) if optional(tensor) => {
+            named(std::slice::from_ref(tensor))
+        }
+        Argument::AsOptionalTensors(tensors) => named(tensors),
         _ => Vec::new(),
     }
 }
 
 fn named(optional: &[OptionalTensor]) -> Vec<&str> {
-    let names = optional.iter().filter_map(|own| match own {
+    let names = optional.iter().filter_map(|tensor| match tensor {
         OptionalTensor::Tensor(name) => Some(name.name.as_str()),
         OptionalTensor::None(_) => None,
     });
@@ -52,15 +54,17 @@ pub(super) fn phases(graph: &Graph, signature: &Signature) -> Vec<Phase> {
     let mut wanted: HashSet<&str> = HashSet::new();
     for spec in &signature.output_specs {
         match spec {
-            OutputSpec::GradientToParameter(own) => {
-                gradients.insert(own.arg.name.as_str(), own.parameter_name.as_str());
+            OutputSpec::GradientToParameter(output) => {
+                gradients.insert(output.arg.name.as_str(), output.parameter_name.as_str());
             }
             OutputSpec::GradientToUserInput(_) | OutputSpec::Token(_) => {}
-            OutputSpec::UserOutput(own) => wanted.extend(tensors(&own.arg)),
-            OutputSpec::LossOutput(own)
-            | OutputSpec::BufferMutation(own)
-            | OutputSpec::ParameterMutation(own)
-            | OutputSpec::UserInputMutation(own) => drop(wanted.insert(own.arg.name.as_str())),
+            OutputSpec::UserOutput(output) => wanted.extend(tensors(&output.arg)),
+            OutputSpec::LossOutput(output)
+            | OutputSpec::BufferMutation(output)
+            | OutputSpec::ParameterMutation(output)
+            | OutputSpec::UserInputMutation(output) => {
+                wanted.insert(output.arg.name.as_str());
+            }
         }
     }
     let mut phases = vec![Phase::Forward; graph.nodes.len()];
@@ -75,14 +79,17 @@ pub(super) fn phases(graph: &Graph, signature: &Signature) -> Vec<Phase> {
             wanted.extend(reads(node));
             continue;
         }
-        let own = written().fold(Reach::None, |all, name| {
+        let reached = written().fold(Reach::None, |all, name| {
             join(all, reach.get(name).copied().unwrap_or(Reach::None))
         });
-        *phase =
-            if matches!(own, Reach::One(_)) { Phase::BackwardWeight } else { Phase::BackwardInput };
+        *phase = if matches!(reached, Reach::One(_)) {
+            Phase::BackwardWeight
+        } else {
+            Phase::BackwardInput
+        };
         for name in reads(node) {
             let all = reach.entry(name).or_insert(Reach::None);
-            *all = join(*all, own);
+            *all = join(*all, reached);
         }
     }
     phases

@@ -28,8 +28,8 @@ pub(super) fn load(source: &dyn Source) -> Result<Loaded, Diagnostic> {
     let mut archive = Archive::open(source)?;
     let is_model =
         |path: &str| path.strip_prefix("models/").is_some_and(|name| name.ends_with(".json"));
-    let own = archive.find(|path| is_model(path) || path == "serialized_exported_program.json")?;
-    let Some(model) = own.map(str::to_owned) else { return Err(no_program(&archive)) };
+    let path = archive.find(|path| is_model(path) || path == "serialized_exported_program.json")?;
+    let Some(model) = path.map(str::to_owned) else { return Err(no_program(&archive)) };
     let program: Program = member(&mut archive, &model)?;
     if program.schema_version.major != MAJOR {
         return Err(Diagnostic::input(
@@ -102,9 +102,10 @@ impl Loaded {
         let config = &self.weights.as_ref()?.config;
         let metas = || config.values().filter_map(|payload| payload.tensor_meta.as_ref());
         let types: HashSet<i64> = metas().map(|meta| meta.dtype).collect();
-        let paths: HashSet<&str> = config.values().map(|own| own.path_name.as_str()).collect();
+        let paths: HashSet<&str> =
+            config.values().map(|payload| payload.path_name.as_str()).collect();
         let on_meta =
-            metas().any(|meta| meta.device.as_ref().is_some_and(|own| own.kind == "meta"));
+            metas().any(|meta| meta.device.as_ref().is_some_and(|device| device.kind == "meta"));
         let is_own = paths.len() == config.len();
         if !is_own && config.len() > 2 && paths.len() <= types.len() {
             return None;
@@ -116,7 +117,8 @@ impl Loaded {
         let mut first: HashMap<(&str, String), &str> = HashMap::new();
         let place = |payload: &Payload| {
             let meta = payload.tensor_meta.as_ref();
-            let form = meta.map(|own| (&own.sizes, &own.strides, &own.storage_offset, own.dtype));
+            let form =
+                meta.map(|meta| (&meta.sizes, &meta.strides, &meta.storage_offset, meta.dtype));
             format!("{form:?}")
         };
         let owners = config.iter().map(|(name, payload)| {

@@ -114,8 +114,8 @@ impl Sizes {
         };
         let value = evaluate(text, &self.bindings).or_else(hint);
         let value = value.filter(|value| *value <= EXTENT_LIMIT);
-        let found =
-            value.map(|value| (value, symbols(text).iter().any(|own| self.at_most.contains(own))));
+        let found = value
+            .map(|value| (value, symbols(text).iter().any(|symbol| self.at_most.contains(symbol))));
         self.known.borrow_mut().insert(text.clone(), found);
         found
     }
@@ -240,19 +240,19 @@ fn traced(
 ) -> Option<Diagnostic> {
     let inputs = user_inputs(program);
     let metas = inputs.iter().filter_map(|name| graph.tensor_values.get(*name));
-    let mut kept = BTreeMap::new();
+    let mut hinted = BTreeMap::new();
     for extent in metas.flat_map(|meta| &meta.sizes) {
         let Extent::Expression(expression) = extent else { continue };
         for symbol in symbols(&expression.expr_str) {
             if let (None, Some(hint)) = (bindings.get(&symbol), hints.get(&symbol)) {
-                kept.insert(symbol, *hint);
+                hinted.insert(symbol, *hint);
             }
         }
     }
-    let (first, _) = kept.first_key_value()?;
+    let (first, _) = hinted.first_key_value()?;
     let hint = format!("state others, such as `--dim {first}=8`");
     let listed: Vec<String> =
-        kept.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        hinted.iter().map(|(name, value)| format!("{name} = {value}")).collect();
     let message =
         format!("dimensions keep the sizes that they were traced at: {}", listed.join(", "));
     Some(Diagnostic::warning("traced-dimensions", message).fact("dimensions", listed).hint(hint))

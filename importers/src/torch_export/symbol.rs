@@ -108,7 +108,9 @@ impl Expression {
         match self {
             Self::Number(_) => {}
             Self::Symbol(name) => drop(found.insert(name.clone())),
-            Self::Call(_, arguments) => arguments.iter().for_each(|own| own.symbols(found)),
+            Self::Call(_, arguments) => {
+                arguments.iter().for_each(|argument| argument.symbols(found))
+            }
         }
     }
 
@@ -119,7 +121,7 @@ impl Expression {
             Self::Call(name, arguments) => (name.as_str(), arguments),
         };
         let values: Vec<Ratio> =
-            arguments.iter().map(|own| own.value(bindings)).collect::<Option<_>>()?;
+            arguments.iter().map(|argument| argument.value(bindings)).collect::<Option<_>>()?;
         let all = |join: fn(Ratio, Ratio) -> Option<Ratio>| {
             let (first, rest) = values.split_first()?;
             rest.iter().try_fold(*first, |value, next| join(value, *next))

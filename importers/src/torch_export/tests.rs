@@ -13,7 +13,7 @@ fn tensor(sizes: &[u64]) -> Value {
     for axis in (1..sizes.len()).rev() {
         strides[axis - 1] = strides[axis] * sizes[axis];
     }
-    let ints = |own: &[u64]| own.iter().map(|n| json!({ "as_int": n })).collect::<Vec<_>>();
+    let ints = |numbers: &[u64]| numbers.iter().map(|n| json!({ "as_int": n })).collect::<Vec<_>>();
     json!({ "dtype": 7, "sizes": ints(sizes), "strides": ints(&strides), "requires_grad": true })
 }
 
@@ -161,10 +161,10 @@ fn other_archives_are_named() {
         let error = error.unwrap_err();
         (error.code, error.message)
     };
-    let (own, said) = code(&[("archive/data.pkl", b"")]);
-    assert!(own == "unsupported-format" && said.contains("torch.save"), "{said}");
-    let (own, said) = code(&[("a/constants.pkl", b""), ("a/data.pkl", b"")]);
-    assert!(own == "unsupported-format" && said.contains("TorchScript"), "{said}");
+    let (found, said) = code(&[("archive/data.pkl", b"")]);
+    assert!(found == "unsupported-format" && said.contains("torch.save"), "{said}");
+    let (found, said) = code(&[("a/constants.pkl", b""), ("a/data.pkl", b"")]);
+    assert!(found == "unsupported-format" && said.contains("TorchScript"), "{said}");
     assert_eq!(code(&[("m/archive_format", b"pt2")]).0, "no-program");
     assert_eq!(
         code(&[("m/models/a.json", b"{}"), ("m/models/b.json", b"{}")]).0,
@@ -191,8 +191,8 @@ fn archives_of_any_name_are_read() {
         let mut wide = b"PK\x06\x06".to_vec();
         wide.extend(44u64.to_le_bytes());
         wide.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        for own in [2, 2, size, start] {
-            wide.extend(own.to_le_bytes());
+        for field in [2, 2, size, start] {
+            wide.extend(field.to_le_bytes());
         }
         wide.extend(b"PK\x06\x07");
         wide.extend(0u32.to_le_bytes());
@@ -237,8 +237,8 @@ fn written_through_a_view(read: &str, is_buffer: bool) -> Value {
     ];
     let specs = "/graph_module/signature/input_specs/2";
     if is_buffer {
-        let own = json!({ "buffer": { "arg": { "name": "memory" }, "buffer_name": "m" } });
-        program["graph_module"]["signature"]["input_specs"].as_array_mut().unwrap().push(own);
+        let buffer = json!({ "buffer": { "arg": { "name": "memory" }, "buffer_name": "m" } });
+        program["graph_module"]["signature"]["input_specs"].as_array_mut().unwrap().push(buffer);
         assert!(program.pointer(specs).is_some());
     } else {
         nodes.insert(0, node("torch.ops.aten.zeros.default", &[], "memory"));
@@ -274,11 +274,14 @@ fn who_reads_memory_reads_what_was_written_through_a_view() {
             assert_eq!(graph.tensor(op.outputs[0]).bytes.get(), bytes);
             let roots = graph.roots();
             let last = graph.ops.iter().find(|op| op.name == "result").unwrap();
-            assert!(last.inputs.iter().any(|own| roots[own.index()] == op.outputs[0]), "{read}");
-            let held = if is_buffer { "m" } else { "memory" };
-            let held = graph.tensors.iter().position(|own| own.name == held);
+            assert!(
+                last.inputs.iter().any(|input| roots[input.index()] == op.outputs[0]),
+                "{read}"
+            );
+            let name = if is_buffer { "m" } else { "memory" };
+            let position = graph.tensors.iter().position(|tensor| tensor.name == name);
             let mut all = last.inputs.iter().chain(&last.parameters);
-            assert!(all.any(|own| Some(own.index()) == held), "{last:?}");
+            assert!(all.any(|input| Some(input.index()) == position), "{last:?}");
             let ir::op::Work::Kernel(kernel) = &last.work else { panic!("{last:?}") };
             assert_eq!(kernel.bytes_read.get(), rows * 64 + 16 * 8 * 4);
         }

@@ -87,7 +87,7 @@ impl Measure<'_> {
             Some((shape, at_most)) => (Some(shape), at_most),
             None => (None, false),
         };
-        let strides = self.sizes.strides(meta).filter(|own| own.len() == meta.sizes.len());
+        let strides = self.sizes.strides(meta).filter(|strides| strides.len() == meta.sizes.len());
         let mut facts = Facts { dtype, shape, strides, at_most, grows };
         if let (true, Some(growth), Some(shape)) = (grows, self.growth, &mut facts.shape) {
             match shape.iter_mut().find(|extent| extent.is_multiple_of(growth.from)) {

@@ -142,9 +142,9 @@ mod tests {
     /// Longest common subsequence by the table of all prefixes.
     fn longest(a: &[u32], b: &[u32]) -> usize {
         let mut table = vec![vec![0; b.len() + 1]; a.len() + 1];
-        for (x, own) in a.iter().enumerate() {
+        for (x, this) in a.iter().enumerate() {
             for (y, other) in b.iter().enumerate() {
-                table[x + 1][y + 1] = if own == other {
+                table[x + 1][y + 1] = if this == other {
                     table[x][y] + 1
                 } else {
                     table[x][y + 1].max(table[x + 1][y])

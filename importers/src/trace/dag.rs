@@ -115,7 +115,7 @@ fn composites(nodes: &[Node]) -> BTreeSet<usize> {
         let storage = result(&nodes[at])?;
         let end = nodes.len().min(at + REACH);
         // Memory that was read in between has been freed since, and used again.
-        let is_read = |node: &&Node| node.call.inputs.iter().any(|own| own.storage == storage);
+        let is_read = |node: &&Node| node.call.inputs.iter().any(|input| input.storage == storage);
         let later = &nodes[at + 1..end];
         let first = later.iter().find(|node| writes(node, storage) || is_read(node))?;
         writes(first, storage).then_some(at)

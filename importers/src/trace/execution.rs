@@ -156,8 +156,13 @@ fn node(n: u64, text: &[u8], shared: &mut Shared) -> Result<Call, Diagnostic> {
             invalid_field(&what, &id, &attribute.name, "of its type")
         })?;
     }
-    let tensors = |own: &Tensors<'_>, member, plain: &mut Vec<_>| {
-        operands_of((node.id, &node.name), member, (&own.values, &own.shapes, &own.types), plain)
+    let tensors = |operands: &Tensors<'_>, member, plain: &mut Vec<_>| {
+        operands_of(
+            (node.id, &node.name),
+            member,
+            (&operands.values, &operands.shapes, &operands.types),
+            plain,
+        )
     };
     call.inputs = tensors(&node.inputs, "inputs", &mut call.plain)?;
     call.outputs = tensors(&node.outputs, "outputs", &mut Vec::new())?;
@@ -261,8 +266,8 @@ fn members(
         match value.as_array()?.as_slice() {
             [] => {}
             [Value::Number(_), ..] => {
-                let own = of.get(found.len() - first).or(of.first()).copied().flatten();
-                found.push(operand(position, value, shape, own)?);
+                let dtype = of.get(found.len() - first).or(of.first()).copied().flatten();
+                found.push(operand(position, value, shape, dtype)?);
             }
             // Absent members are texts.
             values => {
@@ -276,7 +281,7 @@ fn members(
 
 /// The element types in `Tensor(float)` or `GenericList[Tensor(float),...]`.
 fn elements(of: &str) -> Vec<Option<DType>> {
-    of.split("Tensor(").skip(1).map(|own| dtype(own.split(')').next()?)).collect()
+    of.split("Tensor(").skip(1).map(|part| dtype(part.split(')').next()?)).collect()
 }
 
 /// A tensor from `[tensor, storage, offset, elements, bytes of an element, device]`.

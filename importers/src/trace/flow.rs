@@ -143,19 +143,19 @@ impl Builder<'_> {
     }
 
     /// The phase that a call is in, or the backward pass where it works on gradients.
-    fn phase(&self, own: Phase, inputs: &[TensorId]) -> Phase {
+    fn phase(&self, phase: Phase, inputs: &[TensorId]) -> Phase {
         let is_gradient = |tensor: &TensorId| self.gradients.contains(tensor);
-        if own == Phase::Forward && inputs.iter().any(is_gradient) {
+        if phase == Phase::Forward && inputs.iter().any(is_gradient) {
             return Phase::BackwardInput;
         }
-        own
+        phase
     }
 
     /// What a unit reads: its arguments but those that it only writes, and what calls inside it
     /// read from elsewhere.
     fn reads(&self, call: &Call, inside: &[usize], made: &HashSet<u64>) -> Vec<Operand> {
         let fills = work::fills(call);
-        let own = call.inputs.iter().filter(|operand| {
+        let operands = call.inputs.iter().filter(|operand| {
             let is_whole = self
                 .storages
                 .get(operand.storage)
@@ -167,7 +167,7 @@ impl Builder<'_> {
         let hidden = deeper.filter(|operand| {
             !made.contains(&operand.storage) && !given(operand.storage) && !operand.is_scalar()
         });
-        own.chain(hidden).filter(|operand| is_real(operand)).cloned().collect()
+        operands.chain(hidden).filter(|operand| is_real(operand)).cloned().collect()
     }
 
     /// The tensor that an operand names now; `None` for numbers and memory that nobody wrote.

@@ -115,7 +115,7 @@ impl Forest {
         let parents: Vec<Option<usize>> = calls
             .iter()
             .map(|call| {
-                Some(call).filter(is_inside).and_then(|own| by_id.get(&own.parent).copied())
+                Some(call).filter(is_inside).and_then(|call| by_id.get(&call.parent).copied())
             })
             .collect();
         let n_roots = parents.iter().filter(|parent| parent.is_none()).count();

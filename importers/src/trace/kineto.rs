@@ -265,7 +265,8 @@ pub(super) fn profile(source: Box<dyn Read + '_>) -> Result<Profile, Diagnostic>
     profile.kind = device.map_or_else(|| "cpu".to_owned(), |device| kind(&device.name));
     profile.memory = device.and_then(|device| device.memory);
     let distributed: Option<Distributed> = member(&beside, "distributedInfo")?;
-    profile.rank = distributed.and_then(|own| Some((own.rank?, own.world_size?)));
+    profile.rank =
+        distributed.and_then(|distributed| Some((distributed.rank?, distributed.world_size?)));
     Ok(profile)
 }
 
@@ -291,12 +292,12 @@ impl Profile {
         }
         let (start, duration) = (nanoseconds(ts), nanoseconds(duration).unsigned_abs());
         let number = |of: fn(&Arguments<D>) -> Option<u64>| event.args.as_ref().and_then(of);
-        let external = number(|own| own.external).unwrap_or(0);
-        let correlation = number(|own| own.correlation).unwrap_or(0);
+        let external = number(|args| args.external).unwrap_or(0);
+        let correlation = number(|args| args.correlation).unwrap_or(0);
         match &**cat {
             "cpu_op" | "user_annotation" => {
                 let name = event.name.text();
-                let record = number(|own| own.record).unwrap_or(0);
+                let record = number(|args| args.record).unwrap_or(0);
                 let thread = self.thread(&event.pid, &event.tid);
                 if name.starts_with("ProfilerStep#") {
                     let end = start.saturating_add_unsigned(duration);
@@ -333,7 +334,7 @@ impl Profile {
 
     /// Whether it is of a process.
     pub(super) fn is_of(&self, process: u64) -> bool {
-        self.threads.keys().any(|(own, _)| own.parse() == Ok(process))
+        self.threads.keys().any(|(pid, _)| pid.parse() == Ok(process))
     }
 
     /// By thread, its process.

@@ -10,19 +10,19 @@ pub(super) fn list(text: &str) -> Option<Vec<Value>> {
     while let Some(c) = rest.next() {
         match c {
             '\'' | '"' => {
-                let mut own = String::new();
+                let mut string = String::new();
                 loop {
                     match rest.next()? {
                         end if end == c => break,
-                        '\\' => own.push(match rest.next()? {
+                        '\\' => string.push(match rest.next()? {
                             'n' => '\n',
                             't' => '\t',
                             other => other,
                         }),
-                        other => own.push(other),
+                        other => string.push(other),
                     }
                 }
-                json.push_str(&Value::String(own).to_string());
+                json.push_str(&Value::String(string).to_string());
             }
             letter if letter.is_ascii_alphabetic() => {
                 let mut word = String::from(letter);

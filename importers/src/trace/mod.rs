@@ -65,9 +65,10 @@ fn executions(
     let mut ranks = Vec::new();
     for (position, execution) in executions.into_iter().enumerate() {
         let profile = beside.take(execution.process)?;
-        let own = rank(execution, name, options, profile.as_ref())?;
-        let number = profile.and_then(|profile| profile.rank).map_or(position as u64, |own| own.0);
-        ranks.push(Rank { number, ..own });
+        let rank = rank(execution, name, options, profile.as_ref())?;
+        let number =
+            profile.and_then(|profile| profile.rank).map_or(position as u64, |rank| rank.0);
+        ranks.push(Rank { number, ..rank });
     }
     beside.refuse_rest()?;
     join(ranks)
@@ -87,14 +88,14 @@ pub(crate) fn onto(import: &mut Import, options: &ImportOptions) -> Result<(), D
     }
     let first = formats.iter().position(|format| *format == "execution-trace").unwrap_or(0);
     let path = traces.remove(first);
-    let own = ImportOptions { traces, ..ImportOptions::default() };
+    let of_traces = ImportOptions { traces, ..ImportOptions::default() };
     let name = path.display().to_string();
     let read = || {
         let source = FileSource::open(&path)?;
         match formats[first] {
-            "execution-trace" => executions(&source, &name, &own),
-            "kineto" => profile(&source, &name, &own),
-            "chakra" => read_chakra(&source, &name, &own).map(Rank::of),
+            "execution-trace" => executions(&source, &name, &of_traces),
+            "kineto" => profile(&source, &name, &of_traces),
+            "chakra" => read_chakra(&source, &name, &of_traces).map(Rank::of),
             _ => Err(Diagnostic::input("unknown-format", "this is no profile of a run")
                 .hint("give a trace of PyTorch's profiler: export_chrome_trace writes one")),
         }

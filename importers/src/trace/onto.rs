@@ -73,15 +73,16 @@ pub(super) fn land(import: &mut Import, ran: Rank, trains: bool) -> Result<(), D
     };
     let mut share = lay(&mut import.graph, (&traced.graph, &idle), &kind);
     share.add_foreign(&traced, &idle, &kind);
-    let has_all = import.graph.ops.iter().filter_map(kernel).all(|own| !own.measured.is_empty());
+    let has_all =
+        import.graph.ops.iter().filter_map(kernel).all(|kernel| !kernel.measured.is_empty());
     // The update at least is priced by what the kind states, and it states nothing.
     if import.cluster.is_none() && has_all && !trains {
         import.cluster = traced.cluster;
     }
-    let told = |warning: &Diagnostic| {
+    let is_relevant = |warning: &Diagnostic| {
         ["one-step", "idle-time", "overlapping-calls"].contains(&warning.code)
     };
-    import.warnings.extend(traced.warnings.into_iter().filter(told));
+    import.warnings.extend(traced.warnings.into_iter().filter(is_relevant));
     import.warnings.extend(left_out(&share));
     import.warnings.extend(other_type(&import.graph, &traced.graph));
     let part = |time: u64| if share.total == 0 { 0.0 } else { time as f64 / share.total as f64 };
@@ -90,13 +91,13 @@ pub(super) fn land(import: &mut Import, ran: Rank, trains: bool) -> Result<(), D
     import.warnings.extend(warnings::others(&share, part(share.other)));
     import.warnings.extend(warnings::other_extents(&share, (&traced.graph, &import.graph)));
     import.warnings.extend(warnings::mode((&traced.graph, &import.graph), trains));
-    for own in traced.summary.recorded {
+    for recorded in traced.summary.recorded {
         import.summary.recorded.push(Recorded {
             op_time: Nanos(share.total),
             landed_share: landed,
             segment_share: part(share.by_segment),
             idle_time: Nanos(share.idle),
-            ..own
+            ..recorded
         });
     }
     Ok(())
@@ -124,17 +125,17 @@ fn lay(graph: &mut Graph, (traced, idle): (&Graph, &[u64]), kind: &str) -> Share
             share.leave(time, name);
             continue;
         }
-        let own = (0..graph.ops.len()).filter(|at| pass(graph.ops[*at].phase) == phase);
-        let own: Vec<Item<'_>> =
-            own.filter_map(|at| Item::of((graph, at), &mut types, None)).collect();
+        let ops = (0..graph.ops.len()).filter(|at| pass(graph.ops[*at].phase) == phase);
+        let items: Vec<Item<'_>> =
+            ops.filter_map(|at| Item::of((graph, at), &mut types, None)).collect();
         let is_step = has(traced, Phase::BackwardInput) && !has(graph, Phase::BackwardInput);
-        let mut pair = Pair::of(ran.iter().collect(), own.iter().collect());
+        let mut pair = Pair::of(ran.iter().collect(), items.iter().collect());
         let landed = pair.land(is_step && phase == Phase::Forward);
-        share.add(time, &landed, own.iter().filter(|item| item.flops() > 0).count());
+        share.add(time, &landed, items.iter().filter(|item| item.flops() > 0).count());
         share.n_ran += ran.len();
-        let names = landed.others.iter().map(|own| traced.ops[own.op].op_type.clone());
+        let names = landed.others.iter().map(|other| traced.ops[other.op].op_type.clone());
         share.names.extend(names);
-        let times = own.iter().zip(&landed.times);
+        let times = items.iter().zip(&landed.times);
         found.extend(times.filter_map(|(item, time)| Some((item.op, (*time)?))));
     }
     for (at, time) in found {
@@ -164,7 +165,7 @@ impl Share {
             .summary
             .recorded
             .iter()
-            .fold(0u64, |sum, own| sum.saturating_add(own.op_time.get()));
+            .fold(0u64, |sum, recorded| sum.saturating_add(recorded.op_time.get()));
         self.foreign = ran.saturating_sub(known);
         self.total = self.total.saturating_add(self.foreign);
     }
@@ -176,7 +177,8 @@ impl Share {
         self.by_segment = self.by_segment.saturating_add(landed.by_segment);
         self.lacking += landed.lacking;
         self.homeless += landed.homeless;
-        self.other = landed.others.iter().fold(self.other, |sum, own| sum.saturating_add(own.time));
+        self.other =
+            landed.others.iter().fold(self.other, |sum, other| sum.saturating_add(other.time));
         self.n_others += landed.others.len();
         self.told += landed.told;
         self.reshaped.extend_from_slice(&landed.reshaped);
@@ -207,10 +209,10 @@ fn left_out(share: &Share) -> Option<Diagnostic> {
 /// The type in which most of the operations of products are done.
 fn main_type(graph: &Graph) -> Option<DType> {
     let mut flops: BTreeMap<DType, u64> = BTreeMap::new();
-    for own in graph.ops.iter().filter_map(kernel) {
-        if let Some(dtype) = own.dtype {
+    for kernel in graph.ops.iter().filter_map(kernel) {
+        if let Some(dtype) = kernel.dtype {
             let sum = flops.entry(dtype).or_default();
-            *sum = sum.saturating_add(own.flops().get());
+            *sum = sum.saturating_add(kernel.flops().get());
         }
     }
     flops.into_iter().max_by_key(|(_, flops)| *flops).map(|(dtype, _)| dtype)
@@ -218,13 +220,13 @@ fn main_type(graph: &Graph) -> Option<DType> {
 
 /// A warning of a run in another element type.
 fn other_type(graph: &Graph, traced: &Graph) -> Option<Diagnostic> {
-    let (own, ran) = (main_type(graph)?, main_type(traced)?);
-    let [own_name, ran_name] = [own, ran].map(DType::name);
+    let (planned, ran) = (main_type(graph)?, main_type(traced)?);
+    let [own_name, ran_name] = [planned, ran].map(DType::name);
     let what = format!(
         "the run computed in {ran_name} and the model computes in {own_name}: its times are those of \
          {ran_name}"
     );
-    (own != ran).then(|| {
+    (planned != ran).then(|| {
         Diagnostic::warning("traced-dtype", what)
             .hint(format!("give the model in the type of the run: --dtype {ran_name}"))
     })

@@ -89,7 +89,8 @@ impl<'g> Item<'g> {
         let size = shape.map_or(0, |shape| shape.iter().fold(1, |n: u64, e| n.saturating_mul(*e)));
         let flops = kernel.flops().get();
         let products = kernel.products.iter();
-        let products = products.map(|own| (own.flops().map_or(u64::MAX, |n| n.get()), own.k));
+        let products =
+            products.map(|product| (product.flops().map_or(u64::MAX, |n| n.get()), product.k));
         let next = types.0.len() as u32;
         let name = op.op_type.rsplit("::").next().unwrap_or_default();
         let bytes = kernel.bytes_read.get().saturating_add(kernel.bytes_written.get());
@@ -211,8 +212,8 @@ impl<'a, 'g> Pair<'a, 'g> {
         let limit = plain.map(|item| item.size).max().unwrap_or(0) / FOLDED;
         let total = sum(&self.trace, |item| item.time.own).saturating_sub(landed.loss.own) as f64;
         let of = |least: u64| {
-            let own = landed.others.iter().filter(|own| own.size > least || least == 0);
-            own.fold((0u64, 0u64), |(time, n), own| (time.saturating_add(own.time), n + 1))
+            let others = landed.others.iter().filter(|other| other.size > least || least == 0);
+            others.fold((0u64, 0u64), |(time, n), other| (time.saturating_add(other.time), n + 1))
         };
         let ((all, _), (great, n)) = (of(0), of(limit));
         match () {
@@ -230,8 +231,8 @@ impl<'a, 'g> Pair<'a, 'g> {
         let matches = self.products();
         let mut gaps = self.between(&matches);
         self.compare(&mut gaps, !matches.is_empty());
-        for own in &matches {
-            self.take(own, &mut landed);
+        for matched in &matches {
+            self.take(matched, &mut landed);
         }
         let is_last = matches.is_empty() || rounds == 0;
         let (now, later): (Vec<Gap>, Vec<Gap>) =
@@ -242,8 +243,8 @@ impl<'a, 'g> Pair<'a, 'g> {
             let pairs = self.equal(&gap);
             let ones: Vec<Match> =
                 pairs.iter().map(|(t, g)| Match { trace: *t..t + 1, graph: *g..g + 1 }).collect();
-            ones.iter().for_each(|own| self.take(own, &mut landed));
-            rest.extend(split(&gap, &ones).map(|own| (own, offers.len())));
+            ones.iter().for_each(|matched| self.take(matched, &mut landed));
+            rest.extend(split(&gap, &ones).map(|between| (between, offers.len())));
             offers.push(self.offer(&gap.graph));
         }
         // Where nothing multiplies, what is equal has to bear witness.
@@ -268,8 +269,8 @@ impl<'a, 'g> Pair<'a, 'g> {
     fn again(&self, gaps: &[Gap], rounds: usize, landed: &mut Landed) {
         let graph: Vec<usize> = gaps.iter().flat_map(|gap| gap.graph.clone()).collect();
         let ran = gaps.iter().flat_map(|gap| &self.trace[gap.trace.clone()]).copied().collect();
-        let held = graph.iter().map(|at| self.graph[*at]).collect();
-        let rest = Self { trace: ran, graph: held, ..*self }.lay(false, rounds);
+        let items = graph.iter().map(|at| self.graph[*at]).collect();
+        let rest = Self { trace: ran, graph: items, ..*self }.lay(false, rounds);
         for (at, time) in graph.into_iter().zip(rest.times) {
             landed.times[at] = time;
         }
@@ -284,7 +285,8 @@ impl<'a, 'g> Pair<'a, 'g> {
     fn products(&self) -> Vec<Match> {
         let symbols = |items: &[&Item<'_>]| -> Vec<(usize, (u64, u64))> {
             let each = items.iter().enumerate();
-            each.flat_map(|(at, item)| item.products.iter().map(move |own| (at, *own))).collect()
+            each.flat_map(|(at, item)| item.products.iter().map(move |product| (at, *product)))
+                .collect()
         };
         let (trace, graph) = (symbols(&self.trace), symbols(&self.graph));
         let pairs = align((trace.len(), graph.len()), |t, g| {
@@ -299,15 +301,16 @@ impl<'a, 'g> Pair<'a, 'g> {
                 _ => matches.push(Match { trace: t..t + 1, graph: g..g + 1 }),
             }
         }
-        matches.retain(|own| {
-            let [t, g] = self.flops(&own.trace, &own.graph);
+        matches.retain(|matched| {
+            let [t, g] = self.flops(&matched.trace, &matched.graph);
             t.abs_diff(g) <= t / UNLIKE
         });
         matches
     }
 
     fn flops(&self, trace: &Range<usize>, graph: &Range<usize>) -> [u64; 2] {
-        [&self.trace[trace.clone()], &self.graph[graph.clone()]].map(|own| sum(own, Item::flops))
+        [&self.trace[trace.clone()], &self.graph[graph.clone()]]
+            .map(|items| sum(items, Item::flops))
     }
 
     fn between(&self, matches: &[Match]) -> Vec<Gap> {
@@ -356,31 +359,31 @@ impl<'a, 'g> Pair<'a, 'g> {
     }
 
     /// The time of a match.
-    fn take(&self, own: &Match, landed: &mut Landed) {
-        let ran = &self.trace[own.trace.clone()];
+    fn take(&self, matched: &Match, landed: &mut Landed) {
+        let ran = &self.trace[matched.trace.clone()];
         landed.placed += ran.iter().filter(|item| item.flops() > 0).count();
-        if own.graph.len() > 1 {
-            landed.spread(&self.graph[own.graph.clone()], own.graph.start, took(ran));
+        if matched.graph.len() > 1 {
+            landed.spread(&self.graph[matched.graph.clone()], matched.graph.start, took(ran));
             return;
         }
-        if let ([item], held) = (ran, self.graph[own.graph.start])
-            && item.what == held.what
-            && let Some(is_other) = has_other_extents(item.shape, held.shape)
+        if let ([item], partner) = (ran, self.graph[matched.graph.start])
+            && item.what == partner.what
+            && let Some(is_other) = has_other_extents(item.shape, partner.shape)
         {
             landed.told += 1;
-            landed.reshaped.extend(is_other.then_some((item.op, held.op)));
+            landed.reshaped.extend(is_other.then_some((item.op, partner.op)));
         }
         let is_between = |item: &&&Item<'_>| ran.len() > 1 && item.products.is_empty();
         let between = ran.iter().filter(is_between);
         let between = between.fold(0u64, |sum, item| sum.saturating_add(item.time.own));
         let all = took(ran);
-        landed.times[own.graph.start] = Some(all);
+        landed.times[matched.graph.start] = Some(all);
         landed.add(all.own.saturating_sub(between), between);
     }
 
     /// The time of what has no partner.
     fn share(&self, gap: &Gap, offer: &Offer, landed: &mut Landed) {
-        let held = &self.graph[gap.graph.clone()];
+        let graph = &self.graph[gap.graph.clone()];
         let (ran, other) = self.apart(gap, offer);
         if ran.is_empty() && !other.is_empty() {
             landed.others.extend(other);
@@ -389,9 +392,9 @@ impl<'a, 'g> Pair<'a, 'g> {
         landed.others.extend(other);
         let items: Vec<&Item<'_>> = ran.iter().map(|at| self.trace[*at]).collect();
         landed.placed += items.iter().filter(|item| item.flops() > 0).count();
-        let [size, room] = [&items[..], held].map(|own| sum(own, |item| item.weight));
+        let [size, room] = [&items[..], graph].map(|items| sum(items, |item| item.weight));
         if room > 0 && size / SMALLER <= room {
-            landed.spread(held, gap.graph.start, took(&items));
+            landed.spread(graph, gap.graph.start, took(&items));
             return;
         }
         landed.times[gap.graph.clone()].fill(Some(Took::default()));
@@ -401,15 +404,15 @@ impl<'a, 'g> Pair<'a, 'g> {
             let is_own = |to: &usize| {
                 self.by_module && self.trace[at].module.is_some() && self.is_same_module(at, *to)
             };
-            let own = after.filter(is_own).or(before.filter(is_own));
+            let preferred = after.filter(is_own).or(before.filter(is_own));
             // A dropout of the graph is drawing, scaling and masking in the trace.
             let needs = self.trace[at].parts.needs;
             let is_part = |to: &usize| {
                 let Item { products, parts, .. } = self.graph[*to];
                 needs != 0 && products.is_empty() && needs & !parts.offers == 0
             };
-            let own = own.or(before.filter(is_part));
-            if let Some(to) = own.or(after).or(before) {
+            let preferred = preferred.or(before.filter(is_part));
+            if let Some(to) = preferred.or(after).or(before) {
                 let time = landed.times[to].get_or_insert_default();
                 *time = time.and(self.trace[at].time);
                 landed.add(0, self.trace[at].time.own);
@@ -419,12 +422,12 @@ impl<'a, 'g> Pair<'a, 'g> {
 
     /// What the ops of a segment of the graph are counterparts to.
     fn offer(&self, segment: &Range<usize>) -> Offer {
-        let held = &self.graph[segment.clone()];
-        let parts = held.iter().fold(0, |parts, item| parts | item.parts.offers);
+        let items = &self.graph[segment.clone()];
+        let parts = items.iter().fold(0, |parts, item| parts | item.parts.offers);
         // A product holds the bias that another runs beside it.
         let beside = self.graph.iter().take(segment.end + 1).skip(segment.start.saturating_sub(1));
         let parts = beside.fold(parts, |parts, item| parts | item.parts.folds);
-        Offer { whats: held.iter().map(|item| item.what).collect(), parts }
+        Offer { whats: items.iter().map(|item| item.what).collect(), parts }
     }
 
     /// Positions of the traced ops of a gap that may land there, and those that the segment around it
@@ -480,8 +483,8 @@ impl Landed {
             // At most `time`, as no part is more than the whole.
             let until = |time: u64| (u128::from(time) * weight / whole) as u64;
             let until = Took { own: until(time.own), idle: until(time.idle) };
-            let own = Took { own: until.own - given.own, idle: until.idle - given.idle };
-            self.times[start + at] = Some(own);
+            let share = Took { own: until.own - given.own, idle: until.idle - given.idle };
+            self.times[start + at] = Some(share);
             given = until;
         }
         self.add(0, given.own);
@@ -519,11 +522,11 @@ fn sum<'g>(items: &[&Item<'g>], of: impl Fn(&Item<'g>) -> u64) -> u64 {
 fn split<'a>(gap: &'a Gap, matches: &'a [Match]) -> impl Iterator<Item = Gap> + 'a {
     let end = Match { trace: gap.trace.end..gap.trace.end, graph: gap.graph.end..gap.graph.end };
     let (mut trace, mut graph) = (gap.trace.start, gap.graph.start);
-    let ends = matches.iter().map(|own| (own.trace.clone(), own.graph.clone()));
+    let ends = matches.iter().map(|matched| (matched.trace.clone(), matched.graph.clone()));
     ends.chain([(end.trace, end.graph)]).filter_map(move |(t, g)| {
-        let own = Gap { trace: trace..t.start, graph: graph..g.start, is_alike: gap.is_alike };
+        let between = Gap { trace: trace..t.start, graph: graph..g.start, is_alike: gap.is_alike };
         (trace, graph) = (t.end, g.end);
-        (!own.trace.is_empty() || !own.graph.is_empty()).then_some(own)
+        (!between.trace.is_empty() || !between.graph.is_empty()).then_some(between)
     })
 }
 

@@ -128,9 +128,9 @@ fn disagree(what: String, group: &str) -> Diagnostic {
 /// The import of a rank with its names made its own.
 fn prefixed(rank: Rank) -> Import {
     let mut import = rank.import;
-    let own = |name: &str| format!("rank{}/{name}", rank.number);
-    import.graph.ops.iter_mut().for_each(|op| op.name = own(&op.name));
-    import.graph.tensors.iter_mut().for_each(|tensor| tensor.name = own(&tensor.name));
+    let renamed = |name: &str| format!("rank{}/{name}", rank.number);
+    import.graph.ops.iter_mut().for_each(|op| op.name = renamed(&op.name));
+    import.graph.tensors.iter_mut().for_each(|tensor| tensor.name = renamed(&tensor.name));
     import.graph.ops.iter_mut().for_each(|op| op.group = Some(GroupId::new(0)));
     import.graph.n_groups = 1;
     for warning in &mut import.warnings {
@@ -167,7 +167,7 @@ fn appended(mut all: Import, next: Import) -> Import {
 fn meet(graph: &mut Graph, ops: &[OpId]) {
     let producers = graph.producers();
     let before =
-        |op: OpId| graph.op(op).inputs.iter().filter_map(|own| producers[own.index()]).max();
+        |op: OpId| graph.op(op).inputs.iter().filter_map(|tensor| producers[tensor.index()]).max();
     let bringing: Vec<Option<OpId>> = ops.iter().map(|op| before(*op)).collect();
     let mut tokens = Vec::new();
     for (op, from) in ops.iter().zip(&bringing) {

@@ -57,9 +57,11 @@ impl Marked {
     /// Whether the recording ends in the middle of this step, seen beside the one before: fewer calls,
     /// and less than half as many, or the same as there up to some call, or another one at the end.
     fn is_cut(&self, before: &Self) -> bool {
-        let (own, other) = (&self.calls, &before.calls);
-        own.len() < other.len()
-            && (2 * own.len() < other.len() || other.starts_with(own) || own.last() != other.last())
+        let (this, other) = (&self.calls, &before.calls);
+        this.len() < other.len()
+            && (2 * this.len() < other.len()
+                || other.starts_with(this)
+                || this.last() != other.last())
     }
 }
 
@@ -70,11 +72,11 @@ impl Marked {
 pub(super) fn pick(profile: &Profile) -> Result<Read, Diagnostic> {
     let mut warnings = Vec::new();
     let is_own = process(profile, &mut warnings)?;
-    let own = |thread: u32| is_own.get(thread as usize) == Some(&true);
-    let operators = profile.spans.iter().filter(|span| span.is_operator && own(span.thread));
+    let belongs = |thread: u32| is_own.get(thread as usize) == Some(&true);
+    let operators = profile.spans.iter().filter(|span| span.is_operator && belongs(span.thread));
     let mut calls: Vec<(i64, u16)> = operators.map(|span| (span.start, span.name)).collect();
     calls.sort_by_key(|call| call.0);
-    let steps = marked(profile.steps.iter().filter(|step| own(step.thread)), &calls);
+    let steps = marked(profile.steps.iter().filter(|step| belongs(step.thread)), &calls);
     let whole = (i64::MIN, i64::MAX);
     let at = read_of(&steps);
     let read = at.and_then(|at| steps.get(at));
@@ -127,7 +129,7 @@ fn process(profile: &Profile, warnings: &mut Vec<Diagnostic>) -> Result<Vec<bool
                 .hint("give the profile that each rank wrote by itself"),
         );
     }
-    Ok(processes.iter().map(|own| most.is_none_or(|most| *own == most)).collect())
+    Ok(processes.iter().map(|process| most.is_none_or(|most| *process == most)).collect())
 }
 
 /// Steps in order, each once, with the calls that begin in them.
@@ -144,7 +146,7 @@ fn marked<'s>(steps: impl Iterator<Item = &'s Step>, calls: &[(i64, u16)]) -> Ve
         .into_values()
         .map(|step| Marked { calls: calls_of(&step).collect(), step })
         .collect();
-    steps.sort_by_key(|own| (own.step.start, own.step.end));
+    steps.sort_by_key(|marked| (marked.step.start, marked.step.end));
     steps
 }
 
@@ -164,14 +166,14 @@ fn told(steps: &[Marked], read: Option<usize>) -> Diagnostic {
         return Diagnostic::warning("one-step", format!("{what}: the whole trace is read"))
             .fact("steps", n);
     };
-    let own = &steps[read];
-    let mut what = format!("the trace holds {n} steps, of which `{}` is read", own.step.name);
+    let chosen = &steps[read];
+    let mut what = format!("the trace holds {n} steps, of which `{}` is read", chosen.step.name);
     if let Some(last) = steps[read + 1..].last() {
         let (name, count) = (&last.step.name, last.calls.len());
         what.push_str(&match count {
             0 => format!(": `{name}` holds no operator"),
-            _ => format!(": `{name}` is cut short, at {count} calls of {}", own.calls.len()),
+            _ => format!(": `{name}` is cut short, at {count} calls of {}", chosen.calls.len()),
         });
     }
-    Diagnostic::warning("one-step", what).fact("steps", n).fact("step", own.step.name.clone())
+    Diagnostic::warning("one-step", what).fact("steps", n).fact("step", chosen.step.name.clone())
 }

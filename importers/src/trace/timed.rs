@@ -44,9 +44,9 @@ pub(super) fn read(
     let mut shared = Shared::default();
     let mut timed: Vec<Timed> = Vec::new();
     kineto::each::<Value>(source::text(source)?, &mut |_, event| {
-        let Some(own) = self::timed(&event, &mut profile, &mut shared) else { return Ok(()) };
-        if read.has(&own.span) {
-            timed.push(own);
+        let Some(entry) = self::timed(&event, &mut profile, &mut shared) else { return Ok(()) };
+        if read.has(&entry.span) {
+            timed.push(entry);
         }
         if timed.len() as u64 > MAX_NODES {
             let what = format!("a step of the trace has more than {MAX_NODES} calls");
@@ -56,7 +56,7 @@ pub(super) fn read(
         Ok(())
     })?;
     if read.is_part() {
-        let known: HashSet<u64> = timed.iter().map(|own| own.span.external).collect();
+        let known: HashSet<u64> = timed.iter().map(|entry| entry.span.external).collect();
         let launches = std::mem::take(&mut profile.launches);
         profile.runs.retain(|run| {
             let external = if run.external == 0 {
@@ -70,7 +70,7 @@ pub(super) fn read(
     }
     profile.spans = nest(&mut timed);
     let warnings = std::mem::take(&mut read.warnings);
-    Ok((timed.into_iter().map(|own| own.call).collect(), profile, warnings))
+    Ok((timed.into_iter().map(|entry| entry.call).collect(), profile, warnings))
 }
 
 /// The call of an event, if it is one.
@@ -86,24 +86,26 @@ fn timed(event: &Event<'_, Value>, profile: &mut Profile, shared: &mut Shared) -
     let args = event.args.as_ref();
     let is_backward = scope == Scope::Operator
         && !name.contains("::")
-        && args.is_some_and(|own| own.forward_thread.is_some_and(|thread| thread != 0));
+        && args.is_some_and(|args| args.forward_thread.is_some_and(|thread| thread != 0));
     let thread = profile.thread(&event.pid, &event.tid);
     let call = Call {
         name: shared.text(name),
-        sequence: args.and_then(|own| u64::try_from(own.sequence?).ok()),
+        sequence: args.and_then(|args| u64::try_from(args.sequence?).ok()),
         scope: if is_backward { Scope::Backward } else { scope },
         // Threads of autograd name those of PyTorch, which a profile does not number alike.
         thread: 0,
         forward_thread: 0,
-        inputs: args.map(|own| operands(own.dims.as_ref(), own.types.as_ref())).unwrap_or_default(),
-        plain: args.and_then(|own| plain(name, own.concrete.as_ref())).unwrap_or_default(),
+        inputs: args
+            .map(|args| operands(args.dims.as_ref(), args.types.as_ref()))
+            .unwrap_or_default(),
+        plain: args.and_then(|args| plain(name, args.concrete.as_ref())).unwrap_or_default(),
         ..Call::default()
     };
     let span = Span {
         start: nanoseconds(ts),
         duration: nanoseconds(duration).unsigned_abs(),
         record: 0,
-        external: args.and_then(|own| own.external).unwrap_or(0),
+        external: args.and_then(|args| args.external).unwrap_or(0),
         thread,
         name: kineto::mark(name),
         is_operator: cat == "cpu_op",
@@ -154,21 +156,24 @@ fn plain(name: &str, concrete: Option<&Value>) -> Option<Vec<(usize, String)>> {
 
 /// Numbers calls by their starts, and puts each into the call of its thread that it is inside of.
 fn nest(timed: &mut [Timed]) -> Vec<Span> {
-    timed.sort_by_key(|own| (own.span.start, Reverse(own.span.duration), own.span.thread));
+    timed.sort_by_key(|entry| (entry.span.start, Reverse(entry.span.duration), entry.span.thread));
     let mut around: HashMap<u32, Vec<(i64, u64)>> = HashMap::new();
-    for (at, own) in timed.iter_mut().enumerate() {
+    for (at, entry) in timed.iter_mut().enumerate() {
         let id = at as u64 + 1;
-        let stack = around.entry(own.span.thread).or_default();
-        while stack.last().is_some_and(|(end, _)| *end <= own.span.start && *end < own.span.end()) {
+        let stack = around.entry(entry.span.thread).or_default();
+        while stack
+            .last()
+            .is_some_and(|(end, _)| *end <= entry.span.start && *end < entry.span.end())
+        {
             stack.pop();
         }
-        own.call.id = id;
-        own.call.record = id;
-        own.call.parent = stack.last().map_or(id, |(_, parent)| *parent);
-        own.span.record = id;
-        stack.push((own.span.end(), id));
+        entry.call.id = id;
+        entry.call.record = id;
+        entry.call.parent = stack.last().map_or(id, |(_, parent)| *parent);
+        entry.span.record = id;
+        stack.push((entry.span.end(), id));
     }
-    timed.iter().map(|own| own.span).collect()
+    timed.iter().map(|entry| entry.span).collect()
 }
 
 /// Ops one after another, as a profile does not say what they wait for.
@@ -215,7 +220,8 @@ fn convolved(call: &Call) -> Option<Call> {
     if !["conv1d", "conv2d", "conv3d", "convolution"].contains(&call.short_name()) {
         return None;
     }
-    let [input, weight] = [0, 1].map(|at| call.inputs.iter().find(|own| own.position == at));
+    let [input, weight] =
+        [0, 1].map(|at| call.inputs.iter().find(|operand| operand.position == at));
     let (input, weight) = (input?, weight?);
     let list = |at: usize, default: u64| -> Vec<u64> {
         let text = call.plain.iter().find(|(position, _)| *position == at);

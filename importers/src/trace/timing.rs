@@ -192,8 +192,8 @@ impl<'f> Lander<'f> {
             profile
                 .spans
                 .iter()
-                .filter(|own| self.is_message(own))
-                .map(|own| (own.start, own.end())),
+                .filter(|span| self.is_message(span))
+                .map(|span| (span.start, span.end())),
         );
         timing.crossing = self.strays(profile);
         let mut ops: Vec<(i64, i64, usize)> = Vec::new();
@@ -221,7 +221,7 @@ impl<'f> Lander<'f> {
         let around = |call| self.forest.parent(call).filter(|_| !self.is_message[call]);
         let strays = (0..threads.len()).filter(|call| {
             let pair = thread_of(Some(*call)).zip(thread_of(around(*call)));
-            pair.is_some_and(|(own, parent)| own != parent)
+            pair.is_some_and(|(thread, parent)| thread != parent)
         });
         strays.count() as u64
     }
@@ -253,7 +253,7 @@ impl<'f> Lander<'f> {
             let owner = match (self.owner(span), around) {
                 // What is inside an op belongs to it, whether the trace has it or not.
                 (Owner::Nobody, around) if around != Owner::Idle => around,
-                (own, _) => own,
+                (owner, _) => owner,
             };
             stack.push((span.end(), owner));
         }
@@ -279,8 +279,8 @@ impl<'f> Lander<'f> {
             timing.total += length;
             match piece.owner {
                 Owner::Unit(unit) => {
-                    for own in pending.drain(..) {
-                        self.settle(&own, unit, timing, ops);
+                    for waiting in pending.drain(..) {
+                        self.settle(&waiting, unit, timing, ops);
                     }
                     timing.give(unit, length);
                     ops.push((start, end, unit));
@@ -296,10 +296,10 @@ impl<'f> Lander<'f> {
                 Owner::Idle => {}
             }
         }
-        for own in pending {
+        for waiting in pending {
             match last {
-                Some(unit) => self.settle(&own, unit, timing, ops),
-                None => ops.push((own.start, own.end, FOREIGN)),
+                Some(unit) => self.settle(&waiting, unit, timing, ops),
+                None => ops.push((waiting.start, waiting.end, FOREIGN)),
             }
         }
     }
@@ -307,17 +307,17 @@ impl<'f> Lander<'f> {
     /// Gives time to a unit of the call that it was spent in, or else to the next one.
     fn settle(
         &self,
-        own: &Pending,
+        pending: &Pending,
         next: usize,
         timing: &mut Timing,
         ops: &mut Vec<(i64, i64, usize)>,
     ) {
         let is_inside = |unit: &usize, home| self.forest.is_inside(self.calls[*unit], home);
-        let before = own.home.filter(|home| !is_inside(&next, *home));
-        let unit = before.and_then(|home| own.last.filter(|last| is_inside(last, home)));
+        let before = pending.home.filter(|home| !is_inside(&next, *home));
+        let unit = before.and_then(|home| pending.last.filter(|last| is_inside(last, home)));
         let unit = unit.unwrap_or(next);
-        timing.give(unit, own.length);
-        ops.push((own.start, own.end, unit));
+        timing.give(unit, pending.length);
+        ops.push((pending.start, pending.end, unit));
     }
 
     fn device(&mut self, profile: &Profile, timing: &mut Timing) {
@@ -370,7 +370,7 @@ fn idle(mut ops: Vec<(i64, i64, usize)>, (start, end): (i64, i64), timing: &mut 
     let first = ops.iter().position(|(.., unit)| *unit < n);
     let from = first.filter(|first| ops[..*first].iter().any(|(.., unit)| *unit == FOREIGN));
     let until = ops.iter().filter(|(.., unit)| *unit < n).map(|(_, end, _)| *end).max();
-    let is_cut = until.is_some_and(|last| ops.iter().any(|own| own.2 == FOREIGN && own.1 > last));
+    let is_cut = until.is_some_and(|last| ops.iter().any(|op| op.2 == FOREIGN && op.1 > last));
     let until = until.filter(|_| is_cut).unwrap_or(end);
     let mut now = start;
     let (mut last, mut open) = (None, 0);
@@ -413,8 +413,8 @@ impl Busy {
 
     /// Nanoseconds that a time shares with them.
     fn overlap(&self, start: i64, end: i64) -> u64 {
-        let first = self.0.partition_point(|own| own.1 <= start);
-        let touching = self.0[first..].iter().take_while(|own| own.0 < end);
-        touching.map(|own| own.1.min(end).abs_diff(own.0.max(start))).sum()
+        let first = self.0.partition_point(|interval| interval.1 <= start);
+        let touching = self.0[first..].iter().take_while(|interval| interval.0 < end);
+        touching.map(|interval| interval.1.min(end).abs_diff(interval.0.max(start))).sum()
     }
 }

@@ -32,17 +32,18 @@ fn every_family_and_field_has_the_figures_of_its_class() {
             config.extend(change.clone());
             config.insert("model_type".into(), kind.clone().into());
             let text = serde_json::to_vec(&config).unwrap();
-            let own = read_bytes("config.json", &text, &options()).map(|own| own.summary);
+            let summary = read_bytes("config.json", &text, &options()).map(|import| import.summary);
             n_rows += 1;
             n_counted += usize::from(flops.is_some());
             // The counter sees convolutions beyond the last token.
-            let is_right = own.as_ref().is_ok_and(|own| {
-                own.initializer_elements == parameters
-                    && flops.is_none_or(|n| own.forward_flops.abs_diff(n) * 100 <= n)
+            let is_right = summary.as_ref().is_ok_and(|summary| {
+                summary.initializer_elements == parameters
+                    && flops.is_none_or(|n| summary.forward_flops.abs_diff(n) * 100 <= n)
             });
             if !is_right {
-                let own = own.map(|own| (own.initializer_elements, own.forward_flops));
-                wrong.push(format!("{kind} {change:?}: {parameters} {flops:?}, read {own:?}"));
+                let figures =
+                    summary.map(|summary| (summary.initializer_elements, summary.forward_flops));
+                wrong.push(format!("{kind} {change:?}: {parameters} {flops:?}, read {figures:?}"));
             }
         }
     }
@@ -78,11 +79,11 @@ fn published_sizes_have_their_true_parameters() {
     let Ok(text) = std::fs::read_to_string(folder.join("parameters.json")) else { return };
     let truth: Map<String, Value> = serde_json::from_str(&text).unwrap();
     let mut n_exact = 0;
-    for (name, own) in truth {
+    for (name, figures) in truth {
         let Ok(read) = read(&folder.join(format!("{name}.json")), &ImportOptions::default()) else {
             continue;
         };
-        let parameters = own["parameters"].as_u64().unwrap();
+        let parameters = figures["parameters"].as_u64().unwrap();
         assert_eq!(read.summary.initializer_elements, parameters, "{name}");
         n_exact += 1;
     }
@@ -116,13 +117,18 @@ fn unknown_families_are_guessed_or_refused() {
     let of = |config: &Value| {
         read_bytes("config.json", &serde_json::to_vec(config).unwrap(), &options())
     };
-    let own = of(&config).unwrap();
+    let import = of(&config).unwrap();
     // Both ends, a norm, and per layer four squares, two norms, a router and four experts.
     let layer = 4 * 256 + 32 + 64 + 4 * 3 * 16 * 24;
-    assert_eq!(own.summary.initializer_elements, 2 * 50 * 16 + 16 + 2 * layer);
-    assert!(own.warnings.iter().any(|warning| warning.code == "guessed-family"));
-    let is_guessed = |op: &ir::op::Op| matches!(&op.work, ir::op::Work::Kernel(own) if own.origin == ir::op::Origin::Guessed);
-    assert!(own.graph.ops.iter().all(is_guessed));
+    assert_eq!(import.summary.initializer_elements, 2 * 50 * 16 + 16 + 2 * layer);
+    assert!(import.warnings.iter().any(|warning| warning.code == "guessed-family"));
+    let is_guessed = |op: &ir::op::Op| {
+        matches!(
+            &op.work,
+            ir::op::Work::Kernel(kernel) if kernel.origin == ir::op::Origin::Guessed
+        )
+    };
+    assert!(import.graph.ops.iter().all(is_guessed));
     for (field, value) in [("vocab_size", Value::Null), ("architectures", Value::Null)] {
         let mut other = config.clone();
         other[field] = value;

@@ -183,8 +183,8 @@ fn rotary(length: u64, half: u64) -> u64 {
 /// members.
 fn bytes_of(graph: &Graph, op: &Op) -> u64 {
     let size = |id: &TensorId| {
-        let own = graph.tensor(*id);
-        own.dtype.size_of(own.shape.iter().product()).unwrap().get()
+        let tensor = graph.tensor(*id);
+        tensor.dtype.size_of(tensor.shape.iter().product()).unwrap().get()
     };
     let twice = 1 + u64::from(op.outputs.len() > 1);
     twice * op.outputs.iter().map(size).sum::<u64>()

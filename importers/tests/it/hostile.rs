@@ -135,13 +135,13 @@ fn only_what_is_broken_is_refused_as_an_instance() {
     let of = |text: &str| {
         let path = folder.path().join("x.json");
         std::fs::write(&path, text).unwrap();
-        importers::instance(&path).map(|own| own.is_some()).map_err(|error| error.code)
+        importers::instance(&path).map(|instance| instance.is_some()).map_err(|error| error.code)
     };
     let trace = r#"{"traceEvents": [{"ph": "X", "args": {"x": 1e400, "x": 1}}]}"#;
     assert_eq!(of(trace), Ok(false));
     assert_eq!(of(r#"{"model_type": "llama", "model_type": "llama"}"#), Ok(false));
     assert_eq!(of(r#"{"kind": "averaging", "bytes": 1e400}"#), Err("number-out-of-range"));
     assert_eq!(of(r#"{"kind": "averaging", "bytes": 1"#), Err("truncated-json"));
-    let own = r#"{"kind": "averaging", "bytes": 8, "bytes_per_s": [1, 2]}"#;
-    assert_eq!(of(own), Ok(true));
+    let text = r#"{"kind": "averaging", "bytes": 8, "bytes_per_s": [1, 2]}"#;
+    assert_eq!(of(text), Ok(true));
 }

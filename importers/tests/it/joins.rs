@@ -167,7 +167,7 @@ fn the_time_of_a_sample_lands_on_a_config_of_its_lengths_alone() {
         |end: &str| folder.join(format!("traces/gpt2_2l_h256_b2_s64_train_step.{end}.json"));
     let config = br#"{"model_type":"gpt2","n_layer":2,"n_embd":256,"n_head":4,"vocab_size":4096,
         "n_positions":128}"#;
-    let own = |batch: u64, sequence: u64| {
+    let joined = |batch: u64, sequence: u64| {
         let options = ImportOptions {
             traces: vec![trace("et"), trace("kineto")],
             batch: Some(batch),
@@ -176,11 +176,11 @@ fn the_time_of_a_sample_lands_on_a_config_of_its_lengths_alone() {
         };
         share(&importers::read_bytes("config.json", config, &options).unwrap())
     };
-    let (landed, _, is_warned) = own(2, 64);
+    let (landed, _, is_warned) = joined(2, 64);
     assert!(landed >= 0.99 && !is_warned, "{landed}");
     // As many tokens in other samples: all but attention has the same sizes.
     for (batch, sequence, most) in [(1, 128, 0.95), (4, 32, 0.95), (3, 64, 0.1), (2, 32, 0.1)] {
-        let (landed, _, is_warned) = own(batch, sequence);
+        let (landed, _, is_warned) = joined(batch, sequence);
         assert!(landed < most && is_warned, "{batch} x {sequence}: {landed}");
     }
 }

@@ -12,8 +12,8 @@ fn cases() -> Vec<(String, Value)> {
     let mut cases = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        let own: serde_json::Map<String, Value> = serde_json::from_str(&text).unwrap();
-        cases.extend(own);
+        let entries: serde_json::Map<String, Value> = serde_json::from_str(&text).unwrap();
+        cases.extend(entries);
     }
     cases
 }

@@ -60,9 +60,9 @@ fn all(name: &str, code: &str, least_lost: f64) {
 
 #[test]
 fn what_the_trace_does_not_cover_is_neither_idle_nor_of_an_op() {
-    let own = join(&odd("relu.pt2"), &run("own")).unwrap();
-    assert!(own.summary.recorded[0].landed_share > 0.99 && !has(&own, "unlanded-time"));
-    assert!(own.cluster.is_some(), "{:?}", own.warnings);
+    let import = join(&odd("relu.pt2"), &run("own")).unwrap();
+    assert!(import.summary.recorded[0].landed_share > 0.99 && !has(&import, "unlanded-time"));
+    assert!(import.cluster.is_some(), "{:?}", import.warnings);
     all("more", "unlanded-time", 0.3);
 }
 
@@ -110,8 +110,9 @@ fn calls_away_from_their_callers_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let moved = folder.path().join("moved.kineto.json");
     std::fs::write(&moved, profile.to_string()).unwrap();
-    let told = |kineto: &Path| has(&join(et, &[kineto.to_owned()]).unwrap(), "overlapping-calls");
-    assert_eq!([told(kineto), told(&moved)], [false, true]);
+    let is_warned =
+        |kineto: &Path| has(&join(et, &[kineto.to_owned()]).unwrap(), "overlapping-calls");
+    assert_eq!([is_warned(kineto), is_warned(&moved)], [false, true]);
 }
 
 #[test]

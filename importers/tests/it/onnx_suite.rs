@@ -11,12 +11,12 @@ use importers::onnx::values::{Value, values};
 
 type Outputs = BTreeMap<String, (String, Vec<u64>)>;
 
-fn differs(own: &Value, dtype: &str, shape: &[u64]) -> bool {
-    let Some(extents) = &own.shape else { return true };
+fn differs(value: &Value, dtype: &str, shape: &[u64]) -> bool {
+    let Some(extents) = &value.shape else { return true };
     // A size that depends on data is the most that there may be.
     let is_same = extents.len() == shape.len()
-        && extents.iter().zip(shape).all(|(a, b)| a == b || own.at_most && a > b);
-    !is_same || own.dtype.map(|dtype| dtype.name()) != Some(dtype)
+        && extents.iter().zip(shape).all(|(a, b)| a == b || value.at_most && a > b);
+    !is_same || value.dtype.map(|dtype| dtype.name()) != Some(dtype)
 }
 
 #[test]
@@ -39,9 +39,9 @@ fn hold(table: &str, least: usize) {
         let bytes = std::fs::read(folder.join(file)).unwrap();
         let found = values(&bytes, &ImportOptions::default()).unwrap();
         for (name, (dtype, shape)) in outputs {
-            let own = found.iter().find(|value| value.name == *name).unwrap();
-            if differs(own, dtype, shape) {
-                wrong.push(format!("{file}: {own:?}, the data has {dtype} {shape:?}"));
+            let value = found.iter().find(|value| value.name == *name).unwrap();
+            if differs(value, dtype, shape) {
+                wrong.push(format!("{file}: {value:?}, the data has {dtype} {shape:?}"));
             }
         }
     }

@@ -214,9 +214,9 @@ fn settings(launcher: Launcher, text: &str) -> Result<LaunchSettings, Diagnostic
 }
 
 /// What is judged of settings.
-fn judged(own: &LaunchSettings) -> LaunchSettings {
+fn judged(settings: &LaunchSettings) -> LaunchSettings {
     let (no_effect, not_judged) = Default::default();
-    LaunchSettings { no_effect, not_judged, ..own.clone() }
+    LaunchSettings { no_effect, not_judged, ..settings.clone() }
 }
 
 fn comes(launcher: Launcher, base: &str, flag: &str, others: &str) -> Comes {
@@ -224,16 +224,16 @@ fn comes(launcher: Launcher, base: &str, flag: &str, others: &str) -> Comes {
     let at = format!("{name} beside `{others}`");
     match settings(launcher, &format!("{base} {others} {flag}")) {
         Err(error) => {
-            let told = format!("{} {:?} {:?}", error.message, error.hints, error.facts);
-            assert!(told.contains(name), "{at}: {told}");
-            assert!(!error.hints.is_empty(), "{at}: {told}");
+            let message = format!("{} {:?} {:?}", error.message, error.hints, error.facts);
+            assert!(message.contains(name), "{at}: {message}");
+            assert!(!error.hints.is_empty(), "{at}: {message}");
             Refused
         }
-        Ok(own) if own.no_effect.contains_key(name) => Named,
-        Ok(own) => {
+        Ok(launch) if launch.no_effect.contains_key(name) => Named,
+        Ok(launch) => {
             // Others that are refused alone need this one.
             let without = settings(launcher, &format!("{base} {others}"));
-            let is_same = without.is_ok_and(|without| judged(&own) == judged(&without));
+            let is_same = without.is_ok_and(|without| judged(&launch) == judged(&without));
             assert!(!is_same, "{at}: dropped without a word");
             Honoured
         }
@@ -267,10 +267,10 @@ fn settings_without_the_model_take_it_as_it_is() {
                  --micro-batch-size 1 --global-batch-size 128";
     let of = |more: &str, model| read_for(Launcher::Megatron, &format!("{words} {more}"), model);
     let looped = "--num-layers-per-virtual-pipeline-stage 2";
-    let own = of(looped, DENSE).unwrap();
+    let launch = of(looped, DENSE).unwrap();
     // 32 layers on 4 ranks are 8 each, in 4 chunks of 2.
-    assert_eq!((own.virtual_stages, own.blocks), (Some(4), Some(vec![2; 16])));
-    assert_eq!(own.schedule.as_deref(), Some("interleaved"));
+    assert_eq!((launch.virtual_stages, launch.blocks), (Some(4), Some(vec![2; 16])));
+    assert_eq!(launch.schedule.as_deref(), Some("interleaved"));
     let stated = of(&format!("{looped} --num-layers 32"), ModelFacts::default()).unwrap();
     assert_eq!(stated.virtual_stages, Some(4));
     // 32 layers are not shared out over 5 ranks, nor chunks of 3 over 8.
@@ -287,8 +287,11 @@ fn settings_without_the_model_take_it_as_it_is() {
     assert!(of(sent, EXPERTS).unwrap().no_effect.is_empty());
     // Without a stated step, a step is one micro-batch of each replica.
     let alone = "--micro-batch-size 2 --pipeline-model-parallel-size 2";
-    let own = read_for(Launcher::Megatron, alone, DENSE).unwrap();
-    assert_eq!((own.micro_batch, own.n_micro_batches, own.global_batch), (Some(2), Some(1), None));
+    let launch = read_for(Launcher::Megatron, alone, DENSE).unwrap();
+    assert_eq!(
+        (launch.micro_batch, launch.n_micro_batches, launch.global_batch),
+        (Some(2), Some(1), None)
+    );
 }
 
 /// ZeRO's members do nothing at a stage that does not read them.
@@ -300,14 +303,14 @@ fn members_of_deepspeed_need_their_stage() {
     };
     let cpu = r#"{"device":"cpu"}"#;
     let states = "offload_optimizer";
-    let own = of(0, states, cpu).unwrap();
-    assert_eq!((own.offloads, own.zero), (Some(false), Some(ZeroStage::None)));
-    assert!(own.no_effect["zero_optimization.offload_optimizer"].contains("stage"));
-    let own = of(2, states, cpu).unwrap();
-    assert!(own.offloads == Some(true) && own.no_effect.is_empty());
+    let launch = of(0, states, cpu).unwrap();
+    assert_eq!((launch.offloads, launch.zero), (Some(false), Some(ZeroStage::None)));
+    assert!(launch.no_effect["zero_optimization.offload_optimizer"].contains("stage"));
+    let launch = of(2, states, cpu).unwrap();
+    assert!(launch.offloads == Some(true) && launch.no_effect.is_empty());
     for stage in [0, 1, 2] {
-        let own = of(stage, "offload_param", cpu).unwrap();
-        let needed = &own.no_effect["zero_optimization.offload_param"];
+        let launch = of(stage, "offload_param", cpu).unwrap();
+        let needed = &launch.no_effect["zero_optimization.offload_param"];
         assert_eq!(needed, "`zero_optimization.stage` 3");
     }
     let error = of(3, "offload_param", cpu).unwrap_err();
@@ -352,10 +355,10 @@ MORE="--bf16 \
     --context-parallel-size $((TP / 2))"
 torchrun --nproc_per_node 8 pretrain_gpt.py "${PARALLEL[@]}" $MORE \
     --micro-batch-size "$MBS" --global-batch-size $GBS --seq-length $SEQ"#;
-    let own = settings(Launcher::Megatron, script).unwrap();
-    assert_eq!((own.tensor, own.pipeline, own.context), (Some(2), Some(1), Some(1)));
-    assert_eq!((own.micro_batch, own.global_batch), (Some(1), Some(128)));
-    assert_eq!(own.sequence_length, Some(2048));
+    let launch = settings(Launcher::Megatron, script).unwrap();
+    assert_eq!((launch.tensor, launch.pipeline, launch.context), (Some(2), Some(1), Some(1)));
+    assert_eq!((launch.micro_batch, launch.global_batch), (Some(1), Some(128)));
+    assert_eq!(launch.sequence_length, Some(2048));
     let error = |text: &str| settings(Launcher::Megatron, text).unwrap_err().message;
     let flags = "--micro-batch-size 1 --tensor-model-parallel-size $TP";
     let unset = "`--tensor-model-parallel-size` takes `$TP`, whose value the file does not state";
@@ -365,8 +368,8 @@ torchrun --nproc_per_node 8 pretrain_gpt.py "${PARALLEL[@]}" $MORE \
     assert_eq!(error(&format!("[ -z $TP ] && export TP=8\n{flags}")), unset);
     assert_eq!(error(&format!("TP=$(nproc)\n{flags}")).replace("$(nproc)", "$TP"), unset);
     // A variable that may hold flags is named.
-    let held = settings(Launcher::Megatron, "pretrain.py $ARGS --micro-batch-size 1").unwrap();
-    assert!(held.not_judged.values().any(|own| own == &["$ARGS"]), "{:?}", held.not_judged);
+    let launch = settings(Launcher::Megatron, "pretrain.py $ARGS --micro-batch-size 1").unwrap();
+    assert!(launch.not_judged.values().any(|words| words == &["$ARGS"]), "{:?}", launch.not_judged);
     // Values that double, and substitutions that nothing closes, end.
     let doubling: String = (0..64).map(|n| format!("A{}=$A{n}$A{n}\n", n + 1)).collect();
     let long = format!("A0=xxxxxxxxxxxxxxxx\n{doubling}--micro-batch-size $A64");
@@ -402,9 +405,9 @@ selective_ac_option = "op"
                  --parallelism.module_fqns_per_model_part tok_embeddings,layers.0 layers.1,norm,output \
                  --activation_checkpoint.mode selective \
                  --activation_checkpoint.selective_ac_option op";
-    let [own, wanted] = [toml, flags].map(|text| settings(Launcher::Torchtitan, text).unwrap());
-    assert_eq!(own, wanted);
-    assert_eq!((own.tensor, own.blocks), (Some(2), Some(vec![1, 1])));
+    let [read, wanted] = [toml, flags].map(|text| settings(Launcher::Torchtitan, text).unwrap());
+    assert_eq!(read, wanted);
+    assert_eq!((read.tensor, read.blocks), (Some(2), Some(vec![1, 1])));
     let module = "python3 -m vllm.entrypoints.openai.api_server --pipeline-parallel-size 2";
     assert_eq!(Launcher::guess(module), Some(Launcher::Vllm));
 }

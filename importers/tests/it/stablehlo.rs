@@ -42,7 +42,9 @@ fn program(name: &str, options: &ImportOptions) -> Import {
 fn results(import: &Import) -> Results {
     let mut found = Results::new();
     for op in import.graph.ops.iter().filter(|op| op.work != Work::View) {
-        let Some((_, class)) = CLASSES.iter().find(|(own, _)| *own == op.op_type) else { continue };
+        let Some((_, class)) = CLASSES.iter().find(|(name, _)| *name == op.op_type) else {
+            continue;
+        };
         for output in op.outputs.iter().map(|id| import.graph.tensor(*id)) {
             if !output.shape.is_empty() && output.dtype == DType::F32 {
                 *found.entry(((*class).to_owned(), output.shape.clone())).or_default() += 1;
@@ -75,7 +77,7 @@ fn programs_are_what_their_jaxprs_say() {
         assert_eq!(serde_json::json!(outputs), wanted["outputs"], "{name}");
         assert_eq!(results(&import), wanted_results(wanted), "{name}");
         assert_eq!(serde_json::json!(import.summary.pins), wanted["pins"], "{name}");
-        let mut codes: Vec<&str> = import.warnings.iter().map(|own| own.code).collect();
+        let mut codes: Vec<&str> = import.warnings.iter().map(|warning| warning.code).collect();
         codes.sort_unstable();
         assert_eq!(serde_json::json!(codes), wanted["warnings"], "{name}");
         assert!(import.summary.guessed_share.abs() < f64::EPSILON, "{name}");
@@ -91,8 +93,8 @@ fn names_and_scopes_are_those_of_the_program() {
     let weights: Vec<&str> = graph
         .tensors
         .iter()
-        .filter(|own| own.trainable && own.shape.len() == 2)
-        .map(|own| own.name.as_str())
+        .filter(|tensor| tensor.trainable && tensor.shape.len() == 2)
+        .map(|tensor| tensor.name.as_str())
         .collect();
     assert_eq!(weights, ["params[0]['w']", "params[1]['w']", "params[2]['w']"]);
     let modules: Vec<&str> = graph.ops.iter().filter_map(|op| op.module.as_deref()).collect();
@@ -145,9 +147,8 @@ fn scans_over_weights_are_layers() {
 }
 
 fn constants(import: &Import) -> u64 {
-    let own =
-        import.graph.tensors.iter().filter(|own| {
-            own.role == ir::tensor::Role::Parameter && !own.name.starts_with("params")
-        });
-    own.map(|own| own.shape.iter().product::<u64>()).sum()
+    let tensors = import.graph.tensors.iter().filter(|tensor| {
+        tensor.role == ir::tensor::Role::Parameter && !tensor.name.starts_with("params")
+    });
+    tensors.map(|tensor| tensor.shape.iter().product::<u64>()).sum()
 }

@@ -98,7 +98,7 @@ fn times_of_a_profile_land_on_the_ops() {
         for import in [beside(&path("et"), &[path("kineto")]), beside(&path("kineto"), &[])] {
             let recorded = &import.summary.recorded[0];
             // Events are printed to a thousandth of a microsecond.
-            let close = |own: Nanos, wanted: u64| own.get().abs_diff(wanted) < 2_000;
+            let close = |time: Nanos, wanted: u64| time.get().abs_diff(wanted) < 2_000;
             assert!(
                 close(recorded.op_time, ops) && close(recorded.step_time, step),
                 "{recorded:?}"
@@ -121,8 +121,8 @@ fn two_ranks_of_a_job_meet_in_its_message() {
         .into();
     let import = beside(&pair("gloo_rank0.et.json.gz"), &traces);
     let message = |rank: &str| {
-        let own = |op: &&Op| op.op_type == "AllReduce" && op.name.starts_with(rank);
-        import.graph.ops.iter().find(own).unwrap()
+        let is_message = |op: &&Op| op.op_type == "AllReduce" && op.name.starts_with(rank);
+        import.graph.ops.iter().find(is_message).unwrap()
     };
     // Linear(64, 128) and Linear(128, 32) with their biases, twice.
     assert_eq!(import.summary.initializer_elements, 2 * (64 * 128 + 128 + 128 * 32 + 32));
@@ -135,15 +135,15 @@ fn two_ranks_of_a_job_meet_in_its_message() {
         assert_eq!(reads.iter().filter(of_other).count(), 1, "{rank}");
     }
     assert_eq!(import.cluster.unwrap().n_devices(), 2);
-    assert!(import.summary.recorded.iter().all(|own| own.landed_share > 0.99));
+    assert!(import.summary.recorded.iter().all(|recorded| recorded.landed_share > 0.99));
 }
 
 #[test]
 fn traces_that_do_not_belong_together_are_refused() {
-    let code = |own: &str, others: &[&str]| {
+    let code = |first: &str, others: &[&str]| {
         let traces = others.iter().map(|name| pair(&format!("{name}.json.gz"))).collect();
         let options = ImportOptions { traces, ..ImportOptions::default() };
-        let error = read(&pair(&format!("{own}.json.gz")), &options).unwrap_err();
+        let error = read(&pair(&format!("{first}.json.gz")), &options).unwrap_err();
         assert!(!error.hints.is_empty(), "{error:?}");
         error.code
     };
@@ -158,10 +158,10 @@ fn a_profile_alone_has_the_flops_of_the_step() {
     let Some(folder) = folder() else { return };
     for (name, _, flops) in STEPS {
         let import = beside(&folder.join(format!("traces/{name}_train_step.kineto.json")), &[]);
-        let own = import.graph.flops().get();
+        let found = import.graph.flops().get();
         // It does not say that the first convolution has no gradient by its input.
-        let off = own.abs_diff(flops) as f64 / flops as f64;
-        assert!(off < 0.02, "{name}: {own} for {flops}: {:?}", import.warnings);
+        let off = found.abs_diff(flops) as f64 / flops as f64;
+        assert!(off < 0.02, "{name}: {found} for {flops}: {:?}", import.warnings);
         assert!(import.summary.guessed_share == 0.0, "{name}: {:?}", import.warnings);
     }
 }

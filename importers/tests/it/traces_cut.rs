@@ -25,8 +25,8 @@ fn profile(events: Vec<Value>) -> Result<Import, ir::diagnostic::Diagnostic> {
 }
 
 fn warned(import: &Import, code: &str) -> String {
-    let own = import.warnings.iter().find(|own| own.code == code);
-    own.unwrap_or_else(|| panic!("no {code}: {:?}", import.warnings)).message.clone()
+    let warning = import.warnings.iter().find(|warning| warning.code == code);
+    warning.unwrap_or_else(|| panic!("no {code}: {:?}", import.warnings)).message.clone()
 }
 
 const MM: &str = "aten::mm";
@@ -101,7 +101,11 @@ fn a_lone_mark_is_the_step_unless_it_is_a_tail() {
     assert!(warned(&tail, "one-step").contains("1 of 4 calls"));
     // Without calls outside of it nothing is said.
     let alone = profile(steps(&[(2, &[MM])])).unwrap();
-    assert!(alone.warnings.iter().all(|own| own.code != "one-step"), "{:?}", alone.warnings);
+    assert!(
+        alone.warnings.iter().all(|warning| warning.code != "one-step"),
+        "{:?}",
+        alone.warnings
+    );
 }
 
 /// A file of two processes is read as that of one, and both marks of a step are one step.

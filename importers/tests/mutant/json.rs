@@ -63,9 +63,9 @@ fn here(value: &mut Value, dice: &mut Dice) {
                 members.remove(&key);
             }
         }
-        (Value::Number(own), _) => {
-            let near = own.as_u64().unwrap_or(0).wrapping_add(dice.roll() % 5).wrapping_sub(2);
-            *own = Number::from(near);
+        (Value::Number(number), _) => {
+            let near = number.as_u64().unwrap_or(0).wrapping_add(dice.roll() % 5).wrapping_sub(2);
+            *number = Number::from(near);
         }
         (Value::String(text), 5) => text.clear(),
         (Value::String(text), _) => text.push_str(&"x".repeat(dice.below(200))),

@@ -53,13 +53,13 @@ pub(crate) const KINDS: [Kind; 6] = [
 impl Seeds {
     /// The small files among the test data.
     pub(crate) fn open(data: &Path) -> std::io::Result<Self> {
-        let cut = |name: &str, list: &str, kept: usize| -> std::io::Result<Value> {
+        let cut = |name: &str, list: &str, n: usize| -> std::io::Result<Value> {
             let file = std::fs::File::open(data.join("traces").join(name))?;
             let mut text = String::new();
             GzDecoder::new(file).read_to_string(&mut text)?;
             let mut value: Value = serde_json::from_str(&text)?;
             if let Some(items) = value.get_mut(list).and_then(Value::as_array_mut) {
-                items.truncate(kept);
+                items.truncate(n);
             }
             Ok(value)
         };

@@ -23,7 +23,7 @@ fn pieces(text: &str) -> Vec<String> {
     let mut pieces: Vec<String> = Vec::new();
     for c in text.chars() {
         let joins = |last: &String| {
-            c.is_alphanumeric() && last.chars().all(|own| own.is_alphanumeric() || own == '%')
+            c.is_alphanumeric() && last.chars().all(|other| other.is_alphanumeric() || other == '%')
         };
         match pieces.last_mut() {
             Some(last) if joins(last) => last.push(c),
@@ -53,9 +53,9 @@ fn change(pieces: &mut Vec<String>, dice: &mut Dice) {
         7 => drop(pieces.drain(at..(at + dice.below(60)).min(n))),
         _ => {
             // Another number where one stands.
-            let is_number = |own: &String| own.chars().all(|c| c.is_ascii_digit());
-            if let Some(own) = pieces[at..].iter_mut().find(|own| is_number(own)) {
-                *own = NUMBERS[dice.below(NUMBERS.len())].to_string();
+            let is_number = |piece: &String| piece.chars().all(|c| c.is_ascii_digit());
+            if let Some(piece) = pieces[at..].iter_mut().find(|piece| is_number(piece)) {
+                *piece = NUMBERS[dice.below(NUMBERS.len())].to_string();
             }
         }
     }

@@ -72,9 +72,9 @@ impl PartPass {
     /// Operations for one sample (saturating).
     #[must_use]
     pub fn flops(&self) -> Flops {
-        let of = |own: &PartProduct| {
-            let one = own.product.flops().unwrap_or(Flops::MAX);
-            Flops(one.0.saturating_mul(own.n_kernels))
+        let of = |product: &PartProduct| {
+            let one = product.product.flops().unwrap_or(Flops::MAX);
+            Flops(one.0.saturating_mul(product.n_kernels))
         };
         self.products.iter().map(of).sum()
     }

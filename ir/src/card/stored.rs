@@ -126,8 +126,8 @@ impl Stored {
     /// What the numbers of a block take; of blocks that the checkpoint lacks as of the last one.
     #[must_use]
     pub fn held(&self, block: usize) -> Held {
-        let own = self.block(block);
-        Held { weight: own.products.each(), expert: own.experts.each(), cache: self.cache }
+        let block = self.block(block);
+        Held { weight: block.products.each(), expert: block.experts.each(), cache: self.cache }
     }
 
     /// A block; of those that the checkpoint lacks the last one.

@@ -27,6 +27,6 @@ use super::dynaflow::{Planned, Split, Threshold};
 /// All samples at once, with fused pieces where there are some.
 #[must_use]
 pub fn solve(splits: &[Split], _: &Threshold, _: usize) -> Option<Planned> {
-    let last = splits.iter().rposition(|own| own.samples.len() == 1)?;
+    let last = splits.iter().rposition(|split| split.samples.len() == 1)?;
     of(splits, last, None)
 }

@@ -32,9 +32,10 @@ pub fn solve(splits: &[Split], threshold: &Threshold, _: usize) -> Option<Planne
     halves(splits, threshold, |period| {
         let order = |stream: usize| {
             let n = period.chains.iter().map(Vec::len).max().unwrap_or_default();
-            let all = (0..n).flat_map(|at| (0..period.chains.len()).map(move |own| (own, at)));
+            let all = (0..n)
+                .flat_map(|at| (0..period.chains.len()).map(move |nano_batch| (nano_batch, at)));
             let is_on = |at: &(usize, usize)| {
-                period.chains[at.0].get(at.1).is_some_and(|own| own.stream == stream)
+                period.chains[at.0].get(at.1).is_some_and(|step| step.stream == stream)
             };
             all.filter(is_on).collect()
         };

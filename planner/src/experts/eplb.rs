@@ -51,11 +51,12 @@ pub fn solve(layers: &[Vec<f64>], shape: &Shape, _: &Control) -> Vec<Placed> {
 pub fn place(shares: &[f64], shape: &Shape) -> Copies {
     let mut copies = vec![Vec::new(); shares.len()];
     for part in parts(shares, shape) {
-        let own: Vec<f64> = part.experts.iter().map(|expert| shares[*expert]).collect();
+        let part_shares: Vec<f64> = part.experts.iter().map(|expert| shares[*expert]).collect();
         let n_slots = part.devices.len() * shape.slots;
-        let packed = pack(&own, &counts(&own, n_slots), (part.devices.len(), shape.slots));
-        for (device, held) in part.devices.iter().zip(packed) {
-            held.into_iter().for_each(|own| copies[part.experts[own]].push(*device));
+        let packed =
+            pack(&part_shares, &counts(&part_shares, n_slots), (part.devices.len(), shape.slots));
+        for (device, experts) in part.devices.iter().zip(packed) {
+            experts.into_iter().for_each(|expert| copies[part.experts[expert]].push(*device));
         }
     }
     copies
@@ -79,8 +80,8 @@ pub(super) fn parts(shares: &[f64], shape: &Shape) -> Vec<Part> {
     shares.iter().enumerate().for_each(|(expert, share)| groups[group(expert)] += share);
     let n_hosts = shape.n_hosts();
     let packed = pack(&groups, &vec![1; shape.groups], (n_hosts, shape.groups / n_hosts));
-    let part = |(host, held): (usize, Vec<usize>)| Part {
-        experts: (0..shares.len()).filter(|expert| held.contains(&group(*expert))).collect(),
+    let part = |(host, on_host): (usize, Vec<usize>)| Part {
+        experts: (0..shares.len()).filter(|expert| on_host.contains(&group(*expert))).collect(),
         devices: (0..shape.host.len()).filter(|device| shape.host[*device] == host).collect(),
     };
     packed.into_iter().enumerate().map(part).collect()
@@ -93,20 +94,20 @@ pub(super) fn pack(
     counts: &[usize],
     (n_devices, slots): (usize, usize),
 ) -> Vec<Vec<usize>> {
-    let each = |own: usize| shares[own] / counts[own] as f64;
+    let each = |expert: usize| shares[expert] / counts[expert] as f64;
     let mut copies: Vec<usize> =
-        (0..shares.len()).flat_map(|own| std::iter::repeat_n(own, counts[own])).collect();
+        (0..shares.len()).flat_map(|expert| std::iter::repeat_n(expert, counts[expert])).collect();
     copies.sort_by(|a, b| each(*b).total_cmp(&each(*a)));
-    let mut held = vec![Vec::new(); n_devices];
+    let mut packed = vec![Vec::new(); n_devices];
     // Numbers from 0 up are in the order of their bits.
     let mut free: BinaryHeap<Reverse<(u64, usize)>> =
         (0..n_devices).filter(|_| slots > 0).map(|device| Reverse((0, device))).collect();
-    for own in copies {
+    for expert in copies {
         let Some(Reverse((load, device))) = free.pop() else { break };
-        held[device].push(own);
-        if held[device].len() < slots {
-            free.push(Reverse(((f64::from_bits(load) + each(own)).to_bits(), device)));
+        packed[device].push(expert);
+        if packed[device].len() < slots {
+            free.push(Reverse(((f64::from_bits(load) + each(expert)).to_bits(), device)));
         }
     }
-    held
+    packed
 }

@@ -21,10 +21,10 @@ fn on_hosts(n_hosts: usize, each: usize, slots: usize, groups: usize) -> Shape {
 fn placed(layers: &[Vec<f64>], shape: &Shape, nodes: Option<u64>) -> Vec<Placed> {
     let control = Control::new(&Limits { nodes, ..Limits::default() });
     let found = expert_placement::solve(layers, shape, &control);
-    for (shares, own) in layers.iter().zip(&found) {
-        assert_eq!(verify(&own.copies, shares.len(), shape), [], "{shares:?} {shape:?}");
-        let load = greatest(shares, &own.copies, shape.host.len());
-        assert!((load - own.load).abs() < 1e-12 && own.bound.load <= own.load);
+    for (shares, placement) in layers.iter().zip(&found) {
+        assert_eq!(verify(&placement.copies, shares.len(), shape), [], "{shares:?} {shape:?}");
+        let load = greatest(shares, &placement.copies, shape.host.len());
+        assert!((load - placement.load).abs() < 1e-12 && placement.bound.load <= placement.load);
     }
     found
 }
@@ -80,8 +80,8 @@ fn enumerated(shares: &[f64], shape: &Shape) -> f64 {
             free[device] -= n;
             walk(copies, free, (expert, device + 1), best);
             free[device] += n;
-            let kept = copies[expert].len() - n;
-            copies[expert].truncate(kept);
+            let n_before = copies[expert].len() - n;
+            copies[expert].truncate(n_before);
         }
     }
     let mut least = f64::INFINITY;
@@ -112,10 +112,10 @@ fn the_program_and_the_row_are_the_enumeration_on_small_cases() {
         let (shape, n) = &shapes[turn % shapes.len()];
         let shares = histogram(&mut random, *n);
         let least = enumerated(&shares, shape);
-        let own = &placed(std::slice::from_ref(&shares), shape, Some(200_000))[0];
-        let what = format!("{shares:?} {shape:?}: {} and {least}", own.load);
-        assert!((own.load - least).abs() < 1e-9, "{what}");
-        assert!(own.bound.load <= least * (1.0 + 1e-9), "{what}, bound {:?}", own.bound);
+        let found = &placed(std::slice::from_ref(&shares), shape, Some(200_000))[0];
+        let what = format!("{shares:?} {shape:?}: {} and {least}", found.load);
+        assert!((found.load - least).abs() < 1e-9, "{what}");
+        assert!(found.bound.load <= least * (1.0 + 1e-9), "{what}, bound {:?}", found.bound);
         assert!(bound(&shares, shape).load <= least * (1.0 + 1e-9), "{what}");
         let control = Control::default();
         let exact = exact::solve(&shares, shape, (1.0, exact::MOST_NODES), &control).unwrap();
@@ -133,14 +133,14 @@ fn no_layer_is_above_eplb_nor_below_the_bound() {
         let n_experts = if shape.host.len() == 5 { 40 } else { 32 };
         let layers: Vec<_> = (0..200).map(|_| histogram(&mut random, n_experts)).collect();
         let base = eplb::solve(&layers, &shape, &control);
-        let own = expert_placement::solve(&layers, &shape, &control);
-        assert_eq!(own.len(), layers.len());
-        for ((shares, base), own) in layers.iter().zip(&base).zip(&own) {
+        let found = expert_placement::solve(&layers, &shape, &control);
+        assert_eq!(found.len(), layers.len());
+        for ((shares, base), placement) in layers.iter().zip(&base).zip(&found) {
             assert_eq!(verify(&base.copies, n_experts, &shape), []);
-            assert_eq!(verify(&own.copies, n_experts, &shape), []);
+            assert_eq!(verify(&placement.copies, n_experts, &shape), []);
             let what = format!("{shares:?} {shape:?}");
-            assert!(own.load <= base.load, "{what}: {} above {}", own.load, base.load);
-            assert!(bound(shares, &shape).load <= own.load * (1.0 + 1e-9), "{what}");
+            assert!(placement.load <= base.load, "{what}: {} above {}", placement.load, base.load);
+            assert!(bound(shares, &shape).load <= placement.load * (1.0 + 1e-9), "{what}");
         }
     }
 }
@@ -176,10 +176,10 @@ fn a_large_model_is_near_its_bound() {
         let layers: Vec<_> = (0..n_layers).map(|_| zipf(power)).collect();
         let found = placed(&layers, &shape, None);
         let sum = |of: fn(&Placed) -> f64| found.iter().map(of).sum::<f64>();
-        let gap = sum(|own| own.load) / sum(|own| own.bound.load) - 1.0;
+        let gap = sum(|layer| layer.load) / sum(|layer| layer.bound.load) - 1.0;
         let base: f64 =
-            eplb::solve(&layers, &shape, &Control::default()).iter().map(|own| own.load).sum();
-        let above = base / sum(|own| own.bound.load) - 1.0;
+            eplb::solve(&layers, &shape, &Control::default()).iter().map(|layer| layer.load).sum();
+        let above = base / sum(|layer| layer.bound.load) - 1.0;
         println!("zipf {power}: gap {gap:.6}, eplb {above:.6}");
         assert!(gap <= most, "zipf {power}: {gap}");
     }

@@ -187,25 +187,25 @@ fn without_pins(problem: &Problem) -> Result<LoadInstance, String> {
         problem.actions.iter().map(|op| load_node(problem, *op, &readers)).collect();
     let mut n_colours = problem.groups.len();
     let mut edges = BTreeSet::new();
-    for (own, op) in (0u32..).zip(&problem.actions) {
+    for (number, op) in (0u32..).zip(&problem.actions) {
         for (at, (consumers, transfer)) in passed(problem, *op).into_iter().enumerate() {
-            let mut from = own;
+            let mut from = number;
             if at > 0 {
                 from = nodes.len() as u32;
-                let colour = *nodes[own as usize].colour.get_or_insert_with(|| {
+                let colour = *nodes[number as usize].colour.get_or_insert_with(|| {
                     n_colours += 1;
                     n_colours as u32 - 1
                 });
                 let nothing = LoadNode {
                     cpu: Nanos::ZERO,
                     bytes: Bytes::ZERO,
-                    ..nodes[own as usize].clone()
+                    ..nodes[number as usize].clone()
                 };
                 let accelerator = Some(Nanos::ZERO);
                 nodes.push(LoadNode { accelerator, transfer, colour: Some(colour), ..nothing });
-                edges.insert((own, from));
+                edges.insert((number, from));
             } else {
-                nodes[own as usize].transfer = transfer;
+                nodes[number as usize].transfer = transfer;
             }
             edges.extend(consumers.iter().map(|to| (from, node[to.index()])));
         }
@@ -276,8 +276,8 @@ fn passed(problem: &Problem, op: OpId) -> Vec<(&[OpId], Nanos)> {
 
 /// An op without what it passes on.
 fn load_node(problem: &Problem, op: OpId, readers: &[u32]) -> LoadNode {
-    let own = problem.parameters(op).iter().filter(|tensor| readers[tensor.index()] == 1);
-    let bytes = own.fold(0u64, |sum, t| sum.saturating_add(problem.persistent_bytes(*t)));
+    let unshared = problem.parameters(op).iter().filter(|tensor| readers[tensor.index()] == 1);
+    let bytes = unshared.fold(0u64, |sum, t| sum.saturating_add(problem.persistent_bytes(*t)));
     let time = Nanos(problem.least_time_ns(op));
     LoadNode {
         source_id: u64::from(op.0),

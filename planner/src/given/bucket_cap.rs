@@ -50,12 +50,12 @@ pub(crate) const METHOD: Method = Method {
     solve: |run, options| {
         let Instance::Gradients(instance) = run.instance() else { return Ok(()) };
         let cap = options.count(&BYTES)?;
-        for own in &instance.costs {
+        for cost in &instance.costs {
             let cap = match cap {
-                0 => best(instance, own.exchange, &|| run.spend(instance.tensors.len() as u64)),
+                0 => best(instance, cost.exchange, &|| run.spend(instance.tensors.len() as u64)),
                 cap => cap,
             };
-            run.offer(Solution::Buckets(capped(instance, own.exchange, cap)))?;
+            run.offer(Solution::Buckets(capped(instance, cost.exchange, cap)))?;
         }
         Ok(())
     },
@@ -84,13 +84,13 @@ pub fn cut(
     (cap, closes): (u64, Closes),
 ) -> Buckets {
     let (mut lengths, mut n, mut bytes) = (Vec::new(), 0, 0_u64);
-    for own in &instance.tensors {
-        if closes == Closes::BeforeMore && n > 0 && bytes.saturating_add(own.bytes) > cap {
+    for tensor in &instance.tensors {
+        if closes == Closes::BeforeMore && n > 0 && bytes.saturating_add(tensor.bytes) > cap {
             lengths.push(n);
             (n, bytes) = (0, 0);
         }
         n += 1;
-        bytes = bytes.saturating_add(own.bytes);
+        bytes = bytes.saturating_add(tensor.bytes);
         if closes == Closes::OnceFull && bytes >= cap {
             lengths.push(n);
             (n, bytes) = (0, 0);
@@ -144,10 +144,10 @@ pub fn sizes(
         })
     };
     if !walk(1, &mut look) {
-        let all: u64 = instance.tensors.iter().map(|own| own.bytes).sum();
+        let all: u64 = instance.tensors.iter().map(|tensor| tensor.bytes).sum();
         let spread = |at: u32| (all as f64).powf(f64::from(at) / f64::from(SPREAD)) as u64;
-        let step = |at: u32| look(spread(at)).map_or(Nanos::MAX, |own| own.0);
-        let best = (0..SPREAD).map(step).zip(0_u32..).min().map_or(0, |own| own.1);
+        let step = |at: u32| look(spread(at)).map_or(Nanos::MAX, |looked| looked.0);
+        let best = (0..SPREAD).map(step).zip(0_u32..).min().map_or(0, |pair| pair.1);
         look(all);
         walk(spread(best.saturating_sub(1)).max(1), &mut look);
     }
@@ -168,17 +168,22 @@ fn next(
         .lengths
         .iter()
         .map(|n| {
-            let own = left.by_ref().take(*n).map(|own| own.bytes).sum();
-            (own, left.clone().next().map_or(0, |next| next.bytes))
+            let bytes = left.by_ref().take(*n).map(|tensor| tensor.bytes).sum();
+            (bytes, left.clone().next().map_or(0, |next| next.bytes))
         })
         .collect();
     match closes {
         // The last one may be less than whole.
-        Closes::OnceFull => {
-            sizes.into_iter().map(|own| own.0).filter(|own| *own >= cap).min().map(|own| own + 1)
-        }
-        Closes::BeforeMore => {
-            sizes.into_iter().filter(|own| own.1 > 0).map(|own| own.0.saturating_add(own.1)).min()
-        }
+        Closes::OnceFull => sizes
+            .into_iter()
+            .map(|pair| pair.0)
+            .filter(|bytes| *bytes >= cap)
+            .min()
+            .map(|bytes| bytes + 1),
+        Closes::BeforeMore => sizes
+            .into_iter()
+            .filter(|pair| pair.1 > 0)
+            .map(|pair| pair.0.saturating_add(pair.1))
+            .min(),
     }
 }

@@ -48,16 +48,16 @@ pub(crate) const METHOD: Method = Method {
     solve: |run, _| {
         let Instance::Gradients(instance) = run.instance() else { return Ok(()) };
         let stop = |n: usize| run.spend(n as u64);
-        let all = instance.costs.iter().map_while(|own| solve(instance, own.exchange, &stop));
+        let all = instance.costs.iter().map_while(|cost| solve(instance, cost.exchange, &stop));
         let mut found: Vec<Buckets> = all.collect();
         let is_complete = found.len() == instance.costs.len();
         // Of ways that take as long, that which sends most as it is comes first: others are no better.
-        found.sort_by_cached_key(|own| {
-            let step = evaluate(instance, own).map_or(u64::MAX, |own| own.get());
-            (step, std::cmp::Reverse(whole_bytes(instance, own)))
+        found.sort_by_cached_key(|buckets| {
+            let step = evaluate(instance, buckets).map_or(u64::MAX, |time| time.get());
+            (step, std::cmp::Reverse(whole_bytes(instance, buckets)))
         });
-        for own in found {
-            run.offer(Solution::Buckets(own))?;
+        for buckets in found {
+            run.offer(Solution::Buckets(buckets))?;
         }
         if is_complete {
             run.close(method::GROUPS);
@@ -69,8 +69,8 @@ pub(crate) const METHOD: Method = Method {
 /// Bytes that are sent as they are.
 fn whole_bytes(instance: &GradientInstance, buckets: &Buckets) -> u64 {
     let spans = spans(instance, buckets).unwrap_or_default();
-    let whole = spans.iter().enumerate().filter(|own| buckets.part(own.0).is_none());
-    whole.map(|own| own.1.sent_bytes).sum()
+    let whole = spans.iter().enumerate().filter(|entry| buckets.part(entry.0).is_none());
+    whole.map(|entry| entry.1.sent_bytes).sum()
 }
 
 /// Most ends that are kept of one number of tensors.
@@ -180,7 +180,7 @@ fn least_changed(
         vec![vec![Label { end_s: 0.0, whole: 0, cut: (0, None), before: 0 }]];
     for (to, latest_s) in latest.into_iter().enumerate().skip(1) {
         let ready_s = ways.ready_s[to];
-        let mut own: Vec<Label> = Vec::new();
+        let mut found: Vec<Label> = Vec::new();
         for from in (0..to).rev() {
             let (least_s, lossy) = ways.fastest(from, to);
             if ready_s.max(ends[from]) + least_s > latest_s {
@@ -196,7 +196,7 @@ fn least_changed(
                     let end_s = label.end_s.max(ready_s) + took_s;
                     if end_s <= latest_s {
                         let whole = label.whole + whole;
-                        own.push(Label { end_s, whole, cut: (from, way), before });
+                        found.push(Label { end_s, whole, cut: (from, way), before });
                     }
                 };
                 extend(whole_s, ways.bytes[to] - ways.bytes[from], None);
@@ -204,20 +204,20 @@ fn least_changed(
                     extend(least_s, 0, lossy);
                 }
             }
-            if own.len() > 64 * MOST_LABELS {
-                own = kept(own, most);
+            if found.len() > 64 * MOST_LABELS {
+                found = kept(found, most);
             }
         }
-        labels.push(kept(own, most));
+        labels.push(kept(found, most));
         if stop(to) {
             return None;
         }
     }
     let mut at = labels[n].len().checked_sub(1)?;
     Some(backwards(n, |to| {
-        let own = labels[to][at];
-        at = own.before;
-        own.cut
+        let label = labels[to][at];
+        at = label.before;
+        label.cut
     }))
 }
 
@@ -243,9 +243,9 @@ fn latest(ways: &Ways<'_>, n: usize, end_s: f64, stop: &dyn Fn(usize) -> bool) -
 fn kept(mut labels: Vec<Label>, most: usize) -> Vec<Label> {
     labels.sort_by(|a, b| a.end_s.total_cmp(&b.end_s).then(b.whole.cmp(&a.whole)));
     let mut best: Option<u64> = None;
-    labels.retain(|own| {
-        let is_better = best.is_none_or(|whole| own.whole > whole);
-        best = best.max(Some(own.whole));
+    labels.retain(|label| {
+        let is_better = best.is_none_or(|whole| label.whole > whole);
+        best = best.max(Some(label.whole));
         is_better
     });
     let n = labels.len();
@@ -277,25 +277,25 @@ impl<'a> Ways<'a> {
     fn of(instance: &'a GradientInstance, whole: AllReduceCost) -> Self {
         let tensors = &instance.tensors;
         let sums = |of: &dyn Fn(u64) -> u64| -> Vec<u64> {
-            let own = tensors.iter().scan(0, |sum: &mut u64, own| {
-                *sum += of(own.bytes);
+            let running = tensors.iter().scan(0, |sum: &mut u64, tensor| {
+                *sum += of(tensor.bytes);
                 Some(*sum)
             });
-            std::iter::once(0).chain(own).collect()
+            std::iter::once(0).chain(running).collect()
         };
         let mut ready_s = vec![0.0_f64];
-        for own in tensors {
-            ready_s.push(ready_s[ready_s.len() - 1].max(own.ready_s));
+        for tensor in tensors {
+            ready_s.push(ready_s[ready_s.len() - 1].max(tensor.ready_s));
         }
         let lossy = instance.lossy.iter();
         let alone = lossy
-            .map(|own| sums(&|bytes| least_kept(own.density, elements(instance, bytes))))
+            .map(|cost| sums(&|bytes| least_kept(cost.density, elements(instance, bytes))))
             .collect();
-        let small = |own: &ir::instance::LossyCost| {
+        let small = |cost: &ir::instance::LossyCost| {
             let mut small = vec![0];
             for (at, tensor) in (1..).zip(tensors) {
                 let before = small[at - 1];
-                small.push(if tensor.bytes < own.threshold_bytes { at } else { before });
+                small.push(if tensor.bytes < cost.threshold_bytes { at } else { before });
             }
             small
         };
@@ -312,10 +312,10 @@ impl<'a> Ways<'a> {
 
     /// Elements that a lossy way sends at least.
     fn fewest(&self, way: usize, from: usize, to: usize) -> u64 {
-        let own = &self.instance.lossy[way];
+        let cost = &self.instance.lossy[way];
         let all = self.elements[to] - self.elements[from];
-        match own.by {
-            Lossy::TopK | Lossy::GlobalTopK => least_kept(own.density, all),
+        match cost.by {
+            Lossy::TopK | Lossy::GlobalTopK => least_kept(cost.density, all),
             Lossy::LayerWise => self.alone[way][to] - self.alone[way][from],
             Lossy::TwoWay => all,
         }
@@ -325,9 +325,9 @@ impl<'a> Ways<'a> {
     fn fastest(&self, from: usize, to: usize) -> (f64, Option<usize>) {
         let bytes = self.bytes[to] - self.bytes[from];
         let mut best = (self.whole.seconds(bytes as f64), None);
-        for (way, own) in self.instance.lossy.iter().enumerate() {
+        for (way, cost) in self.instance.lossy.iter().enumerate() {
             if self.small[way][to] <= from {
-                let took_s = part_seconds(own, bytes, self.fewest(way, from, to));
+                let took_s = part_seconds(cost, bytes, self.fewest(way, from, to));
                 if took_s < best.0 {
                     best = (took_s, Some(way));
                 }
@@ -337,7 +337,7 @@ impl<'a> Ways<'a> {
     }
 
     fn buckets(&self, exchange: Exchange, cuts: &[Cut]) -> Buckets {
-        let to = cuts.iter().skip(1).map(|own| own.0).chain([self.instance.tensors.len()]);
+        let to = cuts.iter().skip(1).map(|cut| cut.0).chain([self.instance.tensors.len()]);
         let bucket = |((from, way), to): (&Cut, usize)| {
             let part = way.map(|way| Part {
                 by: self.instance.lossy[way].by,
@@ -352,7 +352,7 @@ impl<'a> Ways<'a> {
     /// Sends as many elements of what layers cut down alone as end in time.
     fn fill(&self, buckets: &mut Buckets, end_s: f64) {
         let Ok(spans) = spans(self.instance, buckets) else { return };
-        let took_s: Vec<f64> = spans.iter().map(|own| own.end_s - own.start_s).collect();
+        let took_s: Vec<f64> = spans.iter().map(|span| span.end_s - span.start_s).collect();
         let mut latest = vec![end_s; spans.len()];
         for at in (1..spans.len()).rev() {
             latest[at - 1] = latest[at] - took_s[at];
@@ -363,15 +363,15 @@ impl<'a> Ways<'a> {
             to += buckets.lengths[at];
             free_s = free_s.max(span.ready_s) + took_s[at];
             let Some(Some(part)) = buckets.parts.get_mut(at) else { continue };
-            let own = self.instance.lossy.iter().find(|own| own.by == part.by);
-            let Some(own) = own.filter(|own| own.by == Lossy::LayerWise) else { continue };
+            let cost = self.instance.lossy.iter().find(|cost| cost.by == part.by);
+            let Some(cost) = cost.filter(|cost| cost.by == Lossy::LayerWise) else { continue };
             let idle_s = (latest[at] - free_s).max(0.0);
-            let each_s = own.sent_element_bytes as f64 * own.per_sent_byte_s;
+            let each_s = cost.sent_element_bytes as f64 * cost.per_sent_byte_s;
             let more = if each_s > 0.0 { idle_s / each_s } else { f64::INFINITY };
             let all = self.elements[to] - self.elements[from];
-            let kept = part.kept.saturating_add(more as u64).min(all);
-            free_s += (kept - part.kept) as f64 * each_s;
-            part.kept = kept;
+            let n_kept = part.kept.saturating_add(more as u64).min(all);
+            free_s += (n_kept - part.kept) as f64 * each_s;
+            part.kept = n_kept;
         }
     }
 }

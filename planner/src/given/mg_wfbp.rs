@@ -40,10 +40,10 @@ pub(crate) const METHOD: Method = Method {
     solve: |run, _| {
         let Instance::Gradients(instance) = run.instance() else { return Ok(()) };
         let gradients = gradients(instance);
-        for own in &instance.costs {
-            let Some(cost) = cost(instance, own.exchange) else { continue };
+        for all_reduce in &instance.costs {
+            let Some(cost) = cost(instance, all_reduce.exchange) else { continue };
             let lengths = mg_wfbp(&gradients, cost);
-            run.offer(Solution::Buckets(Buckets::whole(own.exchange, lengths)))?;
+            run.offer(Solution::Buckets(Buckets::whole(all_reduce.exchange, lengths)))?;
         }
         Ok(())
     },

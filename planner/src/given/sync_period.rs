@@ -40,9 +40,10 @@ pub(crate) const METHOD: Method = Method {
     solve: |run, _| {
         let Instance::Averaging(instance) = run.instance() else { return Ok(()) };
         let all = choices(instance).into_iter();
-        let priced = all.filter_map(|own| Some((step(instance, &own)?, own)));
+        let priced = all.filter_map(|choice| Some((step(instance, &choice)?, choice)));
         let sent = |share: f64| Reverse((share * 1e12) as u64);
-        let best = priced.min_by_key(|(step, own)| (*step, sent(own.sent_share()), own.every));
-        best.map_or(Ok(()), |(_, own)| run.offer(Solution::Synchronisation(own)).map(|_| ()))
+        let best =
+            priced.min_by_key(|(step, choice)| (*step, sent(choice.sent_share()), choice.every));
+        best.map_or(Ok(()), |(_, choice)| run.offer(Solution::Synchronisation(choice)).map(|_| ()))
     },
 };

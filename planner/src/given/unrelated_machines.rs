@@ -52,7 +52,7 @@ pub(crate) const METHOD: Method = Method {
         let Instance::Tasks(instance) = run.instance() else { return Ok(()) };
         let times = Times::of(instance);
         let prices = priced(&times);
-        let start = starts(&times, &prices).into_iter().min_by_key(|own| end(&times, own));
+        let start = starts(&times, &prices).into_iter().min_by_key(|devices| end(&times, devices));
         let best = improved(&times, start.unwrap_or_default(), &|n| run.spend(n));
         run.offer(Solution::Devices(best.clone()))?;
         search(run, (&times, &prices), &best)
@@ -67,12 +67,12 @@ pub fn starts(times: &Times, priced: &Priced) -> Vec<Vec<u32>> {
         let mut loads = vec![0_u64; times.n_devices()];
         let mut found = vec![0; times.n_tasks()];
         for task in times.by_size() {
-            let ends = |own: usize| loads[own].saturating_add(times.at(task, own));
-            let cost = |own: usize| priced.prices[own] * times.at(task, own) as f64;
-            let in_time = (0..loads.len()).filter(|own| ends(*own) <= end);
+            let ends = |device: usize| loads[device].saturating_add(times.at(task, device));
+            let cost = |device: usize| priced.prices[device] * times.at(task, device) as f64;
+            let in_time = (0..loads.len()).filter(|device| ends(*device) <= end);
             let device = in_time
                 .min_by(|a, b| cost(*a).total_cmp(&cost(*b)))
-                .or_else(|| (0..loads.len()).min_by_key(|own| ends(*own)));
+                .or_else(|| (0..loads.len()).min_by_key(|device| ends(*device)));
             if let Some(device) = device {
                 loads[device] = ends(device);
                 found[task] = device as u32;
@@ -116,7 +116,9 @@ fn end(times: &Times, devices: &[u32]) -> u64 {
 pub fn improved(times: &Times, mut devices: Vec<u32>, stop: &dyn Fn(u64) -> bool) -> Vec<u32> {
     let mut loads = loads(times, &devices);
     loop {
-        let Some(last) = (0..loads.len()).max_by_key(|own| loads[*own]) else { return devices };
+        let Some(last) = (0..loads.len()).max_by_key(|device| loads[*device]) else {
+            return devices;
+        };
         let change = best_change(times, (&devices, &loads), last, stop);
         let Some((task, other, to)) = change else { return devices };
         let mut put = |task: usize, to: usize| {
@@ -229,9 +231,10 @@ impl Tree<'_> {
             self.best.clone_from(&self.devices);
             return;
         };
-        let ends = |own: &usize| self.loads[*own].saturating_add(self.times.at(task, *own));
+        let ends =
+            |device: &usize| self.loads[*device].saturating_add(self.times.at(task, *device));
         let mut next: Vec<(u64, usize)> =
-            (0..self.loads.len()).map(|own| (ends(&own), own)).collect();
+            (0..self.loads.len()).map(|device| (ends(&device), device)).collect();
         next.sort_unstable();
         for (end, device) in next {
             let cost = cost + self.prices[device] * self.times.at(task, device) as f64;
@@ -240,8 +243,8 @@ impl Tree<'_> {
                 continue;
             }
             // Of devices that are alike and as free one is enough.
-            let is_first = (0..device).all(|own| {
-                self.loads[own] != self.loads[device] || !self.times.are_alike(own, device)
+            let is_first = (0..device).all(|other| {
+                self.loads[other] != self.loads[device] || !self.times.are_alike(other, device)
             });
             if !is_first {
                 continue;
@@ -278,9 +281,9 @@ mod tests {
         }
         TaskInstance {
             name: String::new(),
-            devices: (0..k).map(|own| own.to_string()).collect(),
+            devices: (0..k).map(|device| device.to_string()).collect(),
             tasks: (0..n)
-                .map(|own| Task { name: own.to_string(), size: draw.random_range(0.1..10.0) })
+                .map(|task| Task { name: task.to_string(), size: draw.random_range(0.1..10.0) })
                 .collect(),
             history,
         }
@@ -295,9 +298,9 @@ mod tests {
         let (n, k) = (times.n_tasks(), times.n_devices() as u64);
         let of = |mut code: u64| {
             let digit = |_| {
-                let own = code % k;
+                let device = code % k;
                 code /= k;
-                own as u32
+                device as u32
             };
             (0..n).map(digit).collect::<Vec<_>>()
         };
@@ -310,8 +313,8 @@ mod tests {
         let mut n_better = 0;
         for case in 0..400 {
             let (n, k) = (draw.random_range(1..=8), draw.random_range(1..=4));
-            let own = drawn(&mut draw, (n, k), case % 3 == 0);
-            let times = Times::of(&own);
+            let instance = drawn(&mut draw, (n, k), case % 3 == 0);
+            let times = Times::of(&instance);
             let greedy = lpt::solve(&times);
             let moved = improved(&times, greedy.clone(), &never);
             let (found, is_all) = exact((&times, &priced(&times)), &moved, &never);
@@ -319,7 +322,11 @@ mod tests {
             assert!(is_all);
             assert_eq!(end(&times, &found), best, "case {case}");
             assert!(end(&times, &greedy) >= end(&times, &moved) && end(&times, &moved) >= best);
-            assert!(bound(&own).get() <= best, "case {case}: {} {best}", bound(&own).get());
+            assert!(
+                bound(&instance).get() <= best,
+                "case {case}: {} {best}",
+                bound(&instance).get()
+            );
             n_better += usize::from(end(&times, &moved) > best);
         }
         assert!(n_better > 5, "the search is of no use: {n_better}");
@@ -358,11 +365,12 @@ mod tests {
     #[test]
     fn many_tasks_are_near_the_bound() {
         let mut draw = SmallRng::seed_from_u64(4);
-        let own = drawn(&mut draw, (1000, 32), false);
-        let times = Times::of(&own);
+        let instance = drawn(&mut draw, (1000, 32), false);
+        let times = Times::of(&instance);
         let moved = starts(&times, &priced(&times)).into_iter();
-        let best = moved.map(|own| end(&times, &improved(&times, own, &never))).min().unwrap();
-        let gap = best as f64 / bound(&own).get() as f64 - 1.0;
+        let best =
+            moved.map(|devices| end(&times, &improved(&times, devices, &never))).min().unwrap();
+        let gap = best as f64 / bound(&instance).get() as f64 - 1.0;
         assert!((0.0..0.03).contains(&gap), "{gap}");
     }
 }

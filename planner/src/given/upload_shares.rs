@@ -46,7 +46,7 @@ fn shares(instance: &AveragingInstance) -> Vec<u64> {
     let share = |(at, (bytes, rate)): (usize, (&u64, &f64))| {
         let most = ((end.seconds() * rate) as u64).clamp(instance.sent(at), *bytes);
         // Not a byte that rounding would make late.
-        let is_late = upload_time(instance, at, most).is_some_and(|own| own > end);
+        let is_late = upload_time(instance, at, most).is_some_and(|time| time > end);
         if is_late { most.saturating_sub(1).max(instance.sent(at)) } else { most }
     };
     instance.bytes.iter().zip(bytes_per_s).enumerate().map(share).collect()

@@ -56,8 +56,8 @@ pub struct Space<'s> {
 }
 
 impl Space<'_> {
-    fn keeps(&self, own: Figures) -> bool {
-        self.cap.is_none_or(|cap| own.most_w <= cap)
+    fn keeps(&self, figures: Figures) -> bool {
+        self.cap.is_none_or(|cap| figures.most_w <= cap)
     }
 }
 
@@ -128,17 +128,18 @@ pub fn search<J: Plans>(
     let all: Vec<usize> = (0..space.n_sets).collect();
     let n_left = |at| space.n_sets - at + n_limited;
     on_each(&all, &n_left, &mut found, plans)?;
-    let is_unknown = |own: &(usize, Nothing<J::Error>)| matches!(own.1, Nothing::Unknown(_));
+    let is_unknown = |entry: &(usize, Nothing<J::Error>)| matches!(entry.1, Nothing::Unknown(_));
     if found.tried.is_empty() && found.without.iter().any(is_unknown) {
         // Shares of the time were too short for a first plan: half of what is left may do.
         let again: Vec<usize> =
-            found.without.iter().filter(|own| is_unknown(own)).map(|own| own.0).collect();
-        found.without.retain(|own| !is_unknown(own));
+            found.without.iter().filter(|entry| is_unknown(entry)).map(|entry| entry.0).collect();
+        found.without.retain(|entry| !is_unknown(entry));
         on_each(&again, &|_| 1, &mut found, plans)?;
     }
     let best = promising(space, &found.tried);
     let mut left = best.len() * (space.limits.len() - 1);
-    for (set, limit) in best.iter().flat_map(|set| space.limits[1..].iter().map(|own| (*set, *own)))
+    for (set, limit) in
+        best.iter().flat_map(|set| space.limits[1..].iter().map(|limit| (*set, *limit)))
     {
         found.tried.extend(tried(plans, set, limit, left));
         left -= 1;
@@ -178,9 +179,10 @@ fn on_each<J: Plans>(
 /// Sets whose plans are best as they are, or near to the cap or under it.
 fn promising<P>(space: &Space<'_>, all: &[Tried<P>]) -> Vec<usize> {
     let mut order: Vec<&Tried<P>> = all.iter().collect();
-    let over = |own: &Tried<P>| space.cap.map_or(1.0, |cap| (own.figures.most_w / cap).max(1.0));
+    let over =
+        |tried: &Tried<P>| space.cap.map_or(1.0, |cap| (tried.figures.most_w / cap).max(1.0));
     // What draws too much at the least limit comes last, but what draws least is always looked at.
-    let key = |own: &Tried<P>| (over(own) > space.reach, own.figures.value * over(own));
+    let key = |tried: &Tried<P>| (over(tried) > space.reach, tried.figures.value * over(tried));
     order.sort_by(|a, b| {
         let (a, b) = (key(a), key(b));
         a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
@@ -188,9 +190,9 @@ fn promising<P>(space: &Space<'_>, all: &[Tried<P>]) -> Vec<usize> {
     let least = all.iter().min_by(|a, b| a.figures.most_w.total_cmp(&b.figures.most_w));
     let best = order.iter().take(MOST_LIMITED).copied();
     let mut sets: Vec<usize> = Vec::new();
-    for own in least.filter(|_| space.cap.is_some()).into_iter().chain(best) {
-        if !sets.contains(&own.set) {
-            sets.push(own.set);
+    for tried in least.filter(|_| space.cap.is_some()).into_iter().chain(best) {
+        if !sets.contains(&tried.set) {
+            sets.push(tried.set);
         }
     }
     sets
@@ -198,18 +200,18 @@ fn promising<P>(space: &Space<'_>, all: &[Tried<P>]) -> Vec<usize> {
 
 /// Tries limits between the highest that keeps to the cap and the lowest that does not.
 fn near_cap<J: Plans>(space: &Space<'_>, set: usize, all: &mut Vec<Tried<J::Plan>>, plans: &mut J) {
-    let own = || all.iter().filter(|own| own.set == set);
-    let under = own().filter(|own| space.keeps(own.figures)).map(|own| own.limit);
-    let over = own().filter(|own| !space.keeps(own.figures)).map(|own| own.limit);
+    let of_set = || all.iter().filter(|tried| tried.set == set);
+    let under = of_set().filter(|tried| space.keeps(tried.figures)).map(|tried| tried.limit);
+    let over = of_set().filter(|tried| !space.keeps(tried.figures)).map(|tried| tried.limit);
     let (mut low, mut high) = (under.fold(0.0, f64::max), over.fold(1.0, f64::min));
     if low <= 0.0 {
         // Lower limits than the usual ones where all of these are too much.
         let Some(least) = plans.least_limit(set) else { return };
-        let own = tried(plans, set, least, HALVINGS + 1);
-        if own.as_ref().is_some_and(|own| space.keeps(own.figures)) {
+        let more = tried(plans, set, least, HALVINGS + 1);
+        if more.as_ref().is_some_and(|tried| space.keeps(tried.figures)) {
             low = least;
         }
-        all.extend(own);
+        all.extend(more);
     }
     if low <= 0.0 || low >= high {
         return;
@@ -217,13 +219,13 @@ fn near_cap<J: Plans>(space: &Space<'_>, set: usize, all: &mut Vec<Tried<J::Plan
     for _ in 0..HALVINGS {
         // Nobody sets a limit more finely.
         let middle = ((low + high) / 2.0 * 1e4).round() / 1e4;
-        let own = tried(plans, set, middle, HALVINGS);
-        if own.as_ref().is_some_and(|own| space.keeps(own.figures)) {
+        let more = tried(plans, set, middle, HALVINGS);
+        if more.as_ref().is_some_and(|tried| space.keeps(tried.figures)) {
             low = middle;
         } else {
             high = middle;
         }
-        all.extend(own);
+        all.extend(more);
     }
 }
 
@@ -233,8 +235,8 @@ pub fn best<'t, P>(
     all: &'t [Tried<P>],
     then: impl Fn(&P) -> f64,
 ) -> Option<&'t Tried<P>> {
-    let key = |own: &Tried<P>| [own.figures.value, then(&own.plan), own.figures.most_w];
+    let key = |tried: &Tried<P>| [tried.figures.value, then(&tried.plan), tried.figures.most_w];
     let by_value =
         |a: &&Tried<P>, b: &&Tried<P>| key(a).partial_cmp(&key(b)).unwrap_or(Ordering::Equal);
-    all.iter().filter(|own| space.keeps(own.figures)).min_by(by_value)
+    all.iter().filter(|tried| space.keeps(tried.figures)).min_by(by_value)
 }

@@ -56,35 +56,42 @@ fn drawn(random: &mut SmallRng) -> Machines {
 
 /// The best of all sets and so many shares that keep to a cap.
 fn enumerated(machines: &Machines, cap: Option<f64>, limits: &[f64]) -> Option<f64> {
-    let all = (0..machines.sets.len()).flat_map(|set| limits.iter().map(move |own| (set, *own)));
+    let all =
+        (0..machines.sets.len()).flat_map(|set| limits.iter().map(move |limit| (set, *limit)));
     let figures = all.map(|(set, limit)| machines.figures(set, limit));
-    let kept =
-        figures.filter(|own| own.value.is_finite() && cap.is_none_or(|cap| own.most_w <= cap));
-    kept.map(|own| own.value).min_by(f64::total_cmp)
+    let within =
+        figures.filter(|each| each.value.is_finite() && cap.is_none_or(|cap| each.most_w <= cap));
+    within.map(|each| each.value).min_by(f64::total_cmp)
 }
 
 #[test]
 fn it_is_never_worse_than_whole_boards_and_never_better_than_all_shares() {
-    let fine: Vec<f64> = (2000..=10_000).map(|own| f64::from(own) / 1e4).collect();
+    let fine: Vec<f64> = (2000..=10_000).map(|share| f64::from(share) / 1e4).collect();
     for seed in 0..400 {
         let mut random = SmallRng::seed_from_u64(seed);
         let mut machines = drawn(&mut random);
         let cap = random.random_bool(0.7).then(|| random.random_range(50.0..1000.0));
         let space = Space { n_sets: machines.sets.len(), limits: &LIMITS, cap, reach: 5.0 };
         let found = search(&space, &mut machines).unwrap();
-        let own = best(&space, &found.tried, |()| 0.0).map(|own| own.figures);
-        assert!(own.is_none_or(|own| cap.is_none_or(|cap| own.most_w <= cap)), "{seed}");
+        let figures = best(&space, &found.tried, |()| 0.0).map(|tried| tried.figures);
+        assert!(
+            figures.is_none_or(|figures| cap.is_none_or(|cap| figures.most_w <= cap)),
+            "{seed}"
+        );
         let whole = enumerated(&machines, cap, &[1.0]);
         if let Some(whole) = whole {
-            assert!(own.is_some_and(|own| own.value <= whole), "{seed}: {own:?}, {whole}");
+            assert!(
+                figures.is_some_and(|figures| figures.value <= whole),
+                "{seed}: {figures:?}, {whole}"
+            );
         }
         // Shares are tried to four digits.
         let least = enumerated(&machines, cap, &fine);
-        assert!(own.is_none() || least.is_some(), "{seed}: {own:?}");
-        if let (Some(own), Some(least)) = (own, least) {
-            assert!(own.value >= least * (1.0 - 1e-12), "{seed}: {own:?} {least}");
+        assert!(figures.is_none() || least.is_some(), "{seed}: {figures:?}");
+        if let (Some(figures), Some(least)) = (figures, least) {
+            assert!(figures.value >= least * (1.0 - 1e-12), "{seed}: {figures:?} {least}");
         }
-        let unfit = machines.sets.iter().filter(|own| own.0.is_infinite()).count();
+        let unfit = machines.sets.iter().filter(|set| set.0.is_infinite()).count();
         assert_eq!(found.without.len(), unfit, "{seed}");
     }
 }
@@ -95,8 +102,8 @@ fn a_cap_that_a_set_just_keeps_is_found_within_a_percent() {
     let mut machines = Machines { sets: vec![(1.0, 600.0, 1.0)], least: 0.2, left: usize::MAX };
     let space = Space { n_sets: 1, limits: &LIMITS, cap: Some(500.0), reach: 5.0 };
     let found = search(&space, &mut machines).unwrap();
-    let own = best(&space, &found.tried, |()| 0.0).unwrap();
-    assert!((own.figures.value / 1.2 - 1.0).abs() < 0.02, "{own:?}");
+    let limited = best(&space, &found.tried, |()| 0.0).unwrap();
+    assert!((limited.figures.value / 1.2 - 1.0).abs() < 0.02, "{limited:?}");
     // One watt less than the least limit draws is kept by nothing.
     let space = Space { cap: Some(119.0), ..space };
     let found = search(&space, &mut machines).unwrap();

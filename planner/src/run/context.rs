@@ -262,7 +262,7 @@ impl Run {
         time: Option<Duration>,
     ) -> Result<Scored, NoPlan> {
         self.has_children.set(true);
-        let own = time.and_then(|time| Instant::now().checked_add(time));
+        let until = time.and_then(|time| Instant::now().checked_add(time));
         let child = Self {
             line: Arc::clone(&self.line),
             original: Arc::clone(&self.original),
@@ -270,7 +270,7 @@ impl Run {
             lifts: Vec::new(),
             algorithm: recipe.to_string(),
             recipe: recipe.clone(),
-            deadline: [self.deadline, own].into_iter().flatten().min(),
+            deadline: [self.deadline, until].into_iter().flatten().min(),
             facts: RefCell::new(Vec::new()),
             best: RefCell::new(start),
             published: Rc::clone(&self.published),

@@ -71,7 +71,7 @@ impl Control {
     pub fn threads(&self) -> usize {
         match self.limits.threads {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            asked => asked,
+            requested => requested,
         }
     }
 

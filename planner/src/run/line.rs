@@ -156,8 +156,8 @@ impl<C: Case> Heard<C> {
     ) -> (Self, Ended<T>) {
         let (control, n_incumbents) = (Arc::new(Control::new(limits)), Arc::default());
         let mut heard = Self::nothing();
-        let (own, numbers) = (Arc::clone(&control), Arc::clone(&n_incumbents));
-        let work = move |tell| search(Line { control: own, tell, n_incumbents: numbers });
+        let (shared, numbers) = (Arc::clone(&control), Arc::clone(&n_incumbents));
+        let work = move |tell| search(Line { control: shared, tell, n_incumbents: numbers });
         let ended = watch.run(work, &mut |message| heard.take(message, &n_incumbents, observe));
         control.abandon();
         heard.stop = match ended {
@@ -173,8 +173,8 @@ impl<C: Case> Heard<C> {
         let (control, n_incumbents) = (Arc::new(Control::new(limits)), Arc::default());
         let (sender, receiver) = channel();
         let tell: Tell<Message<C>> = Arc::new(move |message| drop(sender.send(message)));
-        let (own, numbers) = (Arc::clone(&control), Arc::clone(&n_incumbents));
-        let done = search(Line { control: own, tell, n_incumbents: numbers });
+        let (shared, numbers) = (Arc::clone(&control), Arc::clone(&n_incumbents));
+        let done = search(Line { control: shared, tell, n_incumbents: numbers });
         let mut heard = Self::nothing();
         for message in receiver.try_iter() {
             heard.take(message, &n_incumbents, &mut |_| {});

@@ -80,8 +80,8 @@ pub fn solve(
 ) -> Result<Outcome, NoPlan> {
     let limits = &request.limits;
     let watch = Watch::new(Instant::now(), limits.time, Arc::clone(&limits.cancel));
-    let (own, asked) = (Arc::clone(&problem), request.clone());
-    let search = move |line: Line<Problem>| work(&Arc::new(line), &own, &asked);
+    let (shared, requested) = (Arc::clone(&problem), request.clone());
+    let search = move |line: Line<Problem>| work(&Arc::new(line), &shared, &requested);
     let (heard, ended) = Heard::from(&watch, limits, search, observe);
     let failure = match ended {
         Ended::Done(result) => result.err(),

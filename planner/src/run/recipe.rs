@@ -113,7 +113,7 @@ impl Ingredient {
         let entry = of_name(name).ok_or_else(|| {
             // `name:option=value`, as others write it.
             if let Some((row, options)) =
-                name.split_once(':').filter(|own| of_name(own.0).is_some())
+                name.split_once(':').filter(|pair| of_name(pair.0).is_some())
             {
                 let meant = format!("{row}({options})");
                 let message = format!("there is no algorithm `{name}`");

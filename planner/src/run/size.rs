@@ -24,8 +24,8 @@ pub(crate) fn check(problem: &Problem) -> Result<(), NoPlan> {
         bytes = bytes.saturating_add(problem.temporary(op));
     }
     for tensor in (0..problem.n_tensors()).map(ir::id::TensorId::new) {
-        let held = problem.persistent_bytes(tensor).max(problem.bytes(tensor));
-        bytes = bytes.saturating_add(held.saturating_mul(n_devices));
+        let tensor_bytes = problem.persistent_bytes(tensor).max(problem.bytes(tensor));
+        bytes = bytes.saturating_add(tensor_bytes.saturating_mul(n_devices));
         if problem.producer(tensor).is_none() || problem.consumers(tensor).is_empty() {
             continue;
         }

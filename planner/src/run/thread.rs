@@ -8,9 +8,9 @@ use std::thread::{Builder, JoinHandle};
 pub fn start(builder: Builder, work: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
     // A thread that is refused drops what it was given.
     let work = Arc::new(Mutex::new(Some(work)));
-    let own = Arc::clone(&work);
+    let shared = Arc::clone(&work);
     let once = move || {
-        let work = own.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let work = shared.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(work) = work {
             work();
         }

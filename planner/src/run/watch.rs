@@ -182,7 +182,7 @@ mod tests {
         let start = Instant::now();
         let limit = Some(Duration::from_millis(60));
         let watch = Watch::new(start, limit, Arc::default());
-        let mut told = Vec::new();
+        let mut events = Vec::new();
         let endless = |tell: Tell<u32>| -> u32 {
             tell(1);
             tell(2);
@@ -190,21 +190,21 @@ mod tests {
                 thread::sleep(Duration::from_secs(1));
             }
         };
-        let done = watch.run(endless, &mut |event| told.push(event));
-        assert_eq!((done.done(), told), (None, vec![1, 2]));
+        let done = watch.run(endless, &mut |event| events.push(event));
+        assert_eq!((done.done(), events), (None, vec![1, 2]));
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     }
 
     #[test]
     fn work_that_ends_is_heard_to_its_end() {
         let watch = Watch::new(Instant::now(), None, Arc::default());
-        let mut told = Vec::new();
+        let mut events = Vec::new();
         let work = |tell: Tell<u32>| {
             (0..100).for_each(|event| tell(event));
             7
         };
-        let done = watch.run(work, &mut |event| told.push(event));
-        assert_eq!((done.done(), told), (Some(7), (0..100).collect()));
+        let done = watch.run(work, &mut |event| events.push(event));
+        assert_eq!((done.done(), events), (Some(7), (0..100).collect()));
         watch.cancel.store(true, Ordering::SeqCst);
         let late = |_: Tell<()>| thread::sleep(Duration::from_secs(600));
         let left = watch.run(late, &mut |()| {});

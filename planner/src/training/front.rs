@@ -64,8 +64,8 @@ pub(super) fn promote(found: &mut Found, front: &[Judged]) {
         let d = &plan.configuration.degrees;
         [d.data, d.tensor, d.pipeline, d.context, d.expert]
     };
-    let own = degrees(faster);
-    found.plans.retain(|plan| degrees(plan) != own);
+    let of_faster = degrees(faster);
+    found.plans.retain(|plan| degrees(plan) != of_faster);
     found.plans.insert(0, faster.clone());
     found.bound_s = found.bound_s.min(faster.step.seconds());
 }

@@ -301,8 +301,9 @@ mod tests {
                             1 => (p - rank).min(m),
                             _ => ((v - 1) * p + 2 * (p - 1 - rank) + 1).min(m * v),
                         };
-                        let own = in_flight[rank as usize].iter().map(|moment| moment.iter().sum());
-                        assert_eq!(own.max(), Some(most), "{p} {v} {m} {rank}");
+                        let sums =
+                            in_flight[rank as usize].iter().map(|moment| moment.iter().sum());
+                        assert_eq!(sums.max(), Some(most), "{p} {v} {m} {rank}");
                     }
                 }
             }
@@ -333,10 +334,10 @@ mod tests {
                     };
                     let begun = row.iter().filter_map(|cell| lasts(cell.stage)).min().unwrap();
                     let done = &row[..begun];
-                    for own in &row {
+                    for this in &row {
                         let of = |pass| {
                             move |cell: &&ir::grid::Cell| {
-                                cell.stage == own.stage && cell.pass == pass
+                                cell.stage == this.stage && cell.pass == pass
                             }
                         };
                         let n = |pass| done.iter().filter(of(pass)).count() as f64;

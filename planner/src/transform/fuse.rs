@@ -280,16 +280,16 @@ fn constraints(problem: &Problem, members: &[Vec<OpId>], unit: &[usize]) -> Cons
 
 /// Whether a tensor is read outside the set of its producer, or lives to the end, or is read by
 /// nobody (which is freed with its op, as an output).
-fn is_handed_on(problem: &Problem, tensor: TensorId, own: usize, unit: &[usize]) -> bool {
+fn is_handed_on(problem: &Problem, tensor: TensorId, this_unit: usize, unit: &[usize]) -> bool {
     let readers = problem.consumers(tensor);
     problem.is_output(tensor)
         || readers.is_empty()
-        || readers.iter().any(|reader| unit[reader.index()] != own)
+        || readers.iter().any(|reader| unit[reader.index()] != this_unit)
 }
 
 fn fused_op(problem: &Problem, set: &[OpId], unit: &[usize]) -> Option<Op> {
     let first = *set.first()?;
-    let own = unit[first.index()];
+    let this_unit = unit[first.index()];
     let mut op =
         Op { inputs: Vec::new(), parameters: Vec::new(), ..problem.graph.op(first).clone() };
     op.outputs.clear();
@@ -298,14 +298,14 @@ fn fused_op(problem: &Problem, set: &[OpId], unit: &[usize]) -> Option<Op> {
     let (mut inputs, mut parameters) = (BTreeSet::new(), BTreeSet::new());
     for &member in set {
         let produced = problem.inputs(member).iter().copied().filter(|tensor| {
-            problem.producer(*tensor).is_some_and(|producer| unit[producer.index()] != own)
+            problem.producer(*tensor).is_some_and(|producer| unit[producer.index()] != this_unit)
         });
         let fed = problem.graph_inputs(member).iter().copied();
         op.inputs.extend(produced.chain(fed).filter(|tensor| inputs.insert(*tensor)));
         let read = problem.parameters(member).iter().copied();
         op.parameters.extend(read.filter(|tensor| parameters.insert(*tensor)));
         let outputs = problem.outputs(member).iter().copied();
-        op.outputs.extend(outputs.filter(|tensor| is_handed_on(problem, *tensor, own, unit)));
+        op.outputs.extend(outputs.filter(|tensor| is_handed_on(problem, *tensor, this_unit, unit)));
     }
     if let (Some(last), true) = (set.last(), set.len() > 1) {
         op.name = format!("{}..{}", op.name, problem.graph.op(*last).name);
@@ -316,13 +316,13 @@ fn fused_op(problem: &Problem, set: &[OpId], unit: &[usize]) -> Option<Op> {
 
 /// Most bytes of temporary memory and inner tensors while the members run one after the other.
 fn temporary(problem: &Problem, set: &[OpId], unit: &[usize]) -> u64 {
-    let Some(own) = set.first().map(|op| unit[op.index()]) else { return 0 };
+    let Some(this_unit) = set.first().map(|op| unit[op.index()]) else { return 0 };
     let position = |op: OpId| set.iter().position(|member| *member == op).unwrap_or(0);
     let mut alive = vec![0u64; set.len()];
     for (at, &member) in set.iter().enumerate() {
         alive[at] = alive[at].saturating_add(problem.temporary(member));
         for &tensor in problem.outputs(member) {
-            if !is_handed_on(problem, tensor, own, unit) {
+            if !is_handed_on(problem, tensor, this_unit, unit) {
                 let last = problem.consumers(tensor).iter().map(|c| position(*c)).max();
                 for slot in &mut alive[at..=last.unwrap_or(at).max(at)] {
                     *slot = slot.saturating_add(problem.bytes(tensor));

@@ -118,11 +118,11 @@ pub fn solve(problem: &Problem, share: f64) -> Repeated {
     let line = line::depth_first(problem);
     let across = cut::bytes_across(problem, &line);
     let allowance = Allowance::per_device(problem, share);
-    let own = fingerprint::own(problem, &line);
+    let hashes = fingerprint::own(problem, &line);
     let mut repeated = Repeated::default();
     let mut is_taken = vec![false; line.len()];
-    for period in fingerprint::periods(&own, N_PERIODS, LEAST_PART) {
-        let marks = fingerprint::in_context(problem, &line, &own, period);
+    for period in fingerprint::periods(&hashes, N_PERIODS, LEAST_PART) {
+        let marks = fingerprint::in_context(problem, &line, &hashes, period);
         for stretch in fingerprint::stretches(&marks, period, &is_taken) {
             let Some(stretch) = cut::aligned(stretch, &across) else { continue };
             let pieces = cut::pieces(problem, &line, &stretch, &across, &allowance);

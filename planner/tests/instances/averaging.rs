@@ -12,7 +12,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 fn instance(bytes: Vec<u64>, peers: Peers) -> AveragingInstance {
-    let nodes = (0..bytes.len()).map(|own| own.to_string()).collect();
+    let nodes = (0..bytes.len()).map(|node| node.to_string()).collect();
     AveragingInstance { name: String::new(), nodes, bytes, kept: 0.5, peers }
 }
 
@@ -50,19 +50,19 @@ pub(crate) fn replicas(seed: u64) -> AveragingInstance {
         .into_iter()
         .map(|by| SyncWay {
             by,
-            every: some(50.0).into_iter().map(|own| own as u64).collect(),
+            every: some(50.0).into_iter().map(|period| period as u64).collect(),
             gradients: if by == SyncBy::Cser { some(99.0) } else { vec![1.0] },
             models: if by == SyncBy::LocalAdaAlter { vec![1.0] } else { some(9.0) },
         })
         .collect();
-    let own = AllReplicas {
+    let peers = AllReplicas {
         bytes_per_s: random.random_range(0.1..9.0),
         latency_s: random.random_range(0.0..0.1),
         compute_s: random.random_range(0.0..3.0),
         ways: ways.into_iter().filter(|_| random.random_bool(0.7)).collect(),
         least_sent: random.random_range(0.0..0.5),
     };
-    instance(vec![random.random_range(1..6); n], Peers::All(own))
+    instance(vec![random.random_range(1..6); n], Peers::All(peers))
 }
 
 /// Steps of all that the file allows, by the formulas as they are published, in nanoseconds.
@@ -72,7 +72,7 @@ pub(crate) fn every_period(instance: &AveragingInstance) -> Vec<u64> {
     let (beta, alpha) = (2.0 * (n - 1.0) / (n * all.bytes_per_s), 2.0 * (n - 1.0) * all.latency_s);
     let mut found = vec![all.compute_s + bytes * beta + alpha];
     for way in &all.ways {
-        for h in way.every.iter().map(|own| *own as f64) {
+        for h in way.every.iter().map(|period| *period as f64) {
             for r1 in &way.gradients {
                 for r2 in &way.models {
                     let (share, starts) = match way.by {
@@ -87,18 +87,19 @@ pub(crate) fn every_period(instance: &AveragingInstance) -> Vec<u64> {
             }
         }
     }
-    found.into_iter().map(|own| (own * 1e9).round() as u64).collect()
+    found.into_iter().map(|seconds| (seconds * 1e9).round() as u64).collect()
 }
 
 /// All matchings of all nodes, but one of an odd number.
 fn matchings(left: &[u32]) -> Vec<Matching> {
     let Some((first, rest)) = left.split_first() else { return vec![Vec::new()] };
-    let without = |own: &u32| rest.iter().copied().filter(|other| other != own).collect::<Vec<_>>();
-    let with = |own: &u32| {
-        let others = matchings(&without(own)).into_iter();
+    let without =
+        |partner: &u32| rest.iter().copied().filter(|other| other != partner).collect::<Vec<_>>();
+    let with = |partner: &u32| {
+        let others = matchings(&without(partner)).into_iter();
         others
             .map(|mut all| {
-                all.push([*first, *own]);
+                all.push([*first, *partner]);
                 all
             })
             .collect::<Vec<_>>()
@@ -117,8 +118,8 @@ pub(crate) fn every_sequence(instance: &AveragingInstance, each: &mut dyn FnMut(
     let all = matchings(&nodes);
     let mut at = vec![0; *rounds];
     loop {
-        each(&at.iter().map(|own| all[*own].clone()).collect::<Vec<_>>());
-        let Some(next) = at.iter().rposition(|own| own + 1 < all.len()) else { return };
+        each(&at.iter().map(|index| all[*index].clone()).collect::<Vec<_>>());
+        let Some(next) = at.iter().rposition(|index| index + 1 < all.len()) else { return };
         at[next] += 1;
         at[next + 1..].fill(0);
     }
@@ -136,8 +137,8 @@ pub(crate) fn every_share(instance: &AveragingInstance, each: &mut dyn FnMut(&[u
     }
 }
 
-fn answered(own: &AveragingInstance) -> Result<Answer, Diagnostic> {
-    let wrapped = Instance::Averaging(own.clone());
+fn answered(instance: &AveragingInstance) -> Result<Answer, Diagnostic> {
+    let wrapped = Instance::Averaging(instance.clone());
     solve(&wrapped, Goal::SlowestRound, None, &Request::new(entries()))
 }
 
@@ -146,18 +147,18 @@ fn answered(own: &AveragingInstance) -> Result<Answer, Diagnostic> {
 fn few_nodes_are_as_fast_as_by_enumeration() {
     let (mut n_found, mut n_none, mut n_above) = (0, 0, 0);
     for seed in 0..2000 {
-        let own = pairs(seed);
+        let instance = pairs(seed);
         let mut least: Option<Nanos> = None;
-        every_sequence(&own, &mut |rounds| {
-            let value = evaluate(&own, rounds).ok();
+        every_sequence(&instance, &mut |rounds| {
+            let value = evaluate(&instance, rounds).ok();
             least = least.into_iter().chain(value).min();
         });
-        match (answered(&own), least) {
+        match (answered(&instance), least) {
             (Ok(answer), Some(least)) => {
-                let value = answer.best.as_ref().map(|own| own.0);
+                let value = answer.best.as_ref().map(|best| best.0);
                 assert!(value == Some(least) && answer.is_proved, "{seed}: {value:?} {least}");
                 n_found += 1;
-                n_above += usize::from(least > bound(&own));
+                n_above += usize::from(least > bound(&instance));
             }
             (Err(error), None) => {
                 assert_eq!(error.blame, Blame::Infeasible, "{seed}");
@@ -185,18 +186,18 @@ fn a_published_matrix() {
     // A tree of links joins all with 37 at best (by hand: by Kruskal from the fastest one on), so that
     // rounds of 40 alone never do; of more than two the others have 40.
     for rounds in [2, 3, 4] {
-        let own = of(rounds);
-        let answer = answered(&own).unwrap();
+        let instance = of(rounds);
+        let answer = answered(&instance).unwrap();
         let (value, solution) = answer.best.unwrap();
         let least = (500_000.0 / value.seconds()).round();
         assert!(answer.is_proved && least == 37.0, "{rounds}: {least}");
         let Solution::Rounds(found) = solution else { panic!("rounds") };
         assert_eq!(joined_by(n, &found).len(), n - 1);
-        let time = |pair: &[u32; 2]| pair_time(&own, pair[0] as usize, pair[1] as usize);
+        let time = |pair: &[u32; 2]| pair_time(&instance, pair[0] as usize, pair[1] as usize);
         let of_round = |round: &Matching| round.iter().filter_map(time).max();
-        let fastest = fastest_round(&own).unwrap();
+        let fastest = fastest_round(&instance).unwrap();
         assert_eq!((500_000.0 / fastest.seconds()).round(), 40.0);
-        assert!(rounds == 2 || found.iter().any(|own| of_round(own) == Some(fastest)));
+        assert!(rounds == 2 || found.iter().any(|round| of_round(round) == Some(fastest)));
     }
     let mean = chance(&of(2)).unwrap();
     assert!((mean - 9.70).abs() < 0.5, "{mean}");
@@ -210,12 +211,12 @@ fn many_nodes_are_joined() {
         let n = if seed % 2 == 0 { 100 } else { 99 };
         let rate = |at: usize| if at / n == at % n { 0.0 } else { random.random_range(0.1..331.0) };
         let bytes_per_s = (0..n * n).map(rate).collect();
-        let own = instance(vec![1_000_000; n], Peers::Pairs { bytes_per_s, rounds });
-        let answer = answered(&own).unwrap();
+        let instance = instance(vec![1_000_000; n], Peers::Pairs { bytes_per_s, rounds });
+        let answer = answered(&instance).unwrap();
         let (value, _) = answer.best.as_ref().unwrap();
         let gap = value.as_f64() / answer.bound.value.as_f64() - 1.0;
         assert!(
-            *value >= bound(&own) && gap < if n == 100 { 1e-9 } else { 0.1 },
+            *value >= bound(&instance) && gap < if n == 100 { 1e-9 } else { 0.1 },
             "{seed} {rounds}: {gap}"
         );
     }

@@ -53,27 +53,27 @@ pub(crate) fn sampled(seed: u64, most: usize) -> GradientInstance {
 
 /// The same with ways that send a part.
 fn lossy_sampled(seed: u64, most: usize) -> GradientInstance {
-    let mut own = sampled(seed, most);
+    let mut instance = sampled(seed, most);
     let mut random = SmallRng::seed_from_u64(!seed);
     for by in Lossy::ALL {
         if random.random_bool(0.4) {
             continue;
         }
         let threshold = random.random_bool(0.3);
-        own.lossy.push(LossyCost {
+        instance.lossy.push(LossyCost {
             by,
             start_up_s: random.random_range(0.0..1.0),
-            per_byte_s: own.costs[0].per_byte_s * random.random_range(0.0..0.5),
+            per_byte_s: instance.costs[0].per_byte_s * random.random_range(0.0..0.5),
             per_sent_byte_s: match by {
                 Lossy::TwoWay => 0.0,
-                _ => own.costs[0].per_byte_s * random.random_range(0.5..4.0),
+                _ => instance.costs[0].per_byte_s * random.random_range(0.5..4.0),
             },
             density: random.random_range(0.001..0.3),
             sent_element_bytes: 8,
             threshold_bytes: if threshold { random.random_range(0..600) } else { 0 },
         });
     }
-    own
+    instance
 }
 
 /// Calls `look` with every way to cut so many tensors into buckets.
@@ -95,25 +95,30 @@ pub(crate) fn every_cut(n: usize, look: &mut dyn FnMut(&[usize])) {
 fn the_program_is_the_enumeration_and_never_worse_than_rules() {
     let (mut n_better, mut n_cap_worse) = (0, 0);
     for seed in 0..10_000 {
-        let own = sampled(seed, 14);
-        for exchange in own.costs.iter().map(|cost| cost.exchange) {
-            let (gradients, cost) = (gradients(&own), cost(&own, exchange).unwrap());
-            let value =
-                |lengths: Vec<usize>| evaluate(&own, &Buckets::whole(exchange, lengths)).unwrap();
-            let found = evaluate(&own, &solve(&own, exchange, &|_| false).unwrap()).unwrap();
+        let instance = sampled(seed, 14);
+        for exchange in instance.costs.iter().map(|cost| cost.exchange) {
+            let (gradients, cost) = (gradients(&instance), cost(&instance, exchange).unwrap());
+            let value = |lengths: Vec<usize>| {
+                evaluate(&instance, &Buckets::whole(exchange, lengths)).unwrap()
+            };
+            let found =
+                evaluate(&instance, &solve(&instance, exchange, &|_| false).unwrap()).unwrap();
             let mut least = None;
-            every_cut(own.tensors.len(), &mut |lengths| {
+            every_cut(instance.tensors.len(), &mut |lengths| {
                 least = least.into_iter().chain([value(lengths.to_vec())]).min();
             });
             assert_eq!(Some(found), least, "{seed}");
             let rule = value(mg_wfbp(&gradients, cost));
             assert!(found <= rule, "{seed}");
             n_better += usize::from(found < rule);
-            let cap = evaluate(&own, &capped(&own, exchange, best(&own, exchange, &|| false)));
+            let cap = evaluate(
+                &instance,
+                &capped(&instance, exchange, best(&instance, exchange, &|| false)),
+            );
             let cap = cap.unwrap();
             assert!(found <= cap, "{seed}");
             n_cap_worse += usize::from(found < cap);
-            assert!(bound(&own) <= found, "{seed}");
+            assert!(bound(&instance) <= found, "{seed}");
         }
     }
     // What is asserted above is no equality.
@@ -123,11 +128,11 @@ fn the_program_is_the_enumeration_and_never_worse_than_rules() {
 #[test]
 fn no_cap_is_better_than_the_best() {
     for seed in 0..500 {
-        let own = sampled(seed, 12);
+        let instance = sampled(seed, 12);
         let exchange = Exchange::AllReduce;
-        let of = |cap| evaluate(&own, &capped(&own, exchange, cap)).unwrap();
-        let found = of(best(&own, exchange, &|| false));
-        let all: u64 = own.tensors.iter().map(|tensor| tensor.bytes).sum();
+        let of = |cap| evaluate(&instance, &capped(&instance, exchange, cap)).unwrap();
+        let found = of(best(&instance, exchange, &|| false));
+        let all: u64 = instance.tensors.iter().map(|tensor| tensor.bytes).sum();
         let least = (1..=all).map(of).min().unwrap();
         assert_eq!(found, least, "{seed}");
     }
@@ -138,33 +143,37 @@ fn no_cap_is_better_than_the_best() {
 #[test]
 fn no_size_of_a_bucket_that_closes_before_more_is_better_than_the_best() {
     for seed in 0..500 {
-        let own = sampled(seed, 12);
+        let instance = sampled(seed, 12);
         let exchange = Exchange::AllReduce;
         let lengths = |size: u64| {
-            let (mut lengths, mut held) = (vec![0], 0);
-            for tensor in &own.tensors {
-                if held + tensor.bytes > size && held > 0 {
+            let (mut lengths, mut bytes) = (vec![0], 0);
+            for tensor in &instance.tensors {
+                if bytes + tensor.bytes > size && bytes > 0 {
                     lengths.push(0);
-                    held = 0;
+                    bytes = 0;
                 }
-                held += tensor.bytes;
+                bytes += tensor.bytes;
                 *lengths.last_mut().unwrap() += 1;
             }
             lengths
         };
-        let of = |size| evaluate(&own, &Buckets::whole(exchange, lengths(size))).unwrap();
-        let (first, last) = sizes(&own, exchange, Closes::BeforeMore, &|| false);
-        let all: u64 = own.tensors.iter().map(|tensor| tensor.bytes).sum();
+        let of = |size| evaluate(&instance, &Buckets::whole(exchange, lengths(size))).unwrap();
+        let (first, last) = sizes(&instance, exchange, Closes::BeforeMore, &|| false);
+        let all: u64 = instance.tensors.iter().map(|tensor| tensor.bytes).sum();
         let least = (1..=all).map(of).min().unwrap();
         assert_eq!(of(first), least, "{seed}");
         for size in [first, last.min(all), (first + last.min(all)) / 2] {
             assert_eq!(lengths(size), lengths(first), "{seed}");
-            let found = cut(&own, exchange, (size, Closes::BeforeMore));
+            let found = cut(&instance, exchange, (size, Closes::BeforeMore));
             assert_eq!(found.lengths, lengths(size), "{seed}");
         }
-        let (first, last) = sizes(&own, exchange, Closes::OnceFull, &|| false);
+        let (first, last) = sizes(&instance, exchange, Closes::OnceFull, &|| false);
         for size in [first, last.min(all)] {
-            assert_eq!(capped(&own, exchange, size), capped(&own, exchange, first), "{seed}");
+            assert_eq!(
+                capped(&instance, exchange, size),
+                capped(&instance, exchange, first),
+                "{seed}"
+            );
         }
     }
 }
@@ -174,22 +183,22 @@ fn no_size_of_a_bucket_that_closes_before_more_is_better_than_the_best() {
 #[test]
 fn sizes_of_many_tensors_are_near_to_the_best() {
     let mut random = SmallRng::seed_from_u64(1);
-    let mut own = sampled(1, 1);
+    let mut instance = sampled(1, 1);
     let mut ready_s = 0.0;
     let tensor = |at: u64| {
         ready_s += random.random_range(0.0..2e-4);
         GradientTensor { name: format!("t{at}"), bytes: random.random_range(4..400_000), ready_s }
     };
-    own.tensors = (0..12_000).map(tensor).collect();
-    own.backward_s = own.tensors.last().unwrap().ready_s;
+    instance.tensors = (0..12_000).map(tensor).collect();
+    instance.backward_s = instance.tensors.last().unwrap().ready_s;
     let cost = ExchangeCost { exchange: Exchange::AllReduce, start_up_s: 1e-3, per_byte_s: 6e-10 };
-    own.costs = vec![cost];
-    let all: u64 = own.tensors.iter().map(|own| own.bytes).sum();
+    instance.costs = vec![cost];
+    let all: u64 = instance.tensors.iter().map(|tensor| tensor.bytes).sum();
     for closes in [Closes::OnceFull, Closes::BeforeMore] {
         let of = |size: u64| {
-            evaluate(&own, &cut(&own, Exchange::AllReduce, (size, closes))).unwrap().get()
+            evaluate(&instance, &cut(&instance, Exchange::AllReduce, (size, closes))).unwrap().get()
         };
-        let found = of(sizes(&own, Exchange::AllReduce, closes, &|| false).0);
+        let found = of(sizes(&instance, Exchange::AllReduce, closes, &|| false).0);
         let others = (1..=300).map(|at| all * at / 300).chain([25 << 20, all]).map(of);
         let least = others.min().unwrap();
         assert!(found as f64 <= 1.005 * least as f64, "{closes:?}: {found} {least}");
@@ -202,84 +211,90 @@ fn the_rule_merges_as_its_recurrences_do() {
     // merged. The third comes 3 s after the start of both: alone. The fourth is there before the third
     // has started.
     let times = [(5.0, 2), (6.0, 2), (9.0, 3), (11.0, 1)];
-    let mut own = sampled(0, 1);
-    own.costs =
+    let mut instance = sampled(0, 1);
+    instance.costs =
         vec![ExchangeCost { exchange: Exchange::AllReduce, start_up_s: 2.0, per_byte_s: 1.0 }];
     let tensor = |(ready_s, bytes)| GradientTensor { name: String::new(), bytes, ready_s };
-    own.tensors = times.into_iter().map(tensor).collect();
-    let cost = cost(&own, Exchange::AllReduce).unwrap();
-    assert_eq!(mg_wfbp(&gradients(&own), cost), [2, 2]);
+    instance.tensors = times.into_iter().map(tensor).collect();
+    let cost = cost(&instance, Exchange::AllReduce).unwrap();
+    assert_eq!(mg_wfbp(&gradients(&instance), cost), [2, 2]);
 }
 
 /// Twenty thousand tensors, all exchanged after all passes, within a few seconds.
 #[test]
 fn the_largest_file_ends() {
-    let mut own = sampled(1, 1);
+    let mut instance = sampled(1, 1);
     let tensor =
         |at: u64| GradientTensor { name: format!("t{at}"), bytes: 1 + at % 7, ready_s: 1e-9 };
-    own.tensors = (0..20_000).map(tensor).collect();
+    instance.tensors = (0..20_000).map(tensor).collect();
     let answer =
-        run(&Instance::Gradients(own), Goal::StepTime, None, &Request::new(entries())).unwrap();
+        run(&Instance::Gradients(instance), Goal::StepTime, None, &Request::new(entries()))
+            .unwrap();
     assert!(answer.is_proved);
 }
 
 /// Seconds of a bucket by a way, counted anew: what the two loops below have in common with the planner
 /// is the file.
-fn counted(own: &GradientInstance, tensors: &[GradientTensor], way: Option<usize>) -> Option<f64> {
-    let bytes: u64 = tensors.iter().map(|own| own.bytes).sum();
-    let Some(way) = way.map(|at| own.lossy[at]) else {
-        return Some(own.costs[0].start_up_s + own.costs[0].per_byte_s * bytes as f64);
+fn counted(
+    instance: &GradientInstance,
+    tensors: &[GradientTensor],
+    way: Option<usize>,
+) -> Option<f64> {
+    let bytes: u64 = tensors.iter().map(|tensor| tensor.bytes).sum();
+    let Some(way) = way.map(|at| instance.lossy[at]) else {
+        return Some(instance.costs[0].start_up_s + instance.costs[0].per_byte_s * bytes as f64);
     };
-    if tensors.iter().any(|own| own.bytes < way.threshold_bytes) {
+    if tensors.iter().any(|tensor| tensor.bytes < way.threshold_bytes) {
         return None;
     }
-    let elements = |own: &GradientTensor| (own.bytes as f64 / 4.0).ceil() as u64;
+    let elements = |tensor: &GradientTensor| (tensor.bytes as f64 / 4.0).ceil() as u64;
     let of = |n: u64| (way.density * n as f64).ceil();
-    let kept = match way.by {
+    let n_kept = match way.by {
         Lossy::TwoWay => 0.0,
-        Lossy::LayerWise => tensors.iter().map(|own| of(elements(own))).sum(),
+        Lossy::LayerWise => tensors.iter().map(|tensor| of(elements(tensor))).sum(),
         _ => of(tensors.iter().map(elements).sum()),
     };
-    Some(way.start_up_s + way.per_byte_s * bytes as f64 + 8.0 * kept * way.per_sent_byte_s)
+    Some(way.start_up_s + way.per_byte_s * bytes as f64 + 8.0 * n_kept * way.per_sent_byte_s)
 }
 
 /// Least step over all cuts and ways, in nanoseconds, and of those that take no longer the most bytes
 /// that are sent as they are.
-fn enumerated(own: &GradientInstance) -> (u64, u64) {
+fn enumerated(instance: &GradientInstance) -> (u64, u64) {
     let mut all: Vec<(u64, u64)> = Vec::new();
-    every_cut(own.tensors.len(), &mut |lengths| {
-        let n_ways = own.lossy.len() + 1;
+    every_cut(instance.tensors.len(), &mut |lengths| {
+        let n_ways = instance.lossy.len() + 1;
         for code in 0..n_ways.pow(lengths.len() as u32) {
-            let (mut code, mut left, mut end_s, mut whole) = (code, &own.tensors[..], 0.0_f64, 0);
+            let (mut code, mut left, mut end_s, mut whole) =
+                (code, &instance.tensors[..], 0.0_f64, 0);
             let mut is_legal = true;
             for n in lengths {
                 let (bucket, rest) = left.split_at(*n);
                 left = rest;
                 let way = (code % n_ways).checked_sub(1);
                 code /= n_ways;
-                let Some(took_s) = counted(own, bucket, way) else {
+                let Some(took_s) = counted(instance, bucket, way) else {
                     is_legal = false;
                     break;
                 };
-                whole += way.map_or_else(|| bucket.iter().map(|own| own.bytes).sum(), |_| 0);
+                whole += way.map_or_else(|| bucket.iter().map(|tensor| tensor.bytes).sum(), |_| 0);
                 end_s = end_s.max(bucket[n - 1].ready_s) + took_s;
             }
             if is_legal {
-                let step_s = own.forward_s + end_s.max(own.backward_s);
+                let step_s = instance.forward_s + end_s.max(instance.backward_s);
                 all.push(((step_s * 1e9).round() as u64, whole));
             }
         }
     });
-    let least = all.iter().map(|own| own.0).min().unwrap();
+    let least = all.iter().map(|pair| pair.0).min().unwrap();
     // Sums in another order round otherwise.
-    let as_good = all.iter().filter(|own| own.0 <= least + 1);
-    (least, as_good.map(|own| own.1).max().unwrap())
+    let as_good = all.iter().filter(|pair| pair.0 <= least + 1);
+    (least, as_good.map(|pair| pair.1).max().unwrap())
 }
 
-fn whole_bytes(own: &GradientInstance, buckets: &Buckets) -> u64 {
-    let (mut left, mut whole) = (own.tensors.iter(), 0);
+fn whole_bytes(instance: &GradientInstance, buckets: &Buckets) -> u64 {
+    let (mut left, mut whole) = (instance.tensors.iter(), 0);
     for (at, n) in buckets.lengths.iter().enumerate() {
-        let bytes: u64 = left.by_ref().take(*n).map(|own| own.bytes).sum();
+        let bytes: u64 = left.by_ref().take(*n).map(|tensor| tensor.bytes).sum();
         whole += if buckets.part(at).is_none() { bytes } else { 0 };
     }
     whole
@@ -290,12 +305,12 @@ fn whole_bytes(own: &GradientInstance, buckets: &Buckets) -> u64 {
 fn ways_are_those_of_enumeration() {
     let (mut n_mixed, mut n_lossy) = (0, 0);
     for seed in 0..1500 {
-        let own = lossy_sampled(seed, 5);
-        let found = solve(&own, Exchange::AllReduce, &|_| false).unwrap();
-        let value = evaluate(&own, &found).unwrap().get();
-        let (least, most_whole) = enumerated(&own);
+        let instance = lossy_sampled(seed, 5);
+        let found = solve(&instance, Exchange::AllReduce, &|_| false).unwrap();
+        let value = evaluate(&instance, &found).unwrap().get();
+        let (least, most_whole) = enumerated(&instance);
         assert!(value.abs_diff(least) <= 1, "{seed}: {value} {least}");
-        assert_eq!(whole_bytes(&own, &found), most_whole, "{seed}: {found:?}");
+        assert_eq!(whole_bytes(&instance, &found), most_whole, "{seed}: {found:?}");
         let n = found.parts.iter().flatten().count();
         n_lossy += usize::from(n > 0);
         n_mixed += usize::from(n > 0 && n < found.lengths.len());
@@ -309,8 +324,8 @@ fn ways_are_those_of_enumeration() {
 fn the_order_of_ways_decides_nothing() {
     let mut n_other = 0;
     for seed in 0..400 {
-        let mut own = lossy_sampled(seed, 4);
-        let first = ExchangeCost { exchange: Exchange::AllReduce, ..own.costs[0] };
+        let mut case = lossy_sampled(seed, 4);
+        let first = ExchangeCost { exchange: Exchange::AllReduce, ..case.costs[0] };
         let factor = 0.5 + (seed % 7) as f64 / 4.0;
         let second = ExchangeCost {
             exchange: Exchange::ParameterServer,
@@ -318,18 +333,19 @@ fn the_order_of_ways_decides_nothing() {
             per_byte_s: first.per_byte_s * factor,
         };
         let alone = [first, second].map(|cost| {
-            own.costs = vec![cost];
-            enumerated(&own)
+            case.costs = vec![cost];
+            enumerated(&case)
         });
-        let least = alone.iter().map(|own| own.0).min().unwrap();
-        let whole = alone.iter().filter(|own| own.0 <= least + 1).map(|own| own.1).max().unwrap();
+        let least = alone.iter().map(|pair| pair.0).min().unwrap();
+        let whole =
+            alone.iter().filter(|pair| pair.0 <= least + 1).map(|pair| pair.1).max().unwrap();
         for costs in [vec![first, second], vec![second, first]] {
-            own.costs = costs;
-            let instance = Instance::Gradients(own.clone());
+            case.costs = costs;
+            let instance = Instance::Gradients(case.clone());
             let answer = run(&instance, Goal::StepTime, None, &Request::new(entries())).unwrap();
             let Some((value, Solution::Buckets(found))) = answer.best else { panic!("{seed}") };
             assert!(value.get().abs_diff(least) <= 1, "{seed}: {value} {least}");
-            assert_eq!(whole_bytes(&own, &found), whole, "{seed}: {found:?}");
+            assert_eq!(whole_bytes(&case, &found), whole, "{seed}: {found:?}");
         }
         n_other += usize::from(alone[0].0.abs_diff(alone[1].0) <= 1 && alone[0].1 != alone[1].1);
     }
@@ -342,24 +358,24 @@ fn the_order_of_ways_decides_nothing() {
 fn parts_never_hurt_and_overlap_gains_no_more_than_it_can() {
     let (mut n_faster, mut n_raised) = (0, 0);
     for seed in 0..10_000 {
-        let own = lossy_sampled(seed, 40);
-        let dense = GradientInstance { lossy: Vec::new(), ..own.clone() };
-        for exchange in own.costs.iter().map(|cost| cost.exchange) {
+        let case = lossy_sampled(seed, 40);
+        let dense = GradientInstance { lossy: Vec::new(), ..case.clone() };
+        for exchange in case.costs.iter().map(|cost| cost.exchange) {
             let of = |instance: &GradientInstance| solve(instance, exchange, &|_| false).unwrap();
-            let (found, whole) = (of(&own), of(&dense));
+            let (found, whole) = (of(&case), of(&dense));
             assert!(whole.parts.is_empty());
-            let value = evaluate(&own, &found).unwrap();
+            let value = evaluate(&case, &found).unwrap();
             let without = evaluate(&dense, &whole).unwrap();
             assert!(value <= without, "{seed}");
-            assert!(bound(&own) <= value, "{seed}");
+            assert!(bound(&case) <= value, "{seed}");
             n_faster += usize::from(value < without);
-            for (instance, buckets) in [(&own, &found), (&dense, &whole)] {
+            for (instance, buckets) in [(&case, &found), (&dense, &whole)] {
                 let (gain, most) = overlap(instance, buckets).unwrap();
                 assert!(gain <= most * (1.0 + 1e-9), "{seed}: {gain} {most}");
                 // By hand from the spans.
                 let spans = spans(instance, buckets).unwrap();
-                let t_c: f64 = spans.iter().map(|own| own.end_s - own.start_s).sum();
-                let (t_f, t_b) = (own.forward_s, own.backward_s);
+                let t_c: f64 = spans.iter().map(|span| span.end_s - span.start_s).sum();
+                let (t_f, t_b) = (case.forward_s, case.backward_s);
                 let by_hand = 1.0 + t_b.min(t_c) / (t_f + t_b.max(t_c));
                 assert!((most - by_hand).abs() < 1e-9, "{seed}");
                 let step_s = evaluate(instance, buckets).unwrap().seconds();
@@ -368,10 +384,11 @@ fn parts_never_hurt_and_overlap_gains_no_more_than_it_can() {
             let raised = |(at, part): (usize, &Option<Part>)| {
                 let part = (*part)?;
                 let from: usize = found.lengths[..at].iter().sum();
-                let of = |own: &GradientTensor| own.bytes.div_ceil(4) as f64;
-                let way = own.lossy.iter().find(|own| own.by == part.by)?;
-                let tensors = &own.tensors[from..from + found.lengths[at]];
-                let least: f64 = tensors.iter().map(|own| (way.density * of(own)).ceil()).sum();
+                let of = |tensor: &GradientTensor| tensor.bytes.div_ceil(4) as f64;
+                let way = case.lossy.iter().find(|cost| cost.by == part.by)?;
+                let tensors = &case.tensors[from..from + found.lengths[at]];
+                let least: f64 =
+                    tensors.iter().map(|tensor| (way.density * of(tensor)).ceil()).sum();
                 (part.by == Lossy::LayerWise && part.kept as f64 > least).then_some(())
             };
             n_raised += found.parts.iter().enumerate().filter_map(raised).count();

@@ -113,16 +113,16 @@ fn fill(
     stages: &mut Vec<Stage>,
     each: &mut dyn FnMut(&[Stage]),
 ) {
-    let Some(own) = members.get(stages.len()) else { return each(stages) };
+    let Some(inside) = members.get(stages.len()) else { return each(stages) };
     for (tensor, data) in [(1, 1), (1, 2), (1, 4), (2, 1), (2, 2)] {
-        let counts = own.iter().map(|node| instance.nodes[*node].configurations.len() as u32);
+        let counts = inside.iter().map(|node| instance.nodes[*node].configurations.len() as u32);
         let counts: Vec<u32> = counts.collect();
         let n_choices: u32 = counts.iter().product();
         for mut choice in 0..n_choices {
-            let nodes = own.iter().zip(&counts).map(|(node, count)| {
-                let own = choice % count;
+            let nodes = inside.iter().zip(&counts).map(|(node, count)| {
+                let index = choice % count;
                 choice /= count;
-                (*node as u32, own)
+                (*node as u32, index)
             });
             let nodes: Vec<(u32, u32)> = nodes.collect();
             let degree = |(node, at): &(u32, u32)| {
@@ -218,22 +218,22 @@ fn least(wrapped: &Instance, goal: Goal) -> Option<u64> {
                 take(evaluate(instance, devices).unwrap().get());
             });
         }
-        (Instance::Averaging(own), Judge::Rounds { evaluate, .. }) => {
-            averaging::every_sequence(own, &mut |rounds| {
-                if let Ok(value) = evaluate(own, rounds) {
+        (Instance::Averaging(instance), Judge::Rounds { evaluate, .. }) => {
+            averaging::every_sequence(instance, &mut |rounds| {
+                if let Ok(value) = evaluate(instance, rounds) {
                     take(value.get());
                 }
             });
         }
-        (Instance::Averaging(own), Judge::Uploads { evaluate, .. }) => {
-            averaging::every_share(own, &mut |bytes| {
-                if let Ok(value) = evaluate(own, bytes) {
+        (Instance::Averaging(instance), Judge::Uploads { evaluate, .. }) => {
+            averaging::every_share(instance, &mut |bytes| {
+                if let Ok(value) = evaluate(instance, bytes) {
                     take(value.get());
                 }
             });
         }
-        (Instance::Averaging(own), Judge::Synchronisation { .. }) => {
-            averaging::every_period(own).into_iter().for_each(&mut take);
+        (Instance::Averaging(instance), Judge::Synchronisation { .. }) => {
+            averaging::every_period(instance).into_iter().for_each(&mut take);
         }
         _ => panic!("{goal:?} is no objective of this instance"),
     }

@@ -16,10 +16,11 @@ pub(crate) fn sampled(seed: u64) -> TaskInstance {
             history.push(TaskRun { device, size, seconds: start_s + each_s * size });
         }
     }
-    let task = |own: usize| Task { name: own.to_string(), size: random.random_range(0.1..10.0) };
+    let task =
+        |number: usize| Task { name: number.to_string(), size: random.random_range(0.1..10.0) };
     TaskInstance {
         name: String::new(),
-        devices: (0..n_devices).map(|own| own.to_string()).collect(),
+        devices: (0..n_devices).map(|device| device.to_string()).collect(),
         tasks: (0..n_tasks).map(task).collect(),
         history,
     }
@@ -31,7 +32,7 @@ pub(crate) fn every_split(instance: &TaskInstance, each: &mut dyn FnMut(&[u32]))
     let mut devices = vec![0; instance.tasks.len()];
     loop {
         each(&devices);
-        let Some(at) = devices.iter().rposition(|own| *own < last) else { return };
+        let Some(at) = devices.iter().rposition(|device| *device < last) else { return };
         devices[at] += 1;
         devices[at + 1..].fill(0);
     }

@@ -19,8 +19,8 @@ pub(crate) fn roots(graph: &Graph) -> Vec<TensorId> {
         views.filter_map(|view| Some((renamed(view)?, &view.outputs[..]))).collect();
     // Views of views: as many rounds as there are, at most.
     while pairs.iter().any(|(of, outputs)| {
-        let own = root[of.index()];
-        outputs.iter().any(|output| std::mem::replace(&mut root[output.index()], own) != own)
+        let target = root[of.index()];
+        outputs.iter().any(|output| std::mem::replace(&mut root[output.index()], target) != target)
     }) {}
     root
 }
@@ -42,25 +42,25 @@ pub(crate) fn greatest_load(problem: &Problem, placement: &Placement) -> Option<
     let graph = &problem.graph;
     let readers = readers(graph);
     let mut load: BTreeMap<DeviceId, u64> = BTreeMap::new();
-    let mut held: BTreeMap<DeviceId, BTreeSet<TensorId>> = BTreeMap::new();
+    let mut parameters: BTreeMap<DeviceId, BTreeSet<TensorId>> = BTreeMap::new();
     for (op, entry) in graph.op_ids().zip(&graph.ops).filter(|(_, op)| op.work != Work::View) {
-        let own = placement.of(op)?;
-        *load.entry(own).or_default() += problem.time_ns(op, own);
-        held.entry(own).or_default().extend(entry.parameters.iter().copied());
+        let device = placement.of(op)?;
+        *load.entry(device).or_default() += problem.time_ns(op, device);
+        parameters.entry(device).or_default().extend(entry.parameters.iter().copied());
         for tensor in &entry.outputs {
             let ops = readers.get(tensor).into_iter().flatten();
             let reached: BTreeSet<DeviceId> = ops.filter_map(|to| placement.of(*to)).collect();
             let mut slowest = 0;
-            for to in reached.into_iter().filter(|to| *to != own) {
+            for to in reached.into_iter().filter(|to| *to != device) {
                 let bytes = graph.tensor(*tensor).bytes;
-                let time = problem.cluster.transfer_time(bytes, own, to)?.get();
+                let time = problem.cluster.transfer_time(bytes, device, to)?.get();
                 *load.entry(to).or_default() += time;
                 slowest = slowest.max(time);
             }
-            *load.entry(own).or_default() += slowest;
+            *load.entry(device).or_default() += slowest;
         }
     }
-    for (device, tensors) in held {
+    for (device, tensors) in parameters {
         let bytes: u64 = tensors.iter().map(|tensor| graph.tensor(*tensor).bytes.get()).sum();
         if problem.cluster.devices[device.index()].capacity.is_some_and(|all| bytes > all.get()) {
             return None;
@@ -96,10 +96,10 @@ pub(crate) fn instance(problem: &Problem) -> LoadInstance {
             let Some(to) = readers.get(tensor) else { continue };
             let bytes = graph.tensor(*tensor).bytes;
             let time = cluster.transfer_time(bytes, DeviceId::new(0), DeviceId::new(1)).unwrap();
-            let own = nodes.len() as u32;
+            let number = nodes.len() as u32;
             nodes.push(node(op, 0, time));
-            edges.insert((at[&op], own));
-            edges.extend(to.iter().map(|to| (own, at[to])));
+            edges.insert((at[&op], number));
+            edges.extend(to.iter().map(|to| (number, at[to])));
         }
     }
     LoadInstance {

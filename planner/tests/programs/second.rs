@@ -86,7 +86,7 @@ fn hold(
     on: &[Vec<Variable>],
 ) {
     for device in problem.cluster.device_ids() {
-        let mut held = Expression::from(0);
+        let mut bytes = Expression::from(0);
         for tensor in (0..problem.n_tensors()).map(TensorId::new) {
             let reads = |op: &OpId| problem.parameters(*op).contains(&tensor);
             let readers: Vec<OpId> = problem.graph.op_ids().filter(reads).collect();
@@ -94,10 +94,10 @@ fn hold(
                 continue;
             }
             let lies = columns.add(variable().min(0).max(1));
-            let own = readers.iter().map(|op| on[op.index()][device.index()]);
-            rows.extend(own.map(|column| constraint!(column <= lies)));
-            held += problem.persistent_bytes(tensor) as f64 * lies;
+            let on_device = readers.iter().map(|op| on[op.index()][device.index()]);
+            rows.extend(on_device.map(|column| constraint!(column <= lies)));
+            bytes += problem.persistent_bytes(tensor) as f64 * lies;
         }
-        rows.push(constraint!(held <= problem.memory_limit(device) as f64));
+        rows.push(constraint!(bytes <= problem.memory_limit(device) as f64));
     }
 }

@@ -67,7 +67,7 @@ fn orders(chains: &[Vec<Cell>]) -> Vec<Vec<Cell>> {
 /// The shortest of all grids, micro-batches in any order.
 fn enumerated(costs: &PipelineCosts, passes: &[Pass]) -> Option<Nanos> {
     let rows = (0..costs.ranks.len()).map(|rank| {
-        let stages = (0u32..).zip(&costs.stages).filter(|(_, own)| own.rank as usize == rank);
+        let stages = (0u32..).zip(&costs.stages).filter(|(_, stage)| stage.rank as usize == rank);
         let chains: Vec<Vec<Cell>> = stages
             .flat_map(|(stage, _)| {
                 (0..costs.n_micro_batches)

@@ -44,12 +44,12 @@ pub(super) fn sources() -> Vec<Source> {
     let of_crate = |folder: &'static str| {
         let name = folder.rsplit('/').nth(1).unwrap_or("meshwright");
         let inside = move |path: PathBuf| {
-            let own = path.strip_prefix(root().join(folder)).unwrap().to_owned();
-            if is_test(&own) {
+            let relative = path.strip_prefix(root().join(folder)).unwrap().to_owned();
+            if is_test(&relative) {
                 return None;
             }
             let mut module = vec![name.to_owned()];
-            let parts = own.with_extension("");
+            let parts = relative.with_extension("");
             module.extend(parts.iter().map(|part| part.to_string_lossy().into_owned()));
             let last = module.last().unwrap();
             if last == "mod" || (module.len() == 2 && ["lib", "main"].contains(&last.as_str())) {
@@ -72,7 +72,7 @@ pub(super) fn sources() -> Vec<Source> {
 /// The tokens without items under `#[cfg(test)]`.
 fn without_tests(tokens: TokenStream) -> Vec<TokenTree> {
     let all: Vec<TokenTree> = tokens.into_iter().collect();
-    let mut kept = Vec::new();
+    let mut remaining = Vec::new();
     let mut at = 0;
     while at < all.len() {
         let is_test = is_punct(&all[at], '#')
@@ -80,21 +80,21 @@ fn without_tests(tokens: TokenStream) -> Vec<TokenTree> {
                 .get(at + 1)
                 .is_some_and(|next| next.to_string().replace(' ', "") == "[cfg(test)]");
         if !is_test {
-            kept.push(all[at].clone());
+            remaining.push(all[at].clone());
             at += 1;
             continue;
         }
         let is_end = |token: &TokenTree| {
             is_punct(token, ';')
-                || matches!(token, TokenTree::Group(own) if own.delimiter() == Delimiter::Brace)
+                || matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
         };
         at += 2 + all[at + 2..].iter().position(is_end).map_or(0, |end| end + 1);
     }
-    kept
+    remaining
 }
 
 fn is_punct(token: &TokenTree, sign: char) -> bool {
-    matches!(token, TokenTree::Punct(own) if own.as_char() == sign)
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == sign)
 }
 
 fn is_path_sign(tokens: &[TokenTree], at: usize) -> bool {
@@ -164,15 +164,15 @@ fn used(tokens: &[TokenTree], before: &[String], found: &mut Vec<Vec<String>>) {
 /// By file, the files that it names.
 pub(super) fn arrows(sources: &[Source]) -> BTreeMap<usize, BTreeSet<usize>> {
     let by_module: BTreeMap<&Module, usize> =
-        sources.iter().enumerate().map(|(at, own)| (&own.module, at)).collect();
-    let names: BTreeSet<&str> = sources.iter().map(|own| own.module[0].as_str()).collect();
-    let target = |own: &Module, path: &[String]| {
+        sources.iter().enumerate().map(|(at, source)| (&source.module, at)).collect();
+    let names: BTreeSet<&str> = sources.iter().map(|source| source.module[0].as_str()).collect();
+    let target = |from: &Module, path: &[String]| {
         let mut rest = path;
         let mut module = match path.first()?.as_str() {
-            "crate" => vec![own[0].clone()],
-            "self" | "super" => own.clone(),
+            "crate" => vec![from[0].clone()],
+            "self" | "super" => from.clone(),
             name if names.contains(name) => vec![name.to_owned()],
-            _ if by_module.contains_key(&[&own[..], &path[..1]].concat()) => own.clone(),
+            _ if by_module.contains_key(&[&from[..], &path[..1]].concat()) => from.clone(),
             _ => return None,
         };
         while let Some(name) = rest.first() {
@@ -251,8 +251,8 @@ fn no_arrow_between_rooms_runs_back_up() {
         .map(|((krate, room), _)| format!("{krate}::{room}"))
         .collect();
     assert!(tangled.is_empty(), "these rooms name each other: {}", tangled.join(", "));
-    let of_costs = sources.iter().filter(|own| own.module[0] == "cost_model");
-    let of_costs: BTreeSet<&String> = of_costs.filter_map(|own| own.module.get(1)).collect();
+    let of_costs = sources.iter().filter(|source| source.module[0] == "cost_model");
+    let of_costs: BTreeSet<&String> = of_costs.filter_map(|source| source.module.get(1)).collect();
     assert!(of_costs.len() <= COST_MODEL_ROOMS, "rooms of the cost model: {of_costs:?}");
 }
 
@@ -269,7 +269,7 @@ fn long_functions(tokens: &[TokenTree], found: &mut Vec<String>) {
         let body =
             tokens[at..].iter().take_while(|token| !is_punct(token, ';')).find_map(|token| {
                 match token {
-                    TokenTree::Group(own) if own.delimiter() == Delimiter::Brace => Some(own),
+                    TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(group),
                     _ => None,
                 }
             });
@@ -285,9 +285,9 @@ fn long_functions(tokens: &[TokenTree], found: &mut Vec<String>) {
 fn functions_are_short() {
     let mut long = Vec::new();
     for source in sources() {
-        let mut own = Vec::new();
-        long_functions(&source.tokens, &mut own);
-        long.extend(own.iter().map(|text| format!("{}: {text}", source.path.display())));
+        let mut found = Vec::new();
+        long_functions(&source.tokens, &mut found);
+        long.extend(found.iter().map(|text| format!("{}: {text}", source.path.display())));
     }
     assert!(long.is_empty(), "past {LONGEST_FUNCTION} lines:\n{}", long.join("\n"));
 }
@@ -295,11 +295,11 @@ fn functions_are_short() {
 #[test]
 fn the_command_line_is_short() {
     let sources = sources();
-    let mut lengths: Vec<usize> = sources.iter().map(|own| own.n_lines).collect();
+    let mut lengths: Vec<usize> = sources.iter().map(|source| source.n_lines).collect();
     lengths.sort_unstable();
     let median = lengths[lengths.len() / 2];
     assert!(MEDIAN.contains(&median), "median length of a file: {median} lines");
-    let own = sources.iter().filter(|own| own.module[0] == "meshwright");
-    let n_lines: usize = own.map(|own| own.n_lines).sum();
+    let of_command_line = sources.iter().filter(|source| source.module[0] == "meshwright");
+    let n_lines: usize = of_command_line.map(|source| source.n_lines).sum();
     assert!(n_lines < COMMAND_LINE, "the command line has {n_lines} lines");
 }

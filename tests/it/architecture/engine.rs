@@ -47,14 +47,14 @@ fn kinds() -> BTreeSet<String> {
     let names =
         body.lines().map(str::trim).filter(|line| !line.starts_with("//") && !line.is_empty());
     let snake = |name: &str| {
-        let mut own = String::new();
+        let mut word = String::new();
         for letter in name.trim_end_matches(',').chars() {
-            if letter.is_uppercase() && !own.is_empty() {
-                own.push('_');
+            if letter.is_uppercase() && !word.is_empty() {
+                word.push('_');
             }
-            own.extend(letter.to_lowercase());
+            word.extend(letter.to_lowercase());
         }
-        own
+        word
     };
     names.map(snake).collect()
 }
@@ -94,16 +94,19 @@ fn kinds_of_plans_are_told_apart_in_few_places() {
     // `PlanKind::Streams =>`, or one of several before it.
     let is_told = |text: &str| {
         text.split("PlanKind::").skip(1).any(|rest| {
-            let rest = rest.trim_start_matches(|own: char| own.is_alphanumeric()).trim_start();
+            let rest =
+                rest.trim_start_matches(|letter: char| letter.is_alphanumeric()).trim_start();
             rest.starts_with("=>") || rest.starts_with("| ")
         })
     };
-    let told: Vec<String> = sources()
+    let places: Vec<String> = sources()
         .iter()
-        .filter(|own| own.module[0] == "engine")
-        .filter(|own| !own.module.get(1).is_some_and(|room| TELL_KINDS.contains(&room.as_str())))
-        .filter(|own| is_told(&fs::read_to_string(&own.path).unwrap()))
-        .map(|own| own.path.display().to_string())
+        .filter(|source| source.module[0] == "engine")
+        .filter(|source| {
+            !source.module.get(1).is_some_and(|room| TELL_KINDS.contains(&room.as_str()))
+        })
+        .filter(|source| is_told(&fs::read_to_string(&source.path).unwrap()))
+        .map(|source| source.path.display().to_string())
         .collect();
-    assert!(told.is_empty(), "these match on kinds of plans:\n{}", told.join("\n"));
+    assert!(places.is_empty(), "these match on kinds of plans:\n{}", places.join("\n"));
 }

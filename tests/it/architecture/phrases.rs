@@ -97,8 +97,8 @@ fn no_phrase_of_the_list_is_in_what_users_read() {
         rows(&list).partition(|row| row[0].starts_with("! "));
     let is_excepted = |path: &str, phrase: &str| {
         excepted.iter().any(|row| {
-            let own = &row[0][2..];
-            (own == path || own.ends_with('/') && path.starts_with(own)) && row[1] == phrase
+            let place = &row[0][2..];
+            (place == path || place.ends_with('/') && path.starts_with(place)) && row[1] == phrase
         })
     };
     let mut found = BTreeSet::new();
@@ -115,8 +115,9 @@ fn no_phrase_of_the_list_is_in_what_users_read() {
     let new: Vec<&String> = found.difference(&left).collect();
     assert!(new.is_empty(), "tests/data/phrases.txt says what to write instead: {new:#?}");
     if std::env::var_os("MESHWRIGHT_BLESS").is_some() {
-        let kept = stated.lines().filter(|line| line.starts_with('#') || found.contains(*line));
-        fs::write(root().join(LEFT), kept.map(|line| format!("{line}\n")).collect::<String>())
+        let remaining =
+            stated.lines().filter(|line| line.starts_with('#') || found.contains(*line));
+        fs::write(root().join(LEFT), remaining.map(|line| format!("{line}\n")).collect::<String>())
             .unwrap();
     }
 }

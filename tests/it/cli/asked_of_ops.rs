@@ -143,7 +143,7 @@ fn a_changed_workload_is_named() {
     plan(&folder, TRAINED, "a100_sxm4_80gb", flags).exits(0);
     let plan: Value = folder.json("plan.json");
     let verify = format!("verify own.json --model {} --cluster a100_sxm4_80gb.yaml", onnx(TRAINED));
-    for (member, other, own) in [
+    for (member, other, derived) in [
         ("optimizer", json!("adamw"), "sgd"),
         ("dtype", json!("fp32"), "bf16"),
         ("mode", json!("inference"), "training"),
@@ -158,9 +158,9 @@ fn a_changed_workload_is_named() {
         folder.write("own.json", &changed.to_string());
         let ran = folder.run(&verify);
         assert_ne!(ran.code, 0, "{member}");
-        let told = format!("field workload.{member}; stated {stated}; derived {own}");
+        let wanted = format!("field workload.{member}; stated {stated}; derived {derived}");
         let said = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(said.contains(&told), "{told}: {said}");
+        assert!(said.contains(&wanted), "{wanted}: {said}");
     }
 }
 

@@ -22,27 +22,27 @@ pub(super) const REPLICAS: &str = r#"{"kind": "averaging", "replicas": 8, "bytes
              {"by": "local-adaalter", "every": [16, 64, 128]},
              {"by": "outer-steps", "every": [16, 32, 256], "r2": [1, 2]}]}"#;
 
-fn list(own: &Value) -> &Vec<Value> {
-    own.as_array().unwrap()
+fn list(value: &Value) -> &Vec<Value> {
+    value.as_array().unwrap()
 }
 
 #[test]
 fn rounds_are_planned_and_held_against_the_instance() {
     let folder = Folder::new(&diamond());
     folder.write("m.json", PAIRS);
-    let told = folder.run("plan m.json -o p.json --json").exits(0).json();
+    let answer = folder.run("plan m.json -o p.json --json").exits(0).json();
     assert_eq!(
-        (&told["objective"], &told["proved_optimal"]),
+        (&answer["objective"], &answer["proved_optimal"]),
         (&json!("slowest-round"), &json!(true))
     );
     // By hand: c and e reach each other one way only; a tree needs 4e6, of d and e: 1e6 bytes in 0.25 s,
     // or 5e6, of a and e, along with a-b at 8e6, b-c at 7e6 and c-d at 6e6: 0.2 s.
-    assert_eq!(told["value_ns"], 200_000_000);
-    let rounds = list(&told["communication"]["matchings"]);
+    assert_eq!(answer["value_ns"], 200_000_000);
+    let rounds = list(&answer["communication"]["matchings"]);
     assert_eq!(rounds.len(), 3);
     let file: Value = serde_json::from_str(PAIRS).unwrap();
     let names = list(&file["nodes"]);
-    let at = |own: &Value| names.iter().position(|name| name == own).unwrap();
+    let at = |node: &Value| names.iter().position(|name| name == node).unwrap();
     let mut part: Vec<usize> = (0..5).collect();
     for round in rounds {
         let mut seen = Vec::new();
@@ -55,12 +55,12 @@ fn rounds_are_planned_and_held_against_the_instance() {
             let seconds = 1e6 / rate(a, b).min(rate(b, a));
             let stated = pair["time_ns"].as_f64().unwrap() * 1e-9;
             assert!((seconds - stated).abs() < 1e-9 && pair["weight"] == 0.5, "{pair}");
-            let (own, other) = (part[a], part[b]);
-            part.iter_mut().filter(|part| **part == other).for_each(|part| *part = own);
+            let (this, other) = (part[a], part[b]);
+            part.iter_mut().filter(|part| **part == other).for_each(|part| *part = this);
         }
     }
-    assert!(part.iter().all(|own| *own == part[0]), "{rounds:?}");
-    assert_eq!(list(&told["communication"]["joined_by"]).len(), 4);
+    assert!(part.iter().all(|component| *component == part[0]), "{rounds:?}");
+    assert_eq!(list(&answer["communication"]["joined_by"]).len(), 4);
 
     folder.run("verify p.json --model m.json").exits(0);
     let shown = folder.run("explain p.json --model m.json").exits(0);
@@ -72,9 +72,9 @@ fn rounds_are_planned_and_held_against_the_instance() {
     folder.run("export p.json --model m.json --target split -o out").exits(2);
     let plan: Value = folder.json("p.json");
     let verdict = |pointer: &str, value: Value| {
-        let mut own = plan.clone();
-        *own.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
-        folder.write("q.json", &own.to_string());
+        let mut changed = plan.clone();
+        *changed.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
+        folder.write("q.json", &changed.to_string());
         let code = folder.run("verify q.json --model m.json").code;
         assert!([3, 6].contains(&code), "{pointer} {code}");
     };
@@ -100,14 +100,17 @@ fn rounds_are_planned_and_held_against_the_instance() {
 fn uploads_end_together() {
     let folder = Folder::new(&diamond());
     folder.write("m.json", CLIENTS);
-    let told = folder.run("plan m.json -o p.json --json").exits(0).json();
-    let sent: Vec<u64> = list(&told["communication"]["uploads"])
+    let answer = folder.run("plan m.json -o p.json --json").exits(0).json();
+    let sent: Vec<u64> = list(&answer["communication"]["uploads"])
         .iter()
-        .map(|own| own["bytes"].as_u64().unwrap())
+        .map(|upload| upload["bytes"].as_u64().unwrap())
         .collect();
     // 1 % of 100 MB at 1 MB/s is 1 s, in which the others send 3 MB and all they have.
     assert_eq!(sent, [1_000_000, 3_000_000, 50_000_000]);
-    assert_eq!((&told["value_ns"], &told["proved_optimal"]), (&json!(1_000_000_000), &json!(true)));
+    assert_eq!(
+        (&answer["value_ns"], &answer["proved_optimal"]),
+        (&json!(1_000_000_000), &json!(true))
+    );
     folder.run("verify p.json --model m.json").exits(0);
     folder.run("explain p.json --model m.json").exits(0);
     folder.run("explain p.json --model m.json --op b").exits(0);
@@ -117,9 +120,9 @@ fn uploads_end_together() {
         ("/communication/uploads/1/time_ns", json!(5)),
         ("/communication/uploads/1/client", json!("a")),
     ] {
-        let mut own: Value = folder.json("p.json");
-        *own.pointer_mut(pointer).unwrap() = value;
-        folder.write("q.json", &own.to_string());
+        let mut changed: Value = folder.json("p.json");
+        *changed.pointer_mut(pointer).unwrap() = value;
+        folder.write("q.json", &changed.to_string());
         let code = folder.run("verify q.json --model m.json").code;
         assert!([3, 6].contains(&code), "{pointer} {code}");
     }
@@ -140,8 +143,8 @@ fn drawn_uploads_end_within_a_hundredth() {
     let file =
         json!({ "kind": "averaging", "bytes": 40_000_000, "kept": 0.02, "bytes_per_s": rates });
     folder.write("m.json", &file.to_string());
-    let told = folder.run("plan m.json --json").exits(0).json();
-    let uploads = list(&told["communication"]["uploads"]);
+    let answer = folder.run("plan m.json --json").exits(0).json();
+    let uploads = list(&answer["communication"]["uploads"]);
     let uniform = rates.iter().map(|rate| 800_000.0 / rate).fold(0.0, f64::max);
     let (mut least, mut most) = (f64::INFINITY, 0.0_f64);
     for (upload, rate) in uploads.iter().zip(&rates) {
@@ -159,8 +162,11 @@ fn files_that_leave_no_rounds_are_named() {
     let folder = Folder::new(&diamond());
     let refused = |file: Value, code: i32, words: &[&str]| {
         folder.write("m.json", &file.to_string());
-        let told = folder.run("plan m.json").exits(code).stderr;
-        assert!(words.iter().all(|own| told.contains(own)) && told.contains("hint"), "{told}");
+        let stderr = folder.run("plan m.json").exits(code).stderr;
+        assert!(
+            words.iter().all(|word| stderr.contains(word)) && stderr.contains("hint"),
+            "{stderr}"
+        );
     };
     let of = |rates: Value, rounds: u64| json!({ "kind": "averaging", "bytes": 1000, "bytes_per_s": rates, "rounds": rounds });
     // A star of four: one node in the middle.
@@ -208,9 +214,9 @@ fn periods_are_chosen_where_they_are_allowed() {
     let step = |flags: &str| {
         let ran = folder.run(&format!("plan m.json {flags} -o p.json --force")).exits(0);
         folder.run("verify p.json --model m.json").exits(0);
-        let told = folder.json("p.json");
-        assert_eq!(told["proved_optimal"], true);
-        let sync = told["communication"]["sync"].clone();
+        let plan = folder.json("p.json");
+        assert_eq!(plan["proved_optimal"], true);
+        let sync = plan["communication"]["sync"].clone();
         assert_eq!(
             ran.talk().contains("convergence is not predicted"),
             sync.get("by").is_some(),
@@ -218,7 +224,7 @@ fn periods_are_chosen_where_they_are_allowed() {
             ran.stderr
         );
         assert_eq!(ran.stderr.contains("lossy-left-out"), flags.is_empty(), "{}", ran.stderr);
-        (told["value_ns"].as_f64().unwrap() * 1e-9, sync)
+        (plan["value_ns"].as_f64().unwrap() * 1e-9, sync)
     };
     let is_near = |a: f64, b: f64| (a - b).abs() < 1e-8;
     let (dense, sync) = step("");
@@ -230,29 +236,29 @@ fn periods_are_chosen_where_they_are_allowed() {
         ("--allow-lossy outer-steps", "outer-steps", 32, 0.25 + ring_s / 32.0 + start_up_s / 32.0),
         ("--allow-lossy", "local-adaalter", 64, 0.25 + ring_s / 32.0 + start_up_s / 64.0),
     ] {
-        let (own, sync) = step(flags);
-        assert!(is_near(own, seconds), "{flags}: {own} {seconds}");
+        let (found, sync) = step(flags);
+        assert!(is_near(found, seconds), "{flags}: {found} {seconds}");
         assert_eq!((&sync["by"], &sync["every"]), (&json!(by), &json!(every)));
         assert_eq!(sync["sent_share"], json!(1.0 / 32.0));
     }
-    let told = folder.run("explain p.json --model m.json").exits(0).stdout;
-    assert!(told.contains("chosen") && told.contains("outer-steps"), "{told}");
+    let stdout = folder.run("explain p.json --model m.json").exits(0).stdout;
+    assert!(stdout.contains("chosen") && stdout.contains("outer-steps"), "{stdout}");
     folder.run("plan m.json -o dense.json").exits(0);
-    let told = folder.run("compare dense.json p.json --model m.json").exits(10).stdout;
-    assert!(told.contains("times as fast"), "{told}");
+    let stdout = folder.run("compare dense.json p.json --model m.json").exits(10).stdout;
+    assert!(stdout.contains("times as fast"), "{stdout}");
     let plan = folder.json("p.json");
     let check = |change: &dyn Fn(&mut Value), codes: &[i32]| {
-        let mut own = plan.clone();
-        change(&mut own["communication"]);
-        folder.write("changed.json", &own.to_string());
+        let mut changed = plan.clone();
+        change(&mut changed["communication"]);
+        folder.write("changed.json", &changed.to_string());
         let ran = folder.run("verify changed.json --model m.json");
         assert!(codes.contains(&ran.code), "{} {}", ran.code, ran.stderr);
     };
-    check(&|own| own["sync"]["every"] = json!(128), &[6]);
-    check(&|own| own["sync"]["sent_share"] = json!(1.0), &[6]);
-    check(&|own| own["sync"]["by"] = json!("gossip"), &[3]);
-    check(&|own| own["lossy"] = json!([]), &[6]);
-    check(&|own| own["lossy"][0]["density"] = json!(0.5), &[3]);
+    check(&|part| part["sync"]["every"] = json!(128), &[6]);
+    check(&|part| part["sync"]["sent_share"] = json!(1.0), &[6]);
+    check(&|part| part["sync"]["by"] = json!("gossip"), &[3]);
+    check(&|part| part["lossy"] = json!([]), &[6]);
+    check(&|part| part["lossy"][0]["density"] = json!(0.5), &[3]);
     for (flags, word) in [("gossip", "cser, local-adaalter"), ("cser=0.1", "cser=0.1")] {
         let ran = folder.run(&format!("plan m.json --allow-lossy {flags}")).exits(2);
         assert!(ran.talk().contains(word), "{}", ran.stderr);

@@ -49,14 +49,14 @@ fn the_answer_is_the_better_and_its_bound_covers_both() {
             folder.write("pod.yaml", &cluster(n_devices));
             let path = data.join(format!("models/onnx/{model}.onnx"));
             let plan = format!("plan {} --cluster pod.yaml --json", path.display());
-            let told = |rest: &str| folder.run(&format!("{plan} {rest}")).exits(0).json();
-            let both = told(&format!("--global-batch {batch}"));
+            let answer_to = |rest: &str| folder.run(&format!("{plan} {rest}")).exits(0).json();
+            let both = answer_to(&format!("--global-batch {batch}"));
             let placed = |rest: &str| {
                 let rest = format!("--workload training --batch {batch} --algorithm {rest}");
-                told(&rest)["report"]["step_time_ns"].as_u64().unwrap()
+                answer_to(&rest)["report"]["step_time_ns"].as_u64().unwrap()
             };
             let (single, listed) = (placed("single"), placed("m-etf"));
-            let degrees = told(&format!("--global-batch {batch} --algorithm search-3d"));
+            let degrees = answer_to(&format!("--global-batch {batch} --algorithm search-3d"));
             let degrees = degrees["best"]["step_time_ns"].as_u64().unwrap();
             let answer = &both["plan"]["cost"]["step_time_ns"].as_u64().unwrap();
             let bound = both["plan"]["cost"]["bound_ns"].as_u64().unwrap();

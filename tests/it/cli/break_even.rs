@@ -47,14 +47,14 @@ fn asked(folder: &Folder, cluster: &str, share: &str) -> Value {
 fn rates_are_those_of_the_arithmetic_of_the_shapes() {
     for (width, blocks, published) in [(1024, 0.5, 31.0), (12_288, 2.0, 0.646)] {
         let folder = planned(width, if blocks < 1.0 { 24 } else { 1 });
-        let told = asked(&folder, "room.yaml", "0.4");
-        let rows = told["kinds"].as_array().unwrap();
-        let row = rows.iter().find(|own| own["kind"] == "rtx_3080_10gb").unwrap();
+        let answer = asked(&folder, "room.yaml", "0.4");
+        let rows = answer["kinds"].as_array().unwrap();
+        let row = rows.iter().find(|kind| kind["kind"] == "rtx_3080_10gb").unwrap();
         let rate = row["one_block_bytes_per_s"].as_f64().unwrap() * 8e-9 / blocks;
         // Samples of one token still have two operations per byte more.
         assert!((rate / published - 1.0).abs() < 2e-3, "{rate} Gb/s");
         // 756 / 59.5 by peak, 80 / 10 by memory: four of the ones are fifty of the others.
-        let equal = &told["equals"][0];
+        let equal = &answer["equals"][0];
         assert_eq!(
             (&equal["kind"], &equal["of"]),
             (&json!("rtx_3080_10gb"), &json!("h100_pcie_80gb"))
@@ -78,11 +78,11 @@ fn at_the_rate_that_is_named_a_boundary_takes_as_long_as_its_stage() {
     folder
         .run("plan gpt.json --cluster room.yaml --global-batch 8 --sequence-length 64 --dtype f16 --pin pipeline=4 --optimizer sgd -o plan.json")
         .exits(0);
-    let told = asked(&folder, "room.yaml", "");
-    let own = &told["boundaries"][0];
-    let of = |name: &str| own[name].as_f64().unwrap();
+    let answer = asked(&folder, "room.yaml", "");
+    let boundary = &answer["boundaries"][0];
+    let of = |name: &str| boundary[name].as_f64().unwrap();
     let rate = 1.25e9 * of("even_bytes_per_s") / of("way_bytes_per_s");
-    assert!((of("boundary_over_stage") - 1.0).abs() > 0.1, "{told}");
+    assert!((of("boundary_over_stage") - 1.0).abs() > 0.1, "{answer}");
     folder.write("even.yaml", &one_kind(rate));
     let even = asked(&folder, "even.yaml", "");
     let ratio = even["boundaries"][0]["boundary_over_stage"].as_f64().unwrap();

@@ -56,10 +56,10 @@ fn steps_become_constants_of_a_stack_that_read_back() {
         .run("calibrate --steps steps.csv -o q.json --json --stack megatron-deepspeed-2021")
         .exits(0)
         .json();
-    let held = &json["profile"]["stacks"]["megatron-deepspeed-2021"]["constants"];
+    let constants = &json["profile"]["stacks"]["megatron-deepspeed-2021"]["constants"];
     assert_eq!(json["steps"]["constants"].as_array().unwrap().len(), 10);
     for constant in json["steps"]["constants"].as_array().unwrap() {
-        assert_eq!(held[constant["name"].as_str().unwrap()], constant["fitted"]);
+        assert_eq!(constants[constant["name"].as_str().unwrap()], constant["fitted"]);
         if constant["told"] == false {
             assert_eq!(constant["fitted"], constant["nominal"], "{constant}");
         }
@@ -70,9 +70,9 @@ fn steps_become_constants_of_a_stack_that_read_back() {
     // The base's constants are the nominal ones of the next run.
     let line = "calibrate --steps steps.csv --base p.json -o r.json --json --stack megatron-deepspeed-2021";
     let again = folder.run(line).exits(0).json();
-    let kept = again["steps"]["error"]["nominal"]["mean"].as_f64().unwrap();
+    let nominal = again["steps"]["error"]["nominal"]["mean"].as_f64().unwrap();
     let with_table = json["steps"]["error"]["with_table"]["mean"].as_f64();
-    assert!((kept - with_table.unwrap_or(error("calibrated"))).abs() < 1e-9, "{again}");
+    assert!((nominal - with_table.unwrap_or(error("calibrated"))).abs() < 1e-9, "{again}");
 }
 
 #[test]
@@ -159,10 +159,11 @@ fn a_row_of_a_few_that_no_run_explains_is_named() {
         folder.write("few.csv", &lines.join("\n"));
         let ran = folder.run("calibrate --steps few.csv -o p.json --force --json").exits(0).json();
         let warnings = ran["warnings"].as_array().unwrap();
-        let own = warnings.iter().find(|own| own["code"] == "outlier-steps");
-        assert_eq!(own.is_some(), is_named, "{factor}: {warnings:?}");
-        assert!(warnings.iter().any(|own| own["code"] == "few-steps"), "{warnings:?}");
-        let named = own.is_none_or(|own| own["message"].as_str().unwrap().ends_with(": 3"));
-        assert!(named, "{own:?}");
+        let outlier = warnings.iter().find(|warning| warning["code"] == "outlier-steps");
+        assert_eq!(outlier.is_some(), is_named, "{factor}: {warnings:?}");
+        assert!(warnings.iter().any(|warning| warning["code"] == "few-steps"), "{warnings:?}");
+        let named =
+            outlier.is_none_or(|warning| warning["message"].as_str().unwrap().ends_with(": 3"));
+        assert!(named, "{outlier:?}");
     }
 }

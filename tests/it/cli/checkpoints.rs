@@ -32,7 +32,7 @@ fn dense() -> Value {
 
 /// The same with 16 experts of a width of 512 in each layer, four of them for each token.
 fn mixture() -> Value {
-    let mut own = dense();
+    let mut config = dense();
     for (name, value) in [
         ("model_type", json!("qwen3_moe")),
         ("architectures", json!(["Qwen3MoeForCausalLM"])),
@@ -44,15 +44,15 @@ fn mixture() -> Value {
         ("mlp_only_layers", json!([])),
         ("norm_topk_prob", json!(true)),
     ] {
-        own[name] = value;
+        config[name] = value;
     }
-    own
+    config
 }
 
 fn quantized(config: &Value, quantization: Value) -> Value {
-    let mut own = config.clone();
-    own["quantization_config"] = quantization;
-    own
+    let mut config = config.clone();
+    config["quantization_config"] = quantization;
+    config
 }
 
 fn folder() -> Folder {
@@ -70,8 +70,8 @@ fn said(ran: &Ran) -> String {
 
 fn parameter_bytes(folder: &Folder, config: &Value) -> u64 {
     folder.write("m.json", &config.to_string());
-    let told = folder.run("import m.json --json --dim sequence=64").exits(0).json();
-    told["summary"]["parameter_bytes"].as_u64().unwrap()
+    let answer = folder.run("import m.json --json --dim sequence=64").exits(0).json();
+    answer["summary"]["parameter_bytes"].as_u64().unwrap()
 }
 
 fn served(folder: &Folder, config: &Value, flags: &str) -> Value {
@@ -132,7 +132,7 @@ fn weights_of_a_dense_checkpoint_are_the_same_bytes_in_every_question() {
     assert_eq!(plain, 4 * PRODUCTS * 2 + REST);
     let weights = |plan: &Value| {
         let stages = plan["served"]["stages"].as_array().unwrap();
-        stages.iter().map(|own| own["weight_bytes"].as_u64().unwrap()).sum::<u64>()
+        stages.iter().map(|stage| stage["weight_bytes"].as_u64().unwrap()).sum::<u64>()
     };
     let period = |plan: &Value| plan["served"]["period_ns"].as_u64().unwrap();
     let half = served(&folder, &dense(), "");
@@ -141,10 +141,10 @@ fn weights_of_a_dense_checkpoint_are_the_same_bytes_in_every_question() {
         let config = quantized(&dense(), method.clone());
         let by_hand = 4 * PRODUCTS * thirty_seconds / 32 / 8 + REST;
         assert_eq!(parameter_bytes(&folder, &config), by_hand, "{method}");
-        let own = served(&folder, &config, "");
-        assert_eq!(weights(&own), by_hand, "{method}");
+        let plan = served(&folder, &config, "");
+        assert_eq!(weights(&plan), by_hand, "{method}");
         // A step that reads all weights once is faster for fewer bytes.
-        assert!(period(&own) < period(&half), "{method}");
+        assert!(period(&plan) < period(&half), "{method}");
         // Placed op by op, its weights lie on the device, beside activations of 64 tokens.
         let line = "plan m.json --cluster one.yaml --dim sequence=64 --json";
         let placed = folder.run(line).exits(0).json();
@@ -165,17 +165,17 @@ fn experts_of_a_quantised_checkpoint_are_the_same_bytes_in_every_question() {
         folder.write("m.json", &config.to_string());
         let line = "plan m.json --cluster one.yaml --algorithm expertflow --phase decode --batch 1 \
             --json";
-        let told = folder.run(line).exits(0).json();
-        told["plan"]["experts"]["host"]["expert_bytes"].as_u64().unwrap()
+        let answer = folder.run(line).exits(0).json();
+        answer["plan"]["experts"]["host"]["expert_bytes"].as_u64().unwrap()
     };
     let findep = |config: &Value| {
         folder.write("m.json", &config.to_string());
         let line = "plan m.json --cluster c.yaml --algorithm findep --phase decode --batch 64 \
             --sequence-length 512 --json";
-        let told = folder.run(line).exits(0).json();
-        told["plan"]["experts"]["disaggregated"]["expert_bytes"]
+        let answer = folder.run(line).exits(0).json();
+        answer["plan"]["experts"]["disaggregated"]["expert_bytes"]
             .as_u64()
-            .unwrap_or_else(|| panic!("{}", told["plan"]["experts"]))
+            .unwrap_or_else(|| panic!("{}", answer["plan"]["experts"]))
     };
     let imported = |config: &Value| parameter_bytes(&folder, config);
     let (half, all) = (mixture(), imported(&mixture()));
@@ -210,8 +210,8 @@ fn a_proof_rests_on_no_type_that_nobody_stated() {
     let mut untyped = dense();
     untyped["torch_dtype"] = Value::Null;
     assert_eq!(parameter_bytes(&folder, &untyped), 2 * (4 * PRODUCTS * 2 + REST));
-    let told = said(&folder.run("import m.json --dim sequence=64").exits(0));
-    assert!(told.contains("fp32 is assumed"), "{told}");
+    let text = said(&folder.run("import m.json --dim sequence=64").exits(0));
+    assert!(text.contains("fp32 is assumed"), "{text}");
     // 236 MB of 16 bits fit where those of 32 do not.
     let place = "plan m.json --cluster small.yaml --dim sequence=64";
     let found = said(&folder.run(place).exits(5));
@@ -220,8 +220,8 @@ fn a_proof_rests_on_no_type_that_nobody_stated() {
     folder.run(&format!("{place} --dtype fp32")).exits(4);
     folder.run(&format!("{place} --dtype bf16")).exits(0);
     // A placement is of one pass, and says so where it is for who generates.
-    let told = said(&folder.run("plan m.json --cluster one.yaml --dim sequence=64 --for vllm"));
-    assert!(told.contains("no-kv-cache"), "{told}");
+    let text = said(&folder.run("plan m.json --cluster one.yaml --dim sequence=64 --for vllm"));
+    assert!(text.contains("no-kv-cache"), "{text}");
     // Nor on weights that may be packed.
     let unknown = quantized(&dense(), json!({"quant_method": "of-tomorrow"}));
     folder.write("m.json", &unknown.to_string());
@@ -246,8 +246,8 @@ fn types_of_caches_are_stated_taken_from_the_checkpoint_and_told_to_servers() {
         ("q8_0", elements * 34 / 32),
         ("q4_0", elements * 18 / 32),
     ] {
-        let own = served(&folder, &dense(), &format!("--kv-dtype {name}"));
-        assert_eq!(cache(&own), bytes, "{name}");
+        let plan = served(&folder, &dense(), &format!("--kv-dtype {name}"));
+        assert_eq!(cache(&plan), bytes, "{name}");
     }
     // As a checkpoint states it, and not where a flag does.
     let scheme = json!({"num_bits": 8, "type": "float"});
@@ -321,14 +321,14 @@ fn weights_that_are_left_as_they_are_have_the_bytes_of_their_type() {
     ] {
         let config = quantized(&self::dense(), method.clone());
         assert_eq!(parameter_bytes(&folder, &config), by_hand, "{method}");
-        let own = served(&folder, &config, "");
-        let stages = own["served"]["stages"].as_array().unwrap();
-        let held: u64 = stages.iter().map(|own| own["weight_bytes"].as_u64().unwrap()).sum();
-        assert_eq!(held, by_hand, "{method}");
-        let told = folder.run("import m.json --dim sequence=64").exits(0);
-        assert!(said(&told).contains(says), "{method}: {}", told.stderr);
-        let claims = told.stderr.contains("held in");
-        assert_eq!(claims, by_hand != plain, "{method}: {}", told.stderr);
+        let plan = served(&folder, &config, "");
+        let stages = plan["served"]["stages"].as_array().unwrap();
+        let weights: u64 = stages.iter().map(|stage| stage["weight_bytes"].as_u64().unwrap()).sum();
+        assert_eq!(weights, by_hand, "{method}");
+        let ran = folder.run("import m.json --dim sequence=64").exits(0);
+        assert!(said(&ran).contains(says), "{method}: {}", ran.stderr);
+        let claims = ran.stderr.contains("held in");
+        assert_eq!(claims, by_hand != plain, "{method}: {}", ran.stderr);
     }
 }
 
@@ -338,9 +338,9 @@ fn packed_weights_count_as_the_elements_that_they_are() {
     let folder = folder();
     let of = |config: &Value| {
         folder.write("m.json", &config.to_string());
-        let told = folder.run("import m.json --json --dim sequence=64").exits(0).json();
-        let template = told["structure"]["template"].is_string();
-        (told["structure"]["n_parameters"].as_u64().unwrap(), template)
+        let answer = folder.run("import m.json --json --dim sequence=64").exits(0).json();
+        let template = answer["structure"]["template"].is_string();
+        (answer["structure"]["n_parameters"].as_u64().unwrap(), template)
     };
     let all = of(&dense());
     assert_eq!(all, (4 * PRODUCTS + REST / 2, true));
@@ -373,8 +373,8 @@ fn a_type_that_a_path_does_not_price_is_refused_by_name() {
     assert!(said(&folder.run(phase).exits(2)).contains("not priced in fp64"));
     folder.run(&format!("{phase} --dtype fp32")).exits(0);
     let train = "plan m.json --cluster c.yaml --global-batch 8 --sequence-length 512";
-    let told = said(&folder.run(train).exits(0));
-    assert!(told.contains("the config states fp64, in which no run is planned"), "{told}");
+    let text = said(&folder.run(train).exits(0));
+    assert!(text.contains("the config states fp64, in which no run is planned"), "{text}");
 }
 
 /// Without a type all questions assume the same one, and say so.
@@ -385,29 +385,29 @@ fn a_type_that_nobody_states_is_assumed_alike() {
         config["torch_dtype"] = Value::Null;
         config
     };
-    let told = |line: &str| {
-        let told = folder.run(line).exits(0).json();
-        let warnings = told["warnings"].as_array().unwrap();
-        let own: Vec<&Value> =
-            warnings.iter().filter(|own| own["code"] == "assumed-dtype").collect();
-        assert_eq!(own.len(), 1, "{warnings:?}");
-        let stated = warnings.iter().any(|own| own["code"] == "stated-dtype");
+    let plan_of = |line: &str| {
+        let answer = folder.run(line).exits(0).json();
+        let warnings = answer["warnings"].as_array().unwrap();
+        let assumed: Vec<&Value> =
+            warnings.iter().filter(|warning| warning["code"] == "assumed-dtype").collect();
+        assert_eq!(assumed.len(), 1, "{warnings:?}");
+        let stated = warnings.iter().any(|warning| warning["code"] == "stated-dtype");
         assert!(!stated, "{warnings:?}");
-        told["plan"].clone()
+        answer["plan"].clone()
     };
     folder.write("m.json", &untyped(dense()).to_string());
     let phase = "plan m.json --cluster one.yaml --phase decode --batch 4 --cached 1000 --json";
-    let own = told(phase);
-    assert_eq!(own["served"]["stages"][0]["weight_bytes"], 2 * (4 * PRODUCTS * 2 + REST));
+    let plan = plan_of(phase);
+    assert_eq!(plan["served"]["stages"][0]["weight_bytes"], 2 * (4 * PRODUCTS * 2 + REST));
     folder.write("m.json", &untyped(mixture()).to_string());
-    let own = told(
+    let plan = plan_of(
         "plan m.json --cluster one.yaml --algorithm expertflow --phase decode --batch 1 --json",
     );
-    assert_eq!(own["experts"]["host"]["expert_bytes"], 4 * EXPERT);
+    assert_eq!(plan["experts"]["host"]["expert_bytes"], 4 * EXPERT);
     let disaggregated = "plan m.json --cluster c.yaml --algorithm findep --phase decode --batch 64 \
         --sequence-length 512 --json";
-    let own = told(disaggregated);
-    let bytes = own["experts"]["disaggregated"]["expert_bytes"].as_u64().unwrap();
+    let plan = plan_of(disaggregated);
+    let bytes = plan["experts"]["disaggregated"]["expert_bytes"].as_u64().unwrap();
     assert_eq!(bytes % (4 * EXPERT), 0, "{bytes}");
     // What was planned is verified, with the same assumption.
     folder.run(&format!("{disaggregated} -o p.json")).exits(0);
@@ -461,8 +461,8 @@ fn a_part_of_another_type_is_told_of() {
     let mut config: Value = serde_json::from_str(PUBLISHED[1].0).unwrap();
     config["vision_config"]["dtype"] = json!("float32");
     assert_eq!(parameter_bytes(&folder, &config), PUBLISHED[1].1);
-    let told = said(&folder.run("import m.json").exits(0));
-    assert!(told.contains("`vision_config` states fp32"), "{told}");
+    let text = said(&folder.run("import m.json").exits(0));
+    assert!(text.contains("`vision_config` states fp32"), "{text}");
     assert!(!said(&folder.run("import m.json --dtype bf16").exits(0)).contains("part-dtype"));
     config["vision_config"]["dtype"] = json!("float16");
     folder.write("m.json", &config.to_string());
@@ -545,7 +545,7 @@ fn published_forms_of_configs_have_the_bytes_of_their_tensors() {
     let folder = folder();
     for (config, bytes) in PUBLISHED {
         folder.write("m.json", config);
-        let told = folder.run("import m.json --json").exits(0).json();
-        assert_eq!(told["summary"]["parameter_bytes"].as_u64(), Some(bytes), "{config}");
+        let answer = folder.run("import m.json --json").exits(0).json();
+        assert_eq!(answer["summary"]["parameter_bytes"].as_u64(), Some(bytes), "{config}");
     }
 }

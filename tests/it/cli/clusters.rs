@@ -71,7 +71,7 @@ fn operators_are_warned_of_islands_and_stay_on_one() {
 
 #[test]
 fn rates_that_hang_a_search_are_refused_with_the_likely_unit() {
-    let own = |peak: &str| {
+    let with_peak = |peak: &str| {
         format!(
             "kinds: [{{name: chip, memory_bytes: 80e9, memory_bytes_per_s: 2e12, \
              peak_bf16_flops: {peak}}}]
@@ -80,9 +80,9 @@ network: {{link: ib_hdr_200}}
 "
         )
     };
-    folder(&own("312")).run(PLAN).exits(3).says("`peak_bf16_flops: 312e12`");
-    folder(&own("1e-300")).run(PLAN).exits(3).says("out of range");
-    folder(&own("312e12")).run(PLAN).exits(0);
+    folder(&with_peak("312")).run(PLAN).exits(3).says("`peak_bf16_flops: 312e12`");
+    folder(&with_peak("1e-300")).run(PLAN).exits(3).says("out of range");
+    folder(&with_peak("312e12")).run(PLAN).exits(0);
 }
 
 #[test]
@@ -96,29 +96,29 @@ fn constants_of_a_profile_that_no_stack_can_have_are_refused() {
     };
     let with = format!("{PLAN} --profile own.yaml");
     for absurd in ["1e21", "2", "1e-6", "0", "-1"] {
-        let own = folder(&cluster);
-        own.write("own.yaml", &stack(absurd));
-        own.run(&with).exits(3).says("derating");
+        let folder = folder(&cluster);
+        folder.write("own.yaml", &stack(absurd));
+        folder.run(&with).exits(3).says("derating");
     }
-    let own = folder(&cluster);
-    own.write("own.yaml", &stack("0.9"));
-    own.run(&with).exits(0);
+    let folder = folder(&cluster);
+    folder.write("own.yaml", &stack("0.9"));
+    folder.run(&with).exits(0);
 }
 
 #[test]
 fn a_model_that_fits_in_16_bits_is_told_so() {
     // 0.6 billion parameters: 2.4 GB in fp32, 1.2 GB in bf16.
-    let own = folder(
+    let folder = folder(
         "kinds: [{name: chip, memory_bytes: 2GB, memory_bytes_per_s: 1e12, peak_fp32_flops: 1e13, \
          peak_bf16_flops: 1e14}]\ndevices: [{id: only, kind: chip}]\n",
     );
     let mut wide = config();
     wide["torch_dtype"] = "float32".into();
     wide["max_position_embeddings"] = 256.into();
-    own.write("config.json", &wide.to_string());
+    folder.write("config.json", &wide.to_string());
     let plan = "plan config.json --cluster cluster.yaml";
-    own.run(plan).exits(4).says("with --dtype bf16 a plan fits");
-    own.run(&format!("{plan} --dtype bf16")).exits(0);
+    folder.run(plan).exits(4).says("with --dtype bf16 a plan fits");
+    folder.run(&format!("{plan} --dtype bf16")).exits(0);
 }
 
 #[test]
@@ -129,8 +129,8 @@ fn sixteen_thousand_devices_are_planned() {
     );
     let line = "plan config.json --cluster cluster.yaml --global-batch 16384 --sequence-length \
                 1024 --devices 16384 --pin pipeline=1 --pin tensor=8 --json";
-    let told = large.run(line).exits(0).json();
-    assert!(told["best"]["degrees"].as_str().unwrap().starts_with("data 2048 x tensor 8"));
+    let answer = large.run(line).exits(0).json();
+    assert!(answer["best"]["degrees"].as_str().unwrap().starts_with("data 2048 x tensor 8"));
     // Operators are placed one by one, on fewer.
     large.run("plan config.json --cluster cluster.yaml").exits(3).says("4096 devices");
     let lone = folder("nodes: [{count: 100000, device: t4}]\n");

@@ -43,21 +43,21 @@ fn settings_are_priced_on_their_own_step() {
     let steps = RUNS.map(|(name, flags)| planned(&folder, name, flags));
     for ((name, flags), step) in RUNS.iter().zip(steps) {
         let ran = folder.run(&format!("compare {name}.args usual.json {ON} --json"));
-        let told = ran.exits(if *name == "usual" { 0 } else { 10 }).json();
-        assert_eq!(told["now"]["step_time_ns"], step, "{name}");
-        assert_eq!(told["plan"]["step_time_ns"], steps[0], "{name}");
+        let answer = ran.exits(if *name == "usual" { 0 } else { 10 }).json();
+        assert_eq!(answer["now"]["step_time_ns"], step, "{name}");
+        assert_eq!(answer["plan"]["step_time_ns"], steps[0], "{name}");
         let number = |flag: &str| {
             let words: Vec<&str> = flags.split(' ').collect();
             let at = words.iter().position(|word| *word == flag).unwrap();
             words[at + 1].parse::<u64>().unwrap()
         };
         let tokens = number("--global-batch") * number("--sequence-length");
-        let each = told["now"]["ns_per_token"].as_f64().unwrap();
+        let each = answer["now"]["ns_per_token"].as_f64().unwrap();
         assert!((each * tokens as f64 / step as f64 - 1.0).abs() < 1e-12, "{name}");
     }
     let text = folder.run(&format!("compare batch.args usual.json {ON}")).exits(10).stdout;
-    let own = steps[1] as f64 / 8.0 / (steps[0] as f64 / 32.0);
-    let wanted = format!("{own:.3} times as fast per token as what runs now");
+    let ratio = steps[1] as f64 / 8.0 / (steps[0] as f64 / 32.0);
+    let wanted = format!("{ratio:.3} times as fast per token as what runs now");
     assert!(text.contains(&wanted), "{wanted}\n{text}");
     // Twice the bytes and half the rate of products.
     assert!(steps[4] > steps[0]);
@@ -72,12 +72,12 @@ fn two_plans_differ_field_by_field() {
         folder.run(&format!("compare usual.json usual.json {on}")).exits(0);
         for ((name, _), step) in RUNS.iter().zip(steps).skip(1) {
             let ran = folder.run(&format!("compare {name}.json usual.json {on} --json"));
-            let told = ran.exits(10).json();
+            let answer = ran.exits(10).json();
             assert_eq!(
-                (&told["a"]["step_time_ns"], &told["b"]["step_time_ns"]),
+                (&answer["a"]["step_time_ns"], &answer["b"]["step_time_ns"]),
                 (&json!(step), &json!(steps[0]))
             );
-            let fields: Vec<&str> = told["changes"]
+            let fields: Vec<&str> = answer["changes"]
                 .as_array()
                 .unwrap()
                 .iter()
@@ -89,7 +89,7 @@ fn two_plans_differ_field_by_field() {
                 _ => "element type",
             };
             assert!(fields.contains(&wanted), "{name}: {fields:?}");
-            for change in told["changes"].as_array().unwrap() {
+            for change in answer["changes"].as_array().unwrap() {
                 assert_ne!(change["a"], change["b"]);
             }
             let text = folder.run(&format!("compare {name}.json usual.json {on}")).exits(10).stdout;
@@ -98,11 +98,11 @@ fn two_plans_differ_field_by_field() {
     }
     let degrees = "--global-batch 32 --sequence-length 2048 --pin data=2 --pin pipeline=2";
     folder.run(&format!("plan config.json --cluster cluster.yaml {degrees} -o deep.json")).exits(0);
-    let told = folder.run("compare usual.json deep.json --json").exits(10).json();
+    let answer = folder.run("compare usual.json deep.json --json").exits(10).json();
     let found = |field: &str| {
-        let changes = told["changes"].as_array().unwrap().clone();
-        let own = changes.into_iter().find(|change| change["field"] == field);
-        own.map(|change| (change["a"].clone(), change["b"].clone()))
+        let changes = answer["changes"].as_array().unwrap().clone();
+        let of_field = changes.into_iter().find(|change| change["field"] == field);
+        of_field.map(|change| (change["a"].clone(), change["b"].clone()))
     };
     assert_eq!(found("data"), Some((json!("4"), json!("2"))));
     assert_eq!(found("pipeline"), Some((json!("1"), json!("2"))));
@@ -150,12 +150,12 @@ fn impossible_settings_are_refused_at_once() {
         ),
     ] {
         folder.write("now.args", &text);
-        let told = folder.run(&format!("compare now.args usual.json {ON} --json")).exits(3);
+        let ran = folder.run(&format!("compare now.args usual.json {ON} --json")).exits(3);
         assert!(
-            format!("{}{}", told.stdout, told.stderr).contains(code),
+            format!("{}{}", ran.stdout, ran.stderr).contains(code),
             "{text}\n{}{}",
-            told.stdout,
-            told.stderr
+            ran.stdout,
+            ran.stderr
         );
     }
     folder.run(&format!("compare usual.json model.json {ON}")).exits(3);
@@ -191,19 +191,19 @@ fn defaults_of_torchtitan_cost_what_they_mean() {
     };
     let chunks = "--parallelism.pipeline_parallel_schedule Interleaved1F1B";
     for (more, counts) in [("", &[2, 3, 3, 2][..]), (chunks, &[1, 2, 2, 2, 1, 1, 1, 0])] {
-        let [own, stated] = ["", never].map(|never| match never {
+        let [usual, stated] = ["", never].map(|never| match never {
             "" => now(&folder, &format!("{deep} {more}")),
             never => now(&folder, &format!("{deep} {more} {never} {}", list(counts))),
         });
-        assert_eq!(own["now"], stated["now"], "{more}");
-        assert_eq!(own["now"]["global_batch"], 16, "{more}");
+        assert_eq!(usual["now"], stated["now"], "{more}");
+        assert_eq!(usual["now"]["global_batch"], 16, "{more}");
         let always = format!("{deep} {more} --parallelism.fsdp_reshard_after_forward always");
-        assert_ne!(own["now"], now(&folder, &always)["now"], "{more}");
+        assert_ne!(usual["now"], now(&folder, &always)["now"], "{more}");
     }
     // A pipeline that runs twice in a step.
     folder.write("now", &format!("{deep} --training.global_batch_size 32"));
-    let told = folder.run(&format!("compare now usual.json {ON}")).exits(3).stderr;
-    assert!(told.contains("bad-settings") && told.contains("several runs"), "{told}");
+    let stderr = folder.run(&format!("compare now usual.json {ON}")).exits(3).stderr;
+    assert!(stderr.contains("bad-settings") && stderr.contains("several runs"), "{stderr}");
 }
 
 /// Sizes that a `ds_config` leaves out are DeepSpeed's, and exchange beside the backward pass is a price.
@@ -220,17 +220,17 @@ fn a_ds_config_costs_what_deepspeed_runs() {
     let micro = r#""train_micro_batch_size_per_gpu":2"#;
     let steps = r#""gradient_accumulation_steps":1"#;
     let all = format!(r#"{micro},{steps},"train_batch_size":16"#);
-    let own = config(micro, "");
-    assert_eq!(own["now"]["global_batch"], 16);
+    let usual = config(micro, "");
+    assert_eq!(usual["now"]["global_batch"], 16);
     for more in [all.clone(), format!("{micro},{steps}"), r#""train_batch_size":16"#.to_owned()] {
-        assert_eq!(config(&more, "")["now"], own["now"], "{more}");
+        assert_eq!(config(&more, "")["now"], usual["now"], "{more}");
     }
-    let time = |told: &Value| told["now"]["step_time_ns"].as_u64().unwrap();
-    let fields = |told: &Value| told["changes"].to_string();
+    let time = |answer: &Value| answer["now"]["step_time_ns"].as_u64().unwrap();
+    let fields = |answer: &Value| answer["changes"].to_string();
     let beside = config(micro, r#","overlap_comm":true"#);
-    assert!(time(&beside) < time(&own), "{beside} {own}");
-    let is_told = |told| fields(told).contains("DP communication");
-    assert!(is_told(&own) && !is_told(&beside));
+    assert!(time(&beside) < time(&usual), "{beside} {usual}");
+    let is_told = |answer| fields(answer).contains("DP communication");
+    assert!(is_told(&usual) && !is_told(&beside));
     // What a stack that overlaps nothing would hide, nobody says.
     planned(&folder, "apart", &format!("{} --stack megatron-deepspeed-2021", RUNS[0].1));
     let ran = folder.run(&format!("compare now apart.json {ON} --json"));
@@ -239,8 +239,8 @@ fn a_ds_config_costs_what_deepspeed_runs() {
     folder.write("now", &format!("{{{},\"train_batch_size\":48}}", all.replace(":16", ":24")));
     folder.run(&format!("compare now usual.json {ON}")).exits(3);
     folder.write("now", r#"{"train_batch_size":24,"train_micro_batch_size_per_gpu":2}"#);
-    let told = folder.run(&format!("compare now usual.json {ON}")).exits(3).stderr;
-    assert!(told.contains("24 samples"), "{told}");
+    let stderr = folder.run(&format!("compare now usual.json {ON}")).exits(3).stderr;
+    assert!(stderr.contains("24 samples"), "{stderr}");
 }
 
 /// Strategies of layers that are all alike need no measured layers; overrides of Bridge have no reader.
@@ -258,16 +258,16 @@ fn files_of_galvatron_are_read_back_and_those_of_bridge_are_not() {
     planned(&folder, "usual", RUNS[0].1);
     let export = format!("export usual.json {ON} --target megatron-bridge -o bridge");
     folder.run(&export).exits(0);
-    let told = folder.run(&format!("compare bridge usual.json {ON}")).exits(3).stderr;
-    assert!(told.contains("Megatron Bridge"), "{told}");
+    let stderr = folder.run(&format!("compare bridge usual.json {ON}")).exits(3).stderr;
+    assert!(stderr.contains("Megatron Bridge"), "{stderr}");
     for (target, whose) in [("huggingface", "Trainer"), ("jax", "JAX")] {
         let pins = "--pin zero=3 --pin tensor=1 --pin pipeline=1 --pin context=1";
         let plan = format!("plan config.json --cluster cluster.yaml {} {pins}", RUNS[0].1);
         folder.run(&format!("{plan} --for {target} -o own.json --force")).exits(0);
         let export = format!("export own.json {ON} --target {target} -o own --force");
         folder.run(&export).exits(0);
-        let told = folder.run(&format!("compare own own.json {ON}")).exits(3).talk();
-        assert!(told.contains(whose) && told.contains("not read back"), "{told}");
+        let text = folder.run(&format!("compare own own.json {ON}")).exits(3).talk();
+        assert!(text.contains(whose) && text.contains("not read back"), "{text}");
     }
 }
 
@@ -294,10 +294,10 @@ fn measured_runs_that_contradict_themselves_are_refused() {
         "plan": { "sha256": "other", "step_time_s": null, "peak_bytes": null },
         "n_steps": 3, "step_time_s": 1.0, "steps_s": [0.9, 1.0, 1.2], "ranks": ranks
     });
-    let told = compared(&good).exits(3).json();
-    let facts = told["error"]["facts"].as_array().unwrap();
-    let own = facts.iter().find(|fact| fact["name"] == "plan").unwrap();
-    good["plan"]["sha256"] = own["value"]["text"].clone();
+    let answer = compared(&good).exits(3).json();
+    let facts = answer["error"]["facts"].as_array().unwrap();
+    let fact = facts.iter().find(|fact| fact["name"] == "plan").unwrap();
+    good["plan"]["sha256"] = fact["value"]["text"].clone();
     compared(&good).exits(0);
     let wrong = [
         ("/n_steps", json!(0), "n_steps"),
@@ -345,12 +345,12 @@ fn exported_flags_run_the_stack_of_their_plan() {
     folder.write("config.json", &experts().to_string());
     let pins = "--pin pipeline=1 --pin tensor=2 --pin expert=4 --pin sequence-parallel=on";
     let fields = |plan: &str, args: &str, code: i32| -> Vec<String> {
-        let told = folder.run(&format!("compare {args} {plan} {ON} --json")).exits(code).json();
-        let changes = told["changes"].as_array().unwrap();
-        changes.iter().map(|own| own["field"].as_str().unwrap().to_owned()).collect()
+        let answer = folder.run(&format!("compare {args} {plan} {ON} --json")).exits(code).json();
+        let changes = answer["changes"].as_array().unwrap();
+        changes.iter().map(|change| change["field"].as_str().unwrap().to_owned()).collect()
     };
     let stacks = cost_model::kernels::stack::presets();
-    for stack in stacks.iter().filter(|own| own.name.starts_with("megatron")) {
+    for stack in stacks.iter().filter(|stack| stack.name.starts_with("megatron")) {
         let run = "--global-batch 64 --sequence-length 1024 --dtype bf16 --for megatron";
         let flags = format!("{run} {pins} --stack {} --force", stack.name);
         let plan = format!("plan config.json --cluster cluster.yaml {flags} -o plan.json");

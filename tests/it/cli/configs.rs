@@ -63,8 +63,8 @@ fn models_without_a_vocabulary_head_are_trained_as_they_are() {
     let folder = folder();
     let n = |class: &str| {
         folder.write("c.json", &with(&[("architectures", json!([class]))]));
-        let told = folder.run(&format!("plan c.json {RUN} --json")).exits(0).json();
-        told["plan"]["training"]["n_parameters"].as_u64().unwrap()
+        let answer = folder.run(&format!("plan c.json {RUN} --json")).exits(0).json();
+        answer["plan"]["training"]["n_parameters"].as_u64().unwrap()
     };
     let (whole, head) = (n("LlamaForCausalLM"), 2048 * 32_000);
     assert_eq!(n("LlamaModel"), whole - head);
@@ -80,8 +80,8 @@ fn quantised_weights_count_where_they_are_used() {
     folder.write("plain.json", &with(std::slice::from_ref(&dtype)));
     folder.write("awq.json", &with(&[dtype, ("quantization_config", awq)]));
     let bytes = |name: &str| {
-        let told = folder.run(&format!("import {name} --json")).exits(0).json();
-        told["summary"]["parameter_bytes"].as_u64().unwrap()
+        let answer = folder.run(&format!("import {name} --json")).exits(0).json();
+        answer["summary"]["parameter_bytes"].as_u64().unwrap()
     };
     // Ten blocks of products; 16 bits become 4 and a part of 20 bits in 128.
     let products = 10 * (2048 * (2 * 2048 + 2 * 1024) + 3 * 2048 * 5632);

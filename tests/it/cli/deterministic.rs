@@ -93,14 +93,14 @@ fn named(line: &str) -> Option<&str> {
 /// Lines of small plans that name a row, or those of another row for the same problems.
 fn small(entry: &Entry) -> Vec<String> {
     let lines = || KINDS.iter().flat_map(|kind| kind.plans).map(Small::line);
-    let own: Vec<String> = lines().filter(|line| named(line) == Some(entry.name)).collect();
+    let of_entry: Vec<String> = lines().filter(|line| named(line) == Some(entry.name)).collect();
     let like = |line: String| {
         let name = named(&line)?;
         let row = entries().iter().find(|row| row.name == name)?;
         let is_like = entry.doors.iter().any(|door| row.takes(door.takes()));
         is_like.then(|| line.replace(name, entry.name))
     };
-    if own.is_empty() { lines().filter_map(like).collect() } else { own }
+    if of_entry.is_empty() { lines().filter_map(like).collect() } else { of_entry }
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn root() -> &'static Path {
 fn pages() -> Vec<PathBuf> {
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let mut pages: Vec<PathBuf> =
-        docs.filter(|path| path.extension().is_some_and(|own| own == "md")).collect();
+        docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect();
     pages.sort();
     pages.insert(0, root().join("README.md"));
     pages
@@ -50,7 +50,7 @@ fn demo() -> Vec<String> {
     let (_, rest) = makefile.split_once("\ndemo:").unwrap();
     let (recipe, _) = rest.split_once("\n\n").unwrap();
     let commands = recipe.split("\n\ttarget/release/").skip(1);
-    commands.map(|own| own.split("\n\t@").next().unwrap().replace("\n\t", "\n")).collect()
+    commands.map(|command| command.split("\n\t@").next().unwrap().replace("\n\t", "\n")).collect()
 }
 
 /// What a command line shows in a folder.
@@ -85,9 +85,9 @@ fn printed(line: &str, folder: &Path) -> String {
         return shown(line, folder);
     }
     fs::create_dir(folder.join("out")).unwrap();
-    let outputs = demo().into_iter().map(|own| {
-        let output = shown(&own, folder);
-        format!("target/release/{own}\n{output}")
+    let outputs = demo().into_iter().map(|command| {
+        let output = shown(&command, folder);
+        format!("target/release/{command}\n{output}")
     });
     outputs.collect::<Vec<_>>().join("\n")
 }
@@ -115,7 +115,7 @@ fn is_like(pattern: &str, word: &str) -> bool {
         return pattern == "~" || pattern == word;
     };
     let number = word.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-    number.is_some_and(|own| own.bytes().all(|c| c.is_ascii_digit() || b".,".contains(&c)))
+    number.is_some_and(|number| number.bytes().all(|c| c.is_ascii_digit() || b".,".contains(&c)))
 }
 
 /// Words of a text, those that depend on the machine's speed as their patterns.
@@ -125,7 +125,7 @@ fn lasting(text: &str) -> Vec<&str> {
         let pattern: Vec<&str> = pattern.split(' ').collect();
         for at in 0..(words.len() + 1).saturating_sub(pattern.len()) {
             let here = &mut words[at..at + pattern.len()];
-            if pattern.iter().zip(here.iter()).all(|(own, word)| is_like(own, word)) {
+            if pattern.iter().zip(here.iter()).all(|(part, word)| is_like(part, word)) {
                 here.copy_from_slice(&pattern);
             }
         }
@@ -165,11 +165,13 @@ fn commands_of_readme_and_docs_print_what_the_pages_show() {
     for path in pages() {
         let page = fs::read_to_string(&path).unwrap();
         n_blocks += page.matches("```console\n").count();
-        let (written, own) = judged(&page);
+        let (written, differences) = judged(&page);
         if is_blessing && written != page {
             fs::write(&path, written).unwrap();
         }
-        differing.extend(own.into_iter().map(|own| format!("{}:\n{own}", path.display())));
+        differing.extend(
+            differences.into_iter().map(|difference| format!("{}:\n{difference}", path.display())),
+        );
     }
     assert!(n_blocks > 20, "{n_blocks} blocks");
     assert!(
@@ -221,9 +223,9 @@ fn links_of_readme_and_docs_lead_somewhere() {
             }
             let to =
                 if file.is_empty() { path.clone() } else { path.with_file_name("").join(file) };
-            let is_there = match to.extension().and_then(|own| own.to_str()) {
-                Some("md") => fs::read_to_string(&to).is_ok_and(|own| {
-                    anchor.is_empty() || anchors(&own).iter().any(|heading| heading == anchor)
+            let is_there = match to.extension().and_then(|extension| extension.to_str()) {
+                Some("md") => fs::read_to_string(&to).is_ok_and(|text| {
+                    anchor.is_empty() || anchors(&text).iter().any(|heading| heading == anchor)
                 }),
                 _ => to.exists(),
             };

@@ -102,25 +102,25 @@ fn a_part_takes_as_long_as_all_of_it_on_a_faster_way() {
     let samples = plan["parallelism"]["training"]["micro_batch"].as_u64().unwrap();
     let stages = plan["partition"]["stages"].as_array().unwrap();
     let shares = |at: usize| -> Vec<u64> {
-        let own = stages[at]["mesh"]["samples"].as_array().unwrap();
-        own.iter().map(|own| own.as_u64().unwrap()).collect()
+        let samples = stages[at]["mesh"]["samples"].as_array().unwrap();
+        samples.iter().map(|n| n.as_u64().unwrap()).collect()
     };
     // One of both stages has one replica, so that each replica of the other is one message.
     assert!(shares(0).len() == 1 || shares(1).len() == 1);
     let messages = if shares(0).len() > 1 { shares(0) } else { shares(1) };
     let ratio = edge["ratio"].as_u64().unwrap();
     assert_eq!(ratio, 1000);
-    let sent: u64 = messages.iter().map(|own| (own << 20).div_ceil(ratio) * 6).sum();
+    let sent: u64 = messages.iter().map(|samples| (samples << 20).div_ceil(ratio) * 6).sum();
     assert_eq!(edge["bytes"], (samples << 20) * 2);
     assert_eq!(edge["sent_bytes"], sent);
 
     // The same plan, its choosing for nothing.
     let at_once = "--profile chosen.json --allow-mismatch";
     let ns = |file: &str, flags: &str| {
-        let told = folder.run(&format!("simulate {file} {ON} {flags} --json")).json();
-        let ranks = told["ranks"].as_array().unwrap();
-        let compute = ranks.iter().map(|own| own["compute_ns"].as_f64().unwrap()).collect();
-        (told["step_time_ns"].as_f64().unwrap(), compute)
+        let answer = folder.run(&format!("simulate {file} {ON} {flags} --json")).json();
+        let ranks = answer["ranks"].as_array().unwrap();
+        let compute = ranks.iter().map(|rank| rank["compute_ns"].as_f64().unwrap()).collect();
+        (answer["step_time_ns"].as_f64().unwrap(), compute)
     };
     let (part, _): (f64, Vec<f64>) = ns("p.json", at_once);
     let (priced, with_choosing) = ns("p.json", "");
@@ -137,13 +137,13 @@ fn a_part_takes_as_long_as_all_of_it_on_a_faster_way() {
     let on = "--model gpt.json --cluster faster.yaml --allow-mismatch";
     let named = folder.read("whole.json").replace("\"homes\"", "\"faster\"");
     folder.write("whole.json", &named);
-    let told = folder.run(&format!("simulate whole.json {on} --json")).json();
-    let faster = told["step_time_ns"].as_f64().unwrap();
+    let answer = folder.run(&format!("simulate whole.json {on} --json")).json();
+    let faster = answer["step_time_ns"].as_f64().unwrap();
     assert!((faster / part - 1.0).abs() < 1e-4, "{faster} on the faster way, {part} in part");
 
     // What choosing takes by hand: 2.19e-10 s x n log2 n on a card of 440 GB/s; these have 1,008 and 936.
     let m = plan["parallelism"]["n_micro_batches"].as_f64().unwrap();
-    for (at, own) in [0, 1].into_iter().zip(with_choosing) {
+    for (at, compute) in [0, 1].into_iter().zip(with_choosing) {
         let most = *shares(at).iter().max().unwrap();
         // Who has one replica sends as many messages as the other stage has.
         let own_messages = if shares(at).len() > 1 { vec![most] } else { messages.clone() };
@@ -152,7 +152,7 @@ fn a_part_takes_as_long_as_all_of_it_on_a_faster_way() {
             2.19e-10 * n * n.log2() * 440.0 / 1008.0
         };
         let by_hand = 1e9 * m * own_messages.iter().map(chosen_s).sum::<f64>();
-        let took = own - without[at];
+        let took = compute - without[at];
         assert!((took / by_hand - 1.0).abs() < 1e-3, "stage {at}: {took} ns, {by_hand} by hand");
     }
 }
@@ -163,16 +163,16 @@ fn told_compared_and_refused_by_who_lacks_words() {
     planned(&folder, "");
     std::fs::copy(folder.path("p.json"), folder.path("whole.json")).unwrap();
     planned(&folder, "--allow-lossy ada-top-k=0.001");
-    let told = folder.run(&format!("explain p.json {ON}")).exits(0);
-    assert!(told.stdout.contains("ada-top-k  1 in 1000"), "{}", told.stdout);
-    assert!(told.stderr.contains("warning[lossy]"), "{}", told.stderr);
-    let told = folder.run("compare whole.json p.json --json").exits(10).json();
-    let changes = told["changes"].as_array().unwrap();
-    let own = changes.iter().find(|own| own["field"] == "edges between stages").unwrap();
-    assert_eq!((&own["a"], &own["b"]), (&json!("whole"), &json!("0 to 1: 1 in 1000")));
+    let ran = folder.run(&format!("explain p.json {ON}")).exits(0);
+    assert!(ran.stdout.contains("ada-top-k  1 in 1000"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("warning[lossy]"), "{}", ran.stderr);
+    let answer = folder.run("compare whole.json p.json --json").exits(10).json();
+    let changes = answer["changes"].as_array().unwrap();
+    let change = changes.iter().find(|change| change["field"] == "edges between stages").unwrap();
+    assert_eq!((&change["a"], &change["b"]), (&json!("whole"), &json!("0 to 1: 1 in 1000")));
     for target in ["megatron", "torchtitan", "flagscale"] {
-        let told = folder.run(&format!("export p.json {ON} --target {target} --to out-{target}"));
-        assert!(told.stderr.contains("compressed edges"), "{target}: {}", told.stderr);
+        let ran = folder.run(&format!("export p.json {ON} --target {target} --to out-{target}"));
+        assert!(ran.stderr.contains("compressed edges"), "{target}: {}", ran.stderr);
     }
     folder.run(&format!("export p.json {ON} --target svg -o p.svg")).exits(0);
 }
@@ -195,8 +195,8 @@ fn what_is_wrong_is_named() {
         ("ada-top-k=0.1,ada-top-k=0.2", "second way"),
     ] {
         let line = format!("plan gpt.json --cluster homes.yaml {flags} --allow-lossy {words}");
-        let told = folder.run(&line).exits(2);
-        assert!(told.stderr.contains(named), "{words}: {}", told.stderr);
+        let ran = folder.run(&line).exits(2);
+        assert!(ran.stderr.contains(named), "{words}: {}", ran.stderr);
     }
     for (flags, named) in [
         ("--algorithm search-3d --cluster one.yaml", "unlike-nodes"),
@@ -212,8 +212,8 @@ fn what_is_wrong_is_named() {
         let line = format!(
             "plan gpt.json {flags} --global-batch 64 --sequence-length 1024 --allow-lossy ada-top-k=0.01"
         );
-        let told = folder.run(&line).exits(2);
-        assert!(told.talk().contains(named), "{flags}: {}", told.stderr);
+        let ran = folder.run(&line).exits(2);
+        assert!(ran.talk().contains(named), "{flags}: {}", ran.stderr);
     }
     let plan = planned(&folder, "--allow-lossy ada-top-k=0.001");
     for (member, value, named) in [
@@ -229,11 +229,11 @@ fn what_is_wrong_is_named() {
         ("bytes", json!(1), "edges"),
         ("sent_bytes", json!(1), "edges"),
     ] {
-        let mut own = plan.clone();
-        own["communication"]["edges"][0][member] = value.clone();
-        folder.write("own.json", &own.to_string());
-        let told = folder.run(&format!("verify own.json {ON}"));
-        assert!(told.code != 0 && told.stderr.contains(named), "{member} {value}: {}", told.stderr);
+        let mut changed = plan.clone();
+        changed["communication"]["edges"][0][member] = value.clone();
+        folder.write("own.json", &changed.to_string());
+        let ran = folder.run(&format!("verify own.json {ON}"));
+        assert!(ran.code != 0 && ran.stderr.contains(named), "{member} {value}: {}", ran.stderr);
     }
     let mut without = plan.clone();
     without["communication"].as_object_mut().unwrap().remove("lossy");
@@ -246,16 +246,16 @@ fn what_is_wrong_is_named() {
     twice["communication"]["edges"] = json!([edge, edge]);
     let mut no_edge = plan.clone();
     no_edge["communication"].as_object_mut().unwrap().remove("edges");
-    for (own, named) in [
+    for (changed, named) in [
         (without, "1 at most is allowed"),
         (other, "10 at most is allowed"),
         (second, "not the one way"),
         (twice, "twice"),
         (no_edge, "step_time_ns"),
     ] {
-        folder.write("own.json", &own.to_string());
-        let told = folder.run(&format!("verify own.json {ON}"));
-        assert!(told.code != 0 && told.stderr.contains(named), "{named}: {}", told.stderr);
+        folder.write("own.json", &changed.to_string());
+        let ran = folder.run(&format!("verify own.json {ON}"));
+        assert!(ran.code != 0 && ran.stderr.contains(named), "{named}: {}", ran.stderr);
     }
 }
 
@@ -280,11 +280,11 @@ fn no_limit_of_the_search_makes_the_plan_slower() {
             // What does not bind is whole, whatever the budget.
             let n_edges = plan["communication"]["edges"].as_array().map_or(0, Vec::len);
             for at in 0..n_edges {
-                let mut own = plan.clone();
-                own["communication"]["edges"].as_array_mut().unwrap().remove(at);
-                folder.write("own.json", &own.to_string());
-                let told = folder.run(&format!("simulate own.json {ON} --json")).json();
-                let step = told["step_time_ns"].as_f64().unwrap() * 1e-9;
+                let mut changed = plan.clone();
+                changed["communication"]["edges"].as_array_mut().unwrap().remove(at);
+                folder.write("own.json", &changed.to_string());
+                let answer = folder.run(&format!("simulate own.json {ON} --json")).json();
+                let step = answer["step_time_ns"].as_f64().unwrap() * 1e-9;
                 assert!(step > part, "{budget}: edge {at} is in part in vain");
             }
             line("").exits(0);

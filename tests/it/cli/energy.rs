@@ -49,14 +49,14 @@ fn number(of: &Value, pointer: &str) -> f64 {
 fn by_hand(plan: &Value, pue: f64) -> [f64; 2] {
     let step = number(plan, "/energy/step_s");
     let (mut joules, mut most) = (0.0, 0.0);
-    for own in plan["energy"]["devices"].as_array().unwrap() {
-        let [idle, transfers, memory, products] = match own["kind"].as_str().unwrap() {
+    for device in plan["energy"]["devices"].as_array().unwrap() {
+        let [idle, transfers, memory, products] = match device["kind"].as_str().unwrap() {
             "rtx_4090" => [20.0, 100.0, 250.0, 440.0],
             _ => [15.0, 80.0, 150.0, 250.0],
         };
-        let n = number(own, "/n_devices");
+        let n = number(device, "/n_devices");
         let [computing, at_peak, sends] =
-            ["/computing_s", "/products_s", "/transfers_s"].map(|name| number(own, name));
+            ["/computing_s", "/products_s", "/transfers_s"].map(|name| number(device, name));
         let each = products * at_peak
             + memory * (computing - at_peak)
             + transfers * sends
@@ -85,8 +85,8 @@ fn joules_scale_with_the_facility_and_seconds_do_not() {
         let [one, two] = ["1", "1.5"]
             .map(|pue| planned(&folder, &format!("{what} --pue {pue}"))["plan"].clone());
         for name in ["joules_per_step", "joules_per_token", "mean_w", "most_w"] {
-            let own = |plan: &Value| number(plan, &format!("/energy/{name}"));
-            assert!(is_near(own(&two), 1.5 * own(&one)), "{what} {name}");
+            let figure = |plan: &Value| number(plan, &format!("/energy/{name}"));
+            assert!(is_near(figure(&two), 1.5 * figure(&one)), "{what} {name}");
         }
         assert_eq!(one["cost"], two["cost"]);
         assert_eq!(one["energy"]["price_per_token"], two["energy"]["price_per_token"]);
@@ -95,7 +95,7 @@ fn joules_scale_with_the_facility_and_seconds_do_not() {
             assert!(is_near(joules, number(plan, "/energy/joules_per_step")), "{what}");
             // Rows are of all of their devices, before what the facility adds.
             let rows = plan["energy"]["devices"].as_array().unwrap().iter();
-            let rows: f64 = rows.map(|own| number(own, "/joules")).sum();
+            let rows: f64 = rows.map(|row| number(row, "/joules")).sum();
             assert!(is_near(pue * rows, joules), "{what}: {rows}");
             assert!(is_near(most, number(plan, "/energy/most_w")), "{what}");
             assert!(number(plan, "/energy/mean_w") <= most * (1.0 + 1e-12));
@@ -104,8 +104,8 @@ fn joules_scale_with_the_facility_and_seconds_do_not() {
             .as_array()
             .unwrap()
             .iter()
-            .map(|own| {
-                number(own, "/n_devices") * if own["kind"] == "rtx_4090" { 0.4 } else { 0.1 }
+            .map(|device| {
+                number(device, "/n_devices") * if device["kind"] == "rtx_4090" { 0.4 } else { 0.1 }
             })
             .sum();
         let step = number(&one, "/energy/step_s");
@@ -128,11 +128,11 @@ fn a_token_takes_less_energy_in_larger_batches_until_products_bind() {
         if plan["energy"]["binds"] == "products" {
             break;
         }
-        let own = number(&plan, "/energy/joules_per_output_token");
-        assert!(own < before, "{batch}: {own} {before}");
-        assert!(own >= number(&plan, "/energy/least_joules_per_token"));
+        let joules = number(&plan, "/energy/joules_per_output_token");
+        assert!(joules < before, "{batch}: {joules} {before}");
+        assert!(joules >= number(&plan, "/energy/least_joules_per_token"));
         assert_eq!(plan["energy"]["is_nominal"], true);
-        before = own;
+        before = joules;
     }
 }
 
@@ -146,27 +146,27 @@ fn caps_are_kept_and_fronts_have_no_dominated_point() {
         let most = number(&free["plan"], "/energy/most_w");
         for share in [0.8, 0.5, 0.35] {
             let cap = most * share;
-            let told = planned(&folder, &format!("{what} --power-cap {cap} -o cap.json --force"));
-            assert!(number(&told["plan"], "/energy/most_w") <= cap, "{what} {share}");
+            let answer = planned(&folder, &format!("{what} --power-cap {cap} -o cap.json --force"));
+            assert!(number(&answer["plan"], "/energy/most_w") <= cap, "{what} {share}");
             assert!(
-                number(&told, "/plan/cost/step_time_s")
+                number(&answer, "/plan/cost/step_time_s")
                     >= number(&free, "/plan/cost/step_time_s") * 0.999_999
-                    || told["plan"]["request"].get("without").is_some()
+                    || answer["plan"]["request"].get("without").is_some()
             );
-            front(&told);
+            front(&answer);
         }
         // A cap of what is drawn is kept to the last digit, and so is the file.
-        let told = planned(&folder, &format!("{what} --power-cap {most} -o most.json --force"));
-        assert!(number(&told["plan"], "/energy/most_w") <= most, "{what}");
+        let answer = planned(&folder, &format!("{what} --power-cap {most} -o most.json --force"));
+        assert!(number(&answer["plan"], "/energy/most_w") <= most, "{what}");
         let on = if what.contains("room") { "room.yaml" } else { "equal.yaml" };
         folder.run(&format!("verify most.json --model dense.json --cluster {on}")).exits(0);
         folder.run(&format!("verify cap.json --model dense.json --cluster {on}")).exits(0);
         let mut edited = folder.json("cap.json");
         edited["request"]["power_cap_w"] = json!(number(&edited, "/energy/most_w") * 0.99);
         folder.write("edited.json", &edited.to_string());
-        let told =
+        let ran =
             folder.run(&format!("verify edited.json --model dense.json --cluster {on}")).exits(6);
-        assert!(told.stderr.contains("power-cap"), "{}", told.stderr);
+        assert!(ran.stderr.contains("power-cap"), "{}", ran.stderr);
         let mut silent = folder.json("cap.json");
         silent.as_object_mut().unwrap().remove("energy");
         folder.write("silent.json", &silent.to_string());
@@ -186,8 +186,8 @@ fn low_caps_are_kept_where_boards_can_and_idle_devices_count() {
         "name: low\nnodes: [{name: a, device: t4}]\nrunning: [{kind: t4, power_w: 35}]\n",
     );
     // A T4 has 70 W: 14 W at least.
-    let told = planned(&folder, &format!("{SERVE} --batch 4 --cluster low.yaml --power-cap 15"));
-    assert!(number(&told["plan"], "/energy/most_w") <= 15.0);
+    let answer = planned(&folder, &format!("{SERVE} --batch 4 --cluster low.yaml --power-cap 15"));
+    assert!(number(&answer["plan"], "/energy/most_w") <= 15.0);
     let none = format!("plan dense.json {SERVE} --batch 4 --cluster low.yaml --power-cap 13.9");
     assert!(folder.run(&none).exits(4).stderr.contains("power-cap"));
     let (_, running) = ROOM.split_once("running:\n").unwrap();
@@ -197,19 +197,19 @@ fn low_caps_are_kept_where_boards_can_and_idle_devices_count() {
     let line = format!("{TRAIN} --cluster pair.yaml --devices 1 --pue 1.5");
     let plan = planned(&folder, &line)["plan"].clone();
     let duties = plan["energy"]["devices"].as_array().unwrap();
-    let idle: Vec<&Value> = duties.iter().filter(|own| own.get("stage").is_none()).collect();
+    let idle: Vec<&Value> = duties.iter().filter(|duty| duty.get("stage").is_none()).collect();
     assert_eq!(idle.len(), 1, "{duties:?}");
     let [joules, most] = by_hand(&plan, 1.5);
     assert!(is_near(joules, number(&plan, "/energy/joules_per_step")));
     assert!(is_near(most, number(&plan, "/energy/most_w")));
 }
 
-fn front(told: &Value) {
-    let points = told["energy_front"].as_array().unwrap();
-    let figures = |own: &Value| {
-        let price = own["price_per_token"].as_f64().unwrap_or_default();
+fn front(answer: &Value) {
+    let points = answer["energy_front"].as_array().unwrap();
+    let figures = |point: &Value| {
+        let price = point["price_per_token"].as_f64().unwrap_or_default();
         let [speed, joules, most] =
-            ["/tokens_per_s", "/joules_per_token", "/most_w"].map(|name| number(own, name));
+            ["/tokens_per_s", "/joules_per_token", "/most_w"].map(|name| number(point, name));
         [-speed, joules, most, price]
     };
     for (a, b) in points.iter().flat_map(|a| points.iter().map(move |b| (a, b))) {
@@ -228,12 +228,12 @@ fn the_least_energy_and_cost_are_no_more_than_the_fastest_plan_takes() {
     ] {
         let on = if what.contains("room") { "room.yaml" } else { "equal.yaml" };
         let fast = planned(&folder, &format!("{what} --pue 1"))["plan"].clone();
-        let told =
+        let answer =
             planned(&folder, &format!("{what} --objective energy-per-token -o least.json --force"));
-        let (own, other) = ("/energy/joules_per_token", "/energy/least_joules_per_token");
-        assert!(number(&told["plan"], own) <= number(&fast, own), "{what}");
-        assert!(number(&told["plan"], own) >= number(&told["plan"], other), "{what}");
-        front(&told);
+        let (taken, other) = ("/energy/joules_per_token", "/energy/least_joules_per_token");
+        assert!(number(&answer["plan"], taken) <= number(&fast, taken), "{what}");
+        assert!(number(&answer["plan"], taken) >= number(&answer["plan"], other), "{what}");
+        front(&answer);
         folder.run(&format!("verify least.json --model dense.json --cluster {on}")).exits(0);
         folder.run(&format!("simulate least.json --model dense.json --cluster {on}")).exits(0);
         let explained =
@@ -265,9 +265,9 @@ fn the_least_energy_and_cost_are_no_more_than_the_fastest_plan_takes() {
             assert!([3, 6].contains(&code), "{what} {pointer}: {code}");
         }
         if on == "room.yaml" {
-            let told = planned(&folder, &format!("{what} --objective cost-per-token"));
-            let own = "/energy/price_per_token";
-            assert!(number(&told["plan"], own) <= number(&fast, own), "{what}");
+            let answer = planned(&folder, &format!("{what} --objective cost-per-token"));
+            let price = "/energy/price_per_token";
+            assert!(number(&answer["plan"], price) <= number(&fast, price), "{what}");
         }
     }
 }
@@ -278,9 +278,9 @@ fn what_can_not_be_is_refused() {
     let plan = format!("plan dense.json {SERVE} --batch 4 --cluster room.yaml");
     let refused = |text: &str, flags: &str, word: &str| {
         folder.write("room.yaml", text);
-        let told = folder.run(&format!("{plan} {flags}"));
-        assert!([2, 3].contains(&told.code), "{flags} {}", told.stderr);
-        assert!(told.stderr.contains(word) && told.stderr.contains("hint"), "{}", told.stderr);
+        let ran = folder.run(&format!("{plan} {flags}"));
+        assert!([2, 3].contains(&ran.code), "{flags} {}", ran.stderr);
+        assert!(ran.stderr.contains(word) && ran.stderr.contains("hint"), "{}", ran.stderr);
     };
     let with = |from: &str, to: &str| ROOM.replace(from, to);
     refused(&with("idle_w: 20", "idle_w: 300"), "", "power-order");

@@ -38,8 +38,8 @@ fn the_search_is_no_worse_than_either_choice_and_its_bound_holds_for_both() {
     assert_eq!(on["parallelism"]["training"]["expert_overlap"], true);
     assert_eq!(off["parallelism"]["training"]["expert_overlap"], Value::Null);
     assert!(on["parallelism"]["n_micro_batches"].as_u64().unwrap() > 1, "one has no other beside");
-    let told = folder.run(&format!("{LINE} {pins}=on")).exits(0).stdout;
-    assert!(told.contains("EP 4, ZeRO 1, overlapped all-to-all"), "{told}");
+    let stdout = folder.run(&format!("{LINE} {pins}=on")).exits(0).stdout;
+    assert!(stdout.contains("EP 4, ZeRO 1, overlapped all-to-all"), "{stdout}");
 }
 
 #[test]
@@ -53,14 +53,14 @@ fn the_same_degrees_are_faster_with_exchanges_beside_work_and_say_so() {
     for name in ["on", "off"] {
         folder.run(&format!("verify {name}.json {ON}")).exits(0);
     }
-    let told = folder.run(&format!("compare off.json on.json {ON}")).exits(10).stdout;
-    assert!(told.contains("EP communication"), "{told}");
+    let stdout = folder.run(&format!("compare off.json on.json {ON}")).exits(10).stdout;
+    assert!(stdout.contains("EP communication"), "{stdout}");
     for (name, otherwise_s) in [("on", off_s), ("off", on_s)] {
-        let told = folder.run(&format!("explain {name}.json {ON} --json")).exits(0).json();
-        let own = &told["expert_overlap"];
-        assert_eq!(own["beside"], name == "on");
-        let told_s = own["otherwise_step_time_ns"].as_f64().unwrap() * 1e-9;
-        assert!((told_s - otherwise_s).abs() < 2e-9, "{told} {otherwise_s}");
+        let answer = folder.run(&format!("explain {name}.json {ON} --json")).exits(0).json();
+        let overlap = &answer["expert_overlap"];
+        assert_eq!(overlap["beside"], name == "on");
+        let told_s = overlap["otherwise_step_time_ns"].as_f64().unwrap() * 1e-9;
+        assert!((told_s - otherwise_s).abs() < 2e-9, "{answer} {otherwise_s}");
     }
     let flag = "--overlap-moe-expert-parallel-comm";
     let exported = |name: &str, target: &str| {
@@ -73,8 +73,8 @@ fn the_same_degrees_are_faster_with_exchanges_beside_work_and_say_so() {
     assert!(!exported("off", "megatron").1.contains(flag));
     // What runs by these flags is priced as the plan is.
     folder.write("now.args", &text);
-    let told = folder.run(&format!("compare now.args on.json {ON} --json")).exits(0).json();
-    assert_eq!(told["changes"], json!([]), "{told}");
+    let answer = folder.run(&format!("compare now.args on.json {ON} --json")).exits(0).json();
+    assert_eq!(answer["changes"], json!([]), "{answer}");
     let (code, text) = exported("on", "megatron-bridge");
     assert!(code == 0 && text.contains("model.overlap_moe_expert_parallel_comm=true"), "{text}");
     for target in ["torch-pipelining", "jax"] {
@@ -121,8 +121,8 @@ fn pipelines_run_one_forward_pass_more_before_they_alternate() {
     folder.run(&format!("verify edited.json {ON}")).exits(6);
     // What Megatron runs by the flags is priced as the plan is, order and peaks included.
     folder.run(&format!("export on.json {ON} --target megatron -o now.args")).exits(0);
-    let told = folder.run(&format!("compare now.args on.json {ON} --json")).exits(0).json();
-    assert_eq!(told["changes"], json!([]), "{told}");
+    let answer = folder.run(&format!("compare now.args on.json {ON} --json")).exits(0).json();
+    assert_eq!(answer["changes"], json!([]), "{answer}");
 }
 
 #[test]
@@ -148,10 +148,10 @@ fn plans_that_can_not_run_them_so_are_refused() {
         edit(&mut edited);
         folder.write("edited.json", &edited.to_string());
         let ran = folder.run(&format!("verify edited.json {ON}")).exits(6);
-        let told = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(told.contains(why), "{why}: {told}");
+        let text = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(why), "{why}: {text}");
     }
     let none = format!("{LINE} --pin expert-overlap=on --stack torchtitan");
-    let told = folder.run(&none).exits(4).talk();
-    assert!(told.contains("the stack does not leave that to the plan"), "{told}");
+    let text = folder.run(&none).exits(4).talk();
+    assert!(text.contains("the stack does not leave that to the plan"), "{text}");
 }

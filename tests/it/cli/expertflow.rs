@@ -57,7 +57,7 @@ const TRACE: &str = "--routing-trace trace.jsonl";
 
 fn missed(plan: &Value) -> u64 {
     let layers = plan["experts"]["layers"].as_array().unwrap();
-    layers.iter().map(|own| own["cache"]["missed"].as_u64().unwrap()).sum()
+    layers.iter().map(|layer| layer["cache"]["missed"].as_u64().unwrap()).sum()
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_plan_of_slots_is_judged_explained_compared_and_exported() {
         let folder = folder(cluster);
         let plan = planned(&folder, &line("slots=24", skew), "own.json");
         let layers = plan["experts"]["layers"].as_array().unwrap();
-        let slots: u64 = layers.iter().map(|own| own["slots"].as_u64().unwrap()).sum();
+        let slots: u64 = layers.iter().map(|layer| layer["slots"].as_u64().unwrap()).sum();
         assert!((8..=24).contains(&slots) && layers.len() == 4, "{slots}");
         // Exact predictions see all that fits come.
         let lru = planned(&folder, &line("slots=24,policy=lru", skew), "lru.json");
@@ -78,17 +78,16 @@ fn a_plan_of_slots_is_judged_explained_compared_and_exported() {
             missed(&plan),
             missed(&lru)
         );
-        let told = folder.run(&format!("verify own.json {ON} --json")).exits(0).json();
-        assert_eq!(told["not_judged"].as_array().unwrap().is_empty(), skew != TRACE);
+        let answer = folder.run(&format!("verify own.json {ON} --json")).exits(0).json();
+        assert_eq!(answer["not_judged"].as_array().unwrap().is_empty(), skew != TRACE);
         folder.run(&format!("verify lru.json {ON}")).exits(0);
-        let told = folder.run(&format!("explain own.json {ON}")).exits(0).stdout;
-        assert!(told.contains("a step computes") && told.contains("pcie4_x16"), "{told}");
-        let told =
-            folder.run(&format!("explain own.json {ON} --device node0.gpu0 --json")).exits(0);
-        assert_eq!(told.json()["device"]["layers"].as_array().unwrap().len(), 4);
-        let told = folder.run("compare lru.json own.json --json").exits(10).json();
-        let hits = |own: &str| told[own]["hit_ratio"].as_f64().unwrap();
-        assert!(hits("a") < hits("b"), "{told}");
+        let stdout = folder.run(&format!("explain own.json {ON}")).exits(0).stdout;
+        assert!(stdout.contains("a step computes") && stdout.contains("pcie4_x16"), "{stdout}");
+        let ran = folder.run(&format!("explain own.json {ON} --device node0.gpu0 --json")).exits(0);
+        assert_eq!(ran.json()["device"]["layers"].as_array().unwrap().len(), 4);
+        let answer = folder.run("compare lru.json own.json --json").exits(10).json();
+        let hits = |side: &str| answer[side]["hit_ratio"].as_f64().unwrap();
+        assert!(hits("a") < hits("b"), "{answer}");
         folder.run("compare own.json own.json").exits(0);
         if cluster == ONE {
             let ran =
@@ -108,23 +107,23 @@ fn counts_are_those_of_the_trace() {
     let mut needed = [0_u64; 4];
     let mut step: Vec<std::collections::BTreeSet<u64>> = vec![Default::default(); 4];
     for text in trace().lines() {
-        let own: Value = serde_json::from_str(text).unwrap();
-        let layer = own["layer"].as_u64().unwrap() as usize;
-        if own["token"] == 0 {
+        let row: Value = serde_json::from_str(text).unwrap();
+        let layer = row["layer"].as_u64().unwrap() as usize;
+        if row["token"] == 0 {
             needed[layer] += step[layer].len() as u64;
             step[layer].clear();
         }
-        for expert in own["experts"].as_array().unwrap() {
+        for expert in row["experts"].as_array().unwrap() {
             visits[layer][expert.as_u64().unwrap() as usize] += 1.0;
             step[layer].insert(expert.as_u64().unwrap());
         }
     }
-    for (layer, own) in plan["experts"]["layers"].as_array().unwrap().iter().enumerate() {
-        assert_eq!(own["visits"], json!(visits[layer]));
-        assert_eq!(own["cache"]["needed"], json!(needed[layer] + step[layer].len() as u64));
-        assert_eq!((&own["cache"]["missed"], &own["cache"]["waves"]), (&json!(0), &json!(12)));
+    for (layer, entry) in plan["experts"]["layers"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(entry["visits"], json!(visits[layer]));
+        assert_eq!(entry["cache"]["needed"], json!(needed[layer] + step[layer].len() as u64));
+        assert_eq!((&entry["cache"]["missed"], &entry["cache"]["waves"]), (&json!(0), &json!(12)));
         // All that is needed lies in slots from the start.
-        assert_eq!(own["cache"]["ahead"], 0);
+        assert_eq!(entry["cache"]["ahead"], 0);
     }
     let host = &plan["experts"]["host"];
     assert_eq!((&host["steps"], &host["exposed_s"]), (&json!(12), &json!(0.0)));
@@ -139,19 +138,23 @@ fn counts_are_those_of_the_trace() {
 #[test]
 fn misses_over_the_link_are_waited_for() {
     let folder = folder(ONE);
-    let own = planned(&folder, &line("slots=8,policy=lru,start=empty", TRACE), "own.json");
-    let host = &own["experts"]["host"];
+    let plan = planned(&folder, &line("slots=8,policy=lru,start=empty", TRACE), "own.json");
+    let host = &plan["experts"]["host"];
     let number = |name: &str| host[name].as_f64().unwrap();
     let fetch = number("start_up_s") + number("expert_bytes") / number("bytes_per_s");
     // Layers of this model compute for less than one expert arrives.
-    let least = missed(&own) as f64 * fetch - number("compute_s");
+    let least = missed(&plan) as f64 * fetch - number("compute_s");
     assert!(
         number("exposed_s") >= least * (1.0 - 1e-9)
-            && number("exposed_s") <= missed(&own) as f64 * fetch
+            && number("exposed_s") <= missed(&plan) as f64 * fetch
     );
     let whole = planned(&folder, &line("slots=24,layers=whole", TRACE), "whole.json");
-    let slots: Vec<&Value> =
-        whole["experts"]["layers"].as_array().unwrap().iter().map(|own| &own["slots"]).collect();
+    let slots: Vec<&Value> = whole["experts"]["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|layer| &layer["slots"])
+        .collect();
     assert_eq!(slots, [2, 2, 2, 16]);
     folder.run(&format!("verify whole.json {ON}")).exits(0);
     folder.run(&format!("export whole.json {ON} --target llama.cpp -o run.sh")).exits(0);
@@ -213,19 +216,19 @@ fn bad_input_is_refused_by_name() {
             ran.stderr.contains(&format!("error[{code}]")) && ran.stderr.contains("hint: ");
         assert!(is_told, "{line}: {}", ran.stderr);
     };
-    let own = |options: &str| line(options, TRACE);
-    refused(&own("slots=7"), "too-few-slots", 2);
-    refused(&own("slots=65"), "too-many-slots", 2);
-    refused(&own("policy=lru,noise=0.5"), "bad-option", 2);
-    refused(&own("policy=fifo"), "bad-option", 2);
-    refused(&own("steps=8"), "not-for-traces", 2);
+    let traced = |options: &str| line(options, TRACE);
+    refused(&traced("slots=7"), "too-few-slots", 2);
+    refused(&traced("slots=65"), "too-many-slots", 2);
+    refused(&traced("policy=lru,noise=0.5"), "bad-option", 2);
+    refused(&traced("policy=fifo"), "bad-option", 2);
+    refused(&traced("steps=8"), "not-for-traces", 2);
     refused(&line("", &format!("{TRACE} --expert-skew balanced")), "two-sources", 2);
     refused(&line("", TRACE).replace("decode", "training"), "not-for-experts", 2);
-    refused(&format!("{} --export sglang=x", own("")), "unknown-target", 2);
+    refused(&format!("{} --export sglang=x", traced("")), "unknown-target", 2);
     // The line is named.
     let (first, rest) =
         trace().split_once('\n').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
-    for (text, told) in [
+    for (text, named) in [
         (format!("{rest}{first}\n"), "out of order"),
         (format!("{first}\n{{\"step\":0}}\n"), "line 2"),
         (trace().replacen("[0,1]", "[0,16]", 1), "the model has 16"),
@@ -235,9 +238,9 @@ fn bad_input_is_refused_by_name() {
         (String::new(), "no line"),
     ] {
         folder.write("trace.jsonl", &text);
-        let ran = folder.run(&own("")).exits(3);
+        let ran = folder.run(&traced("")).exits(3);
         assert!(
-            ran.stderr.contains("error[bad-trace]") && ran.stderr.contains(told),
+            ran.stderr.contains("error[bad-trace]") && ran.stderr.contains(named),
             "{}",
             ran.stderr
         );
@@ -248,9 +251,9 @@ fn bad_input_is_refused_by_name() {
     }
     folder.write("trace.jsonl", &trace());
     folder.write("c.yaml", &ONE.replace("pcie4_x16", "none"));
-    refused(&own(""), "no-host-link", 3);
+    refused(&traced(""), "no-host-link", 3);
     folder.write("c.yaml", &ONE.replace("- {device", "- {count: 2, nics: 1, device"));
-    refused(&own(""), "several-hosts", 2);
+    refused(&traced(""), "several-hosts", 2);
 }
 
 #[test]
@@ -258,10 +261,10 @@ fn a_plan_is_held_against_its_trace() {
     let folder = folder(TWO);
     let plan = planned(&folder, &line("slots=16", TRACE), "own.json");
     let verify = format!("verify own.json {ON}");
-    let told = folder.run(&format!("{verify} --json")).exits(0).json();
-    assert_eq!(told["not_judged"].as_array().unwrap().len(), 7, "{told}");
-    let told = folder.run(&format!("{verify} {TRACE} --json")).exits(0).json();
-    assert_eq!(told["not_judged"], json!([]), "{told}");
+    let answer = folder.run(&format!("{verify} --json")).exits(0).json();
+    assert_eq!(answer["not_judged"].as_array().unwrap().len(), 7, "{answer}");
+    let answer = folder.run(&format!("{verify} {TRACE} --json")).exits(0).json();
+    assert_eq!(answer["not_judged"], json!([]), "{answer}");
     let layers = plan["experts"]["layers"].as_array().unwrap().len();
     for member in ["needed", "missed", "ahead", "waves"] {
         let mut bad = plan.clone();
@@ -303,21 +306,25 @@ fn tokens_change_places_where_that_misses_fewer() {
     let kinds = "--routing-trace kinds.jsonl";
     let sum = |plan: &Value, of: &str| -> u64 {
         let layers = plan["experts"]["layers"].as_array().unwrap();
-        layers.iter().map(|own| own["cache"][of].as_u64().unwrap()).sum()
+        layers.iter().map(|layer| layer["cache"][of].as_u64().unwrap()).sum()
     };
     let options = |more: &str| line(&format!("slots=16,policy=lru{more}"), kinds);
     let in_order = planned(&folder, &options(""), "order.json");
     let plan = planned(&folder, &options(",regroup=2"), "own.json");
-    let own = &plan["experts"]["host"]["regrouped"];
-    assert_eq!((&own["steps"], &own["is_done"]), (&json!(2), &json!(true)), "{own}");
+    let regrouped = &plan["experts"]["host"]["regrouped"];
+    assert_eq!(
+        (&regrouped["steps"], &regrouped["is_done"]),
+        (&json!(2), &json!(true)),
+        "{regrouped}"
+    );
     // Both steps are of the same four experts of each kind: in order each needs all eight.
-    assert_eq!(own["needed_in_order"], sum(&in_order, "needed"));
-    assert_eq!(own["missed_in_order"], sum(&in_order, "missed"));
+    assert_eq!(regrouped["needed_in_order"], sum(&in_order, "needed"));
+    assert_eq!(regrouped["missed_in_order"], sum(&in_order, "missed"));
     assert_eq!((sum(&in_order, "needed"), sum(&plan, "needed")), (16 * 4 * 8, 16 * 4 * 4));
-    assert_eq!(own["needed_at_least"], 16 * 4 * 4);
-    assert!(sum(&plan, "missed") < sum(&in_order, "missed"), "{own}");
-    let told = folder.run(&format!("explain own.json {ON}")).exits(0).stdout;
-    assert!(told.contains("tokens of 2 steps change places"), "{told}");
+    assert_eq!(regrouped["needed_at_least"], 16 * 4 * 4);
+    assert!(sum(&plan, "missed") < sum(&in_order, "missed"), "{regrouped}");
+    let stdout = folder.run(&format!("explain own.json {ON}")).exits(0).stdout;
+    assert!(stdout.contains("tokens of 2 steps change places"), "{stdout}");
     for trace in ["", kinds] {
         folder.run(&format!("verify own.json {ON} {trace}")).exits(0);
         for (member, value) in [("steps", json!(3)), ("needed_at_least", json!(100_000))] {

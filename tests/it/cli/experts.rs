@@ -52,17 +52,17 @@ fn a_plan_of_experts_is_judged_explained_compared_and_exported() {
         (&plan["experts"]["tokens"], &plan["objective"]),
         (&json!(256), &json!("expert-load"))
     );
-    let told = folder.run(&format!("verify own.json {ON}")).exits(0);
-    assert!(told.stdout.contains("16 experts of 4 layers on 8 devices"), "{}", told.stdout);
-    let told = folder.run(&format!("explain own.json {ON}")).exits(0).stdout;
-    assert!(told.contains("a step of 256 tokens with 2 experts each"), "{told}");
-    let told = folder.run(&format!("explain own.json {ON} --device node1.gpu2 --json")).exits(0);
-    let held = &told.json()["device"]["layers"][0]["experts"];
-    assert!((1..=3).contains(&held.as_array().unwrap().len()), "{held}");
+    let ran = folder.run(&format!("verify own.json {ON}")).exits(0);
+    assert!(ran.stdout.contains("16 experts of 4 layers on 8 devices"), "{}", ran.stdout);
+    let stdout = folder.run(&format!("explain own.json {ON}")).exits(0).stdout;
+    assert!(stdout.contains("a step of 256 tokens with 2 experts each"), "{stdout}");
+    let ran = folder.run(&format!("explain own.json {ON} --device node1.gpu2 --json")).exits(0);
+    let experts = &ran.json()["device"]["layers"][0]["experts"];
+    assert!((1..=3).contains(&experts.as_array().unwrap().len()), "{experts}");
     planned(&folder, &LINE.replace("expert-placement", "eplb"), "eplb.json");
-    let told = folder.run("compare eplb.json own.json --json").exits(10).json();
-    let load = |own: &str| told[own]["load"].as_f64().unwrap();
-    assert!(load("b") <= load("a") && load("b") >= 1.0, "{told}");
+    let answer = folder.run("compare eplb.json own.json --json").exits(10).json();
+    let load = |side: &str| answer[side]["load"].as_f64().unwrap();
+    assert!(load("b") <= load("a") && load("b") >= 1.0, "{answer}");
     folder.run("compare own.json own.json").exits(0);
     for (line, code) in [
         (format!("simulate own.json {ON}"), "not-for-experts"),
@@ -83,12 +83,13 @@ fn a_plan_of_experts_is_judged_explained_compared_and_exported() {
     assert_eq!((rows.len(), rows[3].as_array().unwrap().len()), (4, 24));
     assert!(text.contains("--ep-size 8 --ep-num-redundant-experts 8 "), "{text}");
     // The plan again from the map alone: slot p is on device p / 3.
-    for own in layers {
-        for layer in own["layers"].as_array().unwrap() {
+    for entry in layers {
+        for layer in entry["layers"].as_array().unwrap() {
             let row = rows[layer.as_u64().unwrap() as usize].as_array().unwrap();
-            for (expert, devices) in own["devices_of_expert"].as_array().unwrap().iter().enumerate()
+            for (expert, devices) in
+                entry["devices_of_expert"].as_array().unwrap().iter().enumerate()
             {
-                let slots = row.iter().enumerate().filter(|(_, own)| **own == json!(expert));
+                let slots = row.iter().enumerate().filter(|(_, value)| **value == json!(expert));
                 let names: Vec<String> = slots
                     .map(|(slot, _)| format!("node{}.gpu{}", slot / 12, slot / 3 % 4))
                     .collect();
@@ -105,12 +106,12 @@ fn a_plan_of_experts_is_judged_explained_compared_and_exported() {
 fn groups_stay_on_their_hosts() {
     let folder = folder();
     let plan = planned(&folder, &LINE.replace("slots=3", "slots=3,groups=4"), "own.json");
-    for own in plan["experts"]["layers"].as_array().unwrap() {
-        let devices = own["devices_of_expert"].as_array().unwrap();
+    for entry in plan["experts"]["layers"].as_array().unwrap() {
+        let devices = entry["devices_of_expert"].as_array().unwrap();
         for group in devices.chunks(4) {
             let mut hosts: Vec<&str> = group
                 .iter()
-                .flat_map(|own| own.as_array().unwrap())
+                .flat_map(|names| names.as_array().unwrap())
                 .map(|name| name.as_str().unwrap().split('.').next().unwrap())
                 .collect();
             hosts.sort_unstable();
@@ -180,7 +181,7 @@ fn bad_input_is_refused_by_name() {
         let ran = folder.run(line).exits(exit);
         assert!(ran.stderr.contains(&format!("error[{code}]")), "{line}: {}", ran.stderr);
     };
-    for (text, told) in [
+    for (text, named) in [
         ("{\"0\": [1]}", "lacks the layers 1-3"),
         ("{\"9\": [1]}", "layer 9 of the histogram has no experts"),
         ("{\"0\": []}", "layer 0 has no experts"),
@@ -189,7 +190,7 @@ fn bad_input_is_refused_by_name() {
     ] {
         folder.write("visits.json", text);
         let ran = folder.run(LINE).exits(3);
-        assert!(ran.stderr.contains(told), "{text}: {}", ran.stderr);
+        assert!(ran.stderr.contains(named), "{text}: {}", ran.stderr);
     }
     let short: Vec<u32> = vec![1; 17];
     let all = json!({ "0": short, "1": short, "2": short, "3": short });

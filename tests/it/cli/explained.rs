@@ -45,8 +45,8 @@ fn every_figure_of_a_report_can_be_asked_for() {
             listed.iter().collect::<Vec<_>>()
         );
     }
-    let told = folder.run("explain plan.json --model model.json --longest 1").exits(0).stdout;
-    assert!(told.contains("longest"), "{told}");
+    let stdout = folder.run("explain plan.json --model model.json --longest 1").exits(0).stdout;
+    assert!(stdout.contains("longest"), "{stdout}");
     let bad = "--longest 1 --op c;--longest 0;--longest x".split(';');
     bad.for_each(|bad| drop(folder.run(&format!("explain {on} {bad}")).exits(2)));
     for bad in ["--op nothing", "--device nothing", "--transfer nothing", "--op c --device x"] {

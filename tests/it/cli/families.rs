@@ -39,12 +39,12 @@ fn planned(folder: &Folder, config: &str, flags: &str) -> Ran {
 
 /// Tokens of a sample that a plan states, after it was verified; its rate is that of these tokens.
 fn tokens(folder: &Folder, config: &str, flags: &str) -> u64 {
-    let told = planned(folder, config, flags).exits(0).json();
+    let answer = planned(folder, config, flags).exits(0).json();
     let on = format!("--model {config} --cluster c.yaml --scale memory=64");
     folder.run(&format!("verify p.json {on}")).exits(0);
     let plan = folder.json("p.json");
     let tokens = plan["training"]["sequence_length"].as_u64().unwrap();
-    let best = &told["best"];
+    let best = &answer["best"];
     let figure = |name: &str| best[name].as_f64().unwrap_or_else(|| panic!("{name}: {best}"));
     let of_step = figure("tokens_per_s") * figure("step_time_s");
     assert!((of_step / (8 * tokens) as f64 - 1.0).abs() < 1e-6, "{config}: {of_step}");
@@ -54,7 +54,7 @@ fn tokens(folder: &Folder, config: &str, flags: &str) -> u64 {
 /// The names of the families, with their configs.
 fn families() -> Option<Vec<(String, PathBuf)>> {
     let folder = data::folder()?.join("models/hf_families");
-    let files = std::fs::read_dir(folder).unwrap().map(|own| own.unwrap().path());
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let name = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
     let mut all: Vec<_> = files.map(|path| (name(&path), path)).collect();
     all.retain(|(name, _)| name != "parameters");
@@ -72,9 +72,9 @@ fn plans_of_every_family_are_verified_with_and_without_a_length() {
             planned(&folder, &config, "").exits(3);
             continue;
         }
-        let own = tokens(&folder, &config, "");
+        let whole = tokens(&folder, &config, "");
         if WITHOUT_TEXT.contains(&name) {
-            assert_eq!(own, 1, "{name}: a sample is no row of tokens");
+            assert_eq!(whole, 1, "{name}: a sample is no row of tokens");
             let refused = planned(&folder, &config, "--sequence-length 64").exits(2);
             assert_eq!(refused.json()["error"]["code"], "sequence-fixed", "{name}");
             let refused = planned(&folder, &config, "--tokens-per-step 65536").exits(2).json();
@@ -83,7 +83,7 @@ fn plans_of_every_family_are_verified_with_and_without_a_length() {
             continue;
         }
         // One step shorter than the whole: room for any picture.
-        let length = own - 8;
+        let length = whole - 8;
         assert_eq!(tokens(&folder, &config, &format!("--sequence-length {length}")), length);
     }
 }
@@ -100,10 +100,10 @@ fn tokens_of_models_that_see_are_those_of_their_text() {
         let config: Value = serde_json::from_str(&text).unwrap();
         let part = config.get("text_config").unwrap_or(&config);
         let positions = part["max_position_embeddings"].as_u64().unwrap_or(4096).min(4096);
-        let own = tokens(&folder(), &path.display().to_string(), "");
+        let length = tokens(&folder(), &path.display().to_string(), "");
         // Of RoBERTa's positions LayoutLM leaves two.
         let unused = if name == "layoutlmv3" { 2 } else { 0 };
-        assert_eq!(own, positions - unused, "{name}");
+        assert_eq!(length, positions - unused, "{name}");
     }
 }
 
@@ -171,7 +171,7 @@ fn what_a_model_can_be_cut_along_hangs_on_no_length() {
 #[test]
 fn a_type_of_another_name_is_read_as_its_class() {
     let folder = folder();
-    let own = json!({
+    let original = json!({
         "model_type": "deepseek_v3", "architectures": ["DeepseekV3ForCausalLM"],
         "vocab_size": 16000, "hidden_size": 512, "intermediate_size": 1024,
         "moe_intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 8,
@@ -180,23 +180,23 @@ fn a_type_of_another_name_is_read_as_its_class() {
         "first_k_dense_replace": 1, "num_nextn_predict_layers": 0,
         "max_position_embeddings": 8192, "tie_word_embeddings": false, "torch_dtype": "bfloat16"
     });
-    let mut other = own.clone();
+    let mut other = original.clone();
     other["model_type"] = json!("of_our_own");
-    folder.write("own.json", &own.to_string());
+    folder.write("own.json", &original.to_string());
     folder.write("other.json", &other.to_string());
     let planned = |config: &str| {
         let line = "--cluster c.yaml --global-batch 64 --sequence-length 4096 --pin expert=8";
         let ran = folder.run(&format!("plan {config} {line} -o p.json --force")).exits(0);
         (folder.json("p.json"), ran.stderr)
     };
-    let ((own, _), (other, told)) = (planned("own.json"), planned("other.json"));
-    assert!(told.contains("read-as-class") && !told.contains("guess"), "{told}");
+    let ((original, _), (other, stderr)) = (planned("own.json"), planned("other.json"));
+    assert!(stderr.contains("read-as-class") && !stderr.contains("guess"), "{stderr}");
     for member in ["parallelism", "partition", "cost", "training"] {
-        assert_eq!(own[member], other[member], "{member}");
+        assert_eq!(original[member], other[member], "{member}");
     }
     let import = |name: &str| folder.run(&format!("import {name} --json")).exits(0).json();
-    let [own, other] = ["own.json", "other.json"].map(|name| import(name)["summary"].clone());
-    assert!(own["op_types"].is_object() && own == other, "{own}\n{other}");
+    let [original, other] = ["own.json", "other.json"].map(|name| import(name)["summary"].clone());
+    assert!(original["op_types"].is_object() && original == other, "{original}\n{other}");
 }
 
 /// Qwen3.5 is a tower of Qwen3-VL before its decoder. Weights of the tower, by hand, of width 256, 4 blocks,
@@ -227,9 +227,9 @@ fn the_text_of_a_model_of_several_parts_is_read_at_least() {
     folder.write("whole.json", &whole("qwen3_5").to_string());
     folder.write("unknown.json", &whole("of_our_own").to_string());
     let counted = |name: &str| {
-        let told = folder.run(&format!("import {name} --json")).exits(0).json();
-        let counted = told["summary"]["initializer_elements"].as_u64().unwrap();
-        (counted, told["warnings"].to_string())
+        let answer = folder.run(&format!("import {name} --json")).exits(0).json();
+        let counted = answer["summary"]["initializer_elements"].as_u64().unwrap();
+        (counted, answer["warnings"].to_string())
     };
     let (alone, _) = counted("text.json");
     let patches = 256 * (3 * 2 * 16 * 16) + 256 + 2304 * 256;
@@ -237,7 +237,10 @@ fn the_text_of_a_model_of_several_parts_is_read_at_least() {
     let merger = 2 * 256 + 2 * (1024 * 1024 + 1024);
     assert_eq!(patches + 4 * block + merger, 5_191_424);
     assert_eq!(counted("whole.json").0, alone + 5_191_424);
-    let (own, told) = counted("unknown.json");
-    assert_eq!(own, alone);
-    assert!(told.contains("text-part-alone") && told.contains("vision_config"), "{told}");
+    let (n, warnings) = counted("unknown.json");
+    assert_eq!(n, alone);
+    assert!(
+        warnings.contains("text-part-alone") && warnings.contains("vision_config"),
+        "{warnings}"
+    );
 }

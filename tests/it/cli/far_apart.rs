@@ -63,9 +63,9 @@ fn grid(n_stages: usize, m: u64) -> Vec<String> {
 fn equal_work(plan: &Value, flops: &[f64], micro_batch: u64) -> Value {
     let (total, mut before) = (flops.iter().sum::<f64>(), 0.0);
     let mut stages: Vec<(usize, usize, usize)> = Vec::new();
-    for (block, own) in flops.iter().enumerate() {
-        let device = (N_DEVICES as f64 * (before + own / 2.0) / total) as usize;
-        before += own;
+    for (block, work) in flops.iter().enumerate() {
+        let device = (N_DEVICES as f64 * (before + work / 2.0) / total) as usize;
+        before += work;
         match stages.last_mut() {
             Some((last, _, n)) if *last == device => *n += 1,
             _ => stages.push((device, block, 1)),
@@ -93,34 +93,34 @@ fn plans_beat_equal_work_in_file_order_on_testbeds_far_apart() {
     let folder = Folder::new(&diamond());
     for model in ["resnet101", "gpt2_small"] {
         let path = format!("{}/examples/models/{model}.onnx", env!("CARGO_MANIFEST_DIR"));
-        let told = folder.run(&format!("import {path} --json")).exits(0).json();
+        let imported = folder.run(&format!("import {path} --json")).exits(0).json();
         for seed in 1..=3 {
             folder.write("far.yaml", &testbed(seed));
             let on = format!("--cluster far.yaml --global-batch {BATCH} --dtype f16");
             let limits = "--node-budget 200000 --deterministic";
             let told_of =
                 folder.run(&format!("plan {path} {on} {limits} --json -o plan.json --force"));
-            let own = told_of.exits(0).json();
-            let plan = &own["plan"];
+            let answer = told_of.exits(0).json();
+            let plan = &answer["plan"];
             assert_eq!(plan["algorithm"], "unlike-nodes");
             let on = format!("--model {path} --cluster far.yaml");
             folder.run(&format!("verify plan.json {on}")).exits(0);
             let n_blocks = plan["training"]["n_blocks"].as_u64().unwrap() as usize;
             // A transformer's blocks are equal; of another graph each part has its operations.
-            let segments = told["structure"]["segments"].as_array().unwrap();
+            let segments = imported["structure"]["segments"].as_array().unwrap();
             let flops: Vec<f64> = match segments.len() == n_blocks {
-                true => segments.iter().map(|own| own["flops"].as_f64().unwrap()).collect(),
+                true => segments.iter().map(|segment| segment["flops"].as_f64().unwrap()).collect(),
                 false => vec![1.0; n_blocks],
             };
             let step = |micro_batch: u32| {
                 let other = equal_work(plan, &flops, 1 << micro_batch);
                 folder.write("other.json", &other.to_string());
-                let told = folder.run(&format!("simulate other.json {on} --json")).json();
-                told["step_time_ns"].as_f64().unwrap() * 1e-9
+                let simulated = folder.run(&format!("simulate other.json {on} --json")).json();
+                simulated["step_time_ns"].as_f64().unwrap() * 1e-9
             };
             let other = (0..7).map(step).fold(f64::INFINITY, f64::min);
-            let own = own["best"]["step_time_s"].as_f64().unwrap();
-            assert!(other >= 1.45 * own, "{model}, testbed {seed}: {own} s against {other} s");
+            let best = answer["best"]["step_time_s"].as_f64().unwrap();
+            assert!(other >= 1.45 * best, "{model}, testbed {seed}: {best} s against {other} s");
         }
     }
 }

@@ -98,8 +98,9 @@ impl Model {
     }
 
     fn parameters(&self) -> u64 {
-        let layer =
-            |own: &Layer| own.products + own.router + own.others + own.experts * self.expert;
+        let layer = |layer: &Layer| {
+            layer.products + layer.router + layer.others + layer.experts * self.expert
+        };
         self.layers.iter().map(layer).sum::<u64>() + self.ends
     }
 
@@ -109,17 +110,17 @@ impl Model {
     }
 
     fn experts(&self) -> u64 {
-        self.layers.iter().map(|own| own.experts).sum()
+        self.layers.iter().map(|layer| layer.experts).sum()
     }
 
     /// Bytes of all but the experts.
     fn other_bytes(&self) -> u64 {
-        let layer = |own: &Layer| {
+        let layer = |layer: &Layer| {
             let products = match self.is_fp8 {
-                true => own.products + 4 * own.n_products,
-                false => self.element * own.products,
+                true => layer.products + 4 * layer.n_products,
+                false => self.element * layer.products,
             };
-            products + self.element * (own.router + own.others)
+            products + self.element * (layer.router + layer.others)
         };
         self.layers.iter().map(layer).sum::<u64>() + self.element * self.ends
     }
@@ -132,8 +133,8 @@ impl Model {
     /// see each other.
     fn flops(&self, window: u64) -> u64 {
         let span = window.min(TOKENS);
-        let layer = |own: &Layer| {
-            let products = own.products + own.router + own.per_token * self.expert;
+        let layer = |layer: &Layer| {
+            let products = layer.products + layer.router + layer.per_token * self.expert;
             2 * TOKENS * products + 2 * TOKENS * span * self.scored
         };
         self.layers.iter().map(layer).sum::<u64>() + 2 * TOKENS * self.head
@@ -226,54 +227,54 @@ fn told(folder: &Folder, line: &str) -> Value {
     folder.run(&format!("{line} --json")).exits(0).json()
 }
 
-fn placed_and_trained(folder: &Folder, own: &Model, what: &str) {
+fn placed_and_trained(folder: &Folder, model: &Model, what: &str) {
     let imported = told(folder, &format!("import m.json --dim sequence={TOKENS}"));
-    assert_eq!(imported["summary"]["parameter_bytes"], own.bytes(), "import: {what}");
-    assert_eq!(imported["summary"]["forward_flops"], own.flops(own.window), "import: {what}");
-    assert_eq!(imported["summary"]["initializer_elements"], own.parameters(), "import: {what}");
-    assert_eq!(imported["structure"]["n_parameters"], own.parameters(), "import: {what}");
+    assert_eq!(imported["summary"]["parameter_bytes"], model.bytes(), "import: {what}");
+    assert_eq!(imported["summary"]["forward_flops"], model.flops(model.window), "import: {what}");
+    assert_eq!(imported["summary"]["initializer_elements"], model.parameters(), "import: {what}");
+    assert_eq!(imported["structure"]["n_parameters"], model.parameters(), "import: {what}");
     let placed = told(folder, &format!("plan m.json --cluster one.yaml --dim sequence={TOKENS}"));
-    assert_eq!(placed["report"]["devices"][0]["parameter_bytes"], own.bytes(), "place: {what}");
+    assert_eq!(placed["report"]["devices"][0]["parameter_bytes"], model.bytes(), "place: {what}");
     let line =
         format!("plan m.json --cluster one.yaml --global-batch 1 --sequence-length {TOKENS}");
     let trained = told(folder, &line);
     let training = &trained["plan"]["training"];
-    assert_eq!(training["n_parameters"], own.parameters(), "train: {what}");
+    assert_eq!(training["n_parameters"], model.parameters(), "train: {what}");
     // Of the type of the run, the peak is another one.
-    if own.element == 2 {
+    if model.element == 2 {
         let best = |name: &str| trained["best"][name].as_f64().unwrap();
         let flops = best("model_flops_utilisation") * best("step_time_s") * PEAK;
         // Windows are not priced in training, which is said.
-        let ratio = flops / 3.0 / own.flops(u64::MAX) as f64;
+        let ratio = flops / 3.0 / model.flops(u64::MAX) as f64;
         assert!((ratio - 1.0).abs() < 0.01, "train: {what}: {ratio}");
         let says = trained["warnings"].to_string().contains("sliding-window");
-        assert_eq!(says, own.window < TOKENS, "train: {what}");
+        assert_eq!(says, model.window < TOKENS, "train: {what}");
     }
 }
 
-fn served(folder: &Folder, own: &Model, what: &str) {
+fn served(folder: &Folder, model: &Model, what: &str) {
     let line = "plan m.json --cluster one.yaml --phase decode --batch 4 --cached 1000";
     let stage = told(folder, line)["plan"]["served"]["stages"][0].clone();
-    assert_eq!(stage["weight_bytes"], own.bytes(), "phase: {what}");
-    let tokens = own.window.min(1001) * 4 * own.layers.len() as u64;
-    assert_eq!(stage["cache_bytes"], own.cached * tokens * own.element, "phase: {what}");
+    assert_eq!(stage["weight_bytes"], model.bytes(), "phase: {what}");
+    let tokens = model.window.min(1001) * 4 * model.layers.len() as u64;
+    assert_eq!(stage["cache_bytes"], model.cached * tokens * model.element, "phase: {what}");
 }
 
-fn offloaded(folder: &Folder, own: &Model, what: &str) {
+fn offloaded(folder: &Folder, model: &Model, what: &str) {
     let line = "plan m.json --cluster one.yaml --algorithm expertflow --phase decode --batch 1";
     let host = told(folder, line)["plan"]["experts"]["host"].clone();
-    assert_eq!(host["expert_bytes"], own.expert_bytes(), "expertflow: {what}");
-    assert_eq!(host["memory_bytes"], own.bytes(), "expertflow: {what}");
+    assert_eq!(host["expert_bytes"], model.expert_bytes(), "expertflow: {what}");
+    assert_eq!(host["memory_bytes"], model.bytes(), "expertflow: {what}");
     let line = "plan m.json --cluster c.yaml --algorithm findep --phase decode --batch 64 \
         --sequence-length 512";
     let both = told(folder, line)["plan"]["experts"]["disaggregated"].clone();
     let n = both["experts"].as_array().unwrap().len() as u64;
-    let layers = own.layers.iter().filter(|own| own.experts > 0);
-    let slots: u64 = layers.map(|own| own.experts.div_ceil(n)).sum();
-    assert_eq!(both["expert_bytes"], slots * own.expert_bytes(), "findep: {what}");
+    let layers = model.layers.iter().filter(|layer| layer.experts > 0);
+    let slots: u64 = layers.map(|layer| layer.experts.div_ceil(n)).sum();
+    assert_eq!(both["expert_bytes"], slots * model.expert_bytes(), "findep: {what}");
     let samples = number(&both["step"], "samples") * number(&both["step"], "micro_batches");
-    let cached = own.layers.len() as u64 * own.cached * 513 + own.hidden;
-    let attention = own.other_bytes() + samples * cached * own.element;
+    let cached = model.layers.len() as u64 * model.cached * 513 + model.hidden;
+    let attention = model.other_bytes() + samples * cached * model.element;
     assert_eq!(both["attention_bytes"], attention, "findep: {what}");
 }
 
@@ -282,9 +283,9 @@ fn nano_batches(folder: &Folder) -> f64 {
     let line = "plan m.json --cluster c.yaml --algorithm dynaflow --phase decode --batch 64 \
         --sequence-length 512";
     let layers = told(folder, line)["plan"]["experts"]["layers"].clone();
-    let each = |own: &Value| {
-        let n = own["layers"].as_array().unwrap().len() as f64;
-        n * own["nano_batches"]["cycle_s"].as_f64().unwrap() * 1e6
+    let each = |row: &Value| {
+        let n = row["layers"].as_array().unwrap().len() as f64;
+        n * row["nano_batches"]["cycle_s"].as_f64().unwrap() * 1e6
     };
     layers.as_array().unwrap().iter().map(each).sum()
 }
@@ -296,7 +297,7 @@ fn exported(folder: &Folder, flag: &str, what: &str) {
     folder.run(line).exits(0);
     let script = folder.read("m.sh");
     let has = |flag: &str| script.lines().any(|line| line.trim_end_matches(" \\").trim() == flag);
-    match flag.strip_prefix('-').filter(|own| !own.starts_with('-')) {
+    match flag.strip_prefix('-').filter(|name| !name.starts_with('-')) {
         Some(absent) => assert!(!has(&format!("--{absent}")), "{what}: {script}"),
         None => assert!(flag.is_empty() || has(flag), "{what}: {flag}: {script}"),
     }
@@ -312,14 +313,14 @@ fn check(base: &Value, changes: Changes) {
         }
         let what = format!("{} {field} {value}", base["model_type"]);
         folder.write("m.json", &config.to_string());
-        let own = Model::of(&config);
-        placed_and_trained(&folder, &own, &what);
-        match own.experts() {
-            0 => served(&folder, &own, &what),
-            _ => offloaded(&folder, &own, &what),
+        let model = Model::of(&config);
+        placed_and_trained(&folder, &model, &what);
+        match model.experts() {
+            0 => served(&folder, &model, &what),
+            _ => offloaded(&folder, &model, &what),
         }
         exported(&folder, flag, &what);
-        let (bytes, time) = (own.bytes() - own.element * own.ends, nano_batches(&folder));
+        let (bytes, time) = (model.bytes() - model.element * model.ends, nano_batches(&folder));
         let (of_bytes, of_time) = *of_base.get_or_insert((bytes, time));
         // Layers of other bytes take other times.
         let differs = (bytes as f64 / of_bytes as f64 - 1.0).abs() > 0.01;
@@ -335,19 +336,19 @@ fn dense_models() {
         ("mlp_bias", json!(true), ""),
     ];
     check(&dense(), [common(), of_heads(), fields.to_vec()].concat());
-    let own = json!({"model_type": "mistral", "architectures": ["MistralForCausalLM"],
+    let members = json!({"model_type": "mistral", "architectures": ["MistralForCausalLM"],
         "sliding_window": null});
     let fields = [
         ("", Value::Null, "--num-layers 4"),
         ("sliding_window", json!(16), "--window-size 15,0"),
         ("attention_bias", json!(true), ""),
     ];
-    check(&with(dense(), &own), fields.to_vec());
+    check(&with(dense(), &members), fields.to_vec());
 }
 
 #[test]
 fn mixtures_whose_layers_are_alike() {
-    let own = json!({"model_type": "mixtral", "architectures": ["MixtralForCausalLM"],
+    let members = json!({"model_type": "mixtral", "architectures": ["MixtralForCausalLM"],
         "intermediate_size": 512, "num_local_experts": 16, "num_experts_per_tok": 4,
         "sliding_window": null});
     let fields = [
@@ -355,12 +356,12 @@ fn mixtures_whose_layers_are_alike() {
         ("num_local_experts", json!(32), "--num-experts 32"),
         ("num_experts_per_tok", json!(2), "--moe-router-topk 2"),
     ];
-    check(&with(dense(), &own), [common(), of_heads(), fields.to_vec()].concat());
+    check(&with(dense(), &members), [common(), of_heads(), fields.to_vec()].concat());
 }
 
 #[test]
 fn mixtures_with_norms_of_heads() {
-    let own = json!({"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"],
+    let members = json!({"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"],
         "moe_intermediate_size": 512, "num_experts": 16, "num_experts_per_tok": 4,
         "decoder_sparse_step": 1, "mlp_only_layers": [], "norm_topk_prob": true});
     let fields = [
@@ -369,11 +370,11 @@ fn mixtures_with_norms_of_heads() {
         ("num_experts", json!(32), "--num-experts 32"),
         ("num_experts_per_tok", json!(2), "--moe-router-topk 2"),
     ];
-    check(&with(dense(), &own), [common(), of_heads(), fields.to_vec()].concat());
+    check(&with(dense(), &members), [common(), of_heads(), fields.to_vec()].concat());
     // Layers without experts among others with some are refused where cards are read.
     let folder = folder();
     for (field, value) in [("mlp_only_layers", json!([0])), ("decoder_sparse_step", json!(2))] {
-        let mut config = with(dense(), &own);
+        let mut config = with(dense(), &members);
         config[field] = value;
         folder.write("m.json", &config.to_string());
         for line in [
@@ -394,7 +395,7 @@ fn mixtures_with_norms_of_heads() {
 
 #[test]
 fn mixtures_of_latent_attention() {
-    let own = json!({"model_type": "deepseek_v3", "architectures": ["DeepseekV3ForCausalLM"],
+    let members = json!({"model_type": "deepseek_v3", "architectures": ["DeepseekV3ForCausalLM"],
         "moe_intermediate_size": 512, "num_key_value_heads": 8, "q_lora_rank": 256,
         "kv_lora_rank": 128, "qk_nope_head_dim": 64, "qk_rope_head_dim": 32, "v_head_dim": 64,
         "n_routed_experts": 16, "n_shared_experts": 1, "num_experts_per_tok": 4,
@@ -413,5 +414,5 @@ fn mixtures_of_latent_attention() {
         ("num_experts_per_tok", json!(2), "--moe-router-topk 2"),
         ("first_k_dense_replace", json!(2), "--moe-layer-freq ([0]*2+[1]*2)"),
     ];
-    check(&with(dense(), &own), [common(), fields.to_vec()].concat());
+    check(&with(dense(), &members), [common(), fields.to_vec()].concat());
 }

@@ -38,12 +38,12 @@ fn planned(folder: &Folder, line: &str, name: &str) -> Value {
 }
 
 fn rate(folder: &Folder, line: &str) -> f64 {
-    let told = folder.run(&format!("{line} --json")).exits(0).json();
-    let figure = |name: &str| told[name].as_f64().unwrap();
-    let own = figure("samples_per_s");
-    assert!(own <= figure("bound_samples_per_s") * (1.0 + 1e-9), "{told}");
-    assert!(own >= figure("naive_samples_per_s") * (1.0 - 1e-9), "{told}");
-    own
+    let answer = folder.run(&format!("{line} --json")).exits(0).json();
+    let figure = |name: &str| answer[name].as_f64().unwrap();
+    let samples_per_s = figure("samples_per_s");
+    assert!(samples_per_s <= figure("bound_samples_per_s") * (1.0 + 1e-9), "{answer}");
+    assert!(samples_per_s >= figure("naive_samples_per_s") * (1.0 - 1e-9), "{answer}");
+    samples_per_s
 }
 
 #[test]
@@ -65,27 +65,27 @@ fn a_step_over_two_groups_is_replayed_explained_and_no_worse_than_its_baselines(
     assert_eq!(layers[0]["devices_of_expert"], Value::Null);
     assert_eq!(layers[1]["devices_of_expert"].as_array().unwrap().len(), 16);
     let lengths = groups["by_length"].as_array().unwrap().iter();
-    let lengths: Vec<u64> = lengths.map(|own| own["tokens"].as_u64().unwrap()).collect();
+    let lengths: Vec<u64> = lengths.map(|row| row["tokens"].as_u64().unwrap()).collect();
     assert_eq!(lengths, [256, 512, 1024, 2048, 4096, 8192]);
-    let told = folder.run(&format!("verify own.json {ON}")).exits(0).stdout;
-    assert!(told.contains("6 layers on") && told.contains("conserved"), "{told}");
-    let told = folder.run(&format!("explain own.json {ON} --json")).exits(0).json();
-    let seconds = told["seconds"].as_f64().unwrap();
+    let stdout = folder.run(&format!("verify own.json {ON}")).exits(0).stdout;
+    assert!(stdout.contains("6 layers on") && stdout.contains("conserved"), "{stdout}");
+    let answer = folder.run(&format!("explain own.json {ON} --json")).exits(0).json();
+    let seconds = answer["seconds"].as_f64().unwrap();
     let stated = plan["cost"]["step_time_s"].as_f64().unwrap();
     assert!((seconds - stated).abs() < 2e-9, "{seconds} {stated}");
-    let told = folder.run(&format!("explain own.json {ON} --layer 5 --json")).exits(0).json();
-    let pieces = told["pieces"].as_array().unwrap();
-    assert_eq!(pieces.len() as u64, step("micro_batches") * (2 + 3 * step("parts")), "{told}");
-    let last = pieces.iter().map(|own| own["end_s"].as_f64().unwrap()).fold(0.0, f64::max);
+    let answer = folder.run(&format!("explain own.json {ON} --layer 5 --json")).exits(0).json();
+    let pieces = answer["pieces"].as_array().unwrap();
+    assert_eq!(pieces.len() as u64, step("micro_batches") * (2 + 3 * step("parts")), "{answer}");
+    let last = pieces.iter().map(|piece| piece["end_s"].as_f64().unwrap()).fold(0.0, f64::max);
     assert!((last - seconds).abs() < 1e-9, "{last} {seconds}");
     for phase in ["prefill", "decode"] {
         let line = LINE.replace("prefill", phase);
-        let [own, ping_pong, naive] =
+        let [searched, ping_pong, naive] =
             ["findep", "ping-pong", "naive"].map(|row| rate(&folder, &line.replace("findep", row)));
         let is_no_less = |a: f64, b: f64| a >= b * (1.0 - 1e-9);
         assert!(
-            is_no_less(own, ping_pong) && is_no_less(ping_pong, naive),
-            "{phase}: {own} {ping_pong}"
+            is_no_less(searched, ping_pong) && is_no_less(ping_pong, naive),
+            "{phase}: {searched} {ping_pong}"
         );
     }
 }
@@ -130,14 +130,14 @@ fn a_plan_states_its_own_step_of_its_own_length() {
         folder.run(&format!("verify own.json {ON}")).exits(0);
         let groups = &plan["experts"]["disaggregated"];
         let rows = groups["by_length"].as_array().unwrap();
-        let own = rows.iter().find(|own| own["tokens"] == 1024).unwrap();
+        let row = rows.iter().find(|row| row["tokens"] == 1024).unwrap();
         // Sums of the same terms in another order differ in the last digit.
         for (field, stated) in groups["step"].as_object().unwrap() {
-            match (own["step"][field].as_f64(), stated.as_f64()) {
+            match (row["step"][field].as_f64(), stated.as_f64()) {
                 (Some(a), Some(b)) => {
                     assert!((a - b).abs() <= 1e-12 * b, "{name} {field}: {a} {b}")
                 }
-                _ => assert_eq!(own["step"][field], *stated, "{name} {field}"),
+                _ => assert_eq!(row["step"][field], *stated, "{name} {field}"),
             }
         }
     }
@@ -148,67 +148,72 @@ fn what_is_changed_in_a_plan_is_named() {
     let folder = folder();
     let plan = planned(&folder, LINE, "own.json");
     let check = |what: &str, change: &dyn Fn(&mut Value), code: i32, word: &str| {
-        let mut own = plan.clone();
-        change(&mut own);
-        folder.write("changed.json", &own.to_string());
+        let mut changed = plan.clone();
+        change(&mut changed);
+        folder.write("changed.json", &changed.to_string());
         let ran = folder.run(&format!("verify changed.json {ON}"));
         assert_eq!(ran.code, code, "{what}: {}{}", ran.stdout, ran.stderr);
         assert!(ran.stderr.contains(word), "{what}: {}", ran.stderr);
     };
     let groups = |change: fn(&mut Value)| {
-        move |own: &mut Value| change(&mut own["experts"]["disaggregated"])
+        move |plan: &mut Value| change(&mut plan["experts"]["disaggregated"])
     };
     check(
         "devices",
-        &groups(|own| drop(own["attention"].as_array_mut().unwrap().pop())),
+        &groups(|g| drop(g["attention"].as_array_mut().unwrap().pop())),
         6,
         "bad-groups",
     );
-    check("parts", &groups(|own| own["step"]["parts"] = json!(65)), 6, "bad-parts");
-    check("none", &groups(|own| own["step"]["micro_batches"] = json!(0)), 6, "bad-parts");
-    check("order", &groups(|own| own["step"]["order"] = json!("sasa")), 6, "bad-parts");
-    check("samples", &groups(|own| own["step"]["samples"] = json!(999)), 6, "too-many-samples");
-    check("visits", &groups(|own| own["tokens_per_expert"] = json!(1.0)), 6, "not-conserved");
-    check("rate", &groups(|own| own["step"]["samples_per_s"] = json!(1.0)), 6, "stated-wrong");
-    check("bytes", &groups(|own| own["expert_bytes"] = json!(1)), 6, "stated-wrong");
-    check("length", &groups(|own| own["by_length"][0]["step"]["parts"] = json!(0)), 6, "bad-parts");
-    check("longest", &groups(|own| own["by_length"][5]["tokens"] = json!(1u64 << 40)), 6, "memory");
-    let shorter = |own: &mut Value| drop(own["by_length"].as_array_mut().unwrap().pop());
+    check("parts", &groups(|g| g["step"]["parts"] = json!(65)), 6, "bad-parts");
+    check("none", &groups(|g| g["step"]["micro_batches"] = json!(0)), 6, "bad-parts");
+    check("order", &groups(|g| g["step"]["order"] = json!("sasa")), 6, "bad-parts");
+    check("samples", &groups(|g| g["step"]["samples"] = json!(999)), 6, "too-many-samples");
+    check("visits", &groups(|g| g["tokens_per_expert"] = json!(1.0)), 6, "not-conserved");
+    check("rate", &groups(|g| g["step"]["samples_per_s"] = json!(1.0)), 6, "stated-wrong");
+    check("bytes", &groups(|g| g["expert_bytes"] = json!(1)), 6, "stated-wrong");
+    check("length", &groups(|g| g["by_length"][0]["step"]["parts"] = json!(0)), 6, "bad-parts");
+    check("longest", &groups(|g| g["by_length"][5]["tokens"] = json!(1u64 << 40)), 6, "memory");
+    let shorter = |groups: &mut Value| drop(groups["by_length"].as_array_mut().unwrap().pop());
     check("shorter", &groups(shorter), 6, "bad-lengths");
-    let layer = |own: &mut Value| own["experts"]["layers"][1].take();
+    let layer = |plan: &mut Value| plan["experts"]["layers"][1].take();
     check(
         "layers",
-        &|own| own["experts"]["layers"][0]["layers"] = json!([0, 9]),
+        &|plan| plan["experts"]["layers"][0]["layers"] = json!([0, 9]),
         6,
         "no-such-layer",
     );
-    check("kinds", &|own| own["experts"]["layers"][0] = layer(own), 3, "bad-plan");
+    check("kinds", &|plan| plan["experts"]["layers"][0] = layer(plan), 3, "bad-plan");
     check(
         "nowhere",
-        &|own| own["experts"]["layers"][1]["devices_of_expert"][3] = json!([]),
+        &|plan| plan["experts"]["layers"][1]["devices_of_expert"][3] = json!([]),
         6,
         "bad-experts",
     );
     check(
         "seconds",
-        &|own| own["experts"]["layers"][1]["piece_seconds"]["experts"] = json!(1e-9),
+        &|plan| plan["experts"]["layers"][1]["piece_seconds"]["experts"] = json!(1e-9),
         6,
         "stated-wrong",
     );
-    check("cost", &|own| own["cost"]["step_time_ns"] = json!(1), 6, "stated-wrong");
-    check("bound", &|own| own["cost"]["bound_ns"] = json!(1), 6, "stated-wrong");
-    check("algorithm", &|own| own["algorithm"] = json!("findeps"), 3, "bad-plan");
-    check("another", &|own| own["algorithm"] = json!("fsmoe"), 6, "stated-wrong");
-    let pieces = |own: &mut Value, change: &dyn Fn(&mut Vec<Value>)| {
-        change(own["schedule"]["cells"][1]["streams"][1]["pieces"].as_array_mut().unwrap());
+    check("cost", &|plan| plan["cost"]["step_time_ns"] = json!(1), 6, "stated-wrong");
+    check("bound", &|plan| plan["cost"]["bound_ns"] = json!(1), 6, "stated-wrong");
+    check("algorithm", &|plan| plan["algorithm"] = json!("findeps"), 3, "bad-plan");
+    check("another", &|plan| plan["algorithm"] = json!("fsmoe"), 6, "stated-wrong");
+    let pieces = |plan: &mut Value, change: &dyn Fn(&mut Vec<Value>)| {
+        change(plan["schedule"]["cells"][1]["streams"][1]["pieces"].as_array_mut().unwrap());
     };
-    check("piece", &|own| pieces(own, &|pieces| drop(pieces.pop())), 6, "bad-cell");
-    check("twice", &|own| pieces(own, &|all| all[0] = all.last().unwrap().clone()), 6, "bad-cell");
-    check("name", &|own| pieces(own, &|pieces| pieces[0]["op"] = json!("gather")), 6, "bad-cell");
-    check("late", &|own| pieces(own, &|pieces| pieces.reverse()), 6, "bad-cell");
-    check("missing", &|own| drop(own.as_object_mut().unwrap().remove("cost")), 3, "bad-plan");
-    check("no cells", &|own| own["schedule"]["cells"] = json!([]), 3, "bad-plan");
-    check("r_fwd", &|own| own["experts"]["layers"][1]["r_fwd"] = json!(1), 3, "bad-plan");
+    check("piece", &|plan| pieces(plan, &|pieces| drop(pieces.pop())), 6, "bad-cell");
+    check(
+        "twice",
+        &|plan| pieces(plan, &|all| all[0] = all.last().unwrap().clone()),
+        6,
+        "bad-cell",
+    );
+    check("name", &|plan| pieces(plan, &|pieces| pieces[0]["op"] = json!("gather")), 6, "bad-cell");
+    check("late", &|plan| pieces(plan, &|pieces| pieces.reverse()), 6, "bad-cell");
+    check("missing", &|plan| drop(plan.as_object_mut().unwrap().remove("cost")), 3, "bad-plan");
+    check("no cells", &|plan| plan["schedule"]["cells"] = json!([]), 3, "bad-plan");
+    check("r_fwd", &|plan| plan["experts"]["layers"][1]["r_fwd"] = json!(1), 3, "bad-plan");
 }
 
 #[test]
@@ -269,10 +274,10 @@ fn two_plans_of_groups_are_compared_and_drawn() {
     let plan = planned(&folder, LINE, "own.json");
     planned(&folder, &LINE.replace("findep", "naive"), "naive.json");
     assert!(folder.run("compare own.json own.json").exits(0).stdout.contains("decide the same"));
-    let told = folder.run("compare own.json naive.json --json").exits(10).json();
-    assert_eq!(told["step"]["b"]["micro_batches"], 1, "{told}");
-    let rate = |of: &str| told[of]["samples_per_s"].as_f64().unwrap();
-    assert!(rate("a") > rate("b"), "{told}");
+    let answer = folder.run("compare own.json naive.json --json").exits(10).json();
+    assert_eq!(answer["step"]["b"]["micro_batches"], 1, "{answer}");
+    let rate = |of: &str| answer[of]["samples_per_s"].as_f64().unwrap();
+    assert!(rate("a") > rate("b"), "{answer}");
     assert_eq!(rate("a"), plan["experts"]["disaggregated"]["step"]["samples_per_s"]);
     let words = folder.run(&format!("compare own.json naive.json {ON}")).exits(10).stdout;
     assert!(words.contains("micro_batches") && words.contains("less in B"), "{words}");
@@ -282,8 +287,8 @@ fn two_plans_of_groups_are_compared_and_drawn() {
     folder.write("other.json", &other.to_string());
     folder.run(&format!("compare own.json other.json {ON}")).exits(6);
     planned(&folder, &LINE.replace("--batch 64", "--batch 32"), "half.json");
-    let told = folder.run("compare own.json half.json").stderr;
-    assert!(told.contains("warning[other-setting]") && told.contains("samples"), "{told}");
+    let stderr = folder.run("compare own.json half.json").stderr;
+    assert!(stderr.contains("warning[other-setting]") && stderr.contains("samples"), "{stderr}");
     folder.run(&format!("{LINE} --export svg=a.svg")).exits(0);
     folder.run(&format!("export own.json {ON} --target svg -o b.svg")).exits(0);
     folder.run(&format!("export other.json {ON} --target svg -o c.svg")).exits(6);
@@ -291,7 +296,7 @@ fn two_plans_of_groups_are_compared_and_drawn() {
     assert_eq!(picture, folder.read("b.svg"));
     // All pieces of a layer of each kind, what others do meanwhile, and a title.
     let cells = plan["schedule"]["cells"].as_array().unwrap().iter();
-    let streams = cells.flat_map(|own| own["streams"].as_array().unwrap());
-    let n: usize = streams.map(|own| own["pieces"].as_array().unwrap().len()).sum();
+    let streams = cells.flat_map(|cell| cell["streams"].as_array().unwrap());
+    let n: usize = streams.map(|stream| stream["pieces"].as_array().unwrap().len()).sum();
     assert!(picture.matches("<title>").count() > n, "{picture}");
 }

@@ -484,13 +484,13 @@ const fn degrees(run: Does, others: Does) -> [Does; 7] {
     [others, run, others, others, others, others, others]
 }
 
-const fn holds(own: Does, others: Does) -> [Does; 7] {
-    [others, own, own, others, others, others, own]
+const fn holds(limited: Does, others: Does) -> [Does; 7] {
+    [others, limited, limited, others, others, others, limited]
 }
 
 /// What some kind of plan refuses.
 pub(super) fn refused() -> BTreeSet<&'static str> {
-    let words = |own: &Does| match own {
+    let words = |cell: &Does| match cell {
         Refused(words) => Some(*words),
         _ => None,
     };
@@ -501,7 +501,7 @@ const KINDS: [&str; 7] = ["ops", "degrees", "layers", "instance", "experts", "st
 
 /// A line of each kind, without what a flag under test says another way.
 fn base(kind: &str, flag: &str, args: &str) -> String {
-    let unless = |words: &str, own: &str| match args.contains(own) || flag == own {
+    let unless = |words: &str, name: &str| match args.contains(name) || flag == name {
         true => String::new(),
         false => format!(" {words}"),
     };
@@ -593,13 +593,13 @@ pub(super) fn folder() -> Folder {
 
 /// What a program would read, less what the moment changes.
 fn answer(folder: &Folder, line: &str) -> Value {
-    let mut told = folder.run(&format!("{line} --json")).exits(0).json();
-    if let Some(members) = told.as_object_mut() {
+    let mut document = folder.run(&format!("{line} --json")).exits(0).json();
+    if let Some(members) = document.as_object_mut() {
         for moment in ["run", "elapsed_s", "planning_time_s"] {
             members.remove(moment);
         }
     }
-    told
+    document
 }
 
 #[test]
@@ -628,7 +628,7 @@ fn every_flag_is_honoured_or_refused_by_name() {
     for (index, kind) in KINDS.into_iter().enumerate() {
         let folder = folder();
         for (flag, cells) in TABLE {
-            let told = match cells[index] {
+            let fault = match cells[index] {
                 Changes(first, args) => {
                     let before = answer(&folder, &format!("{} {first}", base(kind, "", first)));
                     let line =
@@ -654,7 +654,7 @@ fn every_flag_is_honoured_or_refused_by_name() {
                     (ran.code != 2 || !is_named).then(|| format!("{}: {}", ran.code, ran.stderr))
                 }
             };
-            wrong.extend(told.map(|told| format!("{kind} {flag}: {told}")));
+            wrong.extend(fault.map(|fault| format!("{kind} {flag}: {fault}")));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -674,11 +674,11 @@ fn flags_that_contradict_each_other_are_refused() {
         assert!(ran.stderr.contains(&format!("error[{code}]")), "{args}: {}", ran.stderr);
     }
     folder.run(&format!("{line} --pin schedule=1f1b --pin schedule=gpipe")).exits(0);
-    let told = answer(&folder, &line.replace("--sequence-length 512", ""));
-    assert_eq!(told["plan"]["training"]["sequence_length"], 4096);
+    let answer = answer(&folder, &line.replace("--sequence-length 512", ""));
+    assert_eq!(answer["plan"]["training"]["sequence_length"], 4096);
     assert!(
-        told["warnings"].to_string().contains("4096 tokens are assumed"),
+        answer["warnings"].to_string().contains("4096 tokens are assumed"),
         "{}",
-        told["warnings"]
+        answer["warnings"]
     );
 }

@@ -94,10 +94,10 @@ fn killed(folder: &Folder, model: &str, after: Duration) -> bool {
     let mut child = started(folder, &line);
     std::thread::sleep(after);
     child.kill().unwrap();
-    let mut told = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     child.wait().unwrap();
-    let printed = printed(&told);
+    let printed = printed(&stderr);
     assert!(printed.is_sorted_by(|a, b| a > b), "{printed:?}");
     if !folder.path("out.json").exists() {
         assert!(printed.is_empty(), "{model}: printed before there was a file");
@@ -131,14 +131,14 @@ fn the_first_interrupt_keeps_the_best() {
     let line = "plan load.json --time-limit 120 -o out.json --json --progress lines";
     let started_at = Instant::now();
     let mut child = started(&folder, line);
-    let mut told = BufReader::new(child.stderr.take().unwrap());
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut first = String::new();
-    told.read_line(&mut first).unwrap();
+    stderr.read_line(&mut first).unwrap();
     assert_eq!(printed(&first).len(), 1, "{first}");
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let mut rest = String::new();
-    told.read_to_string(&mut rest).unwrap();
+    stderr.read_to_string(&mut rest).unwrap();
     let mut answer = String::new();
     child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");

@@ -21,18 +21,18 @@ fn folder() -> Folder {
 #[test]
 fn a_checkpoint_folder_is_planned_by_its_config() {
     let folder = folder();
-    let told = |model: &str, flags: &str| {
+    let planned = |model: &str, flags: &str| {
         folder.run(&format!("plan {model} --cluster c.yaml {flags} --json")).exits(0).json()
     };
     let file = "Llama-tiny/config.json";
     let ops = "--dim sequence=128 --algorithm m-etf";
-    let placed = told("Llama-tiny", ops)["plan"]["placement"].clone();
+    let placed = planned("Llama-tiny", ops)["plan"]["placement"].clone();
     assert!(placed.as_array().is_some_and(|ops| ops.len() > 10), "{placed}");
-    assert_eq!(placed, told(file, ops)["plan"]["placement"]);
+    assert_eq!(placed, planned(file, ops)["plan"]["placement"]);
     let degrees = "--global-batch 8 --sequence-length 128";
-    let step = told("Llama-tiny", degrees)["best"]["step_time_ns"].as_u64();
+    let step = planned("Llama-tiny", degrees)["best"]["step_time_ns"].as_u64();
     assert!(step.is_some());
-    assert_eq!(step, told(file, degrees)["best"]["step_time_ns"].as_u64());
+    assert_eq!(step, planned(file, degrees)["best"]["step_time_ns"].as_u64());
     let ran = folder.run("import Llama-tiny/model.safetensors").exits(3);
     assert!(ran.stderr.contains("config.json"), "{}", ran.stderr);
 }
@@ -61,12 +61,12 @@ fn standard_input_is_read() {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_meshwright"));
         command.current_dir(folder.path(".")).args(words.split(' ')).stdin(file).output().unwrap()
     };
-    let told = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
-    let read = told(&piped("import - --json").stdout);
+    let parsed = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+    let read = parsed(&piped("import - --json").stdout);
     let file = folder.run("import Llama-tiny/config.json --json").exits(0).json();
     assert_eq!(read["summary"], file["summary"]);
     assert_eq!(read["name"], "stdin");
-    assert_eq!(told(&piped("support - --json").stdout)["supported"], true);
+    assert_eq!(parsed(&piped("support - --json").stdout)["supported"], true);
     assert_eq!(piped("plan - --cluster c.yaml").status.code(), Some(3));
 }
 
@@ -95,12 +95,12 @@ fn modules_are_listed_with_what_they_hold() {
 fn every_format_is_documented() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/formats.md")).unwrap();
     let rows = text.lines().filter_map(|line| line.strip_prefix("| ["));
-    let mut told: Vec<&str> =
+    let mut documented: Vec<&str> =
         rows.flat_map(|row| row.split(']').next()).flat_map(|names| names.split(", ")).collect();
-    told.sort_unstable();
+    documented.sort_unstable();
     let mut known: Vec<&str> = importers::formats().iter().map(|format| format.name).collect();
     known.sort_unstable();
-    assert_eq!(told, known);
+    assert_eq!(documented, known);
     let folder = folder();
     let help = folder.run("import --help").exits(0).stdout;
     for format in importers::formats() {

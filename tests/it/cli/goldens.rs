@@ -94,10 +94,10 @@ fn lines() -> Vec<String> {
             "config.json --cluster one.yaml --profile measured --sequence-length 512 \
              --global-batch {batch}"
         );
-        lines.extend(MEASURED.map(|own| format!("{run} {own}")));
+        lines.extend(MEASURED.map(|flags| format!("{run} {flags}")));
     }
     for seed in 0..5 {
-        lines.extend(OPS.map(|own| format!("layers{seed}.json --algorithm {own}")));
+        lines.extend(OPS.map(|algorithm| format!("layers{seed}.json --algorithm {algorithm}")));
         for objective in ["max-load", "contiguous-max-load"] {
             lines.push(format!("load{seed}.json --objective {objective} --accelerators 3"));
             lines.push(format!("load{seed}.json --objective {objective} --accelerators 2"));
@@ -162,11 +162,11 @@ fn plans_are_those_that_were_frozen() {
     assert_eq!(keys(&now), keys(&frozen));
     let changed: Vec<String> = now
         .iter()
-        .filter(|(line, own)| !same(own, &frozen[*line]))
-        .map(|(line, own)| format!("{line}:\n  was {}\n  is  {own}", frozen[line]))
+        .filter(|(line, value)| !same(value, &frozen[*line]))
+        .map(|(line, value)| format!("{line}:\n  was {}\n  is  {value}", frozen[line]))
         .collect();
     assert!(changed.is_empty(), "{} changed:\n{}", changed.len(), changed.join("\n"));
     // Most have a plan; of the others that they have none is frozen.
-    let n_plans = frozen.values().filter(|own| own.get("exit").is_none()).count();
+    let n_plans = frozen.values().filter(|value| value.get("exit").is_none()).count();
     assert!(frozen.len() >= 110 && n_plans >= 90, "{n_plans} of {}", frozen.len());
 }

@@ -41,12 +41,12 @@ pub(super) fn resnet_50() -> Vec<(String, u64, u64)> {
 pub(super) fn on_ten_gigabit(replicas: u64, start_up_s: f64) -> Value {
     let tensors = resnet_50();
     assert_eq!(tensors.len(), 161);
-    let work: u64 = tensors.iter().map(|own| own.2).sum();
+    let work: u64 = tensors.iter().map(|tensor| tensor.2).sum();
     let (step_s, mut done) = (64.0 / 253.1, 0);
-    let gradient = |own: &(String, u64, u64)| {
-        done += own.2;
+    let gradient = |tensor: &(String, u64, u64)| {
+        done += tensor.2;
         let ready_s = 2.0 / 3.0 * step_s * done as f64 / work as f64;
-        json!({ "name": own.0, "bytes": 4 * own.1, "ready_s": ready_s })
+        json!({ "name": tensor.0, "bytes": 4 * tensor.1, "ready_s": ready_s })
     };
     json!({
         "replicas": replicas, "samples": 64, "forward_s": step_s / 3.0,
@@ -56,8 +56,8 @@ pub(super) fn on_ten_gigabit(replicas: u64, start_up_s: f64) -> Value {
 }
 
 fn rate(folder: &Folder, file: &str, recipe: &str) -> f64 {
-    let told = folder.run(&format!("plan {file} --algorithm {recipe} --json")).exits(0).json();
-    told["samples_per_s"].as_f64().unwrap()
+    let answer = folder.run(&format!("plan {file} --algorithm {recipe} --json")).exits(0).json();
+    answer["samples_per_s"].as_f64().unwrap()
 }
 
 /// Shi, Chu and Li's model of ResNet-50 on 8 hosts of 4 V100 (their table of 2020-05-29: 1981, 3785 and
@@ -90,36 +90,37 @@ fn buckets_are_verified_from_the_document_alone() {
     folder.run("verify p.json --model g.json").exits(0);
     let buckets = plan["communication"]["buckets"].as_array().unwrap();
     assert_eq!(buckets[0]["tensors"][0], "head.bias");
-    let verdict = |change: &dyn Fn(&mut Value), code: i32, told: &str| {
-        let mut own = plan.clone();
-        change(&mut own);
-        folder.write("q.json", &own.to_string());
+    let verdict = |change: &dyn Fn(&mut Value), code: i32, word: &str| {
+        let mut changed = plan.clone();
+        change(&mut changed);
+        folder.write("q.json", &changed.to_string());
         let ran = folder.run("verify q.json --model g.json").exits(code);
-        assert!(ran.talk().contains(told), "{}", ran.stderr);
+        assert!(ran.talk().contains(word), "{}", ran.stderr);
     };
-    verdict(&|own| own["communication"]["buckets"][1]["bytes"] = json!(1), 6, "bytes");
-    verdict(&|own| own["samples_per_s"] = json!(9000.0), 6, "samples_per_s");
-    verdict(&|own| own["value_ns"] = json!(253_902_000), 6, "value_ns");
-    verdict(&|own| own["communication"]["exchange"] = json!("gossip"), 3, "gossip");
-    verdict(&|own| own["communication"]["exchange"] = json!("parameter-server"), 6, "no cost");
-    let drop_last = |own: &mut Value| {
-        own["communication"]["buckets"].as_array_mut().unwrap().pop();
+    verdict(&|plan| plan["communication"]["buckets"][1]["bytes"] = json!(1), 6, "bytes");
+    verdict(&|plan| plan["samples_per_s"] = json!(9000.0), 6, "samples_per_s");
+    verdict(&|plan| plan["value_ns"] = json!(253_902_000), 6, "value_ns");
+    verdict(&|plan| plan["communication"]["exchange"] = json!("gossip"), 3, "gossip");
+    verdict(&|plan| plan["communication"]["exchange"] = json!("parameter-server"), 6, "no cost");
+    let drop_last = |plan: &mut Value| {
+        plan["communication"]["buckets"].as_array_mut().unwrap().pop();
     };
     verdict(&drop_last, 6, "tensors");
-    let swap = |own: &mut Value| own["communication"]["buckets"].as_array_mut().unwrap().swap(0, 1);
+    let swap =
+        |plan: &mut Value| plan["communication"]["buckets"].as_array_mut().unwrap().swap(0, 1);
     verdict(&swap, 3, "where the next gradient that is there is `head.bias`");
 }
 
 /// Elements of each bucket of a size: one closes before a tensor that the rule, told what it holds and what
 /// comes, keeps out.
 fn cut(elements: &[u64], keeps_out: &dyn Fn(u64, u64) -> bool) -> Vec<usize> {
-    let (mut lengths, mut held) = (vec![0], 0);
+    let (mut lengths, mut filled) = (vec![0], 0);
     for n in elements {
-        if held > 0 && keeps_out(held, *n) {
+        if filled > 0 && keeps_out(filled, *n) {
             lengths.push(0);
-            held = 0;
+            filled = 0;
         }
-        held += n;
+        filled += n;
         *lengths.last_mut().unwrap() += 1;
     }
     lengths
@@ -133,20 +134,21 @@ fn sizes_of_buckets_for_others_are_the_best_by_their_rules() {
     let file = on_ten_gigabit(32, 0.98e-3);
     folder.write("g.json", &file.to_string());
     folder.run("plan g.json -o best.json").exits(0);
-    let own = file["gradients"].as_array().unwrap();
-    let elements: Vec<u64> = own.iter().map(|own| own["bytes"].as_u64().unwrap() / 4).collect();
+    let gradients = file["gradients"].as_array().unwrap();
+    let elements: Vec<u64> =
+        gradients.iter().map(|gradient| gradient["bytes"].as_u64().unwrap() / 4).collect();
     let step = |lengths: Vec<usize>| {
         let (mut at, mut end_s) = (0, 0.0_f64);
         for n in lengths {
             let bytes = 4 * elements[at..at + n].iter().sum::<u64>();
             at += n;
-            let ready_s = own[at - 1]["ready_s"].as_f64().unwrap();
+            let ready_s = gradients[at - 1]["ready_s"].as_f64().unwrap();
             end_s = end_s.max(ready_s) + 0.98e-3 + bytes as f64 * 2.0 * 31.0 / 32.0 / 1.25e9;
         }
         end_s
     };
-    let full = |size: u64| step(cut(&elements, &|held, _| held >= size));
-    let before = |size: u64| step(cut(&elements, &|held, n| held + n > size));
+    let full = |size: u64| step(cut(&elements, &|filled, _| filled >= size));
+    let before = |size: u64| step(cut(&elements, &|filled, n| filled + n > size));
     let all: u64 = elements.iter().sum();
     let least = |of: &dyn Fn(u64) -> f64| {
         (1..=4000).map(|at| of(all * at / 4000)).fold(f64::INFINITY, f64::min)
@@ -167,27 +169,27 @@ fn buckets_are_explained_compared_and_exported() {
     folder.write("g.json", &on_ten_gigabit(32, 0.98e-3).to_string());
     folder.run("plan g.json -o best.json").exits(0);
     folder.run("plan g.json --algorithm bucket-cap(bytes=1) -o each.json").exits(0);
-    let told = folder.run("explain best.json --model g.json --json").exits(0).json();
-    let others: Vec<u64> = told["others"]
+    let answer = folder.run("explain best.json --model g.json --json").exits(0).json();
+    let others: Vec<u64> = answer["others"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|own| own["step_ns"].as_u64().unwrap())
+        .map(|other| other["step_ns"].as_u64().unwrap())
         .collect();
-    assert_eq!(others.last(), told["value_ns"].as_u64().as_ref());
-    assert!(others.iter().all(|own| own >= others.last().unwrap()), "{others:?}");
+    assert_eq!(others.last(), answer["value_ns"].as_u64().as_ref());
+    assert!(others.iter().all(|other| other >= others.last().unwrap()), "{others:?}");
     // One exchange at a time, none before all of its gradients are there.
-    let spans = told["buckets"].as_array().unwrap();
-    let of = |own: &Value, name: &str| own[name].as_f64().unwrap();
+    let spans = answer["buckets"].as_array().unwrap();
+    let of = |span: &Value, name: &str| span[name].as_f64().unwrap();
     for pair in spans.windows(2) {
         assert!(of(&pair[0], "end_s") <= of(&pair[1], "start_s"));
     }
-    assert!(spans.iter().all(|own| of(own, "ready_s") <= of(own, "start_s")));
+    assert!(spans.iter().all(|span| of(span, "ready_s") <= of(span, "start_s")));
     let text = folder.run("explain best.json --model g.json").exits(0).stdout;
     assert!(text.contains("MG-WFBP's rule") && text.contains("samples/s"), "{text}");
     folder.run("explain best.json --model g.json --op stem.weight").exits(0);
-    let told = folder.run("compare each.json best.json --model g.json").exits(10).stdout;
-    assert!(told.contains("B is 1.577 times as fast as A"), "{told}");
+    let stdout = folder.run("compare each.json best.json --model g.json").exits(10).stdout;
+    assert!(stdout.contains("B is 1.577 times as fast as A"), "{stdout}");
     let exported = |target: &str| -> Value {
         folder
             .run(&format!("export best.json --model g.json --target {target} -o e --force"))
@@ -196,9 +198,9 @@ fn buckets_are_explained_compared_and_exported() {
     };
     // As PyTorch reads them: whole bytes of MiB.
     let list = exported("torch-ddp@2.13")["bucket_cap_mb_list"].clone();
-    let sizes = list.as_array().unwrap().iter().map(|own| own.as_f64().unwrap() * 1048576.0);
-    let bytes: Vec<u64> = spans.iter().map(|own| own["bytes"].as_u64().unwrap()).collect();
-    assert_eq!(sizes.map(|own| own as u64).collect::<Vec<_>>(), bytes);
+    let sizes = list.as_array().unwrap().iter().map(|mib| mib.as_f64().unwrap() * 1048576.0);
+    let bytes: Vec<u64> = spans.iter().map(|span| span["bytes"].as_u64().unwrap()).collect();
+    assert_eq!(sizes.map(|size| size as u64).collect::<Vec<_>>(), bytes);
     let cap = exported("torch-ddp")["bucket_cap_mb"].as_f64().unwrap() * 1048576.0;
     let capped = rate(&folder, "g.json", &format!("bucket-cap(bytes={})", cap as u64));
     assert_eq!(capped, rate(&folder, "g.json", "bucket-cap"));
@@ -233,9 +235,9 @@ fn bert_large_scales_badly_on_a_hundred_gigabit() {
     let mut servers = file;
     servers["exchange"] = json!([{ "by": "parameter-server", "start_up_s": 1e-4, "bytes_per_s": 5e9, "servers": 64 }]);
     folder.write("s.json", &servers.to_string());
-    let told = folder.run("plan s.json --json").exits(0).json();
-    assert_eq!(told["communication"]["exchange"], "parameter-server");
-    assert!(told["samples_per_s"].as_f64().unwrap() > 1.5 * efficiency * 32.0 * 49.0, "{told}");
+    let answer = folder.run("plan s.json --json").exits(0).json();
+    assert_eq!(answer["communication"]["exchange"], "parameter-server");
+    assert!(answer["samples_per_s"].as_f64().unwrap() > 1.5 * efficiency * 32.0 * 49.0, "{answer}");
 }
 
 const ON_MODEL: &str = "plan dense.json --cluster c.yaml --batch 16 --dim sequence=128";
@@ -260,8 +262,8 @@ fn replicas() -> Folder {
 #[test]
 fn a_models_own_backward_pass_says_when_gradients_are_there() {
     let folder = replicas();
-    let told = folder.run(&format!("{ON_MODEL} --algorithm gradient-buckets -o p.json --json"));
-    let told = told.exits(0).json();
+    let ran = folder.run(&format!("{ON_MODEL} --algorithm gradient-buckets -o p.json --json"));
+    let answer = ran.exits(0).json();
     let plan: Value = folder.json("p.json");
     assert_eq!((&plan["parallelism"]["data"], &plan["workload"]["batch"]), (&json!(8), &json!(16)));
     // Gradients are summed up in 32 bits: words and head, four layers of attention and feed-forward with
@@ -269,24 +271,24 @@ fn a_models_own_backward_pass_says_when_gradients_are_there() {
     let layer = 1024 * (2 * 1024 + 2 * 512) + 3 * 1024 * 2816 + 2 * 1024;
     let parameters = 2 * 32_000 * 1024 + 4 * layer + 1024;
     let buckets = plan["communication"]["buckets"].as_array().unwrap();
-    let bytes: u64 = buckets.iter().map(|own| own["bytes"].as_u64().unwrap()).sum();
+    let bytes: u64 = buckets.iter().map(|bucket| bucket["bytes"].as_u64().unwrap()).sum();
     assert_eq!(bytes, 4 * parameters);
     // The head's gradient is there first, the words' last.
     let last = buckets.last().unwrap()["tensors"].as_array().unwrap().last().unwrap();
     assert!(last.as_str().unwrap().contains("embed"), "{last}");
-    let of = |name: &str| told[name].as_f64().unwrap();
+    let of = |name: &str| answer[name].as_f64().unwrap();
     assert!(of("passes_seconds") < of("seconds") && of("bound_seconds") <= of("seconds"));
     // By hand: a ring of eight at 25 GB/s of the slowest way, all bytes after both passes at the most.
     let ring_s = 2.0 * 7.0 / 8.0 * bytes as f64 / 25e9;
-    assert!(of("seconds") < of("passes_seconds") + 1.1 * ring_s + 1e-3, "{told}");
-    assert!(of("seconds") >= ring_s, "{told}");
+    assert!(of("seconds") < of("passes_seconds") + 1.1 * ring_s + 1e-3, "{answer}");
+    assert!(of("seconds") >= ring_s, "{answer}");
     let on = "--model dense.json --cluster c.yaml";
     let said = folder.run(&format!("verify p.json {on}")).exits(0).stdout;
     assert!(said.contains("gradients on 8 replicas"), "{said}");
     folder.run(&format!("simulate p.json {on}")).exits(0);
     let others = folder.run(&format!("explain p.json {on} --json")).exits(0).json();
     let steps = others["others"].as_array().unwrap().iter();
-    let least = steps.map(|own| own["step_ns"].as_u64().unwrap()).min();
+    let least = steps.map(|other| other["step_ns"].as_u64().unwrap()).min();
     assert_eq!(least, plan["cost"]["step_time_ns"].as_u64());
     folder
         .run(&format!("{ON_MODEL} --algorithm mg-wfbp -o rule.json --export torch-ddp=d.json"))
@@ -306,23 +308,23 @@ fn what_a_plan_of_gradients_states_in_vain_is_named() {
     let folder = replicas();
     folder.run(&format!("{ON_MODEL} --algorithm gradient-buckets -o p.json")).exits(0);
     let plan: Value = folder.json("p.json");
-    let verdict = |change: &dyn Fn(&mut Value), code: i32, told: &str| {
-        let mut own = plan.clone();
-        change(&mut own);
-        folder.write("q.json", &own.to_string());
+    let verdict = |change: &dyn Fn(&mut Value), code: i32, word: &str| {
+        let mut changed = plan.clone();
+        change(&mut changed);
+        folder.write("q.json", &changed.to_string());
         let ran = folder.run("verify q.json --model dense.json --cluster c.yaml").exits(code);
-        assert!(ran.talk().contains(told), "{}", ran.stderr);
+        assert!(ran.talk().contains(word), "{}", ran.stderr);
     };
-    verdict(&|own| own["communication"]["buckets"][0]["bytes"] = json!(1), 6, "bytes");
-    verdict(&|own| own["cost"]["step_time_ns"] = json!(1), 6, "step_time_ns");
-    verdict(&|own| own["cost"]["bound_ns"] = json!(1u64 << 60), 6, "bound_ns");
-    verdict(&|own| own["parallelism"]["data"] = json!(4), 6, "parallelism.data");
-    verdict(&|own| own["parallelism"]["tensor"] = json!(2), 3, "parallelism");
-    verdict(&|own| own["communication"]["buckets"] = json!([]), 3, "communication.buckets");
-    verdict(&|own| own["communication"]["exchange"] = json!("parameter-server"), 6, "no cost");
-    let reversed = |own: &mut Value| {
-        own["communication"]["buckets"][0]["tensors"].as_array_mut().unwrap().reverse();
-        own["communication"]["buckets"].as_array_mut().unwrap().reverse();
+    verdict(&|plan| plan["communication"]["buckets"][0]["bytes"] = json!(1), 6, "bytes");
+    verdict(&|plan| plan["cost"]["step_time_ns"] = json!(1), 6, "step_time_ns");
+    verdict(&|plan| plan["cost"]["bound_ns"] = json!(1u64 << 60), 6, "bound_ns");
+    verdict(&|plan| plan["parallelism"]["data"] = json!(4), 6, "parallelism.data");
+    verdict(&|plan| plan["parallelism"]["tensor"] = json!(2), 3, "parallelism");
+    verdict(&|plan| plan["communication"]["buckets"] = json!([]), 3, "communication.buckets");
+    verdict(&|plan| plan["communication"]["exchange"] = json!("parameter-server"), 6, "no cost");
+    let reversed = |plan: &mut Value| {
+        plan["communication"]["buckets"][0]["tensors"].as_array_mut().unwrap().reverse();
+        plan["communication"]["buckets"].as_array_mut().unwrap().reverse();
     };
     verdict(&reversed, 6, "where the next gradient that is there is");
     for line in [

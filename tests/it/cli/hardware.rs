@@ -32,14 +32,14 @@ fn hosts(folder: &Folder, file: &str, text: &str, links: &str) {
     folder.write(file, &format!("name: c\nnodes:\n  - {{{text}, {links}}}\n{network}\n"));
 }
 
-fn step(told: &Value) -> u64 {
-    told["plan"]["cost"]["step_time_ns"].as_u64().unwrap()
+fn step(answer: &Value) -> u64 {
+    answer["plan"]["cost"]["step_time_ns"].as_u64().unwrap()
 }
 
 /// Warnings of a code in the JSON of a plan.
-fn warned<'a>(told: &'a Value, code: &str) -> Option<&'a str> {
-    let all = told["warnings"].as_array()?;
-    all.iter().find(|own| own["code"] == code)?["message"].as_str()
+fn warned<'a>(answer: &'a Value, code: &str) -> Option<&'a str> {
+    let all = answer["warnings"].as_array()?;
+    all.iter().find(|warning| warning["code"] == code)?["message"].as_str()
 }
 
 /// Figures of data sheets under three names each.
@@ -79,10 +79,10 @@ fn a_name_of_ones_own_changes_no_price() {
                     "plan llama.json --cluster own.yaml --dtype {dtype} --global-batch 32 \
                      --sequence-length 4096 --stack megatron-core --no-offload --json {PINS}"
                 );
-                let told = folder.run(&line).exits(0).json();
-                let warning = warned(&told, "assumed-architecture").unwrap();
+                let answer = folder.run(&line).exits(0).json();
+                let warning = warned(&answer, "assumed-architecture").unwrap();
                 assert!(warning.contains(architecture) && warning.contains(name), "{warning}");
-                step(&told)
+                step(&answer)
             });
             assert_eq!([steps[1], steps[2]], [steps[0]; 2], "{architecture} {dtype}");
         }
@@ -106,14 +106,14 @@ fn a_stated_architecture_is_the_one_that_prices() {
     };
     let guessed = planned("").exits(0).json();
     assert!(warned(&guessed, "assumed-architecture").unwrap().contains("priced as"));
-    let stated = ["ampere", "hopper"].map(|own| {
-        let told = planned(&format!(", architecture: {own}")).exits(0).json();
-        assert_eq!(warned(&told, "assumed-architecture"), None);
-        told
+    let stated = ["ampere", "hopper"].map(|architecture| {
+        let answer = planned(&format!(", architecture: {architecture}")).exits(0).json();
+        assert_eq!(warned(&answer, "assumed-architecture"), None);
+        answer
     });
     assert_ne!(step(&stated[0]), step(&stated[1]));
-    assert!(stated.iter().any(|own| step(own) == step(&guessed)));
-    let digest = |told: &Value| told["plan"]["cluster"]["digest"].clone();
+    assert!(stated.iter().any(|answer| step(answer) == step(&guessed)));
+    let digest = |answer: &Value| answer["plan"]["cluster"]["digest"].clone();
     assert_ne!(digest(&stated[0]), digest(&stated[1]));
     assert_ne!(digest(&stated[0]), digest(&guessed));
     let error = planned(", architecture: hoper").exits(3).stdout;
@@ -128,19 +128,19 @@ fn chips_before_ampere_keep_scores_under_transformer_engine() {
     let peak = |device: &str, line: &str| {
         let scale = "--scale memory=4";
         hosts(&folder, "one.yaml", &format!("count: 1, device: {device}"), "devices: 1");
-        let told =
+        let ran =
             folder.run(&format!("plan gpt.json --cluster one.yaml {ONE} {scale} --json {line}"));
-        let told = told.exits(0).json();
-        (told["plan"]["training"]["memory"][0]["peak_bytes"].as_u64().unwrap(), told)
+        let answer = ran.exits(0).json();
+        (answer["plan"]["training"]["memory"][0]["peak_bytes"].as_u64().unwrap(), answer)
     };
-    let ((old, told), (new, _)) = (peak("v100_sxm2_32gb", ""), peak("a100_sxm4_80gb", ""));
+    let ((old, answer), (new, _)) = (peak("v100_sxm2_32gb", ""), peak("a100_sxm4_80gb", ""));
     let scores = 36 * 5 * 20 * 1024 * 1024 * 4;
     // Fused cores keep four bytes of each query and head instead.
     assert!((old - new).abs_diff(scores) < scores / 500, "{old} {new} {scores}");
-    assert!(warned(&told, "unfused-attention").unwrap().contains("Volta"));
+    assert!(warned(&answer, "unfused-attention").unwrap().contains("Volta"));
     // PyTorch's memory-efficient kernel runs there: what the hint says fits.
-    let (efficient, told) = peak("v100_sxm2_32gb", "--stack pytorch-eager");
-    assert!(efficient < old - scores / 2 && warned(&told, "unfused-attention").is_none());
+    let (efficient, answer) = peak("v100_sxm2_32gb", "--stack pytorch-eager");
+    assert!(efficient < old - scores / 2 && warned(&answer, "unfused-attention").is_none());
     for device in ["v100_sxm2_32gb", "t4"] {
         hosts(&folder, "one.yaml", &format!("count: 1, device: {device}"), "devices: 1");
         let ran = folder.run(&format!("plan gpt.json --cluster one.yaml {ONE}"));
@@ -201,8 +201,8 @@ fn few_tokens_are_bound_by_memory_on_vector_units() {
     ] {
         let memory_ns = bytes * 4096.0 * 4096.0 / bandwidth * 1e9;
         for tokens in [1, 2, 4] {
-            let own = time(device, dtype, tokens);
-            assert!((memory_ns..1.7 * memory_ns).contains(&own), "{device} {tokens}: {own}");
+            let ns = time(device, dtype, tokens);
+            assert!((memory_ns..1.7 * memory_ns).contains(&ns), "{device} {tokens}: {ns}");
         }
         let many = [8, 16, 32, 64, 128].map(|tokens| time(device, dtype, tokens));
         assert!(many.is_sorted(), "{device} {many:?}");
@@ -219,8 +219,8 @@ fn boards_without_their_links_are_warned_of() {
         folder.run(line).exits(0).json()
     };
     let eight = "count: 1, device: h100_sxm5_80gb";
-    let told = warnings(eight, "devices: 8");
-    let warning = warned(&told, "no-scaleup").unwrap();
+    let answer = warnings(eight, "devices: 8");
+    let warning = warned(&answer, "no-scaleup").unwrap();
     assert!(warning.contains("pcie5_x16") && warning.contains("nvlink4"), "{warning}");
     for links in ["devices: 8, scaleup: nvlink4", "devices: 8, scaleup: none", "devices: 1"] {
         assert_eq!(warned(&warnings(eight, links), "no-scaleup"), None, "{links}");

@@ -50,11 +50,11 @@ fn a_signal_ends_a_run_with_the_best_plan() {
             .spawn()
             .unwrap();
         std::thread::sleep(Duration::from_millis(wait));
-        let asked = Instant::now();
+        let signalled_at = Instant::now();
         let id = run.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
         let output = run.wait_with_output().unwrap();
-        assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+        assert!(signalled_at.elapsed() < Duration::from_secs(20), "{:?}", signalled_at.elapsed());
         let code = output.status.code();
         assert_eq!(code, Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         folder.run("verify plan.json --model model.json").exits(0);
@@ -123,9 +123,9 @@ fn files_appear_together_or_not_at_all() {
     let files = folder.list();
     assert!(!files.contains(&"plan.json".to_owned()), "{files:?}");
     assert!(!files.contains(&"t.json".to_owned()), "{files:?}");
-    if let Some(kept) = files.iter().find(|name| name.starts_with("plan.json.kept-")) {
-        assert!(ran.stderr.contains(kept), "{}", ran.stderr);
-        folder.run(&format!("verify {kept} --model model.json")).exits(0);
+    if let Some(name) = files.iter().find(|name| name.starts_with("plan.json.kept-")) {
+        assert!(ran.stderr.contains(name), "{}", ran.stderr);
+        folder.run(&format!("verify {name} --model model.json")).exits(0);
     }
 }
 
@@ -190,10 +190,10 @@ fn a_hair_of_time_is_not_worth_a_device() {
     assert_eq!(used.len(), 1, "{used:?}");
     let (value, best) = (ran["plan"]["cost"]["step_time_ns"].clone(), ran["fastest_ns"].clone());
     assert_eq!((value.as_u64(), best.as_u64()), (Some(120_300), Some(120_000)));
-    let told = folder.run("plan model.json").exits(0).stdout;
-    assert!(told.lines().take(8).any(|line| line.starts_with("  step     120")), "{told}");
-    assert!(told.contains("within 0.5 %"), "{told}");
-    assert!(told.lines().count() <= 24, "one page: {told}");
+    let stdout = folder.run("plan model.json").exits(0).stdout;
+    assert!(stdout.lines().take(8).any(|line| line.starts_with("  step     120")), "{stdout}");
+    assert!(stdout.contains("within 0.5 %"), "{stdout}");
+    assert!(stdout.lines().count() <= 24, "one page: {stdout}");
     assert!(folder.run("plan model.json --all").exits(0).stdout.contains("m-topo"));
     // A gap that was asked for is kept.
     let ran = folder.run("plan model.json --gap 0.1% --json").exits(0).json();
@@ -217,18 +217,18 @@ fn an_answer_names_its_price_and_the_other_way() {
 
 /// One op that no rule knows, 64 x 64 floats in and out, as ONNX writes it.
 fn unknown_op() -> Vec<u8> {
-    fn bytes(field: u8, own: &[u8]) -> Vec<u8> {
-        [&[field << 3 | 2, u8::try_from(own.len()).unwrap()], own].concat()
+    fn bytes(field: u8, content: &[u8]) -> Vec<u8> {
+        [&[field << 3 | 2, u8::try_from(content.len()).unwrap()], content].concat()
     }
-    fn number(field: u8, own: u8) -> Vec<u8> {
-        vec![field << 3, own]
+    fn number(field: u8, value: u8) -> Vec<u8> {
+        vec![field << 3, value]
     }
     let extent = bytes(1, &number(1, 64));
     let shape = bytes(2, &[extent.clone(), extent].concat());
     let matrix = bytes(2, &bytes(1, &[number(1, 1), shape].concat()));
     let value = |name: &str| [bytes(1, name.as_bytes()), matrix.clone()].concat();
     let node = [(1, "x"), (2, "y"), (3, "odd"), (4, "Odd"), (7, "com.example")];
-    let node: Vec<u8> = node.iter().flat_map(|(id, own)| bytes(*id, own.as_bytes())).collect();
+    let node: Vec<u8> = node.iter().flat_map(|(id, text)| bytes(*id, text.as_bytes())).collect();
     let graph =
         [bytes(1, &node), bytes(2, b"g"), bytes(11, &value("x")), bytes(12, &value("y"))].concat();
     let operators = |domain: &str, version| {
@@ -245,10 +245,10 @@ fn an_answer_that_rests_on_guesses_says_so_and_is_no_optimum() {
     std::fs::write(folder.path("odd.onnx"), unknown_op()).unwrap();
     for objective in ["step-time", "max-load"] {
         let line = format!("plan odd.onnx --cluster cluster.yaml --objective {objective}");
-        let told = folder.run(&line).exits(0).stdout;
-        let answer = told.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(answer.contains("100 % of the ops have guessed times"), "{told}");
-        assert!(!answer.contains("optim"), "{told}");
+        let stdout = folder.run(&line).exits(0).stdout;
+        let answer = stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(answer.contains("100 % of the ops have guessed times"), "{stdout}");
+        assert!(!answer.contains("optim"), "{stdout}");
     }
     let known = folder.run("plan model.json --algorithm single").exits(0).stdout;
     assert!(known.contains("than the best of all") && !known.contains("guessed times"), "{known}");

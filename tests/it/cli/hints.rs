@@ -51,7 +51,7 @@ fn hints(folder: &Folder, line: &str) -> Vec<String> {
     let error = ran.json();
     let hints = error["error"]["hints"].as_array().or(error["hints"].as_array());
     let hints = hints.unwrap_or_else(|| panic!("{error}")).iter();
-    hints.map(|own| own.as_str().unwrap().to_owned()).collect()
+    hints.map(|hint| hint.as_str().unwrap().to_owned()).collect()
 }
 
 /// Flags of a hint, as they stand in it.
@@ -68,7 +68,7 @@ fn without(line: &str, field: &str) -> String {
     let mut at = 0;
     while at < words.len() {
         let is_pin = words[at] == "--pin"
-            && words.get(at + 1).is_some_and(|own| own.split('=').next() == Some(field));
+            && words.get(at + 1).is_some_and(|word| word.split('=').next() == Some(field));
         if is_pin {
             at += 2;
         } else {
@@ -95,8 +95,8 @@ fn followed(line: &str, hint: &str) -> Vec<String> {
     }
     let pins = flags(hint).into_iter();
     pins.map(|flag| {
-        let field = flag.strip_prefix("--pin ").and_then(|own| own.split('=').next());
-        format!("{} {flag}", field.map_or_else(|| line.to_owned(), |own| without(line, own)))
+        let field = flag.strip_prefix("--pin ").and_then(|pin| pin.split('=').next());
+        format!("{} {flag}", field.map_or_else(|| line.to_owned(), |field| without(line, field)))
     })
     .collect()
 }
@@ -137,11 +137,14 @@ fn no_more_devices_are_offered_where_nothing_joins_them() {
     let folder = folder();
     let line = "plan dense.json --cluster alone.yaml --global-batch 16 --sequence-length 1024 \
                 --no-offload";
-    let own = hints(&folder, line);
-    assert!(!own.is_empty() && own.iter().all(|hint| !hint.contains("such devices")), "{own:?}");
+    let found = hints(&folder, line);
+    assert!(
+        !found.is_empty() && found.iter().all(|hint| !hint.contains("such devices")),
+        "{found:?}"
+    );
     // Of one host, links of others are those that are known.
     let joined = hints(&folder, &line.replace("alone", "c1"));
-    let more = joined.iter().find(|own| own.contains("such devices")).unwrap();
+    let more = joined.iter().find(|hint| hint.contains("such devices")).unwrap();
     assert!(more.contains("joined as in this host") && more.contains("--pin data="), "{more}");
 }
 
@@ -193,13 +196,13 @@ fn first_mistakes_have_a_hint_that_names_what_to_write() {
         let error = &ran.json()["error"];
         assert!([2, 3].contains(&ran.code) && error["code"] == code, "{line}: {error}");
         let hints = error["hints"].as_array().unwrap().iter();
-        let has = hints.map(|own| own.as_str().unwrap()).any(|own| own.contains(hint));
+        let has = hints.map(|text| text.as_str().unwrap()).any(|text| text.contains(hint));
         assert!(has, "{line}: {error}");
     }
     let line = format!("train dense.json --cluster boards.yaml {on}");
     let ran = folder.run(&format!("{line} --json")).exits(0).json();
     let warnings = ran["warnings"].as_array().unwrap();
-    let warning = warnings.iter().find(|own| own["code"] == "no-scaleup").unwrap();
+    let warning = warnings.iter().find(|warning| warning["code"] == "no-scaleup").unwrap();
     assert!(warning["hints"][0].as_str().unwrap().contains("add `scaleup: nvlink4`"), "{warning}");
     // The file that the hint writes is one.
     folder.write(

@@ -33,8 +33,12 @@ fn export(folder: &Folder, model: &str, pins: &str) -> super::folder::Ran {
 fn a_file_says_mesh_states_and_rules() {
     let folder = folder();
     let n = folder.run(&format!("plan model.qwen.json {RUN} --for jax -o p.json --json")).exits(0);
-    let own = &n.json()["plan"]["parallelism"];
-    assert_eq!((&own["pipeline"], &own["context"]), (&json!(1), &json!(1)), "{own}");
+    let parallelism = &n.json()["plan"]["parallelism"];
+    assert_eq!(
+        (&parallelism["pipeline"], &parallelism["context"]),
+        (&json!(1), &json!(1)),
+        "{parallelism}"
+    );
     let pins = "--for jax --pin tensor=2 --pin zero=2 --pin recompute=full";
     assert_eq!(export(&folder, "model.qwen.json", pins).code, 0);
     let file: Value = folder.json("out");
@@ -100,10 +104,10 @@ fn names_of_the_target_are_checked() {
     let folder = folder();
     assert_eq!(export(&folder, "model.qwen.json", "--for jax@0.10").code, 0);
     let on = format!("export plan.json --model model.qwen.json {ON}");
-    let told = |words: &str, code: i32| folder.run(&format!("{on} {words}")).exits(code).stderr;
-    assert!(told("--target jax@0.9 -o x", 2).contains("jax@0.10"));
-    assert!(told("--target jaxx -o x", 2).contains("did you mean `jax`"));
-    assert!(told("--target jax --to run", 3).contains("a folder that starts it"));
-    assert!(told("--target jax -o x --launcher slurm", 2).contains("--launcher"));
+    let refusal = |words: &str, code: i32| folder.run(&format!("{on} {words}")).exits(code).stderr;
+    assert!(refusal("--target jax@0.9 -o x", 2).contains("jax@0.10"));
+    assert!(refusal("--target jaxx -o x", 2).contains("did you mean `jax`"));
+    assert!(refusal("--target jax --to run", 3).contains("a folder that starts it"));
+    assert!(refusal("--target jax -o x --launcher slurm", 2).contains("--launcher"));
     assert!(!folder.path("x").exists() && !folder.path("run").exists());
 }

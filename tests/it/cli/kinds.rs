@@ -28,8 +28,8 @@ pub(super) struct Small {
 
 pub(super) const VERBS: [&str; 5] = ["verify", "simulate", "explain", "compare", "export"];
 
-const fn small(model: &'static str, on: &'static str, asked: &'static str) -> Small {
-    Small { model, on, asked }
+const fn small(model: &'static str, on: &'static str, flags: &'static str) -> Small {
+    Small { model, on, asked: flags }
 }
 
 pub(super) const KINDS: [Kind; 15] = [

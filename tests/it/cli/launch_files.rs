@@ -35,7 +35,7 @@ fn virtual_stages_follow_from_the_model() {
         ran.json()["now"].clone()
     };
     let [left, stated] =
-        [words.to_owned(), format!("{words} --num-layers {n}")].map(|own| now(&own));
+        [words.to_owned(), format!("{words} --num-layers {n}")].map(|text| now(&text));
     assert_eq!(left, stated);
     let plain = now(&words.replace("--num-layers-per-virtual-pipeline-stage 1 ", ""));
     assert_ne!(left["step_time_ns"], plain["step_time_ns"]);
@@ -91,9 +91,9 @@ fn deepspeed_runs_in_single_precision_unless_a_section_says_otherwise() {
             r#","bf16":{{"enabled":true}},"zero_optimization":{{"stage":3,
             "stage3_param_persistence_threshold":{threshold}}}"#
         );
-        let told = judged(&sized(&stage), code);
-        let named = told.to_string().contains("stage3_param_persistence_threshold");
-        assert_eq!(named, code == 3, "{threshold}: {told}");
+        let answer = judged(&sized(&stage), code);
+        let named = answer.to_string().contains("stage3_param_persistence_threshold");
+        assert_eq!(named, code == 3, "{threshold}: {answer}");
     }
 }
 
@@ -110,9 +110,9 @@ fn rates_of_an_optimizer_change_nothing_of_torchtitan() {
     let plain = judged("--optimizer.name AdamW");
     let rates = "--optimizer.lr 3e-4 --optimizer.beta1 0.9 --optimizer.beta2 0.95 \
         --optimizer.eps 1e-8 --optimizer.weight_decay 0.1 --optimizer.implementation fused";
-    let told = judged(&format!("--optimizer.name AdamW {rates}"));
-    assert_eq!(told.code, plain.code, "{}", told.stderr);
-    assert_eq!(told.json()["now"], plain.json()["now"]);
+    let ran = judged(&format!("--optimizer.name AdamW {rates}"));
+    assert_eq!(ran.code, plain.code, "{}", ran.stderr);
+    assert_eq!(ran.json()["now"], plain.json()["now"]);
     let ran = judged("--optimizer.early_step_in_backward").exits(3);
     assert!(ran.stdout.contains("early_step_in_backward"), "{}", ran.stdout);
 }

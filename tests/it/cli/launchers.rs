@@ -99,10 +99,10 @@ fn parts_of_graphs_are_planned_for_those_who_run_them() {
     );
     folder.run(&format!("{selective} megatron")).exits(0);
     // Every name that a hint lists is one that the flag takes.
-    let told = folder.run(
+    let ran = folder.run(
         "plan config.json --cluster one.yaml --global-batch 8 --sequence-length 128 --for accelerate",
     );
-    let names = told.stderr.split("choose from ").nth(1).unwrap().lines().collect::<String>();
+    let names = ran.stderr.split("choose from ").nth(1).unwrap().lines().collect::<String>();
     // Split points are those of graphs.
     let names = names.split([',', ' ']).filter(|name| !name.is_empty());
     for name in names.filter(|name| *name != "torch-split-points") {
@@ -129,9 +129,9 @@ fn memory_that_is_asked_for_is_enough() {
              --no-offload --pin data=4 --pin zero=1",
         )
     };
-    let told = on(2_000_000_000).exits(4).stderr;
-    let told: String = told.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-    let bytes = told.split("included (").nth(1).unwrap().split(' ').next().unwrap();
+    let stderr = on(2_000_000_000).exits(4).stderr;
+    let text: String = stderr.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let bytes = text.split("included (").nth(1).unwrap().split(' ').next().unwrap();
     let bytes: u64 = bytes.parse().unwrap();
     on(bytes).exits(0);
     on(bytes - bytes / 1000).exits(4);
@@ -200,8 +200,8 @@ fn statements_on_measured_layers_are_derived() {
         assert!(ran.stderr.contains(name) || ran.stdout.contains(name), "{field}: {}", ran.stderr);
     }
     // One replica whose ends are shared out by its tensor ranks.
-    let asked = "--pin tensor=2 --pin zero=2 --pin data=1 --max-memory-per-device 2500MiB";
-    plan("config.json", asked).exits(0);
+    let flags = "--pin tensor=2 --pin zero=2 --pin data=1 --max-memory-per-device 2500MiB";
+    plan("config.json", flags).exits(0);
     verify(&folder.json("plan.json")).exits(0);
     // The folder was measured of `small`.
     let ran = plan("config.json", "");
@@ -260,12 +260,12 @@ fn folders_start_what_their_files_say() {
     planned(&folder, "--for megatron --pin pipeline=4 --pin virtual-stages=1").unwrap();
     let export = |more: &str| folder.run(&format!("export plan.json {MODEL} {more}"));
     export("--target megatron -o file").exits(0);
-    for (launcher, own) in [("torchrun", "env"), ("slurm", "job.sbatch"), ("k8s", "jobset.json")] {
+    for (launcher, file) in [("torchrun", "env"), ("slurm", "job.sbatch"), ("k8s", "jobset.json")] {
         export(&format!("--target megatron --to {launcher} --launcher {launcher}")).exits(0);
-        assert!(folder.path(launcher).join(own).is_file(), "{launcher}");
+        assert!(folder.path(launcher).join(file).is_file(), "{launcher}");
     }
-    let told = export("--target megatron --to slurm --launcher slurm").exits(2);
-    assert!(told.stderr.contains("error[file-exists]"), "{}", told.stderr);
+    let ran = export("--target megatron --to slurm --launcher slurm").exits(2);
+    assert!(ran.stderr.contains("error[file-exists]"), "{}", ran.stderr);
     export("--target megatron --to slurm --launcher slurm --force").exits(0);
     let none = export("--target megatron --to other --launcher slum").exits(2);
     assert!(none.stderr.contains("slurm") && !folder.path("other").exists());
@@ -311,9 +311,9 @@ fn recompute_beside_split_passes_is_warned_about() {
     ] {
         let flags = format!("{pins} --stack {stack} --pin recompute={recompute}");
         let line = "plan config.json --cluster two.yaml --global-batch 16 --sequence-length 512";
-        let told = folder.run(&format!("{line} {flags} --json")).exits(0).json();
-        let found = told["warnings"].to_string().contains("split-again");
-        assert_eq!(found, is_warned, "{flags}: {}", told["warnings"]);
+        let answer = folder.run(&format!("{line} {flags} --json")).exits(0).json();
+        let found = answer["warnings"].to_string().contains("split-again");
+        assert_eq!(found, is_warned, "{flags}: {}", answer["warnings"]);
     }
 }
 
@@ -429,9 +429,9 @@ fn plans_for_a_launcher_are_exported_to_it() {
             let target = flags.split(' ').nth(1).unwrap();
             let line =
                 format!("export p.json --model {model} --cluster two.yaml --target {target}");
-            let told = folder.run(&format!("{line} -o file --force")).exits(0);
-            let is_told = told.stderr.contains("not-in-file");
-            assert_eq!(is_told, flags.contains("sgd"), "{flags}: {}", told.stderr);
+            let exported = folder.run(&format!("{line} -o file --force")).exits(0);
+            let is_told = exported.stderr.contains("not-in-file");
+            assert_eq!(is_told, flags.contains("sgd"), "{flags}: {}", exported.stderr);
         } else {
             assert!(ran.stderr.contains("cannot-express"), "{}", ran.stderr);
         }
@@ -458,8 +458,8 @@ fn settings_of_another_model_are_refused() {
         "--kv-channels",
     ];
     for flag in sizes {
-        let own = text.lines().find(|line| line.starts_with(flag)).unwrap();
-        let ran = compared(&text.replace(own, &format!("{flag} 96")));
+        let line = text.lines().find(|line| line.starts_with(flag)).unwrap();
+        let ran = compared(&text.replace(line, &format!("{flag} 96")));
         assert!(ran.code == 3 && ran.stderr.contains(flag), "{flag}: {}", ran.stderr);
     }
     let untied = "--untie-embeddings-and-output-weights";
@@ -486,8 +486,12 @@ fn gradients_are_priced_in_the_type_that_megatron_sums_them_in() {
         folder.write("other.args", text);
         folder.run(&format!("compare other.args plan.json {MODEL}"))
     };
-    let own = compared(&text);
-    assert!(own.code == 0 && !own.stderr.contains("sums-otherwise"), "{}", own.stderr);
+    let unchanged = compared(&text);
+    assert!(
+        unchanged.code == 0 && !unchanged.stderr.contains("sums-otherwise"),
+        "{}",
+        unchanged.stderr
+    );
     let flag = "--accumulate-allreduce-grads-in-fp32\n";
     assert!(text.contains(flag), "{text}");
     let other = compared(&text.replace(flag, ""));
@@ -535,9 +539,12 @@ fn schedules_in_files_are_read_from_them() {
             ];
             for wrong in wrong {
                 folder.write("schedule.csv", &wrong);
-                let told = folder.run(&format!("compare alone.args plan.json {MODEL}")).exits(3);
-                let told = told.stderr;
-                assert!(told.contains("wrong-schedule") && told.contains("schedule.csv"), "{told}");
+                let ran = folder.run(&format!("compare alone.args plan.json {MODEL}")).exits(3);
+                let stderr = ran.stderr;
+                assert!(
+                    stderr.contains("wrong-schedule") && stderr.contains("schedule.csv"),
+                    "{stderr}"
+                );
             }
             std::fs::remove_file(folder.path("schedule.csv")).unwrap();
         }

@@ -89,11 +89,11 @@ const PLAN: &str = "plan config.json --cluster cluster.yaml --profile measured -
 fn a_plan_on_measured_layers_is_written_and_read_back() {
     let folder = folder();
     // Two pipeline ranks and two replicas, so scarce that some blocks are computed again.
-    let asked = "--max-memory-per-device 2300MiB --pin pipeline=2 --pin tensor=1 --json -o p.json";
-    let told = folder.run(&format!("{PLAN} {asked}")).exits(0).json();
-    assert!(told["is_optimum"].as_bool().unwrap());
-    let step = told["best"]["step_time_ns"].as_u64().unwrap();
-    let stages = told["best"]["stages"].as_array().unwrap();
+    let flags = "--max-memory-per-device 2300MiB --pin pipeline=2 --pin tensor=1 --json -o p.json";
+    let answer = folder.run(&format!("{PLAN} {flags}")).exits(0).json();
+    assert!(answer["is_optimum"].as_bool().unwrap());
+    let step = answer["best"]["step_time_ns"].as_u64().unwrap();
+    let stages = answer["best"]["stages"].as_array().unwrap();
     let sum = |key: &str| stages.iter().map(|stage| stage[key].as_u64().unwrap()).sum::<u64>();
     assert_eq!(sum("n_blocks"), 12);
     assert!(sum("n_recomputed") + sum("n_zero3") > 0, "nothing was scarce");
@@ -121,17 +121,17 @@ fn a_plan_on_measured_layers_is_written_and_read_back() {
 #[test]
 fn a_plan_that_loses_a_block_is_refused() {
     let folder = folder();
-    let asked = "--max-memory-per-device 2300MiB --pin pipeline=2 --pin tensor=1 -o p.json";
-    folder.run(&format!("{PLAN} {asked}")).exits(0);
+    let flags = "--max-memory-per-device 2300MiB --pin pipeline=2 --pin tensor=1 -o p.json";
+    folder.run(&format!("{PLAN} {flags}")).exits(0);
     let plan: Value = folder.json("p.json");
     let verify = |plan: &Value, exit: i32| {
         folder.write("broken.json", &plan.to_string());
         let on = format!("verify broken.json --model config.json {ON} --json");
         folder.run(&on).exits(exit).json()
     };
-    let codes = |told: &Value| -> Vec<String> {
-        let list = told["violations"].as_array().unwrap();
-        list.iter().map(|own| own["code"].as_str().unwrap().to_owned()).collect()
+    let codes = |answer: &Value| -> Vec<String> {
+        let list = answer["violations"].as_array().unwrap();
+        list.iter().map(|violation| violation["code"].as_str().unwrap().to_owned()).collect()
     };
     let mut lost = plan.clone();
     let blocks = &mut lost["partition"]["stages"][1]["blocks"];
@@ -147,20 +147,20 @@ fn a_plan_that_loses_a_block_is_refused() {
     folder.write("broken.json", &unsaid.to_string());
     folder.run(&format!("verify broken.json --model config.json {ON}")).exits(3);
     // Keeping all activations does not fit any more.
-    let mut kept = plan;
-    for stage in kept["partition"]["stages"].as_array_mut().unwrap() {
+    let mut whole = plan;
+    for stage in whole["partition"]["stages"].as_array_mut().unwrap() {
         let n = stage["blocks"]["n"].clone();
         stage["blocks"]["each"] = json!([{ "n": n, "recompute": "none", "zero": 2 }]);
     }
-    assert!(codes(&verify(&kept, 6)).contains(&"memory-exceeded".to_owned()));
+    assert!(codes(&verify(&whole, 6)).contains(&"memory-exceeded".to_owned()));
 }
 
 #[test]
 fn what_does_not_fit_is_short_of_bytes_and_has_ways_out() {
     let folder = folder();
-    let asked = "--max-memory-per-device 1600MiB --no-offload --json";
-    let told = folder.run(&format!("{PLAN} {asked}")).exits(4);
-    let text = &told.stdout;
+    let flags = "--max-memory-per-device 1600MiB --no-offload --json";
+    let ran = folder.run(&format!("{PLAN} {flags}")).exits(4);
+    let text = &ran.stdout;
     for word in ["memory-exceeded", "shortfall", "binds", "a plan fits"] {
         assert!(text.contains(word), "{word} is missing:\n{text}");
     }
@@ -170,11 +170,11 @@ fn what_does_not_fit_is_short_of_bytes_and_has_ways_out() {
     // A host that states too little memory for the states binds.
     let poor = CLUSTER.replace("devices: 4,", "devices: 4, host_memory_bytes: 1000000000,");
     folder.write("cluster.yaml", &poor);
-    let told = folder.run(&format!("{PLAN} --max-memory-per-device 1600MiB")).exits(4);
-    assert!(told.stderr.contains("host-memory"), "{}", told.stderr);
+    let ran = folder.run(&format!("{PLAN} --max-memory-per-device 1600MiB")).exits(4);
+    assert!(ran.stderr.contains("host-memory"), "{}", ran.stderr);
     folder.write("cluster.yaml", &CLUSTER.replace("devices: 4", "devices: 8"));
-    let told = folder.run(PLAN).exits(3);
-    assert!(told.stderr.contains("profile-lacks"), "{}", told.stderr);
+    let ran = folder.run(PLAN).exits(3);
+    assert!(ran.stderr.contains("profile-lacks"), "{}", ran.stderr);
     folder.write("cluster.yaml", CLUSTER);
     folder.run(&format!("{PLAN} --pin context=2")).exits(2);
 }
@@ -185,10 +185,10 @@ fn a_profile_of_another_model_is_refused() {
     let mut wide = config(12);
     wide["hidden_size"] = json!(2048);
     folder.write("wide.json", &wide.to_string());
-    let asked = format!("plan wide.json {ON} --global-batch 32 --sequence-length 512");
-    assert!(folder.run(&asked).exits(3).stderr.contains("profile-model"));
-    let asked = format!("plan config.json {ON} --global-batch 32 --sequence-length 1024");
-    assert!(folder.run(&asked).exits(3).stderr.contains("profile-sequence"));
+    let line = format!("plan wide.json {ON} --global-batch 32 --sequence-length 512");
+    assert!(folder.run(&line).exits(3).stderr.contains("profile-model"));
+    let line = format!("plan config.json {ON} --global-batch 32 --sequence-length 1024");
+    assert!(folder.run(&line).exits(3).stderr.contains("profile-sequence"));
     // More blocks than were profiled are fine: they are alike.
     folder.write("deep.json", &config(20).to_string());
     folder.run(&format!("plan deep.json {ON} --global-batch 32 --sequence-length 512")).exits(0);
@@ -224,9 +224,9 @@ fn galvatrons_own_case_is_won_on_its_own_profile() {
     let model = data.join("models/hf_configs/llama-2-7b.json").display().to_string();
     let profile = data.join("bench/parallelism/galvatron").display().to_string();
     let on = format!("--cluster cluster.yaml --profile {profile}");
-    let plan = |asked: &str| {
+    let plan = |flags: &str| {
         let sizes = "--global-batch 64 --sequence-length 2048";
-        folder.run(&format!("plan {model} {on} {sizes} {asked} --json"))
+        folder.run(&format!("plan {model} {on} {sizes} {flags} --json"))
     };
     let at_20 = plan("--max-memory-per-device 20GiB --no-offload -o ours.json").exits(0).json();
     assert!(at_20["is_optimum"].as_bool().unwrap());
@@ -240,7 +240,7 @@ fn galvatrons_own_case_is_won_on_its_own_profile() {
     let judged = step("now").unwrap() as f64 / 1e9;
     assert!((judged / 5.0537 - 1.0).abs() < 0.05, "{judged}");
     let at_38 = plan("--max-memory-per-device 38GiB --no-offload").exits(0).json();
-    let of = |told: &Value| told["best"]["step_time_ns"].as_u64().unwrap();
+    let of = |answer: &Value| answer["best"]["step_time_ns"].as_u64().unwrap();
     assert!(of(&at_38) <= of(&at_20));
     let short = plan("--max-memory-per-device 8GiB --no-offload").exits(4);
     assert!(short.stdout.contains("states of stage"), "{}", short.stdout);

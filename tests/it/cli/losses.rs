@@ -27,14 +27,14 @@ fn folder() -> Folder {
     folder
 }
 
-fn list<'v>(own: &'v Value, name: &str) -> &'v Vec<Value> {
-    own[name].as_array().unwrap()
+fn list<'v>(value: &'v Value, name: &str) -> &'v Vec<Value> {
+    value[name].as_array().unwrap()
 }
 
 fn devices(plan: &Value) -> Vec<String> {
     let stages = list(&plan["partition"], "stages").iter();
-    let own = stages.flat_map(|own| list(&own["mesh"], "devices"));
-    own.map(|own| own.as_str().unwrap().to_owned()).collect()
+    let names = stages.flat_map(|stage| list(&stage["mesh"], "devices"));
+    names.map(|name| name.as_str().unwrap().to_owned()).collect()
 }
 
 /// For each device that may be lost, each spare in its place is judged by `simulate`, as a plan on a
@@ -46,10 +46,10 @@ fn the_spare_that_stands_in_is_the_best_of_all() {
     folder.run("verify plan.json --model dense.json --cluster room.yaml").exits(0);
     let plan = folder.json("plan.json");
     let used = devices(&plan);
-    assert!(used.iter().all(|own| !["s.gpu0", "t.gpu0"].contains(&own.as_str())));
+    assert!(used.iter().all(|device| !["s.gpu0", "t.gpu0"].contains(&device.as_str())));
     let spares = list(&plan["communication"], "spares");
     let rows = |lost: &str| {
-        let has = |row: &&Value| list(row, "lost").iter().any(|own| own == lost);
+        let has = |row: &&Value| list(row, "lost").iter().any(|device| device == lost);
         spares.iter().filter(has).collect::<Vec<_>>()
     };
     let mut n_fitting = 0;
@@ -76,7 +76,7 @@ fn the_spare_that_stands_in_is_the_best_of_all() {
         }
         let stated =
             row["step_time_ns"].as_u64().map(|ns| (ns, row["spares"][0].as_str().unwrap()));
-        assert_eq!(stated.map(|own| own.0), best.map(|own| own.0), "{lost}");
+        assert_eq!(stated.map(|found| found.0), best.map(|found| found.0), "{lost}");
     }
     assert!(n_fitting > used.len(), "{n_fitting}");
     // What is stated of spares is derived again.
@@ -121,14 +121,15 @@ fn a_lost_device_of_eight_is_planned_around() {
     // Which block each device had: device d had block d.
     let had = |device: &str| device.rsplit("gpu").next().unwrap().parse::<u64>().unwrap();
     let mut of_lost = 0;
-    for own in moves {
-        let (tensor, from) = (own["tensor"].as_str().unwrap(), own["from"].as_str().unwrap());
-        assert!(own["to"] != "node0.gpu3" && from != "node0.gpu3");
+    for transfer in moves {
+        let (tensor, from) =
+            (transfer["tensor"].as_str().unwrap(), transfer["from"].as_str().unwrap());
+        assert!(transfer["to"] != "node0.gpu3" && from != "node0.gpu3");
         let Some(rest) = tensor.strip_prefix("block ") else { continue };
         let (at, what) = rest.split_once(' ').unwrap();
         let at: u64 = at.parse().unwrap();
         let width = if what == "weights" { 2 } else { 12 };
-        assert_eq!(own["bytes"].as_u64().unwrap(), block * width, "{own}");
+        assert_eq!(transfer["bytes"].as_u64().unwrap(), block * width, "{transfer}");
         match from {
             "checkpoint" => {
                 assert_eq!(at, 3);
@@ -146,7 +147,8 @@ fn a_lost_device_of_eight_is_planned_around() {
         for at in first..first + n.as_u64().unwrap() {
             let to = format!("node0.gpu{device}");
             let name = format!("block {at} weights");
-            let is_moved = moves.iter().any(|own| own["tensor"] == *name && own["to"] == *to);
+            let is_moved =
+                moves.iter().any(|transfer| transfer["tensor"] == *name && transfer["to"] == *to);
             assert_eq!(is_moved, at != device, "{name} to {to}");
         }
     }
@@ -175,20 +177,20 @@ fn devices_that_are_left_out_still_give_what_they_hold() {
         folder.run("verify next.json --model dense.json --cluster eight.yaml").exits(0);
         let next = folder.json("next.json");
         let moves = list(&next["communication"], "moves").iter();
-        let lost = moves.filter(|own| own["from"] == "checkpoint");
+        let lost = moves.filter(|transfer| transfer["from"] == "checkpoint");
         let parts: std::collections::BTreeSet<String> = lost
-            .map(|own| {
-                assert!(own["tensor"].as_str().unwrap().ends_with(" optimizer"), "{own}");
-                let [from, to] = [0, 1].map(|at| own["elements"][at].as_u64().unwrap());
+            .map(|transfer| {
+                assert!(transfer["tensor"].as_str().unwrap().ends_with(" optimizer"), "{transfer}");
+                let [from, to] = [0, 1].map(|at| transfer["elements"][at].as_u64().unwrap());
                 // Each element has 12 bytes of them in fp16: a copy in fp32 and two moments.
-                assert_eq!(own["bytes"], json!(12 * (to - from)), "{more} {own}");
-                format!("{} {from} {to}", own["tensor"])
+                assert_eq!(transfer["bytes"], json!(12 * (to - from)), "{more} {transfer}");
+                format!("{} {from} {to}", transfer["tensor"])
             })
             .collect();
         let elements: u64 = parts
             .iter()
-            .map(|own| {
-                let mut words = own.rsplit(' ').map(|word| word.parse::<u64>().unwrap_or(0));
+            .map(|part| {
+                let mut words = part.rsplit(' ').map(|word| word.parse::<u64>().unwrap_or(0));
                 words.next().unwrap() - words.next().unwrap()
             })
             .sum();
@@ -229,8 +231,8 @@ fn what_goes_on_is_no_slower_than_what_stands_in() {
             let verify = format!("verify next.json --model dense.json --cluster {cluster}");
             folder.run(&verify).exits(0);
             let step = folder.json("next.json")["cost"]["step_time_ns"].as_u64().unwrap();
-            let told = row["step_time_ns"].as_u64().unwrap_or(u64::MAX);
-            assert!(step <= told, "{cluster} {lost}: {step} {told}");
+            let stated = row["step_time_ns"].as_u64().unwrap_or(u64::MAX);
+            assert!(step <= stated, "{cluster} {lost}: {step} {stated}");
         }
     }
     // What has to move is part of what it states.
@@ -270,10 +272,10 @@ fn devices_are_held_back() {
     let plan = format!("plan dense.json --cluster all.yaml {RUN}");
     folder.run(&format!("{plan} --spares 3 --all -o plan.json")).exits(0).says("stands in");
     folder.run("verify plan.json --model dense.json --cluster all.yaml").exits(0);
-    let own = folder.json("plan.json");
-    let used = devices(&own);
+    let plan = folder.json("plan.json");
+    let used = devices(&plan);
     assert!(used.len() <= 4, "{used:?}");
-    let step = own["cost"]["step_time_ns"].as_u64().unwrap();
+    let step = plan["cost"]["step_time_ns"].as_u64().unwrap();
     // Any four devices make a cluster whose plan is one with three held back.
     let four = "name: four\nnodes:\n  - {name: a, count: 3, device: rtx_3090}\n  \
                 - {name: s, device: rtx_3090}\nnetwork: {link: ethernet_10g}\n";
@@ -293,10 +295,10 @@ fn what_is_left_of_a_host_is_named_by_its_numbers_there() {
     let replan = "plan dense.json --cluster eight.yaml --replace plan.json --lost node0.gpu3";
     folder.run(&format!("{replan} -o next.json")).exits(0);
     let on = "--model dense.json --cluster eight.yaml --target deepspeed -o next.txt --force";
-    let told = folder.run(&format!("export plan.json {on}")).exits(0);
-    assert!(!told.stderr.contains("CUDA_VISIBLE_DEVICES"), "{}", told.stderr);
-    let told = folder.run(&format!("export next.json {on}")).exits(0);
-    assert!(told.stderr.contains("CUDA_VISIBLE_DEVICES=0,1,2,4"), "{}", told.stderr);
+    let ran = folder.run(&format!("export plan.json {on}")).exits(0);
+    assert!(!ran.stderr.contains("CUDA_VISIBLE_DEVICES"), "{}", ran.stderr);
+    let ran = folder.run(&format!("export next.json {on}")).exits(0);
+    assert!(ran.stderr.contains("CUDA_VISIBLE_DEVICES=0,1,2,4"), "{}", ran.stderr);
 
     let three = "name: three\nnodes:\n  - {name: a, device: t4, devices: 3}\n";
     folder.write("three.yaml", three);
@@ -311,10 +313,10 @@ fn what_is_left_of_a_host_is_named_by_its_numbers_there() {
     for (plan, number) in [("serves.json", "0"), ("other.json", "2")] {
         let on = "--model dense.json --cluster three.yaml --target vllm -o serves.sh --force \
                   --allow-mismatch";
-        let told = folder.run(&format!("export {plan} {on}")).exits(0);
+        let ran = folder.run(&format!("export {plan} {on}")).exits(0);
         let script = std::fs::read_to_string(folder.path("serves.sh")).unwrap();
         assert!(script.contains(&format!("CUDA_VISIBLE_DEVICES={number}\n")), "{script}");
         // The least energy is that of boards at lower limits.
-        assert!(told.stderr.contains("board-limit"), "{}", told.stderr);
+        assert!(ran.stderr.contains("board-limit"), "{}", ran.stderr);
     }
 }

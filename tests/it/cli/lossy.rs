@@ -57,12 +57,12 @@ fn six_rows_and_where_the_tree_overtakes() {
 
 /// Tensors in the order of their gradients, each there when so many multiply-adds are done.
 fn file(tensors: &[(String, u64, u64)], step_s: f64, lossy: &Value) -> String {
-    let work: u64 = tensors.iter().map(|own| own.2).sum();
+    let work: u64 = tensors.iter().map(|tensor| tensor.2).sum();
     let mut done = 0;
-    let gradient = |own: &(String, u64, u64)| {
-        done += own.2;
+    let gradient = |tensor: &(String, u64, u64)| {
+        done += tensor.2;
         let ready_s = 2.0 / 3.0 * step_s * done as f64 / work as f64;
-        json!({ "name": own.0, "bytes": 4 * own.1, "ready_s": ready_s })
+        json!({ "name": tensor.0, "bytes": 4 * tensor.1, "ready_s": ready_s })
     };
     json!({
         "replicas": 8, "forward_s": step_s / 3.0,
@@ -130,7 +130,7 @@ fn two_way_compression_pays_for_vgg_most() {
     let two_way = json!({
         "by": "two-way", "start_up_s": 0, "bytes_per_s": 3.125e9, "servers": 4, "ratio": 32,
     });
-    let sums = |tensors: &[(String, u64, u64)]| tensors.iter().map(|own| own.1).sum::<u64>();
+    let sums = |tensors: &[(String, u64, u64)]| tensors.iter().map(|tensor| tensor.1).sum::<u64>();
     assert_eq!(sums(&vgg_16()), 138_357_544);
     assert_eq!(sums(&bert_base()), 109_482_240);
     let speed_up = |tensors: Vec<(String, u64, u64)>, step_s: f64| {
@@ -151,9 +151,12 @@ fn two_way_compression_pays_for_vgg_most() {
         assert!((found / published - 1.0).abs() < 0.01, "{found} {published}");
     }
     // Where each is there with its layer, the order stays.
-    let own = [(vgg_16(), 0.2), (bert_base(), 0.3), (resnet_50(), 0.253)];
-    let own = own.map(|(tensors, step_s)| speed_up(tensors, step_s));
-    assert!(own[0] > own[1] && own[1] > own[2] && own[2] >= 1.0, "{own:?}");
+    let cases = [(vgg_16(), 0.2), (bert_base(), 0.3), (resnet_50(), 0.253)];
+    let speed_ups = cases.map(|(tensors, step_s)| speed_up(tensors, step_s));
+    assert!(
+        speed_ups[0] > speed_ups[1] && speed_ups[1] > speed_ups[2] && speed_ups[2] >= 1.0,
+        "{speed_ups:?}"
+    );
 }
 
 /// Compressing pays where its slowest part is faster than sending as it is: by hand, 8 replicas on 8 servers
@@ -208,58 +211,59 @@ fn parts_are_flagged_read_back_and_what_is_changed_is_named() {
     let plan = folder.json("p.json");
     let buckets = plan["communication"]["buckets"].as_array().unwrap();
     // Some tensors don't bind.
-    let n_lossy = buckets.iter().filter(|own| own.get("lossy").is_some()).count();
+    let n_lossy = buckets.iter().filter(|bucket| bucket.get("lossy").is_some()).count();
     assert!(0 < n_lossy && n_lossy < buckets.len(), "{buckets:?}");
-    for own in buckets.iter().filter(|own| own.get("lossy").is_some()) {
-        assert_eq!(own["sent_bytes"].as_u64(), own["kept"].as_u64().map(|own| 8 * own));
+    for bucket in buckets.iter().filter(|bucket| bucket.get("lossy").is_some()) {
+        assert_eq!(bucket["sent_bytes"].as_u64(), bucket["kept"].as_u64().map(|n| 8 * n));
     }
     for line in ["verify p.json --model g.json", "explain p.json --model g.json"] {
         let ran = folder.run(line).exits(0);
         assert!(ran.stderr.contains("warning[lossy]"), "{line}: {}", ran.stderr);
     }
-    let told = folder.run("explain p.json --model g.json --json").exits(0).json();
-    assert!(told["overlap_gain"].as_f64() <= told["most_overlap_gain"].as_f64(), "{told}");
-    let told = folder.run("compare dense.json p.json --model g.json").exits(10).stdout;
-    assert!(told.contains("MB, of ") && told.contains("a part"), "{told}");
+    let answer = folder.run("explain p.json --model g.json --json").exits(0).json();
+    assert!(answer["overlap_gain"].as_f64() <= answer["most_overlap_gain"].as_f64(), "{answer}");
+    let stdout = folder.run("compare dense.json p.json --model g.json").exits(10).stdout;
+    assert!(stdout.contains("MB, of ") && stdout.contains("a part"), "{stdout}");
     folder.run("export p.json --model g.json --target torch-ddp -o x.json").exits(2);
     folder.run("export p.json --model g.json --target torch-hook@1 -o x.json").exits(2);
     folder.run("export p.json --model g.json --target torch-hook -o table.json").exits(0);
     let table = folder.json("table.json");
-    for (row, own) in table["buckets"].as_array().unwrap().iter().zip(buckets) {
+    for (row, bucket) in table["buckets"].as_array().unwrap().iter().zip(buckets) {
         let tensors = row["tensors"].as_array().unwrap();
-        let sum = |name: &str| tensors.iter().filter_map(|own| own[name].as_u64()).sum::<u64>();
-        assert_eq!(own["bytes"], json!(4 * sum("elements")));
-        assert_eq!(row["method"], *own.get("lossy").unwrap_or(&json!("as-is")));
-        assert_eq!(row["sent_bytes"], *own.get("sent_bytes").unwrap_or(&own["bytes"]));
-        assert_eq!(row.get("kept"), own.get("kept"));
+        let sum =
+            |name: &str| tensors.iter().filter_map(|tensor| tensor[name].as_u64()).sum::<u64>();
+        assert_eq!(bucket["bytes"], json!(4 * sum("elements")));
+        assert_eq!(row["method"], *bucket.get("lossy").unwrap_or(&json!("as-is")));
+        assert_eq!(row["sent_bytes"], *bucket.get("sent_bytes").unwrap_or(&bucket["bytes"]));
+        assert_eq!(row.get("kept"), bucket.get("kept"));
         if row["method"] == "layer-wise" {
             assert_eq!(row["kept"], json!(sum("kept")));
         }
-        let names: Vec<&Value> = tensors.iter().map(|own| &own["name"]).collect();
-        assert_eq!(json!(names), own["tensors"]);
+        let names: Vec<&Value> = tensors.iter().map(|tensor| &tensor["name"]).collect();
+        assert_eq!(json!(names), bucket["tensors"]);
     }
     for rule in ["mg-wfbp", "bucket-cap(bytes=1)"] {
         folder.run(&format!("plan g.json --allow-lossy --algorithm {rule}")).exits(2);
     }
-    let at = buckets.iter().position(|own| own.get("lossy").is_some()).unwrap();
+    let at = buckets.iter().position(|bucket| bucket.get("lossy").is_some()).unwrap();
     let check = |what: &str, change: &dyn Fn(&mut Value), codes: &[i32]| {
-        let mut own = plan.clone();
-        change(&mut own["communication"]);
-        folder.write("changed.json", &own.to_string());
+        let mut changed = plan.clone();
+        change(&mut changed["communication"]);
+        folder.write("changed.json", &changed.to_string());
         let ran = folder.run("verify changed.json --model g.json");
         assert!(codes.contains(&ran.code), "{what}: {} {}", ran.code, ran.stderr);
     };
-    let kept = buckets[at]["kept"].as_u64().unwrap();
-    check("fewer", &|own| own["buckets"][at]["kept"] = json!(kept / 2), &[6]);
-    check("none", &|own| own["buckets"][at]["kept"] = json!(0), &[6]);
-    check("all", &|own| own["buckets"][at]["kept"] = json!(u64::MAX), &[6]);
-    check("sent", &|own| own["buckets"][at]["sent_bytes"] = json!(8 * kept - 8), &[6]);
-    check("way", &|own| own["buckets"][at]["lossy"] = json!("two-way"), &[6]);
-    check("word", &|own| own["buckets"][at]["lossy"] = json!("topk"), &[3]);
-    check("allowed", &|own| own["lossy"] = json!([]), &[6]);
-    check("density", &|own| own["lossy"][0]["density"] = json!(0), &[3]);
-    check("twice", &|own| own["lossy"][1] = own["lossy"][0].clone(), &[3]);
-    check("whole", &|own| drop(own["buckets"][at].as_object_mut().unwrap().remove("kept")), &[3]);
+    let n_kept = buckets[at]["kept"].as_u64().unwrap();
+    check("fewer", &|part| part["buckets"][at]["kept"] = json!(n_kept / 2), &[6]);
+    check("none", &|part| part["buckets"][at]["kept"] = json!(0), &[6]);
+    check("all", &|part| part["buckets"][at]["kept"] = json!(u64::MAX), &[6]);
+    check("sent", &|part| part["buckets"][at]["sent_bytes"] = json!(8 * n_kept - 8), &[6]);
+    check("way", &|part| part["buckets"][at]["lossy"] = json!("two-way"), &[6]);
+    check("word", &|part| part["buckets"][at]["lossy"] = json!("topk"), &[3]);
+    check("allowed", &|part| part["lossy"] = json!([]), &[6]);
+    check("density", &|part| part["lossy"][0]["density"] = json!(0), &[3]);
+    check("twice", &|part| part["lossy"][1] = part["lossy"][0].clone(), &[3]);
+    check("whole", &|part| drop(part["buckets"][at].as_object_mut().unwrap().remove("kept")), &[3]);
 }
 
 /// Replicas of a model on a cluster: ways of the same links, the largest elements chosen at a nominal cost.
@@ -273,21 +277,24 @@ fn models_on_slow_links_send_parts_where_that_is_allowed() {
     let on = format!("{model} --cluster c.yaml");
     let line = format!("plan {on} --algorithm gradient-buckets --workload training --batch 32");
     let step = |flags: &str| {
-        let told = folder.run(&format!("{line} {flags} --json")).exits(0).json();
-        told["seconds"].as_f64().unwrap()
+        let answer = folder.run(&format!("{line} {flags} --json")).exits(0).json();
+        answer["seconds"].as_f64().unwrap()
     };
     let dense = step("");
     let names = ["top-k", "global-top-k", "layer-wise"];
     let each = names.map(|name| step(&format!("--allow-lossy {name}")));
     let all = step("--allow-lossy");
-    assert!(each.iter().all(|own| all <= *own && *own < dense), "{dense} {each:?} {all}");
+    assert!(
+        each.iter().all(|seconds| all <= *seconds && *seconds < dense),
+        "{dense} {each:?} {all}"
+    );
     assert!(step("--allow-lossy top-k=0.1") > step("--allow-lossy top-k=0.0001"));
     folder.run(&format!("{line} --allow-lossy -o p.json")).exits(0);
     folder.run(&format!("verify p.json --model {on}")).exits(0);
     folder.run(&format!("explain p.json --model {on}")).exits(0);
     folder.run(&format!("{line} -o dense.json")).exits(0);
-    let told = folder.run("compare dense.json p.json").exits(10).stdout;
-    assert!(told.contains("sent, MB"), "{told}");
+    let stdout = folder.run("compare dense.json p.json").exits(10).stdout;
+    assert!(stdout.contains("sent, MB"), "{stdout}");
     for (flags, word) in [
         ("--allow-lossy two-way", "bad-lossy"),
         ("--allow-lossy top-k=1.5", "bad-lossy"),
@@ -308,7 +315,8 @@ fn what_does_not_bind_goes_as_it_is() {
     folder.run(&format!("verify p.json --model {file}")).exits(0);
     let plan = folder.json("p.json");
     let buckets = plan["communication"]["buckets"].as_array().unwrap();
-    let lossy: Vec<&Value> = buckets.iter().filter(|own| own.get("lossy").is_some()).collect();
+    let lossy: Vec<&Value> =
+        buckets.iter().filter(|bucket| bucket.get("lossy").is_some()).collect();
     assert_eq!((buckets.len(), lossy.len()), (13, 1));
     assert_eq!(lossy[0]["tensors"], json!(["embeddings"]));
     // Both passes, two messages, choosing, and a hundredth of the elements to three others.

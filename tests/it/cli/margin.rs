@@ -41,8 +41,9 @@ fn keeps_one_margin(line: &str, peak: &str) {
         let margin = if is_kept { Value::Null } else { json!(0.0) };
         assert_eq!(plan["request"]["kept_free"], margin);
         folder.run(&format!("verify plan.json {on}")).exits(0);
-        let told = folder.run(&format!("{ask} --json")).exits(0).json();
-        let codes = told["warnings"].as_array().into_iter().flatten().map(|own| &own["code"]);
+        let answer = folder.run(&format!("{ask} --json")).exits(0).json();
+        let codes =
+            answer["warnings"].as_array().into_iter().flatten().map(|warning| &warning["code"]);
         assert_eq!(codes.filter(|code| **code == "margin-not-kept").count(), usize::from(!is_kept));
     }
     with_memory(&folder, need - 1_000_000);

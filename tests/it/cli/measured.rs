@@ -35,13 +35,13 @@ const PLAN: &str = "plan config.json --cluster cluster.yaml --global-batch 64 --
 
 /// A plan's JSON, and what it was warned of.
 fn planned(folder: &Folder, flags: &str) -> (Value, String) {
-    let told = folder.run(&format!("{PLAN} {flags} -o plan.json --force")).exits(0).json();
-    let warned = told["warnings"].to_string();
-    (told, warned)
+    let answer = folder.run(&format!("{PLAN} {flags} -o plan.json --force")).exits(0).json();
+    let warned = answer["warnings"].to_string();
+    (answer, warned)
 }
 
-fn step(told: &Value) -> f64 {
-    told["best"]["step_time_ns"].as_f64().unwrap()
+fn step(answer: &Value) -> f64 {
+    answer["best"]["step_time_ns"].as_f64().unwrap()
 }
 
 /// A profile of collectives of a group at so many bytes per second.
@@ -67,16 +67,16 @@ fn measured_all_to_alls_price_the_exchange_of_experts() {
     let nominal = step(&planned(&folder, flags).0);
     let [slow, fast] = [10e9, 900e9].map(|rate| {
         collectives(&folder, &["alltoall"], [8, 8], rate);
-        let (told, warned) = planned(&folder, &format!("{flags} --profile p.json"));
+        let (answer, warned) = planned(&folder, &format!("{flags} --profile p.json"));
         assert!(!warned.contains("profile-unused"), "{warned}");
-        step(&told)
+        step(&answer)
     });
     assert!(fast < nominal && nominal < slow, "{fast} {nominal} {slow}");
     // Kernels of their own move tokens under other stacks, and other groups were not measured.
     let other = "--pin expert=8 --pin zero=1 --stack megatron-bridge-flex";
     let before = step(&planned(&folder, other).0);
-    let (told, warned) = planned(&folder, &format!("{other} --profile p.json"));
-    assert_eq!(step(&told), before);
+    let (answer, warned) = planned(&folder, &format!("{other} --profile p.json"));
+    assert_eq!(step(&answer), before);
     assert!(warned.contains("profile-unused") && warned.contains("all-to-all"), "{warned}");
     let wider = "--pin expert=4 --pin zero=1 --stack megatron-core";
     let before = step(&planned(&folder, wider).0);
@@ -94,8 +94,8 @@ fn measured_gathers_and_scatters_price_sharded_parameters() {
     });
     assert!(fast <= nominal && nominal < slow, "{fast} {nominal} {slow}");
     collectives(&folder, &["broadcast", "send_recv"], [16, 8], 3e9);
-    let (told, warned) = planned(&folder, &format!("{flags} --profile p.json"));
-    assert_eq!(step(&told), nominal);
+    let (answer, warned) = planned(&folder, &format!("{flags} --profile p.json"));
+    assert_eq!(step(&answer), nominal);
     assert!(warned.contains("broadcast") && warned.contains("point-to-point"), "{warned}");
 }
 
@@ -120,8 +120,8 @@ fn measured_products_price_the_type_that_they_are_of_alone() {
         let nominal = step(&planned(&folder, &flags).0);
         let with = |of: &str, peak: f64| {
             products(&folder, of, peak, 0.25);
-            let (told, warned) = planned(&folder, &format!("{flags} --profile p.json"));
-            (step(&told), warned.contains(&format!("products of {of}")))
+            let (answer, warned) = planned(&folder, &format!("{flags} --profile p.json"));
+            (step(&answer), warned.contains(&format!("products of {of}")))
         };
         (nominal, with("bf16", 989.4e12), with("fp8", 1978.9e12))
     });
@@ -148,24 +148,25 @@ fn advice_on_what_to_measure_narrows_the_interval_as_far_as_it_says() {
     let folder = folder(true);
     let flags = "--pin zero=3 --pin expert=1 --stack megatron-core";
     planned(&folder, flags);
-    let told = trust(&folder, "");
-    let interval = &told["interval"];
+    let answer = trust(&folder, "");
+    let interval = &answer["interval"];
     let now = width(&interval["low_ns"], &interval["high_ns"]);
-    let ways = told["narrower"].as_array().unwrap();
+    let ways = answer["narrower"].as_array().unwrap();
     let promised = |what: &str| {
         let of = |way: &&Value| way["measure"].as_str().unwrap().contains(what);
-        let way = ways.iter().find(of).unwrap_or_else(|| panic!("{what}: {told}"));
+        let way = ways.iter().find(of).unwrap_or_else(|| panic!("{what}: {answer}"));
         width(&way["low_ns"], &way["high_ns"])
     };
-    let [gathers, own] =
+    let [gathers, steps] =
         [promised("all-gathers and reduce-scatters of 16 ranks"), promised("steps")];
-    assert!(gathers < now && own < now, "{told}");
-    assert!(!told["terms"].as_array().unwrap().is_empty(), "{told}");
+    assert!(gathers < now && steps < now, "{answer}");
+    assert!(!answer["terms"].as_array().unwrap().is_empty(), "{answer}");
 
     collectives(&folder, &["all_gather", "reduce_scatter"], [16, 8], 3e11);
     planned(&folder, &format!("{flags} --profile p.json"));
     let followed = trust(&folder, "--profile p.json");
-    let own_width = |told: &Value| width(&told["interval"]["low_ns"], &told["interval"]["high_ns"]);
+    let own_width =
+        |answer: &Value| width(&answer["interval"]["low_ns"], &answer["interval"]["high_ns"]);
     assert!((own_width(&followed) / gathers - 1.0).abs() < 1e-6, "{followed}");
 
     // Steps that nothing like the forms gave, and steps of other devices, narrow nothing.
@@ -186,8 +187,8 @@ fn advice_on_what_to_measure_narrows_the_interval_as_far_as_it_says() {
     // Steps of the same software on slower devices.
     let row = |batch: u64| {
         let line = PLAN.replace("--global-batch 64", &format!("--global-batch {batch}"));
-        let told = folder.run(&format!("{line} {flags} -o other.json --force")).exits(0).json();
-        let seconds = 1.08 * step(&told) / 1e9;
+        let answer = folder.run(&format!("{line} {flags} -o other.json --force")).exits(0).json();
+        let seconds = 1.08 * step(&answer) / 1e9;
         format!("m,config.json,16,1,1,2,{batch},2048,none,3,{seconds}\n")
     };
     let rows: String = [32, 64, 96, 128, 160, 192].map(row).concat();
@@ -195,7 +196,7 @@ fn advice_on_what_to_measure_narrows_the_interval_as_far_as_it_says() {
     folder.run(&format!("{calibrate} --steps steps.csv -o s.json")).exits(0);
     planned(&folder, &format!("{flags} --profile s.json"));
     let followed = trust(&folder, "--profile s.json");
-    assert!((own_width(&followed) / own - 1.0).abs() < 1e-6, "{followed}");
+    assert!((own_width(&followed) / steps - 1.0).abs() < 1e-6, "{followed}");
     folder.write("cluster.yaml", &CLUSTER.replace("h100_sxm5_80gb", "h200_sxm5_141gb"));
     let (_, warned) = planned(&folder, &format!("{flags} --profile s.json"));
     assert!(warned.contains("profile-elsewhere"), "{warned}");
@@ -213,8 +214,8 @@ fn own_steps_of_the_recipe_bring_others_nearer() {
     let calibrated = |line: &str| folder.run(&format!("calibrate {line} {on}")).exits(0).json();
     calibrated("--steps steps.csv -o own.json");
     let error = |line: &str| {
-        let told = calibrated(line);
-        told["steps"]["error"]["nominal"]["mean"].as_f64().unwrap() * 100.0
+        let answer = calibrated(line);
+        answer["steps"]["error"]["nominal"]["mean"].as_f64().unwrap() * 100.0
     };
     let before = error("--steps others.csv -o a.json");
     let after = error("--steps others.csv --base own.json -o b.json");

@@ -209,7 +209,7 @@ fn ops(folder: &Folder, name: &str, means: Means, random: &mut SmallRng) -> Stri
     let n = random.random_range(3..9_u64);
     let op = |id: u64| {
         let inputs: Vec<u64> =
-            (0..id).filter(|_| random.random_bool(0.4)).map(|own| 100 + own).collect();
+            (0..id).filter(|_| random.random_bool(0.4)).map(|input| 100 + input).collect();
         json!({
             "id": id, "name": format!("op{id}"), "time_ns": { "k": random.random_range(10..2000) },
             "persistent": random.random_range(0..200), "temp": random.random_range(0..50),
@@ -231,8 +231,8 @@ fn ops(folder: &Folder, name: &str, means: Means, random: &mut SmallRng) -> Stri
 fn load(folder: &Folder, name: &str, means: Means, random: &mut SmallRng) -> String {
     let n = random.random_range(3..9_u64);
     let node = |id: u64| {
-        let [cpu, own] = [random.random_range(5..40), random.random_range(1..9)];
-        json!({ "id": id, "cpuLatency": cpu, "fpgaLatency": own, "size": random.random_range(1..5) })
+        let [cpu, fpga] = [random.random_range(5..40), random.random_range(1..9)];
+        json!({ "id": id, "cpuLatency": cpu, "fpgaLatency": fpga, "size": random.random_range(1..5) })
     };
     let nodes_of: Vec<Value> = (0..n).map(node).collect();
     let edge =
@@ -251,14 +251,14 @@ fn tasks(folder: &Folder, name: &str, means: Means, random: &mut SmallRng) -> St
     let tasks: Vec<Value> = (0..n).map(size).collect();
     let mut history = Vec::new();
     for device in 0..means.devices {
-        let mut own = SmallRng::seed_from_u64(device + n);
+        let mut rng = SmallRng::seed_from_u64(device + n);
         for size in [1, 2] {
-            let seconds = own.random_range(1..5) * size;
+            let seconds = rng.random_range(1..5) * size;
             history
                 .push(json!({ "device": format!("d{device}"), "size": size, "seconds": seconds }));
         }
     }
-    let devices: Vec<String> = (0..means.devices).map(|own| format!("d{own}")).collect();
+    let devices: Vec<String> = (0..means.devices).map(|device| format!("d{device}")).collect();
     let file = json!({ "kind": "tasks", "devices": devices, "tasks": tasks, "history": history });
     folder.write(&format!("{name}.json"), &file.to_string());
     format!("plan {name}.json") + &nodes(means)
@@ -272,7 +272,7 @@ fn rounds(folder: &Folder, name: &str, means: Means, random: &mut SmallRng) -> S
         rates[a][b] = rate.clone();
         rates[b][a] = rate;
     }
-    let names: Vec<String> = (0..n).map(|own| format!("n{own}")).collect();
+    let names: Vec<String> = (0..n).map(|node| format!("n{node}")).collect();
     let window = random.random_range(n..n + 3);
     let file = json!({
         "kind": "averaging", "nodes": names, "bytes": 100_000_000, "kept": 0.01, "rounds": window,
@@ -338,34 +338,35 @@ struct Answer {
 }
 
 impl Answer {
-    fn of(told: &Value, line: &str) -> Self {
-        let cost = &told["plan"]["cost"];
-        let number = |own: &Value, names: &[&str]| names.iter().find_map(|name| own[name].as_f64());
+    fn of(answer: &Value, line: &str) -> Self {
+        let cost = &answer["plan"]["cost"];
+        let number =
+            |value: &Value, names: &[&str]| names.iter().find_map(|name| value[name].as_f64());
         let value = ["value_ns", "step_time_ns"];
-        let rate = |name: &str| told[name].as_f64().map(|own| 1.0 / own);
+        let rate = |name: &str| answer[name].as_f64().map(|per_s| 1.0 / per_s);
         let figures = if line.contains("energy-per-token") {
             // No bound of energy is told.
-            let joules = told["plan"]["energy"]["joules_per_token"].as_f64();
+            let joules = answer["plan"]["energy"]["joules_per_token"].as_f64();
             joules.zip(Some(0.0))
-        } else if let Some(visits) = told["busiest_visits"].as_f64() {
-            let even = told["even_visits"].as_f64().zip(told["bound"].as_f64());
+        } else if let Some(visits) = answer["busiest_visits"].as_f64() {
+            let even = answer["even_visits"].as_f64().zip(answer["bound"].as_f64());
             even.map(|(even, bound)| (visits, even * bound))
-        } else if let Some(waited) = told["exposed_s"].as_f64() {
+        } else if let Some(waited) = answer["exposed_s"].as_f64() {
             Some((waited, 0.0))
         } else if line.contains("findep") {
             rate("samples_per_s").zip(rate("bound_samples_per_s"))
         } else {
             let of_cost = number(cost, &value).zip(number(cost, &["bound_ns"]));
-            let of_solution = || number(told, &value).zip(number(told, &["bound_ns"]));
+            let of_solution = || number(answer, &value).zip(number(answer, &["bound_ns"]));
             of_cost.or_else(of_solution)
         };
-        let (value, bound) = figures.unwrap_or_else(|| panic!("{line}: {told}"));
-        let warnings = told["warnings"].as_array().into_iter().flatten();
+        let (value, bound) = figures.unwrap_or_else(|| panic!("{line}: {answer}"));
+        let warnings = answer["warnings"].as_array().into_iter().flatten();
         Self {
             value,
             bound,
-            is_proved: told["stop_reason"] == "proved-optimal",
-            keeps_margin: !warnings.into_iter().any(|own| own["code"] == "margin-not-kept"),
+            is_proved: answer["stop_reason"] == "proved-optimal",
+            keeps_margin: !warnings.into_iter().any(|warning| warning["code"] == "margin-not-kept"),
         }
     }
 }
@@ -377,8 +378,8 @@ fn broken(
     counts: &mut [usize; 2],
 ) -> Option<String> {
     let [less, more] = lines.each_ref().map(|line| folder.run(&format!("{line} --json")));
-    let told = || format!("{}\n{}\n{}\n{}", lines[0], lines[1], less.stderr, more.stderr);
-    assert!([0, 4, 5].contains(&less.code), "{}", told());
+    let context = || format!("{}\n{}\n{}\n{}", lines[0], lines[1], less.stderr, more.stderr);
+    assert!([0, 4, 5].contains(&less.code), "{}", context());
     // A refusal is compared with nothing, and what a budget leaves of a larger space is no larger space: an
     // answer that it ended is held against bounds alone, but for a longer one.
     let is_cut =
@@ -388,7 +389,7 @@ fn broken(
         return None;
     }
     if more.code != 0 {
-        return Some(format!("no answer any more: {}", told()));
+        return Some(format!("no answer any more: {}", context()));
     }
     let (less, more) = (less.json(), more.json());
     let answers = [Answer::of(&less, &lines[0]), Answer::of(&more, &lines[1])];
@@ -396,7 +397,7 @@ fn broken(
     counts[1] += usize::from(answers[0].is_proved);
     let [less, more] = &answers;
     let above = |a: f64, b: f64| a > b * (1.0 + 1e-9);
-    let what = if answers.iter().any(|own| above(own.bound, own.value)) {
+    let what = if answers.iter().any(|answer| above(answer.bound, answer.value)) {
         "an answer below its own bound"
     } else if above(more.bound, less.value) {
         "an answer below the bound of more"
@@ -423,7 +424,7 @@ fn more_of_anything_never_makes_an_answer_worse() {
     let mut broken_by: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let only = std::env::var("MESHWRIGHT_KIND").ok();
     for (at, Kind(kind, n, more, ask)) in KINDS.iter().enumerate() {
-        if only.as_ref().is_some_and(|own| own != kind) {
+        if only.as_ref().is_some_and(|name| name != kind) {
             continue;
         }
         let folder = folder();
@@ -432,24 +433,27 @@ fn more_of_anything_never_makes_an_answer_worse() {
             let seed = (at * 10_000 + question) as u64;
             let mut random = SmallRng::seed_from_u64(seed);
             let means = Means::drawn(&mut random);
-            let own = more[question % more.len()];
-            let larger = means.with(own, &mut random);
+            let more_of = more[question % more.len()];
+            let larger = means.with(more_of, &mut random);
             let ask = |name: &str, means| ask(&folder, name, means, &mut random.clone());
             let lines = [ask("less", means), ask("more", larger)];
-            if let Some(told) = broken(&folder, (&lines, own), &mut counts) {
-                *by.entry(own).or_insert(0) += 1;
-                broken_by.entry(kind).or_default().push(format!("{kind} {seed} {own:?}: {told}"));
+            if let Some(fault) = broken(&folder, (&lines, more_of), &mut counts) {
+                *by.entry(more_of).or_insert(0) += 1;
+                broken_by
+                    .entry(kind)
+                    .or_default()
+                    .push(format!("{kind} {seed} {more_of:?}: {fault}"));
             }
         }
         println!(
             "{kind}: {n} questions, {} answered, {} of them by proof; broken {by:?}",
             counts[0], counts[1]
         );
-        for told in broken_by.get(kind).into_iter().flatten().take(8) {
-            println!("{told}");
+        for fault in broken_by.get(kind).into_iter().flatten().take(8) {
+            println!("{fault}");
         }
         assert!(2 * counts[0] >= *n, "{kind}: too few answers");
     }
-    let told: Vec<_> = broken_by.values().flat_map(|own| own.iter().take(3).cloned()).collect();
-    assert!(told.is_empty(), "{}", told.join("\n"));
+    let faults: Vec<_> = broken_by.values().flat_map(|list| list.iter().take(3).cloned()).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -54,19 +54,19 @@ fn planned(folder: &Folder, line: &str, name: &str) -> Value {
 
 fn samples(plan: &Value) -> Vec<u64> {
     let all = plan["experts"]["layers"][0]["nano_batches"]["samples"].as_array().unwrap();
-    all.iter().map(|own| own.as_u64().unwrap()).collect()
+    all.iter().map(|n| n.as_u64().unwrap()).collect()
 }
 
 #[test]
 fn a_step_is_cut_replayed_explained_and_no_worse_than_its_baselines() {
     let folder = folder();
     let plan = planned(&folder, LINE, "own.json");
-    let own = &plan["experts"]["layers"][0]["nano_batches"];
+    let nano = &plan["experts"]["layers"][0]["nano_batches"];
     assert_eq!(samples(&plan).iter().sum::<u64>(), 16);
-    assert_eq!(samples(&plan).len(), 2, "{own}");
-    let number = |name: &str| own[name].as_f64().unwrap();
-    assert!(number("cycle_s") < 0.919 * number("unsplit_s"), "{own}");
-    assert!(number("bound_s") <= number("cycle_s"), "{own}");
+    assert_eq!(samples(&plan).len(), 2, "{nano}");
+    let number = |name: &str| nano[name].as_f64().unwrap();
+    assert!(number("cycle_s") < 0.919 * number("unsplit_s"), "{nano}");
+    assert!(number("bound_s") <= number("cycle_s"), "{nano}");
     assert_eq!(
         (&plan["parallelism"]["data"], &plan["parallelism"]["tensor"]),
         (&json!(8), &json!(1))
@@ -77,15 +77,15 @@ fn a_step_is_cut_replayed_explained_and_no_worse_than_its_baselines() {
     for stream in streams {
         assert_eq!(stream["pieces"].as_array().unwrap().len(), 4, "{stream}");
     }
-    let told = folder.run(&format!("verify own.json {ON}")).exits(0).stdout;
-    assert!(told.contains("16 layers on 8 replicas"), "{told}");
-    let told = folder.run(&format!("explain own.json {ON} --json")).exits(0).json();
+    let stdout = folder.run(&format!("verify own.json {ON}")).exits(0).stdout;
+    assert!(stdout.contains("16 layers on 8 replicas"), "{stdout}");
+    let answer = folder.run(&format!("explain own.json {ON} --json")).exits(0).json();
     let stated = plan["cost"]["step_time_s"].as_f64().unwrap();
-    assert!((told["seconds"].as_f64().unwrap() - stated).abs() < 2e-9, "{told}");
-    let told = folder.run(&format!("explain own.json {ON} --layer 3 --json")).exits(0).json();
-    assert_eq!(told["pieces"].as_array().unwrap().len(), 8, "{told}");
-    let told = folder.run(&format!("explain own.json {ON}")).exits(0).stdout;
-    assert!(told.contains("complementary") && told.contains("dispatch(1)"), "{told}");
+    assert!((answer["seconds"].as_f64().unwrap() - stated).abs() < 2e-9, "{answer}");
+    let answer = folder.run(&format!("explain own.json {ON} --layer 3 --json")).exits(0).json();
+    assert_eq!(answer["pieces"].as_array().unwrap().len(), 8, "{answer}");
+    let stdout = folder.run(&format!("explain own.json {ON}")).exits(0).stdout;
+    assert!(stdout.contains("complementary") && stdout.contains("dispatch(1)"), "{stdout}");
     let seconds = |row: &str| {
         let line = LINE.replace("dynaflow", row);
         folder.run(&format!("{line} --json")).exits(0).json()["seconds"].as_f64().unwrap()
@@ -118,18 +118,18 @@ fn nothing_is_cut_without_a_gain() {
     ] {
         assert_eq!(cut(&format!("{line} --force")), 1, "{line}");
     }
-    let told =
+    let ran =
         folder.run(&format!("{} --force -o p.json", LINE.replace("--interference table.csv", "")));
-    assert!(told.stderr.contains("warning[no-interference]"), "{}", told.stderr);
+    assert!(ran.stderr.contains("warning[no-interference]"), "{}", ran.stderr);
     // Of a model without experts the products are shared out inside hosts.
     let plan = planned(&folder, &format!("{dense} --force"), "p.json");
     assert_eq!(
         (&plan["parallelism"]["data"], &plan["parallelism"]["tensor"]),
         (&json!(2), &json!(4))
     );
-    let own = &plan["schedule"]["cells"][0]["streams"][1];
+    let stream = &plan["schedule"]["cells"][0]["streams"][1];
     assert_eq!(
-        (&own["resource"], &own["pieces"][0]["op"]),
+        (&stream["resource"], &stream["pieces"][0]["op"]),
         (&json!("intra-node"), &json!("all-reduce"))
     );
     folder.run("verify p.json --model dense.json --cluster c.yaml").exits(0);
@@ -137,8 +137,8 @@ fn nothing_is_cut_without_a_gain() {
     folder.write("fused.csv", FUSED);
     let line = dense.replace("table.csv", "fused.csv");
     let plan = planned(&folder, &format!("{line} --force"), "p.json");
-    let own = &plan["schedule"]["cells"][0]["streams"][0];
-    assert_eq!(own["pieces"][0]["op"], "attention+all-reduce", "{own}");
+    let stream = &plan["schedule"]["cells"][0]["streams"][0];
+    assert_eq!(stream["pieces"][0]["op"], "attention+all-reduce", "{stream}");
     folder.run("verify p.json --model dense.json --cluster c.yaml").exits(0);
 }
 
@@ -147,46 +147,51 @@ fn what_is_changed_in_a_plan_is_named() {
     let folder = folder();
     let plan = planned(&folder, LINE, "own.json");
     let check = |what: &str, change: &dyn Fn(&mut Value), code: i32, word: &str| {
-        let mut own = plan.clone();
-        change(&mut own);
-        folder.write("changed.json", &own.to_string());
+        let mut changed = plan.clone();
+        change(&mut changed);
+        folder.write("changed.json", &changed.to_string());
         let ran = folder.run(&format!("verify changed.json {ON}"));
         assert_eq!(ran.code, code, "{what}: {}{}", ran.stdout, ran.stderr);
         assert!(ran.stderr.contains(word), "{what}: {}", ran.stderr);
     };
-    fn nano(own: &mut Value) -> &mut Value {
-        &mut own["experts"]["layers"][0]["nano_batches"]
+    fn nano(plan: &mut Value) -> &mut Value {
+        &mut plan["experts"]["layers"][0]["nano_batches"]
     }
-    fn pieces(own: &mut Value) -> &mut Vec<Value> {
-        own["schedule"]["cells"][0]["streams"][0]["pieces"].as_array_mut().unwrap()
+    fn pieces(plan: &mut Value) -> &mut Vec<Value> {
+        plan["schedule"]["cells"][0]["streams"][0]["pieces"].as_array_mut().unwrap()
     }
-    check("cycle", &|own| nano(own)["cycle_s"] = json!(1e-9), 6, "stated-wrong");
-    check("samples", &|own| nano(own)["samples"] = json!([1, 2]), 6, "bad-cell");
-    check("none", &|own| nano(own)["samples"] = json!([0, 16]), 6, "bad-cell");
-    check("three", &|own| nano(own)["samples"] = json!([1, 1, 14]), 6, "bad-cell");
-    check("ahead", &|own| nano(own)["ahead"] = json!([9, 9]), 6, "bad-cell");
-    check("piece", &|own| drop(pieces(own).pop()), 6, "bad-cell");
-    check("name", &|own| pieces(own)[0]["op"] = json!("x"), 6, "bad-cell");
-    check("time", &|own| nano(own)["pieces"][0]["seconds"] = json!(1.0), 6, "stated-wrong");
-    check("mode", &|own| nano(own)["beside"][0]["mode"] = json!("turns"), 6, "stated-wrong");
-    check("cost", &|own| own["cost"]["step_time_ns"] = json!(1), 6, "stated-wrong");
-    check("layer", &|own| own["experts"]["layers"][0]["layers"] = json!([99]), 6, "no-such-layer");
+    check("cycle", &|plan| nano(plan)["cycle_s"] = json!(1e-9), 6, "stated-wrong");
+    check("samples", &|plan| nano(plan)["samples"] = json!([1, 2]), 6, "bad-cell");
+    check("none", &|plan| nano(plan)["samples"] = json!([0, 16]), 6, "bad-cell");
+    check("three", &|plan| nano(plan)["samples"] = json!([1, 1, 14]), 6, "bad-cell");
+    check("ahead", &|plan| nano(plan)["ahead"] = json!([9, 9]), 6, "bad-cell");
+    check("piece", &|plan| drop(pieces(plan).pop()), 6, "bad-cell");
+    check("name", &|plan| pieces(plan)[0]["op"] = json!("x"), 6, "bad-cell");
+    check("time", &|plan| nano(plan)["pieces"][0]["seconds"] = json!(1.0), 6, "stated-wrong");
+    check("mode", &|plan| nano(plan)["beside"][0]["mode"] = json!("turns"), 6, "stated-wrong");
+    check("cost", &|plan| plan["cost"]["step_time_ns"] = json!(1), 6, "stated-wrong");
+    check(
+        "layer",
+        &|plan| plan["experts"]["layers"][0]["layers"] = json!([99]),
+        6,
+        "no-such-layer",
+    );
     let serving = "/experts/serving";
     check(
         "threshold",
-        &|own| own.pointer_mut(serving).unwrap()["thresholds"][0]["nano_batches"] = json!(7),
+        &|plan| plan.pointer_mut(serving).unwrap()["thresholds"][0]["nano_batches"] = json!(7),
         6,
         "stated-wrong",
     );
     check(
         "factor",
-        &|own| own.pointer_mut(serving).unwrap()["interference"][0]["factor"] = json!(0.5),
+        &|plan| plan.pointer_mut(serving).unwrap()["interference"][0]["factor"] = json!(0.5),
         3,
         "bad-interference",
     );
-    check("slots", &|own| own["experts"]["layers"][0]["slots"] = json!(3), 3, "bad-plan");
-    check("phase", &|own| own["experts"]["phase"] = json!("training"), 6, "bad-phase");
-    check("missing", &|own| drop(own.as_object_mut().unwrap().remove("cost")), 3, "bad-plan");
+    check("slots", &|plan| plan["experts"]["layers"][0]["slots"] = json!(3), 3, "bad-plan");
+    check("phase", &|plan| plan["experts"]["phase"] = json!("training"), 6, "bad-phase");
+    check("missing", &|plan| drop(plan.as_object_mut().unwrap().remove("cost")), 3, "bad-plan");
 }
 
 #[test]
@@ -199,7 +204,7 @@ fn what_means_nothing_beside_nano_batches_is_refused() {
     odd["num_local_experts"] = json!(9);
     folder.write("odd.json", &odd.to_string());
     let line = |from: &str, to: &str| LINE.replace(from, to);
-    for (line, code, told) in [
+    for (line, code, word) in [
         (line("--phase prefill", "--phase training"), "not-for-streams", "--phase"),
         (line("--phase prefill", ""), "no-phase", "--phase"),
         (line("--batch 128", ""), "no-batch", "--batch"),
@@ -225,7 +230,7 @@ fn what_means_nothing_beside_nano_batches_is_refused() {
         let ran = folder.run(&line);
         assert!(ran.stderr.contains(&format!("error[{code}]")), "{line}: {}", ran.stderr);
         assert!(
-            ran.stderr.contains(told) && ran.stderr.contains("hint: "),
+            ran.stderr.contains(word) && ran.stderr.contains("hint: "),
             "{line}: {}",
             ran.stderr
         );
@@ -242,15 +247,15 @@ fn servers_are_told_of_thresholds() {
     let folder = folder();
     planned(&folder, LINE, "own.json");
     folder.run(&format!("export own.json {ON} --target vllm -o vllm.sh")).exits(0);
-    let own = folder.read("vllm.sh");
-    assert!(own.contains(" --enable-dbo --dbo-decode-token-threshold "), "{own}");
+    let script = folder.read("vllm.sh");
+    assert!(script.contains(" --enable-dbo --dbo-decode-token-threshold "), "{script}");
     folder.run(&format!("{LINE} --export sglang=sglang.sh")).exits(0);
-    let own = folder.read("sglang.sh");
+    let script = folder.read("sglang.sh");
     assert!(
-        own.contains(" --enable-two-batch-overlap --tbo-token-distribution-threshold 0"),
-        "{own}"
+        script.contains(" --enable-two-batch-overlap --tbo-token-distribution-threshold 0"),
+        "{script}"
     );
-    assert!(own.contains("--nnodes 2"), "{own}");
+    assert!(script.contains("--nnodes 2"), "{script}");
     let line = LINE.replace("experts.json", "dense.json");
     let ran = folder.run(&format!("{line} --export vllm=x"));
     assert!(ran.stderr.contains("error[cannot-express]"), "{}", ran.stderr);
@@ -262,11 +267,11 @@ fn two_plans_of_nano_batches_are_compared_and_drawn() {
     let plan = planned(&folder, LINE, "own.json");
     planned(&folder, &LINE.replace("dynaflow", "sequential"), "whole.json");
     assert!(folder.run("compare own.json own.json").exits(0).stdout.contains("decide the same"));
-    let told = folder.run("compare own.json whole.json --json").exits(10).json();
-    let own = &told["layers"][0];
-    assert_eq!(own["a"]["samples"], json!(samples(&plan)), "{told}");
-    assert_eq!(own["b"]["samples"], json!([16]), "{told}");
-    assert_eq!(told["a"]["step_time_ns"], plan["cost"]["step_time_ns"]);
+    let answer = folder.run("compare own.json whole.json --json").exits(10).json();
+    let layer = &answer["layers"][0];
+    assert_eq!(layer["a"]["samples"], json!(samples(&plan)), "{answer}");
+    assert_eq!(layer["b"]["samples"], json!([16]), "{answer}");
+    assert_eq!(answer["a"]["step_time_ns"], plan["cost"]["step_time_ns"]);
     let mut bad = plan.clone();
     bad["experts"]["layers"][0]["nano_batches"]["beside"] = json!([]);
     folder.write("bad.json", &bad.to_string());
@@ -275,15 +280,18 @@ fn two_plans_of_nano_batches_are_compared_and_drawn() {
     let words = folder.run(&format!("compare own.json whole.json {ON}")).exits(10).stdout;
     assert!(words.contains("samples") && words.contains("more in B"), "{words}");
     planned(&folder, &LINE.replace("table.csv", "empty.csv"), "empty.json");
-    let told = folder.run("compare own.json empty.json").stderr;
-    assert!(told.contains("warning[other-setting]") && told.contains("interference"), "{told}");
+    let stderr = folder.run("compare own.json empty.json").stderr;
+    assert!(
+        stderr.contains("warning[other-setting]") && stderr.contains("interference"),
+        "{stderr}"
+    );
     folder.run(&format!("{LINE} --export svg=a.svg")).exits(0);
     folder.run(&format!("export own.json {ON} --target svg -o b.svg")).exits(0);
     let picture = folder.read("a.svg");
     assert_eq!(picture, folder.read("b.svg"));
     // Each piece of a layer twice, and a title.
     let cells = plan["schedule"]["cells"].as_array().unwrap().iter();
-    let streams = cells.flat_map(|own| own["streams"].as_array().unwrap());
-    let n: usize = streams.map(|own| own["pieces"].as_array().unwrap().len()).sum();
+    let streams = cells.flat_map(|cell| cell["streams"].as_array().unwrap());
+    let n: usize = streams.map(|stream| stream["pieces"].as_array().unwrap().len()).sum();
     assert_eq!(picture.matches("<title>").count(), 2 * n + 1, "{picture}");
 }

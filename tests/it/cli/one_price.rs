@@ -30,12 +30,12 @@ const RUNS: [(&str, u64); 6] = [
 fn both(folder: &Folder, model: &str, batch: u64) -> [[f64; 2]; 2] {
     let path = data::folder().unwrap().join(format!("models/onnx/{model}.onnx"));
     let plan = format!("plan {} --cluster cluster.yaml --json", path.display());
-    let told = |rest: String| folder.run(&format!("{plan} {rest}")).exits(0).json();
+    let answer_to = |rest: String| folder.run(&format!("{plan} {rest}")).exits(0).json();
     let figure = |value: &Value| value.as_f64().unwrap();
-    let ops = told(format!("--workload training --batch {batch} --algorithm single"));
+    let ops = answer_to(format!("--workload training --batch {batch} --algorithm single"));
     let device = &ops["report"]["devices"][0];
     let pins = format!("--pin micro-batch={batch} --pin recompute=none");
-    let stage = told(format!("--global-batch {batch} {pins}"))["best"].clone();
+    let stage = answer_to(format!("--global-batch {batch} {pins}"))["best"].clone();
     [
         [figure(&ops["report"]["step_time_ns"]), figure(&device["peak_memory_bytes"])],
         [figure(&stage["step_time_ns"]), figure(&stage["peak_bytes"])],

@@ -37,7 +37,8 @@ fn plans_of_pinned_searches_are_legal() {
     pins.extend(switches.map(str::to_owned));
     pins.extend((0..4).map(|stage| format!("zero={stage}")));
     pins.extend(
-        ["none", "full", "selective", "per-op", "alike"].map(|own| format!("recompute={own}")),
+        ["none", "full", "selective", "per-op", "alike"]
+            .map(|policy| format!("recompute={policy}")),
     );
     pins.extend(["virtual-stages=2", "context=2", "expert=2", "micro-batch=1"].map(str::to_owned));
     let beside = ["", "--pin pipeline=1", "--pin pipeline=2", "--pin tensor=1", "--pin data=1"];
@@ -66,9 +67,9 @@ fn plans_of_pinned_searches_are_legal() {
                 // Refused or proved to leave nothing; never a fault of the program.
                 code => {
                     assert!([2, 3, 4].contains(&code), "{line}: {code}\n{}", planned.stderr);
-                    let told = format!("{}{}", planned.stdout, planned.stderr);
+                    let text = format!("{}{}", planned.stdout, planned.stderr);
                     let named = pin.split('=').next().unwrap();
-                    assert!(told.contains(named) || told.contains("infeasible"), "{line}: {told}");
+                    assert!(text.contains(named) || text.contains("infeasible"), "{line}: {text}");
                 }
             }
         }
@@ -82,12 +83,12 @@ fn searches_over_degrees_are_followed_and_drawn() {
     for costs in ["", "--profile measured"] {
         let line = format!("{PLAN} {costs} -o out.json --plot out.svg --force --progress lines");
         let ran = folder.run(&format!("{line} --json")).exits(0);
-        let told = ran.stderr.lines().filter(|line| line.starts_with('{'));
-        let events: Vec<Value> = told.map(|line| serde_json::from_str(line).unwrap()).collect();
+        let written = ran.stderr.lines().filter(|line| line.starts_with('{'));
+        let events: Vec<Value> = written.map(|line| serde_json::from_str(line).unwrap()).collect();
         let last = &ran.json();
         let of = |name: &str| -> Vec<u64> {
-            let own = events.iter().filter(|event| event["event"] == "incumbent");
-            own.map(|event| event[name].as_u64().unwrap()).collect()
+            let incumbents = events.iter().filter(|event| event["event"] == "incumbent");
+            incumbents.map(|event| event[name].as_u64().unwrap()).collect()
         };
         let (values, bounds) = (of("value_ns"), of("bound_ns"));
         assert!(!values.is_empty() && values.is_sorted_by(|a, b| a > b), "{values:?}");
@@ -98,9 +99,12 @@ fn searches_over_degrees_are_followed_and_drawn() {
         assert!(bounds.iter().all(|bound| *bound <= step), "{bounds:?} {step}");
         assert!(last.get("event").is_none(), "{last}");
         // Plans that are overtaken before they can be told are left out, so runs differ in lines.
-        let told = folder.run(&line).exits(0).stderr;
-        let lines: Vec<&str> = told.lines().filter(|line| line.contains("step-time")).collect();
-        assert!(!lines.is_empty() && lines.iter().all(|line| line.contains("  bound ")), "{told}");
+        let stderr = folder.run(&line).exits(0).stderr;
+        let lines: Vec<&str> = stderr.lines().filter(|line| line.contains("step-time")).collect();
+        assert!(
+            !lines.is_empty() && lines.iter().all(|line| line.contains("  bound ")),
+            "{stderr}"
+        );
         let picture = folder.read("out.svg");
         for part in ["<svg", "best plan", "bound", "time since the start"] {
             assert!(picture.contains(part), "{part} is not in {picture}");

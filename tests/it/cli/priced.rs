@@ -53,10 +53,10 @@ fn a_card_that_a_host_shares_carries_all_its_gradients() {
     assert!(compute > 0.0 && compute < 0.5, "{compute}");
     for nics in [1, 2] {
         let wanted = through(f64::from(nics)) + compute;
-        let own = step(nics);
-        assert!(own > through(f64::from(nics)), "{nics} cards: {own}");
+        let step_s = step(nics);
+        assert!(step_s > through(f64::from(nics)), "{nics} cards: {step_s}");
         // What hides behind the backward pass may differ by the pass.
-        assert!((own / wanted - 1.0).abs() < 0.03, "{nics} cards: {own} {wanted}");
+        assert!((step_s / wanted - 1.0).abs() < 0.03, "{nics} cards: {step_s} {wanted}");
     }
 }
 
@@ -68,10 +68,10 @@ fn waiting_for_sharded_parameters_is_communication() {
     let pins = "--pin data=8 --pin tensor=1 --pin zero=3 --pin pipeline=1 --pin context=1 \
                 --pin micro-batch=1 --pin recompute=none";
     let parts = |nics: u32| {
-        let own = best(&folder, &format!("nics{nics}.yaml"), pins);
-        let part = |name: &str| own["parts"][name].as_f64().unwrap();
-        let sum: f64 = own["parts"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
-        assert!((sum / seconds(&own) - 1.0).abs() < 1e-6, "{own}");
+        let best = best(&folder, &format!("nics{nics}.yaml"), pins);
+        let part = |name: &str| best["parts"][name].as_f64().unwrap();
+        let sum: f64 = best["parts"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
+        assert!((sum / seconds(&best) - 1.0).abs() < 1e-6, "{best}");
         (part("compute_s"), part("exposed_transfers_s"))
     };
     let (slow, fast) = (parts(1), parts(4));
@@ -117,10 +117,11 @@ fn stacks_keep_gradients_in_the_type_that_they_sum_in() {
             "plan config.json --cluster nics4.yaml --global-batch 8 --sequence-length 1024 --json \
              {pins} --stack {stack}"
         );
-        let told = folder.run(&line).exits(0).json();
-        let kept = told["plan"]["training"]["memory"][0]["persistent_bytes"].as_f64().unwrap();
+        let answer = folder.run(&line).exits(0).json();
+        let persistent =
+            answer["plan"]["training"]["memory"][0]["persistent_bytes"].as_f64().unwrap();
         let wanted = bytes * PARAMETERS + 75e6;
-        assert!((kept / wanted - 1.0).abs() < 0.005, "{stack}: {kept} {wanted}");
+        assert!((persistent / wanted - 1.0).abs() < 0.005, "{stack}: {persistent} {wanted}");
     }
 }
 
@@ -128,12 +129,12 @@ fn stacks_keep_gradients_in_the_type_that_they_sum_in() {
 /// embedding's not, and 12 per block, token, token of the sample and element of the width.
 #[test]
 fn the_share_of_the_peak_counts_the_operations_of_the_model() {
-    let own = best(&folder(), "nics4.yaml", "--pin recompute=full");
+    let best = best(&folder(), "nics4.yaml", "--pin recompute=full");
     let weights = 10.0 * (BLOCK - 2.0 * 2048.0) + WORDS;
     let flops = 8.0 * 1024.0 * (6.0 * weights + 12.0 * 10.0 * 1024.0 * 2048.0);
-    let wanted = flops / (seconds(&own) * 8.0 * 312e12);
-    let told = own["model_flops_utilisation"].as_f64().unwrap();
-    assert!((told / wanted - 1.0).abs() < 1e-6, "{told} {wanted}");
+    let wanted = flops / (seconds(&best) * 8.0 * 312e12);
+    let utilisation = best["model_flops_utilisation"].as_f64().unwrap();
+    assert!((utilisation / wanted - 1.0).abs() < 1e-6, "{utilisation} {wanted}");
 }
 
 /// Stages on two hosts: all four devices of a rank send their part through the one card at once.
@@ -172,8 +173,8 @@ fn experts_are_exchanged_between_the_hosts_where_they_lie() {
     let pins = "--pin data=2 --pin expert=2 --pin pipeline=4 --pin tensor=1 --pin schedule=1f1b \
                 --pin micro-batch=1 --pin zero=1 --pin recompute=none --pin split=equal --pin mesh=";
     let collectives = |mesh: &str| {
-        let own = best(&folder, "nics4.yaml", &format!("{pins}{mesh}"));
-        own["parts"]["collectives_s"].as_f64().unwrap()
+        let best = best(&folder, "nics4.yaml", &format!("{pins}{mesh}"));
+        best["parts"]["collectives_s"].as_f64().unwrap()
     };
     let (near, far) = (collectives("data-inside"), collectives("pipeline-inside"));
     // Two of four exchanges go forward, two back; each sends the halves of both visits of every
@@ -189,40 +190,41 @@ fn experts_are_exchanged_between_the_hosts_where_they_lie() {
 fn types_of_numbers_and_optimizers_have_their_times_and_bytes() {
     let folder = folder();
     let pins = "--pin data=1 --pin tensor=8 --pin pipeline=1 --pin context=1 --pin recompute=none";
-    let told = |more: &str| {
+    let planned = |more: &str| {
         let line = format!(
             "plan config.json --cluster nics4.yaml --global-batch 8 --sequence-length 1024 --json \
              {pins} {more}"
         );
         folder.run(&line).exits(0).json()
     };
-    let states =
-        |told: &Value| told["plan"]["training"]["memory"][0]["persistent_bytes"].as_f64().unwrap();
-    let step = |told: &Value| seconds(&told["best"]);
-    let half = told("--dtype bf16");
-    let single = told("--dtype fp32");
+    let states = |answer: &Value| {
+        answer["plan"]["training"]["memory"][0]["persistent_bytes"].as_f64().unwrap()
+    };
+    let step = |answer: &Value| seconds(&answer["best"]);
+    let half = planned("--dtype bf16");
+    let single = planned("--dtype fp32");
     assert_eq!(half["plan"]["workload"]["dtype"], "bf16");
-    assert_eq!(told("")["plan"]["workload"]["dtype"], "bf16");
+    assert_eq!(planned("")["plan"]["workload"]["dtype"], "bf16");
     // Data sheet: 312 and 19.5 TFLOP/s; no product may gain more, and all else gains half.
     let ratio = step(&single) / step(&half);
     assert!(ratio > 2.0 && ratio < 16.0, "{ratio}");
     // 2 + 4 + 4 + 8 bytes, or 4 + 4 + 8; a card of eight has its part.
-    let own = PARAMETERS / 8.0;
+    let share = PARAMETERS / 8.0;
     let near = |bytes: f64, each: f64| {
-        let left = bytes - each * own;
+        let left = bytes - each * share;
         assert!(left > 0.0 && left < 0.1e9, "{bytes} {each}: {left}");
     };
     near(states(&half), 18.0);
     near(states(&single), 16.0);
-    near(states(&told("--optimizer sgd")), 10.0);
-    near(states(&told("--optimizer adafactor")), 10.0);
-    assert!(states(&told("--optimizer adafactor")) > states(&told("--optimizer sgd")));
-    assert!(step(&told("--optimizer sgd")) < step(&half));
+    near(states(&planned("--optimizer sgd")), 10.0);
+    near(states(&planned("--optimizer adafactor")), 10.0);
+    assert!(states(&planned("--optimizer adafactor")) > states(&planned("--optimizer sgd")));
+    assert!(step(&planned("--optimizer sgd")) < step(&half));
     // The config's type counts where no flag does.
     let mut stated = config();
     stated["torch_dtype"] = json!("float32");
     folder.write("config.json", &stated.to_string());
-    assert_eq!(step(&told("")), step(&single));
+    assert_eq!(step(&planned("")), step(&single));
     let refused = "plan config.json --cluster nics4.yaml --global-batch 8 --dtype fp8";
     assert!(folder.run(refused).exits(2).stderr.contains("does not compute in fp8"));
 }
@@ -272,6 +274,6 @@ fn hosts_hold_no_more_than_they_have() {
     let refused = folder.run(&format!("{line} small.yaml")).exits(4);
     assert!(refused.stderr.contains("host"), "{}", refused.stderr);
     let on = "verify p.json --model config.json --cluster small.yaml --allow-mismatch";
-    let told = folder.run(&format!("{on} --json")).exits(6).json();
-    assert_eq!(told["violations"][0]["code"], "host-memory-exceeded", "{told}");
+    let answer = folder.run(&format!("{on} --json")).exits(6).json();
+    assert_eq!(answer["violations"][0]["code"], "host-memory-exceeded", "{answer}");
 }

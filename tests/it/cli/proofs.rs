@@ -92,8 +92,8 @@ fn of_weights(all: &mut Vec<Question>) {
         }
     }
     // A flag is stated once.
-    for own in all.iter_mut().filter(|own| own.harder.contains("--batch 1 ")) {
-        own.harder = own.harder.replacen("--batch 1 ", "", 1);
+    for question in all.iter_mut().filter(|question| question.harder.contains("--batch 1 ")) {
+        question.harder = question.harder.replacen("--batch 1 ", "", 1);
     }
 }
 
@@ -174,13 +174,19 @@ fn what_is_impossible_is_so_by_its_own_sums_and_stays_so() {
     of_ops(&folder, &mut all);
     of_counts(&folder, &mut all);
     assert!(all.len() >= 200, "{}", all.len());
-    for own in &all {
-        assert!(own.need > own.have, "{}: {} of {}", own.line, own.need, own.have);
-        let ran = folder.run(&own.line);
-        assert_eq!(ran.code, 4, "{}\n{}\n{}", own.line, ran.stdout, ran.stderr);
-        let harder = folder.run(&own.harder).code;
+    for question in &all {
+        assert!(
+            question.need > question.have,
+            "{}: {} of {}",
+            question.line,
+            question.need,
+            question.have
+        );
+        let ran = folder.run(&question.line);
+        assert_eq!(ran.code, 4, "{}\n{}\n{}", question.line, ran.stdout, ran.stderr);
+        let harder = folder.run(&question.harder).code;
         // More time may be wanted for a proof of more, but there is no plan.
-        assert!([4, 5].contains(&harder), "{}: {harder}", own.harder);
+        assert!([4, 5].contains(&harder), "{}: {harder}", question.harder);
     }
 }
 
@@ -192,8 +198,8 @@ fn a_limit_is_no_proof() {
     folder.write("equal.yaml", EQUAL);
     folder.write("dense.json", &config(4).to_string());
     let line = "plan dense.json --cluster equal.yaml --global-batch 64 --sequence-length 512";
-    let kept = format!("{line} --power-cap 200 --json");
-    let most = folder.run(&kept).exits(0).json()["plan"]["energy"]["most_w"].as_f64().unwrap();
+    let capped = format!("{line} --power-cap 200 --json");
+    let most = folder.run(&capped).exits(0).json()["plan"]["energy"]["most_w"].as_f64().unwrap();
     assert!(most <= 200.0, "{most}");
     for limit in ["--time-limit 0.02s", "--time-limit 0.1s", "--time-limit 0.3s", "--node-budget 1"]
     {

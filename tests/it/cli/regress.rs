@@ -133,9 +133,9 @@ fn fields_of_configs_that_were_ignored_count() {
         |line: &str| run(&format!("import {}/{line} --json", folder.display())).exits(0).json();
     let plain = import("configs/llama_plain.json");
     for name in ["awq", "bnb4", "fp8", "gptq"] {
-        let own = import(&format!("configs/llama_{name}.json"));
+        let quantized = import(&format!("configs/llama_{name}.json"));
         assert_ne!(
-            own["summary"]["parameter_bytes"], plain["summary"]["parameter_bytes"],
+            quantized["summary"]["parameter_bytes"], plain["summary"]["parameter_bytes"],
             "{name}"
         );
     }

@@ -26,8 +26,8 @@ fn number(document: &Value, at: &str) -> f64 {
 /// Latency and rate of a way of a replay's cluster.
 fn way(document: &Value, name: &str) -> (f64, f64) {
     let ways = document["cluster"]["ways"].as_array().unwrap();
-    let own = ways.iter().find(|own| own["name"] == name).unwrap_or_else(|| panic!("{name}"));
-    (number(own, "/latency_s"), number(own, "/bytes_per_s"))
+    let way = ways.iter().find(|way| way["name"] == name).unwrap_or_else(|| panic!("{name}"));
+    (number(way, "/latency_s"), number(way, "/bytes_per_s"))
 }
 
 /// `n` transfers of so many bytes together are busy for n latencies and the bytes over the rate.
@@ -44,17 +44,17 @@ fn transfers_of_a_replay_take_what_the_scaled_rate_makes_of_their_bytes() {
     let twice = format!("simulate {ON} --allow-mismatch --scale links=0.5 --scale nvlink3=0.5");
     assert_eq!(way(&folder.run(&twice).exits(0).json(), "nvlink3"), (latency, rate / 4.0));
     let links = slow["report"]["links"].as_array().unwrap();
-    let inside = links.iter().filter(|own| own["channel"].as_str().unwrap().contains("scaleup"));
+    let inside = links.iter().filter(|link| link["channel"].as_str().unwrap().contains("scaleup"));
     let mut n_checked = 0;
-    for own in inside.filter(|own| number(own, "/bytes") > 0.0) {
-        let n = number(own, "/n_transfers");
-        let seconds = n * latency + number(own, "/bytes") * 4.0 / rate;
+    for link in inside.filter(|link| number(link, "/bytes") > 0.0) {
+        let n = number(link, "/n_transfers");
+        let seconds = n * latency + number(link, "/bytes") * 4.0 / rate;
         // Each transfer is rounded to a nanosecond.
-        assert!((number(own, "/busy_ns") - seconds * 1e9).abs() <= n, "{own}");
+        assert!((number(link, "/busy_ns") - seconds * 1e9).abs() <= n, "{link}");
         n_checked += 1;
     }
     assert!(n_checked > 0, "nothing is sent: {links:?}");
-    let step = |own: &Value| number(own, "/report/step_time_ns");
+    let step = |answer: &Value| number(answer, "/report/step_time_ns");
     assert!(step(&slow) >= step(&as_is));
 }
 
@@ -67,8 +67,8 @@ fn memory_is_scaled_with_its_reserve_and_not_with_the_context() {
     // 80 GiB of an A100; 5 % of it are kept free, 512 MiB are the context.
     let capacity = f64::from(40 << 20) * 1024.0;
     let limit = capacity - (0.05 * capacity) - f64::from(512 << 20);
-    let told = number(&half, "/report/devices/0/memory_limit_bytes");
-    assert!((told - limit).abs() < 4.0, "{told} is not {limit}");
+    let stated = number(&half, "/report/devices/0/memory_limit_bytes");
+    assert!((stated - limit).abs() < 4.0, "{stated} is not {limit}");
     let least = format!("simulate {ON} --allow-mismatch --scale memory=0.008");
     let broken = folder.run(&least).exits(6).json();
     assert_eq!(broken["violations"][0]["code"], "memory-exceeded", "{broken}");
@@ -79,9 +79,9 @@ fn a_plan_for_a_scaled_cluster_is_legal_there_and_belongs_to_no_other() {
     let folder = folder();
     let run = format!("{RUN} --global-batch 16 --scale links=0.5 -o plan.json --json");
     let slow = folder.run(&run).exits(0).json();
-    let own = folder.run(&format!("{RUN} --global-batch 16 --json")).exits(0).json();
-    let step = |own: &Value| number(own, "/best/step_time_ns");
-    assert!(step(&slow) > step(&own));
+    let as_is = folder.run(&format!("{RUN} --global-batch 16 --json")).exits(0).json();
+    let step = |answer: &Value| number(answer, "/best/step_time_ns");
+    assert!(step(&slow) > step(&as_is));
     folder.run(&format!("verify {ON} --scale links=0.5")).exits(0);
     let refused = folder.run(&format!("verify {ON}"));
     assert!(refused.exits(3).stdout.contains("digest-mismatch"));
@@ -111,9 +111,10 @@ fn a_run_replayed_on_other_micro_batches_is_the_run_that_is_planned_for_them() {
     let replayed = folder.run(&format!("simulate {ON} --micro-batches 24")).exits(0).json();
     assert_eq!(number(&replayed, "/global_batch"), 48.0);
     assert_eq!(number(&replayed, "/step_time_ns"), number(&large, "/best/step_time_ns"));
-    for (rank, own) in large["plan"]["training"]["memory"].as_array().unwrap().iter().enumerate() {
+    for (rank, memory) in large["plan"]["training"]["memory"].as_array().unwrap().iter().enumerate()
+    {
         let at = format!("/ranks/{rank}/peak_bytes");
-        assert_eq!(number(&replayed, &at), number(own, "/peak_bytes"));
+        assert_eq!(number(&replayed, &at), number(memory, "/peak_bytes"));
     }
     let step_s = number(&replayed, "/step_time_ns") / 1e9;
     assert!((number(&replayed, "/samples_per_s") * step_s - 48.0).abs() < 1e-6);

@@ -106,13 +106,13 @@ fn a_search_that_nobody_limits_ends_after_the_usual_time_and_says_its_bound() {
         Err(error) => assert_eq!(error.code, "no-plan"),
         Ok(_) => {
             let parts = page.into_parts();
-            let told = parts.into_iter().find_map(|part| match part {
+            let document = parts.into_iter().find_map(|part| match part {
                 Part::Document(document, _) => Some(document),
                 _ => None,
             });
-            let told = told.unwrap();
-            assert_eq!(told["stopped_early"], true);
-            let (bound, step) = (&told["bound_s"], &told["best"]["step_time_s"]);
+            let document = document.unwrap();
+            assert_eq!(document["stopped_early"], true);
+            let (bound, step) = (&document["bound_s"], &document["best"]["step_time_s"]);
             let bound = bound.as_f64().unwrap();
             assert!(bound > 0.0 && bound < step.as_f64().unwrap(), "{bound} {step}");
         }
@@ -126,8 +126,8 @@ fn more_than_eight_chunks_a_rank_are_planned() {
     config["num_hidden_layers"] = 24.into();
     folder.write("config.json", &config.to_string());
     let line = format!("{PLAN} --global-batch 32 --pin virtual-stages=12 --json");
-    let told = folder.run(&line).exits(0).json();
-    assert_eq!(told["plan"]["parallelism"]["training"]["virtual_stages"], 12);
+    let answer = folder.run(&line).exits(0).json();
+    assert_eq!(answer["plan"]["parallelism"]["training"]["virtual_stages"], 12);
 }
 
 #[test]
@@ -163,9 +163,9 @@ fn a_signal_keeps_the_best_plan_so_far() {
         let code = output.status.code();
         assert!(matches!(code, Some(0 | 130)), "{code:?}");
         if code == Some(0) {
-            let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-            assert_eq!(told["stopped_early"], true);
-            assert!(told["best"]["step_time_ns"].as_u64().unwrap() > 0);
+            let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(answer["stopped_early"], true);
+            assert!(answer["best"]["step_time_ns"].as_u64().unwrap() > 0);
         }
     }
 }
@@ -175,8 +175,8 @@ fn what_depends_on_a_clock_is_not_the_same_each_time() {
     let folder = folder(CLUSTER);
     let line = format!("{PLAN} --global-batch 32 --deterministic");
     folder.run(&format!("{line} --time-limit 5s")).exits(2);
-    let told = |line: &str| folder.run(line).exits(0).stdout;
-    assert_eq!(told(&line), told(&line));
+    let printed = |line: &str| folder.run(line).exits(0).stdout;
+    assert_eq!(printed(&line), printed(&line));
     let line = format!("{line} --json");
-    assert_eq!(told(&line), told(&line));
+    assert_eq!(printed(&line), printed(&line));
 }

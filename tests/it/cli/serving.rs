@@ -67,7 +67,7 @@ fn mix(random: &mut SmallRng) -> (String, usize) {
 fn split(shares: &[f64], n_blocks: u32) -> Vec<u32> {
     let sum: f64 = shares.iter().sum();
     let mut blocks: Vec<u32> =
-        shares.iter().map(|own| ((own / sum * f64::from(n_blocks)) as u32).max(1)).collect();
+        shares.iter().map(|share| ((share / sum * f64::from(n_blocks)) as u32).max(1)).collect();
     while blocks.iter().sum::<u32>() > n_blocks {
         let most = (0..blocks.len()).max_by_key(|at| blocks[*at]).unwrap();
         blocks[most] -= 1;
@@ -82,7 +82,7 @@ fn split(shares: &[f64], n_blocks: u32) -> Vec<u32> {
 
 /// A plan edited to other stages.
 fn edited(plan: &Value, stages: &[(String, u32)]) -> Value {
-    let (mut own, mut first) = (plan.clone(), 0);
+    let (mut changed, mut first) = (plan.clone(), 0);
     let samples = plan["workload"]["batch"].clone();
     let stage = |(device, n): &(String, u32)| {
         let start = first;
@@ -93,32 +93,32 @@ fn edited(plan: &Value, stages: &[(String, u32)]) -> Value {
         })
     };
     let all: Vec<Value> = stages.iter().map(stage).collect();
-    own["parallelism"]["pipeline"] = json!(all.len());
-    own["partition"]["stages"] = json!(all);
-    own["algorithm"] = json!("by-hand");
-    own
+    changed["parallelism"]["pipeline"] = json!(all.len());
+    changed["partition"]["stages"] = json!(all);
+    changed["algorithm"] = json!("by-hand");
+    changed
 }
 
 /// What the judge says of stages: tokens per second and latency; nothing where they are illegal.
 fn judged(folder: &Folder, plan: &Value, stages: &[(String, u32)]) -> Option<[f64; 2]> {
     folder.write("edited.json", &edited(plan, stages).to_string());
-    let told = folder.run("simulate edited.json --model dense.json --cluster mix.yaml --json");
-    if told.code == 6 {
-        let text = told.stdout + &told.stderr;
+    let ran = folder.run("simulate edited.json --model dense.json --cluster mix.yaml --json");
+    if ran.code == 6 {
+        let text = ran.stdout + &ran.stderr;
         assert!(text.contains("memory-exceeded"), "{text}");
         return None;
     }
-    let told = told.exits(0).json();
-    Some(["tokens_per_s", "latency_seconds"].map(|own| told[own].as_f64().unwrap()))
+    let answer = ran.exits(0).json();
+    Some(["tokens_per_s", "latency_seconds"].map(|name| answer[name].as_f64().unwrap()))
 }
 
 /// Of each machine what it may hold and how fast it is, from a plan of it alone without a limit.
 fn machines(folder: &Folder, n: usize, step: &str) -> Vec<Machine> {
     let of = |at: usize| {
         let cluster = folder.read("mix.yaml");
-        let own: Vec<&str> =
+        let lines: Vec<&str> =
             cluster.lines().filter(|line| line.contains(&format!("pc{at},"))).collect();
-        folder.write("one.yaml", &format!("name: one\nnodes:\n{}\n", own.join("\n")));
+        folder.write("one.yaml", &format!("name: one\nnodes:\n{}\n", lines.join("\n")));
         let plan = folder
             .run(&format!("plan dense.json --cluster one.yaml --scale memory=1000 {step} --json"));
         let plan = plan.exits(0).json();
@@ -137,10 +137,13 @@ fn baselines(machines: &[Machine]) -> Vec<Vec<(String, u32)>> {
     let over = |share: fn(&Machine) -> f64| {
         let shares: Vec<f64> = machines.iter().map(share).collect();
         let blocks = split(&shares, 24);
-        machines.iter().map(|own| own.device.clone()).zip(blocks).collect::<Vec<_>>()
+        machines.iter().map(|machine| machine.device.clone()).zip(blocks).collect::<Vec<_>>()
     };
-    let alone = machines.iter().map(|own| vec![(own.device.clone(), 24)]);
-    [over(|own| own.limit), over(|own| own.speed)].into_iter().chain(alone).collect()
+    let alone = machines.iter().map(|machine| vec![(machine.device.clone(), 24)]);
+    [over(|machine| machine.limit), over(|machine| machine.speed)]
+        .into_iter()
+        .chain(alone)
+        .collect()
 }
 
 #[test]
@@ -159,32 +162,32 @@ fn a_plan_is_at_least_as_fast_as_splits_by_memory_by_speed_and_one_machine_alone
         let machines = machines(&folder, n, step);
         for (goal, name) in ["throughput", "latency"].into_iter().enumerate() {
             let line = format!("plan dense.json --cluster mix.yaml {step} --objective {name}");
-            let told = folder.run(&format!("{line} -o plan.json --force --json"));
-            if told.code == 4 {
+            let ran = folder.run(&format!("{line} -o plan.json --force --json"));
+            if ran.code == 4 {
                 continue;
             }
-            let told = told.exits(0).json();
-            assert_eq!(told["stop_reason"], "proved-optimal", "{cluster}");
+            let answer = ran.exits(0).json();
+            assert_eq!(answer["stop_reason"], "proved-optimal", "{cluster}");
             let plan = folder.json("plan.json");
             folder.run("verify plan.json --model dense.json --cluster mix.yaml").exits(0);
-            let own = [&told["tokens_per_s"], &told["latency_seconds"]];
-            let own = own.map(|own| own.as_f64().unwrap());
+            let figures = [&answer["tokens_per_s"], &answer["latency_seconds"]];
+            let figures = figures.map(|figure| figure.as_f64().unwrap());
             several += usize::from(plan["partition"]["stages"].as_array().unwrap().len() > 1);
             let others = baselines(&machines);
             let others: Vec<_> =
                 others.iter().filter_map(|stages| judged(&folder, &plan, stages)).collect();
             judged_ones += others.len();
             let is_as_good = |other: &[f64; 2]| match goal {
-                0 => own[0] >= other[0] * (1.0 - 1e-9),
-                _ => own[1] <= other[1] * (1.0 + 1e-9),
+                0 => figures[0] >= other[0] * (1.0 - 1e-9),
+                _ => figures[1] <= other[1] * (1.0 + 1e-9),
             };
-            assert!(others.iter().all(is_as_good), "{name} {own:?} {others:?} {cluster}");
-            let best = others.iter().map(|own| own[goal]).reduce(if goal == 0 {
+            assert!(others.iter().all(is_as_good), "{name} {figures:?} {others:?} {cluster}");
+            let best = others.iter().map(|other| other[goal]).reduce(if goal == 0 {
                 f64::max
             } else {
                 f64::min
             });
-            let is_better = best.is_none_or(|best| (own[goal] / best - 1.0).abs() > 1e-3);
+            let is_better = best.is_none_or(|best| (figures[goal] / best - 1.0).abs() > 1e-3);
             better[goal] += usize::from(is_better);
         }
     }
@@ -194,15 +197,15 @@ fn a_plan_is_at_least_as_fast_as_splits_by_memory_by_speed_and_one_machine_alone
 #[test]
 fn a_plan_is_read_back_explained_compared_and_exported() {
     let folder = folder();
-    let told = folder.run(&format!("{PLAN} -o plan.json --json")).exits(0).json();
-    assert_eq!(told["stop_reason"], "proved-optimal");
+    let answer = folder.run(&format!("{PLAN} -o plan.json --json")).exits(0).json();
+    assert_eq!(answer["stop_reason"], "proved-optimal");
     folder.run(&format!("{PLAN} --objective latency -o latency.json")).exits(0);
     folder.run(&format!("verify plan.json {ON}")).exits(0);
     let simulated = folder.run(&format!("simulate plan.json {ON} --json")).exits(0).json();
-    assert_eq!(simulated["tokens_per_s"], told["tokens_per_s"]);
+    assert_eq!(simulated["tokens_per_s"], answer["tokens_per_s"]);
     let explained = folder.run(&format!("explain plan.json {ON}")).exits(0).stdout;
     assert!(explained.contains("the pace"), "{explained}");
-    let first = told["plan"]["partition"]["stages"][0]["mesh"]["devices"][0].as_str().unwrap();
+    let first = answer["plan"]["partition"]["stages"][0]["mesh"]["devices"][0].as_str().unwrap();
     folder.run(&format!("explain plan.json {ON} --device {first}")).exits(0);
     for flag in ["--op x", "--transfer x", "--longest 3", "--layer 1", "--device nobody"] {
         folder.run(&format!("explain plan.json {ON} {flag}")).exits(2);
@@ -227,8 +230,8 @@ fn whatever_a_plan_states_is_derived_again() {
     folder.run(&format!("{PLAN} -o plan.json")).exits(0);
     let mut plan = folder.json("plan.json");
     plan["request"]["kept_free"] = Value::Null;
-    let verify = |own: &Value| {
-        folder.write("edited.json", &own.to_string());
+    let verify = |plan: &Value| {
+        folder.write("edited.json", &plan.to_string());
         folder.run(&format!("verify edited.json {ON}"))
     };
     for (pointer, value) in [
@@ -249,10 +252,10 @@ fn whatever_a_plan_states_is_derived_again() {
         ("/partition/stages/0/blocks/first", json!(4_294_967_295_u32)),
         ("/algorithm", json!("fsmoe")),
     ] {
-        let mut own = plan.clone();
-        *own.pointer_mut(pointer).unwrap() = value;
-        let told = verify(&own);
-        assert_eq!(told.code, 6, "{pointer}: {}{}", told.stdout, told.stderr);
+        let mut changed = plan.clone();
+        *changed.pointer_mut(pointer).unwrap() = value;
+        let ran = verify(&changed);
+        assert_eq!(ran.code, 6, "{pointer}: {}{}", ran.stdout, ran.stderr);
     }
     for (pointer, value) in [
         // A cluster with another margin is another one.
@@ -263,15 +266,15 @@ fn whatever_a_plan_states_is_derived_again() {
         ("/workload/mode", json!("training")),
         ("/placement", json!([{ "op": "a", "device": "b" }])),
     ] {
-        let mut own = plan.clone();
-        *own.pointer_mut(pointer).unwrap() = value;
-        let told = verify(&own);
-        assert_eq!(told.code, 3, "{pointer}: {}{}", told.stdout, told.stderr);
+        let mut changed = plan.clone();
+        *changed.pointer_mut(pointer).unwrap() = value;
+        let ran = verify(&changed);
+        assert_eq!(ran.code, 3, "{pointer}: {}{}", ran.stdout, ran.stderr);
     }
     for (pointer, value) in [("/served/cached", u64::MAX), ("/workload/batch", u64::MAX)] {
-        let mut own = plan.clone();
-        *own.pointer_mut(pointer).unwrap() = json!(value);
-        assert_eq!(verify(&own).code, 2, "{pointer}");
+        let mut changed = plan.clone();
+        *changed.pointer_mut(pointer).unwrap() = json!(value);
+        assert_eq!(verify(&changed).code, 2, "{pointer}");
     }
     assert_eq!(verify(&plan).code, 0);
 }
@@ -280,7 +283,7 @@ fn whatever_a_plan_states_is_derived_again() {
 fn memory_is_kept_to_and_what_does_not_fit_is_said() {
     let folder = folder();
     let plan = |more: &str| folder.run(&format!("{PLAN} {more} --json"));
-    let stages = |told: &Value| told["plan"]["served"]["stages"].as_array().unwrap().clone();
+    let stages = |answer: &Value| answer["plan"]["served"]["stages"].as_array().unwrap().clone();
     let free = plan("").exits(0).json();
     let tight = plan("--max-memory-per-device 1500MB").exits(0).json();
     for stage in stages(&tight) {
@@ -328,12 +331,12 @@ fn windows_of_attention_bound_what_is_cached() {
     config["max_position_embeddings"] = json!(32768);
     config["sliding_window"] = json!(512);
     folder.write("dense.json", &config.to_string());
-    let told = folder.run(&format!("{PLAN} -o plan.json --json")).exits(0).json();
-    let blocks = told["plan"]["partition"]["stages"][0]["blocks"]["n"].as_u64().unwrap();
-    let in_flight = told["plan"]["served"]["in_flight"].as_u64().unwrap();
-    let cache = &told["plan"]["served"]["stages"][0]["cache_bytes"];
+    let answer = folder.run(&format!("{PLAN} -o plan.json --json")).exits(0).json();
+    let blocks = answer["plan"]["partition"]["stages"][0]["blocks"]["n"].as_u64().unwrap();
+    let in_flight = answer["plan"]["served"]["in_flight"].as_u64().unwrap();
+    let cache = &answer["plan"]["served"]["stages"][0]["cache_bytes"];
     assert_eq!(*cache, json!(in_flight * blocks * 512 * 2 * 8 * 128 * 2));
-    assert!(!told["warnings"].to_string().contains("sliding-window"), "{told}");
+    assert!(!answer["warnings"].to_string().contains("sliding-window"), "{answer}");
     folder.run(&format!("verify plan.json {ON}")).exits(0);
 }
 
@@ -349,15 +352,15 @@ fn what_reaches_nobody_and_what_is_no_gpu_is_said() {
     let link = |at: usize| {
         format!("  - {{between: [d{at}, d{}], bytes_per_s: 1e9, latency_s: 1e-5}}\n", at + 8)
     };
-    let text = |own: &dyn Fn(usize) -> String, n| (0..n).map(own).collect::<String>();
+    let text = |line: &dyn Fn(usize) -> String, n| (0..n).map(line).collect::<String>();
     let devices = text(&device, 16);
     folder.write(
         "mixed.yaml",
         &format!("name: pairs\ndevices:\n{devices}links:\n{}", text(&link, 8)),
     );
-    let told = folder.run(&format!("{PLAN} -o pair.json --json")).exits(0).json();
-    let pair = told["plan"]["partition"]["stages"].as_array().unwrap();
-    assert!(pair.len() <= 2, "{told}");
+    let answer = folder.run(&format!("{PLAN} -o pair.json --json")).exits(0).json();
+    let pair = answer["plan"]["partition"]["stages"].as_array().unwrap();
+    assert!(pair.len() <= 2, "{answer}");
     let unhosted = folder.run(&format!("export pair.json {ON} --target llama.cpp -o no"));
     assert_eq!(unhosted.code, 3, "{}", unhosted.stderr);
     assert!(unhosted.stderr.contains("states no host"), "{}", unhosted.stderr);
@@ -372,8 +375,8 @@ fn what_is_not_planned_is_refused_by_name() {
     let folder = folder();
     folder.write("experts.json", &experts::config().to_string());
     let refused = |line: &str, word: &str| {
-        let told = folder.run(line).exits(2);
-        assert!(told.stderr.contains(word) && told.stderr.contains("hint: "), "{}", told.stderr);
+        let ran = folder.run(line).exits(2);
+        assert!(ran.stderr.contains(word) && ran.stderr.contains("hint: "), "{}", ran.stderr);
     };
     refused(&PLAN.replace("dense.json", "experts.json"), "experts");
     refused(&PLAN.replace("--batch 1", ""), "--batch");

@@ -36,8 +36,8 @@ fn a_second_server_on_one_file_is_refused() {
     let folder = Folder::new(&diamond());
     let file = File::create(folder.path("plans.db")).unwrap();
     file.try_lock().unwrap();
-    let own = "serve --listen 127.0.0.1:0 --database plans.db --work-folder own";
-    let ran = folder.run(own).exits(2);
+    let line = "serve --listen 127.0.0.1:0 --database plans.db --work-folder own";
+    let ran = folder.run(line).exits(2);
     assert!(ran.stderr.contains("another server uses this file"), "{}", ran.stderr);
     assert!(ran.stderr.contains("PostgreSQL"), "{}", ran.stderr);
 }

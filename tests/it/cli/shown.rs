@@ -55,9 +55,10 @@ fn a_plan_is_viewed_until_a_signal_and_nothing_stays() {
             assert!(stdout.read_line(&mut line).unwrap() > 0, "{text}");
             text += &line;
         }
-        let told: Value = serde_json::from_str(&text).unwrap();
-        let (service, plan) = (told["service"].as_str().unwrap(), told["plan"].as_str().unwrap());
-        assert_eq!(told["page"], format!("{service}/#/plans/{plan}"));
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        let (service, plan) =
+            (answer["service"].as_str().unwrap(), answer["plan"].as_str().unwrap());
+        assert_eq!(answer["page"], format!("{service}/#/plans/{plan}"));
         let status: Value =
             serde_json::from_str(&get(service, &format!("/v1/plans/{plan}"))).unwrap();
         assert_eq!(status["opened"]["is_judged"], is_judged, "{status}");
@@ -93,10 +94,10 @@ fn what_can_not_be_viewed_is_refused_and_nothing_stays() {
         (&["plan.json", "--cluster", "c.yaml"], "", 2),
     ] {
         let output = view(&folder, &temporary, words).wait_with_output().unwrap();
-        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(output.status.code(), Some(exit), "{words:?}: {told}");
-        let found = told["error"]["code"].as_str().unwrap();
-        assert!(code.is_empty() || found == code, "{words:?}: {told}");
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{words:?}: {answer}");
+        let found = answer["error"]["code"].as_str().unwrap();
+        assert!(code.is_empty() || found == code, "{words:?}: {answer}");
         assert!(is_empty(&temporary), "{words:?}: something stays");
     }
 }

@@ -52,16 +52,16 @@ fn plans(folder: &Folder) -> Vec<Value> {
 pub(super) fn leaves(value: &Value, at: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
     match value {
         Value::Object(map) if !map.is_empty() => {
-            for (name, own) in map {
+            for (name, value) in map {
                 at.push(name.clone());
-                leaves(own, at, found);
+                leaves(value, at, found);
                 at.pop();
             }
         }
         Value::Array(list) if !list.is_empty() => {
-            for (index, own) in list.iter().enumerate() {
+            for (index, value) in list.iter().enumerate() {
                 at.push(index.to_string());
-                leaves(own, at, found);
+                leaves(value, at, found);
                 at.pop();
             }
         }
@@ -190,8 +190,10 @@ fn every_lie_is_named() {
                 let ran = folder.run(on);
                 match ran.code {
                     6 => {
-                        let told = ran.json()["violations"].to_string();
-                        n_told += u32::from(told.contains("stated") || told.contains("field"));
+                        let violations = ran.json()["violations"].to_string();
+                        n_told += u32::from(
+                            violations.contains("stated") || violations.contains("field"),
+                        );
                     }
                     2 | 3 => n_told += 1,
                     0 if is_asked(&name, at(&mut mutant, &path)) => n_mutants -= 1,
@@ -211,13 +213,15 @@ pub(super) fn edited(value: &Value, random: &mut SmallRng) -> Value {
     match value {
         Value::Object(map) => {
             let mut entries: Vec<(String, Value)> =
-                map.iter().map(|(name, own)| (name.clone(), edited(own, random))).collect();
+                map.iter().map(|(name, value)| (name.clone(), edited(value, random))).collect();
             for at in (1..entries.len()).rev() {
                 entries.swap(at, random.random_range(0..=at));
             }
             Value::Object(entries.into_iter().collect::<Map<_, _>>())
         }
-        Value::Array(list) => Value::Array(list.iter().map(|own| edited(own, random)).collect()),
+        Value::Array(list) => {
+            Value::Array(list.iter().map(|value| edited(value, random)).collect())
+        }
         other => other.clone(),
     }
 }
@@ -239,16 +243,16 @@ fn what_says_the_same_stays_legal() {
     let mut n = 0;
     for plan in plans(&folder) {
         for round in 0..20 {
-            let mut own = edited(&plan, &mut random);
+            let mut reordered = edited(&plan, &mut random);
             if let Some(path) = optional.get(round) {
                 let (last, front) = path.split_last().unwrap();
                 let front: Vec<String> = front.iter().map(|step| (*step).to_owned()).collect();
-                at(&mut own, &front).as_object_mut().unwrap().remove(*last);
+                at(&mut reordered, &front).as_object_mut().unwrap().remove(*last);
             }
             let text = match round % 3 {
-                0 => serde_json::to_string_pretty(&own).unwrap(),
-                1 => own.to_string(),
-                _ => own.to_string().replace(':', " :\n\t "),
+                0 => serde_json::to_string_pretty(&reordered).unwrap(),
+                1 => reordered.to_string(),
+                _ => reordered.to_string().replace(':', " :\n\t "),
             };
             folder.write("edited.json", &text);
             folder.run("verify edited.json --model config.json --cluster cluster.yaml").exits(0);
@@ -270,15 +274,15 @@ fn a_plan_of_what_changed_since_is_looked_at_all_the_same() {
     for part in ["model", "cluster", "profile"] {
         let mut plan = plans(&folder)[0].clone();
         plan[part]["digest"] = json!("0".repeat(64));
-        let told = verify(&plan).exits(3).json();
-        assert_eq!(told["error"]["code"], "digest-mismatch", "{told}");
+        let answer = verify(&plan).exits(3).json();
+        assert_eq!(answer["error"]["code"], "digest-mismatch", "{answer}");
         plan["parallelism"]["tensor"] = json!(5);
         plan["training"]["schedule"] = json!("nonsense");
         plan["cost"]["step_time_s"] = json!(0.001);
-        let told = verify(&plan).exits(6).json()["violations"].clone();
-        assert_eq!(told[0]["code"], "digest-mismatch", "{told}");
+        let violations = verify(&plan).exits(6).json()["violations"].clone();
+        assert_eq!(violations[0]["code"], "digest-mismatch", "{violations}");
         for wrong in ["shape-rule", "training.schedule", "cost.step_time_s"] {
-            assert!(told.to_string().contains(wrong), "{wrong}: {told}");
+            assert!(violations.to_string().contains(wrong), "{wrong}: {violations}");
         }
         // What has another name is another one.
         plan[part]["name"] = json!("other");

@@ -27,7 +27,7 @@ const TRAINED: &str = "tied_embedding_head.onnx";
 
 /// Ways to plan that have every field between them.
 fn ways() -> Vec<(String, String)> {
-    let own = "--cluster cluster.yaml";
+    let cluster = "--cluster cluster.yaml";
     let (small, open, trained) = ("model.json".to_owned(), onnx(OPEN), onnx(TRAINED));
     let dims = dims();
     [
@@ -36,8 +36,8 @@ fn ways() -> Vec<(String, String)> {
         (&small, "--algorithm brute-force".to_owned()),
         (&small, "--objective max-load --algorithm columns".to_owned()),
         (&small, "--algorithm m-topo --pin a=gpu0 --forbid d=gpu0".to_owned()),
-        (&open, format!("{own}{dims} --dtype bf16 --algorithm m-etf")),
-        (&trained, format!("{own} --algorithm orders --workload training --optimizer sgd")),
+        (&open, format!("{cluster}{dims} --dtype bf16 --algorithm m-etf")),
+        (&trained, format!("{cluster} --algorithm orders --workload training --optimizer sgd")),
     ]
     .into_iter()
     .map(|(model, flags)| (model.clone(), flags))
@@ -145,8 +145,9 @@ fn every_lie_of_a_plan_of_ops_is_named() {
                 let ran = planned.verify(model, &mutant);
                 match ran.code {
                     6 => {
-                        let told = ran.json()["violations"].clone();
-                        n_told += u32::from(told.as_array().is_some_and(|list| !list.is_empty()));
+                        let violations = ran.json()["violations"].clone();
+                        n_told +=
+                            u32::from(violations.as_array().is_some_and(|list| !list.is_empty()));
                     }
                     // 4: constraints that contradict each other.
                     2..=4 => n_told += 1,
@@ -171,8 +172,11 @@ fn claims_that_agree_with_each_other_are_derived_too() {
         let mut mutant = plan.clone();
         change(&mut mutant);
         let ran = planned.verify(model, &mutant).exits(6).json();
-        let told = ran["violations"].to_string();
-        assert!(told.contains("stated-wrong") && told.contains(field), "{field}: {told}");
+        let violations = ran["violations"].to_string();
+        assert!(
+            violations.contains("stated-wrong") && violations.contains(field),
+            "{field}: {violations}"
+        );
     };
     // A claim of optimality: the bound is the value.
     stated(
@@ -193,9 +197,9 @@ fn claims_that_agree_with_each_other_are_derived_too() {
     gridded["schedule"]["grid"] = json!(["0F0,0B0"]);
     let refused = planned.verify(model, &gridded).exits(3).json();
     assert!(refused["error"]["message"].as_str().unwrap().contains("schedule.grid"), "{refused}");
-    let mut asked = plan.clone();
-    asked["request"] = json!({ "devices": [1, 2] });
-    planned.verify(model, &asked).exits(3);
+    let mut requested = plan.clone();
+    requested["request"] = json!({ "devices": [1, 2] });
+    planned.verify(model, &requested).exits(3);
 }
 
 #[test]
@@ -207,18 +211,18 @@ fn plans_of_ops_that_say_the_same_stay_legal() {
     let mut n = 0;
     for (model, plan) in &planned.plans {
         for round in 0..20 {
-            let mut own = edited(plan, &mut random);
+            let mut reordered = edited(plan, &mut random);
             if let Some((last, front)) = optional.get(round).and_then(|path| path.split_last()) {
                 let front: Vec<String> = front.iter().map(|step| (*step).to_owned()).collect();
-                at(&mut own, &front).as_object_mut().unwrap().remove(*last);
+                at(&mut reordered, &front).as_object_mut().unwrap().remove(*last);
             }
             // Lists whose entries are told apart by name have no order.
             if round % 2 == 1 {
-                own["placement"].as_array_mut().unwrap().reverse();
-                own["schedule"]["devices"].as_array_mut().unwrap().reverse();
-                own["algorithm"] = json!("by-hand");
+                reordered["placement"].as_array_mut().unwrap().reverse();
+                reordered["schedule"]["devices"].as_array_mut().unwrap().reverse();
+                reordered["algorithm"] = json!("by-hand");
             }
-            planned.verify(model, &own).exits(0);
+            planned.verify(model, &reordered).exits(0);
             n += 1;
         }
     }

@@ -80,12 +80,12 @@ fn a_plan_of_a_service_is_the_plan() {
         "layers.json --cluster node.yaml --global-batch 8 --deterministic".to_owned(),
     ];
     for case in &cases {
-        let asked = |verb: &str, name: &str| {
+        let run = |verb: &str, name: &str| {
             let case = case.replace('X', name);
             folder.run(&format!("{verb} {case} -o {name}.json --json")).exits(0)
         };
-        let here = asked("plan", "here");
-        let there = asked(&format!("submit --server {}", service.url), "there");
+        let here = run("plan", "here");
+        let there = run(&format!("submit --server {}", service.url), "there");
         assert_eq!(lasting(&here.stdout), lasting(&there.stdout), "{case}");
         let plan = |name: &str| {
             let mut plan: Value = folder.json(name);

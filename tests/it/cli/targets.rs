@@ -162,10 +162,10 @@ fn versions_are_known_when_planning_as_when_exporting() {
     plan("torchtitan@main").exits(0);
     // Who planned for a version is told its words.
     export("torchtitan").exits(0);
-    let told = folder.read("out");
-    assert!(told.contains("num_tokens_per_microbatch_per_dp_rank"), "{told}");
+    let script = folder.read("out");
+    assert!(script.contains("num_tokens_per_microbatch_per_dp_rank"), "{script}");
     export("torchtitan@0.3").exits(0);
-    assert_ne!(told, folder.read("out"));
+    assert_ne!(script, folder.read("out"));
     for target in ["torchtitan@0.1", "megatron@", "deepspeed@0.19@"] {
         let (planned, exported) = (plan(target).exits(2), export(target).exits(2));
         assert!(planned.stdout.contains("no version"), "{}", planned.stdout);
@@ -216,17 +216,17 @@ fn a_pipeline_over_linked_devices_has_to_be_accepted_for_servers() {
         assert!(refused.contains("error[pipeline-only]"), "{refused}");
         assert!(refused.contains("tensor, expert and data parallelism"), "{refused}");
         for (cluster, more) in [("linked", "--pipeline-only"), ("cards", ""), ("one", "")] {
-            let told = plan(cluster, &format!("--for {server} {more}")).exits(0).stdout;
-            let mut first = told.lines().take(6);
-            assert!(first.any(|line| line.contains("pipeline parallelism only")), "{told}");
+            let stdout = plan(cluster, &format!("--for {server} {more}")).exits(0).stdout;
+            let mut first = stdout.lines().take(6);
+            assert!(first.any(|line| line.contains("pipeline parallelism only")), "{stdout}");
         }
     }
     assert!(!folder.path("out.sh").exists());
     plan("linked", "--export vllm=out.sh").exits(2);
     assert!(!folder.path("out.sh").exists());
-    let told =
+    let answer =
         plan("linked", "--for vllm --export vllm=out.sh --pipeline-only --json").exits(0).json();
-    assert!(told["warnings"].to_string().contains("pipeline-only"), "{}", told["warnings"]);
+    assert!(answer["warnings"].to_string().contains("pipeline-only"), "{}", answer["warnings"]);
     // The flag does something or is refused.
     for more in ["", "--for accelerate", "--for llama.cpp"] {
         let refused = plan("linked", &format!("--pipeline-only {more}")).exits(2).stderr;
@@ -248,8 +248,8 @@ fn servers_are_compared_with_placements_alone() {
         folder.run(&format!("compare server plan.json {on} --json"))
     };
     folder.run(&format!("export plan.json {on} --target vllm -o own.sh")).exits(0);
-    let own = server(&folder.read("own.sh"));
-    assert_eq!(own.json()["moved"], json!([]), "{}", own.stdout);
+    let exported = server(&folder.read("own.sh"));
+    assert_eq!(exported.json()["moved"], json!([]), "{}", exported.stdout);
     let cut = server("SGLANG_PP_LAYER_PARTITION=5,7 --pp-size 2").exits(10).json();
     assert_eq!(cut["now_is_legal"], true);
     assert!(cut["step_time"][0]["a_ns"].as_u64() > cut["step_time"][0]["b_ns"].as_u64(), "{cut}");
@@ -270,10 +270,10 @@ fn servers_are_compared_with_placements_alone() {
         ),
         ("--pp-size 5 --tp-size 1", "SGLANG_PP_LAYER_PARTITION=2,2,2,3,3"),
     ] {
-        let [own, wanted] =
+        let [found, wanted] =
             [text.to_owned(), format!("{stated} {text}")].map(|text| server(&text).json());
-        assert_eq!(own["moved"], wanted["moved"], "{text}");
-        assert_eq!(own["step_time"], wanted["step_time"], "{text}");
+        assert_eq!(found["moved"], wanted["moved"], "{text}");
+        assert_eq!(found["step_time"], wanted["step_time"], "{text}");
     }
     folder.run(&format!("plan config.json {RUN} -o plan.json --force")).exits(0);
     let ran = server("VLLM_PP_LAYER_PARTITION=6,6 --pipeline-parallel-size 2").exits(2);

@@ -15,16 +15,16 @@ pub(super) const FILE: &str = r#"{"kind": "tasks", "devices": ["a", "b", "c"],
 fn queues_are_planned_and_held_against_the_instance() {
     let folder = Folder::new(&diamond());
     folder.write("t.json", FILE);
-    let told = folder.run("plan t.json -o p.json --json").exits(0).json();
+    let answer = folder.run("plan t.json -o p.json --json").exits(0).json();
     // 3 and 1 on one, 2 on the other: 4 s and 4 s.
     assert_eq!(
-        (&told["value_ns"], &told["proved_optimal"]),
+        (&answer["value_ns"], &answer["proved_optimal"]),
         (&json!(4_000_000_000_u64), &json!(true))
     );
-    assert_eq!(told["objective"], "makespan");
-    let queues = told["queues"].as_array().unwrap();
+    assert_eq!(answer["objective"], "makespan");
+    let queues = answer["queues"].as_array().unwrap();
     assert_eq!((&queues[0]["tasks"], &queues[1]["tasks"]), (&json!(["0", "2"]), &json!(["1"])));
-    let fits: Vec<&Value> = queues.iter().map(|own| &own["fit"]).collect();
+    let fits: Vec<&Value> = queues.iter().map(|queue| &queue["fit"]).collect();
     assert_eq!(fits, ["line", "line", "through-origin"]);
     assert!((queues[1]["start_up_s"].as_f64().unwrap() - 2.0).abs() < 1e-9);
     folder.run("verify p.json --model t.json").exits(0);
@@ -34,19 +34,19 @@ fn queues_are_planned_and_held_against_the_instance() {
     folder.run("compare p.json p.json --model t.json").exits(0);
     let plan: Value = folder.json("p.json");
     let verdict = |change: &dyn Fn(&mut Value), code: i32| {
-        let mut own = plan.clone();
-        change(&mut own);
-        folder.write("q.json", &own.to_string());
+        let mut changed = plan.clone();
+        change(&mut changed);
+        folder.write("q.json", &changed.to_string());
         folder.run("verify q.json --model t.json").exits(code);
     };
-    verdict(&|own| own["queues"][0]["seconds"] = json!(3.0), 6);
-    verdict(&|own| own["queues"][0]["per_size_s"] = json!(0.5), 6);
-    verdict(&|own| own["queues"][2]["fit"] = json!("line"), 6);
-    verdict(&|own| own["value_ns"] = json!(3_000_000_000_u64), 6);
-    verdict(&|own| own["queues"][0]["tasks"] = json!(["0"]), 3);
-    verdict(&|own| own["queues"][2]["tasks"] = json!(["0"]), 3);
-    verdict(&|own| own["queues"][2]["device"] = json!("d"), 3);
-    verdict(&|own| own["queues"][0]["tasks"] = json!(["2"]), 3);
+    verdict(&|plan| plan["queues"][0]["seconds"] = json!(3.0), 6);
+    verdict(&|plan| plan["queues"][0]["per_size_s"] = json!(0.5), 6);
+    verdict(&|plan| plan["queues"][2]["fit"] = json!("line"), 6);
+    verdict(&|plan| plan["value_ns"] = json!(3_000_000_000_u64), 6);
+    verdict(&|plan| plan["queues"][0]["tasks"] = json!(["0"]), 3);
+    verdict(&|plan| plan["queues"][2]["tasks"] = json!(["0"]), 3);
+    verdict(&|plan| plan["queues"][2]["device"] = json!("d"), 3);
+    verdict(&|plan| plan["queues"][0]["tasks"] = json!(["2"]), 3);
     folder.run("plan t.json --cluster c.yaml").exits(2);
     folder.run("export p.json --model t.json --target split -o out").exits(2);
 }
@@ -56,20 +56,21 @@ fn queues_are_planned_and_held_against_the_instance() {
 fn limits_hold_on_many_tasks() {
     let folder = Folder::new(&diamond());
     let tasks: Vec<Value> =
-        (0..300_000_u64).map(|own| json!({ "id": own, "size": 1 + own * 7919 % 1009 })).collect();
+        (0..300_000_u64).map(|id| json!({ "id": id, "size": 1 + id * 7919 % 1009 })).collect();
     let file = json!({ "kind": "tasks", "devices": ["a", "b", "c", "d"], "tasks": tasks });
     folder.write("t.json", &file.to_string());
     let started = std::time::Instant::now();
-    let told = folder.run("plan t.json --time-limit 5s --json").exits(0).json();
+    let answer = folder.run("plan t.json --time-limit 5s --json").exits(0).json();
     // Room for other tests beside this one.
     assert!(started.elapsed().as_secs() < 50, "{:?}", started.elapsed());
-    let (value, bound) = (told["value_ns"].as_f64().unwrap(), told["bound_ns"].as_f64().unwrap());
+    let (value, bound) =
+        (answer["value_ns"].as_f64().unwrap(), answer["bound_ns"].as_f64().unwrap());
     assert!(bound <= value && value < bound * 1.001, "{bound} {value}");
     let few = json!({ "kind": "tasks", "devices": (0..100_001).collect::<Vec<_>>(),
                       "tasks": [{ "id": 0, "size": 1 }] });
     folder.write("t.json", &few.to_string());
-    let told = folder.run("plan t.json").exits(3).stderr;
-    assert!(told.contains("size-budget"), "{told}");
+    let stderr = folder.run("plan t.json").exits(3).stderr;
+    assert!(stderr.contains("size-budget"), "{stderr}");
 }
 
 /// A history that tells more makes predictions better.
@@ -90,8 +91,8 @@ fn lines_get_better_as_history_grows() {
             "history": runs[..n].to_vec(),
         });
         folder.write("t.json", &file.to_string());
-        let told = folder.run("plan t.json --json").exits(0).json();
-        (told["queues"][0]["seconds"].as_f64().unwrap() / 6.0 - 1.0).abs()
+        let answer = folder.run("plan t.json --json").exits(0).json();
+        (answer["queues"][0]["seconds"].as_f64().unwrap() / 6.0 - 1.0).abs()
     };
     let off = [1, 4, 12].map(off);
     assert!(off[0] > off[1] && off[1] > off[2], "{off:?}");

@@ -34,12 +34,12 @@ const PLAN: &str =
 fn a_plan_is_found_written_and_read_back_to_the_same_step() {
     let folder = folder();
     let ran = folder.run(&format!("{PLAN} --pin pipeline=4 -o plan.json --json")).exits(0);
-    let told = ran.json();
-    let step = told["best"]["step_time_ns"].as_u64().unwrap();
+    let answer = ran.json();
+    let step = answer["best"]["step_time_ns"].as_u64().unwrap();
     // "Optimum" is said where nothing is left between plan and bound, and nowhere else.
-    assert_eq!(told["stopped_early"], false);
-    let gap = told["best"]["step_time_s"].as_f64().unwrap() - told["bound_s"].as_f64().unwrap();
-    assert_eq!(told["is_optimum"].as_bool().unwrap(), gap < 1e-9, "{gap}");
+    assert_eq!(answer["stopped_early"], false);
+    let gap = answer["best"]["step_time_s"].as_f64().unwrap() - answer["bound_s"].as_f64().unwrap();
+    assert_eq!(answer["is_optimum"].as_bool().unwrap(), gap < 1e-9, "{gap}");
     let plan: Value = folder.json("plan.json");
     assert_eq!(plan["cost"]["step_time_ns"], step);
     assert_eq!(plan["parallelism"]["pipeline"], 4);
@@ -96,8 +96,8 @@ fn a_plan_that_loses_something_is_refused() {
     for (plan, code) in broken {
         folder.write("broken.json", &plan.to_string());
         let on = "verify broken.json --model config.json --cluster cluster.yaml --json";
-        let told = folder.run(on).exits(6).json();
-        let codes: Vec<&str> = told["violations"]
+        let answer = folder.run(on).exits(6).json();
+        let codes: Vec<&str> = answer["violations"]
             .as_array()
             .unwrap()
             .iter()
@@ -125,8 +125,8 @@ fn experts_and_tied_weights_are_counted() {
     let pins = "--pin pipeline=2 --pin expert=2 --pin schedule=1f1b";
     folder.run(&format!("{PLAN} {pins} -o plan.json")).exits(0);
     let plan: Value = folder.json("plan.json");
-    let held = plan["training"]["held"].as_array().unwrap();
-    let sum = |name: &str| held.iter().map(|stage| stage[name].as_u64().unwrap()).sum::<u64>();
+    let stages = plan["training"]["held"].as_array().unwrap();
+    let sum = |name: &str| stages.iter().map(|stage| stage[name].as_u64().unwrap()).sum::<u64>();
     let blocks = mixture["num_hidden_layers"].as_u64().unwrap();
     let words = mixture["vocab_size"].as_u64().unwrap() * mixture["hidden_size"].as_u64().unwrap();
     assert_eq!(sum("n_experts"), 4 * blocks);
@@ -138,8 +138,8 @@ fn experts_and_tied_weights_are_counted() {
         let mut lost = plan.clone();
         lost["training"]["held"][1][name] = json!(value);
         folder.write("lost.json", &lost.to_string());
-        let told = folder.run(&format!("verify lost.json {on} --json")).exits(6).json();
-        assert_eq!(told["violations"][0]["code"], "stated-wrong", "{name}");
+        let answer = folder.run(&format!("verify lost.json {on} --json")).exits(6).json();
+        assert_eq!(answer["violations"][0]["code"], "stated-wrong", "{name}");
     }
 }
 
@@ -155,8 +155,8 @@ fn pins_limits_and_counts_of_devices_are_kept() {
     let small = best("--max-memory-per-device 16GB");
     assert!(small["peak_bytes"].as_u64().unwrap() <= 16_000_000_000);
     assert!(small["step_time_ns"].as_u64() >= free["step_time_ns"].as_u64());
-    let told = folder.run(&format!("{PLAN} --json --devices 2..8")).exits(0).json();
-    let front: Vec<u64> = told["front"]
+    let answer = folder.run(&format!("{PLAN} --json --devices 2..8")).exits(0).json();
+    let front: Vec<u64> = answer["front"]
         .as_array()
         .unwrap()
         .iter()

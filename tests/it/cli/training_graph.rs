@@ -29,7 +29,7 @@ fn a_transformer_is_planned_as_its_config_is() {
     let of_config = folder.run(&config).exits(0).json();
     assert_eq!(of_graph["best"]["degrees"], of_config["best"]["degrees"]);
     // The exporter dropped biases of zeros, which the config's optimizer steps over.
-    let step = |told: &Value| told["best"]["step_time_ns"].as_f64().unwrap();
+    let step = |answer: &Value| answer["best"]["step_time_ns"].as_f64().unwrap();
     let ratio = step(&of_graph) / step(&of_config);
     assert!(ratio <= 1.0 && ratio > 0.9999, "{ratio}");
     let graph = &of_graph["graph"];
@@ -43,14 +43,14 @@ fn a_transformer_is_planned_as_its_config_is() {
 fn plans_on_graphs_are_read_back_to_the_same_step() {
     for name in ["gpt2_small", "t5_base", "resnet50"] {
         let Some((folder, model)) = folder(name) else { return };
-        let told = folder
+        let answer = folder
             .run(&format!(
                 "plan {model} --cluster cluster.yaml --global-batch 64 --algorithm search-3d \
                  --pin pipeline=2 --pin schedule=1f1b -o plan.json --json"
             ))
             .exits(0)
             .json();
-        let step = told["best"]["step_time_ns"].as_u64().unwrap();
+        let step = answer["best"]["step_time_ns"].as_u64().unwrap();
         let on = format!("plan.json --model {model} --cluster cluster.yaml");
         let replayed = folder.run(&format!("simulate {on} --json")).exits(0).json();
         assert_eq!(replayed["step_time_ns"], step, "{name}");
@@ -93,8 +93,8 @@ fn the_open_dimension_of_a_graph_is_the_length_of_a_sample() {
     folder.run(&plan).exits(3);
     for length in [64, 128] {
         let rest = format!("--sequence-length {length} -o plan.json --force --json");
-        let told = folder.run(&format!("{plan} {rest}")).exits(0).json();
-        assert_eq!(told["plan"]["training"]["sequence_length"], length);
+        let answer = folder.run(&format!("{plan} {rest}")).exits(0).json();
+        assert_eq!(answer["plan"]["training"]["sequence_length"], length);
         let on = format!("plan.json --model {model} --cluster cluster.yaml --json");
         folder.run(&format!("verify {on}")).exits(0);
     }
@@ -112,8 +112,9 @@ fn an_encoder_decoder_config_is_planned_from_its_ops() {
     folder.write("t5.json", &config.to_string());
     folder.write("nodes.yaml", super::training::CLUSTER);
     let plan = "plan t5.json --cluster nodes.yaml --global-batch 32 --sequence-length 128";
-    let told = folder.run(&format!("{plan} --pin pipeline=2 -o plan.json --json")).exits(0).json();
-    assert!(told["best"]["tokens_per_s"].as_f64().unwrap() > 0.0);
+    let answer =
+        folder.run(&format!("{plan} --pin pipeline=2 -o plan.json --json")).exits(0).json();
+    assert!(answer["best"]["tokens_per_s"].as_f64().unwrap() > 0.0);
     let plan: Value = folder.json("plan.json");
     assert_eq!(plan["training"]["sequence_length"], 128);
     // Embedding, blocks, biases of the scores, norms.

@@ -45,8 +45,8 @@ fn folder() -> Folder {
 #[test]
 fn stages_have_devices_of_their_own_and_are_read_back() {
     let folder = folder();
-    let told = folder.run(&format!("{PLAN} -o plan.json --json")).exits(0).json();
-    assert!(told["bound_s"].as_f64().unwrap() <= told["best"]["step_time_s"].as_f64().unwrap());
+    let answer = folder.run(&format!("{PLAN} -o plan.json --json")).exits(0).json();
+    assert!(answer["bound_s"].as_f64().unwrap() <= answer["best"]["step_time_s"].as_f64().unwrap());
     let plan = folder.json("plan.json");
     assert_eq!(plan["algorithm"], "unlike-nodes");
     let stages = plan["partition"]["stages"].as_array().unwrap();
@@ -54,7 +54,7 @@ fn stages_have_devices_of_their_own_and_are_read_back() {
     for stage in stages {
         let mesh = &stage["mesh"];
         let samples: Vec<u64> =
-            mesh["samples"].as_array().unwrap().iter().map(|own| own.as_u64().unwrap()).collect();
+            mesh["samples"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
         assert_eq!(samples.iter().sum::<u64>(), micro_batch);
         let n = mesh["devices"].as_array().unwrap().len() as u64;
         assert_eq!(n, samples.len() as u64 * mesh["tensor"].as_u64().unwrap());
@@ -83,10 +83,11 @@ fn stages_of_equal_degrees_go_to_launchers() {
     let grid = |n: u64| {
         let cells = |rank: u64| -> String {
             let ahead = (2 - rank).min(n);
-            let mut cells: Vec<String> = (0..ahead).map(|own| format!("{rank}F{own}")).collect();
-            for own in 0..n {
-                cells.push(format!("{rank}B{own}"));
-                cells.extend((own + ahead < n).then(|| format!("{rank}F{}", own + ahead)));
+            let mut cells: Vec<String> =
+                (0..ahead).map(|batch| format!("{rank}F{batch}")).collect();
+            for batch in 0..n {
+                cells.push(format!("{rank}B{batch}"));
+                cells.extend((batch + ahead < n).then(|| format!("{rank}F{}", batch + ahead)));
             }
             cells.join(",")
         };
@@ -97,8 +98,8 @@ fn stages_of_equal_degrees_go_to_launchers() {
     plan["parallelism"]["training"]["micro_batch"] = json!(4);
     plan["schedule"]["grid"] = grid(8);
     let training = plan["training"].as_object_mut().unwrap();
-    for own in ["held", "memory", "peak"] {
-        training.remove(own);
+    for name in ["held", "memory", "peak"] {
+        training.remove(name);
     }
     plan.as_object_mut().unwrap().remove("cost");
     let mut exported = |samples: [Value; 2], tensor: [u32; 2], more: &str| {
@@ -121,13 +122,15 @@ fn stages_of_equal_degrees_go_to_launchers() {
         "--sequence-parallel",
         "--use-distributed-optimizer",
     ] {
-        assert!(flags.lines().any(|own| own == flag), "{flag}: {flags}");
+        assert!(flags.lines().any(|line| line == flag), "{flag}: {flags}");
     }
     // Ranks: tensor ranks first, then replicas, then stages.
     let ranks = folder.read("m/ranks.csv");
     let rows: Vec<String> = ranks.lines().skip(1).map(str::to_owned).collect();
-    let wanted =
-        t4.iter().map(|own| ("node0", own, 0)).chain(a100.iter().map(|own| ("node1", own, 1)));
+    let wanted = t4
+        .iter()
+        .map(|device| ("node0", device, 0))
+        .chain(a100.iter().map(|device| ("node1", device, 1)));
     let wanted: Vec<String> = wanted
         .enumerate()
         .map(|(rank, (host, device, stage))| {
@@ -154,8 +157,8 @@ fn stages_of_equal_degrees_go_to_launchers() {
     // FlagScale has a mesh for each stage: tensor, context, expert, data and pipeline degree. Its own code
     // (v0.9.0 and 16a2dd5b) was run by hand on files like these.
     let listed = |text: &str, name: &str| -> Vec<String> {
-        let lines = text.lines().skip_while(|own| own.trim() != format!("{name}:")).skip(1);
-        let items = lines.map_while(|own| own.trim().strip_prefix("- "));
+        let lines = text.lines().skip_while(|line| line.trim() != format!("{name}:")).skip(1);
+        let items = lines.map_while(|line| line.trim().strip_prefix("- "));
         items.map(str::to_owned).collect()
     };
     for (samples, tensor, meshes, micro_batch) in [
@@ -163,10 +166,10 @@ fn stages_of_equal_degrees_go_to_launchers() {
         ([two(), json!([4])], [2, 4], "2 1 1 2 1 4 1 1 1 1", 2),
         ([json!([4]), json!([1, 1, 1, 1])], [4, 1], "4 1 1 1 1 1 1 1 4 1", 4),
     ] {
-        let told = exported(samples, tensor, "flagscale --to fs").exits(0).stderr;
+        let stderr = exported(samples, tensor, "flagscale --to fs").exits(0).stderr;
         // Its user buffers don't run on Turing, with or without meshes of one rank.
-        assert!(!told.contains("no-tensor-overlap"), "{told}");
-        assert!(told.contains("layer-numbers"), "{told}");
+        assert!(!stderr.contains("no-tensor-overlap"), "{stderr}");
+        assert!(stderr.contains("layer-numbers"), "{stderr}");
         let text = folder.read("fs/flagscale.yaml");
         assert_eq!(listed(&text, "hetero_process_meshes").join(" "), meshes, "{text}");
         assert_eq!(listed(&text, "hetero_pipeline_layer_split"), ["1", "7"]);
@@ -183,10 +186,10 @@ fn stages_of_equal_degrees_go_to_launchers() {
             "rdzv_backend: static".to_owned(),
             "CUDA_VISIBLE_DEVICES: 2,0,1,3".to_owned(),
         ] {
-            assert!(text.lines().any(|own| own.trim() == line), "{line}: {text}");
+            assert!(text.lines().any(|row| row.trim() == line), "{line}: {text}");
         }
         let hosts = folder.read("fs/hostfile");
-        let hosts: Vec<&str> = hosts.lines().filter(|own| !own.starts_with('#')).collect();
+        let hosts: Vec<&str> = hosts.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(hosts, ["node0 slots=4 type=t4", "node1 slots=4 type=a100_sxm4_80gb"]);
     }
     let ranks = folder.read("fs/ranks.csv");
@@ -215,9 +218,9 @@ fn equal_stages_are_one_mesh() {
     let text = folder.read("e.yaml");
     let meshes: Vec<&str> = text
         .lines()
-        .skip_while(|own| own.trim() != "hetero_process_meshes:")
+        .skip_while(|line| line.trim() != "hetero_process_meshes:")
         .skip(1)
-        .map_while(|own| own.trim().strip_prefix("- "))
+        .map_while(|line| line.trim().strip_prefix("- "))
         .collect();
     assert_eq!(meshes, ["1", "1", "1", "2", "2"], "{text}");
     plan("--pin zero=3 --pin pipeline=1").exits(3).says("ZeRO 2 or 3");
@@ -247,8 +250,8 @@ fn devices_of_stages_are_judged_and_compared() {
         ("tensor", json!(0)),
         ("tensor", json!(3)),
     ] {
-        let told = edited(at, value).exits(6).stdout;
-        assert!(told.matches("stage-devices").count() <= 1, "{told}");
+        let stdout = edited(at, value).exits(6).stdout;
+        assert!(stdout.matches("stage-devices").count() <= 1, "{stdout}");
     }
     edited("devices", json!(["nobody"])).exits(3);
     for degree in ["data", "tensor", "context", "expert", "pipeline"] {
@@ -261,20 +264,20 @@ fn devices_of_stages_are_judged_and_compared() {
     // Other devices of the same node do the same: another decision, at the same price.
     let mut devices: Vec<Value> = mesh["devices"].as_array().unwrap().clone();
     devices.reverse();
-    let told = edited("devices", json!(devices));
-    assert_eq!(told.code, 0, "{}{}", told.stdout, told.stderr);
+    let ran = edited("devices", json!(devices));
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
     for on in ["", on] {
-        let told = folder.run(&format!("compare plan.json edited.json {on}")).exits(10).stdout;
-        assert!(told.contains("devices of stages"), "{told}");
+        let stdout = folder.run(&format!("compare plan.json edited.json {on}")).exits(10).stdout;
+        assert!(stdout.contains("devices of stages"), "{stdout}");
     }
     let mut bare = plan.clone();
     for stage in bare["partition"]["stages"].as_array_mut().unwrap() {
         stage.as_object_mut().unwrap().remove("mesh");
     }
     folder.write("bare.json", &bare.to_string());
-    let told = folder.run(&format!("verify bare.json {on}"));
-    assert!([3, 6].contains(&told.code), "{}", told.code);
-    assert!((told.talk() + &told.stdout).contains("one kind of device"));
+    let ran = folder.run(&format!("verify bare.json {on}"));
+    assert!([3, 6].contains(&ran.code), "{}", ran.code);
+    assert!((ran.talk() + &ran.stdout).contains("one kind of device"));
 }
 
 #[test]
@@ -289,8 +292,8 @@ fn what_is_not_honoured_is_refused_by_name() {
         assert!(text.contains(flag.split(' ').next().unwrap()) || text.contains(name), "{text}");
     }
     // The search that was named does not look at such nodes.
-    let told = folder.run(&format!("{PLAN} --algorithm search-3d"));
-    assert!(told.stderr.contains("another-search"), "{}", told.stderr);
+    let ran = folder.run(&format!("{PLAN} --algorithm search-3d"));
+    assert!(ran.stderr.contains("another-search"), "{}", ran.stderr);
     folder.write("experts.json", &experts::config().to_string());
     let text = folder.run(&PLAN.replace("dense.json", "experts.json")).exits(2).stderr;
     assert!(text.contains("not-for-unlike-nodes"), "{text}");
@@ -316,18 +319,18 @@ fn unlike_memory_is_used() {
     folder.write("dense.json", &wide.to_string());
     folder.write("mixed.yaml", &cluster(40, 6));
     let planned = |more: &str| folder.run(&format!("{PLAN} {more} --json")).exits(0);
-    let step = |own: &Value| own["best"]["step_time_s"].as_f64().unwrap();
-    let own = planned("-o plan.json").json();
-    assert_eq!(own["plan"]["algorithm"], "unlike-nodes");
+    let step = |answer: &Value| answer["best"]["step_time_s"].as_f64().unwrap();
+    let free = planned("-o plan.json").json();
+    assert_eq!(free["plan"]["algorithm"], "unlike-nodes");
     let equal = planned("--devices 8").json();
     assert_eq!(equal["warnings"][0]["code"], "unlike-memory", "{equal}");
-    assert!(step(&own) < step(&equal), "{own}");
+    assert!(step(&free) < step(&equal), "{free}");
     let plan = folder.json("plan.json");
     // More than any device of the second node could hold lies on the first one.
     let memory = |at: usize, of: &str| plan["training"]["memory"][at][of].as_u64().unwrap();
     assert!(memory(0, "peak_bytes") > memory(1, "limit_bytes"), "{plan}");
-    let told = folder.run("verify plan.json --model dense.json --cluster mixed.yaml").exits(0);
-    assert!(!told.stderr.contains("unlike-memory"), "{}", told.stderr);
+    let ran = folder.run("verify plan.json --model dense.json --cluster mixed.yaml").exits(0);
+    assert!(!ran.stderr.contains("unlike-memory"), "{}", ran.stderr);
 }
 
 #[test]
@@ -341,10 +344,10 @@ fn a_device_that_no_stage_has_is_told_by_those_that_one_has() {
     let on = "--model dense.json --cluster mixed.yaml";
     let all = (0..2).flat_map(|node| (0..4).map(move |gpu| format!("node{node}.gpu{gpu}")));
     for device in all {
-        let told = folder.run(&format!("explain plan.json {on} --device {device}"));
+        let ran = folder.run(&format!("explain plan.json {on} --device {device}"));
         let is_used = used.contains(&json!(device));
-        assert_eq!(told.code, if is_used { 0 } else { 2 }, "{device}: {}", told.stderr);
-        assert!(is_used || !told.stderr.contains(&format!("mean `{device}`")), "{}", told.stderr);
+        assert_eq!(ran.code, if is_used { 0 } else { 2 }, "{device}: {}", ran.stderr);
+        assert!(is_used || !ran.stderr.contains(&format!("mean `{device}`")), "{}", ran.stderr);
     }
 }
 
@@ -353,20 +356,20 @@ fn stated(plan: &Value, cluster: &[String]) -> Value {
     let mut plan = plan.clone();
     let degree = |name: &str| plan["parallelism"][name].as_u64().unwrap() as usize;
     let (t, d, p) = (degree("tensor"), degree("data"), degree("pipeline"));
-    let own = plan["parallelism"]["training"]["micro_batch"].as_u64().unwrap();
+    let micro_batch = plan["parallelism"]["training"]["micro_batch"].as_u64().unwrap();
     assert_eq!(t * d * p, cluster.len());
     let is_inside = plan["parallelism"]["training"]["mesh"] == "pipeline-inside";
     let replica =
-        |stage: usize, own: usize| if is_inside { own * p + stage } else { stage * d + own };
+        |stage: usize, index: usize| if is_inside { index * p + stage } else { stage * d + index };
     for at in 0..p {
-        let replicas = (0..d).map(|own| t * replica(at, own));
+        let replicas = (0..d).map(|index| t * replica(at, index));
         let devices: Vec<&String> = replicas.flat_map(|first| &cluster[first..first + t]).collect();
         plan["partition"]["stages"][at]["mesh"] =
-            json!({ "devices": devices, "tensor": t, "samples": vec![own; d] });
+            json!({ "devices": devices, "tensor": t, "samples": vec![micro_batch; d] });
     }
     let n = plan["parallelism"]["n_micro_batches"].as_u64().unwrap();
-    assert_eq!(own * d as u64 * n, 32);
-    plan["parallelism"]["training"]["micro_batch"] = json!(own * d as u64);
+    assert_eq!(micro_batch * d as u64 * n, 32);
+    plan["parallelism"]["training"]["micro_batch"] = json!(micro_batch * d as u64);
     plan["parallelism"]["training"]["sequence_parallel"] = json!(false);
     plan["parallelism"]["training"]["zero"] = json!(0);
     plan["parallelism"]["training"]["mesh"] = json!("data-inside");
@@ -396,8 +399,9 @@ fn equal_nodes_are_the_special_case() {
             folder.run(&format!("plan {on} --algorithm unlike-nodes --json")).exits(0).json();
         assert_eq!(best["is_optimum"], true);
         let degrees = [(1, 1), (1, 2), (2, 1), (2, 2), (2, 4), (4, 1), (4, 2), (8, 1), (8, 2)];
-        for ((pipeline, tensor), mesh) in
-            degrees.into_iter().flat_map(|own| ["data-inside", "pipeline-inside"].map(|m| (own, m)))
+        for ((pipeline, tensor), mesh) in degrees
+            .into_iter()
+            .flat_map(|pair| ["data-inside", "pipeline-inside"].map(|m| (pair, m)))
         {
             let data = devices.len() / pipeline / tensor;
             if data == 0 || 32 % data != 0 {
@@ -419,18 +423,18 @@ fn equal_nodes_are_the_special_case() {
             folder.write("stated.json", &stated(&plan, &devices).to_string());
             let on = "--model dense.json --cluster equal.yaml --json";
             let simulated = |name: &str| {
-                let told = folder.run(&format!("simulate {name} {on}")).json();
-                let ranks = told["ranks"].as_array().unwrap().iter();
-                let peaks: Vec<Value> = ranks.map(|own| own["peak_bytes"].clone()).collect();
-                (told["step_time_ns"].clone(), peaks)
+                let answer = folder.run(&format!("simulate {name} {on}")).json();
+                let ranks = answer["ranks"].as_array().unwrap().iter();
+                let peaks: Vec<Value> = ranks.map(|rank| rank["peak_bytes"].clone()).collect();
+                (answer["step_time_ns"].clone(), peaks)
             };
-            let (own, equal) = (simulated("stated.json"), simulated("equal.json"));
-            if own != equal
+            let (stated, equal) = (simulated("stated.json"), simulated("equal.json"));
+            if stated != equal
                 || (mesh == "data-inside"
                     && best["best"]["step_time_ns"].as_u64() > equal.0.as_u64())
             {
                 wrong.push(format!(
-                    "{pipeline} x {tensor} {mesh} on {file}: {own:?}, not {equal:?}"
+                    "{pipeline} x {tensor} {mesh} on {file}: {stated:?}, not {equal:?}"
                 ));
             }
             n += 1;

@@ -22,8 +22,8 @@ fn planned(folder: &Folder, line: &str) -> Value {
     folder.run(&format!("plan {MODEL} {line} --dtype f16 --json")).exits(0).json()
 }
 
-fn step_s(told: &Value) -> f64 {
-    told["best"]["step_time_s"].as_f64().unwrap()
+fn step_s(answer: &Value) -> f64 {
+    answer["best"]["step_time_s"].as_f64().unwrap()
 }
 
 /// A stage on one device: first block, number of blocks, device.
@@ -37,10 +37,10 @@ fn stated_s(folder: &Folder, (plan, cluster): (&Value, &str), stages: &[Stated<'
     plan["parallelism"]["training"]["micro_batch"] = json!(1);
     let cells = |rank: u64| -> String {
         let ahead = (stages.len() as u64 - rank).min(n);
-        let mut cells: Vec<String> = (0..ahead).map(|own| format!("{rank}F{own}")).collect();
-        for own in 0..n {
-            cells.push(format!("{rank}B{own}"));
-            cells.extend((own + ahead < n).then(|| format!("{rank}F{}", own + ahead)));
+        let mut cells: Vec<String> = (0..ahead).map(|batch| format!("{rank}F{batch}")).collect();
+        for batch in 0..n {
+            cells.push(format!("{rank}B{batch}"));
+            cells.extend((batch + ahead < n).then(|| format!("{rank}F{}", batch + ahead)));
         }
         cells.join(",")
     };
@@ -56,7 +56,7 @@ fn stated_s(folder: &Folder, (plan, cluster): (&Value, &str), stages: &[Stated<'
     plan["partition"]["stages"] = stages.iter().map(stage).collect();
     plan.as_object_mut().unwrap().remove("cost");
     let training = plan["training"].as_object_mut().unwrap();
-    ["held", "memory", "peak"].iter().for_each(|own| drop(training.remove(*own)));
+    ["held", "memory", "peak"].iter().for_each(|name| drop(training.remove(*name)));
     folder.write("stated.json", &plan.to_string());
     let on = format!("--model {MODEL} --cluster {cluster}");
     folder.run(&format!("verify stated.json {on}")).exits(0);
@@ -74,17 +74,17 @@ fn a_second_computer_makes_no_plan_slower() {
     let two = "  - {name: a, device: rtx_3080_10gb}\n  - {name: b, device: rtx_3090}\n\
                network: {bytes_per_s: 125e6, latency_s: 50e-6}\n";
     let folder = folder(&[("one.yaml", one), ("two.yaml", two)]);
-    let asked = |cluster: &str, more: &str| {
+    let answer_to = |cluster: &str, more: &str| {
         let line = format!("--cluster {cluster} --global-batch 32 --sequence-length 512 {more}");
         planned(&folder, &line)
     };
-    let (alone, both) = (asked("one.yaml", ""), asked("two.yaml", "-o plan.json"));
+    let (alone, both) = (answer_to("one.yaml", ""), answer_to("two.yaml", "-o plan.json"));
     assert!(step_s(&both) <= step_s(&alone), "{} {}", step_s(&both), step_s(&alone));
     assert_eq!(both["plan"]["training"]["offloads_optimizer"], true);
     folder.run(&format!("verify plan.json --model {MODEL} --cluster two.yaml")).exits(0);
-    let kept = asked("two.yaml", "--no-offload");
-    assert!(step_s(&kept) > step_s(&both));
-    assert_ne!(kept["plan"]["training"]["offloads_optimizer"], true);
+    let on_device = answer_to("two.yaml", "--no-offload");
+    assert!(step_s(&on_device) > step_s(&both));
+    assert_ne!(on_device["plan"]["training"]["offloads_optimizer"], true);
 }
 
 /// The first and the last stage on a node of two, others between them: a pipeline that begins and ends on one
@@ -94,8 +94,8 @@ fn a_pipeline_may_end_on_the_node_where_it_began() {
     let nodes = "  - {name: h0, device: t4, nics: 1}\n  - {name: h1, device: rtx_4090, nics: 1}\n  \
                  - {name: h2, device: rtx_4090, devices: 2}\n";
     let folder = folder(&[("c.yaml", nodes)]);
-    let own = planned(&folder, "--cluster c.yaml --global-batch 16 --sequence-length 1024");
-    let bound_s = own["bound_s"].as_f64().unwrap();
+    let answer = planned(&folder, "--cluster c.yaml --global-batch 16 --sequence-length 1024");
+    let bound_s = answer["bound_s"].as_f64().unwrap();
     let mut best = f64::INFINITY;
     for (at, first, last) in [(0, 17, 11), (0, 17, 10), (0, 18, 10), (1, 17, 11), (1, 18, 10)] {
         let slow = 2 - at;
@@ -106,7 +106,7 @@ fn a_pipeline_may_end_on_the_node_where_it_began() {
             (first + middle, slow, "h0.gpu0"),
             (48 - last, last, "h2.gpu1"),
         ];
-        best = stated_s(&folder, (&own["plan"], "c.yaml"), &stages).min(best);
+        best = stated_s(&folder, (&answer["plan"], "c.yaml"), &stages).min(best);
     }
     assert!(bound_s <= best, "bound {bound_s}, a plan of {best}");
 }
@@ -121,18 +121,18 @@ fn samples_are_shared_out_by_the_time_of_the_stage() {
         "n_layer": 12, "n_positions": 1024, "vocab_size": 50257}"#;
     folder.write("small.json", small);
     let line = "plan small.json --cluster c.yaml --global-batch 64 --sequence-length 512 --dtype f16 --json";
-    let own = folder.run(line).exits(0).json();
-    let mut plan = own["plan"].clone();
+    let answer = folder.run(line).exits(0).json();
+    let mut plan = answer["plan"].clone();
     assert_eq!(plan["partition"]["stages"].as_array().unwrap().len(), 1, "{plan}");
     plan.as_object_mut().unwrap().remove("cost");
     let training = plan["training"].as_object_mut().unwrap();
-    ["held", "memory", "peak"].iter().for_each(|own| drop(training.remove(*own)));
+    ["held", "memory", "peak"].iter().for_each(|name| drop(training.remove(*name)));
     for few in 8..20 {
         plan["partition"]["stages"][0]["mesh"]["samples"] = json!([few, 64 - few]);
         folder.write("stated.json", &plan.to_string());
-        let told =
+        let ran =
             folder.run("simulate stated.json --model small.json --cluster c.yaml --json").exits(0);
-        let stated_s = seconds(&told.json());
-        assert!(step_s(&own) <= stated_s + 1e-9, "{} {few}: {stated_s}", step_s(&own));
+        let stated_s = seconds(&ran.json());
+        assert!(step_s(&answer) <= stated_s + 1e-9, "{} {few}: {stated_s}", step_s(&answer));
     }
 }

@@ -72,7 +72,8 @@ fn plan_names_the_verb_that_was_meant() {
         assert!(!meant.stderr.contains("deprecated"), "{}", meant.stderr);
     }
     for plan in KINDS.iter().map(|kind| &kind.plans[0]) {
-        for other in ["train", "place", "infer", "solve"].iter().filter(|own| **own != plan.verb())
+        for other in
+            ["train", "place", "infer", "solve"].iter().filter(|verb| **verb != plan.verb())
         {
             let line = plan.line_of(other);
             let ran = folder.run(&line);
@@ -104,8 +105,8 @@ fn the_step_of_a_training_run_is_drawn() {
                 --pin pipeline=4 --pin schedule=1f1b --pin micro-batch=1 --pin data=2";
     let files =
         "-o four.plan --export svg=step.svg --export trace=step.json --export megatron=m.args";
-    let told = folder.run(&format!("{plan} --json {files}")).exits(0).json();
-    let step_us = told["best"]["step_time_s"].as_f64().unwrap() * 1e6;
+    let answer = folder.run(&format!("{plan} --json {files}")).exits(0).json();
+    let step_us = answer["best"]["step_time_s"].as_f64().unwrap() * 1e6;
     let trace: serde_json::Value = folder.json("step.json");
     let events = trace["traceEvents"].as_array().unwrap();
     let named = |pass: &str| {
@@ -125,8 +126,8 @@ fn the_step_of_a_training_run_is_drawn() {
     let on = "four.plan --model billion.json --cluster two.yaml";
     folder.run(&format!("export {on} --target svg -o again.svg")).exits(0);
     assert_eq!(folder.read("again.svg"), picture);
-    let told = folder.run(&format!("explain {on} --device node1.gpu3")).exits(0).stdout;
-    assert!(told.contains("`node1.gpu3` is one of the devices of rank 3"), "{told}");
+    let stdout = folder.run(&format!("explain {on} --device node1.gpu3")).exits(0).stdout;
+    assert!(stdout.contains("`node1.gpu3` is one of the devices of rank 3"), "{stdout}");
     assert!(
         folder.run(&format!("explain {on} --device node1.gpu9")).exits(2).stderr.contains("hint: ")
     );
@@ -139,9 +140,10 @@ fn the_lines_of_a_search_are_those_of_every_kind() {
     for kind in &KINDS {
         let line = kind.plans[0].line().replace(" --deterministic", "");
         let ran = folder.run(&format!("{line} -o {} --progress lines", kind.file(0))).exits(0);
-        let is_line = |own: &str| {
-            let mut words = own.split_whitespace();
-            words.next().is_some_and(|own| own.parse::<f64>().is_ok()) && words.next() == Some("s")
+        let is_line = |text: &str| {
+            let mut words = text.split_whitespace();
+            words.next().is_some_and(|word| word.parse::<f64>().is_ok())
+                && words.next() == Some("s")
         };
         assert!(ran.stderr.lines().any(is_line), "{line}:\n{}", ran.stderr);
     }

@@ -43,7 +43,7 @@ impl Run {
     fn of(model: &str, cluster: &str, size: &str) -> Self {
         let folder = kinds::folder();
         let asked = format!("{model} --cluster {cluster} {size}");
-        folder.run(&format!("train {asked} -o plan.json")).exits(0);
+        folder.run(&format!("train {asked} --fastest -o plan.json")).exits(0);
         let plan = folder.json("plan.json");
         Self { folder, asked, on: format!("plan.json --model {model} --cluster {cluster}"), plan }
     }
@@ -86,7 +86,7 @@ fn terms_add_up_and_the_plan_is_that_of_train_with_the_setting() {
             let n = random.random_range(1..3);
             let pins: Vec<&str> = (0..n).map(|_| *PINS.choose(random).unwrap()).collect();
             let flags: String = pins.iter().map(|pin| format!(" --pin {pin}")).collect();
-            let pinned = run.folder.run(&format!("train {}{flags} --json", run.asked));
+            let pinned = run.folder.run(&format!("train {}{flags} --fastest --json", run.asked));
             let told = run.why_not(&pins);
             if told.code != 0 {
                 n_refused += 1;
@@ -134,7 +134,7 @@ fn terms_are_the_parts_of_the_step() {
         let pin = format!("{axis}={}", if run.plan["parallelism"][axis] == 4 { 2 } else { 4 });
         let told = run.why_not(&[&pin]).exits(0).json();
         let own = &told["why_not"]["pinned"];
-        let line = format!("train {} --pin {pin} --json", run.asked);
+        let line = format!("train {} --pin {pin} --fastest --json", run.asked);
         let best = &run.folder.run(&line).exits(0).json()["best"];
         let of = |name: &str| {
             let term = own["terms"].as_array().unwrap().iter().find(|own| own["name"] == name);

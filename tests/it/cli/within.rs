@@ -67,11 +67,11 @@ fn asked(folder: &Folder, random: &mut SmallRng) -> String {
 }
 
 /// Where the plan is one that was looked for: none beyond the launcher of the stack.
-fn is_within(told: &Value) -> bool {
-    let warnings = told["warnings"].as_array().into_iter().flatten();
+fn is_within(answer: &Value) -> bool {
+    let warnings = answer["warnings"].as_array().into_iter().flatten();
     !warnings
         .into_iter()
-        .any(|own| own["code"] == "beyond-launcher" || own["code"] == "margin-not-kept")
+        .any(|warning| warning["code"] == "beyond-launcher" || warning["code"] == "margin-not-kept")
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn no_pin_beats_what_was_proved_without_it() {
             continue;
         }
         let free = free.json();
-        let cost = |told: &Value, name: &str| told["plan"]["cost"][name].as_u64().unwrap();
+        let cost = |answer: &Value, name: &str| answer["plan"]["cost"][name].as_u64().unwrap();
         let [step, bound] = ["step_time_ns", "bound_ns"].map(|name| cost(&free, name));
         let is_proved = free["is_optimum"] == true;
         for pin in PINS {
@@ -93,9 +93,9 @@ fn no_pin_beats_what_was_proved_without_it() {
             if ran.code != 0 || !is_within(&ran.json()) {
                 continue;
             }
-            let own = cost(&ran.json(), "step_time_ns");
+            let pinned = cost(&ran.json(), "step_time_ns");
             let least = if is_proved { step } else { bound };
-            assert!(own >= least, "{seed} {line} --pin {pin}: {own} below {least}");
+            assert!(pinned >= least, "{seed} {line} --pin {pin}: {pinned} below {least}");
             n += 1;
         }
         n_proved += u64::from(is_proved);

@@ -30,7 +30,7 @@ fn huggingface_is_told_where_it_reads() {
         assert_eq!(launched["distributed_type"] == "FSDP", !fsdp.is_null());
         let switches =
             [&fsdp["fsdp_activation_checkpointing"], &arguments["gradient_checkpointing"]];
-        assert_eq!(switches.iter().filter(|own| ***own == true).count(), usize::from(again));
+        assert_eq!(switches.iter().filter(|switch| ***switch == true).count(), usize::from(again));
         if !fsdp.is_null() {
             let gathers_again = degrees.zero == ZeroStage::Parameters;
             assert_eq!(fsdp["fsdp_reshard_after_forward"], gathers_again);

@@ -94,8 +94,8 @@ impl Fabric {
 
     /// What a device has of its card while all devices of the host use theirs.
     fn share(&self, device: usize) -> f64 {
-        let own = self.card(device);
-        let users = (0..self.places.len()).filter(|other| self.card(*other) == own).count();
+        let card = self.card(device);
+        let users = (0..self.places.len()).filter(|other| self.card(*other) == card).count();
         self.network.rate / users as f64
     }
 
@@ -145,7 +145,7 @@ impl Fabric {
     pub(super) fn context(&self, bytes: f64) -> (f64, bool) {
         let groups = self.groups(|[t, _, d, p]| [t, 0, d, p]);
         let n = groups[0].len();
-        let flows = groups.iter().flat_map(|own| (0..n).map(|i| [own[i], own[(i + 1) % n]]));
+        let flows = groups.iter().flat_map(|group| (0..n).map(|i| [group[i], group[(i + 1) % n]]));
         let flows: Vec<[usize; 2]> = flows.collect();
         let crossing = |[from, to]: &[usize; 2]| self.host(*from) != self.host(*to);
         let through = |end: usize, device: usize| {
@@ -209,7 +209,7 @@ impl Fabric {
         }
         self.worst(groups, |group| {
             let hosts = self.by_host(group);
-            let shares = |own: &Group| own.iter().map(|device| self.share(*device)).sum::<f64>();
+            let shares = |host: &Group| host.iter().map(|device| self.share(*device)).sum::<f64>();
             let least = hosts.iter().map(shares).fold(f64::INFINITY, f64::min);
             match hosts.len() {
                 1 => self.inside.ring_inside(group.len(), bytes),

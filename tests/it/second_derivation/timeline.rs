@@ -107,13 +107,13 @@ pub(super) fn step(rows: &[Vec<Cell>], times: &Times) -> f64 {
     }
     assert!(rows.iter().zip(&next).all(|(row, next)| row.len() == *next), "the rows are stuck");
     let ends = |rank: usize| {
-        let mut own: Vec<usize> = (rank..=last).step_by(p).collect();
-        own.sort_by(|a, b| opens[*a].total_cmp(&opens[*b]));
-        let shares = own.iter().fold(0.0_f64, |at, stage| match times.exchange[*stage][0] {
+        let mut stages: Vec<usize> = (rank..=last).step_by(p).collect();
+        stages.sort_by(|a, b| opens[*a].total_cmp(&opens[*b]));
+        let shares = stages.iter().fold(0.0_f64, |at, stage| match times.exchange[*stage][0] {
             share if share > 0.0 => at.max(opens[*stage]) + share,
             _ => at,
         });
-        let sum = |of: usize| own.iter().map(|stage| times.exchange[*stage][of]).sum::<f64>();
+        let sum = |of: usize| stages.iter().map(|stage| times.exchange[*stage][of]).sum::<f64>();
         (free[rank].max(shares) + sum(1), sum(2), times.optimizer[rank])
     };
     let all: Vec<(f64, f64, f64)> = (0..p).map(ends).collect();
@@ -139,19 +139,19 @@ pub(super) struct Bytes {
 
 /// The most bytes on the device of a rank.
 pub(super) fn peak(row: &[Cell], stages: &[Bytes], resident: f64) -> f64 {
-    let mut held: Vec<usize> = row.iter().map(|(stage, ..)| *stage).collect();
-    held.sort_unstable();
-    held.dedup();
-    let mut level = resident + held.iter().map(|stage| stages[*stage].states).sum::<f64>();
+    let mut indices: Vec<usize> = row.iter().map(|(stage, ..)| *stage).collect();
+    indices.sort_unstable();
+    indices.dedup();
+    let mut level = resident + indices.iter().map(|stage| stages[*stage].states).sum::<f64>();
     let mut most = level;
     for (stage, is_forward, _) in row {
-        let own = &stages[*stage];
+        let bytes = &stages[*stage];
         if *is_forward {
-            level += own.kept;
+            level += bytes.kept;
         }
-        most = most.max(level + own.scratch[usize::from(!is_forward)]);
+        most = most.max(level + bytes.scratch[usize::from(!is_forward)]);
         if !is_forward {
-            level -= own.kept;
+            level -= bytes.kept;
         }
     }
     most

@@ -50,12 +50,12 @@ fn pages_of_other_sites_change_nothing_where_no_token_is_needed() {
     }
     assert_eq!(served.get("/v1/models").json()["contents"], json!([]));
     // The service's own pages, links to it, and programs that are no browser.
-    let own = [
+    let allowed = [
         "",
         "Origin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n",
         "Sec-Fetch-Site: none\r\n",
     ];
-    for (i, headers) in own.into_iter().enumerate() {
+    for (i, headers) in allowed.into_iter().enumerate() {
         let stored = upload(&served, headers, &format!("m{i}.json"), &model);
         assert!([200, 201].contains(&stored.status), "{stored:?}");
     }
@@ -77,11 +77,15 @@ fn a_name_means_the_callers_own_file() {
     assert_eq!(look(&ann).json()["digest"], first);
     assert_eq!(look(&ben).json()["digest"], second);
     // Whose file a third caller means nobody knows; the digests are told.
-    let asked = look(&eve);
-    assert_eq!((asked.status, &asked.json()["code"]), (409, &json!("ambiguous-name")), "{asked:?}");
+    let refused = look(&eve);
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (409, &json!("ambiguous-name")),
+        "{refused:?}"
+    );
     let mut digests = [first.as_str().unwrap(), second.as_str().unwrap()];
     digests.sort_unstable();
-    assert_eq!(asked.json()["digests"], json!(digests));
+    assert_eq!(refused.json()["digests"], json!(digests));
     let plan = |headers: &str, model: &Value| {
         let body = json!({ "model": model, "deterministic": true }).to_string();
         served.ask("POST", "/v1/plans?wait=30", headers, body.as_bytes())
@@ -127,26 +131,26 @@ fn tokens_are_listed_and_revoked() {
     };
     assert_eq!(run("token --list")["tokens"], json!([]));
     let [ann, ben] = ["ann", "ben"].map(|name| token(&served, name));
-    let asked = |headers: &str| served.ask("GET", "/v1/plans", headers, b"").status;
-    assert_eq!((asked(&ann), asked(&ben)), (200, 200));
+    let status = |headers: &str| served.ask("GET", "/v1/plans", headers, b"").status;
+    assert_eq!((status(&ann), status(&ben)), (200, 200));
     assert_eq!(upload(&served, &ben, "m.json", &small(0)).status, 201);
     let listed = run("token --list");
     let tokens = listed["tokens"].as_array().unwrap();
-    let names: Vec<&Value> = tokens.iter().map(|own| &own["name"]).collect();
+    let names: Vec<&Value> = tokens.iter().map(|token| &token["name"]).collect();
     assert_eq!(names, ["ann", "ben"]);
     assert!(tokens[1]["used"]["bytes"].as_i64().unwrap() > 0, "{listed}");
     assert!(!ann.contains(tokens[0]["id"].as_str().unwrap()), "an id is no part of the token");
     assert_eq!(run("token --revoke nobody")["error"]["code"], "unknown-token");
     let id = tokens[0]["id"].as_str().unwrap();
     assert_eq!(run(&format!("token --revoke {id}"))["revoked"], 1);
-    assert_eq!((asked(&ann), asked(&ben)), (401, 200));
+    assert_eq!((status(&ann), status(&ben)), (401, 200));
     // Without any token everybody would be admin.
     assert_eq!(run("token --revoke ben")["error"]["code"], "last-token");
-    assert_eq!((asked(&ben), asked("")), (200, 401));
+    assert_eq!((status(&ben), status("")), (200, 401));
     // A name of several tokens means all of them.
     [token(&served, "ann"), token(&served, "ann")]
         .iter()
-        .for_each(|own| assert_eq!(asked(own), 200));
+        .for_each(|headers| assert_eq!(status(headers), 200));
     assert_eq!(run("token --revoke ann")["revoked"], 2);
     let lost = served.program(&["token", "--list", "--database", "typo.db", "--json"]);
     assert!(lost.contains("token-failed") && !served.path("typo.db").exists(), "{lost}");

@@ -139,9 +139,9 @@ fn files_that_are_no_plans_are_refused_and_the_service_lives() {
     let (served, plan) = served(true);
     let stated: Value = serde_json::from_str(&plan).unwrap();
     let with = |change: &dyn Fn(&mut Value)| {
-        let mut own = stated.clone();
-        change(&mut own);
-        own.to_string()
+        let mut changed = stated.clone();
+        change(&mut changed);
+        changed.to_string()
     };
     let broken = [
         String::new(),
@@ -153,22 +153,22 @@ fn files_that_are_no_plans_are_refused_and_the_service_lives() {
         "tensor-model-parallel-size: 8".to_owned(),
         "\u{0}\u{fffd}".to_owned(),
         format!("{{\"format\":\"{}\"}}", "<script>".repeat(10_000)),
-        with(&|own| own["format"] = "meshwright.plan/99".into()),
-        with(&|own| own["format"] = "meshwright.solution/1".into()),
-        with(&|own| own["placement"] = Value::Null),
-        with(&|own| own["parallelism"]["data"] = json!(-1)),
-        with(&|own| own["parallelism"]["tensor"] = json!(1e300)),
-        with(&|own| own["algorithm"] = "no-such".into()),
-        with(&|own| own["surprise"] = true.into()),
+        with(&|document| document["format"] = "meshwright.plan/99".into()),
+        with(&|document| document["format"] = "meshwright.solution/1".into()),
+        with(&|document| document["placement"] = Value::Null),
+        with(&|document| document["parallelism"]["data"] = json!(-1)),
+        with(&|document| document["parallelism"]["tensor"] = json!(1e300)),
+        with(&|document| document["algorithm"] = "no-such".into()),
+        with(&|document| document["surprise"] = true.into()),
         plan.replacen("\"format\"", "\"format\":\"x\",\"format\"", 1),
     ];
     let wrong = [
-        with(&|own| own["cost"]["step_time_ns"] = json!(1)),
-        with(&|own| own["placement"][0]["device"] = "<b>nowhere</b>".into()),
-        with(&|own| own["placement"][0]["op"] = "\u{202e}x".into()),
-        with(&|own| own["schedule"]["devices"] = json!([])),
-        with(&|own| own["model"]["digest"] = "0".repeat(64).into()),
-        with(&|own| own["model"]["name"] = "other".into()),
+        with(&|document| document["cost"]["step_time_ns"] = json!(1)),
+        with(&|document| document["placement"][0]["device"] = "<b>nowhere</b>".into()),
+        with(&|document| document["placement"][0]["op"] = "\u{202e}x".into()),
+        with(&|document| document["schedule"]["devices"] = json!([])),
+        with(&|document| document["model"]["digest"] = "0".repeat(64).into()),
+        with(&|document| document["model"]["name"] = "other".into()),
     ];
     let queries = |query| broken.iter().map(move |plan| (query, plan));
     let all = queries("").chain(queries("&model=model.json"));
@@ -178,8 +178,8 @@ fn files_that_are_no_plans_are_refused_and_the_service_lives() {
         let shown: String = plan.chars().take(80).collect();
         assert!(refused.status == 422 && code.is_some(), "{shown}: {refused:?}");
     }
-    let told = opened(&served, "&model=model.json", &wrong[0]).json();
-    assert!(told["facts"][0]["value"].as_str().unwrap().contains("step_time_ns"), "{told}");
+    let problem = opened(&served, "&model=model.json", &wrong[0]).json();
+    assert!(problem["facts"][0]["value"].as_str().unwrap().contains("step_time_ns"), "{problem}");
     for (query, code) in [
         ("&model=none.onnx", "unknown-file"),
         ("&cluster=model.json", "needs-model"),

@@ -57,10 +57,11 @@ fn told(served: &Served, verb: &str, words: &[String]) -> String {
 }
 
 #[track_caller]
-fn same(answer: &super::server::Answer, told: &str, what: &str) {
-    let document: Value = serde_json::from_str(told).unwrap_or_else(|e| panic!("{e}: {told}"));
+fn same(answer: &super::server::Answer, expected: &str, what: &str) {
+    let document: Value =
+        serde_json::from_str(expected).unwrap_or_else(|e| panic!("{e}: {expected}"));
     match document.get("error") {
-        None => assert_eq!((answer.status, &*answer.body), (200, told), "{what}"),
+        None => assert_eq!((answer.status, &*answer.body), (200, expected), "{what}"),
         Some(error) => {
             assert_eq!(answer.status, 422, "{what}: {answer:?}");
             let refused = answer.json();

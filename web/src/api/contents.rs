@@ -137,11 +137,11 @@ pub(super) async fn settled(
         }
         incoming.summary = looked?;
     }
-    let own = incoming.clone();
+    let copy = incoming.clone();
     let digest = incoming.digest.clone();
     let keep = service.store.write(move |sql| {
-        let is_new = content::keep(sql, &own)?;
-        let found = content::find_of(sql, kind, &digest, &own.owner)?;
+        let is_new = content::keep(sql, &copy)?;
+        let found = content::find_of(sql, kind, &digest, &copy.owner)?;
         Ok((found.ok_or_else(|| Problem::missing("file", &digest))?, is_new))
     });
     keep.await
@@ -181,12 +181,12 @@ pub(super) async fn upload(
 /// The longest upload of a caller, in bytes.
 pub(super) async fn room(service: &Shared, caller: &Caller) -> Result<u64, Problem> {
     let name = caller.name.clone();
-    let held = service.store.read(move |sql| access::held_bytes(sql, &name)).await?;
-    let left = caller.quota.bytes.saturating_sub(held);
+    let used = service.store.read(move |sql| access::held_bytes(sql, &name)).await?;
+    let left = caller.quota.bytes.saturating_sub(used);
     if left <= 0 {
         let title = "the files of this token have used its space";
         return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-bytes", title)
-            .fact("held_bytes", held)
+            .fact("held_bytes", used)
             .fact("limit_bytes", caller.quota.bytes)
             .hint("delete models that are not needed"));
     }
@@ -251,14 +251,14 @@ pub(super) async fn one(
     Extension(caller): Extension<Caller>,
     Named(reference): Named<String>,
 ) -> Result<Json<Value>, Problem> {
-    let own = reference.clone();
-    let read = service.store.read(move |sql| content::find_of(sql, kind, &own, &caller.name));
+    let wanted = reference.clone();
+    let read = service.store.read(move |sql| content::find_of(sql, kind, &wanted, &caller.name));
     let found = read.await?;
     let found = found.ok_or_else(|| Problem::missing(kind.name(), &reference))?;
     let mut document = found.document();
     if kind == Kind::Profile {
-        let own = Arc::clone(&service);
-        let read = tokio::task::spawn_blocking(move || covers::of(&own.store, &found));
+        let shared = Arc::clone(&service);
+        let read = tokio::task::spawn_blocking(move || covers::of(&shared.store, &found));
         document["covers"] = read.await.map_err(|_| unread(kind))??;
     }
     Ok(Json(document))
@@ -339,10 +339,10 @@ async fn resolved_one(
                 Some((reference, part)) => (reference.to_owned(), format!("#{part}")),
                 None => (text.clone(), String::new()),
             };
-            let own = reference.clone();
+            let wanted = reference.clone();
             let kind = Kind::ALL.into_iter().find(|kind| kind.name() == field);
             let asks = caller.name.clone();
-            let read = service.store.read(move |sql| content::find(sql, kind, &own, &asks));
+            let read = service.store.read(move |sql| content::find(sql, kind, &wanted, &asks));
             let found = read.await?;
             let found = found.ok_or_else(|| {
                 unprocessable("unknown-file", format!("`{field}`: there is no file `{reference}`"))

@@ -21,12 +21,12 @@ pub(super) fn of(store: &Store, profile: &Content) -> Result<Value, Problem> {
         text.extend_from_slice(bytes);
         Ok(())
     })?;
-    Ok(serde_json::from_slice(&text).map_or(Value::Null, |own| covers(&own)))
+    Ok(serde_json::from_slice(&text).map_or(Value::Null, |document| covers(&document)))
 }
 
 fn covers(profile: &ProfileDocument) -> Value {
     let row = |what: &str, name: &str, measured: Vec<String>| json!({ "what": what, "name": name, "measured": measured });
-    let kinds = profile.kinds.iter().map(|(name, own)| row("device", name, of_kind(own)));
+    let kinds = profile.kinds.iter().map(|(name, kind)| row("device", name, of_kind(kind)));
     let rates = vec!["latency and rate".to_owned()];
     let links = profile.links.keys().map(|name| row("link", name, rates.clone()));
     let constants = vec!["constants of training steps".to_owned()];
@@ -34,18 +34,20 @@ fn covers(profile: &ProfileDocument) -> Value {
     kinds.chain(links).chain(stacks).collect()
 }
 
-fn of_kind(own: &KindDocument) -> Vec<String> {
+fn of_kind(kind: &KindDocument) -> Vec<String> {
     let mut measured = Vec::new();
-    measured.extend(own.kernels.is_some().then(|| "kernels".to_owned()));
-    measured.extend(own.by_dtype.keys().map(|dtype| format!("kernels in {dtype}")));
-    measured.extend(own.peak_flops_per_s.keys().map(|dtype| format!("products in {dtype}")));
-    measured.extend(own.memory_bytes_per_s.is_some().then(|| "memory".to_owned()));
-    measured.extend(own.streams.keys().map(|name| format!("streams: {name}")));
-    measured.extend(own.forms.keys().map(|name| format!("form: {name}")));
+    measured.extend(kind.kernels.is_some().then(|| "kernels".to_owned()));
+    measured.extend(kind.by_dtype.keys().map(|dtype| format!("kernels in {dtype}")));
+    measured.extend(kind.peak_flops_per_s.keys().map(|dtype| format!("products in {dtype}")));
+    measured.extend(kind.memory_bytes_per_s.is_some().then(|| "memory".to_owned()));
+    measured.extend(kind.streams.keys().map(|name| format!("streams: {name}")));
+    measured.extend(kind.forms.keys().map(|name| format!("form: {name}")));
     measured.extend(
-        own.collectives.iter().map(|own| format!("{} of {} ranks", own.operation, own.ranks)),
+        kind.collectives
+            .iter()
+            .map(|collective| format!("{} of {} ranks", collective.operation, collective.ranks)),
     );
-    measured.extend((!own.overlaps.is_empty()).then(|| "overlap of streams".to_owned()));
+    measured.extend((!kind.overlaps.is_empty()).then(|| "overlap of streams".to_owned()));
     measured.dedup();
     measured
 }

@@ -47,8 +47,8 @@ pub(super) async fn stream(
     Named(id): Named<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let own = id.clone();
-    service.store.read(move |sql| queue::plan(sql, &own)).await?;
+    let plan_id = id.clone();
+    service.store.read(move |sql| queue::plan(sql, &plan_id)).await?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
     let watched = service.hub.watch(&service.store, &id);
     let stream = Stream {

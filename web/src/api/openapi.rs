@@ -318,8 +318,8 @@ pub(super) fn document(version: &str) -> Value {
 
 /// Schemas of all bodies.
 fn schemas() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|own| {
-        "/components/schemas".clone_into(own.definitions_path.to_mut());
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        "/components/schemas".clone_into(settings.definitions_path.to_mut());
     });
     let mut generator = settings.into_generator();
     generator.subschema_for::<plans::PlanPage>();
@@ -356,9 +356,12 @@ fn asked_bodies() -> (Value, Value) {
         let one = schema["oneOf"].as_array().into_iter().flatten().find(is_of);
         let mut one = one.cloned().unwrap_or_else(|| json!({ "type": "object" }));
         // Its own definitions travel with it.
-        let name = one["$ref"].as_str().and_then(|own| own.rsplit('/').next()).map(str::to_owned);
-        if let Some(own) = name.and_then(|name| schema["$defs"].get(name)) {
-            for (key, value) in own["properties"].as_object().into_iter().flatten() {
+        let name = one["$ref"]
+            .as_str()
+            .and_then(|reference| reference.rsplit('/').next())
+            .map(str::to_owned);
+        if let Some(definition) = name.and_then(|name| schema["$defs"].get(name)) {
+            for (key, value) in definition["properties"].as_object().into_iter().flatten() {
                 one["properties"][key] = value.clone();
             }
         }
@@ -367,12 +370,12 @@ fn asked_bodies() -> (Value, Value) {
         let inline = json!({ "description":
             "Digest or name of an uploaded file, or its content as an object" });
         let properties = one["properties"].as_object_mut();
-        for (name, own) in properties.into_iter().flatten() {
+        for (name, property) in properties.into_iter().flatten() {
             match name.as_str() {
-                "model" | "cluster" | "profile" | "constraints" => *own = inline.clone(),
-                "routing_trace" | "interference" | "replace" => *own = file.clone(),
-                "plan" => *own = json!({ "type": "string", "description": "Id of a plan" }),
-                "traces" => own["items"] = file.clone(),
+                "model" | "cluster" | "profile" | "constraints" => *property = inline.clone(),
+                "routing_trace" | "interference" | "replace" => *property = file.clone(),
+                "plan" => *property = json!({ "type": "string", "description": "Id of a plan" }),
+                "traces" => property["items"] = file.clone(),
                 _ => {}
             }
         }

@@ -58,14 +58,14 @@ pub(super) async fn open(
     let content = plans::digest(service.version, &understood, &files);
     files.remove(&name);
     let _once = service.making.lock(&content).await;
-    let own = content.clone();
-    let known = service.store.read(move |sql| queue::answering(sql, &own)).await?;
+    let key = content.clone();
+    let known = service.store.read(move |sql| queue::answering(sql, &key)).await?;
     let (id, status) = match known {
         Some(id) => (id, StatusCode::OK),
         None => {
             let files = Value::Object(files);
-            let asked = (request.clone(), files.clone());
-            let end = end_of(&service, asked, (name, bytes), &query.name).await?;
+            let question = (request.clone(), files.clone());
+            let end = end_of(&service, question, (name, bytes), &query.name).await?;
             request["plan"] = query.name.into();
             let wanted = Wanted {
                 id: access::id("plan_"),
@@ -121,7 +121,7 @@ async fn subject(
     let named = [("model", &query.model), ("cluster", &query.cluster), ("profile", &query.profile)];
     let mut named: Map<String, Value> = named
         .into_iter()
-        .filter_map(|(name, own)| Some((name.to_owned(), own.as_ref()?.as_str().into())))
+        .filter_map(|(name, value)| Some((name.to_owned(), value.as_ref()?.as_str().into())))
         .collect();
     if let Some(scale) = &query.scale {
         named.insert("scale".to_owned(), scale.split(',').collect());

@@ -174,10 +174,10 @@ pub(super) async fn submit(
         let title = format!("a priority is 0 to {}", queue::HIGHEST);
         return Err(Problem::unprocessable("bad-query", title));
     }
-    let asked = object(&headers, body).await?;
-    let key = key(&headers, &asked)?;
+    let document = object(&headers, body).await?;
+    let key = key(&headers, &document)?;
     check_time(&service, &caller).await?;
-    let (request, files) = contents::resolved(&service, &caller, asked).await?;
+    let (request, files) = contents::resolved(&service, &caller, document).await?;
     let (request, understood) = read("plan", request)?;
     let wanted = Wanted {
         id: access::id("plan_"),
@@ -204,7 +204,7 @@ pub(super) async fn submit(
 
 /// The request of a verb, and what is understood of it.
 pub(super) fn read(verb: &str, mut request: Value) -> Result<(Value, Map<String, Value>), Problem> {
-    if request.get("verb").is_some_and(|own| own != verb) {
+    if request.get("verb").is_some_and(|stated| stated != verb) {
         let title = format!("the verb here is `{verb}`");
         return Err(Problem::unprocessable("bad-body", title));
     }
@@ -250,7 +250,7 @@ async fn check_time(service: &Service, caller: &Caller) -> Result<(), Problem> {
 }
 
 fn says(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
-    headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|own| own.contains(word))
+    headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|text| text.contains(word))
 }
 
 /// 200 with a plan that ended, 202 with one that did not.
@@ -300,8 +300,8 @@ async fn waited(service: &Arc<Service>, id: &str, time: Duration) -> Result<(), 
     let mut events = watched.subscribe();
     let until = Instant::now() + time;
     // It may have ended before it was watched.
-    let own = id.to_owned();
-    if service.store.read(move |sql| queue::plan(sql, &own)).await?.is_ended() {
+    let plan_id = id.to_owned();
+    if service.store.read(move |sql| queue::plan(sql, &plan_id)).await?.is_ended() {
         return Ok(());
     }
     loop {
@@ -332,8 +332,8 @@ pub(super) async fn one(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let wait = preferred(query.wait, &headers)?;
-    let own = id.clone();
-    if !service.store.read(move |sql| queue::plan(sql, &own)).await?.is_ended() {
+    let plan_id = id.clone();
+    if !service.store.read(move |sql| queue::plan(sql, &plan_id)).await?.is_ended() {
         waited(&service, &id, wait).await?;
     }
     let status = status(&service, id).await?;

@@ -57,7 +57,7 @@ pub fn made(answer: &impl Serialize, view: &[u8], version: &str) -> Result<Vec<u
     let status = status(&serde_json::from_slice(&answer).unwrap_or_default());
     // As it stands: no number is read back from text.
     let answer: Option<Box<RawValue>> = serde_json::from_slice(&answer).ok();
-    let told = view.overview();
+    let overview = view.overview();
     if !(stored.keep("", &status, 1.0) && stored.keep("/answer?brief=true", &answer, 1.0)) {
         let message = format!("the figures of the plan do not fit into a page of {MOST} bytes");
         return Err(Diagnostic::error(Blame::Usage, "too-long", message)
@@ -68,14 +68,14 @@ pub fn made(answer: &impl Serialize, view: &[u8], version: &str) -> Result<Vec<u
     let part_ns = timeline(&view, &mut stored)?;
     // What the timeline leaves is for the others.
     let n_curves = n + memory(&view, &devices[n..], 1.0, &mut stored)?;
-    let held = json!({
+    let summary = json!({
         "version": version,
-        "n_slices": told.n_slices,
+        "n_slices": overview.n_slices,
         "part_ns": part_ns,
         "n_devices": devices.len(),
         "n_curves": n_curves,
     });
-    stored.all.extend(to_raw_value(&held).ok().map(|own| ("/held".to_owned(), own)));
+    stored.all.extend(to_raw_value(&summary).ok().map(|raw| ("/held".to_owned(), raw)));
     let data = STANDARD.encode(gzip(&serde_json::to_vec(&stored.all).unwrap_or_default()));
     Ok(page(script, style, &data).into_bytes())
 }
@@ -105,7 +105,7 @@ impl Stored {
 /// How the plan stands, as far as its file says.
 fn status(answer: &Value) -> Value {
     let mut status = figures::of_file(answer, "");
-    let own = json!({
+    let members = json!({
         "id": ID,
         "state": "done",
         "phase": "done",
@@ -114,8 +114,8 @@ fn status(answer: &Value) -> Value {
         "files": {},
         "artefacts": ["answer", "plan"],
     });
-    if let (Some(status), Value::Object(own)) = (status.as_object_mut(), own) {
-        status.extend(own);
+    if let (Some(status), Value::Object(members)) = (status.as_object_mut(), members) {
+        status.extend(members);
     }
     status
 }
@@ -138,11 +138,12 @@ fn timeline(view: &View<'_>, stored: &mut Stored) -> Result<Option<u64>, Diagnos
 /// Names of all devices, those with the least room left first.
 fn fullest_first(view: &View<'_>) -> Vec<String> {
     let mut devices = view.overview().devices;
-    devices.sort_by_key(|own| {
-        let free = own.limit_bytes.map_or(u64::MAX, |limit| limit.saturating_sub(own.peak_bytes));
-        (free, u64::MAX - own.peak_bytes)
+    devices.sort_by_key(|device| {
+        let free =
+            device.limit_bytes.map_or(u64::MAX, |limit| limit.saturating_sub(device.peak_bytes));
+        (free, u64::MAX - device.peak_bytes)
     });
-    devices.into_iter().map(|own| own.device).collect()
+    devices.into_iter().map(|device| device.device).collect()
 }
 
 /// The memory of devices in as many points as let all fit into a share of the room, or of the first

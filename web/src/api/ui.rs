@@ -55,11 +55,12 @@ pub(super) fn built(name: &str) -> Option<&'static [u8]> {
     find(name).map(|file| file.bytes)
 }
 
-fn answer(file: &File, asked: &HeaderMap, lasts: &'static str) -> Response {
+fn answer(file: &File, request_headers: &HeaderMap, lasts: &'static str) -> Response {
     let tag = format!("\"{}\"", &hexadecimal(&Sha256::digest(file.bytes))[..32]);
     let has = |name, value: &str| {
-        let given = asked.get(name).and_then(|own| own.to_str().ok()).unwrap_or_default();
-        given.split(',').any(|own| own.split(';').next().unwrap_or_default().trim() == value)
+        let given =
+            request_headers.get(name).and_then(|text| text.to_str().ok()).unwrap_or_default();
+        given.split(',').any(|part| part.split(';').next().unwrap_or_default().trim() == value)
     };
     let mut response = if has(header::IF_NONE_MATCH, &tag) {
         StatusCode::NOT_MODIFIED.into_response()

@@ -52,7 +52,8 @@ fn upload(sql: &mut dyn Sql, id: &str, caller: &Caller) -> Result<Upload, Proble
     let missing = || Problem::missing("upload", id);
     let mut row = sql.row(statement, &[id.into()])?.ok_or_else(missing)?;
     let kind = row.text();
-    let kind = Kind::ALL.into_iter().find(|own| own.name() == kind).unwrap_or(Kind::Model);
+    let kind =
+        Kind::ALL.into_iter().find(|candidate| candidate.name() == kind).unwrap_or(Kind::Model);
     let upload =
         Upload { kind, name: row.text(), bytes: row.int(), held: row.int(), owner: row.text() };
     if upload.owner == caller.name { Ok(upload) } else { Err(missing()) }
@@ -102,8 +103,8 @@ pub(super) async fn one(
     Extension(caller): Extension<Caller>,
     Named(id): Named<String>,
 ) -> Result<Response, Problem> {
-    let own = id.clone();
-    let found = service.store.read(move |sql| upload(sql, &own, &caller)).await?;
+    let upload_id = id.clone();
+    let found = service.store.read(move |sql| upload(sql, &upload_id, &caller)).await?;
     let body = json!({ "id": id, "offset": found.held, "bytes": found.bytes });
     Ok(([(OFFSET, HeaderValue::from(found.held))], Json(body)).into_response())
 }
@@ -130,8 +131,8 @@ pub(super) async fn go_on(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (own, who) = (id.clone(), caller.clone());
-    let found = service.store.read(move |sql| upload(sql, &own, &who)).await?;
+    let (upload_id, who) = (id.clone(), caller.clone());
+    let found = service.store.read(move |sql| upload(sql, &upload_id, &who)).await?;
     let stated = headers.get(OFFSET).and_then(|value| value.to_str().ok()?.parse::<i64>().ok());
     if stated != Some(found.held) {
         let title = format!("the upload goes on at byte {}", found.held);
@@ -143,7 +144,7 @@ pub(super) async fn go_on(
     if stated_length(&headers).is_some_and(|length| length > left) {
         return Err(too_long(left));
     }
-    let (mut held, mut rest, mut failed) = (found.held, Vec::new(), None);
+    let (mut offset, mut rest, mut failed) = (found.held, Vec::new(), None);
     let mut body = Arriving::new(body);
     loop {
         let more = body.next().await;
@@ -153,13 +154,13 @@ pub(super) async fn go_on(
             Ok(None) => {}
             Err(problem) => failed = Some(problem),
         }
-        if (held - found.held).unsigned_abs() + rest.len() as u64 > left {
+        if (offset - found.held).unsigned_abs() + rest.len() as u64 > left {
             return Err(too_long(left));
         }
         while rest.len() >= CHUNK || (is_end && !rest.is_empty()) {
             let others = rest.split_off(rest.len().min(CHUNK));
             let chunk = std::mem::replace(&mut rest, others);
-            held = append(&service, &id, held, chunk).await?;
+            offset = append(&service, &id, offset, chunk).await?;
         }
         if is_end {
             break;
@@ -168,19 +169,19 @@ pub(super) async fn go_on(
     if let Some(problem) = failed {
         return Err(problem);
     }
-    if held < found.bytes {
-        return Ok((StatusCode::NO_CONTENT, [(OFFSET, HeaderValue::from(held))]).into_response());
+    if offset < found.bytes {
+        return Ok((StatusCode::NO_CONTENT, [(OFFSET, HeaderValue::from(offset))]).into_response());
     }
     complete(&service, &caller, id, found).await
 }
 
-/// Appends a chunk where the upload still stands at `held`; where it stands then.
-async fn append(service: &Shared, id: &str, held: i64, chunk: Vec<u8>) -> Result<i64, Problem> {
+/// Appends a chunk where the upload still stands at `offset`; where it stands then.
+async fn append(service: &Shared, id: &str, offset: i64, chunk: Vec<u8>) -> Result<i64, Problem> {
     let id = id.to_owned();
-    let now = held + i64::try_from(chunk.len()).unwrap_or(i64::MAX);
+    let now = offset + i64::try_from(chunk.len()).unwrap_or(i64::MAX);
     let write = service.store.write(move |sql| {
         let moved = "UPDATE uploads SET held = $1, touched_ms = $2 WHERE id = $3 AND held = $4";
-        let values = [now.into(), now_ms().into(), id.as_str().into(), held.into()];
+        let values = [now.into(), now_ms().into(), id.as_str().into(), offset.into()];
         if sql.run(moved, &values)? == 0 {
             let title = "another request goes on with this upload";
             return Err(Problem::new(StatusCode::CONFLICT, "wrong-offset", title));
@@ -199,8 +200,9 @@ async fn complete(
     id: String,
     found: Upload,
 ) -> Result<Response, Problem> {
-    let (shared, own) = (Arc::clone(service), id.clone());
-    let hashed = tokio::task::spawn_blocking(move || content::digest(&shared.store, &own)).await;
+    let (shared, upload_id) = (Arc::clone(service), id.clone());
+    let hashed =
+        tokio::task::spawn_blocking(move || content::digest(&shared.store, &upload_id)).await;
     let digest = hashed.map_err(|error| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
     })??;

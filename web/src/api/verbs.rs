@@ -122,8 +122,9 @@ pub(super) async fn plan(
     State(service): State<Shared>,
     Named(id): Named<String>,
 ) -> Result<Response, Problem> {
-    let own = id.clone();
-    let best = service.store.read(move |sql| queue::artefact(sql, &own, queue::INCUMBENT)).await?;
+    let plan_id = id.clone();
+    let best =
+        service.store.read(move |sql| queue::artefact(sql, &plan_id, queue::INCUMBENT)).await?;
     match best {
         Some(bytes) => {
             let mut response = text("application/json", bytes);
@@ -160,9 +161,10 @@ pub(super) fn illegal(answer: &Answer, what: &str) -> Problem {
     let document: Value = serde_json::from_str(&answer.text).unwrap_or_default();
     let title = format!("the plan breaks rules and is not {what}");
     let broken = document["violations"].as_array().into_iter().flatten();
-    let told = broken.map(|own| json!({ "name": own["code"], "value": own["message"] }));
-    let told: Vec<Value> = told.take(TOLD).collect();
-    Problem::unprocessable("illegal-plan", title).fact("facts", told).fact("answer", document)
+    let facts =
+        broken.map(|violation| json!({ "name": violation["code"], "value": violation["message"] }));
+    let facts: Vec<Value> = facts.take(TOLD).collect();
+    Problem::unprocessable("illegal-plan", title).fact("facts", facts).fact("answer", document)
 }
 
 /// A request about a stored plan, further members in it, and the files that it reads.
@@ -180,8 +182,8 @@ async fn about_on(
     (id, verb): (&str, &str),
     (further, on): (Map<String, Value>, Map<String, Value>),
 ) -> Result<(Value, Value), Problem> {
-    let own = id.to_owned();
-    let found = service.store.read(move |sql| queue::plan(sql, &own)).await?;
+    let plan_id = id.to_owned();
+    let found = service.store.read(move |sql| queue::plan(sql, &plan_id)).await?;
     if !found.is_ended() {
         return Err(not_there(&found, "plan"));
     }
@@ -214,13 +216,13 @@ fn taken<'f>(
     (files, on): (&Map<String, Value>, &'f Map<String, Value>),
 ) -> Option<&'f String> {
     let is_read = |name: &String| {
-        let own = request.as_object().into_iter().flatten();
-        let mut kept = own.filter(|(field, _)| !further.contains_key(*field));
-        kept.any(|(_, value)| {
-            value == name || value.as_array().is_some_and(|all| all.iter().any(|own| own == name))
+        let fields = request.as_object().into_iter().flatten();
+        let mut rest = fields.filter(|(field, _)| !further.contains_key(*field));
+        rest.any(|(_, value)| {
+            value == name || value.as_array().is_some_and(|all| all.iter().any(|item| item == name))
         })
     };
-    let differs = |name: &String| files.get(name).is_some_and(|own| Some(own) != on.get(name));
+    let differs = |name: &String| files.get(name).is_some_and(|file| Some(file) != on.get(name));
     on.keys().find(|name| differs(name) && is_read(name))
 }
 
@@ -233,12 +235,12 @@ pub(super) async fn artefact(
         return views::sheet(&service, id).await;
     }
     // What a plan's `artefacts` names is served under that name.
-    if let Some(name) = NOT_EXPORTS.into_iter().find(|own| *own == target) {
+    if let Some(name) = NOT_EXPORTS.into_iter().find(|name| *name == target) {
         return file(&service, id, name).await;
     }
     let further = [("target".to_owned(), target.as_str().into())].into_iter().collect();
-    let kept = |answer: Answer| answer.files.into_values().next().unwrap_or_default();
-    let bytes = exported(&service, (id, target.clone()), further, kept).await?;
+    let content = |answer: Answer| answer.files.into_values().next().unwrap_or_default();
+    let bytes = exported(&service, (id, target.clone()), further, content).await?;
     Ok(text("text/plain; charset=utf-8", bytes))
 }
 
@@ -248,8 +250,8 @@ pub(super) async fn folder(
     Named((id, target, launcher)): Named<(String, String, String)>,
 ) -> Result<Response, Problem> {
     let named = [("target", &target), ("launcher", &launcher)];
-    let further = named.map(|(name, own)| (name.to_owned(), own.as_str().into()));
-    let kept = |answer: Answer| {
+    let further = named.map(|(name, value)| (name.to_owned(), value.as_str().into()));
+    let content = |answer: Answer| {
         let files = answer.files.into_iter();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let files: BTreeMap<String, String> =
@@ -257,7 +259,7 @@ pub(super) async fn folder(
         serde_json::to_vec(&files).unwrap_or_default()
     };
     let name = format!("{target}:{launcher}");
-    let bytes = exported(&service, (id, name), further.into_iter().collect(), kept).await?;
+    let bytes = exported(&service, (id, name), further.into_iter().collect(), content).await?;
     Ok(text("application/json", bytes))
 }
 
@@ -266,13 +268,13 @@ async fn exported(
     service: &Shared,
     (id, name): (String, String),
     further: Map<String, Value>,
-    kept: impl FnOnce(Answer) -> Vec<u8>,
+    content: impl FnOnce(Answer) -> Vec<u8>,
 ) -> Result<Vec<u8>, Problem> {
-    let (own, key) = (id.clone(), name.clone());
+    let (plan_id, key) = (id.clone(), name.clone());
     let known = service.store.read(move |sql| {
-        queue::plan(sql, &own)?;
+        queue::plan(sql, &plan_id)?;
         let is_export = !NOT_EXPORTS.contains(&key.as_str());
-        if is_export { queue::artefact(sql, &own, &key) } else { Ok(None) }
+        if is_export { queue::artefact(sql, &plan_id, &key) } else { Ok(None) }
     });
     if let Some(bytes) = known.await? {
         return Ok(bytes);
@@ -282,7 +284,7 @@ async fn exported(
     if answer.exit_code != 0 {
         return Err(illegal(&answer, "exported"));
     }
-    let bytes = kept(answer);
+    let bytes = content(answer);
     let stored = bytes.clone();
     // It may have been deleted meanwhile.
     let keep = service.store.write(move |sql| {
@@ -313,8 +315,10 @@ pub(super) async fn explain(
     Asked(query): Asked<Subject>,
 ) -> Result<Response, Problem> {
     let given = [("op", query.op), ("transfer", query.transfer), ("device", query.device)];
-    let mut given: Map<String, Value> =
-        given.into_iter().filter_map(|(name, own)| Some((name.to_owned(), own?.into()))).collect();
+    let mut given: Map<String, Value> = given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
+        .collect();
     if given.len() > 1 {
         let title = "one of `op`, `transfer` and `device` is explained at a time";
         return Err(Problem::unprocessable("bad-query", title));
@@ -374,22 +378,22 @@ pub(super) async fn compare(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let asked: Compared = form(&headers, body).await?;
-    let (mut request, files) = about(&service, (&asked.plan, "simulate"), Map::new()).await?;
+    let compared: Compared = form(&headers, body).await?;
+    let (mut request, files) = about(&service, (&compared.plan, "simulate"), Map::new()).await?;
     let mut files = files.as_object().cloned().unwrap_or_default();
     let members = request.as_object_mut();
-    let Some(members) = members else { return Err(Problem::missing("plan", &asked.plan)) };
+    let Some(members) = members else { return Err(Problem::missing("plan", &compared.plan)) };
     let plan = members.remove("plan").unwrap_or_default();
     members.insert("b".to_owned(), plan);
     let mut texts = Vec::new();
-    match (asked.with, asked.settings) {
-        (Some(_), None) if asked.settings_name.is_some() => {
+    match (compared.with, compared.settings) {
+        (Some(_), None) if compared.settings_name.is_some() => {
             let title = "`settings_name` names `settings`, which were not given";
             return Err(Problem::unprocessable("bad-body", title));
         }
         (Some(other), None) => {
-            let own = other.clone();
-            let found = service.store.read(move |sql| queue::plan(sql, &own)).await?;
+            let other_id = other.clone();
+            let found = service.store.read(move |sql| queue::plan(sql, &other_id)).await?;
             if !found.is_ended() {
                 return Err(not_there(&found, "plan"));
             }
@@ -398,7 +402,7 @@ pub(super) async fn compare(
             members.insert("a".to_owned(), name.into());
         }
         (None, Some(settings)) => {
-            let name = asked.settings_name.unwrap_or_else(|| "settings".to_owned());
+            let name = compared.settings_name.unwrap_or_else(|| "settings".to_owned());
             crate::content::check_name(&name)?;
             if files.contains_key(&name) {
                 let title = format!("`{name}` is the name of a file of the plan");
@@ -447,7 +451,7 @@ async fn kinds(service: &Shared, id: &str) -> Value {
     let document: Value = serde_json::from_str(&answer.text).unwrap_or_default();
     let devices = document["cluster"]["devices"].as_array();
     let mut kinds: Vec<&str> =
-        devices.into_iter().flatten().filter_map(|own| own["kind"].as_str()).collect();
+        devices.into_iter().flatten().filter_map(|device| device["kind"].as_str()).collect();
     kinds.sort_unstable();
     kinds.dedup();
     if kinds.is_empty() { Value::Null } else { kinds.join(", ").into() }

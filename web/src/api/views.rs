@@ -28,8 +28,12 @@ pub(super) const DEPTH: (usize, usize) = (1, 64);
 pub(super) const FOUND: (usize, usize) = (50, 1_000);
 
 /// What is stated, or what is usual.
-fn stated(name: &str, own: Option<usize>, (usual, most): (usize, usize)) -> Result<usize, Problem> {
-    match own.unwrap_or(usual) {
+fn stated(
+    name: &str,
+    given: Option<usize>,
+    (usual, most): (usize, usize),
+) -> Result<usize, Problem> {
+    match given.unwrap_or(usual) {
         n if (1..=most).contains(&n) => Ok(n),
         _ => Err(Problem::unprocessable("bad-query", format!("`{name}` is 1 to {most}"))),
     }
@@ -38,14 +42,14 @@ fn stated(name: &str, own: Option<usize>, (usual, most): (usize, usize)) -> Resu
 /// The view file of a plan: at hand, stored, or made now.
 async fn file(service: &Shared, id: &str) -> Result<Arc<Vec<u8>>, Problem> {
     // What is at hand may be of a plan that was deleted.
-    let own = id.to_owned();
-    service.store.read(move |sql| queue::plan(sql, &own)).await?;
+    let plan_id = id.to_owned();
+    service.store.read(move |sql| queue::plan(sql, &plan_id)).await?;
     let _once = service.making.lock(id).await;
     if let Some(file) = service.views.get(id) {
         return Ok(file);
     }
-    let own = id.to_owned();
-    let stored = service.store.read(move |sql| queue::artefact(sql, &own, views::FILE));
+    let plan_id = id.to_owned();
+    let stored = service.store.read(move |sql| queue::artefact(sql, &plan_id, views::FILE));
     // One that another version made is made again.
     let stored = stored.await?.filter(|bytes| View::open(bytes).is_ok());
     let bytes = match stored {
@@ -54,10 +58,10 @@ async fn file(service: &Shared, id: &str) -> Result<Arc<Vec<u8>>, Problem> {
             let (request, files) = about(service, (id, "view"), Map::new()).await?;
             let mut answer = service.ask(request, files, Vec::new()).await?;
             let bytes = answer.files.remove(views::FILE).unwrap_or_default();
-            let (own, kept) = (id.to_owned(), bytes.clone());
+            let (plan_id, copy) = (id.to_owned(), bytes.clone());
             let keep = service.store.write(move |sql| {
-                queue::plan(sql, &own)?;
-                queue::keep(sql, &own, views::FILE, &kept)
+                queue::plan(sql, &plan_id)?;
+                queue::keep(sql, &plan_id, views::FILE, &copy)
             });
             keep.await?;
             bytes

@@ -110,7 +110,8 @@ mod tests {
             heard.push(event);
             true
         });
-        let found: Vec<_> = heard.iter().map(|own| (own.id.as_str(), own.kind.as_str())).collect();
+        let found: Vec<_> =
+            heard.iter().map(|event| (event.id.as_str(), event.kind.as_str())).collect();
         assert_eq!(found, [("7", "bound"), ("8", "end")]);
         assert_eq!(heard[0].data["bound_ns"], 5);
     }

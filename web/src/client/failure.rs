@@ -21,7 +21,9 @@ impl Failure {
     #[must_use]
     pub fn diagnostic(self) -> Diagnostic {
         match self {
-            Self::NoAnswer(own) | Self::Answer(own) | Self::Interrupted(own) => own,
+            Self::NoAnswer(diagnostic)
+            | Self::Answer(diagnostic)
+            | Self::Interrupted(diagnostic) => diagnostic,
         }
     }
 }
@@ -75,13 +77,13 @@ pub(super) fn told(error: &Value, exit_code: Option<u8>) -> Diagnostic {
         _ => Blame::NotFound,
     };
     let code = error["code"].as_str().unwrap_or("no-plan");
-    let mut told = Diagnostic::error(blame, lasting(code), text(&error["message"]));
-    told.facts = facts(&error["facts"]);
+    let mut diagnostic = Diagnostic::error(blame, lasting(code), text(&error["message"]));
+    diagnostic.facts = facts(&error["facts"]);
     if let Some(said) = error["said"].as_str().filter(|said| !said.trim().is_empty()) {
-        told = told.fact("said", said.trim());
+        diagnostic = diagnostic.fact("said", said.trim());
     }
-    told.hints = texts(&error["hints"]);
-    told
+    diagnostic.hints = texts(&error["hints"]);
+    diagnostic
 }
 
 /// Names of diagnostics last as long as the program, and a run says one or two.
@@ -116,7 +118,7 @@ fn facts(value: &Value) -> Vec<(&'static str, Fact)> {
         ValueDocument::Duration(duration) => Fact::Nanos(Nanos(duration.ns)),
         ValueDocument::List(list) => Fact::List(list),
         ValueDocument::Sizes(sizes) => {
-            Fact::Sizes(sizes.into_iter().map(|own| (own.name, Bytes(own.bytes))).collect())
+            Fact::Sizes(sizes.into_iter().map(|size| (size.name, Bytes(size.bytes))).collect())
         }
     };
     facts.map(|fact| (lasting(&fact.name), typed(fact.value))).collect()

@@ -77,7 +77,9 @@ impl Service {
         let named = |name: &str| wanted.request.get(name);
         let targets = named("export").and_then(Value::as_array).into_iter().flatten();
         let mut targets: Vec<&str> = targets.filter_map(Value::as_str).collect();
-        targets.extend(named("plot").and_then(Value::as_bool).filter(|own| *own).map(|_| PLOT));
+        targets.extend(
+            named("plot").and_then(Value::as_bool).filter(|is_wanted| *is_wanted).map(|_| PLOT),
+        );
         files::send(self, &mut request)?;
         let (status, is_old) = self.ask(&request, wanted)?;
         let status = if status.is_ended() {
@@ -117,7 +119,7 @@ impl Service {
 
     /// The plan of one that ended.
     fn made(&self, status: Status) -> Result<(Status, Vec<u8>), Failure> {
-        let has = |name: &str| status.artefacts.iter().any(|own| own == name);
+        let has = |name: &str| status.artefacts.iter().any(|artefact| artefact == name);
         if status.state == "done" || (status.exit_code == Some(0) && has("plan")) {
             let plan = self.fetched(&format!("/v1/plans/{}/plan", status.id))?;
             return Ok((status, plan));

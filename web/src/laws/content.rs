@@ -23,16 +23,16 @@ fn receive(store: &Store, name: &str, chunks: &[&[u8]]) -> Incoming {
         summary: Value::Null,
     };
     for (n, chunk) in chunks.iter().enumerate() {
-        let (own, chunk) = (incoming.clone(), chunk.to_vec());
-        store.write_here(move |sql| content::receive(sql, &own, n as i64, &chunk)).unwrap();
+        let (copy, chunk) = (incoming.clone(), chunk.to_vec());
+        store.write_here(move |sql| content::receive(sql, &copy, n as i64, &chunk)).unwrap();
     }
     let digest = content::digest(store, &incoming.holder).unwrap();
     Incoming { digest, ..incoming }
 }
 
 fn keep(store: &Store, incoming: &Incoming) -> bool {
-    let own = incoming.clone();
-    store.write_here(move |sql| content::keep(sql, &own)).unwrap()
+    let copy = incoming.clone();
+    store.write_here(move |sql| content::keep(sql, &copy)).unwrap()
 }
 
 fn sweep(store: &Store, is_alone: bool) {
@@ -79,8 +79,8 @@ fn what_comes_in_elsewhere_is_not_swept(database: &Database) {
 fn what_nobody_continues_is_swept(database: &Database) {
     let store = database.store();
     receive(&store, "a.onnx", &[b"one", b"two"]);
-    let kept = receive(&store, "b.onnx", &[b"three"]);
-    keep(&store, &kept);
+    let received = receive(&store, "b.onnx", &[b"three"]);
+    keep(&store, &received);
     let day = now_ms() - 90_000_000;
     let aged = "UPDATE uploads SET touched_ms = $1";
     store.write_here(move |sql| Ok(sql.run(aged, &[day.into()])?)).unwrap();

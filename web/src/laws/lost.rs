@@ -87,14 +87,14 @@ fn whoever_may_only_use_the_tables_works() {
 fn the_clock_is_the_one_of_the_database() {
     let Some(database) = Database::shared() else { return };
     let store = database.store();
-    let (own, theirs) = store
+    let (ours, theirs) = store
         .write_here(|sql| {
             let clock = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
             let theirs = sql.row(clock, &[])?.map_or(0, |mut row| row.int());
             Ok((sql.now_ms(), theirs))
         })
         .unwrap();
-    assert!((own - theirs).abs() < 1000, "{own} {theirs}");
+    assert!((ours - theirs).abs() < 1000, "{ours} {theirs}");
 }
 
 /// Two writes that wait for each other are both done.

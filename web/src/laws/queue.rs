@@ -57,13 +57,13 @@ fn end(state: &'static str) -> End {
 }
 
 fn finish(store: &Store, id: &str, worker: &str, state: &'static str) -> bool {
-    let own = (id.to_owned(), worker.to_owned());
-    store.write_here(move |sql| queue::finish(sql, (&own.0, &own.1), &end(state))).unwrap()
+    let ids = (id.to_owned(), worker.to_owned());
+    store.write_here(move |sql| queue::finish(sql, (&ids.0, &ids.1), &end(state))).unwrap()
 }
 
 fn note(store: &Store, id: &str, worker: &str, news: News) -> Hold {
-    let own = (id.to_owned(), worker.to_owned());
-    store.write_here(move |sql| queue::note(sql, (&own.0, &own.1), &news)).unwrap()
+    let ids = (id.to_owned(), worker.to_owned());
+    store.write_here(move |sql| queue::note(sql, (&ids.0, &ids.1), &news)).unwrap()
 }
 
 fn plan(store: &Store, id: &str) -> Plan {
@@ -160,8 +160,8 @@ fn a_lost_plan_is_queued_again_until_it_was_started_too_often(database: &Databas
     for attempt in 1..=ATTEMPTS {
         let worker = format!("w{attempt}");
         assert_eq!(claim(&store, &worker).unwrap().attempts, attempt);
-        let kept = store.write_here(|sql| queue::recover(sql, None)).unwrap();
-        assert_eq!(kept, 0, "its lease holds");
+        let recovered = store.write_here(|sql| queue::recover(sql, None)).unwrap();
+        assert_eq!(recovered, 0, "its lease holds");
         assert_eq!(expire(&store), 1);
         assert_eq!(note(&store, "p", &worker, News::default()), Hold::Lost);
         assert!(!finish(&store, "p", &worker, "done"));
@@ -237,8 +237,8 @@ fn an_idempotency_key_has_one_plan(database: &Database) {
     let refused = stores[0].write_here(move |sql| queue::submit(sql, &other)).unwrap_err();
     assert_eq!((refused.code.as_str(), refused.status.as_u16()), ("key-reused", 422));
     // The same key of another owner is another key.
-    let own = Wanted { owner: "bob".to_owned(), ..keyed(10, "another body") };
-    assert_eq!(submit(&stores[0], own).0.id, "p10");
+    let of_bob = Wanted { owner: "bob".to_owned(), ..keyed(10, "another body") };
+    assert_eq!(submit(&stores[0], of_bob).0.id, "p10");
 }
 
 fn equal_requests_share_a_plan(database: &Database) {
@@ -267,8 +267,8 @@ fn who_asks_again_more_urgently_is_heard(database: &Database) {
     assert_eq!((shared.id.as_str(), is_old), ("first", true));
     let order: Vec<String> = (0..3).map(|_| claim(&store, "w").unwrap().id).collect();
     assert_eq!(order, ["again", "first", "second"], "what was less urgent changes nothing");
-    let (held, _) = submit(&store, Wanted { priority: 9, ..wanted("first") });
-    assert_eq!((held.state.as_str(), held.rank), ("running", shared.rank));
+    let (running, _) = submit(&store, Wanted { priority: 9, ..wanted("first") });
+    assert_eq!((running.state.as_str(), running.rank), ("running", shared.rank));
 }
 
 fn a_search_that_was_cut_off_answers_nobody_else(database: &Database) {
@@ -279,8 +279,8 @@ fn a_search_that_was_cut_off_answers_nobody_else(database: &Database) {
             (submit(&store, wish).0.id, claim(&store, "w").is_some()),
             (id.to_owned(), true)
         );
-        let own = End { is_cut, ..end("done") };
-        assert!(store.write_here(move |sql| queue::finish(sql, (id, "w"), &own)).unwrap());
+        let ended = End { is_cut, ..end("done") };
+        assert!(store.write_here(move |sql| queue::finish(sql, (id, "w"), &ended)).unwrap());
     }
     let (found, is_old) = submit(&store, Wanted { content: "same".to_owned(), ..wanted("c") });
     assert_eq!((found.id.as_str(), is_old), ("b", true));
@@ -329,13 +329,13 @@ fn what_is_heard_is_kept_in_order(database: &Database) {
         assert_eq!(note(&store, "p", "w", news), Hold::Held);
     }
     let events = store.read_here(|sql| queue::events(sql, "p", 1)).unwrap();
-    let told: Vec<(i64, String)> = events.into_iter().map(|event| (event.0, event.2)).collect();
+    let heard: Vec<(i64, String)> = events.into_iter().map(|event| (event.0, event.2)).collect();
     let expected = (0..6).map(|i| (i + 2, json!({ "i": i }).to_string()));
-    assert_eq!(told, expected.collect::<Vec<_>>());
+    assert_eq!(heard, expected.collect::<Vec<_>>());
     let found = plan(&store, "p");
     assert_eq!((found.phase.as_str(), found.progress), ("searching", json!({ "value_ns": 3 })));
-    let kept = store.read_here(|sql| queue::artefact(sql, "p", "incumbent")).unwrap();
-    assert_eq!(kept.unwrap(), [0, 3, 255], "bytes are no text");
+    let incumbent = store.read_here(|sql| queue::artefact(sql, "p", "incumbent")).unwrap();
+    assert_eq!(incumbent.unwrap(), [0, 3, 255], "bytes are no text");
     store.write_here(|sql| queue::cancel(sql, "p")).unwrap();
     finish(&store, "p", "w", "cancelled");
     store.write_here(|sql| queue::delete(sql, "p")).unwrap();
@@ -400,7 +400,7 @@ fn counted(store: &Store) -> Vec<(String, String)> {
         let mut text = String::new();
         counted.write(&mut text, "d");
         let of =
-            |line: &str| text.lines().find_map(|own| own.strip_prefix(line)).unwrap().to_owned();
+            |line: &str| text.lines().find_map(|row| row.strip_prefix(line)).unwrap().to_owned();
         (of("d_sum "), of("d_count "))
     };
     durations::ALL.into_iter().map(|(name, _)| text(name)).collect()

@@ -35,19 +35,19 @@ pub(super) fn names(store: &Store) -> Vec<String> {
 fn together<T: Send>(store: &Store, n: usize, write: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let (go, gone) = channel::<()>();
     thread::scope(|scope| {
-        let held = scope.spawn(move || {
-            let held = store.write_here(move |_| {
+        let holder = scope.spawn(move || {
+            let result = store.write_here(move |_| {
                 // It ends with the sender.
                 let _ = gone.recv();
                 Ok(())
             });
-            held.unwrap();
+            result.unwrap();
         });
         let write = &write;
         let threads: Vec<_> = (0..n).map(|i| scope.spawn(move || write(i))).collect();
         thread::sleep(std::time::Duration::from_millis(200));
         drop(go);
-        held.join().unwrap();
+        holder.join().unwrap();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }

@@ -33,19 +33,19 @@ impl Shell {
     }
 
     fn question(what: &str) -> (Question, oneshot::Receiver<Told>) {
-        let (tell, told) = oneshot::channel();
-        (Question { request: json!({ "what": what }), tell, hold: Box::new(()) }, told)
+        let (tell, answer) = oneshot::channel();
+        (Question { request: json!({ "what": what }), tell, hold: Box::new(()) }, answer)
     }
 
     /// Asks a process that waits: its answer, `None` where there is none.
     fn waiting(&self, files: &str, what: &str) -> Option<Told> {
-        let (question, told) = Self::question(what);
+        let (question, answer) = Self::question(what);
         let unasked = self.pool.ask(files, question);
-        unasked.is_none().then(|| told.blocking_recv().unwrap())
+        unasked.is_none().then(|| answer.blocking_recv().unwrap())
     }
 
     fn new_one(&self, files: &str, what: &str, stays: bool) -> Told {
-        let (question, told) = Self::question(what);
+        let (question, answer) = Self::question(what);
         let (pool, place) = (Arc::clone(&self.pool), self.place.path().to_owned());
         let (name, time) = ((files.to_owned(), stays), self.time);
         std::thread::spawn(move || {
@@ -57,7 +57,7 @@ impl Shell {
                 Ok((folder, process))
             });
         });
-        told.blocking_recv().unwrap()
+        answer.blocking_recv().unwrap()
     }
 
     /// Whether all folders are gone, after a while.
@@ -71,8 +71,8 @@ impl Shell {
 
 const LONG: Duration = Duration::from_secs(600);
 
-fn pid(told: Told) -> String {
-    told.unwrap().map_err(|ended| ended.answer).unwrap().text
+fn pid(answer: Told) -> String {
+    answer.unwrap().map_err(|ended| ended.answer).unwrap().text
 }
 
 #[test]

@@ -150,8 +150,8 @@ fn made(sql: &mut dyn Sql, bytes: &str) -> Result<Opened, Fault> {
 /// # Errors
 /// Those of the database.
 pub(crate) fn touch(sql: &mut dyn Sql) -> Result<(), Fault> {
-    let names = TABLES.iter().filter_map(|own| own.strip_prefix("CREATE TABLE IF NOT EXISTS "));
-    for name in names.filter_map(|own| own.split(' ').next()) {
+    let names = TABLES.iter().filter_map(|table| table.strip_prefix("CREATE TABLE IF NOT EXISTS "));
+    for name in names.filter_map(|rest| rest.split(' ').next()) {
         sql.rows(&format!("SELECT 1 FROM {name} LIMIT 1"), &[])?;
     }
     Ok(())

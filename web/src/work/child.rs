@@ -179,7 +179,7 @@ impl Running {
         let text = text.unwrap_or_default();
         let resident = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kibibytes =
-            resident.and_then(|own| own.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            resident.and_then(|size| size.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         kibibytes.unwrap_or(0).saturating_mul(1024)
     }
 
@@ -310,7 +310,7 @@ fn guard(
     ends: &Receiver<()>,
 ) -> Option<&'static str> {
     let start = Instant::now();
-    let (mut asked, mut cut): (Option<Instant>, Option<&'static str>) = (None, None);
+    let (mut term_sent, mut cut): (Option<Instant>, Option<&'static str>) = (None, None);
     loop {
         match ends.recv_timeout(LOOK) {
             Err(RecvTimeoutError::Timeout) => {}
@@ -318,12 +318,14 @@ fn guard(
         }
         let order = orders.try_recv().ok();
         let late = start.elapsed() > time;
-        if (order == Some(Order::End) || late) && asked.is_none() {
-            asked = Some(Instant::now());
+        if (order == Some(Order::End) || late) && term_sent.is_none() {
+            term_sent = Some(Instant::now());
             cut = Some(if late { "time-limit" } else { "killed" });
             let _ = kill_process(pid, Signal::TERM);
         }
-        if order == Some(Order::Kill) || asked.is_some_and(|asked| asked.elapsed() > GRACE) {
+        if order == Some(Order::Kill)
+            || term_sent.is_some_and(|term_sent| term_sent.elapsed() > GRACE)
+        {
             cut = cut.or(Some("killed"));
             let _ = kill_process(pid, Signal::KILL);
         }

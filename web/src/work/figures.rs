@@ -72,9 +72,9 @@ pub(crate) fn of_file(answer: &Value, file: &str) -> Value {
 /// The bound that was proved, where another one that the file states was not.
 fn proved(answer: &Value) -> Option<f64> {
     let warnings = answer["warnings"].as_array().into_iter().flatten();
-    let unproved = warnings.filter(|own| own["code"] == "unchecked-proof");
-    let facts = unproved.filter_map(|own| own["facts"].as_array()).flatten();
-    facts.filter(|own| own["name"] == "derived").find_map(|own| own["value"].as_f64())
+    let unproved = warnings.filter(|warning| warning["code"] == "unchecked-proof");
+    let facts = unproved.filter_map(|warning| warning["facts"].as_array()).flatten();
+    facts.filter(|fact| fact["name"] == "derived").find_map(|fact| fact["value"].as_f64())
 }
 
 fn first(one: &Value, other: &Value) -> Value {

@@ -205,8 +205,8 @@ fn make(shop: &Shop, worker: &str, plan: &Plan) {
     let Some(end) = end else { return };
     let start = Instant::now();
     loop {
-        let (id, name, own) = (plan.id.clone(), worker.to_owned(), end.clone());
-        match shop.store.write_here(move |sql| queue::finish(sql, (&id, &name), &own)) {
+        let (id, name, end) = (plan.id.clone(), worker.to_owned(), end.clone());
+        match shop.store.write_here(move |sql| queue::finish(sql, (&id, &name), &end)) {
             Ok(_) => break,
             // The answer is worth more than the slot's time; the lease is given up at some point.
             Err(problem) => {
@@ -215,8 +215,8 @@ fn make(shop: &Shop, worker: &str, plan: &Plan) {
                     break;
                 }
                 let (id, name) = (plan.id.clone(), worker.to_owned());
-                let held = News { phase: "storing".to_owned(), ..News::default() };
-                let _ = shop.store.write_here(move |sql| queue::note(sql, (&id, &name), &held));
+                let news = News { phase: "storing".to_owned(), ..News::default() };
+                let _ = shop.store.write_here(move |sql| queue::note(sql, (&id, &name), &news));
                 thread::sleep(AGAIN);
             }
         }
@@ -228,7 +228,7 @@ fn planned(shop: &Shop, worker: &str, plan: &Plan, folder: &folder::Folder) -> O
     let (send, orders) = channel();
     let (heard, news) = channel();
     let scribe = Scribe { shop, id: &plan.id, worker, orders: send };
-    let (ended, kept) = thread::scope(|scope| {
+    let (ended, written) = thread::scope(|scope| {
         let scribe = scope.spawn(move || scribe.write(&news));
         let mut request = plan.request.clone();
         request["verb"] = "plan".into();
@@ -239,8 +239,8 @@ fn planned(shop: &Shop, worker: &str, plan: &Plan, folder: &folder::Folder) -> O
         drop(heard);
         (ended, scribe.join().unwrap_or((Kept::Lost, Value::Null)))
     });
-    let (kept, progress) = kept;
-    match (kept, ended) {
+    let (lease, progress) = written;
+    match (lease, ended) {
         (Kept::Lost, _) => None,
         (Kept::Stopped, Err(_) | Ok(Ended { answer: Err(_), .. })) => {
             let (id, name) = (plan.id.clone(), worker.to_owned());
@@ -249,7 +249,7 @@ fn planned(shop: &Shop, worker: &str, plan: &Plan, folder: &folder::Folder) -> O
             None
         }
         (_, Err(error)) => Some(failed("no-process", &error.to_string(), 0)),
-        (kept, Ok(ended)) => Some(end_of(kept == Kept::Cancelled, ended, progress)),
+        (lease, Ok(ended)) => Some(end_of(lease == Kept::Cancelled, ended, progress)),
     }
 }
 
@@ -273,10 +273,10 @@ fn end_of(cancelled: bool, ended: Ended, progress: Value) -> End {
     let document: Value = serde_json::from_str(&text).unwrap_or_default();
     let error = document.get("error").cloned();
     let progress = Some(figures::settled(progress, &document));
-    let mut kept: Vec<(String, Vec<u8>)> = files.into_iter().collect();
-    kept.push(("answer".to_owned(), text.into_bytes()));
+    let mut files: Vec<(String, Vec<u8>)> = files.into_iter().collect();
+    files.push(("answer".to_owned(), text.into_bytes()));
     let exit_code = Some(exit_code.into());
-    End { state, exit_code, error, progress, files: kept, cpu_ms, is_cut }
+    End { state, exit_code, error, progress, files, cpu_ms, is_cut }
 }
 
 /// The end of a plan whose process did not answer.
@@ -325,7 +325,7 @@ impl Scribe<'_> {
     fn write(&self, heard: &Receiver<Value>) -> (Kept, Value) {
         let mut news = News { phase: "running".to_owned(), ..News::default() };
         news.progress = json!({});
-        let (mut kept, mut plan) = (Kept::Held, None);
+        let (mut lease, mut plan) = (Kept::Held, None);
         let (mut written, mut stored) = (Instant::now(), Instant::now());
         loop {
             let due = if news.events.is_empty() { RENEW } else { WRITE };
@@ -334,8 +334,8 @@ impl Scribe<'_> {
             if let Ok(event) = event {
                 figures::take(&mut news, &mut plan, event);
             }
-            if self.shop.bell.kills.load(Ordering::SeqCst) && kept == Kept::Held {
-                kept = Kept::Stopped;
+            if self.shop.bell.kills.load(Ordering::SeqCst) && lease == Kept::Held {
+                lease = Kept::Stopped;
                 let _ = self.orders.send(Order::Kill);
             }
             let is_due = written.elapsed() >= WRITE
@@ -343,7 +343,7 @@ impl Scribe<'_> {
             if !(is_due || is_end) {
                 continue;
             }
-            if stored.elapsed() >= KEEP || kept == Kept::Stopped {
+            if stored.elapsed() >= KEEP || lease == Kept::Stopped {
                 news.incumbent = plan.take().and_then(|plan| serde_json::to_vec(&plan).ok());
                 stored = Instant::now();
             }
@@ -358,21 +358,21 @@ impl Scribe<'_> {
                     let _ = self.orders.send(Order::Kill);
                     return (Kept::Lost, news.progress);
                 }
-                Ok(Hold::Cancelled) if kept == Kept::Held => {
-                    kept = Kept::Cancelled;
+                Ok(Hold::Cancelled) if lease == Kept::Held => {
+                    lease = Kept::Cancelled;
                     let _ = self.orders.send(Order::End);
                 }
                 _ => {}
             }
             if is_end {
-                return (kept, news.progress);
+                return (lease, news.progress);
             }
         }
     }
 
     fn note(&self, news: &News) -> Result<Hold, Problem> {
-        let (id, worker, own) = (self.id.to_owned(), self.worker.to_owned(), news.clone());
-        let hold = self.shop.store.write_here(move |sql| queue::note(sql, (&id, &worker), &own));
+        let (id, worker, news) = (self.id.to_owned(), self.worker.to_owned(), news.clone());
+        let hold = self.shop.store.write_here(move |sql| queue::note(sql, (&id, &worker), &news));
         (self.shop.changed)(self.id);
         hold.inspect_err(|problem| log_fault("note", problem))
     }

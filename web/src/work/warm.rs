@@ -55,8 +55,8 @@ impl Pool {
     /// Asks the process that has read these files; gives the question back where there is none.
     pub(crate) fn ask(&self, files: &str, question: Question) -> Option<Question> {
         let found = self.with(|helpers| {
-            let helper = helpers.iter().find(|own| own.files == files);
-            helper.map(|own| own.questions.clone())
+            let helper = helpers.iter().find(|helper| helper.files == files);
+            helper.map(|helper| helper.questions.clone())
         });
         match found {
             None => Some(question),
@@ -81,8 +81,8 @@ impl Pool {
         let mut next = Some(question);
         let mut send = Some(send).filter(|_| stays);
         while let Some(Question { request, tell, hold }) = next {
-            let told = process.ask(&request).map_err(crate::content::unwritten);
-            let is_there = matches!(told, Ok(Ok(_)));
+            let answer = process.ask(&request).map_err(crate::content::unwritten);
+            let is_there = matches!(answer, Ok(Ok(_)));
             match send.take().filter(|_| is_there) {
                 Some(questions) => self.with(|helpers| {
                     helpers.push(Helper { id, files: files.clone(), questions, bytes: 0 });
@@ -94,7 +94,7 @@ impl Pool {
             if is_there {
                 self.weighed(id, process.bytes());
             }
-            let _ = tell.send(told);
+            let _ = tell.send(answer);
             drop(hold);
             next = if is_there { self.next_of(&questions) } else { None };
         }
@@ -111,22 +111,23 @@ impl Pool {
 
     /// No process that has read a file answers of it any more.
     pub(crate) fn forget(&self, digest: &str) {
-        self.with(|helpers| helpers.retain(|own| !own.files.contains(digest)));
+        self.with(|helpers| helpers.retain(|helper| !helper.files.contains(digest)));
     }
 
     fn remove(&self, id: u64) {
-        self.with(|helpers| helpers.retain(|own| own.id != id));
+        self.with(|helpers| helpers.retain(|helper| helper.id != id));
     }
 
     /// Notes what a process holds; those that were asked longest ago go where all hold too much.
     fn weighed(&self, id: u64, bytes: u64) {
         self.with(|helpers| {
-            let Some(at) = helpers.iter().position(|own| own.id == id) else { return };
-            let own = helpers.remove(at);
-            helpers.push(Helper { bytes, ..own });
+            let Some(at) = helpers.iter().position(|helper| helper.id == id) else { return };
+            let helper = helpers.remove(at);
+            helpers.push(Helper { bytes, ..helper });
             let mut first = helpers.len().saturating_sub(MOST);
-            let held = |from: usize| helpers.iter().skip(from).map(|own| own.bytes).sum::<u64>();
-            while held(first) > self.most {
+            let total =
+                |from: usize| helpers.iter().skip(from).map(|helper| helper.bytes).sum::<u64>();
+            while total(first) > self.most {
                 first += 1;
             }
             helpers.drain(..first);

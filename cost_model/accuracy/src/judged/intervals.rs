@@ -27,9 +27,9 @@ pub struct Residual {
 #[must_use]
 pub fn table(residuals: &[Residual]) -> Vec<Judged<'_>> {
     let mut models: BTreeMap<(Figure, &str, Likeness, &str), Vec<f64>> = BTreeMap::new();
-    for own in residuals.iter().filter(|own| own.log.is_finite()) {
-        let key = (own.figure, own.set.as_str(), own.like, own.model.as_str());
-        models.entry(key).or_default().push(own.log * own.log);
+    for residual in residuals.iter().filter(|residual| residual.log.is_finite()) {
+        let key = (residual.figure, residual.set.as_str(), residual.like, residual.model.as_str());
+        models.entry(key).or_default().push(residual.log * residual.log);
     }
     let mut judged: BTreeMap<(Figure, &str, Likeness), (u32, f64)> = BTreeMap::new();
     for ((figure, set, like, _), squares) in models {
@@ -57,13 +57,15 @@ struct Placed<'a> {
 fn placed(residuals: &[Residual]) -> Vec<Placed<'_>> {
     let all = table(residuals);
     let mut placed = Vec::new();
-    let sets: BTreeSet<&str> = residuals.iter().map(|own| own.set.as_str()).collect();
+    let sets: BTreeSet<&str> = residuals.iter().map(|residual| residual.set.as_str()).collect();
     for set in sets {
-        let others: Vec<Judged<'_>> = all.iter().filter(|own| own.set != set).copied().collect();
-        let runs = residuals.iter().filter(|own| own.set == set && own.log.is_finite());
-        placed.extend(runs.map(|own| {
-            let upper = spread(own.figure, (&own.like, &[]), &others).interval().high;
-            Placed { own, upper, is_inside: own.log.abs() <= upper.ln() }
+        let others: Vec<Judged<'_>> =
+            all.iter().filter(|judged| judged.set != set).copied().collect();
+        let runs =
+            residuals.iter().filter(|residual| residual.set == set && residual.log.is_finite());
+        placed.extend(runs.map(|residual| {
+            let upper = spread(residual.figure, (&residual.like, &[]), &others).interval().high;
+            Placed { own: residual, upper, is_inside: residual.log.abs() <= upper.ln() }
         }));
     }
     placed
@@ -87,10 +89,10 @@ pub fn lines(residuals: &[Residual]) -> Vec<Line> {
             ["intervals of peak, dense runs", "intervals of peak, experts and sharded parameters"],
         ),
     ];
-    let is_plain = |own: &&Placed<'_>| !own.own.like.has_experts && !own.own.like.is_sharded;
+    let is_plain = |run: &&Placed<'_>| !run.own.like.has_experts && !run.own.like.is_sharded;
     let of = |(figure, [plain, other]): (Figure, [&str; 2])| {
-        let own = placed.iter().filter(|own| own.own.figure == figure);
-        let (dense, others): (Vec<_>, Vec<_>) = own.partition(is_plain);
+        let of_figure = placed.iter().filter(|run| run.own.figure == figure);
+        let (dense, others): (Vec<_>, Vec<_>) = of_figure.partition(is_plain);
         [line(plain, (figure, &dense), 150.0), line(other, (figure, &others), 200.0)]
     };
     parts.into_iter().flat_map(of).filter(|line| line.score.n > 0).collect()
@@ -110,7 +112,7 @@ fn line(part: &str, (figure, runs): (Figure, &[&Placed<'_>]), most: f64) -> Line
     widths.sort_by(f64::total_cmp);
     let width = widths.get(widths.len() / 2).copied().unwrap_or_default();
     let goal = |what, figure, bound| Goal { what, figure, bound: Some(bound) };
-    let shares = of_set.iter().map(|(set, own)| format!("{set} {:.0} %", share(own)));
+    let shares = of_set.iter().map(|(set, counts)| format!("{set} {:.0} %", share(counts)));
     Line {
         table: match figure {
             Figure::Step | Figure::Calibrated => "runs",
@@ -161,7 +163,7 @@ mod tests {
         // All of a lie inside what b leaves open; of b one does.
         assert_eq!((lines.len(), lines[0].goals[0].figure), (1, 75.0));
         // (4 x 0.0144 + 0.05) / 6, to 1.2816 deviations both ways.
-        let own = spread(Figure::Step, (&rows[3].like, &[]), &all[..1]).interval().high;
-        assert!((own.ln() / 1.2816 - (0.1076_f64 / 6.0).sqrt()).abs() < 1e-9);
+        let upper = spread(Figure::Step, (&rows[3].like, &[]), &all[..1]).interval().high;
+        assert!((upper.ln() / 1.2816 - (0.1076_f64 / 6.0).sqrt()).abs() < 1e-9);
     }
 }

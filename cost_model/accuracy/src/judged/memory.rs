@@ -107,8 +107,8 @@ impl Replayer<'_> {
 
     /// Peak of the judged rank; not a number where the row has no schedule.
     fn peak(&self, row: &MemoryRow, attention: AttentionKernel, reserve: Reserve) -> f64 {
-        let own = (&row.parallelism, row.recompute);
-        let Some(Replayed { ranks, .. }) = self.replayed(row, attention, own) else {
+        let setup = (&row.parallelism, row.recompute);
+        let Some(Replayed { ranks, .. }) = self.replayed(row, attention, setup) else {
             return f64::NAN;
         };
         let chosen = match row.rank {
@@ -137,7 +137,7 @@ impl Replayer<'_> {
             let peaks = peaks(rows.stated);
             let dense = rows.stated.iter().zip(&peaks);
             let dense = dense.filter(|(row, _)| row.card.experts.is_none());
-            residuals.extend(dense.map(|own| of_tests("memory golden", own)));
+            residuals.extend(dense.map(|row| of_tests("memory golden", row)));
             lines.push(nearer(rows.stated, &peaks));
             lines.push(layout_left_out((rows.stated, &peaks), median));
             lines.push(larger(rows.stated, &peaks));
@@ -155,8 +155,8 @@ impl Replayer<'_> {
         }
         if !rows.experts.is_empty() {
             let peaks = peaks(rows.experts);
-            let own = rows.experts.iter().zip(&peaks);
-            residuals.extend(own.map(|own| of_tests("memory golden, experts", own)));
+            let pairs = rows.experts.iter().zip(&peaks);
+            residuals.extend(pairs.map(|row| of_tests("memory golden, experts", row)));
             lines.extend(mixtures(rows.experts, &peaks));
         }
         (lines, residuals)
@@ -180,11 +180,11 @@ impl Replayer<'_> {
     fn figure(&self, row: &MemoryRow) -> Option<f64> {
         let of =
             |degrees, recompute| self.replayed(row, AttentionKernel::Unfused, (degrees, recompute));
-        let own = of(&row.parallelism, row.recompute)?;
-        let (first, rank) = (own.figures.first()?, own.ranks.first()?);
+        let replayed = of(&row.parallelism, row.recompute)?;
+        let (first, rank) = (replayed.figures.first()?, replayed.ranks.first()?);
         Some(match row.metric {
             MemoryMetric::Peak => rank.peak.bytes as f64,
-            MemoryMetric::Activations => activations(&own.figures, rank),
+            MemoryMetric::Activations => activations(&replayed.figures, rank),
             MemoryMetric::MatrixStates => {
                 let h = row.card.hidden as f64;
                 let matrices = 12.0 * h * h / block_parameters(&row.card).total().max(1) as f64;
@@ -214,9 +214,9 @@ impl Replayer<'_> {
         };
         let nominal: Vec<f64> = rows.iter().zip(&bare).map(whole).collect();
         let names = ("megatron-deepspeed", Chip::A100);
-        let own = rows.iter().zip(&nominal);
-        let own = own.map(|(row, peak)| residual("memory BigScience A100", names, (row, *peak)));
-        let residuals = own.collect();
+        let pairs = rows.iter().zip(&nominal);
+        let each = pairs.map(|(row, peak)| residual("memory BigScience A100", names, (row, *peak)));
+        let residuals = each.collect();
         let nominal = rows.iter().zip(&nominal).map(|(row, peak)| pair(row, *peak));
         let groups: BTreeSet<&str> = rows.iter().map(|row| row.group.as_str()).collect();
         let mut pairs = Vec::new();
@@ -247,15 +247,15 @@ impl Replayer<'_> {
 
     /// Bytes that DeepSpeed's update takes of the device besides.
     fn deepspeed(&self, row: &MemoryRow) -> f64 {
-        let own = &row.parallelism;
-        let Some(replayed) = self.replayed(row, AttentionKernel::Unfused, (own, row.recompute))
+        let degrees = &row.parallelism;
+        let Some(replayed) = self.replayed(row, AttentionKernel::Unfused, (degrees, row.recompute))
         else {
             return f64::NAN;
         };
-        let replicas = f64::from(own.data.max(1));
-        let each = state_bytes(row.format, Optimizer::AdamW, own.zero, replicas).total();
+        let replicas = f64::from(degrees.data.max(1));
+        let each = state_bytes(row.format, Optimizer::AdamW, degrees.zero, replicas).total();
         let states = replayed.figures.iter().map(|stage| stage.states).fold(0.0, f64::max);
-        let updating = DEEPSPEED_UPDATE.per_parameter(own.zero > ZeroStage::None, replicas);
+        let updating = DEEPSPEED_UPDATE.per_parameter(degrees.zero > ZeroStage::None, replicas);
         updating * states / each + DEEPSPEED_UPDATE.buckets
     }
 
@@ -268,16 +268,16 @@ impl Replayer<'_> {
         let reserved =
             |row: &MemoryRow| self.peak(row, AttentionKernel::Flash, Reserve::reserved());
         let peaks: Vec<f64> = rows.iter().map(reserved).collect();
-        let own = || rows.iter().zip(peaks.iter().copied());
+        let pairs = || rows.iter().zip(peaks.iter().copied());
         let names = ("torchtitan", Chip::H100);
-        let residuals = own().map(|own| residual("memory torchtitan", names, own)).collect();
+        let residuals = pairs().map(|row| residual("memory torchtitan", names, row)).collect();
         let lines = vec![Line {
             part: "torchtitan, fully sharded".to_owned(),
             way: "in sample",
             target: Some(12.0),
             note: "bytes of a loss that tensor ranks share out were found on two of the rows"
                 .to_owned(),
-            ..guarded(line(own().map(|(row, peak)| pair(row, peak)), 1), 10.0)
+            ..guarded(line(pairs().map(|(row, peak)| pair(row, peak)), 1), 10.0)
         }];
         (lines, residuals)
     }
@@ -285,12 +285,12 @@ impl Replayer<'_> {
 
 /// Bytes that blocks keep for their backward passes at the peak of a rank.
 fn activations(figures: &[StageFigures], rank: &RankReport) -> f64 {
-    let kept = rank.alive.iter().filter(|own| own.what == HoldingKind::Stash);
-    let of = |own: &cost_model::runs::judge::memory::Holding| {
-        let stage = figures.get(own.stage?.index())?;
-        Some(f64::from(own.n_micro_batches) * stage.activation)
+    let stashes = rank.alive.iter().filter(|holding| holding.what == HoldingKind::Stash);
+    let of = |holding: &cost_model::runs::judge::memory::Holding| {
+        let stage = figures.get(holding.stage?.index())?;
+        Some(f64::from(holding.n_micro_batches) * stage.activation)
     };
-    kept.filter_map(of).sum()
+    stashes.filter_map(of).sum()
 }
 
 /// How far an estimate is from a row of a set that ran under a stack on a kind of device. No table
@@ -366,8 +366,8 @@ fn percent_within(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
 }
 
 fn nearer(rows: &[MemoryRow], peaks: &[[f64; 2]]) -> Line {
-    let own = |(row, both): (&MemoryRow, &[f64; 2])| nearer_kernel(row, both, 0.0);
-    let predicted: Vec<f64> = rows.iter().zip(peaks).map(own).collect();
+    let nearest = |(row, both): (&MemoryRow, &[f64; 2])| nearer_kernel(row, both, 0.0);
+    let predicted: Vec<f64> = rows.iter().zip(peaks).map(nearest).collect();
     let measured = || predicted.iter().copied().zip(rows.iter().map(|row| row.value));
     let mut line =
         line(rows.iter().zip(&predicted).map(|(row, peak)| pair(row, *peak)), N_CONSTANTS);
@@ -394,7 +394,7 @@ fn nearer(rows: &[MemoryRow], peaks: &[[f64; 2]]) -> Line {
 /// show where one that is too little counts three times one that is too much.
 fn mixtures(rows: &[MemoryRow], peaks: &[[f64; 2]]) -> [Line; 2] {
     let part = || "Megatron golden, mixtures of experts, nearer kernel".to_owned();
-    let own = |(row, both): (&MemoryRow, &[f64; 2])| pair(row, nearer_kernel(row, both, 0.0));
+    let nearest = |(row, both): (&MemoryRow, &[f64; 2])| pair(row, nearer_kernel(row, both, 0.0));
     let in_sample = Line {
         part: part(),
         way: "in sample",
@@ -403,7 +403,7 @@ fn mixtures(rows: &[MemoryRow], peaks: &[[f64; 2]]) -> [Line; 2] {
             "spread of loads, resident bytes, gradients in flight and the gathered embedding were \
                found on these rows"
                 .to_owned(),
-        ..guarded(line(rows.iter().zip(peaks).map(own), N_EXPERT_CONSTANTS), 6.0)
+        ..guarded(line(rows.iter().zip(peaks).map(nearest), N_EXPERT_CONSTANTS), 6.0)
     };
     let left_out = Line { part: part(), ..layout_left_out((rows, peaks), upper_quartile) };
     [in_sample, Line { target: Some(5.0), ..guarded(left_out, 6.0) }]
@@ -441,9 +441,9 @@ fn layout_left_out(
     for (key, rows) in &layouts {
         let others = missing.iter().filter(|(other, _)| **other != key.as_str());
         let more = middle(others.flat_map(|(_, errors)| errors.iter().copied()).collect());
-        let own =
+        let corrected =
             |(row, both): &(&'_ MemoryRow, &[f64; 2])| pair(row, nearer_kernel(row, both, more));
-        pairs.extend(rows.iter().map(own));
+        pairs.extend(rows.iter().map(corrected));
     }
     Line {
         part: "Megatron golden, nearer kernel".to_owned(),

@@ -44,8 +44,8 @@ pub(super) fn judged(
     let of_fold = |fold: usize| {
         let others: Vec<Sample<'_>> =
             (0..n).filter(|at| at % n_folds != fold).map(|at| samples[at]).collect();
-        let own: Vec<Sample<'_>> = thinned(&others, OWN).copied().collect();
-        let (constants, _) = identified(&own, own.len(), stack, &nominal);
+        let chosen: Vec<Sample<'_>> = thinned(&others, OWN).copied().collect();
+        let (constants, _) = identified(&chosen, chosen.len(), stack, &nominal);
         let rows: Vec<usize> = (0..n).filter(|at| at % n_folds == fold).collect();
         let times = predict(&rows, &nominal).into_iter().zip(predict(&rows, &constants));
         let of = |(at, (before_s, after_s))| Own { at, before_s, after_s };

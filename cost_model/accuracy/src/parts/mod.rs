@@ -61,8 +61,9 @@ fn each(data: &Path) -> Result<Vec<Result<Found, Diagnostic>>, Diagnostic> {
         let parts: Vec<(Part, _)> = PARTS.into_iter().map(spawn).collect();
         let failed =
             |_| Diagnostic::error(Blame::Internal, "internal", "a part of the table failed");
-        let joined = |(part, own): (Part, Option<thread::ScopedJoinHandle<'_, _>>)| match own {
-            Some(own) => own.join().map_err(failed),
+        let joined = |(part, handle): (Part, Option<thread::ScopedJoinHandle<'_, _>>)| match handle
+        {
+            Some(handle) => handle.join().map_err(failed),
             None => Ok(part(data)),
         };
         parts.into_iter().map(joined).collect()
@@ -102,8 +103,9 @@ fn memory(data: &Path) -> Result<Found, Diagnostic> {
     let folder = data.join("steptimes");
     let golden = golden::read(&folder.join("megatron_golden.csv"))?;
     let (stated, unsure) = golden_rows(&golden);
-    let of_experts = golden.iter().filter(|own| own.is_whole && own.row.card.experts.is_some());
-    let experts: Vec<MemoryRow> = of_experts.map(|own| own.row.clone()).collect();
+    let of_experts =
+        golden.iter().filter(|entry| entry.is_whole && entry.row.card.experts.is_some());
+    let experts: Vec<MemoryRow> = of_experts.map(|entry| entry.row.clone()).collect();
     let Some(facts) = measurements::devices::facts(steps::GPU)? else {
         return Ok(Found::default());
     };

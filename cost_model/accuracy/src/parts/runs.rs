@@ -26,7 +26,7 @@ pub(super) fn judge(data: &Path) -> Result<Found, Diagnostic> {
     for row in rows(&tables) {
         named_stack(row.stack)?;
         if !machines.contains_key(&row.hosts) {
-            machines.extend(machine(&row.hosts)?.map(|own| (row.hosts.clone(), own)));
+            machines.extend(machine(&row.hosts)?.map(|machine| (row.hosts.clone(), machine)));
         }
     }
     let (lines, residuals) = lines(&tables, &machines);

@@ -35,7 +35,7 @@ pub(super) fn outliers(samples: &[Sample<'_>], stack: &Stack, constants: &Consta
     let off: Vec<f64> =
         samples.iter().zip(&times).map(|(sample, time)| (sample.time_s / time).ln()).collect();
     let middle = median(&off);
-    let apart: Vec<f64> = off.iter().map(|own| (own - middle).abs()).collect();
+    let apart: Vec<f64> = off.iter().map(|ratio| (ratio - middle).abs()).collect();
     let least = far.ln().max(DEVIATIONS * NORMAL * median(&apart));
     (0..apart.len()).filter(|at| apart[*at] > least).collect()
 }

@@ -158,9 +158,9 @@ fn what_is_left_over_by_cell_becomes_a_table() {
     assert_eq!(table.cells().count(), 48);
     let with = found.with_table.clone().unwrap().mape;
     assert!(with < 2.0 && with < found.after.mape / 2.0, "{with} {}", found.after.mape);
-    let held = &found.profile.stacks[&found.stack];
-    assert_eq!(held.corrections.iter().map(|c| c.n_rows).sum::<u64>(), 144);
-    let (constants, corrections) = stored(&megatron_deepspeed_2021(), Some(held));
+    let stack = &found.profile.stacks[&found.stack];
+    assert_eq!(stack.corrections.iter().map(|c| c.n_rows).sum::<u64>(), 144);
+    let (constants, corrections) = stored(&megatron_deepspeed_2021(), Some(stack));
     assert_eq!(&corrections, table);
     for one in &found.constants {
         assert_eq!(constants.get(one.constant), one.value);
@@ -234,8 +234,12 @@ fn outliers_are_named_and_move_nothing() {
     rows[7].time_s *= 10.0;
     rows[30].time_s *= 10.0;
     let found = calibrate(&rows, &context()).unwrap();
-    let own = found.warnings.iter().find(|own| own.code == "outlier-steps").unwrap();
-    assert!(own.message.ends_with(&format!("{}, {}", lines[0], lines[1])), "{}", own.message);
+    let warning = found.warnings.iter().find(|warning| warning.code == "outlier-steps").unwrap();
+    assert!(
+        warning.message.ends_with(&format!("{}, {}", lines[0], lines[1])),
+        "{}",
+        warning.message
+    );
     let alone = calibrate(&without, &context()).unwrap();
     assert_eq!(found.constants, alone.constants);
     assert!(alone.warnings.is_empty(), "{:?}", alone.warnings);
@@ -254,9 +258,9 @@ fn repeats_of_one_configuration_leave_constants_as_they_were() {
     let rows: Vec<StepRow> = (0..24).map(again).collect();
     let found = calibrate(&rows, &context()).unwrap();
     assert!(found.constants.iter().all(|one| one.value == one.nominal), "{:?}", found.constants);
-    let own = found.warnings.iter().find(|own| own.code == "one-kind").unwrap();
+    let warning = found.warnings.iter().find(|warning| warning.code == "one-kind").unwrap();
     let kind = "all 24 rows have hidden 1024, tensor 1, pipeline 1, micro-batch 1";
-    assert!(own.message.starts_with(kind), "{}", own.message);
-    let few = found.warnings.iter().find(|own| own.code == "few-steps").unwrap();
+    assert!(warning.message.starts_with(kind), "{}", warning.message);
+    let few = found.warnings.iter().find(|warning| warning.code == "few-steps").unwrap();
     assert!(few.message.starts_with("24 rows of 1 configurations are dangerously few"));
 }

@@ -43,9 +43,9 @@ impl Guard {
     }
 
     /// Counts what LRU holds and the slots will not, when so many have arrived.
-    pub(super) fn count(&mut self, own: &Slots, arriving: usize) {
-        let each = self.lru.held().iter().zip(own.held());
-        self.lent = each.filter(|(lru, own)| **lru && !**own).count() as i64 - arriving as i64;
+    pub(super) fn count(&mut self, slots: &Slots, arriving: usize) {
+        let each = self.lru.held().iter().zip(slots.held());
+        self.lent = each.filter(|(lru, here)| **lru && !**here).count() as i64 - arriving as i64;
     }
 
     /// Takes note of an expert that comes into a slot.
@@ -54,43 +54,43 @@ impl Guard {
     }
 
     /// Whether to lose an expert that LRU holds for one that it does not.
-    fn believes(&self, key: &[u64], [lost, kept]: [u16; 2]) -> bool {
-        self.saved > self.lent || self.soonest(key, lost) >= self.latest(key, kept)
+    fn believes(&self, key: &[u64], [lost, spared]: [u16; 2]) -> bool {
+        self.saved > self.lent || self.soonest(key, lost) >= self.latest(key, spared)
     }
 
     /// The step before which an expert is hardly used.
     fn soonest(&self, key: &[u64], expert: u16) -> f64 {
-        let (own, made) = (key[usize::from(expert)], self.made[usize::from(expert)]);
-        match own >= u64::from(NEVER) {
+        let (next, made) = (key[usize::from(expert)], self.made[usize::from(expert)]);
+        match next >= u64::from(NEVER) {
             true => f64::INFINITY,
             // Predictions are rounded.
-            false => f64::from(made) + (own as f64 - f64::from(made) + 0.5) * self.least,
+            false => f64::from(made) + (next as f64 - f64::from(made) + 0.5) * self.least,
         }
     }
 
     /// The step after which an expert hardly stays unused.
     fn latest(&self, key: &[u64], expert: u16) -> f64 {
-        let (own, made) = (key[usize::from(expert)], self.made[usize::from(expert)]);
-        match own >= u64::from(NEVER) {
+        let (next, made) = (key[usize::from(expert)], self.made[usize::from(expert)]);
+        match next >= u64::from(NEVER) {
             true => f64::INFINITY,
-            false => f64::from(made) + (own as f64 - f64::from(made) + 1.5) / self.least,
+            false => f64::from(made) + (next as f64 - f64::from(made) + 1.5) / self.least,
         }
     }
 
     /// Of what the slots hold and LRU does not: what is predicted to be used last.
-    fn other(&self, own: &Slots) -> Option<u16> {
-        let each = (0..=u16::MAX).zip(own.held().iter().zip(self.lru.held()));
-        let others = each.filter(|(_, (own, lru))| **own && !**lru).map(|(expert, _)| expert);
-        others.max_by_key(|expert| own.key[usize::from(*expert)])
+    fn other(&self, slots: &Slots) -> Option<u16> {
+        let each = (0..=u16::MAX).zip(slots.held().iter().zip(self.lru.held()));
+        let others = each.filter(|(_, (here, lru))| **here && !**lru).map(|(expert, _)| expert);
+        others.max_by_key(|expert| slots.key[usize::from(*expert)])
     }
 
     /// What to lose instead of what is predicted to be used last.
-    pub(super) fn instead(&mut self, own: &Slots, last: u16) -> u16 {
+    pub(super) fn instead(&mut self, slots: &Slots, last: u16) -> u16 {
         if !self.lru.is_held(last) {
             return last;
         }
-        match self.other(own) {
-            Some(other) if !self.believes(&own.key, [last, other]) => other,
+        match self.other(slots) {
+            Some(other) if !self.believes(&slots.key, [last, other]) => other,
             _ => {
                 self.lent += 1;
                 last
@@ -101,36 +101,36 @@ impl Guard {
     /// What to lose for one that is fetched ahead; `None` where that is none.
     pub(super) fn for_one(
         &mut self,
-        own: &Slots,
+        slots: &Slots,
         (last, ahead): (u16, u16),
         step: u32,
     ) -> Option<u16> {
         if !self.lru.is_held(last) {
             return Some(last);
         }
-        if self.lru.is_held(ahead) || self.believes(&own.key, [last, ahead]) {
+        if self.lru.is_held(ahead) || self.believes(&slots.key, [last, ahead]) {
             self.lent += 1;
             return Some(last);
         }
-        self.other(own).filter(|other| own.key[usize::from(*other)] > u64::from(step))
+        self.other(slots).filter(|other| slots.key[usize::from(*other)] > u64::from(step))
     }
 
     /// What to keep of some: what LRU keeps, but for those that are believed to be used later than
     /// others.
     pub(super) fn among(&mut self, key: &[u64], some: &[u16]) -> Vec<u16> {
         let of = |expert: &u16| key[usize::from(*expert)];
-        let (mut kept, mut others): (Vec<u16>, Vec<u16>) =
+        let (mut chosen, mut others): (Vec<u16>, Vec<u16>) =
             some.iter().partition(|expert| self.lru.is_held(**expert));
-        kept.sort_by_key(|own| (u64::MAX - of(own), *own));
-        others.sort_by_key(|own| (of(own), *own));
+        chosen.sort_by_key(|expert| (u64::MAX - of(expert), *expert));
+        others.sort_by_key(|expert| (of(expert), *expert));
         self.lent = 0;
-        for (kept, other) in kept.iter_mut().zip(others) {
-            if of(kept) <= of(&other) || !self.believes(key, [*kept, other]) {
+        for (slot, other) in chosen.iter_mut().zip(others) {
+            if of(slot) <= of(&other) || !self.believes(key, [*slot, other]) {
                 break;
             }
-            *kept = other;
+            *slot = other;
             self.lent += 1;
         }
-        kept
+        chosen
     }
 }

@@ -102,41 +102,41 @@ pub fn run(
     };
     let late = mistakes.draw;
     let mut next = NextUses::of(needs);
-    let mut own = Slots::new(needs.n_experts(), slots.max(1));
-    for (key, first) in own.key.iter_mut().zip(&next.first) {
+    let mut cache = Slots::new(needs.n_experts(), slots.max(1));
+    for (key, first) in cache.key.iter_mut().zip(&next.first) {
         *key = predicted(0, *first, late).into();
     }
-    let most = || most_needed(needs, own.n, is_own);
+    let most = || most_needed(needs, cache.n, is_own);
     let mut guard = (mistakes.deviation > 0.0).then(|| {
         let of_lru = if start == Start::Full { most() } else { Vec::new() };
-        Guard::new(needs.n_experts(), own.n, mistakes.deviation, &of_lru)
+        Guard::new(needs.n_experts(), cache.n, mistakes.deviation, &of_lru)
     });
     let mut resident = match (start, &mut guard) {
         (Start::Empty, _) => Vec::new(),
-        (Start::Full, None) => least(&own.key, own.n, is_own),
-        (Start::Full, Some(guard)) => guard.among(&own.key, &all(needs, is_own)),
+        (Start::Full, None) => least(&cache.key, cache.n, is_own),
+        (Start::Full, Some(guard)) => guard.among(&cache.key, &all(needs, is_own)),
     };
     resident.sort_unstable();
-    resident.iter().for_each(|expert| own.hold(*expert));
+    resident.iter().for_each(|expert| cache.hold(*expert));
     if prefetches {
-        (0..needs.n_experts() as u16).for_each(|expert| own.expect(expert));
+        (0..needs.n_experts() as u16).for_each(|expert| cache.expect(expert));
     }
     let mut fetched = Fetches::default();
     let mut steps = needs.steps();
     let mut step = 0;
     while let Some(needed) = steps.step() {
-        let ahead = own.prefetch(step, guard.as_mut());
-        let missed = own.n_missing(needed);
+        let ahead = cache.prefetch(step, guard.as_mut());
+        let missed = cache.n_missing(needed);
         for expert in needed {
-            own.key[usize::from(*expert)] = predicted(step + 1, next.next(), late).into();
+            cache.key[usize::from(*expert)] = predicted(step + 1, next.next(), late).into();
         }
         if let Some(guard) = &mut guard {
             needed.iter().for_each(|expert| guard.made[usize::from(*expert)] = step + 1);
             guard.step((step, needed), missed);
         }
-        own.serve(needed, guard.as_mut());
+        cache.serve(needed, guard.as_mut());
         if prefetches {
-            needed.iter().for_each(|expert| own.expect(*expert));
+            needed.iter().for_each(|expert| cache.expect(*expert));
         }
         fetched.push(Fetched { ahead, missed: missed as u16 });
         step += 1;
@@ -151,27 +151,27 @@ fn without(
     policy: Policy,
     is_own: &dyn Fn(u16) -> bool,
 ) -> Outcome {
-    let mut own = Slots::new(needs.n_experts(), slots.max(1));
+    let mut cache = Slots::new(needs.n_experts(), slots.max(1));
     let resident = match start {
         Start::Empty => Vec::new(),
-        Start::Full => most_needed(needs, own.n, is_own),
+        Start::Full => most_needed(needs, cache.n, is_own),
     };
-    resident.iter().for_each(|expert| own.hold(*expert));
+    resident.iter().for_each(|expert| cache.hold(*expert));
     let mut fetched = Fetches::default();
     let mut steps = needs.steps();
     let mut step = 0;
     while let Some(needed) = steps.step() {
-        let missed = own.n_missing(needed);
+        let missed = cache.n_missing(needed);
         for expert in needed {
             let index = usize::from(*expert);
             let mut key = u64::from(NEVER - step);
             if policy == Policy::LeastFrequent {
-                own.uses[index] += 1;
-                key |= u64::from(NEVER - own.uses[index]) << 32;
+                cache.uses[index] += 1;
+                key |= u64::from(NEVER - cache.uses[index]) << 32;
             }
-            own.key[index] = key;
+            cache.key[index] = key;
         }
-        own.serve(needed, None);
+        cache.serve(needed, None);
         fetched.push(Fetched { ahead: 0, missed: missed as u16 });
         step += 1;
     }
@@ -180,19 +180,19 @@ fn without(
 
 /// The experts that may be held.
 fn all(needs: &Needs, is_own: &dyn Fn(u16) -> bool) -> Vec<u16> {
-    (0..needs.n_experts() as u16).filter(|own| is_own(*own)).collect()
+    (0..needs.n_experts() as u16).filter(|expert| is_own(*expert)).collect()
 }
 
 /// So many of the experts that most steps need, in order.
 fn most_needed(needs: &Needs, slots: usize, is_own: &dyn Fn(u16) -> bool) -> Vec<u16> {
-    let unused: Vec<u64> = needs.counts().iter().map(|own| u64::MAX - own).collect();
+    let unused: Vec<u64> = needs.counts().iter().map(|count| u64::MAX - count).collect();
     least(&unused, slots, is_own)
 }
 
 /// So many of the experts of the least keys, in order.
 fn least(keys: &[u64], slots: usize, is_own: &dyn Fn(u16) -> bool) -> Vec<u16> {
-    let mut experts: Vec<u16> = (0..keys.len() as u16).filter(|own| is_own(*own)).collect();
-    experts.sort_by_key(|own| (keys[usize::from(*own)], *own));
+    let mut experts: Vec<u16> = (0..keys.len() as u16).filter(|expert| is_own(*expert)).collect();
+    experts.sort_by_key(|expert| (keys[usize::from(*expert)], *expert));
     experts.truncate(slots);
     experts.sort_unstable();
     experts

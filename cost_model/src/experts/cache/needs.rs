@@ -62,14 +62,14 @@ impl Needs {
         if has_bits {
             let begin = self.bytes.len();
             self.bytes.resize(begin + n_bytes, 0);
-            for own in experts {
-                self.bytes[begin + usize::from(own / 8)] |= 1 << (own % 8);
+            for expert in experts {
+                self.bytes[begin + usize::from(expert / 8)] |= 1 << (expert % 8);
             }
         } else {
             let mut last = 0_u16;
-            for own in experts {
-                put(&mut self.bytes, own.wrapping_sub(last).into());
-                last = *own;
+            for expert in experts {
+                put(&mut self.bytes, expert.wrapping_sub(last).into());
+                last = *expert;
             }
         }
         self.n_steps += 1;
@@ -109,21 +109,21 @@ impl Needs {
     /// The same of some of the experts alone.
     #[must_use]
     pub fn of(&self, is_own: impl Fn(u16) -> bool) -> Self {
-        let mut own = Self::new(self.n_experts);
+        let mut needs = Self::new(self.n_experts);
         let mut some = Vec::new();
         self.each(|_, step| {
             some.clear();
             some.extend(step.iter().filter(|expert| is_own(**expert)));
-            own.push(&some);
+            needs.push(&some);
         });
-        own
+        needs
     }
 
     /// By expert how many steps need it.
     #[must_use]
     pub fn counts(&self) -> Vec<u64> {
         let mut counts = vec![0; self.n_experts()];
-        self.each(|_, step| step.iter().for_each(|own| counts[usize::from(*own)] += 1));
+        self.each(|_, step| step.iter().for_each(|expert| counts[usize::from(*expert)] += 1));
         counts
     }
 
@@ -196,9 +196,9 @@ impl<'a> NextUses<'a> {
             let mut steps = needs.part(at);
             let mut number = needs.parts[at][1] as u32;
             while let Some(step) = steps.step() {
-                for own in step {
-                    if std::mem::replace(&mut seen[usize::from(*own)], at) != at {
-                        next[usize::from(*own)] = number;
+                for expert in step {
+                    if std::mem::replace(&mut seen[usize::from(*expert)], at) != at {
+                        next[usize::from(*expert)] = number;
                     }
                 }
                 number += 1;
@@ -226,7 +226,7 @@ impl<'a> NextUses<'a> {
         let mut steps = self.needs.part(self.at);
         let mut number = self.needs.parts[self.at][1] as u32;
         while let Some(step) = steps.step() {
-            all.extend(step.iter().map(|own| (*own, number)));
+            all.extend(step.iter().map(|expert| (*expert, number)));
             number += 1;
         }
         let mut next = std::mem::take(&mut self.after[self.at]);
@@ -252,10 +252,10 @@ pub struct Fetches {
 
 impl Fetches {
     /// Adds a step.
-    pub fn push(&mut self, own: Fetched) {
-        self.missed += u64::from(own.missed);
-        self.ahead += u64::from(own.ahead);
-        if own == Fetched::default() {
+    pub fn push(&mut self, fetched: Fetched) {
+        self.missed += u64::from(fetched.missed);
+        self.ahead += u64::from(fetched.ahead);
+        if fetched == Fetched::default() {
             self.idle += 1;
             return;
         }
@@ -263,9 +263,10 @@ impl Fetches {
             self.bytes.push(0);
             put(&mut self.bytes, std::mem::take(&mut self.idle));
         }
-        let [a, b] = [own.missed, own.ahead].map(|own| own.min(15) as u8);
+        let [a, b] = [fetched.missed, fetched.ahead].map(|count| count.min(15) as u8);
         self.bytes.push(a << 4 | b);
-        for more in [own.missed, own.ahead].iter().filter_map(|own| own.checked_sub(15)) {
+        for more in [fetched.missed, fetched.ahead].iter().filter_map(|count| count.checked_sub(15))
+        {
             put(&mut self.bytes, more.into());
         }
     }
@@ -300,9 +301,9 @@ impl Fetches {
                     idle = take(&mut bytes)?;
                     continue;
                 }
-                let mut of = |own: u8| match own {
+                let mut of = |nibble: u8| match nibble {
                     15 => take(&mut bytes).map(|more| 15 + more as u16),
-                    own => Some(own.into()),
+                    few => Some(few.into()),
                 };
                 return Some(Fetched { missed: of(byte >> 4)?, ahead: of(byte & 15)? });
             }

@@ -54,15 +54,15 @@ impl Slots {
 
     /// Puts an expert into a slot, of which one is free, or its key anew where it is in one.
     pub(super) fn hold(&mut self, expert: u16) {
-        let own = usize::from(expert);
-        self.n_held += usize::from(!std::mem::replace(&mut self.is_held[own], true));
+        let index = usize::from(expert);
+        self.n_held += usize::from(!std::mem::replace(&mut self.is_held[index], true));
         self.turn_of(expert);
-        self.order.push((self.key[own], Reverse(expert), self.turn[own]));
+        self.order.push((self.key[index], Reverse(expert), self.turn[index]));
         // Old entries go before they are many.
         if self.order.len() > 4 * self.turn.len() + 64 {
             let (is_held, turn) = (&self.is_held, &self.turn);
-            self.order.retain(|(_, Reverse(own), at)| {
-                is_held[usize::from(*own)] && turn[usize::from(*own)] == *at
+            self.order.retain(|(_, Reverse(expert), at)| {
+                is_held[usize::from(*expert)] && turn[usize::from(*expert)] == *at
             });
         }
     }
@@ -76,8 +76,8 @@ impl Slots {
     /// The expert that is lost first, and its key.
     fn last(&mut self) -> Option<(u64, u16)> {
         while let Some((key, Reverse(expert), turn)) = self.order.peek().copied() {
-            let own = usize::from(expert);
-            if self.is_held[own] && self.turn[own] == turn {
+            let index = usize::from(expert);
+            if self.is_held[index] && self.turn[index] == turn {
                 return Some((key, expert));
             }
             self.order.pop();
@@ -91,13 +91,13 @@ impl Slots {
 
     /// Notes when an expert may be fetched ahead.
     pub(super) fn expect(&mut self, expert: u16) {
-        let own = usize::from(expert);
-        if self.key[own] != u64::from(NEVER) {
-            self.expected.push((Reverse((self.key[own], expert)), self.turn[own]));
+        let index = usize::from(expert);
+        if self.key[index] != u64::from(NEVER) {
+            self.expected.push((Reverse((self.key[index], expert)), self.turn[index]));
         }
         if self.expected.len() > 4 * self.turn.len() + 64 {
             let turn = &self.turn;
-            self.expected.retain(|(Reverse((_, own)), at)| turn[usize::from(*own)] == *at);
+            self.expected.retain(|(Reverse((_, expert)), at)| turn[usize::from(*expert)] == *at);
         }
     }
 
@@ -133,13 +133,13 @@ impl Slots {
     /// Brings all that a step needs into the slots, together or in waves.
     pub(super) fn serve(&mut self, needed: &[u16], mut guard: Option<&mut Guard>) {
         if needed.len() > self.n {
-            let kept = match guard {
+            let resident = match guard {
                 Some(guard) => guard.among(&self.key, needed),
                 None => self.best(needed),
             };
             // What is not kept has another key, too.
             needed.iter().for_each(|expert| self.turn_of(*expert));
-            return self.hold_alone(&kept);
+            return self.hold_alone(&resident);
         }
         // What is needed is not among those to lose.
         needed.iter().for_each(|expert| self.turn_of(*expert));
@@ -157,19 +157,19 @@ impl Slots {
 
     /// What is kept of a step that needs more than there are slots.
     fn best(&self, needed: &[u16]) -> Vec<u16> {
-        let mut kept: Vec<(u64, bool, u16)> = needed
+        let mut ranked: Vec<(u64, bool, u16)> = needed
             .iter()
             .map(|expert| (self.key[usize::from(*expert)], !self.is_held(*expert), *expert))
             .collect();
-        kept.sort_unstable();
-        kept.iter().take(self.n).map(|(.., expert)| *expert).collect()
+        ranked.sort_unstable();
+        ranked.iter().take(self.n).map(|(.., expert)| *expert).collect()
     }
 
     /// Holds these, of which there are no more than slots, and nothing else.
-    pub(super) fn hold_alone(&mut self, kept: &[u16]) {
+    pub(super) fn hold_alone(&mut self, resident: &[u16]) {
         self.is_held.fill(false);
         self.order.clear();
         self.n_held = 0;
-        kept.iter().for_each(|expert| self.hold(*expert));
+        resident.iter().for_each(|expert| self.hold(*expert));
     }
 }

@@ -33,12 +33,12 @@ impl Links {
 
     /// Seconds that the step's next layer takes beyond those that it computes for.
     pub fn exposed_s(&mut self, compute_s: f64, devices: &[OverLink]) -> f64 {
-        let carried = |idle: f64, own: &OverLink| own.missed_s + (own.ahead_s - idle).max(0.0);
+        let carried = |idle: f64, link: &OverLink| link.missed_s + (link.ahead_s - idle).max(0.0);
         let each = || self.idle_s.iter().zip(devices);
-        let layer_s = each().map(|(idle, own)| carried(*idle, own)).fold(compute_s, f64::max);
-        for (idle, own) in self.idle_s.iter_mut().zip(devices) {
-            let busy = carried(*idle, own);
-            *idle = (*idle - own.ahead_s).max(0.0) + layer_s - busy;
+        let layer_s = each().map(|(idle, link)| carried(*idle, link)).fold(compute_s, f64::max);
+        for (idle, link) in self.idle_s.iter_mut().zip(devices) {
+            let busy = carried(*idle, link);
+            *idle = (*idle - link.ahead_s).max(0.0) + layer_s - busy;
         }
         layer_s - compute_s
     }

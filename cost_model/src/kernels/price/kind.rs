@@ -128,7 +128,7 @@ impl KindCosts {
             return Some(products);
         }
         let constants = match (self.measured.by_dtype.get(&rate_of), &self.measured.main) {
-            (Some(own), _) => plain(own),
+            (Some(constants), _) => plain(constants),
             (None, Some((measured_in, main))) => {
                 let mut constants = plain(main);
                 if measured_in.is_some_and(|measured_in| measured_in != rate_of) {
@@ -171,8 +171,8 @@ impl KindCosts {
         let mut constants = constants.map(ProductConstants::Tiled);
         // Shares refer to a data sheet, not to rates that were measured.
         let stated = self.sheet.peak.get(&rate_of).copied().unwrap_or(rate.value);
-        let own = self.measured.facts.filter(|_| is_half);
-        let rate = own.and_then(|own| FlopsPerSecond::new(own.peak)).unwrap_or(stated);
+        let measured = self.measured.facts.filter(|_| is_half);
+        let rate = measured.and_then(|facts| FlopsPerSecond::new(facts.peak)).unwrap_or(stated);
         let facts = self.measured.facts.unwrap_or_else(|| facts(&self.sheet, rate_of));
         if !is_half {
             constants.origin = constants.origin.max(Origin::Interpolated);
@@ -183,10 +183,10 @@ impl KindCosts {
 
     /// The rate of a type, and where it comes from.
     fn rate(&self, dtype: DType, rate: FlopsPerSecond) -> Sourced<FlopsPerSecond> {
-        let own = self.measured.by_dtype.get(&dtype);
-        let own = own.or(self.measured.main.as_ref().map(|(_, main)| main));
-        match self.measured.rates.peak.get(&dtype).and(own) {
-            Some(own) => own.clone().map(|_| rate),
+        let of_type = self.measured.by_dtype.get(&dtype);
+        let constants = of_type.or(self.measured.main.as_ref().map(|(_, main)| main));
+        match self.measured.rates.peak.get(&dtype).and(constants) {
+            Some(constants) => constants.clone().map(|_| rate),
             None => self.stated(rate),
         }
     }
@@ -232,9 +232,9 @@ impl KindCosts {
     #[must_use]
     pub fn bandwidth(&self) -> Option<Sourced<f64>> {
         let rate = self.kind.memory_bandwidth?.get();
-        let own = self.measured.main.as_ref().map(|(_, main)| main);
-        Some(match self.measured.rates.memory_bandwidth.and(own) {
-            Some(own) => own.clone().map(|_| rate),
+        let main = self.measured.main.as_ref().map(|(_, main)| main);
+        Some(match self.measured.rates.memory_bandwidth.and(main) {
+            Some(main) => main.clone().map(|_| rate),
             None => self.stated(rate),
         })
     }
@@ -271,14 +271,15 @@ impl KindCosts {
 
 /// See [`KindCosts::memory`].
 fn memory(measured: &Measured, published: &Published) -> Sourced<(f64, f64)> {
-    let own = measured.main.as_ref().map(|(_, main)| main);
-    let plain = own.or(measured.by_dtype.values().next());
-    let plain = plain.map(|own| own.clone().map(|c| (c.launch.get(), c.memory_efficiency)));
+    let main = measured.main.as_ref().map(|(_, main)| main);
+    let plain = main.or(measured.by_dtype.values().next());
+    let plain =
+        plain.map(|constants| constants.clone().map(|c| (c.launch.get(), c.memory_efficiency)));
     let tiled = || Some(measured.products()?.map(|c| (c.launch, c.memory_efficiency)));
     match plain.or_else(tiled) {
-        Some(mut own) => {
-            own.origin = own.origin.max(Origin::Interpolated);
-            own
+        Some(mut sourced) => {
+            sourced.origin = sourced.origin.max(Origin::Interpolated);
+            sourced
         }
         None => published.products.clone().map(|constants| match constants {
             ProductConstants::Plain(c) => (c.launch.get(), c.memory_efficiency),

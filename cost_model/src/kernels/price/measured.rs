@@ -38,10 +38,10 @@ impl Measured {
         if has(profile, kind) {
             return Self::own(profile, &kind.name, Origin::Measured);
         }
-        let own = facts(kind, COMPARED);
+        let wanted = facts(kind, COMPARED);
         let siblings = cluster.kinds.iter().filter(|other| has(profile, other));
         let siblings = siblings
-            .filter_map(|other| Some((donor::distance(&own, &facts(other, COMPARED))?, other)));
+            .filter_map(|other| Some((donor::distance(&wanted, &facts(other, COMPARED))?, other)));
         match siblings.min_by(|a, b| a.0.total_cmp(&b.0)) {
             Some((_, donor)) => {
                 let mut transferred = Self::own(profile, &donor.name, Origin::Sibling);
@@ -87,15 +87,15 @@ impl Measured {
             .get(name)
             .into_iter()
             .flatten()
-            .map(|(dtype, own)| (*dtype, constants(own)))
+            .map(|(dtype, measured)| (*dtype, constants(measured)))
             .collect();
         // The kind's constants are of the one type with a rate and no constants of its own.
-        let mut own = rates.peak.keys().filter(|dtype| !by_dtype.contains_key(*dtype));
-        let main_dtype = own.next().copied().filter(|_| own.next().is_none());
+        let mut rated = rates.peak.keys().filter(|dtype| !by_dtype.contains_key(*dtype));
+        let main_dtype = rated.next().copied().filter(|_| rated.next().is_none());
         // Or they repeat those of the type that they were measured in.
         let main = profile.kinds.get(name);
         let mut types = profile.by_dtype.get(name).into_iter().flatten();
-        let repeated = types.find(|(_, own)| Some(*own) == main).map(|(dtype, _)| *dtype);
+        let repeated = types.find(|(_, of_type)| Some(*of_type) == main).map(|(dtype, _)| *dtype);
         let main_dtype = main_dtype.or(repeated);
         let streams = profile.streams.get(name).into_iter().flatten().map(|(family, stream)| {
             let provenance = provenance(&stream.provenance);

@@ -60,12 +60,12 @@ impl StepCosts {
         let constants = Constants::held(&stack, profile.stacks.get(&stack.name));
         let by_type = StepProducts::new(profile, device);
         let sourced = |(dtype, ..): (DType, _, _)| {
-            let own = by_type.of(dtype, stack.scaling);
-            let origin = match &own.provenance {
+            let of_type = by_type.of(dtype, stack.scaling);
+            let origin = match &of_type.provenance {
                 Provenance::Measured { .. } => Origin::Measured,
                 Provenance::Nominal { .. } => Origin::Nominal,
             };
-            (dtype, Sourced::of_profile(own.clone(), &own.provenance, origin))
+            (dtype, Sourced::of_profile(of_type.clone(), &of_type.provenance, origin))
         };
         let products = DType::ROWS.into_iter().map(sourced).collect();
         let rates = DType::ROWS
@@ -157,12 +157,12 @@ impl StepCosts {
         }
         let others = kernel.products.get(n_core(op, kernel)..).unwrap_or_default();
         let is_backward = op.phase != Phase::Forward;
-        let others = others.iter().map(|own| {
-            let (whole, share) = whole(op, kernel, *own);
+        let others = others.iter().map(|product| {
+            let (whole, share) = whole(op, kernel, *product);
             share * rates.product(whole.count, [whole.m, whole.n, whole.k])
         });
         let attention_s =
-            core(op, kernel).map_or(0.0, |own| rates.fused_attention(own, is_backward));
+            core(op, kernel).map_or(0.0, |core| rates.fused_attention(core, is_backward));
         let products = attention_s + others.sum::<f64>();
         let moved = match op.phase {
             Phase::BackwardWeight => rates
@@ -232,9 +232,9 @@ pub fn n_core(op: &Op, kernel: &Kernel) -> usize {
 
 /// The core of attention that one kernel of an op does.
 fn core(op: &Op, kernel: &Kernel) -> Option<Core> {
-    let own = kernel.products.get(..n_core(op, kernel))?;
-    let [sequence, head_dim] = positions_and_head(own.first()?).map(|extent| extent as f64);
-    let flops: f64 = own.iter().map(task::flops).sum();
+    let products = kernel.products.get(..n_core(op, kernel))?;
+    let [sequence, head_dim] = positions_and_head(products.first()?).map(|extent| extent as f64);
+    let flops: f64 = products.iter().map(task::flops).sum();
     // The gradients of two products are four.
     let flops = if op.phase == Phase::Forward { flops } else { flops / 2.0 };
     Some(Core { flops, sequence, head_dim })
@@ -244,20 +244,20 @@ fn core(op: &Op, kernel: &Kernel) -> Option<Core> {
 /// positions on both sides and contract a head, all others contract positions or have them on one
 /// side.
 #[must_use]
-pub fn positions_and_head(own: &Product) -> [u64; 2] {
-    let extents = [own.m, own.k, own.n];
+pub fn positions_and_head(product: &Product) -> [u64; 2] {
+    let extents = [product.m, product.k, product.n];
     [extents.into_iter().fold(0, u64::max), extents.into_iter().fold(u64::MAX, u64::min)]
 }
 
 /// The product that one of an op is a part of, and its share of it.
 #[must_use]
-pub fn whole(op: &Op, kernel: &Kernel, own: Product) -> (Product, f64) {
-    let Fused::Beside { columns, .. } = kernel.fused else { return (own, 1.0) };
+pub fn whole(op: &Op, kernel: &Kernel, product: Product) -> (Product, f64) {
+    let Fused::Beside { columns, .. } = kernel.fused else { return (product, 1.0) };
     let share = |part: u64| part as f64 / columns.max(1) as f64;
     match op.phase {
         // The gradient of what all of them read contracts their columns.
-        Phase::BackwardInput => (Product { k: columns, ..own }, share(own.k)),
-        _ => (Product { n: columns, ..own }, share(own.n)),
+        Phase::BackwardInput => (Product { k: columns, ..product }, share(product.k)),
+        _ => (Product { n: columns, ..product }, share(product.n)),
     }
 }
 

@@ -81,9 +81,11 @@ pub fn mg_wfbp(gradients: &[Gradient], cost: AllReduceCost) -> Vec<usize> {
 pub fn joined(gradients: &[Gradient], lengths: &[usize]) -> Vec<Gradient> {
     let mut left = gradients.iter();
     let group = |n: &usize| {
-        left.by_ref().take(*n).fold(Gradient { ready_s: 0.0, bytes: 0.0 }, |group, own| Gradient {
-            ready_s: group.ready_s.max(own.ready_s),
-            bytes: group.bytes + own.bytes,
+        left.by_ref().take(*n).fold(Gradient { ready_s: 0.0, bytes: 0.0 }, |group, gradient| {
+            Gradient {
+                ready_s: group.ready_s.max(gradient.ready_s),
+                bytes: group.bytes + gradient.bytes,
+            }
         })
     };
     lengths.iter().map(group).collect()

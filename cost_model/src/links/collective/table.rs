@@ -84,8 +84,8 @@ impl Table {
     /// The same without one point.
     #[must_use]
     pub fn without(&self, index: usize) -> Self {
-        let kept = self.points.iter().enumerate().filter(|(i, _)| *i != index);
-        Self { points: kept.map(|(_, point)| *point).collect() }
+        let others = self.points.iter().enumerate().filter(|(i, _)| *i != index);
+        Self { points: others.map(|(_, point)| *point).collect() }
     }
 
     /// Seconds for so many bytes. Below the least size its time holds; above the greatest one the
@@ -96,7 +96,7 @@ impl Table {
         let x = bytes.as_f64();
         let above = self.points.partition_point(|point| point.0 < x);
         let last = above.checked_sub(1).and_then(|below| self.points.get(below));
-        let (Some(last), Some(next)) = (last, self.points.get(above).filter(|own| own.0 > x))
+        let (Some(last), Some(next)) = (last, self.points.get(above).filter(|point| point.0 > x))
         else {
             return between(&self.points, x);
         };

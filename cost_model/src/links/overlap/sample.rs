@@ -122,10 +122,10 @@ mod tests {
             row([Some(5), None, Some(1), None], 3.0),
         ];
         let samples = samples(&rows);
-        let kept: Vec<&Sample> = samples.groups.values().flatten().collect();
-        assert_eq!(kept.len(), 1);
-        assert_eq!((kept[0].alone_s, kept[0].measured_s), ([1.0, 2.0, 0.0, 0.0], 1.21));
-        assert_eq!(kept[0].name, "a 8 GPUs (8x1) CG 5 7");
+        let accepted: Vec<&Sample> = samples.groups.values().flatten().collect();
+        assert_eq!(accepted.len(), 1);
+        assert_eq!((accepted[0].alone_s, accepted[0].measured_s), ([1.0, 2.0, 0.0, 0.0], 1.21));
+        assert_eq!(accepted[0].name, "a 8 GPUs (8x1) CG 5 7");
         assert_eq!((samples.n_refused["a"], samples.n_without_alone), (1, 1));
         assert_eq!(samples.refused.len(), 1);
         assert_eq!(samples.refused[0].code, "impossible-overlap");

@@ -182,7 +182,7 @@ fn sweep<'a>(
     let mut neighbours = Vec::new();
     for &op in order {
         let here = touching.of(op.index());
-        for own in (0..n).filter(|c| types.times(op)[*c] != UNSUPPORTED) {
+        for c in (0..n).filter(|c| types.times(op)[*c] != UNSUPPORTED) {
             neighbours.clear();
             for &index in here {
                 let edge = &edges[index as usize];
@@ -191,11 +191,11 @@ fn sweep<'a>(
                     Direction::Backward => edge.to,
                 };
                 let brought = |b: usize| match direction {
-                    Direction::Forward => types.remote(problem, b, own, &edge.bytes),
-                    Direction::Backward => types.remote(problem, own, b, &edge.bytes),
+                    Direction::Forward => types.remote(problem, b, c, &edge.bytes),
+                    Direction::Backward => types.remote(problem, c, b, &edge.bytes),
                 };
                 let times = types.times(other);
-                let release = value[other.index() * n + own];
+                let release = value[other.index() * n + c];
                 let shares = same_group(problem, op, other);
                 let arrival = (0..n)
                     .filter(|b| !shares && times[*b] != UNSUPPORTED)
@@ -206,10 +206,10 @@ fn sweep<'a>(
                     })
                     .min()
                     .unwrap_or(u64::MAX);
-                let work = if release == u64::MAX { UNSUPPORTED } else { times[own] };
+                let work = if release == u64::MAX { UNSUPPORTED } else { times[c] };
                 neighbours.push(Neighbour { arrival, release, work });
             }
-            value[op.index() * n + own] = join(&mut neighbours);
+            value[op.index() * n + c] = join(&mut neighbours);
         }
     }
     value

@@ -30,9 +30,11 @@ impl<'a> LoadSession<'a> {
         let loads = loads(problem, placement)?.iter().map(Load::total_ns).collect();
         let mut device = vec![DeviceId::new(0); problem.n_ops()];
         let mut readers = vec![Vec::new(); problem.n_tensors()];
-        for (op, own) in problem.actions.iter().filter_map(|op| Some((*op, placement.of(*op)?))) {
-            device[op.index()] = own;
-            problem.inputs(op).iter().for_each(|t| add(&mut readers[t.index()], own));
+        for (op, device_id) in
+            problem.actions.iter().filter_map(|op| Some((*op, placement.of(*op)?)))
+        {
+            device[op.index()] = device_id;
+            problem.inputs(op).iter().for_each(|t| add(&mut readers[t.index()], device_id));
         }
         Ok(Self { problem, device, loads, readers, n_unreachable: 0, history: Vec::new() })
     }

@@ -11,15 +11,15 @@ use crate::numeric::device_set::DeviceSet;
 impl Problem {
     pub(super) fn intern_device_sets(&mut self) -> Result<(), Diagnostic> {
         let n_devices = self.cluster.n_devices();
-        let mut own: Vec<Option<DeviceSet>> = vec![None; self.n_ops()];
+        let mut constrained: Vec<Option<DeviceSet>> = vec![None; self.n_ops()];
         for (op, devices) in &self.constraints.pins {
-            let set = own[op.index()].get_or_insert_with(|| DeviceSet::all(n_devices));
+            let set = constrained[op.index()].get_or_insert_with(|| DeviceSet::all(n_devices));
             let mut pinned = DeviceSet::none(n_devices);
             devices.iter().for_each(|d| pinned.insert(*d));
             set.intersect(&pinned);
         }
         for (op, devices) in &self.constraints.forbids {
-            let set = own[op.index()].get_or_insert_with(|| DeviceSet::all(n_devices));
+            let set = constrained[op.index()].get_or_insert_with(|| DeviceSet::all(n_devices));
             devices.iter().for_each(|d| set.remove(*d));
         }
         let mut positions = HashMap::new();
@@ -32,12 +32,12 @@ impl Problem {
             for (kind, runs) in runs.iter_mut().enumerate() {
                 *runs = unit.iter().all(|op| self.time_on_kind_ns(*op, kind) != UNSUPPORTED);
             }
-            let is_free = unit.iter().all(|op| own[op.index()].is_none());
+            let is_free = unit.iter().all(|op| constrained[op.index()].is_none());
             let known = if is_free { by_kinds.get(&runs).copied() } else { None };
             let position = match known {
                 Some(position) => position,
                 None => {
-                    let set = self.open_devices(unit, &runs, &own);
+                    let set = self.open_devices(unit, &runs, &constrained);
                     if set.is_empty() {
                         return Err(self.no_device(unit));
                     }
@@ -60,14 +60,21 @@ impl Problem {
     }
 
     /// Devices of the kinds that run a unit, pins and forbids of its members kept.
-    fn open_devices(&self, unit: &[OpId], runs: &[bool], own: &[Option<DeviceSet>]) -> DeviceSet {
+    fn open_devices(
+        &self,
+        unit: &[OpId],
+        runs: &[bool],
+        constrained: &[Option<DeviceSet>],
+    ) -> DeviceSet {
         let mut set = DeviceSet::all(self.cluster.n_devices());
         for device in self.cluster.device_ids() {
             if !runs[self.cluster.devices[device.index()].kind.index()] {
                 set.remove(device);
             }
         }
-        unit.iter().filter_map(|op| own[op.index()].as_ref()).for_each(|own| set.intersect(own));
+        unit.iter()
+            .filter_map(|op| constrained[op.index()].as_ref())
+            .for_each(|devices| set.intersect(devices));
         set
     }
 

@@ -67,13 +67,13 @@ pub(super) fn owners(graph: &Graph, gradients: &[Gradient]) -> Vec<Option<OpId>>
             .chain(&node.parameters)
             .map(|tensor| roots[tensor.index()])
             .collect();
-        let of_weight = parameter[op.index()].and_then(|own| reader[own.index()]);
+        let of_weight = parameter[op.index()].and_then(|weight| reader[weight.index()]);
         let reads_weight = || {
             let is_weight = |tensor: &&TensorId| {
-                let own = graph.tensor(**tensor);
-                own.role == Role::Parameter && own.trainable
+                let weight = graph.tensor(**tensor);
+                weight.role == Role::Parameter && weight.trainable
             };
-            read.iter().find(is_weight).and_then(|own| reader[own.index()])
+            read.iter().find(is_weight).and_then(|weight| reader[weight.index()])
         };
         let saved = || {
             let makers = read.iter().rev().filter_map(|tensor| producers[tensor.index()]);
@@ -100,10 +100,10 @@ fn made_for(graph: &Graph, gradients: &[Gradient]) -> Vec<Option<TensorId>> {
         if op.phase != Phase::BackwardWeight {
             continue;
         }
-        let own = op.outputs.iter().find_map(|output| of_tensor[output.index()]);
-        of_op[index] = own;
+        let parameter = op.outputs.iter().find_map(|output| of_tensor[output.index()]);
+        of_op[index] = parameter;
         for input in &op.inputs {
-            of_tensor[input.index()] = of_tensor[input.index()].or(own);
+            of_tensor[input.index()] = of_tensor[input.index()].or(parameter);
         }
     }
     of_op

@@ -291,7 +291,8 @@ impl Step {
         if node.work == Work::View {
             let source = node.inputs.first().copied().filter(|t| self.needs_gradient(*t));
             if let Some(source) = source {
-                let [whole, part] = [source, first].map(|own| elements(self.graph.tensor(own)));
+                let [whole, part] =
+                    [source, first].map(|tensor| elements(self.graph.tensor(tensor)));
                 if whole == part && gradients.len() == 1 {
                     self.pass_view(op, first, source);
                 } else {

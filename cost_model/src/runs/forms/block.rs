@@ -269,7 +269,7 @@ fn cast_bytes(
         WeightCasts::EachStep => 0.0,
         WeightCasts::EachPass => each * extents.parameters(),
     };
-    let own = match direction {
+    let cast = match direction {
         Direction::Forward => inputs,
         Direction::Backward => results,
     };
@@ -277,7 +277,7 @@ fn cast_bytes(
         (Pieces::Copied, true) => gathered_casts(run, extents, stack.scaling),
         _ => 0.0,
     };
-    each * own / tensor + weights + gathered
+    each * cast / tensor + weights + gathered
 }
 
 /// What DTensor's ranks cast beside: of pieces in 8 bits the transposed copy is made of the whole, and

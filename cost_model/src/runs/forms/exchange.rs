@@ -74,8 +74,8 @@ impl System {
         for host in 0..(from + to).div_ceil(per_host) {
             let senders = of_host(host, 0, from) as f64;
             let receivers = of_host(host, from, from + to) as f64;
-            let mut at = |own: f64, each: f64, others: f64| {
-                if own > 0.0 {
+            let mut at = |n_here: f64, each: f64, others: f64| {
+                if n_here > 0.0 {
                     here = here.max(each * others);
                     there = there.max(each * (1.0 - others));
                 }
@@ -151,8 +151,8 @@ mod tests {
 
     const TOKENS: Tokens = Tokens { count: 1e5, bytes: 1e4, visits: 2.0 };
 
-    fn near(own: f64, wanted: f64) {
-        assert!((own / wanted - 1.0).abs() < 1e-9, "{own} is not {wanted}");
+    fn near(value: f64, wanted: f64) {
+        assert!((value / wanted - 1.0).abs() < 1e-9, "{value} is not {wanted}");
     }
 
     fn all_to_all(system: &System, group: Spread) -> f64 {

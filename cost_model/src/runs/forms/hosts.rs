@@ -124,7 +124,7 @@ pub fn is_far_apart(cluster: &Cluster) -> bool {
 pub fn unlike_memory(cluster: &Cluster) -> Option<Diagnostic> {
     let limits = || cluster.devices.iter().map(ir::cluster::Device::memory_limit);
     let least = limits().flatten().min()?;
-    limits().any(|own| own != Some(least)).then(|| {
+    limits().any(|limit| limit != Some(least)).then(|| {
         let message = format!("devices can hold unlike amounts; all are planned for {least}");
         Diagnostic::warning("unlike-memory", message)
     })

@@ -192,8 +192,8 @@ impl Likeness {
         }
     }
 
-    fn shares(&self, own: Trait, other: &Self) -> bool {
-        match own {
+    fn shares(&self, property: Trait, other: &Self) -> bool {
+        match property {
             Trait::Stack => self.stack == other.stack,
             Trait::Architecture => self.architecture == other.architecture,
             Trait::Operands => self.bits == other.bits,
@@ -204,9 +204,9 @@ impl Likeness {
 }
 
 /// Architectures of published runs; what ran on others is no more like one than like another.
-const fn judged_as(own: Architecture) -> Architecture {
-    match own {
-        Architecture::Ampere | Architecture::Hopper | Architecture::Blackwell => own,
+const fn judged_as(architecture: Architecture) -> Architecture {
+    match architecture {
+        Architecture::Ampere | Architecture::Hopper | Architecture::Blackwell => architecture,
         _ => Architecture::Other,
     }
 }
@@ -267,25 +267,25 @@ pub fn spread<'a>(
     let is_test = |like: &Likeness| like.stack == Family::MegatronTests;
     let judged: Vec<&Judged<'a>> = judged
         .iter()
-        .filter(|own| own.figure == figure && (is_test(&like) || !is_test(&own.like)))
+        .filter(|row| row.figure == figure && (is_test(&like) || !is_test(&row.like)))
         .collect();
-    let unlike = |own: &Judged<'_>| -> Vec<Trait> {
-        Trait::ALL.into_iter().filter(|own_trait| !like.shares(*own_trait, &own.like)).collect()
+    let unlike = |row: &Judged<'_>| -> Vec<Trait> {
+        Trait::ALL.into_iter().filter(|own_trait| !like.shares(*own_trait, &row.like)).collect()
     };
-    let left = |own: &Trait| if measured.contains(own) { own.left() } else { 1.0 };
-    let of_trait = |own: &Trait| left(own) * figure.variance(*own);
+    let left = |property: &Trait| if measured.contains(property) { property.left() } else { 1.0 };
+    let of_trait = |property: &Trait| left(property) * figure.variance(*property);
     let variance = |unlike: &[Trait]| unlike.iter().map(of_trait).sum::<f64>();
     let least = judged
         .iter()
-        .map(|own| unlike(own))
+        .map(|row| unlike(row))
         .min_by(|a, b| variance(a).total_cmp(&variance(b)).then_with(|| a.cmp(b)));
     let least = least.unwrap_or_else(|| Trait::ALL.to_vec());
-    let nearest: Vec<&Judged<'a>> = judged.into_iter().filter(|own| unlike(own) == least).collect();
-    let n_models: u32 = nearest.iter().map(|own| own.n_models).sum();
-    let squares: f64 = nearest.iter().map(|own| own.squares).sum();
+    let nearest: Vec<&Judged<'a>> = judged.into_iter().filter(|row| unlike(row) == least).collect();
+    let n_models: u32 = nearest.iter().map(|row| row.n_models).sum();
+    let squares: f64 = nearest.iter().map(|row| row.squares).sum();
     let believed = WORTH * figure.believed() * figure.believed();
     let shrunk = (believed + squares) / (WORTH + f64::from(n_models));
-    let mut sets: Vec<&str> = nearest.iter().map(|own| own.set).collect();
+    let mut sets: Vec<&str> = nearest.iter().map(|row| row.set).collect();
     sets.dedup();
     Spread { deviation: (shrunk + variance(&least)).sqrt(), sets, n_models, unlike: least }
 }
@@ -349,17 +349,20 @@ mod tests {
         let ampere = Likeness { architecture: Architecture::Ampere, ..PLAIN };
         let experts = Likeness { has_experts: true, ..PLAIN };
         let table = [judged(ampere, 5, 0.1), judged(experts, 50, 0.01)];
-        let own = spread(Figure::Step, (&PLAIN, &[]), &table);
-        assert_eq!((own.unlike.as_slice(), own.n_models), ([Trait::Architecture].as_slice(), 5));
+        let found = spread(Figure::Step, (&PLAIN, &[]), &table);
+        assert_eq!(
+            (found.unlike.as_slice(), found.n_models),
+            ([Trait::Architecture].as_slice(), 5)
+        );
         let same = spread(Figure::Step, (&ampere, &[]), &table);
-        assert!(same.unlike.is_empty() && same.deviation < own.deviation);
+        assert!(same.unlike.is_empty() && same.deviation < found.deviation);
         let tests = Likeness { stack: Family::MegatronTests, ..PLAIN };
         let with_tests = [table[0], judged(tests, 9, 1.0)];
-        assert_eq!(spread(Figure::Step, (&PLAIN, &[]), &with_tests), own);
+        assert_eq!(spread(Figure::Step, (&PLAIN, &[]), &with_tests), found);
         assert!(spread(Figure::Step, (&tests, &[]), &with_tests).unlike.is_empty());
         let wide = spread(Figure::Step, (&experts, &[]), &table[..1]);
         assert_eq!(wide.unlike, [Trait::Architecture, Trait::Experts]);
-        assert!(wide.deviation > own.deviation);
+        assert!(wide.deviation > found.deviation);
     }
 
     #[test]
@@ -380,8 +383,8 @@ mod tests {
     #[test]
     fn times_say_nothing_of_peaks() {
         let table = [judged(PLAIN, 12, 0.05)];
-        let own = spread(Figure::Peak, (&PLAIN, &[]), &table);
-        assert_eq!((own.n_models, own.sets.len()), (0, 0));
+        let found = spread(Figure::Peak, (&PLAIN, &[]), &table);
+        assert_eq!((found.n_models, found.sets.len()), (0, 0));
         let peaks = [Judged { figure: Figure::Peak, ..table[0] }];
         // (4 x 0.0016 + 12 x 0.0025) / 16.
         let like = spread(Figure::Peak, (&PLAIN, &[]), &peaks);
@@ -397,8 +400,8 @@ mod tests {
         let [wide, narrow] =
             [nominal, fitted].map(|basis| spread(basis.figure(), (&ampere, &[]), &table));
         assert!(wide.interval().high > narrow.interval().high);
-        let own = corrected.corrected().unwrap();
-        assert_eq!(own.around(2.0), [2.0 * own.low, 2.0 * own.high]);
-        assert!(own.high < narrow.interval().high && fitted.corrected().is_none());
+        let interval = corrected.corrected().unwrap();
+        assert_eq!(interval.around(2.0), [2.0 * interval.low, 2.0 * interval.high]);
+        assert!(interval.high < narrow.interval().high && fitted.corrected().is_none());
     }
 }

@@ -331,7 +331,8 @@ pub fn seat_of(degrees: &Parallelism, device: u64) -> [[u32; 2]; 2] {
     let [tensor, context, data] = [degrees.tensor, degrees.context, degrees.data].map(count);
     let replica = device / data_stride(degrees) % data * context + device / tensor % context;
     let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-    [[device % tensor, tensor], [replica, context.saturating_mul(data)]].map(|own| own.map(narrow))
+    [[device % tensor, tensor], [replica, context.saturating_mul(data)]]
+        .map(|pair| pair.map(narrow))
 }
 
 /// By host its pipeline ranks with the devices of each; of hosts with equal ones and equal room the
@@ -352,7 +353,7 @@ pub fn hosts(degrees: &Parallelism, per_host: u64, room: &[Option<Bytes>]) -> Ve
         let devices = devices.into_iter().collect();
         HostCosts { host: u32::try_from(host).unwrap_or(u32::MAX), limit, devices }
     };
-    (0..n_hosts).map(of).filter(|own| seen.insert((own.limit, own.devices.clone()))).collect()
+    (0..n_hosts).map(of).filter(|host| seen.insert((host.limit, host.devices.clone()))).collect()
 }
 
 #[cfg(test)]

@@ -154,8 +154,14 @@ pub(super) mod tests {
 
     impl Case {
         pub(in crate::runs::forms) fn sharded(&self) -> Sharded<'_> {
-            let (gradients, dtype, held) = (Gradients::default(), DType::Bf16, Held::default());
-            Sharded { card: &self.card, parallelism: &self.parallelism, gradients, dtype, held }
+            let (gradients, dtype, stored) = (Gradients::default(), DType::Bf16, Held::default());
+            Sharded {
+                card: &self.card,
+                parallelism: &self.parallelism,
+                gradients,
+                dtype,
+                held: stored,
+            }
         }
     }
 

@@ -103,41 +103,41 @@ impl<'a> Steps<'a> {
     pub fn closed_form_s(&self, run: &'a Run) -> f64 {
         let ranks = run.ranks();
         let (priced, figures) = self.priced(run, &ranks);
-        let mut own = vec![Rank::default(); run.degrees().pipeline.max(1) as usize];
+        let mut by_rank = vec![Rank::default(); run.degrees().pipeline.max(1) as usize];
         let mut slowest_hop_s = 0.0_f64;
         for (figures, seat) in figures.iter().zip(seats(&ranks)) {
             let ending = figures.ending.unwrap_or_else(|| priced.ending(figures, seat));
-            own[seat.rank as usize].add(figures, ending);
+            by_rank[seat.rank as usize].add(figures, ending);
             let (bytes, link) = priced.way(seat.rank, seat.next, figures.sends);
             slowest_hop_s = slowest_hop_s.max(link.start_up_s + bytes / link.rate.get());
         }
-        let (p, n_chunks) = (own.len() as f64, figures.len() as f64);
+        let (p, n_chunks) = (by_rank.len() as f64, figures.len() as f64);
         let m = run.degrees().n_micro_batches as f64;
-        let slowest_s = own.iter().map(|rank| rank.passes_s).fold(0.0, f64::max);
-        let all_s: f64 = own.iter().map(|rank| rank.passes_s).sum();
+        let slowest_s = by_rank.iter().map(|rank| rank.passes_s).fold(0.0, f64::max);
+        let all_s: f64 = by_rank.iter().map(|rank| rank.passes_s).sum();
         let bubble_s = (all_s - slowest_s) / (n_chunks / p).max(1.0);
         // On the way through all ranks at start and end, and twice per chunk and micro-batch in
         // between, for the share `(p - 1) / p` of it that 1F1B cannot hide.
         let hops_s = 2.0 * slowest_hop_s * (p - 1.0) * (1.0 + m * n_chunks / p / p);
-        let end_s = own.iter().map(Rank::end_s).fold(0.0, f64::max);
+        let end_s = by_rank.iter().map(Rank::end_s).fold(0.0, f64::max);
         m * slowest_s + bubble_s + hops_s + end_s
     }
 }
 
 /// What of a stage's figures a time is of.
-fn timed(timed: Timed, own: StageFigures, priced: &Priced<'_>, seat: Seat) -> StageFigures {
+fn timed(timed: Timed, figures: StageFigures, priced: &Priced<'_>, seat: Seat) -> StageFigures {
     match timed {
-        Timed::Step => own,
+        Timed::Step => figures,
         Timed::Passes => {
-            let ending = priced.ending(&own, seat);
-            StageFigures { ending: Some(Ending { optimizer_s: 0.0, ..ending }), ..own }
+            let ending = priced.ending(&figures, seat);
+            StageFigures { ending: Some(Ending { optimizer_s: 0.0, ..ending }), ..figures }
         }
         Timed::Forward | Timed::Blocks => StageFigures {
             backward_s: 0.0,
             weight_s: 0.0,
             recompute_s: 0.0,
             ending: Some(Ending::default()),
-            ..own
+            ..figures
         },
     }
 }
@@ -151,9 +151,9 @@ struct Rank {
 }
 
 impl Rank {
-    fn add(&mut self, own: &StageFigures, ending: Ending) {
-        self.passes_s += own.seconds();
-        self.backward_s += own.backward_s + own.recompute_s;
+    fn add(&mut self, figures: &StageFigures, ending: Ending) {
+        self.passes_s += figures.seconds();
+        self.backward_s += figures.backward_s + figures.recompute_s;
         self.ending.exchange_s += ending.exchange_s;
         self.ending.tied_s += ending.tied_s;
         self.ending.overlapped_s += ending.overlapped_s;

@@ -100,7 +100,7 @@ fn scale_up(cluster: &Cluster) -> [bool; 2] {
 
 fn leads_through_host(cluster: &Cluster, way: &RouteKind) -> bool {
     let ways = cluster.nodes.iter().filter_map(|node| node.to_device.as_ref());
-    ways.into_iter().any(|own| own.name == way.name)
+    ways.into_iter().any(|to_device| to_device.name == way.name)
 }
 
 /// Powers of two of bytes at which curves are sampled, between which they are nearly straight.
@@ -198,31 +198,31 @@ impl System {
     #[must_use]
     pub fn of_group(
         (cluster, profile): (&Cluster, &Profile),
-        (own, other): (&[DeviceId], Option<DeviceId>),
+        (devices, other): (&[DeviceId], Option<DeviceId>),
         [inside, network]: [Option<Link>; 2],
     ) -> Option<Self> {
-        let device = cluster.kind_of(*own.first()?).clone();
+        let device = cluster.kind_of(*devices.first()?).clone();
         let (start_up_s, bytes_per_s) = UNREACHABLE;
         let none = link(start_up_s, bytes_per_s)?;
         let card = |from: DeviceId| Some(cluster.route(from, other?)?.send);
         let node = |device: DeviceId| cluster.devices.get(device.index()).and_then(|d| d.node);
-        let host = node(*own.first()?);
+        let host = node(*devices.first()?);
         let is_there = |device: &DeviceId| match host {
             Some(_) => node(*device) == host,
-            None => own.contains(device),
+            None => devices.contains(device),
         };
         let mut sharing: HashMap<ChannelId, u64> = HashMap::new();
         for card in cluster.device_ids().filter(is_there).filter_map(card) {
             *sharing.entry(card).or_default() += 1;
         }
-        let neighbour = own.get(1).and_then(|other| cluster.route(*own.first()?, *other));
+        let neighbour = devices.get(1).and_then(|other| cluster.route(*devices.first()?, *other));
         let is_up = neighbour.is_some_and(|way| !leads_through_host(cluster, way.kind));
         Some(Self {
             name: String::new(),
             products: StepProducts::new(profile, &device),
             measured: measured_collectives(profile, &device.name),
             device,
-            per_host: own.len() as u64,
+            per_host: devices.len() as u64,
             per_memory: cluster.device_ids().filter(|device| node(*device) == host).count() as u64,
             slower_inside: 1.0,
             inside: inside.or(network).unwrap_or(none),
@@ -452,7 +452,8 @@ pub(crate) mod tests {
             |system: &System, in_host| system.exchange_s(group(in_host), 1e9, [1.0, 1.0]);
         let start_up = 126.0 * NETWORK_START_UP_S;
         let by_hand = |rate: f64| start_up + 2.0 * 63.0 / 64.0 * 1e9 / rate;
-        let near = |own: f64, wanted: f64| assert!((own / wanted - 1.0).abs() < 1e-9, "{own}");
+        let near =
+            |value: f64, wanted: f64| assert!((value / wanted - 1.0).abs() < 1e-9, "{value}");
         near(exchange(&system, 8), by_hand(200e9));
         near(exchange(&system, 1), by_hand(25e9));
         near(system.exchange_s(group(1), 1e9, [0.5, 0.8]), by_hand(10e9));
@@ -473,7 +474,8 @@ pub(crate) mod tests {
     #[test]
     fn rings_by_hand() {
         let mut system = a100();
-        let near = |own: f64, wanted: f64| assert!((own / wanted - 1.0).abs() < 1e-9, "{own}");
+        let near =
+            |value: f64, wanted: f64| assert!((value / wanted - 1.0).abs() < 1e-9, "{value}");
         let degrees = |tensor, context| Parallelism { tensor, context, ..Parallelism::default() };
         let ring = Group::context(&degrees(4, 4));
         near(system.next_in_ring_s(ring, 1e9, 1.0), NETWORK_START_UP_S + 1e9 / 25e9);

@@ -64,13 +64,13 @@ fn equal_stages_and_free_transfers_take_the_textbook_step() {
         let pricing = Steps::new(&system, &stack, &constants, &none).pricing(&run);
         let priced = pricing.price(run.degrees(), false).unwrap();
         let middle = Place { first: false, last: false };
-        let mut own = priced.stage(&run.plan.partition.stages[0], middle).unwrap();
-        own.ending = Some(Ending::default());
+        let mut stage = priced.stage(&run.plan.partition.stages[0], middle).unwrap();
+        stage.ending = Some(Ending::default());
         let ranks: Vec<u32> = (0..p).collect();
         let grid = one_f_one_b(p, m);
-        let costs = lowered(&*priced, &vec![own; p as usize], &ranks, &grid);
+        let costs = lowered(&*priced, &vec![stage; p as usize], &ranks, &grid);
         let step_s = judge(&costs, &grid).unwrap().report.step_time.seconds();
-        let by_hand = f64::from(m + p - 1) * own.seconds();
+        let by_hand = f64::from(m + p - 1) * stage.seconds();
         assert!((step_s / by_hand - 1.0).abs() < 1e-6, "{p} {m}: {step_s} {by_hand}");
     }
 }
@@ -82,17 +82,19 @@ fn what_is_computed_again_is_not_kept() {
     let run = run(2, 4, 1);
     let pricing = Steps::new(&system, &stack, &constants, &none).pricing(&run);
     let priced = pricing.price(run.degrees(), false).unwrap();
-    let kept = |recompute| {
+    let activation = |recompute| {
         let stage = Stage { recompute, ..run.plan.partition.stages[0].clone() };
         priced.stage(&stage, Place::of(0, 2)).unwrap().activation
     };
     let values = 2.0 * 512.0 * 1024.0;
-    assert_eq!(kept(Recompute::Full), 4.0 * values);
-    assert_eq!(kept(Recompute::Uniform { blocks: 2 }), 2.0 * values);
-    assert_eq!(kept(Recompute::Selective), 4.0 * 17.0 * values);
-    assert_eq!(kept(Recompute::Block { blocks: 4 }), kept(Recompute::Full));
-    assert!(kept(Recompute::None) > kept(Recompute::Selective));
-    assert!(kept(Recompute::Block { blocks: 1 }) > kept(Recompute::Block { blocks: 2 }));
+    assert_eq!(activation(Recompute::Full), 4.0 * values);
+    assert_eq!(activation(Recompute::Uniform { blocks: 2 }), 2.0 * values);
+    assert_eq!(activation(Recompute::Selective), 4.0 * 17.0 * values);
+    assert_eq!(activation(Recompute::Block { blocks: 4 }), activation(Recompute::Full));
+    assert!(activation(Recompute::None) > activation(Recompute::Selective));
+    assert!(
+        activation(Recompute::Block { blocks: 1 }) > activation(Recompute::Block { blocks: 2 })
+    );
 }
 
 /// ZeRO-3 gathers parameters before each pass and scatters gradients after it, and an eighth of the
@@ -106,8 +108,8 @@ fn sharded_parameters_are_gathered_and_their_optimizer_is_shared_out() {
     let of = |zero| {
         let degrees = Parallelism { data: 8, zero, ..run.degrees().clone() };
         let priced = pricing.price(&degrees, false).unwrap();
-        let own = priced.stage(&run.plan.partition.stages[0], Place::of(0, 1)).unwrap();
-        (own, priced.ending(&own, Seat { stage: 0, n_stages: 1, rank: 0, next: 0 }))
+        let stage = priced.stage(&run.plan.partition.stages[0], Place::of(0, 1)).unwrap();
+        (stage, priced.ending(&stage, Seat { stage: 0, n_stages: 1, rank: 0, next: 0 }))
     };
     let (whole, all) = of(ZeroStage::None);
     let (shared, left) = of(ZeroStage::Parameters);

@@ -47,9 +47,9 @@ fn plan(random: &mut SmallRng, n_devices: u32, n_blocks: u32) -> Plan {
         if devices.len() < 2 * tensor * data || random.random_bool(0.3) {
             break;
         }
-        let own = devices.split_off(devices.len() - tensor * data);
+        let taken = devices.split_off(devices.len() - tensor * data);
         let n = random.random_range(1..=n_blocks - next);
-        stages.push((next..next + n, own, tensor as u32, data));
+        stages.push((next..next + n, taken, tensor as u32, data));
         next += n;
     }
     stages.push((next..n_blocks, devices, 1, 0));
@@ -71,9 +71,11 @@ fn plan(random: &mut SmallRng, n_devices: u32, n_blocks: u32) -> Plan {
 }
 
 /// What a device holds, element by element.
-fn elements(sizes: &Sizes, own: &Holding) -> BTreeSet<(Tensor, bool, u64)> {
-    let parts = sizes.parts(own).into_iter();
-    parts.flat_map(|((tensor, is_state), own)| own.map(move |at| (tensor, is_state, at))).collect()
+fn elements(sizes: &Sizes, holding: &Holding) -> BTreeSet<(Tensor, bool, u64)> {
+    let parts = sizes.parts(holding).into_iter();
+    parts
+        .flat_map(|((tensor, is_state), range)| range.map(move |at| (tensor, is_state, at)))
+        .collect()
 }
 
 /// Devices that all reach each other but for one pair.
@@ -134,8 +136,8 @@ fn all_devices_together_hold_the_model() {
         let sizes = Sizes::of(&model, StateFormat::Megatron, Optimizer::AdamW);
         let plan = plan(random, n_devices, n_blocks);
         let mut count: BTreeMap<(Tensor, bool, u64), usize> = BTreeMap::new();
-        for own in holdings(&plan).unwrap() {
-            for one in elements(&sizes, &own) {
+        for holding in holdings(&plan).unwrap() {
+            for one in elements(&sizes, &holding) {
                 *count.entry(one).or_default() += 1;
             }
         }
@@ -147,7 +149,7 @@ fn all_devices_together_hold_the_model() {
             match is_state {
                 true => assert_eq!(n, if is_tied(tensor) { ends } else { 1 }, "{tensor} {at}"),
                 false => {
-                    let replicas = |own: &Stage| own.mesh.as_ref().unwrap().samples.len();
+                    let replicas = |stage: &Stage| stage.mesh.as_ref().unwrap().samples.len();
                     let stages = &plan.partition.stages;
                     let most: usize = stages.iter().map(replicas).sum();
                     assert!((1..=most).contains(&n), "{tensor} {at}");
@@ -169,34 +171,35 @@ fn moves_bring_each_element_once_from_where_it_is() {
         let sizes = Sizes::of(&model, StateFormat::Megatron, Optimizer::AdamW);
         let cluster = cluster(n_devices as usize, random);
         let plans = [plan(random, n_devices, n_blocks), plan(random, n_devices, n_blocks)];
-        let [mut old, new] = plans.map(|own| holdings(&own).unwrap());
+        let [mut old, new] = plans.map(|plan| holdings(&plan).unwrap());
         let lost = random.random_range(0..old.len());
         old.remove(lost);
         let has: BTreeMap<DeviceId, _> =
-            old.iter().map(|own| (own.device, elements(&sizes, own))).collect();
+            old.iter().map(|holding| (holding.device, elements(&sizes, holding))).collect();
         let mut got: BTreeMap<DeviceId, BTreeSet<(Tensor, bool, u64)>> = BTreeMap::new();
-        for own in moves(&cluster, &sizes, [&old, &new]) {
-            let width = if own.is_state { 12 } else { 2 };
-            assert_eq!(own.bytes.0, (own.elements.end - own.elements.start) * width);
-            for at in own.elements.clone() {
-                let one = (own.tensor, own.is_state, at);
-                let reaches = |from: &DeviceId| cluster.route(*from, own.to).is_some();
-                match own.from {
+        for transfer in moves(&cluster, &sizes, [&old, &new]) {
+            let width = if transfer.is_state { 12 } else { 2 };
+            assert_eq!(transfer.bytes.0, (transfer.elements.end - transfer.elements.start) * width);
+            for at in transfer.elements.clone() {
+                let one = (transfer.tensor, transfer.is_state, at);
+                let reaches = |from: &DeviceId| cluster.route(*from, transfer.to).is_some();
+                match transfer.from {
                     Some(from) => assert!(has[&from].contains(&one) && reaches(&from)),
                     None => {
-                        let mut holders =
-                            has.iter().filter(|(from, own)| own.contains(&one) && reaches(from));
+                        let mut holders = has
+                            .iter()
+                            .filter(|(from, present)| present.contains(&one) && reaches(from));
                         assert!(holders.next().is_none(), "{one:?}");
                     }
                 }
-                assert!(got.entry(own.to).or_default().insert(one), "twice");
-                n_moves[usize::from(own.from.is_none())] += 1;
+                assert!(got.entry(transfer.to).or_default().insert(one), "twice");
+                n_moves[usize::from(transfer.from.is_none())] += 1;
             }
         }
-        for own in &new {
-            let had = has.get(&own.device).cloned().unwrap_or_default();
-            let needs: BTreeSet<_> = elements(&sizes, own).difference(&had).copied().collect();
-            assert_eq!(got.remove(&own.device).unwrap_or_default(), needs, "seed {seed}");
+        for holding in &new {
+            let had = has.get(&holding.device).cloned().unwrap_or_default();
+            let needs: BTreeSet<_> = elements(&sizes, holding).difference(&had).copied().collect();
+            assert_eq!(got.remove(&holding.device).unwrap_or_default(), needs, "seed {seed}");
         }
         assert!(got.is_empty());
         assert!(moves(&cluster, &sizes, [&new, &new]).is_empty());
@@ -218,13 +221,17 @@ fn fewer_bytes_move_where_devices_that_are_alike_change_places() {
         let arranged = with_fewest_moves(&cluster, &sizes, &old, &new).unwrap();
         let bytes = |plan: &Plan| -> u64 {
             let found = moves(&cluster, &sizes, [&old, &holdings(plan).unwrap()]);
-            found.iter().map(|own| own.bytes.0).sum()
+            found.iter().map(|transfer| transfer.bytes.0).sum()
         };
         let (before, after) = (bytes(&new), bytes(&arranged));
         assert!(after <= before, "seed {seed}: {after} {before}");
         n_fewer += u64::from(after < before);
         let devices = |plan: &Plan| -> BTreeSet<DeviceId> {
-            plan.partition.stages.iter().flat_map(|own| own.mesh.clone().unwrap().devices).collect()
+            plan.partition
+                .stages
+                .iter()
+                .flat_map(|stage| stage.mesh.clone().unwrap().devices)
+                .collect()
         };
         assert_eq!(devices(&new).len(), devices(&arranged).len());
     }

@@ -173,49 +173,51 @@ impl<'a> Lowered<'a> {
 fn steps(costs: &PipelineCosts) -> Result<(Vec<Step>, u32), Violation> {
     let ways = way::ways(costs)?;
     let mut steps = vec![Step::default(); costs.stages.len() << VARIANT_BITS];
-    for (stage, own) in costs.stages.iter().enumerate() {
-        let held = own.stash + own.recomputed;
-        let early = held - own.kept_for_weight;
-        let forth = ways.forward[stage];
-        let back = ways.backward[stage];
+    for (index, stage) in costs.stages.iter().enumerate() {
+        let whole = stage.stash + stage.recomputed;
+        let early = whole - stage.kept_for_weight;
+        let forth = ways.forward[index];
+        let back = ways.backward[index];
         let nowhere = Way::default();
         for variant in Variant::ALL {
             let (duration, allocated, freed, temporary, way) = match variant {
-                Variant::Forward => (own.forward, own.stash.0, 0, own.forward_temporary, forth),
-                Variant::Recompute => {
-                    (own.recompute, own.recomputed.0, 0, own.forward_temporary, nowhere)
+                Variant::Forward => {
+                    (stage.forward, stage.stash.0, 0, stage.forward_temporary, forth)
                 }
-                Variant::Backward => (own.backward, 0, held.0, own.backward_temporary, back),
+                Variant::Recompute => {
+                    (stage.recompute, stage.recomputed.0, 0, stage.forward_temporary, nowhere)
+                }
+                Variant::Backward => (stage.backward, 0, whole.0, stage.backward_temporary, back),
                 Variant::LateBackward => (
-                    own.recompute + own.backward,
-                    own.recomputed.0,
-                    held.0,
-                    own.backward_temporary,
+                    stage.recompute + stage.backward,
+                    stage.recomputed.0,
+                    whole.0,
+                    stage.backward_temporary,
                     back,
                 ),
                 Variant::Input => (
-                    own.backward_input,
-                    own.made_for_weight.0,
+                    stage.backward_input,
+                    stage.made_for_weight.0,
                     early.0,
-                    own.backward_temporary,
+                    stage.backward_temporary,
                     back,
                 ),
                 Variant::LateInput => (
-                    own.recompute + own.backward_input,
-                    (own.recomputed + own.made_for_weight).0,
+                    stage.recompute + stage.backward_input,
+                    (stage.recomputed + stage.made_for_weight).0,
                     early.0,
-                    own.backward_temporary,
+                    stage.backward_temporary,
                     back,
                 ),
                 Variant::Weight => (
-                    own.backward_weight,
+                    stage.backward_weight,
                     0,
-                    (own.kept_for_weight.min(held) + own.made_for_weight).0,
-                    own.backward_temporary,
+                    (stage.kept_for_weight.min(whole) + stage.made_for_weight).0,
+                    stage.backward_temporary,
                     nowhere,
                 ),
             };
-            steps[stage << VARIANT_BITS | variant as usize] =
+            steps[index << VARIANT_BITS | variant as usize] =
                 Step { duration: duration.0, allocated, freed, temporary: temporary.0, way };
         }
     }

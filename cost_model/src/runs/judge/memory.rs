@@ -75,13 +75,13 @@ fn row(
         let start = starts[index];
         // A cell without duration counts only if its instant is the last before time goes on.
         let lasts = step.duration > 0;
-        let held = if lasts { level + step.temporary } else { level - step.freed };
+        let present = if lasts { level + step.temporary } else { level - step.freed };
         level -= step.freed;
-        during[index] = held;
+        during[index] = present;
         after[index] = level;
         let counts = lasts || starts.get(index + 1).is_some_and(|next| *next > start);
-        if counts && held > peak.bytes {
-            peak = Peak { bytes: held, at: start };
+        if counts && present > peak.bytes {
+            peak = Peak { bytes: present, at: start };
             peak_cell = u32::try_from(cells.start + index).ok();
         }
     }
@@ -91,19 +91,19 @@ fn row(
 /// What lies on a rank at its peak, largest first.
 #[must_use]
 pub fn alive(lowered: &Lowered<'_>, trace: &Trace, rank: usize) -> Vec<Holding> {
-    let mut held = Held::new(lowered, rank);
+    let mut holdings = Held::new(lowered, rank);
     if let Some(cell) = trace.peak_cell.get(rank).copied().flatten() {
         for earlier in lowered.cells_of(rank).start..cell as usize {
-            held.run(lowered.step_of[earlier]);
+            holdings.run(lowered.step_of[earlier]);
         }
         let step = lowered.step_of[cell as usize];
         if lowered.steps[step as usize].duration > 0 {
-            held.begin(step);
+            holdings.begin(step);
         } else {
-            held.run(step);
+            holdings.run(step);
         }
     }
-    held.list()
+    holdings.list()
 }
 
 /// Counts of what lies on a rank.
@@ -135,7 +135,7 @@ impl<'a> Held<'a> {
     fn run(&mut self, step: u32) {
         self.begin(step);
         self.running = None;
-        let [stash, recomputed, kept] = &mut self.counts[(step >> VARIANT_BITS) as usize];
+        let [stash, recomputed, for_weight] = &mut self.counts[(step >> VARIANT_BITS) as usize];
         match variant(step) {
             Variant::Backward | Variant::LateBackward => {
                 *stash -= 1;
@@ -144,9 +144,9 @@ impl<'a> Held<'a> {
             Variant::Input | Variant::LateInput => {
                 *stash -= 1;
                 *recomputed -= 1;
-                *kept += 1;
+                *for_weight += 1;
             }
-            Variant::Weight => *kept -= 1,
+            Variant::Weight => *for_weight -= 1,
             Variant::Forward | Variant::Recompute => {}
         }
     }
@@ -164,7 +164,7 @@ impl<'a> Held<'a> {
                 continue;
             }
             let stage = Some(StageId::new(index));
-            let [stash, recomputed, kept] = self.counts[index];
+            let [stash, recomputed, for_weight] = self.counts[index];
             add(HoldingKind::Persistent, stage, 0, costs.persistent.0);
             let whole = u64::from(stash) * costs.stash.0;
             let part = costs.kept_for_weight.min(costs.stash + costs.recomputed);
@@ -174,8 +174,9 @@ impl<'a> Held<'a> {
                 }
                 _ => 0,
             };
-            let left = u64::from(kept) * part.0 + u64::from(kept + made) * costs.made_for_weight.0;
-            add(HoldingKind::Stash, stage, stash + kept, whole + left);
+            let left = u64::from(for_weight) * part.0
+                + u64::from(for_weight + made) * costs.made_for_weight.0;
+            add(HoldingKind::Stash, stage, stash + for_weight, whole + left);
             let again = u64::from(recomputed) * costs.recomputed.0;
             add(HoldingKind::Recomputed, stage, recomputed, again);
         }

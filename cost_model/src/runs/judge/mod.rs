@@ -103,20 +103,20 @@ pub fn judge_plan<'a>(costs: &'a PipelineCosts, plan: &'a Plan) -> Result<Judged
 /// The first rank, else the first host, that holds more than it can.
 #[must_use]
 pub fn over_limit(report: &Report) -> Option<Violation> {
-    let rank = (0u32..).zip(&report.ranks).find_map(|(rank, own)| {
-        let limit = own.limit.filter(|limit| own.peak.bytes > *limit)?;
+    let rank = (0u32..).zip(&report.ranks).find_map(|(rank, reported)| {
+        let limit = reported.limit.filter(|limit| reported.peak.bytes > *limit)?;
         Some(Violation::MemoryExceeded {
             rank,
-            at: own.peak.at,
-            need: own.peak.bytes,
+            at: reported.peak.at,
+            need: reported.peak.bytes,
             limit,
-            alive: own.alive.clone(),
+            alive: reported.alive.clone(),
         })
     });
     let host = || {
-        report.hosts.iter().find_map(|own| {
-            let limit = own.limit.filter(|limit| own.bytes > *limit)?;
-            Some(Violation::HostMemoryExceeded { host: own.host, need: own.bytes, limit })
+        report.hosts.iter().find_map(|host| {
+            let limit = host.limit.filter(|limit| host.bytes > *limit)?;
+            Some(Violation::HostMemoryExceeded { host: host.host, need: host.bytes, limit })
         })
     };
     rank.or_else(host)

@@ -107,11 +107,11 @@ pub fn report(lowered: &Lowered<'_>, timeline: &Timeline, trace: &Trace) -> Repo
 fn hosts(costs: &PipelineCosts) -> Vec<HostReport> {
     let mut of_rank = vec![0_u64; costs.ranks.len()];
     for stage in &costs.stages {
-        let own = &mut of_rank[stage.rank as usize];
-        *own = own.saturating_add(stage.on_host.0);
+        let on_host = &mut of_rank[stage.rank as usize];
+        *on_host = on_host.saturating_add(stage.on_host.0);
     }
     let bytes = |(rank, n): &(u32, u32)| {
-        of_rank.get(*rank as usize).map_or(0, |own| own.saturating_mul(u64::from(*n)))
+        of_rank.get(*rank as usize).map_or(0, |each| each.saturating_mul(u64::from(*n)))
     };
     let report = |host: &HostCosts| HostReport {
         host: host.host,
@@ -225,7 +225,7 @@ mod tests {
         let compute = || [span(2, 4), span(6, 6), span(7, 9)].into_iter();
         let exposed = |transfers: &[Span], compute: &mut dyn Iterator<Item = Span>| {
             let mut sum = 0;
-            let total = exposed(transfers, compute, |own| sum += own.end - own.start);
+            let total = exposed(transfers, compute, |span| sum += span.end - span.start);
             assert_eq!(sum, total);
             total
         };

@@ -156,19 +156,19 @@ fn check(
     for row in &grid.rows {
         let mut free = 0;
         for &cell in row {
-            let Some(own) = span(&cell) else { continue };
+            let Some(here) = span(&cell) else { continue };
             let ready = producer(costs, cell, places).map_or(0, |maker| {
                 let arrival = sent.get(&maker).map(|sent| sent.span);
                 arrival.or_else(|| span(&maker)).map_or(u64::MAX, |span| span.end)
             });
-            if own.start != free.max(ready) {
+            if here.start != free.max(ready) {
                 let rule = "a cell starts as soon as its rank is free and what it reads is there";
                 findings.push(Violation::Clock { rule, cell });
             }
-            if own.end - own.start != duration(costs, cell, places) {
+            if here.end - here.start != duration(costs, cell, places) {
                 findings.push(Violation::Clock { rule: "a cell takes its time", cell });
             }
-            free = own.end;
+            free = here.end;
         }
     }
     channels(costs, &sent, span, findings);
@@ -192,15 +192,15 @@ fn producer(costs: &PipelineCosts, cell: Cell, places: &Places) -> Option<Cell> 
 }
 
 fn duration(costs: &PipelineCosts, cell: Cell, places: &Places) -> u64 {
-    let own = &costs.stages[cell.stage.index()];
+    let stage = &costs.stages[cell.stage.index()];
     let again = Cell { pass: Pass::Recompute, ..cell };
-    let late = if places.contains_key(&again) { 0 } else { own.recompute.0 };
+    let late = if places.contains_key(&again) { 0 } else { stage.recompute.0 };
     match cell.pass {
-        Pass::Forward => own.forward.0,
-        Pass::Recompute => own.recompute.0,
-        Pass::Backward => own.backward.0 + late,
-        Pass::BackwardInput => own.backward_input.0 + late,
-        Pass::BackwardWeight => own.backward_weight.0,
+        Pass::Forward => stage.forward.0,
+        Pass::Recompute => stage.recompute.0,
+        Pass::Backward => stage.backward.0 + late,
+        Pass::BackwardInput => stage.backward_input.0 + late,
+        Pass::BackwardWeight => stage.backward_weight.0,
     }
 }
 
@@ -244,10 +244,10 @@ fn channels(
 fn sharers(costs: &PipelineCosts, transfer: &PipelineTransfer, sharing: Sharing) -> u64 {
     let leaves = |rank: u32| {
         costs.stages.windows(2).any(|pair| {
-            let [before, own] = pair else { return false };
+            let [before, after] = pair else { return false };
             before.next.link.sharing == Sharing::Nic
-                && before.rank != own.rank
-                && [before.rank, own.rank].contains(&rank)
+                && before.rank != after.rank
+                && [before.rank, after.rank].contains(&rank)
         })
     };
     let through = |card: Option<u32>| {

@@ -109,23 +109,24 @@ pub fn parts(judged: &Judged<'_>, rank: usize) -> Vec<Part> {
     let Some(end) = judged.timeline.ends.get(rank) else { return Vec::new() };
     let part = |span, doing| Part { span, doing, cell: None };
     let optimizer = Some(part(end.optimizer, Doing::Optimizer));
-    let mut busy: Vec<Part> =
-        passes(judged, rank).chain(optimizer.filter(|own| own.span.start < own.span.end)).collect();
+    let mut busy: Vec<Part> = passes(judged, rank)
+        .chain(optimizer.filter(|part| part.span.start < part.span.end))
+        .collect();
     let mut sent = Vec::new();
     transfers_at(&judged.lowered, &judged.timeline, rank, &mut sent);
-    let spans: Vec<Span> = busy.iter().map(|own| own.span).collect();
+    let spans: Vec<Span> = busy.iter().map(|part| part.span).collect();
     exposed(&sent, spans.into_iter(), |span| busy.push(part(span, Doing::Communication)));
-    busy.sort_by_key(|own| (own.span.start, own.span.end));
+    busy.sort_by_key(|part| (part.span.start, part.span.end));
     let mut all = Vec::with_capacity(2 * busy.len() + 1);
     let mut at = 0;
     let step = judged.report.step_time.0;
     let last = part(Span { start: step, end: step }, Doing::Bubble);
-    for own in busy.into_iter().chain([last]) {
-        if at < own.span.start {
-            all.push(part(Span { start: at, end: own.span.start }, Doing::Bubble));
+    for next in busy.into_iter().chain([last]) {
+        if at < next.span.start {
+            all.push(part(Span { start: at, end: next.span.start }, Doing::Bubble));
         }
-        at = own.span.end;
-        all.push(own);
+        at = next.span.end;
+        all.push(next);
     }
     all.pop();
     all
@@ -152,8 +153,8 @@ pub fn shares(parts: &[Part], step: u64, n: usize) -> Vec<Shares> {
                 true => part.span.end.min(begin(step, n, window + 1)),
                 false => part.span.end,
             };
-            if let Some(own) = shares.get_mut(window) {
-                own[part.doing as usize] += end - at;
+            if let Some(share) = shares.get_mut(window) {
+                share[part.doing as usize] += end - at;
             }
             at = end;
         }
@@ -167,7 +168,7 @@ pub fn shares(parts: &[Part], step: u64, n: usize) -> Vec<Shares> {
 pub fn levels(changes: &[Change], step: u64, n: usize) -> Vec<Levels> {
     let mut level = [0_i64; HoldingKind::ALL.len()];
     let mut changes = changes.iter().peekable();
-    let total = |own: &[i64]| own.iter().sum::<i64>();
+    let total = |bytes: &[i64]| bytes.iter().sum::<i64>();
     let most = |window: usize| {
         let (from, to) = (begin(step, n, window), begin(step, n, window + 1));
         let mut most = changes.peek().is_none_or(|next| next.at > from).then_some(level);
@@ -178,7 +179,7 @@ pub fn levels(changes: &[Change], step: u64, n: usize) -> Vec<Levels> {
             while let Some(change) = changes.next_if(|next| next.at == at) {
                 level[change.what as usize] += change.bytes;
             }
-            if most.is_none_or(|own| total(&level) > total(&own)) {
+            if most.is_none_or(|known| total(&level) > total(&known)) {
                 most = Some(level);
             }
         }

@@ -76,9 +76,9 @@ impl LayerPricing<'_> {
             return Err(wrong("the model has experts, which the profile does not know".into()));
         }
         if group.card.sequence != self.profile.sequence {
-            let (own, measured) = (group.card.sequence, self.profile.sequence);
+            let (tokens, measured) = (group.card.sequence, self.profile.sequence);
             return Err(wrong("the profile was measured on samples of another length".into())
-                .fact("tokens", own)
+                .fact("tokens", tokens)
                 .fact("measured", measured));
         }
         let counted = 4.0 * of_block(group) as f64;

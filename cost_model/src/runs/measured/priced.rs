@@ -160,8 +160,9 @@ impl<'a, 'd> Measured<'a, 'd> {
         let tensor = f64::from(self.tensor());
         let micro_batch = self.degrees.micro_batch as f64;
         let by_split = |table: &std::collections::BTreeMap<u32, Bytes>, what: &str| {
-            let own = table.get(&self.tensor());
-            own.map(|bytes| bytes.as_f64())
+            let known = table.get(&self.tensor());
+            known
+                .map(|bytes| bytes.as_f64())
                 .ok_or_else(|| lacks(format!("{what} of a degree of {}", self.tensor())))
         };
         let copy = HALF * profile.block_weights.as_f64() / f64::from(self.split());
@@ -204,7 +205,7 @@ impl<'a, 'd> Measured<'a, 'd> {
     /// How the vocabulary is split.
     fn ends(&self) -> Result<Ends, Diagnostic> {
         let tensor = self.tensor();
-        let Some(own) = self.degrees.vocabulary else {
+        let Some(n_ranks) = self.degrees.vocabulary else {
             return Ok(Ends {
                 split: self.split(),
                 ranks: tensor,
@@ -213,11 +214,11 @@ impl<'a, 'd> Measured<'a, 'd> {
             });
         };
         let width = self.degrees.data.max(1).saturating_mul(tensor);
-        if own == 0 || !width.is_multiple_of(own) {
-            return Err(lacks(format!("vocabulary that {own} of {width} ranks split")));
+        if n_ranks == 0 || !width.is_multiple_of(n_ranks) {
+            return Err(lacks(format!("vocabulary that {n_ranks} of {width} ranks split")));
         }
-        let scale = f64::from(own) / f64::from(tensor);
-        Ok(Ends { split: own, ranks: own, n_sharing: width / own, scale })
+        let scale = f64::from(n_ranks) / f64::from(tensor);
+        Ok(Ends { split: n_ranks, ranks: n_ranks, n_sharing: width / n_ranks, scale })
     }
 
     fn end(&self, memory: &EndMemory, part: f64, n_ends: f64) -> Result<End, Diagnostic> {
@@ -230,7 +231,7 @@ impl<'a, 'd> Measured<'a, 'd> {
         let samples = degrees.micro_batch as f64 * ends.scale;
         let exchange_s = self.all_reduce_s(COPY * states, ends.split, ends.n_sharing)?;
         let offload = self.pricing.offload;
-        let own = share(degrees.zero, ends.n_sharing, degrees.n_micro_batches, offload);
+        let share = share(degrees.zero, ends.n_sharing, degrees.n_micro_batches, offload);
         let batch = degrees.micro_batch as f64 / f64::from(self.tensor());
         let half = |ranks: u32, bytes: f64| match ranks {
             1 => Ok(0.0),
@@ -250,7 +251,7 @@ impl<'a, 'd> Measured<'a, 'd> {
                 _ => 0.0,
             },
             exchange_s,
-            states: states * own,
+            states: states * share,
             whole_states: states,
             activation: samples * activation,
         })
@@ -269,10 +270,10 @@ impl<'a, 'd> Measured<'a, 'd> {
         let card = self.pricing.model.groups.first().map(|group| &group.card);
         let heads = card.map_or(1, |card| card.n_heads.max(1)) as f64;
         let kv_heads = card.map_or(1, |card| card.n_kv_heads.max(1)) as f64;
-        let own = self.payload / f64::from(tensor);
+        let payload = self.payload / f64::from(tensor);
         let all_to_all = |bytes| self.sized(CollectiveOperation::AllToAll, tensor, bytes);
         // Queries and the output are whole; keys and values have fewer heads.
-        Ok(2.0 * all_to_all(own)? + 2.0 * all_to_all(own * kv_heads / heads)?)
+        Ok(2.0 * all_to_all(payload)? + 2.0 * all_to_all(payload * kv_heads / heads)?)
     }
 
     /// Seconds of a collective of tensor ranks, which are neighbours: where several hosts were not

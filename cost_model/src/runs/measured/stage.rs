@@ -58,8 +58,8 @@ impl Counts {
 
 /// Bytes of the working room that no pass of a stage uses.
 #[must_use]
-pub fn idle_room(own: &StageFigures) -> f64 {
-    (WORKING_ROOM - own.temporary - own.recompute).max(0.0)
+pub fn idle_room(figures: &StageFigures) -> f64 {
+    (WORKING_ROOM - figures.temporary - figures.recompute).max(0.0)
 }
 
 impl StageOracle for LayerPricing<'_> {
@@ -105,8 +105,8 @@ impl Prices for Priced<'_> {
             .hint("say of each block what is done with it, or of none"))
     }
 
-    fn ending(&self, own: &StageFigures, _: Seat) -> Ending {
-        own.ending.unwrap_or_default()
+    fn ending(&self, figures: &StageFigures, _: Seat) -> Ending {
+        figures.ending.unwrap_or_default()
     }
 
     fn boundary(&self, _: u32, _: u32, message: f64) -> Boundary {
@@ -115,8 +115,8 @@ impl Prices for Priced<'_> {
         Boundary { activation: message, gradient: message, link }
     }
 
-    fn beside_stages(&self, own: &mut dyn Iterator<Item = &StageFigures>) -> f64 {
-        let least = own.map(idle_room).fold(f64::INFINITY, f64::min);
+    fn beside_stages(&self, figures: &mut dyn Iterator<Item = &StageFigures>) -> f64 {
+        let least = figures.map(idle_room).fold(f64::INFINITY, f64::min);
         if least.is_finite() { least } else { 0.0 }
     }
 }
@@ -160,10 +160,10 @@ impl Priced<'_> {
         let last = if place.first { end.exchange_s } else { exchange / n.max(1.0) };
         let slowed = (self.slow_down - 1.0) * exchange.min(backward_s + recompute_s);
         let extra = self.activation - self.input;
-        let own = |is_there: bool, bytes: f64| if is_there { bytes.max(0.0) } else { 0.0 };
-        let gathered_bytes = own(fully_sharded > 0.0, self.gathered);
-        let computed = own(recomputed > 0.0, extra);
-        let both = own(counts.fully_sharded_recomputed > 0, extra.max(0.0) + self.gathered);
+        let present = |is_there: bool, bytes: f64| if is_there { bytes.max(0.0) } else { 0.0 };
+        let gathered_bytes = present(fully_sharded > 0.0, self.gathered);
+        let computed = present(recomputed > 0.0, extra);
+        let both = present(counts.fully_sharded_recomputed > 0, extra.max(0.0) + self.gathered);
         let whole = n * self.whole_states + end.whole_states;
         let temporary = gathered_bytes.max(computed).max(both);
         StageFigures {
@@ -182,7 +182,7 @@ impl Priced<'_> {
             end_activation: end.activation,
             temporary: gathered_bytes,
             recompute: temporary - gathered_bytes,
-            recompute_all: own(recomputed > 0.0, recomputed * extra),
+            recompute_all: present(recomputed > 0.0, recomputed * extra),
             sends: self.message,
             ending: Some(Ending {
                 exchange_s: exchange + slowed,
@@ -207,20 +207,20 @@ impl Priced<'_> {
     fn states(&self, counts: &Counts) -> f64 {
         const ZEROS: [ZeroStage; 4] =
             [ZeroStage::None, ZeroStage::Optimizer, ZeroStage::Gradients, ZeroStage::Parameters];
-        let own = ZEROS.iter().zip(counts.by_zero).map(|(zero, n)| {
+        let shares = ZEROS.iter().zip(counts.by_zero).map(|(zero, n)| {
             let m = self.degrees.n_micro_batches;
             f64::from(n) * share(*zero, self.n_sharing, m, self.pricing.offload)
         });
-        self.whole_states * own.sum::<f64>()
+        self.whole_states * shares.sum::<f64>()
     }
 
     fn host_optimizer_s(&self, whole: f64) -> f64 {
         if self.pricing.offload == Offload::Nothing {
             return 0.0;
         }
-        let own = whole / STATES / f64::from(self.n_sharing.max(1));
+        let parameters = whole / STATES / f64::from(self.n_sharing.max(1));
         // Such profiles are measured in bf16, with Adam.
         let moved = host_optimizer_bytes(DType::Bf16, Optimizer::AdamW);
-        host_update_s(own, (SENT, moved), u64::from(self.pricing.per_host))
+        host_update_s(parameters, (SENT, moved), u64::from(self.pricing.per_host))
     }
 }

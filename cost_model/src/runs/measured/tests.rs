@@ -169,8 +169,12 @@ fn counts(by_zero: [u32; 4], recomputed: u32, fully_sharded_recomputed: u32) -> 
 }
 
 /// Bytes of a device that keeps so many micro-batches.
-fn held(own: &StageFigures, in_flight: f64) -> f64 {
-    own.persistent() + in_flight * own.stash() + own.temporary + own.recompute + idle_room(own)
+fn held(figures: &StageFigures, in_flight: f64) -> f64 {
+    figures.persistent()
+        + in_flight * figures.stash()
+        + figures.temporary
+        + figures.recompute
+        + idle_room(figures)
 }
 
 const MIDDLE: Place = Place { first: false, last: false };
@@ -193,31 +197,34 @@ fn a_middle_stage_of_replicas_is_priced_by_hand() {
     close(priced.exchange_s, exchange);
     close(priced.message, 8.0 * MIB as f64);
     // Three blocks of ZeRO-2, one of them computed again.
-    let own = priced.figures(&counts([0, 0, 3, 0], 1, 0), MIDDLE);
-    close(own.forward_s, 12e-3);
-    close(own.backward_s, 24e-3);
-    close(own.recompute_s, 4e-3);
+    let figures = priced.figures(&counts([0, 0, 3, 0], 1, 0), MIDDLE);
+    close(figures.forward_s, 12e-3);
+    close(figures.backward_s, 24e-3);
+    close(figures.recompute_s, 4e-3);
     // The exchange of three blocks slows itself and the last backward pass by a quarter.
-    close(own.ending.unwrap().exchange_s, 3.0 * exchange * 1.25);
-    close(own.ending.unwrap().overlapped_s, 2.0 * exchange);
-    close(own.activation, (2.0 * 512.0 + 32.0) * MIB as f64);
-    close(own.temporary + own.recompute, 480.0 * MIB as f64);
-    close(own.states, 3.0 * 3072.0 * MIB as f64 * (0.25 + 0.75 * 0.503));
-    close(held(&own, 2.0), own.states + 2.0 * own.activation + WORKING_ROOM);
+    close(figures.ending.unwrap().exchange_s, 3.0 * exchange * 1.25);
+    close(figures.ending.unwrap().overlapped_s, 2.0 * exchange);
+    close(figures.activation, (2.0 * 512.0 + 32.0) * MIB as f64);
+    close(figures.temporary + figures.recompute, 480.0 * MIB as f64);
+    close(figures.states, 3.0 * 3072.0 * MIB as f64 * (0.25 + 0.75 * 0.503));
+    close(held(&figures, 2.0), figures.states + 2.0 * figures.activation + WORKING_ROOM);
     // Two of four gathered before each pass, one alone, one beside it.
-    let own = priced.figures(&counts([0, 0, 2, 2], 2, 1), MIDDLE);
+    let figures = priced.figures(&counts([0, 0, 2, 2], 2, 1), MIDDLE);
     let gather = exchange / 2.0;
-    close(own.forward_s, gather + 16e-3 + 0.25 * gather);
-    close(own.backward_s, gather + 32e-3 + 0.25 * gather);
-    close(own.ending.unwrap().exchange_s, 3.0 * exchange * 1.25);
-    close(own.temporary + own.recompute, (480.0 + 384.0) * MIB as f64);
-    close(own.temporary, 384.0 * MIB as f64);
+    close(figures.forward_s, gather + 16e-3 + 0.25 * gather);
+    close(figures.backward_s, gather + 32e-3 + 0.25 * gather);
+    close(figures.ending.unwrap().exchange_s, 3.0 * exchange * 1.25);
+    close(figures.temporary + figures.recompute, (480.0 + 384.0) * MIB as f64);
+    close(figures.temporary, 384.0 * MIB as f64);
     // Larger than the working room, it counts.
     let large = Parallelism { micro_batch: 4, n_micro_batches: 2, ..degrees };
     let priced = Priced::new(&pricing, &large).unwrap();
-    let own = priced.figures(&counts([0, 0, 4, 0], 4, 0), MIDDLE);
-    close(own.temporary + own.recompute, 1920.0 * MIB as f64);
-    close(held(&own, 1.0), own.states + 512.0 * MIB as f64 + own.temporary + own.recompute);
+    let figures = priced.figures(&counts([0, 0, 4, 0], 4, 0), MIDDLE);
+    close(figures.temporary + figures.recompute, 1920.0 * MIB as f64);
+    close(
+        held(&figures, 1.0),
+        figures.states + 512.0 * MIB as f64 + figures.temporary + figures.recompute,
+    );
 }
 
 /// Of a backward pass that is split, both parts take time, and together as long as the whole; what a
@@ -227,9 +234,9 @@ fn passes_that_are_split_take_their_time() {
     let (profile, model) = (profile(), model());
     let degrees = Parallelism { pipeline: 4, n_micro_batches: 8, ..Parallelism::default() };
     let priced = Priced::new(&pricing(&profile, &model), &degrees).unwrap();
-    let own = priced.figures(&counts([3, 0, 0, 0], 2, 0), MIDDLE);
+    let figures = priced.figures(&counts([3, 0, 0, 0], 2, 0), MIDDLE);
     let seat = Seat { stage: 1, n_stages: 4, rank: 1, next: 2 };
-    let (costs, _) = stage_costs(&priced, &own, seat, true);
+    let (costs, _) = stage_costs(&priced, &figures, seat, true);
     // Three blocks of 4 ms: a forward pass for either gradient.
     assert_eq!((costs.backward_input.0, costs.backward_weight.0), (12_000_000, 12_000_000));
     assert_eq!(costs.backward.0, 24_000_000);

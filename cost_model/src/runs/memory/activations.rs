@@ -71,14 +71,14 @@ pub fn block_bytes(
     card: &TransformerCard,
     parallelism: &Parallelism,
     software: Software,
-    kept: Kept,
+    what: Kept,
 ) -> f64 {
     let Software { attention, dtype, .. } = software;
     let tokens = tokens(card, parallelism);
     let h = card.hidden as f64;
     let outer = outer_degree(parallelism);
     let input = element(dtype) * tokens * h / outer;
-    match kept {
+    match what {
         Kept::Input => return input,
         Kept::PerOp => return input + per_op_bytes(card, parallelism, software),
         Kept::All | Kept::WithoutCore => {}
@@ -86,7 +86,7 @@ pub fn block_bytes(
     let tensor = f64::from(parallelism.tensor.max(1));
     let bytes = tokens * (outer_width(card, dtype) / outer + inner_width(card, dtype) / tensor)
         + expert_bytes(card, parallelism, software);
-    if kept == Kept::WithoutCore || attention == AttentionKernel::Flash {
+    if what == Kept::WithoutCore || attention == AttentionKernel::Flash {
         return bytes;
     }
     bytes + core_bytes(card, parallelism, dtype) / tensor
@@ -102,8 +102,8 @@ fn per_op_bytes(
 ) -> f64 {
     let tensor = f64::from(parallelism.tensor.max(1));
     let element = element(dtype);
-    let output = |own: &WeightProduct| {
-        element * own.columns as f64 / if own.is_split { tensor } else { 1.0 }
+    let output = |product: &WeightProduct| {
+        element * product.columns as f64 / if product.is_split { tensor } else { 1.0 }
     };
     let products: f64 = weight_products(card).iter().step_by(2).map(output).sum();
     let core = match attention {

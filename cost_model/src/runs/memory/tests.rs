@@ -117,12 +117,12 @@ impl Published {
             (SequenceParallel::On, Kept::WithoutCore),
             (SequenceParallel::Off, Kept::Input),
         ]
-        .map(|(sequence, kept)| {
+        .map(|(sequence, what)| {
             block_bytes(
                 &card,
                 &self.parallelism(sequence),
                 software(AttentionKernel::Unfused),
-                kept,
+                what,
             )
         })
     }
@@ -186,8 +186,8 @@ fn the_first_stage() {
             (SequenceParallel::On, Recompute::Selective, published.first_gib[1]),
         ] {
             let run = Run::equal(published.card(), published.parallelism(sequence), recompute);
-            let own = first(&run, AttentionKernel::Unfused, &[]);
-            near(in_flight(published.degrees) * own.activation, gib * GIB);
+            let figures = first(&run, AttentionKernel::Unfused, &[]);
+            near(in_flight(published.degrees) * figures.activation, gib * GIB);
         }
     }
 }
@@ -198,11 +198,11 @@ fn weights_and_optimizer() {
         let (card, parallelism) = (published.card(), published.parallelism(SequenceParallel::Off));
         let n_chunks = f64::from(parallelism.virtual_stages);
         let run = Run::equal(card.clone(), parallelism, Recompute::None);
-        let own = first(&run, AttentionKernel::Unfused, &[]);
+        let figures = first(&run, AttentionKernel::Unfused, &[]);
         // The paper counts the matrices alone: 12 h^2 of 12 h^2 + 13 h.
         let h = card.hidden as f64;
         let matrices = 12.0 * h * h / block_parameters(&card).total() as f64;
-        near(n_chunks * own.states * matrices, published.states_gib * GIB);
+        near(n_chunks * figures.states * matrices, published.states_gib * GIB);
     }
 }
 
@@ -231,7 +231,7 @@ fn recompute_trades_kept_activations_for_one_block() {
     let parallelism =
         Parallelism { pipeline: 4, ..PUBLISHED[0].parallelism(SequenceParallel::Off) };
     let [all, _, selective, _, input] = PUBLISHED[0].layer_bytes();
-    for (recompute, kept, again) in [
+    for (recompute, expected, again) in [
         (Recompute::None, 12.0 * all, 0.0),
         (Recompute::Selective, 12.0 * selective, all - selective),
         (Recompute::Full, 12.0 * input, all),
@@ -240,9 +240,9 @@ fn recompute_trades_kept_activations_for_one_block() {
         (Recompute::Block { blocks: 99 }, 12.0 * input, all),
     ] {
         let run = Run::equal(PUBLISHED[0].card(), parallelism.clone(), recompute);
-        let own = first(&run, AttentionKernel::Unfused, &[]);
-        near(own.activation, kept);
-        assert!((own.recompute - again).abs() < 1.0, "{recompute:?}");
+        let figures = first(&run, AttentionKernel::Unfused, &[]);
+        near(figures.activation, expected);
+        assert!((figures.recompute - again).abs() < 1.0, "{recompute:?}");
     }
 }
 
@@ -318,9 +318,9 @@ fn hostile_cards_give_finite_bytes() {
         ..Parallelism::default()
     };
     let run = Run::equal(card, parallelism, Recompute::Uniform { blocks: 0 });
-    let own = first(&run, AttentionKernel::Unfused, &[]);
-    let bytes = own.persistent() + own.stash() + own.temporary + own.recompute;
-    assert!(bytes.is_finite() && bytes > 0.0, "{own:?}");
+    let figures = first(&run, AttentionKernel::Unfused, &[]);
+    let bytes = figures.persistent() + figures.stash() + figures.temporary + figures.recompute;
+    assert!(bytes.is_finite() && bytes > 0.0, "{figures:?}");
 }
 
 /// Bytes that the first stage of two holds more under a stack than under one without its habits.

@@ -27,20 +27,23 @@ struct Room {
 #[must_use]
 pub fn spread(costs: &Costs, goal: Goal) -> u64 {
     let n_blocks = u64::from(costs.n_blocks());
-    let mut rooms: Vec<Room> = (0..costs.n_devices()).map(|own| room(costs, own)).collect();
-    let head = costs.speeds.iter().map(|own| own.head).min().unwrap_or(0);
-    let embedding = costs.speeds.iter().map(|own| own.embedding).min().unwrap_or(0);
+    let mut rooms: Vec<Room> = (0..costs.n_devices()).map(|device| room(costs, device)).collect();
+    let head = costs.speeds.iter().map(|speed| speed.head).min().unwrap_or(0);
+    let embedding = costs.speeds.iter().map(|speed| speed.embedding).min().unwrap_or(0);
     match goal {
         Goal::Throughput => {
             // The first and the last stage have a block beside their ends.
             let ended = |of: fn(&super::Speed) -> u64| {
-                let own = costs.speeds.iter();
-                own.map(|own| of(own).saturating_add(least(&own.before))).min().unwrap_or(0)
+                let speeds = costs.speeds.iter();
+                speeds
+                    .map(|speed| of(speed).saturating_add(least(&speed.before)))
+                    .min()
+                    .unwrap_or(0)
             };
-            let ends = ended(|own| own.head).max(ended(|own| own.embedding));
+            let ends = ended(|speed| speed.head).max(ended(|speed| speed.embedding));
             let (mut low, mut high) = (ends, u64::MAX >> 8);
             let done = |within: u64| {
-                let of = |own: &Room| own.blocks.min(within / own.block_ns.max(1));
+                let of = |room: &Room| room.blocks.min(within / room.block_ns.max(1));
                 rooms.iter().map(of).fold(0, u64::saturating_add) >= n_blocks
             };
             while low < high {
@@ -50,23 +53,23 @@ pub fn spread(costs: &Costs, goal: Goal) -> u64 {
             low
         }
         Goal::Latency => {
-            rooms.sort_by_key(|own| own.block_ns);
+            rooms.sort_by_key(|room| room.block_ns);
             let (mut left, mut sum) = (n_blocks, head.saturating_add(embedding));
-            for own in &rooms {
-                let n = own.blocks.min(left);
-                sum = sum.saturating_add(own.block_ns.saturating_mul(n));
+            for room in &rooms {
+                let n = room.blocks.min(left);
+                sum = sum.saturating_add(room.block_ns.saturating_mul(n));
                 left -= n;
             }
-            rooms.sort_by_key(|own| std::cmp::Reverse(own.blocks));
-            let mut held = 0_u64;
-            let full = rooms.iter().take_while(|own| {
-                held = held.saturating_add(own.blocks);
-                held < n_blocks
+            rooms.sort_by_key(|room| std::cmp::Reverse(room.blocks));
+            let mut so_far = 0_u64;
+            let full = rooms.iter().take_while(|room| {
+                so_far = so_far.saturating_add(room.blocks);
+                so_far < n_blocks
             });
             let crossings = full.count() as u64;
             let way = |of: fn(&super::Way) -> u64| costs.ways.kinds.iter().map(of).min();
-            let back = if crossings > 0 { way(|own| own.back).unwrap_or(0) } else { 0 };
-            let pass = way(|own| own.pass).unwrap_or(0).saturating_mul(crossings);
+            let back = if crossings > 0 { way(|kind| kind.back).unwrap_or(0) } else { 0 };
+            let pass = way(|kind| kind.pass).unwrap_or(0).saturating_mul(crossings);
             sum.saturating_add(pass).saturating_add(back)
         }
     }
@@ -74,18 +77,18 @@ pub fn spread(costs: &Costs, goal: Goal) -> u64 {
 
 /// The least of what sums are of.
 fn least(sums: &[u64]) -> u64 {
-    sums.windows(2).map(|own| own[1].saturating_sub(own[0])).min().unwrap_or(0)
+    sums.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).min().unwrap_or(0)
 }
 
 fn room(costs: &Costs, device: usize) -> Room {
-    let speed = costs.speed_of.get(device).and_then(|own| costs.speeds.get(*own));
-    let held = &costs.held;
-    let bytes = least(&held.weights).saturating_add(least(&held.cache));
-    let scratch = held.scratch[0].min(held.scratch[1]);
+    let speed = costs.speed_of.get(device).and_then(|index| costs.speeds.get(*index));
+    let sizes = &costs.held;
+    let bytes = least(&sizes.weights).saturating_add(least(&sizes.cache));
+    let scratch = sizes.scratch[0].min(sizes.scratch[1]);
     let limit = costs.limits.get(device).copied().flatten();
     let room = limit.map_or(u64::MAX, |limit| limit.saturating_sub(scratch));
     let blocks = room.checked_div(bytes).unwrap_or(u64::MAX).min(u64::from(costs.n_blocks()));
-    Room { block_ns: speed.map_or(0, |own| least(&own.before)), blocks }
+    Room { block_ns: speed.map_or(0, |speed| least(&speed.before)), blocks }
 }
 
 /// Whether any pipeline has a shorter period than this many nanoseconds, channels that several transfers
@@ -112,7 +115,7 @@ pub fn is_below(
     };
     let latency = spread(costs, Goal::Latency);
     let scopes = (1..=costs.n_devices().min(n_blocks)).flat_map(|n_stages| {
-        costs.in_flight(goal, n_stages, (most, latency)).map(move |own| (n_stages, own))
+        costs.in_flight(goal, n_stages, (most, latency)).map(move |in_flight| (n_stages, in_flight))
     });
     for (n_stages, in_flight) in scopes {
         for first in &firsts {
@@ -121,7 +124,7 @@ pub fn is_below(
                 Rest { costs, classes: &classes, most, in_flight, first: *first, known, is_over };
             let mut least = IMPOSSIBLE;
             let mut used = vec![0; classes.devices.len()];
-            for class in (0..used.len()).filter(|own| first.allows(*own)) {
+            for class in (0..used.len()).filter(|class| first.allows(*class)) {
                 used[class] += 1;
                 least = least.min(rest.least(&mut used, (class, 0), n_stages)?);
                 used[class] -= 1;
@@ -157,10 +160,10 @@ impl Rest<'_> {
         left: usize,
     ) -> Option<u64> {
         let n_blocks = self.costs.n_blocks();
-        let sizes = self.classes.devices.iter().map(|own| own.len() + 1);
-        let set = sizes.zip(&*used).fold(0, |set, (size, own)| set * size + own);
+        let sizes = self.classes.devices.iter().map(|devices| devices.len() + 1);
+        let set = sizes.zip(&*used).fold(0, |set, (size, n_used)| set * size + n_used);
         let at = (set * used.len() + class) * n_blocks as usize + block as usize;
-        if let Some(known) = self.known.get(at).filter(|own| **own != NONE) {
+        if let Some(known) = self.known.get(at).filter(|known| **known != NONE) {
             return Some(*known);
         }
         if (self.is_over)() {
@@ -174,15 +177,16 @@ impl Rest<'_> {
         let mut best = IMPOSSIBLE;
         for end in first_end..=last_end {
             let (blocks, ends) = (block..end, [block == 0, is_last]);
-            let own = self.costs.stage_ns(device, &blocks, ends);
-            if own > self.most || self.costs.stage_bytes(&blocks, ends, self.in_flight) > limit {
+            let stage_ns = self.costs.stage_ns(device, &blocks, ends);
+            if stage_ns > self.most || self.costs.stage_bytes(&blocks, ends, self.in_flight) > limit
+            {
                 break;
             }
             let rest = match is_last {
                 true => self.back(class, used),
                 false => self.onward(used, (class, end), left)?,
             };
-            best = best.min(own.saturating_add(rest));
+            best = best.min(stage_ns.saturating_add(rest));
         }
         if let Some(known) = self.known.get_mut(at) {
             *known = best;
@@ -216,6 +220,6 @@ impl Rest<'_> {
             return 0;
         }
         let back = self.first.back(self.classes, self.costs, class);
-        back.filter(|own| *own <= self.most).unwrap_or(IMPOSSIBLE)
+        back.filter(|back| *back <= self.most).unwrap_or(IMPOSSIBLE)
     }
 }

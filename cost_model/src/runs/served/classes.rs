@@ -30,7 +30,7 @@ impl First {
     pub fn allows(self, class: usize) -> bool {
         match self {
             Self::Any { .. } => true,
-            Self::Class(own) => own == class,
+            Self::Class(first) => first == class,
         }
     }
 
@@ -39,7 +39,7 @@ impl First {
     pub fn back(self, classes: &Classes, costs: &Costs, last: usize) -> Option<u64> {
         match self {
             Self::Any { back } => Some(back),
-            Self::Class(first) => classes.way(costs, last, first).map(|own| own.back),
+            Self::Class(first) => classes.way(costs, last, first).map(|way| way.back),
         }
     }
 }
@@ -60,12 +60,12 @@ impl Classes {
                 })
         };
         let mut devices: Vec<Vec<usize>> = Vec::new();
-        for own in 0..n {
+        for device in 0..n {
             // Who is like one of a class is like all of it.
-            match devices.iter().position(|class| is_like(own, class[0])) {
-                Some(class) => devices[class].push(own),
+            match devices.iter().position(|class| is_like(device, class[0])) {
+                Some(class) => devices[class].push(device),
                 None if devices.len() == MOST => return None,
-                None => devices.push(vec![own]),
+                None => devices.push(vec![device]),
             }
         }
         Some(Self { devices })
@@ -81,7 +81,7 @@ impl Classes {
     /// The first device of a class.
     #[must_use]
     pub fn first(&self, class: usize) -> usize {
-        self.devices.get(class).and_then(|own| own.first()).copied().unwrap_or(usize::MAX)
+        self.devices.get(class).and_then(|members| members.first()).copied().unwrap_or(usize::MAX)
     }
 
     /// Nanoseconds of every way back, where they are all the same and there is one from each device to each
@@ -95,9 +95,9 @@ impl Classes {
         let pairs = (0..n).flat_map(|a| (0..n).map(move |b| (a, b)));
         let mut ways = pairs
             .filter(|(a, b)| a != b || self.devices[*a].len() > 1)
-            .map(|(a, b)| self.way(costs, a, b).map(|own| own.back));
+            .map(|(a, b)| self.way(costs, a, b).map(|way| way.back));
         let first = ways.next().unwrap_or(Some(0))?;
-        ways.all(|own| own == Some(first)).then_some(first)
+        ways.all(|back| back == Some(first)).then_some(first)
     }
 
     /// How often each class may be used, as so many numbers of one index; `None` past a limit.
@@ -105,11 +105,11 @@ impl Classes {
     pub fn n_sets(&self, most: usize) -> Option<usize> {
         self.devices
             .iter()
-            .try_fold(1_usize, |n, own| n.checked_mul(own.len() + 1).filter(|n| *n <= most))
+            .try_fold(1_usize, |n, members| n.checked_mul(members.len() + 1).filter(|n| *n <= most))
     }
 }
 
 /// What of a way pipelines take time for.
-const fn plain(own: Way) -> [u64; 2] {
-    [own.pass, own.back]
+const fn plain(way: Way) -> [u64; 2] {
+    [way.pass, way.back]
 }

@@ -47,7 +47,7 @@ impl Goal {
     /// The one with a name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|own| own.name() == name)
+        Self::ALL.into_iter().find(|goal| goal.name() == name)
     }
 
     /// Batches that are in flight at most in a pipeline of so many stages.
@@ -241,22 +241,23 @@ impl Costs {
     /// Nanoseconds of a stage on a device; whether it is the first and the last one.
     #[must_use]
     pub fn stage_ns(&self, device: usize, blocks: &Range<u32>, [first, last]: [bool; 2]) -> u64 {
-        let Some(speed) = self.speed_of.get(device).and_then(|own| self.speeds.get(*own)) else {
+        let Some(speed) = self.speed_of.get(device).and_then(|index| self.speeds.get(*index))
+        else {
             return u64::MAX >> 8;
         };
         let ends = [(first, speed.embedding), (last, speed.head)];
-        let ends = ends.into_iter().filter(|own| own.0).map(|own| own.1);
+        let ends = ends.into_iter().filter(|end| end.0).map(|end| end.1);
         ends.fold(between(&speed.before, blocks), u64::saturating_add)
     }
 
     /// Bytes of weights of a stage, and of keys and values of one batch.
     #[must_use]
     pub fn weights_and_cache(&self, blocks: &Range<u32>, [first, last]: [bool; 2]) -> [u64; 2] {
-        let held = &self.held;
-        let ends = [(first, held.embedding), (last, held.head), (last && !first, held.copy)];
-        let ends = ends.into_iter().filter(|own| own.0).map(|own| own.1);
-        let weights = ends.fold(between(&held.weights, blocks), u64::saturating_add);
-        [weights, between(&held.cache, blocks)]
+        let sizes = &self.held;
+        let ends = [(first, sizes.embedding), (last, sizes.head), (last && !first, sizes.copy)];
+        let ends = ends.into_iter().filter(|end| end.0).map(|end| end.1);
+        let weights = ends.fold(between(&sizes.weights, blocks), u64::saturating_add);
+        [weights, between(&sizes.cache, blocks)]
     }
 
     /// All bytes of a stage.
@@ -275,45 +276,45 @@ impl Costs {
         self.check(pieces)?;
         let n = pieces.len();
         let ends = |at: usize| [at == 0, at + 1 == n];
-        let room = pieces.iter().enumerate().map(|(at, own)| self.room(own, ends(at)));
+        let room = pieces.iter().enumerate().map(|(at, piece)| self.room(piece, ends(at)));
         let room = room.fold(goal.most_in_flight(n), u64::min).max(1);
         let mut judged = Judged::default();
         let mut channels: BTreeMap<usize, u64> = BTreeMap::new();
         for (at, piece) in pieces.iter().enumerate() {
-            let mut own = StageFigures {
+            let mut stage = StageFigures {
                 ns: self.stage_ns(piece.device, &piece.blocks, ends(at)),
                 limit: self.limits.get(piece.device).copied().flatten(),
                 ..StageFigures::default()
             };
             let bytes = self.stage_bytes(&piece.blocks, ends(at), 1);
-            if let Some(limit) = own.limit.filter(|limit| bytes > *limit) {
+            if let Some(limit) = stage.limit.filter(|limit| bytes > *limit) {
                 return Err(Violation::Memory { stage: at, bytes, limit });
             }
             if let (Some(next), true) = (pieces.get((at + 1) % n), n > 1) {
                 let (from, to) = (piece.device, next.device);
                 let way = self.way(from, to).ok_or(Violation::Unreachable { from, to });
-                own.way_ns = match (ends(at)[1], self.returns()) {
+                stage.way_ns = match (ends(at)[1], self.returns()) {
                     (true, false) => 0,
-                    (is_back, _) => way.map(|own| if is_back { own.back } else { own.pass })?,
+                    (is_back, _) => way.map(|way| if is_back { way.back } else { way.pass })?,
                 };
-                if let (Some(way), true) = (self.way(from, to), own.way_ns > 0) {
+                if let (Some(way), true) = (self.way(from, to), stage.way_ns > 0) {
                     for channel in self.channels(from, to, way.tier) {
                         let load = channels.entry(channel).or_default();
-                        *load = load.saturating_add(own.way_ns);
+                        *load = load.saturating_add(stage.way_ns);
                     }
                 }
             }
-            judged.latency = judged.latency.saturating_add(own.ns).saturating_add(own.way_ns);
-            judged.stages.push(own);
+            judged.latency = judged.latency.saturating_add(stage.ns).saturating_add(stage.way_ns);
+            judged.stages.push(stage);
         }
-        let stages = judged.stages.iter().map(|own| own.ns);
+        let stages = judged.stages.iter().map(|stage| stage.ns);
         let busiest = stages.chain(channels.into_values()).fold(0, u64::max);
         judged.in_flight = judged.latency.div_ceil(busiest.max(1)).clamp(1, room);
         judged.period = busiest.max(judged.latency.div_ceil(judged.in_flight));
-        for (at, (own, piece)) in judged.stages.iter_mut().zip(pieces).enumerate() {
+        for (at, (stage, piece)) in judged.stages.iter_mut().zip(pieces).enumerate() {
             let [weights, cache] = self.weights_and_cache(&piece.blocks, ends(at));
-            (own.weights, own.cache) = (weights, cache.saturating_mul(judged.in_flight));
-            own.peak = self.stage_bytes(&piece.blocks, ends(at), judged.in_flight);
+            (stage.weights, stage.cache) = (weights, cache.saturating_mul(judged.in_flight));
+            stage.peak = self.stage_bytes(&piece.blocks, ends(at), judged.in_flight);
         }
         Ok(judged)
     }
@@ -345,7 +346,7 @@ impl Costs {
     /// Whether the first stage waits for what the last one sends back.
     #[must_use]
     pub fn returns(&self) -> bool {
-        self.ways.kinds.iter().any(|own| own.back > 0)
+        self.ways.kinds.iter().any(|way| way.back > 0)
     }
 
     fn channels(&self, from: usize, to: usize, tier: usize) -> Vec<usize> {

@@ -65,7 +65,8 @@ pub fn costs(
             speeds.push(speed(base, &system, batch)?);
         }
     }
-    let limits = cluster.devices.iter().map(|own| own.memory_limit().map(|own| limit(own).0));
+    let limits =
+        cluster.devices.iter().map(|device| device.memory_limit().map(|bytes| limit(bytes).0));
     Some(Costs {
         speeds,
         speed_of,
@@ -88,33 +89,33 @@ fn speed(base: &Pricing<'_>, system: &System, batch: Batch) -> Option<Speed> {
     let (stack, constants) = (stack(base, batch.phase), base.constants);
     let parallelism = Parallelism { micro_batch: batch.samples, ..Parallelism::default() };
     let (gradients, dtype) = (base.gradients, base.dtype);
-    let card = |own: &TransformerCard| TransformerCard { sequence: batch.tokens, ..own.clone() };
+    let card = |card: &TransformerCard| TransformerCard { sequence: batch.tokens, ..card.clone() };
     let ns = |seconds: f64| seconds.is_finite().then(|| nanos(seconds).get());
     let mut before = vec![0_u64];
     for group in &base.model.groups {
         let card = card(&group.card);
         let mut last: Option<(Stored, u64)> = None;
         for _ in 0..group.n_blocks {
-            let held = base.model.held(before.len() - 1);
-            let own = match last {
-                Some((like, own)) if like == held => own,
+            let stored = base.model.held(before.len() - 1);
+            let block_ns = match last {
+                Some((like, block_ns)) if like == stored => block_ns,
                 _ => {
                     let parallelism = &parallelism;
-                    let run = Sharded { card: &card, parallelism, gradients, dtype, held };
-                    let own = passes::pieces(run, batch.cached, system, (&stack, constants));
-                    ns(own.attention_s + own.feed_forward_s)?
+                    let run = Sharded { card: &card, parallelism, gradients, dtype, held: stored };
+                    let pieces = passes::pieces(run, batch.cached, system, (&stack, constants));
+                    ns(pieces.attention_s + pieces.feed_forward_s)?
                 }
             };
-            last = Some((held, own));
-            before.push(before.last()?.saturating_add(own));
+            last = Some((stored, block_ns));
+            before.push(before.last()?.saturating_add(block_ns));
         }
     }
     let card = card(&base.model.groups.first()?.card);
     // A head that is the embedding is in the type of the run.
     let stored = base.model.weights().filter(|_| card.head == Head::Separate);
-    let weight = stored.and_then(|own| own.ends[1].each());
-    let held = Stored { weight, ..Stored::default() };
-    let run = Sharded { card: &card, parallelism: &parallelism, gradients, dtype, held };
+    let weight = stored.and_then(|stored| stored.ends[1].each());
+    let of_head = Stored { weight, ..Stored::default() };
+    let run = Sharded { card: &card, parallelism: &parallelism, gradients, dtype, held: of_head };
     let rates = system.rates(&stack, constants, dtype);
     // A row is read and written for each token.
     let looked_up = 2.0 * activations(base.model, batch, element(dtype));
@@ -136,11 +137,11 @@ pub fn flops(
     let tokens = batch.samples as f64 * batch.tokens as f64;
     let sequence = batch.cached.saturating_add(batch.tokens);
     let mut all = [0.0; 2];
-    for (kind, _) in model.kinds().zip(0_u32..).filter(|own| blocks.contains(&own.1)) {
+    for (kind, _) in model.kinds().zip(0_u32..).filter(|pair| blocks.contains(&pair.1)) {
         let Some(group) = model.groups.get(kind) else { continue };
-        let own = forward_flops(&TransformerCard { sequence, ..group.card.clone() });
-        for (sum, own) in all.iter_mut().zip(own) {
-            *sum += tokens * own;
+        let flops = forward_flops(&TransformerCard { sequence, ..group.card.clone() });
+        for (sum, each) in all.iter_mut().zip(flops) {
+            *sum += tokens * each;
         }
     }
     let card = model.groups.first().map(|group| &group.card).filter(|_| has_head);
@@ -159,58 +160,59 @@ fn activations(model: &ModelCard, batch: Batch, element: f64) -> f64 {
 /// makes most), its input and output, what arrives and what leaves, and logits where there is a head.
 fn held(base: &Pricing<'_>, batch: Batch) -> Held {
     let (model, dtype) = (base.model, base.dtype);
-    let mut held = Held { weights: vec![0], cache: vec![0], ..Held::default() };
+    let mut sizes = Held { weights: vec![0], cache: vec![0], ..Held::default() };
     let seen = batch.cached.saturating_add(batch.tokens);
     let mut widest = 0.0_f64;
     for group in &model.groups {
         let card = &group.card;
         for _ in 0..group.n_blocks {
-            let block = held.weights.len() - 1;
-            let own = serving::block_bytes(model, (group, block), dtype);
+            let block = sizes.weights.len() - 1;
+            let weights = serving::block_bytes(model, (group, block), dtype);
             let each = cached::element(model.held(block), dtype);
             let cache =
                 (batch.samples as f64 * cached::bytes(card, seen, (1, each))).round() as u64;
-            for (sums, own) in [(&mut held.weights, own), (&mut held.cache, cache)] {
+            for (sums, bytes) in [(&mut sizes.weights, weights), (&mut sizes.cache, cache)] {
                 let before = sums.last().copied().unwrap_or(0);
-                sums.push(before.saturating_add(own).min(u64::MAX >> 8));
+                sums.push(before.saturating_add(bytes).min(u64::MAX >> 8));
             }
         }
         let (key, value) = card.head_dims();
         let heads = card.n_heads as f64 * key as f64;
-        let kept = card.n_kv_heads as f64 * (key as f64 + value as f64);
+        let kv = card.n_kv_heads as f64 * (key as f64 + value as f64);
         let inner = card.form.n_first() as f64 * card.feed_forward as f64;
-        widest = widest.max(heads + kept).max(inner);
+        widest = widest.max(heads + kv).max(inner);
     }
     let beside = crate::kernels::precision::beside(dtype);
     let card = model.groups.first().map(|group| &group.card);
     let rows = card.map_or(0.0, |card| card.vocabulary as f64);
     let hidden = card.map_or(0.0, |card| card.hidden as f64);
     let is_tied = card.is_some_and(|card| card.head == Head::Tied);
-    [held.embedding, held.head] = serving::end_bytes(model, dtype);
-    held.copy = if is_tied { serving::bytes(rows * hidden, beside) } else { 0 };
+    [sizes.embedding, sizes.head] = serving::end_bytes(model, dtype);
+    sizes.copy = if is_tied { serving::bytes(rows * hidden, beside) } else { 0 };
     let tokens = batch.samples as f64 * batch.tokens as f64;
     let pass = base.resident
         + 4.0 * activations(model, batch, element(dtype))
         + element(dtype) * tokens * widest;
     let logits = batch.samples as f64 * rows * (element(dtype) + LOGIT_BYTES);
-    held.scratch = [pass as u64, (pass + logits) as u64];
-    held
+    sizes.scratch = [pass as u64, (pass + logits) as u64];
+    sizes
 }
 
 /// Ways for the activations of a batch, and in decode for its sampled tokens.
 fn ways(base: &Pricing<'_>, cluster: &Cluster, batch: Batch) -> Ways {
-    let factors = [Constant::Neighbour, Constant::Network].map(|own| base.constants.get(own));
+    let factors =
+        [Constant::Neighbour, Constant::Network].map(|constant| base.constants.get(constant));
     let bytes = activations(base.model, batch, element(base.dtype));
     let n = cluster.devices.len();
     let mut ways = Ways {
         kinds: Vec::new(),
         of: Vec::with_capacity(n * n),
         n_tiers: cluster.links.n_tiers,
-        send: cluster.links.send.iter().map(|own| own.index()).collect(),
-        receive: cluster.links.receive.iter().map(|own| own.index()).collect(),
+        send: cluster.links.send.iter().map(|channel| channel.index()).collect(),
+        receive: cluster.links.receive.iter().map(|channel| channel.index()).collect(),
     };
     let mut known: BTreeMap<Way, u16> = BTreeMap::new();
-    let node = |at: usize| cluster.devices.get(at).and_then(|own| own.node);
+    let node = |at: usize| cluster.devices.get(at).and_then(|device| device.node);
     for (from, to) in (0..n).flat_map(|from| (0..n).map(move |to| (from, to))) {
         let route = cluster.route(DeviceId::new(from), DeviceId::new(to));
         let Some(route) = route else {
@@ -226,11 +228,11 @@ fn ways(base: &Pricing<'_>, cluster: &Cluster, batch: Batch) -> Ways {
         };
         let way = Way { pass: ns(bytes), back, tier: route.kind.tier };
         let next = u16::try_from(ways.kinds.len()).unwrap_or(NO_WAY);
-        let own = *known.entry(way).or_insert(next);
-        if own == next {
+        let kind = *known.entry(way).or_insert(next);
+        if kind == next {
             ways.kinds.push(way);
         }
-        ways.of.push(own);
+        ways.of.push(kind);
     }
     ways
 }

@@ -7,7 +7,7 @@ use super::*;
 /// of cache in it; 7 ns between them, 3 back.
 fn pair(limits: [Option<u64>; 2]) -> Costs {
     let speed = |block: u64, head| Speed {
-        before: (0..=4).map(|own| own * block).collect(),
+        before: (0..=4).map(|n| n * block).collect(),
         embedding: 1,
         head,
     };
@@ -52,7 +52,8 @@ fn two_devices_by_hand() {
     // flight: the second stage takes 34, and half of the latency is 38.
     let both = costs.judge(&pieces(&[(1, 1), (0, 3)]), Goal::Throughput).unwrap();
     assert_eq!((both.latency, both.period, both.in_flight), (75, 38, 2));
-    let figures: Vec<_> = both.stages.iter().map(|own| (own.ns, own.way_ns, own.peak)).collect();
+    let figures: Vec<_> =
+        both.stages.iter().map(|stage| (stage.ns, stage.way_ns, stage.peak)).collect();
     // 5 + 6 weights, 2 x 2 cache, 1 beside; 15 + 1 + 6 (a tied copy), 2 x 6, 2.
     assert_eq!(figures, [(31, 7, 16), (34, 3, 36)]);
     // One batch alone takes all of its latency, and has one batch's cache.
@@ -75,7 +76,7 @@ fn two_devices_by_hand() {
 #[test]
 fn broken_rules_are_named() {
     let costs = pair([Some(36), None]);
-    let of = |own: &[(usize, u32)]| costs.judge(&pieces(own), Goal::Throughput);
+    let of = |parts: &[(usize, u32)]| costs.judge(&pieces(parts), Goal::Throughput);
     assert_eq!(of(&[(0, 4)]), Err(Violation::Memory { stage: 0, bytes: 37, limit: 36 }));
     assert_eq!(of(&[]), Err(Violation::Unfinished));
     assert_eq!(of(&[(1, 3)]), Err(Violation::Unfinished));
@@ -83,15 +84,15 @@ fn broken_rules_are_named() {
     assert_eq!(of(&[(1, 2), (1, 2)]), Err(Violation::Twice { device: 1 }));
     let mut apart = pair([None; 2]);
     apart.ways.of = vec![u16::MAX; 4];
-    let told = apart.judge(&pieces(&[(0, 2), (1, 2)]), Goal::Latency);
-    assert_eq!(told, Err(Violation::Unreachable { from: 0, to: 1 }));
+    let judged = apart.judge(&pieces(&[(0, 2), (1, 2)]), Goal::Latency);
+    assert_eq!(judged, Err(Violation::Unreachable { from: 0, to: 1 }));
     // One channel for both directions is busy with both ways.
     let mut half = pair([None; 2]);
     half.ways = Ways { send: vec![0, 1], receive: vec![0, 1], ..half.ways };
     half.ways.kinds[0] = Way { pass: 40, back: 3, tier: 0 };
-    let told = half.judge(&pieces(&[(1, 1), (0, 3)]), Goal::Throughput).unwrap();
-    assert_eq!(told.period, 54);
+    let judged = half.judge(&pieces(&[(1, 1), (0, 3)]), Goal::Throughput).unwrap();
+    assert_eq!(judged.period, 54);
     half.ways.kinds[0].pass = 200;
-    let told = half.judge(&pieces(&[(1, 1), (0, 3)]), Goal::Throughput).unwrap();
-    assert_eq!(told.period, 203);
+    let judged = half.judge(&pieces(&[(1, 1), (0, 3)]), Goal::Throughput).unwrap();
+    assert_eq!(judged.period, 203);
 }

@@ -5,7 +5,8 @@ use ir::plan::StageMesh;
 /// Replicas of two stages that have samples in common, and how many; samples are in order.
 pub(super) fn crossings(from: &StageMesh, to: &StageMesh) -> Vec<(usize, usize, u64)> {
     let (mut a, mut b) = (0, 0);
-    let mut left = [from.samples.first(), to.samples.first()].map(|own| own.copied().unwrap_or(0));
+    let mut left =
+        [from.samples.first(), to.samples.first()].map(|first| first.copied().unwrap_or(0));
     let mut found = Vec::new();
     while a < from.samples.len() && b < to.samples.len() {
         let n = left[0].min(left[1]);

@@ -70,8 +70,8 @@ impl Fleet<'_> {
         let of_element = element(self.base.dtype);
         let elements = bytes / of_element;
         let index = INDEX_BYTES[usize::from(elements > f64::from(u32::MAX))];
-        let kept = (elements / f64::from(ratio.max(1))).ceil();
-        if ratio > 1 { (kept * (of_element + index)).min(bytes) } else { bytes }
+        let n_sent = (elements / f64::from(ratio.max(1))).ceil();
+        if ratio > 1 { (n_sent * (of_element + index)).min(bytes) } else { bytes }
     }
 
     /// What goes between two stages, the second of which begins at a block; `None` where a device does
@@ -79,8 +79,9 @@ impl Fleet<'_> {
     #[must_use]
     pub fn boundary(&self, from: &StageMesh, to: &StageMesh, block: u32) -> Option<Boundary> {
         let sends = self.messages(from, to, block)?.into_iter();
-        let sends =
-            sends.map(|own| Some((own.from, own.to, self.sent(own.bytes, from.edge_ratio))));
+        let sends = sends.map(|message| {
+            Some((message.from, message.to, self.sent(message.bytes, from.edge_ratio)))
+        });
         let (most, link) = self.busiest(sends)?;
         Some(Boundary { activation: bytes(most), gradient: bytes(most), link })
     }
@@ -90,7 +91,7 @@ impl Fleet<'_> {
     #[must_use]
     pub fn edge_bytes(&self, from: &StageMesh, to: &StageMesh, block: u32) -> Option<[u64; 2]> {
         let all = self.messages(from, to, block)?;
-        let sum = |ratio| all.iter().map(|own| self.sent(own.bytes, ratio)).sum::<f64>();
+        let sum = |ratio| all.iter().map(|message| self.sent(message.bytes, ratio)).sum::<f64>();
         Some([1, from.edge_ratio].map(|ratio| bytes(sum(ratio)).0))
     }
 
@@ -107,15 +108,15 @@ impl Fleet<'_> {
         }
         let of_element = element(self.base.dtype);
         let mut seconds: [BTreeMap<DeviceId, f64>; 2] = Default::default();
-        for own in self.messages(from, to, block)? {
-            for (end, device) in [own.from, own.to].into_iter().enumerate() {
+        for message in self.messages(from, to, block)? {
+            for (end, device) in [message.from, message.to].into_iter().enumerate() {
                 let kind = (self.cluster.kind_of(device), self.profile);
-                let chosen = selection(kind, (own.bytes / of_element, of_element))?;
+                let chosen = selection(kind, (message.bytes / of_element, of_element))?;
                 *seconds[end].entry(device).or_default() +=
-                    chosen.start_up_s + own.bytes * chosen.per_byte_s;
+                    chosen.start_up_s + message.bytes * chosen.per_byte_s;
             }
         }
-        Some(seconds.map(|own| nanos(own.into_values().fold(0.0, f64::max))))
+        Some(seconds.map(|by_device| nanos(by_device.into_values().fold(0.0, f64::max))))
     }
 
     /// Refuses edges that send no part of what they carry.
@@ -123,7 +124,7 @@ impl Fleet<'_> {
         let meshes = stages.iter().map(|stage| (stage.mesh.as_ref(), stage.blocks.end));
         let meshes: Vec<_> = meshes.collect();
         for (at, (mesh, block)) in meshes.iter().enumerate() {
-            let Some(from) = mesh.filter(|own| own.edge_ratio != 1) else { continue };
+            let Some(from) = mesh.filter(|mesh| mesh.edge_ratio != 1) else { continue };
             let next = meshes.get(at + 1).and_then(|(next, _)| *next);
             let bytes = next.and_then(|next| self.edge_bytes(from, next, *block));
             if from.edge_ratio == 0 || bytes.is_none_or(|[all, sent]| sent >= all) {
@@ -152,7 +153,7 @@ impl Fleet<'_> {
         sends: impl Iterator<Item = Option<(DeviceId, DeviceId, f64)>>,
     ) -> Option<(f64, Link)> {
         let factor = [Constant::Neighbour, Constant::Network];
-        let factor = factor.map(|own| self.base.constants.get(own));
+        let factor = factor.map(|constant| self.base.constants.get(constant));
         let mut loads: BTreeMap<(bool, usize), [f64; 2]> = BTreeMap::new();
         let (mut latency_ns, mut crosses_any) = (0.0_f64, false);
         for send in sends {

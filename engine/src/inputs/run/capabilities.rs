@@ -31,7 +31,7 @@ static RECOMPUTES: LazyLock<Vec<Vec<RecomputeRule>>> = LazyLock::new(|| {
         Some(policies) => policies.iter().map(again).collect(),
         None => {
             let says =
-                |rule: &&RecomputeRule| !lack(rule).is_some_and(|own| row.lacks.contains(&own));
+                |rule: &&RecomputeRule| !lack(rule).is_some_and(|lack| row.lacks.contains(&lack));
             RecomputeRule::FREE.iter().filter(says).copied().collect()
         }
     };
@@ -53,7 +53,7 @@ pub fn limited(
     };
     let named = |row: &&TrainingTarget| row.launches.is_some();
     let names = |row: &dyn Fn(&TrainingTarget) -> bool| -> String {
-        let rows = targets().filter(named).filter(|own| row(own)).map(|own| own.name);
+        let rows = targets().filter(named).filter(|target| row(target)).map(|target| target.name);
         rows.collect::<Vec<_>>().join(", ")
     };
     exporters::find(PlanKind::Training, executor.target())?;
@@ -113,7 +113,7 @@ pub fn typed(
     executor: Option<Executor>,
 ) -> Result<(ProblemRequest, Option<Diagnostic>), Diagnostic> {
     let mut flags = flags.clone();
-    let row = executor.and_then(|own| targets().find(|row| row.name == own.target()));
+    let row = executor.and_then(|executor| targets().find(|row| row.name == executor.target()));
     let Some((row, types)) = row.and_then(|row| Some((row, row.types?))) else {
         return Ok((flags, None));
     };

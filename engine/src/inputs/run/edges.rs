@@ -59,11 +59,11 @@ pub(crate) fn allowed(stated: &[LossyDocument]) -> Result<Option<f64>, Diagnosti
         |why: String| Diagnostic::input("bad-plan", why).fact("member", "communication.lossy");
     match stated {
         [] => Ok(None),
-        [own] if own.by == NAME => {
-            check(own.density).map_err(bad)?;
-            Ok(Some(own.density))
+        [lossy] if lossy.by == NAME => {
+            check(lossy.density).map_err(bad)?;
+            Ok(Some(lossy.density))
         }
-        [own, ..] => Err(bad(format!("`{}` is not the one way, `{NAME}`", own.by))),
+        [first, ..] => Err(bad(format!("`{}` is not the one way, `{NAME}`", first.by))),
     }
 }
 
@@ -75,23 +75,23 @@ pub fn most_ratio(density: f64) -> u32 {
 
 fn meshes(plan: &Plan) -> impl Iterator<Item = (&StageMesh, u32)> {
     let stages = plan.partition.stages.iter();
-    stages.filter_map(|own| Some((own.mesh.as_ref()?, own.blocks.end)))
+    stages.filter_map(|stage| Some((stage.mesh.as_ref()?, stage.blocks.end)))
 }
 
 /// Whether a plan compresses an edge.
 pub fn are_lossy(plan: &Plan) -> bool {
-    meshes(plan).any(|(own, _)| own.edge_ratio > 1)
+    meshes(plan).any(|(mesh, _)| mesh.edge_ratio > 1)
 }
 
 /// A plan some of whose edges send all that goes there: those that leave out more than is allowed.
 pub fn kept(plan: &Plan, setting: &Setting) -> Plan {
-    let mut own = plan.clone();
+    let mut plan = plan.clone();
     let most = setting.edge_density.map_or(1, most_ratio);
-    let meshes = own.partition.stages.iter_mut().filter_map(|own| own.mesh.as_mut());
-    for mesh in meshes.filter(|own| own.edge_ratio > most) {
+    let meshes = plan.partition.stages.iter_mut().filter_map(|stage| stage.mesh.as_mut());
+    for mesh in meshes.filter(|mesh| mesh.edge_ratio > most) {
         mesh.edge_ratio = 1;
     }
-    own
+    plan
 }
 
 /// The compressed edges of a plan.
@@ -128,8 +128,8 @@ pub(crate) fn lossy(setting: &Setting) -> Vec<LossyDocument> {
 /// Edges that leave out more than was allowed.
 pub(crate) fn broken(setting: &Setting, plan: &Plan) -> Option<Diagnostic> {
     let most = setting.edge_density.map_or(1, most_ratio);
-    let (own, _) = meshes(plan).find(|(own, _)| own.edge_ratio > most)?;
-    let ratio = own.edge_ratio.to_string();
+    let (mesh, _) = meshes(plan).find(|(mesh, _)| mesh.edge_ratio > most)?;
+    let ratio = mesh.edge_ratio.to_string();
     Some(difference("communication.edges.ratio", &ratio, &format!("{most} at most is allowed")))
 }
 
@@ -143,15 +143,16 @@ pub fn warnings(setting: &Setting, plan: &Plan) -> Vec<Diagnostic> {
         let hint = "leave --allow-lossy out, or allow a smaller share";
         return vec![Diagnostic::warning("lossy-not-used", message).hint(hint)];
     }
-    let n = meshes(plan).filter(|(own, _)| own.edge_ratio > 1).count();
+    let n = meshes(plan).filter(|(mesh, _)| mesh.edge_ratio > 1).count();
     let message = format!(
         "{n} of {} edges between stages are compressed: the result changes, and convergence is not \
          predicted",
         plan.partition.stages.len() - 1
     );
-    let chosen_on = meshes(plan).flat_map(|(own, _)| &own.devices);
-    let is_measured = |own| selection::is_measured(setting.cluster.kind_of(own), &setting.profile);
-    let is_nominal = chosen_on.copied().any(|own| !is_measured(own));
+    let chosen_on = meshes(plan).flat_map(|(mesh, _)| &mesh.devices);
+    let is_measured =
+        |device| selection::is_measured(setting.cluster.kind_of(device), &setting.profile);
+    let is_nominal = chosen_on.copied().any(|device| !is_measured(device));
     let nominal = is_nominal.then(selection_is_nominal);
     let lossy =
         Diagnostic::warning("lossy", message).hint("leave --allow-lossy out for exact activations");
@@ -173,13 +174,13 @@ pub fn print(document: &PlanDocument, page: &Page) {
     if edges.is_empty() {
         return;
     }
-    let row = |own: &EdgeDocument| {
+    let row = |edge: &EdgeDocument| {
         vec![
-            format!("{} to {}", own.from, own.to),
-            own.by.clone(),
-            format!("1 in {}", own.ratio),
-            Bytes(own.bytes).to_string(),
-            Bytes(own.sent_bytes).to_string(),
+            format!("{} to {}", edge.from, edge.to),
+            edge.by.clone(),
+            format!("1 in {}", edge.ratio),
+            Bytes(edge.bytes).to_string(),
+            Bytes(edge.sent_bytes).to_string(),
         ]
     };
     let columns = Column::row("stages | by | #sent | #of a micro-batch | #with indices");

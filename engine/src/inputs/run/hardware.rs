@@ -29,13 +29,13 @@ impl Setting {
 
     /// Takes from the stack what its libraries have no kernels for on these devices.
     pub(crate) fn fit_stack(&mut self) {
-        let launcher = self.request.executor.as_deref().and_then(|own| find(own).ok());
+        let launcher = self.request.executor.as_deref().and_then(|name| find(name).ok());
         // Parts of a graph are launched by PyTorch.
         let library = match self.model.is_of_parts() {
             true => AttentionLibrary::PyTorch,
             false => {
-                let own = launcher.and_then(|(row, _)| row.attention);
-                own.unwrap_or(self.stack.attention_library)
+                let stated = launcher.and_then(|(row, _)| row.attention);
+                stated.unwrap_or(self.stack.attention_library)
             }
         };
         let stack = Stack { attention_library: library, ..self.stack.clone() };
@@ -43,7 +43,7 @@ impl Setting {
         let chips = cluster.device_ids().map(|device| cluster.kind_of(device).chip);
         let (stack, lack) = on_chips(stack, chips, self.numbers.dtype, self.head_dim());
         self.stack = stack;
-        let is_new = self.warnings.iter().all(|own| own.code != UNFUSED);
+        let is_new = self.warnings.iter().all(|warning| warning.code != UNFUSED);
         if let Some(lack) = lack.filter(|_| is_new) {
             self.warnings.push(unfused(&self.stack.name, lack));
         }
@@ -99,5 +99,5 @@ fn unfused(stack: &str, lack: Missing) -> Diagnostic {
 
 /// Drops warnings about what only equal stages take no account of.
 pub fn retain_warnings(warnings: &mut Vec<Diagnostic>) {
-    warnings.retain(|own| !["unlike-ways", "unlike-memory"].contains(&own.code));
+    warnings.retain(|warning| !["unlike-ways", "unlike-memory"].contains(&warning.code));
 }

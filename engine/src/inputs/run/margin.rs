@@ -16,18 +16,18 @@ impl Setting {
             return;
         }
         let share = self.request.kept_free;
-        let is_free = |own: &Device| share.is_some() || own.reserve == Bytes::ZERO;
+        let is_free = |device: &Device| share.is_some() || device.reserve == Bytes::ZERO;
         let share = share.unwrap_or(if self.layers.is_some() { 0.0 } else { MARGIN });
-        for own in self.whole.iter_mut().chain(&mut self.left) {
-            *own = Arc::new(Cluster::clone(own).with_margin_of(share, is_free));
+        for cluster in self.whole.iter_mut().chain(&mut self.left) {
+            *cluster = Arc::new(Cluster::clone(cluster).with_margin_of(share, is_free));
         }
         self.cluster = self.cluster.clone().with_margin_of(share, is_free);
     }
 
     /// What a plan may use of a device with so much memory.
     pub fn room(&self, memory: Bytes) -> Bytes {
-        let kept = self.less(memory);
-        self.request.max_memory_bytes.map_or(kept, |most| Bytes(most).min(kept))
+        let room = self.less(memory);
+        self.request.max_memory_bytes.map_or(room, |most| Bytes(most).min(room))
     }
 
     /// What the margin of an older plan leaves of what the reserve does.

@@ -62,7 +62,9 @@ pub fn unused(
     parts.extend(forms.map(|form| format!("form {}", form.name())));
     if system.products.measured(dtype).is_none() {
         let types = profile.by_dtype.get(&system.device.name).into_iter().flatten();
-        parts.extend(types.map(|(own, _)| format!("products of {own} (it computes in {dtype})")));
+        parts.extend(
+            types.map(|(other, _)| format!("products of {other} (it computes in {dtype})")),
+        );
     }
     use CollectiveOperation::{AllToAll, Broadcast, PointToPoint};
     let operations: BTreeSet<_> =
@@ -104,13 +106,13 @@ pub fn of_another(measured: &str, model: &str, device: &str) -> Option<Diagnosti
 /// they were calibrated as: twice the widest half of an interval of like runs.
 const OFF: f64 = 0.2;
 
-fn is_off(own: &Quality) -> bool {
-    own.median_error > OFF
+fn is_off(quality: &Quality) -> bool {
+    quality.median_error > OFF
 }
 
 /// The device on which a profile's steps of a stack were taken, where it is another one.
 fn elsewhere<'p>(profile: &'p Profile, part: &str, device: &str) -> Option<&'p str> {
-    profile.notes.get(part).map(String::as_str).filter(|own| *own != device)
+    profile.notes.get(part).map(String::as_str).filter(|other| *other != device)
 }
 
 /// That the steps of a stack were taken on another device, or contradict its forms, calibrated as they
@@ -127,11 +129,11 @@ pub fn doubted(profile: &Profile, (stack, device): (&str, &str)) -> Option<Diagn
                 .hint("calibrate on steps of this cluster"),
         );
     }
-    let own = profile.quality.get(&part).filter(|own| is_off(own))?;
+    let quality = profile.quality.get(&part).filter(|quality| is_off(quality))?;
     let message = format!(
         "the profile's steps are off by {:.0} % from what `{stack}` takes for them: they narrow no \
          interval",
-        100.0 * own.median_error
+        100.0 * quality.median_error
     );
     Some(
         Diagnostic::warning("profile-off", message)
@@ -158,7 +160,9 @@ pub fn basis(
         return Basis::Nominal;
     }
     let quality = profile.quality.get(&part);
-    let tells = |own: &Quality| own.unidentified.len() < measured.constants.len() && !is_off(own);
+    let tells = |quality: &Quality| {
+        quality.unidentified.len() < measured.constants.len() && !is_off(quality)
+    };
     if !has_steps(measured) || !quality.is_none_or(tells) {
         return Basis::Nominal;
     }
@@ -172,10 +176,10 @@ pub fn basis(
 
 /// `nominal costs`, or what of them was measured.
 pub fn words(profile: &Profile, (system, dtype): (&System, DType), stack: &str) -> String {
-    let own = profile.stacks.get(stack);
-    let launches = own.filter(|own| !has_steps(own)).map(|_| ("launches", true));
+    let of_stack = profile.stacks.get(stack);
+    let launches = of_stack.filter(|measured| !has_steps(measured)).map(|_| ("launches", true));
     let parts = launches.into_iter().chain([
-        ("stack", own.is_some_and(has_steps)),
+        ("stack", of_stack.is_some_and(has_steps)),
         ("products", system.products.measured(dtype).is_some()),
         ("collectives", !system.measured.is_empty()),
         ("links", !profile.links.is_empty()),

@@ -111,7 +111,7 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
         n_ops: graph.ops.len(),
         n_parameters: sums.n_parameters(),
         starts: starts(graph, &found, blocks),
-        first_extent: graph.inputs.first().and_then(|own| graph.tensor(*own).shape.last().copied()),
+        first_extent: graph.inputs.first().and_then(|id| graph.tensor(*id).shape.last().copied()),
         kind,
     };
     check(&card, &facts, fixed)?;
@@ -132,7 +132,7 @@ fn built(path: &Path) -> Result<Option<Hyperparameters>, Diagnostic> {
 fn bind(flags: &mut ModelRequest, sequence: Option<u64>) -> Result<(), Diagnostic> {
     let Some(length) = sequence else { return Ok(()) };
     let mut stated = flags.dims.iter().filter(|(name, _)| name == SEQUENCE);
-    if let Some((_, other)) = stated.find(|(_, own)| *own != length) {
+    if let Some((_, other)) = stated.find(|(_, extent)| *extent != length) {
         let message = format!(
             "`--dim {SEQUENCE}={other}` contradicts samples of {length} tokens, --sequence-length"
         );
@@ -152,13 +152,13 @@ fn without_tokens(import: &mut Import, sequence: Option<u64>) -> Result<(), Diag
         return Err(Diagnostic::usage("sequence-fixed", message)
             .hint("leave out --sequence-length; --dim image=N or audio=N states their size"));
     }
-    let is_length = |own: &Diagnostic| {
+    let is_length = |warning: &Diagnostic| {
         let names = |(name, value): &(&str, Value)| {
             *name == "dimension" && *value == Value::Text(SEQUENCE.to_owned())
         };
-        own.facts.iter().any(names)
+        warning.facts.iter().any(names)
     };
-    import.warnings.retain(|own| !is_length(own));
+    import.warnings.retain(|warning| !is_length(warning));
     Ok(())
 }
 
@@ -174,15 +174,15 @@ pub fn served(
 ) -> Result<Model, Diagnostic> {
     let mut model = read(path, sequence, flags)?;
     if !importers::is_config(path) || model.graph.is_some() {
-        model.card.stored = kv_dtype.map(|own| Box::new(cached_as(own)));
+        model.card.stored = kv_dtype.map(|dtype| Box::new(cached_as(dtype)));
         return Ok(model);
     }
-    let (held, assumed) = importers::config::stored::held(path)?;
-    model.card.dtype = Some(held);
+    let (weight_dtype, assumed) = importers::config::stored::held(path)?;
+    model.card.dtype = Some(weight_dtype);
     if flags.dtype.is_none() {
         model.warnings.extend(assumed);
     }
-    let dtype = flags.dtype.unwrap_or(held);
+    let dtype = flags.dtype.unwrap_or(weight_dtype);
     if dtype == DType::F64 {
         let message = format!("steps that serve are not priced in {dtype}");
         return Err(Diagnostic::usage("dtype", message)
@@ -190,7 +190,7 @@ pub fn served(
     }
     let (mut stored, unknown) = importers::config::stored::read(path, beside(dtype))?;
     model.warnings.extend(unknown);
-    model.warnings.retain(|own| own.code != "quantized-weights");
+    model.warnings.retain(|warning| warning.code != "quantized-weights");
     let later = model.card.n_predictions.saturating_sub(1);
     let n_own = model.card.n_blocks().saturating_sub(later) as usize;
     if let Some(method) = &stored.method {
@@ -203,11 +203,11 @@ pub fn served(
         let message = format!("weights are held as the checkpoint has them ({method})");
         model.warnings.push(Diagnostic::warning("quantized-weights", message));
     }
-    let told = stored.cache.filter(|_| kv_dtype.is_none()).map(|own| {
-        let message = format!("keys and values are cached in {own}, as the checkpoint states");
+    let note = stored.cache.filter(|_| kv_dtype.is_none()).map(|dtype| {
+        let message = format!("keys and values are cached in {dtype}, as the checkpoint states");
         Diagnostic::warning("stated-kv-dtype", message).hint("state another type with --kv-dtype")
     });
-    model.warnings.extend(told);
+    model.warnings.extend(note);
     stored.cache = kv_dtype.or(stored.cache);
     let is_plain = stored.cache.is_none() && stored.blocks.is_empty();
     model.card.stored = (!is_plain).then(|| Box::new(stored));
@@ -228,8 +228,8 @@ pub fn cache_type(name: Option<&str>) -> Result<Option<CacheType>, Diagnostic> {
     })
 }
 
-fn cached_as(own: CacheType) -> Stored {
-    Stored { cache: Some(own), ..Stored::default() }
+fn cached_as(cache: CacheType) -> Stored {
+    Stored { cache: Some(cache), ..Stored::default() }
 }
 
 /// Says that a recorded backward pass is left aside.
@@ -239,8 +239,8 @@ fn without_backward(graph: &Graph) -> Option<Diagnostic> {
 }
 
 fn tokens(card: &ModelCard) -> Option<u64> {
-    let own = card.groups.first().map(|group| group.card.sequence);
-    own.filter(|_| !card.is_of_parts())
+    let sequence = card.groups.first().map(|group| group.card.sequence);
+    sequence.filter(|_| !card.is_of_parts())
 }
 
 /// Reads a graph; where it leaves one dimension open besides the batch, that is the length of a
@@ -280,14 +280,14 @@ fn check(card: &ModelCard, facts: &GraphFacts, sequence: Option<u64>) -> Result<
             .fact("graph", facts.n_parameters)
             .fact("parts", counted));
     }
-    let own = card.groups.first().map_or(0, |group| group.card.sequence);
+    let length = card.groups.first().map_or(0, |group| group.card.sequence);
     match sequence {
-        Some(stated) if stated != own && card.is_of_parts() => {
+        Some(stated) if stated != length && card.is_of_parts() => {
             let message = "the blocks of this graph have no sequence that could be set";
             Err(Diagnostic::usage("sequence-fixed", message).hint("leave out --sequence-length"))
         }
-        Some(stated) if stated != own => {
-            let message = format!("the graph has samples of {own} tokens, not of {stated}");
+        Some(stated) if stated != length => {
+            let message = format!("the graph has samples of {length} tokens, not of {stated}");
             Err(Diagnostic::usage("sequence-fixed", message)
                 .hint("leave out --sequence-length, or bind the graph's dimension with --dim"))
         }

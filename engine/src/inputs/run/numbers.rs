@@ -55,7 +55,7 @@ impl Numbers {
             None => (USUAL, "default"),
         };
         let device = device_of(wanted).ok_or_else(no_kind)?;
-        let instead = [wanted].into_iter().chain(INSTEAD).find(|own| has(*own));
+        let instead = [wanted].into_iter().chain(INSTEAD).find(|dtype| has(*dtype));
         let Some(dtype) = instead else {
             let message = format!("`{}` states no rate of {wanted} products", device.name);
             return Err(Diagnostic::input("dtype", message)

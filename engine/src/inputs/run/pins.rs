@@ -90,11 +90,11 @@ pub fn in_full(pin: &str) -> String {
 }
 
 /// Pins that were asked for, and those of a model for fields that nobody has pinned.
-pub fn with(mut asked: Vec<String>, own: Vec<String>) -> Vec<String> {
+pub fn with(mut pins: Vec<String>, of_model: Vec<String>) -> Vec<String> {
     let field = |pin: &String| pin.split_once('=').map(|(field, _)| field.to_owned());
-    let fields: Vec<Option<String>> = asked.iter().map(field).collect();
-    asked.extend(own.into_iter().filter(|pin| !fields.contains(&field(pin))));
-    asked
+    let fields: Vec<Option<String>> = pins.iter().map(field).collect();
+    pins.extend(of_model.into_iter().filter(|pin| !fields.contains(&field(pin))));
+    pins
 }
 
 /// Pins that a plan does not keep, each with what the plan has.
@@ -112,12 +112,12 @@ pub fn broken(pins: &Pins, plan: &Plan, schedule: &str) -> Vec<(String, String)>
     ];
     let mut broken: Vec<(String, String)> = counts
         .into_iter()
-        .filter_map(|(name, pin, own)| Some((name, pin.filter(|pin| *pin != own)?, own)))
-        .map(|(name, pin, own)| (format!("{name}={pin}"), own.to_string()))
+        .filter_map(|(name, pin, count)| Some((name, pin.filter(|pin| *pin != count)?, count)))
+        .map(|(name, pin, count)| (format!("{name}={pin}"), count.to_string()))
         .collect();
-    let mut check = |is_kept: bool, pin: &str, own: String| {
+    let mut check = |is_kept: bool, pin: &str, planned: String| {
         if !is_kept {
-            broken.push((pin.to_owned(), own));
+            broken.push((pin.to_owned(), planned));
         }
     };
     let orders = &pins.orders;
@@ -197,7 +197,7 @@ fn set(pins: &mut Pins, field: &str, value: &str, flag: &str) -> Result<(), Diag
 
 /// What a value is called.
 pub fn word<T: Copy + PartialEq>(known: &[(&'static str, T)], value: T) -> &'static str {
-    known.iter().find(|(_, own)| *own == value).map_or("unknown", |(name, _)| name)
+    known.iter().find(|(_, other)| *other == value).map_or("unknown", |(name, _)| name)
 }
 
 /// The value of a name.
@@ -223,9 +223,9 @@ mod tests {
 
     #[test]
     fn what_a_model_pins_gives_way() {
-        let own = || vec!["data=2".to_owned(), "tensor=2".to_owned()];
-        assert_eq!(with(vec!["data=4".to_owned()], own()), ["data=4", "tensor=2"]);
-        assert_eq!(with(Vec::new(), own()), own());
+        let of_model = || vec!["data=2".to_owned(), "tensor=2".to_owned()];
+        assert_eq!(with(vec!["data=4".to_owned()], of_model()), ["data=4", "tensor=2"]);
+        assert_eq!(with(Vec::new(), of_model()), of_model());
     }
 
     #[test]

@@ -175,16 +175,16 @@ impl Setting {
         let request = &self.request;
         let most = request.devices.map_or(usize::MAX, |[_, most]| most as usize);
         let used = self.cluster.devices.iter().take(most);
-        let kept = used.filter_map(Device::memory_limit).min().map(|own| self.less(own));
-        if let (Some(asked), Some(kept)) = (request.max_memory_bytes.map(Bytes), kept)
-            && asked > kept
+        let room = used.filter_map(Device::memory_limit).min().map(|limit| self.less(limit));
+        if let (Some(stated), Some(room)) = (request.max_memory_bytes.map(Bytes), room)
+            && stated > room
         {
             let message =
-                format!("`--max-memory-per-device` allows {asked}, but a device has {kept}");
+                format!("`--max-memory-per-device` allows {stated}, but a device has {room}");
             let warning = Diagnostic::warning("no-effect", message);
             self.warnings.push(warning.hint("the margin, --memory-margin, is taken off before"));
         }
-        self.limit = kept.into_iter().chain(request.max_memory_bytes.map(Bytes)).min();
+        self.limit = room.into_iter().chain(request.max_memory_bytes.map(Bytes)).min();
         self.fit_stack();
         Ok(())
     }
@@ -200,8 +200,8 @@ impl Setting {
             let message = "`--expert-skew` means nothing for a model without experts";
             return Err(Diagnostic::usage("no-experts", message).hint("leave it out"));
         }
-        for own in experts {
-            own.skew = skew;
+        for card in experts {
+            card.skew = skew;
         }
         Ok(())
     }
@@ -219,15 +219,15 @@ impl Setting {
         let path = flags.cluster.as_deref().ok_or_else(no_cluster)?;
         let stack = executor::named_stack(stack)?;
         let machines = load::machines(path, gone(flags))?;
-        let load::Machines { cluster, whole, left, warnings: own } = machines;
+        let load::Machines { cluster, whole, left, warnings: of_machines } = machines;
         let Model { card: model, graph, hyperparameters, tokens, mut warnings, .. } = model;
         let sequence = tokens.unwrap_or(1);
         let (folder, file) = folder_or_file(flags.profile.as_deref());
         let layers = folder.map(|folder| measured_layers(folder, sequence, flags)).transpose()?;
         let (profile, cluster, unused) = load::rated(file, &factors(flags), cluster)?;
-        let rated = |own: Cluster| Ok(Arc::new(load::rated(file, &factors(flags), own)?.1));
+        let rated = |cluster: Cluster| Ok(Arc::new(load::rated(file, &factors(flags), cluster)?.1));
         let (whole, left) = (whole.map(rated).transpose()?, left.map(rated).transpose()?);
-        warnings.extend(own.into_iter().chain(unused));
+        warnings.extend(of_machines.into_iter().chain(unused));
         layers.as_ref().map_or(Ok(()), |_| one_kind(&cluster))?;
         let kinds = usable_kinds(&cluster, path)?;
         let (numbers, noted) = numbers(flags, &model, &kinds, layers.as_ref())?;
@@ -296,7 +296,7 @@ impl Setting {
     /// Bytes that all devices hold; `None` where one has no limit.
     pub fn room_of_all(&self) -> Option<Bytes> {
         let limits = self.cluster.devices.iter().map(ir::cluster::Device::memory_limit);
-        let add = |sum: u64, own: Option<Bytes>| Some(sum.saturating_add(self.room(own?).0));
+        let add = |sum: u64, limit: Option<Bytes>| Some(sum.saturating_add(self.room(limit?).0));
         limits.into_iter().try_fold(0, add).map(Bytes)
     }
 
@@ -335,7 +335,7 @@ impl Setting {
         let mut groups = groups_of(cluster, |limit| self.room(limit));
         for group in &mut groups {
             group.stack =
-                cluster.kinds.get(group.kind.index()).and_then(|own| self.stack_on(own.chip));
+                cluster.kinds.get(group.kind.index()).and_then(|kind| self.stack_on(kind.chip));
             group.limit = group.limit.filter(|_| is_limited);
         }
         groups
@@ -363,7 +363,7 @@ impl Setting {
     pub fn usable(&self) -> Result<u32, Diagnostic> {
         let has = u32::try_from(self.cluster.devices.len()).unwrap_or(u32::MAX);
         let spares = self.request.spares.unwrap_or(0);
-        has.checked_sub(spares).filter(|own| *own > 0).ok_or_else(|| {
+        has.checked_sub(spares).filter(|n| *n > 0).ok_or_else(|| {
             let message = format!("`--spares {spares}` leaves none of {has} devices");
             Diagnostic::usage("device-count", message).hint("hold back fewer")
         })
@@ -471,8 +471,9 @@ impl Setting {
             false => Executor::of_stack(&self.stack.name),
         };
         let needs = pins::of(&self.request.pin).map_or(Vec::new(), |pins| self.needs(&pins));
-        let executor = executor.filter(|own| capabilities::lacking(*own, &needs).is_none());
-        executor.and_then(|own| capabilities::of(own, self.numbers.optimizer))
+        let executor =
+            executor.filter(|executor| capabilities::lacking(*executor, &needs).is_none());
+        executor.and_then(|executor| capabilities::of(executor, self.numbers.optimizer))
     }
 
     /// What the samples of a step are counted in: tokens, where the model has any.
@@ -512,7 +513,7 @@ fn gone(flags: &ProblemRequest) -> (&[String], &[String]) {
 
 /// What of a cluster is so many times what its file says, limits of boards that were decided included.
 fn factors(flags: &ProblemRequest) -> Vec<String> {
-    let limit = flags.board_limit.map(|own| format!("{}={own}", scale::POWER));
+    let limit = flags.board_limit.map(|limit| format!("{}={limit}", scale::POWER));
     flags.scale.iter().cloned().chain(limit).collect()
 }
 

@@ -52,7 +52,7 @@ pub fn read(
     let mut run = Run::on(read, &flags, stack, batch)?;
     if does != Step::Trains {
         // What only training is warned of.
-        run.warnings.retain(|own| own.code != "stated-dtype");
+        run.warnings.retain(|warning| warning.code != "stated-dtype");
     }
     if run.layers.is_some() {
         let message = "`--profile` names a folder of measured layers, which know no parts";

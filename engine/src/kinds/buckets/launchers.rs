@@ -39,18 +39,18 @@ pub fn exported(
     match name {
         MEGATRON_BUCKETS => {
             // The largest of sizes that make the same buckets: it pads parameters and counts that too.
-            let all: u64 = instance.tensors.iter().map(|own| own.bytes).sum();
+            let all: u64 = instance.tensors.iter().map(|tensor| tensor.bytes).sum();
             let size = elements(best(Closes::OnceFull).1.min(all));
             Ok(format!("--overlap-grad-reduce\n--ddp-bucket-size {size}\n").into_bytes())
         }
         DEEPSPEED_BUCKETS => {
             let size = elements(best(Closes::BeforeMore).0);
-            let own = json!({ "overlap_comm": true, "reduce_bucket_size": size });
-            Ok(format!("{:#}\n", json!({ "zero_optimization": own })).into_bytes())
+            let zero = json!({ "overlap_comm": true, "reduce_bucket_size": size });
+            Ok(format!("{:#}\n", json!({ "zero_optimization": zero })).into_bytes())
         }
         _ => {
             let stated = communication(instance, buckets).buckets;
-            let sizes: Vec<u64> = stated.iter().map(|own| own.bytes).collect();
+            let sizes: Vec<u64> = stated.iter().map(|bucket| bucket.bytes).collect();
             given_costs::torch_ddp(target, &sizes, best(Closes::OnceFull).0)
         }
     }
@@ -76,35 +76,41 @@ fn hook_table(instance: &GradientInstance, buckets: &Buckets) -> Result<Vec<u8>,
     let mut left = instance.tensors.as_slice();
     let mut table = Vec::with_capacity(buckets.lengths.len());
     for (at, stated) in communication(instance, buckets).buckets.iter().enumerate() {
-        let (own, rest) = left.split_at(stated.tensors.len());
+        let (tensors, rest) = left.split_at(stated.tensors.len());
         left = rest;
-        if let Some(own) = own.iter().find(|own| own.bytes % instance.element_bytes != 0) {
-            return Err(refused(format!("{} bytes of `{}`", own.bytes, own.name)));
+        if let Some(tensor) =
+            tensors.iter().find(|tensor| tensor.bytes % instance.element_bytes != 0)
+        {
+            return Err(refused(format!("{} bytes of `{}`", tensor.bytes, tensor.name)));
         }
-        let elements: Vec<u64> = own.iter().map(|own| own.bytes / instance.element_bytes).collect();
+        let elements: Vec<u64> =
+            tensors.iter().map(|tensor| tensor.bytes / instance.element_bytes).collect();
         let part = buckets.part(at);
-        let cost = part.and_then(|part| instance.lossy.iter().find(|own| own.by == part.by));
-        if part.is_some_and(|own| own.by == Lossy::TwoWay) {
+        let cost = part.and_then(|part| instance.lossy.iter().find(|cost| cost.by == part.by));
+        if part.is_some_and(|part| part.by == Lossy::TwoWay) {
             return Err(refused(format!("bucket {at}, which servers compress (`two-way`)")));
         }
-        if let Some(own) = cost.filter(|own| own.sent_element_bytes != HOOK_BYTES[1]) {
-            return Err(refused(format!("{} bytes of an element sent", own.sent_element_bytes)));
+        if let Some(cost) = cost.filter(|cost| cost.sent_element_bytes != HOOK_BYTES[1]) {
+            return Err(refused(format!("{} bytes of an element sent", cost.sent_element_bytes)));
         }
-        let kept = cost.zip(part).filter(|own| own.0.by == Lossy::LayerWise);
-        let kept = kept.map(|(cost, part)| kept_of_each(cost.density, part.kept, &elements));
-        let tensor = |(at, (own, elements)): (usize, (&GradientTensor, &u64))| match &kept {
-            Some(kept) => json!({ "name": own.name, "elements": elements, "kept": kept[at] }),
-            None => json!({ "name": own.name, "elements": elements }),
+        let layer_wise = cost.zip(part).filter(|pair| pair.0.by == Lossy::LayerWise);
+        let n_sent =
+            layer_wise.map(|(cost, part)| kept_of_each(cost.density, part.kept, &elements));
+        let tensor = |(at, (tensor, elements)): (usize, (&GradientTensor, &u64))| match &n_sent {
+            Some(n_sent) => {
+                json!({ "name": tensor.name, "elements": elements, "kept": n_sent[at] })
+            }
+            None => json!({ "name": tensor.name, "elements": elements }),
         };
-        let tensors: Vec<Value> = own.iter().zip(&elements).enumerate().map(tensor).collect();
+        let tensors: Vec<Value> = tensors.iter().zip(&elements).enumerate().map(tensor).collect();
         let mut row = json!({
             "method": stated.lossy.as_deref().unwrap_or("as-is"),
             "bytes": stated.bytes,
             "sent_bytes": stated.sent_bytes.unwrap_or(stated.bytes),
             "tensors": tensors,
         });
-        if let Some(kept) = stated.kept {
-            row["kept"] = json!(kept);
+        if let Some(n_kept) = stated.kept {
+            row["kept"] = json!(n_kept);
         }
         table.push(row);
     }
@@ -117,15 +123,16 @@ fn hook_table(instance: &GradientInstance, buckets: &Buckets) -> Result<Vec<u8>,
 
 /// Elements that are sent of each tensor of a bucket: its share at least, and of what is sent beyond that
 /// as its size goes.
-fn kept_of_each(density: f64, kept: u64, elements: &[u64]) -> Vec<u64> {
-    let mut own: Vec<u64> = elements.iter().map(|own| least_kept(density, *own)).collect();
-    let room: Vec<u64> = elements.iter().zip(&own).map(|(all, own)| all - own).collect();
-    let (mut more, mut all) = (kept.saturating_sub(own.iter().sum()), room.iter().sum::<u64>());
-    for (own, room) in own.iter_mut().zip(room) {
+fn kept_of_each(density: f64, n_kept: u64, elements: &[u64]) -> Vec<u64> {
+    let mut counts: Vec<u64> = elements.iter().map(|n| least_kept(density, *n)).collect();
+    let room: Vec<u64> = elements.iter().zip(&counts).map(|(all, count)| all - count).collect();
+    let (mut more, mut all) =
+        (n_kept.saturating_sub(counts.iter().sum()), room.iter().sum::<u64>());
+    for (count, room) in counts.iter_mut().zip(room) {
         // What is left over goes to those that come last: all of it has room.
         let share = u128::from(more) * u128::from(room) / u128::from(all.max(1));
-        *own += share as u64;
+        *count += share as u64;
         (more, all) = (more - share as u64, all - room);
     }
-    own
+    counts
 }

@@ -23,10 +23,11 @@ pub fn compare(
     let differ = differing(of, a, b);
     table(&differ, rows, page);
     let is_equal = differ.is_empty();
-    let layers: Vec<Value> = differ.iter().filter(|own| !own.layers.is_empty()).map(told).collect();
-    let step = differ.iter().find(|own| own.layers.is_empty()).map(told);
+    let layers: Vec<Value> =
+        differ.iter().filter(|difference| !difference.layers.is_empty()).map(told).collect();
+    let step = differ.iter().find(|difference| difference.layers.is_empty()).map(told);
     let figures = |plan: &PlanDocument| match (of.samples_per_s)(plan) {
-        Some(own) => json!({ "step_time_ns": step_ns(plan), "samples_per_s": own }),
+        Some(rate) => json!({ "step_time_ns": step_ns(plan), "samples_per_s": rate }),
         None => json!({ "step_time_ns": step_ns(plan) }),
     };
     let document = json!({ "a": figures(a), "b": figures(b), "step": step, "layers": layers });
@@ -34,7 +35,7 @@ pub fn compare(
 }
 
 fn step_ns(plan: &PlanDocument) -> u64 {
-    plan.cost.as_ref().map_or(0, |own| own.step_time_ns)
+    plan.cost.as_ref().map_or(0, |cost| cost.step_time_ns)
 }
 
 fn sentence(of: &Decides, both: [&PlanDocument; 2]) -> String {
@@ -42,7 +43,7 @@ fn sentence(of: &Decides, both: [&PlanDocument; 2]) -> String {
         [Some(_), _] => ("samples per second", ""),
         [None, _] => ("step time", " ms"),
     };
-    let [x, y] = both.map(|own| (of.samples_per_s)(own).unwrap_or(step_ns(own) as f64 / 1e6));
+    let [x, y] = both.map(|plan| (of.samples_per_s)(plan).unwrap_or(step_ns(plan) as f64 / 1e6));
     let change = y / x.max(f64::MIN_POSITIVE) - 1.0;
     let change = match change {
         0.0 => "as much in both".to_owned(),
@@ -61,18 +62,21 @@ pub fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
     };
     let visits = |plan: &PlanDocument| -> BTreeMap<u32, String> {
         let all = plan.experts.layers.iter();
-        let of = |own: &ExpertLayersDocument| {
-            let visits = format!("{:?}", own.visits);
-            own.layers.iter().map(|layer| (*layer, visits.clone())).collect::<Vec<_>>()
+        let of = |entry: &ExpertLayersDocument| {
+            let visits = format!("{:?}", entry.visits);
+            entry.layers.iter().map(|layer| (*layer, visits.clone())).collect::<Vec<_>>()
         };
         all.flat_map(of).collect()
     };
     let differ = [
         ("phase", one.phase != two.phase),
         ("samples", a.workload.batch != b.workload.batch),
-        ("tokens", one.sequence_length != two.sequence_length || both(|own| json!(own.cached))),
+        (
+            "tokens",
+            one.sequence_length != two.sequence_length || both(|serving| json!(serving.cached)),
+        ),
         ("routed tokens", a.request != b.request || visits(a) != visits(b)),
-        ("interference", both(|own| json!(own.interference))),
+        ("interference", both(|serving| json!(serving.interference))),
     ];
     other_setting(&differ, "the difference of what they take is not one of their decisions alone")
 }
@@ -94,11 +98,12 @@ pub struct Decides {
 }
 
 /// What is decided of an entry of layers.
-fn of_entry(of: &Decides, plan: &PlanDocument, at: usize, own: &ExpertLayersDocument) -> Decided {
-    let mut found = (of.layers)(own);
+fn of_entry(of: &Decides, plan: &PlanDocument, at: usize, entry: &ExpertLayersDocument) -> Decided {
+    let mut found = (of.layers)(entry);
     let cells = plan.schedule.cells.iter();
     let is_own = |name: &str| name.trim_end_matches(['F', 'B']) == at.to_string();
-    let streams: Vec<_> = cells.filter(|own| is_own(&own.cell)).map(|own| &own.streams).collect();
+    let streams: Vec<_> =
+        cells.filter(|cell| is_own(&cell.cell)).map(|cell| &cell.streams).collect();
     found.push((ORDER, json!(streams)));
     found
 }
@@ -114,41 +119,52 @@ struct Differing {
 fn differing(of: &Decides, a: &PlanDocument, b: &PlanDocument) -> Vec<Differing> {
     let entries = [a, b].map(|plan| {
         let all = plan.experts.layers.iter().enumerate();
-        all.map(|(at, own)| of_entry(of, plan, at, own)).collect::<Vec<_>>()
+        all.map(|(at, entry)| of_entry(of, plan, at, entry)).collect::<Vec<_>>()
     });
     let by_layer = [a, b].map(|plan| -> BTreeMap<u32, usize> {
         let all = plan.experts.layers.iter().enumerate();
-        all.flat_map(|(at, own)| own.layers.iter().map(move |layer| (*layer, at))).collect()
+        all.flat_map(|(at, entry)| entry.layers.iter().map(move |layer| (*layer, at))).collect()
     });
     // Of each two entries the layers that are of both.
     let mut layers: BTreeMap<[Option<usize>; 2], Vec<u32>> = BTreeMap::new();
-    let all: BTreeSet<u32> = by_layer.iter().flat_map(|own| own.keys().copied()).collect();
+    let all: BTreeSet<u32> =
+        by_layer.iter().flat_map(|by_layer| by_layer.keys().copied()).collect();
     for layer in all {
         let both = [0, 1].map(|plan: usize| by_layer[plan].get(&layer).copied());
         layers.entry(both).or_default().push(layer);
     }
-    let step = Differing { layers: Vec::new(), both: [a, b].map(|own| Some((of.step)(own))) };
+    let step = Differing { layers: Vec::new(), both: [a, b].map(|plan| Some((of.step)(plan))) };
     let layers = layers.into_iter().map(|(at, layers)| {
         let of = |plan: usize| at[plan].map(|at| entries[plan][at].clone());
         Differing { layers, both: [of(0), of(1)] }
     });
-    std::iter::once(step).chain(layers).filter(|own| own.both[0] != own.both[1]).collect()
+    std::iter::once(step)
+        .chain(layers)
+        .filter(|difference| difference.both[0] != difference.both[1])
+        .collect()
 }
 
 /// A row for each figure that differs of layers that do so alike; of lists is said that they do.
 fn table(differ: &[Differing], rows: Rows, page: &Page) {
     let columns = Column::row("layers | what | #A | #B");
     let mut table = Vec::new();
-    for own in differ {
-        let where_ = match own.layers.is_empty() {
+    for difference in differ {
+        let where_ = match difference.layers.is_empty() {
             true => "the step".to_owned(),
-            false => ranges(&own.layers),
+            false => ranges(&difference.layers),
         };
-        let names = own.both.iter().flatten().next().into_iter().flatten().map(|own| own.0);
+        let names = difference
+            .both
+            .iter()
+            .flatten()
+            .next()
+            .into_iter()
+            .flatten()
+            .map(|decision| decision.0);
         for name in names {
             let value = |plan: usize| {
-                let all = own.both[plan].iter().flatten();
-                all.clone().find(|own| own.0 == name).map(|own| &own.1)
+                let all = difference.both[plan].iter().flatten();
+                all.clone().find(|decision| decision.0 == name).map(|decision| &decision.1)
             };
             let both = [value(0), value(1)];
             if both[0] == both[1] {
@@ -167,22 +183,26 @@ fn table(differ: &[Differing], rows: Rows, page: &Page) {
 fn short(value: Option<&Value>) -> Option<String> {
     match value {
         None => Some("-".to_owned()),
-        Some(Value::String(own)) => Some(own.clone()),
-        Some(Value::Array(own)) if own.iter().all(Value::is_number) => {
-            Some(own.iter().map(Value::to_string).collect::<Vec<_>>().join(" + "))
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(Value::Array(values)) if values.iter().all(Value::is_number) => {
+            Some(values.iter().map(Value::to_string).collect::<Vec<_>>().join(" + "))
         }
-        Some(own) => own.is_number().then(|| own.to_string()),
+        Some(value) => value.is_number().then(|| value.to_string()),
     }
 }
 
-fn told(own: &Differing) -> Value {
+fn told(difference: &Differing) -> Value {
     let of = |decided: &Option<Decided>| {
-        let all = decided.as_ref()?.iter().filter(|own| own.0 != ORDER);
-        Some(all.map(|(name, own)| ((*name).to_owned(), own.clone())).collect::<Map<_, _>>())
+        let all = decided.as_ref()?.iter().filter(|decision| decision.0 != ORDER);
+        Some(all.map(|(name, value)| ((*name).to_owned(), value.clone())).collect::<Map<_, _>>())
     };
     let order = |decided: &Option<Decided>| {
-        decided.as_ref().and_then(|own| own.iter().find(|own| own.0 == ORDER).cloned())
+        decided
+            .as_ref()
+            .and_then(|decided| decided.iter().find(|decision| decision.0 == ORDER).cloned())
     };
-    let [a, b] = &own.both;
-    json!({ "layers": own.layers, "a": of(a), "b": of(b), "same_orders": order(a) == order(b) })
+    let [a, b] = &difference.both;
+    json!({
+        "layers": difference.layers, "a": of(a), "b": of(b), "same_orders": order(a) == order(b),
+    })
 }

@@ -31,9 +31,9 @@ pub fn compare((a, b): (&PlanDocument, &PlanDocument), (rows, page): (Rows, &Pag
 
 /// What the loads of two placements are not of alike.
 pub fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
-    let slots = |plan: &PlanDocument| plan.experts.layers.iter().map(|own| own.slots).max();
+    let slots = |plan: &PlanDocument| plan.experts.layers.iter().map(|entry| entry.slots).max();
     let (of_a, of_b) = (by_layer(a), by_layer(b));
-    let mut both = of_a.iter().filter_map(|(layer, own)| Some((own, of_b.get(layer)?)));
+    let mut both = of_a.iter().filter_map(|(layer, entry)| Some((entry, of_b.get(layer)?)));
     let differ = [
         ("routed tokens", both.any(|(one, two)| one.visits != two.visits)),
         ("slots", slots(a) != slots(b)),
@@ -48,10 +48,11 @@ pub fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
 fn layers(a: &PlanDocument, b: &PlanDocument, rows: Rows, page: &Page) -> Vec<Value> {
     let (of_a, of_b) = (by_layer(a), by_layer(b));
     let layers: BTreeSet<u32> = of_a.keys().chain(of_b.keys()).copied().collect();
-    let load = |plan: &PlanDocument, own: Option<&&ExpertLayersDocument>| {
-        own.map(|own| own.greatest_load * f64::from(plan.parallelism.expert))
+    let load = |plan: &PlanDocument, entry: Option<&&ExpertLayersDocument>| {
+        entry.map(|entry| entry.greatest_load * f64::from(plan.parallelism.expert))
     };
-    let told = |load: Option<f64>| load.map_or_else(|| "-".to_owned(), |load| format!("{load:.4}"));
+    let shown =
+        |load: Option<f64>| load.map_or_else(|| "-".to_owned(), |load| format!("{load:.4}"));
     let columns = Column::row("#layer | #A | #B | #moved copies");
     let mut table = Vec::new();
     let mut documents = Vec::new();
@@ -60,7 +61,7 @@ fn layers(a: &PlanDocument, b: &PlanDocument, rows: Rows, page: &Page) -> Vec<Va
         let (x, y) = (load(a, one), load(b, two));
         let moved = one.zip(two).map(|(one, two)| moved(one, two));
         let words = moved.map_or_else(|| "-".to_owned(), |n| n.to_string());
-        table.push(vec![layer.to_string(), told(x), told(y), words]);
+        table.push(vec![layer.to_string(), shown(x), shown(y), words]);
         documents.push(json!({ "layer": layer, "a": x, "b": y, "moved": moved }));
     }
     rows.table(&columns, table.into_iter(), page);
@@ -69,13 +70,13 @@ fn layers(a: &PlanDocument, b: &PlanDocument, rows: Rows, page: &Page) -> Vec<Va
 
 fn by_layer(plan: &PlanDocument) -> BTreeMap<u32, &ExpertLayersDocument> {
     let all = plan.experts.layers.iter();
-    all.flat_map(|own| own.layers.iter().map(move |layer| (*layer, own))).collect()
+    all.flat_map(|entry| entry.layers.iter().map(move |layer| (*layer, entry))).collect()
 }
 
 /// Greatest load over the mean of all devices, the mean of all layers.
 fn mean(plan: &PlanDocument) -> f64 {
     let all = by_layer(plan);
-    let sum: f64 = all.values().map(|own| own.greatest_load).sum();
+    let sum: f64 = all.values().map(|entry| entry.greatest_load).sum();
     sum * f64::from(plan.parallelism.expert) / all.len().max(1) as f64
 }
 
@@ -85,7 +86,7 @@ fn moved(a: &ExpertLayersDocument, b: &ExpertLayersDocument) -> usize {
     for (expert, devices) in b.devices_of_expert.iter().enumerate() {
         let mut there = a.devices_of_expert.get(expert).cloned().unwrap_or_default();
         for device in devices {
-            match there.iter().position(|own| own == device) {
+            match there.iter().position(|other| other == device) {
                 Some(at) => drop(there.swap_remove(at)),
                 None => n += 1,
             }

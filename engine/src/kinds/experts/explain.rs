@@ -18,10 +18,10 @@ use crate::request::subject::Subject;
 ///
 /// # Errors
 /// `unknown-device`.
-pub fn explain(on: Legal<'_, Experts>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
-    let Asked { subject, rows, page, .. } = *asked;
+pub fn explain(on: Legal<'_, Experts>, query: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let Asked { subject, rows, page, .. } = *query;
     let figures = Figures::of(on.plan, &on.setting.experts);
-    let held = match subject {
+    let device = match subject {
         Subject::Device(name) => Some(held(on, name, rows, page)?),
         _ => {
             table(on.plan, rows, page);
@@ -34,20 +34,20 @@ pub fn explain(on: Legal<'_, Experts>, asked: &Asked<'_>) -> Result<Value, Diagn
         "bound": figures.bound,
         "busiest_visits": figures.busiest_visits,
         "even_visits": figures.even_visits,
-        "device": held,
+        "device": device,
         "layers": on.plan.experts.layers.iter().map(layer).collect::<Vec<_>>(),
     }))
 }
 
-fn layer(own: &ExpertLayersDocument) -> Value {
-    let copies: Vec<usize> = own.devices_of_expert.iter().map(Vec::len).collect();
+fn layer(entry: &ExpertLayersDocument) -> Value {
+    let copies: Vec<usize> = entry.devices_of_expert.iter().map(Vec::len).collect();
     json!({
-        "layers": own.layers,
-        "slots": own.slots,
+        "layers": entry.layers,
+        "slots": entry.slots,
         "copies_of_expert": copies,
-        "greatest_load": own.greatest_load,
-        "bound": own.bound,
-        "bound_method": own.bound_method,
+        "greatest_load": entry.greatest_load,
+        "bound": entry.bound,
+        "bound_method": entry.bound_method,
     })
 }
 
@@ -57,28 +57,28 @@ fn held(on: Legal<'_, Experts>, name: &str, rows: Rows, page: &Page) -> Result<V
     let columns = [Column::Text("layers"), Column::Number("load"), Column::Text("experts, copies")];
     let n_devices = on.setting.host.len();
     let mut table = Vec::new();
-    let mut told = Vec::new();
-    for (own, copies) in on.plan.experts.layers.iter().zip(&on.judged.copies) {
-        let shares = shares(&own.visits).unwrap_or_default();
+    let mut documents = Vec::new();
+    for (entry, copies) in on.plan.experts.layers.iter().zip(&on.judged.copies) {
+        let shares = shares(&entry.visits).unwrap_or_default();
         let load = loads(&shares, copies, n_devices).get(device).copied().unwrap_or_default();
-        let here = copies.iter().map(|own| own.iter().filter(|at| **at == device).count());
-        let held: Vec<(usize, usize)> = here.enumerate().filter(|(_, n)| *n > 0).collect();
-        let words = held.iter().map(|(expert, here)| match copies[*expert].len() {
+        let here = copies.iter().map(|devices| devices.iter().filter(|at| **at == device).count());
+        let present: Vec<(usize, usize)> = here.enumerate().filter(|(_, n)| *n > 0).collect();
+        let words = present.iter().map(|(expert, here)| match copies[*expert].len() {
             1 => expert.to_string(),
             n => format!("{expert} ({here} of {n})"),
         });
         table.push(vec![
-            ranges(&own.layers),
+            ranges(&entry.layers),
             format!("{:.4}", load * n_devices as f64),
             words.collect::<Vec<_>>().join(", "),
         ]);
-        let (experts, here): (Vec<usize>, Vec<usize>) = held.into_iter().unzip();
+        let (experts, here): (Vec<usize>, Vec<usize>) = present.into_iter().unzip();
         let layer = json!({
-            "layers": own.layers, "load": load, "experts": experts, "copies": here,
+            "layers": entry.layers, "load": load, "experts": experts, "copies": here,
         });
-        told.push(layer);
+        documents.push(layer);
     }
     rows.table(&columns, table.into_iter(), page);
     page.line(&format!("what `{name}` holds; loads over the mean of all devices"));
-    Ok(json!({ "name": name, "layers": told }))
+    Ok(json!({ "name": name, "layers": documents }))
 }

@@ -30,11 +30,11 @@ impl Figures {
     pub fn of(plan: &PlanDocument, experts: &ExpertCard) -> Self {
         let n_devices = f64::from(plan.parallelism.expert);
         let all = &plan.experts.layers;
-        let n_layers = all.iter().map(|own| own.layers.len()).sum::<usize>();
+        let n_layers = all.iter().map(|entry| entry.layers.len()).sum::<usize>();
         let sum = |of: fn(&ExpertLayersDocument) -> f64| {
-            all.iter().map(|own| own.layers.len() as f64 * of(own)).sum::<f64>()
+            all.iter().map(|entry| entry.layers.len() as f64 * of(entry)).sum::<f64>()
         };
-        let (load, bound) = (sum(|own| own.greatest_load), sum(|own| own.bound));
+        let (load, bound) = (sum(|entry| entry.greatest_load), sum(|entry| entry.bound));
         let visits = plan.experts.tokens.unwrap_or_default() as f64 * experts.per_token as f64;
         let mean = n_layers.max(1) as f64 / n_devices.max(1.0);
         Self {
@@ -72,15 +72,15 @@ pub fn table(plan: &PlanDocument, rows: Rows, page: &Page) {
     let n_devices = f64::from(plan.parallelism.expert);
     let columns =
         Column::row("layers | #slots | #most replicas | #load of the busiest | #bound | #gap");
-    let row = |own: &ExpertLayersDocument| {
-        let most = own.devices_of_expert.iter().map(Vec::len).max().unwrap_or_default();
+    let row = |entry: &ExpertLayersDocument| {
+        let most = entry.devices_of_expert.iter().map(Vec::len).max().unwrap_or_default();
         vec![
-            ranges(&own.layers),
-            own.slots.to_string(),
+            ranges(&entry.layers),
+            entry.slots.to_string(),
             most.to_string(),
-            format!("{:.4}", own.greatest_load * n_devices),
-            format!("{:.4}", own.bound * n_devices),
-            percent(own.greatest_load / own.bound - 1.0),
+            format!("{:.4}", entry.greatest_load * n_devices),
+            format!("{:.4}", entry.bound * n_devices),
+            percent(entry.greatest_load / entry.bound - 1.0),
         ]
     };
     rows.table(&columns, plan.experts.layers.iter().map(row), page);

@@ -69,8 +69,8 @@ impl Kind for Experts {
         let mut found = of_recipe(setting, plan);
         found.extend(shared::of_step(setting, plan));
         found.extend(shared::of_layers(setting, plan));
-        for (at, own) in plan.experts.layers.iter().enumerate() {
-            found.extend(of_entry((setting, plan), &placed, (at, own)));
+        for (at, entry) in plan.experts.layers.iter().enumerate() {
+            found.extend(of_entry((setting, plan), &placed, (at, entry)));
         }
         if found.is_empty() { Ok(placed) } else { Err(found) }
     }
@@ -102,7 +102,7 @@ impl Kind for Experts {
 
 /// What is stated of the objective and the options of the row.
 fn of_recipe(setting: &Setting, plan: &PlanDocument) -> Vec<Diagnostic> {
-    let own = &plan.experts;
+    let experts = &plan.experts;
     let mut found = Vec::new();
     let mut check = |field: &str, stated: String, derived: String| {
         if stated != derived {
@@ -112,11 +112,15 @@ fn of_recipe(setting: &Setting, plan: &PlanDocument) -> Vec<Diagnostic> {
     if let Ok(Some((recipe, _))) = row::<experts::Experts>(&plan.algorithm)
         && let Ok((slots, groups)) = slots_and_groups(&recipe.options)
     {
-        check("experts.groups", own.groups.unwrap_or(1).to_string(), groups.to_string());
+        check("experts.groups", experts.groups.unwrap_or(1).to_string(), groups.to_string());
         let least = setting.experts.n_experts.div_ceil(setting.host.len().max(1) as u64);
-        let asked = slots.map_or(least, |own| own as u64).to_string();
-        for (at, entry) in own.layers.iter().enumerate() {
-            check(&format!("experts.layers[{at}].slots"), entry.slots.to_string(), asked.clone());
+        let requested = slots.map_or(least, |slots| slots as u64).to_string();
+        for (at, entry) in experts.layers.iter().enumerate() {
+            check(
+                &format!("experts.layers[{at}].slots"),
+                entry.slots.to_string(),
+                requested.clone(),
+            );
         }
     }
     check("objective", plan.objective.clone(), OBJECTIVE.to_owned());
@@ -127,74 +131,74 @@ fn of_recipe(setting: &Setting, plan: &PlanDocument) -> Vec<Diagnostic> {
 fn of_entry(
     (setting, plan): (&Setting, &PlanDocument),
     placed: &Placed,
-    (at, own): (usize, &ExpertLayersDocument),
+    (at, entry): (usize, &ExpertLayersDocument),
 ) -> Vec<Diagnostic> {
     let Some(copies) = placed.copies.get(at) else { return Vec::new() };
     let field = |name: &str| format!("experts.layers[{at}].{name}");
     let n_experts = setting.experts.n_experts as usize;
     let groups = plan.experts.groups.unwrap_or(1) as usize;
-    let shape = match setting.shape(Some(own.slots as usize), groups) {
+    let shape = match setting.shape(Some(entry.slots as usize), groups) {
         Ok(shape) => shape,
         Err(error) => {
             return vec![illegal("bad-slots", format!("{}: {}", field("slots"), error.message))];
         }
     };
-    let Some(shares) = shares(&own.visits).filter(|own| own.len() == n_experts) else {
+    let Some(shares) = shares(&entry.visits).filter(|shares| shares.len() == n_experts) else {
         let message = format!("{}: not the routed tokens of {n_experts} experts", field("visits"));
         return vec![illegal("bad-visits", message)];
     };
     let broken = rules(copies, n_experts, &shape);
     let mut found: Vec<Diagnostic> =
-        broken.iter().map(|one| diagnosed((setting, placed), own, one)).collect();
-    found.extend(by_law((setting, plan), own, &field("visits")));
+        broken.iter().map(|one| diagnosed((setting, placed), entry, one)).collect();
+    found.extend(by_law((setting, plan), entry, &field("visits")));
     if !found.is_empty() {
         return found;
     }
     let load = greatest(&shares, copies, shape.host.len());
-    if (load - own.greatest_load).abs() > TOLERANCE * load {
-        let stated = own.greatest_load.to_string();
+    if (load - entry.greatest_load).abs() > TOLERANCE * load {
+        let stated = entry.greatest_load.to_string();
         found.push(difference(&field("greatest_load"), &stated, &load.to_string()));
     }
-    if let Some(most) = most_proved(own, &shares, &shape) {
+    if let Some(most) = most_proved(entry, &shares, &shape) {
         let derived = format!("at most {most}");
-        found.push(difference(&field("bound"), &own.bound.to_string(), &derived));
+        found.push(difference(&field("bound"), &entry.bound.to_string(), &derived));
     }
     found
 }
 
 /// What can be proved where an entry states a higher bound.
-fn most_proved(own: &ExpertLayersDocument, shares: &[f64], shape: &Shape) -> Option<f64> {
-    if !own.bound.is_finite()
-        || own.bound < 0.0
-        || own.bound > own.greatest_load * (1.0 + TOLERANCE)
+fn most_proved(entry: &ExpertLayersDocument, shares: &[f64], shape: &Shape) -> Option<f64> {
+    if !entry.bound.is_finite()
+        || entry.bound < 0.0
+        || entry.bound > entry.greatest_load * (1.0 + TOLERANCE)
     {
-        return Some(own.greatest_load);
+        return Some(entry.greatest_load);
     }
     let simple = bound(shares, shape).load;
-    if ![METHODS, &[exact::METHOD]].concat().contains(&own.bound_method.as_str()) {
+    if ![METHODS, &[exact::METHOD]].concat().contains(&entry.bound_method.as_str()) {
         return Some(simple);
     }
-    if own.bound <= simple * (1.0 + TOLERANCE) {
+    if entry.bound <= simple * (1.0 + TOLERANCE) {
         return None;
     }
-    if own.bound_method != exact::METHOD {
+    if entry.bound_method != exact::METHOD {
         return Some(simple);
     }
     let again =
-        exact::solve(shares, shape, (own.greatest_load, exact::MOST_NODES), &Control::default());
-    let proved = again.map_or(0.0, |own| own.bound).max(simple);
-    (own.bound > proved * (1.0 + PROVED)).then_some(proved)
+        exact::solve(shares, shape, (entry.greatest_load, exact::MOST_NODES), &Control::default());
+    let proved = again.map_or(0.0, |solution| solution.bound).max(simple);
+    (entry.bound > proved * (1.0 + PROVED)).then_some(proved)
 }
 
 /// A broken rule in words.
 fn diagnosed(
     (setting, placed): (&Setting, &Placed),
-    own: &ExpertLayersDocument,
+    entry: &ExpertLayersDocument,
     broken: &Violation,
 ) -> Diagnostic {
-    let layers = ranges(&own.layers);
+    let layers = ranges(&entry.layers);
     let host = |number: &usize| {
-        let at = setting.host.iter().position(|own| own == number);
+        let at = setting.host.iter().position(|other| other == number);
         let node = at.and_then(|at| setting.cluster.devices.get(at)?.node);
         let node = node.and_then(|node| setting.cluster.nodes.get(node.index()));
         node.map_or_else(|| format!("host {number}"), |node| format!("`{}`", node.name))
@@ -210,16 +214,17 @@ fn diagnosed(
             let name = placed.device(setting, *device);
             ("unknown-device", format!("expert {expert} is on `{name}`, which the cluster has not"))
         }
-        Violation::Slots { device, held } => {
+        Violation::Slots { device, held: n_experts } => {
             let name = placed.device(setting, *device);
-            ("slots", format!("`{name}` holds {held} experts in {} slots", own.slots))
+            ("slots", format!("`{name}` holds {n_experts} experts in {} slots", entry.slots))
         }
         Violation::TwoHosts { group, hosts: [one, two] } => {
             ("group-apart", format!("group {group} is on {} and on {}", host(one), host(two)))
         }
-        Violation::GroupsOfHost { host: own, held } => {
-            ("groups-uneven", format!("{} has {held} groups, not its part of them", host(own)))
-        }
+        Violation::GroupsOfHost { host: number, held: n_groups } => (
+            "groups-uneven",
+            format!("{} has {n_groups} groups, not its part of them", host(number)),
+        ),
     };
     illegal(code, format!("layers {layers}: {message}")).fact("layers", layers)
 }

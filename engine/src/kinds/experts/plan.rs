@@ -34,18 +34,18 @@ use crate::search::watched::{assumed_of_phase, law, proved, watched};
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, door) = row::known::<Experts>(request.recipe())?;
     let (slots, groups) = slots_and_groups(&used.options)?;
-    let read = move |own: &PlanRequest| read(own, (slots, groups));
-    let search = |own: &Asked, control: &Arc<Control>| Some(placed(own, door, control));
+    let read = move |request: &PlanRequest| read(request, (slots, groups));
+    let search = |job: &Asked, control: &Arc<Control>| Some(placed(job, door, control));
     let found = watched((request, used.entry.name), run, read, search)?;
-    let Some((asked, (placed, stop), elapsed_s)) = found else { return Ok(interrupted(run.page)) };
-    let plan = document(&asked, &placed, &used);
-    let warnings = asked.setting.warnings.clone();
-    let copies = placed.iter().map(|own| own.copies.clone()).collect();
+    let Some((job, (placed, stop), elapsed_s)) = found else { return Ok(interrupted(run.page)) };
+    let plan = document(&job, &placed, &used);
+    let warnings = job.setting.warnings.clone();
+    let copies = placed.iter().map(|placement| placement.copies.clone()).collect();
     let judged = expert_layers::Placed { copies, unknown: Vec::new() };
-    let figures = figures(&asked, &plan);
-    let (on, made) = ((&asked.setting, &judged), (plan, figures, stop.name(), elapsed_s));
+    let figures = figures(&job, &plan);
+    let (on, made) = ((&job.setting, &judged), (plan, figures, stop.name(), elapsed_s));
     frame::found::<own::Experts, _>((request, run), on, made, warnings, |report, page| {
-        screen(&asked, report, page)
+        screen(&job, report, page)
     })
 }
 
@@ -63,31 +63,37 @@ struct Asked {
 }
 
 /// Reads model, cluster and histogram.
-fn read(own: &PlanRequest, (slots, groups): (Option<usize>, usize)) -> Result<Asked, Diagnostic> {
-    let sequence_length = own.training.sequence_length;
+fn read(
+    request: &PlanRequest,
+    (slots, groups): (Option<usize>, usize),
+) -> Result<Asked, Diagnostic> {
+    let sequence_length = request.training.sequence_length;
     // The size of a step is none of the graph's that a model is read from.
-    let mut flags = own.problem.model.clone();
+    let mut flags = request.problem.model.clone();
     flags.batch = None;
-    let mut setting =
-        Setting::read((&own.model, &flags, sequence_length), own.problem.cluster.as_deref())?;
+    let mut setting = Setting::read(
+        (&request.model, &flags, sequence_length),
+        request.problem.cluster.as_deref(),
+    )?;
     let shape = setting.shape(slots, groups)?;
-    let skew = own.training.expert_skew.as_ref();
-    let visits = match &own.routing_trace {
+    let skew = request.training.expert_skew.as_ref();
+    let visits = match &request.routing_trace {
         Some(file) => setting.traced(skew, file)?,
         None => setting.visits(skew)?,
     };
-    let (phase, batch) = (own.phase.unwrap_or_default(), own.problem.model.batch.unwrap_or(1));
+    let (phase, batch) =
+        (request.phase.unwrap_or_default(), request.problem.model.batch.unwrap_or(1));
     let tokens = setting.tokens(phase, batch)?;
-    setting.warnings.extend(assumed_of_phase(own, phase, setting.sequence));
+    setting.warnings.extend(assumed_of_phase(request, phase, setting.sequence));
     setting.warnings.extend(impossible(&visits, &setting.experts));
-    let request = law(own);
+    let request = law(request);
     Ok(Asked { setting, shape, visits, phase, batch, tokens, sequence_length, request })
 }
 
 /// Runs the row.
-fn placed(asked: &Asked, door: &Experts, control: &Control) -> (Vec<Placed>, StopReason) {
-    let placed = door.0(&all_shares(&asked.visits), &asked.shape, control);
-    let is_best = placed.iter().all(|own| own.load <= own.bound.load);
+fn placed(job: &Asked, door: &Experts, control: &Control) -> (Vec<Placed>, StopReason) {
+    let placed = door.0(&all_shares(&job.visits), &job.shape, control);
+    let is_best = placed.iter().all(|placement| placement.load <= placement.bound.load);
     let stop = match control.noted_stop() {
         _ if is_best => StopReason::ProvedOptimal,
         Some(stop) => stop,
@@ -97,40 +103,40 @@ fn placed(asked: &Asked, door: &Experts, control: &Control) -> (Vec<Placed>, Sto
 }
 
 /// The plan document.
-fn document(asked: &Asked, placed: &[Placed], used: &Ingredient) -> PlanDocument {
+fn document(job: &Asked, placed: &[Placed], used: &Ingredient) -> PlanDocument {
     let device = |number: &usize| {
-        let own = asked.setting.cluster.devices.get(*number);
-        own.map(|own| own.name.clone()).unwrap_or_default()
+        let device = job.setting.cluster.devices.get(*number);
+        device.map(|device| device.name.clone()).unwrap_or_default()
     };
-    let entries = asked.visits.iter().zip(placed).map(|((layers, visits), own)| {
-        let copies = own.copies.iter().map(|devices| devices.iter().map(device).collect());
+    let entries = job.visits.iter().zip(placed).map(|((layers, visits), placement)| {
+        let copies = placement.copies.iter().map(|devices| devices.iter().map(device).collect());
         ExpertLayersDocument {
             layers: layers.clone(),
-            slots: asked.shape.slots as u32,
+            slots: job.shape.slots as u32,
             visits: visits.clone(),
             devices_of_expert: copies.collect(),
-            greatest_load: own.load,
-            bound: own.bound.load,
-            bound_method: own.bound.method.to_owned(),
+            greatest_load: placement.load,
+            bound: placement.bound.load,
+            bound_method: placement.bound.method.to_owned(),
             ..ExpertLayersDocument::default()
         }
     });
     let experts = ExpertsDocument {
         phase: None,
-        sequence_length: asked.sequence_length,
-        tokens: Some(asked.tokens),
-        groups: Some(asked.shape.groups as u32),
+        sequence_length: job.sequence_length,
+        tokens: Some(job.tokens),
+        groups: Some(job.shape.groups as u32),
         host: None,
         disaggregated: None,
         serving: None,
         layers: entries.collect(),
     };
     let context = ExpertsContext {
-        model: &asked.setting.model,
-        cluster: &asked.setting.cluster,
-        phase: asked.phase,
-        batch: asked.batch,
-        request: &asked.request,
+        model: &job.setting.model,
+        cluster: &job.setting.cluster,
+        phase: job.phase,
+        batch: job.batch,
+        request: &job.request,
         objective: OBJECTIVE,
         algorithm: &used.to_string(),
     };
@@ -138,29 +144,29 @@ fn document(asked: &Asked, placed: &[Placed], used: &Ingredient) -> PlanDocument
 }
 
 /// What is said of it.
-fn figures(asked: &Asked, plan: &PlanDocument) -> ExpertsFigures {
-    let own = Figures::of(plan, &asked.setting.experts);
-    let shares = all_shares(&asked.visits);
-    let usual = eplb::solve(&shares, &asked.shape, &Control::default());
-    let n = asked.visits.iter().map(|(layers, _)| layers.len() as f64);
+fn figures(job: &Asked, plan: &PlanDocument) -> ExpertsFigures {
+    let figures = Figures::of(plan, &job.setting.experts);
+    let shares = all_shares(&job.visits);
+    let usual = eplb::solve(&shares, &job.shape, &Control::default());
+    let n = job.visits.iter().map(|(layers, _)| layers.len() as f64);
     let sum: f64 = usual.iter().zip(n).map(|(placed, n)| placed.load * n).sum();
     ExpertsFigures {
-        n_layers: own.n_layers as u64,
-        load: own.load,
-        bound: own.bound,
-        gap: own.gap(),
-        eplb_load: sum * asked.shape.host.len() as f64 / own.n_layers.max(1) as f64,
-        busiest_visits: own.busiest_visits,
-        even_visits: own.even_visits,
+        n_layers: figures.n_layers as u64,
+        load: figures.load,
+        bound: figures.bound,
+        gap: figures.gap(),
+        eplb_load: sum * job.shape.host.len() as f64 / figures.n_layers.max(1) as f64,
+        busiest_visits: figures.busiest_visits,
+        even_visits: figures.even_visits,
     }
 }
 
-fn screen(asked: &Asked, found: &FoundDocument<ExpertsFigures>, page: &Page) -> Screen {
-    let (own, experts) = (&found.figures, &asked.setting.experts);
-    let step = format!("{} of {} samples", asked.phase.name(), asked.batch);
-    let mut screen = Screen::of_step(&found.plan, &step, &load::describe(&asked.setting.cluster));
-    let slots = asked.shape.slots;
-    let (n, n_experts) = (own.n_layers, experts.n_experts);
+fn screen(job: &Asked, found: &FoundDocument<ExpertsFigures>, page: &Page) -> Screen {
+    let (figures, experts) = (&found.figures, &job.setting.experts);
+    let step = format!("{} of {} samples", job.phase.name(), job.batch);
+    let mut screen = Screen::of_step(&found.plan, &step, &load::describe(&job.setting.cluster));
+    let slots = job.shape.slots;
+    let (n, n_experts) = (figures.n_layers, experts.n_experts);
     screen.fact(
         "plan",
         format!(
@@ -169,11 +175,11 @@ fn screen(asked: &Asked, found: &FoundDocument<ExpertsFigures>, page: &Page) -> 
         ),
     );
     let rest = "expert load imbalance: busiest device over the mean of all, mean of layers";
-    screen.fact("load", figure(format!("{:.4}", own.load), None, rest));
+    screen.fact("load", figure(format!("{:.4}", figures.load), None, rest));
     screen.fact("", Figures::of(&found.plan, experts).sentence(&found.plan, experts));
     let ended = (found.stop_reason.as_str(), found.elapsed_s);
-    let proof = proved((own.load, own.bound), "all placements with these slots", ended);
-    screen.fact("proof", format!("{proof}; EPLB reaches {:.4}", own.eplb_load));
+    let proof = proved((figures.load, figures.bound), "all placements with these slots", ended);
+    screen.fact("proof", format!("{proof}; EPLB reaches {:.4}", figures.eplb_load));
     screen.take(page, |page| table(&found.plan, Rows::All, page));
     screen
 }

@@ -27,7 +27,7 @@ pub(super) fn communication(
     instance: &AveragingInstance,
     solution: &Solution,
 ) -> Option<CommunicationDocument> {
-    let mut own = CommunicationDocument::default();
+    let mut document = CommunicationDocument::default();
     let name = |at: u32| instance.nodes.get(at as usize).cloned().unwrap_or_default();
     match solution {
         Solution::Rounds(rounds) => {
@@ -36,12 +36,14 @@ pub(super) fn communication(
                 weight: WEIGHT,
                 time_ns: pair_time(instance, *a as usize, *b as usize).map_or(0, Nanos::get),
             };
-            own.matchings = rounds.iter().map(|own| own.iter().map(pair).collect()).collect();
+            document.matchings =
+                rounds.iter().map(|round| round.iter().map(pair).collect()).collect();
             let join = |(round, pair): (usize, [u32; 2])| JoinDocument {
                 round: round as u64,
                 nodes: pair.map(name),
             };
-            own.joined_by = joined_by(instance.nodes.len(), rounds).into_iter().map(join).collect();
+            document.joined_by =
+                joined_by(instance.nodes.len(), rounds).into_iter().map(join).collect();
         }
         Solution::Uploads(bytes) => {
             let upload = |(at, bytes): (usize, &u64)| UploadDocument {
@@ -50,14 +52,14 @@ pub(super) fn communication(
                 kept: *bytes as f64 / instance.bytes[at] as f64,
                 time_ns: upload_time(instance, at, *bytes).map_or(0, Nanos::get),
             };
-            own.uploads = bytes.iter().enumerate().map(upload).collect();
+            document.uploads = bytes.iter().enumerate().map(upload).collect();
         }
         Solution::Synchronisation(found) => {
             return Some(synchronisation::communication(instance, found));
         }
         _ => return None,
     }
-    Some(own)
+    Some(document)
 }
 
 /// The rounds or bytes of a document.
@@ -72,9 +74,11 @@ pub(super) fn solution(
         return synchronisation::solution(stated);
     }
     if matches!(instance.peers, Peers::Server { .. }) {
-        let is_own = stated.uploads.iter().map(|own| &own.client).eq(&instance.nodes);
+        let is_own = stated.uploads.iter().map(|upload| &upload.client).eq(&instance.nodes);
         return match is_own {
-            true => Ok(Solution::Uploads(stated.uploads.iter().map(|own| own.bytes).collect())),
+            true => {
+                Ok(Solution::Uploads(stated.uploads.iter().map(|upload| upload.bytes).collect()))
+            }
             false => {
                 Err("`communication.uploads` are not of its clients, in their order".to_owned())
             }
@@ -85,18 +89,18 @@ pub(super) fn solution(
     }
     let at: HashMap<&str, u32> = instance.nodes.iter().map(String::as_str).zip(0..).collect();
     let node = |name: &String| {
-        let own = at.get(name.as_str()).copied();
-        own.ok_or_else(|| format!("it has no node `{name}`"))
+        let found = at.get(name.as_str()).copied();
+        found.ok_or_else(|| format!("it has no node `{name}`"))
     };
-    let pair = |own: &PairDocument| Ok([node(&own.nodes[0])?, node(&own.nodes[1])?]);
-    let round = |own: &Vec<PairDocument>| own.iter().map(pair).collect();
+    let pair = |pair: &PairDocument| Ok([node(&pair.nodes[0])?, node(&pair.nodes[1])?]);
+    let round = |round: &Vec<PairDocument>| round.iter().map(pair).collect();
     Ok(Solution::Rounds(stated.matchings.iter().map(round).collect::<Result<_, String>>()?))
 }
 
 /// The slowest pair of a round.
 fn slowest<'r>(instance: &AveragingInstance, round: &'r Matching) -> Option<(Nanos, &'r [u32; 2])> {
-    let time = |own: &[u32; 2]| pair_time(instance, own[0] as usize, own[1] as usize);
-    round.iter().filter_map(|own| Some((time(own)?, own))).max()
+    let time = |pair: &[u32; 2]| pair_time(instance, pair[0] as usize, pair[1] as usize);
+    round.iter().filter_map(|pair| Some((time(pair)?, pair))).max()
 }
 
 /// A row for each round or client.
@@ -134,7 +138,7 @@ pub(super) fn table(instance: &AveragingInstance, solution: &Solution, rows: Row
             };
             rows.table(&columns, bytes.iter().enumerate().map(row), page);
         }
-        Solution::Synchronisation(own) => synchronisation::table(instance, own, page),
+        Solution::Synchronisation(found) => synchronisation::table(instance, found, page),
         _ => {}
     }
 }
@@ -145,7 +149,7 @@ pub(super) fn figures(instance: &AveragingInstance, solution: &Solution) -> Vec<
         Solution::Rounds(rounds) => {
             let of = |(at, round): (usize, &Matching)| Figures {
                 n_nodes: 2 * round.len(),
-                moving: slowest(instance, round).map_or(Nanos::ZERO, |own| own.0),
+                moving: slowest(instance, round).map_or(Nanos::ZERO, |found| found.0),
                 bytes: None,
                 ..Figures::empty(format!("round {at}"), None)
             };
@@ -160,15 +164,15 @@ pub(super) fn figures(instance: &AveragingInstance, solution: &Solution) -> Vec<
             };
             bytes.iter().enumerate().map(of).collect()
         }
-        Solution::Synchronisation(own) => vec![of_replicas(instance, own)],
+        Solution::Synchronisation(found) => vec![of_replicas(instance, found)],
         _ => Vec::new(),
     }
 }
 
 /// What each of the replicas computes and sends.
-fn of_replicas(instance: &AveragingInstance, own: &Synchronisation) -> Figures {
+fn of_replicas(instance: &AveragingInstance, synchronisation: &Synchronisation) -> Figures {
     let bytes = instance.bytes.first().copied().unwrap_or_default();
-    let step = step(instance, own).unwrap_or_default().get();
+    let step = step(instance, synchronisation).unwrap_or_default().get();
     let computing = match &instance.peers {
         Peers::All(all) => Nanos((all.compute_s * 1e9).round() as u64),
         _ => Nanos::ZERO,
@@ -177,7 +181,7 @@ fn of_replicas(instance: &AveragingInstance, own: &Synchronisation) -> Figures {
         n_nodes: instance.nodes.len(),
         compute: computing,
         moving: Nanos(step.saturating_sub(computing.get())),
-        bytes: Some((bytes as f64 * own.sent_share()) as u128),
+        bytes: Some((bytes as f64 * synchronisation.sent_share()) as u128),
         ..Figures::empty("each replica".to_owned(), None)
     }
 }
@@ -185,10 +189,10 @@ fn of_replicas(instance: &AveragingInstance, own: &Synchronisation) -> Figures {
 /// What chance, or equal shares, would give.
 pub(super) fn sentence(instance: &AveragingInstance, solution: &Solution) -> String {
     match solution {
-        Solution::Synchronisation(own) => synchronisation::sentence(instance, own),
+        Solution::Synchronisation(found) => synchronisation::sentence(instance, found),
         Solution::Uploads(bytes) => {
             let n = bytes.len() as f64;
-            let share = |(at, own): (usize, &u64)| *own as f64 / instance.bytes[at] as f64;
+            let share = |(at, sent): (usize, &u64)| *sent as f64 / instance.bytes[at] as f64;
             let mean = bytes.iter().enumerate().map(share).sum::<f64>() / n;
             format!(
                 "a share of {} for all takes {:.6} s too; here clients send {:.2} % on average; nothing \
@@ -199,7 +203,7 @@ pub(super) fn sentence(instance: &AveragingInstance, solution: &Solution) -> Str
             )
         }
         _ => {
-            let seconds = |own: Nanos| TimeUnit::SECOND.text(own);
+            let seconds = |time: Nanos| TimeUnit::SECOND.text(time);
             let alone = fastest_round(instance).map_or_else(String::new, seconds);
             let drawn = match chance(instance) {
                 Some(rate) => {
@@ -224,22 +228,22 @@ pub(super) fn of_node(
     at: usize,
 ) -> Vec<(&'static str, String, Value)> {
     let name = |at: u32| instance.nodes.get(at as usize).map_or("", String::as_str);
-    let seconds = |own: Option<Nanos>| TimeUnit::SECOND.text(own.unwrap_or_default());
+    let seconds = |time: Option<Nanos>| TimeUnit::SECOND.text(time.unwrap_or_default());
     let with = |round: &Matching| {
-        let own = round.iter().find(|own| own.contains(&(at as u32)));
-        let Some([a, b]) = own else { return "nobody: it is left over".to_owned() };
+        let pair = round.iter().find(|pair| pair.contains(&(at as u32)));
+        let Some([a, b]) = pair else { return "nobody: it is left over".to_owned() };
         let other = if *a as usize == at { *b } else { *a };
         format!("{}, {}", name(other), seconds(pair_time(instance, at, other as usize)))
     };
-    let fact = |what, own: String| (what, own.clone(), json!(own));
+    let fact = |what, text: String| (what, text.clone(), json!(text));
     match solution {
         Solution::Rounds(rounds) => {
-            rounds.iter().map(|own| fact("averages with", with(own))).collect()
+            rounds.iter().map(|round| fact("averages with", with(round))).collect()
         }
         Solution::Uploads(bytes) => {
-            let own = bytes.get(at).copied().unwrap_or_default();
-            let time = seconds(upload_time(instance, at, own));
-            vec![fact("sends", format!("{} in {time}", Bytes(own)))]
+            let bytes = bytes.get(at).copied().unwrap_or_default();
+            let time = seconds(upload_time(instance, at, bytes));
+            vec![fact("sends", format!("{} in {time}", Bytes(bytes)))]
         }
         _ => Vec::new(),
     }

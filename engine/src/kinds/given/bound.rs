@@ -67,7 +67,7 @@ pub(super) fn check(
         return Ok(Verdict::Wrong(vec![wrong]));
     }
     let names = Standing::ALL.map(Standing::name);
-    if let Some(stated) = document.bound_standing.as_deref().filter(|own| !names.contains(own)) {
+    if let Some(stated) = document.bound_standing.as_deref().filter(|name| !names.contains(name)) {
         let wrong = difference("bound_standing", stated, &names.join(" or "));
         return Ok(Verdict::Wrong(vec![wrong]));
     }

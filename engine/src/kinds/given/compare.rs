@@ -53,7 +53,7 @@ pub fn compare(args: &CompareRequest, instance: Instance, page: &Page) -> Comman
             format!("{n} nodes are elsewhere in B; B is {gain:.3} times as fast as A")
         }
         (false, None) if matches!(a.instance, Instance::Gradients(_)) => {
-            let sent = [&a, &b].map(|own| buckets::sent(&own.instance, &own.solution));
+            let sent = [&a, &b].map(|found| buckets::sent(&found.instance, &found.solution));
             format!(
                 "the buckets differ (A sends {}, B {}); B is {gain:.3} times as fast as A",
                 sent[0], sent[1]

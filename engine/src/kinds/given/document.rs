@@ -170,11 +170,11 @@ pub fn solution(instance: &Instance, document: &SolutionDocument) -> Result<Solu
             let stages = stages.iter().map(|stage| unstaged(instance, &at, stage));
             stages.collect::<Result<_, _>>().map(Solution::Stages)
         }
-        (Instance::Gradients(instance), SolutionDocument { communication: Some(own), .. }) => {
-            buckets::buckets(instance, own).map(Solution::Buckets).map_err(|why| other(&why))
+        (Instance::Gradients(instance), SolutionDocument { communication: Some(stated), .. }) => {
+            buckets::buckets(instance, stated).map(Solution::Buckets).map_err(|why| other(&why))
         }
-        (Instance::Averaging(instance), SolutionDocument { communication: Some(own), .. }) => {
-            averaging::solution(instance, own).map_err(|why| other(&why))
+        (Instance::Averaging(instance), SolutionDocument { communication: Some(stated), .. }) => {
+            averaging::solution(instance, stated).map_err(|why| other(&why))
         }
         _ => Err(other(
             "the document has no devices, layers, stages, buckets, queues or rounds of such an instance",

@@ -52,11 +52,11 @@ pub fn explain(
 }
 
 fn whole(found: &Found, rows: Rows, page: &Page) -> Result<(), Diagnostic> {
-    if let (Instance::Gradients(instance), Solution::Buckets(own)) =
+    if let (Instance::Gradients(instance), Solution::Buckets(buckets)) =
         (&found.instance, &found.solution)
     {
-        page.warnings(&buckets::warnings(instance, 0, own));
-        page.document(&buckets::explain(instance, (own, found.value), (rows, page))?);
+        page.warnings(&buckets::warnings(instance, 0, buckets));
+        page.document(&buckets::explain(instance, (buckets, found.value), (rows, page))?);
         return Ok(());
     }
     let figures = figures::of(found)?;
@@ -75,7 +75,7 @@ fn ids(instance: &Instance) -> Vec<String> {
         Instance::Load(load) => load.nodes.iter().map(|n| n.source_id.to_string()).collect(),
         Instance::Stages(stages) => stages.nodes.iter().map(|n| n.source_id.to_string()).collect(),
         Instance::Profile(profile) => profile.nodes.iter().map(|n| n.id.clone()).collect(),
-        Instance::Gradients(own) => own.tensors.iter().map(|n| n.name.clone()).collect(),
+        Instance::Gradients(instance) => instance.tensors.iter().map(|n| n.name.clone()).collect(),
         Instance::Tasks(instance) => instance.tasks.iter().map(|n| n.name.clone()).collect(),
         Instance::Averaging(instance) => instance.nodes.clone(),
     }
@@ -92,8 +92,8 @@ fn places(found: &Found) -> Vec<u32> {
             }
             places
         }
-        Solution::Buckets(own) => {
-            let places = (0..).zip(&own.lengths);
+        Solution::Buckets(buckets) => {
+            let places = (0..).zip(&buckets.lengths);
             places.flat_map(|(at, n)| std::iter::repeat_n(at, *n)).collect()
         }
         Solution::Rounds(_) | Solution::Uploads(_) | Solution::Synchronisation(_) => Vec::new(),
@@ -104,7 +104,7 @@ fn place_name(instance: &Instance, at: u32) -> String {
     match instance {
         Instance::Load(load) => device_name(load, at as usize),
         Instance::Gradients(_) => format!("bucket {at}"),
-        Instance::Tasks(own) => own.devices.get(at as usize).cloned().unwrap_or_default(),
+        Instance::Tasks(instance) => instance.devices.get(at as usize).cloned().unwrap_or_default(),
         _ => format!("stage {at}"),
     }
 }
@@ -149,22 +149,21 @@ fn node(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
             time("backward time", Some(node.backward));
             facts.push(("is", node.description.clone(), json!(node.description)));
         }
-        Instance::Gradients(own) => {
-            let tensor = &own.tensors[at];
+        Instance::Gradients(instance) => {
+            let tensor = &instance.tensors[at];
             facts.push(("bytes", Bytes(tensor.bytes).to_string(), json!(tensor.bytes)));
-            let ready_s = own.forward_s + tensor.ready_s;
+            let ready_s = instance.forward_s + tensor.ready_s;
             facts.push(("is there after", format!("{:.6} ms", ready_s * 1e3), json!(ready_s)));
         }
         Instance::Tasks(instance) => facts.extend(of_task(instance, at, unit)),
-        Instance::Averaging(own) => facts.extend(averaging::of_node(own, &found.solution, at)),
+        Instance::Averaging(instance) => {
+            facts.extend(averaging::of_node(instance, &found.solution, at))
+        }
         Instance::Stages(stages) => {
             for configuration in &stages.nodes[at].configurations {
                 let name = format!("{} on {}", configuration.name, configuration.degree);
-                facts.push((
-                    "may run as",
-                    format!("{name}: {}", unit.text(configuration.time)),
-                    json!(name),
-                ));
+                let time = unit.text(configuration.time);
+                facts.push(("may run as", format!("{name}: {time}"), json!(name)));
             }
         }
     }
@@ -183,9 +182,9 @@ fn node(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
 fn of_task(instance: &TaskInstance, at: usize, unit: TimeUnit) -> Vec<(&str, String, Value)> {
     let (size, times) = (instance.tasks[at].size, Times::of(instance));
     let on = |(device, name): (usize, &String)| {
-        let own = Nanos(times.at(at, device));
-        let told = json!({ "device": name, "ns": own.get() });
-        ("would take", format!("{name}: {}", unit.text(own)), told)
+        let time = Nanos(times.at(at, device));
+        let document = json!({ "device": name, "ns": time.get() });
+        ("would take", format!("{name}: {}", unit.text(time)), document)
     };
     let first = ("has the size", size.to_string(), json!(size));
     std::iter::once(first).chain(instance.devices.iter().enumerate().map(on)).collect()
@@ -197,14 +196,14 @@ fn list(names: &[String]) -> String {
 
 /// Devices that read a node's output elsewhere, and nodes elsewhere whose outputs it reads.
 fn crossings(load: &LoadInstance, places: &[u32], at: usize) -> (Vec<String>, Vec<String>) {
-    let own = places[at];
+    let here = places[at];
     let mut to = BTreeSet::new();
     let mut from = BTreeSet::new();
     for &(producer, consumer) in &load.edges {
-        if producer as usize == at && places[consumer as usize] != own {
+        if producer as usize == at && places[consumer as usize] != here {
             to.insert(places[consumer as usize]);
         }
-        if consumer as usize == at && places[producer as usize] != own {
+        if consumer as usize == at && places[producer as usize] != here {
             from.insert(load.nodes[producer as usize].source_id);
         }
     }
@@ -226,12 +225,12 @@ fn device(found: &Found, name: &str, page: &Page) -> Result<(), Diagnostic> {
         Solution::Synchronisation(_) => true,
         _ => places[*node] as usize == at,
     };
-    let own: Vec<&String> = ids.iter().enumerate().filter(is_here).map(|own| own.1).collect();
+    let nodes: Vec<&String> = ids.iter().enumerate().filter(is_here).map(|node| node.1).collect();
     figures::print(found, &figures[at..=at], page);
-    let shown: Vec<&str> = own.iter().map(|id| id.as_str()).collect();
+    let shown: Vec<&str> = nodes.iter().map(|id| id.as_str()).collect();
     page.line(&format!("nodes: {}", shown.join(" ")));
     let mut document = figures::document(found, &figures[at..=at]);
-    document["nodes"] = json!(own);
+    document["nodes"] = json!(nodes);
     page.document(&document);
     Ok(())
 }
@@ -241,10 +240,10 @@ pub fn export(args: &PlanOnModel, target: &str, instance: Instance) -> Result<Ve
     unused::check(&args.target)?;
     let found = read(&args.plan, instance)?;
     let writer = exporters::find(PlanKind::Given, target)?.writer;
-    if let (Instance::Gradients(own), Solution::Buckets(buckets), Writer::Buckets(_)) =
+    if let (Instance::Gradients(gradients), Solution::Buckets(buckets), Writer::Buckets(_)) =
         (&found.instance, &found.solution, writer)
     {
-        return launchers::exported(target, own, buckets);
+        return launchers::exported(target, gradients, buckets);
     }
     let devices = match &found.solution {
         Solution::Devices(devices) => Some(devices.as_slice()),

@@ -71,7 +71,7 @@ pub(super) fn of(found: &Found) -> Result<Vec<Figures>, Diagnostic> {
 fn of_tasks(instance: &TaskInstance, devices: &[u32]) -> Result<Vec<Figures>, Diagnostic> {
     let loads = tasks::loads(instance, devices)?;
     let of = |(at, (name, load)): (u32, (&String, u64))| Figures {
-        n_nodes: devices.iter().filter(|own| **own == at).count(),
+        n_nodes: devices.iter().filter(|device| **device == at).count(),
         compute: Nanos(load),
         bytes: None,
         ..Figures::empty(name.clone(), None)
@@ -118,8 +118,8 @@ fn of_profile(profile: &LayerProfile, stages: &[u32]) -> Vec<Figures> {
 }
 
 fn of_buckets(instance: &GradientInstance, buckets: &Buckets) -> Result<Vec<Figures>, Diagnostic> {
-    let own = spans(instance, buckets)?.into_iter().zip(&buckets.lengths).enumerate();
-    let figures = own.map(|(at, (span, n))| Figures {
+    let numbered = spans(instance, buckets)?.into_iter().zip(&buckets.lengths).enumerate();
+    let figures = numbered.map(|(at, (span, n))| Figures {
         name: format!("bucket {at}"),
         n_nodes: *n,
         compute: Nanos::ZERO,

@@ -35,7 +35,7 @@ pub(crate) fn plan(
     instance: Arc<Instance>,
     run: &mut Run<'_>,
 ) -> CommandResult {
-    if let Some(executor) = request.executor.filter(|own| *own != Executor::ANY) {
+    if let Some(executor) = request.executor.filter(|executor| *executor != Executor::ANY) {
         exporters::find(PlanKind::Given, executor.target())?;
     }
     fields::check(&request.problem.given, &fields::INSTANCE)?;
@@ -73,9 +73,9 @@ pub(crate) fn plan(
     screen.fact("plan", format!("by {}", answer.algorithm));
     screen.fact("value", solved::value(&instance, goal, *value));
     screen.fact("proof", solved::proof(&instance, goal, *value, &answer));
-    if let (Instance::Gradients(own), Solution::Buckets(found)) = (&*instance, solution) {
-        screen.fact("rate", buckets::sentence(own, *value));
-        screen.warnings = buckets::warnings(own, n_left_out, found);
+    if let (Instance::Gradients(gradients), Solution::Buckets(found)) = (&*instance, solution) {
+        screen.fact("rate", buckets::sentence(gradients, *value));
+        screen.warnings = buckets::warnings(gradients, n_left_out, found);
     }
     if let Solution::Synchronisation(found) = solution {
         screen.warnings = synchronisation::warnings(n_left_out, found);
@@ -97,13 +97,13 @@ fn allowed(
     mut instance: Arc<Instance>,
 ) -> Result<(Arc<Instance>, usize), Diagnostic> {
     let n = match Arc::make_mut(&mut instance) {
-        Instance::Gradients(own) => {
-            let n = own.lossy.len();
-            buckets::allow_asked(own, (&request.allow_lossy, request.recipe()))?;
+        Instance::Gradients(gradients) => {
+            let n = gradients.lossy.len();
+            buckets::allow_asked(gradients, (&request.allow_lossy, request.recipe()))?;
             if request.allow_lossy.is_empty() { n } else { 0 }
         }
-        Instance::Averaging(AveragingInstance { peers: Peers::All(own), .. }) => {
-            synchronisation::allow_asked(own, &request.allow_lossy)?
+        Instance::Averaging(AveragingInstance { peers: Peers::All(replicas), .. }) => {
+            synchronisation::allow_asked(replicas, &request.allow_lossy)?
         }
         _ if request.allow_lossy.is_empty() => 0,
         _ => {
@@ -116,16 +116,16 @@ fn allowed(
 
 /// Refuses devices of what names its own.
 fn check_accelerators(request: &PlanRequest, instance: &Instance) -> Result<(), Diagnostic> {
-    let own = match instance {
+    let name = match instance {
         _ if request.accelerators.is_none() => return Ok(()),
         Instance::Load(_) | Instance::Stages(_) | Instance::Profile(_) => return Ok(()),
         Instance::Gradients(_) => "replicas",
         Instance::Tasks(_) => "devices",
         Instance::Averaging(_) => "nodes",
     };
-    let message = format!("`--accelerators` has no effect: the file states its `{own}`");
+    let message = format!("`--accelerators` has no effect: the file states its `{name}`");
     Err(Diagnostic::usage("not-for-instances", message)
-        .hint(format!("leave it out, or edit `{own}`")))
+        .hint(format!("leave it out, or edit `{name}`")))
 }
 
 /// Solves the instance, and tells of what is found on the way.
@@ -137,7 +137,7 @@ fn solve(
     (instance, goal): (Arc<Instance>, Goal),
     run: &mut Run<'_>,
 ) -> Result<Answer, Diagnostic> {
-    let own = Arc::clone(&instance);
+    let observed = Arc::clone(&instance);
     let mut written = None;
     let limits = Request {
         rows: entries(),
@@ -145,22 +145,22 @@ fn solve(
         n_devices: request.accelerators.unwrap_or(STRAIGHT_DEVICES),
     };
     let mut observe = |event: &Event<Instance>| {
-        let is_time = own.n_nodes() < MANY_NODES
+        let is_time = observed.n_nodes() < MANY_NODES
             || written.is_none_or(|(at, took)| Instant::elapsed(&at) >= took * REST);
         if matches!(event, Event::Incumbent { .. }) && !is_time {
             return;
         }
         let now = Instant::now();
-        let shown = |value| own.unit().text(value);
+        let shown = |value| observed.unit().text(value);
         tell(run.follower, event, (row(goal).name, &shown), |_, value, bound, solution| {
-            document::bytes(&document::document(&own, goal, value, bound, solution))
+            document::bytes(&document::document(&observed, goal, value, bound, solution))
         });
         if matches!(event, Event::Incumbent { .. }) {
             written = Some((Instant::now(), now.elapsed()));
         }
     };
-    let asked = (&limits, run.watch);
-    let answer = solve_observed((instance, goal), request.recipe(), asked, &mut observe);
+    let terms = (&limits, run.watch);
+    let answer = solve_observed((instance, goal), request.recipe(), terms, &mut observe);
     run.follower.searched();
     answer
 }

@@ -15,12 +15,12 @@ use crate::inputs::run::edges::ALL;
 ///
 /// # Errors
 /// What is wrong with a name, in words.
-fn allow(own: &mut AllReplicas, names: &[&str]) -> Result<usize, String> {
-    let n = own.ways.len();
+fn allow(replicas: &mut AllReplicas, names: &[&str]) -> Result<usize, String> {
+    let n = replicas.ways.len();
     if let Some(name) =
-        names.iter().find(|name| !own.ways.iter().any(|way| way.by.name() == **name))
+        names.iter().find(|name| !replicas.ways.iter().any(|way| way.by.name() == **name))
     {
-        let known: Vec<&str> = own.ways.iter().map(|way| way.by.name()).collect();
+        let known: Vec<&str> = replicas.ways.iter().map(|way| way.by.name()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(format!("`{name}` is none of the ways of `sync`; these are: {known}"));
     }
@@ -28,22 +28,22 @@ fn allow(own: &mut AllReplicas, names: &[&str]) -> Result<usize, String> {
     if let Some((_, name)) = twice {
         return Err(format!("`{name}` is allowed twice"));
     }
-    own.ways.retain(|way| names.contains(&way.by.name()));
-    Ok(n - own.ways.len())
+    replicas.ways.retain(|way| names.contains(&way.by.name()));
+    Ok(n - replicas.ways.len())
 }
 
 /// Keeps what `--allow-lossy` allows; how many ways are left out because it names none.
 ///
 /// # Errors
 /// `bad-lossy`.
-pub fn allow_asked(own: &mut AllReplicas, words: &[String]) -> Result<usize, Diagnostic> {
-    let ways = own.ways.clone();
+pub fn allow_asked(replicas: &mut AllReplicas, words: &[String]) -> Result<usize, Diagnostic> {
+    let ways = replicas.ways.clone();
     let names_of = |word| match word {
         ALL => ways.iter().map(|way| way.by.name()).collect(),
         word => vec![word],
     };
     let names: Vec<&str> = words.iter().flat_map(|word| names_of(word.as_str())).collect();
-    let n_left_out = allow(own, &names).map_err(|why| {
+    let n_left_out = allow(replicas, &names).map_err(|why| {
         Diagnostic::usage("bad-lossy", why)
             .hint("use --allow-lossy for all of them, or name some, without ratios")
     })?;
@@ -54,15 +54,18 @@ pub fn allow_asked(own: &mut AllReplicas, words: &[String]) -> Result<usize, Dia
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub(super) fn allow_stated(own: &mut AllReplicas, stated: &[LossyDocument]) -> Result<(), String> {
-    if let Some(other) = stated.iter().find(|other| other.density != own.least_sent) {
+pub(super) fn allow_stated(
+    replicas: &mut AllReplicas,
+    stated: &[LossyDocument],
+) -> Result<(), String> {
+    if let Some(other) = stated.iter().find(|other| other.density != replicas.least_sent) {
         return Err(format!(
             "`communication.lossy` states {} of `{}`, and `least_sent` is {}",
-            other.density, other.by, own.least_sent
+            other.density, other.by, replicas.least_sent
         ));
     }
     let names: Vec<&str> = stated.iter().map(|other| other.by.as_str()).collect();
-    allow(own, &names).map(|_| ())
+    allow(replicas, &names).map(|_| ())
 }
 
 /// What is said of a plan that sends less, or could.
@@ -87,21 +90,21 @@ pub fn warnings(n_left_out: usize, found: &Synchronisation) -> Vec<Diagnostic> {
 
 pub(super) fn communication(
     instance: &AveragingInstance,
-    own: &Synchronisation,
+    synchronisation: &Synchronisation,
 ) -> CommunicationDocument {
     let Peers::All(all) = &instance.peers else { return CommunicationDocument::default() };
     let allowed = |way: &ir::instance::SyncWay| LossyDocument {
         by: way.by.name().to_owned(),
         density: all.least_sent,
     };
-    let sends_gradients = matches!(own.by, None | Some(SyncBy::Cser));
+    let sends_gradients = matches!(synchronisation.by, None | Some(SyncBy::Cser));
     CommunicationDocument {
         sync: Some(SyncDocument {
-            by: own.by.map(|by| by.name().to_owned()),
-            every: own.every,
-            r1: sends_gradients.then_some(own.gradients),
-            r2: own.by.map(|_| own.models),
-            sent_share: own.sent_share(),
+            by: synchronisation.by.map(|by| by.name().to_owned()),
+            every: synchronisation.every,
+            r1: sends_gradients.then_some(synchronisation.gradients),
+            r2: synchronisation.by.map(|_| synchronisation.models),
+            sent_share: synchronisation.sent_share(),
         }),
         lossy: all.ways.iter().map(allowed).collect(),
         ..CommunicationDocument::default()
@@ -111,16 +114,16 @@ pub(super) fn communication(
 /// # Errors
 /// In words, where there is none.
 pub(super) fn solution(stated: &CommunicationDocument) -> Result<Solution, String> {
-    let own = stated.sync.as_ref().ok_or("it states no `communication.sync`")?;
-    let by = own.by.as_deref().map(|name| {
+    let sync = stated.sync.as_ref().ok_or("it states no `communication.sync`")?;
+    let by = sync.by.as_deref().map(|name| {
         let by = SyncBy::ALL.into_iter().find(|by| by.name() == name);
         by.ok_or_else(|| format!("`{name}` is no way to average"))
     });
     Ok(Solution::Synchronisation(Synchronisation {
         by: by.transpose()?,
-        every: own.every,
-        gradients: own.r1.unwrap_or(1.0),
-        models: own.r2.unwrap_or(1.0),
+        every: sync.every,
+        gradients: sync.r1.unwrap_or(1.0),
+        models: sync.r2.unwrap_or(1.0),
     }))
 }
 
@@ -128,28 +131,28 @@ pub(super) fn solution(stated: &CommunicationDocument) -> Result<Solution, Strin
 pub(super) fn table(instance: &AveragingInstance, found: &Synchronisation, page: &Page) {
     let all = choices(instance);
     let of_way = |by: Option<SyncBy>| {
-        let own = all.iter().filter(move |own| own.by == by);
-        own.min_by_key(|own| step(instance, own))
+        let choices = all.iter().filter(move |choice| choice.by == by);
+        choices.min_by_key(|choice| step(instance, choice))
     };
     let ways = [None].into_iter().chain(SyncBy::ALL.map(Some));
     let best = ways.filter_map(|by| if by == found.by { Some(found) } else { of_way(by) });
     let Peers::All(peers) = &instance.peers else { return };
-    let row = |own: &Synchronisation| {
-        let seconds = step(instance, own).unwrap_or_default().seconds();
+    let row = |choice: &Synchronisation| {
+        let seconds = step(instance, choice).unwrap_or_default().seconds();
         let ratio = |is_sent: bool, ratio: f64| match is_sent {
             true => format!("1/{ratio}"),
             false => "-".to_owned(),
         };
-        let sends_gradients = matches!(own.by, None | Some(SyncBy::Cser));
+        let sends_gradients = matches!(choice.by, None | Some(SyncBy::Cser));
         vec![
-            own.by.map_or("all gradients", SyncBy::name).to_owned(),
-            own.every.to_string(),
-            ratio(sends_gradients, own.gradients),
-            ratio(own.by.is_some(), own.models),
-            format!("{:.4}", own.sent_share()),
+            choice.by.map_or("all gradients", SyncBy::name).to_owned(),
+            choice.every.to_string(),
+            ratio(sends_gradients, choice.gradients),
+            ratio(choice.by.is_some(), choice.models),
+            format!("{:.4}", choice.sent_share()),
             format!("{:.3}", seconds * 1e3),
             format!("{:.1} %", 100.0 * peers.compute_s / seconds),
-            if own == found { "chosen".to_owned() } else { String::new() },
+            if choice == found { "chosen".to_owned() } else { String::new() },
         ]
     };
     let columns = [
@@ -165,10 +168,10 @@ pub(super) fn table(instance: &AveragingInstance, found: &Synchronisation, page:
     page.table(&columns, best.map(row).collect());
 }
 
-pub(super) fn sentence(instance: &AveragingInstance, own: &Synchronisation) -> String {
+pub(super) fn sentence(instance: &AveragingInstance, synchronisation: &Synchronisation) -> String {
     let Peers::All(all) = &instance.peers else { return String::new() };
     let bytes = instance.bytes.first().copied().unwrap_or_default();
-    let sent = Bytes((bytes as f64 * own.sent_share()) as u64);
+    let sent = Bytes((bytes as f64 * synchronisation.sent_share()) as u64);
     format!(
         "{} replicas send {sent} of a model of {} in a step on average, at least {} were asked for; no step is \
          shorter than the {:.3} ms that they compute; nothing overlaps, and nothing is claimed about \

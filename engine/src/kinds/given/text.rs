@@ -14,12 +14,12 @@ use crate::kinds::buckets;
 
 /// The devices or stages of a solution.
 pub fn print(instance: &Instance, solution: &Solution, rows: Rows, page: &Page) {
-    if let (Instance::Gradients(own), Solution::Buckets(found)) = (instance, solution) {
-        return buckets::table(own, found, rows, page);
+    if let (Instance::Gradients(instance), Solution::Buckets(found)) = (instance, solution) {
+        return buckets::table(instance, found, rows, page);
     }
-    if let Instance::Averaging(own) = instance {
-        averaging::table(own, solution, rows, page);
-        return page.line(&averaging::sentence(own, solution));
+    if let Instance::Averaging(instance) = instance {
+        averaging::table(instance, solution, rows, page);
+        return page.line(&averaging::sentence(instance, solution));
     }
     let last = if matches!(solution, Solution::Stages(_)) { "DP x TP" } else { "load" };
     let columns = [Column::Name("device"), Column::Number("nodes"), Column::Number(last)];
@@ -68,7 +68,7 @@ fn print_queues(instance: &TaskInstance, devices: &[u32], page: &Page) {
     let (lines, loads) = (tasks::lines(instance), tasks::loads(instance, devices));
     let counts = counts(devices, instance.devices.len());
     let row = |(at, (name, line)): (usize, (&String, &tasks::Line))| {
-        let load = loads.as_ref().ok().and_then(|own| own.get(at)).copied().unwrap_or_default();
+        let load = loads.as_ref().ok().and_then(|loads| loads.get(at)).copied().unwrap_or_default();
         vec![
             name.clone(),
             counts[at].to_string(),
@@ -81,7 +81,7 @@ fn print_queues(instance: &TaskInstance, devices: &[u32], page: &Page) {
                 Fit::Others => "other devices".to_owned(),
                 Fit::Assumed => "nothing: assumed".to_owned(),
             },
-            line.error.map_or_else(|| "-".to_owned(), |own| format!("{:.1} %", own * 100.0)),
+            line.error.map_or_else(|| "-".to_owned(), |error| format!("{:.1} %", error * 100.0)),
         ]
     };
     page.table(&columns, instance.devices.iter().zip(&lines).enumerate().map(row).collect());

@@ -48,7 +48,7 @@ pub fn run(
     };
     let name = row(found.goal).name;
     let value = format!("{name} {}", found.instance.unit().text(found.value));
-    let told = Told {
+    let statement = Told {
         sentence: format!("legal: {value}"),
         figures: vec![("objective", json!(name)), ("value_ns", json!(found.value.get()))],
     };
@@ -56,7 +56,7 @@ pub fn run(
         format!("unchecked: {value}, no rule broken, but the bound was not proved again");
     let words = ["illegal".to_owned(), unproved];
     let around = (Rows::of(args.target.all), &**cancel, page);
-    Ok(frame::verdict((&broken, &warnings), (told, words), around))
+    Ok(frame::verdict((&broken, &warnings), (statement, words), around))
 }
 
 /// A legal solution of an instance.
@@ -105,13 +105,17 @@ pub(super) fn read(path: &std::path::Path, instance: Instance) -> Result<Found, 
         return Err(Diagnostic::input("invalid-solution", message).fact("field", "accelerators"));
     }
     let mut instance = with_accelerators(instance, stated.accelerators);
-    if let Instance::Gradients(own) = &mut instance {
-        let allowed = stated.communication.as_ref().map_or(&[][..], |own| &own.lossy);
-        buckets::allow(own, allowed).map_err(|why| document::other(&why))?;
+    if let Instance::Gradients(gradients) = &mut instance {
+        let allowed =
+            stated.communication.as_ref().map_or(&[][..], |communication| &communication.lossy);
+        buckets::allow(gradients, allowed).map_err(|why| document::other(&why))?;
     }
-    if let Instance::Averaging(AveragingInstance { peers: Peers::All(own), .. }) = &mut instance {
-        let allowed = stated.communication.as_ref().map_or(&[][..], |own| &own.lossy);
-        synchronisation::allow_stated(own, allowed).map_err(|why| document::other(&why))?;
+    if let Instance::Averaging(AveragingInstance { peers: Peers::All(replicas), .. }) =
+        &mut instance
+    {
+        let allowed =
+            stated.communication.as_ref().map_or(&[][..], |communication| &communication.lossy);
+        synchronisation::allow_stated(replicas, allowed).map_err(|why| document::other(&why))?;
     }
     let n_devices = stated.accelerators.unwrap_or(STRAIGHT_DEVICES);
     let goal = rows().iter().find(|row| row.name == stated.objective).map(|row| row.goal);
@@ -136,16 +140,15 @@ fn broken(
 ) -> Result<(Vec<Diagnostic>, Vec<Diagnostic>), Diagnostic> {
     let Found { instance, goal, n_devices, solution, value, .. } = found;
     let mut warnings = match (instance, solution) {
-        (Instance::Gradients(own), Solution::Buckets(found)) => buckets::warnings(own, 0, found),
+        (Instance::Gradients(gradients), Solution::Buckets(found)) => {
+            buckets::warnings(gradients, 0, found)
+        }
         (_, Solution::Synchronisation(found)) => synchronisation::warnings(0, found),
         _ => Vec::new(),
     };
     if stated.instance != instance.name() {
-        let message = format!(
-            "the solution is of `{}`, and the file is called `{}`",
-            stated.instance,
-            instance.name()
-        );
+        let (of, name) = (&stated.instance, instance.name());
+        let message = format!("the solution is of `{of}`, and the file is called `{name}`");
         warnings.push(Diagnostic::warning("other-name", message));
     }
     let mut wrong = Vec::new();
@@ -174,12 +177,12 @@ fn broken(
     derived.bound_covers = stated.bound_covers.as_ref().and(covered.map(str::to_owned));
     // A bound that does not hold proves nothing.
     derived.proved_optimal = holds && value.get() <= stated.bound_ns;
-    let mut own = bare(stated);
+    let mut claimed = bare(stated);
     let mut other = bare(&derived);
     for shares in ["fpgas", "cpus"] {
-        shorten(&mut own, &mut other, shares);
+        shorten(&mut claimed, &mut other, shares);
     }
-    wrong.extend(differences(&own, &other));
+    wrong.extend(differences(&claimed, &other));
     let mut seen = Vec::new();
     wrong.retain(|one: &Diagnostic| {
         let is_new = !seen.contains(&one.message);
@@ -198,9 +201,9 @@ fn bare(document: &SolutionDocument) -> Value {
         // These are the solution itself.
         fields.remove("layers");
         fields.remove("stages");
-        for (name, own) in [("fpgas", "nodes"), ("cpus", "nodes"), ("queues", "tasks")] {
+        for (name, member) in [("fpgas", "nodes"), ("cpus", "nodes"), ("queues", "tasks")] {
             for share in fields.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten() {
-                share.as_object_mut().map(|share| share.remove(own));
+                share.as_object_mut().map(|share| share.remove(member));
             }
         }
     }
@@ -208,8 +211,8 @@ fn bare(document: &SolutionDocument) -> Value {
 }
 
 /// Devices that hold nothing need not be listed.
-fn shorten(own: &mut Value, other: &mut Value, name: &str) {
-    let listed = own.get(name).and_then(Value::as_array).map_or(0, Vec::len);
+fn shorten(claimed: &mut Value, other: &mut Value, name: &str) {
+    let listed = claimed.get(name).and_then(Value::as_array).map_or(0, Vec::len);
     if let Some(all) = other.get_mut(name).and_then(Value::as_array_mut) {
         all.truncate(listed);
     }

@@ -10,19 +10,19 @@ use crate::kinds::kind::Compared;
 #[must_use]
 pub fn compare((a, b): (&PlanDocument, &PlanDocument), page: &Page) -> Compared {
     let columns = [Column::Name("of"), Column::Number("A"), Column::Number("B")];
-    let step = |plan: &PlanDocument| plan.cost.as_ref().map_or(0, |own| own.step_time_ns);
+    let step = |plan: &PlanDocument| plan.cost.as_ref().map_or(0, |cost| cost.step_time_ns);
     let largest =
-        |plan: &PlanDocument| plan.communication.buckets.iter().map(|own| own.bytes).max();
+        |plan: &PlanDocument| plan.communication.buckets.iter().map(|bucket| bucket.bytes).max();
     let of = |name: &str, text: &dyn Fn(&PlanDocument) -> String| {
         vec![name.to_owned(), text(a), text(b)]
     };
     let exchange = |plan: &PlanDocument| plan.communication.exchange.clone().unwrap_or_default();
     let lossy = |plan: &PlanDocument| {
-        plan.communication.buckets.iter().filter(|own| own.lossy.is_some()).count()
+        plan.communication.buckets.iter().filter(|bucket| bucket.lossy.is_some()).count()
     };
     let sent = |plan: &PlanDocument| -> u64 {
-        let own = plan.communication.buckets.iter();
-        own.fold(0, |sum, own| sum.saturating_add(own.sent_bytes.unwrap_or(own.bytes)))
+        let buckets = plan.communication.buckets.iter();
+        buckets.fold(0, |sum, bucket| sum.saturating_add(bucket.sent_bytes.unwrap_or(bucket.bytes)))
     };
     let rows = vec![
         of("step, ms", &|plan| format!("{:.6}", step(plan) as f64 / 1e6)),

@@ -48,12 +48,12 @@ impl Kind for Gradients {
     const KIND: PlanKind = PlanKind::Gradients;
     const ROWS: &'static str = "a row that plans gradients";
     const HONOURS: &'static Honours = &fields::OPS;
-    const IS_ROW: IsRow = |recipe| row(recipe).map(|own| own.is_some());
+    const IS_ROW: IsRow = |recipe| row(recipe).map(|found| found.is_some());
     const CHECK_SUBJECT: ChecksSubject = check_subject;
     const PLAN: Plans = plan::plan;
-    const EXPLAIN: Explains<Self> = |on, asked| {
-        let (own, value) = on.judged;
-        buckets::explain(&on.setting.instance, (own, *value), (asked.rows, asked.page))
+    const EXPLAIN: Explains<Self> = |on, query| {
+        let (buckets, value) = on.judged;
+        buckets::explain(&on.setting.instance, (buckets, *value), (query.rows, query.page))
     };
 
     type Setting = Setting;
@@ -88,9 +88,9 @@ impl Kind for Gradients {
         let wrong = |why| vec![illegal("bad-buckets", why)];
         let stated = &plan.communication;
         buckets::allow(&mut setting.instance, &stated.lossy).map_err(wrong)?;
-        let own = buckets::buckets(&setting.instance, stated).map_err(wrong)?;
-        let value = evaluate(&setting.instance, &own).map_err(|why| vec![why])?;
-        Ok((own, value))
+        let buckets = buckets::buckets(&setting.instance, stated).map_err(wrong)?;
+        let value = evaluate(&setting.instance, &buckets).map_err(|why| vec![why])?;
+        Ok((buckets, value))
     }
 
     fn warned(on: Legal<'_, Self>) -> Vec<Diagnostic> {
@@ -99,13 +99,16 @@ impl Kind for Gradients {
 
     fn stated_wrong(on: Legal<'_, Self>, _: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
         let instance = &on.setting.instance;
-        let stated = on.plan.cost.as_ref().map_or("", |own| own.bound_method.as_str());
-        let own = Instance::Gradients(instance.clone());
+        let stated = on.plan.cost.as_ref().map_or("", |cost| cost.bound_method.as_str());
+        let gradients = Instance::Gradients(instance.clone());
         let best = (stated == method::GROUPS)
-            .then(|| solve(&own, Goal::StepTime, None, &Request::new(entries())));
+            .then(|| solve(&gradients, Goal::StepTime, None, &Request::new(entries())));
         let (bound, name) = match best {
             Some(Ok(answer)) => (answer.bound.value, method::GROUPS),
-            _ => (given_gradients::bound(instance), simple_bound(&own, Goal::StepTime, 0).method),
+            _ => (
+                given_gradients::bound(instance),
+                simple_bound(&gradients, Goal::StepTime, 0).method,
+            ),
         };
         match decided::document(on.setting, &on.judged.0, (&on.plan.algorithm, bound, name)) {
             Ok(derived) => differences::of_plans(on.plan, &derived),
@@ -197,10 +200,10 @@ impl Setting {
             return Err(Diagnostic::usage("no-cluster", message).hint("add --cluster FILE"));
         };
         let replicas = load::cluster(path)?.0.devices.len() as u64;
-        let mut own = flags.clone();
-        own.workload = Some(Mode::Training);
-        own.model.batch = of_replica(flags.model.batch, replicas)?;
-        let loaded = load::problem(model, &own, ObjectiveName::default(), None)?;
+        let mut replica = flags.clone();
+        replica.workload = Some(Mode::Training);
+        replica.model.batch = of_replica(flags.model.batch, replicas)?;
+        let loaded = load::problem(model, &replica, ObjectiveName::default(), None)?;
         Self::of(loaded, flags.model.batch)
     }
 
@@ -214,9 +217,10 @@ impl Setting {
         (workload, request, replicas): (Workload, &RequestDocument, u64),
     ) -> Result<Self, Diagnostic> {
         let batch = workload.batch;
-        let own = Workload { batch: of_replica(batch, replicas)?, micro_batch: None, ..workload };
+        let workload =
+            Workload { batch: of_replica(batch, replicas)?, micro_batch: None, ..workload };
         let objective = ObjectiveName::default().of_models().unwrap_or_default();
-        Self::of(load::problem_of_plan(model, flags, (own, request), objective)?, batch)
+        Self::of(load::problem_of_plan(model, flags, (workload, request), objective)?, batch)
     }
 
     fn of(loaded: Loaded, batch: Option<u64>) -> Result<Self, Diagnostic> {

@@ -42,15 +42,15 @@ const OF_OPS: [&str; 9] = [
 /// Plans the gradients of a model by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, _) = row::known::<Method>(request.recipe())?;
-    let read = |own: &PlanRequest| Setting::asked(&own.model, &own.problem);
+    let read = |request: &PlanRequest| Setting::asked(&request.model, &request.problem);
     let Some(mut setting) = run.read(request, read)? else { return Ok(interrupted(run.page)) };
     told::allow_asked(&mut setting.instance, (&request.allow_lossy, used.entry.name))?;
     let start = Instant::now();
     run.follower.started(used.entry.name);
     let instance = Instance::Gradients(setting.instance.clone());
     let limits = request.limits.within(run.watch, None);
-    let asked = Request { limits, ..Request::new(entries()) };
-    let answer = solve(&instance, Goal::StepTime, Some(&used.to_string()), &asked);
+    let search = Request { limits, ..Request::new(entries()) };
+    let answer = solve(&instance, Goal::StepTime, Some(&used.to_string()), &search);
     run.follower.searched();
     let answer = answer?;
     let Some((value, Solution::Buckets(buckets))) = &answer.best else {
@@ -103,17 +103,18 @@ fn warnings(request: &PlanRequest, setting: &mut Setting, buckets: &Buckets) -> 
 /// Refuses what says something of single ops.
 pub(super) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
     let given = &request.problem.given;
-    let of_ops: Vec<String> = given.iter().filter(|own| *own != "allow_lossy").cloned().collect();
+    let of_ops: Vec<String> = given.iter().filter(|name| *name != "allow_lossy").cloned().collect();
     fields::check(&of_ops, &fields::OPS)?;
-    let own = fields::FIELDS.iter().filter(|own| OF_OPS.contains(&own.name));
-    let refused =
-        own.map(|own| (own.name, own.flag())).find(|own| given.iter().any(|g| g == own.0));
+    let listed = fields::FIELDS.iter().filter(|field| OF_OPS.contains(&field.name));
+    let refused = listed
+        .map(|field| (field.name, field.flag()))
+        .find(|pair| given.iter().any(|g| g == pair.0));
     if let Some((_, flag)) = refused {
         let message = format!("`{flag}` has no effect on a plan of gradients");
         return Err(Diagnostic::usage("not-for-gradients", message)
             .hint("leave it out: every device runs all ops, on samples of its own"));
     }
-    match request.objective.filter(|own| own.name() != decided::OBJECTIVE) {
+    match request.objective.filter(|objective| objective.name() != decided::OBJECTIVE) {
         None => Ok(()),
         Some(other) => {
             let message = format!("gradients are exchanged for no `{}`", other.name());

@@ -39,7 +39,7 @@ impl Decided {
 #[must_use]
 pub fn times(priced: &Priced, split: &Split) -> Vec<Times> {
     let runs = split.times(priced);
-    runs.iter().flat_map(|(n, own)| std::iter::repeat_n(*own, *n as usize)).collect()
+    runs.iter().flat_map(|(n, times)| std::iter::repeat_n(*times, *n as usize)).collect()
 }
 
 /// All layers one after the other, each as the cell of its kind.
@@ -53,9 +53,9 @@ pub fn whole(setting: &Setting, cells: &[Cell]) -> Cell {
 pub fn cells(setting: &Setting, priced: &Priced, split: &Split) -> Vec<Cell> {
     let times = times(priced, split);
     let of = |kind: usize| {
-        let first = setting.layers.iter().position(|own| *own == kind);
-        let own = first.and_then(|at| times.get(at)).copied().unwrap_or_default();
-        layer(&own, &split.cut)
+        let first = setting.layers.iter().position(|other| *other == kind);
+        let times = first.and_then(|at| times.get(at)).copied().unwrap_or_default();
+        layer(&times, &split.cut)
     };
     (0..setting.kinds.len()).map(of).collect()
 }
@@ -76,16 +76,16 @@ fn ns(seconds: f64) -> u64 {
 pub fn document(
     setting: &Setting,
     decided: &Decided,
-    asked: &Asked,
+    recipe: &Asked,
     (cells, seconds, bound_s): (&[Cell], f64, f64),
 ) -> PlanDocument {
     let Decided { split, by_length, .. } = decided;
     let priced = setting.priced(setting.run.sequence);
-    let [attention, own] = split.groups;
-    let name = |own: &ir::cluster::Device| own.name.clone();
+    let [attention, expert] = split.groups;
+    let name = |device: &ir::cluster::Device| device.name.clone();
     let devices: Vec<String> = setting.run.cluster.devices.iter().map(name).collect();
     let (of_attention, of_experts) = devices.split_at((attention as usize).min(devices.len()));
-    let [attention_bytes, expert_bytes] = priced.bytes(held(split), own);
+    let [attention_bytes, expert_bytes] = priced.bytes(held(split), expert);
     let experts = &setting.experts.experts;
     let visits = split.tokens(&priced) as f64 * experts.per_token as f64;
     let disaggregated = DisaggregatedDocument {
@@ -97,7 +97,7 @@ pub fn document(
         attention_bytes,
         expert_bytes,
         limit_bytes: priced.limit(),
-        by_length: by_length.iter().map(|own| of_length(setting, own)).collect(),
+        by_length: by_length.iter().map(|length| of_length(setting, length)).collect(),
     };
     let experts = ExpertsDocument {
         sequence_length: Some(setting.run.sequence),
@@ -110,20 +110,20 @@ pub fn document(
         model: &setting.run.model,
         cluster: &setting.run.cluster,
         phase: setting.phase,
-        batch: asked.batch,
-        request: &asked.request,
+        batch: recipe.batch,
+        request: &recipe.request,
         objective: OBJECTIVE,
-        algorithm: &asked.algorithm,
+        algorithm: &recipe.algorithm,
     };
-    let batch = asked.batch as f64;
+    let batch = recipe.batch as f64;
     let value_ns = ns(batch * seconds / split.of_step().max(1) as f64);
     let bound_ns = ns(batch * bound_s).min(value_ns);
     let cost = CostDocument::new(ns(seconds), bound_ns, BOUND).with_value(value_ns);
-    let cells = cells.iter().enumerate().map(|(at, own)| cell_document(at, own)).collect();
+    let cells = cells.iter().enumerate().map(|(at, cell)| cell_document(at, cell)).collect();
     let mut plan = PlanDocument::from_streams(
         experts,
         cells,
-        (own, 1),
+        (expert, 1),
         (&setting.run.profile, cost),
         &context,
     );
@@ -139,7 +139,7 @@ pub fn held(split: &Split) -> u64 {
 }
 
 fn cell_document(at: usize, cell: &Cell) -> CellDocument {
-    let order = |own: &cost_model::streams::Stream| match &own.order {
+    let order = |stream: &cost_model::streams::Stream| match &stream.order {
         Order::Stated(order) => order.clone(),
         Order::FirstReady => Vec::new(),
     };
@@ -156,19 +156,22 @@ fn entries(
 ) -> Vec<ExpertLayersDocument> {
     let times = times(priced, &decided.split);
     let of = |(kind, copies): (usize, &Copies)| {
-        let own = (0..).zip(&setting.layers).filter(|(_, own)| **own == kind);
-        let layers: Vec<u32> = own.map(|(layer, _)| layer).collect();
-        let first = layers.first().map_or(0, |own| *own as usize);
+        let of_kind = (0..).zip(&setting.layers).filter(|(_, other)| **other == kind);
+        let layers: Vec<u32> = of_kind.map(|(layer, _)| layer).collect();
+        let first = layers.first().map_or(0, |layer| *layer as usize);
         let Times { attention_s, shared_s, experts } =
             times.get(first).copied().unwrap_or_default();
         let part = experts.unwrap_or_default();
         let visits = setting.visits.get(kind).cloned().unwrap_or_default();
-        let name = |own: &usize| devices.get(*own).cloned().unwrap_or_default();
-        let load = shares(&visits).map(|own| greatest(&own, copies, devices.len()));
+        let name = |device: &usize| devices.get(*device).cloned().unwrap_or_default();
+        let load = shares(&visits).map(|shares| greatest(&shares, copies, devices.len()));
         ExpertLayersDocument {
             layers,
             slots: visits.len().div_ceil(devices.len().max(1)) as u32,
-            devices_of_expert: copies.iter().map(|own| own.iter().map(name).collect()).collect(),
+            devices_of_expert: copies
+                .iter()
+                .map(|numbers| numbers.iter().map(name).collect())
+                .collect(),
             greatest_load: load.unwrap_or_default(),
             visits,
             piece_seconds: Some(PieceSecondsDocument {
@@ -200,8 +203,8 @@ fn of_length(setting: &Setting, (tokens, split): &(u64, Split)) -> LengthDocumen
 
 /// What a plan decides of a step; `None` for an order that is none.
 #[must_use]
-pub fn split(own: &SplitDocument, groups: [u32; 2]) -> Option<Split> {
-    let turns = Turns::ALL.into_iter().find(|turns| turns.name() == own.order)?;
-    let cut = Cut { micro_batches: own.micro_batches, parts: own.parts, turns };
-    Some(Split { groups, samples: own.samples, cut })
+pub fn split(step: &SplitDocument, groups: [u32; 2]) -> Option<Split> {
+    let turns = Turns::ALL.into_iter().find(|turns| turns.name() == step.order)?;
+    let cut = Cut { micro_batches: step.micro_batches, parts: step.parts, turns };
+    Some(Split { groups, samples: step.samples, cut })
 }

@@ -60,20 +60,22 @@ pub struct Judged {
 }
 
 const DECIDES: Decides = Decides {
-    layers: |own| vec![("devices of experts", json!(own.devices_of_expert))],
+    layers: |entry| vec![("devices of experts", json!(entry.devices_of_expert))],
     step: |plan| {
-        let Some(own) = &plan.experts.disaggregated else { return Vec::new() };
+        let Some(groups) = &plan.experts.disaggregated else { return Vec::new() };
         vec![
-            ("attention", json!(own.attention.len())),
-            ("experts", json!(own.experts.len())),
-            ("samples", json!(own.step.samples)),
-            ("micro_batches", json!(own.step.micro_batches)),
-            ("parts", json!(own.step.parts)),
-            ("order", json!(own.step.order)),
-            ("by_length", json!(own.by_length)),
+            ("attention", json!(groups.attention.len())),
+            ("experts", json!(groups.experts.len())),
+            ("samples", json!(groups.step.samples)),
+            ("micro_batches", json!(groups.step.micro_batches)),
+            ("parts", json!(groups.step.parts)),
+            ("order", json!(groups.step.order)),
+            ("by_length", json!(groups.by_length)),
         ]
     },
-    samples_per_s: |plan| plan.experts.disaggregated.as_ref().map(|own| own.step.samples_per_s),
+    samples_per_s: |plan| {
+        plan.experts.disaggregated.as_ref().map(|groups| groups.step.samples_per_s)
+    },
 };
 
 impl Kind for Groups {
@@ -95,7 +97,7 @@ impl Kind for Groups {
     }
 
     fn read(plan: &Arc<PlanDocument>, target: Target<'_>) -> Result<Read<Setting>, Diagnostic> {
-        let own = &plan.experts;
+        let experts = &plan.experts;
         let visited = match &plan.request.expert_skew {
             Some(text) => {
                 let skew = Skew::read(text).map_err(|needed| {
@@ -105,17 +107,17 @@ impl Kind for Groups {
                 Visited::Asked(Some(ExpertSkew::Law(skew)))
             }
             None => {
-                let stated = own.layers.iter().filter(|own| !own.visits.is_empty());
-                let visits = stated.map(|own| (own.layers.clone(), own.visits.clone()));
+                let stated = experts.layers.iter().filter(|entry| !entry.visits.is_empty());
+                let visits = stated.map(|entry| (entry.layers.clone(), entry.visits.clone()));
                 Visited::Stated(visits.collect())
             }
         };
         let step = (
-            own.phase.map_or(StepPhase::Prefill, StepPhase::from),
+            experts.phase.map_or(StepPhase::Prefill, StepPhase::from),
             plan.workload.batch.unwrap_or_default(),
             model::cache_type(plan.request.kv_dtype.as_deref())?,
         );
-        let on = (target.model, own.sequence_length);
+        let on = (target.model, experts.sequence_length);
         let setting = Setting::read(on, &target.flags.problem, &visited, step)?;
         let others = target.others(plan, &setting.run.references());
         Ok(Read { warnings: setting.run.warnings.clone(), others, setting })
@@ -126,10 +128,10 @@ impl Kind for Groups {
     }
 
     fn stated_wrong(on: Legal<'_, Self>, _: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
-        let (setting, own) = (on.setting, on.judged);
+        let (setting, judged) = (on.setting, on.judged);
         let bound_s = least_s(&setting.problem(setting.run.sequence, (None, &Arc::default())));
-        let figures = (&own.cells[..], own.seconds, bound_s);
-        let derived = decided::document(setting, &own.decided, &asked(on.plan), figures);
+        let figures = (&judged.cells[..], judged.seconds, bound_s);
+        let derived = decided::document(setting, &judged.decided, &asked(on.plan), figures);
         differences::of_plans(on.plan, &derived)
     }
 
@@ -175,13 +177,13 @@ fn judged(setting: &mut Setting, plan: &PlanDocument) -> Result<Judged, Vec<Diag
     }
     let copies = copies(setting, plan, stated)?;
     let mut by_length = Vec::new();
-    for own in &stated.by_length {
-        let step = sizes(&own.step, split.groups);
-        let Some(step) = step.filter(|_| own.tokens > 0) else {
-            let message = format!("what is best of {} tokens is no step", own.tokens);
+    for length in &stated.by_length {
+        let step = sizes(&length.step, split.groups);
+        let Some(step) = step.filter(|_| length.tokens > 0) else {
+            let message = format!("what is best of {} tokens is no step", length.tokens);
             return Err(vec![illegal("bad-parts", message)]);
         };
-        by_length.push((own.tokens, step));
+        by_length.push((length.tokens, step));
     }
     let priced = setting.priced(setting.run.sequence);
     let decided = Decided { split, by_length, copies };
@@ -203,12 +205,12 @@ fn check_lengths(
         naive::solve(&setting.problem(*tokens, (Some(split.groups), &Arc::default()))).is_some()
     };
     let wanted: Vec<u64> = setting.lengths().into_iter().filter(is_planned).collect();
-    if !by_length.iter().map(|own| &own.0).eq(&wanted) {
+    if !by_length.iter().map(|length| &length.0).eq(&wanted) {
         let message = format!("`by_length` is of {wanted:?} tokens, in this order");
         return Err(vec![illegal("bad-lengths", message)]);
     }
-    let own = by_length.iter().find(|own| own.0 == setting.run.sequence);
-    match own.is_none_or(|own| own.1 == *split) {
+    let planned = by_length.iter().find(|length| length.0 == setting.run.sequence);
+    match planned.is_none_or(|length| length.1 == *split) {
         true => Ok(()),
         false => {
             let message = "`by_length` has another step of the plan's own length".to_owned();
@@ -220,14 +222,14 @@ fn check_lengths(
 /// Groups and sizes.
 fn split(setting: &Setting, stated: &DisaggregatedDocument) -> Result<Split, Vec<Diagnostic>> {
     let one = |code, message: String| Err(vec![illegal(code, message)]);
-    let devices = setting.run.cluster.devices.iter().map(|own| &own.name);
+    let devices = setting.run.cluster.devices.iter().map(|device| &device.name);
     let named = stated.attention.iter().chain(&stated.experts);
     if stated.attention.is_empty() || stated.experts.is_empty() || !named.eq(devices) {
         let message =
             "groups are the first devices of the cluster, which hold attention, and all others";
         return one("bad-groups", message.to_owned());
     }
-    let groups = [&stated.attention, &stated.experts].map(|own| own.len() as u32);
+    let groups = [&stated.attention, &stated.experts].map(|group| group.len() as u32);
     match sizes(&stated.step, groups) {
         Some(split) => Ok(split),
         None => one(
@@ -244,13 +246,14 @@ fn split(setting: &Setting, stated: &DisaggregatedDocument) -> Result<Split, Vec
     }
 }
 
-fn sizes(own: &SplitDocument, groups: [u32; 2]) -> Option<Split> {
-    let Split { samples, cut: Cut { micro_batches, parts, .. }, .. } = decided::split(own, groups)?;
+fn sizes(step: &SplitDocument, groups: [u32; 2]) -> Option<Split> {
+    let Split { samples, cut: Cut { micro_batches, parts, .. }, .. } =
+        decided::split(step, groups)?;
     let is_sound = samples > 0
         && (1..=MOST_MICRO_BATCHES).contains(&micro_batches)
         && (1..=MOST_PARTS).contains(&parts)
         && micro_batches * parts <= MOST_PIECES;
-    decided::split(own, groups).filter(|_| is_sound)
+    decided::split(step, groups).filter(|_| is_sound)
 }
 
 /// Copies of the experts of each kind of layers, by whose greatest load it is priced.
@@ -263,30 +266,30 @@ fn copies(
     let n_experts = setting.experts.experts.n_experts as usize;
     let slots = n_experts.div_ceil(n_devices);
     let shape = Shape { host: vec![0; n_devices], slots, groups: 1 };
-    let number = |name: &String| stated.experts.iter().position(|own| own == name);
-    let place = |own: &ExpertLayersDocument| -> Copies {
+    let number = |name: &String| stated.experts.iter().position(|other| other == name);
+    let place = |entry: &ExpertLayersDocument| -> Copies {
         let each = |names: &Vec<String>| {
             names.iter().map(|name| number(name).unwrap_or(n_devices)).collect()
         };
-        own.devices_of_expert.iter().map(each).collect()
+        entry.devices_of_expert.iter().map(each).collect()
     };
     let mut all = Vec::new();
-    for (own, kind) in document.experts.layers.iter().zip(&mut setting.kinds) {
-        let first = own.layers.first().copied().unwrap_or_default();
-        let copies = place(own);
+    for (entry, kind) in document.experts.layers.iter().zip(&mut setting.kinds) {
+        let first = entry.layers.first().copied().unwrap_or_default();
+        let copies = place(entry);
         if !setting.experts.layers.contains(&first) {
             all.push(copies);
             continue;
         }
-        let told = |what: String| {
-            let message = format!("layers {}: {what}", ranges(&own.layers));
+        let refused = |what: String| {
+            let message = format!("layers {}: {what}", ranges(&entry.layers));
             vec![illegal("bad-experts", message)]
         };
-        let visits = shares(&own.visits).filter(|own| own.len() == n_experts);
-        let visits =
-            visits.ok_or_else(|| told(format!("not the routed tokens of {n_experts} experts")))?;
+        let visits = shares(&entry.visits).filter(|shares| shares.len() == n_experts);
+        let visits = visits
+            .ok_or_else(|| refused(format!("not the routed tokens of {n_experts} experts")))?;
         if let Some(first) = rules(&copies, n_experts, &shape).first() {
-            return Err(told(format!("{first:?}")));
+            return Err(refused(format!("{first:?}")));
         }
         if let Some(load) = kind.loads.get_mut(n_devices - 1) {
             *load = greatest(&visits, &copies, n_devices);
@@ -300,14 +303,15 @@ fn copies(
 fn limits(setting: &Setting, decided: &Decided, stated: &DisaggregatedDocument) -> Vec<Diagnostic> {
     let split = &decided.split;
     let mut found = Vec::new();
-    for (tokens, own) in [(setting.run.sequence, *split)].iter().chain(decided.by_length.iter()) {
-        if own.of_step() > setting.batch {
-            let message = format!("a step of {} samples, at most {}", own.of_step(), setting.batch);
+    for (tokens, step) in [(setting.run.sequence, *split)].iter().chain(decided.by_length.iter()) {
+        if step.of_step() > setting.batch {
+            let message =
+                format!("a step of {} samples, at most {}", step.of_step(), setting.batch);
             found.push(illegal("too-many-samples", message));
         }
         let priced = setting.priced(*tokens);
-        let bytes = priced.bytes(decided::held(own), own.groups[1]);
-        let over = bytes.iter().find(|own| priced.limit().is_some_and(|limit| **own > limit));
+        let bytes = priced.bytes(decided::held(step), step.groups[1]);
+        let over = bytes.iter().find(|bytes| priced.limit().is_some_and(|limit| **bytes > limit));
         if let (Some(bytes), Some(limit)) = (over, priced.limit()) {
             let message = format!(
                 "samples of {tokens} tokens: a device holds {bytes} bytes, at most {limit}"
@@ -343,16 +347,16 @@ fn of_cells(
         return Err(wrong(stated.len().min(usual.len()), "it is of no entry, or not there".into()));
     }
     let mut found = Vec::new();
-    for (at, (cell, own)) in usual.iter().zip(stated).enumerate() {
-        if own.cell != format!("{at}F") {
+    for (at, (cell, document)) in usual.iter().zip(stated).enumerate() {
+        if document.cell != format!("{at}F") {
             return Err(wrong(at, "it is not there, or out of order".to_owned()));
         }
-        let own = ordered(cell, own).map_err(|why| wrong(at, why))?;
-        if own.streams != cell.streams {
+        let arranged = ordered(cell, document).map_err(|why| wrong(at, why))?;
+        if arranged.streams != cell.streams {
             let order = split.cut.turns.name();
             return Err(wrong(at, format!("its pieces are not in the order `{order}`")));
         }
-        found.push(own);
+        found.push(arranged);
     }
     let all = whole(setting, &found);
     if let Some(first) = timed::cell(&all).first() {
@@ -365,8 +369,8 @@ fn of_cells(
         return Err(wrong(0, format!("{first:?}")));
     }
     if times.seconds() > best.seconds() * (1.0 + TOLERANCE) {
-        let (own, best) = (times.seconds() * 1e3, best.seconds() * 1e3);
-        return Err(wrong(0, format!("orders take {own:.6} ms, not {best:.6}")));
+        let (taken, best) = (times.seconds() * 1e3, best.seconds() * 1e3);
+        return Err(wrong(0, format!("orders take {taken:.6} ms, not {best:.6}")));
     }
     Ok((found, times.seconds()))
 }

@@ -19,17 +19,17 @@ pub fn drawn(plan: &PlanDocument, setting: &Setting, cells: &[Cell]) -> Export {
     let times = replayed(&all).unwrap_or_default();
     let mut n = 0;
     let ends = setting.layers.iter().map(|kind| {
-        n += cells.get(*kind).map_or(0, |own| own.pieces.len());
+        n += cells.get(*kind).map_or(0, |cell| cell.pieces.len());
         n
     });
     let step = Step { ends: ends.collect(), all: &all, times: &times };
     let rows = plan.experts.layers.iter().flat_map(|entry| of_entry(&entry.layers, &step));
-    let bound = Nanos(plan.cost.as_ref().map_or(0, |own| own.bound_ns));
-    let told = format!(
+    let bound = Nanos(plan.cost.as_ref().map_or(0, |cost| cost.bound_ns));
+    let summary = format!(
         "bound {bound} \u{b7} one layer of each kind, and what others do meanwhile \u{b7} bars: \
          micro-batch.part"
     );
-    of_rows((plan, &setting.run), &OPS, (&told, rows.collect()))
+    of_rows((plan, &setting.run), &OPS, (&summary, rows.collect()))
 }
 
 /// All layers, one after the other.
@@ -47,9 +47,10 @@ impl Step<'_> {
 
     /// From the first piece of a layer to its last.
     fn window(&self, layer: u32) -> Span {
-        let own = (0..self.times.spans.len()).filter(|own| self.layer_of(*own) == layer as usize);
+        let pieces =
+            (0..self.times.spans.len()).filter(|piece| self.layer_of(*piece) == layer as usize);
         let none = Span { start_s: f64::INFINITY, end_s: 0.0 };
-        own.fold(none, |all, piece| {
+        pieces.fold(none, |all, piece| {
             let Span { start_s, end_s } = self.times.spans[piece];
             Span { start_s: start_s.min(all.start_s), end_s: end_s.max(all.end_s) }
         })
@@ -57,15 +58,15 @@ impl Step<'_> {
 
     /// As much of a piece as a window has.
     fn shown(&self, piece: usize, window: &Span) -> Option<Piece> {
-        let (own, found) = (&self.all.pieces[piece], self.times.spans[piece]);
+        let (source, found) = (&self.all.pieces[piece], self.times.spans[piece]);
         let cut = Span {
             start_s: found.start_s.max(window.start_s),
             end_s: found.end_s.min(window.end_s),
         };
-        let (micro_batch, part, layer) = (own.nano_batch, own.part, self.layer_of(piece));
+        let (micro_batch, part, layer) = (source.nano_batch, source.part, self.layer_of(piece));
         (cut.start_s < cut.end_s).then(|| Piece {
             span: span(&cut, -window.start_s),
-            op: own.op as usize,
+            op: source.op as usize,
             label: format!("{micro_batch}.{part}"),
             told: format!("layer {layer}, micro-batch {micro_batch}, part {part}"),
         })

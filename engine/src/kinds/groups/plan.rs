@@ -35,28 +35,29 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let phase = phase(request)?;
     let batch = batch(request)?;
     let kv_dtype = request.kv_dtype;
-    let words = RequestDocument { kv_dtype: kv_dtype.map(|own| own.to_string()), ..law(request) };
-    let asked = Asked { batch, request: words, algorithm: used.to_string() };
-    let read = move |own: &PlanRequest| {
-        let on = (own.model.as_path(), own.training.sequence_length);
-        let visited = Visited::Asked(own.training.expert_skew.clone());
-        Setting::read(on, &own.problem, &visited, (phase, batch, kv_dtype))
+    let words =
+        RequestDocument { kv_dtype: kv_dtype.map(|dtype| dtype.to_string()), ..law(request) };
+    let recipe = Asked { batch, request: words, algorithm: used.to_string() };
+    let read = move |request: &PlanRequest| {
+        let on = (request.model.as_path(), request.training.sequence_length);
+        let visited = Visited::Asked(request.training.expert_skew.clone());
+        Setting::read(on, &request.problem, &visited, (phase, batch, kv_dtype))
     };
-    let search = |own: &Setting, control: &Arc<Control>| Some(searched(own, door, control));
+    let search = |setting: &Setting, control: &Arc<Control>| Some(searched(setting, door, control));
     let found = watched((request, used.entry.name), run, read, search)?;
     let Some((setting, found, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let found = found.ok_or_else(|| nothing_fits(&setting))?;
     let mut warnings = setting.run.warnings.clone();
     warnings.extend(assumed(request, setting.run.sequence));
     let visits = setting.kinds.iter().zip(&setting.visits).enumerate();
-    let visits = visits.filter(|(_, (_, own))| !own.is_empty()).map(|(kind, (_, own))| {
-        let layers = (0..).zip(&setting.layers).filter(|(_, own)| **own == kind);
-        (layers.map(|(layer, _)| layer).collect(), own.clone())
+    let visits = visits.filter(|(_, (_, visits))| !visits.is_empty()).map(|(kind, (_, visits))| {
+        let layers = (0..).zip(&setting.layers).filter(|(_, other)| **other == kind);
+        (layers.map(|(layer, _)| layer).collect(), visits.clone())
     });
     warnings.extend(impossible(&visits.collect(), &setting.experts.experts));
     let judged = judged(&setting, found.decided.clone());
     let seconds = (judged.seconds, found.bound_s);
-    let plan = document(&setting, &found.decided, &asked, (&judged.cells, seconds.0, seconds.1));
+    let plan = document(&setting, &found.decided, &recipe, (&judged.cells, seconds.0, seconds.1));
     let sample_s = judged.seconds / found.decided.split.of_step().max(1) as f64;
     let stop = found.stop.unwrap_or(stop(sample_s, found.bound_s)).name();
     let made = (plan, figures(&setting, &found, judged.seconds), stop, elapsed_s);
@@ -116,7 +117,8 @@ fn searched(setting: &Setting, door: &experts::Groups, control: &Arc<Control>) -
 fn nothing_fits(setting: &Setting) -> Diagnostic {
     let priced = setting.priced(setting.run.sequence);
     let n_devices = u32::try_from(setting.run.cluster.devices.len()).unwrap_or(u32::MAX);
-    let holds = |own: &u32| priced.most_samples([*own, n_devices - own]) > 0;
+    let holds =
+        |n_attention: &u32| priced.most_samples([*n_attention, n_devices - n_attention]) > 0;
     if let Some(least) = (1..n_devices).find(holds) {
         let message = format!(
             "a step of {} samples: of {n_devices} devices at least {least} hold attention, each of which \
@@ -133,7 +135,7 @@ fn nothing_fits(setting: &Setting) -> Diagnostic {
          holds {attention} bytes, with a share of the experts, one of {} devices, {experts}",
         n_devices.saturating_sub(1)
     );
-    let limit = priced.limit().map_or_else(|| "unknown".to_owned(), |own| own.to_string());
+    let limit = priced.limit().map_or_else(|| "unknown".to_owned(), |limit| limit.to_string());
     Diagnostic::error(Blame::NotFound, "nothing-fits", message)
         .fact("device_bytes", limit)
         .fact("tokens", setting.run.sequence)
@@ -145,7 +147,7 @@ fn judged(setting: &Setting, decided: Decided) -> Judged {
     let priced = setting.priced(setting.run.sequence);
     let cells = cells(setting, &priced, &decided.split);
     let times = replayed(&whole(setting, &cells));
-    let seconds = times.map_or(f64::INFINITY, |own| own.seconds());
+    let seconds = times.map_or(f64::INFINITY, |times| times.seconds());
     Judged { decided, cells, seconds }
 }
 
@@ -153,7 +155,8 @@ fn judged(setting: &Setting, decided: Decided) -> Judged {
 fn figures(setting: &Setting, found: &Found, seconds: f64) -> GroupsFigures {
     let Found { decided, bound_s, baselines, .. } = found;
     let sample_s = seconds / decided.split.of_step().max(1) as f64;
-    let [ping_pong, naive] = baselines.map(|own| own.map(|own| 1.0 / own.sample_s()));
+    let [ping_pong, naive] =
+        baselines.map(|baseline| baseline.map(|baseline| 1.0 / baseline.sample_s()));
     GroupsFigures {
         n_layers: setting.layers.len() as u64,
         step_seconds: seconds,
@@ -169,24 +172,25 @@ fn screen(
     (found, phase): (&FoundDocument<GroupsFigures>, StepPhase),
     page: &Page,
 ) -> Screen {
-    let own = &found.figures;
+    let figures = &found.figures;
     let step = format!("{} of {} x {} tokens", phase.name(), setting.batch, setting.run.sequence);
     let mut screen = Screen::of_step(&found.plan, &step, &load::describe(&setting.run.cluster));
     if let Some(groups) = &found.plan.experts.disaggregated {
         let labels = ["memory", "plan"].into_iter().zip(sentences(groups));
         labels.rev().for_each(|(label, line)| screen.fact(label, line));
     }
-    let of = |own: Option<f64>| own.map_or_else(|| "no plan".to_owned(), |own| format!("{own:.3}"));
+    let of =
+        |rate: Option<f64>| rate.map_or_else(|| "no plan".to_owned(), |rate| format!("{rate:.3}"));
     let rest = format!(
         "in steps of {:.3} ms over {} layers; ping-pong {}, naive {}",
-        own.step_seconds * 1e3,
-        own.n_layers,
-        of(own.ping_pong_samples_per_s),
-        of(own.naive_samples_per_s)
+        figures.step_seconds * 1e3,
+        figures.n_layers,
+        of(figures.ping_pong_samples_per_s),
+        of(figures.naive_samples_per_s)
     );
-    screen.fact("rate", figure(format!("{:.3} samples/s", own.samples_per_s), None, &rest));
+    screen.fact("rate", figure(format!("{:.3} samples/s", figures.samples_per_s), None, &rest));
     let ended = (found.stop_reason.as_str(), found.elapsed_s);
-    let seconds = (1.0 / own.samples_per_s, 1.0 / own.bound_samples_per_s);
+    let seconds = (1.0 / figures.samples_per_s, 1.0 / figures.bound_samples_per_s);
     screen.fact(
         "proof",
         proved(seconds, "the searched group sizes, micro-batches and chunks", ended),

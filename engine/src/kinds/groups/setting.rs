@@ -93,7 +93,7 @@ impl Setting {
             (pricing.model, pricing.dtype, pricing.gradients),
             (pricing.system, pricing.stack, pricing.constants),
             (&self.kinds, &self.layers),
-            (step, pricing.limit.map(|own| own.0)),
+            (step, pricing.limit.map(|limit| limit.0)),
         )
     }
 
@@ -118,15 +118,15 @@ impl Setting {
     /// Copies of the experts of a kind on so many devices.
     #[must_use]
     pub fn copies(&self, kind: usize, devices: u32) -> Copies {
-        self.visits.get(kind).map_or_else(Vec::new, |own| placed(own, devices))
+        self.visits.get(kind).map_or_else(Vec::new, |visits| placed(visits, devices))
     }
 
     /// Lengths of samples beside which a plan is stated.
     #[must_use]
     pub fn lengths(&self) -> Vec<u64> {
-        let own = self.run.sequence;
-        let shorter = [8, 4, 2].into_iter().map(|n| own / n).filter(|own| *own > 0);
-        let longer = [1, 2, 4].into_iter().map(|n| own.saturating_mul(n));
+        let sequence = self.run.sequence;
+        let shorter = [8, 4, 2].into_iter().map(|n| sequence / n).filter(|tokens| *tokens > 0);
+        let longer = [1, 2, 4].into_iter().map(|n| sequence.saturating_mul(n));
         let mut all: Vec<u64> = shorter.chain(longer).collect();
         all.dedup();
         all
@@ -138,7 +138,7 @@ fn placed(visits: &[f64], devices: u32) -> Copies {
     let devices = devices.max(1) as usize;
     let slots = visits.len().div_ceil(devices);
     let shape = Shape { host: vec![0; devices], slots, groups: 1 };
-    shares(visits).map_or_else(Vec::new, |own| eplb::place(&own, &shape))
+    shares(visits).map_or_else(Vec::new, |shares| eplb::place(&shares, &shape))
 }
 
 /// Kinds of layers, with their routed tokens, and by layer its kind.
@@ -146,20 +146,20 @@ fn kinds(run: &Run, visits: &Visits, n_devices: u32) -> (Vec<Kind>, Vec<Vec<f64>
     let mut found: Vec<(usize, Option<usize>)> = Vec::new();
     let mut layers = Vec::new();
     for (layer, group) in (0..).zip(step::kinds(run)) {
-        let own = (group, visits.iter().position(|(layers, _)| layers.contains(&layer)));
-        let at = found.iter().position(|other| *other == own);
+        let kind = (group, visits.iter().position(|(layers, _)| layers.contains(&layer)));
+        let at = found.iter().position(|other| *other == kind);
         layers.push(at.unwrap_or(found.len()));
         if at.is_none() {
-            found.push(own);
+            found.push(kind);
         }
     }
     let visits = |at: &Option<usize>| at.map_or_else(Vec::new, |at| visits[at].1.clone());
     let visits: Vec<Vec<f64>> = found.iter().map(|(_, at)| visits(at)).collect();
     let mut known: Vec<(&Vec<f64>, Vec<f64>)> = Vec::new();
     let mut kinds = Vec::new();
-    for ((group, _), own) in found.iter().zip(&visits) {
-        let at = known.iter().position(|(other, _)| *other == own).unwrap_or_else(|| {
-            known.push((own, loads(own, n_devices)));
+    for ((group, _), tokens) in found.iter().zip(&visits) {
+        let at = known.iter().position(|(other, _)| *other == tokens).unwrap_or_else(|| {
+            known.push((tokens, loads(tokens, n_devices)));
             known.len() - 1
         });
         kinds.push(Kind { group: *group, loads: known[at].1.clone() });

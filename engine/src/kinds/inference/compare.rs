@@ -25,13 +25,13 @@ pub fn compare(
     let is_equal = a.partition == b.partition && a.request.board_limit == b.request.board_limit;
     let gain = two.tokens_per_s / one.tokens_per_s.max(f64::MIN_POSITIVE);
     let differs = format!("the stages differ; B makes {gain:.3} times the tokens of A per second");
-    let told = |own: &ServedDocument| {
+    let shown = |served: &ServedDocument| {
         json!({
-            "tokens_per_s": own.tokens_per_s, "latency_ns": own.latency_ns,
-            "period_ns": own.period_ns, "stages": own.stages.len(),
+            "tokens_per_s": served.tokens_per_s, "latency_ns": served.latency_ns,
+            "period_ns": served.period_ns, "stages": served.stages.len(),
         })
     };
-    let document = json!({ "gain": gain, "a": told(one), "b": told(two) });
+    let document = json!({ "gain": gain, "a": shown(one), "b": shown(two) });
     Compared { is_equal, differs, document }
 }
 
@@ -40,25 +40,25 @@ fn figures(both: [(&PlanDocument, &ServedDocument); 2]) -> Vec<Vec<String>> {
         vec![name.to_owned(), text(both[0]), text(both[1])]
     };
     vec![
-        of("tokens/s", &|own| format!("{:.1}", own.1.tokens_per_s)),
-        of("period, ms", &|own| format!("{:.3}", own.1.period_ns as f64 / 1e6)),
-        of("latency, ms", &|own| format!("{:.3}", own.1.latency_ns as f64 / 1e6)),
-        of("energy of a token", &|own| {
-            let energy = own.0.energy.as_ref();
-            energy.map_or_else(|| "-".to_owned(), |own| joules_text(own.joules_per_token))
+        of("tokens/s", &|pair| format!("{:.1}", pair.1.tokens_per_s)),
+        of("period, ms", &|pair| format!("{:.3}", pair.1.period_ns as f64 / 1e6)),
+        of("latency, ms", &|pair| format!("{:.3}", pair.1.latency_ns as f64 / 1e6)),
+        of("energy of a token", &|pair| {
+            let energy = pair.0.energy.as_ref();
+            energy.map_or_else(|| "-".to_owned(), |energy| joules_text(energy.joules_per_token))
         }),
-        of("boards at", &|own| {
-            format!("{:.1} %", 100.0 * own.0.request.board_limit.unwrap_or(1.0))
+        of("boards at", &|pair| {
+            format!("{:.1} %", 100.0 * pair.0.request.board_limit.unwrap_or(1.0))
         }),
-        of("stages", &|own| own.0.partition.stages.len().to_string()),
+        of("stages", &|pair| pair.0.partition.stages.len().to_string()),
     ]
 }
 
 /// By device the blocks of its stage, where these differ.
 fn devices(a: &PlanDocument, b: &PlanDocument) -> Vec<Vec<String>> {
     let mut all: BTreeMap<&str, [Option<String>; 2]> = BTreeMap::new();
-    for (plan, own) in [a, b].into_iter().enumerate() {
-        for (at, stage) in own.partition.stages.iter().enumerate() {
+    for (plan, document) in [a, b].into_iter().enumerate() {
+        for (at, stage) in document.partition.stages.iter().enumerate() {
             let (Some(blocks), Some(mesh)) = (&stage.blocks, &stage.mesh) else { continue };
             let last = blocks.first.saturating_add(blocks.n).saturating_sub(1);
             for device in &mesh.devices {
@@ -67,9 +67,9 @@ fn devices(a: &PlanDocument, b: &PlanDocument) -> Vec<Vec<String>> {
             }
         }
     }
-    let of = |own: Option<String>| own.unwrap_or_else(|| "-".to_owned());
+    let of = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     all.into_iter()
-        .filter(|(_, own)| own[0] != own[1])
+        .filter(|(_, both)| both[0] != both[1])
         .map(|(name, [a, b])| vec![name.to_owned(), of(a), of(b)])
         .collect()
 }

@@ -19,13 +19,13 @@ pub fn document(
     (pieces, judged): (&[Piece], &Judged),
     (algorithm, bound, method): (&str, u64, &str),
 ) -> PlanDocument {
-    let stages = judged.stages.iter().map(|own| ServedStageDocument {
-        ns: own.ns,
-        way_ns: own.way_ns,
-        weight_bytes: own.weights,
-        cache_bytes: own.cache,
-        peak_bytes: own.peak,
-        limit_bytes: own.limit,
+    let stages = judged.stages.iter().map(|stage| ServedStageDocument {
+        ns: stage.ns,
+        way_ns: stage.way_ns,
+        weight_bytes: stage.weights,
+        cache_bytes: stage.cache,
+        peak_bytes: stage.peak,
+        limit_bytes: stage.limit,
     });
     let served = ServedDocument {
         phase: setting.batch.phase.into(),
@@ -37,9 +37,9 @@ pub fn document(
         tokens_per_s: setting.tokens_per_s(judged.period),
         stages: stages.collect(),
     };
-    let stage = |own: &Piece| {
-        let n = own.blocks.end.saturating_sub(own.blocks.start);
-        (setting.name(own.device).to_owned(), own.blocks.start, n)
+    let stage = |piece: &Piece| {
+        let n = piece.blocks.end.saturating_sub(piece.blocks.start);
+        (setting.name(piece.device).to_owned(), piece.blocks.start, n)
     };
     let context = ServedContext {
         model: &setting.run.model,
@@ -101,7 +101,7 @@ pub fn asked(document: &PlanDocument, served: &ServedDocument) -> Result<Asked, 
 pub fn pieces(setting: &Setting, document: &PlanDocument) -> Result<Vec<Piece>, String> {
     let devices = &setting.run.cluster.devices;
     let known: BTreeMap<&str, usize> =
-        devices.iter().enumerate().map(|(at, own)| (own.name.as_str(), at)).collect();
+        devices.iter().enumerate().map(|(at, device)| (device.name.as_str(), at)).collect();
     let of = |(at, stage): (usize, &documents::plan::StageDocument)| {
         let (Some(blocks), Some(mesh)) = (&stage.blocks, &stage.mesh) else {
             return Err(format!("stage {at} has no blocks or no device"));

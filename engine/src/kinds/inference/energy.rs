@@ -20,7 +20,7 @@ pub(super) fn document(
     let (model, batch) = (&setting.run.model, setting.batch);
     let n = pieces.len();
     let share = |(at, piece): (usize, &Piece)| {
-        let ns = |own: u64| own as f64 * 1e-9;
+        let ns = |nanos: u64| nanos as f64 * 1e-9;
         let stage = |at: usize| judged.stages.get(at).copied().unwrap_or_default();
         let [products, cores] = flops(model, (&piece.blocks, at + 1 == n), batch);
         let ways = stage(at).way_ns.saturating_add(stage((at + n - 1) % n).way_ns);
@@ -35,7 +35,7 @@ pub(super) fn document(
     let shares: Vec<Share> = pieces.iter().enumerate().map(share).collect();
     let tokens = batch.samples as f64 * batch.tokens as f64;
     let made = if batch.phase == StepPhase::Decode { tokens } else { 0.0 };
-    let held = &setting.costs.held;
+    let memory = &setting.costs.held;
     let last = |sums: &[u64]| sums.last().copied().unwrap_or(0) as f64;
     let all = 0..setting.costs.n_blocks();
     let whole = Whole {
@@ -44,7 +44,7 @@ pub(super) fn document(
         dtype: setting.run.numbers.dtype,
         step: Nanos(judged.period),
         tokens: [tokens, made],
-        least: [flops(model, (&all, true), batch)[0], last(&held.weights)],
+        least: [flops(model, (&all, true), batch)[0], last(&memory.weights)],
     };
     energy::document(&whole, &shares)
 }

@@ -17,8 +17,8 @@ use crate::request::subject::Subject;
 ///
 /// # Errors
 /// `unknown-device` for one without a stage.
-pub fn explain(on: Legal<'_, Inference>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
-    let Asked { subject, rows, page, .. } = *asked;
+pub fn explain(on: Legal<'_, Inference>, query: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let Asked { subject, rows, page, .. } = *query;
     let (setting, (pieces, judged)) = (on.setting, on.judged);
     if let Subject::Device(name) = subject {
         let at = stage_of(setting, pieces, name)?;
@@ -42,9 +42,9 @@ pub fn explain(on: Legal<'_, Inference>, asked: &Asked<'_>) -> Result<Value, Dia
 
 fn stage_of(setting: &Setting, pieces: &[Piece], name: &str) -> Result<usize, Diagnostic> {
     let is_own =
-        |own: &Piece| name == setting.name(own.device) || name == setting.called(own.device);
+        |piece: &Piece| name == setting.name(piece.device) || name == setting.called(piece.device);
     pieces.iter().position(is_own).ok_or_else(|| {
-        let used: Vec<&str> = pieces.iter().map(|own| setting.name(own.device)).collect();
+        let used: Vec<&str> = pieces.iter().map(|piece| setting.name(piece.device)).collect();
         Diagnostic::usage("unknown-device", format!("no stage is on `{name}`"))
             .fact("device", name.to_owned())
             .hint(format!("name one of {}", used.join(", ")))
@@ -62,28 +62,28 @@ fn stage(
     at: usize,
     page: &Page,
 ) -> Value {
-    let (piece, own) = (&pieces[at], &judged.stages[at]);
+    let (piece, stage) = (&pieces[at], &judged.stages[at]);
     let ends = [at == 0, at + 1 == pieces.len()];
     let blocks = setting.costs.stage_ns(piece.device, &piece.blocks, [false; 2]);
     let with_first = setting.costs.stage_ns(piece.device, &piece.blocks, [ends[0], false]);
-    let scratch = own.peak.saturating_sub(own.weights).saturating_sub(own.cache);
+    let scratch = stage.peak.saturating_sub(stage.weights).saturating_sub(stage.cache);
     let parts = [
         ("blocks, ms", ms(blocks), json!(blocks as f64 / 1e9)),
         ("embedding, ms", ms(with_first - blocks), json!((with_first - blocks) as f64 / 1e9)),
-        ("head, ms", ms(own.ns - with_first), json!((own.ns - with_first) as f64 / 1e9)),
-        ("way to the next stage, ms", ms(own.way_ns), json!(own.way_ns as f64 / 1e9)),
-        ("weights", Bytes(own.weights).to_string(), json!(own.weights)),
-        ("keys and values", Bytes(own.cache).to_string(), json!(own.cache)),
+        ("head, ms", ms(stage.ns - with_first), json!((stage.ns - with_first) as f64 / 1e9)),
+        ("way to the next stage, ms", ms(stage.way_ns), json!(stage.way_ns as f64 / 1e9)),
+        ("weights", Bytes(stage.weights).to_string(), json!(stage.weights)),
+        ("keys and values", Bytes(stage.cache).to_string(), json!(stage.cache)),
         ("what a pass makes", Bytes(scratch).to_string(), json!(scratch)),
         (
             "may hold",
-            own.limit.map_or_else(String::new, |own| Bytes(own).to_string()),
-            json!(own.limit),
+            stage.limit.map_or_else(String::new, |limit| Bytes(limit).to_string()),
+            json!(stage.limit),
         ),
     ];
     let rows = parts.iter().map(|(name, text, _)| vec![(*name).to_owned(), text.clone()]);
     page.table(&[Column::Text("of the stage"), Column::Number("")], rows.collect());
-    let figures = parts.map(|(name, _, own)| (name.to_owned(), own));
+    let figures = parts.map(|(name, _, value)| (name.to_owned(), value));
     json!({
         "stage": at, "device": setting.name(piece.device),
         "figures": figures.into_iter().collect::<serde_json::Map<_, _>>(),
@@ -100,20 +100,21 @@ pub(crate) fn table(
         "#stage | layers | @device | kind | #ms | #send | #cache | #peak \
              | #left",
     );
-    let row = |(at, (piece, own)): (usize, (&Piece, &StageFigures))| {
+    let row = |(at, (piece, stage)): (usize, (&Piece, &StageFigures))| {
         let kind = setting.run.cluster.device_ids().nth(piece.device);
-        let kind = kind.map_or("", |own| setting.run.cluster.kind_of(own).name.as_str());
+        let kind = kind.map_or("", |device| setting.run.cluster.kind_of(device).name.as_str());
         vec![
             at.to_string(),
             format!("{}-{}", piece.blocks.start, piece.blocks.end.saturating_sub(1)),
             setting.called(piece.device),
             kind.to_owned(),
-            ms(own.ns),
-            ms(own.way_ns),
-            Bytes(own.cache).to_string(),
-            Bytes(own.peak).to_string(),
-            own.limit
-                .map_or_else(String::new, |limit| Bytes(limit - own.peak.min(limit)).to_string()),
+            ms(stage.ns),
+            ms(stage.way_ns),
+            Bytes(stage.cache).to_string(),
+            Bytes(stage.peak).to_string(),
+            stage
+                .limit
+                .map_or_else(String::new, |limit| Bytes(limit - stage.peak.min(limit)).to_string()),
         ]
     };
     rows.table(&columns, pieces.iter().zip(&judged.stages).enumerate().map(row), page);
@@ -121,17 +122,17 @@ pub(crate) fn table(
 
 /// The stages as programs read them.
 pub(crate) fn told(setting: &Setting, (pieces, judged): (&[Piece], &Judged)) -> Vec<Value> {
-    let of = |(piece, own): (&Piece, &StageFigures)| {
+    let of = |(piece, stage): (&Piece, &StageFigures)| {
         json!({
             "device": setting.name(piece.device),
             "first": piece.blocks.start,
             "n": piece.blocks.end.saturating_sub(piece.blocks.start),
-            "seconds": own.ns as f64 / 1e9,
-            "way_seconds": own.way_ns as f64 / 1e9,
-            "weight_bytes": own.weights,
-            "cache_bytes": own.cache,
-            "peak_bytes": own.peak,
-            "limit_bytes": own.limit,
+            "seconds": stage.ns as f64 / 1e9,
+            "way_seconds": stage.way_ns as f64 / 1e9,
+            "weight_bytes": stage.weights,
+            "cache_bytes": stage.cache,
+            "peak_bytes": stage.peak,
+            "limit_bytes": stage.limit,
         })
     };
     pieces.iter().zip(&judged.stages).map(of).collect()
@@ -153,11 +154,11 @@ pub(crate) fn sentence(setting: &Setting, judged: &Judged) -> String {
 
 /// What there is one batch for in each period.
 fn limited(setting: &Setting, (pieces, judged): (&[Piece], &Judged)) -> String {
-    let slowest = judged.stages.iter().zip(pieces).max_by_key(|own| own.0.ns);
-    if let Some((own, piece)) = slowest.filter(|own| own.0.ns == judged.period) {
+    let slowest = judged.stages.iter().zip(pieces).max_by_key(|pair| pair.0.ns);
+    if let Some((stage, piece)) = slowest.filter(|pair| pair.0.ns == judged.period) {
         let (name, n) = (setting.called(piece.device), pieces.len());
-        let idle = judged.stages.iter().map(|other| own.ns - other.ns).sum::<u64>() as f64;
-        let share = 100.0 * idle / (own.ns as f64 * n as f64);
+        let idle = judged.stages.iter().map(|other| stage.ns - other.ns).sum::<u64>() as f64;
+        let share = 100.0 * idle / (stage.ns as f64 * n as f64);
         return format!("{name} sets the pace; devices wait for {share:.0} % of the time");
     }
     match setting.goal {

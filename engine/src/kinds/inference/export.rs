@@ -17,11 +17,12 @@ pub fn exported(
     target: &str,
     (setting, pieces, in_flight): (&Setting, &[Piece], u64),
 ) -> Result<Export, Diagnostic> {
-    let stage =
-        |own: &Piece| (DeviceId::new(own.device), own.blocks.end.saturating_sub(own.blocks.start));
+    let stage = |piece: &Piece| {
+        (DeviceId::new(piece.device), piece.blocks.end.saturating_sub(piece.blocks.start))
+    };
     let (model, cluster) = (setting.run.model.name.as_str(), &setting.run.cluster);
     let stages = pieces.iter().map(stage).collect();
-    let cache = setting.run.model.stored.as_ref().and_then(|own| own.cache);
+    let cache = setting.run.model.stored.as_ref().and_then(|stored| stored.cache);
     let source = StagesSource { model, cluster, stages, in_flight, cache };
     let mut export = exporters::export(target, &source)?;
     export.warnings.extend(energy::boards_to_limit(&setting.run.request, cluster));

@@ -50,17 +50,17 @@ impl Kind for Inference {
     type Judged = (Vec<Piece>, served::Judged);
 
     fn is_asked(request: &PlanRequest) -> Result<bool, Diagnostic> {
-        plan::asked(request).map(|own| own.is_some())
+        plan::asked(request).map(|found| found.is_some())
     }
 
     fn read(plan: &Arc<PlanDocument>, target: Target<'_>) -> Result<Read<Setting>, Diagnostic> {
         let Some(served) = &plan.served else {
             return Err(refused("the plan is of no pipeline that serves", "give one that is"));
         };
-        let asked = decided::asked(plan, served)?;
+        let job = decided::asked(plan, served)?;
         let mut problem = target.flags.problem.clone();
         problem.model.dtype = plan_file::workload(&plan.workload)?.dtype;
-        let setting = Setting::read(target.model, &problem, asked)?;
+        let setting = Setting::read(target.model, &problem, job)?;
         let others = target.others(plan, &setting.run.references());
         Ok(Read { warnings: setting.run.warnings.clone(), others, setting })
     }
@@ -77,12 +77,12 @@ impl Kind for Inference {
     fn stated_wrong(on: Legal<'_, Self>, proof: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
         let (bound, method, unchecked) = bound(on, proof);
         let (pieces, judged) = on.judged;
-        let own = (on.plan.algorithm.as_str(), bound, method.as_str());
-        let derived = decided::document(on.setting, (pieces, judged), own);
+        let made = (on.plan.algorithm.as_str(), bound, method.as_str());
+        let derived = decided::document(on.setting, (pieces, judged), made);
         let mut found = differences::of_plans(on.plan, &derived);
         found.extend(unchecked);
         let energy = on.plan.energy.as_ref();
-        found.extend(energy.and_then(|own| above_cap(own, &on.plan.request)));
+        found.extend(energy.and_then(|energy| above_cap(energy, &on.plan.request)));
         found
     }
 
@@ -145,7 +145,7 @@ fn diagnosed(setting: &Setting, broken: &Violation) -> Diagnostic {
             illegal("stage-devices", format!("`{}` has two stages", setting.name(device)))
         }
         Violation::Unreachable { from, to } => {
-            let [from, to] = [from, to].map(|own| setting.name(own));
+            let [from, to] = [from, to].map(|device| setting.name(device));
             illegal(
                 "unreachable-devices",
                 format!("`{from}` does not reach `{to}`, to which it sends"),
@@ -167,14 +167,14 @@ fn bound(
     let period = on.judged.1.period;
     let Setting { costs, goal, .. } = on.setting;
     let cost = on.plan.cost.as_ref();
-    let method = cost.map_or("", |own| own.bound_method.as_str());
+    let method = cost.map_or("", |cost| cost.bound_method.as_str());
     let formula = spread(costs, *goal);
-    let stated = cost.map_or(0, |own| own.bound_ns);
+    let stated = cost.map_or(0, |cost| cost.bound_ns);
     if method != EVERY || stated > period {
         return (formula, SPREAD.to_owned(), None);
     }
     let end = Instant::now() + LONGEST;
-    let is_stopped = || proof.is_some_and(|own| own.load(Ordering::Relaxed));
+    let is_stopped = || proof.is_some_and(|proof| proof.load(Ordering::Relaxed));
     let is_over = || Instant::now() >= end || is_stopped();
     let none = is_below(costs, *goal, stated, &is_over);
     // The least period of all, not any number below it.
@@ -185,8 +185,8 @@ fn bound(
         (_, Some(false)) => (formula, SPREAD.to_owned(), None),
         _ => {
             let search = "all pipelines, class by class of devices, for a minute".to_owned();
-            let told = violations::unchecked("cost.bound_ns", stated, formula, search);
-            (stated, EVERY.to_owned(), Some(told))
+            let claim = violations::unchecked("cost.bound_ns", stated, formula, search);
+            (stated, EVERY.to_owned(), Some(claim))
         }
     }
 }

@@ -63,8 +63,8 @@ impl Setting {
     ///
     /// # Errors
     /// Those of the readers; `not-for-serving`, `batch`, `cached`, `dtype`, `no-system`.
-    pub fn read(path: &Path, flags: &ProblemRequest, asked: Asked) -> Result<Self, Diagnostic> {
-        check(&asked)?;
+    pub fn read(path: &Path, flags: &ProblemRequest, job: Asked) -> Result<Self, Diagnostic> {
+        check(&job)?;
         if !importers::is_config(path) {
             let message = "inference pipelines are planned for a config.json";
             return Err(refused(message, "give one, or place the ops of a graph without --phase"));
@@ -72,39 +72,39 @@ impl Setting {
         // The size of a batch is none of the config's.
         let mut flags = flags.clone();
         flags.model.batch = None;
-        flags.without.clone_from(&asked.request.without);
-        flags.board_limit = asked.request.board_limit;
-        let kv_dtype = model::cache_type(asked.request.kv_dtype.as_deref())?;
-        let mut read = model::served((path, asked.tokens), &flags.model, kv_dtype)?;
+        flags.without.clone_from(&job.request.without);
+        flags.board_limit = job.request.board_limit;
+        let kv_dtype = model::cache_type(job.request.kv_dtype.as_deref())?;
+        let mut read = model::served((path, job.tokens), &flags.model, kv_dtype)?;
         check_model(&read)?;
         with_windows(&mut read);
         let sample = read.tokens.unwrap_or(1);
-        let (tokens, cached, assumed) = match (asked.phase, asked.cached) {
+        let (tokens, cached, assumed) = match (job.phase, job.cached) {
             (StepPhase::Decode, Some(cached)) => (1, cached, None),
             (StepPhase::Decode, None) => (1, sample.saturating_sub(1), Some("--cached")),
             (_, cached) => {
-                let is_stated = asked.tokens.is_some();
+                let is_stated = job.tokens.is_some();
                 let assumed = (!is_stated).then_some("--sequence-length");
                 (sample, cached.unwrap_or(0), assumed)
             }
         };
-        let mut run = Run::on(read, &flags, STACK, asked.batch)?;
-        energy::check(&asked.request, &run.cluster)?;
+        let mut run = Run::on(read, &flags, STACK, job.batch)?;
+        energy::check(&job.request, &run.cluster)?;
         if run.layers.is_some() {
             let message = "`--profile` names a folder of measured layers of training steps";
             return Err(refused(message, "give a profile of the devices, or leave it out"));
         }
         // What only training, or equal devices, are warned of.
-        run.warnings.retain(|own| own.code != "stated-dtype");
+        run.warnings.retain(|warning| warning.code != "stated-dtype");
         retain_warnings(&mut run.warnings);
         run.warnings.extend(assumed.map(|flag| told_assumed(flag, tokens, cached)));
-        run.warnings.extend(beyond(&run, asked.phase, cached));
-        run.request = asked.request;
-        let stored = run.model.stored.as_ref().and_then(|own| own.cache);
-        run.request.kv_dtype = stored.map(|own| own.to_string());
+        run.warnings.extend(beyond(&run, job.phase, cached));
+        run.request = job.request;
+        let stored = run.model.stored.as_ref().and_then(|stored| stored.cache);
+        run.request.kv_dtype = stored.map(|dtype| dtype.to_string());
         run.keep_margin();
         check_devices(&run)?;
-        let (phase, samples) = (asked.phase, asked.batch);
+        let (phase, samples) = (job.phase, job.batch);
         let batch = Batch { phase, samples, tokens, cached };
         let on = (&run.cluster, &run.profile);
         let costs = priced::costs(&run.pricing(), on, batch, |memory| run.room(memory));
@@ -113,7 +113,7 @@ impl Setting {
             Diagnostic::input("no-system", message)
                 .hint("state memory_bytes_per_s and a peak rate of each kind of device")
         })?;
-        Ok(Self { run, batch, goal: asked.goal, costs })
+        Ok(Self { run, batch, goal: job.goal, costs })
     }
 
     /// Tokens per second where a batch ends every so many nanoseconds.
@@ -126,7 +126,7 @@ impl Setting {
     /// The name of a device.
     #[must_use]
     pub fn name(&self, device: usize) -> &str {
-        self.run.cluster.devices.get(device).map_or("", |own| own.name.as_str())
+        self.run.cluster.devices.get(device).map_or("", |device| device.name.as_str())
     }
 
     /// A device as people call it.
@@ -142,7 +142,7 @@ impl Setting {
             let whole = [Piece { device, blocks: 0..self.costs.n_blocks() }];
             Some((device, self.costs.judge(&whole, self.goal).ok()?.latency))
         };
-        (0..self.costs.n_devices()).filter_map(of).min_by_key(|own| own.1)
+        (0..self.costs.n_devices()).filter_map(of).min_by_key(|candidate| candidate.1)
     }
 
     /// `decode of 1 sample with 1024 tokens cached`.
@@ -162,19 +162,19 @@ impl Setting {
 }
 
 /// Refuses sizes that no batch has.
-fn check(asked: &Asked) -> Result<(), Diagnostic> {
-    if !(1..=MOST_SAMPLES).contains(&asked.batch) {
-        let message = format!("{} samples of a batch, from 1 to {MOST_SAMPLES}", asked.batch);
+fn check(job: &Asked) -> Result<(), Diagnostic> {
+    if !(1..=MOST_SAMPLES).contains(&job.batch) {
+        let message = format!("{} samples of a batch, from 1 to {MOST_SAMPLES}", job.batch);
         return Err(Diagnostic::usage("batch", message).hint("state them with --batch"));
     }
-    if asked.phase == StepPhase::Decode && asked.tokens.is_some_and(|own| own != 1) {
+    if job.phase == StepPhase::Decode && job.tokens.is_some_and(|tokens| tokens != 1) {
         let message =
             "`--sequence-length` has no effect on decode, where each sample has one new token";
         return Err(refused(message, "state the tokens before it with --cached"));
     }
-    let tokens = asked.tokens.unwrap_or(1).saturating_add(asked.cached.unwrap_or(0));
-    if tokens > MOST_TOKENS || tokens.saturating_mul(asked.batch) > MOST_BATCH {
-        let message = format!("{tokens} tokens of each of {} samples are too many", asked.batch);
+    let tokens = job.tokens.unwrap_or(1).saturating_add(job.cached.unwrap_or(0));
+    if tokens > MOST_TOKENS || tokens.saturating_mul(job.batch) > MOST_BATCH {
+        let message = format!("{tokens} tokens of each of {} samples are too many", job.batch);
         return Err(Diagnostic::usage("cached", message)
             .fact("most_tokens", MOST_TOKENS)
             .fact("most_tokens_of_a_batch", MOST_BATCH)
@@ -205,31 +205,31 @@ fn check_model(model: &Model) -> Result<(), Diagnostic> {
 
 /// Takes on the windows of attention that servers keep to: what is behind them is neither read nor cached.
 fn with_windows(model: &mut Model) {
-    let window = model.hyperparameters.as_ref().and_then(|own| own.window.as_ref());
+    let window = model.hyperparameters.as_ref().and_then(|stated| stated.window.as_ref());
     let Some((tokens, has_window)) = window else { return };
     let blocks: Vec<BlockGroup> = model
         .card
         .kinds()
         .zip(has_window.iter().copied().chain(std::iter::repeat(false)))
         .filter_map(|(kind, has_window)| {
-            let mut own = BlockGroup { n_blocks: 1, ..model.card.groups.get(kind)?.clone() };
+            let mut group = BlockGroup { n_blocks: 1, ..model.card.groups.get(kind)?.clone() };
             if let (true, Attention::Even | Attention::Heads { .. }) =
-                (has_window, own.card.attention)
+                (has_window, group.card.attention)
             {
-                let dim = own.card.head_dims().0;
-                own.card.attention = Attention::Window { dim, tokens: *tokens };
+                let dim = group.card.head_dims().0;
+                group.card.attention = Attention::Window { dim, tokens: *tokens };
             }
-            Some(own)
+            Some(group)
         })
         .collect();
     model.card.groups.clear();
-    for own in blocks {
-        match model.card.groups.last_mut().filter(|last| last.card == own.card) {
+    for group in blocks {
+        match model.card.groups.last_mut().filter(|last| last.card == group.card) {
             Some(last) => last.n_blocks += 1,
-            None => model.card.groups.push(own),
+            None => model.card.groups.push(group),
         }
     }
-    model.warnings.retain(|own| own.code != "sliding-window");
+    model.warnings.retain(|warning| warning.code != "sliding-window");
 }
 
 /// Refuses clusters that can't be priced pair by pair, and kinds that lack the type.

@@ -96,7 +96,8 @@ impl Entry {
     #[must_use]
     pub fn seconds(&self) -> f64 {
         let (period, slowdowns) = (&self.cut.split.period, &self.cut.split.slowdowns);
-        let of = |n: usize| period.replayed(&self.orders, n, slowdowns).map(|own| own.seconds());
+        let of =
+            |n: usize| period.replayed(&self.orders, n, slowdowns).map(|times| times.seconds());
         self.runs().into_iter().map(|n| of(n).unwrap_or(f64::INFINITY)).sum()
     }
 }
@@ -105,7 +106,7 @@ impl Entry {
 fn kinds(setting: &Setting) -> Vec<(usize, Vec<u32>)> {
     let mut kinds: Vec<(usize, Vec<u32>)> = Vec::new();
     for (layer, kind) in (0..).zip(&setting.layers) {
-        match kinds.iter_mut().find(|own| own.0 == *kind) {
+        match kinds.iter_mut().find(|known| known.0 == *kind) {
             Some((_, layers)) => layers.push(layer),
             None => kinds.push((*kind, vec![layer])),
         }
@@ -115,26 +116,26 @@ fn kinds(setting: &Setting) -> Vec<(usize, Vec<u32>)> {
 
 /// A kind of layer as a row plans it, where so many follow each other.
 fn planned(
-    (setting, asked): (&Setting, &Asked),
+    (setting, recipe): (&Setting, &Asked),
     kind: usize,
     (phase, samples): (StepPhase, u64),
     n_layers: usize,
 ) -> Option<(Cut, Planned, f64)> {
     let mut cuts = setting.cuts(kind, (phase, samples));
-    let splits: Vec<Split> = cuts.iter().map(|own| own.split.clone()).collect();
+    let splits: Vec<Split> = cuts.iter().map(|cut| cut.split.clone()).collect();
     let unsplit_s = splits.first()?.period.work_s();
-    let planned = (asked.solve)(&splits, &asked.threshold(phase), n_layers)?;
+    let planned = (recipe.solve)(&splits, &recipe.threshold(phase), n_layers)?;
     Some((cuts.swap_remove(planned.split), planned, unsplit_s))
 }
 
 /// All layers as a row plans them.
 #[must_use]
-pub fn entries(setting: &Setting, asked: &Asked) -> Vec<Entry> {
+pub fn entries(setting: &Setting, recipe: &Asked) -> Vec<Entry> {
     let step = (setting.doing.phase, setting.samples());
     let entry = |(kind, layers): (usize, Vec<u32>)| {
         let n = shortest(&layers);
-        let (cut, own, unsplit_s) = planned((setting, asked), kind, step, n)?;
-        let Planned { orders, cycle_s, bound_s, .. } = own;
+        let (cut, found, unsplit_s) = planned((setting, recipe), kind, step, n)?;
+        let Planned { orders, cycle_s, bound_s, .. } = found;
         Some(Entry { layers, cut, orders, cycle_s, bound_s, unsplit_s })
     };
     kinds(setting).into_iter().filter_map(entry).collect()
@@ -142,7 +143,7 @@ pub fn entries(setting: &Setting, asked: &Asked) -> Vec<Entry> {
 
 /// How many layers follow each other at least.
 fn shortest(layers: &[u32]) -> usize {
-    let ends = layers.windows(2).filter(|own| own[0] + 1 != own[1]).count();
+    let ends = layers.windows(2).filter(|pair| pair[0] + 1 != pair[1]).count();
     let mut least = layers.len();
     if ends > 0 {
         let mut run = 1;
@@ -162,7 +163,7 @@ fn shortest(layers: &[u32]) -> usize {
 
 /// From how many tokens on a step has how many nano-batches.
 #[must_use]
-pub fn thresholds(setting: &Setting, asked: &Asked) -> Vec<ThresholdDocument> {
+pub fn thresholds(setting: &Setting, recipe: &Asked) -> Vec<ThresholdDocument> {
     let mut found = Vec::new();
     for phase in [StepPhase::Prefill, StepPhase::Decode] {
         let each = setting.tokens(phase).max(1);
@@ -174,8 +175,8 @@ pub fn thresholds(setting: &Setting, asked: &Asked) -> Vec<ThresholdDocument> {
         let mut last = 0;
         for samples in sizes {
             let n = |(kind, layers): (usize, Vec<u32>)| {
-                let own = planned((setting, asked), kind, (phase, samples), shortest(&layers));
-                own.map_or(1, |own| own.0.split.samples.len() as u32)
+                let best = planned((setting, recipe), kind, (phase, samples), shortest(&layers));
+                best.map_or(1, |best| best.0.split.samples.len() as u32)
             };
             let nano_batches = kinds(setting).into_iter().map(n).max().unwrap_or(1);
             if nano_batches != last {
@@ -189,14 +190,14 @@ pub fn thresholds(setting: &Setting, asked: &Asked) -> Vec<ThresholdDocument> {
 }
 
 fn found_none(found: &[ThresholdDocument], phase: StepPhase) -> bool {
-    found.iter().all(|own| own.phase != phase.into())
+    found.iter().all(|threshold| threshold.phase != phase.into())
 }
 
 /// A piece of a cut as plans name it.
 #[must_use]
 pub fn piece(cut: &Cut, (nano_batch, at): (usize, usize)) -> PieceDocument {
     let op = cut.names.get(at).cloned().unwrap_or_default();
-    let part = cut.names.iter().take(at).filter(|own| **own == op).count() as u32;
+    let part = cut.names.iter().take(at).filter(|name| **name == op).count() as u32;
     PieceDocument { op, nano_batch: nano_batch as u32, part }
 }
 
@@ -211,7 +212,7 @@ fn cell(at: usize, entry: &Entry) -> CellDocument {
     let stream = |(resource, order): (&cost_model::streams::Resource, &Vec<(usize, usize)>)| {
         StreamDocument {
             resource: resource.name().to_owned(),
-            pieces: order.iter().map(|own| piece(&entry.cut, *own)).collect(),
+            pieces: order.iter().map(|position| piece(&entry.cut, *position)).collect(),
         }
     };
     CellDocument { cell: format!("{at}F"), streams: streams.map(stream).collect() }
@@ -226,14 +227,14 @@ fn layers(entry: &Entry) -> ExpertLayersDocument {
     let beside = cut.beside.iter().map(|([compute, exchange], shared)| BesideDocument {
         compute: piece(cut, *compute),
         exchange: piece(cut, *exchange),
-        mode: shared.mode.map_or("turns", |own| own.name()).to_owned(),
+        mode: shared.mode.map_or("turns", |mode| mode.name()).to_owned(),
         multiprocessors: shared.multiprocessors,
     });
     ExpertLayersDocument {
         layers: entry.layers.clone(),
         nano_batches: Some(NanoBatchesDocument {
             samples: cut.split.samples.clone(),
-            ahead: entry.orders.ahead.iter().map(|own| *own as u32).collect(),
+            ahead: entry.orders.ahead.iter().map(|n| *n as u32).collect(),
             cycle_s: entry.cycle_s,
             unsplit_s: entry.unsplit_s,
             bound_s: entry.bound_s,
@@ -248,11 +249,11 @@ fn layers(entry: &Entry) -> ExpertLayersDocument {
 #[must_use]
 pub fn seconds(entries: &[Entry]) -> [f64; 3] {
     let of = |each: fn(&Entry) -> f64| {
-        let sum = |own: &Entry| each(own) * own.layers.len() as f64;
+        let sum = |entry: &Entry| each(entry) * entry.layers.len() as f64;
         entries.iter().map(sum).sum::<f64>()
     };
     let all = entries.iter().map(Entry::seconds).sum();
-    [all, of(|own| own.bound_s), of(|own| own.unsplit_s)]
+    [all, of(|entry| entry.bound_s), of(|entry| entry.unsplit_s)]
 }
 
 /// The plan document.
@@ -260,10 +261,10 @@ pub fn seconds(entries: &[Entry]) -> [f64; 3] {
 pub fn document(
     setting: &Setting,
     entries: &[Entry],
-    (asked, thresholds): (&Asked, Vec<ThresholdDocument>),
+    (recipe, thresholds): (&Asked, Vec<ThresholdDocument>),
 ) -> PlanDocument {
     let phase = setting.doing.phase;
-    let threshold = asked.threshold(phase);
+    let threshold = recipe.threshold(phase);
     let experts = ExpertsDocument {
         sequence_length: Some(setting.run.sequence),
         tokens: Some(phase.tokens(setting.doing.batch, setting.run.sequence)),
@@ -282,19 +283,19 @@ pub fn document(
         cluster: &setting.run.cluster,
         phase,
         batch: setting.doing.batch,
-        request: &asked.request,
+        request: &recipe.request,
         objective: OBJECTIVE,
-        algorithm: &asked.algorithm,
+        algorithm: &recipe.algorithm,
     };
-    let cells = entries.iter().enumerate().map(|(at, own)| cell(at, own)).collect();
+    let cells = entries.iter().enumerate().map(|(at, entry)| cell(at, entry)).collect();
     let [step_s, bound_s, _] = seconds(entries);
     let ns = |seconds: f64| (seconds * 1e9).round() as u64;
     let cost = CostDocument::new(ns(step_s), ns(bound_s).min(ns(step_s)), BOUND);
-    let own = &setting.parallelism;
-    let degrees = (own.data, own.tensor);
+    let parallelism = &setting.parallelism;
+    let degrees = (parallelism.data, parallelism.tensor);
     let mut plan =
         PlanDocument::from_streams(experts, cells, degrees, (&setting.run.profile, cost), &context);
-    plan.parallelism.expert = own.expert;
+    plan.parallelism.expert = parallelism.expert;
     plan
 }
 
@@ -309,17 +310,17 @@ pub fn read(setting: &Setting, plan: &PlanDocument) -> Result<Vec<Entry>, String
         let n = plan.schedule.cells.len();
         return Err(format!("{n} cells for {} entries of layers", stated.len()));
     }
-    let entry = |(at, own): (usize, &ExpertLayersDocument)| {
+    let entry = |(at, entry): (usize, &ExpertLayersDocument)| {
         let cell = &plan.schedule.cells[at];
         let wrong = |why: String| format!("cell `{}`: {why}", cell.cell);
-        let first = own.layers.first().and_then(|own| setting.layers.get(*own as usize));
+        let first = entry.layers.first().and_then(|layer| setting.layers.get(*layer as usize));
         let kind = *first.ok_or_else(|| format!("entry {at} has no layer of the model"))?;
-        let decided = own.nano_batches.as_ref().ok_or_else(|| wrong("no nano-batches".into()))?;
+        let decided = entry.nano_batches.as_ref().ok_or_else(|| wrong("no nano-batches".into()))?;
         if cell.cell != format!("{at}F") {
             return Err(wrong(format!("it is the one of entry {at}, `{at}F`")));
         }
         let samples = &decided.samples;
-        let all = samples.iter().try_fold(0_u64, |sum, own| sum.checked_add(*own));
+        let all = samples.iter().try_fold(0_u64, |sum, n| sum.checked_add(*n));
         if all != Some(step.1) || samples.contains(&0) || samples.len() > 2 {
             return Err(wrong(format!(
                 "nano-batches of {samples:?} samples, and a replica has {} in one or two",
@@ -327,21 +328,25 @@ pub fn read(setting: &Setting, plan: &PlanDocument) -> Result<Vec<Entry>, String
             )));
         }
         let fuses = samples.len() == 1
-            && cell.streams.iter().flat_map(|own| &own.pieces).any(|own| own.op.contains('+'));
+            && cell
+                .streams
+                .iter()
+                .flat_map(|stream| &stream.pieces)
+                .any(|piece| piece.op.contains('+'));
         let cut = setting.cut(kind, step.0, (samples, fuses));
         let orders = Orders {
             streams: streams(&cut, cell).map_err(wrong)?,
-            ahead: decided.ahead.iter().map(|own| *own as usize).collect(),
+            ahead: decided.ahead.iter().map(|n| *n as usize).collect(),
         };
         let split = &cut.split;
         let cycle = split.period.cycle_s(&orders, &split.slowdowns);
         let cycle_s = cycle
             .ok_or_else(|| wrong("pieces are missing, twice, or wait for each other".to_owned()))?;
         let cuts = setting.cuts(kind, step);
-        let bound = |own: &Cut| own.split.period.bound_s(own.split.rate);
+        let bound = |cut: &Cut| cut.split.period.bound_s(cut.split.rate);
         let bound_s = cuts.iter().map(bound).fold(bound(&cut), f64::min);
-        let unsplit_s = cuts.first().map_or(0.0, |own| own.split.period.work_s());
-        Ok(Entry { layers: own.layers.clone(), cut, orders, cycle_s, bound_s, unsplit_s })
+        let unsplit_s = cuts.first().map_or(0.0, |cut| cut.split.period.work_s());
+        Ok(Entry { layers: entry.layers.clone(), cut, orders, cycle_s, bound_s, unsplit_s })
     };
     stated.iter().enumerate().map(entry).collect()
 }
@@ -350,20 +355,21 @@ pub fn read(setting: &Setting, plan: &PlanDocument) -> Result<Vec<Entry>, String
 fn streams(cut: &Cut, cell: &CellDocument) -> Result<Vec<Vec<(usize, usize)>>, String> {
     let all: Vec<((usize, usize), PieceDocument)> =
         pieces(cut).map(|at| (at, piece(cut, at))).collect();
-    let position = |own: &PieceDocument| {
-        let found = all.iter().find(|(_, other)| own == other).map(|own| own.0);
+    let position = |piece: &PieceDocument| {
+        let found = all.iter().find(|(_, other)| piece == other).map(|known| known.0);
         found.ok_or_else(|| {
-            format!("no part {} of `{}` of nano-batch {}", own.part, own.op, own.nano_batch)
+            format!("no part {} of `{}` of nano-batch {}", piece.part, piece.op, piece.nano_batch)
         })
     };
-    let names: Vec<&str> = cut.split.period.streams.iter().map(|own| own.name()).collect();
+    let names: Vec<&str> =
+        cut.split.period.streams.iter().map(|resource| resource.name()).collect();
     if cell.streams.len() != names.len() {
         return Err(format!("{} streams, not {}", cell.streams.len(), names.len()));
     }
     let of = |name: &&str| {
-        let own = cell.streams.iter().find(|own| own.resource == **name);
-        let own = own.ok_or_else(|| format!("no stream on `{name}`"))?;
-        own.pieces.iter().map(position).collect()
+        let stream = cell.streams.iter().find(|stream| stream.resource == **name);
+        let stream = stream.ok_or_else(|| format!("no stream on `{name}`"))?;
+        stream.pieces.iter().map(position).collect()
     };
     names.iter().map(of).collect()
 }
@@ -378,8 +384,8 @@ pub fn timetable(entry: &Entry) -> Vec<((usize, usize), [f64; 2])> {
     let n_layers = cost_model::streams::period::REPLAYED;
     let Ok(times) = period.replayed(&entry.orders, n_layers, slowdowns) else { return Vec::new() };
     let n = period.steps().len();
-    let span = |own: (usize, usize)| times.spans[AT * n + period.number(own)];
-    let start_s = pieces(&entry.cut).map(|own| span(own).start_s).fold(f64::INFINITY, f64::min);
-    let of = |own| (own, [span(own).start_s - start_s, span(own).end_s - start_s]);
+    let span = |at: (usize, usize)| times.spans[AT * n + period.number(at)];
+    let start_s = pieces(&entry.cut).map(|at| span(at).start_s).fold(f64::INFINITY, f64::min);
+    let of = |at| (at, [span(at).start_s - start_s, span(at).end_s - start_s]);
     pieces(&entry.cut).map(of).collect()
 }

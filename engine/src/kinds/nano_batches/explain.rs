@@ -17,47 +17,47 @@ use crate::kinds::kind::{Asked, Legal};
 ///
 /// # Errors
 /// `unknown-layer`.
-pub fn explain(on: Legal<'_, NanoBatches>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
-    let Asked { layer, rows, page, .. } = *asked;
+pub fn explain(on: Legal<'_, NanoBatches>, query: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let Asked { layer, rows, page, .. } = *query;
     let entries = on.judged;
     if let Some(layer) = layer {
         check_layer(layer, on.setting.layers.len())?;
         return Ok(of_layer(entries, layer, rows, page));
     }
-    let told = table(entries, rows, page);
+    let documents = table(entries, rows, page);
     let pairs = pairs(entries, rows, page);
     thresholds(on.plan, page);
     let [seconds, bound_s, unsplit_s] = decided::seconds(entries);
     Ok(json!({
         "seconds": seconds, "bound_seconds": bound_s, "unsplit_seconds": unsplit_s,
-        "layers": told, "beside": pairs,
+        "layers": documents, "beside": pairs,
     }))
 }
 
 /// When each piece of a layer of the steady state runs.
 fn of_layer(entries: &[Entry], layer: u32, rows: Rows, page: &Page) -> Value {
-    let found = entries.iter().find(|own| own.layers.contains(&layer));
+    let found = entries.iter().find(|entry| entry.layers.contains(&layer));
     let columns = Column::row("stream | op | #nano-batch | #alone, ms | #start, ms | #end, ms");
-    let (mut table, mut told) = (Vec::new(), Vec::new());
+    let (mut table, mut documents) = (Vec::new(), Vec::new());
     if let Some(entry) = found {
         let period = &entry.cut.split.period;
         let mut times = timetable(entry);
         times.sort_by(|a, b| a.1[0].total_cmp(&b.1[0]).then(a.0.cmp(&b.0)));
         for (at, [start_s, end_s]) in times {
-            let (own, step) = (piece(&entry.cut, at), period.chains[at.0][at.1]);
+            let (piece, step) = (piece(&entry.cut, at), period.chains[at.0][at.1]);
             let stream = period.streams[step.stream].name();
             let ms = |seconds: f64| format!("{:.3}", seconds * 1e3);
             table.push(vec![
                 stream.to_owned(),
-                own.op.clone(),
-                own.nano_batch.to_string(),
+                piece.op.clone(),
+                piece.nano_batch.to_string(),
                 ms(step.seconds),
                 ms(start_s),
                 ms(end_s),
             ]);
-            told.push(json!({
-                "stream": stream, "op": own.op, "nano_batch": own.nano_batch, "part": own.part,
-                "seconds": step.seconds, "start_s": start_s, "end_s": end_s,
+            documents.push(json!({
+                "stream": stream, "op": piece.op, "nano_batch": piece.nano_batch,
+                "part": piece.part, "seconds": step.seconds, "start_s": start_s, "end_s": end_s,
             }));
         }
         page.line(&format!(
@@ -66,7 +66,7 @@ fn of_layer(entries: &[Entry], layer: u32, rows: Rows, page: &Page) -> Value {
         ));
     }
     rows.table(&columns, table.into_iter(), page);
-    json!({ "layer": layer, "pieces": told })
+    json!({ "layer": layer, "pieces": documents })
 }
 
 /// A row for each entry, as many as are shown; all of them as a document.
@@ -75,60 +75,61 @@ pub fn table(entries: &[Entry], rows: Rows, page: &Page) -> Vec<Value> {
         "layers | samples | #a layer, ms | #not cut, ms | #bound, ms | #compute \
              | #links",
     );
-    let (mut table, mut told) = (Vec::new(), Vec::new());
-    for own in entries {
-        let busy = [0, 1].map(|stream| own.cut.split.period.stream_s(stream));
-        let share = |busy_s: f64| match own.cycle_s > 0.0 {
-            true => format!("{:.0} %", 100.0 * busy_s / own.cycle_s),
+    let (mut table, mut documents) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let busy = [0, 1].map(|stream| entry.cut.split.period.stream_s(stream));
+        let share = |busy_s: f64| match entry.cycle_s > 0.0 {
+            true => format!("{:.0} %", 100.0 * busy_s / entry.cycle_s),
             false => "-".to_owned(),
         };
-        let samples = own.cut.split.samples.iter().map(u64::to_string).collect::<Vec<_>>();
+        let samples = entry.cut.split.samples.iter().map(u64::to_string).collect::<Vec<_>>();
         let ms = |seconds: f64| format!("{:.3}", seconds * 1e3);
         table.push(vec![
-            ranges(&own.layers),
+            ranges(&entry.layers),
             samples.join(" + "),
-            ms(own.cycle_s),
-            ms(own.unsplit_s),
-            ms(own.bound_s),
+            ms(entry.cycle_s),
+            ms(entry.unsplit_s),
+            ms(entry.bound_s),
             share(busy[0]),
             share(busy[1]),
         ]);
-        told.push(json!({
-            "layers": own.layers, "samples": own.cut.split.samples, "cycle_seconds": own.cycle_s,
-            "unsplit_seconds": own.unsplit_s, "bound_seconds": own.bound_s,
-            "compute_seconds": busy[0], "link_seconds": busy[1], "pieces": own.cut.names,
+        documents.push(json!({
+            "layers": entry.layers, "samples": entry.cut.split.samples,
+            "cycle_seconds": entry.cycle_s, "unsplit_seconds": entry.unsplit_s,
+            "bound_seconds": entry.bound_s,
+            "compute_seconds": busy[0], "link_seconds": busy[1], "pieces": entry.cut.names,
         }));
     }
     rows.table(&columns, table.into_iter(), page);
     page.line("shares are work alone over the time of a layer");
-    told
+    documents
 }
 
 /// Pieces that may run at the same time, and how they share the device.
 fn pairs(entries: &[Entry], rows: Rows, page: &Page) -> Vec<Value> {
     let columns =
         Column::row("layers | computes | on links | mode | #both alone, ms | #both together, ms");
-    let (mut table, mut told) = (Vec::new(), Vec::new());
-    for own in entries {
-        let alone = |at: (usize, usize)| own.cut.split.period.chains[at.0][at.1].seconds;
-        for ([compute, exchange], shared) in &own.cut.beside {
+    let (mut table, mut documents) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let alone = |at: (usize, usize)| entry.cut.split.period.chains[at.0][at.1].seconds;
+        for ([compute, exchange], shared) in &entry.cut.beside {
             let name = |at: (usize, usize)| {
-                let piece = piece(&own.cut, at);
+                let piece = piece(&entry.cut, at);
                 format!("{}({})", piece.op, piece.nano_batch)
             };
-            let mode = shared.mode.map_or("turns", |own| own.name());
+            let mode = shared.mode.map_or("turns", |mode| mode.name());
             let on = shared.multiprocessors;
             let alone_s = alone(*compute) + alone(*exchange);
             table.push(vec![
-                ranges(&own.layers),
+                ranges(&entry.layers),
                 name(*compute),
                 name(*exchange),
-                on.map_or(mode.to_owned(), |own| format!("{mode}, {own} multiprocessors")),
+                on.map_or(mode.to_owned(), |n| format!("{mode}, {n} multiprocessors")),
                 format!("{:.3}", alone_s * 1e3),
                 format!("{:.3}", shared.seconds * 1e3),
             ]);
-            told.push(json!({
-                "layers": own.layers, "compute": name(*compute), "exchange": name(*exchange),
+            documents.push(json!({
+                "layers": entry.layers, "compute": name(*compute), "exchange": name(*exchange),
                 "mode": mode, "multiprocessors": on, "alone_seconds": alone_s,
                 "together_seconds": shared.seconds,
             }));
@@ -137,17 +138,18 @@ fn pairs(entries: &[Entry], rows: Rows, page: &Page) -> Vec<Value> {
     if !table.is_empty() {
         rows.table(&columns, table.into_iter(), page);
     }
-    told
+    documents
 }
 
 /// From how many tokens on steps are cut.
 pub fn thresholds(plan: &PlanDocument, page: &Page) {
     let Some(serving) = &plan.experts.serving else { return };
     for phase in [StepPhase::Prefill, StepPhase::Decode] {
-        let own = serving.thresholds.iter().filter(|own| StepPhase::from(own.phase) == phase);
-        let each = own.map(|own| match own.tokens {
-            0 => format!("{}", own.nano_batches),
-            tokens => format!("{} from {tokens} tokens on", own.nano_batches),
+        let of_phase =
+            serving.thresholds.iter().filter(|threshold| StepPhase::from(threshold.phase) == phase);
+        let each = of_phase.map(|threshold| match threshold.tokens {
+            0 => format!("{}", threshold.nano_batches),
+            tokens => format!("{} from {tokens} tokens on", threshold.nano_batches),
         });
         let each = each.collect::<Vec<_>>().join(", ");
         page.line(&format!("nano-batches of a step of {} on a replica: {each}", phase.name()));

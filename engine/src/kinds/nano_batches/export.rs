@@ -23,16 +23,18 @@ pub fn exported(
         return Ok(drawn(plan, setting, entries));
     }
     let n_devices = setting.run.cluster.devices.len();
-    let layers = plan.experts.layers.iter().filter_map(|own| own.nano_batches.as_ref());
-    let thresholds = plan.experts.serving.iter().flat_map(|own| &own.thresholds);
+    let layers = plan.experts.layers.iter().filter_map(|entry| entry.nano_batches.as_ref());
+    let thresholds = plan.experts.serving.iter().flat_map(|serving| &serving.thresholds);
     let source = NanoBatchesSource {
         n_devices,
         n_hosts: n_devices / usize::try_from(setting.run.system.per_host).unwrap_or(1).max(1),
-        has_experts: setting.run.model.groups.iter().any(|own| own.card.experts.is_some()),
+        has_experts: setting.run.model.groups.iter().any(|group| group.card.experts.is_some()),
         phase: setting.doing.phase,
-        nano_batches: layers.map(|own| own.samples.len() as u32).max().unwrap_or(1),
+        nano_batches: layers.map(|layer| layer.samples.len() as u32).max().unwrap_or(1),
         thresholds: thresholds
-            .map(|own| (StepPhase::from(own.phase), own.tokens, own.nano_batches))
+            .map(|threshold| {
+                (StepPhase::from(threshold.phase), threshold.tokens, threshold.nano_batches)
+            })
             .collect(),
     };
     exporters::export(target, &source)

@@ -30,17 +30,17 @@ use crate::request::fields::Honours;
 use crate::search::row::{self, row};
 
 const DECIDES: Decides = Decides {
-    layers: |own| {
-        let own = own.nano_batches.clone().unwrap_or_default();
+    layers: |entry| {
+        let decided = entry.nano_batches.clone().unwrap_or_default();
         vec![
-            ("samples", json!(own.samples)),
-            ("ahead", json!(own.ahead)),
-            ("beside", json!(own.beside)),
+            ("samples", json!(decided.samples)),
+            ("ahead", json!(decided.ahead)),
+            ("beside", json!(decided.beside)),
         ]
     },
     step: |plan| {
         let serving = plan.experts.serving.iter();
-        serving.map(|own| ("thresholds", json!(own.thresholds))).collect()
+        serving.map(|serving| ("thresholds", json!(serving.thresholds))).collect()
     },
     samples_per_s: |_| None,
 };
@@ -68,10 +68,10 @@ impl Kind for NanoBatches {
         }
         let batch = plan.workload.batch.unwrap_or_default();
         let doing = Doing { phase, batch, cached: Some(serving.cached) };
-        let asked = asked(plan, &serving)?;
+        let recipe = asked(plan, &serving)?;
         let on = (target.model, plan.experts.sequence_length);
         let rows = check_rows(&serving)?;
-        let setting = Setting::read(on, &target.flags.problem, (doing, asked.request), rows)?;
+        let setting = Setting::read(on, &target.flags.problem, (doing, recipe.request), rows)?;
         let others = target.others(plan, &setting.run.references());
         Ok(Read { warnings: setting.run.warnings.clone(), others, setting })
     }
@@ -92,12 +92,12 @@ impl Kind for NanoBatches {
 
     fn stated_wrong(on: Legal<'_, Self>, _: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
         let serving = on.plan.experts.serving.clone().unwrap_or_default();
-        let asked = match asked(on.plan, &serving) {
-            Ok(asked) => asked,
+        let recipe = match asked(on.plan, &serving) {
+            Ok(recipe) => recipe,
             Err(error) => return vec![error],
         };
-        let thresholds = decided::thresholds(on.setting, &asked);
-        let derived = decided::document(on.setting, on.judged, (&asked, thresholds));
+        let thresholds = decided::thresholds(on.setting, &recipe);
+        let derived = decided::document(on.setting, on.judged, (&recipe, thresholds));
         let mut found = differences::of_plans(on.plan, &derived);
         found.extend(unstated(on.plan, &derived));
         found
@@ -130,8 +130,8 @@ impl Kind for NanoBatches {
 
 /// The rows of a table as a file of them would be read.
 fn check_rows(serving: &ServingDocument) -> Result<Vec<InterferenceDocument>, Diagnostic> {
-    let line = |own: &InterferenceDocument| {
-        format!("{},{},{},{}\n", own.op, own.beside, own.mode, own.factor)
+    let line = |row: &InterferenceDocument| {
+        format!("{},{},{},{}\n", row.op, row.beside, row.mode, row.factor)
     };
     let lines: String = serving.interference.iter().map(line).collect();
     importers::interference::of_text(&format!("op,beside,mode,factor\n{lines}"), KNOWN)
@@ -155,16 +155,16 @@ fn asked(plan: &PlanDocument, serving: &ServingDocument) -> Result<Asked, Diagno
 /// Pairs of pieces of which a plan does not say how they share the device: none of a list is not stated.
 fn unstated(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic> {
     let n = |plan: &PlanDocument| -> Vec<usize> {
-        let layers = plan.experts.layers.iter().map(|own| own.nano_batches.as_ref());
-        layers.map(|own| own.map_or(0, |own| own.beside.len())).collect()
+        let layers = plan.experts.layers.iter().map(|entry| entry.nano_batches.as_ref());
+        layers.map(|layer| layer.map_or(0, |layer| layer.beside.len())).collect()
     };
     let both = n(stated).into_iter().zip(n(derived)).enumerate();
-    let lacking = both.filter(|(_, (own, other))| own < other);
-    let told = |(at, (own, other)): (usize, (usize, usize))| {
+    let lacking = both.filter(|(_, (this, other))| this < other);
+    let lacks = |(at, (this, other)): (usize, (usize, usize))| {
         let field = format!("experts.layers[{at}].nano_batches.beside");
-        difference(&field, &format!("{own} pairs"), &format!("{other} pairs"))
+        difference(&field, &format!("{this} pairs"), &format!("{other} pairs"))
     };
-    lacking.map(told).collect()
+    lacking.map(lacks).collect()
 }
 
 /// Rules of the timetable of the steady state, looked at without the replay that makes it.
@@ -176,6 +176,6 @@ fn of_entry(entry: &Entry) -> Vec<Diagnostic> {
         return vec![illegal("bad-cell", "pieces wait for each other".to_owned())];
     };
     let broken = rules::verify(&cell, &times, &split.slowdowns);
-    let told = |own: &rules::Violation| illegal("bad-cell", format!("{own:?}"));
-    broken.first().map(told).into_iter().collect()
+    let diagnosed = |violation: &rules::Violation| illegal("bad-cell", format!("{violation:?}"));
+    broken.first().map(diagnosed).into_iter().collect()
 }

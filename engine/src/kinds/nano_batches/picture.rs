@@ -18,14 +18,14 @@ const SHOWN: u32 = 2;
 /// The picture of a legal plan.
 #[must_use]
 pub fn drawn(plan: &PlanDocument, setting: &Setting, entries: &[Entry]) -> Export {
-    let names = OPS.map(|own| own.0);
-    let rows = entries.iter().flat_map(|own| of_entry(own, &names)).collect();
-    let bound = Nanos(plan.cost.as_ref().map_or(0, |own| own.bound_ns));
-    let told = format!(
+    let names = OPS.map(|op| op.0);
+    let rows = entries.iter().flat_map(|entry| of_entry(entry, &names)).collect();
+    let bound = Nanos(plan.cost.as_ref().map_or(0, |cost| cost.bound_ns));
+    let summary = format!(
         "bound {bound} \u{b7} two layers in the steady state, the second from the line on \u{b7} bars: \
          nano-batch"
     );
-    of_rows((plan, &setting.run), &names, (&told, rows))
+    of_rows((plan, &setting.run), &names, (&summary, rows))
 }
 
 fn of_entry(entry: &Entry, names: &[&str]) -> Vec<Row> {
@@ -33,11 +33,11 @@ fn of_entry(entry: &Entry, names: &[&str]) -> Vec<Row> {
     let times = timetable(entry);
     let mut rows = Vec::new();
     for (at, resource) in period.streams.iter().enumerate() {
-        let own = times.iter().filter(|(step, _)| period.chains[step.0][step.1].stream == at);
+        let on_stream = times.iter().filter(|(step, _)| period.chains[step.0][step.1].stream == at);
         let mut pieces = Vec::new();
         for later in 0..SHOWN {
-            pieces.extend(own.clone().map(|(step, [start_s, end_s])| {
-                let own = piece(&entry.cut, *step);
+            pieces.extend(on_stream.clone().map(|(step, [start_s, end_s])| {
+                let piece = piece(&entry.cut, *step);
                 let found = Span { start_s: *start_s, end_s: *end_s };
                 let which = if later == 0 { "this layer" } else { "the next layer" };
                 Piece {
@@ -45,17 +45,17 @@ fn of_entry(entry: &Entry, names: &[&str]) -> Vec<Row> {
                     // Fused ops are drawn as their first one.
                     op: names
                         .iter()
-                        .position(|name| own.op.starts_with(name))
+                        .position(|name| piece.op.starts_with(name))
                         .unwrap_or(names.len()),
-                    label: own.nano_batch.to_string(),
+                    label: piece.nano_batch.to_string(),
                     told: format!(
                         "{}, nano-batch {}, part {}, {which}",
-                        own.op, own.nano_batch, own.part
+                        piece.op, piece.nano_batch, piece.part
                     ),
                 }
             }));
         }
-        pieces.sort_by_key(|own| own.span.start);
+        pieces.sort_by_key(|piece| piece.span.start);
         let first = at == 0;
         rows.push(Row {
             name: if first { format!("layers {}", ranges(&entry.layers)) } else { String::new() },

@@ -30,23 +30,24 @@ use crate::search::watched::{assumed, batch, only_law, proved, stop, watched};
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let (used, door) = row::known::<experts::NanoBatches>(request.recipe())?;
     let doing = doing(request)?;
-    let asked = {
-        let kv_dtype = request.kv_dtype.map(|own| own.to_string());
+    let recipe = {
+        let kv_dtype = request.kv_dtype.map(|dtype| dtype.to_string());
         let law = only_law(request, "pieces")?;
         Asked::of((&used, door), RequestDocument { kv_dtype, ..law })?
     };
-    let of = asked.clone();
+    let of = recipe.clone();
     let read = {
-        let law = asked.request.clone();
-        move |own: &PlanRequest| {
-            let table = own.interference.as_deref();
+        let law = recipe.request.clone();
+        move |request: &PlanRequest| {
+            let table = request.interference.as_deref();
             let rows = table.map(|file| importers::interference::read(file, KNOWN)).transpose()?;
-            let on = (own.model.as_path(), own.training.sequence_length);
-            Setting::read(on, &own.problem, (doing, law), rows.unwrap_or_default())
+            let on = (request.model.as_path(), request.training.sequence_length);
+            Setting::read(on, &request.problem, (doing, law), rows.unwrap_or_default())
         }
     };
-    let search =
-        move |own: &Setting, _: &Arc<Control>| Some((entries(own, &of), thresholds(own, &of)));
+    let search = move |setting: &Setting, _: &Arc<Control>| {
+        Some((entries(setting, &of), thresholds(setting, &of)))
+    };
     let found = watched((request, used.entry.name), run, read, search)?;
     let Some((setting, (entries, thresholds), elapsed_s)) = found else {
         return Ok(interrupted(run.page));
@@ -54,9 +55,9 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let mut warnings = setting.run.warnings.clone();
     warnings.extend(assumed(request, setting.run.sequence));
     warnings.extend(without_table(&setting));
-    let plan = document(&setting, &entries, (&asked, thresholds));
+    let plan = document(&setting, &entries, (&recipe, thresholds));
     let [step_s, bound_s, unsplit_s] = seconds(&entries);
-    let n = entries.iter().map(|own| own.cut.split.samples.len() as u32).max();
+    let n = entries.iter().map(|entry| entry.cut.split.samples.len() as u32).max();
     let figures = NanoBatchesFigures {
         n_layers: setting.layers.len() as u64,
         seconds: step_s,
@@ -108,22 +109,22 @@ fn screen(
     (entries, doing): (&[Entry], Doing),
     (found, page): (&FoundDocument<NanoBatchesFigures>, &Page),
 ) -> Screen {
-    let own = &found.figures;
+    let figures = &found.figures;
     let step = format!("{} of {} samples", doing.phase.name(), doing.batch);
     let mut screen = Screen::of_step(&found.plan, &step, &load::describe(&setting.run.cluster));
-    let n = own.nano_batches;
+    let n = figures.nano_batches;
     let nano_batches = if n == 1 { "nano-batch" } else { "nano-batches" };
     let plan = format!(
         "{n} {nano_batches} at most in {} layers, by {}",
-        own.n_layers, found.plan.algorithm
+        figures.n_layers, found.plan.algorithm
     );
     screen.fact("plan", plan);
-    let (seconds, unsplit) = (1e3 * own.seconds, 1e3 * own.unsplit_seconds);
+    let (seconds, unsplit) = (1e3 * figures.seconds, 1e3 * figures.unsplit_seconds);
     let rest = format!("in these layers; {unsplit:.3} ms without nano-batches");
     screen.fact("time", figure(format!("{seconds:.3} ms"), None, &rest));
     let ended = (found.stop_reason.as_str(), found.elapsed_s);
     let space = "the splits searched";
-    screen.fact("proof", proved((own.seconds, own.bound_seconds), space, ended));
+    screen.fact("proof", proved((figures.seconds, figures.bound_seconds), space, ended));
     screen.take(page, |page| {
         table(entries, Rows::All, page);
         explain::thresholds(&found.plan, page);

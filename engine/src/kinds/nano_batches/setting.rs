@@ -80,7 +80,7 @@ impl Setting {
         (doing, request): (Doing, RequestDocument),
         rows: Vec<InterferenceDocument>,
     ) -> Result<Self, Diagnostic> {
-        if doing.cached.is_some_and(|own| own > MOST_CACHED) {
+        if doing.cached.is_some_and(|tokens| tokens > MOST_CACHED) {
             let message = format!("at most {MOST_CACHED} tokens of a sample are cached");
             return Err(Diagnostic::usage("cached", message).hint("state fewer with --cached"));
         }
@@ -91,10 +91,10 @@ impl Setting {
         let parallelism = degrees(&run, doing.batch)?;
         let layers = step::kinds(&run).collect();
         let table = table(&rows);
-        let mut own = Self { run, layers, doing, parallelism, rows, table };
-        let unused = own.unused();
-        own.run.warnings.extend(unused);
-        Ok(own)
+        let mut setting = Self { run, layers, doing, parallelism, rows, table };
+        let unused = setting.unused();
+        setting.run.warnings.extend(unused);
+        Ok(setting)
     }
 
     /// Samples on a replica.
@@ -146,14 +146,14 @@ impl Setting {
     #[must_use]
     pub fn cut(&self, kind: usize, phase: StepPhase, (samples, fuses): (&[u64], bool)) -> Cut {
         let chains: Vec<Vec<(u32, Step)>> =
-            samples.iter().map(|own| self.chain(kind, phase, *own)).collect();
+            samples.iter().map(|n| self.chain(kind, phase, *n)).collect();
         let resource = match self.pieces(kind, phase, 1).leaves_host {
             true => Resource::InterNode,
             false => Resource::IntraNode,
         };
-        let ops: Vec<u32> = chains.first().into_iter().flatten().map(|own| own.0).collect();
+        let ops: Vec<u32> = chains.first().into_iter().flatten().map(|pair| pair.0).collect();
         let mut names: Vec<String> = ops.iter().map(|op| OPS[*op as usize].0.to_owned()).collect();
-        let steps = |own: &Vec<(u32, Step)>| own.iter().map(|own| own.1).collect();
+        let steps = |chain: &Vec<(u32, Step)>| chain.iter().map(|pair| pair.1).collect();
         let mut period = Period {
             streams: vec![Resource::Compute, resource],
             chains: chains.iter().map(steps).collect(),
@@ -165,16 +165,16 @@ impl Setting {
             (period.chains, names) = (vec![steps], fused);
         }
         let beside = self.beside(&period, &ops);
-        let slowed = |(pieces, own): &([(usize, usize); 2], Shared)| {
-            let [a, b] = pieces.map(|own| period.number(own) as u32);
-            [((a, b), own.factors[0] - 1.0), ((b, a), own.factors[1] - 1.0)]
+        let slowed = |(pieces, shared): &([(usize, usize); 2], Shared)| {
+            let [a, b] = pieces.map(|piece| period.number(piece) as u32);
+            [((a, b), shared.factors[0] - 1.0), ((b, a), shared.factors[1] - 1.0)]
         };
-        let rate = |own: &Shared| own.factors.iter().map(|own| 1.0 / own).sum::<f64>();
+        let rate = |shared: &Shared| shared.factors.iter().map(|factor| 1.0 / factor).sum::<f64>();
         let split = Split {
             samples: samples.to_vec(),
             tokens: samples.iter().min().copied().unwrap_or_default() * self.tokens(phase),
             slowdowns: Slowdowns::new(beside.iter().flat_map(slowed)).unwrap_or_default(),
-            rate: beside.iter().map(|own| rate(&own.1)).fold(1.0, f64::max),
+            rate: beside.iter().map(|pair| rate(&pair.1)).fold(1.0, f64::max),
             period,
         };
         Cut { split, names, beside, is_fused }
@@ -185,10 +185,14 @@ impl Setting {
         let n = self.run.system.device.n_multiprocessors;
         let mut all = Vec::new();
         for (one, chain) in period.chains.iter().enumerate() {
-            for (at, own) in chain.iter().enumerate().filter(|own| own.1.stream == 0) {
-                for (other, beside) in period.chains.iter().enumerate().filter(|own| own.0 != one) {
-                    for (to, next) in beside.iter().enumerate().filter(|own| own.1.stream == 1) {
-                        let seconds = [own.seconds, next.seconds];
+            for (at, step) in chain.iter().enumerate().filter(|numbered| numbered.1.stream == 0) {
+                for (other, beside) in
+                    period.chains.iter().enumerate().filter(|numbered| numbered.0 != one)
+                {
+                    for (to, next) in
+                        beside.iter().enumerate().filter(|numbered| numbered.1.stream == 1)
+                    {
+                        let seconds = [step.seconds, next.seconds];
                         let shared = self.table.shared((ops[at], ops[to]), seconds, n);
                         all.push(([(one, at), (other, to)], shared));
                     }
@@ -200,18 +204,18 @@ impl Setting {
 
     /// Ops and pieces of a layer.
     fn chain(&self, kind: usize, phase: StepPhase, samples: u64) -> Vec<(u32, Step)> {
-        let own = self.pieces(kind, phase, samples);
+        let pieces = self.pieces(kind, phase, samples);
         let has_experts = self.card(kind).is_some_and(|card| card.experts.is_some());
         let [there, middle, back] = if has_experts { [1, 2, 3] } else { [4, 5, 4] };
         let step = |stream, seconds| Step { stream, seconds };
         let all = [
-            (0, step(0, own.attention_s)),
-            (there, step(1, own.exchange_s)),
-            (middle, step(0, own.feed_forward_s)),
-            (back, step(1, own.exchange_s)),
+            (0, step(0, pieces.attention_s)),
+            (there, step(1, pieces.exchange_s)),
+            (middle, step(0, pieces.feed_forward_s)),
+            (back, step(1, pieces.exchange_s)),
         ];
         // Nothing is exchanged on one device.
-        all.into_iter().filter(|own| own.1.stream == 0 || own.1.seconds > 0.0).collect()
+        all.into_iter().filter(|pair| pair.1.stream == 0 || pair.1.seconds > 0.0).collect()
     }
 
     fn card(&self, kind: usize) -> Option<&TransformerCard> {
@@ -245,14 +249,14 @@ impl Setting {
         let ops: Vec<u32> = kinds()
             .into_iter()
             .flat_map(|kind| self.chain(*kind, phase, 1))
-            .map(|own| own.0)
+            .map(|pair| pair.0)
             .collect();
         let has = |name: &str| ops.iter().any(|op| OPS[*op as usize].0 == name);
         let unused: Vec<String> = self
             .rows
             .iter()
-            .filter(|own| !has(&own.op) || !has(&own.beside))
-            .map(|own| (own.op.as_str().min(&own.beside), own.op.as_str().max(&own.beside)))
+            .filter(|row| !has(&row.op) || !has(&row.beside))
+            .map(|row| (row.op.as_str().min(&row.beside), row.op.as_str().max(&row.beside)))
             .collect::<std::collections::BTreeSet<_>>()
             .into_iter()
             .map(|(op, beside)| format!("{op} beside {beside}"))
@@ -277,22 +281,22 @@ fn fused(chain: &[(u32, Step)], table: &Interference) -> (Vec<Step>, Vec<String>
             let (steps, names) = ([&from.1[..], &[step]].concat(), [&from.2[..], &[name]].concat());
             (from.0 + step.seconds, steps, names)
         };
-        let mut own = with(&best[at], *step, name(*op).to_owned());
+        let mut next = with(&best[at], *step, name(*op).to_owned());
         if let Some((before, first)) = at.checked_sub(1).map(|at| chain[at])
             && let Some(seconds) = table.fused_s((before, *op), [first.seconds, step.seconds])
-            && best[at - 1].0 + seconds < own.0
+            && best[at - 1].0 + seconds < next.0
         {
             let both = Step { stream: 0, seconds };
-            own = with(&best[at - 1], both, format!("{}+{}", name(before), name(*op)));
+            next = with(&best[at - 1], both, format!("{}+{}", name(before), name(*op)));
         }
-        best.push(own);
+        best.push(next);
     }
-    best.pop().map(|own| (own.1, own.2)).unwrap_or_default()
+    best.pop().map(|last| (last.1, last.2)).unwrap_or_default()
 }
 
 fn table(rows: &[InterferenceDocument]) -> Interference {
     let mut table = Interference::default();
-    let op = |name: &str| (0..).zip(OPS).find(|(_, own)| own.0 == name).map(|(at, _)| at);
+    let op = |name: &str| (0..).zip(OPS).find(|(_, known)| known.0 == name).map(|(at, _)| at);
     for row in rows {
         if let (Some(a), Some(b), Some(mode)) =
             (op(&row.op), op(&row.beside), Mode::read(&row.mode))
@@ -314,20 +318,22 @@ fn degrees(run: &Run, batch: u64) -> Result<Parallelism, Diagnostic> {
             .fact("devices_per_host", u64::from(per_host))
             .hint(hint))
     };
-    let has_experts = groups().any(|own| own.experts.is_some());
+    let has_experts = groups().any(|card| card.experts.is_some());
     let (data, tensor) = match has_experts {
         true => (n_devices, 1),
         false => (n_devices / per_host, per_host),
     };
-    let uneven = |own: &u64| !own.is_multiple_of(u64::from(n_devices));
-    if let Some(n) = groups().filter_map(|own| own.experts).map(|own| own.n_experts).find(uneven) {
+    let uneven = |n: &u64| !n.is_multiple_of(u64::from(n_devices));
+    if let Some(n) =
+        groups().filter_map(|card| card.experts).map(|experts| experts.n_experts).find(uneven)
+    {
         let message = format!("{n} experts can't be shared out evenly over {n_devices} devices");
         return refused("uneven-experts", message, "give a cluster whose devices divide them");
     }
-    let uneven = |own: &&TransformerCard| !own.n_heads.is_multiple_of(u64::from(tensor));
-    if let Some(own) = groups().find(uneven) {
+    let uneven = |card: &&TransformerCard| !card.n_heads.is_multiple_of(u64::from(tensor));
+    if let Some(card) = groups().find(uneven) {
         let message =
-            format!("{} heads can't be shared out evenly over {tensor} devices", own.n_heads);
+            format!("{} heads can't be shared out evenly over {tensor} devices", card.n_heads);
         return refused(
             "uneven-shards",
             message,

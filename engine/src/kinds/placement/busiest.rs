@@ -10,8 +10,8 @@ use crate::kinds::placement::replay::Replayed;
 /// The loads of a plan that was made for max-load; `None` for any other.
 pub fn of(replayed: &Replayed) -> Option<Vec<Load>> {
     let problem = &replayed.on.loaded.problem;
-    let asked = problem.objective == Objective::MAX_LOAD;
-    asked.then(|| loads(problem, &replayed.on.plan.placement).ok()).flatten()
+    let is_max_load = problem.objective == Objective::MAX_LOAD;
+    is_max_load.then(|| loads(problem, &replayed.on.plan.placement).ok()).flatten()
 }
 
 /// `max load 12.0 ms: d3 computes 11.8 ms, sends 100.0 us and receives 100.0 us of each step`.

@@ -150,7 +150,7 @@ impl Now {
 fn ranks(name: &str, settings: &LaunchSettings) -> Result<Ranks, Diagnostic> {
     let degrees = [("tensor", settings.tensor), ("data", settings.data)];
     let degrees = degrees.into_iter().chain([("expert", settings.expert)]);
-    let mut several = degrees.filter(|(_, own)| own.is_some_and(|own| own > 1));
+    let mut several = degrees.filter(|(_, degree)| degree.is_some_and(|degree| degree > 1));
     if let Some((axis, _)) = several.next() {
         let message = format!("{axis} ranks of {name} are not judged");
         return Err(Diagnostic::input("not-judged", message)
@@ -177,11 +177,11 @@ pub fn mapped(
             .hint("add --model model.onnx, the one that was planned")
     })?;
     // What runs now was never asked to keep what the plan keeps.
-    let asked = &plan.request;
+    let planned = &plan.request;
     let request = RequestDocument {
-        dims: asked.dims.clone(),
-        batch_axis: asked.batch_axis.clone(),
-        qdq_as_written: asked.qdq_as_written,
+        dims: planned.dims.clone(),
+        batch_axis: planned.batch_axis.clone(),
+        qdq_as_written: planned.qdq_as_written,
         ..RequestDocument::default()
     };
     let plan = &Arc::new(PlanDocument { request, ..plan.clone() });

@@ -23,31 +23,31 @@ const LINES: [&str; 4] = ["orders", "contiguous", "m-topo", "m-topo(cap=limit)"]
 /// Those of the search; those of the executor's format where it has no words for any plan found.
 pub(crate) fn solved(
     loaded: &Loaded,
-    asked: &Request,
+    search: &Request,
     request: &PlanRequest,
     observe: &mut dyn FnMut(&Event<Problem>),
 ) -> Result<Outcome, NoPlan> {
-    let Some(executor) = request.executor.filter(|own| *own != Executor::ANY) else {
-        return solve(loaded.problem.clone(), asked, observe);
+    let Some(executor) = request.executor.filter(|executor| *executor != Executor::ANY) else {
+        return solve(loaded.problem.clone(), search, observe);
     };
     let start = Instant::now();
     let lines = if request.recipe() == AUTO { LINES.as_slice() } else { &[] };
-    let mut asked = asked.clone();
+    let mut search = search.clone();
     let recipes = lines.iter().filter_map(|text| registry::recipe(text).ok());
     let lines: Vec<Outcome> = recipes
         .filter_map(|recipe| {
-            let own = Request { recipe, ..asked.clone() };
-            solve(loaded.problem.clone(), &own, &mut |_| {}).ok()
+            let line = Request { recipe, ..search.clone() };
+            solve(loaded.problem.clone(), &line, &mut |_| {}).ok()
         })
-        .filter(|own| check(executor, loaded, own).is_ok())
+        .filter(|outcome| check(executor, loaded, outcome).is_ok())
         .collect();
-    asked.limits.time = asked.limits.time.map(|time| time.saturating_sub(start.elapsed()));
-    let found = solve(loaded.problem.clone(), &asked, observe);
+    search.limits.time = search.limits.time.map(|time| time.saturating_sub(start.elapsed()));
+    let found = solve(loaded.problem.clone(), &search, observe);
     let Ok(best) = &found else { return found };
     let Err(error) = check(executor, loaded, best) else { return found };
     let bound = best.bound;
-    let other = lines.into_iter().min_by_key(|own| own.value);
-    other.map(|own| Outcome { bound, gap: gap(&own, bound), ..own }).ok_or_else(|| {
+    let other = lines.into_iter().min_by_key(|outcome| outcome.value);
+    other.map(|outcome| Outcome { bound, gap: gap(&outcome, bound), ..outcome }).ok_or_else(|| {
         let reason = Reason::Unsupported;
         NoPlan::new(reason, error.hint("name a line of ops with --algorithm orders"))
     })

@@ -70,13 +70,13 @@ impl Kind for Placement {
     }
 
     fn told(on: Legal<'_, Self>) -> Told {
-        let own = on.setting;
-        let seconds =
-            replay::timeline(own).map_or(Value::Null, |own| json!(own.step_time.seconds()));
+        let setting = on.setting;
+        let seconds = replay::timeline(setting)
+            .map_or(Value::Null, |timeline| json!(timeline.step_time.seconds()));
         Told {
             sentence: format!(
                 "legal: all {} ops, no rule broken",
-                own.loaded.problem.actions.len()
+                setting.loaded.problem.actions.len()
             ),
             figures: vec![(Self::FIGURE, seconds)],
         }
@@ -94,9 +94,9 @@ impl Kind for Placement {
         found: (&[Diagnostic], &[Diagnostic]),
         (rows, page): (Rows, &Page),
     ) -> Exit {
-        let told = Told { sentence: String::new(), figures: Vec::new() };
+        let statement = Told { sentence: String::new(), figures: Vec::new() };
         let around = (rows, &AtomicBool::new(false), page);
-        frame::verdict(found, (told, Self::words(setting)), around)
+        frame::verdict(found, (statement, Self::words(setting)), around)
     }
 
     fn simulate(

@@ -88,7 +88,7 @@ pub fn print(
             }
             Mode::Training => fused::sentence(&loaded.problem.graph),
         });
-        solved.beside.iter().for_each(|own| page.line(&own.line()));
+        solved.beside.iter().for_each(|beside| page.line(&beside.line()));
         page.text("\n");
         attempts(&loaded.problem, outcome, page);
     }
@@ -116,7 +116,7 @@ pub fn print_failure(
         };
     }
     page.failure(&none.diagnostic, exit);
-    let is_shown = |own: &&Diagnostic| is_whole || !own.hints.is_empty();
+    let is_shown = |warning: &&Diagnostic| is_whole || !warning.hints.is_empty();
     let warnings: Vec<Diagnostic> = warnings.iter().filter(is_shown).cloned().collect();
     page.warnings(&warnings);
     if is_whole && none.attempts.len() > 1 {
@@ -143,7 +143,7 @@ fn screen(loaded: &Loaded, outcome: &Outcome, solved: &Solved) -> Screen {
     screen.on.clone_from(&solved.on);
     screen.fact("plan", plan_fact(problem, outcome));
     screen.fact("", element_type::words(&problem.graph, &problem.workload, solved.named));
-    screen.fact("", solved.left_out.as_ref().map(|own| own.message.clone()));
+    screen.fact("", solved.left_out.as_ref().map(|diagnostic| diagnostic.message.clone()));
     let step = outcome.timeline.step_time;
     screen.fact("step", figure(step, solved.trust.range(), ""));
     let is_step = problem.objective == Objective::STEP_TIME;
@@ -184,10 +184,10 @@ fn plan_fact(problem: &Problem, outcome: &Outcome) -> String {
 
 /// The peak of the device that has least memory left.
 fn memory_fact(problem: &Problem, report: &Report) -> Option<String> {
-    let left = |own: &&DeviceReport| {
-        own.limit.map_or(u64::MAX, |limit| limit.saturating_sub(own.peak.bytes))
+    let left = |device: &&DeviceReport| {
+        device.limit.map_or(u64::MAX, |limit| limit.saturating_sub(device.peak.bytes))
     };
-    let fullest = report.devices.iter().filter(|own| own.peak.bytes > 0).min_by_key(left)?;
+    let fullest = report.devices.iter().filter(|device| device.peak.bytes > 0).min_by_key(left)?;
     let name = &problem.cluster.devices[fullest.device.index()].name;
     let usable = match fullest.limit {
         Some(limit) => format!("of {} usable on {name}, which has least left", Bytes(limit)),
@@ -205,7 +205,7 @@ fn proof(loaded: &Loaded, outcome: &Outcome, solved: &Solved) -> String {
     let Constraints { pins, forbids, colocate } = &loaded.problem.constraints;
     let is_free = pins.is_empty() && forbids.is_empty() && colocate.is_empty();
     // Of parallelism settings that were not searched the bound says nothing.
-    let is_joint = solved.beside.as_ref().is_some_and(|own| own.bound.is_some());
+    let is_joint = solved.beside.as_ref().is_some_and(|beside| beside.bound.is_some());
     let space = match (is_joint, is_free) {
         (true, true) => "of all operator placements and parallelism settings",
         (false, true) => "of all operator placements on these devices",

@@ -77,19 +77,19 @@ pub(crate) struct Searched {
 /// Searches; what is told of on the way states no bound above `most`.
 pub(crate) fn search(
     Opened { loaded, took: read }: Opened,
-    asked: Request,
+    search: Request,
     most: Nanos,
     (request, run): (&PlanRequest, &mut Run<'_>),
 ) -> Searched {
     let start = Instant::now();
     let mut observe = |event: &Event<Problem>| publish(run.follower, &loaded, most, event);
-    let mut result = in_words::solved(&loaded, &asked, request, &mut observe);
+    let mut result = in_words::solved(&loaded, &search, request, &mut observe);
     run.follower.searched();
     match &mut result {
-        Ok(outcome) => outcome.warnings.iter_mut().for_each(|own| name_limit(request, own)),
+        Ok(outcome) => outcome.warnings.iter_mut().for_each(|warning| name_limit(request, warning)),
         Err(none) => name_limit(request, &mut none.diagnostic),
     }
-    Searched { loaded, asked, result, start, read, elapsed: start.elapsed() }
+    Searched { loaded, asked: search, result, start, read, elapsed: start.elapsed() }
 }
 
 impl Searched {
@@ -118,7 +118,7 @@ impl Searched {
         beside: Option<Beside>,
         run: &mut Run<'_>,
     ) -> CommandResult {
-        let Self { loaded, asked, result, start, read, elapsed } = self;
+        let Self { loaded, asked: search, result, start, read, elapsed } = self;
         match result {
             Ok(mut outcome) => {
                 if let Some(beside) = &beside {
@@ -135,7 +135,7 @@ impl Searched {
                     none.diagnostic.hints.extend(outcome::other_way(&loaded.problem));
                 }
                 let at = (start, read);
-                let narrower = narrower::hint(request, &loaded, &asked.limits, &none, at);
+                let narrower = narrower::hint(request, &loaded, &search.limits, &none, at);
                 none.diagnostic.loosened("dtype", narrower, false);
                 none.diagnostic = assumed::unproved(request, none.diagnostic);
                 Ok(outcome::print_failure(&none, &loaded.warnings, (request.all, run.page)))
@@ -146,13 +146,17 @@ impl Searched {
 
 /// The problem; `None` where someone interrupted its reading.
 pub(crate) fn read(request: &PlanRequest, watch: &Watch) -> Result<Option<Opened>, Diagnostic> {
-    let (start, own) = (Instant::now(), request.clone());
+    let (start, request) = (Instant::now(), request.clone());
     let read = move |_: Tell<()>| {
-        let objective = own.objective.unwrap_or_default();
-        let loaded = load::problem(&own.model, &own.problem, objective, own.executor)?;
+        let objective = request.objective.unwrap_or_default();
+        let loaded = load::problem(&request.model, &request.problem, objective, request.executor)?;
         let workload = &loaded.problem.workload;
-        own.exports.iter().try_for_each(|target| executor::check_workload(target, workload))?;
-        executor::check_pipeline_only(&targets(&own), &loaded.problem.cluster, own.pipeline_only)?;
+        request.exports.iter().try_for_each(|target| executor::check_workload(target, workload))?;
+        executor::check_pipeline_only(
+            &targets(&request),
+            &loaded.problem.cluster,
+            request.pipeline_only,
+        )?;
         Ok(loaded)
     };
     let strict = Watch { after: Duration::ZERO, ..watch.clone() };
@@ -207,8 +211,8 @@ fn finished(
 fn publish(follower: &mut dyn Follower, loaded: &Loaded, most: Nanos, event: &Event<Problem>) {
     let objective = loaded.problem.objective.name();
     let shown = |value: Nanos| value.to_string();
-    tell(follower, event, (objective, &shown), |algorithm, value, bound, own| {
-        let (plan, timeline) = (&own.plan, &own.timeline);
+    tell(follower, event, (objective, &shown), |algorithm, value, bound, solution| {
+        let (plan, timeline) = (&solution.plan, &solution.timeline);
         let trust = Trust::of(&loaded.problem, plan, timeline);
         let bound = Bound { value: bound.value.min(most), ..bound };
         let found = Found { algorithm, plan, timeline, value, bound: bound.into() };

@@ -89,8 +89,8 @@ fn put(
         Reference::new(&cluster.name, digest::cluster(cluster)),
         Reference::new(&profile.name, digest::profile(profile)),
     ];
-    let others = mismatch::others(document, &given, |what, own, now| {
-        let other = mismatched(what, own, now);
+    let others = mismatch::others(document, &given, |what, stated, now| {
+        let other = mismatched(what, stated, now);
         match (flags.allow_mismatch, what) {
             (true, _) => other,
             (false, "model") => {
@@ -195,15 +195,16 @@ fn tasks(on: &OnProblem) -> Result<&TaskGraph, Violation> {
 /// A plan that can't be replayed is illegal.
 pub fn timeline(on: &OnProblem) -> Result<&Arc<Timeline>, Diagnostic> {
     let problem = &on.loaded.problem;
-    let replay = || tasks(on).and_then(|own| replay_tasks(problem, &on.plan, own)).map(Arc::new);
+    let replay =
+        || tasks(on).and_then(|tasks| replay_tasks(problem, &on.plan, tasks)).map(Arc::new);
     on.timeline.get_or_init(replay).as_ref().map_err(|violation| violation.diagnostic(problem))
 }
 
 fn trust<'o>(on: &'o OnProblem, timeline: &Timeline) -> &'o Trust {
     let path = || {
         let tasks = tasks(on).ok();
-        tasks.map_or_else(Vec::new, |own| {
-            critical::path_of_tasks(&on.loaded.problem, &on.plan, timeline, own)
+        tasks.map_or_else(Vec::new, |tasks| {
+            critical::path_of_tasks(&on.loaded.problem, &on.plan, timeline, tasks)
         })
     };
     on.trust.get_or_init(|| Trust::of_path(&on.loaded.problem, path()))
@@ -217,15 +218,15 @@ fn trust<'o>(on: &'o OnProblem, timeline: &Timeline) -> &'o Trust {
 pub fn with_all(on: Arc<OnProblem>) -> Result<Replayed, Diagnostic> {
     thread::scope(|scope| {
         // Without a thread each is made when it is asked for.
-        let own = &on;
+        let shared = &on;
         let _ = thread::Builder::new().spawn_scoped(scope, || {
-            broken_rules(own);
+            broken_rules(shared);
         });
-        let times = timeline(own)?;
+        let times = timeline(shared)?;
         let _ = thread::Builder::new().spawn_scoped(scope, || {
-            trust(own, times);
+            trust(shared, times);
         });
-        self::on(Arc::clone(own))
+        self::on(Arc::clone(shared))
     })
 }
 

@@ -58,8 +58,8 @@ pub fn devices(
         Column::Number("usable"),
         Column::RestName("largest at the peak"),
     ];
-    let is_used = |own: &&DeviceReport| is_all || own.compute_ns > 0 || own.peak.bytes > 0;
-    let rows = report.devices.iter().filter(is_used).map(|own| row(problem, report, own));
+    let is_used = |device: &&DeviceReport| is_all || device.compute_ns > 0 || device.peak.bytes > 0;
+    let rows = report.devices.iter().filter(is_used).map(|device| row(problem, report, device));
     (columns, rows.collect())
 }
 

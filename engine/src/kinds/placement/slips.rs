@@ -35,12 +35,12 @@ pub(super) fn named(
     model: &Path,
     flags: &ProblemRequest,
 ) -> Diagnostic {
-    let own = &flags.model;
+    let model_flags = &flags.model;
     let is_asked = flags.workload.is_some()
         || flags.optimizer.is_some()
-        || own.dtype.is_some()
-        || own.batch.is_some()
-        || own.micro_batch.is_some();
+        || model_flags.dtype.is_some()
+        || model_flags.batch.is_some()
+        || model_flags.micro_batch.is_some();
     if is_asked {
         return mismatch;
     }
@@ -78,7 +78,7 @@ fn digest(
 }
 
 /// Workloads with one member changed, the likely ones first.
-fn slips(own: &Workload) -> Vec<Slip> {
+fn slips(planned: &Workload) -> Vec<Slip> {
     const DTYPES: [DType; 5] = [DType::Bf16, DType::F16, DType::F32, DType::F8, DType::F64];
     let mut found = Vec::new();
     let mut add = |member, stated: String, derived: String, workload: Workload| {
@@ -91,18 +91,23 @@ fn slips(own: &Workload) -> Vec<Slip> {
         Mode::Training => "training".to_owned(),
     };
     for other in [Mode::Inference, Mode::Training] {
-        add("workload.mode", mode(own.mode), mode(other), Workload { mode: other, ..own.clone() });
+        add(
+            "workload.mode",
+            mode(planned.mode),
+            mode(other),
+            Workload { mode: other, ..planned.clone() },
+        );
     }
     for other in [Optimizer::AdamW, Optimizer::Sgd, Optimizer::Adafactor] {
-        let workload = Workload { optimizer: other, ..own.clone() };
-        add("workload.optimizer", own.optimizer.name().into(), other.name().into(), workload);
+        let workload = Workload { optimizer: other, ..planned.clone() };
+        add("workload.optimizer", planned.optimizer.name().into(), other.name().into(), workload);
     }
-    let dtype = |own: Option<DType>| own.map_or("none", DType::name).to_owned();
+    let dtype = |dtype: Option<DType>| dtype.map_or("none", DType::name).to_owned();
     for other in DTYPES.map(Some).into_iter().chain([None]) {
-        let workload = Workload { dtype: other, ..own.clone() };
-        add("workload.dtype", dtype(own.dtype), dtype(other), workload);
+        let workload = Workload { dtype: other, ..planned.clone() };
+        add("workload.dtype", dtype(planned.dtype), dtype(other), workload);
     }
-    let size = |own: Option<u64>| own.map_or("none".to_owned(), |own| own.to_string());
+    let size = |size: Option<u64>| size.map_or("none".to_owned(), |size| size.to_string());
     let powers = (SMALL.ilog2() + 1..=LARGE).map(|power| 1 << power);
     let sizes: Vec<Option<u64>> =
         [None].into_iter().chain((1..=SMALL).chain(powers).map(Some)).collect();
@@ -111,13 +116,13 @@ fn slips(own: &Workload) -> Vec<Slip> {
         _ => true,
     };
     for other in &sizes {
-        if divides(own.micro_batch, *other) {
-            let workload = Workload { batch: *other, ..own.clone() };
-            add("workload.batch", size(own.batch), size(*other), workload);
+        if divides(planned.micro_batch, *other) {
+            let workload = Workload { batch: *other, ..planned.clone() };
+            add("workload.batch", size(planned.batch), size(*other), workload);
         }
-        if divides(*other, own.batch) {
-            let workload = Workload { micro_batch: *other, ..own.clone() };
-            add("workload.micro_batch", size(own.micro_batch), size(*other), workload);
+        if divides(*other, planned.batch) {
+            let workload = Workload { micro_batch: *other, ..planned.clone() };
+            add("workload.micro_batch", size(planned.micro_batch), size(*other), workload);
         }
     }
     found

@@ -67,21 +67,21 @@ fn bound(
     stated: Option<&CostDocument>,
     cancel: &Arc<AtomicBool>,
 ) -> (Bound, Option<Diagnostic>) {
-    let own = (objective::row(problem.objective).bound)(problem);
-    let Some(document) = stated else { return (own, None) };
+    let simple = (objective::row(problem.objective).bound)(problem);
+    let Some(document) = stated else { return (simple, None) };
     let stated = Nanos(document.bound_ns);
     if stated == Nanos::ZERO {
         return (Bound { value: stated, method: "none" }, None);
     }
-    if stated <= own.value {
-        return (Bound { value: stated, ..own }, None);
+    if stated <= simple.value {
+        return (Bound { value: stated, ..simple }, None);
     }
     let Some((recipe, method)) = prover(problem.objective, &document.bound_method) else {
-        return (own, None);
+        return (simple, None);
     };
     // No plan is below a bound, and this one is.
     let Some(recipe) = registry::recipe(recipe).ok().filter(|_| stated <= value) else {
-        return (own, None);
+        return (simple, None);
     };
     let (time, cancel) = (Some(CONFIRMING), Arc::clone(cancel));
     let request = Request { recipe, limits: Limits { time, cancel, ..Limits::default() } };
@@ -90,10 +90,10 @@ fn bound(
     let (best, least, why) = match &solved {
         Ok(outcome) => (outcome.bound.into(), Some(outcome.value), outcome.stop.name().to_owned()),
         // Nor has it proved a bound of such a problem before.
-        Err(none) if none.reason == Reason::Unsupported => return (own, None),
-        Err(none) => (own, None, none.diagnostic.message.clone()),
+        Err(none) if none.reason == Reason::Unsupported => return (simple, None),
+        Err(none) => (simple, None, none.diagnostic.message.clone()),
     };
-    let best = if best.value > own.value { best } else { own };
+    let best = if best.value > simple.value { best } else { simple };
     if stated <= best.value {
         return (Bound { value: stated, ..best }, None);
     }

@@ -61,7 +61,7 @@ impl Trust {
 
     /// `21.9 to 27.6 ms`: where the step lies in eight of ten cases.
     pub fn range(&self) -> Option<String> {
-        self.interval.map(|own| range(own.low, own.high))
+        self.interval.map(|interval| range(interval.low, interval.high))
     }
 }
 
@@ -103,8 +103,8 @@ pub fn print(trust: &Trust, on: &Loaded, report: &Report, rows: Rows, page: &Pag
 /// ` (72 % of what was recorded is time in which nothing ran)`, where that is half a percent or more.
 fn idle(summary: &Summary) -> String {
     let sum = |of: &dyn Fn(&Recorded) -> f64| summary.recorded.iter().map(of).sum::<f64>();
-    let idle = sum(&|own| own.idle_time.get() as f64);
-    let ran = sum(&|own| own.op_time.get() as f64 * own.landed_share);
+    let idle = sum(&|recorded| recorded.idle_time.get() as f64);
+    let ran = sum(&|recorded| recorded.op_time.get() as f64 * recorded.landed_share);
     let percent = if idle > 0.0 { idle / (idle + ran) * 100.0 } else { 0.0 };
     if percent < 0.5 {
         return String::new();

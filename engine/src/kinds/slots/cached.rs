@@ -77,7 +77,7 @@ impl Cached {
         let serving =
             setting.cluster.kinds.first().and_then(|kind| Serving::of(kind, dtype(setting)));
         let last = setting.layers.last().map_or(0, |layer| *layer as usize);
-        let serving = serving.map(|own| own.holding(setting.model.held(last)));
+        let serving = serving.map(|serving| serving.holding(setting.model.held(last)));
         let serving = serving.ok_or_else(|| {
             let message = "the kind of device states no peak rate or no memory bandwidth";
             Diagnostic::input("no-rates", message)
@@ -88,7 +88,7 @@ impl Cached {
         let per_token = setting.experts.per_token as usize;
         let problem = Problem { needs, n_devices, slots: room.slots, per_token, seed };
         let (weights, at_least) = (room.weights, None);
-        let own = Self { problem, visits, tokens, is_traced, at_least, weights, link, serving };
+        let cached = Self { problem, visits, tokens, is_traced, at_least, weights, link, serving };
         let warning = room.is_by_memory.then(|| {
             let message = format!(
                 "a device's memory holds {} experts: keys, values and activations are not counted",
@@ -97,7 +97,7 @@ impl Cached {
             Diagnostic::warning("no-room-kept", message)
                 .hint("leave room for them with fewer slots, such as expertflow(slots=N)")
         });
-        Ok((own, warning))
+        Ok((cached, warning))
     }
 
     /// As [`Self::new`], of a trace as it is read, and with tokens in other places.
@@ -112,10 +112,10 @@ impl Cached {
     ) -> Result<(Vec<Self>, Option<Diagnostic>), Diagnostic> {
         let (mut found, mut warning) = (Vec::new(), None);
         for Routing { needs, visits, tokens, at_least } in all {
-            let own = Self::new(setting, choices, (needs, visits, tokens, true), seed)?;
+            let made = Self::new(setting, choices, (needs, visits, tokens, true), seed)?;
             let at_least = (!found.is_empty()).then_some(at_least);
-            found.push(Self { at_least, ..own.0 });
-            warning = own.1;
+            found.push(Self { at_least, ..made.0 });
+            warning = made.1;
         }
         Ok((found, warning))
     }
@@ -130,13 +130,13 @@ impl Cached {
     ) -> Steps {
         let mut by_layer: Vec<(u32, Vec<f64>, Vec<f64>)> = Vec::new();
         for ((layers, visits), shares) in visits.iter().zip(all_shares(visits)) {
-            by_layer.extend(layers.iter().map(|own| (*own, visits.clone(), shares.clone())));
+            by_layer.extend(layers.iter().map(|layer| (*layer, visits.clone(), shares.clone())));
         }
         by_layer.sort_by_key(|(layer, ..)| *layer);
-        let shares: Vec<Vec<f64>> = by_layer.iter().map(|(_, _, own)| own.clone()).collect();
+        let shares: Vec<Vec<f64>> = by_layer.iter().map(|(_, _, shares)| shares.clone()).collect();
         let per_token = setting.experts.per_token as usize;
         let needs = drawn(&shares, (per_token, tokens), (choices.steps, seed));
-        let visits = by_layer.into_iter().map(|(_, own, _)| own).collect();
+        let visits = by_layer.into_iter().map(|(_, visits, _)| visits).collect();
         (needs, visits, vec![u32::try_from(tokens).unwrap_or(u32::MAX)], false)
     }
 
@@ -154,7 +154,7 @@ impl Cached {
 
     /// Seconds that all steps compute for, and those that they wait for experts.
     #[must_use]
-    pub fn times(&self, setting: &Setting, held: &[Held]) -> [f64; 2] {
+    pub fn times(&self, setting: &Setting, holdings: &[Held]) -> [f64; 2] {
         let n_devices = self.problem.n_devices.max(1);
         let kinds: Vec<usize> = setting.model.kinds().collect();
         let homes = homes(setting.experts.n_experts as usize, n_devices);
@@ -162,7 +162,7 @@ impl Cached {
         let mut steps: Vec<_> = self.problem.needs.iter().map(Needs::steps).collect();
         let n_steps = self.problem.needs.first().map_or(0, Needs::n_steps);
         let (mut compute, mut exposed) = (0.0, 0.0);
-        let mut fetched: Vec<Vec<_>> = held.iter().map(fetches).collect();
+        let mut fetched: Vec<Vec<_>> = holdings.iter().map(fetches).collect();
         let mut over = vec![OverLink::default(); n_devices];
         let mut local = vec![0_u64; n_devices];
         for step in 0..n_steps {
@@ -174,7 +174,7 @@ impl Cached {
                 for expert in steps.step().unwrap_or_default() {
                     local[homes[usize::from(*expert)]] += 1;
                 }
-                let kind = setting.layers.get(at).and_then(|own| kinds.get(*own as usize));
+                let kind = setting.layers.get(at).and_then(|layer| kinds.get(*layer as usize));
                 let Some(group) = kind.and_then(|kind| setting.model.groups.get(*kind)) else {
                     continue;
                 };
@@ -186,8 +186,8 @@ impl Cached {
                 let price = || self.serving.layer_s(&group.card, load, self.weights.expert);
                 let key = (kind.copied().unwrap_or_default(), load);
                 let seconds = *prices.entry(key).or_insert_with(price);
-                for (over, own) in over.iter_mut().zip(fetched) {
-                    let fetched = own.next().unwrap_or_default();
+                for (over, fetches) in over.iter_mut().zip(fetched) {
+                    let fetched = fetches.next().unwrap_or_default();
                     over.ahead_s = self.over_link_s(fetched.ahead);
                     over.missed_s = self.over_link_s(fetched.missed);
                 }
@@ -200,30 +200,34 @@ impl Cached {
 
     /// What is decided, and its figures.
     #[must_use]
-    pub fn document(&self, setting: &Setting, held: &[Held]) -> ExpertsDocument {
+    pub fn document(&self, setting: &Setting, holdings: &[Held]) -> ExpertsDocument {
         let n_devices = self.problem.n_devices;
         let homes = homes(setting.experts.n_experts as usize, n_devices);
         let device = |home: &usize| {
-            let own = setting.cluster.devices.get(*home);
-            vec![own.map(|own| own.name.clone()).unwrap_or_default()]
+            let device = setting.cluster.devices.get(*home);
+            vec![device.map(|device| device.name.clone()).unwrap_or_default()]
         };
-        let layer = |(at, own): (usize, &Held)| ExpertLayersDocument {
+        let layer = |(at, holding): (usize, &Held)| ExpertLayersDocument {
             layers: setting.layers.get(at).copied().into_iter().collect(),
-            slots: own.slots as u32,
+            slots: holding.slots as u32,
             visits: self.visits.get(at).cloned().unwrap_or_default(),
             devices_of_expert: homes.iter().map(device).collect(),
-            resident: resident(own),
-            prefetch: own.prefetch.iter().map(|own| u32::from(*own)).collect(),
-            cache: self.problem.needs.get(at).map(|needs| cache(needs, own, (&homes, n_devices))),
+            resident: resident(holding),
+            prefetch: holding.prefetch.iter().map(|expert| u32::from(*expert)).collect(),
+            cache: self
+                .problem
+                .needs
+                .get(at)
+                .map(|needs| cache(needs, holding, (&homes, n_devices))),
             ..ExpertLayersDocument::default()
         };
-        let [compute_s, exposed_s] = self.times(setting, held);
-        let slots: usize = held.iter().map(|own| own.slots).sum();
+        let [compute_s, exposed_s] = self.times(setting, holdings);
+        let slots: usize = holdings.iter().map(|holding| holding.slots).sum();
         let most = self.tokens.iter().copied().max().unwrap_or_default();
         ExpertsDocument {
             tokens: Some(u64::from(most).max(1)),
             groups: Some(1),
-            layers: held.iter().enumerate().map(layer).collect(),
+            layers: holdings.iter().enumerate().map(layer).collect(),
             host: Some(HostDocument {
                 is_traced: self.is_traced,
                 steps: self.problem.needs.first().map_or(0, Needs::n_steps) as u64,
@@ -259,13 +263,13 @@ pub fn best(
     choices: &Choices,
     hold: &dyn Fn(&Problem) -> Option<Vec<Held>>,
 ) -> Option<ExpertsDocument> {
-    let of = |own: &Cached| Some(own.document(setting, &hold(&own.problem)?));
-    let own = of(all.first()?)?;
-    let Some(regrouped) = all.get(1) else { return Some(own) };
+    let of = |cached: &Cached| Some(cached.document(setting, &hold(&cached.problem)?));
+    let plain = of(all.first()?)?;
+    let Some(regrouped) = all.get(1) else { return Some(plain) };
     let other = of(regrouped)?;
-    let [in_order, changed] = [&own, &other].map(sums);
+    let [in_order, changed] = [&plain, &other].map(sums);
     let is_done = (changed.missed, changed.ahead) < (in_order.missed, in_order.ahead);
-    let mut found = if is_done { other } else { own };
+    let mut found = if is_done { other } else { plain };
     if let Some(host) = &mut found.host {
         host.regrouped = Some(RegroupedDocument {
             steps: choices.regroup as u64,
@@ -279,8 +283,8 @@ pub fn best(
 }
 
 /// By device what a layer's steps fetch.
-fn fetches(held: &Held) -> Vec<impl Iterator<Item = Fetched> + '_> {
-    held.devices.iter().map(|own| own.fetched.iter()).collect()
+fn fetches(holding: &Held) -> Vec<impl Iterator<Item = Fetched> + '_> {
+    holding.devices.iter().map(|device| device.fetched.iter()).collect()
 }
 
 /// Bytes of a device: all weights but the experts', slots, and a place for the expert that arrives where
@@ -293,33 +297,33 @@ fn memory(weights: &Weights, slots: usize, setting: &Setting) -> u64 {
 }
 
 /// What a layer holds at first, of all devices.
-fn resident(own: &Held) -> Vec<u32> {
-    let all = own.devices.iter().flat_map(|own| &own.resident);
-    let mut all: Vec<u32> = all.map(|own| u32::from(*own)).collect();
+fn resident(holding: &Held) -> Vec<u32> {
+    let all = holding.devices.iter().flat_map(|device| &device.resident);
+    let mut all: Vec<u32> = all.map(|expert| u32::from(*expert)).collect();
     all.sort_unstable();
     all
 }
 
 /// What a layer's steps needed and fetched.
-fn cache(needs: &Needs, own: &Held, (homes, n_devices): (&[usize], usize)) -> CacheDocument {
+fn cache(needs: &Needs, holding: &Held, (homes, n_devices): (&[usize], usize)) -> CacheDocument {
     let mut local = vec![0_usize; n_devices];
     let mut waves = 0;
     needs.each(|_, step| {
         local.fill(0);
         step.iter().for_each(|expert| local[homes[usize::from(*expert)]] += 1);
         let most = local.iter().max().copied().unwrap_or_default();
-        waves += most.div_ceil(own.slots.max(1)) as u64;
+        waves += most.div_ceil(holding.slots.max(1)) as u64;
     });
     CacheDocument {
         needed: needs.n_needed() as u64,
-        missed: own.devices.iter().map(|own| own.fetched.missed()).sum(),
-        ahead: own.devices.iter().map(|own| own.fetched.ahead()).sum(),
+        missed: holding.devices.iter().map(|device| device.fetched.missed()).sum(),
+        ahead: holding.devices.iter().map(|device| device.fetched.ahead()).sum(),
         waves,
     }
 }
 
 fn link(setting: &Setting) -> Result<RouteKind, Diagnostic> {
-    let node = setting.cluster.devices.first().and_then(|own| own.node);
+    let node = setting.cluster.devices.first().and_then(|device| device.node);
     let node = node.and_then(|node| setting.cluster.nodes.get(node.index()));
     node.and_then(|node| node.to_device.clone()).ok_or_else(|| {
         let message =
@@ -339,13 +343,13 @@ fn room(setting: &Setting, stated: Option<usize>) -> Result<Room, Diagnostic> {
     let all = n_layers * n_experts.div_ceil(n_devices);
     let fewest = n_layers * least(n_experts, n_devices, per_token);
     let limits = setting.cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit);
-    let holds = limits.map(|own| own.get()).min().map_or(all, |limit| {
+    let holds = limits.map(|limit| limit.get()).min().map_or(all, |limit| {
         let left = limit.saturating_sub(weights.others) / weights.expert.max(1);
         let left = usize::try_from(left).unwrap_or(usize::MAX);
         // One more where any has to arrive.
         if left >= all { all } else { left.saturating_sub(1) }
     });
-    let told = |code, message: String, hint: String| {
+    let refused = |code, message: String, hint: String| {
         Err(Diagnostic::usage(code, message)
             .fact("layers", n_layers)
             .fact("experts_per_token", per_token)
@@ -359,18 +363,18 @@ fn room(setting: &Setting, stated: Option<usize>) -> Result<Room, Diagnostic> {
             "a device's memory holds {holds} experts, and layers need {fewest}: the experts of \
              one token in each"
         );
-        return told("too-few-slots", message, "give devices with more memory".to_owned());
+        return refused("too-few-slots", message, "give devices with more memory".to_owned());
     }
     if slots < fewest {
         let message = format!(
             "{slots} slots of all layers, which need {fewest}: the experts of one token in each"
         );
-        return told("too-few-slots", message, format!("give slots={fewest} or more"));
+        return refused("too-few-slots", message, format!("give slots={fewest} or more"));
     }
     if slots > holds {
         let what = if holds == all { "a device has" } else { "a device's memory holds" };
         let message = format!("{slots} slots, and {what} {holds} experts");
-        return told("too-many-slots", message, format!("give slots={holds} at most"));
+        return refused("too-many-slots", message, format!("give slots={holds} at most"));
     }
     Ok(Room { weights, slots, is_by_memory: stated.is_none() && slots < all })
 }

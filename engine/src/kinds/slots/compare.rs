@@ -18,11 +18,11 @@ pub fn compare((a, b): (&PlanDocument, &PlanDocument), (rows, page): (Rows, &Pag
         "layer | #slots of A | #slots of B | #hits in A | #hits in B \
              | #resident in B alone",
     );
-    let hits = |own: &ExpertLayersDocument| hit_ratio(&own.cache.unwrap_or_default());
+    let hits = |entry: &ExpertLayersDocument| hit_ratio(&entry.cache.unwrap_or_default());
     let mut table = Vec::new();
     let mut layers = Vec::new();
     for two in &b.experts.layers {
-        let Some(one) = a.experts.layers.iter().find(|own| own.layers == two.layers) else {
+        let Some(one) = a.experts.layers.iter().find(|entry| entry.layers == two.layers) else {
             continue;
         };
         let new = two.resident.iter().filter(|expert| !one.resident.contains(expert)).count();
@@ -49,10 +49,14 @@ pub fn compare((a, b): (&PlanDocument, &PlanDocument), (rows, page): (Rows, &Pag
         1e3 * x.1,
         1e3 * y.1
     );
-    let own = |(hits, exposed): (f64, f64)| -> Value {
+    let figures = |(hits, exposed): (f64, f64)| -> Value {
         json!({ "hit_ratio": hits, "exposed_s": exposed })
     };
-    Compared { is_equal, differs, document: json!({ "a": own(x), "b": own(y), "layers": layers }) }
+    Compared {
+        is_equal,
+        differs,
+        document: json!({ "a": figures(x), "b": figures(y), "layers": layers }),
+    }
 }
 
 /// Hit ratio, and seconds that a step waits.

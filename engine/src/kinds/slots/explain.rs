@@ -17,9 +17,9 @@ use crate::request::subject::Subject;
 ///
 /// # Errors
 /// `unknown-device`.
-pub fn explain(on: Legal<'_, Slots>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
-    let Asked { subject, rows, page, .. } = *asked;
-    let held = match subject {
+pub fn explain(on: Legal<'_, Slots>, query: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let Asked { subject, rows, page, .. } = *query;
+    let device = match subject {
         Subject::Device(name) => Some(held(on, name, rows, page)?),
         _ => {
             table(on.plan, rows, page);
@@ -33,19 +33,19 @@ pub fn explain(on: Legal<'_, Slots>, asked: &Asked<'_>) -> Result<Value, Diagnos
         "missed": sum.missed,
         "ahead": sum.ahead,
         "host": on.plan.experts.host,
-        "device": held,
+        "device": device,
         "layers": on.plan.experts.layers.iter().map(layer).collect::<Vec<_>>(),
     }))
 }
 
-fn layer(own: &ExpertLayersDocument) -> Value {
+fn layer(entry: &ExpertLayersDocument) -> Value {
     json!({
-        "layers": own.layers,
-        "slots": own.slots,
-        "resident": own.resident,
-        "prefetch": own.prefetch,
-        "cache": own.cache,
-        "hit_ratio": hit_ratio(&own.cache.unwrap_or_default()),
+        "layers": entry.layers,
+        "slots": entry.slots,
+        "resident": entry.resident,
+        "prefetch": entry.prefetch,
+        "cache": entry.cache,
+        "hit_ratio": hit_ratio(&entry.cache.unwrap_or_default()),
     })
 }
 
@@ -54,16 +54,16 @@ fn held(on: Legal<'_, Slots>, name: &str, rows: Rows, page: &Page) -> Result<Val
     shared::device(&on.setting.setting, name)?;
     let columns = Column::row("layer | #slots | experts at first");
     let mut table = Vec::new();
-    let mut told = Vec::new();
-    for own in &on.plan.experts.layers {
+    let mut documents = Vec::new();
+    for entry in &on.plan.experts.layers {
         let is_here = |expert: &&u32| {
-            let devices = own.devices_of_expert.get(**expert as usize);
-            devices.is_some_and(|devices| devices.iter().any(|own| own == name))
+            let devices = entry.devices_of_expert.get(**expert as usize);
+            devices.is_some_and(|devices| devices.iter().any(|device| device == name))
         };
-        let experts: Vec<u32> = own.resident.iter().filter(is_here).copied().collect();
-        table.push(vec![ranges(&own.layers), own.slots.to_string(), ranges(&experts)]);
-        told.push(json!({ "layers": own.layers, "slots": own.slots, "experts": experts }));
+        let experts: Vec<u32> = entry.resident.iter().filter(is_here).copied().collect();
+        table.push(vec![ranges(&entry.layers), entry.slots.to_string(), ranges(&experts)]);
+        documents.push(json!({ "layers": entry.layers, "slots": entry.slots, "experts": experts }));
     }
     rows.table(&columns, table.into_iter(), page);
-    Ok(json!({ "name": name, "layers": told }))
+    Ok(json!({ "name": name, "layers": documents }))
 }

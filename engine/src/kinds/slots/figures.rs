@@ -12,21 +12,21 @@ use crate::answer::words::share as percent;
 #[must_use]
 pub fn sums(experts: &ExpertsDocument) -> CacheDocument {
     let mut sum = CacheDocument::default();
-    for own in experts.layers.iter().filter_map(|own| own.cache.as_ref()) {
-        sum.needed = sum.needed.saturating_add(own.needed);
-        sum.missed = sum.missed.saturating_add(own.missed);
-        sum.ahead = sum.ahead.saturating_add(own.ahead);
-        sum.waves = sum.waves.saturating_add(own.waves);
+    for cache in experts.layers.iter().filter_map(|entry| entry.cache.as_ref()) {
+        sum.needed = sum.needed.saturating_add(cache.needed);
+        sum.missed = sum.missed.saturating_add(cache.missed);
+        sum.ahead = sum.ahead.saturating_add(cache.ahead);
+        sum.waves = sum.waves.saturating_add(cache.waves);
     }
     sum
 }
 
 /// Share of what is needed that lies in slots when a layer begins.
 #[must_use]
-pub fn hit_ratio(own: &CacheDocument) -> f64 {
-    match own.needed {
+pub fn hit_ratio(cache: &CacheDocument) -> f64 {
+    match cache.needed {
         0 => 1.0,
-        needed => 1.0 - own.missed as f64 / needed as f64,
+        needed => 1.0 - cache.missed as f64 / needed as f64,
     }
 }
 
@@ -36,12 +36,12 @@ pub fn table(plan: &PlanDocument, rows: Rows, page: &Page) {
         "layer | #slots | #resident | #needed | #hits | #missed | #fetched ahead \
              | #waves",
     );
-    let row = |own: &ExpertLayersDocument| {
-        let cache = own.cache.unwrap_or_default();
+    let row = |entry: &ExpertLayersDocument| {
+        let cache = entry.cache.unwrap_or_default();
         vec![
-            ranges(&own.layers),
-            own.slots.to_string(),
-            own.resident.len().to_string(),
+            ranges(&entry.layers),
+            entry.slots.to_string(),
+            entry.resident.len().to_string(),
             cache.needed.to_string(),
             percent(hit_ratio(&cache)),
             cache.missed.to_string(),
@@ -59,15 +59,18 @@ pub fn sentences(plan: &PlanDocument) -> Vec<String> {
     let sum = sums(&plan.experts);
     let whence = if host.is_traced { "of the trace" } else { "drawn from routed tokens" };
     let steps = host.steps.max(1) as f64;
-    let regrouped = host.regrouped.map(|own| {
-        let words = if own.is_done { "change places" } else { "stay in their places" };
+    let regrouped = host.regrouped.map(|regrouped| {
+        let words = if regrouped.is_done { "change places" } else { "stay in their places" };
         format!(
             "tokens of {} steps {words}: in order {} experts are needed and {} missed, and no places need \
              less than {}",
-            own.steps, own.needed_in_order, own.missed_in_order, own.needed_at_least
+            regrouped.steps,
+            regrouped.needed_in_order,
+            regrouped.missed_in_order,
+            regrouped.needed_at_least
         )
     });
-    let own = [
+    let lines = [
         format!(
             "{} steps {whence} need {} experts, {} of them in slots; {} misses, {} fetched ahead",
             host.steps,
@@ -85,9 +88,9 @@ pub fn sentences(plan: &PlanDocument) -> Vec<String> {
         format!(
             "a device holds {:.2} GB of weights in {} slots of {:.2} MB",
             host.memory_bytes as f64 / 1e9,
-            plan.experts.layers.iter().map(|own| u64::from(own.slots)).sum::<u64>(),
+            plan.experts.layers.iter().map(|entry| u64::from(entry.slots)).sum::<u64>(),
             host.expert_bytes as f64 / 1e6
         ),
     ];
-    own.into_iter().chain(regrouped).collect()
+    lines.into_iter().chain(regrouped).collect()
 }

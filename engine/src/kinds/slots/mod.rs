@@ -83,8 +83,9 @@ impl Kind for Slots {
 
     fn read(plan: &Arc<PlanDocument>, target: Target<'_>) -> Result<Read<Setting>, Diagnostic> {
         let setting = shared::read(plan, target)?;
-        let regroup = plan.experts.host.as_ref().and_then(|own| own.regrouped);
-        let regroup = regroup.map_or(1, |own| own.steps.min(MOST_TOKENS as u64) as usize);
+        let regroup = plan.experts.host.as_ref().and_then(|host| host.regrouped);
+        let regroup =
+            regroup.map_or(1, |regrouped| regrouped.steps.min(MOST_TOKENS as u64) as usize);
         let read = |file| Routing::all(&setting, file, regroup);
         let trace = target.routing_trace.map(read).transpose()?;
         let is_traced = trace.is_some();
@@ -93,14 +94,14 @@ impl Kind for Slots {
         Ok(Read { setting: Setting { setting, trace, is_traced }, warnings, others })
     }
 
-    fn judge(own: &mut Setting, plan: &PlanDocument) -> Result<Placed, Vec<Diagnostic>> {
-        let (setting, trace) = (&own.setting, own.trace.take());
+    fn judge(setting: &mut Setting, plan: &PlanDocument) -> Result<Placed, Vec<Diagnostic>> {
+        let (setting, trace) = (&setting.setting, setting.trace.take());
         let placed = Placed::of(setting, plan);
         let mut found = shared::of_step(setting, plan);
         found.extend(shared::of_layers(setting, plan));
         if found.is_empty() {
-            let law = |(at, own): (usize, &ExpertLayersDocument)| {
-                by_law((setting, plan), own, &format!("experts.layers[{at}].visits"))
+            let law = |(at, entry): (usize, &ExpertLayersDocument)| {
+                by_law((setting, plan), entry, &format!("experts.layers[{at}].visits"))
             };
             found.extend(plan.experts.layers.iter().enumerate().filter_map(law));
             found.extend(verify::violations((setting, plan), &placed, trace));
@@ -111,17 +112,17 @@ impl Kind for Slots {
     fn told(on: Legal<'_, Self>) -> Told {
         let experts = &on.plan.experts;
         let hits = hit_ratio(&sums(experts));
-        let is_traced = experts.host.as_ref().is_some_and(|own| own.is_traced);
+        let is_traced = experts.host.as_ref().is_some_and(|host| host.is_traced);
         let not_judged: &[&str] = if is_traced && !on.setting.is_traced { &OF_TRACE } else { &[] };
-        let told = format!(
+        let summary = format!(
             "the plan is legal: {} layers in slots, hits {}",
             experts.layers.len(),
             percent(hits)
         );
         let sentence = match not_judged.is_empty() {
-            true => told,
+            true => summary,
             false => format!(
-                "{told} as stated; not judged: {}, which --routing-trace is needed for",
+                "{summary} as stated; not judged: {}, which --routing-trace is needed for",
                 not_judged.join(", ")
             ),
         };
@@ -131,9 +132,9 @@ impl Kind for Slots {
 
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
         let experts = &on.plan.experts;
-        let of = |own: &ExpertLayersDocument| {
-            let slots = own.slots as usize;
-            own.layers.iter().map(move |layer| (*layer, slots)).collect::<Vec<_>>()
+        let of = |entry: &ExpertLayersDocument| {
+            let slots = entry.slots as usize;
+            entry.layers.iter().map(move |layer| (*layer, slots)).collect::<Vec<_>>()
         };
         let mut layers: Vec<(u32, usize)> = experts.layers.iter().flat_map(of).collect();
         layers.sort_unstable();

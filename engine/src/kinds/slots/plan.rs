@@ -46,30 +46,30 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
             .hint("plan with --phase prefill or decode, or place copies with expert-placement"));
     }
     let (seed, sequence_length) = (request.limits.seed, request.training.sequence_length);
-    let read = move |own: &PlanRequest| read(own, &choices, seed);
-    let search = move |(asked, all): &(Asked, Vec<Cached>), control: &Arc<Control>| {
+    let read = move |request: &PlanRequest| read(request, &choices, seed);
+    let search = move |(job, all): &(Asked, Vec<Cached>), control: &Arc<Control>| {
         let hold = |problem: &Problem| door.0(problem, &choices, control);
-        let found = best(&asked.setting, all, &choices, &hold)?;
+        let found = best(&job.setting, all, &choices, &hold)?;
         Some(ExpertsDocument { sequence_length, ..found })
     };
     let found = watched((request, used.entry.name), run, read, search)?;
-    let Some(((asked, _), experts, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
+    let Some(((job, _), experts, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let context = ExpertsContext {
-        model: &asked.setting.model,
-        cluster: &asked.setting.cluster,
-        phase: asked.phase,
-        batch: asked.batch,
-        request: &asked.request,
+        model: &job.setting.model,
+        cluster: &job.setting.cluster,
+        phase: job.phase,
+        batch: job.batch,
+        request: &job.request,
         objective: OBJECTIVE,
         algorithm: &used.to_string(),
     };
     let plan = PlanDocument::from_experts(experts, &context);
-    let warnings = asked.warnings.clone();
-    let (setting, judged) = (slots::Setting::untraced(asked.setting), Placed::default());
+    let warnings = job.warnings.clone();
+    let (setting, judged) = (slots::Setting::untraced(job.setting), Placed::default());
     let figures = figures(&plan.experts);
     let made = (plan, figures, StopReason::Finished.name(), elapsed_s);
     let on = (&setting, &judged);
-    let step = format!("{} of {} samples", asked.phase.name(), asked.batch);
+    let step = format!("{} of {} samples", job.phase.name(), job.batch);
     frame::found::<Slots, _>((request, run), on, made, warnings, |report, page| {
         let mut screen =
             Screen::of_step(&report.plan, &step, &load::describe(&setting.setting.cluster));
@@ -93,42 +93,44 @@ struct Asked {
 
 /// Reads model, cluster, and a trace or routed tokens.
 fn read(
-    own: &PlanRequest,
+    request: &PlanRequest,
     choices: &Choices,
     seed: u64,
 ) -> Result<(Asked, Vec<Cached>), Diagnostic> {
-    let sequence = own.training.sequence_length;
+    let sequence = request.training.sequence_length;
     // The size of a step is none of the graph's that a model is read from.
-    let mut flags = own.problem.model.clone();
+    let mut flags = request.problem.model.clone();
     flags.batch = None;
-    let setting = Setting::read((&own.model, &flags, sequence), own.problem.cluster.as_deref())?;
+    let setting =
+        Setting::read((&request.model, &flags, sequence), request.problem.cluster.as_deref())?;
     setting.n_experts()?;
     let mut warnings = setting.warnings.clone();
-    let (phase, batch) = (own.phase.unwrap_or_default(), own.problem.model.batch.unwrap_or(1));
-    let skew = own.training.expert_skew.as_ref();
-    let (cached, warning) = match &own.routing_trace {
+    let (phase, batch) =
+        (request.phase.unwrap_or_default(), request.problem.model.batch.unwrap_or(1));
+    let skew = request.training.expert_skew.as_ref();
+    let (cached, warning) = match &request.routing_trace {
         Some(file) => {
             check_sources(skew)?;
-            warnings.extend(stated(own));
+            warnings.extend(stated(request));
             let all = Routing::all(&setting, file, choices.regroup)?;
             Cached::of_trace(&setting, choices, all, seed)?
         }
         None => {
-            warnings.extend(assumed_of_phase(own, phase, setting.sequence));
+            warnings.extend(assumed_of_phase(request, phase, setting.sequence));
             let tokens = setting.tokens(phase, batch)?;
             let visits = setting.visits(skew)?;
             let steps = Cached::drawn(&setting, &visits, tokens, (choices, seed));
-            let (own, warning) = Cached::new(&setting, choices, steps, seed)?;
-            (vec![own], warning)
+            let (cached, warning) = Cached::new(&setting, choices, steps, seed)?;
+            (vec![cached], warning)
         }
     };
     warnings.extend(warning);
-    Ok((Asked { setting, phase, batch, request: law(own), warnings }, cached))
+    Ok((Asked { setting, phase, batch, request: law(request), warnings }, cached))
 }
 
 /// What says nothing beside a trace, whose steps have their own tokens.
-fn stated(own: &PlanRequest) -> Option<Diagnostic> {
-    let flag = match (own.problem.model.batch, own.training.sequence_length) {
+fn stated(request: &PlanRequest) -> Option<Diagnostic> {
+    let flag = match (request.problem.model.batch, request.training.sequence_length) {
         (Some(_), _) => "--batch",
         (None, Some(_)) => "--sequence-length",
         (None, None) => return None,

@@ -28,13 +28,13 @@ pub enum Pass {
 #[must_use]
 pub fn alike(setting: &Setting, parts: &[Parts]) -> Vec<(Vec<u32>, Parts)> {
     let mut entries: Vec<(usize, Vec<u32>, Parts)> = Vec::new();
-    for ((layer, kind), own) in (0..).zip(&setting.model.layers).zip(parts) {
-        match entries.iter_mut().find(|(other, _, parts)| other == kind && parts == own) {
+    for ((layer, kind), of_layer) in (0..).zip(&setting.model.layers).zip(parts) {
+        match entries.iter_mut().find(|(other, _, parts)| other == kind && parts == of_layer) {
             Some((_, layers, _)) => layers.push(layer),
-            None => entries.push((*kind, vec![layer], *own)),
+            None => entries.push((*kind, vec![layer], *of_layer)),
         }
     }
-    entries.into_iter().map(|(_, layers, own)| (layers, own)).collect()
+    entries.into_iter().map(|(_, layers, parts)| (layers, parts)).collect()
 }
 
 /// The pieces of a pass of a layer and seconds of the gradients beside them; `None` where it has no
@@ -42,10 +42,10 @@ pub fn alike(setting: &Setting, parts: &[Parts]) -> Vec<(Vec<u32>, Parts)> {
 #[must_use]
 pub fn of_pass(setting: &Setting, layer: u32, parts: &Parts, pass: Pass) -> Option<Cell> {
     let kind = setting.model.layers.get(layer as usize)?;
-    let own = setting.model.kinds.get(*kind)?;
+    let kind = setting.model.kinds.get(*kind)?;
     let (times, n, bytes) = match pass {
-        Pass::Forward => (&own.forward, parts.forward, 0),
-        Pass::Backward => (&own.backward, parts.backward, parts.gradient_bytes),
+        Pass::Forward => (&kind.forward, parts.forward, 0),
+        Pass::Backward => (&kind.backward, parts.backward, parts.gradient_bytes),
     };
     let times = times.get((n as usize).checked_sub(1)?)?;
     Some(cell(times, n, setting.model.reduce.seconds(bytes)))
@@ -63,27 +63,27 @@ pub fn name(entry: usize, pass: Pass) -> String {
 
 /// The plan document: cells in the orders of the replay, or as they are stated.
 #[must_use]
-pub fn document(setting: &Setting, parts: &[Parts], asked: &Asked, bound_s: f64) -> PlanDocument {
+pub fn document(setting: &Setting, parts: &[Parts], recipe: &Asked, bound_s: f64) -> PlanDocument {
     let entries = alike(setting, parts);
     let mut cells = Vec::new();
-    for (at, (layers, own)) in entries.iter().enumerate() {
+    for (at, (layers, parts)) in entries.iter().enumerate() {
         for pass in [Pass::Forward, Pass::Backward] {
             let first = layers.first().copied().unwrap_or_default();
-            let Some(cell) = of_pass(setting, first, own, pass) else { continue };
+            let Some(cell) = of_pass(setting, first, parts, pass) else { continue };
             let times = replay(&cell, &Slowdowns::default());
-            let orders = times.map(|own| own.orders).unwrap_or_default();
+            let orders = times.map(|times| times.orders).unwrap_or_default();
             cells.push(stated(name(at, pass), &cell, &orders));
         }
     }
-    let layers = entries.into_iter().map(|(layers, own)| ExpertLayersDocument {
+    let layers = entries.into_iter().map(|(layers, parts)| ExpertLayersDocument {
         layers,
-        r_fwd: Some(own.forward),
-        r_bwd: Some(own.backward),
-        gradient_bytes: Some(own.gradient_bytes),
-        others_gradient_bytes: Some(own.others_gradient_bytes),
+        r_fwd: Some(parts.forward),
+        r_bwd: Some(parts.backward),
+        gradient_bytes: Some(parts.gradient_bytes),
+        others_gradient_bytes: Some(parts.others_gradient_bytes),
         ..ExpertLayersDocument::default()
     });
-    let tokens = StepPhase::Training.tokens(asked.batch, setting.run.sequence);
+    let tokens = StepPhase::Training.tokens(recipe.batch, setting.run.sequence);
     let experts = ExpertsDocument {
         sequence_length: Some(setting.run.sequence),
         tokens: Some(tokens),
@@ -94,10 +94,10 @@ pub fn document(setting: &Setting, parts: &[Parts], asked: &Asked, bound_s: f64)
         model: &setting.run.model,
         cluster: &setting.run.cluster,
         phase: StepPhase::Training,
-        batch: asked.batch,
-        request: &asked.request,
+        batch: recipe.batch,
+        request: &recipe.request,
         objective: OBJECTIVE,
-        algorithm: &asked.algorithm,
+        algorithm: &recipe.algorithm,
     };
     let ns = |seconds: f64| (seconds * 1e9).round() as u64;
     let step_ns = ns(setting.model.seconds(parts));
@@ -110,10 +110,10 @@ pub fn document(setting: &Setting, parts: &[Parts], asked: &Asked, bound_s: f64)
 #[must_use]
 pub fn parts(plan: &PlanDocument, n_layers: usize) -> Vec<Parts> {
     let mut all = vec![Parts::default(); n_layers];
-    for own in &plan.experts.layers {
-        for layer in &own.layers {
+    for entry in &plan.experts.layers {
+        for layer in &entry.layers {
             if let Some(parts) = all.get_mut(*layer as usize) {
-                *parts = of_entry(own);
+                *parts = of_entry(entry);
             }
         }
     }
@@ -122,12 +122,12 @@ pub fn parts(plan: &PlanDocument, n_layers: usize) -> Vec<Parts> {
 
 /// What an entry decides.
 #[must_use]
-pub fn of_entry(own: &ExpertLayersDocument) -> Parts {
+pub fn of_entry(entry: &ExpertLayersDocument) -> Parts {
     Parts {
-        forward: own.r_fwd.unwrap_or_default(),
-        backward: own.r_bwd.unwrap_or_default(),
-        gradient_bytes: own.gradient_bytes.unwrap_or_default(),
-        others_gradient_bytes: own.others_gradient_bytes.unwrap_or_default(),
+        forward: entry.r_fwd.unwrap_or_default(),
+        backward: entry.r_bwd.unwrap_or_default(),
+        gradient_bytes: entry.gradient_bytes.unwrap_or_default(),
+        others_gradient_bytes: entry.others_gradient_bytes.unwrap_or_default(),
     }
 }
 
@@ -143,11 +143,11 @@ pub fn unsplit_s(setting: &Setting) -> f64 {
 
 /// What of a document [`document`] would derive from the same decisions, with the bound of a search.
 #[must_use]
-pub fn derived(setting: &Setting, plan: &PlanDocument, asked: &Asked) -> PlanDocument {
+pub fn derived(setting: &Setting, plan: &PlanDocument, recipe: &Asked) -> PlanDocument {
     let bound_s = fsmoe::solve(&setting.model).bound_s;
-    let mut own = document(setting, &parts(plan, setting.model.layers.len()), asked, bound_s);
+    let mut derived = document(setting, &parts(plan, setting.model.layers.len()), recipe, bound_s);
     // Orders are judged for themselves.
-    own.schedule.cells.clone_from(&plan.schedule.cells);
-    own.experts.layers.clone_from(&plan.experts.layers);
-    own
+    derived.schedule.cells.clone_from(&plan.schedule.cells);
+    derived.experts.layers.clone_from(&plan.experts.layers);
+    derived
 }

@@ -20,8 +20,8 @@ use crate::kinds::kind::{Asked, Legal};
 ///
 /// # Errors
 /// `unknown-layer`.
-pub fn explain(on: Legal<'_, Streams>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
-    let Asked { layer, rows, page, .. } = *asked;
+pub fn explain(on: Legal<'_, Streams>, query: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let Asked { layer, rows, page, .. } = *query;
     if let Some(layer) = layer {
         return of_layer(on, layer, rows, page);
     }
@@ -51,25 +51,25 @@ fn of_layer(
     check_layer(layer, on.judged.len())?;
     let parts = on.judged.get(layer as usize).copied().unwrap_or_default();
     let columns = Column::row("pass | stream | op | #part | #start, ms | #end, ms");
-    let (mut table, mut told) = (Vec::new(), Vec::new());
+    let (mut table, mut documents) = (Vec::new(), Vec::new());
     for (pass, name) in [(Pass::Forward, "forward"), (Pass::Backward, "backward")] {
         let Some(cell) = of_pass(on.setting, layer, &parts, pass) else { continue };
         let Ok(times) = replay(&cell, &Slowdowns::default()) else { continue };
         for (stream, order) in cell.streams.iter().zip(&times.orders) {
             for piece in order {
-                let (own, span) = (&cell.pieces[*piece], times.spans[*piece]);
-                let op = OPS.get(own.op as usize).copied().unwrap_or_default();
+                let (piece, span) = (&cell.pieces[*piece], times.spans[*piece]);
+                let op = OPS.get(piece.op as usize).copied().unwrap_or_default();
                 let ms = |seconds: f64| format!("{:.3}", seconds * 1e3);
                 table.push(vec![
                     name.to_owned(),
                     stream.resource.name().to_owned(),
                     op.to_owned(),
-                    own.part.to_string(),
+                    piece.part.to_string(),
                     ms(span.start_s),
                     ms(span.end_s),
                 ]);
-                told.push(json!({
-                    "pass": name, "stream": stream.resource.name(), "op": op, "part": own.part,
+                documents.push(json!({
+                    "pass": name, "stream": stream.resource.name(), "op": op, "part": piece.part,
                     "start_s": span.start_s, "end_s": span.end_s,
                 }));
             }
@@ -79,26 +79,26 @@ fn of_layer(
         page.line(&format!("layer {layer} has no experts, and so no streams"));
     }
     rows.table(&columns, table.into_iter(), page);
-    Ok(json!({ "layer": layer, "pieces": told }))
+    Ok(json!({ "layer": layer, "pieces": documents }))
 }
 
 /// A row for each pass of each entry, as many as are shown; all of them as a document.
 pub fn table(plan: &PlanDocument, setting: &Setting, rows: Rows, page: &Page) -> Vec<Value> {
     let columns =
         Column::row("layers | pass | #parts | #ms | #experts | #compute | #intra | #inter | #MB");
-    let (mut table, mut told) = (Vec::new(), Vec::new());
+    let (mut table, mut documents) = (Vec::new(), Vec::new());
     for entry in &plan.experts.layers {
-        let own = of_entry(entry);
+        let parts = of_entry(entry);
         let first = entry.layers.first().copied().unwrap_or_default();
         if first as usize >= setting.model.layers.len() {
             continue;
         }
-        let whole = setting.model.layer_s(first as usize, &own);
+        let whole = setting.model.layer_s(first as usize, &parts);
         for (pass, whole_s) in [Pass::Forward, Pass::Backward].into_iter().zip(whole) {
             let (name, n, bytes) = match pass {
-                Pass::Forward => ("forward", own.forward, 0),
+                Pass::Forward => ("forward", parts.forward, 0),
                 Pass::Backward => {
-                    ("backward", own.backward, own.gradient_bytes + own.others_gradient_bytes)
+                    ("backward", parts.backward, parts.gradient_bytes + parts.others_gradient_bytes)
                 }
             };
             let (experts_s, busy) = busy(setting, first, entry, pass);
@@ -117,7 +117,7 @@ pub fn table(plan: &PlanDocument, setting: &Setting, rows: Rows, page: &Page) ->
                 share(busy[2]),
                 format!("{:.1}", bytes as f64 / 1e6),
             ]);
-            told.push(json!({
+            documents.push(json!({
                 "layers": entry.layers, "pass": name, "parts": n, "seconds": whole_s,
                 "experts_seconds": experts_s, "compute_seconds": busy[0],
                 "intra_node_seconds": busy[1], "inter_node_seconds": busy[2],
@@ -130,7 +130,7 @@ pub fn table(plan: &PlanDocument, setting: &Setting, rows: Rows, page: &Page) ->
         "ms of a pass, and of its experts; how long of those compute and links inside and between hosts \
          are busy; MB of gradients summed up beside it",
     );
-    told
+    documents
 }
 
 /// Seconds of the experts of a pass, and how long of them compute and both kinds of links are busy.
@@ -145,10 +145,11 @@ fn busy(
     };
     let times = replay(&cell, &Slowdowns::default());
     let on = |resource: Resource| {
-        let is_on =
-            |own: &&Piece| cell.streams.get(own.stream).is_some_and(|own| own.resource == resource);
-        cell.pieces.iter().filter(is_on).map(|own| own.seconds).sum()
+        let is_on = |piece: &&Piece| {
+            cell.streams.get(piece.stream).is_some_and(|stream| stream.resource == resource)
+        };
+        cell.pieces.iter().filter(is_on).map(|piece| piece.seconds).sum()
     };
     let busy = [Resource::Compute, Resource::IntraNode, Resource::InterNode].map(on);
-    (times.map_or(0.0, |own| own.seconds()), busy)
+    (times.map_or(0.0, |times| times.seconds()), busy)
 }

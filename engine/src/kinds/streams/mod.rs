@@ -39,12 +39,12 @@ use crate::search::row;
 pub struct Streams;
 
 const DECIDES: Decides = Decides {
-    layers: |own| {
+    layers: |entry| {
         vec![
-            ("r_fwd", json!(own.r_fwd.unwrap_or_default())),
-            ("r_bwd", json!(own.r_bwd.unwrap_or_default())),
-            ("gradient_bytes", json!(own.gradient_bytes.unwrap_or_default())),
-            ("others_gradient_bytes", json!(own.others_gradient_bytes.unwrap_or_default())),
+            ("r_fwd", json!(entry.r_fwd.unwrap_or_default())),
+            ("r_bwd", json!(entry.r_bwd.unwrap_or_default())),
+            ("gradient_bytes", json!(entry.gradient_bytes.unwrap_or_default())),
+            ("others_gradient_bytes", json!(entry.others_gradient_bytes.unwrap_or_default())),
         ]
     },
     step: |_| Vec::new(),
@@ -71,9 +71,9 @@ impl Kind for Streams {
     }
 
     fn read(plan: &Arc<PlanDocument>, target: Target<'_>) -> Result<Read<Setting>, Diagnostic> {
-        let asked = asked(plan);
+        let recipe = asked(plan);
         let on = (target.model, plan.experts.sequence_length);
-        let setting = Setting::read(on, &target.flags.problem, (asked.batch, asked.request))?;
+        let setting = Setting::read(on, &target.flags.problem, (recipe.batch, recipe.request))?;
         let others = target.others(plan, &setting.run.references());
         Ok(Read { warnings: setting.run.warnings.clone(), others, setting })
     }
@@ -124,11 +124,11 @@ fn of_cells(setting: &Setting, plan: &PlanDocument) -> Vec<Diagnostic> {
     for (at, entry) in plan.experts.layers.iter().enumerate() {
         let first = entry.layers.first().copied().unwrap_or_default();
         for pass in [Pass::Forward, Pass::Backward] {
-            let own = decided::of_entry(entry);
-            let Some(cell) = decided::of_pass(setting, first, &own, pass) else { continue };
+            let parts = decided::of_entry(entry);
+            let Some(cell) = decided::of_pass(setting, first, &parts, pass) else { continue };
             let name = decided::name(at, pass);
             let wrong = |why: String| illegal("bad-cell", format!("cell `{name}`: {why}"));
-            let Some(stated) = cells.next().filter(|own| own.cell == name) else {
+            let Some(stated) = cells.next().filter(|cell| cell.cell == name) else {
                 found.push(wrong("it is not there, or out of order".to_owned()));
                 return found;
             };
@@ -152,8 +152,8 @@ fn of_cells(setting: &Setting, plan: &PlanDocument) -> Vec<Diagnostic> {
             let broken = rules::verify(&ordered, &times, &none);
             found.extend(broken.first().map(|first| wrong(format!("{first:?}"))));
             if times.seconds() > usual.seconds() * (1.0 + TOLERANCE) {
-                let (own, usual) = (times.seconds() * 1e3, usual.seconds() * 1e3);
-                found.push(wrong(format!("its orders take {own:.6} ms, not {usual:.6}")));
+                let (taken, usual) = (times.seconds() * 1e3, usual.seconds() * 1e3);
+                found.push(wrong(format!("its orders take {taken:.6} ms, not {usual:.6}")));
             }
         }
     }

@@ -17,13 +17,13 @@ use crate::kinds::cells::{nanos, of_rows, ordered, span};
 #[must_use]
 pub fn drawn(plan: &PlanDocument, setting: &Setting) -> Export {
     let cost = plan.cost.as_ref();
-    let bound = Nanos(cost.map_or(0, |own| own.bound_ns));
-    let told = format!(
+    let bound = Nanos(cost.map_or(0, |cost| cost.bound_ns));
+    let summary = format!(
         "bound {bound} \u{b7} experts of equal layers, forward, then backward \u{b7} without attention, norms \
          and shared experts"
     );
     let rows = (0..plan.experts.layers.len()).flat_map(|at| of_layers(plan, setting, at));
-    of_rows((plan, &setting.run), &OPS, (&told, rows.collect()))
+    of_rows((plan, &setting.run), &OPS, (&summary, rows.collect()))
 }
 
 /// The streams of an entry; none where its layers have no experts.
@@ -35,12 +35,12 @@ fn of_layers(plan: &PlanDocument, setting: &Setting, at: usize) -> Vec<Row> {
     for pass in [Pass::Forward, Pass::Backward] {
         let Some(cell) = of_pass(setting, first, &of_entry(entry), pass) else { continue };
         // In the orders that the plan states.
-        let stated = plan.schedule.cells.iter().find(|own| own.cell == name(at, pass));
-        let cell = stated.and_then(|own| ordered(&cell, own).ok()).unwrap_or(cell);
+        let stated = plan.schedule.cells.iter().find(|cell| cell.cell == name(at, pass));
+        let cell = stated.and_then(|stated| ordered(&cell, stated).ok()).unwrap_or(cell);
         let Ok(times) = replay(&cell, &Slowdowns::default()) else { continue };
         if rows.is_empty() {
-            let of = |own: &cost_model::streams::Stream| Row {
-                stream: own.resource.name().to_owned(),
+            let of = |stream: &cost_model::streams::Stream| Row {
+                stream: stream.resource.name().to_owned(),
                 ..Row::default()
             };
             rows = cell.streams.iter().map(of).collect();
@@ -58,12 +58,12 @@ fn of_layers(plan: &PlanDocument, setting: &Setting, at: usize) -> Vec<Row> {
                 row.turn_ns = Some(nanos(begin_s).get());
             }
             let piece = |piece: &usize| {
-                let own = &cell.pieces[*piece];
+                let source = &cell.pieces[*piece];
                 Piece {
                     span: span(&times.spans[*piece], begin_s),
-                    op: own.op as usize,
-                    label: own.part.to_string(),
-                    told: format!("{word}, part {}", own.part),
+                    op: source.op as usize,
+                    label: source.part.to_string(),
+                    told: format!("{word}, part {}", source.part),
                 }
             };
             row.pieces.extend(order.iter().map(piece));

@@ -31,18 +31,18 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     check_phase(request)?;
     let batch = batch(request)?;
     let law = only_law(request, "parts")?;
-    let asked = Asked { batch, request: law, algorithm: used.to_string() };
-    let of = asked.clone();
-    let read = move |own: &PlanRequest| {
-        let on = (own.model.as_path(), own.training.sequence_length);
-        Setting::read(on, &own.problem, (of.batch, of.request))
+    let recipe = Asked { batch, request: law, algorithm: used.to_string() };
+    let of = recipe.clone();
+    let read = move |request: &PlanRequest| {
+        let on = (request.model.as_path(), request.training.sequence_length);
+        Setting::read(on, &request.problem, (of.batch, of.request))
     };
-    let search = |own: &Setting, _: &Arc<Control>| Some(door.0(&own.model));
+    let search = |setting: &Setting, _: &Arc<Control>| Some(door.0(&setting.model));
     let planned = watched((request, used.entry.name), run, read, search)?;
     let Some((setting, planned, elapsed_s)) = planned else { return Ok(interrupted(run.page)) };
     let mut warnings = setting.run.warnings.clone();
     warnings.extend(assumed(request, setting.run.sequence));
-    let plan = document(&setting, &planned.layers, &asked, planned.bound_s);
+    let plan = document(&setting, &planned.layers, &recipe, planned.bound_s);
     let figures = StreamsFigures {
         n_layers: planned.layers.len() as u64,
         seconds: planned.seconds,
@@ -54,7 +54,7 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let stop = stop(planned.seconds, planned.bound_s).name();
     let (on, made) = ((&setting, &planned.layers), (plan, figures, stop, elapsed_s));
     found::<Streams, _>((request, run), on, made, warnings, |report, page| {
-        screen(&setting, (report, asked.batch), page)
+        screen(&setting, (report, recipe.batch), page)
     })
 }
 
@@ -79,7 +79,7 @@ fn screen(
     (found, batch): (&FoundDocument<StreamsFigures>, u64),
     page: &Page,
 ) -> Screen {
-    let own = &found.figures;
+    let figures = &found.figures;
     let step = format!("training step of {batch} x {} tokens", setting.run.sequence);
     let mut screen = Screen::of_step(&found.plan, &step, &load::describe(&setting.run.cluster));
     let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
@@ -88,18 +88,18 @@ fn screen(
         format!(
             "all-to-all and experts of {} layers in overlapped chunks, by {}; {} of {} of gradients are \
              reduced after the last layer",
-            own.n_layers,
+            figures.n_layers,
             found.plan.algorithm,
-            mb(own.rest_bytes),
-            mb(own.gradient_bytes)
+            mb(figures.rest_bytes),
+            mb(figures.gradient_bytes)
         ),
     );
-    let (seconds, unsplit) = (1e3 * own.seconds, 1e3 * own.unsplit_seconds);
+    let (seconds, unsplit) = (1e3 * figures.seconds, 1e3 * figures.unsplit_seconds);
     let rest = format!("in these layers; {unsplit:.3} ms in one chunk with all gradients last");
     screen.fact("time", figure(format!("{seconds:.3} ms"), None, &rest));
     let space = "chunk counts and gradient slices per layer";
     let ended = (found.stop_reason.as_str(), found.elapsed_s);
-    screen.fact("proof", proved((own.seconds, own.bound_seconds), space, ended));
+    screen.fact("proof", proved((figures.seconds, figures.bound_seconds), space, ended));
     screen.fact("scope", "embedding, head and optimizer are not included".to_owned());
     screen.take(page, |page| {
         table(&found.plan, setting, Rows::All, page);

@@ -56,7 +56,7 @@ impl Setting {
 /// Refuses what can not be shared out as the paper does.
 fn check(run: &Run, (hosts, per_host): (u32, u32), batch: u64) -> Result<(), Diagnostic> {
     let groups = || run.model.groups.iter().map(|group| &group.card);
-    let Some(experts) = groups().find_map(|own| own.experts) else {
+    let Some(experts) = groups().find_map(|card| card.experts) else {
         let message = "the model has no experts whose tokens could go through in parts";
         return Err(Diagnostic::usage("no-experts", message)
             .hint("give a model with experts, or leave --algorithm out"));
@@ -80,10 +80,10 @@ fn check(run: &Run, (hosts, per_host): (u32, u32), batch: u64) -> Result<(), Dia
             "give a cluster of as many hosts as experts or fewer",
         );
     }
-    let all = || groups().filter_map(|own| own.experts);
-    if let Some(own) = all().find(|own| !own.n_experts.is_multiple_of(u64::from(hosts))) {
+    let all = || groups().filter_map(|card| card.experts);
+    if let Some(card) = all().find(|card| !card.n_experts.is_multiple_of(u64::from(hosts))) {
         let message =
-            format!("{} experts can't be shared out evenly over {hosts} hosts", own.n_experts);
+            format!("{} experts can't be shared out evenly over {hosts} hosts", card.n_experts);
         return refused("uneven-experts", message, "give a cluster whose hosts divide them");
     }
     if !batch.is_multiple_of(u64::from(hosts)) {
@@ -91,11 +91,13 @@ fn check(run: &Run, (hosts, per_host): (u32, u32), batch: u64) -> Result<(), Dia
             format!("{batch} samples of a step can't be shared out evenly over {hosts} hosts");
         return refused("uneven-batch", message, "state a multiple of the hosts with --batch");
     }
-    let uneven = |own: &&TransformerCard| !own.n_heads.is_multiple_of(u64::from(per_host));
+    let uneven = |card: &&TransformerCard| !card.n_heads.is_multiple_of(u64::from(per_host));
     match groups().find(uneven) {
-        Some(own) => {
-            let message =
-                format!("{} heads can't be shared out evenly over {per_host} devices", own.n_heads);
+        Some(card) => {
+            let message = format!(
+                "{} heads can't be shared out evenly over {per_host} devices",
+                card.n_heads
+            );
             refused("uneven-shards", message, "give a cluster whose hosts have a divisor of them")
         }
         None => Ok(()),

@@ -168,7 +168,7 @@ impl<'a> Answer<'a> {
         if let Some(wider) = &self.wider {
             page.line(&searched::line(wider, self.best));
         }
-        self.runs_on.iter().for_each(|own| page.line(&own.line(self.best.step)));
+        self.runs_on.iter().for_each(|own| page.line(&format!("launchers: {}", own.line(true))));
         let degrees = &self.best.configuration.degrees;
         let figure = setting.basis(degrees).figure();
         page.line(&format!("interval: {}", setting.judged_on(figure, degrees)));
@@ -332,7 +332,7 @@ impl<'a> Answer<'a> {
         };
         let launcher = match space.pins.capabilities {
             Some(own) => format!("that {} can run", own.target),
-            None => "for any launcher".to_owned(),
+            None => format!("under {}, whatever the launcher", self.setting.stack.name),
         };
         let hosts = if space.pins.may_offload { " or hosts" } else { "" };
         let states = match (space.pins.may_offload, self.setting.offload) {
@@ -360,6 +360,10 @@ impl<'a> Answer<'a> {
             true => "no plan on more of them is faster",
             false => "no faster plan on more of them was found",
         };
+        let launcher = self.searched.pins.capabilities;
+        let scope =
+            launcher.map_or_else(String::new, |own| format!(" that {} can run", own.target));
+        let known = known.replace("plan on", &format!("plan{scope} on"));
         is_own.then(|| format!("{used} of {has} devices: {known}"))
     }
 

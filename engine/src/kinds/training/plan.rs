@@ -131,13 +131,13 @@ fn searched(
 /// # Errors
 /// Those of [`row`].
 pub(super) fn found(
-    setting: &Setting,
+    (setting, is_simplest): (&Setting, bool),
     space: &Space,
     options: &Options,
 ) -> Result<Planned, Diagnostic> {
     let door = row(AUTO, setting)?.door::<Card>();
     let solve = door.map_or(solve_observed as Search, |door| door.0);
-    Ok(searched((setting, false), space, (solve, options), &|_| {}))
+    Ok(searched((setting, is_simplest), space, (solve, options), &|_| {}))
 }
 
 /// A search by the cost model that has ended.
@@ -253,10 +253,10 @@ impl Searched {
         answer.beside = beside;
         let is_free = request.executor.is_none_or(|own| own == Executor::ANY);
         if is_free {
-            let others = answer.others.iter().chain(&answer.front);
-            let plans: Vec<&Judged> = std::iter::once(best).chain(others).collect();
-            answer.runs_on =
-                runnable::runners(&setting, &plans, &request.limits.within(run.watch, None));
+            let limits = request.limits.within(run.watch, None);
+            // A candidate of a search over device sets is not compared with what `--for` gives.
+            let request = (!run.is_tried).then_some(request);
+            answer.runs_on = runnable::runners(request, (&setting, best), (&limits, elapsed));
         }
         let plan = document::plan(&setting, answer.best, answer.joint_bound())?;
         let bytes = if run.follower.takes_plan() { bytes(&plan)? } else { Vec::new() };

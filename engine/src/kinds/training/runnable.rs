@@ -1,88 +1,90 @@
-//! Which launchers run a plan, and what the nearest plans of the others cost at the same prices.
+//! Which launchers run a plan, and what `--for` would give for the others.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use exporters::runs::targets;
+use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 use planner::run::Limits;
+use planner::training::search_3d::Options;
 use planner::training::search_3d::judge::Judged;
-use planner::training::search_3d::{Cuts, Options, solve};
+use planner::training::search_3d::simplest::Choice;
 
-use super::export;
-use super::runners::Runners;
-use crate::inputs::run::capabilities;
+use super::runners::{Elsewhere, Runners};
+use super::{export, plan, recommended, replaced};
 use crate::inputs::run::setting::Setting;
+use crate::request::PlanRequest;
 use crate::request::executor::Executor;
 
-/// What the search for one launcher's plan may take: it only says how far that one is off.
-const SLICE: Duration = Duration::from_millis(200);
-const SLICE_NODES: u64 = 2_000;
+/// Least time of a search for one launcher's plan.
+const SLICE: Duration = Duration::from_millis(500);
+/// Nodes of such a search where nothing may depend on the clock.
+const SLICE_NODES: u64 = 20_000;
 /// Passes of a plan beyond which asking the launchers takes long.
 const LONG: u64 = 100_000;
 
-/// Who runs the first of some plans; others as far as there is time to look for theirs.
-pub fn runners(setting: &Setting, plans: &[&Judged], limits: &Limits) -> Option<Runners> {
-    let (best, others) = plans.split_first()?;
-    let options = Options::within(limits);
+/// Who runs a plan as it is, priced as their own stack is; of others, what `--for` would recommend, each searched
+/// for no longer than the plan itself was, within the limits. Without a request, of the plan as it is alone.
+pub fn runners(
+    request: Option<&PlanRequest>,
+    (setting, best): (&Setting, &Judged),
+    (limits, elapsed): (&Limits, Option<Duration>),
+) -> Option<Runners> {
     let degrees = &best.configuration.degrees;
     let n_passes = degrees.n_micro_batches.saturating_mul(u64::from(degrees.pipeline));
-    if n_passes > LONG && options.stop().is_some() {
+    if n_passes > LONG && limits.time.is_some() {
         return None;
     }
-    let named = targets().filter(|row| row.launches.is_some()).map(|row| row.name);
-    let (runs, left) = told(setting, best, named.collect());
-    // A plan has a row for each micro-batch, so that one at a time is made.
-    let mut known: BTreeMap<&'static str, &Judged> = BTreeMap::new();
-    for plan in others.iter().take_while(|_| options.stop().is_none()) {
-        for name in told(setting, plan, left.clone()).0 {
-            let own = known.entry(name).or_insert(plan);
-            *own = if plan.step < own.step { plan } else { own };
+    let own_plan = best.plan().ok();
+    let schedule = best.configuration.order.name();
+    let runs = |name: &str, executor: Executor| {
+        let is_own = executor.stack() == Some(setting.stack.name.as_str());
+        let plan = own_plan.as_ref().filter(|_| is_own);
+        plan.is_some_and(|plan| export::exported(name, setting, plan, (schedule, Nanos(0))).is_ok())
+    };
+    let mut own = Runners { stack: setting.stack.name.clone(), ..Runners::default() };
+    let end = limits.time.and_then(|time| Instant::now().checked_add(time));
+    let longest = elapsed.map(|elapsed| elapsed.max(SLICE));
+    for name in targets().filter(|row| row.launches.is_some()).map(|row| row.name) {
+        let Some(executor) = Executor::named(name) else { continue };
+        if runs(name, executor) {
+            own.runs.push(name);
+            continue;
+        }
+        let Some(request) = request else { continue };
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let time = left.into_iter().chain(longest).min();
+        let slice = limits.deterministic.then_some(SLICE_NODES);
+        let nodes = slice.into_iter().chain(limits.nodes).min();
+        match recommended_for(request, executor, &Limits { time, nodes, ..limits.clone() }) {
+            Ok(Some(step)) => own.others.push(Elsewhere { name, step: Some(step) }),
+            Ok(None) => own.others.push(Elsewhere { name, step: None }),
+            // It runs no such model, or no plan that fits.
+            Err(_) => {}
         }
     }
-    let nearest = |name| {
-        let step = nearest(setting, name, known.get(name).copied(), limits)?;
-        Some((step, name))
-    };
-    let searched = left.into_iter().take_while(|_| options.stop().is_none());
-    let mut others: Vec<(Nanos, &'static str)> = searched.filter_map(nearest).collect();
-    others.sort_unstable();
-    Some(Runners { runs, others, stack: setting.stack.name.clone() })
+    own.others.sort_by_key(|other| (other.step.is_none(), other.step, other.name));
+    Some(own)
 }
 
-/// Launchers that have words for a plan, and those that have none.
-fn told(
-    setting: &Setting,
-    plan: &Judged,
-    names: Vec<&'static str>,
-) -> (Vec<&'static str>, Vec<&'static str>) {
-    let schedule = plan.configuration.order.name();
-    let Ok(own) = plan.plan() else { return (Vec::new(), names) };
-    let is_told = |name: &&str| export::exported(name, setting, &own, (schedule, Nanos(0))).is_ok();
-    names.into_iter().partition(is_told)
-}
-
-/// The step of the best plan that a launcher runs, as far as a short search finds any; `None` where it
-/// runs no such model.
-fn nearest(
-    setting: &Setting,
-    target: &'static str,
-    known: Option<&Judged>,
+/// The step of the plan that `--for` recommends; `None` where the search did not end.
+///
+/// # Errors
+/// Those of `--for`.
+fn recommended_for(
+    request: &PlanRequest,
+    executor: Executor,
     limits: &Limits,
-) -> Option<Nanos> {
-    let executor = Executor::named(target)?;
-    if !capabilities::says(target, setting.numbers.dtype) {
-        return None;
+) -> Result<Option<Nanos>, Diagnostic> {
+    let request = PlanRequest { executor: Some(executor), ..request.clone() };
+    let setting = replaced::setting(&request)?;
+    let space = setting.space()?;
+    let is_simplest = recommended::applies(&request)?;
+    let found = plan::found((&setting, is_simplest), &space, &Options::within(limits))?;
+    let plans = &found.settled.found;
+    let best = found.choice.simpler().map(|choice| &choice.plan).or(plans.plans.first());
+    if !plans.stop.is_complete() || found.choice == Choice::Unknown {
+        return Ok(None);
     }
-    let space = setting.space_for(executor)?;
-    let slice = limits.time.map_or(SLICE, |left| left.min(SLICE));
-    let time = (!limits.deterministic).then_some(slice);
-    let limits = Limits { time, nodes: Some(SLICE_NODES), ..limits.clone() };
-    let known_plan = known.map(|known| Box::new(known.clone()));
-    let options =
-        Options { n_plans: 1, cuts: Cuts::OfPlans, known: known_plan, ..Options::within(&limits) };
-    let found = solve(&setting.pricing(), &space, &options).plans;
-    let is_told = |plan: &&Judged| told(setting, plan, vec![target]).1.is_empty();
-    let found = found.iter().filter(is_told).map(|plan| plan.step);
-    found.chain(known.map(|known| known.step)).min()
+    best.map(|best| Some(best.step)).ok_or_else(super::told::unconfirmed)
 }

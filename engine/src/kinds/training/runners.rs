@@ -3,90 +3,60 @@
 use documents::report::training::RunnersDocument;
 use ir::units::Nanos;
 
-/// Columns of the narrowest terminal.
-const COLUMNS: usize = 80;
+/// The plan that `--for` a launcher recommends.
+pub struct Elsewhere {
+    /// The launcher.
+    pub name: &'static str,
+    /// Its step; `None` where the search did not end.
+    pub step: Option<Nanos>,
+}
 
-/// Targets that run a plan, and the others by the step of the nearest plan that they run.
+/// Launchers that run a plan, and the others by what `--for` gives.
+#[derive(Default)]
 pub struct Runners {
-    /// Targets that take it.
+    /// Launchers that run it, priced as it is.
     pub runs: Vec<&'static str>,
-    /// Steps of others, the shortest first.
-    pub others: Vec<(Nanos, &'static str)>,
-    /// Name of the software stack as which all of them are priced.
+    /// Others, each with a plan and a stack of its own, the fastest first.
+    pub others: Vec<Elsewhere>,
+    /// Name of the stack as which the plan is priced.
     pub stack: String,
 }
 
 impl Runners {
-    /// `runs on megatron; with another plan: torchtitan +2.1 % (all priced as megatron-core)`, in one line.
-    pub fn line(&self, best: Nanos) -> String {
-        let share = |step: Nanos| step.seconds() / best.seconds() - 1.0;
-        let other = |(step, name): &(Nanos, _)| format!("{name} {}", percent(share(*step)));
-        let line = fitted(&self.runs, &self.others.iter().map(other).collect::<Vec<_>>());
-        match self.others.is_empty() {
-            true => line,
-            false => format!("{line} (all priced as {})", self.stack),
+    /// `megatron, galvatron; with --for: torchtitan 3.71 s, jax 3.8 s; not finished: huggingface`; of the others
+    /// the fastest, where not all are asked for.
+    pub fn line(&self, is_whole: bool) -> String {
+        const SHOWN: usize = 3;
+        let mut text =
+            if self.runs.is_empty() { "no launcher".to_owned() } else { self.runs.join(", ") };
+        let ended = self.others.iter().filter_map(|other| Some((other.name, other.step?)));
+        let ended: Vec<String> = ended.map(|(name, step)| format!("{name} {step}")).collect();
+        let open = self.others.iter().filter(|other| other.step.is_none());
+        let open: Vec<&str> = open.map(|other| other.name).collect();
+        let n_shown = if is_whole { ended.len() } else { ended.len().min(SHOWN) };
+        if n_shown > 0 {
+            text += &format!("; with --for: {}", ended[..n_shown].join(", "));
         }
+        if ended.len() > n_shown {
+            text += &format!(", {} slower", ended.len() - n_shown);
+        }
+        match open.len() {
+            0 => {}
+            n if n > 1 && !is_whole => text += &format!("; {n} not finished"),
+            _ => text += &format!("; not finished: {}", open.join(", ")),
+        }
+        text
     }
 
     /// For programs.
     pub fn document(&self) -> RunnersDocument {
-        let nearest = self.others.iter().map(|(step, own)| ((*own).to_owned(), step.seconds()));
+        let ended = |other: &Elsewhere| Some((other.name.to_owned(), other.step?.seconds()));
+        let open = self.others.iter().filter(|other| other.step.is_none());
         RunnersDocument {
-            targets: self.runs.iter().map(|own| (*own).to_owned()).collect(),
-            nearest_s: nearest.collect(),
+            targets: self.runs.iter().map(|name| (*name).to_owned()).collect(),
+            nearest_s: self.others.iter().filter_map(ended).collect(),
+            not_finished: open.map(|other| other.name.to_owned()).collect(),
             stack: Some(self.stack.clone()),
-        }
-    }
-}
-
-/// As many names as fit; the nearest of the others always does.
-fn fitted(runs: &[&str], others: &[String]) -> String {
-    const MORE: &str = ", ..";
-    let nearest =
-        others.first().map_or_else(String::new, |own| format!("; with another plan: {own}"));
-    let tail = nearest.len() + if others.len() > 1 { MORE.len() } else { 0 };
-    let mut line = "runs on ".to_owned() + runs.first().unwrap_or(&"no launcher");
-    for (position, name) in runs.iter().enumerate().skip(1) {
-        let rest = if position + 1 < runs.len() { MORE.len() } else { 0 };
-        if line.len() + ", ".len() + name.len() + rest + tail > COLUMNS {
-            line += MORE;
-            break;
-        }
-        line += &format!(", {name}");
-    }
-    line += &nearest;
-    for (position, other) in others.iter().enumerate().skip(1) {
-        let rest = if position + 1 < others.len() { MORE.len() } else { 0 };
-        if line.len() + ", ".len() + other.len() + rest > COLUMNS {
-            return line + MORE;
-        }
-        line += &format!(", {other}");
-    }
-    line
-}
-
-fn percent(share: f64) -> String {
-    let percent = 100.0 * share;
-    if percent < 9.95 { format!("{percent:+.1} %") } else { format!("{percent:+.0} %") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_line_fits_and_names_the_nearest_first() {
-        let others = |n: usize| -> Vec<String> {
-            (0..n).map(|at| format!("torch-split-points {}", percent(0.05 * at as f64))).collect()
-        };
-        assert_eq!(fitted(&["megatron"], &[]), "runs on megatron");
-        let line = fitted(&[], &others(1));
-        assert!(line.ends_with("no launcher; with another plan: torch-split-points +0.0 %"));
-        for n in 0..8 {
-            let runs = ["torch-pipelining", "megatron", "megatron-bridge", "deepspeed"];
-            let line = fitted(&runs, &others(n));
-            assert!(line.chars().count() <= COLUMNS, "{line}");
-            assert_eq!(line.contains("; with another plan: torch-split-points"), n > 0, "{line}");
         }
     }
 }

@@ -190,22 +190,10 @@ impl Answer<'_> {
 
     /// Launchers that take the plan, the one that needs the least other one, and what lies beyond them.
     fn launchers(&self) -> Option<String> {
-        let best = self.best.step.seconds();
-        let own = self.runs_on.as_ref()?;
-        let mut text =
-            if own.runs.is_empty() { "no launcher".to_owned() } else { own.runs.join(", ") };
-        if let Some((step, name)) = own.others.first() {
-            let percent = 100.0 * (step.seconds() / best - 1.0);
-            let slower = if percent < 0.0 { "faster" } else { "slower" };
-            text += &format!("; {name} needs another plan, {:.1} % {slower}", percent.abs());
-        }
-        match &self.wider {
-            Some(Wider::Nothing(_)) => text += "; no launcher runs a faster plan (--for any)",
-            Some(Wider::Faster(_, plan)) => {
-                let faster = 100.0 * (1.0 - plan.step.seconds() / best);
-                text += &format!("; --for any is {faster:.1} % faster");
-            }
-            _ => {}
+        let runners = self.runs_on.as_ref()?;
+        let mut text = runners.line(false);
+        if let Some(Wider::Faster(_, plan)) = &self.wider {
+            text += &format!("; --for any: {}", plan.step);
         }
         Some(text)
     }

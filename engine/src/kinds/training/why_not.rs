@@ -119,7 +119,7 @@ fn compared(
     let space = setting.space().map_err(|error| said(error, asked))?;
     let limits = Limits { time: Some(LONGEST), ..Limits::default() };
     let options = Options::within(&limits);
-    let found = plan::found(&setting, &space, &options)?;
+    let found = plan::found((&setting, false), &space, &options)?;
     if !found.settled.found.plans.is_empty() {
         let pinned = Some(pinned(on, &mut setting, (report, asked, &found), page)?);
         return Ok(WhyNotDocument { pinned, ..own });

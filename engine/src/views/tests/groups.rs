@@ -26,13 +26,13 @@ fn what_is_open_is_what_was_asked_for() {
     let deepest = places.values().max_by_key(|within| within.len()).unwrap();
     assert!(deepest.len() >= 3, "{deepest:?}");
     let names: Vec<String> = deepest.iter().map(|id| (*id).to_owned()).collect();
-    let own = view.graph(None, 1, &names).unwrap();
+    let graph = view.graph(None, 1, &names).unwrap();
     let mut found = BTreeMap::new();
-    shown(&own.inside, &[], &mut found);
+    shown(&graph.inside, &[], &mut found);
     let open: BTreeSet<&str> = found.values().flatten().copied().collect();
     assert_eq!(open, deepest.iter().copied().collect());
     // The inside is what the group alone shows, figure for figure.
-    let mut at = &own.inside;
+    let mut at = &graph.inside;
     for id in deepest {
         let alone = serde_json::to_value(view.graph(Some(id), 1, &names).unwrap().inside).unwrap();
         at = at.nodes.iter().find(|node| node.figures.id == *id).unwrap().open.as_deref().unwrap();
@@ -58,10 +58,10 @@ fn ops_without_a_module_lie_where_what_they_exchange_lies() {
     let view = View::open(file_of_ops()).unwrap();
     let top = view.graph(None, 1, &[]).unwrap().inside;
     let types = top.nodes.iter().filter_map(|node| node.figures.op_type.as_deref());
-    assert!(types.clone().all(|own| own != "Split"), "{:?}", types.collect::<Vec<_>>());
+    assert!(types.clone().all(|op_type| op_type != "Split"), "{:?}", types.collect::<Vec<_>>());
     let splits = view.find("Split", 99).unwrap().found;
     assert!(splits.len() >= 12, "{}", splits.len());
-    assert!(splits.iter().all(|own| own.within.len() >= 2), "{:?}", splits[0].within);
+    assert!(splits.iter().all(|node| node.within.len() >= 2), "{:?}", splits[0].within);
 }
 
 #[test]
@@ -74,15 +74,16 @@ fn words_find_the_ops_that_a_walk_finds() {
     let mut open = vec![(&all.inside, "")];
     while let Some((inside, group)) = open.pop() {
         for node in &inside.nodes {
-            let own = &node.figures;
-            let devices: Vec<&str> = own.devices.keys().map(String::as_str).collect();
-            let known = [own.id.as_str(), group, own.op_type.as_deref().unwrap_or_default()];
+            let figures = &node.figures;
+            let devices: Vec<&str> = figures.devices.keys().map(String::as_str).collect();
+            let known =
+                [figures.id.as_str(), group, figures.op_type.as_deref().unwrap_or_default()];
             let text = [&known[..], &devices].concat().join("\n").to_lowercase();
             let is_meant = ["add", "gpu", "h.3"].iter().all(|word| text.contains(word));
-            if own.kind == NodeKind::Op && is_meant {
-                wanted.push(own.id.as_str());
+            if figures.kind == NodeKind::Op && is_meant {
+                wanted.push(figures.id.as_str());
             }
-            open.extend(node.open.as_deref().map(|inside| (inside, own.id.as_str())));
+            open.extend(node.open.as_deref().map(|inside| (inside, figures.id.as_str())));
         }
     }
     let found = view.find("  ADD gpu h.3 ", 1000).unwrap();
@@ -126,16 +127,16 @@ fn a_group_of_many_ops_is_cut_into_parts_in_their_order() {
     let file = to.finished();
     let view = View::open(&file).unwrap();
     let parts = view.graph(None, 1, &[]).unwrap().inside;
-    let told = parts.nodes.iter().map(|node| {
-        let own = &node.figures;
-        (own.id.as_str(), own.kind, own.n_ops, own.first_ns, own.last_ns)
+    let found = parts.nodes.iter().map(|node| {
+        let figures = &node.figures;
+        (figures.id.as_str(), figures.kind, figures.n_ops, figures.first_ns, figures.last_ns)
     });
     let wanted = [
         ("nodes 1..1000", NodeKind::Part, 1000, Some(0), Some(1000)),
         ("nodes 1001..2000", NodeKind::Part, 1000, Some(1000), Some(2000)),
         ("nodes 2001..2500", NodeKind::Part, 500, Some(2000), Some(2500)),
     ];
-    assert_eq!(told.collect::<Vec<_>>(), wanted);
+    assert_eq!(found.collect::<Vec<_>>(), wanted);
     assert!(parts.edges.iter().all(|edge| edge.figures.bytes == 8 && !edge.is_back));
     assert_eq!(parts.edges.len(), 2);
     let last = view.graph(Some("nodes 2001..2500"), 1, &[]).unwrap().inside;

@@ -74,7 +74,7 @@ fn curves_are_those_of_a_plain_loop() {
             for change in changes.iter().filter(|change| change.at <= at) {
                 bytes[change.kind] += i128::from(change.comes) - i128::from(change.goes);
             }
-            Level { at, bytes: bytes.map(|own| own as u64) }
+            Level { at, bytes: bytes.map(|sum| sum as u64) }
         };
         let mut writer = Writer::default();
         let place = curve::write(changes.clone(), &mut writer);
@@ -91,14 +91,10 @@ fn curves_are_those_of_a_plain_loop() {
             while from < end {
                 let to = (from + part).min(end);
                 let (found, next) = curve.greatest((from, to), start).unwrap();
-                let within = all.iter().filter(|own| own.at > from && own.at < to).copied();
-                let best =
-                    within.fold(
-                        level(from),
-                        |best, own| {
-                            if own.total() > best.total() { own } else { best }
-                        },
-                    );
+                let within = all.iter().filter(|level| level.at > from && level.at < to).copied();
+                let best = within.fold(level(from), |best, level| {
+                    if level.total() > best.total() { level } else { best }
+                });
                 assert_eq!(found, best, "{n} changes, {from}..{to}");
                 (from, start) = (to, next);
             }

@@ -44,8 +44,8 @@ fn made(model: &str, cluster: &str, fields: Value) -> Made {
     let view = View::open(&file).unwrap();
     assert_eq!(viewed.document["view"], json!(view.overview()));
     // The door's answer is text, the file is not.
-    let told = viewed.files[views::FILE]["base64"].as_str().unwrap();
-    assert_eq!(told.len(), file.len().div_ceil(3) * 4);
+    let text = viewed.files[views::FILE]["base64"].as_str().unwrap();
+    assert_eq!(text.len(), file.len().div_ceil(3) * 4);
     Made { simulated: on("simulate").document, file }
 }
 
@@ -82,14 +82,14 @@ pub(super) fn file_of_run() -> &'static [u8] {
 fn sums(tiles: &[Tile], role: Role) -> BTreeMap<String, [u64; 3]> {
     let mut sums: BTreeMap<String, [u64; 3]> = BTreeMap::new();
     for lane in tiles.iter().flat_map(|tile| &tile.lanes).filter(|lane| lane.role == role) {
-        let own = sums.entry(lane.lane.clone()).or_default();
+        let sum = sums.entry(lane.lane.clone()).or_default();
         for (kind, ns) in &lane.ns {
             let figure = match *kind {
                 "communication" => 1,
                 kind if kind.starts_with("idle-") || kind == "free" => 2,
                 _ => 0,
             };
-            own[figure] += ns;
+            sum[figure] += ns;
         }
     }
     sums
@@ -169,14 +169,14 @@ fn tiles_add_up_to_the_report_at_every_zoom_and_in_every_partition() {
                 tiles.iter().for_each(|tile| check_tile(tile, most));
                 let devices = sums(&tiles, Role::Device);
                 assert_eq!(devices.len(), reported.len());
-                for (device, own) in devices {
-                    assert_eq!(own[..], reported[&device][..3], "{device}");
+                for (device, figures) in devices {
+                    assert_eq!(figures[..], reported[&device][..3], "{device}");
                 }
-                let own = (sums(&tiles, Role::Link), sums(&tiles, Role::Exchange));
-                assert_eq!(links.get_or_insert(own.clone()), &own);
-                let own: u64 =
+                let of_links = (sums(&tiles, Role::Link), sums(&tiles, Role::Exchange));
+                assert_eq!(links.get_or_insert(of_links.clone()), &of_links);
+                let started: u64 =
                     tiles.iter().flat_map(|tile| &tile.lanes).map(|lane| lane.n_started).sum();
-                assert_eq!(*n_started.get_or_insert(own), own);
+                assert_eq!(*n_started.get_or_insert(started), started);
             }
         }
         assert_eq!(step, made.simulated["step_time_ns"].as_u64().unwrap_or(step));
@@ -213,16 +213,16 @@ fn the_peak_is_that_of_the_report_whatever_is_asked_for() {
                 assert_eq!(curve.figures.peak_bytes, figures[3]);
                 assert_eq!(curve.at_ns[peak], curve.figures.peak_at_ns, "{device}");
                 assert!(curve.at_ns.is_sorted());
-                let alive: u64 = curve.alive.largest.iter().map(|own| own.bytes).sum();
+                let alive: u64 = curve.alive.largest.iter().map(|holding| holding.bytes).sum();
                 assert_eq!(alive + curve.alive.other_bytes, figures[3], "{device}");
                 let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
-                for own in &curve.alive.largest {
-                    *kinds.entry(&own.kind).or_default() += own.bytes;
+                for holding in &curve.alive.largest {
+                    *kinds.entry(&holding.kind).or_default() += holding.bytes;
                 }
                 if curve.alive.n_others == 0 {
                     for (kind, column) in &curve.bytes {
-                        let own = kinds.get(kind.as_str()).copied().unwrap_or(0);
-                        assert_eq!(own, column[peak], "{device}: {kind}");
+                        let bytes = kinds.get(kind.as_str()).copied().unwrap_or(0);
+                        assert_eq!(bytes, column[peak], "{device}: {kind}");
                     }
                 }
             }
@@ -235,9 +235,9 @@ fn what_is_alive_goes_with_what_ends_then() {
     let view = View::open(&OPS.file).unwrap();
     let mut n_told = [0, 0];
     for (device, _) in reported(&OPS.simulated) {
-        for held in view.memory(&device, 1).unwrap().alive.largest {
-            let (Some(until), Some(by)) = (held.until_ns, &held.freed_by) else {
-                assert!(held.until_ns.is_none() || held.kind == "output", "{held:?}");
+        for holding in view.memory(&device, 1).unwrap().alive.largest {
+            let (Some(until), Some(by)) = (holding.until_ns, &holding.freed_by) else {
+                assert!(holding.until_ns.is_none() || holding.kind == "output", "{holding:?}");
                 continue;
             };
             let tile = view.timeline(Some(until - 1), Some(until + 1), &[], usize::MAX).unwrap();
@@ -246,10 +246,11 @@ fn what_is_alive_goes_with_what_ends_then() {
                 rows.filter(|(to, _)| **to == until).map(move |(_, what)| (lane, *what))
             });
             let mut ends = ends.map(|(lane, what)| (lane, &tile.things[what as usize]));
-            let is_op = ends.clone().any(|(lane, own)| lane.lane == device && own.name == *by);
-            let is_sent = ends
-                .any(|(_, own)| own.from.as_ref() == Some(&device) && own.to.as_ref() == Some(by));
-            assert!(is_op || is_sent, "{device}: {held:?}");
+            let is_op = ends.clone().any(|(lane, thing)| lane.lane == device && thing.name == *by);
+            let is_sent = ends.any(|(_, thing)| {
+                thing.from.as_ref() == Some(&device) && thing.to.as_ref() == Some(by)
+            });
+            assert!(is_op || is_sent, "{device}: {holding:?}");
             n_told[usize::from(is_sent)] += 1;
         }
     }
@@ -290,24 +291,24 @@ fn groups_add_up_to_the_report_at_every_level() {
             if figures.kind == views::NodeKind::Repeat {
                 repeats.push((figures.id.clone(), figures.n_equal));
             }
-            let own = view.graph(Some(&figures.id), 1, &[]).unwrap();
-            assert_eq!(own.parent.as_deref(), Some(group.as_str()));
+            let opened = view.graph(Some(&figures.id), 1, &[]).unwrap();
+            assert_eq!(opened.parent.as_deref(), Some(group.as_str()));
             let numbers = |node: &views::NodeFigures| {
                 let bytes = [node.peak_bytes, node.parameter_bytes, node.output_bytes];
                 [&[node.time_ns, node.critical_ns.unwrap(), node.n_ops][..], &bytes].concat()
             };
             for (at, sum) in numbers(figures).into_iter().enumerate() {
-                assert_eq!(total(&own.inside, |node| numbers(node)[at]), sum, "{}", figures.id);
+                assert_eq!(total(&opened.inside, |node| numbers(node)[at]), sum, "{}", figures.id);
             }
             let inside_edges = inside.edges.iter().map(|edge| edge.figures);
             let has_edges = inside_edges.clone().any(|edge| edge.from == at || edge.to == at);
-            let crosses = own
+            let crosses = opened
                 .inside
                 .nodes
                 .iter()
                 .any(|node| node.figures.in_bytes + node.figures.out_bytes > 0);
             assert!(!has_edges || crosses, "{}", figures.id);
-            open.push(own);
+            open.push(opened);
         }
     }
     assert_eq!(n_ops, total(&view.graph(None, 1, &[]).unwrap().inside, |node| node.n_ops));
@@ -324,8 +325,8 @@ fn stages_take_the_time_of_their_ranks() {
         let name = format!("rank {rank}");
         let tile = view.timeline(None, None, std::slice::from_ref(&name), usize::MAX).unwrap();
         let of_optimizer = tile.lanes[0].ns.get("optimizer").copied().unwrap_or(0);
-        let own = graph.inside.nodes.iter().filter_map(|node| node.figures.devices.get(&name));
-        assert_eq!(own.sum::<u64>() + of_optimizer, device.compute_ns);
+        let times = graph.inside.nodes.iter().filter_map(|node| node.figures.devices.get(&name));
+        assert_eq!(times.sum::<u64>() + of_optimizer, device.compute_ns);
     }
     let tile = view.timeline(None, None, &[], usize::MAX).unwrap();
     let kinds = ["forward", "backward-input", "backward-weight", "idle-fill", "idle-drain"];

@@ -12,10 +12,11 @@ fn grid(n_ranks: u32, m: u32) -> Grid {
     let row = |rank: u32| {
         let cell = |pass, micro_batch| Cell { stage: StageId(rank), pass, micro_batch };
         let ahead = (n_ranks - rank).min(m);
-        let mut row: Vec<Cell> = (0..ahead).map(|own| cell(Pass::Forward, own)).collect();
-        for own in 0..m {
-            row.push(cell(Pass::Backward, own));
-            row.extend((own + ahead < m).then(|| cell(Pass::Forward, own + ahead)));
+        let mut row: Vec<Cell> =
+            (0..ahead).map(|micro_batch| cell(Pass::Forward, micro_batch)).collect();
+        for micro_batch in 0..m {
+            row.push(cell(Pass::Backward, micro_batch));
+            row.extend((micro_batch + ahead < m).then(|| cell(Pass::Forward, micro_batch + ahead)));
         }
         row
     };
@@ -50,13 +51,17 @@ fn picture(n_ranks: u32, m: u32) -> String {
     let source =
         PipelineSource { judged: &judged, grid: &grid, model, cluster, bound: Nanos(5_000) };
     let text = String::from_utf8(export(&source).bytes).unwrap();
-    let peak = judged.report.ranks.iter().map(|own| own.peak.bytes).max().unwrap();
+    let peak = judged.report.ranks.iter().map(|rank| rank.peak.bytes).max().unwrap();
     assert!(text.contains(&format!("peak {} of 100 MiB", Bytes(peak))), "{text}");
-    for own in &judged.report.ranks {
-        let of =
-            |kind| own.alive.iter().filter(move |held| held.what == kind).map(|held| held.bytes);
+    for rank in &judged.report.ranks {
+        let of = |kind| {
+            rank.alive
+                .iter()
+                .filter(move |holding| holding.what == kind)
+                .map(|holding| holding.bytes)
+        };
         let sum: u64 = LEVELS.iter().flat_map(|(kind, _)| of(*kind)).sum();
-        assert_eq!(sum, own.peak.bytes);
+        assert_eq!(sum, rank.peak.bytes);
     }
     text
 }
@@ -99,7 +104,7 @@ fn a_step_without_a_pipeline_has_shares_and_memory() {
 #[test]
 fn layers_are_as_high_as_their_sums() {
     let layers = [(0, "#111111", "low"), (1, "#222222", "high")];
-    let drawn = stack(&[[1, 3], [2, 2]], &layers, (0.0, 40.0), &|own, _| 10.0 * own as f64);
+    let drawn = stack(&[[1, 3], [2, 2]], &layers, (0.0, 40.0), &|bytes, _| 10.0 * bytes as f64);
     let paths: Vec<String> = drawn.to_string().lines().map(str::to_owned).collect();
     let middle = RIGHT / 2.0;
     let high = format!("M0 40H0V0H{RIGHT}V40Z");
@@ -110,8 +115,8 @@ fn layers_are_as_high_as_their_sums() {
 
 #[test]
 fn bytes_have_round_ticks() {
-    let told =
-        |most: u64| byte_ticks(most as f64).into_iter().map(|(_, told)| told).collect::<Vec<_>>();
-    assert_eq!(told(75 << 30), ["0", "20 GiB", "40 GiB", "60 GiB"]);
-    assert_eq!(told(9 << 20), ["0", "2 MiB", "4 MiB", "6 MiB", "8 MiB"]);
+    let ticks =
+        |most: u64| byte_ticks(most as f64).into_iter().map(|(_, label)| label).collect::<Vec<_>>();
+    assert_eq!(ticks(75 << 30), ["0", "20 GiB", "40 GiB", "60 GiB"]);
+    assert_eq!(ticks(9 << 20), ["0", "2 MiB", "4 MiB", "6 MiB", "8 MiB"]);
 }

@@ -235,7 +235,7 @@ fn own(source: &TrainingSource<'_>) -> Vec<(String, String)> {
     let degrees = &source.plan.parallelism;
     let has_chunks = degrees.virtual_stages > 1;
     let chunks = if has_chunks { degrees.virtual_stages.to_string() } else { "null".to_owned() };
-    let mut own = vec![
+    let mut overrides = vec![
         ("model.virtual_pipeline_model_parallel_size", chunks),
         ("model.overlap_p2p_comm", has_chunks.to_string()),
         ("model.batch_p2p_comm", (!has_chunks).to_string()),
@@ -243,9 +243,9 @@ fn own(source: &TrainingSource<'_>) -> Vec<(String, String)> {
     ];
     // Experts are split as the rest; Bridge would leave them whole where they are shared out.
     if source.model.has_experts() {
-        own.push(("model.expert_tensor_parallel_size", degrees.tensor.to_string()));
+        overrides.push(("model.expert_tensor_parallel_size", degrees.tensor.to_string()));
     }
-    own.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    overrides.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// A list of words: of `([0]*3+[1]*5)` each as often as it stands there.

@@ -41,21 +41,25 @@ impl Shape {
 
 /// Flags of a model. A card that was read off a graph has no hyperparameters: what it lacks is
 /// listed.
-pub(super) fn shape(model: &ModelCard, own: Option<&Hyperparameters>, sequence: u64) -> Shape {
+pub(super) fn shape(
+    model: &ModelCard,
+    hyperparameters: Option<&Hyperparameters>,
+    sequence: u64,
+) -> Shape {
     let mut shape = Shape::default();
     let Some(first) = model.groups.first() else { return shape };
     widths(&mut shape, model, &first.card);
     attention(&mut shape, &first.card);
     experts(&mut shape, model);
-    match own {
-        Some(own) => {
-            positions(&mut shape, own, (&first.card, sequence));
-            layers(&mut shape, own, &first.card);
-            if let Some(router) = &own.router {
+    match hyperparameters {
+        Some(hyperparameters) => {
+            positions(&mut shape, hyperparameters, (&first.card, sequence));
+            layers(&mut shape, hyperparameters, &first.card);
+            if let Some(router) = &hyperparameters.router {
                 self::router(&mut shape, router, model);
-                losses(&mut shape, own);
+                losses(&mut shape, hyperparameters);
             }
-            window(&mut shape, own, sequence);
+            window(&mut shape, hyperparameters, sequence);
         }
         None => {
             shape.say("max-position-embeddings", sequence);
@@ -97,16 +101,17 @@ fn attention(shape: &mut Shape, card: &TransformerCard) {
 }
 
 fn experts(shape: &mut Shape, model: &ModelCard) {
-    let Some(own) = model.groups.iter().find_map(|group| group.card.experts) else { return };
-    shape.say("num-experts", own.n_experts);
-    shape.say("moe-ffn-hidden-size", own.feed_forward);
-    shape.say("moe-router-topk", own.per_token);
-    if own.n_shared > 0 {
-        shape.say("moe-shared-expert-intermediate-size", own.n_shared * own.feed_forward);
+    let Some(experts) = model.groups.iter().find_map(|group| group.card.experts) else { return };
+    shape.say("num-experts", experts.n_experts);
+    shape.say("moe-ffn-hidden-size", experts.feed_forward);
+    shape.say("moe-router-topk", experts.per_token);
+    if experts.n_shared > 0 {
+        shape.say("moe-shared-expert-intermediate-size", experts.n_shared * experts.feed_forward);
     }
     let later = model.n_predictions.saturating_sub(1);
     let n_layers = model.n_blocks().saturating_sub(later) as usize;
-    let has = |kind: usize| model.groups.get(kind).is_some_and(|own| own.card.experts.is_some());
+    let has =
+        |kind: usize| model.groups.get(kind).is_some_and(|group| group.card.experts.is_some());
     let with: Vec<bool> = model.kinds().take(n_layers).map(has).collect();
     if with.contains(&false) {
         shape.say("moe-layer-freq", pattern(&with));
@@ -121,9 +126,13 @@ fn pattern(holds: &[bool]) -> String {
     format!("({})", runs.collect::<Vec<_>>().join("+"))
 }
 
-fn positions(shape: &mut Shape, own: &Hyperparameters, (card, sequence): (&TransformerCard, u64)) {
-    shape.say("max-position-embeddings", own.positions.max(sequence));
-    let Some(Rotary { base, scaling }) = &own.rotary else {
+fn positions(
+    shape: &mut Shape,
+    hyperparameters: &Hyperparameters,
+    (card, sequence): (&TransformerCard, u64),
+) {
+    shape.say("max-position-embeddings", hyperparameters.positions.max(sequence));
+    let Some(Rotary { base, scaling }) = &hyperparameters.rotary else {
         return shape.say("position-embedding-type", "learned_absolute");
     };
     let is_latent = matches!(card.attention, Attention::Latent { .. });
@@ -141,14 +150,16 @@ fn positions(shape: &mut Shape, own: &Hyperparameters, (card, sequence): (&Trans
         true => shape.say("rotary-base", format!("{base:.0}")),
         false => shape.lacks(format!("a rotary base of {base}, which is no whole number")),
     }
-    if let Some(share) = own.number("partial_rotary_factor").filter(|share| *share != 1.0) {
+    if let Some(share) =
+        hyperparameters.number("partial_rotary_factor").filter(|share| *share != 1.0)
+    {
         match is_latent {
             true => shape.lacks(format!("positions in {share} of each head")),
             false => shape.say("rotary-percent", share),
         }
     }
     if let Some(scaling) = scaling {
-        stretched(shape, scaling, (is_latent, own.positions));
+        stretched(shape, scaling, (is_latent, hyperparameters.positions));
     }
 }
 
@@ -173,7 +184,7 @@ fn yarn(shape: &mut Shape, scaling: &RotaryScaling, (is_latent, positions): (boo
     }
     // Peng et al. 2023, arXiv:2309.00071, equation 22.
     let usual = 0.1 * scaling.factor.ln() + 1.0;
-    if let Some(factor) = of("attention_factor").filter(|own| (own - usual).abs() > 1e-6) {
+    if let Some(factor) = of("attention_factor").filter(|factor| (factor - usual).abs() > 1e-6) {
         shape.lacks(format!("an attention factor of {factor}"));
     }
     if of("truncate") == Some(0.0) {
@@ -213,13 +224,13 @@ fn stretched(shape: &mut Shape, scaling: &RotaryScaling, (is_latent, positions):
 }
 
 /// Norms, biases, dropout and the pointwise function.
-fn layers(shape: &mut Shape, own: &Hyperparameters, card: &TransformerCard) {
-    shape.say("normalization", if own.has_rms_norms { "RMSNorm" } else { "LayerNorm" });
-    shape.say("norm-epsilon", own.norm_epsilon);
+fn layers(shape: &mut Shape, hyperparameters: &Hyperparameters, card: &TransformerCard) {
+    shape.say("normalization", if hyperparameters.has_rms_norms { "RMSNorm" } else { "LayerNorm" });
+    shape.say("norm-epsilon", hyperparameters.norm_epsilon);
     // The narrow products of latent attention have norms of their own.
     let is_latent = matches!(card.attention, Attention::Latent { .. });
-    shape.switch("qk-layernorm", own.normalises_heads || is_latent);
-    let [queries, output, inner] = own.biases;
+    shape.switch("qk-layernorm", hyperparameters.normalises_heads || is_latent);
+    let [queries, output, inner] = hyperparameters.biases;
     if output == inner {
         shape.switch("disable-bias-linear", !output);
         shape.switch("add-qkv-bias", queries && !output);
@@ -228,27 +239,30 @@ fn layers(shape: &mut Shape, own: &Hyperparameters, card: &TransformerCard) {
         shape.switch("add-qkv-bias", queries);
         shape.lacks("biases of the attention's output or of the feed-forward part alone");
     }
-    if own.model_type == "bert" {
+    if hyperparameters.model_type == "bert" {
         shape
             .lacks("attention to later tokens, norms behind sums, token types and the masked head");
     }
-    shape.say("attention-dropout", own.dropout[0]);
-    shape.say("hidden-dropout", own.dropout[1]);
+    shape.say("attention-dropout", hyperparameters.dropout[0]);
+    shape.say("hidden-dropout", hyperparameters.dropout[1]);
     // Of embeddings it is that of activations, in configs of GPT-2 one of its own.
-    let usual = if own.model_type == "gpt2" { 0.1 } else { own.dropout[1] };
-    let of_embedding = own.number("embd_pdrop").unwrap_or(usual);
-    if of_embedding != own.dropout[1] {
+    let usual = if hyperparameters.model_type == "gpt2" { 0.1 } else { hyperparameters.dropout[1] };
+    let of_embedding = hyperparameters.number("embd_pdrop").unwrap_or(usual);
+    if of_embedding != hyperparameters.dropout[1] {
         shape.lacks(format!("a dropout of embeddings of {of_embedding}"));
     }
-    if own.number("scale_attn_by_inverse_layer_idx").is_some_and(|is| is != 0.0) {
+    if hyperparameters.number("scale_attn_by_inverse_layer_idx").is_some_and(|is| is != 0.0) {
         shape.lacks("attention scores divided by the number of their layer");
     }
-    match (card.form, own.activation.as_str()) {
-        (FeedForward::Gated, "silu") if own.model_type == "gpt_oss" => {
+    match (card.form, hyperparameters.activation.as_str()) {
+        (FeedForward::Gated, "silu") if hyperparameters.model_type == "gpt_oss" => {
             // arXiv:2508.10925, section 2: clamped, with a sink of each head in the softmax.
             shape.say("quick-geglu", "");
             shape.say("glu-linear-offset", 1.0);
-            shape.say("activation-func-clamp-value", own.number("swiglu_limit").unwrap_or(7.0));
+            shape.say(
+                "activation-func-clamp-value",
+                hyperparameters.number("swiglu_limit").unwrap_or(7.0),
+            );
             shape.say("softmax-type", "learnable");
         }
         (FeedForward::Gated, "silu") => shape.say("swiglu", ""),
@@ -260,9 +274,9 @@ fn layers(shape: &mut Shape, own: &Hyperparameters, card: &TransformerCard) {
     }
 }
 
-fn router(shape: &mut Shape, own: &Router, model: &ModelCard) {
+fn router(shape: &mut Shape, router: &Router, model: &ModelCard) {
     let per_token = model.groups.iter().find_map(|group| group.card.experts).map(|e| e.per_token);
-    match own.scores {
+    match router.scores {
         RouterScores::BiasedSigmoid => {
             shape.say("moe-router-score-function", "sigmoid");
             shape.say("moe-router-enable-expert-bias", "");
@@ -274,30 +288,30 @@ fn router(shape: &mut Shape, own: &Router, model: &ModelCard) {
             shape.switch("moe-router-pre-softmax", per_token == Some(1))
         }
     }
-    if own.scaling != 1.0 {
-        shape.say("moe-router-topk-scaling-factor", own.scaling);
+    if router.scaling != 1.0 {
+        shape.say("moe-router-topk-scaling-factor", router.scaling);
     }
-    if let Some((n, chosen)) = own.groups {
+    if let Some((n, chosen)) = router.groups {
         shape.say("moe-router-num-groups", n);
         shape.say("moe-router-group-topk", chosen);
     }
 }
 
 /// What balances the visits of experts.
-fn losses(shape: &mut Shape, own: &Hyperparameters) {
+fn losses(shape: &mut Shape, hyperparameters: &Hyperparameters) {
     let flags = [
         ("moe-aux-loss-coeff", "router_aux_loss_coef"),
         ("moe-input-jitter-eps", "router_jitter_noise"),
     ];
     for (flag, name) in flags {
-        if let Some(value) = own.number(name).filter(|value| *value != 0.0) {
+        if let Some(value) = hyperparameters.number(name).filter(|value| *value != 0.0) {
             shape.say(flag, value);
         }
     }
 }
 
-fn window(shape: &mut Shape, own: &Hyperparameters, sequence: u64) {
-    let Some((tokens, layers)) = &own.window else { return };
+fn window(shape: &mut Shape, hyperparameters: &Hyperparameters, sequence: u64) {
+    let Some((tokens, layers)) = &hyperparameters.window else { return };
     if *tokens >= sequence || !layers.contains(&true) {
         return;
     }

@@ -22,11 +22,11 @@ const RATIOS: RangeInclusive<f64> = 1.0..=1e9;
 pub(super) fn n_replicas(document: &Document) -> Result<usize, Diagnostic> {
     let named = document.nodes.as_ref().map(Vec::len);
     match (document.replicas, named) {
-        (Some(own), None) => Ok(own),
-        (Some(own), Some(named)) if own == named => Ok(own),
+        (Some(n), None) => Ok(n),
+        (Some(n), Some(named)) if n == named => Ok(n),
         (None, Some(named)) => Ok(named),
-        (Some(own), Some(named)) => {
-            let message = format!("`replicas` is {own}, and `nodes` names {named}");
+        (Some(n), Some(named)) => {
+            let message = format!("`replicas` is {n}, and `nodes` names {named}");
             Err(Diagnostic::input("invalid-field", message).hint("leave one of them out"))
         }
         (None, None) => {
@@ -54,11 +54,14 @@ pub(super) fn check(document: &Document) -> Result<(), Diagnostic> {
         ("kept", document.kept.is_some()),
         (
             "bytes",
-            matches!(&document.bytes, Each::Each(own) if own.windows(2).any(|own| own[0] != own[1])),
+            matches!(
+                &document.bytes,
+                Each::Each(sizes) if sizes.windows(2).any(|pair| pair[0] != pair[1])
+            ),
         ),
     ];
     let given = if is_all { &of_these[..] } else { &of_others[..] };
-    let Some((name, _)) = given.iter().find(|own| own.1) else { return Ok(()) };
+    let Some((name, _)) = given.iter().find(|entry| entry.1) else { return Ok(()) };
     let (message, hint) = match (is_all, *name) {
         (true, "bytes") => ("`bytes` differ, and replicas have one model".to_owned(), "give one"),
         (true, _) => (
@@ -96,13 +99,14 @@ pub(super) fn replicas(
         return Err(missing("least_sent", hint));
     }
     let (latency_s, least_sent) = (latency_s.unwrap_or(0.0), least_sent.unwrap_or(0.0));
-    let seconds = |name: &'static str, own: f64, least: f64| match own.is_finite() && own >= least {
-        true if own <= MAX_SECONDS => Ok(()),
-        _ => {
-            let message = format!("`{name}` is {own:?}, not in {least} to {MAX_SECONDS:e}");
-            Err(out_of_range(name, message))
-        }
-    };
+    let seconds =
+        |name: &'static str, value: f64, least: f64| match value.is_finite() && value >= least {
+            true if value <= MAX_SECONDS => Ok(()),
+            _ => {
+                let message = format!("`{name}` is {value:?}, not in {least} to {MAX_SECONDS:e}");
+                Err(out_of_range(name, message))
+            }
+        };
     seconds("compute_s", compute_s, 0.0)?;
     seconds("latency_s", latency_s, 0.0)?;
     if !(0.0..=1.0).contains(&least_sent) {
@@ -120,23 +124,23 @@ pub(super) fn replicas(
         return Err(out_of_range("bytes_per_s", message));
     }
     let mut found: Vec<SyncWay> = Vec::with_capacity(ways.len());
-    for own in ways {
-        let own = way(own)?;
-        if found.iter().any(|other| other.by == own.by) {
-            let message = format!("`{}` is in `sync` twice", own.by.name());
+    for stated in ways {
+        let way = way(stated)?;
+        if found.iter().any(|other| other.by == way.by) {
+            let message = format!("`{}` is in `sync` twice", way.by.name());
             return Err(Diagnostic::input("invalid-field", message).hint("list all periods in one"));
         }
-        found.push(own);
+        found.push(way);
     }
     Ok(AllReplicas { bytes_per_s, latency_s, compute_s, ways: found, least_sent })
 }
 
-fn way(own: Way) -> Result<SyncWay, Diagnostic> {
-    let by = SyncBy::ALL.into_iter().find(|by| by.name() == own.by).ok_or_else(|| {
+fn way(stated: Way) -> Result<SyncWay, Diagnostic> {
+    let by = SyncBy::ALL.into_iter().find(|by| by.name() == stated.by).ok_or_else(|| {
         let names = SyncBy::ALL.map(SyncBy::name).join(", ");
         Diagnostic::input(
             "invalid-field",
-            format!("`by` of `sync` is `{}`, which is no way to average", own.by),
+            format!("`by` of `sync` is `{}`, which is no way to average", stated.by),
         )
         .hint(format!("use one of {names}"))
     })?;
@@ -151,32 +155,35 @@ fn way(own: Way) -> Result<SyncWay, Diagnostic> {
             let message = format!("`{what}` says nothing of `{name}`, which sends no part there");
             Err(Diagnostic::input("invalid-field", message).hint("leave it out"))
         }
-        own => some(&own.unwrap_or_else(|| vec![1.0]), what, &RATIOS),
+        numbers => some(&numbers.unwrap_or_else(|| vec![1.0]), what, &RATIOS),
     };
     Ok(SyncWay {
         by,
-        every: some(&own.every, "every", &EVERY)?,
-        gradients: ratios("r1", own.r1, takes[0])?,
-        models: ratios("r2", own.r2, takes[1])?,
+        every: some(&stated.every, "every", &EVERY)?,
+        gradients: ratios("r1", stated.r1, takes[0])?,
+        models: ratios("r2", stated.r2, takes[1])?,
     })
 }
 
 /// Some numbers of a range.
 fn some<T: PartialOrd + Copy + std::fmt::Debug + std::fmt::Display>(
-    own: &[T],
+    numbers: &[T],
     what: &'static str,
     range: &RangeInclusive<T>,
 ) -> Result<Vec<T>, Diagnostic> {
-    if own.is_empty() || own.len() > MAX_CHOICES {
-        let message = format!("`{what}` has {} numbers, not 1 to {MAX_CHOICES}", own.len());
+    if numbers.is_empty() || numbers.len() > MAX_CHOICES {
+        let message = format!("`{what}` has {} numbers, not 1 to {MAX_CHOICES}", numbers.len());
         return Err(out_of_range(what, message));
     }
-    if let Some(own) = own.iter().find(|own| !range.contains(own)) {
+    if let Some(number) = numbers.iter().find(|number| !range.contains(number)) {
         let (least, most) = (range.start(), range.end());
-        return Err(out_of_range(what, format!("`{what}` is {own:?}, not in {least} to {most}")));
+        return Err(out_of_range(
+            what,
+            format!("`{what}` is {number:?}, not in {least} to {most}"),
+        ));
     }
-    match own.iter().enumerate().find(|(at, number)| own[..*at].contains(number)) {
-        None => Ok(own.to_vec()),
+    match numbers.iter().enumerate().find(|(at, number)| numbers[..*at].contains(number)) {
+        None => Ok(numbers.to_vec()),
         Some((_, twice)) => {
             let message = format!("`{what}` lists {twice:?} twice");
             Err(Diagnostic::input("invalid-field", message).hint("list each number once"))

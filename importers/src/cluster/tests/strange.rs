@@ -54,14 +54,17 @@ fn numbers_in_other_units_are_refused_with_the_likely_one() {
 #[test]
 fn unlikely_numbers_are_named() {
     let fine = own("peak_bf16_flops", "312e12");
-    let told: Vec<_> = warnings(&fine).into_iter().map(|own| own.code).collect();
-    assert_eq!(told, ["assumed-architecture"]);
+    let codes: Vec<_> = warnings(&fine).into_iter().map(|warning| warning.code).collect();
+    assert_eq!(codes, ["assumed-architecture"]);
     let slow = warnings(&joined("bytes_per_s: 3e5"));
     assert_eq!(slow[0].code, "unlikely-number");
     let late = warnings(&joined("bytes_per_s: 1e9, latency_s: 5"));
     assert!(late[0].hints[0].contains("`latency_s: 5e-6`"), "{late:?}");
     let small = warnings(&fine.replace("80e9", "80"));
-    assert!(small.iter().any(|own| own.hints[0].contains("`memory_bytes: 80e9`")), "{small:?}");
+    assert!(
+        small.iter().any(|warning| warning.hints[0].contains("`memory_bytes: 80e9`")),
+        "{small:?}"
+    );
     // Many are counted.
     let many: String =
         (1..100).map(|i| format!("  - {{id: d{i}, kind: chip, memory_bytes: 80}}\n")).collect();
@@ -96,9 +99,9 @@ fn islands_are_named() {
     // What leads one way joins nothing.
     let one_way = "devices: [{id: a, kind: t4}, {id: b, kind: t4}]
 links: [{from: a, to: b, bytes_per_s: 1e9}]";
-    let told = warnings(one_way);
-    assert!(told[0].message.contains("2 islands that don't reach each other both ways"));
-    assert!(told[0].hints[0].contains("`a` reaches `b`, and no link leads back"));
+    let found = warnings(one_way);
+    assert!(found[0].message.contains("2 islands that don't reach each other both ways"));
+    assert!(found[0].hints[0].contains("`a` reaches `b`, and no link leads back"));
 }
 
 #[test]

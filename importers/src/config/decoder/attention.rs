@@ -15,8 +15,8 @@ impl Writer<'_> {
         layer: &str,
         (span, is_turned): (u64, bool),
     ) -> Done {
-        let own = self.s.attention;
-        let module = format!("{layer}.{}", own.module);
+        let attention = self.s.attention;
+        let module = format!("{layer}.{}", attention.module);
         let is_turned = is_turned && self.s.positions == Positions::Rotary;
         let (queries, values, gate) = match self.n.latent {
             Some(latent) => self.narrow(state, &module, latent)?,
@@ -24,7 +24,7 @@ impl Writer<'_> {
         };
         let n = self.n;
         let sizes = [n.heads, n.head_dim, n.value_dim, span];
-        let bias = match self.has(own.sinks)? {
+        let bias = match self.has(attention.sinks)? {
             true => Some(self.builder.parameter(&format!("{module}.sinks"), &[n.heads])?),
             false => None,
         };
@@ -33,20 +33,20 @@ impl Writer<'_> {
         let context = self.builder.attention_of(&module, both, (scored, bias), sizes)?;
         let width = n.heads.saturating_mul(n.value_dim);
         let mut context = self.gated(context, state, &module, (gate, width))?;
-        if !own.inner_norm.is_empty() {
-            let name = format!("{module}.{}", own.inner_norm);
+        if !attention.inner_norm.is_empty() {
+            let name = format!("{module}.{}", attention.inner_norm);
             context = self.norm(&name, context, width)?;
         }
-        let output = format!("{module}.{}", own.output);
-        let has_bias = self.has(own.output_bias)?;
+        let output = format!("{module}.{}", attention.output);
+        let has_bias = self.has(attention.output_bias)?;
         self.linear(&output, context, (width, n.hidden), has_bias)
     }
 
     /// What is added to the scores of each head of keys, where the family does that.
     fn scored(&mut self, values: TensorId, module: &str) -> Done<Option<TensorId>> {
-        let own = self.s.attention;
-        let Some(name) = own.vectors.first() else { return Ok(None) };
-        let (heads, has_bias) = (self.n.kv_heads, self.has(own.bias)?);
+        let attention = self.s.attention;
+        let Some(name) = attention.vectors.first() else { return Ok(None) };
+        let (heads, has_bias) = (self.n.kv_heads, self.has(attention.bias)?);
         let width = heads.saturating_mul(self.n.value_dim);
         let step = self.linear(&format!("{module}.dt_proj"), values, (width, heads), has_bias)?;
         let module = format!("{module}.{name}");
@@ -61,15 +61,15 @@ impl Writer<'_> {
         module: &str,
         is_turned: bool,
     ) -> Done<(Vec<TensorId>, TensorId, Option<TensorId>)> {
-        let (own, n) = (self.s.attention, self.n);
+        let (attention, n) = (self.s.attention, self.n);
         let [q, k, v] =
             [(n.heads, n.head_dim), (n.kv_heads, n.head_dim), (n.kv_heads, n.value_dim)]
                 .map(|(heads, dim)| heads.saturating_mul(dim));
-        let has_bias = self.has(own.bias)?;
+        let has_bias = self.has(attention.bias)?;
         let mut gate = None;
-        let [queries, keys, values] = match own.parts {
+        let [queries, keys, values] = match attention.parts {
             [q_name, k_name, v_name] => {
-                let is_doubled = own.gate == Gate::Doubled;
+                let is_doubled = attention.gate == Gate::Doubled;
                 let wide = if is_doubled { q.saturating_mul(2) } else { q };
                 let at = |name: &str| format!("{module}.{name}");
                 let queries = self.linear(&at(q_name), state, (n.hidden, wide), has_bias)?;
@@ -84,7 +84,7 @@ impl Writer<'_> {
             }
         };
         let mut both = [queries, keys];
-        if let Some(norm) = own.norm
+        if let Some(norm) = attention.norm
             && self.has(norm.when)?
         {
             both = self.head_norms(both, module, norm)?;
@@ -188,7 +188,7 @@ impl Writer<'_> {
                 let name = format!("{module}.{name}");
                 Some(self.linear(&name, state, (self.n.hidden, columns), false)?)
             }
-            own => own,
+            given => given,
         };
         let Some(mut gate) = gate else { return Ok(context) };
         if let Gate::Biased(_, name) = self.s.attention.gate {
@@ -213,9 +213,9 @@ impl Writer<'_> {
         let queries = match latent.query_rank {
             None => self.linear(&at("q_proj"), state, (h, width), false)?,
             Some(rank) => {
-                let own = self.linear(&at("q_a_proj"), state, (h, rank), has_bias)?;
-                let own = self.norm(&at("q_a_layernorm"), own, rank)?;
-                self.linear(&at("q_b_proj"), own, (rank, width), false)?
+                let narrow = self.linear(&at("q_a_proj"), state, (h, rank), has_bias)?;
+                let narrow = self.norm(&at("q_a_layernorm"), narrow, rank)?;
+                self.linear(&at("q_b_proj"), narrow, (rank, width), false)?
             }
         };
         let both = latent.rank.saturating_add(latent.rotary);

@@ -59,20 +59,20 @@ pub(super) fn filled(
     model_type: &str,
     is_whole: bool,
 ) -> Result<(Object, Vec<Diagnostic>), Diagnostic> {
-    let mut own: Object = fields.0.clone();
-    let Some(class) = CLASSES.get(model_type) else { return Ok((own, Vec::new())) };
+    let mut filled: Object = fields.0.clone();
+    let Some(class) = CLASSES.get(model_type) else { return Ok((filled, Vec::new())) };
     for (name, field) in &class.names {
-        if let Some(value) = own.remove(name) {
-            own.entry(field.clone()).or_insert(value);
+        if let Some(value) = filled.remove(name) {
+            filled.entry(field.clone()).or_insert(value);
         }
     }
-    let is_mixture = own.contains_key("moe_intermediate_size");
+    let is_mixture = filled.contains_key("moe_intermediate_size");
     let missing = |name: &&&str| class.fields.get(**name).is_some_and(|usual| !usual.is_null());
     let missing: Vec<String> = SIZES
         .iter()
         .filter(missing)
         .filter(|name| !(is_mixture && **name == "intermediate_size"))
-        .filter(|name| own.get(**name).is_none_or(Value::is_null))
+        .filter(|name| filled.get(**name).is_none_or(Value::is_null))
         .map(|name| format!("`{name}`"))
         .collect();
     if is_whole && !missing.is_empty() {
@@ -80,7 +80,7 @@ pub(super) fn filled(
         return Err(Diagnostic::input("missing-field", message).fact("fields", missing));
     }
     let mut warnings = Vec::new();
-    own.retain(|name, value| {
+    filled.retain(|name, value| {
         let is_read = class.fields.contains_key(name) || COMMON.contains(&name.as_str());
         let is_known = is_read || CLASSES.values().all(|other| !other.fields.contains_key(name));
         // Configs of state spaces state what follows from others.
@@ -90,9 +90,9 @@ pub(super) fn filled(
         is_known
     });
     for (name, usual) in &class.fields {
-        own.entry(name.clone()).or_insert_with(|| usual.clone());
+        filled.entry(name.clone()).or_insert_with(|| usual.clone());
     }
-    Ok((own, warnings))
+    Ok((filled, warnings))
 }
 
 /// Whether a value is what a class means that does not know the field.

@@ -518,7 +518,8 @@ fn nemotron_h(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
 
 /// Blocks are shared by the mechanism that ties the head to the embedding.
 fn zamba(_: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
-    if let Some(value) = fields.get("tie_word_embeddings").filter(|own| own.as_bool() != Some(true))
+    if let Some(value) =
+        fields.get("tie_word_embeddings").filter(|value| value.as_bool() != Some(true))
     {
         return Err(invalid(
             "tie_word_embeddings",

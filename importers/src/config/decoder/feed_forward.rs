@@ -11,30 +11,35 @@ use crate::config::builder::{Done, NewOp};
 
 impl Writer<'_> {
     pub(super) fn fed(&mut self, state: TensorId, layer: &str, fed: Fed) -> Done {
-        let own = self.s.feed_forward;
-        let module = joined(layer, own.module);
+        let feed_forward = self.s.feed_forward;
+        let module = joined(layer, feed_forward.module);
         match (fed, self.s.mixture, self.n.experts) {
             (Fed::Experts, Some(mixture), Some(experts)) => {
                 self.mixture(state, layer, (mixture, experts))
             }
-            _ => self.dense(state, &module, (own, self.n.inner)),
+            _ => self.dense(state, &module, (feed_forward, self.n.inner)),
         }
     }
 
     /// One or two products of so many columns, a function, and the product behind it.
-    fn dense(&mut self, state: TensorId, module: &str, (own, inner): (FeedForward, u64)) -> Done {
+    fn dense(
+        &mut self,
+        state: TensorId,
+        module: &str,
+        (feed_forward, inner): (FeedForward, u64),
+    ) -> Done {
         let h = self.n.hidden;
-        let has_bias = self.has(own.bias)?;
-        let [gate, up, down] = own.names.map(|name| joined(module, name));
+        let has_bias = self.has(feed_forward.bias)?;
+        let [gate, up, down] = feed_forward.names.map(|name| joined(module, name));
         let mut inputs = Vec::new();
-        if own.form == Form::Gated {
+        if feed_forward.form == Form::Gated {
             inputs.push(self.linear(&gate, state, (h, inner), has_bias)?);
         }
-        let wide = if own.form == Form::Halves { inner.saturating_mul(2) } else { inner };
+        let wide = if feed_forward.form == Form::Halves { inner.saturating_mul(2) } else { inner };
         inputs.push(self.linear(&up, state, (h, wide), has_bias)?);
         let mut active = self.activation(&up, &inputs, inner, module)?;
-        if !own.inner_norm.is_empty() {
-            active = self.norm(&joined(module, own.inner_norm), active, inner)?;
+        if !feed_forward.inner_norm.is_empty() {
+            active = self.norm(&joined(module, feed_forward.inner_norm), active, inner)?;
         }
         self.linear(&down, active, (inner, h), has_bias)
     }
@@ -53,28 +58,33 @@ impl Writer<'_> {
     }
 
     /// A router, experts that share the tokens evenly, those that all tokens go to, and their sum.
-    fn mixture(&mut self, state: TensorId, layer: &str, (own, sizes): (Mixture, Experts)) -> Done {
+    fn mixture(
+        &mut self,
+        state: TensorId,
+        layer: &str,
+        (mixture, sizes): (Mixture, Experts),
+    ) -> Done {
         let h = self.n.hidden;
-        let module = joined(layer, own.module);
-        let gate = self.router(state, &module, (own, sizes))?;
+        let module = joined(layer, mixture.module);
+        let gate = self.router(state, &module, (mixture, sizes))?;
         let tokens = self.builder.tokens().saturating_mul(sizes.per_token);
         let mut outputs = vec![gate];
         for expert in 0..sizes.n {
             let rows = share(tokens, expert, sizes.n);
             let module = format!("{module}.experts.{expert}");
-            outputs.push(self.expert(&[state, gate], &module, (own, sizes.inner, rows))?);
+            outputs.push(self.expert(&[state, gate], &module, (mixture, sizes.inner, rows))?);
         }
         if sizes.shared > 0 {
-            outputs.extend(self.shared(state, layer, (own, sizes.shared))?);
+            outputs.extend(self.shared(state, layer, (mixture, sizes.shared))?);
         }
         let sum = self.plain((&module, "combine"), "Combine", &outputs, h)?;
-        if !own.sum_norm.is_empty() {
-            return self.norm(&joined(&module, own.sum_norm), sum, h);
+        if !mixture.sum_norm.is_empty() {
+            return self.norm(&joined(&module, mixture.sum_norm), sum, h);
         }
-        if own.sum_bias.is_empty() {
+        if mixture.sum_bias.is_empty() {
             return Ok(sum);
         }
-        let module = joined(&module, own.sum_bias);
+        let module = joined(&module, mixture.sum_bias);
         let bias = self.builder.parameter(&module, &[h])?;
         self.builder.norm((&module, "Add"), sum, &[bias], h)
     }
@@ -84,17 +94,17 @@ impl Writer<'_> {
         &mut self,
         state: TensorId,
         module: &str,
-        (own, sizes): (Mixture, Experts),
+        (mixture, sizes): (Mixture, Experts),
     ) -> Done {
         let h = self.n.hidden;
-        let name = joined(module, own.router);
+        let name = joined(module, mixture.router);
         let mut parameters =
             vec![self.builder.parameter(&format!("{name}.weight"), &[sizes.n, h])?];
-        if self.has(own.router_bias)? {
+        if self.has(mixture.router_bias)? {
             parameters.push(self.builder.parameter(&format!("{name}.bias"), &[sizes.n])?);
         }
-        if !own.score_bias.is_empty() {
-            let name = joined(module, own.score_bias);
+        if !mixture.score_bias.is_empty() {
+            let name = joined(module, mixture.score_bias);
             parameters.push(self.builder.parameter(&name, &[sizes.n])?);
         }
         self.builder.linear((&name, state), &parameters, (self.builder.sequence, h, sizes.n))
@@ -105,17 +115,17 @@ impl Writer<'_> {
         &mut self,
         inputs: &[TensorId],
         module: &str,
-        (own, inner, rows): (Mixture, u64, u64),
+        (mixture, inner, rows): (Mixture, u64, u64),
     ) -> Done {
         let h = self.n.hidden;
         let ways: &[&str] =
-            if own.form == Form::Plain { &["up_proj"] } else { &["gate_proj", "up_proj"] };
+            if mixture.form == Form::Plain { &["up_proj"] } else { &["gate_proj", "up_proj"] };
         let wide = ways.iter().map(|name| (*name, [inner, h]));
         let mut parameters = Vec::new();
         for (name, shape) in wide.chain([("down_proj", [h, inner])]) {
             let module = format!("{module}.{name}");
             parameters.push(self.builder.weight(self.quantization, &module, shape)?);
-            if own.biases {
+            if mixture.biases {
                 let name = format!("{module}.bias");
                 parameters.push(self.builder.parameter(&name, &shape[..1])?);
             }
@@ -134,12 +144,12 @@ impl Writer<'_> {
         &mut self,
         state: TensorId,
         layer: &str,
-        (own, inner): (Mixture, u64),
+        (mixture, inner): (Mixture, u64),
     ) -> Done<Vec<TensorId>> {
         // Two dots lead out of the module of the experts.
-        let (module, form) = match own.shared.strip_prefix("..") {
+        let (module, form) = match mixture.shared.strip_prefix("..") {
             Some(name) => (joined(layer, name), Form::Halves),
-            None => (joined(&joined(layer, own.module), own.shared), own.form),
+            None => (joined(&joined(layer, mixture.module), mixture.shared), mixture.form),
         };
         let names = match form {
             Form::Halves => ["", "input_linear", "output_linear"],
@@ -147,8 +157,8 @@ impl Writer<'_> {
         };
         let part = FeedForward { form, names, inner_norm: "", ..self.s.feed_forward };
         let mut outputs = vec![self.dense(state, &module, (part, inner))?];
-        if !own.shared_gate.is_empty() {
-            let name = joined(&joined(layer, own.module), own.shared_gate);
+        if !mixture.shared_gate.is_empty() {
+            let name = joined(&joined(layer, mixture.module), mixture.shared_gate);
             outputs.push(self.linear(&name, state, (self.n.hidden, 1), false)?);
         }
         Ok(outputs)

@@ -52,11 +52,11 @@ fn types(fields: Fields<'_>) -> Done<Vec<&str>> {
         let list = fields.list(name)?;
         if !list.is_empty() {
             let text = |value: &'_ Value| invalid(name, value, "names of types are needed");
-            return list.iter().map(|own| own.as_str().ok_or_else(|| text(own))).collect();
+            return list.iter().map(|value| value.as_str().ok_or_else(|| text(value))).collect();
         }
     }
     let Some(letters) = fields.text("hybrid_override_pattern")? else { return Ok(Vec::new()) };
-    let known = |letter| LETTERS.iter().find(|(own, _)| *own == letter).map(|(_, name)| *name);
+    let known = |letter| LETTERS.iter().find(|(key, _)| *key == letter).map(|(_, name)| *name);
     let all: Option<Vec<&str>> = letters.chars().map(known).collect();
     all.ok_or_else(|| {
         let value = Value::from(letters);
@@ -85,7 +85,7 @@ pub(super) fn kinds(style: &Style, fields: Fields<'_>) -> Done<Vec<Kind>> {
         let is_known = fields.get("no_rope_layer_interval").is_some();
         let is_turned =
             stated.map_or(!is_known || !(layer + 1).is_multiple_of(interval), |n| n > 0);
-        if crossing.iter().any(|own| own.as_u64() == Some(layer)) {
+        if crossing.iter().any(|index| index.as_u64() == Some(layer)) {
             all.push(Kind { mixer: Mixer::Cross, fed: Fed::Dense, is_turned: false });
             continue;
         }
@@ -109,7 +109,7 @@ pub(super) fn kinds(style: &Style, fields: Fields<'_>) -> Done<Vec<Kind>> {
 
 /// What a type of layers is made with; a feed-forward part that the type itself says.
 fn named(style: &Style, fields: Fields<'_>, name: &str) -> Done<(Mixer, Option<Fed>)> {
-    let window = |own: Option<u64>| own.map_or(Mixer::Full, Mixer::Window);
+    let window = |tokens: Option<u64>| tokens.map_or(Mixer::Full, Mixer::Window);
     let is_allowed = fields.flag("use_sliding_window")? != Some(false);
     Ok(match name {
         "full_attention" | "attention" | "global" => (Mixer::Full, None),
@@ -166,20 +166,20 @@ fn by_pattern<'a>(
             let indices = fields.list("attn_layer_indices")?;
             let period = fields.optional("attn_layer_period")?;
             let offset = fields.whole("attn_layer_offset")?;
-            let is_listed = indices.iter().any(|own| own.as_u64() == Some(layer));
+            let is_listed = indices.iter().any(|index| index.as_u64() == Some(layer));
             let is_due = period.is_some_and(|period| layer % period == offset);
             of(is_listed || is_due, "full_attention", other)
         }
         Pattern::Indices(other) => {
             let indices = fields.list("full_attn_idxs")?;
-            let is_listed = indices.iter().any(|own| own.as_u64() == Some(layer));
+            let is_listed = indices.iter().any(|index| index.as_u64() == Some(layer));
             of(is_listed || indices.is_empty(), "full_attention", other)
         }
         Pattern::Cycle => {
             let types = fields.list("block_types")?;
             let index = (layer as usize).checked_rem(types.len()).unwrap_or(0);
-            let own = types.get(index).and_then(Value::as_str);
-            return Ok(own.unwrap_or("recurrent").into());
+            let name = types.get(index).and_then(Value::as_str);
+            return Ok(name.unwrap_or("recurrent").into());
         }
         Pattern::Runs => return run(fields, layer).map(Into::into),
         Pattern::Only(_) => "full_attention",
@@ -192,8 +192,8 @@ fn run(fields: Fields<'_>, layer: u64) -> Done<&str> {
     let mut left = layer;
     for pair in fields.list("attention_types")? {
         let wrong = || invalid("attention_types", pair, "pairs of types and counts are needed");
-        let own = pair.as_array().ok_or_else(wrong)?;
-        let [types, times] = own.as_slice() else { return Err(wrong()) };
+        let items = pair.as_array().ok_or_else(wrong)?;
+        let [types, times] = items.as_slice() else { return Err(wrong()) };
         let (types, times) =
             (types.as_array().ok_or_else(wrong)?, times.as_u64().ok_or_else(wrong)?);
         let n = types.len() as u64;
@@ -212,7 +212,7 @@ fn run(fields: Fields<'_>, layer: u64) -> Done<&str> {
 /// Whether a layer has experts.
 fn is_sparse(style: &Style, fields: Fields<'_>, layer: u64, n_layers: u64) -> Done<bool> {
     let Some(mixture) = style.mixture else { return Ok(false) };
-    let has = |list: &[Value]| list.iter().any(|own| own.as_u64() == Some(layer));
+    let has = |list: &[Value]| list.iter().any(|index| index.as_u64() == Some(layer));
     if let Some(kind) = fields.list("mlp_layer_types")?.get(layer as usize) {
         return Ok(kind.as_str() == Some("sparse"));
     }

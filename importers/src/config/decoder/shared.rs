@@ -36,7 +36,7 @@ impl Writer<'_> {
     /// arXiv:2404.07413, section 2.2): each token has the heads of the experts that it goes to.
     pub(super) fn routed(&mut self, state: TensorId, module: &str) -> Done {
         let h = self.n.hidden;
-        let (Some(experts), Some(own)) = (self.n.experts, self.s.mixture) else {
+        let (Some(experts), Some(mixture)) = (self.n.experts, self.s.mixture) else {
             return Err(Diagnostic::input(
                 "missing-field",
                 "the config has no `num_local_experts`",
@@ -47,7 +47,7 @@ impl Writer<'_> {
         let (width, chosen) = (kv_heads.saturating_mul(dim), experts.per_token);
         let tokens = self.builder.tokens().saturating_mul(chosen);
         let at = |name: &str| format!("{module}.experts.{name}");
-        let gate = self.router(state, &format!("{module}.experts"), (own, experts))?;
+        let gate = self.router(state, &format!("{module}.experts"), (mixture, experts))?;
         let size = (tokens, h, width);
         let queries = self.routed_product(&at("input_linear"), &[state, gate], size, experts.n)?;
         let wide = width.saturating_mul(chosen);
@@ -99,8 +99,8 @@ impl Writer<'_> {
     ) -> Done {
         let rank = self.fields().count(&["adapter_rank"], Some(128))?;
         let narrow = self.linear(&format!("{module}.0"), input, (k, rank), false)?;
-        let own = self.linear(&format!("{module}.1"), narrow, (rank, n), false)?;
-        self.plain((module, "add"), "Add", &[wide, own], n)
+        let added = self.linear(&format!("{module}.1"), narrow, (rank, n), false)?;
+        self.plain((module, "add"), "Add", &[wide, added], n)
     }
 
     fn shared_attention(&mut self, state: TensorId, module: &str, number: u64) -> Done {
@@ -112,13 +112,13 @@ impl Writer<'_> {
         let mut parts = Vec::new();
         for (name, heads) in [("q", heads), ("k", kv_heads), ("v", kv_heads)] {
             let width = heads.saturating_mul(dim);
-            let mut own =
+            let mut projected =
                 self.linear(&format!("{module}.{name}_proj"), state, (wide, width), false)?;
             if is_adapted {
                 let module = format!("{module}.linear_{name}_adapter_list.{number}");
-                own = self.adapted((own, state), &module, (wide, wide))?;
+                projected = self.adapted((projected, state), &module, (wide, wide))?;
             }
-            parts.push(own);
+            parts.push(projected);
         }
         let sizes = [heads, dim, dim, self.builder.sequence];
         let both = (&parts[..2], parts[2]);
@@ -130,10 +130,11 @@ impl Writer<'_> {
         let (h, inner) = (self.n.hidden, self.n.inner);
         let (module, wide) = (&format!("{module}.feed_forward"), 2 * inner);
         let has_bias = self.fields().flag("add_bias_linear")? == Some(true);
-        let own = self.linear(&format!("{module}.gate_up_proj"), state, (h, wide), has_bias)?;
+        let projected =
+            self.linear(&format!("{module}.gate_up_proj"), state, (h, wide), has_bias)?;
         let adapter = format!("{module}.gate_up_proj_adapter_list.{number}");
-        let own = self.adapted((own, state), &adapter, (h, wide))?;
-        let active = self.plain((module, "activation"), "Activation", &[own], inner)?;
+        let projected = self.adapted((projected, state), &adapter, (h, wide))?;
+        let active = self.plain((module, "activation"), "Activation", &[projected], inner)?;
         self.linear(&format!("{module}.down_proj"), active, (inner, h), has_bias)
     }
 }

@@ -98,7 +98,7 @@ impl Sizes {
                 rotary: fields.count(&["qk_rope_head_dim"], None)?,
             }),
         };
-        let head_dim = latent.map_or(head_dim, |own| own.plain.saturating_add(own.rotary));
+        let head_dim = latent.map_or(head_dim, |latent| latent.plain.saturating_add(latent.rotary));
         let value_default = latent.map_or(head_dim, |_| hidden / heads.max(1));
         let own_inner = fields.count(&INNER, Some(hidden.saturating_mul(4)))?;
         let experts = style.mixture.map(|_| experts(style, fields)).transpose()?;
@@ -112,7 +112,7 @@ impl Sizes {
             value_dim: fields.count(&["v_head_dim"], Some(value_default))?,
             latent,
             inner: inner(fields, own_inner)?,
-            experts: experts.filter(|own| own.n > 0),
+            experts: experts.filter(|experts| experts.n > 0),
             positions: POSITIONS
                 .iter()
                 .find_map(|name| fields.optional(name).transpose())
@@ -157,13 +157,13 @@ fn heads(style: &Style, fields: Fields<'_>, hidden: u64) -> Result<(u64, u64, u6
 
 /// Width of the feed-forward part, by the rules of the families that state another number.
 fn inner(fields: Fields<'_>, stated: u64) -> Result<u64, Diagnostic> {
-    if let Some(own) = fields.optional("intermediate_size_mlp")? {
-        return Ok(own);
+    if let Some(width) = fields.optional("intermediate_size_mlp")? {
+        return Ok(width);
     }
     if fields.get("num_local_experts").and_then(Value::as_u64) == Some(0)
-        && let Some(own) = fields.optional("shared_intermediate_size")?
+        && let Some(width) = fields.optional("shared_intermediate_size")?
     {
-        return Ok(own);
+        return Ok(width);
     }
     if fields.get("block_types").is_some() {
         return Ok((stated / 2).max(1));
@@ -175,7 +175,7 @@ fn inner(fields: Fields<'_>, stated: u64) -> Result<u64, Diagnostic> {
         None => 1.0,
         Some(value) => value
             .as_f64()
-            .filter(|own| (0.0..=64.0).contains(own))
+            .filter(|multiplier| (0.0..=64.0).contains(multiplier))
             .ok_or_else(|| invalid("block_ffn_dim_multiplier", value, "0 to 64 is needed"))?,
     };
     let wide = (multiplier * (2 * stated / 3) as f64) as u64;
@@ -187,9 +187,9 @@ fn experts(style: &Style, fields: Fields<'_>) -> Result<Experts, Diagnostic> {
     let (n, n_layers) = (n_experts(fields)?, super::layers::count(fields)?);
     // A class may leave it open, of which no pass can be made.
     let is_open = PER_TOKEN.iter().all(|name| fields.get(name).is_none());
-    let own = style.mixture.map_or(0, |own| own.per_token);
-    let per_token = if own > 0 {
-        own
+    let fixed = style.mixture.map_or(0, |mixture| mixture.per_token);
+    let per_token = if fixed > 0 {
+        fixed
     } else if is_open {
         1
     } else {
@@ -200,8 +200,8 @@ fn experts(style: &Style, fields: Fields<'_>) -> Result<Experts, Diagnostic> {
         return Err(Diagnostic::input("invalid-field", format!("{message} cannot be planned"))
             .hint(format!("at most {MAX_ALL_EXPERTS} experts in all can be planned")));
     }
-    let own = fields.count(&["moe_intermediate_size"], None);
-    let inner = own.or_else(|error| match error.code {
+    let stated = fields.count(&["moe_intermediate_size"], None);
+    let inner = stated.or_else(|error| match error.code {
         "missing-field" => fields.count(&INNER, None),
         _ => Err(error),
     })?;
@@ -218,7 +218,7 @@ fn experts(style: &Style, fields: Fields<'_>) -> Result<Experts, Diagnostic> {
         Some(name) => fields.whole(name)?,
         None => inner.saturating_mul(n_shared),
     };
-    let mixture = style.mixture.filter(|own| !own.shared.is_empty());
+    let mixture = style.mixture.filter(|mixture| !mixture.shared.is_empty());
     let is_absent = mixture.is_none() || n_shared == 0;
     Ok(Experts { n, per_token, is_open, inner, shared: if is_absent { 0 } else { shared } })
 }

@@ -50,17 +50,17 @@ impl Writer<'_> {
     }
 
     /// A convolution of each channel by itself.
-    fn convolution(&mut self, module: &str, input: TensorId, own: &Convolution) -> Done {
-        let weight = [own.channels, 1, own.tokens];
+    fn convolution(&mut self, module: &str, input: TensorId, convolution: &Convolution) -> Done {
+        let weight = [convolution.channels, 1, convolution.tokens];
         let mut all: Vec<(&str, &[u64])> = vec![("weight", &weight)];
-        if own.has_bias {
+        if convolution.has_bias {
             all.push(("bias", &weight[..1]));
         }
         let parameters = &self.extra(module, &all)?;
-        let count = self.builder.batch.saturating_mul(own.channels);
-        let products = &[Product { count, m: self.builder.sequence, k: own.tokens, n: 1 }];
+        let count = self.builder.batch.saturating_mul(convolution.channels);
+        let products = &[Product { count, m: self.builder.sequence, k: convolution.tokens, n: 1 }];
         let (part, op_type, inputs) = ("", "Conv", &[input]);
-        let shape = &self.builder.shape(own.channels);
+        let shape = &self.builder.shape(convolution.channels);
         self.builder.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })
     }
 
@@ -92,12 +92,12 @@ impl Writer<'_> {
         let rank = self.number(&["time_step_rank", "mamba_dt_rank"], h.div_ceil(16))?;
         let has_bias = self.flagged(&["use_bias", "mamba_proj_bias"])?;
         let wide = self.linear(&at("in_proj"), state, (h, 2 * inner), has_bias)?;
-        let own = Convolution {
+        let convolution = Convolution {
             channels: inner,
             tokens: self.number(&["conv_kernel", "mamba_d_conv"], 4)?,
             has_bias: self.flagged(&["use_conv_bias", "mamba_conv_bias"])?,
         };
-        let mixed = self.convolution(&at("conv1d"), wide, &own)?;
+        let mixed = self.convolution(&at("conv1d"), wide, &convolution)?;
         let narrow = self.linear(&at("x_proj"), mixed, (inner, rank + 2 * n), false)?;
         let mut parts = [narrow; 3];
         if self.s.space_norms {
@@ -107,11 +107,11 @@ impl Writer<'_> {
             }
         }
         let step = self.linear(&at("dt_proj"), parts[0], (rank, inner), true)?;
-        let own = self.extra(module, &[("A_log", &[inner, n]), ("D", &[inner])])?;
+        let parameters = self.extra(module, &[("A_log", &[inner, n]), ("D", &[inner])])?;
         // What leaves the state: a product of each token. How the state moves is no product.
         let products = &[Product { count: self.builder.tokens(), m: inner, k: n, n: 1 }];
         let inputs = &[mixed, step, parts[1], parts[2]];
-        let scanned = self.scan((module, "scan"), (inputs, &own), inner, products)?;
+        let scanned = self.scan((module, "scan"), (inputs, &parameters), inner, products)?;
         let gated = self.plain((module, "gate"), "Mul", &[scanned, wide], inner)?;
         self.linear(&at("out_proj"), gated, (inner, h), has_bias)
     }
@@ -135,19 +135,20 @@ impl Writer<'_> {
             self.flagged(&["use_bias", "projectors_bias", "mamba_proj_bias", "add_bias_linear"])?;
         let columns = inner.saturating_add(channels).saturating_add(heads);
         let wide = self.linear(&at("in_proj"), state, (h, columns), has_bias)?;
-        let own = Convolution {
+        let convolution = Convolution {
             channels,
             tokens: self.number(&["conv_kernel", "mamba_d_conv"], 4)?,
             // One family's class has it whatever the config says.
             has_bias: self.fields().get("n_mamba_heads").is_some()
                 || self.flagged(&["use_conv_bias", "mamba_conv_bias"])?,
         };
-        let mixed = self.convolution(&at("conv1d"), wide, &own)?;
-        let own =
+        let mixed = self.convolution(&at("conv1d"), wide, &convolution)?;
+        let parameters =
             self.extra(module, &[("dt_bias", &[heads]), ("A_log", &[heads]), ("D", &[heads])])?;
         let block = self.number(&["chunk_size", "mamba_chunk_size"], 256)?;
         let products = &self.blocks((heads, inner.div_ceil(heads)), n, block);
-        let mut scanned = self.scan((module, "scan"), (&[mixed, wide], &own), inner, products)?;
+        let mut scanned =
+            self.scan((module, "scan"), (&[mixed, wide], &parameters), inner, products)?;
         if self.fields().flag("mamba_rms_norm")? != Some(false) {
             scanned = self.norm(&at("norm"), scanned, inner)?;
         }
@@ -194,12 +195,12 @@ impl Writer<'_> {
             inputs.push(self.linear(&at(name), state, (h, *columns), false)?);
         }
         let tokens = self.number(&["linear_conv_kernel_dim"], 4)?;
-        let own = Convolution { channels, tokens, has_bias: false };
+        let convolution = Convolution { channels, tokens, has_bias: false };
         let wide = inputs[0];
-        inputs[0] = self.convolution(&at("conv1d"), wide, &own)?;
-        let own = self.extra(module, &[("dt_bias", &[heads]), ("A_log", &[heads])])?;
+        inputs[0] = self.convolution(&at("conv1d"), wide, &convolution)?;
+        let parameters = self.extra(module, &[("dt_bias", &[heads]), ("A_log", &[heads])])?;
         let products = &self.delta_products(heads, [k, v]);
-        let scanned = self.scan((module, "scan"), (&inputs, &own), values, products)?;
+        let scanned = self.scan((module, "scan"), (&inputs, &parameters), values, products)?;
         let norm = (v, values);
         let normed = self.norm_of(&at("norm"), scanned, norm, super::style::Norm::Rms)?;
         let gated = self.plain((module, "gate"), "Mul", &[normed, wide], values)?;
@@ -255,8 +256,8 @@ impl Writer<'_> {
         let has_bias = self.flagged(&["conv_bias"])?;
         let wide = self.linear(&format!("{module}.in_proj"), state, (h, 3 * h), has_bias)?;
         let tokens = self.number(&["conv_L_cache"], 3)?;
-        let own = Convolution { channels: h, tokens, has_bias };
-        let mixed = self.convolution(&format!("{module}.conv"), wide, &own)?;
+        let convolution = Convolution { channels: h, tokens, has_bias };
+        let mixed = self.convolution(&format!("{module}.conv"), wide, &convolution)?;
         let gated = self.plain((module, "gate"), "Mul", &[mixed, wide], h)?;
         self.linear(&format!("{module}.out_proj"), gated, (h, h), has_bias)
     }
@@ -267,10 +268,10 @@ impl Writer<'_> {
         let width = self.number(&["lru_width"], h)?;
         let (heads, block) = (self.n.heads, width / self.n.heads);
         let gate = self.linear(&at("linear_y"), state, (h, width), true)?;
-        let own = self.linear(&at("linear_x"), state, (h, width), true)?;
+        let input = self.linear(&at("linear_x"), state, (h, width), true)?;
         let tokens = self.number(&["conv1d_width"], 4)?;
         let conv = Convolution { channels: width, tokens, has_bias: true };
-        let mixed = self.convolution(&at("conv_1d"), own, &conv)?;
+        let mixed = self.convolution(&at("conv_1d"), input, &conv)?;
         let module = &at("rg_lru");
         let (square, row): (&[u64], &[u64]) = (&[heads, block, block], &[heads, block]);
         let all = [

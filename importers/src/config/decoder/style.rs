@@ -359,8 +359,8 @@ impl Style {
     }
 
     /// With biases of queries, keys and values, and of the output.
-    pub(super) const fn biases(self, own: When, output: When) -> Self {
-        let attention = Attention { bias: own, output_bias: output, ..self.attention };
+    pub(super) const fn biases(self, qkv: When, output: When) -> Self {
+        let attention = Attention { bias: qkv, output_bias: output, ..self.attention };
         Self { attention, ..self }
     }
 

@@ -78,10 +78,10 @@ impl Quantization {
     pub(super) fn read(
         fields: Fields<'_>,
     ) -> Result<(Option<Self>, Option<Diagnostic>), Diagnostic> {
-        let Some(own) = stated(fields)? else { return Ok((None, None)) };
-        let own = Fields(&own);
-        let method = method(own)?;
-        let Some(rules) = schemes::rules(method, own)? else {
+        let Some(object) = stated(fields)? else { return Ok((None, None)) };
+        let fields = Fields(&object);
+        let method = method(fields)?;
+        let Some(rules) = schemes::rules(method, fields)? else {
             let shown: String = method.chars().take(40).collect();
             let message = format!(
                 "`quantization_config` of method `{shown}` is not understood: weights are counted in the \
@@ -90,35 +90,39 @@ impl Quantization {
             let hint = format!("understood are {KNOWN}");
             return Ok((None, Some(Diagnostic::warning(UNKNOWN, message).hint(hint))));
         };
-        let inner = [own.nested("quantization")?, own.nested("quant_config")?];
+        let inner = [fields.nested("quantization")?, fields.nested("quant_config")?];
         let mut excluded = Vec::new();
-        for own in [own].into_iter().chain(inner.iter().flatten().map(Fields)) {
+        for part in [fields].into_iter().chain(inner.iter().flatten().map(Fields)) {
             for list in LEFT {
-                let names = own.list(list)?.iter().filter_map(Value::as_str);
+                let names = part.list(list)?.iter().filter_map(Value::as_str);
                 excluded.extend(names.map(Pattern::new));
             }
         }
-        let found =
-            Self { method: method.to_owned(), has_head: has_head(method, own)?, rules, excluded };
-        let unread = found.unread(own)?;
+        let found = Self {
+            method: method.to_owned(),
+            has_head: has_head(method, fields)?,
+            rules,
+            excluded,
+        };
+        let unread = found.unread(fields)?;
         Ok((found.packs().then_some(found), unread))
     }
 
     /// What of it has no effect on the bytes that are counted, and should have.
-    fn unread(&self, own: Fields<'_>) -> Result<Option<Diagnostic>, Diagnostic> {
+    fn unread(&self, fields: Fields<'_>) -> Result<Option<Diagnostic>, Diagnostic> {
         let targets = self.rules.iter().flat_map(|rule| &rule.targets);
         let pattern = targets.chain(&self.excluded).find_map(Pattern::unread);
-        let is_stated = |name: &&&str| match own.get(name) {
+        let is_stated = |name: &&&str| match fields.get(name) {
             Some(Value::Object(members)) => !members.is_empty(),
             Some(Value::Array(entries)) => !entries.is_empty(),
             other => other.is_some(),
         };
-        let sparsity = own.nested("sparsity_config")?;
-        let is_sparse = |own: &Object| {
-            let format = Fields(own).text("format").ok().flatten();
-            !own.is_empty() && format != Some("dense")
+        let sparsity = fields.nested("sparsity_config")?;
+        let is_sparse = |object: &Object| {
+            let format = Fields(object).text("format").ok().flatten();
+            !object.is_empty() && format != Some("dense")
         };
-        let format = schemes::unknown_format(&self.method, own)?;
+        let format = schemes::unknown_format(&self.method, fields)?;
         let what = match (pattern, UNREAD.iter().find(is_stated), format) {
             (Some(pattern), ..) => pattern.chars().take(60).collect(),
             (None, Some(member), _) => (*member).to_owned(),
@@ -159,19 +163,19 @@ impl Quantization {
     /// Type of the elements, and bytes of a weight of `outputs` by `inputs` with its scales; `None` where the
     /// module is left as it is or a size passes 64 bits.
     pub(super) fn bytes(&self, module: &str, shape: [u64; 2]) -> Option<(DType, Bytes)> {
-        if self.excluded.iter().any(|own| own.matches(module)) {
+        if self.excluded.iter().any(|pattern| pattern.matches(module)) {
             return None;
         }
         let covers = |rule: &&Rule| {
-            rule.targets.is_empty() || rule.targets.iter().any(|own| own.matches(module))
+            rule.targets.is_empty() || rule.targets.iter().any(|pattern| pattern.matches(module))
         };
-        let own = self.rules.iter().find(covers)?.packing?;
+        let packing = self.rules.iter().find(covers)?.packing?;
         let elements = shape[0].checked_mul(shape[1])?;
-        let beside = own.group.count(shape) * own.group_bits
-            + shape[1] as f64 * own.column_bits
-            + own.once_bits;
-        let packed = elements.checked_mul(own.bits)?.div_ceil(8);
-        Some((own.dtype, Bytes(packed.checked_add((beside / 8.0).ceil() as u64)?)))
+        let beside = packing.group.count(shape) * packing.group_bits
+            + shape[1] as f64 * packing.column_bits
+            + packing.once_bits;
+        let packed = elements.checked_mul(packing.bits)?.div_ceil(8);
+        Some((packing.dtype, Bytes(packed.checked_add((beside / 8.0).ceil() as u64)?)))
     }
 }
 
@@ -183,11 +187,11 @@ impl Quantization {
 pub(super) fn cache(
     fields: Fields<'_>,
 ) -> Result<(Option<CacheType>, Option<Diagnostic>), Diagnostic> {
-    let Some(own) = stated(fields)? else { return Ok((None, None)) };
-    let own = Fields(&own);
-    let inner = own.nested("quantization")?;
-    let all = [Some(own), inner.as_ref().map(Fields)];
-    let found = |name| all.into_iter().flatten().find_map(|own| own.get(name));
+    let Some(object) = stated(fields)? else { return Ok((None, None)) };
+    let fields = Fields(&object);
+    let inner = fields.nested("quantization")?;
+    let all = [Some(fields), inner.as_ref().map(Fields)];
+    let found = |name| all.into_iter().flatten().find_map(|part| part.get(name));
     let (name, value) = match (found(SCHEME), found(ALGORITHM)) {
         (Some(value), _) => (SCHEME, value),
         (None, Some(value)) => (ALGORITHM, value),
@@ -222,23 +226,23 @@ fn stated(fields: Fields<'_>) -> Result<Option<Object>, Diagnostic> {
 
 /// Whether a head of its own is converted as other products are. bitsandbytes leaves it out unless a list of
 /// what to leave out takes the place of its own (`get_modules_to_not_convert` of transformers).
-fn has_head(method: &str, own: Fields<'_>) -> Result<bool, Diagnostic> {
-    let is_named = own.get("lm_head") == Some(&true.into());
+fn has_head(method: &str, fields: Fields<'_>) -> Result<bool, Diagnostic> {
+    let is_named = fields.get("lm_head") == Some(&true.into());
     Ok(match method {
         "compressed-tensors" | "mxfp4" => true,
-        "bitsandbytes" => own.get("llm_int8_skip_modules").is_some(),
+        "bitsandbytes" => fields.get("llm_int8_skip_modules").is_some(),
         _ => method.starts_with("modelopt") || is_named,
     })
 }
 
-fn method(own: Fields<'_>) -> Result<&str, Diagnostic> {
-    if let Some(stated) = own.text("quant_method")? {
+fn method(fields: Fields<'_>) -> Result<&str, Diagnostic> {
+    if let Some(stated) = fields.text("quant_method")? {
         return Ok(stated);
     }
-    let is_bnb = own.get("load_in_4bit").or(own.get("load_in_8bit")).is_some();
+    let is_bnb = fields.get("load_in_4bit").or(fields.get("load_in_8bit")).is_some();
     Ok(if is_bnb {
         "bitsandbytes"
-    } else if own.get("config_groups").is_some() {
+    } else if fields.get("config_groups").is_some() {
         "compressed-tensors"
     } else {
         ""

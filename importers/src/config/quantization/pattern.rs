@@ -23,7 +23,7 @@ impl Pattern {
     /// any text, and a pattern is a run of whole parts of the name.
     pub(super) fn new(text: &str) -> Self {
         let source = match text.strip_prefix("re:") {
-            Some(own) => format!("^(?:{own})"),
+            Some(expression) => format!("^(?:{expression})"),
             None => {
                 let parts: Vec<String> = text.split('*').map(regex::escape).collect();
                 let end = if text.ends_with('*') { "" } else { r"(?:\.|$)" };
@@ -40,7 +40,7 @@ impl Pattern {
     }
 
     pub(super) fn matches(&self, module: &str) -> bool {
-        self.expression.as_ref().is_some_and(|own| own.is_match(module))
+        self.expression.as_ref().is_some_and(|expression| expression.is_match(module))
     }
 }
 

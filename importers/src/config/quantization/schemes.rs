@@ -78,15 +78,15 @@ const fn packing(dtype: DType, bits: u64, group: Group, group_bits: f64) -> Pack
 const MXFP4: Packing = packing(DType::F4, 4, Group::Along(MX_BLOCK), EIGHTH);
 
 /// The rules of a method; `None` for one that is not known.
-pub(super) fn rules(method: &str, own: Fields<'_>) -> Result<Option<Vec<Rule>>, Diagnostic> {
+pub(super) fn rules(method: &str, fields: Fields<'_>) -> Result<Option<Vec<Rule>>, Diagnostic> {
     let all = match method {
-        "awq" | "gptq" | "auto-round" | "intel/auto-round" => by_groups(method, own)?,
-        "bitsandbytes" => match bitsandbytes(own)? {
+        "awq" | "gptq" | "auto-round" | "intel/auto-round" => by_groups(method, fields)?,
+        "bitsandbytes" => match bitsandbytes(fields)? {
             Loaded::As(packing) => packing,
             Loaded::Plain => return Ok(Some(vec![Rule { targets: Vec::new(), packing: None }])),
             Loaded::Unknown => return Ok(None),
         },
-        "fp8" => eighths(own)?,
+        "fp8" => eighths(fields)?,
         "fbgemm_fp8" => packing(DType::F8, 8, Group::Row, SINGLE),
         "eetq" => packing(DType::I8, 8, Group::Row, HALF),
         "bitnet" => packing(DType::I2, 2, Group::Weight, HALF),
@@ -94,13 +94,13 @@ pub(super) fn rules(method: &str, own: Fields<'_>) -> Result<Option<Vec<Rule>>, 
             let targets = vec![Pattern::new("experts")];
             return Ok(Some(vec![Rule { targets, packing: Some(MXFP4) }]));
         }
-        "hqq" => hqq(own)?,
-        "quanto" | "torchao" => match by_name(method, own)? {
+        "hqq" => hqq(fields)?,
+        "quanto" | "torchao" => match by_name(method, fields)? {
             Some(found) => found,
             None => return Ok(None),
         },
-        "compressed-tensors" => return compressed(own).map(Some),
-        "modelopt" | "modelopt_fp4" | "modelopt_mixed" => return modelopt(own),
+        "compressed-tensors" => return compressed(fields).map(Some),
+        "modelopt" | "modelopt_fp4" | "modelopt_mixed" => return modelopt(fields),
         _ => return Ok(None),
     };
     Ok(Some(vec![Rule { targets: Vec::new(), packing: Some(all) }]))
@@ -108,14 +108,14 @@ pub(super) fn rules(method: &str, own: Fields<'_>) -> Result<Option<Vec<Rule>>, 
 
 /// Integers with a scale in half precision and a zero point as wide as an element for each group; GPTQ has
 /// the group of each column beside where it sorts columns by their weight.
-fn by_groups(method: &str, own: Fields<'_>) -> Result<Packing, Diagnostic> {
-    let name = if own.get("bits").is_some() { "bits" } else { "w_bit" };
-    let bits = own.bits(name, 4)?;
-    let is_sorted = method == "gptq" && own.flag("desc_act")? == Some(true);
+fn by_groups(method: &str, fields: Fields<'_>) -> Result<Packing, Diagnostic> {
+    let name = if fields.get("bits").is_some() { "bits" } else { "w_bit" };
+    let bits = fields.bits(name, 4)?;
+    let is_sorted = method == "gptq" && fields.flag("desc_act")? == Some(true);
     // AWQ's own files name it otherwise than transformers does.
-    let group = match own.get("group_size") {
-        None => own.group("q_group_size", 128)?,
-        Some(_) => own.group("group_size", 128)?,
+    let group = match fields.get("group_size") {
+        None => fields.group("q_group_size", 128)?,
+        Some(_) => fields.group("group_size", 128)?,
     };
     let column_bits = if is_sorted { SINGLE } else { 0.0 };
     Ok(Packing { column_bits, ..packing(integer(bits), bits, group, HALF + bits as f64) })
@@ -131,11 +131,11 @@ enum Loaded {
 }
 
 /// Saved configs have some switches twice, the second time behind an underscore.
-fn bitsandbytes(own: Fields<'_>) -> Result<Loaded, Diagnostic> {
-    let switch = |names: [&str; 2]| Ok(own.flag(names[0])?.or(own.flag(names[1])?));
+fn bitsandbytes(fields: Fields<'_>) -> Result<Loaded, Diagnostic> {
+    let switch = |names: [&str; 2]| Ok(fields.flag(names[0])?.or(fields.flag(names[1])?));
     let in_8 = switch(["load_in_8bit", "_load_in_8bit"])?;
     let in_4 = switch(["load_in_4bit", "_load_in_4bit"])?;
-    let nested = own.flag("bnb_4bit_use_double_quant")? == Some(true);
+    let nested = fields.flag("bnb_4bit_use_double_quant")? == Some(true);
     let scale = if nested { EIGHTH + SINGLE / BNB_NESTED } else { SINGLE };
     Ok(match (in_8, in_4) {
         (Some(true), _) => Loaded::As(packing(DType::I8, 8, Group::Row, SINGLE)),
@@ -146,15 +146,15 @@ fn bitsandbytes(own: Fields<'_>) -> Result<Loaded, Diagnostic> {
 }
 
 /// 8-bit floats with a scale for each block of rows and columns, or for the weight.
-fn eighths(own: Fields<'_>) -> Result<Packing, Diagnostic> {
-    let group = own.block("weight_block_size")?.map_or(Group::Weight, Group::Block);
+fn eighths(fields: Fields<'_>) -> Result<Packing, Diagnostic> {
+    let group = fields.block("weight_block_size")?.map_or(Group::Weight, Group::Block);
     Ok(packing(DType::F8, 8, group, SINGLE))
 }
 
 /// A scale and a zero point in half precision for each group.
-fn hqq(own: Fields<'_>) -> Result<Packing, Diagnostic> {
-    let outer = own.nested("quant_config")?;
-    let outer = outer.as_ref().map_or(own, Fields);
+fn hqq(fields: Fields<'_>) -> Result<Packing, Diagnostic> {
+    let outer = fields.nested("quant_config")?;
+    let outer = outer.as_ref().map_or(fields, Fields);
     let inner = outer.nested("weight_quant_params")?;
     let inner = inner.as_ref().map_or(outer, Fields);
     let bits = inner.bits("nbits", 4)?;
@@ -166,18 +166,19 @@ fn hqq(own: Fields<'_>) -> Result<Packing, Diagnostic> {
 }
 
 /// Methods whose type is a name such as `int4` or `int8_weight_only`.
-fn by_name(method: &str, own: Fields<'_>) -> Result<Option<Packing>, Diagnostic> {
+fn by_name(method: &str, fields: Fields<'_>) -> Result<Option<Packing>, Diagnostic> {
     let field = if method == "quanto" { "weights" } else { "quant_type" };
-    let options = own.nested("quant_type_kwargs")?;
-    let named = own.get(field).map(Value::to_string).unwrap_or_default().to_lowercase();
-    let data = own.get(field).and_then(|own| own.pointer("/default/_data/group_size")).cloned();
-    let own = options.as_ref().map_or(own, Fields);
+    let options = fields.nested("quant_type_kwargs")?;
+    let named = fields.get(field).map(Value::to_string).unwrap_or_default().to_lowercase();
+    let data =
+        fields.get(field).and_then(|value| value.pointer("/default/_data/group_size")).cloned();
+    let fields = options.as_ref().map_or(fields, Fields);
     let is_one = |name: &str| named.matches(name).count() == 1 && !named.contains("fqn");
     Ok(if is_one("int4") || is_one("int2") {
         let bits = if named.contains("int2") { 2 } else { 4 };
         let group = match data {
             Some(stated) => Group::Along(number("group_size", &stated, 1)?),
-            None => own.group("group_size", 128)?,
+            None => fields.group("group_size", 128)?,
         };
         Some(packing(integer(bits), bits, group, 2.0 * HALF))
     } else if named.contains("int8") {
@@ -213,31 +214,31 @@ const FORMATS: [(&str, Format); 7] = [
 /// The format of files whose groups have formats of their own.
 const MIXED: &str = "mixed-precision";
 
-fn format(own: Fields<'_>) -> Result<Option<Format>, Diagnostic> {
-    let name = own.text("format")?;
+fn format(fields: Fields<'_>) -> Result<Option<Format>, Diagnostic> {
+    let name = fields.text("format")?;
     Ok(name.and_then(|name| FORMATS.iter().find(|row| row.0 == name)).map(|row| row.1))
 }
 
 /// A format of compressed-tensors that is not understood.
 pub(super) fn unknown_format<'a>(
     method: &str,
-    own: Fields<'a>,
+    fields: Fields<'a>,
 ) -> Result<Option<&'a str>, Diagnostic> {
-    let name = own.text("format")?.filter(|name| *name != MIXED);
+    let name = fields.text("format")?.filter(|name| *name != MIXED);
     let is_known = |name: &str| FORMATS.iter().any(|row| row.0 == name);
     Ok(name.filter(|name| method == "compressed-tensors" && !is_known(name)))
 }
 
 /// Groups of modules with types of their own.
-fn compressed(own: Fields<'_>) -> Result<Vec<Rule>, Diagnostic> {
-    let of_all = format(own)?;
-    let groups = own.nested("config_groups")?.unwrap_or_default();
+fn compressed(fields: Fields<'_>) -> Result<Vec<Rule>, Diagnostic> {
+    let of_all = format(fields)?;
+    let groups = fields.nested("config_groups")?.unwrap_or_default();
     let mut rules = Vec::new();
     for (name, value) in &groups {
         let group = object(name, value)?;
         let group = Fields(&group);
         let targets = group.list("targets")?.iter().filter_map(Value::as_str);
-        let targets: Vec<Pattern> = match targets.clone().any(|own| own == "Linear") {
+        let targets: Vec<Pattern> = match targets.clone().any(|target| target == "Linear") {
             true => Vec::new(),
             false => targets.map(Pattern::new).collect(),
         };
@@ -245,7 +246,7 @@ fn compressed(own: Fields<'_>) -> Result<Vec<Rule>, Diagnostic> {
         let mut packing = weights.as_ref().map(|weights| arguments(Fields(weights))).transpose()?;
         let inputs = group.nested("input_activations")?;
         let is_static =
-            |own: &crate::json::Object| Fields(own).get("dynamic") == Some(&false.into());
+            |object: &crate::json::Object| Fields(object).get("dynamic") == Some(&false.into());
         if let (Some(packing), true) = (&mut packing, inputs.as_ref().is_some_and(is_static)) {
             packing.once_bits += HALF;
         }
@@ -263,41 +264,41 @@ fn compressed(own: Fields<'_>) -> Result<Vec<Rule>, Diagnostic> {
 }
 
 /// The same with a byte for each element.
-fn in_bytes(own: Packing) -> Packing {
-    let dtype = if matches!(own.dtype, DType::F4 | DType::F8) { DType::F8 } else { DType::I8 };
-    Packing { dtype, bits: 8, ..own }
+fn in_bytes(packing: Packing) -> Packing {
+    let dtype = if matches!(packing.dtype, DType::F4 | DType::F8) { DType::F8 } else { DType::I8 };
+    Packing { dtype, bits: 8, ..packing }
 }
 
 /// `QuantizationArgs`: scales have the type of the model, but of 4-bit floats 8 bits.
-fn arguments(own: Fields<'_>) -> Result<Packing, Diagnostic> {
-    let bits = own.bits("num_bits", 8)?;
-    let is_float = own.text("type")? == Some("float");
+fn arguments(fields: Fields<'_>) -> Result<Packing, Diagnostic> {
+    let bits = fields.bits("num_bits", 8)?;
+    let is_float = fields.text("type")? == Some("float");
     let dtype = match (is_float, bits) {
         (true, 8) => DType::F8,
         (true, 4) => DType::F4,
         (true, _) => {
-            let value = own.get("num_bits").cloned().unwrap_or_default();
+            let value = fields.get("num_bits").cloned().unwrap_or_default();
             return Err(invalid("num_bits", &value, "floats of 4 or 8 bits are understood"));
         }
         _ => integer(bits),
     };
-    let group = match own.block("block_structure")? {
+    let group = match fields.block("block_structure")? {
         Some(block) => Group::Block(block),
-        None if own.get("group_size").is_some() => own.group("group_size", 128)?,
-        None if own.text("strategy")? == Some("channel") => Group::Row,
+        None if fields.get("group_size").is_some() => fields.group("group_size", 128)?,
+        None if fields.text("strategy")? == Some("channel") => Group::Row,
         None => Group::Weight,
     };
     let is_narrow = dtype == DType::F4;
-    let zero = if own.flag("symmetric")? == Some(false) { bits as f64 } else { 0.0 };
+    let zero = if fields.flag("symmetric")? == Some(false) { bits as f64 } else { 0.0 };
     let scale = if is_narrow { EIGHTH } else { HALF };
     let once_bits = if is_narrow && group == Group::Along(NV_BLOCK) { SINGLE } else { 0.0 };
     Ok(Packing { once_bits, ..packing(dtype, bits, group, scale + zero) })
 }
 
 /// One algorithm for all, or one for each module.
-fn modelopt(own: Fields<'_>) -> Result<Option<Vec<Rule>>, Diagnostic> {
-    let inner = own.nested("quantization")?;
-    let inner = inner.as_ref().map_or(own, Fields);
+fn modelopt(fields: Fields<'_>) -> Result<Option<Vec<Rule>>, Diagnostic> {
+    let inner = fields.nested("quantization")?;
+    let inner = inner.as_ref().map_or(fields, Fields);
     let mut rules = Vec::new();
     for (module, value) in &inner.nested("quantized_layers")?.unwrap_or_default() {
         let of = object("quantized_layers", value)?;
@@ -315,21 +316,21 @@ fn modelopt(own: Fields<'_>) -> Result<Option<Vec<Rule>>, Diagnostic> {
 }
 
 /// Algorithms of ModelOpt; of static 8-bit types the scale of the input is written beside.
-fn algorithm(own: Fields<'_>) -> Result<Option<Packing>, Diagnostic> {
+fn algorithm(fields: Fields<'_>) -> Result<Option<Packing>, Diagnostic> {
     let of = |dtype, bits, group, scale| packing(dtype, bits, group, scale);
-    let both = |own: Packing| Packing { once_bits: own.once_bits + SINGLE, ..own };
-    Ok(Some(match own.text("quant_algo")?.unwrap_or_default() {
+    let both = |packing: Packing| Packing { once_bits: packing.once_bits + SINGLE, ..packing };
+    Ok(Some(match fields.text("quant_algo")?.unwrap_or_default() {
         "FP8" => both(of(DType::F8, 8, Group::Weight, SINGLE)),
         "FP8_PER_CHANNEL_PER_TOKEN" => of(DType::F8, 8, Group::Row, SINGLE),
         "FP8_PB_WO" | "FP8_PB_REAL" => of(DType::F8, 8, Group::Block(SQUARE), SINGLE),
         "MXFP8" => of(DType::F8, 8, Group::Along(MX_BLOCK), EIGHTH),
         "NVFP4" | "NVFP4_AWQ" => {
-            let group = own.group("group_size", NV_BLOCK)?;
+            let group = fields.group("group_size", NV_BLOCK)?;
             both(both(of(DType::F4, 4, group, EIGHTH)))
         }
         "MXFP4" | "W4A8_MXFP4_FP8" => MXFP4,
         "W4A16_AWQ" | "W4A8_AWQ" | "INT4_AWQ" => {
-            of(DType::I4, 4, own.group("group_size", 128)?, HALF)
+            of(DType::I4, 4, fields.group("group_size", 128)?, HALF)
         }
         "W8A16" | "W8A8_SQ_PER_CHANNEL" | "INT8_SQ" => of(DType::I8, 8, Group::Row, SINGLE),
         _ => return Ok(None),

@@ -69,7 +69,12 @@ fn other_words_of_a_method_say_the_same() {
     // What a list leaves out takes the place of what is left out by default: the head.
     let head = |list: &str| {
         let text = format!(r#"{{"quant_method":"bitsandbytes","load_in_8bit":true{list}}}"#);
-        read(&text).unwrap().0.unwrap().of_head().and_then(|own| own.bytes("lm_head", SQUARE))
+        read(&text)
+            .unwrap()
+            .0
+            .unwrap()
+            .of_head()
+            .and_then(|quantization| quantization.bytes("lm_head", SQUARE))
     };
     assert_eq!(head(""), None);
     assert_eq!(head(r#","llm_int8_skip_modules":null"#), None);
@@ -97,12 +102,12 @@ fn formats_of_compressed_tensors_say_how_elements_lie() {
         (r#""format":"int-quantized","#, 8, BYTE),
         (r#""format":"naive-quantized","#, 4, BYTE),
     ] {
-        let own = bytes(&text(format, bits, ""), "q_proj", SQUARE);
-        assert_eq!(own, Some(elements + scales), "{format}");
+        let size = bytes(&text(format, bits, ""), "q_proj", SQUARE);
+        assert_eq!(size, Some(elements + scales), "{format}");
     }
     let of_group = r#""format":"int-quantized","#;
-    let own = bytes(&text(r#""format":"mixed-precision","#, 4, of_group), "q_proj", SQUARE);
-    assert_eq!(own, Some(BYTE + scales));
+    let size = bytes(&text(r#""format":"mixed-precision","#, 4, of_group), "q_proj", SQUARE);
+    assert_eq!(size, Some(BYTE + scales));
     assert_eq!(read(&text(r#""format":"dense","#, 8, "")).unwrap(), (None, None));
     let (found, unknown) = read(&text(r#""format":"marlin-24","#, 4, "")).unwrap();
     assert!(found.is_some() && unknown.unwrap().message.contains("marlin-24"));
@@ -158,7 +163,7 @@ fn groups_of_compressed_tensors_are_of_their_modules() {
 
 #[test]
 fn faults_and_what_is_not_understood_are_named() {
-    let code = |text: &str| read(text).map(|(own, warning)| (own.is_some(), warning.is_some()));
+    let code = |text: &str| read(text).map(|(found, warning)| (found.is_some(), warning.is_some()));
     assert_eq!(code(r#"{"quant_method":"other"}"#).unwrap(), (false, true));
     assert_eq!(code(r#"{"quant_method":"modelopt","quant_algo":"W9"}"#).unwrap(), (false, true));
     let neither = r#"{"quant_method":"bitsandbytes","load_in_4bit":false,"load_in_8bit":false}"#;

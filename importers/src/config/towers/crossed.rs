@@ -15,7 +15,7 @@ use crate::config::decoder::Place;
 /// Writes a BLIP-2.
 pub(super) fn blip2(model: &mut Model<'_>, spec: &Spec) -> Outputs {
     model.class(spec, &["ForConditionalGeneration"])?;
-    let (vision, asked) = (given(spec, "vision_config")?, given(spec, "qformer_config")?);
+    let (vision, qformer) = (given(spec, "vision_config")?, given(spec, "qformer_config")?);
     let text = given(spec, "text_config")?;
     if text.text("model_type", "opt")? != "opt" {
         return Err(refused("a decoder of BLIP-2 other than OPT"));
@@ -25,9 +25,9 @@ pub(super) fn blip2(model: &mut Model<'_>, spec: &Spec) -> Outputs {
     let state = model.tower("vision_model", &BLIP_TOWER.read(&vision)?)?;
     let net = &mut model.net;
     let seen = net.norm("vision_model.post_layernorm", Norm::Layer, state)?;
-    let state = questions(net, (spec, &asked), model.batch, seen)?;
+    let state = questions(net, (spec, &qformer), model.batch, seen)?;
     model.done(&vision);
-    model.done(&asked);
+    model.done(&qformer);
     let width = text.n("hidden_size", 768)?;
     let features = model.net.linear("language_projection", state, width, true)?;
     let is_tied = Some(text.flag("tie_word_embeddings", true)?);
@@ -36,23 +36,24 @@ pub(super) fn blip2(model: &mut Model<'_>, spec: &Spec) -> Outputs {
 }
 
 /// Learnt questions that attend to what a tower saw in some of their blocks.
-fn questions(net: &mut Net, (spec, asked): (&Spec, &Spec), batch: u64, seen: Flow) -> Done {
-    let width = asked.n("hidden_size", 768)?;
+fn questions(net: &mut Net, (spec, qformer): (&Spec, &Spec), batch: u64, seen: Flow) -> Done {
+    let width = qformer.n("hidden_size", 768)?;
     let n = spec.n("num_query_tokens", 32)?;
     let table = net.parameter("query_tokens", &[1, n, width])?;
     let questions = net.rows_of("query_tokens", &[], table, (batch, n, width))?;
     let mut state = net.norm("qformer.layernorm", Norm::Layer, questions)?;
-    let sizes = (width, asked.n("num_attention_heads", 12)?, asked.n("intermediate_size", 3072)?);
+    let sizes =
+        (width, qformer.n("num_attention_heads", 12)?, qformer.n("intermediate_size", 3072)?);
     let layer = Layer::new(&QUESTIONS, sizes, Order::Post)?;
-    let layer = layer.acting(asked.text("hidden_act", "gelu")?);
-    asked.only("use_qformer_text_input", &Value::Bool(false))?;
-    if asked.n("encoder_hidden_size", 1408)? != seen.width {
+    let layer = layer.acting(qformer.text("hidden_act", "gelu")?);
+    qformer.only("use_qformer_text_input", &Value::Bool(false))?;
+    if qformer.n("encoder_hidden_size", 1408)? != seen.width {
         return Err(refused("questions that attend to other columns than the tower has"));
     }
-    asked.maybe("vocab_size")?;
-    asked.maybe("max_position_embeddings")?;
-    let every = asked.n("cross_attention_frequency", 2)?;
-    for i in 0..asked.n("num_hidden_layers", 12)? {
+    qformer.maybe("vocab_size")?;
+    qformer.maybe("max_position_embeddings")?;
+    let every = qformer.n("cross_attention_frequency", 2)?;
+    for i in 0..qformer.n("num_hidden_layers", 12)? {
         let encoded = i.is_multiple_of(every).then_some(seen);
         let sight = Sight { encoded, ..Sight::default() };
         state = net.layer(&layer, &format!("qformer.encoder.layer.{i}"), state, &sight)?;
@@ -163,8 +164,8 @@ fn forms(vision: &Spec, tiles: u64) -> Done<u64> {
 fn intermediate(vision: &Spec, last: Flow, all: &[Flow]) -> Done<Vec<Flow>> {
     let mut read = vec![last];
     for i in vision.list("intermediate_layers_indices", &[3, 7, 15, 23, 30])? {
-        let own = usize::try_from(i).ok().and_then(|i| all.get(i));
-        read.push(*own.ok_or_else(|| refused("states of a layer that the tower has not"))?);
+        let state = usize::try_from(i).ok().and_then(|i| all.get(i));
+        read.push(*state.ok_or_else(|| refused("states of a layer that the tower has not"))?);
     }
     let wide = last.width.saturating_mul(read.len() as u64);
     if vision.n("vision_output_dim", 7680)? != wide {

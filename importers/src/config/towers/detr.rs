@@ -60,19 +60,19 @@ pub(super) fn write(model: &mut Model<'_>, spec: &Spec) -> Outputs {
 
 /// The network that the config names, whose norms are not trained.
 fn backbone(model: &mut Model<'_>, spec: &Spec) -> Done<Grid> {
-    let own = spec.part("backbone_config")?;
-    let name = match own.has("backbone") {
-        true => own.text("backbone", "")?,
+    let backbone = spec.part("backbone_config")?;
+    let name = match backbone.has("backbone") {
+        true => backbone.text("backbone", "")?,
         false => spec.text("backbone", "resnet50")?,
     };
-    let kind = own.text("model_type", "timm_backbone")?;
+    let kind = backbone.text("model_type", "timm_backbone")?;
     let found = BACKBONES.iter().find(|(known, ..)| *known == name);
     let Some((_, depths, is_narrow)) = found.filter(|_| kind == "timm_backbone") else {
         let shown: String = name.chars().take(40).collect();
         let what = format!("the weights of the backbone `{shown}`, which another library has");
         return Err(refused(&what));
     };
-    own.object();
+    backbone.object();
     spec.fields("use_timm_backbone").flag("use_timm_backbone")?;
     spec.has("use_pretrained_backbone");
     let image = model.dimension("image", (DEFAULT_IMAGE, 1 << 15), "pixels")?;

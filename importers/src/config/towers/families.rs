@@ -225,11 +225,11 @@ pub(super) const FAMILIES: &[(&str, Form)] = &[
         },
         sizes: [30_000, 4096, 12, 64, 16_384],
         layers: "encoder.albert_layer_groups",
-        adjust: |own, spec| {
+        adjust: |text, spec| {
             spec.only("inner_group_num", &json!(1))?;
-            own.embedded = spec.n("embedding_size", 128)?;
-            own.project = "encoder.embedding_hidden_mapping_in";
-            own.groups = Some(spec.n("num_hidden_groups", 1)?);
+            text.embedded = spec.n("embedding_size", 128)?;
+            text.project = "encoder.embedding_hidden_mapping_in";
+            text.groups = Some(spec.n("num_hidden_groups", 1)?);
             Ok(())
         },
         ..BERT_FORM
@@ -272,10 +272,10 @@ pub(super) const FAMILIES: &[(&str, Form)] = &[
         },
         sizes: [30_522, 768, 6, 12, 4 * 768],
         layers: "transformer.layer",
-        adjust: |own, spec| {
+        adjust: |text, spec| {
             // Waves are written into a table that is a parameter all the same.
             spec.flag("sinusoidal_pos_embds", false)?;
-            own.types = 0;
+            text.types = 0;
             Ok(())
         },
         ..BERT_FORM
@@ -295,9 +295,9 @@ pub(super) const FAMILIES: &[(&str, Form)] = &[
             ..ROBERTA_HEADS
         },
         sizes: [30_522, 256, 12, 4, 1024],
-        adjust: |own, spec| {
-            own.embedded = spec.n("embedding_size", 128)?;
-            own.project = if own.embedded == own.hidden { "" } else { "embeddings_project" };
+        adjust: |text, spec| {
+            text.embedded = spec.n("embedding_size", 128)?;
+            text.project = if text.embedded == text.hidden { "" } else { "embeddings_project" };
             Ok(())
         },
         ..BERT_FORM
@@ -327,9 +327,9 @@ pub(super) const FAMILIES: &[(&str, Form)] = &[
         names: &MPNET,
         heads: ROBERTA_HEADS,
         sizes: [30_527, 768, 12, 12, 3072],
-        adjust: |own, spec| {
-            own.relative = Some(spec.n("relative_attention_num_buckets", 32)?);
-            (own.types, own.positions.1) = (0, 2);
+        adjust: |text, spec| {
+            text.relative = Some(spec.n("relative_attention_num_buckets", 32)?);
+            (text.types, text.positions.1) = (0, 2);
             Ok(())
         },
         ..BERT_FORM

@@ -183,8 +183,8 @@ impl Net {
 
     /// A block at the module `at`.
     pub(super) fn layer(&mut self, layer: &Layer, at: &str, x: Flow, sight: &Sight<'_>) -> Done {
-        let Names { own, feed, scales, .. } = layer.names;
-        let norm = if sight.is_bare { "" } else { own.norm };
+        let Names { own: attention, feed, scales, .. } = layer.names;
+        let norm = if sight.is_bare { "" } else { attention.norm };
         let state = self.part(layer, at, (norm, scales[0]), x, |net, x| {
             net.own_attention(layer, at, x, sight)
         })?;

@@ -54,12 +54,12 @@ pub(super) fn write(model: &mut Model<'_>, spec: &Spec) -> Outputs {
     }
     let is_each = class == "ForTokenClassification";
     let size = (state.count, if is_each { words.rows } else { 1 }, state.width);
-    let own = model.net.moved(("", "words", "Slice"), &[state], size)?;
+    let sliced = model.net.moved(("", "words", "Slice"), &[state], size)?;
     // Few labels of tokens are read off without a dense layer.
     if is_each && n < 10 {
-        return model.labelled(spec, "classifier", own);
+        return model.labelled(spec, "classifier", sliced);
     }
-    let dense = model.pooled("classifier.dense", own)?;
+    let dense = model.pooled("classifier.dense", sliced)?;
     model.labelled(spec, "classifier.out_proj", dense)
 }
 

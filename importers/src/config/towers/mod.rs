@@ -46,15 +46,15 @@ pub(super) fn read(request: &Request<'_>) -> Result<Written, Diagnostic> {
     let found = FAMILIES.iter().find(|(name, _)| *name == kind);
     let (_, form) = found.ok_or_else(|| unknown_type(kind))?;
     model::written(request, |model, spec| match form {
-        Form::Sound(own) => audio::write(model, spec, own),
-        Form::Text(own) => text::write(model, spec, own),
-        Form::Sides(own) => seq2seq::write(model, spec, own),
-        Form::T5(own) => t5::write(model, spec, own),
-        Form::Seen(own) => vision_kinds::write(model, spec, own),
-        Form::ConvNext(own) => pyramids::convnext(model, spec, own),
-        Form::Pair(own) => pairs::write(model, spec, own),
-        Form::Pictures(own) => multimodal::write(model, spec, own),
-        Form::Qwen(own) => qwen_vl::write(model, spec, own),
+        Form::Sound(family) => audio::write(model, spec, family),
+        Form::Text(family) => text::write(model, spec, family),
+        Form::Sides(family) => seq2seq::write(model, spec, family),
+        Form::T5(family) => t5::write(model, spec, family),
+        Form::Seen(family) => vision_kinds::write(model, spec, family),
+        Form::ConvNext(family) => pyramids::convnext(model, spec, family),
+        Form::Pair(family) => pairs::write(model, spec, family),
+        Form::Pictures(family) => multimodal::write(model, spec, family),
+        Form::Qwen(family) => qwen_vl::write(model, spec, family),
         Form::Own(write) => write(model, spec),
     })
 }

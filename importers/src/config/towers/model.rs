@@ -155,7 +155,7 @@ impl Model<'_> {
     /// With warnings about what had no effect.
     pub(super) fn warned(mut self) -> Self {
         let known = |name: &str| self.used.contains(&name);
-        let mut own = Vec::new();
+        let mut warnings = Vec::new();
         for name in self.options.dims.keys().filter(|name| !known(name)) {
             let mut names: Vec<String> = self.used.iter().map(|name| format!("`{name}`")).collect();
             names.sort_unstable();
@@ -163,14 +163,14 @@ impl Model<'_> {
             let message = format!("no dimension is named `{name}`");
             let hint = format!("this model has the dimensions {}", names.join(", "));
             let warning = Diagnostic::warning("unused-dimension", message).hint(hint);
-            own.push(warning.fact("dimension", name.clone()));
+            warnings.push(warning.fact("dimension", name.clone()));
         }
         if !self.unread.is_empty() {
             let names: Vec<String> = self.unread.iter().take(8).cloned().collect();
             let message = format!("{} fields of the config are not read", self.unread.len());
-            own.push(Diagnostic::warning("unread-fields", message).fact("fields", names));
+            warnings.push(Diagnostic::warning("unread-fields", message).fact("fields", names));
         }
-        self.warnings.extend(own);
+        self.warnings.extend(warnings);
         self
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn spoken(
     let usual = text.n("max_position_embeddings", MAX_DEFAULT_SEQUENCE)?.min(MAX_DEFAULT_SEQUENCE);
     let sequence =
         model.dimension("sequence", (usual, MAX_EXTENT), "tokens, pictures included,")?;
-    if let Some(features) = features.filter(|own| own.rows > sequence) {
+    if let Some(features) = features.filter(|flow| flow.rows > sequence) {
         let message = format!(
             "a picture takes the place of {} tokens, of {sequence} of a sample",
             features.rows
@@ -76,7 +76,7 @@ pub(super) fn spoken(
     let (trains, batch) = (model.options.trains, model.batch);
     let builder = model.net.builder();
     (builder.batch, builder.sequence) = (batch, sequence);
-    let features = features.map(|own| own.id);
+    let features = features.map(|flow| flow.id);
     decoder.write(builder, trains, Place { features, ..place })
 }
 
@@ -123,15 +123,15 @@ fn layers_read(spec: &Spec, default: i64, n: usize) -> Done<Vec<usize>> {
     let value = spec.fields(name).get(name).unwrap_or(&usual);
     let each = value.as_array().map_or_else(|| vec![value], |all| all.iter().collect());
     let wrong = || invalid(name, value, "layers of the tower are needed");
-    let read = |own: &Value| {
-        let layer = own.as_i64()?;
+    let read = |value: &Value| {
+        let layer = value.as_i64()?;
         let from_front = if layer < 0 { layer.checked_add(n as i64)? } else { layer };
         usize::try_from(from_front).ok().filter(|layer| *layer < n)
     };
     if each.is_empty() || each.len() > 64 {
         return Err(wrong());
     }
-    each.into_iter().map(|own| read(own).ok_or_else(wrong)).collect()
+    each.into_iter().map(|value| read(value).ok_or_else(wrong)).collect()
 }
 
 /// States of the layers that are read, side by side, without the learnt tokens before them.

@@ -23,8 +23,9 @@ impl Names {
 
     /// With such norms of attention and of the feed-forward part.
     const fn norms(self, norms: [&'static str; 2]) -> Self {
-        let (own, feed) = (self.own, self.feed);
-        self.own(own.module, own.parts, [own.out, norms[0]]).feed(feed.ways, [feed.down, norms[1]])
+        let (attention, feed) = (self.own, self.feed);
+        self.own(attention.module, attention.parts, [attention.out, norms[0]])
+            .feed(feed.ways, [feed.down, norms[1]])
     }
 
     /// With such products of queries, keys and values, and behind attention.

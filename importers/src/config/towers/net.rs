@@ -163,7 +163,7 @@ impl Net {
         (count, rows, width): (u64, u64, u64),
         products: &[Product],
     ) -> Done {
-        let inputs = &inputs.iter().map(|own| own.id).collect::<Vec<_>>()[..];
+        let inputs = &inputs.iter().map(|flow| flow.id).collect::<Vec<_>>()[..];
         let shape = &[count, rows, width];
         let id = self.op(&NewOp { module, part, op_type, inputs, parameters, shape, products })?;
         Ok(Flow { id, count, rows, width })
@@ -183,7 +183,7 @@ impl Net {
 
     /// An op without parameters that keeps the shape of its first input.
     pub(super) fn plain(&mut self, module: &str, at: (&str, &str), inputs: &[Flow]) -> Done {
-        let width = inputs.first().map_or(1, |own| own.width);
+        let width = inputs.first().map_or(1, |flow| flow.width);
         self.apply((module, at.0, at.1), inputs, &[], width)
     }
 
@@ -269,8 +269,8 @@ impl Net {
 
     /// A state with a learnt position added to each token, of a table of so many.
     pub(super) fn placed(&mut self, module: &str, n: u64, x: Flow) -> Done {
-        let own = self.table(module, &[], (n, x.width), (1, x.rows))?;
-        self.add(module, "add", [x, own])
+        let positions = self.table(module, &[], (n, x.width), (1, x.rows))?;
+        self.add(module, "add", [x, positions])
     }
 
     /// Rows of a table that is there.
@@ -412,7 +412,7 @@ impl Net {
         }
         let grid = Grid { id: x.id, count: x.count, channels: out, space };
         let m = grid.flow().rows.saturating_mul(x.count);
-        let taps = kernel.iter().fold(x.channels / groups, |n, own| n.saturating_mul(*own));
+        let taps = kernel.iter().fold(x.channels / groups, |n, extent| n.saturating_mul(*extent));
         let products = &[Product { count: groups, m, k: taps, n: out / groups }];
         let shape = &[&[x.count, out], &grid.space[..]].concat();
         let (part, op_type, inputs) = ("", "Conv", &[x.id]);

@@ -86,7 +86,7 @@ pub(super) fn write(model: &mut Model<'_>, spec: &Spec, family: &Family) -> Outp
     if let [image, text] = outputs[..] {
         outputs.push(similar(model, [image, text], family.is_clip)?);
     }
-    Ok(outputs.into_iter().map(|own| own.id).collect())
+    Ok(outputs.into_iter().map(|output| output.id).collect())
 }
 
 /// Every picture against every text.

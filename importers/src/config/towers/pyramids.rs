@@ -22,8 +22,8 @@ pub(super) fn pixels(model: &mut Model<'_>, spec: &Spec) -> Done<Grid> {
     let channels = spec.n("num_channels", 3)?;
     let image = match spec.has("image_size") {
         true => {
-            let own = spec.pair("image_size", [224; 2])?;
-            model.image(own)?
+            let size = spec.pair("image_size", [224; 2])?;
+            model.image(size)?
         }
         false => [model.dimension("image", (224, 1 << 15), "pixels")?; 2],
     };
@@ -145,8 +145,8 @@ pub(super) fn segformer(model: &mut Model<'_>, spec: &Spec) -> Outputs {
 impl Net {
     /// A block whose tokens attend to fewer, and whose feed-forward part sees its neighbours.
     fn thinned(&mut self, layer: &Layer, ratio: u64, grid: &Grid, at: &str) -> Done {
-        let Names { own, feed, .. } = layer.names;
-        let state = self.part(layer, at, (own.norm, ""), grid.flow(), |net, x| {
+        let Names { own: attention, feed, .. } = layer.names;
+        let state = self.part(layer, at, (attention.norm, ""), grid.flow(), |net, x| {
             let mut others = x;
             if ratio > 1 {
                 let module = format!("{at}.attention.sequence_reduction");
@@ -154,10 +154,10 @@ impl Net {
                 let fewer = net.conv(&name, &grid.of(x.id), Conv::patches(x.width, &kernel))?;
                 others = net.norm(&format!("{module}.layer_norm"), Norm::Layer, fewer.flow())?;
             }
-            let [q, k, v] = net.projected(layer, at, own, [x, others, others])?;
+            let [q, k, v] = net.projected(layer, at, attention, [x, others, others])?;
             let core = layer.core(others.rows, &[]);
             let made = net.attend(&format!("{at}.attention"), q, (k.id, v.id), core)?;
-            net.linear(&format!("{at}.{}", own.out), made, x.width, true)
+            net.linear(&format!("{at}.{}", attention.out), made, x.width, true)
         })?;
         self.part(layer, at, (feed.norm, ""), state, |net, x| {
             let groups = layer.inner;

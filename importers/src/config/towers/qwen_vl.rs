@@ -87,9 +87,9 @@ fn layer(vision: &Spec, family: &Family) -> Done<(Layer, u64)> {
         None => (width as f64 * vision.real("mlp_ratio", 4.0)?) as u64,
     };
     let sizes = (width, vision.n("num_heads", 16)?, inner.max(1));
-    let own = Layer::new(family.names, sizes, Order::Pre)?;
-    let own = own.acting(vision.text("hidden_act", family.act)?);
-    Ok((Layer { norm: family.norm, is_rotary: true, ..own }, width))
+    let layer = Layer::new(family.names, sizes, Order::Pre)?;
+    let layer = layer.acting(vision.text("hidden_act", family.act)?);
+    Ok((Layer { norm: family.norm, is_rotary: true, ..layer }, width))
 }
 
 fn tower(model: &mut Model<'_>, vision: &Spec, family: &Family) -> Done {
@@ -111,10 +111,10 @@ fn tower(model: &mut Model<'_>, vision: &Spec, family: &Family) -> Done {
     };
     let mut features = Vec::new();
     for i in 0..vision.n("depth", family.depth)? {
-        let spans = fewer.filter(|_| !full.contains(&i)).map(|own| [own; 2]);
+        let spans = fewer.filter(|_| !full.contains(&i)).map(|span| [span; 2]);
         let sight = Sight { spans, ..Sight::default() };
         state = model.net.layer(&layer, &format!("{AT}.blocks.{i}"), state, &sight)?;
-        if let Some(n) = deep.iter().position(|own| *own == i) {
+        if let Some(n) = deep.iter().position(|index| *index == i) {
             let module = format!("{AT}.deepstack_merger_list.{n}");
             features.push(merged(model, vision, (&module, family), (state, merge), true)?);
         }
@@ -138,7 +138,7 @@ fn patched(
 ) -> Done {
     let channels = vision.any(&["in_channels", "in_chans"], 3)?;
     let shape = [width, channels, vision.n("temporal_patch_size", 2)?, patch, patch];
-    let pixels = shape[1..].iter().fold(1u64, |n, own| n.saturating_mul(*own));
+    let pixels = shape[1..].iter().fold(1u64, |n, extent| n.saturating_mul(*extent));
     let id = model.net.fed("pixel_values", &[model.batch, rows, pixels])?;
     let cut = Flow { id, count: model.batch, rows, width: pixels };
     let (net, module) = (&mut model.net, format!("{AT}.patch_embed.proj"));

@@ -24,8 +24,8 @@ impl Resnet {
         [out, kernel, stride]: [u64; 3],
     ) -> Done<Grid> {
         let (kernel, stride) = ([kernel; 2], [stride; 2]);
-        let own = Conv { has_bias: false, ..Conv::same(out, &kernel, &stride) };
-        let made = net.conv(conv, x, own)?;
+        let without_bias = Conv { has_bias: false, ..Conv::same(out, &kernel, &stride) };
+        let made = net.conv(conv, x, without_bias)?;
         net.norm_grid(norm, if self.is_timm { Norm::Frozen } else { Norm::Batch }, &made)
     }
 

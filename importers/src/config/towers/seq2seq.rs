@@ -147,10 +147,10 @@ impl Both {
 
     /// The table of words of a side, which may be the one of both.
     fn table(&self, model: &Model<'_>, side: &str) -> String {
-        let [own, shared, _] = self.form.tables;
+        let [table, shared, _] = self.form.tables;
         match self.is_tied && self.is_shared && self.form.front == Front::Tokens {
             true => model.at(shared),
-            false => model.at(&join(side, own)),
+            false => model.at(&join(side, table)),
         }
     }
 }
@@ -328,10 +328,10 @@ fn streamed(
     (state, encoded): (Flow, Flow),
     (n, buckets): (u64, u64),
 ) -> Done {
-    let Names { own, feed, .. } = layer.names;
+    let Names { own: attention, feed, .. } = layer.names;
     let rows = state.rows / n.saturating_add(1);
-    let state = net.part(layer, at, (own.norm, ""), state, |net, x| {
-        let [q, k, v] = net.projected(layer, at, own, [x; 3])?;
+    let state = net.part(layer, at, (attention.norm, ""), state, |net, x| {
+        let [q, k, v] = net.projected(layer, at, attention, [x; 3])?;
         let module = format!("{at}.self_attn");
         let relative = format!("{module}.relative_pos_embeddings");
         let biases = net.linear(&relative, x, buckets.saturating_mul(layer.heads), true)?;
@@ -343,7 +343,7 @@ fn streamed(
         let others = net.attend(&format!("{module}.predicted"), queries, (k.id, v.id), core)?;
         let size = (x.count, x.rows, main.width);
         let all = net.moved((&module, "concat", "Concat"), &[main, others], size)?;
-        net.linear(&format!("{at}.{}", own.out), all, x.width, true)
+        net.linear(&format!("{at}.{}", attention.out), all, x.width, true)
     })?;
     let state = net.other_attention(layer, at, state, Some(encoded))?;
     net.part(layer, at, (feed.norm, ""), state, |net, x| net.feed(layer, at, x))

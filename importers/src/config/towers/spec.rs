@@ -84,7 +84,7 @@ impl Spec {
         let path = format!("{}{name}.", self.path);
         match self.fields(name).get(name) {
             None => Ok(Self::at(Object::default(), path)),
-            Some(Value::Object(own)) => Ok(Self::at(own.clone().into_iter().collect(), path)),
+            Some(Value::Object(object)) => Ok(Self::at(object.clone().into_iter().collect(), path)),
             Some(other) => Err(invalid(name, other, "an object is needed")),
         }
     }
@@ -137,21 +137,21 @@ impl Spec {
     pub(super) fn list(&self, name: &'static str, default: &[u64]) -> Done<Vec<u64>> {
         let fields = self.fields(name);
         let Some(value) = fields.get(name) else { return Ok(default.to_vec()) };
-        let own = fields.list(name)?;
-        if own.len() > MAX_LIST {
+        let values = fields.list(name)?;
+        if values.len() > MAX_LIST {
             return Err(invalid(name, value, "at most 4,096 elements can be planned"));
         }
-        own.iter().map(|value| number(name, value, 0)).collect()
+        values.iter().map(|value| number(name, value, 0)).collect()
     }
 
     /// Numbers from 1 on, of which there have to be so many.
     pub(super) fn each(&self, name: &'static str, default: &[u64], n: usize) -> Done<Vec<u64>> {
-        let own = self.list(name, default)?;
-        if own.len() == n && !own.contains(&0) {
-            return Ok(own);
+        let numbers = self.list(name, default)?;
+        if numbers.len() == n && !numbers.contains(&0) {
+            return Ok(numbers);
         }
         let message =
-            format!("`{}{name}` needs {n} numbers from 1 on, and has {}", self.path, own.len());
+            format!("`{}{name}` needs {n} numbers from 1 on, and has {}", self.path, numbers.len());
         Err(Diagnostic::input("invalid-field", message))
     }
 
@@ -167,8 +167,8 @@ impl Spec {
     pub(super) fn pair(&self, name: &'static str, default: [u64; 2]) -> Done<[u64; 2]> {
         match self.fields(name).get(name) {
             Some(Value::Array(_)) => {
-                let own = self.each(name, &[], 2)?;
-                Ok([own[0], own[1]])
+                let pair = self.each(name, &[], 2)?;
+                Ok([pair[0], pair[1]])
             }
             Some(_) => Ok([self.n(name, 1)?; 2]),
             None => Ok(default),
@@ -194,7 +194,7 @@ impl Spec {
     pub(super) fn unread(&self) -> Vec<String> {
         let read = self.read.borrow();
         let is_known = |name: &str| {
-            WITHOUT_EFFECT.split(' ').any(|own| own == name)
+            WITHOUT_EFFECT.split(' ').any(|known| known == name)
                 || name.ends_with("_token_id")
                 || read.contains(name)
         };

@@ -41,8 +41,8 @@ pub(super) fn write(model: &mut Model<'_>, spec: &Spec) -> Outputs {
 /// Patches, padded to whole ones, with a norm.
 fn patched(model: &mut Model<'_>, spec: &Spec) -> Done<(Flow, [u64; 2])> {
     let patch = spec.pair("patch_size", [4; 2])?;
-    let own = spec.pair("image_size", [224; 2])?;
-    let image = model.image(own)?;
+    let configured = spec.pair("image_size", [224; 2])?;
+    let image = model.image(configured)?;
     let pixels = model.pixels((1, spec.n("num_channels", 3)?), image)?;
     let width = spec.n("embed_dim", 96)?;
     let space = image.iter().zip(patch).map(|(n, patch)| n.div_ceil(patch) * patch).collect();
@@ -52,7 +52,7 @@ fn patched(model: &mut Model<'_>, spec: &Spec) -> Done<(Flow, [u64; 2])> {
     let extents = [grid.space[0], grid.space[1]];
     let mut state = net.norm(&format!("{at}.norm"), Norm::Layer, grid.flow())?;
     if spec.flag("use_absolute_embeddings", false)? {
-        let n = (own[0] / patch[0]) * (own[1] / patch[1]);
+        let n = (configured[0] / patch[0]) * (configured[1] / patch[1]);
         let name = format!("{at}.position_embeddings");
         state = net.with((&at, "add_positions", "Add"), state, (&name, &[1, n, width]))?;
     }

@@ -75,27 +75,27 @@ const CLASSES: &[&str] = &[
 
 /// Writes both sides, or the encoder alone, and a head.
 pub(super) fn write(model: &mut Model<'_>, spec: &Spec, family: &Family) -> Outputs {
-    let own = Sizes::read(family, spec)?;
+    let sizes = Sizes::read(family, spec)?;
     let class = model.class(spec, CLASSES)?;
     if !spec.flag("tie_word_embeddings", true)? {
         let message = "the library's class has one table for words and head whatever \
                        `tie_word_embeddings` says";
         model.warnings.push(
             Diagnostic::warning("tied-head", message)
-                .fact("parameters-of-a-head", own.vocabulary.saturating_mul(own.hidden))
+                .fact("parameters-of-a-head", sizes.vocabulary.saturating_mul(sizes.hidden))
                 .hint("a checkpoint with a head of its own has that many parameters more"),
         );
     }
     model.prefix = if class.ends_with("Classification") { "transformer" } else { "" };
     let sequence = model.dimension("sequence", (DEFAULT_SEQUENCE, MAX_EXTENT), "tokens")?;
-    let encoded = side(model, &own, (0, "encoder", "input_ids"), sequence, None)?;
+    let encoded = side(model, &sizes, (0, "encoder", "input_ids"), sequence, None)?;
     match class {
         "EncoderModel" => return Ok(vec![encoded.id]),
         "ForTokenClassification" => return model.labelled(spec, "classifier", encoded),
         _ => {}
     }
     let at = (1, "decoder", "decoder_input_ids");
-    let state = side(model, &own, at, sequence, Some(encoded))?;
+    let state = side(model, &sizes, at, sequence, Some(encoded))?;
     match class {
         "Model" => Ok(vec![state.id]),
         "ForSequenceClassification" => {
@@ -105,31 +105,31 @@ pub(super) fn write(model: &mut Model<'_>, spec: &Spec, family: &Family) -> Outp
         }
         "ForQuestionAnswering" => model.labelled(spec, "qa_outputs", state),
         _ => {
-            let weight = model.net.parameter("shared.weight", &[own.vocabulary, own.hidden])?;
-            Ok(vec![model.net.product("lm_head", state, own.vocabulary, &[weight])?.id])
+            let weight = model.net.parameter("shared.weight", &[sizes.vocabulary, sizes.hidden])?;
+            Ok(vec![model.net.product("lm_head", state, sizes.vocabulary, &[weight])?.id])
         }
     }
 }
 
 fn side(
     model: &mut Model<'_>,
-    own: &Sizes,
+    sizes: &Sizes,
     (i, name, ids): (usize, &str, &str),
     sequence: u64,
     encoded: Option<Flow>,
 ) -> Done {
     let ids = model.ids(ids, sequence)?;
     let (at, shared) = (model.at(name), format!("{}.weight", model.at("shared")));
-    let ((layer, n), net) = (own.sides[i], &mut model.net);
-    let table = net.parameter(&shared, &[own.vocabulary, own.hidden])?;
-    let size = (model.batch, sequence, own.hidden);
+    let ((layer, n), net) = (sizes.sides[i], &mut model.net);
+    let table = net.parameter(&shared, &[sizes.vocabulary, sizes.hidden])?;
+    let size = (model.batch, sequence, sizes.hidden);
     let mut state = net.rows_of(&format!("{at}.embed_tokens"), &[ids], table, size)?;
     let mut biases = Vec::new();
     for block in 0..n {
         let at = format!("{at}.block.{block}");
-        if block == 0 || own.has_own_biases {
+        if block == 0 || sizes.has_own_biases {
             let module = format!("{at}.layer.0.SelfAttention.relative_attention_bias");
-            let (shape, size) = ([own.buckets, layer.heads], [layer.heads, sequence]);
+            let (shape, size) = ([sizes.buckets, layer.heads], [layer.heads, sequence]);
             biases = vec![net.relative((&module, "weight"), shape, size)?];
         }
         let sight = Sight { encoded, biases: &biases, ..Sight::default() };

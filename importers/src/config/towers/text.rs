@@ -100,8 +100,8 @@ pub(super) const ROBERTA: Family = Family {
     heads: ROBERTA_HEADS,
     sizes: [50_265, 768, 12, 12, 3072],
     // Positions count from behind the padding token's index.
-    adjust: |own, spec| {
-        own.positions.1 = spec.whole("pad_token_id", 1)?.saturating_add(1);
+    adjust: |text, spec| {
+        text.positions.1 = spec.whole("pad_token_id", 1)?.saturating_add(1);
         Ok(())
     },
     ..BERT_FORM
@@ -152,7 +152,7 @@ impl Text {
         let layer = Layer::new(family.names, (hidden, heads, inner), family.order)?;
         let act = if spec.has("activation") { "activation" } else { "hidden_act" };
         spec.only("position_embedding_type", &json!("absolute"))?;
-        let mut own = Self {
+        let mut text = Self {
             family: *family,
             vocabulary: spec.n("vocab_size", vocabulary)?,
             hidden,
@@ -168,8 +168,8 @@ impl Text {
             is_global: Vec::new(),
             is_first_bare: false,
         };
-        (family.adjust)(&mut own, spec)?;
-        Ok(own)
+        (family.adjust)(&mut text, spec)?;
+        Ok(text)
     }
 }
 
@@ -209,8 +209,8 @@ fn embedded(model: &mut Model<'_>, text: &Text, sequence: u64) -> Done {
     if text.types > 0 {
         let kinds = model.ids("token_type_ids", sequence)?;
         let module = model.at("embeddings.token_type_embeddings");
-        let own = model.words(&module, kinds, (text.types, width), sequence)?;
-        state = model.net.add(&module, "add", [state, own])?;
+        let types = model.words(&module, kinds, (text.types, width), sequence)?;
+        state = model.net.add(&module, "add", [state, types])?;
     }
     if !text.family.norm.is_empty() {
         state = model.net.norm(&model.at(text.family.norm), norm, state)?;
@@ -241,7 +241,7 @@ fn blocks(model: &mut Model<'_>, text: &Text, mut state: Flow, encoded: Option<F
             }
         }
         let is_global = text.is_global.get(i as usize).copied().unwrap_or(true);
-        let spans = text.window.filter(|_| !is_global).map(|own| [own.min(rows); 2]);
+        let spans = text.window.filter(|_| !is_global).map(|window| [window.min(rows); 2]);
         let is_bare = i == 0 && text.is_first_bare;
         let sight = Sight { encoded, spans, biases: &biases, is_bare, ..Sight::default() };
         state = model.net.layer(layer, &at, state, &sight)?;
@@ -337,50 +337,50 @@ fn words(model: &mut Model<'_>, spec: &Spec, text: &Text, state: Flow) -> Output
 }
 
 /// Blocks of tokens that attend to some others (Zaheer et al. 2020, arXiv:2007.14062).
-pub(super) fn big_bird(own: &mut Text, spec: &Spec) -> Done<()> {
+pub(super) fn big_bird(text: &mut Text, spec: &Spec) -> Done<()> {
     // Shorter samples than so many blocks are attended to in full.
     let blocks = 5 + 2 * spec.n("num_random_blocks", 3)?;
     let window = blocks.saturating_mul(spec.n("block_size", 64)?);
     let is_sparse = spec.text("attention_type", "block_sparse")? == "block_sparse";
-    own.window = is_sparse.then_some(window);
-    own.layer = own.layer.qkv([spec.flag("use_bias", true)?; 3]);
+    text.window = is_sparse.then_some(window);
+    text.layer = text.layer.qkv([spec.flag("use_bias", true)?; 3]);
     spec.flag("rescale_embeddings", false)?;
     Ok(())
 }
 
 /// Without attention by distance.
-pub(super) fn deberta(own: &mut Text, spec: &Spec) -> Done<()> {
+pub(super) fn deberta(text: &mut Text, spec: &Spec) -> Done<()> {
     spec.only("relative_attention", &json!(false))?;
     spec.only("legacy", &json!(true))?;
-    own.layer = own.layer.qkv([own.layer.names.own.parts.len() > 1; 3]);
+    text.layer = text.layer.qkv([text.layer.names.own.parts.len() > 1; 3]);
     if !spec.flag("position_biased_input", true)? {
-        own.positions = (0, 0);
+        text.positions = (0, 0);
     }
     Ok(())
 }
 
 /// Positions turned within attention, and windows in most layers (Warner et al. 2024,
 /// arXiv:2412.13663).
-pub(super) fn modern(own: &mut Text, spec: &Spec) -> Done<()> {
+pub(super) fn modern(text: &mut Text, spec: &Spec) -> Done<()> {
     if !spec.flag("decoder_bias", true)? {
-        own.family.heads.words[3] = "";
+        text.family.heads.words[3] = "";
     }
     let norm = if spec.flag("norm_bias", false)? { Norm::Layer } else { Norm::Unbiased };
     let out = spec.flag("attention_bias", false)?;
     let biases = Biases { qkv: [out; 3], out, feed: spec.flag("mlp_bias", false)? };
-    let layer = own.layer.acting(spec.text("hidden_activation", "gelu")?);
-    own.layer = Layer { norm, biases, is_gate_fused: true, is_rotary: true, ..layer };
+    let layer = text.layer.acting(spec.text("hidden_activation", "gelu")?);
+    text.layer = Layer { norm, biases, is_gate_fused: true, is_rotary: true, ..layer };
     let every = spec.n("global_attn_every_n_layers", 3)?;
     let kinds = spec.fields("layer_types").list("layer_types")?;
     let is_global = |i: u64| match kinds.get(i as usize) {
         Some(kind) => kind == "full_attention",
         None => i.is_multiple_of(every),
     };
-    own.is_global = (0..own.n_layers).map(is_global).collect();
+    text.is_global = (0..text.n_layers).map(is_global).collect();
     spec.text("classifier_pooling", "cls")?;
     spec.text("classifier_activation", "gelu")?;
-    (own.positions, own.types, own.is_first_bare) = ((0, 0), 0, true);
+    (text.positions, text.types, text.is_first_bare) = ((0, 0), 0, true);
     // Half of the window on either side, and the token itself.
-    own.window = Some(spec.n("local_attention", 128)? + 1);
+    text.window = Some(spec.n("local_attention", 128)? + 1);
     Ok(())
 }

@@ -115,12 +115,12 @@ pub(super) const PIXTRAL_TOWER: Tower = Tower {
     first_norm: "ln_pre",
     layers: "transformer.layers",
     last_norm: "",
-    ..VIT_TOWER.of(&PIXTRAL, |own, spec| {
-        if spec.n("head_dim", own.layer.dim)? != own.layer.dim {
+    ..VIT_TOWER.of(&PIXTRAL, |tower, spec| {
+        if spec.n("head_dim", tower.layer.dim)? != tower.layer.dim {
             return Err(refused("heads of a tower that do not share its columns evenly"));
         }
         let biases = Biases::all(false);
-        own.layer = Layer { norm: Norm::Rms, biases, is_rotary: true, ..own.layer };
+        tower.layer = Layer { norm: Norm::Rms, biases, is_rotary: true, ..tower.layer };
         Ok(())
     })
 };
@@ -130,25 +130,25 @@ pub(super) const INTERNVL: Tower = Tower {
     image: [448; 2],
     patch: [14; 2],
     layers: "encoder.layer",
-    ..VIT_TOWER.of(&INTERN, |own, spec| {
-        own.layer = own.layer.qkv([spec.flag("attention_bias", false)?; 3]);
+    ..VIT_TOWER.of(&INTERN, |tower, spec| {
+        tower.layer = tower.layer.qkv([spec.flag("attention_bias", false)?; 3]);
         spec.only("use_qk_norm", &false.into())?;
         spec.only("norm_type", &"layer_norm".into())?;
-        switched(own, spec, true)
+        switched(tower, spec, true)
     })
 };
 
-fn qkv_bias(own: &mut Tower, spec: &Spec) -> Done<()> {
-    own.layer = own.layer.qkv([spec.flag("qkv_bias", true)?; 3]);
+fn qkv_bias(tower: &mut Tower, spec: &Spec) -> Done<()> {
+    tower.layer = tower.layer.qkv([spec.flag("qkv_bias", true)?; 3]);
     Ok(())
 }
 
 /// Positions, which are there where the config says so, and the parameter of masks.
-pub(super) fn switched(own: &mut Tower, spec: &Spec, is_placed: bool) -> Done<()> {
+pub(super) fn switched(tower: &mut Tower, spec: &Spec, is_placed: bool) -> Done<()> {
     if !spec.flag("use_absolute_position_embeddings", is_placed)? {
-        own.places = Places::Absent;
+        tower.places = Places::Absent;
     }
-    own.mask = spec.flag("use_mask_token", false)?.then_some(3);
+    tower.mask = spec.flag("use_mask_token", false)?.then_some(3);
     Ok(())
 }
 
@@ -169,7 +169,7 @@ impl Tower {
         let heads = spec.any(&["num_attention_heads", "num_heads", "attention_heads"], heads)?;
         let inner = spec.n("intermediate_size", inner)?;
         let layer = Layer::new(self.layer.names, (width, heads, inner), Order::Pre)?;
-        let mut own = Self {
+        let mut tower = Self {
             width,
             channels: spec.any(&["num_channels", "in_channels"], 3)?,
             image: spec.pair("image_size", self.image)?,
@@ -178,8 +178,8 @@ impl Tower {
             layer: layer.acting(spec.text("hidden_act", self.act)?),
             ..self
         };
-        (self.adjust)(&mut own, spec)?;
-        Ok(own)
+        (self.adjust)(&mut tower, spec)?;
+        Ok(tower)
     }
 
     /// Learnt tokens that have a position.
@@ -203,11 +203,11 @@ impl Tower {
 
 impl Model<'_> {
     /// Pixels of a side: those that the caller states, else those of the config.
-    pub(super) fn image(&mut self, own: [u64; 2]) -> Done<[u64; 2]> {
+    pub(super) fn image(&mut self, configured: [u64; 2]) -> Done<[u64; 2]> {
         self.used.push("image");
         match self.options.dims.contains_key("image") {
-            true => Ok([self.dimension("image", (own[0], 1 << 15), "pixels")?; 2]),
-            false => Ok(own),
+            true => Ok([self.dimension("image", (configured[0], 1 << 15), "pixels")?; 2]),
+            false => Ok(configured),
         }
     }
 

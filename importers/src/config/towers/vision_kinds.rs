@@ -125,64 +125,64 @@ pub(super) fn layered(model: &mut Model<'_>, module: &str, x: Flow, n: u64) -> D
 }
 
 /// Without biases by distance; scaled by parameters where the config says so.
-pub(super) fn beit(own: &mut Tower, spec: &Spec) -> Done<()> {
+pub(super) fn beit(tower: &mut Tower, spec: &Spec) -> Done<()> {
     if spec.real("layer_scale_init_value", 0.1)? <= 0.0 {
-        own.layer.names = if own.layer.names.own.parts == OLD.own.parts { &OLD } else { &VIT };
+        tower.layer.names = if tower.layer.names.own.parts == OLD.own.parts { &OLD } else { &VIT };
     }
-    own.layer = own.layer.qkv([true, false, true]);
+    tower.layer = tower.layer.qkv([true, false, true]);
     for name in ["use_relative_position_bias", "use_shared_relative_position_bias"] {
         spec.only(name, &json!(false))?;
     }
-    switched(own, spec, false)?;
+    switched(tower, spec, false)?;
     if spec.flag("use_mean_pooling", true)? {
-        own.last_norm = "";
+        tower.last_norm = "";
     }
     Ok(())
 }
 
-fn dinov2(own: &mut Tower, spec: &Spec) -> Done<()> {
-    own.mask = spec.flag("use_mask_token", true)?.then_some(2);
-    widened(own, spec)
+fn dinov2(tower: &mut Tower, spec: &Spec) -> Done<()> {
+    tower.mask = spec.flag("use_mask_token", true)?.then_some(2);
+    widened(tower, spec)
 }
 
 /// A feed-forward part so many times as wide as the tower, or gated and two thirds of that.
-fn widened(own: &mut Tower, spec: &Spec) -> Done<()> {
+fn widened(tower: &mut Tower, spec: &Spec) -> Done<()> {
     let is_gated = spec.flag("use_swiglu_ffn", false)?;
     // Truncated as the library does.
-    let inner = (own.width as f64 * spec.real("mlp_ratio", 4.0)?) as u64;
-    own.layer.inner = inner.max(1);
+    let inner = (tower.width as f64 * spec.real("mlp_ratio", 4.0)?) as u64;
+    tower.layer.inner = inner.max(1);
     if is_gated {
-        own.layer = Layer { names: &DINO_GATED, act: op_type("silu"), ..own.layer };
-        own.layer.inner = ((inner * 2 / 3).div_ceil(8) * 8).max(1);
+        tower.layer = Layer { names: &DINO_GATED, act: op_type("silu"), ..tower.layer };
+        tower.layer.inner = ((inner * 2 / 3).div_ceil(8) * 8).max(1);
     }
-    own.layer = own.layer.qkv([spec.flag("qkv_bias", true)?; 3]);
+    tower.layer = tower.layer.qkv([spec.flag("qkv_bias", true)?; 3]);
     Ok(())
 }
 
 /// With tokens that nothing reads behind the first (Darcet et al. 2024, arXiv:2309.16588).
-pub(super) fn registered(own: &mut Tower, spec: &Spec) -> Done<()> {
-    own.mask = Some(2);
-    own.n_registers = spec.whole("num_register_tokens", 4)?;
-    widened(own, spec)
+pub(super) fn registered(tower: &mut Tower, spec: &Spec) -> Done<()> {
+    tower.mask = Some(2);
+    tower.n_registers = spec.whole("num_register_tokens", 4)?;
+    widened(tower, spec)
 }
 
-pub(super) fn dinov3(own: &mut Tower, spec: &Spec) -> Done<()> {
+pub(super) fn dinov3(tower: &mut Tower, spec: &Spec) -> Done<()> {
     if spec.flag("use_gated_mlp", false)? {
-        own.layer.names = &DINO_GATED;
+        tower.layer.names = &DINO_GATED;
     }
     let mut qkv = [true, false, true];
     for (bias, name) in qkv.iter_mut().zip(["query_bias", "key_bias", "value_bias"]) {
         *bias = spec.flag(name, *bias)?;
     }
     let (out, feed) = (spec.flag("proj_bias", true)?, spec.flag("mlp_bias", true)?);
-    own.layer = Layer { biases: Biases { qkv, out, feed }, is_rotary: true, ..own.layer };
-    own.n_registers = spec.whole("num_register_tokens", 0)?;
+    tower.layer = Layer { biases: Biases { qkv, out, feed }, is_rotary: true, ..tower.layer };
+    tower.n_registers = spec.whole("num_register_tokens", 0)?;
     Ok(())
 }
 
-pub(super) fn yolos(own: &mut Tower, spec: &Spec) -> Done<()> {
-    own.layer = own.layer.qkv([spec.flag("qkv_bias", true)?; 3]);
-    own.n_detections = spec.n("num_detection_tokens", 100)?;
-    own.has_middle = spec.flag("use_mid_position_embeddings", true)?;
-    if own.has_middle { own.grid(own.image).map(drop) } else { Ok(()) }
+pub(super) fn yolos(tower: &mut Tower, spec: &Spec) -> Done<()> {
+    tower.layer = tower.layer.qkv([spec.flag("qkv_bias", true)?; 3]);
+    tower.n_detections = spec.n("num_detection_tokens", 100)?;
+    tower.has_middle = spec.flag("use_mid_position_embeddings", true)?;
+    if tower.has_middle { tower.grid(tower.image).map(drop) } else { Ok(()) }
 }

@@ -220,15 +220,15 @@ pub(super) fn check(config: &Value) -> Result<(), Diagnostic> {
         }
     }
     for (section, members) in SECTIONS {
-        let mut own = config.get(section).into_iter().flat_map(names);
-        if let Some(name) = own.find(|name| !members.contains(name)) {
+        let mut stated = config.get(section).into_iter().flat_map(names);
+        if let Some(name) = stated.find(|name| !members.contains(name)) {
             let near = nearest(name, members).unwrap_or(members[0]);
             return Err(unknown(name, section, near));
         }
     }
     for (section, name, why) in NOT_JUDGED {
-        let own = if section.is_empty() { Some(config) } else { config.get(section) };
-        if own.and_then(|own| own.get(name)).is_some_and(is_on) {
+        let parent = if section.is_empty() { Some(config) } else { config.get(section) };
+        if parent.and_then(|parent| parent.get(name)).is_some_and(is_on) {
             let path = [*section, *name].into_iter().filter(|part| !part.is_empty());
             return Err(not_judged(&path.collect::<Vec<_>>().join("."), why));
         }
@@ -245,9 +245,9 @@ fn names(section: &Value) -> impl Iterator<Item = &str> {
 }
 
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let scored = known.iter().map(|own| (likeness(name, own), *own));
+    let scored = known.iter().map(|candidate| (likeness(name, candidate), *candidate));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(score, _)| *score >= LIKENESS).map(|(_, own)| own)
+    best.filter(|(score, _)| *score >= LIKENESS).map(|(_, candidate)| candidate)
 }
 
 /// Whether a switch is on, or a size more than 1.

@@ -29,7 +29,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let (data, pipeline) = (degree(topology, "num_dp")?, degree(topology, "num_pp")?);
     let automatic = automatic(config, pipeline)?;
     let tensor = degree(topology, "num_mp")?;
-    if automatic.is_some_and(|own| tensor.is_some_and(|tensor| tensor != own)) {
+    if automatic.is_some_and(|automatic| tensor.is_some_and(|tensor| tensor != automatic)) {
         return Err(bad("tensor_parallel.autotp_size", "", "give the `num_mp` of the topology"));
     }
     let tensor = tensor.or(automatic);
@@ -39,10 +39,10 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let global_batch = samples(config, automatic)?;
     let n_micro_batches = accumulated(config, (micro_batch, global_batch))?;
     let product = || micro_batch?.checked_mul(n_micro_batches?)?.checked_mul(u64::from(data?));
-    if let (Some(stated), Some(own)) = (global_batch, product())
-        && stated != own
+    if let (Some(stated), Some(product)) = (global_batch, product())
+        && stated != product
     {
-        let hint = format!("micro-batches of all replicas are {own} samples");
+        let hint = format!("micro-batches of all replicas are {product} samples");
         return Err(bad("train_batch_size", &stated.to_string(), &hint));
     }
     Ok(LaunchSettings {
@@ -105,11 +105,12 @@ fn accumulated(
     config: &Value,
     (micro_batch, global_batch): (Option<u64>, Option<u64>),
 ) -> Result<Option<u64>, Diagnostic> {
-    let own = "gradient_accumulation_steps";
-    let members = ["train_batch_size", "train_micro_batch_size_per_gpu", own];
-    let is_open = members.iter().any(|member| config.get(*member).is_some_and(|own| own == "auto"));
+    let name = "gradient_accumulation_steps";
+    let members = ["train_batch_size", "train_micro_batch_size_per_gpu", name];
+    let is_open =
+        members.iter().any(|member| config.get(*member).is_some_and(|value| value == "auto"));
     let follows = micro_batch.is_some() == global_batch.is_some();
-    let stated = count(config, own)?;
+    let stated = count(config, name)?;
     Ok(stated.or((!follows && !is_open).then_some(1)))
 }
 
@@ -123,7 +124,7 @@ fn overlaps(
     let stated = match of(config, "zero_optimization", "overlap_comm") {
         None | Some(Value::Null) => Some(stage == ZeroStage::Parameters),
         Some(Value::Bool(is_on)) => Some(*is_on),
-        Some(own) if own == "auto" => None,
+        Some(value) if value == "auto" => None,
         Some(other) => {
             let hint = "give true or false";
             return Err(bad("zero_optimization.overlap_comm", &other.to_string(), hint));
@@ -143,11 +144,11 @@ fn of<'a>(config: &'a Value, section: &str, member: &str) -> Option<&'a Value> {
 /// Tensor ranks of AutoTP, where it splits the model.
 fn automatic(config: &Value, pipeline: Option<u32>) -> Result<Option<u32>, Diagnostic> {
     let path = "tensor_parallel.autotp_size";
-    let own = config.get("tensor_parallel").unwrap_or(&Value::Null);
-    if own.get("autotp_size").is_none_or(|size| *size == 0) {
+    let section = config.get("tensor_parallel").unwrap_or(&Value::Null);
+    if section.get("autotp_size").is_none_or(|size| *size == 0) {
         return Ok(None);
     }
-    let found = degree(own, "autotp_size")?.filter(|n| *n > 1);
+    let found = degree(section, "autotp_size")?.filter(|n| *n > 1);
     if found.is_some() && pipeline.is_some_and(|n| n > 1) {
         return Err(not_judged(path, "the layers of a pipeline are split by who writes them"));
     }
@@ -168,11 +169,11 @@ fn samples(config: &Value, automatic: Option<u32>) -> Result<Option<u64>, Diagno
 
 /// Ranks that share out the experts.
 fn experts(config: &Value, tensor: Option<u32>) -> Result<Option<u32>, Diagnostic> {
-    let own = config.get("expert_parallel").unwrap_or(&Value::Null);
-    if own.get("enabled") != Some(&Value::Bool(true)) {
+    let section = config.get("expert_parallel").unwrap_or(&Value::Null);
+    if section.get("enabled") != Some(&Value::Bool(true)) {
         return Ok(None);
     }
-    let found = degree(own, "autoep_size")?;
+    let found = degree(section, "autoep_size")?;
     if found.is_some_and(|n| n > 1) && tensor.is_some_and(|n| n > 1) {
         let why = "experts are shared out over replicas, not over tensor ranks";
         return Err(not_judged("expert_parallel.autoep_size", why));
@@ -185,7 +186,7 @@ fn stage(config: &Value) -> Result<ZeroStage, Diagnostic> {
     let sharing = config.get("zero_optimization").unwrap_or(&Value::Null);
     let number = match sharing {
         Value::Bool(is_on) => Some(u64::from(*is_on)),
-        own => own.get("stage").map_or(Some(0), Value::as_u64),
+        object => object.get("stage").map_or(Some(0), Value::as_u64),
     };
     match number {
         Some(0) => Ok(ZeroStage::None),
@@ -204,8 +205,8 @@ const PERSISTENT: f64 = 1e5;
 fn persists(config: &Value, stage: ZeroStage) -> Result<(), Diagnostic> {
     let names = ["stage3_param_persistence_threshold", "param_persistence_threshold"];
     let is_above = |name: &&&str| {
-        let own = of(config, "zero_optimization", name).and_then(Value::as_f64);
-        own.is_some_and(|own| own > PERSISTENT)
+        let threshold = of(config, "zero_optimization", name).and_then(Value::as_f64);
+        threshold.is_some_and(|threshold| threshold > PERSISTENT)
     };
     match names.iter().find(is_above).filter(|_| stage == ZeroStage::Parameters) {
         None => Ok(()),
@@ -218,7 +219,8 @@ fn persists(config: &Value, stage: ZeroStage) -> Result<(), Diagnostic> {
 
 /// Where a part of the states goes; `None` where it stays on the devices.
 fn keeper<'a>(config: &'a Value, part: &str) -> Option<&'a str> {
-    let to = of(config, "zero_optimization", part).and_then(|own| own.get("device")?.as_str());
+    let to =
+        of(config, "zero_optimization", part).and_then(|section| section.get("device")?.as_str());
     to.filter(|device| *device != "none")
 }
 
@@ -271,8 +273,9 @@ fn offloads(config: &Value, stage: ZeroStage) -> Result<bool, Diagnostic> {
         return Ok(false);
     }
     let states = of(config, "zero_optimization", "offload_optimizer");
-    let share = states.and_then(|own| own.get("ratio")?.as_f64()).unwrap_or(1.0);
-    let is_super = states.and_then(|own| own.get("super_offload")?.as_bool()).unwrap_or(false);
+    let share = states.and_then(|states| states.get("ratio")?.as_f64()).unwrap_or(1.0);
+    let is_super =
+        states.and_then(|states| states.get("super_offload")?.as_bool()).unwrap_or(false);
     match keeper(config, "offload_optimizer") {
         None => Ok(is_on("cpu_offload")),
         Some("cpu") if share == 1.0 && !is_super => Ok(true),
@@ -300,8 +303,8 @@ fn recompute(
     let member = "activation_checkpoint_interval";
     let inside = of(config, "pipeline", member).filter(|_| pipeline.is_none_or(|n| n > 1));
     // That of the file wins where it is more than 0.
-    let own = inside.filter(|own| **own != 0).or_else(|| document.get(member)).or(inside);
-    match own.map(Value::as_u64) {
+    let value = inside.filter(|value| **value != 0).or_else(|| document.get(member)).or(inside);
+    match value.map(Value::as_u64) {
         None => Ok(None),
         Some(Some(0)) => Ok(Some(Recompute::None)),
         Some(Some(1)) => Ok(Some(Recompute::Full)),
@@ -317,8 +320,9 @@ fn recompute(
 fn dtype(config: &Value) -> Result<Option<DType>, Diagnostic> {
     let section = |names: &[&str]| names.iter().find_map(|name| config.get(*name));
     let enabled = |section: Option<&Value>| {
-        let own = section.and_then(|own| own.get("enabled")).unwrap_or(&Value::Bool(false));
-        if own == "auto" { None } else { Some(own.as_bool().unwrap_or(false)) }
+        let flag =
+            section.and_then(|section| section.get("enabled")).unwrap_or(&Value::Bool(false));
+        if flag == "auto" { None } else { Some(flag.as_bool().unwrap_or(false)) }
     };
     let (bf16, fp16) = (enabled(section(&["bf16", "bfloat16"])), enabled(section(&["fp16"])));
     match (bf16, fp16) {
@@ -335,7 +339,7 @@ fn gradients(
     config: &Value,
     (dtype, stage): (Option<DType>, ZeroStage),
 ) -> Result<Option<DType>, Diagnostic> {
-    let Some(own) = dtype.filter(|own| *own != DType::F32) else { return Ok(None) };
+    let Some(dtype) = dtype.filter(|dtype| *dtype != DType::F32) else { return Ok(None) };
     let path = "data_types.grad_accum_dtype";
     let named = |value: &Value| match value.as_str() {
         Some("fp32" | "float32" | "float" | "torch.float32") => Ok(DType::F32),
@@ -343,8 +347,8 @@ fn gradients(
         Some("fp16" | "float16" | "half" | "torch.float16") => Ok(DType::F16),
         _ => Err(bad(path, &value.to_string(), "use fp32, bf16 or fp16")),
     };
-    let stated = |value: Option<&Value>| match value.filter(|own| !own.is_null()) {
-        None => Ok(own),
+    let stated = |value: Option<&Value>| match value.filter(|value| !value.is_null()) {
+        None => Ok(dtype),
         Some(value) => named(value),
     };
     let summed = stated(of(config, "data_types", "grad_accum_dtype"))?;
@@ -354,7 +358,7 @@ fn gradients(
         return Err(not_judged("communication_data_type", why)
             .hint(format!("state it beside `{path}`, the same")));
     }
-    if summed != own && stage == ZeroStage::None {
+    if summed != dtype && stage == ZeroStage::None {
         let hint = "without ZeRO it sums gradients in the type of the run";
         return Err(bad(path, summed.name(), hint));
     }
@@ -362,12 +366,12 @@ fn gradients(
 }
 
 fn optimizer(config: &Value) -> Result<Option<Optimizer>, Diagnostic> {
-    let Some(kind) = config.get("optimizer").and_then(|own| own.get("type")) else {
+    let Some(kind) = config.get("optimizer").and_then(|section| section.get("type")) else {
         return Ok(None);
     };
     let name = kind.as_str().unwrap_or_default();
     let params = of(config, "optimizer", "params");
-    let momentum = params.and_then(|own| own.get("momentum")?.as_f64()).unwrap_or(0.0);
+    let momentum = params.and_then(|params| params.get("momentum")?.as_f64()).unwrap_or(0.0);
     match name.to_lowercase().as_str() {
         "adam" | "adamw" => Ok(Some(Optimizer::AdamW)),
         "sgd" if momentum != 0.0 => {

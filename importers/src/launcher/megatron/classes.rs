@@ -227,13 +227,13 @@ pub(super) fn judge(
         return Err(bad(flag, value, "it is a switch: leave it out, or give it no value"));
     }
     flags.refuse(REFUSED)?;
-    if flags.text("--outer-dp-sharding-strategy")?.is_some_and(|own| own != "no_shard") {
+    if flags.text("--outer-dp-sharding-strategy")?.is_some_and(|strategy| strategy != "no_shard") {
         let why = "replicas share out their states among all of them";
         return Err(not_judged("--outer-dp-sharding-strategy", why));
     }
     let group = "--microbatch-group-size-per-virtual-pipeline-stage";
     let pipeline = flags.degree(&["--pipeline-model-parallel-size"])?.unwrap_or(1);
-    if flags.degree(&[group])?.is_some_and(|own| own != pipeline) {
+    if flags.degree(&[group])?.is_some_and(|n| n != pipeline) {
         return Err(not_judged(group, "groups hold as many micro-batches as there are ranks"));
     }
     let found = warned(flags, model)?;
@@ -250,7 +250,7 @@ fn warned(
     for (why, group) in WARNED {
         for (flag, usual) in *group {
             let value = if usual.is_empty() { None } else { flags.text(flag)? };
-            let is_usual = value.is_some_and(|own| usual.split(' ').any(|usual| usual == own));
+            let is_usual = value.is_some_and(|value| usual.split(' ').any(|usual| usual == value));
             if flags.has(flag) && !is_usual {
                 found.entry(why).or_default().push((*flag).to_owned());
             }
@@ -273,8 +273,8 @@ fn warned(
     // Older names of its `local` and `transformer_engine`.
     let is_local = flags.has("--enable-cuda-graph");
     let is_external = flags.has("--external-cuda-graph");
-    let is_on = is_local || is_external || kind.is_some_and(|own| own != "none");
-    let is_usual = !is_local && kind.is_none_or(|own| own == "transformer_engine");
+    let is_on = is_local || is_external || kind.is_some_and(|kind| kind != "none");
+    let is_usual = !is_local && kind.is_none_or(|kind| kind == "transformer_engine");
     // Without modules a graph holds whole layers.
     if is_on && !(is_usual && graphs == ["attn"]) {
         let why = "graphs hold the attention of a block";

@@ -102,7 +102,7 @@ pub(super) fn check(flags: &Flags<'_>, model: ModelFacts) -> Result<(), Diagnost
         return Err(refused(expert, "the model has no experts: leave it out"));
     }
     recompute(flags)?;
-    let impl_of_graphs = flags.text("--cuda-graph-impl")?.filter(|own| *own != "none");
+    let impl_of_graphs = flags.text("--cuda-graph-impl")?.filter(|name| *name != "none");
     let older = ["--enable-cuda-graph", "--external-cuda-graph"];
     if let (Some(_), Some(flag)) = (impl_of_graphs, older.iter().find(|flag| flags.has(flag))) {
         return Err(refused(flag, "Megatron takes no `--cuda-graph-impl` beside it: give one"));
@@ -115,7 +115,8 @@ fn recompute(flags: &Flags<'_>) -> Result<(), Diagnostic> {
     let granularity = flags.text("--recompute-granularity")?;
     let is_selective = flags.has("--recompute-activations") || granularity == Some("selective");
     let [method, layers] = ["--recompute-method", "--recompute-num-layers"];
-    if let (true, Some(flag)) = (is_selective, [method, layers].iter().find(|own| flags.has(own))) {
+    if let (true, Some(flag)) = (is_selective, [method, layers].iter().find(|flag| flags.has(flag)))
+    {
         let hint = "selective recompute takes no such flag: leave it out, or give \
                     `--recompute-granularity full`";
         return Err(refused(flag, hint));
@@ -136,7 +137,8 @@ pub(super) fn check_degrees(
     settings: &LaunchSettings,
 ) -> Result<(), Diagnostic> {
     let [pipeline, expert, virtual_stages] =
-        [settings.pipeline, settings.expert, settings.virtual_stages].map(|own| own.unwrap_or(1));
+        [settings.pipeline, settings.expert, settings.virtual_stages]
+            .map(|degree| degree.unwrap_or(1));
     let is_looped = virtual_stages > 1;
     let least = if flags.has("--no-overlap-p2p-communication") { 3 } else { 2 };
     if is_looped && pipeline < least {

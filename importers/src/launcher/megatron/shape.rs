@@ -92,8 +92,8 @@ pub(super) fn sizes(flags: &Flags<'_>) -> Result<BTreeMap<&'static str, u64>, Di
 /// Tokens that a token attends to, itself included: `N,0` are those before it.
 fn window(flags: &Flags<'_>) -> Result<Option<u64>, Diagnostic> {
     let Some(text) = flags.text(WINDOW)? else { return Ok(None) };
-    let first = text.trim_start_matches('(').split(',').next().and_then(|own| own.parse().ok());
-    let tokens = first.and_then(|own: u64| own.checked_add(1));
+    let first = text.trim_start_matches('(').split(',').next().and_then(|first| first.parse().ok());
+    let tokens = first.and_then(|n: u64| n.checked_add(1));
     tokens.map(Some).ok_or_else(|| bad(WINDOW, text, "write the tokens before a token as `N,0`"))
 }
 
@@ -113,14 +113,16 @@ pub(super) fn layers(
     }
     let has = |flag: &str| settings.sizes.get(flag).is_some_and(|n| *n > 0);
     let (has_experts, has_windows) = (has("--num-experts"), has(WINDOW));
-    let told = [(LAYERS, &with_experts), (WINDOWED, &windowed)];
-    for (flag, pattern) in told.into_iter().filter_map(|(flag, own)| Some((flag, own.as_ref()?))) {
+    let patterns = [(LAYERS, &with_experts), (WINDOWED, &windowed)];
+    for (flag, pattern) in
+        patterns.into_iter().filter_map(|(flag, pattern)| Some((flag, pattern.as_ref()?)))
+    {
         if n > 0 && pattern.len() != n {
             let hint = format!("it has {} layers of {n}", pattern.len());
             return Err(bad(flag, &flags.words(flag).concat(), &hint));
         }
     }
-    let of_all = |own: Option<Vec<bool>>| own.or_else(|| is_whole.then(|| vec![true; n]));
+    let of_all = |pattern: Option<Vec<bool>>| pattern.or_else(|| is_whole.then(|| vec![true; n]));
     settings.with_experts = of_all(with_experts).filter(|_| n > 0 && (has_experts || !is_whole));
     settings.windowed = of_all(windowed).filter(|_| n > 0 && has_windows);
     Ok(())
@@ -169,7 +171,7 @@ fn product(text: &str) -> Option<(Vec<bool>, &str)> {
         }
         None => {
             let (body, later) = text.strip_prefix('[')?.split_once(']')?;
-            let each = body.split(',').filter(|own| !own.is_empty()).map(|own| match own {
+            let each = body.split(',').filter(|item| !item.is_empty()).map(|item| match item {
                 "0" => Some(false),
                 "1" => Some(true),
                 _ => None,
@@ -179,7 +181,7 @@ fn product(text: &str) -> Option<(Vec<bool>, &str)> {
     };
     let mut n = 1;
     if let Some(digits) = rest.strip_prefix('*') {
-        let end = digits.find(|own: char| !own.is_ascii_digit()).unwrap_or(digits.len());
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
         n = digits[..end].parse().ok()?;
         rest = &digits[end..];
     }

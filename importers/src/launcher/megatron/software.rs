@@ -69,7 +69,8 @@ fn attention(flags: &Flags<'_>) -> Result<AttentionKernel, Diagnostic> {
 
 fn dispatcher(flags: &Flags<'_>) -> Result<Dispatcher, Diagnostic> {
     // Below zero nothing is dropped.
-    let capacity = flags.text("--moe-expert-capacity-factor")?.filter(|own| !own.starts_with('-'));
+    let capacity =
+        flags.text("--moe-expert-capacity-factor")?.filter(|factor| !factor.starts_with('-'));
     let is_padded = flags.has("--moe-pad-expert-input-to-capacity");
     let named = match flags.text("--moe-token-dispatcher-type")? {
         None | Some("allgather") => Dispatcher::AllGather,

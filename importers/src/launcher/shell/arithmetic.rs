@@ -18,7 +18,7 @@ struct Sum<'t> {
 impl Sum<'_> {
     /// The sign here, if it is one of these.
     fn sign(&mut self, signs: &str) -> Option<char> {
-        let sign = self.rest.chars().next().filter(|own| signs.contains(*own))?;
+        let sign = self.rest.chars().next().filter(|c| signs.contains(*c))?;
         self.rest = self.rest[sign.len_utf8()..].trim_start();
         Some(sign)
     }
@@ -52,11 +52,11 @@ impl Sum<'_> {
             let value = self.added(depth.checked_sub(1)?)?;
             return self.sign(")").map(|_| value);
         }
-        let is_word = |own: char| own == '_' || own.is_ascii_alphanumeric();
-        let end = self.rest.find(|own: char| !is_word(own)).unwrap_or(self.rest.len());
+        let is_word = |c: char| c == '_' || c.is_ascii_alphanumeric();
+        let end = self.rest.find(|c: char| !is_word(c)).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest.trim_start();
-        let is_number = word.starts_with(|own: char| own.is_ascii_digit());
+        let is_number = word.starts_with(|c: char| c.is_ascii_digit());
         if is_number { word.parse().ok() } else { (self.of)(word) }
     }
 }

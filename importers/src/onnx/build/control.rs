@@ -55,8 +55,8 @@ impl Appraiser<'_> {
             }
         }
         let mut reads = self.own_reads(step)?;
-        let own: HashSet<ValueId> = reads.iter().copied().collect();
-        reads.extend(body.reads.into_iter().filter(|id| !own.contains(id)));
+        let direct: HashSet<ValueId> = reads.iter().copied().collect();
+        reads.extend(body.reads.into_iter().filter(|id| !direct.contains(id)));
         let Body { mut is_bounded, is_outgrown, .. } = body;
         is_bounded |= reads.iter().any(|id| self.shapes.now.facts[*id].at_most);
         if is_bounded {
@@ -79,14 +79,14 @@ impl Appraiser<'_> {
 
     /// The work of a block run once.
     fn body(&self, block: &Block<'_>) -> Result<Body, Diagnostic> {
-        let kept = live(self, block)?;
+        let live = live(self, block)?;
         let mut inside: HashSet<ValueId> = block.inputs.iter().map(|(id, _)| *id).collect();
         inside.extend(block.steps.iter().flat_map(|step| step.outputs.iter().flatten()));
-        let mut kernel = Kernel { temporary: self.peak(block, &kept), ..Kernel::default() };
+        let mut kernel = Kernel { temporary: self.peak(block, &live), ..Kernel::default() };
         let mut reads = Vec::new();
         let mut seen = HashSet::new();
         let (mut is_endless, mut is_bounded, mut is_outgrown) = (false, false, false);
-        for Live { effort, .. } in &kept {
+        for Live { effort, .. } in &live {
             is_endless |= effort.is_endless;
             is_bounded |= effort.is_bounded;
             is_outgrown |= effort.is_outgrown;
@@ -110,29 +110,29 @@ impl Appraiser<'_> {
     }
 
     /// Most bytes of the block's own values held at once, run in file order.
-    fn peak(&self, block: &Block<'_>, kept: &[Live<'_, '_>]) -> Bytes {
+    fn peak(&self, block: &Block<'_>, live: &[Live<'_, '_>]) -> Bytes {
         let mut last_use = HashMap::new();
-        for (position, Live { step, effort }) in kept.iter().enumerate() {
+        for (position, Live { step, effort }) in live.iter().enumerate() {
             for id in effort.reads.iter().chain(step.outputs.iter().flatten()) {
                 last_use.insert(*id, position);
             }
         }
         for id in &block.outputs {
-            last_use.insert(*id, kept.len());
+            last_use.insert(*id, live.len());
         }
-        let mut held = Bytes::ZERO;
+        let mut current = Bytes::ZERO;
         let mut peak = Bytes::ZERO;
-        let mut freed_after = vec![Bytes::ZERO; kept.len() + 1];
-        for (position, Live { step, effort }) in kept.iter().enumerate() {
+        let mut freed_after = vec![Bytes::ZERO; live.len() + 1];
+        for (position, Live { step, effort }) in live.iter().enumerate() {
             let Work::Kernel(work) = &effort.work else { continue };
             for id in step.outputs.iter().flatten() {
                 let bytes = self.bytes(*id);
-                held += bytes;
+                current += bytes;
                 let end = last_use.get(id).copied().unwrap_or(position);
                 freed_after[end] += bytes;
             }
-            peak = peak.max(held + work.temporary);
-            held = held - freed_after[position];
+            peak = peak.max(current + work.temporary);
+            current = current - freed_after[position];
         }
         peak
     }

@@ -37,7 +37,7 @@ pub(crate) fn emit(
     name: String,
 ) -> Result<Emitted, Diagnostic> {
     let appraiser = Appraiser { program, shapes };
-    let kept = live(&appraiser, &program.main)?;
+    let nodes = live(&appraiser, &program.main)?;
     let mut emitter = Emitter {
         appraiser,
         graph: Graph { name, merges_equal_values: true, ..Graph::default() },
@@ -52,14 +52,14 @@ pub(crate) fn emit(
     }
     // Main-graph names first: those of subgraphs give way.
     emitter.taken.extend(main_names(program));
-    for node in &kept {
+    for node in &nodes {
         emitter.op(node);
     }
     for id in &program.main.outputs {
         let tensor = emitter.place(*id, "");
         emitter.graph.outputs.push(tensor);
     }
-    let warnings = warnings(&kept, &emitter.graph, shapes);
+    let warnings = warnings(&nodes, &emitter.graph, shapes);
     Ok(Emitted { graph: emitter.graph, stages: emitter.stages, warnings })
 }
 
@@ -109,18 +109,18 @@ impl Emitter<'_> {
     /// The value's own name, or one behind that of the op where a subgraph reuses a name.
     fn name(&mut self, id: ValueId, owner: &str) -> String {
         let program = self.appraiser.program;
-        let own = program.names[id];
+        let base = program.names[id];
         if program.in_main[id] {
-            return own.to_owned();
+            return base.to_owned();
         }
-        let mut name = own.to_owned();
+        let mut name = base.to_owned();
         while !self.taken.insert(name.clone()) {
-            let number = self.reused.entry((owner.to_owned(), own.to_owned())).or_insert(0u32);
+            let number = self.reused.entry((owner.to_owned(), base.to_owned())).or_insert(0u32);
             *number += 1;
             name = if *number == 1 {
-                format!("{owner}/{own}")
+                format!("{owner}/{base}")
             } else {
-                format!("{owner}/{own}/{number}")
+                format!("{owner}/{base}/{number}")
             };
         }
         name
@@ -157,8 +157,9 @@ impl Emitter<'_> {
         let outputs = written.map(|id| self.place(*id, name)).collect();
         if let Some((_, stage)) = step.node.stages.first() {
             // Annotations are read by people: they know the node by its own name, where it has one.
-            let own = step.node.name.as_str();
-            let key = if own.is_empty() || self.stages.contains_key(own) { name } else { own };
+            let label = step.node.name.as_str();
+            let key =
+                if label.is_empty() || self.stages.contains_key(label) { name } else { label };
             self.stages.insert(key.to_owned(), *stage);
         }
         self.graph.ops.push(Op {
@@ -189,11 +190,11 @@ fn is_quantization(op_type: &str) -> bool {
 
 /// One warning each for unknown operators, unknown and greatest sizes, guessed trip counts, scaled
 /// work, and work that outgrows the batch.
-fn warnings(kept: &[Live<'_, '_>], graph: &Graph, shapes: &Shapes) -> Vec<Diagnostic> {
+fn warnings(nodes: &[Live<'_, '_>], graph: &Graph, shapes: &Shapes) -> Vec<Diagnostic> {
     let mut unknown = BTreeSet::new();
     let (mut unsized_ops, mut endless, mut scaled) = (Vec::new(), Vec::new(), Vec::new());
     let (mut bounded, mut outgrown) = (Vec::new(), Vec::new());
-    for (live, op) in kept.iter().zip(&graph.ops) {
+    for (live, op) in nodes.iter().zip(&graph.ops) {
         let Work::Kernel(kernel) = &op.work else {
             let facts = &shapes.now.facts;
             if live.step.outputs.iter().flatten().any(|id| facts[*id].lacks_size()) {

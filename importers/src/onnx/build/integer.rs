@@ -204,8 +204,8 @@ impl Finder<'_, '_> {
             if let (true, Some(output)) = (is_product, first(&step.outputs)) {
                 self.found.products.insert(output, dtype);
             }
-            for (held, dtype, view) in ends.into_iter().flatten() {
-                self.found.held.insert(held, dtype);
+            for (value, dtype, view) in ends.into_iter().flatten() {
+                self.found.held.insert(value, dtype);
                 self.found.views.insert(view);
             }
         }
@@ -229,7 +229,7 @@ impl Finder<'_, '_> {
                 } else if is_pair_end(reader, "QuantizeLinear") {
                     let dtype = narrow(self.facts[output].dtype)?;
                     ends.push((id, dtype, output));
-                    ends.extend(clamped.map(|(held, view)| (held, dtype, view)));
+                    ends.extend(clamped.map(|(value, view)| (value, dtype, view)));
                     break;
                 } else {
                     return None;

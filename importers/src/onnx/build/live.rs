@@ -25,7 +25,7 @@ pub(crate) fn live<'s, 'a>(
     block: &'s Block<'a>,
 ) -> Result<Vec<Live<'s, 'a>>, Diagnostic> {
     let mut needed: HashSet<ValueId> = block.outputs.iter().copied().collect();
-    let mut kept = Vec::new();
+    let mut live = Vec::new();
     for step in block.steps.iter().rev() {
         let is_needed = step.outputs.iter().flatten().any(|id| needed.contains(id));
         if !is_needed || appraiser.is_folded(step) {
@@ -33,8 +33,8 @@ pub(crate) fn live<'s, 'a>(
         }
         let effort = appraiser.appraise(step)?;
         needed.extend(&effort.reads);
-        kept.push(Live { step, effort });
+        live.push(Live { step, effort });
     }
-    kept.reverse();
-    Ok(kept)
+    live.reverse();
+    Ok(live)
 }

@@ -24,7 +24,7 @@ pub(crate) fn non_zero(call: &Call<'_>) -> Inferred {
 
 /// `NonMaxSuppression`: per sample and class as many boxes as there are, or as may be kept.
 pub(crate) fn suppression(call: &Call<'_>) -> Inferred {
-    let kept = match call.input(2) {
+    let limit = match call.input(2) {
         None => Some(0),
         Some(facts) => {
             facts.ints().and_then(<[i64]>::first).map(|n| u64::try_from(*n).unwrap_or(0))
@@ -32,8 +32,8 @@ pub(crate) fn suppression(call: &Call<'_>) -> Inferred {
     };
     let shape = match call.extents::<3>(1) {
         Some([samples, classes, boxes]) => {
-            let kept = kept.map_or(boxes, |kept| kept.min(boxes));
-            let rows = elements(&[samples, classes, kept]).ok_or_else(|| call.overflow())?;
+            let count = limit.map_or(boxes, |limit| limit.min(boxes));
+            let rows = elements(&[samples, classes, count]).ok_or_else(|| call.overflow())?;
             Some(vec![rows, 3])
         }
         None => None,
@@ -45,14 +45,14 @@ pub(crate) fn suppression(call: &Call<'_>) -> Inferred {
 pub(crate) fn unique(call: &Call<'_>) -> Inferred {
     let (mut values, mut count) = (None, None);
     if let Some(shape) = call.shape(0) {
-        let mut kept = shape.to_vec();
+        let mut extents = shape.to_vec();
         if call.node.attributes.contains_key("axis") {
             count = shape.get(call.axis(call.int("axis", 0)?, shape.len())?).copied();
         } else {
             count = Some(elements(shape).ok_or_else(|| call.overflow())?);
-            kept = count.into_iter().collect();
+            extents = count.into_iter().collect();
         }
-        values = Some(kept);
+        values = Some(extents);
     }
     let index = |at_most| {
         let shape = count.map(|count| vec![count]);
@@ -65,17 +65,17 @@ pub(crate) fn unique(call: &Call<'_>) -> Inferred {
 /// `Compress`: as many as there are, and as the condition is long.
 pub(crate) fn compress(call: &Call<'_>) -> Inferred {
     let Some(shape) = call.shape(0) else { return one(call.dtype(0), None) };
-    let mut kept = shape.to_vec();
+    let mut extents = shape.to_vec();
     let position = if call.node.attributes.contains_key("axis") {
         call.axis(call.int("axis", 0)?, shape.len())?
     } else {
-        kept = vec![elements(shape).ok_or_else(|| call.overflow())?];
+        extents = vec![elements(shape).ok_or_else(|| call.overflow())?];
         0
     };
-    if let (Some(extent), Some([flags])) = (kept.get_mut(position), call.extents::<1>(1)) {
+    if let (Some(extent), Some([flags])) = (extents.get_mut(position), call.extents::<1>(1)) {
         *extent = flags.min(*extent);
     }
-    Ok(vec![Facts::at_most(call.dtype(0), Some(kept))])
+    Ok(vec![Facts::at_most(call.dtype(0), Some(extents))])
 }
 
 /// The outputs of a node as if sizes that depend on data were the greatest. Where they contradict

@@ -131,8 +131,9 @@ impl<'f> States<'f> {
         } else {
             (0, 0..usize::try_from(*indices.last()?).ok()?)
         };
-        let mut held = grown_axes(old, new).into_iter().filter(|(axis, _)| indexed.contains(axis));
-        let (_, growth) = held.next()?;
+        let mut matching =
+            grown_axes(old, new).into_iter().filter(|(axis, _)| indexed.contains(axis));
+        let (_, growth) = matching.next()?;
         let mut shape = inferred?.first()?.shape.clone()?;
         // A single index picks one sample, which is what the file says.
         let outer = if step.node.op_type == "Gather" { indices.len() } else { indices.len() - 1 };

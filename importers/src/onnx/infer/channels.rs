@@ -146,8 +146,8 @@ pub(crate) fn into_blocks(call: &Call<'_>) -> Inferred {
 pub(crate) fn out_of_blocks(call: &Call<'_>) -> Inferred {
     let channels = call.positive("channels", 0)?;
     let mut shape = call.shape(0).map(<[u64]>::to_vec);
-    if let Some([_, own, ..]) = shape.as_deref_mut() {
-        *own = channels;
+    if let Some([_, extent, ..]) = shape.as_deref_mut() {
+        *extent = channels;
     }
     if let Some(shape) = shape.as_mut().filter(|shape| shape.len() > 2)
         && call.int("channels_last", 0)? != 0

@@ -126,7 +126,7 @@ impl Equation {
                 self.output.contains(label) || later.iter().any(|labels| labels.contains(label))
             };
             let mut product = Product { count: 1, m: 1, k: 1, n: 1 };
-            let mut kept = Vec::new();
+            let mut labels = Vec::new();
             for (label, extent) in &self.extents {
                 let (in_left, in_right) = (left.contains(label), right.contains(label));
                 let factor = match (stays(label), in_left, in_right) {
@@ -138,11 +138,11 @@ impl Equation {
                 };
                 *factor = factor.checked_mul(*extent)?;
                 if stays(label) {
-                    kept.push(*label);
+                    labels.push(*label);
                 }
             }
             products.push(product);
-            left = kept;
+            left = labels;
         }
         Some(products)
     }
@@ -179,7 +179,7 @@ mod tests {
     fn sums_go_first_and_operands_one_by_one() {
         let flops = |text: &str, shapes: &[&[u64]]| -> u64 {
             let equation = super::Equation::of(text, shapes).ok().unwrap();
-            equation.products().unwrap().iter().map(|own| own.flops().unwrap().get()).sum()
+            equation.products().unwrap().iter().map(|product| product.flops().unwrap().get()).sum()
         };
         assert_eq!(flops("bijd,bjke->bde", &[&[2, 3, 5, 6], &[2, 5, 8, 7]]), 2 * 2 * 6 * 5 * 7);
         assert_eq!(flops("bi,ij,bj->b", &[&[3, 4], &[4, 5], &[3, 5]]), 2 * 3 * (4 * 5 + 5));

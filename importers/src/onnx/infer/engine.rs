@@ -120,13 +120,13 @@ impl Engine<'_> {
         } else {
             states(reference, state, batch).carried(step, inferred).unwrap_or_default()
         };
-        let held: Vec<Held> = {
+        let axes: Vec<Held> = {
             let states = states(reference, state, batch);
             let written = step.outputs.iter().zip(&outputs);
-            let held = |(id, facts): (&Option<ValueId>, &Facts)| {
+            let axes_of = |(id, facts): (&Option<ValueId>, &Facts)| {
                 id.map(|id| states.held_in(step, id, facts.shape.as_deref())).unwrap_or_default()
             };
-            written.map(held).collect()
+            written.map(axes_of).collect()
         };
         for (index, id) in step.outputs.iter().enumerate() {
             let Some(id) = *id else { continue };
@@ -137,7 +137,7 @@ impl Engine<'_> {
                     let facts = Facts { dtype, ..facts };
                     facts.check(self.program.names[id])?;
                     state.facts[id] = facts;
-                    state.held[id] = held.get(index).cloned().unwrap_or_default();
+                    state.held[id] = axes.get(index).cloned().unwrap_or_default();
                 }
                 _ => {
                     state.facts[id] = known.clone();

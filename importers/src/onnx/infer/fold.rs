@@ -59,11 +59,11 @@ pub(crate) fn walk(shape: &[u64], start: i128, strides: &[i128]) -> Option<Vec<u
 
 /// Positions in a tensor of shape `from` of its broadcast to `to`.
 pub(crate) fn stretched(from: &[u64], to: &[u64]) -> Option<Vec<usize>> {
-    let own = strides(from);
+    let strides = strides(from);
     let lead = to.len().checked_sub(from.len())?;
     let strides: Vec<i128> = (0..to.len())
         .map(|axis| match axis.checked_sub(lead) {
-            Some(i) if from[i] != 1 => own[i],
+            Some(i) if from[i] != 1 => strides[i],
             _ => 0,
         })
         .collect();
@@ -97,8 +97,8 @@ pub(crate) fn size(call: &Call<'_>, _: &[Facts]) -> Option<Vec<RawValues>> {
 /// `Transpose`.
 pub(crate) fn transpose(call: &Call<'_>, outputs: &[Facts]) -> Option<Vec<RawValues>> {
     let order = permutation(call).ok()??;
-    let own = strides(call.shape(0)?);
-    let strides: Vec<i128> = order.iter().map(|axis| own[*axis]).collect();
+    let source = strides(call.shape(0)?);
+    let strides: Vec<i128> = order.iter().map(|axis| source[*axis]).collect();
     Some(vec![pick(content(call, 0)?, &walk(result(outputs)?, 0, &strides)?)?])
 }
 

@@ -195,17 +195,17 @@ pub(crate) fn top_k(call: &Call<'_>) -> Inferred {
         (Some(shape), None) => Some(shape.to_vec()),
         (Some(shape), Some(count)) => {
             let position = call.axis(axis, shape.len())?;
-            let mut kept = shape.to_vec();
-            kept[position] = u64::try_from(count)
+            let mut extents = shape.to_vec();
+            extents[position] = u64::try_from(count)
                 .ok()
                 .filter(|count| *count <= shape[position])
                 .ok_or_else(|| call.invalid(format!("k = {count} of {}", shape[position])))?;
-            Some(kept)
+            Some(extents)
         }
         _ => None,
     };
-    let kept = |dtype, shape| Facts { at_most, ..Facts::tensor(dtype, shape) };
-    Ok(vec![kept(call.dtype(0), shape.clone()), kept(Some(DType::I64), shape)])
+    let facts = |dtype, shape| Facts { at_most, ..Facts::tensor(dtype, shape) };
+    Ok(vec![facts(call.dtype(0), shape.clone()), facts(Some(DType::I64), shape)])
 }
 
 /// `OneHot`: a new axis of `depth`.

@@ -83,8 +83,8 @@ pub(crate) fn squeeze(call: &Call<'_>) -> Inferred {
             drop
         }
     };
-    let kept = shape.iter().zip(drop).filter(|(_, drop)| !drop).map(|(extent, _)| *extent);
-    one(call.dtype(0), Some(kept.collect()))
+    let extents = shape.iter().zip(drop).filter(|(_, drop)| !drop).map(|(extent, _)| *extent);
+    one(call.dtype(0), Some(extents.collect()))
 }
 
 /// `Unsqueeze`.

@@ -21,7 +21,7 @@ impl States<'_> {
         growth: Growth,
     ) -> Option<u128> {
         let behind = product(old.get(axis + 1..)?)?;
-        match self.held[id].iter().find(|(held, _)| *held == axis) {
+        match self.held[id].iter().find(|(at, _)| *at == axis) {
             Some((_, inside)) => behind.checked_mul(u128::from(*inside)),
             None => behind
                 .checked_mul(u128::from(growth.from))?
@@ -51,8 +51,8 @@ impl States<'_> {
         };
         // A single sample has no elements to go by: several axes may hold it. One of its own does;
         // else it joins the rows of a matrix, or the axis whose neighbours stay as they are.
-        let own = |(at, size): &&(usize, u128)| output[*at] == 1 && *size == stride;
-        if let Some((position, _)) = fits.iter().find(own) {
+        let is_single = |(at, size): &&(usize, u128)| output[*at] == 1 && *size == stride;
+        if let Some((position, _)) = fits.iter().find(is_single) {
             return Some(*position);
         }
         let keeps_front = old.get(..axis) == output.get(..inner);
@@ -124,7 +124,7 @@ impl States<'_> {
         let Some(id) = step.inputs.get(index).copied().flatten() else { return Vec::new() };
         let axes = grown_axes(old, new).into_iter();
         axes.filter_map(|(axis, growth)| {
-            let (_, inside) = self.held[id].iter().find(|(held, _)| *held == axis)?;
+            let (_, inside) = self.held[id].iter().find(|(at, _)| *at == axis)?;
             Some(Source { axis, rank: old.len(), growth, inside: *inside })
         })
         .collect()

@@ -166,14 +166,14 @@ impl<'a> Resolver<'a> {
 impl Block<'_> {
     /// Values from outside that the block reads, those that a block inside it reads included.
     pub(crate) fn captured(&self) -> Vec<ValueId> {
-        let mut own: HashSet<ValueId> = self.inputs.iter().map(|(id, _)| *id).collect();
-        own.extend(self.constants.iter().map(|(id, _)| *id));
-        own.extend(self.steps.iter().flat_map(|step| step.outputs.iter().flatten()));
+        let mut defined: HashSet<ValueId> = self.inputs.iter().map(|(id, _)| *id).collect();
+        defined.extend(self.constants.iter().map(|(id, _)| *id));
+        defined.extend(self.steps.iter().flat_map(|step| step.outputs.iter().flatten()));
         let mut captured = Vec::new();
         for step in &self.steps {
             let inner = step.bodies.iter().flat_map(|(_, body)| body.captured());
             let read = step.inputs.iter().flatten().copied().chain(inner);
-            captured.extend(read.filter(|id| own.insert(*id)));
+            captured.extend(read.filter(|id| defined.insert(*id)));
         }
         captured
     }

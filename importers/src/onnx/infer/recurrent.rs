@@ -186,8 +186,8 @@ pub(crate) fn infer_delta_net(call: &Call<'_>) -> Result<Vec<Facts>, Diagnostic>
     let float = Some(DType::F32);
     let unknown = [call.dtype(0), float, float].map(|dtype| Facts::tensor(dtype, None));
     let Some(r) = delta_net(call)? else { return Ok(unknown.into()) };
-    let kept = if call.has(2) { 2 } else { 1 };
-    let tokens = call.shape(0).and_then(|shape| shape.get(..shape.len().checked_sub(kept)?));
+    let trailing = if call.has(2) { 2 } else { 1 };
+    let tokens = call.shape(0).and_then(|shape| shape.get(..shape.len().checked_sub(trailing)?));
     let output = tokens.map(|tokens| [tokens, &[r.heads(), r.value_width]].concat());
     let batch = match (call.extents(3), call.extents(6)) {
         (_, Some([batch, _, _, _])) => Some(batch),

@@ -173,7 +173,7 @@ pub(crate) fn conv_transpose(call: &Call<'_>) -> Inferred {
     let group = call.positive("group", 1)?;
     let rank = window.kernel.len();
     let extra = list(call, "output_padding", rank, 0)?;
-    let asked = match call.ints("output_shape")? {
+    let stated = match call.ints("output_shape")? {
         Some(_) => Some(list(call, "output_shape", rank, 1)?),
         None => None,
     };
@@ -186,8 +186,8 @@ pub(crate) fn conv_transpose(call: &Call<'_>) -> Inferred {
     let same = call.text("auto_pad", "NOTSET").starts_with("SAME");
     for (i, extent) in spatial.iter().enumerate() {
         let stride = i128::from(window.strides[i]);
-        let grown = if let Some(asked) = &asked {
-            i128::from(asked[i])
+        let grown = if let Some(stated) = &stated {
+            i128::from(stated[i])
         } else if same {
             i128::from(*extent) * stride
         } else {

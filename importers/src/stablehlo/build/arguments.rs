@@ -57,8 +57,8 @@ impl<'p, 't> Builder<'p, 't> {
     ) -> Result<(), Diagnostic> {
         let names: Vec<String> =
             main.arguments.iter().enumerate().map(|port| self.called(port)).collect();
-        let told = self.roles(main, &names);
-        let (are, is_guess) = match told {
+        let roles = self.roles(main, &names);
+        let (are, is_guess) = match roles {
             Told::Stated(are) => (are, false),
             Told::Guessed(are) => (are, true),
             Told::Nothing => (vec![false; names.len()], false),
@@ -72,10 +72,10 @@ impl<'p, 't> Builder<'p, 't> {
             let is_parameter = are[place];
             let role = if is_parameter { Role::Parameter } else { Role::Input };
             let tensor = self.add_tensor(name.clone(), of, role);
-            let own = &mut self.graph.tensors[tensor.index()];
-            let own_name = own.name.clone();
+            let entry = &mut self.graph.tensors[tensor.index()];
+            let own_name = entry.name.clone();
             if is_parameter {
-                own.trainable = is_weight(own) && !name.contains("opt_state");
+                entry.trainable = is_weight(entry) && !name.contains("opt_state");
                 if is_guess {
                     self.note("guessed-parameters", own_name.clone());
                 }
@@ -97,7 +97,7 @@ impl<'p, 't> Builder<'p, 't> {
     fn check_axes(&self, options: &ImportOptions) -> Result<(), Diagnostic> {
         let names: Vec<&str> =
             self.graph.inputs.iter().map(|id| self.graph.tensor(*id).name.as_str()).collect();
-        let Some(name) = options.batch_axis.keys().find(|own| !names.contains(&own.as_str()))
+        let Some(name) = options.batch_axis.keys().find(|name| !names.contains(&name.as_str()))
         else {
             return Ok(());
         };
@@ -110,8 +110,8 @@ impl<'p, 't> Builder<'p, 't> {
     fn called(&self, (place, port): (usize, &Port<'t>)) -> String {
         let named = self.program.name_of(port.location).map(str::to_owned);
         let label = shown(port.label.strip_prefix(b"%").unwrap_or_default());
-        let own = if label.is_empty() { format!("arg{place}") } else { label };
-        named.filter(|name| !name.is_empty() && name.len() < 200).unwrap_or(own)
+        let fallback = if label.is_empty() { format!("arg{place}") } else { label };
+        named.filter(|name| !name.is_empty() && name.len() < 200).unwrap_or(fallback)
     }
 
     fn roles(&self, main: &Function<'t>, names: &[String]) -> Told {
@@ -139,8 +139,8 @@ impl<'p, 't> Builder<'p, 't> {
         let first = |value: &u32| self.shape(*value).and_then(|shape| shape.first().copied());
         let batches: Vec<u64> = main.body.returned().iter().filter_map(first).collect();
         let is_parameter = |value: &u32| {
-            let own = self.tensor_type(*value);
-            let is_wide = own.is_some_and(|t| is_float(t.dtype) && t.elements() > Some(1));
+            let tensor_type = self.tensor_type(*value);
+            let is_wide = tensor_type.is_some_and(|t| is_float(t.dtype) && t.elements() > Some(1));
             is_wide && first(value).is_some_and(|extent| !batches.contains(&extent))
         };
         main.body.arguments.iter().map(is_parameter).collect()
@@ -172,15 +172,15 @@ impl<'p, 't> Builder<'p, 't> {
     }
 
     fn keep(&mut self, tensor: ir::id::TensorId, text: String) {
-        let own = self.graph.tensor(tensor);
-        let (name, role) = (own.name.clone(), own.role);
+        let entry = self.graph.tensor(tensor);
+        let (name, role) = (entry.name.clone(), entry.role);
         self.shardings.entry(name).or_insert(Stated { text, role });
     }
 }
 
 fn sharding(attributes: &[(&[u8], &[u8])]) -> Option<String> {
     let find = |name: &str| {
-        attributes.iter().find(|(own, _)| *own == name.as_bytes()).map(|(_, value)| *value)
+        attributes.iter().find(|(key, _)| *key == name.as_bytes()).map(|(_, value)| *value)
     };
     let value =
         find("sdy.sharding").or_else(|| find("sharding")).or_else(|| find("mhlo.sharding"))?;

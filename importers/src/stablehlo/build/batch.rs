@@ -22,9 +22,9 @@ pub(super) fn scale(
     }
     let inputs = graph.inputs.iter().map(|id| graph.tensor(*id));
     let named = |name: &str| options.batch_axis.get(name).copied();
-    let mut extents = inputs.filter_map(|own| {
-        let axis = named(&own.name);
-        Some((axis.is_some(), *own.shape.get(axis.unwrap_or(0))?))
+    let mut extents = inputs.filter_map(|tensor| {
+        let axis = named(&tensor.name);
+        Some((axis.is_some(), *tensor.shape.get(axis.unwrap_or(0))?))
     });
     let first = extents.next();
     let stated = extents.chain(first).find(|(is_named, _)| *is_named).or(first);
@@ -42,7 +42,7 @@ pub(super) fn scale(
             scale_kernel(kernel, fixed, ratio);
         }
     }
-    for tensor in graph.tensors.iter_mut().filter(|own| own.role != Role::Parameter) {
+    for tensor in graph.tensors.iter_mut().filter(|tensor| tensor.role != Role::Parameter) {
         let axis = named(&tensor.name).unwrap_or(0);
         if let Some(extent) = tensor.shape.get_mut(axis)
             && *extent % from == 0
@@ -74,14 +74,14 @@ fn scale_kernel(kernel: &mut Kernel, parameters: Bytes, ratio: [u64; 2]) {
 
 /// Along the extent that holds the batch: rows, independent products, or what is summed over, as in
 /// the gradient of a weight.
-fn scale_product(own: Product, ratio: [u64; 2]) -> Product {
+fn scale_product(product: Product, ratio: [u64; 2]) -> Product {
     let fits =
         |extent: u64| (u128::from(extent) * u128::from(ratio[1])) % u128::from(ratio[0]) == 0;
-    match own {
-        Product { m, .. } if fits(m) => Product { m: scaled(m, ratio), ..own },
-        Product { count, .. } if fits(count) => Product { count: scaled(count, ratio), ..own },
-        Product { k, .. } if fits(k) => Product { k: scaled(k, ratio), ..own },
-        Product { n, .. } if fits(n) => Product { n: scaled(n, ratio), ..own },
-        _ => Product { m: scaled(own.m, ratio), ..own },
+    match product {
+        Product { m, .. } if fits(m) => Product { m: scaled(m, ratio), ..product },
+        Product { count, .. } if fits(count) => Product { count: scaled(count, ratio), ..product },
+        Product { k, .. } if fits(k) => Product { k: scaled(k, ratio), ..product },
+        Product { n, .. } if fits(n) => Product { n: scaled(n, ratio), ..product },
+        _ => Product { m: scaled(product.m, ratio), ..product },
     }
 }

@@ -90,20 +90,20 @@ impl Builder<'_, '_> {
     }
 
     pub(super) fn bind(&mut self, value: ValueId, what: What, scalar: Scalar) {
-        if let Some(own) = self.bound.get_mut(value as usize) {
-            *own = Bound { what, scalar };
+        if let Some(bound) = self.bound.get_mut(value as usize) {
+            *bound = Bound { what, scalar };
         }
     }
 
     /// A tensor of this type; one without a type of its own has no size.
     pub(super) fn add_tensor(&mut self, name: String, of: TypeId, role: Role) -> TensorId {
         let program = self.program;
-        let own = program.types.tensor(of);
+        let tensor_type = program.types.tensor(of);
         let tensor = Tensor {
             name: self.fresh(name),
-            dtype: own.map_or(ir::tensor::DType::F32, |own| own.dtype),
-            shape: own.and_then(|own| own.shape()).unwrap_or_default(),
-            bytes: own.map_or(Bytes::ZERO, |own| own.bytes()),
+            dtype: tensor_type.map_or(ir::tensor::DType::F32, |t| t.dtype),
+            shape: tensor_type.and_then(|t| t.shape()).unwrap_or_default(),
+            bytes: tensor_type.map_or(Bytes::ZERO, |t| t.bytes()),
             state_bytes: Bytes::ZERO,
             role,
             trainable: false,
@@ -125,15 +125,15 @@ impl Builder<'_, '_> {
 
     /// The tensor of a constant.
     fn place_constant(&mut self, index: u32) -> TensorId {
-        let own = &self.constants[index as usize];
-        if let Some(tensor) = own.placed {
+        let constant = &self.constants[index as usize];
+        if let Some(tensor) = constant.placed {
             return tensor;
         }
-        let (name, of) = (own.name.clone(), own.of);
-        let learns = own.is_written && !own.is_splat;
+        let (name, of) = (constant.name.clone(), constant.of);
+        let learns = constant.is_written && !constant.is_splat;
         let tensor = self.add_tensor(name, of, Role::Parameter);
-        let own = &mut self.graph.tensors[tensor.index()];
-        own.trainable = learns && super::arguments::is_weight(own);
+        let entry = &mut self.graph.tensors[tensor.index()];
+        entry.trainable = learns && super::arguments::is_weight(entry);
         self.constants[index as usize].placed = Some(tensor);
         tensor
     }

@@ -83,13 +83,13 @@ impl<'p, 't> Builder<'p, 't> {
     }
 
     fn hand_on(&mut self, op: &'p Operation<'t>, from: ValueId, to: ValueId, splits: bool) -> Done {
-        let own = self.what(from);
+        let bound = self.what(from);
         let types = [from, to].map(|value| self.program.types_of[value as usize]);
         let is_same = types[0] == types[1] || self.tensor_type(from) == self.tensor_type(to);
         if is_same {
-            self.bind(to, own.what, own.scalar);
+            self.bind(to, bound.what, bound.scalar);
         } else if splits {
-            let what = self.renamed(op, own.what, to);
+            let what = self.renamed(op, bound.what, to);
             self.bind(to, what, Scalar::Unknown);
         } else {
             let message = "an operand has another type than the argument that it is for";
@@ -128,7 +128,8 @@ impl<'p, 't> Builder<'p, 't> {
         let (left, result) = (of(op.operands.first()), self.shape(op.first_result));
         let product = match (left, result.as_deref()) {
             (Some(left), Some([batch @ .., m, n])) => {
-                let volume = |own: &[u64]| own.iter().fold(1u64, |n, e| n.saturating_mul(*e));
+                let volume =
+                    |extents: &[u64]| extents.iter().fold(1u64, |n, e| n.saturating_mul(*e));
                 let count = volume(batch);
                 let k = volume(&left).checked_div(count.saturating_mul(*m)).unwrap_or(0);
                 Some(Product { count, m: *m, k, n: *n })

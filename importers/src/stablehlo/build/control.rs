@@ -37,7 +37,7 @@ impl<'p, 't> Builder<'p, 't> {
         let mut returned = Vec::new();
         for (region, given) in regions.iter().zip(arguments) {
             for (place, value) in region.arguments.iter().enumerate() {
-                let own = match given.get(place).copied().flatten() {
+                let bound = match given.get(place).copied().flatten() {
                     Some(bound) if bound.what != What::Nothing => bound,
                     other => {
                         let of = self.program.types_of[*value as usize];
@@ -47,7 +47,7 @@ impl<'p, 't> Builder<'p, 't> {
                         Bound { what: What::Tensor(tensor), scalar }
                     }
                 };
-                self.bind(*value, own.what, own.scalar);
+                self.bind(*value, bound.what, bound.scalar);
             }
             returned.push(self.run(region)?);
         }
@@ -68,7 +68,7 @@ impl<'p, 't> Builder<'p, 't> {
         let mut seen = HashSet::new();
         let of_constant: HashMap<TensorId, u32> = (0u32..)
             .zip(&self.constants)
-            .filter_map(|(index, own)| Some((own.placed?, index)))
+            .filter_map(|(index, constant)| Some((constant.placed?, index)))
             .filter(|(tensor, _)| tensor.index() >= mark)
             .collect();
         let (mut reads, mut constants) = (Vec::new(), Vec::new());
@@ -82,8 +82,8 @@ impl<'p, 't> Builder<'p, 't> {
         };
         for op in ops {
             op.inputs.iter().chain(&op.parameters).for_each(|tensor| read(*tensor));
-            if let Work::Kernel(own) = &op.work {
-                kernel.absorb(own);
+            if let Work::Kernel(inner) = &op.work {
+                kernel.absorb(inner);
             }
         }
         ends.iter().for_each(|tensor| read(*tensor));
@@ -100,33 +100,34 @@ impl<'p, 't> Builder<'p, 't> {
                 last.insert(*tensor, position);
             }
         }
-        let (mut held, mut peak) = (Bytes::ZERO, Bytes::ZERO);
+        let (mut current, mut peak) = (Bytes::ZERO, Bytes::ZERO);
         let mut freed = vec![Bytes::ZERO; ops.len() + 1];
         for (position, op) in ops.iter().enumerate() {
             let Work::Kernel(kernel) = &op.work else { continue };
             for tensor in op.outputs.iter().filter(|tensor| tensor.index() >= mark) {
                 let bytes = self.graph.tensor(*tensor).bytes;
-                held += bytes;
+                current += bytes;
                 let end = last.get(tensor).copied().filter(|_| !ends.contains(tensor));
                 freed[end.unwrap_or(ops.len())] += bytes;
             }
-            peak = peak.max(held + kernel.temporary);
-            held = held - freed[position];
+            peak = peak.max(current + kernel.temporary);
+            current = current - freed[position];
         }
         peak
     }
 
     /// Drops the tensors that came up since.
     fn forget(&mut self, mark: usize, n_spreads: usize) {
-        let is_gone = |tensor: &Option<TensorId>| tensor.is_some_and(|own| own.index() >= mark);
+        let is_gone =
+            |tensor: &Option<TensorId>| tensor.is_some_and(|tensor| tensor.index() >= mark);
         self.renamed.retain(|tensor| tensor.index() < mark);
-        for constant in self.constants.iter_mut().filter(|own| is_gone(&own.placed)) {
+        for constant in self.constants.iter_mut().filter(|constant| is_gone(&constant.placed)) {
             if let Some(tensor) = constant.placed.take() {
                 self.taken.remove(&self.graph.tensors[tensor.index()].name);
             }
         }
         self.spreads.truncate(n_spreads);
-        for spread in self.spreads.iter_mut().filter(|own| is_gone(&own.placed)) {
+        for spread in self.spreads.iter_mut().filter(|spread| is_gone(&spread.placed)) {
             spread.placed = None;
         }
         // Constants of the region stay: the op around it reads them.
@@ -136,10 +137,10 @@ impl<'p, 't> Builder<'p, 't> {
     /// Every tensor that an op with this body reads: its operands, then what the body reads.
     pub(super) fn reads_of(&mut self, operands: &[What], body: &Body) -> Vec<TensorId> {
         let mut reads: Vec<TensorId> = Vec::new();
-        let own: Vec<TensorId> = operands.iter().filter_map(|what| self.place(*what)).collect();
+        let direct: Vec<TensorId> = operands.iter().filter_map(|what| self.place(*what)).collect();
         let constants: Vec<TensorId> =
             body.constants.iter().filter_map(|index| self.place(What::Constant(*index))).collect();
-        for tensor in own.into_iter().chain(body.reads.iter().copied()).chain(constants) {
+        for tensor in direct.into_iter().chain(body.reads.iter().copied()).chain(constants) {
             if !reads.contains(&tensor) {
                 reads.push(tensor);
             }
@@ -150,13 +151,13 @@ impl<'p, 't> Builder<'p, 't> {
     /// `case` and `if`: the branch that a constant selects, or as dear as the dearest.
     pub(super) fn branch(&mut self, op: &'p Operation<'t>) -> Result<(), Diagnostic> {
         let selector = op.operands.first().map(|value| self.what(*value));
-        if let Some(Scalar::Known(index)) = selector.map(|own| own.scalar) {
+        if let Some(Scalar::Known(index)) = selector.map(|bound| bound.scalar) {
             // The first branch of `if` is that of true; of `case` the last one stands for the rest.
             let last = op.regions.len().saturating_sub(1);
             let is_if = op.short() == b"if";
-            let own = if is_if { i64::from(index == 0) } else { index };
-            let own = usize::try_from(own).unwrap_or(last).min(last);
-            if let Some(region) = op.regions.get(own) {
+            let index = if is_if { i64::from(index == 0) } else { index };
+            let index = usize::try_from(index).unwrap_or(last).min(last);
+            if let Some(region) = op.regions.get(index) {
                 let returned = self.run(region)?;
                 for (value, bound) in op.results().zip(returned) {
                     self.bind(value, bound.what, bound.scalar);
@@ -167,8 +168,9 @@ impl<'p, 't> Builder<'p, 't> {
         let mut dearest: Option<Body> = None;
         for region in &op.regions {
             let body = self.summed(&[region], &[Vec::new()])?;
-            let cost =
-                |own: &Body| (own.kernel.flops(), own.kernel.bytes_read + own.kernel.bytes_written);
+            let cost = |body: &Body| {
+                (body.kernel.flops(), body.kernel.bytes_read + body.kernel.bytes_written)
+            };
             if dearest.as_ref().is_none_or(|known| cost(&body) > cost(known)) {
                 dearest = Some(body);
             }
@@ -176,7 +178,7 @@ impl<'p, 't> Builder<'p, 't> {
         let Some(body) = dearest else {
             return Err(self.fault(op.at, "invalid-mlir", "a choice without branches"));
         };
-        let selectors: Vec<What> = selector.map(|own| own.what).into_iter().collect();
+        let selectors: Vec<What> = selector.map(|bound| bound.what).into_iter().collect();
         let reads = self.reads_of(&selectors, &body);
         if body.kernel.origin == Origin::Guessed {
             self.note("guessed-body", self.label(op));

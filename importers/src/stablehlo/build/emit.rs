@@ -24,9 +24,9 @@ impl<'t> Builder<'_, 't> {
         let (mut inputs, mut parameters) = (Vec::new(), Vec::new());
         for tensor in reads {
             let is_parameter = self.graph.tensor(*tensor).role == Role::Parameter;
-            let own = if is_parameter { &mut parameters } else { &mut inputs };
-            if !own.contains(tensor) {
-                own.push(*tensor);
+            let list = if is_parameter { &mut parameters } else { &mut inputs };
+            if !list.contains(tensor) {
+                list.push(*tensor);
             }
         }
         // A view renames its first input: one of a parameter may not list any other.
@@ -88,11 +88,11 @@ impl<'t> Builder<'_, 't> {
             work = Work::Kernel(Kernel { origin: Origin::Guessed, ..Kernel::default() });
         }
         let is_open = |builder: &Self, value: &ValueId| {
-            builder.tensor_type(*value).is_some_and(|own| own.elements().is_none())
+            builder.tensor_type(*value).is_some_and(|t| t.elements().is_none())
         };
         let mut touched = op.operands.iter().copied().chain(op.results());
         let is_unknown = touched.any(|value| is_open(self, &value));
-        let is_bounded = op.results().any(|v| self.tensor_type(v).is_some_and(|own| own.at_most));
+        let is_bounded = op.results().any(|v| self.tensor_type(v).is_some_and(|t| t.at_most));
         let name = self.label(op);
         if is_unknown {
             self.note("unknown-shape", name);
@@ -126,7 +126,7 @@ impl<'t> Builder<'_, 't> {
     }
 
     pub(super) fn written(&self, op: &Operation<'t>) -> Bytes {
-        op.results().filter_map(|v| self.tensor_type(v)).map(|own| own.bytes()).sum()
+        op.results().filter_map(|v| self.tensor_type(v)).map(|t| t.bytes()).sum()
     }
 
     /// Module of an operation and whether it is of a backward pass. In an unfolded loop the number of
@@ -140,8 +140,8 @@ impl<'t> Builder<'_, 't> {
             runs = self.runs[self.n_outer.min(self.runs.len())..].iter();
         }
         for part in path.modules {
-            let own = part.or_else(|| Some(runs.next().copied()??.to_string()));
-            parts.extend(own);
+            let part = part.or_else(|| Some(runs.next().copied()??.to_string()));
+            parts.extend(part);
         }
         // Where the text gives no names.
         if op.location.is_empty() {

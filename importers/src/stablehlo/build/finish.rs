@@ -14,16 +14,17 @@ use crate::stablehlo::sharding::{self, Degrees};
 
 /// Ops that something reads, in order.
 pub(super) fn live(ops: Vec<Op>, mut read: HashSet<TensorId>) -> Vec<Op> {
-    let mut kept: Vec<Op> = Vec::new();
+    let mut live: Vec<Op> = Vec::new();
     for op in ops.into_iter().rev() {
-        let is_read = op.outputs.is_empty() || op.outputs.iter().any(|own| read.contains(own));
+        let is_read =
+            op.outputs.is_empty() || op.outputs.iter().any(|tensor| read.contains(tensor));
         if is_read {
             read.extend(op.inputs.iter().chain(&op.parameters));
-            kept.push(op);
+            live.push(op);
         }
     }
-    kept.reverse();
-    kept
+    live.reverse();
+    live
 }
 
 /// Drops tensors that nothing names; of parameters, only these.
@@ -32,8 +33,8 @@ fn compact(graph: &mut Graph, parameters: &HashSet<TensorId>) {
     let of_ops = graph.ops.iter().flat_map(|op| [&op.inputs, &op.parameters, &op.outputs]);
     let lists = of_ops.chain([&graph.inputs, &graph.outputs]);
     lists.flatten().for_each(|tensor| is_named[tensor.index()] = true);
-    for (index, own) in graph.tensors.iter().enumerate() {
-        let is_argument = own.role == Role::Parameter;
+    for (index, tensor) in graph.tensors.iter().enumerate() {
+        let is_argument = tensor.role == Role::Parameter;
         is_named[index] |= is_argument && !parameters.contains(&TensorId::new(index));
     }
     let mut next = 0;
@@ -67,7 +68,7 @@ impl Builder<'_, '_> {
             return Ok(None);
         }
         let constants: HashSet<TensorId> =
-            self.constants.iter().filter_map(|own| own.placed).chain(stacks).collect();
+            self.constants.iter().filter_map(|constant| constant.placed).chain(stacks).collect();
         compact(&mut self.graph, &constants);
         let scaled = batch::scale(&mut self.graph, options)?;
         let degrees = sharding::degrees(self.program, &self.shardings);
@@ -84,7 +85,8 @@ impl Builder<'_, '_> {
             Diagnostic::warning("unused-dimension", format!("no dimension is named `{name}`"))
         }));
         warnings.extend(said(&degrees));
-        let shardings = self.shardings.iter().map(|(name, own)| (name.clone(), own.text.clone()));
+        let shardings =
+            self.shardings.iter().map(|(name, sharding)| (name.clone(), sharding.text.clone()));
         let summary = Summary {
             pins: degrees.pins,
             shardings: shardings.collect(),

@@ -21,13 +21,13 @@ impl<'t> Builder<'_, 't> {
                 self.bind(result, What::Nothing, Scalar::Unknown);
                 continue;
             };
-            let own = self.what(*operand);
+            let bound = self.what(*operand);
             let of = self.program.types_of[result as usize];
             if self.program.types_of[*operand as usize] == of {
-                self.bind(result, own.what, own.scalar);
+                self.bind(result, bound.what, bound.scalar);
             } else {
-                let what = self.renamed(op, own.what, result);
-                self.bind(result, what, own.scalar);
+                let what = self.renamed(op, bound.what, result);
+                self.bind(result, what, bound.scalar);
             }
         }
     }
@@ -46,58 +46,58 @@ impl<'t> Builder<'_, 't> {
 
     pub(super) fn view(&mut self, op: &Operation<'t>, op_type: &str) -> Done {
         let Some(operand) = op.operands.first().copied() else { return Ok(()) };
-        let elements = |value| self.tensor_type(value).and_then(|own| own.elements());
+        let elements = |value| self.tensor_type(value).and_then(|t| t.elements());
         if let (Some(before), Some(after)) = (elements(operand), elements(op.first_result))
             && before != after
         {
             let message = format!("a reshape of {before} elements to {after}");
             return Err(self.fault(op.at, "shape-mismatch", message));
         }
-        let own = self.what(operand);
+        let bound = self.what(operand);
         let of = self.program.types_of[op.first_result as usize];
-        if let What::Constant(index) = own.what {
+        if let What::Constant(index) = bound.what {
             let constant = &self.constants[index as usize];
             let (is_splat, is_written) = (constant.is_splat, constant.is_written);
             let what = self.add_constant(self.label(op), of, is_splat, is_written);
-            self.bind(op.first_result, what, own.scalar);
+            self.bind(op.first_result, what, bound.scalar);
             return Ok(());
         }
-        if let What::Tensor(tensor) = own.what
+        if let What::Tensor(tensor) = bound.what
             && self.is_layer.contains(&tensor)
             && Some(&self.graph.tensor(tensor).shape) == self.shape(op.first_result).as_ref()
         {
-            self.bind(op.first_result, own.what, own.scalar);
+            self.bind(op.first_result, bound.what, bound.scalar);
             return Ok(());
         }
-        let reads: Vec<TensorId> = self.place(own.what).into_iter().collect();
+        let reads: Vec<TensorId> = self.place(bound.what).into_iter().collect();
         self.emit(op, op_type, Work::View, &reads);
-        self.bind(op.first_result, self.what(op.first_result).what, own.scalar);
+        self.bind(op.first_result, self.what(op.first_result).what, bound.scalar);
         Ok(())
     }
 
     /// A cast to the type that the data has is no op.
     pub(super) fn cast(&mut self, op: &Operation<'t>, op_type: &str) {
         let Some(operand) = op.operands.first().copied() else { return };
-        let own = self.what(operand);
+        let bound = self.what(operand);
         let types = [operand, op.first_result].map(|value| self.tensor_type(value));
         let [Some(from), Some(to)] = types else { return };
         if from == to {
-            return self.bind(op.first_result, own.what, own.scalar);
+            return self.bind(op.first_result, bound.what, bound.scalar);
         }
         let is_view = op_type == "BitCast";
         let is_small = to.elements() == Some(1) || self.is_splat(operand);
         if self.is_constant(operand) && is_small && !is_view {
             let of = self.program.types_of[op.first_result as usize];
             let what = self.add_constant(self.label(op), of, true, false);
-            return self.bind(op.first_result, what, own.scalar);
+            return self.bind(op.first_result, what, bound.scalar);
         }
         let reads: Vec<TensorId> = match is_view {
-            true => self.place(own.what).into_iter().collect(),
-            false => self.place_narrow(own.what).into_iter().collect(),
+            true => self.place(bound.what).into_iter().collect(),
+            false => self.place_narrow(bound.what).into_iter().collect(),
         };
         let work = if is_view { Work::View } else { Work::Kernel(self.streams(op, &reads)) };
         self.emit(op, op_type, work, &reads);
-        self.bind(op.first_result, self.what(op.first_result).what, own.scalar);
+        self.bind(op.first_result, self.what(op.first_result).what, bound.scalar);
     }
 
     /// Turning a parameter is another name for it, as is moving axes of 1; of an activation it is a
@@ -134,9 +134,9 @@ impl<'t> Builder<'_, 't> {
     pub(super) fn spread(&mut self, op: &Operation<'t>) -> Done {
         let Some(operand) = op.operands.first().copied() else { return Ok(()) };
         let types = [operand, op.first_result].map(|value| self.tensor_type(value).cloned());
-        let own = self.what(operand);
+        let bound = self.what(operand);
         if types[0] == types[1] {
-            self.bind(op.first_result, own.what, own.scalar);
+            self.bind(op.first_result, bound.what, bound.scalar);
             return Ok(());
         }
         if let [Some(from), Some(to)] = &types
@@ -147,14 +147,14 @@ impl<'t> Builder<'_, 't> {
             let message = format!("a broadcast of {before} elements to {after}");
             return Err(self.fault(op.at, "shape-mismatch", message));
         }
-        let source = match own.what {
+        let source = match bound.what {
             What::Spread(index) => self.spreads[index as usize].source,
             what => what,
         };
         let of = self.program.types_of[op.first_result as usize];
         self.spreads.push(Spread { name: self.label(op), source, of, placed: None });
         let what = What::Spread((self.spreads.len() - 1) as u32);
-        self.bind(op.first_result, what, own.scalar);
+        self.bind(op.first_result, what, bound.scalar);
         Ok(())
     }
 
@@ -214,9 +214,9 @@ impl<'t> Builder<'_, 't> {
             && let Some(shape) = self.shape(*operand)
         {
             let is_kept = |(axis, _): &(usize, &u64)| !axes.contains(&(*axis as i64));
-            let kept: Vec<u64> =
+            let remaining: Vec<u64> =
                 shape.iter().enumerate().filter(is_kept).map(|(_, extent)| *extent).collect();
-            self.alike(op, op.first_result, &kept, "a reduction does not fit")?;
+            self.alike(op, op.first_result, &remaining, "a reduction does not fit")?;
         }
         let op_type = match reducer(op) {
             b"add" => "ReduceSum",
@@ -237,7 +237,7 @@ impl<'t> Builder<'_, 't> {
             .iter()
             .zip(&shape)
             .any(|(taps, extent)| *extent > 1 && u64::try_from(*taps) == Ok(*extent));
-        let keeps = self.shape(op.first_result).is_some_and(|own| own == shape);
+        let keeps = self.shape(op.first_result).is_some_and(|extents| extents == shape);
         let op_type = match reducer(op) {
             b"maximum" | b"minimum" => "MaxPool",
             // A window as long as its axis that keeps the extents sums up what lies before.

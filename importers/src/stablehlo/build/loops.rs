@@ -22,28 +22,29 @@ impl<'p, 't> Builder<'p, 't> {
             return Err(self.fault(op.at, "invalid-mlir", "a loop has a condition and a body"));
         };
         let n = op.operands.len();
-        if [condition, body].iter().any(|own| own.arguments.len() != n) || op.n_results as usize > n
+        if [condition, body].iter().any(|region| region.arguments.len() != n)
+            || op.n_results as usize > n
         {
             let message = "the arguments of a loop are not as many as its values";
             return Err(self.fault(op.at, "type-mismatch", message));
         }
         self.n_loops += 1;
-        let own = self.n_loops;
+        let number = self.n_loops;
         let starts: Vec<Bound> = op.operands.iter().map(|value| self.what(*value)).collect();
-        let kept = kept(body);
+        let is_kept = kept(body);
         let given: Vec<Option<Bound>> = (0..n)
             .map(|place| {
-                let scalar = Scalar::Counter { of: own, place, more: 0 };
+                let scalar = Scalar::Counter { of: number, place, more: 0 };
                 // What the loop hands on unchanged is read from outside.
                 let carried = Bound { what: What::Nothing, scalar };
-                Some(if kept[place] { starts[place] } else { carried })
+                Some(if is_kept[place] { starts[place] } else { carried })
             })
             .collect();
         let before = self.n_steps;
         self.runs.push(None);
         let (region, body) = (body, self.summed(&[condition, body], &[given.clone(), given])?);
         self.runs.pop();
-        let trips = trips(own, &starts, &body);
+        let trips = trips(number, &starts, &body);
         if let Some(count) = trips
             && self.is_stack(&body, count, self.n_steps - before)
         {
@@ -63,11 +64,11 @@ impl<'p, 't> Builder<'p, 't> {
             }
         }
         let carried: Vec<What> =
-            (0..n).filter(|place| !kept[*place]).map(|place| starts[place].what).collect();
+            (0..n).filter(|place| !is_kept[*place]).map(|place| starts[place].what).collect();
         let reads = self.reads_of(&carried, &body);
         self.emit(op, "Loop", Work::Kernel(kernel), &reads);
         let results: Vec<ValueId> = op.results().collect();
-        for (place, value) in results.into_iter().enumerate().filter(|(place, _)| kept[*place]) {
+        for (place, value) in results.into_iter().enumerate().filter(|(place, _)| is_kept[*place]) {
             self.bind(value, starts[place].what, starts[place].scalar);
         }
         Ok(())
@@ -77,8 +78,8 @@ impl<'p, 't> Builder<'p, 't> {
 impl<'p, 't> Builder<'p, 't> {
     /// Whether a loop runs through layers: it has products, and weights with a layer for each run.
     fn is_stack(&self, body: &Body, count: u64, n_steps: usize) -> bool {
-        let is_layered = |own: &&TensorId| {
-            let tensor = self.graph.tensor(**own);
+        let is_layered = |id: &&TensorId| {
+            let tensor = self.graph.tensor(**id);
             tensor.role == Role::Parameter && tensor.shape.first() == Some(&count)
         };
         let n_all = count.saturating_mul(n_steps as u64);
@@ -87,7 +88,7 @@ impl<'p, 't> Builder<'p, 't> {
             && (2..=MOST_LAYERS).contains(&count)
             && n_all <= MOST_UNFOLDED
             && !body.kernel.products.is_empty()
-            && body.reads.iter().any(|own| is_layered(&own))
+            && body.reads.iter().any(|id| is_layered(&id))
     }
 
     /// Runs the body once for each layer.
@@ -103,15 +104,15 @@ impl<'p, 't> Builder<'p, 't> {
         for run in 0..count {
             self.prefix = format!("{label}.{run}/");
             self.runs.push(Some(run));
-            for (value, own) in body.arguments.iter().zip(&carried) {
-                self.bind(*value, own.what, own.scalar);
+            for (value, bound) in body.arguments.iter().zip(&carried) {
+                self.bind(*value, bound.what, bound.scalar);
             }
             carried = self.run(body)?;
             self.runs.pop();
         }
         self.prefix = outer;
-        for (value, own) in op.results().zip(carried) {
-            self.bind(value, own.what, own.scalar);
+        for (value, bound) in op.results().zip(carried) {
+            self.bind(value, bound.what, bound.scalar);
         }
         Ok(())
     }
@@ -128,27 +129,27 @@ impl<'p, 't> Builder<'p, 't> {
             })
             .collect();
         let (run, rest) = starts.as_deref()?.split_first()?;
-        let own = self.graph.tensor(stack);
+        let stacked = self.graph.tensor(stack);
         let shape = self.shape(op.first_result)?;
-        let is_layer = own.role == Role::Parameter
+        let is_layer = stacked.role == Role::Parameter
             && self.n_summed == 0
             && self.runs.iter().any(Option::is_some)
             && rest.iter().all(|start| *start == 0)
             && shape.first() == Some(&1)
-            && shape.get(1..) == own.shape.get(1..);
+            && shape.get(1..) == stacked.shape.get(1..);
         if !is_layer {
             return None;
         }
         if let Some(known) = self.layers.get(&(stack, *run)) {
             return Some(*known);
         }
-        let (name, trainable) = (format!("{}[{run}]", own.name), own.trainable);
+        let (name, trainable) = (format!("{}[{run}]", stacked.name), stacked.trainable);
         let of = self.program.types_of[op.first_result as usize];
         let layer = self.add_tensor(name, of, Role::Parameter);
-        let own = &mut self.graph.tensors[layer.index()];
-        own.trainable = trainable;
+        let tensor = &mut self.graph.tensors[layer.index()];
+        tensor.trainable = trainable;
         // The first extent, of one layer, is taken away at once by whoever slices.
-        own.shape.remove(0);
+        tensor.shape.remove(0);
         self.layers.insert((stack, *run), layer);
         self.is_layer.insert(layer);
         Some(layer)
@@ -164,7 +165,7 @@ fn kept(body: &Region<'_>) -> Vec<bool> {
 }
 
 /// How often a loop runs, where a counter is held against a number and grows by another.
-fn trips(own: u32, starts: &[Bound], body: &Body) -> Option<u64> {
+fn trips(number: u32, starts: &[Bound], body: &Body) -> Option<u64> {
     let [condition, after] = body.returned.as_slice() else { return None };
     let Scalar::Test { of, place, more, limit, direction } = condition.first()?.scalar else {
         return None;
@@ -173,7 +174,7 @@ fn trips(own: u32, starts: &[Bound], body: &Body) -> Option<u64> {
     let Scalar::Counter { of: stepped, place: next, more: step } = after.get(place)?.scalar else {
         return None;
     };
-    if of != own || stepped != own || next != place || step == 0 {
+    if of != number || stepped != number || next != place || step == 0 {
         return None;
     }
     let first = i128::from(start) + i128::from(more);

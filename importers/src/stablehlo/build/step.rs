@@ -134,8 +134,8 @@ impl<'p, 't> Builder<'p, 't> {
             .filter_map(|value| self.place_narrow(self.what(*value).what))
             .collect();
         let work = Work::Kernel(self.streams(op, &reads));
-        let own = shown(op.name).replace('.', "::");
-        self.emit(op, if op_type.is_empty() { &own } else { op_type }, work, &reads);
+        let name = shown(op.name).replace('.', "::");
+        self.emit(op, if op_type.is_empty() { &name } else { op_type }, work, &reads);
         if let (1, What::Tensor(_)) = (op.n_results, self.what(op.first_result).what) {
             self.bind(op.first_result, self.what(op.first_result).what, scalar);
         }
@@ -146,7 +146,7 @@ impl<'p, 't> Builder<'p, 't> {
     fn fold(&mut self, op: &Operation<'t>, scalar: Scalar) -> bool {
         let is_small = |value: ValueId| {
             self.tensor_type(value)
-                .is_some_and(|own| own.elements().is_some() && own.bytes().get() <= MOST_FOLDED)
+                .is_some_and(|t| t.elements().is_some() && t.bytes().get() <= MOST_FOLDED)
         };
         let is_splat = op.operands.iter().all(|value| self.is_splat(*value));
         if op.n_results != 1 || !(is_splat || is_small(op.first_result)) {
@@ -169,7 +169,7 @@ impl<'p, 't> Builder<'p, 't> {
         let mut kernel = self.streams(op, &reads);
         let size = |value: &ValueId| match self.what(*value).what {
             What::Tensor(tensor) => self.graph.tensor(tensor).bytes,
-            _ => self.tensor_type(*value).map_or(Bytes::ZERO, |own| own.bytes()),
+            _ => self.tensor_type(*value).map_or(Bytes::ZERO, |t| t.bytes()),
         };
         let of = |values: &[ValueId]| -> Bytes { values.iter().map(size).sum() };
         match kind {
@@ -196,7 +196,7 @@ impl<'p, 't> Builder<'p, 't> {
     pub(super) fn data(&mut self, op: &Operation<'t>) -> Vec<TensorId> {
         let mut reads = Vec::new();
         for value in &op.operands {
-            let is_scalar = self.tensor_type(*value).is_some_and(|own| own.elements() == Some(1));
+            let is_scalar = self.tensor_type(*value).is_some_and(|t| t.elements() == Some(1));
             if is_scalar && self.is_constant(*value) {
                 continue;
             }
@@ -223,7 +223,7 @@ impl<'p, 't> Builder<'p, 't> {
         let of = self.program.types_of.get(op.first_result as usize).copied().unwrap_or_default();
         let text = op.clause(&["dense", "value"]).unwrap_or_default();
         let inner = text.strip_prefix(b"dense<").unwrap_or_default();
-        let is_one = self.tensor_type(op.first_result).is_some_and(|own| own.elements() == Some(1));
+        let is_one = self.tensor_type(op.first_result).is_some_and(|t| t.elements() == Some(1));
         // A list or a string of bytes holds each element.
         let is_splat = is_one || !matches!(inner.first(), Some(b'[' | b'"') | None);
         let what = self.add_constant(self.label(op), of, is_splat, true);

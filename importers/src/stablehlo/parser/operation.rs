@@ -35,8 +35,8 @@ impl<'t> Parser<'t> {
     }
 
     /// A value of this type.
-    pub(super) fn define_typed(&mut self, own: TypeId) -> ValueId {
-        self.program.types_of.push(own);
+    pub(super) fn define_typed(&mut self, type_id: TypeId) -> ValueId {
+        self.program.types_of.push(type_id);
         (self.program.types_of.len() - 1) as ValueId
     }
 
@@ -103,8 +103,8 @@ impl<'t> Parser<'t> {
 
     fn argument(&mut self, label: Token<'t>, arguments: &mut Vec<ValueId>) -> Done<()> {
         self.expect(b':')?;
-        let own = self.read_type()?;
-        let value = self.define_typed(own);
+        let type_id = self.read_type()?;
+        let value = self.define_typed(type_id);
         self.scope.define(label, value, 1).map_err(|name| self.twice(label, name))?;
         arguments.push(value);
         self.location()?;
@@ -120,14 +120,14 @@ impl<'t> Parser<'t> {
         }
         let labels = self.labels()?;
         let name = self.token;
-        let own = match name.kind {
+        let op_name = match name.kind {
             Kind::Word => name.text,
             Kind::Text => unquoted(name.text),
             _ => return Err(self.unexpected("an operation")),
         };
         self.next()?;
         let operation = Operation {
-            name: own,
+            name: op_name,
             at: name.at as u32,
             label: labels.first().map_or(b"", |(label, _)| label.text),
             operands: Vec::new(),
@@ -172,7 +172,7 @@ impl<'t> Parser<'t> {
     /// The next part of an operation; false where it has ended.
     fn part(&mut self, draft: &mut Draft<'t>) -> Done<bool> {
         let is_typed = draft.is_typed();
-        let own = &mut draft.operation;
+        let operation = &mut draft.operation;
         match self.token.kind {
             Kind::Value => {
                 if self.begins_another(draft) {
@@ -184,12 +184,12 @@ impl<'t> Parser<'t> {
             Kind::Word if self.token.is_word("loc") => return Ok(false),
             // A name with a dialect begins the next one.
             Kind::Word if !is_typed && self.token.text.contains(&b'.') => {
-                if own.clauses.last().is_none_or(|(name, _)| *name != b"applies") {
+                if operation.clauses.last().is_none_or(|(name, _)| *name != b"applies") {
                     return Ok(false);
                 }
-                self.clause(own)?;
+                self.clause(operation)?;
             }
-            Kind::Word if !is_typed => self.clause(own)?,
+            Kind::Word if !is_typed => self.clause(operation)?,
             // Behind the types only these belong to the same operation.
             Kind::Word => match self.token.text {
                 b"cond" | b"do" | b"reducer" | b"attributes" => drop(self.next()?),
@@ -197,25 +197,25 @@ impl<'t> Parser<'t> {
             },
             Kind::Symbol => {
                 let symbol = self.next()?.text;
-                own.clauses.push((b"@", &symbol[1..]));
+                operation.clauses.push((b"@", &symbol[1..]));
             }
-            Kind::Dense => own.clauses.push((b"dense", self.next()?.text)),
+            Kind::Dense => operation.clauses.push((b"dense", self.next()?.text)),
             Kind::Text if is_typed => return Ok(false),
             Kind::Text | Kind::Number | Kind::Alias => {
                 let value = self.skip_value(&[])?;
-                own.clauses.push((b"", value));
+                operation.clauses.push((b"", value));
             }
             Kind::Mark(b'(') => self.parenthesis(draft)?,
             Kind::Mark(b'{') => self.brace(draft)?,
-            Kind::Mark(b'<') => self.angle(own)?,
+            Kind::Mark(b'<') => self.angle(operation)?,
             Kind::Mark(b'[') => {
                 let value = self.skip_value(&[])?;
-                own.clauses.push((b"", value));
+                operation.clauses.push((b"", value));
             }
             Kind::Mark(b'=') => {
                 self.next()?;
                 let value = self.skip_value(&[])?;
-                own.clauses.push((b"=", value));
+                operation.clauses.push((b"=", value));
             }
             Kind::Mark(b',') if !is_typed => drop(self.next()?),
             Kind::Mark(b':') if !is_typed => {
@@ -246,10 +246,10 @@ impl<'t> Parser<'t> {
     }
 
     /// `dims = [0] x [1]`, or a word by itself.
-    fn clause(&mut self, own: &mut Operation<'t>) -> Done<()> {
+    fn clause(&mut self, operation: &mut Operation<'t>) -> Done<()> {
         let name = self.next()?.text;
         if !self.take(b'=')? {
-            own.clauses.push((name, b""));
+            operation.clauses.push((name, b""));
             return Ok(());
         }
         let start = self.token.at;
@@ -263,7 +263,7 @@ impl<'t> Parser<'t> {
             self.skip_value(&[])?;
         }
         let value = &self.lexer.text[start..self.end];
-        own.clauses.push((name, value));
+        operation.clauses.push((name, value));
         Ok(())
     }
 
@@ -309,8 +309,8 @@ impl<'t> Parser<'t> {
                 return Err(self.unexpected("the first value of a loop"));
             }
             let value = self.operand()?;
-            let own = self.program.types_of[value as usize];
-            let inner = self.define_typed(own);
+            let type_id = self.program.types_of[value as usize];
+            let inner = self.define_typed(type_id);
             draft.operation.operands.push(value);
             // In sight only from the region on, which begins behind all operands.
             draft.arguments.push(inner);
@@ -344,18 +344,18 @@ impl<'t> Parser<'t> {
     }
 
     /// `<{...}>` or `<...>`.
-    fn angle(&mut self, own: &mut Operation<'t>) -> Done<()> {
+    fn angle(&mut self, operation: &mut Operation<'t>) -> Done<()> {
         let mut ahead = self.lexer.clone();
         if !matches!(ahead.next(), Ok(next) if next.is(b'{')) {
             let value = self.skip_value(&[])?;
-            own.clauses.push((b"", value));
+            operation.clauses.push((b"", value));
             return Ok(());
         }
         self.next()?;
         self.next()?;
         let mut clauses = Vec::new();
         self.attributes(&mut clauses)?;
-        own.clauses.append(&mut clauses);
+        operation.clauses.append(&mut clauses);
         self.expect(b'>')
     }
 
@@ -390,9 +390,9 @@ impl<'t> Parser<'t> {
     /// Gives the results their types and names, and holds the printed types of operands against
     /// those that they were defined with.
     fn define(&mut self, draft: Draft<'t>, labels: &[(Token<'t>, u32)]) -> Done<Operation<'t>> {
-        let Draft { operation: mut own, signature, starts, mark, .. } = draft;
-        own.operands.extend(starts);
-        let at = own.at as usize;
+        let Draft { mut operation, signature, starts, mark, .. } = draft;
+        operation.operands.extend(starts);
+        let at = operation.at as usize;
         self.scope.close(mark);
         let count: u64 = labels.iter().map(|(_, count)| u64::from(*count)).sum();
         let n = count as usize;
@@ -408,25 +408,25 @@ impl<'t> Parser<'t> {
             return Err(self.fault(at, "type-mismatch", message));
         }
         let operands = operands.unwrap_or_else(|| {
-            own.operands.iter().map(|value| self.program.types_of[*value as usize]).collect()
+            operation.operands.iter().map(|value| self.program.types_of[*value as usize]).collect()
         });
-        if operands.len() != own.operands.len() {
+        if operands.len() != operation.operands.len() {
             let message =
-                format!("{} operands but {} types given", own.operands.len(), operands.len());
+                format!("{} operands but {} types given", operation.operands.len(), operands.len());
             return Err(self.fault(at, "type-mismatch", message));
         }
-        for (value, stated) in own.operands.iter().zip(&operands) {
+        for (value, stated) in operation.operands.iter().zip(&operands) {
             self.agree(at, *value, *stated)?;
         }
-        own.first_result = self.program.types_of.len() as ValueId;
-        own.n_results = n as u32;
+        operation.first_result = self.program.types_of.len() as ValueId;
+        operation.n_results = n as u32;
         self.program.types_of.extend(results.iter().take(n));
-        let mut first = own.first_result;
+        let mut first = operation.first_result;
         for (label, count) in labels {
             self.scope.define(*label, first, *count).map_err(|name| self.twice(*label, name))?;
             first += count;
         }
-        Ok(own)
+        Ok(operation)
     }
 
     fn agree(&self, at: usize, value: ValueId, stated: TypeId) -> Done<()> {

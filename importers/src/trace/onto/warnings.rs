@@ -37,17 +37,17 @@ pub(super) fn other_extents(
     share: &Share,
     (traced, graph): (&Graph, &Graph),
 ) -> Option<Diagnostic> {
-    let (ran, own) = share.reshaped.first().copied()?;
+    let (ran, planned) = share.reshaped.first().copied()?;
     let extents = |graph: &Graph, at: usize| {
         let op = &graph.ops[at];
         let shape = op.outputs.first().map(|output| graph.tensor(*output).shape.clone());
         let extents: Vec<String> = shape.iter().flatten().map(u64::to_string).collect();
         (extents.join(" x "), op.name.clone())
     };
-    let ((ran, _), (own, name)) = (extents(traced, ran), extents(graph, own));
+    let ((ran, _), (planned, name)) = (extents(traced, ran), extents(graph, planned));
     let what = format!(
-        "{} of {} results have other extents in the run, such as {ran} where `{name}` has {own}: its \
-         batch or lengths are others",
+        "{} of {} results have other extents in the run, such as {ran} where \
+         `{name}` has {planned}: its batch or lengths are others",
         share.reshaped.len(),
         share.told
     );

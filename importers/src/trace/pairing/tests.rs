@@ -45,27 +45,27 @@ fn landed(trace: &[Item<'_>], graph: &[Item<'_>], ends_in_loss: bool) -> Landed 
 fn a_pass_lands_on_itself_op_by_op() {
     let word = "eLaAbMcLaAbMcZ".repeat(3);
     let trace = pass(&word, |at| at as u64 + 1);
-    let own = landed(&trace, &trace, false);
+    let result = landed(&trace, &trace, false);
     let times: Vec<Option<u64>> = trace.iter().map(|item| Some(item.time.own)).collect();
-    assert_eq!((ran(&own.times), own.by_segment, own.lacking), (times, 0, 0));
+    assert_eq!((ran(&result.times), result.by_segment, result.lacking), (times, 0, 0));
 }
 
 #[test]
 fn what_one_side_runs_in_more_ops_lands_in_its_segment() {
     // Bits tell whose time is where. `xyz` is one op of the graph; `c` is a copy of the trace alone.
     let (trace, graph) = (pass("LxyzMcN", |at| 1 << at), pass("LfMN", |_| 0));
-    let own = landed(&trace, &graph, false);
+    let result = landed(&trace, &graph, false);
     // The copy lands on what comes after it.
     let wanted = [0b1, 0b1110, 0b1_0000, 0b110_0000].map(Some);
-    assert_eq!((ran(&own.times).as_slice(), own.lacking), (&wanted[..], 0));
-    assert_eq!((own.by_op, own.by_segment), (0b101_0001, 0b10_1110));
+    assert_eq!((ran(&result.times).as_slice(), result.lacking), (&wanted[..], 0));
+    assert_eq!((result.by_op, result.by_segment), (0b101_0001, 0b10_1110));
     // Two ops of the graph share in proportion to their sizes, which are equal, and ops of which the
     // run knows nothing take no time.
     let (trace, graph) = (pass("LxyM", |_| 5), pass("LfgMhN", |_| 0));
-    let own = landed(&trace, &graph, false);
-    assert_eq!(ran(&own.times), [Some(5), Some(5), Some(5), Some(5), None, None]);
-    let own = landed(&pass("LMN", |_| 5), &pass("LfMN", |_| 0), false);
-    assert_eq!(ran(&own.times), [Some(5), Some(0), Some(5), Some(5)]);
+    let result = landed(&trace, &graph, false);
+    assert_eq!(ran(&result.times), [Some(5), Some(5), Some(5), Some(5), None, None]);
+    let result = landed(&pass("LMN", |_| 5), &pass("LfMN", |_| 0), false);
+    assert_eq!(ran(&result.times), [Some(5), Some(0), Some(5), Some(5)]);
 }
 
 #[test]
@@ -77,11 +77,11 @@ fn one_op_may_do_the_products_of_several() {
     let [scores, values] = [core(&[40]), core(&[50])];
     let (soft, whole) = (item(0, 's', 0, 4, None), core(&[40, 50]));
     let apart = [scores, soft, values];
-    let own = landed(&apart, std::slice::from_ref(&whole), false);
-    assert_eq!((ran(&own.times), own.by_op, own.by_segment), (vec![Some(36)], 32, 4));
-    let own = landed(&[whole], &apart, false);
+    let result = landed(&apart, std::slice::from_ref(&whole), false);
+    assert_eq!((ran(&result.times), result.by_op, result.by_segment), (vec![Some(36)], 32, 4));
+    let result = landed(&[whole], &apart, false);
     assert_eq!(
-        (ran(&own.times).iter().flatten().sum::<u64>(), own.by_segment, own.lacking),
+        (ran(&result.times).iter().flatten().sum::<u64>(), result.by_segment, result.lacking),
         (16, 16, 0)
     );
 }
@@ -90,21 +90,21 @@ fn one_op_may_do_the_products_of_several() {
 fn products_that_do_not_add_up_keep_their_segment_empty() {
     // A layer more in the trace, then in the graph.
     let layer = "aLbMc";
-    let own = landed(&pass(&layer.repeat(3), |_| 1), &pass(&layer.repeat(2), |_| 0), false);
-    assert!((10..=11).contains(&(own.by_op + own.by_segment)), "{}", own.by_op);
-    let own = landed(&pass(&layer.repeat(2), |_| 1), &pass(&layer.repeat(3), |_| 0), false);
-    assert_eq!((own.by_op + own.by_segment, own.lacking), (10, 2));
+    let result = landed(&pass(&layer.repeat(3), |_| 1), &pass(&layer.repeat(2), |_| 0), false);
+    assert!((10..=11).contains(&(result.by_op + result.by_segment)), "{}", result.by_op);
+    let result = landed(&pass(&layer.repeat(2), |_| 1), &pass(&layer.repeat(3), |_| 0), false);
+    assert_eq!((result.by_op + result.by_segment, result.lacking), (10, 2));
     // Another batch: nothing is equal but what has no size.
     let mut other = pass(&layer.repeat(2), |_| 1);
     for item in &mut other {
         item.products.iter_mut().for_each(|(flops, _)| *flops *= 2);
         item.size *= 2;
     }
-    let own = landed(&other, &pass(&layer.repeat(2), |_| 0), false);
-    assert_eq!((own.by_op, own.by_segment, own.lacking), (0, 0, 4));
+    let result = landed(&other, &pass(&layer.repeat(2), |_| 0), false);
+    assert_eq!((result.by_op, result.by_segment, result.lacking), (0, 0, 4));
     // One of two products of a segment has another size: the segment keeps nothing.
-    let own = landed(&pass("LxMyN", |_| 1), &pass("LxOyN", |_| 0), false);
-    assert_eq!((own.by_op, own.by_segment, own.lacking), (4, 0, 1));
+    let result = landed(&pass("LxMyN", |_| 1), &pass("LxOyN", |_| 0), false);
+    assert_eq!((result.by_op, result.by_segment, result.lacking), (4, 0, 1));
 }
 
 #[test]
@@ -113,8 +113,8 @@ fn equal_layers_in_another_order_change_no_total() {
     let graph = pass(&"aLfMb".repeat(4), |_| 0);
     let totals = |order: [u64; 4]| {
         let times = |at: usize| 1 + order[at / layer.len()] * 100 + (at % layer.len()) as u64;
-        let own = landed(&pass(&layer.repeat(4), times), &graph, false);
-        (own.by_op, own.by_segment, own.lacking)
+        let result = landed(&pass(&layer.repeat(4), times), &graph, false);
+        (result.by_op, result.by_segment, result.lacking)
     };
     let first = totals([0, 1, 2, 3]);
     for order in [[3, 2, 1, 0], [1, 0, 3, 2], [2, 3, 0, 1]] {
@@ -125,9 +125,9 @@ fn equal_layers_in_another_order_change_no_total() {
 #[test]
 fn branches_in_another_order_find_each_other() {
     let graph = pass("eAaBbCcDd", |_| 0);
-    let own = landed(&pass("eCcDdAaBb", |_| 1), &graph, false);
+    let result = landed(&pass("eCcDdAaBb", |_| 1), &graph, false);
     // What comes before both branches has changed its neighbour.
-    assert_eq!((own.by_op, own.by_segment, own.lacking), (8, 1, 0));
+    assert_eq!((result.by_op, result.by_segment, result.lacking), (8, 1, 0));
 }
 
 #[test]
@@ -136,30 +136,30 @@ fn modules_tell_equal_ops_apart() {
         order.map(|(module, time)| item(0, 'L', 1_000, time, Some(module))).into()
     };
     let graph = of([("net.left.fc", 0), ("net.right.fc", 0)]);
-    let own = landed(&of([("right.fc", 3), ("left.fc", 5)]), &graph, false);
-    assert_eq!((ran(&own.times).as_slice(), own.by_op), (&[Some(5), Some(3)][..], 8));
+    let result = landed(&of([("right.fc", 3), ("left.fc", 5)]), &graph, false);
+    assert_eq!((ran(&result.times).as_slice(), result.by_op), (&[Some(5), Some(3)][..], 8));
     // Paths that the other side does not have say nothing.
-    let own = landed(&of([("b", 3), ("a", 5)]), &graph, false);
-    assert_eq!(ran(&own.times), [Some(3), Some(5)]);
-    let own = landed(&of([("Net_0.Linear_1", 3), ("Net_0.Linear_0", 5)]), &graph, false);
-    assert_eq!(ran(&own.times), [Some(3), Some(5)]);
+    let result = landed(&of([("b", 3), ("a", 5)]), &graph, false);
+    assert_eq!(ran(&result.times), [Some(3), Some(5)]);
+    let result = landed(&of([("Net_0.Linear_1", 3), ("Net_0.Linear_0", 5)]), &graph, false);
+    assert_eq!(ran(&result.times), [Some(3), Some(5)]);
 }
 
 #[test]
 fn a_loss_after_the_last_match_is_apart() {
     let (trace, graph) = (pass("aLbMllx", |_| 1), pass("aLbM", |_| 0));
-    let own = landed(&trace, &graph, true);
-    assert_eq!((own.by_op, own.by_segment, own.loss.own), (4, 0, 3));
-    let own = landed(&trace, &graph, false);
-    assert_eq!((own.by_op, own.by_segment, own.loss.own), (4, 3, 0));
+    let result = landed(&trace, &graph, true);
+    assert_eq!((result.by_op, result.by_segment, result.loss.own), (4, 0, 3));
+    let result = landed(&trace, &graph, false);
+    assert_eq!((result.by_op, result.by_segment, result.loss.own), (4, 3, 0));
 }
 
 #[test]
 fn where_nothing_multiplies_half_has_to_be_equal() {
-    let own = landed(&pass("abc", |_| 1), &pass("abx", |_| 0), false);
-    assert_eq!((own.by_op, own.by_segment), (2, 1));
-    let own = landed(&pass("abc", |_| 1), &pass("axy", |_| 0), false);
-    assert_eq!((own.by_op, own.by_segment), (1, 0));
+    let result = landed(&pass("abc", |_| 1), &pass("abx", |_| 0), false);
+    assert_eq!((result.by_op, result.by_segment), (2, 1));
+    let result = landed(&pass("abc", |_| 1), &pass("axy", |_| 0), false);
+    assert_eq!((result.by_op, result.by_segment), (1, 0));
 }
 
 #[test]
@@ -168,20 +168,20 @@ fn operators_that_the_graph_has_none_like_keep_their_time() {
         parts: Parts { needs: 2, offers: 0, folds: 0 },
         ..item(at, what, 0, 8, None)
     };
-    let held =
+    let offering =
         |offers| Item { parts: Parts { needs: 0, offers, folds: 0 }, ..item(1, 'r', 0, 0, None) };
     let product = |at| item(at, 'L', 1_000, 4, None);
     let trace = [product(0), odd(1, 's'), product(2)];
     // What offers what the op needs is its counterpart, and so is the same operator.
-    for graph in [[product(0), held(2), product(2)], [product(0), odd(1, 's'), product(2)]] {
-        let own = landed(&trace, &graph, false);
-        assert_eq!((ran(&own.times)[1], own.others.len()), (Some(8), 0));
+    for graph in [[product(0), offering(2), product(2)], [product(0), odd(1, 's'), product(2)]] {
+        let result = landed(&trace, &graph, false);
+        assert_eq!((ran(&result.times)[1], result.others.len()), (Some(8), 0));
     }
-    let own = landed(&trace, &[product(0), held(1), product(2)], false);
-    assert_eq!((ran(&own.times), own.others[0].time), (vec![Some(4), None, Some(4)], 8));
+    let result = landed(&trace, &[product(0), offering(1), product(2)], false);
+    assert_eq!((ran(&result.times), result.others[0].time), (vec![Some(4), None, Some(4)], 8));
     // A product more than the graph has.
-    let own = landed(&[product(0), product(1), product(2)], &[product(0), product(2)], false);
-    assert_eq!((own.homeless, own.lacking), (1, 0));
+    let result = landed(&[product(0), product(1), product(2)], &[product(0), product(2)], false);
+    assert_eq!((result.homeless, result.lacking), (1, 0));
 }
 
 #[test]

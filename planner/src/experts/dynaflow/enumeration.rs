@@ -18,10 +18,10 @@ type At = (usize, usize);
 pub fn best(period: &Period, slowdowns: &Slowdowns, rate: f64) -> Option<(Orders, f64)> {
     let bound_s = period.bound_s(rate);
     let mut best: Option<(Orders, f64)> = None;
-    for own in orders(period) {
-        let Some(seconds) = period.cycle_s(&own, slowdowns) else { continue };
+    for orders in orders(period) {
+        let Some(seconds) = period.cycle_s(&orders, slowdowns) else { continue };
         if best.as_ref().is_none_or(|(_, least)| seconds < *least) {
-            best = Some((own, seconds));
+            best = Some((orders, seconds));
         }
         if best.as_ref().is_some_and(|(_, least)| *least <= bound_s * (1.0 + TOLERANCE)) {
             break;
@@ -37,7 +37,7 @@ pub fn orders(period: &Period) -> impl Iterator<Item = Orders> + '_ {
         let mut all: Vec<Vec<Vec<At>>> = vec![Vec::new()];
         for orders in of_streams {
             let with = |before: &Vec<Vec<At>>| -> Vec<Vec<Vec<At>>> {
-                let one = |own: &Vec<At>| before.iter().cloned().chain([own.clone()]).collect();
+                let one = |order: &Vec<At>| before.iter().cloned().chain([order.clone()]).collect();
                 orders.iter().map(one).collect()
             };
             all = all.iter().flat_map(with).collect();
@@ -52,7 +52,7 @@ fn cuts(period: &Period) -> Vec<Vec<usize>> {
     for (nano_batch, chain) in period.chains.iter().enumerate() {
         let n = if nano_batch == 0 { 1 } else { chain.len().max(1) };
         let with = |before: &Vec<usize>| -> Vec<Vec<usize>> {
-            (0..n).map(|own| before.iter().copied().chain([own]).collect()).collect()
+            (0..n).map(|first| before.iter().copied().chain([first]).collect()).collect()
         };
         all = all.iter().flat_map(with).collect();
     }
@@ -67,7 +67,7 @@ fn of_stream(period: &Period, stream: usize, ahead: &[usize]) -> Vec<Vec<At>> {
         order.filter(|at| chain[*at].stream == stream).map(|at| (nano_batch, at)).collect()
     };
     let each: Vec<Vec<At>> = (0..period.chains.len()).map(of).collect();
-    let is_first = period.chains.first().and_then(|own| own.first()).map(|own| own.stream);
+    let is_first = period.chains.first().and_then(|chain| chain.first()).map(|step| step.stream);
     let (mut order, mut all) = (Vec::new(), Vec::new());
     let mut next = vec![0; each.len()];
     if is_first == Some(stream) {
@@ -83,14 +83,14 @@ fn merge(each: &[Vec<At>], next: &mut [usize], order: &mut Vec<At>, all: &mut Ve
         return;
     }
     let mut is_whole = true;
-    for own in 0..each.len() {
-        let Some(at) = each[own].get(next[own]).copied() else { continue };
+    for nano_batch in 0..each.len() {
+        let Some(at) = each[nano_batch].get(next[nano_batch]).copied() else { continue };
         is_whole = false;
-        next[own] += 1;
+        next[nano_batch] += 1;
         order.push(at);
         merge(each, next, order, all);
         order.pop();
-        next[own] -= 1;
+        next[nano_batch] -= 1;
     }
     if is_whole {
         all.push(order.clone());

@@ -13,7 +13,7 @@ const NONE: Threshold = Threshold { tokens: 0, gain: 0.0 };
 /// Chains of as many pieces, on compute and a link in turn.
 fn period(times: &[Vec<f64>]) -> Period {
     let step = |(at, seconds): (usize, &f64)| Step { stream: at % 2, seconds: *seconds };
-    let chain = |own: &Vec<f64>| own.iter().enumerate().map(step).collect();
+    let chain = |times: &Vec<f64>| times.iter().enumerate().map(step).collect();
     Period {
         streams: vec![Resource::Compute, Resource::InterNode],
         chains: times.iter().map(chain).collect(),
@@ -35,8 +35,8 @@ fn eight_steps(ahead: [usize; 2]) -> Orders {
 
 /// The best of it with either nano-batch a layer ahead in whatever pieces.
 fn published_s(period: &Period, slowdowns: &Slowdowns) -> f64 {
-    let all = (0..25).map(|own| eight_steps([own / 5, own % 5]));
-    all.filter_map(|own| period.cycle_s(&own, slowdowns)).fold(f64::INFINITY, f64::min)
+    let all = (0..25).map(|code| eight_steps([code / 5, code % 5]));
+    all.filter_map(|orders| period.cycle_s(&orders, slowdowns)).fold(f64::INFINITY, f64::min)
 }
 
 /// Slowdowns of all pairs of pieces.
@@ -65,12 +65,12 @@ fn kernels_of_other_units_share_a_device_and_multiprocessors_of_their_own_lose()
     let mut both = isolated;
     both.add((0, 1), Mode::Complementary, 1.24);
     for (ops, own_us) in [(ops, own_us), ((1, 0), [44.2, 110.3])] {
-        let own = both.shared(ops, own_us, Some(148));
-        assert_eq!(own.mode, Some(Mode::Complementary));
-        near(own.seconds, 124.6);
+        let shared = both.shared(ops, own_us, Some(148));
+        assert_eq!(shared.mode, Some(Mode::Complementary));
+        near(shared.seconds, 124.6);
         // At these factors both end together.
-        near(own.factors[0] * own_us[0], 124.6);
-        near(own.factors[1] * own_us[1], 124.6);
+        near(shared.factors[0] * own_us[0], 124.6);
+        near(shared.factors[1] * own_us[1], 124.6);
     }
     // One kernel of both, as fast as was measured; nothing is faster than the longer one alone.
     let mut fused = Interference::default();
@@ -82,12 +82,12 @@ fn kernels_of_other_units_share_a_device_and_multiprocessors_of_their_own_lose()
 
 #[test]
 fn factors_of_two_streams_hold_until_the_shorter_one_ends() {
-    let mut own = Interference::default();
-    own.add((0, 1), Mode::TwoStreams, 1.25);
+    let mut table = Interference::default();
+    table.add((0, 1), Mode::TwoStreams, 1.25);
     // The other one's factor is not stated: nothing is known of both.
-    assert_eq!(own.shared((0, 1), [3.0, 1.0], None).mode, None);
-    own.add((1, 0), Mode::TwoStreams, 1.5);
-    let shared = own.shared((0, 1), [3.0, 1.0], None);
+    assert_eq!(table.shared((0, 1), [3.0, 1.0], None).mode, None);
+    table.add((1, 0), Mode::TwoStreams, 1.5);
+    let shared = table.shared((0, 1), [3.0, 1.0], None);
     // 1.5 for the shorter, in which 1.2 of the longer are done.
     assert!((shared.seconds - 3.3).abs() < 1e-12, "{shared:?}");
 }
@@ -97,11 +97,11 @@ fn no_period_takes_longer_than_the_eight_steps() {
     let mut rng = SmallRng::seed_from_u64(1);
     let mut n_below = 0;
     for _ in 0..10_000 {
-        let own = period(&[drawn(&mut rng, 4), drawn(&mut rng, 4)]);
-        let (_, seconds) = best(&own, &Slowdowns::default(), 2.0).unwrap();
-        let published = published_s(&own, &Slowdowns::default());
-        assert!(seconds <= published * (1.0 + 1e-9), "{seconds} {published} {own:?}");
-        assert!(own.bound_s(2.0) <= seconds * (1.0 + 1e-9), "{own:?}");
+        let period = period(&[drawn(&mut rng, 4), drawn(&mut rng, 4)]);
+        let (_, seconds) = best(&period, &Slowdowns::default(), 2.0).unwrap();
+        let published = published_s(&period, &Slowdowns::default());
+        assert!(seconds <= published * (1.0 + 1e-9), "{seconds} {published} {period:?}");
+        assert!(period.bound_s(2.0) <= seconds * (1.0 + 1e-9), "{period:?}");
         n_below += usize::from(seconds < published * (1.0 - 1e-9));
     }
     assert!((1_000..10_000).contains(&n_below), "{n_below}");
@@ -111,47 +111,48 @@ fn no_period_takes_longer_than_the_eight_steps() {
 fn slowed_periods_too_are_no_longer_than_the_eight_steps_nor_below_their_bound() {
     let mut rng = SmallRng::seed_from_u64(2);
     for _ in 0..100 {
-        let own = period(&[drawn(&mut rng, 4), drawn(&mut rng, 4)]);
+        let period = period(&[drawn(&mut rng, 4), drawn(&mut rng, 4)]);
         let factors: Vec<f64> = (0..64).map(|_| rng.random_range(1.0..2.0)).collect();
-        let slowed = slowdowns(&own, |a, b| factors[8 * a + b]);
-        let rate = |own: usize| 1.0 / factors[own] + 1.0 / factors[own % 8 * 8 + own / 8];
+        let slowed = slowdowns(&period, |a, b| factors[8 * a + b]);
+        let rate = |pair: usize| 1.0 / factors[pair] + 1.0 / factors[pair % 8 * 8 + pair / 8];
         let rate = (0..64).map(rate).fold(1.0, f64::max);
-        let (_, seconds) = best(&own, &slowed, rate).unwrap();
-        assert!(seconds <= published_s(&own, &slowed) * (1.0 + 1e-9), "{own:?}");
-        assert!(own.bound_s(rate) <= seconds * (1.0 + 1e-9), "{own:?}");
+        let (_, seconds) = best(&period, &slowed, rate).unwrap();
+        assert!(seconds <= published_s(&period, &slowed) * (1.0 + 1e-9), "{period:?}");
+        assert!(period.bound_s(rate) <= seconds * (1.0 + 1e-9), "{period:?}");
     }
 }
 
 /// All sequences of a stream's pieces.
-fn permutations(own: &[(usize, usize)]) -> Vec<Vec<(usize, usize)>> {
-    if own.is_empty() {
+fn permutations(steps: &[(usize, usize)]) -> Vec<Vec<(usize, usize)>> {
+    if steps.is_empty() {
         return vec![Vec::new()];
     }
     let without = |at: usize| {
-        let mut rest = own.to_vec();
+        let mut rest = steps.to_vec();
         let first = rest.remove(at);
         permutations(&rest).into_iter().map(move |rest| [vec![first], rest].concat())
     };
-    (0..own.len()).flat_map(without).collect()
+    (0..steps.len()).flat_map(without).collect()
 }
 
 /// The least of all sequences of both streams with all pieces ahead that can be, and how many live.
-fn enumerated(own: &Period, slowdowns: &Slowdowns) -> f64 {
+fn enumerated(period: &Period, slowdowns: &Slowdowns) -> f64 {
     let on = |stream: usize| -> Vec<(usize, usize)> {
-        let of =
-            |nano_batch: usize| (0..own.chains[nano_batch].len()).map(move |at| (nano_batch, at));
-        let all = (0..own.chains.len()).flat_map(of);
-        all.filter(|at| own.chains[at.0][at.1].stream == stream).collect()
+        let of = |nano_batch: usize| {
+            (0..period.chains[nano_batch].len()).map(move |at| (nano_batch, at))
+        };
+        let all = (0..period.chains.len()).flat_map(of);
+        all.filter(|at| period.chains[at.0][at.1].stream == stream).collect()
     };
     let [first, second] = [0, 1].map(|stream| permutations(&on(stream)));
-    let n = own.chains[0].len() + 1;
+    let n = period.chains[0].len() + 1;
     let mut least = f64::INFINITY;
     for one in &first {
         for other in &second {
             for cut in 0..n * n {
                 let ahead = vec![cut / n, cut % n];
                 let orders = Orders { streams: vec![one.clone(), other.clone()], ahead };
-                least = own.cycle_s(&orders, slowdowns).unwrap_or(f64::INFINITY).min(least);
+                least = period.cycle_s(&orders, slowdowns).unwrap_or(f64::INFINITY).min(least);
             }
         }
     }
@@ -163,10 +164,10 @@ fn small_periods_are_enumerated() {
     let mut rng = SmallRng::seed_from_u64(3);
     for at in 0..40 {
         let n = 2 + at % 3;
-        let own = period(&[drawn(&mut rng, n), drawn(&mut rng, n)]);
-        let (_, seconds) = best(&own, &Slowdowns::default(), 2.0).unwrap();
-        let least = enumerated(&own, &Slowdowns::default());
-        assert!((seconds / least - 1.0).abs() < 1e-9, "{seconds} {least} {own:?}");
+        let period = period(&[drawn(&mut rng, n), drawn(&mut rng, n)]);
+        let (_, seconds) = best(&period, &Slowdowns::default(), 2.0).unwrap();
+        let least = enumerated(&period, &Slowdowns::default());
+        assert!((seconds / least - 1.0).abs() < 1e-9, "{seconds} {least} {period:?}");
     }
 }
 
@@ -174,12 +175,12 @@ fn small_periods_are_enumerated() {
 fn many_layers_take_what_one_of_the_steady_state_does() {
     let mut rng = SmallRng::seed_from_u64(4);
     for _ in 0..200 {
-        let own = period(&[drawn(&mut rng, 4), drawn(&mut rng, 4)]);
-        for orders in orders(&own) {
-            let Some(seconds) = own.cycle_s(&orders, &Slowdowns::default()) else { continue };
-            let end = |n| own.replayed(&orders, n, &Slowdowns::default()).unwrap().seconds();
+        let period = period(&[drawn(&mut rng, 4), drawn(&mut rng, 4)]);
+        for orders in orders(&period) {
+            let Some(seconds) = period.cycle_s(&orders, &Slowdowns::default()) else { continue };
+            let end = |n| period.replayed(&orders, n, &Slowdowns::default()).unwrap().seconds();
             let each = (end(49) - end(25)) / 24.0;
-            assert!((each / seconds - 1.0).abs() < 1e-6, "{each} {seconds} {own:?} {orders:?}");
+            assert!((each / seconds - 1.0).abs() < 1e-6, "{each} {seconds} {period:?} {orders:?}");
             break;
         }
     }
@@ -188,8 +189,8 @@ fn many_layers_take_what_one_of_the_steady_state_does() {
 /// One sample as it is, and a half of each in two nano-batches, with so much to gain from streams.
 fn halves(times: &[f64], factor: f64) -> Vec<Split> {
     let of = |n: usize| {
-        let own = times.iter().map(|own| own / n as f64).collect();
-        let period = period(&vec![own; n]);
+        let part_times = times.iter().map(|seconds| seconds / n as f64).collect();
+        let period = period(&vec![part_times; n]);
         let slowdowns = slowdowns(&period, |_, _| factor);
         let samples = vec![64 / n as u64; n];
         Split { tokens: samples[0], samples, period, slowdowns, rate: 2.0 / factor }
@@ -202,9 +203,9 @@ fn nothing_is_split_that_gains_nothing() {
     let of = |splits: &[Split], threshold: &Threshold| solve(splits, threshold, 32).unwrap().split;
     let times = [2.0, 1.0, 2.0, 1.0];
     let free = halves(&times, 1.0);
-    let own: Planned = solve(&free, &NONE, 32).unwrap();
-    assert!((own.split, own.cycle_s) == (1, 4.0), "{own:?}");
-    assert!(own.bound_s <= own.cycle_s);
+    let planned: Planned = solve(&free, &NONE, 32).unwrap();
+    assert!((planned.split, planned.cycle_s) == (1, 4.0), "{planned:?}");
+    assert!(planned.bound_s <= planned.cycle_s);
     // An empty table: who runs beside another takes turns with it.
     assert_eq!(of(&halves(&times, 2.0), &NONE), 0);
     // No other device takes part.
@@ -220,13 +221,13 @@ fn nothing_is_split_that_gains_nothing() {
 
 #[test]
 fn orders_that_wait_for_each_other_are_none() {
-    let own = period(&[vec![1.0; 4], vec![1.0; 4]]);
-    assert_eq!(own.cycle_s(&eight_steps([1, 0]), &Slowdowns::default()), Some(4.0));
+    let four_steps = period(&[vec![1.0; 4], vec![1.0; 4]]);
+    assert_eq!(four_steps.cycle_s(&eight_steps([1, 0]), &Slowdowns::default()), Some(4.0));
     // Attention(0) is last and of the same layer: dispatch(0) waits for it, and it for combine(0).
-    assert_eq!(own.cycle_s(&eight_steps([0, 0]), &Slowdowns::default()), None);
+    assert_eq!(four_steps.cycle_s(&eight_steps([0, 0]), &Slowdowns::default()), None);
     let mut lacking = eight_steps([1, 0]);
     lacking.streams[0].pop();
-    assert_eq!(own.cycle_s(&lacking, &Slowdowns::default()), None);
-    assert_eq!(orders(&own).count(), 72);
+    assert_eq!(four_steps.cycle_s(&lacking, &Slowdowns::default()), None);
+    assert_eq!(orders(&four_steps).count(), 72);
     assert_eq!(orders(&period(&[vec![1.0; 6], vec![1.0; 6]])).count(), 1_200);
 }

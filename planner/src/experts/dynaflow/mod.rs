@@ -71,7 +71,7 @@ pub const OF_TEMPLATES: &[OptionRow] = &[MIN_TOKENS];
 pub fn thresholds(entry: &Entry, options: &Options) -> Result<([u64; 2], f64), Diagnostic> {
     let tokens = match options.count(&MIN_TOKENS)? {
         0 => [256, 16],
-        own => [own, own],
+        tokens => [tokens, tokens],
     };
     if !entry.options.contains(&MIN_GAIN) {
         return Ok((tokens, 0.0));
@@ -106,7 +106,7 @@ impl Split {
     #[must_use]
     pub fn seconds(&self, orders: &Orders, n_layers: usize) -> f64 {
         let times = self.period.replayed(orders, n_layers, &self.slowdowns);
-        times.map_or(f64::INFINITY, |own| own.seconds())
+        times.map_or(f64::INFINITY, |replayed| replayed.seconds())
     }
 }
 
@@ -136,12 +136,12 @@ pub struct Planned {
 /// without one. So many layers follow each other, and all of them together gain, too.
 #[must_use]
 pub fn solve(splits: &[Split], threshold: &Threshold, n_layers: usize) -> Option<Planned> {
-    let whole = |own: &&Split| own.samples.len() == 1;
-    let bound = |own: &Split| own.period.bound_s(own.rate);
+    let whole = |split: &&Split| split.samples.len() == 1;
+    let bound = |split: &Split| split.period.bound_s(split.rate);
     let bound_s = splits.iter().map(bound).reduce(f64::min)?;
     let mut found: Option<Planned> = None;
-    for (split, own) in splits.iter().enumerate().filter(|own| whole(&own.1)) {
-        let (orders, cycle_s) = best(&own.period, &own.slowdowns, own.rate)?;
+    for (split, candidate) in splits.iter().enumerate().filter(|indexed| whole(&indexed.1)) {
+        let (orders, cycle_s) = best(&candidate.period, &candidate.slowdowns, candidate.rate)?;
         if found.as_ref().is_none_or(|best| cycle_s < best.cycle_s) {
             found = Some(Planned { split, orders, cycle_s, bound_s });
         }
@@ -149,15 +149,16 @@ pub fn solve(splits: &[Split], threshold: &Threshold, n_layers: usize) -> Option
     let mut found = found?;
     let whole_s = found.cycle_s;
     let most_s = found.cycle_s * (1.0 - threshold.gain);
-    for (split, own) in splits.iter().enumerate().filter(|own| !whole(&own.1)) {
-        let is_hopeless = bound(own) >= found.cycle_s.min(most_s);
-        if own.tokens < threshold.tokens || is_hopeless {
+    for (split, candidate) in splits.iter().enumerate().filter(|indexed| !whole(&indexed.1)) {
+        let is_hopeless = bound(candidate) >= found.cycle_s.min(most_s);
+        if candidate.tokens < threshold.tokens || is_hopeless {
             continue;
         }
-        let Some((orders, cycle_s)) = best(&own.period, &own.slowdowns, own.rate) else {
+        let Some((orders, cycle_s)) = best(&candidate.period, &candidate.slowdowns, candidate.rate)
+        else {
             continue;
         };
-        let gains = || own.seconds(&orders, n_layers) < whole_s * n_layers as f64;
+        let gains = || candidate.seconds(&orders, n_layers) < whole_s * n_layers as f64;
         if cycle_s < found.cycle_s && cycle_s < most_s && gains() {
             found = Planned { split, orders, cycle_s, bound_s };
         }

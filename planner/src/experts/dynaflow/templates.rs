@@ -11,10 +11,10 @@ pub(in crate::experts) fn halves(
     order: impl Fn(&Period) -> Option<Orders>,
 ) -> Option<Planned> {
     // The last cut is the most even one.
-    let found = splits.iter().rposition(|own| own.samples.len() == 2);
-    let is_worth = |own: &Split| {
-        own.tokens >= threshold.tokens
-            && (1..own.period.streams.len()).any(|at| own.period.stream_s(at) > 0.0)
+    let found = splits.iter().rposition(|split| split.samples.len() == 2);
+    let is_worth = |split: &Split| {
+        split.tokens >= threshold.tokens
+            && (1..split.period.streams.len()).any(|at| split.period.stream_s(at) > 0.0)
     };
     let found = found.filter(|at| is_worth(&splits[*at]));
     match found.and_then(|at| Some((at, order(&splits[at].period)?))) {
@@ -29,14 +29,14 @@ pub(in crate::experts) fn of(
     split: usize,
     orders: Option<Orders>,
 ) -> Option<Planned> {
-    let own = splits.get(split)?;
-    let bound_s = splits.iter().map(|own| own.period.bound_s(own.rate)).reduce(f64::min)?;
+    let chosen = splits.get(split)?;
+    let bound_s = splits.iter().map(|cut| cut.period.bound_s(cut.rate)).reduce(f64::min)?;
     let (orders, cycle_s) = match orders {
         Some(orders) => {
-            let cycle_s = own.period.cycle_s(&orders, &own.slowdowns)?;
+            let cycle_s = chosen.period.cycle_s(&orders, &chosen.slowdowns)?;
             (orders, cycle_s)
         }
-        None => best(&own.period, &own.slowdowns, own.rate)?,
+        None => best(&chosen.period, &chosen.slowdowns, chosen.rate)?,
     };
     Some(Planned { split, orders, cycle_s, bound_s })
 }

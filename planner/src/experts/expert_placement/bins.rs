@@ -55,11 +55,11 @@ struct Exchange {
 }
 
 impl<'s> Bins<'s> {
-    pub(super) fn new(shares: &'s [f64], held: Vec<Vec<usize>>) -> Self {
+    pub(super) fn new(shares: &'s [f64], experts: Vec<Vec<usize>>) -> Self {
         let mut counts = vec![0; shares.len()];
-        held.iter().flatten().for_each(|expert| counts[*expert] += 1);
-        let (each, loads) = (vec![0.0; shares.len()], vec![0.0; held.len()]);
-        let mut bins = Self { shares, counts, each, held, loads };
+        experts.iter().flatten().for_each(|expert| counts[*expert] += 1);
+        let (each, loads) = (vec![0.0; shares.len()], vec![0.0; experts.len()]);
+        let mut bins = Self { shares, counts, each, held: experts, loads };
         bins.weigh();
         bins
     }
@@ -69,8 +69,8 @@ impl<'s> Bins<'s> {
         for (expert, each) in self.each.iter_mut().enumerate() {
             *each = self.shares[expert] / self.counts[expert].max(1) as f64;
         }
-        for (load, held) in self.loads.iter_mut().zip(&self.held) {
-            *load = held.iter().map(|expert| self.each[*expert]).sum();
+        for (load, experts) in self.loads.iter_mut().zip(&self.held) {
+            *load = experts.iter().map(|expert| self.each[*expert]).sum();
         }
     }
 
@@ -78,7 +78,9 @@ impl<'s> Bins<'s> {
     pub(super) fn fullest(&self) -> usize {
         let devices = 0..self.loads.len();
         devices
-            .reduce(|best, own| if self.loads[own] > self.loads[best] { own } else { best })
+            .reduce(
+                |best, device| if self.loads[device] > self.loads[best] { device } else { best },
+            )
             .unwrap_or_default()
     }
 
@@ -100,25 +102,25 @@ impl<'s> Bins<'s> {
     fn exchange(&self, n: usize, effort: &mut Effort<'_>) -> Option<Exchange> {
         let fullest = self.fullest();
         let choices = |device: usize| -> Vec<(f64, [usize; 2])> {
-            let held = &self.held[device];
-            let weight = |slot: usize| self.each[held[slot]];
+            let experts = &self.held[device];
+            let weight = |slot: usize| self.each[experts[slot]];
             match n {
-                1 => (0..held.len()).map(|slot| (weight(slot), [slot; 2])).collect(),
-                _ => (0..held.len())
+                1 => (0..experts.len()).map(|slot| (weight(slot), [slot; 2])).collect(),
+                _ => (0..experts.len())
                     .flat_map(|a| (0..a).map(move |b| (a, b)))
                     .map(|(a, b)| (weight(a) + weight(b), [a, b]))
                     .collect(),
             }
         };
-        let own = choices(fullest);
+        let offers = choices(fullest);
         let load = self.loads[fullest];
         let mut best: Option<(f64, usize, [usize; 2], [usize; 2])> = None;
         for with in (0..self.held.len()).filter(|with| *with != fullest) {
             let others = choices(with);
-            if !effort.spend(own.len() * others.len()) {
+            if !effort.spend(offers.len() * others.len()) {
                 return None;
             }
-            for (given, mine) in &own {
+            for (given, mine) in &offers {
                 for (taken, theirs) in &others {
                     let moved = given - taken;
                     let after = (load - moved).max(self.loads[with] + moved);
@@ -128,15 +130,15 @@ impl<'s> Bins<'s> {
                 }
             }
         }
-        let (load, with, own, other) = best?;
+        let (load, with, mine, other) = best?;
         let slots = |pair: [usize; 2]| pair[..n].to_vec();
-        Some(Exchange { with, own: slots(own), other: slots(other), load })
+        Some(Exchange { with, own: slots(mine), other: slots(other), load })
     }
 
     fn apply(&mut self, found: &Exchange) {
         let fullest = self.fullest();
-        for (own, other) in found.own.iter().zip(&found.other) {
-            self.swap((fullest, *own), (found.with, *other));
+        for (slot, other) in found.own.iter().zip(&found.other) {
+            self.swap((fullest, *slot), (found.with, *other));
         }
         debug_assert!(self.loads[fullest].max(self.loads[found.with]) <= found.load / LESS);
     }
@@ -147,7 +149,7 @@ impl<'s> Bins<'s> {
         self.held[a.0][a.1] = two;
         self.held[b.0][b.1] = one;
         for device in [a.0, b.0] {
-            self.loads[device] = self.held[device].iter().map(|own| self.each[*own]).sum();
+            self.loads[device] = self.held[device].iter().map(|expert| self.each[*expert]).sum();
         }
     }
 

@@ -79,18 +79,19 @@ fn program(shares: &[f64], shape: &Shape, spare: usize, most: f64) -> (Program, 
         };
         all.push((1..=spare + 1).map(of).collect());
     }
-    for own in &all {
-        program.equal(1.0, own.iter().map(|(is_so, _)| (*is_so, 1.0)));
-        for (count, (is_so, on)) in (1..).zip(own) {
+    for columns in &all {
+        program.equal(1.0, columns.iter().map(|(is_so, _)| (*is_so, 1.0)));
+        for (count, (is_so, on)) in (1..).zip(columns) {
             let entries = on.iter().map(|column| (*column, 1.0));
             program.equal(0.0, entries.chain([(*is_so, -f64::from(count))]));
         }
     }
     let load = |device: usize, sign: f64| {
-        let of = move |(share, own): (&f64, &Columns)| {
+        let of = move |(share, columns): (&f64, &Columns)| {
             let scaled = sign * share * n_devices as f64;
-            let each =
-                (1..).zip(own).map(move |(count, (_, on))| (on[device], scaled / f64::from(count)));
+            let each = (1..)
+                .zip(columns)
+                .map(move |(count, (_, on))| (on[device], scaled / f64::from(count)));
             each.collect::<Vec<_>>()
         };
         shares.iter().zip(&all).flat_map(of).collect::<Vec<_>>()
@@ -122,9 +123,9 @@ fn grouped(program: &mut Program, shape: &Shape, all: &[Columns]) {
         let each = (shape.groups / n_hosts) as f64;
         program.equal(each, on.iter().map(|hosts| (hosts[host], 1.0)));
     }
-    for (expert, own) in all.iter().enumerate() {
+    for (expert, columns) in all.iter().enumerate() {
         let group = &on[shape.group(expert, all.len())];
-        for (count, (_, devices)) in (1..).zip(own) {
+        for (count, (_, devices)) in (1..).zip(columns) {
             for (device, column) in devices.iter().enumerate() {
                 let allowed = (group[shape.host[device]], -f64::from(count));
                 program.at_most(0.0, [(*column, 1.0), allowed]);
@@ -134,9 +135,10 @@ fn grouped(program: &mut Program, shape: &Shape, all: &[Columns]) {
 }
 
 fn decode(all: &[Columns], values: &[f64]) -> Copies {
-    let value = |column: &u32| values.get(*column as usize).map_or(0.0, |own| own.round()) as usize;
-    let of = |own: &Columns| {
-        let on = own.iter().flat_map(|(_, on)| on.iter().enumerate());
+    let value =
+        |column: &u32| values.get(*column as usize).map_or(0.0, |number| number.round()) as usize;
+    let of = |columns: &Columns| {
+        let on = columns.iter().flat_map(|(_, on)| on.iter().enumerate());
         on.flat_map(|(device, column)| std::iter::repeat_n(device, value(column))).collect()
     };
     all.iter().map(of).collect()

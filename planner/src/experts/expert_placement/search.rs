@@ -89,24 +89,24 @@ fn searched(
             break;
         }
         let changed = swapped_groups(shares, shape, (&parts, worst)).into_iter().find_map(
-            |(with, [own, other])| {
+            |(with, [heavy, other])| {
                 let short = (shape.slots, least, each / 8);
-                let one = of_part(shares, &own, short, &mut random, effort);
+                let one = of_part(shares, &heavy, short, &mut random, effort);
                 let two = of_part(shares, &other, short, &mut random, effort);
-                let after = part_load(shares, &own, &one).max(part_load(shares, &other, &two));
-                (after < load * (1.0 - EVEN)).then_some((with, [(own, one), (other, two)]))
+                let after = part_load(shares, &heavy, &one).max(part_load(shares, &other, &two));
+                (after < load * (1.0 - EVEN)).then_some((with, [(heavy, one), (other, two)]))
             },
         );
-        let Some((with, [own, other])) = changed else { break };
-        for (at, (part, held)) in [(worst, own), (with, other)] {
+        let Some((with, [heavy, other])) = changed else { break };
+        for (at, (part, experts)) in [(worst, heavy), (with, other)] {
             parts[at] = part;
-            placed[at] = held;
+            placed[at] = experts;
         }
     }
     let mut copies = vec![Vec::new(); shares.len()];
-    for (part, held) in parts.iter().zip(&placed) {
-        for (device, held) in part.devices.iter().zip(held) {
-            held.iter().for_each(|own| copies[part.experts[*own]].push(*device));
+    for (part, by_device) in parts.iter().zip(&placed) {
+        for (device, experts) in part.devices.iter().zip(by_device) {
+            experts.iter().for_each(|expert| copies[part.experts[*expert]].push(*device));
         }
     }
     copies
@@ -117,8 +117,8 @@ fn own_shares(shares: &[f64], part: &Part) -> Vec<f64> {
     part.experts.iter().map(|expert| shares[*expert]).collect()
 }
 
-fn part_load(shares: &[f64], part: &Part, held: &[Vec<usize>]) -> f64 {
-    Bins::new(&own_shares(shares, part), held.to_vec()).load()
+fn part_load(shares: &[f64], part: &Part, placed: &[Vec<usize>]) -> f64 {
+    Bins::new(&own_shares(shares, part), placed.to_vec()).load()
 }
 
 /// Exchanges of a group of one host for one of another, the lighter hosts first.
@@ -139,16 +139,16 @@ fn swapped_groups(
         for one in groups(&parts[worst]) {
             for two in groups(other) {
                 let exchanged = |part: &Part, out: usize, from: &Part, new: usize| {
-                    let stays = part.experts.iter().filter(|own| group(own) != out);
-                    let comes = from.experts.iter().filter(|own| group(own) == new);
+                    let stays = part.experts.iter().filter(|expert| group(expert) != out);
+                    let comes = from.experts.iter().filter(|expert| group(expert) == new);
                     let mut experts: Vec<usize> = stays.chain(comes).copied().collect();
                     experts.sort_unstable();
                     Part { experts, devices: part.devices.clone() }
                 };
-                let own = exchanged(&parts[worst], one, other, two);
+                let ours = exchanged(&parts[worst], one, other, two);
                 let theirs = exchanged(other, two, &parts[worst], one);
-                if sum(&own).max(sum(&theirs)) < sum(&parts[worst]).max(sum(other)) + EVEN {
-                    found.push((sum(&own).max(sum(&theirs)), with, [own, theirs]));
+                if sum(&ours).max(sum(&theirs)) < sum(&parts[worst]).max(sum(other)) + EVEN {
+                    found.push((sum(&ours).max(sum(&theirs)), with, [ours, theirs]));
                 }
             }
         }
@@ -165,11 +165,11 @@ fn of_part(
     random: &mut SmallRng,
     effort: &mut Effort<'_>,
 ) -> Vec<Vec<usize>> {
-    let own = own_shares(shares, part);
+    let part_shares = own_shares(shares, part);
     let control = effort.control;
     let work = work.min(effort.left);
     let mut best: Option<Bins<'_>> = None;
-    for start in started(&own, (part.devices.len(), slots), least, control) {
+    for start in started(&part_shares, (part.devices.len(), slots), least, control) {
         let effort = &mut Effort::new(work / 2, control);
         let found = polished(start, least, random, effort);
         if best.as_ref().is_none_or(|best| found.load() < best.load()) {
@@ -226,7 +226,7 @@ fn started<'s>(
         bins.descend(least, &mut Effort::new(SHORT, control));
         bins
     });
-    let best = others.reduce(|best, own| if own.load() < best.load() { own } else { best });
+    let best = others.reduce(|best, bins| if bins.load() < best.load() { bins } else { best });
     [of(&counts(shares, n_slots))].into_iter().chain(best).collect()
 }
 
@@ -263,13 +263,13 @@ fn recounted<'s>(bins: &Bins<'s>, least: f64, effort: &mut Effort<'_>) -> Option
 /// copy of an expert of the fullest device: first the experts whose copies grow least.
 fn replaced(bins: &Bins<'_>, fullest: usize) -> Vec<((usize, usize), usize)> {
     let mut donors: Vec<usize> =
-        (0..bins.counts.len()).filter(|own| bins.counts[*own] > 1).collect();
+        (0..bins.counts.len()).filter(|expert| bins.counts[*expert] > 1).collect();
     donors.sort_by(|a, b| bins.each_of(*a, -1).total_cmp(&bins.each_of(*b, -1)));
     donors.truncate(TRIED);
     let place = |donor: usize| {
-        let slots = bins.held.iter().enumerate().flat_map(move |(device, held)| {
-            let own = held.iter().enumerate().filter(move |(_, own)| **own == donor);
-            own.map(move |(at, _)| (device, at))
+        let slots = bins.held.iter().enumerate().flat_map(move |(device, experts)| {
+            let copies = experts.iter().enumerate().filter(move |(_, expert)| **expert == donor);
+            copies.map(move |(at, _)| (device, at))
         });
         slots.min_by(|a, b| bins.load_of(a.0).total_cmp(&bins.load_of(b.0)))
     };
@@ -289,12 +289,13 @@ fn taken(bins: &Bins<'_>, fullest: usize) -> Vec<((usize, usize), usize)> {
     let mut light: Vec<usize> = (0..bins.counts.len()).collect();
     light.sort_by(|a, b| bins.each_of(*a, 1).total_cmp(&bins.each_of(*b, 1)));
     light.truncate(TRIED);
-    let held = bins.held[fullest].iter().enumerate().filter(|(_, own)| bins.counts[**own] > 1);
-    let each = |(at, own): (usize, &usize)| {
-        let own = *own;
-        light.iter().filter(move |new| **new != own).map(move |new| ((fullest, at), *new))
+    let slots =
+        bins.held[fullest].iter().enumerate().filter(|(_, expert)| bins.counts[**expert] > 1);
+    let each = |(at, expert): (usize, &usize)| {
+        let expert = *expert;
+        light.iter().filter(move |new| **new != expert).map(move |new| ((fullest, at), *new))
     };
-    held.flat_map(each).collect()
+    slots.flat_map(each).collect()
 }
 
 /// Copies of the fullest device and of others change places.

@@ -225,8 +225,8 @@ pub fn solve(problem: &Problem, choices: &Choices, control: &Control) -> Option<
 }
 
 /// Misses, and what is fetched ahead.
-fn fetched(held: &[Held]) -> [u64; 2] {
-    let all = || held.iter().flat_map(|own| &own.devices).map(|own| &own.fetched);
+fn fetched(layers: &[Held]) -> [u64; 2] {
+    let all = || layers.iter().flat_map(|layer| &layer.devices).map(|outcome| &outcome.fetched);
     [all().map(Fetches::missed).sum(), all().map(Fetches::ahead).sum()]
 }
 
@@ -246,8 +246,8 @@ fn in_slots(
             if control.stop().is_some() {
                 return;
             }
-            let own = held(problem, at, *slots, choices);
-            *cell.lock().unwrap_or_else(PoisonError::into_inner) = Some(own);
+            let layer = held(problem, at, *slots, choices);
+            *cell.lock().unwrap_or_else(PoisonError::into_inner) = Some(layer);
         }
     };
     std::thread::scope(|scope| {
@@ -273,13 +273,13 @@ fn held(problem: &Problem, layer: usize, slots: usize, choices: &Choices) -> Hel
                 deviation: choices.noise,
                 draw: &mut || mistake(&mut random, choices.noise),
             };
-            let own = match problem.n_devices {
+            let local = match problem.n_devices {
                 1 => None,
                 _ => Some(needs.of(|expert| homes[usize::from(expert)] == device)),
             };
-            let own = own.as_ref().unwrap_or(needs);
+            let local = local.as_ref().unwrap_or(needs);
             let is_home = |expert: u16| homes[usize::from(expert)] == device;
-            run(own, (slots, choices.start), choices.policy, &is_home, mistakes)
+            run(local, (slots, choices.start), choices.policy, &is_home, mistakes)
         })
         .collect();
     let prefetch = match choices.policy {
@@ -292,7 +292,7 @@ fn held(problem: &Problem, layer: usize, slots: usize, choices: &Choices) -> Hel
 /// Experts that no device holds at first, in the order in which they are needed.
 fn in_order(needs: &Needs, devices: &[Outcome]) -> Vec<u16> {
     let mut is_known = vec![false; needs.n_experts()];
-    for expert in devices.iter().flat_map(|own| &own.resident) {
+    for expert in devices.iter().flat_map(|outcome| &outcome.resident) {
         is_known[usize::from(*expert)] = true;
     }
     let mut order = Vec::new();
@@ -339,7 +339,7 @@ pub fn drawn(
                 .filter(|expert| random.random::<f64>() < chances[usize::from(*expert)])
                 .collect();
             let missing = per_token.saturating_sub(step.len());
-            let others = often.iter().filter(|own| !step.contains(own)).take(missing);
+            let others = often.iter().filter(|expert| !step.contains(expert)).take(missing);
             let others: Vec<u16> = others.copied().collect();
             step.extend(others);
             step.sort_unstable();
@@ -373,13 +373,13 @@ mod tests {
         ] {
             assert_eq!(choices(wrong).unwrap_err().code, "bad-option", "{wrong:?}");
         }
-        let own = choices(&[("policy", "lru"), ("prefetch", "no"), ("slots", "7")]).unwrap();
-        assert_eq!((own.policy, own.slots), (Policy::LeastRecent, Some(7)));
+        let parsed = choices(&[("policy", "lru"), ("prefetch", "no"), ("slots", "7")]).unwrap();
+        assert_eq!((parsed.policy, parsed.slots), (Policy::LeastRecent, Some(7)));
     }
 
     fn misses(problem: &Problem, options: &[(&str, &str)]) -> u64 {
         let found = solve(problem, &choices(options).unwrap(), &Control::default()).unwrap();
-        found.iter().flat_map(|own| &own.devices).map(|own| own.fetched.missed()).sum()
+        found.iter().flat_map(|layer| &layer.devices).map(|outcome| outcome.fetched.missed()).sum()
     }
 
     /// Layers of one law, cut over devices.
@@ -401,18 +401,19 @@ mod tests {
     #[test]
     fn no_policy_misses_less_than_clairvoyance_and_exact_predictions_are_it() {
         for seed in 0..150 {
-            let own = problem(seed);
+            let problem = problem(seed);
             for prefetch in ["yes", "no"] {
-                let best = misses(&own, &[("policy", "clairvoyant"), ("prefetch", prefetch)]);
-                assert_eq!(best, misses(&own, &[("prefetch", prefetch)]), "{seed}");
-                assert!(best <= misses(&own, &[("policy", "lru")]), "{seed}");
-                assert!(best <= misses(&own, &[("policy", "lfu")]), "{seed}");
+                let best = misses(&problem, &[("policy", "clairvoyant"), ("prefetch", prefetch)]);
+                assert_eq!(best, misses(&problem, &[("prefetch", prefetch)]), "{seed}");
+                assert!(best <= misses(&problem, &[("policy", "lru")]), "{seed}");
+                assert!(best <= misses(&problem, &[("policy", "lfu")]), "{seed}");
                 for (noise, start) in [("0.1", "full"), ("0.5", "full"), ("0.5", "empty")] {
                     let start = ("start", start);
-                    let lru = misses(&own, &[("policy", "lru"), start]);
-                    let exact = misses(&own, &[("prefetch", prefetch), start]);
-                    let own = misses(&own, &[("prefetch", prefetch), ("noise", noise), start]);
-                    assert!((exact..=lru).contains(&own), "{seed} {start:?} {noise}");
+                    let lru = misses(&problem, &[("policy", "lru"), start]);
+                    let exact = misses(&problem, &[("prefetch", prefetch), start]);
+                    let noisy =
+                        misses(&problem, &[("prefetch", prefetch), ("noise", noise), start]);
+                    assert!((exact..=lru).contains(&noisy), "{seed} {start:?} {noise}");
                 }
             }
         }
@@ -424,17 +425,17 @@ mod tests {
         for seed in 0..60 {
             // Layers of two laws, of as many experts.
             let needs = [seed, seed + 3].into_iter().flat_map(|seed| problem(seed).needs);
-            let own = Problem { needs: needs.collect(), slots: 14, ..problem(seed) };
+            let problem = Problem { needs: needs.collect(), slots: 14, ..problem(seed) };
             for options in
                 [&[("policy", "lru")][..], &[("noise", "0.3")], &[("prefetch", "no")], &[]]
             {
                 let options = choices(options).unwrap();
                 let of = |slots: &[usize]| {
-                    fetched(&in_slots(&own, slots, &options, &Control::default()).unwrap())
+                    fetched(&in_slots(&problem, slots, &options, &Control::default()).unwrap())
                 };
-                let found = fetched(&solve(&own, &options, &Control::default()).unwrap());
-                assert!(found <= of(&equal(&own)), "{seed} {options:?}");
-                n_worse += u32::from(found < of(&share_out(&own, false)));
+                let found = fetched(&solve(&problem, &options, &Control::default()).unwrap());
+                assert!(found <= of(&equal(&problem)), "{seed} {options:?}");
+                n_worse += u32::from(found < of(&share_out(&problem, false)));
             }
         }
         // To go by needs alone would not do.
@@ -443,25 +444,32 @@ mod tests {
 
     #[test]
     fn with_room_for_each_step_nothing_is_missed_but_first_touches() {
-        let own = Problem { slots: 2 * 32, ..problem(3) };
-        assert_eq!(misses(&own, &[("start", "empty")]), 0);
-        let firsts: usize =
-            own.needs.iter().map(|own| own.counts().iter().filter(|n| **n > 0).count()).sum();
-        assert_eq!(misses(&own, &[("start", "empty"), ("prefetch", "no")]), firsts as u64);
+        let problem = Problem { slots: 2 * 32, ..problem(3) };
+        assert_eq!(misses(&problem, &[("start", "empty")]), 0);
+        let firsts: usize = problem
+            .needs
+            .iter()
+            .map(|needs| needs.counts().iter().filter(|n| **n > 0).count())
+            .sum();
+        assert_eq!(misses(&problem, &[("start", "empty"), ("prefetch", "no")]), firsts as u64);
         let found =
-            solve(&own, &choices(&[("start", "empty")]).unwrap(), &Control::default()).unwrap();
-        assert!(found.iter().all(|own| own.devices.iter().all(|own| own.resident.is_empty())));
-        let n: usize = found.iter().map(|own| own.prefetch.len()).sum();
+            solve(&problem, &choices(&[("start", "empty")]).unwrap(), &Control::default()).unwrap();
+        assert!(
+            found
+                .iter()
+                .all(|layer| layer.devices.iter().all(|outcome| outcome.resident.is_empty()))
+        );
+        let n: usize = found.iter().map(|layer| layer.prefetch.len()).sum();
         assert_eq!(n, firsts);
     }
 
     #[test]
     fn one_seed_is_one_plan() {
-        let own = problem(4);
+        let problem = problem(4);
         let options = choices(&[("noise", "0.3")]).unwrap();
-        let again = || solve(&own, &options, &Control::default()).unwrap();
+        let again = || solve(&problem, &options, &Control::default()).unwrap();
         assert_eq!(again(), again());
-        let other = Problem { seed: 5, ..own.clone() };
+        let other = Problem { seed: 5, ..problem.clone() };
         assert_ne!(again(), solve(&other, &options, &Control::default()).unwrap());
     }
 }

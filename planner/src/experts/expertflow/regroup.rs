@@ -7,11 +7,11 @@ pub type Visited = Vec<u64>;
 pub const MOST_TOKENS: usize = 1024;
 
 fn count(bits: &[u64]) -> u64 {
-    bits.iter().map(|own| u64::from(own.count_ones())).sum()
+    bits.iter().map(|word| u64::from(word.count_ones())).sum()
 }
 
 fn join(bits: &mut [u64], other: &[u64]) {
-    bits.iter_mut().zip(other).for_each(|(own, other)| *own |= other);
+    bits.iter_mut().zip(other).for_each(|(word, other)| *word |= other);
 }
 
 /// Experts that a step of the tokens at `at` needs, summed over layers.
@@ -24,8 +24,8 @@ fn needed(tokens: &[Visited], at: impl IntoIterator<Item = usize>) -> u64 {
 /// Experts that steps need, summed over steps and layers; `step_of` is of each token.
 #[must_use]
 pub fn of_steps(tokens: &[Visited], step_of: &[usize], n_steps: usize) -> u64 {
-    let own = |step| (0..tokens.len()).filter(move |token| step_of[*token] == step);
-    (0..n_steps).map(|step| needed(tokens, own(step))).sum()
+    let tokens_of = |step| (0..tokens.len()).filter(move |token| step_of[*token] == step);
+    (0..n_steps).map(|step| needed(tokens, tokens_of(step))).sum()
 }
 
 /// What no places of these tokens in `n_steps` steps need less than: of each layer, each expert that any
@@ -33,12 +33,12 @@ pub fn of_steps(tokens: &[Visited], step_of: &[usize], n_steps: usize) -> u64 {
 #[must_use]
 pub fn least(tokens: &[Visited], n_steps: usize, n_words: usize) -> u64 {
     let n_words = n_words.max(1);
-    let n_layers = tokens.first().map_or(0, |own| own.len() / n_words);
+    let n_layers = tokens.first().map_or(0, |token| token.len() / n_words);
     let of_layer = |layer: usize| {
         let bits = |token: &Visited| token[layer * n_words..][..n_words].to_vec();
         let mut all = vec![0; n_words];
-        tokens.iter().for_each(|own| join(&mut all, &bits(own)));
-        let fewest = tokens.iter().map(|own| count(&bits(own))).min().unwrap_or_default();
+        tokens.iter().for_each(|token| join(&mut all, &bits(token)));
+        let fewest = tokens.iter().map(|token| count(&bits(token))).min().unwrap_or_default();
         count(&all).max(fewest * n_steps as u64)
     };
     (0..n_layers).map(of_layer).sum()
@@ -57,10 +57,10 @@ pub fn regrouped(tokens: &[Visited], sizes: &[usize]) -> Vec<usize> {
         let mut all = vec![0_u64; tokens.first().map_or(0, Vec::len)];
         for _ in 0..*n {
             let added = |token: &usize| -> u64 {
-                let new = tokens[*token].iter().zip(&all).map(|(own, all)| own & !all);
-                new.map(|own| u64::from(own.count_ones())).sum()
+                let new = tokens[*token].iter().zip(&all).map(|(word, all)| word & !all);
+                new.map(|word| u64::from(word.count_ones())).sum()
             };
-            let is_first = all.iter().all(|own| *own == 0);
+            let is_first = all.iter().all(|word| *word == 0);
             let found = match is_first {
                 true => (!left.is_empty()).then_some(0),
                 false => (0..left.len()).min_by_key(|at| added(&left[*at])),
@@ -120,16 +120,16 @@ mod tests {
             let tokens: Vec<Visited> = (0..n).map(|_| token(&mut random)).collect();
             let found = regrouped(&tokens, &sizes);
             for (step, size) in sizes.iter().enumerate() {
-                assert_eq!(found.iter().filter(|own| **own == step).count(), *size);
+                assert_eq!(found.iter().filter(|of_token| **of_token == step).count(), *size);
             }
             let in_order: Vec<usize> =
                 (0..3).flat_map(|step| std::iter::repeat_n(step, sizes[step])).collect();
-            let own = of_steps(&tokens, &found, 3);
+            let n_needed = of_steps(&tokens, &found, 3);
             let least_of_all = enumerated(&tokens, &mut sizes.clone(), &mut Vec::new());
-            assert!(own <= of_steps(&tokens, &in_order, 3));
-            assert!(least(&tokens, 3, 1) <= least_of_all && least_of_all <= own);
-            n_exact += usize::from(own == least_of_all);
-            (sum, best_sum) = (sum + own, best_sum + least_of_all);
+            assert!(n_needed <= of_steps(&tokens, &in_order, 3));
+            assert!(least(&tokens, 3, 1) <= least_of_all && least_of_all <= n_needed);
+            n_exact += usize::from(n_needed == least_of_all);
+            (sum, best_sum) = (sum + n_needed, best_sum + least_of_all);
             before += of_steps(&tokens, &in_order, 3);
         }
         assert!(sum < before && n_exact > 100, "{sum} of {before}, {best_sum}, {n_exact}");

@@ -24,20 +24,20 @@ pub fn least(n_experts: usize, n_devices: usize, per_token: usize) -> usize {
 #[must_use]
 pub fn share_out(problem: &Problem, whole: bool) -> Vec<usize> {
     let Problem { needs, n_devices, slots, per_token, .. } = problem;
-    let of = |own: &cost_model::experts::cache::Needs| {
-        let counts = own.counts();
+    let of = |layer: &cost_model::experts::cache::Needs| {
+        let counts = layer.counts();
         let local = counts.len().div_ceil((*n_devices).max(1)).max(1);
         let mut sums = vec![0; local];
         for part in counts.chunks(local) {
             let mut part = part.to_vec();
             part.sort_unstable_by(|a, b| b.cmp(a));
-            sums.iter_mut().zip(part).for_each(|(sum, own)| *sum += own);
+            sums.iter_mut().zip(part).for_each(|(sum, count)| *sum += count);
         }
         sums
     };
     let gains: Vec<Vec<u64>> = needs.iter().map(of).collect();
     let mut given: Vec<usize> =
-        needs.iter().map(|own| least(own.n_experts(), *n_devices, *per_token)).collect();
+        needs.iter().map(|layer| least(layer.n_experts(), *n_devices, *per_token)).collect();
     if whole {
         let mut left = slots.saturating_sub(given.iter().sum());
         for (given, gains) in given.iter_mut().zip(&gains).rev() {
@@ -67,9 +67,9 @@ pub fn share_out(problem: &Problem, whole: bool) -> Vec<usize> {
 pub fn equal(problem: &Problem) -> Vec<usize> {
     let n_layers = problem.needs.len().max(1);
     let (each, more) = (problem.slots / n_layers, problem.slots % n_layers);
-    let of = |(at, own): (usize, &cost_model::experts::cache::Needs)| {
-        let local = own.n_experts().div_ceil(problem.n_devices.max(1)).max(1);
-        let least = least(own.n_experts(), problem.n_devices, problem.per_token);
+    let of = |(at, layer): (usize, &cost_model::experts::cache::Needs)| {
+        let local = layer.n_experts().div_ceil(problem.n_devices.max(1)).max(1);
+        let least = least(layer.n_experts(), problem.n_devices, problem.per_token);
         (each + usize::from(at < more)).clamp(least.min(local), local)
     };
     problem.needs.iter().enumerate().map(of).collect()
@@ -84,9 +84,9 @@ mod tests {
     #[test]
     fn slots_go_where_experts_are_needed_most() {
         let needs = |steps: &[&[u16]]| {
-            let mut own = Needs::new(4);
-            steps.iter().for_each(|step| own.push(step));
-            own
+            let mut needs = Needs::new(4);
+            steps.iter().for_each(|step| needs.push(step));
+            needs
         };
         let problem = |n_devices, slots| Problem {
             // Needed 3, 3, 1, 0 and 3, 1, 1, 1 times.

@@ -31,18 +31,18 @@ fn cut(random: &mut SmallRng, turns: Turns) -> Cut {
     Cut { micro_batches: random.random_range(1..=6), parts: random.random_range(1..=5), turns }
 }
 
-fn near(own: f64, wanted: f64) -> bool {
-    (own - wanted).abs() <= 1e-9 * wanted.abs().max(1.0)
+fn near(found: f64, wanted: f64) -> bool {
+    (found - wanted).abs() <= 1e-9 * wanted.abs().max(1.0)
 }
 
 #[test]
 fn the_closed_form_of_asas_is_the_replay() {
     let mut random = SmallRng::seed_from_u64(1);
     for case in 0..10_000 {
-        let (own, cut) = (times(&mut random), cut(&mut random, Turns::Asas));
-        let layers = [(random.random_range(1..=5), own)];
+        let (times, cut) = (times(&mut random), cut(&mut random, Turns::Asas));
+        let layers = [(random.random_range(1..=5), times)];
         let wanted = replayed_s(&layers, &cut);
-        let found = closed_form_s(&own, layers[0].0, &cut);
+        let found = closed_form_s(&times, layers[0].0, &cut);
         assert!(near(found, wanted), "{case}: {found} {wanted} {layers:?} {cut:?}");
         assert!(near(seconds(&layers, &cut), wanted), "{case}");
     }
@@ -54,9 +54,9 @@ fn either_order_through_layers_of_any_kind_is_the_replay_and_above_its_bounds() 
     for case in 0..10_000_usize {
         let mut layers = Vec::new();
         for _ in 0..random.random_range(1..=3) {
-            let own = times(&mut random);
-            let experts = own.experts.filter(|_| random.random_bool(0.7));
-            layers.push((random.random_range(1..=3), Times { experts, ..own }));
+            let times = times(&mut random);
+            let experts = times.experts.filter(|_| random.random_bool(0.7));
+            layers.push((random.random_range(1..=3), Times { experts, ..times }));
         }
         let cut = cut(&mut random, Turns::ALL[case % 2]);
         let wanted = replayed_s(&layers, &cut);
@@ -71,9 +71,9 @@ fn either_order_through_layers_of_any_kind_is_the_replay_and_above_its_bounds() 
 fn chained_layers_are_legal_and_above_the_bound_of_cells() {
     let mut random = SmallRng::seed_from_u64(3);
     for case in 0..500 {
-        let (own, cut) = (times(&mut random), cut(&mut random, Turns::ALL[case % 2]));
+        let (sparse, cut) = (times(&mut random), cut(&mut random, Turns::ALL[case % 2]));
         let dense = Times { experts: None, ..times(&mut random) };
-        let cells = [layer(&dense, &cut), layer(&own, &cut)];
+        let cells = [layer(&dense, &cut), layer(&sparse, &cut)];
         let all = chain([&cells[0], &cells[1], &cells[1]]);
         let found = replay(&all, &Slowdowns::default()).unwrap();
         assert_eq!(verify(&all, &found, &Slowdowns::default()), []);
@@ -87,16 +87,16 @@ fn chained_layers_are_legal_and_above_the_bound_of_cells() {
 #[test]
 fn layers_by_hand() {
     let experts = Some(PartTimes { exchange_s: 1.0, experts_s: 2.0 });
-    let own = Times { attention_s: 2.0, shared_s: 1.0, experts };
+    let times = Times { attention_s: 2.0, shared_s: 1.0, experts };
     let cut = |turns| Cut { micro_batches: 2, parts: 2, turns };
-    assert_eq!(Turns::ALL.map(|turns| replayed_s(&[(1, own)], &cut(turns))), [12.0; 2]);
+    assert_eq!(Turns::ALL.map(|turns| replayed_s(&[(1, times)], &cut(turns))), [12.0; 2]);
     // A second layer starts with the first micro-batch's last combine, at 8.
-    assert_eq!(closed_form_s(&own, 2, &cut(Turns::Asas)), 20.0);
-    assert_eq!(Turns::ALL.map(|turns| seconds(&[(2, own)], &cut(turns))), [20.0; 2]);
+    assert_eq!(closed_form_s(&times, 2, &cut(Turns::Asas)), 20.0);
+    assert_eq!(Turns::ALL.map(|turns| seconds(&[(2, times)], &cut(turns))), [20.0; 2]);
     let whole = |micro_batches| Cut { micro_batches, parts: 1, turns: Turns::Asas };
     let experts = Some(PartTimes { exchange_s: 2.0, experts_s: 4.0 });
-    let own = [(1, Times { experts, ..own })];
-    assert_eq!([1, 2].map(|n| seconds(&own, &whole(n))), [10.0, 14.0]);
+    let layers = [(1, Times { experts, ..times })];
+    assert_eq!([1, 2].map(|n| seconds(&layers, &whole(n))), [10.0, 14.0]);
 }
 
 /// Linear prices that memory limits by the number of devices.
@@ -155,7 +155,7 @@ impl Prices for Drawn {
 
     fn experts(&self, kind: usize, [_, devices]: Groups) -> Option<[Line; 2]> {
         let shared_out =
-            |own: Line| Line { per_token_s: own.per_token_s / f64::from(devices), ..own };
+            |line: Line| Line { per_token_s: line.per_token_s / f64::from(devices), ..line };
         (kind == 0).then(|| [self.exchange, self.experts].map(shared_out))
     }
 
@@ -165,19 +165,19 @@ impl Prices for Drawn {
 }
 
 /// The least seconds of a step over its samples of all that there is.
-fn enumerated(own: &Problem) -> f64 {
+fn enumerated(problem: &Problem) -> f64 {
     let mut best = f64::INFINITY;
-    for attention in 1..own.devices {
-        let groups = [attention, own.devices - attention];
-        let most = own.prices.most_samples(groups).min(own.samples / u64::from(attention));
+    for attention in 1..problem.devices {
+        let groups = [attention, problem.devices - attention];
+        let most = problem.prices.most_samples(groups).min(problem.samples / u64::from(attention));
         for samples in 1..=most {
             for micro_batches in 1..=(most / samples) as u32 {
                 let whole = Split { groups, samples, ..Split::default() };
-                for parts in 1..=(whole.tokens(&*own.prices).min(MOST_PARTS.into()) as u32) {
+                for parts in 1..=(whole.tokens(&*problem.prices).min(MOST_PARTS.into()) as u32) {
                     for turns in Turns::ALL {
                         let cut = Cut { micro_batches, parts, turns };
                         let split = Split { cut, ..whole };
-                        let seconds = replayed_s(&split.times(&*own.prices), &cut);
+                        let seconds = replayed_s(&split.times(&*problem.prices), &cut);
                         best = best.min(seconds / split.of_step() as f64);
                     }
                 }
@@ -191,14 +191,14 @@ fn enumerated(own: &Problem) -> f64 {
 fn what_is_found_is_the_best_of_all_and_no_bound_is_beaten() {
     let mut random = SmallRng::seed_from_u64(5);
     for case in 0..60 {
-        let own = Drawn { most: random.random_range(1..=3), ..Drawn::new(&mut random) };
-        let problem = own.problem(random.random_range(2..=4), random.random_range(1..=6));
+        let drawn = Drawn { most: random.random_range(1..=3), ..Drawn::new(&mut random) };
+        let problem = drawn.problem(random.random_range(2..=4), random.random_range(1..=6));
         let wanted = enumerated(&problem);
         match solve(&problem) {
             None => assert!(wanted.is_infinite(), "{case}"),
             Some(found) => {
-                let own = found.sample_s() / wanted;
-                assert!((1.0 - 1e-9..1.0 + 2e-4).contains(&own), "{case}: {found:?} {wanted}");
+                let ratio = found.sample_s() / wanted;
+                assert!((1.0 - 1e-9..1.0 + 2e-4).contains(&ratio), "{case}: {found:?} {wanted}");
                 assert!(least_s(&problem) <= wanted * (1.0 + 1e-9), "{case}");
             }
         }
@@ -206,8 +206,8 @@ fn what_is_found_is_the_best_of_all_and_no_bound_is_beaten() {
 }
 
 fn each(problem: &Problem) -> Option<[Planned; 3]> {
-    let own = solve(problem)?;
-    Some([own, search(problem, Scope::Whole)?, search(problem, Scope::Largest)?])
+    let found = solve(problem)?;
+    Some([found, search(problem, Scope::Whole)?, search(problem, Scope::Largest)?])
 }
 
 #[test]
@@ -215,12 +215,12 @@ fn none_of_its_baselines_has_more_samples_per_second() {
     let mut random = SmallRng::seed_from_u64(6);
     let mut n_better = 0;
     for case in 0..1000 {
-        let own = Drawn::new(&mut random);
-        let problem = own.problem(random.random_range(2..=6), random.random_range(1..=48));
+        let drawn = Drawn::new(&mut random);
+        let problem = drawn.problem(random.random_range(2..=6), random.random_range(1..=48));
         let Some(found) = each(&problem) else { continue };
-        let [own, ping_pong, naive] = found.map(|own| own.sample_s());
-        assert!(own <= ping_pong && ping_pong <= naive, "{case}: {own} {ping_pong} {naive}");
-        n_better += usize::from(own < 0.99 * ping_pong);
+        let [findep, ping_pong, naive] = found.map(|planned| planned.sample_s());
+        assert!(findep <= ping_pong && ping_pong <= naive, "{case}: {findep} {ping_pong} {naive}");
+        n_better += usize::from(findep < 0.99 * ping_pong);
     }
     assert!(n_better > 100, "{n_better}");
 }
@@ -229,10 +229,10 @@ fn none_of_its_baselines_has_more_samples_per_second() {
 fn without_shared_experts_the_order_says_nothing() {
     let mut random = SmallRng::seed_from_u64(7);
     for _ in 0..1000 {
-        let own = Times { shared_s: 0.0, ..times(&mut random) };
+        let times = Times { shared_s: 0.0, ..times(&mut random) };
         let asas = cut(&mut random, Turns::Asas);
         let aass = Cut { turns: Turns::Aass, ..asas };
-        assert_eq!(layer(&own, &asas), layer(&own, &aass));
+        assert_eq!(layer(&times, &asas), layer(&times, &aass));
     }
     let problem = |prices| Problem {
         prices,
@@ -249,20 +249,20 @@ fn without_shared_experts_the_order_says_nothing() {
 /// micro-batches have no fewer samples per second after parts and order are the best ones.
 #[test]
 fn larger_and_more_micro_batches_have_no_fewer_samples_per_second() {
-    let rate = |own: &dyn Prices, groups: Groups, samples: u64, micro_batches: u32| {
+    let rate = |prices: &dyn Prices, groups: Groups, samples: u64, micro_batches: u32| {
         let of = |(parts, turns)| {
             let cut = Cut { micro_batches, parts, turns };
             let split = Split { groups, samples, cut };
-            split.of_step() as f64 / seconds(&split.times(own), &cut)
+            split.of_step() as f64 / seconds(&split.times(prices), &cut)
         };
         let all = (1..=MOST_PARTS).flat_map(|parts| Turns::ALL.map(|turns| (parts, turns)));
         all.map(of).fold(0.0, f64::max)
     };
     let mut random = SmallRng::seed_from_u64(8);
     let deepseek = deepseek_v2(2, 2048, 4);
-    let check = |own: &dyn Prices, groups: Groups| {
-        let by_samples = [1, 2, 4].map(|n| rate(own, groups, n, 1));
-        let by_number = [1, 2, 4].map(|n| rate(own, groups, 1, n));
+    let check = |prices: &dyn Prices, groups: Groups| {
+        let by_samples = [1, 2, 4].map(|n| rate(prices, groups, n, 1));
+        let by_number = [1, 2, 4].map(|n| rate(prices, groups, 1, n));
         for rates in [by_samples, by_number] {
             assert!(rates.is_sorted_by(|a, b| *a <= *b * (1.0 + 1e-9)), "{rates:?}");
         }
@@ -272,29 +272,30 @@ fn larger_and_more_micro_batches_have_no_fewer_samples_per_second() {
     check(&deepseek, [8, 24]);
     for _ in 0..200 {
         // Parts of whole tokens are as many times as small.
-        let own = Drawn {
+        let drawn = Drawn {
             tokens: 960 * 64,
             layers: vec![(random.random_range(1..=8), 0)],
             ..Drawn::new(&mut random)
         };
-        check(&own, [random.random_range(1..=4), random.random_range(1..=4)]);
+        check(&drawn, [random.random_range(1..=4), random.random_range(1..=4)]);
     }
 }
 
 #[test]
 fn published_sizes_are_shared_out_better_than_by_ping_pong() {
     for (devices, samples) in [(8, 64), (32, 256)] {
-        for own in [deepseek_v2(16, 2048, 8), qwen3_235b(48, 2048, 8)] {
+        for prices in [deepseek_v2(16, 2048, 8), qwen3_235b(48, 2048, 8)] {
             let problem = Problem {
-                prices: Arc::new(own),
+                prices: Arc::new(prices),
                 devices,
                 samples,
                 groups: None,
                 control: Arc::default(),
             };
-            let [own, ping_pong, naive] = each(&problem).unwrap().map(|own| own.sample_s());
-            assert!(own <= ping_pong && ping_pong < naive);
-            assert!(naive / own > 1.02, "{naive} {own}");
+            let [findep, ping_pong, naive] =
+                each(&problem).unwrap().map(|planned| planned.sample_s());
+            assert!(findep <= ping_pong && ping_pong < naive);
+            assert!(naive / findep > 1.02, "{naive} {findep}");
         }
     }
 }

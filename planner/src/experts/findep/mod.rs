@@ -109,7 +109,7 @@ pub fn solve(problem: &Problem) -> Option<Planned> {
 #[must_use]
 pub fn search(problem: &Problem, scope: Scope) -> Option<Planned> {
     let known = Known::new(problem);
-    let mut all: Vec<Size> = known.groups().flat_map(|own| known.sizes(own, scope)).collect();
+    let mut all: Vec<Size> = known.groups().flat_map(|groups| known.sizes(groups, scope)).collect();
     all.sort_by(|a, b| a.least_s.total_cmp(&b.least_s));
     // What a narrower scope finds is where a wider one begins, so that it has no less.
     let narrower = match scope {
@@ -117,7 +117,7 @@ pub fn search(problem: &Problem, scope: Scope) -> Option<Planned> {
         Scope::Whole => search(problem, Scope::Largest),
         Scope::Largest => None,
     };
-    let mut best = narrower.map(|own| (own.split, own.sample_s()));
+    let mut best = narrower.map(|planned| (planned.split, planned.sample_s()));
     for size in all {
         if best.is_some() && problem.control.stop().is_some() {
             break;
@@ -142,8 +142,8 @@ pub fn search(problem: &Problem, scope: Scope) -> Option<Planned> {
 #[must_use]
 pub fn least_s(problem: &Problem) -> f64 {
     let known = Known::new(problem);
-    let all = known.groups().flat_map(|own| known.sizes(own, Scope::All));
-    all.map(|own| own.least_s).fold(f64::INFINITY, f64::min)
+    let all = known.groups().flat_map(|groups| known.sizes(groups, Scope::All));
+    all.map(|size| size.least_s).fold(f64::INFINITY, f64::min)
 }
 
 /// Sizes of micro-batches that are looked at where a device holds so many samples: all up to 64, eight
@@ -153,7 +153,7 @@ fn sizes(most: u64) -> Vec<u64> {
     let even = (MOST_MICRO_BATCHES.ilog2()..most.max(1).ilog2() + 1)
         .flat_map(|power| (8..16).map(move |n| n << (power - 3)));
     let mut all: Vec<u64> = (1..=few).chain((1..=few).map(|n| most / n)).chain(even).collect();
-    all.retain(|own| *own <= most);
+    all.retain(|n| *n <= most);
     all.sort_unstable();
     all.dedup();
     all
@@ -208,8 +208,8 @@ impl<'p> Known<'p> {
     /// Groups that are looked at.
     fn groups(&self) -> impl Iterator<Item = Groups> + '_ {
         let Problem { devices, groups, .. } = self.problem;
-        let every = (1..*devices).map(move |own| [own, devices - own]);
-        every.filter(move |own| groups.is_none_or(|groups| groups == *own))
+        let every = (1..*devices).map(move |attention| [attention, devices - attention]);
+        every.filter(move |pair| groups.is_none_or(|groups| groups == *pair))
     }
 
     /// Sizes on given groups.
@@ -241,9 +241,9 @@ impl<'p> Known<'p> {
             let n = f64::from(*n);
             let [attention_s, shared_s] = self.attention_s(*kind, split.samples);
             let [exchange, experts] = self.experts(*kind, split.groups).unwrap_or_default();
-            let [exchange_s, experts_s] = [exchange, experts].map(|own| own.of(tokens));
+            let [exchange_s, experts_s] = [exchange, experts].map(|line| line.of(tokens));
             let sums = [attention_s + shared_s, exchange_s, experts_s];
-            all.iter_mut().zip(sums).for_each(|(all, own)| *all += n * own);
+            all.iter_mut().zip(sums).for_each(|(all, seconds)| *all += n * seconds);
             let (c, e) = (exchange.of(0), experts.of(0));
             let there_and_back = (experts_s + 2.0 * c).max(exchange_s + c + e);
             way_s += n * (attention_s + shared_s.max(there_and_back));
@@ -273,14 +273,14 @@ impl<'p> Known<'p> {
             if best.is_some_and(|(_, found)| bound_s(&layers, &split.cut) / n >= found * NEAR) {
                 continue;
             }
-            let has_shared = layers.iter().any(|(_, own)| own.shared_s > 0.0);
+            let has_shared = layers.iter().any(|(_, times)| times.shared_s > 0.0);
             for turns in Turns::ALL {
                 if turns == Turns::Aass && (!has_shared || scope != Scope::All) {
                     continue;
                 }
                 let split = Split { cut: Cut { turns, ..split.cut }, ..split };
                 let sample_s = seconds(&layers, &split.cut) / n;
-                if best.is_none_or(|(_, own)| sample_s < own) {
+                if best.is_none_or(|(_, found)| sample_s < found) {
                     best = Some((split, sample_s));
                 }
             }

@@ -104,7 +104,7 @@ impl Prices for Model {
     fn experts(&self, _: usize, [attention, experts]: Groups) -> Option<[Line; 2]> {
         let devices = f64::from(experts);
         let share = devices / f64::from(attention + experts);
-        let off = |own: &&(f64, Linear)| (own.0 - share).abs();
+        let off = |entry: &&(f64, Linear)| (entry.0 - share).abs();
         let (_, exchange) = EXCHANGES.iter().min_by(|a, b| off(a).total_cmp(&off(b)))?;
         let products = 3.0 * self.experts / devices;
         let visits = self.per_token / self.experts;

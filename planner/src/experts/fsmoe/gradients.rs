@@ -100,8 +100,8 @@ impl Line<'_> {
         let (states, _) = self.states(Merge::One);
         let mut at = states.last().map_or(0, |last| self.least(last).0);
         let mut ways = Vec::with_capacity(self.slots.len());
-        for ((kind, existing), own) in self.slots.iter().zip(states).rev() {
-            let state = own[at];
+        for ((kind, existing), of_slot) in self.slots.iter().zip(states).rev() {
+            let state = of_slot[at];
             ways.push((self.kinds[*kind][state.way as usize], *existing));
             at = state.from as usize;
         }
@@ -137,23 +137,23 @@ impl Line<'_> {
 
     /// The state of the least seconds with the bytes that it does not hide, and those.
     fn least(&self, states: &[State]) -> (usize, f64) {
-        let seconds = |own: &State| self.value(own) + self.reduce.per_byte_s * self.all as f64;
+        let seconds = |state: &State| self.value(state) + self.reduce.per_byte_s * self.all as f64;
         let each = states.iter().map(seconds).enumerate();
         each.reduce(|a, b| if b.1 < a.1 { b } else { a }).unwrap_or_default()
     }
 
     /// Seconds of a state less those of the bytes that it hides.
-    fn value(&self, own: &State) -> f64 {
-        own.seconds - self.reduce.per_byte_s * own.hidden
+    fn value(&self, state: &State) -> f64 {
+        state.seconds - self.reduce.per_byte_s * state.hidden
     }
 
     /// By slot the states after it, empty where only the last ones are asked for; and those.
     fn states(&self, merge: Merge) -> (Vec<Vec<State>>, Vec<State>) {
         let most = (STATES / self.slots.len().max(1)).clamp(FEWEST, MOST);
         let of_use = |ways: &Vec<Way>| {
-            let each = (0..).zip(ways).map(|(way, own)| {
-                let hidden = own.free.min(self.all as f64);
-                State { hidden, seconds: own.seconds, way, from: 0 }
+            let each = (0..).zip(ways).map(|(way, entry)| {
+                let hidden = entry.free.min(self.all as f64);
+                State { hidden, seconds: entry.seconds, way, from: 0 }
             });
             self.kept(each.collect())
         };
@@ -162,15 +162,15 @@ impl Line<'_> {
         let mut all = Vec::new();
         for (kind, existing) in self.slots {
             let existing = (*existing).min(self.all) as f64;
-            let after = |own: &State, (from, before): (u32, &State)| State {
-                hidden: (before.hidden + own.hidden).min(existing),
-                seconds: before.seconds + own.seconds,
-                way: own.way,
+            let after = |state: &State, (from, before): (u32, &State)| State {
+                hidden: (before.hidden + state.hidden).min(existing),
+                seconds: before.seconds + state.seconds,
+                way: state.way,
                 from,
             };
-            let each = ways[*kind].iter().flat_map(|own| {
+            let each = ways[*kind].iter().flat_map(|state| {
                 let states = (0..).zip(&last);
-                states.map(move |before| after(own, before))
+                states.map(move |before| after(state, before))
             });
             let next = self.kept(each.collect());
             last = merged(next, most, merge);
@@ -187,25 +187,25 @@ impl Line<'_> {
             b.hidden.total_cmp(&a.hidden).then(a.seconds.total_cmp(&b.seconds))
         };
         states.sort_by(order);
-        let mut kept: Vec<State> = Vec::new();
-        for own in states {
-            let is_dearer = |more: &State| own.seconds >= more.seconds;
-            if !kept.last().is_some_and(is_dearer) {
-                kept.push(own);
+        let mut frontier: Vec<State> = Vec::new();
+        for state in states {
+            let is_dearer = |more: &State| state.seconds >= more.seconds;
+            if !frontier.last().is_some_and(is_dearer) {
+                frontier.push(state);
             }
         }
-        kept.reverse();
+        frontier.reverse();
         // Where all bytes can be hidden, the start-up of what follows can be saved, too.
         let is_all_there = self.slots.last().is_some_and(|(_, existing)| *existing >= self.all);
         let saved_s = if is_all_there { self.reduce.start_up_s } else { 0.0 };
         let mut least = f64::INFINITY;
-        kept.retain(|own| {
-            let value = self.value(own);
+        frontier.retain(|state| {
+            let value = self.value(state);
             let is_of_use = value < least + saved_s;
             least = least.min(value);
             is_of_use
         });
-        kept
+        frontier
     }
 }
 
@@ -215,9 +215,9 @@ fn merged(states: Vec<State>, most: usize, merge: Merge) -> Vec<State> {
         return states;
     }
     let each = states.len().div_ceil(most);
-    let one = |own: &[State]| {
+    let one = |chunk: &[State]| {
         // Fewest bytes and seconds stand first, most last.
-        let (first, last) = (own[0], own[own.len() - 1]);
+        let (first, last) = (chunk[0], chunk[chunk.len() - 1]);
         match merge {
             Merge::One => last,
             Merge::Best => State { seconds: first.seconds, ..last },

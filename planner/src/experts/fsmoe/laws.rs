@@ -44,8 +44,8 @@ fn published_layers_take_what_was_derived_by_hand() {
     ];
     let hundredths = |seconds: f64| (seconds * 1e5).round() as i64;
     for (shape, constants, wanted) in rows {
-        let own = layer(shape, constants, 0);
-        for (times, (some, n, least)) in [&own.forward, &own.backward].into_iter().zip(wanted) {
+        let layer = layer(shape, constants, 0);
+        for (times, (some, n, least)) in [&layer.forward, &layer.backward].into_iter().zip(wanted) {
             for (n, wanted) in [1_u32, 2, 4, 8].into_iter().zip(some) {
                 let times = &times[n as usize - 1];
                 let (replayed, closed) = (replayed_s(times, n, 0.0), closed_form_s(times, n, 0.0));
@@ -110,7 +110,7 @@ fn layers_keep_the_rules_of_streams_and_what_is_passed_over_is_no_better() {
         let times: Vec<PartTimes> = (1..=64).map(part).collect();
         let gradients_s = random.random_range(-1.0..3.0_f64).max(0.0);
         let (n, seconds) = best(&times, gradients_s, Score::Replay);
-        let all = (1..).zip(&times).map(|(n, own)| replayed_s(own, n, gradients_s));
+        let all = (1..).zip(&times).map(|(n, part_times)| replayed_s(part_times, n, gradients_s));
         assert!((all.fold(f64::INFINITY, f64::min) / seconds - 1.0).abs() < 1e-12);
         let cell = cell(&times[n as usize - 1], n, gradients_s);
         let timetable = replay(&cell, &Slowdowns::default()).unwrap();
@@ -126,9 +126,9 @@ fn no_order_is_below_what_streams_carry_and_the_papers_is_not_always_the_best() 
     for _ in 0..3000 {
         let (times, n) = (random_times(&mut random, false), random.random_range(2..=4));
         let gradients_s = random.random_range(-1.0..3.0_f64).max(0.0);
-        let own = cell(&times, n, gradients_s);
-        let usual = replay(&own, &Slowdowns::default()).unwrap();
-        let mut other = own.stated(&usual);
+        let cell = cell(&times, n, gradients_s);
+        let usual = replay(&cell, &Slowdowns::default()).unwrap();
+        let mut other = cell.stated(&usual);
         for stream in &mut other.streams {
             let Order::Stated(order) = &mut stream.order else { continue };
             for _ in 0..random.random_range(0..3) {
@@ -152,8 +152,9 @@ fn the_published_grid_differs_between_forward_and_backward_in_hundreds_of_layers
     let each = shapes.iter().step_by(3);
     let n_differ = 3 * each
         .filter(|shape| {
-            let own = layer(shape, &TESTBED_B, 0);
-            best(&own.forward, 0.0, Score::Replay).0 != best(&own.backward, 0.0, Score::Replay).0
+            let layer = layer(shape, &TESTBED_B, 0);
+            best(&layer.forward, 0.0, Score::Replay).0
+                != best(&layer.backward, 0.0, Score::Replay).0
         })
         .count();
     assert!((300..1458).contains(&n_differ), "{n_differ}");
@@ -165,13 +166,13 @@ fn enumerated(line: &Line<'_>, busy: &[Vec<f64>]) -> f64 {
         let Some((kind, existing)) = line.slots.get(slot) else {
             return line.reduce.seconds(line.all - sent);
         };
-        let beside = |own: u64| {
+        let beside = |bytes: u64| {
             let each = line.kinds[*kind].iter().zip(&busy[*kind]);
-            let seconds = each.map(|(way, busy_s)| match own {
+            let seconds = each.map(|(way, busy_s)| match bytes {
                 0 => way.seconds,
-                _ => way.seconds.max(busy_s + line.reduce.seconds(own)),
+                _ => way.seconds.max(busy_s + line.reduce.seconds(bytes)),
             });
-            seconds.fold(f64::INFINITY, f64::min) + walk(line, busy, (slot + 1, sent + own))
+            seconds.fold(f64::INFINITY, f64::min) + walk(line, busy, (slot + 1, sent + bytes))
         };
         (0..=existing - sent).map(beside).fold(f64::INFINITY, f64::min)
     }
@@ -180,15 +181,15 @@ fn enumerated(line: &Line<'_>, busy: &[Vec<f64>]) -> f64 {
 
 /// Seconds of slices.
 fn taken_s(line: &Line<'_>, busy: &[Vec<f64>], slices: &[Slice]) -> f64 {
-    let each = line.slots.iter().zip(slices).map(|((kind, _), own)| {
-        let at = own.parts as usize;
+    let each = line.slots.iter().zip(slices).map(|((kind, _), slice)| {
+        let at = slice.parts as usize;
         let alone_s = line.kinds[*kind][at].seconds;
-        match own.bytes {
+        match slice.bytes {
             0 => alone_s,
             bytes => alone_s.max(busy[*kind][at] + line.reduce.seconds(bytes)),
         }
     });
-    let sent: u64 = slices.iter().map(|own| own.bytes).sum();
+    let sent: u64 = slices.iter().map(|slice| slice.bytes).sum();
     each.sum::<f64>() + line.reduce.seconds(line.all - sent)
 }
 
@@ -209,17 +210,17 @@ fn slices_are_those_of_enumeration_and_so_is_the_bound() {
                     (alone_s, (alone_s - eighths(0, 8)).max(0.0))
                 })
                 .collect();
-            kinds.push((0..).zip(&times).map(|(n, own)| Way::new(n, *own, reduce)).collect());
-            busy.push(times.into_iter().map(|own| own.1).collect::<Vec<f64>>());
+            kinds.push((0..).zip(&times).map(|(n, pair)| Way::new(n, *pair, reduce)).collect());
+            busy.push(times.into_iter().map(|pair| pair.1).collect::<Vec<f64>>());
         }
         let n = random.random_range(1..=4);
         let made: Vec<u64> = (0..n).map(|_| random.random_range(0..5)).collect();
         let mut existing = 0;
         let slots: Vec<(usize, u64)> = made
             .iter()
-            .map(|own| {
+            .map(|bytes| {
                 let before = existing;
-                existing += own;
+                existing += bytes;
                 (random.random_range(0..2), before)
             })
             .collect();
@@ -231,7 +232,7 @@ fn slices_are_those_of_enumeration_and_so_is_the_bound() {
         assert!((-1e-9..=off + 1e-9).contains(&(found_s - least_s)), "{case}: {line:?} {found:?}");
         let bound_s = line.bound_s();
         assert!((-1e-9..=off + 1e-9).contains(&(least_s - bound_s)), "{case}: {line:?} {bound_s}");
-        n_hidden += found.iter().filter(|own| own.bytes > 0).count();
+        n_hidden += found.iter().filter(|slice| slice.bytes > 0).count();
     }
     assert!(n_hidden > 300, "{n_hidden}");
 }
@@ -251,7 +252,7 @@ fn bounds_of_merged_states_hold() {
     let kinds: Vec<Vec<Way>> = (0..6).map(|_| ways(12)).collect();
     let busy: Vec<Vec<f64>> = kinds
         .iter()
-        .map(|ways| ways.iter().map(|own| own.seconds - 1e-5 - own.free * 1e-9).collect())
+        .map(|ways| ways.iter().map(|way| way.seconds - 1e-5 - way.free * 1e-9).collect())
         .collect();
     // Two million states at most, shared out over slots: thousands each, and some dozens.
     for (n, within) in [(600, 0.002), (60_000, 0.05)] {
@@ -265,14 +266,14 @@ fn bounds_of_merged_states_hold() {
 
 /// All parts and slices of the backward passes of a step.
 fn for_each_step(model: &Model, parts: u32, bytes: u64, see: &mut impl FnMut(&[Parts])) {
-    fn walk(own: &mut Vec<Parts>, n: usize, each: &[Parts], see: &mut impl FnMut(&[Parts])) {
-        if own.len() == n {
-            return see(own);
+    fn walk(chosen: &mut Vec<Parts>, n: usize, each: &[Parts], see: &mut impl FnMut(&[Parts])) {
+        if chosen.len() == n {
+            return see(chosen);
         }
         for parts in each {
-            own.push(*parts);
-            walk(own, n, each, see);
-            own.pop();
+            chosen.push(*parts);
+            walk(chosen, n, each, see);
+            chosen.pop();
         }
     }
     let of = |backward| {
@@ -308,10 +309,10 @@ fn no_step_is_below_the_bound_and_none_is_better() {
         let found = cut(&model, Score::Replay);
         let most = if case % 2 == 0 { 4 } else { 2 };
         let mut least_s = f64::INFINITY;
-        for_each_step(&model, 2, most, &mut |own| {
-            if model.verify(own).is_empty() {
-                let seconds = model.seconds(own);
-                assert!(found.bound_s <= seconds + 1e-9, "{case}: {own:?} {seconds} {found:?}");
+        for_each_step(&model, 2, most, &mut |step| {
+            if model.verify(step).is_empty() {
+                let seconds = model.seconds(step);
+                assert!(found.bound_s <= seconds + 1e-9, "{case}: {step:?} {seconds} {found:?}");
                 least_s = least_s.min(seconds);
             }
         });
@@ -360,9 +361,9 @@ fn steps_keep_the_prefix_rule_and_are_above_their_bound() {
         assert_eq!(model.verify(&closed.layers), []);
         assert!(found.seconds <= closed.seconds * (1.0 + 1e-9), "{case}");
         // Nothing beside anything is no better.
-        let apart = found.layers.iter().map(|own| {
+        let apart = found.layers.iter().map(|parts| {
             let (gradient_bytes, others_gradient_bytes) = (0, 0);
-            Parts { gradient_bytes, others_gradient_bytes, ..*own }
+            Parts { gradient_bytes, others_gradient_bytes, ..*parts }
         });
         assert!(found.seconds <= model.seconds(&apart.collect::<Vec<_>>()) * (1.0 + 1e-9));
     }
@@ -372,13 +373,13 @@ fn steps_keep_the_prefix_rule_and_are_above_their_bound() {
 fn each_broken_rule_of_a_step_is_named() {
     let kinds = vec![layer(&GPT2_XL, &TESTBED_B, 10)];
     let model = Model { kinds, layers: vec![0, 0], reduce: published::reduce(&TESTBED_B) };
-    let own = Parts { forward: 2, backward: 3, ..Parts::default() };
-    assert_eq!(model.verify(&[Parts { gradient_bytes: 10, ..own }, own]), []);
-    assert_eq!(model.verify(&[own]), [Violation::OtherLayers { stated: 1, layers: 2 }]);
+    let parts = Parts { forward: 2, backward: 3, ..Parts::default() };
+    assert_eq!(model.verify(&[Parts { gradient_bytes: 10, ..parts }, parts]), []);
+    assert_eq!(model.verify(&[parts]), [Violation::OtherLayers { stated: 1, layers: 2 }]);
     let uncut = Violation::BadParts { layer: 1, parts: 65 };
-    assert_eq!(model.verify(&[own, Parts { forward: 65, ..own }]), [uncut]);
+    assert_eq!(model.verify(&[parts, Parts { forward: 65, ..parts }]), [uncut]);
     let early = |layer, sent, existing| Violation::TooEarly { layer, sent, existing };
-    assert_eq!(model.verify(&[own, Parts { gradient_bytes: 1, ..own }]), [early(1, 1, 0)]);
-    let beyond = Parts { gradient_bytes: 6, others_gradient_bytes: 6, ..own };
-    assert_eq!(model.verify(&[beyond, own]), [early(0, 12, 10)]);
+    assert_eq!(model.verify(&[parts, Parts { gradient_bytes: 1, ..parts }]), [early(1, 1, 0)]);
+    let beyond = Parts { gradient_bytes: 6, others_gradient_bytes: 6, ..parts };
+    assert_eq!(model.verify(&[beyond, parts]), [early(0, 12, 10)]);
 }

@@ -55,10 +55,10 @@ pub enum Score {
 
 impl Score {
     /// Seconds of a layer in so many parts beside so many seconds of gradients.
-    fn seconds(self, own: &PartTimes, n_parts: u32, gradients_s: f64) -> f64 {
+    fn seconds(self, times: &PartTimes, n_parts: u32, gradients_s: f64) -> f64 {
         match self {
-            Self::Replay => replayed_s(own, n_parts, gradients_s),
-            Self::ClosedForm => closed_form_s(own, n_parts, gradients_s),
+            Self::Replay => replayed_s(times, n_parts, gradients_s),
+            Self::ClosedForm => closed_form_s(times, n_parts, gradients_s),
         }
     }
 }
@@ -78,12 +78,12 @@ pub struct Planned {
 #[must_use]
 pub fn best(times: &[PartTimes], gradients_s: f64, score: Score) -> (u32, f64) {
     let mut best = (0, f64::INFINITY);
-    for (n, own) in (1..).zip(times) {
+    for (n, part_times) in (1..).zip(times) {
         // A stream alone takes as long as the best number of parts.
-        if score == Score::Replay && bound_s(own, n, gradients_s) >= best.1 {
+        if score == Score::Replay && bound_s(part_times, n, gradients_s) >= best.1 {
             continue;
         }
-        let seconds = score.seconds(own, n, gradients_s);
+        let seconds = score.seconds(part_times, n, gradients_s);
         if seconds < best.1 {
             best = (n, seconds);
         }
@@ -107,12 +107,12 @@ pub fn cut(model: &Model, score: Score) -> Planned {
         existing = existing.saturating_add(model.kinds[*kind].gradient_bytes);
     }
     let reduce = model.reduce;
-    let chosen = ways(model, |own, n| score.seconds(own, n, 0.0));
+    let chosen = ways(model, |times, n| score.seconds(times, n, 0.0));
     // No order of a layer's pieces is below these.
-    let least = ways(model, |own, n| bound_s(own, n, 0.0));
+    let least = ways(model, |times, n| bound_s(times, n, 0.0));
     let line = |kinds| Line { kinds, slots: &slots, all: existing, reduce };
     let forward: Vec<u32> =
-        model.kinds.iter().map(|own| best(&own.forward, 0.0, score).0).collect();
+        model.kinds.iter().map(|layer| best(&layer.forward, 0.0, score).0).collect();
     let slices = line(&chosen).sliced();
     let of_layer = |(kind, slices): (&usize, &[Slice])| Parts {
         forward: forward[*kind],
@@ -123,9 +123,9 @@ pub fn cut(model: &Model, score: Score) -> Planned {
     let mut layers: Vec<Parts> =
         model.layers.iter().rev().zip(slices.chunks(2)).map(of_layer).collect();
     layers.reverse();
-    let least_s = |own: &Layer| {
-        let each = (1..).zip(&own.forward).map(|(n, own)| bound_s(own, n, 0.0));
-        own.others_s[0] + each.reduce(f64::min).unwrap_or_default()
+    let least_s = |layer: &Layer| {
+        let each = (1..).zip(&layer.forward).map(|(n, times)| bound_s(times, n, 0.0));
+        layer.others_s[0] + each.reduce(f64::min).unwrap_or_default()
     };
     let least_s: Vec<f64> = model.kinds.iter().map(least_s).collect();
     let forward_s: f64 = model.layers.iter().map(|kind| least_s[*kind]).sum();
@@ -139,16 +139,16 @@ pub fn cut(model: &Model, score: Score) -> Planned {
 /// By kind of layer the ways of its two slots: its experts in each number of parts, of so many seconds
 /// alone, and the rest, beside which the link between hosts is idle.
 fn ways(model: &Model, alone_s: impl Fn(&PartTimes, u32) -> f64) -> Vec<Vec<Way>> {
-    let of = |own: &Layer| {
-        let way = |(n, own): (u32, &PartTimes)| {
-            let busy_s = 2.0 * f64::from(n) * own.exchange_s;
-            Way::new(n, (alone_s(own, n), busy_s), model.reduce)
+    let of = |layer: &Layer| {
+        let way = |(n, times): (u32, &PartTimes)| {
+            let busy_s = 2.0 * f64::from(n) * times.exchange_s;
+            Way::new(n, (alone_s(times, n), busy_s), model.reduce)
         };
-        let mut experts: Vec<Way> = (1..).zip(&own.backward).map(way).collect();
+        let mut experts: Vec<Way> = (1..).zip(&layer.backward).map(way).collect();
         if experts.is_empty() {
             experts.push(Way::default());
         }
-        [experts, vec![Way::new(0, (own.others_s[1], 0.0), model.reduce)]]
+        [experts, vec![Way::new(0, (layer.others_s[1], 0.0), model.reduce)]]
     };
     model.kinds.iter().flat_map(of).collect()
 }

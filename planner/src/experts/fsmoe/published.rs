@@ -107,8 +107,8 @@ pub fn grid() -> Vec<Shape> {
                         for products in [2.0, 3.0] {
                             let visits = samples * tokens * visits;
                             let (width, shards) = (wider * hidden, 4.0);
-                            let own = Shape { visits, hidden, width, products, shards };
-                            all.extend([own; 3]);
+                            let shape = Shape { visits, hidden, width, products, shards };
+                            all.extend([shape; 3]);
                         }
                     }
                 }

@@ -73,7 +73,7 @@ pub(super) fn joined(
                 let joined = join(links, &parts, mate);
                 let Entry::Vacant(place) = seen.entry(joined.clone()) else { continue };
                 place.insert(Some((at, parts.clone())));
-                if joined.iter().all(|own| *own == 0) {
+                if joined.iter().all(|part| *part == 0) {
                     return Known::Joins(way(&seen, joined, (&all, rounds)));
                 }
                 next.push(joined);
@@ -107,7 +107,7 @@ fn join(links: &Links, parts: &[u16], mate: &[u32]) -> Vec<u16> {
     for [a, b] in links.matching(mate) {
         let (a, b) = (joined[a as usize], joined[b as usize]);
         let (least, other) = (a.min(b), a.max(b));
-        joined.iter_mut().filter(|own| **own == other).for_each(|own| *own = least);
+        joined.iter_mut().filter(|part| **part == other).for_each(|part| *part = least);
     }
     joined
 }
@@ -119,26 +119,26 @@ fn list(
     all: &mut Vec<Vec<u32>>,
     looks: &mut Looks<'_>,
 ) -> bool {
-    let is_free = |mate: &[u32], own: u32| mate[own as usize] == ALONE;
+    let is_free = |mate: &[u32], node: u32| mate[node as usize] == ALONE;
     let free =
-        |mate: &[u32], own: usize| links.of[own].iter().filter(|b| is_free(mate, **b)).count();
+        |mate: &[u32], node: usize| links.of[node].iter().filter(|b| is_free(mate, **b)).count();
     // The node with the fewest partners left.
-    let open = (0..mate.len()).filter(|own| mate[*own] == ALONE);
-    let Some(own) = open.min_by_key(|own| free(mate, *own)) else {
+    let open = (0..mate.len()).filter(|node| mate[*node] == ALONE);
+    let Some(node) = open.min_by_key(|node| free(mate, *node)) else {
         all.push(mate.clone());
         return all.len() <= MATCHINGS;
     };
     let n_links = links.of.iter().map(Vec::len).sum::<usize>() as u64;
-    for &other in &links.of[own] {
+    for &other in &links.of[node] {
         if !is_free(mate, other) {
             continue;
         }
         if looks.are_over(n_links) {
             return false;
         }
-        (mate[own], mate[other as usize]) = (other, own as u32);
+        (mate[node], mate[other as usize]) = (other, node as u32);
         let is_listed = list(links, mate, all, looks);
-        (mate[own], mate[other as usize]) = (ALONE, ALONE);
+        (mate[node], mate[other as usize]) = (ALONE, ALONE);
         if !is_listed {
             return false;
         }

@@ -26,21 +26,21 @@ impl Links {
 
     /// All pairs of two nodes.
     pub(super) fn pairs(&self) -> Vec<[u32; 2]> {
-        let own = |(a, of): (u32, &Vec<u32>)| -> Vec<[u32; 2]> {
+        let of_node = |(a, of): (u32, &Vec<u32>)| -> Vec<[u32; 2]> {
             of.iter().filter(|b| **b > a).map(|b| [a, *b]).collect()
         };
-        let all = (0..).zip(&self.of).flat_map(own);
-        all.filter(|own| self.is_of_nodes(*own)).collect()
+        let all = (0..).zip(&self.of).flat_map(of_node);
+        all.filter(|pair| self.is_of_nodes(*pair)).collect()
     }
 
     fn is_of_nodes(&self, pair: [u32; 2]) -> bool {
-        pair.iter().all(|own| (*own as usize) < self.n_nodes)
+        pair.iter().all(|node| (*node as usize) < self.n_nodes)
     }
 
     /// The pairs of partners.
     pub(super) fn matching(&self, mate: &[u32]) -> Matching {
-        let own = (0..).zip(mate.iter().copied()).filter(|(a, b)| a < b).map(|(a, b)| [a, b]);
-        own.filter(|own| self.is_of_nodes(*own)).collect()
+        let pairs = (0..).zip(mate.iter().copied()).filter(|(a, b)| a < b).map(|(a, b)| [a, b]);
+        pairs.filter(|pair| self.is_of_nodes(*pair)).collect()
     }
 
     /// A perfect matching that takes pairs in an order where it can; else how far one gets.
@@ -59,24 +59,24 @@ impl Links {
     }
 
     /// A perfect matching with a pair, near to one without it; pairs of nodes that are held stay.
-    pub(super) fn with(&self, mate: &[u32], held: &[bool], [a, b]: [u32; 2]) -> Option<Vec<u32>> {
+    pub(super) fn with(&self, mate: &[u32], fixed: &[bool], [a, b]: [u32; 2]) -> Option<Vec<u32>> {
         let (left, right) = (mate[a as usize], mate[b as usize]);
         if left == b {
             return Some(mate.to_vec());
         }
-        if held[a as usize] || held[b as usize] {
+        if fixed[a as usize] || fixed[b as usize] {
             return None;
         }
-        let (mut mate, mut held) = (mate.to_vec(), held.to_vec());
+        let (mut mate, mut fixed) = (mate.to_vec(), fixed.to_vec());
         (mate[a as usize], mate[b as usize]) = (b, a);
-        (held[a as usize], held[b as usize]) = (true, true);
+        (fixed[a as usize], fixed[b as usize]) = (true, true);
         (mate[left as usize], mate[right as usize]) = (ALONE, ALONE);
-        augment(self, &mut mate, &held, left).then_some(mate)
+        augment(self, &mut mate, &fixed, left).then_some(mate)
     }
 }
 
 /// Matches one more node, along the shortest path from it to another one without a partner.
-fn augment(links: &Links, mate: &mut [u32], held: &[bool], root: u32) -> bool {
+fn augment(links: &Links, mate: &mut [u32], fixed: &[bool], root: u32) -> bool {
     let n = mate.len();
     let mut tree = Tree {
         mate,
@@ -88,9 +88,9 @@ fn augment(links: &Links, mate: &mut [u32], held: &[bool], root: u32) -> bool {
     tree.is_outer[root as usize] = true;
     while let Some(from) = tree.queue.pop_front() {
         for &to in &links.of[from as usize] {
-            let (own, other) = (tree.base[from as usize], tree.base[to as usize]);
-            let is_held = held.get(to as usize) == Some(&true);
-            if is_held || own == other || tree.mate[from as usize] == to {
+            let (base, other) = (tree.base[from as usize], tree.base[to as usize]);
+            let is_held = fixed.get(to as usize) == Some(&true);
+            if is_held || base == other || tree.mate[from as usize] == to {
                 continue;
             }
             let partner = tree.mate[to as usize];
@@ -124,15 +124,15 @@ impl Tree<'_> {
     /// Where the ways of two nodes to the root meet.
     fn meeting(&self, a: u32, b: u32) -> u32 {
         let mut is_passed = vec![false; self.base.len()];
-        let mut own = a;
+        let mut node = a;
         loop {
-            own = self.base[own as usize];
-            is_passed[own as usize] = true;
-            let partner = self.mate[own as usize];
+            node = self.base[node as usize];
+            is_passed[node as usize] = true;
+            let partner = self.mate[node as usize];
             if partner == ALONE {
                 break;
             }
-            own = self.parent[partner as usize];
+            node = self.parent[partner as usize];
         }
         let mut other = b;
         loop {
@@ -149,14 +149,14 @@ impl Tree<'_> {
         let meeting = self.meeting(a, b);
         let mut is_in = vec![false; self.base.len()];
         for (from, to) in [(a, b), (b, a)] {
-            let (mut own, mut child) = (from, to);
-            while self.base[own as usize] != meeting {
-                let partner = self.mate[own as usize];
-                is_in[self.base[own as usize] as usize] = true;
+            let (mut node, mut child) = (from, to);
+            while self.base[node as usize] != meeting {
+                let partner = self.mate[node as usize];
+                is_in[self.base[node as usize] as usize] = true;
                 is_in[self.base[partner as usize] as usize] = true;
-                self.parent[own as usize] = child;
+                self.parent[node as usize] = child;
                 child = partner;
-                own = self.parent[partner as usize];
+                node = self.parent[partner as usize];
             }
         }
         for at in 0..self.base.len() {
@@ -191,9 +191,9 @@ mod tests {
     /// Whether some perfect matching exists, by trying all partners of the first node.
     fn exists(links: &Links, left: &[u32]) -> bool {
         let Some((first, rest)) = left.split_first() else { return true };
-        let tried = |own: &u32| {
-            let others: Vec<u32> = rest.iter().copied().filter(|other| other != own).collect();
-            links.of[*first as usize].contains(own) && exists(links, &others)
+        let tried = |partner: &u32| {
+            let others: Vec<u32> = rest.iter().copied().filter(|other| other != partner).collect();
+            links.of[*first as usize].contains(partner) && exists(links, &others)
         };
         rest.iter().any(tried)
     }
@@ -214,17 +214,19 @@ mod tests {
             assert_eq!(found.is_ok(), exists(&links, &all));
             let Ok(mate) = found else { continue };
             n_found += 1;
-            let held = vec![false; mate.len()];
+            let fixed = vec![false; mate.len()];
             for pair in links.pairs() {
                 let rest: Vec<u32> =
-                    all.iter().copied().filter(|own| !pair.contains(own)).collect();
-                let with = links.with(&mate, &held, pair);
+                    all.iter().copied().filter(|node| !pair.contains(node)).collect();
+                let with = links.with(&mate, &fixed, pair);
                 assert_eq!(with.is_some(), exists(&links, &rest));
                 let Some(with) = with else { continue };
                 n_forced += usize::from(with != mate);
                 assert_eq!(with[pair[0] as usize], pair[1]);
-                for (own, other) in (0..).zip(&with) {
-                    assert!(links.of[own as usize].contains(other) && with[*other as usize] == own);
+                for (node, other) in (0..).zip(&with) {
+                    assert!(
+                        links.of[node as usize].contains(other) && with[*other as usize] == node
+                    );
                 }
             }
         }

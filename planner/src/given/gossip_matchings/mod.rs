@@ -75,8 +75,8 @@ pub fn chance(instance: &AveragingInstance) -> Option<f64> {
     let mut sum = 0.0;
     for _ in 0..DRAWN {
         order.shuffle(&mut draw);
-        let mut rates = order.chunks_exact(2).map(|own| rate(instance, own[0], own[1]));
-        sum += rates.try_fold(f64::INFINITY, |least, own| Some(least.min(own?)))?;
+        let mut rates = order.chunks_exact(2).map(|pair| rate(instance, pair[0], pair[1]));
+        sum += rates.try_fold(f64::INFINITY, |least, rate| Some(least.min(rate?)))?;
     }
     Some(sum / DRAWN as f64)
 }
@@ -107,7 +107,7 @@ impl Pairs {
     /// The links of the shortest times up to one.
     fn links(&self, at: usize) -> Links {
         let (n, most) = (self.n_nodes, self.times.get(at).copied());
-        Links::new(n, &|a, b| self.of[a * n + b].is_some_and(|own| Some(own) <= most))
+        Links::new(n, &|a, b| self.of[a * n + b].is_some_and(|time| Some(time) <= most))
     }
 
     /// Position of the time of the fastest round, whatever it joins.
@@ -143,7 +143,8 @@ impl<'s> Search<'s> {
 
     fn solve(mut self) -> Result<(), Diagnostic> {
         let last = self.pairs.times.len().saturating_sub(1);
-        let is_joined = |at: usize| joinable(&self.pairs.links(at)).is_ok_and(|own| own.len() == 1);
+        let is_joined =
+            |at: usize| joinable(&self.pairs.links(at)).is_ok_and(|parts| parts.len() == 1);
         if !is_joined(last) {
             return Err(self.never());
         }
@@ -170,7 +171,7 @@ impl<'s> Search<'s> {
     fn near(&mut self, first: usize, last: usize) -> Result<usize, Diagnostic> {
         let (mut failed, mut step) = (None, 1);
         let mut found = loop {
-            let at = failed.map_or(first, |own: usize| (own + step).min(last));
+            let at = failed.map_or(first, |before: usize| (before + step).min(last));
             if self.offer(at)? {
                 break at;
             }
@@ -180,7 +181,7 @@ impl<'s> Search<'s> {
             step *= if failed.is_some() { 2 } else { 1 };
             failed = Some(at);
         };
-        while let Some(below) = failed.filter(|own| found - own > 1 && !self.run.is_over()) {
+        while let Some(below) = failed.filter(|below| found - below > 1 && !self.run.is_over()) {
             let middle = below + (found - below) / 2;
             if self.offer(middle)? { found = middle } else { failed = Some(middle) }
         }
@@ -192,7 +193,8 @@ impl<'s> Search<'s> {
         let links = self.pairs.links(at);
         let run = self.run;
         let found = drawn(&links, self.rounds, &mut self.draw, &|n| run.spend(n));
-        let one_by_one = || one_by_one(&links, self.rounds).filter(|own| own.len() == self.rounds);
+        let one_by_one =
+            || one_by_one(&links, self.rounds).filter(|rounds| rounds.len() == self.rounds);
         match found.or_else(one_by_one) {
             None => Ok(false),
             Some(mut found) => {
@@ -217,7 +219,7 @@ impl<'s> Search<'s> {
     }
 
     fn told(&self, links: &Links, found: &Rounds) -> Result<(), Diagnostic> {
-        let rounds = found.iter().map(|own| links.matching(own)).collect();
+        let rounds = found.iter().map(|mate| links.matching(mate)).collect();
         self.run.offer(Solution::Rounds(rounds)).map(|_| ())
     }
 
@@ -247,8 +249,8 @@ impl<'s> Search<'s> {
 
     /// Why no number of rounds joins all nodes.
     fn never(&self) -> Diagnostic {
-        let names = |own: &[usize]| -> Vec<String> {
-            own.iter().filter_map(|at| self.instance.nodes.get(*at).cloned()).collect()
+        let names = |nodes: &[usize]| -> Vec<String> {
+            nodes.iter().filter_map(|at| self.instance.nodes.get(*at).cloned()).collect()
         };
         let refused = |code, message: &str| Diagnostic::error(Blame::Infeasible, code, message);
         match joinable(&self.pairs.links(self.pairs.times.len().saturating_sub(1))) {
@@ -261,7 +263,7 @@ impl<'s> Search<'s> {
             Ok(parts) => {
                 let message =
                     "no rounds join all nodes: links between parts are in no matching of all";
-                let parts: Vec<String> = parts.iter().map(|own| names(own).join(" ")).collect();
+                let parts: Vec<String> = parts.iter().map(|part| names(part).join(" ")).collect();
                 refused("not-joined", message)
                     .fact("parts", parts)
                     .hint("add links between these parts, or average each of them apart")
@@ -278,12 +280,12 @@ impl<'s> Search<'s> {
     /// Why so many rounds do not, and how many do.
     fn too_short(&mut self, last: usize, blame: Blame) -> Diagnostic {
         let links = self.pairs.links(last);
-        let long = one_by_one(&links, self.rounds).map(|own| own.len());
+        let long = one_by_one(&links, self.rounds).map(|rounds| rounds.len());
         let mut longer = self.rounds + 1..=self.rounds + LONGER;
         let (draw, run) = (&mut self.draw, self.run);
-        let some = |own: &usize| {
-            long.is_some_and(|long| *own >= long)
-                || drawn(&links, *own, draw, &|n| run.spend(n)).is_some()
+        let some = |n_rounds: &usize| {
+            long.is_some_and(|long| *n_rounds >= long)
+                || drawn(&links, *n_rounds, draw, &|n| run.spend(n)).is_some()
         };
         let enough = longer.find(some).or(long);
         let message = match blame {
@@ -306,10 +308,10 @@ impl<'s> Search<'s> {
 /// Nodes without a partner, where there is no perfect matching.
 fn joinable(links: &Links) -> Result<Vec<Vec<usize>>, Vec<usize>> {
     let mate = links.perfect(&links.pairs()).map_err(|mate| {
-        (0..links.n_nodes).filter(|own| mate[*own] == matching::ALONE).collect::<Vec<_>>()
+        (0..links.n_nodes).filter(|node| mate[*node] == matching::ALONE).collect::<Vec<_>>()
     })?;
     let mut joined = UnionFind::<usize>::new(links.n_nodes);
-    let held = vec![false; mate.len()];
+    let fixed = vec![false; mate.len()];
     let join = |joined: &mut UnionFind<usize>, mate: &[u32]| {
         for [a, b] in links.matching(mate) {
             joined.union(a as usize, b as usize);
@@ -318,7 +320,7 @@ fn joinable(links: &Links) -> Result<Vec<Vec<usize>>, Vec<usize>> {
     join(&mut joined, &mate);
     for pair in links.pairs() {
         if !joined.equiv(pair[0] as usize, pair[1] as usize)
-            && let Some(mate) = links.with(&mate, &held, pair)
+            && let Some(mate) = links.with(&mate, &fixed, pair)
         {
             join(&mut joined, &mate);
         }
@@ -329,8 +331,8 @@ fn joinable(links: &Links) -> Result<Vec<Vec<usize>>, Vec<usize>> {
 fn parts(joined: &UnionFind<usize>) -> Vec<Vec<usize>> {
     let mut parts: std::collections::BTreeMap<usize, Vec<usize>> =
         std::collections::BTreeMap::new();
-    for (at, own) in joined.clone().into_labeling().into_iter().enumerate() {
-        parts.entry(own).or_default().push(at);
+    for (at, label) in joined.clone().into_labeling().into_iter().enumerate() {
+        parts.entry(label).or_default().push(at);
     }
     parts.into_values().collect()
 }
@@ -338,7 +340,7 @@ fn parts(joined: &UnionFind<usize>) -> Vec<Vec<usize>> {
 /// What rounds join.
 fn union(links: &Links, rounds: &[Vec<u32>]) -> UnionFind<usize> {
     let mut joined = UnionFind::new(links.n_nodes);
-    for [a, b] in rounds.iter().flat_map(|own| links.matching(own)) {
+    for [a, b] in rounds.iter().flat_map(|mate| links.matching(mate)) {
         joined.union(a as usize, b as usize);
     }
     joined
@@ -355,9 +357,9 @@ fn drawn(
     let mut rounds = built(links, n_rounds, (&mut order, draw), stop)?;
     let mut joined = union(links, &rounds);
     let mut n_parts = parts(&joined).len();
-    let held = vec![false; links.of.len()];
+    let fixed = vec![false; links.of.len()];
     for _ in 0..FORCED * links.n_nodes {
-        let is_between = |own: &&[u32; 2]| !joined.equiv(own[0] as usize, own[1] as usize);
+        let is_between = |pair: &&[u32; 2]| !joined.equiv(pair[0] as usize, pair[1] as usize);
         if n_parts == 1 {
             return Some(rounds);
         }
@@ -367,7 +369,7 @@ fn drawn(
         }
         let pair = *between[draw.random_range(0..between.len())];
         let at = draw.random_range(0..rounds.len());
-        let Some(mate) = links.with(&rounds[at], &held, pair) else { continue };
+        let Some(mate) = links.with(&rounds[at], &fixed, pair) else { continue };
         let before = std::mem::replace(&mut rounds[at], mate);
         let now = union(links, &rounds);
         let n_now = parts(&now).len();
@@ -385,12 +387,12 @@ fn drawn(
 fn one_by_one(links: &Links, least: usize) -> Option<Rounds> {
     let order = links.pairs();
     let first = links.perfect(&order).ok()?;
-    let held = vec![false; first.len()];
+    let fixed = vec![false; first.len()];
     let mut rounds = vec![first.clone()];
     let mut joined = union(links, &rounds);
     for pair in order {
         if !joined.equiv(pair[0] as usize, pair[1] as usize)
-            && let Some(mate) = links.with(&first, &held, pair)
+            && let Some(mate) = links.with(&first, &fixed, pair)
         {
             for [a, b] in links.matching(&mate) {
                 joined.union(a as usize, b as usize);
@@ -419,26 +421,26 @@ fn built(
     for _ in 0..n_rounds {
         order.shuffle(draw);
         let mut mate = match whole {
-            Some(own) => own,
+            Some(mate) => mate,
             None => links.perfect(order).ok()?,
         };
-        let (mut held, mut n_held) = (vec![false; n], 0);
+        let (mut fixed, mut n_held) = (vec![false; n], 0);
         for is_fresh in [false, true] {
             for pair in order.iter() {
-                let [a, b] = pair.map(|own| own as usize);
+                let [a, b] = pair.map(|node| node as usize);
                 let is_wanted = match is_fresh {
                     true => !is_taken[a * n + b],
                     false => !joined.equiv(a, b),
                 };
-                if n_held + 2 > n || !is_wanted || held[a] || held[b] {
+                if n_held + 2 > n || !is_wanted || fixed[a] || fixed[b] {
                     continue;
                 }
                 if stop(1) {
                     return None;
                 }
-                if let Some(own) = links.with(&mate, &held, *pair) {
-                    mate = own;
-                    (held[a], held[b]) = (true, true);
+                if let Some(changed) = links.with(&mate, &fixed, *pair) {
+                    mate = changed;
+                    (fixed[a], fixed[b]) = (true, true);
                     n_held += 2;
                     joined.union(a, b);
                 }

@@ -36,14 +36,14 @@ impl Lattice {
             let mut found: HashMap<Vec<u64>, u32> = HashMap::new();
             let next_start = layer.end;
             for ideal in layer {
-                let own = lattice.set(ideal).to_vec();
+                let set = lattice.set(ideal).to_vec();
                 for class in 0..n_classes {
                     let bit = 1u64 << (class % 64);
                     let misses = |(need, has): (&u64, &u64)| need & !has != 0;
-                    if own[class / 64] & bit != 0 || producers[class].iter().zip(&own).any(misses) {
+                    if set[class / 64] & bit != 0 || producers[class].iter().zip(&set).any(misses) {
                         continue;
                     }
-                    let mut next = own.clone();
+                    let mut next = set.clone();
                     next[class / 64] |= bit;
                     let number = (next_start + found.len()) as u32;
                     let number = *found.entry(next).or_insert_with_key(|next| {

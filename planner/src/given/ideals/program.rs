@@ -137,8 +137,8 @@ impl Program<'_> {
     fn alive(&self, ideal: usize, alive: &mut Vec<(usize, usize, u64)>) {
         alive.clear();
         let n_ideals = self.lattice.n_ideals();
-        let (all, own) = (self.pieces.sums[n_ideals - 1], self.pieces.sums[ideal]);
-        let left = (all.accelerator - own.accelerator) as f64;
+        let (all, done) = (self.pieces.sums[n_ideals - 1], self.pieces.sums[ideal]);
+        let left = (all.accelerator - done.accelerator) as f64;
         let upper = self.upper as f64;
         for used in 0..=self.n_accelerators {
             for cores in 0..=self.n_cpus {

@@ -65,14 +65,14 @@ impl Frame {
         }
         let mut lowered = Vec::new();
         for subset in subsets {
-            let mut held = vec![0_usize; size.len()];
+            let mut counts = vec![0_usize; size.len()];
             for class in subset {
-                held[self.group_of[*class as usize] as usize] += 1;
+                counts[self.group_of[*class as usize] as usize] += 1;
             }
-            if held.iter().zip(&size).any(|(held, size)| *held != 0 && held != size) {
+            if counts.iter().zip(&size).any(|(count, size)| *count != 0 && count != size) {
                 continue;
             }
-            let inside: Vec<bool> = held.iter().map(|held| *held > 0).collect();
+            let inside: Vec<bool> = counts.iter().map(|count| *count > 0).collect();
             let load = self.model.load(&inside);
             if load <= limit {
                 let classes = (0..inside.len()).filter(|v| inside[*v]).map(|v| v as u32).collect();

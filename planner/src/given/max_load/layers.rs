@@ -198,7 +198,7 @@ impl Layers {
         for layer in self.layers.iter_mut().rev() {
             let mut number = vec![NONE; layer.steps.len()];
             let mut to_go = Vec::new();
-            let mut kept = Vec::new();
+            let mut pruned = Vec::new();
             for (state, steps) in layer.steps.iter().enumerate() {
                 let mut steps = *steps;
                 let mut least = f64::INFINITY;
@@ -214,13 +214,13 @@ impl Layers {
                     }
                 }
                 if least.is_finite() {
-                    number[state] = kept.len() as u32;
-                    kept.push(steps);
+                    number[state] = pruned.len() as u32;
+                    pruned.push(steps);
                     to_go.push(least);
                 }
             }
-            self.n_states += kept.len();
-            layer.steps = kept;
+            self.n_states += pruned.len();
+            layer.steps = pruned;
             layer.to_go = to_go;
             next_to_go.clone_from(&layer.to_go);
             next_number = number;

@@ -173,15 +173,15 @@ impl<'a> Parting<'a> {
     ) -> (Open, HashMap<Known, Vec<Label>>) {
         let model = self.model;
         let k = model.n_accelerators;
-        let own = &model.nets_of[class as usize];
+        let nets = &model.nets_of[class as usize];
         // Nets with the members that are still to come.
         let mut all: Open = open.to_vec();
         all.extend(
-            own.iter()
+            nets.iter()
                 .filter(|net| open.iter().all(|(other, _)| other != *net))
                 .map(|net| (*net, self.nets[net].n_inside)),
         );
-        let is_own: Vec<bool> = all.iter().map(|(net, _)| own.contains(net)).collect();
+        let is_own: Vec<bool> = all.iter().map(|(net, _)| nets.contains(net)).collect();
         for (entry, is_own) in all.iter_mut().zip(&is_own) {
             entry.1 -= usize::from(*is_own);
         }
@@ -249,8 +249,8 @@ impl<'a> Parting<'a> {
         let new = Label { loads, bytes, parent: 2 * number + side as u32 };
         let Some(entry) = cells.get_mut(cell) else { return };
         let key = |label: &Label| (label.loads[1], label.loads[0]);
-        let (old, own) = (key(entry), key(&new));
-        if own.0 < old.0 || (own.0 == old.0 && own.1 < old.1) {
+        let (old, new_key) = (key(entry), key(&new));
+        if new_key.0 < old.0 || (new_key.0 == old.0 && new_key.1 < old.1) {
             *entry = new;
         }
     }

@@ -130,9 +130,9 @@ impl<'a> Ground<'a> {
             return;
         }
         let bytes = column.iter().zip(&self.graph.bytes);
-        let held = bytes
+        let entries = bytes
             .filter_map(|(places, bytes)| Some((places[place]?, *bytes as f64 / memory as f64)));
-        program.at_most(1.0, held);
+        program.at_most(1.0, entries);
     }
 
     /// Of equal devices, the one with the least rank on it comes first.
@@ -149,10 +149,10 @@ impl<'a> Ground<'a> {
         }
         for device in 1..n_devices {
             for (at, class) in by_rank.iter().enumerate() {
-                let Some(own) = column[*class][first + device] else { continue };
+                let Some(entry) = column[*class][first + device] else { continue };
                 let before = by_rank[..at].iter().filter_map(|c| column[*c][first + device - 1]);
                 let mut entries: Vec<(u32, f64)> = before.map(|c| (c, -1.0)).collect();
-                entries.push((own, 1.0));
+                entries.push((entry, 1.0));
                 program.at_most(0.0, entries);
             }
         }
@@ -227,8 +227,9 @@ impl Form {
         });
         let places: Vec<usize> = places.collect();
         match self.places {
-            Places::Devices(own) => {
-                let shift = |place: usize| if place < own { 0 } else { self.n_accelerators - own };
+            Places::Devices(n_used) => {
+                let shift =
+                    |place: usize| if place < n_used { 0 } else { self.n_accelerators - n_used };
                 places.iter().map(|place| (place + shift(*place)) as u32).collect()
             }
             Places::Positions => self.number(&places),
@@ -239,7 +240,7 @@ impl Form {
     #[must_use]
     pub(super) fn is_accelerator(&self, place: usize) -> bool {
         match self.places {
-            Places::Devices(own) => place < own,
+            Places::Devices(n_used) => place < n_used,
             Places::Positions => place.is_multiple_of(2),
         }
     }

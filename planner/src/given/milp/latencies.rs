@@ -77,14 +77,14 @@ fn run_block(
     let mut length = work(ground, block, column, times.unit_ns, &ground.accelerator);
     let mut pairs = instance.edges.iter().peekable();
     while let Some(&(from, _)) = pairs.peek() {
-        let own = class_of[*from as usize];
+        let producer = class_of[*from as usize];
         let mut readers: Vec<u32> = Vec::new();
         while let Some((_, to)) = pairs.next_if(|edge| edge.0 == *from) {
             readers.push(class_of[*to as usize]);
         }
         readers.sort_unstable();
         readers.dedup();
-        readers.retain(|class| *class != own);
+        readers.retain(|class| *class != producer);
         let transfer = instance.nodes[*from as usize].transfer.as_f64() / times.unit_ns;
         let (inside, done) = (at(*from), times.done[*from as usize]);
         let readers: Vec<Option<u32>> =
@@ -92,8 +92,8 @@ fn run_block(
         if readers.iter().any(Option::is_some) {
             let enters = program.share();
             for reader in readers.iter().flatten() {
-                let own = inside.map(|inside| (inside, 1.0));
-                program.at_least(0.0, [(enters, 1.0), (*reader, -1.0)].into_iter().chain(own));
+                let entry = inside.map(|inside| (inside, 1.0));
+                program.at_least(0.0, [(enters, 1.0), (*reader, -1.0)].into_iter().chain(entry));
             }
             length.push((enters, transfer));
             program.at_least(-1.0, [(times.start[block], 1.0), (done, -1.0), (enters, -1.0)]);

@@ -184,12 +184,14 @@ impl Task for Splits<'_> {
         let memory = u128::from(self.ground.instance.accelerator_memory.get());
         let n_places = form.column.first().map_or(0, Vec::len);
         let places: Vec<usize> = (0..n_places).filter(|at| form.is_accelerator(*at)).collect();
-        let held = (0..self.ground.instance.n_accelerators as u32)
+        let by_device = (0..self.ground.instance.n_accelerators as u32)
             .map(|device| (0..plan.len()).filter(|c| plan[*c] == device).collect());
-        held.filter(|held: &Vec<usize>| {
-            held.iter().map(|c| u128::from(self.ground.graph.bytes[*c])).sum::<u128>() > memory
-        })
-        .map(|held| (held, places.clone()))
-        .collect()
+        by_device
+            .filter(|classes: &Vec<usize>| {
+                classes.iter().map(|c| u128::from(self.ground.graph.bytes[*c])).sum::<u128>()
+                    > memory
+            })
+            .map(|classes| (classes, places.clone()))
+            .collect()
     }
 }

@@ -78,8 +78,8 @@ fn kinds(ground: &Ground, program: &mut Program, column: &[Vec<Option<u32>>], n_
             .flat_map(|places| both(places, position - 1).map(|column| (column, -1.0)))
             .collect();
         for places in column {
-            let own = both(places, position).map(|column| (column, 1.0));
-            program.at_most(0.0, own.chain(before.iter().copied()));
+            let entries = both(places, position).map(|column| (column, 1.0));
+            program.at_most(0.0, entries.chain(before.iter().copied()));
         }
     }
 }

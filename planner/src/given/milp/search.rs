@@ -72,11 +72,11 @@ impl<T: Task> Search<'_, T> {
         let Some(columns) = &run.columns else { return false };
         let plan = form.decode(columns);
         let found = self.task.too_much(form, &plan);
-        for (held, places) in &found {
+        for (classes, places) in &found {
             for place in places {
-                let entries = held.iter().filter_map(|c| form.column[*c][*place]);
+                let entries = classes.iter().filter_map(|c| form.column[*c][*place]);
                 let entries: Vec<(u32, f64)> = entries.map(|column| (column, 1.0)).collect();
-                form.program.at_most(held.len() as f64 - 1.0, entries);
+                form.program.at_most(classes.len() as f64 - 1.0, entries);
             }
         }
         !found.is_empty() && !watch.is_over()

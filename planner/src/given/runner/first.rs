@@ -112,19 +112,19 @@ fn pieces(
 ) -> Vec<u32> {
     let total: u128 = order.iter().map(|node| u128::from(work(*node))).sum();
     let n = n_devices as u128;
-    let (mut done, mut held, mut device) = (0_u128, 0_u64, 0_usize);
+    let (mut done, mut used, mut device) = (0_u128, 0_u64, 0_usize);
     let mut devices = vec![0; order.len()];
     for &node in order {
-        let is_full = held.saturating_add(bytes(node)) > memory;
+        let is_full = used.saturating_add(bytes(node)) > memory;
         // The middle of the node decides whose share it is.
         let has_share = 2 * done + u128::from(work(node)) >= 2 * (device as u128 + 1) * total / n;
-        if device + 1 < n_devices && (held > 0 || done > 0) && (is_full || has_share) {
+        if device + 1 < n_devices && (used > 0 || done > 0) && (is_full || has_share) {
             device += 1;
-            held = 0;
+            used = 0;
         }
         devices[node] = device as u32;
         done += u128::from(work(node));
-        held = held.saturating_add(bytes(node));
+        used = used.saturating_add(bytes(node));
     }
     devices
 }

@@ -223,8 +223,8 @@ pub fn solve_observed(
     observe: &mut dyn FnMut(&Event<Instance>),
 ) -> Result<Answer, Diagnostic> {
     let used = used(&instance, goal, (algorithm, request.rows))?;
-    let (name, own) = (used.entry.name, request.clone());
-    let work = move |line| Run::new(&instance, goal, &own, line).solve(&used);
+    let (name, copy) = (used.entry.name, request.clone());
+    let work = move |line| Run::new(&instance, goal, &copy, line).solve(&used);
     let (heard, ended) = Heard::from(watch, &request.limits, work, observe);
     Ok(answer(heard, ended.done().transpose()?, name))
 }
@@ -252,14 +252,14 @@ fn used(
 }
 
 /// What was found, with what the row ended with; `None` where it was left alone.
-fn answer(heard: Heard<Instance>, closed: Option<Closed>, asked: &str) -> Answer {
+fn answer(heard: Heard<Instance>, closed: Option<Closed>, requested: &str) -> Answer {
     let closed = closed.unwrap_or_default();
     let is_proved = closed.is_closed || heard.is_optimal();
     let stop = match heard.stop {
         _ if is_proved && heard.best.is_some() => StopReason::ProvedOptimal,
         stop => stop.unwrap_or(StopReason::Finished),
     };
-    let algorithm = heard.best.as_ref().map_or(asked, |best| &best.algorithm).to_owned();
+    let algorithm = heard.best.as_ref().map_or(requested, |best| &best.algorithm).to_owned();
     Answer {
         best: heard.best.map(|best| (best.value, Arc::unwrap_or_clone(best.solution))),
         bound: heard.bound,

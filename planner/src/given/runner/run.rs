@@ -252,11 +252,11 @@ impl<'a> Run<'a> {
         if self.n_attempts.get() == n_before {
             self.n_attempts.set(n_before + 1);
             let best = self.best.borrow();
-            let own = best.as_ref().filter(|_| self.found_by.get() == name);
+            let found = best.as_ref().filter(|_| self.found_by.get() == name);
             let none = || NoPlan::not_found(Reason::Budget, "no-plan", "nothing better was found");
             self.line.attempted(Attempt {
                 algorithm: name.to_owned(),
-                result: own.map(|(value, _)| *value).ok_or_else(none),
+                result: found.map(|(value, _)| *value).ok_or_else(none),
                 elapsed: started.elapsed(),
                 steps: Vec::new(),
             });
@@ -275,11 +275,11 @@ pub fn simple_bound(instance: &Instance, goal: Goal, n_devices: usize) -> Bound 
         (Instance::Gradients(instance), Judge::Buckets { bound, .. }) => bound(instance),
         (Instance::Tasks(instance), Judge::Tasks { bound, .. }) => bound(instance),
         (
-            Instance::Averaging(own),
+            Instance::Averaging(instance),
             Judge::Rounds { bound, .. }
             | Judge::Uploads { bound, .. }
             | Judge::Synchronisation { bound, .. },
-        ) => bound(own),
+        ) => bound(instance),
         _ => Nanos::ZERO,
     };
     let method = match goal {
@@ -322,17 +322,21 @@ pub fn judge(
         (Instance::Tasks(instance), Judge::Tasks { evaluate, .. }, Solution::Devices(found)) => {
             evaluate(instance, found)
         }
-        (Instance::Averaging(own), Judge::Rounds { evaluate, .. }, Solution::Rounds(found)) => {
-            evaluate(own, found)
-        }
-        (Instance::Averaging(own), Judge::Uploads { evaluate, .. }, Solution::Uploads(found)) => {
-            evaluate(own, found)
-        }
         (
-            Instance::Averaging(own),
+            Instance::Averaging(instance),
+            Judge::Rounds { evaluate, .. },
+            Solution::Rounds(found),
+        ) => evaluate(instance, found),
+        (
+            Instance::Averaging(instance),
+            Judge::Uploads { evaluate, .. },
+            Solution::Uploads(found),
+        ) => evaluate(instance, found),
+        (
+            Instance::Averaging(instance),
             Judge::Synchronisation { evaluate, .. },
             Solution::Synchronisation(found),
-        ) => evaluate(own, found),
+        ) => evaluate(instance, found),
         _ => {
             let message = "an objective, an instance and a solution of different forms";
             Err(Diagnostic::error(Blame::Internal, "internal", message))

@@ -160,8 +160,8 @@ impl<'a> Search<'a> {
             if labels[from].is_empty() {
                 continue;
             }
-            let own = std::mem::take(&mut labels[from]);
-            let fewest = own.iter().map(|label| label.devices).min().unwrap_or(0);
+            let from_labels = std::mem::take(&mut labels[from]);
+            let fewest = from_labels.iter().map(|label| label.devices).min().unwrap_or(0);
             let crossing = self.crossing(from);
             open.clear();
             open.push(from as u32);
@@ -176,7 +176,7 @@ impl<'a> Search<'a> {
                         continue;
                     }
                     let piece = Piece { from, to, border: self.border(from, to, &crossing) };
-                    self.extend(&piece, &own, target, &mut labels[to]);
+                    self.extend(&piece, &from_labels, target, &mut labels[to]);
                 }
                 for &next in self.lattice.larger(to) {
                     if std::mem::replace(&mut seen[next as usize], from as u32) != from as u32 {
@@ -184,7 +184,7 @@ impl<'a> Search<'a> {
                     }
                 }
             }
-            labels[from] = own;
+            labels[from] = from_labels;
         }
         match labels[n_ideals - 1].first() {
             Some(label) => Answer::Pipeline(self.pipeline(&labels, *label, target)),
@@ -231,7 +231,7 @@ impl<'a> Search<'a> {
         border
     }
 
-    fn extend(&mut self, piece: &Piece, own: &[Label], target: f64, into: &mut Vec<Label>) {
+    fn extend(&mut self, piece: &Piece, labels: &[Label], target: f64, into: &mut Vec<Label>) {
         let n_devices = self.instance.n_devices as f64;
         let left = (self.work[self.lattice.n_ideals() - 1] - self.work[piece.to]) / target;
         for degree_at in 0..self.model.degrees.len() {
@@ -243,7 +243,7 @@ impl<'a> Search<'a> {
             // Samples in flight that each number of copies is known to hold, and not to hold.
             let copied = self.data[first..].to_vec();
             let mut known = vec![(0, u32::MAX); copied.len()];
-            for (number, label) in (0..).zip(own) {
+            for (number, label) in (0..).zip(labels) {
                 for (&data, (holds, fails)) in copied.iter().zip(&mut known) {
                     let devices = u64::from(label.devices) + u64::from(data) * u64::from(degree);
                     let copies = u64::from(label.copies) + u64::from(data);
@@ -288,15 +288,15 @@ impl<'a> Search<'a> {
             (piece.from as u64) << 32 | piece.to as u64,
             (degree_at as u64) << 56 | u64::from(data) << 28 | u64::from(in_flight),
         );
-        let kept = self.kept.get(&key).copied();
-        if let Some(bounds) = kept.filter(|bounds| bounds.low > budget || bounds.high <= budget) {
+        let known = self.kept.get(&key).copied();
+        if let Some(bounds) = known.filter(|bounds| bounds.low > budget || bounds.high <= budget) {
             return bounds.high.is_finite() && bounds.high <= budget;
         }
         let memory = self.instance.device_memory.as_f64();
         let steps = self.steps(degree_at, data, in_flight);
         self.count(piece);
         let mut knapsack = Knapsack::new(&steps, &self.inside, memory);
-        let mut bounds = kept.unwrap_or_else(|| knapsack.bounds());
+        let mut bounds = known.unwrap_or_else(|| knapsack.bounds());
         if bounds.low <= budget && bounds.high > budget && bounds.low.is_finite() {
             match knapsack.within(budget, self.n_branches) {
                 Some(Some(seconds)) => bounds.high = seconds,

@@ -315,7 +315,7 @@ fn extend(
     if dead.contains(&ended) || stop(1) {
         return false;
     }
-    let held = tasks.usage(ended, ended);
+    let usage = tasks.usage(ended, ended);
     let mut choices = Vec::new();
     for at in bits(tasks.all() & !ended) {
         let piece = &tasks.pieces[at];
@@ -327,7 +327,7 @@ fn extend(
         }
         // A piece that fits and leaves no device with more than it had can go first: put before
         // any other continuation, it only lowers what that one finds.
-        if fits(&tasks.usage(with, with), &held) {
+        if fits(&tasks.usage(with, with), &usage) {
             choices.clear();
             choices.push(at);
             break;

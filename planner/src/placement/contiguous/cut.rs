@@ -40,12 +40,12 @@ impl<'a> Line<'a> {
         let mut time = Vec::with_capacity(items.len() * n_devices);
         let mut bytes = Vec::with_capacity(items.len() * n_devices);
         for item in &items {
-            let held: f64 = item.iter().map(|unit| units.bytes[*unit as usize] as f64).sum();
+            let item_bytes: f64 = item.iter().map(|unit| units.bytes[*unit as usize] as f64).sum();
             for device in 0..n_devices {
                 time.push(
                     part(item_time(network, units, item, device), total_time) * n_devices as f64,
                 );
-                bytes.push(part(held, total_bytes) * part(all_limits, limit(device)));
+                bytes.push(part(item_bytes, total_bytes) * part(all_limits, limit(device)));
             }
         }
         Self { units, items, time, bytes, n_devices }

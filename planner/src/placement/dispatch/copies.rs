@@ -47,8 +47,8 @@ impl Copies {
             if let Some(producer) = problem.producer(tensor) {
                 let home = device[producer.index()];
                 // The op itself; the caller never lets go of what it reads.
-                let own = 1 + u32::from(problem.is_output(tensor));
-                self.push(tensor, home, own);
+                let n_users = 1 + u32::from(problem.is_output(tensor));
+                self.push(tensor, home, n_users);
             }
             let from = network.reader_start[tensor.index()] as usize;
             let to = network.reader_start[tensor.index() + 1] as usize;

@@ -82,7 +82,7 @@ impl<'a> Network<'a> {
     /// Ordered pairs of devices on each way.
     fn way_counts(&self) -> impl Iterator<Item = (usize, u128)> + '_ {
         (0..self.n_ways).map(|way| {
-            let count = self.way.iter().filter(|own| **own as usize == way).count();
+            let count = self.way.iter().filter(|number| **number as usize == way).count();
             (way, count as u128)
         })
     }

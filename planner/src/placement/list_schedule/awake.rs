@@ -68,11 +68,11 @@ impl Engine<'_> {
         if !self.ready.contains(&favourite) || !self.may_go(favourite, device) {
             return;
         }
-        let Ok(own) = self.start(favourite, device) else { return };
+        let Ok(here) = self.start(favourite, device) else { return };
         let earlier = self
             .devices_of(favourite)
             .into_iter()
-            .any(|other| self.start(favourite, other).is_ok_and(|start| start.at < own.at));
+            .any(|other| self.start(favourite, other).is_ok_and(|start| start.at < here.at));
         if !earlier {
             self.awake.begin(device, favourite);
         }

@@ -85,14 +85,14 @@ impl DryRun {
         let usage = ledger.usage[device.index()].as_ref();
         let limit = ledger.limit[device.index()];
         if let Some(usage) = usage {
-            let held = new_held(ledger, op, device);
-            if held > 0 && usage.top() + held > limit {
+            let new_bytes = new_held(ledger, op, device);
+            if new_bytes > 0 && usage.top() + new_bytes > limit {
                 return Err(Misfit::Memory);
             }
             if !ledger.leaves_room(op, device) {
                 return Err(Misfit::Memory);
             }
-            self.push(0, held);
+            self.push(0, new_bytes);
         }
         let mut ready = ledger.clock[device.index()];
         let mut receive = None;
@@ -154,8 +154,8 @@ impl DryRun {
     }
 
     fn clock(&self, ledger: &Ledger, channel: ChannelId) -> u64 {
-        let own = self.clocks.iter().find(|(used, _)| *used == channel);
-        own.map_or(ledger.channel_clock[channel.index()], |(_, clock)| *clock)
+        let entry = self.clocks.iter().find(|(used, _)| *used == channel);
+        entry.map_or(ledger.channel_clock[channel.index()], |(_, clock)| *clock)
     }
 
     fn set_clock(&mut self, channel: ChannelId, time: u64) {
@@ -182,7 +182,7 @@ impl DryRun {
         // Between two instants of `added`, the room is constant: from the last stretch back.
         let mut until = u64::MAX;
         let mut added = self.total;
-        for &(since, own) in self.added.iter().rev() {
+        for &(since, amount) in self.added.iter().rev() {
             let from = ready.max(since);
             if until > from
                 && let Some(end) = usage.last_above(limit - bytes - added, until)
@@ -198,7 +198,7 @@ impl DryRun {
                 return Some(ready);
             }
             until = until.min(since);
-            added -= own;
+            added -= amount;
         }
         Some(ready)
     }
@@ -240,9 +240,9 @@ impl Ledger<'_> {
     pub(super) fn room(&self, op: OpId, device: DeviceId) -> Option<(i64, i64)> {
         let usage = self.usage[device.index()].as_ref()?;
         let limit = self.limit[device.index()];
-        let held = new_held(self, op, device);
-        if usage.top() + held > limit {
-            return Some((held, limit - usage.top()));
+        let new_bytes = new_held(self, op, device);
+        if usage.top() + new_bytes > limit {
+            return Some((new_bytes, limit - usage.top()));
         }
         let missing = self.problem.inputs(op).iter().filter(|tensor| {
             let producer = self.problem.producer(**tensor);
@@ -251,6 +251,6 @@ impl Ledger<'_> {
         });
         let copies: i64 = missing.map(|tensor| size(self.problem, *tensor)).sum();
         let running = self.running_bytes(op, device) + reserve_of_first(self, op);
-        Some((held + copies + running, limit - usage.last()))
+        Some((new_bytes + copies + running, limit - usage.last()))
     }
 }

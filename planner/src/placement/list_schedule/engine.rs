@@ -209,7 +209,7 @@ impl<'a> Engine<'a> {
         if let Some((since, bytes)) = released {
             self.ledger.add(device, since, -bytes);
         }
-        let held = self.ledger.book_held(op, device);
+        let holds_more = self.ledger.book_held(op, device);
         for index in 0..self.dry_run.sends.len() {
             let send = self.dry_run.sends[index];
             self.ledger.book_transfer(send.tensor, send.copy, send.waits);
@@ -230,7 +230,7 @@ impl<'a> Engine<'a> {
         self.ready.remove(&position);
         self.awake.committed(position, device);
         // Its group needs less from now on, whether it is the first member or not.
-        if held || group.is_some() {
+        if holds_more || group.is_some() {
             self.ledger.freed.push(device);
         }
         if self.ledger.takes_room(op, device) {

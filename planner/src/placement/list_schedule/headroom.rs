@@ -150,7 +150,7 @@ impl Headroom {
 
 fn demand(problem: &Problem, members: &[OpId], count: Count) -> i64 {
     let parameters = parameters_of(problem, members);
-    let held: i64 = parameters.iter().map(|t| signed(problem.persistent_bytes(*t))).sum();
+    let persistent: i64 = parameters.iter().map(|t| signed(problem.persistent_bytes(*t))).sum();
     let bytes = |tensors: &[ir::id::TensorId]| -> i64 {
         tensors.iter().map(|t| signed(problem.bytes(*t))).sum()
     };
@@ -167,5 +167,5 @@ fn demand(problem: &Problem, members: &[OpId], count: Count) -> i64 {
         Whole::Temporary => outputs,
         Whole::Running => (outputs - whole).max(0),
     };
-    held + whole + others / 100 * count.share
+    persistent + whole + others / 100 * count.share
 }

@@ -70,11 +70,11 @@ impl Usage {
             if before_it + this.top <= limit {
                 return None;
             }
-            let own = before_it + self.sum(this.left) + this.delta;
-            if let Some(found) = self.find(this.right, own, limit, before) {
+            let at_node = before_it + self.sum(this.left) + this.delta;
+            if let Some(found) = self.find(this.right, at_node, limit, before) {
                 return Some(found);
             }
-            if own > limit {
+            if at_node > limit {
                 return Some(node);
             }
             node = this.left;
@@ -145,15 +145,15 @@ impl Usage {
 
     fn pull(&mut self, node: u32) {
         let Node { delta, left, right, .. } = self.nodes[node as usize];
-        let own = self.sum(left) + delta;
-        let mut top = own;
+        let at_node = self.sum(left) + delta;
+        let mut top = at_node;
         if left != NIL {
             top = top.max(self.nodes[left as usize].top);
         }
         if right != NIL {
-            top = top.max(own + self.nodes[right as usize].top);
+            top = top.max(at_node + self.nodes[right as usize].top);
         }
-        let sum = own + self.sum(right);
+        let sum = at_node + self.sum(right);
         let node = &mut self.nodes[node as usize];
         node.top = top;
         node.sum = sum;

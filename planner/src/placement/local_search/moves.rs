@@ -77,9 +77,9 @@ impl Neighbourhood<'_> {
             0 => state.set_key(op, key.saturating_sub(nudge), undo),
             1 => state.set_key(other, state.key[op.index()].saturating_add(nudge), undo),
             _ => {
-                let own = state.key[op.index()];
+                let op_key = state.key[op.index()];
                 state.set_key(op, key, undo);
-                state.set_key(other, own, undo);
+                state.set_key(other, op_key, undo);
             }
         }
     }

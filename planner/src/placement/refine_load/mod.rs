@@ -67,10 +67,10 @@ impl Improve for RefineLoad {
             return Ok(plan);
         }
         let line = line::depth_first(problem);
-        let Some(held) = held(problem, &line, &plan.placement) else { return Ok(plan) };
+        let Some(bytes) = held(problem, &line, &plan.placement) else { return Ok(plan) };
         let session = cost_model::ops::max_load::LoadSession::new(problem, &plan.placement)
             .map_err(|violation| NoPlan::new(Reason::Unsupported, violation.diagnostic(problem)))?;
-        let mut search = Search::new(problem, &line, session, held, run.seed());
+        let mut search = Search::new(problem, &line, session, bytes, run.seed());
         let mut moves = 0u64;
         search.run(&mut |n| {
             moves += n;

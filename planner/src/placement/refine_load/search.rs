@@ -34,7 +34,7 @@ impl<'a> Search<'a> {
         problem: &'a Problem,
         line: &[OpId],
         session: LoadSession<'a>,
-        held: Vec<u64>,
+        bytes: Vec<u64>,
         seed: u64,
     ) -> Self {
         let units = units(problem, line);
@@ -42,7 +42,7 @@ impl<'a> Search<'a> {
         let takes = units.iter().map(|unit| takes(problem, unit)).collect();
         let gives = units.iter().map(|unit| gives(problem, unit, &readers)).collect();
         let (n_moves, n_kept) = (0, 0);
-        Self { problem, session, units, takes, gives, held, random: seed, n_moves, n_kept }
+        Self { problem, session, units, takes, gives, held: bytes, random: seed, n_moves, n_kept }
     }
 
     pub(super) fn n_kept(&self) -> u64 {
@@ -67,9 +67,9 @@ impl<'a> Search<'a> {
     /// One improvement of the busiest device; whether there was one.
     fn round(&mut self) -> bool {
         let Some(busiest) = self.extreme(u64::max) else { return false };
-        let own: Vec<usize> =
+        let units: Vec<usize> =
             (0..self.units.len()).filter(|unit| self.device(*unit) == busiest).collect();
-        self.piece(&own, busiest) || self.single(&own) || self.swap(&own)
+        self.piece(&units, busiest) || self.single(&units) || self.swap(&units)
     }
 
     fn device(&self, unit: usize) -> DeviceId {
@@ -91,13 +91,13 @@ impl<'a> Search<'a> {
     }
 
     /// A piece from either end of the busiest device's ops to the device beside it.
-    fn piece(&mut self, own: &[usize], busiest: DeviceId) -> bool {
-        let (Some(&first), Some(&last)) = (own.first(), own.last()) else { return false };
+    fn piece(&mut self, units: &[usize], busiest: DeviceId) -> bool {
+        let (Some(&first), Some(&last)) = (units.first(), units.last()) else { return false };
         let before = first.checked_sub(1).map(|unit| self.device(unit));
         let after = (last + 1 < self.units.len()).then(|| self.device(last + 1));
         let ends = [
-            before.map(|to| (to, own.iter().copied().take(LONGEST).collect::<Vec<_>>())),
-            after.map(|to| (to, own.iter().rev().copied().take(LONGEST).collect())),
+            before.map(|to| (to, units.iter().copied().take(LONGEST).collect::<Vec<_>>())),
+            after.map(|to| (to, units.iter().rev().copied().take(LONGEST).collect())),
         ];
         for (to, piece) in ends.into_iter().flatten().filter(|(to, _)| *to != busiest) {
             let start = self.worth();
@@ -146,11 +146,11 @@ impl<'a> Search<'a> {
     }
 
     /// One unit to a device that it exchanges tensors with, or to the least loaded one.
-    fn single(&mut self, own: &[usize]) -> bool {
+    fn single(&mut self, units: &[usize]) -> bool {
         let start = self.worth();
-        let step = own.len().div_ceil(MOST_SINGLE).max(1);
+        let step = units.len().div_ceil(MOST_SINGLE).max(1);
         let offset = self.below(step);
-        for &unit in own.iter().skip(offset).step_by(step) {
+        for &unit in units.iter().skip(offset).step_by(step) {
             let from = self.device(unit);
             for to in self.partners(unit) {
                 if to == from || !self.admits(unit, to) {
@@ -170,13 +170,13 @@ impl<'a> Search<'a> {
     }
 
     /// A unit of the busiest device against one of another device.
-    fn swap(&mut self, own: &[usize]) -> bool {
-        if own.is_empty() || self.units.len() == own.len() {
+    fn swap(&mut self, units: &[usize]) -> bool {
+        if units.is_empty() || self.units.len() == units.len() {
             return false;
         }
         let start = self.worth();
-        for _ in 0..MOST_SWAPS.min(own.len() * 16) {
-            let (one, other) = (own[self.below(own.len())], self.below(self.units.len()));
+        for _ in 0..MOST_SWAPS.min(units.len() * 16) {
+            let (one, other) = (units[self.below(units.len())], self.below(self.units.len()));
             let (from, to) = (self.device(one), self.device(other));
             if from == to || !self.admits(one, to) || !self.admits(other, from) {
                 continue;
@@ -267,16 +267,16 @@ fn parameter_readers(problem: &Problem) -> Vec<u32> {
 /// Parameters, everything read and written, scratch.
 fn takes(problem: &Problem, unit: &[OpId]) -> u64 {
     unit.iter().fold(0u64, |sum, op| {
-        let kept = problem.parameters(*op).iter().map(|t| problem.persistent_bytes(*t));
+        let persistent = problem.parameters(*op).iter().map(|t| problem.persistent_bytes(*t));
         let read = problem.inputs(*op).iter().chain(problem.graph_inputs(*op));
         let passed = read.chain(problem.outputs(*op)).map(|t| problem.bytes(*t));
-        kept.chain(passed).chain([problem.temporary(*op)]).fold(sum, u64::saturating_add)
+        persistent.chain(passed).chain([problem.temporary(*op)]).fold(sum, u64::saturating_add)
     })
 }
 
 /// Parameters that nobody else reads.
 fn gives(problem: &Problem, unit: &[OpId], readers: &[u32]) -> u64 {
-    let own = unit.iter().flat_map(|op| problem.parameters(*op));
-    let own = own.filter(|tensor| readers[tensor.index()] == 1);
-    own.fold(0u64, |sum, tensor| sum.saturating_add(problem.persistent_bytes(*tensor)))
+    let parameters = unit.iter().flat_map(|op| problem.parameters(*op));
+    let parameters = parameters.filter(|tensor| readers[tensor.index()] == 1);
+    parameters.fold(0u64, |sum, tensor| sum.saturating_add(problem.persistent_bytes(*tensor)))
 }

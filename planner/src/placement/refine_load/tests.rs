@@ -12,9 +12,9 @@ fn improved(problem: &Problem, start: &[usize]) -> (u64, Placement) {
     let device = start.iter().map(|device| Some(DeviceId::new(*device))).collect();
     let placement = Placement { device };
     let line = line::depth_first(problem);
-    let held = held(problem, &line, &placement).unwrap();
+    let bytes = held(problem, &line, &placement).unwrap();
     let session = LoadSession::new(problem, &placement).unwrap();
-    let mut search = Search::new(problem, &line, session, held, 0);
+    let mut search = Search::new(problem, &line, session, bytes, 0);
     search.run(&mut |_| false);
     let placement = search.placement();
     let loads = cost_model::ops::max_load::loads(problem, &placement).unwrap();

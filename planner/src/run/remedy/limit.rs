@@ -40,7 +40,7 @@ pub(super) fn hint(search: &mut Search<'_>, problem: &Arc<Problem>, least: u64) 
     }
     if let Some(factor) = problem.cluster.memory_factor(Bytes(enough.limit))
         && on_cluster(problem, (*problem.cluster).clone().with_memory(factor))
-            .is_some_and(|own| search.plan(&own, &[enough.found.algorithm]).is_some())
+            .is_some_and(|problem| search.plan(&problem, &[enough.found.algorithm]).is_some())
     {
         hint += &format!("; --scale memory={factor} is enough");
     }
@@ -107,7 +107,7 @@ fn verified(
 fn limited(problem: &Problem, limit: u64) -> Option<Arc<Problem>> {
     let mut cluster = (*problem.cluster).clone();
     for device in &mut cluster.devices {
-        if device.memory_limit().is_some_and(|own| own < Bytes(limit)) {
+        if device.memory_limit().is_some_and(|stated| stated < Bytes(limit)) {
             let margins = device.context.get().checked_add(device.reserve.get())?;
             device.capacity = Some(Bytes(limit.checked_add(margins)?));
         }
@@ -133,10 +133,10 @@ fn rounded_up(bytes: u64) -> Option<u64> {
 fn capacity(problem: &Problem, limit: u64) -> Option<u64> {
     let devices = problem.cluster.devices.iter();
     let needed =
-        devices.filter(|d| d.memory_limit().is_some_and(|own| own < Bytes(limit))).map(|d| {
+        devices.filter(|d| d.memory_limit().is_some_and(|stated| stated < Bytes(limit))).map(|d| {
             let margins = d.context.get().saturating_add(d.reserve.get());
-            let own = d.capacity.map_or(0, Bytes::get);
-            let share = d.reserve.as_f64() / own.max(1) as f64;
+            let bytes = d.capacity.map_or(0, Bytes::get);
+            let share = d.reserve.as_f64() / bytes.max(1) as f64;
             let by_share = (limit as f64 + d.context.as_f64()) / (1.0 - share).max(0.01);
             // A float cast saturates; the addition covers rounding.
             let by_share = (by_share.ceil() as u64).saturating_add(limit >> 40).saturating_add(2);
@@ -155,8 +155,8 @@ fn three_digits_up(number: u64) -> Option<u64> {
 /// The least limit over the devices where `memory_bytes` is `capacity` and the reserve a share.
 fn least_limit_at(problem: &Problem, capacity: u64) -> Option<u64> {
     let limits = problem.cluster.devices.iter().map(|d| {
-        let own = d.capacity.map_or(0, Bytes::get);
-        let share = d.reserve.as_f64() / own.max(1) as f64;
+        let bytes = d.capacity.map_or(0, Bytes::get);
+        let share = d.reserve.as_f64() / bytes.max(1) as f64;
         let reserve = (share * capacity as f64).round() as u64;
         capacity.checked_sub(d.context.get())?.checked_sub(reserve.max(d.reserve.get()))
     });

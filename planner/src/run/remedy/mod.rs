@@ -63,20 +63,20 @@ pub(super) fn of_failure(
         return no_plan;
     }
     let mut search = Search::new(limits, AFTER_FAILURE);
-    let told = &mut no_plan.diagnostic;
+    let diagnostic = &mut no_plan.diagnostic;
     let found = if no_plan.proved { None } else { search.plan(problem, RECIPES) };
     if let Some(found) = found {
         let peak = Bytes(found.peak);
         let way = format!("use `{}`, which finds a plan (peak {peak})", found.algorithm);
-        told.loosened("algorithm", Some(way), true);
+        diagnostic.loosened("algorithm", Some(way), true);
     } else if no_plan.reason == Reason::MemoryExceeded {
         search.reserve_for_last(AFTER_FAILURE / 3);
         let least = problem.cluster.device_ids().map(|device| problem.memory_limit(device)).min();
         let way = limit::hint(&mut search, problem, least.unwrap_or(u64::MAX));
-        told.loosened("memory", way, !search.is_over());
+        diagnostic.loosened("memory", way, !search.is_over());
         search.reserve_for_last(Duration::ZERO);
         let way = count::hint(&mut search, problem, problem.cluster.n_devices() as u64 + 1);
-        told.loosened("devices", way, !search.is_over());
+        diagnostic.loosened("devices", way, !search.is_over());
     }
     no_plan
 }
@@ -110,8 +110,8 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn new((control, rows): (&'a Control, Rows), time: Duration) -> Self {
         let limits = control.limits();
-        let own = if limits.deterministic { None } else { Instant::now().checked_add(time) };
-        let end = [control.deadline(), own].into_iter().flatten().min();
+        let until = if limits.deterministic { None } else { Instant::now().checked_add(time) };
+        let end = [control.deadline(), until].into_iter().flatten().min();
         Self { rows, limits, end, reserved: Duration::ZERO, effort: MOST_EFFORT }
     }
 

@@ -26,10 +26,10 @@ fn run(sketch: &Sketch, recipe: &str) -> Result<Outcome, NoPlan> {
     solve(Arc::new(sketch.problem()), &request, &mut |_| {})
 }
 
-/// The number after `at least ` in the first hint that has these words.
-fn number(no_plan: &NoPlan, words: &str) -> u64 {
+/// The number after some words in the first hint that has others.
+fn number(no_plan: &NoPlan, (words, before): (&str, &str)) -> u64 {
     let hint = no_plan.diagnostic.hints.iter().find(|hint| hint.contains(words)).unwrap();
-    let rest = hint.split_once("at least ").unwrap().1;
+    let rest = hint.split_once(before).unwrap().1;
     rest.split_once(' ').unwrap().0.parse().unwrap()
 }
 
@@ -38,10 +38,10 @@ fn hints_of_a_proof_work_when_they_are_followed() {
     let no_plan = run(&chain(2, 250), "auto").unwrap_err();
     assert!(no_plan.proved && no_plan.diagnostic.code == "memory-exceeded");
     // 300 bytes of parameters each are necessary, but the ops must also run.
-    let limit = number(&no_plan, "memory limit of at least");
+    let limit = number(&no_plan, ("memory limit", "below "));
     assert!(limit > 300, "{limit}");
     assert!(run(&chain(2, limit), "auto").is_ok(), "{limit} bytes each");
-    let count = number(&no_plan, " devices, the added ones");
+    let count = number(&no_plan, (" devices, the added ones", "at least "));
     assert!(count >= 3);
     assert!(run(&chain(usize::try_from(count).unwrap(), 250), "auto").is_ok(), "{count} devices");
     assert!(no_plan.diagnostic.hints.iter().all(|hint| hint.contains("verified")));
@@ -54,10 +54,10 @@ fn hints_of_a_failure_work_when_they_are_followed() {
         let no_plan = run(&chain(n_devices, limit), "auto").unwrap_err();
         assert_eq!((no_plan.proved, no_plan.reason), (proved, Reason::MemoryExceeded));
         assert!(no_plan.attempts.len() > 10);
-        let enough = number(&no_plan, "memory limit of at least");
+        let enough = number(&no_plan, ("memory limit", "below "));
         assert!(enough > limit);
         assert!(run(&chain(n_devices, enough), "auto").is_ok(), "{enough} bytes each");
-        let count = number(&no_plan, " devices, the added ones");
+        let count = number(&no_plan, (" devices, the added ones", "at least "));
         assert!(run(&chain(usize::try_from(count).unwrap(), limit), "auto").is_ok(), "{count}");
     }
 }
@@ -158,6 +158,6 @@ fn a_group_is_named_as_a_group() {
 fn trials_are_part_of_the_portfolio() {
     let known = crate::placement::auto::lines(cost_model::ops::problem::Objective::STEP_TIME);
     for text in super::RECIPES {
-        assert!(known.iter().any(|(own, ..)| own == text), "{text}");
+        assert!(known.iter().any(|(line, ..)| line == text), "{text}");
     }
 }

@@ -50,15 +50,15 @@ pub(super) fn search(
             for first in &firsts {
                 let scope =
                     Scope { costs, classes: &classes, n_sets, n_stages, in_flight, first: *first };
-                if let Some(own) = scope.improved(most, (control, &mut states))? {
-                    most = own.1.saturating_sub(1);
-                    best = Some(own);
+                if let Some(chain) = scope.improved(most, (control, &mut states))? {
+                    most = chain.1.saturating_sub(1);
+                    best = Some(chain);
                 }
             }
         }
     }
-    let period = best.as_ref().map_or(most.saturating_add(1), |own| own.1);
-    Ok((best.map(|own| devices(&classes, &own.0)), period))
+    let period = best.as_ref().map_or(most.saturating_add(1), |chain| chain.1);
+    Ok((best.map(|chain| devices(&classes, &chain.0)), period))
 }
 
 /// The first free devices of each stage's class.
@@ -99,7 +99,7 @@ impl Scope<'_> {
         while low < best.1 {
             let middle = low + (best.1 - low) / 2;
             match self.within(middle, (control, states))? {
-                Some(own) => best = own,
+                Some(chain) => best = chain,
                 None => low = middle + 1,
             }
         }
@@ -118,7 +118,7 @@ impl Scope<'_> {
         states.clear();
         states.resize(self.n_sets * n_classes * width, (IMPOSSIBLE, 0, 0));
         let steps = self.steps();
-        for class in (0..n_classes).filter(|own| self.first.allows(*own)) {
+        for class in (0..n_classes).filter(|class| self.first.allows(*class)) {
             let place = (steps[class] * n_classes + class) * width;
             self.place((0, 0, None), (class, 1, most), &mut states[place..place + width]);
         }
@@ -127,7 +127,7 @@ impl Scope<'_> {
             let used: Vec<usize> = steps
                 .iter()
                 .zip(&self.classes.devices)
-                .map(|(step, own)| set / step % (own.len() + 1))
+                .map(|(step, devices)| set / step % (devices.len() + 1))
                 .collect();
             let n_used: usize = used.iter().sum();
             spent += width as u64;
@@ -168,9 +168,9 @@ impl Scope<'_> {
 
     /// By class, how much further a set is in which one device of it more is used.
     fn steps(&self) -> Vec<usize> {
-        let next = |next: &mut usize, own: &Vec<usize>| {
+        let next = |next: &mut usize, devices: &Vec<usize>| {
             let step = *next;
-            *next *= own.len() + 1;
+            *next *= devices.len() + 1;
             Some(step)
         };
         self.classes.devices.iter().scan(1, next).collect()
@@ -191,15 +191,17 @@ impl Scope<'_> {
         let first_end = if ends[1] { n_blocks } else { block + 1 };
         let mut n = 0;
         for end in first_end..=n_blocks.saturating_sub(left) {
-            let own = self.costs.stage_ns(device, &(block..end), ends);
+            let stage_ns = self.costs.stage_ns(device, &(block..end), ends);
             n += 1;
-            if own > most || self.costs.stage_bytes(&(block..end), ends, self.in_flight) > limit {
+            if stage_ns > most
+                || self.costs.stage_bytes(&(block..end), ends, self.in_flight) > limit
+            {
                 break;
             }
-            let all = sum.saturating_add(own);
+            let all = sum.saturating_add(stage_ns);
             let state = &mut states[end as usize];
             if all < state.0 && all <= most.saturating_mul(self.in_flight) {
-                let from = before.map_or(u16::MAX, |own| own as u16);
+                let from = before.map_or(u16::MAX, |before| before as u16);
                 *state = (all, from, (end - block) as u16);
             }
         }
@@ -211,10 +213,12 @@ impl Scope<'_> {
         let n_classes = self.classes.devices.len();
         let width = self.costs.n_blocks() as usize + 1;
         let mut best: Option<(u64, usize, usize)> = None;
-        for (at, own) in states.chunks(width).enumerate() {
+        for (at, chunk) in states.chunks(width).enumerate() {
             let (set, class) = (at / n_classes, at % n_classes);
-            let Some((sum, ..)) = own.last().filter(|own| own.0 < IMPOSSIBLE) else { continue };
-            let Some(back) = self.back(class).filter(|own| *own <= most) else { continue };
+            let Some((sum, ..)) = chunk.last().filter(|state| state.0 < IMPOSSIBLE) else {
+                continue;
+            };
+            let Some(back) = self.back(class).filter(|ns| *ns <= most) else { continue };
             let sum = sum.saturating_add(back);
             if sum <= most.saturating_mul(self.in_flight)
                 && best.is_none_or(|(least, ..)| sum < least)
@@ -249,7 +253,7 @@ impl Scope<'_> {
             longest =
                 longest.max(self.costs.stage_ns(self.classes.first(*class), &(start..next), ends));
             let way = match chain.get(at + 1) {
-                Some((to, _)) => self.classes.way(self.costs, *class, *to).map(|own| own.pass),
+                Some((to, _)) => self.classes.way(self.costs, *class, *to).map(|way| way.pass),
                 None => self.back(*class),
             };
             longest = longest.max(way.unwrap_or(0));

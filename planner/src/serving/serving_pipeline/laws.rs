@@ -33,7 +33,7 @@ fn random(seed: u64, shares: bool) -> Costs {
         head: random.random_range(0..150),
     };
     let speeds: Vec<Speed> = (0..n_kinds).map(|_| speed(random)).collect();
-    let held = Held {
+    let bytes = Held {
         weights: sums(&mut || random.random_range(5..10), n_blocks),
         cache: sums(&mut || random.random_range(0..4), n_blocks),
         embedding: random.random_range(0..10),
@@ -58,18 +58,20 @@ fn random(seed: u64, shares: bool) -> Costs {
     let is_switch = random.random_bool(0.6);
     let mut pair = || match (is_switch, random.random_range(0..12_u16)) {
         (true, _) => 0,
-        (false, own) => own % 4,
+        (false, number) => number % 4,
     };
     let pairs = (0..n * n).map(|_| pair()).collect();
     let (send, receive) = match shares {
         false => ((0..n).collect(), (n..2 * n).collect()),
-        true => ((0..n).map(|own| own / 2).collect(), (0..n).map(|own| own / 2).collect()),
+        true => {
+            ((0..n).map(|device| device / 2).collect(), (0..n).map(|device| device / 2).collect())
+        }
     };
     Costs {
         speeds,
         speed_of: of.clone(),
-        limits: of.iter().map(|own| limits[*own]).collect(),
-        held,
+        limits: of.iter().map(|kind| limits[*kind]).collect(),
+        held: bytes,
         ways: Ways { kinds, of: pairs, n_tiers: 1, send, receive },
     }
 }
@@ -78,19 +80,20 @@ fn random(seed: u64, shares: bool) -> Costs {
 /// from sums of the figures alone; channels are those of single devices.
 fn by_hand(costs: &Costs, goal: Goal, pieces: &[Piece]) -> Option<u64> {
     let n = pieces.len();
-    let sum =
-        |sums: &[u64], own: &Piece| sums[own.blocks.end as usize] - sums[own.blocks.start as usize];
+    let sum = |sums: &[u64], piece: &Piece| {
+        sums[piece.blocks.end as usize] - sums[piece.blocks.start as usize]
+    };
     let (mut latency, mut busiest) = (0, 0);
     let mut room = if goal == Goal::Throughput { n as u64 } else { 1 };
-    for (at, own) in pieces.iter().enumerate() {
+    for (at, piece) in pieces.iter().enumerate() {
         let (first, last) = (at == 0, at + 1 == n);
-        let speed = &costs.speeds[costs.speed_of[own.device]];
+        let speed = &costs.speeds[costs.speed_of[piece.device]];
         let ends = [(first, speed.embedding), (last, speed.head)];
-        let ns =
-            sum(&speed.before, own) + ends.iter().filter(|own| own.0).map(|own| own.1).sum::<u64>();
+        let ns = sum(&speed.before, piece)
+            + ends.iter().filter(|end| end.0).map(|end| end.1).sum::<u64>();
         let to = pieces[(at + 1) % n].device;
         let way =
-            costs.ways.kinds.get(usize::from(costs.ways.of[own.device * costs.n_devices() + to]));
+            costs.ways.kinds.get(usize::from(costs.ways.of[piece.device * costs.n_devices() + to]));
         let way = match (n > 1, last) {
             (false, _) => 0,
             (true, false) => way?.pass,
@@ -99,18 +102,18 @@ fn by_hand(costs: &Costs, goal: Goal, pieces: &[Piece]) -> Option<u64> {
         };
         latency += ns + way;
         busiest = busiest.max(ns).max(way);
-        let held = &costs.held;
+        let bytes = &costs.held;
         let ends = [
-            (first, held.embedding),
-            (last, held.head),
-            (last && !first, held.copy),
-            (true, held.scratch[usize::from(last)]),
+            (first, bytes.embedding),
+            (last, bytes.head),
+            (last && !first, bytes.copy),
+            (true, bytes.scratch[usize::from(last)]),
         ];
-        let kept =
-            sum(&held.weights, own) + ends.iter().filter(|own| own.0).map(|own| own.1).sum::<u64>();
+        let stage_bytes = sum(&bytes.weights, piece)
+            + ends.iter().filter(|end| end.0).map(|end| end.1).sum::<u64>();
         let fits = |batches: &u64| {
-            costs.limits[own.device]
-                .is_none_or(|limit| kept + batches * sum(&held.cache, own) <= limit)
+            costs.limits[piece.device]
+                .is_none_or(|limit| stage_bytes + batches * sum(&bytes.cache, piece) <= limit)
         };
         room = (1..=room).rev().find(fits)?;
     }
@@ -120,24 +123,28 @@ fn by_hand(costs: &Costs, goal: Goal, pieces: &[Piece]) -> Option<u64> {
 /// The least period of all pipelines: every order of every set of devices, with every cut.
 fn brute(costs: &Costs, goal: Goal) -> Option<u64> {
     fn grow(costs: &Costs, goal: Goal, pieces: &mut Vec<Piece>, best: &mut Option<u64>) {
-        let start = pieces.last().map_or(0, |own| own.blocks.end);
+        let start = pieces.last().map_or(0, |piece| piece.blocks.end);
         if start == costs.n_blocks() {
             let judged = costs.judge(pieces, goal);
-            let has_own = costs.ways.send.iter().zip(0..).all(|(own, device)| *own == device);
+            let has_own =
+                costs.ways.send.iter().zip(0..).all(|(channel, device)| *channel == device);
             if has_own {
-                let period = judged.as_ref().ok().map(|own| own.period);
+                let period = judged.as_ref().ok().map(|judged| judged.period);
                 assert_eq!(period, by_hand(costs, goal, pieces), "{pieces:?}");
             }
             if let Ok(judged) = judged {
                 assert!(
-                    judged.stages.iter().all(|own| own.limit.is_none_or(|most| own.peak <= most))
+                    judged
+                        .stages
+                        .iter()
+                        .all(|stage| stage.limit.is_none_or(|most| stage.peak <= most))
                 );
                 *best = Some(best.map_or(judged.period, |best| best.min(judged.period)));
             }
             return;
         }
         for device in 0..costs.n_devices() {
-            if pieces.iter().any(|own| own.device == device) {
+            if pieces.iter().any(|piece| piece.device == device) {
                 continue;
             }
             for end in start + 1..=costs.n_blocks() {
@@ -163,8 +170,8 @@ fn the_search_finds_the_best_of_all_pipelines() {
         let costs = random(seed, false);
         let found = solve(&costs, goal, &free());
         let best = brute(&costs, goal);
-        let own = found.best.as_ref().map(|own| own.judged.period);
-        assert_eq!(own, best, "{seed} {goal:?}");
+        let period = found.best.as_ref().map(|plan| plan.judged.period);
+        assert_eq!(period, best, "{seed} {goal:?}");
         let Some(best) = best else { continue };
         assert_eq!((found.stop, found.bound), (StopReason::ProvedOptimal, best), "{seed} {goal:?}");
         assert!(spread(&costs, goal) <= best, "{seed} {goal:?}");
@@ -172,7 +179,7 @@ fn the_search_finds_the_best_of_all_pipelines() {
         assert_eq!(is_below(&costs, goal, best, &never), Some(false), "{seed} {goal:?}");
         assert_eq!(is_below(&costs, goal, best + 1, &never), Some(true), "{seed} {goal:?}");
         n += 1;
-        several += usize::from(found.best.is_some_and(|own| own.pieces.len() > 1));
+        several += usize::from(found.best.is_some_and(|plan| plan.pieces.len() > 1));
     }
     assert!(n > 600 && several > 150, "{n} {several}");
 }
@@ -185,9 +192,9 @@ fn shared_channels_leave_a_bound_below_and_a_legal_plan() {
         let found = solve(&costs, goal, &free());
         let best = brute(&costs, goal);
         assert_eq!(found.best.is_some(), best.is_some(), "{seed} {goal:?}");
-        let (Some(best), Some(own)) = (best, found.best) else { continue };
-        assert!(found.bound <= best && best <= own.judged.period, "{seed} {goal:?}");
-        assert_eq!(costs.judge(&own.pieces, goal).ok(), Some(own.judged), "{seed} {goal:?}");
+        let (Some(best), Some(plan)) = (best, found.best) else { continue };
+        assert!(found.bound <= best && best <= plan.judged.period, "{seed} {goal:?}");
+        assert_eq!(costs.judge(&plan.pieces, goal).ok(), Some(plan.judged), "{seed} {goal:?}");
         proved += usize::from(found.stop == StopReason::ProvedOptimal);
     }
     assert!(proved > 200, "{proved}");
@@ -197,12 +204,12 @@ fn shared_channels_leave_a_bound_below_and_a_legal_plan() {
 fn what_is_cut_short_has_a_bound_that_holds() {
     for seed in 0..300 {
         let costs = random(seed, false);
-        for (goal, nodes) in Goal::ALL.into_iter().flat_map(|own| [(own, 1), (own, 40)]) {
+        for (goal, nodes) in Goal::ALL.into_iter().flat_map(|goal| [(goal, 1), (goal, 40)]) {
             let limits = Limits { nodes: Some(nodes), ..Limits::default() };
             let found = solve(&costs, goal, &Arc::new(Control::new(&limits)));
             if let Some(best) = brute(&costs, goal) {
                 assert!(found.bound <= best, "{seed} {goal:?}");
-                assert!(found.best.is_none_or(|own| own.judged.period >= best));
+                assert!(found.best.is_none_or(|plan| plan.judged.period >= best));
             }
         }
     }

@@ -52,10 +52,10 @@ pub fn solve(costs: &Costs, goal: Goal, control: &Arc<Control>) -> Found {
     let formula = spread(costs, goal);
     control.set_bound(Nanos(formula));
     let mut best = orders::best(costs, goal, control);
-    if let Some(own) = &best {
-        control.lower_value(Nanos(own.judged.period));
+    if let Some(plan) = &best {
+        control.lower_value(Nanos(plan.judged.period));
     }
-    let is_enough = |own: &Plan| own.judged.period <= formula;
+    let is_enough = |plan: &Plan| plan.judged.period <= formula;
     if best.as_ref().is_some_and(is_enough) {
         return Found {
             best,
@@ -64,25 +64,25 @@ pub fn solve(costs: &Costs, goal: Goal, control: &Arc<Control>) -> Found {
             stop: StopReason::ProvedOptimal,
         };
     }
-    let known = best.as_ref().map(|own| own.judged.period);
+    let known = best.as_ref().map(|plan| plan.judged.period);
     let exact = match control.stop() {
         Some(stop) => Err(stop),
         None => exact::search(costs, goal, (known, control)),
     };
     let (pieces, period) = match exact {
-        Ok(own) => own,
+        Ok(found) => found,
         Err(stop) => return Found { best, bound: formula, bound_method: SPREAD, stop },
     };
     let judged = pieces.and_then(|pieces| {
         let judged = costs.judge(&pieces, goal).ok()?;
         Some(Plan { pieces, judged })
     });
-    if let Some(own) = judged
-        && best.as_ref().is_none_or(|best| own.judged.period <= best.judged.period)
+    if let Some(plan) = judged
+        && best.as_ref().is_none_or(|best| plan.judged.period <= best.judged.period)
     {
-        best = Some(own);
+        best = Some(plan);
     }
-    let proved = best.as_ref().is_some_and(|own| own.judged.period <= period);
+    let proved = best.as_ref().is_some_and(|plan| plan.judged.period <= period);
     let stop = if proved { StopReason::ProvedOptimal } else { StopReason::Finished };
     Found { best, bound: period, bound_method: EVERY, stop }
 }

@@ -19,8 +19,8 @@ pub(super) fn best(costs: &Costs, goal: Goal, control: &Control) -> Option<Plan>
     let orders = [by(costs, speed), by(costs, room)];
     for order in &orders {
         seen.fill(order);
-        order.iter().take_while(|_| control.stop().is_none()).for_each(|own| {
-            let way = along(costs, order, *own);
+        order.iter().take_while(|_| control.stop().is_none()).for_each(|device| {
+            let way = along(costs, order, *device);
             seen.fill(&way);
         });
     }
@@ -45,16 +45,16 @@ pub(super) fn best(costs: &Costs, goal: Goal, control: &Control) -> Option<Plan>
 /// Devices by growing figures.
 fn by(costs: &Costs, figure: fn(&Costs, usize) -> u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..costs.n_devices()).collect();
-    order.sort_by_key(|own| (figure(costs, *own), *own));
+    order.sort_by_key(|device| (figure(costs, *device), *device));
     order
 }
 
 /// A way from a device over others, each the first of the order that the one before reaches.
 fn along(costs: &Costs, order: &[usize], first: usize) -> Vec<usize> {
     let mut way = vec![first];
-    let mut left: Vec<usize> = order.iter().copied().filter(|own| *own != first).collect();
+    let mut left: Vec<usize> = order.iter().copied().filter(|device| *device != first).collect();
     let mut last = first;
-    while let Some(at) = left.iter().position(|own| costs.way(last, *own).is_some()) {
+    while let Some(at) = left.iter().position(|device| costs.way(last, *device).is_some()) {
         last = left.remove(at);
         way.push(last);
     }
@@ -129,8 +129,10 @@ impl Seen<'_> {
             return false;
         }
         self.n += 1;
-        let mut most =
-            self.best.as_ref().map_or(IMPOSSIBLE >> 16, |own| own.judged.period.saturating_sub(1));
+        let mut most = self
+            .best
+            .as_ref()
+            .map_or(IMPOSSIBLE >> 16, |plan| plan.judged.period.saturating_sub(1));
         let mut low = 0;
         let mut is_better = false;
         let mut within = most;
@@ -139,7 +141,7 @@ impl Seen<'_> {
             let in_flight = self.costs.in_flight(self.goal, order.len(), within_it);
             let is_over = || self.best.is_some() && self.control.stop().is_some();
             let mut in_flight = in_flight.take_while(|_| !is_over());
-            match in_flight.find_map(|own| self.cut(order, (within, own))) {
+            match in_flight.find_map(|batches| self.cut(order, (within, batches))) {
                 Some(pieces) => {
                     let Ok(judged) = self.costs.judge(&pieces, self.goal) else { return is_better };
                     let period = judged.period;
@@ -168,13 +170,13 @@ impl Seen<'_> {
             let ends = [at == 0, at + 1 == n];
             let limit = costs.limits.get(*device).copied().flatten().unwrap_or(u64::MAX);
             let way = match order.get(at + 1) {
-                Some(to) => costs.way(*device, *to).map(|own| own.pass),
+                Some(to) => costs.way(*device, *to).map(|way| way.pass),
                 None if n > 1 && costs.returns() => {
-                    costs.way(*device, order[0]).map(|own| own.back)
+                    costs.way(*device, order[0]).map(|way| way.back)
                 }
                 None => Some(0),
             };
-            let way = way.filter(|own| *own <= most)?;
+            let way = way.filter(|ns| *ns <= most)?;
             let last = n_blocks.saturating_sub((n - at - 1) as u32);
             self.control.spend(width as u64);
             if self.best.is_some() && self.control.stop().is_some() {
@@ -186,11 +188,12 @@ impl Seen<'_> {
                     continue;
                 }
                 for end in if ends[1] { n_blocks } else { block + 1 }..=last {
-                    let own = costs.stage_ns(*device, &(block..end), ends);
-                    if own > most || costs.stage_bytes(&(block..end), ends, in_flight) > limit {
+                    let stage_ns = costs.stage_ns(*device, &(block..end), ends);
+                    if stage_ns > most || costs.stage_bytes(&(block..end), ends, in_flight) > limit
+                    {
                         break;
                     }
-                    let all = sum.saturating_add(own).saturating_add(way);
+                    let all = sum.saturating_add(stage_ns).saturating_add(way);
                     let known = &mut sums[at + 1][end as usize];
                     if all < known.0 {
                         *known = (all, block);
@@ -215,10 +218,10 @@ impl Seen<'_> {
     /// Exchanges, takes in, leaves out one device, or two; whether that was better.
     fn exchanged(&mut self) -> bool {
         let Some(best) = &self.best else { return false };
-        let order: Vec<usize> = best.pieces.iter().map(|own| own.device).collect();
+        let order: Vec<usize> = best.pieces.iter().map(|piece| piece.device).collect();
         let n = order.len();
         let others: Vec<usize> =
-            (0..self.costs.n_devices()).filter(|own| !order.contains(own)).collect();
+            (0..self.costs.n_devices()).filter(|device| !order.contains(device)).collect();
         let mut is_better = false;
         for at in 0..n {
             for other in at + 1..n {

@@ -114,13 +114,13 @@ impl Search<'_> {
             + (table.m - warm_up) * times.forward
             + prefix.back
             + end;
-        let own = prefix.own.max(alone).max(there_and_back);
+        let bound = prefix.own.max(alone).max(there_and_back);
         let step = if is_last { 0 } else { table.transfer };
         let after = Prefix {
             open,
             forth: prefix.forth + times.forward + step,
             back: prefix.back + times.backward + step,
-            own,
+            own: bound,
             end,
         };
         // `rest` counts the transfers into the next stage itself.
@@ -129,7 +129,7 @@ impl Search<'_> {
         } else {
             (prefix.forth + prefix.back + times.pass() + end).saturating_add(next)
         };
-        (own.max(later), after)
+        (bound.max(later), after)
     }
 
     fn descend(&mut self, prefix: &Prefix) {

@@ -134,7 +134,8 @@ fn tried(pricing: &LayerPricing<'_>, space: &Space) -> Option<u64> {
             let candidate = Candidate::new(&priced, &space.pins, p, stage);
             let mut longer = Vec::new();
             for begun in stages {
-                let open = pricing.n_blocks() - begun.iter().map(|own| own.blocks).sum::<u32>();
+                let open =
+                    pricing.n_blocks() - begun.iter().map(|chosen| chosen.blocks).sum::<u32>();
                 let last = stage + 1 == p;
                 for blocks in 1..=open {
                     if last && blocks != open {
@@ -246,8 +247,8 @@ fn a_plan_replays_to_its_step_within_its_limit_and_keeps_every_block() {
             let report = judge_plan(&lowered, &plan).unwrap().report;
             assert_eq!(report.step_time, best.step);
             assert!(over_limit(&report).is_none() && best.peak <= limit.0);
-            let held: u32 = best.stages.iter().map(|stage| stage.blocks).sum();
-            assert_eq!(held, model.n_blocks());
+            let n_blocks: u32 = best.stages.iter().map(|stage| stage.blocks).sum();
+            assert_eq!(n_blocks, model.n_blocks());
             assert!(best.step.0 <= slower, "more memory made seed {seed} slower");
             slower = best.step.0;
         }
@@ -272,14 +273,14 @@ fn pins_are_kept_and_never_help() {
     for pins in pins {
         let pinned = Space { pins: pins.clone(), ..free.clone() };
         let found = solve(&limited, &pinned, &Options::default()).unwrap();
-        let Some(own) = found.best else { continue };
-        assert!(own.step >= best.step);
-        let d = &own.degrees;
+        let Some(plan) = found.best else { continue };
+        assert!(plan.step >= best.step);
+        let d = &plan.degrees;
         assert!(pins.pipeline.is_none_or(|pin| pin == d.pipeline));
         assert!(pins.tensor.is_none_or(|pin| pin == d.tensor));
         assert!(pins.sequence.is_none_or(|pin| pin == d.sequence));
         assert!(pins.micro_batch.is_none_or(|pin| pin == d.micro_batch));
-        for stage in &own.stages {
+        for stage in &plan.stages {
             assert!(pins.zero.is_none() || stage.fully_sharded == stage.blocks);
             assert!(pins.recompute != RecomputeRule::Full || stage.recomputed == stage.blocks);
         }

@@ -37,9 +37,9 @@ pub fn least(pricing: &LayerPricing<'_>, space: &Space) -> Option<Least> {
     let mut best: Option<Least> = None;
     for degrees in shapes(pricing, space) {
         let Ok(priced) = Priced::new(pricing, &degrees) else { continue };
-        let Some(own) = of_shape(&priced, &space.pins) else { continue };
-        if best.as_ref().is_none_or(|best| own.most() < best.most()) {
-            best = Some(own);
+        let Some(needed) = of_shape(&priced, &space.pins) else { continue };
+        if best.as_ref().is_none_or(|best| needed.most() < best.most()) {
+            best = Some(needed);
         }
     }
     best
@@ -76,8 +76,8 @@ fn of_shape(priced: &Priced<'_>, pins: &Pins) -> Option<Least> {
         let (bytes, chosen) = smallest[stage].get(blocks).copied().flatten()?;
         least.stages.push(chosen);
         least.bytes.push(bytes);
-        let kept = priced.degrees.n_micro_batches.min(u64::from(p) - stage as u64);
-        least.in_flight.push(u32::try_from(kept).unwrap_or(u32::MAX));
+        let n_in_flight = priced.degrees.n_micro_batches.min(u64::from(p) - stage as u64);
+        least.in_flight.push(u32::try_from(n_in_flight).unwrap_or(u32::MAX));
         open -= blocks;
     }
     (open == 0).then_some(least)

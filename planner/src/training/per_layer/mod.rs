@@ -271,8 +271,8 @@ impl Running<'_> {
         let found = branch::solve(&table, &options, &mut self.counts);
         control.spend(self.counts.n_nodes - n_before);
         // What was searched to its end has nothing below the best plan.
-        let own = found.best.as_ref().map_or(u64::MAX, |best| best.step.0);
-        let nothing_below = found.bound.max(own.min(cutoff)).min(found.open);
+        let step = found.best.as_ref().map_or(u64::MAX, |best| best.step.0);
+        let nothing_below = found.bound.max(step.min(cutoff)).min(found.open);
         shape.bound = if found.bound == u64::MAX { u64::MAX } else { nothing_below };
         let known = self.best.as_ref().map_or(u64::MAX, |best| best.step.0);
         self.best = found.best.filter(|judged| judged.step.0 < known).or(self.best.take());

@@ -28,7 +28,7 @@ pub fn check(pins: &Pins) -> Result<(), Diagnostic> {
         ),
         ("mesh", pins.mesh.is_some_and(|mesh| mesh != Mesh::TpCpDpPp)),
     ];
-    if let Some(capabilities) = pins.capabilities.filter(|own| !own.by_block) {
+    if let Some(capabilities) = pins.capabilities.filter(|capabilities| !capabilities.by_block) {
         let message = format!("{} has no words for choices by block", capabilities.target);
         return Err(Diagnostic::usage("cannot-express", message)
             .hint("use --for galvatron, or plan without a folder of measured layers"));
@@ -79,14 +79,14 @@ pub fn shapes(pricing: &LayerPricing<'_>, space: &Space) -> Vec<Parallelism> {
 fn sequences(pins: &Pins, pricing: &LayerPricing<'_>, tensor: u32) -> Vec<SequenceParallel> {
     if tensor == 1 {
         // One rank splits nothing.
-        let is_free = pins.sequence.is_none_or(|own| own == SequenceParallel::Off);
+        let is_free = pins.sequence.is_none_or(|sequence| sequence == SequenceParallel::Off);
         return is_free.then_some(SequenceParallel::Off).into_iter().collect();
     }
     let measured = pricing.profile.split;
     match pins.sequence {
         Some(SequenceParallel::Ulysses) => vec![SequenceParallel::Ulysses],
         // Whether tensor ranks split the sequence is as it was measured.
-        Some(own) if own == measured => vec![own],
+        Some(sequence) if sequence == measured => vec![sequence],
         Some(_) => Vec::new(),
         None => vec![measured, SequenceParallel::Ulysses],
     }
@@ -117,7 +117,7 @@ fn vocabularies(degrees: &Parallelism) -> Vec<Option<u32>> {
         SequenceParallel::Ulysses => 0,
         _ => degrees.tensor,
     };
-    let others = degrees_of(width, None).into_iter().filter(|own| *own != as_blocks);
+    let others = degrees_of(width, None).into_iter().filter(|degree| *degree != as_blocks);
     std::iter::once(None).chain(others.map(Some)).collect()
 }
 
@@ -139,7 +139,7 @@ pub fn n_sharing(degrees: &Parallelism) -> u32 {
 /// Ranks that hold the same weights of the ends.
 fn n_sharing_ends(degrees: &Parallelism) -> u32 {
     match degrees.vocabulary {
-        Some(own) => degrees.data.saturating_mul(degrees.tensor) / own.max(1),
+        Some(vocabulary) => degrees.data.saturating_mul(degrees.tensor) / vocabulary.max(1),
         None => n_sharing(degrees),
     }
 }

@@ -100,12 +100,12 @@ impl<'a> Table<'a> {
         let choices = (0..p).map(|stage| {
             let mut by_blocks = vec![Vec::new(); n as usize + 1];
             for blocks in (0..=n).filter(|blocks| wanted(stage, *blocks)) {
-                let own = of(stage, blocks);
+                let chosen = of(stage, blocks);
                 // What is too large for a device stays so with one block more.
-                if own.is_empty() {
+                if chosen.is_empty() {
                     break;
                 }
-                by_blocks[blocks as usize] = own;
+                by_blocks[blocks as usize] = chosen;
             }
             by_blocks
         });
@@ -142,9 +142,9 @@ impl<'a> Table<'a> {
                     }
                     for chosen in &self.choices[stage][blocks] {
                         let pass = chosen.times.pass();
-                        let own =
+                        let least =
                             into + self.m.saturating_mul(pass).max(pass.saturating_add(later));
-                        rest[stage][open] = rest[stage][open].min(own);
+                        rest[stage][open] = rest[stage][open].min(least);
                         let all = (into + pass).saturating_add(beyond);
                         through[stage][open] = through[stage][open].min(all);
                     }
@@ -278,18 +278,18 @@ fn fitting(priced: &Priced<'_>, pins: &Pins, stage: u32, blocks: u32) -> Vec<Cho
         None if n_sharing(&priced.degrees) == 1 => 0..=0,
         None => 0..=blocks,
     };
-    let mut kept: Vec<Chosen> = Vec::new();
+    let mut front: Vec<Chosen> = Vec::new();
     for fully_sharded in counts {
         let limit = priced.pricing.limit;
         let Some(chosen) = fewest(&candidate, pins.recompute, blocks, fully_sharded, limit) else {
             continue;
         };
-        if kept.iter().any(|other| other.times.is_no_worse(&chosen.times)) {
+        if front.iter().any(|other| other.times.is_no_worse(&chosen.times)) {
             continue;
         }
-        kept.retain(|other| !chosen.times.is_no_worse(&other.times));
-        kept.push(chosen);
+        front.retain(|other| !chosen.times.is_no_worse(&other.times));
+        front.push(chosen);
     }
-    kept.sort_by_key(|chosen| (chosen.times.pass(), chosen.times.end, chosen.fully_sharded));
-    kept
+    front.sort_by_key(|chosen| (chosen.times.pass(), chosen.times.end, chosen.fully_sharded));
+    front
 }

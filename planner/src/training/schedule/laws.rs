@@ -94,10 +94,10 @@ fn split(costs: &PipelineCosts, grid: &Grid, (f, i, w): Thirds) -> Vec<(u64, u64
         stage.kept_for_weight = Bytes(1);
     }
     let judged = judge(&costs, grid).unwrap();
-    let ranks = judged.report.ranks.iter().enumerate().map(|(rank, own)| {
+    let ranks = judged.report.ranks.iter().enumerate().map(|(rank, figures)| {
         let first = judged.timeline.cell(&judged.lowered, rank, 0).start;
         let last = judged.timeline.cell(&judged.lowered, rank, grid.rows[rank].len() - 1).end;
-        (own.idle_ns, last - first - own.compute_ns, own.peak.bytes)
+        (figures.idle_ns, last - first - figures.compute_ns, figures.peak.bytes)
     });
     ranks.collect()
 }
@@ -113,9 +113,9 @@ fn zb_h1_puts_weights_into_the_bubble() {
                 let law = u64::from(p - 1) * (f + i - w);
                 let ranks = split(&costs, &grid, thirds);
                 assert_eq!(ranks.iter().map(|rank| rank.1).max(), Some(law), "{p} {m} {thirds:?}");
-                for (idle, _, held) in ranks {
+                for (idle, _, peak) in ranks {
                     assert!(w > i || idle == law, "{p} {m} {thirds:?}: {idle}");
-                    assert_eq!(held, u64::from(p));
+                    assert_eq!(peak, u64::from(p));
                 }
             }
         }
@@ -145,9 +145,9 @@ fn zb_v_has_no_bubble_for_the_memory_of_1f1b() {
         for m in [1, 2, p, 2 * p - 1, 2 * p, 5 * p] {
             let grid = zb_v::grid(p, m).unwrap();
             let costs = v_shaped(p, m);
-            for (_, idle, held) in split(&costs, &grid, (10, 10, 10)) {
+            for (_, idle, peak) in split(&costs, &grid, (10, 10, 10)) {
                 assert!(m < 2 * p - 1 || idle == 0, "{p} {m}: {idle}");
-                assert!(held <= u64::from(2 * p), "{p} {m}: {held}");
+                assert!(peak <= u64::from(2 * p), "{p} {m}: {peak}");
             }
         }
     }
@@ -161,10 +161,10 @@ fn dualpipe_v_stays_within_its_published_bubble() {
             let costs = v_shaped(p, m);
             for thirds in THIRDS {
                 let (f, i, w) = thirds;
-                for (_, idle, held) in split(&costs, &grid, thirds) {
+                for (_, idle, peak) in split(&costs, &grid, thirds) {
                     let published = u64::from(p - 1) * (f + 2 * (i + w) - 3 * w);
                     assert!(idle <= published, "{p} {m} {thirds:?}: {idle}");
-                    assert!(held <= u64::from(2 * p + 1), "{p} {m}: {held}");
+                    assert!(peak <= u64::from(2 * p + 1), "{p} {m}: {peak}");
                 }
             }
         }
@@ -216,21 +216,21 @@ fn passes_that_run_together_are_one_further_ahead() {
             interleaved::grid(p, v, groups * p).unwrap(),
             interleaved::together(p, v, groups * p).unwrap(),
         );
-        let held = equal(p, v, groups * p, &together);
-        for (i, own) in (0..).zip(&together.rows) {
+        let report = equal(p, v, groups * p, &together);
+        for (i, row) in (0..).zip(&together.rows) {
             let total = v * groups * p;
             let is_forward = |cell: &&ir::grid::Cell| cell.pass == ir::grid::Pass::Forward;
-            let before_first = own.iter().take_while(is_forward).count() as u32;
+            let before_first = row.iter().take_while(is_forward).count() as u32;
             let ahead = (2 * (p - 1 - i) + (v - 1) * p + 1).min(total);
             // Behind the warm-up a forward pass comes before each backward one.
             assert_eq!(before_first, (ahead + 1).min(total), "{p} {v} {groups} {i}");
-            assert_eq!(held.ranks[i as usize].peak.bytes, u64::from((ahead + 1).min(total)));
+            assert_eq!(report.ranks[i as usize].peak.bytes, u64::from((ahead + 1).min(total)));
             // Each kind of pass keeps its order.
             for forward in [true, false] {
                 let of = |row: &[ir::grid::Cell]| -> Vec<_> {
                     row.iter().filter(|cell| is_forward(cell) == forward).copied().collect()
                 };
-                assert_eq!(of(own), of(&alone.rows[i as usize]));
+                assert_eq!(of(row), of(&alone.rows[i as usize]));
             }
         }
     }

@@ -48,9 +48,9 @@ fn shifting_the_critical_path_never_loses() {
                 assert_eq!(verify(&costs, &grid), []);
                 let (shifted, early) = (report(&costs, &grid), report(&costs, &early));
                 assert!(shifted.step_time <= early.step_time, "{p} {m} {f} {r} {b}");
-                for (rank, (own, early)) in shifted.ranks.iter().zip(&early.ranks).enumerate() {
+                for (rank, (this, early)) in shifted.ranks.iter().zip(&early.ranks).enumerate() {
                     let more = u64::from(rank + 2 == p as usize);
-                    assert!(own.peak.bytes <= early.peak.bytes + more, "{p} {m} {rank}");
+                    assert!(this.peak.bytes <= early.peak.bytes + more, "{p} {m} {rank}");
                 }
             }
         }

@@ -175,8 +175,12 @@ pub fn choose(
     let equals = Equals { space, shapes: &shapes, options: &options, known };
     match rule.chosen(fastest, &equals) {
         None => Choice::Unknown,
-        Some(plan) if plan == *fastest => Choice::Fastest,
-        Some(plan) => Choice::Simpler(Box::new(rule.because(plan, fastest))),
+        Some(plan) => {
+            let chosen = rule.because(plan, fastest);
+            // Plans that differ in no criterion are the same to the rule.
+            let is_other = !chosen.judged.is_empty() || !chosen.simpler.is_empty();
+            if is_other { Choice::Simpler(Box::new(chosen)) } else { Choice::Fastest }
+        }
     }
 }
 

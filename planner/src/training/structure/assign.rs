@@ -26,26 +26,28 @@ type Chain<'r> = Vec<(usize, usize, &'r [OpId])>;
 /// The chain of a graph with such runs. Runs whose blocks cannot stand in one chain with those of
 /// longer runs are left out.
 pub(super) fn segments(line: &Line<'_>, runs: &[Blocks]) -> Structure {
-    let mut kept: Vec<&Blocks> = Vec::new();
+    let mut chosen: Vec<&Blocks> = Vec::new();
     for run in runs {
-        kept.push(run);
-        if fixed(line, &chain(line, &kept)).is_none() {
-            kept.pop();
+        chosen.push(run);
+        if fixed(line, &chain(line, &chosen)).is_none() {
+            chosen.pop();
         }
     }
-    kept.sort_by_key(|run| run[0].iter().map(|op| line.position[op.index()]).max());
-    let chain = chain(line, &kept);
+    chosen.sort_by_key(|run| run[0].iter().map(|op| line.position[op.index()]).max());
+    let chain = chain(line, &chosen);
     let places = places(line, &chain, fixed(line, &chain).unwrap_or_default());
     let mut by_place: Vec<Vec<OpId>> = vec![Vec::new(); 2 * chain.len() + 1];
     for op in &line.ops {
         by_place[places[op.index()]].push(*op);
     }
     let all = line.ops.iter().fold((1.0, 1.0), |sum: (f64, f64), op| {
-        let own = work(line, *op);
-        (sum.0 + own.0, sum.1 + own.1)
+        let op_work = work(line, *op);
+        (sum.0 + op_work.0, sum.1 + op_work.1)
     });
-    let mut built =
-        Structure { runs: vec![Run { segments: Vec::new() }; kept.len()], ..Structure::default() };
+    let mut built = Structure {
+        runs: vec![Run { segments: Vec::new() }; chosen.len()],
+        ..Structure::default()
+    };
     for (place, ops) in by_place.into_iter().enumerate() {
         match chain.get(place / 2).filter(|_| place % 2 == 1) {
             Some((run, ..)) => {

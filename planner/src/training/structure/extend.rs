@@ -28,8 +28,8 @@ pub(super) fn before(
         is_allowed: |op| is_free(op) && !index.contains_key(&op) && !later_ops.contains(&op),
     };
     let mut queue = Vec::new();
-    for (own, other) in block.iter().zip(later) {
-        let pairs = line.graph.op(*own).inputs.iter().zip(&line.graph.op(*other).inputs);
+    for (op, other) in block.iter().zip(later) {
+        let pairs = line.graph.op(*op).inputs.iter().zip(&line.graph.op(*other).inputs);
         for (read, read_later) in pairs {
             let from = line.maker(*read_later).and_then(|maker| index.get(&maker));
             if let Some(at) = from

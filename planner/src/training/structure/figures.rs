@@ -59,7 +59,7 @@ impl Sums {
     /// Elements of all parameters, each once.
     #[must_use]
     pub fn n_parameters(&self) -> u64 {
-        self.segments.iter().map(|own| own.n_parameters).fold(0, u64::saturating_add)
+        self.segments.iter().map(|segment| segment.n_parameters).fold(0, u64::saturating_add)
     }
 }
 
@@ -110,11 +110,12 @@ fn count_parameters(
         let shape = &graph.tensor(tensor).shape;
         let n_elements = shape.iter().fold(1_u64, |n, extent| n.saturating_mul(*extent));
         for (at, (_, segment)) in readers.iter().enumerate() {
-            let own = &mut sums.segments[*segment];
-            let count = if at == 0 { &mut own.n_parameters } else { &mut own.n_tied };
+            let figures = &mut sums.segments[*segment];
+            let count = if at == 0 { &mut figures.n_parameters } else { &mut figures.n_tied };
             *count = count.saturating_add(n_elements);
             if at == 0 {
-                own.n_lines = own.n_lines.saturating_add(rows_and_columns(shape, n_elements));
+                figures.n_lines =
+                    figures.n_lines.saturating_add(rows_and_columns(shape, n_elements));
             }
         }
         if readers.len() > 1 {
@@ -129,7 +130,9 @@ fn boundaries(graph: &Graph, structure: &Structure, sums: &mut Sums) {
     let roots = graph.roots();
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; graph.tensors.len()];
     let in_order = structure.segments.iter().enumerate();
-    for (segment, op) in in_order.flat_map(|(at, own)| own.ops.iter().map(move |op| (at, op))) {
+    for (segment, op) in
+        in_order.flat_map(|(at, segment)| segment.ops.iter().map(move |op| (at, op)))
+    {
         let node = graph.op(*op);
         for output in node.outputs.iter().filter(|t| roots[t.index()] == **t) {
             lives[output.index()] = Some((segment, segment));
@@ -152,36 +155,36 @@ fn boundaries(graph: &Graph, structure: &Structure, sums: &mut Sums) {
         change[last] -= i128::from(bytes.get());
     }
     let mut crossing = 0i128;
-    for (own, change) in sums.segments.iter_mut().zip(change) {
-        own.before = Bytes(u64::try_from(crossing).unwrap_or(u64::MAX));
+    for (figures, change) in sums.segments.iter_mut().zip(change) {
+        figures.before = Bytes(u64::try_from(crossing).unwrap_or(u64::MAX));
         crossing += change;
-        own.behind = Bytes(u64::try_from(crossing).unwrap_or(u64::MAX));
+        figures.behind = Bytes(u64::try_from(crossing).unwrap_or(u64::MAX));
     }
 }
 
 /// A tensor that backward ops of several segments read lies in each: they may be on other devices.
 fn stash(structure: &Structure, passes: &Passes, sums: &mut Sums) {
-    for (own, kept) in sums.segments.iter_mut().zip(read_back(structure, passes)) {
-        own.stash = Some(kept.iter().map(|tensor| passes.graph.tensor(*tensor).bytes).sum());
+    for (figures, tensors) in sums.segments.iter_mut().zip(read_back(structure, passes)) {
+        figures.stash = Some(tensors.iter().map(|tensor| passes.graph.tensor(*tensor).bytes).sum());
     }
 }
 
 /// By segment, what backward ops read of the forward pass, in the order of ids.
 fn read_back(structure: &Structure, passes: &Passes) -> Vec<Vec<TensorId>> {
     let last = structure.segments.len().saturating_sub(1);
-    let mut kept: Vec<Vec<TensorId>> = vec![Vec::new(); structure.segments.len()];
+    let mut by_segment: Vec<Vec<TensorId>> = vec![Vec::new(); structure.segments.len()];
     for op in passes.backward() {
         let owner = passes.owner.get(op.index()).copied().flatten();
         let segment = owner.map_or(last, |owner| structure.segment_of[owner.index()]);
-        if let Some(kept) = kept.get_mut(segment) {
-            kept.extend(passes.saved(op));
+        if let Some(tensors) = by_segment.get_mut(segment) {
+            tensors.extend(passes.saved(op));
         }
     }
-    for kept in &mut kept {
-        kept.sort_unstable();
-        kept.dedup();
+    for tensors in &mut by_segment {
+        tensors.sort_unstable();
+        tensors.dedup();
     }
-    kept
+    by_segment
 }
 
 /// By segment, bytes that no earlier one keeps from the forward to the backward pass, and what it
@@ -191,15 +194,15 @@ pub fn kept(structure: &Structure, passes: &Passes) -> Vec<(Bytes, BTreeMap<u32,
     let mut keeper: BTreeMap<TensorId, u32> = BTreeMap::new();
     let mut all = Vec::new();
     for (segment, read) in (0_u32..).zip(read_back(structure, passes)) {
-        let (mut own, mut before) = (Bytes::ZERO, BTreeMap::new());
+        let (mut stash, mut before) = (Bytes::ZERO, BTreeMap::new());
         for tensor in read {
             let bytes = passes.graph.tensor(tensor).bytes;
             match keeper.insert(tensor, segment) {
-                None => own += bytes,
+                None => stash += bytes,
                 Some(earlier) => *before.entry(earlier).or_insert(Bytes::ZERO) += bytes,
             }
         }
-        all.push((own, before));
+        all.push((stash, before));
     }
     all
 }

@@ -41,9 +41,9 @@ impl<'g> Line<'g> {
         let reads = |op: OpId| graph.op(op).inputs.iter().map(move |input| (input.index(), op));
         let reads: Vec<(usize, OpId)> = graph.op_ids().flat_map(reads).collect();
         let readers = Csr::from_pairs(graph.tensors.len(), &reads);
-        let own: Vec<u64> = graph.ops.iter().map(|op| own(graph, op)).collect();
+        let hashes: Vec<u64> = graph.ops.iter().map(|op| own(graph, op)).collect();
         let any: Vec<OpId> = graph.op_ids().collect();
-        let ancestry = ancestry(graph, &makers, &own, &depth_first(graph, &makers, &any));
+        let ancestry = ancestry(graph, &makers, &hashes, &depth_first(graph, &makers, &any));
         let mut sinks: Vec<OpId> = graph
             .op_ids()
             .filter(|op| graph.op(*op).outputs.iter().all(|t| readers.of(t.index()).is_empty()))
@@ -53,7 +53,8 @@ impl<'g> Line<'g> {
         let from: Vec<OpId> = results.chain(sinks).collect();
         let ops = depth_first(graph, &makers, &from);
         let roots = graph.roots();
-        let mut line = Self { graph, ops, position: Vec::new(), own, makers, readers, roots };
+        let mut line =
+            Self { graph, ops, position: Vec::new(), own: hashes, makers, readers, roots };
         let long = line.longest_lives();
         line.ops = depth_first(graph, &line.makers, &[long, from].concat());
         line.position = vec![0; graph.ops.len()];
@@ -140,11 +141,11 @@ fn own(graph: &Graph, op: &Op) -> u64 {
 }
 
 /// By op, a hash of everything that it is computed from.
-fn ancestry(graph: &Graph, makers: &[Option<OpId>], own: &[u64], order: &[OpId]) -> Vec<u64> {
+fn ancestry(graph: &Graph, makers: &[Option<OpId>], hashes: &[u64], order: &[OpId]) -> Vec<u64> {
     let mut all = vec![0; graph.ops.len()];
     for op in order {
         let mut hasher = DefaultHasher::new();
-        own[op.index()].hash(&mut hasher);
+        hashes[op.index()].hash(&mut hasher);
         for input in &graph.op(*op).inputs {
             makers[input.index()].map_or(0, |maker| all[maker.index()]).hash(&mut hasher);
         }

@@ -25,12 +25,13 @@ pub fn model(
     [passes, fused]: [&Passes; 2],
 ) -> ModelCard {
     let mut parts = listed(graph, structure, sums, passes);
-    let kept = figures::kept(structure, fused);
+    let stashes = figures::kept(structure, fused);
     let fused_parts = listed(graph, structure, sums, fused);
-    for ((part, mut own), (stash, before)) in parts.iter_mut().zip(fused_parts).zip(kept) {
-        own.stash = stash.get();
-        own.kept_before = before.into_iter().map(|(at, bytes)| (at, bytes.get())).collect();
-        part.fused = Some(Box::new(own));
+    for ((part, mut fused_part), (stash, before)) in parts.iter_mut().zip(fused_parts).zip(stashes)
+    {
+        fused_part.stash = stash.get();
+        fused_part.kept_before = before.into_iter().map(|(at, bytes)| (at, bytes.get())).collect();
+        part.fused = Some(Box::new(fused_part));
     }
     let groups = parts.into_iter().map(|part| BlockGroup {
         part: Some(Box::new(part)),
@@ -108,9 +109,9 @@ fn add_work(graph: &Graph, structure: &Structure, passes: &Passes, parts: &mut [
             }
         }
     }
-    for (part, own) in parts.iter_mut().zip(products) {
-        for (pass, own) in all(part).into_iter().zip(own) {
-            let listed = own.into_iter().map(|((product, grows), n_kernels)| PartProduct {
+    for (part, by_pass) in parts.iter_mut().zip(products) {
+        for (pass, counts) in all(part).into_iter().zip(by_pass) {
+            let listed = counts.into_iter().map(|((product, grows), n_kernels)| PartProduct {
                 product,
                 grows,
                 n_kernels,
@@ -123,12 +124,13 @@ fn add_work(graph: &Graph, structure: &Structure, passes: &Passes, parts: &mut [
 /// Products of a core of attention; the gradients of two are four.
 fn add_core(pass: &mut PartPass, core: &[Product], phase: Phase) {
     let Some(first) = core.first() else { return };
-    let flops = core.iter().map(|own| own.flops().unwrap_or(Flops::MAX)).sum::<Flops>().get();
+    let flops =
+        core.iter().map(|product| product.flops().unwrap_or(Flops::MAX)).sum::<Flops>().get();
     let flops = if phase == Phase::Forward { flops } else { flops / 2 };
     let [sequence, head_dim] = step::positions_and_head(first);
-    let is_alike = |own: &&mut PartCore| (own.sequence, own.head_dim) == (sequence, head_dim);
+    let is_alike = |known: &&mut PartCore| (known.sequence, known.head_dim) == (sequence, head_dim);
     match pass.attention.iter_mut().find(is_alike) {
-        Some(own) => own.flops = own.flops.saturating_add(flops),
+        Some(known) => known.flops = known.flops.saturating_add(flops),
         None => pass.attention.push(PartCore { flops, sequence, head_dim }),
     }
     pass.n_kernels += 1;
@@ -155,8 +157,8 @@ fn grows(product: &Product, owner: Option<(&Op, bool)>) -> Grows {
     let is_gradient_of_weight = forward
         .products
         .iter()
-        .any(|own| own.m == product.k && own.k == product.m && own.n == product.n);
-    let is_like_forward = forward.products.iter().any(|own| own.m == product.m);
+        .any(|other| other.m == product.k && other.k == product.m && other.n == product.n);
+    let is_like_forward = forward.products.iter().any(|other| other.m == product.m);
     if is_gradient_of_weight && !is_like_forward { Grows::Contracted } else { Grows::Rows }
 }
 

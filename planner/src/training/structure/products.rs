@@ -70,8 +70,9 @@ impl<'g> Factors<'g> {
     /// itself, as where queries and keys are one tensor, reads one activation and no weight.
     #[must_use]
     pub(super) fn is_by_weight(&self, op: OpId) -> bool {
-        let is_matrix =
-            |own: &TensorId| self.graph.tensor(*own).shape.iter().filter(|n| **n > 1).count() >= 2;
+        let is_matrix = |tensor: &TensorId| {
+            self.graph.tensor(*tensor).shape.iter().filter(|n| **n > 1).count() >= 2
+        };
         self.matrix(op).is_some() || self.graph.op(op).parameters.iter().any(is_matrix)
     }
 

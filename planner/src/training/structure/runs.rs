@@ -42,7 +42,7 @@ pub(super) fn find(line: &Line<'_>) -> Vec<Blocks> {
 /// The run with most ops among what is left; of equal ones that with the shorter blocks, then the
 /// one that begins first.
 fn longest(line: &Line<'_>, rest: &[OpId], is_taken: &[bool]) -> Option<Blocks> {
-    let own: Vec<u64> = rest.iter().map(|op| line.own[op.index()]).collect();
+    let hashes: Vec<u64> = rest.iter().map(|op| line.own[op.index()]).collect();
     let across = line.across(rest);
     let mut place = vec![0; line.graph.ops.len()];
     for (at, op) in rest.iter().enumerate() {
@@ -51,8 +51,8 @@ fn longest(line: &Line<'_>, rest: &[OpId], is_taken: &[bool]) -> Option<Blocks> 
     let left = Rest { line, ops: rest, place: &place, is_taken };
     let least = (line.ops.len() / LEAST_PART).max(2);
     let mut best: Option<(usize, usize, Blocks)> = None;
-    for period in periods(&own, N_PERIODS, LEAST_PART) {
-        for stretch in stretches(&own, period, &vec![false; rest.len()]) {
+    for period in periods(&hashes, N_PERIODS, LEAST_PART) {
+        for stretch in stretches(&hashes, period, &vec![false; rest.len()]) {
             let most = best.as_ref().map_or(0, |(n_ops, ..)| *n_ops);
             // At best one more block than there are periods can be found before it and behind it.
             if stretch.end - stretch.start + 2 * period <= most {
@@ -152,7 +152,7 @@ impl Rest<'_, '_> {
     fn extended(&self, range: &Range<usize>, period: usize) -> Blocks {
         let mut blocks: Blocks =
             self.ops[range.clone()].chunks(period).map(<[OpId]>::to_vec).collect();
-        let mut own: HashSet<OpId> = HashSet::new();
+        let mut taken: HashSet<OpId> = HashSet::new();
         let mut front: Blocks = Vec::new();
         loop {
             let last = front.last().unwrap_or(&blocks[0]);
@@ -163,11 +163,11 @@ impl Rest<'_, '_> {
             };
             let is_free = |op: OpId| {
                 !self.is_taken[op.index()]
-                    && !own.contains(&op)
+                    && !taken.contains(&op)
                     && self.place_in(op, range).is_none()
             };
             let Some(found) = extend::before(self.line, last, later, is_free) else { break };
-            own.extend(found.iter().copied());
+            taken.extend(found.iter().copied());
             front.push(found);
         }
         front.reverse();

@@ -45,7 +45,7 @@ fn assert_chain(graph: &Graph, structure: &Structure) {
 
 /// Figures by their definitions, one boundary at a time.
 fn assert_sums(graph: &Graph, structure: &Structure, sums: &Sums) {
-    let flops: Flops = sums.segments.iter().map(|own| own.flops).sum();
+    let flops: Flops = sums.segments.iter().map(|figures| figures.flops).sum();
     assert_eq!(flops, graph.flops());
     let roots = graph.roots();
     let makers = graph.producers();
@@ -70,7 +70,7 @@ fn assert_sums(graph: &Graph, structure: &Structure, sums: &Sums) {
 /// What does not depend on ids and names.
 fn told(structure: &Structure, sums: &Sums) -> Vec<(Option<usize>, usize, Figures)> {
     let pairs = structure.segments.iter().zip(&sums.segments);
-    pairs.map(|(segment, own)| (segment.run, segment.ops.len(), own.clone())).collect()
+    pairs.map(|(segment, figures)| (segment.run, segment.ops.len(), figures.clone())).collect()
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn a_decoder_is_a_chain_of_equal_blocks() {
         // Of few layers the head is a large part, which is cut.
         assert!(n_layers < 12 || structure.segments.len() == n_layers + 2);
         let blocks = &sums.segments[1..=n_layers];
-        assert!(blocks.iter().all(|own| {
-            (own.flops, own.n_parameters, own.stash)
+        assert!(blocks.iter().all(|block| {
+            (block.flops, block.n_parameters, block.stash)
                 == (blocks[0].flops, blocks[0].n_parameters, blocks[0].stash)
         }));
         // The hidden state and the mask that all blocks share.
@@ -107,12 +107,12 @@ fn names_and_order_change_nothing() {
     let graphs = [decoder(6, Head::Tied), encoder_decoder(4, 3), random(7, 120)];
     for (number, graph) in graphs.iter().enumerate() {
         let (structure, sums, _) = found(graph);
-        let own = told(&structure, &sums);
+        let before = told(&structure, &sums);
         for seed in 0..20 {
             let other = shuffled(graph, seed);
             let (structure, sums, _) = found(&other);
             assert_chain(&other, &structure);
-            assert_eq!(told(&structure, &sums), own, "graph {number}, seed {seed}");
+            assert_eq!(told(&structure, &sums), before, "graph {number}, seed {seed}");
         }
     }
 }

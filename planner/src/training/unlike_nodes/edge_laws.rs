@@ -16,9 +16,9 @@ use super::laws::enumerated::enumerated;
 use super::*;
 
 fn with_ratio(plan: &Plan, at: usize, edge_ratio: u32) -> Plan {
-    let mut own = plan.clone();
-    own.partition.stages[at].mesh.as_mut().unwrap().edge_ratio = edge_ratio;
-    own
+    let mut changed = plan.clone();
+    changed.partition.stages[at].mesh.as_mut().unwrap().edge_ratio = edge_ratio;
+    changed
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn edges_leave_out_what_makes_the_step_shorter_and_no_more() {
     let [mut n_shorter, mut n_edges, mut n_whole, mut n_proved] = [0; 4];
     for seed in 0..300 {
         let random = &mut SmallRng::seed_from_u64(seed);
-        let rates = [1e9, 1e8, 1e7].map(|own| own * random.random_range(0.1..2.0));
+        let rates = [1e9, 1e8, 1e7].map(|rate| rate * random.random_range(0.1..2.0));
         let Case { cluster, model, global_batch } = Case::between(random, rates);
         let edge_ratio = [2, 4, 8, 50, 1000][random.random_range(0..5)];
         let groups = groups_of(&cluster, |limit| limit);
@@ -38,21 +38,21 @@ fn edges_leave_out_what_makes_the_step_shorter_and_no_more() {
             Fleet { base, cluster: &cluster, profile: &profile, groups: &groups, edge_ratio: 1 };
         let options = Options { nodes: u64::MAX, edge_ratio, ..Options::default() };
         let found = solve(&fleet, global_batch, &options, &mut |_, _| {});
-        let Some(own) = &found.best else { continue };
+        let Some(best) = &found.best else { continue };
         let all = enumerated(&fleet, (global_batch, edge_ratio));
         let (least, in_part) = (*all.by_devices.values().min().unwrap(), all.in_part);
-        assert!(own.step.0 <= least, "seed {seed}: slower than if all were sent");
+        assert!(best.step.0 <= least, "seed {seed}: slower than if all were sent");
         assert!(found.bound.0 <= least.min(in_part), "seed {seed}: the bound is none");
         n_proved += usize::from(found.is_optimum());
         let step = |plan: &Plan| {
             let costs = fleet.costs(plan).unwrap();
             judge(&costs, plan.schedule.grid.as_ref().unwrap()).unwrap().report.step_time
         };
-        assert_eq!(step(&own.plan), own.step, "seed {seed}");
-        n_shorter += usize::from(own.step.0 < least);
-        let stages = &own.plan.partition.stages;
+        assert_eq!(step(&best.plan), best.step, "seed {seed}");
+        n_shorter += usize::from(best.step.0 < least);
+        let stages = &best.plan.partition.stages;
         let ratio = |at: usize| stages[at].mesh.as_ref().unwrap().edge_ratio;
-        let whole = (0..stages.len()).fold(own.plan.clone(), |plan, at| with_ratio(&plan, at, 1));
+        let whole = (0..stages.len()).fold(best.plan.clone(), |plan, at| with_ratio(&plan, at, 1));
         let costs = fleet.costs(&whole).unwrap().stages;
         let way_s = |at: usize| costs[at].next.link.time(costs[at].next.activation, 1).seconds();
         let edges = || 0..stages.len() - 1;
@@ -61,17 +61,17 @@ fn edges_leave_out_what_makes_the_step_shorter_and_no_more() {
         for at in edges() {
             assert!(ratio(at) <= edge_ratio);
             if ratio(at) == 1 {
-                n_whole += usize::from(own.step.0 < least);
+                n_whole += usize::from(best.step.0 < least);
                 continue;
             }
             n_edges += 1;
             assert!(f64::from(ratio(at)) <= f64::from(edge_ratio) * way_s(at) / slowest_s);
-            assert!(step(&with_ratio(&own.plan, at, 1)) > own.step, "seed {seed}: in vain");
+            assert!(step(&with_ratio(&best.plan, at, 1)) > best.step, "seed {seed}: in vain");
             // One in two sends more than all of them.
-            if let Ok(costs) = fleet.costs(&with_ratio(&own.plan, at, ratio(at) - 1)) {
-                let grid = own.plan.schedule.grid.as_ref().unwrap();
+            if let Ok(costs) = fleet.costs(&with_ratio(&best.plan, at, ratio(at) - 1)) {
+                let grid = best.plan.schedule.grid.as_ref().unwrap();
                 let milder = judge(&costs, grid).unwrap().report.step_time;
-                assert!(milder > own.step, "seed {seed}: more than needed");
+                assert!(milder > best.step, "seed {seed}: more than needed");
             }
         }
     }

@@ -31,13 +31,13 @@ pub(super) fn solve(
         return searched(&any, global_batch, options, observer);
     }
     // The same search as without, so that no limit makes the plan slower.
-    let whole = searched(fleet, global_batch, options, &mut |own, _| observer(own, Nanos(0)));
-    let in_part = whole.best.as_ref().and_then(|own| in_part(fleet, own, options.edge_ratio));
+    let whole = searched(fleet, global_batch, options, &mut |best, _| observer(best, Nanos(0)));
+    let in_part = whole.best.as_ref().and_then(|best| in_part(fleet, best, options.edge_ratio));
     let first = in_part.or(whole.best);
     let below = first.as_ref().map_or(options.below, |best| best.step);
     let rest = Options { below, ..rest(options, whole.n_nodes) };
     let found = searched(&any, global_batch, &rest, observer);
-    let best = found.best.or(first).map(|own| fewest(fleet, own, &rest));
+    let best = found.best.or(first).map(|best| fewest(fleet, best, &rest));
     let n_nodes = whole.n_nodes.saturating_add(found.n_nodes);
     let n_judged = whole.n_judged.saturating_add(found.n_judged);
     let bound = best.as_ref().map_or(found.bound, |best| found.bound.min(best.step));
@@ -54,19 +54,19 @@ fn rest(options: &Options, spent: u64) -> Options {
 }
 
 /// A plan with parts by the rule, where it is faster so.
-fn in_part(fleet: &Fleet<'_>, own: &Judged, edge_ratio: u32) -> Option<Judged> {
-    let fleet = &fleet.keeping(own.offload);
-    let whole = fleet.costs(&own.plan).ok()?;
-    let mut plan = own.plan.clone();
-    let stages = own.plan.partition.stages.iter();
+fn in_part(fleet: &Fleet<'_>, best: &Judged, edge_ratio: u32) -> Option<Judged> {
+    let fleet = &fleet.keeping(best.offload);
+    let whole = fleet.costs(&best.plan).ok()?;
+    let mut plan = best.plan.clone();
+    let stages = best.plan.partition.stages.iter();
     let stages: Option<Vec<_>> =
-        stages.map(|own| Some((own.mesh.as_ref()?, own.blocks.end))).collect();
+        stages.map(|stage| Some((stage.mesh.as_ref()?, stage.blocks.end))).collect();
     let ratios = by_rule(fleet, (&stages?, &whole), edge_ratio);
     for (stage, ratio) in plan.partition.stages.iter_mut().zip(ratios) {
         stage.mesh.as_mut()?.edge_ratio = ratio;
     }
-    let step = judged(&fleet.costs(&plan).ok()?, plan.parallelism.pipeline, own.step)?;
-    Some(Judged { plan, step, offload: own.offload })
+    let step = judged(&fleet.costs(&plan).ok()?, plan.parallelism.pipeline, best.step)?;
+    Some(Judged { plan, step, offload: best.offload })
 }
 
 /// The step of a plan where it is less than so much, and by edge, elements over those that are sent; none
@@ -95,7 +95,7 @@ pub(super) fn priced(
     });
     let ratios = by_rule(&exact, (&ends.collect::<Vec<_>>(), &whole), fleet.edge_ratio);
     let most = step.unwrap_or(most);
-    let is_part = ratios.iter().any(|own| *own > 1);
+    let is_part = ratios.iter().any(|ratio| *ratio > 1);
     let in_part = is_part.then(|| judged(&with(&ratios)?, run.pipeline, most)).flatten();
     in_part.map(|step| (step, ratios)).or_else(|| Some((step?, Vec::new())))
 }
@@ -108,11 +108,11 @@ fn by_rule(
     (stages, whole): (&[(&StageMesh, u32)], &PipelineCosts),
     most: u32,
 ) -> Vec<u32> {
-    let way_s = |own: &StageCosts| own.next.link.time(own.next.activation, 1).seconds();
+    let way_s = |stage: &StageCosts| stage.next.link.time(stage.next.activation, 1).seconds();
     let edges = || stages.windows(2).zip(&whole.stages);
-    let slowest_s = edges().map(|(_, own)| way_s(own)).fold(0.0, f64::max);
-    let ratio = |(pair, own): (&[(&StageMesh, u32)], &StageCosts)| {
-        let edge_ratio = ((f64::from(most) * way_s(own) / slowest_s) as u32).max(1);
+    let slowest_s = edges().map(|(_, stage)| way_s(stage)).fold(0.0, f64::max);
+    let ratio = |(pair, stage): (&[(&StageMesh, u32)], &StageCosts)| {
+        let edge_ratio = ((f64::from(most) * way_s(stage) / slowest_s) as u32).max(1);
         let from = StageMesh { edge_ratio, ..pair[0].0.clone() };
         let bytes = exact.edge_bytes(&from, pair[1].0, pair[0].1);
         if bytes.is_some_and(|[all, sent]| sent < all) { edge_ratio } else { 1 }
@@ -122,18 +122,18 @@ fn by_rule(
 
 /// The plan whose edges leave out no more than its step needs. This is little work, which no number of
 /// nodes limits; past a deadline, edges are only looked at whether they can send all.
-fn fewest(fleet: &Fleet<'_>, mut own: Judged, options: &Options) -> Judged {
-    let fleet = &fleet.keeping(own.offload);
-    let stages = &own.plan.partition.stages;
-    let ratios = stages.iter().map(|own| own.mesh.as_ref().map_or(1, |own| own.edge_ratio));
-    let mut edges: Vec<(usize, u32)> = ratios.enumerate().filter(|own| own.1 > 1).collect();
+fn fewest(fleet: &Fleet<'_>, mut best: Judged, options: &Options) -> Judged {
+    let fleet = &fleet.keeping(best.offload);
+    let stages = &best.plan.partition.stages;
+    let ratios = stages.iter().map(|stage| stage.mesh.as_ref().map_or(1, |mesh| mesh.edge_ratio));
+    let mut edges: Vec<(usize, u32)> = ratios.enumerate().filter(|edge| edge.1 > 1).collect();
     let mut try_ratio = |at: usize, ratio: u32| {
-        let plan = with(&own.plan, at, ratio);
+        let plan = with(&best.plan, at, ratio);
         let costs = plan.as_ref().and_then(|plan| fleet.costs(plan).ok());
-        let most = Nanos(own.step.0.saturating_add(1));
-        let step = costs.and_then(|costs| judged(&costs, own.plan.parallelism.pipeline, most));
+        let most = Nanos(best.step.0.saturating_add(1));
+        let step = costs.and_then(|costs| judged(&costs, best.plan.parallelism.pipeline, most));
         let Some((step, plan)) = step.zip(plan) else { return false };
-        own = Judged { plan, step, offload: own.offload };
+        best = Judged { plan, step, offload: best.offload };
         true
     };
     // Those that bind least first.
@@ -156,12 +156,12 @@ fn fewest(fleet: &Fleet<'_>, mut own: Judged, options: &Options) -> Judged {
             if try_ratio(at, middle) { enough = middle } else { few = middle }
         }
     }
-    own
+    best
 }
 
 /// A plan with another ratio of an edge.
 fn with(plan: &Plan, at: usize, edge_ratio: u32) -> Option<Plan> {
-    let mut own = plan.clone();
-    own.partition.stages.get_mut(at)?.mesh.as_mut()?.edge_ratio = edge_ratio;
-    Some(own)
+    let mut changed = plan.clone();
+    changed.partition.stages.get_mut(at)?.mesh.as_mut()?.edge_ratio = edge_ratio;
+    Some(changed)
 }

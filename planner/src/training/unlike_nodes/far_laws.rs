@@ -73,8 +73,8 @@ fn communication_s(cluster: &Cluster) -> f64 {
 #[test]
 fn sites_far_apart_are_crossed_as_rarely_as_can_be() {
     let in_order: Vec<usize> = (0..48).collect();
-    let own = communication_s(&far_apart(&in_order, None).0);
-    assert!((own - 6.19).abs() < 0.005, "{own} s");
+    let seconds = communication_s(&far_apart(&in_order, None).0);
+    assert!((seconds - 6.19).abs() < 0.005, "{seconds} s");
     let mut random = SmallRng::seed_from_u64(1);
     let mut shuffled = || {
         let mut order = in_order.clone();
@@ -98,14 +98,20 @@ fn sites_far_apart_are_crossed_as_rarely_as_can_be() {
         let options = Options { nodes: 150_000, ..Options::default() };
         let found = solve(&fleet, 8, &options, &mut |_, _| {}).best.unwrap();
         let sites = found.plan.partition.stages.iter().map(|stage| {
-            let mut own: Vec<usize> =
-                stage.mesh.as_ref().unwrap().devices.iter().map(|own| site[own.index()]).collect();
-            own.dedup();
-            assert_eq!(own.len(), 1, "a stage lies in two sites");
-            own[0]
+            let mut stage_sites: Vec<usize> = stage
+                .mesh
+                .as_ref()
+                .unwrap()
+                .devices
+                .iter()
+                .map(|device| site[device.index()])
+                .collect();
+            stage_sites.dedup();
+            assert_eq!(stage_sites.len(), 1, "a stage lies in two sites");
+            stage_sites[0]
         });
         let sites: Vec<usize> = sites.collect();
-        let crossings = sites.windows(2).filter(|own| own[0] != own[1]).count();
+        let crossings = sites.windows(2).filter(|pair| pair[0] != pair[1]).count();
         assert!(crossings <= 3 && (memory.is_none() || crossings == 3), "{sites:?}");
     }
 }

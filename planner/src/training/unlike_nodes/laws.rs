@@ -183,7 +183,7 @@ impl Case {
             for group in &mut model.groups {
                 let part = group.part.as_mut().unwrap();
                 part.tied.clear();
-                part.fused.iter_mut().for_each(|own| own.tied.clear());
+                part.fused.iter_mut().for_each(|fused| fused.tied.clear());
             }
         }
         Self { cluster, model, global_batch }
@@ -227,7 +227,7 @@ fn best_of_all(n_cases: u64, case: impl Fn(&mut SmallRng) -> Case) -> [u64; 3] {
             all.add(on_hosts.by_devices);
         }
         let best = all.by_devices;
-        let step = |own: &Found| own.best.as_ref().map(|own| own.step.0);
+        let step = |answer: &Found| answer.best.as_ref().map(|judged| judged.step.0);
         assert_eq!(step(&found), best.values().copied().min(), "seed {seed}");
         // Some devices are held back.
         let most = cluster.devices.len() - 1 - seed as usize % 2;
@@ -235,23 +235,23 @@ fn best_of_all(n_cases: u64, case: impl Fn(&mut SmallRng) -> Case) -> [u64; 3] {
         let fewer = solve(&fleet, global_batch, &fewer, &mut |_, _| {});
         let least = best.range(..=most).map(|(_, step)| *step).min();
         assert_eq!((step(&fewer), fewer.stop), (least, StopReason::Finished), "seed {seed}");
-        let Some(own) = &found.best else {
+        let Some(judged) = &found.best else {
             n_short += 1;
             continue;
         };
         n_found += 1;
-        n_uneven += u64::from(all.of_any < own.step.0);
-        let costs = fleet.keeping(own.offload).costs(&own.plan).unwrap();
-        let grid = own.plan.schedule.grid.as_ref().unwrap();
-        assert_eq!(judge(&costs, grid).unwrap().report.step_time, own.step);
+        n_uneven += u64::from(all.of_any < judged.step.0);
+        let costs = fleet.keeping(judged.offload).costs(&judged.plan).unwrap();
+        let grid = judged.plan.schedule.grid.as_ref().unwrap();
+        assert_eq!(judge(&costs, grid).unwrap().report.step_time, judged.step);
         // The bound of a search that is not let finish.
         let cut = Options { nodes: 0, may_offload, ..Options::default() };
         let bound = solve(&fleet, global_batch, &cut, &mut |_, _| {}).bound;
-        assert!(bound <= own.step, "seed {seed}: {bound} above {}", own.step);
+        assert!(bound <= judged.step, "seed {seed}: {bound} above {}", judged.step);
         // Who asks for less than the best is told that there is nothing.
-        let below = Options { below: own.step, ..options };
+        let below = Options { below: judged.step, ..options };
         let none = solve(&fleet, global_batch, &below, &mut |_, _| {});
-        assert!(none.best.is_none() && none.bound == own.step, "seed {seed}");
+        assert!(none.best.is_none() && none.bound == judged.step, "seed {seed}");
     }
     // Other samples than the stated ones are faster as good as never.
     assert!(100 * n_uneven <= n_cases, "{n_uneven} of {n_cases}");
@@ -270,7 +270,7 @@ fn shares(micro_batch: u64, tensor: u32) -> Vec<Vec<u64>> {
     let of = |one: u64| {
         let other = micro_batch.checked_sub(half * one)?;
         (other.is_multiple_of(half) && other > 0).then(|| {
-            let each = |own: u64| std::iter::repeat_n(own, half as usize);
+            let each = |samples: u64| std::iter::repeat_n(samples, half as usize);
             each(one).chain(each(other / half)).collect()
         })
     };
@@ -284,15 +284,15 @@ fn of_two(
     run: &Parallelism,
 ) -> [Option<StagePrice>; 9] {
     let systems = fleet.systems(mesh, run.micro_batch).unwrap();
-    let own = fleet.replicas(&systems, (mesh, run)).unwrap();
-    let kept = in_flight(run.n_micro_batches, 1 - at);
+    let replicas = fleet.replicas(&systems, (mesh, run)).unwrap();
+    let n_in_flight = in_flight(run.n_micro_batches, 1 - at);
     let of = |blocks: u32, recompute: Recompute| {
         let stage = Stage { blocks: 0..blocks, recompute, ..Stage::default() };
-        let price = Fleet::stage(&own, &stage, (Place::of(at, 2), kept));
+        let price = Fleet::stage(&replicas, &stage, (Place::of(at, 2), n_in_flight));
         (price.peak <= price.rank.limit.unwrap().0).then_some(price)
     };
     let policies = [Recompute::None, Recompute::Selective, Recompute::Full];
-    [1, 2, 3, 4, 5, 6, 7, 8, 9].map(|blocks| policies.iter().find_map(|own| of(blocks, *own)))
+    [1, 2, 3, 4, 5, 6, 7, 8, 9].map(|blocks| policies.iter().find_map(|policy| of(blocks, *policy)))
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn four_t4_and_twelve_a100_are_used_as_well_as_two_groups_of_eight() {
     let fleet =
         Fleet { base, cluster: &cluster, profile: &profile, groups: &groups, edge_ratio: 1 };
     let found = solve(&fleet, 128, &Options::default(), &mut |_, _| {});
-    let own = found.best.unwrap().step;
+    let step = found.best.unwrap().step;
     let (mut best, mut n) = (u64::MAX, 0);
     for micro_batch in divisors(128, u64::MAX) {
         let run = Parallelism {
@@ -345,8 +345,8 @@ fn four_t4_and_twelve_a100_are_used_as_well_as_two_groups_of_eight() {
             }
         }
     }
-    assert!(n > 500 && own.0 <= best, "{n} plans, {own} against {best} ns");
-    assert!(found.bound <= own);
+    assert!(n > 500 && step.0 <= best, "{n} plans, {step} against {best} ns");
+    assert!(found.bound <= step);
 }
 
 /// Plans with more passes than are judged are not looked at, and the bound says so.

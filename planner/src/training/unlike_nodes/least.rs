@@ -106,12 +106,12 @@ impl Least {
 impl Price {
     fn of(block_s: f64, classes: &[Vec<Unit>], samples: f64) -> Self {
         let toll = |units: &Vec<Unit>| {
-            let of = |own: &Unit| (block_s / own.block_s - 1.0) * own.block_share / samples;
+            let of = |unit: &Unit| (block_s / unit.block_s - 1.0) * unit.block_share / samples;
             units.iter().map(of).fold(0.0, f64::max)
         };
         let tolls: Vec<f64> = classes.iter().map(toll).collect();
         let heads = classes.iter().zip(&tolls).flat_map(|(units, toll)| {
-            units.iter().map(move |own| own.head_s * (1.0 + toll * samples / own.share))
+            units.iter().map(move |unit| unit.head_s * (1.0 + toll * samples / unit.share))
         });
         let head_s = heads.fold(f64::INFINITY, f64::min);
         Self { block_s, head_s: if head_s.is_finite() { head_s } else { 0.0 }, tolls }

@@ -186,12 +186,12 @@ pub fn most_samples(global_batch: u64, n_devices: usize) -> u64 {
     let usual = n.saturating_mul(USUAL_SAMPLES);
     let within = divisors(global_batch, usual).last().copied().unwrap_or(1);
     let next = (usual + 1..=n.saturating_mul(MOST_SAMPLES).min(global_batch))
-        .find(|own| global_batch.is_multiple_of(*own));
+        .find(|divisor| global_batch.is_multiple_of(*divisor));
     let next = next.filter(|next| *next > DENSE * within);
     next.map_or(USUAL_SAMPLES, |next| (2 * next.div_ceil(n)).clamp(USUAL_SAMPLES, MOST_SAMPLES))
 }
 
 /// Micro-batches of a step of so many samples, up to so many.
 fn divisors(n: u64, most: u64) -> Vec<u64> {
-    (1..=n.min(most)).filter(|own| n.is_multiple_of(*own)).collect()
+    (1..=n.min(most)).filter(|divisor| n.is_multiple_of(*divisor)).collect()
 }

@@ -78,7 +78,7 @@ impl<'s> Prices<'s> {
         let (units, replicas, levels, fitted) = Default::default();
         let n_blocks = fleet.base.model.n_blocks();
         let work = (0..=n_blocks).map(f64::from).collect();
-        let mut own = Self {
+        let mut prices = Self {
             fleets,
             fleet,
             classes,
@@ -92,9 +92,9 @@ impl<'s> Prices<'s> {
             most_samples,
         };
         if !fleet.is_uniform() {
-            own.work = own.measured();
+            prices.work = prices.measured();
         }
-        own
+        prices
     }
 
     /// How much work the first so many blocks are, in some unit.
@@ -107,10 +107,10 @@ impl<'s> Prices<'s> {
         let devices = self.fleet.groups.first().map_or(&[][..], |group| &group.devices);
         let devices = devices.iter().take(1).copied().collect();
         let mesh = StageMesh { devices, tensor: 1, samples: vec![1], edge_ratio: 1 };
-        let seconds = self.alone(&mesh, 1).map_or_else(Vec::new, |own| own.0);
+        let seconds = self.alone(&mesh, 1).map_or_else(Vec::new, |found| found.0);
         let mut sum = 0.0;
-        let sums = seconds.into_iter().map(|own| {
-            sum += own.max(1e-9);
+        let sums = seconds.into_iter().map(|block_s| {
+            sum += block_s.max(1e-9);
             sum
         });
         std::iter::once(0.0).chain(sums).collect()
@@ -133,7 +133,7 @@ impl<'s> Prices<'s> {
 
     fn priced_unit(&self, mesh: &StageMesh, samples: u64) -> Option<[f64; 2]> {
         let (blocks, head) = self.alone(mesh, samples)?;
-        let work = self.work.windows(2).map(|own| own[1] - own[0]);
+        let work = self.work.windows(2).map(|pair| pair[1] - pair[0]);
         let shares = blocks.iter().zip(work).map(|(seconds, work)| seconds / work);
         Some([shares.fold(f64::INFINITY, f64::min), head])
     }
@@ -148,11 +148,11 @@ impl<'s> Prices<'s> {
             let run = Parallelism { pipeline: 1, ..Parallelism::default() };
             let fleet = self.fleets.get(fleet)?;
             let systems = fleet.systems(&mesh, 1).ok()?;
-            let own = fleet.replicas(&systems, (&mesh, &run)).ok()?;
+            let replicas = fleet.replicas(&systems, (&mesh, &run)).ok()?;
             let seconds = |blocks: Range<u32>| {
                 let stage = Stage { blocks, ..Stage::default() };
                 let place = Place { first: false, last: false };
-                Fleet::stage(&own, &stage, (place, 1)).rank.optimizer.seconds()
+                Fleet::stage(&replicas, &stage, (place, 1)).rank.optimizer.seconds()
             };
             // What a step takes once is in each figure: the rest is the blocks'.
             let once = seconds(0..0);
@@ -160,7 +160,7 @@ impl<'s> Prices<'s> {
             let each = (0..n).map(|at| {
                 (seconds(at..at + 1) - once).max(0.0) / (self.work(at + 1) - self.work(at))
             });
-            Some(each.fold(f64::INFINITY, f64::min)).filter(|own| own.is_finite())
+            Some(each.fold(f64::INFINITY, f64::min)).filter(|value| value.is_finite())
         };
         found().unwrap_or(0.0)
     }
@@ -169,8 +169,8 @@ impl<'s> Prices<'s> {
     fn alone(&self, mesh: &StageMesh, samples: u64) -> Option<(Vec<f64>, f64)> {
         let systems = self.fleet.systems(mesh, samples).ok()?;
         let run = Parallelism { pipeline: 1, micro_batch: samples, ..Parallelism::default() };
-        let own = self.fleet.replicas(&systems, (mesh, &run)).ok()?;
-        let priced = own.first()?;
+        let replicas = self.fleet.replicas(&systems, (mesh, &run)).ok()?;
+        let priced = replicas.first()?;
         let seconds = |blocks: Range<u32>, last: bool| {
             let place = Place { first: false, last };
             priced.figures(&blocks, Recompute::None, place).seconds()
@@ -189,13 +189,13 @@ impl<'s> Prices<'s> {
         // What a stage costs once is in each block's figure: the most of it is taken away.
         let each: Vec<f64> = (0..n).map(|at| seconds(at..at + 1, false)).collect();
         let pairs = (1..n).map(|at| {
-            let [a, b] = [at - 1, at].map(|own| each[own as usize]);
+            let [a, b] = [at - 1, at].map(|index| each[index as usize]);
             a + b - seconds(at - 1..at + 1, false)
         });
         let all = each.iter().sum::<f64>() - seconds(0..n, false);
         let all = all / f64::from(n.saturating_sub(1).max(1));
         let once = pairs.chain([all]).fold(0.0, f64::max);
-        let blocks = each.iter().map(|own| (own - once).max(0.0)).collect();
+        let blocks = each.iter().map(|block_s| (block_s - once).max(0.0)).collect();
         Some((blocks, head(n.saturating_sub(1)..n).max(0.0)))
     }
 
@@ -237,33 +237,33 @@ impl<'s> Prices<'s> {
     }
 
     fn replicas(&mut self, key: Key, run: &Parallelism) -> bool {
-        let own = (key, run.pipeline > 1);
-        if let Some(known) = self.replicas.get(&own) {
+        let full_key = (key, run.pipeline > 1);
+        if let Some(known) = self.replicas.get(&full_key) {
             return known.is_some();
         }
         let found = self.found(key, run);
         let is_some = found.is_some();
-        self.replicas.insert(own, found);
+        self.replicas.insert(full_key, found);
         is_some
     }
 
     fn found(&mut self, key: Key, run: &Parallelism) -> Option<Shared<'s>> {
-        let (at, tensor, _, kept) = key;
+        let (at, tensor, _, at_fleet) = key;
         let shapes: &'s [Shape] = self.shapes;
         let shape = shapes.get(at)?;
         let systems = self.systems.0.get(at)?.as_ref()?;
         let samples = self.shares(shape, tensor, run.micro_batch)?;
         let devices = shape.devices((self.fleet, self.classes), [0; 2], 0);
         let mesh = StageMesh { devices, tensor, samples, edge_ratio: 1 };
-        let priced = self.fleets[kept].replicas(systems, (&mesh, run)).ok()?;
+        let priced = self.fleets[at_fleet].replicas(systems, (&mesh, run)).ok()?;
         Some((mesh.samples, priced))
     }
 
     /// Samples of the replicas of a stage.
     pub(super) fn samples(&mut self, key: Key, run: &Parallelism) -> Option<Vec<u64>> {
         let is_known = self.replicas(key, run);
-        let own = self.replicas.get(&(key, run.pipeline > 1)).filter(|_| is_known)?.as_ref();
-        own.map(|(samples, _)| samples.clone())
+        let shared = self.replicas.get(&(key, run.pipeline > 1)).filter(|_| is_known)?.as_ref();
+        shared.map(|(samples, _)| samples.clone())
     }
 
     /// A stage of some blocks with the first policy under which it fits; `None` where none does.
@@ -271,38 +271,38 @@ impl<'s> Prices<'s> {
         &mut self,
         (key, run): (Key, &Parallelism),
         blocks: Range<u32>,
-        (place, kept): (Place, u64),
+        (place, n_in_flight): (Place, u64),
     ) -> Option<Fitted> {
         let blocks = if self.fleet.is_uniform() { 0..blocks.end - blocks.start } else { blocks };
         let code =
             u8::from(place.first) + 2 * u8::from(place.last) + 4 * u8::from(run.pipeline > 1);
-        let own = (key, [blocks.start, blocks.end], code, kept);
-        if let Some(known) = self.fitted.get(&own) {
+        let full_key = (key, [blocks.start, blocks.end], code, n_in_flight);
+        if let Some(known) = self.fitted.get(&full_key) {
             return known.clone();
         }
-        let is_mixed = self.shapes.get(key.0).is_some_and(|own| own.counts.len() > 1);
+        let is_mixed = self.shapes.get(key.0).is_some_and(|shape| shape.counts.len() > 1);
         let found = match self.replicas(key, run) {
-            true if is_mixed => self.mixed((key, run), &blocks, (place, kept)),
-            true => {
-                self.replicas.get(&(key, run.pipeline > 1)).and_then(|own| own.as_ref()).and_then(
-                    |(_, own)| {
-                        POLICIES.iter().find_map(|policy| {
-                            let stage = Stage {
-                                blocks: blocks.clone(),
-                                recompute: *policy,
-                                ..Stage::default()
-                            };
-                            let price = Fleet::stage(own.iter(), &stage, (place, kept));
-                            let limit = price.rank.limit.map_or(u64::MAX, |limit| limit.0);
-                            let fitted = Fitted { recompute: *policy, price, samples: None };
-                            (price.peak <= limit).then_some(fitted)
-                        })
-                    },
-                )
-            }
+            true if is_mixed => self.mixed((key, run), &blocks, (place, n_in_flight)),
+            true => self
+                .replicas
+                .get(&(key, run.pipeline > 1))
+                .and_then(|shared| shared.as_ref())
+                .and_then(|(_, replicas)| {
+                    POLICIES.iter().find_map(|policy| {
+                        let stage = Stage {
+                            blocks: blocks.clone(),
+                            recompute: *policy,
+                            ..Stage::default()
+                        };
+                        let price = Fleet::stage(replicas.iter(), &stage, (place, n_in_flight));
+                        let limit = price.rank.limit.map_or(u64::MAX, |limit| limit.0);
+                        let fitted = Fitted { recompute: *policy, price, samples: None };
+                        (price.peak <= limit).then_some(fitted)
+                    })
+                }),
             false => None,
         };
-        self.fitted.insert(own, found.clone());
+        self.fitted.insert(full_key, found.clone());
         found
     }
 }

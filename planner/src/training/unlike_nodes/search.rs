@@ -98,8 +98,8 @@ impl<'s> Searched<'s> {
             shapes,
             singles: (0..)
                 .zip(shapes)
-                .filter(|(_, own)| own.is_of_one())
-                .map(|(at, own)| ((own.counts[0].0, own.n_devices), at))
+                .filter(|(_, shape)| shape.is_of_one())
+                .map(|(at, shape)| ((shape.counts[0].0, shape.n_devices), at))
                 .collect(),
             tried: (0..shapes.len()).collect(),
             is_even: true,
@@ -133,7 +133,7 @@ impl<'s> Searched<'s> {
         let of_class = |class: usize| {
             let mut units = Vec::new();
             let update_s = self.prices.update_s(class, fleet) / n_devices as f64;
-            let tensors = sizes(self.classes.devices[class]).flat_map(|own| self.tensors(own));
+            let tensors = sizes(self.classes.devices[class]).flat_map(|size| self.tensors(size));
             for tensor in tensors.collect::<BTreeSet<_>>() {
                 for samples in 1..=micro_batch.min(self.prices.most_samples) {
                     let Some([block_s, head_s]) = self.prices.unit(class, tensor, samples) else {
@@ -154,7 +154,7 @@ impl<'s> Searched<'s> {
     fn devices_left(&self, part: &Part) -> Vec<usize> {
         let sizes = self.classes.devices.iter().zip(&self.classes.groups);
         let of = |(n, groups): (&usize, &Vec<usize>)| {
-            n * groups.len() - groups.iter().map(|own| part.used[*own]).sum::<usize>()
+            n * groups.len() - groups.iter().map(|group| part.used[*group]).sum::<usize>()
         };
         sizes.map(of).collect()
     }
@@ -189,9 +189,9 @@ impl<'s> Searched<'s> {
                         for blocks in 1..=part.left {
                             let is_all = may_need_less && blocks == part.left;
                             if fits || is_all || !self.fleet.is_uniform() {
-                                let own = self.with(part, &next, blocks);
-                                fits = own.is_some();
-                                grown.extend(own);
+                                let longer = self.with(part, &next, blocks);
+                                fits = longer.is_some();
+                                grown.extend(longer);
                             }
                         }
                     }
@@ -208,12 +208,12 @@ impl<'s> Searched<'s> {
         while low <= high {
             let blocks = low + (high - low) / 2;
             let found = self.with(part, next, blocks);
-            let is_done = |own: &Part| {
-                own.stages().next().is_some_and(|own| m * seconds(&own.price) <= target)
+            let is_done = |longer: &Part| {
+                longer.stages().next().is_some_and(|stage| m * seconds(&stage.price) <= target)
             };
             match found.filter(is_done) {
-                Some(own) => {
-                    best = Some(own);
+                Some(longer) => {
+                    best = Some(longer);
                     low = blocks + 1;
                 }
                 None => high = blocks - 1,
@@ -229,7 +229,8 @@ impl<'s> Searched<'s> {
         self.options.control.spend(1);
         let Meshed { place: mesh_place, mesh, used } = next;
         let (shape, .., at_run) = *mesh_place;
-        let n_devices = part.stages().fold(mesh.devices.len(), |n, own| n + own.mesh.devices.len());
+        let n_devices =
+            part.stages().fold(mesh.devices.len(), |n, stage| n + stage.mesh.devices.len());
         if n_devices > self.options.devices {
             return None;
         }
@@ -237,11 +238,11 @@ impl<'s> Searched<'s> {
         let pipeline = if place.first && place.last { 1 } else { 2 };
         let of = &self.runs[at_run];
         let run = &Parallelism { pipeline, ..of.degrees.clone() };
-        let kept = in_flight(run.n_micro_batches, part.n_stages);
+        let n_in_flight = in_flight(run.n_micro_batches, part.n_stages);
         let key = (shape, mesh.tensor, run.micro_batch, of.fleet);
         let range = part.left - blocks..part.left;
         let Fitted { recompute, price, samples } =
-            self.prices.fitted((key, run), range, (place, kept))?;
+            self.prices.fitted((key, run), range, (place, n_in_flight))?;
         let mesh = match samples {
             Some(samples) if *samples != mesh.samples => {
                 Rc::new(StageMesh { samples: samples.to_vec(), ..(**mesh).clone() })
@@ -253,7 +254,7 @@ impl<'s> Searched<'s> {
         let own_s = seconds(&price);
         let round_s = part.round_s + own_s + way_s;
         // As many micro-batches as a stage keeps are under way at once; the next ones wait for them.
-        let rounds = run.n_micro_batches.div_ceil(kept) as f64;
+        let rounds = run.n_micro_batches.div_ceil(n_in_flight) as f64;
         let after_s = if place.last { 0.0 } else { part.worst_s + own_s + way_s };
         let worst_s = after_s.max(m * own_s).max(rounds * round_s);
         let exposed = price.stage.exchange - price.stage.overlapped;
@@ -299,29 +300,29 @@ impl<'s> Searched<'s> {
     /// [`Self::most`].
     fn judge(&mut self, part: &Part, at_run: usize, observer: Observer<'_>) -> Option<Nanos> {
         let pipeline = u32::try_from(part.n_stages).ok()?;
-        let Run { degrees, fleet: kept, .. } = &self.runs[at_run];
-        let kept = *kept;
+        let Run { degrees, fleet: at_fleet, .. } = &self.runs[at_run];
+        let at_fleet = *at_fleet;
         let run = Parallelism { pipeline, ..degrees.clone() };
         if run.n_micro_batches.saturating_mul(2 * u64::from(pipeline)) > MOST_CELLS {
             self.leave_out(part.least_s, StopReason::SizeLimit);
             return None;
         }
         let stages: Vec<Priced<'_>> =
-            part.stages().map(|own| (&*own.mesh, own.blocks, own.price)).collect();
+            part.stages().map(|chosen| (&*chosen.mesh, chosen.blocks, chosen.price)).collect();
         self.n_judged += 1;
-        let (step, ratios) = self.priced(&stages, (&run, kept))?;
+        let (step, ratios) = self.priced(&stages, (&run, at_fleet))?;
         if self.best.as_ref().is_some_and(|best| best.step <= step) {
             return Some(step);
         }
         let m = u32::try_from(run.n_micro_batches).ok()?;
         let mut next = 0;
-        let stage = |(own, edge_ratio): (&Chosen, u32)| {
+        let stage = |(chosen, edge_ratio): (&Chosen, u32)| {
             let start = next;
-            next += own.blocks;
+            next += chosen.blocks;
             Stage {
                 blocks: start..next,
-                recompute: own.recompute,
-                mesh: Some(StageMesh { edge_ratio, ..(*own.mesh).clone() }),
+                recompute: chosen.recompute,
+                mesh: Some(StageMesh { edge_ratio, ..(*chosen.mesh).clone() }),
                 ..Stage::default()
             }
         };
@@ -333,7 +334,7 @@ impl<'s> Searched<'s> {
             placement: Default::default(),
             schedule: Schedule { grid: grid(pipeline, m), ..Schedule::default() },
         };
-        let judged = Judged { plan, step, offload: self.fleets[kept].base.offload };
+        let judged = Judged { plan, step, offload: self.fleets[at_fleet].base.offload };
         observer(&judged, self.bound.min(judged.step));
         self.options.control.lower_value(judged.step);
         self.best = Some(judged);
@@ -345,9 +346,9 @@ impl<'s> Searched<'s> {
     fn priced(
         &mut self,
         stages: &[Priced<'_>],
-        (run, kept): (&Parallelism, usize),
+        (run, at_fleet): (&Parallelism, usize),
     ) -> Option<(Nanos, Vec<u32>)> {
-        let fleet = &self.fleets[kept];
+        let fleet = &self.fleets[at_fleet];
         let step = judged(&fleet.together(stages, run)?, run.pipeline, self.most)?;
         if self.fleet.edge_ratio <= 1 {
             return Some((step, Vec::new()));
@@ -443,7 +444,7 @@ impl<'s> Searched<'s> {
             open.extend(better.map(|part| Open { part, run }));
             if open.len() > MOST_OPEN {
                 let mut all = open.into_sorted_vec();
-                let worse = all.drain(..MOST_OPEN / 2).map(|own| own.part.least_s);
+                let worse = all.drain(..MOST_OPEN / 2).map(|entry| entry.part.least_s);
                 self.leave_out(worse.fold(f64::INFINITY, f64::min), StopReason::MemoryBudget);
                 open = all.into();
             }

@@ -24,7 +24,7 @@ pub(super) struct Classes {
 /// What the ways from the devices of a group to those of another are, with which of them share a channel;
 /// of equal ones it is equal.
 fn ways(fleet: &Fleet<'_>, a: usize, b: usize) -> u64 {
-    let devices = |group: usize| fleet.groups.get(group).map_or(&[][..], |own| &own.devices);
+    let devices = |group: usize| fleet.groups.get(group).map_or(&[][..], |group| &group.devices);
     let mut channels: BTreeMap<(bool, ChannelId), usize> = BTreeMap::new();
     let mut hasher = DefaultHasher::new();
     for (from, to) in devices(a).iter().flat_map(|from| devices(b).iter().map(move |to| (from, to)))
@@ -59,11 +59,11 @@ impl Classes {
                     .all(|c| ways[a][c] == ways[b][c] && ways[c][a] == ways[c][b])
         };
         let mut groups: Vec<Vec<usize>> = Vec::new();
-        for own in 0..n {
+        for group in 0..n {
             // Who is like one of a class is like all of it.
-            match groups.iter_mut().find(|class| is_like(own, class[0])) {
-                Some(class) => class.push(own),
-                None => groups.push(vec![own]),
+            match groups.iter_mut().find(|class| is_like(group, class[0])) {
+                Some(class) => class.push(group),
+                None => groups.push(vec![group]),
             }
         }
         let devices = groups.iter().map(|class| fleet.groups[class[0]].devices.len()).collect();
@@ -89,7 +89,7 @@ impl Shape {
     /// Whether it is of whole groups, or an equal part of one.
     pub(super) fn is_even(&self, classes: &Classes) -> bool {
         let size = |(class, _): &(usize, usize)| classes.devices[*class];
-        self.counts.iter().all(|own| size(own).is_multiple_of(self.n_devices.min(size(own))))
+        self.counts.iter().all(|count| size(count).is_multiple_of(self.n_devices.min(size(count))))
     }
 
     /// Whether it is of one class: of one group, twice as many as another, or the whole class.
@@ -117,8 +117,8 @@ impl Shape {
 
 /// How many devices of a group of so many a stage may have.
 pub(super) fn sizes(n: usize) -> impl Iterator<Item = usize> {
-    let is_part = move |own: usize| n.is_multiple_of(own) && n / own <= MOST_PARTS;
-    (1..=n).filter(move |own| *own <= MOST_PARTS || is_part(*own))
+    let is_part = move |size: usize| n.is_multiple_of(size) && n / size <= MOST_PARTS;
+    (1..=n).filter(move |size| *size <= MOST_PARTS || is_part(*size))
 }
 
 /// All shapes: equal parts of single groups, sets of groups, other parts.
@@ -129,7 +129,7 @@ pub(super) fn shapes(classes: &Classes) -> Vec<Shape> {
     };
     let singles = classes.devices.iter().enumerate().flat_map(single);
     let (mut shapes, others): (Vec<Shape>, Vec<Shape>) =
-        singles.partition(|own| own.is_even(classes));
+        singles.partition(|shape| shape.is_even(classes));
     for (class, groups) in classes.groups.iter().enumerate() {
         for n in 2..=groups.len() {
             let n_devices = n * classes.devices[class];

@@ -38,12 +38,12 @@ pub(super) fn own(problem: &Problem, line: &[OpId]) -> Vec<u64> {
 
 /// The most common distances between equal contexts, the most common first, the shorter of two
 /// first; those that account for at least one in `least_part` of the line only.
-pub(crate) fn periods(own: &[u64], most: usize, least_part: usize) -> Vec<usize> {
+pub(crate) fn periods(hashes: &[u64], most: usize, least_part: usize) -> Vec<usize> {
     let mut last: HashMap<u64, usize> = HashMap::new();
     let mut count: BTreeMap<usize, usize> = BTreeMap::new();
-    for end in CONTEXT..=own.len() {
+    for end in CONTEXT..=hashes.len() {
         let mut hasher = DefaultHasher::new();
-        own[end - CONTEXT..end].hash(&mut hasher);
+        hashes[end - CONTEXT..end].hash(&mut hasher);
         if let Some(before) = last.insert(hasher.finish(), end)
             && end - before <= LONGEST
         {
@@ -51,21 +51,26 @@ pub(crate) fn periods(own: &[u64], most: usize, least_part: usize) -> Vec<usize>
         }
     }
     let mut periods: Vec<(usize, usize)> = count.into_iter().collect();
-    periods.retain(|(period, n)| *period > 1 && n * least_part >= own.len());
+    periods.retain(|(period, n)| *period > 1 && n * least_part >= hashes.len());
     periods.sort_by_key(|(period, n)| (std::cmp::Reverse(*n), *period));
     periods.into_iter().take(most).map(|(period, _)| period).collect()
 }
 
 /// By position: the op's own hash, with the distances to the makers of its inputs. What comes from
 /// further away than one period is far, however far it is.
-pub(super) fn in_context(problem: &Problem, line: &[OpId], own: &[u64], period: usize) -> Vec<u64> {
+pub(super) fn in_context(
+    problem: &Problem,
+    line: &[OpId],
+    hashes: &[u64],
+    period: usize,
+) -> Vec<u64> {
     let mut position = vec![0; problem.n_ops()];
     for (at, op) in line.iter().enumerate() {
         position[op.index()] = at;
     }
     let mark = |(at, op): (usize, &OpId)| {
         let mut hasher = DefaultHasher::new();
-        own[at].hash(&mut hasher);
+        hashes[at].hash(&mut hasher);
         for tensor in problem.inputs(*op) {
             let maker = problem.producer(*tensor).map_or(0, |maker| position[maker.index()]);
             let distance = at.saturating_sub(maker);

@@ -31,11 +31,13 @@ impl Heads {
         let mut bound = state.clocks[..passes.n_ranks].iter().copied().max().unwrap_or(0);
         for rank in 0..passes.n_ranks {
             self.jobs.clear();
-            for (kind, own) in passes.kinds.iter().enumerate().filter(|(_, own)| own.rank == rank) {
+            for (kind, entry) in
+                passes.kinds.iter().enumerate().filter(|(_, entry)| entry.rank == rank)
+            {
                 let left = usize::from(state.counts[kind])..passes.n_micro_batches;
                 self.jobs.extend(left.map(|k| {
-                    let head = self.ends[kind][k].saturating_sub(own.time);
-                    (head, own.time, passes.tails[kind][k])
+                    let head = self.ends[kind][k].saturating_sub(entry.time);
+                    (head, entry.time, passes.tails[kind][k])
                 }));
             }
             bound = bound.max(preemptive(&mut self.jobs));
@@ -67,11 +69,11 @@ impl Heads {
     }
 
     fn heads_of(&mut self, kind: usize, passes: &Passes, state: &State) {
-        let own = &passes.kinds[kind];
-        let mut before = state.clocks[own.rank];
+        let entry = &passes.kinds[kind];
+        let mut before = state.clocks[entry.rank];
         for k in usize::from(state.counts[kind])..passes.n_micro_batches {
             let mut start = before;
-            for (position, input) in own.inputs.iter().enumerate() {
+            for (position, input) in entry.inputs.iter().enumerate() {
                 let ready = if k < usize::from(state.counts[input.from]) {
                     state.arrival(passes, kind, position, k)
                 } else {
@@ -79,7 +81,7 @@ impl Heads {
                 };
                 start = start.max(ready);
             }
-            before = start.saturating_add(own.time);
+            before = start.saturating_add(entry.time);
             self.ends[kind][k] = before;
         }
     }

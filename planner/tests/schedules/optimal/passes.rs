@@ -65,8 +65,8 @@ impl Passes {
             return Err(Diagnostic::usage("schedule-size", message).hint("count ranks from 0"));
         }
         let mut kinds = Vec::new();
-        for (stage, own) in costs.stages.iter().enumerate() {
-            add_stage(stage, own, backward, &mut kinds);
+        for (stage, stage_costs) in costs.stages.iter().enumerate() {
+            add_stage(stage, stage_costs, backward, &mut kinds);
         }
         connect(costs, &mut kinds);
         let mut persistent: Vec<i128> =
@@ -94,8 +94,8 @@ impl Passes {
     }
 
     pub(super) fn cell(&self, kind: usize, micro_batch: usize) -> Cell {
-        let own = &self.kinds[kind];
-        Cell::new(own.stage, own.pass, u32::try_from(micro_batch).unwrap_or(u32::MAX))
+        let entry = &self.kinds[kind];
+        Cell::new(entry.stage, entry.pass, u32::try_from(micro_batch).unwrap_or(u32::MAX))
     }
 
     /// By kind and micro-batch: nanoseconds from the end of the pass to the end of the step, were
@@ -122,28 +122,41 @@ impl Passes {
     }
 }
 
-fn add_stage(stage: usize, own: &StageCosts, backward: Backward, kinds: &mut Vec<Kind>) {
+fn add_stage(stage: usize, costs: &StageCosts, backward: Backward, kinds: &mut Vec<Kind>) {
     let bytes = |bytes: Bytes| i128::from(bytes.get());
-    let (stash, again) = (bytes(own.stash), bytes(own.recomputed));
-    let (forward, scratch) = (bytes(own.forward_temporary), bytes(own.backward_temporary));
+    let (stash, again) = (bytes(costs.stash), bytes(costs.recomputed));
+    let (forward, scratch) = (bytes(costs.forward_temporary), bytes(costs.backward_temporary));
     let number = u32::try_from(stage).unwrap_or(u32::MAX);
-    let mut add = |pass, time, needs, kept| {
-        let rank = own.rank as usize;
-        kinds.push(Kind { stage: number, pass, rank, time, inputs: Vec::new(), needs, kept });
+    let mut add = |pass, time, needs, change| {
+        let rank = costs.rank as usize;
+        kinds.push(Kind {
+            stage: number,
+            pass,
+            rank,
+            time,
+            inputs: Vec::new(),
+            needs,
+            kept: change,
+        });
     };
-    let recomputes = own.recompute.get() > 0;
-    add(Pass::Forward, own.forward.get(), stash + forward, stash);
+    let recomputes = costs.recompute.get() > 0;
+    add(Pass::Forward, costs.forward.get(), stash + forward, stash);
     if recomputes {
-        add(Pass::Recompute, own.recompute.get(), again + forward, again);
+        add(Pass::Recompute, costs.recompute.get(), again + forward, again);
     }
-    let held = if recomputes { stash + again } else { stash };
+    let stashed = if recomputes { stash + again } else { stash };
     match backward {
-        Backward::Whole => add(Pass::Backward, own.backward.get(), scratch, -held),
+        Backward::Whole => add(Pass::Backward, costs.backward.get(), scratch, -stashed),
         Backward::Split => {
-            let left = bytes(own.kept_for_weight).min(held);
-            let made = bytes(own.made_for_weight);
-            add(Pass::BackwardInput, own.backward_input.get(), made + scratch, made + left - held);
-            add(Pass::BackwardWeight, own.backward_weight.get(), scratch, -(made + left));
+            let left = bytes(costs.kept_for_weight).min(stashed);
+            let made = bytes(costs.made_for_weight);
+            add(
+                Pass::BackwardInput,
+                costs.backward_input.get(),
+                made + scratch,
+                made + left - stashed,
+            );
+            add(Pass::BackwardWeight, costs.backward_weight.get(), scratch, -(made + left));
         }
     }
 }
@@ -156,17 +169,17 @@ fn connect(costs: &PipelineCosts, kinds: &mut [Kind]) {
     let back = [Pass::Backward, Pass::BackwardInput];
     for reader in 0..kinds.len() {
         let (stage, pass) = (kinds[reader].stage, kinds[reader].pass);
-        let own = |passes: &[Pass]| find(kinds, stage, passes);
+        let of_stage = |passes: &[Pass]| find(kinds, stage, passes);
         let sources: Vec<Option<usize>> = match pass {
             Pass::Forward => {
                 vec![stage.checked_sub(1).and_then(|s| find(kinds, s, &[Pass::Forward]))]
             }
-            Pass::Recompute => vec![own(&[Pass::Forward])],
+            Pass::Recompute => vec![of_stage(&[Pass::Forward])],
             Pass::Backward | Pass::BackwardInput => vec![
-                own(&[Pass::Recompute]).or_else(|| own(&[Pass::Forward])),
+                of_stage(&[Pass::Recompute]).or_else(|| of_stage(&[Pass::Forward])),
                 find(kinds, stage + 1, &back),
             ],
-            Pass::BackwardWeight => vec![own(&[Pass::BackwardInput])],
+            Pass::BackwardWeight => vec![of_stage(&[Pass::BackwardInput])],
         };
         let inputs = sources.into_iter().flatten().map(|from| Input {
             from,

@@ -55,21 +55,22 @@ impl State {
 
     /// Whether a kind may come next.
     fn admits(&self, passes: &Passes, kind: usize) -> bool {
-        let own = &passes.kinds[kind];
+        let entry = &passes.kinds[kind];
         usize::from(self.counts[kind]) < passes.n_micro_batches
-            && own.inputs.iter().all(|input| self.counts[kind] < self.counts[input.from])
-            && passes.room[own.rank].is_none_or(|room| self.held[own.rank] + own.needs <= room)
+            && entry.inputs.iter().all(|input| self.counts[kind] < self.counts[input.from])
+            && passes.room[entry.rank]
+                .is_none_or(|room| self.held[entry.rank] + entry.needs <= room)
     }
 
     /// With one more pass, as early as it can.
     fn with(&self, passes: &Passes, kind: usize) -> Self {
-        let own = &passes.kinds[kind];
+        let entry = &passes.kinds[kind];
         let k = usize::from(self.counts[kind]);
-        let mut start = self.clocks[own.rank];
-        for position in 0..own.inputs.len() {
+        let mut start = self.clocks[entry.rank];
+        for position in 0..entry.inputs.len() {
             start = start.max(self.arrival(passes, kind, position, k));
         }
-        let end = start.saturating_add(own.time);
+        let end = start.saturating_add(entry.time);
         let mut next = Self {
             counts: self.counts.clone(),
             clocks: self.clocks[..passes.n_ranks].to_vec(),
@@ -78,8 +79,8 @@ impl State {
             from: (0, u16::try_from(kind).unwrap_or(u16::MAX)),
         };
         next.counts[kind] += 1;
-        next.clocks[own.rank] = end;
-        next.held[own.rank] += own.kept;
+        next.clocks[entry.rank] = end;
+        next.held[entry.rank] += entry.kept;
         for (&(reader, position), (begin, n)) in passes.ways.iter().zip(self.waiting(passes)) {
             let free = next.clocks[passes.kinds[reader].rank];
             let taken = usize::from(reader == kind);
@@ -161,27 +162,27 @@ fn prune(layer: &mut Vec<State>, width: usize, dropped: &mut u64) {
     // A dominating state is not greater in this order, so one look back is enough.
     layer
         .sort_unstable_by(|one, other| one.key().cmp(&other.key()).then(one.from.cmp(&other.from)));
-    let mut kept: Vec<State> = Vec::with_capacity(layer.len());
+    let mut pruned: Vec<State> = Vec::with_capacity(layer.len());
     let mut group = 0;
     for state in layer.drain(..) {
-        if kept.last().is_some_and(|last| last.counts != state.counts) {
-            group = kept.len();
+        if pruned.last().is_some_and(|last| last.counts != state.counts) {
+            group = pruned.len();
         }
         let dominates =
             |other: &State| other.clocks.iter().zip(&state.clocks).all(|(one, other)| one <= other);
-        if !kept[group..].iter().any(dominates) {
-            kept.push(state);
+        if !pruned[group..].iter().any(dominates) {
+            pruned.push(state);
         }
     }
-    if kept.len() > width {
+    if pruned.len() > width {
         let promise = |state: &State| (state.bound, state.clocks.iter().sum::<u64>());
-        kept.sort_by(|one, other| {
+        pruned.sort_by(|one, other| {
             promise(one).cmp(&promise(other)).then_with(|| one.key().cmp(&other.key()))
         });
-        *dropped = (*dropped).min(kept[width].bound);
-        kept.truncate(width);
+        *dropped = (*dropped).min(pruned[width].bound);
+        pruned.truncate(width);
     }
-    *layer = kept;
+    *layer = pruned;
 }
 
 /// Rows of the schedule that ends at this position of the last layer.

@@ -232,7 +232,7 @@ fn merged_rows() -> Line {
 
 /// Order of the three with the rate of the no-overlap row and the start-up of the wait-free row.
 fn order() -> Line {
-    let (mut n, mut kept) = (0_u32, 0_u32);
+    let (mut n, mut n_ordered) = (0_u32, 0_u32);
     let rows = pairs(&TRAINED, |trained, column, run| {
         let (wait_free, merged) = trained.beside.as_ref()?;
         let rate = run.rate(run.samples / trained.after[column]);
@@ -241,15 +241,15 @@ fn order() -> Line {
         let beside_s = run.wait_free_s(start_up_s, rate);
         let merged_s = run.merged_s(start_up_s, rate);
         n += 1;
-        kept += u32::from(run.after_s(rate) > beside_s && beside_s >= merged_s);
+        n_ordered += u32::from(run.after_s(rate) > beside_s && beside_s >= merged_s);
         Some((merged_s, run.samples / merged[column], run.name.clone()))
     });
     let way = "rate of the no-overlap row";
     let mut line = line("10 Gb/s, merged and ordered", way, rows, 2, 20.0);
-    let figure = 100.0 * f64::from(kept) / f64::from(n);
+    let figure = 100.0 * f64::from(n_ordered) / f64::from(n);
     let bound = Some(Bound::AtLeast(100.0));
     line.goals = vec![Goal { what: "rows in this order", figure, bound }];
-    line.note = format!("no overlap < wait-free <= merged predicted on {kept} of {n} rows");
+    line.note = format!("no overlap < wait-free <= merged predicted on {n_ordered} of {n} rows");
     line
 }
 

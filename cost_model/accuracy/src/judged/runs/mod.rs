@@ -247,27 +247,27 @@ fn of_set(
         of_way(set, protocol, way, &left_out(set, protocol), (n, protocol.wanted)),
         of_way(set, protocol, "in sample", &in_sample, (n, NOTHING)),
     ]);
-    let residual = |figure, (own, time): (&Row<'_>, f64)| {
-        let row = own.row;
+    let residual = |figure, (entry, time): (&Row<'_>, f64)| {
+        let row = entry.row;
         let has_experts = row.card.groups.iter().any(|group| group.card.experts.is_some());
-        let names = (row.stack, own.machine.system.device.chip);
+        let names = (row.stack, entry.machine.system.device.chip);
         Residual {
             figure,
             set: set.part.to_owned(),
             model: row.model.clone(),
-            like: Likeness::of(names, row.dtype, own.run.degrees(), has_experts),
+            like: Likeness::of(names, row.dtype, entry.run.degrees(), has_experts),
             log: (row.time_s / time).ln(),
         }
     };
-    residuals.extend(set.rows.iter().zip(nominal).map(|own| residual(Figure::Step, own)));
-    let own = set.own_steps(protocol.cluster);
-    let row = |(own, times): &(&Row<'_>, Own)| {
-        (times.before_s, times.after_s, own.row.time_s, own.row.name.clone())
+    residuals.extend(set.rows.iter().zip(nominal).map(|pair| residual(Figure::Step, pair)));
+    let judged = set.own_steps(protocol.cluster);
+    let row = |(row, times): &(&Row<'_>, Own)| {
+        (times.before_s, times.after_s, row.row.time_s, row.row.name.clone())
     };
-    lines.extend(own_steps::line("runs", set.part, &own.iter().map(row).collect::<Vec<_>>()));
+    lines.extend(own_steps::line("runs", set.part, &judged.iter().map(row).collect::<Vec<_>>()));
     let calibrated =
-        |(own, times): (&Row<'_>, Own)| residual(Figure::Calibrated, (own, times.after_s));
-    residuals.extend(own.into_iter().map(calibrated));
+        |(row, times): (&Row<'_>, Own)| residual(Figure::Calibrated, (row, times.after_s));
+    residuals.extend(judged.into_iter().map(calibrated));
 }
 
 /// Each group of rows predicted by factors of the others.
@@ -280,8 +280,8 @@ fn left_out(set: &Set<'_>, protocol: &Protocol) -> Vec<f64> {
     keys.dedup();
     for key in keys {
         let times = set.predict(&set.fit(free, |row| group(row) != key && fitted(row)));
-        for ((own, time), entry) in all.iter().zip(times).zip(&mut predicted) {
-            if *own == key {
+        for ((other, time), entry) in all.iter().zip(times).zip(&mut predicted) {
+            if *other == key {
                 *entry = time;
             }
         }
@@ -363,10 +363,10 @@ fn pairs(sharded: &Set<'_>, pipelined: &Set<'_>) -> Option<Line> {
     let others = times(pipelined);
     let mut n_decided = 0;
     let mut chosen = Vec::new();
-    for (devices, own) in times(sharded) {
+    for (devices, this) in times(sharded) {
         let Some(other) = others.get(&devices) else { continue };
-        let pick = if own.1 < other.1 { &own } else { other };
-        let best = own.0.min(other.0);
+        let pick = if this.1 < other.1 { &this } else { other };
+        let best = this.0.min(other.0);
         n_decided += usize::from(pick.0 <= best);
         chosen.push((pick.0, best, pick.2.clone()));
     }

@@ -136,14 +136,14 @@ impl<'a> Set<'a> {
     /// Whole steps by constants that were calibrated on others of the same machine, stack and cluster.
     pub(super) fn own_steps(&self, cluster: fn(&RunRow) -> String) -> Vec<(&Row<'a>, Own)> {
         let mut alike: BTreeMap<(&Hosts, &str, String), Vec<&Row<'a>>> = BTreeMap::new();
-        for own in self.rows.iter().filter(|own| own.row.timed == Timed::Step) {
-            let key = (&own.row.hosts, own.row.stack, cluster(own.row));
-            alike.entry(key).or_default().push(own);
+        for row in self.rows.iter().filter(|row| row.row.timed == Timed::Step) {
+            let key = (&row.row.hosts, row.row.stack, cluster(row.row));
+            alike.entry(key).or_default().push(row);
         }
         let mut judged = Vec::new();
         for rows in alike.into_values() {
-            let own = self.calibrated(&rows).into_iter();
-            judged.extend(own.filter_map(|own| Some((*rows.get(own.at)?, own))));
+            let calibrated = self.calibrated(&rows).into_iter();
+            judged.extend(calibrated.filter_map(|times| Some((*rows.get(times.at)?, times))));
         }
         judged
     }
@@ -152,13 +152,13 @@ impl<'a> Set<'a> {
         let Some(Row { machine, stack, .. }) = rows.first() else { return Vec::new() };
         let system = &machine.system;
         let mut samples = Vec::new();
-        for own in rows {
-            samples.push(Sample { run: &own.run, system, time_s: own.row.time_s });
+        for row in rows {
+            samples.push(Sample { run: &row.run, system, time_s: row.row.time_s });
         }
         own_steps::judged(&samples, stack, |chosen, constants| {
             let steps = Steps::new(system, stack, constants, &NONE);
-            let own = chosen.iter().filter_map(|at| rows.get(*at));
-            let times = own.map(|own| self.judged(&steps, &own.run));
+            let picked = chosen.iter().filter_map(|at| rows.get(*at));
+            let times = picked.map(|row| self.judged(&steps, &row.run));
             times.map(|time| time.map_or(f64::NAN, |(seconds, _)| seconds)).collect()
         })
     }

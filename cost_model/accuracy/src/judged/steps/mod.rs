@@ -139,13 +139,13 @@ fn own_steps(set: &Set) -> (Option<Line>, Vec<Residual>) {
         set.predict_of(&rows, constants, &none)
     });
     let rows: Vec<(&Row, own_steps::Own)> =
-        judged.into_iter().map(|own| (&set.rows[own.at], own)).collect();
-    let of = |(row, own): &(&Row, own_steps::Own)| {
-        (own.before_s, own.after_s, row.measured.time_s, Set::name(row))
+        judged.into_iter().map(|times| (&set.rows[times.at], times)).collect();
+    let of = |(row, times): &(&Row, own_steps::Own)| {
+        (times.before_s, times.after_s, row.measured.time_s, Set::name(row))
     };
     let line = own_steps::line("steps", set.part, &rows.iter().map(of).collect::<Vec<_>>());
-    let far = |(row, own): &(&Row, own_steps::Own)| {
-        residual(set, Figure::Calibrated, (*row, own.after_s))
+    let far = |(row, times): &(&Row, own_steps::Own)| {
+        residual(set, Figure::Calibrated, (*row, times.after_s))
     };
     (line, rows.iter().map(far).collect())
 }

@@ -113,7 +113,7 @@ impl Stated {
             precision.ok_or_else(|| fields.bad("precision", "a precision that is known"))?;
         let sharing =
             if fields.text("fsdp")?.is_empty() { 0 } else { fields.count_or_zero("fsdp")? };
-        let mut own = Self {
+        let mut stated = Self {
             gpus: fields.count("gpus")?,
             global: fields.count("gbs")?,
             micro: fields.count("mbs")?,
@@ -131,9 +131,9 @@ impl Stated {
             && let Some((_, _, micro, chunks, expert)) =
                 RECIPES_OF_25_11.iter().find(|(s, m, ..)| (*s, *m) == (system, model))
         {
-            (own.micro, own.chunks, own.expert) = (*micro, *chunks, *expert);
+            (stated.micro, stated.chunks, stated.expert) = (*micro, *chunks, *expert);
         }
-        Ok(own)
+        Ok(stated)
     }
 
     fn key(&self, fields: &Fields, model: &str) -> Result<Key, Diagnostic> {

@@ -127,12 +127,12 @@ fn card(fields: &Fields, case: &str) -> Result<ir::card::ModelCard, Diagnostic> 
     let heads = fields.count_or_blank("heads")?.unwrap_or((hidden / USUAL_HEAD).max(1));
     let layers = small(fields, "layers")?;
     let mut model = gpt(case, [hidden, heads, sequence, VOCABULARY], layers, Head::Tied);
-    let own = model.groups.first_mut();
+    let first = model.groups.first_mut();
     let (kv_heads, inner) = (fields.count_or_blank("kv_groups")?, fields.count_or_blank("ffn")?);
     let experts = fields.count_or_blank("experts")?;
     let (per_token, expert_inner) =
         (fields.count_or_blank("topk")?, fields.count_or_blank("moe_ffn")?);
-    if let Some(group) = own {
+    if let Some(group) = first {
         let card = &mut group.card;
         card.n_kv_heads = kv_heads.unwrap_or(heads);
         card.feed_forward = inner.unwrap_or(card.feed_forward);

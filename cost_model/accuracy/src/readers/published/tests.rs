@@ -37,9 +37,9 @@ fn every_published_config_is_a_card_of_the_stated_size() {
         let card = models::card(config, "m", 512).unwrap();
         let blocks: f64 =
             card.groups.iter().map(|group| weights(group) * f64::from(group.n_blocks)).sum();
-        let own = &card.groups[0].card;
-        let ends = if own.head == Head::Tied { 1.0 } else { 2.0 };
-        let all = blocks + ends * (own.vocabulary * own.hidden) as f64;
+        let first = &card.groups[0].card;
+        let ends = if first.head == Head::Tied { 1.0 } else { 2.0 };
+        let all = blocks + ends * (first.vocabulary * first.hidden) as f64;
         assert!((all / 1e9 / stated - 1.0).abs() < 0.01, "{config}: {all}");
     }
 }

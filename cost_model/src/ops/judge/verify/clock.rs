@@ -193,7 +193,7 @@ impl<'a> Clock<'a> {
 
 /// The task of a needed transfer.
 fn number(problem: &Problem, transfers: &[(Transfer, u64)], transfer: &Transfer) -> Option<u32> {
-    let index = transfers.binary_search_by_key(transfer, |(own, _)| *own).ok()?;
+    let index = transfers.binary_search_by_key(transfer, |(key, _)| *key).ok()?;
     u32::try_from(problem.n_ops() + index).ok()
 }
 
@@ -221,7 +221,7 @@ fn waits(problem: &Problem, plan: &Plan, transfers: &[(Transfer, u64)]) -> Vec<(
     };
     for wait in &plan.schedule.after {
         let Some(waiter) = number(&wait.task) else { continue };
-        waits.extend(wait.after.iter().filter_map(number).map(|own| (own as usize, waiter)));
+        waits.extend(wait.after.iter().filter_map(number).map(|before| (before as usize, waiter)));
     }
     waits
 }

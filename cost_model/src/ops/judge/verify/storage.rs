@@ -112,8 +112,8 @@ fn local(
         let (start, own_end) = times.ops[op.index()];
         for &tensor in problem.outputs(op) {
             let index = tensor.index();
-            let kept = if problem.is_output(tensor) { u64::MAX } else { 0 };
-            let end = own_end.max(last_read[index]).max(sent[index]).max(kept);
+            let output_end = if problem.is_output(tensor) { u64::MAX } else { 0 };
+            let end = own_end.max(last_read[index]).max(sent[index]).max(output_end);
             let bytes = problem.bytes(tensor);
             intervals.push(Interval { start, end, bytes, what: HoldingKind::Output, id: tensor.0 });
         }

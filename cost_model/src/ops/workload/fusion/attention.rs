@@ -124,7 +124,7 @@ impl<'g> View<'g> {
         let is_closed = between.iter().chain([&scores]).all(|op| {
             let outputs = &self.graph.op(*op).outputs;
             let returned = |t: &TensorId| {
-                let roots = self.graph.outputs.iter().map(|own| self.roots[own.index()]);
+                let roots = self.graph.outputs.iter().map(|output| self.roots[output.index()]);
                 roots.into_iter().any(|root| root == *t)
             };
             !outputs.iter().any(returned) && self.readers_of(*op).all(inside)
@@ -136,8 +136,8 @@ impl<'g> View<'g> {
     fn product(&self, op: OpId) -> Option<Product> {
         let node = self.graph.op(op);
         let is_weight = |tensor: &TensorId| {
-            let own = self.graph.tensor(self.roots[tensor.index()]);
-            own.role == Role::Parameter && own.shape.len() > 1
+            let root = self.graph.tensor(self.roots[tensor.index()]);
+            root.role == Role::Parameter && root.shape.len() > 1
         };
         let has_weight = node.parameters.iter().chain(&node.inputs).any(is_weight);
         match kernel(node)?.products.as_slice() {

@@ -31,16 +31,16 @@ pub(super) fn fuse(graph: &mut Graph, cores: &[Vec<OpId>]) -> Vec<Vec<OpId>> {
         let key = (read, product.m, product.k, next);
         found.entry(key).or_default().push((op, product.n));
     }
-    found.retain(|_, own| own.len() > 1);
-    for own in found.values() {
-        let columns = own.iter().map(|(_, n)| *n).fold(0, u64::saturating_add);
-        for (at, (op, _)) in own.iter().enumerate() {
+    found.retain(|_, group| group.len() > 1);
+    for group in found.values() {
+        let columns = group.iter().map(|(_, n)| *n).fold(0, u64::saturating_add);
+        for (at, (op, _)) in group.iter().enumerate() {
             if let Work::Kernel(kernel) = &mut graph.ops[op.index()].work {
                 kernel.fused = Fused::Beside { columns, is_first: at == 0 };
             }
         }
     }
-    found.into_values().map(|own| own.into_iter().map(|(op, _)| op).collect()).collect()
+    found.into_values().map(|group| group.into_iter().map(|(op, _)| op).collect()).collect()
 }
 
 /// The one product of an op that multiplies one tensor by a matrix of weights, and that tensor.
@@ -49,8 +49,8 @@ fn by_weight(graph: &Graph, roots: &[TensorId], op: &Op) -> Option<(Product, Ten
         return None;
     }
     let is_weight = |tensor: &TensorId| {
-        let own = graph.tensor(roots[tensor.index()]);
-        own.role == Role::Parameter && own.shape.len() > 1
+        let root = graph.tensor(roots[tensor.index()]);
+        root.role == Role::Parameter && root.shape.len() > 1
     };
     let is_activation = |t: &&TensorId| graph.tensor(roots[t.index()]).role != Role::Parameter;
     let mut read = op.inputs.iter().filter(is_activation);
@@ -72,8 +72,8 @@ fn next_kernel(
 ) -> Option<OpId> {
     let mut next = None;
     let (mut open, mut seen) = (vec![op], std::collections::BTreeSet::new());
-    while let Some(own) = open.pop() {
-        for reader in graph.op(own).outputs.iter().flat_map(|t| &readers[t.index()]) {
+    while let Some(current) = open.pop() {
+        for reader in graph.op(current).outputs.iter().flat_map(|t| &readers[t.index()]) {
             let kernel = core_of.get(reader).copied();
             let kernel = kernel.or((!is_pointwise(graph.op(*reader))).then_some(*reader));
             match (kernel, next) {

@@ -203,9 +203,9 @@ impl<'g> Chains<'g> {
                 }
                 let whole = self.graph.tensor(root).bytes;
                 let left = left.entry((chain, root)).or_insert(whole);
-                let own = bytes.min(*left).min(kernel.bytes_read);
-                *left = Bytes(left.get() - own.get());
-                read += own;
+                let share = bytes.min(*left).min(kernel.bytes_read);
+                *left = Bytes(left.get() - share.get());
+                read += share;
             }
             // Sums of gradients are read too.
             let sums = match node.phase {

@@ -33,7 +33,7 @@ pub fn unfused_attention(graph: &Graph) -> (usize, Bytes) {
     let written = |graph: &Graph| {
         let ops = graph.ops.iter().filter(|op| kernel(op).is_some());
         let tensors = ops.flat_map(|op| &op.outputs);
-        tensors.fold(0_u64, |sum, own| sum.saturating_add(graph.tensor(*own).bytes.0))
+        tensors.fold(0_u64, |sum, tensor| sum.saturating_add(graph.tensor(*tensor).bytes.0))
     };
     let mut fused = graph.clone();
     let n = attention::fuse(&mut fused).len();

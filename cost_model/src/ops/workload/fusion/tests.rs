@@ -23,7 +23,7 @@ fn kernel<'g>(graph: &'g Graph, name: &str) -> &'g Kernel {
 }
 
 fn bytes(graph: &Graph, tensor: &str) -> u64 {
-    graph.tensors.iter().find(|own| own.name == tensor).unwrap().bytes.get()
+    graph.tensors.iter().find(|candidate| candidate.name == tensor).unwrap().bytes.get()
 }
 
 /// Pointwise ops say what they move, as importers do.
@@ -60,7 +60,7 @@ fn a_chain_moves_what_crosses_its_ends_and_keeps_its_input_alone() {
     assert_eq!(bytes(&graph, "Mul2.out"), 128);
     let moved = |names: &[&str]| {
         let kernels = names.iter().map(|name| kernel(&graph, name));
-        kernels.map(|own| (own.bytes_read + own.bytes_written).get()).sum::<u64>()
+        kernels.map(|kernel| (kernel.bytes_read + kernel.bytes_written).get()).sum::<u64>()
     };
     assert_eq!(moved(&["Sigmoid1", "Mul2"]), 2 * 128);
     assert_eq!(kernel(&graph, "Sigmoid1").fused, Fused::Alone);

@@ -24,8 +24,8 @@ fn widths(card: &TransformerCard) -> (u64, u64) {
 
 /// Bytes of a key or value: as a server keeps them, or in the type of the run.
 #[must_use]
-pub fn element(held: Held, dtype: DType) -> f64 {
-    held.cache.map_or(precision::element(dtype), CacheType::bytes)
+pub fn element(stored: Held, dtype: DType) -> f64 {
+    stored.cache.map_or(precision::element(dtype), CacheType::bytes)
 }
 
 /// Bytes of keys and values of so many bytes an element, of a sample of so many tokens in a layer, on one of

@@ -166,8 +166,8 @@ pub(super) fn recorded(
 ) -> [f64; 2] {
     let Some(experts) = run.card.experts else { return [0.0; 2] };
     let rates = system.rates(stack, constants, run.dtype);
-    let own = work((run, experts), &rates, (system, stack, constants));
-    [own.pass_s[0] - own.launches_s / 3.0, own.read_s]
+    let work = work((run, experts), &rates, (system, stack, constants));
+    [work.pass_s[0] - work.launches_s / 3.0, work.read_s]
 }
 
 fn work(
@@ -182,23 +182,23 @@ fn work(
             experts.heaviest(u64::from(run.parallelism.expert.max(1)))
         }
     };
-    let own = Extents::of(run, experts, heaviest);
+    let extents = Extents::of(run, experts, heaviest);
     let generation = generation(system.device.chip);
     let grouped = generation.grouped(run.dtype, stack.scaling);
-    let slower = 1.0 + grouped.narrow / own.width.max(1.0);
-    let product_s = slower * rates.share_of_peak(own.flops(), grouped.efficiency);
+    let slower = 1.0 + grouped.narrow / extents.width.max(1.0);
+    let product_s = slower * rates.share_of_peak(extents.flops(), grouped.efficiency);
     let wider = precision::element(run.dtype) / 2.0;
-    let bytes = own.pointwise(stack.experts.dispatcher, experts.has_biases);
-    let bytes = [0, 1].map(|pass| wider * bytes[pass] + rates.cast_bytes() * own.cast()[pass]);
+    let bytes = extents.pointwise(stack.experts.dispatcher, experts.has_biases);
+    let bytes = [0, 1].map(|pass| wider * bytes[pass] + rates.cast_bytes() * extents.cast()[pass]);
     let operand = run.held.expert.unwrap_or(precision::operand(run.dtype));
-    let gradient_s = rates.pointwise(2.0 * run.gradients.exchanged() * own.parameters);
-    let read_s = rates.pointwise(operand * own.parameters);
-    let launches_s = launches_s(own.local, &generation, stack, constants);
+    let gradient_s = rates.pointwise(2.0 * run.gradients.exchanged() * extents.parameters);
+    let read_s = rates.pointwise(operand * extents.parameters);
+    let launches_s = launches_s(extents.local, &generation, stack, constants);
     let pass_s = [
         product_s + rates.pointwise(bytes[0]) + read_s + launches_s / 3.0,
         2.0 * (product_s + launches_s / 3.0) + rates.pointwise(bytes[1]) + read_s + gradient_s,
     ];
-    Work { own, heaviest, pass_s, weights_s: product_s + gradient_s, read_s, launches_s }
+    Work { own: extents, heaviest, pass_s, weights_s: product_s + gradient_s, read_s, launches_s }
 }
 
 /// Adds experts to the passes of a block.
@@ -208,7 +208,7 @@ pub(super) fn add(
     rates: &Rates,
     (system, stack, constants): (&System, &Stack, &Constants),
 ) {
-    let Work { own, heaviest, pass_s, weights_s, launches_s, .. } =
+    let Work { own: extents, heaviest, pass_s, weights_s, launches_s, .. } =
         work((run, experts), rates, (system, stack, constants));
     let beside_s = if stack.launch == Launch::Inline { 0.0 } else { launches_s / 3.0 };
     let host_s = super::floor(run, stack, constants) + beside_s;
@@ -217,10 +217,10 @@ pub(super) fn add(
     let group = Group::experts(run.parallelism).spread(system.per_host);
     let tokens = Tokens {
         count: match stack.experts.dispatcher {
-            Dispatcher::AllGather => own.tokens,
-            _ => heaviest * own.tokens,
+            Dispatcher::AllGather => extents.tokens,
+            _ => heaviest * extents.tokens,
         },
-        bytes: precision::element(run.dtype) * own.hidden,
+        bytes: precision::element(run.dtype) * extents.hidden,
         visits: experts.per_token as f64,
     };
     let network = constants.get(Constant::Network);

@@ -81,13 +81,13 @@ impl Priced {
         (kinds, layers): (&[Kind], &[usize]),
         (step, limit): (Step, Option<u64>),
     ) -> Self {
-        let (tokens, held) = match step {
+        let (tokens, seen) = match step {
             Step::Prefill(tokens) => (tokens, tokens),
             Step::Decode(tokens) => (1, tokens.saturating_add(1)),
         };
         let card = |kind: &Kind| {
             let group = model.groups.get(kind.group).or(model.groups.first())?;
-            let balanced = |own| ExpertCard { skew: Skew::Balanced, ..own };
+            let balanced = |experts| ExpertCard { skew: Skew::Balanced, ..experts };
             let experts = group.card.experts.map(balanced);
             let card = TransformerCard { sequence: tokens, experts, ..group.card.clone() };
             Some((card, kind.loads.clone()))
@@ -104,14 +104,14 @@ impl Priced {
         let last = layers.last().and_then(|kind| kinds.get(*kind));
         let stored = model.held_by(last.map_or(0, |kind| kind.group));
         let each = element(stored, dtype);
-        let own = layers.iter().filter_map(|kind| cards.get(*kind));
+        let of_layers = layers.iter().filter_map(|kind| cards.get(*kind));
         let cached =
-            own.clone().map(|(card, _)| bytes(card, held, (1, each))).fold(0.0, |a, b| a + b);
-        let input = own.clone().map(|(card, _)| card.hidden as f64).fold(0.0, f64::max)
+            of_layers.clone().map(|(card, _)| bytes(card, seen, (1, each))).fold(0.0, |a, b| a + b);
+        let input = of_layers.clone().map(|(card, _)| card.hidden as f64).fold(0.0, f64::max)
             * tokens as f64
             * precision::element(dtype);
         Self {
-            n_mixed: own.filter(|(card, _)| card.experts.is_some()).count() as u64,
+            n_mixed: of_layers.filter(|(card, _)| card.experts.is_some()).count() as u64,
             system: system.clone(),
             stack: stack.clone(),
             constants: constants.clone(),
@@ -146,7 +146,9 @@ impl Priced {
     /// Experts of a layer on each of so many devices.
     fn slots(&self, devices: u32) -> u64 {
         let all = self.cards.iter().filter_map(|(card, _)| card.experts);
-        all.map(|own| own.n_experts.div_ceil(u64::from(devices.max(1)))).max().unwrap_or_default()
+        all.map(|experts| experts.n_experts.div_ceil(u64::from(devices.max(1))))
+            .max()
+            .unwrap_or_default()
     }
 
     fn of<R>(
@@ -155,13 +157,13 @@ impl Priced {
         degrees: &Parallelism,
         then: impl FnOnce(Sharded<'_>) -> R,
     ) -> R {
-        let Self { gradients, dtype, held, .. } = *self;
-        then(Sharded { card, parallelism: degrees, gradients, dtype, held })
+        let Self { gradients, dtype, held: stored, .. } = *self;
+        then(Sharded { card, parallelism: degrees, gradients, dtype, held: stored })
     }
 
     /// Seconds of all of a block but its experts, whose feed-forward part has so many experts of its own.
-    fn dense_s(&self, card: &TransformerCard, samples: u64, own: ExpertCard) -> f64 {
-        let card = TransformerCard { experts: Some(own), ..card.clone() };
+    fn dense_s(&self, card: &TransformerCard, samples: u64, experts: ExpertCard) -> f64 {
+        let card = TransformerCard { experts: Some(experts), ..card.clone() };
         let degrees = Parallelism { micro_batch: samples, ..Parallelism::default() };
         let time =
             |run: Sharded<'_>| without_experts(run, &self.system, &self.stack, &self.constants);
@@ -207,9 +209,9 @@ impl Prices for Priced {
 
     fn experts(&self, kind: usize, groups: Groups) -> Option<[Line; 2]> {
         let (card, loads) = self.cards.get(kind)?;
-        let own = card.experts?;
+        let experts = card.experts?;
         let load = loads.get((groups[1] as usize).checked_sub(1)?)?;
-        let bytes = precision::element(self.dtype) * card.hidden as f64 * own.per_token as f64;
+        let bytes = precision::element(self.dtype) * card.hidden as f64 * experts.per_token as f64;
         let network = self.constants.get(Constant::Network);
         let [start_up_s, per_byte_s] = self.system.between_s(groups, *load, network);
         let exchange = Line { start_up_s, per_token_s: per_byte_s * bytes, least_s: 0.0 };
@@ -228,8 +230,8 @@ impl Prices for Priced {
 
     fn most_samples(&self, groups: Groups) -> u64 {
         let n_experts =
-            self.cards.iter().filter_map(|(card, _)| card.experts).map(|own| own.n_experts);
-        if n_experts.min().is_none_or(|own| u64::from(groups[1]) > own) {
+            self.cards.iter().filter_map(|(card, _)| card.experts).map(|experts| experts.n_experts);
+        if n_experts.min().is_none_or(|n| u64::from(groups[1]) > n) {
             return 0;
         }
         let Some(limit) = self.limit else { return u64::MAX };

@@ -44,11 +44,11 @@ pub fn layer(
     let times = |n: u32| part(run, system, (stack, constants), tokens.div_ceil(u64::from(n)));
     let both: Vec<[PartTimes; 2]> = (1..=n_parts).map(times).collect();
     // Each device has its layer's whole router.
-    let n_experts = run.card.experts.map_or(0.0, |own| own.n_experts as f64);
+    let n_experts = run.card.experts.map_or(0.0, |experts| experts.n_experts as f64);
     let parameters = shared_out(run).0 + n_experts * run.card.hidden as f64;
     Layer {
-        forward: both.iter().map(|own| own[0]).collect(),
-        backward: both.iter().map(|own| own[1]).collect(),
+        forward: both.iter().map(|pair| pair[0]).collect(),
+        backward: both.iter().map(|pair| pair[1]).collect(),
         others_s: [time.forward.seconds, time.backward.seconds],
         gradient_bytes: (parameters * run.gradients.exchanged()) as u64,
     }
@@ -64,10 +64,10 @@ fn part(
     let mut card = run.card.clone();
     card.sequence = tokens;
     let degrees = ir::plan::Parallelism { micro_batch: 1, ..run.parallelism.clone() };
-    let own = Sharded { card: &card, parallelism: &degrees, ..run };
-    let (experts_s, heaviest) = experts::alone(own, (system, stack, constants));
+    let sharded = Sharded { card: &card, parallelism: &degrees, ..run };
+    let (experts_s, heaviest) = experts::alone(sharded, (system, stack, constants));
     let network = constants.get(Constant::Network);
-    let visits = card.experts.map_or(0.0, |own| own.per_token as f64);
+    let visits = card.experts.map_or(0.0, |experts| experts.per_token as f64);
     let bytes = precision::element(run.dtype) * card.hidden as f64;
     let each = heaviest * tokens as f64;
     let count = each / f64::from(degrees.tensor.max(1));

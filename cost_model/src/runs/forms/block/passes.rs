@@ -62,12 +62,12 @@ pub fn pieces(
     let mut feed_forward_s = (all.seconds - alone.seconds).max(0.0);
     let (group, exchange_s) = match run.card.experts {
         None => (Group::tensor(run.parallelism), alone.collectives / 2.0),
-        Some(own) => {
+        Some(experts) => {
             let (experts_s, heaviest) = experts::alone(run, (system, stack, constants));
             feed_forward_s += match stack.launch {
                 Launch::CudaGraphs => {
-                    let own = experts::recorded(run, (system, stack, constants));
-                    own[0].max(own[1])
+                    let seconds = experts::recorded(run, (system, stack, constants));
+                    seconds[0].max(seconds[1])
                 }
                 _ => experts_s[0],
             };
@@ -75,7 +75,7 @@ pub fn pieces(
             let tokens = Tokens {
                 count: heaviest * samples_tokens(run),
                 bytes: precision::element(run.dtype) * run.card.hidden as f64,
-                visits: own.per_token as f64,
+                visits: experts.per_token as f64,
             };
             let network = constants.get(Constant::Network);
             let spread = group.spread(system.per_host);

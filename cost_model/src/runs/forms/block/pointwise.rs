@@ -62,11 +62,15 @@ pub(super) const fn kernels(elementwise: Elementwise, form: FeedForward) -> [f64
 
 /// Bytes per pass of tokens that every tensor rank handles, and of those that they share out: forward
 /// and backward.
-pub(super) fn bytes(own: &Extents, run: Sharded<'_>, elementwise: Elementwise) -> [(f64, f64); 2] {
-    let (tokens, form) = (own.tokens as f64, run.card.form);
-    let whole = tokens * own.hidden as f64;
-    let split = whole / own.tensor as f64;
-    let inner = tokens * own.width as f64;
+pub(super) fn bytes(
+    extents: &Extents,
+    run: Sharded<'_>,
+    elementwise: Elementwise,
+) -> [(f64, f64); 2] {
+    let (tokens, form) = (extents.tokens as f64, run.card.form);
+    let whole = tokens * extents.hidden as f64;
+    let split = whole / extents.tensor as f64;
+    let inner = tokens * extents.width as f64;
     match (elementwise, form.is_gated()) {
         (Elementwise::Separate, _) => {
             let wide = inner * (1.0 + form.n_first() as f64) / 2.0;
@@ -82,9 +86,9 @@ pub(super) fn bytes(own: &Extents, run: Sharded<'_>, elementwise: Elementwise) -
         (Elementwise::Fused, false) => [(22.0 * whole, 4.0 * inner), (24.0 * whole, 6.0 * inner)],
         (_, true) => {
             // What is gated turns queries and keys.
-            let key_value = run.card.n_kv_heads.div_ceil(own.tensor);
-            let heads = own.heads.saturating_add(key_value) as f64;
-            let turned = tokens * heads * own.head_dims.0 as f64;
+            let key_value = run.card.n_kv_heads.div_ceil(extents.tensor);
+            let heads = extents.heads.saturating_add(key_value) as f64;
+            let turned = tokens * heads * extents.head_dims.0 as f64;
             match elementwise {
                 Elementwise::Fused => [
                     (20.0 * whole, 4.0 * turned + 6.0 * inner),

@@ -147,8 +147,8 @@ fn bytes_and_casts_of_a_gated_block_by_hand() {
     let eager = [56.0 * h + 24.0 * turned + 10.0 * f, 72.0 * h + 24.0 * turned + 16.0 * f];
     assert_eq!(all(Elementwise::Eager), eager);
     // Inputs of four products; gradients of queries, keys and values, of two sums, of gate and first.
-    let own = extents.cast().map(|elements| elements / tokens);
-    assert_eq!(own, [3.0 * h + f, 48.0 * 128.0 + 2.0 * h + 2.0 * f]);
+    let cast = extents.cast().map(|elements| elements / tokens);
+    assert_eq!(cast, [3.0 * h + f, 48.0 * 128.0 + 2.0 * h + 2.0 * f]);
     // Products apart are other kernels of the same work, and read the same tensors.
     let apart = Extents::of(case.sharded(), Projections::Apart);
     assert_eq!((extents.products().len(), apart.products().len()), (4, 7));
@@ -169,8 +169,8 @@ fn kernels_of_a_plain_block_as_written_by_hand() {
     let rates = a100().rates(&stack, &constants, DType::Bf16);
     let bytes = (6.0 * 4.0 + 2.0 * 6.0 - 4.0) * 64.0 * 512.0 * 4096.0;
     let wanted = rates.pointwise(bytes) + 7.0 * rates.start();
-    let own = written.forward.seconds - plain.forward.seconds;
-    assert!((own / wanted - 1.0).abs() < 1e-9, "{own} {wanted}");
+    let added_s = written.forward.seconds - plain.forward.seconds;
+    assert!((added_s / wanted - 1.0).abs() < 1e-9, "{added_s} {wanted}");
     // Fused chains and attention take less.
     assert!(time(&case, &compiled()).forward.seconds < plain.forward.seconds);
 }
@@ -241,8 +241,8 @@ fn planned_overlap_hides_what_the_stack_would_but_for_the_micro_batches_that_fil
     for (p, m, filling) in [(1, 1, 1.0), (1, 4, 1.0), (2, 8, 3.0), (4, 5, 5.0), (4, 28, 7.0)] {
         (run.parallelism.pipeline, run.parallelism.n_micro_batches) = (p, m);
         let wanted = hidden_s + filling / m as f64 * (plain_s - hidden_s);
-        let own = of(&run, &core);
-        assert!((own / wanted - 1.0).abs() < 1e-9, "{p} {m} {own} {wanted}");
+        let overlapped_s = of(&run, &core);
+        assert!((overlapped_s / wanted - 1.0).abs() < 1e-9, "{p} {m} {overlapped_s} {wanted}");
     }
 }
 
@@ -257,12 +257,12 @@ fn a_layer_in_one_part_is_priced_as_its_block() {
     (run.parallelism.tensor, run.parallelism.data, run.parallelism.expert) = (8, 2, 2);
     let (stack, system) = (recorded(), a100());
     let constants = Constants::nominal(&stack);
-    let own = parts::layer(run.sharded(), &system, (&stack, &constants), 4);
+    let layer = parts::layer(run.sharded(), &system, (&stack, &constants), 4);
     let whole = time(&run, &stack);
     let of = |part: &crate::streams::moe::PartTimes| part.experts_s + 2.0 * part.exchange_s;
     for (others_s, times, pass) in [
-        (own.others_s[0], &own.forward, whole.forward),
-        (own.others_s[1], &own.backward, whole.backward),
+        (layer.others_s[0], &layer.forward, whole.forward),
+        (layer.others_s[1], &layer.backward, whole.backward),
     ] {
         assert_eq!(times.len(), 4);
         let seconds = others_s + of(&times[0]);
@@ -273,7 +273,7 @@ fn a_layer_in_one_part_is_priced_as_its_block() {
     }
     // Two bytes of each parameter but the experts', and of the router's eight columns.
     let router = 8.0 * run.card.hidden as f64;
-    assert_eq!(own.gradient_bytes as f64, 2.0 * (shared_out(run.sharded()).0 + router));
+    assert_eq!(layer.gradient_bytes as f64, 2.0 * (shared_out(run.sharded()).0 + router));
     let all = 1_000_000_000;
     let reduce = parts::reduce(run.sharded(), &system, &constants, all);
     let group = super::super::rank_groups::Spread { ranks: 2, hosts: 2, most: 1, least: 1 };

@@ -31,7 +31,7 @@ pub fn n_parameters(model: &ModelCard) -> u64 {
     model
         .other_parameters
         .iter()
-        .fold(blocks.saturating_add(ends), |sum, own| sum.saturating_add_signed(*own))
+        .fold(blocks.saturating_add(ends), |sum, count| sum.saturating_add_signed(*count))
 }
 
 /// What of a model a stage holds, before anything is sharded.
@@ -61,25 +61,25 @@ impl Held {
 /// cuts. Where one rank has both ends of the pipeline, it holds a tied embedding once.
 #[must_use]
 pub fn held(model: &ModelCard, blocks: &Range<u32>, place: Place, ends_meet: bool) -> Held {
-    let mut held = Held { n_tied_copies: copies(model, blocks), ..Held::default() };
+    let mut counts = Held { n_tied_copies: copies(model, blocks), ..Held::default() };
     let mut first = 0_u32;
     for group in &model.groups {
         let last = first.saturating_add(group.n_blocks);
         let n = u64::from(last.min(blocks.end).saturating_sub(first.max(blocks.start)));
         let experts = group.card.experts.map_or(0, |experts| experts.n_experts);
-        held = held.plus(Held {
+        counts = counts.plus(Held {
             n_parameters: of_block(group).saturating_mul(n),
             n_experts: experts.saturating_mul(n),
             n_tied_copies: 0,
         });
         first = last;
     }
-    let Some(card) = model.groups.first().map(|group| &group.card) else { return held };
+    let Some(card) = model.groups.first().map(|group| &group.card) else { return counts };
     let words = card.vocabulary.saturating_mul(card.hidden);
     let of = |is_there, n| if is_there { n } else { 0 };
     let ends = of(place.first, embedding_parameters(card))
         .saturating_add(of(place.last, head_parameters(card)));
-    let mut held = held.plus(Held {
+    let mut counts = counts.plus(Held {
         n_parameters: ends,
         n_experts: 0,
         n_tied_copies: of(
@@ -87,12 +87,12 @@ pub fn held(model: &ModelCard, blocks: &Range<u32>, place: Place, ends_meet: boo
             words,
         ),
     });
-    for (is_there, own) in [place.first, place.last].into_iter().zip(model.other_parameters) {
+    for (is_there, count) in [place.first, place.last].into_iter().zip(model.other_parameters) {
         if is_there {
-            held.n_parameters = held.n_parameters.saturating_add_signed(own);
+            counts.n_parameters = counts.n_parameters.saturating_add_signed(count);
         }
     }
-    held
+    counts
 }
 
 /// Elements of weights of which some parts of a graph hold a copy, the original being elsewhere.
@@ -122,20 +122,20 @@ pub fn stage_flops(
 ) -> f64 {
     let Some(first) = model.groups.first() else { return 0.0 };
     let mut start = 0_u32;
-    let own = model.groups.iter().map(|group| {
+    let groups = model.groups.iter().map(|group| {
         let end = start.saturating_add(group.n_blocks);
         let n = blocks.end.min(end).saturating_sub(blocks.start.max(start));
         start = end;
         (group, n)
     });
     if model.is_of_parts() {
-        let flops = own.filter_map(|(group, n)| {
+        let flops = groups.filter_map(|(group, n)| {
             let part = group.part.as_ref()?;
             let twice = u32::from(again == Recompute::Full);
             let passes =
                 [(&part.forward, 1 + twice), (&part.backward_input, 1), (&part.backward_weight, 1)];
             let all: f64 =
-                passes.iter().map(|(own, times)| f64::from(*times) * own.flops().as_f64()).sum();
+                passes.iter().map(|(pass, times)| f64::from(*times) * pass.flops().as_f64()).sum();
             Some(all * f64::from(n))
         });
         return samples as f64 * flops.sum::<f64>();
@@ -149,7 +149,7 @@ pub fn stage_flops(
     };
     let head = 6.0 * tokens * first.card.vocabulary as f64 * first.card.hidden as f64;
     let head = if has_head { head * f64::from(model.n_predictions) } else { 0.0 };
-    own.map(of_group).sum::<f64>() + head
+    groups.map(of_group).sum::<f64>() + head
 }
 
 /// Those of one step that no kernel skips: attention between tokens is not among them.

@@ -62,16 +62,16 @@ impl Prices for Priced<'_> {
         }
     }
 
-    fn ending(&self, own: &StageFigures, seat: Seat) -> Ending {
-        let last = self.last_exchange_s(own.dense, own.experts);
+    fn ending(&self, figures: &StageFigures, seat: Seat) -> Ending {
+        let last = self.last_exchange_s(figures.dense, figures.experts);
         Ending {
-            exchange_s: last + self.copies_s(seat.rank, own.copies),
-            overlapped_s: self.overlapped_s(own, last),
+            exchange_s: last + self.copies_s(seat.rank, figures.copies),
+            overlapped_s: self.overlapped_s(figures, last),
             // The gradient of an embedding is there with the very last kernel, on both ends.
             tied_s: self.tie_s(seat.stage, seat.n_stages),
-            optimizer_s: self.optimizer_s(own.dense, own.experts)
+            optimizer_s: self.optimizer_s(figures.dense, figures.experts)
                 + self.host_step_s(seat)
-                + own.sharing_s,
+                + figures.sharing_s,
         }
     }
 
@@ -91,10 +91,10 @@ impl Prices for Priced<'_> {
         }
     }
 
-    fn beside_stages(&self, own: &mut dyn Iterator<Item = &StageFigures>) -> f64 {
+    fn beside_stages(&self, figures: &mut dyn Iterator<Item = &StageFigures>) -> f64 {
         // A chunk that runs ahead keeps its activations.
         let is_ahead = self.pricing.features.contains(&MemoryFeature::TunableOverlap);
-        let ahead = own.filter(|_| is_ahead).map(|own| own.activation).fold(0.0, f64::max);
+        let ahead = figures.filter(|_| is_ahead).map(|stage| stage.activation).fold(0.0, f64::max);
         self.rank_bytes + ahead
     }
 
@@ -106,9 +106,9 @@ impl Prices for Priced<'_> {
 impl Priced<'_> {
     /// Seconds of the last exchange that may run beside the last backward pass: what the stack
     /// overlaps, as far as the links are not taken by collectives of the pass itself.
-    fn overlapped_s(&self, own: &StageFigures, exchange_s: f64) -> f64 {
-        let taken_s = own.backward_links_s[usize::from(self.exchanges_leave_host())];
-        let free_s = (own.backward_s - taken_s).max(0.0);
+    fn overlapped_s(&self, figures: &StageFigures, exchange_s: f64) -> f64 {
+        let taken_s = figures.backward_links_s[usize::from(self.exchanges_leave_host())];
+        let free_s = (figures.backward_s - taken_s).max(0.0);
         (exchange_s * self.pricing.stack.overlap_data).min(match taken_s > 0.0 {
             true => free_s,
             false => f64::INFINITY,

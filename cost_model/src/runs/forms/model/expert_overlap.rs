@@ -41,9 +41,9 @@ pub const fn runs_together(degrees: &Parallelism) -> bool {
 /// Whether stages compute nothing again but attention cores.
 #[must_use]
 pub fn keeps_blocks(stages: &[Stage]) -> bool {
-    let kept = [Recompute::None, Recompute::Selective];
+    let allowed = [Recompute::None, Recompute::Selective];
     stages.iter().all(|stage| {
-        kept.contains(&stage.recompute)
-            && stage.each.iter().all(|own| kept.contains(&own.recompute))
+        allowed.contains(&stage.recompute)
+            && stage.each.iter().all(|policy| allowed.contains(&policy.recompute))
     })
 }

@@ -69,18 +69,18 @@ impl Priced<'_> {
 
     /// Those of some blocks that the model has; `None` where it has none of them.
     fn within(&self, blocks: &Range<u32>) -> Option<Range<u32>> {
-        let own = blocks.start..blocks.end.min(self.n_blocks());
-        (!own.is_empty()).then_some(own)
+        let range = blocks.start..blocks.end.min(self.n_blocks());
+        (!range.is_empty()).then_some(range)
     }
 
     /// Bytes that some parts need of one micro-batch's forward pass and earlier ones keep.
     fn kept_before(&self, blocks: &Range<u32>) -> f64 {
         let groups = &self.pricing.model.groups;
-        let own = groups.get(blocks.start as usize..(blocks.end as usize).min(groups.len()));
-        let parts = own.into_iter().flatten().filter_map(|group| group.part.as_deref());
+        let chosen = groups.get(blocks.start as usize..(blocks.end as usize).min(groups.len()));
+        let parts = chosen.into_iter().flatten().filter_map(|group| group.part.as_deref());
         let parts = parts.map(|part| run_by(self.pricing.stack, part).0);
-        let kept = parts.flat_map(|part| &part.kept_before);
-        let elsewhere = kept.filter(|(earlier, _)| *earlier < blocks.start);
+        let sources = parts.flat_map(|part| &part.kept_before);
+        let elsewhere = sources.filter(|(earlier, _)| *earlier < blocks.start);
         let bytes: u64 = elsewhere.map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
         bytes as f64 * self.degrees.micro_batch as f64
     }
@@ -121,12 +121,12 @@ impl Priced<'_> {
     }
 
     /// Bytes of states of some blocks, and of the ends that a stage has.
-    fn states(&self, held: &HeldBytes, (all, copies): (&Kind, f64), place: Place) -> [f64; 2] {
-        let ends = [place.first, self.holds_head(place), place.last].into_iter().zip(held.ends);
-        let blocks = (all.held_dense + copies) * held.parameter[0]
-            + all.held_experts * held.parameter[1]
-            + all.lines_dense * held.line[0]
-            + all.lines_experts * held.line[1];
+    fn states(&self, bytes: &HeldBytes, (all, copies): (&Kind, f64), place: Place) -> [f64; 2] {
+        let ends = [place.first, self.holds_head(place), place.last].into_iter().zip(bytes.ends);
+        let blocks = (all.held_dense + copies) * bytes.parameter[0]
+            + all.held_experts * bytes.parameter[1]
+            + all.lines_dense * bytes.line[0]
+            + all.lines_experts * bytes.line[1];
         [blocks, ends.filter(|(has, _)| *has).map(|(_, bytes)| bytes).sum()]
     }
 
@@ -144,11 +144,11 @@ impl Priced<'_> {
         backward_links_s[usize::from(self.exchanges_leave_host())] += pieces[1];
         let sharing = self.sharing(n_blocks, place);
         let pieces = [0, 1].map(|pass| pieces[pass] + sharing.passes_s[pass]);
-        let states = |held| self.states(held, (&all, copies), place);
+        let states = |bytes| self.states(bytes, (&all, copies), place);
         let [device, host] = [states(&self.on_device), states(&self.on_host)];
         let extra = self.recomputed(blocks, recompute, &all);
         let backward = all.backward_s + head * 2.0 / 3.0;
-        let [logits, kept] =
+        let [logits, kept_logits] =
             if place.last { [self.logit_bytes, self.kept_logits] } else { [0.0; 2] };
         let in_flight = if all.held_experts > 0.0 { self.in_flight } else { 0.0 };
         // What is computed again keeps its inputs instead.
@@ -181,8 +181,8 @@ impl Priced<'_> {
             activation: extra.stash + before,
             split_bytes: split.bytes,
             freed_by_input: split.freed,
-            end_activation: kept + if place.first { self.mask_bytes } else { 0.0 },
-            temporary: logits - kept + in_flight,
+            end_activation: kept_logits + if place.first { self.mask_bytes } else { 0.0 },
+            temporary: logits - kept_logits + in_flight,
             // Logits are gone before the first block is computed again.
             recompute: (extra.bytes - logits).max(0.0),
             recompute_all: extra.all_bytes,
@@ -226,13 +226,13 @@ impl Priced<'_> {
             Recompute::Uniform { blocks: group } => {
                 let group = group.clamp(1, n.max(1));
                 let n_groups = n.div_ceil(group);
-                let kept = all.input / f64::from(n.max(1)) * f64::from(n_groups);
+                let inputs = all.input / f64::from(n.max(1)) * f64::from(n_groups);
                 Recomputed {
                     seconds: all.recompute_s + self.again_s(n),
                     cards_s: all.cards_s[0],
-                    stash: kept,
+                    stash: inputs,
                     bytes: f64::from(group) * self.largest(blocks),
-                    all_bytes: all.all - kept,
+                    all_bytes: all.all - inputs,
                 }
             }
         }
@@ -241,13 +241,13 @@ impl Priced<'_> {
     /// The first so many blocks are computed again.
     fn first_recomputed(&self, blocks: &Range<u32>, n: u32, all: &Kind) -> Recomputed {
         let first = blocks.start..blocks.start.saturating_add(n).min(blocks.end);
-        let own = self.sum(&first);
+        let sum = self.sum(&first);
         Recomputed {
-            seconds: own.recompute_s + self.again_s(n),
-            cards_s: own.cards_s[0],
-            stash: all.all - own.all + own.input,
+            seconds: sum.recompute_s + self.again_s(n),
+            cards_s: sum.cards_s[0],
+            stash: all.all - sum.all + sum.input,
             bytes: self.largest(&first),
-            all_bytes: own.all - own.input,
+            all_bytes: sum.all - sum.input,
         }
     }
 }
@@ -264,7 +264,7 @@ struct Recomputed {
 }
 
 fn times(n: u32, kind: &Kind) -> Kind {
-    combined(kind, kind, |own, _| f64::from(n) * own)
+    combined(kind, kind, |value, _| f64::from(n) * value)
 }
 
 fn combined(a: &Kind, b: &Kind, with: impl Fn(f64, f64) -> f64) -> Kind {

@@ -66,7 +66,7 @@ impl Kind {
         if let Some(part) = &group.part {
             return super::part::kind(pricing, part, degrees.micro_batch);
         }
-        let own = Sharded {
+        let run = Sharded {
             card: &group.card,
             parallelism: degrees,
             gradients: pricing.gradients,
@@ -74,25 +74,22 @@ impl Kind {
             held: Held::default(),
         };
         let factor = pricing.corrections.factor(&group.card, degrees);
-        let time = block(own, pricing.system, pricing.stack, pricing.constants);
+        let time = block(run, pricing.system, pricing.stack, pricing.constants);
         let BlockTime { forward, backward, weight_s, core_s, kept_by_op_s, split_bytes } = time;
-        let (dense, experts) = block::shared_out(own);
-        let held = block_parameters(&group.card);
+        let (dense, experts) = block::shared_out(run);
+        let parameters = block_parameters(&group.card);
         let tensor = f64::from(degrees.tensor.max(1));
         let extra = group.extra_weights as f64;
         let whole = extra + group.other_parameters as f64;
         let hidden = group.card.hidden.max(1) as f64;
         let extra_s = extra_product(pricing, group, degrees);
         let expert_tensor = pricing.expert_tensor();
-        let software = Software {
-            attention: pricing.stack.attention,
-            dtype: pricing.dtype,
-            dispatcher: pricing.stack.experts.dispatcher,
-            expert_tensor,
-        };
-        let kept = |kept| block_bytes(&group.card, degrees, software, kept);
+        let (stack, dtype) = (pricing.stack, pricing.dtype);
+        let (attention, dispatcher) = (stack.attention, stack.experts.dispatcher);
+        let software = Software { attention, dtype, dispatcher, expert_tensor };
+        let stash = |what| block_bytes(&group.card, degrees, software, what);
         let expert_split = expert_tensor.map_or(tensor, |degree| f64::from(degree.max(1)));
-        let (lines_dense, lines_experts) = block::rows_and_columns(own);
+        let (lines_dense, lines_experts) = block::rows_and_columns(run);
         let extra_lines = if extra > 0.0 { hidden + extra / hidden } else { 0.0 };
         // The extra product keeps its input, which is as wide as its rows.
         let operand = precision::operand(pricing.dtype);
@@ -112,14 +109,16 @@ impl Kind {
             cards_s: [forward.cards, backward.cards].map(|seconds| factor * seconds),
             dense: (dense + whole).max(0.0),
             experts,
-            held_dense: (held.dense as f64 / tensor + whole).max(0.0),
-            held_experts: held.experts as f64 / expert_split / f64::from(degrees.expert.max(1)),
+            held_dense: (parameters.dense as f64 / tensor + whole).max(0.0),
+            held_experts: parameters.experts as f64
+                / expert_split
+                / f64::from(degrees.expert.max(1)),
             lines_dense: lines_dense + extra_lines,
             lines_experts,
-            all: kept(Kept::All) + extra_bytes,
-            without_core: kept(Kept::WithoutCore) + extra_bytes,
-            per_op: kept(Kept::PerOp) + extra_bytes,
-            input: kept(Kept::Input),
+            all: stash(Kept::All) + extra_bytes,
+            without_core: stash(Kept::WithoutCore) + extra_bytes,
+            per_op: stash(Kept::PerOp) + extra_bytes,
+            input: stash(Kept::Input),
         }
     }
 }

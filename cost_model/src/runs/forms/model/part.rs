@@ -87,7 +87,7 @@ fn floor(
         }
     };
     let n_kernels = move |pass: &PartPass| {
-        let products = pass.products.iter().map(|own| own.n_kernels);
+        let products = pass.products.iter().map(|product| product.n_kernels);
         products.fold(0, u64::saturating_add) as f64 + pass.n_kernels as f64 * share
     };
     let of_forward = is_fused.then(|| n_kernels(&part.forward));
@@ -103,10 +103,11 @@ fn work(
 ) -> f64 {
     let rates = pricing.system.rates(pricing.stack, pricing.constants, pricing.dtype);
     let beside = pricing.system.rates(pricing.stack, pricing.constants, beside(pricing.dtype));
-    let products = pass.products.iter().map(|own| {
-        let product = own.of_samples(samples);
-        let rates = if own.grows == Grows::Count { &beside } else { &rates };
-        own.n_kernels as f64 * rates.product(product.count, [product.m, product.n, product.k])
+    let products = pass.products.iter().map(|part_product| {
+        let product = part_product.of_samples(samples);
+        let rates = if part_product.grows == Grows::Count { &beside } else { &rates };
+        part_product.n_kernels as f64
+            * rates.product(product.count, [product.m, product.n, product.k])
     });
     let bytes = pass.bytes as f64 * samples as f64 + pass.fixed_bytes as f64;
     let products: f64 = products.sum();
@@ -118,11 +119,11 @@ fn work(
         return products + rates.pointwise(bytes) * share;
     }
     let added = pricing.gradients.added(pricing.dtype) * pass.added as f64;
-    let core = |own: &PartCore| {
+    let core = |part_core: &PartCore| {
         let core = Core {
-            flops: own.flops as f64 * samples as f64,
-            sequence: own.sequence as f64,
-            head_dim: own.head_dim as f64,
+            flops: part_core.flops as f64 * samples as f64,
+            sequence: part_core.sequence as f64,
+            head_dim: part_core.head_dim as f64,
         };
         rates.fused_attention(core, is_backward)
     };

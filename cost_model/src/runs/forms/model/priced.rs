@@ -105,7 +105,7 @@ impl Passes {
         });
         // Parts hold the ends themselves.
         let ends = first.filter(|_| !pricing.model.is_of_parts());
-        let head = |own| ends::head(own, pricing.system, pricing.stack, pricing.constants);
+        let head = |run| ends::head(run, pricing.system, pricing.stack, pricing.constants);
         Self {
             sums: Sums::of(pricing.model, &kinds),
             kinds,
@@ -200,17 +200,17 @@ fn held(
     let keeps_shards =
         is_single && pricing.stack.keeps_shards && degrees.zero == ZeroStage::Gradients;
     for (part, replicas) in replicas.into_iter().enumerate() {
-        let own = state_bytes(pricing.format, pricing.optimizer, degrees.zero, replicas);
-        let beside = if keeps_shards { own.parameters / replicas.max(1.0) } else { 0.0 };
+        let states = state_bytes(pricing.format, pricing.optimizer, degrees.zero, replicas);
+        let beside = if keeps_shards { states.parameters / replicas.max(1.0) } else { 0.0 };
         let updating = match pricing.offload {
             Offload::Nothing if !is_single => {
                 update.per_parameter(degrees.zero > ZeroStage::None, replicas)
             }
             _ => 0.0,
         };
-        device.parameter[part] = own.parameters + own.gradients + beside + updating;
+        device.parameter[part] = states.parameters + states.gradients + beside + updating;
         let (keeper, bytes) = match pricing.offload {
-            Offload::Nothing => (&mut device, own.master_weights + own.optimizer_states),
+            Offload::Nothing => (&mut device, states.master_weights + states.optimizer_states),
             Offload::Optimizer => {
                 let sharers = sharers(ZeroStage::Optimizer, replicas);
                 (&mut host, host_bytes(pricing.optimizer, sharers))
@@ -222,11 +222,11 @@ fn held(
             Optimizer::AdamW | Optimizer::Sgd => 0.0,
         };
     }
-    for held in [&mut device, &mut host] {
-        let (whole, line) = (held.parameter[0], held.line[0]);
+    for side in [&mut device, &mut host] {
+        let (whole, line) = (side.parameter[0], side.line[0]);
         let words = ends.words[0] * whole + ends.words[1] * line;
         let vectors = whole + line;
-        held.ends = [words + ends.positions * vectors, words, ends.others * vectors];
+        side.ends = [words + ends.positions * vectors, words, ends.others * vectors];
     }
     // Ends are computed in 16 bits where blocks are in 8.
     for (part, replicas) in replicas.into_iter().enumerate() {
@@ -456,8 +456,8 @@ impl<'a> Priced<'a> {
     pub fn gather_s(&self, dense: f64, experts: f64, n_blocks: f64) -> f64 {
         match self.degrees.zero {
             ZeroStage::Parameters => {
-                let own = [dense, experts, n_blocks];
-                self.pieces_s(CollectiveOperation::AllGather, own, element(self.pricing.dtype))
+                let sizes = [dense, experts, n_blocks];
+                self.pieces_s(CollectiveOperation::AllGather, sizes, element(self.pricing.dtype))
             }
             _ => 0.0,
         }
@@ -469,8 +469,9 @@ impl<'a> Priced<'a> {
     pub fn scatter_s(&self, dense: f64, experts: f64, n_blocks: f64) -> f64 {
         match self.degrees.zero {
             ZeroStage::Gradients | ZeroStage::Parameters => {
-                let (own, each) = ([dense, experts, n_blocks], self.pricing.gradients.exchanged());
-                self.pieces_s(CollectiveOperation::ReduceScatter, own, each)
+                let (sizes, each) =
+                    ([dense, experts, n_blocks], self.pricing.gradients.exchanged());
+                self.pieces_s(CollectiveOperation::ReduceScatter, sizes, each)
             }
             ZeroStage::None | ZeroStage::Optimizer => 0.0,
         }
@@ -509,15 +510,15 @@ impl<'a> Priced<'a> {
                 (replicas, (replicas / count(degrees.expert)).max(1.0))
             }
         };
-        let own = dense / of_dense + experts / of_experts;
+        let parameters = dense / of_dense + experts / of_experts;
         let Pricing { dtype, optimizer, .. } = self.pricing;
         if self.pricing.offload == Offload::Optimizer {
             let sent = self.pricing.gradients.exchanged() + element(dtype);
             let moved = host_optimizer_bytes(dtype, optimizer);
-            return host_update_s(own, (sent, moved), self.pricing.system.per_memory);
+            return host_update_s(parameters, (sent, moved), self.pricing.system.per_memory);
         }
         let rates = self.pricing.system.rates(self.pricing.stack, self.pricing.constants, dtype);
-        rates.pointwise(optimizer_bytes(dtype, optimizer) * own)
+        rates.pointwise(optimizer_bytes(dtype, optimizer) * parameters)
     }
 
     /// What gathering parameters or scattering gradients adds to a pass, of which its own collectives
@@ -569,7 +570,8 @@ impl<'a> Priced<'a> {
     /// Which ranks share a network card; `None` where every device has one of its own.
     #[must_use]
     pub fn shared_cards(&self) -> Option<Cards> {
-        let own = self.pricing.system;
-        (own.per_card > 1).then(|| rank_groups::cards(&self.degrees, own.per_host, own.per_card))
+        let system = self.pricing.system;
+        (system.per_card > 1)
+            .then(|| rank_groups::cards(&self.degrees, system.per_host, system.per_card))
     }
 }

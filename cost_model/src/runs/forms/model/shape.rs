@@ -70,15 +70,18 @@ const RULES: &[Rule] = &[
                 n.is_multiple_of(tensor) && (kv.is_multiple_of(tensor) || tensor.is_multiple_of(kv))
             };
             let mut groups = model.groups.iter();
-            tensor > 0 && groups.all(|own| splits(own.card.n_heads, own.card.n_kv_heads.max(1)))
+            tensor > 0
+                && groups.all(|group| splits(group.card.n_heads, group.card.n_kv_heads.max(1)))
         },
         limit: |(model, ..)| {
-            told(model.groups.iter().map(|own| match (own.card.n_heads, own.card.n_kv_heads) {
-                (n, kv) if n == kv => format!("{n} heads"),
-                (n, kv) => format!("{n} heads, {kv} of keys and values"),
+            told(model.groups.iter().map(|group| {
+                match (group.card.n_heads, group.card.n_kv_heads) {
+                    (n, kv) if n == kv => format!("{n} heads"),
+                    (n, kv) => format!("{n} heads, {kv} of keys and values"),
+                }
             }))
         },
-        most: |(model, ..)| model.groups.iter().map(|own| own.card.n_heads).max().unwrap_or(1),
+        most: |(model, ..)| model.groups.iter().map(|group| group.card.n_heads).max().unwrap_or(1),
         value: |degrees| Field::Degree(&mut degrees.tensor),
     },
     Rule {
@@ -88,7 +91,7 @@ const RULES: &[Rule] = &[
         holds: |(model, degrees, _)| {
             let parts = if degrees.context == 1 { 1 } else { 2 * u64::from(degrees.context) };
             let mut groups = model.groups.iter();
-            parts > 0 && groups.all(|own| own.card.sequence.is_multiple_of(parts))
+            parts > 0 && groups.all(|group| group.card.sequence.is_multiple_of(parts))
         },
         limit: |(model, ..)| format!("a sequence of {}", sequence(model)),
         most: |(model, ..)| sequence(model) / 2,
@@ -144,11 +147,11 @@ const RULES: &[Rule] = &[
         field: "micro-batches",
         reason: "the micro-batches of all replicas are the global batch",
         holds: |(_, degrees, batch)| {
-            let own = of_replica(degrees, batch);
+            let samples = of_replica(degrees, batch);
             let n = degrees.n_micro_batches;
             // That micro-batches don't divide is a rule of its own.
-            let is_told = degrees.micro_batch == 0 || !own.is_multiple_of(degrees.micro_batch);
-            n > 0 && (is_told || n.checked_mul(degrees.micro_batch) == Some(own))
+            let is_told = degrees.micro_batch == 0 || !samples.is_multiple_of(degrees.micro_batch);
+            n > 0 && (is_told || n.checked_mul(degrees.micro_batch) == Some(samples))
         },
         limit: |(_, degrees, batch)| {
             let Parallelism { data, micro_batch, .. } = degrees;
@@ -190,7 +193,7 @@ const RULES: &[Rule] = &[
         reason: "the ranks of a stage share it out",
         holds: |(_, degrees, _)| {
             let ranks = one(degrees.data) * one(degrees.tensor);
-            let divides = |own: u32| own > 0 && ranks.is_multiple_of(u64::from(own));
+            let divides = |degree: u32| degree > 0 && ranks.is_multiple_of(u64::from(degree));
             degrees.vocabulary.is_none_or(divides)
         },
         limit: |(_, degrees, _)| {
@@ -206,7 +209,7 @@ fn one(degree: u32) -> u64 {
 }
 
 fn sequence(model: &ModelCard) -> u64 {
-    model.groups.first().map_or(0, |own| own.card.sequence)
+    model.groups.first().map_or(0, |group| group.card.sequence)
 }
 
 fn of_replica(degrees: &Parallelism, batch: u64) -> u64 {
@@ -214,7 +217,7 @@ fn of_replica(degrees: &Parallelism, batch: u64) -> u64 {
 }
 
 fn experts(model: &ModelCard) -> impl Iterator<Item = u64> + '_ {
-    model.groups.iter().filter_map(|own| own.card.experts).map(|own| own.n_experts)
+    model.groups.iter().filter_map(|group| group.card.experts).map(|experts| experts.n_experts)
 }
 
 fn has(model: &ModelCard) -> bool {
@@ -281,13 +284,13 @@ impl Rule {
 
     /// The nearest values below and above that keep all rules of the field.
     fn nearest(&self, of @ (model, degrees, batch): Of<'_>, value: u64) -> Vec<u64> {
-        let own = || RULES.iter().filter(|rule| rule.field == self.field);
+        let rules = || RULES.iter().filter(|rule| rule.field == self.field);
         let works = |candidate: &u64| {
             let mut tried = degrees.clone();
             (self.value)(&mut tried).set(*candidate).is_some()
-                && own().all(|rule| (rule.holds)((model, &tried, batch)))
+                && rules().all(|rule| (rule.holds)((model, &tried, batch)))
         };
-        let most = own().map(|rule| (rule.most)(of)).min().unwrap_or(0).max(1);
+        let most = rules().map(|rule| (rule.most)(of)).min().unwrap_or(0).max(1);
         let top = value.saturating_sub(1).min(most);
         let mut below = (top.saturating_sub(FARTHEST).max(1)..=top).rev();
         let mut above = value.saturating_add(1)..=most.min(value.saturating_add(FARTHEST));

@@ -158,11 +158,17 @@ fn a_processor_pays_for_what_it_launches() {
     let middle = Place { first: false, last: false };
     let ends = Place { first: true, last: true };
     let more = |zero, recompute, place| {
-        let [own, less] = [&usual, &recorded].map(|stack| figures(stack, zero, recompute, place));
-        let of = |own: StageFigures| {
-            [own.forward_s, own.backward_s, own.recompute_s, own.sharing_s, own.split_s]
+        let [full, less] = [&usual, &recorded].map(|stack| figures(stack, zero, recompute, place));
+        let of = |figures: StageFigures| {
+            [
+                figures.forward_s,
+                figures.backward_s,
+                figures.recompute_s,
+                figures.sharing_s,
+                figures.split_s,
+            ]
         };
-        [0, 1, 2, 3, 4].map(|at| ((of(own)[at] - of(less)[at]) / 1e-4 * 10.0).round() / 10.0)
+        [0, 1, 2, 3, 4].map(|at| ((of(full)[at] - of(less)[at]) / 1e-4 * 10.0).round() / 10.0)
     };
     let HostShares { messages, pieces, again, split, updates, .. } = usual.host;
     let [half, four] = [messages / 2.0, 4.0];
@@ -180,8 +186,8 @@ fn a_processor_pays_for_what_it_launches() {
     // 2048 tokens: outputs of the products are 3, 1, 4 and 1 times as wide as the model, both norms as
     // wide; behind them 51,200 logits and the last norm.
     let split = |place| {
-        let own = figures(&usual, ZeroStage::None, Recompute::None, place);
-        (own.split_bytes, own.backward_s == own.weight_s)
+        let stage = figures(&usual, ZeroStage::None, Recompute::None, place);
+        (stage.split_bytes, stage.backward_s == stage.weight_s)
     };
     let block = 2.0 * 2048.0 * 11.0 * 2048.0;
     let head = 2.0 * 2048.0 * (51_200.0 + 2048.0);

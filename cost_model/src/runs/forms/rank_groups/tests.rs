@@ -26,14 +26,14 @@ fn coordinates(degrees: &Parallelism) -> Vec<[u64; 4]> {
 /// The worst of groups whose members have the same key.
 fn by_key(all: &[[u64; 4]], per_host: u64, key: impl Fn(&[u64; 4]) -> Vec<u64>) -> Spread {
     let mut groups: std::collections::BTreeMap<Vec<u64>, Vec<u64>> = Default::default();
-    for (device, own) in (0_u64..).zip(all) {
-        groups.entry(key(own)).or_default().push(device / per_host);
+    for (device, coordinates) in (0_u64..).zip(all) {
+        groups.entry(key(coordinates)).or_default().push(device / per_host);
     }
     let ranks = groups.values().next().unwrap().len() as u64;
     let mut spread = Spread { ranks, hosts: 1, most: 1, least: ranks };
     for hosts in groups.values() {
         let distinct: std::collections::BTreeSet<u64> = hosts.iter().copied().collect();
-        let here = |host: &u64| hosts.iter().filter(|own| *own == host).count() as u64;
+        let here = |host: &u64| hosts.iter().filter(|other| *other == host).count() as u64;
         spread.hosts = spread.hosts.max(distinct.len() as u64);
         spread.most = spread.most.max(distinct.iter().map(here).max().unwrap());
         spread.least = spread.least.min(distinct.iter().map(here).min().unwrap());
@@ -50,14 +50,18 @@ fn groups_lie_where_counting_devices_puts_them() {
             let all_degrees = (0..sizes.len().pow(4))
                 .map(|n| [0, 1, 2, 3].map(|axis| sizes[n / sizes.len().pow(axis) % sizes.len()]));
             for [t, c, d, p] in all_degrees {
-                let own = degrees(t, c, d, p, mesh);
-                let all = coordinates(&own);
+                let parallelism = degrees(t, c, d, p, mesh);
+                let all = coordinates(&parallelism);
                 let tensor = by_key(&all, per_host, |[_, c, d, p]| vec![*c, *d, *p]);
-                assert_eq!(Group::tensor(&own).spread(per_host), tensor, "{own:?} {per_host}");
+                assert_eq!(
+                    Group::tensor(&parallelism).spread(per_host),
+                    tensor,
+                    "{parallelism:?} {per_host}"
+                );
                 let context = by_key(&all, per_host, |[t, _, d, p]| vec![*t, *d, *p]);
-                assert_eq!(Group::context(&own).spread(per_host), context);
+                assert_eq!(Group::context(&parallelism).spread(per_host), context);
                 let replicas = by_key(&all, per_host, |[t, _, _, p]| vec![*t, *p]);
-                assert_eq!(Group::replicas(&own).spread(per_host), replicas);
+                assert_eq!(Group::replicas(&parallelism).spread(per_host), replicas);
                 n_uneven += u32::from(replicas.most != replicas.least);
                 for from in 0..p {
                     for to in 0..p {
@@ -70,7 +74,11 @@ fn groups_lie_where_counting_devices_puts_them() {
                         let mut of_rank =
                             (0..all.len()).filter(|at| all[*at][3] == u64::from(from));
                         let wanted = of_rank.any(|at| host(from, at) != host(to, at));
-                        assert_eq!(crosses(&own, per_host, from, to), wanted, "{own:?}");
+                        assert_eq!(
+                            crosses(&parallelism, per_host, from, to),
+                            wanted,
+                            "{parallelism:?}"
+                        );
                     }
                 }
             }
@@ -83,27 +91,27 @@ fn groups_lie_where_counting_devices_puts_them() {
 fn rings_leave_a_host_by_the_cards_of_their_own_devices() {
     // Two hosts of eight with two cards each; four tensor ranks, four context ranks: devices 4 to
     // 7 send to the other host, all over one card; devices 0 to 3 receive over the other.
-    let own = degrees(4, 4, 1, 1, Mesh::TpCpDpPp);
-    assert_eq!(Group::context(&own).rings_through_card(8, 4), 4);
-    assert_eq!(Group::context(&own).rings_through_card(8, 1), 1);
-    assert_eq!(Group::context(&own).rings_through_card(8, 8), 4);
-    assert_eq!(Group::context(&own).rings_through_card(16, 4), 0);
+    let parallelism = degrees(4, 4, 1, 1, Mesh::TpCpDpPp);
+    assert_eq!(Group::context(&parallelism).rings_through_card(8, 4), 4);
+    assert_eq!(Group::context(&parallelism).rings_through_card(8, 1), 1);
+    assert_eq!(Group::context(&parallelism).rings_through_card(8, 8), 4);
+    assert_eq!(Group::context(&parallelism).rings_through_card(16, 4), 0);
     // One ring through all sixteen devices.
-    let own = degrees(1, 16, 1, 1, Mesh::TpCpDpPp);
-    assert_eq!(Group::context(&own).rings_through_card(8, 4), 1);
+    let parallelism = degrees(1, 16, 1, 1, Mesh::TpCpDpPp);
+    assert_eq!(Group::context(&parallelism).rings_through_card(8, 4), 1);
 }
 
 #[test]
 fn rings_by_rule_are_those_counted() {
     let mut n_leaving = 0;
     for (tensor, context, data) in (0..8 * 8 * 4).map(|i| (1 + i % 8, 1 + i / 8 % 8, 1 + i / 64)) {
-        let own = degrees(tensor, context, data, 2, Mesh::TpCpDpPp);
+        let parallelism = degrees(tensor, context, data, 2, Mesh::TpCpDpPp);
         for (per_host, per_card) in
             [(8, 1), (8, 2), (8, 3), (8, 8), (4, 4), (6, 2), (12, 5), (1, 1)]
         {
-            let rule = Group::context(&own).rings_through_card(per_host, per_card);
-            let counted = Group::context(&own).counted_rings(per_host, per_card);
-            assert_eq!(rule, counted, "{own:?} {per_host} {per_card}");
+            let rule = Group::context(&parallelism).rings_through_card(per_host, per_card);
+            let counted = Group::context(&parallelism).counted_rings(per_host, per_card);
+            assert_eq!(rule, counted, "{parallelism:?} {per_host} {per_card}");
             n_leaving += u32::from(rule > 0);
         }
     }
@@ -113,47 +121,51 @@ fn rings_by_rule_are_those_counted() {
 #[test]
 fn experts_follow_context_and_data() {
     // Two hosts of four; with pipeline ranks inside, the two expert ranks are on both.
-    let own = |mesh| Parallelism { expert: 2, ..degrees(1, 1, 2, 4, mesh) };
-    assert_eq!(Group::experts(&own(Mesh::TpCpDpPp)).spread(4).hosts, 1);
-    assert_eq!(Group::experts(&own(Mesh::TpCpPpDp)).spread(4).hosts, 2);
+    let on = |mesh| Parallelism { expert: 2, ..degrees(1, 1, 2, 4, mesh) };
+    assert_eq!(Group::experts(&on(Mesh::TpCpDpPp)).spread(4).hosts, 1);
+    assert_eq!(Group::experts(&on(Mesh::TpCpPpDp)).spread(4).hosts, 2);
     // Four replicas of two context ranks, four expert ranks: both context ranks, two replicas.
-    let own = Parallelism { expert: 4, ..degrees(1, 2, 4, 1, Mesh::TpCpDpPp) };
-    assert_eq!(Group::experts(&own).axes.map(|axis| (axis.size, axis.stride)), [(2, 1), (2, 2)]);
-    let others = Group::expert_replicas(&own).axes.map(|axis| (axis.size, axis.stride));
+    let parallelism = Parallelism { expert: 4, ..degrees(1, 2, 4, 1, Mesh::TpCpDpPp) };
+    assert_eq!(
+        Group::experts(&parallelism).axes.map(|axis| (axis.size, axis.stride)),
+        [(2, 1), (2, 2)]
+    );
+    let others = Group::expert_replicas(&parallelism).axes.map(|axis| (axis.size, axis.stride));
     assert_eq!(others, [(1, 2), (2, 4)]);
     let all = |group: Group| group.spread(8).ranks;
-    assert_eq!(all(Group::experts(&own)) * all(Group::expert_replicas(&own)), 8);
+    assert_eq!(all(Group::experts(&parallelism)) * all(Group::expert_replicas(&parallelism)), 8);
 }
 
 #[test]
 fn hosts_hold_the_ranks_of_their_devices() {
     // Hosts of four; two ranks of three devices each: 0 0 0 1 | 1 1.
-    let own = degrees(3, 1, 1, 2, Mesh::TpCpDpPp);
-    let devices = |own: &Parallelism| -> Vec<Vec<(u32, u32)>> {
-        hosts(own, 4, &[]).into_iter().map(|host| host.devices).collect()
+    let parallelism = degrees(3, 1, 1, 2, Mesh::TpCpDpPp);
+    let devices = |parallelism: &Parallelism| -> Vec<Vec<(u32, u32)>> {
+        hosts(parallelism, 4, &[]).into_iter().map(|host| host.devices).collect()
     };
-    assert_eq!(devices(&own), [vec![(0, 3), (1, 1)], vec![(1, 2)]]);
+    assert_eq!(devices(&parallelism), [vec![(0, 3), (1, 1)], vec![(1, 2)]]);
     // Replicas of pipelines of two: every host has two devices of each rank.
-    let own = degrees(1, 1, 8, 2, Mesh::TpCpPpDp);
-    assert_eq!(devices(&own), [vec![(0, 2), (1, 2)]]);
+    let parallelism = degrees(1, 1, 8, 2, Mesh::TpCpPpDp);
+    assert_eq!(devices(&parallelism), [vec![(0, 2), (1, 2)]]);
     let rooms = [None, Some(Bytes(5)), Some(Bytes(5))];
-    let limits: Vec<_> = hosts(&own, 4, &rooms).into_iter().map(|host| host.limit).collect();
+    let limits: Vec<_> =
+        hosts(&parallelism, 4, &rooms).into_iter().map(|host| host.limit).collect();
     assert_eq!(limits, [None, Some(Bytes(5))]);
 }
 
 #[test]
 fn cards_by_hand() {
     // Eight devices, two cards. Four ranks of two devices: two ranks on each card.
-    let own = degrees(2, 1, 1, 4, Mesh::TpCpDpPp);
-    assert_eq!(cards(&own, 8, 4), Cards { of_rank: vec![0, 0, 1, 1], n_copies: 2 });
+    let parallelism = degrees(2, 1, 1, 4, Mesh::TpCpDpPp);
+    assert_eq!(cards(&parallelism, 8, 4), Cards { of_rank: vec![0, 0, 1, 1], n_copies: 2 });
     // Two hosts of eight with one card each, ranks of eight: a card each, all eight share it.
-    let own = degrees(4, 1, 2, 2, Mesh::TpCpDpPp);
-    assert_eq!(cards(&own, 8, 8), Cards { of_rank: vec![0, 1], n_copies: 8 });
+    let parallelism = degrees(4, 1, 2, 2, Mesh::TpCpDpPp);
+    assert_eq!(cards(&parallelism, 8, 8), Cards { of_rank: vec![0, 1], n_copies: 8 });
     // Ranks of sixteen: the devices of one host share a card.
-    let own = degrees(4, 1, 4, 2, Mesh::TpCpDpPp);
-    assert_eq!(cards(&own, 8, 8), Cards { of_rank: vec![0, 1], n_copies: 8 });
+    let parallelism = degrees(4, 1, 4, 2, Mesh::TpCpDpPp);
+    assert_eq!(cards(&parallelism, 8, 8), Cards { of_rank: vec![0, 1], n_copies: 8 });
     // One device per rank, pipelines of eight over hosts of four, two replicas.
-    let own = degrees(1, 1, 2, 8, Mesh::TpCpPpDp);
-    assert_eq!(cards(&own, 4, 4).of_rank, [0, 0, 0, 0, 1, 1, 1, 1]);
-    assert_eq!(cards(&own, 4, 4).n_copies, 1);
+    let parallelism = degrees(1, 1, 2, 8, Mesh::TpCpPpDp);
+    assert_eq!(cards(&parallelism, 4, 4).of_rank, [0, 0, 0, 0, 1, 1, 1, 1]);
+    assert_eq!(cards(&parallelism, 4, 4).n_copies, 1);
 }

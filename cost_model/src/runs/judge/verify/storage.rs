@@ -30,8 +30,8 @@ pub(super) fn check(
             of_cell(costs, *cell, &span, &mut pieces);
         }
         let peak = most(base, pieces);
-        let told = judged.trace.peaks[rank];
-        if let Some(cell) = row.first().filter(|_| peak != (told.bytes, told.at)) {
+        let traced = judged.trace.peaks[rank];
+        if let Some(cell) = row.first().filter(|_| peak != (traced.bytes, traced.at)) {
             let rule = "the peak of a rank is the greatest sum of what lies there at once";
             findings.push(Violation::Clock { rule, cell: *cell });
         }
@@ -40,8 +40,8 @@ pub(super) fn check(
 
 /// Compares what hosts keep with the sums over devices, one by one.
 pub(super) fn hosts(costs: &PipelineCosts, judged: &Judged<'_>, findings: &mut Findings) {
-    let told: Vec<u64> = judged.report.hosts.iter().map(|host| host.bytes).collect();
-    let mut own = Vec::with_capacity(told.len());
+    let reported: Vec<u64> = judged.report.hosts.iter().map(|host| host.bytes).collect();
+    let mut counted = Vec::with_capacity(reported.len());
     for host in &costs.hosts {
         let of_host =
             |stage: &&StageCosts| host.devices.iter().any(|(rank, _)| stage.rank == *rank);
@@ -49,13 +49,13 @@ pub(super) fn hosts(costs: &PipelineCosts, judged: &Judged<'_>, findings: &mut F
             let devices = host.devices.iter().filter(|(rank, _)| stage.rank == *rank);
             devices.map(|(_, n)| u128::from(stage.on_host.0) * u128::from(*n))
         });
-        own.push(u64::try_from(bytes.sum::<u128>()).unwrap_or(u64::MAX));
+        counted.push(u64::try_from(bytes.sum::<u128>()).unwrap_or(u64::MAX));
     }
-    if told != own {
+    if reported != counted {
         findings.push(Violation::Count {
             field: "bytes on hosts",
-            plan: told.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes)),
-            costs: own.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes)),
+            plan: reported.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes)),
+            costs: counted.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes)),
         });
     }
 }
@@ -67,19 +67,19 @@ fn of_cell(
     span: &impl Fn(Cell) -> Option<Span>,
     pieces: &mut Vec<(u64, u64, u64)>,
 ) {
-    let own = &costs.stages[cell.stage.index()];
+    let stage = &costs.stages[cell.stage.index()];
     let of = |pass| span(Cell { pass, ..cell });
     let Some(here) = of(cell.pass) else { return };
-    let total = own.stash.0 + own.recomputed.0;
-    let kept = own.kept_for_weight.0.min(total);
+    let total = stage.stash.0 + stage.recomputed.0;
+    let for_weight = stage.kept_for_weight.0.min(total);
     let temporary = match cell.pass {
-        Pass::Forward | Pass::Recompute => own.forward_temporary.0,
-        _ => own.backward_temporary.0,
+        Pass::Forward | Pass::Recompute => stage.forward_temporary.0,
+        _ => stage.backward_temporary.0,
     };
     pieces.push((here.start, here.end, temporary));
     if cell.pass == Pass::BackwardInput {
         let last = of(Pass::BackwardWeight).unwrap_or(here).end;
-        pieces.push((here.start, last, own.made_for_weight.0));
+        pieces.push((here.start, last, stage.made_for_weight.0));
     }
     if cell.pass == Pass::Forward {
         // Two layers with the same sum: what goes first and what the weight part still needs.
@@ -87,10 +87,10 @@ fn of_cell(
         let last = of(Pass::BackwardWeight).unwrap_or(first).end;
         let again = of(Pass::Recompute).unwrap_or(first).start;
         // Up to `first.end` all of stash and recomputed lies there, from then on what is kept.
-        pieces.push((here.start, first.end, own.stash.0));
-        pieces.push((again, first.end, own.recomputed.0));
+        pieces.push((here.start, first.end, stage.stash.0));
+        pieces.push((again, first.end, stage.recomputed.0));
         if of(Pass::BackwardWeight).is_some() {
-            pieces.push((first.end, last, kept));
+            pieces.push((first.end, last, for_weight));
         }
     }
 }

@@ -157,12 +157,13 @@ fn memory(device: &Device, report: &DeviceReport, lines: &[MemoryLine], page: &P
 /// The largest things that lie there.
 fn holdings(replayed: &Replayed, report: &DeviceReport, rows: Rows, page: &Page) {
     let problem = &replayed.on.loaded.problem;
-    let held = alive(problem, &replayed.on.plan, &replayed.timeline, report.device, report.peak.at);
-    if held.is_empty() {
+    let holdings =
+        alive(problem, &replayed.on.plan, &replayed.timeline, report.device, report.peak.at);
+    if holdings.is_empty() {
         return;
     }
     let columns = [Column::Name("largest at the peak"), Column::Text("as"), Column::Number("size")];
-    let lines = held.iter().map(|holding| {
+    let lines = holdings.iter().map(|holding| {
         let size = Bytes(holding.bytes).to_string();
         vec![holding.name.clone(), holding.what.name().to_owned(), size]
     });
@@ -173,12 +174,12 @@ fn holdings(replayed: &Replayed, report: &DeviceReport, rows: Rows, page: &Page)
 fn channels(replayed: &Replayed, device: DeviceId) -> Vec<LinkReport> {
     let links = &replayed.on.loaded.problem.cluster.links;
     let tiers = device.index() * links.n_tiers..(device.index() + 1) * links.n_tiers;
-    let own = |link: &&LinkReport| {
+    let is_at_device = |link: &&LinkReport| {
         [&links.send, &links.receive]
             .into_iter()
             .any(|ends| ends.get(tiers.clone()).is_some_and(|ends| ends.contains(&link.channel)))
     };
-    replayed.report.links.iter().filter(own).copied().collect()
+    replayed.report.links.iter().filter(is_at_device).copied().collect()
 }
 
 fn print_channels(replayed: &Replayed, channels: &[LinkReport], step: Nanos, page: &Page) {

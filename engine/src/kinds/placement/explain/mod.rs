@@ -22,8 +22,8 @@ use crate::request::subject::Subject;
 /// # Errors
 /// `unknown-op`, `unknown-tensor`, `unknown-device` and the like where the plan has none of that
 /// name.
-pub fn explain(on: Legal<'_, Placement>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
-    let Asked { subject, rows, page, .. } = *asked;
+pub fn explain(on: Legal<'_, Placement>, query: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let Asked { subject, rows, page, .. } = *query;
     let (replayed, cost) = (&replay::on(Arc::clone(on.setting))?, on.plan.cost.as_ref());
     match subject {
         Subject::Op(name) => op::explain(replayed, name, rows, page),

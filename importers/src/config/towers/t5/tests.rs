@@ -49,8 +49,8 @@ fn work_is_that_of_the_products() {
     let (s, h, f, v) = (512_u64, 768_u64, 3072_u64, 32_128_u64);
     let attention = s * 4 * h * h + 2 * s * s * h;
     let products = 3 * attention + 2 * 2 * s * h * f + s * h * v;
-    let own = import(&tiny, &ImportOptions::default()).unwrap().summary.forward_flops;
-    assert_eq!(own, 2 * products);
+    let flops = import(&tiny, &ImportOptions::default()).unwrap().summary.forward_flops;
+    assert_eq!(flops, 2 * products);
 }
 
 /// The class of transformers 5.23 ties the head in any case; a checkpoint may have its own.
@@ -60,7 +60,7 @@ fn gates_are_counted_and_heads_of_their_own_are_warned_of() {
     let gated = read(&BASE.replace("\"relu\"", "\"gated-gelu\",\"tie_word_embeddings\":false"));
     let plain = read(BASE).summary.initializer_elements;
     assert_eq!(gated.summary.initializer_elements - plain, 24 * 768 * 3072);
-    assert!(gated.warnings.iter().any(|own| own.code == "tied-head"));
+    assert!(gated.warnings.iter().any(|warning| warning.code == "tied-head"));
 }
 
 #[test]

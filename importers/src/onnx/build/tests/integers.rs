@@ -99,8 +99,8 @@ fn weights_that_are_quantised_in_the_graph_are_held_as_integers() {
     let import = build(model.clone(), "q", &ImportOptions::default(), Vec::new()).unwrap();
     let kernel = kernel_of(&import, "y").unwrap();
     assert_eq!((kernel.dtype, kernel.bytes_read), (Some(DType::I8), Bytes(512 + 2048)));
-    let held = import.graph.tensors.iter().find(|tensor| tensor.name == "v_q").unwrap();
-    assert_eq!((held.role, held.bytes), (Role::Parameter, Bytes(2048)));
+    let weight = import.graph.tensors.iter().find(|tensor| tensor.name == "v_q").unwrap();
+    assert_eq!((weight.role, weight.bytes), (Role::Parameter, Bytes(2048)));
     // In training the floats are what is trained.
     let options = ImportOptions { trains: true, ..ImportOptions::default() };
     let import = build(model, "q", &options, Vec::new()).unwrap();

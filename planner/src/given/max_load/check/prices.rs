@@ -78,16 +78,16 @@ fn need(checker: &Checker<'_>, worth: &HashMap<usize, i128>, byte_price: i128) -
     let (mut need, mut bytes) = (0_i128, 0_i128);
     let mut items: Vec<(i128, i128)> = Vec::new();
     for (root, group) in &checker.groups {
-        let (cpu, held) = (i128::from(group.cpu), i128::from(group.bytes));
+        let (cpu, group_bytes) = (i128::from(group.cpu), i128::from(group.bytes));
         if !checker.may_hold(*root) {
             budget -= cpu;
             continue;
         }
         let worth = worth.get(root).copied().unwrap_or(0);
         need += worth;
-        bytes += held;
+        bytes += group_bytes;
         // Rounded up: the cores' worth must not be underestimated.
-        let with_bytes = worth + (byte_price * held + memory - 1) / memory;
+        let with_bytes = worth + (byte_price * group_bytes + memory - 1) / memory;
         if checker.has_core(group) && with_bytes > 0 {
             items.push((with_bytes, cpu));
         }
@@ -247,13 +247,13 @@ impl<'a> Search<'a> {
 /// labels that are worth more than all lighter ones.
 fn thin(labels: &mut Vec<Label>, width: u64) {
     labels.sort_unstable_by_key(|label| (label.load, -label.worth));
-    let mut kept: Vec<Label> = Vec::with_capacity(labels.len());
+    let mut thinned: Vec<Label> = Vec::with_capacity(labels.len());
     for label in labels.iter() {
-        match kept.last_mut() {
+        match thinned.last_mut() {
             Some(last) if label.worth <= last.worth => {}
             Some(last) if last.load / width == label.load / width => last.worth = label.worth,
-            _ => kept.push(*label),
+            _ => thinned.push(*label),
         }
     }
-    *labels = kept;
+    *labels = thinned;
 }

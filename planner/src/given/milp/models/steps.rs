@@ -28,13 +28,13 @@ pub(super) fn form(ground: &Ground) -> Form {
     }
     let end: Vec<u32> = (0..ground.problem.n_ops()).map(|_| program.share()).collect();
     for &op in &ground.problem.actions {
-        let own = end[op.index()];
+        let op_end = end[op.index()];
         let work = own_work(ground, &columns, op);
         let entries = work.iter().map(|(column, time)| (*column, -time));
-        program.at_least(0.0, entries.chain([(own, 1.0)]));
-        program.at_most(0.0, [(own, 1.0), (value, -1.0)]);
+        program.at_least(0.0, entries.chain([(op_end, 1.0)]));
+        program.at_most(0.0, [(op_end, 1.0), (value, -1.0)]);
         for (from, times) in passed(ground, op) {
-            let mut entries = vec![(own, 1.0), (end[from.index()], -1.0)];
+            let mut entries = vec![(op_end, 1.0), (end[from.index()], -1.0)];
             entries.extend(work.iter().map(|(column, time)| (*column, -time)));
             let delays = delays(ground, &mut program, &columns, (from, op), &times);
             entries.extend(delays.into_iter().map(|(column, price)| (column, -price)));

@@ -173,10 +173,10 @@ impl<'a> Ground<'a> {
         let first: Vec<usize> = there.copied().take(MOST_ORDERED).collect();
         for pair in class.windows(2) {
             for (at, unit) in first.iter().enumerate() {
-                let Some(own) = columns[*unit][pair[1]] else { continue };
+                let Some(entry) = columns[*unit][pair[1]] else { continue };
                 let before = first[..at].iter().filter_map(|unit| columns[*unit][pair[0]]);
                 let entries: Vec<(u32, f64)> = before.map(|c| (c, -1.0)).collect();
-                program.at_most(0.0, entries.into_iter().chain([(own, 1.0)]));
+                program.at_most(0.0, entries.into_iter().chain([(entry, 1.0)]));
             }
         }
     }
@@ -194,9 +194,9 @@ impl<'a> Ground<'a> {
                 let from: Vec<u32> =
                     from.filter_map(|device| columns[net.from as usize][device]).collect();
                 for reader in &net.to {
-                    let Some(own) = columns[*reader as usize][to] else { continue };
+                    let Some(entry) = columns[*reader as usize][to] else { continue };
                     let entries = from.iter().map(|column| (*column, -1.0));
-                    program.at_most(0.0, entries.chain([(own, 1.0)]));
+                    program.at_most(0.0, entries.chain([(entry, 1.0)]));
                 }
             }
         }
@@ -270,9 +270,9 @@ impl<'a> Ground<'a> {
     /// The placement of a plan by unit.
     pub(super) fn placement(&self, devices: &[u32]) -> Placement {
         let mut device = vec![None; self.problem.n_ops()];
-        for (unit, own) in self.units.iter().zip(devices) {
-            let own = Some(DeviceId::new(*own as usize));
-            unit.iter().for_each(|op| device[op.index()] = own);
+        for (unit, number) in self.units.iter().zip(devices) {
+            let chosen = Some(DeviceId::new(*number as usize));
+            unit.iter().for_each(|op| device[op.index()] = chosen);
         }
         Placement { device }
     }
@@ -299,14 +299,14 @@ impl<'a> Ground<'a> {
         let limit = |device: usize| u128::from(self.problem.memory_limit(DeviceId::new(device)));
         let mut found = Vec::new();
         for device in 0..self.n_devices() {
-            let own: Vec<usize> =
+            let units: Vec<usize> =
                 (0..plan.len()).filter(|unit| plan[*unit] as usize == device).collect();
             let members: Vec<OpId> =
-                own.iter().flat_map(|unit| self.units[*unit]).copied().collect();
+                units.iter().flat_map(|unit| self.units[*unit]).copied().collect();
             let bytes = self.bytes_of(&members);
             if bytes > limit(device) {
                 let others = (0..self.n_devices()).filter(|other| bytes > limit(*other));
-                found.push((own, others.collect()));
+                found.push((units, others.collect()));
             }
         }
         found

@@ -25,14 +25,14 @@ impl DryRun {
         let usage = ledger.usage[device.index()].as_ref();
         let limit = ledger.limit[device.index()];
         if let Some(usage) = usage {
-            let held = new_held(ledger, op, device);
-            if held > 0 && usage.top() + held > limit {
+            let new_bytes = new_held(ledger, op, device);
+            if new_bytes > 0 && usage.top() + new_bytes > limit {
                 return Err(Misfit::Memory);
             }
             if !ledger.leaves_room(op, device) {
                 return Err(Misfit::Memory);
             }
-            self.push(0, held);
+            self.push(0, new_bytes);
         }
         let mut ready = 0;
         for &tensor in inputs {

@@ -183,8 +183,8 @@ impl<'a> Heft<'a> {
             let group = self.problem.group_of(child);
             let fixed = group.and_then(|group| self.ledger.group_device[group.index()]);
             // A child of the op's own group will be on its device.
-            let own = group.is_some() && group == self.problem.group_of(ahead.op);
-            let fixed = if own { Some(ahead.device) } else { fixed };
+            let is_grouped = group.is_some() && group == self.problem.group_of(ahead.op);
+            let fixed = if is_grouped { Some(ahead.device) } else { fixed };
             let devices = self.problem.placeable(child).iter();
             let ends = devices
                 .filter(|device| fixed.is_none_or(|fixed| fixed == *device))

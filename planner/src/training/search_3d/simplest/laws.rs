@@ -91,7 +91,7 @@ fn compared(rule: &Rule<'_, '_>, space: &Space, known: &[Judged]) -> Judged {
 #[test]
 fn the_rule_chooses_what_comparing_all_plans_chooses() {
     let (mut n_simpler, mut n_judged) = (0, 0);
-    for seed in 0..1_500 {
+    for seed in 0..2_000 {
         let mut random = SmallRng::seed_from_u64(seed);
         let model = model(&mut random);
         let system = system(pick(&mut random, &[1, 2, 4]));
@@ -114,7 +114,11 @@ fn the_rule_chooses_what_comparing_all_plans_chooses() {
         let choice = choose((&pricing, &space), &found, (&evidence, &options));
         let own = choice.simpler().map_or(fastest, |own| &own.plan);
         let expected = compared(&rule, &space, &found);
-        let told = |own: &Judged| (own.step, rule.ranks(own), own.configuration.clone());
+        // Of plans that differ in no criterion the fastest known one stays.
+        let told = |own: &Judged| {
+            let configuration = choice.simpler().map(|_| own.configuration.clone());
+            (own.step, rule.ranks(own), configuration)
+        };
         assert_eq!(told(own), told(&expected), "seed {seed}");
         assert_ne!(choice, Choice::Unknown, "seed {seed}");
         if let Some(simpler) = choice.simpler() {

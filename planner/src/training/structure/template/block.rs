@@ -64,30 +64,30 @@ pub(super) fn read(
     ops: &[OpId],
 ) -> Result<BlockFigures, Mismatch> {
     let block = Block::of(line, factors, ops);
-    let own = block.attending()?;
-    let is_other = |product: &&ByWeight| !own.ops.contains(&product.op);
+    let attending = block.attending()?;
+    let is_other = |product: &&ByWeight| !attending.ops.contains(&product.op);
     let rest: Vec<ByWeight> = block.by_weight.iter().filter(is_other).copied().collect();
     let (feed_forward, form, experts) = match block.by_expert.is_empty() {
-        true => match apart(&rest, own.hidden, own.tokens) {
+        true => match apart(&rest, attending.hidden, attending.tokens) {
             Some(experts) => experts,
             None => {
-                let (width, form) = feed_forward(&rest, own.hidden)?;
+                let (width, form) = feed_forward(&rest, attending.hidden)?;
                 (width, form, None)
             }
         },
-        false => mixture(&block, line, &rest, own.hidden, own.tokens)?,
+        false => mixture(&block, line, &rest, attending.hidden, attending.tokens)?,
     };
-    let attention = match own.n_heads.checked_mul(own.dim) {
-        Some(all) if all == own.hidden => Attention::Even,
-        _ => Attention::Heads { dim: own.dim },
+    let attention = match attending.n_heads.checked_mul(attending.dim) {
+        Some(all) if all == attending.hidden => Attention::Even,
+        _ => Attention::Heads { dim: attending.dim },
     };
     Ok(BlockFigures {
-        hidden: own.hidden,
-        n_heads: own.n_heads,
-        n_kv_heads: own.n_kv_heads,
+        hidden: attending.hidden,
+        n_heads: attending.n_heads,
+        n_kv_heads: attending.n_kv_heads,
         feed_forward,
         form,
-        sequence: own.sequence,
+        sequence: attending.sequence,
         experts,
         attention,
     })
@@ -99,8 +99,8 @@ fn feed_forward(products: &[ByWeight], hidden: u64) -> Result<(u64, FeedForward)
     let Some((down, up)) = products.split_last() else {
         return Err(Mismatch::new("a block has no feed-forward part"));
     };
-    let made: u64 = up.iter().map(|own| own.n).fold(0, u64::saturating_add);
-    if down.n != hidden || up.is_empty() || up.iter().any(|own| own.k != hidden) {
+    let made: u64 = up.iter().map(|product| product.n).fold(0, u64::saturating_add);
+    if down.n != hidden || up.is_empty() || up.iter().any(|product| product.k != hidden) {
         return Err(Mismatch::new("the feed-forward part does not lead back to the hidden state"));
     }
     let width = down.k;
@@ -120,25 +120,25 @@ fn apart(
     tokens: u64,
 ) -> Option<(u64, FeedForward, Option<ExpertCard>)> {
     let width = products.last()?.k;
-    let is_down = |own: &&ByWeight| own.n == hidden && own.k == width;
+    let is_down = |product: &&ByWeight| product.n == hidden && product.k == width;
     let downs: Vec<&ByWeight> = products.iter().filter(is_down).collect();
     let n_experts = downs.len() as u64;
-    let is_router = |own: &&ByWeight| own.k == hidden && own.n == n_experts;
-    let router = products.iter().find(|own| is_router(own) && !is_down(own))?;
-    let ups = products.iter().filter(|own| !is_down(own) && own.op != router.op);
-    let made = ups.clone().map(|own| own.n).fold(0, u64::saturating_add);
+    let is_router = |product: &&ByWeight| product.k == hidden && product.n == n_experts;
+    let router = products.iter().find(|product| is_router(product) && !is_down(product))?;
+    let ups = products.iter().filter(|product| !is_down(product) && product.op != router.op);
+    let made = ups.clone().map(|product| product.n).fold(0, u64::saturating_add);
     let all = width.saturating_mul(n_experts);
     let form = match made {
         made if made == all => FeedForward::Plain,
         made if made == all.saturating_mul(2) => FeedForward::Gated,
         _ => return None,
     };
-    let pairs = downs.iter().map(|own| own.rows).fold(0, u64::saturating_add);
+    let pairs = downs.iter().map(|down| down.rows).fold(0, u64::saturating_add);
     // Shares of tokens may have been rounded.
     let per_token = pairs.saturating_add(tokens / 2) / tokens.max(1);
     let is_known = n_experts >= 2
         && (1..=n_experts).contains(&per_token)
-        && ups.clone().all(|own| own.k == hidden);
+        && ups.clone().all(|product| product.k == hidden);
     let card =
         ExpertCard { n_experts, per_token, feed_forward: width, n_shared: 0, ..Default::default() };
     is_known.then_some((width, form, Some(card)))
@@ -152,7 +152,7 @@ fn mixture(
     hidden: u64,
     tokens: u64,
 ) -> Result<(u64, FeedForward, Option<ExpertCard>), Mismatch> {
-    let products: Vec<ByWeight> = block.by_expert.iter().map(|(own, _)| *own).collect();
+    let products: Vec<ByWeight> = block.by_expert.iter().map(|(product, _)| *product).collect();
     let (width, form) = feed_forward(&products, hidden)?;
     let experts = block
         .by_expert
@@ -190,11 +190,11 @@ impl<'l, 'g> Block<'l, 'g> {
                 let is_turned = expert.is_some() && product.n == 1 && product.m > 1;
                 let (m, n) =
                     if is_turned { (product.n, product.m) } else { (product.m, product.n) };
-                let own =
+                let entry =
                     ByWeight { op: *op, rows: product.count.saturating_mul(m), k: product.k, n };
                 match expert {
-                    Some(weight) => block.by_expert.push((own, *weight)),
-                    None if factors.is_by_weight(*op) => block.by_weight.push(own),
+                    Some(weight) => block.by_expert.push((entry, *weight)),
+                    None if factors.is_by_weight(*op) => block.by_weight.push(entry),
                     None => block.among.push((*op, *product)),
                 }
             }
@@ -219,11 +219,11 @@ impl<'l, 'g> Block<'l, 'g> {
         let makers = self.upstream(&[scores_op, context_op]);
         let output = self.downstream(context_op)?;
         let hidden = output.n;
-        if makers.iter().any(|own| own.k != hidden) {
+        if makers.iter().any(|maker| maker.k != hidden) {
             let why = "queries, keys and values are not made from the hidden state";
             return Err(Mismatch::new(why));
         }
-        let width: u64 = makers.iter().map(|own| own.n).fold(0, u64::saturating_add);
+        let width: u64 = makers.iter().map(|maker| maker.n).fold(0, u64::saturating_add);
         let sequence = scores.m;
         let samples = output.rows / sequence.max(1);
         let n_heads = scores.count / samples.max(1);
@@ -245,7 +245,7 @@ impl<'l, 'g> Block<'l, 'g> {
             dim,
             sequence,
             tokens: output.rows,
-            ops: makers.iter().map(|own| own.op).chain([output.op]).collect(),
+            ops: makers.iter().map(|maker| maker.op).chain([output.op]).collect(),
         })
     }
 
@@ -260,8 +260,8 @@ impl<'l, 'g> Block<'l, 'g> {
                 if !self.ops.contains(&maker) || !seen.insert(maker) {
                     continue;
                 }
-                match self.by_weight.iter().find(|own| own.op == maker) {
-                    Some(own) => found.push(*own),
+                match self.by_weight.iter().find(|product| product.op == maker) {
+                    Some(product) => found.push(*product),
                     None => queue.push_back(maker),
                 }
             }
@@ -279,8 +279,8 @@ impl<'l, 'g> Block<'l, 'g> {
                 if !self.ops.contains(reader) || !seen.insert(*reader) {
                     continue;
                 }
-                match self.by_weight.iter().find(|own| own.op == *reader) {
-                    Some(own) => return Ok(*own),
+                match self.by_weight.iter().find(|product| product.op == *reader) {
+                    Some(product) => return Ok(*product),
                     None => queue.push_back(*reader),
                 }
             }

@@ -29,10 +29,10 @@ pub(super) fn read(
     (first, last): (usize, usize),
     hidden: u64,
 ) -> Result<EndFigures, Mismatch> {
-    let in_front = structure.segments[..first].iter().flat_map(|own| &own.ops);
+    let in_front = structure.segments[..first].iter().flat_map(|segment| &segment.ops);
     let tables = in_front.filter_map(|op| table(line, factors, *op, hidden));
     let table = tables.max_by_key(|(rows, tensor)| (*rows, std::cmp::Reverse(tensor.0)));
-    let behind = structure.segments[last + 1..].iter().flat_map(|own| &own.ops);
+    let behind = structure.segments[last + 1..].iter().flat_map(|segment| &segment.ops);
     let heads = behind.filter_map(|op| {
         let product = factors.products(*op).first()?;
         let matrix = factors.matrix(*op)?;
@@ -47,11 +47,11 @@ pub(super) fn read(
         return Err(Mismatch(why));
     }
     let head = if table == matrix { Head::Tied } else { Head::Separate };
-    let others = structure.segments[..first].iter().flat_map(|own| &own.ops);
+    let others = structure.segments[..first].iter().flat_map(|segment| &segment.ops);
     let others: BTreeSet<TensorId> =
         others.flat_map(|op| added_tables(line, factors, *op, hidden)).collect();
-    let others = others.iter().filter(|own| **own != table);
-    let size = |own: &TensorId| line.graph.tensor(*own).shape.iter().product::<u64>();
+    let others = others.iter().filter(|tensor| **tensor != table);
+    let size = |tensor: &TensorId| line.graph.tensor(*tensor).shape.iter().product::<u64>();
     Ok(EndFigures { vocabulary: rows, head, other_tables: others.map(size).sum() })
 }
 

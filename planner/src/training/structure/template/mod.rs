@@ -96,16 +96,18 @@ fn uncounted(
     segments: Range<usize>,
 ) -> Result<(i64, [i64; 2]), Mismatch> {
     let blocks = &sums.segments[segments];
-    let own = blocks[0].n_parameters;
+    let n_parameters = blocks[0].n_parameters;
     let closed = block_parameters(card).total();
-    if own.abs_diff(closed) as f64 > BLOCK_SHARE * own as f64 {
-        let why = format!("a block has {own} parameters, a transformer's of its widths {closed}");
+    if n_parameters.abs_diff(closed) as f64 > BLOCK_SHARE * n_parameters as f64 {
+        let why = format!(
+            "a block has {n_parameters} parameters, a transformer's of its widths {closed}"
+        );
         return Err(Mismatch(why));
     }
     // Where an exporter merged equal vectors, the first block has what the others lack.
-    let is_alike = blocks.iter().all(|segment| segment.n_parameters == own);
+    let is_alike = blocks.iter().all(|segment| segment.n_parameters == n_parameters);
     let of_block =
-        if is_alike { own.cast_signed().saturating_sub(closed.cast_signed()) } else { 0 };
+        if is_alike { n_parameters.cast_signed().saturating_sub(closed.cast_signed()) } else { 0 };
     let counted = closed
         .saturating_add_signed(of_block)
         .saturating_mul(blocks.len() as u64)
@@ -134,7 +136,8 @@ fn longest(structure: &Structure, sums: &Sums) -> Result<(usize, usize), Mismatc
         _ => return Err(Mismatch::new("the blocks do not follow one another")),
     };
     let outside = structure.segments.iter().enumerate();
-    let mut others = outside.filter(|(at, own)| own.run.is_some() && !(first..=last).contains(at));
+    let mut others =
+        outside.filter(|(at, segment)| segment.run.is_some() && !(first..=last).contains(at));
     if let Some((at, _)) = others.next() {
         return Err(Mismatch::new(format!(
             "there is another kind of blocks, from segment {at} on"

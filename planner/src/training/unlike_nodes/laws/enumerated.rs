@@ -56,28 +56,29 @@ impl Enumerated<'_> {
             }
         }
         for set in 1_usize..1 << n {
-            let own: Vec<usize> = (0..n).filter(|at| set >> at & 1 == 1).collect();
-            if own.len() < 2 || own.iter().any(|group| used[*group] > 0) {
+            let groups: Vec<usize> = (0..n).filter(|at| set >> at & 1 == 1).collect();
+            if groups.len() < 2 || groups.iter().any(|group| used[*group] > 0) {
                 continue;
             }
             let class = |group: &usize| {
                 self.classes.groups.iter().position(|class| class.contains(group)).unwrap()
             };
-            let classes: BTreeSet<usize> = own.iter().map(class).collect();
-            let size = self.fleet.groups[own[0]].devices.len();
-            let is_even = own.iter().all(|group| self.fleet.groups[*group].devices.len() == size);
+            let classes: BTreeSet<usize> = groups.iter().map(class).collect();
+            let size = self.fleet.groups[groups[0]].devices.len();
+            let is_even =
+                groups.iter().all(|group| self.fleet.groups[*group].devices.len() == size);
             if classes.len() > 2 || !is_even {
                 continue;
             }
             let mut devices: Vec<(usize, usize, DeviceId)> = Vec::new();
-            for group in &own {
+            for group in &groups {
                 let all = self.fleet.groups[*group].devices.iter();
                 devices.extend(all.map(|device| (class(group), *group, *device)));
             }
             devices.sort_unstable();
-            let devices: Vec<DeviceId> = devices.into_iter().map(|(_, _, own)| own).collect();
+            let devices: Vec<DeviceId> = devices.into_iter().map(|(_, _, device)| device).collect();
             let mut used = used.to_vec();
-            own.iter().for_each(|group| used[*group] = size);
+            groups.iter().for_each(|group| used[*group] = size);
             self.degrees(&used, stages, (devices, size));
         }
     }
@@ -91,9 +92,9 @@ impl Enumerated<'_> {
     ) {
         for tensor in (1..=size as u32).filter(|t| (size as u32).is_multiple_of(*t)) {
             for samples in sums(self.run.micro_batch, devices.len() / tensor as usize) {
-                let own = StageMesh { devices: devices.clone(), tensor, samples, edge_ratio: 1 };
-                if self.fleet.systems(&own, self.run.micro_batch).is_ok() {
-                    let stages: Vec<StageMesh> = stages.iter().cloned().chain([own]).collect();
+                let mesh = StageMesh { devices: devices.clone(), tensor, samples, edge_ratio: 1 };
+                if self.fleet.systems(&mesh, self.run.micro_batch).is_ok() {
+                    let stages: Vec<StageMesh> = stages.iter().cloned().chain([mesh]).collect();
                     self.maps(used, &stages);
                 }
             }
@@ -117,14 +118,14 @@ impl Enumerated<'_> {
     /// With the least recompute with which it fits.
     fn price(&mut self, mesh: &StageMesh, of: &Stated, run: &Parallelism) -> Option<StagePrice> {
         let key = format!("{mesh:?} {of:?} {}", run.pipeline.min(2));
-        let (fleet, (blocks, place, kept)) = (self.fleet, of);
+        let (fleet, (blocks, place, n_in_flight)) = (self.fleet, of);
         *self.known.entry(key).or_insert_with(|| {
             let systems = fleet.systems(mesh, run.micro_batch).unwrap();
-            let own = fleet.replicas(&systems, (mesh, run)).unwrap();
+            let replicas = fleet.replicas(&systems, (mesh, run)).unwrap();
             let policies = [Recompute::None, Recompute::Selective, Recompute::Full];
             policies.into_iter().find_map(|recompute| {
                 let stage = Stage { blocks: blocks.clone(), recompute, ..Stage::default() };
-                let price = Fleet::stage(&own, &stage, (*place, *kept));
+                let price = Fleet::stage(&replicas, &stage, (*place, *n_in_flight));
                 let fits = price.rank.limit.is_none_or(|limit| price.peak <= limit.0);
                 fits.then_some(price)
             })
@@ -147,23 +148,24 @@ impl Enumerated<'_> {
         let mut best: Option<([u64; 3], Vec<u64>)> = None;
         for samples in sums(run.micro_batch, classes.len()) {
             let parts = [&samples[..n_first], &samples[n_first..]];
-            let is_equal =
-                |own: &[u64]| own.is_sorted_by(|a, b| a >= b) && own[0] <= own[own.len() - 1] + 1;
-            if parts.iter().any(|own| !own.is_empty() && !is_equal(own)) {
+            let is_equal = |part: &[u64]| {
+                part.is_sorted_by(|a, b| a >= b) && part[0] <= part[part.len() - 1] + 1
+            };
+            if parts.iter().any(|part| !part.is_empty() && !is_equal(part)) {
                 continue;
             }
             let mesh = StageMesh { samples: samples.clone(), ..mesh.clone() };
             let Some(price) = self.price(&mesh, of, run) else { continue };
             let stage = price.stage;
             let taken = stage.forward.0 + stage.backward.0 + stage.recompute.0;
-            let [first, rest] = parts.map(|own| own.iter().sum::<u64>());
+            let [first, rest] = parts.map(|part| part.iter().sum::<u64>());
             let (a, b) = (first * parts[1].len() as u64, rest * n_first as u64);
             let rank = [taken, a.abs_diff(b), rest];
             if best.as_ref().is_none_or(|(least, _)| rank < *least) {
                 best = Some((rank, samples));
             }
         }
-        let best = best.map(|own| own.1);
+        let best = best.map(|entry| entry.1);
         self.stated.insert(key, best.clone());
         best
     }
@@ -176,8 +178,8 @@ impl Enumerated<'_> {
         for (at, (mesh, n)) in meshes.iter().zip(cuts).enumerate() {
             let blocks = if self.fleet.is_uniform() { 0..*n } else { next..next + n };
             next += n;
-            let kept = in_flight(run.n_micro_batches, cuts.len() - at - 1);
-            let of = (blocks, Place::of(at, cuts.len()), kept);
+            let n_in_flight = in_flight(run.n_micro_batches, cuts.len() - at - 1);
+            let of = (blocks, Place::of(at, cuts.len()), n_in_flight);
             let Some(price) = self.price(mesh, &of, &run) else { return };
             stages.push((mesh, *n, price));
             is_stated &= self.stated(mesh, &of, &run).as_ref() == Some(&mesh.samples);

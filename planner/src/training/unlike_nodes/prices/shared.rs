@@ -46,11 +46,11 @@ struct Replica {
 
 impl Replica {
     fn taken(&self) -> Nanos {
-        self.passes.into_iter().fold(Nanos(0), |sum, own| sum + own)
+        self.passes.into_iter().fold(Nanos(0), |sum, pass| sum + pass)
     }
 
     fn is_slower(&self, other: &Self) -> bool {
-        self.passes.iter().zip(&other.passes).all(|(own, other)| own >= other)
+        self.passes.iter().zip(&other.passes).all(|(pass, other)| pass >= other)
     }
 }
 
@@ -82,12 +82,12 @@ impl Prices<'_> {
         let mut best: Option<((Nanos, u64, u64), Fitted)> = None;
         for recompute in POLICIES {
             let stage = Stage { blocks: blocks.clone(), recompute, ..Stage::default() };
-            let mut own = Own { key, run, stage, seat, n, known: BTreeMap::new() };
-            let Some(shares) = self.shared_out(&mut own, first) else { continue };
-            let shares = self.fastest(&mut own, shares);
+            let mut case = Own { key, run, stage, seat, n, known: BTreeMap::new() };
+            let Some(shares) = self.shared_out(&mut case, first) else { continue };
+            let shares = self.fastest(&mut case, shares);
             let of = shares.of_class;
-            if let Some((price, samples)) = self.priced_shares(&own, of) {
-                let rank = (passes(&price), own.unevenness(of), of[1]);
+            if let Some((price, samples)) = self.priced_shares(&case, of) {
+                let rank = (passes(&price), case.unevenness(of), of[1]);
                 if best.as_ref().is_none_or(|(least, _)| rank < *least) {
                     let samples = Some(Rc::new(samples));
                     best = Some((rank, Fitted { recompute, price, samples }));
@@ -98,17 +98,17 @@ impl Prices<'_> {
                 break;
             }
         }
-        best.map(|(_, own)| own)
+        best.map(|(_, fitted)| fitted)
     }
 
     /// Moves samples, one after the other, to the class that does one more sooner.
-    fn shared_out(&mut self, own: &mut Own<'_>, first: [u64; 2]) -> Option<Shares> {
+    fn shared_out(&mut self, case: &mut Own<'_>, first: [u64; 2]) -> Option<Shares> {
         let mut shares = Shares { of_class: first, is_short: false };
-        for _ in 0..=own.run.micro_batch {
+        for _ in 0..=case.run.micro_batch {
             let of = shares.of_class;
-            let most = [0, 1].map(|class| own.each(class, of));
-            let one = self.replica(own, 0, most[0])?;
-            let other = self.replica(own, 1, most[1])?;
+            let most = [0, 1].map(|class| case.each(class, of));
+            let one = self.replica(case, 0, most[0])?;
+            let other = self.replica(case, 1, most[1])?;
             let now = [one.taken(), other.taken()];
             let is_over = [!one.fits, !other.fits];
             let from = match is_over {
@@ -117,9 +117,9 @@ impl Prices<'_> {
                 [_, second] => usize::from(second),
             };
             let to = 1 - from;
-            let next = (of[to] + 1).div_ceil(own.n[to]);
-            let later = match of[from] > own.n[from] && next <= self.most_samples {
-                true => self.replica(own, to, next),
+            let next = (of[to] + 1).div_ceil(case.n[to]);
+            let later = match of[from] > case.n[from] && next <= self.most_samples {
+                true => self.replica(case, to, next),
                 false => None,
             };
             let is_faster = later.is_some_and(|later| later.taken() < now[from]);
@@ -136,24 +136,24 @@ impl Prices<'_> {
 
     /// The fastest shares on both sides of some, of equally fast ones the most even, of these most on the
     /// first class. A class that is slower in each pass is no faster with more samples: there a side ends.
-    fn fastest(&mut self, own: &mut Own<'_>, mut shares: Shares) -> Shares {
+    fn fastest(&mut self, case: &mut Own<'_>, mut shares: Shares) -> Shares {
         let first = shares.of_class;
-        let Some((taken, _)) = self.both(own, first, 0) else { return shares };
-        let mut best = (taken, own.unevenness(first), first[1]);
+        let Some((taken, _)) = self.both(case, first, 0) else { return shares };
+        let mut best = (taken, case.unevenness(first), first[1]);
         for (from, to) in [(1, 0), (0, 1)] {
             let mut of = first;
-            while of[from] > own.n[from] {
+            while of[from] > case.n[from] {
                 of[from] -= 1;
                 of[to] += 1;
-                let Some((taken, is_slower)) = self.both(own, of, to) else {
+                let Some((taken, is_slower)) = self.both(case, of, to) else {
                     shares.is_short = true;
                     break;
                 };
-                let rank = (taken, own.unevenness(of), of[1]);
+                let rank = (taken, case.unevenness(of), of[1]);
                 if rank < best {
                     (best, shares.of_class) = (rank, of);
                 }
-                let is_past_even = of[to] * own.n[from] >= of[from] * own.n[to];
+                let is_past_even = of[to] * case.n[from] >= of[from] * case.n[to];
                 if is_slower && (taken > best.0 || is_past_even) {
                     break;
                 }
@@ -164,41 +164,41 @@ impl Prices<'_> {
 
     /// How long a stage with such shares takes for one micro-batch, and whether a class is the slower one in
     /// each pass; `None` where it does not fit.
-    fn both(&mut self, own: &mut Own<'_>, of: [u64; 2], class: usize) -> Option<(Nanos, bool)> {
-        let most = [class, 1 - class].map(|class| own.each(class, of));
-        let replica = self.replica(own, class, most[0])?;
-        let other = self.replica(own, 1 - class, most[1])?;
+    fn both(&mut self, case: &mut Own<'_>, of: [u64; 2], class: usize) -> Option<(Nanos, bool)> {
+        let most = [class, 1 - class].map(|class| case.each(class, of));
+        let replica = self.replica(case, class, most[0])?;
+        let other = self.replica(case, 1 - class, most[1])?;
         let slower = replica.passes.into_iter().zip(other.passes).map(|(a, b)| a.max(b));
-        let taken = slower.fold(Nanos(0), |sum, own| sum + own);
+        let taken = slower.fold(Nanos(0), |sum, pass| sum + pass);
         (replica.fits && other.fits).then_some((taken, replica.is_slower(&other)))
     }
 
     /// What a replica of a class with so many samples takes; `None` where it has more than it may.
-    fn replica(&mut self, own: &mut Own<'_>, class: usize, samples: u64) -> Option<Replica> {
-        if let Some(known) = own.known.get(&(class, samples)) {
+    fn replica(&mut self, case: &mut Own<'_>, class: usize, samples: u64) -> Option<Replica> {
+        if let Some(known) = case.known.get(&(class, samples)) {
             return *known;
         }
-        let found = self.found_replica(own, class, samples);
-        own.known.insert((class, samples), found);
+        let found = self.found_replica(case, class, samples);
+        case.known.insert((class, samples), found);
         found
     }
 
-    fn found_replica(&mut self, own: &Own<'_>, class: usize, samples: u64) -> Option<Replica> {
+    fn found_replica(&mut self, case: &Own<'_>, class: usize, samples: u64) -> Option<Replica> {
         if samples > self.most_samples {
             return None;
         }
-        let level = self.level(own, samples)?;
+        let level = self.level(case, samples)?;
         let at = class.min(level.len().checked_sub(1)?);
-        let price = Fleet::stage(level.get(at), &own.stage, own.seat);
+        let price = Fleet::stage(level.get(at), &case.stage, case.seat);
         let passes = [price.stage.forward, price.stage.backward, price.stage.recompute];
         Some(Replica { passes, fits: fits(&price) })
     }
 
     /// A replica of each class with so many samples.
-    fn level(&mut self, own: &Own<'_>, samples: u64) -> Option<&[super::Priced<'_>]> {
-        let key = (own.key, own.run.pipeline > 1, samples);
+    fn level(&mut self, case: &Own<'_>, samples: u64) -> Option<&[super::Priced<'_>]> {
+        let key = (case.key, case.run.pipeline > 1, samples);
         if !self.levels.contains_key(&key) {
-            let found = self.found_level(own, samples);
+            let found = self.found_level(case, samples);
             self.levels.insert(key, found);
         }
         self.levels.get(&key)?.as_deref()
@@ -206,37 +206,37 @@ impl Prices<'_> {
 }
 
 impl<'s> Prices<'s> {
-    fn found_level(&self, own: &Own<'_>, samples: u64) -> Option<Vec<super::Priced<'s>>> {
-        let (at, tensor, _, kept) = own.key;
+    fn found_level(&self, case: &Own<'_>, samples: u64) -> Option<Vec<super::Priced<'s>>> {
+        let (at, tensor, _, at_fleet) = case.key;
         let shapes: &'s [super::Shape] = self.shapes;
         let fleets: &'s [Fleet<'s>] = self.fleets;
         let systems = self.systems.0.get(at)?.as_ref()?;
         let devices = shapes.get(at)?.devices((self.fleet, self.classes), [0; 2], 0);
-        let samples = vec![samples; own.n.iter().sum::<u64>() as usize];
+        let samples = vec![samples; case.n.iter().sum::<u64>() as usize];
         let micro_batch = samples.iter().sum();
         let mesh = StageMesh { devices, tensor, samples, edge_ratio: 1 };
-        let run = Parallelism { micro_batch, ..own.run.clone() };
-        fleets.get(kept)?.replicas(systems, (&mesh, &run)).ok()
+        let run = Parallelism { micro_batch, ..case.run.clone() };
+        fleets.get(at_fleet)?.replicas(systems, (&mesh, &run)).ok()
     }
 
     /// The price of a stage with so many samples of each class, and samples of each replica; `None` where it
     /// does not fit.
     fn priced_shares(
         &mut self,
-        own: &Own<'_>,
+        case: &Own<'_>,
         of_class: [u64; 2],
     ) -> Option<(StagePrice, Vec<u64>)> {
         let mut samples = Vec::new();
-        for (all, n) in of_class.into_iter().zip(own.n) {
+        for (all, n) in of_class.into_iter().zip(case.n) {
             let each = |replica: u64| all / n + u64::from(replica < all % n);
             samples.extend((0..n).map(each));
         }
-        let (at, tensor, _, kept) = own.key;
+        let (at, tensor, _, at_fleet) = case.key;
         let systems = self.systems.0.get(at)?.as_ref()?;
         let devices = self.shapes.get(at)?.devices((self.fleet, self.classes), [0; 2], 0);
         let mesh = StageMesh { devices, tensor, samples, edge_ratio: 1 };
-        let replicas = self.fleets.get(kept)?.replicas(systems, (&mesh, own.run)).ok()?;
-        let price = Fleet::stage(&replicas, &own.stage, own.seat);
+        let replicas = self.fleets.get(at_fleet)?.replicas(systems, (&mesh, case.run)).ok()?;
+        let price = Fleet::stage(&replicas, &case.stage, case.seat);
         fits(&price).then_some((price, mesh.samples))
     }
 }

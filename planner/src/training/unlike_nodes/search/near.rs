@@ -26,7 +26,10 @@ pub(super) struct Outline {
 
 impl Outline {
     pub(super) fn of(part: &Part, run: usize) -> Self {
-        Self { stages: part.stages().map(|own| (own.place.0, own.mesh.tensor)).collect(), run }
+        Self {
+            stages: part.stages().map(|stage| (stage.place.0, stage.mesh.tensor)).collect(),
+            run,
+        }
     }
 }
 
@@ -37,24 +40,24 @@ impl Searched<'_> {
         starts.sort_by_key(|(step, _)| *step);
         // One of each micro-batch.
         let mut known = Vec::new();
-        starts.retain(|(_, own)| {
-            !known.contains(&own.run) && {
-                known.push(own.run);
+        starts.retain(|(_, outline)| {
+            !known.contains(&outline.run) && {
+                known.push(outline.run);
                 true
             }
         });
         let end = self.n_nodes.saturating_add(self.options.nodes.saturating_mul(2));
         let mut random = SmallRng::seed_from_u64(self.options.control.limits().seed);
-        for (mut step, mut own) in starts.into_iter().take(MOST_STARTS) {
+        for (mut step, mut outline) in starts.into_iter().take(MOST_STARTS) {
             for left in (0..CHANGES).rev() {
                 if self.n_nodes >= end || self.options.control.stop().is_some() {
                     return;
                 }
                 let over = THRESHOLD * f64::from(left) / f64::from(CHANGES);
                 self.most = Nanos((step.as_f64() * (1.0 + over)) as u64);
-                let other = self.changed(&own, &mut random);
+                let other = self.changed(&outline, &mut random);
                 if let Some(found) = self.tried(&other, observer) {
-                    (step, own) = found;
+                    (step, outline) = found;
                 }
             }
         }
@@ -62,8 +65,8 @@ impl Searched<'_> {
 
     /// One stage, or several alike ones, more, less or of another shape or degree; two changed over;
     /// another micro-batch.
-    fn changed(&self, own: &Outline, random: &mut SmallRng) -> Outline {
-        let Outline { mut stages, run } = own.clone();
+    fn changed(&self, outline: &Outline, random: &mut SmallRng) -> Outline {
+        let Outline { mut stages, run } = outline.clone();
         let at = random.random_range(0..stages.len());
         let shape = random.random_range(0..self.shapes.len());
         let tensors = self.shape_tensors(shape);

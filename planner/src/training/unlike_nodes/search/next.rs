@@ -33,14 +33,14 @@ impl Searched<'_> {
         // Groups of a class are begun in their order: those that are not are interchangeable.
         let is_begun = |group: &&usize| part.used[**group] > 0;
         let begun: Vec<usize> =
-            groups.iter().map(|own| own.iter().take_while(is_begun).count()).collect();
-        let last = part.stages().next().map(|own| own.place);
+            groups.iter().map(|of_class| of_class.iter().take_while(is_begun).count()).collect();
+        let last = part.stages().next().map(|stage| stage.place);
         for (class, n_begun) in begun.iter().enumerate() {
             for (first, group) in groups[class].iter().enumerate().take(*n_begun) {
                 let start = part.used[*group];
                 for n in 1..=self.classes.devices[class] - start {
                     let Some(shape) = self.singles.get(&(class, n)).copied() else { continue };
-                    let is_next = last.is_some_and(|own| (own.0, own.2[0]) == (shape, first));
+                    let is_next = last.is_some_and(|place| (place.0, place.2[0]) == (shape, first));
                     if is_next || !self.is_even {
                         let mut used = part.used.to_vec();
                         used[*group] += n;
@@ -56,9 +56,9 @@ impl Searched<'_> {
             if shape.counts.iter().all(is_free) && (!self.is_even || shape.is_even(self.classes)) {
                 let mut used = part.used.to_vec();
                 for (class, n) in &shape.counts {
-                    let own = groups[*class].iter().skip(begun[*class]).take(*n);
+                    let fresh = groups[*class].iter().skip(begun[*class]).take(*n);
                     let n_devices = self.classes.devices[*class].min(shape.n_devices);
-                    own.for_each(|group| used[*group] = n_devices);
+                    fresh.for_each(|group| used[*group] = n_devices);
                 }
                 let mut firsts = shape.counts.iter().map(|(class, _)| begun[*class]);
                 let firsts = [firsts.next(), firsts.next()].map(Option::unwrap_or_default);
@@ -79,12 +79,12 @@ impl Searched<'_> {
         Next { shape, start, firsts, used }: &Next,
         (tensor, run): (u32, usize),
     ) -> Option<Meshed> {
-        let own = &self.shapes[*shape];
+        let mesh_shape = &self.shapes[*shape];
         let place = (*shape, *start, *firsts, tensor, run);
         let mesh = match self.meshes.get(&place) {
             Some(known) => known.clone(),
             None => {
-                let devices = own.devices((self.fleet, self.classes), *firsts, *start);
+                let devices = mesh_shape.devices((self.fleet, self.classes), *firsts, *start);
                 let of = &self.runs[run];
                 let key = (*shape, tensor, of.degrees.micro_batch, of.fleet);
                 let samples = self.prices.samples(key, &of.degrees);
@@ -111,7 +111,7 @@ impl Searched<'_> {
             way.map_or(f64::INFINITY, |way| 2.0 * way.link.time(way.activation, 1).seconds())
         };
         // Samples of stages on two classes hang on their blocks.
-        let is_known = |own: &MeshPlace| self.shapes[own.0].counts.len() == 1;
+        let is_known = |mesh_place: &MeshPlace| self.shapes[mesh_place.0].counts.len() == 1;
         let at = if fleet.is_uniform() { 0 } else { part.left };
         let way_s = match is_known(&place) && is_known(&next.place) {
             true => *self.ways.entry((place, next.place, at)).or_insert_with(found),

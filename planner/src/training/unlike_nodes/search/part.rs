@@ -48,8 +48,8 @@ pub(super) struct Part {
 impl Part {
     /// Its stages, the first one first.
     pub(super) fn stages(&self) -> impl Iterator<Item = &Chosen> {
-        std::iter::successors(self.chain.as_deref(), |own| own.rest.as_deref())
-            .map(|own| &own.first)
+        std::iter::successors(self.chain.as_deref(), |chain| chain.rest.as_deref())
+            .map(|chain| &chain.first)
     }
 }
 

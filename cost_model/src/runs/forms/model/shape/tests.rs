@@ -17,7 +17,7 @@ fn card(n_experts: u64) -> ModelCard {
         form: FeedForward::Gated,
         sequence: 2048,
         vocabulary: 1000,
-        experts: Some(experts).filter(|own| own.n_experts > 0),
+        experts: Some(experts).filter(|experts| experts.n_experts > 0),
         attention: Attention::Even,
         head: Head::Separate,
     })
@@ -77,8 +77,8 @@ fn each_rule_names_the_field_the_limit_and_the_nearest_values() {
         let fact = |name: &str| error.facts.iter().find(|fact| fact.0 == name).unwrap().1.clone();
         assert_eq!(fact("field"), Value::from(*field), "{error}");
         assert_eq!(fact("value"), Value::from(*value), "{error}");
-        let told = nearest.iter().map(|near| (*near).to_owned()).collect::<Vec<_>>();
-        assert_eq!(fact("nearest"), Value::from(told), "{error}");
+        let expected = nearest.iter().map(|near| (*near).to_owned()).collect::<Vec<_>>();
+        assert_eq!(fact("nearest"), Value::from(expected), "{error}");
         assert!(error.message.contains(limit), "{error}");
     }
 }

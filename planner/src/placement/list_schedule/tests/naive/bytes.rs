@@ -98,16 +98,16 @@ impl Naive<'_> {
 
     /// Parameters (of whole groups) and graph inputs on a device.
     fn held(&self, device: DeviceId) -> Vec<TensorId> {
-        let mut held: Vec<TensorId> = Vec::new();
+        let mut tensors: Vec<TensorId> = Vec::new();
         for (op, done) in &self.done {
             if done.device == device {
-                held.extend(self.persistent(*op));
-                held.extend(self.problem.graph_inputs(*op));
+                tensors.extend(self.persistent(*op));
+                tensors.extend(self.problem.graph_inputs(*op));
             }
         }
-        held.sort_unstable();
-        held.dedup();
-        held
+        tensors.sort_unstable();
+        tensors.dedup();
+        tensors
     }
 
     fn persistent(&self, op: OpId) -> Vec<TensorId> {
@@ -144,7 +144,7 @@ impl Naive<'_> {
     /// Bytes that come to a device for the whole time.
     fn new_held(&self, op: OpId, device: DeviceId, is_first: bool) -> u64 {
         let problem = self.problem;
-        let held = self.held(device);
+        let present = self.held(device);
         let persistent =
             if is_first { self.persistent(op) } else { problem.parameters(op).to_vec() };
         let mut new: Vec<(TensorId, u64)> =
@@ -152,7 +152,7 @@ impl Naive<'_> {
         new.extend(problem.graph_inputs(op).iter().map(|t| (*t, problem.bytes(*t))));
         new.sort_unstable();
         new.dedup();
-        new.retain(|(tensor, _)| !held.contains(tensor));
+        new.retain(|(tensor, _)| !present.contains(tensor));
         new.iter().map(|(_, bytes)| bytes).sum()
     }
 

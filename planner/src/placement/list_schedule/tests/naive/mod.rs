@@ -231,19 +231,21 @@ impl Naive<'_> {
                         && !problem.is_output(*t)
                         && problem.bytes(*t) > 0
                 });
-                let own = done.end > done.start && (unread || problem.temporary(op) > 0);
-                own || problem.inputs(op).iter().any(|tensor| {
-                    let owner = self.done[&problem.producer(*tensor).unwrap()];
-                    if owner.device == device {
-                        return owner_ends(*tensor, owner);
-                    }
-                    let copy = Transfer { tensor: *tensor, to: device };
-                    let copy = self.sent.iter().find(|s| s.transfer == copy).unwrap();
-                    ends(*tensor, copy.start, self.last_local_use(*tensor, device))
-                }) || problem
-                    .graph_inputs(op)
-                    .iter()
-                    .any(|tensor| ends(*tensor, 0, self.last_local_use(*tensor, device)))
+                let op_frees = done.end > done.start && (unread || problem.temporary(op) > 0);
+                op_frees
+                    || problem.inputs(op).iter().any(|tensor| {
+                        let owner = self.done[&problem.producer(*tensor).unwrap()];
+                        if owner.device == device {
+                            return owner_ends(*tensor, owner);
+                        }
+                        let copy = Transfer { tensor: *tensor, to: device };
+                        let copy = self.sent.iter().find(|s| s.transfer == copy).unwrap();
+                        ends(*tensor, copy.start, self.last_local_use(*tensor, device))
+                    })
+                    || problem
+                        .graph_inputs(op)
+                        .iter()
+                        .any(|tensor| ends(*tensor, 0, self.last_local_use(*tensor, device)))
             }
         }
     }
@@ -264,13 +266,13 @@ impl Naive<'_> {
             };
             let device = self.done[&op].device;
             if self.ready(time).contains(&favourite)
-                && let Some(own) = self.est(favourite, device)
+                && let Some(here) = self.est(favourite, device)
                 && self.devices(favourite).contains(&device)
                 && self
                     .devices(favourite)
                     .iter()
                     .filter_map(|d| self.est(favourite, *d))
-                    .all(|dry| dry.start >= own.start)
+                    .all(|dry| dry.start >= here.start)
             {
                 self.awake[device.index()] = Some(favourite);
             }
