@@ -31,9 +31,15 @@ pub(crate) fn render(columns: &[Column], rows: Vec<Vec<String>>, width: usize) -
     if columns.iter().any(|c| !c.title().is_empty()) {
         table.set_header(columns.iter().map(|c| c.title()));
     }
-    let room = (n_names(&columns), width);
-    let least: Vec<usize> =
-        columns.iter().enumerate().map(|(at, c)| least_width(*c, &rows, at, room)).collect();
+    let of = |n_names: usize| -> Vec<usize> {
+        let least = |(at, c): (usize, &Column)| least_width(*c, &rows, at, (n_names, width));
+        columns.iter().enumerate().map(least).collect()
+    };
+    let mut least = of(1);
+    if least.iter().map(|own| own + GAP).sum::<usize>() > width + GAP {
+        let is_name = |column: &&Column| matches!(column, Column::Name(_));
+        least = of(columns.iter().filter(is_name).count());
+    }
     for row in rows {
         table.add_row(row);
     }
@@ -85,11 +91,6 @@ fn widest(column: Column, rows: &[Vec<String>], at: usize) -> usize {
     cells.chain([column.title().len()]).max().unwrap_or(0)
 }
 
-/// Columns that names stand in.
-fn n_names(columns: &[Column]) -> usize {
-    columns.iter().filter(|column| matches!(column, Column::Name(_))).count()
-}
-
 /// Below this a column is not squeezed.
 fn least_width(
     column: Column,
@@ -114,8 +115,7 @@ fn fit_rest(columns: &[Column], rows: &mut [Vec<String>], width: usize) -> Vec<C
         return columns.to_vec();
     };
     let others = columns.iter().enumerate().filter(|(other, _)| *other != at);
-    let room = (n_names(columns), width);
-    let used: usize = others.map(|(other, c)| least_width(*c, rows, other, room) + GAP).sum();
+    let used: usize = others.map(|(other, c)| least_width(*c, rows, other, (1, width)) + GAP).sum();
     let room = width.saturating_sub(used);
     let mut columns = columns.to_vec();
     let fits = room >= LEAST_REST.max(columns[at].title().len());

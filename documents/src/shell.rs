@@ -6,7 +6,7 @@ use crate::json::is_hidden;
 /// bash and zsh read.
 #[must_use]
 pub fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:=+-@%#,".contains(c);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:=+-@%#".contains(c);
     if word.contains(is_hidden) {
         let written = |c: char| match c {
             '\'' | '\\' => format!("\\{c}"),

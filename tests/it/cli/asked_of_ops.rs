@@ -80,6 +80,9 @@ fn flags_without_an_effect_are_refused_by_name() {
         let flags = format!("--workload training -o {name}.json");
         plan(&folder, TRAINED, a100, &flags).exits(0);
     }
+    for plan in ["a.json", "b.json"] {
+        folder.forget_inputs(plan);
+    }
     folder.run("compare a.json b.json").exits(0);
     for flag in [
         "--batch 4",

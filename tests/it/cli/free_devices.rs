@@ -52,7 +52,10 @@ fn fewer_devices_are_planned_on_where_the_others_make_the_step_slower() {
     }
     assert!(step(&asked(&folder, "--devices 8")) > 2 * step(&free));
     let text = folder.run(&PLAN.replace(" --json", "")).exits(0).stdout;
-    assert!(text.contains("4 of 8 devices: no plan on more of them is faster"), "{text}");
+    assert!(
+        text.contains("4 of 8 devices: no plan that megatron can run on more of them is faster"),
+        "{text}"
+    );
     assert!(text.contains("on 1 to 8 devices, optimizer states on devices or hosts"), "{text}");
     // The plan is one of the whole cluster: its host alone works, and is started.
     let on = "--model config.json --cluster cluster.yaml";

@@ -107,6 +107,7 @@ fn a_plan_on_measured_layers_is_written_and_read_back() {
     assert_eq!(replayed["step_time_ns"], step);
     folder.run(&format!("explain {on}")).exits(0);
     // Without the folder its costs are others.
+    folder.forget_inputs("p.json");
     folder.run("verify p.json --model config.json --cluster cluster.yaml").exits(3);
     // A launcher that takes a strategy per layer says the same back.
     folder.run(&format!("export p.json --model config.json {ON} --target galvatron -o g.json"));

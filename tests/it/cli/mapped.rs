@@ -72,6 +72,7 @@ fn a_map_of_something_else_says_what_does_not_fit() {
         let ran = folder.run(&format!("compare map.json plan.json {on}")).exits(3);
         assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
     }
+    folder.forget_inputs("plan.json");
     let ran = folder.run("compare map.json plan.json").exits(2);
     assert!(ran.stderr.contains("--model"), "{}", ran.stderr);
 }

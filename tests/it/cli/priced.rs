@@ -251,6 +251,8 @@ fn constants_of_measured_steps_price_plans() {
     assert!(ran.stdout.contains("80 %: "), "{}", ran.stdout);
     let on = "verify p.json --model config.json --cluster nics4.yaml";
     folder.run(&format!("{on} --profile profile.json")).exits(0);
+    folder.run(on).exits(0);
+    folder.forget_inputs("p.json");
     folder.run(on).exits(3);
     let other = folder.run(&format!("{line} --stack torchtitan --all")).exits(0);
     assert!(other.stderr.contains("stack `megatron-core`"), "{}", other.stderr);

@@ -43,6 +43,7 @@ fn lasting(mut answer: Value) -> Value {
 fn a_request_is_answered_as_its_flags_are() {
     let folder = Folder::new(&diamond());
     folder.planned("plan.json");
+    folder.forget_inputs("plan.json");
     folder.write("costs.json", &load_instance(9, 3).to_string());
     folder.write("layers.json", &layered::config(12).to_string());
     folder.write("node.yaml", layered::CLUSTER);

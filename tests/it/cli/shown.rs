@@ -41,11 +41,13 @@ fn get(service: &str, path: &str) -> String {
 #[test]
 fn a_plan_is_viewed_until_a_signal_and_nothing_stays() {
     let (folder, temporary) = planned();
+    folder.write("alone.json", &folder.read("plan.json"));
+    folder.forget_inputs("alone.json");
     let before = folder.list();
     for (words, is_judged, signal) in [
         (&["plan.json", "--model", "model.json"] as &[&str], true, "-TERM"),
-        (&["plan.json"], false, "-INT"),
-        (&["plan.json"], false, "-HUP"),
+        (&["plan.json"], true, "-INT"),
+        (&["alone.json"], false, "-HUP"),
     ] {
         let mut child = view(&folder, &temporary, words);
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -62,7 +64,7 @@ fn a_plan_is_viewed_until_a_signal_and_nothing_stays() {
         let status: Value =
             serde_json::from_str(&get(service, &format!("/v1/plans/{plan}"))).unwrap();
         assert_eq!(status["opened"]["is_judged"], is_judged, "{status}");
-        assert_eq!(status["opened"]["file"], "plan.json");
+        assert_eq!(status["opened"]["file"], words[0]);
         assert!(!is_empty(&temporary));
         // Who ignores a closed terminal (`nohup`) has children that do.
         let signal = if ignores_hangups() && signal == "-HUP" { "-TERM" } else { signal };

@@ -10,11 +10,12 @@ use serde_json::{Map, Value, json};
 use super::folder::{Folder, diamond};
 use super::training::{CLUSTER, config};
 
-/// Fields that say what was asked for (docs/plan-document.md): another value is a lie only where the
-/// plan or its figures don't keep it.
+/// Fields that say what was asked for, or where files are (docs/plan-document.md): another value is a lie only
+/// where the plan or its figures don't keep it.
 fn is_asked(name: &str, other: &Value) -> bool {
     let same_price = other == "bf16" || other == "fp16";
     name.starts_with("request.")
+        || name.starts_with("inputs.")
         || name == "training.stack"
         || name == "workload.dtype" && same_price
 }

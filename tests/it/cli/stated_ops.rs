@@ -12,7 +12,7 @@ use super::training::CLUSTER;
 /// Fields that carry no fact of a plan of ops (docs/plan-document.md): what was asked for, as long
 /// as the plan keeps it, and who made the plan.
 fn is_asked(name: &str) -> bool {
-    name.starts_with("request.") || name == "algorithm"
+    name.starts_with("request.") || name.starts_with("inputs.") || name == "algorithm"
 }
 
 pub(super) fn onnx(name: &str) -> String {
