@@ -15,8 +15,8 @@ use engine::answer::exit::CommandResult;
 
 /// Help and version are no failures; wrong flags are, in text or as a document.
 pub(crate) fn of_flags(error: &clap::Error, words: &[OsString], printer: &Printer) -> u8 {
-    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if asked {
+    let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if is_help {
         let text = error.render();
         if takes_colour(&io::stdout()) {
             printer.raw(&text.ansi().to_string());
@@ -93,7 +93,7 @@ fn internal(payload: &(dyn Any + Send), place: &str) -> Diagnostic {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic");
     // A library that can't go on without another thread says so by a panic.
-    if NO_THREAD.iter().any(|own| text.contains(own)) {
+    if NO_THREAD.iter().any(|part| text.contains(part)) {
         let message = "the system starts no more threads";
         return Diagnostic::usage("no-threads", message)
             .fact("reason", text)

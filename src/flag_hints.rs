@@ -75,7 +75,7 @@ const EXAMPLE: &str = "8";
 /// The diagnostic of a flag or a value that has a hint of its own.
 pub(crate) fn of(error: &clap::Error, words: &[OsString]) -> Option<Diagnostic> {
     let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(own)) => Some(own.as_str()),
+        Some(ContextValue::String(value)) => Some(value.as_str()),
         _ => None,
     };
     let flag = text(ContextKind::InvalidArg)?;
@@ -101,16 +101,16 @@ fn unknown(flag: &str, words: &[OsString]) -> Option<Diagnostic> {
     let trains = words.iter().find(|word| !["submit", "--json"].contains(word));
     let trains = matches!(trains, Some(&("train" | "plan")));
     let message = format!("unknown flag `{flag}`");
-    let told = Diagnostic::usage("usage", message);
+    let diagnostic = Diagnostic::usage("usage", message);
     if !trains {
         let shared = ["--dtype bf16"].contains(ours);
-        return shared.then(|| told.hint((*ours).to_owned()));
+        return shared.then(|| diagnostic.hint((*ours).to_owned()));
     }
     let number = |text: &&str| text.parse::<u64>().is_ok();
     let after = words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1));
     let beside = words.iter().find_map(|word| word.strip_prefix(flag)?.strip_prefix('='));
     let value = after.copied().or(beside).filter(number).unwrap_or(EXAMPLE);
-    Some(told.hint(ours.replace('N', value)))
+    Some(diagnostic.hint(ours.replace('N', value)))
 }
 
 #[cfg(test)]
@@ -123,16 +123,16 @@ mod tests {
         let command = <crate::cli::Cli as clap::CommandFactory>::command();
         let train =
             ["train", "plan"].iter().find_map(|verb| command.find_subcommand(verb)).unwrap();
-        let own: Vec<String> = train
+        let flags: Vec<String> = train
             .get_arguments()
-            .filter_map(|own| own.get_long().map(|own| format!("--{own}")))
+            .filter_map(|arg| arg.get_long().map(|long| format!("--{long}")))
             .collect();
         for (at, name) in all.iter().enumerate() {
-            assert!(!all[..at].contains(name) && !own.iter().any(|own| own == name), "{name}");
+            assert!(!all[..at].contains(name) && !flags.iter().any(|flag| flag == name), "{name}");
         }
         for (ours, _) in FLAGS {
             let flag = ours.split(' ').next().unwrap();
-            assert!(own.iter().any(|own| own == flag), "{ours}");
+            assert!(flags.iter().any(|known| known == flag), "{ours}");
         }
     }
 }

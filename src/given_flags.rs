@@ -19,9 +19,9 @@ pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     let matches = command().try_get_matches_from(words)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     let problem = cli.command.as_mut().and_then(problem);
-    if let (Some(problem), Some((verb, own))) = (problem, matches.subcommand()) {
-        let of_task = own.subcommand().filter(|_| verb == "submit").map(|(_, own)| own);
-        problem.given = given(of_task.unwrap_or(own));
+    if let (Some(problem), Some((verb, of_verb))) = (problem, matches.subcommand()) {
+        let of_task = of_verb.subcommand().filter(|_| verb == "submit").map(|(_, inner)| inner);
+        problem.given = given(of_task.unwrap_or(of_verb));
     }
     Ok(cli)
 }
@@ -44,7 +44,7 @@ fn problem(command: &mut Command) -> Option<&mut ProblemFlags> {
         Command::Infer(args) => of_task(args, Task::Infer),
         Command::Solve(args) => of_task(args, Task::Solve),
         Command::Plan(args) => Some(&mut args.problem),
-        Command::Submit(args) => args.args().map(|own| &mut own.plan.problem),
+        Command::Submit(args) => args.args().map(|submit| &mut submit.plan.problem),
         Command::Simulate(args) => Some(&mut args.replay.target.problem),
         Command::Verify(args) => Some(&mut args.replay.target.problem),
         Command::Explain(args) => Some(&mut args.replay.target.problem),
@@ -83,15 +83,19 @@ mod tests {
         let cli = command();
         let plan = cli.find_subcommand("plan").unwrap();
         for flag in plan.get_arguments().filter(|flag| flag.get_id() != "help") {
-            let own = FIELDS.iter().filter(|field| flag.get_id() == field.name);
-            let own: Vec<_> = own.collect();
-            match own.as_slice() {
+            let fields = FIELDS.iter().filter(|field| flag.get_id() == field.name);
+            let fields: Vec<_> = fields.collect();
+            match fields.as_slice() {
                 [field] => {
                     let long = flag.get_long().map(|long| format!("--{long}"));
                     assert!(long.is_none_or(|long| long == field.flag()), "{}", field.name);
                 }
                 _ => {
-                    assert!(OUTPUT.iter().any(|(own, _)| flag.get_id() == own), "{}", flag.get_id())
+                    assert!(
+                        OUTPUT.iter().any(|(name, _)| flag.get_id() == name),
+                        "{}",
+                        flag.get_id()
+                    )
                 }
             }
         }
@@ -124,20 +128,21 @@ mod tests {
             pins::FIELDS.join(", ")
         ));
         let all = honours();
-        let columns: Vec<&str> = all.iter().map(|own| own.column).collect();
+        let columns: Vec<&str> = all.iter().map(|honours| honours.column).collect();
         page.push_str(&format!("| flag | {} |\n", columns.join(" | ")));
         page.push_str(&format!("|{}\n", "---|".repeat(all.len() + 1)));
         let cell = |is_honoured: bool| if is_honoured { "yes" } else { "refused" };
         let mut line = |flag: &str, is_honoured: &dyn Fn(&Honours) -> bool| {
-            let cells: Vec<&str> = all.iter().map(|own| cell(is_honoured(own))).collect();
+            let cells: Vec<&str> = all.iter().map(|honours| cell(is_honoured(honours))).collect();
             page.push_str(&format!("| `{flag}` | {} |\n", cells.join(" | ")));
         };
         for field in FIELDS.iter().filter(|field| field.name != "model") {
-            line(&field.flag(), &|own| own.takes(field));
+            line(&field.flag(), &|honours| honours.takes(field));
         }
         for (flag, of_all) in OUTPUT {
-            let has_page = |own: &Honours| PAGES.iter().any(|page| page.column == own.column);
-            line(&format!("--{flag}"), &|own| of_all || has_page(own));
+            let has_page =
+                |honours: &Honours| PAGES.iter().any(|page| page.column == honours.column);
+            line(&format!("--{flag}"), &|honours| of_all || has_page(honours));
         }
         if std::env::var_os("MESHWRIGHT_BLESS").is_some() {
             std::fs::write(PAGE, &page).unwrap();

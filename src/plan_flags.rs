@@ -91,23 +91,23 @@ impl ModelFlags {
 impl ProblemFlags {
     /// What they ask for.
     pub(crate) fn request(&self) -> ProblemRequest {
-        let own = self.clone();
+        let flags = self.clone();
         ProblemRequest {
             lost: Vec::new(),
             without: Vec::new(),
             board_limit: None,
             margin: None,
-            given: own.given,
-            model: own.model.request(),
-            cluster: own.cluster,
-            profile: own.profile,
-            workload: own.workload,
-            optimizer: own.optimizer,
-            pin: own.pin,
-            forbid: own.forbid,
-            colocate: own.colocate,
-            constraints: own.constraints,
-            scale: own.scale,
+            given: flags.given,
+            model: flags.model.request(),
+            cluster: flags.cluster,
+            profile: flags.profile,
+            workload: flags.workload,
+            optimizer: flags.optimizer,
+            pin: flags.pin,
+            forbid: flags.forbid,
+            colocate: flags.colocate,
+            constraints: flags.constraints,
+            scale: flags.scale,
         }
     }
 }
@@ -218,8 +218,8 @@ fn named<T: Copy + Send + Sync + 'static>(
     name: fn(T) -> &'static str,
 ) -> impl TypedValueParser<Value = T> {
     let known: Vec<T> = known.into_iter().collect();
-    let names: Vec<&str> = known.iter().map(|own| name(*own)).collect();
+    let names: Vec<&str> = known.iter().map(|value| name(*value)).collect();
     PossibleValuesParser::new(names).try_map(move |text| {
-        known.iter().copied().find(|own| name(*own) == text).ok_or("is not one of the names")
+        known.iter().copied().find(|value| name(*value) == text).ok_or("is not one of the names")
     })
 }

@@ -16,32 +16,34 @@ use ir::diagnostic::Diagnostic;
 pub(crate) fn of(request: &PlanRequest, output: Option<&Path>) -> Option<InputsDocument> {
     let place = artifact::resolved(output?).filter(|_| !request.limits.deterministic)?;
     let stated = |file: &Path| relative(file, place.parent()?);
-    let own = &request.problem;
+    let problem = &request.problem;
     let optional =
-        |file: &Option<PathBuf>| file.as_deref().map_or(Some(None), |own| stated(own).map(Some));
+        |file: &Option<PathBuf>| file.as_deref().map_or(Some(None), |path| stated(path).map(Some));
     Some(InputsDocument {
         model: Some(stated(&request.model)?),
-        cluster: optional(&own.cluster)?,
-        profile: optional(&own.profile)?,
-        traces: own.model.traces.iter().map(|own| stated(own)).collect::<Option<_>>()?,
-        scale: own.scale.clone(),
+        cluster: optional(&problem.cluster)?,
+        profile: optional(&problem.profile)?,
+        traces: problem.model.traces.iter().map(|trace| stated(trace)).collect::<Option<_>>()?,
+        scale: problem.scale.clone(),
     })
 }
 
 /// A path from a folder without links; the file itself may be one, and may be written as `FILE#NAME`.
 fn relative(file: &Path, folder: &Path) -> Option<String> {
     let plain = input_file::plain(file);
-    let above = plain.parent().filter(|own| !own.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let own = match plain.file_name() {
+    let above =
+        plain.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let absolute = match plain.file_name() {
         Some(name) => above.canonicalize().ok()?.join(name),
         None => plain.canonicalize().ok()?,
     };
-    own.metadata().ok()?;
-    let n_shared = own.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
+    absolute.metadata().ok()?;
+    let n_shared =
+        absolute.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
     let up = folder.components().skip(n_shared).map(|_| OsStr::new(".."));
-    let down = own.components().skip(n_shared).map(Component::as_os_str);
+    let down = absolute.components().skip(n_shared).map(Component::as_os_str);
     let names: Option<Vec<&str>> = up.chain(down).map(OsStr::to_str).collect();
-    let path = names.filter(|own| !own.is_empty())?.join("/");
+    let path = names.filter(|names| !names.is_empty())?.join("/");
     let name = file.to_str()?.strip_prefix(plain.to_str()?)?;
     (n_shared > 0).then(|| path + name)
 }
@@ -85,33 +87,33 @@ impl<'p> Stated<'p> {
         model: Option<&Path>,
         problem: &mut ProblemRequest,
     ) -> Result<Option<PathBuf>, Diagnostic> {
-        let own = &self.inputs;
-        let is_named = |name: &str| problem.given.iter().any(|own| own == name);
+        let inputs = &self.inputs;
+        let is_named = |name: &str| problem.given.iter().any(|given| given == name);
         let found = |what, stated: &Option<String>| {
-            stated.as_ref().map(|own| self.needed(what, own)).transpose()
+            stated.as_ref().map(|path| self.needed(what, path)).transpose()
         };
         if !is_named("profile") {
-            problem.profile = found(("profile", "--profile"), &own.profile)?;
+            problem.profile = found(("profile", "--profile"), &inputs.profile)?;
         }
         if !is_named("cluster") {
-            let cluster = found(("cluster file", "--cluster"), &own.cluster);
+            let cluster = found(("cluster file", "--cluster"), &inputs.cluster);
             problem.cluster = match problem.cluster.take() {
                 // That of the environment, where the plan's is gone.
                 Some(usual) => cluster.ok().flatten().or(Some(usual)),
                 None => cluster?,
             };
             if problem.scale.is_empty() {
-                problem.scale.clone_from(&own.scale);
+                problem.scale.clone_from(&inputs.scale);
             }
         }
         if let Some(model) = model {
             return Ok(Some(model.to_owned()));
         }
         if problem.model.traces.is_empty() {
-            let traces = own.traces.iter().map(|own| self.needed(("trace", "--trace"), own));
+            let traces = inputs.traces.iter().map(|trace| self.needed(("trace", "--trace"), trace));
             problem.model.traces = traces.collect::<Result<_, _>>()?;
         }
-        found(("model", "--model"), &own.model)
+        found(("model", "--model"), &inputs.model)
     }
 }
 
@@ -138,22 +140,22 @@ pub(crate) fn on(
 
 /// A plan that is shown, on the inputs that it states; `None` where these are not to be found.
 pub(crate) fn shown(request: &OpenRequest) -> Option<OpenRequest> {
-    let mut own = request.clone();
-    own.model = Stated::of(&request.plan)?.fill(own.model.as_deref(), &mut own.problem).ok()?;
-    own.model.is_some().then_some(own)
+    let mut copy = request.clone();
+    copy.model = Stated::of(&request.plan)?.fill(copy.model.as_deref(), &mut copy.problem).ok()?;
+    copy.model.is_some().then_some(copy)
 }
 
 /// Two plans on the inputs that both state, where they are the same files; `None` where that names nothing.
 pub(crate) fn compared(request: &CompareRequest) -> Option<CompareRequest> {
     let filled = |stated: Stated<'_>| {
-        let mut own = request.clone();
-        own.model = stated.fill(own.model.as_deref(), &mut own.target.problem).ok()?;
-        own.model.is_some().then_some(own)
+        let mut copy = request.clone();
+        copy.model = stated.fill(copy.model.as_deref(), &mut copy.target.problem).ok()?;
+        copy.model.is_some().then_some(copy)
     };
     let place = |file: &Option<PathBuf>| file.as_deref().and_then(artifact::resolved);
-    let places = |own: &CompareRequest| {
-        let problem = &own.target.problem;
-        ([&own.model, &problem.cluster, &problem.profile].map(place), problem.scale.clone())
+    let places = |request: &CompareRequest| {
+        let problem = &request.target.problem;
+        ([&request.model, &problem.cluster, &problem.profile].map(place), problem.scale.clone())
     };
     let sides = [&request.a, &request.b].into_iter().filter_map(|plan| Stated::of(plan));
     let sides: Vec<CompareRequest> = sides.map(filled).collect::<Option<_>>()?;

@@ -124,7 +124,8 @@ impl Printer {
                     talk(&table::render(&table.columns, table.rows, self.width))
                 }
                 Part::Screen(screen) => {
-                    let short = |own: &Diagnostic| self.diagnostic_of(own, screen.is_whole);
+                    let short =
+                        |diagnostic: &Diagnostic| self.diagnostic_of(diagnostic, screen.is_whole);
                     let (answer, beside) = screen::render(&screen, self.width, short);
                     self.text(&answer);
                     talk(&beside);
@@ -245,7 +246,7 @@ fn facts(diagnostic: &Diagnostic) -> Vec<String> {
         OF_PROGRAMS.contains(name) || is_size
     };
     let named = |name: &str| {
-        let fact = diagnostic.facts.iter().find(|(own, _)| *own == name);
+        let fact = diagnostic.facts.iter().find(|(key, _)| *key == name);
         let list = fact.and_then(|(_, value)| match value {
             Value::List(names) => Some(names.iter().map(|name| change(name)).collect::<Vec<_>>()),
             _ => None,
@@ -279,7 +280,7 @@ fn fact((name, value): &(&'static str, Value)) -> String {
         Value::Bytes(bytes) => bytes.to_string(),
         Value::Nanos(nanos) => nanos.to_string(),
         Value::List(names) => listed(names, |name| escape(name)),
-        Value::Sizes(sizes) => listed(sizes, |(own, bytes)| format!("{}: {bytes}", escape(own))),
+        Value::Sizes(sizes) => listed(sizes, |(name, bytes)| format!("{}: {bytes}", escape(name))),
     };
     format!("{} {value}", name.replace('_', " "))
 }

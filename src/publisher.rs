@@ -132,8 +132,8 @@ impl<'a> Publisher<'a> {
     }
 
     /// Writes a page of the plan of a request to the last of the other files.
-    pub(crate) fn with_page(mut self, asked: Option<&PlanRequest>) -> Self {
-        self.page = asked.cloned();
+    pub(crate) fn with_page(mut self, request: Option<&PlanRequest>) -> Self {
+        self.page = request.cloned();
         self
     }
 
@@ -229,7 +229,7 @@ impl Follower for Publisher<'_> {
     fn planned(&mut self, plan: Vec<u8>, files: Files) -> Result<Vec<String>, Diagnostic> {
         let plan = self.file(plan);
         let files = files.and_then(|mut files| {
-            let page = self.page.as_ref().map(|asked| sheet::of(&plan, asked)).transpose()?;
+            let page = self.page.as_ref().map(|request| sheet::of(&plan, request)).transpose()?;
             files.extend(page.map(|bytes| File { target: sheet::TARGET.to_owned(), bytes }));
             Ok(files)
         });

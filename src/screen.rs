@@ -47,16 +47,16 @@ pub(crate) fn render(
     // One blank line before what is beside the answer.
     let taken = n_lines(&answer) + n_lines(&end) + 1;
     let room = if screen.is_whole { usize::MAX } else { LINES.saturating_sub(taken) };
-    let is_shown = |own: &&Diagnostic| screen.is_whole || !own.hints.is_empty();
+    let is_shown = |warning: &&Diagnostic| screen.is_whole || !warning.hints.is_empty();
     let (shown, mut left): (Vec<_>, Vec<_>) = screen.warnings.iter().partition(is_shown);
-    let warnings: Vec<String> = shown.iter().map(|own| text(own)).collect();
-    let warned = warnings.iter().map(|own| n_lines(own)).sum::<usize>();
-    let table = screen.table.as_ref().map(|own| {
+    let warnings: Vec<String> = shown.iter().map(|warning| text(warning)).collect();
+    let warned = warnings.iter().map(|warning| n_lines(warning)).sum::<usize>();
+    let table = screen.table.as_ref().map(|table| {
         // One line counts warnings that have no room.
         let counted = usize::from(!screen.warnings.is_empty());
         let rest = room.saturating_sub(warned.min(WARNED).max(counted));
         let room = rest.max(room.saturating_sub(counted).min(TABLED));
-        rows_within(own, room, width)
+        rows_within(table, room, width)
     });
     let table = table.unwrap_or_default();
     let room = room.saturating_sub(n_lines(&table));
@@ -153,20 +153,24 @@ fn continued(command: &str, width: usize) -> String {
 }
 
 /// As many rows as fit into so many lines, below a blank one, and how many are left.
-fn rows_within(own: &Table, room: usize, width: usize) -> String {
-    let n = own.rows.len();
+fn rows_within(table: &Table, room: usize, width: usize) -> String {
+    let n = table.rows.len();
     let shown = |n_shown: usize| {
         let short = |cell: &String| match cell.contains(' ') {
             true => cell.clone(),
             false => table::cut(&escape(cell), LONGEST_CELL),
         };
-        let rows = own.rows[..n_shown].iter().map(|row| row.iter().map(short).collect()).collect();
+        let rows =
+            table.rows[..n_shown].iter().map(|row| row.iter().map(short).collect()).collect();
         let left = match n - n_shown {
             0 => String::new(),
             left => format!("... and {left} more (--all)\n"),
         };
-        let text =
-            if n_shown > 0 { table::render(&own.columns, rows, width - 2) } else { String::new() };
+        let text = if n_shown > 0 {
+            table::render(&table.columns, rows, width - 2)
+        } else {
+            String::new()
+        };
         let lines = text.lines().chain(left.lines()).map(|line| format!("  {line}\n"));
         lines.fold("\n".to_owned(), |all, line| all + &line)
     };
@@ -178,8 +182,8 @@ fn rows_within(own: &Table, room: usize, width: usize) -> String {
 /// How many of the first warnings fit into so many lines, with one for the codes of those that are left.
 fn n_within(warnings: &[String], is_all: bool, room: usize) -> usize {
     let mut taken = 0;
-    let fits = |(at, own): &(usize, &String)| {
-        taken += n_lines(own);
+    let fits = |(at, warning): &(usize, &String)| {
+        taken += n_lines(warning);
         let rest = usize::from(!is_all || at + 1 < warnings.len());
         taken + rest <= room
     };
@@ -193,7 +197,7 @@ fn others(left: &[&Diagnostic], n_shown: usize, width: usize) -> String {
     }
     let more = if n_shown > 0 { "more " } else { "" };
     let warnings = if left.len() == 1 { "warning" } else { "warnings" };
-    let codes: BTreeSet<&str> = left.iter().map(|own| own.code).collect();
+    let codes: BTreeSet<&str> = left.iter().map(|warning| warning.code).collect();
     let codes: Vec<&str> = codes.into_iter().collect();
     let line = format!("{} {more}{warnings} (--all): {}", left.len(), codes.join(", "));
     match line.char_indices().nth(width) {
@@ -208,23 +212,23 @@ mod tests {
     use engine::answer::page::Column;
 
     fn screen(n_facts: usize, n_rows: usize, n_warnings: usize) -> Screen {
-        let mut own = Screen::new("a model on 8 devices");
-        (0..n_facts).for_each(|_| own.fact("plan", "many words ".repeat(12)));
-        own.fact("proof", "within 1 %".to_owned());
-        own.fact("runs on", "many launchers ".repeat(n_facts));
-        own.table(
+        let mut screen = Screen::new("a model on 8 devices");
+        (0..n_facts).for_each(|_| screen.fact("plan", "many words ".repeat(12)));
+        screen.fact("proof", "within 1 %".to_owned());
+        screen.fact("runs on", "many launchers ".repeat(n_facts));
+        screen.table(
             &[Column::Text("device"), Column::Number("peak")],
             vec![vec!["a".into(), "1".into()]; n_rows],
         );
         let warning = Diagnostic::warning("w", "something to know").hint("do this");
-        own.warnings = vec![warning; n_warnings];
-        own.written = vec!["plan.json".into()];
-        own.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
-        own
+        screen.warnings = vec![warning; n_warnings];
+        screen.written = vec!["plan.json".into()];
+        screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
+        screen
     }
 
-    fn text(own: &Diagnostic) -> String {
-        format!("warning: {}\n  hint: {}\n", own.message, own.hints[0])
+    fn text(diagnostic: &Diagnostic) -> String {
+        format!("warning: {}\n  hint: {}\n", diagnostic.message, diagnostic.hints[0])
     }
 
     #[test]
@@ -232,8 +236,8 @@ mod tests {
         for (facts, rows, warnings) in
             (0..12).flat_map(|f| (0..30).flat_map(move |r| (0..6).map(move |w| (f, r, w))))
         {
-            let own = screen(facts, rows, warnings);
-            let (answer, beside) = render(&own, 88, text);
+            let screen = screen(facts, rows, warnings);
+            let (answer, beside) = render(&screen, 88, text);
             let all = answer + &beside;
             assert!(n_lines(&all) <= LINES, "{facts} {rows} {warnings}:\n{all}");
             assert!(all.lines().all(|line| columns(line) <= 88), "{all}");
@@ -270,8 +274,8 @@ mod tests {
 
     #[test]
     fn all_of_it_is_there_where_all_is_asked_for() {
-        let own = Screen { is_whole: true, ..screen(9, 30, 6) };
-        let (answer, beside) = render(&own, 88, text);
+        let screen = Screen { is_whole: true, ..screen(9, 30, 6) };
+        let (answer, beside) = render(&screen, 88, text);
         assert_eq!(answer.matches("  a  ").count(), 30, "{answer}");
         assert_eq!(beside.matches("do this").count(), 6, "{beside}");
     }

@@ -185,17 +185,17 @@ pub(crate) struct ViewArgs {
 impl ViewArgs {
     /// What they ask for.
     pub(crate) fn request(&self) -> OpenRequest {
-        let own = self.clone();
-        let named = [("cluster", own.cluster.is_some()), ("profile", own.profile.is_some())];
+        let args = self.clone();
+        let named = [("cluster", args.cluster.is_some()), ("profile", args.profile.is_some())];
         let given = named.into_iter().filter(|(_, is_named)| *is_named);
         let problem = ProblemRequest {
             given: given.map(|(name, _)| name.to_owned()).collect(),
-            cluster: own.cluster,
-            profile: own.profile,
-            scale: own.scale,
+            cluster: args.cluster,
+            profile: args.profile,
+            scale: args.scale,
             ..ProblemRequest::default()
         };
-        OpenRequest { plan: own.plan, model: own.model, problem }
+        OpenRequest { plan: args.plan, model: args.model, problem }
     }
 }
 

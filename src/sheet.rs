@@ -38,7 +38,7 @@ pub(crate) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
 ///
 /// # Errors
 /// Those of opening the plan and of [`web::sheet::made`].
-pub(crate) fn of(plan: &[u8], asked: &PlanRequest) -> Result<Vec<u8>, Diagnostic> {
+pub(crate) fn of(plan: &[u8], request: &PlanRequest) -> Result<Vec<u8>, Diagnostic> {
     let failed = |error: std::io::Error| {
         let message = "no temporary file can be written, from which the page is made";
         Diagnostic::error(Blame::Usage, "not-writable", message)
@@ -48,16 +48,16 @@ pub(crate) fn of(plan: &[u8], asked: &PlanRequest) -> Result<Vec<u8>, Diagnostic
     let mut file = NamedTempFile::new().map_err(failed)?;
     file.write_all(plan).map_err(failed)?;
     // What else was asked for stands in the plan.
-    let own = &asked.problem;
+    let stated = &request.problem;
     let problem = ProblemRequest {
-        model: ModelRequest { traces: own.model.traces.clone(), ..ModelRequest::default() },
-        cluster: own.cluster.clone(),
-        profile: own.profile.clone(),
-        scale: own.scale.clone(),
+        model: ModelRequest { traces: stated.model.traces.clone(), ..ModelRequest::default() },
+        cluster: stated.cluster.clone(),
+        profile: stated.profile.clone(),
+        scale: stated.scale.clone(),
         ..ProblemRequest::default()
     };
     let target = ReplayRequest { problem, ..ReplayRequest::default() };
-    let on = PlanOnModel { plan: file.path().to_owned(), model: asked.model.clone(), target };
+    let on = PlanOnModel { plan: file.path().to_owned(), model: request.model.clone(), target };
     let opened = opened::of(&on, false)?;
     web::sheet::made(&opened.answer, &opened.view, VERSION)
 }

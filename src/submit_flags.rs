@@ -88,14 +88,14 @@ pub(crate) struct SubmitArgs {
 impl Submission {
     /// The flags, with the question where a verb states it.
     pub(crate) fn args(&mut self) -> Option<&mut SubmitArgs> {
-        let (task, own) = match &mut self.of_task {
+        let (task, args) = match &mut self.of_task {
             None => return self.guessed.as_mut(),
-            Some(SubmitTask::Train(own)) => (Task::Train, own),
-            Some(SubmitTask::Place(own)) => (Task::Place, own),
-            Some(SubmitTask::Infer(own)) => (Task::Infer, own),
-            Some(SubmitTask::Solve(own)) => (Task::Solve, own),
+            Some(SubmitTask::Train(args)) => (Task::Train, args),
+            Some(SubmitTask::Place(args)) => (Task::Place, args),
+            Some(SubmitTask::Infer(args)) => (Task::Infer, args),
+            Some(SubmitTask::Solve(args)) => (Task::Solve, args),
         };
-        own.plan.task = Some(task);
-        Some(own)
+        args.plan.task = Some(task);
+        Some(args)
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn render(columns: &[Column], rows: Vec<Vec<String>>, width: usize) -
         columns.iter().enumerate().map(least).collect()
     };
     let mut least = of(1);
-    if least.iter().map(|own| own + GAP).sum::<usize>() > width + GAP {
+    if least.iter().map(|column| column + GAP).sum::<usize>() > width + GAP {
         let is_name = |column: &&Column| matches!(column, Column::Name(_));
         least = of(columns.iter().filter(is_name).count());
     }

@@ -85,7 +85,7 @@ fn is_of(task: Task, flag: &Arg) -> bool {
         return matches!(task, Task::Train | Task::Place);
     }
     let field = FIELDS.iter().find(|field| is_named(field.name));
-    field.is_none_or(|field| honours_of(task).iter().any(|own| own.takes(field)))
+    field.is_none_or(|field| honours_of(task).iter().any(|honours| honours.takes(field)))
 }
 
 /// The flags of the verbs of questions: others are hidden, and refused by name where they are given.
@@ -96,8 +96,8 @@ pub(crate) fn shaped(command: Command) -> Command {
                 let is_common = |name: &&str| flag.get_id() == *name;
                 let is_short = COMMON.iter().chain(common(task)).any(|name| is_common(&name));
                 let is_own = is_of(task, &flag);
-                let mut meant = MEANINGS.iter().filter(|own| own.0 == task);
-                let flag = match meant.find(|own| is_common(&own.1)) {
+                let mut meant = MEANINGS.iter().filter(|meaning| meaning.0 == task);
+                let flag = match meant.find(|meaning| is_common(&meaning.1)) {
                     Some((_, _, help)) => flag.help(*help),
                     None => flag,
                 };
@@ -154,7 +154,7 @@ mod tests {
         for task in Task::ALL {
             let help = help(task.name(), true);
             for field in FIELDS.iter().filter(|field| !["model", "phase"].contains(&field.name)) {
-                let is_own = honours_of(task).iter().any(|own| own.takes(field));
+                let is_own = honours_of(task).iter().any(|honours| honours.takes(field));
                 let flag = format!("{} ", field.flag());
                 let is_listed = help.lines().any(|line| {
                     let line = line.trim_start();

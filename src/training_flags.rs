@@ -13,10 +13,10 @@ use engine::request::value::{bytes, expert_skew, margin, positive, range};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Training run")]
 pub(crate) struct TrainingFlags {
-    /// Samples of one step over all replicas
+    /// Global batch size: samples per step over all replicas
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) global_batch: Option<u64>,
-    /// Tokens of a sample
+    /// Sequence length: tokens per sample
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) sequence_length: Option<u64>,
     /// Tokens of one step, in place of --global-batch
@@ -58,21 +58,21 @@ pub(crate) struct TrainingFlags {
 impl TrainingFlags {
     /// What they ask for.
     pub(crate) fn request(&self) -> TrainingRequest {
-        let own = self.clone();
+        let flags = self.clone();
         TrainingRequest {
-            global_batch: own.global_batch,
-            sequence_length: own.sequence_length,
-            tokens_per_step: own.tokens_per_step,
-            devices: own.devices,
-            max_memory_per_device: own.max_memory_per_device,
-            memory_margin: own.memory_margin,
-            stack: own.stack,
-            expert_skew: own.expert_skew,
-            no_offload: own.no_offload,
-            fastest: own.fastest,
-            spares: own.spares,
-            replace: own.replace,
-            lost: own.lost,
+            global_batch: flags.global_batch,
+            sequence_length: flags.sequence_length,
+            tokens_per_step: flags.tokens_per_step,
+            devices: flags.devices,
+            max_memory_per_device: flags.max_memory_per_device,
+            memory_margin: flags.memory_margin,
+            stack: flags.stack,
+            expert_skew: flags.expert_skew,
+            no_offload: flags.no_offload,
+            fastest: flags.fastest,
+            spares: flags.spares,
+            replace: flags.replace,
+            lost: flags.lost,
         }
     }
 }

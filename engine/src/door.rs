@@ -160,29 +160,29 @@ fn ran(
 ) -> CommandResult {
     let flag = || Arc::clone(cancel);
     match request {
-        Request::Plan(own) => {
+        Request::Plan(request) => {
             let start = Instant::now();
-            let watch = watch(start, own.limits.time_limit, flag());
-            plan(own, &mut Run::new((start, &watch), listener, page, version))
+            let watch = watch(start, request.limits.time_limit, flag());
+            plan(request, &mut Run::new((start, &watch), listener, page, version))
         }
-        Request::Import(own) => import::run(own, page),
-        Request::Support(own) => support::run(own, page),
-        Request::Simulate(own) => verbs::simulate(own, page),
-        Request::Verify(own) => verbs::verify(own, (&flag, page)),
-        Request::Explain(own) => verbs::explain(own, page),
-        Request::Compare(own) => verbs::compare(own, page),
-        Request::Export(own) => {
+        Request::Import(request) => import::run(request, page),
+        Request::Support(request) => support::run(request, page),
+        Request::Simulate(request) => verbs::simulate(request, page),
+        Request::Verify(request) => verbs::verify(request, (&flag, page)),
+        Request::Explain(request) => verbs::explain(request, page),
+        Request::Compare(request) => verbs::compare(request, page),
+        Request::Export(request) => {
             let mut keep = |files: Written| {
                 files.into_iter().for_each(|(name, bytes)| listener.keep(name, bytes));
-                Ok(own.target.clone())
+                Ok(request.target.clone())
             };
-            verbs::export(own, &mut keep, page)
+            verbs::export(request, &mut keep, page)
         }
-        Request::View(own) => {
-            views::view(own, &mut |bytes| listener.keep(views::FILE.to_owned(), bytes), page)
+        Request::View(request) => {
+            views::view(request, &mut |bytes| listener.keep(views::FILE.to_owned(), bytes), page)
         }
-        Request::Open(own) => {
-            opened::open(own, &mut |bytes| listener.keep(views::FILE.to_owned(), bytes), page)
+        Request::Open(request) => {
+            opened::open(request, &mut |bytes| listener.keep(views::FILE.to_owned(), bytes), page)
         }
     }
 }

@@ -57,22 +57,22 @@ fn planned_sizes(request: &SimulateRequest, kind: PlanKind) -> Result<(), Diagno
 ///
 /// # Errors
 /// Those of reading.
-pub fn verify(asked: &VerifyRequest, around: (Cancel<'_>, &Page)) -> CommandResult {
-    let on = &asked.on;
+pub fn verify(request: &VerifyRequest, around: (Cancel<'_>, &Page)) -> CommandResult {
+    let on = &request.on;
     if let Some(instance) = importers::instance(&on.model)? {
-        traced(None, asked)?;
+        traced(None, request)?;
         return given::verify::run(on, instance, around);
     }
     let document = plan_file::document(&on.plan)?;
-    traced(Some(&document), asked)?;
-    let target = Target { routing_trace: asked.routing_trace.as_deref(), ..on.into() };
+    traced(Some(&document), request)?;
+    let target = Target { routing_trace: request.routing_trace.as_deref(), ..on.into() };
     with_kind!(document.kind(), K => frame::verify::<K>(&document, target, around))
 }
 
 /// Refuses a trace beside a plan that was made from none.
-fn traced(plan: Option<&PlanDocument>, asked: &VerifyRequest) -> Result<(), Diagnostic> {
-    let host = plan.and_then(|own| own.experts.host.as_ref());
-    if host.is_some_and(|own| own.is_traced) || asked.routing_trace.is_none() {
+fn traced(plan: Option<&PlanDocument>, request: &VerifyRequest) -> Result<(), Diagnostic> {
+    let host = plan.and_then(|plan| plan.experts.host.as_ref());
+    if host.is_some_and(|host| host.is_traced) || request.routing_trace.is_none() {
         return Ok(());
     }
     let message = "`--routing-trace` is for offloaded experts that were planned from a trace";

@@ -43,7 +43,7 @@ fn listed(service: &Service, args: &JobsArgs, printer: &Printer) -> Result<(), F
     let document = service.list(args.state.as_deref(), args.limit)?;
     let plans = document["plans"].as_array().into_iter().flatten();
     let plans: Vec<Status> =
-        plans.filter_map(|own| serde_json::from_value(own.clone()).ok()).collect();
+        plans.filter_map(|plan| serde_json::from_value(plan.clone()).ok()).collect();
     let columns = [
         Name("plan"),
         Text("state"),
@@ -54,18 +54,18 @@ fn listed(service: &Service, args: &JobsArgs, printer: &Printer) -> Result<(), F
         Rest("model"),
     ];
     let number = |n: Option<u64>| n.map_or_else(String::new, |n| n.to_string());
-    let row = |own: &Status| {
+    let row = |status: &Status| {
         vec![
-            own.id.clone(),
-            match own.opened["is_judged"] == false {
-                true => format!("{}, as stated", own.state),
-                false => own.state.clone(),
+            status.id.clone(),
+            match status.opened["is_judged"] == false {
+                true => format!("{}, as stated", status.state),
+                false => status.state.clone(),
             },
-            number(own.queue_position),
-            own.priority.to_string(),
-            own.value().unwrap_or_default(),
-            own.gap.map_or_else(String::new, |gap| format!("{:.2} %", gap * 100.0)),
-            own.request["model"].as_str().unwrap_or_default().to_owned(),
+            number(status.queue_position),
+            status.priority.to_string(),
+            status.value().unwrap_or_default(),
+            status.gap.map_or_else(String::new, |gap| format!("{:.2} %", gap * 100.0)),
+            status.request["model"].as_str().unwrap_or_default().to_owned(),
         ]
     };
     match plans.is_empty() {

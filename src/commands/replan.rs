@@ -30,9 +30,9 @@ pub(crate) fn run(args: &ReplanArgs, again: &[OsString], printer: &Printer) -> C
              verdict",
         );
         let is_told = |row: &&Row| args.all || row.verdict != "equal" || !row.broken.is_empty();
-        let told: Vec<Vec<String>> = rows.iter().filter(is_told).map(cells).collect();
-        if !told.is_empty() {
-            page.table(&columns, told);
+        let shown: Vec<Vec<String>> = rows.iter().filter(is_told).map(cells).collect();
+        if !shown.is_empty() {
+            page.table(&columns, shown);
         }
         let n = |verdict: &str| rows.iter().filter(|row| row.verdict == verdict).count();
         let n_broken = rows.iter().filter(|row| !row.broken.is_empty()).count();
@@ -56,9 +56,13 @@ pub(crate) fn run(args: &ReplanArgs, again: &[OsString], printer: &Printer) -> C
 }
 
 fn cells(row: &Row) -> Vec<String> {
-    let time = |own: &Figures| own.value_ns.map_or("-".to_owned(), |ns| Nanos(ns).to_string());
-    let gap = |own: &Figures| own.gap.map_or("-".to_owned(), |gap| format!("{:.1} %", gap * 100.0));
-    let peak = |own: &Figures| own.peak_bytes.map_or("-".to_owned(), |n| Bytes(n).to_string());
+    let time =
+        |figures: &Figures| figures.value_ns.map_or("-".to_owned(), |ns| Nanos(ns).to_string());
+    let gap = |figures: &Figures| {
+        figures.gap.map_or("-".to_owned(), |gap| format!("{:.1} %", gap * 100.0))
+    };
+    let peak =
+        |figures: &Figures| figures.peak_bytes.map_or("-".to_owned(), |n| Bytes(n).to_string());
     let broken = if row.broken.is_empty() {
         String::new()
     } else {

@@ -128,12 +128,12 @@ fn listed(database: Place, printer: &Printer) -> CommandResult {
     let tokens = web::tokens::list(database).map_err(failed("the tokens cannot be listed"))?;
     let hours = |ms: i64| format!("{:.1}", ms as f64 / 3_600_000.0);
     let gib = |bytes: i64| format!("{:.1}", bytes as f64 / (1u64 << 30) as f64);
-    let row = |own: &Token| {
-        let (used, most) = (own.used, own.quota);
+    let row = |token: &Token| {
+        let (used, most) = (token.used, token.quota);
         vec![
-            own.id.clone(),
-            own.name.clone(),
-            own.scope.clone(),
+            token.id.clone(),
+            token.name.clone(),
+            token.scope.clone(),
             format!("{} of {}", used.jobs, most.jobs),
             format!("{} of {} h", hours(used.cpu_ms), hours(most.cpu_ms)),
             format!("{} of {} GiB", gib(used.bytes), gib(most.bytes)),
@@ -151,12 +151,16 @@ fn listed(database: Place, printer: &Printer) -> CommandResult {
         true => printer.line("no tokens"),
         false => printer.table(&columns, tokens.iter().map(row).collect()),
     }
-    let member =
-        |own: &Quota| json!({ "plans": own.jobs, "cpu_ms": own.cpu_ms, "bytes": own.bytes });
-    let document = |own: &Token| {
+    let member = |quota: &Quota| {
         json!({
-            "id": own.id, "name": own.name, "scope": own.scope, "created_ms": own.created_ms,
-            "used": member(&own.used), "quota": member(&own.quota),
+            "plans": quota.jobs, "cpu_ms": quota.cpu_ms, "bytes": quota.bytes,
+        })
+    };
+    let document = |token: &Token| {
+        json!({
+            "id": token.id, "name": token.name, "scope": token.scope,
+            "created_ms": token.created_ms,
+            "used": member(&token.used), "quota": member(&token.quota),
         })
     };
     printer.document(&json!({ "tokens": tokens.iter().map(document).collect::<Vec<_>>() }));
@@ -196,10 +200,10 @@ pub(crate) fn back_up(args: &BackupArgs, printer: &Printer) -> CommandResult {
     })?;
     let synced = part.as_file().sync_all();
     synced.map_err(|error| refused(error.to_string()))?;
-    let kept = if *force { part.persist(copy) } else { part.persist_noclobber(copy) };
-    let kept =
-        kept.map_err(|error| refused(error.error.to_string()).hint("--force replaces it"))?;
-    let bytes = kept.metadata().map_err(|error| refused(error.to_string()))?.len();
+    let persisted = if *force { part.persist(copy) } else { part.persist_noclobber(copy) };
+    let persisted =
+        persisted.map_err(|error| refused(error.error.to_string()).hint("--force replaces it"))?;
+    let bytes = persisted.metadata().map_err(|error| refused(error.to_string()))?.len();
     printer.talk(&format!("{bytes} bytes written to {}", copy.display()));
     printer.document(&json!({ "copy": copy, "bytes": bytes }));
     Ok(Exit::DONE)

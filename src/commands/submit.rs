@@ -66,7 +66,7 @@ fn asked(args: &SubmitArgs, prepared: &Prepared, printer: &Printer) -> Result<Pl
 /// The request as fields, without what nobody asked for.
 fn fields(prepared: &Prepared) -> Map<String, Value> {
     let mut fields = Request::Plan(Box::new(prepared.request.clone())).understood();
-    if fields.get("algorithm").is_some_and(|own| own == AUTO) {
+    if fields.get("algorithm").is_some_and(|algorithm| algorithm == AUTO) {
         fields.remove("algorithm");
     }
     fields
@@ -141,8 +141,8 @@ fn last(
     };
     let on = PlanOnModel { plan: path.clone(), model: args.model.clone(), target };
     let page = Page::new(Format::Json, false);
-    let asked = VerifyRequest { on: on.clone(), routing_trace: None };
-    let verdict = verbs::verify(&asked, (&interrupt::flag, &page)).map_err(unfit)?;
+    let request = VerifyRequest { on: on.clone(), routing_trace: None };
+    let verdict = verbs::verify(&request, (&interrupt::flag, &page)).map_err(unfit)?;
     if verdict != Exit::DONE {
         return Err(unfit(Diagnostic::usage("illegal-plan", "it breaks a rule")));
     }
@@ -150,9 +150,9 @@ fn last(
     for (target, file) in prepared.request.exports.iter().zip(&prepared.files.1) {
         made.push((file.clone(), exported(&on, target)?));
     }
-    if let Some((asked, file)) = prepared.page().zip(prepared.files.1.last()) {
+    if let Some((plan_request, file)) = prepared.page().zip(prepared.files.1.last()) {
         let plan = input_file::read(&path, MOST_OF_PLAN).unwrap_or_default();
-        made.push((file.clone(), sheet::of(&plan, asked)?));
+        made.push((file.clone(), sheet::of(&plan, plan_request)?));
     }
     artifact::write_all(&made, prepared.existing)?;
     let files: Vec<&Path> = made.iter().map(|(file, _): &(PathBuf, _)| file.as_path()).collect();
@@ -173,12 +173,12 @@ fn check_asked(args: &PlanArgs, path: &Path) -> Result<(), Diagnostic> {
     let bytes = input_file::read(path, MOST_OF_PLAN).map_err(wrong)?;
     let plan: Value = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
     let stated = |name: &str| plan["training"][name].as_u64();
-    let asked = [
+    let flags = [
         ("--global-batch", args.training.global_batch, stated("global_batch")),
         ("--sequence-length", args.training.sequence_length, stated("sequence_length")),
     ];
-    let other = asked.iter().find(|(_, asked, stated)| asked.is_some() && asked != stated);
-    let is_other = args.objective.is_some_and(|own| plan["objective"] != own.name());
+    let other = flags.iter().find(|(_, given, stated)| given.is_some() && given != stated);
+    let is_other = args.objective.is_some_and(|objective| plan["objective"] != objective.name());
     match other.map(|(flag, ..)| *flag).or(is_other.then_some("--objective")) {
         Some(flag) => Err(wrong(format!("it was made for another {flag}"))),
         None => Ok(()),

@@ -79,13 +79,13 @@ fn opened(address: SocketAddr, args: &ViewArgs, plan: &[u8]) -> Result<Status, D
     let name = name.unwrap_or_default();
     let open =
         |on: &OpenRequest| service.open((&name, plan), fields(on)).map_err(Failure::diagnostic);
-    let asked = args.request();
-    match plan_inputs::shown(&asked).map(|found| open(&found)) {
-        Some(Err(error)) if error.code == "digest-mismatch" && asked.model.is_none() => {
-            open(&asked)
+    let request = args.request();
+    match plan_inputs::shown(&request).map(|found| open(&found)) {
+        Some(Err(error)) if error.code == "digest-mismatch" && request.model.is_none() => {
+            open(&request)
         }
         Some(done) => done,
-        None => open(&asked),
+        None => open(&request),
     }
 }
 

@@ -57,10 +57,10 @@ impl Beside {
         Self { unsearched: Some(why), ..Self::new(space) }
     }
 
-    /// The bound of both spaces: `own` where nothing is known of this one.
+    /// The bound of both spaces: `other` where nothing is known of this one.
     #[must_use]
-    pub fn joint(&self, own: Nanos) -> Nanos {
-        self.bound.map_or(own, |bound| own.min(bound))
+    pub fn joint(&self, other: Nanos) -> Nanos {
+        self.bound.map_or(other, |bound| other.min(bound))
     }
 
     /// In one line.
@@ -69,17 +69,17 @@ impl Beside {
         let space = self.space.words();
         let bound = self.bound.map(|bound| format!("none is below {bound}"));
         let bound = bound.unwrap_or_else(|| "the bound speaks of none of them".to_owned());
-        let told = match (self.best, &self.unsearched) {
+        let text = match (self.best, &self.unsearched) {
             (Some(best), _) => format!("{space} were searched too: the best takes {best}, {bound}"),
             (None, None) => format!("{space} were searched too, and none was found; {bound}"),
             (None, Some(why)) => format!("{space} were not searched ({why}); {bound}"),
         };
         match self.price_ratio.filter(|ratio| (ratio - 1.0).abs() > APART) {
             Some(ratio) => format!(
-                "{told}; a step on one device is {ratio:.2} times as long where its ops are priced, \
+                "{text}; a step on one device is {ratio:.2} times as long where its ops are priced, \
                  which was allowed for"
             ),
-            None => told,
+            None => text,
         }
     }
 

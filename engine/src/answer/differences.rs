@@ -34,7 +34,7 @@ pub fn differences(stated: &Value, derived: &Value) -> Vec<Diagnostic> {
 /// what a plan was made; whether that is at hand is asked before.
 pub fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic> {
     let energies = stated.energy.as_ref().zip(derived.energy.as_ref());
-    let mut found = energies.map_or_else(Vec::new, |(own, other)| left_out(own, other));
+    let mut found = energies.map_or_else(Vec::new, |(energy, other)| left_out(energy, other));
     found.extend(moves_left_out(stated, &derived.communication));
     let [stated, derived] = [stated, derived].map(|plan| plan.to_json().unwrap_or_default());
     let [stated, derived] = [&stated, &derived].map(|text| members(text));
@@ -48,23 +48,23 @@ pub fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic
             continue;
         }
         let value = |text: &RawValue| serde_json::from_str::<Value>(text.get()).unwrap_or_default();
-        let mut own = value(text);
-        if let (true, Some(reference)) = (REFERENCES.contains(name), own.as_object_mut()) {
+        let mut member = value(text);
+        if let (true, Some(reference)) = (REFERENCES.contains(name), member.as_object_mut()) {
             reference.remove("digest");
         }
-        walk(name, &own, other.map(|other| value(other)).as_ref(), &mut found);
+        walk(name, &member, other.map(|other| value(other)).as_ref(), &mut found);
     }
     found
 }
 
 /// Members of an energy that is stated, which it leaves out though they are known.
 fn left_out(stated: &EnergyDocument, derived: &EnergyDocument) -> Vec<Diagnostic> {
-    let members = |own: &EnergyDocument| {
-        [own.joules_per_output_token, own.price_per_token, own.least_price_per_token]
+    let members = |energy: &EnergyDocument| {
+        [energy.joules_per_output_token, energy.price_per_token, energy.least_price_per_token]
     };
     let names = ["joules_per_output_token", "price_per_token", "least_price_per_token"];
     let both = names.iter().zip(members(stated).into_iter().zip(members(derived)));
-    let missing = both.filter_map(|(name, own)| match own {
+    let missing = both.filter_map(|(name, pair)| match pair {
         (None, Some(derived)) => {
             Some(difference(&format!("energy.{name}"), "nothing", &derived.to_string()))
         }
@@ -75,13 +75,13 @@ fn left_out(stated: &EnergyDocument, derived: &EnergyDocument) -> Vec<Diagnostic
 
 /// What a plan that goes on from another one leaves out of what has to move.
 fn moves_left_out(stated: &PlanDocument, derived: &CommunicationDocument) -> Vec<Diagnostic> {
-    let own = &stated.communication;
-    let is_of = own.replaced.is_some();
-    let moves = is_of && own.moves.is_empty() && !derived.moves.is_empty();
+    let communication = &stated.communication;
+    let is_of = communication.replaced.is_some();
+    let moves = is_of && communication.moves.is_empty() && !derived.moves.is_empty();
     let left_out = [
         (moves, "moves", format!("{} moves", derived.moves.len())),
         (
-            is_of && own.moving_ns.is_none(),
+            is_of && communication.moving_ns.is_none(),
             "moving_ns",
             derived.moving_ns.unwrap_or_default().to_string(),
         ),
@@ -91,10 +91,10 @@ fn moves_left_out(stated: &PlanDocument, derived: &CommunicationDocument) -> Vec
             "what devices held before some were lost".to_owned(),
         ),
     ];
-    let told = |(_, name, derived): (bool, &str, String)| {
+    let diagnostic = |(_, name, derived): (bool, &str, String)| {
         difference(&format!("communication.{name}"), "nothing", &derived)
     };
-    left_out.into_iter().filter(|own| own.0).map(told).collect()
+    left_out.into_iter().filter(|member| member.0).map(diagnostic).collect()
 }
 
 /// Members of a document by name, each as it is spelled.
@@ -105,15 +105,16 @@ fn members(text: &str) -> BTreeMap<&str, &RawValue> {
 /// Figures of a cost that contradict each other, whatever was planned.
 pub fn within(cost: &CostDocument) -> Vec<Diagnostic> {
     let least = cost.bound_ns.min(cost.minimised_ns());
-    let own = CostDocument::new(cost.step_time_ns, least, &cost.bound_method);
-    let own = cost.value_ns.into_iter().fold(own, CostDocument::with_value);
-    let own = own.with_trust(cost.interval.clone(), cost.origins.clone());
-    differences(&json!({ "cost": cost }), &json!({ "cost": own }))
+    let derived = CostDocument::new(cost.step_time_ns, least, &cost.bound_method);
+    let derived = cost.value_ns.into_iter().fold(derived, CostDocument::with_value);
+    let derived = derived.with_trust(cost.interval.clone(), cost.origins.clone());
+    differences(&json!({ "cost": cost }), &json!({ "cost": derived }))
 }
 
 /// That two plans were made for settings that differ.
 pub fn other_setting(differ: &[(&str, bool)], hint: &str) -> Option<Diagnostic> {
-    let differ: Vec<&str> = differ.iter().filter(|own| own.1).map(|own| own.0).collect();
+    let differ: Vec<&str> =
+        differ.iter().filter(|setting| setting.1).map(|setting| setting.0).collect();
     (!differ.is_empty()).then(|| {
         let message = format!("the plans were made for other {}", differ.join(", "));
         Diagnostic::warning("other-setting", message).hint(hint)
@@ -134,23 +135,23 @@ fn walk(field: &str, stated: &Value, derived: Option<&Value>, found: &mut Vec<Di
         return;
     }
     match (stated, derived) {
-        (Value::Object(own), Some(Value::Object(other))) => {
-            for (name, value) in own {
+        (Value::Object(object), Some(Value::Object(other))) => {
+            for (name, value) in object {
                 let field = if field.is_empty() { name.clone() } else { format!("{field}.{name}") };
                 walk(&field, value, other.get(name), found);
             }
         }
-        (Value::Array(own), Some(Value::Array(other))) => {
-            let key = KEYS.into_iter().find(|key| all_have(own, key) && all_have(other, key));
-            if own.len() != other.len() {
+        (Value::Array(entries), Some(Value::Array(other))) => {
+            let key = KEYS.into_iter().find(|key| all_have(entries, key) && all_have(other, key));
+            if entries.len() != other.len() {
                 let count = |list: &[Value]| format!("{} entries", list.len());
-                found.push(difference(field, &count(own), &count(other)));
+                found.push(difference(field, &count(entries), &count(other)));
             }
             let mut by_key: HashMap<&str, &Value> = HashMap::new();
             for (entry, name) in key.iter().flat_map(|key| named(other, key)) {
                 by_key.entry(name).or_insert(entry);
             }
-            for (index, value) in own.iter().enumerate() {
+            for (index, value) in entries.iter().enumerate() {
                 match key.and_then(|key| value[key].as_str()) {
                     None => walk(&format!("{field}[{index}]"), value, other.get(index), found),
                     Some(name) => {

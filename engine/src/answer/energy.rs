@@ -82,13 +82,13 @@ pub fn check(request: &RequestDocument, cluster: &Cluster) -> Result<(), Diagnos
     if !is_asked(request, cluster) {
         return Ok(());
     }
-    let kinds = || cluster.device_ids().map(|own| cluster.kind_of(own));
-    if let Some(kind) = kinds().find(|own| Draw::of(own).is_none()) {
+    let kinds = || cluster.device_ids().map(|device| cluster.kind_of(device));
+    if let Some(kind) = kinds().find(|kind| Draw::of(kind).is_none()) {
         let message = format!("what a `{}` draws is not known", kind.name);
         return Err(Diagnostic::input("no-power", message)
             .hint("state power_w of it under `running` or `kinds` in the cluster file"));
     }
-    let unpriced = kinds().find(|own| own.running.price_per_hour.is_none());
+    let unpriced = kinds().find(|kind| kind.running.price_per_hour.is_none());
     match unpriced.filter(|_| request.least.as_deref() == Some(COST)) {
         None => Ok(()),
         Some(kind) => {
@@ -108,19 +108,19 @@ pub fn document(whole: &Whole<'_>, shares: &[Share]) -> Option<EnergyDocument> {
     }
     let pue = whole.request.pue.unwrap_or(1.0);
     let step_s = whole.step.seconds();
-    let mut own = EnergyDocument { pue, step_s, ..EnergyDocument::default() };
+    let mut energy = EnergyDocument { pue, step_s, ..EnergyDocument::default() };
     let mut spent: BTreeMap<&str, f64> = BTreeMap::new();
     let mut price = Some(0.0);
     for share in shares.iter().chain(&idle(whole.cluster, shares)) {
         let kind = whole.cluster.kind_of(share.device);
         let draw = Draw::of(kind)?;
-        let rate = peak(kind, whole.dtype).map_or(f64::INFINITY, |own| own.1.get());
+        let rate = peak(kind, whole.dtype).map_or(f64::INFINITY, |peak| peak.1.get());
         let duty = Duty::new(step_s, share.seconds, share.flops, rate);
         let n = share.n_devices as f64;
-        own.is_nominal |= draw.is_nominal;
-        own.joules_per_step += pue * n * duty.joules(&draw);
-        own.most_w += pue * n * duty.most_watts(&draw);
-        price = price.zip(kind.running.price_per_hour).map(|(sum, own)| sum + n * own);
+        energy.is_nominal |= draw.is_nominal;
+        energy.joules_per_step += pue * n * duty.joules(&draw);
+        energy.most_w += pue * n * duty.most_watts(&draw);
+        price = price.zip(kind.running.price_per_hour).map(|(sum, per_hour)| sum + n * per_hour);
         for (what, seconds) in [
             ("products", duty.products_s),
             ("memory", duty.computing_s - duty.products_s),
@@ -129,8 +129,8 @@ pub fn document(whole: &Whole<'_>, shares: &[Share]) -> Option<EnergyDocument> {
         ] {
             *spent.entry(what).or_default() += share.stage.map_or(0.0, |_| n * seconds);
         }
-        own.devices.push(DutyDocument {
-            stage: share.stage.map(|own| u32::try_from(own).unwrap_or(u32::MAX)),
+        energy.devices.push(DutyDocument {
+            stage: share.stage.map(|stage| u32::try_from(stage).unwrap_or(u32::MAX)),
             kind: kind.name.clone(),
             n_devices: share.n_devices,
             computing_s: duty.computing_s,
@@ -141,15 +141,15 @@ pub fn document(whole: &Whole<'_>, shares: &[Share]) -> Option<EnergyDocument> {
         });
     }
     let [tokens, made] = whole.tokens;
-    own.mean_w = own.joules_per_step / step_s;
-    own.joules_per_token = own.joules_per_step / tokens;
-    own.joules_per_output_token = (made > 0.0).then(|| own.joules_per_step / made);
-    own.price_per_token = price.map(|price| price * step_s / HOUR_S / tokens);
-    own.least_joules_per_token = pue * least(whole, joules) / tokens;
-    own.least_price_per_token = own.price_per_token.map(|_| least(whole, prices) / tokens);
+    energy.mean_w = energy.joules_per_step / step_s;
+    energy.joules_per_token = energy.joules_per_step / tokens;
+    energy.joules_per_output_token = (made > 0.0).then(|| energy.joules_per_step / made);
+    energy.price_per_token = price.map(|price| price * step_s / HOUR_S / tokens);
+    energy.least_joules_per_token = pue * least(whole, joules) / tokens;
+    energy.least_price_per_token = energy.price_per_token.map(|_| least(whole, prices) / tokens);
     let most = spent.into_iter().reduce(|most, next| if next.1 > most.1 { next } else { most });
-    most.map_or("", |own| own.0).clone_into(&mut own.binds);
-    Some(own)
+    most.map_or("", |part| part.0).clone_into(&mut energy.binds);
+    Some(energy)
 }
 
 /// Devices of the cluster that no stage has, by kind: who leaves them out says so (`without`).
@@ -161,8 +161,8 @@ fn idle(cluster: &Cluster, shares: &[Share]) -> Vec<Share> {
     }
     for share in shares {
         let kind = cluster.devices[share.device.index()].kind.index();
-        if let Some(own) = left.get_mut(&kind) {
-            own.1 = own.1.saturating_sub(share.n_devices);
+        if let Some(entry) = left.get_mut(&kind) {
+            entry.1 = entry.1.saturating_sub(share.n_devices);
         }
     }
     let share = |(device, n_devices)| Share {
@@ -172,14 +172,14 @@ fn idle(cluster: &Cluster, shares: &[Share]) -> Vec<Share> {
         seconds: [0.0; 2],
         flops: 0.0,
     };
-    left.into_values().filter(|own| own.1 > 0).map(share).collect()
+    left.into_values().filter(|entry| entry.1 > 0).map(share).collect()
 }
 
 /// The least of a figure over the kinds of the cluster.
 fn least(whole: &Whole<'_>, figure: fn(&DeviceKind, &Whole<'_>) -> Option<f64>) -> f64 {
-    let used: BTreeSet<_> = whole.cluster.devices.iter().map(|own| own.kind).collect();
-    let kinds = used.into_iter().filter_map(|own| whole.cluster.kinds.get(own.index()));
-    let least = kinds.filter_map(|own| figure(own, whole)).fold(f64::INFINITY, f64::min);
+    let used: BTreeSet<_> = whole.cluster.devices.iter().map(|device| device.kind).collect();
+    let kinds = used.into_iter().filter_map(|kind| whole.cluster.kinds.get(kind.index()));
+    let least = kinds.filter_map(|kind| figure(kind, whole)).fold(f64::INFINITY, f64::min);
     if least.is_finite() { least } else { 0.0 }
 }
 
@@ -196,23 +196,23 @@ fn prices(kind: &DeviceKind, whole: &Whole<'_>) -> Option<f64> {
 
 /// Refuses a plan that draws more than its cap.
 #[must_use]
-pub fn above_cap(own: &EnergyDocument, request: &RequestDocument) -> Option<Diagnostic> {
-    let cap = request.power_cap_w.filter(|cap| own.most_w > *cap)?;
-    let message = format!("the plan draws up to {:.0} W, and the cap is {cap} W", own.most_w);
+pub fn above_cap(energy: &EnergyDocument, request: &RequestDocument) -> Option<Diagnostic> {
+    let cap = request.power_cap_w.filter(|cap| energy.most_w > *cap)?;
+    let message = format!("the plan draws up to {:.0} W, and the cap is {cap} W", energy.most_w);
     let error = Diagnostic::error(Blame::IllegalPlan, "power-cap", message);
-    Some(error.fact("most_w", own.most_w).fact("power_cap_w", cap))
+    Some(error.fact("most_w", energy.most_w).fact("power_cap_w", cap))
 }
 
 /// Warns of boards that are to be limited before a plan is run.
 #[must_use]
 pub fn boards_to_limit(request: &RequestDocument, cluster: &Cluster) -> Option<Diagnostic> {
-    let limit = request.board_limit.filter(|own| *own < 1.0)?;
+    let limit = request.board_limit.filter(|limit| *limit < 1.0)?;
     let kinds: BTreeMap<&str, Watts> = cluster
         .device_ids()
-        .map(|own| cluster.kind_of(own))
-        .filter_map(|own| Some((own.name.as_str(), own.power?)))
+        .map(|device| cluster.kind_of(device))
+        .filter_map(|kind| Some((kind.name.as_str(), kind.power?)))
         .collect();
-    let each = kinds.iter().map(|(name, own)| format!("{name}: {}", watts(own.get())));
+    let each = kinds.iter().map(|(name, power)| format!("{name}: {}", watts(power.get())));
     let message = format!(
         "the plan is for boards that are limited to {:.1} % of what they may draw; nothing in this file \
          limits them",
@@ -226,75 +226,75 @@ pub fn boards_to_limit(request: &RequestDocument, cluster: &Cluster) -> Option<D
 }
 
 /// Watts as people read them.
-pub fn watts(own: f64) -> String {
-    match own {
-        own if own >= 1e6 => format!("{:.2} MW", own / 1e6),
-        own if own >= 1e4 => format!("{:.1} kW", own / 1e3),
-        own => format!("{own:.0} W"),
+pub fn watts(value: f64) -> String {
+    match value {
+        value if value >= 1e6 => format!("{:.2} MW", value / 1e6),
+        value if value >= 1e4 => format!("{:.1} kW", value / 1e3),
+        value => format!("{value:.0} W"),
     }
 }
 
 /// Joules as people read them.
-pub fn joules_text(own: f64) -> String {
-    match own {
-        own if own >= 1e6 => format!("{:.2} MJ", own / 1e6),
-        own if own >= 1e3 => format!("{:.2} kJ", own / 1e3),
-        own if own >= 1.0 => format!("{own:.2} J"),
-        own => format!("{:.3} mJ", own * 1e3),
+pub fn joules_text(value: f64) -> String {
+    match value {
+        value if value >= 1e6 => format!("{:.2} MJ", value / 1e6),
+        value if value >= 1e3 => format!("{:.2} kJ", value / 1e3),
+        value if value >= 1.0 => format!("{value:.2} J"),
+        value => format!("{:.3} mJ", value * 1e3),
     }
 }
 
 /// Energy, power and price in one line.
 #[must_use]
-pub fn fact(own: &EnergyDocument) -> String {
-    let price = own
+pub fn fact(energy: &EnergyDocument) -> String {
+    let price = energy
         .price_per_token
         .map_or_else(String::new, |price| format!(", {:.4} per million tokens", price * MANY));
-    let nominal = if own.is_nominal { " (nominal)" } else { "" };
+    let nominal = if energy.is_nominal { " (nominal)" } else { "" };
     format!(
         "{} per token, {} at the wall on average, {} at most{price}{nominal}",
-        joules_text(own.joules_per_token),
-        watts(own.mean_w),
-        watts(own.most_w)
+        joules_text(energy.joules_per_token),
+        watts(energy.mean_w),
+        watts(energy.most_w)
     )
 }
 
 /// Energy and price in one sentence.
 #[must_use]
-pub fn sentence(own: &EnergyDocument) -> String {
-    let price = own
+pub fn sentence(energy: &EnergyDocument) -> String {
+    let price = energy
         .price_per_token
         .map_or_else(String::new, |price| format!("; {:.4} for a million tokens", price * MANY));
-    let nominal = if own.is_nominal { "; watts are nominal" } else { "" };
+    let nominal = if energy.is_nominal { "; watts are nominal" } else { "" };
     format!(
         "energy: {} per token, at least {} on these kinds of devices; {} on average, at most {} at the wall (PUE \
          {}){price}{nominal}; most time goes to {}",
-        joules_text(own.joules_per_token),
-        joules_text(own.least_joules_per_token),
-        watts(own.mean_w),
-        watts(own.most_w),
-        own.pue,
-        own.binds
+        joules_text(energy.joules_per_token),
+        joules_text(energy.least_joules_per_token),
+        watts(energy.mean_w),
+        watts(energy.most_w),
+        energy.pue,
+        energy.binds
     )
 }
 
 /// Prints energy and price of a plan that states them, in one sentence.
 pub fn told(plan: &PlanDocument, page: &Page) {
-    plan.energy.iter().for_each(|own| page.line(&sentence(own)));
+    plan.energy.iter().for_each(|energy| page.line(&sentence(energy)));
 }
 
 /// Prints what the devices of each stage do and draw, where a plan states it.
 pub fn print(plan: &PlanDocument, page: &Page) {
-    let Some(own) = &plan.energy else { return };
-    let share = |seconds: f64| format!("{:.1} %", 100.0 * seconds / own.step_s);
+    let Some(energy) = &plan.energy else { return };
+    let share = |seconds: f64| format!("{:.1} %", 100.0 * seconds / energy.step_s);
     let row = |duty: &DutyDocument| {
         vec![
-            duty.stage.map_or_else(|| "-".to_owned(), |own| own.to_string()),
+            duty.stage.map_or_else(|| "-".to_owned(), |stage| stage.to_string()),
             format!("{} x {}", duty.n_devices, duty.kind),
             share(duty.products_s),
             share(duty.computing_s - duty.products_s),
             share(duty.transfers_s),
-            watts(duty.joules / own.step_s / duty.n_devices.max(1) as f64),
+            watts(duty.joules / energy.step_s / duty.n_devices.max(1) as f64),
             watts(duty.most_w),
         ]
     };
@@ -302,6 +302,6 @@ pub fn print(plan: &PlanDocument, page: &Page) {
         "#stage | devices | #products | #memory | #transfers | #each draws \
              | #at most",
     );
-    page.table(&columns, own.devices.iter().map(row).collect());
-    page.line(&sentence(own));
+    page.table(&columns, energy.devices.iter().map(row).collect());
+    page.line(&sentence(energy));
 }

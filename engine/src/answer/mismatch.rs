@@ -11,7 +11,7 @@ pub fn mismatch(
     given: &Reference,
     may_differ: bool,
 ) -> Diagnostic {
-    let named = |own: &Reference| own.name.clone();
+    let named = |reference: &Reference| reference.name.clone();
     let is_profile = what == "profile";
     let message = match is_profile {
         true if planned.name.is_empty() => {
@@ -52,8 +52,8 @@ pub fn others(
 ) -> Vec<Diagnostic> {
     let stated = [("model", &plan.model), ("cluster", &plan.cluster), ("profile", &plan.profile)];
     let both = stated.into_iter().zip(given);
-    let found = both.filter(|((_, own), now)| own.digest != now.digest);
-    found.map(|((what, own), now)| mismatch(what, own, now)).collect()
+    let found = both.filter(|((_, planned), now)| planned.digest != now.digest);
+    found.map(|((what, planned), now)| mismatch(what, planned, now)).collect()
 }
 
 /// What keeps a plan from being put on what is given: that this is something else, where it may not be.
@@ -75,13 +75,13 @@ pub fn sorted(
     may_differ: bool,
 ) -> Result<(Vec<Diagnostic>, Vec<Diagnostic>), Diagnostic> {
     if may_differ {
-        let warning = |own| Diagnostic { severity: Severity::Warning, ..own };
+        let warning = |error| Diagnostic { severity: Severity::Warning, ..error };
         return Ok((found.into_iter().map(warning).collect(), Vec::new()));
     }
-    let name = |own: &Diagnostic, fact: &str| {
-        own.facts.iter().find(|(name, _)| *name == fact).map(|(_, value)| value.clone())
+    let name = |error: &Diagnostic, fact: &str| {
+        error.facts.iter().find(|(name, _)| *name == fact).map(|(_, value)| value.clone())
     };
-    match found.iter().find(|own| name(own, "planned_for") != name(own, "name")) {
+    match found.iter().find(|error| name(error, "planned_for") != name(error, "name")) {
         Some(other) => Err(other.clone()),
         None => Ok((Vec::new(), found)),
     }

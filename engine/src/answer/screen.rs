@@ -54,9 +54,9 @@ impl Screen {
 
     /// Takes what is printed to a page: its first table, and its lines as facts without a label.
     pub fn take(&mut self, page: &Page, print: impl FnOnce(&Page)) {
-        let own = page.like();
-        print(&own);
-        for part in own.into_parts() {
+        let inner = page.like();
+        print(&inner);
+        for part in inner.into_parts() {
             match part {
                 Part::Line(line) => self.fact("", line),
                 Part::Table(table) if self.table.is_none() => {
@@ -65,6 +65,17 @@ impl Screen {
                 _ => {}
             }
         }
+    }
+
+    /// How to write what a launcher reads, where the plan was written to a file and is one of a launcher.
+    pub fn export(&mut self, target: &str) {
+        let Some(row) = exporters::row(target) else { return };
+        let output = match exporters::runs::find(target) {
+            Ok((row, _)) if row.has_folder() => "--to run".to_owned(),
+            _ => format!("-o {}", row.file_name),
+        };
+        let command = |plan: &str| format!("meshwright export {plan} --target {target} {output}");
+        self.next(command, "what the launcher reads");
     }
 
     /// What to type next, where the plan was written to a file.
@@ -79,7 +90,7 @@ impl Screen {
 pub fn figure(value: impl ToString, interval: Option<String>, rest: &str) -> String {
     let value = value.to_string();
     match interval {
-        Some(own) => format!("{value:<9} {:<24} {rest}", format!("80 %: {own}")),
+        Some(interval) => format!("{value:<9} {:<24} {rest}", format!("80 %: {interval}")),
         None => format!("{value:<9} {rest}"),
     }
 }

@@ -84,8 +84,8 @@ pub fn list(broken: &[Diagnostic], rows: Rows, page: &Page) {
 /// Tells of violations in place of an explanation.
 pub fn instead(broken: &[Diagnostic], rows: Rows, page: &Page) -> Exit {
     list(broken, rows, page);
-    let told: Vec<_> = broken.iter().map(DiagnosticDocument::from).collect();
-    page.document(&json!({ "violations": told }));
+    let documents: Vec<_> = broken.iter().map(DiagnosticDocument::from).collect();
+    page.document(&json!({ "violations": documents }));
     exit(broken)
 }
 

@@ -13,11 +13,11 @@ pub fn ranges(layers: &[u32]) -> String {
             _ => runs.push((*layer, *layer)),
         }
     }
-    let told = |(first, last): &(u32, u32)| match first == last {
+    let text = |(first, last): &(u32, u32)| match first == last {
         true => first.to_string(),
         false => format!("{first}-{last}"),
     };
-    runs.iter().map(told).collect::<Vec<_>>().join(", ")
+    runs.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
 /// `1.3 %`; a bound of 0 is none.
@@ -67,7 +67,7 @@ pub fn imported(name: &str, summary: &Summary) -> String {
     // Instance files state sizes, not shapes.
     let elements = match summary.initializer_elements {
         elements if elements > summary.n_parameters => {
-            format!("{} parameters in ", count(elements))
+            format!("{} parameters in ", count(elements).replace(" G", " B"))
         }
         _ => "parameters of ".to_owned(),
     };

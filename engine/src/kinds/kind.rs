@@ -45,7 +45,7 @@ impl<'a> Target<'a> {
     #[must_use]
     pub fn others(&self, plan: &PlanDocument, given: &[Reference; 3]) -> Vec<Diagnostic> {
         let may_differ = self.flags.allow_mismatch;
-        mismatch::others(plan, given, |what, own, now| mismatch(what, own, now, may_differ))
+        mismatch::others(plan, given, |what, planned, now| mismatch(what, planned, now, may_differ))
     }
 }
 

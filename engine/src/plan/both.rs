@@ -55,7 +55,7 @@ pub(crate) fn is_open(request: &PlanRequest) -> bool {
         && is_free
         && !request.is_on_layers()
         && request.recipe() == AUTO
-        && request.executor.is_none_or(|own| own == Executor::ANY)
+        && request.executor.is_none_or(|executor| executor == Executor::ANY)
         && request.objective.unwrap_or_default() == ObjectiveName::default()
         && request.exports.iter().all(is_either)
 }
@@ -98,10 +98,10 @@ fn searched(
     let simple = simple_bound(request, &read.0);
     let opened = simple.is_none().then(|| open(request, sequence, run));
     let most =
-        opened.as_ref().map_or(simple, |own| own.as_ref().ok().map(placement::Opened::bound));
+        opened.as_ref().map_or(simple, |opened| opened.as_ref().ok().map(placement::Opened::bound));
     let follower = &mut Within { inner: run.follower, most, below: None };
-    let own = &mut Run { follower, ..*run };
-    let Some(degrees) = training::search(request, read, most, own)? else { return Ok(None) };
+    let inner = &mut Run { follower, ..*run };
+    let Some(degrees) = training::search(request, read, most, inner)? else { return Ok(None) };
     let why = match (degrees.best(), simple) {
         (Some(best), Some(simple)) if simple >= best => Some(NONE_BETTER),
         _ if run.watch.is_cancelled() => Some("interrupted"),
@@ -149,14 +149,14 @@ fn better(
     let bound = best.map(|_| degrees.bound());
     let below = best.map(|best| faster(best, ratio));
     let follower = &mut Within { inner: run.follower, most: bound, below };
-    let own = &mut Run { follower, ..*run };
-    let mut asked = asked(request, own)?;
+    let inner = &mut Run { follower, ..*run };
+    let mut query = asked(request, inner)?;
     if best.is_none() && request.limits.time_limit.is_none() {
         // Where no degrees fit, placements rarely do.
-        asked.limits.time = asked.limits.time.map(|left| left.min(SHORT_TIME));
+        query.limits.time = query.limits.time.map(|left| left.min(SHORT_TIME));
     }
     let most = bound.unwrap_or(Nanos(u64::MAX));
-    let placements = Box::new(placement::search(opened, asked, most, (request, own)));
+    let placements = Box::new(placement::search(opened, query, most, (request, inner)));
     Ok(match (best, placements.best()) {
         (Some(_), Some(placed)) if Some(placed) < below => {
             Better::Placements(placements, Some(Beside { best, bound, ..beside(Space::Degrees) }))
@@ -203,15 +203,16 @@ fn faster(best: Nanos, ratio: Option<f64>) -> Nanos {
 
 /// The ops of the model with their costs, or why there are none.
 fn open(request: &PlanRequest, sequence: u64, run: &Run<'_>) -> Result<placement::Opened, String> {
-    let mut own = request.clone();
-    own.problem.workload = Some(Mode::Training);
-    own.problem.model.batch = request.problem.model.batch.or(request.training.global_batch);
-    let dims = &mut own.problem.model.dims;
+    let mut for_training = request.clone();
+    for_training.problem.workload = Some(Mode::Training);
+    for_training.problem.model.batch =
+        request.problem.model.batch.or(request.training.global_batch);
+    let dims = &mut for_training.problem.model.dims;
     let is_bound = dims.iter().any(|(name, _)| name == "sequence");
-    if sequence > 0 && !is_bound && importers::is_config(&own.model) {
+    if sequence > 0 && !is_bound && importers::is_config(&for_training.model) {
         dims.push(("sequence".to_owned(), sequence));
     }
-    match placement::read(&own, run.watch) {
+    match placement::read(&for_training, run.watch) {
         Ok(Some(opened)) => Ok(opened),
         Ok(None) => Err("interrupted".to_owned()),
         Err(error) => Err(error.message),
@@ -222,8 +223,8 @@ fn open(request: &PlanRequest, sequence: u64, run: &Run<'_>) -> Result<placement
 fn placements_alone(request: &PlanRequest, error: Diagnostic, run: &mut Run<'_>) -> CommandResult {
     let Ok(opened) = open(request, 0, run) else { return Err(error) };
     let beside = Beside::unknown(Space::Degrees, error.message);
-    let asked = asked(request, run)?;
-    placement::search(opened, asked, Nanos(u64::MAX), (request, run)).answer(
+    let query = asked(request, run)?;
+    placement::search(opened, query, Nanos(u64::MAX), (request, run)).answer(
         request,
         Some(beside),
         run,

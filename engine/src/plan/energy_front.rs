@@ -7,17 +7,17 @@ use crate::answer::page::{Column, Page};
 
 /// Of plans, those that no other beats in speed, energy, price and power at once.
 pub(crate) fn of(points: Vec<EnergyPointDocument>) -> Vec<EnergyPointDocument> {
-    let figures = |own: &EnergyPointDocument| {
-        let price = own.price_per_token.unwrap_or_default();
-        [-own.tokens_per_s, own.joules_per_token, own.most_w, price]
+    let figures = |point: &EnergyPointDocument| {
+        let price = point.price_per_token.unwrap_or_default();
+        [-point.tokens_per_s, point.joules_per_token, point.most_w, price]
     };
     let beats = |a: &EnergyPointDocument, b: &EnergyPointDocument| {
         let (a, b) = (figures(a), figures(b));
         a != b && a.iter().zip(b).all(|(a, b)| *a <= b)
     };
-    let is_beaten = |own: &EnergyPointDocument| points.iter().any(|other| beats(other, own));
+    let is_beaten = |point: &EnergyPointDocument| points.iter().any(|other| beats(other, point));
     let mut front: Vec<EnergyPointDocument> =
-        points.iter().filter(|own| !is_beaten(own)).cloned().collect();
+        points.iter().filter(|point| !is_beaten(point)).cloned().collect();
     front.sort_by(|a, b| b.tokens_per_s.total_cmp(&a.tokens_per_s));
     // Devices that do nothing make no other plan.
     let are_near = |a: &EnergyPointDocument, b: &EnergyPointDocument| {
@@ -30,17 +30,17 @@ pub(crate) fn of(points: Vec<EnergyPointDocument>) -> Vec<EnergyPointDocument> {
 /// Prints the plans that none is better than.
 pub(crate) fn print(points: &[EnergyPointDocument], page: &Page) {
     let mut columns = Column::row("#devices | #boards at | #tokens/s | #per token | #draw at most");
-    if points.iter().any(|own| own.price_per_token.is_some()) {
+    if points.iter().any(|point| point.price_per_token.is_some()) {
         columns.push(Column::Number("price of a million"));
     }
-    let row = |own: &EnergyPointDocument| {
-        let price = own.price_per_token.map(|own| format!("{:.4}", own * 1e6));
+    let row = |point: &EnergyPointDocument| {
+        let price = point.price_per_token.map(|price| format!("{:.4}", price * 1e6));
         let figures = [
-            own.n_devices.to_string(),
-            format!("{:.1} %", 100.0 * own.board_limit),
-            format!("{:.1}", own.tokens_per_s),
-            joules_text(own.joules_per_token),
-            watts(own.most_w),
+            point.n_devices.to_string(),
+            format!("{:.1} %", 100.0 * point.board_limit),
+            format!("{:.1}", point.tokens_per_s),
+            joules_text(point.joules_per_token),
+            watts(point.most_w),
             price.unwrap_or_default(),
         ];
         figures.into_iter().take(columns.len()).collect()

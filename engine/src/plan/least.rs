@@ -37,7 +37,7 @@ const LEAST_TIME: Duration = Duration::from_millis(100);
 
 /// Whether a request asks for it.
 pub(crate) fn is_asked(request: &PlanRequest) -> bool {
-    let is_of_energy = request.objective.is_some_and(|own| own.is_of_energy());
+    let is_of_energy = request.objective.is_some_and(|objective| objective.is_of_energy());
     is_of_energy || request.power_cap.is_some()
 }
 
@@ -55,22 +55,25 @@ struct Planned {
 impl Planned {
     /// What is to be least: joules, a price or seconds of a token.
     fn value(&self, request: &PlanRequest) -> f64 {
-        match request.objective.filter(|own| own.is_of_energy()) {
+        match request.objective.filter(|objective| objective.is_of_energy()) {
             None => self.seconds_per_token(),
-            Some(own) if own.name() == COST => self.energy.price_per_token.unwrap_or(f64::MAX),
+            Some(objective) if objective.name() == COST => {
+                self.energy.price_per_token.unwrap_or(f64::MAX)
+            }
             Some(_) => self.energy.joules_per_token,
         }
     }
 
     /// What no plan on its devices is below of it, whatever the limits of boards.
     fn bound(&self, request: &PlanRequest) -> f64 {
-        match request.objective.filter(|own| own.is_of_energy()) {
+        match request.objective.filter(|objective| objective.is_of_energy()) {
             None => {
                 let cost = self.plan.cost.as_ref();
-                let least = cost.map_or(0.0, |own| own.bound_ns as f64 / own.minimised_ns() as f64);
+                let least =
+                    cost.map_or(0.0, |cost| cost.bound_ns as f64 / cost.minimised_ns() as f64);
                 self.seconds_per_token() * least
             }
-            Some(own) if own.name() == COST => {
+            Some(objective) if objective.name() == COST => {
                 self.energy.least_price_per_token.unwrap_or_default()
             }
             Some(_) => self.energy.least_joules_per_token,
@@ -82,9 +85,9 @@ impl Planned {
     }
 
     fn point(&self) -> EnergyPointDocument {
-        let used = self.energy.devices.iter().filter(|own| own.stage.is_some());
+        let used = self.energy.devices.iter().filter(|device| device.stage.is_some());
         EnergyPointDocument {
-            n_devices: used.map(|own| own.n_devices).sum(),
+            n_devices: used.map(|device| device.n_devices).sum(),
             without: self.without.clone(),
             board_limit: self.limit,
             tokens_per_s: 1.0 / self.seconds_per_token(),
@@ -142,7 +145,7 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     if found.tried.is_empty() {
         return Err(without(found.without, &space));
     }
-    let is_unknown = |own: &&(usize, Nothing<_>)| matches!(own.1, Nothing::Unknown(_));
+    let is_unknown = |nothing: &&(usize, Nothing<_>)| matches!(nothing.1, Nothing::Unknown(_));
     let n_unknown = found.without.iter().filter(is_unknown).count();
     answer(request, (&found.tried, n_unknown, &space), run)
 }
@@ -167,10 +170,10 @@ impl Plans for OnSets<'_, '_> {
     ) -> Result<(Planned, Figures), Nothing<Diagnostic>> {
         let on = (self.sets[set].as_slice(), limit);
         match planned(self.request, on, (n_left, self.end, self.run)) {
-            Ok(Some(own)) => {
-                let value = own.value(self.request);
-                let most_w = own.energy.most_w;
-                Ok((own, Figures { value, most_w }))
+            Ok(Some(planned)) => {
+                let value = planned.value(self.request);
+                let most_w = planned.energy.most_w;
+                Ok((planned, Figures { value, most_w }))
             }
             Ok(None) => Err(Nothing::Unknown(None)),
             Err(error) => Err(match error.blame {
@@ -182,15 +185,15 @@ impl Plans for OnSets<'_, '_> {
     }
 
     fn least_limit(&mut self, set: usize) -> Option<f64> {
-        let (asked, own) = (self.request.clone(), self.sets[set].clone());
-        let read = self.end.run(move |_: Tell<()>| least_limit(&asked, &own), &mut |()| {});
+        let (request, names) = (self.request.clone(), self.sets[set].clone());
+        let read = self.end.run(move |_: Tell<()>| least_limit(&request, &names), &mut |()| {});
         read.done()
     }
 }
 
 /// Joules of a token.
-fn joules(own: &Planned) -> f64 {
-    own.energy.joules_per_token
+fn joules(planned: &Planned) -> f64 {
+    planned.energy.joules_per_token
 }
 
 /// Why there is no plan: proved where all sets of devices were searched. What stopped a search comes before what
@@ -230,15 +233,15 @@ fn space(request: &PlanRequest) -> Result<Space, Diagnostic> {
         Some(path) => least_w(&load::machines(path, (&request.problem.lost, &[]))?.cluster),
         None => 0.0,
     };
-    let pue = request.pue.map_or(1.0, |own| own.0);
+    let pue = request.pue.map_or(1.0, |pue| pue.0);
     Ok(Space { sets, is_whole, limits, least_w: pue * least_w })
 }
 
 /// Watts that no plan draws less than: one device that computes, at the least limit of its board.
 fn least_w(cluster: &Cluster) -> f64 {
-    let used: BTreeSet<_> = cluster.devices.iter().map(|own| own.kind.index()).collect();
-    let kinds = used.into_iter().filter_map(|own| cluster.kinds.get(own));
-    kinds.map(|own| least_watts(own).unwrap_or(0.0)).fold(f64::INFINITY, f64::min)
+    let used: BTreeSet<_> = cluster.devices.iter().map(|device| device.kind.index()).collect();
+    let kinds = used.into_iter().filter_map(|kind| cluster.kinds.get(kind));
+    kinds.map(|kind| least_watts(kind).unwrap_or(0.0)).fold(f64::INFINITY, f64::min)
 }
 
 /// The least share of what they may draw that boards of a set can be limited to, where files may state less
@@ -246,7 +249,7 @@ fn least_w(cluster: &Cluster) -> f64 {
 fn least_limit(request: &PlanRequest, set: &[String]) -> f64 {
     let path = request.problem.cluster.as_deref();
     let machines = path.and_then(|path| load::machines(path, (&request.problem.lost, set)).ok());
-    let least = machines.map(|own| scale::least_power(&own.cluster));
+    let least = machines.map(|machines| scale::least_power(&machines.cluster));
     // Rounded up, as limits are stated.
     (least.unwrap_or(LEAST_LIMIT) * 1e4 - 1e-6).ceil() / 1e4
 }
@@ -261,16 +264,17 @@ fn cap(request: &PlanRequest) -> Option<f64> {
 /// # Errors
 /// Those of reading profile and cluster.
 fn is_measured(request: &PlanRequest) -> Result<bool, Diagnostic> {
-    let own = &request.problem;
-    let (Some(profile), Some(cluster)) = (own.profile.as_deref(), own.cluster.as_deref()) else {
+    let problem = &request.problem;
+    let (Some(profile), Some(cluster)) = (problem.profile.as_deref(), problem.cluster.as_deref())
+    else {
         return Ok(false);
     };
     if importers::layers::is_folder(profile) {
         return Ok(true);
     }
     let profile = importers::profile::read(profile)?;
-    let cluster = load::machines(cluster, (&own.lost, &[]))?.cluster;
-    Ok(cluster.kinds.iter().any(|own| profile.has_measured_rates(&own.name)))
+    let cluster = load::machines(cluster, (&problem.lost, &[]))?.cluster;
+    Ok(cluster.kinds.iter().any(|kind| profile.has_measured_rates(&kind.name)))
 }
 
 /// Tells of the best of all plans that were tried.
@@ -284,19 +288,20 @@ fn answer(
         return Err(over_cap(of_search.cap.unwrap_or_default(), all, space));
     };
     let (best_value, best) = (found.figures.value, &found.plan);
-    let bound = all.iter().map(|own| own.plan.bound(request)).fold(f64::INFINITY, f64::min);
-    let is_kept = |own: &&Tried<Planned>| of_search.cap.is_none_or(|cap| own.figures.most_w <= cap);
-    let kept = all.iter().filter(is_kept).map(|own| own.plan.point());
-    let points = energy_front::of(kept.collect());
+    let bound = all.iter().map(|tried| tried.plan.bound(request)).fold(f64::INFINITY, f64::min);
+    let is_kept =
+        |tried: &&Tried<Planned>| of_search.cap.is_none_or(|cap| tried.figures.most_w <= cap);
+    let within_cap = all.iter().filter(is_kept).map(|tried| tried.plan.point());
+    let points = energy_front::of(within_cap.collect());
     let n_sets = [space.sets.len(), n_unknown];
-    let least = all.iter().map(|own| own.limit).fold(1.0, f64::min);
+    let least = all.iter().map(|tried| tried.limit).fold(1.0, f64::min);
     let any = board_limits::Space { cap: None, ..of_search };
-    let is_better = |own: &&Tried<Planned>| own.figures.value < best_value * (1.0 - 1e-9);
-    let free = board_limits::best(&any, all, joules).filter(is_better).map(|own| &own.plan);
+    let is_better = |tried: &&Tried<Planned>| tried.figures.value < best_value * (1.0 - 1e-9);
+    let free = board_limits::best(&any, all, joules).filter(is_better).map(|tried| &tried.plan);
     let counts = (all.len(), n_sets, space.limits, free, least);
     let sentences = sentences(request, (best, bound), counts);
     let files = match &best.files {
-        Ok(own) => Ok(own.clone()),
+        Ok(files) => Ok(files.clone()),
         Err(error) => Err(error.clone()),
     };
     let written = run.follower.planned(best.bytes.clone(), files)?;
@@ -326,14 +331,15 @@ fn of_all_sets(document: &mut Value, is_optimum: bool) {
     if document.get("is_optimum").is_some() {
         document["is_optimum"] = json!(false);
     }
-    if document.get("stop_reason").is_some_and(|own| own == StopReason::ProvedOptimal.name()) {
+    if document.get("stop_reason").is_some_and(|reason| reason == StopReason::ProvedOptimal.name())
+    {
         document["stop_reason"] = json!(StopReason::Finished.name());
     }
 }
 
 /// Why no plan keeps to a cap: impossible only below what any device draws that computes.
 fn over_cap(cap: f64, all: &[Tried<Planned>], space: &Space) -> Diagnostic {
-    let least = all.iter().map(|own| own.figures.most_w).fold(f64::INFINITY, f64::min);
+    let least = all.iter().map(|tried| tried.figures.most_w).fold(f64::INFINITY, f64::min);
     let (blame, message) = match cap < space.least_w {
         true => {
             let message = format!(
@@ -372,9 +378,9 @@ fn sentences(
     (best, bound): (&Planned, f64),
     (n, [n_sets, n_unknown], limits, free, least): Told<'_>,
 ) -> Vec<String> {
-    let what = match request.objective.filter(|own| own.is_of_energy()) {
+    let what = match request.objective.filter(|objective| objective.is_of_energy()) {
         None => "the fastest",
-        Some(own) if own.name() == COST => "the least price per token",
+        Some(objective) if objective.name() == COST => "the least price per token",
         Some(_) => "the least energy per token",
     };
     let of_boards = match (best.limit < 1.0, limits.len() > 1) {
@@ -399,12 +405,12 @@ fn sentences(
         false => "no plan takes less than nothing".to_owned(),
     };
     let known = n_sets - n_unknown;
-    let mut told = vec![format!(
+    let mut sentences = vec![format!(
         "{what} of {n} plans on {known} sets of devices{unknown}, with boards at {at} % of their \
          limits; {of_boards}; {gap}"
     )];
     if let Some(cap) = request.power_cap {
-        told.push(match free {
+        sentences.push(match free {
             None => {
                 format!("the cap of {} leaves out no better plan of these", watts(cap.get()))
             }
@@ -416,7 +422,7 @@ fn sentences(
             ),
         });
     }
-    told
+    sentences
 }
 
 /// Plans on the devices of a cluster that are not left out, with boards limited to a share; nothing where
@@ -430,28 +436,28 @@ fn planned(
     if run.watch.is_cancelled() || end.end.is_some_and(|end| end <= now + LEAST_TIME / 2) {
         return Ok(None);
     }
-    let mut own = request.clone();
-    own.problem.without = without.to_vec();
-    own.problem.board_limit = (limit < 1.0).then_some(limit);
+    let mut restricted = request.clone();
+    restricted.problem.without = without.to_vec();
+    restricted.problem.board_limit = (limit < 1.0).then_some(limit);
     let share = end.end.map(|end| {
         let left = end.saturating_duration_since(now);
         now + (left / (n_left as u32 + 1)).max(LEAST_TIME.min(left))
     });
     let watch = Watch { end: share, ..run.watch.clone() };
-    let (page, mut kept) = (run.page.like(), Kept::default());
+    let (page, mut collected) = (run.page.like(), Kept::default());
     let inner =
-        &mut Run { watch: &watch, follower: &mut kept, page: &page, is_tried: true, ..*run };
-    if super::plan(&own, inner)? != Exit::DONE {
+        &mut Run { watch: &watch, follower: &mut collected, page: &page, is_tried: true, ..*run };
+    if super::plan(&restricted, inner)? != Exit::DONE {
         return Ok(None);
     }
-    let plan: PlanDocument = match serde_json::from_slice(&kept.plan) {
+    let plan: PlanDocument = match serde_json::from_slice(&collected.plan) {
         Ok(plan) => plan,
         Err(_) => return Ok(None),
     };
     let Some(energy) = plan.energy.clone() else { return Ok(None) };
-    let files = kept.files.unwrap_or_else(|| Ok(Vec::new()));
+    let files = collected.files.unwrap_or_else(|| Ok(Vec::new()));
     let without = without.to_vec();
-    Ok(Some(Planned { without, limit, page, plan, energy, bytes: kept.plan, files }))
+    Ok(Some(Planned { without, limit, page, plan, energy, bytes: collected.plan, files }))
 }
 
 /// Sets of devices, each by what is left out of all: whole hosts, or devices where these are few; as many of a
@@ -468,13 +474,14 @@ fn sets(request: &PlanRequest) -> Result<(Vec<Vec<String>>, bool), Diagnostic> {
     }
     let sorts: Vec<Vec<String>> = sorts.into_values().collect();
     let counts = |n: usize, is_few: bool| {
-        let powers = (0..).map(|own| 1_usize << own).take_while(|own| *own < n);
+        let powers = (0..).map(|power| 1_usize << power).take_while(|count| *count < n);
         let powers: Vec<usize> = if is_few { Vec::new() } else { powers.collect() };
         powers.into_iter().chain([n, 0])
     };
-    let n_all = sorts.iter().fold(1_usize, |n, own| n.saturating_mul(own.len() + 1));
-    let n_of =
-        |is_few: bool| sorts.iter().map(|own| counts(own.len(), is_few).count()).product::<usize>();
+    let n_all = sorts.iter().fold(1_usize, |n, sort| n.saturating_mul(sort.len() + 1));
+    let n_of = |is_few: bool| {
+        sorts.iter().map(|sort| counts(sort.len(), is_few).count()).product::<usize>()
+    };
     let is_few = n_of(false) > MOST_SETS;
     let mut sets: Vec<Vec<String>> = vec![Vec::new()];
     for sort in &sorts {
@@ -484,32 +491,32 @@ fn sets(request: &PlanRequest) -> Result<(Vec<Vec<String>>, bool), Diagnostic> {
         sets = grown.take(4 * MOST_SETS).collect();
     }
     let n: usize = sorts.iter().map(Vec::len).sum();
-    sets.retain(|own| own.len() < n);
+    sets.retain(|set| set.len() < n);
     // All of them first: its refusals are those that are told.
     sets.sort_by_key(Vec::len);
     sets.truncate(MOST_SETS);
-    let are_alike = cluster.classes.len() == 1 || sorts.iter().all(|own| own.len() == 1);
+    let are_alike = cluster.classes.len() == 1 || sorts.iter().all(|sort| sort.len() == 1);
     let is_whole = cluster.devices.len() == n && are_alike && sets.len() + 1 == n_all;
     Ok((sets, is_whole))
 }
 
 /// Hosts, or devices where these are few or of one host, with their kind and number of devices.
 fn units(cluster: &Cluster) -> Vec<(String, String, usize)> {
-    let kind = |own| cluster.kind_of(own).name.clone();
+    let kind = |id| cluster.kind_of(id).name.clone();
     let has_hosts = cluster.devices.len() > MOST_SINGLE
         && cluster.nodes.len() > 1
-        && cluster.devices.iter().all(|own| own.node.is_some());
+        && cluster.devices.iter().all(|device| device.node.is_some());
     if !has_hosts {
-        let device = |(id, own): (_, &ir::cluster::Device)| (kind(id), own.name.clone(), 1);
+        let device = |(id, device): (_, &ir::cluster::Device)| (kind(id), device.name.clone(), 1);
         return cluster.device_ids().zip(&cluster.devices).map(device).collect();
     }
     let mut hosts: BTreeMap<usize, (String, usize)> = BTreeMap::new();
     for (id, device) in cluster.device_ids().zip(&cluster.devices) {
-        let at = device.node.map_or(0, |own| own.index());
+        let at = device.node.map_or(0, |node| node.index());
         hosts.entry(at).or_insert_with(|| (kind(id), 0)).1 += 1;
     }
     let named = |(at, (kind, n)): (usize, (String, usize))| {
-        let name = cluster.nodes.get(at).map_or_else(String::new, |own| own.name.clone());
+        let name = cluster.nodes.get(at).map_or_else(String::new, |node| node.name.clone());
         (kind, name, n)
     };
     hosts.into_iter().map(named).collect()

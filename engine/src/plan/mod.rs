@@ -110,20 +110,20 @@ fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         return Ok(answer);
     }
     let trains = both::is_open(request) || is_over_degrees(request);
-    let asked = match trains {
-        true => run.read(request, |own| Ok(plan_unlike::asked(own)))?,
+    let unlike = match trains {
+        true => run.read(request, |request| Ok(plan_unlike::asked(request)))?,
         false => Some(plan_unlike::Asked::Nothing),
     };
-    let Some(asked) = asked else { return Ok(interrupted(run.page)) };
-    if trains && asked == plan_unlike::Asked::Nothing && !request.allow_lossy.is_empty() {
-        let own = if plans_training(request) { Training::HONOURS } else { Placement::HONOURS };
-        fields::check(&request.problem.given, own)?;
+    let Some(unlike) = unlike else { return Ok(interrupted(run.page)) };
+    if trains && unlike == plan_unlike::Asked::Nothing && !request.allow_lossy.is_empty() {
+        let honoured = if plans_training(request) { Training::HONOURS } else { Placement::HONOURS };
+        fields::check(&request.problem.given, honoured)?;
         return plan_unlike::no_edges(request);
     }
-    if asked != plan_unlike::Asked::Nothing {
+    if unlike != plan_unlike::Asked::Nothing {
         fields::check(&request.problem.given, Training::HONOURS)?;
         training::plan::check(request)?;
-        return match asked {
+        return match unlike {
             plan_unlike::Asked::Better => plan_unlike::better(request, run),
             _ => plan_unlike::plan(request, run),
         };
@@ -156,9 +156,9 @@ pub fn kind_of(request: &PlanRequest) -> Result<Option<PlanKind>, Diagnostic> {
 pub fn honours() -> Vec<&'static Honours> {
     let mut all = vec![&fields::OPS, &fields::DEGREES, &fields::LAYERS, &fields::INSTANCE];
     for kind in PlanKind::ALL {
-        let own = with_kind!(kind, K => K::HONOURS);
-        if all.iter().all(|other| other.column != own.column) {
-            all.push(own);
+        let honours = with_kind!(kind, K => K::HONOURS);
+        if all.iter().all(|other| other.column != honours.column) {
+            all.push(honours);
         }
     }
     all
@@ -167,13 +167,13 @@ pub fn honours() -> Vec<&'static Honours> {
 /// Fields that plans for a question honour, by kind.
 #[must_use]
 pub fn honours_of(task: Task) -> Vec<&'static Honours> {
-    let task_of = |own: &Honours| match own.kind {
+    let task_of = |honours: &Honours| match honours.kind {
         PlanKind::Training => Task::Train,
         PlanKind::Placement => Task::Place,
         PlanKind::Given => Task::Solve,
         _ => Task::Infer,
     };
-    honours().into_iter().filter(|own| task_of(own) == task).collect()
+    honours().into_iter().filter(|honours| task_of(honours) == task).collect()
 }
 
 /// Plans what a row decides that stands alone; nothing where the recipe is of ops or of training runs.

@@ -17,10 +17,10 @@ pub fn targets() -> Value {
     let kinds = [(PlanKind::Placement, "placements"), (PlanKind::Training, "training-runs")];
     let of = |(kind, of): (PlanKind, &'static str)| {
         exporters::targets().iter().filter_map(move |row| {
-            let own = row.takes(kind)?;
-            let is_executor = own.writer.is_executor() || matches!(own.writer, Writer::Run(_));
+            let takes = row.takes(kind)?;
+            let is_executor = takes.writer.is_executor() || matches!(takes.writer, Writer::Run(_));
             Some(json!({ "name": row.name, "file_name": row.file_name, "summary": row.summary,
-                "versions": own.versions, "of": of, "is_executor": is_executor }))
+                "versions": takes.versions, "of": of, "is_executor": is_executor }))
         })
     };
     json!({ "targets": kinds.into_iter().flat_map(of).collect::<Vec<_>>() })

@@ -35,7 +35,7 @@ pub fn has(kind: &DeviceKind, dtype: DType) -> bool {
 
 /// That a device does not compute in a type that a flag names.
 pub fn refused(message: String, kind: &DeviceKind, known: &[DType]) -> Diagnostic {
-    let known = known.iter().filter(|own| has(kind, **own)).map(|own| own.name());
+    let known = known.iter().filter(|dtype| has(kind, **dtype)).map(|dtype| dtype.name());
     Diagnostic::usage("dtype", message)
         .fact("device", kind.name.clone())
         .fact("computes_in", known.collect::<Vec<_>>().join(", "))

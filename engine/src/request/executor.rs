@@ -56,10 +56,12 @@ impl Executor {
     /// Every way to write one, with and without versions.
     #[must_use]
     pub fn spellings() -> Vec<String> {
-        let versions = |(own, row): (Self, &'static Takes)| {
-            let known =
-                row.versions.iter().map(move |version| Self { version: Some(*version), ..own });
-            [own].into_iter().chain(known)
+        let versions = |(executor, row): (Self, &'static Takes)| {
+            let known = row
+                .versions
+                .iter()
+                .map(move |version| Self { version: Some(*version), ..executor });
+            [executor].into_iter().chain(known)
         };
         Self::rows().flat_map(versions).chain([Self::ANY]).map(Self::text).collect()
     }
@@ -73,19 +75,19 @@ impl Executor {
         if text == Self::ANY.name {
             return Ok(Self::ANY);
         }
-        let Some((own, row)) = Self::rows().find(|(own, _)| own.name == name) else {
+        let Some((executor, row)) = Self::rows().find(|(executor, _)| executor.name == name) else {
             let is_picture = exporters::row(name).is_some_and(|row| row.placed().is_some());
             let message = match is_picture {
                 true => format!("`{name}` is a file about a plan and runs none"),
                 false => format!("there is no executor `{name}`"),
             };
-            let names = Self::rows().map(|(own, _)| own.name).chain([Self::ANY.name]);
+            let names = Self::rows().map(|(executor, _)| executor.name).chain([Self::ANY.name]);
             return Err(
                 Diagnostic::usage("unknown-executor", message).hint(suggest::hint(name, names))
             );
         };
         let version = row.version(text)?;
-        Ok(Self { version: text.contains('@').then_some(version), ..own })
+        Ok(Self { version: text.contains('@').then_some(version), ..executor })
     }
 
     /// The executor of a text that was checked before.
@@ -97,13 +99,14 @@ impl Executor {
     /// As people write it, with the version that they named.
     #[must_use]
     pub fn text(self) -> String {
-        self.version.map_or_else(|| self.name.to_owned(), |own| format!("{}@{own}", self.name))
+        self.version
+            .map_or_else(|| self.name.to_owned(), |version| format!("{}@{version}", self.name))
     }
 
     /// What launches a stack.
     #[must_use]
     pub fn of_stack(stack: &str) -> Option<Self> {
-        launchers().find(|(_, stacks)| stacks.contains(&stack)).map(|(own, _)| own)
+        launchers().find(|(_, stacks)| stacks.contains(&stack)).map(|(executor, _)| executor)
     }
 
     /// What launches parts of a graph.
@@ -117,7 +120,7 @@ impl Executor {
     /// The stack that its training runs are priced as, where it has one.
     #[must_use]
     pub fn stack(self) -> Option<&'static str> {
-        launchers().find(|(own, _)| *own == self)?.1.first().copied()
+        launchers().find(|(executor, _)| *executor == self)?.1.first().copied()
     }
 
     /// The name of its format in the tables of exporters.
@@ -152,8 +155,8 @@ pub fn named_stack(name: &str) -> Result<Stack, Diagnostic> {
 
 /// The first target that also runs tensor, expert and data parallelism, which placements of layers leave out.
 fn sharding_server(targets: &[&str]) -> Option<&'static str> {
-    let shards = |own: &&Target| own.placed().is_some_and(|own| own.shards);
-    targets.iter().filter_map(|own| exporters::row(own)).find(shards).map(|own| own.name)
+    let shards = |target: &&Target| target.placed().is_some_and(|placed| placed.shards);
+    targets.iter().filter_map(|name| exporters::row(name)).find(shards).map(|target| target.name)
 }
 
 /// What the search for such a server leaves out.
@@ -231,8 +234,8 @@ fn scale_up_domain(cluster: &Cluster) -> Option<(&str, usize)> {
 pub fn check_workload(target: &str, workload: &Workload) -> Result<(), Diagnostic> {
     let n_micro_batches = workload.n_micro_batches();
     let row = exporters::row(target).and_then(|row| Some((row.name, row.placed()?)));
-    let Some((name, own)) = row.filter(|(_, own)| own.is_executor) else { return Ok(()) };
-    if own.serves && workload.mode == Mode::Training {
+    let Some((name, placed)) = row.filter(|(_, placed)| placed.is_executor) else { return Ok(()) };
+    if placed.serves && workload.mode == Mode::Training {
         return exporters::find(PlanKind::Training, target).map(drop);
     }
     if n_micro_batches <= 1 {
@@ -259,7 +262,8 @@ pub fn without_cache(target: &str, workload: &Workload, graph: &Graph) -> Option
             "one pass is placed: keys and values that {target} caches while it generates are not counted"
         );
         Diagnostic::warning("no-kv-cache", message).hint(
-            "leave room for them with `memory_bytes` of the devices, or plan a config.json with --phase decode",
+            "leave room for them: lower `memory_bytes` in the cluster file, or plan with `meshwright infer \
+             config.json --phase decode`",
         )
     })
 }

@@ -29,7 +29,7 @@ impl Honours {
     /// Whether it honours a field.
     #[must_use]
     pub fn takes(&self, field: &Field) -> bool {
-        field.is_of_all() || self.fields.split(' ').any(|own| own == field.name)
+        field.is_of_all() || self.fields.split(' ').any(|name| name == field.name)
     }
 }
 
@@ -177,12 +177,12 @@ pub const FIELDS: [Field; 52] = [
 ///
 /// # Errors
 /// [`PlanKind::refusal`].
-pub fn check(given: &[String], own: &Honours) -> Result<(), Diagnostic> {
+pub fn check(given: &[String], honours: &Honours) -> Result<(), Diagnostic> {
     let is_given = |field: &&Field| given.iter().any(|name| name == field.name);
-    let refused = FIELDS.iter().filter(is_given).find(|field| !own.takes(field));
+    let refused = FIELDS.iter().filter(is_given).find(|field| !honours.takes(field));
     let Some(field) = refused else { return Ok(()) };
-    let message = format!("`{}` has no effect on {}", field.flag(), own.words);
-    Err(Diagnostic::usage(own.kind.refusal(), message).hint((own.hint)(field)))
+    let message = format!("`{}` has no effect on {}", field.flag(), honours.words);
+    Err(Diagnostic::usage(honours.kind.refusal(), message).hint((honours.hint)(field)))
 }
 
 /// The first flag that only training runs honour.
@@ -197,6 +197,6 @@ pub fn asks_for_training(given: &[String]) -> Option<Cow<'static, str>> {
 #[must_use]
 pub fn flags(given: &[String]) -> Vec<Cow<'static, str>> {
     let is_given = |field: &&Field| given.iter().any(|name| name == field.name);
-    let own = FIELDS.iter().filter(|field| !field.is_of_all());
-    own.filter(is_given).map(Field::flag).collect()
+    let fields = FIELDS.iter().filter(|field| !field.is_of_all());
+    fields.filter(is_given).map(Field::flag).collect()
 }

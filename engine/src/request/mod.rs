@@ -568,7 +568,7 @@ impl ObjectiveName {
     /// What plans draw or cost, by its name.
     #[must_use]
     pub fn of_energy(name: &str) -> Option<Self> {
-        [ENERGY, COST].into_iter().find(|own| *own == name).map(Self)
+        [ENERGY, COST].into_iter().find(|known| *known == name).map(Self)
     }
 
     /// Whether it is what plans draw or cost.

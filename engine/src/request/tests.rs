@@ -24,8 +24,11 @@ fn schema() -> Value {
     for verb in schema["oneOf"].as_array_mut().unwrap() {
         verb["unevaluatedProperties"] = false.into();
         let name = verb["properties"]["verb"]["const"].clone();
-        let names = REQUIRED.iter().find(|(own, _)| name == *own).unwrap().1;
-        verb["required"].as_array_mut().unwrap().extend(names.iter().map(|own| Value::from(*own)));
+        let names = REQUIRED.iter().find(|(known, _)| name == *known).unwrap().1;
+        verb["required"]
+            .as_array_mut()
+            .unwrap()
+            .extend(names.iter().map(|field| Value::from(*field)));
     }
     let executors = Executor::spellings();
     let names: [(&str, Vec<&str>); 8] = [

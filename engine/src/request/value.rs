@@ -79,9 +79,9 @@ pub mod pairs {
 
 /// One of some names.
 fn named<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
-    let names = || all.iter().map(|own| name(*own)).collect::<Vec<_>>().join(", ");
-    let own = all.iter().copied().find(|own| name(*own) == text);
-    own.ok_or_else(|| format!("needs one of {}", names()))
+    let names = || all.iter().map(|value| name(*value)).collect::<Vec<_>>().join(", ");
+    let found = all.iter().copied().find(|value| name(*value) == text);
+    found.ok_or_else(|| format!("needs one of {}", names()))
 }
 
 impl Written for Mode {
@@ -240,8 +240,8 @@ impl Written for usize {
 
 impl Written for Pue {
     fn read(text: &str) -> Result<Self, String> {
-        let own = text.trim().parse().ok().filter(|own| (1.0..=10.0).contains(own));
-        own.map(Self).ok_or_else(|| "needs a factor from 1 to 10, such as 1.2".to_owned())
+        let factor = text.trim().parse().ok().filter(|factor| (1.0..=10.0).contains(factor));
+        factor.map(Self).ok_or_else(|| "needs a factor from 1 to 10, such as 1.2".to_owned())
     }
 
     fn text(&self) -> String {
@@ -255,8 +255,9 @@ impl Written for Watts {
         let units = [("MW", 1e6), ("kW", 1e3), ("W", 1.0)];
         let unit = units.iter().find_map(|(name, factor)| Some((text.strip_suffix(name)?, factor)));
         let (number, factor) = unit.unwrap_or((text, &1.0));
-        let own = number.trim().parse::<f64>().ok().and_then(|own| Self::new(own * factor));
-        own.filter(|own| own.get() <= 1e12)
+        let watts = number.trim().parse::<f64>().ok().and_then(|value| Self::new(value * factor));
+        watts
+            .filter(|watts| watts.get() <= 1e12)
             .ok_or_else(|| "needs watts, such as 2500, 40kW or 1.5MW".to_owned())
     }
 

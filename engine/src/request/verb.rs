@@ -116,14 +116,14 @@ impl Request {
 
     fn problem(&mut self) -> Option<&mut ProblemRequest> {
         Some(match self {
-            Self::Plan(own) => &mut own.problem,
-            Self::Simulate(own) => &mut own.on.target.problem,
-            Self::Verify(own) => &mut own.on.target.problem,
-            Self::View(own) => &mut own.target.problem,
-            Self::Explain(own) => &mut own.on.target.problem,
-            Self::Export(own) => &mut own.on.target.problem,
-            Self::Compare(own) => &mut own.target.problem,
-            Self::Open(own) => &mut own.problem,
+            Self::Plan(request) => &mut request.problem,
+            Self::Simulate(request) => &mut request.on.target.problem,
+            Self::Verify(request) => &mut request.on.target.problem,
+            Self::View(request) => &mut request.target.problem,
+            Self::Explain(request) => &mut request.on.target.problem,
+            Self::Export(request) => &mut request.on.target.problem,
+            Self::Compare(request) => &mut request.target.problem,
+            Self::Open(request) => &mut request.problem,
             Self::Import(_) | Self::Support(_) => return None,
         })
     }

@@ -92,7 +92,7 @@ impl Planned {
     /// The plan that is recommended.
     #[must_use]
     pub fn best(&self) -> Option<&Judged> {
-        let simpler = self.choice.simpler().map(|own| &own.plan);
+        let simpler = self.choice.simpler().map(|recommended| &recommended.plan);
         simpler.or_else(|| self.settled.found.plans.first())
     }
 
@@ -110,13 +110,13 @@ pub type Teller<'t> = dyn Fn(&Judged, f64, Option<Capabilities>) + 't;
 /// Searches for the best plans, then looks around what was found.
 pub fn plan(
     pricing: &Pricing<'_>,
-    asked: &Asked<'_>,
+    request: &Asked<'_>,
     (search, options): (Search, &Options),
     tell: &Teller<'_>,
 ) -> Planned {
     // What any of them leaves open is open.
     let mut open_s = f64::INFINITY;
-    let mut settled = asked.until_it_fits(|space, launcher| {
+    let mut settled = request.until_it_fits(|space, launcher| {
         let mut observe = |plan: &Judged, bound_s: f64| tell(plan, bound_s, launcher);
         let found = search(pricing, space, options, &mut observe);
         open_s = open_s.min(found.bound_s);
@@ -127,7 +127,7 @@ pub fn plan(
     }
     let (mut front, mut wider, mut choice) = (Vec::new(), None, Choice::Fastest);
     if !settled.found.plans.is_empty() {
-        front = front::of(pricing, (&settled.space, asked.by_count), &settled.found, options);
+        front = front::of(pricing, (&settled.space, request.by_count), &settled.found, options);
         front::promote(&mut settled.found, &front);
         // The front may still have found a faster plan.
         let found = &mut settled.found;
@@ -135,9 +135,9 @@ pub fn plan(
         if let (StopReason::Finished, true, Some(stop)) = (found.stop, is_open, options.stop()) {
             found.stop = stop;
         }
-        wider = Wider::of(pricing, asked, &settled, options);
+        wider = Wider::of(pricing, request, &settled, options);
         let is_whole = settled.found.stop.is_complete();
-        if let Some(evidence) = asked.evidence.filter(|_| is_whole) {
+        if let Some(evidence) = request.evidence.filter(|_| is_whole) {
             let (found, space) = (&settled.found.plans, &settled.space);
             choice = choose((pricing, space), found, (evidence, options));
         }
@@ -162,20 +162,20 @@ impl Wider {
     /// there are no such limits.
     fn of(
         pricing: &Pricing<'_>,
-        asked: &Asked<'_>,
+        request: &Asked<'_>,
         settled: &Settled,
         options: &Options,
     ) -> Option<Self> {
         let best = settled.found.plans.first()?;
         let Some(capabilities) = settled.launcher else {
-            return asked.launcher.map(Self::Only);
+            return request.launcher.map(Self::Only);
         };
         if !settled.found.stop.is_complete() {
             return Some(Self::Unknown(capabilities));
         }
         let known = Some(Box::new(best.clone()));
         let one = Options { n_plans: 1, known, ..options.clone() };
-        let found = solve(pricing, asked.free, &one);
+        let found = solve(pricing, request.free, &one);
         let is_faster = |plan: &Judged| plan.step.seconds() < (1.0 - TOLD) * best.step.seconds();
         Some(match (found.plans.into_iter().next().filter(is_faster), found.stop) {
             (Some(plan), _) => Self::Faster(capabilities, Box::new(plan)),

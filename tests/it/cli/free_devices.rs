@@ -31,12 +31,12 @@ fn asked(folder: &Folder, flags: &str) -> Value {
     folder.run(&format!("{PLAN} {flags}")).exits(0).json()
 }
 
-fn step(told: &Value) -> u64 {
-    told["best"]["step_time_ns"].as_u64().unwrap()
+fn step(answer: &Value) -> u64 {
+    answer["best"]["step_time_ns"].as_u64().unwrap()
 }
 
-fn bound(told: &Value) -> f64 {
-    told["bound_s"].as_f64().unwrap()
+fn bound(answer: &Value) -> f64 {
+    answer["bound_s"].as_f64().unwrap()
 }
 
 #[test]
@@ -46,9 +46,9 @@ fn fewer_devices_are_planned_on_where_the_others_make_the_step_slower() {
     assert_eq!(free["best"]["n_devices"], 4, "{}", free["best"]);
     // No plan that --devices asks for is faster, nor below the bound.
     for n in [1, 2, 3, 4, 8] {
-        let own = asked(&folder, &format!("--devices {n}"));
-        assert!(step(&free) <= step(&own), "{n} devices");
-        assert!(bound(&free) <= 1e-9 * step(&own) as f64 + 1e-9, "{n} devices");
+        let fixed = asked(&folder, &format!("--devices {n}"));
+        assert!(step(&free) <= step(&fixed), "{n} devices");
+        assert!(bound(&free) <= 1e-9 * step(&fixed) as f64 + 1e-9, "{n} devices");
     }
     assert!(step(&asked(&folder, "--devices 8")) > 2 * step(&free));
     let text = folder.run(&PLAN.replace(" --json", "")).exits(0).stdout;
@@ -80,8 +80,8 @@ fn pinned_degrees_leave_devices_out_too() {
     for pin in ["tensor=2", "data=2", "pipeline=3", "tensor=1"] {
         let pinned = asked(&folder, &format!("--pin {pin}"));
         for n in [3, 4, 6, 8] {
-            let own = folder.run(&format!("{PLAN} --pin {pin} --devices {n}"));
-            let is_no_slower = own.code != 0 || step(&pinned) <= step(&own.json());
+            let fixed = folder.run(&format!("{PLAN} --pin {pin} --devices {n}"));
+            let is_no_slower = fixed.code != 0 || step(&pinned) <= step(&fixed.json());
             assert!(is_no_slower, "{pin} on {n} devices");
         }
     }
@@ -93,8 +93,8 @@ fn a_range_of_devices_is_never_slower_than_a_number_in_it() {
     let folder = folder("name: six\nnodes:\n  - {device: rtx_4090, devices: 6, host: pcie4_x16}\n");
     let range = asked(&folder, "--devices 1..4");
     for n in 1..=4 {
-        let own = folder.run(&format!("{PLAN} --devices {n}"));
-        let is_no_slower = own.code != 0 || step(&range) <= step(&own.json());
+        let fixed = folder.run(&format!("{PLAN} --devices {n}"));
+        let is_no_slower = fixed.code != 0 || step(&range) <= step(&fixed.json());
         assert!(is_no_slower, "{n} devices");
     }
 }
@@ -119,9 +119,9 @@ fn hosts_hold_optimizer_states_where_that_is_faster_and_memory_never_hurts() {
     folder.run(&format!("verify plan.json {on}")).exits(0);
     let mut least = u64::MAX;
     for memory in ["0.6", "0.7", "0.85", "1.0", "1.5"] {
-        let own = step(&asked(&folder, &format!("--scale memory={memory}")));
-        assert!(own <= least, "more memory ({memory}) is slower: {own} > {least}");
-        least = own;
+        let step_ns = step(&asked(&folder, &format!("--scale memory={memory}")));
+        assert!(step_ns <= least, "more memory ({memory}) is slower: {step_ns} > {least}");
+        least = step_ns;
     }
 }
 
@@ -147,20 +147,20 @@ fn no_part_of_the_space_is_faster_than_all_of_it() {
              --dtype f16 --json --fastest"
         );
         for memory in [0.3, 0.5] {
-            let asked = |memory: f64, more: &str| {
+            let planned = |memory: f64, more: &str| {
                 let ran = folder.run(&format!("{line} --scale memory={memory} {more}"));
                 (ran.code == 0).then(|| ran.json())
             };
-            let all = asked(memory, "").unwrap();
-            let is_under = |own: &Value| bound(&all) <= 1e-9 * (step(own) + 1) as f64;
+            let all = planned(memory, "").unwrap();
+            let is_under = |answer: &Value| bound(&all) <= 1e-9 * (step(answer) + 1) as f64;
             for n in 1..=hosts * devices {
                 for hosts in ["", "--no-offload"] {
-                    let own = asked(memory, &format!("--devices {n} {hosts}"));
-                    let holds = |own: &Value| step(&all) <= step(own) && is_under(own);
-                    assert!(own.as_ref().is_none_or(holds), "{at}: {memory} {n} {hosts}");
+                    let fixed = planned(memory, &format!("--devices {n} {hosts}"));
+                    let holds = |answer: &Value| step(&all) <= step(answer) && is_under(answer);
+                    assert!(fixed.as_ref().is_none_or(holds), "{at}: {memory} {n} {hosts}");
                 }
             }
-            let more = asked(memory * 1.5, "").unwrap();
+            let more = planned(memory * 1.5, "").unwrap();
             assert!(step(&more) <= step(&all), "{at}: {memory}");
             assert!(bound(&more) <= 1e-9 * (step(&all) + 1) as f64, "{at}: {memory}");
             n_offloaded += u32::from(all["plan"]["training"]["offloads_optimizer"] == true);

@@ -123,7 +123,7 @@ fn written(path: &Path, text: &mut String) {
     *text += &format!("{}\n", path.file_name().unwrap().display());
     if path.is_dir() {
         let mut paths: Vec<_> =
-            fs::read_dir(path).unwrap().map(|own| own.unwrap().path()).collect();
+            fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
         paths.sort();
         paths.iter().for_each(|path| written(path, text));
     } else {
@@ -135,16 +135,16 @@ fn written(path: &Path, text: &mut String) {
 pub(super) fn masked(text: &str, folder: &Path) -> String {
     let folder = folder.display().to_string();
     let text = text.replace(&folder, "FOLDER/").replace(env!("CARGO_PKG_VERSION"), "VERSION");
-    let (mut kept, mut is_run) = (String::new(), false);
+    let (mut stable, mut is_run) = (String::new(), false);
     for line in text.lines() {
         is_run |= line == "  \"run\": {";
         if !is_run {
-            kept += &format!("{line}\n");
+            stable += &format!("{line}\n");
         }
         is_run &= !line.starts_with("  }");
     }
     // Over ends of lines, where a time may be cut.
-    kept.split(';').filter(|part| !is_time(part)).collect::<Vec<_>>().join(";")
+    stable.split(';').filter(|part| !is_time(part)).collect::<Vec<_>>().join(";")
 }
 
 fn is_time(part: &str) -> bool {
@@ -156,17 +156,18 @@ fn is_time(part: &str) -> bool {
 }
 
 fn frozen(kind: &Kind) -> BTreeMap<String, Answer> {
-    let mut own = Answers { folder: kinds::folder(), all: BTreeMap::new() };
-    let made: Vec<usize> = (0..kind.plans.len()).filter(|index| own.plan(kind, *index)).collect();
+    let mut answers = Answers { folder: kinds::folder(), all: BTreeMap::new() };
+    let made: Vec<usize> =
+        (0..kind.plans.len()).filter(|index| answers.plan(kind, *index)).collect();
     for (at, index) in made.iter().enumerate() {
         let other = made[(at + 1) % made.len()];
-        own.read(kind, *index, other);
+        answers.read(kind, *index, other);
         if *index > 0 {
-            own.export(&kind.plans[*index], &kind.file(*index), kind.targets);
+            answers.export(&kind.plans[*index], &kind.file(*index), kind.targets);
         }
     }
-    own.all_of(kind);
-    own.all
+    answers.all_of(kind);
+    answers.all
 }
 
 /// Of every kind, two at a time.
@@ -175,8 +176,8 @@ fn all_frozen() -> BTreeMap<String, Answer> {
     let next = || kinds.lock().unwrap().next();
     let work = || {
         while let Some(kind) = next() {
-            let own = frozen(kind);
-            all.lock().unwrap().extend(own);
+            let answers = frozen(kind);
+            all.lock().unwrap().extend(answers);
         }
     };
     std::thread::scope(|scope| {
@@ -200,7 +201,7 @@ fn answers_are_those_that_were_frozen() {
     let mut changed = Vec::new();
     for (line, answer) in &now {
         match frozen.get(line) {
-            Some(own) if *own == answer.digest() => {}
+            Some(digest) if *digest == answer.digest() => {}
             known => {
                 let what = if known.is_some() { "now" } else { "new" };
                 changed.push(format!("{line}\n  is {what}:\n{}", answer.head()));

@@ -44,9 +44,9 @@ fn reviewed(name: &str, folder: &Folder, lines: impl Iterator<Item = String>) ->
 fn first_screens_are_those_that_were_reviewed() {
     let folder = kinds::folder();
     let of = |kind: &kinds::Kind| {
-        let kept =
+        let line =
             |(index, plan): (usize, &Small)| format!("{} -o {}", plan.line(), kind.file(index));
-        reviewed(kind.name, &folder, kind.plans.iter().enumerate().map(kept))
+        reviewed(kind.name, &folder, kind.plans.iter().enumerate().map(line))
     };
     let wrong: Vec<String> = KINDS.iter().flat_map(of).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -69,7 +69,7 @@ fn settings_that_a_plan_does_not_have_are_explained_as_reviewed() {
         ),
     ];
     lines.iter().for_each(|line| drop(folder.run(line).exits(0)));
-    let asked = [
+    let questions = [
         ("billion", "dense", "tensor=4"),
         ("billion", "dense", "pipeline=4 --why-not schedule=1f1b"),
         ("billion", "dense", "recompute=full"),
@@ -78,9 +78,9 @@ fn settings_that_a_plan_does_not_have_are_explained_as_reviewed() {
         ("experts", "sparse", "ep=2"),
         ("billion", "small", "zero=0 --why-not data=8"),
     ];
-    let asked = asked.map(|(model, file, pins)| {
+    let questions = questions.map(|(model, file, pins)| {
         format!("explain {file}.plan --model {model}.json --cluster two.yaml --why-not {pins}")
     });
-    let wrong = reviewed("why-not", &folder, asked.into_iter());
+    let wrong = reviewed("why-not", &folder, questions.into_iter());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

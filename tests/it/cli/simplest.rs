@@ -33,7 +33,7 @@ fn folder(models: &Path) -> Folder {
     for (name, text) in CLUSTERS {
         folder.write(&format!("{name}.yaml"), text);
     }
-    for file in std::fs::read_dir(models).unwrap().map(|own| own.unwrap()) {
+    for file in std::fs::read_dir(models).unwrap().map(|entry| entry.unwrap()) {
         let text = std::fs::read_to_string(file.path()).unwrap();
         folder.write(&file.file_name().into_string().unwrap(), &text);
     }
@@ -55,13 +55,18 @@ fn seconds(run: &Value) -> f64 {
 }
 
 fn reasons(recommended: &Value) -> Vec<&str> {
-    recommended["reason"].as_array().unwrap().iter().map(|own| own.as_str().unwrap()).collect()
+    recommended["reason"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|reason| reason.as_str().unwrap())
+        .collect()
 }
 
 /// By which share of the fastest step an answer may be slower.
-fn most(told: &Value) -> f64 {
-    match told.get("recommended") {
-        Some(own) if reasons(own).contains(&"judged-terms") => 0.05,
+fn most(answer: &Value) -> f64 {
+    match answer.get("recommended") {
+        Some(recommended) if reasons(recommended).contains(&"judged-terms") => 0.05,
         Some(_) => 0.01,
         None => 0.0,
     }
@@ -80,28 +85,28 @@ fn told(folder: &Folder, line: &str) -> Option<String> {
         assert_eq!(simplest[name], fastest[name], "{line}: {name}");
     }
     assert!(fastest.get("recommended").is_none(), "{line}");
-    let Some(own) = simplest.get("recommended") else {
+    let Some(recommended) = simplest.get("recommended") else {
         assert_eq!(simplest["plan"], fastest["plan"], "{line}");
         return None;
     };
     for name in ["degrees", "step_time_s", "step_time_ns"] {
-        assert_eq!(own["fastest"][name], fastest["best"][name], "{line}: {name}");
+        assert_eq!(recommended["fastest"][name], fastest["best"][name], "{line}: {name}");
     }
     let share = seconds(&simplest["best"]) / seconds(&fastest["best"]) - 1.0;
-    let stated = own["than_fastest"].as_f64().unwrap();
+    let stated = recommended["than_fastest"].as_f64().unwrap();
     assert!((stated - share).abs() < 1e-9, "{line}: {stated} {share}");
-    let (reasons, most) = (reasons(own), most(&simplest));
+    let (reasons, most) = (reasons(recommended), most(&simplest));
     assert!(
         !reasons.is_empty() && (0.0..=most + 1e-9).contains(&share),
         "{line}: {share} {reasons:?}"
     );
-    let degrees = |own: &Value| own["degrees"].as_str().unwrap().to_owned();
+    let degrees = |plan: &Value| plan["degrees"].as_str().unwrap().to_owned();
     Some(format!(
         "{line}\n  {:+.2} % {}\n  {}\n  fastest: {}\n",
         100.0 * share,
         reasons.join(", "),
         degrees(&simplest["best"]),
-        degrees(&own["fastest"]),
+        degrees(&recommended["fastest"]),
     ))
 }
 
@@ -116,23 +121,23 @@ fn simpler_plans_are_recommended_and_never_slower_than_they_may_be() {
             scope.spawn(|| {
                 loop {
                     let Some((at, line)) = next.lock().unwrap().next() else { break };
-                    let own = told(&folder, line);
-                    all.lock().unwrap().push((at, own));
+                    let row = told(&folder, line);
+                    all.lock().unwrap().push((at, row));
                 }
             });
         }
     });
     let mut all = all.into_inner().unwrap();
     all.sort();
-    let all: Vec<String> = all.into_iter().filter_map(|(_, own)| own).collect();
+    let all: Vec<String> = all.into_iter().filter_map(|(_, row)| row).collect();
     let text = all.concat();
     if std::env::var_os("MESHWRIGHT_BLESS").is_some() {
         std::fs::write(file(), &text).unwrap();
     }
     assert_eq!(text, std::fs::read_to_string(file()).unwrap());
     assert_eq!(all.len(), lines.len());
-    let percent = |own: &&String| own.split_once("  +")?.1.split(' ').next()?.parse::<f64>().ok();
-    let n_equal = all.iter().filter(|own| percent(own).is_some_and(|own| own <= 1.0)).count();
+    let percent = |row: &&String| row.split_once("  +")?.1.split(' ').next()?.parse::<f64>().ok();
+    let n_equal = all.iter().filter(|row| percent(row).is_some_and(|share| share <= 1.0)).count();
     assert!(n_equal >= 50, "{n_equal} pairs within 1 %");
 }
 
@@ -143,17 +148,17 @@ fn less_choice_is_faster_by_no_more_than_the_rule_may_cost() {
     let folder = folder(&data.join("models/hf_configs"));
     let (mut n_compared, mut n_slower) = (0, 0);
     for line in lines().iter().step_by(12) {
-        let told = |flags: &str| {
+        let planned = |flags: &str| {
             let ran = folder.run(&format!("{line} {COMMON} {flags}"));
             (ran.code == 0).then(|| ran.json())
         };
-        let (whole, fastest) = (told("").unwrap(), told("--fastest").unwrap());
+        let (whole, fastest) = (planned("").unwrap(), planned("--fastest").unwrap());
         for less in ["--devices 8", "--pin zero=1", "--pin pipeline=2", "--scale memory=0.8"] {
-            let Some(own) = told(less) else { continue };
-            let exact = told(&format!("{less} --fastest")).unwrap();
+            let Some(narrower) = planned(less) else { continue };
+            let exact = planned(&format!("{less} --fastest")).unwrap();
             let step = |run: &Value| seconds(&run["best"]);
             assert!(step(&fastest) <= step(&exact), "{line} {less}");
-            let share = step(&whole) / step(&own) - 1.0;
+            let share = step(&whole) / step(&narrower) - 1.0;
             assert!(share <= most(&whole) + 1e-9, "{line} {less}: {share}");
             n_compared += 1;
             n_slower += usize::from(share > 0.0);

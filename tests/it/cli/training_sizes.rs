@@ -20,10 +20,10 @@ fn folder(config: &Value, cluster: &str) -> Folder {
 
 /// What each stage computes again, and the nanoseconds of the step.
 fn best(folder: &Folder, pins: &str) -> (Vec<String>, u64) {
-    let told = folder.run(&format!("{PLAN} {pins} --json")).exits(0).json();
-    let stages = told["plan"]["partition"]["stages"].as_array().unwrap();
+    let answer = folder.run(&format!("{PLAN} {pins} --json")).exits(0).json();
+    let stages = answer["plan"]["partition"]["stages"].as_array().unwrap();
     let again = stages.iter().map(|stage| stage["blocks"]["recompute"].to_string()).collect();
-    (again, told["best"]["step_time_ns"].as_u64().unwrap())
+    (again, answer["best"]["step_time_ns"].as_u64().unwrap())
 }
 
 /// All stages alike may also mean that none computes anything again, which is the fastest where
@@ -57,8 +57,8 @@ fn times_that_no_clock_counts_are_no_proof_that_nothing_fits() {
     let line = "plan config.json --cluster cluster.yaml --global-batch 1024 --sequence-length 4096";
     for more in ["", "--time-limit 5s", "--pin pipeline=2", "--deterministic"] {
         let folder = folder(&config(), &cluster("1e6"));
-        let told = folder.run(&format!("{line} {more} --json")).exits(3).json();
-        assert_eq!(told["error"]["code"], "out-of-range", "{more}: {told}");
+        let answer = folder.run(&format!("{line} {more} --json")).exits(3).json();
+        assert_eq!(answer["error"]["code"], "out-of-range", "{more}: {answer}");
     }
     folder(&config(), &cluster("1e9")).run(line).exits(0);
 }
@@ -78,22 +78,22 @@ fn the_largest_published_run_is_planned_within_its_time() {
     let started = Instant::now();
     let line = "plan config.json --cluster cluster.yaml --global-batch 2048 --sequence-length 8192 \
                 --time-limit 10s -o plan.json --json";
-    let told = folder.run(line).exits(0).json();
+    let answer = folder.run(line).exits(0).json();
     // Room for other tests beside this one.
     assert!(started.elapsed() < Duration::from_secs(100), "{:?}", started.elapsed());
-    let degrees = &told["plan"]["parallelism"];
+    let degrees = &answer["plan"]["parallelism"];
     let degree = |name: &str| degrees[name].as_u64().unwrap();
     let n = ["data", "tensor", "pipeline", "context"].map(degree).iter().product::<u64>();
     assert_eq!(n, 16_384);
     // A block: queries and output, keys and values of 8 of 128 heads, three matrices, two norms.
     let (h, f, words) = (16_384_u64, 53_248, 128_256);
     let block = 2 * h * h + 2 * h * (h / 16) + 3 * h * f + 2 * h;
-    let training = &told["plan"]["training"];
+    let training = &answer["plan"]["training"];
     assert_eq!(training["n_parameters"].as_u64(), Some(126 * block + 2 * words * h + h));
     for rank in training["memory"].as_array().unwrap() {
         assert!(rank["peak_bytes"].as_u64() <= rank["limit_bytes"].as_u64(), "{rank}");
     }
-    assert!(told["bound_s"].as_f64().unwrap() > 0.0);
+    assert!(answer["bound_s"].as_f64().unwrap() > 0.0);
 }
 
 /// In a V the first and the last stage lie on one rank, which holds a tied embedding once. Each
@@ -117,8 +117,9 @@ fn a_v_holds_a_tied_embedding_once() {
             list.as_array().unwrap().iter().map(of).collect()
         };
         let bytes =
-            all(&plan["training"]["memory"], &|own| own["persistent_bytes"].as_u64().unwrap());
-        let blocks = all(&plan["partition"]["stages"], &|own| own["blocks"]["n"].as_u64().unwrap());
+            all(&plan["training"]["memory"], &|rank| rank["persistent_bytes"].as_u64().unwrap());
+        let blocks =
+            all(&plan["partition"]["stages"], &|stage| stage["blocks"]["n"].as_u64().unwrap());
         (bytes, blocks)
     };
     let (bytes, blocks) = persistent("zb-v");
@@ -154,9 +155,9 @@ fn fewer_bits_are_a_way_out_that_works() {
         let way = hints.iter().find_map(|hint| hint.as_str()?.strip_prefix("with --dtype "));
         let (dtype, promised) =
             way.expect("no --dtype among the ways out").split_once(' ').unwrap();
-        let told = folder.run(&format!("{line} --dtype {dtype} --fastest")).exits(0).stdout;
+        let screen = folder.run(&format!("{line} --dtype {dtype} --fastest")).exits(0).stdout;
         let step = promised.rsplit_once("step time ").unwrap().1;
-        assert!(told.contains(&format!("  step     {step}")), "{promised}: {told}");
+        assert!(screen.contains(&format!("  step     {step}")), "{promised}: {screen}");
     }
     // Of 16 bits already, nothing is promised.
     let error = folder.run(&format!("{line} --dtype bf16 --json").replace("12GB", "3GB"));

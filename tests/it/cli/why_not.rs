@@ -42,10 +42,15 @@ struct Run {
 impl Run {
     fn of(model: &str, cluster: &str, size: &str) -> Self {
         let folder = kinds::folder();
-        let asked = format!("{model} --cluster {cluster} {size}");
-        folder.run(&format!("train {asked} --fastest -o plan.json")).exits(0);
+        let flags = format!("{model} --cluster {cluster} {size}");
+        folder.run(&format!("train {flags} --fastest -o plan.json")).exits(0);
         let plan = folder.json("plan.json");
-        Self { folder, asked, on: format!("plan.json --model {model} --cluster {cluster}"), plan }
+        Self {
+            folder,
+            asked: flags,
+            on: format!("plan.json --model {model} --cluster {cluster}"),
+            plan,
+        }
     }
 
     fn random(random: &mut SmallRng) -> Self {
@@ -66,13 +71,13 @@ impl Run {
 fn add_up(whole: &Value, terms: &Value) {
     for member in ["plan", "pinned", "difference"] {
         let sum: i64 =
-            terms.as_array().unwrap().iter().map(|own| own[member].as_i64().unwrap()).sum();
+            terms.as_array().unwrap().iter().map(|term| term[member].as_i64().unwrap()).sum();
         assert_eq!(Some(sum), whole[member].as_i64(), "{member} of {whole}: {terms}");
     }
-    for own in terms.as_array().unwrap().iter().chain([whole]) {
-        let of = |member: &str| own[member].as_i64().unwrap();
-        assert_eq!(of("difference"), of("pinned") - of("plan"), "{own}");
-        assert!(of("plan") >= 0 && of("pinned") >= 0, "{own}");
+    for row in terms.as_array().unwrap().iter().chain([whole]) {
+        let of = |member: &str| row[member].as_i64().unwrap();
+        assert_eq!(of("difference"), of("pinned") - of("plan"), "{row}");
+        assert!(of("plan") >= 0 && of("pinned") >= 0, "{row}");
     }
 }
 
@@ -87,36 +92,48 @@ fn terms_add_up_and_the_plan_is_that_of_train_with_the_setting() {
             let pins: Vec<&str> = (0..n).map(|_| *PINS.choose(random).unwrap()).collect();
             let flags: String = pins.iter().map(|pin| format!(" --pin {pin}")).collect();
             let pinned = run.folder.run(&format!("train {}{flags} --fastest --json", run.asked));
-            let told = run.why_not(&pins);
-            if told.code != 0 {
+            let answer = run.why_not(&pins);
+            if answer.code != 0 {
                 n_refused += 1;
-                assert_eq!(told.code, pinned.code, "{} {flags}: {}", run.asked, told.stdout);
+                assert_eq!(answer.code, pinned.code, "{} {flags}: {}", run.asked, answer.stdout);
                 continue;
             }
-            let told = told.json();
+            let answer = answer.json();
             let step = run.plan["cost"]["step_time_ns"].as_u64().unwrap();
-            assert_eq!(told["step_time_ns"].as_u64(), Some(step));
-            let own = &told["why_not"];
-            assert_eq!(own["pins"].as_array().unwrap().len(), pins.len());
-            if own["is_kept"] == true {
+            assert_eq!(answer["step_time_ns"].as_u64(), Some(step));
+            let why_not = &answer["why_not"];
+            assert_eq!(why_not["pins"].as_array().unwrap().len(), pins.len());
+            if why_not["is_kept"] == true {
                 n_kept += 1;
                 assert_eq!(pinned.exits(0).json()["best"]["step_time_ns"], step);
                 continue;
             }
-            if own["does_not_fit"].is_object() {
+            if why_not["does_not_fit"].is_object() {
                 assert_ne!(pinned.code, 0, "{} {flags}", run.asked);
                 continue;
             }
             n_compared += 1;
             let best = &pinned.exits(0).json()["best"];
-            let own = &own["pinned"];
-            assert_eq!(own["step_ns"]["pinned"], best["step_time_ns"], "{} {flags}", run.asked);
-            assert_eq!(own["peak_bytes"]["pinned"], best["peak_bytes"], "{} {flags}", run.asked);
-            assert_eq!(own["step_ns"]["plan"], step);
-            add_up(&own["step_ns"], &own["terms"]);
-            add_up(&own["peak_bytes"], &own["memory"]);
+            let compared = &why_not["pinned"];
+            assert_eq!(
+                compared["step_ns"]["pinned"], best["step_time_ns"],
+                "{} {flags}",
+                run.asked
+            );
+            assert_eq!(
+                compared["peak_bytes"]["pinned"], best["peak_bytes"],
+                "{} {flags}",
+                run.asked
+            );
+            assert_eq!(compared["step_ns"]["plan"], step);
+            add_up(&compared["step_ns"], &compared["terms"]);
+            add_up(&compared["peak_bytes"], &compared["memory"]);
             let bound = run.plan["cost"]["bound_ns"].as_i64().unwrap();
-            assert!(own["step_ns"]["pinned"].as_i64().unwrap() >= bound, "{} {flags}", run.asked);
+            assert!(
+                compared["step_ns"]["pinned"].as_i64().unwrap() >= bound,
+                "{} {flags}",
+                run.asked
+            );
         }
     }
     assert!(n_compared >= 6 && n_kept + n_refused >= 2, "{n_compared} {n_kept} {n_refused}");
@@ -132,18 +149,20 @@ fn terms_are_the_parts_of_the_step() {
     ] {
         let run = Run::of(model, "two.yaml", "--global-batch 32 --sequence-length 2048");
         let pin = format!("{axis}={}", if run.plan["parallelism"][axis] == 4 { 2 } else { 4 });
-        let told = run.why_not(&[&pin]).exits(0).json();
-        let own = &told["why_not"]["pinned"];
+        let answer = run.why_not(&[&pin]).exits(0).json();
+        let compared = &answer["why_not"]["pinned"];
         let line = format!("train {} --pin {pin} --fastest --json", run.asked);
         let best = &run.folder.run(&line).exits(0).json()["best"];
         let of = |name: &str| {
-            let term = own["terms"].as_array().unwrap().iter().find(|own| own["name"] == name);
+            let term =
+                compared["terms"].as_array().unwrap().iter().find(|term| term["name"] == name);
             term.unwrap()["pinned"].as_f64().unwrap() * 1e-9
         };
         let part = |name: &str| best["parts"][name].as_f64().unwrap();
-        let communication =
-            |axes: &[&str]| axes.iter().map(|own| of(&format!("{own} communication"))).sum::<f64>();
-        for (own, part) in [
+        let communication = |axes: &[&str]| {
+            axes.iter().map(|axis| of(&format!("{axis} communication"))).sum::<f64>()
+        };
+        for (sum, part) in [
             (of("compute"), part("compute_s")),
             (of("recompute"), part("recompute_s")),
             (communication(&["TP", "CP", "EP"]), part("collectives_s")),
@@ -151,9 +170,9 @@ fn terms_are_the_parts_of_the_step() {
             (of("optimizer"), part("optimizer_s")),
             (of("bubble"), part("bubble_s")),
         ] {
-            assert!((own - part).abs() < 1e-8, "{pin}: {own} s, {part} s");
+            assert!((sum - part).abs() < 1e-8, "{pin}: {sum} s, {part} s");
         }
-        assert!(communication(&[name]) > 0.0 && communication(&others) == 0.0, "{own}");
+        assert!(communication(&[name]) > 0.0 && communication(&others) == 0.0, "{compared}");
     }
 }
 
@@ -202,9 +221,9 @@ fn settings_that_are_kept_and_that_do_not_fit_are_answers() {
             && said.contains(" more than is usable; most of it is "),
         "{said}"
     );
-    let told = run.why_not(&["zero=0", "data=4"]).exits(0).json();
-    let short = &told["why_not"]["does_not_fit"];
-    assert!(short["need_bytes"].as_u64() > short["have_bytes"].as_u64(), "{told}");
+    let answer = run.why_not(&["zero=0", "data=4"]).exits(0).json();
+    let short = &answer["why_not"]["does_not_fit"];
+    assert!(short["need_bytes"].as_u64() > short["have_bytes"].as_u64(), "{answer}");
 }
 
 #[test]

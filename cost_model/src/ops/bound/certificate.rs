@@ -136,18 +136,18 @@ impl<'a> Ledger<'a> {
         let persistent = self.sum(parameters, Problem::persistent_bytes);
         let fed = lasting.iter().flat_map(|op| problem.graph_inputs(*op)).copied();
         let start = persistent + self.sum(fed, Problem::bytes);
-        let kept = ops.iter().flat_map(|op| problem.outputs(*op)).copied();
-        let kept = kept.filter(|tensor| problem.is_output(*tensor));
-        let end = persistent + self.sum(kept, Problem::bytes);
+        let outputs = ops.iter().flat_map(|op| problem.outputs(*op)).copied();
+        let outputs = outputs.filter(|tensor| problem.is_output(*tensor));
+        let end = persistent + self.sum(outputs, Problem::bytes);
         let mut most = Need { bytes: start, moment: Moment::Start };
         if end > most.bytes {
             most = Need { bytes: end, moment: Moment::End };
         }
         for &op in &lasting {
             let made = problem.inputs(op).iter().filter(|t| problem.producer(**t).is_some());
-            let held = made.chain(problem.graph_inputs(op)).chain(problem.outputs(op));
-            let held: u128 = held.map(|tensor| u128::from(problem.bytes(*tensor))).sum();
-            let bytes = persistent + held + u128::from(problem.temporary(op));
+            let tensors = made.chain(problem.graph_inputs(op)).chain(problem.outputs(op));
+            let live: u128 = tensors.map(|tensor| u128::from(problem.bytes(*tensor))).sum();
+            let bytes = persistent + live + u128::from(problem.temporary(op));
             if bytes > most.bytes {
                 most = Need { bytes, moment: Moment::During(op) };
             }
@@ -239,15 +239,15 @@ fn pools(problem: &Problem) -> Vec<Pool> {
 fn pool(problem: &Problem, set: &DeviceSet) -> Pool {
     let mut within = BTreeMap::new();
     let mut inside = |op: OpId| {
-        let own = problem.placeable(op);
+        let devices = problem.placeable(op);
         // Equal sets are shared, so the address tells them apart well enough to count once.
         *within
-            .entry(std::ptr::from_ref(own) as usize)
-            .or_insert_with(|| own.iter().all(|device| set.contains(device)))
+            .entry(std::ptr::from_ref(devices) as usize)
+            .or_insert_with(|| devices.iter().all(|device| set.contains(device)))
     };
     let mut parameters = Vec::new();
     let mut fed = Vec::new();
-    let mut kept = Vec::new();
+    let mut outputs = Vec::new();
     for &op in &problem.actions {
         if !inside(op) {
             continue;
@@ -256,20 +256,20 @@ fn pool(problem: &Problem, set: &DeviceSet) -> Pool {
         if problem.least_time_ns(op) > 0 {
             fed.extend_from_slice(problem.graph_inputs(op));
         }
-        kept.extend(problem.outputs(op).iter().filter(|tensor| problem.is_output(**tensor)));
+        outputs.extend(problem.outputs(op).iter().filter(|tensor| problem.is_output(**tensor)));
     }
     let mut ledger = Ledger::new(problem);
     let persistent = ledger.sum(parameters.into_iter(), Problem::persistent_bytes);
     let fed = ledger.sum(fed.into_iter(), Problem::bytes);
-    let kept = ledger.sum(kept.into_iter(), Problem::bytes);
-    let what = if fed == 0 && kept == 0 {
+    let outputs = ledger.sum(outputs.into_iter(), Problem::bytes);
+    let what = if fed == 0 && outputs == 0 {
         "parameters, gradients and optimizer states"
-    } else if fed >= kept {
+    } else if fed >= outputs {
         "parameters, gradients, optimizer states and graph inputs"
     } else {
         "parameters, gradients, optimizer states and graph outputs"
     };
-    Pool { devices: set.iter().collect(), need: persistent + fed.max(kept), what }
+    Pool { devices: set.iter().collect(), need: persistent + fed.max(outputs), what }
 }
 
 fn over_the_sum(problem: &Problem, pool: &Pool) -> Option<Diagnostic> {

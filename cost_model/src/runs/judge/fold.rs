@@ -84,14 +84,15 @@ pub fn report(
             if 3 * u64::from(fewest) + u64::from(longest.period) >= u64::from(m) {
                 break;
             }
-            let Some(own) = grid(fewest) else { return Ok(None) };
+            let Some(short_grid) = grid(fewest) else { return Ok(None) };
             let costs_of = |n_micro_batches| PipelineCosts { n_micro_batches, ..costs.clone() };
             let short = costs_of(fewest);
-            let (lowered, timeline) = replayed(&short, &own)?;
+            let (lowered, timeline) = replayed(&short, &short_grid)?;
             structure::range(costs, &lowered.steps)?;
             let turns = (1..=MOST_TURNS)
                 .map(|turns| Steady { period: steady.period.saturating_mul(turns), ..steady });
-            let found = turns.into_iter().find(|own| repeats(&lowered, &timeline, head, *own));
+            let found =
+                turns.into_iter().find(|candidate| repeats(&lowered, &timeline, head, *candidate));
             let Some(found) = found else { continue };
             let fewest = found.shortest(m, head);
             let (Some(first), Some(second)) = (grid(fewest), grid(fewest + found.period)) else {
@@ -143,10 +144,12 @@ fn repeats(lowered: &Lowered<'_>, timeline: &Timeline, from: u32, steady: Steady
     });
     let mut shift = None;
     starts.chunks_exact(width).chain(transfers).all(|times| {
-        times.iter().zip(&times[period..]).all(|(own, later)| match (*own, *later) {
+        times.iter().zip(&times[period..]).all(|(earlier, later)| match (*earlier, *later) {
             (UNKNOWN, UNKNOWN) => true,
             (UNKNOWN, _) | (_, UNKNOWN) => false,
-            (own, later) => later.checked_sub(own).is_some_and(|by| *shift.get_or_insert(by) == by),
+            (earlier, later) => {
+                later.checked_sub(earlier).is_some_and(|by| *shift.get_or_insert(by) == by)
+            }
         })
     })
 }
@@ -156,19 +159,19 @@ fn prolonged(first: &Report, second: Report, n: u64) -> Option<Report> {
     let further = |first: u64, second: u64| further(first, second, n);
     let mut report = second;
     report.step_time = Nanos(further(first.step_time.0, report.step_time.0)?);
-    for (own, before) in report.ranks.iter_mut().zip(&first.ranks) {
-        if own.peak != before.peak {
+    for (rank, before) in report.ranks.iter_mut().zip(&first.ranks) {
+        if rank.peak != before.peak {
             return None;
         }
-        own.compute_ns = further(before.compute_ns, own.compute_ns)?;
-        own.communication_ns = further(before.communication_ns, own.communication_ns)?;
-        own.gradients_ns = further(before.gradients_ns, own.gradients_ns)?;
-        own.idle_ns = further(before.idle_ns, own.idle_ns)?;
+        rank.compute_ns = further(before.compute_ns, rank.compute_ns)?;
+        rank.communication_ns = further(before.communication_ns, rank.communication_ns)?;
+        rank.gradients_ns = further(before.gradients_ns, rank.gradients_ns)?;
+        rank.idle_ns = further(before.idle_ns, rank.idle_ns)?;
     }
-    for (own, before) in report.links.iter_mut().zip(&first.links) {
-        own.busy_ns = further(before.busy_ns, own.busy_ns)?;
-        own.bytes = further(before.bytes, own.bytes)?;
-        own.n_transfers = further(before.n_transfers, own.n_transfers)?;
+    for (link, before) in report.links.iter_mut().zip(&first.links) {
+        link.busy_ns = further(before.busy_ns, link.busy_ns)?;
+        link.bytes = further(before.bytes, link.bytes)?;
+        link.n_transfers = further(before.n_transfers, link.n_transfers)?;
     }
     Some(report)
 }

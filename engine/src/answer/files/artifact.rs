@@ -341,12 +341,12 @@ mod tests {
         let at = |name: String| folder.path().join(name);
         // No system numbers its processes that high.
         let old = at(format!("{PREFIX}{}-x{SUFFIX}", u32::MAX));
-        let own = at(format!("{PREFIX}{}-x{SUFFIX}", std::process::id()));
+        let ours = at(format!("{PREFIX}{}-x{SUFFIX}", std::process::id()));
         let other = at(format!("{PREFIX}notes{SUFFIX}"));
-        [&old, &own, &other].iter().for_each(|path| fs::write(path, "").unwrap());
+        [&old, &ours, &other].iter().for_each(|path| fs::write(path, "").unwrap());
         check(&[&at("plan.json".to_owned())], &[], Existing::Keep).unwrap();
         assert!(!old.exists() || !Path::new("/proc/self").exists());
-        assert!(own.exists() && other.exists());
+        assert!(ours.exists() && other.exists());
     }
 
     #[test]

@@ -47,8 +47,8 @@ pub fn plain(input: &Path) -> &Path {
 /// `no-config` for a folder without a config.
 pub fn model(path: &Path) -> Result<(PathBuf, String), Diagnostic> {
     let (file, name) = importers::file(path)?;
-    let own = Path::new(&name).file_name();
-    Ok((file, own.map_or_else(|| name.clone(), |own| own.to_string_lossy().into_owned())))
+    let base = Path::new(&name).file_name();
+    Ok((file, base.map_or_else(|| name.clone(), |base| base.to_string_lossy().into_owned())))
 }
 
 #[cfg(test)]

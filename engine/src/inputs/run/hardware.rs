@@ -83,7 +83,7 @@ impl Setting {
 fn unfused(stack: &str, lack: Missing) -> Diagnostic {
     let why = match lack {
         Missing::Chip(chip) => format!(
-            "its fused kernels need compute capability 8.0 (Ampere), which {} is before",
+            "its fused kernels need compute capability 8.0 (Ampere) or newer, {} is older",
             chip.architecture().name()
         ),
         Missing::Type(dtype) => format!("its fused kernels compute in 16 bits, the run in {dtype}"),

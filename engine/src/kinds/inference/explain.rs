@@ -2,7 +2,7 @@
 
 use cost_model::runs::served::{Goal, Judged, Piece, StageFigures};
 use ir::diagnostic::Diagnostic;
-use ir::units::Bytes;
+use ir::units::{Bytes, Nanos};
 use serde_json::{Value, json};
 
 use super::Inference;
@@ -10,6 +10,7 @@ use super::setting::Setting;
 use crate::answer::energy;
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
+use crate::answer::words::rate;
 use crate::kinds::kind::{Asked, Legal};
 use crate::request::subject::Subject;
 
@@ -145,10 +146,10 @@ pub(crate) fn sentence(setting: &Setting, judged: &Judged) -> String {
         n => format!("{n} batches"),
     };
     format!(
-        "{:.1} tokens/s with {batches} in flight, one every {} ms; latency {} ms",
-        setting.tokens_per_s(judged.period),
-        ms(judged.period),
-        ms(judged.latency)
+        "{} tokens/s with {batches} in flight, one every {}; latency {}",
+        rate(setting.tokens_per_s(judged.period)),
+        Nanos(judged.period),
+        Nanos(judged.latency)
     )
 }
 
@@ -180,10 +181,10 @@ fn limited(setting: &Setting, (pieces, judged): (&[Piece], &Judged)) -> String {
 pub(crate) fn alone(setting: &Setting) -> String {
     match setting.alone() {
         Some((device, ns)) => format!(
-            "{} alone: {:.1} tokens/s, latency {} ms",
+            "{} alone: {} tokens/s, latency {}",
             setting.called(device),
-            setting.tokens_per_s(ns),
-            ms(ns)
+            rate(setting.tokens_per_s(ns)),
+            Nanos(ns)
         ),
         None => "no device holds the model alone".to_owned(),
     }

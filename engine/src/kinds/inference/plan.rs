@@ -44,7 +44,7 @@ pub(crate) fn asked(
         ("--tokens-per-step", request.training.tokens_per_step.is_some()),
     ];
     if let (true, AUTO, Some((flag, _)), Some(phase)) =
-        (serves, request.recipe(), trains.into_iter().find(|own| own.1), request.phase)
+        (serves, request.recipe(), trains.into_iter().find(|flag| flag.1), request.phase)
     {
         let message =
             format!("`{flag}` plans a training run, and `--phase {}` serves", phase.name());
@@ -64,10 +64,11 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let Some((used, door)) = asked(request)? else {
         return Err(refused("no pipeline is asked for", "add --phase decode or --phase prefill"));
     };
-    let asked = of(request)?;
-    let read = move |own: &PlanRequest| Setting::read(&own.model, &own.problem, asked);
-    let search =
-        |own: &Setting, control: &Arc<Control>| Some(door.0(&own.costs, own.goal, control));
+    let job = of(request)?;
+    let read = move |request: &PlanRequest| Setting::read(&request.model, &request.problem, job);
+    let search = |setting: &Setting, control: &Arc<Control>| {
+        Some(door.0(&setting.costs, setting.goal, control))
+    };
     let watch = run.ending(request);
     let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
     let found = watched((request, used.entry.name), run, read, search)?;
@@ -134,9 +135,9 @@ fn of(request: &PlanRequest) -> Result<Asked, Diagnostic> {
         cached: request.cached_tokens,
         goal,
         request: RequestDocument {
-            max_memory_bytes: request.training.max_memory_per_device.map(|own| own.0),
+            max_memory_bytes: request.training.max_memory_per_device.map(|bytes| bytes.0),
             kept_free: request.training.memory_margin.or(request.problem.margin),
-            kv_dtype: request.kv_dtype.map(|own| own.to_string()),
+            kv_dtype: request.kv_dtype.map(|dtype| dtype.to_string()),
             ..of_energy(request, RequestDocument::default())
         },
     })
@@ -147,7 +148,7 @@ fn nothing_fits(setting: &Setting, stop: StopReason) -> Diagnostic {
     let costs = &setting.costs;
     let whole = 0..costs.n_blocks();
     let need = costs.stage_bytes(&whole, [true, true], 1);
-    let all = costs.limits.iter().try_fold(0_u64, |sum, own| Some(sum.saturating_add((*own)?)));
+    let all = costs.limits.iter().try_fold(0_u64, |sum, limit| Some(sum.saturating_add((*limit)?)));
     if !stop.is_complete() {
         let (message, hint) = match stop {
             StopReason::SizeLimit => (
@@ -160,7 +161,7 @@ fn nothing_fits(setting: &Setting, stop: StopReason) -> Diagnostic {
     }
     let n = costs.n_devices();
     let are_apart =
-        (0..n * n).any(|own| own / n != own % n && costs.way(own / n, own % n).is_none());
+        (0..n * n).any(|pair| pair / n != pair % n && costs.way(pair / n, pair % n).is_none());
     let apart = if are_apart { " that reach each other, there and back," } else { "" };
     let message = format!("no pipeline of devices{apart} holds the model for {}", setting.words());
     let error = exceeded(true, message).fact("needed_on_one", Bytes(need).to_string());
@@ -182,16 +183,15 @@ fn screen(setting: &Setting, best: &Plan, found: &Found, page: &Page) -> Screen 
         format!("pipeline of {n_stages} {stages}; {}", unused(setting, &best.pieces)),
     );
     screen.fact("rate", sentence(setting, &best.judged));
-    let left = |own: &StageFigures| own.limit.map(|limit| limit.saturating_sub(own.peak));
+    let left = |stage: &StageFigures| stage.limit.map(|limit| limit.saturating_sub(stage.peak));
     let stages = best.judged.stages.iter().enumerate();
-    let fullest = stages.filter_map(|(at, own)| Some((left(own)?, at, own.peak))).min();
-    screen.fact(
-        "memory",
-        fullest.map(|(left, at, peak)| {
-            let left = Bytes(left);
-            figure(Bytes(peak), None, &format!("on stage {at}, which has least left: {left}"))
-        }),
-    );
+    let fullest = stages.filter_map(|(at, stage)| Some((left(stage)?, at))).min();
+    let peak = best.judged.stages.iter().map(|stage| stage.peak).max().unwrap_or(0);
+    let fact = |(left, at)| {
+        let least = format!("largest peak; stage {at} has least free: {}", Bytes(left));
+        figure(Bytes(peak), None, &least)
+    };
+    screen.fact("memory", fullest.map(fact));
     screen.fact("proof", proof(setting, best, found));
     screen.fact("instead", alone(setting));
     screen.take(page, |page| table(setting, (&best.pieces, &best.judged), (Rows::All, page)));
@@ -237,9 +237,9 @@ fn proof(setting: &Setting, best: &Plan, found: &Found) -> String {
 
 /// Which devices have no stage.
 fn unused(setting: &Setting, pieces: &[Piece]) -> String {
-    let is_used = |at: usize| pieces.iter().any(|own| own.device == at);
+    let is_used = |at: usize| pieces.iter().any(|piece| piece.device == at);
     let devices = setting.run.cluster.device_ids().enumerate();
-    let idle: Vec<_> = devices.filter(|(at, _)| !is_used(*at)).map(|own| own.1).collect();
+    let idle: Vec<_> = devices.filter(|(at, _)| !is_used(*at)).map(|device| device.1).collect();
     match idle.is_empty() {
         true if !setting.run.request.without.is_empty() => {
             "every device in use has a stage".to_owned()

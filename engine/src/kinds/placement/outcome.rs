@@ -157,6 +157,7 @@ fn screen(loaded: &Loaded, outcome: &Outcome, solved: &Solved) -> Screen {
     screen.fact("instead", is_training.then(|| BY_DEGREES.to_owned()));
     let (columns, rows) = report::devices(problem, &outcome.report, solved.is_whole);
     screen.table(&columns, rows);
+    loaded.request.executor.iter().for_each(|target| screen.export(target));
     screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
     screen
 }
@@ -166,18 +167,19 @@ fn plan_fact(problem: &Problem, outcome: &Outcome) -> String {
     let used: BTreeSet<_> = outcome.plan.placement.device.iter().flatten().collect();
     let tried = match outcome.attempts.len() {
         0 | 1 => String::new(),
-        n => format!(", the best of {n} algorithms"),
+        n => format!(" (best of {n})"),
     };
     let (used, all) = (used.len(), problem.cluster.n_devices());
     let transfers = outcome.timeline.transfers.len();
     let simpler = outcome.fastest.map_or_else(String::new, |fastest| {
         let by = percent(outcome.value, fastest);
         format!(
-            "; fewest devices and transfers within 0.5 % of the best found ({fastest}, {by} less)"
+            "; of all placements found within 0.5 % of the best ({fastest}, {by} less) the one with fewest \
+             devices and transfers"
         )
     });
     format!(
-        "{used} of {all} devices, {transfers} transfers, by {}{tried}{simpler}",
+        "{used} of {all} devices, {transfers} transfers; algorithm {}{tried}{simpler}",
         outcome.algorithm
     )
 }
@@ -190,7 +192,7 @@ fn memory_fact(problem: &Problem, report: &Report) -> Option<String> {
     let fullest = report.devices.iter().filter(|device| device.peak.bytes > 0).min_by_key(left)?;
     let name = &problem.cluster.devices[fullest.device.index()].name;
     let usable = match fullest.limit {
-        Some(limit) => format!("of {} usable on {name}, which has least left", Bytes(limit)),
+        Some(limit) => format!("of {} usable on {name}, the device with least free", Bytes(limit)),
         None => format!("on {name}, which has no limit"),
     };
     Some(figure(Bytes(fullest.peak.bytes), None, &usable))

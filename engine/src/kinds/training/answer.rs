@@ -89,7 +89,7 @@ impl<'a> Answer<'a> {
         (elapsed, options): (Option<Duration>, &Options),
     ) -> Result<Self, Diagnostic> {
         let (fastest, rivals) = found.plans.split_first().ok_or_else(unconfirmed)?;
-        let best = choice.simpler().map_or(fastest, |own| &own.plan);
+        let best = choice.simpler().map_or(fastest, |recommended| &recommended.plan);
         let report = setting.confirmed(&best.plan()?, best.step)?;
         Ok(Self {
             setting,
@@ -121,8 +121,9 @@ impl<'a> Answer<'a> {
     /// What to know before it is run.
     pub fn warnings(&self) -> Vec<Diagnostic> {
         let degrees = &self.best.configuration.degrees;
-        let own = self.setting.warnings.iter().cloned();
-        own.chain(self.wider.as_ref().and_then(searched::warning))
+        let warnings = self.setting.warnings.iter().cloned();
+        warnings
+            .chain(self.wider.as_ref().and_then(searched::warning))
             .chain(recommended::warning(self.choice))
             .chain(self.split_again())
             .chain(self.setting.above_published(self.utilisation()))
@@ -133,7 +134,7 @@ impl<'a> Answer<'a> {
     /// That PyTorch computes again in each part of a split backward pass, and for each product's weights.
     fn split_again(&self) -> Option<Diagnostic> {
         let order = self.best.configuration.order;
-        let is_again = self.best.fitted.recompute.iter().any(|own| *own != Recompute::None);
+        let is_again = self.best.fitted.recompute.iter().any(|policy| *policy != Recompute::None);
         (self.setting.stack.splits_by_graph && !order.is_whole() && is_again).then(|| {
             let message = "PyTorch computes again in both parts of a split backward pass, several times \
                            in the second; the plan counts it once";
@@ -168,7 +169,9 @@ impl<'a> Answer<'a> {
         if let Some(wider) = &self.wider {
             page.line(&searched::line(wider, self.best));
         }
-        self.runs_on.iter().for_each(|own| page.line(&format!("launchers: {}", own.line(true))));
+        self.runs_on
+            .iter()
+            .for_each(|runners| page.line(&format!("launchers: {}", runners.line(true))));
         let degrees = &self.best.configuration.degrees;
         let figure = setting.basis(degrees).figure();
         page.line(&format!("interval: {}", setting.judged_on(figure, degrees)));
@@ -214,8 +217,8 @@ impl<'a> Answer<'a> {
     fn print_ranks(&self, page: &Page) {
         let stages = ranks_of_stages(&self.best.configuration, &self.best.fitted);
         let of = |rank: &RankReport, kind: HoldingKind| {
-            let own = rank.alive.iter().filter(|holding| holding.what == kind);
-            Bytes(own.map(|holding| holding.bytes).sum()).to_string()
+            let holdings = rank.alive.iter().filter(|holding| holding.what == kind);
+            Bytes(holdings.map(|holding| holding.bytes).sum()).to_string()
         };
         let row = |(index, rank): (usize, &RankReport)| {
             vec![
@@ -244,10 +247,10 @@ impl<'a> Answer<'a> {
     fn print_parts(&self, page: &Page) {
         let step = self.best.step.seconds();
         let parts = self.best.parts.named();
-        let told = parts.iter().filter(|(_, part)| *part > 0.0005 * step);
-        let told: Vec<String> =
-            told.map(|(name, part)| format!("{name} {:.1} %", 100.0 * part / step)).collect();
-        page.line(&format!("of the step: {}", told.join(", ")));
+        let shown = parts.iter().filter(|(_, part)| *part > 0.0005 * step);
+        let texts: Vec<String> =
+            shown.map(|(name, part)| format!("{name} {:.1} %", 100.0 * part / step)).collect();
+        page.line(&format!("of the step: {}", texts.join(", ")));
     }
 
     fn print_others(&self, page: &Page) {
@@ -331,7 +334,7 @@ impl<'a> Answer<'a> {
             n => format!("{n} parallelism settings"),
         };
         let launcher = match space.pins.capabilities {
-            Some(own) => format!("that {} can run", own.target),
+            Some(capabilities) => format!("that {} can run", capabilities.target),
             None => format!("under {}, whatever the launcher", self.setting.stack.name),
         };
         let hosts = if space.pins.may_offload { " or hosts" } else { "" };
@@ -345,7 +348,7 @@ impl<'a> Answer<'a> {
         };
         let devices = match &space.devices[..] {
             [1] => "1 device".to_owned(),
-            own => format!("{} devices", counts(own)),
+            numbers => format!("{} devices", counts(numbers)),
         };
         format!("{settings} {launcher} on {devices}, optimizer states on {states}{limits}")
     }
@@ -361,8 +364,9 @@ impl<'a> Answer<'a> {
             false => "no faster plan on more of them was found",
         };
         let launcher = self.searched.pins.capabilities;
-        let scope =
-            launcher.map_or_else(String::new, |own| format!(" that {} can run", own.target));
+        let scope = launcher.map_or_else(String::new, |capabilities| {
+            format!(" that {} can run", capabilities.target)
+        });
         let known = known.replace("plan on", &format!("plan{scope} on"));
         is_own.then(|| format!("{used} of {has} devices: {known}"))
     }
@@ -382,7 +386,7 @@ impl<'a> Answer<'a> {
             1 => Some("1 plan simulated".to_owned()),
             n => Some(format!("{n} plans simulated")),
         };
-        let time = self.elapsed.map(|own| format!("{:.2} s", own.as_secs_f64()));
+        let time = self.elapsed.map(|elapsed| format!("{:.2} s", elapsed.as_secs_f64()));
         let words: Vec<String> = plans.into_iter().chain(time).collect();
         if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
     }
@@ -430,8 +434,8 @@ impl<'a> Answer<'a> {
 
 /// What is compared with the recommended plan: the fastest ones, but for those of its own settings.
 fn others(best: &Judged, fastest: &[Judged], options: &Options) -> Vec<Judged> {
-    let own = degrees(&best.configuration);
-    let others = fastest.iter().filter(|plan| degrees(&plan.configuration) != own);
+    let best_degrees = degrees(&best.configuration);
+    let others = fastest.iter().filter(|plan| degrees(&plan.configuration) != best_degrees);
     others.take(options.n_plans.max(2) - 1).cloned().collect()
 }
 
@@ -443,7 +447,7 @@ fn loses(share: f64) -> String {
 /// Counts in words: a range of whole numbers as its ends, others one by one as far as they are few.
 fn counts(counts: &[u32]) -> String {
     const SHOWN: usize = 6;
-    let named = |own: &[u32]| own.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let named = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
     match counts {
         [] => "no".to_owned(),
         [one] => one.to_string(),
@@ -473,7 +477,7 @@ pub fn margin(rank: &RankReport) -> String {
 /// The part of the step that a plan loses most by.
 pub fn most_lost(best: &Judged, other: &Judged) -> String {
     let pairs = best.parts.named().into_iter().zip(other.parts.named());
-    let lost = pairs.map(|((name, own), (_, theirs))| (name, theirs - own));
+    let lost = pairs.map(|((name, ours), (_, theirs))| (name, theirs - ours));
     let most = lost.fold(("", 0.0), |most, next| if next.1 > most.1 { next } else { most });
     if most.0.is_empty() {
         return "nothing".to_owned();

@@ -49,31 +49,33 @@ struct Row<'c> {
 pub fn explain(on: &Planned, share: &str, page: &Page) -> Result<Value, Diagnostic> {
     let share = match share {
         AS_PLANNED => None,
-        text => Some(value::share(text).ok().filter(|own| *own > 0.0 && *own <= 1.0).ok_or_else(
-            || {
-                Diagnostic::usage("bad-share", format!("`{text}` is no share of a peak rate"))
-                    .hint("name one above 0 and up to 1, such as 0.4 or 40%")
-            },
-        )?),
+        text => {
+            Some(value::share(text).ok().filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(
+                || {
+                    Diagnostic::usage("bad-share", format!("`{text}` is no share of a peak rate"))
+                        .hint("name one above 0 and up to 1, such as 0.4 or 40%")
+                },
+            )?)
+        }
     };
     let costs = on.setting.costs(&on.plan, None)?;
     let intensity = flops_per_byte(on);
     let rows = rows(on, &costs, share);
     match intensity {
-        Some(own) => print_kinds(on, &rows, own, page),
+        Some(intensity) => print_kinds(on, &rows, intensity, page),
         None => page.line("the parts of a graph differ: no one rate holds for a number of them"),
     }
     let equals = equals(&rows, page);
     let boundaries = boundaries(on, &costs, page);
-    let told = |row: &Row<'_>| {
-        let even = row.share.zip(intensity).map(|(share, own)| share * row.peak / own);
+    let document = |row: &Row<'_>| {
+        let even = row.share.zip(intensity).map(|(share, intensity)| share * row.peak / intensity);
         json!({ "kind": row.kind.name, "peak_flops": row.peak, "share": row.share,
             "one_block_bytes_per_s": even })
     };
     Ok(json!({
         "dtype": on.setting.numbers.dtype.to_string(),
         "flops_per_byte_of_boundary": intensity,
-        "kinds": rows.iter().map(told).collect::<Vec<_>>(),
+        "kinds": rows.iter().map(document).collect::<Vec<_>>(),
         "equals": equals,
         "boundaries": boundaries,
     }))
@@ -91,8 +93,8 @@ fn flops_per_byte(on: &Planned) -> Option<f64> {
     let model = &on.setting.model;
     let card = &model.groups.first().filter(|_| !model.is_of_parts())?.card;
     let bytes = element(on.setting.numbers.dtype) * card.sequence as f64 * card.hidden as f64;
-    let own = forward_flops(model) / f64::from(model.n_blocks()) / bytes;
-    Some(own).filter(|own| own.is_finite() && *own > 0.0)
+    let intensity = forward_flops(model) / f64::from(model.n_blocks()) / bytes;
+    Some(intensity).filter(|intensity| intensity.is_finite() && *intensity > 0.0)
 }
 
 /// The kinds of the cluster, with a stated share, or the least that a stage on each reaches.
@@ -104,19 +106,21 @@ fn rows<'o>(on: &'o Planned, costs: &PipelineCosts, stated: Option<f64>) -> Vec<
     let mut reached: BTreeMap<&str, f64> = BTreeMap::new();
     let of_block = forward_flops(&on.setting.model) / f64::from(on.setting.model.n_blocks());
     let is_even = !on.setting.model.is_of_parts() && on.setting.model.groups.len() == 1;
-    for (stage, own) in on.plan.partition.stages.iter().zip(&costs.stages) {
+    for (stage, cost) in on.plan.partition.stages.iter().zip(&costs.stages) {
         let blocks = f64::from(stage.blocks.end - stage.blocks.start);
         let mut note = |kind: &'o DeviceKind, samples: f64, devices: f64| {
             let flops = blocks * of_block * samples / devices;
-            let share = flops / own.forward.seconds() / rate(kind);
+            let share = flops / cost.forward.seconds() / rate(kind);
             let least = reached.entry(&kind.name).or_insert(f64::INFINITY);
             *least = least.min(share);
         };
         match &stage.mesh {
             Some(mesh) => {
-                for (own, samples) in mesh.devices.chunks(mesh.tensor as usize).zip(&mesh.samples) {
-                    let first = own.first().copied().unwrap_or(ir::id::DeviceId(0));
-                    note(cluster.kind_of(first), *samples as f64, own.len() as f64);
+                for (replica, samples) in
+                    mesh.devices.chunks(mesh.tensor as usize).zip(&mesh.samples)
+                {
+                    let first = replica.first().copied().unwrap_or(ir::id::DeviceId(0));
+                    note(cluster.kind_of(first), *samples as f64, replica.len() as f64);
                 }
             }
             None => {
@@ -129,7 +133,7 @@ fn rows<'o>(on: &'o Planned, costs: &PipelineCosts, stated: Option<f64>) -> Vec<
     let kinds = cluster.device_ids().map(|device| cluster.kind_of(device));
     let row = |kind: &'o DeviceKind| {
         let of_plan = reached.get(kind.name.as_str()).copied().filter(|_| is_even);
-        let of_plan = of_plan.filter(|own| own.is_finite());
+        let of_plan = of_plan.filter(|share| share.is_finite());
         Row { kind, peak: rate(kind), share: stated.or(of_plan) }
     };
     kinds.filter(|kind| seen.insert(&kind.name)).map(row).collect()
@@ -158,9 +162,9 @@ fn print_kinds(on: &Planned, rows: &[Row<'_>], intensity: f64, page: &Page) {
         intensity.round()
     ));
     let head = [Column::Text("kind"), Column::Number("peak"), Column::Number("share")];
-    let columns: Vec<Column> = head.into_iter().chain(BLOCKS.map(|(_, own)| own)).collect();
+    let columns: Vec<Column> = head.into_iter().chain(BLOCKS.map(|(_, column)| column)).collect();
     let row = |row: &Row<'_>| {
-        let own = |(blocks, _): &(f64, Column)| {
+        let cell = |(blocks, _): &(f64, Column)| {
             let even = row.share.map(|share| share * row.peak / (intensity * blocks));
             even.map_or_else(|| "-".to_owned(), bits)
         };
@@ -168,7 +172,7 @@ fn print_kinds(on: &Planned, rows: &[Row<'_>], intensity: f64, page: &Page) {
         let share = share.unwrap_or_else(|| "not used".to_owned());
         let peak = format!("{} TFLOP/s", three_digits(row.peak / 1e12));
         let head = vec![row.kind.name.clone(), peak, share];
-        head.into_iter().chain(BLOCKS.iter().map(own)).collect()
+        head.into_iter().chain(BLOCKS.iter().map(cell)).collect()
     };
     page.table(&columns, rows.iter().map(row).collect());
 }
@@ -176,60 +180,60 @@ fn print_kinds(on: &Planned, rows: &[Row<'_>], intensity: f64, page: &Page) {
 /// How many devices of one kind equal one of another, the faster one first.
 fn equals(rows: &[Row<'_>], page: &Page) -> Vec<Value> {
     let speed = |row: &Row<'_>| row.share.map(|share| share * row.peak);
-    let mut told = Vec::new();
+    let mut documents = Vec::new();
     for (at, one) in rows.iter().enumerate() {
         for other in &rows[at + 1..] {
             let Some((a, b)) = speed(one).zip(speed(other)) else { continue };
             let (fast, slow, n) = if a >= b { (one, other, a / b) } else { (other, one, b / a) };
             let memory = fast.kind.memory.zip(slow.kind.memory);
             let memory = memory.map(|(fast, slow)| fast.as_f64() / slow.as_f64());
-            let held = memory
+            let memory_text = memory
                 .map_or_else(String::new, |n| format!("; {} have as much memory", three_digits(n)));
             page.line(&format!(
-                "{} {} compute as much as one {}{held}",
+                "{} {} compute as much as one {}{memory_text}",
                 three_digits(n),
                 slow.kind.name,
                 fast.kind.name
             ));
-            told.push(json!({ "kind": slow.kind.name, "of": fast.kind.name, "by_speed": n,
+            documents.push(json!({ "kind": slow.kind.name, "of": fast.kind.name, "by_speed": n,
                 "by_memory": memory }));
         }
     }
-    told
+    documents
 }
 
 /// By boundary that crosses ranks, the rate at which it takes as long as the stage before it.
 fn boundaries(on: &Planned, costs: &PipelineCosts, page: &Page) -> Vec<Value> {
     let mut lines = Vec::new();
-    let mut told = Vec::new();
+    let mut documents = Vec::new();
     let pairs = costs.stages.iter().zip(costs.stages.iter().skip(1)).enumerate();
-    for (at, (own, _)) in pairs.filter(|(_, (own, next))| own.rank != next.rank) {
-        let (bytes, link) = (own.next.activation, &own.next.link);
-        let left = own.forward.as_f64() - link.latency_ns;
+    for (at, (stage, _)) in pairs.filter(|(_, (stage, next))| stage.rank != next.rank) {
+        let (bytes, link) = (stage.next.activation, &stage.next.link);
+        let left = stage.forward.as_f64() - link.latency_ns;
         let even = (left > 0.0).then(|| bytes.as_f64() / (left * 1e-9));
         let has = link.bandwidth.map(ir::units::BytesPerSecond::get);
-        let ratio = link.time(bytes, 1).as_f64() / own.forward.as_f64().max(1.0);
+        let ratio = link.time(bytes, 1).as_f64() / stage.forward.as_f64().max(1.0);
         lines.push(vec![
             format!("{at} to {}", at + 1),
             on.plan.partition.stages.get(at).map_or_else(String::new, stage_text),
-            own.forward.to_string(),
+            stage.forward.to_string(),
             Bytes(bytes.0).to_string(),
             even.map_or_else(|| "no rate".to_owned(), bits),
             has.map_or_else(|| "any".to_owned(), bits),
             three_digits(ratio),
         ]);
-        told.push(json!({ "from": at, "to": at + 1, "forward_ns": own.forward.0,
+        documents.push(json!({ "from": at, "to": at + 1, "forward_ns": stage.forward.0,
             "bytes": bytes.0, "even_bytes_per_s": even, "way_bytes_per_s": has,
             "boundary_over_stage": ratio }));
     }
     if lines.is_empty() {
         page.line("nothing crosses from a stage to another");
-        return told;
+        return documents;
     }
     let columns = Column::row(
         "stages | blocks | #forward | #boundary | #even at | #the way has | \
          #boundary / stage",
     );
     page.table(&columns, lines);
-    told
+    documents
 }

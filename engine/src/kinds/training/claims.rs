@@ -48,7 +48,7 @@ pub(super) fn wrong(on: &Planned) -> Vec<Diagnostic> {
     found.extend(request(on));
     found.extend(edges::broken(&on.setting, &on.plan));
     let energy = document.energy.as_ref();
-    found.extend(energy.and_then(|own| above_cap(own, &document.request)));
+    found.extend(energy.and_then(|energy| above_cap(energy, &document.request)));
     found
 }
 
@@ -134,10 +134,10 @@ pub(super) fn no_overlap(setting: &Setting, plan: &Plan) -> Option<&'static str>
         degrees,
     );
     let looped = "a pipeline whose ranks hold one chunk runs no two passes together";
-    let kept = "blocks are recomputed";
+    let recomputed = "blocks are recomputed";
     obstacle
         .or_else(|| (!expert_overlap::runs_together(degrees)).then_some(looped))
-        .or_else(|| (!expert_overlap::keeps_blocks(&plan.partition.stages)).then_some(kept))
+        .or_else(|| (!expert_overlap::keeps_blocks(&plan.partition.stages)).then_some(recomputed))
 }
 
 /// The document that the same degrees, stages and schedule make. A schedule that does not exist is
@@ -182,25 +182,25 @@ fn derived(
 /// Degrees without settings that say nothing: what replicas share out where there is one, which axis
 /// lies inside where there is one, how tensor ranks split a sequence where there is one.
 fn canonical(degrees: &Parallelism, setting: &Setting) -> Parallelism {
-    let mut own = degrees.clone();
-    if own.data == 1 || own.pipeline == 1 {
-        own.mesh = Mesh::TpCpDpPp;
+    let mut degrees = degrees.clone();
+    if degrees.data == 1 || degrees.pipeline == 1 {
+        degrees.mesh = Mesh::TpCpDpPp;
     }
-    if own.tensor == 1 {
-        own.sequence = SequenceParallel::Off;
+    if degrees.tensor == 1 {
+        degrees.sequence = SequenceParallel::Off;
     } else if let Some(layers) = &setting.layers
-        && own.sequence != SequenceParallel::Ulysses
+        && degrees.sequence != SequenceParallel::Ulysses
     {
-        own.sequence = layers.split;
+        degrees.sequence = layers.split;
     }
     let is_alone = match setting.layers {
-        Some(_) => per_layer::shapes::shares_nothing(&own),
-        None => own.data == 1 && own.context == 1,
+        Some(_) => per_layer::shapes::shares_nothing(&degrees),
+        None => degrees.data == 1 && degrees.context == 1,
     };
     if is_alone {
-        own.zero = ZeroStage::None;
+        degrees.zero = ZeroStage::None;
     }
-    own
+    degrees
 }
 
 /// The grid that a schedule's name stands for.
@@ -217,7 +217,7 @@ fn generated(name: &str, degrees: &Parallelism, plan: &Plan) -> Result<Grid, Dia
     order.grid(degrees, m, |stage| {
         let again = |policy: Recompute| policy != Recompute::None;
         plan.partition.stages.get(stage.index()).is_some_and(|stage| {
-            again(stage.recompute) || stage.each.iter().any(|own| again(own.recompute))
+            again(stage.recompute) || stage.each.iter().any(|policy| again(policy.recompute))
         })
     })
 }
@@ -236,11 +236,11 @@ fn request(on: &Planned) -> Vec<Diagnostic> {
         let stated = format!("{least} to {most}");
         found.push(difference("request.devices", &stated, &n.to_string()));
     }
-    let used = holdings(&on.plan).map_or(0, |own| own.len());
+    let used = holdings(&on.plan).map_or(0, |holdings| holdings.len());
     match on.setting.usable() {
         Ok(most) if used > most as usize && request.spares.is_some() => {
-            let own = format!("{used} devices are used");
-            found.push(difference("request.spares", &format!("{most} to use"), &own));
+            let text = format!("{used} devices are used");
+            found.push(difference("request.spares", &format!("{most} to use"), &text));
         }
         Ok(_) => {}
         Err(error) => found.push(error),
@@ -248,17 +248,17 @@ fn request(on: &Planned) -> Vec<Diagnostic> {
     match on.setting.space() {
         // Who asks for pins or a launcher gets no such plan.
         _ if on.plan.partition.has_own_devices() => {
-            let asked = [
+            let fields = [
                 ("request.pin", !request.pin.is_empty()),
                 ("request.devices", request.devices.is_some()),
                 ("request.executor", request.executor.is_some()),
             ];
-            let named = asked.into_iter().filter(|(_, is)| *is);
-            found.extend(named.map(|(own, _)| difference(own, "stated", "not kept")));
+            let named = fields.into_iter().filter(|(_, is)| *is);
+            found.extend(named.map(|(field, _)| difference(field, "stated", "not kept")));
         }
         Ok(space) => {
             let broken = pins::broken(&space.pins, &on.plan, &on.training.schedule);
-            let named = |(pin, own): (String, String)| difference("request.pin", &pin, &own);
+            let named = |(pin, value): (String, String)| difference("request.pin", &pin, &value);
             found.extend(broken.into_iter().map(named));
             let runs = |capabilities: Capabilities| runs(capabilities, on);
             if let Some(capabilities) =
@@ -273,8 +273,8 @@ fn request(on: &Planned) -> Vec<Diagnostic> {
             let (executor, dtype) = (request.executor.as_deref(), on.setting.numbers.dtype);
             if let Some(executor) = executor.filter(|executor| !capabilities::says(executor, dtype))
             {
-                let own = format!("it has no words for {dtype}");
-                found.push(difference("request.executor", executor, &own));
+                let text = format!("it has no words for {dtype}");
+                found.push(difference("request.executor", executor, &text));
             }
         }
         Err(error) => found.push(error),

@@ -99,13 +99,13 @@ fn held(model: &ModelCard, plan: &Plan) -> Vec<HeldDocument> {
     let ends_meet = ends_meet(&ranks(plan));
     let of = |(index, stage): (usize, &Stage)| {
         let place = Place::of(index, n_stages);
-        let held = counts::held(model, &stage.blocks, place, ends_meet);
+        let counts = counts::held(model, &stage.blocks, place, ends_meet);
         HeldDocument {
-            n_parameters: held.n_parameters,
-            n_experts: held.n_experts,
+            n_parameters: counts.n_parameters,
+            n_experts: counts.n_experts,
             embedding: place.first,
             head: place.last,
-            n_tied_copies: held.n_tied_copies,
+            n_tied_copies: counts.n_tied_copies,
         }
     };
     plan.partition.stages.iter().enumerate().map(of).collect()

@@ -41,9 +41,9 @@ pub(super) fn document(
 
 /// Operations of a stage in a step, over all its devices.
 fn flops(setting: &Setting, plan: &Plan, at: usize) -> f64 {
-    plan.partition.stages.get(at).map_or(0.0, |own| {
+    plan.partition.stages.get(at).map_or(0.0, |stage| {
         let is_last = at + 1 == plan.partition.stages.len();
-        stage_flops(&setting.model, (&own.blocks, own.recompute, is_last), setting.global_batch)
+        stage_flops(&setting.model, (&stage.blocks, stage.recompute, is_last), setting.global_batch)
     })
 }
 
@@ -52,7 +52,7 @@ fn of_ranks(setting: &Setting, plan: &Plan, report: &Report) -> Result<Vec<Share
     let waits = setting.waits(plan)?;
     let ranks = ranks(plan);
     let n_devices = shape::n_devices(&plan.parallelism) / report.ranks.len().max(1) as u64;
-    let of = |(rank, own): (usize, &cost_model::runs::judge::report::RankReport)| {
+    let of = |(rank, report): (usize, &cost_model::runs::judge::report::RankReport)| {
         let stages = ranks.iter().enumerate().filter(|(_, of)| **of as usize == rank);
         let flops: f64 = stages.map(|(at, _)| flops(setting, plan, at)).sum();
         let waits = waits.get(rank).copied().unwrap_or_default();
@@ -61,8 +61,8 @@ fn of_ranks(setting: &Setting, plan: &Plan, report: &Report) -> Result<Vec<Share
             device: DeviceId::new(0),
             n_devices,
             seconds: [
-                own.compute_ns as f64 * 1e-9 - waits,
-                own.communication_ns as f64 * 1e-9 + waits,
+                report.compute_ns as f64 * 1e-9 - waits,
+                report.communication_ns as f64 * 1e-9 + waits,
             ],
             flops: flops / n_devices as f64,
         }
@@ -78,17 +78,17 @@ fn of_replicas(setting: &Setting, plan: &Plan, report: &Report) -> Result<Vec<Sh
     let costs = setting.costs(plan, None)?;
     let mut shares: Vec<Share> = Vec::new();
     for (at, passes) in fleet.passes(plan)?.iter().enumerate() {
-        let Some(mesh) = plan.partition.stages.get(at).and_then(|own| own.mesh.as_ref()) else {
+        let Some(mesh) = plan.partition.stages.get(at).and_then(|stage| stage.mesh.as_ref()) else {
             continue;
         };
-        let optimizer = costs.ranks.get(at).map_or(0.0, |own| own.optimizer.seconds());
-        let exposed = report.ranks.get(at).map_or(0.0, |own| own.communication_ns as f64 * 1e-9);
+        let optimizer = costs.ranks.get(at).map_or(0.0, |rank| rank.optimizer.seconds());
+        let exposed = report.ranks.get(at).map_or(0.0, |rank| rank.communication_ns as f64 * 1e-9);
         let all: u64 = mesh.samples.iter().sum();
         let replicas = mesh.devices.chunks(mesh.tensor.max(1) as usize).zip(&mesh.samples);
         for ((devices, samples), [computing, waits]) in replicas.zip(passes) {
             let Some(device) = devices.first().copied() else { continue };
             let share = *samples as f64 / all.max(1) as f64 / devices.len() as f64;
-            let own = Share {
+            let added = Share {
                 stage: Some(at),
                 device,
                 n_devices: devices.len() as u64,
@@ -96,14 +96,19 @@ fn of_replicas(setting: &Setting, plan: &Plan, report: &Report) -> Result<Vec<Sh
                 flops: flops(setting, plan, at) * share,
             };
             let kind =
-                |own: &Share| setting.cluster.devices.get(own.device.index()).map(|d| d.kind);
+                |share: &Share| setting.cluster.devices.get(share.device.index()).map(|d| d.kind);
             let like = |other: &&mut Share| {
                 (other.stage, kind(other), other.flops.to_bits(), other.seconds.map(f64::to_bits))
-                    == (own.stage, kind(&own), own.flops.to_bits(), own.seconds.map(f64::to_bits))
+                    == (
+                        added.stage,
+                        kind(&added),
+                        added.flops.to_bits(),
+                        added.seconds.map(f64::to_bits),
+                    )
             };
             match shares.iter_mut().find(like) {
-                Some(other) => other.n_devices += own.n_devices,
-                None => shares.push(own),
+                Some(other) => other.n_devices += added.n_devices,
+                None => shares.push(added),
             }
         }
     }

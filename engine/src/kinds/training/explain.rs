@@ -25,9 +25,9 @@ use crate::request::subject::Subject;
 ///
 /// # Errors
 /// Those of pricing; `unknown-device`.
-pub fn explain(on: Legal<'_, Training>, asked: &Asked<'_>) -> Result<Value, Diagnostic> {
-    let (report, page) = (&on.judged.report, asked.page);
-    let (on, device) = match asked.subject {
+pub fn explain(on: Legal<'_, Training>, question: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let (report, page) = (&on.judged.report, question.page);
+    let (on, device) = match question.subject {
         Subject::BreakEven(share) => return break_even::explain(on.setting, share, page),
         Subject::WhyNot(pins) => return why_not::explain(on.setting, (report, pins), page),
         Subject::Device(name) => (on.setting, Some(name.as_str())),
@@ -38,10 +38,10 @@ pub fn explain(on: Legal<'_, Training>, asked: &Asked<'_>) -> Result<Value, Diag
     page.warnings(&edges::warnings(&on.setting, &on.plan));
     print_ranks(on, (report, &on.setting.waits(&on.plan)?), page);
     let is_rank = |device: &str| device.starts_with("rank ");
-    if let (Some(device), Some(rank)) = (device.filter(|own| !is_rank(own)), only) {
+    if let (Some(device), Some(rank)) = (device.filter(|device| !is_rank(device)), only) {
         page.line(&format!("`{device}` is one of the devices of rank {rank}"));
     }
-    let mut told = Vec::new();
+    let mut documents = Vec::new();
     for (index, rank) in report.ranks.iter().enumerate().filter(|(index, _)| is_asked(*index)) {
         let alive: Vec<String> = rank.alive.iter().map(ToString::to_string).collect();
         page.line(&format!(
@@ -49,7 +49,7 @@ pub fn explain(on: Legal<'_, Training>, asked: &Asked<'_>) -> Result<Value, Diag
             Nanos(rank.peak.at),
             alive.join("; ")
         ));
-        told.push(json!({ "rank": index, "at_ns": rank.peak.at, "alive": alive }));
+        documents.push(json!({ "rank": index, "at_ns": rank.peak.at, "alive": alive }));
     }
     if device.is_none() {
         edges::print(&on.document, page);
@@ -68,7 +68,7 @@ pub fn explain(on: Legal<'_, Training>, asked: &Asked<'_>) -> Result<Value, Diag
     Ok(json!({
         "step_time_ns": report.step_time.0,
         "trust": trust.as_ref().map(Trust::document),
-        "ranks": told,
+        "ranks": documents,
         "links": sends,
         "expert_overlap": overlap,
         "gradient_overlap": of_gradients,
@@ -112,10 +112,10 @@ pub fn replayed(on: &Planned, report: &Report, page: &Page) -> Result<Value, Dia
 fn print_ranks(on: &Planned, (report, waits): (&Report, &[f64]), page: &Page) {
     let ranks = ranks(&on.plan);
     let blocks = |rank: usize| {
-        let own = on.plan.partition.stages.iter().zip(&ranks);
-        let own = own.filter(|(_, of)| **of as usize == rank);
-        let told: Vec<String> = own.map(|(stage, _)| layered::stage_text(stage)).collect();
-        told.join(", ")
+        let stages = on.plan.partition.stages.iter().zip(&ranks);
+        let stages = stages.filter(|(_, of)| **of as usize == rank);
+        let texts: Vec<String> = stages.map(|(stage, _)| layered::stage_text(stage)).collect();
+        texts.join(", ")
     };
     let share_of = |ns: f64| format!("{:.1} %", 100.0 * ns / report.step_time.0.max(1) as f64);
     let share = |ns: u64| share_of(ns as f64);
@@ -145,23 +145,24 @@ fn rank_of(on: &Planned, device: &str) -> Result<usize, Diagnostic> {
     let used: Vec<(&str, usize)> = match on.plan.partition.has_own_devices() {
         true => {
             let stages = on.plan.partition.stages.iter().enumerate();
-            let own = stages.filter_map(|(at, stage)| Some((at, stage.mesh.as_ref()?)));
-            let own = own.flat_map(|(at, mesh)| mesh.devices.iter().map(move |own| (own, at)));
-            own.map(|(own, at)| (devices[own.index()].name.as_str(), at)).collect()
+            let meshes = stages.filter_map(|(at, stage)| Some((at, stage.mesh.as_ref()?)));
+            let placed =
+                meshes.flat_map(|(at, mesh)| mesh.devices.iter().map(move |device| (device, at)));
+            placed.map(|(device, at)| (devices[device.index()].name.as_str(), at)).collect()
         }
         false => {
             let n = usize::try_from(shape::n_devices(degrees)).unwrap_or(usize::MAX);
             let rank = |at: u64| rank_groups::rank_of(degrees, at) as usize;
             (0..)
                 .zip(devices.iter().take(n))
-                .map(|(at, own)| (own.name.as_str(), rank(at)))
+                .map(|(at, device)| (device.name.as_str(), rank(at)))
                 .collect()
         }
     };
     if let Some((_, rank)) = used.iter().find(|(name, _)| *name == device) {
         return Ok(*rank);
     }
-    let rank = device.strip_prefix("rank ").and_then(|own| own.parse::<u32>().ok());
+    let rank = device.strip_prefix("rank ").and_then(|number| number.parse::<u32>().ok());
     rank.filter(|rank| *rank < degrees.pipeline).map(|rank| rank as usize).ok_or_else(|| {
         Diagnostic::usage("unknown-device", format!("the plan uses no device `{device}`"))
             .hint(suggest::hint(device, used.iter().map(|(name, _)| *name)))
@@ -195,9 +196,9 @@ fn expert_overlap(on: &Planned, page: &Page) -> Option<Value> {
 /// none to hide.
 fn gradient_overlap(on: &Planned, page: &Page) -> Option<Value> {
     let degrees = &on.plan.parallelism;
-    let stages = on.plan.partition.stages.iter().filter_map(|own| own.mesh.as_ref());
+    let stages = on.plan.partition.stages.iter().filter_map(|stage| stage.mesh.as_ref());
     let n = u64::from(degrees.data) * u64::from(degrees.context);
-    let has_replicas = n > 1 || stages.into_iter().any(|own| own.samples.len() > 1);
+    let has_replicas = n > 1 || stages.into_iter().any(|mesh| mesh.samples.len() > 1);
     let share = on.setting.stack.overlap_data;
     // Of sharded parameters block by block.
     if !has_replicas || share == 0.0 || degrees.zero >= ZeroStage::Gradients {
@@ -214,7 +215,7 @@ fn gradient_overlap(on: &Planned, page: &Page) -> Option<Value> {
 
 /// What each rank sends, as lines and as a document.
 fn told_sends<'r>(links: impl Iterator<Item = &'r LinkReport>, page: &Page) -> Vec<Value> {
-    let told = |link: &LinkReport| {
+    let document = |link: &LinkReport| {
         page.line(&format!(
             "rank {} sends {} to rank {} in {} transfers, {} in all",
             link.from,
@@ -225,5 +226,5 @@ fn told_sends<'r>(links: impl Iterator<Item = &'r LinkReport>, page: &Page) -> V
         ));
         json!({ "from": link.from, "to": link.to, "bytes": link.bytes, "busy_ns": link.busy_ns })
     };
-    links.map(told).collect()
+    links.map(document).collect()
 }

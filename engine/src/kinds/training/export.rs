@@ -38,7 +38,7 @@ pub fn file(on: &Planned, target: &str) -> Result<Export, Diagnostic> {
 /// Who planned for a version is told its words.
 fn as_planned<'o>(on: &'o Planned, target: &'o str) -> &'o str {
     let planned = on.setting.request.executor.as_deref();
-    planned.filter(|own| own.split('@').next() == Some(target)).unwrap_or(target)
+    planned.filter(|name| name.split('@').next() == Some(target)).unwrap_or(target)
 }
 
 /// The files with which a launcher starts a plan.
@@ -55,12 +55,12 @@ pub fn folder(
         return Err(Diagnostic::usage("not-a-folder", message).hint("write it with -o FILE"));
     }
     let (setting, target) = (&on.setting, as_planned(on, &request.target));
-    let told = told(target, &on.plan)?;
-    let places = places(&setting.cluster, &told);
-    let stack = setting.stack_of(&told.plan.parallelism);
-    let source = &source((setting, &stack), (&told.plan, &places), &on.training.schedule);
+    let placed = told(target, &on.plan)?;
+    let places = places(&setting.cluster, &placed);
+    let stack = setting.stack_of(&placed.plan.parallelism);
+    let source = &source((setting, &stack), (&placed.plan, &places), &on.training.schedule);
     let digest = &digest::bytes(&read_file(&request.on.plan)?);
-    let job = Job { source, digest, hosts_differ: told.devices.is_some(), starter };
+    let job = Job { source, digest, hosts_differ: placed.devices.is_some(), starter };
     let (files, mut warnings) = started(target, &job)?;
     warnings.extend(energy::boards_to_limit(&setting.request, &setting.cluster));
     Ok((files, warnings))
@@ -68,7 +68,7 @@ pub fn folder(
 
 /// Whether a target draws the step.
 pub fn is_picture(target: &str) -> bool {
-    exporters::find(PlanKind::Training, target).is_ok_and(|own| own.writer.is_picture())
+    exporters::find(PlanKind::Training, target).is_ok_and(|exporter| exporter.writer.is_picture())
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Diagnostic> {
@@ -81,7 +81,8 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Diagnostic> {
 fn starter(name: &str) -> Result<Starter, Diagnostic> {
     let known =
         [("torchrun", Starter::Torchrun), ("slurm", Starter::Slurm), ("k8s", Starter::Kubernetes)];
-    let found = known.iter().find(|(own, _)| *own == name).map(|(_, starter)| *starter);
+    let found =
+        known.iter().find(|(known_name, _)| *known_name == name).map(|(_, starter)| *starter);
     found.ok_or_else(|| {
         let message = format!("there is no launcher `{name}`");
         let names = known.iter().map(|(name, _)| *name);
@@ -102,12 +103,12 @@ pub fn exported(
     if let Writer::Step(drawn) = exporters::find(PlanKind::Training, target)?.writer {
         return picture(drawn, setting, plan, bound);
     }
-    let told = told(target, plan)?;
-    let places = places(&setting.cluster, &told);
-    let stack = setting.stack_of(&told.plan.parallelism);
-    let source = source((setting, &stack), (&told.plan, &places), schedule);
+    let placed = told(target, plan)?;
+    let places = places(&setting.cluster, &placed);
+    let stack = setting.stack_of(&placed.plan.parallelism);
+    let source = source((setting, &stack), (&placed.plan, &places), schedule);
     let mut export = launched(target, &source)?;
-    export.warnings.extend(devices_to_name(&setting.cluster, &told));
+    export.warnings.extend(devices_to_name(&setting.cluster, &placed));
     export.warnings.extend(energy::boards_to_limit(&setting.request, &setting.cluster));
     Ok(export)
 }
@@ -127,19 +128,19 @@ fn told<'p>(target: &str, plan: &'p Plan) -> Result<Told<'p>, Diagnostic> {
 }
 
 /// Where each rank of a plan runs.
-fn places<'c>(cluster: &'c Cluster, told: &Told<'_>) -> Vec<Place<'c>> {
+fn places<'c>(cluster: &'c Cluster, placed: &Told<'_>) -> Vec<Place<'c>> {
     let slots = cluster.slots();
     let place = |id: DeviceId| {
-        let own = cluster.devices.get(id.index())?;
-        let node = own.node.and_then(|node| cluster.nodes.get(node.index()));
+        let device = cluster.devices.get(id.index())?;
+        let node = device.node.and_then(|node| cluster.nodes.get(node.index()));
         let host = node.map_or("localhost", |node| node.name.as_str());
         let slot = slots.get(id.index()).copied().unwrap_or_default();
-        Some(Place { host, device: &own.name, slot, kind: &cluster.kind_of(id).name })
+        Some(Place { host, device: &device.name, slot, kind: &cluster.kind_of(id).name })
     };
-    match &told.devices {
+    match &placed.devices {
         Some(devices) => devices.iter().copied().filter_map(place).collect(),
         None => {
-            let n = shape::n_devices(&told.plan.parallelism) as usize;
+            let n = shape::n_devices(&placed.plan.parallelism) as usize;
             cluster.device_ids().take(n).filter_map(place).collect()
         }
     }
@@ -147,16 +148,16 @@ fn places<'c>(cluster: &'c Cluster, told: &Told<'_>) -> Vec<Place<'c>> {
 
 /// Warns of what no file of a launcher says: which devices of which hosts are meant, where these are
 /// not the first ones of each in their order.
-fn devices_to_name(cluster: &Cluster, told: &Told<'_>) -> Option<Diagnostic> {
-    let places = places(cluster, told);
+fn devices_to_name(cluster: &Cluster, placed: &Told<'_>) -> Option<Diagnostic> {
+    let places = places(cluster, placed);
     let runs: Vec<&[Place<'_>]> = places.chunk_by(|a, b| a.host == b.host).collect();
-    let is_apart = |run: &&[Place<'_>]| run.iter().zip(0..).any(|(own, at)| own.slot != at);
+    let is_apart = |run: &&[Place<'_>]| run.iter().zip(0..).any(|(place, at)| place.slot != at);
     let name = |run: &[Place<'_>]| {
-        let slots: Vec<String> = run.iter().map(|own| own.slot.to_string()).collect();
-        let host = run.first().map_or("localhost", |own| own.host);
+        let slots: Vec<String> = run.iter().map(|place| place.slot.to_string()).collect();
+        let host = run.first().map_or("localhost", |place| place.host);
         format!("{host}: CUDA_VISIBLE_DEVICES={}", slots.join(","))
     };
-    let (code, message, hint) = match &told.devices {
+    let (code, message, hint) = match &placed.devices {
         Some(_) => (
             "device-order",
             "ranks follow each other on the devices that the plan names",
@@ -169,7 +170,7 @@ fn devices_to_name(cluster: &Cluster, told: &Told<'_>) -> Option<Diagnostic> {
             "set the variable on each of these hosts, with CUDA_DEVICE_ORDER=PCI_BUS_ID",
         ),
     };
-    let is_meant = |run: &&[Place<'_>]| told.devices.is_some() || is_apart(run);
+    let is_meant = |run: &&[Place<'_>]| placed.devices.is_some() || is_apart(run);
     // One text: where they matter, all of them do.
     let meant: Vec<String> = runs.into_iter().filter(is_meant).map(name).collect();
     let warning = Diagnostic::warning(code, message);

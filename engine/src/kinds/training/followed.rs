@@ -48,7 +48,7 @@ impl<T, P> Followed<T, P> {
         let stop = if watch.is_cancelled() { StopReason::Cancelled } else { StopReason::Deadline };
         match (self.done.take(), &self.last) {
             (Some(done), _) => Ok(Some(done)),
-            (None, Some(told)) => Ok(Some(cut_short(told, stop))),
+            (None, Some(better)) => Ok(Some(cut_short(better, stop))),
             (None, None) if watch.is_cancelled() => Ok(None),
             (None, None) => Err(too_early(stop, 0)),
         }
@@ -123,7 +123,7 @@ pub(crate) fn files(
     trace: &[TracePoint],
 ) -> Files {
     // A plan for an executor is one that it can be told.
-    if let Some(executor) = request.executor.filter(|own| *own != Executor::ANY) {
+    if let Some(executor) = request.executor.filter(|executor| *executor != Executor::ANY) {
         export::exported(&executor.text(), setting, plan, made)?;
     }
     let mut warnings = Vec::new();

@@ -60,8 +60,8 @@ impl Kind for Training {
     }
 
     fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
-        let own = if request.is_on_layers() { &fields::LAYERS } else { Self::HONOURS };
-        fields::check(&request.problem.given, own)?;
+        let honoured = if request.is_on_layers() { &fields::LAYERS } else { Self::HONOURS };
+        fields::check(&request.problem.given, honoured)?;
         plan::check(request)
     }
 
@@ -71,16 +71,16 @@ impl Kind for Training {
         };
         let planned = plan_file::workload(&document.workload)?;
         let Target { model, flags, .. } = target;
-        let own = &flags.problem;
-        unasked(own, document)?;
-        let asked = Asked {
+        let problem = &flags.problem;
+        unasked(problem, document)?;
+        let requested = Asked {
             sequence_length: training.sequence_length,
             global_batch: training.global_batch,
-            dtype: own.model.dtype.or(planned.dtype),
-            optimizer: own.optimizer.unwrap_or(planned.optimizer),
+            dtype: problem.model.dtype.or(planned.dtype),
+            optimizer: problem.optimizer.unwrap_or(planned.optimizer),
             stack: training.stack.clone(),
         };
-        let mut setting = replay::setting(document, model, flags, &asked)?;
+        let mut setting = replay::setting(document, model, flags, &requested)?;
         if training.offloads_optimizer {
             setting.offload = Offload::Optimizer;
         }
@@ -93,7 +93,7 @@ impl Kind for Training {
         let warnings = setting.warnings.clone();
         let setting = Planned {
             is_mismatched: !others.is_empty(),
-            is_of_pictures: warnings.iter().any(|own| own.code == EXTENT_FOR_TOKENS),
+            is_of_pictures: warnings.iter().any(|warning| warning.code == EXTENT_FOR_TOKENS),
             document: Arc::clone(document),
             setting,
             training,
@@ -103,14 +103,14 @@ impl Kind for Training {
     }
 
     fn broken_anywhere(on: &mut OnModel<Self>) -> Vec<Diagnostic> {
-        let own = &on.setting;
+        let planned = &on.setting;
         // What fits no more may have fitted where it was planned for.
-        let costs = own.setting.costs(&own.plan, None);
+        let costs = planned.setting.costs(&planned.plan, None);
         let is_broken = costs.is_err_and(|error| error.blame == Blame::IllegalPlan);
-        if !is_broken && claims::alone(own).is_empty() {
+        if !is_broken && claims::alone(planned).is_empty() {
             return Vec::new();
         }
-        on.judged().map_or_else(|broken| broken, |own| own.broken)
+        on.judged().map_or_else(|broken| broken, |judged| judged.broken)
     }
 
     fn judge(on: &mut Planned, _: &PlanDocument) -> Result<Judged, Vec<Diagnostic>> {
@@ -119,7 +119,7 @@ impl Kind for Training {
         if on.is_of_pictures {
             // A warning says so.
             let length = ("field", Fact::from("training.sequence_length"));
-            broken.retain(|own| !own.facts.contains(&length));
+            broken.retain(|error| !error.facts.contains(&length));
         }
         let costs = match on.setting.costs(&on.plan, on.setting.limit) {
             Ok(costs) => costs,
@@ -194,9 +194,9 @@ impl Kind for Training {
 
     fn folder(
         on: Legal<'_, Self>,
-        asked: (&ExportRequest, &str),
+        request: (&ExportRequest, &str),
     ) -> Result<(Files, Vec<Diagnostic>), Diagnostic> {
-        export::folder(on.setting, asked)
+        export::folder(on.setting, request)
     }
 
     fn compare(pair: Pair<'_>, page: &Page) -> CommandResult {

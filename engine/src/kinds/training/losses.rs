@@ -26,65 +26,71 @@ const CHECKPOINT: &str = "checkpoint";
 const SHOWN: usize = 16;
 
 /// What a device held, as a document.
-pub(super) fn holding_document(name: &str, own: &Holding) -> HeldByDocument {
+pub(super) fn holding_document(name: &str, holding: &Holding) -> HeldByDocument {
     HeldByDocument {
         device: name.to_owned(),
-        blocks: own.blocks.iter().map(|blocks| [blocks.start, blocks.end - blocks.start]).collect(),
-        ends: own.ends,
-        tensor: own.tensor,
-        replica: own.replica,
-        zero: own.zero as u8,
+        blocks: holding
+            .blocks
+            .iter()
+            .map(|blocks| [blocks.start, blocks.end - blocks.start])
+            .collect(),
+        ends: holding.ends,
+        tensor: holding.tensor,
+        replica: holding.replica,
+        zero: holding.zero as u8,
     }
 }
 
 /// What a document says that devices held; of each once, within the model.
-fn holding(own: &HeldByDocument, setting: &Setting) -> Result<Holding, Diagnostic> {
+fn holding(document: &HeldByDocument, setting: &Setting) -> Result<Holding, Diagnostic> {
     let bad = |why: &str| {
         let message =
-            format!("what `{}` held is none of this model and cluster: {why}", own.device);
+            format!("what `{}` held is none of this model and cluster: {why}", document.device);
         Diagnostic::input("bad-plan", message).fact("member", "communication.replaced")
     };
     let devices = &setting.working().devices;
-    let device = devices.iter().position(|known| known.name == own.device);
+    let device = devices.iter().position(|known| known.name == document.device);
     let device = device.ok_or_else(|| bad("there is no such device, or it is lost"))?;
     let n_blocks = setting.model.n_blocks();
     let is_inside =
         |[first, n]: &[u32; 2]| first.checked_add(*n).is_some_and(|end| end <= n_blocks);
-    if own.blocks.len() > n_blocks as usize || !own.blocks.iter().all(is_inside) {
+    if document.blocks.len() > n_blocks as usize || !document.blocks.iter().all(is_inside) {
         return Err(bad("blocks"));
     }
-    if [own.tensor, own.replica].iter().any(|[rank, n]| rank >= n) {
+    if [document.tensor, document.replica].iter().any(|[rank, n]| rank >= n) {
         return Err(bad("ranks"));
     }
     let stages =
         [ZeroStage::None, ZeroStage::Optimizer, ZeroStage::Gradients, ZeroStage::Parameters];
-    let zero = stages.get(usize::from(own.zero)).ok_or_else(|| bad("ZeRO stages are 0 to 3"))?;
+    let zero =
+        stages.get(usize::from(document.zero)).ok_or_else(|| bad("ZeRO stages are 0 to 3"))?;
     Ok(Holding {
         device: DeviceId::new(device),
-        blocks: own.blocks.iter().map(|[first, n]| *first..first + n).collect(),
-        ends: own.ends,
-        tensor: own.tensor,
-        replica: own.replica,
+        blocks: document.blocks.iter().map(|[first, n]| *first..first + n).collect(),
+        ends: document.ends,
+        tensor: document.tensor,
+        replica: document.replica,
         zero: *zero,
     })
 }
 
 fn held_before(replaced: &ReplacedDocument, setting: &Setting) -> Result<Vec<Holding>, Diagnostic> {
-    let held = replaced.devices.iter().map(|own| holding(own, setting));
-    let held: BTreeMap<DeviceId, Holding> =
-        held.map(|own| own.map(|own| (own.device, own))).collect::<Result<_, _>>()?;
-    if held.len() != replaced.devices.len() {
+    let holdings = replaced.devices.iter().map(|document| holding(document, setting));
+    let holdings: BTreeMap<DeviceId, Holding> = holdings
+        .map(|read| read.map(|holding| (holding.device, holding)))
+        .collect::<Result<_, _>>()?;
+    if holdings.len() != replaced.devices.len() {
         return Err(Diagnostic::input("bad-plan", "a device held something twice")
             .fact("member", "communication.replaced"));
     }
-    Ok(held.into_values().collect())
+    Ok(holdings.into_values().collect())
 }
 
 /// The same on another cluster that has the device too.
-fn on(own: Holding, cluster: &Cluster, other: &Cluster) -> Option<Holding> {
-    let name = &cluster.devices.get(own.device.index())?.name;
+fn on(holding: Holding, cluster: &Cluster, other: &Cluster) -> Option<Holding> {
+    let name = &cluster.devices.get(holding.device.index())?.name;
     let device = other.devices.iter().position(|device| device.name == *name)?;
-    Some(Holding { device: DeviceId::new(device), ..own })
+    Some(Holding { device: DeviceId::new(device), ..holding })
 }
 
 /// Sizes of the tensors of a run.
@@ -97,10 +103,12 @@ pub(super) fn sizes(setting: &Setting) -> Sizes {
 /// change places.
 pub fn arranged(setting: &Setting, plan: &Plan, step: Nanos) -> Option<Plan> {
     let old = held_before(setting.replaced.as_deref()?, setting).ok()?;
-    let old: Vec<Holding> =
-        old.into_iter().filter_map(|own| on(own, setting.working(), &setting.cluster)).collect();
-    let own = with_fewest_moves(&setting.cluster, &sizes(setting), &old, plan)?;
-    setting.confirmed(&own, step).ok().map(|_| own)
+    let old: Vec<Holding> = old
+        .into_iter()
+        .filter_map(|holding| on(holding, setting.working(), &setting.cluster))
+        .collect();
+    let arranged = with_fewest_moves(&setting.cluster, &sizes(setting), &old, plan)?;
+    setting.confirmed(&arranged, step).ok().map(|_| arranged)
 }
 
 /// What a plan states of elastic devices.
@@ -114,44 +122,44 @@ pub(super) fn communication(
 ) -> Result<CommunicationDocument, Diagnostic> {
     let spares = spares::documents(setting, plan, step)?;
     let (lossy, edges) = (edges::lossy(setting), edges::documents(setting, plan));
-    let mut own =
+    let mut document =
         CommunicationDocument { lossy, edges, spares, ..CommunicationDocument::default() };
-    let Some(replaced) = &setting.replaced else { return Ok(own) };
+    let Some(replaced) = &setting.replaced else { return Ok(document) };
     let old = held_before(replaced, setting)?;
     let working = setting.working();
     let new = holdings(plan).unwrap_or_default();
     let new: Vec<Holding> =
-        new.into_iter().filter_map(|own| on(own, &setting.cluster, working)).collect();
+        new.into_iter().filter_map(|holding| on(holding, &setting.cluster, working)).collect();
     let found = moves(working, &sizes(setting), [&old, &new]);
-    own.moving_ns = Some(nanos(moving_s(working, &found)).0);
-    own.moves = found.iter().map(|own| move_document(own, working)).collect();
-    own.replaced = Some(ReplacedDocument::clone(replaced));
-    Ok(own)
+    document.moving_ns = Some(nanos(moving_s(working, &found)).0);
+    document.moves = found.iter().map(|transfer| move_document(transfer, working)).collect();
+    document.replaced = Some(ReplacedDocument::clone(replaced));
+    Ok(document)
 }
 
-fn move_document(own: &Move, cluster: &Cluster) -> MoveDocument {
+fn move_document(transfer: &Move, cluster: &Cluster) -> MoveDocument {
     let name = |device: DeviceId| {
-        cluster.devices.get(device.index()).map_or_else(String::new, |own| own.name.clone())
+        cluster.devices.get(device.index()).map_or_else(String::new, |device| device.name.clone())
     };
-    let what = if own.is_state { "optimizer" } else { "weights" };
+    let what = if transfer.is_state { "optimizer" } else { "weights" };
     MoveDocument {
-        tensor: format!("{} {what}", own.tensor),
-        elements: [own.elements.start, own.elements.end],
-        from: own.from.map_or_else(|| CHECKPOINT.to_owned(), name),
-        to: name(own.to),
-        bytes: own.bytes.0,
+        tensor: format!("{} {what}", transfer.tensor),
+        elements: [transfer.elements.start, transfer.elements.end],
+        from: transfer.from.map_or_else(|| CHECKPOINT.to_owned(), name),
+        to: name(transfer.to),
+        bytes: transfer.bytes.0,
     }
 }
 
 /// Prints what a plan says of elastic devices.
 pub fn print(document: &PlanDocument, page: &Page) {
-    let own = &document.communication;
-    spares::print(&own.spares, page);
-    if own.replaced.is_none() {
+    let communication = &document.communication;
+    spares::print(&communication.spares, page);
+    if communication.replaced.is_none() {
         return;
     }
     let mut ways: BTreeMap<[&str; 2], u64> = BTreeMap::new();
-    for one in &own.moves {
+    for one in &communication.moves {
         let way = ways.entry([&one.to, &one.from]).or_default();
         *way = way.saturating_add(one.bytes);
     }
@@ -173,11 +181,12 @@ pub(super) fn fact(document: &PlanDocument) -> Option<String> {
 
 /// What moves after devices were lost.
 fn moved(document: &PlanDocument) -> Option<String> {
-    let own = &document.communication;
-    let replaced = own.replaced.as_ref()?;
+    let communication = &document.communication;
+    let replaced = communication.replaced.as_ref()?;
     let sum = |is_lost: bool| {
-        let own = own.moves.iter().filter(|own| (own.from == CHECKPOINT) == is_lost);
-        Bytes(own.fold(0, |sum: u64, own| sum.saturating_add(own.bytes)))
+        let transfers =
+            communication.moves.iter().filter(|transfer| (transfer.from == CHECKPOINT) == is_lost);
+        Bytes(transfers.fold(0, |sum: u64, transfer| sum.saturating_add(transfer.bytes)))
     };
     let step = document.cost.as_ref().map_or(0, |cost| cost.step_time_ns);
     Some(format!(
@@ -187,7 +196,7 @@ fn moved(document: &PlanDocument) -> Option<String> {
         document.request.lost.join(", "),
         Nanos(replaced.step_time_ns),
         sum(false),
-        Nanos(own.moving_ns.unwrap_or_default()),
+        Nanos(communication.moving_ns.unwrap_or_default()),
         sum(true)
     ))
 }

@@ -16,16 +16,16 @@ use crate::inputs::run::setting::Setting;
 type Count = (&'static str, fn(&Pins) -> Option<u64>, fn(&Parallelism) -> u64);
 
 const COUNTS: [Count; 7] = [
-    ("data", |pins| pins.data.map(u64::from), |own| u64::from(own.data)),
-    ("tensor", |pins| pins.tensor.map(u64::from), |own| u64::from(own.tensor)),
-    ("pipeline", |pins| pins.pipeline.map(u64::from), |own| u64::from(own.pipeline)),
-    ("context", |pins| pins.context.map(u64::from), |own| u64::from(own.context)),
-    ("expert", |pins| pins.expert.map(u64::from), |own| u64::from(own.expert)),
-    ("micro-batch", |pins| pins.micro_batch, |own| own.micro_batch),
+    ("data", |pins| pins.data.map(u64::from), |degrees| u64::from(degrees.data)),
+    ("tensor", |pins| pins.tensor.map(u64::from), |degrees| u64::from(degrees.tensor)),
+    ("pipeline", |pins| pins.pipeline.map(u64::from), |degrees| u64::from(degrees.pipeline)),
+    ("context", |pins| pins.context.map(u64::from), |degrees| u64::from(degrees.context)),
+    ("expert", |pins| pins.expert.map(u64::from), |degrees| u64::from(degrees.expert)),
+    ("micro-batch", |pins| pins.micro_batch, |degrees| degrees.micro_batch),
     (
         "virtual-stages",
         |pins| pins.virtual_stages.map(u64::from),
-        |own| u64::from(own.virtual_stages),
+        |degrees| u64::from(degrees.virtual_stages),
     ),
 ];
 
@@ -58,11 +58,11 @@ pub(super) fn answer(setting: &Setting, space: &Space, is_over: &dyn Fn() -> boo
     // The first one that nothing is left with, given those before it, is the one whose rule is broken.
     let is_left =
         |pins: Pins| !works(setting, &Space { pins, ..space.clone() }, is_over, None).is_empty();
-    let broken = first_pins(pins).into_iter().find(|(_, own)| !is_left(own.clone()));
+    let broken = first_pins(pins).into_iter().find(|(_, pins)| !is_left(pins.clone()));
     let blamed = |(flag, _): &(String, String)| {
         broken.as_ref().is_some_and(|(name, _)| flag.split('=').next() == Some(*name))
     };
-    named.sort_by_key(|own| !blamed(own));
+    named.sort_by_key(|entry| !blamed(entry));
     let Some((first, _)) = named.first() else {
         let pinned: Vec<&str> = loosened(pins).into_iter().map(|(name, _)| name).collect();
         let message = match (for_target, pinned.is_empty()) {
@@ -81,9 +81,9 @@ pub(super) fn answer(setting: &Setting, space: &Space, is_over: &dyn Fn() -> boo
     let name = first.split('=').next().unwrap_or_default();
     let limit = limit(setting, space, name);
     let message = format!("`--pin {first}` leaves no configuration: {limit}");
-    let told = Diagnostic { blame: blame(setting, space, name), ..diagnostic(message) };
-    let told = told.fact("limit", limit);
-    named.into_iter().fold(told, |told, (flag, hint)| told.hint(format!("for {flag}: {hint}")))
+    let error = Diagnostic { blame: blame(setting, space, name), ..diagnostic(message) };
+    let error = error.fact("limit", limit);
+    named.into_iter().fold(error, |error, (flag, hint)| error.hint(format!("for {flag}: {hint}")))
 }
 
 /// Launchers run expert ranks across tensor ranks, which are not searched: nothing is proved of them.
@@ -92,7 +92,7 @@ fn blame(setting: &Setting, space: &Space, name: &str) -> Blame {
     let pin = space.pins.expert.filter(|_| name == "expert");
     let is_run = pin.zip(experts).is_some_and(|(ranks, experts)| {
         experts.n_experts.is_multiple_of(u64::from(ranks))
-            && space.devices.iter().any(|own| own.is_multiple_of(ranks))
+            && space.devices.iter().any(|n_devices| n_devices.is_multiple_of(ranks))
     });
     if is_run { Blame::Usage } else { Blame::Infeasible }
 }
@@ -114,8 +114,8 @@ fn works(
         if is_known || is_over() {
             break;
         }
-        let (own, _) = leaves(&shape, space, &setting.pricing());
-        values.extend(own.iter().map(|configuration| value(&configuration.degrees)));
+        let (configurations, _) = leaves(&shape, space, &setting.pricing());
+        values.extend(configurations.iter().map(|configuration| value(&configuration.degrees)));
     }
     values
 }

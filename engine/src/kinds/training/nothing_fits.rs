@@ -64,15 +64,16 @@ pub(super) fn misfit(
     let limit = setting.limit.map_or(u64::MAX, |limit| limit.0);
     let worst = least.ranks.iter().max_by_key(|rank| rank.need);
     let binding = worst.and_then(|rank| rank.alive.first());
-    let most = binding.map_or_else(String::new, in_words) + hosts;
+    let most =
+        binding.map_or_else(String::new, |holding| in_words(holding, !hosts.is_empty())) + hosts;
     let device = setting.cluster.devices.first();
     let sizes = (Bytes(least.bytes()), Bytes(limit));
     let open = "other layer splits and longer schedules are not excluded";
     let diagnostic = smallest(is_proved, sizes, &most, open)
-        .fact("capacity", device.and_then(|own| own.capacity).unwrap_or(Bytes::ZERO))
-        .fact("context", device.map_or(Bytes::ZERO, |own| own.context))
-        .fact("margin", device.map_or(Bytes::ZERO, |own| own.reserve))
-        .fact("shortfall_bytes", short("rank", least.ranks.iter().map(|own| own.need), limit))
+        .fact("capacity", device.and_then(|device| device.capacity).unwrap_or(Bytes::ZERO))
+        .fact("context", device.map_or(Bytes::ZERO, |device| device.context))
+        .fact("margin", device.map_or(Bytes::ZERO, |device| device.reserve))
+        .fact("shortfall_bytes", short("rank", least.ranks.iter().map(|rank| rank.need), limit))
         .fact("binds", binding.map(ToString::to_string).unwrap_or_default())
         .fact("plan", degrees(&least.configuration));
     Ok((least, diagnostic))
@@ -90,15 +91,17 @@ fn least_on_hosts(setting: &Setting, space: &Space, options: &Options) -> Option
 }
 
 /// `weights, gradients and optimizer of stage 0 (2.5 GiB)`.
-fn in_words(own: &Holding) -> String {
-    let what = match own.what {
+fn in_words(holding: &Holding, on_hosts: bool) -> String {
+    let what = match holding.what {
+        HoldingKind::Persistent if on_hosts => "weights and gradients",
         HoldingKind::Persistent => "weights, gradients and optimizer",
         HoldingKind::Stash => "activations",
         HoldingKind::Temporary => "temporary buffers",
         other => other.name(),
     };
-    let stage = own.stage.map_or_else(String::new, |stage| format!(" of stage {}", stage.index()));
-    format!("{what}{stage} ({})", Bytes(own.bytes))
+    let stage =
+        holding.stage.map_or_else(String::new, |stage| format!(" of stage {}", stage.index()));
+    format!("{what}{stage} ({})", Bytes(holding.bytes))
 }
 
 /// What fits nowhere but can't be counted either is no proof.
@@ -147,7 +150,7 @@ fn ways(
     setting: &Setting,
     space: &Space,
     (least, options): (&Least, &Options),
-    told: &mut Diagnostic,
+    error: &mut Diagnostic,
 ) -> Result<(), Diagnostic> {
     let pricing = setting.pricing();
     let one = Options { n_plans: 1, cuts: Cuts::OfPlans, ..options.clone() };
@@ -156,15 +159,15 @@ fn ways(
         in_time().then(|| solve(&pricing, space, &one).plans.into_iter().next()).flatten()
     };
     let step = |space: &Space| Ok(fitting(space).map(|plan| plan.step.to_string()));
-    without_pins(space, step, &in_time, told)?;
+    without_pins(space, step, &in_time, error)?;
     let is_moved = least.configuration.offload == Offload::Optimizer;
     if setting.offload == Offload::Nothing && !is_moved && in_time() {
         let moved = Pricing { offload: Offload::Optimizer, ..pricing };
-        on_hosts(&moved, space, (options, &one), told)?;
+        on_hosts(&moved, space, (options, &one), error)?;
     }
     if let Some(dtype) = narrower_type(setting).filter(|_| in_time()) {
         let way = narrower(setting, space, (&one, dtype));
-        told.loosened("dtype", way, in_time());
+        error.loosened("dtype", way, in_time());
     }
     if let Some(joined) = joined(setting) {
         let most = space.devices.iter().copied().max().unwrap_or(1);
@@ -181,10 +184,10 @@ fn ways(
             // How fast hangs on what they share of their host, which no file states yet.
             format!("on {n} such devices{joined} a plan fits{hosts}: {pins}")
         });
-        told.loosened("devices", way, in_time());
+        error.loosened("devices", way, in_time());
     }
     let room = setting.room_for(Bytes(least.bytes()));
-    told.loosened("memory", Some(format!("with {room} the smallest plan fits")), true);
+    error.loosened("memory", Some(format!("with {room} the smallest plan fits")), true);
     Ok(())
 }
 
@@ -193,12 +196,12 @@ pub fn without_pins(
     space: &Space,
     step: impl Fn(&Space) -> Result<Option<String>, Diagnostic>,
     in_time: &dyn Fn() -> bool,
-    told: &mut Diagnostic,
+    error: &mut Diagnostic,
 ) -> Result<(), Diagnostic> {
     for (name, pins) in loosened(&space.pins) {
         let step = step(&Space { pins, ..space.clone() })?;
         let way = step.map(|step| format!("without --pin {name} a plan fits: step time {step}"));
-        told.loosened(&format!("pin {name}"), way, in_time());
+        error.loosened(&format!("pin {name}"), way, in_time());
     }
     Ok(())
 }
@@ -216,15 +219,15 @@ pub fn joined(setting: &Setting) -> Option<&'static str> {
 
 /// The degrees of a configuration as flags, so that a search of another size finds it.
 fn pinned(configuration: &Configuration) -> String {
-    let own = &configuration.degrees;
+    let degrees = &configuration.degrees;
     let mut pins = vec![
-        ("data", u64::from(own.data)),
-        ("tensor", own.tensor.into()),
-        ("pipeline", own.pipeline.into()),
-        ("micro-batch", own.micro_batch),
-        ("zero", own.zero as u64),
+        ("data", u64::from(degrees.data)),
+        ("tensor", degrees.tensor.into()),
+        ("pipeline", degrees.pipeline.into()),
+        ("micro-batch", degrees.micro_batch),
+        ("zero", degrees.zero as u64),
     ];
-    let ranks = [("context", own.context), ("expert", own.expert)];
+    let ranks = [("context", degrees.context), ("expert", degrees.expert)];
     let shared = ranks.into_iter().filter(|(_, n)| *n > 1);
     pins.extend(shared.map(|(name, n)| (name, u64::from(n))));
     let flags: Vec<String> = pins.iter().map(|(name, n)| format!("--pin {name}={n}")).collect();
@@ -236,11 +239,11 @@ fn on_hosts(
     moved: &Pricing<'_>,
     space: &Space,
     (options, one): (&Options, &Options),
-    told: &mut Diagnostic,
+    error: &mut Diagnostic,
 ) -> Result<(), Diagnostic> {
     let mut spaces = Vec::new();
-    if let Some(own) = space.keeping(Offload::Optimizer) {
-        spaces.push((own, "offload", "without --no-offload".to_owned()));
+    if let Some(space) = space.keeping(Offload::Optimizer) {
+        spaces.push((space, "offload", "without --no-offload".to_owned()));
     }
     if let Some(capabilities) = space.pins.capabilities {
         let pins = Pins { capabilities: None, ..space.pins.clone() };
@@ -254,13 +257,13 @@ fn on_hosts(
             format!("with optimizer states on the hosts ({how}) a plan fits: step time {step}")
         });
         let is_found = way.is_some();
-        told.loosened(constraint, way, options.stop().is_none());
+        error.loosened(constraint, way, options.stop().is_none());
         if is_found {
             return Ok(());
         }
     }
     if let Some((space, ..)) = spaces.first() {
-        told.hints.extend(full_hosts(moved, space, options)?);
+        error.hints.extend(full_hosts(moved, space, options)?);
     }
     Ok(())
 }
@@ -302,12 +305,12 @@ fn narrower(
     space: &Space,
     (options, dtype): (&Options, DType),
 ) -> Option<String> {
-    let mut own = setting.clone();
-    own.numbers.dtype = dtype;
+    let mut setting = setting.clone();
+    setting.numbers.dtype = dtype;
     // Other kernels may be had in it.
-    own.stack = executor::named_stack(&own.stack.name).ok()?;
-    own.fit_stack();
-    let found = solve(&own.pricing(), space, options);
+    setting.stack = executor::named_stack(&setting.stack.name).ok()?;
+    setting.fit_stack();
+    let found = solve(&setting.pricing(), space, options);
     let plan = found.plans.first()?;
     Some(format!("with --dtype {dtype} a plan fits: step time {}", plan.step))
 }
@@ -341,21 +344,21 @@ const FREED: [Freed; 14] = [
 /// The pins with one of them taken away.
 pub fn loosened(pins: &Pins) -> Vec<(&'static str, Pins)> {
     let without = |(name, free): &Freed| {
-        let mut own = pins.clone();
-        free(&mut own);
-        (*name, own)
+        let mut freed = pins.clone();
+        free(&mut freed);
+        (*name, freed)
     };
-    FREED.iter().map(without).filter(|(_, own)| own != pins).collect()
+    FREED.iter().map(without).filter(|(_, freed)| freed != pins).collect()
 }
 
 /// What is pinned, each with the pins up to it: those that come later are taken away.
 pub fn first_pins(pins: &Pins) -> Vec<(&'static str, Pins)> {
     let mut all = Vec::new();
-    let mut own = pins.clone();
+    let mut left = pins.clone();
     for (name, free) in FREED.iter().rev() {
-        let up_to = own.clone();
-        free(&mut own);
-        if own != up_to {
+        let up_to = left.clone();
+        free(&mut left);
+        if left != up_to {
             all.push((*name, up_to));
         }
     }

@@ -39,19 +39,19 @@ pub(crate) fn plans_training(name: &str) -> bool {
 ///
 /// # Errors
 /// `not-for-training` where the one that was asked for does not.
-pub(crate) fn row(asked: &str, setting: &Setting) -> Result<&'static Entry, Diagnostic> {
+pub(crate) fn row(name: &str, setting: &Setting) -> Result<&'static Entry, Diagnostic> {
     let is_layers = setting.layers.is_some();
     let plans = |entry: &&Entry| match is_layers {
         true => entry.door::<Layers>().is_some(),
         false => entry.door::<Card>().is_some(),
     };
     let mut rows = entries().iter().filter(plans);
-    let own: Vec<&str> = rows.clone().map(|entry| entry.name).collect();
-    rows.find(|entry| [entry.name, AUTO].contains(&asked)).ok_or_else(|| {
+    let names: Vec<&str> = rows.clone().map(|entry| entry.name).collect();
+    rows.find(|entry| [entry.name, AUTO].contains(&name)).ok_or_else(|| {
         let costs = if is_layers { "folders of measured layers" } else { "costs of the model" };
-        let message = format!("`{asked}` does not plan on {costs}");
+        let message = format!("`{name}` does not plan on {costs}");
         Diagnostic::usage("not-for-training", message)
-            .hint(format!("leave it out, or name {}", own.join(" or ")))
+            .hint(format!("leave it out, or name {}", names.join(" or ")))
     })
 }
 
@@ -99,9 +99,9 @@ pub(crate) fn read(
     request: &PlanRequest,
     run: &Run<'_>,
 ) -> Result<Option<(Setting, Space)>, Diagnostic> {
-    run.read(request, |own| {
-        let setting = replaced::setting(own)?;
-        row(own.recipe(), &setting)?;
+    run.read(request, |request| {
+        let setting = replaced::setting(request)?;
+        row(request.recipe(), &setting)?;
         let space = setting.space()?;
         Ok((setting, space))
     })
@@ -117,8 +117,8 @@ fn searched(
     let by_count = setting.request.devices.is_some() || setting.request.spares.is_some();
     Known::of(setting).with(|evidence| {
         let evidence = is_simplest.then_some(evidence);
-        let asked = Asked { free, launcher: setting.launcher(), by_count, evidence };
-        search::plan(&setting.pricing(), &asked, how, &|plan, bound_s, launcher| {
+        let question = Asked { free, launcher: setting.launcher(), by_count, evidence };
+        search::plan(&setting.pricing(), &question, how, &|plan, bound_s, launcher| {
             let bound = Nanos((bound_s * 1e9).round() as u64);
             let offload = plan.configuration.offload;
             tell(Better { plan: (plan.clone(), launcher), step: plan.step, bound, offload });
@@ -164,21 +164,21 @@ pub(crate) fn search(
     let start = Instant::now();
     let options = Options::within(&request.limits.within(run.watch, None));
     let is_simplest = recommended::applies(request)?;
-    let (own, free, given) = (setting.clone(), space.clone(), options.clone());
+    let (owned, free, given) = (setting.clone(), space.clone(), options.clone());
     let solve = row(request.recipe(), &setting)?
         .door::<Card>()
         .map_or(solve_observed as Search, |door| door.0);
     let work = move |tell: &dyn Fn(Told)| {
         let most = most.unwrap_or(Nanos(u64::MAX));
-        let tell = |told: Told| tell(Told { bound: told.bound.min(most), ..told });
-        searched((&own, is_simplest), &free, (solve, &given), &tell)
+        let tell = |better: Told| tell(Told { bound: better.bound.min(most), ..better });
+        searched((&owned, is_simplest), &free, (solve, &given), &tell)
     };
-    let document_of = |told: &Told| {
-        let own = setting.keeping(told.offload).on_the_way();
-        document::plan(&own, &told.plan.0, told.bound.min(told.step))
+    let document_of = |better: &Told| {
+        let setting = setting.keeping(better.offload).on_the_way();
+        document::plan(&setting, &better.plan.0, better.bound.min(better.step))
     };
     let mut followed = followed::follow((ALGORITHM, request), run, work, &document_of);
-    let cut_short = |told: &Told, stop| searched::cut_short(told, &space, stop);
+    let cut_short = |better: &Told, stop| searched::cut_short(better, &space, stop);
     let Some(planned) = followed.settled(run.watch, cut_short)? else { return Ok(None) };
     setting.offload = planned.offload();
     let elapsed = start.elapsed();
@@ -229,7 +229,7 @@ impl Searched {
         let Planned { settled: Settled { found, space: searched, .. }, front, wider, choice } =
             planned;
         let Some(fastest) = found.plans.first() else {
-            let is_searched = beside.as_ref().is_none_or(|own| own.unsearched.is_none());
+            let is_searched = beside.as_ref().is_none_or(|beside| beside.unsearched.is_none());
             let is_proved = found.is_proved_empty() && is_searched;
             return followed::none((found.stop, found.counts.n_judged), run.page, || {
                 match run.watch.is_cancelled() {
@@ -244,14 +244,14 @@ impl Searched {
         };
         let elapsed = (!request.limits.deterministic).then_some(elapsed);
         followed.ended((fastest.step, bound));
-        let best = choice.simpler().map_or(fastest, |own| &own.plan);
+        let best = choice.simpler().map_or(fastest, |recommended| &recommended.plan);
         let made = (&best.plan()?, (best.configuration.order.name(), bound));
         let files = followed::files(request, &mut setting, made, &followed.trace);
         let beside_best = (front, wider);
         let mut answer =
             Answer::new(&setting, (&found, &choice, searched), beside_best, (elapsed, &options))?;
         answer.beside = beside;
-        let is_free = request.executor.is_none_or(|own| own == Executor::ANY);
+        let is_free = request.executor.is_none_or(|executor| executor == Executor::ANY);
         if is_free {
             let limits = request.limits.within(run.watch, None);
             // A candidate of a search over device sets is not compared with what `--for` gives.

@@ -54,12 +54,12 @@ fn searched(
         };
         search(&on(offload)?, space, options, &mut observe).map(|found| (found, offload))
     };
-    let own = run(Offload::Nothing, floor)?;
+    let on_devices = run(Offload::Nothing, floor)?;
     let settled = match space.pins.may_offload {
-        false => own,
+        false => on_devices,
         true => {
-            let bound = own.0.bound;
-            better(own, run(Offload::Optimizer, bound)?)
+            let bound = on_devices.0.bound;
+            better(on_devices, run(Offload::Optimizer, bound)?)
         }
     };
     let found = &settled.0;
@@ -74,7 +74,7 @@ fn searched(
 
 /// The better of two searches, the first where they are equal, with what holds for both.
 fn better(first: (Found, Offload), second: (Found, Offload)) -> (Found, Offload) {
-    let step = |own: &Found| own.best.as_ref().map_or(Nanos(u64::MAX), |best| best.step);
+    let step = |found: &Found| found.best.as_ref().map_or(Nanos(u64::MAX), |best| best.step);
     let bound = first.0.bound.min(second.0.bound);
     let stop = if first.0.stop.is_complete() { second.0.stop } else { first.0.stop };
     let (found, offload) = if step(&second.0) < step(&first.0) { second } else { first };
@@ -82,10 +82,10 @@ fn better(first: (Found, Offload), second: (Found, Offload)) -> (Found, Offload)
 }
 
 /// What is known of a search that told of a plan and did not end.
-fn cut_short(told: &Better<Judged>, stop: StopReason) -> Found {
+fn cut_short(better: &Better<Judged>, stop: StopReason) -> Found {
     Found {
-        best: Some(told.plan.clone()),
-        bound: told.bound,
+        best: Some(better.plan.clone()),
+        bound: better.bound,
         stop,
         counts: Counts::default(),
         others: Vec::new(),
@@ -104,15 +104,16 @@ pub(crate) fn plan(
     let solve = row(request.recipe(), &setting)?
         .door::<Layers>()
         .map_or(solve_observed as Search, |door| door.0);
-    let (own, among, limits) = (setting.clone(), space.clone(), options.clone());
-    let work = move |tell: &dyn Fn(Better<Judged>)| searched(&own, &among, (&options, solve), tell);
-    let document_of = |told: &Better<Judged>| {
-        let own = setting.keeping(told.offload);
-        let made_by = (ALGORITHM, told.bound.min(told.step));
-        document::of(&own, &told.plan.plan()?, Order::OneFOneB.name(), made_by)
+    let (owned, among, limits) = (setting.clone(), space.clone(), options.clone());
+    let work =
+        move |tell: &dyn Fn(Better<Judged>)| searched(&owned, &among, (&options, solve), tell);
+    let document_of = |better: &Better<Judged>| {
+        let setting = setting.keeping(better.offload);
+        let made_by = (ALGORITHM, better.bound.min(better.step));
+        document::of(&setting, &better.plan.plan()?, Order::OneFOneB.name(), made_by)
     };
     let mut followed = follow((ALGORITHM, request), run, work, &document_of);
-    let cut_short = |told: &Better<Judged>, stop| Ok((cut_short(told, stop), told.offload));
+    let cut_short = |better: &Better<Judged>, stop| Ok((cut_short(better, stop), better.offload));
     let Some(settled) = followed.settled(run.watch, cut_short)? else {
         return Ok(interrupted(run.page));
     };

@@ -52,15 +52,15 @@ pub(crate) fn asked(request: &PlanRequest) -> Asked {
         return Asked::Nothing;
     }
     let path = request.problem.cluster.as_deref();
-    let own = &request.problem;
-    let read = path.and_then(|path| load::machines(path, (&own.lost, &own.without)).ok());
+    let problem = &request.problem;
+    let read = path.and_then(|path| load::machines(path, (&problem.lost, &problem.without)).ok());
     let Some(load::Machines { cluster, .. }) = read else { return Asked::Nothing };
-    let devices = request.training.devices.as_ref().map(|own| u64::from(*own.end()));
+    let devices = request.training.devices.as_ref().map(|range| u64::from(*range.end()));
     let all = devices.unwrap_or(cluster.devices.len() as u64);
     // What equal stages can't be laid on: several kinds, hosts of several sizes.
     let is_unlike = cluster.kind_names().len() > 1
-        || hosts::check(&cluster, all).is_err_and(|own| own.code == "unlike-hosts");
-    let is_honoured = || Setting::of(request).is_ok_and(|own| check(request, &own).is_ok());
+        || hosts::check(&cluster, all).is_err_and(|error| error.code == "unlike-hosts");
+    let is_honoured = || Setting::of(request).is_ok_and(|setting| check(request, &setting).is_ok());
     match (recipe == AUTO, is_unlike) {
         (false, false) => Asked::Nothing,
         // Ops of a graph can be placed instead.
@@ -88,13 +88,13 @@ pub(crate) fn asked(request: &PlanRequest) -> Asked {
 
 /// Refuses what no such plan honours.
 fn check(request: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
-    let asked = &setting.request;
+    let stated = &setting.request;
     let given = [
         ("--micro-batch", request.problem.model.micro_batch.is_some()),
-        ("--pin", !asked.pin.is_empty()),
-        ("--devices", asked.devices.is_some()),
-        ("--for", asked.executor.is_some()),
-        ("--expert-skew", asked.expert_skew.is_some()),
+        ("--pin", !stated.pin.is_empty()),
+        ("--devices", stated.devices.is_some()),
+        ("--for", stated.executor.is_some()),
+        ("--expert-skew", stated.expert_skew.is_some()),
     ];
     if let Some((flag, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
         let message = format!("`{flag}` is not honoured where stages have devices of their own");
@@ -171,11 +171,13 @@ pub(crate) fn better(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult 
     hardware::retain_warnings(&mut setting.warnings);
     let below = equal.best();
     let follower = &mut Within { inner: run.follower, most: None, below };
-    let own = &mut Run { follower, ..*run };
+    let inner = &mut Run { follower, ..*run };
     // Where there is none in time, the other one is the answer.
-    let found = Searched::of(request, setting, own).ok().flatten();
-    let best = |own: &Searched| own.found.best.as_ref().map(|best| best.step);
-    match found.filter(|own| best(own).is_some_and(|own| below.is_none_or(|below| own < below))) {
+    let found = Searched::of(request, setting, inner).ok().flatten();
+    let best = |searched: &Searched| searched.found.best.as_ref().map(|best| best.step);
+    match found.filter(|searched| {
+        best(searched).is_some_and(|step| below.is_none_or(|below| step < below))
+    }) {
         Some(searched) => searched.answer(request, run),
         None => equal.answer(request, None, run),
     }
@@ -201,29 +203,29 @@ impl Searched {
     ) -> Result<Option<Self>, Diagnostic> {
         let start = Instant::now();
         let limits = request.limits.within(run.watch, None);
-        let asked = &request.limits;
-        let is_stated = asked.time_limit.is_some() || asked.node_budget.is_some();
-        let (own, given) = (setting.clone(), limits.clone());
+        let stated = &request.limits;
+        let is_stated = stated.time_limit.is_some() || stated.node_budget.is_some();
+        let (owned, given) = (setting.clone(), limits.clone());
         let work = move |tell: &dyn Fn(Better<Judged>)| {
-            unlike::found(&own, (&given, is_stated), &mut |plan, bound| {
+            unlike::found(&owned, (&given, is_stated), &mut |plan, bound| {
                 let (step, offload) = (plan.step, plan.offload);
                 tell(Better { plan: plan.clone(), step, bound, offload });
             })
         };
         let on_the_way = setting.on_the_way();
-        let document_of = |told: &Better<Judged>| {
-            let made = (ALGORITHM, told.bound.min(told.step));
-            document::of(&on_the_way.keeping(told.offload), &told.plan.plan, SCHEDULE, made)
+        let document_of = |better: &Better<Judged>| {
+            let made = (ALGORITHM, better.bound.min(better.step));
+            document::of(&on_the_way.keeping(better.offload), &better.plan.plan, SCHEDULE, made)
         };
         let mut followed = follow((ALGORITHM, request), run, work, &document_of);
-        let cut_short = |told: &Better<Judged>, stop| {
-            let best = Some(told.plan.clone());
-            Found { best, bound: told.bound, stop, n_nodes: 0, n_judged: 0 }
+        let cut_short = |better: &Better<Judged>, stop| {
+            let best = Some(better.plan.clone());
+            Found { best, bound: better.bound, stop, n_nodes: 0, n_judged: 0 }
         };
         let Some(found) = followed.settled(run.watch, cut_short)? else { return Ok(None) };
-        let mut own = Self { setting, found, followed, elapsed: start.elapsed() };
-        own.stand_in();
-        Ok(Some(own))
+        let mut searched = Self { setting, found, followed, elapsed: start.elapsed() };
+        searched.stand_in();
+        Ok(Some(searched))
     }
 
     /// Takes the running plan with others in the places of lost devices, where no plan that was found is
@@ -237,16 +239,16 @@ impl Searched {
             let offload = setting.offload;
             (batch == setting.global_batch).then(|| Judged { plan: plan.clone(), step, offload })
         };
-        let running = setting.stand_in.as_deref().map(|own| edges::kept(own, setting));
-        let Some(own) = running.as_ref().and_then(judged) else { return };
-        if self.found.best.as_ref().is_some_and(|best| best.step <= own.step) {
+        let running = setting.stand_in.as_deref().map(|plan| edges::kept(plan, setting));
+        let Some(stand_in) = running.as_ref().and_then(judged) else { return };
+        if self.found.best.as_ref().is_some_and(|best| best.step <= stand_in.step) {
             return;
         }
         let message = "the running plan goes on with other devices in the places of those that are lost: no \
                        plan of the space that was searched is as fast";
         self.setting.warnings.push(Diagnostic::warning("stand-in", message));
-        self.found.bound = self.found.bound.min(own.step);
-        self.found.best = Some(own);
+        self.found.bound = self.found.bound.min(stand_in.step);
+        self.found.best = Some(stand_in);
     }
 
     fn answer(self, request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {

@@ -28,7 +28,7 @@ const JUDGED_TERMS: &str = "judged-terms";
 pub(super) fn applies(request: &PlanRequest) -> Result<bool, Diagnostic> {
     let training = &request.training;
     let others = [
-        ("--objective", request.objective.is_some_and(|own| own.is_of_energy())),
+        ("--objective", request.objective.is_some_and(|objective| objective.is_of_energy())),
         ("--power-cap", request.power_cap.is_some()),
         ("--spares", training.spares.is_some()),
         ("--replace", training.replace.is_some()),
@@ -58,39 +58,39 @@ impl Known {
         let stages =
             [ZeroStage::None, ZeroStage::Optimizer, ZeroStage::Gradients, ZeroStage::Parameters];
         let degrees = stages.map(|zero| Parallelism { zero, ..Parallelism::default() });
-        let high = |own| setting.spread(Figure::Peak, own, &[]).interval().high;
+        let high = |degrees| setting.spread(Figure::Peak, degrees, &[]).interval().high;
         Self {
-            unlike: degrees.each_ref().map(|own| setting.unlike(figure, own)),
+            unlike: degrees.each_ref().map(|degrees| setting.unlike(figure, degrees)),
             peak_high: degrees.each_ref().map(high),
         }
     }
 
-    fn unjudged(&self, own: &Configuration) -> Vec<String> {
+    fn unjudged(&self, configuration: &Configuration) -> Vec<String> {
         let others = [
-            (own.degrees.context > 1, CONTEXT),
-            (own.offload == Offload::Optimizer, ON_HOSTS),
-            (!own.order.is_whole(), SPLIT_BACKWARD),
+            (configuration.degrees.context > 1, CONTEXT),
+            (configuration.offload == Offload::Optimizer, ON_HOSTS),
+            (!configuration.order.is_whole(), SPLIT_BACKWARD),
         ];
         let others = others.into_iter().filter(|(is, _)| *is).map(|(_, term)| term.to_owned());
-        self.unlike[own.degrees.zero as usize].iter().cloned().chain(others).collect()
+        self.unlike[configuration.degrees.zero as usize].iter().cloned().chain(others).collect()
     }
 
     /// Hands it to a search.
     pub(super) fn with<T>(&self, search: impl FnOnce(&Evidence<'_>) -> T) -> T {
-        let unjudged = |own: &Configuration| self.unjudged(own);
+        let unjudged = |configuration: &Configuration| self.unjudged(configuration);
         search(&Evidence { unjudged: &unjudged, peak_high: self.peak_high })
     }
 }
 
 /// `recommended: 0.6 % slower than the fastest (`--fastest`): no recompute`.
 pub(super) fn line(choice: &Choice, fastest: &Judged) -> Option<String> {
-    let own = choice.simpler()?;
-    let percent = 100.0 * than(own, fastest);
+    let recommended = choice.simpler()?;
+    let percent = 100.0 * than(recommended, fastest);
     let mut text = format!("recommended: {percent:.1} % slower than the fastest (`--fastest`)");
-    if !own.judged.is_empty() {
-        text += &format!(", which no published run judges ({})", own.judged.join(", "));
+    if !recommended.judged.is_empty() {
+        text += &format!(", which no published run judges ({})", recommended.judged.join(", "));
     }
-    let simpler: Vec<&str> = own.simpler.iter().copied().map(Criterion::words).collect();
+    let simpler: Vec<&str> = recommended.simpler.iter().copied().map(Criterion::words).collect();
     if !simpler.is_empty() {
         text += &format!(": {}", simpler.join(", "));
     }
@@ -106,17 +106,18 @@ pub(super) fn warning(choice: &Choice) -> Option<Diagnostic> {
     })
 }
 
-fn than(own: &Recommended, fastest: &Judged) -> f64 {
-    own.plan.step.seconds() / fastest.step.seconds() - 1.0
+fn than(recommended: &Recommended, fastest: &Judged) -> f64 {
+    recommended.plan.step.seconds() / fastest.step.seconds() - 1.0
 }
 
 /// For programs.
 pub(super) fn document(choice: &Choice, fastest: &Judged) -> Option<RecommendedDocument> {
-    let own = choice.simpler()?;
-    let judged = (!own.judged.is_empty()).then_some(JUDGED_TERMS);
-    let reasons = judged.into_iter().chain(own.simpler.iter().copied().map(Criterion::name));
+    let recommended = choice.simpler()?;
+    let judged = (!recommended.judged.is_empty()).then_some(JUDGED_TERMS);
+    let reasons =
+        judged.into_iter().chain(recommended.simpler.iter().copied().map(Criterion::name));
     Some(RecommendedDocument {
-        than_fastest: than(own, fastest),
+        than_fastest: than(recommended, fastest),
         reason: reasons.map(str::to_owned).collect(),
         fastest: FastestDocument {
             degrees: degrees(&fastest.configuration),

@@ -54,38 +54,42 @@ pub fn filled(request: &PlanRequest, keeps: Keeps) -> Result<Cow<'_, PlanRequest
         .fact("file", path.display().to_string()));
     };
     let workload = plan_file::workload(&document.workload)?;
-    let (asked, mut own) = (&document.request, request.clone());
-    let (flags, problem) = (&mut own.training, &mut own.problem);
+    let (stated, mut filled) = (&document.request, request.clone());
+    let (flags, problem) = (&mut filled.training, &mut filled.problem);
     if flags.tokens_per_step.is_none() && problem.model.batch.is_none() {
         flags.global_batch.get_or_insert(training.global_batch);
     }
     flags.sequence_length.get_or_insert(training.sequence_length);
     flags.stack.get_or_insert_with(|| training.stack.clone());
-    flags.memory_margin = flags.memory_margin.or(asked.kept_free);
-    flags.max_memory_per_device = flags.max_memory_per_device.or(asked.max_memory_bytes.map(Bytes));
-    flags.no_offload |= asked.no_offload;
+    flags.memory_margin = flags.memory_margin.or(stated.kept_free);
+    flags.max_memory_per_device =
+        flags.max_memory_per_device.or(stated.max_memory_bytes.map(Bytes));
+    flags.no_offload |= stated.no_offload;
     let mut seen = BTreeSet::new();
-    let lost = asked.lost.iter().chain(&request.training.lost);
-    flags.lost = lost.filter(|own| seen.insert(*own)).cloned().collect();
+    let lost = stated.lost.iter().chain(&request.training.lost);
+    flags.lost = lost.filter(|name| seen.insert(*name)).cloned().collect();
     problem.model.dtype = problem.model.dtype.or(workload.dtype);
     problem.optimizer = problem.optimizer.or(Some(workload.optimizer));
     if problem.pin.is_empty() && keeps == Keeps::Pins {
-        problem.pin.clone_from(&asked.pin);
+        problem.pin.clone_from(&stated.pin);
     }
     if problem.model.dims.is_empty() {
-        problem.model.dims = asked.dims.clone().into_iter().collect();
+        problem.model.dims = stated.dims.clone().into_iter().collect();
     }
-    own.pue = own.pue.or(asked.pue.map(Pue));
-    own.power_cap = own.power_cap.or(asked.power_cap_w.and_then(Watts::new));
-    own.objective = own.objective.or(asked.least.as_deref().and_then(ObjectiveName::of_energy));
-    let executor = asked.executor.as_deref().filter(|_| keeps == Keeps::Pins);
-    own.executor = own.executor.or(executor.and_then(Executor::named));
-    if own.allow_lossy.is_empty() {
+    filled.pue = filled.pue.or(stated.pue.map(Pue));
+    filled.power_cap = filled.power_cap.or(stated.power_cap_w.and_then(Watts::new));
+    filled.objective =
+        filled.objective.or(stated.least.as_deref().and_then(ObjectiveName::of_energy));
+    let executor = stated.executor.as_deref().filter(|_| keeps == Keeps::Pins);
+    filled.executor = filled.executor.or(executor.and_then(Executor::named));
+    if filled.allow_lossy.is_empty() {
         let lossy = document.communication.lossy.iter();
-        own.allow_lossy = lossy.map(|own| format!("{}={}", own.by, own.density)).collect();
+        filled.allow_lossy = lossy
+            .map(|compression| format!("{}={}", compression.by, compression.density))
+            .collect();
     }
-    own.problem.lost.clone_from(&own.training.lost);
-    Ok(Cow::Owned(own))
+    filled.problem.lost.clone_from(&filled.training.lost);
+    Ok(Cow::Owned(filled))
 }
 
 /// Whether what a plan could not be made for are pins or the launcher of the running plan, which nobody
@@ -152,39 +156,39 @@ fn replaced(
     if on.training.offloads_optimizer {
         return refused("hosts keep the optimizer states");
     }
-    let kept = |own: &Setting| (own.numbers.optimizer, own.numbers.dtype, sizes(own));
-    if kept(&on.setting) != kept(setting) {
-        let [own, other] = [&on.setting, setting].map(|own| {
+    let numbers = |side: &Setting| (side.numbers.optimizer, side.numbers.dtype, sizes(side));
+    if numbers(&on.setting) != numbers(setting) {
+        let [this, other] = [&on.setting, setting].map(|setting| {
             format!(
                 "{} in {} ({})",
-                own.numbers.optimizer.name(),
-                own.numbers.dtype,
-                own.stack.name
+                setting.numbers.optimizer.name(),
+                setting.numbers.dtype,
+                setting.stack.name
             )
         });
         let message = format!(
-            "the running plan holds weights and states of {own}: none of {other} are there to move"
+            "the running plan holds weights and states of {this}: none of {other} are there to move"
         );
         return Err(Diagnostic::usage("not-replaced", message)
             .hint("leave out --optimizer, --dtype and --stack"));
     }
-    let Some(held) = holdings(&on.plan) else { return refused("the plan has no grid") };
-    let name =
-        |device: DeviceId| on.setting.cluster.devices.get(device.index()).map(|own| &own.name);
-    let works = |name: &&String| setting.working().devices.iter().any(|own| own.name == **name);
-    let devices = held.iter().filter_map(|own| Some((name(own.device).filter(works)?, own)));
+    let Some(holdings) = holdings(&on.plan) else { return refused("the plan has no grid") };
+    let name = |device: DeviceId| on.setting.cluster.devices.get(device.index()).map(|d| &d.name);
+    let works = |name: &&String| setting.working().devices.iter().any(|d| d.name == **name);
+    let devices =
+        holdings.iter().filter_map(|holding| Some((name(holding.device).filter(works)?, holding)));
     let step = document.cost.as_ref().map_or(0, |cost| cost.step_time_ns);
-    let own = ReplacedDocument {
+    let replaced = ReplacedDocument {
         step_time_ns: step,
-        devices: devices.map(|(name, own)| holding_document(name, own)).collect(),
+        devices: devices.map(|(name, holding)| holding_document(name, holding)).collect(),
     };
-    Ok((own, spares::stood_in(&on.setting, &on.plan, &setting.cluster)))
+    Ok((replaced, spares::stood_in(&on.setting, &on.plan, &setting.cluster)))
 }
 
 /// Warns of what of the running plan leaves no plan on what is left.
 fn dropped_pins(document: &PlanDocument, request: &PlanRequest) -> Option<Diagnostic> {
-    let pins = document.request.pin.iter().map(|own| format!("--pin {own}"));
-    let launcher = document.request.executor.iter().map(|own| format!("--for {own}"));
+    let pins = document.request.pin.iter().map(|pin| format!("--pin {pin}"));
+    let launcher = document.request.executor.iter().map(|name| format!("--for {name}"));
     let all = pins.chain(launcher).collect::<Vec<_>>().join(" ");
     let message =
         format!("the running plan was asked for with {all}, which leaves none on what is left");

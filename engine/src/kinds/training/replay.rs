@@ -55,19 +55,19 @@ pub fn setting(
     document: &PlanDocument,
     model: &Path,
     target: &ReplayRequest,
-    asked: &Asked,
+    requested: &Asked,
 ) -> Result<Setting, Diagnostic> {
     let request = crate::inputs::asked::merged(&target.problem, &document.request)?;
     let mut flags = target.problem.clone();
     flags.model = crate::inputs::asked::model(&flags.model, &request);
-    flags.model.dtype = asked.dtype;
-    flags.optimizer = Some(asked.optimizer);
+    flags.model.dtype = requested.dtype;
+    flags.optimizer = Some(requested.optimizer);
     flags.lost.clone_from(&request.lost);
     flags.without.clone_from(&request.without);
     flags.board_limit = request.board_limit;
     let read = |sequence| model::read(model, sequence, &flags.model);
-    let model = of_its_text(document, asked, &read)?;
-    let mut setting = Setting::on(model, &flags, &asked.stack, asked.global_batch)?;
+    let model = of_its_text(document, requested, &read)?;
+    let mut setting = Setting::on(model, &flags, &requested.stack, requested.global_batch)?;
     setting.ask(request)?;
     setting.replaced = document.communication.replaced.clone().map(Arc::new);
     setting.edge_density = edges::allowed(&document.communication.lossy)?;
@@ -81,28 +81,28 @@ pub(super) const EXTENT_FOR_TOKENS: &str = "extent-for-tokens";
 /// the tokens of its text, which were those of its config.
 fn of_its_text(
     document: &PlanDocument,
-    asked: &Asked,
+    requested: &Asked,
     read: &dyn Fn(Option<u64>) -> Result<Model, Diagnostic>,
 ) -> Result<Model, Diagnostic> {
-    let stated = asked.sequence_length;
+    let stated = requested.sequence_length;
     let found = read(Some(stated));
-    let is_own = |own: &Model| digest::card(&own.card) == document.model.digest;
-    let is_known = |own: &Model| own.graph.is_none() || is_own(own);
-    let is_of_plan = document.training.as_ref().is_some_and(|own| own.sequence_length == stated);
+    let is_own = |model: &Model| digest::card(&model.card) == document.model.digest;
+    let is_known = |model: &Model| model.graph.is_none() || is_own(model);
+    let is_of_plan = document.training.as_ref().is_some_and(|run| run.sequence_length == stated);
     if !is_of_plan || found.as_ref().is_ok_and(is_known) {
         return found;
     }
-    let Ok(mut own) = read(None) else { return found };
-    let extent = own.graph.as_ref().and_then(|graph| graph.first_extent);
-    let Some(tokens) = own.tokens.filter(|_| extent == Some(stated) && is_own(&own)) else {
+    let Ok(mut model) = read(None) else { return found };
+    let extent = model.graph.as_ref().and_then(|graph| graph.first_extent);
+    let Some(tokens) = model.tokens.filter(|_| extent == Some(stated) && is_own(&model)) else {
         return found;
     };
     let message = format!(
         "the plan states samples of {stated} tokens, the extent of its pictures: its text has {tokens}"
     );
-    own.warnings.push(
+    model.warnings.push(
         Diagnostic::warning(EXTENT_FOR_TOKENS, message)
             .hint("plan again to have it state tokens, and rates of them"),
     );
-    Ok(own)
+    Ok(model)
 }

@@ -42,13 +42,13 @@ pub fn runners(
         let plan = own_plan.as_ref().filter(|_| is_own);
         plan.is_some_and(|plan| export::exported(name, setting, plan, (schedule, Nanos(0))).is_ok())
     };
-    let mut own = Runners { stack: setting.stack.name.clone(), ..Runners::default() };
+    let mut runners = Runners { stack: setting.stack.name.clone(), ..Runners::default() };
     let end = limits.time.and_then(|time| Instant::now().checked_add(time));
     let longest = elapsed.map(|elapsed| elapsed.max(SLICE));
     for name in targets().filter(|row| row.launches.is_some()).map(|row| row.name) {
         let Some(executor) = Executor::named(name) else { continue };
         if runs(name, executor) {
-            own.runs.push(name);
+            runners.runs.push(name);
             continue;
         }
         let Some(request) = request else { continue };
@@ -57,14 +57,14 @@ pub fn runners(
         let slice = limits.deterministic.then_some(SLICE_NODES);
         let nodes = slice.into_iter().chain(limits.nodes).min();
         match recommended_for(request, executor, &Limits { time, nodes, ..limits.clone() }) {
-            Ok(Some(step)) => own.others.push(Elsewhere { name, step: Some(step) }),
-            Ok(None) => own.others.push(Elsewhere { name, step: None }),
+            Ok(Some(step)) => runners.others.push(Elsewhere { name, step: Some(step) }),
+            Ok(None) => runners.others.push(Elsewhere { name, step: None }),
             // It runs no such model, or no plan that fits.
             Err(_) => {}
         }
     }
-    own.others.sort_by_key(|other| (other.step.is_none(), other.step, other.name));
-    Some(own)
+    runners.others.sort_by_key(|other| (other.step.is_none(), other.step, other.name));
+    Some(runners)
 }
 
 /// The step of the plan that `--for` recommends; `None` where the search did not end.

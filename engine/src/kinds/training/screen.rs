@@ -6,7 +6,6 @@ use cost_model::runs::forms::interval::Figure;
 use cost_model::runs::forms::model::Offload;
 use cost_model::runs::forms::model::counts::n_parameters;
 use documents::plan::PlanDocument;
-use exporters::runs;
 use ir::card::Recompute;
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};
@@ -80,11 +79,11 @@ impl Setting {
     /// Warns where the upper end of the peak's interval does not fit.
     pub(super) fn upper_end(&self, degrees: &Parallelism, peak: Bytes) -> Option<Diagnostic> {
         let usable = self.limit.filter(|_| self.layers.is_none())?;
-        let device = self.cluster.devices.iter().min_by_key(|own| own.memory_limit())?;
+        let device = self.cluster.devices.iter().min_by_key(|device| device.memory_limit())?;
         let whole = device.capacity?.get().saturating_sub(device.context.get());
-        let asked = &self.request;
+        let request = &self.request;
         // Who states a margin leaves it for this.
-        let is_stated = asked.kept_free.is_some() || asked.max_memory_bytes.is_some();
+        let is_stated = request.kept_free.is_some() || request.max_memory_bytes.is_some();
         let limit = if is_stated { Bytes(whole) } else { usable };
         let high = Bytes(self.peak_interval(peak, degrees).high_bytes);
         if high <= limit {
@@ -107,14 +106,6 @@ impl Setting {
     }
 }
 
-/// The flags of `export` by which a target's files are written: a folder, where it has one.
-fn exported_to(target: &str) -> String {
-    match runs::find(target) {
-        Ok((row, _)) if !row.has_folder() => format!("-o {}", row.file_name),
-        _ => "--to run".to_owned(),
-    }
-}
-
 impl Answer<'_> {
     /// What a person reads first.
     pub(super) fn screen(
@@ -133,8 +124,8 @@ impl Answer<'_> {
         let interval = range(Nanos(self.interval.low_ns), Nanos(self.interval.high_ns));
         screen.fact("step", setting.step_fact(Some(interval), best.step, best.n_devices()));
         let peak = Bytes(best.peak);
-        let own = setting.peak_interval(peak, degrees);
-        let interval = range(Bytes(own.low_bytes), Bytes(own.high_bytes));
+        let peak_interval = setting.peak_interval(peak, degrees);
+        let interval = range(Bytes(peak_interval.low_bytes), Bytes(peak_interval.high_bytes));
         screen.fact("memory", setting.memory_fact(Some(interval), peak));
         let mut proof = self.recommendation().into_iter().chain([self.proof()]);
         screen.fact("proof", proof.next());
@@ -147,12 +138,12 @@ impl Answer<'_> {
         screen.fact("devices", losses::fact(plan));
         self.instead(&mut screen);
         let any = || self.runs_on.as_ref()?.runs.first().copied().map(str::to_owned);
-        let asked = request.executor.filter(|own| *own != Executor::ANY).map(|own| own.text());
-        if let Some(target) = asked.or_else(any) {
-            let output = exported_to(&target);
-            let export =
-                |plan: &str| format!("meshwright export {plan} --target {target} {output}");
-            screen.next(export, "what its launcher reads");
+        let requested = request
+            .executor
+            .filter(|executor| *executor != Executor::ANY)
+            .map(|executor| executor.text());
+        if let Some(target) = requested.or_else(any) {
+            screen.export(&target);
         }
         screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
         screen
@@ -209,45 +200,46 @@ impl Answer<'_> {
     /// Runners-up, and plans that take less memory or fewer devices.
     fn instead(&self, screen: &mut Screen) {
         let best = self.best;
-        let least = self.front.iter().min_by_key(|own| own.peak).filter(|own| own.peak < best.peak);
-        let half = self.front.iter().find(|own| own.peak <= best.peak / 2 + best.peak / 10);
-        let fewest = self.front.iter().min_by_key(|own| own.n_devices());
-        let fewest = fewest.filter(|own| own.n_devices() < best.n_devices());
-        let close = self.others.iter().map(|own| (own, self.loses(own)));
+        let least =
+            self.front.iter().min_by_key(|plan| plan.peak).filter(|plan| plan.peak < best.peak);
+        let half = self.front.iter().find(|plan| plan.peak <= best.peak / 2 + best.peak / 10);
+        let fewest = self.front.iter().min_by_key(|plan| plan.n_devices());
+        let fewest = fewest.filter(|plan| plan.n_devices() < best.n_devices());
+        let close = self.others.iter().map(|plan| (plan, self.loses(plan)));
         let of_front = [(half, "less memory"), (least, "least memory"), (fewest, "fewest devices")];
-        let of_front = of_front.into_iter().filter_map(|(own, what)| {
-            let own = own?;
-            let share = own.step.seconds() / best.step.seconds() - 1.0;
+        let of_front = of_front.into_iter().filter_map(|(plan, what)| {
+            let plan = plan?;
+            let share = plan.step.seconds() / best.step.seconds() - 1.0;
             let slower = match share.abs() <= EQUAL {
                 true => "a tie".to_owned(),
                 false => format!("{:+.0} %", 100.0 * share),
             };
-            Some((own, format!("{slower}, {what}")))
+            Some((plan, format!("{slower}, {what}")))
         });
         let mut shown: Vec<(&Judged, String)> = Vec::new();
         // Two that are close, then what else there is, then more that are close.
         let (first, last): (Vec<_>, Vec<_>) = close.enumerate().partition(|(at, _)| *at < 2);
-        let drop_index = |(_, own)| own;
+        let drop_index = |(_, entry)| entry;
         let all = first.into_iter().map(drop_index).chain(of_front);
-        for (own, what) in all.chain(last.into_iter().map(drop_index)) {
-            let is_new = |(other, _): &(&Judged, String)| other.configuration != own.configuration;
+        for (plan, what) in all.chain(last.into_iter().map(drop_index)) {
+            let is_new = |(other, _): &(&Judged, String)| other.configuration != plan.configuration;
             if shown.len() < SHOWN
-                && own.configuration != best.configuration
+                && plan.configuration != best.configuration
                 && shown.iter().all(is_new)
             {
-                shown.push((own, what));
+                shown.push((plan, what));
             }
         }
-        shown.sort_by_key(|(own, _)| own.step);
-        let row = |(own, what): (&Judged, String)| {
-            let configuration = &own.configuration;
+        shown.sort_by_key(|(plan, _)| plan.step);
+        let row = |(plan, what): (&Judged, String)| {
+            let configuration = &plan.configuration;
             let hosts = if configuration.offload == Offload::Optimizer { ", offload" } else { "" };
             let text = format!(
                 "{}, {}{hosts}",
                 words(&configuration.degrees, false),
                 micro_batches(&configuration.degrees, configuration.order.name())
             );
-            vec![text, own.step.to_string(), Bytes(own.peak).to_string(), what]
+            vec![text, plan.step.to_string(), Bytes(plan.peak).to_string(), what]
         };
         let columns = Column::row("instead | #step | #memory | ");
         screen.table(&columns, shown.into_iter().map(row).collect());
@@ -275,23 +267,24 @@ impl Answer<'_> {
 pub(super) const ON_HOSTS: &str = "optimizer states on hosts";
 
 /// `DP 8, TP 4, PP 2, ZeRO 1`; in short what is 1 is left out.
-pub(super) fn words(own: &Parallelism, is_whole: bool) -> String {
-    let all = [("DP", own.data), ("TP", own.tensor), ("PP", own.pipeline)];
-    let rest = [("CP", own.context), ("EP", own.expert)].into_iter().filter(|(_, n)| *n > 1);
+pub(super) fn words(degrees: &Parallelism, is_whole: bool) -> String {
+    let all = [("DP", degrees.data), ("TP", degrees.tensor), ("PP", degrees.pipeline)];
+    let rest =
+        [("CP", degrees.context), ("EP", degrees.expert)].into_iter().filter(|(_, n)| *n > 1);
     let shown = all.into_iter().filter(|(name, n)| is_whole || *n > 1 || *name == "DP").chain(rest);
     let mut words: Vec<String> = shown.map(|(name, n)| format!("{name} {n}")).collect();
-    if own.data * own.context > 1 {
-        words.push(format!("ZeRO {}", own.zero as u8));
+    if degrees.data * degrees.context > 1 {
+        words.push(format!("ZeRO {}", degrees.zero as u8));
     }
-    words.extend((is_whole && own.expert_overlap).then(|| "overlapped all-to-all".to_owned()));
-    words.extend((own.mesh == Mesh::TpCpPpDp).then(|| "PP inside hosts".to_owned()));
+    words.extend((is_whole && degrees.expert_overlap).then(|| "overlapped all-to-all".to_owned()));
+    words.extend((degrees.mesh == Mesh::TpCpPpDp).then(|| "PP inside hosts".to_owned()));
     words.join(", ")
 }
 
 /// `micro-batch 8 x 2, interleaved x 3`: size, count, schedule, virtual stages per rank.
-pub(super) fn micro_batches(own: &Parallelism, order: &str) -> String {
-    let mut text = format!("micro-batch {} x {}", own.micro_batch, own.n_micro_batches);
-    match (own.pipeline, own.virtual_stages) {
+pub(super) fn micro_batches(degrees: &Parallelism, order: &str) -> String {
+    let mut text = format!("micro-batch {} x {}", degrees.micro_batch, degrees.n_micro_batches);
+    match (degrees.pipeline, degrees.virtual_stages) {
         (0 | 1, _) => {}
         (_, 0 | 1) => text += &format!(", {order}"),
         (_, n) => text += &format!(", {order} x {n}"),
@@ -303,7 +296,7 @@ pub(super) fn micro_batches(own: &Parallelism, order: &str) -> String {
 fn layers_by_stage(fitted: &Fitted) -> Option<String> {
     const LISTED: usize = 8;
     let counts: Vec<u32> =
-        fitted.blocks.iter().map(|own| own.end.saturating_sub(own.start)).collect();
+        fitted.blocks.iter().map(|blocks| blocks.end.saturating_sub(blocks.start)).collect();
     let (least, most) = (counts.iter().min()?, counts.iter().max()?);
     let listed = || counts.iter().map(u32::to_string).collect::<Vec<_>>().join("+");
     match counts.len() {

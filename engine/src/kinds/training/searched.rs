@@ -34,10 +34,10 @@ impl<P: Send + Sync + 'static> Case for Better<P> {
 pub type Told = Better<(Judged, Option<Capabilities>)>;
 
 /// What is known of a search that told of a plan and did not end.
-pub fn cut_short(told: &Told, free: &Space, stop: StopReason) -> Planned {
-    let (plan, launcher) = told.plan.clone();
+pub fn cut_short(better: &Told, free: &Space, stop: StopReason) -> Planned {
+    let (plan, launcher) = better.plan.clone();
     let space = launcher.map_or_else(|| free.clone(), |capabilities| free.within(capabilities));
-    let (bound_s, counts) = (told.bound.seconds(), Counts::default());
+    let (bound_s, counts) = (better.bound.seconds(), Counts::default());
     let found = Found { plans: vec![plan], bound_s, stop, counts };
     let settled = Settled { found, space, launcher };
     let wider = launcher.map(Wider::Unknown);

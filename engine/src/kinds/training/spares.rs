@@ -38,18 +38,24 @@ pub(super) fn documents(
     let whole = setting.whole.as_deref().unwrap_or(&setting.cluster);
     let groups = setting.groups_on(whole, true);
     let fleet = setting.fleet_on(whole, &groups);
-    let Some(own) = on_whole(setting, whole, plan) else {
+    let Some(placed) = on_whole(setting, whole, plan) else {
         return Ok(vec![unjudged("its stages share devices, experts, or states with hosts")]);
     };
     let judged = |plan: &Plan| -> Option<Nanos> {
         let costs = fleet.costs(plan).ok()?;
         Some(judge_plan(&costs, plan).ok()?.report.step_time)
     };
-    if judged(&own) != Some(step) {
+    if judged(&placed) != Some(step) {
         return Ok(vec![unjudged("its stages cost otherwise with devices of their own")]);
     }
-    let held = holdings(&own).unwrap_or_default();
-    let search = Search { fleet: &fleet, groups: &groups, sizes: sizes(setting), held, plan: &own };
+    let holdings = holdings(&placed).unwrap_or_default();
+    let search = Search {
+        fleet: &fleet,
+        groups: &groups,
+        sizes: sizes(setting),
+        held: holdings,
+        plan: &placed,
+    };
     Ok(search.documents(&judged))
 }
 
@@ -62,25 +68,26 @@ pub(super) fn stood_in(setting: &Setting, plan: &Plan, left: &Cluster) -> Option
     let by_name: BTreeMap<&str, DeviceId> =
         left.device_ids().map(|id| (left.devices[id.index()].name.as_str(), id)).collect();
     let on_left = |id: DeviceId| by_name.get(whole.devices[id.index()].name.as_str()).copied();
-    let mut own = on_whole(setting, whole, plan)?;
+    let mut placed = on_whole(setting, whole, plan)?;
     for n_lost in 0.. {
-        let used: BTreeSet<DeviceId> = holdings(&own)?.iter().map(|own| own.device).collect();
-        let Some(lost) = used.iter().copied().find(|own| on_left(*own).is_none()) else {
+        let used: BTreeSet<DeviceId> =
+            holdings(&placed)?.iter().map(|holding| holding.device).collect();
+        let Some(lost) = used.iter().copied().find(|id| on_left(*id).is_none()) else {
             if n_lost == 0 {
                 return None;
             }
             break;
         };
         let has =
-            |stage: &Stage| stage.mesh.as_ref().is_some_and(|own| own.devices.contains(&lost));
-        let stage = own.partition.stages.iter().position(has)?;
-        let is_free = |own: &DeviceId| !used.contains(own) && on_left(*own).is_some();
+            |stage: &Stage| stage.mesh.as_ref().is_some_and(|mesh| mesh.devices.contains(&lost));
+        let stage = placed.partition.stages.iter().position(has)?;
+        let is_free = |id: &DeviceId| !used.contains(id) && on_left(*id).is_some();
         let search = Search {
             fleet: &fleet,
             groups: &groups,
             sizes: sizes(setting),
             held: Vec::new(),
-            plan: &own,
+            plan: &placed,
         };
         let stand_ins = groups.iter().enumerate().filter_map(|(at, group)| {
             let free: Vec<DeviceId> = group.devices.iter().copied().filter(is_free).collect();
@@ -89,14 +96,14 @@ pub(super) fn stood_in(setting: &Setting, plan: &Plan, left: &Cluster) -> Option
             let costs = fleet.costs(&plan).ok()?;
             Some((judge_plan(&costs, &plan).ok()?.report.step_time, plan))
         });
-        own = stand_ins.min_by_key(|own| own.0)?.1;
+        placed = stand_ins.min_by_key(|stand_in| stand_in.0)?.1;
     }
-    for mesh in own.partition.stages.iter_mut().filter_map(|stage| stage.mesh.as_mut()) {
+    for mesh in placed.partition.stages.iter_mut().filter_map(|stage| stage.mesh.as_mut()) {
         for device in &mut mesh.devices {
             *device = on_left(*device)?;
         }
     }
-    Some(own)
+    Some(placed)
 }
 
 fn unjudged(why: &str) -> SpareDocument {
@@ -111,16 +118,16 @@ fn on_whole(setting: &Setting, whole: &Cluster, plan: &Plan) -> Option<Plan> {
     {
         return None;
     }
-    let mut own = restated(plan)?;
+    let mut placed = restated(plan)?;
     let by_name: BTreeMap<&str, DeviceId> =
         whole.device_ids().map(|id| (whole.devices[id.index()].name.as_str(), id)).collect();
-    for mesh in own.partition.stages.iter_mut().filter_map(|stage| stage.mesh.as_mut()) {
+    for mesh in placed.partition.stages.iter_mut().filter_map(|stage| stage.mesh.as_mut()) {
         for device in &mut mesh.devices {
             let name = &setting.cluster.devices.get(device.index())?.name;
             *device = *by_name.get(name.as_str())?;
         }
     }
-    Some(own)
+    Some(placed)
 }
 
 struct Search<'s> {
@@ -139,16 +146,16 @@ struct StandIn {
 
 impl Search<'_> {
     fn documents(&self, judged: &dyn Fn(&Plan) -> Option<Nanos>) -> Vec<SpareDocument> {
-        let used: BTreeSet<DeviceId> = self.held.iter().map(|own| own.device).collect();
+        let used: BTreeSet<DeviceId> = self.held.iter().map(|holding| holding.device).collect();
         let free: Vec<Vec<DeviceId>> = self
             .groups
             .iter()
-            .map(|group| group.devices.iter().copied().filter(|own| !used.contains(own)).collect())
+            .map(|group| group.devices.iter().copied().filter(|id| !used.contains(id)).collect())
             .collect();
         let rows = self.rows();
         let run = &self.plan.parallelism;
         let passes = run.n_micro_batches.saturating_mul(2 * u64::from(run.pipeline));
-        let n = rows.len() * free.iter().filter(|own| !own.is_empty()).count();
+        let n = rows.len() * free.iter().filter(|devices| !devices.is_empty()).count();
         if passes.saturating_mul(n as u64) > MOST_PASSES {
             return vec![unjudged("too many passes")];
         }
@@ -165,8 +172,8 @@ impl Search<'_> {
     /// By stage, its devices of each group with as many samples.
     fn rows(&self) -> Vec<(usize, usize, Vec<DeviceId>)> {
         let mut rows: BTreeMap<(usize, usize, u64), Vec<DeviceId>> = BTreeMap::new();
-        for (stage, own) in self.plan.partition.stages.iter().enumerate() {
-            let Some(mesh) = &own.mesh else { continue };
+        for (stage, of_stage) in self.plan.partition.stages.iter().enumerate() {
+            let Some(mesh) = &of_stage.mesh else { continue };
             let replicas = mesh.devices.chunks(mesh.tensor.max(1) as usize).zip(&mesh.samples);
             for (devices, samples) in replicas {
                 let group = devices.first().and_then(|first| self.fleet.group_of(*first));
@@ -183,8 +190,8 @@ impl Search<'_> {
         free: &[Vec<DeviceId>],
         judged: &dyn Fn(&Plan) -> Option<Nanos>,
     ) -> SpareDocument {
-        let names = |own: &[DeviceId]| -> Vec<String> {
-            own.iter().map(|own| self.fleet.cluster.devices[own.index()].name.clone()).collect()
+        let names = |ids: &[DeviceId]| -> Vec<String> {
+            ids.iter().map(|id| self.fleet.cluster.devices[id.index()].name.clone()).collect()
         };
         let mut document = SpareDocument {
             stage: u32::try_from(stage).unwrap_or(u32::MAX),
@@ -193,18 +200,18 @@ impl Search<'_> {
         };
         let lost = devices[0];
         let stand_ins = free.iter().enumerate().filter_map(|(at, free)| {
-            let own = self.stand_in((stage, lost), free, at == group)?;
-            let step = judged(&own.plan)?;
-            let [between, from_checkpoint] = self.copied(lost, &own);
-            Some((step, from_checkpoint.0, between, own.devices))
+            let stand_in = self.stand_in((stage, lost), free, at == group)?;
+            let step = judged(&stand_in.plan)?;
+            let [between, from_checkpoint] = self.copied(lost, &stand_in);
+            Some((step, from_checkpoint.0, between, stand_in.devices))
         });
-        let best = stand_ins.min_by_key(|(step, checkpoint, (_, ns), own)| {
-            (*step, *checkpoint, *ns, own.first().copied())
+        let best = stand_ins.min_by_key(|(step, checkpoint, (_, ns), spares)| {
+            (*step, *checkpoint, *ns, spares.first().copied())
         });
         match best {
             None => document.why = Some("none fits, or reaches the others".to_owned()),
-            Some((step, checkpoint_bytes, (bytes, copy_ns), own)) => {
-                document.spares = names(&own);
+            Some((step, checkpoint_bytes, (bytes, copy_ns), spares)) => {
+                document.spares = names(&spares);
                 document.step_time_ns = Some(step.0);
                 (document.bytes, document.copy_ns) = (bytes, copy_ns);
                 document.checkpoint_bytes = checkpoint_bytes;
@@ -223,7 +230,7 @@ impl Search<'_> {
     ) -> Option<StandIn> {
         let mut plan = self.plan.clone();
         let mesh = plan.partition.stages.get_mut(stage)?.mesh.as_mut()?;
-        let at = mesh.devices.iter().position(|own| *own == lost)?;
+        let at = mesh.devices.iter().position(|id| *id == lost)?;
         let tensor = mesh.tensor.max(1) as usize;
         let (first, n) = if is_own_group { (at, 1) } else { (at / tensor * tensor, tensor) };
         let devices = free.get(..n)?.to_vec();
@@ -233,16 +240,16 @@ impl Search<'_> {
 
     /// Bytes that those who stand in get from devices that are left, and how long that takes; bytes that
     /// none has.
-    fn copied(&self, lost: DeviceId, own: &StandIn) -> [(u64, u64); 2] {
+    fn copied(&self, lost: DeviceId, stand_in: &StandIn) -> [(u64, u64); 2] {
         let old: Vec<Holding> =
-            self.held.iter().filter(|held| held.device != lost).cloned().collect();
-        let new = holdings(&own.plan).unwrap_or_default();
+            self.held.iter().filter(|holding| holding.device != lost).cloned().collect();
+        let new = holdings(&stand_in.plan).unwrap_or_default();
         let new: Vec<Holding> =
-            new.into_iter().filter(|held| own.devices.contains(&held.device)).collect();
+            new.into_iter().filter(|holding| stand_in.devices.contains(&holding.device)).collect();
         let found = moves(self.fleet.cluster, &self.sizes, [&old, &new]);
         let sum = |is_lost: bool| {
-            let own = found.iter().filter(|own| own.from.is_none() == is_lost);
-            own.fold(0_u64, |sum, own| sum.saturating_add(own.bytes.0))
+            let transfers = found.iter().filter(|transfer| transfer.from.is_none() == is_lost);
+            transfers.fold(0_u64, |sum, transfer| sum.saturating_add(transfer.bytes.0))
         };
         [(sum(false), nanos(moving_s(self.fleet.cluster, &found)).0), (sum(true), 0)]
     }
@@ -261,9 +268,9 @@ pub(super) fn fact(spares: &[SpareDocument]) -> Option<String> {
     if let Some(why) = unjudged_why(spares) {
         return Some(format!("failover targets {why}"));
     }
-    let slowest = spares.iter().filter_map(|own| own.step_time_ns).max();
-    let n = spares.iter().filter(|own| !own.spares.is_empty()).count();
-    let step = slowest.map_or_else(String::new, |own| format!(", at most {} a step", Nanos(own)));
+    let slowest = spares.iter().filter_map(|spare| spare.step_time_ns).max();
+    let n = spares.iter().filter(|spare| !spare.spares.is_empty()).count();
+    let step = slowest.map_or_else(String::new, |ns| format!(", at most {} a step", Nanos(ns)));
     let of = spares.len();
     (of > 0)
         .then(|| format!("spares replace any one device of {n} of {of} stage groups{step} (--all)"))
@@ -277,20 +284,20 @@ pub(super) fn print(spares: &[SpareDocument], page: &Page) {
     if let Some(why) = unjudged_why(spares) {
         return page.line(&format!("failover targets: {why}"));
     }
-    let row = |own: &SpareDocument| {
-        let step = own.step_time_ns.map(|ns| Nanos(ns).to_string());
-        let figure = |bytes: u64| match own.spares.is_empty() {
+    let row = |spare: &SpareDocument| {
+        let step = spare.step_time_ns.map(|ns| Nanos(ns).to_string());
+        let figure = |bytes: u64| match spare.spares.is_empty() {
             true => String::new(),
             false => Bytes(bytes).to_string(),
         };
         vec![
-            own.stage.to_string(),
-            own.lost.join(", "),
-            own.why.clone().unwrap_or_else(|| own.spares.join(", ")),
+            spare.stage.to_string(),
+            spare.lost.join(", "),
+            spare.why.clone().unwrap_or_else(|| spare.spares.join(", ")),
             step.unwrap_or_default(),
-            figure(own.bytes),
-            if own.bytes == 0 { String::new() } else { Nanos(own.copy_ns).to_string() },
-            figure(own.checkpoint_bytes),
+            figure(spare.bytes),
+            if spare.bytes == 0 { String::new() } else { Nanos(spare.copy_ns).to_string() },
+            figure(spare.checkpoint_bytes),
         ]
     };
     let columns = Column::row(

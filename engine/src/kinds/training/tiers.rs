@@ -14,8 +14,8 @@ pub(super) fn document(setting: &Setting, degrees: &Parallelism) -> Value {
     let cluster = scale::document(&setting.cluster);
     let all = cluster["ways"].as_array().map_or(&[][..], Vec::as_slice);
     let ways = |between: bool| -> Vec<&Value> {
-        let own = all.iter().filter(|way| way["between_hosts"] == between);
-        own.map(|way| &way["name"]).collect()
+        let found = all.iter().filter(|way| way["between_hosts"] == between);
+        found.map(|way| &way["name"]).collect()
     };
     let group = |name: &str, group: &Group| {
         let spread = group.spread(per_host);

@@ -109,7 +109,7 @@ impl Setting {
         let memory = self.cluster.devices.iter().filter_map(needed).max().unwrap_or(whole.0);
         let has = self.cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit).min();
         let factor = self.cluster.memory_factor(whole);
-        let scale = factor.map_or_else(String::new, |own| format!(", --scale memory={own}"));
+        let scale = factor.map_or_else(String::new, |factor| format!(", --scale memory={factor}"));
         let device = format!(
             "{} of memory on each device, margin and context included ({memory} bytes{scale})",
             Bytes(memory)
@@ -162,7 +162,7 @@ impl Setting {
         let products = Some(Measurable::Products(self.numbers.dtype));
         let all =
             [(Trait::Operands, products), (Trait::Sharding, sharding), (Trait::Experts, experts)];
-        all.into_iter().filter_map(|(own, what)| Some((own, what?))).collect()
+        all.into_iter().filter_map(|(feature, what)| Some((feature, what?))).collect()
     }
 
     /// Traits whose terms the profile has measured.
@@ -171,10 +171,10 @@ impl Setting {
             Measurable::Products(dtype) => self.system.products.measured(*dtype).is_some(),
             Measurable::Collectives(operations, group) => operations
                 .iter()
-                .all(|own| self.system.measured_s(*own, *group, 1.0, 1.0).is_some()),
+                .all(|operation| self.system.measured_s(*operation, *group, 1.0, 1.0).is_some()),
         };
         let all = self.measurable(degrees).into_iter();
-        all.filter(|(_, what)| is_there(what)).map(|(own, _)| own).collect()
+        all.filter(|(_, what)| is_there(what)).map(|(feature, _)| feature).collect()
     }
 
     /// Where the step time of a plan is expected to lie; the figures of measured layers were not
@@ -201,14 +201,14 @@ impl Setting {
 
     /// `peak 69.1 GiB, 10-90 %: 60.1 to 79.4 GiB, by 3 models of ...`.
     pub fn peak_line(&self, peak: Bytes, degrees: &Parallelism) -> String {
-        let own = self.peak_interval(peak, degrees);
-        let range = range(Bytes(own.low_bytes), Bytes(own.high_bytes));
+        let interval = self.peak_interval(peak, degrees);
+        let range = range(Bytes(interval.low_bytes), Bytes(interval.high_bytes));
         format!("peak {peak}, 10-90 %: {range}, by {}", self.judged_on(Figure::Peak, degrees))
     }
 
     /// What of a plan is like none of the runs on which the interval of a figure was found.
     pub fn unlike(&self, figure: Figure, degrees: &Parallelism) -> Vec<String> {
-        let named = |own: Trait| match own {
+        let named = |feature: Trait| match feature {
             Trait::Stack => self.stack.name.clone(),
             Trait::Architecture => self.system.device.name.clone(),
             Trait::Operands => self.numbers.dtype.to_string(),
@@ -232,7 +232,7 @@ impl Setting {
     pub fn judged_on(&self, figure: Figure, degrees: &Parallelism) -> String {
         let Spread { sets, n_models, .. } = self.spread(figure, degrees, &[]);
         let unlike = self.unlike(figure, degrees);
-        let none: String = unlike.iter().map(|own| format!(", none with {own}")).collect();
+        let none: String = unlike.iter().map(|feature| format!(", none with {feature}")).collect();
         let models = if n_models == 1 { "model" } else { "models" };
         let name = |set: &&str| set.split_once(' ').map_or(*set, |(_, name)| name).to_owned();
         let more = match sets.len().saturating_sub(SETS) {

@@ -78,21 +78,21 @@ impl Trust {
         let origin = &interval.origin;
         let mut lines =
             vec![format!("step time {step}, 10-90 %: {between} ({origin}), by {judged_on}")];
-        let moves = |own: &Term| {
+        let moves = |term: &Term| {
             format!(
                 "{} ({}) by {:.1} %",
-                words(own.constant),
-                own.constant.name(),
-                100.0 * own.moves
+                words(term.constant),
+                term.constant.name(),
+                100.0 * term.moves
             )
         };
         let terms: Vec<String> = self.terms.iter().map(moves).collect();
         if !terms.is_empty() {
             lines.push(format!("what may move the step most: {}", terms.join(", ")));
         }
-        let way = |own: &Way| {
-            let [low, high] = own.interval;
-            format!("measure {}: {} by {}", own.what, range(low, high), own.how)
+        let way = |way: &Way| {
+            let [low, high] = way.interval;
+            format!("measure {}: {} by {}", way.what, range(low, high), way.how)
         };
         lines.extend(self.ways.iter().map(way));
         lines.push(self.peak_line.clone());
@@ -101,12 +101,18 @@ impl Trust {
 
     /// For programs.
     pub(super) fn document(&self) -> Value {
-        let term = |own: &Term| json!({ "term": words(own.constant), "constant": own.constant.name(), "moves": own.moves });
-        let way = |own: &Way| {
-            let [low, high] = own.interval.map(Nanos::get);
-            json!({ "measure": own.what, "by": own.how, "low_ns": low, "high_ns": high })
+        let term = |term: &Term| {
+            json!({ "term": words(term.constant), "constant": term.constant.name(),
+                "moves": term.moves })
         };
-        let basic = |own: &Basic| json!({ "what": own.what, "measured": own.is_measured, "parts": own.parts });
+        let way = |way: &Way| {
+            let [low, high] = way.interval.map(Nanos::get);
+            json!({ "measure": way.what, "by": way.how, "low_ns": low, "high_ns": high })
+        };
+        let basic = |basic: &Basic| {
+            json!({ "what": basic.what, "measured": basic.is_measured,
+                "parts": basic.parts })
+        };
         json!({
             "rests_on": self.rests_on.iter().map(basic).collect::<Vec<_>>(),
             "interval": self.interval,
@@ -163,8 +169,8 @@ fn ways(setting: &Setting, plan: &Plan, step: Nanos) -> Vec<Way> {
     if basis == Basis::Corrected {
         return ways;
     }
-    for (own, what) in setting.measurable(degrees) {
-        let with = [measured.as_slice(), &[own]].concat();
+    for (feature, what) in setting.measurable(degrees) {
+        let with = [measured.as_slice(), &[feature]].concat();
         if let Some(interval) = around(basis.figure(), &with) {
             let how = "`meshwright calibrate FILE` and `--profile`".to_owned();
             ways.push(Way { what: named(&what), how, interval });
@@ -184,8 +190,8 @@ fn ways(setting: &Setting, plan: &Plan, step: Nanos) -> Vec<Way> {
 
 fn rests_on(setting: &Setting, degrees: &Parallelism) -> Vec<Basic> {
     let measured = setting.measured(degrees);
-    let basic = |(own, what): (Trait, Measurable)| Basic {
-        is_measured: measured.contains(&own),
+    let basic = |(feature, what): (Trait, Measurable)| Basic {
+        is_measured: measured.contains(&feature),
         parts: match what {
             Measurable::Products(_) => &["compute_s", "recompute_s"],
             Measurable::Collectives(..) => &["collectives_s"],
@@ -200,7 +206,7 @@ fn named(what: &Measurable) -> String {
     match what {
         Measurable::Products(dtype) => format!("products in {dtype}"),
         Measurable::Collectives(operations, group) => {
-            let name = |own: &CollectiveOperation| match own {
+            let name = |operation: &CollectiveOperation| match operation {
                 CollectiveOperation::AllGather => "all-gathers",
                 CollectiveOperation::ReduceScatter => "reduce-scatters",
                 CollectiveOperation::AllToAll => "all-to-alls",

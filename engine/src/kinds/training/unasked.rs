@@ -10,31 +10,33 @@ use crate::request::ProblemRequest;
 ///
 /// # Errors
 /// `not-as-planned`.
-pub fn unasked(own: &ProblemRequest, document: &PlanDocument) -> Result<(), Diagnostic> {
+pub fn unasked(problem: &ProblemRequest, document: &PlanDocument) -> Result<(), Diagnostic> {
     let refused = |flag: String, why: String| {
         let message = format!("`{flag}` {why}");
         Err(Diagnostic::usage("not-as-planned", message).hint("leave it out, or plan with it"))
     };
     let run = document.parallelism.training.as_ref();
     let sizes = [
-        ("--batch", own.model.batch, document.training.as_ref().map(|run| run.global_batch)),
-        ("--micro-batch", own.model.micro_batch, run.map(|run| run.micro_batch)),
+        ("--batch", problem.model.batch, document.training.as_ref().map(|run| run.global_batch)),
+        ("--micro-batch", problem.model.micro_batch, run.map(|run| run.micro_batch)),
     ];
-    for (flag, asked, planned) in sizes {
-        if let (Some(asked), Some(planned)) = (asked, planned.filter(|own| Some(*own) != asked)) {
+    for (flag, requested, planned) in sizes {
+        if let (Some(requested), Some(planned)) =
+            (requested, planned.filter(|planned| Some(*planned) != requested))
+        {
             return refused(
-                format!("{flag} {asked}"),
+                format!("{flag} {requested}"),
                 format!("asks for another run: {planned} were planned"),
             );
         }
     }
-    if own.workload == Some(Mode::Inference) {
+    if problem.workload == Some(Mode::Inference) {
         return refused("--workload inference".to_owned(), "contradicts a training run".to_owned());
     }
     let of_ops = [
-        ("--forbid", !own.forbid.is_empty()),
-        ("--colocate", !own.colocate.is_empty()),
-        ("--constraints", own.constraints.is_some()),
+        ("--forbid", !problem.forbid.is_empty()),
+        ("--colocate", !problem.colocate.is_empty()),
+        ("--constraints", problem.constraints.is_some()),
     ];
     match of_ops.into_iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),

@@ -39,8 +39,8 @@ pub struct Told<'p> {
 
 /// A plan with the devices that it names.
 pub fn as_they_are(plan: &Plan) -> Told<'_> {
-    let meshes = plan.partition.stages.iter().filter_map(|own| own.mesh.as_ref());
-    let devices = meshes.flat_map(|own| own.devices.iter().copied()).collect();
+    let meshes = plan.partition.stages.iter().filter_map(|stage| stage.mesh.as_ref());
+    let devices = meshes.flat_map(|mesh| mesh.devices.iter().copied()).collect();
     let devices = plan.partition.has_own_devices().then_some(devices);
     Told { plan: Cow::Borrowed(plan), devices }
 }
@@ -61,17 +61,17 @@ pub fn equal_stages<'p>(target: &str, plan: &'p Plan) -> Result<Told<'p>, Diagno
     };
     let stages = &plan.partition.stages;
     let mut meshes = stages.iter().filter_map(|stage| stage.mesh.as_ref());
-    let Some(first) = meshes.next().filter(|own| !own.samples.is_empty()) else {
+    let Some(first) = meshes.next().filter(|mesh| !mesh.samples.is_empty()) else {
         return Err(refused("stages without devices".to_owned()));
     };
-    let shape = |own: &StageMesh| (own.samples.len(), own.tensor);
-    if let Some(other) = meshes.clone().find(|own| shape(own) != shape(first)) {
-        let [a, b] = [first, other].map(|own| format!("{} x {}", own.samples.len(), own.tensor));
+    let shape = |mesh: &StageMesh| (mesh.samples.len(), mesh.tensor);
+    if let Some(other) = meshes.clone().find(|mesh| shape(mesh) != shape(first)) {
+        let [a, b] = [first, other].map(|mesh| format!("{} x {}", mesh.samples.len(), mesh.tensor));
         return Err(refused(format!("stages of {a} and of {b} devices (replicas x tensor ranks)")));
     }
     let each = first.samples[0];
-    let samples = || meshes.clone().chain([first]).flat_map(|own| &own.samples);
-    if let Some(other) = samples().find(|own| **own != each) {
+    let samples = || meshes.clone().chain([first]).flat_map(|mesh| &mesh.samples);
+    if let Some(other) = samples().find(|share| **share != each) {
         return Err(refused(format!("replicas of {each} and {other} samples of a micro-batch")));
     }
     let run = &plan.parallelism;
@@ -86,8 +86,8 @@ pub fn equal_stages<'p>(target: &str, plan: &'p Plan) -> Result<Told<'p>, Diagno
     };
     let bare = |stage: &Stage| Stage { mesh: None, ..stage.clone() };
     let partition = Partition { stages: stages.iter().map(bare).collect() };
-    let devices = stages.iter().filter_map(|own| own.mesh.as_ref());
-    let devices = devices.flat_map(|own| own.devices.iter().copied()).collect();
+    let devices = stages.iter().filter_map(|stage| stage.mesh.as_ref());
+    let devices = devices.flat_map(|mesh| mesh.devices.iter().copied()).collect();
     let plan = Plan { parallelism, partition, ..plan.clone() };
     Ok(Told { plan: Cow::Owned(plan), devices: Some(devices) })
 }
@@ -123,15 +123,15 @@ fn options(setting: &Setting) -> Options {
 
 /// Whether hosts may keep states, for which moves and failover targets are not stated.
 fn may_offload(setting: &Setting) -> bool {
-    let asked = &setting.request;
-    !asked.no_offload
-        && asked.spares.is_none()
-        && asked.lost.is_empty()
+    let request = &setting.request;
+    !request.no_offload
+        && request.spares.is_none()
+        && request.lost.is_empty()
         && setting.replaced.is_none()
 }
 
 fn most_devices(setting: &Setting) -> usize {
-    setting.usable().map_or(0, |own| own as usize)
+    setting.usable().map_or(0, |n| n as usize)
 }
 
 fn searched(setting: &Setting, options: &Options, tell: &mut dyn FnMut(&Judged, Nanos)) -> Found {
@@ -210,9 +210,9 @@ pub fn screen(
     let peak = report.ranks.iter().map(|rank| rank.peak.bytes).max().unwrap_or(0);
     let left = |rank: &RankReport| rank.limit.map(|limit| limit.saturating_sub(rank.peak.bytes));
     let fullest = report.ranks.iter().enumerate();
-    let fullest = fullest.filter_map(|(at, own)| Some((left(own)?, at))).min();
-    let fullest =
-        fullest.map(|(left, at)| format!("at most; stage {at} has least left: {}", Bytes(left)));
+    let fullest = fullest.filter_map(|(at, rank)| Some((left(rank)?, at))).min();
+    let fullest = fullest
+        .map(|(left, at)| format!("largest peak; stage {at} has least free: {}", Bytes(left)));
     screen.fact("memory", figure(Bytes(peak), None, &fullest.unwrap_or_default()));
     screen.fact("proof", proof(setting, best, found));
     screen.fact("energy", plan.energy.as_ref().map(energy::fact));

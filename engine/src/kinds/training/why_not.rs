@@ -44,25 +44,25 @@ const HELD: [&str; 4] =
 /// are not compared by the step of degrees; those of pricing.
 pub(super) fn explain(
     on: &Planned,
-    (report, asked): (&Report, &[String]),
+    (report, pins): (&Report, &[String]),
     page: &Page,
 ) -> Result<Value, Diagnostic> {
-    let asked: Vec<String> = asked.iter().map(|pin| pins::in_full(pin)).collect();
-    check(on, &asked)?;
-    let read = pins::of(&asked).map_err(|error| said(error, &asked))?;
-    let own = WhyNotDocument { pins: asked.clone(), ..WhyNotDocument::default() };
-    let own = match pins::broken(&read, &on.plan, &on.training.schedule).is_empty() {
+    let pins: Vec<String> = pins.iter().map(|pin| pins::in_full(pin)).collect();
+    check(on, &pins)?;
+    let read = pins::of(&pins).map_err(|error| said(error, &pins))?;
+    let document = WhyNotDocument { pins: pins.clone(), ..WhyNotDocument::default() };
+    let document = match pins::broken(&read, &on.plan, &on.training.schedule).is_empty() {
         true => {
-            page.line(&format!("the plan has {}", in_words(&asked)));
-            WhyNotDocument { is_kept: true, ..own }
+            page.line(&format!("the plan has {}", in_words(&pins)));
+            WhyNotDocument { is_kept: true, ..document }
         }
-        false => compared(on, (report, own), page)?,
+        false => compared(on, (report, document), page)?,
     };
-    Ok(json!({ "step_time_ns": report.step_time.0, "why_not": own }))
+    Ok(json!({ "step_time_ns": report.step_time.0, "why_not": document }))
 }
 
 /// Refuses plans whose settings are no degrees that a search chooses by their step.
-fn check(on: &Planned, asked: &[String]) -> Result<(), Diagnostic> {
+fn check(on: &Planned, pins: &[String]) -> Result<(), Diagnostic> {
     let why = [
         (on.plan.partition.has_own_devices(), "its stages have devices of their own"),
         (on.setting.layers.is_some(), "its layers were measured"),
@@ -71,24 +71,24 @@ fn check(on: &Planned, asked: &[String]) -> Result<(), Diagnostic> {
     let why = why.into_iter().find(|(is, _)| *is);
     why.map_or(Ok(()), |(_, why)| {
         let message = format!("`--why-not` does not compare this plan: {why}");
-        Err(Diagnostic::usage("not-for-training", message).hint(again("", asked)))
+        Err(Diagnostic::usage("not-for-training", message).hint(again("", pins)))
     })
 }
 
 /// What else says it, with more flags.
-fn again(flags: &str, asked: &[String]) -> String {
-    let pins: Vec<String> = asked.iter().map(|pin| format!("--pin {pin}")).collect();
+fn again(flags: &str, pins: &[String]) -> String {
+    let pins: Vec<String> = pins.iter().map(|pin| format!("--pin {pin}")).collect();
     format!("plan with `{flags}{}`; `meshwright compare` says what differs", pins.join(" "))
 }
 
 /// `tensor 8, pipeline 2`.
-fn in_words(asked: &[String]) -> String {
-    asked.iter().map(|pin| pin.replacen('=', " ", 1)).collect::<Vec<_>>().join(", ")
+fn in_words(pins: &[String]) -> String {
+    pins.iter().map(|pin| pin.replacen('=', " ", 1)).collect::<Vec<_>>().join(", ")
 }
 
 /// An error of pins by the flags that were given: those of the plan's own request stay `--pin`.
-fn said(error: Diagnostic, asked: &[String]) -> Diagnostic {
-    let fields = || asked.iter().map(|pin| pin.split('=').next().unwrap_or_default());
+fn said(error: Diagnostic, pins: &[String]) -> Diagnostic {
+    let fields = || pins.iter().map(|pin| pin.split('=').next().unwrap_or_default());
     let by_field = |text: String, before: &str| {
         fields().fold(text, |text, field| {
             text.replace(&format!("{before}--pin {field}"), &format!("{before}--why-not {field}"))
@@ -100,8 +100,8 @@ fn said(error: Diagnostic, asked: &[String]) -> Diagnostic {
         false => text.replace("--pin", "--why-not"),
     };
     let hints = match error.code {
-        "cannot-express" => vec![again("--for any ", asked)],
-        "memory-exceeded" => vec![again(LONGER, asked)],
+        "cannot-express" => vec![again("--for any ", pins)],
+        "memory-exceeded" => vec![again(LONGER, pins)],
         _ => error.hints.into_iter().map(hint).collect(),
     };
     Diagnostic { message: by_field(error.message, ""), hints, ..error }
@@ -110,29 +110,29 @@ fn said(error: Diagnostic, asked: &[String]) -> Diagnostic {
 /// Searches the plans with the settings, all else as the plan was asked for.
 fn compared(
     on: &Planned,
-    (report, own): (&Report, WhyNotDocument),
+    (report, document): (&Report, WhyNotDocument),
     page: &Page,
 ) -> Result<WhyNotDocument, Diagnostic> {
-    let asked = &own.pins;
+    let pins = &document.pins;
     let mut setting = on.setting.keeping(Offload::Nothing);
-    setting.request.pin = pins::with(asked.clone(), setting.request.pin);
-    let space = setting.space().map_err(|error| said(error, asked))?;
+    setting.request.pin = pins::with(pins.clone(), setting.request.pin);
+    let space = setting.space().map_err(|error| said(error, pins))?;
     let limits = Limits { time: Some(LONGEST), ..Limits::default() };
     let options = Options::within(&limits);
     let found = plan::found((&setting, false), &space, &options)?;
     if !found.settled.found.plans.is_empty() {
-        let pinned = Some(pinned(on, &mut setting, (report, asked, &found), page)?);
-        return Ok(WhyNotDocument { pinned, ..own });
+        let pinned = Some(pinned(on, &mut setting, (report, pins, &found), page)?);
+        return Ok(WhyNotDocument { pinned, ..document });
     }
     let found = &found.settled.found;
     if !found.stop.is_complete() {
-        return Err(too_early(found.stop, asked));
+        return Err(too_early(found.stop, pins));
     }
     let is_proved = found.is_proved_empty();
     let around = (found, is_proved, &Options::within(&limits));
     let (least, why) =
-        nothing_fits::misfit(&setting, &space, around).map_err(|error| said(error, asked))?;
-    let what = format!("no plan with {}", in_words(asked));
+        nothing_fits::misfit(&setting, &space, around).map_err(|error| said(error, pins))?;
+    let what = format!("no plan with {}", in_words(pins));
     page.line(&why.message.replacen("no plan", &what, 1));
     let degrees = answer::degrees(&least.configuration);
     page.line(&format!("the smallest: {degrees}"));
@@ -145,37 +145,37 @@ fn compared(
         have_bytes: setting.limit.map_or(u64::MAX, |limit| limit.0),
         binds: binds.map(ToString::to_string).unwrap_or_default(),
     };
-    Ok(WhyNotDocument { does_not_fit: Some(short), ..own })
+    Ok(WhyNotDocument { does_not_fit: Some(short), ..document })
 }
 
-fn too_early(stop: StopReason, asked: &[String]) -> Diagnostic {
-    let what = in_words(asked);
+fn too_early(stop: StopReason, pins: &[String]) -> Diagnostic {
+    let what = in_words(pins);
     let message = format!("the search was stopped before it found a plan with {what} that fits");
     Diagnostic::error(Blame::NotFound, "no-plan", message)
         .fact("stopped", stop.name())
-        .hint(again(LONGER, asked))
+        .hint(again(LONGER, pins))
 }
 
 /// Sets the fastest plan with the settings beside the plan.
 fn pinned(
     on: &Planned,
     setting: &mut Setting,
-    (report, asked, found): (&Report, &[String], &Searched),
+    (report, pins, found): (&Report, &[String], &Searched),
     page: &Page,
 ) -> Result<PinnedDocument, Diagnostic> {
     let Found { plans, stop, .. } = &found.settled.found;
     let best = plans.first().ok_or_else(super::told::unconfirmed)?;
     setting.offload = best.configuration.offload;
     let other = best.plan()?;
-    let own = setting.confirmed(&other, best.step)?;
-    let beside = [(&on.setting, &on.plan, report), (setting, &other, &own)];
+    let confirmed = setting.confirmed(&other, best.step)?;
+    let beside = [(&on.setting, &on.plan, report), (setting, &other, &confirmed)];
     let of_time = |(setting, plan, report)| figures::in_terms(setting, plan, report);
     let [a, b] = [of_time(beside[0])?, of_time(beside[1])?];
     let terms = differences(TERMS, [a, b]);
-    let memory = differences(HELD, [report, &own].map(held));
-    let step = difference("step", [report, &own].map(|own| whole(own.step_time.0)));
-    let peak = difference("peak memory", [report, &own].map(|own| whole(peak(own))));
-    page.line(&sentence(asked, &step, &terms));
+    let memory = differences(HELD, [report, &confirmed].map(held));
+    let step = difference("step", [report, &confirmed].map(|report| whole(report.step_time.0)));
+    let peak = difference("peak memory", [report, &confirmed].map(|report| whole(peak(report))));
+    page.line(&sentence(pins, &step, &terms));
     if let Some(Wider::Only(_)) = &found.wider {
         found.wider.iter().for_each(|wider| page.line(&searched::line(wider, best)));
     }
@@ -230,18 +230,19 @@ fn held(report: &Report) -> [i64; 4] {
     let most = peak(report);
     let fullest = report.ranks.iter().find(|rank| rank.peak.bytes == most);
     HoldingKind::ALL.map(|kind| {
-        let own = fullest.iter().flat_map(|rank| &rank.alive).filter(|own| own.what == kind);
-        own.map(|own| whole(own.bytes)).sum()
+        let holdings =
+            fullest.iter().flat_map(|rank| &rank.alive).filter(|holding| holding.what == kind);
+        holdings.map(|holding| whole(holding.bytes)).sum()
     })
 }
 
 /// By how much the fastest plan with the settings is slower, and mostly by what.
-fn sentence(asked: &[String], step: &DifferenceDocument, terms: &[DifferenceDocument]) -> String {
+fn sentence(pins: &[String], step: &DifferenceDocument, terms: &[DifferenceDocument]) -> String {
     let [plan, pinned] = [step.plan, step.pinned].map(|ns| Nanos(ns.unsigned_abs()));
     let share = step.difference as f64 / (step.plan as f64).max(1.0);
     let lead =
-        terms.iter().max_by_key(|own| own.difference.saturating_mul(step.difference.signum()));
-    let lead = lead.map_or("", |own| own.name.as_str());
+        terms.iter().max_by_key(|term| term.difference.saturating_mul(step.difference.signum()));
+    let lead = lead.map_or("", |term| term.name.as_str());
     let what = match share {
         _ if step.difference == 0 => "as the plan does".to_owned(),
         _ if share.abs() <= EQUAL => {
@@ -252,16 +253,16 @@ fn sentence(asked: &[String], step: &DifferenceDocument, terms: &[DifferenceDocu
         }
         _ => format!("{:.1} % faster than the plan ({plan}), mostly by {lead}", -100.0 * share),
     };
-    format!("the fastest plan with {} takes {pinned} a step, {what}", in_words(asked))
+    format!("the fastest plan with {} takes {pinned} a step, {what}", in_words(pins))
 }
 
 /// Degrees, micro-batches, recomputed layers and what lies on hosts.
 fn settings(setting: &Setting, plan: &Plan, schedule: &str) -> String {
     let degrees = &plan.parallelism;
-    let stages = plan.partition.stages.iter().map(|own| (&own.blocks, &own.recompute));
+    let stages = plan.partition.stages.iter().map(|stage| (&stage.blocks, &stage.recompute));
     let hosts = if setting.offload == Offload::Optimizer { ON_HOSTS } else { "" };
     let all = [words(degrees, true), micro_batches(degrees, schedule), recomputed(stages)];
-    let all = all.into_iter().chain(Some(hosts.to_owned()).filter(|own| !own.is_empty()));
+    let all = all.into_iter().chain(Some(hosts.to_owned()).filter(|text| !text.is_empty()));
     all.collect::<Vec<_>>().join(", ")
 }
 
@@ -275,10 +276,11 @@ fn rows(
         1.. => format!("{positive}{}", text(figure.unsigned_abs())),
         _ => format!("-{}", text(figure.unsigned_abs())),
     };
-    let row = |own: &DifferenceDocument, indent: &str| {
-        let figures = [signed(own.plan, ""), signed(own.pinned, ""), signed(own.difference, "+")];
-        std::iter::once(format!("{indent}{}", own.name)).chain(figures).collect()
+    let row = |term: &DifferenceDocument, indent: &str| {
+        let figures =
+            [signed(term.plan, ""), signed(term.pinned, ""), signed(term.difference, "+")];
+        std::iter::once(format!("{indent}{}", term.name)).chain(figures).collect()
     };
-    let known = terms.iter().filter(|own| (own.plan, own.pinned) != (0, 0));
-    std::iter::once(row(all, "")).chain(known.map(|own| row(own, "  "))).collect()
+    let known = terms.iter().filter(|term| (term.plan, term.pinned) != (0, 0));
+    std::iter::once(row(all, "")).chain(known.map(|term| row(term, "  "))).collect()
 }

@@ -121,10 +121,11 @@ pub fn of_configuration(
 #[must_use]
 pub fn is_too_large(priced: &Priced<'_>, totals: &Totals, limit: f64) -> bool {
     let p = f64::from(priced.degrees.pipeline.max(1));
-    let held = &priced.on_device;
-    let ends = held.ends[0] + if priced.has_own_head() { held.ends[1] } else { 0.0 };
-    let states =
-        totals.held_dense * held.parameter[0] + totals.held_experts * held.parameter[1] + ends;
+    let on_device = &priced.on_device;
+    let ends = on_device.ends[0] + if priced.has_own_head() { on_device.ends[1] } else { 0.0 };
+    let states = totals.held_dense * on_device.parameter[0]
+        + totals.held_experts * on_device.parameter[1]
+        + ends;
     states * (1.0 - ROUNDING) > p * (limit - priced.rank_bytes)
 }
 
@@ -144,24 +145,24 @@ pub fn of_stages(
     let backwards = order.backwards_before_last(n_ranks, chunks, m);
     let ranks: Vec<u32> =
         (0..figures.len()).map(|stage| order.rank_of(n_ranks, stage as u32)).collect();
-    let mut own = vec![Rank::default(); n_ranks as usize];
+    let mut per_rank = vec![Rank::default(); n_ranks as usize];
     for (figures, seat) in figures.iter().zip(seats(&ranks)) {
-        own[seat.rank as usize]
+        per_rank[seat.rank as usize]
             .add(figures, figures.ending.unwrap_or_else(|| priced.ending(figures, seat)));
     }
     let (mut there, mut back) = (0.0, 0.0);
     // The end of the step on any rank that the last gradient passes, less what it passes after it.
     let mut longest = 0.0_f64;
     let mut bound = 0.0_f64;
-    for (rank, own) in (0..).zip(&own) {
-        let all = own.forward_s + own.backward_s;
+    for (rank, work) in (0..).zip(&per_rank) {
+        let all = work.forward_s + work.backward_s;
         // Gradients of weights may come after the last gradient has left.
-        let before = if order.is_whole() { all } else { all - own.weight_s };
-        bound = bound.max(there + m * all + own.exposed_s + own.optimizer_s);
+        let before = if order.is_whole() { all } else { all - work.weight_s };
+        bound = bound.max(there + m * all + work.exposed_s + work.optimizer_s);
         bound = bound.max(there + m * before + back + longest);
         if let Some(backwards) = backwards {
-            let open = there + m * own.forward_s + backwards * own.backward_s;
-            bound = bound.max(open + own.exchange_s + own.optimizer_s);
+            let open = there + m * work.forward_s + backwards * work.backward_s;
+            bound = bound.max(open + work.exchange_s + work.optimizer_s);
         }
         let Some(first) = figures.get(rank as usize) else { break };
         let (bytes, link) = priced.way(rank, (rank + 1).min(n_ranks - 1), first.sends);
@@ -170,8 +171,8 @@ pub fn of_stages(
             true => first.backward_s + early(order, first),
             false => (first.backward_s - first.weight_s).max(0.0),
         };
-        let late = (own.overlapped_s - sent).max(0.0);
-        longest = longest.max(late + own.exposed_s + own.optimizer_s - back);
+        let late = (work.overlapped_s - sent).max(0.0);
+        longest = longest.max(late + work.exposed_s + work.optimizer_s - back);
         there += first.forward_s + hop;
         back += hop + sent;
     }
@@ -194,13 +195,13 @@ struct Rank {
 }
 
 impl Rank {
-    fn add(&mut self, own: &StageFigures, ending: Ending) {
+    fn add(&mut self, figures: &StageFigures, ending: Ending) {
         if self.forward_s <= 0.0 {
             self.overlapped_s = ending.overlapped_s.min(ending.exchange_s);
         }
-        self.forward_s += own.forward_s;
-        self.backward_s += own.backward_s + own.recompute_s;
-        self.weight_s += own.weight_s;
+        self.forward_s += figures.forward_s;
+        self.backward_s += figures.backward_s + figures.recompute_s;
+        self.weight_s += figures.weight_s;
         self.exchange_s += ending.exchange_s + ending.tied_s;
         self.exposed_s += (ending.exchange_s - ending.overlapped_s).max(0.0) + ending.tied_s;
         self.optimizer_s += ending.optimizer_s;

@@ -72,7 +72,7 @@ fn beside(slowed: f64, pass: Share, collective_s: f64) -> Vec<Share> {
     let [block_s, recompute, head_s] = pass;
     let mut shares = vec![[block_s + slowed * collective_s, recompute, head_s]];
     if collective_s > 0.0 {
-        let [block_s, recompute, head_s] = pass.map(|own| slowed * own);
+        let [block_s, recompute, head_s] = pass.map(|seconds| slowed * seconds);
         shares.push([collective_s + block_s, recompute, head_s]);
     }
     shares
@@ -324,18 +324,18 @@ impl Way {
     }
 
     /// By rank, seconds of each [`Wait`], where ranks hold so many blocks at least.
-    pub(super) fn waits(&self, held: &[f64]) -> Vec<[f64; 3]> {
+    pub(super) fn waits(&self, blocks: &[f64]) -> Vec<[f64; 3]> {
         let (mut there, mut back) = (0.0, 0.0);
         // What any rank on the way back does at the end of the step, less what comes after it there.
         let mut longest = 0.0_f64;
         let pass = |n: f64, at: usize| self.hop_s + self.least[at].max(n * self.block[at]);
-        let end_s = held.first().map_or(0.0, |n| self.tail_s(*n, true));
-        let each = held.iter().enumerate().map(|(rank, n)| {
-            let own = [there, there + back + longest, end_s];
+        let end_s = blocks.first().map_or(0.0, |n| self.tail_s(*n, true));
+        let each = blocks.iter().enumerate().map(|(rank, n)| {
+            let waits = [there, there + back + longest, end_s];
             longest = longest.max(self.tail_s(*n, rank == 0) - back);
             there += pass(*n, 0);
             back += pass(*n, 1);
-            own
+            waits
         });
         each.collect()
     }
@@ -351,9 +351,9 @@ impl Way {
         let p = most.len() as f64;
         let (mut left, mut blocks) = (n, 0.0);
         for (behind, most) in most.iter().rev().enumerate() {
-            let own = most.min(left);
-            left -= own;
-            blocks += behind as f64 * own;
+            let taken = most.min(left);
+            left -= taken;
+            blocks += behind as f64 * taken;
         }
         let hops = p * (chunks * p - 1.0);
         blocks / chunks * both_s + hops * hop_s + p * self.tail_s(first, true)

@@ -122,25 +122,25 @@ impl<'s, 'a> Fitter<'s, 'a> {
     }
 
     /// Seconds of a stage's passes on one micro-batch.
-    fn seconds(&self, own: &StageFigures) -> f64 {
-        own.seconds() + if self.configuration.order.is_whole() { 0.0 } else { own.split_s }
+    fn seconds(&self, figures: &StageFigures) -> f64 {
+        figures.seconds() + if self.configuration.order.is_whole() { 0.0 } else { figures.split_s }
     }
 
     /// Bytes of a rank that holds one stage.
     fn bytes(&self, rank: u32, figures: &StageFigures) -> f64 {
-        let kept = self.kept(rank, std::slice::from_ref(figures));
-        figures.persistent() + kept + self.temporary(figures)
+        let activations = self.kept(rank, std::slice::from_ref(figures));
+        figures.persistent() + activations + self.temporary(figures)
     }
 
     /// The most bytes that a rank keeps of micro-batches.
-    fn kept(&self, rank: u32, own: &[StageFigures]) -> f64 {
+    fn kept(&self, rank: u32, stages: &[StageFigures]) -> f64 {
         let of = |moment: &Vec<u32>| -> f64 {
-            let (whole, between) = moment.split_at(own.len().min(moment.len()));
-            let stash = whole.iter().zip(own).map(|(n, own)| f64::from(*n) * own.stash());
+            let (whole, between) = moment.split_at(stages.len().min(moment.len()));
+            let stash = whole.iter().zip(stages).map(|(n, stage)| f64::from(*n) * stage.stash());
             let made = between
                 .iter()
-                .zip(own)
-                .map(|(n, own)| f64::from(*n) * (own.split_bytes - own.freed_by_input));
+                .zip(stages)
+                .map(|(n, stage)| f64::from(*n) * (stage.split_bytes - stage.freed_by_input));
             stash.sum::<f64>() + made.sum::<f64>()
         };
         self.in_flight[rank as usize].iter().map(of).fold(0.0, f64::max)
@@ -302,14 +302,14 @@ impl<'s, 'a> Fitter<'s, 'a> {
     /// 3. `all + (m - w) (F + B) + behind`: so it does, and after the last forward pass there is
     ///    one more trip;
     /// 4. `before + m F + (m - w + 1) B + behind`: that last trip alone.
-    fn weight(&self, rank: u32, before_s: f64, end: u32, own: &StageFigures) -> f64 {
+    fn weight(&self, rank: u32, before_s: f64, end: u32, figures: &StageFigures) -> f64 {
         if !self.is_flush() {
-            return self.seconds(own);
+            return self.seconds(figures);
         }
         let n_ranks = self.n_ranks();
         let m = self.configuration.degrees.n_micro_batches as f64;
         let left = (m - f64::from(n_ranks - rank)).max(0.0);
-        let (forward, backward) = (own.forward_s, own.backward_s + own.recompute_s);
+        let (forward, backward) = (figures.forward_s, figures.backward_s + figures.recompute_s);
         let both = forward + backward;
         let all = self.all_s();
         let is_last = rank + 1 == n_ranks;
@@ -331,8 +331,8 @@ impl<'s, 'a> Fitter<'s, 'a> {
             // Every later stage needs a block.
             let last = n_blocks.checked_sub(n_ranks - 1 - rank)?;
             let weighed = |end: u32| {
-                let (_, own) = self.cheapest(rank, &(start..end))?;
-                Some((self.weight(rank, before_s, end, &own), own.seconds()))
+                let (_, figures) = self.cheapest(rank, &(start..end))?;
+                Some((self.weight(rank, before_s, end, &figures), figures.seconds()))
             };
             let takes = |end: u32| weighed(end).is_some_and(|(weight, _)| weight <= most);
             if start >= last || !takes(start + 1) {

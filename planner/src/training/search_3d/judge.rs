@@ -200,23 +200,27 @@ pub fn parts(
     costs: &PipelineCosts,
 ) -> Parts {
     let rank = longest(report);
-    let Some(own) = report.ranks.get(rank) else { return Parts::default() };
+    let Some(rank_report) = report.ranks.get(rank) else { return Parts::default() };
     let m = n_micro_batches as f64;
     let sum = |figure: &dyn Fn(&StageFigures) -> f64| {
         let of_rank = stages.iter().zip(ranks).filter(|(_, of)| **of as usize == rank);
-        m * of_rank.map(|(own, _)| figure(own)).sum::<f64>()
+        m * of_rank.map(|(stage, _)| figure(stage)).sum::<f64>()
     };
     let seconds = |ns: u64| Nanos(ns).seconds();
     let optimizer_s = costs.ranks.get(rank).map_or(0.0, |rank| rank.optimizer.seconds());
-    let recompute_s = sum(&|own| own.recompute_s);
-    let collectives_s = sum(&|own| own.collectives_s);
-    let waited_s = sum(&|own| own.waited_s);
+    let recompute_s = sum(&|stage| stage.recompute_s);
+    let collectives_s = sum(&|stage| stage.collectives_s);
+    let waited_s = sum(&|stage| stage.waited_s);
     Parts {
-        compute_s: seconds(own.compute_ns) - optimizer_s - recompute_s - collectives_s - waited_s,
+        compute_s: seconds(rank_report.compute_ns)
+            - optimizer_s
+            - recompute_s
+            - collectives_s
+            - waited_s,
         recompute_s,
         collectives_s,
-        exposed_s: seconds(own.communication_ns) + waited_s,
+        exposed_s: seconds(rank_report.communication_ns) + waited_s,
         optimizer_s,
-        bubble_s: seconds(own.idle_ns),
+        bubble_s: seconds(rank_report.idle_ns),
     }
 }

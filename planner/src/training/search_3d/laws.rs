@@ -174,10 +174,10 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
         let options = Options { n_plans, ..one.clone() };
         let pruned = solve(&pricing, &space, &options);
         let all = solve(&pricing, &space, &Options { pruning: Pruning::Off, ..options.clone() });
-        let told = |found: &Found| -> Vec<_> {
+        let plans_of = |found: &Found| -> Vec<_> {
             found.plans.iter().map(|plan| (plan.step, plan.configuration.clone())).collect()
         };
-        assert_eq!(told(&pruned), told(&all), "seed {seed}");
+        assert_eq!(plans_of(&pruned), plans_of(&all), "seed {seed}");
         n_with_plans += usize::from(!pruned.plans.is_empty());
         n_spared += usize::from(pruned.counts.n_judged < all.counts.n_judged);
     }
@@ -198,10 +198,10 @@ fn bounds_are_below_every_plan() {
             format: StateFormat::HalfGradients,
             ..Pricing::unlimited(&model, &system, &stack, &constants)
         };
-        for own in bounded(&pricing, &space, &Options::default()) {
-            let (all, _) = leaves(&own.shape, &space, &pricing);
+        for bounded in bounded(&pricing, &space, &Options::default()) {
+            let (all, _) = leaves(&bounded.shape, &space, &pricing);
             for configuration in all {
-                let passes = Arc::clone(&own.passes);
+                let passes = Arc::clone(&bounded.passes);
                 let priced = configuration.priced(pricing, passes);
                 let d = &configuration.degrees;
                 let m = d.n_micro_batches as u32;
@@ -210,8 +210,8 @@ fn bounds_are_below_every_plan() {
                 let fitted = fitter.fit().unwrap();
                 assert_eq!(fitted.blocks.last().unwrap().end, model.n_blocks());
                 let bounds = [
-                    own.bound_s,
-                    bound::of_configuration(&priced, &own.totals, &configuration),
+                    bounded.bound_s,
+                    bound::of_configuration(&priced, &bounded.totals, &configuration),
                     relaxed::of_configuration(&priced, &configuration, &in_flight, f64::INFINITY),
                     bound::of_stages(&priced, &configuration, &fitted.figures),
                 ];
@@ -260,9 +260,9 @@ fn the_bound_is_below_every_cut() {
         }
         let limit = pricing.limit.map_or(f64::INFINITY, |limit| limit.as_f64());
         let mut least = u64::MAX;
-        for own in bounded(&pricing, &space, &Options::default()) {
-            for configuration in leaves(&own.shape, &space, &pricing).0 {
-                let passes = Arc::clone(&own.passes);
+        for bounded in bounded(&pricing, &space, &Options::default()) {
+            for configuration in leaves(&bounded.shape, &space, &pricing).0 {
+                let passes = Arc::clone(&bounded.passes);
                 let priced = configuration.priced(pricing, passes);
                 let d = &configuration.degrees;
                 let m = d.n_micro_batches as u32;
@@ -276,8 +276,8 @@ fn the_bound_is_below_every_cut() {
                     let fitter = fitter.recomputing(n_recomputed);
                     for sizes in all_cuts(n, d.pipeline * d.virtual_stages) {
                         let fitted = fitter.cut_stages(fit::contiguous(&sizes));
-                        let judged =
-                            fitted.and_then(|own| judge::judged(&priced, &configuration, own).ok());
+                        let judged = fitted
+                            .and_then(|fitted| judge::judged(&priced, &configuration, fitted).ok());
                         let Some(plan) = judged else { continue };
                         let step = plan.step.seconds();
                         assert!(own_s <= step, "{seed} {own_s} {step} {configuration:?} {sizes:?}");
@@ -294,19 +294,20 @@ fn the_bound_is_below_every_cut() {
         let step = |found: &Found| found.plans.first().map(|plan| plan.step.0);
         let holds = least == u64::MAX || polished.bound_s * 1e9 <= least as f64 + 0.5;
         assert!(holds, "{seed}: {} {least}", polished.bound_s);
-        let Some(own) = step(&polished).filter(|_| space.pins.split != Some(Split::Equal)) else {
+        let Some(step_ns) = step(&polished).filter(|_| space.pins.split != Some(Split::Equal))
+        else {
             continue;
         };
-        assert!(Some(own) <= step(&ruled), "{seed}");
+        assert!(Some(step_ns) <= step(&ruled), "{seed}");
         n_plans += 1;
-        gaps += own as f64 * 1e-9 / polished.bound_s - 1.0;
-        n_best += usize::from(own <= least);
-        widest = widest.max(own as f64 / least as f64 - 1.0);
+        gaps += step_ns as f64 * 1e-9 / polished.bound_s - 1.0;
+        n_best += usize::from(step_ns <= least);
+        widest = widest.max(step_ns as f64 / least as f64 - 1.0);
     }
     let (worst, mean) = (100.0 * widest, 100.0 * gaps / n_plans as f64);
-    let told =
+    let summary =
         format!("{n_best} of {n_plans}, the worst {worst:.2} %, {mean:.2} % above the bound");
-    assert!(n_plans > 800 && 10 * n_best >= 9 * n_plans, "{told}");
+    assert!(n_plans > 800 && 10 * n_best >= 9 * n_plans, "{summary}");
 }
 
 /// Under any limit of memory the bound of a configuration holds for every way to cut unlike blocks
@@ -331,9 +332,9 @@ fn bounds_under_limits_are_below_every_cut_that_fits() {
         let pins =
             Pins { orders, recompute, pipeline: Some(2), micro_batch: Some(1), ..Pins::default() };
         let space = Space { devices: vec![2], global_batch: pick(&mut random, &[2, 4, 6]), pins };
-        for own in bounded(&pricing, &space, &Options::default()) {
-            for configuration in leaves(&own.shape, &space, &pricing).0 {
-                let priced = configuration.priced(pricing, Arc::clone(&own.passes));
+        for bounded in bounded(&pricing, &space, &Options::default()) {
+            for configuration in leaves(&bounded.shape, &space, &pricing).0 {
+                let priced = configuration.priced(pricing, Arc::clone(&bounded.passes));
                 let d = &configuration.degrees;
                 let m = d.n_micro_batches as u32;
                 let in_flight = in_flight(configuration.order, d, m).unwrap();
@@ -345,12 +346,12 @@ fn bounds_under_limits_are_below_every_cut_that_fits() {
                     let fitter = fitter.recomputing(n_recomputed);
                     for sizes in all_cuts(model.n_blocks(), d.pipeline * d.virtual_stages) {
                         let fitted = fitter.cut_stages(fit::contiguous(&sizes));
-                        let judged =
-                            fitted.and_then(|own| judge::judged(&priced, &configuration, own).ok());
+                        let judged = fitted
+                            .and_then(|fitted| judge::judged(&priced, &configuration, fitted).ok());
                         cuts.extend(judged.map(|plan| (plan.peak, plan.step.seconds())));
                     }
                 }
-                cuts.sort_by_key(|own| own.0);
+                cuts.sort_by_key(|cut| cut.0);
                 let mut least_s = f64::INFINITY;
                 for (peak, step_s) in cuts {
                     least_s = least_s.min(step_s);
@@ -408,7 +409,7 @@ fn thirty_blocks_on_four_ranks_stay_thirty() {
         let found = solve(&pricing, &space, &on_threads(n_threads));
         let blocks = &found.plans[0].fitted.blocks;
         assert_eq!(blocks.len(), 4);
-        assert_eq!(blocks.iter().map(|own| own.end - own.start).sum::<u32>(), 30);
+        assert_eq!(blocks.iter().map(|range| range.end - range.start).sum::<u32>(), 30);
         let plan = found.plans[0].plan().unwrap();
         assert_eq!(plan.partition.stages.len(), 4);
     }

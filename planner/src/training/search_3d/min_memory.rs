@@ -56,31 +56,31 @@ pub fn least(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Option<
     // A smaller micro-batch never needs more, and the mesh needs nothing.
     let mut smallest: BTreeMap<[u32; 5], u64> = BTreeMap::new();
     let shapes = bounded(&unlimited, space, options);
-    for own in &shapes {
-        let least = smallest.entry(super::family(&own.shape)).or_insert(u64::MAX);
-        *least = own.shape.degrees.micro_batch.min(*least);
+    for bounded in &shapes {
+        let least = smallest.entry(super::family(&bounded.shape)).or_insert(u64::MAX);
+        *least = bounded.shape.degrees.micro_batch.min(*least);
     }
-    for own in &shapes {
-        let is_least = smallest.get(&super::family(&own.shape))
-            == Some(&own.shape.degrees.micro_batch)
-            && (own.shape.degrees.mesh == Mesh::TpCpDpPp || space.pins.mesh.is_some());
+    for bounded in &shapes {
+        let is_least = smallest.get(&super::family(&bounded.shape))
+            == Some(&bounded.shape.degrees.micro_batch)
+            && (bounded.shape.degrees.mesh == Mesh::TpCpDpPp || space.pins.mesh.is_some());
         if options.stop().is_some() {
             return None;
         }
         if !is_least {
             continue;
         }
-        let (all, _) = leaves(&own.shape, space, pricing);
+        let (all, _) = leaves(&bounded.shape, space, pricing);
         let most_shared = all.iter().map(|configuration| configuration.degrees.zero).max();
         let plain = all.iter().map(|configuration| configuration.order).min();
         let wanted = |configuration: &&Configuration| {
             Some(configuration.degrees.zero) == most_shared && Some(configuration.order) == plain
         };
         for configuration in all.iter().filter(wanted) {
-            let passes = std::sync::Arc::clone(&own.passes);
+            let passes = std::sync::Arc::clone(&bounded.passes);
             let priced = configuration.priced(unlimited, passes);
             let below = best.as_ref().map_or(f64::MAX, |(bytes, _)| bytes * (1.0 - 1e-6));
-            if bound::is_too_large(&priced, &own.totals, below) {
+            if bound::is_too_large(&priced, &bounded.totals, below) {
                 continue;
             }
             if let Some(bytes) = least_limit(&priced, configuration, below) {

@@ -179,7 +179,7 @@ impl Rounds {
             }
         }
         if let Some(least_s) = fastest_s(&self.best) {
-            self.open.retain(|own| own.least_s <= least_s);
+            self.open.retain(|candidate| candidate.least_s <= least_s);
         }
     }
 
@@ -244,7 +244,9 @@ fn among(
     plans.sort_by_key(|plan| (plan.step, plan.configuration.key()));
     plans.truncate(options.n_plans);
     if options.cuts == Cuts::OfPlans {
-        open.retain(|own| plans.iter().any(|plan| plan.configuration == own.configuration));
+        open.retain(|candidate| {
+            plans.iter().any(|plan| plan.configuration == candidate.configuration)
+        });
     }
     let is_enough = stop == StopReason::GapReached || options.cuts == Cuts::Ruled;
     if !is_enough && space.pins.split != Some(Split::Equal) {

@@ -120,10 +120,10 @@ fn the_pruned_search_finds_what_judging_everything_finds() {
         let one = Options { n_plans: 1, ..on_threads(1) };
         let pruned = solve(&pricing, &space, &one);
         let all = solve(&pricing, &space, &Options { pruning: Pruning::Off, ..one.clone() });
-        let told = |found: &Found| -> Vec<_> {
+        let plans_of = |found: &Found| -> Vec<_> {
             found.plans.iter().map(|plan| (plan.step, plan.configuration.clone())).collect()
         };
-        assert_eq!(told(&pruned), told(&all), "seed {seed}");
+        assert_eq!(plans_of(&pruned), plans_of(&all), "seed {seed}");
         n_with_plans += usize::from(!pruned.plans.is_empty());
         for plan in &pruned.plans {
             let d = &plan.configuration.degrees;
@@ -147,20 +147,21 @@ fn bounds_are_below_every_plan_and_no_parameter_is_lost() {
             ..Pricing::unlimited(&model, &system, &stack, &constants)
         };
         let space = Space { devices: vec![4], global_batch: 4, pins: Pins::default() };
-        for own in bounded(&pricing, &space, &Options::default()) {
-            for configuration in leaves(&own.shape, &space, &pricing).0 {
-                let passes = Arc::clone(&own.passes);
+        for bounded in bounded(&pricing, &space, &Options::default()) {
+            for configuration in leaves(&bounded.shape, &space, &pricing).0 {
+                let passes = Arc::clone(&bounded.passes);
                 let priced = configuration.priced(pricing, passes);
                 let d = &configuration.degrees;
                 let m = d.n_micro_batches as u32;
                 let in_flight = in_flight(configuration.order, d, m).unwrap();
                 let fitter = fit::Fitter::new(&priced, &configuration, &in_flight, f64::INFINITY);
                 let fitted = fitter.fit().unwrap();
-                let held: f64 = fitted.figures.iter().map(|own| own.dense - own.copies).sum();
-                assert!((held - n_parameters(&model) as f64).abs() < 0.5, "{seed}");
+                let parameters: f64 =
+                    fitted.figures.iter().map(|figures| figures.dense - figures.copies).sum();
+                assert!((parameters - n_parameters(&model) as f64).abs() < 0.5, "{seed}");
                 let bounds = [
-                    own.bound_s,
-                    bound::of_configuration(&priced, &own.totals, &configuration),
+                    bounded.bound_s,
+                    bound::of_configuration(&priced, &bounded.totals, &configuration),
                     bound::of_stages(&priced, &configuration, &fitted.figures),
                 ];
                 let step = judge::judged(&priced, &configuration, fitted).unwrap().step.seconds();

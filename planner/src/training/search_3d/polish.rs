@@ -100,8 +100,8 @@ fn givers(plan: &Judged) -> Vec<bool> {
     let n_ranks = plan.configuration.degrees.pipeline.max(1);
     let rank_of = |stage: usize| plan.configuration.order.rank_of(n_ranks, stage as u32) as usize;
     let mut seconds = vec![0.0; n_ranks as usize];
-    for (stage, own) in figures.iter().enumerate() {
-        seconds[rank_of(stage)] += own.seconds();
+    for (stage, stage_figures) in figures.iter().enumerate() {
+        seconds[rank_of(stage)] += stage_figures.seconds();
     }
     let longest = seconds.iter().copied().fold(0.0, f64::max);
     let is_longest = |rank: usize| seconds[rank] >= longest * (1.0 - 1e-9);
@@ -112,7 +112,7 @@ fn givers(plan: &Judged) -> Vec<bool> {
 
 /// Stages of which one holds a block less and another one more; `None` where it would be empty.
 fn shifted(blocks: &[Range<u32>], from: usize, to: usize) -> Option<Vec<Range<u32>>> {
-    let mut sizes: Vec<u32> = blocks.iter().map(|own| own.end - own.start).collect();
+    let mut sizes: Vec<u32> = blocks.iter().map(|range| range.end - range.start).collect();
     if sizes[from] <= 1 {
         return None;
     }

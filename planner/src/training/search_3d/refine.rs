@@ -24,9 +24,10 @@ pub(super) fn refined(
     let known = plans.iter().map(|plan| plan.step).min();
     let of = |index: usize| {
         let plan = plans.get(index)?;
-        let better = open.iter().find(|own| own.configuration == plan.configuration);
-        let better =
-            better.and_then(|own| improved(worker, &shapes[own.shape], &own.configuration));
+        let better = open.iter().find(|candidate| candidate.configuration == plan.configuration);
+        let better = better.and_then(|candidate| {
+            improved(worker, &shapes[candidate.shape], &candidate.configuration)
+        });
         Some(better.unwrap_or_else(|| plan.clone()))
     };
     let mut others = in_parallel(worker.options.control.threads().min(plans.len()), of);
@@ -37,7 +38,9 @@ pub(super) fn refined(
     if known != Some(best.step) {
         observe(&best);
     }
-    open.retain(|own| !plans.iter().any(|plan| plan.configuration == own.configuration));
+    open.retain(|candidate| {
+        !plans.iter().any(|plan| plan.configuration == candidate.configuration)
+    });
     open.sort_by(|a, b| {
         a.least_s.total_cmp(&b.least_s).then(a.configuration.key().cmp(&b.configuration.key()))
     });
@@ -48,9 +51,9 @@ pub(super) fn refined(
         let d = &plan.configuration.degrees;
         [d.data, d.tensor, d.pipeline, d.context, d.expert]
     };
-    let own = family(&best);
+    let best_family = family(&best);
     let n_plans = others.len();
-    others.retain(|plan| family(plan) != own);
+    others.retain(|plan| family(plan) != best_family);
     others.insert(0, best);
     others.truncate(n_plans);
     (others, stop)
@@ -72,13 +75,14 @@ fn rounds(
 ) {
     for round in open.chunks(ROUND) {
         let best_s = best.step.seconds();
-        let wanted = round.iter().take_while(|own| own.least_s <= best_s).collect::<Vec<_>>();
+        let wanted =
+            round.iter().take_while(|candidate| candidate.least_s <= best_s).collect::<Vec<_>>();
         if wanted.is_empty() || worker.options.stop().is_some() {
             return;
         }
         let of = |index: usize| {
-            let own: &&Open = wanted.get(index)?;
-            Some(improved(worker, &shapes[own.shape], &own.configuration))
+            let candidate: &&Open = wanted.get(index)?;
+            Some(improved(worker, &shapes[candidate.shape], &candidate.configuration))
         };
         let found = in_parallel(worker.options.control.threads().min(wanted.len()), of);
         counts.n_polished += found.len() as u64;

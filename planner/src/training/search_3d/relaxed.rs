@@ -110,7 +110,7 @@ fn of_rule(
         let claims = claims(priced, configuration, &blocks, ends);
         let is_pure = is_pure(groups, main, configuration, rank);
         let least = if is_pure { bytes.least } else { 0.0 };
-        let own = room(priced, configuration, in_flight, (limit, rank, least));
+        let base = room(priced, configuration, in_flight, (limit, rank, least));
         let again_s = match recompute {
             RecomputeRule::Alike if is_pure => f64::from(n_chunks) * kinds[main].recompute_s,
             _ => 0.0,
@@ -126,7 +126,7 @@ fn of_rule(
             (false, true) => in_passes(main),
             (false, false) => used().map(in_passes).fold(f64::INFINITY, f64::min),
         };
-        Rank { claims, again_s, room: own.room - in_passes, ..own }
+        Rank { claims, again_s, room: base.room - in_passes, ..base }
     };
     let relaxed = Relaxed {
         way: Way::of(priced, configuration, &blocks),
@@ -158,9 +158,9 @@ fn is_pure(groups: &[BlockGroup], main: usize, configuration: &Configuration, ra
 impl Relaxed {
     /// Whether the model may fit into ranks that have so many seconds.
     fn holds(&self, step_s: f64) -> bool {
-        let mut held = vec![self.fewest; self.ranks.len()];
+        let mut blocks = vec![self.fewest; self.ranks.len()];
         for _ in 0..TURNS {
-            let waits = self.way.waits(&held);
+            let waits = self.way.waits(&blocks);
             let most = |(rank, waits): (&Rank, &[f64; 3])| {
                 let of =
                     |claim: &Claim| self.most(rank, claim, step_s - waits[claim.wait as usize]);
@@ -173,25 +173,27 @@ impl Relaxed {
             let too_little = |most: &f64| *most < self.fewest;
             if all < self.n_blocks
                 || most.iter().any(too_little)
-                || !self.has_time(step_s, &most, &held)
+                || !self.has_time(step_s, &most, &blocks)
             {
                 return false;
             }
-            let least = most.iter().map(|own| (self.n_blocks - (all - own)).max(self.fewest));
+            let least = most.iter().map(|upper| (self.n_blocks - (all - upper)).max(self.fewest));
             let least: Vec<f64> = least.collect();
-            if least == held {
+            if least == blocks {
                 return true;
             }
-            held = least;
+            blocks = least;
         }
         true
     }
 
     /// Whether all ranks together have the seconds that blocks of all kinds take.
-    fn has_time(&self, step_s: f64, most: &[f64], held: &[f64]) -> bool {
-        let waits = self.way.waits(held);
-        let lost_s =
-            [waits.iter().map(|own| own[0]).sum(), self.way.lost_s(self.n_blocks, most, held[0])];
+    fn has_time(&self, step_s: f64, most: &[f64], blocks: &[f64]) -> bool {
+        let waits = self.way.waits(blocks);
+        let lost_s = [
+            waits.iter().map(|wait| wait[0]).sum(),
+            self.way.lost_s(self.n_blocks, most, blocks[0]),
+        ];
         // With the end of each step, and without.
         [0, 1].into_iter().zip(lost_s).all(|(at, lost_s)| {
             let claims = || self.ranks.iter().filter_map(|rank| rank.claims.get(at));
@@ -266,8 +268,9 @@ fn bytes(
 ) -> (Bytes, f64) {
     let states = kind.held_dense * priced.on_device.parameter[0]
         + kind.held_experts * priced.on_device.parameter[1];
-    let fixed =
-        |kept: f64, seconds: f64| (Bytes { states, all: kept, least: kept, freed: 0.0 }, seconds);
+    let fixed = |stored: f64, seconds: f64| {
+        (Bytes { states, all: stored, least: stored, freed: 0.0 }, seconds)
+    };
     let may = match recompute {
         RecomputeRule::None => return fixed(kind.all, 0.0),
         RecomputeRule::Selective => return fixed(kind.without_core, kind.core_s),
@@ -280,7 +283,7 @@ fn bytes(
     if !may {
         return fixed(kind.all, 0.0);
     }
-    let rate = |(kept, seconds): (f64, f64)| match (kind.all - kept, seconds > 0.0) {
+    let rate = |(stored, seconds): (f64, f64)| match (kind.all - stored, seconds > 0.0) {
         (bytes, true) => bytes.max(0.0) / seconds,
         (bytes, false) if bytes > 0.0 => f64::INFINITY,
         (_, false) => 0.0,
@@ -320,9 +323,9 @@ fn room(
     let moments = in_flight.get(rank as usize).map(Vec::as_slice).unwrap_or_default();
     let n_chunks = configuration.degrees.virtual_stages.max(1) as usize;
     let chunks = |moment: &Vec<u32>| {
-        let own = moment.get(..n_chunks).unwrap_or_default();
-        let fewest = own.iter().copied().min().unwrap_or(0);
-        (fewest, own.iter().map(|n| n - fewest).sum::<u32>())
+        let counts = moment.get(..n_chunks).unwrap_or_default();
+        let fewest = counts.iter().copied().min().unwrap_or(0);
+        (fewest, counts.iter().map(|n| n - fewest).sum::<u32>())
     };
     let (in_flight, more) = moments.iter().map(chunks).max().unwrap_or_default();
     let mut room = limit - priced.rank_bytes - f64::from(more) * least;

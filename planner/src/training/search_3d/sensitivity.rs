@@ -94,12 +94,12 @@ fn winner(
         return None;
     }
     let constants = pricing.constants.clone().with(constant, value);
-    let own = again(pricing, &constants, best)?;
+    let best_step = again(pricing, &constants, best)?;
     let steps = others
         .iter()
         .enumerate()
         .filter_map(|(index, other)| Some((again(pricing, &constants, other)?, index)));
-    steps.min().filter(|(step, _)| *step < own).map(|(_, index)| index)
+    steps.min().filter(|(step, _)| *step < best_step).map(|(_, index)| index)
 }
 
 /// Nanoseconds of a plan under other constants.

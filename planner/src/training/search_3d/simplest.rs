@@ -147,7 +147,7 @@ impl Choice {
     #[must_use]
     pub fn simpler(&self) -> Option<&Recommended> {
         match self {
-            Self::Simpler(own) => Some(own),
+            Self::Simpler(recommended) => Some(recommended),
             _ => None,
         }
     }
@@ -191,9 +191,12 @@ fn slower(step: Nanos, share: f64) -> Nanos {
 
 impl<'r, 'a> Rule<'r, 'a> {
     fn of((pricing, space): (&'r Pricing<'a>, &Space), evidence: &'r Evidence<'r>) -> Self {
-        let target = space.pins.capabilities.map_or(pricing.stack.name.as_str(), |own| own.target);
+        let target = space
+            .pins
+            .capabilities
+            .map_or(pricing.stack.name.as_str(), |capabilities| capabilities.target);
         let row = SHARDING.iter().find(|(name, _)| target.starts_with(name));
-        Self { pricing, evidence, sharding: row.map_or([0; 4], |(_, own)| *own) }
+        Self { pricing, evidence, sharding: row.map_or([0; 4], |(_, ranks)| *ranks) }
     }
 }
 
@@ -204,17 +207,19 @@ impl Rule<'_, '_> {
         let judged = self.judged(fastest, limit, equals)?;
         let most = slower(judged.step, EQUAL).min(limit);
         let terms = (self.evidence.unjudged)(&judged.configuration);
-        let wants = |own: &Configuration| is_within(&(self.evidence.unjudged)(own), &terms);
+        let wants = |configuration: &Configuration| {
+            is_within(&(self.evidence.unjudged)(configuration), &terms)
+        };
         let by = By {
             steps: fastest.step..=most,
             wants: &wants,
-            least: &|own| self.least(own),
-            ranks: &|own| self.ranks(own),
+            least: &|configuration| self.least(configuration),
+            ranks: &|plan| self.ranks(plan),
         };
         // Whatever fits by its interval comes before all that does not.
         let certain = equals.first(&self.pricings(&self.evidence.peak_high), &by)?;
-        match certain.filter(|own| self.ranks(own)[Criterion::Memory as usize] == 0) {
-            Some(own) => Some(own),
+        match certain.filter(|plan| self.ranks(plan)[Criterion::Memory as usize] == 0) {
+            Some(plan) => Some(plan),
             None => equals.first(&self.pricings(&[1.0; 4]), &by)?,
         }
     }
@@ -223,9 +228,10 @@ impl Rule<'_, '_> {
     /// that itself where there is no such plan within a limit.
     fn judged(&self, fastest: &Judged, limit: Nanos, equals: &Equals<'_>) -> Option<Judged> {
         let terms = (self.evidence.unjudged)(&fastest.configuration);
-        let n_terms = |own: &Configuration| (self.evidence.unjudged)(own).len() as u64;
-        let wants = |own: &Configuration| {
-            let theirs = (self.evidence.unjudged)(own);
+        let n_terms =
+            |configuration: &Configuration| (self.evidence.unjudged)(configuration).len() as u64;
+        let wants = |configuration: &Configuration| {
+            let theirs = (self.evidence.unjudged)(configuration);
             theirs.len() < terms.len() && is_within(&theirs, &terms)
         };
         let only = |n: u64| {
@@ -236,21 +242,23 @@ impl Rule<'_, '_> {
         let by = By {
             steps: fastest.step..=limit,
             wants: &wants,
-            least: &|own| only(n_terms(own)),
-            ranks: &|own| only(n_terms(&own.configuration)),
+            least: &|configuration| only(n_terms(configuration)),
+            ranks: &|plan| only(n_terms(&plan.configuration)),
         };
-        let memory = |own: &Judged| self.ranks(own)[Criterion::Memory as usize];
+        let memory = |plan: &Judged| self.ranks(plan)[Criterion::Memory as usize];
         let is_certain = memory(fastest) == 0;
         let highs = if is_certain { self.evidence.peak_high } else { [1.0; 4] };
         let found =
             if terms.is_empty() { None } else { equals.first(&self.pricings(&highs), &by)? };
-        Some(found.filter(|own| memory(own) <= memory(fastest)).unwrap_or_else(|| fastest.clone()))
+        Some(
+            found.filter(|plan| memory(plan) <= memory(fastest)).unwrap_or_else(|| fastest.clone()),
+        )
     }
 
     /// By ZeRO stage, prices with as much less memory as peaks may be larger.
     fn pricings(&self, highs: &[f64; 4]) -> [Pricing<'_>; 4] {
         highs.map(|high| {
-            let limit = self.pricing.limit.map(|own| Bytes((own.as_f64() / high) as u64));
+            let limit = self.pricing.limit.map(|limit| Bytes((limit.as_f64() / high) as u64));
             Pricing { limit, ..*self.pricing }
         })
     }
@@ -266,7 +274,7 @@ impl Rule<'_, '_> {
         };
         let is_shared = d.data * d.context > 1;
         let tensor = Group::tensor(d).spread(self.pricing.system.per_host);
-        Criterion::ALL.map(|own| match own {
+        Criterion::ALL.map(|criterion| match criterion {
             Criterion::Memory => 0,
             Criterion::Sharding if is_shared => self.sharding[d.zero as usize],
             Criterion::Sharding => 0,
@@ -285,9 +293,9 @@ impl Rule<'_, '_> {
         let mut ranks = self.least(&plan.configuration);
         let high = self.evidence.peak_high[plan.configuration.degrees.zero as usize];
         let is_above = |limit: Bytes| plan.peak as f64 * high > limit.as_f64();
-        let sizes = || plan.fitted.blocks.iter().map(|own| own.end - own.start);
+        let sizes = || plan.fitted.blocks.iter().map(|range| range.end - range.start);
         let is_even = sizes().min() == sizes().max();
-        let recomputes = plan.fitted.recompute.iter().any(|own| *own != Recompute::None);
+        let recomputes = plan.fitted.recompute.iter().any(|policy| *policy != Recompute::None);
         ranks[Criterion::Memory as usize] = u64::from(self.pricing.limit.is_some_and(is_above));
         ranks[Criterion::Split as usize] = u64::from(!is_even);
         ranks[Criterion::Recompute as usize] = u64::from(recomputes);
@@ -295,17 +303,18 @@ impl Rule<'_, '_> {
     }
 
     fn because(&self, plan: Judged, fastest: &Judged) -> Recommended {
-        let own = (self.evidence.unjudged)(&plan.configuration);
+        let terms = (self.evidence.unjudged)(&plan.configuration);
         let mut judged = (self.evidence.unjudged)(&fastest.configuration);
-        judged.retain(|term| !own.contains(term));
+        judged.retain(|term| !terms.contains(term));
         let pairs = self.ranks(&plan).into_iter().zip(self.ranks(fastest));
-        let simpler = Criterion::ALL.into_iter().zip(pairs).filter(|(_, (own, other))| own < other);
-        let simpler = simpler.map(|(own, _)| own).collect();
+        let simpler =
+            Criterion::ALL.into_iter().zip(pairs).filter(|(_, (ours, other))| ours < other);
+        let simpler = simpler.map(|(criterion, _)| criterion).collect();
         Recommended { plan, judged, simpler }
     }
 }
 
 /// Whether all of some terms are among others.
-fn is_within(own: &[String], others: &[String]) -> bool {
-    own.iter().all(|term| others.contains(term))
+fn is_within(terms: &[String], others: &[String]) -> bool {
+    terms.iter().all(|term| others.contains(term))
 }

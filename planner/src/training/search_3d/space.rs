@@ -86,7 +86,7 @@ impl Capabilities {
     pub fn runs(&self, model: &ModelCard, degrees: &Parallelism, schedule: &str) -> bool {
         (self.expert_overlap || !degrees.expert_overlap)
             && (self.accepts)(degrees, schedule)
-            && self.splits.is_none_or(|own| own(model, degrees))
+            && self.splits.is_none_or(|check| check(model, degrees))
     }
 
     /// What it has words for where hosts keep something; `None` = nothing.
@@ -151,8 +151,10 @@ impl Pins {
         model: &ModelCard,
         (degrees, order, offload): (&Parallelism, Order, Offload),
     ) -> bool {
-        self.capabilities.is_none_or(|own| {
-            own.keeping(offload).is_some_and(|own| own.runs(model, degrees, order.name()))
+        self.capabilities.is_none_or(|capabilities| {
+            capabilities
+                .keeping(offload)
+                .is_some_and(|narrowed| narrowed.runs(model, degrees, order.name()))
         })
     }
 
@@ -170,7 +172,7 @@ impl Pins {
     fn sequences(&self, pricing: &Pricing<'_>, degrees: &Parallelism) -> Vec<SequenceParallel> {
         // One rank splits none.
         if degrees.tensor <= 1 {
-            let is_whole = self.sequence.is_none_or(|own| own == SequenceParallel::Off);
+            let is_whole = self.sequence.is_none_or(|sequence| sequence == SequenceParallel::Off);
             return is_whole.then_some(SequenceParallel::Off).into_iter().collect();
         }
         if let Some(pinned) = self.sequence {
@@ -179,7 +181,8 @@ impl Pins {
         let runs = |sequence| {
             let degrees = Parallelism { sequence, ..degrees.clone() };
             let order = Order::OneFOneB.name();
-            self.capabilities.is_none_or(|own| own.runs(pricing.model, &degrees, order))
+            self.capabilities
+                .is_none_or(|capabilities| capabilities.runs(pricing.model, &degrees, order))
         };
         let is_never_slower =
             pricing.stack.pieces == Pieces::InOrder && !pricing.system.has_measured_halves();
@@ -196,15 +199,16 @@ impl Pins {
         let beside = [RecomputeRule::None, RecomputeRule::Selective];
         if expert_overlap {
             let is_said =
-                |own: &RecomputeRule| self.capabilities.is_none_or(|all| all.recomputes(*own));
+                |rule: &RecomputeRule| self.capabilities.is_none_or(|all| all.recomputes(*rule));
             let is_free = matches!(self.recompute, RecomputeRule::Fitted | RecomputeRule::Alike);
-            let is_asked = |own: &RecomputeRule| is_free || *own == self.recompute;
-            return beside.into_iter().filter(|own| is_said(own) && is_asked(own)).collect();
+            let is_asked = |rule: &RecomputeRule| is_free || *rule == self.recompute;
+            return beside.into_iter().filter(|rule| is_said(rule) && is_asked(rule)).collect();
         }
         match self.recompute {
-            RecomputeRule::Fitted => {
-                self.capabilities.map_or(&RecomputeRule::FREE[..], |own| own.recomputes).to_vec()
-            }
+            RecomputeRule::Fitted => self
+                .capabilities
+                .map_or(&RecomputeRule::FREE[..], |capabilities| capabilities.recomputes)
+                .to_vec(),
             // None and all blocks of every stage are choices of their own: stages may be unlike.
             RecomputeRule::Alike => {
                 vec![RecomputeRule::None, RecomputeRule::Alike, RecomputeRule::Full]
@@ -441,7 +445,8 @@ fn expert_overlaps(
     let may =
         obstacle(pricing.stack, (pricing.dtype, pricing.model.n_predictions), degrees).is_none();
     let pinned = pins.expert_overlap;
-    let is_choice = move |own: &bool| pinned.is_none_or(|pin| pin == *own) && (!own || may);
+    let is_choice =
+        move |choice: &bool| pinned.is_none_or(|pin| pin == *choice) && (!choice || may);
     let choices = [false, true].into_iter().filter(is_choice);
     choices.map(|expert_overlap| Parallelism { expert_overlap, ..degrees.clone() })
 }
@@ -527,7 +532,7 @@ fn of_stages(
 ) -> Vec<Configuration> {
     let policies = pins.policies(degrees.expert_overlap);
     let runs = |offload: &&Offload| pins.run(pricing.model, (degrees, order, **offload));
-    let own = |offload: &Offload| {
+    let of_offload = |offload: &Offload| {
         let offload = *offload;
         let of = move |recompute: &RecomputeRule| Configuration {
             degrees: degrees.clone(),
@@ -538,5 +543,5 @@ fn of_stages(
         };
         policies.iter().map(of)
     };
-    pins.offloads(pricing).iter().filter(runs).flat_map(own).collect()
+    pins.offloads(pricing).iter().filter(runs).flat_map(of_offload).collect()
 }

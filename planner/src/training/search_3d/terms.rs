@@ -30,13 +30,13 @@ pub fn terms(
     costs: &PipelineCosts,
 ) -> [i64; TERMS.len()] {
     let rank = longest(report);
-    let Some(own) = report.ranks.get(rank) else { return [0; TERMS.len()] };
+    let Some(rank_report) = report.ranks.get(rank) else { return [0; TERMS.len()] };
     let parts = parts((stages, ranks), n_micro_batches, report, costs);
     let of_rank = || stages.iter().zip(ranks).filter(|(_, of)| **of as usize == rank);
     let sum = |figure: &dyn Fn(&StageFigures) -> f64| {
-        n_micro_batches as f64 * of_rank().map(|(own, _)| figure(own)).sum::<f64>()
+        n_micro_batches as f64 * of_rank().map(|(stage, _)| figure(stage)).sum::<f64>()
     };
-    let [context_s, expert_s] = [0, 1].map(|axis| sum(&|own| own.axes_s[axis]));
+    let [context_s, expert_s] = [0, 1].map(|axis| sum(&|stage| stage.axes_s[axis]));
     let ns = |seconds: f64| (seconds * 1e9).round() as i64;
     let whole = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
     let rest = [
@@ -44,10 +44,10 @@ pub fn terms(
         ns(parts.collectives_s - context_s - expert_s),
         ns(context_s),
         ns(expert_s),
-        whole(own.gradients_ns) + ns(sum(&|own| own.waited_s)),
-        whole(own.communication_ns) - whole(own.gradients_ns),
+        whole(rank_report.gradients_ns) + ns(sum(&|stage| stage.waited_s)),
+        whole(rank_report.communication_ns) - whole(rank_report.gradients_ns),
         ns(parts.optimizer_s),
-        whole(own.idle_ns),
+        whole(rank_report.idle_ns),
     ];
     let Nanos(step) = report.step_time;
     let [recompute, tensor, context, expert, data, pipeline, optimizer, bubble] = rest;

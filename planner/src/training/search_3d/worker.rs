@@ -155,7 +155,7 @@ impl Worker<'_, '_> {
             }
         }
         let best_s = expanded.best.as_ref().map_or(f64::INFINITY, |best| best.step.seconds());
-        expanded.open.retain(|own| own.least_s <= best_s);
+        expanded.open.retain(|candidate| candidate.least_s <= best_s);
         expanded
     }
 
@@ -164,8 +164,8 @@ impl Worker<'_, '_> {
         if self.options.pruning == Pruning::Off {
             return f64::INFINITY;
         }
-        let own = self.best.get(&family(shape)).map(|plan| plan.step.seconds());
-        own.map_or(self.cutoff, |own| own.min(self.cutoff))
+        let best_s = self.best.get(&family(shape)).map(|plan| plan.step.seconds());
+        best_s.map_or(self.cutoff, |best_s| best_s.min(self.cutoff))
     }
 
     /// Configurations that may be below the cutoff, by increasing bound, each with the position of
@@ -184,16 +184,18 @@ impl Worker<'_, '_> {
             // don't.
             let (zero, ends_meet) = (configuration.degrees.zero, configuration.order.ends_meet());
             let key = (zero, ends_meet, configuration.offload);
-            let key_of = |own: &Priced<'_>| (own.degrees.zero, own.ends_meet, own.pricing.offload);
-            let known = priced.iter().position(|own| key_of(own) == key);
+            let key_of = |candidate: &Priced<'_>| {
+                (candidate.degrees.zero, candidate.ends_meet, candidate.pricing.offload)
+            };
+            let known = priced.iter().position(|candidate| key_of(candidate) == key);
             let at = known.unwrap_or_else(|| {
                 priced.push(configuration.priced(*self.pricing, Arc::clone(&bounded.passes)));
                 priced.len() - 1
             });
-            let own = &priced[at];
-            let bound_s = bound::of_configuration(own, &bounded.totals, &configuration);
+            let entry = &priced[at];
+            let bound_s = bound::of_configuration(entry, &bounded.totals, &configuration);
             let is_large = self.options.pruning == Pruning::On
-                && bound::is_too_large(own, &bounded.totals, limit);
+                && bound::is_too_large(entry, &bounded.totals, limit);
             if is_large {
                 counts.n_misfits += 1;
             } else if bound_s <= cutoff {

@@ -45,10 +45,10 @@ pub(super) fn collectives(
     let tensor_s =
         COLLECTIVES * factor * halves_s(run, (system, stack, constants), of_tensor, bytes);
     let (key, value) = extents.head_dims;
-    let kept = per_token * run.card.n_kv_heads as f64 * (key as f64 + value as f64);
+    let kv_bytes = per_token * run.card.n_kv_heads as f64 * (key as f64 + value as f64);
     let sent = match direction {
-        Direction::Forward => kept,
-        Direction::Backward => 2.0 * kept,
+        Direction::Forward => kv_bytes,
+        Direction::Backward => 2.0 * kv_bytes,
     };
     let of_context = Group::context(degrees);
     let next_s = system.next_in_ring_s(of_context, sent / tensor as f64, network);
@@ -56,8 +56,8 @@ pub(super) fn collectives(
     let context_s = (of_context.ranks - 1) as f64 * next_s;
     let mut seconds = [0.0; 2];
     let exposed = (1.0 - overlapped(run, system, stack)) * tensor_s;
-    for (group, own) in [(of_tensor, exposed), (of_context, context_s)] {
-        seconds[usize::from(group.leaves_host())] += own;
+    for (group, group_s) in [(of_tensor, exposed), (of_context, context_s)] {
+        seconds[usize::from(group.leaves_host())] += group_s;
     }
     let [inside, network] = seconds;
     Exposed { inside, network, context: context_s }

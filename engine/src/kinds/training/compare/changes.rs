@@ -40,10 +40,10 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
 
 /// Devices of the stages that have others.
 fn meshes(now: &[String], plan: &[String]) -> Option<Change> {
-    let of = |own: &[String], other: &[String]| {
-        let stages = own.iter().enumerate().filter(|(at, mesh)| other.get(*at) != Some(mesh));
-        let told: Vec<String> = stages.map(|(at, mesh)| format!("{at}: {mesh}")).collect();
-        if own.is_empty() { "by the degrees".to_owned() } else { told.join("; ") }
+    let of = |meshes: &[String], other: &[String]| {
+        let stages = meshes.iter().enumerate().filter(|(at, mesh)| other.get(*at) != Some(mesh));
+        let texts: Vec<String> = stages.map(|(at, mesh)| format!("{at}: {mesh}")).collect();
+        if meshes.is_empty() { "by the degrees".to_owned() } else { texts.join("; ") }
     };
     (now != plan).then(|| ("devices of stages", of(now, plan), of(plan, now)))
 }
@@ -66,17 +66,17 @@ const FIELDS: [Field; 16] = [
     ("micro-batch", |plan| plan.parallelism.micro_batch.to_string()),
     ("micro-batches", |plan| plan.parallelism.n_micro_batches.to_string()),
     ("zero", |plan| {
-        let own = &plan.parallelism;
+        let degrees = &plan.parallelism;
         // One replica shares nothing out.
-        let is_alone = own.data.saturating_mul(own.context) == 1;
-        if is_alone { "either".to_owned() } else { (own.zero as u8).to_string() }
+        let is_alone = degrees.data.saturating_mul(degrees.context) == 1;
+        if is_alone { "either".to_owned() } else { (degrees.zero as u8).to_string() }
     }),
     ("sequence", |plan| word(&pins::SEQUENCES, plan.parallelism.sequence).to_owned()),
     ("mesh", |plan| {
-        let own = &plan.parallelism;
+        let degrees = &plan.parallelism;
         // With one axis of the two there is one order.
-        let is_either = own.data == 1 || own.pipeline == 1;
-        if is_either { "either".to_owned() } else { word(&pins::MESHES, own.mesh).to_owned() }
+        let is_either = degrees.data == 1 || degrees.pipeline == 1;
+        if is_either { "either".to_owned() } else { word(&pins::MESHES, degrees.mesh).to_owned() }
     }),
     ("blocks", |plan| by_stage(plan, |stage| stage.blocks.len().to_string()).join(",")),
     ("recompute", |plan| {
@@ -85,14 +85,14 @@ const FIELDS: [Field; 16] = [
         policies.join(",")
     }),
     (GATHERED, |plan| {
-        let is_gathered = |own: &BlockPolicy| own.zero == ZeroStage::Parameters;
+        let is_gathered = |policy: &BlockPolicy| policy.zero == ZeroStage::Parameters;
         let zero = plan.parallelism.zero;
         let count = |stage: &Stage| stage.policies(zero).filter(is_gathered).count().to_string();
         by_stage(plan, count).join(",")
     }),
     (VOCABULARY, |plan| {
-        let own = &plan.parallelism;
-        own.vocabulary.unwrap_or(own.tensor).to_string()
+        let degrees = &plan.parallelism;
+        degrees.vocabulary.unwrap_or(degrees.tensor).to_string()
     }),
 ];
 const GATHERED: &str = "ZeRO-3 blocks";
@@ -104,7 +104,7 @@ fn by_stage(plan: &Plan, of: impl Fn(&Stage) -> String) -> Vec<String> {
 
 fn of_plans(now: &Plan, plan: &Plan, is_same_run: bool) -> Vec<Change> {
     let either = |is: fn(&Plan) -> bool| is(now) || is(plan);
-    let has_each = either(|side| side.partition.stages.iter().any(|own| !own.each.is_empty()));
+    let has_each = either(|side| side.partition.stages.iter().any(|stage| !stage.each.is_empty()));
     // Where nobody states it, it is the tensor degree, which has a row.
     let is_stated = either(|side| side.parallelism.vocabulary.is_some());
     let is_told = |what: &str| match what {
@@ -123,7 +123,7 @@ fn of_plans(now: &Plan, plan: &Plan, is_same_run: bool) -> Vec<Change> {
 
 fn policy(stage: &Stage) -> String {
     if !stage.each.is_empty() {
-        let again = stage.each.iter().filter(|own| own.recompute != Recompute::None).count();
+        let again = stage.each.iter().filter(|policy| policy.recompute != Recompute::None).count();
         return match again {
             0 => "none".to_owned(),
             n if n == stage.each.len() => "full".to_owned(),

@@ -61,22 +61,22 @@ pub fn compare(
             (on.setting.report(&on.plan, on.setting.limit)?.ranks, read.warnings)
         }
     };
-    let stated = document.training.iter().flat_map(|own| &own.memory).map(|own| own.peak_bytes);
+    let stated = document.training.iter().flat_map(|run| &run.memory).map(|rank| rank.peak_bytes);
     let peaks: Vec<u64> = stated.collect();
     page.warnings(&warnings);
     table(measured, (&reports, &peaks), page);
-    let told = told(document, measured);
-    page.line(&told.0);
-    let rank = |(at, own): (usize, &MeasuredRankDocument)| {
-        let of = own.pipeline_rank as usize;
+    let step_time = told(document, measured);
+    page.line(&step_time.0);
+    let rank = |(at, rank): (usize, &MeasuredRankDocument)| {
+        let of = rank.pipeline_rank as usize;
         json!({
             "rank": at,
-            "measured": own,
+            "measured": rank,
             "predicted": predicted(reports.get(of), peaks.get(of).copied()),
         })
     };
     page.document(&json!({
-        "step_time": told.1,
+        "step_time": step_time.1,
         "ranks": measured.ranks.iter().enumerate().map(rank).collect::<Vec<_>>(),
         "warnings": documents(&warnings),
     }));
@@ -85,14 +85,14 @@ pub fn compare(
 
 /// Refuses the run of another plan.
 fn check(measured: &MeasuredDocument, args: &CompareRequest) -> Result<(), Diagnostic> {
-    let own = input_file::read(&args.a, LONGEST_FILE).map(|bytes| digest::bytes(&bytes));
-    let own = own.unwrap_or_default();
-    if own == measured.plan.sha256 || args.target.allow_mismatch {
+    let digest = input_file::read(&args.a, LONGEST_FILE).map(|bytes| digest::bytes(&bytes));
+    let digest = digest.unwrap_or_default();
+    if digest == measured.plan.sha256 || args.target.allow_mismatch {
         return Ok(());
     }
     Err(Diagnostic::input("other-plan", "it is another plan that ran")
         .fact("ran", measured.plan.sha256.clone())
-        .fact("plan", own)
+        .fact("plan", digest)
         .hint("give the plan that ran, or add --model and --allow-mismatch"))
 }
 
@@ -110,8 +110,8 @@ fn check_places(document: &PlanDocument, measured: &MeasuredDocument) -> Result<
         )));
     }
     let mut seen = BTreeSet::new();
-    for (at, own) in measured.ranks.iter().enumerate() {
-        let MeasuredRankDocument { replica, pipeline_rank, .. } = own;
+    for (at, rank) in measured.ranks.iter().enumerate() {
+        let MeasuredRankDocument { replica, pipeline_rank, .. } = rank;
         let is_there = *replica < data && *pipeline_rank < pipeline;
         if !is_there || !seen.insert((replica, pipeline_rank)) {
             return Err(wrong(format!(
@@ -131,8 +131,8 @@ fn told(document: &PlanDocument, measured: &MeasuredDocument) -> (String, Value)
         let line = format!("measured {} a step; the plan states none", text(ran));
         return (line, json!({ "measured_s": ran }));
     };
-    let own = seconds(cost.step_time_ns);
-    let error = own / ran - 1.0;
+    let predicted = seconds(cost.step_time_ns);
+    let error = predicted / ran - 1.0;
     let inside = cost.interval.as_ref().map(|of| (of.low_s..=of.high_s).contains(&ran));
     let where_ = match inside {
         Some(true) => ", inside its interval",
@@ -141,42 +141,43 @@ fn told(document: &PlanDocument, measured: &MeasuredDocument) -> (String, Value)
     };
     let line = format!(
         "predicted {}, measured {} a step: {:+.1} %{where_} ({} steps)",
-        text(own),
+        text(predicted),
         text(ran),
         100.0 * error,
         measured.n_steps
     );
-    let value = json!({ "predicted_s": own, "measured_s": ran, "error": error, "inside": inside });
+    let value =
+        json!({ "predicted_s": predicted, "measured_s": ran, "error": error, "inside": inside });
     (line, value)
 }
 
 fn predicted(report: Option<&RankReport>, peak: Option<u64>) -> Value {
     json!({
-        "compute_s": report.map(|own| seconds(own.compute_ns)),
-        "transfer_s": report.map(|own| seconds(own.communication_ns)),
-        "waiting_s": report.map(|own| seconds(own.idle_ns)),
-        "peak_bytes": report.map(|own| own.peak.bytes).or(peak),
+        "compute_s": report.map(|report| seconds(report.compute_ns)),
+        "transfer_s": report.map(|report| seconds(report.communication_ns)),
+        "waiting_s": report.map(|report| seconds(report.idle_ns)),
+        "peak_bytes": report.map(|report| report.peak.bytes).or(peak),
     })
 }
 
 fn table(measured: &MeasuredDocument, (reports, peaks): (&[RankReport], &[u64]), page: &Page) {
-    let pair = |own: Option<u64>, ran: f64| {
+    let pair = |predicted: Option<u64>, ran: f64| {
         let text = |ns: f64| Nanos::rounded(ns, Work::None).to_string();
-        match own {
-            Some(own) => format!("{} / {}", text(own as f64), text(ran * 1e9)),
+        match predicted {
+            Some(ns) => format!("{} / {}", text(ns as f64), text(ran * 1e9)),
             None => text(ran * 1e9),
         }
     };
-    let row = |(at, own): (usize, &MeasuredRankDocument)| {
-        let of = own.pipeline_rank as usize;
+    let row = |(at, rank): (usize, &MeasuredRankDocument)| {
+        let of = rank.pipeline_rank as usize;
         let report = reports.get(of);
-        let peak = report.map(|own| own.peak.bytes).or(peaks.get(of).copied());
-        let ran = Bytes(own.peak_bytes);
+        let peak = report.map(|report| report.peak.bytes).or(peaks.get(of).copied());
+        let ran = Bytes(rank.peak_bytes);
         vec![
             at.to_string(),
-            pair(report.map(|own| own.compute_ns), own.compute_s),
-            pair(report.map(|own| own.idle_ns), own.waiting_s),
-            pair(report.map(|own| own.communication_ns), own.transfer_s),
+            pair(report.map(|report| report.compute_ns), rank.compute_s),
+            pair(report.map(|report| report.idle_ns), rank.waiting_s),
+            pair(report.map(|report| report.communication_ns), rank.transfer_s),
             peak.map_or_else(|| ran.to_string(), |peak| format!("{} / {ran}", Bytes(peak))),
         ]
     };

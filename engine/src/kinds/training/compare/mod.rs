@@ -146,7 +146,7 @@ fn runs_now(
     let beside = &of_plan.plan.parallelism;
     let all = on.setting.cluster.devices.len() as u64;
     let n_devices = on.setting.request.devices.map_or(all, |_| shape::n_devices(beside));
-    let asked = Asked {
+    let requested = Asked {
         sequence_length: settings.sequence_length.unwrap_or(planned.sequence_length),
         global_batch: global_batch(settings, n_devices)?.unwrap_or(planned.global_batch),
         dtype: settings.dtype.or(planned.dtype),
@@ -154,10 +154,10 @@ fn runs_now(
         stack: planned.stack.clone(),
     };
     let offloads = settings.offloads.unwrap_or(of_plan.offloads);
-    let is_same = asked == planned && offloads == of_plan.offloads;
-    let own = || setting(&on.document, model, &args.target, &asked);
-    let own = software::set((!is_same).then(own).transpose()?, &on.setting, settings);
-    let own = own.as_ref().unwrap_or(&on.setting);
+    let is_same = requested == planned && offloads == of_plan.offloads;
+    let of_requested = || setting(&on.document, model, &args.target, &requested);
+    let changed = software::set((!is_same).then(of_requested).transpose()?, &on.setting, settings);
+    let used = changed.as_ref().unwrap_or(&on.setting);
     let file = schedule::beside(settings, &args.a);
     let grid = file.as_deref().map(schedule::read).transpose()?;
     // What a schedule breaks is the fault of its file.
@@ -170,24 +170,24 @@ fn runs_now(
         true => CUSTOM,
         false => settings.schedule.as_deref().unwrap_or("1f1b"),
     };
-    let (global_batch, may_overlap) = (asked.global_batch, own.stack.experts.may_overlap);
-    let target = Target { n_devices, model: &own.model, global_batch, beside, may_overlap, grid };
+    let (global_batch, may_overlap) = (requested.global_batch, used.stack.experts.may_overlap);
+    let target = Target { n_devices, model: &used.model, global_batch, beside, may_overlap, grid };
     let now = Facts {
         plan: plan_of(settings, &target).map_err(blamed)?,
-        global_batch: asked.global_batch,
-        sequence: asked.sequence_length,
-        dtype: Some(own.numbers.dtype),
-        optimizer: own.numbers.optimizer,
-        stack: own.stack.name.clone(),
-        software: Some(own.stack.clone()),
+        global_batch: requested.global_batch,
+        sequence: requested.sequence_length,
+        dtype: Some(used.numbers.dtype),
+        optimizer: used.numbers.optimizer,
+        stack: used.stack.name.clone(),
+        software: Some(used.stack.clone()),
         schedule: named.to_owned(),
         offloads,
         boards: of_plan.boards.clone(),
         meshes: Vec::new(),
         edges: edges(&[]),
     };
-    let warnings = [own.warnings.clone(), software::not_judged(settings, &own.stack)].concat();
-    Ok((side(own, now).map_err(blamed)?, warnings))
+    let warnings = [used.warnings.clone(), software::not_judged(settings, &used.stack)].concat();
+    Ok((side(used, now).map_err(blamed)?, warnings))
 }
 
 /// Sets two plans of training runs side by side.
@@ -195,9 +195,9 @@ pub fn compare_plans(pair: Pair<'_>, page: &Page) -> CommandResult {
     let Pair { a, b, others, request: args, .. } = pair;
     let mut warnings = others.to_vec();
     // Plans of another sequence length are compared, and the length is reported as the difference.
-    let lengths = [a, b].map(|own| own.training.as_ref().map(|own| own.sequence_length));
+    let lengths = [a, b].map(|plan| plan.training.as_ref().map(|run| run.sequence_length));
     let is_length = lengths[0] != lengths[1] && a.model.name == b.model.name;
-    warnings.retain(|own| own.code != "other-model" || !is_length);
+    warnings.retain(|warning| warning.code != "other-model" || !is_length);
     let of = |document: &Arc<PlanDocument>| match args.model.as_deref() {
         Some(model) => measured(document, model, args),
         None => Ok((stated(document)?, Vec::new())),
@@ -277,26 +277,27 @@ fn facts(document: &PlanDocument, plan: Plan) -> Result<Facts, Diagnostic> {
             .partition
             .stages
             .iter()
-            .filter_map(|own| own.mesh.as_ref().map(mesh))
+            .filter_map(|stage| stage.mesh.as_ref().map(mesh))
             .collect(),
         edges: edges(&document.communication.edges),
     })
 }
 
 fn boards(limit: Option<f64>) -> String {
-    limit.map_or_else(|| "as they are".to_owned(), |own| format!("at {:.1} %", 100.0 * own))
+    limit.map_or_else(|| "as they are".to_owned(), |limit| format!("at {:.1} %", 100.0 * limit))
 }
 
-fn edges(own: &[EdgeDocument]) -> String {
-    let told = own.iter().map(|own| format!("{} to {}: 1 in {}", own.from, own.to, own.ratio));
-    let told: Vec<String> = told.collect();
-    if told.is_empty() { "whole".to_owned() } else { told.join(", ") }
+fn edges(edges: &[EdgeDocument]) -> String {
+    let texts =
+        edges.iter().map(|edge| format!("{} to {}: 1 in {}", edge.from, edge.to, edge.ratio));
+    let texts: Vec<String> = texts.collect();
+    if texts.is_empty() { "whole".to_owned() } else { texts.join(", ") }
 }
 
-fn mesh(own: &StageMeshDocument) -> String {
-    let samples: Vec<String> = own.samples.iter().map(u64::to_string).collect();
-    let (devices, samples) = (own.devices.join(", "), samples.join(", "));
-    format!("{devices}: tensor {}, samples {samples}", own.tensor)
+fn mesh(mesh: &StageMeshDocument) -> String {
+    let samples: Vec<String> = mesh.samples.iter().map(u64::to_string).collect();
+    let (devices, samples) = (mesh.devices.join(", "), samples.join(", "));
+    format!("{devices}: tensor {}, samples {samples}", mesh.tensor)
 }
 
 /// A plan on the model, judged again.
@@ -315,7 +316,7 @@ fn measured(
 /// A plan as its document states it.
 fn stated(document: &PlanDocument) -> Result<Side, Diagnostic> {
     let facts = facts(document, document.to_training(None)?)?;
-    let memory = document.training.iter().flat_map(|own| own.memory.iter());
+    let memory = document.training.iter().flat_map(|run| run.memory.iter());
     Ok(Side {
         facts,
         step: document.cost.as_ref().map(|cost| Nanos(cost.step_time_ns)),
@@ -326,8 +327,8 @@ fn stated(document: &PlanDocument) -> Result<Side, Diagnostic> {
 
 fn side(setting: &Setting, facts: Facts) -> Result<Side, Diagnostic> {
     let report = setting.report(&facts.plan, setting.limit)?;
-    let over = report.ranks.iter().enumerate().filter_map(|(rank, own)| {
-        let short = own.peak.bytes.checked_sub(own.limit?).filter(|short| *short > 0)?;
+    let over = report.ranks.iter().enumerate().filter_map(|(rank, report)| {
+        let short = report.peak.bytes.checked_sub(report.limit?).filter(|short| *short > 0)?;
         Some((rank, Bytes(short)))
     });
     Ok(Side {
@@ -367,13 +368,13 @@ fn gain(a: &Side, b: &Side) -> String {
 }
 
 fn steps(a: &Side, b: &Side) -> String {
-    let (own, other) = (&a.facts, &b.facts);
+    let (this, other) = (&a.facts, &b.facts);
     if is_same_step(a, b) {
-        return format!("{} samples a step", own.global_batch);
+        return format!("{} samples a step", this.global_batch);
     }
     format!(
         "steps of {} samples of {} tokens and of {} of {}",
-        own.global_batch, own.sequence, other.global_batch, other.sequence
+        this.global_batch, this.sequence, other.global_batch, other.sequence
     )
 }
 

@@ -46,8 +46,8 @@ pub(super) fn check(grid: &Grid, n_ranks: u32) -> Result<(), Diagnostic> {
     }
     for (rank, row) in (0..n_ranks).zip(&grid.rows) {
         if let Some(cell) = row.iter().find(|cell| cell.stage.0 % n_ranks != rank) {
-            let own = cell.stage.0 % n_ranks;
-            return wrong(format!("row {} has `{cell}`, a stage of rank {own}", rank + 1));
+            let of_rank = cell.stage.0 % n_ranks;
+            return wrong(format!("row {} has `{cell}`, a stage of rank {of_rank}", rank + 1));
         }
     }
     Ok(())
@@ -62,8 +62,9 @@ pub(super) fn blamed(error: Diagnostic, file: &Path) -> Diagnostic {
     }
     let message =
         format!("`{}` is no schedule of these settings: {}", file.display(), error.message);
-    let told = Diagnostic { code: WRONG, blame: Blame::Input, message, hints: Vec::new(), ..error };
-    told.fact("file", file.display().to_string()).hint(
+    let error =
+        Diagnostic { code: WRONG, blame: Blame::Input, message, hints: Vec::new(), ..error };
+    error.fact("file", file.display().to_string()).hint(
         "give the one that was written with the settings: a row for each rank, in their order",
     )
 }

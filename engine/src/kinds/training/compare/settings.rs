@@ -82,7 +82,7 @@ fn same_model(settings: &LaunchSettings, model: &ModelCard) -> Result<(), Diagno
         Attention::Window { tokens, .. } => Some(tokens),
         _ => None,
     });
-    let own = |flag: &str| {
+    let model_size = |flag: &str| {
         Some(match flag {
             "--hidden-size" => first.hidden,
             "--num-attention-heads" => first.n_heads,
@@ -90,11 +90,11 @@ fn same_model(settings: &LaunchSettings, model: &ModelCard) -> Result<(), Diagno
             "--kv-channels" if !is_latent => first.head_dims().0,
             "--ffn-hidden-size" => dense?.card.feed_forward,
             "--vocab-size" => first.vocabulary,
-            "--num-experts" => experts.map_or(0, |own| own.n_experts),
+            "--num-experts" => experts.map_or(0, |experts| experts.n_experts),
             "--moe-ffn-hidden-size" => experts?.feed_forward,
             "--moe-router-topk" => experts?.per_token,
             "--moe-shared-expert-intermediate-size" => {
-                experts.map(|own| own.n_shared * own.feed_forward)?
+                experts.map(|experts| experts.n_shared * experts.feed_forward)?
             }
             "--swiglu" => u64::from(first.form.is_gated()),
             "--untie-embeddings-and-output-weights" => u64::from(first.head == Head::Separate),
@@ -107,14 +107,14 @@ fn same_model(settings: &LaunchSettings, model: &ModelCard) -> Result<(), Diagno
             other => return of_latent(other, first.attention),
         })
     };
-    let sizes = settings.sizes.iter().map(|(flag, stated)| (*flag, *stated, own(flag)));
-    let differs = |(flag, stated, own): (_, u64, Option<u64>)| {
-        Some((flag, stated, own.filter(|own| *own != stated)?))
+    let sizes = settings.sizes.iter().map(|(flag, stated)| (*flag, *stated, model_size(flag)));
+    let differs = |(flag, stated, of_model): (_, u64, Option<u64>)| {
+        Some((flag, stated, of_model.filter(|size| *size != stated)?))
     };
     match sizes.into_iter().find_map(differs) {
         None => same_layers(settings, model),
-        Some((flag, stated, own)) => {
-            let why = format!("`{flag}` is {stated} in the settings and {own} of the model");
+        Some((flag, stated, of_model)) => {
+            let why = format!("`{flag}` is {stated} in the settings and {of_model} of the model");
             Err(wrong(why, "give the settings of this model, or the model that they are of"))
         }
     }
@@ -143,20 +143,21 @@ fn same_layers(settings: &LaunchSettings, model: &ModelCard) -> Result<(), Diagn
         _ => false,
     };
     let of_layers = |has: &dyn Fn(&TransformerCard) -> bool| -> Vec<bool> {
-        let has = |kind: usize| model.groups.get(kind).is_some_and(|own| has(&own.card));
+        let has = |kind: usize| model.groups.get(kind).is_some_and(|group| has(&group.card));
         model.kinds().map(has).collect()
     };
     let parts = [
         ("experts", "--moe-layer-freq", &settings.with_experts, of_layers(&has_experts)),
         ("a window", "--window-attn-skip-freq", &settings.windowed, of_layers(&has_window)),
     ];
-    for (part, flag, stated, mut own) in parts {
+    for (part, flag, stated, mut of_model) in parts {
         let Some(stated) = stated else { continue };
-        own.truncate(stated.len());
-        if own.contains(&true) && own != *stated {
+        of_model.truncate(stated.len());
+        if of_model.contains(&true) && of_model != *stated {
             let count = |layers: &[bool]| layers.iter().filter(|has| **has).count();
-            let (stated, own) = (count(stated), count(&own));
-            let why = format!("{stated} layers have {part} in the settings and {own} of the model");
+            let (stated, of_model) = (count(stated), count(&of_model));
+            let why =
+                format!("{stated} layers have {part} in the settings and {of_model} of the model");
             let why = format!("{why}, or others of them");
             return Err(wrong(why, &format!("give `{flag}` as the model has it")));
         }
@@ -235,12 +236,12 @@ pub(super) fn global_batch(
     settings: &LaunchSettings,
     n_devices: u64,
 ) -> Result<Option<u64>, Diagnostic> {
-    let own = (settings.global_batch, settings.micro_batch, settings.n_micro_batches);
-    let (None, Some(micro_batch), Some(n)) = own else { return Ok(settings.global_batch) };
+    let stated = (settings.global_batch, settings.micro_batch, settings.n_micro_batches);
+    let (None, Some(micro_batch), Some(n)) = stated else { return Ok(settings.global_batch) };
     let axes = [settings.tensor, settings.pipeline, settings.context];
     let data = replicas(settings, n_devices, axes.map(|degree| degree.unwrap_or(1)))?;
-    let made = micro_batch.checked_mul(n).and_then(|own| own.checked_mul(u64::from(data)));
-    let made = made.filter(|own| *own <= MOST_SAMPLES);
+    let made = micro_batch.checked_mul(n).and_then(|samples| samples.checked_mul(u64::from(data)));
+    let made = made.filter(|samples| *samples <= MOST_SAMPLES);
     made.map(Some).ok_or_else(|| {
         wrong(format!("a step has more than {MOST_SAMPLES} samples"), "use smaller micro-batches")
     })
@@ -264,9 +265,10 @@ fn micro_batches(
     };
     let parts = n.checked_mul(data).filter(|parts| *parts > 0);
     let micro_batch = settings.micro_batch.or_else(|| Some(global / parts?));
-    let micro_batch = micro_batch.filter(|own| own.checked_mul(parts.unwrap_or(0)) == Some(global));
-    micro_batch.map(|own| (own, n)).ok_or_else(|| {
-        let each = settings.micro_batch.map_or_else(String::new, |own| format!(" of {own}"));
+    let micro_batch =
+        micro_batch.filter(|size| size.checked_mul(parts.unwrap_or(0)) == Some(global));
+    micro_batch.map(|size| (size, n)).ok_or_else(|| {
+        let each = settings.micro_batch.map_or_else(String::new, |size| format!(" of {size}"));
         wrong(
             format!("{global} samples a step are not {n} micro-batches{each} on {data} replicas"),
             "state sizes that agree; gradients of several runs of a pipeline are not judged",
@@ -286,10 +288,10 @@ fn stages(
         (None, Some(ends)) => cut_by_ends(n_blocks, n_stages, ends)?,
         (None, None) => equal_blocks(n_blocks, n_stages),
     };
-    let held = sizes.iter().fold(0u64, |sum, n| sum + u64::from(*n));
-    if held != u64::from(n_blocks) || sizes.len() != n_stages as usize {
+    let total = sizes.iter().fold(0u64, |sum, n| sum + u64::from(*n));
+    if total != u64::from(n_blocks) || sizes.len() != n_stages as usize {
         let n_own = sizes.len();
-        return Err(other(format!("{n_own} stages of {held} blocks for a model of {n_blocks}")));
+        return Err(other(format!("{n_own} stages of {total} blocks for a model of {n_blocks}")));
     }
     let each = settings.each.as_deref().unwrap_or_default();
     if !each.is_empty() && each.len() != n_blocks as usize {
@@ -300,8 +302,8 @@ fn stages(
     let stage = |n: &u32| {
         let blocks = next..next + n;
         next = blocks.end;
-        let own = each.get(blocks.start as usize..blocks.end as usize).unwrap_or_default();
-        Stage { ops: Vec::new(), blocks, recompute, each: own.to_vec(), mesh: None }
+        let policies = each.get(blocks.start as usize..blocks.end as usize).unwrap_or_default();
+        Stage { ops: Vec::new(), blocks, recompute, each: policies.to_vec(), mesh: None }
     };
     Ok(sizes.iter().map(stage).collect())
 }

@@ -15,23 +15,23 @@ use crate::inputs::run::setting::Setting;
 
 /// The stack of the plan with what the settings say of it.
 fn as_set(settings: &LaunchSettings, planned: &Stack) -> Stack {
-    let own = &settings.stack;
+    let stated = &settings.stack;
     let mut stack = planned.clone();
     stack.gradients = settings.gradients.unwrap_or(stack.gradients);
-    stack.scaling = own.scaling.unwrap_or(stack.scaling);
-    stack.launch = own.launch.unwrap_or(stack.launch);
-    stack.attention = own.attention.unwrap_or(stack.attention);
-    stack.experts.dispatcher = own.dispatcher.unwrap_or(stack.experts.dispatcher);
+    stack.scaling = stated.scaling.unwrap_or(stack.scaling);
+    stack.launch = stated.launch.unwrap_or(stack.launch);
+    stack.attention = stated.attention.unwrap_or(stack.attention);
+    stack.experts.dispatcher = stated.dispatcher.unwrap_or(stack.experts.dispatcher);
     // Where a plan says so, the plan of what runs does.
-    stack.experts.overlaps = match own.overlaps_experts {
+    stack.experts.overlaps = match stated.overlaps_experts {
         Some(true) if stack.experts.may_overlap => false,
-        own => own.unwrap_or(stack.experts.overlaps),
+        overlaps => overlaps.unwrap_or(stack.experts.overlaps),
     };
     if settings.overlaps == Some(false) {
         stack.overlap_data = 0.0;
     }
     // What the stack of the plan runs beside nothing is run as Megatron's usual one does.
-    stack.overlap_tensor = match own.overlaps_tensor {
+    stack.overlap_tensor = match stated.overlaps_tensor {
         Some(false) => 0.0,
         Some(true) if planned.overlap_tensor == 0.0 => megatron_core().overlap_tensor,
         _ => planned.overlap_tensor,
@@ -42,21 +42,21 @@ fn as_set(settings: &LaunchSettings, planned: &Stack) -> Stack {
 /// The setting of what runs, or that of the plan, under the stack that the settings leave; `None` where it
 /// is the plan's.
 pub(super) fn set(
-    own: Option<Setting>,
+    requested: Option<Setting>,
     planned: &Setting,
     settings: &LaunchSettings,
 ) -> Option<Setting> {
-    let used = own.as_ref().unwrap_or(planned);
+    let used = requested.as_ref().unwrap_or(planned);
     let stack = as_set(settings, &used.stack);
     if stack == used.stack {
-        return own;
+        return requested;
     }
     let mut setting = used.clone();
     setting.stack = stack;
     setting.fit_stack();
     let stack = setting.stack.clone();
     if stack == used.stack {
-        return own;
+        return requested;
     }
     let sums = |stack| Gradients::of(used.numbers.dtype, stack);
     if sums(&stack) != sums(&used.stack) {
@@ -92,7 +92,7 @@ pub(super) fn not_judged(settings: &LaunchSettings, stack: &Stack) -> Vec<Diagno
 
 /// What the stack of what runs does otherwise than that of the plan, where it does anything.
 pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
-    let (Some(own), Some(planned)) = (&now.software, &plan.software) else { return Vec::new() };
+    let (Some(running), Some(planned)) = (&now.software, &plan.software) else { return Vec::new() };
     let degrees = &now.plan.parallelism;
     let is_narrow = matches!(now.dtype, Some(DType::F8 | DType::F4));
     let is_split = degrees.tensor > 1 && degrees.sequence == SequenceParallel::On;
@@ -103,7 +103,7 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
     };
     let overlap = |is: bool| if is { "overlapped" } else { "exposed" };
     let row = |what: &'static str, is_used: bool, of: &dyn Fn(&Stack) -> &'static str| {
-        let (a, b) = (of(own), of(planned));
+        let (a, b) = (of(running), of(planned));
         (is_used && a != b).then(|| (what, a.to_owned(), b.to_owned()))
     };
     let rows = [
@@ -119,30 +119,30 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
     rows.into_iter().flatten().collect()
 }
 
-const fn scaling(own: Scaling) -> &'static str {
-    match own {
+const fn scaling(scaling: Scaling) -> &'static str {
+    match scaling {
         Scaling::Tensor => "by tensors",
         Scaling::Row => "by rows",
         Scaling::Block => "by blocks",
     }
 }
 
-const fn launches(own: Launch) -> &'static str {
-    match own {
+const fn launches(launch: Launch) -> &'static str {
+    match launch {
         Launch::Eager | Launch::Inline => "one by one",
         Launch::CudaGraphs => "as graphs",
     }
 }
 
-const fn attention(own: AttentionKernel) -> &'static str {
-    match own {
+const fn attention(kernel: AttentionKernel) -> &'static str {
+    match kernel {
         AttentionKernel::Unfused => "unfused",
         AttentionKernel::Flash => "flash",
     }
 }
 
-const fn dispatcher(own: Dispatcher) -> &'static str {
-    match own {
+const fn dispatcher(dispatcher: Dispatcher) -> &'static str {
+    match dispatcher {
         Dispatcher::AllToAll => "all-to-all",
         Dispatcher::Padded => "padded",
         Dispatcher::Flex => "flex",

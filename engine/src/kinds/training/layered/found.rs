@@ -109,12 +109,12 @@ impl<'a> Answer<'a> {
     /// Prints what the first screen has no room for: where the memory of each rank goes.
     pub fn print(&self, page: &Page) {
         let pipeline = self.best.degrees.pipeline;
-        let row = |(index, (rank, own)): (usize, (&RankReport, &StageFigures))| {
+        let row = |(index, (rank, figures)): (usize, (&RankReport, &StageFigures))| {
             let left = u64::from(pipeline) - index as u64;
-            let kept = self.best.degrees.n_micro_batches.min(left) as f64;
+            let in_flight = self.best.degrees.n_micro_batches.min(left) as f64;
             let stage = &self.plan.partition.stages[index];
             let mut row = vec![index.to_string(), stage_text(stage)];
-            row.extend(terms(own, kept).map(|(_, bytes)| bytes.to_string()));
+            row.extend(terms(figures, in_flight).map(|(_, bytes)| bytes.to_string()));
             row.extend([Bytes(rank.peak.bytes).to_string(), margin(rank)]);
             row
         };
@@ -181,13 +181,17 @@ impl<'a> Answer<'a> {
 }
 
 /// Degrees in few words.
-fn short(own: &Parallelism) -> String {
-    let tensor = if own.sequence == SequenceParallel::Ulysses { "Ulysses" } else { "TP" };
+fn short(degrees: &Parallelism) -> String {
+    let tensor = if degrees.sequence == SequenceParallel::Ulysses { "Ulysses" } else { "TP" };
     let mut text = format!(
         "DP {}, {tensor} {}, PP {}, micro-batch {} x {}",
-        own.data, own.tensor, own.pipeline, own.micro_batch, own.n_micro_batches
+        degrees.data,
+        degrees.tensor,
+        degrees.pipeline,
+        degrees.micro_batch,
+        degrees.n_micro_batches
     );
-    if let Some(vocabulary) = own.vocabulary.filter(|own| *own > 1) {
+    if let Some(vocabulary) = degrees.vocabulary.filter(|ranks| *ranks > 1) {
         text += &format!(", vocabulary TP {vocabulary}");
     }
     text

@@ -28,11 +28,11 @@ pub fn pricing(setting: &Setting) -> Result<LayerPricing<'_>, Diagnostic> {
 }
 
 /// What a stage holds that keeps the activations of so many micro-batches, term by term.
-fn terms(figures: &StageFigures, kept: f64) -> [(&'static str, Bytes); 4] {
+fn terms(figures: &StageFigures, in_flight: f64) -> [(&'static str, Bytes); 4] {
     [
         ("states", figures.states),
-        ("activations", kept * figures.activation),
-        ("ends", figures.end_states + kept * figures.end_activation),
+        ("activations", in_flight * figures.activation),
+        ("ends", figures.end_states + in_flight * figures.end_activation),
         ("working room", figures.temporary + figures.recompute + idle_room(figures)),
     ]
     .map(|(name, bytes)| (name, Bytes(bytes.round() as u64)))
@@ -43,9 +43,10 @@ pub fn stage_text(stage: &Stage) -> String {
     if stage.each.is_empty() {
         return uniform_text(&stage.blocks, stage.recompute);
     }
-    let count = |is: &dyn Fn(&BlockPolicy) -> bool| stage.each.iter().filter(|own| is(own)).count();
-    let again = count(&|own| own.recompute != Recompute::None);
-    let gathered = count(&|own| own.zero == ZeroStage::Parameters);
+    let count =
+        |is: &dyn Fn(&BlockPolicy) -> bool| stage.each.iter().filter(|policy| is(policy)).count();
+    let again = count(&|policy| policy.recompute != Recompute::None);
+    let gathered = count(&|policy| policy.zero == ZeroStage::Parameters);
     let mut text = uniform_text(&stage.blocks, Recompute::None);
     if again > 0 {
         text.push_str(&format!(" {again} again"));

@@ -55,18 +55,21 @@ fn terms(least: &Least, stage: usize) -> [(&'static str, Bytes); 4] {
 /// The largest term of the fullest stage.
 fn binding(least: &Least) -> String {
     let fullest = (0..least.bytes.len()).max_by_key(|stage| least.bytes[*stage]).unwrap_or(0);
-    let largest = terms(least, fullest).into_iter().max_by_key(|own| own.1);
+    let largest = terms(least, fullest).into_iter().max_by_key(|term| term.1);
     largest.map_or_else(String::new, |(name, bytes)| format!("{name} of stage {fullest}: {bytes}"))
 }
 
 fn print_stages(least: &Least, limit: u64, page: &Page) {
     let row = |stage: usize| {
-        let own = &least.stages[stage];
+        let figures = &least.stages[stage];
         let terms = terms(least, stage).map(|(_, bytes)| bytes.to_string());
         let need = least.bytes[stage];
         let mut row = vec![
             stage.to_string(),
-            format!("{}, {} again, {} ZeRO-3", own.blocks, own.recomputed, own.fully_sharded),
+            format!(
+                "{}, {} again, {} ZeRO-3",
+                figures.blocks, figures.recomputed, figures.fully_sharded
+            ),
         ];
         row.extend(terms);
         row.extend([Bytes(need).to_string(), Bytes(need.saturating_sub(limit)).to_string()]);
@@ -84,7 +87,7 @@ fn ways(
     setting: &Setting,
     (pricing, least): (&LayerPricing<'_>, &Least),
     (space, limits): (&Space, &Options),
-    told: &mut Diagnostic,
+    error: &mut Diagnostic,
 ) -> Result<(), Diagnostic> {
     let in_time = || limits.stop().is_none();
     let options = Options { most_replays: REPLAYS, ..limits.clone() };
@@ -94,14 +97,14 @@ fn ways(
         };
     let step =
         |space: &Space| Ok(fitting(pricing, space)?.map(|plan| format!("{} or less", plan.step)));
-    without_pins(space, step, &in_time, told)?;
+    without_pins(space, step, &in_time, error)?;
     let moved = LayerPricing { offload: Offload::Optimizer, ..*pricing };
     let plan = fitting(&moved, space)?;
     let is_found = plan.is_some();
     let how = "with optimizer states on the hosts (without --no-offload) a plan fits: step time";
-    told.loosened("offload", plan.map(|plan| format!("{how} {} or less", plan.step)), in_time());
+    error.loosened("offload", plan.map(|plan| format!("{how} {} or less", plan.step)), in_time());
     if !is_found {
-        told.hints.push(match fitting(&LayerPricing { host_memory: &[], ..moved }, space)? {
+        error.hints.push(match fitting(&LayerPricing { host_memory: &[], ..moved }, space)? {
             Some(plan) => {
                 let plan = plan.plan()?;
                 hosts_are_full(&oracle::costs(&moved, &plan)?, &plan)
@@ -112,7 +115,7 @@ fn ways(
     let most = space.devices.iter().copied().max().unwrap_or(1);
     for n in (1..=DOUBLINGS).map(|power| most.saturating_mul(1 << power)) {
         if pricing.hosts(n).is_none() {
-            told.hints.push(format!(
+            error.hints.push(format!(
                 "links of {n} devices were not measured: more devices are not tried"
             ));
             break;
@@ -120,7 +123,7 @@ fn ways(
         let more = Space { devices: vec![n], ..space.clone() };
         if let Some(plan) = fitting(pricing, &more)? {
             let way = format!("on {n} such devices a plan fits: step time {} or less", plan.step);
-            told.loosened("devices", Some(way), true);
+            error.loosened("devices", Some(way), true);
             break;
         }
     }
@@ -128,7 +131,7 @@ fn ways(
     if let Some(plan) = fitting(&larger, space)? {
         let room = setting.room_for(least.most());
         let way = format!("with {room} a plan fits: step time {} or less", plan.step);
-        told.loosened("memory", Some(way), true);
+        error.loosened("memory", Some(way), true);
     }
     Ok(())
 }

@@ -27,10 +27,10 @@ impl Fitter<'_, '_> {
         let n_stages = self.n_stages();
         let mut recompute = vec![Recompute::None; n_stages as usize];
         for rank in 0..self.n_ranks() {
-            let own: Vec<u32> = (0..n_stages)
+            let stages: Vec<u32> = (0..n_stages)
                 .filter(|s| self.configuration.order.rank_of(self.n_ranks(), *s) == rank)
                 .collect();
-            self.fit_rank(rank, &own, &blocks, &mut recompute)?;
+            self.fit_rank(rank, &stages, &blocks, &mut recompute)?;
         }
         let figures = (0..n_stages).map(|stage| {
             let index = stage as usize;
@@ -43,13 +43,15 @@ impl Fitter<'_, '_> {
     fn fit_rank(
         &self,
         rank: u32,
-        own: &[u32],
+        stages: &[u32],
         blocks: &[Range<u32>],
         recompute: &mut [Recompute],
     ) -> Option<()> {
         let length = |stage: u32| blocks[stage as usize].end - blocks[stage as usize].start;
         let fits = |policy: &dyn Fn(u32) -> Recompute| {
-            self.seconds_again(rank, own, &|stage| (blocks[stage as usize].clone(), policy(stage)))
+            self.seconds_again(rank, stages, &|stage| {
+                (blocks[stage as usize].clone(), policy(stage))
+            })
         };
         let full = |stage: u32, n: u32| match n {
             0 => Recompute::None,
@@ -67,7 +69,7 @@ impl Fitter<'_, '_> {
             }
             RecomputeRule::Fitted if !self.configuration.order.is_whole() => return None,
             RecomputeRule::Fitted => {
-                let most = own.iter().map(|stage| length(*stage)).max().unwrap_or(0);
+                let most = stages.iter().map(|stage| length(*stage)).max().unwrap_or(0);
                 let n = (1..=most).find_map(|n| Some((n, fits(&|stage| full(stage, n))?)));
                 let core = match self.priced.pricing.stack.attention {
                     AttentionKernel::Unfused => fits(&|_| Recompute::Selective),
@@ -84,7 +86,7 @@ impl Fitter<'_, '_> {
             }
         };
         fits(&policy)?;
-        own.iter().for_each(|stage| recompute[*stage as usize] = policy(*stage));
+        stages.iter().for_each(|stage| recompute[*stage as usize] = policy(*stage));
         Some(())
     }
 
@@ -92,19 +94,19 @@ impl Fitter<'_, '_> {
     fn seconds_again(
         &self,
         rank: u32,
-        own: &[u32],
+        stages: &[u32],
         stage: &dyn Fn(u32) -> (Range<u32>, Recompute),
     ) -> Option<f64> {
         let of = |index: &u32| {
             let (blocks, policy) = stage(*index);
             self.priced.figures(&blocks, policy, self.place(*index))
         };
-        let figures: Vec<StageFigures> = own.iter().map(of).collect();
-        let fixed: f64 = figures.iter().map(|own| own.persistent()).sum();
-        let temporary = figures.iter().map(|own| self.temporary(own)).fold(0.0, f64::max);
-        let kept = self.kept(rank, &figures);
-        let recompute_s: f64 = figures.iter().map(|own| own.recompute_s).sum();
-        (fixed + kept + temporary <= self.room).then_some(recompute_s)
+        let figures: Vec<StageFigures> = stages.iter().map(of).collect();
+        let fixed: f64 = figures.iter().map(|each| each.persistent()).sum();
+        let temporary = figures.iter().map(|each| self.temporary(each)).fold(0.0, f64::max);
+        let activations = self.kept(rank, &figures);
+        let recompute_s: f64 = figures.iter().map(|each| each.recompute_s).sum();
+        (fixed + activations + temporary <= self.room).then_some(recompute_s)
     }
 
     /// Contiguous chunks whose slowest is as fast as can be, whatever they keep.

@@ -117,9 +117,9 @@ impl Fitter<'_, '_> {
 
     /// Whether a stage fits and has at most such a weight, whatever stages before it compute again.
     fn takes(&self, rank: u32, blocks: Range<u32>, most: f64) -> bool {
-        let Some((_, own)) = self.cheapest(rank, &blocks) else { return false };
+        let Some((_, figures)) = self.cheapest(rank, &blocks) else { return false };
         let before_s = self.work_s(&(0..blocks.start));
-        self.weight(rank, before_s, blocks.end, &own) <= most
+        self.weight(rank, before_s, blocks.end, &figures) <= most
     }
 
     /// What a stage of some blocks weighs at least.

@@ -20,11 +20,11 @@ use crate::training::order::in_flight;
 /// Upper ends of peaks by ZeRO stage.
 const HIGHS: [f64; 4] = [1.05, 1.05, 1.1, 1.1];
 
-fn unjudged(own: &Configuration) -> Vec<String> {
+fn unjudged(configuration: &Configuration) -> Vec<String> {
     let terms = [
-        (own.degrees.zero >= ZeroStage::Gradients, "sharding"),
-        (own.degrees.context > 1, "context"),
-        (!own.order.is_whole(), "order"),
+        (configuration.degrees.zero >= ZeroStage::Gradients, "sharding"),
+        (configuration.degrees.context > 1, "context"),
+        (!configuration.order.is_whole(), "order"),
     ];
     terms.into_iter().filter(|(is, _)| *is).map(|(_, term)| term.to_owned()).collect()
 }
@@ -32,18 +32,18 @@ fn unjudged(own: &Configuration) -> Vec<String> {
 /// Every plan of a space whose stages are cut by the rule, at as much less memory as peaks may be larger.
 fn all(pricing: &Pricing<'_>, space: &Space, highs: &[f64; 4]) -> Vec<Judged> {
     let mut plans = Vec::new();
-    for own in bounded(pricing, space, &Options::default()) {
-        for configuration in leaves(&own.shape, space, pricing).0 {
+    for bounded in bounded(pricing, space, &Options::default()) {
+        for configuration in leaves(&bounded.shape, space, pricing).0 {
             let high = highs[configuration.degrees.zero as usize];
             let limit = pricing.limit.map(|limit| Bytes((limit.as_f64() / high) as u64));
             let pricing = Pricing { limit, ..*pricing };
-            let priced = configuration.priced(pricing, Arc::clone(&own.passes));
+            let priced = configuration.priced(pricing, Arc::clone(&bounded.passes));
             let d = &configuration.degrees;
             let in_flight = in_flight(configuration.order, d, d.n_micro_batches as u32).unwrap();
             let limit = limit.map_or(f64::INFINITY, |limit| limit.as_f64());
             let fitter = fit::Fitter::new(&priced, &configuration, &in_flight, limit);
             let fitted = fitter.fit();
-            plans.extend(fitted.and_then(|own| judged(&priced, &configuration, own).ok()));
+            plans.extend(fitted.and_then(|fitted| judged(&priced, &configuration, fitted).ok()));
         }
     }
     plans
@@ -55,37 +55,37 @@ fn first(
     wants: impl Fn(&Judged) -> bool,
     ranks: impl Fn(&Judged) -> Ranks,
 ) -> Option<Judged> {
-    let own = plans.iter().flat_map(|own| own.iter()).filter(|own| wants(own));
-    own.min_by_key(|own| (ranks(own), own.step, own.configuration.key())).cloned()
+    let wanted = plans.iter().flat_map(|list| list.iter()).filter(|plan| wants(plan));
+    wanted.min_by_key(|plan| (ranks(plan), plan.step, plan.configuration.key())).cloned()
 }
 
 /// The rule, all plans compared.
 fn compared(rule: &Rule<'_, '_>, space: &Space, known: &[Judged]) -> Judged {
     let fastest = &known[0];
     let [certain, whole] = [&HIGHS, &[1.0; 4]].map(|highs| all(rule.pricing, space, highs));
-    let terms = |own: &Judged| unjudged(&own.configuration);
+    let terms = |plan: &Judged| unjudged(&plan.configuration);
     let limit = slower(fastest.step, UNJUDGED);
-    let is_certain = |own: &Judged| rule.ranks(own)[0] == 0;
-    let without = |own: &Judged| {
-        let fewer = terms(own).len() < terms(fastest).len();
-        let is_slower = (fastest.step..=limit).contains(&own.step);
-        fewer && is_within(&terms(own), &terms(fastest)) && is_slower
+    let is_certain = |plan: &Judged| rule.ranks(plan)[0] == 0;
+    let without = |plan: &Judged| {
+        let fewer = terms(plan).len() < terms(fastest).len();
+        let is_slower = (fastest.step..=limit).contains(&plan.step);
+        fewer && is_within(&terms(plan), &terms(fastest)) && is_slower
     };
-    let n_terms = |own: &Judged| {
+    let n_terms = |plan: &Judged| {
         let mut ranks = Ranks::default();
-        ranks[0] = terms(own).len() as u64;
+        ranks[0] = terms(plan).len() as u64;
         ranks
     };
     let from = if is_certain(fastest) { &certain } else { &whole };
     let judged = first(&[known, from], without, n_terms);
-    let judged = judged.filter(|own| is_certain(own) || !is_certain(fastest));
+    let judged = judged.filter(|plan| is_certain(plan) || !is_certain(fastest));
     let judged = judged.unwrap_or_else(|| fastest.clone());
     let most = slower(judged.step, EQUAL).min(limit);
-    let equal = |own: &Judged| {
-        (fastest.step..=most).contains(&own.step) && is_within(&terms(own), &terms(&judged))
+    let equal = |plan: &Judged| {
+        (fastest.step..=most).contains(&plan.step) && is_within(&terms(plan), &terms(&judged))
     };
-    let sure = first(&[known, &certain], equal, |own| rule.ranks(own)).filter(is_certain);
-    sure.or_else(|| first(&[known, &whole], equal, |own| rule.ranks(own))).unwrap()
+    let sure = first(&[known, &certain], equal, |plan| rule.ranks(plan)).filter(is_certain);
+    sure.or_else(|| first(&[known, &whole], equal, |plan| rule.ranks(plan))).unwrap()
 }
 
 #[test]
@@ -112,17 +112,17 @@ fn the_rule_chooses_what_comparing_all_plans_chooses() {
         let evidence = Evidence { unjudged: &unjudged, peak_high: HIGHS };
         let rule = Rule::of((&pricing, &space), &evidence);
         let choice = choose((&pricing, &space), &found, (&evidence, &options));
-        let own = choice.simpler().map_or(fastest, |own| &own.plan);
+        let chosen = choice.simpler().map_or(fastest, |recommended| &recommended.plan);
         let expected = compared(&rule, &space, &found);
         // Of plans that differ in no criterion the fastest known one stays.
-        let told = |own: &Judged| {
-            let configuration = choice.simpler().map(|_| own.configuration.clone());
-            (own.step, rule.ranks(own), configuration)
+        let outline = |plan: &Judged| {
+            let configuration = choice.simpler().map(|_| plan.configuration.clone());
+            (plan.step, rule.ranks(plan), configuration)
         };
-        assert_eq!(told(own), told(&expected), "seed {seed}");
+        assert_eq!(outline(chosen), outline(&expected), "seed {seed}");
         assert_ne!(choice, Choice::Unknown, "seed {seed}");
         if let Some(simpler) = choice.simpler() {
-            let share = own.step.seconds() / fastest.step.seconds() - 1.0;
+            let share = chosen.step.seconds() / fastest.step.seconds() - 1.0;
             let most = if simpler.judged.is_empty() { EQUAL } else { UNJUDGED };
             assert!((0.0..=most + 1e-12).contains(&share), "seed {seed}: {share}");
             assert!(!simpler.judged.is_empty() || !simpler.simpler.is_empty(), "seed {seed}");

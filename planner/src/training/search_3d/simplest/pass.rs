@@ -61,7 +61,7 @@ impl Equals<'_> {
     /// to stop.
     #[allow(clippy::option_option, reason = "stopped and found nothing are two things")]
     pub(super) fn first(&self, pricings: &[Pricing<'_>; 4], by: &By<'_>) -> Option<Option<Judged>> {
-        let (none, kept) = (BTreeMap::new(), KeptBy::default());
+        let (none, known_by) = (BTreeMap::new(), KeptBy::default());
         let slowest = *by.steps.end();
         let workers = pricings.each_ref().map(|pricing| Worker {
             pricing,
@@ -69,16 +69,16 @@ impl Equals<'_> {
             options: self.options,
             cutoff: slowest.seconds(),
             best: &none,
-            known: &kept,
+            known: &known_by,
         });
-        let known = self.known.iter().filter(|own| by.takes(own));
-        let mut best = known.min_by_key(|own| by.order(own)).cloned();
+        let known = self.known.iter().filter(|plan| by.takes(plan));
+        let mut best = known.min_by_key(|plan| by.order(plan)).cloned();
         let leaves = self.leaves(&workers, by);
         for round in leaves.chunks(ROUND) {
             if self.options.stop().is_some() {
                 return None;
             }
-            let first = best.as_ref().map(|own| by.order(own));
+            let first = best.as_ref().map(|plan| by.order(plan));
             let may_be = |leaf: &&Leaf| first.as_ref().is_none_or(|first| leaf.least < *first);
             let wanted: Vec<&Leaf> = round.iter().take_while(may_be).collect();
             if wanted.is_empty() {
@@ -92,7 +92,7 @@ impl Equals<'_> {
             let found = in_parallel(self.threads(wanted.len()), of);
             self.options.control.spend(found.len() as u64);
             let all = best.into_iter().chain(found.into_iter().flatten());
-            best = all.filter(|own| by.takes(own)).min_by_key(|own| by.order(own));
+            best = all.filter(|plan| by.takes(plan)).min_by_key(|plan| by.order(plan));
         }
         self.options.stop().is_none().then_some(best)
     }
@@ -104,7 +104,7 @@ impl Equals<'_> {
     /// Configurations that are wanted and may be fast enough, those of the least ranks first.
     fn leaves(&self, workers: &[Worker<'_, '_>; 4], by: &By<'_>) -> Vec<Leaf> {
         let slowest_s = by.steps.end().seconds();
-        let n = self.shapes.partition_point(|own| own.bound_s <= slowest_s);
+        let n = self.shapes.partition_point(|shape| shape.bound_s <= slowest_s);
         let of = |at: usize| (at < n).then(|| self.of_shape(workers, at, by));
         let mut leaves: Vec<Leaf> =
             in_parallel(self.threads(n), of).into_iter().flatten().collect();
@@ -118,11 +118,15 @@ impl Equals<'_> {
             return Vec::new();
         }
         let (mut all, _) = leaves(&shape.shape, self.space, workers[0].pricing);
-        all.retain(|own| (by.wants)(own));
+        all.retain(|configuration| (by.wants)(configuration));
         let of_stage = |(zero, worker): (usize, &Worker<'_, '_>)| {
-            let own = all.iter().filter(|own| own.degrees.zero as usize == zero).cloned().collect();
+            let matching = all
+                .iter()
+                .filter(|configuration| configuration.degrees.zero as usize == zero)
+                .cloned()
+                .collect();
             let most = (worker.limit(), by.steps.end().seconds());
-            let (_, queue) = worker.queued(shape, own, most, &mut Counts::default());
+            let (_, queue) = worker.queued(shape, matching, most, &mut Counts::default());
             queue.into_iter().map(|(bound_s, _, configuration)| Leaf {
                 // Bounds are rounded to the nanosecond, down.
                 least: (
@@ -134,7 +138,7 @@ impl Equals<'_> {
                 configuration,
             })
         };
-        workers.iter().enumerate().flat_map(|own| of_stage(own).collect::<Vec<_>>()).collect()
+        workers.iter().enumerate().flat_map(|stage| of_stage(stage).collect::<Vec<_>>()).collect()
     }
 
     /// A plan of a configuration that is no slower than a step.
