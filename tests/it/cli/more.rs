@@ -174,9 +174,8 @@ fn small(folder: &Folder, name: &str, means: Means, random: &mut SmallRng) -> St
     let device = pick(random, &["a100_sxm4_80gb", "rtx_4090"]);
     hosts(folder, name, (pick(random, &[1, 2]), 1), means, device);
     let batch = pick(random, &[2, 4]);
-    format!(
-        "plan dense.json --cluster {name}.yaml --global-batch {batch} --sequence-length 512 --fastest"
-    ) + &nodes(means)
+    format!("plan dense.json --cluster {name}.yaml --global-batch {batch} --sequence-length 512")
+        + &nodes(means)
 }
 
 /// Nodes of two sorts.
