@@ -47,6 +47,7 @@ mod margin;
 mod measured;
 mod more;
 mod nano_batches;
+mod one_base;
 mod one_price;
 mod pinned_documents;
 mod priced;
