@@ -19,7 +19,7 @@ pub struct InputsDocument {
     /// The profile, or the folder of measured layers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// Profiles of runs whose durations ops took.
+    /// Traces with measured op durations.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub traces: Vec<String>,
     /// Cluster values that were scaled, as `NAME=FACTOR`.

@@ -318,7 +318,7 @@ fn nothing_fits(setting: &Setting) -> Diagnostic {
         Some(_) => "raise --max-memory-per-device, or shorten samples with --sequence-length",
         None => "shorten samples with --sequence-length, lower --memory-margin, or add devices",
     };
-    let message = "no plan was found that fits: pipelines whose stages have devices of their own do not; \
+    let message = "no plan was found that fits: pipelines with separate devices for each stage do not; \
                    other plans were not searched";
     exceeded(false, message).hint(hint)
 }

@@ -61,7 +61,7 @@ pub(super) fn explain(
     Ok(json!({ "step_time_ns": report.step_time.0, "why_not": document }))
 }
 
-/// Refuses plans whose settings are no degrees that a search chooses by their step.
+/// Refuses plans that were not chosen by step time over parallelism settings.
 fn check(on: &Planned, pins: &[String]) -> Result<(), Diagnostic> {
     let why = [
         (on.plan.partition.has_own_devices(), "its stages have devices of their own"),
