@@ -56,11 +56,10 @@ pub fn runners(
         let time = left.into_iter().chain(longest).min();
         let slice = limits.deterministic.then_some(SLICE_NODES);
         let nodes = slice.into_iter().chain(limits.nodes).min();
-        match recommended_for(request, executor, &Limits { time, nodes, ..limits.clone() }) {
-            Ok(Some(step)) => runners.others.push(Elsewhere { name, step: Some(step) }),
-            Ok(None) => runners.others.push(Elsewhere { name, step: None }),
-            // It runs no such model, or no plan that fits.
-            Err(_) => {}
+        let limits = Limits { time, nodes, ..limits.clone() };
+        // An error: it runs no such model, or no plan that fits.
+        if let Ok(step) = recommended_for(request, executor, &limits) {
+            runners.others.push(Elsewhere { name, step });
         }
     }
     runners.others.sort_by_key(|other| (other.step.is_none(), other.step, other.name));
