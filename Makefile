@@ -56,7 +56,7 @@ test-consumers:
 	@$(CARGO) build --release --locked --quiet
 	@$(CARGO) build --release --locked --quiet -p importers --example launch_settings
 	.venv/bin/python python/consumers/check_consumers.py --meshwright target/release/meshwright \
-	    --reader target/release/examples/launch_settings --plans 8 --drawn 16
+	    --reader target/release/examples/launch_settings --plans 12 --drawn 16
 
 # Needs a Java runtime, Go, node with npm and the Python package openapi-generator-cli.
 test-clients:
