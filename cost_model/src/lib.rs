@@ -13,4 +13,5 @@ pub mod links;
 pub mod numeric;
 pub mod ops;
 pub mod runs;
+pub mod serving;
 pub mod streams;
