@@ -15,7 +15,7 @@ const LINES: usize = 24;
 /// The line by which the proof begins.
 const PROOF: usize = 8;
 /// Lines that a table takes before warnings do.
-const TABLED: usize = 5;
+const TABLED: usize = 6;
 /// Lines that warnings take before more of the table does.
 const WARNED: usize = 5;
 /// Columns that a screen is laid out for, however narrow the terminal is.

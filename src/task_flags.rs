@@ -62,11 +62,11 @@ const EXPLAIN: [&str; 14] = [
 const MEANINGS: [(Task, &str, &str); 13] = [
     (Task::Train, "algorithm", "Algorithm, such as search-3d or fsmoe"),
     (Task::Train, "objective", "step-time, energy-per-token or cost-per-token"),
-    (Task::Train, "pin", "Fix a setting: FIELD=VALUE, such as tensor=8"),
+    (Task::Train, "pin", "Fix a setting, such as tensor=8 or recompute=none"),
     (Task::Train, "executor", "Limit to what a launcher runs, such as megatron; or any"),
     (Task::Train, "phase", "training, with an algorithm of streams or experts"),
     (Task::Place, "pin", "Run these ops only on this device"),
-    (Task::Place, "executor", "Limit to what an executor runs, such as accelerate; or any"),
+    (Task::Place, "executor", "Plan for a launcher, such as vllm; any: operator by operator"),
     (Task::Place, "objective", "What is minimized [default: step-time]"),
     (Task::Infer, "algorithm", "Algorithm, such as expert-placement or dynaflow"),
     (Task::Infer, "objective", "throughput, latency, energy-per-token or cost-per-token"),
@@ -96,10 +96,15 @@ pub(crate) fn shaped(command: Command) -> Command {
                 let is_common = |name: &&str| flag.get_id() == *name;
                 let is_short = COMMON.iter().chain(common(task)).any(|name| is_common(&name));
                 let is_own = is_of(task, &flag);
+                let is_setting = task == Task::Train && is_common(&"pin");
                 let mut meant = MEANINGS.iter().filter(|meaning| meaning.0 == task);
                 let flag = match meant.find(|meaning| is_common(&meaning.1)) {
                     Some((_, _, help)) => flag.help(*help),
                     None => flag,
+                };
+                let flag = match is_setting {
+                    true => flag.value_name("FIELD=VALUE").help_heading("Training run"),
+                    false => flag,
                 };
                 flag.hide(!is_own).hide_short_help(!is_short)
             })

@@ -57,7 +57,7 @@ fn read(folder: &Path, name: &str) -> Value {
 fn milliseconds_of_a_file_are_milliseconds_of_the_answer() {
     let folder = folder();
     let ran = exits(folder.path(), "plan profile.txt --accelerators 2 -o out.json", 0);
-    assert!(ran.contains("slowest-stage 4.000000 ms"), "{ran}");
+    assert!(ran.contains("slowest-stage 4 ms"), "{ran}");
     let written = read(folder.path(), "out.json");
     assert_eq!(written["value_ns"], 4_000_000);
     assert_eq!(written["bound_ns"], 4_000_000);
@@ -316,11 +316,8 @@ fn every_verb_takes_solutions_of_instances() {
     // 3 + 1 on the accelerator, 90 on the core; the best is 6.
     exits(at, "plan load.json -o out.json --force", 0);
     let said = exits(at, "compare person.json out.json --model load.json", 10);
-    assert!(
-        said.contains("A 90.000000000, B 6.000000000") && said.contains("15.000 times"),
-        "{said}"
-    );
-    assert!(exits(at, "verify person.json --model load.json", 0).contains("90.000000000"));
+    assert!(said.contains("A 90, B 6") && said.contains("15.000 times"), "{said}");
+    assert!(exits(at, "verify person.json --model load.json", 0).contains("max-load 90"));
     // Written in the collection's own form, it is read back as the same split.
     exits(at, "export out.json --model load.json --target split -o split.json", 0);
     exits(at, "compare split.json out.json --model load.json", 0);

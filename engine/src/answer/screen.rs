@@ -25,6 +25,8 @@ pub struct Screen {
     pub on: String,
     /// Command lines to type next, their words quoted for a shell, and what for.
     pub next: Vec<(String, &'static str)>,
+    /// What runs the plan, where nobody named a launcher.
+    pub target: Option<&'static str>,
     /// `--all`: nothing is left out.
     pub is_whole: bool,
 }

@@ -1,5 +1,7 @@
 //! Figures in words.
 
+use std::time::Duration;
+
 use importers::Summary;
 use ir::units::{Bytes, Nanos};
 
@@ -41,6 +43,11 @@ pub fn percent(value: Nanos, bound: Nanos) -> String {
         tenths if tenths < 10_000 => format!("{} %", (above * 100).div_ceil(bound)),
         _ => format!("{} x", above.div_ceil(bound) + 1),
     }
+}
+
+/// `12.3 ms` of the time that something took.
+pub fn elapsed(duration: Duration) -> String {
+    Nanos(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)).to_string()
 }
 
 /// `21.9 to 27.6 ms`, with one unit where both have the same.

@@ -346,7 +346,9 @@ pub fn found<K: Kind, F: Serialize>(
     told(run, files, &report, |run, written| {
         let mut screen = Screen { warnings, written, ..screen(&report, run.page) };
         (screen.is_whole, screen.on) = (request.all, request.on());
-        request.executor.iter().for_each(|executor| screen.export(&executor.text()));
+        let target = request.executor.map(|executor| executor.text());
+        let target = target.or(screen.target.map(str::to_owned));
+        target.iter().for_each(|target| screen.export(target));
         screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
         run.page.screen(screen);
     })

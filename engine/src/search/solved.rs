@@ -5,37 +5,38 @@ use ir::instance::Instance;
 use ir::units::Nanos;
 use planner::given::runner::{Answer, method};
 
-use crate::answer::words::percent;
+use crate::answer::words::{elapsed, percent};
 
 /// The objective's name and value.
 pub fn value(instance: &Instance, goal: Goal, value: Nanos) -> String {
     format!("{} {}", row(goal).name, instance.unit().text(value))
 }
 
-/// How far it is from the best, why the search ended and when.
+/// How far it is from the best, why the search ended and after what time.
 pub fn proof(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) -> String {
     let (method, bound) = (answer.bound.method, answer.bound.value);
     let caveat = |sign: &str| {
         let text = answer.bound.standing.caveat();
         text.map_or_else(String::new, |text| format!("{sign} {text}"))
     };
-    let state = match answer.gap() {
-        _ if answer.is_proved => format!("proved optimal{}", caveat(",")),
-        Some(_) if bound == Nanos::ZERO => "no lower bound is known".to_owned(),
+    let elapsed = elapsed(answer.elapsed);
+    let ended = format!("planned in {elapsed}; {}", answer.stop.words());
+    let plans = match covered(goal, method) {
+        None => "",
+        Some(_) => " of all plans with the devices in one order",
+    };
+    let lower = format!("lower bound{plans} {}", instance.unit().text(bound));
+    match answer.gap() {
+        _ if answer.is_proved => {
+            format!("proved optimal{plans}{}; planned in {elapsed}; bound: {method}", caveat(","))
+        }
+        Some(_) if bound == Nanos::ZERO => format!("no lower bound is known; {ended}"),
         Some(_) => {
             let above = percent(value, bound);
-            format!("at most {above} above the best ({method}{})", caveat(";"))
+            format!("at most {above} above the best ({lower}, {method}{}); {ended}", caveat(";"))
         }
-        None => String::new(),
-    };
-    let plans =
-        covered(goal, method).map_or("no plan", |_| "no plan with its devices in one order");
-    format!(
-        "{state}; {plans} is below {}; {:.3} s; stopped: {}",
-        instance.unit().text(bound),
-        answer.elapsed.as_secs_f64(),
-        answer.stop.name()
-    )
+        None => format!("{lower}; {ended}"),
+    }
 }
 
 /// Solutions that a bound covers, where it does not cover all. Contiguous splits may visit three or more

@@ -18,6 +18,9 @@ pub(crate) use llama_cpp::{LLAMA_CPP, LLAMA_CPP_PLACED};
 pub use pipelined::{Ranks, device_map};
 pub(crate) use pipelined::{SGLANG, SGLANG_PLACED, VLLM, VLLM_PLACED};
 
+/// Servers that take inference pipelines.
+pub const SERVERS: [&str; 3] = [VLLM, SGLANG, LLAMA_CPP];
+
 /// The head of every script: devices are numbered as `nvidia-smi` numbers them.
 const HEAD: &str = "#!/usr/bin/env bash\nexport CUDA_DEVICE_ORDER=PCI_BUS_ID\n";
 

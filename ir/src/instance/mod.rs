@@ -97,12 +97,12 @@ impl TimeUnit {
         time.as_f64() / self.ns as f64
     }
 
-    /// A time in this unit with nine digits, and the unit where it is known.
+    /// A time in this unit, to the nanosecond, and the unit where it is known.
     #[must_use]
     pub fn text(self, time: Nanos) -> String {
-        match self.symbol {
-            "" => format!("{:.9}", self.of(time)),
-            symbol => format!("{:.6} {symbol}", self.of(time)),
-        }
+        let (digits, symbol) = if self.symbol.is_empty() { (9, "") } else { (6, self.symbol) };
+        let number = format!("{:.digits$}", self.of(time));
+        let number = number.trim_end_matches('0').trim_end_matches('.');
+        format!("{number} {symbol}").trim_end().to_owned()
     }
 }

@@ -74,4 +74,19 @@ impl StopReason {
             Self::Cancelled => "cancelled",
         }
     }
+
+    /// What a person reads of it.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Finished => "search finished",
+            Self::ProvedOptimal => "proved optimal",
+            Self::GapReached => "requested gap reached",
+            Self::Deadline => "time limit reached",
+            Self::NodeBudget => "node budget reached",
+            Self::MemoryBudget => "memory budget reached",
+            Self::SizeLimit => "size limit reached",
+            Self::Cancelled => "interrupted",
+        }
+    }
 }

@@ -45,7 +45,7 @@ impl Setting {
         self.stack = stack;
         let is_new = self.warnings.iter().all(|warning| warning.code != UNFUSED);
         if let Some(lack) = lack.filter(|_| is_new) {
-            self.warnings.push(unfused(&self.stack.name, lack));
+            self.warnings.push(unfused(lack));
         }
     }
 
@@ -80,24 +80,29 @@ impl Setting {
     }
 }
 
-fn unfused(stack: &str, lack: Missing) -> Diagnostic {
+fn unfused(lack: Missing) -> Diagnostic {
     let why = match lack {
         Missing::Chip(chip) => format!(
-            "its fused kernels need compute capability 8.0 (Ampere) or newer, {} is older",
+            "fused kernels need compute capability 8.0 (Ampere) or newer, {} is older",
             chip.architecture().name()
         ),
-        Missing::Type(dtype) => format!("its fused kernels compute in 16 bits, the run in {dtype}"),
+        Missing::Type(dtype) => format!("fused kernels compute in 16 bits, the run in {dtype}"),
         Missing::Head(n) => {
-            format!(
-                "its fused kernels take heads of at most {MOST_HEAD} elements, the model has {n}"
-            )
+            format!("fused kernels take heads of at most {MOST_HEAD} elements, the model has {n}")
         }
     };
-    Diagnostic::warning(UNFUSED, format!("attention is unfused under {stack}: {why}"))
+    Diagnostic::warning(UNFUSED, format!("attention is priced unfused: {why}"))
         .hint("`--for any --stack pytorch-eager` plans with PyTorch's memory-efficient attention")
 }
 
 /// Drops warnings about what only equal stages take no account of.
 pub fn retain_warnings(warnings: &mut Vec<Diagnostic>) {
     warnings.retain(|warning| !["unlike-ways", "unlike-memory"].contains(&warning.code));
+}
+
+/// The same where no stack can be named, as for inference.
+pub fn retain_of_inference(warnings: &mut Vec<Diagnostic>) {
+    retain_warnings(warnings);
+    let unfused = warnings.iter_mut().filter(|warning| warning.code == UNFUSED);
+    unfused.for_each(|warning| warning.hints.clear());
 }

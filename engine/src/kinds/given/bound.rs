@@ -145,7 +145,7 @@ fn searched(
     if stated <= proved.value {
         return Ok(standing(document, proved.standing));
     }
-    let search = format!("{:.1} s: {}", answer.elapsed.as_secs_f64(), answer.stop.name());
+    let search = format!("{:.1} s: {}", answer.elapsed.as_secs_f64(), answer.stop.words());
     let (stated, proved) = (stated.get(), proved.value.get());
     Ok(Verdict::Unchecked(unchecked("bound_ns", stated, proved, search)))
 }

@@ -6,6 +6,7 @@ use cost_model::runs::served::bound::EVERY;
 use cost_model::runs::served::{Goal, Piece, StageFigures};
 use documents::plan::request::RequestDocument;
 use documents::plan::served::{AloneDocument, InferenceFigures};
+use exporters::serving::SERVERS;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 use ir::workload::{Mode, StepPhase};
@@ -24,6 +25,7 @@ use crate::inputs::load;
 use crate::kinds::frame;
 use crate::kinds::inference::decided::document;
 use crate::kinds::inference::explain::{alone, sentence, table};
+use crate::kinds::inference::export::exported;
 use crate::kinds::inference::setting::{Asked, Setting};
 use crate::kinds::inference::{ALGORITHM, Inference, refused};
 use crate::request::{AUTO, PlanRequest};
@@ -193,9 +195,24 @@ fn screen(setting: &Setting, best: &Plan, found: &Found, page: &Page) -> Screen 
     };
     screen.fact("memory", fullest.map(fact));
     screen.fact("proof", proof(setting, best, found));
+    let servers = servers(setting, best);
+    screen.target = servers.first().copied();
+    screen.fact(
+        "runs on",
+        if servers.is_empty() { "no server".to_owned() } else { servers.join(", ") },
+    );
+    let costs = run.costs_from();
+    screen.fact("based on", format!("{costs}; no interval: no pipeline was measured"));
     screen.fact("instead", alone(setting));
     screen.take(page, |page| table(setting, (&best.pieces, &best.judged), (Rows::All, page)));
     screen
+}
+
+/// Servers that take the pipeline as it is.
+fn servers(setting: &Setting, best: &Plan) -> Vec<&'static str> {
+    let takes =
+        |target: &&str| exported(target, (setting, &best.pieces, best.judged.in_flight)).is_ok();
+    SERVERS.into_iter().filter(takes).collect()
 }
 
 /// What a plan is the best of, or how far it may be off.
@@ -225,9 +242,9 @@ fn proof(setting: &Setting, best: &Plan, found: &Found) -> String {
     let why = match (found.stop, found.bound_method) {
         (_, EVERY) => "the bound ignores links that several stages share".to_owned(),
         (StopReason::SizeLimit, _) => {
-            "size-limit: too many device classes to try every order".to_owned()
+            "size limit reached: too many device classes to try every order".to_owned()
         }
-        (stop, _) => format!("{}; --time-limit and --node-budget extend the search", stop.name()),
+        (stop, _) => stop.words().to_owned(),
     };
     format!(
         "not proved the best: no period is below {:.3} ms, gap {gap:.1} %; {why}",

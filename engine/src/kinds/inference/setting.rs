@@ -16,7 +16,7 @@ use ir::workload::StepPhase;
 
 use super::refused;
 use crate::answer::energy;
-use crate::inputs::run::hardware::retain_warnings;
+use crate::inputs::run::hardware::retain_of_inference;
 use crate::inputs::run::model::{self, Model};
 use crate::inputs::run::setting::{MOST_SAMPLES, STACK, Setting as Run};
 use crate::request::ProblemRequest;
@@ -96,7 +96,7 @@ impl Setting {
         }
         // What only training, or equal devices, are warned of.
         run.warnings.retain(|warning| warning.code != "stated-dtype");
-        retain_warnings(&mut run.warnings);
+        retain_of_inference(&mut run.warnings);
         run.warnings.extend(assumed.map(|flag| told_assumed(flag, tokens, cached)));
         run.warnings.extend(beyond(&run, job.phase, cached));
         run.request = job.request;

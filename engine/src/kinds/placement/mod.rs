@@ -14,6 +14,7 @@ pub mod outcome;
 pub mod plan;
 pub mod replay;
 pub mod report;
+mod runnable;
 mod slips;
 pub mod stated;
 pub mod trust;

@@ -26,10 +26,11 @@ use crate::answer::page::{Format, Page};
 use crate::answer::rows::Rows;
 use crate::answer::screen::{Screen, figure};
 use crate::answer::words;
-use crate::answer::words::percent;
+use crate::answer::words::{elapsed, percent};
 use crate::inputs::load::{self, Loaded};
 use crate::kinds::placement::fused;
 use crate::kinds::placement::report;
+use crate::kinds::placement::runnable;
 use crate::kinds::placement::trust;
 use crate::kinds::placement::trust::Trust;
 use crate::request::element_type;
@@ -59,6 +60,8 @@ pub struct Solved {
     pub written: Vec<String>,
     /// What is known of degrees of parallelism.
     pub beside: Option<Beside>,
+    /// Whether nobody named the launcher that the plan is for.
+    pub is_default: bool,
 }
 
 /// Prints an outcome, in text or as a document.
@@ -151,11 +154,13 @@ fn screen(loaded: &Loaded, outcome: &Outcome, solved: &Solved) -> Screen {
     screen.fact("value", (!is_step).then(|| format!("{label} {}", outcome.value)));
     screen.fact("memory", memory_fact(problem, &outcome.report));
     screen.fact("proof", proof(loaded, outcome, solved));
+    screen.fact("runs on", runnable::fact(loaded, outcome, solved.is_default));
     screen.fact("based on", trust::origins(&solved.trust, loaded));
     screen.fact("", solved.beside.as_ref().map(Beside::line));
     let is_training = problem.workload.mode == Mode::Training && solved.beside.is_none();
     screen.fact("instead", is_training.then(|| BY_DEGREES.to_owned()));
-    let (columns, rows) = report::devices(problem, &outcome.report, solved.is_whole);
+    let (mut columns, mut rows) = report::devices(problem, &outcome.report, solved.is_whole);
+    report::with_layers(problem, &outcome.plan.placement, (&mut columns, &mut rows));
     screen.table(&columns, rows);
     loaded.request.executor.iter().for_each(|target| screen.export(target));
     screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
@@ -172,11 +177,7 @@ fn plan_fact(problem: &Problem, outcome: &Outcome) -> String {
     let (used, all) = (used.len(), problem.cluster.n_devices());
     let transfers = outcome.timeline.transfers.len();
     let simpler = outcome.fastest.map_or_else(String::new, |fastest| {
-        let by = percent(outcome.value, fastest);
-        format!(
-            "; of all placements found within 0.5 % of the best ({fastest}, {by} less) the one with fewest \
-             devices and transfers"
-        )
+        format!("; simplest within 0.5 % of the fastest found ({fastest})")
     });
     format!(
         "{used} of {all} devices, {transfers} transfers; algorithm {}{tried}{simpler}",
@@ -223,17 +224,22 @@ fn proof(loaded: &Loaded, outcome: &Outcome, solved: &Solved) -> String {
         }
         _ => format!("at most {gap} above the best {space}"),
     };
-    let (method, stop) = (outcome.bound.method, stopped(loaded, outcome));
+    let method = outcome.bound.method;
+    let stop = match stopped(loaded, outcome) {
+        BOUND_REACHED => "lower bound reached",
+        _ => outcome.stop.words(),
+    };
     let took = elapsed(solved.elapsed);
-    format!(
-        "{how_far}{guesses} (lower bound {bound}, {method}; planned in {took}; stopped: {stop})"
-    )
+    format!("{how_far}{guesses} (lower bound {bound}, {method}; planned in {took}; {stop})")
 }
+
+/// Ended at the lower bound, which rests on guesses.
+const BOUND_REACHED: &str = "bound-reached";
 
 /// Why the search ended; nothing that rests on guesses is an optimum.
 fn stopped(loaded: &Loaded, outcome: &Outcome) -> &'static str {
     match outcome.stop {
-        StopReason::ProvedOptimal if loaded.summary.guessed_share > 0.0 => "bound-reached",
+        StopReason::ProvedOptimal if loaded.summary.guessed_share > 0.0 => BOUND_REACHED,
         other => other.name(),
     }
 }
@@ -283,10 +289,6 @@ fn attempts(problem: &Problem, outcome: &Outcome, page: &Page) {
         cells
     };
     page.table(&columns, outcome.attempts.iter().map(row).collect());
-}
-
-fn elapsed(duration: Duration) -> String {
-    Nanos(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)).to_string()
 }
 
 /// What a time rests on where ops have no rule or no known shape.

@@ -22,18 +22,35 @@ use crate::kinds::frame;
 use crate::kinds::placement::found::{self, Found};
 use crate::kinds::placement::outcome::{self, Solved};
 use crate::kinds::placement::trust::Trust;
-use crate::kinds::placement::{export, narrower};
+use crate::kinds::placement::{export, narrower, runnable};
 use crate::request::PlanRequest;
 use crate::request::executor::{self, Executor};
 use crate::search::plot::{self, Unit};
 use crate::search::run::{Run, interrupted, late, tell, usual_time};
 
 pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    registry::recipe(request.recipe())?;
+    let by_default = runnable::by_default(request);
+    if let Some(searched) = by_default.as_ref().and_then(|request| {
+        // What the launcher can't run is planned for none.
+        let searched = searched(request, run).ok()?;
+        searched.filter(|searched| searched.result.is_ok() || run.watch.is_cancelled())
+    }) {
+        let searched = Searched { is_default: true, ..searched };
+        return searched.answer(by_default.as_ref().unwrap_or(request), None, run);
+    }
+    match searched(request, run)? {
+        Some(searched) => searched.answer(request, None, run),
+        None => Ok(interrupted(run.page)),
+    }
+}
+
+/// Reads and searches; `None` where someone interrupted the reading.
+fn searched(request: &PlanRequest, run: &mut Run<'_>) -> Result<Option<Searched>, Diagnostic> {
     let recipe = registry::recipe(request.recipe())?;
-    let Some(opened) = read(request, run.watch)? else { return Ok(interrupted(run.page)) };
+    let Some(opened) = read(request, run.watch)? else { return Ok(None) };
     let limits = request.limits.within(run.watch, usual_time(request, run.start));
-    search(opened, Request { recipe, limits }, Nanos(u64::MAX), (request, run))
-        .answer(request, None, run)
+    Ok(Some(search(opened, Request { recipe, limits }, Nanos(u64::MAX), (request, run))))
 }
 
 /// A problem, and how long it took to read.
@@ -72,6 +89,8 @@ pub(crate) struct Searched {
     start: Instant,
     read: Duration,
     elapsed: Duration,
+    /// Whether nobody named the launcher that the plan is for.
+    is_default: bool,
 }
 
 /// Searches; what is told of on the way states no bound above `most`.
@@ -89,7 +108,8 @@ pub(crate) fn search(
         Ok(outcome) => outcome.warnings.iter_mut().for_each(|warning| name_limit(request, warning)),
         Err(none) => name_limit(request, &mut none.diagnostic),
     }
-    Searched { loaded, asked: search, result, start, read, elapsed: start.elapsed() }
+    let elapsed = start.elapsed();
+    Searched { loaded, asked: search, result, start, read, elapsed, is_default: false }
 }
 
 impl Searched {
@@ -118,7 +138,7 @@ impl Searched {
         beside: Option<Beside>,
         run: &mut Run<'_>,
     ) -> CommandResult {
-        let Self { loaded, asked: search, result, start, read, elapsed } = self;
+        let Self { loaded, asked: search, result, start, read, elapsed, is_default } = self;
         match result {
             Ok(mut outcome) => {
                 if let Some(beside) = &beside {
@@ -126,6 +146,7 @@ impl Searched {
                     (outcome.gap, outcome.bound.value) = (gap(outcome.value, joint), joint);
                 }
                 let solved = finished(request, (&loaded, &outcome), (elapsed, beside), run)?;
+                let solved = Solved { is_default, ..solved };
                 outcome::print(&loaded, &outcome, &solved, run.page)?;
                 Ok(Exit::DONE)
             }
@@ -204,6 +225,7 @@ fn finished(
         version: run.version,
         written,
         beside,
+        is_default: false,
     })
 }
 

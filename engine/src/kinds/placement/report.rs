@@ -1,10 +1,13 @@
 //! The report of one plan of ops: where the time and the memory go.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use cost_model::ops::judge::memory::Holding;
 use cost_model::ops::judge::report::{DeviceReport, LinkReport, Report};
 use cost_model::ops::problem::Problem;
 use documents::report::{DeviceDocument, HoldingDocument, LinkDocument, StepDocument};
 use ir::diagnostic::Diagnostic;
+use ir::plan::Placement;
 use ir::units::Bytes;
 use serde_json::{Value, json};
 
@@ -14,6 +17,7 @@ use super::trust::{self, Trust};
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
 use crate::answer::violations::{count, list};
+use crate::answer::words::ranges;
 use crate::inputs::scale;
 
 /// Prints a replay, with the rules that it breaks; the same for programs.
@@ -61,6 +65,43 @@ pub fn devices(
     let is_used = |device: &&DeviceReport| is_all || device.compute_ns > 0 || device.peak.bytes > 0;
     let rows = report.devices.iter().filter(is_used).map(|device| row(problem, report, device));
     (columns, rows.collect())
+}
+
+/// Adds which layers of the model have ops on each device, where its modules are numbered.
+pub fn with_layers(
+    problem: &Problem,
+    placement: &Placement,
+    (columns, rows): (&mut Vec<Column>, &mut [Vec<String>]),
+) {
+    let mut stacks: BTreeMap<&str, BTreeMap<&str, BTreeSet<u32>>> = BTreeMap::new();
+    for (op, device) in problem.graph.ops.iter().zip(&placement.device) {
+        let Some((module, device)) = op.module.as_deref().zip(*device) else { continue };
+        let Some((stack, layer)) = numbered(module) else { continue };
+        let name = problem.cluster.devices[device.index()].name.as_str();
+        stacks.entry(stack).or_default().entry(name).or_default().insert(layer);
+    }
+    // Of several stacks of layers the longest.
+    let n_layers =
+        |of: &BTreeMap<&str, BTreeSet<u32>>| of.values().map(BTreeSet::len).sum::<usize>();
+    let Some(longest) = stacks.into_values().max_by_key(n_layers) else { return };
+    columns.insert(1, Column::Text("layers"));
+    for row in rows {
+        let layers = row.first().and_then(|device| longest.get(device.as_str()));
+        let layers = layers.map(|layers| ranges(&layers.iter().copied().collect::<Vec<_>>()));
+        row.insert(1, layers.unwrap_or_default());
+    }
+}
+
+/// The stack of layers that a module is in, and its position there: `model.layers.7.mlp`.
+fn numbered(module: &str) -> Option<(&str, u32)> {
+    let mut at = 0;
+    for part in module.split('.') {
+        if let Ok(layer) = part.parse() {
+            return Some((&module[..at], layer));
+        }
+        at += part.len() + 1;
+    }
+    None
 }
 
 fn row(problem: &Problem, report: &Report, device: &DeviceReport) -> Vec<String> {

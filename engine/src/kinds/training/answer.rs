@@ -38,6 +38,14 @@ const SPACE: &str = "costs per transformer layer; only parallelism settings were
 /// Tipping points that are shown.
 const SHOWN_FLIPS: usize = 4;
 
+/// The fastest plan that was found with a setting, or how many bytes the smallest one needs.
+pub struct Usual {
+    /// `TP 8`.
+    pub setting: String,
+    /// What was found.
+    pub found: Result<Judged, Bytes>,
+}
+
 /// Everything that is printed or written as a document.
 pub struct Answer<'a> {
     /// Model, devices and software.
@@ -72,6 +80,8 @@ pub struct Answer<'a> {
     pub beside: Option<Beside>,
     /// Who runs the plan, where nobody was asked for.
     pub runs_on: Option<Runners>,
+    /// Plans that people ask for first.
+    pub usual: Vec<Usual>,
     /// How long it took; not said where the same bytes are wanted each time.
     pub elapsed: Option<Duration>,
     pub(super) interval: IntervalDocument,
@@ -108,6 +118,7 @@ impl<'a> Answer<'a> {
             counts: found.counts,
             beside: None,
             runs_on: None,
+            usual: Vec::new(),
             elapsed,
             interval: setting.interval(best.step, &best.configuration.degrees),
         })
@@ -409,7 +420,7 @@ impl<'a> Answer<'a> {
                  (single-layer moves that save up to 8 % included); for any layer split, {within}{counts}"
             ),
             stop => {
-                format!("stopped early ({}): bound {}, {within}{counts}", stop.name(), self.bound)
+                format!("stopped early ({}): bound {}, {within}{counts}", stop.words(), self.bound)
             }
         };
         let found = self.elapsed.map_or_else(String::new, |elapsed| {

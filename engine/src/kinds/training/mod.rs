@@ -31,6 +31,7 @@ pub mod told;
 mod trust;
 pub mod unasked;
 pub mod unlike;
+mod usual;
 mod why_not;
 
 /// The name of the search by forms.

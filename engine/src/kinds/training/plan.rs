@@ -23,7 +23,9 @@ use crate::kinds::training::answer::Answer;
 use crate::kinds::training::plan_layered;
 use crate::kinds::training::recommended::{self, Known};
 use crate::kinds::training::searched::{self, Better, Told};
-use crate::kinds::training::{ALGORITHM, document, losses, nothing_fits, replaced, runnable};
+use crate::kinds::training::{
+    ALGORITHM, document, losses, nothing_fits, replaced, runnable, usual,
+};
 use crate::request::executor::Executor;
 use crate::request::fields;
 use crate::request::{AUTO, ObjectiveName, PlanRequest};
@@ -251,13 +253,7 @@ impl Searched {
         let mut answer =
             Answer::new(&setting, (&found, &choice, searched), beside_best, (elapsed, &options))?;
         answer.beside = beside;
-        let is_free = request.executor.is_none_or(|executor| executor == Executor::ANY);
-        if is_free {
-            let limits = request.limits.within(run.watch, None);
-            // A candidate of a search over device sets is not compared with what `--for` gives.
-            let request = (!run.is_tried).then_some(request);
-            answer.runs_on = runnable::runners(request, (&setting, best), (&limits, elapsed));
-        }
+        ask_further(&mut answer, (request, run));
         let plan = document::plan(&setting, answer.best, answer.joint_bound())?;
         let bytes = if run.follower.takes_plan() { bytes(&plan)? } else { Vec::new() };
         let written = run.follower.planned(bytes, files)?;
@@ -275,5 +271,20 @@ impl Searched {
             Format::Json => run.page.serialized(&document::report(&answer, plan))?,
         }
         Ok(Exit::DONE)
+    }
+}
+
+/// Who runs the plan, and the plans that people ask for first: within the limits. A candidate of a search over
+/// sets of devices is not compared with others.
+fn ask_further(answer: &mut Answer<'_>, (request, run): (&PlanRequest, &Run<'_>)) {
+    let within = || request.limits.within(run.watch, None);
+    let (setting, best, elapsed) = (answer.setting, answer.best, answer.elapsed);
+    if request.executor.is_none_or(|executor| executor == Executor::ANY) {
+        let request = (!run.is_tried).then_some(request);
+        answer.runs_on = runnable::runners(request, (setting, best), (&within(), elapsed));
+    }
+    if run.page.format == Format::Text && !run.is_tried {
+        let shown = answer.others.iter().chain(&answer.front);
+        answer.usual = usual::plans(setting, best, shown, (&within(), &answer.counts, elapsed));
     }
 }

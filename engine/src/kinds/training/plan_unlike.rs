@@ -9,8 +9,7 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::Plan;
 use ir::plan_kind::PlanKind;
 use ir::units::{Bytes, Nanos};
-use planner::run::StopReason;
-use planner::training::order::Order;
+use planner::run::{Limits, StopReason};
 use planner::training::unlike_nodes::{Found, Judged};
 
 use super::followed::{self, Followed, follow, none};
@@ -24,8 +23,8 @@ use crate::inputs::run::hardware;
 use crate::inputs::run::setting::Setting;
 use crate::kinds::training::plan as equal;
 use crate::kinds::training::searched::Better;
-use crate::kinds::training::unlike::{self, ALGORITHM};
-use crate::kinds::training::{self, document, export, losses, replaced};
+use crate::kinds::training::unlike::{self, ALGORITHM, SCHEDULE};
+use crate::kinds::training::{self, document, export, losses, replaced, usual};
 use crate::request::{AUTO, PlanRequest};
 use crate::search::run::bytes;
 use crate::search::run::{Run, interrupted};
@@ -267,13 +266,17 @@ impl Searched {
         let plan = document::of(&setting, &best.plan, SCHEDULE, (ALGORITHM, found.bound))?;
         let written = run.follower.planned(bytes(&plan)?, files)?;
         setting.warnings.extend(edges::warnings(&setting, &best.plan));
-        answer((&setting, &best), &found, (plan, elapsed), (written, request), run.page)?;
+        let limits = request.limits.within(run.watch, None);
+        answer(
+            (&setting, &best),
+            &found,
+            (plan, elapsed),
+            (written, request),
+            (run.page, &limits),
+        )?;
         Ok(Exit::DONE)
     }
 }
-
-/// The order of the passes.
-const SCHEDULE: &str = Order::OneFOneB.name();
 
 /// Judges the plan again and tells of it.
 fn answer(
@@ -281,10 +284,16 @@ fn answer(
     found: &Found,
     (plan, elapsed): (PlanDocument, Option<f64>),
     (written, request): (Vec<String>, &PlanRequest),
-    page: &Page,
+    (page, limits): (&Page, &Limits),
 ) -> Result<(), Diagnostic> {
     let report = setting.confirmed(&best.plan, best.step)?;
     if page.format == Format::Text {
+        // Spares, lost devices and limits of boards are of one set of devices.
+        let is_free = request.training.spares.is_none()
+            && request.training.replace.is_none()
+            && !energy::is_decided_by(&setting.request);
+        let instead = is_free.then(|| usual::of_each_kind(request, setting, limits));
+        let found = (found, instead.unwrap_or_default());
         let mut screen = unlike::screen((setting, best), found, (&plan, &report));
         (screen.written, screen.is_whole, screen.on) = (written, request.all, request.on());
         screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");

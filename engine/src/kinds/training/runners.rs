@@ -23,7 +23,7 @@ pub struct Runners {
 }
 
 impl Runners {
-    /// `megatron, galvatron; with --for: torchtitan 3.71 s, jax 3.8 s; not finished: huggingface`; of the others
+    /// `megatron; other launchers (--for): torchtitan 3.71 s, jax 3.8 s; not searched to the end: huggingface`; of the others
     /// the fastest, where not all are asked for.
     pub fn line(&self, is_whole: bool) -> String {
         const SHOWN: usize = 3;
@@ -35,15 +35,15 @@ impl Runners {
         let open: Vec<&str> = open.map(|other| other.name).collect();
         let n_shown = if is_whole { ended.len() } else { ended.len().min(SHOWN) };
         if n_shown > 0 {
-            text += &format!("; with --for: {}", ended[..n_shown].join(", "));
+            text += &format!("; other launchers (--for): {}", ended[..n_shown].join(", "));
         }
         if ended.len() > n_shown {
             text += &format!(", {} slower", ended.len() - n_shown);
         }
         match open.len() {
             0 => {}
-            n if n > 1 && !is_whole => text += &format!("; {n} not finished"),
-            _ => text += &format!("; not finished: {}", open.join(", ")),
+            n if n > 1 && !is_whole => text += &format!("; {n} launchers not searched to the end"),
+            _ => text += &format!("; not searched to the end: {}", open.join(", ")),
         }
         text
     }

@@ -6,7 +6,7 @@ use cost_model::runs::forms::interval::Figure;
 use cost_model::runs::forms::model::Offload;
 use cost_model::runs::forms::model::counts::n_parameters;
 use documents::plan::PlanDocument;
-use ir::card::Recompute;
+use ir::card::{ModelCard, Recompute};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};
 use ir::units::{Bytes, Nanos};
@@ -27,7 +27,7 @@ use crate::request::PlanRequest;
 use crate::request::executor::Executor;
 
 /// Other plans that are shown.
-const SHOWN: usize = 4;
+const SHOWN: usize = 5;
 
 impl Setting {
     /// `gpt (12 layers, 1.3 B parameters), 512 x 2048 tokens, on 8 x h100_sxm5_80gb`.
@@ -119,7 +119,10 @@ impl Answer<'_> {
         let mut screen = Screen::new(setting.title());
         screen.warnings = self.warnings();
         (screen.written, screen.on, screen.is_whole) = (written, request.on(), request.all);
-        screen.fact("plan", format!("{}; {}", words(degrees, true), setting.software()));
+        screen.fact(
+            "plan",
+            format!("{}; {}", words(degrees, Shown::of(&setting.model)), setting.software()),
+        );
         screen.fact("", self.layers());
         let interval = range(Nanos(self.interval.low_ns), Nanos(self.interval.high_ns));
         screen.fact("step", setting.step_fact(Some(interval), best.step, best.n_devices()));
@@ -152,7 +155,15 @@ impl Answer<'_> {
     /// Micro-batches, layers of stages, recompute.
     fn layers(&self) -> String {
         let (fitted, configuration) = (&self.best.fitted, &self.best.configuration);
-        let mut words = vec![micro_batches(&configuration.degrees, configuration.order.name())];
+        let degrees = &configuration.degrees;
+        let name = configuration.order.name();
+        let mut words = vec![match degrees.virtual_stages {
+            n if n > 1 && degrees.pipeline > 1 => {
+                let passes = Parallelism { virtual_stages: 1, ..degrees.clone() };
+                format!("{}, {n} virtual stages per rank", micro_batches(&passes, name))
+            }
+            _ => micro_batches(degrees, name),
+        }];
         words.extend(layers_by_stage(fitted));
         words.push(recomputed(fitted.blocks.iter().zip(&fitted.recompute)));
         words.extend((configuration.offload == Offload::Optimizer).then(|| ON_HOSTS.to_owned()));
@@ -172,7 +183,7 @@ impl Answer<'_> {
             stop => format!(
                 "not finished ({}): at most {percent} slower than the fastest of {space}; no plan takes \
                  less than {}, this one {}",
-                stop.name(),
+                stop.words(),
                 self.bound,
                 self.best.step
             ),
@@ -216,11 +227,13 @@ impl Answer<'_> {
             };
             Some((plan, format!("{slower}, {what}")))
         });
+        let asked = self.usual.iter().filter_map(|usual| usual.found.as_ref().ok());
+        let asked = asked.map(|plan| (plan, self.loses(plan)));
         let mut shown: Vec<(&Judged, String)> = Vec::new();
-        // Two that are close, then what else there is, then more that are close.
-        let (first, last): (Vec<_>, Vec<_>) = close.enumerate().partition(|(at, _)| *at < 2);
+        // The closest, what people ask for, what else there is, then more that are close.
+        let (first, last): (Vec<_>, Vec<_>) = close.enumerate().partition(|(at, _)| *at < 1);
         let drop_index = |(_, entry)| entry;
-        let all = first.into_iter().map(drop_index).chain(of_front);
+        let all = first.into_iter().map(drop_index).chain(asked).chain(of_front);
         for (plan, what) in all.chain(last.into_iter().map(drop_index)) {
             let is_new = |(other, _): &(&Judged, String)| other.configuration != plan.configuration;
             if shown.len() < SHOWN
@@ -236,13 +249,20 @@ impl Answer<'_> {
             let hosts = if configuration.offload == Offload::Optimizer { ", offload" } else { "" };
             let text = format!(
                 "{}, {}{hosts}",
-                words(&configuration.degrees, false),
+                words(&configuration.degrees, Shown::Several),
                 micro_batches(&configuration.degrees, configuration.order.name())
             );
+            let is_plain = recomputes(best) && !recomputes(plan);
+            let text = text + if is_plain { ", no recompute" } else { "" };
             vec![text, plan.step.to_string(), Bytes(plan.peak).to_string(), what]
         };
+        let too_large = self.usual.iter().filter_map(|usual| {
+            let need = usual.found.as_ref().err()?.to_string();
+            Some(vec![usual.setting.clone(), "-".to_owned(), need, "does not fit".to_owned()])
+        });
+        let rows = shown.into_iter().map(row).chain(too_large).collect();
         let columns = Column::row("instead | #step | #memory | ");
-        screen.table(&columns, shown.into_iter().map(row).collect());
+        screen.table(&columns, rows);
     }
 
     /// By how much another plan is slower, and mostly in what.
@@ -266,18 +286,42 @@ impl Answer<'_> {
 /// Where optimizer states lie that devices do not keep.
 pub(super) const ON_HOSTS: &str = "optimizer states on hosts";
 
-/// `DP 8, TP 4, PP 2, ZeRO 1`; in short what is 1 is left out.
-pub(super) fn words(degrees: &Parallelism, is_whole: bool) -> String {
-    let all = [("DP", degrees.data), ("TP", degrees.tensor), ("PP", degrees.pipeline)];
-    let rest =
-        [("CP", degrees.context), ("EP", degrees.expert)].into_iter().filter(|(_, n)| *n > 1);
-    let shown = all.into_iter().filter(|(name, n)| is_whole || *n > 1 || *name == "DP").chain(rest);
-    let mut words: Vec<String> = shown.map(|(name, n)| format!("{name} {n}")).collect();
+/// Degrees that are shown though they are 1.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// Of data parallelism.
+    Several,
+    /// Of data, tensor and pipeline parallelism.
+    All,
+    /// Of expert parallelism too.
+    AllOfExperts,
+}
+
+impl Shown {
+    /// All that a model can have.
+    pub(super) fn of(model: &ModelCard) -> Self {
+        if model.has_experts() { Self::AllOfExperts } else { Self::All }
+    }
+}
+
+/// `DP 8, TP 4, PP 2, ZeRO 1`.
+pub(super) fn words(degrees: &Parallelism, which: Shown) -> String {
+    let is_whole = which != Shown::Several;
+    let all = [
+        ("DP", degrees.data, true),
+        ("TP", degrees.tensor, is_whole),
+        ("PP", degrees.pipeline, is_whole),
+        ("CP", degrees.context, false),
+        ("EP", degrees.expert, which == Shown::AllOfExperts),
+    ];
+    let shown = all.into_iter().filter(|(_, n, is_shown)| *n > 1 || *is_shown);
+    let mut words: Vec<String> = shown.map(|(name, n, _)| format!("{name} {n}")).collect();
     if degrees.data * degrees.context > 1 {
         words.push(format!("ZeRO {}", degrees.zero as u8));
     }
     words.extend((is_whole && degrees.expert_overlap).then(|| "overlapped all-to-all".to_owned()));
-    words.extend((degrees.mesh == Mesh::TpCpPpDp).then(|| "PP inside hosts".to_owned()));
+    words
+        .extend((degrees.mesh == Mesh::TpCpPpDp).then(|| "rank order: PP inside hosts".to_owned()));
     words.join(", ")
 }
 
@@ -301,10 +345,18 @@ fn layers_by_stage(fitted: &Fitted) -> Option<String> {
     let listed = || counts.iter().map(u32::to_string).collect::<Vec<_>>().join("+");
     match counts.len() {
         0 | 1 => None,
-        _ if least == most => Some(format!("{least} layers per stage")),
+        _ if least == most => {
+            let layers = if *least == 1 { "layer" } else { "layers" };
+            Some(format!("{least} {layers} per stage"))
+        }
         n if n <= LISTED => Some(format!("layers per stage {}", listed())),
         _ => Some(format!("{least} to {most} layers per stage")),
     }
+}
+
+/// Whether a plan recomputes anything.
+pub(super) fn recomputes(plan: &Judged) -> bool {
+    plan.fitted.recompute.iter().any(|recompute| *recompute != Recompute::None)
 }
 
 /// `62 %`, and of less than ten a digit more.

@@ -23,7 +23,7 @@ use crate::inputs::run::measured;
 use crate::inputs::run::setting::Setting;
 
 /// Sets of published runs that are named.
-const SETS: usize = 3;
+const SETS: usize = 2;
 /// Terms of plans that no published run has, beside traits of runs.
 pub(super) const CONTEXT: &str = "CP";
 pub(super) const SPLIT_BACKWARD: &str = "split backward passes";
@@ -234,17 +234,30 @@ impl Setting {
         let unlike = self.unlike(figure, degrees);
         let none: String = unlike.iter().map(|feature| format!(", none with {feature}")).collect();
         let models = if n_models == 1 { "model" } else { "models" };
-        let name = |set: &&str| set.split_once(' ').map_or(*set, |(_, name)| name).to_owned();
-        let more = match sets.len().saturating_sub(SETS) {
-            0 => String::new(),
-            n => format!(" and {n} more sets"),
+        let sets = match sets.len() {
+            n if n > SETS => format!("in {n} sets"),
+            _ => {
+                let names: Vec<&str> = sets.iter().map(|set| in_words(set)).collect();
+                format!("({})", names.join(", "))
+            }
         };
-        let sets: Vec<String> = sets.iter().take(SETS).map(name).collect();
-        format!("{n_models} published {models} ({}{more}){none}", sets.join(", "))
+        format!("{n_models} published {models} {sets}{none}")
     }
 
     /// What its times rest on, in words.
     pub fn costs_from(&self) -> String {
         measured::words(&self.profile, (&self.system, self.numbers.dtype), &self.stack.name)
+    }
+}
+
+/// A set of published runs as its readers know it.
+fn in_words(set: &str) -> &str {
+    let name = set.split_once(' ').map_or(set, |(_, name)| name);
+    match name {
+        "golden" | "golden over 0.3 s" => "Megatron-LM tests",
+        "golden, experts" => "Megatron-LM MoE tests",
+        "Bridge experts" => "Megatron-Bridge MoE",
+        "Bridge FP8 dense" => "Megatron-Bridge FP8",
+        other => other,
     }
 }

@@ -7,18 +7,20 @@ use std::sync::Arc;
 use cost_model::runs::forms::model::Offload;
 use cost_model::runs::judge::report::{RankReport, Report};
 use documents::plan::PlanDocument;
+use exporters::runs::targets;
 use ir::card::{SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use ir::plan::{Parallelism, Partition, Plan, Stage, StageMesh};
 use ir::units::{Bytes, Nanos};
 use planner::run::{Control, Limits, StopReason};
+use planner::training::order::Order;
 use planner::training::unlike_nodes::{Found, Judged, Options, most_samples, solve};
 
 use super::answer::margin;
 use super::layered::stage_text;
-use super::losses;
 use super::screen::ON_HOSTS;
+use super::{export, losses};
 use crate::answer::energy;
 use crate::answer::page::{Column, Page};
 use crate::answer::screen::{Screen, figure};
@@ -28,6 +30,9 @@ use crate::inputs::run::setting::Setting;
 
 /// The name of the search.
 pub const ALGORITHM: &str = "unlike-nodes";
+
+/// The order of the passes.
+pub(super) const SCHEDULE: &str = Order::OneFOneB.name();
 
 /// A plan in the words of launchers, which have degrees and no devices of stages.
 pub struct Told<'p> {
@@ -166,12 +171,12 @@ pub fn proof(setting: &Setting, best: &Judged, found: &Found) -> String {
     let why = match found.stop {
         stop if stop.is_complete() => format!("the bound is that of all plans{}", in_part()),
         StopReason::SizeLimit => {
-            "size-limit: plans of more micro-batches, or of node kinds past the first \
+            "size limit reached: plans of more micro-batches, or of node kinds past the first \
                                   few hundred, are not searched"
                 .to_owned()
         }
-        StopReason::MemoryBudget => "memory-budget: the search reached its memory limit".to_owned(),
-        stop => format!("{}; --time-limit and --node-budget extend the search", stop.name()),
+        StopReason::MemoryBudget => "memory budget reached".to_owned(),
+        stop => stop.words().to_owned(),
     };
     let looked = match found.n_nodes {
         0 => String::new(),
@@ -188,7 +193,7 @@ pub fn proof(setting: &Setting, best: &Judged, found: &Found) -> String {
 /// The first screen of a plan.
 pub fn screen(
     (setting, best): (&Setting, &Judged),
-    found: &Found,
+    (found, instead): (&Found, String),
     (plan, report): (&PlanDocument, &Report),
 ) -> Screen {
     let degrees = &best.plan.parallelism;
@@ -215,6 +220,17 @@ pub fn screen(
         .map(|(left, at)| format!("largest peak; stage {at} has least free: {}", Bytes(left)));
     screen.fact("memory", figure(Bytes(peak), None, &fullest.unwrap_or_default()));
     screen.fact("proof", proof(setting, best, found));
+    let takes =
+        |name: &&str| export::exported(name, setting, &best.plan, (SCHEDULE, Nanos(0))).is_ok();
+    let launchers: Vec<&str> =
+        targets().filter(|row| row.launches.is_some()).map(|row| row.name).filter(takes).collect();
+    screen.fact(
+        "runs on",
+        if launchers.is_empty() { "no launcher".to_owned() } else { launchers.join(", ") },
+    );
+    let costs = setting.costs_from();
+    screen.fact("based on", format!("{costs}; no interval: no heterogeneous run was measured"));
+    screen.fact("instead", instead);
     screen.fact("energy", plan.energy.as_ref().map(energy::fact));
     screen.fact("devices", losses::fact(plan));
     screen.warnings = setting.warnings.clone();

@@ -20,7 +20,7 @@ use planner::training::search_3d::{Found, Options};
 use serde_json::{Value, json};
 
 use super::replay::Planned;
-use super::screen::{ON_HOSTS, micro_batches, recomputed, words};
+use super::screen::{ON_HOSTS, Shown, micro_batches, recomputed, words};
 use super::{answer, figures, nothing_fits, plan, searched};
 use crate::answer::energy;
 use crate::answer::page::{Column, Page};
@@ -180,7 +180,7 @@ fn pinned(
         found.wider.iter().for_each(|wider| page.line(&searched::line(wider, best)));
     }
     if !stop.is_complete() {
-        page.line(&format!("not finished ({}): a faster plan with it may exist", stop.name()));
+        page.line(&format!("not finished ({}): a faster plan with it may exist", stop.words()));
     }
     let order = best.configuration.order.name();
     let settings = vec![
@@ -261,7 +261,8 @@ fn settings(setting: &Setting, plan: &Plan, schedule: &str) -> String {
     let degrees = &plan.parallelism;
     let stages = plan.partition.stages.iter().map(|stage| (&stage.blocks, &stage.recompute));
     let hosts = if setting.offload == Offload::Optimizer { ON_HOSTS } else { "" };
-    let all = [words(degrees, true), micro_batches(degrees, schedule), recomputed(stages)];
+    let shown = Shown::of(&setting.model);
+    let all = [words(degrees, shown), micro_batches(degrees, schedule), recomputed(stages)];
     let all = all.into_iter().chain(Some(hosts.to_owned()).filter(|text| !text.is_empty()));
     all.collect::<Vec<_>>().join(", ")
 }

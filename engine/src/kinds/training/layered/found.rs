@@ -78,7 +78,7 @@ impl<'a> Answer<'a> {
             stop if stop.is_complete() => format!("fastest of {space}"),
             stop => format!(
                 "not finished ({}): at most {gap:.1} % slower than the fastest of {space}",
-                stop.name()
+                stop.words()
             ),
         };
         screen.fact("proof", format!("{proof} ({} plans simulated)", counts.n_judged));

@@ -1,0 +1,111 @@
+//! Plans that people ask for first: tensor ranks over a whole host, expert ranks, no recompute, another ZeRO
+//! stage; of heterogeneous devices the equal ones alone.
+
+use std::time::Duration;
+
+use ir::card::ZeroStage;
+use ir::plan::Parallelism;
+use ir::units::Bytes;
+use planner::run::Limits;
+use planner::training::search_3d::judge::Judged;
+use planner::training::search_3d::{Counts, Options};
+
+use super::answer::Usual;
+use super::screen::recomputes;
+use super::{nothing_fits, plan, replaced};
+use crate::inputs::run::pins;
+use crate::inputs::run::setting::Setting;
+use crate::request::PlanRequest;
+
+/// Most of them that are looked for.
+const MOST: usize = 3;
+/// Least nodes and least time that each search gets.
+const LEAST: (u64, Duration) = (2_000, Duration::from_millis(100));
+
+/// Most nodes and time for devices of one kind.
+const NODES_OF_KIND: u64 = 20_000;
+const LONGEST_OF_KIND: Duration = Duration::from_secs(1);
+
+/// Settings that a plan does not have, by their pins and in words.
+fn unlike(setting: &Setting, best: &Judged) -> Vec<(String, String)> {
+    let degrees = &best.configuration.degrees;
+    let host = setting.system.per_host.min(setting.cluster.devices.len() as u64);
+    let all = u64::from(degrees.data) * u64::from(degrees.context);
+    let experts = setting.model.has_experts();
+    let pin = |field: &str, word: &str, n: u64| (format!("{field}={n}"), format!("{word} {n}"));
+    [
+        (experts && u64::from(degrees.expert) != host, pin("expert", "EP", host)),
+        (!experts && u64::from(degrees.tensor) != host, pin("tensor", "TP", host)),
+        (recomputes(best), ("recompute=none".to_owned(), "no recompute".to_owned())),
+        (all > 1 && degrees.zero == ZeroStage::Parameters, pin("zero", "ZeRO", 1)),
+        (all > 1 && degrees.zero < ZeroStage::Parameters, pin("zero", "ZeRO", 3)),
+    ]
+    .into_iter()
+    .filter(|(is_unlike, _)| *is_unlike && host > 1)
+    .map(|(_, question)| question)
+    .collect()
+}
+
+/// Whether a plan has a setting.
+fn has(degrees: &Parallelism, pin: &str) -> bool {
+    let is = |field: &str, n: u64| pin == format!("{field}={n}");
+    is("expert", degrees.expert.into())
+        || is("tensor", degrees.tensor.into())
+        || is("zero", degrees.zero as u64)
+}
+
+/// Looks for the fastest plans with settings that neither the plan nor another one that is shown has: each with
+/// at most a quarter of what the plan's own search took.
+pub(super) fn plans<'a>(
+    setting: &Setting,
+    best: &Judged,
+    shown: impl Iterator<Item = &'a Judged> + Clone,
+    (limits, counts, elapsed): (&Limits, &Counts, Option<Duration>),
+) -> Vec<Usual> {
+    let is_shown = |pin: &str| shown.clone().any(|plan| has(&plan.configuration.degrees, pin));
+    let questions = unlike(setting, best).into_iter().filter(|(pin, _)| !is_shown(pin));
+    let nodes = (counts.n_leaves / 4).max(LEAST.0);
+    let quarter = elapsed.map(|elapsed| (elapsed / 4).max(LEAST.1));
+    let answers = questions.take(MOST).filter_map(|(pin, words)| {
+        let mut setting = setting.clone();
+        setting.request.pin = pins::with(vec![pin], setting.request.pin);
+        let space = setting.space().ok()?;
+        let time = limits.time.into_iter().chain(quarter).min();
+        let options = Options::within(&Limits { time, nodes: Some(nodes), ..limits.clone() });
+        let found = plan::found((&setting, false), &space, &options).ok()?.settled.found;
+        let found = match found.plans.first() {
+            Some(plan) => Ok(plan.clone()),
+            None if found.is_proved_empty() => {
+                let (least, _) =
+                    nothing_fits::misfit(&setting, &space, (&found, true, &options)).ok()?;
+                Err(Bytes(least.bytes()))
+            }
+            None => return None,
+        };
+        Some(Usual { setting: words, found })
+    });
+    answers.collect()
+}
+
+/// `4 x h100_sxm5_80gb alone 412.0 ms`: the fastest plans on the devices of each kind by themselves, at most a
+/// few kinds.
+pub(super) fn of_each_kind(request: &PlanRequest, setting: &Setting, limits: &Limits) -> String {
+    let cluster = &setting.cluster;
+    let kinds = cluster.kind_names();
+    let texts = kinds.iter().filter(|_| kinds.len() > 1).take(MOST).filter_map(|kind| {
+        let is_of = |device: &ir::id::DeviceId| cluster.kind_of(*device).name == **kind;
+        let (own, others): (Vec<_>, Vec<_>) = cluster.device_ids().partition(is_of);
+        let name = |device: &ir::id::DeviceId| cluster.devices[device.index()].name.clone();
+        let mut request = request.clone();
+        request.problem.without.extend(others.iter().map(name));
+        let setting = replaced::setting(&request).ok()?;
+        let time = limits.time.into_iter().chain([LONGEST_OF_KIND]).min();
+        let limits = Limits { time, nodes: Some(NODES_OF_KIND), ..limits.clone() };
+        let found =
+            plan::found((&setting, false), &setting.space().ok()?, &Options::within(&limits))
+                .ok()?;
+        let step = found.settled.found.plans.first()?.step;
+        Some(format!("{} x {kind} alone {step}", own.len()))
+    });
+    texts.collect::<Vec<_>>().join(", ")
+}
