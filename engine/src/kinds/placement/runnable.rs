@@ -47,8 +47,10 @@ pub(super) fn fact(loaded: &Loaded, outcome: &Outcome, is_default: bool) -> Opti
         loaded.request.executor.as_deref().filter(|name| *name != Executor::ANY.target());
     let Some(launcher) = launcher else {
         let nearest = match problem.workload.mode {
-            Mode::Inference => format!("; --for {LAUNCHER} places modules on one host"),
-            Mode::Training => String::new(),
+            Mode::Inference if problem.graph.ops.iter().any(|op| op.module.is_some()) => {
+                format!("; --for {LAUNCHER} places modules on one host")
+            }
+            _ => String::new(),
         };
         return Some(format!("no launcher runs single operators{nearest}"));
     };
