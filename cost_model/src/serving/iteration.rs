@@ -7,7 +7,7 @@
 //!            prompt; attention of decoding requests to all of their cached tokens
 //! exchange   an all-reduce of tensor ranks behind attention and behind the feed-forward part; with
 //!            attention data parallelism dispatch and combine of the tokens of all ranks in place of the
-//!            second one of layers with experts
+//!            second one of layers with experts, alone or beside the work of the other half of the batch
 //! iteration  stages and hops one after the other, each stage at least as long as its host takes to launch
 //!            it, where that is not recorded; scheduler and sampling
 //! ```
@@ -29,7 +29,7 @@ use super::worker::{Invalid, Shape};
 use super::{Iteration, IterationTime};
 use crate::kernels::rates::Rates;
 use crate::links::collective::ring;
-use crate::runs::forms::block::served::{Attending, ExpertLine, LayerPrices};
+use crate::runs::forms::block::served::{Attending, ExpertLine, LayerPrices, beside};
 use crate::runs::forms::constants::Constant;
 use crate::runs::forms::ends;
 use crate::runs::forms::exchange::Tokens;
@@ -41,6 +41,12 @@ use crate::runs::forms::run::{Gradients, Sharded};
 /// Tokens of an iteration, and sampled ones, up to which prices are kept.
 const KEPT_TOKENS: usize = 1 << 14;
 const KEPT_SAMPLED: usize = 1 << 11;
+
+/// Most GPUs and most bytes of all-reduces by kernels of engines, and bytes up to which four GPUs read all of
+/// each other (vLLM, `custom_all_reduce`).
+const MOST_SMALL: u64 = 8;
+const SMALL: f64 = (8_u64 << 20) as f64;
+const AT_ONCE: f64 = (512_u64 << 10) as f64;
 
 /// What iterations take on a worker.
 #[derive(Debug)]
@@ -85,6 +91,7 @@ struct Stage {
     /// Whether it is the first one.
     is_first: bool,
     tokens: Kept,
+    exchanges: Kept,
 }
 
 /// Seconds by a small number, each worked out once.
@@ -133,7 +140,7 @@ impl WorkerPrices {
             return Err(Invalid::NoRate);
         }
         let (kinds, attention, of_blocks) = kinds(base.model, shape, &prices);
-        let mut blocks = of_blocks.into_iter();
+        let (mut blocks, model) = (of_blocks.into_iter(), base.model);
         let stages = shape.stages.iter().enumerate().map(|(at, n_layers)| {
             let mut stage = Stage {
                 n_layers: *n_layers,
@@ -141,6 +148,7 @@ impl WorkerPrices {
                 attention: Vec::new(),
                 is_first: at == 0,
                 tokens: Kept::new(KEPT_TOKENS),
+                exchanges: Kept::new(if model.has_experts() { KEPT_TOKENS } else { 0 }),
             };
             for (kind, attention) in blocks.by_ref().take(*n_layers as usize) {
                 count(&mut stage.kinds, kind);
@@ -169,8 +177,14 @@ impl WorkerPrices {
             && iteration.n_decoding <= self.shared.overhead.graph_requests;
         let layer_s = if is_recorded { 0.0 } else { self.shared.overhead.layer_s };
         let last = self.stages.len().saturating_sub(1);
+        // Halves whose exchanges run beside the work of the other one have all weights each.
+        let is_halved = self.shared.overlaps() && tokens > 1;
+        let n_parts = if is_halved { 2 } else { 1 };
+        let part = tokens.div_ceil(n_parts);
+        let n_parts = n_parts as f64;
         self.stages.iter().enumerate().map(move |(at, stage)| {
-            let mut device_s = stage.tokens.get(tokens, || self.shared.stage_s(stage, tokens));
+            let part_s = stage.tokens.get(part, || self.shared.stage_s(stage, part));
+            let mut device_s = n_parts * part_s;
             for (kind, n) in &stage.attention {
                 device_s += n * self.attention.get(*kind).map_or(0.0, |of| attend(of, iteration));
             }
@@ -178,6 +192,9 @@ impl WorkerPrices {
                 let sampled = iteration.n_requests();
                 device_s += self.head.get(sampled, || self.shared.head_s(sampled));
             }
+            let exchange_s = || self.shared.exchanges_s(stage, part);
+            let exchange_s = n_parts * stage.exchanges.get(part, exchange_s);
+            device_s += if is_halved { beside(device_s, exchange_s) } else { exchange_s };
             device_s.max(layer_s * f64::from(stage.n_layers)) + self.shared.hop_s(at, tokens)
         })
     }
@@ -220,24 +237,40 @@ impl IterationTime for WorkerPrices {
 }
 
 impl Shared {
-    /// Seconds of all of a stage that depends on the number of tokens alone.
+    /// Seconds of all of a stage that depends on the number of tokens alone, exchanges of experts apart.
     fn stage_s(&self, stage: &Stage, tokens: u64) -> f64 {
-        let layers = stage.kinds.iter().filter_map(|(kind, n)| Some((self.kinds.get(*kind)?, n)));
-        let layers_s: f64 = layers.map(|(kind, n)| n * self.layer_s(kind, tokens)).sum();
+        let layers_s: f64 = self.kinds(stage).map(|(kind, n)| n * self.layer_s(kind, tokens)).sum();
         layers_s + if stage.is_first { self.embedding_s(tokens) } else { 0.0 }
+    }
+
+    fn kinds<'a>(&'a self, stage: &'a Stage) -> impl Iterator<Item = (&'a Kind, f64)> {
+        stage.kinds.iter().filter_map(|(kind, n)| Some((self.kinds.get(*kind)?, *n)))
     }
 
     fn layer_s(&self, kind: &Kind, tokens: u64) -> f64 {
         let [tensor, all] = self.groups;
         let own_s = self.prices.tokens_s(&kind.card, kind.held, tokens, self.shape.tensor);
-        let reduce_s = self.reduce_s(tensor, self.bytes(tokens));
-        let Some(experts) = kind.experts else { return own_s + 2.0 * reduce_s };
+        let reduce_s = |group| self.reduce_s(group, self.bytes(tokens));
+        let Some(experts) = kind.experts else { return own_s + 2.0 * reduce_s(tensor) };
         let everyone = tokens.saturating_mul(u64::from(self.shape.data));
-        let second_s = match self.shape.data {
-            1 => self.reduce_s(all, self.bytes(tokens)),
-            _ => self.exchange_s(experts, &kind.card, tokens),
-        };
-        own_s + reduce_s + second_s + experts.seconds(everyone)
+        let second_s = if self.shape.data == 1 { reduce_s(all) } else { 0.0 };
+        own_s + reduce_s(tensor) + second_s + experts.seconds(everyone)
+    }
+
+    /// Seconds of all exchanges of experts of a stage.
+    fn exchanges_s(&self, stage: &Stage, tokens: u64) -> f64 {
+        if self.shape.data == 1 {
+            return 0.0;
+        }
+        let of =
+            |(kind, n): (&Kind, f64)| Some(n * self.exchange_s(kind.experts?, &kind.card, tokens));
+        self.kinds(stage).filter_map(of).sum()
+    }
+
+    /// Whether exchanges of experts run beside work.
+    fn overlaps(&self) -> bool {
+        let has_experts = self.kinds.iter().any(|kind| kind.experts.is_some());
+        self.overhead.overlaps && self.shape.data > 1 && has_experts
     }
 
     /// Seconds of tokens on their way to experts and back.
@@ -300,20 +333,15 @@ impl Shared {
         };
         let operation = CollectiveOperation::AllReduce;
         let network = self.factor(Constant::Network);
-        let whole_s = system.all_reduce_s(group, bytes, network);
         let is_measured = system.measured_s(operation, group, bytes, network).is_some();
-        let saved_s = match self.overhead.small_reduce {
-            Some((start_up_s, most))
-                if !is_measured
-                    && !group.leaves_host()
-                    && system.scale_up[0]
-                    && bytes <= most as f64 =>
-            {
-                (system.inside.start_up_s - start_up_s).max(0.0)
+        let is_near = system.scale_up[0] && !group.leaves_host() && group.ranks <= MOST_SMALL;
+        let seconds = match self.overhead.small_reduce {
+            Some(starts) if is_near && !is_measured && bytes <= SMALL => {
+                small_reduce_s(starts, group.ranks, bytes, system.inside_of(1.0).rate.get())
             }
-            _ => 0.0,
+            _ => system.all_reduce_s(group, bytes, network),
         };
-        self.factor(Constant::TensorCollectives) * part * (whole_s - saved_s)
+        self.factor(Constant::TensorCollectives) * part * seconds
     }
 
     /// Seconds from a stage to the next one: each rank sends its share of the activations, which tensor
@@ -342,6 +370,21 @@ impl Shared {
 
     fn factor(&self, constant: Constant) -> f64 {
         self.prices.constants.get(constant)
+    }
+}
+
+/// Seconds of an all-reduce by an engine's own kernel: two GPUs at any size, four and eight of few bytes
+/// read all of each other; else each adds up its part, which all read (vLLM, `custom_all_reduce.cuh`).
+fn small_reduce_s([once_s, twice_s]: [f64; 2], ranks: u64, bytes: f64, rate: f64) -> f64 {
+    let others = (ranks - 1) as f64;
+    let at_once = match ranks {
+        0..=2 => f64::INFINITY,
+        3..=4 => AT_ONCE,
+        _ => AT_ONCE / 2.0,
+    };
+    match bytes < at_once {
+        true => once_s + others * bytes / rate,
+        false => twice_s + 2.0 * others / ranks as f64 * bytes / rate,
     }
 }
 

@@ -23,6 +23,7 @@ const NOTHING: Overhead = Overhead {
     graph_requests: u64::MAX,
     small_reduce: None,
     dispatcher: Dispatcher::AllGather,
+    overlaps: false,
 };
 
 fn priced(
@@ -195,6 +196,27 @@ fn tokens_of_attention_ranks_reach_experts() {
     near(more(exchanged, &at), visits / half_rate / 2.0, 1e-6);
 }
 
+/// DeepSeek-V3 on 96 H100 with SGLang, DeepEP and two-batch overlap (LMSYS, 5 May 2025): 54.5k tokens of
+/// prompts of 2,048 a second and node on four nodes, 22.3k tokens a second and node of 256 requests a GPU
+/// with prompts of 2,000 tokens on nine. Nine nodes had 32 copies of experts; here eight have none.
+#[test]
+fn deepseek_on_many_hosts_as_published() {
+    let model = deepseek_v3();
+    let mut system = hopper(3.35e12);
+    // A card of 400 Gb/s a GPU, as achieved (`links.csv`, ib_ndr_400).
+    system.network.rate = ir::units::BytesPerSecond::new(45e9).unwrap();
+    let overhead =
+        Overhead { dispatcher: Dispatcher::Flex, overlaps: true, ..Engine::Sglang.overhead() };
+    let on = |devices: u32| {
+        let shape = Shape { data: devices, expert: devices, ..Shape::one(&model) };
+        priced((&model, DType::F8), &system, &shape, overhead)
+    };
+    let chunks = vec![Chunk { new: 2048, cached: 0 }; 8];
+    let prompts = Iteration { prompts: chunks, ..Iteration::default() };
+    near(8.0 * 16_384.0 / on(32).seconds(&prompts), 54.5e3, 0.1);
+    near(8.0 * 256.0 / on(64).seconds(&decode(256, 2050)), 22.3e3, 0.1);
+}
+
 #[test]
 fn faster_devices_take_no_longer() {
     let (model, latent) = (qwen3_32b(), deepseek_v3());
@@ -354,6 +376,35 @@ fn weights_and_caches_are_priced_as_they_are_held() {
     near(read(&narrow), read(&plain) / 2.0, 1e-6);
     // 64 x 6,000 tokens of 131,072 bytes.
     near(read(&plain), 64.0 * 6000.0 * 131_072.0 / (0.8 * 3.35e12), 1e-6);
+}
+
+/// `collectives.csv`, vLLM_custom_graph 0.24.0 on H100: us of so many bytes on 2, 4 and 8 GPUs.
+#[test]
+fn small_all_reduces_are_those_of_engines() {
+    let rows = [
+        (2, 65_536.0, 4.515),
+        (4, 65_536.0, 5.234),
+        (8, 65_536.0, 6.411),
+        (4, 262_144.0, 7.178),
+        (4, 1_048_576.0, 12.757),
+        (8, 1_048_576.0, 14.968),
+        (8, 2_097_152.0, 19.390),
+        (2, 1_048_576.0, 8.34),
+    ];
+    for (ranks, bytes, measured_us) in rows {
+        let seconds =
+            small_reduce_s(Engine::Vllm.overhead().small_reduce.unwrap(), ranks, bytes, 445e9);
+        near(1e6 * seconds, measured_us, 0.2);
+    }
+    // Beyond eight GPUs, 8 MiB or a host NCCL's are taken.
+    let model = qwen3_32b();
+    let of = |small_reduce, tokens| {
+        let overhead = Overhead { small_reduce, ..NOTHING };
+        let shape = Shape::of_tensor(&model, 8);
+        priced((&model, DType::Bf16), &hopper(4.8e12), &shape, overhead).seconds(&prompt(tokens, 0))
+    };
+    assert_eq!(of(None, 1024), of(Some([0.0; 2]), 1024));
+    assert!(of(None, 512) > of(Some([0.0; 2]), 512));
 }
 
 #[test]

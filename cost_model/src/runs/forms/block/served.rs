@@ -140,6 +140,12 @@ impl ExpertLine {
     }
 }
 
+/// Seconds that an exchange of experts of one half of a batch adds to the work of the other half.
+#[must_use]
+pub fn beside(work_s: f64, exchange_s: f64) -> f64 {
+    experts::beside(work_s, exchange_s)
+}
+
 /// Share of the experts that so many tokens visit on average, each drawing its experts by itself:
 /// `1 - (1 - p)^T` of one that a token visits with chance `p`.
 #[must_use]
