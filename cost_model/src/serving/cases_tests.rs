@@ -40,6 +40,11 @@ pub(super) fn llama2_70b() -> ModelCard {
     ModelCard::uniform(dense("llama2-70b", (8192, [64, 8, 128], 28_672, 32_000, 80)))
 }
 
+/// Llama 2 7B.
+pub(super) fn llama2_7b() -> ModelCard {
+    ModelCard::uniform(dense("llama2-7b", (4096, [32, 32, 128], 11_008, 32_000, 32)))
+}
+
 /// Llama 3.1 8B.
 pub(super) fn llama31_8b() -> ModelCard {
     ModelCard::uniform(dense("llama3.1-8b", (4096, [32, 8, 128], 14_336, 128_256, 32)))

@@ -196,6 +196,50 @@ fn tokens_of_attention_ranks_reach_experts() {
     near(more(exchanged, &at), visits / half_rate / 2.0, 1e-6);
 }
 
+/// No iteration beats its operations at the peak rate, nor its bytes at the bandwidth of memory; large ones
+/// take less than twice as long, beside what tensor ranks exchange.
+#[test]
+fn light_is_never_beaten_by_hand() {
+    let h100 = hopper(3.35e12);
+    // Hidden size, heads and those of keys, width, vocabulary, layers; heads have 128 elements.
+    let cases = [
+        (llama31_8b(), [4096.0, 32.0, 8.0, 14_336.0, 128_256.0, 32.0]),
+        (qwen3_32b(), [5120.0, 64.0, 8.0, 25_600.0, 151_936.0, 64.0]),
+        (llama2_70b(), [8192.0, 64.0, 8.0, 28_672.0, 32_000.0, 80.0]),
+    ];
+    for (model, [h, a, g, f, v, layers]) in cases {
+        let block = h * (a + 2.0 * g) * 128.0 + a * 128.0 * h + 3.0 * h * f;
+        for tensor in [1_u32, 2, 4, 8] {
+            let worker = half(&model, &h100, &Shape::of_tensor(&model, tensor));
+            let light = |tokens: f64, sampled: f64, pairs: f64, keys: f64| {
+                let products = 2.0 * (tokens * block * layers + sampled * v * h);
+                let attention = 4.0 * pairs * a * 128.0 * layers;
+                let weights = 2.0 * (block * layers + v * h);
+                let cache = 4.0 * keys * g * 128.0 * layers;
+                let ranks = f64::from(tensor);
+                [(products + attention) / 989.4e12, (weights + cache) / 3.35e12].map(|s| s / ranks)
+            };
+            let n = 8192.0;
+            let [work_s, read_s] = light(n, 1.0, n * n / 2.0, n);
+            let seconds = worker.seconds(&prompt(8192, 0));
+            // Two all-reduces a layer, and that of the embedding.
+            let others = f64::from(tensor - 1) / f64::from(tensor);
+            let reduce_s = 20e-6 + 2.0 * others * 2.0 * n * h / (0.8 * 445e9);
+            // Two norms and two residuals of the whole width are on every rank.
+            let whole_s = layers * 20.0 * n * h / (0.8 * 3.35e12);
+            let exchanged_s = if tensor > 1 { (2.0 * layers + 1.0) * reduce_s } else { 0.0 };
+            let most = 2.0 * work_s + whole_s + exchanged_s;
+            assert!(seconds > work_s.max(read_s) && seconds < most, "{tensor} {seconds} {most}");
+            let [work_s, read_s] = light(64.0, 64.0, 64.0 * 4000.0, 64.0 * 4000.0);
+            let seconds = worker.seconds(&decode(64, 4000));
+            assert!(seconds > work_s.max(read_s), "{tensor} {seconds} {read_s}");
+            // Ten kernels and two all-reduces a layer have their starts.
+            let starts = layers * (10.0 * 2.58e-6 + 2.0 * 25e-6);
+            assert!(seconds < 1.4 * read_s + starts, "{tensor} {seconds} {read_s}");
+        }
+    }
+}
+
 /// DeepSeek-V3 on 96 H100 with SGLang, DeepEP and two-batch overlap (LMSYS, 5 May 2025): 54.5k tokens of
 /// prompts of 2,048 a second and node on four nodes, 22.3k tokens a second and node of 256 requests a GPU
 /// with prompts of 2,000 tokens on nine. Nine nodes had 32 copies of experts; here eight have none.

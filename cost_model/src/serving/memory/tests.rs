@@ -3,7 +3,7 @@
 use ir::card::stored::{CacheType, Stored};
 
 use super::super::cases_tests::{
-    deepseek_v3, llama2_70b, llama31_8b, qwen3_30b, qwen3_32b, qwen3_235b, windowed,
+    deepseek_v3, llama2_7b, llama2_70b, llama31_8b, qwen3_30b, qwen3_32b, qwen3_235b, windowed,
 };
 use super::*;
 
@@ -86,6 +86,18 @@ fn vllm_on_one_and_two_gpus() {
         let blocks = (stage.get(Term::Cache) as f64 / block).floor();
         assert_eq!(memory.cache_tokens(), 16 * blocks as u64);
     }
+}
+
+/// Llama 2 7B on one A100 with 80 GB (vllm#2031): 7,351 blocks of 16 tokens, each of 2 x 32 x 128 x 2 bytes
+/// in 32 layers; 79.15 GiB of such a device can be used.
+#[test]
+fn blocks_of_an_early_vllm() {
+    let model = llama2_7b();
+    let settings =
+        Settings { fraction: Some(0.9), graph_requests: 0, ..settings(Engine::Vllm, 4096) };
+    let memory = bf16(&model, &Shape::one(&model), &settings, 79.15 * GIB);
+    assert_eq!(memory.stages[0].request_bytes(16, 16), 16.0 * 524_288.0);
+    near(memory.cache_tokens() as f64 / 16.0, 7351.0, 0.05);
 }
 
 /// Qwen3-235B-A22B-FP8 on four H100 (vllm#21348): vLLM logs 178,880 tokens, SGLang with 0.93 of the memory

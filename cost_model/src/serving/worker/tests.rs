@@ -18,7 +18,7 @@ fn devices_are_products_of_degrees() {
 }
 
 #[test]
-fn every_rule_is_told_by_its_numbers() {
+fn every_rule_states_its_numbers() {
     let (dense, mixed) = (llama2_70b(), qwen3_235b());
     let of = |model: &ModelCard, change: fn(&mut Shape)| {
         let mut shape = Shape::one(model);
