@@ -71,7 +71,7 @@ impl Weights {
 }
 
 /// Bytes of a block of a group, its experts aside.
-pub(super) fn block_bytes(
+pub(crate) fn block_bytes(
     model: &ModelCard,
     (group, block): (&BlockGroup, usize),
     dtype: DType,
@@ -87,7 +87,7 @@ pub(super) fn block_bytes(
 }
 
 /// Bytes before the first block and after the last one; those of a head that is the embedding are before.
-pub(super) fn end_bytes(model: &ModelCard, dtype: DType) -> [u64; 2] {
+pub(crate) fn end_bytes(model: &ModelCard, dtype: DType) -> [u64; 2] {
     match model.weights() {
         Some(stored) => stored.ends.map(|end| end.bytes),
         None => ends(model).map(|count| bytes(count, precision::beside(dtype))),
@@ -95,7 +95,7 @@ pub(super) fn end_bytes(model: &ModelCard, dtype: DType) -> [u64; 2] {
 }
 
 /// Bytes of so many elements.
-pub(super) fn bytes(n: f64, dtype: DType) -> u64 {
+pub(crate) fn bytes(n: f64, dtype: DType) -> u64 {
     (n * dtype.bits() as f64 / 8.0).max(0.0) as u64
 }
 

@@ -1,6 +1,13 @@
 //! Engines that serve a model by continuous batching: an iteration is one forward pass over the prompt
 //! tokens and the decoding requests that the scheduler has chosen.
 
+#[cfg(test)]
+mod cases_tests;
+pub mod engine;
+pub mod iteration;
+pub mod memory;
+pub mod worker;
+
 /// Prompt tokens of one request in an iteration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Chunk {

@@ -21,6 +21,7 @@ pub mod groups;
 pub mod parts;
 pub mod passes;
 mod pointwise;
+pub mod served;
 
 use ir::card::SequenceParallel;
 use ir::plan::Parallelism;

@@ -52,7 +52,7 @@ pub mod block;
 pub mod correct;
 pub mod corrections;
 pub mod ends;
-mod exchange;
+pub mod exchange;
 pub mod fit;
 pub mod hosts;
 pub mod interval;

@@ -9,10 +9,10 @@ use super::super::constants::Constants;
 use super::super::precision;
 use super::super::run::Sharded;
 use super::super::system::System;
-use crate::kernels::rates::Core;
+use crate::kernels::rates::{Core, Rates};
 
 /// Width of a key and of a value as they are cached, by head or for all heads.
-fn widths(card: &TransformerCard) -> (u64, u64) {
+pub(super) fn widths(card: &TransformerCard) -> (u64, u64) {
     match card.attention {
         // Queries are multiplied by what is cached as it is (DeepSeek-AI, arXiv:2405.04434, 2.1.2).
         Attention::Latent { key_value_rank, rotary, .. } => {
@@ -65,6 +65,11 @@ pub(super) fn cached_s(
     let core = Core { flops: 2.0 * queries * span * width, sequence: span, head_dim: width / 2.0 };
     let rates = system.rates(stack, constants, precision::beside(run.dtype));
     let each = element(run.held, run.dtype);
-    let moved_s = rates.pointwise(samples * bytes(run.card, cached, (tensor, each)));
-    moved_s.max(core.flops / rates.core_rate(core, false))
+    let moved = samples * bytes(run.card, cached, (tensor, each));
+    core_s(&rates, moved, core)
+}
+
+/// Seconds of a core that reads so many bytes of keys and values.
+pub(super) fn core_s(rates: &Rates, bytes: f64, core: Core) -> f64 {
+    rates.pointwise(bytes).max(core.flops / rates.core_rate(core, false))
 }

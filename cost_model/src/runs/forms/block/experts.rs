@@ -255,6 +255,6 @@ fn launches_s(local: f64, generation: &Generation, stack: &Stack, constants: &Co
 }
 
 /// Seconds that exchanges beside so much work add to it.
-fn beside(work_s: f64, exchange_s: f64) -> f64 {
+pub(super) fn beside(work_s: f64, exchange_s: f64) -> f64 {
     (exchange_s - work_s).max(0.0) + BESIDE * work_s.min(exchange_s)
 }
