@@ -3,6 +3,7 @@
 
 pub mod aiconfigurator;
 pub mod arrivals;
+pub mod closed_form;
 pub mod fault;
 pub mod replay;
 
