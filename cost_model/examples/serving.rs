@@ -42,7 +42,7 @@ fn speed() -> Result<(), Fault> {
         [(256, 0.05, 1_000_000), (256, 0.7, 1_000), (256, 0.7, 1_000_000), (1_024, 0.9, 1_000_000)]
     {
         let scheduler = Scheduler::vllm(seqs, 8_192, 40_000);
-        let rate = load * capacity(&mix, 1, &scheduler, &price)?;
+        let rate = load * capacity(&mix, &scheduler, &price)?;
         let requests = at_rate(&mix, rate, Spacing::Poisson, n, 1)?;
         let begin = Instant::now();
         let run = replay(&requests, Traffic::Open, &scheduler, &price)?;

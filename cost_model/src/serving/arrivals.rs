@@ -56,15 +56,34 @@ pub fn at_rate(
             Spacing::Poisson => arrival_s -= (1.0 - random.unit()).ln() / rate,
             Spacing::Uniform => arrival_s = index as f64 / rate,
         }
-        let mut left = random.unit() * total;
-        let drawn = mix.iter().find(|length| {
-            left -= length.share;
-            left < 0.0
-        });
-        let length = drawn.unwrap_or(&mix[mix.len() - 1]);
+        let length = at_share(mix, random.unit() * total);
         Request { arrival_s, n_input: length.n_input, n_output: length.n_output }
     };
     Ok((0..n).map(request).collect())
+}
+
+/// (1 + sqrt 5) / 2.
+const GOLDEN_RATIO: f64 = 1.618_033_988_749_895;
+
+/// `n` requests that are there at second 0, of which any stretch holds the lengths by their shares, as nearly
+/// as it can (multiples of the golden ratio, modulo 1).
+pub(super) fn backlog(mix: &[Length], n: usize) -> Result<Vec<Request>, Fault> {
+    let total = total_share(mix)?;
+    let request = |index: usize| {
+        let place = (index as f64 * GOLDEN_RATIO).fract();
+        let length = at_share(mix, place * total);
+        Request { arrival_s: 0.0, n_input: length.n_input, n_output: length.n_output }
+    };
+    Ok((0..n).map(request).collect())
+}
+
+/// The length at a place among the shares, one after the other.
+fn at_share(mix: &[Length], mut place: f64) -> Length {
+    let found = mix.iter().find(|length| {
+        place -= length.share;
+        place < 0.0
+    });
+    *found.unwrap_or(&mix[mix.len() - 1])
 }
 
 /// Sum of the shares.

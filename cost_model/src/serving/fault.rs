@@ -28,6 +28,13 @@ pub enum Fault {
         /// Tokens of its longest prefill, those of a recomputation included.
         n_tokens: u64,
     },
+    /// A prompt takes more iterations than the closed form tells apart.
+    Chunks {
+        /// Position of its length.
+        index: usize,
+        /// Iterations at most.
+        limit: u32,
+    },
     /// A request does not fit in the KV cache by itself.
     Cache {
         /// Position of the request.
@@ -75,6 +82,12 @@ impl fmt::Display for Fault {
                 out,
                 "without chunked prefill the {n_tokens} tokens of request {index} exceed max_num_batched_tokens"
             ),
+            Self::Chunks { index, limit } => {
+                write!(
+                    out,
+                    "the prompt of length {index} takes more than {limit} iterations; replay it"
+                )
+            }
             Self::Cache { index, n_blocks } => {
                 write!(out, "request {index} needs {n_blocks} KV blocks, more than there are")
             }

@@ -21,7 +21,7 @@ pub use gaps::Gaps;
 pub use summary::{Distribution, Summary};
 
 use super::IterationTime;
-use super::arrivals::{Length, Request, Spacing, at_rate};
+use super::arrivals::{Length, Request, Spacing, at_rate, backlog};
 use super::fault::Fault;
 
 /// What iterations may hold.
@@ -235,7 +235,7 @@ pub fn replay_at_rate(
     price: &dyn IterationTime,
 ) -> Result<(Vec<Request>, Replay), Fault> {
     let requests = at_rate(mix, rate, spacing, n, seed)?;
-    let capacity = capacity(mix, seed, scheduler, price)?;
+    let capacity = capacity(mix, scheduler, price)?;
     if rate >= capacity {
         return Err(Fault::Saturated { rate, capacity });
     }
@@ -254,9 +254,9 @@ pub fn replay_at_rate(
 }
 
 /// Waves of running requests that a backlog consists of.
-const WAVES: u64 = 16;
+const WAVES: u64 = 32;
 /// Requests of a backlog.
-const BACKLOG: std::ops::RangeInclusive<u64> = 64..=100_000;
+const BACKLOG: std::ops::RangeInclusive<u64> = 2_000..=100_000;
 
 /// Requests/s that a worker completes while its queue never empties. Without preemptions a queue in front
 /// of it stays finite if and only if fewer arrive (Baccelli and Foss 1995, the saturation rule); with
@@ -266,7 +266,6 @@ const BACKLOG: std::ops::RangeInclusive<u64> = 64..=100_000;
 /// [`Fault`], but [`Fault::Saturated`].
 pub fn capacity(
     mix: &[Length],
-    seed: u64,
     scheduler: &Scheduler,
     price: &dyn IterationTime,
 ) -> Result<f64, Fault> {
@@ -282,11 +281,11 @@ pub fn capacity(
     let n_fitting = scheduler.kv_blocks as f64 / mix.iter().map(share).sum::<f64>();
     let n_running = (n_fitting as u64).clamp(1, scheduler.max_num_seqs.max(1));
     let n = n_running.saturating_mul(WAVES).clamp(*BACKLOG.start(), *BACKLOG.end());
-    let requests = at_rate(mix, f64::INFINITY, Spacing::Uniform, n as usize, seed)?;
+    let requests = backlog(mix, n as usize)?;
     let replay = replay(&requests, Traffic::Open, scheduler, price)?;
-    // From the first completion to the last start: each request counts by the share of its stay that
-    // lies between, so that waves which the backlog begins and ends with leave no trace.
-    let from_s = replay.times.iter().map(|times| times.last_token_s).fold(f64::INFINITY, f64::min);
+    // From the start of one in four, when long answers have gathered, to the last start: each request counts
+    // by the share of its stay that lies between, so that waves leave no trace.
+    let from_s = replay.times[replay.times.len() / 4].scheduled_s;
     let to_s = replay.times.iter().map(|times| times.scheduled_s).fold(0.0, f64::max);
     if to_s <= from_s {
         return Ok(n as f64 / replay.total_s);

@@ -128,7 +128,7 @@ fn the_replay_agrees_at_a_rate() {
         let mut case = case(seed);
         case.scheduler.mixing = Mixing::Mixed;
         let load = 0.05 + 0.75 * SmallRng::seed_from_u64(seed).random::<f64>();
-        let rate = load * capacity(&case.mix, seed, &case.scheduler, &case.price).unwrap();
+        let rate = load * capacity(&case.mix, &case.scheduler, &case.price).unwrap();
         let n = 8_000;
         let requests = arrivals(&case.mix, rate, Spacing::Poisson, n, seed).unwrap();
         let replay = replay(&requests, Traffic::Open, &case.scheduler, &case.price).unwrap();
@@ -155,7 +155,7 @@ fn the_replay_agrees_where_nothing_decodes() {
         case.scheduler.max_num_seqs = 1_024;
         case.mix.iter_mut().for_each(|length| length.n_output = 1);
         let load = 0.05 + 0.75 * SmallRng::seed_from_u64(seed).random::<f64>();
-        let rate = load * capacity(&case.mix, seed, &case.scheduler, &case.price).unwrap();
+        let rate = load * capacity(&case.mix, &case.scheduler, &case.price).unwrap();
         let requests = arrivals(&case.mix, rate, Spacing::Poisson, 8_000, seed).unwrap();
         let replay = replay(&requests, Traffic::Open, &case.scheduler, &case.price).unwrap();
         let measured = replay.summary(&requests, 0..requests.len()).unwrap();
@@ -235,4 +235,29 @@ fn what_has_no_answer_is_refused() {
     assert!(matches!(at_rate(&mix, 1.0, &small, &price), Err(Fault::Cache { .. })));
     let endless = Price { weights_s: f64::INFINITY, ..price };
     assert!(matches!(at_concurrency(&mix, 1, &scheduler, &endless), Err(Fault::Price { .. })));
+}
+
+#[test]
+fn no_input_takes_long() {
+    let Case { scheduler, price, .. } = case(0);
+    let length = |n_input, n_output| Length { n_input, n_output, share: 1.0 };
+    let wide = Scheduler {
+        max_num_seqs: u64::MAX,
+        max_num_batched_tokens: u64::MAX,
+        kv_blocks: u64::MAX / 64,
+        ..scheduler
+    };
+    for mix in [[length(1, 1)], [length(1, u32::MAX)], [length(u32::MAX, u32::MAX)]] {
+        let said = at_concurrency(&mix, u64::MAX, &wide, &price).unwrap();
+        assert!(said.requests_per_s > 0.0);
+        assert!(at_rate(&mix, 1e-15, &wide, &price).is_ok());
+    }
+    let narrow = Scheduler { max_num_seqs: 1, max_num_batched_tokens: 1, ..wide };
+    let said = at_rate(&[length(1_000, 10)], 1e-12, &narrow, &price);
+    assert!(matches!(said, Err(Fault::Chunks { index: 0, .. })));
+    assert!(at_rate(&[length(100, 10)], 1e-12, &narrow, &price).is_ok());
+    let many: Vec<Length> = (1..100_000).map(|n| length(n % 5_000 + 1, n % 700 + 1)).collect();
+    let few: Vec<Length> = many.iter().step_by(997).copied().collect();
+    let [many, few] = [many, few].map(|mix| at_concurrency(&mix, 40, &scheduler, &price).unwrap());
+    assert!((many.requests_per_s / few.requests_per_s - 1.0).abs() < 0.05, "{many:?} {few:?}");
 }

@@ -16,6 +16,11 @@ pub(super) struct Class {
     n_steps: f64,
 }
 
+/// Iterations of a prompt, prompts of an iteration and lengths that are told apart.
+const MOST_CHUNKS: u32 = 256;
+const MOST_PROMPTS: f64 = 4_096.0;
+const MOST_CLASSES: usize = 64;
+
 pub(super) struct Worker<'a> {
     pub(super) scheduler: &'a Scheduler,
     price: &'a dyn IterationTime,
@@ -53,6 +58,10 @@ impl<'a> Worker<'a> {
         let new = |length: &Length| f64::from(length.n_input) - shared(length);
         let steps = |length: &Length| f64::from(length.n_output) - 1.0;
         let context = |length: &Length| f64::from(length.n_input) + (steps(length) - 1.0) / 2.0;
+        let longest = f64::from(MOST_CHUNKS) * scheduler.max_num_batched_tokens as f64 / 2.0;
+        if let Some(index) = mix.iter().position(|length| new(length) > longest) {
+            return Err(Fault::Chunks { index, limit: MOST_CHUNKS });
+        }
         let n_steps = mean(&steps);
         let held = |length: &Length| {
             let n_tokens = match scheduler.admission {
@@ -74,7 +83,7 @@ impl<'a> Worker<'a> {
         Ok(Self {
             scheduler,
             price,
-            classes: mix.iter().map(class).collect(),
+            classes: merged(mix.iter().map(class).collect()),
             n_new: mean(&new),
             n_shared: mean(&shared),
             n_steps,
@@ -139,8 +148,9 @@ impl<'a> Worker<'a> {
         iteration.decoding_cached = (n * self.n_cached).round() as u64;
         iteration.prompts.clear();
         let mut left = n_tokens.round();
+        let longest = self.n_new.max(left / MOST_PROMPTS).round();
         while left >= 1.0 {
-            let new = left.min(self.n_new.round());
+            let new = left.min(longest);
             // A chunk lies in the middle of its prompt, in the mean.
             let cached = self.n_shared + (self.n_new - new).max(0.0) / 2.0;
             iteration.prompts.push(Chunk { new: new as u64, cached: cached as u64 });
@@ -152,4 +162,21 @@ impl<'a> Worker<'a> {
         let seconds = self.price.seconds(iteration);
         (seconds.is_finite() && seconds >= 0.0).then_some(seconds).ok_or(Fault::Price { seconds })
     }
+}
+
+/// Of many lengths, neighbours as one, with their means.
+fn merged(mut classes: Vec<Class>) -> Vec<Class> {
+    if classes.len() <= MOST_CLASSES {
+        return classes;
+    }
+    classes.sort_by(|one, other| one.n_new.total_cmp(&other.n_new));
+    let mean = |group: &[Class]| {
+        let share: f64 = group.iter().map(|class| class.share).sum();
+        let of = |value: fn(&Class) -> f64| {
+            group.iter().map(|class| class.share * value(class)).sum::<f64>() / share
+        };
+        Class { share, n_new: of(|class| class.n_new), n_steps: of(|class| class.n_steps) }
+    };
+    let groups = classes.chunks(classes.len().div_ceil(MOST_CLASSES)).map(mean);
+    groups.filter(|class| class.share > 0.0).collect()
 }

@@ -239,7 +239,7 @@ fn a_queue_that_grows_is_said() {
         let mix = [Length { n_input, n_output, share: 1.0 }];
         let scheduler =
             Scheduler { admission: Admission::Answer, mixing: Mixing::Mixed, ..scheduler };
-        let capacity = capacity(&mix, seed, &scheduler, &price).unwrap();
+        let capacity = capacity(&mix, &scheduler, &price).unwrap();
         let rate = 1.1 * capacity;
         let at = |rate: f64, n| {
             let traffic = (rate, Spacing::Poisson);
@@ -267,7 +267,7 @@ fn batches_that_fall_out_of_step_are_said() {
     let mix = [Length { n_input: 4, n_output: 3, share: 1.0 }];
     let scheduler = Scheduler { mixing: Mixing::PromptsFirst, ..Scheduler::vllm(2, 28, 1 << 20) };
     let price = Affine { base_s: 0.01, token_s: 0.0, cached_s: 0.0 };
-    let in_step = capacity(&mix, 0, &scheduler, &price).unwrap();
+    let in_step = capacity(&mix, &scheduler, &price).unwrap();
     assert!(is_near(in_step, 2.0 / 0.03), "{in_step}");
     let traffic = (0.9 * in_step, Spacing::Poisson);
     let run = replay_at_rate(&mix, traffic, (4_000, 0), &scheduler, &price);
