@@ -1,11 +1,15 @@
 //! Engines that serve a model by continuous batching: an iteration is one forward pass over the prompt
 //! tokens and the decoding requests that the scheduler has chosen.
 
+pub mod arrivals;
 #[cfg(test)]
 mod cases_tests;
+pub mod closed_form;
 pub mod engine;
+pub mod fault;
 pub mod iteration;
 pub mod memory;
+pub mod replay;
 pub mod worker;
 
 /// Prompt tokens of one request in an iteration.

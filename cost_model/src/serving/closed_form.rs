@@ -1,0 +1,363 @@
+//! A mean field of continuous batching, for searches: what a replay of a long run says in the mean, from
+//! a few dozen prices.
+//!
+//! Requests that decode share the iterations (processor sharing, whose answer hangs on mean lengths
+//! alone); prompts that wait at the beginnings of iterations are a Markov chain over the token budget
+//! (`chain`). A first token comes after the rest of the iteration that runs, the prompts in front, and the
+//! prompt's own iterations. Preemptions are left out: KV blocks bound the running requests by what they
+//! hold in the mean.
+
+mod chain;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use super::IterationTime;
+use super::arrivals::Length;
+use super::fault::Fault;
+use super::replay::Scheduler;
+use chain::{Arriving, Prompts, Waiting};
+use worker::Worker;
+
+/// Means over completed requests of a long run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Steady {
+    /// Completed requests/s.
+    pub requests_per_s: f64,
+    /// Requests under way, those that wait included.
+    pub concurrency: f64,
+    /// Iterations with prompts in them while a request decodes.
+    pub n_mixed: f64,
+    /// Iterations without.
+    pub n_decode: f64,
+    /// Seconds to the first token.
+    pub ttft_s: f64,
+    /// Seconds between tokens; 0 where all answers have one.
+    pub tpot_s: f64,
+    /// Seconds to the last token.
+    pub latency_s: f64,
+}
+
+/// Requests that come as others complete, `concurrency` under way at a time.
+///
+/// # Errors
+/// [`Fault`], but [`Fault::Saturated`].
+pub fn at_concurrency(
+    mix: &[Length],
+    concurrency: u64,
+    scheduler: &Scheduler,
+    price: &dyn IterationTime,
+) -> Result<Steady, Fault> {
+    if concurrency == 0 {
+        return Err(Fault::Traffic);
+    }
+    let worker = Worker::new(mix, scheduler, price)?;
+    let running = worker.most_running.min(concurrency as f64);
+    let mut steady = match mix.len() {
+        1 => in_step(&worker, running)?,
+        _ => drawn(&worker, running)?,
+    };
+    // Who doesn't run waits in front (Little).
+    steady.concurrency = concurrency as f64;
+    steady.ttft_s += (concurrency as f64 - running) / steady.requests_per_s;
+    steady.latency_s = steady.concurrency / steady.requests_per_s;
+    Ok(steady)
+}
+
+/// Requests of one length keep the order in which the first wave went through: each completes, and so
+/// comes again, in the iteration in which it did before, and is never in another's way.
+fn in_step(worker: &Worker, running: f64) -> Result<Steady, Fault> {
+    let steps = worker.n_steps;
+    let (mut n_own, mut n_tokens, mut n_mixed, mut n_cycle) = (1.0, 0.0, 0.0, 0.0);
+    let mut n_beside = running;
+    // Who computes a prompt leaves room for more of them.
+    for _ in 0..4 {
+        let room = worker.room(n_beside);
+        n_own = (worker.n_new / room).ceil();
+        // Whole prompts, but where there are more than that in a cycle.
+        let each = (room / worker.n_new).floor().min(running);
+        let whole = if each >= 1.0 { each * worker.n_new } else { room };
+        let all = running * worker.n_new / (steps + n_own);
+        n_tokens = if worker.is_mixed() { all.max(whole).min(room) } else { whole };
+        n_mixed = running * worker.n_new / n_tokens;
+        if worker.is_mixed() {
+            n_cycle = (steps + n_own).max(n_mixed);
+            let in_prompts = (n_own * n_tokens / worker.n_new).min(running);
+            n_beside = (running - in_prompts).min(running * steps / n_cycle);
+        } else {
+            (n_cycle, n_beside) = (steps + n_mixed, 0.0);
+        }
+    }
+    let is_full = worker.is_mixed() && n_cycle > steps + n_own;
+    let mixed_s = worker.seconds(n_beside, n_tokens)?;
+    let mut prompts_s = n_mixed * mixed_s;
+    if !is_full {
+        // The last prompts of a wave don't fill their iteration.
+        let rest = running * worker.n_new - n_mixed.floor() * n_tokens;
+        prompts_s = n_mixed.floor() * mixed_s;
+        if rest > 0.5 {
+            prompts_s += worker.seconds(n_beside, rest)?;
+        }
+        n_mixed = n_mixed.ceil();
+        n_cycle = if worker.is_mixed() { n_cycle.max(n_mixed) } else { steps + n_mixed };
+    }
+    let n_plain = n_cycle - n_mixed;
+    let cycle_s = prompts_s + n_plain * worker.seconds(running, 0.0)?;
+    // Prompts first: all prompts of a wave go before all decode, and so all end at once.
+    let n_prompts = if worker.is_mixed() { n_own } else { f64::midpoint(n_mixed, n_own) };
+    let tpot_s = match steps > 0.0 {
+        true if is_full => mixed_s,
+        true => (cycle_s - (n_prompts * mixed_s).min(prompts_s)) / steps,
+        false => 0.0,
+    };
+    Ok(Steady {
+        requests_per_s: running / cycle_s,
+        concurrency: running,
+        n_mixed: if is_full { steps } else { (n_mixed - n_prompts).max(0.0) },
+        n_decode: n_plain,
+        ttft_s: cycle_s - steps * tpot_s,
+        tpot_s,
+        latency_s: cycle_s,
+    })
+}
+
+/// Requests of several lengths complete, and others come, in any iteration.
+fn drawn(worker: &Worker, running: f64) -> Result<Steady, Fault> {
+    // Who comes or decodes finds what the others alone would do (Lavenberg and Reiser 1980, the arrival
+    // theorem).
+    let others = 1.0 - 1.0 / running;
+    let steps = worker.n_steps;
+    // So many decode in an iteration, in the mean: found by halving, as prompts wait longer with more.
+    // No more end their prompts in an iteration than its budget has room for.
+    let most = if worker.is_mixed() { steps * worker.room(0.0) / worker.n_new } else { running };
+    let (mut low, mut high) = (0.0, running.min(most));
+    let (waiting, token_s, prompt_s, with_prompts) = loop {
+        let n = f64::midpoint(low, high);
+        let arriving = Arriving::AtEnds(n * others / steps.max(1.0));
+        let field = Field::new(worker, 1.0 + n * others)?;
+        let seen = field.waiting(arriving, false);
+        let token_s = field.token_s(&seen);
+        let field = Field::new(worker, n * others)?;
+        let waiting = field.waiting(arriving, false);
+        let n_prompts = if worker.is_mixed() { waiting.n_iterations } else { 0.0 };
+        match running * steps > n * (steps + n_prompts) {
+            true => low = n,
+            false => high = n,
+        }
+        if high - low <= 1e-3 * running {
+            break (waiting, token_s, field.prompt_s(), seen.with_prompts);
+        }
+    };
+    // Prompts one after the other, each iteration full of them, bound the throughput, however long they
+    // wait.
+    let latency_s = (waiting.ttft_s + steps * token_s).max(running * prompt_s);
+    Ok(Steady {
+        requests_per_s: running / latency_s,
+        concurrency: running,
+        n_mixed: steps * with_prompts,
+        n_decode: steps * (1.0 - with_prompts),
+        ttft_s: latency_s - steps * token_s,
+        tpot_s: if steps > 0.0 { token_s } else { 0.0 },
+        latency_s,
+    })
+}
+
+/// Requests that arrive at `rate` a second, whatever completes (Poisson).
+///
+/// # Errors
+/// [`Fault`]; [`Fault::Saturated`] where the rate is not below what the worker does with as many requests
+/// as it can run.
+pub fn at_rate(
+    mix: &[Length],
+    rate: f64,
+    scheduler: &Scheduler,
+    price: &dyn IterationTime,
+) -> Result<Steady, Fault> {
+    if rate.is_nan() || rate <= 0.0 {
+        return Err(Fault::Traffic);
+    }
+    let worker = Worker::new(mix, scheduler, price)?;
+    let most = worker.most_running;
+    // Prompts first, what arrives one by one falls out of step, and is served less well.
+    let full = match worker.is_mixed() {
+        true => in_step(&worker, most)?,
+        false => drawn(&worker, most)?,
+    };
+    if rate >= full.requests_per_s {
+        return Err(Fault::Saturated { rate, capacity: full.requests_per_s });
+    }
+    let arriving = Arriving::InTime(rate);
+    let decoding = match worker.n_steps > 0.0 {
+        true => Decoding::new(&worker, rate, full.requests_per_s)?,
+        false => Decoding::NONE,
+    };
+    let field = Field::new(&worker, decoding.n_busy)?;
+    let busy = field.waiting(arriving, false);
+    let idle = Field::new(&worker, 0.0)?.waiting(arriving, true);
+    let ttft_s =
+        decoding.empty * idle.ttft_s + (1.0 - decoding.empty) * busy.ttft_s + decoding.slot_s;
+    // Who has just been computed decodes beside the prompts that came meanwhile, or after them; up to what a
+    // worker with no place left sees.
+    let ends = [(&idle, decoding.empty), (&busy, 1.0 - decoding.empty)];
+    let token_s = field.token_s(&busy);
+    let after = match worker.is_mixed() {
+        true => field.prompts(arriving, false).after(ends, token_s),
+        false => {
+            let prompt_s = field.prompt_s();
+            let behind: f64 = ends.iter().map(|(waiting, part)| part * waiting.n_behind()).sum();
+            vec![field.seconds[0] + behind * prompt_s / (1.0 - rate * prompt_s).max(1e-9)]
+        }
+    };
+    let (tpot_s, steps_s) = worker.tokens_s(&after, token_s);
+    let most_s = full.tpot_s.max(token_s);
+    let (tpot_s, steps_s) = (tpot_s.min(most_s), steps_s.min(most_s * worker.n_steps));
+    let latency_s = ttft_s + steps_s;
+    let n_iterations = steps_s / busy.iteration_s;
+    Ok(Steady {
+        requests_per_s: rate,
+        concurrency: rate * latency_s,
+        n_mixed: n_iterations * busy.with_prompts,
+        n_decode: n_iterations * (1.0 - busy.with_prompts),
+        ttft_s,
+        tpot_s: if worker.n_steps > 0.0 { tpot_s } else { 0.0 },
+        latency_s,
+    })
+}
+
+/// Iterations beside `n` requests that decode.
+struct Field<'a> {
+    worker: &'a Worker<'a>,
+    /// Seconds by units of prompts.
+    seconds: Vec<f64>,
+    sizes: Vec<(f64, f64)>,
+}
+
+/// Parts of an iteration's budget that are told apart.
+const FEWEST_UNITS: f64 = 4.0;
+const MOST_UNITS: f64 = 64.0;
+
+impl<'a> Field<'a> {
+    fn new(worker: &'a Worker<'a>, n: f64) -> Result<Self, Fault> {
+        let room = worker.room(n);
+        // A unit is a mean prompt, or a part of one: a quarter of the budget at most.
+        let parts = (FEWEST_UNITS * worker.n_new / room).ceil().max(1.0);
+        let n_units = (parts * room / worker.n_new).round().clamp(FEWEST_UNITS, MOST_UNITS);
+        let unit = (room / n_units).min(worker.n_new);
+        let prompts = if worker.is_mixed() { n } else { 0.0 };
+        let mut seconds = vec![worker.seconds(n, 0.0)?];
+        // Powers of two are priced, what lies between is on a line.
+        let (mut units, mut before) = (1.0, worker.seconds(prompts, unit)?);
+        seconds.push(before);
+        while units < n_units {
+            let next = (2.0 * units).min(n_units);
+            let value = worker.seconds(prompts, unit * next)?;
+            let steps = (next - units) as usize;
+            let between = |step: usize| before + (value - before) * step as f64 / steps as f64;
+            seconds.extend((1..=steps).map(between));
+            (units, before) = (next, value);
+        }
+        let sizes = worker.classes.iter().map(|class| (class.n_new / unit, class.share));
+        Ok(Self { worker, seconds, sizes: sizes.collect() })
+    }
+
+    fn prompts(&self, arriving: Arriving, is_idle: bool) -> Prompts<'_> {
+        let is_mixed = self.worker.is_mixed();
+        Prompts { seconds: &self.seconds, arriving, sizes: &self.sizes, is_idle, is_mixed }
+    }
+
+    fn waiting(&self, arriving: Arriving, is_idle: bool) -> Waiting {
+        self.prompts(arriving, is_idle).solve()
+    }
+
+    /// Seconds of a mean prompt where iterations are full of them.
+    fn prompt_s(&self) -> f64 {
+        let most = self.seconds.len() - 1;
+        let mean: f64 = self.sizes.iter().map(|(units, share)| units * share).sum();
+        mean / most as f64 * self.seconds[most]
+    }
+
+    /// Seconds from a token of a request to its next.
+    fn token_s(&self, waiting: &Waiting) -> f64 {
+        let decoding = if self.worker.is_mixed() { 1.0 } else { 1.0 - waiting.with_prompts };
+        waiting.iteration_s / decoding.max(1e-9)
+    }
+}
+
+/// How many requests run, where each slows the others.
+struct Decoding {
+    /// Share of the time in which none does.
+    empty: f64,
+    /// Mean of the rest of the time.
+    n_busy: f64,
+    /// Mean wait for a place.
+    slot_s: f64,
+}
+
+/// Running requests that are told apart.
+const LARGEST: f64 = 4_096.0;
+
+impl Decoding {
+    /// All answers have one token.
+    const NONE: Self = Self { empty: 1.0, n_busy: 1.0, slot_s: 0.0 };
+
+    /// Each of `j` requests stays for its steps and for what the prompts of all `j` take. As prompts
+    /// interrupt and steps are shared, the probability of `j` is that of `j - 1` times the arrivals
+    /// during such a stay, over `j`, whatever the distribution of lengths (Kelly 1979, symmetric
+    /// queues).
+    fn new(worker: &Worker, rate: f64, capacity: f64) -> Result<Self, Fault> {
+        let most = worker.most_running.min(LARGEST);
+        let n_steps = worker.n_steps + (worker.n_new / worker.room(0.0)).ceil();
+        let one_s = worker.seconds(1.0, 0.0)?;
+        let most_s = worker.seconds(most, 0.0)?;
+        // The most likely number, and what a prompt adds beside so many.
+        let (mut n, mut prompt_s) = (1.0, 0.0);
+        let mut middle_s = one_s;
+        for _ in 0..4 {
+            let field = Field::new(worker, n)?;
+            let waiting = field.waiting(Arriving::InTime(rate), false);
+            let token_s = field.token_s(&waiting);
+            middle_s = field.seconds[0];
+            prompt_s = ((1.0 - middle_s / token_s) / rate).max(0.0);
+            let next = (rate * n_steps * token_s).clamp(1.0, most);
+            if (next - n).abs() < 0.01 * n {
+                break;
+            }
+            n = next;
+        }
+        let step_s = |j: f64| {
+            let (low, high, from, to) = match j > n {
+                true => (n, most, middle_s, most_s),
+                false => (1.0, n, one_s, middle_s),
+            };
+            from + if high > low { (j - low) / (high - low) * (to - from) } else { 0.0 }
+        };
+        let stay_s = |j: f64| n_steps * step_s(j) + j * prompt_s;
+        let (mut log, mut largest) = (0.0, 0.0_f64);
+        let mut logs = vec![0.0];
+        for j in 1..=most as u64 {
+            log += (rate * stay_s(j as f64) / j as f64).ln();
+            largest = largest.max(log);
+            logs.push(log);
+        }
+        let load = (rate * stay_s(most) / most).min(rate / capacity);
+        let weight: Vec<f64> = logs.iter().map(|log| (log - largest).exp()).collect();
+        // Past the most that run, others wait in order.
+        let waiting = weight[weight.len() - 1] * load / (1.0 - load);
+        let total = weight.iter().sum::<f64>() + waiting;
+        let running = weight.iter().enumerate().map(|(j, weight)| j as f64 * weight).sum::<f64>();
+        let n_running = (running + most * waiting) / total;
+        let n_waiting = waiting / (1.0 - load) / total
+            * variation(worker.variation(step_s(n), prompt_s), most, load);
+        let empty = weight[0] / total;
+        Ok(Self { empty, n_busy: n_running / (1.0 - empty), slot_s: n_waiting / rate })
+    }
+}
+
+/// The wait for a place where lengths vary by so much, over that where they are exponentially distributed
+/// (Cosmetatos 1976 for lengths that don't vary, on a line between).
+fn variation(squared: f64, places: f64, load: f64) -> f64 {
+    let root = (4.0 + 5.0 * places).sqrt() - 2.0;
+    let more = (1.0 - load) * (places - 1.0) * root / (16.0 * load * places);
+    let same = ((1.0 + more) / 2.0).min(1.0);
+    squared + (1.0 - squared) * same
+}
