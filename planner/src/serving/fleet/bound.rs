@@ -4,8 +4,8 @@ use super::ground::{Ground, Kept};
 use super::question::{Question, Role, WorkerType};
 use super::units::{enough, workers};
 
-/// Steps of the dynamic programs, types x costs; beyond, there is no counted bound.
-const MOST_STEPS: u64 = 20_000_000;
+/// Steps of the dynamic programs, types x costs; beyond, costs are rounded down.
+const MOST_STEPS: u64 = 5_000_000;
 
 /// Devices that no fleet can do without, at the best rate per device of any type of a role, whole numbers
 /// left aside: R x min(1 / prefill + 1 / decode, 1 / aggregated), for R requests per second and rates per
@@ -25,37 +25,46 @@ pub fn speed_of_light(question: &Question, requests_per_s: f64) -> Option<f64> {
     Some(requests_per_s * least)
 }
 
-/// The greatest rate of workers of a role by what they cost at most, from 0 to `most`: exact, one type after
-/// the other (a knapsack of as many of each as wanted).
-fn rates(kept: &[Kept], role: Role, most: usize) -> Vec<i128> {
-    let mut rates = vec![0_i128; most + 1];
-    for of in kept.iter().filter(|of| of.role == role) {
-        let Ok(cost) = usize::try_from(of.cost) else { continue };
-        for spent in cost.max(1)..=most {
-            rates[spent] = rates[spent].max(rates[spent - cost] + of.rate);
-        }
-    }
-    rates
+/// Rates of workers of each role by what they cost, in grains: units of cost, or several of them, so that the
+/// tables stay small. Costs are rounded down to grains, which leaves bounds bounds.
+struct Tables {
+    grain: u64,
+    prefill: Vec<i128>,
+    decode: Vec<i128>,
+    whole: Vec<i128>,
 }
 
-/// Rates by cost of all roles, where they fit and cost something.
-fn tables(ground: &Ground, most: u64) -> Option<[Vec<i128>; 3]> {
-    let is_free = ground.kept.iter().any(|of| of.cost == 0);
-    let n_steps = most.saturating_add(1).saturating_mul(ground.kept.len() as u64 + 20);
-    if is_free || n_steps > MOST_STEPS {
-        return None;
+impl Tables {
+    /// The greatest rates at costs up to `most`, in units: exact, one type after the other (a knapsack of as
+    /// many of each as wanted). `None` where a type costs less than a grain.
+    fn new(ground: &Ground, most: u64) -> Option<Self> {
+        let n_steps = most.checked_add(1)?.checked_mul(ground.kept.len() as u64 + 20)?;
+        let grain = n_steps.div_ceil(MOST_STEPS);
+        if ground.kept.iter().any(|of| of.cost < grain) {
+            return None;
+        }
+        let most = usize::try_from(most / grain).ok()?;
+        let rates = |role: Role| {
+            let mut rates = vec![0_i128; most + 1];
+            for of in ground.kept.iter().filter(|of| of.role == role) {
+                let cost = usize::try_from(of.cost / grain).unwrap_or(usize::MAX);
+                for spent in cost..=most {
+                    rates[spent] = rates[spent].max(rates[spent - cost] + of.rate);
+                }
+            }
+            rates
+        };
+        let (prefill, decode) = (rates(Role::Prefill), rates(Role::Decode));
+        Some(Self { grain, prefill, decode, whole: rates(Role::Aggregated) })
     }
-    let most = usize::try_from(most).ok()?;
-    let of = |role| rates(&ground.kept, role, most);
-    Some([of(Role::Prefill), of(Role::Decode), of(Role::Aggregated)])
 }
 
 /// The least cost, in units, of workers that serve the demand, where hosts, hand-overs and limits do not
-/// count: every number of every type is looked at. `None` where the tables are too large or nothing serves.
+/// count: every number of every type is looked at. `None` where a type is free or nothing serves.
 pub(super) fn least_cost(ground: &Ground) -> Option<u64> {
     let demand = ground.demand?;
-    let tables = tables(ground, simple_cost(ground, demand)?)?;
-    let [prefill, decode, whole] = &tables;
+    let Tables { grain, prefill, decode, whole } =
+        Tables::new(ground, simple_cost(ground, demand)?)?;
     // Rates never fall with costs.
     let reach = |rates: &[i128], wanted: i128| {
         let cost = rates.partition_point(|rate| *rate < wanted.max(0));
@@ -63,9 +72,9 @@ pub(super) fn least_cost(ground: &Ground) -> Option<u64> {
     };
     let split = |(spent, rate): (usize, &i128)| {
         let left = demand - rate;
-        Some(spent + reach(prefill, left)? + reach(decode, left)?)
+        Some(spent + reach(&prefill, left)? + reach(&decode, left)?)
     };
-    whole.iter().enumerate().filter_map(split).min().map(|cost| cost as u64)
+    whole.iter().enumerate().filter_map(split).min().map(|cost| cost as u64 * grain)
 }
 
 /// What the best fleet of one type for each role costs, hosts aside.
@@ -79,9 +88,9 @@ fn simple_cost(ground: &Ground, demand: i128) -> Option<u64> {
 }
 
 /// The greatest rate, in units, of workers that cost at most so much, where hosts and hand-overs do not
-/// count. `None` where the tables are too large.
+/// count. `None` where a type is free.
 pub(super) fn greatest_rate(ground: &Ground, most: u64) -> Option<i128> {
-    let [prefill, decode, whole] = tables(ground, most)?;
+    let Tables { prefill, decode, whole, .. } = Tables::new(ground, most)?;
     let n = prefill.len();
     let split = |left: usize| {
         // The least cost of prefill workers with which they are not behind the decode workers.

@@ -13,9 +13,9 @@ pub(super) struct Lane {
     pub(super) most: Option<i128>,
 }
 
-/// The greatest flow from prefill ends of these rates through lanes to decode ends: exact, by shortest
-/// augmenting paths (Edmonds and Karp, JACM 19(2), 1972).
-pub(super) fn greatest(from: &[i128], to: &[i128], lanes: &[Lane]) -> i128 {
+/// The greatest flow from prefill ends of these rates through lanes to decode ends, and what of it goes through
+/// each lane: exact, by shortest augmenting paths (Edmonds and Karp, JACM 19(2), 1972).
+pub(super) fn greatest(from: &[i128], to: &[i128], lanes: &[Lane]) -> (i128, Vec<i128>) {
     let (first_to, first_lane) = (2 + from.len(), 2 + from.len() + to.len());
     let n = first_lane + 2 * lanes.len();
     let all = from.iter().sum::<i128>();
@@ -40,7 +40,8 @@ pub(super) fn greatest(from: &[i128], to: &[i128], lanes: &[Lane]) -> i128 {
     while let Some(more) = augment(&mut room) {
         flow += more;
     }
-    flow
+    let through = |at: usize| room[first_lane + 2 * at + 1][first_lane + 2 * at];
+    (flow, (0..lanes.len()).map(through).collect())
 }
 
 /// Sends what fits along a shortest way from node 0 to node 1.

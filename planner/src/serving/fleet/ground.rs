@@ -58,6 +58,8 @@ pub(super) struct Ground<'q> {
     pub(super) scale: Scale,
     /// What must be served, in units.
     pub(super) demand: Option<i128>,
+    /// Whether more workers of some type would be of use than are looked at.
+    pub(super) is_cut: bool,
     /// Devices, or currency, of a unit of cost.
     pub(super) unit: f64,
 }
@@ -79,6 +81,7 @@ impl<'q> Ground<'q> {
             lanes: Vec::new(),
             scale,
             demand,
+            is_cut: false,
             unit: 1.0,
         };
         let mut ends = [BTreeMap::new(), BTreeMap::new()];
@@ -119,9 +122,9 @@ impl<'q> Ground<'q> {
         }
         let of_use = self.demand.map(|demand| workers(demand, rate));
         let most = limit.into_iter().chain(of_use).min().ok_or(Refused::Unlimited)?;
-        if most.saturating_mul(devices) > MOST_DEVICES {
-            return Err(Refused::TooMany("devices"));
-        }
+        let most_of = MOST_DEVICES / devices.max(1);
+        self.is_cut |= most > most_of;
+        let most = most.min(most_of);
         let end = match end(question, at, of.role, ends) {
             Some(end) => end,
             None => {

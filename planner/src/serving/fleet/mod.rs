@@ -26,7 +26,7 @@
 //!
 //! # Limits
 //! Rates add up: no queue is looked at. A worker wider than a host takes whole hosts. Widths within a host
-//! may lie on any of its devices.
+//! may lie on any of its devices. A million devices of each type; a node budget is one for each run.
 //!
 //! # Example
 //! Prefill workers of 2.0819 requests/s on 1 device, decode workers of 7.2151 on 4: 50 requests/s need 25 and
@@ -84,10 +84,10 @@ pub enum Proof {
 pub struct Found {
     /// The best fleet, where one was found.
     pub best: Option<Plan>,
-    /// Devices or price that no fleet is below, or requests per second that none is above; equal to the
-    /// value of the fleet where that is proved.
+    /// Devices or price that no fleet is below, or requests per second that none is above (but for 2^-20 of
+    /// it); equal to the value of the fleet where that is proved.
     pub bound: Option<f64>,
-    /// The same by counting, hosts and hand-overs aside, where its tables are not too large.
+    /// The same by counting, hosts and hand-overs aside; none where a type is free.
     pub counted: Option<f64>,
     /// The same by the linear program, hand-overs and widths aside, from prices of devices.
     pub relaxed: Option<f64>,
@@ -119,6 +119,9 @@ fn value(question: &Question, control: &Control) -> Result<Found, Refused> {
 fn answer(question: &Question, control: &Control, ties: bool) -> Result<Found, Refused> {
     let ground = Ground::new(question)?;
     let searched = search::search(&ground, control, ties);
+    if ground.is_cut && searched.verdict == Verdict::Infeasible {
+        return Err(Refused::TooMany("devices"));
+    }
     let of = |units: i128| match question.objective {
         Objective::Throughput => ground.scale.rate(units),
         _ => units as f64 * ground.unit,

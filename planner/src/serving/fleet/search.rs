@@ -264,7 +264,7 @@ impl Search<'_, '_> {
     fn key(&self, plan: &Plan) -> Key {
         let question = self.ground.question;
         let value = if self.is_throughput() {
-            -served(question, self.ground.scale, &plan.counts).min(self.enough)
+            -served(question, self.ground.scale, &plan.counts).0.min(self.enough)
         } else {
             let of = |at: usize| self.ground.kept.iter().find(|of| of.at == at);
             let cost = |(at, count): &(usize, u32)| {

@@ -125,6 +125,8 @@ fn a_slow_link_makes_workers_aggregated() {
         let plan = found.best.unwrap();
         assert_eq!(verify(&question, &plan), Ok(()));
         assert_eq!(plan.counts[0].0 == 0, has_prefill, "{plan:?}");
+        let bytes_handed = plan.figures.handed_over_per_s[0] * question.bytes_per_request;
+        assert!(bytes_handed <= bytes_per_s && (bytes_handed > 0.0) == has_prefill);
         assert_eq!(found.verdict, Verdict::Optimal);
     }
 }

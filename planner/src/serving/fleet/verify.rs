@@ -24,6 +24,8 @@ pub struct HostGroup {
 pub struct Figures {
     /// Requests per second that it serves.
     pub requests_per_s: f64,
+    /// Requests per second over each hand-over then, by number.
+    pub handed_over_per_s: Vec<f64>,
     /// Devices, with idle ones of hosts that a wide worker takes whole.
     pub n_devices: u64,
     /// Price of an hour, where every pool in use has a price.
@@ -119,7 +121,7 @@ pub fn verify(question: &Question, plan: &Plan) -> Result<(), Flaw> {
     }
     if let Some(rate) = question.requests_per_s {
         let scale = Scale::of(question);
-        if served(question, scale, &plan.counts) < enough(scale.units(rate)) {
+        if served(question, scale, &plan.counts).0 < enough(scale.units(rate)) {
             return Err(Flaw::Rate(figures.requests_per_s));
         }
     }
@@ -182,8 +184,10 @@ pub(super) fn figures(question: &Question, counts: &[(usize, u32)]) -> Figures {
     let n_devices =
         used().map(|(of, count)| question.pools[of.pool].footprint(of.n_devices) * count).sum();
     let scale = Scale::of(question);
+    let (requests, handed) = served(question, scale, counts);
     Figures {
-        requests_per_s: scale.rate(served(question, scale, counts)),
+        requests_per_s: scale.rate(requests),
+        handed_over_per_s: handed.into_iter().map(|units| scale.rate(units)).collect(),
         n_devices,
         price_per_hour: price_parts(question, counts).map(|parts| parts as f64 / PRICE_PARTS),
         ttft_s: used().filter_map(|(of, _)| of.ttft()).max_by(f64::total_cmp),
@@ -192,8 +196,12 @@ pub(super) fn figures(question: &Question, counts: &[(usize, u32)]) -> Figures {
 }
 
 /// Requests per second that workers of some types serve, in units: whole requests by aggregated workers,
-/// and what prefill workers can hand over to decode workers.
-pub(super) fn served(question: &Question, scale: Scale, counts: &[(usize, u32)]) -> i128 {
+/// and what prefill workers can hand over to decode workers; and what of it goes over each hand-over.
+pub(super) fn served(
+    question: &Question,
+    scale: Scale,
+    counts: &[(usize, u32)],
+) -> (i128, Vec<i128>) {
     let of = |role: Role| {
         let with = counts.iter().filter(move |(at, _)| question.types[*at].role == role);
         let rate = |(at, count): &(usize, u32)| {
@@ -203,8 +211,8 @@ pub(super) fn served(question: &Question, scale: Scale, counts: &[(usize, u32)])
     };
     let sum = |of: &[(usize, i128)]| of.iter().map(|(_, rate)| rate).sum::<i128>();
     let (prefill, decode) = (of(Role::Prefill), of(Role::Decode));
-    let handed = if question.hand_overs.is_empty() {
-        sum(&prefill).min(sum(&decode))
+    let (handed, through) = if question.hand_overs.is_empty() {
+        (sum(&prefill).min(sum(&decode)), Vec::new())
     } else {
         let ends = |of: &[(usize, i128)], types: &[usize]| {
             let is_named = |at: &usize| types.contains(&of[*at].0);
@@ -222,5 +230,5 @@ pub(super) fn served(question: &Question, scale: Scale, counts: &[(usize, u32)])
         let rates = |of: &[(usize, i128)]| of.iter().map(|(_, rate)| *rate).collect::<Vec<_>>();
         flow::greatest(&rates(&prefill), &rates(&decode), &lanes)
     };
-    sum(&of(Role::Aggregated)) + handed
+    (sum(&of(Role::Aggregated)) + handed, through)
 }
