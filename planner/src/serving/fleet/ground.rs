@@ -60,8 +60,8 @@ pub(super) struct Ground<'q> {
     pub(super) demand: Option<i128>,
     /// Whether more workers of some type would be of use than are looked at.
     pub(super) is_cut: bool,
-    /// Devices, or currency, of a unit of cost.
-    pub(super) unit: f64,
+    /// Devices, or parts of currency, of a unit of cost.
+    pub(super) unit: u64,
 }
 
 impl<'q> Ground<'q> {
@@ -82,7 +82,7 @@ impl<'q> Ground<'q> {
             scale,
             demand,
             is_cut: false,
-            unit: 1.0,
+            unit: 1,
         };
         let mut ends = [BTreeMap::new(), BTreeMap::new()];
         for at in 0..question.types.len() {
@@ -169,7 +169,14 @@ impl<'q> Ground<'q> {
         for kept in &mut self.kept {
             kept.cost = cost(kept) / unit;
         }
-        self.unit = unit as f64 / if is_price { PRICE_PARTS } else { 1.0 };
+        self.unit = unit;
+    }
+
+    /// Devices, or currency, of so many units of cost.
+    pub(super) fn cost(&self, units: i128) -> f64 {
+        let is_price = self.question.objective == Objective::LowestPrice;
+        let whole = units as f64 * self.unit as f64;
+        if is_price { whole / PRICE_PARTS } else { whole }
     }
 }
 

@@ -124,7 +124,7 @@ fn answer(question: &Question, control: &Control, ties: bool) -> Result<Found, R
     }
     let of = |units: i128| match question.objective {
         Objective::Throughput => ground.scale.rate(units),
-        _ => units as f64 * ground.unit,
+        _ => ground.cost(units),
     };
     let value = searched.best.as_ref().map(|plan| plan.value(question.objective));
     let bound = match searched.verdict {

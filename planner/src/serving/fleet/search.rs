@@ -99,7 +99,7 @@ fn counted(ground: &Ground) -> Option<i128> {
         });
     let limits = [pools.sum::<Option<u64>>(), ground.question.most_devices];
     let most = limits.into_iter().flatten().min()?;
-    bound::greatest_rate(ground, most / (ground.unit as u64).max(1))
+    bound::greatest_rate(ground, most / ground.unit.max(1))
 }
 
 impl Search<'_, '_> {
