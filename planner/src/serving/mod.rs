@@ -1,5 +1,6 @@
-//! Rows that plan models that serve, on devices of any kinds.
+//! Rows that plan models that serve, on devices of any kinds, and fleets of workers.
 
+pub mod fleet;
 pub mod serving_pipeline;
 
 use std::sync::Arc;
