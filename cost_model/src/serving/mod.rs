@@ -1,6 +1,8 @@
 //! Engines that serve a model by continuous batching: an iteration is one forward pass over the prompt
 //! tokens and the decoding requests that the scheduler has chosen.
 
+pub mod aic;
+
 /// Prompt tokens of one request in an iteration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Chunk {

@@ -1,0 +1,87 @@
+//! Answers from measured points: along each axis the point itself, two points and a blend of them, or
+//! the utilisation of the outermost point.
+
+use std::ops::Range;
+
+use ir::engine_tables::Grid;
+
+use super::{Answer, Class};
+
+/// Along which axis times are interpolated as their roots, and how long a kernel takes at the speed of
+/// light. Times of prefill grow with the square of tokens.
+pub(super) struct Form<F> {
+    /// The axis along which the root of the time is linear; `None` = no axis.
+    pub(super) square: Option<usize>,
+    /// Seconds at the speed of light, by position on each axis.
+    pub(super) bound: F,
+}
+
+/// Most axes of a grid.
+const AXES: usize = 3;
+
+/// The time at a place; `None` where nothing was measured.
+pub(super) fn at<F: Fn(&[f64; AXES]) -> f64>(
+    grid: &Grid,
+    place: &[f64],
+    form: &Form<F>,
+) -> Option<Answer> {
+    let mut path = [1.0; AXES];
+    path[..place.len()].copy_from_slice(place);
+    below(grid, 0, 0..grid.positions(0).len(), &path, form)
+}
+
+/// The time at a place whose first `axis` positions were measured, among so many positions.
+pub(super) fn below<F: Fn(&[f64; AXES]) -> f64>(
+    grid: &Grid,
+    axis: usize,
+    range: Range<usize>,
+    place: &[f64; AXES],
+    form: &Form<F>,
+) -> Option<Answer> {
+    let positions = &grid.positions(axis)[range.clone()];
+    let last = positions.len().checked_sub(1)?;
+    let next = positions.partition_point(|position| f64::from(*position) < place[axis]);
+    let measured = |offset: usize| {
+        let index = range.start + offset;
+        if axis + 1 < grid.n_axes() {
+            let there = moved(place, axis, positions[offset]);
+            return below(grid, axis + 1, grid.below(axis, index), &there, form);
+        }
+        let (seconds, source) = (grid.seconds(index), Some(grid.source(index)));
+        Some(Answer { seconds, class: Class::Measured, source })
+    };
+    if next <= last && f64::from(positions[next]) == place[axis] {
+        return measured(next);
+    }
+    if next == 0 || next > last {
+        let end = next.min(last);
+        let there = moved(place, axis, positions[end]);
+        return Some(held(measured(end)?, (form.bound)(place), (form.bound)(&there)));
+    }
+    let (low, high) = (measured(next - 1)?, measured(next)?);
+    let (start, end) = (f64::from(positions[next - 1]), f64::from(positions[next]));
+    let part = (place[axis] - start) / (end - start);
+    let is_square = form.square == Some(axis);
+    Some(Answer {
+        seconds: if is_square {
+            let root = low.seconds.sqrt() + (high.seconds.sqrt() - low.seconds.sqrt()) * part;
+            root * root
+        } else {
+            low.seconds + (high.seconds - low.seconds) * part
+        },
+        class: Class::Interpolated.max(low.class).max(high.class),
+        source: if part < 0.5 { low.source } else { high.source },
+    })
+}
+
+fn moved(place: &[f64; AXES], axis: usize, position: u32) -> [f64; AXES] {
+    let mut there = *place;
+    there[axis] = f64::from(position);
+    there
+}
+
+/// The time at the same utilisation, from the bound here and the bound there.
+pub(super) fn held(there: Answer, bound: f64, bound_there: f64) -> Answer {
+    let ratio = if bound_there > 0.0 { bound / bound_there } else { 1.0 };
+    Answer { class: Class::Extrapolated.max(there.class), ..there.scaled(ratio) }
+}
