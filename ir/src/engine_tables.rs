@@ -256,6 +256,8 @@ pub struct MlaKey {
     pub number: NumberFormat,
     /// Type of the KV cache.
     pub cache: NumberFormat,
+    /// Type of the projections, where the whole block was measured; `None` = the kernel alone.
+    pub weights: Option<NumberFormat>,
 }
 
 /// Key of a table of MoE layers.

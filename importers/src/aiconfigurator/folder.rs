@@ -1,4 +1,4 @@
-//! Where tables lie, of which versions, and in which order they count.
+//! Folders and versions of tables, and their precedence.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,27 +13,26 @@ use super::{Named, unknown, version};
 use crate::source::{self, FileSource};
 use crate::{parquet, yaml};
 
-/// The folder of systems below the folder of packages.
+/// Where the folder of systems may lie.
 const BELOW: [&str; 4] =
     ["", "systems", "aiconfigurator_core/systems", "site-packages/aiconfigurator_core/systems"];
-/// What every folder of systems holds.
+/// A file of every folder of systems.
 const VERSIONS: &str = "query_versions.yaml";
-/// Measured requests to judge by, which nothing may be fitted to.
+/// End-to-end measurements for evaluation, never an input.
 const TRUTH: &str = "silicon_sample.csv";
-/// Bytes of a YAML file.
+/// Largest YAML file, bytes.
 const MAX_YAML: u64 = 1 << 20;
-/// Entries of a folder.
+/// Most entries of a folder.
 const MAX_ENTRIES: usize = 10_000;
 
-/// Finds the folder of systems: that folder, the package `aiconfigurator_core`, the folder of packages
-/// that it lies in, or a virtual environment.
+/// Finds the folder of systems in that folder itself, in the package `aiconfigurator_core`, in the
+/// site-packages folder of the package, or in a virtual environment.
 ///
 /// # Errors
-/// `no-aiconfigurator` where it isn't there; `not-an-input` for the measured requests beside the
-/// tables.
+/// `no-aiconfigurator` where there is none; `not-an-input` for the package's evaluation data.
 pub fn root(given: &Path) -> Result<PathBuf, Diagnostic> {
     if given.file_name().is_some_and(|name| name == TRUTH) {
-        let message = format!("`{TRUTH}` holds measured requests to judge by, and no tables");
+        let message = format!("`{TRUTH}` is evaluation data, not a table of kernels");
         return Err(Diagnostic::usage("not-an-input", message)
             .hint("give the folder of the package: SITE_PACKAGES/aiconfigurator_core"));
     }
@@ -45,14 +44,14 @@ pub fn root(given: &Path) -> Result<PathBuf, Diagnostic> {
         below.into_iter().find(|systems| systems.join(VERSIONS).is_file())
     });
     found.ok_or_else(|| {
-        let message = "the tables of AIConfigurator are not there";
+        let message = "AIConfigurator's tables were not found";
         Diagnostic::usage("no-aiconfigurator", message)
             .fact("folder", given.display().to_string())
-            .hint("pip install aiconfigurator-core, and give the folder of packages it went to")
+            .hint("pip install aiconfigurator-core, then give its site-packages folder")
     })
 }
 
-/// A file of rows.
+/// A table file.
 #[derive(Clone, Debug)]
 pub(super) struct TableFile {
     pub(super) kind: Kind,
@@ -78,9 +77,9 @@ pub(super) struct Folder<'a> {
     root: &'a Path,
     system: &'a System,
     engine: String,
-    /// The version whose tables come first.
+    /// The version with precedence.
     pub(super) version: String,
-    /// The kernel of attention that this version takes on this system; empty = not stated.
+    /// Default attention kernel of this version on this system; empty = not stated.
     pub(super) preferred: String,
 }
 
@@ -98,7 +97,7 @@ struct Current {
 }
 
 impl<'a> Folder<'a> {
-    /// Finds the version that is meant.
+    /// Resolves the version.
     pub(super) fn open(
         root: &'a Path,
         system: &'a System,
@@ -134,18 +133,18 @@ impl<'a> Folder<'a> {
         self.root.join(&self.system.data)
     }
 
-    /// All versions of the engine that were measured on the system.
+    /// Versions of the engine with tables of the system.
     fn versions(&self) -> Result<Vec<String>, Diagnostic> {
         let mut versions = Vec::new();
         for kind in Kind::ALL {
-            versions.extend(names(&self.data().join(kind.family()).join(&self.engine))?);
+            versions.extend(names(&self.data().join(kind.place().0).join(&self.engine))?);
         }
         versions.sort_by(|a, b| version::order(a, b));
         versions.dedup();
         Ok(versions)
     }
 
-    /// The kernel that the engine takes, of the latest version that is not later.
+    /// Default attention kernel, from the latest entry up to this version.
     fn preferred(&self) -> Result<String, Diagnostic> {
         const FILE: &str = "attention_lane_defaults.yaml";
         type Kernels = BTreeMap<String, BTreeMap<String, BTreeMap<u32, String>>>;
@@ -160,15 +159,15 @@ impl<'a> Folder<'a> {
         Ok(kernel.filter(|kernel| *kernel != "default").cloned().unwrap_or_default())
     }
 
-    /// The files in the order in which their rows count.
+    /// Table files in order of precedence.
     pub(super) fn files(&self) -> Result<Vec<TableFile>, Diagnostic> {
         let mut files = Vec::new();
         for kind in Kind::ALL {
-            let (engine, mut versions) = match (kind, &self.system.library) {
+            let (engine, mut versions) = match (kind, &self.system.nccl) {
                 (Kind::Collectives, None) => continue,
-                (Kind::Collectives, Some(library)) => ("nccl", vec![library.clone()]),
+                (Kind::Collectives, Some(nccl)) => ("nccl", vec![nccl.clone()]),
                 _ => {
-                    let there = names(&self.data().join(kind.family()).join(&self.engine))?;
+                    let there = names(&self.data().join(kind.place().0).join(&self.engine))?;
                     let not_later = |found: &String| version::order(found, &self.version).is_le();
                     (self.engine.as_str(), there.into_iter().filter(not_later).collect())
                 }
@@ -178,8 +177,8 @@ impl<'a> Folder<'a> {
                 let name = format!(
                     "{}/{}/{engine}/{version}/{}.parquet",
                     self.system.data,
-                    kind.family(),
-                    kind.table(),
+                    kind.place().0,
+                    kind.place().1,
                 );
                 let path = self.root.join(&name);
                 if path.is_file() {
@@ -191,7 +190,7 @@ impl<'a> Folder<'a> {
     }
 }
 
-/// The systems that a folder describes.
+/// Systems of a folder.
 pub(super) fn systems(root: &Path) -> Result<Vec<String>, Diagnostic> {
     let data = names(&root.join("data"))?;
     let is_described = |name: &String| root.join(format!("{name}.yaml")).is_file();

@@ -1,8 +1,8 @@
-//! Measured kernels of AIConfigurator's packages, read where the package is installed.
+//! Measured kernels of AIConfigurator, read in place from the installed package.
 //!
-//! The folder `systems` of the package `aiconfigurator_core` holds, of each system, a file of rates and
-//! tables by family, engine and version. Tables of the version that is asked for come first; of what
-//! they lack, those of earlier versions of the same engine, the latest first.
+//! The folder `systems` of the package `aiconfigurator_core` has a YAML file of rates per system, and
+//! Parquet tables by family, engine and version. Tables of the requested version have precedence;
+//! earlier versions of the same engine fill gaps, latest first.
 
 mod folder;
 mod rows;
@@ -21,10 +21,10 @@ use self::folder::Folder;
 use self::rows::Collected;
 use self::system::System;
 
-/// Rows of all tables that are read; the largest systems of the package have half a million.
+/// Most rows of all tables together; half a million in the package's largest systems.
 const MAX_ROWS: u64 = 8_000_000;
 
-/// Which tables are meant: `SYSTEM/ENGINE` or `SYSTEM/ENGINE@VERSION`.
+/// Name of a set of tables: `SYSTEM/ENGINE` or `SYSTEM/ENGINE@VERSION`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     /// The system, such as `h200_sxm`.
@@ -36,10 +36,10 @@ pub struct Named {
 }
 
 impl Named {
-    /// Takes a name apart.
+    /// Parses a name.
     ///
     /// # Errors
-    /// `bad-profile-name` for a name of another form.
+    /// `bad-profile-name`.
     pub fn parse(name: &str) -> Result<Self, Diagnostic> {
         let parts = name.split_once('/').map(|(system, rest)| match rest.split_once('@') {
             Some((engine, version)) => (system, engine, Some(version)),
@@ -57,9 +57,9 @@ impl Named {
                 Ok(Self { system: system.to_owned(), engine: engine.to_owned(), version })
             }
             _ => {
-                let message = format!("invalid name of tables `{name}`");
+                let message = format!("invalid profile name `aic:{name}`");
                 Err(Diagnostic::usage("bad-profile-name", message).hint(
-                    "name a system and an engine: aic:h200_sxm/vllm, aic:h200_sxm/vllm@0.24.0",
+                    "give a system and an engine: aic:h200_sxm/vllm or aic:h200_sxm/vllm@0.24.0",
                 ))
             }
         }
@@ -69,9 +69,9 @@ impl Named {
 /// Reads the tables of a system under an engine from the folder `systems` (see [`root`]).
 ///
 /// # Errors
-/// `unknown-system`, `unknown-engine`, `unknown-version` for what the package doesn't hold; `no-tables`
-/// where it holds none; `missing-column` and `bad-cell` for a table of another form, `bad-parquet` for
-/// a damaged one, `bad-system` for a system's file; `unreadable-file`, `size-budget`.
+/// `unknown-system`, `unknown-engine`, `unknown-version` for absent names, `no-tables` for a system
+/// without tables; `missing-column`, `bad-cell`, `bad-parquet` for an unknown or damaged table,
+/// `bad-system` for a system's YAML file; `unreadable-file`, `size-budget`.
 pub fn read(root: &Path, named: &Named) -> Result<EngineTables, Diagnostic> {
     let system = System::read(root, &named.system)?;
     let folder = Folder::open(root, &system, named)?;
@@ -86,9 +86,10 @@ pub fn read(root: &Path, named: &Named) -> Result<EngineTables, Diagnostic> {
         }
     }
     if sources.is_empty() {
-        let message = format!("there are no tables of `{}` on `{}`", named.engine, named.system);
+        let message =
+            format!("AIConfigurator has no tables of `{}` on `{}`", named.engine, named.system);
         return Err(Diagnostic::input("no-tables", message)
-            .hint("take a system with tables, such as h200_sxm, or constants of the data sheet"));
+            .hint("choose a system with tables, such as h200_sxm"));
     }
     let mut tables = EngineTables {
         system: named.system.clone(),
@@ -102,7 +103,7 @@ pub fn read(root: &Path, named: &Named) -> Result<EngineTables, Diagnostic> {
     Ok(tables)
 }
 
-/// The error of a name that the package doesn't hold.
+/// The error of an absent name.
 fn unknown(code: &'static str, what: &str, name: &str, known: &[String]) -> Diagnostic {
     Diagnostic::usage(code, format!("unknown {what} `{name}`"))
         .fact("known", known.to_vec())

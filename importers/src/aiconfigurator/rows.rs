@@ -1,4 +1,4 @@
-//! Rows of tables: which columns say what a kernel is about, and how long it took.
+//! Rows of tables: shape and time of a kernel.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Decode,
     MlaPrefill,
     MlaDecode,
+    MlaBlockPrefill,
+    MlaBlockDecode,
     MlaBmm,
     Moe,
     AllReduce,
@@ -27,46 +29,38 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Gemm,
         Self::Prefill,
         Self::Decode,
         Self::MlaPrefill,
         Self::MlaDecode,
+        Self::MlaBlockPrefill,
+        Self::MlaBlockDecode,
         Self::MlaBmm,
         Self::Moe,
         Self::AllReduce,
         Self::Collectives,
     ];
 
-    /// The folder that such tables lie in.
-    pub(super) const fn family(self) -> &'static str {
+    /// Family folder and file name without extension.
+    pub(super) const fn place(self) -> (&'static str, &'static str) {
         match self {
-            Self::Gemm => "gemm",
-            Self::Prefill | Self::Decode => "attention",
-            Self::MlaPrefill | Self::MlaDecode => "mla",
-            Self::MlaBmm => "mla_bmm",
-            Self::Moe => "moe",
-            Self::AllReduce | Self::Collectives => "comm",
+            Self::Gemm => ("gemm", "gemm_perf"),
+            Self::Prefill => ("attention", "context_attention_perf"),
+            Self::Decode => ("attention", "generation_attention_perf"),
+            Self::MlaPrefill => ("mla", "context_mla_perf"),
+            Self::MlaDecode => ("mla", "generation_mla_perf"),
+            Self::MlaBlockPrefill => ("mla", "mla_context_module_perf"),
+            Self::MlaBlockDecode => ("mla", "mla_generation_module_perf"),
+            Self::MlaBmm => ("mla_bmm", "mla_bmm_perf"),
+            Self::Moe => ("moe", "moe_perf"),
+            Self::AllReduce => ("comm", "custom_allreduce_perf"),
+            Self::Collectives => ("comm", "nccl_perf"),
         }
     }
 
-    /// The file of such a table, without its ending.
-    pub(super) const fn table(self) -> &'static str {
-        match self {
-            Self::Gemm => "gemm_perf",
-            Self::Prefill => "context_attention_perf",
-            Self::Decode => "generation_attention_perf",
-            Self::MlaPrefill => "context_mla_perf",
-            Self::MlaDecode => "generation_mla_perf",
-            Self::MlaBmm => "mla_bmm_perf",
-            Self::Moe => "moe_perf",
-            Self::AllReduce => "custom_allreduce_perf",
-            Self::Collectives => "nccl_perf",
-        }
-    }
-
-    /// The columns that must be there, besides `latency`.
+    /// Required columns besides `latency`.
     const fn columns(self) -> &'static [&'static str] {
         const ATTENTION: [&str; 8] = [
             "attn_dtype",
@@ -78,12 +72,15 @@ impl Kind {
             "isl",
             "step",
         ];
-        const LATENT: [&str; 6] =
+        const MLA: [&str; 6] =
             ["mla_dtype", "kv_cache_dtype", "num_heads", "batch_size", "isl", "step"];
+        const MLA_BLOCK: [&str; 7] =
+            ["mla_dtype", "kv_cache_dtype", "gemm_type", "num_heads", "batch_size", "isl", "step"];
         match self {
             Self::Gemm => &["gemm_dtype", "m", "n", "k"],
             Self::Prefill | Self::Decode => &ATTENTION,
-            Self::MlaPrefill | Self::MlaDecode => &LATENT,
+            Self::MlaPrefill | Self::MlaDecode => &MLA,
+            Self::MlaBlockPrefill | Self::MlaBlockDecode => &MLA_BLOCK,
             Self::MlaBmm => &["bmm_dtype", "op_name", "num_heads", "num_tokens"],
             Self::Moe => &[
                 "moe_dtype",
@@ -102,14 +99,14 @@ impl Kind {
     }
 }
 
-/// Columns that not every file has.
+/// Columns that some files lack.
 const OPTIONAL: [&str; 3] = ["window_size", "kernel_source", "backend"];
-/// Ends the names of all-reduces that are started one by one; engines record them in graphs.
+/// Suffix of all-reduces outside CUDA graphs.
 const UNRECORDED: &str = "_eager";
-/// Kernels for few tokens, which are measured beside those for any number of them.
+/// MoE kernels for few tokens, measured at the same sizes as the general ones.
 const FEW_TOKENS: &str = "moe_torch_flow_min_latency";
 
-/// The rows of one file.
+/// Rows of a file.
 struct Rows<'a> {
     table: &'a Table,
     file: &'a str,
@@ -123,7 +120,7 @@ impl Rows<'_> {
             .fact("column", column)
     }
 
-    /// A text; none where the column is not there or the cell is empty.
+    /// A string; `None` for a null cell or an absent column.
     fn text(&self, row: usize, column: &str) -> Option<&str> {
         let Some(Column::Text(texts, places)) = self.table.columns.get(column) else { return None };
         places[row].map(|place| texts[place as usize].as_str())
@@ -138,7 +135,7 @@ impl Rows<'_> {
         count.ok_or_else(|| self.bad(row, column, "number from 0 to 2^32"))
     }
 
-    /// Tables hold milliseconds.
+    /// Time in seconds; tables have milliseconds.
     fn seconds(&self, row: usize) -> Result<f64, Diagnostic> {
         let cell = match self.table.columns.get("latency") {
             Some(Column::Real(cells)) => cells[row],
@@ -158,7 +155,7 @@ impl Rows<'_> {
         tokens.ok_or_else(|| self.bad(row, "step", "number that fits"))
     }
 
-    /// Heads of attention and what they have in common; `None` for numbers that are not known.
+    /// Key and query heads of an attention row; `None` for unknown data types.
     fn heads(&self, row: usize, kind: Kind) -> Result<Option<(AttentionKey, u32)>, Diagnostic> {
         let heads = self.count(row, "num_heads")?;
         let kv_heads = self.count(row, "num_key_value_heads")?;
@@ -174,6 +171,24 @@ impl Rows<'_> {
         let kv_heads = if kv_heads == heads { 0 } else { kv_heads };
         let head_dim = self.count(row, "head_dim")?;
         Ok(Some((AttentionKey { number, cache, kv_heads, head_dim, window }, heads)))
+    }
+
+    /// Key of an MLA row, with heads, requests and tokens; `None` for unknown data types.
+    fn mla(&self, row: usize, kind: Kind) -> Result<Option<(MlaKey, [u32; 3])>, Diagnostic> {
+        let is_block = matches!(kind, Kind::MlaBlockPrefill | Kind::MlaBlockDecode);
+        let weights = if is_block { self.number(row, "gemm_type") } else { None };
+        let number = match kind {
+            // The compute type of decoding follows the cache; tables name another one.
+            Kind::MlaDecode | Kind::MlaBlockDecode => Some(NumberFormat::Bf16),
+            _ => self.number(row, "mla_dtype"),
+        };
+        let numbers = number.zip(self.number(row, "kv_cache_dtype"));
+        let Some((number, cache)) = numbers.filter(|_| weights.is_some() == is_block) else {
+            return Ok(None);
+        };
+        let (heads, requests) = (self.count(row, "num_heads")?, self.count(row, "batch_size")?);
+        let at = [heads, requests, self.tokens(row)?];
+        Ok(Some((MlaKey { number, cache, weights }, at)))
     }
 
     fn experts(&self, row: usize) -> Result<Option<MoeKey>, Diagnostic> {
@@ -206,7 +221,7 @@ type Points<K, const N: usize> = BTreeMap<K, Vec<Point<N>>>;
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     gemm: Points<NumberFormat, 3>,
-    /// By whether it is the kernel that the engine takes.
+    /// Default kernel of the engine first, then other kernels.
     prefill: [Points<AttentionKey, 3>; 2],
     decode: [Points<AttentionKey, 3>; 2],
     mla_prefill: Points<MlaKey, 3>,
@@ -218,7 +233,7 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    /// Adds the rows of a file, the `index`-th of all.
+    /// Adds the rows of the `index`-th file.
     ///
     /// # Errors
     /// `unreadable-file`, `size-budget`, `bad-parquet`, `missing-column`, `bad-cell`, each with the
@@ -240,7 +255,9 @@ impl Collected {
                 return Err(Diagnostic::input("missing-column", message)
                     .fact("file", file.name.as_str())
                     .fact("column", column)
-                    .hint("this version of the package is not known: take 0.12"));
+                    .hint(
+                        "install aiconfigurator-core 0.12: other versions may have another layout",
+                    ));
             }
         }
         let rows = Rows { table: &table, file: &file.name };
@@ -284,19 +301,16 @@ impl Collected {
                 };
                 table.entry(key).or_default().push((at, seconds, source));
             }
-            Kind::MlaPrefill | Kind::MlaDecode => {
-                let Some(cache) = rows.number(row, "kv_cache_dtype") else { return Ok(()) };
-                let (heads, batch) = (count("num_heads")?, count("batch_size")?);
-                let tokens = rows.tokens(row)?;
-                let number = rows.number(row, "mla_dtype");
-                let (table, number, at) = match kind {
-                    Kind::MlaDecode => {
-                        (&mut self.mla_decode, Some(NumberFormat::Bf16), [heads, batch, tokens])
-                    }
-                    _ => (&mut self.mla_prefill, number, [heads, tokens, batch]),
+            Kind::MlaPrefill | Kind::MlaBlockPrefill => {
+                let Some((key, [heads, batch, tokens])) = rows.mla(row, kind)? else {
+                    return Ok(());
                 };
-                let Some(number) = number else { return Ok(()) };
-                table.entry(MlaKey { number, cache }).or_default().push((at, seconds, source));
+                let table = self.mla_prefill.entry(key).or_default();
+                table.push(([heads, tokens, batch], seconds, source));
+            }
+            Kind::MlaDecode | Kind::MlaBlockDecode => {
+                let Some((key, at)) = rows.mla(row, kind)? else { return Ok(()) };
+                self.mla_decode.entry(key).or_default().push((at, seconds, source));
             }
             _ => return self.other(rows, row, (kind, source), seconds),
         }
@@ -349,7 +363,7 @@ impl Collected {
         Ok(())
     }
 
-    /// Sorts the rows, and counts those of each file that were kept.
+    /// Sorts the rows, and counts the rows in use of each file.
     pub(super) fn into_tables(self, tables: &mut EngineTables) {
         let mut kept = vec![0; tables.sources.len()];
         tables.gemm = grids(self.gemm, &mut kept);
@@ -367,7 +381,7 @@ impl Collected {
     }
 }
 
-/// The kernels that the engine takes, and others for what those were not measured with.
+/// Default kernels, and other kernels for keys without one.
 fn taken([taken, others]: [Points<AttentionKey, 3>; 2]) -> Points<AttentionKey, 3> {
     let mut all = others;
     all.extend(taken);

@@ -1,4 +1,4 @@
-//! The file of a system: rates of its devices and links.
+//! The YAML file of a system: rates of devices and links.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,13 +10,14 @@ use serde::Deserialize;
 use super::folder;
 use super::unknown;
 
-/// A system, and which version of the collectives library was measured on it.
+/// A system.
 #[derive(Clone, Debug)]
 pub(super) struct System {
     pub(super) rates: SystemRates,
-    /// Folder of its tables, below the folder of systems.
+    /// Folder of tables, below the folder of systems.
     pub(super) data: String,
-    pub(super) library: Option<String>,
+    /// Version of NCCL in the tables.
+    pub(super) nccl: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -61,7 +62,7 @@ struct Other {
 }
 
 impl System {
-    /// Reads the file of a system in the folder of systems.
+    /// Reads the YAML file of a system.
     pub(super) fn read(root: &Path, name: &str) -> Result<Self, Diagnostic> {
         let file = format!("{name}.yaml");
         if !root.join(&file).is_file() {
@@ -92,7 +93,7 @@ impl System {
         if !all.into_iter().all(is_rate) || !waits.iter().all(is_wait) || rates.per_host == 0 {
             return Err(wrong("a rate is zero, below it or infinite"));
         }
-        Ok(Self { rates, data: document.data_dir, library: document.misc.nccl_version })
+        Ok(Self { rates, data: document.data_dir, nccl: document.misc.nccl_version })
     }
 }
 

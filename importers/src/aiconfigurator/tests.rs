@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use ir::engine_tables::{AttentionKey, NumberFormat};
+use ir::engine_tables::{AttentionKey, MlaKey, NumberFormat};
 
 use super::*;
 
@@ -67,6 +67,17 @@ fn the_kernels_that_the_engine_takes_are_those_of_its_file() {
     assert_eq!(tables.prefill[&AttentionKey { kv_heads: 0, ..key }].positions(0), [4]);
     // All-reduces that are started one by one took nine times as long.
     assert!((tables.all_reduce[&2].seconds(0) - 5.010_24e-6).abs() < 1e-15);
+}
+
+#[test]
+fn latent_attention_is_kept_apart_with_and_without_its_projections() {
+    let tables = read(&sample(), &named("large/one")).unwrap();
+    let (number, cache) = (NumberFormat::Bf16, NumberFormat::Bf16);
+    for weights in [None, Some(NumberFormat::Bf16)] {
+        let key = MlaKey { number, cache, weights };
+        assert_eq!(tables.mla_prefill[&key].positions(1), [512, 4096, 512, 4096]);
+        assert_eq!(tables.mla_decode[&key].positions(1), [1, 8, 1, 8]);
+    }
 }
 
 #[test]

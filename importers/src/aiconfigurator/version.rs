@@ -1,9 +1,9 @@
-//! The order of versions of Python packages (PyPA version specifiers: release, then development,
-//! candidate, final and post releases).
+//! Order of Python package versions (PyPA version specifiers): by release, then development, candidate,
+//! final and post releases.
 
 use std::cmp::Ordering;
 
-/// What a version is compared by.
+/// Sort key of a version.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     release: Vec<u64>,
@@ -39,7 +39,7 @@ fn key(version: &str) -> Key {
     Key { release, stage, number: digits.parse().unwrap_or(0) }
 }
 
-/// Which of two versions is the earlier one.
+/// Compares two versions.
 pub(super) fn order(a: &str, b: &str) -> Ordering {
     key(a).cmp(&key(b)).then_with(|| a.cmp(b))
 }

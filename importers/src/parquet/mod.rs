@@ -1,8 +1,8 @@
-//! Parquet files of flat tables, as Apache Arrow writes them: columns of text, whole numbers and real
-//! numbers, plain or by dictionary, packed with Snappy or Zstandard.
+//! Flat Parquet tables as Apache Arrow writes them: columns of strings, 64-bit integers and doubles,
+//! plain or dictionary-encoded, compressed with Snappy or Zstandard (Apache Parquet Format 2.11).
 //!
-//! Apache Parquet Format 2.11. A file that is damaged ends in an error; memory is bounded by the rows
-//! that a table may have, whatever the file says of itself.
+//! A damaged file is an error, never a panic; limits on rows and bytes bound memory, whatever the
+//! metadata claims.
 
 mod page;
 mod thrift;
@@ -14,27 +14,27 @@ use ir::diagnostic::Diagnostic;
 use self::page::Chunk;
 use self::thrift::{Fields, Reader, Value};
 
-/// Rows that a table may have.
+/// Most rows of a table.
 const MAX_ROWS: usize = 1_000_000;
-/// Bytes that a file may have.
+/// Largest file, bytes.
 pub(crate) const MAX_BYTES: u64 = 64 << 20;
-/// Bytes of what a file says of itself; the largest table of AIConfigurator has 15 kB.
+/// Largest metadata, bytes; 15 kB in AIConfigurator's tables.
 const MAX_FOOTER: usize = 1 << 20;
 /// The first and the last bytes of a file.
 const MAGIC: &[u8] = b"PAR1";
 
-/// What is wrong with a file.
+/// Why a file can't be read.
 #[derive(Clone, Copy, Debug)]
 struct Broken(&'static str);
 
-/// A column; a cell may hold nothing.
+/// A column; cells may be null.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Column {
-    /// Texts, and which one each row has.
+    /// Distinct or repeated strings, and the index of each row's.
     Text(Vec<String>, Vec<Option<u32>>),
-    /// Whole numbers.
+    /// 64-bit integers.
     Whole(Vec<Option<i64>>),
-    /// Real numbers.
+    /// Doubles.
     Real(Vec<Option<f64>>),
 }
 
@@ -43,18 +43,18 @@ pub(crate) enum Column {
 pub(crate) struct Table {
     /// Rows.
     pub(crate) n_rows: usize,
-    /// The columns that were asked for and are there.
+    /// Columns by name: the requested ones that exist.
     pub(crate) columns: BTreeMap<String, Column>,
 }
 
-/// Reads the columns of these names, where they are there.
+/// Reads the columns of these names that exist.
 ///
 /// # Errors
-/// `bad-parquet` for what is no such file or damaged.
+/// `bad-parquet` for damaged files and for other kinds of tables.
 pub(crate) fn read(bytes: &[u8], names: &[&str]) -> Result<Table, Diagnostic> {
     table(bytes, names).map_err(|Broken(why)| {
-        Diagnostic::input("bad-parquet", format!("not a readable Parquet table: {why}"))
-            .hint("install the package again: files of a table are never changed")
+        Diagnostic::input("bad-parquet", format!("unreadable Parquet table: {why}"))
+            .hint("install the package again")
     })
 }
 
@@ -76,25 +76,24 @@ fn table(bytes: &[u8], names: &[&str]) -> Result<Table, Broken> {
             let Some(Value::Fields(column)) = group.list(1).get(index) else {
                 return Err(Broken("a group lacks a column"));
             };
-            chunk
-                .read(bytes, column.fields(3).ok_or(Broken("a column says nothing of itself"))?)?;
+            chunk.read(bytes, column.fields(3).ok_or(Broken("a column has no metadata"))?)?;
         }
         columns.insert(name.to_owned(), chunk.column()?);
     }
     Ok(Table { n_rows, columns })
 }
 
-/// What a file says of itself, at its end.
+/// The metadata at the end of a file.
 fn footer(bytes: &[u8]) -> Result<&[u8], Broken> {
     let body = bytes.strip_prefix(MAGIC).and_then(|rest| rest.strip_suffix(MAGIC));
     let body = body.ok_or(Broken("it does not begin and end with PAR1"))?;
     let (body, length) = body.split_last_chunk::<4>().ok_or(Broken("it ends too early"))?;
     let length = u32::from_le_bytes(*length) as usize;
     let start = body.len().checked_sub(length).filter(|_| length <= MAX_FOOTER);
-    Ok(&body[start.ok_or(Broken("what it says of itself is longer than the file"))?..])
+    Ok(&body[start.ok_or(Broken("its metadata is longer than the file"))?..])
 }
 
-/// The columns of a flat table: what lies below the first element.
+/// Schema elements of the columns of a flat table.
 fn leaves<'a, 'b>(footer: &'b Fields<'a>) -> Result<Vec<&'b Fields<'a>>, Broken> {
     let mut elements = footer.list(2).iter().map(|element| match element {
         Value::Fields(fields) => Ok(fields),

@@ -1,22 +1,22 @@
-//! The pages of a column: whether each cell holds something, and what.
+//! The pages of a column.
 
 use std::io::Read;
 
 use super::thrift::{Fields, Reader};
 use super::{Broken, Column, MAX_ROWS};
 
-/// Bytes of the pages of a column, unpacked: twice what so many rows of eight bytes take.
+/// Largest decompressed column, bytes: twice the most rows of eight bytes.
 const MAX_UNPACKED: usize = 16 * MAX_ROWS;
-/// Pages of a column.
+/// Most pages of a column.
 const MAX_PAGES: usize = 1 << 16;
 
-/// What a page may hold.
+/// Kinds of pages.
 mod page_kind {
     pub(super) const DATA: i64 = 0;
     pub(super) const DICTIONARY: i64 = 2;
 }
 
-/// Plain values, and places in a dictionary under their two numbers.
+/// Encodings: plain values, and dictionary indices under both of their numbers.
 mod encoding {
     pub(super) const PLAIN: i64 = 0;
     pub(super) const PLACES: [i64; 2] = [2, 8];
@@ -74,19 +74,19 @@ fn eight(from: &mut Reader) -> Result<[u8; 8], Broken> {
     from.take(8)?.try_into().map_err(|_| Broken("it ends too early"))
 }
 
-/// A column that is read page by page.
+/// A column, read page by page.
 #[derive(Debug)]
 pub(super) struct Chunk {
     kind: Option<i64>,
     is_optional: bool,
     n_rows: usize,
-    /// Values of dictionaries and of plain pages, one after the other.
+    /// Values of dictionaries and of plain pages.
     values: Values,
-    /// Where in them the dictionary of the group begins.
+    /// Index of the first value of the current dictionary.
     dictionary: usize,
-    /// Which value each row has.
+    /// Index of each row's value.
     places: Vec<Option<u32>>,
-    /// Bytes that pages may still be unpacked to.
+    /// Remaining bytes of decompressed pages.
     left: usize,
 }
 
@@ -110,7 +110,7 @@ impl Chunk {
         })
     }
 
-    /// Reads the pages of a group.
+    /// Reads the pages of a row group.
     pub(super) fn read(&mut self, bytes: &[u8], group: &Fields) -> Result<(), Broken> {
         if group.whole(1) != self.kind {
             return Err(Broken("a column has two types"));
@@ -140,7 +140,7 @@ impl Chunk {
         self.left = self.left.checked_sub(size).ok_or(Broken("a column is too large"))?;
         match head.whole(1) {
             Some(page_kind::DICTIONARY) => {
-                let about = head.fields(7).ok_or(Broken("a dictionary says nothing of itself"))?;
+                let about = head.fields(7).ok_or(Broken("a dictionary has no header"))?;
                 let bytes = unpacked(packed, codec, size)?;
                 let n = about.size(1)?;
                 if n > self.n_rows {
@@ -150,7 +150,7 @@ impl Chunk {
                 self.values.read(&mut Reader(&bytes), n)
             }
             Some(page_kind::DATA) => {
-                let about = head.fields(5).ok_or(Broken("a page says nothing of itself"))?;
+                let about = head.fields(5).ok_or(Broken("a page has no header"))?;
                 let n = about.size(1)?;
                 if n > end - self.places.len() {
                     return Err(Broken("a page has more rows than its column"));
@@ -158,7 +158,7 @@ impl Chunk {
                 let bytes = unpacked(packed, codec, size)?;
                 self.rows(&mut Reader(&bytes), n, about.whole(2))
             }
-            _ => Err(Broken("a page is of a kind that Apache Arrow writes on request alone")),
+            _ => Err(Broken("a page is of an unsupported kind")),
         }
     }
 
@@ -181,7 +181,7 @@ impl Chunk {
                 let places = runs(from, u32::from(width), n_present)?;
                 places.into_iter().map(|place| self.dictionary + place as usize).collect()
             }
-            _ => return Err(Broken("values are written in an unusual way")),
+            _ => return Err(Broken("a page has an unsupported encoding")),
         };
         if places.iter().any(|place| *place >= self.values.len()) {
             return Err(Broken("a value is not in its dictionary"));
@@ -194,7 +194,7 @@ impl Chunk {
         Ok(())
     }
 
-    /// The column, if every row was there.
+    /// The column, if it is complete.
     pub(super) fn column(self) -> Result<Column, Broken> {
         if self.places.len() != self.n_rows {
             return Err(Broken("a column has fewer rows than the table"));
@@ -212,9 +212,9 @@ fn cells<T: Copy>(values: &[T], places: &[Option<u32>]) -> Vec<Option<T>> {
     places.iter().map(|place| place.map(|place| values[place as usize])).collect()
 }
 
-/// A page as it was before it was packed.
+/// Decompresses a page.
 fn unpacked(packed: &[u8], codec: Option<i64>, size: usize) -> Result<Vec<u8>, Broken> {
-    let damaged = Broken("a page can't be unpacked");
+    let damaged = Broken("a page can't be decompressed");
     let bytes = match codec {
         Some(0) => packed.to_vec(),
         Some(1) => {
@@ -229,12 +229,12 @@ fn unpacked(packed: &[u8], codec: Option<i64>, size: usize) -> Result<Vec<u8>, B
             stream.take(size as u64 + 1).read_to_end(&mut bytes).map_err(|_| damaged)?;
             bytes
         }
-        _ => return Err(Broken("it is packed neither with Snappy nor with Zstandard")),
+        _ => return Err(Broken("it is compressed with neither Snappy nor Zstandard")),
     };
     if bytes.len() == size { Ok(bytes) } else { Err(damaged) }
 }
 
-/// `n` numbers of so many bits: runs of one number, and groups of eight numbers side by side.
+/// Decodes `n` numbers of `width` bits: run-length-encoded and bit-packed runs.
 fn runs(from: &mut Reader, width: u32, n: usize) -> Result<Vec<u32>, Broken> {
     if width > 32 {
         return Err(Broken("a place has more than 32 bits"));

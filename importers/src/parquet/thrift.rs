@@ -1,22 +1,22 @@
-//! Thrift's compact protocol, in which Parquet files describe themselves.
+//! Thrift's compact protocol, the encoding of Parquet's metadata.
 
 use super::Broken;
 
-/// Structures and lists inside each other, in any Parquet file.
+/// Most nested structures and lists.
 const DEEPEST: u32 = 16;
 
-/// A value; names of text are borrowed.
+/// A value.
 #[derive(Debug)]
 pub(super) enum Value<'a> {
     Whole(i64),
     Bytes(&'a [u8]),
     List(Vec<Value<'a>>),
     Fields(Fields<'a>),
-    /// A number that no figure of a table hangs on.
+    /// A double, which no field in use is.
     Other,
 }
 
-/// The fields of a structure, by number.
+/// Fields of a structure by number.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a>(Vec<(i64, Value<'a>)>);
 
@@ -48,7 +48,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Bytes that are read from the front.
+/// Remaining bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
@@ -63,7 +63,7 @@ impl<'a> Reader<'a> {
         Ok(self.take(1)?[0])
     }
 
-    /// A number of seven bits a byte, the lowest first.
+    /// A variable-length number (LEB128).
     pub(super) fn varint(&mut self) -> Result<u64, Broken> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {

@@ -77,13 +77,13 @@ def attention(is_decode):
             }
 
 
-def latent():
+def latent(is_block=False):
     for heads, batch, tokens in itertools.product([16, 128], [1, 8], [512, 4096]):
         latency = kernel(1e3 * batch * heads * tokens, 1e3 * batch * tokens)
         yield {
             "mla_dtype": "bfloat16", "kv_cache_dtype": "bfloat16", "num_heads": heads,
             "batch_size": batch, "isl": tokens, "step": 0, "latency": latency,
-        }
+        } | ({"gemm_type": "bfloat16"} if is_block else {})
 
 
 def latent_products():
@@ -141,6 +141,8 @@ def main():
         ("generation_attention_perf", attention(True), "attention"),
         ("context_mla_perf", latent(), "mla"),
         ("generation_mla_perf", latent(), "mla"),
+        ("mla_context_module_perf", latent(True), "mla"),
+        ("mla_generation_module_perf", latent(True), "mla"),
         ("mla_bmm_perf", latent_products(), "mla_bmm"),
         ("moe_perf", experts(), "moe"),
         ("custom_allreduce_perf", all_reduce(), "comm"),

@@ -1,4 +1,4 @@
-//! Attention of one layer: to prompts, and of one new token for each request.
+//! Prefill and decode attention of one layer.
 
 use ir::diagnostic::Diagnostic;
 use ir::engine_tables::{AttentionKey, EngineTables, Grid, MlaKey, NumberFormat, SystemRates};
@@ -7,7 +7,7 @@ use super::bound::{self, Heads};
 use super::grid::{self, Form};
 use super::{Answer, Class};
 
-/// Attention of heads of a given kind and number on one rank.
+/// Attention heads of one rank.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'t> {
     rates: &'t SystemRates,
@@ -18,11 +18,10 @@ pub struct Attention<'t> {
 }
 
 impl<'t> Attention<'t> {
-    /// Looks up `heads` query heads of a kind; as many key and value heads are stated by the number
-    /// itself or by 0.
+    /// Looks up the tables for `heads` query heads.
     ///
     /// # Errors
-    /// `not-measured` where the tables hold no heads of this kind.
+    /// `not-measured` where no such heads were measured.
     pub fn new(
         tables: &'t EngineTables,
         mut key: AttentionKey,
@@ -58,8 +57,8 @@ impl<'t> Attention<'t> {
         }
     }
 
-    /// The time of `batch` prompts of `new` tokens each behind `cached` ones: of the square of all
-    /// tokens, what the cached ones leave.
+    /// Time of `batch` prompts with `new` uncached and `cached` cached tokens each: the time of all
+    /// tokens, less the share of the cached ones in their square.
     #[must_use]
     pub fn prefill(&self, batch: f64, new: f64, cached: f64) -> Answer {
         let bound = |[heads, tokens, batch]: &[f64; 3]| {
@@ -69,7 +68,7 @@ impl<'t> Attention<'t> {
         behind(new, cached, |tokens| grid::at(self.prefill, &[self.heads, tokens, batch], &form))
     }
 
-    /// The time of one new token for each of `batch` requests of `tokens` cached ones.
+    /// Time of a decode step of `batch` requests with `tokens` tokens each, the new one included.
     #[must_use]
     pub fn decode(&self, batch: f64, tokens: f64) -> Answer {
         let bound = |[heads, batch, tokens]: &[f64; 3]| {
@@ -81,7 +80,7 @@ impl<'t> Attention<'t> {
     }
 }
 
-/// Mla attention of a number of heads on one rank.
+/// Multi-head latent attention (MLA) of one rank.
 #[derive(Clone, Copy, Debug)]
 pub struct Mla<'t> {
     rates: &'t SystemRates,
@@ -92,15 +91,15 @@ pub struct Mla<'t> {
 }
 
 impl<'t> Mla<'t> {
-    /// Looks up `heads` heads.
+    /// Looks up the tables for `heads` heads.
     ///
     /// # Errors
-    /// `not-measured` where the tables hold no latent attention in these numbers.
+    /// `not-measured` where no MLA with these data types was measured.
     pub fn new(tables: &'t EngineTables, key: MlaKey, heads: u32) -> Result<Self, Diagnostic> {
         let decoded = MlaKey { number: NumberFormat::Bf16, ..key };
         let (prefill, decode) = (tables.mla_prefill.get(&key), tables.mla_decode.get(&decoded));
         let (prefill, decode) =
-            prefill.zip(decode).ok_or_else(|| missing(tables, "latent attention"))?;
+            prefill.zip(decode).ok_or_else(|| missing(tables, "latent attention (MLA)"))?;
         Ok(Self { rates: &tables.rates, key, heads: f64::from(heads), prefill, decode })
     }
 
@@ -128,7 +127,7 @@ impl<'t> Mla<'t> {
     }
 }
 
-/// The product by the weights of each head that leads into or out of latent attention.
+/// The batched GEMM of decode MLA on the query or the value side.
 #[derive(Clone, Copy, Debug)]
 pub struct MlaBmm<'t> {
     rates: &'t SystemRates,
@@ -138,11 +137,10 @@ pub struct MlaBmm<'t> {
 }
 
 impl<'t> MlaBmm<'t> {
-    /// Looks up the product of `heads` heads, of queries or of values; in 16 bits where the tables
-    /// hold no other.
+    /// Looks up the GEMM of `heads` heads; falls back to bf16 tables.
     ///
     /// # Errors
-    /// `not-measured` where the tables hold none.
+    /// `not-measured` where none was measured.
     pub fn new(
         tables: &'t EngineTables,
         number: NumberFormat,
@@ -151,11 +149,12 @@ impl<'t> MlaBmm<'t> {
     ) -> Result<Self, Diagnostic> {
         let find = |number| tables.mla_bmm.get(&(number, of_queries));
         let grid = find(number).or_else(|| find(NumberFormat::Bf16));
-        let grid = grid.ok_or_else(|| missing(tables, "products of latent attention"))?;
+        let grid =
+            grid.ok_or_else(|| missing(tables, "batched GEMMs of latent attention (MLA)"))?;
         Ok(Self { rates: &tables.rates, grid, number, heads: f64::from(heads) })
     }
 
-    /// The time of so many tokens.
+    /// Time of `tokens` tokens.
     #[must_use]
     pub fn of(&self, tokens: f64) -> Answer {
         let bound = |[heads, tokens, _]: &[f64; 3]| {
@@ -166,7 +165,7 @@ impl<'t> MlaBmm<'t> {
     }
 }
 
-/// What `cached` tokens leave of the time of all.
+/// Time of the uncached part of prompts.
 fn behind(new: f64, cached: f64, all: impl Fn(f64) -> Option<Answer>) -> Answer {
     let tokens = new + cached;
     if new <= 0.0 {

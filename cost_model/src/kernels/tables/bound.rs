@@ -1,21 +1,21 @@
-//! Speed of light: the time of a kernel at the full rates of units and memory, whichever is longer.
+//! Speed of light: the longer of computing at peak FLOP/s and moving at full memory bandwidth.
 //!
-//! Shapes along which measured utilisations are carried, and no predictions.
+//! Measured utilisations are transferred along these shapes; they are no predictions.
 
 use ir::engine_tables::{NumberFormat, SystemRates};
 
-/// The longer of computing and moving, in seconds.
+/// The longer of computing and moving, seconds.
 fn longer(rates: &SystemRates, number: NumberFormat, flops: f64, bytes: f64) -> f64 {
     let rate = rates.flops.get(&number.unit()).copied().unwrap_or(f64::INFINITY);
     (flops / rate).max(bytes / rates.memory_rate)
 }
 
-/// A product of `m x k` by `k x n`.
+/// A GEMM of `m x k` by `k x n`.
 pub(super) fn gemm(rates: &SystemRates, number: NumberFormat, [m, n, k]: [f64; 3]) -> f64 {
     longer(rates, number, 2.0 * m * n * k, number.bytes() * (m * n + m * k + n * k))
 }
 
-/// What a call of attention is about.
+/// Shape of an attention kernel.
 #[derive(Clone, Copy)]
 pub(super) struct Heads {
     pub(super) number: NumberFormat,
@@ -26,11 +26,11 @@ pub(super) struct Heads {
     pub(super) kv_heads: f64,
     /// Elements of a head.
     pub(super) dim: f64,
-    /// Last tokens attended to; 0 = all.
+    /// Sliding window in tokens; 0 = none.
     pub(super) window: f64,
 }
 
-/// Causal attention of `batch` prompts of `tokens` each.
+/// Causal prefill attention of `batch` prompts of `tokens` tokens each.
 pub(super) fn prefill(rates: &SystemRates, of: Heads, batch: f64, tokens: f64) -> f64 {
     let pairs = if of.window > 0.0 && tokens > of.window {
         2.0 * tokens * of.window
@@ -42,7 +42,7 @@ pub(super) fn prefill(rates: &SystemRates, of: Heads, batch: f64, tokens: f64) -
     longer(rates, of.number, flops, batch * (4.0 * of.heads * tokens * of.dim + cached))
 }
 
-/// One new token for each of `batch` requests, `tokens` with those that are cached.
+/// Decode attention of `batch` requests of `tokens` tokens each.
 pub(super) fn decode(rates: &SystemRates, of: Heads, batch: f64, tokens: f64) -> f64 {
     let tokens = if of.window > 0.0 { tokens.min(of.window) } else { tokens };
     let cached = of.cache.bytes() * 2.0 * of.kv_heads * tokens * of.dim;
@@ -50,11 +50,11 @@ pub(super) fn decode(rates: &SystemRates, of: Heads, batch: f64, tokens: f64) ->
     longer(rates, of.number, flops, batch * (4.0 * of.heads * of.dim + cached))
 }
 
-/// Elements of a query head, of its part with position, and of a cached token of latent attention,
-/// in DeepSeek-V3, which the tables were measured with.
+/// Elements of a head without and with rotary position, and of the cached latent vector, of
+/// DeepSeek-V3, the model of all MLA tables.
 const LATENT: (f64, f64, f64) = (128.0, 64.0, 512.0);
 
-/// Mla attention of `batch` prompts of `tokens` each, keys and values made whole.
+/// Prefill MLA with expanded keys and values.
 pub(super) fn mla_prefill(
     rates: &SystemRates,
     (number, cache): (NumberFormat, NumberFormat),
@@ -69,7 +69,7 @@ pub(super) fn mla_prefill(
     longer(rates, number, flops, batch * (query + keys))
 }
 
-/// Mla attention of one new token for each of `batch` requests, on what is cached.
+/// Decode MLA on the cached latent vectors.
 pub(super) fn mla_decode(
     rates: &SystemRates,
     (number, cache): (NumberFormat, NumberFormat),
@@ -84,7 +84,7 @@ pub(super) fn mla_decode(
     longer(rates, number, flops, bytes)
 }
 
-/// The product of a latent query, or of a latent value, by the weights of each head.
+/// The batched GEMM of decode MLA on one side.
 pub(super) fn mla_bmm(rates: &SystemRates, number: NumberFormat, heads: f64, tokens: f64) -> f64 {
     let (plain, _, latent) = LATENT;
     let flops = 2.0 * tokens * heads * plain * latent;
@@ -92,7 +92,7 @@ pub(super) fn mla_bmm(rates: &SystemRates, number: NumberFormat, heads: f64, tok
     longer(rates, number, flops, number.bytes() * elements)
 }
 
-/// What a layer of experts is about.
+/// Shape of an MoE layer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layer {
     pub(super) number: NumberFormat,
@@ -106,7 +106,7 @@ pub(super) struct Layer {
     pub(super) products: f64,
 }
 
-/// A layer of experts on one rank, of the `tokens` of all ranks.
+/// An MoE layer on one rank, for `tokens` tokens of all ranks.
 pub(super) fn moe(rates: &SystemRates, of: Layer, tokens: f64) -> f64 {
     let visits = tokens * of.per_token / of.expert;
     let inner = of.inner / of.tensor;

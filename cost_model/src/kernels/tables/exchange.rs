@@ -1,4 +1,4 @@
-//! Collectives: a curve over 16-bit elements for each number of devices.
+//! Collectives: a curve over 16-bit elements for each group size.
 
 use ir::engine_tables::{EngineTables, Grid, SystemRates};
 use ir::measured::CollectiveOperation;
@@ -9,13 +9,13 @@ use super::{Answer, Class};
 /// Bytes of an element.
 const ELEMENT: f64 = 2.0;
 
-/// The engine's own all-reduce.
+/// The all-reduce of the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct AllReduce<'t>(Group<'t>);
 
 impl<'t> AllReduce<'t> {
-    /// Looks up the all-reduce of so many devices: that of the engine, else that of the library, else
-    /// that of the largest group that was measured.
+    /// Looks up the all-reduce of `devices` devices: the engine's, else NCCL's, else that of the largest
+    /// measured group.
     #[must_use]
     pub fn new(tables: &'t EngineTables, devices: u32) -> Self {
         let own = |devices: u32| tables.all_reduce.get(&devices).map(|grid| (devices, grid));
@@ -26,34 +26,33 @@ impl<'t> AllReduce<'t> {
         Self(Group::new(tables, found, devices, 2.0))
     }
 
-    /// The time of so many 16-bit elements.
+    /// Time of an all-reduce of `elements` 16-bit elements.
     #[must_use]
     pub fn of(&self, elements: f64) -> Answer {
         self.0.of(elements)
     }
 }
 
-/// A collective of the library.
+/// A collective of NCCL.
 #[derive(Clone, Copy, Debug)]
 pub struct Collective<'t>(Group<'t>);
 
 impl<'t> Collective<'t> {
-    /// Looks up a collective of so many devices: that of this very group, else that of the largest
-    /// one that was measured.
+    /// Looks up a collective of `devices` devices, else of the largest measured group.
     #[must_use]
     pub fn new(tables: &'t EngineTables, operation: CollectiveOperation, devices: u32) -> Self {
         let passes = if operation == CollectiveOperation::AllReduce { 2.0 } else { 1.0 };
         Self(Group::new(tables, library(tables, operation, devices), devices, passes))
     }
 
-    /// The time of so many 16-bit elements, as the table counts them.
+    /// Time for `elements` 16-bit elements, counted as in the table.
     #[must_use]
     pub fn of(&self, elements: f64) -> Answer {
         self.0.of(elements)
     }
 }
 
-/// The curve of the library for a group, or for the largest one.
+/// The NCCL curve of a group, or of the largest one.
 fn library(
     tables: &EngineTables,
     operation: CollectiveOperation,
@@ -64,13 +63,13 @@ fn library(
     exact.or_else(|| of.map(|((_, devices), grid)| (*devices, grid)).next_back())
 }
 
-/// A group of devices and the curve of one that was measured.
+/// A group of devices, and the curve of the group that stands for it.
 #[derive(Clone, Copy, Debug)]
 struct Group<'t> {
     rates: &'t SystemRates,
     measured: Option<(u32, &'t Grid)>,
     devices: u32,
-    /// How often each element is sent, with many devices.
+    /// Sends of each element in a large ring.
     passes: f64,
 }
 
@@ -84,7 +83,7 @@ impl<'t> Group<'t> {
         Self { rates: &tables.rates, measured, devices, passes }
     }
 
-    /// The time of a ring at the rate of the links.
+    /// Time of a ring at full link bandwidth, seconds.
     fn bound(&self, devices: u32, elements: f64) -> f64 {
         let n = f64::from(devices.max(1));
         ELEMENT * self.passes * elements * (n - 1.0) / n / self.rates.group_rate(devices)

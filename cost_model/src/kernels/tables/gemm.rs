@@ -7,14 +7,14 @@ use ir::engine_tables::{EngineTables, Grid, NumberFormat, SystemRates, Unit};
 use super::grid::{self, Form};
 use super::{Answer, Class, bound};
 
-/// Octaves beyond which a product says nothing about another one.
+/// Largest distance of (n, k) for a transfer, octaves.
 const FARTHEST: f64 = 2.0;
 /// GEMMs whose utilisations are averaged.
 const NEIGHBOURS: usize = 4;
-/// Numbers of rows at the end of a curve whose utilisations count beyond it.
+/// Points at the end of a curve whose median utilisation holds beyond it.
 const LAST: usize = 3;
 
-/// A product of so many rows by weights of given widths.
+/// A GEMM with given weights.
 #[derive(Clone, Debug)]
 pub struct Gemm<'t> {
     rates: &'t SystemRates,
@@ -25,18 +25,18 @@ pub struct Gemm<'t> {
     curves: Curves,
 }
 
-/// What the product is answered from.
+/// Measured curves for a GEMM.
 #[derive(Clone, Debug)]
 enum Curves {
-    /// Its own curve.
+    /// Of the same (n, k).
     Own(Range<usize>),
-    /// Those of products with other widths, the most similar first.
+    /// Of other (n, k), nearest first.
     Others(Vec<Neighbour>),
 }
 
 #[derive(Clone, Debug)]
 struct Neighbour {
-    /// Inverse square of the distance in octaves.
+    /// Inverse square of the distance, octaves^-2.
     weight: f64,
     columns: f64,
     contracted: f64,
@@ -44,7 +44,7 @@ struct Neighbour {
 }
 
 impl<'t> Gemm<'t> {
-    /// Looks up weights of `k x n`.
+    /// Looks up weights of shape `k x n`.
     #[must_use]
     pub fn new(tables: &'t EngineTables, number: NumberFormat, n: u64, k: u64) -> Self {
         let grid = tables.gemm.get(&number);
@@ -56,7 +56,7 @@ impl<'t> Gemm<'t> {
         Self { rates: &tables.rates, grid, number, columns, contracted, curves }
     }
 
-    /// The time of `m` rows.
+    /// Time of `m` rows.
     #[must_use]
     pub fn of(&self, m: f64) -> Answer {
         let found = match (&self.curves, self.grid) {
@@ -81,7 +81,7 @@ impl<'t> Gemm<'t> {
         if m <= f64::from(*rows.last()?) {
             return at(m);
         }
-        // The sizes of whole waves make single utilisations jump: the middle one of the last.
+        // Wave quantisation makes single utilisations jump: take the median of the last ones.
         let mut last: Vec<(f64, Answer)> = Vec::with_capacity(LAST);
         for rows in rows.iter().rev().take(LAST) {
             let answer = at(f64::from(*rows))?;
@@ -92,8 +92,8 @@ impl<'t> Gemm<'t> {
         Some(Answer { seconds: time * bound(&[n, k, m]), class: Class::Extrapolated, ..answer })
     }
 
-    /// The mean utilisation of the most similar products whose curves go so far, or of the most
-    /// similar ones at the ends of their curves.
+    /// Time at the mean utilisation of the nearest GEMMs whose curves cover `m`, or of the nearest ones
+    /// at all if none does.
     fn transferred(&self, grid: &Grid, others: &[Neighbour], m: f64) -> Option<Answer> {
         let rows = grid.positions(2);
         let reaches = |other: &&Neighbour| {
@@ -122,7 +122,7 @@ impl<'t> Gemm<'t> {
     }
 }
 
-/// The curve of the widths themselves, or those of other widths by distance.
+/// The curve of (n, k) itself, or those of its neighbours.
 fn curves(grid: &Grid, columns: f64, contracted: f64) -> Curves {
     let mut found: Vec<(f64, Neighbour)> = Vec::new();
     let (mut widest, mut deepest) = (0.0_f64, 0.0_f64);
@@ -142,8 +142,7 @@ fn curves(grid: &Grid, columns: f64, contracted: f64) -> Curves {
             ));
         }
     }
-    // Heads of large vocabularies are wider than all that was measured, and so is their utilisation
-    // the same; beyond one axis alone.
+    // A head of a large vocabulary lies beyond the table on one axis; large GEMMs differ little.
     let beyond = [columns > widest, contracted > deepest];
     if found.iter().all(|(distance, _)| *distance > FARTHEST) && beyond[0] != beyond[1] {
         found.retain(|(_, other)| {
@@ -158,7 +157,7 @@ fn curves(grid: &Grid, columns: f64, contracted: f64) -> Curves {
     Curves::Others(found.into_iter().map(|(_, other)| other).collect())
 }
 
-/// Utilisation of products of a class, in public tables (AIConfigurator 0.12).
+/// Typical utilisation of GEMMs, by data type (AIConfigurator 0.12).
 fn utilisation(number: NumberFormat) -> f64 {
     match number.unit() {
         Unit::Bf16 => 0.70,

@@ -1,5 +1,5 @@
-//! Answers from measured points: along each axis the point itself, two points and a blend of them, or
-//! the utilisation of the outermost point.
+//! Lookup in a grid, axis by axis: the point itself, interpolation between two points, or extrapolation
+//! at the utilisation of the outermost point.
 
 use std::ops::Range;
 
@@ -7,19 +7,19 @@ use ir::engine_tables::Grid;
 
 use super::{Answer, Class};
 
-/// Along which axis times are interpolated as their roots, and how long a kernel takes at the speed of
-/// light. Times of prefill grow with the square of tokens.
+/// How a kernel scales: prefill attention grows with the square of tokens, so that the square root of
+/// its time is interpolated along that axis.
 pub(super) struct Form<F> {
-    /// The axis along which the root of the time is linear; `None` = no axis.
+    /// Axis of quadratic growth.
     pub(super) square: Option<usize>,
-    /// Seconds at the speed of light, by position on each axis.
+    /// Speed of light by coordinates, seconds.
     pub(super) bound: F,
 }
 
 /// Most axes of a grid.
 const AXES: usize = 3;
 
-/// The time at a place; `None` where nothing was measured.
+/// Time at some coordinates; `None` for an empty grid.
 pub(super) fn at<F: Fn(&[f64; AXES]) -> f64>(
     grid: &Grid,
     place: &[f64],
@@ -30,7 +30,7 @@ pub(super) fn at<F: Fn(&[f64; AXES]) -> f64>(
     below(grid, 0, 0..grid.positions(0).len(), &path, form)
 }
 
-/// The time at a place whose first `axis` positions were measured, among so many positions.
+/// Time at some coordinates, below a parent with this range of children on `axis`.
 pub(super) fn below<F: Fn(&[f64; AXES]) -> f64>(
     grid: &Grid,
     axis: usize,
@@ -80,7 +80,7 @@ fn moved(place: &[f64; AXES], axis: usize, position: u32) -> [f64; AXES] {
     there
 }
 
-/// The time at the same utilisation, from the bound here and the bound there.
+/// Time at the utilisation of another point, from the speed of light of both.
 pub(super) fn held(there: Answer, bound: f64, bound_there: f64) -> Answer {
     let ratio = if bound_there > 0.0 { bound / bound_there } else { 1.0 };
     Answer { class: Class::Extrapolated.max(there.class), ..there.scaled(ratio) }

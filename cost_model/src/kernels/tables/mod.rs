@@ -39,7 +39,7 @@ pub enum Class {
     Guessed,
 }
 
-/// The time of a kernel.
+/// Time of a kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Answer {
     /// Seconds.
@@ -59,7 +59,7 @@ impl Answer {
         Self { seconds: self.seconds * factor, ..self }
     }
 
-    /// One after the other; the source is that of the later class.
+    /// Sum of two kernels, with class and source of the less certain one.
     #[must_use]
     pub fn then(self, other: Self) -> Self {
         let worse = if other.class > self.class { other } else { self };
@@ -67,14 +67,14 @@ impl Answer {
     }
 }
 
-/// A pointwise kernel that moves so many bytes of memory.
+/// A pointwise kernel that moves `bytes` bytes.
 #[must_use]
 pub fn pointwise(rates: &SystemRates, bytes: f64) -> Answer {
     let rate = rates.memory_rate * rates.pointwise_fraction;
     Answer { seconds: bytes / rate + rates.pointwise_s, ..Answer::default() }
 }
 
-/// A transfer of so many bytes to a device of the next pipeline stage, in another host.
+/// A transfer of `bytes` bytes to the next pipeline stage, on another host.
 #[must_use]
 pub fn hop(rates: &SystemRates, bytes: f64) -> Answer {
     Answer { seconds: bytes / rates.network_rate + rates.transfer_s, ..Answer::default() }

@@ -1,4 +1,4 @@
-//! Layers of experts: a curve over tokens for each shape.
+//! MoE layers: a curve over tokens for each shape.
 
 use ir::engine_tables::{EngineTables, Grid, MoeKey, NumberFormat, SystemRates, Unit};
 
@@ -6,10 +6,10 @@ use super::Answer;
 use super::bound::{self, Layer};
 use super::grid::{self, Form};
 
-/// The load that rows have which name none.
+/// Distribution of tables without skewed loads.
 const EVEN: &str = "uniform";
 
-/// The experts of a layer on one rank.
+/// An MoE layer on one rank.
 #[derive(Clone, Copy, Debug)]
 pub struct Moe<'t> {
     rates: &'t SystemRates,
@@ -18,8 +18,8 @@ pub struct Moe<'t> {
 }
 
 impl<'t> Moe<'t> {
-    /// Looks up a layer; one with even loads where no layer in these numbers was measured with the
-    /// load that is asked for.
+    /// Looks up a layer; falls back to even loads where this distribution was never measured with this
+    /// data type.
     #[must_use]
     pub fn new(tables: &'t EngineTables, mut key: MoeKey, is_gated: bool) -> Self {
         let is_there = |other: &MoeKey| (other.number, &other.load) == (key.number, &key.load);
@@ -39,7 +39,7 @@ impl<'t> Moe<'t> {
         Self { rates: &tables.rates, grid: tables.moe.get(&key), layer }
     }
 
-    /// The time of the tokens of all ranks.
+    /// Time of `tokens` tokens of all ranks.
     #[must_use]
     pub fn of(&self, tokens: f64) -> Answer {
         let bound = |[tokens, ..]: &[f64; 3]| bound::moe(self.rates, self.layer, *tokens);
@@ -52,7 +52,7 @@ impl<'t> Moe<'t> {
     }
 }
 
-/// Utilisation of layers of a class, in public tables (AIConfigurator 0.12).
+/// Typical utilisation of MoE layers, by data type (AIConfigurator 0.12).
 fn utilisation(number: NumberFormat) -> f64 {
     match (number.unit(), number.bytes() < 1.0) {
         (Unit::Bf16, true) => 0.07,

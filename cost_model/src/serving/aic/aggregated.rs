@@ -1,30 +1,30 @@
-//! Workers that run prompts and decoding requests together, in the mean.
+//! Aggregated workers (prefill and decode in the same steps), mean-field estimate.
 
 use super::{Composition, Lengths, Scheduler};
 use crate::kernels::tables::Answer;
 
-/// What a worker with a constant number of requests does, as AIConfigurator estimates it.
+/// AIConfigurator's estimate of an aggregated worker at constant concurrency.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Aggregated {
-    /// A step with prompts.
+    /// Time of a mixed step.
     pub mixed: Answer,
-    /// A step without.
+    /// Time of a decode step.
     pub decode: Answer,
-    /// Steps with prompts until all prompts of the requests are through.
+    /// Mixed steps until all prompts are prefilled.
     pub n_mixed: f64,
-    /// Steps without, until all tokens of the requests are generated.
+    /// Decode steps until all tokens are generated.
     pub n_decode: f64,
-    /// Seconds to the first token.
+    /// Time to first token (TTFT), seconds.
     pub first_token_s: f64,
-    /// Seconds per token after it.
+    /// Time per output token (TPOT), seconds.
     pub per_token_s: f64,
-    /// Tokens per second that all ranks generate.
+    /// Output tokens per second of the worker.
     pub tokens_per_s: f64,
 }
 
 impl Composition<'_> {
-    /// Estimates a worker with `requests` requests on each attention data-parallel rank, and
-    /// `context` tokens of prompts in a step.
+    /// Estimates a worker with `requests` concurrent requests per attention data-parallel rank and
+    /// `context` prompt tokens per mixed step.
     #[must_use]
     pub fn aggregated(&self, requests: u64, context: u64, lengths: Lengths) -> Aggregated {
         let (context, prompt) = (context.max(1), lengths.prompt.max(1));
@@ -36,11 +36,8 @@ impl Composition<'_> {
         let n_decode = (n_steps - n_mixed).max(0.0);
         let beside = self.decoding_beside(requests, context, (prompt, n_context), n_steps);
         let mixed = self.mixed(context, if is_alone { 0 } else { beside }, lengths);
-        let decode = if n_decode > 0.0 {
-            self.decoding_half_way(requests, lengths)
-        } else {
-            Answer::default()
-        };
+        let decode =
+            if n_decode > 0.0 { self.decode_halfway(requests, lengths) } else { Answer::default() };
         let counted = self.counted(is_alone, n_mixed, n_decode);
         let per_token_s = if counted + n_decode > 0.0 {
             (mixed.seconds * counted + decode.seconds * n_decode) / (counted + n_decode)
@@ -63,7 +60,7 @@ impl Composition<'_> {
         Aggregated { mixed, decode, n_mixed, n_decode, first_token_s, per_token_s, tokens_per_s }
     }
 
-    /// Requests that decode beside prompts.
+    /// Decoding requests in a mixed step.
     fn decoding_beside(
         &self,
         requests: u64,
@@ -78,7 +75,7 @@ impl Composition<'_> {
         requests.saturating_sub(context.div_ceil(prompt)).max(1)
     }
 
-    /// Steps with prompts that count in the time per token.
+    /// Mixed steps that count towards TPOT.
     fn counted(&self, is_alone: bool, n_mixed: f64, n_decode: f64) -> f64 {
         match self.scheduler {
             _ if is_alone => 0.0,
@@ -88,7 +85,7 @@ impl Composition<'_> {
         }
     }
 
-    /// Seconds that the host takes to start the kernels of a prompt.
+    /// Launch overhead of prefill on the host, seconds.
     fn dispatch_s(&self) -> f64 {
         match self.scheduler {
             Scheduler::Vllm => 0.8e-3 * f64::from(self.n_layers),
@@ -96,7 +93,7 @@ impl Composition<'_> {
         }
     }
 
-    /// How often the time of a prompt passes until its first token is there.
+    /// Queueing factor of TTFT.
     fn queueing(&self, requests: f64, n_context: f64) -> f64 {
         match self.scheduler {
             Scheduler::Vllm => (1.0 + requests.log2() / 8.0).min(2.0),

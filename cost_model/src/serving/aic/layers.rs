@@ -1,4 +1,4 @@
-//! The kernels of a model on a worker, looked up once.
+//! Kernels of a model on a worker, looked up once.
 
 use ir::card::{Attention as CardAttention, ExpertCard, TransformerCard};
 use ir::diagnostic::Diagnostic;
@@ -10,29 +10,29 @@ use crate::kernels::tables::{
     self, AllReduce, Answer, Attention, Collective, Gemm, Mla, MlaBmm, Moe,
 };
 
-/// Bytes of a number of the residual stream.
+/// Bytes of an activation.
 const ELEMENT: f64 = 2.0;
-/// What AIConfigurator adds to the kernels beside attention to prompts.
+/// AIConfigurator's factor on the kernels beside prefill attention.
 const BESIDE: f64 = 1.1;
 
-/// A kernel whose time hangs on the tokens of a step.
+/// A kernel whose time depends on the tokens of a step.
 #[derive(Clone, Debug)]
 pub(super) enum Kernel<'t> {
     Gemm(Gemm<'t>),
     MlaBmm(MlaBmm<'t>),
-    /// Bytes of a token.
+    /// With bytes per token.
     Pointwise(f64),
-    /// Elements of a token.
+    /// With elements per token.
     AllReduce(AllReduce<'t>, f64),
-    /// Elements of a token.
+    /// With elements per token.
     Collective(Collective<'t>, f64),
-    /// Ranks whose tokens come together.
+    /// With the ranks whose tokens are gathered.
     Moe(Moe<'t>, f64),
-    /// Bytes of a token.
+    /// With bytes per token.
     Hop(f64),
 }
 
-/// A kernel and how often it runs.
+/// A kernel and its number of runs.
 #[derive(Clone, Debug)]
 pub(super) struct Term<'t> {
     pub(super) name: &'static str,
@@ -60,31 +60,33 @@ impl Term<'_> {
 pub(super) enum Mixer<'t> {
     Heads(Attention<'t>),
     Mla(Mla<'t>),
+    /// MLA with its projections.
+    MlaBlock(Mla<'t>),
 }
 
 /// All kernels of a model.
 #[derive(Clone, Debug)]
 pub(super) struct Layers<'t> {
     pub(super) mixer: Mixer<'t>,
-    /// Seconds of the kernels beside attention to prompts, of a block.
+    /// Kernels beside prefill attention, seconds per block.
     pub(super) beside_prefill_s: f64,
-    /// Of all tokens of a step.
+    /// For all tokens of a step.
     pub(super) always: Vec<Term<'t>>,
-    /// Of the tokens of prompts.
+    /// For prompt tokens.
     pub(super) prefill: Vec<Term<'t>>,
-    /// Of the tokens of decoding requests.
+    /// For decoding requests.
     pub(super) decode: Vec<Term<'t>>,
-    /// Routed experts, of all tokens.
+    /// Routed experts.
     pub(super) routed: Vec<Term<'t>>,
-    /// Experts that every token visits, of all tokens.
+    /// Shared experts.
     pub(super) shared: Vec<Term<'t>>,
-    /// The head, of the requests that get a token.
+    /// LM head, for sampled requests.
     pub(super) head: Term<'t>,
-    /// Whether AIConfigurator leaves the head out of steps with prompts.
+    /// Whether AIConfigurator omits the head from steps with prompts.
     pub(super) is_headless: bool,
 }
 
-/// What kernels are looked up by.
+/// What kernels are looked up from.
 struct Sizes<'t, 'c> {
     tables: &'t EngineTables,
     card: &'c TransformerCard,
@@ -120,9 +122,10 @@ impl<'t> Layers<'t> {
             head: Term { name: "head", kernel: head, times: 1.0 },
             is_headless: card.experts.is_some() && !sizes.is_latent(),
         };
-        match card.attention {
-            CardAttention::Latent { .. } => sizes.mla_bmm(&mut layers)?,
-            _ => sizes.head_products(&mut layers),
+        match layers.mixer {
+            Mixer::Heads(_) => sizes.head_products(&mut layers),
+            Mixer::Mla(_) => sizes.mla_products(&mut layers)?,
+            Mixer::MlaBlock(_) => {}
         }
         match &card.experts {
             Some(experts) => sizes.experts(experts, scheduler, &mut layers),
@@ -197,7 +200,7 @@ impl<'t> Sizes<'t, '_> {
         matches!(self.card.attention, CardAttention::Latent { .. })
     }
 
-    /// Key and value heads of a rank.
+    /// KV heads of a rank.
     fn kv_heads(&self) -> u64 {
         self.card.n_kv_heads.div_ceil(self.tensor)
     }
@@ -206,8 +209,13 @@ impl<'t> Sizes<'t, '_> {
         let heads = narrow(self.card.n_heads / self.tensor);
         let (number, cache) = (self.worker.attention, self.worker.cache);
         if self.is_latent() {
-            let key = MlaKey { number, cache };
-            return Ok(Mixer::Mla(Mla::new(self.tables, key, heads)?));
+            // The whole block, where it was measured.
+            let block = MlaKey { number, cache, weights: Some(self.worker.weights) };
+            if let Ok(mla) = Mla::new(self.tables, block, heads) {
+                return Ok(Mixer::MlaBlock(mla));
+            }
+            let kernel = MlaKey { weights: None, ..block };
+            return Ok(Mixer::Mla(Mla::new(self.tables, kernel, heads)?));
         }
         let window = match self.card.attention {
             CardAttention::Window { tokens, .. } => narrow(tokens),
@@ -250,8 +258,8 @@ impl<'t> Sizes<'t, '_> {
         (self.worker.tensor > 1).then(|| self.term(name, kernel))
     }
 
-    /// GEMMs around latent attention; decoding multiplies each head by its weights on both sides.
-    fn mla_bmm(&self, layers: &mut Layers<'t>) -> Result<(), Diagnostic> {
+    /// GEMMs around MLA; decoding absorbs the weights of each head in two batched GEMMs.
+    fn mla_products(&self, layers: &mut Layers<'t>) -> Result<(), Diagnostic> {
         let CardAttention::Latent { query_rank, key_value_rank, plain, rotary, value } =
             self.card.attention
         else {
@@ -321,7 +329,7 @@ impl<'t> Sizes<'t, '_> {
         }
     }
 
-    /// How tokens get to experts, or back.
+    /// Dispatch of tokens to experts, or combination.
     fn exchange(&self, scheduler: Scheduler, is_before: bool) -> Vec<Term<'t>> {
         use CollectiveOperation::{AllGather, ReduceScatter};
         let Worker { tensor, data, .. } = *self.worker;

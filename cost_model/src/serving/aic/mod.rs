@@ -1,11 +1,9 @@
-//! Steps of an engine as AIConfigurator 0.12 composes them from measured kernels, its constants
-//! included.
+//! Engine steps, composed from measured kernels as AIConfigurator 0.12 does, with its constants.
 //!
-//! Known to be wrong there, and kept here so that both agree: norms, rotary positions and the writing
-//! of keys and values of prefill cost what one token costs; a step with latent attention that has
-//! prompts and decoding requests is one long prompt; mixtures of experts without it have no head in
-//! steps with prompts; all-reduces of prefill are recorded in graphs; queueing is a factor. Iterations
-//! ([`IterationTime`]) have their heads, and latent attention to prompts and to cached tokens.
+//! Its known errors are reproduced: head norms, rotary embedding and KV writes of prefill cost one
+//! token's worth; a mixed step with MLA is one long prompt; MoE models without MLA have no LM head in
+//! prefill and mixed steps; prefill uses all-reduces measured in CUDA graphs; queueing is a factor.
+//! Iterations ([`IterationTime`]) have the LM head, and both kinds of attention with MLA.
 
 mod aggregated;
 mod layers;
@@ -22,7 +20,7 @@ use crate::kernels::tables::Answer;
 pub use aggregated::Aggregated;
 pub use split::{Pool, Split, split};
 
-/// Engines that differ in how they send tokens to experts, and in the constants of their schedulers.
+/// Serving engines, with their MoE dispatch and scheduler constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheduler {
     /// vLLM.
@@ -34,7 +32,7 @@ pub enum Scheduler {
 }
 
 impl Scheduler {
-    /// The engine that tables call so.
+    /// The engine of this name in AIConfigurator's tables.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -46,10 +44,10 @@ impl Scheduler {
     }
 }
 
-/// How a worker is laid out, and in which numbers it computes.
+/// Degrees of parallelism and data types of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Worker {
-    /// Ranks that split attention and dense products.
+    /// Tensor-parallel ranks.
     pub tensor: u32,
     /// Pipeline stages.
     pub pipeline: u32,
@@ -59,22 +57,22 @@ pub struct Worker {
     pub expert_tensor: u32,
     /// Expert-parallel ranks.
     pub expert: u32,
-    /// Numbers of products by weights of blocks; the head multiplies in 16 bits.
+    /// Type of GEMM weights; the LM head is bf16.
     pub weights: NumberFormat,
-    /// Numbers of experts.
+    /// Type of expert weights.
     pub expert_weights: NumberFormat,
-    /// Numbers that attention to prompts computes in.
+    /// Compute type of prefill attention.
     pub attention: NumberFormat,
-    /// Numbers that keys and values are cached in.
+    /// Type of the KV cache.
     pub cache: NumberFormat,
-    /// Whether each head of queries and keys has a norm (Qwen 3).
+    /// Whether queries and keys are normalised per head (Qwen 3).
     pub norms_heads: bool,
-    /// How tokens spread over experts, as the tables name it, such as `power_law_1.2`.
+    /// Expert load distribution, as named in the tables, such as `power_law_1.2`.
     pub load: String,
 }
 
 impl Worker {
-    /// A dense model in one number on so many tensor-parallel ranks.
+    /// A dense model on `tensor` tensor-parallel ranks, with bf16 attention and KV cache.
     #[must_use]
     pub fn dense(number: NumberFormat, tensor: u32) -> Self {
         Self {
@@ -99,16 +97,16 @@ impl Worker {
     }
 }
 
-/// Lengths of requests.
+/// Length of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lengths {
-    /// Tokens of the prompt.
+    /// Prompt tokens (ISL).
     pub prompt: u64,
-    /// Tokens that are generated.
+    /// Output tokens (OSL).
     pub generated: u64,
 }
 
-/// A model on a worker, priced from tables.
+/// A model on a worker, with the measured times of its kernels.
 #[derive(Clone, Debug)]
 pub struct Composition<'t> {
     rates: &'t SystemRates,
@@ -124,11 +122,11 @@ struct Prompts {
     count: f64,
     new: f64,
     cached: f64,
-    /// Fraction of their attention that the step computes.
+    /// Fraction of their attention that the step computes (chunked prefill).
     part: f64,
 }
 
-/// What a step computes.
+/// Work of a step.
 #[derive(Clone, Copy, Debug, Default)]
 struct Step<'a> {
     tokens: f64,
@@ -142,11 +140,11 @@ struct Step<'a> {
 }
 
 impl<'t> Composition<'t> {
-    /// Looks up the kernels of a model of equal blocks.
+    /// Looks up the kernels of a model of `card.n_layers` equal blocks.
     ///
     /// # Errors
-    /// `not-measured` where the tables hold no attention of this kind; `not-composed` for an engine or
-    /// a layout that AIConfigurator composes in other ways, and for degrees that divide no heads.
+    /// `not-measured` where such attention was not measured; `not-composed` for engines and layouts
+    /// outside AIConfigurator's composition, and for degrees that do not divide the heads.
     pub fn new(
         tables: &'t EngineTables,
         card: &TransformerCard,
@@ -164,7 +162,7 @@ impl<'t> Composition<'t> {
         })
     }
 
-    /// The time of a step with `prompts` prompts of `new` tokens each behind `cached` ones.
+    /// Time of a prefill step: `prompts` prompts with `new` uncached and `cached` cached tokens each.
     #[must_use]
     pub fn prefill(&self, prompts: u64, new: u64, cached: u64) -> Answer {
         let of = Self::prompts(prompts, new, cached);
@@ -176,15 +174,13 @@ impl<'t> Composition<'t> {
         })
     }
 
-    /// The time of a step in which `requests` requests get one token each, with `tokens` tokens each,
-    /// the new one included.
+    /// Time of a decode step of `requests` requests with `tokens` tokens each, the new one included.
     #[must_use]
     pub fn decode(&self, requests: u64, tokens: u64) -> Answer {
         self.sum(&Self::decoding(requests as f64, tokens as f64))
     }
 
-    /// The time of all steps in which `requests` requests generate what follows their first token;
-    /// every 32nd step stands for those up to the next one.
+    /// Time of all decode steps of `requests` requests; every 32nd step stands for the next 31, too.
     #[must_use]
     pub fn generation(&self, requests: u64, lengths: Lengths) -> Answer {
         const STRIDE: u64 = 32;
@@ -199,21 +195,21 @@ impl<'t> Composition<'t> {
         total
     }
 
-    /// The time of a step with `context` tokens of prompts and `decoding` requests half way through
-    /// what they generate.
+    /// Time of a mixed step: `context` prompt tokens and `decoding` requests halfway through their
+    /// output.
     #[must_use]
     pub fn mixed(&self, context: u64, decoding: u64, lengths: Lengths) -> Answer {
         let (prompts, step) = self.mix(context, decoding, lengths);
         self.sum(&Step { prompts: &prompts, ..step })
     }
 
-    /// The time of a step with `decoding` requests half way through what they generate.
+    /// Time of a decode step of `decoding` requests halfway through their output.
     #[must_use]
-    pub fn decoding_half_way(&self, decoding: u64, lengths: Lengths) -> Answer {
-        if decoding == 0 { Answer::default() } else { self.decode(decoding, half_way(lengths)) }
+    pub fn decode_halfway(&self, decoding: u64, lengths: Lengths) -> Answer {
+        if decoding == 0 { Answer::default() } else { self.decode(decoding, halfway(lengths)) }
     }
 
-    /// The kernels of [`Self::mixed`] by name, each with its time in all blocks.
+    /// Kernels of [`Self::mixed`] by name, each with its time in all blocks.
     #[must_use]
     pub fn kernels_of_mixed(
         &self,
@@ -225,7 +221,7 @@ impl<'t> Composition<'t> {
         self.kernels(&Step { prompts: &prompts, ..step })
     }
 
-    /// The kernels of [`Self::prefill`] by name, each with its time in all blocks.
+    /// Kernels of [`Self::prefill`] by name, each with its time in all blocks.
     #[must_use]
     pub fn kernels_of_prefill(
         &self,
@@ -238,13 +234,13 @@ impl<'t> Composition<'t> {
         self.kernels(&Step { tokens, sampled, prompts: &[of], ..Step::default() })
     }
 
-    /// The kernels of [`Self::decode`] by name, each with its time in all blocks.
+    /// Kernels of [`Self::decode`] by name, each with its time in all blocks.
     #[must_use]
     pub fn kernels_of_decode(&self, requests: u64, tokens: u64) -> Vec<(&'static str, Answer)> {
         self.kernels(&Self::decoding(requests as f64, tokens as f64))
     }
 
-    /// Requests that the head of a step with prompts is computed for.
+    /// Sampled requests of a step with prompts.
     fn sampled(&self, prompts: f64) -> f64 {
         if self.layers.is_headless { 0.0 } else { prompts }
     }
@@ -266,7 +262,7 @@ impl<'t> Composition<'t> {
     fn mix(&self, context: u64, decoding: u64, lengths: Lengths) -> ([Prompts; 1], Step<'static>) {
         let tokens = (context + decoding) as f64;
         let step = Step { tokens, sampled: self.sampled(1.0), ..Step::default() };
-        if let Mixer::Mla(_) = self.layers.mixer {
+        if !matches!(self.layers.mixer, Mixer::Heads(_)) {
             return ([Self::prompts(1, context + decoding, 0)], step);
         }
         let prompt = lengths.prompt.max(1);
@@ -274,7 +270,7 @@ impl<'t> Composition<'t> {
             part: 1.0 / prompt.div_ceil(context.max(1)) as f64,
             ..Self::prompts(context.div_ceil(prompt), prompt, 0)
         };
-        let decoding = (decoding as f64, half_way(lengths) as f64);
+        let decoding = (decoding as f64, halfway(lengths) as f64);
         ([of], Step { decoding, ..step })
     }
 
@@ -290,7 +286,7 @@ impl<'t> Composition<'t> {
         total
     }
 
-    /// Shows every kernel of a step, each with its time in all blocks.
+    /// Visits the kernels of a step, each with its time in all blocks.
     fn visit(&self, step: &Step, see: &mut impl FnMut(&'static str, Answer)) {
         let Layers { always, prefill, decode, routed, shared, head, .. } = &self.layers;
         let mut all = |terms: &[Term], tokens: f64| {
@@ -334,7 +330,7 @@ impl<'t> Composition<'t> {
         for Prompts { count, new, cached, part } in step.prompts.iter().copied() {
             let mut answer = match mixer {
                 Mixer::Heads(attention) => attention.prefill(count, new, cached),
-                Mixer::Mla(latent) => latent.prefill(count, new, cached),
+                Mixer::Mla(mla) | Mixer::MlaBlock(mla) => mla.prefill(count, new, cached),
             };
             answer.seconds = (answer.seconds + beside_prefill_s) * part * n;
             see("prefill attention", answer);
@@ -343,7 +339,7 @@ impl<'t> Composition<'t> {
         if requests > 0.0 {
             let mut answer = match mixer {
                 Mixer::Heads(attention) => attention.decode(requests, tokens),
-                Mixer::Mla(latent) => latent.decode(requests, tokens),
+                Mixer::Mla(mla) | Mixer::MlaBlock(mla) => mla.decode(requests, tokens),
             };
             answer.seconds *= n;
             see("decode attention", answer);
@@ -351,8 +347,8 @@ impl<'t> Composition<'t> {
     }
 }
 
-/// Tokens of a request half way through what it generates, the new one included.
-fn half_way(lengths: Lengths) -> u64 {
+/// Tokens of a request halfway through its output, the new one included.
+fn halfway(lengths: Lengths) -> u64 {
     lengths.prompt + lengths.generated / 2 + 1
 }
 

@@ -1,12 +1,12 @@
-//! Workers that run prompts alone beside workers that decode alone.
+//! Disaggregated prefill and decode workers.
 
 use super::{Composition, Lengths};
 
-/// Queueing of about 15 to 20 users, and a correction of prefill, in AIConfigurator.
+/// Queueing factor of TTFT and correction of prefill in AIConfigurator.
 const FIRST_TOKEN: f64 = 1.8 * 1.1;
-/// A correction of decoding.
+/// Correction of TPOT.
 const PER_TOKEN: f64 = 1.08;
-/// Fractions of their rates at which workers are matched.
+/// Rate matching: usable fractions of prefill and decode rates.
 const MATCHED: (f64, f64) = (0.9, 0.92);
 
 /// Workers of one layout.
@@ -14,24 +14,24 @@ const MATCHED: (f64, f64) = (0.9, 0.92);
 pub struct Pool<'c, 't> {
     /// A worker.
     pub worker: &'c Composition<'t>,
-    /// Requests of a step on each attention data-parallel rank.
+    /// Batch per attention data-parallel rank.
     pub requests: u64,
     /// Workers.
     pub count: u64,
 }
 
-/// What two pools do together, as AIConfigurator estimates it; handing over keys and values is free.
+/// AIConfigurator's estimate of two pools; KV transfer is free.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Split {
-    /// Seconds to the first token.
+    /// Time to first token (TTFT), seconds.
     pub first_token_s: f64,
-    /// Seconds per token after it.
+    /// Time per output token (TPOT), seconds.
     pub per_token_s: f64,
     /// Requests per second.
     pub requests_per_s: f64,
 }
 
-/// Estimates a pool of prefill beside a pool of decoding.
+/// Estimates a prefill pool and a decode pool.
 #[must_use]
 pub fn split(prefill: Pool, decode: Pool, lengths: Lengths) -> Split {
     let ranks = |pool: Pool| {

@@ -11,6 +11,71 @@ fn tables(name: &str) -> Option<EngineTables> {
     Some(read(&root(&folder).unwrap(), &Named::parse(name).unwrap()).unwrap())
 }
 
+/// Invented tables of `tests/data`, as if of vLLM.
+fn invented() -> EngineTables {
+    use importers::aiconfigurator::{Named, read};
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/aiconfigurator/systems");
+    let tables = read(root.as_ref(), &Named::parse("large/one").unwrap()).unwrap();
+    EngineTables { engine: "vllm".to_owned(), ..tables }
+}
+
+fn small() -> TransformerCard {
+    dense("small", [4, 4096, 32, 4, 128, 8192, 32_000])
+}
+
+#[test]
+fn iterations_of_one_kind_are_steps() {
+    let tables = invented();
+    let of = Composition::new(&tables, &small(), &Worker::dense(NumberFormat::Bf16, 2)).unwrap();
+    let seconds = |prompts: &[(u64, u64)], n_decoding: u64, decoding_cached: u64| {
+        let prompts = prompts
+            .iter()
+            .map(|(new, cached)| crate::serving::Chunk { new: *new, cached: *cached });
+        of.seconds(&Iteration { prompts: prompts.collect(), n_decoding, decoding_cached })
+    };
+    assert_eq!(seconds(&[], 0, 0), 0.0);
+    assert_eq!(seconds(&[], 4, 4 * 1023), of.decode(4, 1024).seconds);
+    assert_eq!(seconds(&[(1024, 0)], 0, 0), of.prefill(1, 1024, 0).seconds);
+    assert_eq!(seconds(&[(512, 512)], 0, 0), of.prefill(1, 512, 512).seconds);
+    let (alone, both) = (seconds(&[(1024, 0)], 0, 0), seconds(&[(1024, 0)], 4, 4 * 1023));
+    assert!(both > alone && both < alone + seconds(&[], 4, 4 * 1023));
+}
+
+#[test]
+fn kernels_of_a_step_have_names_and_times() {
+    let fast = invented();
+    let of = |tables: &EngineTables| {
+        let worker = Worker { norms_heads: true, ..Worker::dense(NumberFormat::Bf16, 2) };
+        let of = Composition::new(tables, &small(), &worker).unwrap();
+        of.kernels_of_mixed(1024, 3, lengths(1024, 100))
+    };
+    let names: Vec<&str> = of(&fast).iter().map(|(name, _)| *name).collect();
+    assert_eq!(names.len(), 14, "{names:?}");
+    let mut apart: Vec<&str> = names.clone();
+    apart.sort_unstable();
+    apart.dedup();
+    assert_eq!(apart.len(), names.len(), "{names:?}");
+    assert!(of(&fast).iter().all(|(_, answer)| answer.seconds > 0.0));
+}
+
+#[test]
+fn layouts_that_aiconfigurator_does_not_compose_are_refused() {
+    let tables = invented();
+    let code = |card: &TransformerCard, worker: &Worker| {
+        Composition::new(&tables, card, worker).map(|_| ()).unwrap_err().code
+    };
+    let dense_worker = Worker::dense(NumberFormat::Bf16, 2);
+    assert_eq!(code(&small(), &Worker { tensor: 3, ..dense_worker.clone() }), "not-composed");
+    assert_eq!(code(&small(), &Worker { tensor: 0, ..dense_worker.clone() }), "not-composed");
+    assert_eq!(code(&small(), &Worker { data: 2, ..dense_worker.clone() }), "not-composed");
+    let experts = sparse(small(), 128, 8, 768, 0);
+    assert_eq!(code(&experts, &Worker { expert: 4, ..dense_worker.clone() }), "not-composed");
+    let other = Worker { cache: NumberFormat::Fp8, ..dense_worker.clone() };
+    assert_eq!(code(&small(), &other), "not-measured");
+    let one = EngineTables { engine: "one".to_owned(), ..invented() };
+    assert_eq!(Composition::new(&one, &small(), &dense_worker).unwrap_err().code, "not-composed");
+}
+
 fn dense(name: &str, [layers, hidden, heads, kv, dim, inner, words]: [u64; 7]) -> TransformerCard {
     TransformerCard {
         name: name.to_owned(),
@@ -187,6 +252,44 @@ fn llama_on_h100_and_a100_is_what_aiconfigurator_composes() {
     aggregated("g9", &two, 32, lengths(2048, 512), [0.0, 0.0, 173.893, 14.835, 1054.32]);
 }
 
+/// DeepSeek-V3 on eight devices.
+fn deepseek(tensor: u32, data: u32) -> (TransformerCard, Worker) {
+    let card = dense("DeepSeek-V3", [61, 7168, 128, 128, 128, 18432, 129_280]);
+    let attention = Attention::Latent {
+        query_rank: Some(1536),
+        key_value_rank: 512,
+        plain: 128,
+        rotary: 64,
+        value: 128,
+    };
+    let worker = Worker {
+        data,
+        expert_tensor: 1,
+        expert: 8,
+        weights: NumberFormat::Fp8Block,
+        expert_weights: NumberFormat::Fp8Block,
+        cache: NumberFormat::Fp8,
+        load: String::from("power_law_1.01"),
+        ..Worker::dense(NumberFormat::Bf16, tensor)
+    };
+    (TransformerCard { attention, ..sparse(card, 256, 8, 2048, 1) }, worker)
+}
+
+#[test]
+fn latent_attention_is_what_aiconfigurator_composes() {
+    for (engine, layout, expected) in [
+        ("vllm", (1, 8), [1201.821, 44.069, 2032.258, 81.117, 384.84]),
+        ("vllm", (8, 1), [237.591, 27.419, 465.386, 34.145, 115.57]),
+        ("trtllm", (1, 8), [836.195, 39.656, 2884.872, 62.826, 490.72]),
+        ("trtllm", (8, 1), [162.294, 22.816, 559.915, 26.873, 146.48]),
+    ] {
+        let Some(tables) = tables(&format!("h200_sxm/{engine}")) else { return };
+        let (card, worker) = deepseek(layout.0, layout.1);
+        let of = Composition::new(&tables, &card, &worker).unwrap();
+        aggregated(&format!("{engine} {layout:?}"), &of, 32, lengths(4000, 1000), expected);
+    }
+}
+
 #[test]
 fn mixtures_of_experts_are_what_aiconfigurator_composes() {
     let Some(sglang) = tables("h200_sxm/sglang") else { return };
@@ -204,23 +307,7 @@ fn mixtures_of_experts_are_what_aiconfigurator_composes() {
     let of = Composition::new(&sglang, &sparse(card, 128, 8, 1536, 0), &worker).unwrap();
     let expected = [221.734, 20.585, 764.983, 26.436, 295.76];
     aggregated("g10", &of, 32, lengths(4000, 1000), expected);
-    let card = dense("DeepSeek-V3", [61, 7168, 128, 128, 128, 18432, 129_280]);
-    let attention = Attention::Latent {
-        query_rank: Some(1536),
-        key_value_rank: 512,
-        plain: 128,
-        rotary: 64,
-        value: 128,
-    };
-    let card = TransformerCard { attention, ..sparse(card, 256, 8, 2048, 1) };
-    let worker = Worker {
-        tensor: 1,
-        data: 8,
-        attention: NumberFormat::Bf16,
-        norms_heads: false,
-        load: String::from("power_law_1.01"),
-        ..worker
-    };
+    let (card, worker) = deepseek(1, 8);
     let of = Composition::new(&sglang, &card, &worker).unwrap();
     let expected = [1236.413, 55.168, 4265.626, 89.527, 343.86];
     aggregated("g11", &of, 32, lengths(4000, 1000), expected);
