@@ -64,7 +64,7 @@ impl<'t> Attention<'t> {
         let bound = |[heads, tokens, batch]: &[f64; 3]| {
             bound::prefill(self.rates, self.of(*heads), *batch, *tokens)
         };
-        let form = Form { square: Some(1), bound };
+        let form = Form { square: Some(1), is_cold: false, bound };
         behind(new, cached, |tokens| grid::at(self.prefill, &[self.heads, tokens, batch], &form))
     }
 
@@ -74,7 +74,7 @@ impl<'t> Attention<'t> {
         let bound = |[heads, batch, tokens]: &[f64; 3]| {
             bound::decode(self.rates, self.of(*heads), *batch, *tokens)
         };
-        let form = Form { square: None, bound };
+        let form = Form { square: None, is_cold: true, bound };
         let found = grid::at(self.decode, &[self.heads, batch, tokens], &form);
         found.unwrap_or_default()
     }
@@ -110,7 +110,7 @@ impl<'t> Mla<'t> {
         let bound = |[heads, tokens, batch]: &[f64; 3]| {
             bound::mla_prefill(self.rates, numbers, *heads, *batch, *tokens)
         };
-        let form = Form { square: Some(1), bound };
+        let form = Form { square: Some(1), is_cold: false, bound };
         behind(new, cached, |tokens| grid::at(self.prefill, &[self.heads, tokens, batch], &form))
     }
 
@@ -121,7 +121,7 @@ impl<'t> Mla<'t> {
         let bound = |[heads, batch, tokens]: &[f64; 3]| {
             bound::mla_decode(self.rates, numbers, *heads, *batch, *tokens)
         };
-        let form = Form { square: None, bound };
+        let form = Form { square: None, is_cold: false, bound };
         let found = grid::at(self.decode, &[self.heads, batch, tokens], &form);
         found.unwrap_or_default()
     }
@@ -160,7 +160,7 @@ impl<'t> MlaBmm<'t> {
         let bound = |[heads, tokens, _]: &[f64; 3]| {
             bound::mla_bmm(self.rates, self.number, *heads, *tokens)
         };
-        let form = Form { square: None, bound };
+        let form = Form { square: None, is_cold: false, bound };
         grid::at(self.grid, &[self.heads, tokens], &form).unwrap_or_default()
     }
 }

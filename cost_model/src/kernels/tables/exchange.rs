@@ -95,7 +95,8 @@ impl<'t> Group<'t> {
         }
         let bound = self.bound(self.devices, elements);
         let Some((devices, grid)) = self.measured else { return Answer::guessed(bound) };
-        let form = Form { square: None, bound: |[elements, ..]: &[f64; 3]| *elements };
+        let form =
+            Form { square: None, is_cold: false, bound: |[elements, ..]: &[f64; 3]| *elements };
         let Some(answer) = grid::at(grid, &[elements], &form) else {
             return Answer::guessed(bound);
         };

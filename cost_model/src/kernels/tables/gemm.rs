@@ -75,7 +75,7 @@ impl<'t> Gemm<'t> {
 
     fn along(&self, grid: &Grid, curve: &Range<usize>, n: f64, k: f64, m: f64) -> Option<Answer> {
         let bound = |[n, k, m]: &[f64; 3]| bound::gemm(self.rates, self.number, [*m, *n, *k]);
-        let form = Form { square: None, bound };
+        let form = Form { square: None, is_cold: true, bound };
         let rows = &grid.positions(2)[curve.clone()];
         let at = |m: f64| grid::below(grid, 2, curve.clone(), &[n, k, m], &form);
         if m <= f64::from(*rows.last()?) {

@@ -12,6 +12,9 @@ use super::{Answer, Class};
 pub(super) struct Form<F> {
     /// Axis of quadratic growth.
     pub(super) square: Option<usize>,
+    /// Whether measured times below the speed of light are raised to it: the kernel found its operands
+    /// in a cache that is cold when a model runs.
+    pub(super) is_cold: bool,
     /// Speed of light by coordinates, seconds.
     pub(super) bound: F,
 }
@@ -43,11 +46,14 @@ pub(super) fn below<F: Fn(&[f64; AXES]) -> f64>(
     let next = positions.partition_point(|position| f64::from(*position) < place[axis]);
     let measured = |offset: usize| {
         let index = range.start + offset;
+        let there = moved(place, axis, positions[offset]);
         if axis + 1 < grid.n_axes() {
-            let there = moved(place, axis, positions[offset]);
             return below(grid, axis + 1, grid.below(axis, index), &there, form);
         }
-        let (seconds, source) = (grid.seconds(index), Some(grid.source(index)));
+        let (mut seconds, source) = (grid.seconds(index), Some(grid.source(index)));
+        if form.is_cold {
+            seconds = seconds.max((form.bound)(&there));
+        }
         Some(Answer { seconds, class: Class::Measured, source })
     };
     if next <= last && f64::from(positions[next]) == place[axis] {

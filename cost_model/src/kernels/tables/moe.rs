@@ -43,7 +43,7 @@ impl<'t> Moe<'t> {
     #[must_use]
     pub fn of(&self, tokens: f64) -> Answer {
         let bound = |[tokens, ..]: &[f64; 3]| bound::moe(self.rates, self.layer, *tokens);
-        let form = Form { square: None, bound };
+        let form = Form { square: None, is_cold: false, bound };
         let found = self.grid.and_then(|grid| grid::at(grid, &[tokens], &form));
         found.unwrap_or_else(|| {
             let bound = bound::moe(self.rates, self.layer, tokens);

@@ -46,6 +46,16 @@ fn measured_products_are_untouched_and_others_lie_between() {
 }
 
 #[test]
+fn times_below_the_speed_of_light_are_those_of_warm_caches() {
+    let (n, k) = (4096, 4096);
+    let tables = gemm(vec![([n, k, 1], 1e-6, 0), ([n, k, 3], 1e-6, 0)]);
+    let product = Gemm::new(&tables, NumberFormat::Bf16, u64::from(n), u64::from(k));
+    let moved = |m: f64| 2.0 * (8192.0 * m + 4096.0 * 4096.0) / 1e12;
+    answers(product.of(1.0), moved(1.0), Class::Measured);
+    answers(product.of(2.0), moved(2.0), Class::Interpolated);
+}
+
+#[test]
 fn products_beyond_the_measured_rows_keep_the_utilisation() {
     let (n, k) = (4096, 4096);
     let rows = [(1, 1.0), (2048, 0.6), (4096, 1.0), (8192, 2.2)];
