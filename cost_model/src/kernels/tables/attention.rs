@@ -3,9 +3,9 @@
 use ir::diagnostic::Diagnostic;
 use ir::engine_tables::{AttentionKey, EngineTables, Grid, MlaKey, NumberFormat, SystemRates};
 
+use super::answer::{Answer, Class};
 use super::bound::{self, Heads};
 use super::grid::{self, Form};
-use super::{Answer, Class};
 
 /// Attention heads of one rank.
 #[derive(Clone, Copy, Debug)]

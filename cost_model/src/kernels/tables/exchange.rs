@@ -3,8 +3,8 @@
 use ir::engine_tables::{EngineTables, Grid, SystemRates};
 use ir::measured::CollectiveOperation;
 
+use super::answer::{Answer, Class};
 use super::grid::{self, Form};
-use super::{Answer, Class};
 
 /// Bytes of an element.
 const ELEMENT: f64 = 2.0;

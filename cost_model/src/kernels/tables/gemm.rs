@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use ir::engine_tables::{EngineTables, Grid, NumberFormat, SystemRates, Unit};
 
+use super::answer::{Answer, Class};
+use super::bound;
 use super::grid::{self, Form};
-use super::{Answer, Class, bound};
 
 /// Largest distance of (n, k) for a transfer, octaves.
 const FARTHEST: f64 = 2.0;

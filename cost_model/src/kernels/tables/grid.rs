@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use ir::engine_tables::Grid;
 
-use super::{Answer, Class};
+use super::answer::{Answer, Class};
 
 /// How a kernel scales: prefill attention grows with the square of tokens, so that the square root of
 /// its time is interpolated along that axis.

@@ -2,7 +2,7 @@
 
 use ir::engine_tables::{EngineTables, Grid, MoeKey, NumberFormat, SystemRates, Unit};
 
-use super::Answer;
+use super::answer::Answer;
 use super::bound::{self, Layer};
 use super::grid::{self, Form};
 

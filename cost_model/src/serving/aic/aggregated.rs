@@ -1,6 +1,7 @@
 //! Aggregated workers (prefill and decode in the same steps), mean-field estimate.
 
-use super::{Composition, Lengths, Scheduler};
+use super::Composition;
+use super::worker::{Lengths, Scheduler};
 use crate::kernels::tables::Answer;
 
 /// AIConfigurator's estimate of an aggregated worker at constant concurrency.

@@ -5,7 +5,7 @@ use ir::diagnostic::Diagnostic;
 use ir::engine_tables::{AttentionKey, EngineTables, MlaKey, MoeKey, NumberFormat, SystemRates};
 use ir::measured::CollectiveOperation;
 
-use super::{Scheduler, Worker};
+use super::worker::{Scheduler, Worker};
 use crate::kernels::tables::{
     self, AllReduce, Answer, Attention, Collective, Gemm, Mla, MlaBmm, Moe,
 };

@@ -1,6 +1,7 @@
 //! Disaggregated prefill and decode workers.
 
-use super::{Composition, Lengths};
+use super::Composition;
+use super::worker::Lengths;
 
 /// Queueing factor of TTFT and correction of prefill in AIConfigurator.
 const FIRST_TOKEN: f64 = 1.8 * 1.1;

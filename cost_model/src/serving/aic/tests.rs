@@ -1,5 +1,5 @@
 use ir::card::{Attention, ExpertCard, FeedForward, Head, Skew};
-use ir::engine_tables::EngineTables;
+use ir::engine_tables::{EngineTables, NumberFormat};
 
 use super::*;
 use crate::kernels::tables::Class;
