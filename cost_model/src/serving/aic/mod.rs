@@ -202,7 +202,7 @@ impl<'t> Composition<'t> {
         total
     }
 
-    /// Visits the kernels of a step, each with its time in all blocks.
+    /// Calls `see` with each kernel of a step and its time in all blocks.
     fn visit(&self, step: &Step, see: &mut impl FnMut(&'static str, Answer)) {
         let Layers { always, prefill, decode, routed, shared, head, .. } = &self.layers;
         let mut all = |terms: &[Term], tokens: f64| {
