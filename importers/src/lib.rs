@@ -2,6 +2,7 @@
 //!
 //! [`read`] sniffs the format of a file by its extension, then by its first bytes.
 
+pub mod aiconfigurator;
 mod aten;
 mod benchmark;
 pub mod cluster;
@@ -20,6 +21,7 @@ pub mod layers;
 mod located;
 pub mod measurements;
 pub mod onnx;
+mod parquet;
 pub mod profile;
 pub mod routing_trace;
 mod sniff;

@@ -7,6 +7,7 @@ pub mod card;
 pub mod chip;
 pub mod cluster;
 pub mod diagnostic;
+pub mod engine_tables;
 pub mod form;
 pub mod graph;
 pub mod grid;

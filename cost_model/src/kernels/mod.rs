@@ -18,3 +18,4 @@ pub mod selection;
 pub mod stack;
 pub mod step_constants;
 pub mod step_products;
+pub mod tables;

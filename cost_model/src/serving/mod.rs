@@ -1,6 +1,7 @@
 //! Engines that serve a model by continuous batching: an iteration is one forward pass over the prompt
 //! tokens and the decoding requests that the scheduler has chosen.
 
+pub mod aic;
 pub mod arrivals;
 #[cfg(test)]
 mod cases_tests;

@@ -1,5 +1,5 @@
 //! What tests need that does not lie in the project: the benchmark data of `docs/data.md`, a
-//! PostgreSQL. A test without it ends at once, which a test runner counts as passed; so it is noted
+//! PostgreSQL, the package of AIConfigurator. A test without it ends at once, which a test runner counts as passed; so it is noted
 //! in the file that `MESHWRIGHT_SKIPPED` names, and `make test` prints the count. Where
 //! `MESHWRIGHT_REQUIRE_DATA` is set, a test without benchmark data fails.
 
@@ -36,6 +36,27 @@ pub fn postgres() -> Option<String> {
         );
     }
     url
+}
+
+/// The folder that AIConfigurator was installed to, `MESHWRIGHT_AIC`; `None`, and a note, where it
+/// names none.
+///
+/// # Panics
+/// Where it names what is no folder.
+#[must_use]
+pub fn aiconfigurator() -> Option<PathBuf> {
+    let folder = variable("MESHWRIGHT_AIC").map(PathBuf::from);
+    match &folder {
+        Some(folder) => {
+            assert!(folder.is_dir(), "MESHWRIGHT_AIC names no folder: {}", folder.display());
+        }
+        None => skip(
+            "no AIConfigurator (docs/data.md)",
+            variable("MESHWRIGHT_SKIPPED").map(PathBuf::from).as_deref(),
+            thread::current().name().unwrap_or("a test"),
+        ),
+    }
+    folder
 }
 
 fn variable(name: &str) -> Option<OsString> {

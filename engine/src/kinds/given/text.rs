@@ -164,7 +164,12 @@ mod tests {
         assert!(text.contains("proved optimal, certificate too large to check again"), "{text}");
         assert_eq!((standing.as_str(), proved), ("certificate-too-large-to-check", true));
         let (text, standing, proved) = said(Standing::NoTime, 1_000_000);
-        assert!(text.contains("at most 50 % above the best (lower bound 1 ms, columns; no time to check"), "{text}");
+        assert!(
+            text.contains(
+                "at most 50 % above the best (lower bound 1 ms, columns; no time to check"
+            ),
+            "{text}"
+        );
         assert_eq!((standing.as_str(), proved), ("certificate-not-checked-in-time", false));
         // Less than a thousandth above the bound is not nothing, and no proof.
         let (text, ..) = said(Standing::Derived, 1_499_999);
