@@ -243,7 +243,8 @@ fn facts(diagnostic: &Diagnostic) -> Vec<String> {
     let said = diagnostic.message.clone() + &certificate.map_or_else(String::new, fact);
     let is_said = |(name, value): &(&str, Value)| {
         let is_size = matches!(value, Value::Bytes(bytes) if said.contains(&bytes.to_string()));
-        OF_PROGRAMS.contains(name) || is_size
+        let is_nothing = matches!(value, Value::Bytes(ir::units::Bytes(0)));
+        OF_PROGRAMS.contains(name) || is_size || is_nothing
     };
     let named = |name: &str| {
         let fact = diagnostic.facts.iter().find(|(key, _)| *key == name);
@@ -272,8 +273,16 @@ fn change(constraint: &str) -> String {
     }
 }
 
+/// `DP 8, TP 2, PP 4` of degrees that programs read with their names.
+fn abbreviated(degrees: &str) -> String {
+    let names = [("data ", "DP "), (" x tensor ", ", TP "), (" x pipeline ", ", PP ")];
+    let others = [(" x context ", ", CP "), (", expert ", ", EP ")];
+    names.iter().chain(&others).fold(degrees.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
 fn fact((name, value): &(&'static str, Value)) -> String {
     let value = match value {
+        Value::Text(text) if name == &"plan" => abbreviated(&escape(text)),
         Value::Text(text) => escape(text),
         Value::Count(count) => count.to_string(),
         Value::Real(real) => format!("{real:.4}"),

@@ -16,6 +16,8 @@ const LINES: usize = 24;
 const PROOF: usize = 8;
 /// Lines that a table takes before warnings do.
 const TABLED: usize = 6;
+/// Lines of a table with one row: a blank one, its head, and how many rows are left.
+const LEAST_TABLED: usize = 4;
 /// Lines that warnings take before more of the table does.
 const WARNED: usize = 5;
 /// Columns that a screen is laid out for, however narrow the terminal is.
@@ -52,10 +54,14 @@ pub(crate) fn render(
     let warnings: Vec<String> = shown.iter().map(|warning| text(warning)).collect();
     let warned = warnings.iter().map(|warning| n_lines(warning)).sum::<usize>();
     let table = screen.table.as_ref().map(|table| {
-        // One line counts warnings that have no room.
+        // The first warning is read; one line counts those that have no room.
+        let first = warnings.first().map_or(0, |warning| n_lines(warning)).min(WARNED);
         let counted = usize::from(!screen.warnings.is_empty());
+        let least = first + usize::from(screen.warnings.len() > usize::from(first > 0));
         let rest = room.saturating_sub(warned.min(WARNED).max(counted));
-        let room = rest.max(room.saturating_sub(counted).min(TABLED));
+        let room = rest
+            .max(room.saturating_sub(least).min(TABLED))
+            .max(room.saturating_sub(counted).min(LEAST_TABLED));
         rows_within(table, room, width)
     });
     let table = table.unwrap_or_default();

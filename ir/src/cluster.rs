@@ -515,7 +515,8 @@ impl Cluster {
             true => devices.iter().map(|d| self.devices[d.index()].name.as_str()).collect(),
             false => hosts.iter().flatten().map(|n| self.nodes[n.index()].name.as_str()).collect(),
         };
-        let mut shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+        let names = in_a_row(&names);
+        let mut shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
         if names.len() > SHOWN {
             shown.push_str(&format!(" and {} more", names.len() - SHOWN));
         }
@@ -548,4 +549,24 @@ impl RouteKind {
         let work = if bytes == Bytes::ZERO { Work::None } else { Work::Some };
         Nanos::rounded(self.latency_ns + bytes.as_f64() * 1e9 / self.bandwidth.get(), work)
     }
+}
+
+/// Names with `gpu0-3` in place of those whose numbers follow each other.
+fn in_a_row(names: &[&str]) -> Vec<String> {
+    let numbered = |name: &str| -> Option<(usize, u64)> {
+        let at = name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        Some((at, name[at..].parse().ok()?))
+    };
+    let follows = |a: &&str, b: &&str| match (numbered(a), numbered(b)) {
+        (Some((i, m)), Some((j, n))) => a[..i] == b[..j] && m.checked_add(1) == Some(n),
+        _ => false,
+    };
+    let runs = names.chunk_by(follows);
+    runs.map(|run| match run {
+        [first, .., last] => {
+            format!("{first}-{}", numbered(last).map_or(0, |(_, number)| number))
+        }
+        one => one.concat(),
+    })
+    .collect()
 }

@@ -348,7 +348,8 @@ pub fn found<K: Kind, F: Serialize>(
         (screen.is_whole, screen.on) = (request.all, request.on());
         let target = request.executor.map(|executor| executor.text());
         let target = target.or(screen.target.map(str::to_owned));
-        target.iter().for_each(|target| screen.export(target));
+        let is_new = |target: &&String| !request.exports.contains(target);
+        target.iter().filter(is_new).for_each(|target| screen.export(target));
         screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
         run.page.screen(screen);
     })

@@ -9,6 +9,7 @@ use super::{
     PlanRequest, ProblemRequest, SimulateRequest, VerifyRequest,
 };
 use crate::answer::suggest;
+use crate::request::fields::FIELDS;
 
 /// JSON Schema of [`Request`].
 pub const SCHEMA: &str = include_str!("../../schema/request.schema.json");
@@ -73,8 +74,12 @@ impl Request {
         let is_known = |key: &&String| known.contains_key(key.as_str());
         if let Some(key) = keys.iter().find(|key| !is_known(key)) {
             let message = format!("the request has a field `{key}` that its verb does not know");
-            return Err(Diagnostic::input("unknown-field", message)
-                .hint(suggest::hint(key, known.keys().map(String::as_str))));
+            let flag = format!("--{}", key.replace('_', "-"));
+            let field = FIELDS.iter().find(|field| field.flag() == flag);
+            return Err(Diagnostic::input("unknown-field", message).hint(match field {
+                Some(field) => format!("the field of `{flag}` is `{}`", field.name),
+                None => suggest::hint(key, known.keys().map(String::as_str)),
+            }));
         }
         let required = REQUIRED.iter().filter(|(verb, _)| known["verb"] == *verb);
         let mut required = required.flat_map(|(_, names)| *names);

@@ -4,6 +4,7 @@ use cost_model::given::{Goal, row};
 use ir::instance::Instance;
 use ir::units::Nanos;
 use planner::given::runner::{Answer, method};
+use planner::run::StopReason;
 
 use crate::answer::words::{elapsed, percent};
 
@@ -20,7 +21,12 @@ pub fn proof(instance: &Instance, goal: Goal, value: Nanos, answer: &Answer) -> 
         text.map_or_else(String::new, |text| format!("{sign} {text}"))
     };
     let elapsed = elapsed(answer.elapsed);
-    let ended = format!("planned in {elapsed}; {}", answer.stop.words());
+    // What is proved is said by whoever proved it.
+    let stop = match answer.stop {
+        StopReason::ProvedOptimal => StopReason::Finished,
+        other => other,
+    };
+    let ended = format!("planned in {elapsed}; {}", stop.words());
     let plans = match covered(goal, method) {
         None => "",
         Some(_) => " of all plans with the devices in one order",

@@ -186,8 +186,8 @@ fn script(head: &str, program: &Program, args: &str, agents: &[Agent<'_>]) -> St
         format!("  {}\n", words.collect::<Vec<_>>().join(" "))
     });
     let args: String = lines.collect();
-    let first = agents.first().map_or("localhost", |agent| agent.host);
     let n = agents.len();
+    let first = agents.first().filter(|_| n > 1).map_or("localhost", |agent| agent.host);
     let (n_processes, by_host) = told_by_host(agents);
     let each = agents.first().map_or(1, |agent| agent.slots.len());
     let start = match program.start {

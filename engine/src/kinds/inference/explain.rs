@@ -181,7 +181,7 @@ fn limited(setting: &Setting, (pieces, judged): (&[Piece], &Judged)) -> String {
 pub(crate) fn alone(setting: &Setting) -> String {
     match setting.alone() {
         Some((device, ns)) => format!(
-            "{} alone: {} tokens/s, latency {}",
+            "{} alone, 1 batch in flight: {} tokens/s, latency {}",
             setting.called(device),
             rate(setting.tokens_per_s(ns)),
             Nanos(ns)

@@ -171,7 +171,17 @@ fn nothing_fits(setting: &Setting, stop: StopReason) -> Diagnostic {
         Some(all) => error.fact("usable_of_all", Bytes(all).to_string()),
         None => error,
     };
-    error.hint("state fewer samples with --batch or tokens with --cached, or name more devices")
+    let held = &costs.held;
+    let blocks = held.weights.last().copied().unwrap_or(0);
+    let weights = blocks.saturating_add(held.embedding).saturating_add(held.head);
+    match all.filter(|all| *all < weights) {
+        Some(all) => error.fact("weights", Bytes(weights).to_string()).hint(format!(
+            "the weights alone need {} more: add devices, or give a quantised checkpoint",
+            Bytes(weights - all)
+        )),
+        None => error
+            .hint("state fewer samples with --batch or tokens with --cached, or name more devices"),
+    }
 }
 
 fn screen(setting: &Setting, best: &Plan, found: &Found, page: &Page) -> Screen {
@@ -195,6 +205,7 @@ fn screen(setting: &Setting, best: &Plan, found: &Found, page: &Page) -> Screen 
     };
     screen.fact("memory", fullest.map(fact));
     screen.fact("proof", proof(setting, best, found));
+    screen.fact("layers", layers(setting, &best.pieces));
     let servers = servers(setting, best);
     screen.target = servers.first().copied();
     screen.fact(
@@ -206,6 +217,23 @@ fn screen(setting: &Setting, best: &Plan, found: &Found, page: &Page) -> Screen 
     screen.fact("instead", alone(setting));
     screen.take(page, |page| table(setting, (&best.pieces, &best.judged), (Rows::All, page)));
     screen
+}
+
+/// Layers by device where the stages are more than the screen has room for.
+fn layers(setting: &Setting, pieces: &[Piece]) -> Option<String> {
+    const TABLED: usize = 4;
+    const LISTED: usize = 16;
+    let text = |piece: &Piece| {
+        let last = piece.blocks.end.saturating_sub(1);
+        let name = setting.called(piece.device);
+        match piece.blocks.start == last {
+            true => format!("{name} {last}"),
+            false => format!("{name} {}-{last}", piece.blocks.start),
+        }
+    };
+    let is_listed = (TABLED + 1..=LISTED).contains(&pieces.len());
+    let all: Vec<String> = pieces.iter().map(text).collect();
+    is_listed.then(|| all.join(", "))
 }
 
 /// Servers that take the pipeline as it is.

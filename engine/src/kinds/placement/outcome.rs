@@ -13,10 +13,11 @@ use documents::report::{
     RunDocument,
 };
 use ir::diagnostic::Diagnostic;
-use ir::tensor::DType;
+use ir::graph::Graph;
+use ir::tensor::{DType, Tensor};
 use ir::units::{Bytes, Nanos};
 use ir::workload::Mode;
-use planner::no_plan::NoPlan;
+use planner::no_plan::{NoPlan, Reason};
 use planner::run::{Attempt, Outcome, StopReason};
 
 use crate::answer::beside::Beside;
@@ -62,6 +63,8 @@ pub struct Solved {
     pub beside: Option<Beside>,
     /// Whether nobody named the launcher that the plan is for.
     pub is_default: bool,
+    /// Formats that were written beside it.
+    pub exports: Vec<String>,
 }
 
 /// Prints an outcome, in text or as a document.
@@ -145,7 +148,8 @@ fn screen(loaded: &Loaded, outcome: &Outcome, solved: &Solved) -> Screen {
     (screen.written, screen.is_whole) = (solved.written.clone(), solved.is_whole);
     screen.on.clone_from(&solved.on);
     screen.fact("plan", plan_fact(problem, outcome));
-    screen.fact("", element_type::words(&problem.graph, &problem.workload, solved.named));
+    let computes = element_type::words(&problem.graph, &problem.workload, solved.named);
+    screen.fact("", computes.map(|types| types + &inputs(&problem.graph)));
     screen.fact("", solved.left_out.as_ref().map(|diagnostic| diagnostic.message.clone()));
     let step = outcome.timeline.step_time;
     screen.fact("step", figure(step, solved.trust.range(), ""));
@@ -162,27 +166,47 @@ fn screen(loaded: &Loaded, outcome: &Outcome, solved: &Solved) -> Screen {
     let (mut columns, mut rows) = report::devices(problem, &outcome.report, solved.is_whole);
     report::with_layers(problem, &outcome.plan.placement, (&mut columns, &mut rows));
     screen.table(&columns, rows);
-    loaded.request.executor.iter().for_each(|target| screen.export(target));
+    let is_written = |target: &&String| !solved.exports.contains(target);
+    loaded.request.executor.iter().filter(is_written).for_each(|target| screen.export(target));
     screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
     screen
 }
 
-/// Devices that are used, transfers, and which search found it.
+/// `; input_ids 1 x 2048`: what the graph reads, as far as it has a shape.
+fn inputs(graph: &Graph) -> String {
+    const SHOWN: usize = 2;
+    let read =
+        graph.inputs.iter().map(|id| graph.tensor(*id)).filter(|read| !read.shape.is_empty());
+    let text = |read: &Tensor| {
+        let sizes: Vec<String> = read.shape.iter().map(ToString::to_string).collect();
+        format!("; {} {}", read.name, sizes.join(" x "))
+    };
+    read.take(SHOWN).map(text).collect()
+}
+
+/// The row that puts all ops on one device.
+const SINGLE: &str = "single";
+
+/// What one device would take, where the plan uses several.
+fn on_one(outcome: &Outcome) -> Option<String> {
+    let single = outcome.attempts.iter().find(|attempt| attempt.algorithm == SINGLE)?;
+    match &single.result {
+        Ok(plan) => Some(format!("; one device takes {}", plan.value)),
+        Err(none) => (none.reason == Reason::MemoryExceeded)
+            .then(|| "; one device has too little memory".to_owned()),
+    }
+}
+
+/// Devices that are used and transfers.
 fn plan_fact(problem: &Problem, outcome: &Outcome) -> String {
     let used: BTreeSet<_> = outcome.plan.placement.device.iter().flatten().collect();
-    let tried = match outcome.attempts.len() {
-        0 | 1 => String::new(),
-        n => format!(" (best of {n})"),
-    };
     let (used, all) = (used.len(), problem.cluster.n_devices());
     let transfers = outcome.timeline.transfers.len();
     let simpler = outcome.fastest.map_or_else(String::new, |fastest| {
         format!("; simplest within 0.5 % of the fastest found ({fastest})")
     });
-    format!(
-        "{used} of {all} devices, {transfers} transfers; algorithm {}{tried}{simpler}",
-        outcome.algorithm
-    )
+    let on_one = on_one(outcome).filter(|_| used > 1).unwrap_or_default();
+    format!("{used} of {all} devices, {transfers} transfers{on_one}{simpler}")
 }
 
 /// The peak of the device that has least memory left.
@@ -229,8 +253,15 @@ fn proof(loaded: &Loaded, outcome: &Outcome, solved: &Solved) -> String {
         BOUND_REACHED => "lower bound reached",
         _ => outcome.stop.words(),
     };
+    let tried = match outcome.attempts.len() {
+        0 | 1 => String::new(),
+        n => format!(" (best of {n})"),
+    };
     let took = elapsed(solved.elapsed);
-    format!("{how_far}{guesses} (lower bound {bound}, {method}; planned in {took}; {stop})")
+    let by = &outcome.algorithm;
+    format!(
+        "{how_far}{guesses} (lower bound {bound}, {method}; algorithm {by}{tried}; planned in {took}; {stop})"
+    )
 }
 
 /// Ended at the lower bound, which rests on guesses.

@@ -226,6 +226,7 @@ fn finished(
         written,
         beside,
         is_default: false,
+        exports: request.exports.clone(),
     })
 }
 

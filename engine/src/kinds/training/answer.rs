@@ -132,13 +132,15 @@ impl<'a> Answer<'a> {
     /// What to know before it is run.
     pub fn warnings(&self) -> Vec<Diagnostic> {
         let degrees = &self.best.configuration.degrees;
-        let warnings = self.setting.warnings.iter().cloned();
-        warnings
+        let peak = Bytes(self.best.peak);
+        // What may end in a run without memory comes first.
+        let upper_end = self.setting.upper_end(degrees, peak).into_iter();
+        upper_end
+            .chain(self.setting.warnings.iter().cloned())
             .chain(self.wider.as_ref().and_then(searched::warning))
             .chain(recommended::warning(self.choice))
             .chain(self.split_again())
             .chain(self.setting.above_published(self.utilisation()))
-            .chain(self.setting.upper_end(degrees, Bytes(self.best.peak)))
             .collect()
     }
 

@@ -145,7 +145,8 @@ impl Answer<'_> {
             .executor
             .filter(|executor| *executor != Executor::ANY)
             .map(|executor| executor.text());
-        if let Some(target) = requested.or_else(any) {
+        let is_new = |target: &String| !request.exports.contains(target);
+        if let Some(target) = requested.or_else(any).filter(is_new) {
             screen.export(&target);
         }
         screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
@@ -164,7 +165,7 @@ impl Answer<'_> {
             }
             _ => micro_batches(degrees, name),
         }];
-        words.extend(layers_by_stage(fitted));
+        words.extend(layers_by_stage(fitted, degrees.virtual_stages));
         words.push(recomputed(fitted.blocks.iter().zip(&fitted.recompute)));
         words.extend((configuration.offload == Offload::Optimizer).then(|| ON_HOSTS.to_owned()));
         words.join(", ")
@@ -174,9 +175,13 @@ impl Answer<'_> {
     fn proof(&self) -> String {
         let space = self.space();
         let (counts, percent) = (self.counted(), self.percent());
-        let found = if self.choice.simpler().is_some() { "the fastest found is " } else { "" };
+        let is_other = self.choice.simpler().is_some();
+        let found = if is_other { "the fastest found is " } else { "" };
         match self.stop {
-            _ if self.is_optimum() => format!("fastest of {space}{counts}"),
+            _ if self.is_optimum() && is_other => {
+                format!("the fastest is proved fastest of {space}{counts}")
+            }
+            _ if self.is_optimum() => format!("proved fastest of {space}{counts}"),
             stop if stop.is_complete() => format!(
                 "{found}within {percent} of the fastest of {space}, for any layer split{counts}"
             ),
@@ -195,7 +200,7 @@ impl Answer<'_> {
         let runners = self.runs_on.as_ref()?;
         let mut text = runners.line(false);
         if let Some(Wider::Faster(_, plan)) = &self.wider {
-            text += &format!("; --for any: {}", plan.step);
+            text += &format!("; any launcher (--for any), same software: {}", plan.step);
         }
         Some(text)
     }
@@ -233,13 +238,12 @@ impl Answer<'_> {
         // The closest, what people ask for, what else there is, then more that are close.
         let (first, last): (Vec<_>, Vec<_>) = close.enumerate().partition(|(at, _)| *at < 1);
         let drop_index = |(_, entry)| entry;
-        let all = first.into_iter().map(drop_index).chain(asked).chain(of_front);
+        let fastest = self.choice.simpler().map(|_| (self.fastest, self.loses(self.fastest)));
+        let all = fastest.into_iter().chain(first.into_iter().map(drop_index));
+        let all = all.chain(asked).chain(of_front);
         for (plan, what) in all.chain(last.into_iter().map(drop_index)) {
-            let is_new = |(other, _): &(&Judged, String)| other.configuration != plan.configuration;
-            if shown.len() < SHOWN
-                && plan.configuration != best.configuration
-                && shown.iter().all(is_new)
-            {
+            let is_new = |(other, _): &(&Judged, String)| !is_same(other, plan);
+            if shown.len() < SHOWN && !is_same(best, plan) && shown.iter().all(is_new) {
                 shown.push((plan, what));
             }
         }
@@ -252,8 +256,14 @@ impl Answer<'_> {
                 words(&configuration.degrees, Shown::Several),
                 micro_batches(&configuration.degrees, configuration.order.name())
             );
-            let is_plain = recomputes(best) && !recomputes(plan);
-            let text = text + if is_plain { ", no recompute" } else { "" };
+            let text = match recomputes(best) {
+                _ if configuration.degrees == best.configuration.degrees => {
+                    let stages = plan.fitted.blocks.iter().zip(&plan.fitted.recompute);
+                    format!("{text}, {}", recomputed(stages))
+                }
+                true if !recomputes(plan) => format!("{text}, no recompute"),
+                _ => text,
+            };
             vec![text, plan.step.to_string(), Bytes(plan.peak).to_string(), what]
         };
         let too_large = self.usual.iter().filter_map(|usual| {
@@ -270,13 +280,14 @@ impl Answer<'_> {
         let share = other.step.seconds() / self.best.step.seconds() - 1.0;
         let lost = most_lost(self.best, other);
         let part = match lost.split_once(' ') {
-            _ if other.configuration == self.fastest.configuration => ", fastest",
+            _ if is_same(other, self.fastest) => ", fastest",
             _ if share < 0.0 => "",
             Some(("collectives" | "exposed", _)) => ", communication",
             Some((part, _)) => &format!(", {part}"),
             None => "",
         };
         match share.abs() <= EQUAL {
+            true if is_same(other, self.fastest) => "a tie, fastest".to_owned(),
             true => "a tie".to_owned(),
             false => format!("{:+.1} %{part}", 100.0 * share),
         }
@@ -320,8 +331,7 @@ pub(super) fn words(degrees: &Parallelism, which: Shown) -> String {
         words.push(format!("ZeRO {}", degrees.zero as u8));
     }
     words.extend((is_whole && degrees.expert_overlap).then(|| "overlapped all-to-all".to_owned()));
-    words
-        .extend((degrees.mesh == Mesh::TpCpPpDp).then(|| "rank order: PP inside hosts".to_owned()));
+    words.extend((degrees.mesh == Mesh::TpCpPpDp).then(|| "PP inside hosts".to_owned()));
     words.join(", ")
 }
 
@@ -337,7 +347,7 @@ pub(super) fn micro_batches(degrees: &Parallelism, order: &str) -> String {
 }
 
 /// Layers of each stage, where there are several.
-fn layers_by_stage(fitted: &Fitted) -> Option<String> {
+fn layers_by_stage(fitted: &Fitted, n_virtual: u32) -> Option<String> {
     const LISTED: usize = 8;
     let counts: Vec<u32> =
         fitted.blocks.iter().map(|blocks| blocks.end.saturating_sub(blocks.start)).collect();
@@ -345,6 +355,8 @@ fn layers_by_stage(fitted: &Fitted) -> Option<String> {
     let listed = || counts.iter().map(u32::to_string).collect::<Vec<_>>().join("+");
     match counts.len() {
         0 | 1 => None,
+        // Virtual stages share them out evenly.
+        _ if least == most && n_virtual > 1 => None,
         _ if least == most => {
             let layers = if *least == 1 { "layer" } else { "layers" };
             Some(format!("{least} {layers} per stage"))
@@ -352,6 +364,11 @@ fn layers_by_stage(fitted: &Fitted) -> Option<String> {
         n if n <= LISTED => Some(format!("layers per stage {}", listed())),
         _ => Some(format!("{least} to {most} layers per stage")),
     }
+}
+
+/// Whether two plans have the same settings, to the layers that are recomputed.
+fn is_same(a: &Judged, b: &Judged) -> bool {
+    a.configuration == b.configuration && a.fitted.recompute == b.fitted.recompute
 }
 
 /// Whether a plan recomputes anything.

@@ -144,6 +144,9 @@ fn searched(setting: &Setting, options: &Options, tell: &mut dyn FnMut(&Judged, 
     solve(&setting.fleet(&groups), setting.global_batch, options, tell)
 }
 
+/// What is searched, in short.
+const SPACE: &str = "1F1B pipelines with stages on consecutive devices of a node or on whole nodes";
+
 /// What a plan is the best of, or how far it may be off.
 pub fn proof(setting: &Setting, best: &Judged, found: &Found) -> String {
     if found.is_optimum() {
@@ -152,7 +155,7 @@ pub fn proof(setting: &Setting, best: &Judged, found: &Found) -> String {
             Some(_) => format!(", on at most {} devices", most_devices(setting)),
         };
         return format!(
-            "fastest of {}: 1F1B; each stage on consecutive devices of a node, or on whole nodes of equal size \
+            "proved fastest of {}: 1F1B; each stage on consecutive devices of a node, or on whole nodes of equal size \
              and at most two kinds; replicas in one order, samples shared by stage time, at most {} per device; \
              TP with sequence parallelism; optimizer states on {}{spares} ({} plans simulated)",
             setting.search_space(),
@@ -184,7 +187,7 @@ pub fn proof(setting: &Setting, best: &Judged, found: &Found) -> String {
     };
     let gap = 100.0 * (best.step.seconds() / found.bound.seconds() - 1.0);
     format!(
-        "not proved fastest of {}{looked}: at most {gap:.1} % slower; no plan takes less than {} ({why})",
+        "at most {gap:.1} % slower than the fastest of {}: {SPACE}; no plan takes less than {} ({why}{looked})",
         setting.search_space(),
         found.bound
     )
@@ -259,12 +262,9 @@ fn stages_table(
         let samples = mesh.map_or(&[][..], |mesh| &mesh.samples);
         let shares: Vec<String> = samples
             .chunk_by(|a, b| a == b)
-            .map(|run| {
-                if run.len() > 1 {
-                    format!("{} x {}", run.len(), run[0])
-                } else {
-                    run[0].to_string()
-                }
+            .map(|run| match run.len() {
+                1 => run[0].to_string(),
+                _ => format!("{} each", run[0]),
             })
             .collect();
         let rank = report.ranks.get(index);
