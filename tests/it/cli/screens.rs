@@ -52,6 +52,19 @@ fn first_screens_are_those_that_were_reviewed() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A search of one node: a plan that is not proved, or none in time.
+#[test]
+fn searches_that_end_at_once_are_told_as_reviewed() {
+    let folder = kinds::folder();
+    let has_budget = |plan: &&Small| plan.line().contains("--node-budget");
+    let line = |kind: &kinds::Kind| {
+        let plan = kind.plans.iter().find(|plan| !has_budget(plan))?;
+        Some(format!("{} --node-budget 1 -o {}", plan.line(), kind.file(0)))
+    };
+    let wrong = reviewed("ended", &folder, KINDS.iter().filter_map(line));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// What `explain --why-not` says of settings that are slower, kept, do not fit, or do not exist.
 #[test]
 fn settings_that_a_plan_does_not_have_are_explained_as_reviewed() {

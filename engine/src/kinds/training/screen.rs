@@ -200,7 +200,8 @@ impl Answer<'_> {
         let runners = self.runs_on.as_ref()?;
         let mut text = runners.line(false);
         if let Some(Wider::Faster(_, plan)) = &self.wider {
-            text += &format!("; any launcher (--for any), same software: {}", plan.step);
+            let stack = &self.setting.stack.name;
+            text += &format!("; any launcher (--for any) under {stack}: {}", plan.step);
         }
         Some(text)
     }
@@ -331,7 +332,7 @@ pub(super) fn words(degrees: &Parallelism, which: Shown) -> String {
         words.push(format!("ZeRO {}", degrees.zero as u8));
     }
     words.extend((is_whole && degrees.expert_overlap).then(|| "overlapped all-to-all".to_owned()));
-    words.extend((degrees.mesh == Mesh::TpCpPpDp).then(|| "PP inside hosts".to_owned()));
+    words.extend((degrees.mesh == Mesh::TpCpPpDp).then(|| "rank order TP-PP-DP".to_owned()));
     words.join(", ")
 }
 
