@@ -23,7 +23,7 @@ test: setup
 	@mkdir -p target && : > target/skipped
 	MESHWRIGHT_SKIPPED=$(CURDIR)/target/skipped $(CARGO) test --release --locked --workspace $(FEATURES:%=--features %)
 	@sort -u target/skipped
-	@echo "$$(sort -u target/skipped | wc -l) tests were skipped for lack of data (docs/data.md) or of a PostgreSQL (make test-postgres)"
+	@echo "$$(sort -u target/skipped | wc -l) tests were skipped for lack of data (docs/data.md), a PostgreSQL (make test-postgres) or AIConfigurator"
 
 test-postgres:
 	@scripts/setup.sh --postgres
