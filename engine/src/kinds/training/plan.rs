@@ -283,7 +283,8 @@ fn ask_further(answer: &mut Answer<'_>, (request, run): (&PlanRequest, &Run<'_>)
         let request = (!run.is_tried).then_some(request);
         answer.runs_on = runnable::runners(request, (setting, best), (&within(), elapsed));
     }
-    if run.page.format == Format::Text && !run.is_tried {
+    // Beside a search that was stopped they would only show what it missed.
+    if run.page.format == Format::Text && !run.is_tried && answer.stop.is_complete() {
         let shown = answer.others.iter().chain(&answer.front);
         answer.usual = usual::plans(setting, best, shown, (&within(), &answer.counts, elapsed));
     }

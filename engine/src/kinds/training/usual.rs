@@ -1,7 +1,7 @@
 //! Plans that people ask for first: tensor ranks over a whole host, expert ranks, no recompute, another ZeRO
 //! stage; of heterogeneous devices the equal ones alone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ir::card::ZeroStage;
 use ir::plan::Parallelism;
@@ -19,8 +19,10 @@ use crate::request::PlanRequest;
 
 /// Most of them that are looked for.
 const MOST: usize = 3;
-/// Least nodes and least time that each search gets.
-const LEAST: (u64, Duration) = (2_000, Duration::from_millis(100));
+/// Least nodes that each search gets.
+const LEAST_NODES: u64 = 2_000;
+/// Least time: nodes end it before, unless the machine is busy.
+const LEAST_TIME: Duration = Duration::from_secs(2);
 
 /// Most nodes and time for devices of one kind.
 const NODES_OF_KIND: u64 = 20_000;
@@ -54,8 +56,14 @@ fn has(degrees: &Parallelism, pin: &str) -> bool {
         || is("zero", degrees.zero as u64)
 }
 
+/// What is left of the time of some limits, from now on.
+fn remaining(limits: &Limits) -> impl Fn() -> Option<Duration> {
+    let end = limits.time.and_then(|time| Instant::now().checked_add(time));
+    move || Some(end?.saturating_duration_since(Instant::now()))
+}
+
 /// Looks for the fastest plans with settings that neither the plan nor another one that is shown has: each with
-/// at most a quarter of what the plan's own search took.
+/// at most a tenth of the nodes of the plan's own search.
 pub(super) fn plans<'a>(
     setting: &Setting,
     best: &Judged,
@@ -64,13 +72,14 @@ pub(super) fn plans<'a>(
 ) -> Vec<Usual> {
     let is_shown = |pin: &str| shown.clone().any(|plan| has(&plan.configuration.degrees, pin));
     let questions = unlike(setting, best).into_iter().filter(|(pin, _)| !is_shown(pin));
-    let nodes = (counts.n_leaves / 4).max(LEAST.0);
-    let quarter = elapsed.map(|elapsed| (elapsed / 4).max(LEAST.1));
+    let nodes = (counts.n_leaves / 10).max(LEAST_NODES);
+    let longest = elapsed.map(|elapsed| elapsed.max(LEAST_TIME));
+    let left = remaining(limits);
     let answers = questions.take(MOST).filter_map(|(pin, words)| {
         let mut setting = setting.clone();
         setting.request.pin = pins::with(vec![pin], setting.request.pin);
         let space = setting.space().ok()?;
-        let time = limits.time.into_iter().chain(quarter).min();
+        let time = left().into_iter().chain(longest).min();
         let options = Options::within(&Limits { time, nodes: Some(nodes), ..limits.clone() });
         let found = plan::found((&setting, false), &space, &options).ok()?.settled.found;
         let found = match found.plans.first() {
@@ -92,6 +101,7 @@ pub(super) fn plans<'a>(
 pub(super) fn of_each_kind(request: &PlanRequest, setting: &Setting, limits: &Limits) -> String {
     let cluster = &setting.cluster;
     let kinds = cluster.kind_names();
+    let left = remaining(limits);
     let texts = kinds.iter().filter(|_| kinds.len() > 1).take(MOST).filter_map(|kind| {
         let is_of = |device: &ir::id::DeviceId| cluster.kind_of(*device).name == **kind;
         let (own, others): (Vec<_>, Vec<_>) = cluster.device_ids().partition(is_of);
@@ -99,7 +109,7 @@ pub(super) fn of_each_kind(request: &PlanRequest, setting: &Setting, limits: &Li
         let mut request = request.clone();
         request.problem.without.extend(others.iter().map(name));
         let setting = replaced::setting(&request).ok()?;
-        let time = limits.time.into_iter().chain([LONGEST_OF_KIND]).min();
+        let time = left().into_iter().chain([LONGEST_OF_KIND]).min();
         let limits = Limits { time, nodes: Some(NODES_OF_KIND), ..limits.clone() };
         let found =
             plan::found((&setting, false), &setting.space().ok()?, &Options::within(&limits))
