@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ir::card::stored::Held;
 use ir::card::{Head, ModelCard, TransformerCard};
+use ir::chip::{Architecture, Chip};
 use ir::measured::CollectiveOperation;
 use ir::plan::Parallelism;
 use ir::stack::{Dispatcher, Launch, Stack};
@@ -63,6 +64,8 @@ struct Shared {
     prices: LayerPrices,
     shape: Shape,
     overhead: Overhead,
+    /// Rows that a decoding request takes for each query head beside prompts.
+    mixed_rows: f64,
     kinds: Vec<Kind>,
     /// The card of the ends, and what its head is held in.
     ends: (TransformerCard, Held),
@@ -163,6 +166,10 @@ impl WorkerPrices {
                 .map(|ranks| neighbours(ranks, prices.system.per_host)),
             hops: hops(shape, prices.system.per_host),
             shape: shape.clone(),
+            mixed_rows: match has_flash_attention_2(prices.system.device.chip) {
+                true => f64::from(overhead.mixed_rows),
+                false => 1.0,
+            },
             prices,
             overhead,
             kinds,
@@ -175,6 +182,7 @@ impl WorkerPrices {
         let tokens = iteration.n_tokens();
         let is_recorded = iteration.prompts.is_empty()
             && iteration.n_decoding <= self.shared.overhead.graph_requests;
+        let rows = if iteration.prompts.is_empty() { 1.0 } else { self.shared.mixed_rows };
         let layer_s = if is_recorded { 0.0 } else { self.shared.overhead.layer_s };
         let last = self.stages.len().saturating_sub(1);
         // Halves whose exchanges run beside the work of the other one have all weights each.
@@ -186,7 +194,8 @@ impl WorkerPrices {
             let part_s = stage.tokens.get(part, || self.shared.stage_s(stage, part));
             let mut device_s = n_parts * part_s;
             for (kind, n) in &stage.attention {
-                device_s += n * self.attention.get(*kind).map_or(0.0, |of| attend(of, iteration));
+                device_s +=
+                    n * self.attention.get(*kind).map_or(0.0, |of| attend(of, iteration, rows));
             }
             if at == last {
                 let sampled = iteration.n_requests();
@@ -388,11 +397,21 @@ fn small_reduce_s([once_s, twice_s]: [f64; 2], ranks: u64, bytes: f64, rate: f64
     }
 }
 
-/// Seconds of attention of an iteration in one layer.
-fn attend(attending: &Attending, iteration: &Iteration) -> f64 {
+/// Whether vLLM's attention on a chip is FlashAttention 2: that of 3 is for Hopper alone, and data-centre
+/// Blackwell has others (vLLM, `get_flash_attn_version`).
+fn has_flash_attention_2(chip: Chip) -> bool {
+    match chip.architecture() {
+        Architecture::Ampere | Architecture::Ada => true,
+        Architecture::Blackwell => matches!(chip, Chip::Rtx50 | Chip::RtxPro6000),
+        _ => false,
+    }
+}
+
+/// Seconds of attention of an iteration in one layer, with so many rows for each head that decodes.
+fn attend(attending: &Attending, iteration: &Iteration, rows: f64) -> f64 {
     let prompts = iteration.prompts.iter();
     let prompts_s: f64 = prompts.map(|chunk| attending.prompt_s(chunk.new, chunk.cached)).sum();
-    prompts_s + attending.decode_s(iteration.n_decoding, iteration.decoding_cached)
+    prompts_s + attending.decode_s(iteration.n_decoding, iteration.decoding_cached, rows)
 }
 
 /// Kinds of layers, kinds of attention, and by block of the model which it has.

@@ -22,6 +22,7 @@ const NOTHING: Overhead = Overhead {
     layer_s: 0.0,
     graph_requests: u64::MAX,
     small_reduce: None,
+    mixed_rows: 1,
     dispatcher: Dispatcher::AllGather,
     overlaps: false,
 };
@@ -150,8 +151,8 @@ fn pairs_of_windows_by_hand() {
     let counted: u64 = (0..3000).map(|x: u64| (x + 700).min(1024)).sum();
     near(attending.pairs(3000, 700).iter().sum(), counted as f64, 1e-3);
     // Keys of a decoding request behind its window are read no further.
-    assert_eq!(attending.decode_s(8, 8 * 5000), attending.decode_s(8, 8 * 9000));
-    assert!(attending.decode_s(8, 8 * 500) < attending.decode_s(8, 8 * 1000));
+    assert_eq!(attending.decode_s(8, 8 * 5000, 1.0), attending.decode_s(8, 8 * 9000, 1.0));
+    assert!(attending.decode_s(8, 8 * 500, 1.0) < attending.decode_s(8, 8 * 1000, 1.0));
 }
 
 #[test]

@@ -264,16 +264,16 @@ impl Attending {
         }
     }
 
-    /// Seconds of one more token of so many requests that have so many tokens cached together. Requests
-    /// beyond a window are taken to be alike.
+    /// Seconds of one more token of so many requests that have so many tokens cached together, where a tile
+    /// holds so many rows for each query head. Requests beyond a window are taken to be alike.
     #[must_use]
-    pub fn decode_s(&self, n_requests: u64, cached: u64) -> f64 {
+    pub fn decode_s(&self, n_requests: u64, cached: u64, rows: f64) -> f64 {
         if n_requests == 0 {
             return 0.0;
         }
         let n = n_requests as f64;
         let keys = (cached as f64 + n).min(n * self.window);
-        self.read_s(keys, keys, keys / n, self.cached_dims)
+        self.read_s(rows * keys, keys, keys / n, self.cached_dims)
     }
 
     /// Seconds of so many pairs over so many keys that are read once, of sequences of a length.
