@@ -43,6 +43,9 @@ use crate::runs::forms::run::{Gradients, Sharded};
 const KEPT_TOKENS: usize = 1 << 14;
 const KEPT_SAMPLED: usize = 1 << 11;
 
+/// Bytes of a logit that a sampler makes wide and reads (vLLM `v1/sample/sampler`: logits in 32 bits).
+const WIDE_LOGIT: f64 = 8.0;
+
 /// Most GPUs and most bytes of all-reduces by kernels of engines, and bytes up to which four GPUs read all of
 /// each other (vLLM, `custom_all_reduce`).
 const MOST_SMALL: u64 = 8;
@@ -306,7 +309,7 @@ impl Shared {
         self.prices.beside().pointwise(2.0 * bytes) + self.reduce_s(self.groups[0], bytes)
     }
 
-    /// Seconds of the head of so many tokens, whose logits are gathered by one rank.
+    /// Seconds of the head of so many tokens, whose logits are gathered by one rank, which samples.
     fn head_s(&self, sampled: u64) -> f64 {
         let (card, held) = &self.ends;
         let parallelism = Parallelism { tensor: self.shape.tensor, ..Parallelism::default() };
@@ -319,7 +322,9 @@ impl Shared {
             held: *held,
         };
         let group = self.groups[0];
-        let logits = element(*dtype) * sampled as f64 * card.vocabulary as f64;
+        let n_logits = sampled as f64 * card.vocabulary as f64;
+        let logits = element(*dtype) * n_logits;
+        let sampled_s = self.prices.beside().pointwise(WIDE_LOGIT * n_logits);
         let gathered_s = match group.ranks {
             0 | 1 => 0.0,
             _ => {
@@ -327,7 +332,7 @@ impl Shared {
                 system.half_s(CollectiveOperation::AllGather, group, logits, network)
             }
         };
-        ends::sampled(run, sampled, system, (stack, constants)) + gathered_s
+        ends::sampled(run, sampled, system, (stack, constants)) + gathered_s + sampled_s
     }
 
     /// Seconds of an all-reduce; of few bytes inside a scale-up domain by the engine's own kernel.

@@ -155,7 +155,7 @@ fn recorded_runs_are_near() {
             run.file, replay.n_iterations, scheduler.kv_blocks,
         );
         let [ttft, tpot, total] = errors;
-        assert!(ttft.abs() < 0.08 && tpot.abs() < 0.04 && total.abs() < 0.05, "{}", run.file);
+        assert!(ttft.abs() < 0.09 && tpot.abs() < 0.05 && total.abs() < 0.05, "{}", run.file);
         assert!(at_once.abs() < 0.05, "{}", run.file);
     }
 }
