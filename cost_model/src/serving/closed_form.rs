@@ -69,8 +69,7 @@ pub fn at_concurrency(
 fn in_step(worker: &Worker, running: f64) -> Result<Steady, Fault> {
     let steps = worker.n_steps;
     let (mut n_own, mut n_tokens, mut n_mixed, mut n_cycle) = (1.0, 0.0, 0.0, 0.0);
-    let mut ahead = 0.0;
-    let mut n_beside = running;
+    let (mut n_beside, mut ahead) = (running, 0.0);
     // Who computes a prompt leaves room for more of them.
     for _ in 0..4 {
         let room = worker.room(n_beside);
