@@ -190,6 +190,9 @@ const GB200: Generation = Generation {
     attention: Some((2.5e15, &[[64.0, 866e12, 2100.0], [128.0, 1375e12, 2600.0]])),
     ..B200
 };
+/// Power: products of 30 to 380 ms of `gemm.csv` reach no less than those of 1 to 3 ms (0.81 and 0.79 of the
+/// peak in the middle; H100 0.73 and 0.79, B200 0.57 and 0.69). Attention: FlashAttention 2 of vLLM 0.24,
+/// aiconfigurator 0.12.0, prompts of 256 tokens and more, mean error 11 to 14 %.
 const RTX_PRO_6000: Generation = Generation {
     chip: Chip::RtxPro6000,
     products: [
@@ -199,6 +202,11 @@ const RTX_PRO_6000: Generation = Generation {
         None,
         None,
     ],
+    power: Some((1.0, [600.0, 188.0, 2.6])),
+    attention: Some((
+        503.8e12,
+        &[[64.0, 296e12, 1150.0], [128.0, 318e12, 800.0], [256.0, 317e12, 650.0]],
+    )),
     ..OTHER
 };
 

@@ -197,6 +197,12 @@ impl Rates {
         bytes / self.pointwise
     }
 
+    /// Seconds of reading so many bytes at a share of the bandwidth of memory.
+    #[must_use]
+    pub fn reading(&self, bytes: f64, share: f64) -> f64 {
+        bytes / (self.facts.memory_bandwidth * share)
+    }
+
     /// Bytes that casting an element of an operand from 16 bits moves; 0 where nothing is cast.
     #[must_use]
     pub const fn cast_bytes(&self) -> f64 {

@@ -4,7 +4,7 @@
 //! Requests that decode share the iterations (processor sharing, whose answer hangs on mean lengths
 //! alone); prompts that wait at the beginnings of iterations are a Markov chain over the token budget
 //! (`chain`). A first token comes after the rest of the iteration that runs, the prompts in front, and the
-//! prompt's own iterations. Preemptions are left out: KV blocks bound the running requests by what they
+//! prompt's own iterations; of an engine that is ahead, one iteration more. Preemptions are left out: KV blocks bound the running requests by what they
 //! hold in the mean.
 
 mod chain;
@@ -69,7 +69,7 @@ pub fn at_concurrency(
 fn in_step(worker: &Worker, running: f64) -> Result<Steady, Fault> {
     let steps = worker.n_steps;
     let (mut n_own, mut n_tokens, mut n_mixed, mut n_cycle) = (1.0, 0.0, 0.0, 0.0);
-    let mut n_beside = running;
+    let (mut n_beside, mut ahead) = (running, 0.0);
     // Who computes a prompt leaves room for more of them.
     for _ in 0..4 {
         let room = worker.room(n_beside);
@@ -77,18 +77,20 @@ fn in_step(worker: &Worker, running: f64) -> Result<Steady, Fault> {
         // Whole prompts, but where there are more than that in a cycle.
         let each = (room / worker.n_new).floor().min(running);
         let whole = if each >= 1.0 { each * worker.n_new } else { room };
-        let all = running * worker.n_new / (steps + n_own);
+        // A wave that goes through at once ends at once, and leaves no place empty.
+        ahead = if worker.is_mixed() && each < running { worker.ahead(running) } else { 0.0 };
+        let all = running * worker.n_new / (steps + n_own + ahead);
         n_tokens = if worker.is_mixed() { all.max(whole).min(room) } else { whole };
         n_mixed = running * worker.n_new / n_tokens;
         if worker.is_mixed() {
-            n_cycle = (steps + n_own).max(n_mixed);
+            n_cycle = (steps + n_own + ahead).max(n_mixed);
             let in_prompts = (n_own * n_tokens / worker.n_new).min(running);
             n_beside = (running - in_prompts).min(running * steps / n_cycle);
         } else {
             (n_cycle, n_beside) = (steps + n_mixed, 0.0);
         }
     }
-    let is_full = worker.is_mixed() && n_cycle > steps + n_own;
+    let is_full = worker.is_mixed() && n_cycle > steps + n_own + ahead;
     let mixed_s = worker.seconds(n_beside, n_tokens)?;
     let mut prompts_s = n_mixed * mixed_s;
     if !is_full {
@@ -102,12 +104,16 @@ fn in_step(worker: &Worker, running: f64) -> Result<Steady, Fault> {
         n_cycle = if worker.is_mixed() { n_cycle.max(n_mixed) } else { steps + n_mixed };
     }
     let n_plain = n_cycle - n_mixed;
-    let cycle_s = prompts_s + n_plain * worker.seconds(running, 0.0)?;
+    let plain_s = worker.seconds(running * steps.max(1.0) / (steps.max(1.0) + ahead), 0.0)?;
+    let cycle_s = prompts_s + n_plain * plain_s;
     // Prompts first: all prompts of a wave go before all decode, and so all end at once.
     let n_prompts = if worker.is_mixed() { n_own } else { f64::midpoint(n_mixed, n_own) };
+    // Who waits for a place sees the prompts of those before, but the first.
+    let first = (n_tokens / (running * worker.n_new)).min(1.0);
+    let ahead_s = ahead * (first * plain_s + (1.0 - first) * mixed_s);
     let tpot_s = match steps > 0.0 {
         true if is_full => mixed_s,
-        true => (cycle_s - (n_prompts * mixed_s).min(prompts_s)) / steps,
+        true => (cycle_s - (n_prompts * mixed_s).min(prompts_s) - ahead_s).max(0.0) / steps,
         false => 0.0,
     };
     Ok(Steady {
@@ -127,6 +133,7 @@ fn drawn(worker: &Worker, running: f64) -> Result<Steady, Fault> {
     // theorem).
     let others = 1.0 - 1.0 / running;
     let steps = worker.n_steps;
+    let ahead = worker.ahead(running);
     // So many decode in an iteration, in the mean: found by halving, as prompts wait longer with more.
     // No more end their prompts in an iteration than its budget has room for.
     let most = if worker.is_mixed() { steps * worker.room(0.0) / worker.n_new } else { running };
@@ -140,7 +147,7 @@ fn drawn(worker: &Worker, running: f64) -> Result<Steady, Fault> {
         let field = Field::new(worker, n * others)?;
         let waiting = field.waiting(arriving, false);
         let n_prompts = if worker.is_mixed() { waiting.n_iterations } else { 0.0 };
-        match running * steps > n * (steps + n_prompts) {
+        match running * steps > n * (steps + n_prompts + ahead) {
             true => low = n,
             false => high = n,
         }
@@ -150,7 +157,7 @@ fn drawn(worker: &Worker, running: f64) -> Result<Steady, Fault> {
     };
     // Prompts one after the other, each iteration full of them, bound the throughput, however long they
     // wait.
-    let latency_s = (waiting.ttft_s + steps * token_s).max(running * prompt_s);
+    let latency_s = (waiting.ttft_s + (steps + ahead) * token_s).max(running * prompt_s);
     Ok(Steady {
         requests_per_s: running / latency_s,
         concurrency: running,
@@ -194,8 +201,9 @@ pub fn at_rate(
     let field = Field::new(&worker, decoding.n_busy)?;
     let busy = field.waiting(arriving, false);
     let idle = Field::new(&worker, 0.0)?.waiting(arriving, true);
-    let ttft_s =
-        decoding.empty * idle.ttft_s + (1.0 - decoding.empty) * busy.ttft_s + decoding.slot_s;
+    let ahead_s = if scheduler.is_ahead { busy.iteration_s } else { 0.0 };
+    let busy_s = busy.ttft_s + ahead_s;
+    let ttft_s = decoding.empty * idle.ttft_s + (1.0 - decoding.empty) * busy_s + decoding.slot_s;
     // Who has just been computed decodes beside the prompts that came meanwhile, or after them; up to what a
     // worker with no place left sees.
     let ends = [(&idle, decoding.empty), (&busy, 1.0 - decoding.empty)];

@@ -29,6 +29,10 @@ const LAYER_S: f64 = 0.2e-3;
 /// H100, 4.9 to 5.8 on A100, 6.6 to 7.5 on B200 for the first; 10 to 11 on H100 for the second).
 const SMALL_REDUCE_S: [f64; 2] = [4.6e-6, 10e-6];
 
+/// Queries of one head that FlashAttention 2 computes at once over paged keys (Dao-AILab/flash-attention,
+/// `run_mha_fwd_splitkv_dispatch`).
+const TILE_ROWS: u32 = 64;
+
 /// What an engine takes beside kernels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Overhead {
@@ -41,6 +45,10 @@ pub struct Overhead {
     /// Start-up seconds of small all-reduces inside a scale-up domain by kernels of the engine, at once and
     /// in two steps; `None` = as NCCL.
     pub small_reduce: Option<[f64; 2]>,
+    /// Rows that a decoding request takes for each query head in an iteration with prompts, on devices whose
+    /// attention is FlashAttention 2: vLLM has one call for all of a batch, and heads of a group share a
+    /// tile only where all requests have one query (`seqlenq_ngroups_swapped`). 1: a call of their own.
+    pub mixed_rows: u32,
     /// How tokens of attention data-parallel ranks reach experts.
     pub dispatcher: Dispatcher,
     /// Whether their exchange runs beside the work of another half of the batch (SGLang
@@ -81,6 +89,10 @@ impl Engine {
             layer_s: LAYER_S,
             graph_requests: self.graph_requests(),
             small_reduce: Some(SMALL_REDUCE_S),
+            mixed_rows: match self {
+                Self::Vllm => TILE_ROWS,
+                Self::Sglang | Self::TrtLlm => 1,
+            },
             dispatcher,
             overlaps: false,
         }

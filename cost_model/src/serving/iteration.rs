@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ir::card::stored::Held;
 use ir::card::{Head, ModelCard, TransformerCard};
+use ir::chip::{Architecture, Chip};
 use ir::measured::CollectiveOperation;
 use ir::plan::Parallelism;
 use ir::stack::{Dispatcher, Launch, Stack};
@@ -42,6 +43,9 @@ use crate::runs::forms::run::{Gradients, Sharded};
 const KEPT_TOKENS: usize = 1 << 14;
 const KEPT_SAMPLED: usize = 1 << 11;
 
+/// Bytes of a logit that a sampler makes wide and reads (vLLM `v1/sample/sampler`: logits in 32 bits).
+const WIDE_LOGIT: f64 = 8.0;
+
 /// Most GPUs and most bytes of all-reduces by kernels of engines, and bytes up to which four GPUs read all of
 /// each other (vLLM, `custom_all_reduce`).
 const MOST_SMALL: u64 = 8;
@@ -63,6 +67,8 @@ struct Shared {
     prices: LayerPrices,
     shape: Shape,
     overhead: Overhead,
+    /// Rows that a decoding request takes for each query head beside prompts.
+    mixed_rows: f64,
     kinds: Vec<Kind>,
     /// The card of the ends, and what its head is held in.
     ends: (TransformerCard, Held),
@@ -163,6 +169,10 @@ impl WorkerPrices {
                 .map(|ranks| neighbours(ranks, prices.system.per_host)),
             hops: hops(shape, prices.system.per_host),
             shape: shape.clone(),
+            mixed_rows: match has_flash_attention_2(prices.system.device.chip) {
+                true => f64::from(overhead.mixed_rows),
+                false => 1.0,
+            },
             prices,
             overhead,
             kinds,
@@ -175,6 +185,7 @@ impl WorkerPrices {
         let tokens = iteration.n_tokens();
         let is_recorded = iteration.prompts.is_empty()
             && iteration.n_decoding <= self.shared.overhead.graph_requests;
+        let rows = if iteration.prompts.is_empty() { 1.0 } else { self.shared.mixed_rows };
         let layer_s = if is_recorded { 0.0 } else { self.shared.overhead.layer_s };
         let last = self.stages.len().saturating_sub(1);
         // Halves whose exchanges run beside the work of the other one have all weights each.
@@ -186,7 +197,8 @@ impl WorkerPrices {
             let part_s = stage.tokens.get(part, || self.shared.stage_s(stage, part));
             let mut device_s = n_parts * part_s;
             for (kind, n) in &stage.attention {
-                device_s += n * self.attention.get(*kind).map_or(0.0, |of| attend(of, iteration));
+                device_s +=
+                    n * self.attention.get(*kind).map_or(0.0, |of| attend(of, iteration, rows));
             }
             if at == last {
                 let sampled = iteration.n_requests();
@@ -297,7 +309,7 @@ impl Shared {
         self.prices.beside().pointwise(2.0 * bytes) + self.reduce_s(self.groups[0], bytes)
     }
 
-    /// Seconds of the head of so many tokens, whose logits are gathered by one rank.
+    /// Seconds of the head of so many tokens, whose logits are gathered by one rank, which samples.
     fn head_s(&self, sampled: u64) -> f64 {
         let (card, held) = &self.ends;
         let parallelism = Parallelism { tensor: self.shape.tensor, ..Parallelism::default() };
@@ -310,7 +322,9 @@ impl Shared {
             held: *held,
         };
         let group = self.groups[0];
-        let logits = element(*dtype) * sampled as f64 * card.vocabulary as f64;
+        let n_logits = sampled as f64 * card.vocabulary as f64;
+        let logits = element(*dtype) * n_logits;
+        let sampled_s = self.prices.beside().pointwise(WIDE_LOGIT * n_logits);
         let gathered_s = match group.ranks {
             0 | 1 => 0.0,
             _ => {
@@ -318,7 +332,7 @@ impl Shared {
                 system.half_s(CollectiveOperation::AllGather, group, logits, network)
             }
         };
-        ends::sampled(run, sampled, system, (stack, constants)) + gathered_s
+        ends::sampled(run, sampled, system, (stack, constants)) + gathered_s + sampled_s
     }
 
     /// Seconds of an all-reduce; of few bytes inside a scale-up domain by the engine's own kernel.
@@ -388,11 +402,21 @@ fn small_reduce_s([once_s, twice_s]: [f64; 2], ranks: u64, bytes: f64, rate: f64
     }
 }
 
-/// Seconds of attention of an iteration in one layer.
-fn attend(attending: &Attending, iteration: &Iteration) -> f64 {
+/// Whether vLLM's attention on a chip is FlashAttention 2: that of 3 is for Hopper alone, and data-centre
+/// Blackwell has others (vLLM, `get_flash_attn_version`).
+fn has_flash_attention_2(chip: Chip) -> bool {
+    match chip.architecture() {
+        Architecture::Ampere | Architecture::Ada => true,
+        Architecture::Blackwell => matches!(chip, Chip::Rtx50 | Chip::RtxPro6000),
+        _ => false,
+    }
+}
+
+/// Seconds of attention of an iteration in one layer, with so many rows for each head that decodes.
+fn attend(attending: &Attending, iteration: &Iteration, rows: f64) -> f64 {
     let prompts = iteration.prompts.iter();
     let prompts_s: f64 = prompts.map(|chunk| attending.prompt_s(chunk.new, chunk.cached)).sum();
-    prompts_s + attending.decode_s(iteration.n_decoding, iteration.decoding_cached)
+    prompts_s + attending.decode_s(iteration.n_decoding, iteration.decoding_cached, rows)
 }
 
 /// Kinds of layers, kinds of attention, and by block of the model which it has.

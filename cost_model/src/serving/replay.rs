@@ -4,8 +4,9 @@
 //! An iteration takes running requests first, each decoding one by a token and a prompt by a chunk, then
 //! waiting ones in order of arrival, as far as `max_num_batched_tokens`, `max_num_seqs` and KV blocks
 //! go. Where blocks run out, the latest request loses its blocks, waits in front of all others, and
-//! computes its prompt and the tokens it has got again (the scheduler of vLLM V1). Iterations follow
-//! each other without a pause, and a pipeline is not told from a single stage: of `n` batches in flight
+//! computes its prompt and the tokens it has got again (the scheduler of vLLM V1). An engine that is ahead
+//! puts an iteration together while the one before runs: who comes, and the place of who ends, count two
+//! iterations later. Iterations follow each other without a pause, and a pipeline is not told from a single stage: of `n` batches in flight
 //! one is replayed, with an `n`th of the blocks and the requests. Stretches in which nothing but decoding
 //! happens are closed sums: their iterations are priced at both ends, and lie on a line between
 //! (`stride`).
@@ -61,6 +62,9 @@ pub struct Scheduler {
     pub mixing: Mixing,
     /// When a waiting request may start.
     pub admission: Admission,
+    /// Whether an iteration is put together when the one before it begins, not when that ends (vLLM
+    /// `--async-scheduling`, by default since 0.14).
+    pub is_ahead: bool,
     /// Blocks of the KV cache.
     pub kv_blocks: u64,
     /// Tokens of a block, at most 65,536.
@@ -84,12 +88,19 @@ impl Scheduler {
             is_chunked: true,
             mixing: Mixing::Mixed,
             admission: Admission::Prompt,
+            is_ahead: false,
             kv_blocks,
             block_tokens: 16,
             shared_prefix: 0,
             stride: 32,
             max_rounds: 50_000_000,
         }
+    }
+
+    /// The same, putting iterations together while others run.
+    #[must_use]
+    pub const fn ahead(self) -> Self {
+        Self { is_ahead: true, ..self }
     }
 
     /// SGLang: pages of one token, prompts in iterations of their own.
@@ -176,7 +187,7 @@ pub struct Times {
     pub arrival_s: f64,
     /// The scheduler saw it: at the end of the iteration that ran.
     pub queued_s: f64,
-    /// Its first iteration began.
+    /// Its first iteration was put together: when that began, or ahead of it.
     pub scheduled_s: f64,
     /// Its first token was there.
     pub first_token_s: f64,

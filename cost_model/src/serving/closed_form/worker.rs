@@ -124,6 +124,11 @@ impl<'a> Worker<'a> {
         self.scheduler.mixing == Mixing::Mixed
     }
 
+    /// Iterations for which the place of a request stays empty that ends while others run.
+    pub(super) fn ahead(&self, running: f64) -> f64 {
+        if self.scheduler.is_ahead && running > 1.0 { 1.0 } else { 0.0 }
+    }
+
     /// Prompt tokens that an iteration takes beside `n` requests that decode.
     pub(super) fn room(&self, n: f64) -> f64 {
         let budget = self.scheduler.max_num_batched_tokens as f64;

@@ -24,6 +24,8 @@ pub(super) struct Engine<'a> {
     scheduler: &'a Scheduler,
     price: &'a dyn IterationTime,
     now: f64,
+    /// Beginning of the latest iteration.
+    started_s: f64,
     times: Vec<Times>,
     /// Requests whose arrival is known: all, or those that a completion has let in.
     n_released: usize,
@@ -44,6 +46,8 @@ pub(super) struct Engine<'a> {
     cohorts: Vec<(f64, u64)>,
     last_decode_s: f64,
     n_blocks: u64,
+    /// Requests that ended after the next iteration had been put together, and their blocks.
+    leaving: (u64, u64),
     running_s: f64,
     /// Counts; `times` is put in at the end.
     replay: Replay,
@@ -61,6 +65,7 @@ impl<'a> Engine<'a> {
             scheduler,
             price,
             now: 0.0,
+            started_s: 0.0,
             times: vec![
                 Times {
                     arrival_s: f64::INFINITY,
@@ -83,6 +88,7 @@ impl<'a> Engine<'a> {
             cohorts: Vec::new(),
             last_decode_s: f64::NEG_INFINITY,
             n_blocks: u64::from(scheduler.shared_prefix / scheduler.block_tokens),
+            leaving: (0, 0),
             running_s: 0.0,
             replay: Replay {
                 times: Vec::new(),
@@ -127,6 +133,7 @@ impl<'a> Engine<'a> {
         self.prefilling.clear();
         self.iteration.prompts.clear();
         let n_before = self.replay.n_preemptions;
+        let (n_leaving, freed) = std::mem::take(&mut self.leaving);
         let mut budget = self.scheduler.max_num_batched_tokens;
         if is_mixed {
             self.grow();
@@ -135,20 +142,22 @@ impl<'a> Engine<'a> {
         self.go_on(&mut budget);
         let mut is_blocked = false;
         if self.replay.n_preemptions == n_before {
-            is_blocked = self.admit(&mut budget);
+            is_blocked = self.admit(&mut budget, n_leaving);
         }
+        if self.prefilling.is_empty() && !is_mixed {
+            self.grow();
+        }
+        self.n_blocks -= freed;
         if !self.prefilling.is_empty() {
             return self.prefill(is_mixed);
-        }
-        if !is_mixed {
-            self.grow();
         }
         if self.decoding.n() == 0 {
             self.idle();
             return Ok(());
         }
-        // Who lost blocks, or waits for them, may start in the next iteration.
-        let limit = if self.replay.n_preemptions > n_before { 1 } else { u64::MAX };
+        // Who lost blocks, or waits for them or for a place, may start in the next iteration.
+        let is_next = self.replay.n_preemptions > n_before || n_leaving > 0;
+        let limit = if is_next { 1 } else { u64::MAX };
         self.decode(limit, is_blocked)
     }
 
@@ -227,9 +236,9 @@ impl<'a> Engine<'a> {
     }
 
     /// Starts waiting requests in their order; whether one has to wait for others to end.
-    fn admit(&mut self, budget: &mut u64) -> bool {
+    fn admit(&mut self, budget: &mut u64, n_leaving: u64) -> bool {
         loop {
-            let n_running = self.decoding.n() + self.prefilling.len() as u64;
+            let n_running = self.decoding.n() + self.prefilling.len() as u64 + n_leaving;
             if n_running == self.scheduler.max_num_seqs || *budget == 0 {
                 return true;
             }
@@ -259,7 +268,7 @@ impl<'a> Engine<'a> {
                 prompt.n_reserved = taken;
             }
             if self.preempted.pop().is_none() {
-                self.times[self.n_started].scheduled_s = self.now;
+                self.times[self.n_started].scheduled_s = self.known_s();
                 self.n_started += 1;
             }
             self.schedule(prompt, chunk, budget);
@@ -292,6 +301,7 @@ impl<'a> Engine<'a> {
         self.running_s += n_running as f64 * seconds;
         self.replay.n_iterations += 1;
         self.replay.peak_kv_blocks = self.replay.peak_kv_blocks.max(self.n_blocks);
+        self.started_s = self.now;
         self.now += seconds;
         self.see();
         if n > 0 {
@@ -338,7 +348,10 @@ impl<'a> Engine<'a> {
     }
 
     fn complete(&mut self, request: usize, held: u64) {
-        self.n_blocks -= held;
+        match self.scheduler.is_ahead {
+            true => self.leaving = (self.leaving.0 + 1, self.leaving.1 + held),
+            false => self.n_blocks -= held,
+        }
         self.times[request].last_token_s = self.now;
         self.n_completed += 1;
         if let Some(next) = self.times.get_mut(self.n_released) {
@@ -391,15 +404,17 @@ impl<'a> Engine<'a> {
             _ => (self.priced(n, n_cached + (steps - 1) * n)? - first) / (steps - 1) as f64,
         };
         let line = Line { start_s: self.now, first, more };
+        let ahead = u64::from(self.scheduler.is_ahead);
         let mut run = steps;
         if !is_blocked && let Some(next) = self.times.get(self.n_seen) {
-            run = line.reach(next.arrival_s, steps);
+            run = (line.reached(next.arrival_s, steps) + ahead).clamp(1, steps);
         }
+        self.started_s = line.end_s(run - 1);
         while let Some(next) = self.times.get_mut(self.n_seen) {
-            if next.arrival_s > line.end_s(run) {
+            if next.arrival_s > line.end_s(run - ahead) {
                 break;
             }
-            next.queued_s = line.end_s(line.reach(next.arrival_s, run));
+            next.queued_s = line.end_s(line.reached(next.arrival_s, run));
             self.n_seen += 1;
         }
         self.n_blocks += self.decoding.growth(1, run - 1);
@@ -416,21 +431,32 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Nothing runs and nobody waits.
+    /// Nothing runs: who has come, or waited for a place, starts now; where there is nobody, the next to
+    /// come.
     fn idle(&mut self) {
-        if let Some(next) = self.times.get(self.n_seen) {
+        self.started_s = self.now;
+        self.see();
+        let is_empty = self.n_started == self.n_seen && self.preempted.is_empty();
+        if is_empty && let Some(next) = self.times.get(self.n_seen) {
             self.now = self.now.max(next.arrival_s);
+            self.started_s = self.now;
             self.see();
         }
     }
 
+    /// When the next iteration is put together.
+    const fn known_s(&self) -> f64 {
+        if self.scheduler.is_ahead { self.started_s } else { self.now }
+    }
+
     /// The scheduler sees who has arrived.
     fn see(&mut self) {
+        let known_s = self.known_s();
         while let Some(next) = self.times.get_mut(self.n_seen) {
-            if next.arrival_s > self.now {
+            if next.arrival_s > known_s {
                 break;
             }
-            next.queued_s = self.now;
+            next.queued_s = known_s;
             self.n_seen += 1;
         }
     }
@@ -448,6 +474,11 @@ impl Line {
     fn end_s(&self, steps: u64) -> f64 {
         let n = steps as f64;
         self.start_s + n * self.first + self.more * (n * (n - 1.0) / 2.0)
+    }
+
+    /// The same; none of them where the first begins at or after the time.
+    fn reached(&self, time_s: f64, most: u64) -> u64 {
+        if time_s <= self.start_s { 0 } else { self.reach(time_s, most) }
     }
 
     /// The first of `most` iterations to end at or after a time; the last where none does.

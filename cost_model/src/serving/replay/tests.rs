@@ -66,6 +66,21 @@ fn three_requests_by_hand() {
     assert_eq!(summary.requests_per_s, 3.0 / 9.5);
 }
 
+/// Ahead, A's second token has an iteration of its own, 2.5 to 4, for B came after that was put together;
+/// 4 to 7: A ends, three tokens of B. 7 to 8.5: B's last one alone, for A still had its place at 4. 8.5 to
+/// 10.5: B ends, C.
+#[test]
+fn three_requests_ahead_by_hand() {
+    let replay = replay(&three(), Traffic::Open, &small(6).ahead(), &HAND).unwrap();
+    let expected = [
+        times([0.0, 0.0, 0.0, 2.5, 7.0]),
+        times([0.5, 2.5, 2.5, 8.5, 10.5]),
+        times([1.0, 2.5, 7.0, 10.5, 10.5]),
+    ];
+    assert_eq!(replay.times, expected);
+    assert_eq!((replay.n_iterations, replay.n_preemptions), (5, 0));
+}
+
 /// With four blocks A's fifth token at 5.5 takes those of B, which begins again at 7.
 #[test]
 fn a_preemption_by_hand() {

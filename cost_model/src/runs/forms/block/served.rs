@@ -6,7 +6,7 @@
 //! experts    a line: pairs of a token and an expert, and weights of those that are touched
 //! prompts    a fused causal core over new tokens, and max(keys and values over memory bandwidth,
 //!            operations at the rate of cores) over cached ones
-//! decoding   max(keys and values over memory bandwidth, operations at the rate of cores)
+//! decoding   a start, and max(keys and values over memory bandwidth, operations at the rate of cores)
 //! ```
 //!
 //! Launches are taken to be recorded.
@@ -29,6 +29,15 @@ use crate::kernels::rates::{Core, Rates};
 const BETWEEN: f64 = 6.0;
 /// The same of experts: the best of the router, their order, function and gate, the sum of results.
 const BETWEEN_EXPERTS: f64 = 4.0;
+/// Seconds of a kernel at least, whatever its product's fit says: the smallest of `gemm.csv` take 1.7 us on
+/// B200, 1.8 on RTX PRO 6000, 2.5 on A100 and H100.
+const LEAST_START_S: f64 = 1.7e-6;
+/// Seconds of a kernel that attends one query of each request and of the one that sums its parts, and the
+/// share of the bandwidth of memory at which it reads keys and values: decode rows of `attention.csv`, 11 to
+/// 17 us and 0.77 to 0.89 on A100, H100 and B200; aiconfigurator 0.12.0 has 13 us and 0.81 to 0.94 of vLLM
+/// 0.24 on H100, H200 and RTX PRO 6000.
+const DECODE_START_S: f64 = 12e-6;
+const DECODE_SHARE: f64 = 0.88;
 /// Tokens at which the line of an expert's products is looked at.
 const MANY: u64 = 1 << 20;
 /// Experts whose visits are looked at one by one; beyond them all are alike.
@@ -83,7 +92,7 @@ impl LayerPrices {
             }
             None => (0.0, BETWEEN),
         };
-        forward.seconds - forward.collectives - block.core_s + router_s + starts * rates.start()
+        forward.seconds - forward.collectives - block.core_s + router_s + starts * start_s(&rates)
     }
 
     /// The experts of a layer on one of so many devices by width and by number; `None` where it has none.
@@ -138,6 +147,11 @@ impl ExpertLine {
     pub fn seconds(&self, tokens: u64) -> f64 {
         self.per_token_s * tokens as f64 + self.read_s * touched(self.card, tokens)
     }
+}
+
+/// Seconds of a kernel that is no product, beside what it moves.
+fn start_s(rates: &Rates) -> f64 {
+    rates.start().max(LEAST_START_S)
 }
 
 /// Seconds that an exchange of experts of one half of a batch adds to the work of the other half.
@@ -252,35 +266,43 @@ impl Attending {
         if pairs <= 0.0 || keys <= 0.0 {
             return 0.0;
         }
-        let as_cached_s = self.read_s(pairs, keys, keys, self.cached_dims);
+        let as_cached_s = self.read_s(pairs, keys, self.cached_dims);
         match self.expand {
             // Latent keys and values are multiplied as they are, or made whole first.
             Some([columns, rows]) => {
                 let whole_s = self.rates.by_weight(1, [cached, columns, rows])
-                    + self.read_s(pairs, keys, keys, self.dims);
+                    + self.read_s(pairs, keys, self.dims);
                 as_cached_s.min(whole_s)
             }
             None => as_cached_s,
         }
     }
 
-    /// Seconds of one more token of so many requests that have so many tokens cached together. Requests
-    /// beyond a window are taken to be alike.
+    /// Seconds of one more token of so many requests that have so many tokens cached together, where a tile
+    /// holds so many rows for each query head. Requests beyond a window are taken to be alike.
     #[must_use]
-    pub fn decode_s(&self, n_requests: u64, cached: u64) -> f64 {
+    pub fn decode_s(&self, n_requests: u64, cached: u64, rows: f64) -> f64 {
         if n_requests == 0 {
             return 0.0;
         }
         let n = n_requests as f64;
         let keys = (cached as f64 + n).min(n * self.window);
-        self.read_s(keys, keys, keys / n, self.cached_dims)
+        // Its start is one of those between products.
+        let start_s = (DECODE_START_S - start_s(&self.rates)).max(0.0);
+        let read_s = self.rates.reading(keys * self.bytes, DECODE_SHARE);
+        start_s + read_s.max(self.work_s(rows * keys, keys / n, self.cached_dims))
     }
 
-    /// Seconds of so many pairs over so many keys that are read once, of sequences of a length.
-    fn read_s(&self, pairs: f64, keys: f64, sequence: f64, [key, value]: [f64; 2]) -> f64 {
+    /// Seconds of operations over so many pairs of sequences of a length.
+    fn work_s(&self, pairs: f64, sequence: f64, [key, value]: [f64; 2]) -> f64 {
         let flops = 2.0 * self.heads * pairs * (key + value);
         let core = Core { flops, sequence, head_dim: f64::midpoint(key, value) };
-        cached::core_s(&self.rates, keys * self.bytes, core)
+        core.flops / self.rates.core_rate(core, false)
+    }
+
+    /// Seconds of so many pairs of a prompt over so many keys that are read once.
+    fn read_s(&self, pairs: f64, keys: f64, dims: [f64; 2]) -> f64 {
+        self.rates.pointwise(keys * self.bytes).max(self.work_s(pairs, keys, dims))
     }
 
     /// Bytes of keys and values of a token on the rank.

@@ -81,8 +81,8 @@ fn sizes(errors: impl Iterator<Item = f64>) -> [f64; 2] {
 }
 
 /// Single prompts of up to 2,048 tokens are near. Longer ones and batches of eight and more took up to
-/// twice as long on four and eight devices as twice as few tokens say; what its engine did there is not
-/// known, nor what a request more cost its host.
+/// twice as long on four and eight devices as twice as few tokens say, at less power and for single prompts
+/// and batches alike: devices waited. For what is not known, nor what a request more cost the host.
 #[test]
 #[allow(clippy::print_stdout, reason = "shows the figures")]
 fn splitwise_within_its_figures() {
@@ -110,7 +110,7 @@ fn splitwise_within_its_figures() {
     }
     let [prompts, tokens] = of(&|_| true);
     println!("all: prompts {prompts:.3?}, tokens {tokens:.3?}");
-    assert!(prompts[0] < 0.16 && tokens[0] < 0.06);
+    assert!(prompts[0] < 0.16 && tokens[0] < 0.05);
     let is_short = |key: &Key| key.2 <= 2048 && key.3 == 1;
     let llama = |tensor| move |key: &Key| key.0 == "llama2-70b" && key.1 == tensor;
     let single = |tensor: u32| of(&|key| llama(tensor)(key) && is_short(key));

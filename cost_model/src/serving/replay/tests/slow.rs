@@ -28,6 +28,8 @@ struct World<'a> {
     states: Vec<State>,
     running: Vec<usize>,
     waiting: VecDeque<usize>,
+    /// Have ended since the next iteration was put together.
+    leaving: Vec<usize>,
     n_preempted: u64,
 }
 
@@ -111,7 +113,8 @@ impl World<'_> {
         times: &mut [Times],
     ) {
         while let Some(&request) = self.waiting.front() {
-            if *budget == 0 || self.running.len() as u64 == self.scheduler.max_num_seqs {
+            let n_running = self.running.len() + self.leaving.len();
+            if *budget == 0 || n_running as u64 == self.scheduler.max_num_seqs {
                 break;
             }
             let start = self.shared(request) * u64::from(self.scheduler.block_tokens);
@@ -158,6 +161,9 @@ impl World<'_> {
             budget = u64::MAX;
             self.run_on(&mut plan, &mut budget, true, false);
         }
+        for request in std::mem::take(&mut self.leaving) {
+            self.states[request].owned = 0;
+        }
         plan
     }
 }
@@ -195,22 +201,27 @@ pub(super) fn replay(
         states: states.collect(),
         running: Vec::new(),
         waiting: VecDeque::new(),
+        leaving: Vec::new(),
         n_preempted: 0,
     };
-    let mut now = 0.0;
+    let (mut now, mut started) = (0.0, 0.0);
     let mut n_done = 0;
     while n_done < requests.len() {
+        let known = if scheduler.is_ahead { started } else { now };
         for (request, times) in slow.times.iter_mut().enumerate() {
-            if times.queued_s.is_nan() && times.arrival_s <= now {
-                times.queued_s = now;
+            if times.queued_s.is_nan() && times.arrival_s <= known {
+                times.queued_s = known;
                 world.waiting.push_back(request);
             }
         }
-        let plan = world.plan(now, &mut slow.times);
+        let plan = world.plan(known, &mut slow.times);
         if plan.is_empty() {
-            if world.running.is_empty() && world.waiting.is_empty() {
+            if scheduler.is_ahead && started < now {
+                started = now;
+            } else if world.running.is_empty() && world.waiting.is_empty() {
                 let next = slow.times.iter().filter(|times| times.queued_s.is_nan());
                 now = next.map(|times| times.arrival_s).fold(f64::INFINITY, f64::min);
+                started = now;
             }
             continue;
         }
@@ -225,6 +236,7 @@ pub(super) fn replay(
             }
         }
         slow.peak = slow.peak.max(world.used());
+        started = now;
         now += price.seconds(&iteration);
         slow.n_iterations += 1;
         // Who decodes leaves before who ends a prompt.
@@ -241,7 +253,10 @@ pub(super) fn replay(
         let done: Vec<usize> = world.running.iter().copied().filter(is_done).collect();
         for request in done {
             world.running.retain(|other| *other != request);
-            world.states[request].owned = 0;
+            match scheduler.is_ahead {
+                true => world.leaving.push(request),
+                false => world.states[request].owned = 0,
+            }
             n_done += 1;
             let next = slow.times.iter_mut().find(|times| times.arrival_s.is_infinite());
             if let Some(next) = next {
