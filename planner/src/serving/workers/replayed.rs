@@ -1,7 +1,5 @@
 //! Workers of a fleet replayed at their share of the rate, and their rates lowered where promises are missed.
 
-use std::collections::BTreeMap;
-
 use cost_model::serving::arrivals::Length;
 use cost_model::serving::fault::Fault;
 
@@ -13,12 +11,39 @@ use crate::run::Control;
 use crate::serving::fleet::{self, Found, Plan, Role};
 
 /// Fleets that are replayed at most.
-const MOST_ROUNDS: usize = 12;
-/// Halvings of the interval in which the efficiency of a type lies, and its lowest value.
-const HALVINGS: usize = 5;
-const LOWEST: f64 = 0.25;
-/// Share of a promise that replays must keep, so that other arrivals keep it too.
-const KEPT: f64 = 0.98;
+const MOST_ROUNDS: usize = 8;
+/// Efficiencies that are tried, and halvings between the first that will do and the one before.
+const EFFICIENCIES: [f64; 8] = [1.0, 0.95, 0.9, 0.85, 0.75, 0.6, 0.4, 0.2];
+const HALVINGS: usize = 2;
+/// Share of a promise that replays must keep.
+const KEPT: f64 = 0.99;
+/// Replays of a type, each with other arrivals, and standard errors of their mean by which it must keep a
+/// promise.
+const RUNS: u64 = 6;
+const ERRORS: f64 = 3.0;
+
+/// Means of several replays.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latencies {
+    /// TTFT and TPOT of the promised statistic.
+    pub seconds: [f64; 2],
+    /// Three standard errors above them.
+    pub upper_s: [f64; 2],
+}
+
+impl Latencies {
+    fn of(runs: &[[f64; 2]]) -> Self {
+        let n = runs.len() as f64;
+        let mean = |at: usize| runs.iter().map(|run| run[at]).sum::<f64>() / n;
+        let seconds = [mean(0), mean(1)];
+        let error = |at: usize| {
+            let squares: f64 = runs.iter().map(|run| (run[at] - seconds[at]).powi(2)).sum();
+            (squares / (n - 1.0).max(1.0) / n).sqrt()
+        };
+        let upper_s = [0, 1].map(|at| seconds[at] + ERRORS * error(at));
+        Self { seconds, upper_s }
+    }
+}
 
 /// A worker type at its share of the rate.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +54,8 @@ pub struct Replayed {
     pub requests_per_s: f64,
     /// TTFT and TPOT by the closed form at the type's own rate: means.
     pub predicted_s: [f64; 2],
-    /// TTFT and TPOT of the promised statistic in the replay.
-    pub replayed: Result<[f64; 2], Fault>,
+    /// What its replays say.
+    pub replayed: Result<Latencies, Fault>,
     /// Whether the replay keeps the promises.
     pub is_kept: bool,
 }
@@ -68,7 +93,12 @@ impl Rounds<'_, '_> {
             if missed.is_empty() || is_over {
                 break;
             }
-            for at in missed {
+            // Once figures of closed forms have failed, all types are compared by replays.
+            let all = if outcome.n_rounds == 1 { (0..workers.len()).collect() } else { missed };
+            for at in all {
+                if self.control.stop().is_some() {
+                    break;
+                }
                 self.lower(&mut program.types[at], &workers[at]);
             }
             outcome.found = fleet::solve(program, self.control)?;
@@ -87,9 +117,9 @@ impl Rounds<'_, '_> {
         let rate = requests_per_s.unwrap_or(plan.figures.requests_per_s);
         let of = |(at, requests_per_s): (usize, f64)| {
             let worker = &workers[at];
-            let replayed = self.seconds(worker, requests_per_s);
+            let replayed = self.latencies(worker, requests_per_s, true);
             let promises = self.promises(worker);
-            let is_kept = matches!(replayed, Ok(seconds) if promises.admit(seconds));
+            let is_kept = matches!(replayed, Ok(of) if promises.admit(of.upper_s));
             let predicted_s = [worker.figures.ttft_s, worker.figures.tpot_s];
             Replayed { of: at, requests_per_s, predicted_s, replayed, is_kept }
         };
@@ -106,7 +136,12 @@ impl Rounds<'_, '_> {
         }
     }
 
-    fn seconds(&self, worker: &Worker, requests_per_s: f64) -> Result<[f64; 2], Fault> {
+    fn latencies(
+        &self,
+        worker: &Worker,
+        requests_per_s: f64,
+        is_checked: bool,
+    ) -> Result<Latencies, Fault> {
         let mix = lengths(&self.question.mix, worker.figures.role);
         let price = match (self.price)(worker.figures.pool, &worker.shape) {
             Ok(price) => price,
@@ -117,31 +152,41 @@ impl Rounds<'_, '_> {
         let share = total(&mix) / total(&self.question.mix);
         let rate = requests_per_s * share / worker.stream.n_streams as f64;
         let statistic = self.question.promises.statistic;
-        worker.stream.replayed(&mix, (rate, self.seed), statistic, &*price)
+        let run = |at: u64| {
+            let seed = self.seed.wrapping_mul(RUNS).wrapping_add(at);
+            let arrivals = (rate, seed, is_checked && at == 0);
+            worker.stream.replayed(&mix, arrivals, statistic, &*price)
+        };
+        let runs: Result<Vec<[f64; 2]>, Fault> = (0..RUNS).map(run).collect();
+        Ok(Latencies::of(&runs?))
     }
 
-    /// Lowers the efficiency of a type to the greatest with which its replay keeps the promises; a type that
-    /// keeps them with none gets what it takes with the lowest, which the program leaves out.
+    /// Lowers the efficiency of a type to one with which its replays keep the promises; a type that keeps them
+    /// with none gets a latency that the program leaves out.
     fn lower(&self, figures: &mut fleet::WorkerType, worker: &Worker) {
         let promises = self.promises(worker);
-        let mut known = BTreeMap::new();
-        let mut keeps = |efficiency: f64| {
-            let seconds = self.seconds(worker, figures.requests_per_s * efficiency);
-            let is_kept = matches!(seconds, Ok(seconds) if promises.admit(seconds));
-            known.insert(efficiency.to_bits(), seconds);
-            is_kept
+        let most = figures.efficiency;
+        let keeps = |efficiency: f64| {
+            let rate = figures.requests_per_s * efficiency;
+            let of = self.latencies(worker, rate, false);
+            matches!(of, Ok(of) if promises.admit(of.upper_s))
         };
-        let (mut low, mut high) = (LOWEST, figures.efficiency);
-        if low >= high || !keeps(low) {
-            let seconds = known.get(&LOWEST.to_bits()).and_then(|seconds| seconds.ok());
-            let [ttft_s, tpot_s] = seconds.unwrap_or([f64::MAX, f64::MAX]);
-            // Replays must keep a little more than what is promised.
-            (figures.ttft_s, figures.tpot_s) = (ttft_s / KEPT.powi(2), tpot_s / KEPT.powi(2));
+        let mut high = most;
+        let tried = EFFICIENCIES.into_iter().filter(|efficiency| *efficiency <= most);
+        let found = tried.into_iter().find(|efficiency| {
+            let is_kept = keeps(*efficiency);
+            if !is_kept {
+                high = *efficiency;
+            }
+            is_kept
+        });
+        let Some(mut low) = found else {
+            (figures.ttft_s, figures.tpot_s) = (f64::MAX, f64::MAX);
             return;
-        }
+        };
         for _ in 0..HALVINGS {
             let middle = f64::midpoint(low, high);
-            if keeps(middle) { low = middle } else { high = middle }
+            if high > low && keeps(middle) { low = middle } else { high = middle }
         }
         figures.efficiency = low;
     }

@@ -14,11 +14,11 @@ use crate::serving::fleet::Role;
 /// never moves them.
 const PARTS: f64 = 256.0;
 /// Load at most where no promise bounds it.
-const MOST_LOAD: f64 = 0.95;
+const MOST_LOAD: f64 = 0.9;
 /// Rates that are looked at reach down by so many powers of two.
 const DEEPEST: f64 = 16.0;
-/// Standard deviations of the number of running requests that a limit leaves room for.
-const DEVIATIONS: f64 = 4.0;
+/// Standard deviations of the number of running requests that a limit leaves room for, the first that will do.
+const DEVIATIONS: [f64; 3] = [4.0, 8.0, 16.0];
 
 /// A shape on devices of a pool in a role.
 pub(super) struct Candidate<'q> {
@@ -196,13 +196,16 @@ impl Candidate<'_> {
         (seconds, n): ([f64; 2], f64),
         price: &dyn IterationTime,
     ) -> (Stream, [f64; 2]) {
-        let most = (n + DEVIATIONS * n.sqrt()).ceil() as u64;
-        let most = most.next_multiple_of(8).min(stream.scheduler.max_num_seqs);
-        let limited = stream.with_running(most);
-        match limited.steady(self.mix, rate, price) {
-            Ok((seconds, _)) if promises.admit(seconds) => (limited, seconds),
-            _ => (stream.clone(), seconds),
+        for deviations in DEVIATIONS {
+            let most = (n + deviations * n.sqrt()).ceil() as u64;
+            let most = most.next_multiple_of(8).min(stream.scheduler.max_num_seqs);
+            let limited = stream.with_running(most);
+            match limited.steady(self.mix, rate, price) {
+                Ok((seconds, _)) if promises.admit(seconds) => return (limited, seconds),
+                _ => {}
+            }
         }
+        (stream.clone(), seconds)
     }
 }
 

@@ -1,20 +1,23 @@
 //! Requests of one batch of a worker: rates and latencies.
 
-use cost_model::serving::arrivals::{Length, Spacing};
+use cost_model::serving::arrivals::{self, Length, Spacing};
 use cost_model::serving::closed_form::{at_concurrency, at_rate};
 use cost_model::serving::engine::Engine;
 use cost_model::serving::fault::Fault;
-use cost_model::serving::replay::{Distribution, Replay, Scheduler, replay_at_rate};
+use cost_model::serving::replay::{
+    Distribution, Replay, Scheduler, Traffic, replay, replay_at_rate,
+};
 use cost_model::serving::{Iteration, IterationTime};
 
 use super::question::{Link, Statistic};
 use crate::serving::fleet::Role;
 
-/// Prompts that a decode worker takes in at once.
-const TAKEN_IN: u64 = 32;
-/// Requests of a replay, of which the first ones find an emptier worker and do not count.
-const REPLAYED: usize = 3_000;
-const WARMING: usize = 600;
+/// Mean prompts that a decode worker takes in at once.
+const TAKEN_IN: f64 = 8.0;
+/// Requests of a replay, or so many times those that run at most where that is more; one in five finds an
+/// emptier worker and does not count.
+const REPLAYED: u64 = 2_000;
+const WAVES: u64 = 5;
 
 /// What a worker's batch serves, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,10 +71,15 @@ pub(super) fn scheduler(
         Engine::Sglang => Scheduler::sglang,
         Engine::TrtLlm => Scheduler::trtllm,
     };
-    let longest = mix.iter().map(|length| u64::from(length.n_input)).max().unwrap_or(1);
+    let (mut longest, mut total, mut mean) = (1, 0.0, 0.0);
+    for length in mix {
+        longest = longest.max(u64::from(length.n_input));
+        total += length.share;
+        mean += length.share * f64::from(length.n_input);
+    }
     let budget = match role {
         // What comes from elsewhere is not computed.
-        Role::Decode => most_running.saturating_add(TAKEN_IN.saturating_mul(longest)),
+        Role::Decode => most_running.saturating_add(longest.max((TAKEN_IN * mean / total) as u64)),
         _ => budget.max(most_running),
     };
     of(most_running, budget, kv_tokens / engine.block_tokens().max(1))
@@ -154,17 +162,24 @@ impl Stream {
         link.start_up_s + sending_s * (1.0 + load / (2.0 * (1.0 - load)))
     }
 
-    /// TTFT and TPOT of requests that arrive at so many a second (Poisson), replayed.
+    /// TTFT and TPOT of requests that arrive at so many a second (Poisson), replayed; on demand, with a look at
+    /// whether the queue grows.
     pub(super) fn replayed(
         &self,
         mix: &[Length],
-        (rate, seed): (f64, u64),
+        (rate, seed, is_checked): (f64, u64, bool),
         statistic: Statistic,
         price: &dyn IterationTime,
     ) -> Result<[f64; 2], Fault> {
-        let arrivals = (rate, Spacing::Poisson);
+        let n = REPLAYED.max(WAVES.saturating_mul(self.scheduler.max_num_seqs)) as usize;
         let (requests, replay) = self.priced(price, |price| {
-            replay_at_rate(mix, arrivals, (REPLAYED, seed), &self.scheduler, price)
+            if is_checked {
+                let arrivals = (rate, Spacing::Poisson);
+                return replay_at_rate(mix, arrivals, (n, seed), &self.scheduler, price);
+            }
+            let requests = arrivals::at_rate(mix, rate, Spacing::Poisson, n, seed)?;
+            let replay = replay(&requests, Traffic::Open, &self.scheduler, price)?;
+            Ok((requests, replay))
         })?;
         let of = |values: Vec<f64>| {
             Distribution::of(values).map_or(0.0, |values| match statistic {
@@ -173,7 +188,7 @@ impl Stream {
             })
         };
         let Replay { times, .. } = replay;
-        let counted = times.iter().zip(&requests).skip(WARMING);
+        let counted = times.iter().zip(&requests).skip(n / 5);
         let first = counted.clone().map(|(times, _)| times.first_token_s - times.arrival_s);
         let tokens = counted.filter_map(|(times, request)| match self.role {
             Role::Decode => {

@@ -241,7 +241,7 @@ fn deepseek_on_two_h200_is_short_of_bytes() {
     println!("{:?}", answer.shortfalls);
     assert_eq!((answer.types.n_accepted, answer.found.verdict), (0, Verdict::Infeasible));
     let [shortfall] = &answer.shortfalls[..] else { panic!("{:?}", answer.shortfalls) };
-    // Eight parts of 671 GB and buffers fit in 141 GiB, seven don't divide and four parts do not fit.
+    // A quarter of 671 GB does not fit in 141 GiB; three stages on a host of two devices each do.
     assert_eq!(shortfall.smallest.as_ref().map(|(devices, _)| *devices), Some(6));
     let Reason::Memory { missing } = shortfall.reason else { panic!("{:?}", shortfall.reason) };
     let halves = 671e9 / 2.0;
@@ -290,4 +290,38 @@ fn a_search_that_is_stopped_says_what_it_left_out() {
     let answer = plan(&question, &price, &control).unwrap();
     check(&answer);
     assert_eq!(answer.types.counts().get("not searched"), Some(&answer.types.n_enumerated));
+}
+
+/// Where `MESHWRIGHT_AIC` names AIConfigurator's package: its tables and composition as the price.
+#[test]
+fn qwen_on_h200_by_aiconfigurators_tables() {
+    use cost_model::serving::aic::{Composition, Worker as Degrees};
+    use importers::aiconfigurator::{Named, read, root};
+    use ir::engine_tables::NumberFormat;
+    let Some(folder) = benchmark_data::aiconfigurator() else { return };
+    let tables = read(&root(&folder).unwrap(), &Named::parse("h200_sxm/vllm").unwrap()).unwrap();
+    let model = qwen3_32b();
+    let question = on_h200(&model, 50.0);
+    let price = |_: usize, shape: &Shape| -> Result<Box<dyn IterationTime + '_>, Reason> {
+        let is_even = shape.stages.iter().all(|n| *n == shape.stages[0]);
+        if !is_even {
+            return Err(Reason::Unpriced("stages of unequal length".to_owned()));
+        }
+        let degrees = Degrees {
+            norms_heads: true,
+            pipeline: shape.stages.len() as u32,
+            ..Degrees::dense(NumberFormat::Bf16, shape.tensor)
+        };
+        match Composition::new(&tables, &model.groups[0].card, &degrees) {
+            Ok(composition) => Ok(Box::new(composition)),
+            Err(diagnostic) => Err(Reason::Unpriced(diagnostic.code.to_string())),
+        }
+    };
+    let from = cpu_s();
+    let control = free();
+    let answer = plan(&question, &price, &control).unwrap();
+    println!("{:.2} CPU s", cpu_s() - from);
+    check(&answer);
+    show(&answer);
+    assert!(answer.is_kept());
 }
