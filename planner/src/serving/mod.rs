@@ -2,6 +2,7 @@
 
 pub mod fleet;
 pub mod serving_pipeline;
+pub mod workers;
 
 use std::sync::Arc;
 

@@ -1,0 +1,148 @@
+//! From a model, devices and promises to a fleet: worker types, how many of each, and a replay of them.
+//!
+//! # Decides
+//! Shapes of workers on each kind of device (tensor, pipeline, expert and attention data parallelism, stages of
+//! equal and unequal length), running requests and token budgets, and how many workers of which role.
+//!
+//! # Idea
+//! Every shape on the devices of a host, and on whole hosts, is a candidate in each role. Of what memory admits
+//! the greatest rate that keeps the promises is found by halving, as latencies rise with the rate
+//! ([`closed_form`](cost_model::serving::closed_form)). The program over these types
+//! ([`fleet`]) gives the fleet; each of its workers is replayed at its share of the rate. Where a promise is
+//! missed, rates of all types are lowered to what their replays keep, and the program is solved again.
+//!
+//! # Guarantee
+//! The fleet is optimal, where that is proved, of these worker types, replicas serving in proportion; not of
+//! all rates, budgets and shapes. Accepted and rejected candidates add up to those enumerated. A candidate is
+//! called dominated only if its rate, promises aside, is no more than that of smaller workers in its place;
+//! types are not looked for again where replays have lowered the smaller ones.
+//!
+//! # Complexity
+//! Candidates x budgets x links x 13 closed forms; types x 20
+//! replays of 2,000 requests or more.
+//!
+//! # Limits
+//! Attention data parallelism without experts is left to replicas. Context parallelism has no price. A pipeline
+//! is as many batches in flight as it has stages, each with its part of cache and requests. Arrivals reach
+//! workers at random (Poisson), in proportion to their rates. A hand-over waits for those before it on its
+//! worker's link (M/D/1), and takes the whole prompt.
+//!
+//! # Example
+//! Qwen3-32B on H200, 50 requests/s of 4,000 tokens in and 1,000 out, TTFT 2 s, TPOT 30 ms: `tests.rs`.
+
+mod program;
+mod question;
+mod replayed;
+mod shapes;
+mod size;
+mod stream;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+use cost_model::runs::forms::model::Pricing;
+use cost_model::serving::engine::Overhead;
+use cost_model::serving::iteration::WorkerPrices;
+use cost_model::serving::worker::Shape;
+use cost_model::serving::{Iteration, IterationTime};
+
+pub use question::{Devices, Link, Price, Promises, Question, Reason, Refused, Statistic};
+pub use replayed::{Latencies, Replayed, replay_fleet};
+pub use stream::Stream;
+pub use types::{MOST_SEARCHED, Rejected, Shortfall, Types, Worker};
+
+use crate::run::Control;
+use crate::serving::fleet::{self, Found};
+
+/// What a certificate is about.
+pub const CERTIFICATE: &str = "of these worker types, replicas serve in proportion";
+
+/// Seed of the arrivals that fleets are replayed with.
+const SEED: u64 = 1;
+
+/// A fleet with what it was chosen from.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Worker types and rejected candidates.
+    pub types: Types,
+    /// The program of the last fleet: efficiencies are those that replays left.
+    pub program: fleet::Question,
+    /// The fleet by the closed form.
+    pub predicted: Found,
+    /// The fleet by replays; the same where these agree.
+    pub found: Found,
+    /// Replays of the last fleet.
+    pub replays: Vec<Replayed>,
+    /// Fleets that were replayed.
+    pub n_rounds: usize,
+    /// What the model misses on pools that it does not fit on.
+    pub shortfalls: Vec<Shortfall>,
+    /// Bytes of keys and values that a request hands over.
+    pub bytes_per_request: f64,
+}
+
+impl Answer {
+    /// Whether there is a fleet whose replay keeps the promises.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        !self.replays.is_empty() && self.replays.iter().all(|replayed| replayed.is_kept)
+    }
+}
+
+/// Finds the best fleet of all worker types, and replays it.
+///
+/// # Errors
+/// If the question is refused.
+pub fn plan(
+    question: &Question<'_>,
+    price: &Price<'_>,
+    control: &Control,
+) -> Result<Answer, Refused> {
+    question.check()?;
+    let (types, bytes) = types::Search::new(question, control).run(price);
+    let mut program = program::of(question, &types.workers, bytes);
+    let predicted = fleet::solve(&program, control).map_err(Refused::Fleet)?;
+    let rounds = replayed::Rounds { question, price, control, seed: SEED };
+    let outcome =
+        rounds.run(&mut program, &types.workers, predicted.clone()).map_err(Refused::Fleet)?;
+    Ok(Answer {
+        shortfalls: types::shortfalls(question, &types),
+        types,
+        program,
+        predicted,
+        found: outcome.found,
+        replays: outcome.replays,
+        n_rounds: outcome.n_rounds,
+        bytes_per_request: bytes,
+    })
+}
+
+/// Batches of a worker of which one is under way for each stage.
+struct Pipelined {
+    prices: WorkerPrices,
+    n_stages: f64,
+}
+
+impl IterationTime for Pipelined {
+    fn seconds(&self, iteration: &Iteration) -> f64 {
+        let alone_s = self.prices.seconds(iteration);
+        match self.n_stages > 1.0 {
+            true => alone_s.max(self.n_stages * self.prices.period_s(iteration)),
+            false => alone_s,
+        }
+    }
+}
+
+/// The price of iterations by blocks, on the system of `base`.
+///
+/// # Errors
+/// [`Reason::Invalid`].
+pub fn priced(
+    base: &Pricing<'_>,
+    shape: &Shape,
+    overhead: Overhead,
+) -> Result<Box<dyn IterationTime>, Reason> {
+    let prices = WorkerPrices::new(base, shape, overhead).map_err(Reason::Invalid)?;
+    Ok(Box::new(Pipelined { prices, n_stages: shape.stages.len() as f64 }))
+}

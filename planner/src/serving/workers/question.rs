@@ -1,0 +1,283 @@
+//! What is asked: a model, devices, traffic and promises.
+
+use std::fmt;
+
+use cost_model::serving::IterationTime;
+use cost_model::serving::arrivals::Length;
+use cost_model::serving::engine::Engine;
+use cost_model::serving::fault::Fault;
+use cost_model::serving::worker::{Invalid, Shape};
+use ir::card::ModelCard;
+use ir::tensor::DType;
+
+use crate::serving::fleet::{self, Objective, Role};
+
+/// Devices of one kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Devices {
+    /// Hosts, devices of a host, price.
+    pub pool: fleet::Pool,
+    /// Bytes of a device that a process can use.
+    pub memory: u64,
+}
+
+/// The way of keys and values from prefill workers of a pool to decode workers of a pool.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Link {
+    /// Number of the pool of prefill workers.
+    pub from: usize,
+    /// Number of the pool of decode workers.
+    pub to: usize,
+    /// Bytes/s that one worker sends or receives.
+    pub bytes_per_s: f64,
+    /// Seconds before the first byte.
+    pub start_up_s: f64,
+    /// Bytes/s of all workers together; `None` = no limit.
+    pub total_bytes_per_s: Option<f64>,
+}
+
+/// What of all requests a promise is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Statistic {
+    /// The mean.
+    #[default]
+    Mean,
+    /// A percentile, in percent.
+    Percentile(f64),
+}
+
+/// Latencies that are promised; TPOT is one mean of each request.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Promises {
+    /// Seconds to the first token, hand-over of keys and values included.
+    pub ttft_s: Option<f64>,
+    /// Seconds per further token.
+    pub tpot_s: Option<f64>,
+    /// Of which statistic.
+    pub statistic: Statistic,
+}
+
+impl Promises {
+    /// Whether both are kept.
+    #[must_use]
+    pub fn admit(&self, [ttft_s, tpot_s]: [f64; 2]) -> bool {
+        let is_kept =
+            |seconds: f64, promise: Option<f64>| promise.is_none_or(|most| seconds <= most);
+        is_kept(ttft_s, self.ttft_s) && is_kept(tpot_s, self.tpot_s)
+    }
+
+    /// The same, times a factor.
+    pub(super) fn times(&self, factor: f64) -> Self {
+        let of = |promise: Option<f64>| promise.map(|seconds| seconds * factor);
+        Self { ttft_s: of(self.ttft_s), tpot_s: of(self.tpot_s), ..*self }
+    }
+}
+
+/// Price of iterations of a worker of a shape on devices of a pool: of one batch, where as many are under way
+/// as the worker has stages.
+pub type Price<'a> = dyn Fn(usize, &Shape) -> Result<Box<dyn IterationTime + 'a>, Reason> + 'a;
+
+/// A question.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// The model.
+    pub model: &'a ModelCard,
+    /// Type that is computed in.
+    pub dtype: DType,
+    /// Devices by number of pool.
+    pub devices: Vec<Devices>,
+    /// Ways of keys and values; only pools that one connects serve disaggregated.
+    pub links: Vec<Link>,
+    /// Lengths of requests.
+    pub mix: Vec<Length>,
+    /// The engine.
+    pub engine: Engine,
+    /// Tokens of an iteration at most, to choose from (vLLM `--max-num-batched-tokens`).
+    pub budgets: Vec<u64>,
+    /// Running requests of a batch at most.
+    pub most_running: u64,
+    /// Whether workers may serve whole requests.
+    pub aggregated: bool,
+    /// Whether workers may serve prompts, or tokens, alone.
+    pub disaggregated: bool,
+    /// Devices of a worker at most.
+    pub most_devices_of_worker: u32,
+    /// What is promised.
+    pub promises: Promises,
+    /// Fractions of the promised TPOT that workers are sized for, 1 first: tighter ones have lower rates.
+    pub levels: Vec<f64>,
+    /// What the best fleet has least, or most, of.
+    pub objective: Objective,
+    /// Requests per second; none for [`Objective::Throughput`].
+    pub requests_per_s: Option<f64>,
+    /// Price per hour at most.
+    pub most_price_per_hour: Option<f64>,
+    /// Devices of all pools at most.
+    pub most_devices: Option<u64>,
+}
+
+impl<'a> Question<'a> {
+    /// The fewest devices for a rate of requests, by either kind of workers of vLLM.
+    #[must_use]
+    pub fn new(model: &'a ModelCard, mix: Vec<Length>, requests_per_s: f64) -> Self {
+        Self {
+            model,
+            dtype: DType::Bf16,
+            devices: Vec::new(),
+            links: Vec::new(),
+            mix,
+            engine: Engine::Vllm,
+            budgets: vec![2048, 8192],
+            most_running: 1024,
+            aggregated: true,
+            disaggregated: true,
+            most_devices_of_worker: 8,
+            promises: Promises::default(),
+            levels: vec![1.0],
+            objective: Objective::FewestDevices,
+            requests_per_s: Some(requests_per_s),
+            most_price_per_hour: None,
+            most_devices: None,
+        }
+    }
+
+    /// Whether every figure is in its range; those of the fleet are checked there.
+    pub(super) fn check(&self) -> Result<(), Refused> {
+        let is_positive = |value: f64| value.is_finite() && value > 0.0;
+        let promises = [self.promises.ttft_s, self.promises.tpot_s];
+        let is_percent = |percent: f64| percent > 0.0 && percent <= 100.0;
+        let faults = [
+            ("lengths", self.mix.is_empty()),
+            ("token budget", self.budgets.is_empty() || self.budgets.contains(&0)),
+            ("running requests", self.most_running == 0),
+            ("promise", !promises.into_iter().flatten().all(is_positive)),
+            (
+                "percentile",
+                matches!(self.promises.statistic, Statistic::Percentile(p) if !is_percent(p)),
+            ),
+            ("level", !self.levels.iter().all(|level| *level > 0.0 && *level <= 1.0)),
+            ("level", self.levels.first() != Some(&1.0)),
+            ("devices of a worker", self.most_devices_of_worker == 0),
+        ];
+        if let Some((name, _)) = faults.into_iter().find(|(_, is_wrong)| *is_wrong) {
+            return Err(Refused::Figure(name));
+        }
+        if self.mix.iter().any(|length| length.n_input == 0 || length.n_output == 0) {
+            return Err(Refused::Figure("lengths"));
+        }
+        let is_link = |link: &Link| {
+            link.from.max(link.to) < self.devices.len()
+                && is_positive(link.bytes_per_s)
+                && link.start_up_s.is_finite()
+                && link.start_up_s >= 0.0
+        };
+        match self.links.iter().all(is_link) {
+            false => Err(Refused::Figure("link")),
+            true if !self.aggregated && (!self.disaggregated || self.links.is_empty()) => {
+                Err(Refused::NoWorkers)
+            }
+            true => Ok(()),
+        }
+    }
+
+    /// Tokens of the longest request.
+    pub(super) fn max_length(&self) -> u64 {
+        let of = |length: &Length| u64::from(length.n_input) + u64::from(length.n_output);
+        self.mix.iter().map(of).max().unwrap_or(1)
+    }
+
+    /// Roles of workers of a pool, each with the link that it hands over by.
+    pub(super) fn roles(&self, pool: usize) -> Vec<Role> {
+        let is_sender = self.disaggregated && self.links.iter().any(|link| link.from == pool);
+        let is_receiver = self.disaggregated && self.links.iter().any(|link| link.to == pool);
+        let roles = [
+            (Role::Aggregated, self.aggregated),
+            (Role::Prefill, is_sender),
+            (Role::Decode, is_receiver),
+        ];
+        roles.into_iter().filter(|(_, is_in)| *is_in).map(|(role, _)| role).collect()
+    }
+}
+
+/// Why a question is not answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refused {
+    /// A figure of this name is not in its range.
+    Figure(&'static str),
+    /// Neither mode is allowed, or only the disaggregated one and no link connects pools.
+    NoWorkers,
+    /// The fleet.
+    Fleet(fleet::Refused),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Figure(name) => write!(f, "invalid {name}"),
+            Self::NoWorkers => write!(f, "disaggregated serving needs a link between pools"),
+            Self::Fleet(refused) => refused.fmt(f),
+        }
+    }
+}
+
+/// Why a shape on devices of a pool is no worker in a role.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reason {
+    /// The model cannot be served in this shape.
+    Invalid(Invalid),
+    /// Its iterations have no price, such as tables without its kernels.
+    Unpriced(String),
+    /// Weights and buffers do not fit.
+    Memory {
+        /// Bytes that are missing on a device.
+        missing: u64,
+    },
+    /// The cache has no room for one request.
+    Cache {
+        /// Tokens that it has room for.
+        room: u64,
+        /// Tokens of the longest request.
+        needed: u64,
+    },
+    /// TTFT is above the promise with one request under way.
+    Ttft {
+        /// Seconds.
+        seconds: f64,
+    },
+    /// TPOT is above the promise with one request under way.
+    Tpot {
+        /// Seconds.
+        seconds: f64,
+    },
+    /// Smaller workers in its place serve at least as much within the promises.
+    Dominated {
+        /// Number of the worker type.
+        by: usize,
+        /// Workers of it in the place of one.
+        times: u32,
+        /// Requests/s of one at most, promises aside.
+        most_per_s: f64,
+    },
+    /// Its steady state has no answer.
+    Unsteady(Fault),
+    /// The search was stopped before.
+    Stopped,
+}
+
+impl Reason {
+    /// Its name in counts.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::Unpriced(_) => "not priced",
+            Self::Memory { .. } => "weights do not fit",
+            Self::Cache { .. } => "no KV cache for one request",
+            Self::Ttft { .. } => "TTFT",
+            Self::Tpot { .. } => "TPOT",
+            Self::Dominated { .. } => "dominated",
+            Self::Unsteady(_) => "no steady state",
+            Self::Stopped => "not searched",
+        }
+    }
+}
