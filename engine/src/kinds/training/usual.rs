@@ -22,7 +22,7 @@ const MOST: usize = 3;
 /// Least nodes that each search gets.
 const LEAST_NODES: u64 = 2_000;
 /// Least time: nodes end it before, unless the machine is busy.
-const LEAST_TIME: Duration = Duration::from_secs(2);
+const LEAST_TIME: Duration = Duration::from_secs(10);
 
 /// Most nodes and time for devices of one kind.
 const NODES_OF_KIND: u64 = 20_000;
