@@ -24,9 +24,8 @@ const LEAST_NODES: u64 = 2_000;
 /// Least time: nodes end it before, unless the machine is busy.
 const LEAST_TIME: Duration = Duration::from_secs(10);
 
-/// Most nodes and time for devices of one kind.
+/// Most nodes for devices of one kind.
 const NODES_OF_KIND: u64 = 20_000;
-const LONGEST_OF_KIND: Duration = Duration::from_secs(1);
 
 /// Settings that a plan does not have, by their pins and in words.
 fn unlike(setting: &Setting, best: &Judged) -> Vec<(String, String)> {
@@ -43,9 +42,15 @@ fn unlike(setting: &Setting, best: &Judged) -> Vec<(String, String)> {
         (all > 1 && degrees.zero < ZeroStage::Parameters, pin("zero", "ZeRO", 3)),
     ]
     .into_iter()
-    .filter(|(is_unlike, _)| *is_unlike && host > 1)
+    .filter(|(is_unlike, (pin, _))| *is_unlike && host > 1 && !is_pinned(setting, pin))
     .map(|(_, question)| question)
     .collect()
+}
+
+/// Whether who asked has fixed the field of a pin.
+fn is_pinned(setting: &Setting, pin: &str) -> bool {
+    let field = |pin: &str| pin.split_once('=').map(|(field, _)| field.to_owned());
+    setting.request.pin.iter().any(|other| field(other) == field(pin))
 }
 
 /// Whether a plan has a setting.
@@ -102,6 +107,8 @@ pub(super) fn of_each_kind(request: &PlanRequest, setting: &Setting, limits: &Li
     let cluster = &setting.cluster;
     let kinds = cluster.kind_names();
     let left = remaining(limits);
+    // What is shown must not depend on the clock where that was asked for.
+    let longest = (!limits.deterministic).then_some(LEAST_TIME);
     let texts = kinds.iter().filter(|_| kinds.len() > 1).take(MOST).filter_map(|kind| {
         let is_of = |device: &ir::id::DeviceId| cluster.kind_of(*device).name == **kind;
         let (own, others): (Vec<_>, Vec<_>) = cluster.device_ids().partition(is_of);
@@ -109,7 +116,7 @@ pub(super) fn of_each_kind(request: &PlanRequest, setting: &Setting, limits: &Li
         let mut request = request.clone();
         request.problem.without.extend(others.iter().map(name));
         let setting = replaced::setting(&request).ok()?;
-        let time = left().into_iter().chain([LONGEST_OF_KIND]).min();
+        let time = left().into_iter().chain(longest).min();
         let limits = Limits { time, nodes: Some(NODES_OF_KIND), ..limits.clone() };
         let found =
             plan::found((&setting, false), &setting.space().ok()?, &Options::within(&limits))
