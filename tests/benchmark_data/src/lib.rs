@@ -1,6 +1,6 @@
-//! What tests need that does not lie in the project: the benchmark data of `docs/data.md`, a
-//! PostgreSQL, the package of AIConfigurator. A test without it ends at once, which a test runner counts as passed; so it is noted
-//! in the file that `MESHWRIGHT_SKIPPED` names, and `make test` prints the count. Where
+//! What tests need that does not lie in the project: the benchmark data of `docs/data.md`, a PostgreSQL, the
+//! package of AIConfigurator. A test without it ends at once, which a test runner counts as passed; so it is
+//! noted in the file that `MESHWRIGHT_SKIPPED` names, and `make test` prints the count. Where
 //! `MESHWRIGHT_REQUIRE_DATA` is set, a test without benchmark data fails.
 
 use std::ffi::OsString;
