@@ -10,6 +10,7 @@ mod check;
 pub mod disaggregated;
 pub mod energy;
 pub mod experts;
+pub mod fleet;
 pub mod head;
 pub mod inputs;
 pub(crate) mod kinds;
@@ -455,6 +456,9 @@ pub struct PlanDocument {
     /// Of a model that serves as one forward pipeline: what was planned for, and what stages take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served: Option<served::ServedDocument>,
+    /// Of serving workers: what was planned for, workers and figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Box<fleet::FleetDocument>>,
     /// What it draws and costs, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<energy::EnergyDocument>,

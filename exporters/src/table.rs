@@ -250,6 +250,7 @@ pub(crate) fn refused(kind: PlanKind, target: &str) -> Diagnostic {
         PlanKind::Slots => listed("experts in slots"),
         PlanKind::NanoBatches => listed("nano-batches"),
         PlanKind::Inference => listed("pipelines that serve"),
+        PlanKind::Fleet => listed("fleets of serving workers"),
         PlanKind::Streams => none("numbers of parts and no slices of gradients"),
         PlanKind::Groups => none("micro-batches and parts between two groups of devices"),
         PlanKind::Gradients => none("buckets of gradients")

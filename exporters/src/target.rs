@@ -8,6 +8,7 @@ use ir::workload::Mode;
 
 use crate::format::{Export, Placed, Source};
 use crate::serving::experts::ExpertsSource;
+use crate::serving::fleet::FleetSource;
 use crate::serving::nano_batches::NanoBatchesSource;
 use crate::serving::slots::SlotsSource;
 use crate::serving::stages::StagesSource;
@@ -66,6 +67,8 @@ pub enum Writer {
     NanoBatches(Writes<NanoBatchesSource>),
     /// Pipelines that serve.
     Stages(fn(&StagesSource<'_>) -> Result<Export, Diagnostic>),
+    /// Fleets of workers that serve.
+    Fleet(fn(&FleetSource<'_>) -> Result<Export, Diagnostic>),
     /// Solutions of instances: devices (or stages) of nodes, and loads of the devices; `None` = it has no
     /// words for the instance.
     Solution(fn(&Instance, &[u32], &[Nanos]) -> Option<Vec<u8>>),
@@ -85,6 +88,7 @@ impl Writer {
             Self::Slots(_) => PlanKind::Slots,
             Self::NanoBatches(_) => PlanKind::NanoBatches,
             Self::Stages(_) => PlanKind::Inference,
+            Self::Fleet(_) => PlanKind::Fleet,
             Self::Solution(_) => PlanKind::Given,
         }
     }
@@ -195,6 +199,15 @@ impl Told for StagesSource<'_> {
 
     fn written(&self, by: Writer, _: &'static str) -> Option<Result<Export, Diagnostic>> {
         let Writer::Stages(write) = by else { return None };
+        Some(write(self))
+    }
+}
+
+impl Told for FleetSource<'_> {
+    const KIND: PlanKind = PlanKind::Fleet;
+
+    fn written(&self, by: Writer, _: &'static str) -> Option<Result<Export, Diagnostic>> {
+        let Writer::Fleet(write) = by else { return None };
         Some(write(self))
     }
 }

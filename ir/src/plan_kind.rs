@@ -23,11 +23,13 @@ pub enum PlanKind {
     Inference,
     /// Gradients that replicas exchange together.
     Gradients,
+    /// Workers that serve a model, each with degrees of its own.
+    Fleet,
 }
 
 impl PlanKind {
     /// All.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Placement,
         Self::Training,
         Self::Given,
@@ -38,6 +40,7 @@ impl PlanKind {
         Self::NanoBatches,
         Self::Inference,
         Self::Gradients,
+        Self::Fleet,
     ];
 
     /// A plan of it in words, with its article.
@@ -51,6 +54,7 @@ impl PlanKind {
             Self::Streams | Self::Groups | Self::NanoBatches => "a plan of streams",
             Self::Inference => "a pipeline that serves",
             Self::Gradients => "a plan of gradients",
+            Self::Fleet => "a fleet of serving workers",
         }
     }
 
@@ -71,6 +75,7 @@ impl PlanKind {
             Self::Streams | Self::Groups | Self::NanoBatches => "not-for-streams",
             Self::Inference => "not-for-serving",
             Self::Gradients => "not-for-gradients",
+            Self::Fleet => "not-for-fleets",
         }
     }
 }

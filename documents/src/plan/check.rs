@@ -31,6 +31,9 @@ impl PlanDocument {
         if is_asked && self.energy.is_none() {
             return Err(refused("energy", "is missing, and `request` asks for it"));
         }
+        if let Some(fleet) = &self.fleet {
+            return fleet.check();
+        }
         match (&self.served, &self.training) {
             (Some(served), _) => self.check_served(served),
             (_, Some(training)) => training.check(self),

@@ -21,7 +21,13 @@ struct Row {
 }
 
 /// All, the first of which a plan is.
-const KINDS: [Row; 9] = [
+const KINDS: [Row; 10] = [
+    Row {
+        kind: PlanKind::Fleet,
+        is: |plan| plan.fleet.is_some(),
+        must: "fleet",
+        may: "request.max_memory_bytes request.expert_skew",
+    },
     Row {
         kind: PlanKind::Inference,
         is: |plan| plan.served.is_some(),
@@ -109,10 +115,11 @@ enum Is {
 use Is::{Layers, Of, Stages};
 
 /// Members that not every plan has.
-const MEMBERS: [(&str, Is); 60] = [
+const MEMBERS: [(&str, Is); 61] = [
     ("placement", Of(|plan| !plan.placement.is_empty())),
     ("training", Of(|plan| plan.training.is_some())),
     ("served", Of(|plan| plan.served.is_some())),
+    ("fleet", Of(|plan| plan.fleet.is_some())),
     ("parallelism.training", Of(|plan| plan.parallelism.training.is_some())),
     ("experts.phase", Of(|plan| plan.experts.phase.is_some())),
     ("experts.sequence_length", Of(|plan| plan.experts.sequence_length.is_some())),
@@ -191,7 +198,7 @@ impl Is {
 
 impl PlanDocument {
     fn row(&self) -> &'static Row {
-        const { &KINDS }.iter().find(|row| (row.is)(self)).unwrap_or(const { &KINDS[8] })
+        const { &KINDS }.iter().find(|row| (row.is)(self)).unwrap_or(const { &KINDS[9] })
     }
 
     /// What it decides.
@@ -233,6 +240,7 @@ pub(crate) enum AnswerDocument {
     NanoBatches(Box<FoundDocument<super::nano_batches::NanoBatchesFigures>>),
     Inference(Box<FoundDocument<super::served::InferenceFigures>>),
     Gradients(Box<FoundDocument<super::buckets::GradientsFigures>>),
+    Fleet(Box<FoundDocument<super::fleet::FleetFigures>>),
     Failure(Box<crate::report::FailureDocument>),
     /// Of `explain --why-not`.
     WhyNot(Box<crate::report::why_not::ExplainedDocument>),

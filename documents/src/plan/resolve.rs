@@ -37,6 +37,11 @@ impl PlanDocument {
             return Err(Diagnostic::input("bad-plan", message)
                 .hint("give the config.json that it was made for"));
         }
+        if self.fleet.is_some() {
+            let message = "the plan is a fleet of serving workers, not of a graph";
+            return Err(Diagnostic::input("bad-plan", message)
+                .hint("give the config.json that it was made for"));
+        }
         let names = Names::new(graph, cluster);
         Ok(Plan {
             parallelism: self.parallelism.degrees(),

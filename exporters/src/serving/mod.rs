@@ -2,6 +2,7 @@
 //! device.
 
 pub mod experts;
+pub mod fleet;
 mod layers;
 mod llama_cpp;
 pub mod nano_batches;

@@ -1,0 +1,237 @@
+//! What a fleet of serving workers was planned for, its workers and their figures.
+
+use ir::diagnostic::Diagnostic;
+use serde::{Deserialize, Serialize};
+
+use super::check::refused;
+
+/// What a worker serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case", expecting = "`prefill`, `decode` or `aggregated`")]
+pub enum RoleDocument {
+    /// Prompts and the first token.
+    Prefill,
+    /// Tokens after the first.
+    Decode,
+    /// Whole requests.
+    Aggregated,
+}
+
+impl RoleDocument {
+    /// Its name in documents and tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+            Self::Aggregated => "aggregated",
+        }
+    }
+}
+
+/// Requests of one length.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct LengthDocument {
+    /// Tokens of the prompt.
+    pub input_tokens: u32,
+    /// Tokens of the answer.
+    pub output_tokens: u32,
+    /// Share of all requests.
+    pub share: f64,
+}
+
+/// Latencies that are promised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default, expecting = "an object")]
+pub struct PromisesDocument {
+    /// Seconds to the first token (TTFT).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttft_s: Option<f64>,
+    /// Seconds per further token, one mean of each request (TPOT).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpot_s: Option<f64>,
+    /// The percentile of requests that keep them, in percent; absent = the mean does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percentile: Option<f64>,
+}
+
+/// Bytes of the fullest device of a worker by term.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct WorkerMemoryDocument {
+    /// Weights.
+    pub weights: u64,
+    /// Activations of one iteration.
+    pub activations: u64,
+    /// CUDA graphs.
+    pub graphs: u64,
+    /// Buffers of collectives.
+    pub collectives: u64,
+    /// Context, libraries, workspaces.
+    pub runtime: u64,
+    /// Keys and values.
+    pub cache: u64,
+    /// What the engine leaves free.
+    pub reserve: u64,
+    /// Memory that a process can use.
+    pub capacity: u64,
+}
+
+/// Equal workers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct WorkerDocument {
+    /// What they serve.
+    pub role: RoleDocument,
+    /// Kind of the devices.
+    pub kind: String,
+    /// Tensor ranks.
+    pub tensor: u32,
+    /// Attention data-parallel ranks.
+    pub data: u32,
+    /// Parts of the experts of a layer.
+    pub expert: u32,
+    /// Parts of the width of each expert.
+    pub expert_tensor: u32,
+    /// Layers of each pipeline stage.
+    pub stages: Vec<u32>,
+    /// Running requests of an attention data-parallel rank at most.
+    pub max_num_seqs: u64,
+    /// Tokens of an iteration at most.
+    pub max_num_batched_tokens: u64,
+    /// By replica the devices, stage by stage.
+    pub replicas: Vec<Vec<String>>,
+    /// Tokens of keys and values of an attention data-parallel rank.
+    pub kv_tokens: u64,
+    /// Requests per second of each replica at the rate that is served.
+    pub requests_per_s: f64,
+    /// Requests per second of each replica at most.
+    pub max_requests_per_s: f64,
+    /// TTFT of a replay, seconds; absent for decode workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttft_s: Option<f64>,
+    /// TPOT of a replay, seconds; absent for prefill workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpot_s: Option<f64>,
+    /// What the fullest device holds.
+    pub memory: WorkerMemoryDocument,
+}
+
+/// What a fleet was planned for, its workers and figures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct FleetDocument {
+    /// The engine: `vllm`, `sglang` or `trtllm`.
+    pub engine: String,
+    /// Which workers could be used: `auto`, `aggregated` or `disaggregated`.
+    pub mode: String,
+    /// Lengths of requests.
+    pub lengths: Vec<LengthDocument>,
+    /// Requests per second that were asked for; absent = the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Latencies that are promised.
+    #[serde(default)]
+    pub promises: PromisesDocument,
+    /// The fewest and the most devices that were allowed; absent = all of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_devices: Option<u64>,
+    /// Workers by type.
+    pub workers: Vec<WorkerDocument>,
+    /// Requests per second that all of them serve at most.
+    pub requests_per_s: f64,
+    /// Devices, idle ones of hosts that a wide worker takes whole included.
+    pub n_devices: u64,
+    /// Price of an hour, where every kind of device in use has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_per_hour: Option<f64>,
+    /// Devices, price per hour, or requests per second that no fleet of the searched worker types beats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<f64>,
+    /// Bytes of keys and values that a request hands over from a prefill to a decode worker.
+    #[serde(default)]
+    pub bytes_handed_over: f64,
+}
+
+impl FleetDocument {
+    /// Refuses impossible values.
+    pub(super) fn check(&self) -> Result<(), Diagnostic> {
+        let is_positive = |value: f64| value.is_finite() && value > 0.0;
+        let PromisesDocument { ttft_s, tpot_s, percentile } = self.promises;
+        let positive = [
+            ("fleet.rate", self.rate),
+            ("fleet.promises.ttft_s", ttft_s),
+            ("fleet.promises.tpot_s", tpot_s),
+            ("fleet.promises.percentile", percentile),
+            ("fleet.requests_per_s", Some(self.requests_per_s)),
+        ];
+        if let Some((name, _)) =
+            positive.into_iter().find(|(_, value)| value.is_some_and(|value| !is_positive(value)))
+        {
+            return Err(refused(name, "must be a number above 0"));
+        }
+        let lengths_are_sound = self.lengths.iter().all(|length| {
+            length.input_tokens > 0 && length.output_tokens > 0 && is_positive(length.share)
+        });
+        if self.lengths.is_empty() || !lengths_are_sound {
+            return Err(refused("fleet.lengths", "needs tokens in and out, and shares above 0"));
+        }
+        match self.workers.iter().any(|of| of.replicas.is_empty() || of.stages.is_empty()) {
+            true => Err(refused("fleet.workers", "names workers without replicas or stages")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A fleet in figures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FleetFigures {
+    /// TTFT of the slowest workers in their replay, seconds.
+    pub ttft_seconds: Option<f64>,
+    /// TPOT of the slowest workers in their replay, seconds.
+    pub tpot_seconds: Option<f64>,
+    /// Output tokens per second at the rate that is served.
+    pub output_tokens_per_s: f64,
+    /// Whether it is proved that no fleet of the searched worker types is better.
+    pub is_proved: bool,
+    /// Devices, price or requests per second by closed forms alone, before any replay.
+    pub predicted: Option<f64>,
+    /// Worker shapes that were enumerated, on each kind of device in each role.
+    pub n_enumerated: u64,
+    /// Of these, worker types.
+    pub n_accepted: u64,
+    /// The others, by why they are none.
+    pub rejected: std::collections::BTreeMap<String, u64>,
+    /// Other fleets beside it.
+    pub alternatives: Vec<AlternativeDocument>,
+}
+
+/// Another fleet for the same requests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AlternativeDocument {
+    /// What is different.
+    pub name: String,
+    /// Its workers in words; absent where there is none.
+    pub workers: Option<String>,
+    /// Devices.
+    pub n_devices: Option<u64>,
+    /// Price of an hour.
+    pub price_per_hour: Option<f64>,
+    /// Requests per second at most.
+    pub requests_per_s: Option<f64>,
+    /// TTFT of the slowest workers, seconds.
+    pub ttft_seconds: Option<f64>,
+    /// TPOT of the slowest workers, seconds.
+    pub tpot_seconds: Option<f64>,
+    /// Why there is none.
+    pub why: Option<String>,
+}
