@@ -18,6 +18,7 @@ mod progress;
 mod publisher;
 mod screen;
 mod service_flags;
+mod serving_flags;
 mod sheet;
 mod submit_flags;
 mod table;

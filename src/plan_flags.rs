@@ -14,6 +14,7 @@ use ir::workload::{Mode, Optimizer, StepPhase};
 
 use crate::limit_flags::LimitFlags;
 use crate::publisher::Follow;
+use crate::serving_flags::ServingFlags;
 use crate::training_flags::TrainingFlags;
 
 /// How a model file is read.
@@ -180,6 +181,8 @@ pub(crate) struct PlanArgs {
     /// Slowdown of ops that run side by side, as CSV
     #[arg(long, value_name = "FILE", help_heading = "Search")]
     pub(crate) interference: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) serving: ServingFlags,
 }
 
 impl PlanArgs {
@@ -201,6 +204,7 @@ impl PlanArgs {
             cached_tokens: self.cached_tokens,
             kv_dtype: self.limits.kv_dtype,
             interference: self.interference.clone(),
+            serving: self.serving.request(),
             pue: self.limits.pue,
             power_cap: self.limits.power_cap,
             allow_lossy: self.limits.allow_lossy.clone(),

@@ -8,6 +8,8 @@
 //! Attention is split by heads over tensor ranks, and by requests over attention data-parallel ranks.
 //! Experts are split by width and by number over all devices of a stage.
 
+use std::fmt;
+
 use ir::card::{Attention, ModelCard, TransformerCard};
 
 /// Degrees of a worker.
@@ -127,6 +129,41 @@ pub enum Invalid {
     },
     /// The kind of device states no rate that kernels are priced by.
     NoRate,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Zero { axis } => write!(f, "a degree is 0: {axis:?}"),
+            Self::Parts => write!(f, "the model has no heads or widths to split"),
+            Self::Context { context } => write!(f, "CP {context} has no price in serving"),
+            Self::Width { attention, experts } => {
+                write!(f, "attention on {attention} devices of a stage, experts on {experts}")
+            }
+            Self::NoExperts { experts } => write!(f, "EP {experts} of a model without experts"),
+            Self::Heads { heads, tensor } => {
+                write!(f, "{heads} query heads do not divide by TP {tensor}")
+            }
+            Self::KeyValueHeads { heads, tensor } => {
+                write!(f, "{heads} key/value heads do not divide by TP {tensor}")
+            }
+            Self::FeedForward { width, tensor } => {
+                write!(f, "feed-forward width {width} does not divide by TP {tensor}")
+            }
+            Self::ExpertWidth { width, expert_tensor } => {
+                write!(f, "expert width {width} does not divide by {expert_tensor}")
+            }
+            Self::Experts { experts, expert } => {
+                write!(f, "{experts} experts do not divide by EP {expert}")
+            }
+            Self::Stages { stages, layers } => write!(f, "PP {stages} of {layers} layers"),
+            Self::EmptyStage { stage } => write!(f, "stage {stage} has no layer"),
+            Self::Layers { stated, layers } => {
+                write!(f, "the stages have {stated} of {layers} layers")
+            }
+            Self::NoRate => write!(f, "the device states no rate that kernels are priced by"),
+        }
+    }
 }
 
 impl Shape {

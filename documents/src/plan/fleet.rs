@@ -109,10 +109,12 @@ pub struct WorkerDocument {
     pub replicas: Vec<Vec<String>>,
     /// Tokens of keys and values of an attention data-parallel rank.
     pub kv_tokens: u64,
+    /// Number of the pool of decode workers that prefill workers hand keys and values over to; pools are equal
+    /// hosts, in the order of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_pool: Option<usize>,
     /// Requests per second of each replica at the rate that is served.
     pub requests_per_s: f64,
-    /// Requests per second of each replica at most.
-    pub max_requests_per_s: f64,
     /// TTFT of a replay, seconds; absent for decode workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttft_s: Option<f64>,
@@ -124,7 +126,7 @@ pub struct WorkerDocument {
 }
 
 /// What a fleet was planned for, its workers and figures.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct FleetDocument {
@@ -140,12 +142,12 @@ pub struct FleetDocument {
     /// Latencies that are promised.
     #[serde(default)]
     pub promises: PromisesDocument,
-    /// The fewest and the most devices that were allowed; absent = all of the cluster.
+    /// Devices that were allowed at most; absent = all of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_devices: Option<u64>,
     /// Workers by type.
     pub workers: Vec<WorkerDocument>,
-    /// Requests per second that all of them serve at most.
+    /// Requests per second that all of them serve.
     pub requests_per_s: f64,
     /// Devices, idle ones of hosts that a wide worker takes whole included.
     pub n_devices: u64,
@@ -198,6 +200,8 @@ pub struct FleetFigures {
     pub ttft_seconds: Option<f64>,
     /// TPOT of the slowest workers in their replay, seconds.
     pub tpot_seconds: Option<f64>,
+    /// Requests per second that the workers serve at most, replicas serving in proportion.
+    pub capacity_requests_per_s: f64,
     /// Output tokens per second at the rate that is served.
     pub output_tokens_per_s: f64,
     /// Whether it is proved that no fleet of the searched worker types is better.

@@ -5,6 +5,7 @@ pub mod buckets;
 pub mod cells;
 pub mod expert_layers;
 pub mod experts;
+pub mod fleet;
 pub mod frame;
 pub mod given;
 pub mod gradients;

@@ -57,7 +57,9 @@ fn is_short(answer: &CommandResult) -> bool {
     let blames = [Blame::Infeasible, Blame::NotFound];
     match answer {
         Ok(exit) => blames.iter().any(|blame| blame.exit_code() == exit.0),
-        Err(error) => blames.contains(&error.blame) && error.code != "no-configuration",
+        Err(error) => {
+            blames.contains(&error.blame) && !["no-configuration", "no-fleet"].contains(&error.code)
+        }
     }
 }
 

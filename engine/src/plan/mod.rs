@@ -36,7 +36,7 @@ macro_rules! with_kind {
         $crate::plan::with_kind!(
             [
                 experts::Experts, slots::Slots, streams::Streams, groups::Groups, nano_batches::NanoBatches,
-                inference::Inference, gradients::Gradients, training::Training
+                inference::Inference, gradients::Gradients, training::Training, fleet::Fleet
             ]
             $kind, $K => $framed
         )

@@ -85,19 +85,14 @@ fn other(request: &PlanRequest, task: Task, kind: Option<PlanKind>) -> Option<Di
         (Task::Place | Task::Infer, Some(PlanKind::Gradients)) => {
             Some(refused(recipe(), "plans training steps", Task::Train))
         }
-        (Task::Train, Some(PlanKind::Slots | PlanKind::NanoBatches | PlanKind::Inference))
+        (
+            Task::Train,
+            Some(PlanKind::Slots | PlanKind::NanoBatches | PlanKind::Inference | PlanKind::Fleet),
+        )
         | (Task::Place, Some(_)) => Some(refused(recipe(), "plans inference", Task::Infer)),
         (Task::Infer, None) if request.recipe() != AUTO => {
             let meant = if plans_training(request) { Task::Train } else { Task::Place };
             Some(refused(recipe(), "plans no inference", meant))
-        }
-        (Task::Infer, None) => {
-            let message =
-                "`infer` needs a phase: prefill (prompts) or decode (one token a sequence)";
-            Some(
-                Diagnostic::usage("no-phase", message)
-                    .hint("add --phase decode or --phase prefill"),
-            )
         }
         _ => None,
     }

@@ -109,12 +109,14 @@ const NO_ENERGY: &str =
 const DEGREES_ONLY: &str = "leave it out, or pin degrees, such as --pin tensor=8";
 const LAYERS_STATE: &str = "leave it out: the layers were measured with their own";
 const SERVES: &str = "leave it out, or add --algorithm dynaflow, or --phase decode";
+const NO_FLEET: &str =
+    "leave it out, or plan serving workers: `infer` without --phase and --algorithm";
 /// Of budgets of searches that end by themselves.
 pub const ENDS: &str = "leave it out: the search ends by itself, or with --time-limit";
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 52] = [
+pub const FIELDS: [Field; 59] = [
     field("model", ""),
     field("cluster", GIVEN),
     field("profile", GIVEN),
@@ -151,6 +153,13 @@ pub const FIELDS: [Field; 52] = [
     field("cached_tokens", SERVES),
     field("kv_dtype", SERVES),
     field("interference", SERVES),
+    field("rate", NO_FLEET),
+    field("ttft", NO_FLEET),
+    field("tpot", NO_FLEET),
+    field("percentile", NO_FLEET),
+    field("input_tokens", NO_FLEET),
+    field("output_tokens", NO_FLEET),
+    field("mode", NO_FLEET),
     field("algorithm", ""),
     field("objective", "leave it out: experts are placed by routed tokens alone"),
     field("pue", NO_ENERGY),

@@ -4,6 +4,7 @@ pub mod catalogue;
 pub mod element_type;
 pub mod executor;
 pub mod fields;
+pub mod serving;
 pub mod subject;
 pub mod task;
 pub mod value;
@@ -26,11 +27,13 @@ use ir::tensor::DType;
 use ir::units::{Bytes, Watts};
 use ir::workload::{Mode, Optimizer, StepPhase};
 use planner::run::{self, watch::Watch};
+use planner::serving::fleet::Objective as Fleets;
 use profiler::options::{Busy, Engine, Peer};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::energy::{COST, ENERGY};
 use crate::request::executor::Executor;
+use crate::request::serving::ServingRequest;
 use crate::request::task::Task;
 
 /// How a model file is read.
@@ -320,6 +323,9 @@ pub struct PlanRequest {
     pub kv_dtype: Option<CacheType>,
     /// Of nano-batches: what ops do to each other on a device, line by line.
     pub interference: Option<PathBuf>,
+    /// Of a fleet of serving workers.
+    #[serde(flatten)]
+    pub serving: ServingRequest,
     /// Power usage effectiveness of the site; `None` = 1.
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
@@ -562,7 +568,10 @@ impl ObjectiveName {
         let known: Vec<&'static str> = models.chain(given).collect();
         let serving =
             Served::ALL.map(Served::name).into_iter().filter(|name| !known.contains(name));
-        known.iter().copied().chain(serving).chain([ENERGY, COST]).map(Self).collect()
+        let fleets = Fleets::ALL.map(Fleets::name).into_iter();
+        let fleets = fleets.filter(|name| !Served::ALL.map(Served::name).contains(name));
+        let all = known.iter().copied().chain(serving).chain(fleets);
+        all.chain([ENERGY, COST]).map(Self).collect()
     }
 
     /// What plans draw or cost, by its name.

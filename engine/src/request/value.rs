@@ -78,7 +78,11 @@ pub mod pairs {
 }
 
 /// One of some names.
-fn named<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
+pub(super) fn named<T: Copy>(
+    text: &str,
+    all: &[T],
+    name: fn(T) -> &'static str,
+) -> Result<T, String> {
     let names = || all.iter().map(|value| name(*value)).collect::<Vec<_>>().join(", ");
     let found = all.iter().copied().find(|value| name(*value) == text);
     found.ok_or_else(|| format!("needs one of {}", names()))

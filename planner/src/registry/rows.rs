@@ -18,7 +18,7 @@ use crate::placement::{
 use crate::run::algorithm::Guarantee::{Bound, Heuristic, Optimal, OptimalAmong};
 use crate::run::algorithm::{Field, Kind};
 use crate::run::entry::{Entry, Model};
-use crate::serving::{Serves, serving_pipeline};
+use crate::serving::{Fleets, Serves, serving_pipeline, workers};
 use crate::training::doors::{Card, Layers, Unlike};
 use crate::training::{per_layer, search_3d, unlike_nodes};
 use crate::transform::{blocks, chains, coplace, fuse, repeat};
@@ -352,6 +352,18 @@ pub(super) static ENTRIES: &[Entry] = &[
         paper: "none; cuts of one order: Pinar and Aykanat, JPDC 64(8), 2004",
         summary: "a pipeline that serves on devices of any kinds: which, in which order, and their blocks",
         doors: &[&Serves(serving_pipeline::solve, Bound)],
+    },
+    Entry {
+        name: "serving-fleet",
+        kind: Kind::Decide,
+        decides: &[Field::Parallelism, Field::Partition],
+        options: &[],
+        paper: "none; rate matching of prefill and decode: Zhong et al., DistServe, OSDI 2024",
+        summary: "workers that serve: degrees, roles and replicas of each, for a rate and latencies",
+        doors: &[&Fleets(
+            workers::plan,
+            OptimalAmong("fleets of the searched worker types, replicas serving in proportion"),
+        )],
     },
     Entry {
         name: "expert-placement",

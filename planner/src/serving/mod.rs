@@ -45,3 +45,19 @@ pub const SERVING: Problems =
     Problems { name: "serving", planned: "plans pipelines that serve (--phase decode or prefill)" };
 
 door!(Serves, SERVING, Goal::ALL.map(Goal::name).to_vec());
+
+/// Searches the fleets of a question at a price of iterations.
+pub type FleetSearch = for<'q> fn(
+    &workers::Question<'q>,
+    &workers::Price<'_>,
+    &Control,
+) -> Result<workers::Answer, workers::Refused>;
+
+/// How a row plans fleets of workers.
+pub struct Fleets(pub FleetSearch, pub Guarantee);
+
+/// Fleets of workers that serve a model.
+pub const FLEETS: Problems =
+    Problems { name: "fleets", planned: "plans fleets of serving workers" };
+
+door!(Fleets, FLEETS, fleet::Objective::ALL.map(fleet::Objective::name).to_vec());

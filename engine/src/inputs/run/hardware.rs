@@ -7,6 +7,7 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::stack::{AttentionLibrary, Stack};
 
+use super::measured;
 use super::setting::Setting;
 
 /// The largest share of the peak that a published run of A100 reached, in model FLOPs (llm-foundry's table
@@ -20,6 +21,15 @@ impl Setting {
         let (dtype, head_dim) = (self.numbers.dtype, self.head_dim());
         let (stack, lack) = on_chips(self.stack.clone(), [chip], dtype, head_dim);
         lack.map(|_| stack)
+    }
+
+    /// The same with software that is no preset's.
+    ///
+    /// # Errors
+    /// Those of the profile's constants.
+    pub(crate) fn with_stack(self, stack: Stack) -> Result<Self, Diagnostic> {
+        let (constants, corrections) = measured::constants(&stack, &self.profile)?;
+        Ok(Self { stack, constants, corrections, ..self })
     }
 
     fn head_dim(&self) -> u64 {

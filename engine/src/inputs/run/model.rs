@@ -7,8 +7,8 @@ use cost_model::ops::workload::passes::Passes;
 use cost_model::runs::forms::model::counts::n_parameters;
 use importers::Import;
 use importers::config::card::NO_CARD;
-use ir::card::ModelCard;
 use ir::card::stored::{CacheType, Stored};
+use ir::card::{Attention, BlockGroup, ModelCard};
 use ir::diagnostic::{Blame, Diagnostic, Value};
 use ir::graph::Graph;
 use ir::hyperparameters::Hyperparameters;
@@ -293,4 +293,33 @@ fn check(card: &ModelCard, facts: &GraphFacts, sequence: Option<u64>) -> Result<
         }
         _ => Ok(()),
     }
+}
+
+/// Takes on the windows of attention that servers keep to: what is behind them is neither read nor cached.
+pub fn with_windows(model: &mut Model) {
+    let window = model.hyperparameters.as_ref().and_then(|stated| stated.window.as_ref());
+    let Some((tokens, has_window)) = window else { return };
+    let blocks: Vec<BlockGroup> = model
+        .card
+        .kinds()
+        .zip(has_window.iter().copied().chain(std::iter::repeat(false)))
+        .filter_map(|(kind, has_window)| {
+            let mut group = BlockGroup { n_blocks: 1, ..model.card.groups.get(kind)?.clone() };
+            if let (true, Attention::Even | Attention::Heads { .. }) =
+                (has_window, group.card.attention)
+            {
+                let dim = group.card.head_dims().0;
+                group.card.attention = Attention::Window { dim, tokens: *tokens };
+            }
+            Some(group)
+        })
+        .collect();
+    model.card.groups.clear();
+    for group in blocks {
+        match model.card.groups.last_mut().filter(|last| last.card == group.card) {
+            Some(last) => last.n_blocks += 1,
+            None => model.card.groups.push(group),
+        }
+    }
+    model.warnings.retain(|warning| warning.code != "sliding-window");
 }

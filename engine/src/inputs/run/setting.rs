@@ -84,8 +84,8 @@ pub struct Setting {
     pub system: System,
     /// The software.
     pub stack: Stack,
-    constants: Constants,
-    corrections: Corrections,
+    pub(super) constants: Constants,
+    pub(super) corrections: Corrections,
     /// What it computes in.
     pub numbers: Numbers,
     /// What a device may hold.

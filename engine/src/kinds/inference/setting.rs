@@ -6,7 +6,6 @@ use std::path::Path;
 use cost_model::runs::served::priced::{self, Batch};
 use cost_model::runs::served::{Costs, Goal, Piece};
 use documents::plan::request::RequestDocument;
-use ir::card::{Attention, BlockGroup};
 use ir::cluster::MAX_PLACES;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
@@ -77,7 +76,7 @@ impl Setting {
         let kv_dtype = model::cache_type(job.request.kv_dtype.as_deref())?;
         let mut read = model::served((path, job.tokens), &flags.model, kv_dtype)?;
         check_model(&read)?;
-        with_windows(&mut read);
+        model::with_windows(&mut read);
         let sample = read.tokens.unwrap_or(1);
         let (tokens, cached, assumed) = match (job.phase, job.cached) {
             (StepPhase::Decode, Some(cached)) => (1, cached, None),
@@ -201,35 +200,6 @@ fn check_model(model: &Model) -> Result<(), Diagnostic> {
         return Err(refused(message, "leave those blocks out of the config"));
     }
     Ok(())
-}
-
-/// Takes on the windows of attention that servers keep to: what is behind them is neither read nor cached.
-fn with_windows(model: &mut Model) {
-    let window = model.hyperparameters.as_ref().and_then(|stated| stated.window.as_ref());
-    let Some((tokens, has_window)) = window else { return };
-    let blocks: Vec<BlockGroup> = model
-        .card
-        .kinds()
-        .zip(has_window.iter().copied().chain(std::iter::repeat(false)))
-        .filter_map(|(kind, has_window)| {
-            let mut group = BlockGroup { n_blocks: 1, ..model.card.groups.get(kind)?.clone() };
-            if let (true, Attention::Even | Attention::Heads { .. }) =
-                (has_window, group.card.attention)
-            {
-                let dim = group.card.head_dims().0;
-                group.card.attention = Attention::Window { dim, tokens: *tokens };
-            }
-            Some(group)
-        })
-        .collect();
-    model.card.groups.clear();
-    for group in blocks {
-        match model.card.groups.last_mut().filter(|last| last.card == group.card) {
-            Some(last) => last.n_blocks += 1,
-            None => model.card.groups.push(group),
-        }
-    }
-    model.warnings.retain(|warning| warning.code != "sliding-window");
 }
 
 /// Refuses clusters that can't be priced pair by pair, and kinds that lack the type.

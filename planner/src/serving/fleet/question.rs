@@ -134,6 +134,27 @@ pub enum Objective {
     Throughput,
 }
 
+impl Objective {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::FewestDevices, Self::LowestPrice, Self::Throughput];
+
+    /// Its name on the command line and in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FewestDevices => "fewest-devices",
+            Self::LowestPrice => "lowest-price",
+            Self::Throughput => "throughput",
+        }
+    }
+
+    /// The one with a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|objective| objective.name() == name)
+    }
+}
+
 /// A question about a fleet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {

@@ -35,6 +35,7 @@ mod question;
 mod replayed;
 mod shapes;
 mod size;
+mod stated;
 mod stream;
 mod types;
 
@@ -49,6 +50,7 @@ use cost_model::serving::{Iteration, IterationTime};
 
 pub use question::{Devices, Link, Price, Promises, Question, Reason, Refused, Statistic};
 pub use replayed::{Latencies, Replayed, replay_fleet};
+pub use stated::{JudgedWorker, Stated, judge};
 pub use stream::Stream;
 pub use types::{MOST_SEARCHED, Rejected, Shortfall, Types, Worker};
 
@@ -116,6 +118,12 @@ pub fn plan(
         n_rounds: outcome.n_rounds,
         bytes_per_request: bytes,
     })
+}
+
+/// Bytes of keys and values that a request hands over, on average.
+#[must_use]
+pub fn bytes_per_request(question: &Question<'_>) -> f64 {
+    types::Search::new(question, &Control::default()).bytes
 }
 
 /// Batches of a worker of which one is under way for each stage.

@@ -100,6 +100,8 @@ pub struct Question<'a> {
     pub aggregated: bool,
     /// Whether workers may serve prompts, or tokens, alone.
     pub disaggregated: bool,
+    /// Devices of a worker at least, on hosts of so many.
+    pub least_devices_of_worker: u32,
     /// Devices of a worker at most.
     pub most_devices_of_worker: u32,
     /// What is promised.
@@ -131,6 +133,7 @@ impl<'a> Question<'a> {
             most_running: 1024,
             aggregated: true,
             disaggregated: true,
+            least_devices_of_worker: 1,
             most_devices_of_worker: 8,
             promises: Promises::default(),
             levels: vec![1.0],

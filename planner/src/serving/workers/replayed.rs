@@ -2,10 +2,11 @@
 
 use cost_model::serving::arrivals::Length;
 use cost_model::serving::fault::Fault;
+use cost_model::serving::worker::Shape;
 
 use super::program::load;
 use super::question::{Price, Promises, Question, Reason};
-use super::stream::lengths;
+use super::stream::{Stream, lengths};
 use super::types::Worker;
 use crate::run::Control;
 use crate::serving::fleet::{self, Found, Plan, Role};
@@ -128,8 +129,13 @@ impl Rounds<'_, '_> {
 
     /// What a worker's replay must keep.
     fn promises(&self, worker: &Worker) -> Promises {
+        self.promises_of(worker.figures.role)
+    }
+
+    /// What a replay of a worker in a role must keep.
+    pub(super) fn promises_of(&self, role: Role) -> Promises {
         let promises = self.question.promises.times(KEPT);
-        match worker.figures.role {
+        match role {
             Role::Aggregated => promises,
             Role::Prefill => Promises { tpot_s: None, ..promises },
             Role::Decode => Promises { ttft_s: None, ..promises },
@@ -142,20 +148,31 @@ impl Rounds<'_, '_> {
         requests_per_s: f64,
         is_checked: bool,
     ) -> Result<Latencies, Fault> {
-        let mix = lengths(&self.question.mix, worker.figures.role);
-        let price = match (self.price)(worker.figures.pool, &worker.shape) {
+        let of = (worker.figures.pool, &worker.shape, &worker.stream);
+        self.latencies_of(of, requests_per_s, is_checked)
+    }
+
+    /// What replays of a batch of a worker on a pool say, at so many requests/s of the worker.
+    pub(super) fn latencies_of(
+        &self,
+        (pool, shape, stream): (usize, &Shape, &Stream),
+        requests_per_s: f64,
+        is_checked: bool,
+    ) -> Result<Latencies, Fault> {
+        let mix = lengths(&self.question.mix, stream.role);
+        let price = match (self.price)(pool, shape) {
             Ok(price) => price,
             Err(Reason::Unsteady(fault)) => return Err(fault),
             Err(_) => return Err(Fault::Price { seconds: f64::NAN }),
         };
         let total = |mix: &[Length]| mix.iter().map(|length| length.share).sum::<f64>();
         let share = total(&mix) / total(&self.question.mix);
-        let rate = requests_per_s * share / worker.stream.n_streams as f64;
+        let rate = requests_per_s * share / stream.n_streams as f64;
         let statistic = self.question.promises.statistic;
         let run = |at: u64| {
             let seed = self.seed.wrapping_mul(RUNS).wrapping_add(at);
             let arrivals = (rate, seed, is_checked && at == 0);
-            worker.stream.replayed(&mix, arrivals, statistic, &*price)
+            stream.replayed(&mix, arrivals, statistic, &*price)
         };
         let runs: Result<Vec<[f64; 2]>, Fault> = (0..RUNS).map(run).collect();
         Ok(Latencies::of(&runs?))

@@ -130,7 +130,8 @@ impl<'q> Search<'q> {
             let hosts = of.hosts.unwrap_or(u32::MAX);
             let most = hosts.saturating_mul(of.devices_per_host);
             let most = most.min(self.question.most_devices_of_worker);
-            for devices in (1..=most).filter(|n| is_whole(*n, of.devices_per_host)) {
+            let least = self.question.least_devices_of_worker.max(1);
+            for devices in (least..=most).filter(|n| is_whole(*n, of.devices_per_host)) {
                 for shape in of_devices(self.question.model, devices) {
                     self.shape(pool, &shape, price);
                 }

@@ -1,0 +1,115 @@
+//! Other fleets for the same requests: what people would have started, and what other promises cost.
+
+use cost_model::serving::worker::Shape;
+use documents::plan::fleet::{AlternativeDocument, RoleDocument, WorkerDocument};
+use planner::run::Control;
+use planner::serving::FleetSearch;
+use planner::serving::workers::{Answer, Question, Reason};
+
+use super::decided::{self, why};
+use super::setting::Setting;
+use super::words::{self, latency};
+
+/// How much shorter the TPOT is of the fleet that shows what the promise costs.
+const TIGHTER: f64 = 0.8;
+
+/// A fleet that is planned beside the best one.
+struct Other<'q> {
+    name: String,
+    question: Question<'q>,
+}
+
+/// What differs from the plan's question.
+fn others<'q>(setting: &'q Setting, workers: &[WorkerDocument]) -> Vec<Other<'q>> {
+    let base = setting.question();
+    let has = |role: RoleDocument| workers.iter().any(|worker| worker.role == role);
+    let mut all = Vec::new();
+    let mut add = |name: String, question: Question<'q>| all.push(Other { name, question });
+    if base.aggregated && base.disaggregated {
+        if has(RoleDocument::Prefill) {
+            let question = Question { disaggregated: false, ..base.clone() };
+            add("aggregated workers alone".to_owned(), question);
+        } else {
+            let question = Question { aggregated: false, ..base.clone() };
+            add("prefill and decode workers".to_owned(), question);
+        }
+    }
+    let sizes: Vec<u64> = workers.iter().map(|of| words::shape(of).devices()).collect();
+    let per_host = base.devices.iter().map(|of| of.pool.devices_per_host).max().unwrap_or(1);
+    let of_size =
+        |n: u32| Question { least_devices_of_worker: n, most_devices_of_worker: n, ..base.clone() };
+    if per_host > 1 && sizes.iter().any(|n| *n != u64::from(per_host)) {
+        add(format!("{per_host} devices per worker"), of_size(per_host));
+    }
+    if sizes.iter().any(|n| *n > 1) {
+        add("1 device per worker".to_owned(), of_size(1));
+    }
+    if let Some(tpot_s) = base.promises.tpot_s {
+        let mut question = base.clone();
+        let shorter = TIGHTER * tpot_s;
+        question.promises.tpot_s = Some(shorter);
+        add(format!("TPOT {}", latency(shorter)), question);
+    }
+    all
+}
+
+/// Plans them one by one while there is time.
+#[must_use]
+pub(super) fn plan(
+    setting: &Setting,
+    workers: &[WorkerDocument],
+    (search, control): (FleetSearch, &Control),
+) -> Vec<AlternativeDocument> {
+    let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
+    let mut found = Vec::new();
+    for Other { name, question } in others(setting, workers) {
+        if control.stop().is_some() {
+            break;
+        }
+        let Ok(answer) = search(&question, &price, control) else { continue };
+        if control.stop().is_none() {
+            found.push(document(setting, name, &answer));
+        }
+    }
+    found
+}
+
+fn document(setting: &Setting, name: String, answer: &Answer) -> AlternativeDocument {
+    let (Some(best), true) = (&answer.found.best, answer.is_kept()) else {
+        return AlternativeDocument {
+            name,
+            why: Some(reason(answer)),
+            ..AlternativeDocument::default()
+        };
+    };
+    let slowest = |at: usize| {
+        let all = answer.replays.iter().filter_map(|of| of.replayed.as_ref().ok());
+        all.map(|of| of.seconds[at]).reduce(f64::max).filter(|seconds| *seconds > 0.0)
+    };
+    let judged =
+        decided::of_answer(setting, answer).map(|all| decided::stated_workers(setting, &all));
+    AlternativeDocument {
+        name,
+        workers: judged.map(|all| words::workers(&all)),
+        n_devices: Some(best.figures.n_devices),
+        price_per_hour: best.figures.price_per_hour,
+        requests_per_s: Some(best.figures.requests_per_s),
+        ttft_seconds: slowest(0),
+        tpot_seconds: slowest(1),
+        why: None,
+    }
+}
+
+/// Why there is none.
+fn reason(answer: &Answer) -> String {
+    if !answer.types.workers.is_empty() {
+        return "too few devices".to_owned();
+    }
+    let is_of_promise =
+        |reason: &&Reason| matches!(reason, Reason::Ttft { .. } | Reason::Tpot { .. });
+    let reasons = || answer.types.rejected.iter().map(|rejected| &rejected.reason);
+    let first = reasons().find(is_of_promise).or_else(|| {
+        reasons().find(|reason| !matches!(reason, Reason::Invalid(_) | Reason::Dominated { .. }))
+    });
+    first.map_or_else(|| "no worker shape fits".to_owned(), why)
+}

@@ -1,0 +1,61 @@
+//! `compare` of two fleets: workers, devices, latencies.
+
+use documents::plan::fleet::{FleetDocument, WorkerDocument};
+use ir::diagnostic::Diagnostic;
+use serde_json::json;
+
+use super::words::{latency, workers};
+use crate::answer::differences::other_setting;
+use crate::answer::page::{Column, Page};
+use crate::kinds::kind::{Compared, Pair};
+
+/// Compares two plans as they state themselves.
+#[must_use]
+pub(super) fn compare(one: &FleetDocument, two: &FleetDocument, page: &Page) -> Compared {
+    let slowest = |fleet: &FleetDocument, of: fn(&WorkerDocument) -> Option<f64>| {
+        fleet.workers.iter().filter_map(of).reduce(f64::max)
+    };
+    let row = |name: &str, text: &dyn Fn(&FleetDocument) -> String| {
+        vec![name.to_owned(), text(one), text(two)]
+    };
+    let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), latency);
+    let price = |fleet: &FleetDocument| {
+        fleet.price_per_hour.map_or_else(|| "-".to_owned(), |price| format!("{price:.2}"))
+    };
+    let rows = vec![
+        row("workers", &|fleet| workers(&fleet.workers)),
+        row("devices", &|fleet| fleet.n_devices.to_string()),
+        row("price per hour", &price),
+        row("requests/s", &|fleet| format!("{:.4}", fleet.requests_per_s)),
+        row("TTFT", &|fleet| time(slowest(fleet, |of| of.ttft_s))),
+        row("TPOT", &|fleet| time(slowest(fleet, |of| of.tpot_s))),
+    ];
+    page.table(&[Column::Name("of"), Column::Number("A"), Column::Number("B")], rows);
+    let is_equal = one.workers == two.workers;
+    let more = i128::from(two.n_devices) - i128::from(one.n_devices);
+    let differs = format!("the workers differ; B takes {more:+} devices");
+    let shown = |fleet: &FleetDocument| {
+        json!({
+            "devices": fleet.n_devices, "price_per_hour": fleet.price_per_hour,
+            "requests_per_s": fleet.requests_per_s,
+            "ttft_s": slowest(fleet, |of| of.ttft_s), "tpot_s": slowest(fleet, |of| of.tpot_s),
+        })
+    };
+    Compared { is_equal, differs, document: json!({ "a": shown(one), "b": shown(two) }) }
+}
+
+/// What two plans were asked for otherwise.
+pub(super) fn other(
+    pair: &Pair<'_>,
+    (one, two): (&FleetDocument, &FleetDocument),
+) -> Option<Diagnostic> {
+    let differ = [
+        ("requests", one.lengths != two.lengths),
+        ("rate", one.rate != two.rate),
+        ("promises", one.promises != two.promises),
+        ("engine", one.engine != two.engine),
+        ("objective", pair.a.objective != pair.b.objective),
+        ("element type", pair.a.workload.dtype != pair.b.workload.dtype),
+    ];
+    other_setting(&differ, "the difference of what they take is not one of their workers alone")
+}

@@ -1,0 +1,388 @@
+//! What a fleet decides: workers on devices; from a search, from a document, and judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cost_model::serving::memory::Term;
+use cost_model::serving::worker::Shape;
+use documents::plan::fleet::{
+    FleetDocument, LengthDocument, RoleDocument, WorkerDocument, WorkerMemoryDocument,
+};
+use documents::plan::head::Head;
+use documents::plan::{ModeDocument, PlanDocument, WorkloadDocument};
+use ir::diagnostic::Diagnostic;
+use ir::id::DeviceId;
+use ir::units::Bytes;
+use planner::serving::fleet::Role;
+use planner::serving::workers::{self, Answer, JudgedWorker, Reason, Stated};
+
+use super::setting::{Setting, stated};
+use crate::kinds::kind::illegal;
+
+/// Equal workers on their devices.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    /// Settings and rate of each.
+    pub stated: Stated,
+    /// By replica the devices, stage by stage.
+    pub replicas: Vec<Vec<DeviceId>>,
+}
+
+/// Workers and what they hold and do.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// By type.
+    pub workers: Vec<(Workers, JudgedWorker)>,
+    /// Requests per second of all.
+    pub requests_per_s: f64,
+    /// Devices, idle ones of hosts that a wide worker takes whole included.
+    pub n_devices: u64,
+    /// Price of an hour.
+    pub price_per_hour: Option<f64>,
+}
+
+/// Workers of an answer, on hosts in the order of the cluster.
+#[must_use]
+pub fn of_answer(setting: &Setting, answer: &Answer) -> Option<Vec<Workers>> {
+    let plan = answer.found.best.as_ref()?;
+    let of = |replayed: &workers::Replayed| {
+        let worker = &answer.types.workers[replayed.of];
+        let stated = Stated {
+            pool: worker.figures.pool,
+            role: worker.figures.role,
+            shape: worker.shape.clone(),
+            max_num_seqs: worker.max_num_seqs,
+            max_num_batched_tokens: worker.max_num_batched_tokens,
+            link: worker.link,
+            requests_per_s: replayed.requests_per_s,
+        };
+        (replayed.of, Workers { stated, replicas: Vec::new() })
+    };
+    let mut all: BTreeMap<usize, Workers> = answer.replays.iter().map(of).collect();
+    let mut next: BTreeMap<usize, usize> = BTreeMap::new();
+    for group in &plan.hosts {
+        let hosts = &setting.pools.get(group.pool)?.hosts;
+        for _ in 0..group.times {
+            let first = next.entry(group.pool).or_default();
+            let taken = hosts.get(*first..first.saturating_add(group.n_hosts as usize))?;
+            *first += group.n_hosts as usize;
+            let mut devices = taken.iter().flatten().copied();
+            for (at, count) in &group.workers {
+                let worker = all.get_mut(at)?;
+                let n = usize::try_from(worker.stated.shape.devices()).ok()?;
+                for _ in 0..*count {
+                    worker.replicas.push(devices.by_ref().take(n).collect());
+                }
+            }
+        }
+    }
+    let order = |workers: &Workers| (role(workers.stated.role), workers.stated.pool);
+    let mut all: Vec<Workers> = all.into_values().collect();
+    all.sort_by_key(order);
+    Some(all)
+}
+
+/// A role as documents name it.
+pub(super) const fn role(role: Role) -> RoleDocument {
+    match role {
+        Role::Prefill => RoleDocument::Prefill,
+        Role::Decode => RoleDocument::Decode,
+        Role::Aggregated => RoleDocument::Aggregated,
+    }
+}
+
+/// The workers of a document.
+///
+/// # Errors
+/// All of what is none.
+pub fn of_document(
+    setting: &Setting,
+    fleet: &FleetDocument,
+) -> Result<Vec<Workers>, Vec<Diagnostic>> {
+    let cluster = &setting.run.cluster;
+    let known: BTreeMap<&str, DeviceId> =
+        cluster.device_ids().map(|id| (cluster.devices[id.index()].name.as_str(), id)).collect();
+    let mut found = Vec::new();
+    let mut broken = Vec::new();
+    let mut taken = BTreeSet::new();
+    for (at, worker) in fleet.workers.iter().enumerate() {
+        let mut replicas = Vec::new();
+        for names in &worker.replicas {
+            let devices: Result<Vec<DeviceId>, &String> =
+                names.iter().map(|name| known.get(name.as_str()).copied().ok_or(name)).collect();
+            match devices {
+                Ok(devices) => replicas.push(devices),
+                Err(name) => {
+                    broken.push(unplaced(at, &format!("names `{name}`, which the cluster lacks")))
+                }
+            }
+        }
+        for id in replicas.iter().flatten() {
+            if !taken.insert(*id) {
+                let name = &cluster.devices[id.index()].name;
+                broken.push(unplaced(at, &format!("takes `{name}`, which another worker has")));
+            }
+        }
+        match workers_of(setting, (at, worker), replicas) {
+            Ok(workers) => found.push(workers),
+            Err(why) => broken.push(why),
+        }
+    }
+    if broken.is_empty() { Ok(found) } else { Err(broken) }
+}
+
+fn unplaced(at: usize, what: &str) -> Diagnostic {
+    illegal("worker-devices", format!("worker {at} {what}"))
+}
+
+/// Workers of a type, whose replicas lie on a part of a host or on whole hosts of one pool.
+fn workers_of(
+    setting: &Setting,
+    (at, worker): (usize, &WorkerDocument),
+    replicas: Vec<Vec<DeviceId>>,
+) -> Result<Workers, Diagnostic> {
+    let shape = Shape {
+        tensor: worker.tensor,
+        data: worker.data,
+        context: 1,
+        expert_tensor: worker.expert_tensor,
+        expert: worker.expert,
+        stages: worker.stages.clone(),
+    };
+    let first = replicas.first().and_then(|devices| devices.first());
+    let is_of = |id: &DeviceId| {
+        let has = |host: &Vec<DeviceId>| host.contains(id);
+        setting.pools.iter().position(|pool| pool.hosts.iter().any(has))
+    };
+    let pool = first.and_then(is_of).ok_or_else(|| unplaced(at, "has no devices"))?;
+    let of = &setting.pools[pool];
+    if of.kind != worker.kind {
+        return Err(unplaced(at, &format!("lies on {}, not {}", of.kind, worker.kind)));
+    }
+    for devices in &replicas {
+        if devices.len() as u64 != shape.devices() {
+            let (n, needs) = (devices.len(), shape.devices());
+            return Err(unplaced(at, &format!("has {n} devices, and its degrees need {needs}")));
+        }
+        let on = |host: &&Vec<DeviceId>| host.iter().any(|id| devices.contains(id));
+        let hosts: Vec<&Vec<DeviceId>> = of.hosts.iter().filter(on).collect();
+        let here = |id: &DeviceId| hosts.iter().any(|host| host.contains(id));
+        let is_whole =
+            hosts.len() == 1 || hosts.iter().all(|host| host.iter().all(|id| devices.contains(id)));
+        if !is_whole || !devices.iter().all(here) {
+            return Err(unplaced(at, "lies neither on one host nor on whole hosts of its pool"));
+        }
+    }
+    let is_prefill = worker.role == RoleDocument::Prefill;
+    let goes = |link: &workers::Link| link.from == pool && Some(link.to) == worker.to_pool;
+    let link = setting.links.iter().position(goes);
+    if is_prefill && link.is_none() {
+        return Err(unplaced(at, "hands keys and values over to no pool that it reaches"));
+    }
+    Ok(Workers {
+        stated: Stated {
+            pool,
+            role: match worker.role {
+                RoleDocument::Prefill => Role::Prefill,
+                RoleDocument::Decode => Role::Decode,
+                RoleDocument::Aggregated => Role::Aggregated,
+            },
+            shape,
+            max_num_seqs: worker.max_num_seqs,
+            max_num_batched_tokens: worker.max_num_batched_tokens,
+            link: link.filter(|_| is_prefill),
+            requests_per_s: worker.requests_per_s,
+        },
+        replicas,
+    })
+}
+
+/// What workers hold and do.
+///
+/// # Errors
+/// All rules that they break.
+pub fn judge(setting: &Setting, all: Vec<Workers>) -> Result<Judged, Vec<Diagnostic>> {
+    let question = setting.question();
+    let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
+    let mut broken = Vec::new();
+    let mut workers = Vec::new();
+    for (at, each) in all.into_iter().enumerate() {
+        match workers::judge((&question, &price), &each.stated) {
+            Ok(judged) => {
+                broken.extend(missed(setting, at, &judged));
+                workers.push((each, judged));
+            }
+            Err(reason) => broken.push(no_worker(at, &reason)),
+        }
+    }
+    let rate = |role: Role| -> f64 {
+        let here = workers.iter().filter(|(of, _)| of.stated.role == role);
+        here.map(|(of, _)| of.stated.requests_per_s * of.replicas.len() as f64).sum()
+    };
+    let requests_per_s = rate(Role::Aggregated) + rate(Role::Prefill).min(rate(Role::Decode));
+    if let Some(asked) = setting.asked.rate.filter(|asked| requests_per_s < asked * (1.0 - 1e-9)) {
+        let message = format!("the workers serve {requests_per_s:.4} requests/s of {asked}");
+        broken.push(illegal("rate-missed", message));
+    }
+    let (n_devices, price_per_hour) = cost(setting, &workers);
+    if let Some(most) = setting.asked.most_devices.filter(|most| n_devices > *most) {
+        broken.push(illegal("device-count", format!("{n_devices} devices, at most {most}")));
+    }
+    match broken.is_empty() {
+        true => Ok(Judged { workers, requests_per_s, n_devices, price_per_hour }),
+        false => Err(broken),
+    }
+}
+
+/// Devices, and the price of an hour where all of them have one.
+fn cost(setting: &Setting, workers: &[(Workers, JudgedWorker)]) -> (u64, Option<f64>) {
+    let question = setting.question();
+    let mut all = (0, Some(0.0));
+    for (of, _) in workers {
+        let pool = question.devices[of.stated.pool].pool;
+        let n = u32::try_from(of.stated.shape.devices()).unwrap_or(u32::MAX);
+        let n = pool.footprint(n) * of.replicas.len() as u64;
+        all.0 += n;
+        all.1 = all.1.zip(pool.price_per_hour).map(|(sum, each)| sum + each * n as f64);
+    }
+    all
+}
+
+/// The promise that a worker's replay misses.
+fn missed(setting: &Setting, at: usize, judged: &JudgedWorker) -> Option<Diagnostic> {
+    if judged.is_kept {
+        return None;
+    }
+    let message = match &judged.replayed {
+        Err(fault) => format!("worker {at} has no steady state at its rate: {fault}"),
+        Ok(of) => {
+            let [ttft_s, tpot_s] = of.seconds;
+            format!(
+                "worker {at} misses a promise in its replay: TTFT {ttft_s:.3} s, TPOT {:.2} ms",
+                1e3 * tpot_s
+            )
+        }
+    };
+    let promises = &setting.asked.promises;
+    let error = illegal("promise-missed", message);
+    let error = promises.ttft_s.iter().fold(error, |error, most| error.fact("ttft_s", *most));
+    Some(promises.tpot_s.iter().fold(error, |error, most| error.fact("tpot_s", *most)))
+}
+
+fn no_worker(at: usize, reason: &Reason) -> Diagnostic {
+    let message = format!("worker {at} cannot serve: {}", why(reason));
+    let code = match reason {
+        Reason::Memory { .. } | Reason::Cache { .. } => "memory-exceeded",
+        _ => "worker-shape",
+    };
+    illegal(code, message)
+}
+
+/// A reason with its numbers.
+pub(super) fn why(reason: &Reason) -> String {
+    match reason {
+        Reason::Invalid(invalid) => invalid.to_string(),
+        Reason::Unpriced(what) => what.clone(),
+        Reason::Memory { missing } => {
+            format!("weights and buffers need {} more per device", Bytes(*missing))
+        }
+        Reason::Cache { room, needed } => {
+            format!("the KV cache has room for {room} of {needed} tokens of one request")
+        }
+        Reason::Ttft { seconds } => format!("TTFT is {seconds:.3} s with one request"),
+        Reason::Tpot { seconds } => format!("TPOT is {:.2} ms with one request", 1e3 * seconds),
+        Reason::Dominated { times, most_per_s, .. } => {
+            format!("{times} smaller workers serve at least its {most_per_s:.3} requests/s")
+        }
+        Reason::Unsteady(fault) => fault.to_string(),
+        Reason::Stopped => "not searched".to_owned(),
+    }
+}
+
+/// The plan document, by what is said of the search: row, bound.
+#[must_use]
+pub fn document(
+    setting: &Setting,
+    judged: &Judged,
+    (algorithm, bound): (&str, Option<f64>),
+) -> PlanDocument {
+    let run = &setting.run;
+    let asked = &setting.asked;
+    let length = |of: &cost_model::serving::arrivals::Length| LengthDocument {
+        input_tokens: of.n_input,
+        output_tokens: of.n_output,
+        share: of.share,
+    };
+    let worker = |(of, judged): &(Workers, JudgedWorker)| worker(setting, of, Some(judged));
+    let fleet = FleetDocument {
+        engine: asked.engine.name().to_owned(),
+        mode: asked.mode.name().to_owned(),
+        lengths: asked.lengths.iter().map(length).collect(),
+        rate: asked.rate,
+        promises: stated(&asked.promises),
+        most_devices: asked.most_devices,
+        workers: judged.workers.iter().map(worker).collect(),
+        requests_per_s: judged.requests_per_s,
+        n_devices: judged.n_devices,
+        price_per_hour: judged.price_per_hour,
+        bound,
+        bytes_handed_over: workers::bytes_per_request(&setting.question()),
+    };
+    let [model, cluster, profile] = run.references();
+    let mut plan = PlanDocument::new(Head {
+        model,
+        cluster,
+        profile,
+        workload: WorkloadDocument {
+            mode: ModeDocument::Inference,
+            dtype: Some(run.numbers.dtype.name().to_owned()),
+            ..WorkloadDocument::default()
+        },
+        request: run.request.clone(),
+        objective: asked.objective.name().to_owned(),
+        algorithm: algorithm.to_owned(),
+    });
+    plan.fleet = Some(Box::new(fleet));
+    plan
+}
+
+/// Workers as documents state them, before they are judged.
+#[must_use]
+pub fn stated_workers(setting: &Setting, all: &[Workers]) -> Vec<WorkerDocument> {
+    all.iter().map(|of| worker(setting, of, None)).collect()
+}
+
+fn worker(setting: &Setting, of: &Workers, judged: Option<&JudgedWorker>) -> WorkerDocument {
+    let Workers { stated, replicas } = of;
+    let (shape, role_of) = (&stated.shape, role(stated.role));
+    let pool = &setting.pools[stated.pool];
+    let name = |id: &DeviceId| setting.run.cluster.devices[id.index()].name.clone();
+    let latency = |at: usize| Some(judged?.replayed.as_ref().ok()?.seconds[at]);
+    let bytes = |term: Term| judged.map_or(0, |judged| judged.fullest.get(term));
+    WorkerDocument {
+        role: role_of,
+        kind: pool.kind.clone(),
+        tensor: shape.tensor,
+        data: shape.data,
+        expert: shape.expert,
+        expert_tensor: shape.expert_tensor,
+        stages: shape.stages.clone(),
+        max_num_seqs: stated.max_num_seqs,
+        max_num_batched_tokens: stated.max_num_batched_tokens,
+        replicas: replicas.iter().map(|devices| devices.iter().map(name).collect()).collect(),
+        kv_tokens: judged.map_or(0, |judged| judged.kv_tokens),
+        to_pool: stated.link.and_then(|at| setting.links.get(at)).map(|link| link.to),
+        requests_per_s: stated.requests_per_s,
+        ttft_s: latency(0).filter(|_| role_of != RoleDocument::Decode),
+        tpot_s: latency(1).filter(|_| role_of != RoleDocument::Prefill),
+        memory: WorkerMemoryDocument {
+            weights: bytes(Term::Weights),
+            activations: bytes(Term::Activations),
+            graphs: bytes(Term::Graphs),
+            collectives: bytes(Term::Collectives),
+            runtime: bytes(Term::Runtime),
+            cache: bytes(Term::Cache),
+            reserve: bytes(Term::Reserve),
+            capacity: pool.memory,
+        },
+    }
+}

@@ -1,0 +1,113 @@
+//! A fleet as people read it: by worker type its settings, latencies and memory.
+
+use documents::plan::fleet::{FleetDocument, WorkerDocument, WorkerMemoryDocument};
+use ir::diagnostic::Diagnostic;
+use ir::units::Bytes;
+use serde_json::{Value, json};
+
+use super::decided;
+use super::words::{degrees, latency, names, shape, statistic, thousands, workers};
+use super::{Fleet, refused};
+use crate::answer::page::{Column, Page};
+use crate::kinds::kind::{Asked, Legal};
+use crate::request::subject::Subject;
+
+/// What workers serve and hold; of one, where a device of it is named.
+///
+/// # Errors
+/// `unknown-device` for one without a worker.
+pub(super) fn explain(on: Legal<'_, Fleet>, query: &Asked<'_>) -> Result<Value, Diagnostic> {
+    let plan = decided::document(on.setting, on.judged, ("", None));
+    let Some(fleet) = plan.fleet.as_deref() else {
+        return Err(refused("the plan is of no fleet", "give one that is"));
+    };
+    let Asked { subject, rows, page, .. } = *query;
+    let names = names(&fleet.workers);
+    if let Subject::Device(name) = subject {
+        return worker(fleet, &names, name, page);
+    }
+    let columns = Column::row(
+        "worker | #replicas | degrees | kind | #requests/s | #TTFT | #TPOT | #requests | #KV tokens | #peak",
+    );
+    let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), latency);
+    let row = |(name, of): (&String, &WorkerDocument)| {
+        vec![
+            name.clone(),
+            of.replicas.len().to_string(),
+            degrees(&shape(of)),
+            of.kind.clone(),
+            format!("{:.4}", of.requests_per_s),
+            time(of.ttft_s),
+            time(of.tpot_s),
+            of.max_num_seqs.to_string(),
+            thousands(of.kv_tokens),
+            Bytes(held(&of.memory)).to_string(),
+        ]
+    };
+    rows.table(&columns, names.iter().zip(&fleet.workers).map(row), page);
+    page.line(&format!(
+        "{:.4} requests/s on {} devices: {}",
+        fleet.requests_per_s,
+        fleet.n_devices,
+        workers(&fleet.workers)
+    ));
+    page.line(&format!(
+        "TTFT and TPOT: {} of requests in a replay of each worker at its rate",
+        statistic(&fleet.promises)
+    ));
+    if fleet.workers.iter().any(|of| of.to_pool.is_some()) {
+        let bytes = Bytes(fleet.bytes_handed_over as u64);
+        page.line(&format!("a request hands over {bytes} of keys and values"));
+    }
+    memory(&names, &fleet.workers, page);
+    Ok(json!({ "fleet": fleet }))
+}
+
+/// All bytes but those that the engine leaves free.
+fn held(memory: &WorkerMemoryDocument) -> u64 {
+    terms(memory).iter().map(|(_, bytes)| bytes).sum::<u64>() - memory.reserve
+}
+
+fn terms(memory: &WorkerMemoryDocument) -> [(&'static str, u64); 7] {
+    [
+        ("weights", memory.weights),
+        ("activations", memory.activations),
+        ("CUDA graphs", memory.graphs),
+        ("NCCL", memory.collectives),
+        ("runtime", memory.runtime),
+        ("KV cache", memory.cache),
+        ("reserve", memory.reserve),
+    ]
+}
+
+/// What the fullest device of each type holds.
+fn memory(names: &[String], workers: &[WorkerDocument], page: &Page) {
+    for (name, of) in names.iter().zip(workers) {
+        let of_term = |(term, bytes): &(&str, u64)| format!("{term} {}", Bytes(*bytes));
+        let all: Vec<String> = terms(&of.memory).iter().map(of_term).collect();
+        page.line(&format!("{name}: {} of {}", all.join(", "), Bytes(of.memory.capacity)));
+    }
+}
+
+/// The worker on a device.
+fn worker(
+    fleet: &FleetDocument,
+    names: &[String],
+    device: &str,
+    page: &Page,
+) -> Result<Value, Diagnostic> {
+    for (name, of) in names.iter().zip(&fleet.workers) {
+        let has = |devices: &Vec<String>| devices.iter().any(|of| of == device);
+        let Some(replica) = of.replicas.iter().position(has) else { continue };
+        page.line(&format!(
+            "{device}: replica {replica} of {name}, {} on {}",
+            degrees(&shape(of)),
+            of.replicas[replica].join(", ")
+        ));
+        memory(std::slice::from_ref(name), std::slice::from_ref(of), page);
+        return Ok(json!({ "worker": name, "replica": replica, "settings": of }));
+    }
+    Err(Diagnostic::usage("unknown-device", format!("no worker is on `{device}`"))
+        .fact("device", device.to_owned())
+        .hint("name a device of `fleet.workers`"))
+}

@@ -1,0 +1,146 @@
+//! What the frame asks of a fleet.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cost_model::serving::worker::Shape;
+use documents::plan::PlanDocument;
+use documents::plan::fleet::FleetDocument;
+use exporters::Export;
+use exporters::serving::fleet::FleetSource;
+use ir::diagnostic::Diagnostic;
+use ir::plan_kind::PlanKind;
+use planner::run::{Control, Limits};
+use planner::serving::Fleets;
+use planner::serving::workers;
+use serde_json::json;
+
+use super::decided::{self, Judged};
+use super::setting::{self, Setting};
+use super::{Fleet, compare, explain, plan, refused};
+use crate::answer::differences;
+use crate::answer::exit::CommandResult;
+use crate::answer::page::Page;
+use crate::answer::violations;
+use crate::inputs::plan_file;
+use crate::kinds::frame;
+use crate::kinds::kind::{
+    ChecksSubject, Explains, IsRow, Kind, Legal, Pair, Plans, Read, Target, Told,
+};
+use crate::request::PlanRequest;
+use crate::request::fields::Honours;
+use crate::request::subject::Subject;
+use crate::search::row;
+
+impl Kind for Fleet {
+    const KIND: PlanKind = PlanKind::Fleet;
+    const ROWS: &'static str = "a row that plans fleets of serving workers";
+    const FIGURE: &'static str = "requests_per_s";
+    const ELSEWHERE: &'static str = "other programs can be told from the plan's `fleet.workers`";
+    const HONOURS: &'static Honours = &setting::HONOURS;
+    const IS_ROW: IsRow = row::is::<Fleets>;
+    const CHECK_SUBJECT: ChecksSubject = check_subject;
+    const PLAN: Plans = plan::plan;
+    const EXPLAIN: Explains<Self> = explain::explain;
+    const HOLDS_CLAIMS: bool = false;
+
+    type Setting = Setting;
+    type Judged = Judged;
+
+    fn is_asked(request: &PlanRequest) -> Result<bool, Diagnostic> {
+        plan::asked(request).map(|found| found.is_some())
+    }
+
+    fn read(plan: &Arc<PlanDocument>, target: Target<'_>) -> Result<Read<Setting>, Diagnostic> {
+        let asked = setting::of_plan(stated(plan)?, &plan.objective, &plan.request)?;
+        let mut problem = target.flags.problem.clone();
+        problem.model.dtype = plan_file::workload(&plan.workload)?.dtype;
+        let setting = Setting::read(target.model, &problem, asked)?;
+        let others = target.others(plan, &setting.run.references());
+        Ok(Read { warnings: setting.run.warnings.clone(), others, setting })
+    }
+
+    fn judge(setting: &mut Setting, plan: &PlanDocument) -> Result<Judged, Vec<Diagnostic>> {
+        let fleet = stated(plan).map_err(|error| vec![error])?;
+        decided::judge(setting, decided::of_document(setting, fleet)?)
+    }
+
+    fn stated_wrong(on: Legal<'_, Self>, proof: Option<&Arc<AtomicBool>>) -> Vec<Diagnostic> {
+        let bound = on.plan.fleet.as_ref().and_then(|fleet| fleet.bound);
+        let algorithm = on.plan.algorithm.as_str();
+        let derived = decided::document(on.setting, on.judged, (algorithm, bound));
+        let mut found = differences::of_plans(on.plan, &derived);
+        if let (Some(proof), Some(bound)) = (proof, bound) {
+            found.extend(unproved(on, bound, proof));
+        }
+        found
+    }
+
+    fn told(on: Legal<'_, Self>) -> Told {
+        let Judged { requests_per_s, n_devices, workers, .. } = on.judged;
+        let n: usize = workers.iter().map(|(of, _)| of.replicas.len()).sum();
+        Told {
+            sentence: format!(
+                "the plan is legal: {n} workers on {n_devices} devices serve {requests_per_s:.4} requests/s"
+            ),
+            figures: vec![("requests_per_s", json!(requests_per_s))],
+        }
+    }
+
+    fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
+        let run = &on.setting.run;
+        let stated = decided::document(on.setting, on.judged, ("", None));
+        let fleet: &FleetDocument = stated
+            .fleet
+            .as_deref()
+            .ok_or_else(|| refused("the plan is of no fleet", "give one that is"))?;
+        let source = FleetSource {
+            model: &run.model.name,
+            cluster: &run.cluster,
+            fleet,
+            dtype: run.numbers.dtype.name(),
+            cache: run.model.stored.as_ref().and_then(|stored| stored.cache),
+        };
+        exporters::export(target, &source)
+    }
+
+    fn compare(pair: Pair<'_>, page: &Page) -> CommandResult {
+        let (one, two) = (stated(pair.a)?, stated(pair.b)?);
+        let other = compare::other(&pair, (one, two));
+        frame::compare::<Self>(pair, other, |_| compare::compare(one, two, page), page)
+    }
+}
+
+fn stated(plan: &PlanDocument) -> Result<&FleetDocument, Diagnostic> {
+    plan.fleet
+        .as_deref()
+        .ok_or_else(|| refused("the plan is of no fleet of serving workers", "give one that is"))
+}
+
+/// A bound that the same search does not find again.
+fn unproved(on: Legal<'_, Fleet>, stated: f64, proof: &Arc<AtomicBool>) -> Option<Diagnostic> {
+    let limits = Limits { cancel: Arc::clone(proof), ..Limits::default() };
+    let control = Control::new(&limits);
+    let setting = on.setting;
+    let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
+    let answer = workers::plan(&setting.question(), &price, &control).ok()?;
+    if proof.load(Ordering::Relaxed) {
+        let search = "the search for fleets".to_owned();
+        return Some(violations::unchecked("fleet.bound", 0, 0, search));
+    }
+    let derived = answer.found.bound;
+    let is_equal = derived.is_some_and(|bound| (bound - stated).abs() <= 1e-9 * stated.abs());
+    (!is_equal).then(|| {
+        let derived = derived.map_or_else(|| "none".to_owned(), |bound| bound.to_string());
+        differences::difference("fleet.bound", &stated.to_string(), &derived)
+    })
+}
+
+/// Refuses subjects that its plans have none of.
+fn check_subject(subject: &Subject) -> Result<(), Diagnostic> {
+    if matches!(subject, Subject::Step { longest: None } | Subject::Device(_)) {
+        return Ok(());
+    }
+    let message = "a fleet has workers: no ops, transfers or critical path";
+    Err(refused(message, "leave --op, --transfer and --longest out, or add --device"))
+}

@@ -1,0 +1,28 @@
+//! Fleets of workers that serve a model: degrees, roles and replicas for a request rate and latencies.
+
+mod alternatives;
+mod compare;
+pub mod decided;
+mod explain;
+mod kind;
+mod nothing_fits;
+mod plan;
+mod screen;
+pub mod setting;
+mod words;
+
+use ir::diagnostic::Diagnostic;
+use ir::plan_kind::PlanKind;
+
+use crate::kinds::kind::refused as refuse;
+
+/// The row that plans where none is named.
+pub const ALGORITHM: &str = "serving-fleet";
+
+/// Workers that serve a model.
+pub struct Fleet;
+
+/// Refuses what a fleet has none of.
+pub(crate) fn refused(message: impl Into<String>, hint: &str) -> Diagnostic {
+    refuse(PlanKind::Fleet, message, hint)
+}

@@ -1,0 +1,405 @@
+//! What a fleet is planned on: a config, devices in pools of equal hosts, engine, traffic and promises.
+
+use std::path::Path;
+
+use cost_model::runs::forms::model::Pricing;
+use cost_model::runs::forms::system::System;
+use cost_model::serving::IterationTime;
+use cost_model::serving::arrivals::Length;
+use cost_model::serving::engine::{self, Engine};
+use cost_model::serving::worker::Shape;
+use documents::plan::fleet::{FleetDocument, PromisesDocument};
+use documents::plan::request::RequestDocument;
+use ir::cluster::Cluster;
+use ir::diagnostic::Diagnostic;
+use ir::id::DeviceId;
+use ir::plan_kind::PlanKind;
+use ir::stack::Stack;
+use planner::serving::fleet::{self, Objective};
+use planner::serving::workers::{self, Devices, Link, Promises, Question, Reason, Statistic};
+
+use super::refused;
+use crate::inputs::run::hardware::retain_of_inference;
+use crate::inputs::run::model::{self, Model};
+use crate::inputs::run::setting::{STACK, Setting as Run};
+use crate::request::ProblemRequest;
+use crate::request::fields::Honours;
+use crate::request::serving::ServingMode;
+
+/// Tokens of a request where none are stated.
+pub(super) const USUAL_TOKENS: [u32; 2] = [4_000, 1_000];
+/// TPOT that is promised where nothing is, in seconds.
+pub(super) const USUAL_TPOT_S: f64 = 0.05;
+/// Seconds before the first byte of keys and values that are handed over; *nominal*.
+const HAND_OVER_S: f64 = 1e-3;
+/// Tokens of an iteration at most that are tried: vLLM's defaults of small and of large GPUs.
+const BUDGETS: [u64; 2] = [2_048, 8_192];
+/// Devices of a worker at most that are looked at.
+const MOST_OF_WORKER: u32 = 16;
+/// Tokens of a request at most.
+const MOST_TOKENS: u64 = 1 << 24;
+
+/// What is asked of a fleet.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The engine.
+    pub engine: Engine,
+    /// Which workers it may have.
+    pub mode: ServingMode,
+    /// Lengths of requests.
+    pub lengths: Vec<Length>,
+    /// Requests per second; `None` = the most.
+    pub rate: Option<f64>,
+    /// Latencies.
+    pub promises: Promises,
+    /// What counts.
+    pub objective: Objective,
+    /// Devices at most.
+    pub most_devices: Option<u64>,
+    /// What else.
+    pub request: RequestDocument,
+}
+
+/// Equal hosts with devices of one kind.
+#[derive(Clone)]
+pub struct Pool {
+    /// Devices by host.
+    pub hosts: Vec<Vec<DeviceId>>,
+    /// Name of the kind.
+    pub kind: String,
+    /// Bytes of a device that a process can use.
+    pub memory: u64,
+    /// Price of a device-hour.
+    pub price_per_hour: Option<f64>,
+    system: System,
+    stack: Stack,
+}
+
+/// Model, devices, engine and requests.
+#[derive(Clone)]
+pub struct Setting {
+    /// Model, devices and software.
+    pub run: Run,
+    /// Devices.
+    pub pools: Vec<Pool>,
+    /// Ways of keys and values between them.
+    pub links: Vec<Link>,
+    /// What is asked.
+    pub asked: Asked,
+}
+
+impl Setting {
+    /// Reads a model on the cluster of the flags.
+    ///
+    /// # Errors
+    /// Those of the readers; `not-for-fleets`, `no-system`, `tokens`.
+    pub fn read(path: &Path, flags: &ProblemRequest, asked: Asked) -> Result<Self, Diagnostic> {
+        if !importers::is_config(path) {
+            let message = "serving workers are planned for a config.json";
+            return Err(refused(
+                message,
+                "give one, or place the operators with `meshwright place`",
+            ));
+        }
+        check_lengths(&asked.lengths)?;
+        let mut flags = flags.clone();
+        flags.model.batch = None;
+        let kv_dtype = model::cache_type(asked.request.kv_dtype.as_deref())?;
+        let mut read = model::served((path, None), &flags.model, kv_dtype)?;
+        check_model(&read)?;
+        model::with_windows(&mut read);
+        let beyond = beyond(&read, &asked.lengths)?;
+        let without = without_predictions(&mut read);
+        let mut run = Run::on(read, &flags, STACK, 1)?.with_stack(engine::stack())?;
+        if run.layers.is_some() {
+            let message = "`--profile` names a folder of measured layers of training steps";
+            return Err(refused(message, "give a profile of the devices, or leave it out"));
+        }
+        run.warnings.retain(|warning| !["stated-dtype", "unlike-hosts"].contains(&warning.code));
+        retain_of_inference(&mut run.warnings);
+        run.warnings.extend(beyond.into_iter().chain(without));
+        run.request = asked.request.clone();
+        let stored = run.model.stored.as_ref().and_then(|stored| stored.cache);
+        run.request.kv_dtype = stored.map(|dtype| dtype.to_string());
+        let pools = pools(&run)?;
+        let links = links(&run.cluster, &pools);
+        let setting = Self { run, pools, links, asked };
+        setting.check()?;
+        Ok(setting)
+    }
+
+    fn check(&self) -> Result<(), Diagnostic> {
+        let free = self.pools.iter().find(|pool| pool.price_per_hour.is_none());
+        if let (Objective::LowestPrice, Some(pool)) = (self.asked.objective, free) {
+            let message = format!("`{}` has no price", pool.kind);
+            return Err(Diagnostic::input("no-price", message)
+                .hint("state price_per_hour of each kind in the cluster file"));
+        }
+        if self.asked.mode == ServingMode::Disaggregated && self.links.is_empty() {
+            let message = "no link carries keys and values between two workers";
+            return Err(refused(
+                message,
+                "use --mode aggregated, or state links in the cluster file",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The question for the search.
+    #[must_use]
+    pub fn question(&self) -> Question<'_> {
+        let asked = &self.asked;
+        let devices = |pool: &Pool| {
+            let hosts = u32::try_from(pool.hosts.len()).unwrap_or(u32::MAX);
+            let devices_per_host = pool.hosts.first().map_or(1, |host| host.len() as u32);
+            let pool_of = fleet::Pool {
+                hosts: Some(hosts),
+                devices_per_host,
+                price_per_hour: pool.price_per_hour,
+            };
+            Devices { pool: pool_of, memory: pool.memory }
+        };
+        let widest = self.pools.iter().map(|pool| pool.hosts.first().map_or(1, Vec::len)).max();
+        let widest = u32::try_from(widest.unwrap_or(1)).unwrap_or(u32::MAX);
+        Question {
+            dtype: self.run.numbers.dtype,
+            devices: self.pools.iter().map(devices).collect(),
+            links: self.links.clone(),
+            engine: asked.engine,
+            budgets: BUDGETS.to_vec(),
+            aggregated: asked.mode != ServingMode::Disaggregated,
+            disaggregated: asked.mode != ServingMode::Aggregated && !self.links.is_empty(),
+            most_devices_of_worker: MOST_OF_WORKER.max(widest),
+            promises: asked.promises,
+            objective: asked.objective,
+            requests_per_s: asked.rate,
+            most_devices: asked.most_devices,
+            ..Question::new(&self.run.model, asked.lengths.clone(), 1.0)
+        }
+    }
+
+    /// The price of iterations of a worker.
+    ///
+    /// # Errors
+    /// Those of [`workers::priced`].
+    pub fn price(&self, pool: usize, shape: &Shape) -> Result<Box<dyn IterationTime + '_>, Reason> {
+        let pool = &self.pools[pool];
+        let base = Pricing { system: &pool.system, stack: &pool.stack, ..self.run.pricing() };
+        workers::priced(&base, shape, self.asked.engine.overhead())
+    }
+
+    /// Devices of a pool in words: `64 x h200`.
+    #[must_use]
+    pub fn n_devices(&self) -> usize {
+        self.pools.iter().flat_map(|pool| &pool.hosts).map(Vec::len).sum()
+    }
+}
+
+/// Refuses lengths that no request has.
+fn check_lengths(lengths: &[Length]) -> Result<(), Diagnostic> {
+    let of = |length: &Length| u64::from(length.n_input) + u64::from(length.n_output);
+    match lengths.iter().map(of).max().filter(|most| *most > MOST_TOKENS) {
+        Some(most) => Err(Diagnostic::usage("tokens", format!("{most} tokens of a request"))
+            .fact("most_tokens", MOST_TOKENS)
+            .hint("state fewer with --input-tokens or --output-tokens")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses models that are no decoders of blocks.
+fn check_model(model: &Model) -> Result<(), Diagnostic> {
+    match model.graph.is_some() || model.card.is_of_parts() {
+        true => {
+            let message =
+                "models of this type are planned operator by operator: no card has their layers";
+            Err(refused(message, "place the operators with `meshwright place`"))
+        }
+        false => Ok(()),
+    }
+}
+
+/// Refuses requests that are longer than the model's context, where the config states it.
+fn beyond(model: &Model, lengths: &[Length]) -> Result<Option<Diagnostic>, Diagnostic> {
+    let Some(most) = model.tokens.filter(|most| *most > 0) else { return Ok(None) };
+    let of = |length: &Length| u64::from(length.n_input) + u64::from(length.n_output);
+    let longest = lengths.iter().map(of).max().unwrap_or(0);
+    Ok((longest > most).then(|| {
+        let message = format!("requests of {longest} tokens are longer than the model's {most}");
+        Diagnostic::warning("beyond-context", message)
+            .hint("state fewer with --input-tokens or --output-tokens")
+    }))
+}
+
+/// Leaves out layers that predict later tokens; says so.
+fn without_predictions(model: &mut Model) -> Option<Diagnostic> {
+    let later = model.card.n_predictions.checked_sub(1).filter(|later| *later > 0)?;
+    model.card.n_predictions = 1;
+    let last = model.card.groups.last_mut()?;
+    last.n_blocks = last.n_blocks.saturating_sub(later);
+    if last.n_blocks == 0 {
+        model.card.groups.pop();
+    }
+    let message = "multi-token prediction is left out: workers decode one token at a time";
+    Some(Diagnostic::warning("no-speculation", message))
+}
+
+/// Hosts of equal devices together, in the order of the cluster.
+fn pools(run: &Run) -> Result<Vec<Pool>, Diagnostic> {
+    let cluster = &run.cluster;
+    let mut hosts: Vec<(Option<ir::id::NodeId>, Vec<DeviceId>)> = Vec::new();
+    for id in cluster.device_ids() {
+        let node = cluster.devices[id.index()].node;
+        match hosts.iter_mut().find(|(of, _)| *of == node) {
+            Some((_, devices)) => devices.push(id),
+            None => hosts.push((node, vec![id])),
+        }
+    }
+    let mut pools: Vec<((ir::id::KindId, u64, usize), Vec<Vec<DeviceId>>)> = Vec::new();
+    for (_, devices) in hosts {
+        for part in by_kind(run, &devices) {
+            let first = &cluster.devices[part[0].index()];
+            let key = (first.kind, memory(run, part[0])?, part.len());
+            match pools.iter_mut().find(|(of, _)| *of == key) {
+                Some((_, hosts)) => hosts.push(part),
+                None => pools.push((key, vec![part])),
+            }
+        }
+    }
+    pools.into_iter().map(|((_, memory, _), hosts)| pool(run, memory, hosts)).collect()
+}
+
+/// Devices of a host by kind and memory.
+fn by_kind(run: &Run, devices: &[DeviceId]) -> Vec<Vec<DeviceId>> {
+    let key = |id: &DeviceId| (run.cluster.devices[id.index()].kind, memory(run, *id).ok());
+    let mut parts: Vec<Vec<DeviceId>> = Vec::new();
+    for id in devices {
+        match parts.iter_mut().find(|part| key(&part[0]) == key(id)) {
+            Some(part) => part.push(*id),
+            None => parts.push(vec![*id]),
+        }
+    }
+    parts
+}
+
+/// Bytes of a device that a process can use: its memory less what the cluster file or `--memory-margin` keeps
+/// free. The driver's context is a term of the engine's memory.
+fn memory(run: &Run, id: DeviceId) -> Result<u64, Diagnostic> {
+    let device = &run.cluster.devices[id.index()];
+    let capacity = device.capacity.ok_or_else(|| {
+        let message = format!("`{}` states no memory", device.name);
+        Diagnostic::input("no-system", message).hint("state `memory` of its kind")
+    })?;
+    let free = run
+        .request
+        .kept_free
+        .map_or(device.reserve.0, |share| (capacity.as_f64() * share).ceil() as u64);
+    let most = run.request.max_memory_bytes.unwrap_or(u64::MAX);
+    Ok(capacity.0.saturating_sub(free).min(most))
+}
+
+fn pool(run: &Run, memory: u64, hosts: Vec<Vec<DeviceId>>) -> Result<Pool, Diagnostic> {
+    let cluster = &run.cluster;
+    let all: std::collections::BTreeSet<DeviceId> = hosts.iter().flatten().copied().collect();
+    let part = cluster.keeping(|id| all.contains(&id));
+    let kind = cluster.kind_of(hosts[0][0]);
+    let system = System::of(&part, &run.profile).ok_or_else(|| {
+        Diagnostic::input("no-system", format!("`{}` states no rate", kind.name))
+            .hint("state memory_bytes_per_s and a peak rate of each kind of device")
+    })?;
+    let stack = run.stack_on(kind.chip).unwrap_or_else(|| run.stack.clone());
+    let price_per_hour = kind.running.price_per_hour;
+    Ok(Pool { hosts, kind: kind.name.clone(), memory, price_per_hour, system, stack })
+}
+
+/// Ways of keys and values between pools: between hosts where there are several, of one device's rate.
+fn links(cluster: &Cluster, pools: &[Pool]) -> Vec<Link> {
+    let mut links = Vec::new();
+    for (from, sender) in pools.iter().enumerate() {
+        for (to, receiver) in pools.iter().enumerate() {
+            let one = sender.hosts[0][0];
+            let last = receiver.hosts.last().and_then(|host| host.last()).copied();
+            let Some(other) = last.filter(|other| *other != one) else { continue };
+            let Some(route) = cluster.route(one, other) else { continue };
+            links.push(Link {
+                from,
+                to,
+                bytes_per_s: route.kind.bandwidth.get(),
+                start_up_s: HAND_OVER_S + route.kind.latency_ns / 1e9,
+                total_bytes_per_s: None,
+            });
+        }
+    }
+    links
+}
+
+/// Latencies as documents state them.
+pub(super) fn stated(promises: &Promises) -> PromisesDocument {
+    PromisesDocument {
+        ttft_s: promises.ttft_s,
+        tpot_s: promises.tpot_s,
+        percentile: match promises.statistic {
+            Statistic::Mean => None,
+            Statistic::Percentile(percent) => Some(percent),
+        },
+    }
+}
+
+/// The same from a document.
+pub(super) fn promises(stated: &PromisesDocument) -> Promises {
+    Promises {
+        ttft_s: stated.ttft_s,
+        tpot_s: stated.tpot_s,
+        statistic: stated.percentile.map_or(Statistic::Mean, Statistic::Percentile),
+    }
+}
+
+/// What a plan was asked for.
+///
+/// # Errors
+/// `bad-plan` for names that there are none of.
+pub(super) fn of_plan(
+    fleet: &FleetDocument,
+    objective: &str,
+    request: &RequestDocument,
+) -> Result<Asked, Diagnostic> {
+    let wrong = |member: &'static str, name: &str| {
+        let name: String = name.chars().take(80).collect();
+        Diagnostic::input("bad-plan", format!("member `{member}` of the plan is `{name}`"))
+            .fact("member", member)
+            .hint("plan again, or correct the member")
+    };
+    let mode = ServingMode::ALL.into_iter().find(|mode| mode.name() == fleet.mode);
+    let length = |of: &documents::plan::fleet::LengthDocument| Length {
+        n_input: of.input_tokens,
+        n_output: of.output_tokens,
+        share: of.share,
+    };
+    Ok(Asked {
+        engine: Engine::named(&fleet.engine).ok_or_else(|| wrong("fleet.engine", &fleet.engine))?,
+        mode: mode.ok_or_else(|| wrong("fleet.mode", &fleet.mode))?,
+        lengths: fleet.lengths.iter().map(length).collect(),
+        rate: fleet.rate,
+        promises: promises(&fleet.promises),
+        objective: Objective::named(objective).ok_or_else(|| wrong("objective", objective))?,
+        most_devices: fleet.most_devices,
+        request: request.clone(),
+    })
+}
+
+/// What fleets honour of a request.
+pub const HONOURS: Honours = Honours {
+    hint: |field| match field.name {
+        "batch" | "sequence_length" | "cached_tokens" => {
+            "state requests with --input-tokens and --output-tokens, or a step with --phase decode"
+        }
+        "global_batch" | "tokens_per_step" => "train with `meshwright train`, or leave it out",
+        "expert_skew" => "leave it out: experts are priced as evenly loaded",
+        _ => "leave it out",
+    },
+    ..Honours::new(
+        "serving fleet",
+        PlanKind::Fleet,
+        "cluster profile dtype workload scale devices max_memory_per_device memory_margin kv_dtype \
+     objective executor rate ttft tpot percentile input_tokens output_tokens mode export",
+    )
+};

@@ -1,0 +1,88 @@
+//! Workers that a plan states: what they hold, and what their replays say.
+
+use cost_model::serving::fault::Fault;
+use cost_model::serving::memory::{Memory, StageMemory, Term};
+use cost_model::serving::worker::Shape;
+
+use super::question::{Price, Question, Reason};
+use super::replayed::{Latencies, Rounds};
+use super::stream::{self, Stream};
+use super::types::Search;
+use super::{SEED, size};
+use crate::run::Control;
+use crate::serving::fleet::Role;
+
+/// A worker with the settings of its engine, at a rate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stated {
+    /// Number of the pool.
+    pub pool: usize,
+    /// What it serves.
+    pub role: Role,
+    /// Its shape.
+    pub shape: Shape,
+    /// Running requests of an attention data-parallel rank at most, of all stages together.
+    pub max_num_seqs: u64,
+    /// Tokens of an iteration at most.
+    pub max_num_batched_tokens: u64,
+    /// Number of the link that a prefill worker hands over by.
+    pub link: Option<usize>,
+    /// Requests/s of the worker.
+    pub requests_per_s: f64,
+}
+
+/// What a stated worker holds and does.
+#[derive(Clone, Debug)]
+pub struct JudgedWorker {
+    /// Tokens of keys and values of an attention data-parallel rank.
+    pub kv_tokens: u64,
+    /// What a device of the fullest stage holds: of most bytes beside keys and values.
+    pub fullest: StageMemory,
+    /// What its replays say.
+    pub replayed: Result<Latencies, Fault>,
+    /// Whether they keep the promises.
+    pub is_kept: bool,
+}
+
+/// Judges a worker as it is stated: whether it fits, and what its replays say at its rate.
+///
+/// # Errors
+/// Why it is no worker.
+pub fn judge(
+    (question, price): (&Question<'_>, &Price<'_>),
+    stated: &Stated,
+) -> Result<JudgedWorker, Reason> {
+    let Stated { pool, role, shape, .. } = stated;
+    shape.check(question.model).map_err(Reason::Invalid)?;
+    let budget = stated.max_num_batched_tokens;
+    let memory: Memory = size::memory(question, shape, budget, question.devices[*pool].memory);
+    let room = size::room(question, shape, &memory)?;
+    let control = Control::default();
+    let search = Search::new(question, &control);
+    let n_stages = (shape.stages.len() as u64).max(1);
+    let link = match role {
+        Role::Prefill => stated.link.and_then(|at| question.links.get(at)).copied(),
+        _ => None,
+    };
+    let mix = stream::lengths(&question.mix, *role);
+    let limits = (question.most_running, budget);
+    let whole = Stream {
+        role: *role,
+        scheduler: stream::scheduler((question.engine, *role), &mix, limits, room),
+        n_streams: u64::from(shape.data).saturating_mul(n_stages),
+        handed: link.map(|link| (search.bytes, link)),
+    };
+    let stream = whole.with_running((stated.max_num_seqs / n_stages).max(1));
+    let rounds = Rounds { question, price, control: &control, seed: SEED };
+    let of = (*pool, shape, &stream);
+    let replayed = rounds.latencies_of(of, stated.requests_per_s, true);
+    let promises = rounds.promises_of(*role);
+    let is_kept = matches!(replayed, Ok(of) if promises.admit(of.upper_s));
+    let beside = |stage: &StageMemory| {
+        let bytes = |term: &Term| stage.get(*term);
+        Term::ALL.iter().filter(|term| **term != Term::Cache).map(bytes).sum::<u64>()
+    };
+    let fullest = memory.stages.into_iter().max_by_key(beside);
+    let fullest = fullest.ok_or(Reason::Memory { missing: 0 })?;
+    Ok(JudgedWorker { kv_tokens: room * n_stages, fullest, replayed, is_kept })
+}
