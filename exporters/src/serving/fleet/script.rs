@@ -1,0 +1,183 @@
+//! Scripts that start a replica of a fleet: which one is said where the script is called.
+
+use documents::plan::fleet::RoleDocument::{Decode, Prefill};
+use ir::diagnostic::Diagnostic;
+use serde_json::{Map, Value, json};
+
+use super::FleetSource;
+use super::dynamo::DYNAMO;
+use super::facts::{Facts, Share, facts};
+use super::routes::{Listens, addresses, lines, listeners, unequal};
+use super::servers::{ROUTERS, SGLANG_SERVER, Server, TRTLLM_SERVER, VLLM_SERVER};
+use super::words::TRTLLM;
+use crate::format::Export;
+use crate::modules::refusal;
+use crate::serving::HEAD;
+
+pub(crate) fn vllm(source: &FleetSource<'_>) -> Result<Export, Diagnostic> {
+    written(source, &VLLM_SERVER, arguments)
+}
+
+pub(crate) fn sglang(source: &FleetSource<'_>) -> Result<Export, Diagnostic> {
+    written(source, &SGLANG_SERVER, arguments)
+}
+
+pub(crate) fn trtllm(source: &FleetSource<'_>) -> Result<Export, Diagnostic> {
+    written(source, &TRTLLM_SERVER, options)
+}
+
+/// What a worker's type is told as flags.
+fn arguments(facts: &Facts<'_>, server: &Server) -> Result<String, Diagnostic> {
+    let words = facts.arguments(server.engine);
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    let exported = facts
+        .partition(server.engine)
+        .map_or_else(String::new, |(name, layers)| format!(" export {name}={layers};"));
+    let [before, flag] = (server.beside)(facts);
+    Ok(format!("{exported}{before} flags=({}{flag}) ;;\n", words.join(" ")))
+}
+
+/// What a worker's type is told as a file of options.
+fn options(facts: &Facts<'_>, server: &Server) -> Result<String, Diagnostic> {
+    let all: Map<String, Value> = facts
+        .said(server.engine)
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    Ok(format!(" cat > \"$config\" <<'END'\n{}END\n;;\n", yaml(&Value::Object(all))?))
+}
+
+/// A document as YAML, which ends with a line.
+pub(super) fn yaml(value: &Value) -> Result<String, Diagnostic> {
+    let mut text = serde_yaml::to_string(value)
+        .map_err(|error| Diagnostic::input("cannot-express", format!("no YAML: {error}")))?;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let is_plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.,:/=".contains(c));
+    if is_plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+fn written(
+    source: &FleetSource<'_>,
+    server: &Server,
+    told: fn(&Facts<'_>, &Server) -> Result<String, Diagnostic>,
+) -> Result<Export, Diagnostic> {
+    let (engine, target) = (server.engine, server.engine.target);
+    let (all, mut warnings) = facts(source, engine, target)?;
+    let is_wide = |facts: &&Facts<'_>| facts.replicas.iter().any(|shares| shares.len() > 1);
+    if let Some(wide) = all.iter().find(is_wide).filter(|_| target == TRTLLM) {
+        let message = format!(
+            "this script starts {} on one host, and {} has several",
+            engine.name, wide.name
+        );
+        return Err(
+            refusal(target, message).hint(format!("export {DYNAMO}, or plan workers on one host"))
+        );
+    }
+    let places = listeners(&all, &server.ports);
+    let strange =
+        places.iter().flatten().find(|at| quoted(&at.host) != at.host || at.host.is_empty());
+    if let Some(strange) = strange {
+        let message = format!("`{}` is no name of a host that a script could hold", strange.host);
+        return Err(refusal(target, message).hint("name hosts by letters, digits, . and -"));
+    }
+    warnings.extend(unequal(&all));
+    let mut text = format!(
+        "{HEAD}# {} {}. On the host of a replica: bash {target}.sh WORKER REPLICA MODEL [more flags]\n",
+        engine.name, server.version
+    );
+    for facts in &all {
+        text.push_str(&format!("# {}: {}\n", facts.name, hosts(&facts.replicas)));
+    }
+    text.push_str(&lines(&all, (server.routers)(&places)));
+    if target == TRTLLM {
+        text.push_str("config=$(mktemp --suffix=.yaml)\n");
+        text.push_str(&router(&places)?);
+    }
+    text.push_str("of_host=()\ncase \"$1/$2/${NODE_RANK-}\" in\n");
+    for (facts, places) in all.iter().zip(&places) {
+        for (replica, (shares, at)) in facts.replicas.iter().zip(places).enumerate() {
+            text.push_str(&entries(server, (&facts.name, replica), shares, at));
+        }
+    }
+    text.push_str("*) echo \"no replica $2 of worker $1 on this host\" >&2; exit 1 ;;\nesac\n");
+    text.push_str("case \"$1\" in\n");
+    for facts in &all {
+        text.push_str(&format!("{}){}", facts.name, told(facts, server)?));
+    }
+    text.push_str("esac\n: \"${3:?no model}\"\nexport CUDA_VISIBLE_DEVICES=$devices\n");
+    text.push_str(server.start);
+    Ok(Export { warnings, ..Export::from(text) })
+}
+
+/// Devices and ports of a replica, host by host.
+fn entries(
+    server: &Server,
+    (worker, replica): (&str, usize),
+    shares: &[Share],
+    at: &Listens,
+) -> String {
+    let of = |(rank, share): (usize, &Share)| {
+        let numbers: Vec<String> = share.numbers.iter().map(u64::to_string).collect();
+        let side = if at.side > 0 { format!(" side={}", at.side) } else { String::new() };
+        let (pattern, hosts) = match shares.len() {
+            1 => ("*".to_owned(), String::new()),
+            n => {
+                let flags = (server.of_hosts)(n, rank, &at.host);
+                (rank.to_string(), format!(" of_host=({flags})"))
+            }
+        };
+        format!(
+            "{worker}/{replica}/{pattern}) devices={} port={}{side}{hosts} ;;\n",
+            numbers.join(","),
+            at.port
+        )
+    };
+    shares.iter().enumerate().map(of).collect()
+}
+
+/// Hosts of replicas in a line; those that follow each other on a host together.
+fn hosts(replicas: &[Vec<Share>]) -> String {
+    let mut runs: Vec<(String, usize, usize)> = Vec::new();
+    for (at, shares) in replicas.iter().enumerate() {
+        let names: Vec<&str> = shares.iter().map(|share| share.host.as_str()).collect();
+        let mut name = names.join("+");
+        if names.len() > 1 {
+            name.push_str(" (on each, with NODE_RANK=0, 1 ..)");
+        }
+        match runs.last_mut().filter(|run| run.0 == name) {
+            Some(run) => run.2 = at,
+            None => runs.push((name, at, at)),
+        }
+    }
+    let of = |(name, from, to): &(String, usize, usize)| match from == to {
+        true => format!("{from} on {name}"),
+        false => format!("{from}-{to} on {name}"),
+    };
+    runs.iter().map(of).collect::<Vec<_>>().join(", ")
+}
+
+/// The part of the script that routes requests between TensorRT-LLM's workers.
+fn router(places: &[Vec<Listens>]) -> Result<String, Diagnostic> {
+    let address = |at: &Listens| format!("{}:{}", at.host, at.port);
+    let [prefill, decode] = [Prefill, Decode].map(|role| addresses(places, role, address));
+    if prefill.is_empty() {
+        return Ok(String::new());
+    }
+    let servers = |urls: &[String]| json!({"num_instances": urls.len(), "urls": urls});
+    let document = json!({
+        "hostname": "0.0.0.0", "port": ROUTERS[0], "backend": "pytorch",
+        "context_servers": servers(&prefill), "generation_servers": servers(&decode),
+    });
+    Ok(format!(
+        "if [ \"$1\" = router ]; then\ncat > \"$config\" <<'END'\n{}END\n\
+         exec trtllm-serve disaggregated -c \"$config\"\nfi\n",
+        yaml(&document)?
+    ))
+}
