@@ -41,7 +41,7 @@ const TARGETS: &[Target] = &[
     Target {
         name: VLLM,
         file_name: "vllm.sh",
-        summary: "starts vLLM with the layers of each pipeline rank",
+        summary: "starts vLLM: layers of each pipeline rank, or workers of a fleet",
         takes: &[
             takes(Writer::Ops(serving::VLLM_PLACED)),
             takes(Writer::Stages(stages::vllm)),
@@ -53,7 +53,7 @@ const TARGETS: &[Target] = &[
     Target {
         name: SGLANG,
         file_name: "sglang.sh",
-        summary: "starts SGLang with the layers of each pipeline rank",
+        summary: "starts SGLang: layers of each pipeline rank, or workers of a fleet",
         takes: &[
             Takes { versions: &["0.5"], writer: Writer::Ops(serving::SGLANG_PLACED) },
             Takes { versions: &["0.5"], writer: Writer::Stages(stages::sglang) },

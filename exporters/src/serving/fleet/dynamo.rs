@@ -7,7 +7,7 @@
 
 use documents::plan::fleet::RoleDocument::{Aggregated, Decode, Prefill};
 use ir::diagnostic::Diagnostic;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::FleetSource;
 use super::facts::{Facts, facts};
@@ -90,7 +90,7 @@ pub(crate) fn dynamo(source: &FleetSource<'_>) -> Result<Export, Diagnostic> {
 
 /// That devices are not those of the plan.
 pub(super) fn placed() -> Diagnostic {
-    let message = "Kubernetes chooses the nodes of replicas: devices of the plan are not kept";
+    let message = "Kubernetes chooses the nodes of replicas; the plan's devices are not kept";
     Diagnostic::warning("places-itself", message)
 }
 
@@ -134,9 +134,8 @@ fn component(
         arguments.extend(["--disaggregation-mode".to_owned(), role.name().to_owned()]);
     }
     if engine.target == TRTLLM {
-        let all: Map<String, Value> =
-            facts.said(engine).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        arguments.extend(["--override-engine-args".to_owned(), Value::Object(all).to_string()]);
+        let options = facts.options(engine).to_string();
+        arguments.extend(["--override-engine-args".to_owned(), options]);
     } else {
         arguments.extend(facts.arguments(engine));
     }

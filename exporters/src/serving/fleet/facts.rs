@@ -44,7 +44,12 @@ impl Facts<'_> {
 
     /// Devices of a replica.
     pub(super) const fn devices(&self) -> u64 {
-        self.stage_devices() * self.worker.stages.len() as u64
+        self.stage_devices().saturating_mul(self.worker.stages.len() as u64)
+    }
+
+    /// Parts of the experts of a layer.
+    pub(super) const fn expert_devices(&self) -> u64 {
+        self.worker.expert as u64 * self.worker.expert_tensor as u64
     }
 
     /// What the engine calls each fact that it is told of.
@@ -61,6 +66,11 @@ impl Facts<'_> {
             other => vec![name.to_owned(), other.to_string()],
         };
         self.said(engine).into_iter().flat_map(both).collect()
+    }
+
+    /// The same as options by name.
+    pub(super) fn options(&self, engine: &Engine) -> Value {
+        self.said(engine).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// The variable with the layers of each stage, where the engine reads one.
@@ -81,17 +91,17 @@ impl Facts<'_> {
             return Ok(first);
         }
         let message = format!(
-            "replicas of {} lie on different numbers of hosts, {target} has one",
+            "replicas of {} span different numbers of hosts; {target} takes one number",
             self.name
         );
         Err(refusal(target, message).hint("plan workers on one host, or on whole hosts"))
     }
 
-    fn check(&self, engine: &Engine) -> Result<(), Diagnostic> {
+    fn check(&self, engine: &Engine, target: &'static str) -> Result<(), Diagnostic> {
         let broken = engine.limits.iter().find(|limit| !(limit.holds)(self));
         broken.map_or(Ok(()), |limit| {
             let message = format!("{} {}: {}", engine.name, limit.message, self.shape());
-            Err(refusal(engine.target, message).hint(limit.hint))
+            Err(refusal(target, message).hint(limit.hint))
         })?;
         for replica in self.replicas.iter().filter(|replica| replica.len() > 1) {
             let each = replica.first().map_or(0, |share| share.numbers.len() as u64);
@@ -102,7 +112,7 @@ impl Facts<'_> {
                     self.shape(),
                     replica.len()
                 );
-                return Err(refusal(engine.target, message)
+                return Err(refusal(target, message)
                     .hint("plan stages or data-parallel ranks on whole hosts"));
             }
         }
@@ -141,8 +151,8 @@ pub(super) fn facts<'a>(
     let dtype = DTYPES.iter().find(|row| row.0 == source.dtype).map(|row| row.1);
     if dtype.is_none() {
         let message = format!(
-            "{} takes {} products from the checkpoint: serve one in {}",
-            engine.name, source.dtype, source.dtype
+            "{} reads {} from the checkpoint: serve one that is quantized to it",
+            engine.name, source.dtype
         );
         warnings.push(Diagnostic::warning("checkpoint-type", message));
     }
@@ -162,9 +172,14 @@ pub(super) fn facts<'a>(
             |devices: &Vec<String>| shares(source.cluster, worker, devices, (engine, target));
         let replicas = worker.replicas.iter().map(ranks).collect::<Result<Vec<_>, _>>()?;
         let facts = Facts { name, fleet, worker, longest, types, replicas };
-        facts.check(engine).map(|()| facts)
+        facts.check(engine, target).map(|()| facts)
     };
     let all = named(fleet).map(of).collect::<Result<Vec<_>, _>>()?;
+    let has = |role| fleet.workers.iter().any(|worker| worker.role == role);
+    if has(RoleDocument::Prefill) != has(RoleDocument::Decode) {
+        let message = "the fleet has prefill or decode workers without the other".to_owned();
+        return Err(refusal(target, message).hint("plan the fleet again"));
+    }
     warnings.extend(all.iter().filter_map(|facts| (engine.rounds)(facts)));
     Ok((all, warnings))
 }
@@ -193,10 +208,10 @@ fn shares(
     (engine, target): (&Engine, &'static str),
 ) -> Result<Vec<Share>, Diagnostic> {
     let (tensor, data) = (worker.tensor as usize, worker.data as usize);
-    let n = tensor * data * worker.stages.len();
+    let n = tensor.saturating_mul(data).saturating_mul(worker.stages.len());
     if n == 0 || devices.len() != n {
         let message = format!(
-            "a replica of {} devices is none of TP {tensor}, DP {data}, PP {}",
+            "a replica has {} devices instead of TP {tensor} x DP {data} x PP {}",
             devices.len(),
             worker.stages.len()
         );
@@ -237,7 +252,7 @@ fn shares(
     };
     if shares.iter().enumerate().any(is_again) {
         let message = format!(
-            "{} puts as many consecutive ranks on each host, and the replica on `{}` and others does not",
+            "{} needs equal numbers of consecutive ranks on each host; the replica with `{}` has others",
             engine.name,
             devices.first().map_or("", String::as_str)
         );

@@ -95,8 +95,8 @@ pub(super) fn unequal(all: &[Facts<'_>]) -> Option<Diagnostic> {
     let role = [Prefill, Decode, Aggregated].into_iter().find(|role| differs(role).is_some())?;
     let (other, first) = differs(&role)?;
     let message = format!(
-        "routers share requests equally among {} workers, and the plan has {first:.3} and {other:.3} \
-         requests/s of a replica",
+        "routers share requests equally among {} workers; the plan has {first:.3} and {other:.3} \
+         requests/s per replica",
         role.name()
     );
     Some(Diagnostic::warning("equal-shares", message))

@@ -1,15 +1,13 @@
 //! Scripts that start a replica of a fleet: which one is said where the script is called.
 
-use documents::plan::fleet::RoleDocument::{Decode, Prefill};
 use ir::diagnostic::Diagnostic;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::FleetSource;
 use super::dynamo::DYNAMO;
 use super::facts::{Facts, Share, facts};
-use super::routes::{Listens, addresses, lines, listeners, unequal};
-use super::servers::{ROUTERS, SGLANG_SERVER, Server, TRTLLM_SERVER, VLLM_SERVER};
-use super::words::TRTLLM;
+use super::routes::{Listens, lines, listeners, unequal};
+use super::servers::{SGLANG_SERVER, Server, TRTLLM_SERVER, VLLM_SERVER};
 use crate::format::Export;
 use crate::modules::refusal;
 use crate::serving::HEAD;
@@ -39,12 +37,8 @@ fn arguments(facts: &Facts<'_>, server: &Server) -> Result<String, Diagnostic> {
 
 /// What a worker's type is told as a file of options.
 fn options(facts: &Facts<'_>, server: &Server) -> Result<String, Diagnostic> {
-    let all: Map<String, Value> = facts
-        .said(server.engine)
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
-    Ok(format!(" cat > \"$config\" <<'END'\n{}END\n;;\n", yaml(&Value::Object(all))?))
+    let options = yaml(&facts.options(server.engine))?;
+    Ok(format!(" cat > \"$config\" <<'END'\n{options}END\n;;\n"))
 }
 
 /// A document as YAML, which ends with a line.
@@ -71,11 +65,9 @@ fn written(
     let (engine, target) = (server.engine, server.engine.target);
     let (all, mut warnings) = facts(source, engine, target)?;
     let is_wide = |facts: &&Facts<'_>| facts.replicas.iter().any(|shares| shares.len() > 1);
-    if let Some(wide) = all.iter().find(is_wide).filter(|_| target == TRTLLM) {
-        let message = format!(
-            "this script starts {} on one host, and {} has several",
-            engine.name, wide.name
-        );
+    if let Some(wide) = all.iter().find(is_wide).filter(|_| server.of_hosts.is_none()) {
+        let message =
+            format!("this script starts {} on one host; {} spans several", engine.name, wide.name);
         return Err(
             refusal(target, message).hint(format!("export {DYNAMO}, or plan workers on one host"))
         );
@@ -96,10 +88,7 @@ fn written(
         text.push_str(&format!("# {}: {}\n", facts.name, hosts(&facts.replicas)));
     }
     text.push_str(&lines(&all, (server.routers)(&places)));
-    if target == TRTLLM {
-        text.push_str("config=$(mktemp --suffix=.yaml)\n");
-        text.push_str(&router(&places)?);
-    }
+    text.push_str(&(server.before)(&places)?);
     text.push_str("of_host=()\ncase \"$1/$2/${NODE_RANK-}\" in\n");
     for (facts, places) in all.iter().zip(&places) {
         for (replica, (shares, at)) in facts.replicas.iter().zip(places).enumerate() {
@@ -126,10 +115,10 @@ fn entries(
     let of = |(rank, share): (usize, &Share)| {
         let numbers: Vec<String> = share.numbers.iter().map(u64::to_string).collect();
         let side = if at.side > 0 { format!(" side={}", at.side) } else { String::new() };
-        let (pattern, hosts) = match shares.len() {
-            1 => ("*".to_owned(), String::new()),
-            n => {
-                let flags = (server.of_hosts)(n, rank, &at.host);
+        let (pattern, hosts) = match server.of_hosts.filter(|_| shares.len() > 1) {
+            None => ("*".to_owned(), String::new()),
+            Some(flags) => {
+                let flags = flags(shares.len(), rank, &at.host);
                 (rank.to_string(), format!(" of_host=({flags})"))
             }
         };
@@ -161,23 +150,4 @@ fn hosts(replicas: &[Vec<Share>]) -> String {
         false => format!("{from}-{to} on {name}"),
     };
     runs.iter().map(of).collect::<Vec<_>>().join(", ")
-}
-
-/// The part of the script that routes requests between TensorRT-LLM's workers.
-fn router(places: &[Vec<Listens>]) -> Result<String, Diagnostic> {
-    let address = |at: &Listens| format!("{}:{}", at.host, at.port);
-    let [prefill, decode] = [Prefill, Decode].map(|role| addresses(places, role, address));
-    if prefill.is_empty() {
-        return Ok(String::new());
-    }
-    let servers = |urls: &[String]| json!({"num_instances": urls.len(), "urls": urls});
-    let document = json!({
-        "hostname": "0.0.0.0", "port": ROUTERS[0], "backend": "pytorch",
-        "context_servers": servers(&prefill), "generation_servers": servers(&decode),
-    });
-    Ok(format!(
-        "if [ \"$1\" = router ]; then\ncat > \"$config\" <<'END'\n{}END\n\
-         exec trtllm-serve disaggregated -c \"$config\"\nfi\n",
-        yaml(&document)?
-    ))
 }

@@ -3,8 +3,12 @@
 
 use documents::plan::fleet::RoleDocument::{Aggregated, Decode, Prefill};
 
+use ir::diagnostic::Diagnostic;
+use serde_json::json;
+
 use super::facts::{Facts, is_disaggregated};
 use super::routes::{Listens, Ports, addresses};
+use super::script::yaml;
 use super::words::{Engine, SGLANG_ENGINE, TRTLLM_ENGINE, VLLM_ENGINE};
 
 /// Ports of routers, for workers that hand requests over and for those that do not.
@@ -18,9 +22,12 @@ pub(super) struct Server {
     /// What comes before the flags of a type of workers, and one more flag.
     pub(super) beside: fn(&Facts<'_>) -> [&'static str; 2],
     /// Flags of one of several hosts: their number, this one's, and the first one's name.
-    pub(super) of_hosts: fn(usize, usize, &str) -> String,
+    /// `None` = it is started on one alone.
+    pub(super) of_hosts: Option<fn(usize, usize, &str) -> String>,
     /// Commands of routers, for workers that hand requests over and for those that do not.
     pub(super) routers: fn(&[Vec<Listens>]) -> [Option<String>; 2],
+    /// What stands before devices and flags.
+    pub(super) before: fn(&[Vec<Listens>]) -> Result<String, Diagnostic>,
     /// The last line.
     pub(super) start: &'static str,
 }
@@ -60,16 +67,17 @@ pub(super) const VLLM_SERVER: Server = Server {
         ],
         false => ["", ""],
     },
-    of_hosts: |n, at, first| {
+    of_hosts: Some(|n, at, first| {
         let headless = if at > 0 { " --headless" } else { "" };
         format!(
             "--nnodes {n} --node-rank {at} --master-addr \"${{MASTER_ADDR:-{first}}}\"{headless}"
         )
-    },
+    }),
     routers: |all| {
         let start = "vllm-router --policy round_robin --host 0.0.0.0";
         routers(all, [start, "--vllm-pd-disaggregation"], |at| format!("--prefill {}", url(at)))
     },
+    before: |_| Ok(String::new()),
     start: "exec vllm serve \"$3\" --host 0.0.0.0 --port \"$port\" \"${flags[@]}\" \"${of_host[@]}\" \
             \"${@:4}\"\n",
 };
@@ -83,16 +91,17 @@ pub(super) const SGLANG_SERVER: Server = Server {
         Prefill => ["", " --disaggregation-bootstrap-port \"$side\""],
         Decode | Aggregated => ["", ""],
     },
-    of_hosts: |n, at, first| {
+    of_hosts: Some(|n, at, first| {
         format!(
             "--nnodes {n} --node-rank {at} --dist-init-addr \"${{MASTER_ADDR:-{first}}}:29500\""
         )
-    },
+    }),
     routers: |all| {
         let start = "python -m sglang_router.launch_router --policy round_robin --host 0.0.0.0";
         let prefill = |at: &Listens| format!("--prefill {} {}", url(at), at.side);
         routers(all, [start, "--pd-disaggregation"], prefill)
     },
+    before: |_| Ok(String::new()),
     start: "exec python -m sglang.launch_server --model-path \"$3\" --host 0.0.0.0 --port \"$port\" \
             \"${flags[@]}\" \"${of_host[@]}\" \"${@:4}\"\n",
 };
@@ -102,7 +111,7 @@ pub(super) const TRTLLM_SERVER: Server = Server {
     version: "1.2",
     ports: Ports { http: (8_000, 1), side: 0, side_step: |_| 0 },
     beside: |_| ["", ""],
-    of_hosts: |_, _, _| String::new(),
+    of_hosts: None,
     routers: |all| {
         let whole = addresses(all, Aggregated, url);
         let pair = all.iter().flatten().any(|at| at.role == Prefill);
@@ -111,5 +120,26 @@ pub(super) const TRTLLM_SERVER: Server = Server {
             (!whole.is_empty()).then(|| format!("an HTTP load balancer to {}", whole.join(" "))),
         ]
     },
+    before: router,
     start: "exec trtllm-serve \"$3\" --host 0.0.0.0 --port \"$port\" --config \"$config\" \"${@:4}\"\n",
 };
+
+/// The file of options of TensorRT-LLM, and the part of the script that routes requests.
+fn router(places: &[Vec<Listens>]) -> Result<String, Diagnostic> {
+    let address = |at: &Listens| format!("{}:{}", at.host, at.port);
+    let [prefill, decode] = [Prefill, Decode].map(|role| addresses(places, role, address));
+    let config = "config=$(mktemp --suffix=.yaml)\n";
+    if prefill.is_empty() {
+        return Ok(config.to_owned());
+    }
+    let servers = |urls: &[String]| json!({"num_instances": urls.len(), "urls": urls});
+    let document = json!({
+        "hostname": "0.0.0.0", "port": ROUTERS[0], "backend": "pytorch",
+        "context_servers": servers(&prefill), "generation_servers": servers(&decode),
+    });
+    Ok(format!(
+        "{config}if [ \"$1\" = router ]; then\ncat > \"$config\" <<'END'\n{}END\n\
+         exec trtllm-serve disaggregated -c \"$config\"\nfi\n",
+        yaml(&document)?
+    ))
+}

@@ -114,17 +114,17 @@ pub(super) const VLLM_ENGINE: Engine = Engine {
     limits: &[
         Limit {
             holds: |f| f.worker.expert == 1 || u64::from(f.worker.expert) == f.stage_devices(),
-            message: "splits experts by number over all devices of a stage or over none",
+            message: "supports EP only over all devices of a stage",
             hint: "plan EP 1, or EP of all devices of a stage",
         },
         Limit {
             holds: |f| f.worker.max_num_batched_tokens >= f.worker.max_num_seqs,
-            message: "needs at least as many tokens of an iteration as running requests",
-            hint: "plan more tokens of an iteration",
+            message: "needs max_num_batched_tokens of at least max_num_seqs",
+            hint: "plan a larger max_num_batched_tokens",
         },
         Limit {
             holds: |f| f.worker.role != Decode || f.worker.stages.len() == 1,
-            message: "hands no requests over to pipelines (NixlConnector)",
+            message: "transfers no KV cache to decode pipelines (NixlConnector)",
             hint: "plan decode workers with PP 1, or aggregated ones",
         },
     ],
@@ -173,11 +173,8 @@ pub(super) const SGLANG_ENGINE: Engine = Engine {
     ],
     limits: &[
         Limit {
-            holds: |f| {
-                let experts = u64::from(f.worker.expert) * u64::from(f.worker.expert_tensor);
-                experts == 1 || experts == f.stage_devices()
-            },
-            message: "splits experts over all devices of a stage",
+            holds: |f| [1, f.stage_devices()].contains(&f.expert_devices()),
+            message: "needs EP x expert TP to be the devices of a stage",
             hint: "plan EP of all devices of a stage",
         },
         Limit {
@@ -186,7 +183,7 @@ pub(super) const SGLANG_ENGINE: Engine = Engine {
                 let mut others = f.fleet.workers.iter().filter(|of| of.role == Prefill);
                 f.worker.role != Decode || stages == 1 || others.all(|of| of.stages.len() == stages)
             },
-            message: "hands requests over to PP 1 or to the PP of prefill workers",
+            message: "transfers KV cache only to PP 1 or to the PP of prefill workers",
             hint: "plan decode workers with PP 1",
         },
     ],
@@ -217,11 +214,11 @@ pub(super) const TRTLLM_ENGINE: Engine = Engine {
         Word { name: "enable_attention_dp", of: |f| (f.worker.data > 1).into() },
         Word {
             name: "moe_expert_parallel_size",
-            of: |f| some(f.worker.expert * f.worker.expert_tensor > 1, f.worker.expert),
+            of: |f| some(f.expert_devices() > 1, f.worker.expert),
         },
         Word {
             name: "moe_tensor_parallel_size",
-            of: |f| some(f.worker.expert * f.worker.expert_tensor > 1, f.worker.expert_tensor),
+            of: |f| some(f.expert_devices() > 1, f.worker.expert_tensor),
         },
         Word { name: "max_batch_size", of: |f| batch(f).into() },
         Word { name: "max_num_tokens", of: |f| f.worker.max_num_batched_tokens.into() },
@@ -245,15 +242,12 @@ pub(super) const TRTLLM_ENGINE: Engine = Engine {
     limits: &[
         Limit {
             holds: |f| f.worker.data == 1 || f.worker.tensor == 1,
-            message: "has attention data parallelism over all devices of a stage or over none",
+            message: "supports attention DP only over all devices of a stage",
             hint: "plan TP 1 or DP 1",
         },
         Limit {
-            holds: |f| {
-                let experts = u64::from(f.worker.expert) * u64::from(f.worker.expert_tensor);
-                experts == 1 || experts == f.stage_devices()
-            },
-            message: "splits experts over all devices of a stage",
+            holds: |f| [1, f.stage_devices()].contains(&f.expert_devices()),
+            message: "needs EP x expert TP to be the devices of a stage",
             hint: "plan EP of all devices of a stage",
         },
     ],

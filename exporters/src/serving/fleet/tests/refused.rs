@@ -39,7 +39,7 @@ fn each_host_of_a_wide_worker_has_its_part() {
     assert!(script.contains("--nnodes 2 --node-rank 1 --dist-init-addr"), "{script}");
     assert!(script.contains("# aggregated-0: 0 on node0+node1 (on each"), "{script}");
     let error = refusal("trtllm", &one("trtllm", Aggregated, [16, 1, 1, 16], &[61]));
-    assert!(error.contains("starts TensorRT-LLM on one host"), "{error}");
+    assert!(error.contains("starts TensorRT-LLM on one host; aggregated-0 spans"), "{error}");
     let error = refusal("llm-d", &one("vllm", Aggregated, [16, 1, 1, 16], &[61]));
     assert!(error.contains("starts vLLM on one host"), "{error}");
     // Each stage on a host, and each data-parallel rank on both.
@@ -59,14 +59,14 @@ fn what_engines_cannot_be_told_is_refused_by_name() {
     let error = refusal("vllm", &one("vllm", Decode, [2, 1, 1, 1], &[31, 30]));
     assert!(error.contains("NixlConnector"), "{error}");
     let error = refusal("trtllm", &one("trtllm", Aggregated, [2, 2, 4, 1], &[61]));
-    assert!(error.contains("attention data parallelism"), "{error}");
+    assert!(error.contains("attention DP"), "{error}");
     let mut next = 0;
     let mut of = |role, stages: &[u32]| worker(role, [1, 1, 1, 1], stages, 1, &mut next);
     let pair = fleet("sglang", vec![of(Prefill, &[61]), of(Decode, &[31, 30])]);
-    assert!(refusal("sglang", &pair).contains("hands requests over"));
+    assert!(refusal("sglang", &pair).contains("transfers KV cache only"));
     let mut few = one("vllm", Aggregated, [1, 1, 1, 1], &[61]);
     few.workers[0].max_num_batched_tokens = 32;
-    assert!(refusal("vllm", &few).contains("as many tokens"));
+    assert!(refusal("vllm", &few).contains("max_num_batched_tokens of at least"));
     let mut lost = one("vllm", Aggregated, [1, 1, 1, 1], &[61]);
     lost.workers[0].replicas = vec![vec!["elsewhere".to_owned()]];
     assert!(refusal("vllm", &lost).contains("`elsewhere`"));
@@ -77,6 +77,8 @@ fn what_engines_cannot_be_told_is_refused_by_name() {
     let mut of = |role| worker(role, [1, 1, 1, 1], &[61], 1, &mut next);
     let both = fleet("vllm", vec![of(Prefill), of(Decode), of(Aggregated)]);
     assert!(refusal("llm-d", &both).contains("no aggregated workers beside"));
+    let half = one("vllm", Prefill, [1, 1, 1, 1], &[61]);
+    assert!(refusal("vllm", &half).contains("without the other"));
     assert!(refusal("megatron", &both).starts_with("unknown-target"));
 }
 
