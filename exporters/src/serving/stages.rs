@@ -200,9 +200,8 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
     let hosts: Vec<String> =
         source.stages.iter().map(|stage| host(source.cluster, stage.0)).collect();
     let is_one_host = hosts.windows(2).all(|pair| pair[0] == pair[1]);
-    let is_strange =
-        |host: &&String| !host.chars().all(is_of_a_host) || host.starts_with(['-', '.']);
-    if let Some(strange) = hosts.iter().find(is_strange).filter(|_| !is_one_host) {
+    let strange = hosts.iter().find(|host| is_strange(host));
+    if let Some(strange) = strange.filter(|_| !is_one_host) {
         let message = format!("`{strange}` is no name of a host that {LLAMA_CPP} could be told");
         return Err(refusal(LLAMA_CPP, message).hint("name hosts by letters, digits, . and -"));
     }
@@ -250,8 +249,10 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
     Ok(Export { warnings: alone.into_iter().collect(), ..Export::from(text) })
 }
 
-fn is_of_a_host(c: char) -> bool {
-    c.is_ascii_alphanumeric() || ".-".contains(c)
+/// Whether a name is none that a script can hold as a host.
+pub(super) fn is_strange(host: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
+    host.is_empty() || !host.chars().all(is_plain) || host.starts_with(['-', '.'])
 }
 
 pub(crate) fn ranges(source: &StagesSource<'_>) -> Export {

@@ -11,6 +11,7 @@ use super::servers::{SGLANG_SERVER, Server, TRTLLM_SERVER, VLLM_SERVER};
 use crate::format::Export;
 use crate::modules::refusal;
 use crate::serving::HEAD;
+use crate::serving::stages::is_strange;
 
 pub(crate) fn vllm(source: &FleetSource<'_>) -> Result<Export, Diagnostic> {
     written(source, &VLLM_SERVER, arguments)
@@ -73,10 +74,9 @@ fn written(
         );
     }
     let places = listeners(&all, &server.ports);
-    let strange =
-        places.iter().flatten().find(|at| quoted(&at.host) != at.host || at.host.is_empty());
-    if let Some(strange) = strange {
-        let message = format!("`{}` is no name of a host that a script could hold", strange.host);
+    let mut shares = all.iter().flat_map(|facts| facts.replicas.iter().flatten());
+    if let Some(strange) = shares.find(|share| is_strange(&share.host)) {
+        let message = format!("`{}` is no host name for a script", strange.host);
         return Err(refusal(target, message).hint("name hosts by letters, digits, . and -"));
     }
     warnings.extend(unequal(&all));

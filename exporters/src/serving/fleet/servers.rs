@@ -2,7 +2,6 @@
 //! 0.1.17, sglang_router 0.3.2, `trtllm-serve disaggregated`.
 
 use documents::plan::fleet::RoleDocument::{Aggregated, Decode, Prefill};
-
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
@@ -37,7 +36,7 @@ pub(super) fn url(at: &Listens) -> String {
     format!("http://{}:{}", at.host, at.port)
 }
 
-/// Commands of a router that is told of workers one by one.
+/// Commands of a router with an argument for each worker.
 fn routers(
     all: &[Vec<Listens>],
     [start, pairs]: [&str; 2],

@@ -70,6 +70,12 @@ fn what_engines_cannot_be_told_is_refused_by_name() {
     let mut lost = one("vllm", Aggregated, [1, 1, 1, 1], &[61]);
     lost.workers[0].replicas = vec![vec!["elsewhere".to_owned()]];
     assert!(refusal("vllm", &lost).contains("`elsewhere`"));
+    let mut cluster = cluster(1);
+    cluster.nodes[0].name = "node0\nrm -rf".to_owned();
+    let plain = one("vllm", Aggregated, [1, 1, 1, 1], &[61]);
+    let source =
+        FleetSource { model: "m", cluster: &cluster, fleet: &plain, dtype: "bf16", cache: None };
+    assert!(export("vllm", &source).unwrap_err().message.contains("is no host name"));
     let whole = one("trtllm", Aggregated, [1, 1, 1, 1], &[61]);
     let error = exported("trtllm", &whole, "bf16", Some(CacheType::Q8)).unwrap_err();
     assert!(error.contains("no KV cache in q8_0"), "{error}");
