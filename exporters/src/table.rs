@@ -5,7 +5,7 @@ use ir::nearest;
 use ir::plan_kind::PlanKind;
 
 use crate::format::Placed;
-use crate::serving::{self, LLAMA_CPP, SGLANG, VLLM, experts, nano_batches, slots, stages};
+use crate::serving::{self, LLAMA_CPP, SGLANG, VLLM, experts, fleet, nano_batches, slots, stages};
 use crate::target::{Takes, Target, Writer};
 use crate::training::TrainingTarget;
 use crate::{accelerate, dot, given_costs, svg, trace, training};
@@ -41,24 +41,44 @@ const TARGETS: &[Target] = &[
     Target {
         name: VLLM,
         file_name: "vllm.sh",
-        summary: "starts vLLM with the layers of each pipeline rank",
+        summary: "starts vLLM: layers of each pipeline rank, or workers of a fleet",
         takes: &[
             takes(Writer::Ops(serving::VLLM_PLACED)),
             takes(Writer::Stages(stages::vllm)),
             Takes { versions: &["0.26"], writer: Writer::Experts(experts::vllm) },
             Takes { versions: &["0.26"], writer: Writer::NanoBatches(nano_batches::vllm) },
+            Takes { versions: &["0.33"], writer: Writer::Fleet(fleet::vllm) },
         ],
     },
     Target {
         name: SGLANG,
         file_name: "sglang.sh",
-        summary: "starts SGLang with the layers of each pipeline rank",
+        summary: "starts SGLang: layers of each pipeline rank, or workers of a fleet",
         takes: &[
             Takes { versions: &["0.5"], writer: Writer::Ops(serving::SGLANG_PLACED) },
             Takes { versions: &["0.5"], writer: Writer::Stages(stages::sglang) },
             Takes { versions: &["0.5.23"], writer: Writer::Experts(experts::sglang) },
             Takes { versions: &["0.5.23"], writer: Writer::NanoBatches(nano_batches::sglang) },
+            Takes { versions: &["0.5.23"], writer: Writer::Fleet(fleet::sglang) },
         ],
+    },
+    Target {
+        name: fleet::TRTLLM,
+        file_name: "trtllm.sh",
+        summary: "starts TensorRT-LLM workers, with LLM API options of each",
+        takes: &[Takes { versions: &["1.2"], writer: Writer::Fleet(fleet::trtllm) }],
+    },
+    Target {
+        name: fleet::DYNAMO,
+        file_name: "dynamo.yaml",
+        summary: "DynamoGraphDeployment: a component for each type of workers",
+        takes: &[Takes { versions: &["1.6"], writer: Writer::Fleet(fleet::dynamo) }],
+    },
+    Target {
+        name: fleet::LLM_D,
+        file_name: "llm-d.yaml",
+        summary: "Helm values of llm-d modelservice: prefill and decode pods of vLLM",
+        takes: &[Takes { versions: &["0.4.12"], writer: Writer::Fleet(fleet::llm_d) }],
     },
     Target {
         name: LLAMA_CPP,

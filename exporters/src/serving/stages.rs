@@ -39,24 +39,24 @@ pub struct StagesSource<'a> {
 }
 
 /// A server's flag for the type of cached keys and values, and its names for types.
-struct CacheWords {
-    target: &'static str,
-    flag: fn(&str) -> String,
-    names: &'static [(CacheType, &'static str)],
+pub(super) struct CacheWords {
+    pub(super) target: &'static str,
+    pub(super) flag: fn(&str) -> String,
+    pub(super) names: &'static [(CacheType, &'static str)],
 }
 
 /// `CacheDType` of `vllm/config/cache.py`.
-const VLLM_CACHE: CacheWords = CacheWords {
+pub(super) const VLLM_CACHE: CacheWords = CacheWords {
     target: VLLM,
     flag: |name| format!(" --kv-cache-dtype {name}"),
-    names: &[(CacheType::Bf16, "bfloat16"), (CacheType::F8, "fp8")],
+    names: &[(CacheType::Bf16, "bfloat16"), (CacheType::F8, "fp8"), (CacheType::F4, "nvfp4")],
 };
 
 /// `--kv-cache-dtype` of SGLang's `server_args.py`.
-const SGLANG_CACHE: CacheWords = CacheWords {
+pub(super) const SGLANG_CACHE: CacheWords = CacheWords {
     target: SGLANG,
     flag: |name| format!(" --kv-cache-dtype {name}"),
-    names: &[(CacheType::Bf16, "bf16"), (CacheType::F8, "fp8_e4m3"), (CacheType::F4, "fp4_e2m1")],
+    names: &[(CacheType::Bf16, "bf16"), (CacheType::F8, "fp8_e4m3"), (CacheType::F4, "nvfp4")],
 };
 
 /// `common/arg.cpp` of llama.cpp; a quantised V needs flash attention.
@@ -72,67 +72,85 @@ const LLAMA_CPP_CACHE: CacheWords = CacheWords {
     ],
 };
 
-/// The flag that tells a server of the type of cached keys and values; nothing where it keeps to its own.
-fn cache_flag(source: &StagesSource<'_>, words: &CacheWords) -> Result<String, Diagnostic> {
-    let Some(cache) = source.cache else { return Ok(String::new()) };
+/// A server's name for the type of cached keys and values; `None` where it keeps to its own.
+pub(super) fn cache_name(
+    cache: Option<CacheType>,
+    words: &CacheWords,
+) -> Result<Option<&'static str>, Diagnostic> {
+    let Some(cache) = cache else { return Ok(None) };
     let known = words.names.iter().find(|row| row.0 == cache);
-    known.map(|row| (words.flag)(row.1)).ok_or_else(|| {
+    known.map(|row| Some(row.1)).ok_or_else(|| {
         let names: Vec<&str> = words.names.iter().map(|row| row.0.name()).collect();
         let message = format!("{} has no KV cache in {cache}", words.target);
         refusal(words.target, message).hint(format!("plan with --kv-dtype {}", names.join(" or ")))
     })
 }
 
-fn name(source: &StagesSource<'_>, device: DeviceId) -> String {
-    source
-        .cluster
-        .devices
-        .get(device.index())
-        .map_or_else(String::new, |device| device.name.clone())
+/// The flag that tells a server of the type of cached keys and values; nothing where it keeps to its own.
+fn cache_flag(source: &StagesSource<'_>, words: &CacheWords) -> Result<String, Diagnostic> {
+    Ok(cache_name(source.cache, words)?.map_or_else(String::new, words.flag))
+}
+
+fn name(cluster: &Cluster, device: DeviceId) -> String {
+    cluster.devices.get(device.index()).map_or_else(String::new, |device| device.name.clone())
 }
 
 /// The host of a device, by name; that of devices without one is `localhost`.
-fn host(source: &StagesSource<'_>, device: DeviceId) -> String {
-    let node = source.cluster.devices.get(device.index()).and_then(|device| device.node);
-    let node = node.and_then(|node| source.cluster.nodes.get(node.index()));
+pub(super) fn host(cluster: &Cluster, device: DeviceId) -> String {
+    let node = cluster.devices.get(device.index()).and_then(|device| device.node);
+    let node = node.and_then(|node| cluster.nodes.get(node.index()));
     node.map_or_else(|| "localhost".to_owned(), |node| node.name.clone())
 }
 
 /// How kinds of accelerators begin that CUDA does not run, which the scripts number devices by.
 const WITHOUT_CUDA: [&str; 4] = ["mi", "tpu", "gaudi", "trainium"];
 
-/// By stage the number of its device in its host.
-fn numbers(source: &StagesSource<'_>, target: &'static str) -> Result<Vec<u64>, Diagnostic> {
-    let places = places(source.cluster);
-    let node = |id: DeviceId| source.cluster.devices.get(id.index()).and_then(|device| device.node);
-    let apart = source.stages.iter().find(|stage| node(stage.0).is_none());
-    if let Some(apart) = apart.filter(|_| source.stages.len() > 1) {
+/// By device its number in its host; `instead` is a hint of what names others.
+pub(super) fn numbers(
+    cluster: &Cluster,
+    devices: &[DeviceId],
+    (target, instead): (&'static str, &str),
+) -> Result<Vec<u64>, Diagnostic> {
+    let places = places(cluster);
+    let is_apart = |id: &&DeviceId| {
+        cluster.devices.get(id.index()).is_some_and(|device| device.node.is_none())
+    };
+    if let Some(apart) = devices.iter().find(is_apart).filter(|_| devices.len() > 1) {
         let message =
-            format!("`{}` states no host, by which {target} is told of it", name(source, apart.0));
+            format!("`{}` states no host, by which {target} is told of it", name(cluster, *apart));
         return Err(refusal(target, message)
-            .hint("state `node` of each device in the cluster file, or export layer-ranges"));
+            .hint(format!("state `node` of each device in the cluster file{instead}")));
     }
-    let mut kinds = source.stages.iter().filter_map(|stage| {
-        let kind = source.cluster.devices.get(stage.0.index())?.kind;
-        source.cluster.kinds.get(kind.index()).map(|kind| &kind.name)
+    let mut kinds = devices.iter().filter_map(|device| {
+        let kind = cluster.devices.get(device.index())?.kind;
+        cluster.kinds.get(kind.index()).map(|kind| &kind.name)
     });
     let is_other = |kind: &&String| WITHOUT_CUDA.iter().any(|prefix| kind.starts_with(prefix));
     if let Some(kind) = kinds.find(is_other) {
         let message =
             format!("this script of {target} is for devices of CUDA, and `{kind}` is none");
-        return Err(refusal(target, message).hint("export layer-ranges, which names all devices"));
+        return Err(refusal(target, message).hint(format!("plan on devices of CUDA{instead}")));
     }
-    let of = |(device, _): &(DeviceId, u32)| match places.get(device.index()) {
+    let of = |device: &DeviceId| match places.get(device.index()) {
         Some(Place::Accelerator(number)) => Ok(*number),
         _ => {
             let message = format!(
                 "{target} holds no layers on `{}`, which is no accelerator",
-                name(source, *device)
+                name(cluster, *device)
             );
             Err(refusal(target, message).hint("leave it out of the cluster"))
         }
     };
-    source.stages.iter().map(of).collect()
+    devices.iter().map(of).collect()
+}
+
+/// The hint that names another format of stages.
+const RANGES: &str = ", or export layer-ranges";
+
+impl StagesSource<'_> {
+    fn devices(&self) -> Vec<DeviceId> {
+        self.stages.iter().map(|stage| stage.0).collect()
+    }
 }
 
 /// Numbers of devices, and layers of each.
@@ -146,12 +164,14 @@ impl Ranks {
 
 /// Stages on the devices of one host.
 fn ranks(source: &StagesSource<'_>, target: &'static str) -> Result<Ranks, Diagnostic> {
-    let numbers = numbers(source, target)?;
-    let first = source.stages.first().map(|stage| host(source, stage.0));
-    if let Some(other) = source.stages.iter().find(|stage| Some(host(source, stage.0)) != first) {
+    let numbers = numbers(source.cluster, &source.devices(), (target, RANGES))?;
+    let first = source.stages.first().map(|stage| host(source.cluster, stage.0));
+    if let Some(other) =
+        source.stages.iter().find(|stage| Some(host(source.cluster, stage.0)) != first)
+    {
         let message = format!(
             "this script of {target} numbers the devices of one host, and `{}` is on another",
-            name(source, other.0)
+            name(source.cluster, other.0)
         );
         return Err(refusal(target, message)
             .hint("name a cluster of one host, or export llama.cpp or layer-ranges"));
@@ -169,7 +189,7 @@ pub(crate) fn sglang(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
 }
 
 pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
-    let numbers = numbers(source, LLAMA_CPP)?;
+    let numbers = numbers(source.cluster, &source.devices(), (LLAMA_CPP, RANGES))?;
     if source.stages.len() > MOST_SHARES {
         let message = format!(
             "{LLAMA_CPP} shares layers out to at most {MOST_SHARES} devices, and there are {} stages",
@@ -177,11 +197,11 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
         );
         return Err(refusal(LLAMA_CPP, message).hint("name fewer devices, or export layer-ranges"));
     }
-    let hosts: Vec<String> = source.stages.iter().map(|stage| host(source, stage.0)).collect();
+    let hosts: Vec<String> =
+        source.stages.iter().map(|stage| host(source.cluster, stage.0)).collect();
     let is_one_host = hosts.windows(2).all(|pair| pair[0] == pair[1]);
-    let is_strange =
-        |host: &&String| !host.chars().all(is_of_a_host) || host.starts_with(['-', '.']);
-    if let Some(strange) = hosts.iter().find(is_strange).filter(|_| !is_one_host) {
+    let strange = hosts.iter().find(|host| is_strange(host));
+    if let Some(strange) = strange.filter(|_| !is_one_host) {
         let message = format!("`{strange}` is no name of a host that {LLAMA_CPP} could be told");
         return Err(refusal(LLAMA_CPP, message).hint("name hosts by letters, digits, . and -"));
     }
@@ -229,8 +249,10 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
     Ok(Export { warnings: alone.into_iter().collect(), ..Export::from(text) })
 }
 
-fn is_of_a_host(c: char) -> bool {
-    c.is_ascii_alphanumeric() || ".-".contains(c)
+/// Whether a name is none that a script can hold as a host.
+pub(super) fn is_strange(host: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
+    host.is_empty() || !host.chars().all(is_plain) || host.starts_with(['-', '.'])
 }
 
 pub(crate) fn ranges(source: &StagesSource<'_>) -> Export {
@@ -240,7 +262,7 @@ pub(crate) fn ranges(source: &StagesSource<'_>) -> Export {
         let start = next;
         next = next.saturating_add(*n);
         json!({
-            "device": name(source, *device), "host": host(source, *device), "device_rank": rank,
+            "device": name(source.cluster, *device), "host": host(source.cluster, *device), "device_rank": rank,
             "world_size": source.stages.len(), "start_layer": start, "end_layer": next,
             "n_layers": n_layers,
         })

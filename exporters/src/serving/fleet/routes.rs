@@ -1,0 +1,103 @@
+//! What routes requests to the replicas of a fleet.
+
+use documents::plan::fleet::RoleDocument::{self, Aggregated, Decode, Prefill};
+use ir::diagnostic::Diagnostic;
+
+use super::facts::Facts;
+
+/// Where a replica listens.
+pub(super) struct Listens {
+    /// What it serves.
+    pub(super) role: RoleDocument,
+    /// Its first host.
+    pub(super) host: String,
+    /// Its port.
+    pub(super) port: u64,
+    /// Its port beside that one: NIXL's of vLLM, SGLang's bootstrap server.
+    pub(super) side: u64,
+}
+
+/// First ports of an engine on each host, and their distance.
+pub(super) struct Ports {
+    /// First port, and distance to that of the next replica.
+    pub(super) http: (u64, u64),
+    /// First port beside it.
+    pub(super) side: u64,
+    /// Ports beside it that a replica takes.
+    pub(super) side_step: fn(&Facts<'_>) -> u64,
+}
+
+/// Where replicas listen, type by type; those of a host on different ports.
+pub(super) fn listeners(all: &[Facts<'_>], ports: &Ports) -> Vec<Vec<Listens>> {
+    let mut used: Vec<(String, u64, u64)> = Vec::new();
+    let mut of = |facts: &Facts<'_>, host: String| {
+        let at = used.iter().position(|row| row.0 == host).unwrap_or_else(|| {
+            used.push((host.clone(), ports.http.0, ports.side));
+            used.len() - 1
+        });
+        let (mut port, mut side) = (ports.http.0, ports.side);
+        if let Some(row) = used.get_mut(at) {
+            (port, side) = (row.1, row.2);
+            (row.1, row.2) = (port + ports.http.1, side + (ports.side_step)(facts));
+        }
+        Listens { role: facts.worker.role, host, port, side }
+    };
+    let mut replicas = |facts: &Facts<'_>| {
+        let hosts = facts.replicas.iter().filter_map(|shares| shares.first());
+        hosts.map(|share| of(facts, share.host.clone())).collect()
+    };
+    all.iter().map(&mut replicas).collect()
+}
+
+/// Addresses of the replicas of a role, each behind a word and followed by what it adds.
+pub(super) fn addresses(
+    all: &[Vec<Listens>],
+    role: RoleDocument,
+    write: impl Fn(&Listens) -> String,
+) -> Vec<String> {
+    all.iter().flatten().filter(|of| of.role == role).map(write).collect()
+}
+
+/// Requests per second that workers which hand over, and those that do not, serve at most.
+fn rates(all: &[Facts<'_>]) -> [f64; 2] {
+    let rate = |role| -> f64 {
+        let of = all.iter().filter(|facts| facts.worker.role == role);
+        of.map(|facts| facts.worker.max_requests_per_s * facts.replicas.len() as f64).sum()
+    };
+    [rate(Prefill).min(rate(Decode)), rate(Aggregated)]
+}
+
+/// Comment lines about routers, `(for those that hand over, for those that do not)`.
+pub(super) fn lines(all: &[Facts<'_>], routers: [Option<String>; 2]) -> String {
+    let rates = rates(all);
+    let sum: f64 = rates.iter().sum();
+    let is_both = routers.iter().all(Option::is_some);
+    let of = |(router, rate): (Option<String>, f64)| {
+        let share = match is_both && sum > 0.0 {
+            true => format!("{:.0} % of requests: ", 100.0 * rate / sum),
+            false => String::new(),
+        };
+        router.map(|router| format!("# {share}{router}\n"))
+    };
+    routers.into_iter().zip(rates).filter_map(of).collect()
+}
+
+/// That routers share requests out equally where replicas of a role do not serve as many.
+pub(super) fn unequal(all: &[Facts<'_>]) -> Option<Diagnostic> {
+    let differs = |role: &RoleDocument| {
+        let mut rates = all
+            .iter()
+            .filter(|facts| facts.worker.role == *role)
+            .map(|facts| facts.worker.requests_per_s);
+        let first = rates.next();
+        rates.find(|rate| Some(*rate) != first).zip(first)
+    };
+    let role = [Prefill, Decode, Aggregated].into_iter().find(|role| differs(role).is_some())?;
+    let (other, first) = differs(&role)?;
+    let message = format!(
+        "routers share requests equally among {} workers; the plan has {first:.3} and {other:.3} \
+         requests/s per replica",
+        role.name()
+    );
+    Some(Diagnostic::warning("equal-shares", message))
+}
