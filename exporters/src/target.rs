@@ -1,5 +1,6 @@
 //! A row of the table of targets: which plans it takes, and how it writes them.
 
+use cost_model::serving::engine::Engine;
 use ir::diagnostic::Diagnostic;
 use ir::instance::Instance;
 use ir::plan_kind::PlanKind;
@@ -145,7 +146,11 @@ impl Target {
     /// How it is told what to run, where a model is run or trained by its file.
     #[must_use]
     pub fn runs(&self) -> Option<&'static Takes> {
-        self.takes.iter().find(|takes| takes.writer.is_executor())
+        let is_engine = Engine::named(self.name).is_some();
+        let runs = |writer: Writer| {
+            writer.is_executor() || (is_engine && matches!(writer, Writer::Fleet(_)))
+        };
+        self.takes.iter().find(|takes| runs(takes.writer))
     }
 
     /// How it writes placements of ops.

@@ -210,8 +210,10 @@ pub struct FleetFigures {
     pub predicted: Option<f64>,
     /// Worker shapes that were enumerated, on each kind of device in each role.
     pub n_enumerated: u64,
-    /// Of these, worker types.
+    /// Of these, such that became worker types.
     pub n_accepted: u64,
+    /// Worker types that the fleet was chosen from: shapes with their settings.
+    pub n_types: u64,
     /// The others, by why they are none.
     pub rejected: std::collections::BTreeMap<String, u64>,
     /// Other fleets beside it.

@@ -17,6 +17,8 @@ const TIGHTER: f64 = 0.8;
 struct Other<'q> {
     name: String,
     question: Question<'q>,
+    /// Whether it is one of those that the plan was searched among.
+    is_within: bool,
 }
 
 /// What differs from the plan's question.
@@ -24,14 +26,16 @@ fn others<'q>(setting: &'q Setting, workers: &[WorkerDocument]) -> Vec<Other<'q>
     let base = setting.question();
     let has = |role: RoleDocument| workers.iter().any(|worker| worker.role == role);
     let mut all = Vec::new();
-    let mut add = |name: String, question: Question<'q>| all.push(Other { name, question });
+    let mut add = |name: &str, question: Question<'q>, is_within: bool| {
+        all.push(Other { name: name.to_owned(), question, is_within });
+    };
     if base.aggregated && base.disaggregated {
         if has(RoleDocument::Prefill) {
             let question = Question { disaggregated: false, ..base.clone() };
-            add("aggregated workers alone".to_owned(), question);
+            add("aggregated alone", question, true);
         } else {
             let question = Question { aggregated: false, ..base.clone() };
-            add("prefill and decode workers".to_owned(), question);
+            add("prefill + decode", question, true);
         }
     }
     let sizes: Vec<u64> = workers.iter().map(|of| words::shape(of).devices()).collect();
@@ -39,42 +43,44 @@ fn others<'q>(setting: &'q Setting, workers: &[WorkerDocument]) -> Vec<Other<'q>
     let of_size =
         |n: u32| Question { least_devices_of_worker: n, most_devices_of_worker: n, ..base.clone() };
     if per_host > 1 && sizes.iter().any(|n| *n != u64::from(per_host)) {
-        add(format!("{per_host} devices per worker"), of_size(per_host));
+        add(&format!("{per_host} per worker"), of_size(per_host), true);
     }
     if sizes.iter().any(|n| *n > 1) {
-        add("1 device per worker".to_owned(), of_size(1));
+        add("1 per worker", of_size(1), true);
     }
     if let Some(tpot_s) = base.promises.tpot_s {
         let mut question = base.clone();
         let shorter = TIGHTER * tpot_s;
         question.promises.tpot_s = Some(shorter);
-        add(format!("TPOT {}", latency(shorter)), question);
+        add(&format!("TPOT {}", latency(shorter)), question, false);
     }
     all
 }
 
-/// Plans them one by one while there is time.
+/// Plans them one by one while there is time; the answers of those that the plan was searched among.
 #[must_use]
 pub(super) fn plan(
     setting: &Setting,
     workers: &[WorkerDocument],
     (search, control): (FleetSearch, &Control),
-) -> Vec<AlternativeDocument> {
+) -> (Vec<AlternativeDocument>, Vec<Answer>) {
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
-    let mut found = Vec::new();
-    for Other { name, question } in others(setting, workers) {
+    let mut found = (Vec::new(), Vec::new());
+    for Other { name, question, is_within } in others(setting, workers) {
         if control.stop().is_some() {
             break;
         }
         let Ok(answer) = search(&question, &price, control) else { continue };
         if control.stop().is_none() {
-            found.push(document(setting, name, &answer));
+            found.0.push(document(setting, name, &answer));
+            found.1.extend(Some(answer).filter(|_| is_within));
         }
     }
     found
 }
 
-fn document(setting: &Setting, name: String, answer: &Answer) -> AlternativeDocument {
+/// The row of an answer.
+pub(super) fn document(setting: &Setting, name: String, answer: &Answer) -> AlternativeDocument {
     let (Some(best), true) = (&answer.found.best, answer.is_kept()) else {
         return AlternativeDocument {
             name,

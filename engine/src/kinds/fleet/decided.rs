@@ -283,7 +283,7 @@ pub(super) fn why(reason: &Reason) -> String {
         Reason::Invalid(invalid) => invalid.to_string(),
         Reason::Unpriced(what) => what.clone(),
         Reason::Memory { missing } => {
-            format!("weights and buffers need {} more per device", Bytes(*missing))
+            format!("{} short per device", Bytes(*missing))
         }
         Reason::Cache { room, needed } => {
             format!("the KV cache has room for {room} of {needed} tokens of one request")

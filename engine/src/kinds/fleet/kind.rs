@@ -88,26 +88,30 @@ impl Kind for Fleet {
     }
 
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
-        let run = &on.setting.run;
         let stated = decided::document(on.setting, on.judged, ("", None));
         let fleet: &FleetDocument = stated
             .fleet
             .as_deref()
             .ok_or_else(|| refused("the plan is of no fleet", "give one that is"))?;
-        let source = FleetSource {
-            model: &run.model.name,
-            cluster: &run.cluster,
-            fleet,
-            dtype: run.numbers.dtype.name(),
-            cache: run.model.stored.as_ref().and_then(|stored| stored.cache),
-        };
-        exporters::export(target, &source)
+        exporters::export(target, &source(on.setting, fleet))
     }
 
     fn compare(pair: Pair<'_>, page: &Page) -> CommandResult {
         let (one, two) = (stated(pair.a)?, stated(pair.b)?);
         let other = compare::other(&pair, (one, two));
         frame::compare::<Self>(pair, other, |_| compare::compare(one, two, page), page)
+    }
+}
+
+/// A fleet as servers are told of it.
+pub(super) fn source<'a>(setting: &'a Setting, fleet: &'a FleetDocument) -> FleetSource<'a> {
+    let run = &setting.run;
+    FleetSource {
+        model: &run.model.name,
+        cluster: &run.cluster,
+        fleet,
+        dtype: run.numbers.dtype.name(),
+        cache: run.model.stored.as_ref().and_then(|stored| stored.cache),
     }
 }
 

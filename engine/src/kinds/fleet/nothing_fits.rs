@@ -17,7 +17,11 @@ const LONGEST: Duration = Duration::from_secs(3);
 const EASED: f64 = 1.05;
 
 /// Why there is none.
-pub(super) fn why(setting: &Setting, answer: &Answer, stop: Option<StopReason>) -> Diagnostic {
+pub(super) fn why(
+    setting: &Setting,
+    answer: &Answer,
+    (enough, stop): (Option<u64>, Option<StopReason>),
+) -> Diagnostic {
     if stop.is_some() {
         return Diagnostic::error(Blame::NotFound, "no-plan", "no fleet was found in time")
             .hint("raise --time-limit");
@@ -28,7 +32,7 @@ pub(super) fn why(setting: &Setting, answer: &Answer, stop: Option<StopReason>) 
     {
         return too_large(setting, short);
     }
-    promised(setting, answer).unwrap_or_else(|| too_few(setting, answer))
+    promised(setting, answer).unwrap_or_else(|| too_few(setting, answer, enough))
 }
 
 /// The model fits on no worker that the devices allow.
@@ -109,7 +113,7 @@ fn promised(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
 }
 
 /// The devices serve less than the rate.
-fn too_few(setting: &Setting, answer: &Answer) -> Diagnostic {
+fn too_few(setting: &Setting, answer: &Answer, enough: Option<u64>) -> Diagnostic {
     let asked = setting.asked.rate.unwrap_or(0.0);
     let control = Control::new(&Limits { time: Some(LONGEST), ..Limits::default() });
     let program = &answer.program;
@@ -119,7 +123,7 @@ fn too_few(setting: &Setting, answer: &Answer) -> Diagnostic {
         ..program.clone()
     };
     let most = fleet::solve(&most, &control).ok().and_then(|found| found.best);
-    let enough = fleet::fewest(program, &control).ok().and_then(|found| found.best);
+
     let is_proved = answer.found.verdict == Verdict::Infeasible;
     let blame = if is_proved { Blame::Infeasible } else { Blame::NotFound };
     let n = setting.n_devices();
@@ -133,9 +137,8 @@ fn too_few(setting: &Setting, answer: &Answer) -> Diagnostic {
         .fact("most_requests_per_s", served)
         .fact("worker_shapes", answer.types.n_enumerated);
     match enough {
-        Some(plan) => error.fact("devices_needed", plan.figures.n_devices).hint(format!(
-            "{} devices of these kinds would serve them: name a cluster of as many, or a lower --rate",
-            plan.figures.n_devices
+        Some(n) => error.fact("devices_needed", n).hint(format!(
+            "{n} devices of these kinds serve them: name a cluster of as many, or a lower --rate"
         )),
         None => error.hint("state a lower --rate, or promise more"),
     }

@@ -13,7 +13,7 @@ use planner::recipe::Ingredient;
 use planner::run::{Control, StopReason};
 use planner::serving::Fleets;
 use planner::serving::fleet::{Objective, Verdict};
-use planner::serving::workers::{Answer, Promises, Refused, Statistic};
+use planner::serving::workers::{Answer, Promises, Refused, Statistic, Types};
 
 use super::decided::{self, Judged};
 use super::setting::{Asked, Setting, USUAL_TOKENS, USUAL_TPOT_S};
@@ -41,11 +41,16 @@ pub(crate) fn asked(
     }
 }
 
+/// Gains up to which one fleet is about as good as another.
+const SAME: f64 = 0.01;
+
 /// What a search found.
 struct Found {
     answer: Answer,
     judged: Option<Judged>,
     others: Vec<AlternativeDocument>,
+    /// Where the devices are too few, the fewest of the same kinds that would do.
+    enough: Option<u64>,
     stop: Option<StopReason>,
 }
 
@@ -63,7 +68,7 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let Some((setting, found, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let found = found.map_err(|refused| unanswered(&setting, &refused))?;
     let Some(judged) = &found.judged else {
-        return Err(nothing_fits::why(&setting, &found.answer, found.stop));
+        return Err(nothing_fits::why(&setting, &found.answer, (found.enough, found.stop)));
     };
     let answer = &found.answer;
     let best = answer.found.best.as_ref();
@@ -86,6 +91,7 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         predicted: answer.predicted.best.as_ref().map(|best| best.value(setting.asked.objective)),
         n_enumerated: answer.types.n_enumerated,
         n_accepted: answer.types.n_accepted,
+        n_types: answer.types.workers.len() as u64,
         rejected: counts.map(|(name, n)| (name.to_owned(), n)).collect(),
         alternatives: found.others.clone(),
     };
@@ -102,19 +108,66 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     })
 }
 
-/// Searches, judges what was found, and plans what people would have started instead.
+/// Searches, judges what was found, and plans what people would have started instead; where replays let one of
+/// those do better, it is the plan, and nothing is proved of it.
 fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Refused> {
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
-    let answer = door.0(&setting.question(), &price, control)?;
+    let mut answer = door.0(&setting.question(), &price, control)?;
     let stop = control.stop();
-    let workers = decided::of_answer(setting, &answer).filter(|_| answer.is_kept());
-    let judged = workers.and_then(|workers| decided::judge(setting, workers).ok());
-    let others = judged.as_ref().map_or_else(Vec::new, |judged| {
-        let plan = decided::document(setting, judged, ("", None));
+    let mut judged = judged(setting, &answer);
+    let is_short = judged.is_none() && !answer.types.workers.is_empty() && stop.is_none();
+    let enough = is_short.then(|| enough(setting, door, control)).flatten();
+    let mut others = Vec::new();
+    if let Some(first) = &judged {
+        let plan = decided::document(setting, first, ("", None));
         let workers = plan.fleet.map(|fleet| fleet.workers).unwrap_or_default();
-        alternatives::plan(setting, &workers, (door.0, control))
-    });
-    Ok(Found { answer, judged, others, stop })
+        let (rows, answers) = alternatives::plan(setting, &workers, (door.0, control));
+        others = rows;
+        for other in answers {
+            let Some(gain) = gain(setting.asked.objective, &other, &answer) else { continue };
+            (answer.found.verdict, answer.found.bound) = (Verdict::Open, None);
+            // About as good: the first has the fewest types, and no pipeline that it could do without.
+            if gain <= SAME {
+                continue;
+            }
+            if let Some(better) = self::judged(setting, &other) {
+                others.push(alternatives::document(setting, "found first".to_owned(), &answer));
+                judged = Some(better);
+                let types = std::mem::replace(&mut answer, other).types;
+                (answer.found.verdict, answer.found.bound) = (Verdict::Open, None);
+                answer.types = Types { workers: answer.types.workers, ..types };
+            }
+        }
+    }
+    Ok(Found { answer, judged, others, enough, stop })
+}
+
+/// The workers of an answer whose replays keep the promises.
+fn judged(setting: &Setting, answer: &Answer) -> Option<Judged> {
+    let workers = decided::of_answer(setting, answer).filter(|_| answer.is_kept())?;
+    decided::judge(setting, workers).ok()
+}
+
+/// By which share an answer whose replays keep the promises is better than another by what counts.
+fn gain(objective: Objective, one: &Answer, other: &Answer) -> Option<f64> {
+    let value = |answer: &Answer| Some(answer.found.best.as_ref()?.value(objective));
+    let (one, other) = (value(one).filter(|_| one.is_kept())?, value(other)?);
+    let gain = match objective {
+        Objective::Throughput => one / other - 1.0,
+        _ => other / one - 1.0,
+    };
+    (gain > 0.0).then_some(gain)
+}
+
+/// The fewest devices of the kinds of the cluster that serve the rate, replayed.
+fn enough(setting: &Setting, door: &Fleets, control: &Control) -> Option<u64> {
+    let mut question = setting.question();
+    question.requests_per_s?;
+    (question.objective, question.most_devices) = (Objective::FewestDevices, None);
+    question.devices.iter_mut().for_each(|devices| devices.pool.hosts = None);
+    let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
+    let answer = door.0(&question, &price, control).ok().filter(Answer::is_kept)?;
+    answer.found.best.map(|best| best.figures.n_devices)
 }
 
 fn unanswered(setting: &Setting, why: &Refused) -> Diagnostic {

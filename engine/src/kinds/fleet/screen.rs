@@ -1,13 +1,12 @@
 //! The first screen of a fleet.
 
-use documents::plan::fleet::{
-    AlternativeDocument, FleetDocument, FleetFigures, RoleDocument, WorkerDocument,
-};
+use documents::plan::fleet::{AlternativeDocument, FleetDocument, FleetFigures, RoleDocument};
 use documents::report::FoundDocument;
 use ir::units::Bytes;
 use planner::run::StopReason;
 use planner::serving::fleet::Objective;
 
+use super::kind::source;
 use super::setting::Setting;
 use super::words::{latency, names, statistic, thousands, workers};
 use crate::answer::page::Column;
@@ -38,13 +37,11 @@ pub(super) fn of(
     screen.fact("TTFT", told(figures.ttft_seconds, promises.ttft_s));
     screen.fact("TPOT", told(figures.tpot_seconds, promises.tpot_s));
     screen.fact("proof", proof(setting, report, stop));
-    for (name, worker) in names(&fleet.workers).iter().zip(&fleet.workers) {
-        screen.fact("memory", memory(name, worker));
-    }
-    screen.fact("runs on", setting.asked.engine.name().to_owned());
+    screen.fact("memory", fullest(&fleet));
+    screen.fact("runs on", runs_on(setting, report));
     let costs = run.costs_from();
     screen.fact("based on", format!("{costs}; no interval: no fleet was measured"));
-    instead(&mut screen, setting, figures);
+    instead(&mut screen, setting, (&fleet, figures));
     screen.target = Some(setting.asked.engine.name());
     screen
 }
@@ -76,6 +73,16 @@ fn serves(setting: &Setting, fleet: &FleetDocument, figures: &FleetFigures) -> S
     )
 }
 
+/// The engine, and what deploys it, as far as they take the fleet as it is.
+fn runs_on(setting: &Setting, report: &FoundDocument<FleetFigures>) -> String {
+    let engine = setting.asked.engine.name();
+    let Some(fleet) = report.plan.fleet.as_deref() else { return String::new() };
+    let source = source(setting, fleet);
+    let takes = |target: &&str| exporters::export(target, &source).is_ok();
+    let all: Vec<&str> = [engine, "dynamo", "llm-d"].into_iter().filter(takes).collect();
+    if all.is_empty() { "no server as it is".to_owned() } else { all.join(", ") }
+}
+
 /// Why no fleet is better.
 fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReason) -> String {
     let figures = &report.figures;
@@ -85,7 +92,8 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
         Objective::Throughput => ("most requests/s", "requests/s"),
     };
     let space = format!(
-        "{} worker shapes on these devices, replicas in proportion",
+        "{} worker types (of {} shapes on these devices), replicas in proportion",
+        thousands(figures.n_types),
         thousands(figures.n_enumerated)
     );
     let bound = report.plan.fleet.as_ref().and_then(|fleet| fleet.bound);
@@ -94,30 +102,33 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
         (false, Some(bound)) => {
             format!("not proved: the bound is {bound:.4} {unit} of {space}; {}", stop.words())
         }
-        (false, None) => format!("not proved; {}", stop.words()),
+        (false, None) => "not proved: other workers do as well or better, see `instead`".to_owned(),
     }
 }
 
-/// Memory of the fullest device, and the limits of the engine.
-fn memory(name: &str, worker: &WorkerDocument) -> String {
+/// Memory of the workers with the fewest tokens of keys and values, prefill aside.
+fn fullest(fleet: &FleetDocument) -> Option<String> {
+    let named = names(&fleet.workers);
+    let caching = named.iter().zip(&fleet.workers);
+    let caching = caching.filter(|(_, worker)| worker.role != RoleDocument::Prefill);
+    let (name, worker) = caching.min_by_key(|(_, worker)| worker.kv_tokens)?;
     let memory = &worker.memory;
-    let tokens = thousands(worker.kv_tokens);
     let ranks = if worker.data > 1 { " per DP rank" } else { "" };
-    let budget = match worker.role {
-        RoleDocument::Decode => String::new(),
-        _ => format!(", {} tokens per iteration", thousands(worker.max_num_batched_tokens)),
-    };
-    format!(
-        "{name}: weights {}, KV cache {} ({tokens} tokens{ranks}) of {}; {} requests{budget}",
+    Some(format!(
+        "{name}: weights {}, KV cache {} of {} per device: {} tokens{ranks}",
         Bytes(memory.weights),
         Bytes(memory.cache),
         Bytes(memory.capacity),
-        worker.max_num_seqs
-    )
+        thousands(worker.kv_tokens)
+    ))
 }
 
 /// Other fleets.
-fn instead(screen: &mut Screen, setting: &Setting, figures: &FleetFigures) {
+fn instead(
+    screen: &mut Screen,
+    setting: &Setting,
+    (fleet, figures): (&FleetDocument, &FleetFigures),
+) {
     let has_rate = setting.asked.rate.is_some();
     let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), latency);
     let row = |other: &AlternativeDocument| {
@@ -129,7 +140,12 @@ fn instead(screen: &mut Screen, setting: &Setting, figures: &FleetFigures) {
         let text = other.why.clone().or_else(|| other.workers.clone()).unwrap_or_default();
         vec![other.name.clone(), value, time(other.ttft_seconds), time(other.tpot_seconds), text]
     };
-    let rows: Vec<Vec<String>> = figures.alternatives.iter().map(row).collect();
+    let planned = workers(&fleet.workers);
+    let is_other = |other: &&AlternativeDocument| {
+        let value = if has_rate { None } else { Some(fleet.requests_per_s) };
+        other.workers.as_ref() != Some(&planned) || other.requests_per_s < value
+    };
+    let rows = figures.alternatives.iter().filter(is_other).map(row).collect();
     let columns = match has_rate {
         true => Column::row("instead | #devices | #TTFT | #TPOT | ~workers"),
         false => Column::row("instead | #requests/s | #TTFT | #TPOT | ~workers"),

@@ -36,6 +36,8 @@ const HAND_OVER_S: f64 = 1e-3;
 const BUDGETS: [u64; 2] = [2_048, 8_192];
 /// Devices of a worker at most that are looked at.
 const MOST_OF_WORKER: u32 = 16;
+/// Share of a device's memory that engines leave free by themselves (vLLM `--gpu-memory-utilization 0.92`).
+const LEFT_FREE: f64 = 0.08;
 /// Tokens of a request at most.
 const MOST_TOKENS: u64 = 1 << 24;
 
@@ -108,7 +110,7 @@ impl Setting {
         let mut read = model::served((path, None), &flags.model, kv_dtype)?;
         check_model(&read)?;
         model::with_windows(&mut read);
-        let beyond = beyond(&read, &asked.lengths)?;
+        let beyond = beyond(&read, &asked.lengths);
         let without = without_predictions(&mut read);
         let mut run = Run::on(read, &flags, STACK, 1)?.with_stack(engine::stack())?;
         if run.layers.is_some() {
@@ -123,8 +125,10 @@ impl Setting {
         run.request.kv_dtype = stored.map(|dtype| dtype.to_string());
         let pools = pools(&run)?;
         let links = links(&run.cluster, &pools);
-        let setting = Self { run, pools, links, asked };
+        let mut setting = Self { run, pools, links, asked };
         setting.check()?;
+        let told = setting.less_than_usual();
+        setting.run.warnings.extend(told);
         Ok(setting)
     }
 
@@ -145,6 +149,21 @@ impl Setting {
         Ok(())
     }
 
+    /// That an engine has to be told to use less memory than it would.
+    fn less_than_usual(&self) -> Option<Diagnostic> {
+        let share = |pool: &Pool| {
+            let device = &self.run.cluster.devices[pool.hosts[0][0].index()];
+            pool.memory as f64 / device.capacity.map_or(1.0, |capacity| capacity.as_f64())
+        };
+        let least = self.pools.iter().map(share).fold(1.0, f64::min);
+        (least < 1.0).then(|| {
+            let share = least * (1.0 - LEFT_FREE);
+            let message = "less memory is planned than engines use by default";
+            Diagnostic::warning("memory-share", message)
+                .hint(format!("start vLLM with --gpu-memory-utilization {share:.2}"))
+        })
+    }
+
     /// The question for the search.
     #[must_use]
     pub fn question(&self) -> Question<'_> {
@@ -161,6 +180,7 @@ impl Setting {
         };
         let widest = self.pools.iter().map(|pool| pool.hosts.first().map_or(1, Vec::len)).max();
         let widest = u32::try_from(widest.unwrap_or(1)).unwrap_or(u32::MAX);
+        let allowed = asked.most_devices.map_or(u32::MAX, |n| u32::try_from(n).unwrap_or(u32::MAX));
         Question {
             dtype: self.run.numbers.dtype,
             devices: self.pools.iter().map(devices).collect(),
@@ -169,7 +189,7 @@ impl Setting {
             budgets: BUDGETS.to_vec(),
             aggregated: asked.mode != ServingMode::Disaggregated,
             disaggregated: asked.mode != ServingMode::Aggregated && !self.links.is_empty(),
-            most_devices_of_worker: MOST_OF_WORKER.max(widest),
+            most_devices_of_worker: MOST_OF_WORKER.max(widest).min(allowed),
             promises: asked.promises,
             objective: asked.objective,
             requests_per_s: asked.rate,
@@ -218,16 +238,18 @@ fn check_model(model: &Model) -> Result<(), Diagnostic> {
     }
 }
 
-/// Refuses requests that are longer than the model's context, where the config states it.
-fn beyond(model: &Model, lengths: &[Length]) -> Result<Option<Diagnostic>, Diagnostic> {
-    let Some(most) = model.tokens.filter(|most| *most > 0) else { return Ok(None) };
+/// That requests are longer than the model's context, where the config states it.
+fn beyond(model: &Model, lengths: &[Length]) -> Option<Diagnostic> {
+    let stated = model.hyperparameters.as_ref().map(|stated| stated.positions);
+    let most = stated.filter(|most| *most > 0)?;
     let of = |length: &Length| u64::from(length.n_input) + u64::from(length.n_output);
     let longest = lengths.iter().map(of).max().unwrap_or(0);
-    Ok((longest > most).then(|| {
-        let message = format!("requests of {longest} tokens are longer than the model's {most}");
+    (longest > most).then(|| {
+        let message =
+            format!("requests of {longest} tokens are longer than the model's {most} positions");
         Diagnostic::warning("beyond-context", message)
             .hint("state fewer with --input-tokens or --output-tokens")
-    }))
+    })
 }
 
 /// Leaves out layers that predict later tokens; says so.
@@ -281,20 +303,20 @@ fn by_kind(run: &Run, devices: &[DeviceId]) -> Vec<Vec<DeviceId>> {
     parts
 }
 
-/// Bytes of a device that a process can use: its memory less what the cluster file or `--memory-margin` keeps
-/// free. The driver's context is a term of the engine's memory.
+/// Bytes of a device that an engine's rule begins with: its memory, less what the cluster file or
+/// `--memory-margin` keeps free beyond the part that engines leave free by themselves. The driver's context is
+/// a term of the engine's memory.
 fn memory(run: &Run, id: DeviceId) -> Result<u64, Diagnostic> {
     let device = &run.cluster.devices[id.index()];
     let capacity = device.capacity.ok_or_else(|| {
         let message = format!("`{}` states no memory", device.name);
         Diagnostic::input("no-system", message).hint("state `memory` of its kind")
     })?;
-    let free = run
-        .request
-        .kept_free
-        .map_or(device.reserve.0, |share| (capacity.as_f64() * share).ceil() as u64);
+    let stated = run.request.kept_free.map(|share| (capacity.as_f64() * share).ceil() as u64);
+    let by_engine = (capacity.as_f64() * LEFT_FREE) as u64;
+    let more = stated.unwrap_or(device.reserve.0).saturating_sub(by_engine);
     let most = run.request.max_memory_bytes.unwrap_or(u64::MAX);
-    Ok(capacity.0.saturating_sub(free).min(most))
+    Ok(capacity.0.saturating_sub(more).min(most))
 }
 
 fn pool(run: &Run, memory: u64, hosts: Vec<Vec<DeviceId>>) -> Result<Pool, Diagnostic> {

@@ -58,11 +58,11 @@ pub(super) fn addresses(
     all.iter().flatten().filter(|of| of.role == role).map(write).collect()
 }
 
-/// Requests per second that workers which hand over, and those that do not, serve at most.
+/// Requests per second that workers which hand over, and those that do not, serve.
 fn rates(all: &[Facts<'_>]) -> [f64; 2] {
     let rate = |role| -> f64 {
         let of = all.iter().filter(|facts| facts.worker.role == role);
-        of.map(|facts| facts.worker.max_requests_per_s * facts.replicas.len() as f64).sum()
+        of.map(|facts| facts.worker.requests_per_s * facts.replicas.len() as f64).sum()
     };
     [rate(Prefill).min(rate(Decode)), rate(Aggregated)]
 }

@@ -88,7 +88,7 @@ fn worker(
         replicas: (0..n).map(&mut replica).collect(),
         kv_tokens: 100_000,
         requests_per_s: 2.0,
-        max_requests_per_s: 2.5,
+        to_pool: None,
         ttft_s: None,
         tpot_s: None,
         memory: WorkerMemoryDocument::default(),
