@@ -56,10 +56,10 @@ pub(crate) enum Command {
         --objective max-load --algorithm milp -o plan.json"
     )]
     Place(Box<PlanArgs>),
-    /// Plan inference (nothing is started): pipeline stages, expert placement, overlap
+    /// Plan inference (nothing is started): serving workers, pipelines, expert placement
     #[command(
-        after_help = "Examples:\n  meshwright infer config.json --cluster pod.yaml --phase decode \\\n      \
-        --batch 64 --cached 4096 -o plan.json\n  \
+        after_help = "Examples:\n  meshwright infer config.json --cluster pod.yaml --rate 50 \\\n      \
+        --input-tokens 4000 --output-tokens 1000 --ttft 2s --tpot 30ms -o plan.json\n  \
         meshwright infer config.json --cluster pod.yaml --phase decode --batch 256 \\\n      \
         --expert-skew routed.json --algorithm 'expert-placement(slots=36)'"
     )]

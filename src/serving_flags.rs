@@ -12,6 +12,7 @@ use engine::request::value::{Written, duration, positive};
 pub(crate) struct ServingFlags {
     /// Requests per second [default: as many as the devices serve]
     #[arg(long, value_name = "N", value_parser = <Rate as Written>::read)]
+    #[arg(allow_negative_numbers = true)]
     pub(crate) rate: Option<Rate>,
     /// Time to first token at most, such as 2s
     #[arg(long, value_name = "TIME", value_parser = duration)]

@@ -27,14 +27,20 @@ const fn common(task: Task) -> &'static [&'static str] {
             &["batch", "dims", "dtype", "workload", "objective", "pin", "colocate", "profile"]
         }
         Task::Infer => &[
+            "rate",
+            "ttft",
+            "tpot",
+            "percentile",
+            "input_tokens",
+            "output_tokens",
+            "mode",
+            "devices",
+            "objective",
+            "kv_dtype",
+            "dtype",
             "phase",
             "batch",
-            "sequence_length",
             "cached_tokens",
-            "kv_dtype",
-            "objective",
-            "expert_skew",
-            "dtype",
         ],
         Task::Solve => &["accelerators", "objective", "gap", "allow_lossy", "plot"],
     }
@@ -59,7 +65,7 @@ const EXPLAIN: [&str; 14] = [
 ];
 
 /// What a flag means under one verb, where that is less than under all.
-const MEANINGS: [(Task, &str, &str); 13] = [
+const MEANINGS: [(Task, &str, &str); 16] = [
     (Task::Train, "algorithm", "Algorithm, such as search-3d or fsmoe"),
     (Task::Train, "objective", "step-time, energy-per-token or cost-per-token"),
     (Task::Train, "pin", "Fix a setting, such as tensor=8 or recompute=none"),
@@ -69,9 +75,12 @@ const MEANINGS: [(Task, &str, &str); 13] = [
     (Task::Place, "executor", "Plan for a launcher, such as vllm; any: operator by operator"),
     (Task::Place, "objective", "What is minimized [default: step-time]"),
     (Task::Infer, "algorithm", "Algorithm, such as expert-placement or dynaflow"),
-    (Task::Infer, "objective", "throughput, latency, energy-per-token or cost-per-token"),
-    (Task::Infer, "phase", "prefill (prompts) or decode (one token a sequence)"),
-    (Task::Infer, "batch", "Sequences in a batch"),
+    (Task::Infer, "objective", "throughput, fewest-devices or lowest-price; see docs"),
+    (Task::Infer, "phase", "One step alone: prefill (prompts) or decode (a token)"),
+    (Task::Infer, "batch", "Sequences in a batch, with --phase"),
+    (Task::Infer, "cached_tokens", "Cached tokens of each sequence, with --phase"),
+    (Task::Infer, "devices", "How many devices may be used at most"),
+    (Task::Infer, "executor", "Engine: vllm, sglang or trtllm [default: vllm]"),
     (Task::Solve, "objective", "What is minimized [default: the instance's own]"),
 ];
 

@@ -3,6 +3,7 @@
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 
+use super::fleet::{FleetDocument, PromisesDocument};
 use super::request::RequestDocument;
 use super::{PlanDocument, WorkloadDocument};
 
@@ -54,6 +55,36 @@ impl PlanDocument {
                 "parallelism.n_micro_batches",
                 &format!("is {n}, but `workload` makes {stated}"),
             )),
+        }
+    }
+}
+
+impl FleetDocument {
+    /// Refuses impossible values.
+    fn check(&self) -> Result<(), Diagnostic> {
+        let is_positive = |value: f64| value.is_finite() && value > 0.0;
+        let PromisesDocument { ttft_s, tpot_s, percentile } = self.promises;
+        let positive = [
+            ("fleet.rate", self.rate),
+            ("fleet.promises.ttft_s", ttft_s),
+            ("fleet.promises.tpot_s", tpot_s),
+            ("fleet.promises.percentile", percentile),
+            ("fleet.requests_per_s", Some(self.requests_per_s)),
+        ];
+        if let Some((name, _)) =
+            positive.into_iter().find(|(_, value)| value.is_some_and(|value| !is_positive(value)))
+        {
+            return Err(refused(name, "must be a number above 0"));
+        }
+        let lengths_are_sound = self.lengths.iter().all(|length| {
+            length.input_tokens > 0 && length.output_tokens > 0 && is_positive(length.share)
+        });
+        if self.lengths.is_empty() || !lengths_are_sound {
+            return Err(refused("fleet.lengths", "needs tokens in and out, and shares above 0"));
+        }
+        match self.workers.iter().any(|of| of.replicas.is_empty() || of.stages.is_empty()) {
+            true => Err(refused("fleet.workers", "names workers without replicas or stages")),
+            false => Ok(()),
         }
     }
 }

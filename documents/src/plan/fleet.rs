@@ -1,9 +1,6 @@
 //! What a fleet of serving workers was planned for, its workers and their figures.
 
-use ir::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
-
-use super::check::refused;
 
 /// What a worker serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -160,36 +157,6 @@ pub struct FleetDocument {
     /// Bytes of keys and values that a request hands over from a prefill to a decode worker.
     #[serde(default)]
     pub bytes_handed_over: f64,
-}
-
-impl FleetDocument {
-    /// Refuses impossible values.
-    pub(super) fn check(&self) -> Result<(), Diagnostic> {
-        let is_positive = |value: f64| value.is_finite() && value > 0.0;
-        let PromisesDocument { ttft_s, tpot_s, percentile } = self.promises;
-        let positive = [
-            ("fleet.rate", self.rate),
-            ("fleet.promises.ttft_s", ttft_s),
-            ("fleet.promises.tpot_s", tpot_s),
-            ("fleet.promises.percentile", percentile),
-            ("fleet.requests_per_s", Some(self.requests_per_s)),
-        ];
-        if let Some((name, _)) =
-            positive.into_iter().find(|(_, value)| value.is_some_and(|value| !is_positive(value)))
-        {
-            return Err(refused(name, "must be a number above 0"));
-        }
-        let lengths_are_sound = self.lengths.iter().all(|length| {
-            length.input_tokens > 0 && length.output_tokens > 0 && is_positive(length.share)
-        });
-        if self.lengths.is_empty() || !lengths_are_sound {
-            return Err(refused("fleet.lengths", "needs tokens in and out, and shares above 0"));
-        }
-        match self.workers.iter().any(|of| of.replicas.is_empty() || of.stages.is_empty()) {
-            true => Err(refused("fleet.workers", "names workers without replicas or stages")),
-            false => Ok(()),
-        }
-    }
 }
 
 /// A fleet in figures.

@@ -18,7 +18,7 @@ use crate::placement::{
 use crate::run::algorithm::Guarantee::{Bound, Heuristic, Optimal, OptimalAmong};
 use crate::run::algorithm::{Field, Kind};
 use crate::run::entry::{Entry, Model};
-use crate::serving::{Fleets, Serves, serving_pipeline, workers};
+use crate::serving::{Fleets, Serves, serving_fleet, serving_pipeline};
 use crate::training::doors::{Card, Layers, Unlike};
 use crate::training::{per_layer, search_3d, unlike_nodes};
 use crate::transform::{blocks, chains, coplace, fuse, repeat};
@@ -361,7 +361,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         paper: "none; rate matching of prefill and decode: Zhong et al., DistServe, OSDI 2024",
         summary: "workers that serve: degrees, roles and replicas of each, for a rate and latencies",
         doors: &[&Fleets(
-            workers::plan,
+            serving_fleet::plan,
             OptimalAmong("fleets of the searched worker types, replicas serving in proportion"),
         )],
     },

@@ -1,8 +1,8 @@
 //! Rows that plan models that serve, on devices of any kinds, and fleets of workers.
 
 pub mod fleet;
+pub mod serving_fleet;
 pub mod serving_pipeline;
-pub mod workers;
 
 use std::sync::Arc;
 
@@ -48,10 +48,10 @@ door!(Serves, SERVING, Goal::ALL.map(Goal::name).to_vec());
 
 /// Searches the fleets of a question at a price of iterations.
 pub type FleetSearch = for<'q> fn(
-    &workers::Question<'q>,
-    &workers::Price<'_>,
+    &serving_fleet::Question<'q>,
+    &serving_fleet::Price<'_>,
     &Control,
-) -> Result<workers::Answer, workers::Refused>;
+) -> Result<serving_fleet::Answer, serving_fleet::Refused>;
 
 /// How a row plans fleets of workers.
 pub struct Fleets(pub FleetSearch, pub Guarantee);

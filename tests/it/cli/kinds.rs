@@ -32,7 +32,7 @@ const fn small(model: &'static str, on: &'static str, flags: &'static str) -> Sm
     Small { model, on, asked: flags }
 }
 
-pub(super) const KINDS: [Kind; 15] = [
+pub(super) const KINDS: [Kind; 16] = [
     Kind {
         name: "ops",
         plans: &[
@@ -357,6 +357,18 @@ pub(super) const KINDS: [Kind; 15] = [
             ),
         ],
         targets: &["layer-ranges", "llama.cpp"],
+        exits: [0; 5],
+    },
+    Kind {
+        name: "fleet",
+        plans: &[
+            small("served.json", TWO, "--rate 20 --ttft 1s --tpot 20ms"),
+            small("served.json", TWO, "--input-tokens 500 --output-tokens 100"),
+            small("served.json", TWO, "--rate 40 --mode aggregated --tpot 15ms --percentile 90"),
+            small("served.json", TWO, "--mode disaggregated --tpot 30ms --kv-dtype fp8"),
+            small("experts.json", H100, "--rate 5 --output-tokens 200 --tpot 40ms"),
+        ],
+        targets: &["vllm", "sglang", "trtllm", "dynamo"],
         exits: [0; 5],
     },
     Kind {

@@ -4,7 +4,7 @@ use cost_model::serving::worker::Shape;
 use documents::plan::fleet::{AlternativeDocument, RoleDocument, WorkerDocument};
 use planner::run::Control;
 use planner::serving::FleetSearch;
-use planner::serving::workers::{Answer, Question, Reason};
+use planner::serving::serving_fleet::{Answer, Question, Reason};
 
 use super::decided::{self, why};
 use super::setting::Setting;

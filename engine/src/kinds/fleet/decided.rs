@@ -13,7 +13,7 @@ use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use ir::units::Bytes;
 use planner::serving::fleet::Role;
-use planner::serving::workers::{self, Answer, JudgedWorker, Reason, Stated};
+use planner::serving::serving_fleet::{self, Answer, JudgedWorker, Reason, Stated};
 
 use super::setting::{Setting, stated};
 use crate::kinds::kind::illegal;
@@ -44,7 +44,7 @@ pub struct Judged {
 #[must_use]
 pub fn of_answer(setting: &Setting, answer: &Answer) -> Option<Vec<Workers>> {
     let plan = answer.found.best.as_ref()?;
-    let of = |replayed: &workers::Replayed| {
+    let of = |replayed: &serving_fleet::Replayed| {
         let worker = &answer.types.workers[replayed.of];
         let stated = Stated {
             pool: worker.figures.pool,
@@ -173,7 +173,7 @@ fn workers_of(
         }
     }
     let is_prefill = worker.role == RoleDocument::Prefill;
-    let goes = |link: &workers::Link| link.from == pool && Some(link.to) == worker.to_pool;
+    let goes = |link: &serving_fleet::Link| link.from == pool && Some(link.to) == worker.to_pool;
     let link = setting.links.iter().position(goes);
     if is_prefill && link.is_none() {
         return Err(unplaced(at, "hands keys and values over to no pool that it reaches"));
@@ -206,7 +206,7 @@ pub fn judge(setting: &Setting, all: Vec<Workers>) -> Result<Judged, Vec<Diagnos
     let mut broken = Vec::new();
     let mut workers = Vec::new();
     for (at, each) in all.into_iter().enumerate() {
-        match workers::judge((&question, &price), &each.stated) {
+        match serving_fleet::judge((&question, &price), &each.stated) {
             Ok(judged) => {
                 broken.extend(missed(setting, at, &judged));
                 workers.push((each, judged));
@@ -325,9 +325,9 @@ pub fn document(
         n_devices: judged.n_devices,
         price_per_hour: judged.price_per_hour,
         bound,
-        bytes_handed_over: workers::bytes_per_request(&setting.question()),
+        bytes_handed_over: serving_fleet::bytes_per_request(&setting.question()),
     };
-    let [model, cluster, profile] = run.references();
+    let [model, cluster, profile] = setting.references();
     let mut plan = PlanDocument::new(Head {
         model,
         cluster,

@@ -12,7 +12,7 @@ use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 use planner::run::{Control, Limits};
 use planner::serving::Fleets;
-use planner::serving::workers;
+use planner::serving::serving_fleet;
 use serde_json::json;
 
 use super::decided::{self, Judged};
@@ -56,7 +56,7 @@ impl Kind for Fleet {
         let mut problem = target.flags.problem.clone();
         problem.model.dtype = plan_file::workload(&plan.workload)?.dtype;
         let setting = Setting::read(target.model, &problem, asked)?;
-        let others = target.others(plan, &setting.run.references());
+        let others = target.others(plan, &setting.references());
         Ok(Read { warnings: setting.run.warnings.clone(), others, setting })
     }
 
@@ -127,7 +127,7 @@ fn unproved(on: Legal<'_, Fleet>, stated: f64, proof: &Arc<AtomicBool>) -> Optio
     let control = Control::new(&limits);
     let setting = on.setting;
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
-    let answer = workers::plan(&setting.question(), &price, &control).ok()?;
+    let answer = serving_fleet::plan(&setting.question(), &price, &control).ok()?;
     if proof.load(Ordering::Relaxed) {
         let search = "the search for fleets".to_owned();
         return Some(violations::unchecked("fleet.bound", 0, 0, search));

@@ -9,6 +9,7 @@ mod nothing_fits;
 mod plan;
 mod screen;
 pub mod setting;
+pub mod tables;
 mod words;
 
 use ir::diagnostic::Diagnostic;

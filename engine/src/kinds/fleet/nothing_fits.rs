@@ -1,17 +1,17 @@
-//! Why there is no fleet: memory, a promise, or too few devices; and what would do.
+//! Why there is no fleet: memory, a promise, or too few devices; and how much suffices.
 
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 use planner::run::{Control, Limits, StopReason};
 use planner::serving::fleet::{self, Objective, Role, Verdict};
-use planner::serving::workers::{Answer, Reason, Shortfall};
+use planner::serving::serving_fleet::{Answer, Reason, Shortfall};
 use std::time::Duration;
 
 use super::setting::Setting;
 use super::words::{degrees, latency};
 use crate::answer::nothing_fits::exceeded;
 
-/// Longest look for what would do.
+/// Longest look for what suffices.
 const LONGEST: Duration = Duration::from_secs(3);
 /// How much above the least that can be kept a hinted promise is.
 const EASED: f64 = 1.05;

@@ -13,7 +13,7 @@ use planner::recipe::Ingredient;
 use planner::run::{Control, StopReason};
 use planner::serving::Fleets;
 use planner::serving::fleet::{Objective, Verdict};
-use planner::serving::workers::{Answer, Promises, Refused, Statistic, Types};
+use planner::serving::serving_fleet::{Answer, Promises, Refused, Statistic, Types};
 
 use super::decided::{self, Judged};
 use super::setting::{Asked, Setting, USUAL_TOKENS, USUAL_TPOT_S};

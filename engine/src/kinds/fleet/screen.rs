@@ -39,7 +39,7 @@ pub(super) fn of(
     screen.fact("proof", proof(setting, report, stop));
     screen.fact("memory", fullest(&fleet));
     screen.fact("runs on", runs_on(setting, report));
-    let costs = run.costs_from();
+    let costs = setting.costs_from();
     screen.fact("based on", format!("{costs}; no interval: no fleet was measured"));
     instead(&mut screen, setting, (&fleet, figures));
     screen.target = Some(setting.asked.engine.name());
@@ -147,8 +147,8 @@ fn instead(
     };
     let rows = figures.alternatives.iter().filter(is_other).map(row).collect();
     let columns = match has_rate {
-        true => Column::row("instead | #devices | #TTFT | #TPOT | ~workers"),
-        false => Column::row("instead | #requests/s | #TTFT | #TPOT | ~workers"),
+        true => Column::row("@instead | #devices | #TTFT | #TPOT | ~workers"),
+        false => Column::row("@instead | #requests/s | #TTFT | #TPOT | ~workers"),
     };
     screen.table(&columns, rows);
 }

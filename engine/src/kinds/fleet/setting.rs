@@ -8,6 +8,7 @@ use cost_model::serving::IterationTime;
 use cost_model::serving::arrivals::Length;
 use cost_model::serving::engine::{self, Engine};
 use cost_model::serving::worker::Shape;
+use documents::plan::Reference;
 use documents::plan::fleet::{FleetDocument, PromisesDocument};
 use documents::plan::request::RequestDocument;
 use ir::cluster::Cluster;
@@ -16,9 +17,10 @@ use ir::id::DeviceId;
 use ir::plan_kind::PlanKind;
 use ir::stack::Stack;
 use planner::serving::fleet::{self, Objective};
-use planner::serving::workers::{self, Devices, Link, Promises, Question, Reason, Statistic};
+use planner::serving::serving_fleet::{self, Devices, Link, Promises, Question, Reason, Statistic};
 
 use super::refused;
+use super::tables::Tables;
 use crate::inputs::run::hardware::retain_of_inference;
 use crate::inputs::run::model::{self, Model};
 use crate::inputs::run::setting::{STACK, Setting as Run};
@@ -88,6 +90,8 @@ pub struct Setting {
     pub links: Vec<Link>,
     /// What is asked.
     pub asked: Asked,
+    /// Measured kernels in place of the forms, where the profile names them.
+    pub tables: Option<Tables>,
 }
 
 impl Setting {
@@ -106,6 +110,11 @@ impl Setting {
         check_lengths(&asked.lengths)?;
         let mut flags = flags.clone();
         flags.model.batch = None;
+        let tables = Tables::named(flags.profile.as_deref())?;
+        if let Some(tables) = &tables {
+            flags.profile = None;
+            check_tables(tables, &asked)?;
+        }
         let kv_dtype = model::cache_type(asked.request.kv_dtype.as_deref())?;
         let mut read = model::served((path, None), &flags.model, kv_dtype)?;
         check_model(&read)?;
@@ -125,7 +134,7 @@ impl Setting {
         run.request.kv_dtype = stored.map(|dtype| dtype.to_string());
         let pools = pools(&run)?;
         let links = links(&run.cluster, &pools);
-        let mut setting = Self { run, pools, links, asked };
+        let mut setting = Self { run, pools, links, asked, tables };
         setting.check()?;
         let told = setting.less_than_usual();
         setting.run.warnings.extend(told);
@@ -201,17 +210,53 @@ impl Setting {
     /// The price of iterations of a worker.
     ///
     /// # Errors
-    /// Those of [`workers::priced`].
+    /// Those of [`serving_fleet::priced`].
     pub fn price(&self, pool: usize, shape: &Shape) -> Result<Box<dyn IterationTime + '_>, Reason> {
+        if let Some(tables) = &self.tables {
+            return tables.price(&self.run, shape);
+        }
         let pool = &self.pools[pool];
         let base = Pricing { system: &pool.system, stack: &pool.stack, ..self.run.pricing() };
-        workers::priced(&base, shape, self.asked.engine.overhead())
+        serving_fleet::priced(&base, shape, self.asked.engine.overhead())
     }
 
-    /// Devices of a pool in words: `64 x h200`.
+    /// Model, cluster and profile.
+    #[must_use]
+    pub fn references(&self) -> [Reference; 3] {
+        let [model, cluster, profile] = self.run.references();
+        let measured = self.tables.as_ref().map(|tables| tables.reference.clone());
+        [model, cluster, measured.unwrap_or(profile)]
+    }
+
+    /// What its times come from, in words.
+    #[must_use]
+    pub fn costs_from(&self) -> String {
+        match &self.tables {
+            Some(tables) => {
+                format!("kernels measured by AIConfigurator ({})", tables.reference.name)
+            }
+            None => self.run.costs_from(),
+        }
+    }
+
+    /// Devices of all pools.
     #[must_use]
     pub fn n_devices(&self) -> usize {
         self.pools.iter().flat_map(|pool| &pool.hosts).map(Vec::len).sum()
+    }
+}
+
+/// Refuses tables of another engine than is planned for.
+fn check_tables(tables: &Tables, asked: &Asked) -> Result<(), Diagnostic> {
+    let (measured, planned) = (tables.engine(), asked.engine.name());
+    match measured == planned {
+        true => Ok(()),
+        false => Err(refused(
+            format!(
+                "`--profile` has kernels of {measured}, and the fleet is planned for {planned}"
+            ),
+            &format!("add --for {measured}, or name tables of {planned}"),
+        )),
     }
 }
 

@@ -11,6 +11,9 @@
 //! ([`fleet`]) gives the fleet; each of its workers is replayed at its share of the rate. Where a promise is
 //! missed, rates of all types are lowered to what their replays keep, and the program is solved again.
 //!
+//! # Paper
+//! None; rate matching of prefill and decode workers: Zhong et al., DistServe, OSDI 2024.
+//!
 //! # Guarantee
 //! The fleet is optimal, where that is proved, of these worker types, replicas serving in proportion; not of
 //! all rates, budgets and shapes. Accepted and rejected candidates add up to those enumerated. A candidate is

@@ -1,0 +1,240 @@
+//! Fleets of serving workers: planned, judged again, exported, and refused by name.
+
+use serde_json::{Value, json};
+
+use super::folder::{Folder, diamond};
+
+/// Qwen3-32B: 64 layers, 64 query and 8 key/value heads of 128.
+fn config() -> Value {
+    json!({
+        "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "hidden_size": 5120,
+        "num_hidden_layers": 64, "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128,
+        "intermediate_size": 25600, "vocab_size": 151_936, "max_position_embeddings": 40960,
+        "tie_word_embeddings": false, "torch_dtype": "bfloat16"
+    })
+}
+
+fn hosts(n: usize) -> String {
+    format!(
+        "name: hosts\nnodes:\n  - {{count: {n}, device: h200_sxm5_141gb, devices: 8, scaleup: nvlink4, \
+         host: pcie5_x16, nics: 8}}\nnetwork: {{link: ib_ndr_400}}\n"
+    )
+}
+
+fn folder() -> Folder {
+    let folder = Folder::new(&diamond());
+    folder.write("qwen.json", &config().to_string());
+    folder.write("one.yaml", &hosts(1));
+    folder.write("eight.yaml", &hosts(8));
+    folder
+}
+
+const ASKED: &str = "infer qwen.json --cluster eight.yaml --rate 50 --input-tokens 4000 --output-tokens 1000 \
+     --ttft 2s --tpot 30ms";
+
+fn workers(plan: &Value) -> &Vec<Value> {
+    plan["fleet"]["workers"].as_array().unwrap()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap()
+}
+
+/// A fact of a failure.
+fn fact<'v>(failure: &'v Value, name: &str) -> &'v Value {
+    let facts = failure["error"]["facts"].as_array().unwrap();
+    &facts.iter().find(|fact| fact["name"] == name).unwrap()["value"]
+}
+
+/// Devices of all replicas, which are each of one worker alone.
+fn devices(plan: &Value) -> Vec<String> {
+    let replicas = workers(plan).iter().flat_map(|worker| worker["replicas"].as_array().unwrap());
+    let names = replicas.flat_map(|devices| devices.as_array().unwrap());
+    names.map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+/// Roles add up to the rate, devices to those that are counted, and memory to what a device has: figures that
+/// nothing but the plan document is asked for.
+#[test]
+fn a_fleet_serves_the_rate_on_devices_of_its_own() {
+    let folder = folder();
+    let answer = folder.run(&format!("{ASKED} --json -o plan.json")).exits(0).json();
+    let plan = folder.json("plan.json");
+    let rate = |role: &str| -> f64 {
+        let here = workers(&plan).iter().filter(|worker| worker["role"] == role);
+        let of = |worker: &Value| {
+            number(&worker["requests_per_s"]) * worker["replicas"].as_array().unwrap().len() as f64
+        };
+        here.map(of).sum()
+    };
+    let [prefill, decode, whole] = ["prefill", "decode", "aggregated"].map(rate);
+    assert!((prefill - decode).abs() < 1e-6 && (prefill + whole - 50.0).abs() < 1e-6, "{plan}");
+    let names = devices(&plan);
+    let mut distinct = names.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct.len(), names.len());
+    assert_eq!(names.len() as u64, plan["fleet"]["n_devices"].as_u64().unwrap());
+    // 50 requests/s of this model on H200 took AIConfigurator 0.12.0 56 devices, from its own tables.
+    assert!(names.len() <= 56, "{}", names.len());
+    assert_eq!(answer["is_proved"], true);
+    let counts: u64 =
+        answer["rejected"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+    let [accepted, all] = ["n_accepted", "n_enumerated"].map(|name| answer[name].as_u64().unwrap());
+    assert_eq!(accepted + counts, all);
+    for worker in workers(&plan) {
+        let memory = &worker["memory"];
+        let term = |name: &str| memory[name].as_u64().unwrap();
+        let terms =
+            ["weights", "activations", "graphs", "collectives", "runtime", "cache", "reserve"];
+        assert!(terms.map(term).iter().sum::<u64>() <= term("capacity"));
+        // Products of all layers are shared out: 64 layers of 2 (5,120 x 80 x 128 + 8,192 x 5,120 + 3 x 5,120
+        // x 25,600) bytes, and twice the vocabulary.
+        let tensor = worker["tensor"].as_u64().unwrap();
+        let layer = 2 * 5_120 * (80 * 128 + 8_192 + 3 * 25_600_u64);
+        let weights = (64 * layer + 2 * 2 * 5_120 * 151_936) / tensor;
+        let stated = term("weights");
+        let difference = stated as f64 / weights as f64 - 1.0;
+        assert!(difference.abs() < 0.002, "{stated} of {weights}");
+        // A token takes 2 x 64 x 8 x 128 elements of 2 bytes.
+        let tokens = worker["kv_tokens"].as_u64().unwrap();
+        let each = 2 * 64 * 8 * 128 * 2 / tensor;
+        let room = term("cache");
+        assert!(tokens * each <= room && (tokens + 16) * each > room, "{tokens} in {room}");
+    }
+    assert_eq!(number(&plan["fleet"]["bytes_handed_over"]), f64::from(4000 * 2 * 64 * 8 * 128 * 2));
+    folder.run("verify plan.json").exits(0);
+}
+
+/// Figures and decisions that a plan states otherwise are named.
+#[test]
+fn a_lie_of_a_fleet_is_named() {
+    let folder = folder();
+    folder.run(&format!("{ASKED} -o plan.json")).exits(0);
+    let plan = folder.json("plan.json");
+    type Edit = fn(&mut Value);
+    let edits: [(Edit, &str); 8] = [
+        (|fleet| fleet["n_devices"] = json!(7), "n_devices"),
+        (|fleet| fleet["bound"] = json!(3.0), "fleet.bound"),
+        (|fleet| fleet["workers"][0]["ttft_s"] = json!(0.001), "ttft_s"),
+        (|fleet| fleet["workers"][0]["kv_tokens"] = json!(1), "kv_tokens"),
+        (|fleet| fleet["workers"][0]["memory"]["weights"] = json!(1), "weights"),
+        (
+            |fleet| fleet["workers"][0]["replicas"][0] = fleet["workers"][0]["replicas"][1].clone(),
+            "worker-devices",
+        ),
+        (|fleet| fleet["workers"][0]["requests_per_s"] = json!(40.0), "promise-missed"),
+        (|fleet| fleet["workers"][0]["tensor"] = json!(3), "worker-"),
+    ];
+    for (edit, named) in edits {
+        let mut changed = plan.clone();
+        edit(&mut changed["fleet"]);
+        folder.write("lie.json", &changed.to_string());
+        let ran = folder.run("verify lie.json --model qwen.json --cluster eight.yaml --json");
+        assert_ne!(ran.code, 0, "{named}");
+        let text = ran.stdout + &ran.stderr;
+        assert!(text.contains(named), "{named}: {text}");
+    }
+}
+
+/// Where there is no fleet, what is said would do does.
+#[test]
+fn hints_of_fleets_hold() {
+    let folder = folder();
+    let asked =
+        "infer qwen.json --rate 50 --ttft 2s --tpot 30ms --input-tokens 4000 --output-tokens 1000";
+    let ran = folder.run(&format!("{asked} --cluster one.yaml --json")).exits(4).json();
+    let needed = fact(&ran, "devices_needed")["count"].as_u64().unwrap();
+    folder.write("enough.yaml", &hosts(needed.div_ceil(8) as usize));
+    folder.run(&format!("{asked} --cluster enough.yaml --devices {needed}")).exits(0);
+    let ran = folder.run("infer qwen.json --cluster one.yaml --rate 1 --tpot 3ms").exits(4).talk();
+    let eased = ran.split("--tpot ").nth(1).unwrap().split(',').next().unwrap();
+    folder.run(&format!("infer qwen.json --cluster one.yaml --rate 0.1 --tpot {eased}")).exits(0);
+}
+
+/// DeepSeek-V3 in fp8 has 671e9 parameters: two H200 are too few, and as many as are named hold it.
+#[test]
+fn a_model_that_fits_nowhere_says_on_how_many_it_does() {
+    let folder = folder();
+    let model = include_str!("../../../examples/models/deepseek-v3.json");
+    let mut config: Value = serde_json::from_str(model).unwrap();
+    config["quantization_config"] = json!({
+        "quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]
+    });
+    folder.write("deepseek.json", &config.to_string());
+    let ran =
+        folder.run("infer deepseek.json --cluster one.yaml --devices 2 --json").exits(4).json();
+    let smallest = fact(&ran, "smallest")["text"].as_str().unwrap().to_owned();
+    let least: u64 = smallest.split(' ').next().unwrap().parse().unwrap();
+    // 671e9 bytes on devices of 150.75e9, of which an engine uses 92 %.
+    assert!((5..=7).contains(&least), "{least}");
+    folder
+        .run(&format!("infer deepseek.json --cluster one.yaml --devices {least} --tpot 1s"))
+        .exits(0);
+}
+
+/// Scripts state what the plan does.
+#[test]
+fn scripts_of_fleets_state_the_plan() {
+    let folder = folder();
+    folder.run(&format!("{ASKED} -o plan.json")).exits(0);
+    let plan = folder.json("plan.json");
+    folder.run("export plan.json --target vllm -o vllm.sh").exits(0);
+    let script = folder.read("vllm.sh");
+    let n: usize = workers(&plan).iter().map(|of| of["replicas"].as_array().unwrap().len()).sum();
+    assert_eq!(script.matches(" port=").count(), n, "{script}");
+    for worker in workers(&plan) {
+        let flags = format!(
+            "--tensor-parallel-size {} --pipeline-parallel-size {} --max-num-seqs {} --max-num-batched-tokens {}",
+            worker["tensor"],
+            worker["stages"].as_array().unwrap().len(),
+            worker["max_num_seqs"],
+            worker["max_num_batched_tokens"]
+        );
+        assert!(script.contains(&flags), "{flags} in {script}");
+    }
+    folder.run("export plan.json --target dynamo -o dynamo.yaml").exits(0);
+    let deployment: Value = serde_yaml::from_str(&folder.read("dynamo.yaml")).unwrap();
+    let components = deployment["spec"]["components"].as_array().unwrap();
+    let replicas: u64 = components.iter().map(|of| of["replicas"].as_u64().unwrap()).sum();
+    assert_eq!(replicas as usize, n + 1);
+}
+
+/// What means nothing for a fleet, or is out of range, is refused by its name.
+#[test]
+fn what_fleets_do_not_honour_is_refused_by_name() {
+    let folder = folder();
+    let refused = [
+        ("--batch 8", "--batch"),
+        ("--cached 100", "--cached"),
+        ("--sequence-length 128", "--sequence-length"),
+        ("--pin tensor=8", "--pin"),
+        ("--expert-skew zipf:1", "--expert-skew"),
+        ("--power-cap 10kW", "--power-cap"),
+        ("--rate 0", "--rate"),
+        ("--rate -1", "--rate"),
+        ("--rate nan", "--rate"),
+        ("--tpot 0s", "tpot"),
+        ("--percentile 0", "--percentile"),
+        ("--input-tokens 0", "--input-tokens"),
+        ("--mode both", "--mode"),
+        ("--objective latency", "latency"),
+        ("--objective lowest-price --rate 1", "price"),
+        ("--for megatron", "megatron"),
+        ("--rate 1 --objective throughput", "--rate"),
+    ];
+    for (flags, name) in refused {
+        let ran = folder.run(&format!("infer qwen.json --cluster one.yaml {flags}"));
+        assert!([2, 3].contains(&ran.code), "{flags}: {} {}", ran.code, ran.stderr);
+        assert!(ran.talk().contains(name), "{flags}: {}", ran.stderr);
+    }
+}
+
+/// A fleet is the same, to the byte, each time.
+#[test]
+fn a_fleet_repeats() {
+    let folder = folder();
+    let asked = "infer qwen.json --cluster one.yaml --deterministic --json";
+    let first = folder.run(asked).exits(0).stdout;
+    assert_eq!(first, folder.run(asked).exits(0).stdout);
+}
