@@ -3,9 +3,14 @@
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 
-use super::fleet::{FleetDocument, PromisesDocument};
+use super::fleet::{FleetDocument, PromisesDocument, WorkerDocument};
 use super::request::RequestDocument;
 use super::{PlanDocument, WorkloadDocument};
+
+/// Lengths of requests of a fleet at most.
+const MOST_LENGTHS: usize = 256;
+/// Running requests, and tokens of an iteration, of a worker at most.
+const MOST_REQUESTS: u64 = 65_536;
 
 impl PlanDocument {
     /// Refuses values that mean nothing in any plan.
@@ -79,12 +84,31 @@ impl FleetDocument {
         let lengths_are_sound = self.lengths.iter().all(|length| {
             length.input_tokens > 0 && length.output_tokens > 0 && is_positive(length.share)
         });
+        if percentile.is_some_and(|percent| percent >= 100.0) {
+            return Err(refused("fleet.promises.percentile", "must be below 100"));
+        }
+        if self.lengths.len() > MOST_LENGTHS {
+            return Err(refused("fleet.lengths", "has more than 256 entries"));
+        }
         if self.lengths.is_empty() || !lengths_are_sound {
             return Err(refused("fleet.lengths", "needs tokens in and out, and shares above 0"));
         }
-        match self.workers.iter().any(|of| of.replicas.is_empty() || of.stages.is_empty()) {
-            true => Err(refused("fleet.workers", "names workers without replicas or stages")),
-            false => Ok(()),
+        if self.workers.iter().any(|of| of.replicas.is_empty() || of.stages.is_empty()) {
+            return Err(refused("fleet.workers", "names workers without replicas or stages"));
+        }
+        let is_limit = |of: &WorkerDocument| {
+            let requests = 1..=MOST_REQUESTS;
+            requests.contains(&of.max_num_seqs) && requests.contains(&of.max_num_batched_tokens)
+        };
+        if !self.workers.iter().all(is_limit) {
+            return Err(refused(
+                "fleet.workers",
+                "needs max_num_seqs and max_num_batched_tokens from 1 to 65536",
+            ));
+        }
+        match self.workers.iter().all(|of| is_positive(of.requests_per_s)) {
+            true => Ok(()),
+            false => Err(refused("fleet.workers", "needs requests_per_s above 0")),
         }
     }
 }

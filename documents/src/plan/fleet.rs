@@ -167,8 +167,6 @@ pub struct FleetFigures {
     pub ttft_seconds: Option<f64>,
     /// TPOT of the slowest workers in their replay, seconds.
     pub tpot_seconds: Option<f64>,
-    /// Requests per second that the workers serve at most, replicas serving in proportion.
-    pub capacity_requests_per_s: f64,
     /// Output tokens per second at the rate that is served.
     pub output_tokens_per_s: f64,
     /// Whether it is proved that no fleet of the searched worker types is better.

@@ -52,7 +52,7 @@ fn others<'q>(setting: &'q Setting, workers: &[WorkerDocument]) -> Vec<Other<'q>
         let mut question = base.clone();
         let shorter = TIGHTER * tpot_s;
         question.promises.tpot_s = Some(shorter);
-        add(&format!("TPOT {}", latency(shorter)), question, false);
+        add(&format!("TPOT {}", latency(shorter)), question, true);
     }
     all
 }

@@ -12,11 +12,13 @@ use documents::plan::{ModeDocument, PlanDocument, WorkloadDocument};
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use ir::units::Bytes;
-use planner::serving::fleet::Role;
+use planner::serving::fleet::{Objective, Role};
 use planner::serving::serving_fleet::{self, Answer, JudgedWorker, Reason, Stated};
 
 use super::setting::{Setting, stated};
+use super::words::latency;
 use crate::kinds::kind::illegal;
+use crate::request::serving::ServingMode;
 
 /// Equal workers on their devices.
 #[derive(Clone, Debug)]
@@ -218,7 +220,9 @@ pub fn judge(setting: &Setting, all: Vec<Workers>) -> Result<Judged, Vec<Diagnos
         let here = workers.iter().filter(|(of, _)| of.stated.role == role);
         here.map(|(of, _)| of.stated.requests_per_s * of.replicas.len() as f64).sum()
     };
-    let requests_per_s = rate(Role::Aggregated) + rate(Role::Prefill).min(rate(Role::Decode));
+    let handed = rate(Role::Prefill).min(rate(Role::Decode));
+    let requests_per_s = (rate(Role::Aggregated) + handed).max(0.0);
+    broken.extend(unasked(setting, &workers));
     if let Some(asked) = setting.asked.rate.filter(|asked| requests_per_s < asked * (1.0 - 1e-9)) {
         let message = format!("the workers serve {requests_per_s:.4} requests/s of {asked}");
         broken.push(illegal("rate-missed", message));
@@ -231,6 +235,27 @@ pub fn judge(setting: &Setting, all: Vec<Workers>) -> Result<Judged, Vec<Diagnos
         true => Ok(Judged { workers, requests_per_s, n_devices, price_per_hour }),
         false => Err(broken),
     }
+}
+
+/// Roles that the mode does not allow, and an objective that the rate does not go with.
+fn unasked(setting: &Setting, workers: &[(Workers, JudgedWorker)]) -> Vec<Diagnostic> {
+    let asked = &setting.asked;
+    let is_whole = |(of, _): &(Workers, JudgedWorker)| of.stated.role == Role::Aggregated;
+    let is_other = match asked.mode {
+        ServingMode::Auto => false,
+        ServingMode::Aggregated => !workers.iter().all(is_whole),
+        ServingMode::Disaggregated => workers.iter().any(is_whole),
+    };
+    let mode = is_other.then(|| {
+        illegal(
+            "other-mode",
+            format!("workers of roles that `{}` does not have", asked.mode.name()),
+        )
+    });
+    let is_most = asked.objective == Objective::Throughput;
+    let rate = (asked.rate.is_some() == is_most)
+        .then(|| illegal("other-objective", "a rate and the most requests/s at once".to_owned()));
+    mode.into_iter().chain(rate).collect()
 }
 
 /// Devices, and the price of an hour where all of them have one.
@@ -256,9 +281,14 @@ fn missed(setting: &Setting, at: usize, judged: &JudgedWorker) -> Option<Diagnos
         Err(fault) => format!("worker {at} has no steady state at its rate: {fault}"),
         Ok(of) => {
             let [ttft_s, tpot_s] = of.seconds;
+            let [ttft_upper_s, tpot_upper_s] = of.upper_s;
             format!(
-                "worker {at} misses a promise in its replay: TTFT {ttft_s:.3} s, TPOT {:.2} ms",
-                1e3 * tpot_s
+                "worker {at} may miss a promise: its replays have TTFT {} (up to {}), TPOT {} (up to {}), \
+                 and 1 % is left free",
+                latency(ttft_s),
+                latency(ttft_upper_s),
+                latency(tpot_s),
+                latency(tpot_upper_s)
             )
         }
     };
@@ -282,6 +312,7 @@ pub(super) fn why(reason: &Reason) -> String {
     match reason {
         Reason::Invalid(invalid) => invalid.to_string(),
         Reason::Unpriced(what) => what.clone(),
+        Reason::Engine(what) => (*what).to_owned(),
         Reason::Memory { missing } => {
             format!("{} short per device", Bytes(*missing))
         }

@@ -27,7 +27,7 @@ pub(super) fn explain(on: Legal<'_, Fleet>, query: &Asked<'_>) -> Result<Value, 
         return worker(fleet, &names, name, page);
     }
     let columns = Column::row(
-        "worker | #replicas | degrees | kind | #requests/s | #TTFT | #TPOT | #requests | #KV tokens | #peak",
+        "@worker | #n | degrees | @kind | #req/s | #TTFT | #TPOT | #seqs | #KV tokens | #peak",
     );
     let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), latency);
     let row = |(name, of): (&String, &WorkerDocument)| {
@@ -36,7 +36,7 @@ pub(super) fn explain(on: Legal<'_, Fleet>, query: &Asked<'_>) -> Result<Value, 
             of.replicas.len().to_string(),
             degrees(&shape(of)),
             of.kind.clone(),
-            format!("{:.4}", of.requests_per_s),
+            format!("{:.3}", of.requests_per_s),
             time(of.ttft_s),
             time(of.tpot_s),
             of.max_num_seqs.to_string(),

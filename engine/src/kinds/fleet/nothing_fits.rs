@@ -2,17 +2,14 @@
 
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
-use planner::run::{Control, Limits, StopReason};
-use planner::serving::fleet::{self, Objective, Role, Verdict};
+use planner::run::StopReason;
+use planner::serving::fleet::{Role, Verdict};
 use planner::serving::serving_fleet::{Answer, Reason, Shortfall};
-use std::time::Duration;
 
 use super::setting::Setting;
 use super::words::{degrees, latency};
 use crate::answer::nothing_fits::exceeded;
 
-/// Longest look for what suffices.
-const LONGEST: Duration = Duration::from_secs(3);
 /// How much above the least that can be kept a hinted promise is.
 const EASED: f64 = 1.05;
 
@@ -20,7 +17,7 @@ const EASED: f64 = 1.05;
 pub(super) fn why(
     setting: &Setting,
     answer: &Answer,
-    (enough, stop): (Option<u64>, Option<StopReason>),
+    (enough, stop): ((Option<f64>, Option<u64>), Option<StopReason>),
 ) -> Diagnostic {
     if stop.is_some() {
         return Diagnostic::error(Blame::NotFound, "no-plan", "no fleet was found in time")
@@ -113,21 +110,16 @@ fn promised(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
 }
 
 /// The devices serve less than the rate.
-fn too_few(setting: &Setting, answer: &Answer, enough: Option<u64>) -> Diagnostic {
+fn too_few(
+    setting: &Setting,
+    answer: &Answer,
+    (most, enough): (Option<f64>, Option<u64>),
+) -> Diagnostic {
     let asked = setting.asked.rate.unwrap_or(0.0);
-    let control = Control::new(&Limits { time: Some(LONGEST), ..Limits::default() });
-    let program = &answer.program;
-    let most = fleet::Question {
-        objective: Objective::Throughput,
-        requests_per_s: None,
-        ..program.clone()
-    };
-    let most = fleet::solve(&most, &control).ok().and_then(|found| found.best);
-
     let is_proved = answer.found.verdict == Verdict::Infeasible;
     let blame = if is_proved { Blame::Infeasible } else { Blame::NotFound };
     let n = setting.n_devices();
-    let served = most.as_ref().map_or(0.0, |plan| plan.figures.requests_per_s);
+    let served = most.unwrap_or(0.0);
     let within = match setting.asked.promises.ttft_s.or(setting.asked.promises.tpot_s) {
         Some(_) => " within the promised latencies",
         None => "",
@@ -137,9 +129,13 @@ fn too_few(setting: &Setting, answer: &Answer, enough: Option<u64>) -> Diagnosti
         .fact("most_requests_per_s", served)
         .fact("worker_shapes", answer.types.n_enumerated);
     match enough {
-        Some(n) => error.fact("devices_needed", n).hint(format!(
-            "{n} devices of these kinds serve them: name a cluster of as many, or a lower --rate"
-        )),
+        Some(n) => {
+            let per_host = setting.pools.iter().map(|pool| pool.hosts[0].len()).max().unwrap_or(1);
+            error.fact("devices_needed", n).hint(format!(
+                "{n} devices of these kinds, on hosts of {per_host}, serve them: name a cluster of as \
+                 many, or a lower --rate"
+            ))
+        }
         None => error.hint("state a lower --rate, or promise more"),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cost_model::serving::arrivals::Length;
 use cost_model::serving::engine::Engine;
 use cost_model::serving::worker::Shape;
-use documents::plan::fleet::{AlternativeDocument, FleetFigures};
+use documents::plan::fleet::{AlternativeDocument, FleetFigures, WorkerDocument};
 use documents::plan::request::RequestDocument;
 use ir::diagnostic::Diagnostic;
 use ir::workload::Mode;
@@ -13,7 +13,7 @@ use planner::recipe::Ingredient;
 use planner::run::{Control, StopReason};
 use planner::serving::Fleets;
 use planner::serving::fleet::{Objective, Verdict};
-use planner::serving::serving_fleet::{Answer, Promises, Refused, Statistic, Types};
+use planner::serving::serving_fleet::{Answer, Promises, Question, Refused, Statistic, Types};
 
 use super::decided::{self, Judged};
 use super::setting::{Asked, Setting, USUAL_TOKENS, USUAL_TPOT_S};
@@ -41,6 +41,8 @@ pub(crate) fn asked(
     }
 }
 
+/// Difference of rates that routers need not know.
+const UNEQUAL: f64 = 0.02;
 /// Gains up to which one fleet is about as good as another.
 const SAME: f64 = 0.01;
 
@@ -49,8 +51,8 @@ struct Found {
     answer: Answer,
     judged: Option<Judged>,
     others: Vec<AlternativeDocument>,
-    /// Where the devices are too few, the fewest of the same kinds that would do.
-    enough: Option<u64>,
+    /// Where the devices are too few, requests/s that they serve, and the fewest of the same kinds that suffice.
+    enough: (Option<f64>, Option<u64>),
     stop: Option<StopReason>,
 }
 
@@ -71,8 +73,6 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         return Err(nothing_fits::why(&setting, &found.answer, (found.enough, found.stop)));
     };
     let answer = &found.answer;
-    let best = answer.found.best.as_ref();
-    let capacity = best.map_or(judged.requests_per_s, |best| best.figures.requests_per_s);
     let slowest = |of: &dyn Fn(usize) -> Option<f64>| {
         (0..judged.workers.len()).filter_map(of).reduce(f64::max)
     };
@@ -85,7 +85,6 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let figures = FleetFigures {
         ttft_seconds: slowest(&|at| fleet.workers.get(at)?.ttft_s),
         tpot_seconds: slowest(&|at| fleet.workers.get(at)?.tpot_s),
-        capacity_requests_per_s: capacity,
         output_tokens_per_s: judged.requests_per_s * tokens.sum::<f64>() / shares,
         is_proved,
         predicted: answer.predicted.best.as_ref().map(|best| best.value(setting.asked.objective)),
@@ -96,7 +95,7 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         alternatives: found.others.clone(),
     };
     let mut warnings = setting.run.warnings.clone();
-    warnings.extend(assumed);
+    warnings.extend(assumed.into_iter().chain(unequal(&fleet.workers)));
     let stop = match (is_proved, found.stop) {
         (true, _) => StopReason::ProvedOptimal,
         (false, Some(stop)) => stop,
@@ -108,6 +107,20 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     })
 }
 
+/// That workers of a role serve unlike rates, which routers have to be told.
+fn unequal(workers: &[WorkerDocument]) -> Option<Diagnostic> {
+    let is_other = |one: &WorkerDocument, other: &WorkerDocument| {
+        one.role == other.role && (one.requests_per_s / other.requests_per_s - 1.0).abs() > UNEQUAL
+    };
+    let found = workers.iter().any(|one| workers.iter().any(|other| is_other(one, other)));
+    found.then(|| {
+        let message =
+            "workers of one role serve different rates: equal shares overload the smaller";
+        Diagnostic::warning("unequal-shares", message)
+            .hint("route by `requests_per_s` of the plan's workers")
+    })
+}
+
 /// Searches, judges what was found, and plans what people would have started instead; where replays let one of
 /// those do better, it is the plan, and nothing is proved of it.
 fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Refused> {
@@ -116,7 +129,7 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
     let stop = control.stop();
     let mut judged = judged(setting, &answer);
     let is_short = judged.is_none() && !answer.types.workers.is_empty() && stop.is_none();
-    let enough = is_short.then(|| enough(setting, door, control)).flatten();
+    let enough = if is_short { enough(setting, door, control) } else { (None, None) };
     let mut others = Vec::new();
     if let Some(first) = &judged {
         let plan = decided::document(setting, first, ("", None));
@@ -159,15 +172,24 @@ fn gain(objective: Objective, one: &Answer, other: &Answer) -> Option<f64> {
     (gain > 0.0).then_some(gain)
 }
 
-/// The fewest devices of the kinds of the cluster that serve the rate, replayed.
-fn enough(setting: &Setting, door: &Fleets, control: &Control) -> Option<u64> {
-    let mut question = setting.question();
-    question.requests_per_s?;
-    (question.objective, question.most_devices) = (Objective::FewestDevices, None);
-    question.devices.iter_mut().for_each(|devices| devices.pool.hosts = None);
+/// Requests/s that the devices serve, and the fewest devices of their kinds, on as many hosts, that serve the
+/// rate; both by replays.
+fn enough(setting: &Setting, door: &Fleets, control: &Control) -> (Option<f64>, Option<u64>) {
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
-    let answer = door.0(&question, &price, control).ok().filter(Answer::is_kept)?;
-    answer.found.best.map(|best| best.figures.n_devices)
+    let best = |question: &Question<'_>| {
+        let answer = door.0(question, &price, control).ok().filter(Answer::is_kept)?;
+        Some(answer.found.best?.figures)
+    };
+    let question = setting.question();
+    if question.requests_per_s.is_none() {
+        return (None, None);
+    }
+    let (objective, requests_per_s) = (Objective::Throughput, None);
+    let most = best(&Question { objective, requests_per_s, ..question.clone() });
+    let (objective, most_devices) = (Objective::FewestDevices, None);
+    let mut free = Question { objective, most_devices, ..question };
+    free.devices.iter_mut().for_each(|devices| devices.pool.hosts = None);
+    (most.map(|figures| figures.requests_per_s), best(&free).map(|figures| figures.n_devices))
 }
 
 fn unanswered(setting: &Setting, why: &Refused) -> Diagnostic {
@@ -193,6 +215,13 @@ fn of(request: &PlanRequest) -> Result<(Asked, Option<Diagnostic>), Diagnostic> 
         n_output: tokens(serving.output_tokens, USUAL_TOKENS[1]),
         share: 1.0,
     };
+    if let Some((flag, _)) = [("--ttft", serving.ttft), ("--tpot", serving.tpot)]
+        .into_iter()
+        .find(|(_, time)| time.is_some_and(|time| time.is_zero()))
+    {
+        return Err(Diagnostic::usage("promise", format!("`{flag}` needs a time above 0"))
+            .hint(format!("state one, such as {flag} 50ms, or leave it out")));
+    }
     let (promises, noted) = promises(request);
     let is_assumed = serving.input_tokens.is_none() || serving.output_tokens.is_none();
     let lengths = is_assumed

@@ -62,15 +62,8 @@ fn serves(setting: &Setting, fleet: &FleetDocument, figures: &FleetFigures) -> S
     let n = format!("{} of {} devices", fleet.n_devices, setting.n_devices());
     let price =
         fleet.price_per_hour.map_or_else(String::new, |price| format!(", {price:.2} per hour"));
-    let capacity = match setting.asked.objective {
-        Objective::Throughput => String::new(),
-        _ => format!(" (at most {:.4})", figures.capacity_requests_per_s),
-    };
     let tokens = rate(figures.output_tokens_per_s);
-    format!(
-        "{:.4} requests/s{capacity}, {tokens} output tokens/s, on {n}{price}",
-        fleet.requests_per_s
-    )
+    format!("{:.4} requests/s, {tokens} output tokens/s, on {n}{price}", fleet.requests_per_s)
 }
 
 /// The engine, and what deploys it, as far as they take the fleet as it is.
@@ -92,7 +85,7 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
         Objective::Throughput => ("most requests/s", "requests/s"),
     };
     let space = format!(
-        "{} worker types (of {} shapes on these devices), replicas in proportion",
+        "{} worker types, sized by closed forms from {} shapes on these devices",
         thousands(figures.n_types),
         thousands(figures.n_enumerated)
     );

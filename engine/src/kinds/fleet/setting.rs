@@ -149,10 +149,10 @@ impl Setting {
                 .hint("state price_per_hour of each kind in the cluster file"));
         }
         if self.asked.mode == ServingMode::Disaggregated && self.links.is_empty() {
-            let message = "no link carries keys and values between two workers";
+            let message = "no link carries keys and values between workers (between hosts, where there are several)";
             return Err(refused(
                 message,
-                "use --mode aggregated, or state links in the cluster file",
+                "use --mode aggregated, or state links or a network in the cluster file",
             ));
         }
         Ok(())
@@ -275,8 +275,7 @@ fn check_lengths(lengths: &[Length]) -> Result<(), Diagnostic> {
 fn check_model(model: &Model) -> Result<(), Diagnostic> {
     match model.graph.is_some() || model.card.is_of_parts() {
         true => {
-            let message =
-                "models of this type are planned operator by operator: no card has their layers";
+            let message = "models of this type are not planned for serving: no layer card is read from their config";
             Err(refused(message, "place the operators with `meshwright place`"))
         }
         false => Ok(()),
@@ -355,13 +354,14 @@ fn memory(run: &Run, id: DeviceId) -> Result<u64, Diagnostic> {
     let device = &run.cluster.devices[id.index()];
     let capacity = device.capacity.ok_or_else(|| {
         let message = format!("`{}` states no memory", device.name);
-        Diagnostic::input("no-system", message).hint("state `memory` of its kind")
+        Diagnostic::input("no-system", message)
+            .hint("state `memory_bytes` of its kind or of the device")
     })?;
-    let stated = run.request.kept_free.map(|share| (capacity.as_f64() * share).ceil() as u64);
-    let by_engine = (capacity.as_f64() * LEFT_FREE) as u64;
-    let more = stated.unwrap_or(device.reserve.0).saturating_sub(by_engine);
-    let most = run.request.max_memory_bytes.unwrap_or(u64::MAX);
-    Ok(capacity.0.saturating_sub(more).min(most))
+    let free = run.request.kept_free.map(|share| capacity.as_f64() * share);
+    let used = capacity.as_f64() - free.unwrap_or(device.reserve.as_f64());
+    let most = run.request.max_memory_bytes.map_or(f64::INFINITY, |most| most as f64);
+    let used = used.min(most) / (1.0 - LEFT_FREE);
+    Ok(capacity.0.min(used as u64))
 }
 
 fn pool(run: &Run, memory: u64, hosts: Vec<Vec<DeviceId>>) -> Result<Pool, Diagnostic> {

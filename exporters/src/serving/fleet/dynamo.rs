@@ -9,17 +9,13 @@ use documents::plan::fleet::RoleDocument::{Aggregated, Decode, Prefill};
 use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
-use super::FleetSource;
 use super::facts::{Facts, facts};
 use super::routes::unequal;
-use super::script::yaml;
+use super::source::{DYNAMO, FleetSource, yaml};
 use super::words::{Engine, SGLANG_ENGINE, TRTLLM, TRTLLM_ENGINE, VLLM_ENGINE, engine};
 use crate::format::Export;
 use crate::modules::refusal;
 use crate::serving::{SGLANG, VLLM};
-
-/// The target's name.
-pub(crate) const DYNAMO: &str = "dynamo";
 
 /// What Dynamo runs an engine with.
 struct Runtime {

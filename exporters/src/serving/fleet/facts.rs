@@ -6,7 +6,7 @@ use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use serde_json::Value;
 
-use super::FleetSource;
+use super::source::FleetSource;
 use super::words::{Engine, Order};
 use crate::modules::refusal;
 use crate::serving::stages::{cache_name, host, numbers};
@@ -32,6 +32,8 @@ pub(super) struct Facts<'a> {
     pub(super) longest: (u64, u64),
     /// Type of products, and of cached keys and values, where the engine is told.
     pub(super) types: (Option<&'static str>, Option<&'static str>),
+    /// Memory of a device, where the plan uses less of it than the engine would by default.
+    pub(super) whole_memory: Option<u64>,
     /// By replica its ranks, in the engine's order, host by host.
     pub(super) replicas: Vec<Vec<Share>>,
 }
@@ -171,7 +173,8 @@ pub(super) fn facts<'a>(
         let ranks =
             |devices: &Vec<String>| shares(source.cluster, worker, devices, (engine, target));
         let replicas = worker.replicas.iter().map(ranks).collect::<Result<Vec<_>, _>>()?;
-        let facts = Facts { name, fleet, worker, longest, types, replicas };
+        let whole_memory = whole_memory(source.cluster, worker);
+        let facts = Facts { name, fleet, worker, longest, types, whole_memory, replicas };
         facts.check(engine, target).map(|()| facts)
     };
     let all = named(fleet).map(of).collect::<Result<Vec<_>, _>>()?;
@@ -259,4 +262,11 @@ fn shares(
         return Err(refusal(target, message).hint("plan workers on one host, or on whole hosts"));
     }
     Ok(shares)
+}
+
+/// Memory of the devices of a worker, where the plan begins with less.
+fn whole_memory(cluster: &Cluster, worker: &WorkerDocument) -> Option<u64> {
+    let first = worker.replicas.first()?.first()?;
+    let device = cluster.devices.iter().find(|device| device.name == *first)?;
+    device.capacity.map(|bytes| bytes.0).filter(|bytes| worker.memory.capacity < *bytes)
 }

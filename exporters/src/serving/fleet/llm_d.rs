@@ -7,10 +7,9 @@ use documents::plan::fleet::RoleDocument::{Aggregated, Decode, Prefill};
 use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
-use super::FleetSource;
-use super::dynamo::{DYNAMO, label, of_kinds, placed, selector};
+use super::dynamo::{label, of_kinds, placed, selector};
 use super::facts::{Facts, facts, is_disaggregated};
-use super::script::yaml;
+use super::source::{DYNAMO, FleetSource, yaml};
 use super::words::{DATA, TENSOR, VLLM_ENGINE};
 use crate::format::Export;
 use crate::modules::refusal;

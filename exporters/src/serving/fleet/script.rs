@@ -1,13 +1,11 @@
 //! Scripts that start a replica of a fleet: which one is said where the script is called.
 
 use ir::diagnostic::Diagnostic;
-use serde_json::Value;
 
-use super::FleetSource;
-use super::dynamo::DYNAMO;
 use super::facts::{Facts, Share, facts};
 use super::routes::{Listens, lines, listeners, unequal};
 use super::servers::{SGLANG_SERVER, Server, TRTLLM_SERVER, VLLM_SERVER};
+use super::source::{DYNAMO, FleetSource, yaml};
 use crate::format::Export;
 use crate::modules::refusal;
 use crate::serving::HEAD;
@@ -40,16 +38,6 @@ fn arguments(facts: &Facts<'_>, server: &Server) -> Result<String, Diagnostic> {
 fn options(facts: &Facts<'_>, server: &Server) -> Result<String, Diagnostic> {
     let options = yaml(&facts.options(server.engine))?;
     Ok(format!(" cat > \"$config\" <<'END'\n{options}END\n;;\n"))
-}
-
-/// A document as YAML, which ends with a line.
-pub(super) fn yaml(value: &Value) -> Result<String, Diagnostic> {
-    let mut text = serde_yaml::to_string(value)
-        .map_err(|error| Diagnostic::input("cannot-express", format!("no YAML: {error}")))?;
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    Ok(text)
 }
 
 /// A word for a shell.

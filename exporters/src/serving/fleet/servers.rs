@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::facts::{Facts, is_disaggregated};
 use super::routes::{Listens, Ports, addresses};
-use super::script::yaml;
+use super::source::yaml;
 use super::words::{Engine, SGLANG_ENGINE, TRTLLM_ENGINE, VLLM_ENGINE};
 
 /// Ports of routers, for workers that hand requests over and for those that do not.

@@ -76,6 +76,19 @@ fn some(holds: bool, value: impl Into<Value>) -> Value {
     if holds { value.into() } else { Value::Null }
 }
 
+/// vLLM's share of a device's memory where the plan uses less than its default of 0.92, in hundredths.
+fn utilization(facts: &Facts<'_>) -> Option<f64> {
+    let whole = facts.whole_memory? as f64;
+    Some((92.0 * facts.worker.memory.capacity as f64 / whole).floor() / 100.0)
+}
+
+/// Whether an engine uses the memory that it does by default.
+const USUAL_MEMORY: Limit = Limit {
+    holds: |f| f.whole_memory.is_none(),
+    message: "is written for its default share of memory alone",
+    hint: "plan without --memory-margin and --max-memory-per-device, or for vllm",
+};
+
 /// Requests of a batch of each of as many batches as stages.
 fn batch(facts: &Facts<'_>) -> u64 {
     (facts.worker.max_num_seqs / (facts.worker.stages.len() as u64).max(1)).max(1)
@@ -102,6 +115,7 @@ pub(super) const VLLM_ENGINE: Engine = Engine {
         Word { name: "--max-model-len", of: |f| f.longest.0.into() },
         Word { name: "--dtype", of: |f| f.types.0.into() },
         Word { name: "--kv-cache-dtype", of: |f| f.types.1.into() },
+        Word { name: "--gpu-memory-utilization", of: |f| utilization(f).into() },
         Word {
             name: "--kv-transfer-config",
             of: |f| match f.worker.role {
@@ -172,6 +186,7 @@ pub(super) const SGLANG_ENGINE: Engine = Engine {
         },
     ],
     limits: &[
+        USUAL_MEMORY,
         Limit {
             holds: |f| [1, f.stage_devices()].contains(&f.expert_devices()),
             message: "needs EP x expert TP to be the devices of a stage",
@@ -240,6 +255,7 @@ pub(super) const TRTLLM_ENGINE: Engine = Engine {
         },
     ],
     limits: &[
+        USUAL_MEMORY,
         Limit {
             holds: |f| f.worker.data == 1 || f.worker.tensor == 1,
             message: "supports attention DP only over all devices of a stage",

@@ -189,6 +189,28 @@ impl<'a> Question<'a> {
         self.mix.iter().map(of).max().unwrap_or(1)
     }
 
+    /// What an engine does not run of a shape in a role, on hosts of so many devices.
+    pub(super) fn lacks(&self, role: Role, shape: &Shape, per_host: u32) -> Option<&'static str> {
+        let is_pipeline = shape.stages.len() > 1;
+        match self.engine {
+            Engine::Vllm
+                if shape.expert > 1 && shape.expert_devices() != u64::from(shape.expert) =>
+            {
+                Some("vLLM runs EP over all devices of a stage alone")
+            }
+            Engine::Vllm | Engine::Sglang if role == Role::Decode && is_pipeline => {
+                Some("no KV cache is handed over to decode pipelines")
+            }
+            Engine::TrtLlm if shape.data > 1 && shape.tensor > 1 => {
+                Some("TensorRT-LLM runs attention data parallelism with TP 1 alone")
+            }
+            Engine::TrtLlm if shape.devices() > u64::from(per_host) => {
+                Some("workers on several hosts are not started")
+            }
+            _ => None,
+        }
+    }
+
     /// Roles of workers of a pool, each with the link that it hands over by.
     pub(super) fn roles(&self, pool: usize) -> Vec<Role> {
         let is_sender = self.disaggregated && self.links.iter().any(|link| link.from == pool);
@@ -242,6 +264,8 @@ pub enum Reason {
         /// Tokens of the longest request.
         needed: u64,
     },
+    /// The engine does not run it.
+    Engine(&'static str),
     /// TTFT is above the promise with one request under way.
     Ttft {
         /// Seconds.
@@ -274,6 +298,7 @@ impl Reason {
         match self {
             Self::Invalid(_) => "invalid",
             Self::Unpriced(_) => "not priced",
+            Self::Engine(_) => "not run by the engine",
             Self::Memory { .. } => "weights do not fit",
             Self::Cache { .. } => "no KV cache for one request",
             Self::Ttft { .. } => "TTFT",

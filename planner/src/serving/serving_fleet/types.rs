@@ -153,7 +153,10 @@ impl<'q> Search<'q> {
             Ok(()) => self.fits(pool, shape).and_then(|()| price(pool, shape)),
         };
         for role in roles {
+            let per_host = self.question.devices[pool].pool.devices_per_host;
+            let lacks = self.question.lacks(role, shape, per_host);
             let added = match &priced {
+                Ok(_) if lacks.is_some() => Err(Reason::Engine(lacks.unwrap_or_default())),
                 Ok(price) => self.role((pool, role), shape, &**price),
                 Err(reason) => Err(reason.clone()),
             };
