@@ -88,8 +88,10 @@ pub(crate) fn files(
         true => "unequal numbers of".to_owned(),
         false => each.to_string(),
     };
+    let hosts = if agents.len() == 1 { "host" } else { "hosts" };
+    let processes = if !is_unequal && each == 1 { "process" } else { "processes" };
     let head = format!(
-        "meshwright plan {} for {}@{version}: {} hosts of {n_processes} processes",
+        "meshwright plan {} for {}@{version}: {} {hosts} of {n_processes} {processes}",
         job.digest,
         row.name,
         agents.len()
@@ -100,7 +102,7 @@ pub(crate) fn files(
         ("launch.sh".to_owned(), script(&head, program, &text, &agents).into_bytes()),
         ("hostfile".to_owned(), hostfile(&head, (job, program), &agents)?.into_bytes()),
         ("ranks.csv".to_owned(), ranks(job).into_bytes()),
-        ("README.md".to_owned(), readme(&head, job.starter, program).into_bytes()),
+        ("README.md".to_owned(), readme(&head, (job.starter, agents.len()), program).into_bytes()),
     ];
     for member in program.members {
         let whole: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -219,9 +221,13 @@ exec torchrun --nnodes {n} --nproc-per-node {n_processes} --node-rank "${{NODE_R
             opening(head, "Run it on one host; words after it go to hydra")
         );
     }
+    let names = match n {
+        0 | 1 => "",
+        _ => "# The cluster file's name of the first host; MASTER_ADDR overrides it.\n",
+    };
     format!(
         r#"{opening}
-first={first}
+{names}first={first}
 {by_host}{start}
 "#,
         opening = opening(
@@ -388,7 +394,11 @@ fn job_set(name: &str, n_hosts: usize, each: usize) -> Value {
     })
 }
 
-fn readme(head: &str, starter: Starter, program: &Program) -> String {
+fn readme(head: &str, (starter, n_hosts): (Starter, usize), program: &Program) -> String {
+    let names = match n_hosts {
+        0 | 1 => "",
+        _ => "* Host names are those of the cluster file; `MASTER_ADDR` overrides the first.\n",
+    };
     let how = match starter {
         _ if program.start == Start::Hydra => "On one host: `FLAGSCALE=FOLDER ./launch.sh`",
         Starter::Torchrun => "On host number I of `hostfile`, from 0: `NODE_RANK=I ./launch.sh`",
@@ -402,7 +412,7 @@ fn readme(head: &str, starter: Starter, program: &Program) -> String {
         "# A planned training run\n\n{head}.\n\n* {how}; what you add behind goes to the program.\n\
          * Yours to add: {yours}.\n\
          * `env` holds variables that the prediction rests on.\n\
-         * `ranks.csv` says where each rank runs and what it is; devices of a host in its own order.\n",
+         * `ranks.csv` says where each rank runs and what it is; devices of a host in its own order.\n{names}",
         yours = program.yours
     )
 }

@@ -69,7 +69,20 @@ impl Trust {
 pub fn origins(trust: &Trust, on: &Loaded) -> Option<String> {
     let is_measured = trust.shares.of(Origin::Measured) > 0;
     let idle = if is_measured { idle(&on.summary) } else { String::new() };
-    (trust.shares.total() > 0).then(|| format!("op times: {}{idle}", words(&trust.shares)))
+    let interval = trust.interval.as_ref().map_or_else(String::new, judged_on);
+    (trust.shares.total() > 0)
+        .then(|| format!("op times: {}{idle}{interval}", words(&trust.shares)))
+}
+
+/// On what measurements the interval of a step rests.
+fn judged_on(interval: &Interval) -> String {
+    let of = match interval.origin {
+        Origin::Given => return String::new(),
+        Origin::Measured | Origin::Interpolated => "same GPU",
+        Origin::Sibling => "GPU of the same chip",
+        Origin::Nominal => "GPU left out of the fit",
+    };
+    format!("; interval: published kernels, {of}")
 }
 
 /// Prints what the times rest on: the step's critical path, and devices that differ from it.

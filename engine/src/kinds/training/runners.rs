@@ -20,11 +20,13 @@ pub struct Runners {
     pub others: Vec<Elsewhere>,
     /// Name of the stack as which the plan is priced.
     pub stack: String,
+    /// Whether nobody named that stack.
+    pub is_default: bool,
 }
 
 impl Runners {
-    /// `megatron; other launchers (--for): torchtitan 3.71 s, jax 3.8 s; not searched to the end: huggingface`; of the others
-    /// the fastest, where not all are asked for.
+    /// `megatron (default); other stacks (--for): torchtitan 3.71 s, jax 3.8 s; not searched
+    /// to the end: huggingface`; of the others the fastest, where not all are asked for.
     pub fn line(&self, is_whole: bool) -> String {
         const SHOWN: usize = 3;
         let mut text =
@@ -35,7 +37,9 @@ impl Runners {
         let open: Vec<&str> = open.map(|other| other.name).collect();
         let n_shown = if is_whole { ended.len() } else { ended.len().min(SHOWN) };
         if n_shown > 0 {
-            text += &format!("; other launchers (--for): {}", ended[..n_shown].join(", "));
+            let default = if self.is_default && !self.runs.is_empty() { " (default)" } else { "" };
+            let others = ended[..n_shown].join(", ");
+            text += &format!("{default}; other stacks (--for): {others}");
         }
         if ended.len() > n_shown {
             text += &format!(", {} slower", ended.len() - n_shown);
