@@ -76,7 +76,6 @@ pub(crate) fn files(
     };
     let agents = agents(job.source.places);
     let each = agents.first().map_or(1, |agent| agent.slots.len());
-    let is_unequal = agents.iter().any(|agent| agent.slots.len() != each);
     check_hosts(job, (row.name, program.start), &agents)?;
     check_names(job, row)?;
     let text = String::from_utf8_lossy(&export.bytes);
@@ -84,18 +83,7 @@ pub(crate) fn files(
     for (name, value) in (program.environment)(job.source) {
         let _ = writeln!(environment, "{name}={}", quoted(&value));
     }
-    let n_processes = match is_unequal {
-        true => "unequal numbers of".to_owned(),
-        false => each.to_string(),
-    };
-    let hosts = if agents.len() == 1 { "host" } else { "hosts" };
-    let processes = if !is_unequal && each == 1 { "process" } else { "processes" };
-    let head = format!(
-        "meshwright plan {} for {}@{version}: {} {hosts} of {n_processes} {processes}",
-        job.digest,
-        row.name,
-        agents.len()
-    );
+    let head = head((job, row.name, version), &agents);
     let mut files: Files = vec![
         (row.file_name.to_owned(), export.bytes.clone()),
         ("env".to_owned(), format!("# {head}\n{environment}").into_bytes()),
@@ -126,6 +114,22 @@ pub(crate) fn files(
         }
     }
     Ok(files)
+}
+
+/// What every file says of itself: plan, target, hosts and processes.
+fn head((job, target, version): (&Job<'_>, &str, &str), agents: &[Agent<'_>]) -> String {
+    let each = agents.first().map_or(1, |agent| agent.slots.len());
+    let n_processes = match agents.iter().all(|agent| agent.slots.len() == each) {
+        true if each == 1 => "1 process".to_owned(),
+        true => format!("{each} processes"),
+        false => "unequal numbers of processes".to_owned(),
+    };
+    let n_hosts = agents.len();
+    let hosts = if n_hosts == 1 { "host" } else { "hosts" };
+    format!(
+        "meshwright plan {} for {target}@{version}: {n_hosts} {hosts} of {n_processes}",
+        job.digest
+    )
 }
 
 /// Refuses hosts that what starts the processes can't tell apart.

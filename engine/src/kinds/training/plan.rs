@@ -22,8 +22,8 @@ use crate::inputs::run::setting::Setting;
 use crate::kinds::training::answer::Answer;
 use crate::kinds::training::plan_layered;
 use crate::kinds::training::recommended::{self, Known};
+use crate::kinds::training::runners::Launched;
 use crate::kinds::training::searched::{self, Better, Told};
-use crate::kinds::training::usual::Launched;
 use crate::kinds::training::{
     ALGORITHM, document, losses, nothing_fits, replaced, runnable, usual,
 };

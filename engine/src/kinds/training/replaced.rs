@@ -41,11 +41,7 @@ pub fn filled(request: &PlanRequest, keeps: Keeps) -> Result<Cow<'_, PlanRequest
     let path = match &request.training.replace {
         Some(path) if !lost.is_empty() => path,
         None if lost.is_empty() => return Ok(Cow::Borrowed(request)),
-        None => {
-            let mut filled = request.clone();
-            filled.problem.without.append(&mut filled.training.lost);
-            return Ok(Cow::Owned(filled));
-        }
+        None => return Ok(Cow::Owned(without_lost(request))),
         Some(_) => {
             let message = "`--replace` needs `--lost`";
             return Err(Diagnostic::usage("needs-both", message)
@@ -97,6 +93,13 @@ pub fn filled(request: &PlanRequest, keeps: Keeps) -> Result<Cow<'_, PlanRequest
     }
     filled.problem.lost.clone_from(&filled.training.lost);
     Ok(Cow::Owned(filled))
+}
+
+/// A request that plans without the devices that it names.
+fn without_lost(request: &PlanRequest) -> PlanRequest {
+    let mut filled = request.clone();
+    filled.problem.without.append(&mut filled.training.lost);
+    filled
 }
 
 /// Whether what a plan could not be made for are pins or the launcher of the running plan, which nobody

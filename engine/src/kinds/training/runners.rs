@@ -2,6 +2,7 @@
 
 use documents::report::training::RunnersDocument;
 use ir::units::Nanos;
+use planner::training::search::Planned;
 
 /// The plan that `--for` a launcher recommends.
 pub struct Elsewhere {
@@ -62,5 +63,28 @@ impl Runners {
             not_finished: open.map(|other| other.name.to_owned()).collect(),
             stack: Some(self.stack.clone()),
         }
+    }
+}
+
+/// A plan of equal stages that a launcher runs.
+pub(super) struct Launched {
+    /// Its step.
+    pub step: Nanos,
+    /// Flags that give it: ` --lost t4 --for megatron`.
+    pub flags: String,
+    target: &'static str,
+}
+
+impl Launched {
+    /// The recommended plan of a search, where that was limited to a launcher.
+    pub(super) fn of(planned: &Planned, flags: String) -> Option<Self> {
+        let target = planned.settled.launcher?.target;
+        let plan = planned.best()?;
+        Some(Self { step: plan.step, flags: format!("{flags} --for {target}"), target })
+    }
+
+    /// `add --lost t4 --for megatron for a plan that megatron runs, 412.0 ms`.
+    pub(super) fn words(&self) -> String {
+        format!("add{} for a plan that {} runs, {}", self.flags, self.target, self.step)
     }
 }

@@ -19,8 +19,8 @@ use planner::training::unlike_nodes::{Found, Judged, Options, most_samples, solv
 
 use super::answer::margin;
 use super::layered::stage_text;
+use super::runners::Launched;
 use super::screen::ON_HOSTS;
-use super::usual::Launched;
 use super::{export, losses};
 use crate::answer::energy;
 use crate::answer::page::{Column, Page};

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use ir::card::ZeroStage;
 use ir::plan::Parallelism;
-use ir::units::{Bytes, Nanos};
+use ir::units::Bytes;
 use planner::run::Limits;
-use planner::training::search::Planned;
 use planner::training::search_3d::judge::Judged;
 use planner::training::search_3d::{Counts, Options};
 
 use super::answer::Usual;
+use super::runners::Launched;
 use super::screen::recomputes;
 use super::{nothing_fits, plan, recommended, replaced};
 use crate::inputs::run::pins;
@@ -100,29 +100,6 @@ pub(super) fn plans<'a>(
         Some(Usual { setting: words, found })
     });
     answers.collect()
-}
-
-/// A plan of equal stages that a launcher runs.
-pub(super) struct Launched {
-    /// Its step.
-    pub step: Nanos,
-    /// Flags that give it: ` --lost t4 --for megatron`.
-    pub flags: String,
-    target: &'static str,
-}
-
-impl Launched {
-    /// The recommended plan of a search, where that was limited to a launcher.
-    pub(super) fn of(planned: &Planned, flags: String) -> Option<Self> {
-        let target = planned.settled.launcher?.target;
-        let plan = planned.best()?;
-        Some(Self { step: plan.step, flags: format!("{flags} --for {target}"), target })
-    }
-
-    /// `add --lost t4 --for megatron for a plan that megatron runs, 412.0 ms`.
-    pub(super) fn words(&self) -> String {
-        format!("add{} for a plan that {} runs, {}", self.flags, self.target, self.step)
-    }
 }
 
 /// `4 x h100_sxm5_80gb alone 412.0 ms`: plans on the devices of each kind alone, of a few kinds, and the fastest
