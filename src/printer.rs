@@ -239,12 +239,15 @@ impl Printer {
 fn facts(diagnostic: &Diagnostic) -> Vec<String> {
     const PROVED: &str = "certificate";
     const OF_PROGRAMS: [&str; 4] = ["shortfall_bytes", "binds", "resolved_by", "not_resolved_by"];
+    const IN_USABLE: [&str; 4] = ["have", "capacity", "context", "margin"];
+    let has_usable = diagnostic.facts.iter().any(|(name, _)| *name == "usable");
     let certificate = diagnostic.facts.iter().find(|(name, _)| *name == PROVED);
     let said = diagnostic.message.clone() + &certificate.map_or_else(String::new, fact);
     let is_said = |(name, value): &(&str, Value)| {
         let is_size = matches!(value, Value::Bytes(bytes) if said.contains(&bytes.to_string()));
         let is_nothing = matches!(value, Value::Bytes(ir::units::Bytes(0)));
-        OF_PROGRAMS.contains(name) || is_size || is_nothing
+        let is_in_usable = has_usable && IN_USABLE.contains(name);
+        OF_PROGRAMS.contains(name) || is_size || is_nothing || is_in_usable
     };
     let named = |name: &str| {
         let fact = diagnostic.facts.iter().find(|(key, _)| *key == name);

@@ -1,6 +1,6 @@
 //! The cluster file: what a user writes in YAML to describe devices and the links between them.
 //!
-//! Two forms may be mixed in one document: `nodes` (so many hosts of so many equal devices, joined
+//! Two forms may be mixed in one document: `nodes` (counts of equal hosts with equal devices, joined
 //! by a `network`) and `devices` with `links` (each named). Sizes are in bytes or have a unit, rates
 //! are in bytes or floating-point operations per second, times in seconds. Nothing is checked here
 //! but the shape; `importers` checks the values.
@@ -28,15 +28,15 @@ pub struct ClusterDocument {
     pub name: Option<String>,
     /// Whether devices send and receive at the same time.
     pub duplex: DuplexDocument,
-    /// Default for devices that state none: bytes held by driver context and library handles.
+    /// Default for devices that state none: bytes of driver context and library handles.
     pub context_bytes: Option<Size>,
-    /// Default for devices that state none: bytes kept free.
+    /// Default for devices that state none: memory margin in bytes.
     pub reserve_bytes: Option<Size>,
-    /// Default for devices that state none: share of the memory kept free, in [0, 1).
+    /// Default for devices that state none: memory margin as a share of the memory, in [0, 1).
     pub reserve_fraction: Option<f64>,
     /// Kinds of devices that the catalogue does not have.
     pub kinds: Vec<KindDocument>,
-    /// What kinds of devices draw and cost.
+    /// Power and price by kind of device.
     pub running: Vec<RunningDocument>,
     /// Kinds of links that the catalogue does not have.
     pub link_kinds: Vec<LinkKindDocument>,

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::quantity::Duration;
 
-/// How bad it is.
+/// Severity of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SeverityDocument {
-    /// Worth knowing; the result stands.
+    /// The result is valid.
     Warning,
     /// There is no result.
     Error,
@@ -38,12 +38,12 @@ pub enum ValueDocument {
     Sizes(Vec<SizeDocument>),
 }
 
-/// A size and whose it is.
+/// A named size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SizeDocument {
-    /// Whose.
+    /// Name.
     pub name: String,
     /// The size in bytes.
     pub bytes: u64,
@@ -67,7 +67,7 @@ pub struct FactDocument {
 pub struct DiagnosticDocument {
     /// Stable kebab-case code, such as `memory-exceeded`.
     pub code: String,
-    /// How bad it is.
+    /// Severity of a diagnostic.
     pub severity: SeverityDocument,
     /// The exit code that the command line ends with on this error; absent on warnings.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -283,7 +283,7 @@ impl Encoder {
         self.number(u64::from(tensor.trainable));
     }
 
-    /// Cache, clock and power of a kind of the catalogue are its own; the name stands for them.
+    /// Cache, clock and power of a catalogue kind follow from its name and are not hashed.
     fn device_kind(&mut self, kind: &DeviceKind) {
         self.text(&kind.name);
         self.optional(kind.memory.map(|bytes| bytes.get()));

@@ -29,10 +29,10 @@ fn finished(text: serde_json::Result<String>) -> Result<String, Diagnostic> {
     })
 }
 
-/// A typed document; a fault is told with the member that it stands in, such as `edges[3].bytes`.
+/// Reads a typed document; an error names the member, such as `edges[3].bytes`.
 ///
 /// # Errors
-/// What `tell` makes of the reader's.
+/// The reader's error, converted by `tell`.
 pub fn read<'de, T: Deserialize<'de>>(
     text: &'de [u8],
     tell: impl Fn(&serde_json::Error) -> Diagnostic,

@@ -97,7 +97,7 @@ pub struct KernelDocument {
     /// Tile term, where it was fitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tile: Option<TileDocument>,
-    /// How the constants were come by.
+    /// Origin of the constants.
     pub provenance: ProvenanceDocument,
 }
 
@@ -123,10 +123,10 @@ pub struct StreamDocument {
     pub launch_s: f64,
     /// Bytes read and written per second by a large kernel.
     pub bytes_per_s: f64,
-    /// Measured times by increasing size, which stand in for the line.
+    /// Measured times by increasing size; where there are any, they replace the line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub table: Vec<PointDocument>,
-    /// How the constants were come by.
+    /// Origin of the constants.
     pub provenance: ProvenanceDocument,
 }
 
@@ -139,10 +139,10 @@ pub struct LinkDocument {
     pub latency_s: f64,
     /// Rate of a large transfer.
     pub bytes_per_s: f64,
-    /// Measured times by increasing size, which stand in for the line.
+    /// Measured times by increasing size; where there are any, they replace the line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub table: Vec<PointDocument>,
-    /// How the constants were come by.
+    /// Origin of the constants.
     pub provenance: ProvenanceDocument,
 }
 

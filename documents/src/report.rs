@@ -1,6 +1,6 @@
 //! The report document: what `plan --json` prints.
 //!
-//! Plain data that the caller fills; durations stand twice, `_ns` exact and `_s`.
+//! Plain data that the caller fills; durations are given twice, `_ns` exact and `_s`.
 
 pub mod training;
 pub mod why_not;
@@ -305,8 +305,8 @@ pub struct ReportDocument {
     /// `value / bound - 1` of what is minimised; absent where the bound is 0.
     #[serde(default)]
     pub gap: Option<f64>,
-    /// What the best plan was worth, in nanoseconds, where one with fewer devices or transfers
-    /// within 0.5 % of it was taken in its place.
+    /// Value of the fastest plan, in nanoseconds, where a plan with fewer devices or transfers within 0.5 %
+    /// of it is recommended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fastest_ns: Option<u64>,
     /// Share of the ops whose times are guessed, in 0..=1.
@@ -318,7 +318,7 @@ pub struct ReportDocument {
     pub unfused_attention_bytes: Option<u64>,
     /// Why the search ended, such as `proved-optimal`.
     pub stop_reason: String,
-    /// The recipe whose plan was kept.
+    /// The recipe that found the plan.
     pub algorithm: String,
     /// The other plans of a training run, which the bound covers where something is known of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

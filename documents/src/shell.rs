@@ -21,7 +21,7 @@ pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// The words of a command line that [`quoted`] wrote, each as it stands there.
+/// Splits a command line that [`quoted`] wrote into words, quotes included.
 #[must_use]
 pub fn words(line: &str) -> Vec<&str> {
     let (mut is_quoted, mut is_escaped) = (false, false);

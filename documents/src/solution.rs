@@ -1,7 +1,6 @@
 //! The solution of an instance with given costs: what `plan -o` writes for it.
 //!
-//! Devices stand in the form of the splits of the dnn-partitioning collection, so that tools for
-//! those read them as well.
+//! Devices have the format of splits of the dnn-partitioning collection, so that its tools read them.
 
 use ir::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
@@ -29,7 +28,7 @@ pub struct SolutionDocument {
     pub bound_ns: u64,
     /// Which bound it is.
     pub bound_method: String,
-    /// What stands behind the bound: `derived`, `certificate-checked`,
+    /// How the bound was established: `derived`, `certificate-checked`,
     /// `certificate-too-large-to-check` or `certificate-not-checked-in-time`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_standing: Option<String>,
@@ -76,7 +75,7 @@ pub struct SolutionDocument {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SolutionReportDocument {
-    /// The solution; its certificate stands in its file only.
+    /// The solution, without its certificate, which is only in the solution file.
     #[serde(flatten)]
     pub solution: SolutionDocument,
     /// The method that found it.

@@ -40,7 +40,7 @@ pub struct IntervalDocument {
     pub high_ns: u64,
     /// The same in seconds.
     pub high_s: f64,
-    /// The least certain origin of a duration that it rests on.
+    /// The least certain origin of its durations.
     pub origin: String,
 }
 
@@ -53,7 +53,7 @@ pub struct PeakIntervalDocument {
     pub low_bytes: u64,
     /// One case of ten is above, in bytes.
     pub high_bytes: u64,
-    /// Published sets whose runs were most like it.
+    /// Published sets with the most similar runs.
     pub judged_on: Vec<String>,
 }
 

@@ -29,7 +29,7 @@ pub struct Point {
 pub enum Scale {
     /// As times: s, ms, us or ns.
     Nanoseconds,
-    /// In units of so many nanoseconds that have no name.
+    /// In unnamed units of this many nanoseconds.
     Units(f64),
 }
 

@@ -22,7 +22,7 @@ pub struct Source<'a> {
     pub report: &'a Report,
 }
 
-/// A file, and what it can't say.
+/// A file, and what its format cannot express.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Export {
     /// The content.

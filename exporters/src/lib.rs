@@ -1,4 +1,4 @@
-//! Files that executors and viewers read, one module per format and one table that knows them all.
+//! Files that launchers and viewers read: one module per format, one table of all targets.
 
 pub mod accelerate;
 pub mod convergence;
@@ -25,20 +25,20 @@ use ir::units::Nanos;
 pub use table::{Found, find, row, targets};
 pub use target::{Takes, Target, Told, Writer};
 
-/// The file of a plan and what it can't say; those of training runs: [`runs::export`].
+/// Writes the file of a plan and lists what the format cannot express; training runs: [`runs::export`].
 ///
 /// # Errors
-/// Those of [`find`], `cannot-express` where the target has no words for the plan.
+/// Those of [`find`]; `cannot-express` where the target cannot express the plan.
 pub fn export<P: Told>(target: &str, plan: &P) -> Result<Export, Diagnostic> {
     let found = find(P::KIND, target)?;
     let written = plan.written(found.writer, found.name);
     written.unwrap_or_else(|| Err(table::refused(P::KIND, target)))
 }
 
-/// Writes the device (or stage) of each node in a form; `loads` are those of the devices.
+/// Writes the device (or stage) of each node in the format of a target; `loads` are loads of the devices.
 ///
 /// # Errors
-/// Those of [`find`], and `cannot-express` where the form has no words for the instance.
+/// Those of [`find`]; `cannot-express` where the format cannot express the instance.
 pub fn solution(
     target: &str,
     instance: &Instance,

@@ -27,7 +27,7 @@ pub fn find(target: &str) -> Result<(&'static TrainingTarget, &'static str), Dia
 /// The file of a target, `name` or `name@version`, in the words of that version.
 ///
 /// # Errors
-/// Those of [`find`]; `cannot-express` where the target has no words for a part of the plan;
+/// Those of [`find`]; `cannot-express` where the target cannot express a part of the plan;
 /// `bad-plan` where the stages do not hold the blocks in order.
 pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let (row, version) = find(target)?;

@@ -145,7 +145,7 @@ impl Picture<'_> {
         with_rest(document, (n_rows, n_devices, "devices"), bottom)
     }
 
-    /// What stands below the title.
+    /// Text below the title.
     fn told(&self) -> String {
         let source = self.source;
         let bound = lower_bound(source.problem);
@@ -248,7 +248,7 @@ fn head(
     document.add(axis(time, bottom))
 }
 
-/// Lines of at most so many characters, as far as there are dots between parts to break at.
+/// Lines of at most `most` characters, broken at the dots between parts.
 pub(crate) fn wrapped(text: &str, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for part in text.split(" \u{b7} ") {

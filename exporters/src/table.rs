@@ -192,7 +192,7 @@ pub fn targets() -> &'static [Target] {
     TARGETS
 }
 
-/// All that takes plans of training runs and draws no picture of them.
+/// All targets of training runs, without pictures.
 pub fn runs() -> impl Iterator<Item = &'static TrainingTarget> {
     let rows = TARGETS.iter().flat_map(|row| row.takes);
     rows.filter_map(|takes| match takes.writer {
@@ -233,7 +233,7 @@ pub fn find(kind: PlanKind, target: &str) -> Result<Found, Diagnostic> {
     Ok(Found { name, version: takes.version(target)?, writer: takes.writer })
 }
 
-/// Names of the targets of a kind; pictures stand last, servers of experts in the order of the alphabet.
+/// Names of the targets of a kind of plan; pictures last, expert servers in alphabetical order.
 fn names(kind: PlanKind) -> Vec<&'static str> {
     let by_name = matches!(kind, PlanKind::Experts | PlanKind::NanoBatches);
     let entry = |row: &'static Target| Some((row.name, row.takes(kind)?.writer.is_picture()));

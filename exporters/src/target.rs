@@ -31,19 +31,19 @@ pub struct Target {
 
 /// How a target writes plans of a kind.
 pub struct Takes {
-    /// Versions of the consumer whose words it knows, the default first; empty = none is told apart, `*` =
-    /// the writer reads what is stated.
+    /// Supported versions of the consumer, the default first; empty = unversioned, `*` = the writer parses the
+    /// version.
     pub versions: &'static [&'static str],
     /// What writes them.
     pub writer: Writer,
 }
 
-/// A plan of a kind as its targets are given it.
+/// Input of the writers of one kind of plan.
 pub trait Told {
     /// The kind.
     const KIND: PlanKind;
 
-    /// What a writer of this kind makes of it for the target of a name; `None` = the writer is of another.
+    /// The file for target `name`; `None` = the writer is for another kind of plan.
     fn written(&self, by: Writer, name: &'static str) -> Option<Result<Export, Diagnostic>>;
 }
 
@@ -54,24 +54,24 @@ type Writes<S> = fn(&S) -> Result<Export, Diagnostic>;
 pub enum Writer {
     /// Placements of ops.
     Ops(Placed),
-    /// Training runs, as far as the target has words for them.
+    /// Training runs that the target can express.
     Run(&'static TrainingTarget),
     /// A picture of the step of a training run.
     Step(fn(&PipelineSource<'_>) -> Export),
-    /// A picture of what runs beside what, for plans of this kind.
+    /// A picture of overlapping streams, for plans of this kind.
     Cells(PlanKind),
-    /// Copies of experts.
+    /// Expert placement with replicas.
     Experts(Writes<ExpertsSource>),
-    /// Experts in slots.
+    /// Offloaded experts with an expert cache.
     Slots(Writes<SlotsSource>),
     /// Nano-batches.
     NanoBatches(Writes<NanoBatchesSource>),
-    /// Pipelines that serve.
+    /// Inference pipelines.
     Stages(fn(&StagesSource<'_>) -> Result<Export, Diagnostic>),
     /// Fleets of workers that serve.
     Fleet(fn(&FleetSource<'_>) -> Result<Export, Diagnostic>),
-    /// Solutions of instances: devices (or stages) of nodes, and loads of the devices; `None` = it has no
-    /// words for the instance.
+    /// Solutions of instances: devices (or stages) of nodes, and loads of the devices; `None` = the format
+    /// cannot express the instance.
     Solution(fn(&Instance, &[u32], &[Nanos]) -> Option<Vec<u8>>),
     /// Gradients in buckets, of plans of this kind: the size that is best has to be searched first.
     Buckets(PlanKind),
@@ -94,7 +94,7 @@ impl Writer {
         }
     }
 
-    /// Whether a model is run or trained by its file, so that plans can be kept to what it can say.
+    /// Whether a launcher runs the file, so that `--for` can limit plans to what it can express.
     #[must_use]
     pub const fn is_executor(self) -> bool {
         match self {
@@ -112,11 +112,10 @@ impl Writer {
 }
 
 impl Takes {
-    /// The version that `name@version` names, of those that are known; the first of them, or none, where the
-    /// name stands alone.
+    /// The version in `name@version`; the default version, or an empty string, where `target` is a bare name.
     ///
     /// # Errors
-    /// `unknown-target` with the known ones.
+    /// `unknown-target` with the supported versions.
     pub fn version(&self, target: &str) -> Result<&'static str, Diagnostic> {
         let Some((name, version)) = target.split_once('@').filter(|_| self.versions != ["*"])
         else {
@@ -143,7 +142,7 @@ impl Target {
         self.takes.iter().find(|takes| takes.writer.kind() == kind)
     }
 
-    /// How it is told what to run, where a model is run or trained by its file.
+    /// The writer of a launcher's file; `None` for pictures and tables.
     #[must_use]
     pub fn runs(&self) -> Option<&'static Takes> {
         let is_engine = Engine::named(self.name).is_some();

@@ -49,7 +49,7 @@ pub enum Attention {
         /// Elements of a head.
         dim: u64,
     },
-    /// The same, of which each token attends to so many last tokens alone.
+    /// The same with a sliding window.
     Window {
         /// Elements of a head.
         dim: u64,
@@ -113,8 +113,8 @@ pub struct ExpertCard {
 }
 
 impl ExpertCard {
-    /// Visits of the busiest of so many ranks over the mean, where the most visited expert lies beside
-    /// average ones. A token visits an expert once at most.
+    /// Expert load imbalance over `ranks` ranks: routed tokens of the busiest rank over the mean, where the busiest
+    /// expert shares a rank with average ones. A token is routed to an expert once at most.
     #[must_use]
     pub fn heaviest(&self, ranks: u64) -> f64 {
         let Skew::Zipf { thousandths } = self.skew else { return 1.0 };
@@ -220,7 +220,7 @@ impl BlockGroup {
     }
 }
 
-/// A transformer whose blocks are of several kinds, between an embedding and a vocabulary head.
+/// A transformer with layers of several kinds, between an embedding and a vocabulary head.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ModelCard {
     /// Name.
@@ -300,33 +300,33 @@ impl ModelCard {
     }
 }
 
-/// What a stage computes again instead of keeping.
+/// Recomputation (activation checkpointing) of a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Recompute {
-    /// Nothing: all activations are kept.
+    /// Nothing: all activations are saved.
     #[default]
     None,
     /// The attention core: scores, softmax, dropout (Korthikanti et al. 2022).
     Selective,
-    /// Every second product by weights and what is pointwise; kept are the input of a block, the
+    /// Every second product by weights and pointwise ops; saved are the input of a layer, the
     /// outputs of the other products, of the attention core and of exchanges (torchtitan's
     /// selective activation checkpointing by op).
     PerOp,
-    /// Every block; its input alone is kept.
+    /// Every layer; only its input is saved.
     Full,
-    /// Groups of so many blocks; the input of each group alone is kept.
+    /// Groups of N layers; only the input of each group is saved.
     Uniform {
-        /// Blocks of a group.
+        /// Layers of a group.
         blocks: u32,
     },
-    /// The first so many blocks of the stage in full, the others not at all.
+    /// The first N layers of the stage in full, the others not at all.
     Block {
-        /// Blocks that are computed again.
+        /// Recomputed layers.
         blocks: u32,
     },
 }
 
-/// What the data-parallel replicas share out among them (Rajbhandari et al. 2020).
+/// What is sharded over data-parallel replicas (Rajbhandari et al. 2020).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ZeroStage {
     /// Nothing (0).
@@ -364,11 +364,11 @@ pub enum MemoryFeature {
     DeferredEmbeddingGradient,
     /// The interleaved pipeline runs one chunk ahead so that exchanges overlap.
     TunableOverlap,
-    /// The data-parallel group falls into so many parts, each with a whole set of shards.
+    /// The data-parallel group is split into N parts, each with a whole set of shards.
     OptimizerInstances(u32),
-    /// So many ranks split the products of an expert, instead of all tensor ranks.
+    /// N ranks split the products of an expert, instead of all tensor ranks.
     ExpertTensor(u32),
-    /// One micro-batch's exchange of experts runs beside another one's passes.
+    /// The EP all-to-all of one micro-batch overlaps passes of another.
     ExchangeOverlap,
     /// Experts of a rank run one after the other, not as one grouped product.
     SeparateExperts,

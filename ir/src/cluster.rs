@@ -69,9 +69,9 @@ pub struct Running {
     pub price_per_hour: Option<f64>,
 }
 
-/// Share of a device's memory that a plan leaves free unless it is asked for more or less: the least
-/// whole percent within which nine allocator peaks in ten of each published set stay (`tests/it`,
-/// intervals, holds it to them). What nvidia-smi shows beside the allocator is not in it.
+/// Default memory margin, a share of a device's memory: the least whole percent that covers nine in ten
+/// allocator peaks of each published set (checked by `tests/it`, intervals). Memory outside the allocator, which
+/// nvidia-smi also shows, is not included.
 pub const MARGIN: f64 = 0.05;
 
 /// A device.
@@ -83,13 +83,13 @@ pub struct Device {
     pub kind: KindId,
     /// Its interchangeability class.
     pub class: ClassId,
-    /// The host that it sits in, where the file says so.
+    /// Its host; `None` = the file names none.
     pub node: Option<NodeId>,
     /// Memory of the device; `None` = unlimited.
     pub capacity: Option<Bytes>,
-    /// Held by the driver's context, library handles and communicators.
+    /// Memory of the driver context, library handles and communicators.
     pub context: Bytes,
-    /// The margin: kept free for fragmentation and error of the model.
+    /// The margin: free memory for fragmentation and model error.
     pub reserve: Bytes,
 }
 
@@ -336,7 +336,7 @@ impl Cluster {
         })
     }
 
-    /// The same with such a share of each device's memory kept free, where one is stated.
+    /// The cluster with a margin of `share` of each device's memory; unchanged for `None`.
     #[must_use]
     pub fn with_margin(self, share: Option<f64>) -> Self {
         match share {
@@ -345,7 +345,7 @@ impl Cluster {
         }
     }
 
-    /// The same with such a share of the memory of some devices kept free.
+    /// The cluster with a margin of `share` of the memory of the devices that `of` selects.
     #[must_use]
     pub fn with_margin_of(mut self, share: f64, of: impl Fn(&Device) -> bool) -> Self {
         for device in self.devices.iter_mut().filter(|device| of(device)) {
@@ -355,8 +355,7 @@ impl Cluster {
         self
     }
 
-    /// The same with so many times the memory on each device, and as many times what is kept free of
-    /// it; contexts stay as they are.
+    /// The cluster with memory and margin of each device scaled by `factor`; driver contexts are not scaled.
     #[must_use]
     pub fn with_memory(mut self, factor: f64) -> Self {
         let times = |bytes: Bytes| Bytes((bytes.as_f64() * factor) as u64);
@@ -367,8 +366,8 @@ impl Cluster {
         self
     }
 
-    /// The least factor of [`Self::with_memory`] with which a plan may use so many bytes of each
-    /// device, rounded up to thousandths; `None` where no device has a limit.
+    /// The least factor of [`Self::with_memory`] at which `limit` bytes are usable on each device, rounded up
+    /// to thousandths; `None` where no device has a limit.
     #[must_use]
     pub fn memory_factor(&self, limit: Bytes) -> Option<f64> {
         let factor = |device: &Device| {
@@ -448,7 +447,7 @@ impl Cluster {
         self.route(from, to).map(|route| route.kind.time(bytes))
     }
 
-    /// Those of some devices whose ways are the ways of all of them: two of each place.
+    /// A subset of the devices with the same routes as all of them: two per place.
     #[must_use]
     pub fn representatives(&self, devices: impl IntoIterator<Item = DeviceId>) -> Vec<DeviceId> {
         let mut n_taken = vec![0_u8; self.links.pairs.len().isqrt()];

@@ -4,19 +4,19 @@ use std::fmt;
 
 use crate::units::{Bytes, Nanos};
 
-/// How bad it is.
+/// Severity of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Worth knowing; the result stands.
+    /// The result is valid.
     Warning,
     /// There is no result.
     Error,
 }
 
-/// Whose turn it is, which decides the exit code.
+/// Cause of a failure; it decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Blame {
-    /// Our fault (exit 1).
+    /// Internal error (exit 1).
     Internal,
     /// The command line (exit 2).
     Usage,
@@ -115,7 +115,7 @@ impl From<Vec<(String, Bytes)>> for Value {
 pub struct Diagnostic {
     /// Stable kebab-case code, such as `memory-exceeded`.
     pub code: &'static str,
-    /// How bad it is.
+    /// Severity of a diagnostic.
     pub severity: Severity,
     /// Whose turn it is.
     pub blame: Blame,

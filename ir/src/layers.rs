@@ -35,7 +35,7 @@ pub enum Ranks {
     Apart,
 }
 
-/// Links and collectives of so many hosts.
+/// Rates of links and collectives, measured on one number of hosts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LinkRates {
     /// Bus bandwidth of a large all-reduce (bytes that each rank's link carries, per second), by

@@ -38,7 +38,7 @@ pub struct KernelConstants {
     pub p_norm: f64,
     /// Tile term, where it was fitted.
     pub tile: Option<TileConstants>,
-    /// How the constants were come by.
+    /// Origin of the constants.
     pub provenance: Provenance,
 }
 
@@ -70,15 +70,15 @@ pub struct StreamConstants {
     pub launch: Seconds,
     /// Bytes read and written per second by a large kernel of the family.
     pub bandwidth: BytesPerSecond,
-    /// Measured times by increasing bytes. Where there are any, the line was refused and they
-    /// stand in for it; launch and bandwidth are then the nearest line.
+    /// Measured times by increasing bytes; empty where the line fits. Times are read from the table where it is
+    /// not empty; launch and bandwidth are then the nearest line.
     pub table: Vec<SizePoint>,
-    /// How the constants were come by.
+    /// Origin of the constants.
     pub provenance: Provenance,
 }
 
 /// The least share of the variance of the logarithm of time that a line by size has to explain; where it
-/// explains less, measured times stand in for it (the goodness that published calibrations of collectives
+/// explains less, the table of measured times replaces it (the goodness that published calibrations of collectives
 /// report is above it: FSMoE 0.9999, FinDEP 0.994).
 pub const LEAST_R_SQUARED: f64 = 0.99;
 
@@ -104,8 +104,8 @@ pub fn between(points: &[(f64, f64)], x: f64) -> Option<f64> {
 }
 
 impl StreamConstants {
-    /// Seconds of the start of a kernel that moves so many bytes, and of the rest: its line, or no start and
-    /// what lies [`between`] measured sizes.
+    /// Launch and transfer seconds of a kernel that moves `bytes`: from the line, or 0 and the interpolated time
+    /// [`between`] measured sizes.
     #[must_use]
     pub fn parts(&self, bytes: f64) -> (f64, f64) {
         let points = self.table.iter().map(|point| (point.bytes.as_f64(), point.time.get()));
@@ -123,10 +123,10 @@ pub struct LinkConstants {
     pub latency: Seconds,
     /// Rate of a large transfer.
     pub bandwidth: BytesPerSecond,
-    /// Measured times by increasing bytes. Where there are any, the line was refused and they
-    /// stand in for it; latency and bandwidth are then the nearest line.
+    /// Measured times by increasing bytes; empty where the line fits. Times are read from the table where it is
+    /// not empty; latency and bandwidth are then the nearest line.
     pub table: Vec<SizePoint>,
-    /// How the constants were come by.
+    /// Origin of the constants.
     pub provenance: Provenance,
 }
 
@@ -147,7 +147,7 @@ pub struct FormConstants {
     pub values: Vec<f64>,
     /// Measured calls, from which the error of the form near them is interpolated.
     pub points: Vec<FormPoint>,
-    /// How the constants were come by.
+    /// Origin of the constants.
     pub provenance: Provenance,
 }
 
@@ -271,7 +271,7 @@ pub struct Profile {
     pub kinds: BTreeMap<String, KernelConstants>,
     /// Constants of single element types where they differ from those of the kind, by kind name.
     pub by_dtype: BTreeMap<String, BTreeMap<DType, KernelConstants>>,
-    /// Rates that efficiencies refer to, by kind name. They stand in for the data sheet's.
+    /// Peak rates that efficiencies refer to, by kind name, in place of the data sheet's.
     pub rates: BTreeMap<String, MeasuredRates>,
     /// Kernels that only move memory: family (such as `layer-norm`) by kind name.
     pub streams: BTreeMap<String, BTreeMap<String, StreamConstants>>,

@@ -14,7 +14,7 @@ pub enum AttentionKernel {
     Flash,
 }
 
-/// Libraries whose fused kernels of the attention core stacks call.
+/// Libraries of fused attention kernels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum AttentionLibrary {
     /// Transformer Engine: cuDNN and FlashAttention 2.
@@ -92,7 +92,7 @@ pub enum Launch {
 }
 
 impl Launch {
-    /// Seconds of work that the host launches for so many seconds.
+    /// Seconds of `work_s` device work that takes `host_s` seconds to launch.
     #[must_use]
     pub fn joined(self, work_s: f64, host_s: f64) -> f64 {
         match self {
@@ -142,9 +142,9 @@ impl ExpertStack {
 pub struct HostShares {
     /// Embedding, head and loss of a micro-batch together, both passes.
     pub ends: f64,
-    /// More of each pass of a block whose tensor ranks are several.
+    /// Added to each pass of a layer with TP above 1.
     pub tensor: f64,
-    /// The same of context ranks.
+    /// Added to each pass of a layer with CP above 1.
     pub context: f64,
     /// Of the messages of one micro-batch through one stage of a pipeline.
     pub messages: f64,
@@ -152,11 +152,11 @@ pub struct HostShares {
     pub step: f64,
     /// Of each block, or end, each time that its parameters are gathered or its gradients scattered.
     pub pieces: f64,
-    /// More of each block that is computed again.
+    /// Added for each recomputed layer.
     pub again: f64,
     /// More of a block's backward pass that is split into two.
     pub split: f64,
-    /// Of each block, or end, whose weights replicas update for each other (ZeRO 1), once a step.
+    /// Per step and layer (or end), for the update of sharded optimizer states (ZeRO 1).
     pub updates: f64,
 }
 
@@ -233,7 +233,7 @@ pub struct Stack {
     /// Whether ZeRO 1 sums all gradients on every replica before each updates its share.
     pub sums_before_sharing: bool,
     /// Whether pipelines are those of PyTorch (`torch.distributed.pipelining`): the first part of a split
-    /// backward pass frees nothing of what the forward pass kept but the loss, and leaves the gradients
+    /// backward pass frees nothing of what the forward pass saved but the loss, and leaves the gradients
     /// of its products' outputs; on the first stage it does nothing, and the second part all.
     pub splits_by_graph: bool,
     /// Whether buffers for all that a pipeline rank receives in a step are there from its start.

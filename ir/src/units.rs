@@ -14,7 +14,7 @@ macro_rules! quantity {
         impl $name {
             /// Nothing.
             pub const ZERO: Self = Self(0);
-            /// The top of the range, which stands for "unlimited".
+            /// The maximum, which means "unlimited".
             pub const MAX: Self = Self(u64::MAX);
 
             /// The bare number.
@@ -101,7 +101,7 @@ impl Nanos {
     }
 }
 
-/// Whether a duration stands for any work at all.
+/// Whether a duration is that of any work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Something is done: the duration is at least 1 ns.

@@ -50,7 +50,7 @@ impl StepPhase {
         }
     }
 
-    /// Tokens that go through each layer in a step of so many samples of so many tokens.
+    /// Tokens per layer and step of `batch` samples of `sequence` tokens.
     #[must_use]
     pub const fn tokens(self, batch: u64, sequence: u64) -> u64 {
         match self {

@@ -29,11 +29,11 @@ pub struct TrainingRunDocument {
     pub model_flops_utilisation: Option<f64>,
     /// Most bytes on any device.
     pub peak_bytes: u64,
-    /// By how much it is slower than the best, as a share of it, negative where it is faster than a plan
-    /// that is recommended for being simpler; absent on measured layers.
+    /// Share by which the step is longer than that of the recommended plan; negative = faster; absent on
+    /// measured layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loses: Option<f64>,
-    /// The part of the step that costs it most against the best.
+    /// The part of the step with the largest increase over the recommended plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mostly_by: Option<String>,
     /// Seconds of each part of the step.
@@ -42,7 +42,7 @@ pub struct TrainingRunDocument {
     /// By stage, on measured layers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<TrainingStageDocument>,
-    /// Whether hosts keep the optimizer states; absent where the plan says so.
+    /// Whether optimizer states are on hosts; absent where the plan states it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offloads_optimizer: Option<bool>,
 }
@@ -171,7 +171,8 @@ pub struct TrainingReportDocument {
     pub beyond_launcher: Option<TrainingRunDocument>,
     /// The next best.
     pub runners_up: Vec<TrainingRunDocument>,
-    /// Plans that no other beats in both step time and devices or memory.
+    /// Part of the Pareto front: the fastest plan within 75, 50 and 25 % of the fastest plan's peak, and, where device
+    /// counts were stated, of each count. Plans between them are not listed.
     pub front: Vec<TrainingRunDocument>,
     /// Constants that decide.
     pub turns: Vec<FlipDocument>,

@@ -400,8 +400,9 @@ pub fn machines(
 fn left(cluster: &Cluster, lost: &[String]) -> Result<Cluster, Diagnostic> {
     let name_of = |node: NodeId| cluster.nodes.get(node.index()).map(|node| node.name.as_str());
     let names = |device: DeviceId| {
+        let kind = cluster.kind_of(device).name.as_str();
         let device = &cluster.devices[device.index()];
-        [Some(device.name.as_str()), device.node.and_then(name_of)]
+        [Some(device.name.as_str()), device.node.and_then(name_of), Some(kind)]
     };
     let named: HashSet<&str> = lost.iter().map(String::as_str).collect();
     let is_lost =
@@ -409,7 +410,7 @@ fn left(cluster: &Cluster, lost: &[String]) -> Result<Cluster, Diagnostic> {
     let known = || cluster.device_ids().flat_map(names).flatten();
     let all: HashSet<&str> = known().collect();
     if let Some(name) = lost.iter().find(|name| !all.contains(name.as_str())) {
-        let message = format!("`--lost {name}`: the cluster has no such device or host");
+        let message = format!("`--lost {name}`: the cluster has no such device, host or kind");
         return Err(Diagnostic::usage("unknown-device", message).hint(suggest::hint(name, known())));
     }
     if cluster.device_ids().all(is_lost) {

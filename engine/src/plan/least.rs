@@ -437,7 +437,7 @@ fn planned(
         return Ok(None);
     }
     let mut restricted = request.clone();
-    restricted.problem.without = without.to_vec();
+    restricted.problem.without.extend_from_slice(without);
     restricted.problem.board_limit = (limit < 1.0).then_some(limit);
     let share = end.end.map(|end| {
         let left = end.saturating_duration_since(now);
@@ -466,8 +466,8 @@ fn sets(request: &PlanRequest) -> Result<(Vec<Vec<String>>, bool), Diagnostic> {
     let Some(path) = request.problem.cluster.as_deref() else {
         return Ok((vec![Vec::new()], false));
     };
-    let lost = &request.problem.lost;
-    let cluster = load::machines(path, (lost, &[]))?.cluster;
+    let problem = &request.problem;
+    let cluster = load::machines(path, (&problem.lost, &problem.without))?.cluster;
     let mut sorts: BTreeMap<(String, usize), Vec<String>> = BTreeMap::new();
     for (kind, name, n) in units(&cluster) {
         sorts.entry((kind, n)).or_default().push(name);

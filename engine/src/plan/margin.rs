@@ -45,7 +45,20 @@ pub(crate) fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult
         }
         _ => run.page.take(page),
     }
-    second
+    second.map_err(|error| with_margin(error, first))
+}
+
+/// The error with the fixes that leave the margin free, where the same constraints are loosened by them.
+fn with_margin(mut error: Diagnostic, first: CommandResult) -> Diagnostic {
+    let fixes =
+        |error: &Diagnostic| error.facts.iter().find(|fact| fact.0 == "resolved_by").cloned();
+    if let Err(first) = first
+        && fixes(&first).is_some()
+        && fixes(&first) == fixes(&error)
+    {
+        error.hints = first.hints;
+    }
+    error
 }
 
 fn on(page: &Page, request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {

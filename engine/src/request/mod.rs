@@ -194,7 +194,7 @@ pub struct TrainingRequest {
     pub spares: Option<u64>,
     /// A running plan of a training run, to go on from with its settings.
     pub replace: Option<PathBuf>,
-    /// Devices, or hosts, that it lost.
+    /// Devices, hosts or kinds of devices to plan without: of a running plan, those that it lost.
     pub lost: Vec<String>,
 }
 

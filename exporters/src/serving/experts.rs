@@ -1,11 +1,11 @@
-//! What servers are told of copies of experts.
+//! Server settings for expert placement with replicas.
 //!
 //! SGLang (0.5.23, `compute_initial_expert_location_metadata`; before 0.5.18 the results of copied
 //! experts were summed up more than once): a JSON file with
 //! `physical_to_logical_map`, for every layer of the model the expert of each slot; rank i of `--ep-size`
 //! holds the i-th part of a row. A row has as many slots as experts and `--ep-num-redundant-experts`
 //! together. Rows of layers without experts are read and not used. `--ep-dispatch-algorithm dynamic`
-//! spreads the visits of an expert evenly over its copies.
+//! spreads the routed tokens of an expert evenly over its replicas.
 //!
 //! vLLM (0.26, `EPLBConfig`): the number of further copies; where they lie it decides itself, from what
 //! it has recorded.

@@ -15,7 +15,7 @@ use crate::modules::refusal;
 /// What an op is to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// It reads weights, such as embeddings, and no layer stands before it.
+    /// It reads weights, such as embeddings, and comes before all layers.
     Before,
     /// Of a layer.
     Layer(usize),
@@ -183,7 +183,7 @@ impl Layers {
     }
 }
 
-/// The slot of a part in a model of so many layers; what shares one shares a device.
+/// The slot of a part in a model of N layers; parts of one slot share a device.
 pub(super) type Slot = fn(Part, usize) -> Option<usize>;
 
 /// The units that are layers, in order.

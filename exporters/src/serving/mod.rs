@@ -1,5 +1,4 @@
-//! What servers are told of a placement of inference: scripts that start them, with the layers of each
-//! device.
+//! Inference servers: scripts that start them, with the layers of each device.
 
 pub mod experts;
 pub mod fleet;

@@ -1,8 +1,8 @@
-//! What servers are told of nano-batches.
+//! Server settings for nano-batches.
 //!
 //! SGLang (0.5.23, `ExecOverlap`): `--enable-two-batch-overlap` cuts every step that can be cut, at the
 //! request that halves its tokens best; `--tbo-token-distribution-threshold 0` keeps it from cutting
-//! inside a request. No number of tokens is asked.
+//! inside a request. SGLang has no minimum number of tokens.
 //!
 //! vLLM (`ParallelConfig`, `check_ubatch_thresholds`): `--enable-dbo` with the least tokens of a step of
 //! decoding, and of one with prompts, from which on it is cut after half of its tokens. It takes DeepEP's

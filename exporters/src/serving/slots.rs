@@ -1,8 +1,8 @@
-//! What servers are told of experts in slots, the others in the memory of the host.
+//! Server settings for offloaded experts: an expert cache on the device, the other experts in host memory.
 //!
 //! llama.cpp (b10488, `common/arg.cpp`): `--n-cpu-moe N` keeps the experts of the first N layers of the
 //! model on the processor, whether they have any or not; `-ot PATTERN=CPU` those whose tensors a regular
-//! expression finds, by the names that `--n-cpu-moe` stands for (`LLM_FFN_EXPS_REGEX`, `common/common.h`).
+//! expression finds, by the names that `--n-cpu-moe` expands to (`LLM_FFN_EXPS_REGEX`, `common/common.h`).
 //! All experts of a layer are one tensor, and what lies on the processor is computed there.
 
 use ir::diagnostic::Diagnostic;

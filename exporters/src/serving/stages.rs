@@ -1,4 +1,4 @@
-//! What servers are told of a pipeline of blocks with one device a stage.
+//! Server settings for an inference pipeline with one device per stage.
 //!
 //! vLLM and SGLang as placements ([`super::pipelined`]), on the devices of one host. llama.cpp
 //! (`common/arg.cpp`, `ggml-rpc.cpp`): `-dev` names devices in the order of layers and `-ts` their shares;
@@ -30,11 +30,11 @@ pub struct StagesSource<'a> {
     pub model: &'a str,
     /// The cluster.
     pub cluster: &'a Cluster,
-    /// By stage its device and layers.
+    /// Device and number of layers of each stage.
     pub stages: Vec<(DeviceId, u32)>,
     /// Batches in flight.
     pub in_flight: u64,
-    /// Type of cached keys and values where servers have to be told of it.
+    /// KV cache type; `None` = the compute type.
     pub cache: Option<CacheType>,
 }
 

@@ -50,7 +50,7 @@ const IN_COLUMN: (f64, f64, f64) = (16.0, 4.0, 16.0);
 const LEAST: f64 = 2.0;
 /// Height of the memory curve.
 const HEIGHT: f64 = 132.0;
-/// A limit so many times the peak would press the curve flat, and is written alone.
+/// Ratio of limit to peak above which the limit line is left out of the curve and written as text.
 const FAR: f64 = 2.5;
 
 /// The picture.

@@ -20,9 +20,9 @@ pub struct StreamsSource<'a> {
     pub model: &'a str,
     /// Name of the cluster.
     pub cluster: &'a str,
-    /// What stands below the title.
+    /// Text below the title.
     pub told: String,
-    /// By kind of pieces its name; at most as many as there are fills.
+    /// Names of the kinds of pieces; at most as many as there are fills.
     pub ops: &'a [&'a str],
     /// From top to bottom.
     pub rows: Vec<Row>,
@@ -35,7 +35,7 @@ pub struct Row {
     pub name: String,
     /// Its name.
     pub stream: String,
-    /// What stands behind it: a word, `: `, and a figure.
+    /// Text after the row: a word, `: `, and a figure.
     pub figure: String,
     /// Where another pass, or the next layer, begins, in nanoseconds.
     pub turn_ns: Option<u64>,
@@ -50,9 +50,9 @@ pub struct Piece {
     pub span: Span,
     /// Kind of piece: a position in `ops`.
     pub op: usize,
-    /// What stands on the bar.
+    /// Text on the bar.
     pub label: String,
-    /// What it says beside its kind and time.
+    /// Tooltip text besides kind and time.
     pub told: String,
 }
 

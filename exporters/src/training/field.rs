@@ -1,4 +1,4 @@
-//! What of a plan a target can be told.
+//! Plan fields that a target can express.
 
 /// A list of fields.
 macro_rules! fields {

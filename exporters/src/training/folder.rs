@@ -76,7 +76,6 @@ pub(crate) fn files(
     };
     let agents = agents(job.source.places);
     let each = agents.first().map_or(1, |agent| agent.slots.len());
-    let is_unequal = agents.iter().any(|agent| agent.slots.len() != each);
     check_hosts(job, (row.name, program.start), &agents)?;
     check_names(job, row)?;
     let text = String::from_utf8_lossy(&export.bytes);
@@ -84,23 +83,14 @@ pub(crate) fn files(
     for (name, value) in (program.environment)(job.source) {
         let _ = writeln!(environment, "{name}={}", quoted(&value));
     }
-    let n_processes = match is_unequal {
-        true => "unequal numbers of".to_owned(),
-        false => each.to_string(),
-    };
-    let head = format!(
-        "meshwright plan {} for {}@{version}: {} hosts of {n_processes} processes",
-        job.digest,
-        row.name,
-        agents.len()
-    );
+    let head = head((job, row.name, version), &agents);
     let mut files: Files = vec![
         (row.file_name.to_owned(), export.bytes.clone()),
         ("env".to_owned(), format!("# {head}\n{environment}").into_bytes()),
         ("launch.sh".to_owned(), script(&head, program, &text, &agents).into_bytes()),
         ("hostfile".to_owned(), hostfile(&head, (job, program), &agents)?.into_bytes()),
         ("ranks.csv".to_owned(), ranks(job).into_bytes()),
-        ("README.md".to_owned(), readme(&head, job.starter, program).into_bytes()),
+        ("README.md".to_owned(), readme(&head, (job.starter, agents.len()), program).into_bytes()),
     ];
     for member in program.members {
         let whole: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -124,6 +114,22 @@ pub(crate) fn files(
         }
     }
     Ok(files)
+}
+
+/// What every file says of itself: plan, target, hosts and processes.
+fn head((job, target, version): (&Job<'_>, &str, &str), agents: &[Agent<'_>]) -> String {
+    let each = agents.first().map_or(1, |agent| agent.slots.len());
+    let n_processes = match agents.iter().all(|agent| agent.slots.len() == each) {
+        true if each == 1 => "1 process".to_owned(),
+        true => format!("{each} processes"),
+        false => "unequal numbers of processes".to_owned(),
+    };
+    let n_hosts = agents.len();
+    let hosts = if n_hosts == 1 { "host" } else { "hosts" };
+    format!(
+        "meshwright plan {} for {target}@{version}: {n_hosts} {hosts} of {n_processes}",
+        job.digest
+    )
 }
 
 /// Refuses hosts that what starts the processes can't tell apart.
@@ -219,9 +225,13 @@ exec torchrun --nnodes {n} --nproc-per-node {n_processes} --node-rank "${{NODE_R
             opening(head, "Run it on one host; words after it go to hydra")
         );
     }
+    let names = match n {
+        0 | 1 => "",
+        _ => "# The cluster file's name of the first host; MASTER_ADDR overrides it.\n",
+    };
     format!(
         r#"{opening}
-first={first}
+{names}first={first}
 {by_host}{start}
 "#,
         opening = opening(
@@ -388,7 +398,11 @@ fn job_set(name: &str, n_hosts: usize, each: usize) -> Value {
     })
 }
 
-fn readme(head: &str, starter: Starter, program: &Program) -> String {
+fn readme(head: &str, (starter, n_hosts): (Starter, usize), program: &Program) -> String {
+    let names = match n_hosts {
+        0 | 1 => "",
+        _ => "* Host names are those of the cluster file; `MASTER_ADDR` overrides the first.\n",
+    };
     let how = match starter {
         _ if program.start == Start::Hydra => "On one host: `FLAGSCALE=FOLDER ./launch.sh`",
         Starter::Torchrun => "On host number I of `hostfile`, from 0: `NODE_RANK=I ./launch.sh`",
@@ -402,7 +416,7 @@ fn readme(head: &str, starter: Starter, program: &Program) -> String {
         "# A planned training run\n\n{head}.\n\n* {how}; what you add behind goes to the program.\n\
          * Yours to add: {yours}.\n\
          * `env` holds variables that the prediction rests on.\n\
-         * `ranks.csv` says where each rank runs and what it is; devices of a host in its own order.\n",
+         * `ranks.csv` says where each rank runs and what it is; devices of a host in its own order.\n{names}",
         yours = program.yours
     )
 }

@@ -103,7 +103,7 @@ impl Lack {
     }
 }
 
-/// Model types whose parameters have the names that rules by name go by.
+/// Model types with the parameter names that the name rules expect.
 const NAMED: [&str; 9] = [
     "llama",
     "mistral",
@@ -192,7 +192,7 @@ impl Lack {
     }
 }
 
-/// A policy of recompute that a target can run on all stages.
+/// A recompute policy that a target can run on all stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Nothing.
@@ -201,9 +201,9 @@ pub enum Policy {
     Selective,
     /// Every second product and what is pointwise.
     PerOp,
-    /// Every block.
+    /// Every layer.
     Full,
-    /// The first so many blocks of each stage.
+    /// The first N layers of each stage.
     Block,
 }
 
@@ -211,7 +211,7 @@ pub enum Policy {
 pub struct TrainingTarget {
     /// What the user calls it.
     pub name: &'static str,
-    /// Versions of the consumer whose words it knows, the default first; empty = none was checked.
+    /// Supported versions of the consumer, the default first; empty = none was checked.
     pub versions: &'static [&'static str],
     /// Name of the file unless the user gives one.
     pub file_name: &'static str,

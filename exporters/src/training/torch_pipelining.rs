@@ -48,7 +48,7 @@ pub(super) fn accepts(_: &Parallelism, schedule: &str) -> bool {
     !["1f1b-early-recompute", "shifted"].contains(&schedule)
 }
 
-/// The grid as it stands, checked against what torch demands.
+/// The schedule grid, checked against the rules of torch.
 fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     let Some(grid) = &source.plan.schedule.grid else {
         return Err(refused(

@@ -251,14 +251,17 @@ fn made_by(inventory: &Inventory, entry: usize) -> impl Iterator<Item = usize> +
     })
 }
 
+/// How many cards a bridge of this name joins, whatever else is in the host; `None` for other links.
+#[must_use]
+pub fn bridged(link: &str) -> Option<u64> {
+    [("_bridge_pair", 2), ("_bridge_quad", 4)]
+        .into_iter()
+        .find(|(name, _)| link.contains(name))
+        .map(|(_, cards)| cards)
+}
+
 fn domain_size(entry: &NodesDocument) -> Result<usize, Diagnostic> {
-    // A bridge joins so many cards, whatever else is in the host.
-    let is = |what: &str| entry.scaleup.as_deref().is_some_and(|name| name.contains(what));
-    let default = match (is("_bridge_pair"), is("_bridge_quad")) {
-        (true, _) => 2,
-        (_, true) => 4,
-        _ => MAX_DEVICES,
-    };
+    let default = entry.scaleup.as_deref().and_then(bridged).unwrap_or(MAX_DEVICES);
     let owner = entry.name.as_deref().unwrap_or("node");
     count(entry.scaleup_domain.unwrap_or(default), "scaleup_domain", owner, MAX_DEVICES)
 }

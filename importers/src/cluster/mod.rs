@@ -28,6 +28,7 @@ use ir::nearest;
 
 pub use self::catalogue::{Catalogue, DeviceRow, LinkRow, LinkScope, catalogue};
 pub use self::document::example;
+pub use self::links::bridged;
 
 /// Most islands that a warning names.
 const ISLANDS: usize = 8;

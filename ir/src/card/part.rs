@@ -26,7 +26,7 @@ pub struct PartProduct {
 }
 
 impl PartProduct {
-    /// The product for so many samples (saturating).
+    /// The product for `samples` samples (saturating).
     #[must_use]
     pub fn of_samples(&self, samples: u64) -> Product {
         let Product { count, m, k, n } = self.product;
@@ -41,8 +41,8 @@ impl PartProduct {
 /// Cores of attention of one shape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PartCore {
-    /// Operations over all positions for one sample: of the forward pass, or of the one whose
-    /// gradients these are.
+    /// Operations of the forward pass over all positions of one sample (in a backward pass: of the forward pass
+    /// that it differentiates).
     pub flops: u64,
     /// Positions that a query would see.
     pub sequence: u64,
@@ -64,7 +64,7 @@ pub struct PartPass {
     pub n_kernels: u64,
     /// Cores of attention, where one kernel does all of a core, each shape once.
     pub attention: Vec<PartCore>,
-    /// Elements of weights whose gradients its products add up.
+    /// Weight elements for which its products accumulate gradients.
     pub added: u64,
 }
 
@@ -80,7 +80,7 @@ impl PartPass {
     }
 }
 
-/// A part: a block of a run of equal ones, or what stands around them.
+/// A part of a model: a layer of a run of equal layers, or what lies between such runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PartCard {
     /// Forward pass.

@@ -47,18 +47,18 @@ pub struct AllReplicas {
     pub compute_s: f64,
     /// Ways that change what is computed, each at most once.
     pub ways: Vec<SyncWay>,
-    /// So much is sent in a step on average at least, in models.
+    /// Least average traffic of a step, in models.
     pub least_sent: f64,
 }
 
 /// How replicas do that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncBy {
-    /// A part of the gradients in each step, a part of the models every so many.
+    /// Sparsified gradients in each step, sparsified models every N steps.
     Cser,
-    /// Models and second moments every so many steps.
+    /// Models and second moments every N steps.
     LocalAdaAlter,
-    /// A part of what the models have changed by every so many steps.
+    /// Sparsified model changes every N steps.
     OuterSteps,
 }
 
@@ -91,7 +91,7 @@ pub struct SyncWay {
 }
 
 impl AveragingInstance {
-    /// Bytes of a message of a node: the share that is kept, rounded up.
+    /// Bytes of a message of a node: its sparsified share, rounded up.
     #[must_use]
     pub fn sent(&self, node: usize) -> u64 {
         let bytes = self.bytes.get(node).copied().unwrap_or_default();

@@ -24,7 +24,7 @@ impl Exchange {
         }
     }
 
-    /// Messages one after the other that each exchange over so many replicas begins with.
+    /// Sequential messages at the start of each exchange over `replicas` replicas.
     #[must_use]
     pub fn messages(self, replicas: u64) -> f64 {
         match self {
@@ -65,7 +65,7 @@ impl Lossy {
         }
     }
 
-    /// Messages one after the other that each exchange over so many replicas begins with.
+    /// Sequential messages at the start of each exchange over `replicas` replicas.
     #[must_use]
     pub fn messages(self, replicas: u64) -> f64 {
         let levels = f64::from(u64::BITS - replicas.max(1).saturating_sub(1).leading_zeros());

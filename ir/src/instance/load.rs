@@ -20,7 +20,7 @@ pub struct LoadNode {
     pub bytes: Bytes,
     /// Nodes of one colour share a device; less than [`LoadInstance::n_colours`].
     pub colour: Option<u32>,
-    /// Forward, or backward (`BackwardInput` stands for all of the backward pass).
+    /// Forward, or backward (`BackwardInput` = the whole backward pass).
     pub phase: Phase,
 }
 

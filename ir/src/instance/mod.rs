@@ -1,4 +1,4 @@
-//! Instances of partitioning problems whose costs are all given, in the forms of benchmark
+//! Instances of partitioning problems with given costs, in the formats of benchmark
 //! collections of other planners, gradients to exchange, tasks, and nodes that average models.
 //!
 //! PipeDream's times are milliseconds, those of gradients seconds. The other files don't state their unit: one is 10^9 ns here.

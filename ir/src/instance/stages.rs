@@ -35,14 +35,14 @@ pub struct StageNode {
     pub configurations: Vec<Configuration>,
 }
 
-/// Layers for a pipeline whose stages have a data and a tensor degree each.
+/// Layers for a pipeline with DP and TP degrees per stage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageInstance {
     /// Name of the file, without folder and extensions.
     pub name: String,
     /// The layers.
     pub nodes: Vec<StageNode>,
-    /// Producer, consumer and bytes; no loops, no cycles; parallel edges are kept.
+    /// Producer, consumer and bytes; no loops, no cycles; parallel edges are allowed.
     pub edges: Vec<(u32, u32, Bytes)>,
     /// Devices, `k`.
     pub n_devices: usize,

@@ -1,4 +1,4 @@
-//! Tasks of known sizes on devices whose speeds are known from what they ran before: Tang et al., "FedML
+//! Tasks of known sizes on devices of known speeds (from earlier tasks): Tang et al., "FedML
 //! Parrot: A Scalable Federated Learning System via Heterogeneity-aware Scheduling on Sequential and
 //! Hierarchical Training", arXiv:2303.01778.
 

@@ -145,7 +145,7 @@ fn no_more_devices_are_offered_where_nothing_joins_them() {
     // Of one host, links of others are those that are known.
     let joined = hints(&folder, &line.replace("alone", "c1"));
     let more = joined.iter().find(|hint| hint.contains("such devices")).unwrap();
-    assert!(more.contains("joined as in this host") && more.contains("--pin data="), "{more}");
+    assert!(more.contains("all joined by") && more.contains("--pin data="), "{more}");
 }
 
 /// What newcomers write first: the code of the refusal or the warning, and its hint.

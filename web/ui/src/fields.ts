@@ -101,7 +101,7 @@ const WORDS: Record<string, [string, string]> = {
   no_offload: ["No optimizer offload", "Optimizer states stay on the devices."],
   spares: ["Spare devices", "Number of devices in reserve; failover targets are reported."],
   replace: ["Replaces", "Plan of the current run: the new plan starts from its settings."],
-  lost: ["Lost devices", "Devices or hosts that the current run lost."],
+  lost: ["Lost devices", "Devices, hosts or kinds of devices to plan without."],
   pin: ["Pin", "`PATTERN=DEVICE`; for training runs `FIELD=VALUE`, e.g. `tensor=8`."],
   forbid: ["Forbid", "`PATTERN=DEVICE`."],
   colocate: ["Colocate", "Patterns of operators that share a device."],

@@ -73,16 +73,21 @@ export function Trouble(props: { of: unknown; again?: () => void }): JSX.Element
   );
 }
 
+/** Facts that the fact `usable` has in words. */
+const IN_USABLE = ["have", "capacity", "context", "margin"];
+const FACT_NAMES: Record<string, string> = { binds: "limited by", resolved_by: "would help", not_resolved_by: "would not help" };
+
 /** Facts of a diagnostic; where it stands in a document, its numbers lead there. */
 export function Facts(props: { of: { name: string; value: unknown }[]; doc?: Doc; at?: string[]; but?: string[] }): JSX.Element {
-  const shown = () => props.of.map((fact, index) => ({ fact, index })).filter(({ fact }) => !(props.but ?? []).includes(fact.name));
+  const drawn = () => [...props.but ?? [], ...(props.of.some((fact) => fact.name === "usable") ? IN_USABLE : [])];
+  const shown = () => props.of.map((fact, index) => ({ fact, index })).filter(({ fact }) => !drawn().includes(fact.name));
   const at = (index: number): ((...path: (string | number)[]) => Ref["at"][0]) | undefined =>
     props.doc === undefined ? undefined : (...path) => pointer(...props.at ?? [], index, "value", ...path);
   return (
     <Show when={shown().length > 0}>
       <dl class="facts">
         <For each={shown()}>{({ fact, index }) => (
-          <><dt>{plain(fact.name).replace(/_bytes$/, "").replaceAll("_", " ")}</dt><dd><FactValue value={fact.value} doc={props.doc} at={at(index)} /></dd></>
+          <><dt>{plain(FACT_NAMES[fact.name] ?? fact.name).replace(/_bytes$/, "").replaceAll("_", " ")}</dt><dd><FactValue value={fact.value} doc={props.doc} at={at(index)} /></dd></>
         )}</For>
       </dl>
     </Show>

@@ -65,17 +65,34 @@ impl Trust {
     }
 }
 
-/// What the times of the step's critical path rest on.
+/// What the times of the step's critical path and its interval rest on.
 pub fn origins(trust: &Trust, on: &Loaded) -> Option<String> {
+    let interval = trust.interval.as_ref().map_or_else(String::new, judged_on);
+    op_times(trust, on).map(|times| times + &interval)
+}
+
+/// What the times of the step's critical path rest on.
+fn op_times(trust: &Trust, on: &Loaded) -> Option<String> {
     let is_measured = trust.shares.of(Origin::Measured) > 0;
     let idle = if is_measured { idle(&on.summary) } else { String::new() };
     (trust.shares.total() > 0).then(|| format!("op times: {}{idle}", words(&trust.shares)))
 }
 
+/// On what measurements the interval of a step rests.
+fn judged_on(interval: &Interval) -> String {
+    let of = match interval.origin {
+        Origin::Given => return String::new(),
+        Origin::Measured | Origin::Interpolated => "same GPU",
+        Origin::Sibling => "GPU of the same chip",
+        Origin::Nominal => "GPU left out of the fit",
+    };
+    format!("; interval: published kernels, {of}")
+}
+
 /// Prints what the times rest on: the step's critical path, and devices that differ from it.
 pub fn print(trust: &Trust, on: &Loaded, report: &Report, rows: Rows, page: &Page) {
     let problem = &on.problem;
-    let Some(all) = origins(trust, on) else { return };
+    let Some(all) = op_times(trust, on) else { return };
     let step = words(&trust.shares);
     let devices: Vec<(&str, String)> = report
         .devices

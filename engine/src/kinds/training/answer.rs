@@ -60,7 +60,7 @@ pub struct Answer<'a> {
     pub others: Vec<Judged>,
     /// The next fastest of other degrees.
     pub rivals: &'a [Judged],
-    /// The Pareto front in time, memory and devices.
+    /// Of the Pareto front in time, memory and devices, the points that [`Self::print_front`] names.
     pub front: Vec<Judged>,
     /// What lies beyond the launcher.
     pub wider: Option<Wider>,
@@ -306,8 +306,18 @@ impl<'a> Answer<'a> {
             Column::Number("devices"),
             Column::Number("step time"),
             Column::Number("peak"),
-            Column::Text("Pareto front in time, memory, devices"),
+            Column::Text("plan"),
         ];
+        let counts =
+            if self.setting.request.devices.is_some() || self.setting.request.spares.is_some() {
+                "the fastest plan of each device count, and "
+            } else {
+                ""
+            };
+        page.line(&format!(
+            "Pareto front: {counts}the fastest plans within 75, 50 and 25 % of the fastest plan's peak; others may \
+             lie between"
+        ));
         page.table(&columns, self.front.iter().map(row).collect());
     }
 
@@ -535,7 +545,7 @@ pub fn in_words(d: &Parallelism, schedule: &str) -> String {
     text
 }
 
-/// By rank, its blocks and what they compute again.
+/// By rank, its layers and how many are recomputed.
 pub fn ranks_of_stages(configuration: &Configuration, fitted: &Fitted) -> Vec<String> {
     let n_ranks = configuration.degrees.pipeline.max(1);
     let mut ranks = vec![String::new(); n_ranks as usize];
@@ -550,7 +560,7 @@ pub fn ranks_of_stages(configuration: &Configuration, fitted: &Fitted) -> Vec<St
     ranks
 }
 
-/// `0-9 full`.
+/// `0-9 (recomputed)`.
 pub fn stage_text(blocks: &std::ops::Range<u32>, recompute: Recompute) -> String {
     let range = match blocks.end.saturating_sub(blocks.start) {
         0 => "none".to_owned(),
@@ -559,10 +569,10 @@ pub fn stage_text(blocks: &std::ops::Range<u32>, recompute: Recompute) -> String
     };
     match recompute {
         Recompute::None => range,
-        Recompute::Selective => format!("{range} selective"),
-        Recompute::PerOp => format!("{range} per op"),
-        Recompute::Full => format!("{range} again"),
-        Recompute::Uniform { blocks } => format!("{range} again by {blocks}"),
-        Recompute::Block { blocks } => format!("{range} {blocks} again"),
+        Recompute::Selective => format!("{range} (selective)"),
+        Recompute::PerOp => format!("{range} (per op)"),
+        Recompute::Full => format!("{range} (recomputed)"),
+        Recompute::Uniform { blocks } => format!("{range} (recomputed by {blocks})"),
+        Recompute::Block { blocks } => format!("{range} ({blocks} recomputed)"),
     }
 }

@@ -45,7 +45,7 @@ pub fn explain(on: Legal<'_, Training>, question: &Asked<'_>) -> Result<Value, D
     for (index, rank) in report.ranks.iter().enumerate().filter(|(index, _)| is_asked(*index)) {
         let alive: Vec<String> = rank.alive.iter().map(ToString::to_string).collect();
         page.line(&format!(
-            "rank {index} holds most at {}: {}",
+            "rank {index}: peak memory at {}: {}",
             Nanos(rank.peak.at),
             alive.join("; ")
         ));
@@ -132,8 +132,7 @@ fn print_ranks(on: &Planned, (report, waits): (&Report, &[f64]), page: &Page) {
         ]
     };
     let columns = Column::row(
-        "#rank | blocks | #passes, updates | #of it collectives | #waits for links | \
-         #idles | #peak | #margin",
+        "#rank | layers | #busy | #in collectives | #waits for links | #idle | #peak | #free",
     );
     page.table(&columns, report.ranks.iter().enumerate().map(row).collect());
 }

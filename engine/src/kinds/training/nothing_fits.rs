@@ -70,6 +70,8 @@ pub(super) fn misfit(
     let sizes = (Bytes(least.bytes()), Bytes(limit));
     let open = "other layer splits and longer schedules are not excluded";
     let diagnostic = smallest(is_proved, sizes, &most, open)
+        .fact("usable", usable(setting))
+        .fact("checked", checked(found, is_proved))
         .fact("capacity", device.and_then(|device| device.capacity).unwrap_or(Bytes::ZERO))
         .fact("context", device.map_or(Bytes::ZERO, |device| device.context))
         .fact("margin", device.map_or(Bytes::ZERO, |device| device.reserve))
@@ -77,6 +79,37 @@ pub(super) fn misfit(
         .fact("binds", binding.map(ToString::to_string).unwrap_or_default())
         .fact("plan", degrees(&least.configuration));
     Ok((least, diagnostic))
+}
+
+/// `79.5 GiB of 80.0 GiB per device (less 512 MiB driver context and 4.0 GiB margin)`.
+fn usable(setting: &Setting) -> String {
+    let limit = setting.limit.unwrap_or(Bytes::ZERO);
+    let device = setting.cluster.devices.iter().find(|device| device.capacity.is_some());
+    let Some(capacity) = device.and_then(|device| device.capacity) else {
+        return format!("{limit} per device");
+    };
+    if setting.request.max_memory_bytes.is_some() {
+        return format!("{limit} of {capacity} per device (--max-memory-per-device)");
+    }
+    let of = |what: fn(&ir::cluster::Device) -> Bytes| device.map_or(Bytes::ZERO, what);
+    let margin = match of(|device| device.reserve) {
+        Bytes(0) => ", no margin".to_owned(),
+        margin => format!(" and {margin} margin"),
+    };
+    format!(
+        "{limit} of {capacity} per device (less {} driver context{margin})",
+        of(|device| device.context)
+    )
+}
+
+/// How many parallelism settings were looked at.
+fn checked(found: &Found, is_proved: bool) -> String {
+    let (all, seen) = (found.counts.n_shapes, found.counts.n_expanded);
+    let settings = if all == 1 { "setting" } else { "settings" };
+    match is_proved || seen >= all {
+        true => format!("all {all} parallelism {settings}"),
+        false => format!("{seen} of {all} parallelism {settings}"),
+    }
 }
 
 /// The plan that needs least with optimizer states on hosts, where they may lie there and hosts have room.
@@ -175,7 +208,7 @@ fn ways(
         let found =
             more.find_map(|n| Some((n, fitting(&Space { devices: vec![n], ..space.clone() })?)));
         let way = found.map(|(n, plan)| {
-            let joined = if u64::from(n) > pricing.system.per_host { joined } else { "" };
+            let joined = if u64::from(n) > pricing.system.per_host { &joined } else { "" };
             let pins = pinned(&plan.configuration);
             let hosts = match plan.configuration.offload {
                 Offload::Optimizer => ", with optimizer states on hosts",
@@ -207,14 +240,18 @@ pub fn without_pins(
 }
 
 /// How devices beyond those of a host are joined in what is priced, in words: as hosts of the cluster are,
-/// or as the devices of its only host. `None` where nothing joins the devices, so that nothing is known of
-/// more of them.
-pub fn joined(setting: &Setting) -> Option<&'static str> {
+/// or by the link of its only host. `None` where no link joins the devices, or one that joins no more of them.
+pub fn joined(setting: &Setting) -> Option<String> {
     let cluster = &setting.cluster;
     let last = cluster.devices.len().checked_sub(1).map(DeviceId::new)?;
-    cluster.route(DeviceId::new(0), last)?;
+    let link = &cluster.route(DeviceId::new(0), last)?.kind.name;
     let has_hosts = cluster.devices.len() as u64 > setting.system.per_host;
-    Some(if has_hosts { "" } else { ", joined as in this host," })
+    match has_hosts {
+        true => Some(String::new()),
+        false => {
+            importers::cluster::bridged(link).is_none().then(|| format!(", all joined by {link},"))
+        }
+    }
 }
 
 /// The degrees of a configuration as flags, so that a search of another size finds it.

@@ -22,6 +22,7 @@ use crate::inputs::run::setting::Setting;
 use crate::kinds::training::answer::Answer;
 use crate::kinds::training::plan_layered;
 use crate::kinds::training::recommended::{self, Known};
+use crate::kinds::training::runners::Launched;
 use crate::kinds::training::searched::{self, Better, Told};
 use crate::kinds::training::{
     ALGORITHM, document, losses, nothing_fits, replaced, runnable, usual,
@@ -191,6 +192,11 @@ impl Searched {
     /// Step time of the fastest plan, where there is one.
     pub(crate) fn best(&self) -> Option<Nanos> {
         self.planned.settled.found.plans.first().map(|best| best.step)
+    }
+
+    /// The plan that a launcher runs.
+    pub(super) fn launched(&self) -> Option<Launched> {
+        Launched::of(&self.planned, String::new())
     }
 
     /// What no plan is below.

@@ -22,6 +22,7 @@ use crate::inputs::run::edges;
 use crate::inputs::run::hardware;
 use crate::inputs::run::setting::Setting;
 use crate::kinds::training::plan as equal;
+use crate::kinds::training::runners::Launched;
 use crate::kinds::training::searched::Better;
 use crate::kinds::training::unlike::{self, ALGORITHM, SCHEDULE};
 use crate::kinds::training::{self, document, export, losses, replaced, usual};
@@ -97,8 +98,9 @@ fn check(request: &PlanRequest, setting: &Setting) -> Result<(), Diagnostic> {
     ];
     if let Some((flag, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
         let message = format!("`{flag}` is not honoured where stages have devices of their own");
-        return Err(Diagnostic::usage("not-for-unlike-nodes", message)
-            .hint("leave it out, or name a cluster of equal nodes"));
+        return Err(Diagnostic::usage("not-for-unlike-nodes", message).hint(
+            "leave it out, or plan on equal nodes: --lost leaves out a device, host or kind",
+        ));
     }
     for target in &request.exports {
         exporters::find(PlanKind::Training, target)?;
@@ -153,7 +155,7 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let watch = run.ending(request);
     let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
     match Searched::of(request, setting, run)? {
-        Some(searched) => searched.answer(request, run),
+        Some(searched) => searched.answer(request, None, run),
         None => Ok(interrupted(run.page)),
     }
 }
@@ -177,7 +179,7 @@ pub(crate) fn better(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult 
     match found.filter(|searched| {
         best(searched).is_some_and(|step| below.is_none_or(|below| step < below))
     }) {
-        Some(searched) => searched.answer(request, run),
+        Some(searched) => searched.answer(request, equal.launched(), run),
         None => equal.answer(request, None, run),
     }
 }
@@ -250,7 +252,13 @@ impl Searched {
         self.found.best = Some(stand_in);
     }
 
-    fn answer(self, request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    /// The answer; `equal` is the plan of equal stages that a launcher runs, where there is one.
+    fn answer(
+        self,
+        request: &PlanRequest,
+        equal: Option<Launched>,
+        run: &mut Run<'_>,
+    ) -> CommandResult {
         let Self { mut setting, found, mut followed, elapsed } = self;
         let Some(mut best) = found.best.clone() else {
             return none((found.stop, found.n_judged), run.page, || Err(nothing_fits(&setting)));
@@ -271,7 +279,7 @@ impl Searched {
             (&setting, &best),
             &found,
             (plan, elapsed),
-            (written, request),
+            (written, request, equal),
             (run.page, &limits),
         )?;
         Ok(Exit::DONE)
@@ -283,7 +291,7 @@ fn answer(
     (setting, best): (&Setting, &Judged),
     found: &Found,
     (plan, elapsed): (PlanDocument, Option<f64>),
-    (written, request): (Vec<String>, &PlanRequest),
+    (written, request, equal): (Vec<String>, &PlanRequest, Option<Launched>),
     (page, limits): (&Page, &Limits),
 ) -> Result<(), Diagnostic> {
     let report = setting.confirmed(&best.plan, best.step)?;
@@ -292,8 +300,11 @@ fn answer(
         let is_free = request.training.spares.is_none()
             && request.training.replace.is_none()
             && !energy::is_decided_by(&setting.request);
-        let instead = is_free.then(|| usual::of_each_kind(request, setting, limits));
-        let found = (found, instead.unwrap_or_default());
+        let of_kinds = is_free.then(|| usual::of_each_kind(request, setting, limits));
+        let (instead, of_kind) = of_kinds.unwrap_or_default();
+        // Edges that send a part are those of stages with devices of their own.
+        let launched = of_kind.or(equal).filter(|_| request.allow_lossy.is_empty());
+        let found = (found, instead, launched);
         let mut screen = unlike::screen((setting, best), found, (&plan, &report));
         (screen.written, screen.is_whole, screen.on) = (written, request.all, request.on());
         screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");

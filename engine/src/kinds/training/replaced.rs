@@ -34,16 +34,19 @@ pub enum Keeps {
 /// A request to go on from a running plan, with that plan's settings where it states none.
 ///
 /// # Errors
-/// Those of the plan's reader; `needs-both` for a plan without lost devices or the other way round,
-/// `bad-plan` where it is none of a training run.
+/// Those of the plan's reader; `needs-both` for a plan without lost devices, `bad-plan` where it is none of a
+/// training run.
 pub fn filled(request: &PlanRequest, keeps: Keeps) -> Result<Cow<'_, PlanRequest>, Diagnostic> {
-    let (Some(path), false) = (&request.training.replace, request.training.lost.is_empty()) else {
-        if request.training.replace.is_none() && request.training.lost.is_empty() {
-            return Ok(Cow::Borrowed(request));
+    let lost = &request.training.lost;
+    let path = match &request.training.replace {
+        Some(path) if !lost.is_empty() => path,
+        None if lost.is_empty() => return Ok(Cow::Borrowed(request)),
+        None => return Ok(Cow::Owned(without_lost(request))),
+        Some(_) => {
+            let message = "`--replace` needs `--lost`";
+            return Err(Diagnostic::usage("needs-both", message)
+                .hint("name each lost device or host with --lost"));
         }
-        let message = "`--replace` and `--lost` go together";
-        return Err(Diagnostic::usage("needs-both", message)
-            .hint("name the plan that runs, and each device that it lost"));
     };
     let document = plan_file::document(path)?;
     let Some(training) = &document.training else {
@@ -90,6 +93,13 @@ pub fn filled(request: &PlanRequest, keeps: Keeps) -> Result<Cow<'_, PlanRequest
     }
     filled.problem.lost.clone_from(&filled.training.lost);
     Ok(Cow::Owned(filled))
+}
+
+/// A request that plans without the devices that it names.
+fn without_lost(request: &PlanRequest) -> PlanRequest {
+    let mut filled = request.clone();
+    filled.problem.without.append(&mut filled.training.lost);
+    filled
 }
 
 /// Whether what a plan could not be made for are pins or the launcher of the running plan, which nobody

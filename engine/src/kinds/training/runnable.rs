@@ -42,7 +42,10 @@ pub fn runners(
         let plan = own_plan.as_ref().filter(|_| is_own);
         plan.is_some_and(|plan| export::exported(name, setting, plan, (schedule, Nanos(0))).is_ok())
     };
-    let mut runners = Runners { stack: setting.stack.name.clone(), ..Runners::default() };
+    let is_default = request
+        .is_some_and(|request| request.training.stack.is_none() && request.executor.is_none());
+    let stack = setting.stack.name.clone();
+    let mut runners = Runners { stack, is_default, ..Runners::default() };
     let end = limits.time.and_then(|time| Instant::now().checked_add(time));
     let longest = elapsed.map(|elapsed| elapsed.max(SLICE));
     for name in targets().filter(|row| row.launches.is_some()).map(|row| row.name) {
@@ -80,10 +83,8 @@ fn recommended_for(
     let space = setting.space()?;
     let is_simplest = recommended::applies(&request)?;
     let found = plan::found((&setting, is_simplest), &space, &Options::within(limits))?;
-    let plans = &found.settled.found;
-    let best = found.choice.simpler().map(|choice| &choice.plan).or(plans.plans.first());
-    if !plans.stop.is_complete() || found.choice == Choice::Unknown {
+    if !found.settled.found.stop.is_complete() || found.choice == Choice::Unknown {
         return Ok(None);
     }
-    best.map(|best| Some(best.step)).ok_or_else(super::told::unconfirmed)
+    found.best().map(|best| Some(best.step)).ok_or_else(super::told::unconfirmed)
 }

@@ -2,6 +2,7 @@
 
 use documents::report::training::RunnersDocument;
 use ir::units::Nanos;
+use planner::training::search::Planned;
 
 /// The plan that `--for` a launcher recommends.
 pub struct Elsewhere {
@@ -20,11 +21,13 @@ pub struct Runners {
     pub others: Vec<Elsewhere>,
     /// Name of the stack as which the plan is priced.
     pub stack: String,
+    /// Whether nobody named that stack.
+    pub is_default: bool,
 }
 
 impl Runners {
-    /// `megatron; other launchers (--for): torchtitan 3.71 s, jax 3.8 s; not searched to the end: huggingface`; of the others
-    /// the fastest, where not all are asked for.
+    /// `megatron (default); other stacks (--for): torchtitan 3.71 s, jax 3.8 s; not searched
+    /// to the end: huggingface`; of the others the fastest, where not all are asked for.
     pub fn line(&self, is_whole: bool) -> String {
         const SHOWN: usize = 3;
         let mut text =
@@ -35,7 +38,9 @@ impl Runners {
         let open: Vec<&str> = open.map(|other| other.name).collect();
         let n_shown = if is_whole { ended.len() } else { ended.len().min(SHOWN) };
         if n_shown > 0 {
-            text += &format!("; other launchers (--for): {}", ended[..n_shown].join(", "));
+            let default = if self.is_default && !self.runs.is_empty() { " (default)" } else { "" };
+            let others = ended[..n_shown].join(", ");
+            text += &format!("{default}; other stacks (--for): {others}");
         }
         if ended.len() > n_shown {
             text += &format!(", {} slower", ended.len() - n_shown);
@@ -58,5 +63,28 @@ impl Runners {
             not_finished: open.map(|other| other.name.to_owned()).collect(),
             stack: Some(self.stack.clone()),
         }
+    }
+}
+
+/// A plan of equal stages that a launcher runs.
+pub(super) struct Launched {
+    /// Its step.
+    pub step: Nanos,
+    /// Flags that give it: ` --lost t4 --for megatron`.
+    pub flags: String,
+    target: &'static str,
+}
+
+impl Launched {
+    /// The recommended plan of a search, where that was limited to a launcher.
+    pub(super) fn of(planned: &Planned, flags: String) -> Option<Self> {
+        let target = planned.settled.launcher?.target;
+        let plan = planned.best()?;
+        Some(Self { step: plan.step, flags: format!("{flags} --for {target}"), target })
+    }
+
+    /// `add --lost t4 --for megatron for a plan that megatron runs, 412.0 ms`.
+    pub(super) fn words(&self) -> String {
+        format!("add{} for a plan that {} runs, {}", self.flags, self.target, self.step)
     }
 }

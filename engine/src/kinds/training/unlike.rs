@@ -19,6 +19,7 @@ use planner::training::unlike_nodes::{Found, Judged, Options, most_samples, solv
 
 use super::answer::margin;
 use super::layered::stage_text;
+use super::runners::Launched;
 use super::screen::ON_HOSTS;
 use super::{export, losses};
 use crate::answer::energy;
@@ -194,9 +195,9 @@ pub fn proof(setting: &Setting, best: &Judged, found: &Found) -> String {
 }
 
 /// The first screen of a plan.
-pub fn screen(
+pub(super) fn screen(
     (setting, best): (&Setting, &Judged),
-    (found, instead): (&Found, String),
+    (found, instead, launched): (&Found, String, Option<Launched>),
     (plan, report): (&PlanDocument, &Report),
 ) -> Screen {
     let degrees = &best.plan.parallelism;
@@ -227,13 +228,17 @@ pub fn screen(
         |name: &&str| export::exported(name, setting, &best.plan, (SCHEDULE, Nanos(0))).is_ok();
     let launchers: Vec<&str> =
         targets().filter(|row| row.launches.is_some()).map(|row| row.name).filter(takes).collect();
-    screen.fact(
-        "runs on",
-        if launchers.is_empty() { "no launcher".to_owned() } else { launchers.join(", ") },
-    );
+    let other = launched.as_ref().map_or_else(String::new, |other| format!("; {}", other.words()));
+    let is_run = !launchers.is_empty();
+    let runs_on = if is_run { launchers.join(", ") } else { format!("no launcher{other}") };
+    screen.fact("runs on", runs_on);
     let costs = setting.costs_from();
     screen.fact("based on", format!("{costs}; no interval: no heterogeneous run was measured"));
-    screen.fact("instead", instead);
+    let faster = launched.filter(|other| is_run && other.step < best.step);
+    screen.fact(
+        "instead",
+        instead + &faster.map_or_else(String::new, |other| format!(" ({})", other.flags.trim())),
+    );
     screen.fact("energy", plan.energy.as_ref().map(energy::fact));
     screen.fact("devices", losses::fact(plan));
     screen.warnings = setting.warnings.clone();

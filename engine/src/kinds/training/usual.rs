@@ -11,8 +11,9 @@ use planner::training::search_3d::judge::Judged;
 use planner::training::search_3d::{Counts, Options};
 
 use super::answer::Usual;
+use super::runners::Launched;
 use super::screen::recomputes;
-use super::{nothing_fits, plan, replaced};
+use super::{nothing_fits, plan, recommended, replaced};
 use crate::inputs::run::pins;
 use crate::inputs::run::setting::Setting;
 use crate::request::PlanRequest;
@@ -101,28 +102,36 @@ pub(super) fn plans<'a>(
     answers.collect()
 }
 
-/// `4 x h100_sxm5_80gb alone 412.0 ms`: the fastest plans on the devices of each kind by themselves, at most a
-/// few kinds.
-pub(super) fn of_each_kind(request: &PlanRequest, setting: &Setting, limits: &Limits) -> String {
+/// `4 x h100_sxm5_80gb alone 412.0 ms`: plans on the devices of each kind alone, of a few kinds, and the fastest
+/// of them that a launcher runs.
+pub(super) fn of_each_kind(
+    request: &PlanRequest,
+    setting: &Setting,
+    limits: &Limits,
+) -> (String, Option<Launched>) {
     let cluster = &setting.cluster;
     let kinds = cluster.kind_names();
     let left = remaining(limits);
     // What is shown must not depend on the clock where that was asked for.
     let longest = (!limits.deterministic).then_some(LEAST_TIME);
-    let texts = kinds.iter().filter(|_| kinds.len() > 1).take(MOST).filter_map(|kind| {
+    let alone = kinds.iter().filter(|_| kinds.len() > 1).take(MOST).filter_map(|kind| {
         let is_of = |device: &ir::id::DeviceId| cluster.kind_of(*device).name == **kind;
-        let (own, others): (Vec<_>, Vec<_>) = cluster.device_ids().partition(is_of);
-        let name = |device: &ir::id::DeviceId| cluster.devices[device.index()].name.clone();
+        let n = cluster.device_ids().filter(is_of).count();
+        let others = kinds.iter().filter(|other| *other != kind);
+        let flags: String = others.clone().map(|other| format!(" --lost {other}")).collect();
         let mut request = request.clone();
-        request.problem.without.extend(others.iter().map(name));
+        request.problem.without.extend(others.map(|other| (*other).to_owned()));
+        let is_simplest = recommended::applies(&request).ok()?;
         let setting = replaced::setting(&request).ok()?;
         let time = left().into_iter().chain(longest).min();
         let limits = Limits { time, nodes: Some(NODES_OF_KIND), ..limits.clone() };
         let found =
-            plan::found((&setting, false), &setting.space().ok()?, &Options::within(&limits))
+            plan::found((&setting, is_simplest), &setting.space().ok()?, &Options::within(&limits))
                 .ok()?;
-        let step = found.settled.found.plans.first()?.step;
-        Some(format!("{} x {kind} alone {step}", own.len()))
+        let step = found.best()?.step;
+        Some((format!("{n} x {kind} alone {step}"), Launched::of(&found, flags)))
     });
-    texts.collect::<Vec<_>>().join(", ")
+    let (texts, launched): (Vec<_>, Vec<_>) = alone.unzip();
+    let fastest = launched.into_iter().flatten().min_by_key(|launched| launched.step);
+    (texts.join(", "), fastest)
 }

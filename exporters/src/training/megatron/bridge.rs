@@ -1,8 +1,7 @@
 //! Overrides of Megatron Bridge's `ConfigContainer` (`src/megatron/bridge/training/config.py`), one per
 //! line: the flags of Megatron-Core in its words.
 //!
-//! They are laid over a recipe, whose own settings would stay: what the flags leave at Megatron's default
-//! is written too.
+//! They override a recipe, so settings that equal Megatron's defaults are written too: the recipe may set others.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -43,7 +42,7 @@ enum Spelling {
     Off(&'static str),
     /// A pattern or words as a list.
     List(&'static str),
-    /// A switch that stands for several.
+    /// A switch that sets several keys.
     Set(&'static [(&'static str, &'static str)]),
     /// Positions stretched as `yarn`: two keys, the second one of latent attention.
     Yarn(&'static str, &'static str),
@@ -248,7 +247,7 @@ fn own(source: &TrainingSource<'_>) -> Vec<(String, String)> {
     overrides.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-/// A list of words: of `([0]*3+[1]*5)` each as often as it stands there.
+/// A list of words, with repetition expanded: `([0]*3+[1]*5)`.
 fn list(value: &str) -> String {
     let runs = value.trim_matches(['(', ')']).split('+').map(|run| {
         let (words, n) = run.split_once('*').unwrap_or((run, "1"));

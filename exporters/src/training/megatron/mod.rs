@@ -333,8 +333,7 @@ fn sums_wide(source: &TrainingSource<'_>) -> bool {
     source.stack.gradients == DType::F32 || source.dtype == DType::F32
 }
 
-/// Beside bf16 it sums gradients in 32 bits unless it is told otherwise, in fp16 only where it is told to
-/// (`validate_args`).
+/// Gradient accumulation type: Megatron's default is 32 bits with bf16, 16 bits with fp16 (`validate_args`).
 fn gradients(source: &TrainingSource<'_>) -> &'static str {
     match (source.dtype, sums_wide(source)) {
         (DType::F16, true) => "--accumulate-allreduce-grads-in-fp32\n",
@@ -343,7 +342,7 @@ fn gradients(source: &TrainingSource<'_>) -> &'static str {
     }
 }
 
-/// Without a flag it is single precision; fp8 stands beside the type of the rest.
+/// Flag of the compute type: none = fp32; fp8 is an addition to bf16 or fp16.
 fn element_type(source: &TrainingSource<'_>) -> Result<&'static str, Diagnostic> {
     match (source.dtype, source.stack.scaling) {
         (DType::Bf16, _) => Ok("--bf16\n"),

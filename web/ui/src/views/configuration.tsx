@@ -26,7 +26,7 @@ export function recompute(doc: Doc): string | undefined {
 }
 
 /** Words of the document that the field has better ones for. */
-const WORDS: Record<string, string> = { "data-inside": "rank order TP-DP-PP", "pipeline-inside": "rank order TP-PP-DP", true: "yes", false: "no", adamw: "AdamW", sgd: "SGD", adafactor: "Adafactor" };
+const WORDS: Record<string, string> = { "data-inside": "TP-DP-PP", "pipeline-inside": "TP-PP-DP", true: "yes", false: "no", adamw: "AdamW", sgd: "SGD", adafactor: "Adafactor" };
 
 function lines(doc: Doc): Line[] {
   const at = (...path: string[]) => pointer("plan", "parallelism", ...path);

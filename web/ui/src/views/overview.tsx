@@ -197,7 +197,7 @@ function Found(props: { doc: Doc; status: Status }): JSX.Element {
       <Pairs doc={props.doc} of={[
         ["Stop reason", "/stop_reason", "text"], ["Algorithm", "/plan/algorithm", "text"], ["Objective", "/plan/objective", "text"],
         [is_stated() ? "Bound, as stated, by" : "Bound proved by", "/plan/cost/bound_method", "text"], ["Planning time", "/run/planning_time_s", "seconds"], ["Planning time", "/elapsed_s", "seconds"],
-        ["Configurations", "/counts/configurations", "count"], ["Priced in full", "/counts/judged", "count"],
+        ["Configurations", "/counts/configurations", "count"], ["Plans simulated", "/counts/judged", "count"],
         ["Model", "/plan/model/digest", "digest"], ["Cluster", "/plan/cluster/digest", "digest"], ["Version", "/run/version", "text"],
       ]} />
     </Panel>
@@ -205,6 +205,9 @@ function Found(props: { doc: Doc; status: Status }): JSX.Element {
 }
 
 /** The part of the step that makes an alternative slower. */
+/** Whether a plan that is shown beside the recommended one is faster. */
+export const is_faster = (doc: Doc, at: string): boolean => Number(resolve(doc.value, `${at}/loses`) ?? 0) < 0;
+
 export const mainly = (doc: Doc, at: string): string => { const own = resolve(doc.value, `${at}/mostly_by`); return own == null || own === "nothing" ? "" : String(own); };
 
 /** Alternatives of a run. */
@@ -217,7 +220,7 @@ function RunnersUp(props: { doc: Doc }): JSX.Element {
     name: "runners-up", columns: ["Configuration", "Step", "Slower by", "Mainly", "Throughput", "Peak memory"],
     rows: rows().map(([at]) => [
       configuration(String(resolve(props.doc.value, `${at}/degrees`))), ref(props.doc, `${at}/step_time_ns`, "time"), ref(props.doc, `${at}/loses`, "share"),
-      mainly(props.doc, at), ref(props.doc, `${at}/tokens_per_s`, "tokens-per-s"), ref(props.doc, `${at}/peak_bytes`, "bytes"),
+      is_faster(props.doc, at) ? "faster" : mainly(props.doc, at), ref(props.doc, `${at}/tokens_per_s`, "tokens-per-s"), ref(props.doc, `${at}/peak_bytes`, "bytes"),
     ]),
   });
   return (

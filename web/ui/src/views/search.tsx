@@ -105,7 +105,7 @@ function Ended(props: { doc: Doc; error: Diagnostic }): JSX.Element {
 /** The request, and a form with its values. */
 function Asked(props: { plan: Status }): JSX.Element {
   const entries = () => Object.entries(props.plan.request).filter(([name]) => name !== "verb");
-  const text = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
+  const text = (value: unknown) => (typeof value === "string" ? value : Array.isArray(value) && value.every((own) => typeof own === "string") ? value.join(", ") : JSON.stringify(value));
   const again = () => go(["new"], form_of(props.plan));
   return (
     <Panel title="Request" actions={<button type="button" class="plain" onClick={again}>Edit and plan again</button>}>

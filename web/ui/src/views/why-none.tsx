@@ -116,7 +116,7 @@ function untried(plan: Status, tried: Set<string>): string[] {
 }
 
 /** A fix that needs another cluster file. */
-const MORE_DEVICES = /^on \d+ such devices a plan fits|^use at least \d+ devices/;
+const MORE_DEVICES = /^on \d+ such devices,? |^use at least \d+ devices/;
 
 /** Whether the command line found a plan that way. */
 const is_verified = (hint: string): boolean => /verified|a plan fits|plan above fits|finds a plan/.test(hint);
@@ -153,7 +153,7 @@ function Ways(props: { doc: Doc }): JSX.Element {
         <ul class="ways"><For each={error_of(props.doc).hints}>{(hint) => (
           <li><p><Words of={hint} /> <Show when={is_verified(hint)}><span class="chip done"><span aria-hidden="true">✓</span> Verified</span></Show></p>
             <Show when={MORE_DEVICES.test(hint)}><p class="note">Needs a larger cluster: <a href={link(["new"], form_of(plan()))}>choose another cluster file</a></p></Show>
-            <For each={changes(hint).filter((some) => JSON.stringify(again(plan(), some)) !== JSON.stringify(again(plan(), [])))}>{(some) => <Apply plan={plan()} some={some} />}</For></li>
+            <For each={MORE_DEVICES.test(hint) ? [] : changes(hint).filter((some) => JSON.stringify(again(plan(), some)) !== JSON.stringify(again(plan(), [])))}>{(some) => <Apply plan={plan()} some={some} />}</For></li>
         )}</For></ul>
       </Show>
     </Panel>

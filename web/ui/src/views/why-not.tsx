@@ -9,7 +9,13 @@ import { known, pointer, ref, resolve, type Doc } from "../pointer";
 import { link } from "../route";
 import { CsvButton, DataTable, type Cell, type Table } from "../table";
 import type { Status } from "../types";
-import { mainly } from "./overview";
+import { is_faster, mainly } from "./overview";
+
+/** Why a plan is recommended though another one is faster. */
+const preferred = (doc: Doc): string => {
+  const reasons = ((resolve(doc.value, "/recommended/reason") ?? []) as string[]).map((own) => own.replaceAll("-", " "));
+  return ["faster", ...(reasons.length > 0 ? [`this plan is preferred: ${reasons.join(", ")}`] : [])].join("; ");
+};
 
 /** Rejected configurations of a run; of ops, the recipes that were tried. */
 function rejected(doc: Doc): Table {
@@ -29,12 +35,12 @@ function rejected(doc: Doc): Table {
   const beyond = resolve(doc.value, "/beyond_launcher") == null ? [] : [pointer("beyond_launcher")];
   const row = (own: string): Cell[] => [
     configuration(String(resolve(doc.value, `${own}/degrees`))), ref(doc, `${own}/step_time_ns`, "time"), ref(doc, `${own}/loses`, "share"), ref(doc, `${own}/peak_bytes`, "bytes"),
-    own === "/beyond_launcher" ? "the launcher cannot run it" : `slower: ${mainly(doc, own)}`,
+    own === "/beyond_launcher" ? "the launcher cannot run it" : is_faster(doc, own) ? preferred(doc) : `slower: ${mainly(doc, own)}`,
   ];
   return { name: "rejected", columns: ["Configuration", "Step", "Slower by", "Peak memory", "Why not"], rows: [...at, ...beyond].map(row) };
 }
 
-const COUNTS: [string, string][] = [["configurations", "configurations"], ["misfits", "do not fit"], ["too_large", "too large to price"], ["judged", "priced in full"]];
+const COUNTS: [string, string][] = [["configurations", "configurations"], ["misfits", "do not fit"], ["too_large", "too large to simulate"], ["judged", "simulated"]];
 
 export function Rejected(props: { doc: Doc }): JSX.Element {
   const counts = () => COUNTS.filter(([name]) => known(ref(props.doc, pointer("counts", name), "count")));

@@ -95,7 +95,7 @@ const FIELDS: [Field; 16] = [
         degrees.vocabulary.unwrap_or(degrees.tensor).to_string()
     }),
 ];
-const GATHERED: &str = "ZeRO-3 blocks";
+const GATHERED: &str = "ZeRO 3 layers";
 const VOCABULARY: &str = "vocabulary";
 
 fn by_stage(plan: &Plan, of: impl Fn(&Stage) -> String) -> Vec<String> {

@@ -38,7 +38,7 @@ fn terms(figures: &StageFigures, in_flight: f64) -> [(&'static str, Bytes); 4] {
     .map(|(name, bytes)| (name, Bytes(bytes.round() as u64)))
 }
 
-/// `0-7 5 again, 3 ZeRO-3`.
+/// `0-7 (5 recomputed) (3 ZeRO 3)`.
 pub fn stage_text(stage: &Stage) -> String {
     if stage.each.is_empty() {
         return uniform_text(&stage.blocks, stage.recompute);
@@ -49,10 +49,10 @@ pub fn stage_text(stage: &Stage) -> String {
     let gathered = count(&|policy| policy.zero == ZeroStage::Parameters);
     let mut text = uniform_text(&stage.blocks, Recompute::None);
     if again > 0 {
-        text.push_str(&format!(" {again} again"));
+        text.push_str(&format!(" ({again} recomputed)"));
     }
     if gathered > 0 {
-        text.push_str(&format!(" {gathered} ZeRO-3"));
+        text.push_str(&format!(" ({gathered} ZeRO 3)"));
     }
     text
 }

@@ -67,7 +67,7 @@ fn print_stages(least: &Least, limit: u64, page: &Page) {
         let mut row = vec![
             stage.to_string(),
             format!(
-                "{}, {} again, {} ZeRO-3",
+                "{} ({} recomputed, {} ZeRO 3)",
                 figures.blocks, figures.recomputed, figures.fully_sharded
             ),
         ];
