@@ -8,7 +8,7 @@
 //! Every shape on the devices of a host, and on whole hosts, is a candidate in each role. Of what memory admits
 //! the greatest rate that keeps the promises is found by halving, as latencies rise with the rate
 //! ([`closed_form`](cost_model::serving::closed_form)), for running requests 9 % apart up to those that memory
-//! has room for: more memory adds to these, and so never lowers a rate. The program over these types
+//! has room for: more memory adds to these, and takes none away. The program over these types
 //! ([`fleet`]) gives the fleet; each of its workers is replayed at its share of the rate. The rate of one that
 //! misses a promise is lowered to what its replays keep, and the program is solved again: rates of types that
 //! no fleet has had are at least what their replays would keep, so that the last fleet is the best.
