@@ -4,8 +4,9 @@
 //! Requests that decode share the iterations (processor sharing, whose answer hangs on mean lengths
 //! alone); prompts that wait at the beginnings of iterations are a Markov chain over the token budget
 //! (`chain`). A first token comes after the rest of the iteration that runs, the prompts in front, and the
-//! prompt's own iterations; of an engine that is ahead, one iteration more. Preemptions are left out: KV blocks bound the running requests by what they
-//! hold in the mean.
+//! prompt's own iterations; of an engine that is ahead, one iteration more, but where nothing decodes: there
+//! first tokens come up to 18 % later in 19 of 20 draws. Preemptions are left out: KV blocks bound the running
+//! requests by what they hold in the mean.
 
 mod chain;
 #[cfg(test)]
@@ -169,6 +170,23 @@ fn drawn(worker: &Worker, running: f64) -> Result<Steady, Fault> {
     })
 }
 
+/// Requests that a worker runs at once, at most: as many as its limit and, of the mean length, its blocks
+/// allow.
+///
+/// # Errors
+/// [`Fault`], but [`Fault::Saturated`] and [`Fault::Price`].
+pub fn most_running(mix: &[Length], scheduler: &Scheduler) -> Result<u64, Fault> {
+    Ok(Worker::new(mix, scheduler, &Free)?.most_running as u64)
+}
+
+struct Free;
+
+impl IterationTime for Free {
+    fn seconds(&self, _: &super::Iteration) -> f64 {
+        0.0
+    }
+}
+
 /// Requests that arrive at `rate` a second, whatever completes (Poisson).
 ///
 /// # Errors
@@ -209,7 +227,7 @@ pub fn at_rate(
     let ends = [(&idle, decoding.empty), (&busy, 1.0 - decoding.empty)];
     let token_s = field.token_s(&busy);
     let after = match worker.is_mixed() {
-        true => field.prompts(arriving, false).after(ends, token_s),
+        true => field.prompts(arriving, false).after(ends, token_s, worker.steps()),
         false => {
             let prompt_s = field.prompt_s();
             let behind: f64 = ends.iter().map(|(waiting, part)| part * waiting.n_behind()).sum();
@@ -315,30 +333,21 @@ impl Decoding {
     fn new(worker: &Worker, rate: f64, capacity: f64) -> Result<Self, Fault> {
         let most = worker.most_running.min(LARGEST);
         let n_steps = worker.n_steps + (worker.n_new / worker.room(0.0)).ceil();
-        let one_s = worker.seconds(1.0, 0.0)?;
-        let most_s = worker.seconds(most, 0.0)?;
         // The most likely number, and what a prompt adds beside so many.
         let (mut n, mut prompt_s) = (1.0, 0.0);
-        let mut middle_s = one_s;
         for _ in 0..4 {
             let field = Field::new(worker, n)?;
             let waiting = field.waiting(Arriving::InTime(rate), false);
             let token_s = field.token_s(&waiting);
-            middle_s = field.seconds[0];
-            prompt_s = ((1.0 - middle_s / token_s) / rate).max(0.0);
+            prompt_s = ((1.0 - field.seconds[0] / token_s) / rate).max(0.0);
             let next = (rate * n_steps * token_s).clamp(1.0, most);
             if (next - n).abs() < 0.01 * n {
                 break;
             }
             n = next;
         }
-        let step_s = |j: f64| {
-            let (low, high, from, to) = match j > n {
-                true => (n, most, middle_s, most_s),
-                false => (1.0, n, one_s, middle_s),
-            };
-            from + if high > low { (j - low) / (high - low) * (to - from) } else { 0.0 }
-        };
+        let steps = Steps::new(worker, n, most)?;
+        let step_s = |j: f64| steps.seconds(j);
         let stay_s = |j: f64| n_steps * step_s(j) + j * prompt_s;
         let (mut log, mut largest) = (0.0, 0.0_f64);
         let mut logs = vec![0.0];
@@ -358,6 +367,28 @@ impl Decoding {
             * variation(worker.variation(step_s(n), prompt_s), most, load);
         let empty = weight[0] / total;
         Ok(Self { empty, n_busy: n_running / (1.0 - empty), slot_s: n_waiting / rate })
+    }
+}
+
+/// Seconds of a decode step by how many decode, on lines between powers of two and one number more: the same
+/// lines, however many there is room for.
+struct Steps(Vec<(f64, f64)>);
+
+impl Steps {
+    fn new(worker: &Worker, likely: f64, most: f64) -> Result<Self, Fault> {
+        let n_powers = most.log2().ceil().max(1.0) as i32;
+        let mut numbers: Vec<f64> = (0..=n_powers).map(|power| 2.0_f64.powi(power)).collect();
+        numbers.push(likely);
+        numbers.sort_by(f64::total_cmp);
+        numbers.dedup();
+        let priced = numbers.into_iter().map(|n| Ok((n, worker.seconds(n, 0.0)?)));
+        priced.collect::<Result<_, Fault>>().map(Self)
+    }
+
+    fn seconds(&self, n: f64) -> f64 {
+        let at = self.0.partition_point(|(number, _)| *number < n).clamp(1, self.0.len() - 1);
+        let ((low, from), (high, to)) = (self.0[at - 1], self.0[at]);
+        from + (n - low) / (high - low) * (to - from)
     }
 }
 

@@ -79,7 +79,8 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// vLLM V1: blocks of 16 tokens, chunked prefill, no shared prefix.
+    /// vLLM since 0.14: blocks of 16 tokens, chunked prefill, iterations put together ahead, no shared
+    /// prefix.
     #[must_use]
     pub const fn vllm(max_num_seqs: u64, max_num_batched_tokens: u64, kv_blocks: u64) -> Self {
         Self {
@@ -88,7 +89,7 @@ impl Scheduler {
             is_chunked: true,
             mixing: Mixing::Mixed,
             admission: Admission::Prompt,
-            is_ahead: false,
+            is_ahead: true,
             kv_blocks,
             block_tokens: 16,
             shared_prefix: 0,
@@ -97,25 +98,26 @@ impl Scheduler {
         }
     }
 
-    /// The same, putting iterations together while others run.
+    /// The same, putting each iteration together when the one before has ended (vLLM
+    /// `--no-async-scheduling`).
     #[must_use]
-    pub const fn ahead(self) -> Self {
-        Self { is_ahead: true, ..self }
+    pub const fn synchronous(self) -> Self {
+        Self { is_ahead: false, ..self }
     }
 
-    /// SGLang: pages of one token, prompts in iterations of their own.
+    /// SGLang: pages of one token, prompts in iterations of their own, none put together ahead.
     #[must_use]
     pub const fn sglang(max_running: u64, chunked_prefill_size: u64, kv_tokens: u64) -> Self {
-        let mut scheduler = Self::vllm(max_running, chunked_prefill_size, kv_tokens);
+        let mut scheduler = Self::vllm(max_running, chunked_prefill_size, kv_tokens).synchronous();
         scheduler.mixing = Mixing::PromptsFirst;
         scheduler.block_tokens = 1;
         scheduler
     }
 
-    /// TensorRT-LLM: blocks of 32 tokens, reserved for whole answers.
+    /// TensorRT-LLM: blocks of 32 tokens, reserved for whole answers, no iteration put together ahead.
     #[must_use]
     pub const fn trtllm(max_batch_size: u64, max_num_tokens: u64, kv_blocks: u64) -> Self {
-        let mut scheduler = Self::vllm(max_batch_size, max_num_tokens, kv_blocks);
+        let mut scheduler = Self::vllm(max_batch_size, max_num_tokens, kv_blocks).synchronous();
         scheduler.admission = Admission::Answer;
         scheduler.block_tokens = 32;
         scheduler

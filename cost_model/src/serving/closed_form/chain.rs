@@ -47,6 +47,10 @@ const LARGEST: usize = 512;
 /// Iterations after a prompt's that are followed, and how near the mean is near enough.
 const LONGEST: usize = 256;
 const NEAR: f64 = 2e-3;
+/// What they are off by, times as many as have been followed, or so many at least, that is too little to matter
+/// to a mean over all.
+const NEGLIGIBLE: f64 = 5e-4;
+const FEWEST: usize = 16;
 /// Prompts between means that are told apart.
 const GRID: f64 = 0.25;
 const FARTHEST: usize = 256;
@@ -107,24 +111,27 @@ impl Prompts<'_> {
         pmfs
     }
 
-    fn transitions(&self, pmfs: &[Vec<f64>], n_states: usize) -> Vec<Vec<f64>> {
+    fn transitions(&self, pmfs: &[Vec<f64>], n_states: usize) -> Vec<Row> {
         let row = |waiting: usize| {
-            let mut row = vec![0.0; n_states];
             let taken = self.taken(waiting);
-            let mut rest = 1.0;
-            for (more, chance) in pmfs[taken].iter().enumerate() {
-                row[(waiting - taken + more).min(n_states - 1)] += chance;
-                rest -= chance;
-            }
-            row[n_states - 1] += rest.max(0.0);
-            row
+            let (first, pmf) = (waiting - taken, &pmfs[taken]);
+            let n = pmf.len().min(n_states - first);
+            let mut chances = pmf[..n].to_vec();
+            // What is left out ends where the farthest does.
+            chances[n - 1] += (1.0 - chances.iter().sum::<f64>()).max(0.0);
+            Row { first, chances }
         };
         (0..n_states).map(row).collect()
     }
 
-    /// Mean seconds of the iterations after one that ends a prompt, until they are as any: what requests find
-    /// that decode. `ends`: how prompts end, and their shares.
-    pub(super) fn after(&self, ends: [(&Waiting, f64); 2], mean_s: f64) -> Vec<f64> {
+    /// Mean seconds of the iterations after one that ends a prompt, until they are as any, or what is left adds
+    /// nothing to so many: what requests find that decode. `ends`: how prompts end, and their shares.
+    pub(super) fn after(
+        &self,
+        ends: [(&Waiting, f64); 2],
+        mean_s: f64,
+        [mean_steps, most_steps]: [f64; 2],
+    ) -> Vec<f64> {
         let sizes = self.unit_sizes();
         let largest =
             ends.map(|(waiting, _)| waiting.behind.iter().rposition(|share| *share > TAIL));
@@ -143,12 +150,13 @@ impl Prompts<'_> {
             }
         }
         let mut after = Vec::new();
-        for _ in 0..LONGEST {
+        for step in 1..=LONGEST.min(most_steps as usize) {
             let of = |(waiting, chance): (usize, &f64)| chance * self.seconds[self.taken(waiting)];
             let sum: f64 = now.iter().sum();
             let seconds = now.iter().enumerate().map(of).sum::<f64>() / sum.max(f64::MIN_POSITIVE);
             after.push(seconds);
-            if (seconds / mean_s - 1.0).abs() < NEAR {
+            let off = (seconds / mean_s - 1.0).abs();
+            if off < NEAR || off * (step.max(FEWEST) as f64) < NEGLIGIBLE * mean_steps {
                 break;
             }
             let mut next = vec![0.0; n_states];
@@ -278,27 +286,45 @@ fn compound(mean: f64, sizes: &[f64], n_states: usize) -> Vec<f64> {
     chance
 }
 
+/// Probabilities from one state to neighbouring ones, the first of which never falls from row to row.
+struct Row {
+    first: usize,
+    chances: Vec<f64>,
+}
+
 /// The stationary probabilities of a chain (Grassmann, Taksar and Heyman 1985: no subtractions).
-fn stationary(mut to: Vec<Vec<f64>>) -> Vec<f64> {
-    let n = to.len();
+fn stationary(mut rows: Vec<Row>) -> Vec<f64> {
+    let n = rows.len();
+    // By state the first row that reaches it or a later one.
+    let mut from = vec![n; n];
+    for (at, row) in rows.iter().enumerate().rev() {
+        from[row.first + row.chances.len() - 1] = at;
+    }
+    for state in (0..n - 1).rev() {
+        from[state] = from[state].min(from[state + 1]);
+    }
     for last in (1..n).rev() {
-        let (above, rest) = to.split_at_mut(last);
-        let row = &rest[0][..last];
-        let first = row.iter().position(|chance| *chance > 0.0).unwrap_or(last);
-        let leaving = row[first..].iter().sum::<f64>().max(f64::MIN_POSITIVE);
-        for other in above {
-            other[last] /= leaving;
-            let through = other[last];
-            if through > 0.0 {
-                for (at, chance) in row.iter().enumerate().skip(first) {
-                    other[at] += through * chance;
-                }
+        let (above, rest) = rows.split_at_mut(last);
+        let row = &rest[0];
+        let back = &row.chances[..row.chances.len().min(last - row.first)];
+        let leaving = back.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+        for other in &mut above[from[last].min(last)..] {
+            let Some(chance) = other.chances.get_mut(last - other.first) else { continue };
+            *chance /= leaving;
+            let through = *chance;
+            let places = &mut other.chances[row.first - other.first..];
+            for (place, chance) in places.iter_mut().zip(back) {
+                *place += through * chance;
             }
         }
     }
-    let mut chance = vec![1.0];
-    while chance.len() < n {
-        let next = chance.iter().zip(&to).map(|(from, row)| from * row[chance.len()]).sum();
+    let mut chance: Vec<f64> = vec![1.0];
+    for state in 1..n {
+        let before = from[state].min(state);
+        let reach = |(row, chance): (&Row, &f64)| {
+            row.chances.get(state - row.first).map_or(0.0, |reaches| chance * reaches)
+        };
+        let next = rows[before..state].iter().zip(&chance[before..]).map(reach).sum();
         chance.push(next);
     }
     let total: f64 = chance.iter().sum();

@@ -120,6 +120,11 @@ impl<'a> Worker<'a> {
         (if share > 0.0 { token_s / share } else { 0.0 }, all_s)
     }
 
+    /// Mean and most decode steps of requests.
+    pub(super) fn steps(&self) -> [f64; 2] {
+        [self.n_steps, self.classes.iter().map(|class| class.n_steps).fold(0.0, f64::max)]
+    }
+
     pub(super) fn is_mixed(&self) -> bool {
         self.scheduler.mixing == Mixing::Mixed
     }

@@ -34,7 +34,7 @@ fn times(of: [f64; 5]) -> Times {
 
 /// Four tokens an iteration, two requests, blocks of two tokens.
 fn small(kv_blocks: u64) -> Scheduler {
-    Scheduler { block_tokens: 2, ..Scheduler::vllm(2, 4, kv_blocks) }
+    Scheduler { block_tokens: 2, ..Scheduler::vllm(2, 4, kv_blocks).synchronous() }
 }
 
 const HAND: Affine = Affine { base_s: 1.0, token_s: 0.5, cached_s: 0.0 };
@@ -71,7 +71,8 @@ fn three_requests_by_hand() {
 /// 10.5: B ends, C.
 #[test]
 fn three_requests_ahead_by_hand() {
-    let replay = replay(&three(), Traffic::Open, &small(6).ahead(), &HAND).unwrap();
+    let ahead = Scheduler { is_ahead: true, ..small(6) };
+    let replay = replay(&three(), Traffic::Open, &ahead, &HAND).unwrap();
     let expected = [
         times([0.0, 0.0, 0.0, 2.5, 7.0]),
         times([0.5, 2.5, 2.5, 8.5, 10.5]),

@@ -112,7 +112,7 @@ pub fn solve(question: &Question, control: &Control) -> Result<Found, Refused> {
 }
 
 /// The same, ties aside.
-fn value(question: &Question, control: &Control) -> Result<Found, Refused> {
+pub(in crate::serving) fn value(question: &Question, control: &Control) -> Result<Found, Refused> {
     answer(question, control, false)
 }
 

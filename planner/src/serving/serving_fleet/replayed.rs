@@ -1,5 +1,9 @@
 //! Workers of a fleet replayed at their share of the rate, and their rates lowered where promises are missed.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use cost_model::serving::IterationTime;
 use cost_model::serving::arrivals::Length;
 use cost_model::serving::fault::Fault;
 use cost_model::serving::worker::Shape;
@@ -12,9 +16,13 @@ use crate::run::Control;
 use crate::serving::fleet::{self, Found, Plan, Role};
 
 /// Fleets that are replayed at most.
-const MOST_ROUNDS: usize = 8;
-/// Efficiencies that are tried, and halvings between the first that will do and the one before.
-const EFFICIENCIES: [f64; 8] = [1.0, 0.95, 0.9, 0.85, 0.75, 0.6, 0.4, 0.2];
+const MOST_ROUNDS: usize = 32;
+/// Load at most, of what a worker does whose queue never empties: nearer to it a queue that a replay does not
+/// see may last for ever.
+const MOST_LOAD: f64 = 0.92;
+/// Parts of a rate that misses a promise that are tried, and halvings between the first that will do and the
+/// one before.
+const PARTS: [f64; 8] = [0.97, 0.94, 0.9, 0.85, 0.75, 0.6, 0.4, 0.2];
 const HALVINGS: usize = 2;
 /// Share of a promise that replays must keep.
 const KEPT: f64 = 0.99;
@@ -63,10 +71,12 @@ pub struct Replayed {
 
 /// Replays of fleets until one keeps the promises.
 pub(super) struct Rounds<'q, 'p> {
-    pub(super) question: &'q Question<'q>,
-    pub(super) price: &'q Price<'p>,
-    pub(super) control: &'q Control,
-    pub(super) seed: u64,
+    question: &'q Question<'q>,
+    price: &'q Price<'p>,
+    control: &'q Control,
+    seed: u64,
+    /// By number of a type what a batch of it does whose queue never empties, requests/s.
+    capacities: RefCell<BTreeMap<usize, Result<f64, Fault>>>,
 }
 
 /// The last fleet, its replays, and how many fleets there were.
@@ -76,8 +86,20 @@ pub(super) struct Outcome {
     pub(super) n_rounds: usize,
 }
 
-impl Rounds<'_, '_> {
-    /// Lowers efficiencies in the program until the fleet keeps the promises.
+/// No time is left.
+pub(super) struct Stopped;
+
+impl<'q, 'p> Rounds<'q, 'p> {
+    pub(super) fn new(
+        (question, price): (&'q Question<'q>, &'q Price<'p>),
+        control: &'q Control,
+        seed: u64,
+    ) -> Self {
+        Self { question, price, control, seed, capacities: RefCell::default() }
+    }
+
+    /// Lowers efficiencies in the program until the fleet keeps the promises. Types that are in no fleet keep
+    /// rates that their replays are at most as good as, so that the last fleet is the best of all.
     pub(super) fn run(
         &self,
         program: &mut fleet::Question,
@@ -86,43 +108,44 @@ impl Rounds<'_, '_> {
     ) -> Result<Outcome, fleet::Refused> {
         let mut outcome = Outcome { found: first, replays: Vec::new(), n_rounds: 0 };
         while let Some(plan) = outcome.found.best.clone() {
+            let Ok(replays) = self.replay((program, workers), &plan) else { break };
             outcome.n_rounds += 1;
-            outcome.replays = self.replay((program, workers), &plan);
-            let missed: Vec<usize> =
-                outcome.replays.iter().filter(|of| !of.is_kept).map(|of| of.of).collect();
-            let is_over = outcome.n_rounds >= MOST_ROUNDS || self.control.stop().is_some();
-            if missed.is_empty() || is_over {
+            outcome.replays = replays;
+            let missed: Vec<&Replayed> = outcome.replays.iter().filter(|of| !of.is_kept).collect();
+            if missed.is_empty() || outcome.n_rounds >= MOST_ROUNDS {
                 break;
             }
-            // Once figures of closed forms have failed, all types are compared by replays.
-            let all = if outcome.n_rounds == 1 { (0..workers.len()).collect() } else { missed };
-            for at in all {
-                if self.control.stop().is_some() {
-                    break;
+            for of in missed {
+                let worker = (of.of, &workers[of.of]);
+                if self.lower(&mut program.types[of.of], worker, of.requests_per_s).is_err() {
+                    return Ok(outcome);
                 }
-                self.lower(&mut program.types[at], &workers[at]);
             }
-            outcome.found = fleet::solve(program, self.control)?;
+            let found = fleet::solve(program, self.control)?;
+            if found.best.is_none() && self.control.stop().is_some() {
+                break;
+            }
+            outcome.found = found;
             outcome.replays = Vec::new();
         }
         Ok(outcome)
     }
 
     /// Each type of a plan at its share.
-    pub(super) fn replay(
+    fn replay(
         &self,
         (program, workers): (&fleet::Question, &[Worker]),
         plan: &Plan,
-    ) -> Vec<Replayed> {
+    ) -> Result<Vec<Replayed>, Stopped> {
         let requests_per_s = self.question.requests_per_s;
         let rate = requests_per_s.unwrap_or(plan.figures.requests_per_s);
         let of = |(at, requests_per_s): (usize, f64)| {
             let worker = &workers[at];
-            let replayed = self.latencies(worker, requests_per_s, true);
             let promises = self.promises(worker);
+            let replayed = self.latencies((at, worker), requests_per_s, None)?;
             let is_kept = matches!(replayed, Ok(of) if promises.admit(of.upper_s));
             let predicted_s = [worker.figures.ttft_s, worker.figures.tpot_s];
-            Replayed { of: at, requests_per_s, predicted_s, replayed, is_kept }
+            Ok(Replayed { of: at, requests_per_s, predicted_s, replayed, is_kept })
         };
         load((program, workers), plan, rate).into_iter().map(of).collect()
     }
@@ -142,70 +165,100 @@ impl Rounds<'_, '_> {
         }
     }
 
+    /// Replays of a worker; no more of them than it takes to see that it misses `promises`, where there are
+    /// any.
     fn latencies(
         &self,
-        worker: &Worker,
+        (at, worker): (usize, &Worker),
         requests_per_s: f64,
-        is_checked: bool,
-    ) -> Result<Latencies, Fault> {
+        promises: Option<&Promises>,
+    ) -> Result<Result<Latencies, Fault>, Stopped> {
+        let capacity = |mix: &[Length], price: &dyn IterationTime| {
+            let known = self.capacities.borrow().get(&at).copied();
+            let capacity = known.unwrap_or_else(|| worker.stream.capacity(mix, price));
+            self.capacities.borrow_mut().insert(at, capacity);
+            capacity
+        };
         let of = (worker.figures.pool, &worker.shape, &worker.stream);
-        self.latencies_of(of, requests_per_s, is_checked)
+        self.latencies_of(of, &capacity, requests_per_s, promises)
     }
 
-    /// What replays of a batch of a worker on a pool say, at so many requests/s of the worker.
+    /// The same of a batch of a worker on a pool, which serves so many requests/s at most.
     pub(super) fn latencies_of(
         &self,
         (pool, shape, stream): (usize, &Shape, &Stream),
+        capacity: &dyn Fn(&[Length], &dyn IterationTime) -> Result<f64, Fault>,
         requests_per_s: f64,
-        is_checked: bool,
-    ) -> Result<Latencies, Fault> {
+        promises: Option<&Promises>,
+    ) -> Result<Result<Latencies, Fault>, Stopped> {
+        if self.control.stop().is_some() {
+            return Err(Stopped);
+        }
         let mix = lengths(&self.question.mix, stream.role);
         let price = match (self.price)(pool, shape) {
             Ok(price) => price,
-            Err(Reason::Unsteady(fault)) => return Err(fault),
-            Err(_) => return Err(Fault::Price { seconds: f64::NAN }),
+            Err(Reason::Unsteady(fault)) => return Ok(Err(fault)),
+            Err(_) => return Ok(Err(Fault::Price { seconds: f64::NAN })),
         };
         let total = |mix: &[Length]| mix.iter().map(|length| length.share).sum::<f64>();
         let share = total(&mix) / total(&self.question.mix);
         let rate = requests_per_s * share / stream.n_streams as f64;
-        let statistic = self.question.promises.statistic;
-        let run = |at: u64| {
-            let seed = self.seed.wrapping_mul(RUNS).wrapping_add(at);
-            let arrivals = (rate, seed, is_checked && at == 0);
-            stream.replayed(&mix, arrivals, statistic, &*price)
+        let capacity = match capacity(&mix, &*price) {
+            Ok(capacity) if rate <= MOST_LOAD * capacity => capacity,
+            Ok(capacity) => return Ok(Err(Fault::Saturated { rate, capacity })),
+            Err(fault) => return Ok(Err(fault)),
         };
-        let runs: Result<Vec<[f64; 2]>, Fault> = (0..RUNS).map(run).collect();
-        Ok(Latencies::of(&runs?))
+        let statistic = self.question.promises.statistic;
+        let n = stream.n_replayed(rate / capacity, statistic);
+        let mut runs = Vec::new();
+        for run in 0..RUNS {
+            if self.control.stop().is_some() {
+                return Err(Stopped);
+            }
+            let seed = self.seed.wrapping_mul(RUNS).wrapping_add(run);
+            match stream.replayed(&mix, (rate, n, seed), statistic, &*price) {
+                Ok(seconds) => runs.push(seconds),
+                Err(fault) => return Ok(Err(fault)),
+            }
+            let of = Latencies::of(&runs);
+            if run > 0 && promises.is_some_and(|promises| !promises.admit(of.seconds)) {
+                return Ok(Ok(of));
+            }
+        }
+        Ok(Ok(Latencies::of(&runs)))
     }
 
-    /// Lowers the efficiency of a type to one with which its replays keep the promises; a type that keeps them
-    /// with none gets a latency that the program leaves out.
-    fn lower(&self, figures: &mut fleet::WorkerType, worker: &Worker) {
+    /// Lowers the efficiency of a type below a rate that missed the promises, to one with which its replays keep
+    /// them; a type that keeps them with none gets a latency that the program leaves out.
+    fn lower(
+        &self,
+        figures: &mut fleet::WorkerType,
+        (at, worker): (usize, &Worker),
+        missed_per_s: f64,
+    ) -> Result<(), Stopped> {
         let promises = self.promises(worker);
-        let most = figures.efficiency;
-        let keeps = |efficiency: f64| {
-            let rate = figures.requests_per_s * efficiency;
-            let of = self.latencies(worker, rate, false);
-            matches!(of, Ok(of) if promises.admit(of.upper_s))
+        let keeps = |part: f64| {
+            let of = self.latencies((at, worker), part * missed_per_s, Some(&promises))?;
+            Ok(matches!(of, Ok(of) if promises.admit(of.upper_s)))
         };
-        let mut high = most;
-        let tried = EFFICIENCIES.into_iter().filter(|efficiency| *efficiency <= most);
-        let found = tried.into_iter().find(|efficiency| {
-            let is_kept = keeps(*efficiency);
-            if !is_kept {
-                high = *efficiency;
+        let (mut low, mut high) = (None, 1.0);
+        for part in PARTS {
+            if keeps(part)? {
+                low = Some(part);
+                break;
             }
-            is_kept
-        });
-        let Some(mut low) = found else {
+            high = part;
+        }
+        let Some(mut low) = low else {
             (figures.ttft_s, figures.tpot_s) = (f64::MAX, f64::MAX);
-            return;
+            return Ok(());
         };
         for _ in 0..HALVINGS {
             let middle = f64::midpoint(low, high);
-            if high > low && keeps(middle) { low = middle } else { high = middle }
+            if keeps(middle)? { low = middle } else { high = middle }
         }
-        figures.efficiency = low;
+        figures.efficiency = low * missed_per_s / figures.requests_per_s;
+        Ok(())
     }
 }
 
@@ -218,6 +271,7 @@ pub fn replay_fleet(
     seed: u64,
 ) -> Vec<Replayed> {
     let control = Control::default();
-    let rounds = Rounds { question, price, control: &control, seed };
-    rounds.replay((program, workers), plan)
+    let rounds = Rounds::new((question, price), &control, seed);
+    // Nothing stops it.
+    rounds.replay((program, workers), plan).unwrap_or_default()
 }

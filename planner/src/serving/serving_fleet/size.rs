@@ -2,12 +2,14 @@
 
 use cost_model::serving::IterationTime;
 use cost_model::serving::arrivals::Length;
+use cost_model::serving::closed_form::most_running;
 use cost_model::serving::fault::Fault;
 use cost_model::serving::memory::{Memory, Settings};
 use cost_model::serving::worker::Shape;
 
 use super::question::{Link, Promises, Question, Reason};
 use super::stream::{self, Stream};
+use crate::run::Control;
 use crate::serving::fleet::Role;
 
 /// Rates are powers of two of so many parts of one (0.27 % apart), so that more memory or a looser promise
@@ -17,6 +19,14 @@ const PARTS: f64 = 256.0;
 const MOST_LOAD: f64 = 0.9;
 /// Rates that are looked at reach down by so many powers of two.
 const DEEPEST: f64 = 16.0;
+/// Running requests at most are powers of two of so many parts of one (9 % apart), so that a worker with more
+/// memory may have as many as one with less.
+const LIMIT_PARTS: f64 = 8.0;
+/// Standard deviations of the number of running requests beyond which a limit bears on nothing.
+const FREE: f64 = 10.0;
+/// What a worker does at most rises with its running requests, but for so much, as requests of one length go
+/// in waves.
+const NEAR: f64 = 0.95;
 /// Standard deviations of the number of running requests that a limit leaves room for, the first that will do.
 const DEVIATIONS: [f64; 3] = [4.0, 8.0, 16.0];
 
@@ -33,22 +43,39 @@ pub(super) struct Candidate<'q> {
 }
 
 /// A worker in a role with a token budget, and what it can do at most.
-pub(super) struct Settled {
-    pub(super) stream: Stream,
-    pub(super) budget: u64,
+pub(super) struct Room {
+    stream: Stream,
+    budget: u64,
     /// Tokens of keys and values of an attention data-parallel rank.
-    pub(super) kv_tokens: u64,
+    kv_tokens: u64,
+    /// Running requests of a batch at most, to choose from; the most first.
+    limits: Vec<u64>,
+    /// TTFT and TPOT of a request that is alone.
+    alone_s: [f64; 2],
     /// Requests/s of the worker at most, promises aside.
     pub(super) most_per_s: f64,
 }
 
 /// What a worker does at its rate.
 pub(super) struct Sized {
-    pub(super) settled: Settled,
+    pub(super) stream: Stream,
+    pub(super) budget: u64,
+    /// Tokens of keys and values of an attention data-parallel rank.
+    pub(super) kv_tokens: u64,
     /// Requests/s of the worker.
     pub(super) requests_per_s: f64,
     /// TTFT and TPOT.
     pub(super) seconds: [f64; 2],
+}
+
+/// A look at a number of running requests.
+struct Tried {
+    /// Where it is better than the floor.
+    sized: Option<Sized>,
+    /// Requests under way at the greatest rate that keeps the promises, or at the least that misses them.
+    concurrency: f64,
+    /// TTFT and TPOT at the least rate that misses them, where that has a steady state.
+    missed: Option<[f64; 2]>,
 }
 
 /// Memory of a shape with a token budget, on devices of so many bytes.
@@ -78,14 +105,25 @@ pub(super) fn room(question: &Question, shape: &Shape, memory: &Memory) -> Resul
     }
 }
 
+/// Numbers of running requests to choose from, the most first.
+fn limits(most: u64, room: u64) -> Vec<u64> {
+    let of = |step: i32| (f64::from(step) / LIMIT_PARTS).exp2().round() as u64;
+    let mut limits: Vec<u64> = (0..).map(of).take_while(|limit| *limit < most).collect();
+    limits.push(most);
+    limits.retain(|limit| *limit <= room);
+    limits.dedup();
+    limits.reverse();
+    limits
+}
+
 impl Candidate<'_> {
-    /// What it can do with each token budget that memory admits, over each link; the most first.
-    pub(super) fn settle(
+    /// What it can do with each token budget that memory admits; the most first.
+    pub(super) fn rooms(
         &self,
         price: &dyn IterationTime,
-        links: &[Option<(f64, Link)>],
-    ) -> Result<Vec<Settled>, Reason> {
-        let (mut settled, mut refused) = (Vec::new(), None);
+        handed: Option<(f64, Link)>,
+    ) -> Result<Vec<Room>, Reason> {
+        let (mut rooms, mut refused) = (Vec::new(), None);
         let one = [*self.question.budgets.iter().min().unwrap_or(&1)];
         // A decode worker computes no more tokens at once than requests.
         let budgets = if self.role == Role::Decode { &one[..] } else { &self.question.budgets };
@@ -99,17 +137,15 @@ impl Candidate<'_> {
                     continue;
                 }
             };
-            for handed in links {
-                match self.with((*budget, kv_tokens), *handed, price) {
-                    Ok(of) => settled.push(of),
-                    Err(fault) => refused = Some(Reason::Unsteady(fault)),
-                }
+            match self.with((*budget, kv_tokens), handed, price) {
+                Ok(of) => rooms.push(of),
+                Err(fault) => refused = Some(Reason::Unsteady(fault)),
             }
         }
-        settled.sort_by(|one: &Settled, other| other.most_per_s.total_cmp(&one.most_per_s));
+        rooms.sort_by(|one: &Room, other| other.most_per_s.total_cmp(&one.most_per_s));
         match refused {
-            Some(reason) if settled.is_empty() => Err(reason),
-            _ => Ok(settled),
+            Some(reason) if rooms.is_empty() => Err(reason),
+            _ => Ok(rooms),
         }
     }
 
@@ -118,73 +154,167 @@ impl Candidate<'_> {
         (budget, kv_tokens): (u64, u64),
         handed: Option<(f64, Link)>,
         price: &dyn IterationTime,
-    ) -> Result<Settled, Fault> {
+    ) -> Result<Room, Fault> {
         let (question, shape) = (self.question, self.shape);
         let n_stages = (shape.stages.len() as u64).max(1);
         let engine = (question.engine, self.role);
-        let limits = (question.most_running, budget);
+        let most = (question.most_running, budget);
         let stream = Stream {
             role: self.role,
-            scheduler: stream::scheduler(engine, self.mix, limits, kv_tokens),
+            scheduler: stream::scheduler(engine, self.mix, most, kv_tokens),
             n_streams: u64::from(shape.data).saturating_mul(n_stages),
             handed,
         };
-        let all_s = stream.most_per_s(self.mix, price)? * stream.n_streams as f64 / self.share;
-        let sent = handed.map_or(f64::INFINITY, |(bytes, link)| link.bytes_per_s / bytes);
-        let most_per_s = MOST_LOAD * all_s.min(sent);
-        Ok(Settled { stream, budget, kv_tokens: kv_tokens * n_stages, most_per_s })
+        let limits = limits(question.most_running, most_running(self.mix, &stream.scheduler)?);
+        let (alone_s, _) = stream.alone_s(self.mix, price)?;
+        let mut room = Room {
+            stream,
+            budget,
+            kv_tokens: kv_tokens * n_stages,
+            limits,
+            alone_s,
+            most_per_s: 0.0,
+        };
+        let first = room.limits.first().copied().unwrap_or(1);
+        room.most_per_s = self.most_per_s(&room, first, price)?;
+        Ok(room)
     }
 
-    /// The greatest rate with which a settled worker keeps promises; none where that is no more than a floor.
-    pub(super) fn size(
+    /// Requests/s of a worker of which each batch runs so many at most, promises aside.
+    fn most_per_s(&self, room: &Room, limit: u64, price: &dyn IterationTime) -> Result<f64, Fault> {
+        let most_per_s = room.stream.with_running(limit).most_per_s(self.mix, price)?;
+        let sent =
+            room.stream.handed.map_or(f64::INFINITY, |(bytes, link)| link.bytes_per_s / bytes);
+        Ok(MOST_LOAD * (most_per_s * self.each(&room.stream)).min(sent))
+    }
+
+    /// Requests/s of all requests for one request/s of a batch.
+    fn each(&self, stream: &Stream) -> f64 {
+        stream.n_streams as f64 / self.share
+    }
+
+    /// The greatest rate that keeps promises, whatever the number of running requests; none where that is no
+    /// more than a floor.
+    pub(super) fn best(
         &self,
-        settled: Settled,
-        promises: &Promises,
+        room: &Room,
+        (promises, floor_per_s): (&Promises, f64),
+        price: &dyn IterationTime,
+        control: &Control,
+    ) -> Result<Option<Sized>, Reason> {
+        broken(promises, room.alone_s)?;
+        let (mut best, mut floor_per_s, mut limits) = (None, floor_per_s, &room.limits[..]);
+        while let Some(limit) = limits.first().copied() {
+            if control.stop().is_some() {
+                return if best.is_some() { Ok(best) } else { Err(Reason::Stopped) };
+            }
+            let most_per_s = match limits.len() == room.limits.len() {
+                true => room.most_per_s,
+                false => self.most_per_s(room, limit, price).map_err(Reason::Unsteady)?,
+            };
+            limits = &limits[1..];
+            if most_per_s <= NEAR * floor_per_s {
+                break;
+            }
+            if most_per_s <= floor_per_s {
+                limits = self.able(room, limits, floor_per_s, price);
+                continue;
+            }
+            let stream = room.stream.with_running(limit);
+            let tried = self.size((stream, room), promises, (floor_per_s, most_per_s), price)?;
+            if let Some(sized) = tried.sized {
+                floor_per_s = sized.requests_per_s;
+                best = Some(sized);
+            }
+            // Fewer running requests wait longer for a first token.
+            if tried
+                .missed
+                .is_some_and(|[ttft_s, _]| promises.ttft_s.is_some_and(|most| ttft_s > most))
+            {
+                break;
+            }
+            // A limit that bears on nothing is as good as any above it.
+            let free = tried.concurrency + FREE * tried.concurrency.sqrt();
+            let n_free = limits.partition_point(|limit| *limit as f64 >= free);
+            limits = self.able(room, &limits[n_free.saturating_sub(1)..], floor_per_s, price);
+        }
+        Ok(best)
+    }
+
+    /// Limits up to the last one that can be better than a floor, promises aside.
+    fn able<'l>(
+        &self,
+        room: &Room,
+        limits: &'l [u64],
         floor_per_s: f64,
         price: &dyn IterationTime,
-    ) -> Result<Option<Sized>, Reason> {
-        let alone = settled.stream.alone_s(self.mix, price).map_err(Reason::Unsteady)?;
-        broken(promises, alone)?;
-        let each = settled.stream.n_streams as f64 / self.share;
-        let rate = |at: f64| (at / PARTS).exp2();
-        let mut seconds = alone;
-        let mut concurrency = 1.0;
-        let mut keeps = |at: f64| match settled.stream.steady(self.mix, rate(at), price) {
-            Ok((of, n)) if promises.admit(of) => {
-                (seconds, concurrency) = (of, n);
-                true
+    ) -> &'l [u64] {
+        let (mut able, mut not) = (0, limits.len());
+        while able < not {
+            let middle = usize::midpoint(able, not);
+            let most_per_s = self.most_per_s(room, limits[middle], price);
+            match most_per_s.is_ok_and(|most_per_s| most_per_s > NEAR * floor_per_s) {
+                true => able = middle + 1,
+                false => not = middle,
             }
-            _ => false,
+        }
+        &limits[..able]
+    }
+
+    /// The greatest rate with which a worker keeps promises, above a floor.
+    fn size(
+        &self,
+        (stream, room): (Stream, &Room),
+        promises: &Promises,
+        (floor_per_s, most_per_s): (f64, f64),
+        price: &dyn IterationTime,
+    ) -> Result<Tried, Reason> {
+        let each = self.each(&stream);
+        let rate = |at: f64| (at / PARTS).exp2();
+        let (mut seconds, mut concurrency, mut missed) = (room.alone_s, 1.0, None);
+        let mut keeps = |at: f64| {
+            let Ok((of, n)) = stream.steady(self.mix, rate(at), price) else {
+                missed = None;
+                return false;
+            };
+            concurrency = n;
+            let is_kept = promises.admit(of);
+            if is_kept {
+                seconds = of
+            } else {
+                missed = Some(of)
+            }
+            is_kept
         };
-        let grid = |per_s: f64| (PARTS * (per_s / each).log2()).floor();
-        let highest = grid(settled.most_per_s);
+        // A rate of the grid is its own number, however its logarithm rounds.
+        let grid = |per_s: f64| (PARTS * (per_s / each).log2() + 1e-6).floor();
+        let highest = grid(most_per_s);
         let mut low = highest - PARTS * DEEPEST;
         if floor_per_s > 0.0 {
             low = low.max(grid(floor_per_s));
-            if low >= highest {
-                return Ok(None);
-            }
         }
-        let start = low;
-        let mut high = highest + 1.0;
+        let (start, mut high) = (low, highest + 1.0);
+        // Most of what is looked at again is no better.
+        if floor_per_s > 0.0 && low < highest && !keeps(low + 1.0) {
+            high = low + 1.0;
+        }
         while high - low > 1.0 {
             let middle = f64::midpoint(low, high).floor();
             if keeps(middle) { low = middle } else { high = middle }
         }
         if low <= start {
             if floor_per_s <= 0.0 {
-                let (seconds, _) = settled
-                    .stream
-                    .steady(self.mix, rate(start), price)
-                    .map_err(Reason::Unsteady)?;
-                broken(promises, seconds)?;
+                let steady = stream.steady(self.mix, rate(start), price);
+                broken(promises, steady.map_err(Reason::Unsteady)?.0)?;
             }
-            return Ok(None);
+            return Ok(Tried { sized: None, concurrency, missed });
         }
         let (stream, seconds) =
-            self.limited(&settled.stream, promises, rate(low), (seconds, concurrency), price);
+            self.limited(&stream, promises, rate(low), (seconds, concurrency), price);
         let requests_per_s = rate(low) * each;
-        Ok(Some(Sized { settled: Settled { stream, ..settled }, requests_per_s, seconds }))
+        let Room { budget, kv_tokens, .. } = *room;
+        let sized = Some(Sized { stream, budget, kv_tokens, requests_per_s, seconds });
+        Ok(Tried { sized, concurrency, missed })
     }
 
     /// No more running requests than there will be, where the promises are kept with so many.

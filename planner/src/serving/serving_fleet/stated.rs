@@ -1,5 +1,7 @@
 //! Workers that a plan states: what they hold, and what their replays say.
 
+use cost_model::serving::IterationTime;
+use cost_model::serving::arrivals::Length;
 use cost_model::serving::fault::Fault;
 use cost_model::serving::memory::{Memory, StageMemory, Term};
 use cost_model::serving::worker::Shape;
@@ -73,9 +75,14 @@ pub fn judge(
         handed: link.map(|link| (search.bytes, link)),
     };
     let stream = whole.with_running((stated.max_num_seqs / n_stages).max(1));
-    let rounds = Rounds { question, price, control: &control, seed: SEED };
+    let rounds = Rounds::new((question, price), &control, SEED);
+    let capacity = |mix: &[Length], price: &dyn IterationTime| stream.capacity(mix, price);
     let of = (*pool, shape, &stream);
-    let replayed = rounds.latencies_of(of, stated.requests_per_s, true);
+    let replayed = match rounds.latencies_of(of, &capacity, stated.requests_per_s, None) {
+        Ok(replayed) => replayed,
+        // Nothing ends the control.
+        Err(_) => return Err(Reason::Stopped),
+    };
     let promises = rounds.promises_of(*role);
     let is_kept = matches!(replayed, Ok(of) if promises.admit(of.upper_s));
     let beside = |stage: &StageMemory| {

@@ -4,9 +4,7 @@ use cost_model::serving::arrivals::{self, Length, Spacing};
 use cost_model::serving::closed_form::{at_concurrency, at_rate};
 use cost_model::serving::engine::Engine;
 use cost_model::serving::fault::Fault;
-use cost_model::serving::replay::{
-    Distribution, Replay, Scheduler, Traffic, replay, replay_at_rate,
-};
+use cost_model::serving::replay::{Distribution, Replay, Scheduler, Traffic, replay};
 use cost_model::serving::{Iteration, IterationTime};
 
 use super::question::{Link, Statistic};
@@ -14,10 +12,16 @@ use crate::serving::fleet::Role;
 
 /// Mean prompts that a decode worker takes in at once.
 const TAKEN_IN: f64 = 8.0;
-/// Requests of a replay, or so many times those that run at most where that is more; one in five finds an
-/// emptier worker and does not count.
+/// Requests of a replay at least, so many times those that run at most, relaxation times, and requests beyond
+/// a percentile; one in five finds an emptier worker and does not count.
 const REPLAYED: u64 = 2_000;
 const WAVES: u64 = 5;
+const RELAXATIONS: f64 = 10.0;
+const BEYOND: f64 = 50.0;
+/// Arrivals of a queue that never empties, of what the closed form says that a worker completes.
+const OVERLOAD: f64 = 1.2;
+/// Share of requests beyond a percentile that are told apart.
+const LEAST_BEYOND: f64 = 1e-3;
 
 /// What a worker's batch serves, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,14 +116,14 @@ impl Stream {
         Ok(steady.requests_per_s)
     }
 
-    /// TTFT and TPOT of a request that is alone.
+    /// TTFT and TPOT of a request that is alone, and the seconds that it stays.
     pub(super) fn alone_s(
         &self,
         mix: &[Length],
         price: &dyn IterationTime,
-    ) -> Result<[f64; 2], Fault> {
+    ) -> Result<([f64; 2], f64), Fault> {
         let steady = self.priced(price, |price| at_concurrency(mix, 1, &self.scheduler, price))?;
-        Ok(self.seconds(mix, 0.0, [steady.ttft_s, steady.tpot_s]))
+        Ok((self.seconds(mix, 0.0, [steady.ttft_s, steady.tpot_s]), steady.latency_s))
     }
 
     /// Mean TTFT and TPOT at so many requests/s, and how many are under way.
@@ -162,25 +166,40 @@ impl Stream {
         link.start_up_s + sending_s * (1.0 + load / (2.0 * (1.0 - load)))
     }
 
-    /// TTFT and TPOT of requests that arrive at so many a second (Poisson), replayed; on demand, with a look at
-    /// whether the queue grows.
+    /// Requests/s that it completes of more than it can, replayed. They come one by one, so that those of one
+    /// length are out of step, and leave places empty that a backlog, which goes in waves, does not.
+    pub(super) fn capacity(&self, mix: &[Length], price: &dyn IterationTime) -> Result<f64, Fault> {
+        let rate = OVERLOAD * self.most_per_s(mix, price)?;
+        let n = REPLAYED.max(WAVES.saturating_mul(self.scheduler.max_num_seqs)) as usize;
+        let requests = arrivals::at_rate(mix, rate, Spacing::Poisson, n, 0)?;
+        let replay =
+            self.priced(price, |price| replay(&requests, Traffic::Open, &self.scheduler, price))?;
+        let scheduled_s = |at: usize| replay.times[at].scheduled_s;
+        Ok(rate.min((n - 1 - n / 4) as f64 / (scheduled_s(n - 1) - scheduled_s(n / 4))))
+    }
+
+    /// Requests of a replay at a load below 1: a queue forgets in 4 / (1 - load)^2 requests what it was (the
+    /// relaxation time of M/M/1), and beyond a percentile there must be some.
+    pub(super) fn n_replayed(&self, load: f64, statistic: Statistic) -> usize {
+        let beyond = match statistic {
+            Statistic::Mean => 1.0,
+            Statistic::Percentile(percent) => (1.0 - percent / 100.0).max(LEAST_BEYOND),
+        };
+        let n = (RELAXATIONS * 4.0 / (1.0 - load).powi(2)).max(BEYOND / beyond);
+        (n as u64).max(REPLAYED).max(WAVES.saturating_mul(self.scheduler.max_num_seqs)) as usize
+    }
+
+    /// TTFT and TPOT of so many requests that arrive at so many a second (Poisson), replayed.
     pub(super) fn replayed(
         &self,
         mix: &[Length],
-        (rate, seed, is_checked): (f64, u64, bool),
+        (rate, n, seed): (f64, usize, u64),
         statistic: Statistic,
         price: &dyn IterationTime,
     ) -> Result<[f64; 2], Fault> {
-        let n = REPLAYED.max(WAVES.saturating_mul(self.scheduler.max_num_seqs)) as usize;
-        let (requests, replay) = self.priced(price, |price| {
-            if is_checked {
-                let arrivals = (rate, Spacing::Poisson);
-                return replay_at_rate(mix, arrivals, (n, seed), &self.scheduler, price);
-            }
-            let requests = arrivals::at_rate(mix, rate, Spacing::Poisson, n, seed)?;
-            let replay = replay(&requests, Traffic::Open, &self.scheduler, price)?;
-            Ok((requests, replay))
-        })?;
+        let requests = arrivals::at_rate(mix, rate, Spacing::Poisson, n, seed)?;
+        let replay =
+            self.priced(price, |price| replay(&requests, Traffic::Open, &self.scheduler, price))?;
         let of = |values: Vec<f64>| {
             Distribution::of(values).map_or(0.0, |values| match statistic {
                 Statistic::Mean => values.mean(),

@@ -22,9 +22,9 @@ use crate::run::Limits;
 use crate::serving::fleet::{Objective, Pool, Role, Verdict};
 
 /// Bytes of an H200 (`nvidia-smi`: 143,771 MiB).
-const H200: u64 = 143_771 << 20;
+pub(super) const H200: u64 = 143_771 << 20;
 /// Bytes/s of a network card of 400 Gbit/s.
-const CARD: f64 = 50e9;
+pub(super) const CARD: f64 = 50e9;
 
 pub(super) fn free() -> Control {
     Control::new(&Limits::default())
@@ -48,12 +48,12 @@ pub(super) fn card(name: &str, sizes: (u64, [u64; 3], u64, u64, u32)) -> Transfo
     }
 }
 
-fn qwen3_32b() -> ModelCard {
+pub(super) fn qwen3_32b() -> ModelCard {
     ModelCard::uniform(card("qwen3-32b", (5120, [64, 8, 128], 25_600, 151_936, 64)))
 }
 
 /// Qwen3 30B-A3B.
-fn qwen3_30b() -> ModelCard {
+pub(super) fn qwen3_30b() -> ModelCard {
     let card = card("qwen3-30b-a3b", (2048, [32, 4, 128], 6144, 151_936, 48));
     let experts =
         ExpertCard { n_experts: 128, per_token: 8, feed_forward: 768, ..ExpertCard::default() };
@@ -61,7 +61,7 @@ fn qwen3_30b() -> ModelCard {
 }
 
 /// DeepSeek-V3 (arXiv:2412.19437) without the layer that predicts a later token.
-fn deepseek_v3() -> ModelCard {
+pub(super) fn deepseek_v3() -> ModelCard {
     let card = card("deepseek-v3", (7168, [128, 128, 128], 18_432, 129_280, 61));
     let attention = Attention::Latent {
         query_rank: Some(1536),
@@ -84,7 +84,7 @@ fn deepseek_v3() -> ModelCard {
 }
 
 /// Hosts of eight H200 by data sheets (4.8 TB/s, 989 and 1,979 TFLOP/s).
-fn h200() -> System {
+pub(super) fn h200() -> System {
     let rate = |rate| FlopsPerSecond::new(rate).unwrap();
     let facts = GpuFacts {
         memory_bandwidth: 4.8e12,
@@ -116,7 +116,7 @@ pub(super) fn link(bytes_per_s: f64) -> Link {
 }
 
 /// 4,000 tokens in, 1,000 out; TTFT 2 s, TPOT 30 ms; hosts of eight H200.
-fn on_h200(model: &ModelCard, rate: f64) -> Question<'_> {
+pub(super) fn on_h200(model: &ModelCard, rate: f64) -> Question<'_> {
     Question {
         devices: vec![devices(None, 8, H200)],
         links: vec![link(CARD)],
@@ -126,7 +126,7 @@ fn on_h200(model: &ModelCard, rate: f64) -> Question<'_> {
 }
 
 /// Asks with the price of blocks on H200.
-fn asked(question: &Question) -> Answer {
+pub(super) fn asked(question: &Question) -> Answer {
     let (system, stack): (System, Stack) = (h200(), stack());
     let constants = Constants::nominal(&stack);
     let base = Pricing {
@@ -152,7 +152,7 @@ pub(super) fn check(answer: &Answer) {
     }
 }
 
-fn show(answer: &Answer) {
+pub(super) fn show(answer: &Answer) {
     println!("{:?} of {}", answer.types.counts(), answer.types.n_enumerated);
     println!("types {}, rounds {}", answer.types.workers.len(), answer.n_rounds);
     for (name, found) in [("predicted", &answer.predicted), ("replayed", &answer.found)] {
@@ -184,7 +184,7 @@ fn show(answer: &Answer) {
 }
 
 /// Seconds of this thread, where the system tells.
-fn cpu_s() -> f64 {
+pub(super) fn cpu_s() -> f64 {
     let of = std::fs::read_to_string("/proc/thread-self/stat").unwrap_or_default();
     let fields: Vec<&str> = of.rsplit(')').next().unwrap_or("").split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
@@ -290,6 +290,40 @@ fn a_search_that_is_stopped_says_what_it_left_out() {
     let answer = plan(&question, &price, &control).unwrap();
     check(&answer);
     assert_eq!(answer.types.counts().get("not searched"), Some(&answer.types.n_enumerated));
+}
+
+/// Two tenths of a second for DeepSeek-V3 on 64 devices, of which the search alone takes more than one.
+#[test]
+fn a_limit_of_time_is_kept() {
+    let model = deepseek_v3();
+    let question = Question {
+        dtype: DType::F8,
+        devices: vec![devices(Some(8), 8, H200)],
+        most_devices_of_worker: 16,
+        objective: Objective::Throughput,
+        requests_per_s: None,
+        ..on_h200(&model, 1.0)
+    };
+    let (system, stack): (System, Stack) = (h200(), stack());
+    let constants = Constants::nominal(&stack);
+    let base = Pricing {
+        dtype: question.dtype,
+        ..Pricing::unlimited(question.model, &system, &stack, &constants)
+    };
+    let price = |_: usize, shape: &Shape| priced(&base, shape, question.engine.overhead());
+    for seconds in [0.05, 0.2] {
+        let limits =
+            Limits { time: Some(std::time::Duration::from_secs_f64(seconds)), ..Limits::default() };
+        let from = cpu_s();
+        let control = Control::new(&limits);
+        let answer = plan(&question, &price, &control).unwrap();
+        let (wall_s, cpu_s) = (control.elapsed().as_secs_f64(), cpu_s() - from);
+        check(&answer);
+        println!("{seconds} s: {wall_s:.3} s, {cpu_s:.2} CPU s, {:?}", answer.types.counts());
+        assert!(answer.types.counts().contains_key("not searched") && !answer.is_kept());
+        // Others may have the processor meanwhile.
+        assert!(cpu_s < seconds + 0.3, "{cpu_s}");
+    }
 }
 
 /// Where `MESHWRIGHT_AIC` names AIConfigurator's package: its tables and composition as the price.

@@ -9,7 +9,7 @@ use cost_model::serving::worker::Shape;
 
 use super::question::{Link, Price, Promises, Question, Reason};
 use super::shapes::{is_whole, of_devices};
-use super::size::{Candidate, Settled, Sized, memory, room};
+use super::size::{Candidate, Sized, memory, room};
 use super::stream::{Stream, lengths};
 use crate::run::Control;
 use crate::serving::fleet::{Pool, Role, WorkerType};
@@ -236,7 +236,7 @@ impl<'q> Search<'q> {
     }
 
     /// The worker of the greatest rate over all token budgets.
-    fn best(
+    pub(super) fn best(
         &self,
         candidate: &Candidate,
         (link, level): (Option<usize>, usize),
@@ -248,25 +248,23 @@ impl<'q> Search<'q> {
         let n_devices = u32::try_from(candidate.shape.devices()).unwrap_or(u32::MAX);
         let (rival, of_rivals) =
             self.rival((candidate.pool, candidate.role, n_devices), (link, level));
-        for settled in candidate.settle(price, &[handed])? {
-            let most_per_s = settled.most_per_s;
+        for room in candidate.rooms(price, handed)? {
             let floor = best.as_ref().map_or(of_rivals, |best| best.requests_per_s.max(of_rivals));
-            match candidate.size(settled, promises, floor, price) {
+            match candidate.best(&room, (promises, floor), price, self.control) {
                 Ok(Some(sized)) => best = Some(sized),
                 Ok(None) => {
-                    let capacity = most_per_s;
+                    let most_per_s = room.most_per_s;
+                    let (rate, capacity) = (most_per_s, most_per_s);
                     refused.get_or_insert(match rival {
                         Some((by, times)) => Reason::Dominated { by, times, most_per_s },
-                        None => Reason::Unsteady(Fault::Saturated { rate: capacity, capacity }),
+                        None => Reason::Unsteady(Fault::Saturated { rate, capacity }),
                     });
                 }
                 Err(reason) => refused = Some(reason),
             }
         }
-        let Some(Sized { settled, requests_per_s, seconds: [ttft_s, tpot_s] }) = best else {
-            return Err(refused.unwrap_or(Reason::Stopped));
-        };
-        let Settled { stream, budget, kv_tokens, .. } = settled;
+        let Some(sized) = best else { return Err(refused.unwrap_or(Reason::Stopped)) };
+        let Sized { stream, budget, kv_tokens, requests_per_s, seconds: [ttft_s, tpot_s] } = sized;
         let n_stages = candidate.shape.stages.len() as u64;
         let figures = WorkerType {
             role: candidate.role,

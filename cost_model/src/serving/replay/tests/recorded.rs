@@ -90,7 +90,7 @@ fn worker(run: &Run, system: &System) -> (WorkerPrices, Scheduler) {
     };
     let capacity = system.device.memory.unwrap().0;
     let memory = Memory::of((&run.model, DType::Bf16), &shape, &settings, capacity);
-    let scheduler = Scheduler::vllm(MAX_NUM_SEQS, MAX_TOKENS, memory.cache_tokens() / 16).ahead();
+    let scheduler = Scheduler::vllm(MAX_NUM_SEQS, MAX_TOKENS, memory.cache_tokens() / 16);
     (price, scheduler)
 }
 
