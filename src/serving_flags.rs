@@ -20,7 +20,7 @@ pub(crate) struct ServingFlags {
     /// Time per output token at most, such as 30ms
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) tpot: Option<Duration>,
-    /// Percentile of requests within --ttft and --tpot [default: mean]
+    /// Percentile that keeps --ttft and --tpot [default: mean]
     #[arg(long, value_name = "P", value_parser = <Percentile as Written>::read)]
     pub(crate) percentile: Option<Percentile>,
     /// Prompt tokens per request [default: 4000]

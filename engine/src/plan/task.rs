@@ -48,7 +48,10 @@ fn other(request: &PlanRequest, task: Task, kind: Option<PlanKind>) -> Option<Di
         Diagnostic::usage("other-task", message)
             .hint(format!("use `meshwright {}`, or leave it out", meant.name()))
     };
-    let recipe = || format!("`--algorithm {}`", request.recipe());
+    let recipe = || match (request.recipe(), request.serving.asks()) {
+        (AUTO, Some(flag)) => format!("`{flag}`"),
+        (recipe, _) => format!("`--algorithm {recipe}`"),
+    };
     if task == Task::Solve {
         let message =
             format!("`{}` is a model, and `solve` plans {}", request.model.display(), task.words());

@@ -110,14 +110,18 @@ pub struct ServingRequest {
 }
 
 impl ServingRequest {
-    /// Whether any of it was stated.
+    /// The first of its flags that was given.
     #[must_use]
-    pub fn is_stated(&self) -> bool {
-        let Self { rate, ttft, tpot, percentile, input_tokens, output_tokens, mode } = self;
-        rate.is_some()
-            || ttft.or(*tpot).is_some()
-            || percentile.is_some()
-            || input_tokens.or(*output_tokens).is_some()
-            || mode.is_some()
+    pub fn asks(&self) -> Option<&'static str> {
+        let given = [
+            ("--rate", self.rate.is_some()),
+            ("--ttft", self.ttft.is_some()),
+            ("--tpot", self.tpot.is_some()),
+            ("--percentile", self.percentile.is_some()),
+            ("--input-tokens", self.input_tokens.is_some()),
+            ("--output-tokens", self.output_tokens.is_some()),
+            ("--mode", self.mode.is_some()),
+        ];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
     }
 }

@@ -18,7 +18,8 @@ use crate::placement::{
 use crate::run::algorithm::Guarantee::{Bound, Heuristic, Optimal, OptimalAmong};
 use crate::run::algorithm::{Field, Kind};
 use crate::run::entry::{Entry, Model};
-use crate::serving::{Fleets, Serves, serving_fleet, serving_pipeline};
+use crate::serving::fleets::Fleets;
+use crate::serving::{Serves, serving_fleet, serving_pipeline};
 use crate::training::doors::{Card, Layers, Unlike};
 use crate::training::{per_layer, search_3d, unlike_nodes};
 use crate::transform::{blocks, chains, coplace, fuse, repeat};

@@ -1,6 +1,7 @@
 //! Rows that plan models that serve, on devices of any kinds, and fleets of workers.
 
 pub mod fleet;
+pub mod fleets;
 pub mod serving_fleet;
 pub mod serving_pipeline;
 
@@ -45,19 +46,3 @@ pub const SERVING: Problems =
     Problems { name: "serving", planned: "plans pipelines that serve (--phase decode or prefill)" };
 
 door!(Serves, SERVING, Goal::ALL.map(Goal::name).to_vec());
-
-/// Searches the fleets of a question at a price of iterations.
-pub type FleetSearch = for<'q> fn(
-    &serving_fleet::Question<'q>,
-    &serving_fleet::Price<'_>,
-    &Control,
-) -> Result<serving_fleet::Answer, serving_fleet::Refused>;
-
-/// How a row plans fleets of workers.
-pub struct Fleets(pub FleetSearch, pub Guarantee);
-
-/// Fleets of workers that serve a model.
-pub const FLEETS: Problems =
-    Problems { name: "fleets", planned: "plans fleets of serving workers" };
-
-door!(Fleets, FLEETS, fleet::Objective::ALL.map(fleet::Objective::name).to_vec());

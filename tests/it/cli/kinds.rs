@@ -362,9 +362,9 @@ pub(super) const KINDS: [Kind; 16] = [
     Kind {
         name: "fleet",
         plans: &[
-            small("served.json", TWO, "--rate 20 --ttft 1s --tpot 20ms"),
+            small("served.json", TWO, "--rate 2 --ttft 1s --tpot 20ms"),
             small("served.json", TWO, "--input-tokens 500 --output-tokens 100"),
-            small("served.json", TWO, "--rate 40 --mode aggregated --tpot 15ms --percentile 90"),
+            small("served.json", TWO, "--rate 2 --mode aggregated --tpot 30ms --percentile 90"),
             small("served.json", TWO, "--mode disaggregated --tpot 30ms --kv-dtype fp8"),
             small("experts.json", H100, "--rate 5 --output-tokens 200 --tpot 40ms"),
         ],
@@ -446,7 +446,7 @@ impl Small {
             true if ["model.json", "layers.json"].contains(&self.model) => "place",
             true => "solve",
             false if asks(&trains) => "train",
-            false if asks(&["--phase", "--routing-trace"]) => "infer",
+            false if asks(&["--phase", "--routing-trace", "--tpot", "--output-tokens"]) => "infer",
             false => "place",
         }
     }

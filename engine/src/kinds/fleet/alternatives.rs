@@ -3,7 +3,7 @@
 use cost_model::serving::worker::Shape;
 use documents::plan::fleet::{AlternativeDocument, RoleDocument, WorkerDocument};
 use planner::run::Control;
-use planner::serving::FleetSearch;
+use planner::serving::fleets::FleetSearch;
 use planner::serving::serving_fleet::{Answer, Question, Reason};
 
 use super::decided::{self, why};

@@ -11,7 +11,7 @@ use exporters::serving::fleet::FleetSource;
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 use planner::run::{Control, Limits};
-use planner::serving::Fleets;
+use planner::serving::fleets::Fleets;
 use planner::serving::serving_fleet;
 use serde_json::json;
 

@@ -7,7 +7,7 @@ use planner::serving::fleet::{Role, Verdict};
 use planner::serving::serving_fleet::{Answer, Reason, Shortfall};
 
 use super::setting::Setting;
-use super::words::{degrees, latency};
+use super::words::{degrees, latency, per_second};
 use crate::answer::nothing_fits::exceeded;
 
 /// How much above the least that can be kept a hinted promise is.
@@ -124,7 +124,8 @@ fn too_few(
         Some(_) => " within the promised latencies",
         None => "",
     };
-    let message = format!("too few devices: {n} serve {served:.4} of {asked} requests/s{within}");
+    let message =
+        format!("too few devices: {n} serve {} of {asked} requests/s{within}", per_second(served));
     let error = Diagnostic::error(blame, "no-fleet", message)
         .fact("most_requests_per_s", served)
         .fact("worker_shapes", answer.types.n_enumerated);

@@ -11,8 +11,8 @@ use ir::diagnostic::Diagnostic;
 use ir::workload::Mode;
 use planner::recipe::Ingredient;
 use planner::run::{Control, StopReason};
-use planner::serving::Fleets;
 use planner::serving::fleet::{Objective, Verdict};
+use planner::serving::fleets::Fleets;
 use planner::serving::serving_fleet::{Answer, Promises, Question, Refused, Statistic, Types};
 
 use super::decided::{self, Judged};
@@ -34,7 +34,7 @@ use crate::search::watched::watched;
 pub(crate) fn asked(
     request: &PlanRequest,
 ) -> Result<Option<(Ingredient, &'static Fleets)>, Diagnostic> {
-    let serves = request.task == Some(Task::Infer) || request.serving.is_stated();
+    let serves = request.task == Some(Task::Infer) || request.serving.asks().is_some();
     match request.recipe() == AUTO && request.phase.is_none() && serves {
         true => row(ALGORITHM),
         false => row(request.recipe()),

@@ -8,7 +8,7 @@ use planner::serving::fleet::Objective;
 
 use super::kind::source;
 use super::setting::Setting;
-use super::words::{latency, names, statistic, thousands, workers};
+use super::words::{latency, names, per_second, statistic, thousands, workers};
 use crate::answer::page::Column;
 use crate::answer::screen::Screen;
 use crate::answer::words::rate;
@@ -25,7 +25,8 @@ pub(super) fn of(
     let figures = &report.figures;
     let devices = load::describe(&run.cluster);
     let mut screen = Screen::new(format!("{}, {}, on {devices}", run.model.name, traffic(&fleet)));
-    screen.fact("plan", workers(&fleet.workers));
+    let settings = format!("{}, {}", setting.asked.engine.name(), run.numbers.dtype.name());
+    screen.fact("plan", format!("{}; {settings}", workers(&fleet.workers)));
     screen.fact("serves", serves(setting, &fleet, figures));
     let promises = &fleet.promises;
     let told = |seconds: Option<f64>, most: Option<f64>| {
@@ -63,7 +64,10 @@ fn serves(setting: &Setting, fleet: &FleetDocument, figures: &FleetFigures) -> S
     let price =
         fleet.price_per_hour.map_or_else(String::new, |price| format!(", {price:.2} per hour"));
     let tokens = rate(figures.output_tokens_per_s);
-    format!("{:.4} requests/s, {tokens} output tokens/s, on {n}{price}", fleet.requests_per_s)
+    format!(
+        "{} requests/s, {tokens} output tokens/s, on {n}{price}",
+        per_second(fleet.requests_per_s)
+    )
 }
 
 /// The engine, and what deploys it, as far as they take the fleet as it is.
@@ -128,7 +132,7 @@ fn instead(
         let value = match (has_rate, other.n_devices, other.requests_per_s) {
             (_, None, _) => "-".to_owned(),
             (true, Some(n), _) => format!("{n}"),
-            (false, _, served) => format!("{:.4}", served.unwrap_or(0.0)),
+            (false, _, served) => per_second(served.unwrap_or(0.0)),
         };
         let text = other.why.clone().or_else(|| other.workers.clone()).unwrap_or_default();
         vec![other.name.clone(), value, time(other.ttft_seconds), time(other.tpot_seconds), text]

@@ -271,14 +271,19 @@ fn check_lengths(lengths: &[Length]) -> Result<(), Diagnostic> {
     }
 }
 
-/// Refuses models that are no decoders of blocks.
+/// Refuses models that are no decoders of layers.
 fn check_model(model: &Model) -> Result<(), Diagnostic> {
-    match model.graph.is_some() || model.card.is_of_parts() {
-        true => {
-            let message = "models of this type are not planned for serving: no layer card is read from their config";
-            Err(refused(message, "place the operators with `meshwright place`"))
+    if model.graph.is_some() || model.card.is_of_parts() {
+        let message = "models of this type are not planned for serving: no layer card is read from their config";
+        return Err(refused(message, "place the operators with `meshwright place`"));
+    }
+    let model_type = model.hyperparameters.as_ref().map(|stated| stated.model_type.as_str());
+    match model_type {
+        Some(encoder @ "bert") => {
+            let message = format!("`{encoder}` is an encoder: it generates no tokens");
+            Err(refused(message, "place its operators with `meshwright place`"))
         }
-        false => Ok(()),
+        _ => Ok(()),
     }
 }
 

@@ -88,3 +88,10 @@ pub(super) fn thousands(n: u64) -> String {
     }
     text
 }
+
+/// A rate in four decimals at most, without zeros behind them.
+#[must_use]
+pub(super) fn per_second(rate: f64) -> String {
+    let text = format!("{rate:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}

@@ -67,9 +67,6 @@ use crate::serving::fleet::{self, Found};
 /// What a certificate is about.
 pub const CERTIFICATE: &str = "of these worker types, replicas serve in proportion";
 
-/// Seed of the arrivals that fleets are replayed with.
-const SEED: u64 = 1;
-
 /// A fleet with what it was chosen from.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -112,7 +109,7 @@ pub fn plan(
     let (types, bytes) = types::Search::new(question, control).run(price);
     let mut program = program::of(question, &types.workers, bytes);
     let predicted = fleet::solve(&program, control).map_err(Refused::Fleet)?;
-    let rounds = replayed::Rounds::new((question, price), control, SEED);
+    let rounds = replayed::Rounds::new((question, price), control, replayed::SEED);
     let outcome =
         rounds.run(&mut program, &types.workers, predicted.clone()).map_err(Refused::Fleet)?;
     Ok(Answer {

@@ -15,6 +15,8 @@ use super::types::Worker;
 use crate::run::Control;
 use crate::serving::fleet::{self, Found, Plan, Role};
 
+/// Seed of the arrivals that fleets are replayed with.
+pub(super) const SEED: u64 = 1;
 /// Fleets that are replayed at most.
 const MOST_ROUNDS: usize = 32;
 /// Load at most, of what a worker does whose queue never empties: nearer to it a queue that a replay does not

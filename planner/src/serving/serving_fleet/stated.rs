@@ -7,10 +7,10 @@ use cost_model::serving::memory::{Memory, StageMemory, Term};
 use cost_model::serving::worker::Shape;
 
 use super::question::{Price, Question, Reason};
-use super::replayed::{Latencies, Rounds};
+use super::replayed::{Latencies, Rounds, SEED};
+use super::size;
 use super::stream::{self, Stream};
 use super::types::Search;
-use super::{SEED, size};
 use crate::run::Control;
 use crate::serving::fleet::Role;
 
