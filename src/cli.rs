@@ -56,7 +56,7 @@ pub(crate) enum Command {
         --objective max-load --algorithm milp -o plan.json"
     )]
     Place(Box<PlanArgs>),
-    /// Plan inference (nothing is started): serving workers, pipelines, expert placement
+    /// Plan inference (nothing is started): serving workers, experts, pipelines
     #[command(
         after_help = "Examples:\n  meshwright infer config.json --cluster pod.yaml --rate 50 \\\n      \
         --input-tokens 4000 --output-tokens 1000 --ttft 2s --tpot 30ms -o plan.json\n  \

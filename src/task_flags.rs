@@ -103,6 +103,7 @@ pub(crate) fn shaped(command: Command) -> Command {
                 let is_short = COMMON.iter().chain(common(task)).any(|name| is_common(&name));
                 let is_own = is_of(task, &flag);
                 let is_setting = task == Task::Train && is_common(&"pin");
+                let is_limit = task == Task::Infer && is_common(&"devices");
                 let mut meant = MEANINGS.iter().filter(|meaning| meaning.0 == task);
                 let flag = match meant.find(|meaning| is_common(&meaning.1)) {
                     Some((_, _, help)) => flag.help(*help),
@@ -110,6 +111,10 @@ pub(crate) fn shaped(command: Command) -> Command {
                 };
                 let flag = match is_setting {
                     true => flag.value_name("FIELD=VALUE").help_heading("Training run"),
+                    false => flag,
+                };
+                let flag = match is_limit {
+                    true => flag.help_heading("Serving"),
                     false => flag,
                 };
                 flag.hide(!is_own).hide_short_help(!is_short)

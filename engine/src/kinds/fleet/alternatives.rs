@@ -6,10 +6,12 @@ use planner::run::Control;
 use planner::serving::fleets::FleetSearch;
 use planner::serving::serving_fleet::{Answer, Question, Reason};
 
-use super::decided::{self, why};
+use super::decided::why;
 use super::setting::Setting;
 use super::words::{self, latency};
 
+/// Columns of the workers of a row.
+const LISTED: usize = 40;
 /// How much shorter the TPOT is of the fleet that shows what the promise costs.
 const TIGHTER: f64 = 0.8;
 
@@ -43,10 +45,10 @@ fn others<'q>(setting: &'q Setting, workers: &[WorkerDocument]) -> Vec<Other<'q>
     let of_size =
         |n: u32| Question { least_devices_of_worker: n, most_devices_of_worker: n, ..base.clone() };
     if per_host > 1 && sizes.iter().any(|n| *n != u64::from(per_host)) {
-        add(&format!("{per_host} per worker"), of_size(per_host), true);
+        add(&format!("{per_host} devices each"), of_size(per_host), true);
     }
     if sizes.iter().any(|n| *n > 1) {
-        add("1 per worker", of_size(1), true);
+        add("1 device each", of_size(1), true);
     }
     if let Some(tpot_s) = base.promises.tpot_s {
         let mut question = base.clone();
@@ -92,11 +94,9 @@ pub(super) fn document(setting: &Setting, name: String, answer: &Answer) -> Alte
         let all = answer.replays.iter().filter_map(|of| of.replayed.as_ref().ok());
         all.map(|of| of.seconds[at]).reduce(f64::max).filter(|seconds| *seconds > 0.0)
     };
-    let judged =
-        decided::of_answer(setting, answer).map(|all| decided::stated_workers(setting, &all));
     AlternativeDocument {
         name,
-        workers: judged.map(|all| words::workers(&all)),
+        workers: Some(words::listed(&words::found(setting, answer), LISTED)),
         n_devices: Some(best.figures.n_devices),
         price_per_hour: best.figures.price_per_hour,
         requests_per_s: Some(best.figures.requests_per_s),

@@ -4,10 +4,13 @@ use documents::plan::fleet::{FleetDocument, WorkerDocument};
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
-use super::words::{latency, workers};
+use super::words::{groups, latency, listed, per_second};
 use crate::answer::differences::other_setting;
 use crate::answer::page::{Column, Page};
 use crate::kinds::kind::{Compared, Pair};
+
+/// Columns of the workers of a plan.
+const LISTED: usize = 30;
 
 /// Compares two plans as they state themselves.
 #[must_use]
@@ -23,10 +26,10 @@ pub(super) fn compare(one: &FleetDocument, two: &FleetDocument, page: &Page) -> 
         fleet.price_per_hour.map_or_else(|| "-".to_owned(), |price| format!("{price:.2}"))
     };
     let rows = vec![
-        row("workers", &|fleet| workers(&fleet.workers)),
+        row("workers", &|fleet| listed(&groups(&fleet.workers), LISTED)),
         row("devices", &|fleet| fleet.n_devices.to_string()),
         row("price per hour", &price),
-        row("requests/s", &|fleet| format!("{:.4}", fleet.requests_per_s)),
+        row("requests/s", &|fleet| per_second(fleet.requests_per_s)),
         row("TTFT", &|fleet| time(slowest(fleet, |of| of.ttft_s))),
         row("TPOT", &|fleet| time(slowest(fleet, |of| of.tpot_s))),
     ];

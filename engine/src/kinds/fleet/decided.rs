@@ -16,7 +16,7 @@ use planner::serving::fleet::{Objective, Role};
 use planner::serving::serving_fleet::{self, Answer, JudgedWorker, Reason, Stated};
 
 use super::setting::{Setting, stated};
-use super::words::latency;
+use super::words::{latency, role};
 use crate::kinds::kind::illegal;
 use crate::request::serving::ServingMode;
 
@@ -81,15 +81,6 @@ pub fn of_answer(setting: &Setting, answer: &Answer) -> Option<Vec<Workers>> {
     let mut all: Vec<Workers> = all.into_values().collect();
     all.sort_by_key(order);
     Some(all)
-}
-
-/// A role as documents name it.
-pub(super) const fn role(role: Role) -> RoleDocument {
-    match role {
-        Role::Prefill => RoleDocument::Prefill,
-        Role::Decode => RoleDocument::Decode,
-        Role::Aggregated => RoleDocument::Aggregated,
-    }
 }
 
 /// The workers of a document.

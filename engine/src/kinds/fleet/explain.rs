@@ -6,7 +6,9 @@ use ir::units::Bytes;
 use serde_json::{Value, json};
 
 use super::decided;
-use super::words::{degrees, latency, names, shape, statistic, thousands, workers};
+use super::words::{
+    degrees, groups, latency, names, per_second, shape, statistic, thousands, workers,
+};
 use super::{Fleet, refused};
 use crate::answer::page::{Column, Page};
 use crate::kinds::kind::{Asked, Legal};
@@ -26,16 +28,14 @@ pub(super) fn explain(on: Legal<'_, Fleet>, query: &Asked<'_>) -> Result<Value, 
     if let Subject::Device(name) = subject {
         return worker(fleet, &names, name, page);
     }
-    let columns = Column::row(
-        "@worker | #n | degrees | @kind | #req/s | #TTFT | #TPOT | #seqs | #KV tokens | #peak",
-    );
+    let columns =
+        Column::row("@worker | #n | degrees | #req/s | #TTFT | #TPOT | #seqs | #KV tokens | #peak");
     let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), latency);
     let row = |(name, of): (&String, &WorkerDocument)| {
         vec![
             name.clone(),
             of.replicas.len().to_string(),
             degrees(&shape(of)),
-            of.kind.clone(),
             format!("{:.3}", of.requests_per_s),
             time(of.ttft_s),
             time(of.tpot_s),
@@ -46,10 +46,10 @@ pub(super) fn explain(on: Legal<'_, Fleet>, query: &Asked<'_>) -> Result<Value, 
     };
     rows.table(&columns, names.iter().zip(&fleet.workers).map(row), page);
     page.line(&format!(
-        "{:.4} requests/s on {} devices: {}",
-        fleet.requests_per_s,
+        "{} requests/s on {} devices: {}",
+        per_second(fleet.requests_per_s),
         fleet.n_devices,
-        workers(&fleet.workers)
+        workers(&groups(&fleet.workers))
     ));
     page.line(&format!(
         "TTFT and TPOT: {} of requests in a replay of each worker at its rate",

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::decided::{self, Judged};
 use super::setting::{self, Setting};
+use super::words::per_second;
 use super::{Fleet, compare, explain, plan, refused};
 use crate::answer::differences;
 use crate::answer::exit::CommandResult;
@@ -81,7 +82,8 @@ impl Kind for Fleet {
         let n: usize = workers.iter().map(|(of, _)| of.replicas.len()).sum();
         Told {
             sentence: format!(
-                "the plan is legal: {n} workers on {n_devices} devices serve {requests_per_s:.4} requests/s"
+                "the plan is legal: {n} workers on {n_devices} devices serve {} requests/s",
+                per_second(*requests_per_s)
             ),
             figures: vec![("requests_per_s", json!(requests_per_s))],
         }

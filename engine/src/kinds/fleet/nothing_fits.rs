@@ -6,9 +6,11 @@ use planner::run::StopReason;
 use planner::serving::fleet::{Role, Verdict};
 use planner::serving::serving_fleet::{Answer, Reason, Shortfall};
 
+use super::plan::Suffices;
 use super::setting::Setting;
-use super::words::{degrees, latency, per_second};
+use super::words::{degrees, latency};
 use crate::answer::nothing_fits::exceeded;
+use crate::inputs::load;
 
 /// How much above the least that can be kept a hinted promise is.
 const EASED: f64 = 1.05;
@@ -17,7 +19,7 @@ const EASED: f64 = 1.05;
 pub(super) fn why(
     setting: &Setting,
     answer: &Answer,
-    (enough, stop): ((Option<f64>, Option<u64>), Option<StopReason>),
+    (enough, stop): (&[Option<Suffices>; 2], Option<StopReason>),
 ) -> Diagnostic {
     if stop.is_some() {
         return Diagnostic::error(Blame::NotFound, "no-plan", "no fleet was found in time")
@@ -113,30 +115,32 @@ fn promised(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
 fn too_few(
     setting: &Setting,
     answer: &Answer,
-    (most, enough): (Option<f64>, Option<u64>),
+    [most, enough]: &[Option<Suffices>; 2],
 ) -> Diagnostic {
     let asked = setting.asked.rate.unwrap_or(0.0);
     let is_proved = answer.found.verdict == Verdict::Infeasible;
     let blame = if is_proved { Blame::Infeasible } else { Blame::NotFound };
-    let n = setting.n_devices();
-    let served = most.unwrap_or(0.0);
+    let devices = load::describe(&setting.run.cluster);
+    let settings = format!("{}, {}", setting.asked.engine.name(), setting.run.numbers.dtype.name());
+    let served = most.as_ref().map_or(0.0, |most| most.requests_per_s);
     let within = match setting.asked.promises.ttft_s.or(setting.asked.promises.tpot_s) {
         Some(_) => " within the promised latencies",
         None => "",
     };
-    let message =
-        format!("too few devices: {n} serve {} of {asked} requests/s{within}", per_second(served));
+    let message = format!(
+        "too few devices: {devices} serve at most {served:.3} of {asked} requests/s{within} ({settings})"
+    );
     let error = Diagnostic::error(blame, "no-fleet", message)
-        .fact("most_requests_per_s", served)
-        .fact("worker_shapes", answer.types.n_enumerated);
-    match enough {
-        Some(n) => {
-            let per_host = setting.pools.iter().map(|pool| pool.hosts[0].len()).max().unwrap_or(1);
-            error.fact("devices_needed", n).hint(format!(
-                "{n} devices of these kinds, on hosts of {per_host}, serve them: name a cluster of as \
-                 many, or a lower --rate"
-            ))
-        }
-        None => error.hint("state a lower --rate, or promise more"),
-    }
+        .fact("worker_shapes", answer.types.n_enumerated)
+        .fact("based_on", format!("{}, no interval", setting.costs_from()));
+    let error = most.iter().fold(error, |error, most| error.fact("best", most.workers.clone()));
+    let Some(enough) = enough else {
+        return error.hint("state a lower --rate, or promise more");
+    };
+    let per_host = setting.pools.iter().map(|pool| pool.hosts[0].len()).max().unwrap_or(1);
+    error.fact("devices_needed", enough.n_devices).hint(format!(
+        "{} devices of these kinds, on hosts of {per_host}, serve them ({}): name a cluster of as many, \
+         or a lower --rate",
+        enough.n_devices, enough.workers
+    ))
 }

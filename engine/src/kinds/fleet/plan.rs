@@ -17,7 +17,7 @@ use planner::serving::serving_fleet::{Answer, Promises, Question, Refused, Stati
 
 use super::decided::{self, Judged};
 use super::setting::{Asked, Setting, USUAL_TOKENS, USUAL_TPOT_S};
-use super::{ALGORITHM, Fleet, alternatives, nothing_fits, refused, screen};
+use super::{ALGORITHM, Fleet, alternatives, nothing_fits, refused, screen, words};
 use crate::answer::exit::CommandResult;
 use crate::kinds::frame;
 use crate::request::task::Task;
@@ -46,13 +46,20 @@ const UNEQUAL: f64 = 0.02;
 /// Gains up to which one fleet is about as good as another.
 const SAME: f64 = 0.01;
 
+/// A fleet by its replays: workers in words, devices, requests/s.
+pub(super) struct Suffices {
+    pub(super) workers: String,
+    pub(super) n_devices: u64,
+    pub(super) requests_per_s: f64,
+}
+
 /// What a search found.
 struct Found {
     answer: Answer,
     judged: Option<Judged>,
     others: Vec<AlternativeDocument>,
     /// Where the devices are too few, requests/s that they serve, and the fewest of the same kinds that suffice.
-    enough: (Option<f64>, Option<u64>),
+    enough: [Option<Suffices>; 2],
     stop: Option<StopReason>,
 }
 
@@ -70,7 +77,7 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let Some((setting, found, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let found = found.map_err(|refused| unanswered(&setting, &refused))?;
     let Some(judged) = &found.judged else {
-        return Err(nothing_fits::why(&setting, &found.answer, (found.enough, found.stop)));
+        return Err(nothing_fits::why(&setting, &found.answer, (&found.enough, found.stop)));
     };
     let answer = &found.answer;
     let slowest = |of: &dyn Fn(usize) -> Option<f64>| {
@@ -129,7 +136,7 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
     let stop = control.stop();
     let mut judged = judged(setting, &answer);
     let is_short = judged.is_none() && !answer.types.workers.is_empty() && stop.is_none();
-    let enough = if is_short { enough(setting, door, control) } else { (None, None) };
+    let enough = if is_short { enough(setting, door, control) } else { [None, None] };
     let mut others = Vec::new();
     if let Some(first) = &judged {
         let plan = decided::document(setting, first, ("", None));
@@ -172,24 +179,29 @@ fn gain(objective: Objective, one: &Answer, other: &Answer) -> Option<f64> {
     (gain > 0.0).then_some(gain)
 }
 
-/// Requests/s that the devices serve, and the fewest devices of their kinds, on as many hosts, that serve the
+/// What the devices serve at most, and the fewest devices of their kinds, on as many hosts, that serve the
 /// rate; both by replays.
-fn enough(setting: &Setting, door: &Fleets, control: &Control) -> (Option<f64>, Option<u64>) {
+fn enough(setting: &Setting, door: &Fleets, control: &Control) -> [Option<Suffices>; 2] {
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
     let best = |question: &Question<'_>| {
         let answer = door.0(question, &price, control).ok().filter(Answer::is_kept)?;
-        Some(answer.found.best?.figures)
+        let figures = &answer.found.best.as_ref()?.figures;
+        Some(Suffices {
+            workers: words::workers(&words::found(setting, &answer)),
+            n_devices: figures.n_devices,
+            requests_per_s: figures.requests_per_s,
+        })
     };
     let question = setting.question();
     if question.requests_per_s.is_none() {
-        return (None, None);
+        return [None, None];
     }
     let (objective, requests_per_s) = (Objective::Throughput, None);
     let most = best(&Question { objective, requests_per_s, ..question.clone() });
     let (objective, most_devices) = (Objective::FewestDevices, None);
     let mut free = Question { objective, most_devices, ..question };
     free.devices.iter_mut().for_each(|devices| devices.pool.hosts = None);
-    (most.map(|figures| figures.requests_per_s), best(&free).map(|figures| figures.n_devices))
+    [most, best(&free)]
 }
 
 fn unanswered(setting: &Setting, why: &Refused) -> Diagnostic {

@@ -8,11 +8,14 @@ use planner::serving::fleet::Objective;
 
 use super::kind::source;
 use super::setting::Setting;
-use super::words::{latency, names, per_second, statistic, thousands, workers};
+use super::words::{groups, latency, listed, names, per_second, statistic, thousands, workers};
 use crate::answer::page::Column;
 use crate::answer::screen::Screen;
 use crate::answer::words::rate;
 use crate::inputs::load;
+
+/// Columns of the workers of a row.
+const LISTED: usize = 40;
 
 /// The first screen.
 pub(super) fn of(
@@ -26,7 +29,7 @@ pub(super) fn of(
     let devices = load::describe(&run.cluster);
     let mut screen = Screen::new(format!("{}, {}, on {devices}", run.model.name, traffic(&fleet)));
     let settings = format!("{}, {}", setting.asked.engine.name(), run.numbers.dtype.name());
-    screen.fact("plan", format!("{}; {settings}", workers(&fleet.workers)));
+    screen.fact("plan", format!("{}; {settings}", workers(&groups(&fleet.workers))));
     screen.fact("serves", serves(setting, &fleet, figures));
     let promises = &fleet.promises;
     let told = |seconds: Option<f64>, most: Option<f64>| {
@@ -88,8 +91,9 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
         Objective::LowestPrice => ("lowest price", "per hour"),
         Objective::Throughput => ("most requests/s", "requests/s"),
     };
+    let plural = if figures.n_types == 1 { "" } else { "s" };
     let space = format!(
-        "{} worker types, sized by closed forms from {} shapes on these devices",
+        "{} worker type{plural} (integer program), sized by formulas from {} shapes; replayed",
         thousands(figures.n_types),
         thousands(figures.n_enumerated)
     );
@@ -111,12 +115,15 @@ fn fullest(fleet: &FleetDocument) -> Option<String> {
     let (name, worker) = caching.min_by_key(|(_, worker)| worker.kv_tokens)?;
     let memory = &worker.memory;
     let ranks = if worker.data > 1 { " per DP rank" } else { "" };
+    let usable = memory.capacity.saturating_sub(memory.reserve);
+    let others = usable.saturating_sub(memory.weights + memory.cache);
     Some(format!(
-        "{name}: weights {}, KV cache {} of {} per device: {} tokens{ranks}",
+        "{name}: weights {}, KV cache {} ({} tokens{ranks}), other {}: all of {} usable per device",
         Bytes(memory.weights),
         Bytes(memory.cache),
-        Bytes(memory.capacity),
-        thousands(worker.kv_tokens)
+        thousands(worker.kv_tokens),
+        Bytes(others),
+        Bytes(usable)
     ))
 }
 
@@ -137,7 +144,7 @@ fn instead(
         let text = other.why.clone().or_else(|| other.workers.clone()).unwrap_or_default();
         vec![other.name.clone(), value, time(other.ttft_seconds), time(other.tpot_seconds), text]
     };
-    let planned = workers(&fleet.workers);
+    let planned = listed(&groups(&fleet.workers), LISTED);
     let is_other = |other: &&AlternativeDocument| {
         let value = if has_rate { None } else { Some(fleet.requests_per_s) };
         other.workers.as_ref() != Some(&planned) || other.requests_per_s < value

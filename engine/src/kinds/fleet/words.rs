@@ -2,6 +2,10 @@
 
 use cost_model::serving::worker::Shape;
 use documents::plan::fleet::{PromisesDocument, RoleDocument, WorkerDocument};
+use planner::serving::fleet::Role;
+use planner::serving::serving_fleet::Answer;
+
+use super::setting::Setting;
 
 /// `TP 4`, `TP 2, DP 4, EP 8`, `TP 2, PP 2 (33+31)`.
 #[must_use]
@@ -44,20 +48,99 @@ pub(super) fn names(workers: &[WorkerDocument]) -> Vec<String> {
     workers.iter().map(&mut name).collect()
 }
 
-/// Workers in a line: `25 x prefill TP 1, 7 x decode TP 4`; kinds of devices where there are several.
-#[must_use]
-pub(super) fn workers(all: &[WorkerDocument]) -> String {
-    let first = all.first().map(|worker| &worker.kind);
-    let has_kinds = all.iter().any(|worker| Some(&worker.kind) != first);
-    let of = |worker: &WorkerDocument| {
-        let role = match worker.role {
+/// Equal workers.
+pub(super) struct Group {
+    role: RoleDocument,
+    kind: String,
+    shape: Shape,
+    n: u64,
+}
+
+impl Group {
+    /// `3 prefill workers of 2 devices (TP 1, DP 2, EP 2)`.
+    fn told(&self, has_kinds: bool) -> String {
+        let role = match self.role {
+            RoleDocument::Aggregated => "",
+            RoleDocument::Prefill => "prefill ",
+            RoleDocument::Decode => "decode ",
+        };
+        let plural = |n: u64| if n == 1 { "" } else { "s" };
+        let devices = self.shape.devices();
+        let on = if has_kinds { format!(" {}", self.kind) } else { String::new() };
+        format!(
+            "{} {role}worker{} of {devices}{on} device{} ({})",
+            self.n,
+            plural(self.n),
+            plural(devices),
+            degrees(&self.shape)
+        )
+    }
+
+    /// `3 x prefill TP 1, DP 2, EP 2`.
+    fn short(&self, has_kinds: bool) -> String {
+        let role = match self.role {
             RoleDocument::Aggregated => String::new(),
             role => format!("{} ", role.name()),
         };
-        let on = if has_kinds { format!(" on {}", worker.kind) } else { String::new() };
-        format!("{} x {role}{}{on}", worker.replicas.len(), degrees(&shape(worker)))
+        let on = if has_kinds { format!(" on {}", self.kind) } else { String::new() };
+        format!("{} x {role}{}{on}", self.n, degrees(&self.shape))
+    }
+}
+
+/// Workers of a document.
+#[must_use]
+pub(super) fn groups(all: &[WorkerDocument]) -> Vec<Group> {
+    let of = |worker: &WorkerDocument| Group {
+        role: worker.role,
+        kind: worker.kind.clone(),
+        shape: shape(worker),
+        n: worker.replicas.len() as u64,
     };
-    all.iter().map(of).collect::<Vec<_>>().join("; ")
+    all.iter().map(of).collect()
+}
+
+/// Workers of an answer, whether its devices are there or not.
+#[must_use]
+pub(super) fn found(setting: &Setting, answer: &Answer) -> Vec<Group> {
+    let counts = answer.found.best.iter().flat_map(|best| &best.counts);
+    let of = |(at, n): &(usize, u32)| {
+        let worker = &answer.types.workers[*at];
+        Group {
+            role: role(worker.figures.role),
+            kind: setting.pools[worker.figures.pool].kind.clone(),
+            shape: worker.shape.clone(),
+            n: u64::from(*n),
+        }
+    };
+    let mut all: Vec<Group> = counts.map(of).collect();
+    all.sort_by_key(|group| group.role);
+    all
+}
+
+fn joined(all: &[Group], text: impl Fn(&Group, bool) -> String) -> Vec<String> {
+    let has_kinds = all.windows(2).any(|two| two[0].kind != two[1].kind);
+    all.iter().map(|group| text(group, has_kinds)).collect()
+}
+
+/// Workers in a sentence.
+#[must_use]
+pub(super) fn workers(all: &[Group]) -> String {
+    joined(all, Group::told).join(", ")
+}
+
+/// Workers in so many columns: those that have no room are counted.
+#[must_use]
+pub(super) fn listed(all: &[Group], columns: usize) -> String {
+    let mut text = String::new();
+    let words = joined(all, Group::short);
+    for (at, word) in words.iter().enumerate() {
+        let rest = words.len() - at;
+        if at > 0 && text.len() + word.len() + 2 > columns {
+            return format!("{text}; {rest} more");
+        }
+        text = if at == 0 { word.clone() } else { format!("{text}; {word}") };
+    }
+    text
 }
 
 /// Seconds in the unit that latencies are read in.
@@ -94,4 +177,13 @@ pub(super) fn thousands(n: u64) -> String {
 pub(super) fn per_second(rate: f64) -> String {
     let text = format!("{rate:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A role as documents name it.
+pub(super) const fn role(role: Role) -> RoleDocument {
+    match role {
+        Role::Prefill => RoleDocument::Prefill,
+        Role::Decode => RoleDocument::Decode,
+        Role::Aggregated => RoleDocument::Aggregated,
+    }
 }

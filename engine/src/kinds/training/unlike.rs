@@ -236,7 +236,7 @@ pub(super) fn screen(
     screen.fact("based on", format!("{costs}; no interval: no heterogeneous run was measured"));
     let faster = launched.filter(|other| is_run && other.step < best.step);
     screen.fact(
-        "instead",
+        if faster.is_some() { "faster" } else { "instead" },
         instead + &faster.map_or_else(String::new, |other| format!(" ({})", other.flags.trim())),
     );
     screen.fact("energy", plan.energy.as_ref().map(energy::fact));

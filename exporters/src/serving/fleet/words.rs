@@ -79,7 +79,7 @@ fn some(holds: bool, value: impl Into<Value>) -> Value {
 /// vLLM's share of a device's memory where the plan uses less than its default of 0.92, in hundredths.
 fn utilization(facts: &Facts<'_>) -> Option<f64> {
     let whole = facts.whole_memory? as f64;
-    Some((92.0 * facts.worker.memory.capacity as f64 / whole).floor() / 100.0)
+    Some((92.0 * facts.worker.memory.capacity as f64 / whole + 1e-3).floor() / 100.0)
 }
 
 /// Whether an engine uses the memory that it does by default.
