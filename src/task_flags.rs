@@ -61,6 +61,10 @@ const EXPLAIN: [&str; 14] = [
     "help",
 ];
 
+/// Flags of fleets of serving workers.
+const SERVING: [&str; 7] =
+    ["rate", "ttft", "tpot", "percentile", "input_tokens", "output_tokens", "mode"];
+
 /// What a flag means under one verb, where that is less than under all.
 const MEANINGS: [(Task, &str, &str); 16] = [
     (Task::Train, "algorithm", "Algorithm, such as search-3d or fsmoe"),
@@ -131,6 +135,14 @@ pub(crate) fn shaped(command: Command) -> Command {
         })
     };
     let command = of_tasks(command).mut_subcommand("explain", of_explain);
+    // `plan` is deprecated: it takes them, and lists those that it had.
+    let of_plan = |verb: Command| {
+        verb.mut_args(|flag| {
+            let is_new = SERVING.iter().any(|name| flag.get_id() == *name);
+            if is_new { flag.hide(true) } else { flag }
+        })
+    };
+    let command = command.mut_subcommand("plan", of_plan);
     command.mut_subcommand("submit", |submit| {
         of_tasks(submit).mut_args(|flag| {
             let is_hidden = flag.get_id() != "model" && is_listed(&flag);

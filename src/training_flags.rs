@@ -50,7 +50,7 @@ pub(crate) struct TrainingFlags {
     /// Plan again from this running plan; report what moves
     #[arg(long, value_name = "PLAN")]
     pub(crate) replace: Option<PathBuf>,
-    /// Plan without a device, host or kind of device; may be repeated
+    /// Plan without a device, host or kind; repeatable
     #[arg(long, value_name = "DEVICE")]
     pub(crate) lost: Vec<String>,
 }

@@ -362,7 +362,7 @@ pub(super) const KINDS: [Kind; 16] = [
     Kind {
         name: "fleet",
         plans: &[
-            small("served.json", TWO, "--rate 2 --ttft 1s --tpot 20ms"),
+            small("served.json", TWO, "--rate 2 --ttft 1s --tpot 20ms --algorithm serving-fleet"),
             small("served.json", TWO, "--input-tokens 500 --output-tokens 100"),
             small("served.json", TWO, "--rate 2 --mode aggregated --tpot 30ms --percentile 90"),
             small("served.json", TWO, "--mode disaggregated --tpot 30ms --kv-dtype fp8"),

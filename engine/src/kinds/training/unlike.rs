@@ -235,10 +235,8 @@ pub(super) fn screen(
     let costs = setting.costs_from();
     screen.fact("based on", format!("{costs}; no interval: no heterogeneous run was measured"));
     let faster = launched.filter(|other| is_run && other.step < best.step);
-    screen.fact(
-        if faster.is_some() { "faster" } else { "instead" },
-        instead + &faster.map_or_else(String::new, |other| format!(" ({})", other.flags.trim())),
-    );
+    let faster = faster.map(|other| format!("; faster: {}", other.flags.trim()));
+    screen.fact("instead", instead + &faster.unwrap_or_default());
     screen.fact("energy", plan.energy.as_ref().map(energy::fact));
     screen.fact("devices", losses::fact(plan));
     screen.warnings = setting.warnings.clone();
