@@ -101,8 +101,8 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         rejected: counts.map(|(name, n)| (name.to_owned(), n)).collect(),
         alternatives: found.others.clone(),
     };
-    let mut warnings = setting.run.warnings.clone();
-    warnings.extend(assumed.into_iter().chain(unequal(&fleet.workers)));
+    let mut warnings: Vec<Diagnostic> = unequal(&fleet.workers).into_iter().collect();
+    warnings.extend(setting.run.warnings.iter().cloned().chain(assumed));
     let stop = match (is_proved, found.stop) {
         (true, _) => StopReason::ProvedOptimal,
         (false, Some(stop)) => stop,
@@ -124,7 +124,10 @@ fn unequal(workers: &[WorkerDocument]) -> Option<Diagnostic> {
         let message =
             "workers of one role serve different rates: equal shares overload the smaller";
         Diagnostic::warning("unequal-shares", message)
-            .hint("route by `requests_per_s` of the plan's workers")
+            .hint(
+                "route by `requests_per_s` of the plan's workers, or start a row of `instead` that has one \
+                 worker type for each role",
+            )
     })
 }
 
@@ -235,13 +238,19 @@ fn of(request: &PlanRequest) -> Result<(Asked, Option<Diagnostic>), Diagnostic> 
             .hint(format!("state one, such as {flag} 50ms, or leave it out")));
     }
     let (promises, noted) = promises(request);
-    let is_assumed = serving.input_tokens.is_none() || serving.output_tokens.is_none();
-    let lengths = is_assumed
+    let stated = [
+        ("--input-tokens", serving.input_tokens.is_some()),
+        ("--output-tokens", serving.output_tokens.is_some()),
+        ("--tpot", noted.is_none()),
+    ];
+    let missing: Vec<&str> =
+        stated.iter().filter(|(_, is_stated)| !is_stated).map(|(flag, _)| *flag).collect();
+    let lengths = (serving.input_tokens.is_none() || serving.output_tokens.is_none())
         .then(|| format!("requests of {} tokens in, {} out", length.n_input, length.n_output));
     let assumed = [lengths, noted].into_iter().flatten().collect::<Vec<_>>();
     let warning = (!assumed.is_empty()).then(|| {
         Diagnostic::warning("assumed-traffic", format!("assumed: {}", assumed.join("; ")))
-            .hint("state --input-tokens, --output-tokens, --ttft and --tpot")
+            .hint(format!("state {}", missing.join(", ")))
     });
     let asked = Asked {
         engine: engine(request)?,
