@@ -42,6 +42,7 @@ def plan(
     optimizer: Optional[Literal["adamw", "sgd", "adafactor"]] = ...,
     phase: Optional[Literal["training", "prefill", "decode"]] = ...,
     pin: Optional[Sequence[str]] = ...,
+    pipeline_only: bool = ...,
     allow_lossy: Optional[Sequence[str]] = ...,
     plot: bool = ...,
     power_cap: Union[str, int, float, None] = ...,
@@ -154,6 +155,7 @@ def explain(
     scale: Optional[Sequence[str]] = ...,
     traces: Optional[Sequence[_Path]] = ...,
     transfer: Optional[str] = ...,
+    why_not: Optional[Sequence[str]] = ...,
     workload: Optional[Literal["inference", "training"]] = ...,
 ) -> Dict[str, Any]: ...
 
