@@ -28,6 +28,15 @@ pub fn unchecked(field: &str, stated: u64, derived: u64, search: String) -> Diag
         )
 }
 
+/// A stated bound whose search was interrupted.
+pub fn unfinished(field: &str, stated: f64) -> Diagnostic {
+    let message = format!("`{field}` states {stated}, and the search for it was interrupted");
+    Diagnostic::error(Blame::NotFound, UNCHECKED, message)
+        .fact("field", field)
+        .fact("stated", stated)
+        .hint("verify again without an interruption")
+}
+
 /// Whether a plan with these findings is legal; `None` where all that speaks against it is a claim
 /// that was not checked.
 pub fn is_legal(found: &[Diagnostic]) -> Option<bool> {

@@ -145,6 +145,9 @@ fn judged(page: &str) -> (String, Vec<String>) {
         written.push_str("```console\n");
         for (line, stated) in commands(block) {
             let mut output = printed(&line, folder.path());
+            let fails = |text: &str| text.lines().any(|line| line.starts_with("error["));
+            let is_meant = stated.is_empty() || fails(&stated);
+            assert!(is_meant || !fails(&output), "$ {line}\nfails:\n{output}");
             if lasting(&output) != lasting(&stated) {
                 differing.push(format!("$ {line}\nstated:\n{stated}printed:\n{output}"));
             } else if output.lines().count() == stated.lines().count() {

@@ -222,12 +222,38 @@ fn what_fleets_do_not_honour_is_refused_by_name() {
         ("--objective lowest-price --rate 1", "price"),
         ("--for megatron", "megatron"),
         ("--rate 1 --objective throughput", "--rate"),
+        ("--devices 100", "--devices"),
     ];
     for (flags, name) in refused {
         let ran = folder.run(&format!("infer qwen.json --cluster one.yaml {flags}"));
         assert!([2, 3].contains(&ran.code), "{flags}: {} {}", ran.code, ran.stderr);
         assert!(ran.talk().contains(name), "{flags}: {}", ran.stderr);
     }
+}
+
+/// Limits that change nothing are warned about; those that do are in the script.
+#[test]
+fn limits_of_memory_count_or_are_warned_about() {
+    let folder = folder();
+    let asked = "infer qwen.json --cluster one.yaml --rate 1 -o plan.json --force";
+    for limit in ["--memory-margin 5%", "--max-memory-per-device 500GB"] {
+        let ran = folder.run(&format!("{asked} {limit} --all")).exits(0);
+        assert!(ran.talk().contains("no-effect"), "{limit}: {}", ran.stderr);
+    }
+    folder.run(&format!("{asked} --memory-margin 30%")).exits(0);
+    folder.run("export plan.json --target vllm -o vllm.sh").exits(0);
+    assert!(folder.read("vllm.sh").contains("--gpu-memory-utilization 0.7)"));
+}
+
+/// The shortest prompts and answers are served; requests of one token have no TPOT.
+#[test]
+fn requests_of_one_token_are_served() {
+    let folder = folder();
+    let asked = "infer qwen.json --cluster one.yaml --rate 2 -o plan.json --force";
+    folder.run(&format!("{asked} --input-tokens 1")).exits(0);
+    folder.run(&format!("{asked} --output-tokens 1")).exits(0);
+    assert!(workers(&folder.json("plan.json")).iter().all(|worker| worker["tpot_s"].is_null()));
+    folder.run("verify plan.json").exits(0);
 }
 
 /// A fleet is the same, to the byte, each time.

@@ -16,7 +16,7 @@ use planner::serving::fleet::{Objective, Role};
 use planner::serving::serving_fleet::{self, Answer, JudgedWorker, Reason, Stated};
 
 use super::setting::{Setting, stated};
-use super::words::{latency, role};
+use super::words::{latency, role, shape};
 use crate::kinds::kind::illegal;
 use crate::request::serving::ServingMode;
 
@@ -127,20 +127,13 @@ fn unplaced(at: usize, what: &str) -> Diagnostic {
     illegal("worker-devices", format!("worker {at} {what}"))
 }
 
-/// Workers of a type, whose replicas lie on a part of a host or on whole hosts of one pool.
+/// Checked device assignment of a worker type: each replica on one host, or on whole hosts of one pool.
 fn workers_of(
     setting: &Setting,
     (at, worker): (usize, &WorkerDocument),
     replicas: Vec<Vec<DeviceId>>,
 ) -> Result<Workers, Diagnostic> {
-    let shape = Shape {
-        tensor: worker.tensor,
-        data: worker.data,
-        context: 1,
-        expert_tensor: worker.expert_tensor,
-        expert: worker.expert,
-        stages: worker.stages.clone(),
-    };
+    let shape = shape(worker);
     let first = replicas.first().and_then(|devices| devices.first());
     let is_of = |id: &DeviceId| {
         let has = |host: &Vec<DeviceId>| host.contains(id);
@@ -395,7 +388,8 @@ fn worker(setting: &Setting, of: &Workers, judged: Option<&JudgedWorker>) -> Wor
         to_pool: stated.link.and_then(|at| setting.links.get(at)).map(|link| link.to),
         requests_per_s: stated.requests_per_s,
         ttft_s: latency(0).filter(|_| role_of != RoleDocument::Decode),
-        tpot_s: latency(1).filter(|_| role_of != RoleDocument::Prefill),
+        // Requests of one token have none.
+        tpot_s: latency(1).filter(|seconds| role_of != RoleDocument::Prefill && *seconds > 0.0),
         memory: WorkerMemoryDocument {
             weights: bytes(Term::Weights),
             activations: bytes(Term::Activations),

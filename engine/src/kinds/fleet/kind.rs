@@ -105,7 +105,7 @@ impl Kind for Fleet {
     }
 }
 
-/// A fleet as servers are told of it.
+/// Input of the exporters.
 pub(super) fn source<'a>(setting: &'a Setting, fleet: &'a FleetDocument) -> FleetSource<'a> {
     let run = &setting.run;
     FleetSource {
@@ -131,8 +131,7 @@ fn unproved(on: Legal<'_, Fleet>, stated: f64, proof: &Arc<AtomicBool>) -> Optio
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
     let answer = serving_fleet::plan(&setting.question(), &price, &control).ok()?;
     if proof.load(Ordering::Relaxed) {
-        let search = "the search for fleets".to_owned();
-        return Some(violations::unchecked("fleet.bound", 0, 0, search));
+        return Some(violations::unfinished("fleet.bound", stated));
     }
     let derived = answer.found.bound;
     let is_equal = derived.is_some_and(|bound| (bound - stated).abs() <= 1e-9 * stated.abs());

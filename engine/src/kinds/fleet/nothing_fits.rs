@@ -107,7 +107,7 @@ fn promised(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
             .fact("least_s", least)
             .fact("promised_s", asked)
             .fact("worker_shapes", answer.types.n_enumerated)
-            .hint(format!("promise more, such as {flag} {eased}, or name faster devices")),
+            .hint(format!("allow a longer {name}, such as {flag} {eased}, or name faster devices")),
     )
 }
 
@@ -135,7 +135,7 @@ fn too_few(
         .fact("based_on", format!("{}, no interval", setting.costs_from()));
     let error = most.iter().fold(error, |error, most| error.fact("best", most.workers.clone()));
     let Some(enough) = enough else {
-        return error.hint("state a lower --rate, or promise more");
+        return error.hint("state a lower --rate, or allow longer latencies");
     };
     let per_host = setting.pools.iter().map(|pool| pool.hosts[0].len()).max().unwrap_or(1);
     error.fact("devices_needed", enough.n_devices).hint(format!(

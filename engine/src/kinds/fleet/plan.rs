@@ -165,13 +165,13 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
     Ok(Found { answer, judged, others, enough, stop })
 }
 
-/// The workers of an answer whose replays keep the promises.
+/// Workers of an answer, where all replays are within the latency targets.
 fn judged(setting: &Setting, answer: &Answer) -> Option<Judged> {
     let workers = decided::of_answer(setting, answer).filter(|_| answer.is_kept())?;
     decided::judge(setting, workers).ok()
 }
 
-/// By which share an answer whose replays keep the promises is better than another by what counts.
+/// Relative gain of one answer over another in the objective; `None` = no gain, or a replay misses a target.
 fn gain(objective: Objective, one: &Answer, other: &Answer) -> Option<f64> {
     let value = |answer: &Answer| Some(answer.found.best.as_ref()?.value(objective));
     let (one, other) = (value(one).filter(|_| one.is_kept())?, value(other)?);

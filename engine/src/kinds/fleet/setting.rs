@@ -136,8 +136,8 @@ impl Setting {
         let links = links(&run.cluster, &pools);
         let mut setting = Self { run, pools, links, asked, tables };
         setting.check()?;
-        let told = setting.less_than_usual();
-        setting.run.warnings.extend(told);
+        let warning = setting.memory_share();
+        setting.run.warnings.extend(warning);
         Ok(setting)
     }
 
@@ -147,6 +147,12 @@ impl Setting {
             let message = format!("`{}` has no price", pool.kind);
             return Err(Diagnostic::input("no-price", message)
                 .hint("state price_per_hour of each kind in the cluster file"));
+        }
+        let has = self.n_devices() as u64;
+        if let Some(most) = self.asked.most_devices.filter(|most| *most > has) {
+            let message = format!("the cluster has {has} devices to use, fewer than {most}");
+            return Err(Diagnostic::usage("device-count", message)
+                .hint("name at most as many with --devices"));
         }
         if self.asked.mode == ServingMode::Disaggregated && self.links.is_empty() {
             let message = "no link carries keys and values between workers (between hosts, where there are several)";
@@ -158,18 +164,28 @@ impl Setting {
         Ok(())
     }
 
-    /// That an engine has to be told to use less memory than it would.
-    fn less_than_usual(&self) -> Option<Diagnostic> {
+    /// The engine's share of memory where limits lower it, or that they do not.
+    fn memory_share(&self) -> Option<Diagnostic> {
         let share = |pool: &Pool| {
             let device = &self.run.cluster.devices[pool.hosts[0][0].index()];
             pool.memory as f64 / device.capacity.map_or(1.0, |capacity| capacity.as_f64())
         };
         let least = self.pools.iter().map(share).fold(1.0, f64::min);
-        (least < 1.0).then(|| {
+        let request = &self.run.request;
+        if least < 1.0 {
             let share = least * (1.0 - LEFT_FREE);
             let message = "less memory is planned than engines use by default";
-            Diagnostic::warning("memory-share", message)
-                .hint(format!("start vLLM with --gpu-memory-utilization {share:.2}"))
+            return Some(
+                Diagnostic::warning("memory-share", message)
+                    .hint(format!("start vLLM with --gpu-memory-utilization {share:.2}")),
+            );
+        }
+        (request.kept_free.is_some() || request.max_memory_bytes.is_some()).then(|| {
+            let message = format!(
+                "memory limits have no effect: engines leave {:.0} % of each device free already",
+                100.0 * LEFT_FREE
+            );
+            Diagnostic::warning("no-effect", message)
         })
     }
 

@@ -128,7 +128,7 @@ pub(super) fn workers(all: &[Group]) -> String {
     joined(all, Group::told).join(", ")
 }
 
-/// Workers in so many columns: those that have no room are counted.
+/// Workers in at most `columns` characters; the rest is counted: `5 x prefill TP 1; 2 more`.
 #[must_use]
 pub(super) fn listed(all: &[Group], columns: usize) -> String {
     let mut text = String::new();

@@ -61,8 +61,10 @@ impl Promises {
     /// Whether both are kept.
     #[must_use]
     pub fn admit(&self, [ttft_s, tpot_s]: [f64; 2]) -> bool {
-        let is_kept =
-            |seconds: f64, promise: Option<f64>| promise.is_none_or(|most| seconds <= most);
+        // A queue that grows has no latency.
+        let is_kept = |seconds: f64, promise: Option<f64>| {
+            seconds.is_finite() && promise.is_none_or(|most| seconds <= most)
+        };
         is_kept(ttft_s, self.ttft_s) && is_kept(tpot_s, self.tpot_s)
     }
 
