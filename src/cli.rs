@@ -241,6 +241,9 @@ pub(crate) struct SimulateArgs {
     /// Micro-batches of a replica in a step of a training run [default: as planned]
     #[arg(long, value_name = "N", value_parser = positive)]
     micro_batches: Option<u64>,
+    /// Arrivals and lengths of requests that serving workers replay, as CSV
+    #[arg(long, value_name = "FILE")]
+    requests: Option<PathBuf>,
 }
 
 impl SimulateArgs {
@@ -249,7 +252,9 @@ impl SimulateArgs {
     /// # Errors
     /// Those of [`ReplayArgs::request`].
     pub(crate) fn request(&self) -> Result<SimulateRequest, Diagnostic> {
-        Ok(SimulateRequest { on: self.replay.request()?, micro_batches: self.micro_batches })
+        let Self { replay, micro_batches, requests } = self;
+        let (micro_batches, requests) = (*micro_batches, requests.clone());
+        Ok(SimulateRequest { on: replay.request()?, micro_batches, requests })
     }
 }
 

@@ -62,8 +62,20 @@ const EXPLAIN: [&str; 14] = [
 ];
 
 /// Flags of fleets of serving workers.
-const SERVING: [&str; 7] =
-    ["rate", "ttft", "tpot", "percentile", "input_tokens", "output_tokens", "mode"];
+const SERVING: [&str; 12] = [
+    "rate",
+    "concurrency",
+    "requests",
+    "ttft",
+    "tpot",
+    "request_latency",
+    "percentile",
+    "input_tokens",
+    "output_tokens",
+    "lengths",
+    "prefix_tokens",
+    "mode",
+];
 
 /// What a flag means under one verb, where that is less than under all.
 const MEANINGS: [(Task, &str, &str); 16] = [

@@ -33,14 +33,26 @@ pub fn simulate(request: &SimulateRequest, page: &Page) -> CommandResult {
     let on = &request.on;
     if let Some(instance) = importers::instance(&on.model)? {
         planned_sizes(request, PlanKind::Given)?;
+        no_requests(request, PlanKind::Given)?;
         return given::explain::simulate(on, instance, page);
     }
     let document = plan_file::document(&on.plan)?;
     planned_sizes(request, document.kind())?;
+    no_requests(request, document.kind())?;
+    let target = Target { requests: request.requests.as_deref(), ..on.into() };
     with_kind!(
         document.kind(),
-        K => frame::simulate::<K>(&document, on.into(), request.micro_batches, page)
+        K => frame::simulate::<K>(&document, target, request.micro_batches, page)
     )
+}
+
+/// Refuses `--requests` for plans that serve none.
+fn no_requests(request: &SimulateRequest, kind: PlanKind) -> Result<(), Diagnostic> {
+    if request.requests.is_none() || kind == PlanKind::Fleet {
+        return Ok(());
+    }
+    let message = format!("{} serves no requests that could be replayed", kind.words());
+    Err(refused(kind, message, "leave --requests out, or give a plan of serving workers"))
 }
 
 /// Refuses `--micro-batches` for plans that fix their own.

@@ -23,6 +23,7 @@ pub mod measurements;
 pub mod onnx;
 mod parquet;
 pub mod profile;
+pub mod request_log;
 pub mod routing_trace;
 mod sniff;
 mod sound;

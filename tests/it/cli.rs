@@ -25,6 +25,7 @@ mod far_apart;
 mod fields;
 mod findep;
 mod flags;
+mod fleet_requests;
 mod fleets;
 mod folder;
 mod followed;

@@ -17,8 +17,16 @@ use crate::store::sql::{Cell, Row, Sql};
 /// Bytes of a chunk.
 pub(crate) const CHUNK: usize = 1 << 20;
 /// Fields of a request that name one file.
-pub(crate) const FILES: [&str; 7] =
-    ["model", "cluster", "profile", "constraints", "routing_trace", "interference", "replace"];
+pub(crate) const FILES: [&str; 8] = [
+    "model",
+    "cluster",
+    "profile",
+    "constraints",
+    "routing_trace",
+    "interference",
+    "replace",
+    "requests",
+];
 /// The field of a request that names a file unless it states a law.
 pub(crate) const HISTOGRAM: &str = "expert_skew";
 

@@ -135,27 +135,35 @@ fn drawn(worker: &Worker, running: f64) -> Result<Steady, Fault> {
     let others = 1.0 - 1.0 / running;
     let steps = worker.n_steps;
     let ahead = worker.ahead(running);
-    // So many decode in an iteration, in the mean: found by halving, as prompts wait longer with more.
+    // So many decode in an iteration, in the mean: found by false position (Illinois), as prompts wait longer
+    // with more.
     // No more end their prompts in an iteration than its budget has room for.
     let most = if worker.is_mixed() { steps * worker.room(0.0) / worker.n_new } else { running };
-    let (mut low, mut high) = (0.0, running.min(most));
-    let (waiting, token_s, prompt_s, with_prompts) = loop {
-        let n = f64::midpoint(low, high);
-        let arriving = Arriving::AtEnds(n * others / steps.max(1.0));
-        let field = Field::new(worker, 1.0 + n * others)?;
-        let seen = field.waiting(arriving, false);
-        let token_s = field.token_s(&seen);
+    let (mut low, mut high) = ((0.0, running * steps), (running.min(most), f64::NEG_INFINITY));
+    let (mut n, mut side) = (high.0, 0);
+    let (waiting, prompt_s) = loop {
         let field = Field::new(worker, n * others)?;
-        let waiting = field.waiting(arriving, false);
+        let waiting = field.waiting(Arriving::AtEnds(n * others / steps.max(1.0)), false);
         let n_prompts = if worker.is_mixed() { waiting.n_iterations } else { 0.0 };
-        match running * steps > n * (steps + n_prompts + ahead) {
-            true => low = n,
-            false => high = n,
+        let left = running * steps - n * (steps + n_prompts + ahead);
+        let (last, next_side) = (n, if left > 0.0 { 1 } else { -1 });
+        if next_side > 0 {
+            (low, high.1) = ((n, left), if side > 0 { high.1 / 2.0 } else { high.1 });
+        } else {
+            (high, low.1) = ((n, left), if side < 0 { low.1 / 2.0 } else { low.1 });
         }
-        if high - low <= 1e-3 * running {
-            break (waiting, token_s, field.prompt_s(), seen.with_prompts);
+        side = next_side;
+        n = (low.0 * high.1 - high.0 * low.1) / (high.1 - low.1);
+        // The first one is the most that there can be.
+        let is_done = !n.is_finite() || (n - last).abs() <= 5e-4 * running;
+        if is_done || high.0 - low.0 <= 1e-3 * running {
+            n = last;
+            break (waiting, field.prompt_s());
         }
     };
+    let field = Field::new(worker, 1.0 + n * others)?;
+    let seen = field.waiting(Arriving::AtEnds(n * others / steps.max(1.0)), false);
+    let (token_s, with_prompts) = (field.token_s(&seen), seen.with_prompts);
     // Prompts one after the other, each iteration full of them, bound the throughput, however long they
     // wait.
     let latency_s = (waiting.ttft_s + (steps + ahead) * token_s).max(running * prompt_s);

@@ -68,11 +68,13 @@ impl FleetDocument {
     /// Refuses impossible values.
     fn check(&self) -> Result<(), Diagnostic> {
         let is_positive = |value: f64| value.is_finite() && value > 0.0;
-        let PromisesDocument { ttft_s, tpot_s, percentile } = self.promises;
+        let PromisesDocument { ttft_s, tpot_s, latency_s, percentile } = self.promises;
         let positive = [
             ("fleet.rate", self.rate),
             ("fleet.promises.ttft_s", ttft_s),
             ("fleet.promises.tpot_s", tpot_s),
+            ("fleet.promises.latency_s", latency_s),
+            ("fleet.concurrency", self.concurrency.map(|n| n as f64)),
             ("fleet.promises.percentile", percentile),
             ("fleet.requests_per_s", Some(self.requests_per_s)),
         ];
@@ -84,6 +86,9 @@ impl FleetDocument {
         let lengths_are_sound = self.lengths.iter().all(|length| {
             length.input_tokens > 0 && length.output_tokens > 0 && is_positive(length.share)
         });
+        if self.lengths.iter().any(|length| length.input_tokens <= self.shared_prefix) {
+            return Err(refused("fleet.shared_prefix", "must be shorter than every prompt"));
+        }
         if percentile.is_some_and(|percent| percent >= 100.0) {
             return Err(refused("fleet.promises.percentile", "must be below 100"));
         }

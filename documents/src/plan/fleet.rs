@@ -51,7 +51,10 @@ pub struct PromisesDocument {
     /// Seconds per further token, one mean of each request (TPOT).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tpot_s: Option<f64>,
-    /// The percentile of requests that keep them, in percent; absent = the mean does.
+    /// Mean seconds from arrival to the last token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_s: Option<f64>,
+    /// The percentile of requests that keep TTFT and TPOT, in percent; absent = the mean does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percentile: Option<f64>,
 }
@@ -133,9 +136,15 @@ pub struct FleetDocument {
     pub mode: String,
     /// Lengths of requests.
     pub lengths: Vec<LengthDocument>,
-    /// Requests per second that were asked for; absent = the most.
+    /// Tokens that all prompts begin with, cached by workers that compute prompts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shared_prefix: u32,
+    /// Requests per second that were asked for; absent = the most, or a concurrency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
+    /// Requests under way that were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u64>,
     /// Latencies that are promised.
     #[serde(default)]
     pub promises: PromisesDocument,
@@ -159,6 +168,44 @@ pub struct FleetDocument {
     pub bytes_handed_over: f64,
 }
 
+fn is_zero(tokens: &u32) -> bool {
+    *tokens == 0
+}
+
+/// Mean and percentiles over requests, seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct DistributionFigures {
+    /// Mean.
+    pub mean: f64,
+    /// Half of the requests take at most so long.
+    pub p50: f64,
+    /// 90 %.
+    pub p90: f64,
+    /// 99 %.
+    pub p99: f64,
+}
+
+/// What a fleet does with the requests of a file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RequestsFigures {
+    /// Requests of the file.
+    pub n_requests: u64,
+    /// Of these, replayed: the first ones.
+    pub n_replayed: u64,
+    /// Time to first token.
+    pub ttft_s: DistributionFigures,
+    /// Time per further token, one mean of each request; absent where all answers have one token.
+    pub tpot_s: Option<DistributionFigures>,
+    /// Arrival to last token.
+    pub latency_s: DistributionFigures,
+    /// First arrival to last token of all.
+    pub total_s: f64,
+    /// Times that a request lost its KV blocks.
+    pub n_preemptions: u64,
+}
+
 /// A fleet in figures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -167,6 +214,12 @@ pub struct FleetFigures {
     pub ttft_seconds: Option<f64>,
     /// TPOT of the slowest workers in their replay, seconds.
     pub tpot_seconds: Option<f64>,
+    /// Mean seconds from arrival to the last token, by its replays.
+    pub latency_seconds: Option<f64>,
+    /// Requests under way, mean of its replays.
+    pub n_under_way: f64,
+    /// What it does with the requests of a file.
+    pub requests: Option<RequestsFigures>,
     /// Output tokens per second at the rate that is served.
     pub output_tokens_per_s: f64,
     /// Whether it is proved that no fleet of the searched worker types is better.

@@ -203,7 +203,10 @@ fn with(members: Vec<(&'static str, Value)>, document: Value) -> Value {
 
 /// Does something with a legal plan, or with one that is illegal and can be judged where that `may_be`, its
 /// warnings and what it breaks; else the page says what is broken, and how the run ends.
-fn with_legal<K: Kind, T>(
+///
+/// # Errors
+/// Those of reading.
+pub fn with_legal<K: Kind, T>(
     plan: &Arc<PlanDocument>,
     target: Target<'_>,
     (may_be, page): (bool, &Page),

@@ -32,13 +32,15 @@ pub struct Target<'a> {
     pub flags: &'a ReplayRequest,
     /// The trace that offloaded experts were planned from, where it is given.
     pub routing_trace: Option<&'a Path>,
+    /// Requests that a fleet replays.
+    pub requests: Option<&'a Path>,
 }
 
 impl<'a> Target<'a> {
     /// A model, and the cluster of flags.
     #[must_use]
     pub const fn of(model: &'a Path, flags: &'a ReplayRequest) -> Self {
-        Self { model, flags, routing_trace: None }
+        Self { model, flags, routing_trace: None, requests: None }
     }
 
     /// Where model, cluster or profile that are given are others than a plan was made for, one each.

@@ -116,7 +116,7 @@ pub const ENDS: &str = "leave it out: the search ends by itself, or with --time-
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 59] = [
+pub const FIELDS: [Field; 64] = [
     field("model", ""),
     field("cluster", GIVEN),
     field("profile", GIVEN),
@@ -159,6 +159,11 @@ pub const FIELDS: [Field; 59] = [
     field("percentile", NO_FLEET),
     field("input_tokens", NO_FLEET),
     field("output_tokens", NO_FLEET),
+    field("lengths", NO_FLEET),
+    field("prefix_tokens", NO_FLEET),
+    field("requests", NO_FLEET),
+    field("concurrency", NO_FLEET),
+    field("request_latency", NO_FLEET),
     field("mode", NO_FLEET),
     field("algorithm", ""),
     field("objective", "leave it out: experts are placed by routed tokens alone"),

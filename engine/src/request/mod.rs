@@ -356,6 +356,7 @@ impl PlanRequest {
         }
         all.extend(self.routing_trace.as_deref());
         all.extend(self.interference.as_deref());
+        all.extend(self.serving.requests.as_deref());
         all.extend(self.training.replace.as_deref());
         all
     }
@@ -439,6 +440,8 @@ pub struct SimulateRequest {
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<std::num::NonZeroU64>"))]
     pub micro_batches: Option<u64>,
+    /// Requests that serving workers replay.
+    pub requests: Option<PathBuf>,
 }
 
 /// A plan that is explained: the step as a whole, or one thing.

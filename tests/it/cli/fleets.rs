@@ -21,7 +21,7 @@ fn hosts(n: usize) -> String {
     )
 }
 
-fn folder() -> Folder {
+pub(super) fn folder() -> Folder {
     let folder = Folder::new(&diamond());
     folder.write("qwen.json", &config().to_string());
     folder.write("one.yaml", &hosts(1));
@@ -32,11 +32,11 @@ fn folder() -> Folder {
 const ASKED: &str = "infer qwen.json --cluster eight.yaml --rate 50 --input-tokens 4000 --output-tokens 1000 \
      --ttft 2s --tpot 30ms";
 
-fn workers(plan: &Value) -> &Vec<Value> {
+pub(super) fn workers(plan: &Value) -> &Vec<Value> {
     plan["fleet"]["workers"].as_array().unwrap()
 }
 
-fn number(value: &Value) -> f64 {
+pub(super) fn number(value: &Value) -> f64 {
     value.as_f64().unwrap()
 }
 

@@ -373,7 +373,9 @@ fn asked_bodies() -> (Value, Value) {
         for (name, property) in properties.into_iter().flatten() {
             match name.as_str() {
                 "model" | "cluster" | "profile" | "constraints" => *property = inline.clone(),
-                "routing_trace" | "interference" | "replace" => *property = file.clone(),
+                "routing_trace" | "interference" | "replace" | "requests" => {
+                    *property = file.clone()
+                }
                 "plan" => *property = json!({ "type": "string", "description": "Id of a plan" }),
                 "traces" => property["items"] = file.clone(),
                 _ => {}

@@ -19,7 +19,7 @@ pub(super) struct Class {
 /// Iterations of a prompt, prompts of an iteration and lengths that are told apart.
 const MOST_CHUNKS: u32 = 256;
 const MOST_PROMPTS: f64 = 4_096.0;
-const MOST_CLASSES: usize = 64;
+const MOST_CLASSES: usize = 16;
 
 pub(super) struct Worker<'a> {
     pub(super) scheduler: &'a Scheduler,

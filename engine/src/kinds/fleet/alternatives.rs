@@ -1,12 +1,12 @@
 //! Other fleets for the same requests: what people would have started, and what other promises cost.
 
-use cost_model::serving::worker::Shape;
 use documents::plan::fleet::{AlternativeDocument, RoleDocument, WorkerDocument};
 use planner::run::Control;
 use planner::serving::fleets::FleetSearch;
 use planner::serving::serving_fleet::{Answer, Question, Reason};
 
 use super::decided::why;
+use super::search;
 use super::setting::Setting;
 use super::words::{self, latency};
 
@@ -64,15 +64,14 @@ fn others<'q>(setting: &'q Setting, workers: &[WorkerDocument]) -> Vec<Other<'q>
 pub(super) fn plan(
     setting: &Setting,
     workers: &[WorkerDocument],
-    (search, control): (FleetSearch, &Control),
+    (door, control): (FleetSearch, &Control),
 ) -> (Vec<AlternativeDocument>, Vec<Answer>) {
-    let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
     let mut found = (Vec::new(), Vec::new());
     for Other { name, question, is_within } in others(setting, workers) {
         if control.stop().is_some() {
             break;
         }
-        let Ok(answer) = search(&question, &price, control) else { continue };
+        let Ok(answer) = search::search(setting, &question, (door, control)) else { continue };
         if control.stop().is_none() {
             found.0.push(document(setting, name, &answer));
             found.1.extend(Some(answer).filter(|_| is_within));
@@ -90,18 +89,14 @@ pub(super) fn document(setting: &Setting, name: String, answer: &Answer) -> Alte
             ..AlternativeDocument::default()
         };
     };
-    let slowest = |at: usize| {
-        let all = answer.replays.iter().filter_map(|of| of.replayed.as_ref().ok());
-        all.map(|of| of.seconds[at]).reduce(f64::max).filter(|seconds| *seconds > 0.0)
-    };
     AlternativeDocument {
         name,
         workers: Some(words::listed(&words::found(setting, answer), LISTED)),
         n_devices: Some(best.figures.n_devices),
         price_per_hour: best.figures.price_per_hour,
         requests_per_s: Some(best.figures.requests_per_s),
-        ttft_seconds: slowest(0),
-        tpot_seconds: slowest(1),
+        ttft_seconds: search::slowest(answer, 0),
+        tpot_seconds: search::slowest(answer, 1),
         why: None,
     }
 }

@@ -13,7 +13,8 @@ use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use ir::units::Bytes;
 use planner::serving::fleet::{Objective, Role};
-use planner::serving::serving_fleet::{self, Answer, JudgedWorker, Reason, Stated};
+pub use planner::serving::serving_fleet::JudgedWorker;
+use planner::serving::serving_fleet::{self, Answer, Reason, Stated};
 
 use super::setting::{Setting, stated};
 use super::words::{latency, role, shape};
@@ -207,10 +208,13 @@ pub fn judge(setting: &Setting, all: Vec<Workers>) -> Result<Judged, Vec<Diagnos
     let handed = rate(Role::Prefill).min(rate(Role::Decode));
     let requests_per_s = (rate(Role::Aggregated) + handed).max(0.0);
     broken.extend(unasked(setting, &workers));
-    if let Some(asked) = setting.asked.rate.filter(|asked| requests_per_s < asked * (1.0 - 1e-9)) {
+    if let Some(asked) =
+        setting.asked.traffic.rate.filter(|asked| requests_per_s < asked * (1.0 - 1e-9))
+    {
         let message = format!("the workers serve {requests_per_s:.4} requests/s of {asked}");
         broken.push(illegal("rate-missed", message));
     }
+    broken.extend(missed_by_all(setting, &workers));
     let (n_devices, price_per_hour) = cost(setting, &workers);
     if let Some(most) = setting.asked.most_devices.filter(|most| n_devices > *most) {
         broken.push(illegal("device-count", format!("{n_devices} devices, at most {most}")));
@@ -237,9 +241,49 @@ fn unasked(setting: &Setting, workers: &[(Workers, JudgedWorker)]) -> Vec<Diagno
         )
     });
     let is_most = asked.objective == Objective::Throughput;
-    let rate = (asked.rate.is_some() == is_most)
+    let rate = (asked.traffic.has_demand() == is_most)
         .then(|| illegal("other-objective", "a rate and the most requests/s at once".to_owned()));
     mode.into_iter().chain(rate).collect()
+}
+
+/// Requests that are under way in workers, mean of their replays.
+#[must_use]
+pub(super) fn n_under_way(workers: &[(Workers, JudgedWorker)]) -> f64 {
+    let of = |(of, judged): &(Workers, JudgedWorker)| {
+        let each = judged.replayed.as_ref().map_or(0.0, |replayed| replayed.n_under_way);
+        each * of.replicas.len() as f64
+    };
+    workers.iter().map(of).sum()
+}
+
+/// Mean seconds from arrival to the last token, by the slowest workers of each role.
+#[must_use]
+pub(super) fn latency_s(workers: &[(Workers, JudgedWorker)]) -> f64 {
+    let slowest = |role: Role| {
+        let here = workers.iter().filter(|(of, _)| of.stated.role == role);
+        let stay = |(of, judged): &(Workers, JudgedWorker)| {
+            let replayed = judged.replayed.as_ref().ok()?;
+            Some(replayed.n_under_way / of.stated.requests_per_s)
+        };
+        here.filter_map(stay).fold(0.0, f64::max)
+    };
+    slowest(Role::Aggregated).max(slowest(Role::Prefill) + slowest(Role::Decode))
+}
+
+/// A concurrency, or a request latency, that the workers together miss.
+fn missed_by_all(setting: &Setting, workers: &[(Workers, JudgedWorker)]) -> Vec<Diagnostic> {
+    let held = n_under_way(workers);
+    let asked = setting.asked.traffic.concurrency.filter(|n| held < *n as f64 * (1.0 - 1e-9));
+    let fewer = asked.map(|n| {
+        illegal("rate-missed", format!("{held:.2} requests are under way, and {n} are asked for"))
+    });
+    let seconds = latency_s(workers);
+    let promised = setting.asked.latency_s.filter(|most| seconds > *most);
+    let longer = promised.map(|most| {
+        let (seconds, most) = (latency(seconds), latency(most));
+        illegal("promise-missed", format!("a request takes {seconds} in the mean, promised {most}"))
+    });
+    fewer.into_iter().chain(longer).collect()
 }
 
 /// Devices, and the price of an hour where all of them have one.
@@ -331,9 +375,11 @@ pub fn document(
     let fleet = FleetDocument {
         engine: asked.engine.name().to_owned(),
         mode: asked.mode.name().to_owned(),
-        lengths: asked.lengths.iter().map(length).collect(),
-        rate: asked.rate,
-        promises: stated(&asked.promises),
+        lengths: asked.traffic.lengths.iter().map(length).collect(),
+        shared_prefix: asked.traffic.shared_prefix,
+        rate: asked.traffic.rate,
+        concurrency: asked.traffic.concurrency,
+        promises: stated(asked),
         most_devices: asked.most_devices,
         workers: judged.workers.iter().map(worker).collect(),
         requests_per_s: judged.requests_per_s,

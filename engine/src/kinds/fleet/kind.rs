@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cost_model::serving::worker::Shape;
 use documents::plan::PlanDocument;
 use documents::plan::fleet::FleetDocument;
 use exporters::Export;
@@ -11,14 +10,14 @@ use exporters::serving::fleet::FleetSource;
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 use planner::run::{Control, Limits};
-use planner::serving::fleets::Fleets;
+use planner::serving::fleets::{FleetSearch, Fleets};
 use planner::serving::serving_fleet;
 use serde_json::json;
 
 use super::decided::{self, Judged};
 use super::setting::{self, Setting};
 use super::words::per_second;
-use super::{Fleet, compare, explain, plan, refused};
+use super::{Fleet, compare, explain, log, plan, refused, search, traffic};
 use crate::answer::differences;
 use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
@@ -35,6 +34,7 @@ use crate::search::row;
 
 impl Kind for Fleet {
     const KIND: PlanKind = PlanKind::Fleet;
+    const FLAGS: &'static [&'static str] = &["--cluster", "--profile", "--scale", "--requests"];
     const ROWS: &'static str = "a row that plans fleets of serving workers";
     const FIGURE: &'static str = "requests_per_s";
     const ELSEWHERE: &'static str = "other programs can be told from the plan's `fleet.workers`";
@@ -89,6 +89,36 @@ impl Kind for Fleet {
         }
     }
 
+    fn simulate(
+        plan: &Arc<PlanDocument>,
+        target: Target<'_>,
+        _: Option<u64>,
+        page: &Page,
+    ) -> CommandResult {
+        let Some(file) = target.requests else {
+            return frame::explain::<Self>(
+                plan,
+                target,
+                (&Subject::Step { longest: None }, None),
+                page,
+            );
+        };
+        let read = importers::request_log::read(file)?;
+        let requests = traffic::requests(&read, 1.0);
+        let ended =
+            frame::with_legal::<Self, _>(plan, target, (false, page), |on, warnings, _| {
+                let replay = log::replay(on.setting, &on.judged.workers, &requests)
+                    .map_err(|reason| log::unserved(file, &reason))?;
+                let figures = log::figures(&replay, (read.n, requests.len()));
+                let mut all = warnings;
+                all.extend(log::cut(&figures));
+                log::table(&figures, page);
+                frame::warn::<Self>(&all, page);
+                Ok(frame::replayed((&[], &all), json!({ "requests": figures }), page))
+            })?;
+        Ok(ended.unwrap_or_else(|exit| exit))
+    }
+
     fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
         let stated = decided::document(on.setting, on.judged, ("", None));
         let fleet: &FleetDocument = stated
@@ -128,8 +158,8 @@ fn unproved(on: Legal<'_, Fleet>, stated: f64, proof: &Arc<AtomicBool>) -> Optio
     let limits = Limits { cancel: Arc::clone(proof), ..Limits::default() };
     let control = Control::new(&limits);
     let setting = on.setting;
-    let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
-    let answer = serving_fleet::plan(&setting.question(), &price, &control).ok()?;
+    let door = (serving_fleet::plan as FleetSearch, &control);
+    let answer = search::best(setting, &setting.question(), door).ok()?;
     if proof.load(Ordering::Relaxed) {
         return Some(violations::unfinished("fleet.bound", stated));
     }

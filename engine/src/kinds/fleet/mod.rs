@@ -5,11 +5,14 @@ mod compare;
 pub mod decided;
 mod explain;
 mod kind;
+mod log;
 mod nothing_fits;
 mod plan;
 mod screen;
+mod search;
 pub mod setting;
 pub mod tables;
+pub mod traffic;
 mod words;
 
 use ir::diagnostic::Diagnostic;

@@ -1,14 +1,15 @@
 //! Why there is no fleet: memory, a promise, or too few devices; and how much suffices.
 
+use cost_model::serving::replay::Distribution;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 use planner::run::StopReason;
 use planner::serving::fleet::{Role, Verdict};
-use planner::serving::serving_fleet::{Answer, Reason, Shortfall};
+use planner::serving::serving_fleet::{Answer, FleetReplay, Reason, Shortfall};
 
 use super::plan::Suffices;
 use super::setting::Setting;
-use super::words::{degrees, latency};
+use super::words::{self, degrees, latency};
 use crate::answer::nothing_fits::exceeded;
 use crate::inputs::load;
 
@@ -19,7 +20,7 @@ const EASED: f64 = 1.05;
 pub(super) fn why(
     setting: &Setting,
     answer: &Answer,
-    (enough, stop): (&[Option<Suffices>; 2], Option<StopReason>),
+    (enough, longer_s, stop): (&[Option<Suffices>; 2], Option<f64>, Option<StopReason>),
 ) -> Diagnostic {
     if stop.is_some() {
         return Diagnostic::error(Blame::NotFound, "no-plan", "no fleet was found in time")
@@ -31,7 +32,9 @@ pub(super) fn why(
     {
         return too_large(setting, short);
     }
-    promised(setting, answer).unwrap_or_else(|| too_few(setting, answer, enough))
+    late(setting, answer, longer_s)
+        .or_else(|| promised(setting, answer))
+        .unwrap_or_else(|| too_few(setting, answer, enough))
 }
 
 /// The model fits on no worker that the devices allow.
@@ -68,14 +71,57 @@ fn too_large(setting: &Setting, short: &Shortfall) -> Diagnostic {
     }
 }
 
-/// A latency that no worker keeps even with one request under way.
-fn promised(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
+/// A fleet's replay of a file of requests misses what is promised, however much it is sized for.
+pub(super) fn missed_at_arrivals(
+    setting: &Setting,
+    replay: &FleetReplay,
+    answer: &Answer,
+) -> Diagnostic {
+    let name = setting.asked.traffic.log.as_ref().map_or("", |log| log.name.as_str());
+    let message = format!("no fleet of these devices keeps the promises at the arrivals of {name}");
+    let of = |values: &Distribution| {
+        format!("mean {}, p90 {}", latency(values.mean()), latency(values.percentile(90.0)))
+    };
+    let error = Diagnostic::error(Blame::NotFound, "no-fleet", message)
+        .fact("workers", words::workers(&words::found(setting, answer)))
+        .fact("ttft", of(&replay.ttft));
+    let error = replay.tpot.iter().fold(error, |error, tpot| error.fact("tpot", of(tpot)));
+    error.hint(
+        "allow longer latencies, name more devices, or plan for the lengths alone with --lengths",
+    )
+}
+
+/// Whether some workers serve whole requests.
+fn can_answer(answer: &Answer) -> bool {
     let has = |is_in: &dyn Fn(Role) -> bool| {
         answer.types.workers.iter().any(|worker| is_in(worker.figures.role))
     };
-    let can_answer = has(&|role| role == Role::Aggregated)
-        || (has(&|role| role == Role::Prefill) && has(&|role| role == Role::Decode));
-    if can_answer {
+    has(&|role| role == Role::Aggregated)
+        || (has(&|role| role == Role::Prefill) && has(&|role| role == Role::Decode))
+}
+
+/// A request latency that no fleet keeps, and one that a fleet does.
+fn late(setting: &Setting, answer: &Answer, longer_s: Option<f64>) -> Option<Diagnostic> {
+    let most = setting.asked.latency_s?;
+    if can_answer(answer) && longer_s.is_none() {
+        return None;
+    }
+    let message = format!("no fleet of these devices keeps a request latency of {}", latency(most));
+    let error = Diagnostic::error(Blame::NotFound, "no-fleet", message)
+        .fact("promised_s", most)
+        .fact("worker_shapes", answer.types.n_enumerated);
+    Some(match longer_s {
+        Some(seconds) => error.hint(format!(
+            "allow a longer one, such as --request-latency {}ms, which these devices keep",
+            (1e3 * seconds).ceil()
+        )),
+        None => error.hint("state fewer --output-tokens, or name faster devices"),
+    })
+}
+
+/// A latency that no worker keeps even with one request under way.
+fn promised(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
+    if can_answer(answer) {
         return None;
     }
     let least = |of: &dyn Fn(&Reason) -> Option<f64>| {
@@ -117,7 +163,7 @@ fn too_few(
     answer: &Answer,
     [most, enough]: &[Option<Suffices>; 2],
 ) -> Diagnostic {
-    let asked = setting.asked.rate.unwrap_or(0.0);
+    let traffic = &setting.asked.traffic;
     let is_proved = answer.found.verdict == Verdict::Infeasible;
     let blame = if is_proved { Blame::Infeasible } else { Blame::NotFound };
     let devices = load::describe(&setting.run.cluster);
@@ -127,20 +173,22 @@ fn too_few(
         Some(_) => " within the promised latencies",
         None => "",
     };
-    let message = format!(
-        "too few devices: {devices} serve at most {served:.3} of {asked} requests/s{within} ({settings})"
-    );
+    let asked = match (traffic.rate, traffic.concurrency) {
+        (None, Some(n)) => format!("{served:.3} requests/s, and {n} concurrent requests make more"),
+        (rate, _) => format!("{served:.3} of {} requests/s", rate.unwrap_or(0.0)),
+    };
+    let message = format!("too few devices: {devices} serve at most {asked}{within} ({settings})");
     let error = Diagnostic::error(blame, "no-fleet", message)
         .fact("worker_shapes", answer.types.n_enumerated)
         .fact("based_on", format!("{}, no interval", setting.costs_from()));
     let error = most.iter().fold(error, |error, most| error.fact("best", most.workers.clone()));
     let Some(enough) = enough else {
-        return error.hint("state a lower --rate, or allow longer latencies");
+        return error.hint("state fewer requests, or allow longer latencies");
     };
     let per_host = setting.pools.iter().map(|pool| pool.hosts[0].len()).max().unwrap_or(1);
     error.fact("devices_needed", enough.n_devices).hint(format!(
         "{} devices of these kinds, on hosts of {per_host}, serve them ({}): name a cluster of as many, \
-         or a lower --rate",
+         or fewer requests",
         enough.n_devices, enough.workers
     ))
 }

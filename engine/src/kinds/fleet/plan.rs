@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use cost_model::serving::arrivals::Length;
 use cost_model::serving::engine::Engine;
-use cost_model::serving::worker::Shape;
 use documents::plan::fleet::{AlternativeDocument, FleetFigures, WorkerDocument};
 use documents::plan::request::RequestDocument;
 use ir::diagnostic::Diagnostic;
@@ -13,13 +11,17 @@ use planner::recipe::Ingredient;
 use planner::run::{Control, StopReason};
 use planner::serving::fleet::{Objective, Verdict};
 use planner::serving::fleets::Fleets;
-use planner::serving::serving_fleet::{Answer, Promises, Question, Refused, Statistic, Types};
+use planner::serving::serving_fleet::{
+    Answer, FleetReplay, Promises, Question, Refused, Statistic, Types,
+};
 
-use super::decided::{self, Judged};
-use super::setting::{Asked, Setting, USUAL_TOKENS, USUAL_TPOT_S};
-use super::{ALGORITHM, Fleet, alternatives, nothing_fits, refused, screen, words};
+use super::decided::{self, Judged, JudgedWorker, Workers};
+use super::setting::{Asked, Setting, USUAL_TPOT_S};
+use super::traffic::{Log, Traffic};
+use super::{ALGORITHM, Fleet, alternatives, log, nothing_fits, refused, screen, search, words};
 use crate::answer::exit::CommandResult;
 use crate::kinds::frame;
+use crate::request::serving::Percentile;
 use crate::request::task::Task;
 use crate::request::{AUTO, PlanRequest};
 use crate::search::row::row;
@@ -45,6 +47,14 @@ pub(crate) fn asked(
 const UNEQUAL: f64 = 0.02;
 /// Gains up to which one fleet is about as good as another.
 const SAME: f64 = 0.01;
+/// Request latencies that are looked at where none fits, each so many times the one before.
+const MOST_EASED: usize = 8;
+const EASED: f64 = 1.5;
+/// Halvings of the rate of a fleet for a concurrency.
+const HALVINGS: usize = 6;
+/// Rates that a fleet is sized for, times that of a file of requests, until its replay of them keeps what is
+/// promised.
+const SIZED_FOR: [f64; 7] = [1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0];
 
 /// A fleet by its replays: workers in words, devices, requests/s.
 pub(super) struct Suffices {
@@ -58,8 +68,12 @@ struct Found {
     answer: Answer,
     judged: Option<Judged>,
     others: Vec<AlternativeDocument>,
+    /// What the fleet does with the requests of a file, and how much more than their rate it is sized for.
+    replayed: Option<(FleetReplay, f64)>,
     /// Where the devices are too few, requests/s that they serve, and the fewest of the same kinds that suffice.
     enough: [Option<Suffices>; 2],
+    /// Where no worker keeps the request latency, one that a fleet keeps.
+    longer_s: Option<f64>,
     stop: Option<StopReason>,
 }
 
@@ -77,22 +91,33 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let Some((setting, found, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
     let found = found.map_err(|refused| unanswered(&setting, &refused))?;
     let Some(judged) = &found.judged else {
-        return Err(nothing_fits::why(&setting, &found.answer, (&found.enough, found.stop)));
+        return Err(nothing_fits::why(
+            &setting,
+            &found.answer,
+            (&found.enough, found.longer_s, found.stop),
+        ));
     };
+    if let Some((replay, _)) = found.replayed.as_ref().filter(|(of, _)| !log::is_kept(&setting, of))
+    {
+        return Err(nothing_fits::missed_at_arrivals(&setting, replay, &found.answer));
+    }
     let answer = &found.answer;
+    let requests = found.replayed.as_ref().zip(setting.asked.traffic.log.as_ref());
+    let requests = requests.map(|((of, _), log)| log::figures(of, (log.n, log.requests.len())));
     let slowest = |of: &dyn Fn(usize) -> Option<f64>| {
         (0..judged.workers.len()).filter_map(of).reduce(f64::max)
     };
     let plan = decided::document(&setting, judged, (&used.to_string(), answer.found.bound));
     let fleet = plan.fleet.clone().unwrap_or_default();
     let is_proved = answer.found.verdict == Verdict::Optimal;
-    let tokens = setting.asked.lengths.iter().map(|of| f64::from(of.n_output) * of.share);
-    let shares: f64 = setting.asked.lengths.iter().map(|of| of.share).sum();
+    let [_, n_output] = setting.asked.traffic.mean_tokens();
     let counts = answer.types.counts().into_iter();
     let figures = FleetFigures {
         ttft_seconds: slowest(&|at| fleet.workers.get(at)?.ttft_s),
         tpot_seconds: slowest(&|at| fleet.workers.get(at)?.tpot_s),
-        output_tokens_per_s: judged.requests_per_s * tokens.sum::<f64>() / shares,
+        latency_seconds: Some(decided::latency_s(&judged.workers)),
+        n_under_way: decided::n_under_way(&judged.workers),
+        output_tokens_per_s: judged.requests_per_s * n_output,
         is_proved,
         predicted: answer.predicted.best.as_ref().map(|best| best.value(setting.asked.objective)),
         n_enumerated: answer.types.n_enumerated,
@@ -100,8 +125,10 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         n_types: answer.types.workers.len() as u64,
         rejected: counts.map(|(name, n)| (name.to_owned(), n)).collect(),
         alternatives: found.others.clone(),
+        requests,
     };
     let mut warnings: Vec<Diagnostic> = unequal(&fleet.workers).into_iter().collect();
+    warnings.extend(figures.requests.as_ref().and_then(log::cut));
     warnings.extend(setting.run.warnings.iter().cloned().chain(assumed));
     let stop = match (is_proved, found.stop) {
         (true, _) => StopReason::ProvedOptimal,
@@ -134,14 +161,22 @@ fn unequal(workers: &[WorkerDocument]) -> Option<Diagnostic> {
 /// Searches, judges what was found, and plans what people would have started instead; where replays let one of
 /// those do better, it is the plan, and nothing is proved of it.
 fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Refused> {
-    let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
-    let mut answer = door.0(&setting.question(), &price, control)?;
+    let mut answer = search::best(setting, &setting.question(), (door.0, control))?;
     let stop = control.stop();
     let mut judged = judged(setting, &answer);
+    let mut replayed = None;
+    if let (Some(log), Some(_)) = (&setting.asked.traffic.log, &judged) {
+        let (of, fleet) = at_arrivals(setting, log, (answer, judged), (door, control))?;
+        (answer, judged) = of;
+        replayed = fleet;
+    }
     let is_short = judged.is_none() && !answer.types.workers.is_empty() && stop.is_none();
+    let is_late = judged.is_none() && setting.asked.latency_s.is_some() && stop.is_none();
+    let longer_s = if is_late { longer_s(setting, door, control) } else { None };
+    let is_short = is_short && longer_s.is_none();
     let enough = if is_short { enough(setting, door, control) } else { [None, None] };
     let mut others = Vec::new();
-    if let Some(first) = &judged {
+    if let Some(first) = judged.as_ref().filter(|_| replayed.is_none()) {
         let plan = decided::document(setting, first, ("", None));
         let workers = plan.fleet.map(|fleet| fleet.workers).unwrap_or_default();
         let (rows, answers) = alternatives::plan(setting, &workers, (door.0, control));
@@ -162,7 +197,70 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
             }
         }
     }
-    Ok(Found { answer, judged, others, enough, stop })
+    let judged = judged.map(|judged| settled(setting, judged));
+    Ok(Found { answer, judged, others, replayed, enough, longer_s, stop })
+}
+
+/// The workers at the rate at which no more requests are under way than are asked for.
+fn settled(setting: &Setting, judged: Judged) -> Judged {
+    let Some(n) = setting.asked.traffic.concurrency.map(|n| n as f64) else { return judged };
+    let at = |part: f64| {
+        let slower = |(of, _): &(Workers, JudgedWorker)| {
+            let mut of = of.clone();
+            of.stated.requests_per_s *= part;
+            of
+        };
+        decided::judge(setting, judged.workers.iter().map(slower).collect()).ok()
+    };
+    let (mut low, mut high, mut best) = (0.0, 1.0, None);
+    for _ in 0..HALVINGS {
+        let middle = f64::midpoint(low, high);
+        // Fewer than asked for is no plan.
+        match at(middle) {
+            Some(of) if decided::n_under_way(&of.workers) >= n => (high, best) = (middle, Some(of)),
+            _ => low = middle,
+        }
+    }
+    best.unwrap_or(judged)
+}
+
+/// An answer with its workers, and their replay of a file of requests with what they are sized for.
+type AtArrivals = ((Answer, Option<Judged>), Option<(FleetReplay, f64)>);
+
+/// A fleet that keeps what is promised when it replays the requests of a file: of more than their rate, where
+/// that is what it takes, of which nothing is proved.
+fn at_arrivals(
+    setting: &Setting,
+    log: &Log,
+    first: (Answer, Option<Judged>),
+    (door, control): (&Fleets, &Control),
+) -> Result<AtArrivals, Refused> {
+    let (mut of, mut found) = (first, None);
+    for sized_for in SIZED_FOR {
+        if sized_for > 1.0 {
+            let question = setting.question();
+            let requests_per_s = question.requests_per_s.map(|rate| rate * sized_for);
+            let question = Question { requests_per_s, ..question };
+            let mut answer = search::best(setting, &question, (door.0, control))?;
+            (answer.found.verdict, answer.found.bound) = (Verdict::Open, None);
+            match judged(setting, &answer) {
+                Some(judged) => of = (answer, Some(judged)),
+                None => break,
+            }
+        }
+        let Some(judged) = &of.1 else { break };
+        match log::replay(setting, &judged.workers, &log.requests) {
+            Ok(replay) if log::is_kept(setting, &replay) => {
+                return Ok((of, Some((replay, sized_for))));
+            }
+            Ok(replay) => found = Some((replay, sized_for)),
+            Err(_) => break,
+        }
+        if control.stop().is_some() {
+            break;
+        }
+    }
+    Ok((of, found))
 }
 
 /// Workers of an answer, where all replays are within the latency targets.
@@ -185,9 +283,9 @@ fn gain(objective: Objective, one: &Answer, other: &Answer) -> Option<f64> {
 /// What the devices serve at most, and the fewest devices of their kinds, on as many hosts, that serve the
 /// rate; both by replays.
 fn enough(setting: &Setting, door: &Fleets, control: &Control) -> [Option<Suffices>; 2] {
-    let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
     let best = |question: &Question<'_>| {
-        let answer = door.0(question, &price, control).ok().filter(Answer::is_kept)?;
+        let answer = search::search(setting, question, (door.0, control)).ok();
+        let answer = answer.filter(Answer::is_kept)?;
         let figures = &answer.found.best.as_ref()?.figures;
         Some(Suffices {
             workers: words::workers(&words::found(setting, &answer)),
@@ -196,7 +294,7 @@ fn enough(setting: &Setting, door: &Fleets, control: &Control) -> [Option<Suffic
         })
     };
     let question = setting.question();
-    if question.requests_per_s.is_none() {
+    if !setting.asked.traffic.has_demand() {
         return [None, None];
     }
     let (objective, requests_per_s) = (Objective::Throughput, None);
@@ -205,6 +303,20 @@ fn enough(setting: &Setting, door: &Fleets, control: &Control) -> [Option<Suffic
     let mut free = Question { objective, most_devices, ..question };
     free.devices.iter_mut().for_each(|devices| devices.pool.hosts = None);
     [most, best(&free)]
+}
+
+/// A request latency, the first of some each half as long again, that a fleet of the devices keeps.
+fn longer_s(setting: &Setting, door: &Fleets, control: &Control) -> Option<f64> {
+    let mut eased = setting.clone();
+    for _ in 0..MOST_EASED {
+        let latency_s = eased.asked.latency_s.as_mut()?;
+        *latency_s *= EASED;
+        let answer = search::search(&eased, &eased.question(), (door.0, control)).ok()?;
+        if judged(&eased, &answer).is_some() {
+            return eased.asked.latency_s;
+        }
+    }
+    None
 }
 
 fn unanswered(setting: &Setting, why: &Refused) -> Diagnostic {
@@ -222,43 +334,41 @@ fn of(request: &PlanRequest) -> Result<(Asked, Option<Diagnostic>), Diagnostic> 
         let message = "`--workload training` serves nothing";
         return Err(refused(message, "leave it out, or use `meshwright train`"));
     }
-    let tokens = |stated: Option<u64>, usual: u32| {
-        stated.map_or(usual, |n| u32::try_from(n).unwrap_or(u32::MAX))
-    };
-    let length = Length {
-        n_input: tokens(serving.input_tokens, USUAL_TOKENS[0]),
-        n_output: tokens(serving.output_tokens, USUAL_TOKENS[1]),
-        share: 1.0,
-    };
-    if let Some((flag, _)) = [("--ttft", serving.ttft), ("--tpot", serving.tpot)]
-        .into_iter()
-        .find(|(_, time)| time.is_some_and(|time| time.is_zero()))
+    let (traffic, unstated) = Traffic::of(serving)?;
+    let times = [
+        ("--ttft", serving.ttft),
+        ("--tpot", serving.tpot),
+        ("--request-latency", serving.request_latency),
+    ];
+    if let Some((flag, _)) =
+        times.into_iter().find(|(_, time)| time.is_some_and(|time| time.is_zero()))
     {
         return Err(Diagnostic::usage("promise", format!("`{flag}` needs a time above 0"))
             .hint(format!("state one, such as {flag} 50ms, or leave it out")));
     }
+    if let (Some(_), Some(Percentile(percent))) = (serving.request_latency, serving.percentile) {
+        let message = format!("`--request-latency` is a mean, and --percentile {percent} is none");
+        return Err(refused(message, "state --ttft and --tpot with --percentile"));
+    }
     let (promises, noted) = promises(request);
-    let stated = [
-        ("--input-tokens", serving.input_tokens.is_some()),
-        ("--output-tokens", serving.output_tokens.is_some()),
-        ("--tpot", noted.is_none()),
-    ];
-    let missing: Vec<&str> =
-        stated.iter().filter(|(_, is_stated)| !is_stated).map(|(flag, _)| *flag).collect();
-    let lengths = (serving.input_tokens.is_none() || serving.output_tokens.is_none())
-        .then(|| format!("requests of {} tokens in, {} out", length.n_input, length.n_output));
+    let (lengths, mut missing) = unstated.unzip();
+    if noted.is_some() {
+        missing.get_or_insert_default().push("--tpot");
+    }
     let assumed = [lengths, noted].into_iter().flatten().collect::<Vec<_>>();
-    let warning = (!assumed.is_empty()).then(|| {
+    let warning = missing.map(|missing: Vec<&str>| {
         Diagnostic::warning("assumed-traffic", format!("assumed: {}", assumed.join("; ")))
             .hint(format!("state {}", missing.join(", ")))
     });
+    let (objective, counts_price) = objective(request)?;
     let asked = Asked {
         engine: engine(request)?,
         mode: serving.mode.unwrap_or_default(),
-        lengths: vec![length],
-        rate: serving.rate.map(|rate| rate.0),
+        traffic,
         promises,
-        objective: objective(request)?,
+        latency_s: serving.request_latency.map(|time| time.as_secs_f64()),
+        objective,
+        counts_price,
         most_devices: most_devices(request)?,
         request: RequestDocument {
             max_memory_bytes: request.training.max_memory_per_device.map(|bytes| bytes.0),
@@ -277,7 +387,10 @@ fn promises(request: &PlanRequest) -> (Promises, Option<String>) {
         [serving.ttft, serving.tpot].map(|time| time.map(|time| time.as_secs_f64()));
     let percentile = serving.percentile.map(|percent| percent.0);
     let statistic = percentile.map_or(Statistic::Mean, Statistic::Percentile);
-    let is_open = ttft_s.or(tpot_s).is_none() && serving.rate.is_none();
+    let is_open = ttft_s.or(tpot_s).is_none()
+        && serving.rate.is_none()
+        && serving.requests.is_none()
+        && serving.request_latency.is_none();
     let usual = is_open.then_some(USUAL_TPOT_S);
     let noted = usual.map(|seconds| format!("TPOT {:.0} ms", 1e3 * seconds));
     (Promises { ttft_s, tpot_s: tpot_s.or(usual), statistic }, noted)
@@ -298,10 +411,18 @@ fn engine(request: &PlanRequest) -> Result<Engine, Diagnostic> {
     }
 }
 
-fn objective(request: &PlanRequest) -> Result<Objective, Diagnostic> {
-    let has_rate = request.serving.rate.is_some();
+/// What counts; and whether the price does where all devices have one.
+fn objective(request: &PlanRequest) -> Result<(Objective, bool), Diagnostic> {
+    let serving = &request.serving;
+    let stated = [
+        ("--rate", serving.rate.is_some()),
+        ("--concurrency", serving.concurrency.is_some()),
+        ("--requests", serving.requests.is_some()),
+    ];
+    let rate = stated.iter().find(|(_, is_stated)| *is_stated).map(|(flag, _)| *flag);
+    let has_rate = rate.is_some();
     let usual = if has_rate { Objective::FewestDevices } else { Objective::Throughput };
-    let Some(name) = request.objective else { return Ok(usual) };
+    let Some(name) = request.objective else { return Ok((usual, has_rate)) };
     let wrong = |message: String, hint: &str| {
         Err(Diagnostic::usage("no-objective", message).hint(hint.to_owned()))
     };
@@ -311,14 +432,17 @@ fn objective(request: &PlanRequest) -> Result<Objective, Diagnostic> {
             "use --objective throughput, fewest-devices or lowest-price",
         ),
         Some(Objective::Throughput) if has_rate => wrong(
-            "`--objective throughput` finds the most requests/s, and --rate states them".to_owned(),
+            format!(
+                "`--objective throughput` finds the most requests/s, and {} states them",
+                rate.unwrap_or("--rate")
+            ),
             "leave one of them out",
         ),
         Some(objective) if objective != Objective::Throughput && !has_rate => wrong(
             format!("`--objective {}` needs a rate of requests", name.name()),
             "add --rate, such as --rate 50",
         ),
-        Some(objective) => Ok(objective),
+        Some(objective) => Ok((objective, false)),
     }
 }
 

@@ -7,6 +7,7 @@ use planner::run::StopReason;
 use planner::serving::fleet::Objective;
 
 use super::kind::source;
+use super::log::told;
 use super::setting::Setting;
 use super::words::{groups, latency, listed, names, per_second, statistic, thousands, workers};
 use crate::answer::page::Column;
@@ -27,7 +28,7 @@ pub(super) fn of(
     let fleet = report.plan.fleet.clone().unwrap_or_default();
     let figures = &report.figures;
     let devices = load::describe(&run.cluster);
-    let mut screen = Screen::new(format!("{}, {}, on {devices}", run.model.name, traffic(&fleet)));
+    let mut screen = Screen::new(format!("{}, {}, on {devices}", run.model.name, traffic(setting)));
     let settings = format!("{}, {}", setting.asked.engine.name(), run.numbers.dtype.name());
     screen.fact("plan", format!("{}; {settings}", workers(&groups(&fleet.workers))));
     screen.fact("serves", serves(setting, &fleet, figures));
@@ -41,6 +42,7 @@ pub(super) fn of(
     screen.fact("TTFT", told(figures.ttft_seconds, promises.ttft_s));
     screen.fact("TPOT", told(figures.tpot_seconds, promises.tpot_s));
     screen.fact("proof", proof(setting, report, stop));
+    screen.fact("requests", requests(&fleet, setting, figures));
     screen.fact("memory", fullest(&fleet));
     screen.fact("runs on", runs_on(setting, report));
     let costs = setting.costs_from();
@@ -51,15 +53,44 @@ pub(super) fn of(
 }
 
 /// `50 requests/s of 4,000 tokens in, 1,000 out`.
-fn traffic(fleet: &FleetDocument) -> String {
-    let length = fleet.lengths.first();
-    let [input, output] =
-        length.map_or([0, 0], |of| [u64::from(of.input_tokens), u64::from(of.output_tokens)]);
-    let of = format!("{} tokens in, {} out", thousands(input), thousands(output));
-    match fleet.rate {
-        Some(per_s) => format!("{per_s} requests/s of {of}"),
-        None => format!("requests of {of}"),
+fn traffic(setting: &Setting) -> String {
+    let traffic = &setting.asked.traffic;
+    let [input, output] = traffic.mean_tokens().map(|mean| thousands(mean.round() as u64));
+    let mean = if traffic.lengths.len() > 1 { " in the mean" } else { "" };
+    let prefix = match traffic.shared_prefix {
+        0 => String::new(),
+        n => format!(" (prefix {})", thousands(u64::from(n))),
+    };
+    let of = format!("{input} tokens in{prefix}, {output} out{mean}");
+    let of = traffic.log.as_ref().map_or_else(|| of.clone(), |log| format!("{}: {of}", log.name));
+    match (traffic.rate, traffic.concurrency) {
+        (Some(per_s), _) => format!("{} requests/s of {of}", per_second(per_s)),
+        (None, Some(n)) => format!("{} concurrent requests of {of}", thousands(n)),
+        (None, None) => format!("requests of {of}"),
     }
+}
+
+/// What the whole fleet does with the requests of a file, or how many are under way, or how long one takes.
+fn requests(fleet: &FleetDocument, setting: &Setting, figures: &FleetFigures) -> Option<String> {
+    let asked = &setting.asked;
+    if let (Some(of), Some(log)) = (&figures.requests, &asked.traffic.log) {
+        let tpot = of.tpot_s.as_ref().map_or_else(String::new, |of| format!(", TPOT {}", told(of)));
+        return Some(format!(
+            "{} of {} replayed on the whole fleet: TTFT {}{tpot}",
+            thousands(of.n_replayed),
+            log.name,
+            told(&of.ttft_s)
+        ));
+    }
+    let seconds = figures.latency_seconds.map(latency)?;
+    if let Some(n) = fleet.concurrency {
+        let held = figures.n_under_way;
+        return Some(format!(
+            "{held:.1} under way at this rate, {n} asked for; one takes {seconds} in the mean"
+        ));
+    }
+    let most = asked.latency_s.map(latency)?;
+    Some(format!("one takes {seconds} in the mean; promised {most}"))
 }
 
 fn serves(setting: &Setting, fleet: &FleetDocument, figures: &FleetFigures) -> String {
@@ -103,6 +134,12 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
         (false, Some(bound)) => {
             format!("not proved: the bound is {bound:.4} {unit} of {space}; {}", stop.words())
         }
+        (false, None) if figures.requests.is_some() => {
+            let served = per_second(report.plan.fleet.as_ref().map_or(0.0, |of| of.requests_per_s));
+            format!(
+                "not proved: sized for {served} requests/s, at which the replay of the file keeps the promises"
+            )
+        }
         (false, None) => "not proved: other workers do as well or better, see `instead`".to_owned(),
     }
 }
@@ -133,12 +170,16 @@ fn instead(
     setting: &Setting,
     (fleet, figures): (&FleetDocument, &FleetFigures),
 ) {
-    let has_rate = setting.asked.rate.is_some();
+    let has_rate = setting.asked.traffic.has_demand();
+    let is_priced = setting.asked.objective == Objective::LowestPrice;
     let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), latency);
     let row = |other: &AlternativeDocument| {
         let value = match (has_rate, other.n_devices, other.requests_per_s) {
             (_, None, _) => "-".to_owned(),
-            (true, Some(n), _) => format!("{n}"),
+            (true, Some(n), _) => match other.price_per_hour.filter(|_| is_priced) {
+                Some(price) => format!("{price:.2}"),
+                None => format!("{n}"),
+            },
             (false, _, served) => per_second(served.unwrap_or(0.0)),
         };
         let text = other.why.clone().or_else(|| other.workers.clone()).unwrap_or_default();
@@ -151,6 +192,7 @@ fn instead(
     };
     let rows = figures.alternatives.iter().filter(is_other).map(row).collect();
     let columns = match has_rate {
+        true if is_priced => Column::row("@instead | #per hour | #TTFT | #TPOT | ~workers"),
         true => Column::row("@instead | #devices | #TTFT | #TPOT | ~workers"),
         false => Column::row("@instead | #requests/s | #TTFT | #TPOT | ~workers"),
     };

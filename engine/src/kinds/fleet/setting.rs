@@ -21,6 +21,7 @@ use planner::serving::serving_fleet::{self, Devices, Link, Promises, Question, R
 
 use super::refused;
 use super::tables::Tables;
+use super::traffic::Traffic;
 use crate::inputs::run::hardware::retain_of_inference;
 use crate::inputs::run::model::{self, Model};
 use crate::inputs::run::setting::{STACK, Setting as Run};
@@ -28,8 +29,6 @@ use crate::request::ProblemRequest;
 use crate::request::fields::Honours;
 use crate::request::serving::ServingMode;
 
-/// Tokens of a request where none are stated.
-pub(super) const USUAL_TOKENS: [u32; 2] = [4_000, 1_000];
 /// TPOT that is promised where nothing is, in seconds.
 pub(super) const USUAL_TPOT_S: f64 = 0.05;
 /// Seconds before the first byte of keys and values that are handed over; *nominal*.
@@ -50,14 +49,16 @@ pub struct Asked {
     pub engine: Engine,
     /// Which workers it may have.
     pub mode: ServingMode,
-    /// Lengths of requests.
-    pub lengths: Vec<Length>,
-    /// Requests per second; `None` = the most.
-    pub rate: Option<f64>,
+    /// Requests.
+    pub traffic: Traffic,
     /// Latencies.
     pub promises: Promises,
+    /// Mean seconds from arrival to the last token at most.
+    pub latency_s: Option<f64>,
     /// What counts.
     pub objective: Objective,
+    /// Whether the price counts where all devices have one, in place of their number.
+    pub counts_price: bool,
     /// Devices at most.
     pub most_devices: Option<u64>,
     /// What else.
@@ -107,7 +108,7 @@ impl Setting {
                 "give one, or place the operators with `meshwright place`",
             ));
         }
-        check_lengths(&asked.lengths)?;
+        check_lengths(&asked.traffic.lengths)?;
         let mut flags = flags.clone();
         flags.model.batch = None;
         let tables = Tables::named(flags.profile.as_deref())?;
@@ -119,7 +120,7 @@ impl Setting {
         let mut read = model::served((path, None), &flags.model, kv_dtype)?;
         check_model(&read)?;
         model::with_windows(&mut read);
-        let beyond = beyond(&read, &asked.lengths);
+        let beyond = beyond(&read, &asked.traffic.lengths);
         let without = without_predictions(&mut read);
         let mut run = Run::on(read, &flags, STACK, 1)?.with_stack(engine::stack())?;
         if run.layers.is_some() {
@@ -135,6 +136,10 @@ impl Setting {
         let pools = pools(&run)?;
         let links = links(&run.cluster, &pools);
         let mut setting = Self { run, pools, links, asked, tables };
+        if setting.asked.counts_price && setting.pools.iter().all(|of| of.price_per_hour.is_some())
+        {
+            setting.asked.objective = Objective::LowestPrice;
+        }
         setting.check()?;
         let warning = setting.memory_share();
         setting.run.warnings.extend(warning);
@@ -217,9 +222,10 @@ impl Setting {
             most_devices_of_worker: MOST_OF_WORKER.max(widest).min(allowed),
             promises: asked.promises,
             objective: asked.objective,
-            requests_per_s: asked.rate,
+            requests_per_s: asked.traffic.rate,
+            shared_prefix: asked.traffic.shared_prefix,
             most_devices: asked.most_devices,
-            ..Question::new(&self.run.model, asked.lengths.clone(), 1.0)
+            ..Question::new(&self.run.model, asked.traffic.lengths.clone(), 1.0)
         }
     }
 
@@ -421,10 +427,12 @@ fn links(cluster: &Cluster, pools: &[Pool]) -> Vec<Link> {
 }
 
 /// Latencies as documents state them.
-pub(super) fn stated(promises: &Promises) -> PromisesDocument {
+pub(super) fn stated(asked: &Asked) -> PromisesDocument {
+    let promises = &asked.promises;
     PromisesDocument {
         ttft_s: promises.ttft_s,
         tpot_s: promises.tpot_s,
+        latency_s: asked.latency_s,
         percentile: match promises.statistic {
             Statistic::Mean => None,
             Statistic::Percentile(percent) => Some(percent),
@@ -465,9 +473,16 @@ pub(super) fn of_plan(
     Ok(Asked {
         engine: Engine::named(&fleet.engine).ok_or_else(|| wrong("fleet.engine", &fleet.engine))?,
         mode: mode.ok_or_else(|| wrong("fleet.mode", &fleet.mode))?,
-        lengths: fleet.lengths.iter().map(length).collect(),
-        rate: fleet.rate,
+        traffic: Traffic {
+            lengths: fleet.lengths.iter().map(length).collect(),
+            shared_prefix: fleet.shared_prefix,
+            rate: fleet.rate,
+            concurrency: fleet.concurrency,
+            log: None,
+        },
         promises: promises(&fleet.promises),
+        latency_s: fleet.promises.latency_s,
+        counts_price: false,
         objective: Objective::named(objective).ok_or_else(|| wrong("objective", objective))?,
         most_devices: fleet.most_devices,
         request: request.clone(),
@@ -488,6 +503,7 @@ pub const HONOURS: Honours = Honours {
         "serving fleet",
         PlanKind::Fleet,
         "cluster profile dtype workload scale devices max_memory_per_device memory_margin kv_dtype \
-     objective executor rate ttft tpot percentile input_tokens output_tokens mode export",
+     objective executor rate concurrency requests ttft tpot request_latency percentile input_tokens \
+     output_tokens lengths prefix_tokens mode export",
     )
 };

@@ -111,6 +111,7 @@ fn fleet(engine: &str, workers: Vec<WorkerDocument>) -> FleetDocument {
         price_per_hour: None,
         bound: None,
         bytes_handed_over: 0.0,
+        ..FleetDocument::default()
     }
 }
 

@@ -45,7 +45,10 @@ mod size;
 mod stated;
 mod stream;
 mod types;
+mod whole;
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;
 
@@ -60,6 +63,7 @@ pub use replayed::{Latencies, Replayed, replay_fleet};
 pub use stated::{JudgedWorker, Stated, judge};
 pub use stream::Stream;
 pub use types::{MOST_SEARCHED, Rejected, Shortfall, Types, Worker};
+pub use whole::{FleetReplay, replay_requests};
 
 use crate::run::Control;
 use crate::serving::fleet::{self, Found};
@@ -93,6 +97,17 @@ impl Answer {
     #[must_use]
     pub fn is_kept(&self) -> bool {
         !self.replays.is_empty() && self.replays.iter().all(|replayed| replayed.is_kept)
+    }
+
+    /// Requests under way in the fleet, mean of its replays.
+    #[must_use]
+    pub fn n_under_way(&self) -> f64 {
+        let counts = self.found.best.iter().flat_map(|best| &best.counts);
+        let of = |(at, count): &(usize, u32)| {
+            let replayed = self.replays.iter().find(|replayed| replayed.of == *at)?;
+            Some(f64::from(*count) * replayed.replayed.as_ref().ok()?.n_under_way)
+        };
+        counts.filter_map(of).sum()
     }
 }
 

@@ -92,6 +92,8 @@ pub struct Question<'a> {
     pub links: Vec<Link>,
     /// Lengths of requests.
     pub mix: Vec<Length>,
+    /// Tokens that all prompts begin with; workers that compute prompts have them cached.
+    pub shared_prefix: u32,
     /// The engine.
     pub engine: Engine,
     /// Tokens of an iteration at most, to choose from (vLLM `--max-num-batched-tokens`).
@@ -130,6 +132,7 @@ impl<'a> Question<'a> {
             devices: Vec::new(),
             links: Vec::new(),
             mix,
+            shared_prefix: 0,
             engine: Engine::Vllm,
             budgets: vec![2048, 8192],
             most_running: 1024,

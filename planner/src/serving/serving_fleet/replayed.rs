@@ -40,19 +40,23 @@ pub struct Latencies {
     pub seconds: [f64; 2],
     /// Three standard errors above them.
     pub upper_s: [f64; 2],
+    /// Requests under way in the worker, mean (Little's law).
+    pub n_under_way: f64,
 }
 
 impl Latencies {
-    fn of(runs: &[[f64; 2]]) -> Self {
+    /// Of runs, each with the mean seconds of a request, at so many requests/s of the worker.
+    fn of(runs: &[([f64; 2], f64)], rate: f64) -> Self {
         let n = runs.len() as f64;
-        let mean = |at: usize| runs.iter().map(|run| run[at]).sum::<f64>() / n;
+        let mean = |at: usize| runs.iter().map(|(run, _)| run[at]).sum::<f64>() / n;
         let seconds = [mean(0), mean(1)];
         let error = |at: usize| {
-            let squares: f64 = runs.iter().map(|run| (run[at] - seconds[at]).powi(2)).sum();
+            let squares: f64 = runs.iter().map(|(run, _)| (run[at] - seconds[at]).powi(2)).sum();
             (squares / (n - 1.0).max(1.0) / n).sqrt()
         };
         let upper_s = [0, 1].map(|at| seconds[at] + ERRORS * error(at));
-        Self { seconds, upper_s }
+        let stay_s = runs.iter().map(|(_, stay_s)| stay_s).sum::<f64>() / n;
+        Self { seconds, upper_s, n_under_way: rate * stay_s }
     }
 }
 
@@ -222,12 +226,12 @@ impl<'q, 'p> Rounds<'q, 'p> {
                 Ok(seconds) => runs.push(seconds),
                 Err(fault) => return Ok(Err(fault)),
             }
-            let of = Latencies::of(&runs);
+            let of = Latencies::of(&runs, rate * stream.n_streams as f64);
             if run > 0 && promises.is_some_and(|promises| !promises.admit(of.seconds)) {
                 return Ok(Ok(of));
             }
         }
-        Ok(Ok(Latencies::of(&runs)))
+        Ok(Ok(Latencies::of(&runs, rate * stream.n_streams as f64)))
     }
 
     /// Lowers the efficiency of a type below a rate that missed the promises, to one with which its replays keep

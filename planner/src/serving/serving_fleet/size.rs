@@ -157,11 +157,9 @@ impl Candidate<'_> {
     ) -> Result<Room, Fault> {
         let (question, shape) = (self.question, self.shape);
         let n_stages = (shape.stages.len() as u64).max(1);
-        let engine = (question.engine, self.role);
-        let most = (question.most_running, budget);
         let stream = Stream {
             role: self.role,
-            scheduler: stream::scheduler(engine, self.mix, most, kv_tokens),
+            scheduler: stream::scheduler((question, self.role), self.mix, budget, kv_tokens),
             n_streams: u64::from(shape.data).saturating_mul(n_stages),
             handed,
         };

@@ -10,7 +10,6 @@ use super::question::{Price, Question, Reason};
 use super::replayed::{Latencies, Rounds, SEED};
 use super::size;
 use super::stream::{self, Stream};
-use super::types::Search;
 use crate::run::Control;
 use crate::serving::fleet::Role;
 
@@ -55,26 +54,8 @@ pub fn judge(
     stated: &Stated,
 ) -> Result<JudgedWorker, Reason> {
     let Stated { pool, role, shape, .. } = stated;
-    shape.check(question.model).map_err(Reason::Invalid)?;
-    let budget = stated.max_num_batched_tokens;
-    let memory: Memory = size::memory(question, shape, budget, question.devices[*pool].memory);
-    let room = size::room(question, shape, &memory)?;
+    let (stream, memory, kv_tokens) = built(question, stated)?;
     let control = Control::default();
-    let search = Search::new(question, &control);
-    let n_stages = (shape.stages.len() as u64).max(1);
-    let link = match role {
-        Role::Prefill => stated.link.and_then(|at| question.links.get(at)).copied(),
-        _ => None,
-    };
-    let mix = stream::lengths(&question.mix, *role);
-    let limits = (question.most_running, budget);
-    let whole = Stream {
-        role: *role,
-        scheduler: stream::scheduler((question.engine, *role), &mix, limits, room),
-        n_streams: u64::from(shape.data).saturating_mul(n_stages),
-        handed: link.map(|link| (search.bytes, link)),
-    };
-    let stream = whole.with_running((stated.max_num_seqs / n_stages).max(1));
     let rounds = Rounds::new((question, price), &control, SEED);
     let capacity = |mix: &[Length], price: &dyn IterationTime| stream.capacity(mix, price);
     let of = (*pool, shape, &stream);
@@ -91,5 +72,31 @@ pub fn judge(
     };
     let fullest = memory.stages.into_iter().max_by_key(beside);
     let fullest = fullest.ok_or(Reason::Memory { missing: 0 })?;
-    Ok(JudgedWorker { kv_tokens: room * n_stages, fullest, replayed, is_kept })
+    Ok(JudgedWorker { kv_tokens, fullest, replayed, is_kept })
+}
+
+/// A batch of a stated worker, its memory, and tokens of keys and values of an attention data-parallel rank.
+pub(super) fn built(
+    question: &Question<'_>,
+    stated: &Stated,
+) -> Result<(Stream, Memory, u64), Reason> {
+    let Stated { pool, role, shape, .. } = stated;
+    shape.check(question.model).map_err(Reason::Invalid)?;
+    let budget = stated.max_num_batched_tokens;
+    let memory = size::memory(question, shape, budget, question.devices[*pool].memory);
+    let room = size::room(question, shape, &memory)?;
+    let n_stages = (shape.stages.len() as u64).max(1);
+    let link = match role {
+        Role::Prefill => stated.link.and_then(|at| question.links.get(at)).copied(),
+        _ => None,
+    };
+    let mix = stream::lengths(&question.mix, *role);
+    let whole = Stream {
+        role: *role,
+        scheduler: stream::scheduler((question, *role), &mix, budget, room),
+        n_streams: u64::from(shape.data).saturating_mul(n_stages),
+        handed: link.map(|link| (super::bytes_per_request(question), link)),
+    };
+    let stream = whole.with_running((stated.max_num_seqs / n_stages).max(1));
+    Ok((stream, memory, room * n_stages))
 }

@@ -7,7 +7,7 @@ use cost_model::serving::fault::Fault;
 use cost_model::serving::replay::{Distribution, Replay, Scheduler, Traffic, replay};
 use cost_model::serving::{Iteration, IterationTime};
 
-use super::question::{Link, Statistic};
+use super::question::{Link, Question, Statistic};
 use crate::serving::fleet::Role;
 
 /// Mean prompts that a decode worker takes in at once.
@@ -63,13 +63,14 @@ pub(super) fn lengths(mix: &[Length], role: Role) -> Vec<Length> {
     mix.iter().filter_map(of).collect()
 }
 
-/// The scheduler of an engine for a batch with so many tokens of keys and values.
+/// The scheduler of the question's engine for a batch with so many tokens of keys and values.
 pub(super) fn scheduler(
-    (engine, role): (Engine, Role),
+    (question, role): (&Question, Role),
     mix: &[Length],
-    (most_running, budget): (u64, u64),
+    budget: u64,
     kv_tokens: u64,
 ) -> Scheduler {
+    let (engine, most_running) = (question.engine, question.most_running);
     let of = match engine {
         Engine::Vllm => Scheduler::vllm,
         Engine::Sglang => Scheduler::sglang,
@@ -86,7 +87,10 @@ pub(super) fn scheduler(
         Role::Decode => most_running.saturating_add(longest.max((TAKEN_IN * mean / total) as u64)),
         _ => budget.max(most_running),
     };
-    of(most_running, budget, kv_tokens / engine.block_tokens().max(1))
+    let scheduler = of(most_running, budget, kv_tokens / engine.block_tokens().max(1));
+    // What comes from elsewhere comes whole.
+    let shared_prefix = if role == Role::Decode { 0 } else { question.shared_prefix };
+    Scheduler { shared_prefix, ..scheduler }
 }
 
 impl Stream {
@@ -97,7 +101,11 @@ impl Stream {
         stream
     }
 
-    fn priced<T>(&self, price: &dyn IterationTime, of: impl FnOnce(&dyn IterationTime) -> T) -> T {
+    pub(super) fn priced<T>(
+        &self,
+        price: &dyn IterationTime,
+        of: impl FnOnce(&dyn IterationTime) -> T,
+    ) -> T {
         match self.role {
             Role::Decode => of(&Decoding(price)),
             _ => of(price),
@@ -189,14 +197,15 @@ impl Stream {
         (n as u64).max(REPLAYED).max(WAVES.saturating_mul(self.scheduler.max_num_seqs)) as usize
     }
 
-    /// TTFT and TPOT of so many requests that arrive at so many a second (Poisson), replayed.
+    /// TTFT and TPOT of so many requests that arrive at so many a second (Poisson), replayed; and the mean
+    /// seconds from arrival to the last token.
     pub(super) fn replayed(
         &self,
         mix: &[Length],
         (rate, n, seed): (f64, usize, u64),
         statistic: Statistic,
         price: &dyn IterationTime,
-    ) -> Result<[f64; 2], Fault> {
+    ) -> Result<([f64; 2], f64), Fault> {
         let requests = arrivals::at_rate(mix, rate, Spacing::Poisson, n, seed)?;
         let replay =
             self.priced(price, |price| replay(&requests, Traffic::Open, &self.scheduler, price))?;
@@ -209,6 +218,8 @@ impl Stream {
         let Replay { times, .. } = replay;
         let counted = times.iter().zip(&requests).skip(n / 5);
         let first = counted.clone().map(|(times, _)| times.first_token_s - times.arrival_s);
+        let stay = counted.clone().map(|(times, _)| times.last_token_s - times.arrival_s);
+        let stay_s = stay.sum::<f64>() / (n - n / 5) as f64;
         let tokens = counted.filter_map(|(times, request)| match self.role {
             Role::Decode => {
                 Some((times.last_token_s - times.arrival_s) / f64::from(request.n_output))
@@ -219,10 +230,12 @@ impl Stream {
             }
             _ => None,
         });
-        Ok(match self.role {
+        let handed_s = self.hand_over_s(rate);
+        let seconds = match self.role {
             Role::Aggregated => [of(first.collect()), of(tokens.collect())],
-            Role::Prefill => [of(first.collect()) + self.hand_over_s(rate), 0.0],
+            Role::Prefill => [of(first.collect()) + handed_s, 0.0],
             Role::Decode => [0.0, of(tokens.collect())],
-        })
+        };
+        Ok((seconds, stay_s + handed_s))
     }
 }

@@ -1,0 +1,102 @@
+//! A fleet on the requests of a file.
+
+use std::path::Path;
+
+use cost_model::serving::arrivals::Request;
+use cost_model::serving::replay::Distribution;
+use cost_model::serving::worker::Shape;
+use documents::plan::fleet::{DistributionFigures, RequestsFigures};
+use ir::diagnostic::Diagnostic;
+use planner::serving::serving_fleet::{self, FleetReplay, Promises, Reason, Stated, Statistic};
+
+use super::decided::{JudgedWorker, Workers, why};
+use super::refused;
+use super::setting::Setting;
+use super::words::{latency, thousands};
+use crate::answer::page::{Column, Page};
+
+/// Replays requests on workers to their end.
+///
+/// # Errors
+/// Those of [`serving_fleet::replay_requests`].
+pub(super) fn replay(
+    setting: &Setting,
+    workers: &[(Workers, JudgedWorker)],
+    requests: &[Request],
+) -> Result<FleetReplay, Reason> {
+    let question = setting.question();
+    let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
+    let of = |(of, _): &(Workers, JudgedWorker)| (of.stated.clone(), of.replicas.len());
+    let all: Vec<(Stated, usize)> = workers.iter().map(of).collect();
+    serving_fleet::replay_requests((&question, &price), &all, requests)
+}
+
+/// Whether requests of a replay keep TTFT, TPOT and the latency of a request.
+pub(super) fn is_kept(setting: &Setting, replay: &FleetReplay) -> bool {
+    let Promises { statistic, .. } = setting.asked.promises;
+    let of = |values: &Distribution| match statistic {
+        Statistic::Mean => values.mean(),
+        Statistic::Percentile(percent) => values.percentile(percent),
+    };
+    let tpot_s = replay.tpot.as_ref().map_or(0.0, of);
+    let is_short = setting.asked.latency_s.is_none_or(|most| replay.latency.mean() <= most);
+    is_short && setting.asked.promises.admit([of(&replay.ttft), tpot_s])
+}
+
+/// Its figures, of so many requests in the file.
+pub(super) fn figures(replay: &FleetReplay, (n, replayed): (u64, usize)) -> RequestsFigures {
+    let of = |values: &Distribution| DistributionFigures {
+        mean: values.mean(),
+        p50: values.percentile(50.0),
+        p90: values.percentile(90.0),
+        p99: values.percentile(99.0),
+    };
+    RequestsFigures {
+        n_requests: n,
+        n_replayed: replayed as u64,
+        ttft_s: of(&replay.ttft),
+        tpot_s: replay.tpot.as_ref().map(of),
+        latency_s: of(&replay.latency),
+        total_s: replay.total_s,
+        n_preemptions: replay.n_preemptions,
+    }
+}
+
+/// `mean 0.31 s, p90 0.52 s`.
+pub(super) fn told(of: &DistributionFigures) -> String {
+    format!("mean {}, p90 {}", latency(of.mean), latency(of.p90))
+}
+
+/// That a file has more requests than were replayed.
+pub(super) fn cut(figures: &RequestsFigures) -> Option<Diagnostic> {
+    let RequestsFigures { n_requests, n_replayed, .. } = *figures;
+    (n_replayed < n_requests).then(|| {
+        let message = format!("replayed: the first {n_replayed} of {n_requests} requests");
+        Diagnostic::warning("first-requests", message)
+    })
+}
+
+/// Requests that the workers can not be replayed on.
+pub(super) fn unserved(file: &Path, reason: &Reason) -> Diagnostic {
+    let message = format!("the requests can not be replayed: {}", why(reason));
+    refused(message, "plan for them with `meshwright infer --requests`")
+        .fact("file", file.display().to_string())
+}
+
+/// All of them as a table.
+pub(super) fn table(figures: &RequestsFigures, page: &Page) {
+    let row = |name: &str, of: &DistributionFigures| {
+        let times = [of.mean, of.p50, of.p90, of.p99].map(latency);
+        std::iter::once(name.to_owned()).chain(times).collect::<Vec<_>>()
+    };
+    let mut rows = vec![row("TTFT", &figures.ttft_s)];
+    rows.extend(figures.tpot_s.iter().map(|of| row("TPOT", of)));
+    rows.push(row("request latency", &figures.latency_s));
+    page.table(&Column::row("@time | #mean | #p50 | #p90 | #p99"), rows);
+    page.line(&format!(
+        "{} requests, first arrival to last token {}, {} preemptions",
+        thousands(figures.n_replayed),
+        latency(figures.total_s),
+        figures.n_preemptions
+    ));
+}
