@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cost_model::serving::engine::Engine;
-use documents::plan::fleet::{AlternativeDocument, FleetFigures, WorkerDocument};
+use documents::plan::fleet::{AlternativeDocument, FleetDocument, FleetFigures, WorkerDocument};
 use documents::plan::request::RequestDocument;
 use ir::diagnostic::Diagnostic;
 use ir::workload::Mode;
@@ -102,31 +102,10 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         return Err(nothing_fits::missed_at_arrivals(&setting, replay, &found.answer));
     }
     let answer = &found.answer;
-    let requests = found.replayed.as_ref().zip(setting.asked.traffic.log.as_ref());
-    let requests = requests.map(|((of, _), log)| log::figures(of, (log.n, log.requests.len())));
-    let slowest = |of: &dyn Fn(usize) -> Option<f64>| {
-        (0..judged.workers.len()).filter_map(of).reduce(f64::max)
-    };
     let plan = decided::document(&setting, judged, (&used.to_string(), answer.found.bound));
     let fleet = plan.fleet.clone().unwrap_or_default();
-    let is_proved = answer.found.verdict == Verdict::Optimal;
-    let [_, n_output] = setting.asked.traffic.mean_tokens();
-    let counts = answer.types.counts().into_iter();
-    let figures = FleetFigures {
-        ttft_seconds: slowest(&|at| fleet.workers.get(at)?.ttft_s),
-        tpot_seconds: slowest(&|at| fleet.workers.get(at)?.tpot_s),
-        latency_seconds: Some(decided::latency_s(&judged.workers)),
-        n_under_way: decided::n_under_way(&judged.workers),
-        output_tokens_per_s: judged.requests_per_s * n_output,
-        is_proved,
-        predicted: answer.predicted.best.as_ref().map(|best| best.value(setting.asked.objective)),
-        n_enumerated: answer.types.n_enumerated,
-        n_accepted: answer.types.n_accepted,
-        n_types: answer.types.workers.len() as u64,
-        rejected: counts.map(|(name, n)| (name.to_owned(), n)).collect(),
-        alternatives: found.others.clone(),
-        requests,
-    };
+    let figures = figures(&setting, (&found, judged), &fleet);
+    let is_proved = figures.is_proved;
     let mut warnings: Vec<Diagnostic> = unequal(&fleet.workers).into_iter().collect();
     warnings.extend(figures.requests.as_ref().and_then(log::cut));
     warnings.extend(setting.run.warnings.iter().cloned().chain(assumed));
@@ -139,6 +118,37 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     frame::found::<Fleet, _>((request, run), on, made, warnings, |report, _| {
         screen::of(&setting, report, stop)
     })
+}
+
+/// The figures of a fleet.
+fn figures(
+    setting: &Setting,
+    (found, judged): (&Found, &Judged),
+    fleet: &FleetDocument,
+) -> FleetFigures {
+    let answer = &found.answer;
+    let requests = found.replayed.as_ref().zip(setting.asked.traffic.log.as_ref());
+    let requests = requests.map(|((of, _), log)| log::figures(of, (log.n, log.requests.len())));
+    let slowest = |of: &dyn Fn(usize) -> Option<f64>| {
+        (0..judged.workers.len()).filter_map(of).reduce(f64::max)
+    };
+    let [_, n_output] = setting.asked.traffic.mean_tokens();
+    let counts = answer.types.counts().into_iter();
+    FleetFigures {
+        ttft_seconds: slowest(&|at| fleet.workers.get(at)?.ttft_s),
+        tpot_seconds: slowest(&|at| fleet.workers.get(at)?.tpot_s),
+        latency_seconds: Some(decided::latency_s(&judged.workers)),
+        n_under_way: decided::n_under_way(&judged.workers),
+        output_tokens_per_s: judged.requests_per_s * n_output,
+        is_proved: answer.found.verdict == Verdict::Optimal,
+        predicted: answer.predicted.best.as_ref().map(|best| best.value(setting.asked.objective)),
+        n_enumerated: answer.types.n_enumerated,
+        n_accepted: answer.types.n_accepted,
+        n_types: answer.types.workers.len() as u64,
+        rejected: counts.map(|(name, n)| (name.to_owned(), n)).collect(),
+        alternatives: found.others.clone(),
+        requests,
+    }
 }
 
 /// That workers of a role serve unlike rates, which routers have to be told.

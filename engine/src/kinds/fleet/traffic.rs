@@ -132,7 +132,7 @@ impl Traffic {
     }
 }
 
-/// Requests of a file for a replay, their arrivals so many times as far apart.
+/// Requests of a file for a replay, the time between their arrivals so many times as long.
 #[must_use]
 pub fn requests(log: &RequestLog, slower: f64) -> Arc<[Request]> {
     let of = |logged: &Logged| Request {
