@@ -234,8 +234,26 @@ pub struct FleetFigures {
     pub n_types: u64,
     /// The others, by why they are none.
     pub rejected: std::collections::BTreeMap<String, u64>,
+    /// Shapes that the model can have and that became none, with the number that broke each.
+    pub rejected_shapes: Vec<RejectedDocument>,
     /// Other fleets beside it.
     pub alternatives: Vec<AlternativeDocument>,
+}
+
+/// A worker shape that is no worker type.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RejectedDocument {
+    /// What it would serve.
+    pub role: RoleDocument,
+    /// Kind of its devices.
+    pub kind: String,
+    /// Degrees in words.
+    pub degrees: String,
+    /// The reason in the counts of `rejected`.
+    pub reason: String,
+    /// The reason with its numbers.
+    pub why: String,
 }
 
 /// Another fleet for the same requests.

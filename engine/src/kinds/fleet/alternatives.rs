@@ -12,8 +12,9 @@ use super::words::{self, latency};
 
 /// Columns of the workers of a row.
 const LISTED: usize = 40;
-/// How much shorter the TPOT is of the fleet that shows what the promise costs.
+/// How much shorter, and longer, the TPOT is of fleets that show what the promise costs.
 const TIGHTER: f64 = 0.8;
+const LOOSER: f64 = 1.25;
 
 /// A fleet that is planned beside the best one.
 struct Other<'q> {
@@ -51,10 +52,12 @@ fn others<'q>(setting: &'q Setting, workers: &[WorkerDocument]) -> Vec<Other<'q>
         add("1 device each", of_size(1), true);
     }
     if let Some(tpot_s) = base.promises.tpot_s {
-        let mut question = base.clone();
-        let shorter = TIGHTER * tpot_s;
-        question.promises.tpot_s = Some(shorter);
-        add(&format!("TPOT {}", latency(shorter)), question, true);
+        for part in [TIGHTER, LOOSER] {
+            let mut question = base.clone();
+            let tpot_s = part * tpot_s;
+            question.promises.tpot_s = Some(tpot_s);
+            add(&format!("TPOT {}", latency(tpot_s)), question, part < 1.0);
+        }
     }
     all
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use cost_model::serving::engine::Engine;
-use documents::plan::fleet::{AlternativeDocument, FleetDocument, FleetFigures, WorkerDocument};
+use documents::plan::fleet::{
+    AlternativeDocument, FleetDocument, FleetFigures, RejectedDocument, WorkerDocument,
+};
 use documents::plan::request::RequestDocument;
 use ir::diagnostic::Diagnostic;
 use ir::workload::Mode;
@@ -12,7 +14,7 @@ use planner::run::{Control, StopReason};
 use planner::serving::fleet::{Objective, Verdict};
 use planner::serving::fleets::Fleets;
 use planner::serving::serving_fleet::{
-    Answer, FleetReplay, Promises, Question, Refused, Statistic, Types,
+    Answer, FleetReplay, Promises, Question, Reason, Refused, Rejected, Statistic, Types,
 };
 
 use super::decided::{self, Judged, JudgedWorker, Workers};
@@ -115,7 +117,10 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         (false, None) => StopReason::Finished,
     };
     let (on, made) = ((&setting, judged), (plan, figures, stop.name(), elapsed_s));
-    frame::found::<Fleet, _>((request, run), on, made, warnings, |report, _| {
+    frame::found::<Fleet, _>((request, run), on, made, warnings, |report, page| {
+        if request.all {
+            screen::rejected(&report.figures.rejected_shapes, page);
+        }
         screen::of(&setting, report, stop)
     })
 }
@@ -146,9 +151,23 @@ fn figures(
         n_accepted: answer.types.n_accepted,
         n_types: answer.types.workers.len() as u64,
         rejected: counts.map(|(name, n)| (name.to_owned(), n)).collect(),
+        rejected_shapes: rejected(setting, &answer.types),
         alternatives: found.others.clone(),
         requests,
     }
+}
+
+/// Shapes that the model can have and that are no worker types.
+fn rejected(setting: &Setting, types: &Types) -> Vec<RejectedDocument> {
+    let can_be = |of: &&Rejected| !matches!(of.reason, Reason::Invalid(_));
+    let of = |of: &Rejected| RejectedDocument {
+        role: words::role(of.role),
+        kind: setting.pools[of.pool].kind.clone(),
+        degrees: words::degrees(&of.shape),
+        reason: of.reason.name().to_owned(),
+        why: decided::why(&of.reason),
+    };
+    types.rejected.iter().filter(can_be).map(of).collect()
 }
 
 /// That workers of a role serve unlike rates, which routers have to be told.

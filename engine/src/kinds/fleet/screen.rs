@@ -1,6 +1,8 @@
 //! The first screen of a fleet.
 
-use documents::plan::fleet::{AlternativeDocument, FleetDocument, FleetFigures, RoleDocument};
+use documents::plan::fleet::{
+    AlternativeDocument, FleetDocument, FleetFigures, RejectedDocument, RoleDocument,
+};
 use documents::report::FoundDocument;
 use ir::units::Bytes;
 use planner::run::StopReason;
@@ -10,7 +12,7 @@ use super::kind::source;
 use super::log::told;
 use super::setting::Setting;
 use super::words::{groups, latency, listed, names, per_second, statistic, thousands, workers};
-use crate::answer::page::Column;
+use crate::answer::page::{Column, Page};
 use crate::answer::screen::Screen;
 use crate::answer::words::rate;
 use crate::inputs::load;
@@ -197,4 +199,15 @@ fn instead(
         false => Column::row("@instead | #requests/s | #TTFT | #TPOT | ~workers"),
     };
     screen.table(&columns, rows);
+}
+
+/// Worker shapes that are none, with why.
+pub(super) fn rejected(all: &[RejectedDocument], page: &Page) {
+    let row = |of: &RejectedDocument| {
+        let name = of.role.name().to_owned();
+        vec![name, of.kind.clone(), of.degrees.clone(), of.why.clone()]
+    };
+    let columns = Column::row("@rejected | devices | degrees | ~why");
+    page.table(&columns, all.iter().map(row).collect());
+    page.text("\n");
 }
