@@ -30,6 +30,7 @@ import sys
 import tempfile
 
 import drawn_plans
+import random_fleets
 import random_placements
 import random_plans
 import readers
@@ -69,6 +70,8 @@ CONSUMERS = [
     ("galvatron@2.4", "galvatron_config.py", os.environ.get("GALVATRON") or archived("hetu_galvatron"), 50),
     ("vllm", "server_layers.py", os.environ.get("VLLM") or archived("vllm"), 20),
     ("sglang@0.5", "server_layers.py", os.environ.get("SGLANG") or archived("sglang"), 20),
+    ("vllm@0.33", "fleet_servers.py", os.environ.get("VLLM") or archived("vllm"), 100),
+    ("sglang@0.5", "fleet_servers.py", os.environ.get("SGLANG") or archived("sglang"), 100),
 ]
 
 
@@ -111,6 +114,7 @@ def check(options, row: tuple, made: list, folder: pathlib.Path) -> bool:
         seen = readers.read(options.reader, launcher, [str(file) for _, file, *_ in made])
     for verdict, (plan, file, model, *cluster) in zip(verdicts, made):
         counts["judged"] += 1
+        counts["starts"] += verdict.get("starts", 0)
         if "runs" in verdict:
             planned = json.loads(plan.read_text(encoding="utf-8"))
             on = ["--model", str(model), "--cluster", *map(str, cluster)]
@@ -133,7 +137,7 @@ def check(options, row: tuple, made: list, folder: pathlib.Path) -> bool:
             print(verdict["file"], model.stem, *verdict["differences"][:3], sep="\n  ")
     kinds = collections.Counter(model.stem.rsplit("-", 1)[0] for _, _, model, *_ in made)
     told = ", ".join(f"{n} of {name}" for name, n in sorted(kinds.items()))
-    print(f"{target} ({told}):", ", ".join(f"{n} {what}" for what, n in counts.items()), flush=True)
+    print(f"{target} ({told}):", ", ".join(f"{n} {what}" for what, n in counts.items() if n), flush=True)
     demanded = ["judged"]
     if launcher in READ and is_priced:
         demanded += ["priced within 1 %", *(["read alike"] if options.reader else [])]
@@ -149,7 +153,8 @@ def checks(options, row: tuple, root: pathlib.Path) -> bool:
         return True
     n = usual if options.plans is None else options.plans
     good = True
-    found = random_placements if judge == "server_layers.py" else random_plans
+    makers = {"server_layers.py": random_placements, "fleet_servers.py": random_fleets}
+    found = makers.get(judge, random_plans)
     for kind, maker, n in (("found", found, n), ("drawn", drawn_plans, options.drawn)):
         if n == 0 or (maker is drawn_plans and random_plans.name_of(target) not in READ):
             continue
