@@ -7,7 +7,8 @@
 Megatron-LM's argument code, layout class and process groups come from the folder that MEGATRON_LM names,
 Megatron-Core's config, layout class and scheduler from its package, torchtitan's main from TORCHTITAN, its release, DeepSpeed's, Accelerate's and Transformers' from the packages
 (or DEEPSPEED); what is not there is told as skipped. JAX compiles for eight devices of this host. Megatron
-Bridge's dataclasses come from MEGATRON_BRIDGE, on those of MEGATRON_LM. Single files of Galvatron, vLLM and
+Bridge's dataclasses come from MEGATRON_BRIDGE, on those of MEGATRON_LM. LLM_D_SCHEMA names the
+`values.schema.json` of llm-d-modelservice. Single files of Galvatron, vLLM and
 SGLang come from their archives, or from the folders GALVATRON, VLLM and SGLANG. Which commits were judged stands
 in `../requirements.lock`.
 What their parsed objects say is made into a plan again, which must have the step and the peaks of the first
@@ -72,6 +73,8 @@ CONSUMERS = [
     ("sglang@0.5", "server_layers.py", os.environ.get("SGLANG") or archived("sglang"), 20),
     ("vllm@0.33", "fleet_servers.py", os.environ.get("VLLM") or archived("vllm"), 100),
     ("sglang@0.5", "fleet_servers.py", os.environ.get("SGLANG") or archived("sglang"), 100),
+    ("dynamo@1.6", "fleet_manifests.py", os.environ.get("VLLM") or archived("vllm"), 50),
+    ("llm-d@0.4", "fleet_manifests.py", os.environ.get("VLLM") or archived("vllm"), 50),
 ]
 
 
@@ -153,7 +156,7 @@ def checks(options, row: tuple, root: pathlib.Path) -> bool:
         return True
     n = usual if options.plans is None else options.plans
     good = True
-    makers = {"server_layers.py": random_placements, "fleet_servers.py": random_fleets}
+    makers = {"server_layers.py": random_placements, "fleet_servers.py": random_fleets, "fleet_manifests.py": random_fleets}
     found = makers.get(judge, random_plans)
     for kind, maker, n in (("found", found, n), ("drawn", drawn_plans, options.drawn)):
         if n == 0 or (maker is drawn_plans and random_plans.name_of(target) not in READ):

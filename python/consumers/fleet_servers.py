@@ -12,10 +12,12 @@ the plan's JSON, and `starts`, how many there were.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import math
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -171,6 +173,12 @@ SERVERS = {
 TRANSFER = {"prefill": "kv_producer", "decode": "kv_consumer"}
 
 
+def same(found: Differences, what: str, runs: object, attribute: str, wanted: object) -> None:
+    """Compares an attribute; types are compared by their names."""
+    own = getattr(runs, attribute, None)
+    found.same(what, own if isinstance(wanted, (int, bool)) else str(own), wanted)
+
+
 def differences(parsed, file: str, plan: dict, server: str) -> tuple[list[str], int]:
     _, wanted_of, variable = SERVERS[server]
     found, n_starts, ports = Differences(), 0, set()
@@ -181,8 +189,7 @@ def differences(parsed, file: str, plan: dict, server: str) -> tuple[list[str], 
             wanted, order = wanted_of(worker, plan, (hosts, at, devices))
             name = "/".join([*words, str(at)])
             for attribute, value in wanted.items():
-                own = getattr(runs, attribute, None)
-                found.same(f"{name} {attribute}", own if isinstance(value, (int, bool)) else str(own), value)
+                same(found, f"{name} {attribute}", runs, attribute, value)
             each = len(order) // len(hosts)
             mine = order[at * each : (at + 1) * each]
             numbers = ",".join(device.split("gpu")[1] for device in mine)
@@ -202,23 +209,29 @@ def differences(parsed, file: str, plan: dict, server: str) -> tuple[list[str], 
     return found, n_starts
 
 
+def parser(server: str):
+    """The server's parser, of the folder or the wheel that the command line names."""
+    source = pathlib.Path(sys.argv[1])
+    if source.is_file():
+        folder = pathlib.Path(tempfile.mkdtemp())
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        with zipfile.ZipFile(source) as archive:
+            archive.extractall(folder, [name for name in archive.namelist() if name.endswith((".py", ".json"))])
+        source = folder
+    sys.path.insert(0, str(source / "python" if (source / "python").exists() else source))
+    absent.install(ABSENT[server])
+    return SERVERS[server][0]()
+
+
 def main() -> None:
     server = pathlib.Path(sys.argv[2]).suffixes[0].strip(".").split("@")[0] if len(sys.argv) > 2 else "vllm"
-    with tempfile.TemporaryDirectory() as folder:
-        source = pathlib.Path(sys.argv[1])
-        if source.is_file():
-            with zipfile.ZipFile(source) as archive:
-                archive.extractall(folder)
-            source = pathlib.Path(folder)
-        sys.path.insert(0, str(source / "python" if (source / "python").exists() else source))
-        absent.install(ABSENT[server])
-        parsed = SERVERS[server][0]()
+    parsed = parser(server)
 
-        def judged(file: str, plan: dict, _: pathlib.Path) -> dict:
-            found, n_starts = differences(parsed, file, plan, server)
-            return {"differences": found, "starts": n_starts}
+    def judged(file: str, plan: dict, _: pathlib.Path) -> dict:
+        found, n_starts = differences(parsed, file, plan, server)
+        return {"differences": found, "starts": n_starts}
 
-        judge(judged)
+    judge(judged)
 
 
 if __name__ == "__main__":

@@ -204,3 +204,18 @@ fn stages_hold_their_layers_and_ends() {
     let room = (memory.stages[0].get(Term::Cache) as f64 / block).floor() as u64;
     assert_eq!(memory.cache_tokens(), 16 * room);
 }
+
+/// Gemma 3 27B has 52 layers with windows and 10 without, 4B 29 and 5: vLLM 0.19 logged 36,560 tokens in
+/// 19.53 GiB and 468,144 in 62.51, of 8,192 and 4,096 bytes a layer.
+#[test]
+fn kinds_of_layers_fill_groups() {
+    let filled = |[near, whole]: [usize; 2]| {
+        let mut layers = vec![(1.0, Some(1024)); near];
+        layers.extend(vec![(1.0, None); whole]);
+        vllm::pad(&mut layers);
+        layers.len()
+    };
+    assert_eq!([[52, 10], [29, 5], [12, 13], [18, 18]].map(filled), [70, 35, 26, 36]);
+    near(19.53 * GIB / (70.0 * 8192.0), 36_560.0, 1e-3);
+    near(62.51 * GIB / (35.0 * 4096.0), 468_144.0, 1e-3);
+}
