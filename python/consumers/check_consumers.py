@@ -7,7 +7,8 @@
 Megatron-LM's argument code, layout class and process groups come from the folder that MEGATRON_LM names,
 Megatron-Core's config, layout class and scheduler from its package, torchtitan's main from TORCHTITAN, its release, DeepSpeed's, Accelerate's and Transformers' from the packages
 (or DEEPSPEED); what is not there is told as skipped. JAX compiles for eight devices of this host. Megatron
-Bridge's dataclasses come from MEGATRON_BRIDGE, on those of MEGATRON_LM. Single files of Galvatron, vLLM and
+Bridge's dataclasses come from MEGATRON_BRIDGE, on those of MEGATRON_LM. LLM_D_SCHEMA names the
+`values.schema.json` of llm-d-modelservice. Single files of Galvatron, vLLM and
 SGLang come from their archives, or from the folders GALVATRON, VLLM and SGLANG. Which commits were judged stands
 in `../requirements.lock`.
 What their parsed objects say is made into a plan again, which must have the step and the peaks of the first
@@ -30,6 +31,7 @@ import sys
 import tempfile
 
 import drawn_plans
+import random_fleets
 import random_placements
 import random_plans
 import readers
@@ -69,6 +71,10 @@ CONSUMERS = [
     ("galvatron@2.4", "galvatron_config.py", os.environ.get("GALVATRON") or archived("hetu_galvatron"), 50),
     ("vllm", "server_layers.py", os.environ.get("VLLM") or archived("vllm"), 20),
     ("sglang@0.5", "server_layers.py", os.environ.get("SGLANG") or archived("sglang"), 20),
+    ("vllm@0.33", "fleet_servers.py", os.environ.get("VLLM") or archived("vllm"), 100),
+    ("sglang@0.5", "fleet_servers.py", os.environ.get("SGLANG") or archived("sglang"), 100),
+    ("dynamo@1.6", "fleet_manifests.py", os.environ.get("VLLM") or archived("vllm"), 50),
+    ("llm-d@0.4", "fleet_manifests.py", os.environ.get("VLLM") or archived("vllm"), 50),
 ]
 
 
@@ -111,6 +117,7 @@ def check(options, row: tuple, made: list, folder: pathlib.Path) -> bool:
         seen = readers.read(options.reader, launcher, [str(file) for _, file, *_ in made])
     for verdict, (plan, file, model, *cluster) in zip(verdicts, made):
         counts["judged"] += 1
+        counts["starts"] += verdict.get("starts", 0)
         if "runs" in verdict:
             planned = json.loads(plan.read_text(encoding="utf-8"))
             on = ["--model", str(model), "--cluster", *map(str, cluster)]
@@ -133,7 +140,7 @@ def check(options, row: tuple, made: list, folder: pathlib.Path) -> bool:
             print(verdict["file"], model.stem, *verdict["differences"][:3], sep="\n  ")
     kinds = collections.Counter(model.stem.rsplit("-", 1)[0] for _, _, model, *_ in made)
     told = ", ".join(f"{n} of {name}" for name, n in sorted(kinds.items()))
-    print(f"{target} ({told}):", ", ".join(f"{n} {what}" for what, n in counts.items()), flush=True)
+    print(f"{target} ({told}):", ", ".join(f"{n} {what}" for what, n in counts.items() if n), flush=True)
     demanded = ["judged"]
     if launcher in READ and is_priced:
         demanded += ["priced within 1 %", *(["read alike"] if options.reader else [])]
@@ -149,7 +156,8 @@ def checks(options, row: tuple, root: pathlib.Path) -> bool:
         return True
     n = usual if options.plans is None else options.plans
     good = True
-    found = random_placements if judge == "server_layers.py" else random_plans
+    makers = {"server_layers.py": random_placements, "fleet_servers.py": random_fleets, "fleet_manifests.py": random_fleets}
+    found = makers.get(judge, random_plans)
     for kind, maker, n in (("found", found, n), ("drawn", drawn_plans, options.drawn)):
         if n == 0 or (maker is drawn_plans and random_plans.name_of(target) not in READ):
             continue

@@ -4,14 +4,15 @@
 //! ```text
 //! weights      products shared out by tensor ranks, experts by all devices of a stage; norms, routers,
 //!              narrow latent products and copied key and value heads whole
-//! activations  2 tokens heads d k bytes, k by engine, family and tensor ranks
+//! activations  vLLM: see `vllm`; others: 2 tokens heads d k bytes, k by engine, family and tensor ranks
 //! cache        vLLM          utilization x capacity - all else
 //!              SGLang        fraction x (capacity - context - NCCL) - weights; all else is in what is left
 //!              TensorRT-LLM  fraction x (capacity - all else)
 //! ```
 //!
-//! Forms and figures of activations, NCCL and what an engine has beside are those of aiconfigurator 0.12.0
-//! (Apache-2.0), *nominal*. Whatever does not fit is a shortfall, never a smaller model.
+//! Forms and figures of activations, NCCL and what SGLang and TensorRT-LLM have beside are those of
+//! aiconfigurator 0.12.0 (Apache-2.0), *nominal*; those of vLLM are held against published logs
+//! (`tests/data/serving/kv_cache_lines.csv`). Whatever does not fit is a shortfall, never a smaller model.
 
 use ir::card::{Attention, BlockGroup, Head, ModelCard, TransformerCard};
 use ir::tensor::DType;
@@ -23,9 +24,11 @@ use crate::runs::counts::block_parameters;
 use crate::runs::forms::block::cached;
 use crate::runs::serving::{block_bytes, bytes, end_bytes};
 
+mod vllm;
+
 const MIB: f64 = (1_u64 << 20) as f64;
 const GIB: f64 = (1_u64 << 30) as f64;
-/// Bytes of context, libraries, workspaces and CUDA graphs together; SGLang has a fifth more.
+/// Bytes of context, libraries, workspaces and CUDA graphs together of TensorRT-LLM; SGLang has a fifth more.
 const BESIDE: f64 = 3.5 * GIB;
 const SGLANG_MORE: f64 = 1.2;
 /// Bytes of a device that are taken before weights are loaded: `non_torch_memory` of a vLLM on one H100
@@ -33,6 +36,9 @@ const SGLANG_MORE: f64 = 1.2;
 const CONTEXT: f64 = 1.79 * GIB;
 /// Bytes of CUDA graphs for each request of the greatest one (SGLang's rule of its reserve).
 const GRAPH: f64 = 2.0 * MIB;
+/// PyTorch gives tensors of so many bytes and more whole blocks of so many, and takes back what is left over
+/// where it is more than so many (`CUDACachingAllocator`).
+const LARGE_TENSOR: [f64; 3] = [10.0 * MIB, 2.0 * MIB, MIB];
 /// Buffers of NCCL between two devices, and between more.
 const NCCL: [f64; 2] = [342.0 * MIB, 392.0 * MIB];
 /// Bytes of activations at least; of SGLang.
@@ -59,6 +65,8 @@ pub struct Settings {
     pub fraction: Option<f64>,
     /// Tokens of an iteration at most, decoding ones included (vLLM `--max-num-batched-tokens`).
     pub max_tokens: u64,
+    /// Requests of an iteration at most (vLLM `--max-num-seqs`).
+    pub max_requests: u64,
     /// Requests of a decode-only iteration at most that CUDA graphs are recorded of; 0 without graphs.
     pub graph_requests: u64,
     /// Tokens of the longest request, prompt and output (vLLM `--max-model-len`).
@@ -143,6 +151,22 @@ impl StageMemory {
     fn has_windows(&self) -> bool {
         self.layers.iter().any(|(_, most)| most.is_some())
     }
+
+    /// Bytes that vLLM counts for a request of so many tokens when it starts: a layer with a window keeps the
+    /// tokens before it and all that are under way, in one block more (`SlidingWindowSpec`).
+    fn start_bytes(&self, tokens: u64, (block, in_flight): (u64, u64)) -> f64 {
+        let of = |(each, most): &(f64, Option<u64>)| {
+            let blocks = match most {
+                Some(most) => {
+                    let kept = most.saturating_sub(1).saturating_add(in_flight).min(tokens);
+                    kept.div_ceil(block).saturating_add(1)
+                }
+                None => tokens.div_ceil(block),
+            };
+            each * block as f64 * blocks as f64
+        };
+        self.layers.iter().map(of).sum()
+    }
 }
 
 /// Memory of a worker.
@@ -152,6 +176,8 @@ pub struct Memory {
     pub stages: Vec<StageMemory>,
     block: u64,
     max_length: u64,
+    /// Tokens that are under way at most: of one iteration for each stage, and one that is prepared.
+    in_flight: u64,
 }
 
 impl Memory {
@@ -171,11 +197,20 @@ impl Memory {
             first = range.end;
             let held = Holding { model, dtype, shape };
             let weights = held.weights(range.clone(), [at == 0, at + 1 == n_stages], n_stages);
-            let layers = held.caches(range);
-            stage((model, shape), settings, capacity as f64, (weights, layers))
+            let mut layers = held.caches(range.clone());
+            let beside = match settings.engine {
+                Engine::Vllm => {
+                    vllm::pad(&mut layers);
+                    vllm::Stage { model, dtype, shape, settings, range }.beside(capacity as f64)
+                }
+                Engine::Sglang | Engine::TrtLlm => beside((model, shape), settings),
+            };
+            stage(shape, settings, capacity as f64, (weights, beside, layers))
         });
         let stages = stages.collect();
-        Self { stages, block: settings.engine.block_tokens(), max_length: settings.max_length }
+        let block = settings.engine.block_tokens();
+        let in_flight = settings.max_tokens.saturating_mul(n_stages as u64 + 1);
+        Self { stages, block, max_length: settings.max_length, in_flight }
     }
 
     /// Bytes of keys and values of a request of so many tokens, on a device of each stage.
@@ -211,6 +246,22 @@ impl Memory {
         self.stages.iter().map(of).min().unwrap_or(0)
     }
 
+    /// Tokens that vLLM logs as `GPU KV cache size`: where layers have windows, those of requests of the
+    /// greatest length, each with as many tokens as while its prompt is computed.
+    #[must_use]
+    pub fn start_tokens(&self) -> u64 {
+        let tokens = self.max_length.max(1);
+        let of = |stage: &StageMemory| {
+            let bytes = stage.start_bytes(tokens, (self.block.max(1), self.in_flight));
+            let n = if bytes > 0.0 { stage.get(Term::Cache) as f64 / bytes } else { f64::INFINITY };
+            (n * tokens as f64) as u64
+        };
+        match self.stages.iter().any(StageMemory::has_windows) {
+            true => self.stages.iter().map(of).min().unwrap_or(0),
+            false => self.cache_tokens(),
+        }
+    }
+
     /// Bytes that are missing on the device that misses most; 0 where weights and buffers fit.
     #[must_use]
     pub fn shortfall(&self) -> u64 {
@@ -220,22 +271,14 @@ impl Memory {
 
 /// Puts the terms of a stage together by the rule of the engine.
 fn stage(
-    (model, shape): (&ModelCard, &Shape),
+    shape: &Shape,
     settings: &Settings,
     capacity: f64,
-    (weights, layers): (f64, Vec<(f64, Option<u64>)>),
+    (weights, beside, layers): (f64, [f64; 4], Vec<(f64, Option<u64>)>),
 ) -> StageMemory {
     let engine = settings.engine;
-    let activations = activations(model, shape, settings);
-    let graphs = GRAPH * settings.graph_requests as f64;
-    let collectives = match shape.devices() {
-        0 | 1 => 0.0,
-        2 => NCCL[0],
-        _ => NCCL[1],
-    };
-    let beside = BESIDE * if engine == Engine::Sglang { SGLANG_MORE } else { 1.0 };
-    let runtime = (beside - graphs).max(CONTEXT);
-    let all = weights + activations + graphs + collectives + runtime;
+    let [activations, graphs, collectives, runtime] = beside;
+    let all = weights + beside.iter().sum::<f64>();
     let fraction = settings.fraction.unwrap_or_else(|| fraction(shape, settings, capacity));
     let room = match engine {
         Engine::Vllm => fraction * capacity - all,
@@ -250,6 +293,19 @@ fn stage(
     let [a, b, c, d, e, f] = terms.map(|term| term as u64);
     let shortfall = (-room).max(0.0).ceil() as u64;
     StageMemory { terms: [a, b, c, d, e, f, reserve as u64], shortfall, layers }
+}
+
+/// Activations, CUDA graphs, buffers of collectives and all else of SGLang and TensorRT-LLM.
+fn beside((model, shape): (&ModelCard, &Shape), settings: &Settings) -> [f64; 4] {
+    let graphs = GRAPH * settings.graph_requests as f64;
+    let collectives = match shape.devices() {
+        0 | 1 => 0.0,
+        2 => NCCL[0],
+        _ => NCCL[1],
+    };
+    let more = if settings.engine == Engine::Sglang { SGLANG_MORE } else { 1.0 };
+    let runtime = (BESIDE * more - graphs).max(CONTEXT);
+    [activations(model, shape, settings), graphs, collectives, runtime]
 }
 
 /// The share of memory that an engine takes by default: vLLM since 0.22, TensorRT-LLM, and SGLang's rule.
@@ -319,7 +375,11 @@ impl Holding<'_> {
                 Some(stored) => stored.block(block).experts.bytes,
                 None => bytes(block_parameters(&group.card).experts as f64, dtype),
             };
-            others * share(group, shape.tensor) + all as f64 / experts
+            let unfilled = match model.weights() {
+                Some(_) => 0.0,
+                None => unfilled(&group.card, shape, dtype),
+            };
+            others * share(group, shape.tensor) + all as f64 / experts + unfilled
         };
         let layers: f64 = self.blocks(range).map(of_block).sum();
         let [embedding, head] = end_bytes(model, dtype).map(|bytes| bytes as f64 / tensor);
@@ -346,6 +406,26 @@ impl Holding<'_> {
         };
         self.blocks(range).map(of).collect()
     }
+}
+
+/// Bytes of the last blocks of large weights of a layer that they do not fill.
+fn unfilled(card: &TransformerCard, shape: &Shape, dtype: DType) -> f64 {
+    let [large, block, split] = LARGE_TENSOR;
+    let tensor = f64::from(shape.tensor.max(1));
+    let (hidden, (key, value)) = (card.hidden as f64, card.head_dims());
+    let (heads, kv_heads) = (card.n_heads as f64, card.n_kv_heads as f64);
+    let attention = match card.attention {
+        Attention::Latent { .. } => [0.0; 2],
+        _ => [heads * key as f64 + kv_heads * (key + value) as f64, heads * value as f64],
+    };
+    let inner = if card.experts.is_some() { 0.0 } else { card.feed_forward as f64 };
+    let first = if card.form.is_gated() { 2.0 * inner } else { inner };
+    let of = |width: f64| {
+        let bytes = bytes(width * hidden / tensor, dtype) as f64;
+        let left = (bytes / block).ceil() * block - bytes;
+        if bytes < large || left > split { 0.0 } else { left }
+    };
+    attention.into_iter().chain([first, inner]).map(of).sum()
 }
 
 /// Share of the weights of a block, its experts aside, that one of so many tensor ranks holds.

@@ -203,6 +203,11 @@ impl<'a> Question<'a> {
             {
                 Some("vLLM runs EP over all devices of a stage alone")
             }
+            Engine::Vllm
+                if shape.data > 1 && is_pipeline && shape.devices() > u64::from(per_host) =>
+            {
+                Some("vLLM has all stages of a data-parallel rank on the same hosts")
+            }
             Engine::Vllm | Engine::Sglang if role == Role::Decode && is_pipeline => {
                 Some("no KV cache is handed over to decode pipelines")
             }

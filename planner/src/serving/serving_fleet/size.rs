@@ -84,6 +84,7 @@ pub(super) fn memory(question: &Question, shape: &Shape, budget: u64, capacity: 
         engine: question.engine,
         fraction: None,
         max_tokens: budget,
+        max_requests: question.most_running,
         graph_requests: question.engine.graph_requests(),
         max_length: question.max_length(),
     };

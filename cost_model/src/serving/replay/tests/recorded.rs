@@ -85,6 +85,7 @@ fn worker(run: &Run, system: &System) -> (WorkerPrices, Scheduler) {
         engine: Engine::Vllm,
         fraction: Some(FRACTION),
         max_tokens: MAX_TOKENS,
+        max_requests: MAX_NUM_SEQS,
         graph_requests: 2 * MAX_NUM_SEQS,
         max_length: 32_768,
     };
