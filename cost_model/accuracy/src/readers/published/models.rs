@@ -5,15 +5,19 @@ use ir::card::ModelCard;
 use ir::diagnostic::Diagnostic;
 
 /// Llama 3 and 3.1 of 8, 70 and 405 billion parameters (model cards of Meta).
-pub(super) const LLAMA_8B: &str = r#"{"model_type":"llama","hidden_size":4096,
+pub(in crate::readers) const LLAMA_8B: &str = r#"{"model_type":"llama","hidden_size":4096,
     "num_hidden_layers":32,"num_attention_heads":32,"num_key_value_heads":8,
     "intermediate_size":14336,"vocab_size":128256,"max_position_embeddings":8192}"#;
-pub(super) const LLAMA_70B: &str = r#"{"model_type":"llama","hidden_size":8192,
+pub(in crate::readers) const LLAMA_70B: &str = r#"{"model_type":"llama","hidden_size":8192,
     "num_hidden_layers":80,"num_attention_heads":64,"num_key_value_heads":8,
     "intermediate_size":28672,"vocab_size":128256,"max_position_embeddings":8192}"#;
 pub(super) const LLAMA_405B: &str = r#"{"model_type":"llama","hidden_size":16384,
     "num_hidden_layers":126,"num_attention_heads":128,"num_key_value_heads":8,
     "intermediate_size":53248,"vocab_size":128256,"max_position_embeddings":8192}"#;
+/// Qwen/Qwen3-32B, config.json.
+pub(in crate::readers) const QWEN3_32B: &str = r#"{"model_type":"qwen3","hidden_size":5120,
+    "num_hidden_layers":64,"num_attention_heads":64,"num_key_value_heads":8,"head_dim":128,
+    "intermediate_size":25600,"vocab_size":151936,"max_position_embeddings":40960}"#;
 /// Qwen/Qwen3-30B-A3B, config.json.
 pub(super) const QWEN3_30B: &str = r#"{"model_type":"qwen3_moe","hidden_size":2048,
     "num_hidden_layers":48,"num_attention_heads":32,"num_key_value_heads":4,"head_dim":128,
@@ -52,6 +56,10 @@ pub(super) const GPT3_2_7B: &str = r#"{"model_type":"gpt2","n_embd":2560,"n_laye
 ///
 /// # Errors
 /// Those of the reader of configs.
-pub(super) fn card(config: &str, name: &str, sequence: u64) -> Result<ModelCard, Diagnostic> {
+pub(in crate::readers) fn card(
+    config: &str,
+    name: &str,
+    sequence: u64,
+) -> Result<ModelCard, Diagnostic> {
     of_bytes(config.as_bytes(), name, Some(sequence)).map(|(card, _)| card)
 }
