@@ -9,11 +9,11 @@ use importers::cluster;
 use importers::measurements;
 use ir::card::ModelCard;
 use ir::diagnostic::Diagnostic;
-use ir::measured::CollectiveOperation;
+use ir::measured::{CollectiveOperation, CollectiveRow};
 use ir::profile::Profile;
 
 use super::Found;
-use crate::judged::serving::load;
+use crate::judged::serving::{load, splitwise};
 use crate::judged::serving::recorded::{self, Run};
 use crate::line::Line;
 use crate::readers::serving::{self as readers, LoadTest};
@@ -25,6 +25,10 @@ const RUNS: [(&str, fn() -> Result<ModelCard, Diagnostic>, u32); 2] =
 /// The cards of both runs, two in a host.
 const PAIR: (&str, [&str; 2], u32) =
     ("rtx_pro_6000_server", ["rtx_pro_6000_server", "pcie5_p2p_blackwell"], 2);
+
+/// The card of Splitwise's hosts, and bytes/s of its network, which no row needs.
+const A100: &str = "a100_sxm";
+const NETWORK: f64 = 25e9;
 
 /// One host of a system, nothing measured.
 fn host((_, [device, link], n): (&str, [&str; 2], u32)) -> Result<Option<System>, Diagnostic> {
@@ -54,7 +58,38 @@ pub(super) fn judge(data: &Path) -> Result<Found, Diagnostic> {
         let path = data.join(format!("serving/vllm_requests_rtxpro6000_{name}.csv"));
         runs.push(Run { name, model: model()?, tensor, requests: readers::recorded(&path)? });
     }
-    Ok(recorded::lines(&runs, &system).into())
+    let mut lines = recorded::lines(&runs, &system);
+    lines.extend(splitwise_lines(data, &rows)?);
+    Ok(lines.into())
+}
+
+/// Lines of Splitwise's measurements: hosts of eight A100 with all-reduces as PyTorch's processes have them.
+fn splitwise_lines(data: &Path, collectives: &[CollectiveRow]) -> Result<Vec<Line>, Diagnostic> {
+    let Some(facts) = measurements::devices::facts(A100)? else { return Ok(Vec::new()) };
+    let mut measured = BTreeMap::new();
+    for ranks in [2_u64, 4, 8] {
+        let mine = collectives.iter().filter(|row| {
+            row.system == "vidur_a100_dgx"
+                && row.operation == CollectiveOperation::AllReduce
+                && (row.ranks, row.ranks_per_node) == (ranks, ranks)
+        });
+        let table = Table::new(mine.map(|row| (row.bytes, row.time_s)));
+        measured.insert((CollectiveOperation::AllReduce, ranks, ranks), table);
+    }
+    let Some(system) = System::a100_hosts("a100", &facts, measured, NETWORK) else {
+        return Ok(Vec::new());
+    };
+    let mut all: BTreeMap<splitwise::Key, [Vec<f64>; 2]> = BTreeMap::new();
+    for (key, seconds) in readers::splitwise(&data.join("serving/splitwise_a100.csv"))? {
+        let of = all.entry(key).or_default();
+        seconds.into_iter().zip(of).for_each(|(seconds, of)| of.push(seconds));
+    }
+    let middle = |mut of: Vec<f64>| {
+        of.sort_by(f64::total_cmp);
+        of[of.len() / 2]
+    };
+    let rows = all.into_iter().map(|(key, of)| (key, of.map(middle))).collect();
+    Ok(splitwise::lines(&rows, &readers::splitwise_models()?, &system))
 }
 
 /// Judges load tests of a file.

@@ -1,5 +1,6 @@
 //! Readers of measured servers: requests of recorded runs, and means of load tests.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use cost_model::serving::arrivals::Request;
@@ -11,7 +12,7 @@ use ir::card::stored::{CacheType, Stored};
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 
-use super::published::{LLAMA_8B, LLAMA_70B, QWEN3_32B, card};
+use super::published::{BLOOM, LLAMA_8B, LLAMA_70B, LLAMA2_70B, QWEN3_32B, card};
 use super::small;
 
 /// Models of load tests by what their paths hold; rows of others are not judged.
@@ -163,4 +164,37 @@ pub fn recorded(path: &Path) -> Result<Vec<(Request, Times)>, Diagnostic> {
         };
         Ok(Some((request, times)))
     })
+}
+
+/// Model, tensor ranks, tokens of a prompt, requests, tokens of an output; seconds of the prompts and of a
+/// token.
+pub type Group = ((String, u32, u64, u64, u64), [f64; 2]);
+
+/// Reads the columns `model`, `tensor`, `prompt_tokens`, `batch`, `output_tokens`, `prompt_ms` and `token_ms`
+/// of Splitwise's measurements.
+///
+/// # Errors
+/// Those of the table, see [`read_table`].
+pub fn splitwise(path: &Path) -> Result<Vec<Group>, Diagnostic> {
+    read_table(path, |fields| {
+        let [prompt, batch, output] = ["prompt_tokens", "batch", "output_tokens"];
+        let key = (
+            fields.name("model")?,
+            small(fields, "tensor")?,
+            fields.count(prompt)?,
+            fields.count(batch)?,
+            fields.count(output)?,
+        );
+        let seconds = [fields.positive("prompt_ms")? * 1e-3, fields.positive("token_ms")? * 1e-3];
+        Ok(Some((key, seconds)))
+    })
+}
+
+/// Llama 2 70B and BLOOM 176B, by the names of Splitwise's measurements.
+///
+/// # Errors
+/// None that their configs have.
+pub fn splitwise_models() -> Result<BTreeMap<String, ModelCard>, Diagnostic> {
+    let of = |(name, config): (&str, &str)| Ok((name.to_owned(), card(config, name, 4096)?));
+    [("llama2-70b", LLAMA2_70B), ("bloom-176b", BLOOM)].into_iter().map(of).collect()
 }

@@ -2,6 +2,7 @@
 
 pub mod load;
 pub mod recorded;
+pub mod splitwise;
 
 use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::model::Pricing;
