@@ -163,6 +163,9 @@ pub(crate) struct ValidateArgs {
     /// Folder with the tables of docs/data.md (`measurements/*.csv`, `steptimes/*.csv`)
     #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
+    /// Judge load tests of servers too (aiconfigurator's `silicon_sample.csv`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) load_tests: Option<PathBuf>,
     /// Print the worst row, other models and a note of each line as well
     #[arg(long)]
     pub(crate) detail: bool,
@@ -182,6 +185,7 @@ impl ValidateArgs {
     pub(crate) fn request(&self) -> ValidateRequest {
         ValidateRequest {
             folder: self.folder.clone(),
+            load_tests: self.load_tests.clone(),
             detail: self.detail,
             markdown: self.markdown,
             output: self.output.clone(),

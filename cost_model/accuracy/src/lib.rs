@@ -24,6 +24,8 @@ pub mod readers;
 pub struct ValidateRequest {
     /// The folder of tables.
     pub folder: PathBuf,
+    /// Load tests of servers, as aiconfigurator's `silicon_sample.csv` has them.
+    pub load_tests: Option<PathBuf>,
     /// Whether the worst row and a note of each line are shown.
     pub detail: bool,
     /// Whether the page of accuracy is wanted instead.
@@ -44,6 +46,9 @@ pub fn run(args: &ValidateRequest, page: &Page) -> CommandResult {
     artifact::check(&outputs, &[], existing)?;
     let Found { mut lines, residuals } = found(&args.folder)?;
     lines.extend(intervals::lines(&residuals));
+    if let Some(file) = &args.load_tests {
+        lines.extend(parts::serving::load_tests(file)?);
+    }
     // The page opens with today's hardware.
     lines.sort_by_key(|line| line.table != "runs");
     let mut written = Vec::new();

@@ -16,8 +16,6 @@
 //! which are taken to have as many each. A period is the time between the ends of two iterations where as
 //! many are under way as the worker has stages.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use ir::card::stored::Held;
 use ir::card::{Head, ModelCard, TransformerCard};
 use ir::chip::{Architecture, Chip};
@@ -26,6 +24,7 @@ use ir::plan::Parallelism;
 use ir::stack::{Dispatcher, Launch, Stack};
 
 use super::engine::Overhead;
+use super::kept::Kept;
 use super::worker::{Invalid, Shape};
 use super::{Iteration, IterationTime};
 use crate::kernels::rates::Rates;
@@ -98,31 +97,6 @@ struct Stage {
     is_first: bool,
     tokens: Kept,
     exchanges: Kept,
-}
-
-/// Seconds by a small number, each worked out once.
-#[derive(Debug)]
-struct Kept(Box<[AtomicU64]>);
-
-impl Kept {
-    fn new(n: usize) -> Self {
-        Self((0..n).map(|_| AtomicU64::new(0)).collect())
-    }
-
-    /// Bits of zero stand for what is not known: seconds of something are more.
-    fn get(&self, at: u64, seconds: impl FnOnce() -> f64) -> f64 {
-        let Some(slot) = usize::try_from(at).ok().and_then(|at| self.0.get(at)) else {
-            return seconds();
-        };
-        match slot.load(Ordering::Relaxed) {
-            0 => {
-                let seconds = seconds();
-                slot.store(seconds.to_bits(), Ordering::Relaxed);
-                seconds
-            }
-            bits => f64::from_bits(bits),
-        }
-    }
 }
 
 impl WorkerPrices {

@@ -9,6 +9,7 @@ pub mod closed_form;
 pub mod engine;
 pub mod fault;
 pub mod iteration;
+mod kept;
 pub mod memory;
 pub mod replay;
 pub mod worker;

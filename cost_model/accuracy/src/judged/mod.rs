@@ -13,6 +13,7 @@ pub mod overlap;
 pub mod own_steps;
 mod published;
 pub mod runs;
+pub mod serving;
 pub mod steps;
 
 use cost_model::numeric::score::Score;

@@ -17,6 +17,7 @@ use crate::readers::peak_memory::golden::GoldenRow;
 use crate::readers::peak_memory::{bigscience, golden, korthikanti, torchtitan};
 
 mod runs;
+pub(crate) mod serving;
 mod steps;
 
 /// Data sheet figures by GPU name.
@@ -38,8 +39,8 @@ impl From<Vec<Line>> for Found {
 }
 
 /// The slowest first, so that two cores end together.
-const PARTS: [Part; 8] =
-    [overlap, gemm, steps::judge, runs::judge, attention, moe, collectives, memory];
+const PARTS: [Part; 9] =
+    [overlap, gemm, steps::judge, runs::judge, attention, moe, collectives, memory, serving::judge];
 
 /// All parts.
 pub(super) fn found(data: &Path) -> Result<Found, Diagnostic> {

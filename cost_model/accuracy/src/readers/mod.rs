@@ -8,6 +8,7 @@ pub mod memory;
 pub mod peak_memory;
 pub mod published;
 pub mod run;
+pub mod serving;
 
 /// A count of at least 1 that fits 32 bits.
 fn small(fields: &Fields, column: &str) -> Result<u32, Diagnostic> {

@@ -18,6 +18,21 @@ pub enum Class {
     Guessed,
 }
 
+impl Class {
+    /// Its number and name in answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Analytic => "from rates",
+            Self::Measured => "1 measured",
+            Self::Interpolated => "2 interpolated",
+            Self::Transferred => "3 transferred",
+            Self::Extrapolated => "4 extrapolated",
+            Self::Guessed => "5 guessed",
+        }
+    }
+}
+
 /// Time of a kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Answer {

@@ -3,10 +3,11 @@
 //! Its known errors are reproduced: head norms, rotary embedding and KV writes of prefill cost one
 //! token's worth; a mixed step with MLA is one long prompt; MoE models without MLA have no LM head in
 //! prefill and mixed steps; prefill uses all-reduces measured in CUDA graphs; queueing is a factor.
-//! Iterations ([`IterationTime`]) have the LM head, and both kinds of attention with MLA.
+//! Iterations ([`Prices`]) have the LM head, and both kinds of attention with MLA.
 
 mod aggregated;
 mod layers;
+mod prices;
 mod split;
 mod worker;
 
@@ -15,10 +16,10 @@ use ir::diagnostic::Diagnostic;
 use ir::engine_tables::{EngineTables, SystemRates};
 
 use self::layers::{Layers, Mixer, Term};
-use super::{Iteration, IterationTime};
 use crate::kernels::tables::Answer;
 
 pub use aggregated::Aggregated;
+pub use prices::{Memo, Prices};
 pub use split::{Pool, Split, split};
 pub use worker::{Lengths, Scheduler, Worker};
 
@@ -42,6 +43,9 @@ struct Prompts {
     part: f64,
 }
 
+/// Sees a kernel by name with its time in all blocks.
+type See<'s> = dyn FnMut(&'static str, Answer) + 's;
+
 /// Work of a step.
 #[derive(Clone, Copy, Debug, Default)]
 struct Step<'a> {
@@ -53,6 +57,13 @@ struct Step<'a> {
     decoding: (f64, f64),
     /// Whether shared experts run beside routed ones.
     is_recorded: bool,
+}
+
+impl Step<'_> {
+    /// Prompt tokens that the step computes.
+    fn new(&self) -> f64 {
+        self.prompts.iter().fold(0.0, |sum, of| sum + of.count * of.new)
+    }
 }
 
 impl<'t> Composition<'t> {
@@ -203,44 +214,47 @@ impl<'t> Composition<'t> {
     }
 
     /// Calls `see` with each kernel of a step and its time in all blocks.
-    fn visit(&self, step: &Step, see: &mut impl FnMut(&'static str, Answer)) {
-        let Layers { always, prefill, decode, routed, shared, head, .. } = &self.layers;
-        let mut all = |terms: &[Term], tokens: f64| {
-            for term in terms {
-                see(term.name, term.of(self.rates, tokens));
-            }
-        };
+    fn visit(&self, step: &Step, see: &mut See<'_>) {
+        let Layers { prefill, decode, head, .. } = &self.layers;
         if step.tokens <= 0.0 {
             return;
         }
-        all(always, step.tokens);
-        let new = step.prompts.iter().fold(0.0, |sum, of| sum + of.count * of.new);
+        self.visit_all(step.tokens, step.is_recorded, see);
+        let new = step.new();
         if new > 0.0 {
-            all(prefill, new);
+            self.terms(prefill, new, see);
         }
         if step.decoding.0 > 0.0 {
-            all(decode, step.decoding.0);
-        }
-        if step.is_recorded {
-            // Shared experts run on a stream of their own.
-            let time = |terms: &[Term]| {
-                let times = terms.iter().map(|term| term.of(self.rates, step.tokens));
-                times.fold(Answer::default(), Answer::then)
-            };
-            let (routed_time, shared_time) = (time(routed), time(shared));
-            let is_longer = shared_time.seconds > routed_time.seconds;
-            all(if is_longer { shared } else { routed }, step.tokens);
-        } else {
-            all(shared, step.tokens);
-            all(routed, step.tokens);
+            self.terms(decode, step.decoding.0, see);
         }
         if step.sampled > 0.0 {
-            all(std::slice::from_ref(head), step.sampled);
+            self.terms(std::slice::from_ref(head), step.sampled, see);
         }
         self.attend(step, see);
     }
 
-    fn attend(&self, step: &Step, see: &mut impl FnMut(&'static str, Answer)) {
+    /// The same of kernels whose time depends on all tokens of a step.
+    fn visit_all(&self, tokens: f64, is_recorded: bool, see: &mut See<'_>) {
+        let Layers { always, routed, shared, .. } = &self.layers;
+        self.terms(always, tokens, see);
+        if !is_recorded {
+            self.terms(shared, tokens, see);
+            return self.terms(routed, tokens, see);
+        }
+        // Shared experts run on a stream of their own.
+        let time = |terms: &[Term]| {
+            let times = terms.iter().map(|term| term.of(self.rates, tokens));
+            times.fold(Answer::default(), Answer::then)
+        };
+        let is_longer = time(shared).seconds > time(routed).seconds;
+        self.terms(if is_longer { shared } else { routed }, tokens, see);
+    }
+
+    fn terms(&self, terms: &[Term], tokens: f64, see: &mut See<'_>) {
+        terms.iter().for_each(|term| see(term.name, term.of(self.rates, tokens)));
+    }
+
+    fn attend(&self, step: &Step, see: &mut See<'_>) {
         let n = f64::from(self.n_layers);
         let Layers { mixer, beside_prefill_s, .. } = &self.layers;
         for Prompts { count, new, cached, part } in step.prompts.iter().copied() {
@@ -266,23 +280,6 @@ impl<'t> Composition<'t> {
 /// Tokens of a request halfway through its output, the new one included.
 fn halfway(lengths: Lengths) -> u64 {
     lengths.prompt + lengths.generated / 2 + 1
-}
-
-impl IterationTime for Composition<'_> {
-    fn seconds(&self, iteration: &Iteration) -> f64 {
-        let chunk = |chunk: &super::Chunk| Self::prompts(1, chunk.new, chunk.cached);
-        let prompts: Vec<Prompts> = iteration.prompts.iter().map(chunk).collect();
-        let decoding = iteration.n_decoding as f64;
-        let cached = iteration.decoding_cached as f64 / decoding.max(1.0);
-        self.sum(&Step {
-            tokens: iteration.n_tokens() as f64,
-            sampled: iteration.n_requests() as f64,
-            prompts: &prompts,
-            decoding: (decoding, cached + 1.0),
-            is_recorded: prompts.is_empty(),
-        })
-        .seconds
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use ir::engine_tables::{EngineTables, NumberFormat};
 
 use super::*;
 use crate::kernels::tables::Class;
+use crate::serving::{Iteration, IterationTime};
 
 /// The tables of a system under an engine, where `MESHWRIGHT_AIC` names a folder of the package.
 fn tables(name: &str) -> Option<EngineTables> {
@@ -27,11 +28,12 @@ fn small() -> TransformerCard {
 fn iterations_of_one_kind_are_steps() {
     let tables = invented();
     let of = Composition::new(&tables, &small(), &Worker::dense(NumberFormat::Bf16, 2)).unwrap();
+    let prices = Prices::own(of.clone(), Memo::default());
     let seconds = |prompts: &[(u64, u64)], n_decoding: u64, decoding_cached: u64| {
         let prompts = prompts
             .iter()
             .map(|(new, cached)| crate::serving::Chunk { new: *new, cached: *cached });
-        of.seconds(&Iteration { prompts: prompts.collect(), n_decoding, decoding_cached })
+        prices.seconds(&Iteration { prompts: prompts.collect(), n_decoding, decoding_cached })
     };
     assert_eq!(seconds(&[], 0, 0), 0.0);
     assert_eq!(seconds(&[], 4, 4 * 1023), of.decode(4, 1024).seconds);

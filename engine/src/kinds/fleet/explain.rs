@@ -5,12 +5,13 @@ use ir::diagnostic::Diagnostic;
 use ir::units::Bytes;
 use serde_json::{Value, json};
 
-use super::decided;
+use super::setting::Setting;
 use super::words::{
     degrees, groups, latency, names, per_second, shape, statistic, thousands, workers,
 };
-use super::{Fleet, refused};
+use super::{Fleet, composed, decided, refused};
 use crate::answer::page::{Column, Page};
+use crate::answer::rows::Rows;
 use crate::kinds::kind::{Asked, Legal};
 use crate::request::subject::Subject;
 
@@ -26,7 +27,7 @@ pub(super) fn explain(on: Legal<'_, Fleet>, query: &Asked<'_>) -> Result<Value, 
     let Asked { subject, rows, page, .. } = *query;
     let names = names(&fleet.workers);
     if let Subject::Device(name) = subject {
-        return worker(fleet, &names, name, page);
+        return worker(on.setting, (fleet, &names), name, (rows, page));
     }
     let columns =
         Column::row("@worker | #n | degrees | #req/s | #TTFT | #TPOT | #seqs | #KV tokens | #peak");
@@ -60,7 +61,10 @@ pub(super) fn explain(on: Legal<'_, Fleet>, query: &Asked<'_>) -> Result<Value, 
         page.line(&format!("a request hands over {bytes} of keys and values"));
     }
     memory(&names, &fleet.workers, page);
-    Ok(json!({ "fleet": fleet }))
+    let all: Vec<_> = names.iter().zip(&fleet.workers).collect();
+    let mut answer = json!({ "fleet": fleet });
+    with_steps(&mut answer, composed::explain(on.setting, &all, (rows, page)));
+    Ok(answer)
 }
 
 /// All bytes but those that the engine leaves free.
@@ -89,12 +93,18 @@ fn memory(names: &[String], workers: &[WorkerDocument], page: &Page) {
     }
 }
 
+fn with_steps(answer: &mut Value, steps: Vec<Value>) {
+    if !steps.is_empty() {
+        answer["steps"] = steps.into();
+    }
+}
+
 /// The worker on a device.
 fn worker(
-    fleet: &FleetDocument,
-    names: &[String],
+    setting: &Setting,
+    (fleet, names): (&FleetDocument, &[String]),
     device: &str,
-    page: &Page,
+    (rows, page): (Rows, &Page),
 ) -> Result<Value, Diagnostic> {
     for (name, of) in names.iter().zip(&fleet.workers) {
         let has = |devices: &Vec<String>| devices.iter().any(|of| of == device);
@@ -105,7 +115,9 @@ fn worker(
             of.replicas[replica].join(", ")
         ));
         memory(std::slice::from_ref(name), std::slice::from_ref(of), page);
-        return Ok(json!({ "worker": name, "replica": replica, "settings": of }));
+        let mut answer = json!({ "worker": name, "replica": replica, "settings": of });
+        with_steps(&mut answer, composed::explain(setting, &[(name, of)], (rows, page)));
+        return Ok(answer);
     }
     Err(Diagnostic::usage("unknown-device", format!("no worker is on `{device}`"))
         .fact("device", device.to_owned())

@@ -2,6 +2,7 @@
 
 mod alternatives;
 mod compare;
+mod composed;
 pub mod decided;
 mod explain;
 mod kind;

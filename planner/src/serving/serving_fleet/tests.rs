@@ -329,7 +329,7 @@ fn a_limit_of_time_is_kept() {
 /// Where `MESHWRIGHT_AIC` names AIConfigurator's package: its tables and composition as the price.
 #[test]
 fn qwen_on_h200_by_aiconfigurators_tables() {
-    use cost_model::serving::aic::{Composition, Worker as Degrees};
+    use cost_model::serving::aic::{Composition, Memo, Prices, Worker as Degrees};
     use importers::aiconfigurator::{Named, read, root};
     use ir::engine_tables::NumberFormat;
     let Some(folder) = benchmark_data::aiconfigurator() else { return };
@@ -347,7 +347,7 @@ fn qwen_on_h200_by_aiconfigurators_tables() {
             ..Degrees::dense(NumberFormat::Bf16, shape.tensor)
         };
         match Composition::new(&tables, &model.groups[0].card, &degrees) {
-            Ok(composition) => Ok(Box::new(composition)),
+            Ok(composition) => Ok(Box::new(Prices::own(composition, Memo::default()))),
             Err(diagnostic) => Err(Reason::Unpriced(diagnostic.code.to_string())),
         }
     };

@@ -7,6 +7,8 @@ use ir::diagnostic::Diagnostic;
 use super::small;
 use crate::readers::run::Hosts;
 
+pub(in crate::readers) use models::{BLOOM, LLAMA_8B, LLAMA_70B, LLAMA2_70B, QWEN3_32B, card};
+
 pub mod bridge;
 pub mod golden;
 pub mod megatron_core;

@@ -5,15 +5,25 @@ use ir::card::ModelCard;
 use ir::diagnostic::Diagnostic;
 
 /// Llama 3 and 3.1 of 8, 70 and 405 billion parameters (model cards of Meta).
-pub(super) const LLAMA_8B: &str = r#"{"model_type":"llama","hidden_size":4096,
+pub(in crate::readers) const LLAMA_8B: &str = r#"{"model_type":"llama","hidden_size":4096,
     "num_hidden_layers":32,"num_attention_heads":32,"num_key_value_heads":8,
     "intermediate_size":14336,"vocab_size":128256,"max_position_embeddings":8192}"#;
-pub(super) const LLAMA_70B: &str = r#"{"model_type":"llama","hidden_size":8192,
+pub(in crate::readers) const LLAMA_70B: &str = r#"{"model_type":"llama","hidden_size":8192,
     "num_hidden_layers":80,"num_attention_heads":64,"num_key_value_heads":8,
     "intermediate_size":28672,"vocab_size":128256,"max_position_embeddings":8192}"#;
 pub(super) const LLAMA_405B: &str = r#"{"model_type":"llama","hidden_size":16384,
     "num_hidden_layers":126,"num_attention_heads":128,"num_key_value_heads":8,
     "intermediate_size":53248,"vocab_size":128256,"max_position_embeddings":8192}"#;
+/// Llama 2 of 70 billion parameters (Touvron et al., arXiv:2307.09288) and bigscience/bloom.
+pub(in crate::readers) const LLAMA2_70B: &str = r#"{"model_type":"llama","hidden_size":8192,
+    "num_hidden_layers":80,"num_attention_heads":64,"num_key_value_heads":8,
+    "intermediate_size":28672,"vocab_size":32000,"max_position_embeddings":4096}"#;
+pub(in crate::readers) const BLOOM: &str = r#"{"model_type":"bloom","hidden_size":14336,
+    "n_layer":70,"n_head":112,"vocab_size":250880,"seq_length":2048}"#;
+/// Qwen/Qwen3-32B, config.json.
+pub(in crate::readers) const QWEN3_32B: &str = r#"{"model_type":"qwen3","hidden_size":5120,
+    "num_hidden_layers":64,"num_attention_heads":64,"num_key_value_heads":8,"head_dim":128,
+    "intermediate_size":25600,"vocab_size":151936,"max_position_embeddings":40960}"#;
 /// Qwen/Qwen3-30B-A3B, config.json.
 pub(super) const QWEN3_30B: &str = r#"{"model_type":"qwen3_moe","hidden_size":2048,
     "num_hidden_layers":48,"num_attention_heads":32,"num_key_value_heads":4,"head_dim":128,
@@ -52,6 +62,10 @@ pub(super) const GPT3_2_7B: &str = r#"{"model_type":"gpt2","n_embd":2560,"n_laye
 ///
 /// # Errors
 /// Those of the reader of configs.
-pub(super) fn card(config: &str, name: &str, sequence: u64) -> Result<ModelCard, Diagnostic> {
+pub(in crate::readers) fn card(
+    config: &str,
+    name: &str,
+    sequence: u64,
+) -> Result<ModelCard, Diagnostic> {
     of_bytes(config.as_bytes(), name, Some(sequence)).map(|(card, _)| card)
 }
