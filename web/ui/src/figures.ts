@@ -20,11 +20,12 @@ const list = (doc: Doc, at: string): unknown[] => {
  */
 export type Kind = "run" | "ops" | "fleet" | "serving" | "gradients" | "given";
 
-/** Views that mean something for a kind of plan; of the others all that there are. */
-const VIEWS: Partial<Record<Kind, string[]>> = {
+/** Views that mean something for a kind of plan, or where there is none; of the others all that there are. */
+const VIEWS: Partial<Record<Kind | "none", string[]>> = {
+  none: ["search", "why"],
   fleet: ["overview", "memory", "search", "why"], serving: ["overview", "search", "why"], gradients: ["overview", "search", "why"], given: ["overview", "search", "why"],
 };
-export const has_view = (kind: Kind | undefined, view: string): boolean => kind === undefined || (VIEWS[kind]?.includes(view) ?? true);
+export const has_view = (kind: Kind | "none" | undefined, view: string): boolean => kind === undefined || (VIEWS[kind]?.includes(view) ?? true);
 /** Whether its plans have steps that are replayed. */
 export const has_steps = (kind: Kind): boolean => kind === "run" || kind === "ops";
 

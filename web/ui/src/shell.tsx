@@ -35,8 +35,8 @@ const id_of_plan = (): string => (route().path[0] === "plans" ? route().path[1] 
 const [last_plan, setLastPlan] = createSignal("");
 
 /** Of the plan whose views are listed: its kind, once it is known. */
-const [kind, setKind] = createSignal<{ id: string; own: Kind | undefined }>({ id: "", own: undefined });
-export const note_kind = (id: string, own: Kind | undefined): void => { setKind({ id, own }); };
+const [kind, setKind] = createSignal<{ id: string; own: Kind | "none" | undefined }>({ id: "", own: undefined });
+export const note_kind = (id: string, own: Kind | "none" | undefined): void => { setKind({ id, own }); };
 const views_of_plan = () => OF_PLAN.filter(([name]) => has_view(kind().id === last_plan() ? kind().own : undefined, name));
 
 /** A plan that is no more has no views. */

@@ -13,10 +13,12 @@ export interface Place { type: number; replica: number }
 interface Run { from: number; n: number; place: Place | undefined }
 
 /** Pixels of a device by how many hosts there are at most. */
-const SIZES: [number, number][] = [[24, 30], [64, 22], [Infinity, 14]];
+const SIZES: [number, number][] = [[24, 30], [64, 25], [Infinity, 14]];
+/** Devices are at most so many times as wide. */
+const GROWTH = 1.4;
 const [GAP, NAME, BELOW] = [16, 16, 10];
 /** Widths of characters: of a host's name, and of a worker's. */
-const [CHARACTER, BOLD] = [6.2, 6.4];
+const [CHARACTER, BOLD] = [6.7, 7];
 /** Hosts that are drawn; the table has all. */
 export const DRAWN = 256;
 
@@ -39,9 +41,10 @@ export function HostsPicture(props: { hosts: Host[]; types: Type[]; places: Map<
   const has_kinds = createMemo(() => new Set(props.hosts.map((host) => host.kind)).size > 1);
   const shape = createMemo(() => {
     const wanted = SIZES.find(([n]) => drawn().length <= n)![1];
-    const size = Math.max(4, Math.min(wanted, Math.floor((width() - 1) / most())));
-    const cell = most() * size + GAP;
-    return { size, cell, columns: Math.max(1, Math.floor((width() + GAP - 1) / cell)), row: NAME + Math.max(14, size * 0.8) + BELOW };
+    const columns = Math.max(1, Math.min(drawn().length, Math.floor((width() + GAP - 1) / (most() * wanted + GAP))));
+    // What is left of the width goes to the devices.
+    const size = Math.max(4, Math.min(Math.floor(wanted * GROWTH), Math.floor(((width() + GAP - 1) / columns - GAP) / most())));
+    return { size, cell: most() * size + GAP, columns, row: NAME + Math.max(14, wanted * 0.8) + BELOW };
   });
   const height = () => Math.ceil(drawn().length / shape().columns) * shape().row;
   const idle = (host: Host) => host.devices.filter((device) => !props.places.has(device)).length;
@@ -73,7 +76,7 @@ export function HostsPicture(props: { hosts: Host[]; types: Type[]; places: Map<
           return (
             <g transform={`translate(${(at() % shape().columns) * shape().cell + 0.5} ${Math.floor(at() / shape().columns) * shape().row + 0.5})`}>
               <text class="host" x="0" y={NAME - 4}>{name(host).left}<title>{short(plain(host.name), 200)}</title></text>
-              <text class="axis" x={host.devices.length * shape().size} y={NAME - 4} text-anchor="end">{name(host).right}</text>
+              <text class="axis" x={shape().cell - GAP - 2} y={NAME - 4} text-anchor="end">{name(host).right}</text>
               <For each={runs(host, props.places)}>{(run) => (
                 <g>
                   <rect class={`fill ${run.place === undefined ? "missing" : props.types[run.place.type]!.fill}`} x={run.from * shape().size} y={y()} width={Math.max(2, run.n * shape().size - 2)} height={deep()} rx="2"><title>{told(host, run)}</title></rect>

@@ -85,7 +85,7 @@ function Workers(props: { doc: Doc }): JSX.Element {
       return [name, String(worker.replicas.length), degrees(worker), String(devices_each(worker)), ...(has_kinds() ? [plain(worker.kind)] : []), of("requests_per_s", "real"), of("ttft_s", "seconds"), of("tpot_s", "seconds"), of("max_num_seqs", "count"), of("max_num_batched_tokens", "count"), of("kv_tokens", "count")];
     }),
   });
-  return <Panel title="Workers" sub={`${plain(String(resolve(props.doc.value, own("engine"))))}; latencies of replays at the rate of each worker`} actions={<CsvButton of={table()} />}><DataTable of={table()} caption="Workers" /></Panel>;
+  return <Panel class="workers" title="Workers" sub={`${plain(String(resolve(props.doc.value, own("engine"))))}; latencies of replays at the rate of each worker`} actions={<CsvButton of={table()} />}><DataTable of={table()} caption="Workers" /></Panel>;
 }
 
 /** A row for each replica, and for the idle devices of each host. */
@@ -177,7 +177,7 @@ function Instead(props: { doc: Doc }): JSX.Element {
     rows: [["this plan", ...mine(), types(props.doc).map(({ worker }) => `${worker.replicas.length} × ${worker.role === "aggregated" ? "" : `${worker.role} `}${degrees(worker)}`).join("; ")],
       ...others().map((other, at): Cell[] => [plain(other.name), ...figures(pointer("alternatives", at)), plain(other.why ?? other.workers ?? "").replaceAll(" x ", " × ")])],
   });
-  return <Show when={others().length > 0}><Panel title="Other fleets" sub="for the same requests; the first row is this plan" actions={<CsvButton of={table()} />}><DataTable of={table()} caption="Other fleets" /></Panel></Show>;
+  return <Show when={others().length > 0}><Panel class="fleets" title="Other fleets" sub="for the same requests; the first row is this plan" actions={<CsvButton of={table()} />}><DataTable of={table()} caption="Other fleets" /></Panel></Show>;
 }
 
 function asked_lines(doc: Doc): Line[] {

@@ -83,7 +83,7 @@ function Head(props: { doc: Doc }): JSX.Element {
   const id = createMemo(() => (plan().artefacts.includes("plan") && !is_live(plan().state) ? plan().id : ""));
   const answer = fetched(id, async (own) => (own === "" ? undefined : read(`/v1/plans/${encodeURIComponent(own)}/answer?brief=true`)));
   const kind = () => (answer.error() === undefined && answer.latest() !== undefined ? kind_of(answer.latest()!) : undefined);
-  createEffect(() => note_kind(plan().id, kind()));
+  createEffect(() => note_kind(plan().id, is_live(plan().state) || plan().artefacts.includes("plan") ? kind() : "none"));
   const task = () => {
     const stated = plan().request["task"] !== undefined ? task_of(plan()) : undefined;
     return stated ?? (answer.error() === undefined && answer.latest() !== undefined ? task_of_answer(answer.latest()!) : task_of(plan()));
