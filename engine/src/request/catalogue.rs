@@ -11,10 +11,14 @@ pub fn formats() -> Value {
     json!({ "formats": names })
 }
 
-/// The formats in which plans are written, for placements of ops and for training runs.
+/// The formats in which plans are written, for placements of ops, training runs and fleets of serving workers.
 #[must_use]
 pub fn targets() -> Value {
-    let kinds = [(PlanKind::Placement, "placements"), (PlanKind::Training, "training-runs")];
+    let kinds = [
+        (PlanKind::Placement, "placements"),
+        (PlanKind::Training, "training-runs"),
+        (PlanKind::Fleet, "fleets"),
+    ];
     let of = |(kind, of): (PlanKind, &'static str)| {
         exporters::targets().iter().filter_map(move |row| {
             let takes = row.takes(kind)?;

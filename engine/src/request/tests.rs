@@ -12,6 +12,7 @@ use super::verb::{REQUIRED, Request};
 use crate::request::element_type;
 use crate::request::executor::Executor;
 use crate::request::fields::FIELDS;
+use crate::request::serving::ServingMode;
 use crate::request::task::Task;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/request.schema.json");
@@ -31,7 +32,7 @@ fn schema() -> Value {
             .extend(names.iter().map(|field| Value::from(*field)));
     }
     let executors = Executor::spellings();
-    let names: [(&str, Vec<&str>); 8] = [
+    let names: [(&str, Vec<&str>); 9] = [
         ("task", Task::ALL.map(Task::name).to_vec()),
         ("workload", Mode::ALL.map(Mode::name).to_vec()),
         ("optimizer", Optimizer::ALL.map(Optimizer::name).to_vec()),
@@ -39,6 +40,7 @@ fn schema() -> Value {
         ("objective", ObjectiveName::all().into_iter().map(ObjectiveName::name).collect()),
         ("kv_dtype", CacheType::ROWS.map(|row| row.1).to_vec()),
         ("phase", StepPhase::ALL.map(StepPhase::name).to_vec()),
+        ("mode", ServingMode::ALL.map(ServingMode::name).to_vec()),
         ("executor", executors.iter().map(String::as_str).collect()),
     ];
     for request in schema["$defs"].as_object_mut().unwrap().values_mut() {

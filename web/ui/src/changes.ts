@@ -8,7 +8,7 @@ export interface Change { field: string; value?: string }
 /** Flags whose field has another name. */
 const FIELDS: Record<string, string> = { for: "executor" };
 /** Fields that a hint may change: with a value, or taken away. */
-const CHANGED = ["pin", "no_offload", "executor", "dtype", "scale", "max_memory_per_device", "memory_margin", "algorithm"];
+const CHANGED = ["pin", "no_offload", "executor", "dtype", "scale", "max_memory_per_device", "memory_margin", "algorithm", "rate", "ttft", "tpot"];
 /** Of these there may be several: pins one for each name, factors one after the other. */
 const LISTS = ["pin", "scale"];
 

@@ -6,14 +6,27 @@ export type Task = "train" | "place" | "infer" | "solve";
 export const TASKS: [Task, string, string][] = [
   ["train", "Train", "Parallelism degrees, schedule, recompute and ZeRO of a training run."],
   ["place", "Place", "Device and order of each operator or module of a graph, for inference or training."],
-  ["infer", "Infer", "Serving: pipeline stages, expert placement, prefill and decode, offload."],
+  ["infer", "Infer", "Serving: a fleet of workers for a request rate, or one step: pipeline, experts, offload."],
   ["solve", "Solve", "An instance whose file states all costs."],
 ];
 
 const SEARCH = ["algorithm", "objective", "time_limit", "gap", "fastest", "node_budget", "seed", "threads", "deterministic"];
 
+/** Titles of groups, and the fields of each. */
+type Groups = [string, string[]][];
+
+/** Fields that ask for a fleet of serving workers. */
+export const OF_FLEETS = ["rate", "concurrency", "requests", "input_tokens", "output_tokens", "lengths", "prefix_tokens", "ttft", "tpot", "request_latency", "percentile", "mode"];
+
+const STEP: Groups = [
+  ["Serving step", ["model", "cluster", "phase", "batch", "sequence_length", "cached_tokens", "dtype"]],
+  ["Workload", ["kv_dtype", "expert_skew", "routing_trace", "interference", "profile"]],
+  ["Limits", ["max_memory_per_device", "memory_margin", "power_cap", "scale"]],
+  ["Search", [...SEARCH, "pue"]],
+];
+
 /** Fields of each task by what they are about; the first group is open. */
-export const GROUPS: Record<Task, [string, string[]][]> = {
+export const GROUPS: Record<Task, Groups> = {
   train: [
     ["Training run", ["model", "cluster", "executor", "global_batch", "sequence_length", "dtype"]],
     ["Workload", ["tokens_per_step", "micro_batch", "optimizer", "stack", "profile", "expert_skew", "dims", "batch_axis", "phase", "batch"]],
@@ -28,10 +41,10 @@ export const GROUPS: Record<Task, [string, string[]][]> = {
     ["Search", SEARCH],
   ],
   infer: [
-    ["Serving", ["model", "cluster", "phase", "batch", "sequence_length", "rate", "ttft", "tpot", "dtype"]],
-    ["Workload", ["cached_tokens", "kv_dtype", "expert_skew", "routing_trace", "interference", "profile"]],
-    ["Limits", ["max_memory_per_device", "memory_margin", "power_cap", "scale"]],
-    ["Search", [...SEARCH, "pue"]],
+    ["Traffic and latencies", ["model", "cluster", "rate", "concurrency", "requests", "input_tokens", "output_tokens", "lengths", "prefix_tokens", "ttft", "tpot", "request_latency", "percentile"]],
+    ["Workers", ["executor", "mode", "objective", "devices", "dtype", "kv_dtype", "profile"]],
+    ["Limits", ["max_memory_per_device", "memory_margin", "scale"]],
+    ["Search", ["time_limit", "seed", "threads", "deterministic"]],
   ],
   solve: [
     ["Instance", ["model", "accelerators", "time_limit"]],
@@ -39,8 +52,39 @@ export const GROUPS: Record<Task, [string, string[]][]> = {
   ],
 };
 
-/** Choices of a field that a task does not have. */
-export function has_choice(task: Task, field: string, choice: string): boolean {
+/** What inference is asked about: what a request states of it, and the algorithms that answer. */
+export interface Question { name: string; title: string; words: string; states: { phase?: string; algorithm?: string }; rows: RegExp }
+
+export const QUESTIONS: Question[] = [
+  { name: "fleet", title: "Fleet", words: "How many workers of which degrees, batch and role serve a request rate within latencies; without a rate, the most requests per second of these devices.", states: {}, rows: /^serving-fleet/ },
+  { name: "pipeline", title: "Pipeline", words: "Which layers on which device: pipeline parallelism, one device per stage.", states: { phase: "decode" }, rows: /^serving-pipeline/ },
+  { name: "experts", title: "Expert placement", words: "Where the copies of each expert go (MoE).", states: { phase: "decode", algorithm: "expert-placement" }, rows: /^(expert-placement|eplb)/ },
+  { name: "cache", title: "Expert cache", words: "Which experts are cached on the GPU; the others are offloaded to the host.", states: { phase: "decode", algorithm: "expertflow" }, rows: /^expertflow/ },
+  { name: "apart", title: "Attention and experts apart", words: "Attention and experts on separate devices (disaggregation).", states: { phase: "decode", algorithm: "findep" }, rows: /^(findep|ping-pong|naive)/ },
+  { name: "parts", title: "Nano-batches", words: "Whether to split a step into nano-batches.", states: { phase: "decode", algorithm: "dynaflow" }, rows: /^(dynaflow|dual-batch|comm-overlap|comm-fusion|sequential)/ },
+];
+
+/** What a request for inference asks: by its algorithm, else by whether it names a step. */
+export function question_of(phase: string, algorithm: string): Question {
+  return QUESTIONS.find((own) => own.rows.test(algorithm)) ?? QUESTIONS[phase === "" ? 0 : 1]!;
+}
+
+/** Fields of a task; of inference, of a question. */
+export const groups_of = (task: Task, question: Question | undefined): Groups => (task === "infer" && question !== undefined && question.name !== "fleet" ? STEP : GROUPS[task]);
+
+/** All fields that have a place in the form. */
+export const KNOWN = new Set([...Object.values(GROUPS).flat(), ...STEP].flatMap(([, names]) => names));
+
+const SERVERS = /^(vllm|sglang|trtllm)(@|$)/;
+const OBJECTIVES_OF_FLEETS = ["throughput", "fewest-devices", "lowest-price"];
+/** Objectives of training runs and placements alone, and of instances. */
+const OBJECTIVES_OF_STEPS = ["throughput", "latency", "energy-per-token", "cost-per-token"];
+
+/** Whether a task, or a question about inference, has a choice of a field. */
+export function has_choice(task: Task, question: Question | undefined, field: string, choice: string): boolean {
+  if (task === "infer" && field === "executor") return SERVERS.test(choice) && !choice.includes("@");
+  if (task === "infer" && field === "objective") return (question?.name === "fleet" ? OBJECTIVES_OF_FLEETS : OBJECTIVES_OF_STEPS).includes(choice);
+  if (field === "objective") return !["fewest-devices", "lowest-price"].includes(choice);
   const places = /^(accelerate|vllm|sglang|llama\.cpp)(@|$)/.test(choice);
   if (field === "executor" && choice !== "any") return places === (task === "place");
   if (field === "phase") return (choice === "training") === (task === "train");
@@ -79,9 +123,18 @@ const WORDS: Record<string, [string, string]> = {
   traces: ["Traces", "PyTorch profiler (Kineto) traces of the model; measured durations replace predictions."],
   stack: ["Software stack", "Preset of kernel and collective efficiencies."],
   qdq_as_written: ["Do not fuse Q/DQ", "QuantizeLinear/DequantizeLinear pairs are not fused into integer kernels."],
-  rate: ["Request rate", "Requests per second."],
-  ttft: ["TTFT limit", "Time to first token."],
-  tpot: ["TPOT limit", "Time per output token."],
+  rate: ["Request rate", "Requests per second, e.g. `50`; empty: as many as the devices serve."],
+  concurrency: ["Concurrency", "Requests under way at once, instead of a rate."],
+  requests: ["Requests file", "A file with the lengths of recorded requests."],
+  input_tokens: ["Input tokens", "Tokens of a prompt; 4,000 unless stated."],
+  output_tokens: ["Output tokens", "Tokens of an answer; 1,000 unless stated."],
+  lengths: ["Mix of lengths", "Lengths of requests and their shares."],
+  prefix_tokens: ["Shared prefix", "Tokens that all prompts begin with and that stay cached."],
+  ttft: ["TTFT at most", "Time to first token, e.g. `1s`."],
+  tpot: ["TPOT at most", "Time per further token, one mean of each request, e.g. `20ms`."],
+  request_latency: ["Request latency at most", "Time to the last token, e.g. `30s`."],
+  percentile: ["Percentile", "Share of requests that keep the latencies, in percent, e.g. `90`; empty: the mean does."],
+  mode: ["Mode", "Roles of workers: `aggregated` serve whole requests, `disaggregated` are prefill and decode workers; both unless stated."],
   algorithm: ["Algorithm", "Chosen automatically unless stated."],
   objective: ["Objective", "Minimised or maximised; step time unless stated."],
   pue: ["Site PUE", "Power usage effectiveness of the site; 1 unless stated."],
@@ -116,13 +169,20 @@ export function label(field: string, task?: Task): string {
   return WORDS[field]?.[0] ?? words[0]!.toUpperCase() + words.slice(1);
 }
 
-export function hint(field: string, description: string, task?: Task): string {
+/** Hints of fields that mean something else for a fleet. */
+const OF_A_FLEET: Record<string, string> = {
+  executor: "Engine of the workers; vLLM unless stated.", devices: "Upper limit; all of the cluster unless stated.",
+  objective: "Fewest devices with a rate, else the most requests per second; `lowest-price` counts `price_per_hour` of the cluster.",
+};
+
+export function hint(field: string, description: string, task?: Task, question?: Question): string {
+  if (task === "infer" && question?.name === "fleet" && OF_A_FLEET[field] !== undefined) return OF_A_FLEET[field];
   if (task === "solve" && field === "model") return "An instance with given costs: an uploaded file.";
   return WORDS[field]?.[1] ?? description;
 }
 
 const TRAINS = /^(search-3d|per-layer|unlike-nodes|heterogeneous|fsmoe|gradient-buckets|mg-wfbp|bucket-cap)/;
-const INFERS = /^(serving-pipeline|expert-placement|eplb|expertflow|findep|ping-pong|naive|dynaflow|dual-batch|comm-overlap|comm-fusion|sequential)/;
+const INFERS = /^(serving-pipeline|serving-fleet|expert-placement|eplb|expertflow|findep|ping-pong|naive|dynaflow|dual-batch|comm-overlap|comm-fusion|sequential)/;
 
 /** The task of a request: as stated, else from what it asks; `found` is the algorithm of its plan. */
 export function task_of_request(request: Record<string, unknown>, found?: string | null): Task {
@@ -130,7 +190,7 @@ export function task_of_request(request: Record<string, unknown>, found?: string
   const stated = TASKS.find(([name]) => name === request["task"])?.[0];
   if (stated !== undefined) return stated;
   if (["global_batch", "tokens_per_step", "replace"].some(has) || request["phase"] === "training") return "train";
-  if (has("phase")) return "infer";
+  if (["phase", ...OF_FLEETS].some(has)) return "infer";
   if (has("model") && !has("cluster")) return "solve";
   const algorithm = found ?? String(request["algorithm"] ?? "");
   if (TRAINS.test(algorithm)) return "train";

@@ -5,6 +5,7 @@ import { known, pointer, ref, resolve, type Doc, type Ref } from "./pointer";
 import type { DeviceBar, Share } from "./pictures/bars";
 import type { Task } from "./fields";
 import { format } from "./format";
+import { fleet_traits } from "./fleet";
 import { plain } from "./names";
 
 const list = (doc: Doc, at: string): unknown[] => {
@@ -13,10 +14,20 @@ const list = (doc: Doc, at: string): unknown[] => {
 };
 
 /**
- * Kinds of plans by their documents: a training run; operators; serving, which has experts, streams or
- * stages that serve; gradient buckets; an instance with given costs, whose document is the solution.
+ * Kinds of plans by their documents: a training run; operators; a fleet of serving workers; serving, which
+ * has experts, streams or stages that serve; gradient buckets; an instance with given costs, whose document
+ * is the solution.
  */
-export type Kind = "run" | "ops" | "serving" | "gradients" | "given";
+export type Kind = "run" | "ops" | "fleet" | "serving" | "gradients" | "given";
+
+/** Views that mean something for a kind of plan, or where there is none; of the others all that there are. */
+const VIEWS: Partial<Record<Kind | "none", string[]>> = {
+  none: ["search", "why"],
+  fleet: ["overview", "memory", "search", "why"], serving: ["overview", "search", "why"], gradients: ["overview", "search", "why"], given: ["overview", "search", "why"],
+};
+export const has_view = (kind: Kind | "none" | undefined, view: string): boolean => kind === undefined || (VIEWS[kind]?.includes(view) ?? true);
+/** Whether its plans have steps that are replayed. */
+export const has_steps = (kind: Kind): boolean => kind === "run" || kind === "ops";
 
 const is_filled = (own: unknown): boolean => own !== null && typeof own === "object" && Object.keys(own).length > 0;
 
@@ -24,6 +35,7 @@ export function kind_of(answer: Doc): Kind {
   const of = (name: string) => resolve(answer.value, `/plan/${name}`);
   if (of("format") === undefined && resolve(answer.value, "/plan") === undefined) return "given";
   if (is_filled(of("training"))) return "run";
+  if (is_filled(of("fleet"))) return "fleet";
   if (["experts", "served", "streams"].some((name) => is_filled(of(name)))) return "serving";
   return is_filled(of("communication")) && !is_filled(of("placement")) && resolve(answer.value, "/report") === undefined ? "gradients" : "ops";
 }
@@ -32,7 +44,7 @@ export function kind_of(answer: Doc): Kind {
 export function task_of_answer(answer: Doc): Task {
   const kind = kind_of(answer);
   if (kind === "serving") return resolve(answer.value, "/plan/experts/phase") === "training" ? "train" : "infer";
-  return ({ run: "train", gradients: "train", ops: "place", given: "solve" } as const)[kind];
+  return ({ run: "train", gradients: "train", ops: "place", fleet: "infer", given: "solve" } as const)[kind];
 }
 
 /** Degrees as the field abbreviates them. */
@@ -45,6 +57,7 @@ export const configuration = (text: string): string => plain(text)
 
 /** Devices, batch and degrees of a plan: what tells it apart from others of the same files. */
 export function traits(answer: Doc): string {
+  if (kind_of(answer) === "fleet") return fleet_traits(answer);
   const at = (own: string) => resolve(answer.value, own);
   const count = (own: unknown): own is number => typeof own === "number";
   const used = list(answer, "/report/devices").filter((own) => (own as { busy_ns?: number }).busy_ns !== 0).length;

@@ -1,6 +1,6 @@
 // A form from the schema of a request: its fields, and text to values and back.
 
-import { GROUPS, label, type Task } from "./fields";
+import { KNOWN, groups_of, label, type Question, type Task } from "./fields";
 import type { Stored } from "./types";
 
 export interface Schema {
@@ -20,9 +20,6 @@ export interface Field { name: string; schema: Schema; widget: Widget; is_needed
 const NOT_ASKED = ["verb", "task", "all", "export", "plot"];
 const FILES = ["model", "cluster", "profile", "constraints", "routing_trace", "interference", "replace"];
 
-/** Fields of any task. */
-const KNOWN = new Set(Object.values(GROUPS).flatMap((all) => all.flatMap(([, names]) => names)));
-
 function widget(name: string, schema: Schema): Widget {
   const types = ([] as string[]).concat(schema.type ?? []);
   if (FILES.includes(name)) return "file";
@@ -36,17 +33,17 @@ function widget(name: string, schema: Schema): Widget {
 }
 
 /**
- * The fields of a schema that a task has, by group. What the pages know of no task comes last, as do
+ * The fields of a schema that a task, or a question about inference, has, by group. What the pages know of no task comes last, as do
  * fields of other tasks that the address states: nothing that is sent is hidden.
  */
-export function groups(schema: { properties: Record<string, Schema>; required?: string[] }, task: Task, is_stated: (name: string) => boolean): [string, Field[]][] {
+export function groups(schema: { properties: Record<string, Schema>; required?: string[] }, task: Task, question: Question | undefined, is_stated: (name: string) => boolean): [string, Field[]][] {
   const left = new Map(Object.entries(schema.properties).filter(([name]) => !NOT_ASKED.includes(name)));
   const field = (name: string): Field[] => {
     const own = left.get(name);
     left.delete(name);
     return own === undefined ? [] : [{ name, schema: own, widget: widget(name, own), is_needed: schema.required?.includes(name) ?? false }];
   };
-  const named = GROUPS[task].map(([title, names]): [string, Field[]] => [title, names.flatMap(field)]);
+  const named = groups_of(task, question).map(([title, names]): [string, Field[]] => [title, names.flatMap(field)]);
   const others = [...left.keys()].filter((name) => !KNOWN.has(name) || (is_stated(name) && !(name === "workload" && task === "train"))).flatMap(field);
   return [...named, ["More", others] as [string, Field[]]].filter(([, fields]) => fields.length > 0);
 }

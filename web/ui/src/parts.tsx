@@ -87,14 +87,14 @@ export function Facts(props: { of: { name: string; value: unknown }[]; doc?: Doc
     <Show when={shown().length > 0}>
       <dl class="facts">
         <For each={shown()}>{({ fact, index }) => (
-          <><dt>{plain(FACT_NAMES[fact.name] ?? fact.name).replace(/_bytes$/, "").replaceAll("_", " ")}</dt><dd><FactValue value={fact.value} doc={props.doc} at={at(index)} /></dd></>
+          <><dt>{plain(FACT_NAMES[fact.name] ?? fact.name).replace(/_(bytes|s)$/, "").replaceAll("_", " ")}</dt><dd><FactValue value={fact.value} real={fact.name.endsWith("_s") ? "seconds" : "real"} doc={props.doc} at={at(index)} /></dd></>
         )}</For>
       </dl>
     </Show>
   );
 }
 
-function FactValue(props: { value: unknown; doc?: Doc; at?: (...path: (string | number)[]) => string }): JSX.Element {
+function FactValue(props: { value: unknown; real: Ref["as"]; doc?: Doc; at?: (...path: (string | number)[]) => string }): JSX.Element {
   const figure = (as: Ref["as"], value: number, ...path: (string | number)[]): JSX.Element =>
     props.doc === undefined || props.at === undefined ? format(as, value) : <Num of={ref(props.doc, props.at(...path), as)} />;
   const own = props.value as Partial<Record<"bytes" | "count" | "real", number | null>> & { duration?: { ns: number }; sizes?: { name: string; bytes: number }[]; list?: string[]; text?: string } | null;
@@ -102,7 +102,7 @@ function FactValue(props: { value: unknown; doc?: Doc; at?: (...path: (string | 
   if (own === null || typeof own !== "object" || Array.isArray(own)) return plain(typeof own === "string" ? own : JSON.stringify(own));
   if (typeof own.bytes === "number") return <>{figure("bytes", own.bytes, "bytes")} ({figure("bytes-exact", own.bytes, "bytes")})</>;
   if (typeof own.count === "number") return figure("count", own.count, "count");
-  if (typeof own.real === "number") return figure("real", own.real, "real");
+  if (typeof own.real === "number") return figure(props.real, own.real, "real");
   if (own.real === null) return "none";
   if (own.duration !== undefined) return figure("time", own.duration.ns, "duration", "ns");
   if (own.sizes !== undefined) return <For each={own.sizes}>{(one, index) => <>{index() === 0 ? "" : ", "}<Name text={one.name} />: {figure("bytes", one.bytes, "sizes", index(), "bytes")}</>}</For>;

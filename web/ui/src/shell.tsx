@@ -3,6 +3,7 @@
 import { For, Show, createEffect, createMemo, createSignal, on, onCleanup, onMount, type JSX } from "solid-js";
 import { ask, has_token, needsToken, refusedToken, useToken } from "./api";
 import { explained } from "./explained";
+import { has_view, type Kind } from "./figures";
 import { format, type As } from "./format";
 import { IS_ALONE } from "./held";
 import { short } from "./names";
@@ -32,6 +33,11 @@ const KEYS_OFF = "meshwright.keys-off";
 
 const id_of_plan = (): string => (route().path[0] === "plans" ? route().path[1] ?? "" : "");
 const [last_plan, setLastPlan] = createSignal("");
+
+/** Of the plan whose views are listed: its kind, once it is known. */
+const [kind, setKind] = createSignal<{ id: string; own: Kind | "none" | undefined }>({ id: "", own: undefined });
+export const note_kind = (id: string, own: Kind | "none" | undefined): void => { setKind({ id, own }); };
+const views_of_plan = () => OF_PLAN.filter(([name]) => has_view(kind().id === last_plan() ? kind().own : undefined, name));
 
 /** A plan that is no more has no views. */
 export const forget_plan = (id: string): void => { if (last_plan() === id) setLastPlan(""); };
@@ -85,7 +91,7 @@ function SideBar(props: { version: string }): JSX.Element {
       </Show>
       <Show when={views() !== ""}>
         <p class="head">{id_of_plan() === "" ? "Last opened plan" : "This plan"}</p>
-        <For each={OF_PLAN}>{([name, title]) => (
+        <For each={views_of_plan()}>{([name, title]) => (
           <a href={link(["plans", views(), name])} aria-current={current(id_of_plan() !== "" && (here()[2] ?? "overview") === name)}>{title}</a>
         )}</For>
       </Show>
@@ -134,7 +140,7 @@ function keyboard(search: () => void, sheet: () => void): (event: KeyboardEvent)
     const was_after_g = is_after_g;
     is_after_g = key === "g" && !was_after_g;
     if (was_after_g) {
-      const view = OF_PLAN.find(([, , own]) => own === key);
+      const view = views_of_plan().find(([, , own]) => own === key);
       if (IS_ALONE && view === undefined) return;
       if (key === "p") go(["plans"]);
       else if (key === "a") go(["accuracy"], last_plan() === "" ? {} : { plan: last_plan() });

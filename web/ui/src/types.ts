@@ -74,6 +74,7 @@ const TITLES: Record<Task, string> = { train: "Training run", place: "Placement"
 
 /** A task in words, with the phase of a request. */
 export function purpose(task: Task, plan: Status): string {
+  if (plan.algorithm?.startsWith("serving-fleet") === true) return "Fleet of serving workers";
   const phase = plan.request["phase"];
   return task === "infer" && typeof phase === "string" ? `${TITLES[task]}, ${phase}` : task === "place" && plan.request["workload"] === "training" ? `${TITLES[task]} of a training graph` : TITLES[task];
 }

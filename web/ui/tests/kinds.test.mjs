@@ -29,6 +29,7 @@ before(async () => {
   plans.given = await planned(at.base, { model: "given.json" });
   plans.stages = await planned(at.base, { model: "gpt2-xl.json", cluster: "workstation.yaml", phase: "prefill", batch: 8, sequence_length: 512 });
   plans.experts = await planned(at.base, { model: "qwen3-30b-a3b.json", cluster: "a100-node.yaml", phase: "decode", batch: 64, algorithm: "expert-placement" });
+  plans.fleet = await planned(at.base, { task: "infer", model: "qwen3-30b-a3b.json", cluster: "a100-node.yaml", rate: "2", tpot: "40ms" });
   plans.none = await planned(at.base, NONE);
   plans.none_of_ops = await planned(at.base, { model: "llama3_8b.onnx", cluster: "workstation.yaml", pin: ["embedding*=gpu0"] });
   plans.failed = await planned(at.base, { ...PLACED, pin: ["nothing*=gpu99"] });
@@ -41,12 +42,12 @@ after(() => at?.end());
 
 test("plans end as they are meant to", () => {
   const states = Object.fromEntries(Object.entries(plans).map(([name, own]) => [name, own.state]));
-  assert.deepEqual(states, { run: "done", ranks: "done", placed: "done", split: "done", given: "done", stages: "done", experts: "done", none: "infeasible", none_of_ops: "infeasible", failed: "failed", cancelled: "cancelled" });
+  assert.deepEqual(states, { run: "done", ranks: "done", placed: "done", split: "done", given: "done", stages: "done", experts: "done", fleet: "done", none: "infeasible", none_of_ops: "infeasible", failed: "failed", cancelled: "cancelled" });
 });
 
 test("a plan says its task", async () => {
   const { page, wrong, context } = await page_of(at.chrome, at.base);
-  for (const [name, words] of Object.entries({ run: "Training run", ranks: "Training run", placed: "Placement", given: "Instance with given costs", stages: "Inference, prefill", experts: "Inference, decode", none: "Training run", failed: "Placement" })) {
+  for (const [name, words] of Object.entries({ run: "Training run", ranks: "Training run", placed: "Placement", given: "Instance with given costs", stages: "Inference, prefill", experts: "Inference, decode", fleet: "Fleet of serving workers", none: "Training run", failed: "Placement" })) {
     await open(page, at.base, `#/plans/${plans[name].id}`);
     await page.waitForFunction((own) => document.querySelector(".purpose")?.textContent === own, words, { timeout: 5000 }).catch(async () => assert.equal(await page.textContent(".purpose"), words, name));
   }
@@ -60,7 +61,7 @@ test("the form has the fields of its task", async () => {
   const of = { train: await labels("train"), place: await labels("place"), infer: await labels("infer"), solve: await labels("solve") };
   assert.ok(of.train.includes("Global batch") && !of.train.includes("Forbid") && of.train.filter((own) => own === "Workload").length === 0, of.train.join());
   assert.ok(of.place.includes("Forbid") && !of.place.includes("Global batch"), of.place.join());
-  assert.ok(of.infer.includes("Phase") && !of.infer.includes("Pin"), of.infer.join());
+  assert.ok(of.infer.includes("Request rate") && !of.infer.includes("Phase") && !of.infer.includes("Pin"), of.infer.join());
   assert.ok(of.solve.includes("Instance (required)") && !of.solve.includes("Cluster"), of.solve.join());
   for (const all of Object.values(of)) assert.deepEqual(all.filter((own) => own.includes("_")), []);
   for (const task of ["train", "place"]) {
@@ -94,7 +95,7 @@ for (const [theme, width] of [["light", 1280], ["dark", 1920]]) {
     const settings = new URLSearchParams({ a: "settings", b: plans.run.id, settings: FLAGS, called: "run.sh" });
     hashes.push(["settings", `#/compare?${settings}`], ["same", `#/compare?a=${plans.given.id}&b=${plans.given.id}`], ["compare", `#/compare?a=${plans.split.id}&b=${plans.split.id}`]);
     for (const [name, hash] of hashes) {
-      const { page, wrong, context } = await page_of(at.chrome, at.base, { theme, width, refusals: /^(given|stages|experts)/.test(name) });
+      const { page, wrong, context } = await page_of(at.chrome, at.base, { theme, width, refusals: /^(given|stages|experts|fleet)/.test(name) });
       await open(page, at.base, hash).catch((error) => { throw new Error(`${name}: ${error.message}`); });
       assert.deepEqual(await holes(page), [], name);
       const refused = await page.$$eval("main [role=alert] > p:first-child > code:first-of-type", (all) => all.map((own) => own.textContent));

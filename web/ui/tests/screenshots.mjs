@@ -19,7 +19,7 @@ async function invented(plans) {
 }
 
 try {
-  const ids = await plans(service.base, ["gpt2", "llama", "deepseek", "llama_1f1b", "none"]);
+  const ids = await plans(service.base, ["gpt2", "llama", "deepseek", "llama_1f1b", "none", "fleet"]);
   const { page, wrong } = await page_of(chrome, service.base);
   await open(page, service.base, `#/plans/${ids.llama}`);
   const there = await page.$$eval("nav.side a[href^='#/plans/']", (all) => all.map((one) => one.getAttribute("href").split("/")[3]));
@@ -29,7 +29,7 @@ try {
   await invented(Object.values(ids));
   const folder_of_docs = join(ROOT, "docs/images");
   mkdirSync(folder_of_docs, { recursive: true });
-  for (const [name, hash] of [["plans", "#/plans"], ["new", "#/new?model=example%3Allama-2-70b.json"], ["compare", `#/compare?a=${ids.llama_1f1b}&b=${ids.llama}`], ["accuracy", "#/accuracy"], ...views]) {
+  for (const [name, hash] of [["plans", "#/plans"], ["new", "#/new?model=example%3Allama-2-70b.json"], ["compare", `#/compare?a=${ids.llama_1f1b}&b=${ids.llama}`], ["accuracy", "#/accuracy"], ["fleet", `#/plans/${ids.fleet}`], ...views]) {
     await open(page, service.base, hash);
     await page.screenshot({ path: join(folder_of_docs, `ui-${name}.png`) });
     console.log(`docs/images/ui-${name}.png`);

@@ -74,6 +74,7 @@ export const REQUESTS = {
   gpt2_single: { model: "gpt2_small.onnx", cluster: "a100-node.yaml", algorithm: "single" },
   llama_1f1b: { model: "llama-2-70b.json", cluster: "pod-256.yaml", global_batch: 1024, ...training, pin: ["schedule=1f1b"] },
   none: { model: "qwen3-30b-a3b.json", cluster: "two-rtx3090.yaml", global_batch: 8, ...training },
+  fleet: { task: "infer", model: "qwen3-30b-a3b.json", cluster: "pod.yaml", rate: "60", ttft: "1s", tpot: "20ms", input_tokens: 4000, output_tokens: 1000 },
 };
 export const WALKED = ["gpt2", "llama", "deepseek", "inception", "large"];
 

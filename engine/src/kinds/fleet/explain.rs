@@ -2,10 +2,13 @@
 
 use documents::plan::fleet::{FleetDocument, WorkerDocument, WorkerMemoryDocument};
 use ir::diagnostic::Diagnostic;
+use ir::id::DeviceId;
 use ir::units::Bytes;
 use serde_json::{Value, json};
 
-use super::setting::Setting;
+use super::decided;
+use super::screen::runs_on;
+use super::setting::{Pool, Setting};
 use super::words::{
     degrees, groups, latency, names, per_second, shape, statistic, thousands, workers,
 };
@@ -62,9 +65,30 @@ pub(super) fn explain(on: Legal<'_, Fleet>, query: &Asked<'_>) -> Result<Value, 
     }
     memory(&names, &fleet.workers, page);
     let all: Vec<_> = names.iter().zip(&fleet.workers).collect();
-    let mut answer = json!({ "fleet": fleet });
+    let mut answer = json!({
+        "fleet": fleet, "hosts": hosts(on.setting), "runs_on": runs_on(on.setting, fleet),
+        "based_on": on.setting.costs_from(),
+    });
     with_steps(&mut answer, composed::explain(on.setting, &all, (rows, page)));
     Ok(answer)
+}
+
+/// Hosts in the order of the cluster, with their devices of each kind; idle ones too.
+fn hosts(setting: &Setting) -> Vec<Value> {
+    let cluster = &setting.run.cluster;
+    let name = |id: &DeviceId| cluster.devices[id.index()].name.as_str();
+    let host = |devices: &[DeviceId]| {
+        let node = devices.first().and_then(|id| cluster.devices[id.index()].node);
+        node.map_or("", |node| cluster.nodes[node.index()].name.as_str())
+    };
+    let all = setting.pools.iter().flat_map(|pool| pool.hosts.iter().map(move |host| (pool, host)));
+    let mut all: Vec<_> = all.collect();
+    all.sort_by_key(|(_, devices)| devices.first().copied());
+    let document = |(pool, devices): (&Pool, &Vec<DeviceId>)| {
+        let names: Vec<&str> = devices.iter().map(name).collect();
+        json!({ "name": host(devices), "kind": pool.kind, "devices": names })
+    };
+    all.into_iter().map(document).collect()
 }
 
 /// All bytes but those that the engine leaves free.

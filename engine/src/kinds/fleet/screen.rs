@@ -46,7 +46,9 @@ pub(super) fn of(
     screen.fact("proof", proof(setting, report, stop));
     screen.fact("requests", requests(&fleet, setting, figures));
     screen.fact("memory", fullest(&fleet));
-    screen.fact("runs on", runs_on(setting, report));
+    let runs_on = runs_on(setting, &fleet);
+    let none = || "no server as it is".to_owned();
+    screen.fact("runs on", if runs_on.is_empty() { none() } else { runs_on.join(", ") });
     let costs = setting.costs_from();
     screen.fact("based on", format!("{costs}; no interval: no fleet was measured"));
     instead(&mut screen, setting, (&fleet, figures));
@@ -107,13 +109,10 @@ fn serves(setting: &Setting, fleet: &FleetDocument, figures: &FleetFigures) -> S
 }
 
 /// The engine, and what deploys it, as far as they take the fleet as it is.
-fn runs_on(setting: &Setting, report: &FoundDocument<FleetFigures>) -> String {
-    let engine = setting.asked.engine.name();
-    let Some(fleet) = report.plan.fleet.as_deref() else { return String::new() };
+pub(super) fn runs_on(setting: &Setting, fleet: &FleetDocument) -> Vec<&'static str> {
     let source = source(setting, fleet);
     let takes = |target: &&str| exporters::export(target, &source).is_ok();
-    let all: Vec<&str> = [engine, "dynamo", "llm-d"].into_iter().filter(takes).collect();
-    if all.is_empty() { "no server as it is".to_owned() } else { all.join(", ") }
+    [setting.asked.engine.name(), "dynamo", "llm-d"].into_iter().filter(takes).collect()
 }
 
 /// Why no fleet is better.

@@ -64,6 +64,8 @@ export interface DeviceBar { name: string; parts: { kind: string; name: string; 
 
 const ROW = 24;
 const RIGHT = 8;
+/** Half the width of a mark's text. */
+const HALF_MARK = 22;
 
 /** Peak of each device, cut by what lies there, against the limit (dashed). */
 export function DeviceBars(props: { of: DeviceBar[]; label: string }): JSX.Element {
@@ -93,7 +95,7 @@ export function DeviceBars(props: { of: DeviceBar[]; label: string }): JSX.Eleme
         <svg width={width()} height={height()} role="img" aria-label={props.label}>
             <For each={marks()}>{(own) => (
             <g><line class="grid" x1={x(own)} x2={x(own)} y1="0" y2={height() - 20} />
-              <text class="axis" x={x(own)} y={height() - 4} text-anchor={own === 0 ? "start" : "middle"}>{axis("bytes", own)}</text></g>
+              <text class="axis" x={Math.min(x(own), width())} y={height() - 4} text-anchor={own === 0 ? "start" : x(own) + HALF_MARK > width() ? "end" : "middle"}>{axis("bytes", own)}</text></g>
           )}</For>
           <For each={props.of}>{(bar, at) => (
             <g transform={`translate(0 ${at() * ROW})`}>

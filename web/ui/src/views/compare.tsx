@@ -12,6 +12,7 @@ import { asked, link, set } from "../route";
 import { DataTable, TableButtons, Twin, type Cell, type Table } from "../table";
 import { with_plan, type ComparedOps, type ComparedRuns, type Diagnostic, type Page, type Status } from "../types";
 import { BothTimelines } from "./both-timelines";
+import { Fleets, are_fleets } from "./compare-fleets";
 import { headline } from "./search";
 
 /** Stands for settings in place of a plan. */
@@ -150,7 +151,7 @@ function scaled(doc: Doc): { a: Ref; b: Ref; steps: Step[] } {
 function Result(props: { doc: Doc }): JSX.Element {
   const shape = () => scaled(props.doc);
   const table = (): Table => ({ name: "waterfall", columns: ["Part", "B − A"], rows: shape().steps.map((step) => [step.name, step.by]) });
-  return (
+  return are_fleets(props.doc) ? <><Warnings doc={props.doc} /><Fleets doc={props.doc} /></> : (
     <>
       <Headline doc={props.doc} />
       <Warnings doc={props.doc} />

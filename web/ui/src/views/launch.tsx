@@ -2,7 +2,7 @@
 
 import { For, Show, type JSX } from "solid-js";
 import { ask, read } from "../api";
-import { is_run } from "../figures";
+import { is_run, kind_of, type Kind } from "../figures";
 import { fetched } from "../load";
 import { Loading, Num, Panel, Trouble, copy, download } from "../parts";
 import { plain } from "../names";
@@ -11,6 +11,9 @@ import { asked, set } from "../route";
 
 interface Target { name: string; of: string; summary: string; file_name: string; is_executor: boolean }
 
+/** What a target writes plans of, by the kind of the plan. */
+const OF: Partial<Record<Kind, string>> = { run: "training-runs", ops: "placements", fleet: "fleets" };
+
 const LAUNCHERS = ["", "torchrun", "slurm", "k8s"];
 
 export default function Launch(props: { doc: Doc; id: string }): JSX.Element {
@@ -18,14 +21,15 @@ export default function Launch(props: { doc: Doc; id: string }): JSX.Element {
   const all = (): Target[] => (targets.error() === undefined && targets.latest() ? (targets.latest()!.value as { targets: Target[] }).targets : []);
   const runs_on = () => resolve(props.doc.value, "/runs_on/targets") as string[] | undefined;
   const can = (own: Target) => runs_on()?.some((name) => name.split("@")[0] === own.name) ?? true;
-  const own = () => all().filter((target) => target.of === (is_run(props.doc) ? "training-runs" : "placements"));
+  const own = () => all().filter((target) => target.of === OF[kind_of(props.doc)]);
   const rank = (target: Target) => (!target.is_executor ? 2 : can(target) ? 0 : 1);
   const listed = () => own().toSorted((a, b) => rank(a) - rank(b));
   const sign = (target: Target) => ["✓", "✕", "·"][runs_on() === undefined ? 2 : rank(target)];
   const stack = () => String(resolve(props.doc.value, "/plan/training/stack") ?? "");
-  // A run shows the program that it was planned for; for placements it is not known which program can express the plan.
+  // A run and a fleet show the program that they were planned for; for placements it is not known which program can express the plan.
   const first = () => listed().find((target) => can(target) && stack().startsWith(target.name)) ?? listed().find(can);
-  const chosen = () => asked("target") || (runs_on() === undefined ? "" : first()?.name ?? "");
+  const engine = () => String(resolve(props.doc.value, "/plan/fleet/engine") ?? "");
+  const chosen = () => asked("target") || (runs_on() === undefined ? engine() : first()?.name ?? "");
   const nearest = (name: string) => ref(props.doc, pointer("runs_on", "nearest_s", name), "seconds");
   const n = (which: number) => listed().filter((target) => rank(target) === which).length;
   const summary = () => (runs_on() === undefined ? "Programs and formats: choose one to see the files" : `Other programs: ${n(0)} can run this plan, ${n(1)} cannot`);

@@ -13,6 +13,7 @@ import { asked, link, set } from "../route";
 import { TableButtons, Twin, type Table } from "../table";
 import type { Status } from "../types";
 import { curve, memory_path, type Holding } from "../views-api";
+import { FleetMemory } from "./fleet";
 import { No } from "./no-view";
 import { memory_table } from "./overview";
 
@@ -25,7 +26,7 @@ export default function Memory(props: { status: Doc }): JSX.Element {
   const id = () => (props.status.value as Status).id;
   return (
     <Loaded path={`/v1/plans/${encodeURIComponent(id())}/answer?brief=true`} what="Loading the plan">
-      {(doc) => kind_of(doc()) === "given" ? <p class="empty">An instance has no memory over time; the <a href={link(["plans", id()])}>overview</a> lists memory per device.</p> : kind_of(doc()) === "serving" || kind_of(doc()) === "gradients" ? <p class="empty">Plans of this kind have no memory over time; the <a href={link(["plans", id()])}>overview</a> lists memory per stage or device.</p> : <Devices doc={doc()} id={id()} />}
+      {(doc) => kind_of(doc()) === "fleet" ? <FleetMemory doc={doc()} /> : kind_of(doc()) === "given" ? <p class="empty">An instance has no memory over time; the <a href={link(["plans", id()])}>overview</a> lists memory per device.</p> : kind_of(doc()) === "serving" || kind_of(doc()) === "gradients" ? <p class="empty">Plans of this kind have no memory over time; the <a href={link(["plans", id()])}>overview</a> lists memory per stage or device.</p> : <Devices doc={doc()} id={id()} />}
     </Loaded>
   );
 }

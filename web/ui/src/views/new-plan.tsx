@@ -3,7 +3,7 @@
 import { For, Match, Show, Switch, createMemo, createSignal, createUniqueId, on, onMount, type JSX } from "solid-js";
 import { Refused, ask, read, send, upload } from "../api";
 import { CLUSTERS, EXAMPLE, MODELS } from "../examples";
-import { TASKS, has_choice, hint, label, task_of_request, type Task } from "../fields";
+import { OF_FLEETS, QUESTIONS, TASKS, has_choice, hint, label, question_of, task_of_request, type Question, type Task } from "../fields";
 import { choices, groups, value, type Field, type Schema } from "../form";
 import { Loaded, fetched } from "../load";
 import { plain } from "../names";
@@ -29,7 +29,11 @@ export default function NewPlan(): JSX.Element {
 
 /** Usual fields of an example, in place of those of the one before; what was typed stays. */
 function usual(model: string): Record<string, string> {
-  const of = (own: string): Record<string, string> => (own.startsWith(EXAMPLE) ? MODELS[own.slice(EXAMPLE.length)]?.asks ?? {} : {});
+  const of = (own: string): Record<string, string> => {
+    const asks = own.startsWith(EXAMPLE) ? MODELS[own.slice(EXAMPLE.length)]?.asks ?? {} : {};
+    // Of another task than was chosen the cluster alone means something.
+    return ["", asks["task"]].includes(asked("task")) ? asks : Object.fromEntries(Object.entries(asks).filter(([name]) => name === "cluster"));
+  };
   const before = of(asked("model"));
   const is_open = (name: string) => asked(name) === "" || asked(name) === before[name];
   const names = [...new Set([...Object.keys(before), ...Object.keys(of(model))])];
@@ -51,22 +55,26 @@ export async function stored(field: string, text: string): Promise<string> {
 /** The task of the form: as the address states it, else as its fields imply. */
 function task_asked(): Task {
   if (asked("task") === "" && asked("workload") === "training" && !asked("model").endsWith(".onnx")) return "train";
-  const is_implied = ["task", "phase", "algorithm", "global_batch", "tokens_per_step", "replace"].some((name) => asked(name) !== "");
+  const is_implied = ["task", "phase", "algorithm", "global_batch", "tokens_per_step", "replace", ...OF_FLEETS].some((name) => asked(name) !== "");
   if (!is_implied) return asked("model").endsWith(".onnx") ? "place" : "train";
   return task_of_request(Object.fromEntries(route().query) as Record<string, string>);
 }
 
+const question_asked = (): Question => question_of(asked("phase"), asked("algorithm"));
+
 function Form(props: { openapi: Doc }): JSX.Element {
   const schema = () => resolve(props.openapi.value, "/components/schemas/PlanRequest") as { properties: Record<string, Schema>; required?: string[] };
   const task = createMemo(task_asked);
-  const all = createMemo(on(task, (own) => groups(schema(), own, (name) => asked(name) !== "")));
+  const question = createMemo(() => (task() === "infer" ? question_asked() : undefined));
+  const all = createMemo(on([task, question], ([own, what]) => groups(schema(), own, what, (name) => asked(name) !== "")));
   const [error, setError] = createSignal<unknown>();
   onMount(() => { if (asked("cluster") === "") set(usual(asked("model"))); });
   const [is_sent, setSent] = createSignal(false);
-  const choose = (own: Task) => {
-    const names = new Set(groups(schema(), own, () => false).flatMap(([, fields]) => fields.map((field) => field.name)));
-    const others = Object.keys(schema().properties).filter((name) => !names.has(name) || ["phase", "workload", "executor", "algorithm"].includes(name));
-    set({ ...Object.fromEntries(others.map((name) => [name, ""])), task: own, ...(own === "infer" ? { phase: "decode" } : {}) });
+  /** Another task or question: what it does not ask goes. */
+  const choose = (own: Task, what: Question = QUESTIONS[0]!) => {
+    const names = new Set(groups(schema(), own, what, () => false).flatMap(([, fields]) => fields.map((field) => field.name)));
+    const others = Object.keys(schema().properties).filter((name) => !names.has(name) || ["phase", "workload", "executor", "algorithm", "objective"].includes(name));
+    set({ ...Object.fromEntries(others.map((name) => [name, ""])), task: own, ...(own === "infer" ? what.states : {}) });
   };
   const start = async (event: SubmitEvent) => {
     event.preventDefault();
@@ -80,7 +88,6 @@ function Form(props: { openapi: Doc }): JSX.Element {
       }
       if (schema().properties["task"] !== undefined) request["task"] = task();
       else if (task() === "train" && request["phase"] === undefined) request["workload"] = "training";
-      else if (task() === "infer") request["phase"] ??= "decode";
       const plan = await send("/v1/plans", request);
       go(["plans", (plan.value as Status).id]);
     } catch (own) {
@@ -93,10 +100,15 @@ function Form(props: { openapi: Doc }): JSX.Element {
       <div class="segments tasks" role="group" aria-label="Task">
         <For each={TASKS}>{([name, title]) => <button type="button" aria-pressed={task() === name} onClick={() => choose(name)}>{title}</button>}</For>
       </div>
-      <p class="note task">{TASKS.find(([name]) => name === task())![2]} Nothing is started on the cluster.</p>
+      <Show when={question()}>{(what) => (
+        <p><span class="segments" role="group" aria-label="Question">
+          <For each={QUESTIONS}>{(own) => <button type="button" aria-pressed={what().name === own.name} onClick={() => choose("infer", own)}>{own.title}</button>}</For>
+        </span></p>
+      )}</Show>
+      <p class="note task">{question()?.words ?? TASKS.find(([name]) => name === task())![2]} Nothing is started on the cluster.</p>
       <For each={all()}>{([title, fields], at) => (
         <Group title={title} is_open={at() === 0 || fields.some((field) => asked(field.name) !== "")}>
-          <For each={fields}>{(field) => <Input field={field} task={task()} />}</For>
+          <For each={fields}>{(field) => <Input field={field} task={task()} question={question()} />}</For>
         </Group>
       )}</For>
       <Show when={error()}>{(own) => <Trouble of={own()} />}</Show>
@@ -114,17 +126,17 @@ function Group(props: { title: string; is_open: boolean; children: JSX.Element }
   return <details class="panel" open={first}><summary>{props.title}</summary><div class="fields">{props.children}</div></details>;
 }
 
-function help(field: Field, task: Task | undefined): string {
-  const text = field.hint ?? hint(field.name, plain(field.schema.description ?? "").replace(/\s+/g, " "), task);
+function help(field: Field, task: Task | undefined, question: Question | undefined): string {
+  const text = field.hint ?? hint(field.name, plain(field.schema.description ?? "").replace(/\s+/g, " "), task, question);
   const form = { lines: " One per line.", files: " Names of uploaded files, one per line.", pairs: " One NAME=NUMBER per line." }[field.widget as string] ?? "";
   return text + form;
 }
 
-export function Input(props: { field: Field; task?: Task }): JSX.Element {
+export function Input(props: { field: Field; task?: Task; question?: Question | undefined }): JSX.Element {
   const id = createUniqueId();
   const name = props.field.name;
   const put = (text: string) => set({ [name]: text });
-  const listed = () => (props.field.schema.enum ?? []).filter((one): one is string => one !== null && (props.task === undefined || has_choice(props.task, name, one)));
+  const listed = () => (props.field.schema.enum ?? []).filter((one): one is string => one !== null && (props.task === undefined || has_choice(props.task, props.question, name, one)));
   const common = () => ({ id, "aria-describedby": `${id}-help` });
   return (
     <div class="field" classList={{ wide: ["file", "lines", "pairs", "files"].includes(props.field.widget) || name === "algorithm" }}>
@@ -148,7 +160,7 @@ export function Input(props: { field: Field; task?: Task }): JSX.Element {
           <textarea {...common()} rows="2" spellcheck={false} value={asked(name)} onInput={(event) => put(event.currentTarget.value)} />
         </Match>
       </Switch>
-      <p class="note" id={`${id}-help`}><Words of={help(props.field, props.task)} /></p>
+      <p class="note" id={`${id}-help`}><Words of={help(props.field, props.task, props.question)} /></p>
     </div>
   );
 }

@@ -1,19 +1,21 @@
 // The figures of a plan, its launch flags, what limits it, the sources of its costs, and alternatives.
 
 import { For, Show, createMemo, type JSX } from "solid-js";
-import { configuration, devices, is_run, kind_of, origins, step_parts, step_time } from "../figures";
+import { configuration, devices, has_steps, is_run, kind_of, origins, step_parts, step_time } from "../figures";
 import { IS_ALONE } from "../held";
 import { Loaded } from "../load";
-import { Name, Num, Panel, Words } from "../parts";
-import { digest, plain } from "../names";
+import { Num, Panel } from "../parts";
+import { plain } from "../names";
 import { DeviceBars, ShareBar, Swatch, type DeviceBar, type Share } from "../pictures/bars";
 import { known, pointer, ref, resolve, type Doc, type Ref } from "../pointer";
 import { link } from "../route";
 import { DataTable, TableButtons, Twin, type Table } from "../table";
 import type { Diagnostic, Status } from "../types";
 import { Configuration, has_configuration } from "./configuration";
+import { Fleet } from "./fleet";
 import { Given } from "./given";
 import { OverTime } from "./over-time";
+import { FigureList, Pairs, Warnings, type Figure } from "./overview-parts";
 import { RunBasis } from "./run-basis";
 import Launch from "./launch";
 import { Serving } from "./serving";
@@ -22,10 +24,10 @@ export default function Overview(props: { status: Doc }): JSX.Element {
   const plan = () => props.status.value as Status;
   return (
     <Loaded path={`/v1/plans/${encodeURIComponent(plan().id)}/answer?brief=true`} what="Loading the plan">
-      {(doc) => kind_of(doc()) === "given" ? <OfGiven doc={doc()} status={plan()} /> : (
+      {(doc) => kind_of(doc()) === "given" ? <OfGiven doc={doc()} status={plan()} /> : kind_of(doc()) === "fleet" ? <Fleet doc={doc()} status={plan()} /> : (
         <>
           <Figures doc={doc()} />
-          <Show when={!IS_ALONE && plan().opened?.is_judged !== false && ["run", "ops"].includes(kind_of(doc()))}><Launch doc={doc()} id={plan().id} /></Show>
+          <Show when={!IS_ALONE && plan().opened?.is_judged !== false && has_steps(kind_of(doc()))}><Launch doc={doc()} id={plan().id} /></Show>
           <div class="columns">
             <div>
               <Show when={kind_of(doc()) === "serving"}><Serving doc={doc()} /></Show>
@@ -63,8 +65,6 @@ function OfGiven(props: { doc: Doc; status: Status }): JSX.Element {
   );
 }
 
-interface Figure { name: string; of: Ref; note?: JSX.Element }
-
 function Figures(props: { doc: Doc }): JSX.Element {
   const at = (own: string, as: Ref["as"]) => ref(props.doc, own, as);
   const share = (name: string) => step_parts(props.doc).find((own) => own.name === name)?.share;
@@ -88,18 +88,6 @@ function Figures(props: { doc: Doc }): JSX.Element {
     known(at("/plan/cost/gap", "share")) ? { name: "Gap to bound", of: at("/plan/cost/gap", "share"), note: <>bound <Num of={at("/plan/cost/bound_ns", "time")} /></> } : { name: "Gap to bound", of: at("/gap", "share") },
   ];
   return <FigureList of={all()} />;
-}
-
-function FigureList(props: { of: Figure[] }): JSX.Element {
-  return (
-    <section class="figures" aria-label="Figures">
-      <dl>
-        <For each={props.of.filter((own) => known(own.of))}>{(own) => (
-          <div><dt>{own.name}</dt><dd class="big"><Num figure of={own.of} /></dd><dd class="note">{own.note}</dd></div>
-        )}</For>
-      </dl>
-    </section>
-  );
 }
 
 function shares_table(name: string, of: Share[]): Table {
@@ -157,38 +145,6 @@ function Origins(props: { doc: Doc }): JSX.Element {
   );
 }
 
-function Warnings(props: { doc: Doc }): JSX.Element {
-  const all = () => (resolve(props.doc.value, "/warnings") ?? []) as Diagnostic[];
-  const is_nominal = () => is_run(props.doc) && resolve(props.doc.value, "/plan/cost/interval/origin") === "nominal";
-  return (
-    <Panel title="Warnings" sub={String(all().length + (is_nominal() ? 1 : 0))}>
-      <Show when={all().length > 0 || is_nominal()} fallback={<p class="empty">None.</p>}>
-        <Show when={is_nominal()}>
-          <div class="callout warn"><p><span aria-hidden="true">▲</span> Costs are nominal (data sheets): no profile of these devices.</p></div>
-        </Show>
-        <For each={all()}>{(own) => (
-          <div class="callout warn">
-            <p><span aria-hidden="true">▲</span> <Words of={own.message} /></p>
-            <For each={own.hints}>{(hint) => <p class="hint">Hint: <Words of={hint} /></p>}</For>
-          </div>
-        )}</For>
-      </Show>
-    </Panel>
-  );
-}
-
-/** Pairs of a title and a number or a word of the document. */
-function Pairs(props: { doc: Doc; of: [string, string, Ref["as"] | "text" | "digest"][] }): JSX.Element {
-  const shown = () => props.of.filter(([, at]) => resolve(props.doc.value, at) != null);
-  return (
-    <dl class="pairs">
-      <For each={shown()}>{([title, at, as]) => (
-        <><dt>{title}</dt><dd>{as === "digest" ? <code>{digest(String(resolve(props.doc.value, at)))}</code> : as === "text" ? <Name text={String(resolve(props.doc.value, at))} most={32} /> : <Num of={ref(props.doc, at, as)} />}</dd></>
-      )}</For>
-    </dl>
-  );
-}
-
 function Found(props: { doc: Doc; status: Status }): JSX.Element {
   /** Of a plan file, whose bound was not proved again. */
   const is_stated = () => ((resolve(props.doc.value, "/warnings") ?? []) as Diagnostic[]).some((own) => own.code === "unchecked-proof");
@@ -204,10 +160,10 @@ function Found(props: { doc: Doc; status: Status }): JSX.Element {
   );
 }
 
-/** The part of the step that makes an alternative slower. */
 /** Whether a plan that is shown beside the recommended one is faster. */
 export const is_faster = (doc: Doc, at: string): boolean => Number(resolve(doc.value, `${at}/loses`) ?? 0) < 0;
 
+/** The part of the step that makes an alternative slower. */
 export const mainly = (doc: Doc, at: string): string => { const own = resolve(doc.value, `${at}/mostly_by`); return own == null || own === "nothing" ? "" : String(own); };
 
 /** Alternatives of a run. */

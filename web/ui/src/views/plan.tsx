@@ -3,13 +3,13 @@
 import { Match, Show, Switch, createEffect, createMemo, on, type JSX } from "solid-js";
 import { Refused, ask, missed, not_held, read } from "../api";
 import { IS_ALONE } from "../held";
-import { task_of_answer } from "../figures";
+import { has_steps, kind_of, task_of_answer } from "../figures";
 import { fetched, later, polled } from "../load";
 import { Chip, Loading, Name, Trouble, download, say } from "../parts";
 import { digest } from "../names";
 import type { Doc } from "../pointer";
 import { link, route } from "../route";
-import { forget_plan } from "../shell";
+import { forget_plan, note_kind } from "../shell";
 import { has_cluster, is_live, purpose, subject, task_of, type Status } from "../types";
 import Overview from "./overview";
 import Search from "./search";
@@ -82,6 +82,8 @@ function Head(props: { doc: Doc }): JSX.Element {
   // The plan's document says its task; until it is there, or where there is none, the request does.
   const id = createMemo(() => (plan().artefacts.includes("plan") && !is_live(plan().state) ? plan().id : ""));
   const answer = fetched(id, async (own) => (own === "" ? undefined : read(`/v1/plans/${encodeURIComponent(own)}/answer?brief=true`)));
+  const kind = () => (answer.error() === undefined && answer.latest() !== undefined ? kind_of(answer.latest()!) : undefined);
+  createEffect(() => note_kind(plan().id, is_live(plan().state) || plan().artefacts.includes("plan") ? kind() : "none"));
   const task = () => {
     const stated = plan().request["task"] !== undefined ? task_of(plan()) : undefined;
     return stated ?? (answer.error() === undefined && answer.latest() !== undefined ? task_of_answer(answer.latest()!) : task_of(plan()));
@@ -98,7 +100,7 @@ function Head(props: { doc: Doc }): JSX.Element {
       </div>
       <Chip state={plan().state} />
       <Show when={!IS_ALONE}>
-        <Show when={plan().artefacts.includes("plan") && plan().opened?.is_judged !== false}><button type="button" onClick={() => void save(plan())}>Save as a page</button></Show>
+        <Show when={plan().artefacts.includes("plan") && plan().opened?.is_judged !== false && has_steps(kind() ?? "given")}><button type="button" onClick={() => void save(plan())}>Save as a page</button></Show>
         <a class="button" href={link(["compare"], { b: plan().id })}>Compare</a>
       </Show>
     </div>

@@ -140,7 +140,7 @@ function List(props: { doc: Doc }): JSX.Element {
             <tbody>
               <For each={found()}>{({ plan, at }) => (
                 <tr>
-                  <td><a href={link(["plans", plan.id])}><Name text={subject(plan, "model")} /></a><Show when={same().has(names(plan))}><Traits plan={plan} /></Show></td>
+                  <td><a href={link(["plans", plan.id])}><Name text={subject(plan, "model")} /></a><Show when={same().has(names(plan)) || (plan.value_ns === null && plan.artefacts.includes("plan"))}><Traits plan={plan} /></Show></td>
                   <td data-name="Task">{task_of(plan)}</td>
                   <td data-name="Cluster"><Name text={subject(plan, "cluster")} most={40} /></td>
                   <td data-name="State"><Chip state={plan.state} /><Show when={plan.opened}> <span class="note">from a file{plan.opened!.is_judged ? "" : ", not verified"}</span></Show></td>

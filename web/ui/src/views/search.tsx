@@ -41,6 +41,8 @@ export default function Search(props: { status: Doc; is_lost: boolean }): JSX.El
   const events = followed(() => plan().id);
   const figure = (name: string, as: "time" | "share" | "seconds") => ref(props.status, pointer(name), as);
   const until = () => until_s(plan());
+  // A search whose plans have no value in time, such as a fleet's, tells of none.
+  const is_silent = () => plan().value_ns === null && plan().artefacts.includes("plan") && !is_live(plan().state);
   const incumbents = () => said(events.doc()).filter((own) => own.event === "incumbent").reverse();
   return (
     <>
@@ -51,9 +53,11 @@ export default function Search(props: { status: Doc; is_lost: boolean }): JSX.El
       <section class="figures" aria-label="Search figures">
         <dl>
           <div><dt>State</dt><dd class="big"><Chip state={plan().state} /></dd><dd class="note">{phase(plan())}</dd></div>
-          <div><dt>Gap</dt><dd class="big"><Num figure of={figure("gap", "share")} /></dd><dd class="note">value / bound − 1</dd></div>
-          <div><dt>Incumbent</dt><dd class="big"><Num figure of={figure("value_ns", "time")} /></dd><dd class="note">{plan().objective ?? ""}</dd></div>
-          <div><dt>Bound</dt><dd class="big"><Num figure of={figure("bound_ns", "time")} /></dd><dd class="note">proved; no plan is better</dd></div>
+          <Show when={!is_silent()}>
+            <div><dt>Gap</dt><dd class="big"><Num figure of={figure("gap", "share")} /></dd><dd class="note">value / bound − 1</dd></div>
+            <div><dt>Incumbent</dt><dd class="big"><Num figure of={figure("value_ns", "time")} /></dd><dd class="note">{plan().objective ?? ""}</dd></div>
+            <div><dt>Bound</dt><dd class="big"><Num figure of={figure("bound_ns", "time")} /></dd><dd class="note">proved; no plan is better</dd></div>
+          </Show>
           <Show when={plan().elapsed_s !== null}><div><dt>Time to last improvement</dt><dd class="big"><Num figure of={figure("elapsed_s", "seconds")} /></dd><dd class="note"><Show when={plan().algorithm}>{(name) => <Name text={name()} most={24} />}</Show></dd></div></Show>
         </dl>
       </section>
@@ -62,20 +66,20 @@ export default function Search(props: { status: Doc; is_lost: boolean }): JSX.El
         <Panel title="Incumbent and bound" sub="over search time"
           actions={<><TableButtons of={said_table(events.doc())} /><Show when={is_live(plan().state)}><CancelButton id={plan().id} /></Show></>}>
           <Show when={events.error()}>{(error) => <Trouble of={error()} />}</Show>
-          <Show when={said(events.doc()).length > 0} fallback={<p class="empty">{is_live(plan().state) ? "No plan and no bound yet." : "The search found no plan and no bound."}</p>}>
+          <Show when={said(events.doc()).length > 0} fallback={<p class="empty">{is_live(plan().state) ? "No plan and no bound yet." : is_silent() ? <>This search reports its plan at the end only; see the <a href={link(["plans", plan().id])}>overview</a>.</> : "The search found no plan and no bound."}</p>}>
             <GapCurve doc={events.doc()} until_s={until()} bound_ns={is_live(plan().state) ? null : plan().bound_ns} />
             <Twin of={said_table(events.doc())} />
           </Show>
         </Panel>
         <div>
-          <Panel title="Incumbents" sub="newest first">
+          <Show when={!is_silent()}><Panel title="Incumbents" sub="newest first">
             <ol class="incumbents">
               <For each={incumbents().slice(0, 8)}>{(own) => (
                 <li><Num of={ref(events.doc(), pointer(own.at, "elapsed_s"), "seconds")} /> <b><Num of={ref(events.doc(), pointer(own.at, "value_ns"), "time")} /></b> <Name text={own.algorithm} most={28} /></li>
               )}</For>
             </ol>
             <p class="note">{Math.min(8, incumbents().length)} of {incumbents().length}</p>
-          </Panel>
+          </Panel></Show>
           <Asked plan={plan()} />
         </div>
       </div>

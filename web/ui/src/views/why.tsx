@@ -3,6 +3,7 @@
 import { For, Match, Show, Switch, createMemo, createUniqueId, type JSX } from "solid-js";
 import { read } from "../api";
 import { kind_of, type Kind } from "../figures";
+import { FleetWhy } from "./fleet";
 import { Given } from "./given";
 import { Loaded, fetched } from "../load";
 import { plain, short } from "../names";
@@ -23,7 +24,7 @@ export default function Why(props: { status: Doc }): JSX.Element {
     <Loaded path={`/v1/plans/${encodeURIComponent(plan().id)}/answer?brief=true`} what="Loading the plan">{(answer) => {
       const kind = () => kind_of(answer());
       const is_run = () => kind() === "run";
-      return (
+      return kind() === "fleet" ? <FleetWhy doc={answer()} /> : (
         <>
           <Show when={is_run() && plan().opened === null}><Another plan={plan()} /></Show>
           <Show when={kind() === "run" || kind() === "ops"}><Ask id={plan().id} answer={answer()} is_run={is_run()} /></Show>
