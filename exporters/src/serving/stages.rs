@@ -36,6 +36,46 @@ pub struct StagesSource<'a> {
     pub in_flight: u64,
     /// KV cache type; `None` = the compute type.
     pub cache: Option<CacheType>,
+    /// What llama.cpp alone is told; `None` where the plan is for any server.
+    pub local: Option<Local>,
+}
+
+/// What llama.cpp is told beside devices and layers.
+#[derive(Clone, Copy, Debug)]
+pub struct Local {
+    /// First layers, which stay in the host's memory.
+    pub host_layers: u32,
+    /// First layers whose experts do.
+    pub host_experts: u32,
+    /// Tokens of the context of all sequences.
+    pub context: u64,
+    /// Sequences at once.
+    pub samples: u64,
+}
+
+impl Local {
+    /// `--n-cpu-moe 12 -c 4096`, where something is to be said.
+    fn flags(&self) -> String {
+        let mut flags = String::new();
+        if self.host_experts > 0 {
+            flags.push_str(&format!(" --n-cpu-moe {}", self.host_experts));
+        }
+        flags.push_str(&format!(" -c {}", self.context));
+        if self.samples > 1 {
+            flags.push_str(&format!(" -np {}", self.samples));
+        }
+        flags
+    }
+}
+
+/// Refuses plans that no other server than llama.cpp runs.
+fn check_local(source: &StagesSource<'_>, target: &'static str) -> Result<(), Diagnostic> {
+    let is_split = source.local.is_some_and(|local| local.host_layers + local.host_experts > 0);
+    if !is_split {
+        return Ok(());
+    }
+    let message = format!("{target} holds no layers and no experts in the memory of the host");
+    Err(refusal(target, message).hint("export llama.cpp"))
 }
 
 /// A server's flag for the type of cached keys and values, and its names for types.
@@ -164,6 +204,7 @@ impl Ranks {
 
 /// Stages on the devices of one host.
 fn ranks(source: &StagesSource<'_>, target: &'static str) -> Result<Ranks, Diagnostic> {
+    check_local(source, target)?;
     let numbers = numbers(source.cluster, &source.devices(), (target, RANGES))?;
     let first = source.stages.first().map(|stage| host(source.cluster, stage.0));
     if let Some(other) =
@@ -188,7 +229,32 @@ pub(crate) fn sglang(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
     Ok(started(&SGLANG_WORDS, ranks(source, SGLANG)?.refs(), &cache_flag(source, &SGLANG_CACHE)?))
 }
 
+/// How kinds of Apple's chips begin, which are the one device of their machine.
+const APPLE: &str = "apple_";
+const YOURS: &str = "# Words behind this script go to the server, such as -m model.gguf.";
+
+/// A script for one device that has no number, or for the processor alone.
+fn unnumbered(source: &StagesSource<'_>) -> Result<Option<Export>, Diagnostic> {
+    let kind_of = |stage: &(DeviceId, u32)| {
+        let device = source.cluster.devices.get(stage.0.index())?;
+        source.cluster.kinds.get(device.kind.index()).map(|kind| kind.name.as_str())
+    };
+    let is_apple = |kind: &str| kind.starts_with(APPLE);
+    let local = source.local.map_or_else(String::new, |local| local.flags());
+    let cache = cache_flag(source, &LLAMA_CPP_CACHE)?;
+    let flags = match source.stages.as_slice() {
+        [] => "-ngl 0 -dev none",
+        [one] if kind_of(one).is_some_and(is_apple) => "-ngl all",
+        _ => return Ok(None),
+    };
+    let text = format!("{HEAD}{YOURS}\nexec llama-server \"$@\" {flags}{local}{cache}\n");
+    Ok(Some(Export::from(text)))
+}
+
 pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
+    if let Some(export) = unnumbered(source)? {
+        return Ok(export);
+    }
     let numbers = numbers(source.cluster, &source.devices(), (LLAMA_CPP, RANGES))?;
     if source.stages.len() > MOST_SHARES {
         let message = format!(
@@ -212,13 +278,18 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
     };
     let shares: Vec<String> = source.stages.iter().enumerate().map(share).collect();
     let shares = shares.join(",");
-    let cache = cache_flag(source, &LLAMA_CPP_CACHE)?;
-    let yours = "# Words behind this script go to the server, such as -m model.gguf.";
+    let local = source.local.map_or_else(String::new, |local| local.flags());
+    let cache = format!("{local}{}", cache_flag(source, &LLAMA_CPP_CACHE)?);
+    let n_layers: u32 = source.stages.iter().map(|stage| stage.1).sum();
+    let layers = match source.local {
+        Some(local) if local.host_layers > 0 => n_layers.saturating_add(1).to_string(),
+        _ => "all".to_owned(),
+    };
     if is_one_host {
         let devices: Vec<String> = numbers.iter().map(|number| format!("CUDA{number}")).collect();
         let devices = devices.join(",");
         return Ok(Export::from(format!(
-            "{HEAD}{yours}\nexec llama-server \"$@\" -ngl all -sm layer -dev {devices} -ts {shares}{cache}\n"
+            "{HEAD}{YOURS}\nexec llama-server \"$@\" -ngl {layers} -sm layer -dev {devices} -ts {shares}{cache}\n"
         )));
     }
     let address =
@@ -233,7 +304,7 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
     }
     let devices: Vec<String> = (0..n).map(|rank| format!("RPC{rank}")).collect();
     text.push_str(&format!(
-        "{yours}\nexec llama-server \"$@\" -ngl all -sm layer --rpc {} -dev {} -ts {shares}{cache}\n",
+        "{YOURS}\nexec llama-server \"$@\" -ngl {layers} -sm layer --rpc {} -dev {} -ts {shares}{cache}\n",
         addresses.join(","),
         devices.join(",")
     ));
@@ -302,6 +373,7 @@ mod tests {
             name: format!("pc{at}"),
             host_memory: None,
             n_cpu_cores: None,
+            host_bandwidth: None,
             to_device: None,
         };
         let of = |(node, n): (usize, &usize)| (0..*n).map(move |at| device(node, at));
@@ -315,8 +387,14 @@ mod tests {
     fn text(target: &str, hosts: &[usize], stages: &[(usize, u32)]) -> Result<String, String> {
         let cluster = cluster(hosts);
         let stages = stages.iter().map(|stage| (DeviceId::new(stage.0), stage.1)).collect();
-        let source =
-            StagesSource { model: "m", cluster: &cluster, stages, in_flight: 2, cache: None };
+        let source = StagesSource {
+            model: "m",
+            cluster: &cluster,
+            stages,
+            in_flight: 2,
+            cache: None,
+            local: None,
+        };
         match export(target, &source) {
             Ok(exported) => Ok(String::from_utf8(exported.bytes).unwrap()),
             Err(error) => Err(error.code.to_owned()),
