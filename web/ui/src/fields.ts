@@ -29,7 +29,7 @@ export const GROUPS: Record<Task, [string, string[]][]> = {
   ],
   infer: [
     ["Serving", ["model", "cluster", "phase", "batch", "sequence_length", "rate", "ttft", "tpot", "dtype"]],
-    ["Workload", ["cached_tokens", "kv_dtype", "expert_skew", "routing_trace", "interference", "profile"]],
+    ["Workload", ["cached_tokens", "kv_dtype", "quantization", "expert_skew", "routing_trace", "interference", "profile"]],
     ["Limits", ["max_memory_per_device", "memory_margin", "power_cap", "scale"]],
     ["Search", [...SEARCH, "pue"]],
   ],
@@ -74,6 +74,7 @@ const WORDS: Record<string, [string, string]> = {
   phase: ["Phase", "Step to plan."],
   cached_tokens: ["Cached tokens", "Tokens per sample in the KV cache; empty: 0 in prefill, the sequence length in decode."],
   kv_dtype: ["KV cache type", "Type of cached keys and values; empty: as the checkpoint states."],
+  quantization: ["Quantization", "Mixture of llama.cpp's types, such as Q4_K_M; empty: as the file states."],
   routing_trace: ["Routing trace", "A file with the experts of each token, for an expert cache."],
   interference: ["Interference table", "A file with the slowdown of operators that share a device."],
   traces: ["Traces", "PyTorch profiler (Kineto) traces of the model; measured durations replace predictions."],

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use cost_model::runs::served::bound::{EVERY, SPREAD, spread};
 use cost_model::runs::served::llama_cpp::{self, Host, UBATCH};
 use cost_model::runs::served::priced::Batch;
 use cost_model::runs::served::{Costs, Goal, Judged, Piece};
@@ -137,6 +138,27 @@ impl Setting {
         }
     }
 
+    /// Where layers and experts lie under llama.cpp.
+    #[must_use]
+    pub fn places(&self, pieces: &[Piece]) -> Option<String> {
+        let local = self.local.as_ref()?;
+        let n_devices = self.run.cluster.devices.len();
+        let place = |piece: &Piece| {
+            let n = piece.blocks.end.saturating_sub(piece.blocks.start);
+            let layers = if n == 1 { "layer" } else { "layers" };
+            match piece.device < n_devices {
+                true => format!("{n} {layers} on {}", self.called(piece.device)),
+                false => format!("{n} {layers} in the host's memory"),
+            }
+        };
+        let mut places: Vec<String> = pieces.iter().map(place).collect();
+        if local.n_host_experts > 0 {
+            let n = local.n_host_experts;
+            places.push(format!("experts of the first {n} layers in the host's memory"));
+        }
+        Some(places.join(", "))
+    }
+
     /// Tokens per second of prompts through a pipeline of llama.cpp.
     #[must_use]
     pub fn prompt_tokens_per_s(&self, pieces: &[Piece]) -> Option<f64> {
@@ -183,25 +205,44 @@ impl Setting {
     }
 }
 
-/// The best over all numbers of blocks whose experts the host keeps, with that number.
+/// What its prices rest on.
+pub(super) const BASED_ON: &str =
+    "rates of llama.cpp from published runs (docs/how-right.md), nominal prompts; no interval";
+
+/// What a split is the fastest of.
+pub(super) fn proof(setting: &Setting, margin: &str) -> String {
+    let has_host = setting.local.as_ref().is_some_and(|local| local.host.is_some());
+    let host = if has_host { " and the host's memory, which takes the first ones" } else { "" };
+    let experts = match setting.host_experts().len() {
+        1 => "",
+        _ => ", for any number of first layers whose experts the host keeps",
+    };
+    format!("the fastest of all splits of the layers over devices{host}{experts}{margin}")
+}
+
+/// The best over all numbers of blocks whose experts the host keeps, with that number; its bound is that of all.
 pub(super) fn search(setting: &Setting, door: &Serves, control: &Arc<Control>) -> (u32, Found) {
-    let mut best: Option<(u32, Found)> = None;
+    let mut all: Vec<(u32, Found)> = Vec::new();
+    let mut formula = u64::MAX;
     for (n, costs) in setting.variants() {
-        let found = door.0(&costs, setting.goal, control);
-        let period =
-            |found: &Found| found.best.as_ref().map_or(u64::MAX, |plan| plan.judged.period);
-        best = Some(match best.take() {
-            None => (n, found),
-            Some((known, old)) => {
-                let bound = old.bound.min(found.bound);
-                let is_open = |found: &Found| !found.stop.is_complete();
-                let stop = if is_open(&old) { old.stop } else { found.stop };
-                let method = old.bound_method;
-                let (n, chosen) =
-                    if period(&found) < period(&old) { (n, found) } else { (known, old) };
-                (n, Found { bound, stop, bound_method: method, ..chosen })
-            }
-        });
+        formula = formula.min(spread(&costs, setting.goal));
+        all.push((n, door.0(&costs, setting.goal, control)));
     }
-    best.unwrap_or_else(|| (0, door.0(&setting.costs, setting.goal, control)))
+    let is_open = |found: &Found| !found.stop.is_complete();
+    let stop = all.iter().find(|row| is_open(&row.1)).map(|row| row.1.stop);
+    let is_each = all.iter().all(|row| row.1.bound_method == EVERY);
+    let fits = |row: &&(u32, Found)| row.1.best.is_some();
+    let least = all.iter().filter(fits).map(|row| row.1.bound).min();
+    let period = |found: &Found| found.best.as_ref().map_or(u64::MAX, |plan| plan.judged.period);
+    let is_alone = all.len() == 1;
+    let best = all.into_iter().min_by_key(|row| period(&row.1));
+    let Some((n, found)) = best else { return (0, door.0(&setting.costs, setting.goal, control)) };
+    if is_alone {
+        return (n, found);
+    }
+    let (bound, bound_method) = match least.filter(|_| is_each) {
+        Some(least) => (least, EVERY),
+        None => (formula, SPREAD),
+    };
+    (n, Found { bound, bound_method, stop: stop.unwrap_or(found.stop), ..found })
 }

@@ -143,7 +143,11 @@ fn of(request: &PlanRequest) -> Result<Asked, Diagnostic> {
     };
     Ok(Asked {
         phase,
-        batch: batch(request)?,
+        // Who serves on own cards serves one sequence, unless more are stated.
+        batch: match request.problem.model.batch {
+            None if executor.is_some() => 1,
+            _ => batch(request)?,
+        },
         tokens: request.training.sequence_length,
         cached: request.cached_tokens,
         goal,
@@ -233,10 +237,8 @@ fn screen(setting: &Setting, best: &Plan, found: &Found, page: &Page) -> Screen 
     let mut screen = Screen::new(format!("{}, {}, on {devices}", run.model.name, setting.words()));
     let n_stages = best.pieces.len();
     let stages = if n_stages == 1 { "stage" } else { "stages" };
-    screen.fact(
-        "plan",
-        format!("pipeline of {n_stages} {stages}; {}", unused(setting, &best.pieces)),
-    );
+    let plan = format!("pipeline of {n_stages} {stages}; {}", unused(setting, &best.pieces));
+    screen.fact("plan", setting.places(&best.pieces).unwrap_or(plan));
     screen.fact("rate", sentence(setting, &best.judged));
     screen.fact("prompt", setting.prompt_tokens_per_s(&best.pieces).map(prompt));
     screen.fact("context", context(setting, best));
@@ -258,7 +260,11 @@ fn screen(setting: &Setting, best: &Plan, found: &Found, page: &Page) -> Screen 
         if servers.is_empty() { "no server".to_owned() } else { servers.join(", ") },
     );
     let costs = run.costs_from();
-    screen.fact("based on", format!("{costs}; no interval: no pipeline was measured"));
+    let based = match setting.local {
+        Some(_) => local::BASED_ON.to_owned(),
+        None => format!("{costs}; no interval: no pipeline was measured"),
+    };
+    screen.fact("based on", based);
     screen.fact("instead", alone(setting));
     screen.take(page, |page| table(setting, (&best.pieces, &best.judged), (Rows::All, page)));
     screen
@@ -316,6 +322,9 @@ fn proof(setting: &Setting, best: &Plan, found: &Found) -> String {
             (None, [_, ..]) => ", on the devices in use",
             (None, []) => "",
         };
+        if setting.local.is_some() {
+            return local::proof(setting, margin);
+        }
         return format!(
             "{wanted} of all pipelines{margin}, with one device per stage, in any device order, with any \
              layer split{in_flight}{on}"
