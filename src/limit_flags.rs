@@ -28,7 +28,7 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "TYPE", value_parser = <CacheType as Written>::read)]
     #[arg(help_heading = "Search")]
     pub(crate) kv_dtype: Option<CacheType>,
-    /// Quantize as llama.cpp does, such as Q4_K_M [default: as the file is]
+    /// Weight types of llama.cpp, such as Q4_K_M [default: the file's]
     #[arg(long, value_name = "TYPE", help_heading = "Search")]
     pub(crate) quantization: Option<String>,
     /// Stop after this long, such as 2m [default: 30s for auto and degrees]

@@ -89,3 +89,45 @@ impl Rates {
         (weights.bytes as f64 / self.bytes_per_s).max(unpacked).max(products)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ir::units::{BytesPerSecond, Hertz};
+
+    use super::*;
+
+    fn kind(chip: Chip, bandwidth: f64, units: u32, clock: f64) -> DeviceKind {
+        DeviceKind {
+            chip,
+            memory_bandwidth: BytesPerSecond::new(bandwidth),
+            n_multiprocessors: Some(units),
+            clock: Hertz::new(clock),
+            ..DeviceKind::default()
+        }
+    }
+
+    /// `(10^9 bytes, 2 x 10^9 weights)`.
+    const WEIGHTS: Extent = Extent { elements: 2_000_000_000, bytes: 1_000_000_000 };
+
+    fn milliseconds(kind: &DeviceKind, is_k: bool) -> f64 {
+        1e3 * Rates::of(kind).unwrap().read_s(WEIGHTS, (is_k, 1.0))
+    }
+
+    #[test]
+    fn the_slower_of_memory_and_cores_decides() {
+        // 0.91 of 1 TB/s: 1.0989 ms; 100 multiprocessors at 1 GHz take 570 GB/s: 1.7544 ms.
+        let close = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-4;
+        assert!(close(milliseconds(&kind(Chip::Rtx40, 1e12, 1_000, 1e9), true), 1.0989));
+        assert!(close(milliseconds(&kind(Chip::A100, 1e12, 100, 1e9), true), 1.7544));
+        // On an M1 k-quants take 2 x 10^9 / (8.25 x 32 x 1.3 x 10^9) s, other types 1 / 0.36 ms.
+        let m1 = kind(Chip::M1, 4e11, 32, 1.3e9);
+        assert!(close(milliseconds(&m1, true), 5.8275));
+        assert!(close(milliseconds(&m1, false), 2.7778));
+        assert!(close(milliseconds(&kind(Chip::M3, 4e11, 32, 1.3e9), true), 2.7778));
+    }
+
+    #[test]
+    fn a_device_without_bandwidth_has_no_rates() {
+        assert_eq!(Rates::of(&DeviceKind::default()), None);
+    }
+}

@@ -68,14 +68,15 @@ impl Local {
     }
 }
 
-/// Refuses plans that no other server than llama.cpp runs.
+/// Refuses plans whose types and places are those of llama.cpp.
 fn check_local(source: &StagesSource<'_>, target: &'static str) -> Result<(), Diagnostic> {
-    let is_split = source.local.is_some_and(|local| local.host_layers + local.host_experts > 0);
-    if !is_split {
-        return Ok(());
+    match source.local {
+        None => Ok(()),
+        Some(_) => {
+            let message = format!("the plan is for {LLAMA_CPP}, not for {target}");
+            Err(refusal(target, message).hint("export llama.cpp"))
+        }
     }
-    let message = format!("{target} holds no layers and no experts in the memory of the host");
-    Err(refusal(target, message).hint("export llama.cpp"))
 }
 
 /// A server's flag for the type of cached keys and values, and its names for types.
@@ -292,16 +293,9 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
             "{HEAD}{YOURS}\nexec llama-server \"$@\" -ngl {layers} -sm layer -dev {devices} -ts {shares}{cache}\n"
         )));
     }
-    let address =
-        |(host, number): (&String, &u64)| format!("{host}:{}", PORT.saturating_add(*number));
-    let addresses: Vec<String> = hosts.iter().zip(&numbers).map(address).collect();
-    let mut text = format!("{HEAD}# First, on each of these hosts:\n");
-    for (host, number) in hosts.iter().zip(&numbers) {
-        let port = PORT.saturating_add(*number);
-        text.push_str(&format!(
-            "# {host}: CUDA_DEVICE_ORDER=PCI_BUS_ID rpc-server -H 0.0.0.0 -p {port} -d CUDA{number}\n"
-        ));
-    }
+    let mut text = servers(&hosts, &numbers);
+    let addresses: Vec<String> =
+        hosts.iter().zip(&numbers).map(|(host, number)| address(host, *number)).collect();
     let devices: Vec<String> = (0..n).map(|rank| format!("RPC{rank}")).collect();
     text.push_str(&format!(
         "{YOURS}\nexec llama-server \"$@\" -ngl {layers} -sm layer --rpc {} -dev {} -ts {shares}{cache}\n",
@@ -320,6 +314,23 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
     Ok(Export { warnings: alone.into_iter().collect(), ..Export::from(text) })
 }
 
+/// Where a server of one device listens.
+fn address(host: &str, number: u64) -> String {
+    format!("{host}:{}", PORT.saturating_add(number))
+}
+
+/// Comments that start such a server for each device.
+fn servers(hosts: &[String], numbers: &[u64]) -> String {
+    let mut text = format!("{HEAD}# First, on each of these hosts:\n");
+    for (host, number) in hosts.iter().zip(numbers) {
+        let port = PORT.saturating_add(*number);
+        text.push_str(&format!(
+            "# {host}: CUDA_DEVICE_ORDER=PCI_BUS_ID rpc-server -H 0.0.0.0 -p {port} -d CUDA{number}\n"
+        ));
+    }
+    text
+}
+
 /// Whether a name is none that a script can hold as a host.
 pub(super) fn is_strange(host: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
@@ -327,8 +338,9 @@ pub(super) fn is_strange(host: &str) -> bool {
 }
 
 pub(crate) fn ranges(source: &StagesSource<'_>) -> Export {
-    let n_layers: u32 = source.stages.iter().fold(0, |sum, stage| sum.saturating_add(stage.1));
-    let mut next = 0_u32;
+    // Those in the memory of a host come first, and are no device's.
+    let mut next = source.local.map_or(0, |local| local.host_layers);
+    let n_layers: u32 = source.stages.iter().fold(next, |sum, stage| sum.saturating_add(stage.1));
     let of = |(rank, (device, n)): (usize, &(DeviceId, u32))| {
         let start = next;
         next = next.saturating_add(*n);
@@ -455,6 +467,35 @@ mod tests {
             "{script}"
         );
         assert_eq!(after(&text("llama.cpp", &[3], &stages).unwrap(), "-dev "), "CUDA1,CUDA0,CUDA2");
+    }
+
+    #[test]
+    fn what_the_host_keeps_is_no_layer_of_a_device() {
+        let cluster = cluster(&[2]);
+        let local = |host_layers, host_experts| StagesSource {
+            model: "m",
+            cluster: &cluster,
+            stages: vec![(DeviceId::new(1), 10), (DeviceId::new(0), 20)],
+            in_flight: 1,
+            cache: None,
+            local: Some(Local { host_layers, host_experts, context: 8_192, samples: 1 }),
+        };
+        let text = |source: &StagesSource<'_>| {
+            String::from_utf8(export("llama.cpp", source).unwrap().bytes).unwrap()
+        };
+        // The last 30 layers and the head; shares are in slots, of which the head has one.
+        let script = text(&local(2, 5));
+        assert_eq!(after(&script, "-ngl "), "31");
+        assert_eq!(after(&script, "-dev "), "CUDA1,CUDA0");
+        assert_eq!(after(&script, "-ts "), "10,21");
+        assert_eq!(after(&script, "--n-cpu-moe "), "5");
+        assert_eq!(after(&script, "-c "), "8192");
+        let script = text(&local(0, 0));
+        assert_eq!(after(&script, "-ngl "), "all");
+        assert!(!script.contains("--n-cpu-moe"));
+        let alone = StagesSource { stages: Vec::new(), ..local(32, 0) };
+        assert!(text(&alone).contains("-ngl 0 -dev none"));
+        assert_eq!(export("vllm", &local(0, 0)).unwrap_err().code, "cannot-express");
     }
 
     #[test]

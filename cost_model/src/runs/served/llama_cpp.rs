@@ -115,8 +115,9 @@ pub fn costs(
             .fold(0, |sum, block| sum.saturating_add(block.experts.bytes));
         let embedding = serving::end_bytes(base.model, base.dtype)[0];
         let room = |memory: u64| memory.checked_sub(kept.saturating_add(embedding));
-        costs.limits.push(match host.memory {
-            Some(memory) => Some(room(memory)?),
+        costs.limits.push(match host.memory.map(room) {
+            Some(None) if n_host_experts > 0 => return None,
+            Some(room) => Some(room.unwrap_or(0)),
             None => None,
         });
         costs.speed_of.push(costs.speeds.len());

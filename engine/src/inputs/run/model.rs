@@ -208,18 +208,8 @@ pub fn quantized(
         return Err(Diagnostic::usage("dtype", message)
             .hint("state `torch_dtype` in the config, such as float32, or --dtype fp32"));
     }
-    let (mut stored, unknown) = match importers::gguf::is_file(path) {
-        true => importers::gguf::stored(path)?,
-        false => importers::config::stored::read(path, beside(dtype))?,
-    };
+    let (mut stored, unknown) = held((path, dtype), (&model.card, mixture))?;
     model.warnings.extend(unknown);
-    if let Some(mixture) = mixture {
-        if let Some(method) = &stored.method {
-            return Err(no_mixture(&format!("the weights of this model are quantised ({method})")));
-        }
-        let cache = stored.cache;
-        stored = Stored { cache, ..importers::gguf::recipe::stored(&model.card, mixture)? };
-    }
     model.warnings.retain(|warning| warning.code != "quantized-weights");
     let later = model.card.n_predictions.saturating_sub(1);
     let n_own = model.card.n_blocks().saturating_sub(later) as usize;
@@ -230,7 +220,8 @@ pub fn quantized(
                 "place the operators of the model instead, without --phase and --algorithm",
             ));
         }
-        let message = format!("weights are held as the checkpoint has them ({method})");
+        let maker = if mixture.is_some() { "llama-quantize makes" } else { "the checkpoint has" };
+        let message = format!("weights are held as {maker} them ({method})");
         model.warnings.push(Diagnostic::warning("quantized-weights", message));
     }
     let note = stored.cache.filter(|_| kv_dtype.is_none()).map(|dtype| {
@@ -242,6 +233,23 @@ pub fn quantized(
     let is_plain = stored.cache.is_none() && stored.blocks.is_empty();
     model.card.stored = (!is_plain).then(|| Box::new(stored));
     Ok(model)
+}
+
+/// What a file holds, or would in a mixture of llama.cpp's types, and what is worth knowing of it.
+fn held(
+    (path, dtype): (&Path, DType),
+    (card, mixture): (&ModelCard, Option<&'static str>),
+) -> Result<(Stored, Vec<Diagnostic>), Diagnostic> {
+    let (stored, warnings) = match importers::gguf::is_file(path) {
+        true => importers::gguf::stored(path)?,
+        false => importers::config::stored::read(path, beside(dtype))?,
+    };
+    let Some(mixture) = mixture else { return Ok((stored, warnings)) };
+    if let Some(method) = &stored.method {
+        return Err(no_mixture(&format!("the weights of this model are quantised ({method})")));
+    }
+    let cache = stored.cache;
+    Ok((Stored { cache, ..importers::gguf::recipe::stored(card, mixture)? }, warnings))
 }
 
 /// A mixture of llama.cpp's types by its name.

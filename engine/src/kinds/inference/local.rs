@@ -14,7 +14,7 @@ use ir::diagnostic::Diagnostic;
 use ir::units::Bytes;
 use ir::workload::StepPhase;
 use planner::run::Control;
-use planner::serving::{Found, Serves};
+use planner::serving::{Found, Plan, Serves};
 
 use super::setting::Setting;
 use crate::inputs::run::setting::Setting as Run;
@@ -25,6 +25,9 @@ const USUAL_BYTES_PER_S: f64 = 89.6e9;
 const USUAL_MEMORY: u64 = 64 << 30;
 /// Share of it that other programs leave.
 const SHARE: f64 = 0.9;
+
+/// Longest context that is looked for.
+const LONGEST_CONTEXT: u64 = 1 << 20;
 
 /// What llama.cpp has beside devices.
 #[derive(Clone)]
@@ -44,10 +47,10 @@ impl Local {
     ///
     /// # Errors
     /// Those of the catalogue.
-    pub fn read(run: &Run) -> Result<(Self, Option<Diagnostic>), Diagnostic> {
+    pub fn read(run: &Run, n_host_experts: u32) -> Result<(Self, Option<Diagnostic>), Diagnostic> {
         let positions = run.hyperparameters.as_ref().map_or(u64::MAX, |stated| stated.positions);
         let cluster = &run.cluster;
-        let mut local = Self { host: None, name: "host".to_owned(), n_host_experts: 0, positions };
+        let mut local = Self { host: None, name: "host".to_owned(), n_host_experts, positions };
         if !llama_cpp::has_host(cluster) {
             return Ok((local, None));
         }
@@ -222,6 +225,9 @@ pub(super) fn proof(setting: &Setting, margin: &str) -> String {
 
 /// The best over all numbers of blocks whose experts the host keeps, with that number; its bound is that of all.
 pub(super) fn search(setting: &Setting, door: &Serves, control: &Arc<Control>) -> (u32, Found) {
+    if setting.local.is_none() {
+        return (0, door.0(&setting.costs, setting.goal, control));
+    }
     let mut all: Vec<(u32, Found)> = Vec::new();
     let mut formula = u64::MAX;
     for (n, costs) in setting.variants() {
@@ -237,6 +243,7 @@ pub(super) fn search(setting: &Setting, door: &Serves, control: &Arc<Control>) -
     let is_alone = all.len() == 1;
     let best = all.into_iter().min_by_key(|row| period(&row.1));
     let Some((n, found)) = best else { return (0, door.0(&setting.costs, setting.goal, control)) };
+    let found = Found { best: widest(setting, (n, &found), (door, control)), ..found };
     if is_alone {
         return (n, found);
     }
@@ -245,4 +252,39 @@ pub(super) fn search(setting: &Setting, door: &Serves, control: &Arc<Control>) -
         None => (formula, SPREAD),
     };
     (n, Found { bound, bound_method, stop: stop.unwrap_or(found.stop), ..found })
+}
+
+/// Most contexts that are tried: halvings of the longest.
+const MOST_CONTEXTS: usize = 24;
+
+/// Of the splits that are as fast as the best one, one with room for the longest context.
+fn widest(
+    setting: &Setting,
+    (n, found): (u32, &Found),
+    (door, control): (&Serves, &Arc<Control>),
+) -> Option<Plan> {
+    let mut best = found.best.clone()?;
+    let (Some(local), period) = (&setting.local, best.judged.period) else { return Some(best) };
+    let costs = local.costs(&setting.run, setting.batch, n)?;
+    let (mut low, mut high) = (setting.context(), local.positions.min(LONGEST_CONTEXT));
+    for tried in 0..MOST_CONTEXTS {
+        if low >= high || control.stop().is_some() {
+            break;
+        }
+        // The longest first: mostly it fits.
+        let context = if tried == 0 { high } else { low + (high - low).div_ceil(2) };
+        let times = context as f64 / setting.context().max(1) as f64;
+        let mut wide = costs.clone();
+        wide.held.cache.iter_mut().for_each(|bytes| *bytes = (*bytes as f64 * times) as u64);
+        let pieces = door.0(&wide, setting.goal, control).best.map(|plan| plan.pieces);
+        let judged = pieces.and_then(|pieces| {
+            let judged = costs.judge(&pieces, setting.goal).ok()?;
+            (judged.period <= period).then_some(Plan { pieces, judged })
+        });
+        match judged {
+            Some(plan) => (low, best) = (context, plan),
+            None => high = context - 1,
+        }
+    }
+    Some(best)
 }

@@ -113,22 +113,10 @@ impl Setting {
         check_devices(&run)?;
         let (phase, samples) = (job.phase, job.batch);
         let batch = Batch { phase, samples, tokens, cached };
-        let local = is_local.then(|| Local::read(&run)).transpose()?;
-        let (mut local, assumed) = local.map_or((None, None), |read| (Some(read.0), read.1));
+        let local = is_local.then(|| Local::read(&run, job.host_experts)).transpose()?;
+        let (local, assumed) = local.map_or((None, None), |read| (Some(read.0), read.1));
         run.warnings.extend(assumed);
-        let on = (&run.cluster, &run.profile);
-        let costs = match &mut local {
-            None => priced::costs(&run.pricing(), on, batch, |memory| run.room(memory)),
-            Some(local) => {
-                local.n_host_experts = job.host_experts;
-                local.costs(&run, batch, job.host_experts)
-            }
-        };
-        let costs = costs.ok_or_else(|| {
-            let message = "a device states no rate that blocks are priced by";
-            Diagnostic::input("no-system", message)
-                .hint("state memory_bytes_per_s and a peak rate of each kind of device")
-        })?;
+        let costs = priced_by(&run, batch, local.as_ref())?;
         Ok(Self { run, batch, goal: job.goal, costs, local })
     }
 
@@ -179,6 +167,23 @@ impl Setting {
             _ => format!("prefill of {samples} of {tokens} tokens behind {cached} cached"),
         }
     }
+}
+
+/// What pipelines cost under llama.cpp, or else in other servers.
+///
+/// # Errors
+/// `no-system`.
+fn priced_by(run: &Run, batch: Batch, local: Option<&Local>) -> Result<Costs, Diagnostic> {
+    let on = (&run.cluster, &run.profile);
+    let costs = match local {
+        None => priced::costs(&run.pricing(), on, batch, |memory| run.room(memory)),
+        Some(local) => local.costs(run, batch, local.n_host_experts),
+    };
+    costs.ok_or_else(|| {
+        let message = "a device states no rate that blocks are priced by";
+        Diagnostic::input("no-system", message)
+            .hint("state memory_bytes_per_s and a peak rate of each kind of device")
+    })
 }
 
 /// Refuses sizes that no batch has.
