@@ -28,6 +28,9 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "TYPE", value_parser = <CacheType as Written>::read)]
     #[arg(help_heading = "Search")]
     pub(crate) kv_dtype: Option<CacheType>,
+    /// Weight types of llama.cpp, such as Q4_K_M [default: the file's]
+    #[arg(long, value_name = "TYPE", help_heading = "Search")]
+    pub(crate) quantization: Option<String>,
     /// Stop after this long, such as 2m [default: 30s for auto and degrees]
     #[arg(long, value_name = "TIME", value_parser = duration, env = "MESHWRIGHT_TIME_LIMIT")]
     #[arg(hide_env = true, help_heading = "Search")]

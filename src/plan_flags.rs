@@ -203,6 +203,7 @@ impl PlanArgs {
             routing_trace: self.routing_trace.clone(),
             cached_tokens: self.cached_tokens,
             kv_dtype: self.limits.kv_dtype,
+            quantization: self.limits.quantization.clone(),
             interference: self.interference.clone(),
             serving: self.serving.request(),
             pue: self.limits.pue,

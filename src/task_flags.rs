@@ -37,6 +37,7 @@ const fn common(task: Task) -> &'static [&'static str] {
             "devices",
             "objective",
             "kv_dtype",
+            "quantization",
             "phase",
         ],
         Task::Solve => &["accelerators", "objective", "gap", "allow_lossy", "plot"],

@@ -150,6 +150,8 @@ pub struct NodesDocument {
     pub reserve_fraction: Option<f64>,
     /// Memory of the host.
     pub host_memory_bytes: Option<Size>,
+    /// Bytes per second of the host's memory.
+    pub host_memory_bytes_per_s: Option<f64>,
     /// Processor cores of the host.
     pub cpu_cores: Option<u32>,
     /// Whether its devices wait for others to fail; no plan uses them.

@@ -120,6 +120,11 @@ pub fn cluster(cluster: &Cluster) -> String {
         encoder.text(&node.name);
         encoder.optional(node.host_memory.map(|bytes| bytes.get()));
         encoder.optional(node.n_cpu_cores.map(u64::from));
+        // What older files cannot state leaves their digests as they were.
+        if let Some(rate) = node.host_bandwidth {
+            encoder.text("host_memory_bytes_per_s");
+            encoder.number(rate.get().to_bits());
+        }
     }
     encoder.number(cluster.duplex as u64);
     let links = &cluster.links;

@@ -42,9 +42,6 @@ pub(crate) fn by_head(head: &[u8]) -> Option<Diagnostic> {
     if head.get(8) == Some(&b'{') && header.is_some_and(|n| n <= SAFETENSORS_HEADER) {
         return Some(weights("a safetensors file"));
     }
-    if head.starts_with(b"GGUF") {
-        return Some(weights("a GGUF file"));
-    }
     if head.starts_with(b"\x89HDF\r\n") {
         return Some(weights("an HDF5 file, as Keras writes its weights"));
     }
@@ -133,8 +130,6 @@ mod tests {
         }
         let said = answer(&["pytorch_model.bin", "a.pt", "a.pth"], b"\x80\x02}q\x00.");
         assert!(said.contains("pickle") && said.contains("config.json"), "{said}");
-        let said = answer(&["a.gguf"], b"GGUF\x03\0\0\0");
-        assert!(said.contains("GGUF"), "{said}");
         let index = br#"{"metadata":{},"weight_map":{"w":"a.safetensors"}}"#;
         let said = answer(&["model.safetensors.index.json"], index);
         assert!(said.contains("index") && said.contains("config.json"), "{said}");

@@ -4,7 +4,7 @@ use ir::diagnostic::Diagnostic;
 
 use crate::import::{Import, ImportOptions};
 use crate::source::Source;
-use crate::{benchmark, config, instance, onnx, stablehlo, torch_export, trace};
+use crate::{benchmark, config, gguf, instance, onnx, stablehlo, torch_export, trace};
 
 /// How a format is read from a source; the name becomes the graph's where the file has none.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,12 @@ static FORMATS: &[Format] = &[
         what: "`config.json` of a Hugging Face model, or the folder that holds it",
         signs: Signs::Keys(&["model_type"]),
         read: Reader::Model(config::read),
+    },
+    Format {
+        name: "gguf",
+        what: "GGUF model of llama.cpp, of which the header alone is read",
+        signs: Signs::Head("gguf", gguf::is),
+        read: Reader::Model(gguf::read),
     },
     Format {
         name: "instance",

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod config;
 mod foreign;
 mod format;
+pub mod gguf;
 mod hints;
 pub mod histogram;
 mod import;
@@ -145,12 +146,12 @@ pub fn file(path: &Path) -> Result<(PathBuf, String), Diagnostic> {
     located::file(path).map_err(|error| error.fact("file", path.display().to_string()))
 }
 
-/// Whether a file is a model config, or none that could be told.
+/// Whether a file is a model config or a GGUF file, which is read as one, or none that could be told.
 #[must_use]
 pub fn is_config(path: &Path) -> bool {
     let Ok((source, name)) = located::open(path) else { return true };
     match sniff::format(&source, &name) {
-        Ok(format) => format.name == "config",
+        Ok(format) => ["config", "gguf"].contains(&format.name),
         Err(error) => error.code != foreign::CODE && !path.to_string_lossy().ends_with(".gz"),
     }
 }

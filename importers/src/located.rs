@@ -46,8 +46,8 @@ pub(crate) fn file(path: &Path) -> Result<(PathBuf, String), Diagnostic> {
 }
 
 /// How files of models end; names of the Hub's models do not.
-const ENDS: [&str; 11] =
-    ["json", "jsonl", "onnx", "pt2", "mlir", "txt", "csv", "et", "gz", "yaml", "toml"];
+const ENDS: [&str; 12] =
+    ["gguf", "json", "jsonl", "onnx", "pt2", "mlir", "txt", "csv", "et", "gz", "yaml", "toml"];
 
 /// Where a path is no file here but may be the name of a model on the Hub, `OWNER/NAME`.
 fn hub_id(path: &Path) -> Option<Diagnostic> {

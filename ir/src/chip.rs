@@ -37,6 +37,10 @@ pub enum Chip {
     Mi200,
     /// Instinct MI300.
     Mi300,
+    /// Apple M1 and M2.
+    M1,
+    /// Apple M3 and M4, whose GPUs have new cores.
+    M3,
     /// Any other.
     #[default]
     Other,
@@ -65,6 +69,8 @@ pub enum Architecture {
     Cdna2,
     /// AMD, gfx942.
     Cdna3,
+    /// Apple silicon, through Metal.
+    Apple,
     /// Any other.
     Other,
 }
@@ -82,10 +88,10 @@ impl FromStr for Chip {
 impl Chip {
     /// Those that devices of the catalogue have.
     #[rustfmt::skip]
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::K80, Self::P100, Self::V100, Self::T4, Self::Rtx20, Self::A100, Self::Rtx30, Self::L40,
         Self::Rtx40, Self::H100, Self::B200, Self::Gb200, Self::Rtx50, Self::RtxPro6000, Self::Mi200,
-        Self::Mi300,
+        Self::Mi300, Self::M1, Self::M3,
     ];
 
     /// Its architecture.
@@ -102,6 +108,7 @@ impl Chip {
             Self::B200 | Self::Gb200 | Self::Rtx50 | Self::RtxPro6000 => Architecture::Blackwell,
             Self::Mi200 => Architecture::Cdna2,
             Self::Mi300 => Architecture::Cdna3,
+            Self::M1 | Self::M3 => Architecture::Apple,
             Self::Other => Architecture::Other,
         }
     }
@@ -109,7 +116,7 @@ impl Chip {
 
 impl Architecture {
     /// Those that devices of the catalogue have.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Kepler,
         Self::Pascal,
         Self::Volta,
@@ -120,6 +127,7 @@ impl Architecture {
         Self::Blackwell,
         Self::Cdna2,
         Self::Cdna3,
+        Self::Apple,
     ];
 
     /// As files write it, such as `cdna3`.
@@ -142,6 +150,7 @@ impl Architecture {
             Self::Blackwell => "Blackwell",
             Self::Cdna2 => "CDNA 2",
             Self::Cdna3 => "CDNA 3",
+            Self::Apple => "Apple",
             Self::Other => "unknown",
         }
     }

@@ -108,6 +108,8 @@ pub struct Node {
     pub name: String,
     /// Host memory, where stated.
     pub host_memory: Option<Bytes>,
+    /// Bandwidth of its memory, where stated.
+    pub host_bandwidth: Option<BytesPerSecond>,
     /// Processor cores, where stated.
     pub n_cpu_cores: Option<u32>,
     /// Way between its memory and each of its devices, where it is known.

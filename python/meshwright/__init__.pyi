@@ -53,6 +53,7 @@ def plan(
     routing_trace: Optional[_Path] = ...,
     cached_tokens: Optional[int] = ...,
     kv_dtype: Optional[Literal["fp32", "fp16", "bf16", "fp8", "nvfp4", "q8_0", "q4_0"]] = ...,
+    quantization: Optional[str] = ...,
     interference: Optional[_Path] = ...,
     rate: Union[str, int, float, None] = ...,
     ttft: Union[str, int, float, None] = ...,

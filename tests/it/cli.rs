@@ -42,6 +42,7 @@ mod kinds;
 mod launch_files;
 mod launchers;
 mod layered;
+mod local;
 mod losses;
 mod lossy;
 mod mapped;

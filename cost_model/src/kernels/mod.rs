@@ -6,6 +6,7 @@ mod attention_rate;
 pub mod constants;
 pub mod donor;
 pub mod generation;
+pub mod llama_cpp;
 pub mod matrix_product;
 pub mod moe;
 pub mod origin;

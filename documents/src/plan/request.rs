@@ -70,6 +70,9 @@ pub struct RequestDocument {
     /// Type of cached keys and values where it is not that of the products, such as `fp8`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_dtype: Option<String>,
+    /// The mixture of types that llama.cpp's weights were to have, such as `Q4_K_M`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<String>,
     /// How unevenly tokens were taken to visit experts: `balanced`, or `zipf:S`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expert_skew: Option<String>,

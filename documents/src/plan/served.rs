@@ -38,6 +38,9 @@ pub struct ServedDocument {
     pub cached: u64,
     /// Batches in flight.
     pub in_flight: u64,
+    /// First blocks whose experts lie in the memory of the host (`--n-cpu-moe`).
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub host_experts: u32,
     /// Nanoseconds of a batch from the first stage until it can begin there again.
     pub latency_ns: u64,
     /// Nanoseconds between the ends of two batches.
@@ -46,6 +49,12 @@ pub struct ServedDocument {
     pub tokens_per_s: f64,
     /// By stage.
     pub stages: Vec<ServedStageDocument>,
+}
+
+/// Whether there are none of them.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+const fn is_none(n: &u32) -> bool {
+    *n == 0
 }
 
 /// The best that one device does alone.
@@ -74,6 +83,12 @@ pub struct InferenceFigures {
     pub tokens_per_s: f64,
     /// Null where no device holds the model.
     pub alone: Option<AloneDocument>,
+    /// Of llama.cpp: tokens per second of prompts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens_per_s: Option<f64>,
+    /// Of llama.cpp: tokens of the longest context that fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest_context: Option<u64>,
     /// Plans that were tried for energy, price or under a cap, of which no other is better in all of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub energy_front: Vec<EnergyPointDocument>,

@@ -103,6 +103,7 @@ pub(crate) fn cluster() -> Cluster {
             name: "node0".into(),
             host_memory: None,
             n_cpu_cores: None,
+            host_bandwidth: None,
             to_device: None,
         }],
         duplex: Duplex::Full,

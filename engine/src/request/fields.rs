@@ -109,6 +109,7 @@ const NO_ENERGY: &str =
 const DEGREES_ONLY: &str = "leave it out, or pin degrees, such as --pin tensor=8";
 const LAYERS_STATE: &str = "leave it out: the layers were measured with their own";
 const SERVES: &str = "leave it out, or add --algorithm dynaflow, or --phase decode";
+const LOCAL: &str = "leave it out, or plan for llama.cpp: `infer` with --for llama.cpp";
 const NO_FLEET: &str =
     "leave it out, or plan serving workers: `infer` without --phase and --algorithm";
 /// Of budgets of searches that end by themselves.
@@ -116,7 +117,7 @@ pub const ENDS: &str = "leave it out: the search ends by itself, or with --time-
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 64] = [
+pub const FIELDS: [Field; 65] = [
     field("model", ""),
     field("cluster", GIVEN),
     field("profile", GIVEN),
@@ -152,6 +153,7 @@ pub const FIELDS: [Field; 64] = [
     field("routing_trace", "leave it out, or add --algorithm expertflow"),
     field("cached_tokens", SERVES),
     field("kv_dtype", SERVES),
+    field("quantization", LOCAL),
     field("interference", SERVES),
     field("rate", NO_FLEET),
     field("ttft", NO_FLEET),

@@ -317,6 +317,9 @@ pub struct PlanRequest {
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub kv_dtype: Option<CacheType>,
+    /// Of a pipeline that llama.cpp serves: the mixture of types that `llama-quantize` makes, such as `Q4_K_M`;
+    /// `None` = as the model's file states.
+    pub quantization: Option<String>,
     /// Of nano-batches: what ops do to each other on a device, line by line.
     pub interference: Option<PathBuf>,
     /// Of a fleet of serving workers.
@@ -347,6 +350,23 @@ pub struct PlanRequest {
 }
 
 impl PlanRequest {
+    /// Whether a pipeline of llama.cpp is asked for: by its name, by a mixture of its types, or by a GGUF file
+    /// where neither another server nor a flag of fleets is named.
+    #[must_use]
+    pub fn is_for_llama_cpp(&self) -> bool {
+        let is_open = self.recipe() == AUTO && matches!(self.task, None | Some(task::Task::Infer));
+        match self.executor {
+            Some(executor) => {
+                is_open && self.task.is_some() && executor.target() == exporters::serving::LLAMA_CPP
+            }
+            None => {
+                let is_asked = self.quantization.is_some()
+                    || self.task.is_some() && importers::gguf::is_file(&self.model);
+                is_open && is_asked && self.serving.asks().is_none()
+            }
+        }
+    }
+
     /// All files that a run reads.
     #[must_use]
     pub fn inputs(&self) -> Vec<&Path> {

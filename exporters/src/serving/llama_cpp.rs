@@ -17,7 +17,8 @@ use crate::format::{Export, Placed, Source};
 use crate::modules::devices::{Devices, Place};
 use crate::modules::refusal;
 
-pub(crate) const LLAMA_CPP: &str = "llama.cpp";
+/// Its name among targets.
+pub const LLAMA_CPP: &str = "llama.cpp";
 
 pub(crate) const LLAMA_CPP_PLACED: Placed = Placed {
     is_executor: true,

@@ -14,7 +14,8 @@ mod tests;
 use crate::modules::refusal;
 use ir::diagnostic::Diagnostic;
 
-pub(crate) use llama_cpp::{LLAMA_CPP, LLAMA_CPP_PLACED};
+pub use llama_cpp::LLAMA_CPP;
+pub(crate) use llama_cpp::LLAMA_CPP_PLACED;
 pub use pipelined::{Ranks, device_map};
 pub(crate) use pipelined::{SGLANG, SGLANG_PLACED, VLLM, VLLM_PLACED};
 

@@ -36,6 +36,47 @@ pub struct StagesSource<'a> {
     pub in_flight: u64,
     /// KV cache type; `None` = the compute type.
     pub cache: Option<CacheType>,
+    /// What llama.cpp alone is told; `None` where the plan is for any server.
+    pub local: Option<Local>,
+}
+
+/// What llama.cpp is told beside devices and layers.
+#[derive(Clone, Copy, Debug)]
+pub struct Local {
+    /// First layers, which stay in the host's memory.
+    pub host_layers: u32,
+    /// First layers whose experts do.
+    pub host_experts: u32,
+    /// Tokens of the context of all sequences.
+    pub context: u64,
+    /// Sequences at once.
+    pub samples: u64,
+}
+
+impl Local {
+    /// `--n-cpu-moe 12 -c 4096`, where something is to be said.
+    fn flags(&self) -> String {
+        let mut flags = String::new();
+        if self.host_experts > 0 {
+            flags.push_str(&format!(" --n-cpu-moe {}", self.host_experts));
+        }
+        flags.push_str(&format!(" -c {}", self.context));
+        if self.samples > 1 {
+            flags.push_str(&format!(" -np {}", self.samples));
+        }
+        flags
+    }
+}
+
+/// Refuses plans whose types and places are those of llama.cpp.
+fn check_local(source: &StagesSource<'_>, target: &'static str) -> Result<(), Diagnostic> {
+    match source.local {
+        None => Ok(()),
+        Some(_) => {
+            let message = format!("the plan is for {LLAMA_CPP}, not for {target}");
+            Err(refusal(target, message).hint("export llama.cpp"))
+        }
+    }
 }
 
 /// A server's flag for the type of cached keys and values, and its names for types.
@@ -164,6 +205,7 @@ impl Ranks {
 
 /// Stages on the devices of one host.
 fn ranks(source: &StagesSource<'_>, target: &'static str) -> Result<Ranks, Diagnostic> {
+    check_local(source, target)?;
     let numbers = numbers(source.cluster, &source.devices(), (target, RANGES))?;
     let first = source.stages.first().map(|stage| host(source.cluster, stage.0));
     if let Some(other) =
@@ -188,7 +230,32 @@ pub(crate) fn sglang(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
     Ok(started(&SGLANG_WORDS, ranks(source, SGLANG)?.refs(), &cache_flag(source, &SGLANG_CACHE)?))
 }
 
+/// How kinds of Apple's chips begin, which are the one device of their machine.
+const APPLE: &str = "apple_";
+const YOURS: &str = "# Words behind this script go to the server, such as -m model.gguf.";
+
+/// A script for one device that has no number, or for the processor alone.
+fn unnumbered(source: &StagesSource<'_>) -> Result<Option<Export>, Diagnostic> {
+    let kind_of = |stage: &(DeviceId, u32)| {
+        let device = source.cluster.devices.get(stage.0.index())?;
+        source.cluster.kinds.get(device.kind.index()).map(|kind| kind.name.as_str())
+    };
+    let is_apple = |kind: &str| kind.starts_with(APPLE);
+    let local = source.local.map_or_else(String::new, |local| local.flags());
+    let cache = cache_flag(source, &LLAMA_CPP_CACHE)?;
+    let flags = match source.stages.as_slice() {
+        [] => "-ngl 0 -dev none",
+        [one] if kind_of(one).is_some_and(is_apple) => "-ngl all",
+        _ => return Ok(None),
+    };
+    let text = format!("{HEAD}{YOURS}\nexec llama-server \"$@\" {flags}{local}{cache}\n");
+    Ok(Some(Export::from(text)))
+}
+
 pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
+    if let Some(export) = unnumbered(source)? {
+        return Ok(export);
+    }
     let numbers = numbers(source.cluster, &source.devices(), (LLAMA_CPP, RANGES))?;
     if source.stages.len() > MOST_SHARES {
         let message = format!(
@@ -212,28 +279,26 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
     };
     let shares: Vec<String> = source.stages.iter().enumerate().map(share).collect();
     let shares = shares.join(",");
-    let cache = cache_flag(source, &LLAMA_CPP_CACHE)?;
-    let yours = "# Words behind this script go to the server, such as -m model.gguf.";
+    let local = source.local.map_or_else(String::new, |local| local.flags());
+    let cache = format!("{local}{}", cache_flag(source, &LLAMA_CPP_CACHE)?);
+    let n_layers: u32 = source.stages.iter().map(|stage| stage.1).sum();
+    let layers = match source.local {
+        Some(local) if local.host_layers > 0 => n_layers.saturating_add(1).to_string(),
+        _ => "all".to_owned(),
+    };
     if is_one_host {
         let devices: Vec<String> = numbers.iter().map(|number| format!("CUDA{number}")).collect();
         let devices = devices.join(",");
         return Ok(Export::from(format!(
-            "{HEAD}{yours}\nexec llama-server \"$@\" -ngl all -sm layer -dev {devices} -ts {shares}{cache}\n"
+            "{HEAD}{YOURS}\nexec llama-server \"$@\" -ngl {layers} -sm layer -dev {devices} -ts {shares}{cache}\n"
         )));
     }
-    let address =
-        |(host, number): (&String, &u64)| format!("{host}:{}", PORT.saturating_add(*number));
-    let addresses: Vec<String> = hosts.iter().zip(&numbers).map(address).collect();
-    let mut text = format!("{HEAD}# First, on each of these hosts:\n");
-    for (host, number) in hosts.iter().zip(&numbers) {
-        let port = PORT.saturating_add(*number);
-        text.push_str(&format!(
-            "# {host}: CUDA_DEVICE_ORDER=PCI_BUS_ID rpc-server -H 0.0.0.0 -p {port} -d CUDA{number}\n"
-        ));
-    }
+    let mut text = servers(&hosts, &numbers);
+    let addresses: Vec<String> =
+        hosts.iter().zip(&numbers).map(|(host, number)| address(host, *number)).collect();
     let devices: Vec<String> = (0..n).map(|rank| format!("RPC{rank}")).collect();
     text.push_str(&format!(
-        "{yours}\nexec llama-server \"$@\" -ngl all -sm layer --rpc {} -dev {} -ts {shares}{cache}\n",
+        "{YOURS}\nexec llama-server \"$@\" -ngl {layers} -sm layer --rpc {} -dev {} -ts {shares}{cache}\n",
         addresses.join(","),
         devices.join(",")
     ));
@@ -249,6 +314,23 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
     Ok(Export { warnings: alone.into_iter().collect(), ..Export::from(text) })
 }
 
+/// Where a server of one device listens.
+fn address(host: &str, number: u64) -> String {
+    format!("{host}:{}", PORT.saturating_add(number))
+}
+
+/// Comments that start such a server for each device.
+fn servers(hosts: &[String], numbers: &[u64]) -> String {
+    let mut text = format!("{HEAD}# First, on each of these hosts:\n");
+    for (host, number) in hosts.iter().zip(numbers) {
+        let port = PORT.saturating_add(*number);
+        text.push_str(&format!(
+            "# {host}: CUDA_DEVICE_ORDER=PCI_BUS_ID rpc-server -H 0.0.0.0 -p {port} -d CUDA{number}\n"
+        ));
+    }
+    text
+}
+
 /// Whether a name is none that a script can hold as a host.
 pub(super) fn is_strange(host: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
@@ -256,8 +338,9 @@ pub(super) fn is_strange(host: &str) -> bool {
 }
 
 pub(crate) fn ranges(source: &StagesSource<'_>) -> Export {
-    let n_layers: u32 = source.stages.iter().fold(0, |sum, stage| sum.saturating_add(stage.1));
-    let mut next = 0_u32;
+    // Those in the memory of a host come first, and are no device's.
+    let mut next = source.local.map_or(0, |local| local.host_layers);
+    let n_layers: u32 = source.stages.iter().fold(next, |sum, stage| sum.saturating_add(stage.1));
     let of = |(rank, (device, n)): (usize, &(DeviceId, u32))| {
         let start = next;
         next = next.saturating_add(*n);
@@ -302,6 +385,7 @@ mod tests {
             name: format!("pc{at}"),
             host_memory: None,
             n_cpu_cores: None,
+            host_bandwidth: None,
             to_device: None,
         };
         let of = |(node, n): (usize, &usize)| (0..*n).map(move |at| device(node, at));
@@ -315,8 +399,14 @@ mod tests {
     fn text(target: &str, hosts: &[usize], stages: &[(usize, u32)]) -> Result<String, String> {
         let cluster = cluster(hosts);
         let stages = stages.iter().map(|stage| (DeviceId::new(stage.0), stage.1)).collect();
-        let source =
-            StagesSource { model: "m", cluster: &cluster, stages, in_flight: 2, cache: None };
+        let source = StagesSource {
+            model: "m",
+            cluster: &cluster,
+            stages,
+            in_flight: 2,
+            cache: None,
+            local: None,
+        };
         match export(target, &source) {
             Ok(exported) => Ok(String::from_utf8(exported.bytes).unwrap()),
             Err(error) => Err(error.code.to_owned()),
@@ -377,6 +467,35 @@ mod tests {
             "{script}"
         );
         assert_eq!(after(&text("llama.cpp", &[3], &stages).unwrap(), "-dev "), "CUDA1,CUDA0,CUDA2");
+    }
+
+    #[test]
+    fn what_the_host_keeps_is_no_layer_of_a_device() {
+        let cluster = cluster(&[2]);
+        let local = |host_layers, host_experts| StagesSource {
+            model: "m",
+            cluster: &cluster,
+            stages: vec![(DeviceId::new(1), 10), (DeviceId::new(0), 20)],
+            in_flight: 1,
+            cache: None,
+            local: Some(Local { host_layers, host_experts, context: 8_192, samples: 1 }),
+        };
+        let text = |source: &StagesSource<'_>| {
+            String::from_utf8(export("llama.cpp", source).unwrap().bytes).unwrap()
+        };
+        // The last 30 layers and the head; shares are in slots, of which the head has one.
+        let script = text(&local(2, 5));
+        assert_eq!(after(&script, "-ngl "), "31");
+        assert_eq!(after(&script, "-dev "), "CUDA1,CUDA0");
+        assert_eq!(after(&script, "-ts "), "10,21");
+        assert_eq!(after(&script, "--n-cpu-moe "), "5");
+        assert_eq!(after(&script, "-c "), "8192");
+        let script = text(&local(0, 0));
+        assert_eq!(after(&script, "-ngl "), "all");
+        assert!(!script.contains("--n-cpu-moe"));
+        let alone = StagesSource { stages: Vec::new(), ..local(32, 0) };
+        assert!(text(&alone).contains("-ngl 0 -dev none"));
+        assert_eq!(export("vllm", &local(0, 0)).unwrap_err().code, "cannot-express");
     }
 
     #[test]

@@ -117,6 +117,7 @@ pub(crate) fn cluster(names: &[&str]) -> Cluster {
             name: "node0".into(),
             host_memory: None,
             n_cpu_cores: None,
+            host_bandwidth: None,
             to_device: None,
         }],
         duplex: Duplex::Full,

@@ -1,5 +1,6 @@
 //! What kinds that a file defines are taken for: the kind of the catalogue that is nearest by figures.
 
+use ir::chip::Architecture;
 use ir::cluster::{Check, Cluster, DeviceKind};
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
@@ -25,6 +26,10 @@ fn distance(kind: &DeviceKind, known: &DeviceKind) -> Option<f64> {
     if let Some(architecture) = kind.architecture {
         return (known.chip.architecture() == architecture)
             .then(|| logs(kind, known).map_or(f64::MAX, |logs| logs.iter().sum()));
+    }
+    // What is like an Apple chip by its figures is mostly another maker's.
+    if known.chip.architecture() == Architecture::Apple {
+        return None;
     }
     let narrow = [DType::F8, DType::F4, DType::Bf16];
     if narrow.iter().any(|dtype| kind.peak.contains_key(dtype) && !known.peak.contains_key(dtype)) {

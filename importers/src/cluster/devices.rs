@@ -145,6 +145,10 @@ fn add_nodes(
             .host_memory_bytes
             .map(|size| bytes(size.0, "host_memory_bytes", &name))
             .transpose()?;
+        info.host_bandwidth = entry
+            .host_memory_bytes_per_s
+            .map(|value| rate(value, "memory_bytes_per_s", &name))
+            .transpose()?;
         if let Some(cores) = entry.cpu_cores {
             checked("cpu_cores", &name, f64::from(cores))?;
         }
@@ -185,7 +189,13 @@ fn add_node(
     if inventory.node_by_name.insert(name.clone(), inventory.nodes.len()).is_some() {
         return Err(Diagnostic::input("duplicate-node", format!("two hosts are named `{name}`")));
     }
-    inventory.nodes.push(Node { name, host_memory: None, n_cpu_cores: None, to_device: None });
+    inventory.nodes.push(Node {
+        name,
+        host_memory: None,
+        host_bandwidth: None,
+        n_cpu_cores: None,
+        to_device: None,
+    });
     inventory.entry_of_node.push(entry);
     Ok(NodeId::new(inventory.nodes.len() - 1))
 }

@@ -11,11 +11,10 @@ use super::architecture::{
 };
 use super::fields::{Fields, invalid, within_budget};
 use super::quantization::Quantization;
-use super::request::{MAX_BYTES, quantized, stated_dtype};
+use super::request::{quantized, stated_dtype, text};
 use super::task::{End, class, unknown};
 use super::{gpt_oss, mixtures};
 use crate::json::Object;
-use crate::{located, source};
 
 /// Longest sequence that is planned.
 const LONGEST: u64 = 1 << 24;
@@ -33,10 +32,8 @@ pub fn card(
     path: &Path,
     sequence: Option<u64>,
 ) -> Result<(ModelCard, Vec<Diagnostic>), Diagnostic> {
-    located::open(path)
-        .and_then(|(source, name)| {
-            of_bytes(&source::read_all(&source, MAX_BYTES)?, &crate::stem(&name), sequence)
-        })
+    text(path)
+        .and_then(|(bytes, name)| of_bytes(&bytes, &crate::stem(&name), sequence))
         .map_err(|error| error.fact("file", path.display().to_string()))
 }
 

@@ -10,9 +10,8 @@ use serde_json::Value;
 use super::architecture::{Architecture, Bias, Family, GPT_OSS, HeadNorm};
 use super::fields::{Fields, invalid};
 use super::gpt_oss;
-use super::request::MAX_BYTES;
+use super::request::text;
 use crate::json::Object;
-use crate::{located, source};
 
 /// Numbers and switches of configs that no other field holds.
 const OTHERS: [&str; 6] = [
@@ -30,8 +29,8 @@ const OTHERS: [&str; 6] = [
 /// `missing-field`, `invalid-field`, and those of the JSON reader.
 pub fn read(path: &Path) -> Result<Hyperparameters, Diagnostic> {
     let read = |bytes: Vec<u8>| of_object(&super::model_type::fields(bytes)?.0);
-    located::open(path)
-        .and_then(|(source, _)| read(source::read_all(&source, MAX_BYTES)?))
+    text(path)
+        .and_then(|(bytes, _)| read(bytes))
         .map_err(|error| error.fact("file", path.display().to_string()))
 }
 

@@ -1,5 +1,7 @@
 //! What readers of configs are asked, and what they answer.
 
+use std::path::Path;
+
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::tensor::{DType, Role};
@@ -10,6 +12,7 @@ use super::fields::{Fields, invalid};
 use super::parts;
 use super::quantization::Quantization;
 use crate::import::ImportOptions;
+use crate::{gguf, located, source};
 
 /// The code of the warning that a type of weights was assumed.
 pub(super) const ASSUMED: &str = "assumed-dtype";
@@ -17,6 +20,19 @@ pub(super) const ASSUMED: &str = "assumed-dtype";
 pub(super) const OF_PART: &str = "part-dtype";
 /// Largest file, in bytes.
 pub(super) const MAX_BYTES: u64 = 1 << 20;
+
+/// The text of a config, and what its file is called; of a GGUF file the config that it stands for.
+///
+/// # Errors
+/// Those of the files.
+pub(super) fn text(path: &Path) -> Result<(Vec<u8>, String), Diagnostic> {
+    let (source, name) = located::open(path)?;
+    let bytes = match gguf::as_config(&source)? {
+        Some(bytes) => bytes,
+        None => source::read_all(&source, MAX_BYTES)?,
+    };
+    Ok((bytes, name))
+}
 
 /// A config that is to be written out as a graph.
 pub(super) struct Request<'a> {

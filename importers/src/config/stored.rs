@@ -11,9 +11,9 @@ use ir::tensor::DType;
 
 use super::fields::Fields;
 use super::quantization::{self, Quantization};
-use super::request::{ASSUMED, MAX_BYTES, OF_PART, held_dtype, is_packed, unused};
+use super::request::{ASSUMED, OF_PART, held_dtype, is_packed, text, unused};
 use crate::import::ImportOptions;
-use crate::{json, located, source};
+use crate::json;
 
 /// Reads what a checkpoint holds where its weights are quantised, other weights in a type, and how it says
 /// that keys and values are cached; without weights where all are of one type. Beside it, what of it is not
@@ -22,8 +22,7 @@ use crate::{json, located, source};
 /// # Errors
 /// Those of the readers of configs.
 pub fn read(path: &Path, dtype: DType) -> Result<(Stored, Vec<Diagnostic>), Diagnostic> {
-    let (source, name) = located::open(path)?;
-    let bytes = source::read_all(&source, MAX_BYTES)?;
+    let (bytes, name) = text(path)?;
     let object = json::config(bytes.clone())?;
     let fields = Fields(&object);
     let (cache, unknown) = quantization::cache(fields)?;
@@ -53,8 +52,7 @@ pub fn read(path: &Path, dtype: DType) -> Result<(Stored, Vec<Diagnostic>), Diag
 /// # Errors
 /// Those of the JSON reader; `invalid-field`.
 pub fn held(path: &Path) -> Result<(DType, Vec<Diagnostic>), Diagnostic> {
-    let (source, _) = located::open(path)?;
-    let object = json::config(source::read_all(&source, MAX_BYTES)?)?;
+    let object = json::config(text(path)?.0)?;
     let (dtype, mut warnings) = held_dtype(Fields(&object), None)?;
     warnings.retain(|warning| [ASSUMED, OF_PART].contains(&warning.code));
     Ok((dtype, warnings))
@@ -66,8 +64,7 @@ pub fn held(path: &Path) -> Result<(DType, Vec<Diagnostic>), Diagnostic> {
 /// # Errors
 /// Those of the JSON reader; `invalid-field`.
 pub fn assumed(path: &Path, dtype: Option<DType>) -> Result<Vec<Diagnostic>, Diagnostic> {
-    let (source, _) = located::open(path)?;
-    let object = json::config(source::read_all(&source, MAX_BYTES)?)?;
+    let object = json::config(text(path)?.0)?;
     let mut found = held_dtype(Fields(&object), dtype)?.1;
     found.extend(Quantization::read(Fields(&object))?.1);
     Ok(found)

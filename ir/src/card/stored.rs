@@ -118,6 +118,8 @@ pub struct Stored {
     pub ends: [Extent; 2],
     /// How weights are quantised, where they are.
     pub method: Option<String>,
+    /// Whether most are in blocks of blocks (k-quants and their like), which take more work to unpack.
+    pub has_super_blocks: bool,
     /// Keys and values; `None` = in the type of the run.
     pub cache: Option<CacheType>,
 }

@@ -20,7 +20,7 @@ export const OF_FLEETS = ["rate", "concurrency", "requests", "input_tokens", "ou
 
 const STEP: Groups = [
   ["Serving step", ["model", "cluster", "phase", "batch", "sequence_length", "cached_tokens", "dtype"]],
-  ["Workload", ["kv_dtype", "expert_skew", "routing_trace", "interference", "profile"]],
+  ["Workload", ["kv_dtype", "quantization", "expert_skew", "routing_trace", "interference", "profile"]],
   ["Limits", ["max_memory_per_device", "memory_margin", "power_cap", "scale"]],
   ["Search", [...SEARCH, "pue"]],
 ];
@@ -118,6 +118,7 @@ const WORDS: Record<string, [string, string]> = {
   phase: ["Phase", "Step to plan."],
   cached_tokens: ["Cached tokens", "Tokens per sample in the KV cache; empty: 0 in prefill, the sequence length in decode."],
   kv_dtype: ["KV cache type", "Type of cached keys and values; empty: as the checkpoint states."],
+  quantization: ["Quantization", "Mixture of llama.cpp's types, such as Q4_K_M; empty: as the file states."],
   routing_trace: ["Routing trace", "A file with the experts of each token, for an expert cache."],
   interference: ["Interference table", "A file with the slowdown of operators that share a device."],
   traces: ["Traces", "PyTorch profiler (Kineto) traces of the model; measured durations replace predictions."],

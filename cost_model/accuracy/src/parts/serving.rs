@@ -13,8 +13,8 @@ use ir::measured::{CollectiveOperation, CollectiveRow};
 use ir::profile::Profile;
 
 use super::Found;
-use crate::judged::serving::{load, splitwise};
 use crate::judged::serving::recorded::{self, Run};
+use crate::judged::serving::{load, splitwise};
 use crate::line::Line;
 use crate::readers::serving::{self as readers, LoadTest};
 

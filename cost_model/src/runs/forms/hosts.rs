@@ -177,6 +177,7 @@ mod tests {
             name: name.to_owned(),
             host_memory: None,
             n_cpu_cores: None,
+            host_bandwidth: None,
             to_device: None,
         };
         let nodes = vec![node("node0"), node("node1")];

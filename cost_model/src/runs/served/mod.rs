@@ -14,6 +14,7 @@
 
 pub mod bound;
 pub mod classes;
+pub mod llama_cpp;
 pub mod priced;
 #[cfg(test)]
 mod tests;

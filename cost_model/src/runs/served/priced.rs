@@ -30,7 +30,7 @@ const TOKEN_BYTES: f64 = 4.0;
 /// Bytes of a logit that is sampled from, beside its own: a copy in 32 bits.
 const LOGIT_BYTES: f64 = 4.0;
 /// No way.
-const NO_WAY: u16 = u16::MAX;
+pub(super) const NO_WAY: u16 = u16::MAX;
 
 /// What a batch does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -168,18 +168,38 @@ fn without_tokens(import: &mut Import, sequence: Option<u64>) -> Result<(), Diag
 /// # Errors
 /// Those of [`read`]; `quantized-blocks` where weights are quantised and the card has other blocks.
 pub fn served(
-    (path, sequence): (&Path, Option<u64>),
+    on: (&Path, Option<u64>),
     flags: &ModelRequest,
     kv_dtype: Option<CacheType>,
 ) -> Result<Model, Diagnostic> {
+    quantized(on, flags, kv_dtype, None)
+}
+
+/// The same of a model whose weights are to be held in a mixture of llama.cpp's types.
+///
+/// # Errors
+/// Those of [`served`]; `quantization` for other mixtures, and for models whose file states its types.
+pub fn quantized(
+    (path, sequence): (&Path, Option<u64>),
+    flags: &ModelRequest,
+    kv_dtype: Option<CacheType>,
+    quantization: Option<&str>,
+) -> Result<Model, Diagnostic> {
+    let mixture = quantization.map(mixture).transpose()?;
     let mut model = read(path, sequence, flags)?;
     if !importers::is_config(path) || model.graph.is_some() {
+        if mixture.is_some() {
+            return Err(no_mixture("`--quantization` is for a config.json"));
+        }
         model.card.stored = kv_dtype.map(|dtype| Box::new(cached_as(dtype)));
         return Ok(model);
     }
-    let (weight_dtype, assumed) = importers::config::stored::held(path)?;
+    let (mut weight_dtype, assumed) = importers::config::stored::held(path)?;
+    if let Some(mixture) = mixture {
+        weight_dtype = DType::float_named(&mixture.to_lowercase()).unwrap_or(DType::F16);
+    }
     model.card.dtype = Some(weight_dtype);
-    if flags.dtype.is_none() {
+    if flags.dtype.is_none() && mixture.is_none() {
         model.warnings.extend(assumed);
     }
     let dtype = flags.dtype.unwrap_or(weight_dtype);
@@ -188,7 +208,7 @@ pub fn served(
         return Err(Diagnostic::usage("dtype", message)
             .hint("state `torch_dtype` in the config, such as float32, or --dtype fp32"));
     }
-    let (mut stored, unknown) = importers::config::stored::read(path, beside(dtype))?;
+    let (mut stored, unknown) = held((path, dtype), (&model.card, mixture))?;
     model.warnings.extend(unknown);
     model.warnings.retain(|warning| warning.code != "quantized-weights");
     let later = model.card.n_predictions.saturating_sub(1);
@@ -200,7 +220,8 @@ pub fn served(
                 "place the operators of the model instead, without --phase and --algorithm",
             ));
         }
-        let message = format!("weights are held as the checkpoint has them ({method})");
+        let maker = if mixture.is_some() { "llama-quantize makes" } else { "the checkpoint has" };
+        let message = format!("weights are held as {maker} them ({method})");
         model.warnings.push(Diagnostic::warning("quantized-weights", message));
     }
     let note = stored.cache.filter(|_| kv_dtype.is_none()).map(|dtype| {
@@ -212,6 +233,38 @@ pub fn served(
     let is_plain = stored.cache.is_none() && stored.blocks.is_empty();
     model.card.stored = (!is_plain).then(|| Box::new(stored));
     Ok(model)
+}
+
+/// What a file holds, or would in a mixture of llama.cpp's types, and what is worth knowing of it.
+fn held(
+    (path, dtype): (&Path, DType),
+    (card, mixture): (&ModelCard, Option<&'static str>),
+) -> Result<(Stored, Vec<Diagnostic>), Diagnostic> {
+    let (stored, warnings) = match importers::gguf::is_file(path) {
+        true => importers::gguf::stored(path)?,
+        false => importers::config::stored::read(path, beside(dtype))?,
+    };
+    let Some(mixture) = mixture else { return Ok((stored, warnings)) };
+    if let Some(method) = &stored.method {
+        return Err(no_mixture(&format!("the weights of this model are quantised ({method})")));
+    }
+    let cache = stored.cache;
+    Ok((Stored { cache, ..importers::gguf::recipe::stored(card, mixture)? }, warnings))
+}
+
+/// A mixture of llama.cpp's types by its name.
+fn mixture(name: &str) -> Result<&'static str, Diagnostic> {
+    use importers::gguf::recipe::{MIXTURES, named};
+    named(name).ok_or_else(|| {
+        let shown: String = name.chars().take(40).collect();
+        let names = MIXTURES.map(|row| row.0);
+        Diagnostic::usage("quantization", format!("there is no mixture `{shown}`"))
+            .hint(format!("known are {}; for others give the GGUF file", names.join(", ")))
+    })
+}
+
+fn no_mixture(message: &str) -> Diagnostic {
+    Diagnostic::usage("quantization", message).hint("leave --quantization out")
 }
 
 /// The type of keys and values that a plan names.

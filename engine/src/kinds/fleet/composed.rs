@@ -32,7 +32,7 @@ struct Composed {
 /// Prompt tokens of a mixed step, and requests that decode in the mean (Little), on an attention
 /// data-parallel rank.
 fn load(setting: &Setting, worker: &WorkerDocument) -> (u64, u64) {
-    let lengths = mean(&setting.asked.lengths);
+    let lengths = mean(&setting.asked.traffic.lengths);
     let streams = f64::from(worker.data.max(1)) * worker.stages.len().max(1) as f64;
     let decoding_s = worker.tpot_s.unwrap_or(0.0) * lengths.generated.saturating_sub(1) as f64;
     let running = (worker.requests_per_s / streams * decoding_s).round().max(1.0);
@@ -42,7 +42,7 @@ fn load(setting: &Setting, worker: &WorkerDocument) -> (u64, u64) {
 fn composed(setting: &Setting, worker: &WorkerDocument) -> Result<Option<Composed>, Reason> {
     let Some(tables) = &setting.tables else { return Ok(None) };
     let composition = tables.composition(&setting.run, &shape(worker))?;
-    let lengths = mean(&setting.asked.lengths);
+    let lengths = mean(&setting.asked.traffic.lengths);
     let own = Prices::own(composition.clone(), Memo::default());
     let (context, running) = load(setting, worker);
     let decoding_cached = running * (lengths.prompt + lengths.generated / 2);

@@ -6,7 +6,6 @@ use ir::id::DeviceId;
 use ir::units::Bytes;
 use serde_json::{Value, json};
 
-use super::decided;
 use super::screen::runs_on;
 use super::setting::{Pool, Setting};
 use super::words::{

@@ -39,6 +39,7 @@ pub(crate) fn asked(
     request: &PlanRequest,
 ) -> Result<Option<(Ingredient, &'static Fleets)>, Diagnostic> {
     let serves = request.task == Some(Task::Infer) || request.serving.asks().is_some();
+    let serves = serves && !request.is_for_llama_cpp();
     match request.recipe() == AUTO && request.phase.is_none() && serves {
         true => row(ALGORITHM),
         false => row(request.recipe()),

@@ -235,7 +235,7 @@ impl Setting {
     /// Those of [`serving_fleet::priced`].
     pub fn price(&self, pool: usize, shape: &Shape) -> Result<Box<dyn IterationTime + '_>, Reason> {
         if let Some(tables) = &self.tables {
-            return tables.price((&self.run, &self.asked.lengths), shape);
+            return tables.price((&self.run, &self.asked.traffic.lengths), shape);
         }
         let pool = &self.pools[pool];
         let base = Pricing { system: &pool.system, stack: &pool.stack, ..self.run.pricing() };

@@ -32,6 +32,7 @@ pub fn document(
         tokens: setting.batch.tokens,
         cached: setting.batch.cached,
         in_flight: judged.in_flight,
+        host_experts: setting.local.as_ref().map_or(0, |local| local.n_host_experts),
         latency_ns: judged.latency,
         period_ns: judged.period,
         tokens_per_s: setting.tokens_per_s(judged.period),
@@ -90,6 +91,7 @@ pub fn asked(document: &PlanDocument, served: &ServedDocument) -> Result<Asked, 
         tokens: (!is_decode).then_some(served.tokens),
         cached: Some(served.cached),
         goal,
+        host_experts: served.host_experts,
         request: document.request.clone(),
     })
 }
@@ -118,7 +120,10 @@ pub fn pieces(setting: &Setting, document: &PlanDocument) -> Result<Vec<Piece>, 
         {
             return Err(format!("stage {at} is not one device with all samples of a batch"));
         }
-        let Some(device) = known.get(name.as_str()).copied() else {
+        let host =
+            setting.local.as_ref().filter(|local| local.host.is_some() && local.name == *name);
+        let host = host.map(|_| devices.len());
+        let Some(device) = known.get(name.as_str()).copied().or(host) else {
             return Err(format!("stage {at} names `{name}`, which the cluster lacks"));
         };
         Ok(Piece { device, blocks: blocks.first..blocks.first.saturating_add(blocks.n) })

@@ -32,7 +32,10 @@ pub(super) fn document(
             flops: products + cores,
         }
     };
-    let shares: Vec<Share> = pieces.iter().enumerate().map(share).collect();
+    // What the processor of a host draws is not known.
+    let n_devices = setting.run.cluster.devices.len();
+    let on_devices = pieces.iter().enumerate().filter(|(_, piece)| piece.device < n_devices);
+    let shares: Vec<Share> = on_devices.map(share).collect();
     let tokens = batch.samples as f64 * batch.tokens as f64;
     let made = if batch.phase == StepPhase::Decode { tokens } else { 0.0 };
     let memory = &setting.costs.held;

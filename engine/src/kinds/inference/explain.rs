@@ -103,7 +103,8 @@ pub(crate) fn table(
     );
     let row = |(at, (piece, stage)): (usize, (&Piece, &StageFigures))| {
         let kind = setting.run.cluster.device_ids().nth(piece.device);
-        let kind = kind.map_or("", |device| setting.run.cluster.kind_of(device).name.as_str());
+        let kind =
+            kind.map_or("host memory", |device| setting.run.cluster.kind_of(device).name.as_str());
         vec![
             at.to_string(),
             format!("{}-{}", piece.blocks.start, piece.blocks.end.saturating_sub(1)),

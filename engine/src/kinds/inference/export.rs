@@ -21,9 +21,17 @@ pub fn exported(
         (DeviceId::new(piece.device), piece.blocks.end.saturating_sub(piece.blocks.start))
     };
     let (model, cluster) = (setting.run.model.name.as_str(), &setting.run.cluster);
-    let stages = pieces.iter().map(stage).collect();
+    let n_devices = cluster.devices.len();
+    let stages = pieces.iter().filter(|piece| piece.device < n_devices).map(stage).collect();
     let cache = setting.run.model.stored.as_ref().and_then(|stored| stored.cache);
-    let source = StagesSource { model, cluster, stages, in_flight, cache };
+    let source = StagesSource {
+        model,
+        cluster,
+        stages,
+        in_flight,
+        cache,
+        local: setting.local_source(pieces),
+    };
     let mut export = exporters::export(target, &source)?;
     export.warnings.extend(energy::boards_to_limit(&setting.run.request, cluster));
     Ok(export)

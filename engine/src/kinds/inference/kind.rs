@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cost_model::runs::served::bound::{EVERY, SPREAD, is_below, spread};
-use cost_model::runs::served::{self, Piece, Violation};
+use cost_model::runs::served::{self, Costs, Piece, Violation};
 use documents::plan::PlanDocument;
 use exporters::Export;
 use ir::diagnostic::Diagnostic;
@@ -165,10 +165,11 @@ fn bound(
     proof: Option<&Arc<AtomicBool>>,
 ) -> (u64, String, Option<Diagnostic>) {
     let period = on.judged.1.period;
-    let Setting { costs, goal, .. } = on.setting;
+    let goal = &on.setting.goal;
+    let variants: Vec<Costs> = on.setting.variants().map(|row| row.1).collect();
     let cost = on.plan.cost.as_ref();
     let method = cost.map_or("", |cost| cost.bound_method.as_str());
-    let formula = spread(costs, *goal);
+    let formula = variants.iter().map(|costs| spread(costs, *goal)).min().unwrap_or(0);
     let stated = cost.map_or(0, |cost| cost.bound_ns);
     if method != EVERY || stated > period {
         return (formula, SPREAD.to_owned(), None);
@@ -176,9 +177,17 @@ fn bound(
     let end = Instant::now() + LONGEST;
     let is_stopped = || proof.is_some_and(|proof| proof.load(Ordering::Relaxed));
     let is_over = || Instant::now() >= end || is_stopped();
-    let none = is_below(costs, *goal, stated, &is_over);
+    // Below in any of them; in none only where each was gone through.
+    let below = |period: u64| {
+        let found = variants.iter().map(|costs| is_below(costs, *goal, period, &is_over));
+        found.fold(Some(false), |all, one| match (all, one) {
+            (Some(true), _) | (_, Some(true)) => Some(true),
+            (all, one) => all.and(one),
+        })
+    };
+    let none = below(stated);
     // The least period of all, not any number below it.
-    let least = is_below(costs, *goal, stated.saturating_add(1), &is_over);
+    let least = below(stated.saturating_add(1));
     match (none, least) {
         (Some(false), Some(true)) => (stated, EVERY.to_owned(), None),
         (Some(true), _) => (formula, EVERY.to_owned(), None),

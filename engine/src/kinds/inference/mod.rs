@@ -6,6 +6,7 @@ mod energy;
 pub mod explain;
 pub mod export;
 mod kind;
+pub mod local;
 pub mod plan;
 pub mod setting;
 

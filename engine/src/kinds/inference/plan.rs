@@ -6,7 +6,7 @@ use cost_model::runs::served::bound::EVERY;
 use cost_model::runs::served::{Goal, Piece, StageFigures};
 use documents::plan::request::RequestDocument;
 use documents::plan::served::{AloneDocument, InferenceFigures};
-use exporters::serving::SERVERS;
+use exporters::serving::{LLAMA_CPP, SERVERS};
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 use ir::workload::{Mode, StepPhase};
@@ -20,14 +20,17 @@ use crate::answer::nothing_fits::exceeded;
 use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::answer::screen::{Screen, figure};
+use crate::answer::words::rate;
 use crate::inputs::asked::of_energy;
 use crate::inputs::load;
 use crate::kinds::frame;
 use crate::kinds::inference::decided::document;
 use crate::kinds::inference::explain::{alone, sentence, table};
 use crate::kinds::inference::export::exported;
+use crate::kinds::inference::local;
 use crate::kinds::inference::setting::{Asked, Setting};
 use crate::kinds::inference::{ALGORITHM, Inference, refused};
+use crate::request::executor::Executor;
 use crate::request::{AUTO, PlanRequest};
 use crate::search::row::row;
 use crate::search::run::{Run, interrupted};
@@ -40,7 +43,8 @@ use crate::search::watched::{batch, watched};
 pub(crate) fn asked(
     request: &PlanRequest,
 ) -> Result<Option<(Ingredient, &'static Serves)>, Diagnostic> {
-    let serves = matches!(request.phase, Some(StepPhase::Prefill | StepPhase::Decode));
+    let is_local = request.phase.is_none() && request.is_for_llama_cpp();
+    let serves = is_local || matches!(request.phase, Some(StepPhase::Prefill | StepPhase::Decode));
     let trains = [
         ("--global-batch", request.training.global_batch.is_some()),
         ("--tokens-per-step", request.training.tokens_per_step.is_some()),
@@ -68,13 +72,15 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     };
     let job = of(request)?;
     let read = move |request: &PlanRequest| Setting::read(&request.model, &request.problem, job);
-    let search = |setting: &Setting, control: &Arc<Control>| {
-        Some(door.0(&setting.costs, setting.goal, control))
-    };
+    let search =
+        |setting: &Setting, control: &Arc<Control>| Some(local::search(setting, door, control));
     let watch = run.ending(request);
     let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
     let found = watched((request, used.entry.name), run, read, search)?;
-    let Some((setting, found, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
+    let Some((mut setting, (n_host_experts, found), elapsed_s)) = found else {
+        return Ok(interrupted(run.page));
+    };
+    setting.with_host_experts(n_host_experts);
     let Some(best) = &found.best else { return Err(nothing_fits(&setting, found.stop)) };
     let warnings = setting.run.warnings.clone();
     let judged = (best.pieces.clone(), best.judged.clone());
@@ -90,6 +96,8 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
             latency_seconds: ns as f64 / 1e9,
             tokens_per_s: setting.tokens_per_s(ns),
         }),
+        prompt_tokens_per_s: setting.prompt_tokens_per_s(&best.pieces),
+        longest_context: setting.longest_context(&best.pieces, &best.judged),
         energy_front: Vec::new(),
     };
     let (on, made) = ((&setting, &judged), (plan, figures, found.stop.name(), elapsed_s));
@@ -111,6 +119,7 @@ fn of(request: &PlanRequest) -> Result<Asked, Diagnostic> {
             let message = "`--phase training` serves nothing";
             return Err(refused(message, "make it decode or prefill"));
         }
+        None if request.is_for_llama_cpp() => StepPhase::Decode,
         None => {
             let message = "what a batch does is not stated";
             return Err(Diagnostic::usage("no-phase", message)
@@ -121,7 +130,9 @@ fn of(request: &PlanRequest) -> Result<Asked, Diagnostic> {
         let message = format!("`--workload training` contradicts `--phase {}`", phase.name());
         return Err(refused(message, "leave one of them out"));
     }
+    let executor = executor(request)?;
     let goal = match request.objective {
+        _ if executor.is_some() => alone_goal(request)?,
         None => Goal::default(),
         Some(name) if name.is_of_energy() => Goal::default(),
         Some(name) => Goal::named(name.name()).ok_or_else(|| {
@@ -132,17 +143,53 @@ fn of(request: &PlanRequest) -> Result<Asked, Diagnostic> {
     };
     Ok(Asked {
         phase,
-        batch: batch(request)?,
+        // Who serves on own cards serves one sequence, unless more are stated.
+        batch: match request.problem.model.batch {
+            None if executor.is_some() => 1,
+            _ => batch(request)?,
+        },
         tokens: request.training.sequence_length,
         cached: request.cached_tokens,
         goal,
+        host_experts: 0,
         request: RequestDocument {
             max_memory_bytes: request.training.max_memory_per_device.map(|bytes| bytes.0),
             kept_free: request.training.memory_margin.or(request.problem.margin),
             kv_dtype: request.kv_dtype.map(|dtype| dtype.to_string()),
+            executor,
+            quantization: request.quantization.clone(),
             ..of_energy(request, RequestDocument::default())
         },
     })
+}
+
+/// The server that a pipeline is planned for, where it is llama.cpp.
+///
+/// # Errors
+/// `not-for-serving` for others, which run other plans.
+fn executor(request: &PlanRequest) -> Result<Option<String>, Diagnostic> {
+    let is_implied = request.quantization.is_some() || importers::gguf::is_file(&request.model);
+    match request.executor {
+        Some(executor) if executor.target() == LLAMA_CPP => Ok(Some(LLAMA_CPP.to_owned())),
+        Some(executor) if executor != Executor::ANY => {
+            let message = format!("`--for {}` plans no pipeline of --phase", executor.text());
+            Err(refused(message, "leave --phase out, which plans a fleet, or name llama.cpp"))
+        }
+        _ => Ok(is_implied.then(|| LLAMA_CPP.to_owned())),
+    }
+}
+
+/// What llama.cpp is asked for: one batch goes through after the other.
+fn alone_goal(request: &PlanRequest) -> Result<Goal, Diagnostic> {
+    match request.objective {
+        None => Ok(Goal::Latency),
+        Some(name) if Goal::named(name.name()) == Some(Goal::Latency) => Ok(Goal::Latency),
+        Some(name) => {
+            let message = format!("`{}` is no objective under llama.cpp", name.name());
+            Err(Diagnostic::usage("no-objective", message)
+                .hint("leave it out: one batch goes through after the other"))
+        }
+    }
 }
 
 /// Why there is no pipeline.
@@ -190,11 +237,11 @@ fn screen(setting: &Setting, best: &Plan, found: &Found, page: &Page) -> Screen 
     let mut screen = Screen::new(format!("{}, {}, on {devices}", run.model.name, setting.words()));
     let n_stages = best.pieces.len();
     let stages = if n_stages == 1 { "stage" } else { "stages" };
-    screen.fact(
-        "plan",
-        format!("pipeline of {n_stages} {stages}; {}", unused(setting, &best.pieces)),
-    );
+    let plan = format!("pipeline of {n_stages} {stages}; {}", unused(setting, &best.pieces));
+    screen.fact("plan", setting.places(&best.pieces).unwrap_or(plan));
     screen.fact("rate", sentence(setting, &best.judged));
+    screen.fact("prompt", setting.prompt_tokens_per_s(&best.pieces).map(prompt));
+    screen.fact("context", context(setting, best));
     let left = |stage: &StageFigures| stage.limit.map(|limit| limit.saturating_sub(stage.peak));
     let stages = best.judged.stages.iter().enumerate();
     let fullest = stages.filter_map(|(at, stage)| Some((left(stage)?, at))).min();
@@ -213,10 +260,24 @@ fn screen(setting: &Setting, best: &Plan, found: &Found, page: &Page) -> Screen 
         if servers.is_empty() { "no server".to_owned() } else { servers.join(", ") },
     );
     let costs = run.costs_from();
-    screen.fact("based on", format!("{costs}; no interval: no pipeline was measured"));
+    let based = match setting.local {
+        Some(_) => local::BASED_ON.to_owned(),
+        None => format!("{costs}; no interval: no pipeline was measured"),
+    };
+    screen.fact("based on", based);
     screen.fact("instead", alone(setting));
     screen.take(page, |page| table(setting, (&best.pieces, &best.judged), (Rows::All, page)));
     screen
+}
+
+fn prompt(tokens_per_s: f64) -> String {
+    format!("{} tokens/s, 512 at once", rate(tokens_per_s))
+}
+
+/// The context that is planned, and the longest that fits.
+fn context(setting: &Setting, best: &Plan) -> Option<String> {
+    let longest = setting.longest_context(&best.pieces, &best.judged)?;
+    Some(format!("{} tokens planned; up to {longest} fit (-c)", setting.context()))
 }
 
 /// Layers by device where the stages are more than the screen has room for.
@@ -261,6 +322,9 @@ fn proof(setting: &Setting, best: &Plan, found: &Found) -> String {
             (None, [_, ..]) => ", on the devices in use",
             (None, []) => "",
         };
+        if setting.local.is_some() {
+            return local::proof(setting, margin);
+        }
         return format!(
             "{wanted} of all pipelines{margin}, with one device per stage, in any device order, with any \
              layer split{in_flight}{on}"

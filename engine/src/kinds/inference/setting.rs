@@ -13,6 +13,7 @@ use ir::plan_kind::PlanKind;
 use ir::tensor::DType;
 use ir::workload::StepPhase;
 
+use super::local::Local;
 use super::refused;
 use crate::answer::energy;
 use crate::inputs::run::hardware::retain_of_inference;
@@ -40,6 +41,8 @@ pub struct Asked {
     pub cached: Option<u64>,
     /// What is wanted.
     pub goal: Goal,
+    /// First blocks whose experts the host of llama.cpp keeps.
+    pub host_experts: u32,
     /// What else.
     pub request: RequestDocument,
 }
@@ -55,6 +58,8 @@ pub struct Setting {
     pub goal: Goal,
     /// What pipelines cost.
     pub costs: Costs,
+    /// What llama.cpp has beside devices, where it serves.
+    pub local: Option<Local>,
 }
 
 impl Setting {
@@ -65,7 +70,7 @@ impl Setting {
     pub fn read(path: &Path, flags: &ProblemRequest, job: Asked) -> Result<Self, Diagnostic> {
         check(&job)?;
         if !importers::is_config(path) {
-            let message = "inference pipelines are planned for a config.json";
+            let message = "inference pipelines are planned for a config.json or a GGUF file";
             return Err(refused(message, "give one, or place the ops of a graph without --phase"));
         }
         // The size of a batch is none of the config's.
@@ -74,8 +79,11 @@ impl Setting {
         flags.without.clone_from(&job.request.without);
         flags.board_limit = job.request.board_limit;
         let kv_dtype = model::cache_type(job.request.kv_dtype.as_deref())?;
-        let mut read = model::served((path, job.tokens), &flags.model, kv_dtype)?;
-        check_model(&read)?;
+        let quantization = job.request.quantization.as_deref();
+        let on = (path, job.tokens);
+        let mut read = model::quantized(on, &flags.model, kv_dtype, quantization)?;
+        let is_local = job.request.executor.is_some();
+        check_model(&read, is_local)?;
         model::with_windows(&mut read);
         let sample = read.tokens.unwrap_or(1);
         let (tokens, cached, assumed) = match (job.phase, job.cached) {
@@ -105,14 +113,11 @@ impl Setting {
         check_devices(&run)?;
         let (phase, samples) = (job.phase, job.batch);
         let batch = Batch { phase, samples, tokens, cached };
-        let on = (&run.cluster, &run.profile);
-        let costs = priced::costs(&run.pricing(), on, batch, |memory| run.room(memory));
-        let costs = costs.ok_or_else(|| {
-            let message = "a device states no rate that blocks are priced by";
-            Diagnostic::input("no-system", message)
-                .hint("state memory_bytes_per_s and a peak rate of each kind of device")
-        })?;
-        Ok(Self { run, batch, goal: job.goal, costs })
+        let local = is_local.then(|| Local::read(&run, job.host_experts)).transpose()?;
+        let (local, assumed) = local.map_or((None, None), |read| (Some(read.0), read.1));
+        run.warnings.extend(assumed);
+        let costs = priced_by(&run, batch, local.as_ref())?;
+        Ok(Self { run, batch, goal: job.goal, costs, local })
     }
 
     /// Tokens per second where a batch ends every so many nanoseconds.
@@ -125,13 +130,17 @@ impl Setting {
     /// The name of a device.
     #[must_use]
     pub fn name(&self, device: usize) -> &str {
-        self.run.cluster.devices.get(device).map_or("", |device| device.name.as_str())
+        let host = self.local.as_ref().map_or("", |local| local.name.as_str());
+        self.run.cluster.devices.get(device).map_or(host, |device| device.name.as_str())
     }
 
     /// A device as people call it.
     #[must_use]
     pub fn called(&self, device: usize) -> String {
-        self.run.cluster.in_words(&[DeviceId::new(device)])
+        match device < self.run.cluster.devices.len() {
+            true => self.run.cluster.in_words(&[DeviceId::new(device)]),
+            false => self.name(device).to_owned(),
+        }
     }
 
     /// The best that one device does alone: its position and nanoseconds of a batch.
@@ -160,6 +169,23 @@ impl Setting {
     }
 }
 
+/// What pipelines cost under llama.cpp, or else in other servers.
+///
+/// # Errors
+/// `no-system`.
+fn priced_by(run: &Run, batch: Batch, local: Option<&Local>) -> Result<Costs, Diagnostic> {
+    let on = (&run.cluster, &run.profile);
+    let costs = match local {
+        None => priced::costs(&run.pricing(), on, batch, |memory| run.room(memory)),
+        Some(local) => local.costs(run, batch, local.n_host_experts),
+    };
+    costs.ok_or_else(|| {
+        let message = "a device states no rate that blocks are priced by";
+        Diagnostic::input("no-system", message)
+            .hint("state memory_bytes_per_s and a peak rate of each kind of device")
+    })
+}
+
 /// Refuses sizes that no batch has.
 fn check(job: &Asked) -> Result<(), Diagnostic> {
     if !(1..=MOST_SAMPLES).contains(&job.batch) {
@@ -183,16 +209,16 @@ fn check(job: &Asked) -> Result<(), Diagnostic> {
 }
 
 /// Refuses models whose blocks are not those of a dense decoder.
-fn check_model(model: &Model) -> Result<(), Diagnostic> {
+fn check_model(model: &Model, is_local: bool) -> Result<(), Diagnostic> {
     if model.graph.is_some() || model.card.is_of_parts() {
         let message = "models of this type are planned op by op: no card cuts them into blocks";
         return Err(refused(message, "place its ops without --phase"));
     }
-    if model.card.has_experts() {
+    if model.card.has_experts() && !is_local {
         let message = "MoE models are not planned as inference pipelines";
         return Err(refused(
             message,
-            "plan their experts, such as with --algorithm expert-placement",
+            "plan their experts, such as with --algorithm expert-placement, or --for llama.cpp",
         ));
     }
     if model.card.n_predictions > 1 {
@@ -260,6 +286,6 @@ pub const HONOURS: Honours = Honours {
         PlanKind::Inference,
         "cluster profile batch dtype workload scale sequence_length \
      max_memory_per_device memory_margin phase cached_tokens kv_dtype objective pue \
-     power_cap gap node_budget export",
+     power_cap gap node_budget export executor quantization",
     )
 };

@@ -46,6 +46,7 @@ fn cluster(n_hosts: usize) -> Cluster {
         name: format!("node{at}"),
         host_memory: None,
         n_cpu_cores: None,
+        host_bandwidth: None,
         to_device: None,
     };
     Cluster {

@@ -83,6 +83,7 @@ pub(super) fn cluster(
         name: format!("node{at}"),
         host_memory: None,
         n_cpu_cores: None,
+        host_bandwidth: None,
         to_device: None,
     };
     Cluster {
