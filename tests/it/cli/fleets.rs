@@ -88,11 +88,12 @@ fn a_fleet_serves_the_rate_on_devices_of_its_own() {
         let terms =
             ["weights", "activations", "graphs", "collectives", "runtime", "cache", "reserve"];
         assert!(terms.map(term).iter().sum::<u64>() <= term("capacity"));
-        // Products of all layers are shared out: 64 layers of 2 (5,120 x 80 x 128 + 8,192 x 5,120 + 3 x 5,120
-        // x 25,600) bytes, and twice the vocabulary.
+        // Products of all layers are shared out: 64 layers of 5,120 x 80 x 128, 8,192 x 5,120, 5,120 x 51,200 and
+        // 25,600 x 5,120 elements of 2 bytes, and twice the vocabulary; each in whole blocks of 2 MiB.
         let tensor = worker["tensor"].as_u64().unwrap();
-        let layer = 2 * 5_120 * (80 * 128 + 8_192 + 3 * 25_600_u64);
-        let weights = (64 * layer + 2 * 2 * 5_120 * 151_936) / tensor;
+        let product = |n: u64| (2 * 5_120 * n / tensor).next_multiple_of(2 << 20);
+        let layer: u64 = [80 * 128, 8_192, 2 * 25_600, 25_600].map(product).iter().sum();
+        let weights = 64 * layer + 2 * product(151_936);
         let stated = term("weights");
         let difference = stated as f64 / weights as f64 - 1.0;
         assert!(difference.abs() < 0.002, "{stated} of {weights}");
