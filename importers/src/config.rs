@@ -23,6 +23,7 @@ use ir::diagnostic::Diagnostic;
 
 use crate::config::fields::Fields;
 use crate::config::request::{MAX_BYTES, Reader, Request, held_dtype, quantized};
+use crate::gguf;
 use crate::import::{Import, ImportOptions, Summary};
 use crate::source::{self, Source};
 
@@ -154,6 +155,22 @@ pub(crate) fn read(
     warnings.extend(quantized(fields, dtype.name(), graph)?);
     let summary = Summary { tokens: written.tokens, ..Summary::of("config", &written.graph) };
     Ok(Import { graph: written.graph, cluster: None, summary, warnings })
+}
+
+/// Reads the config that a GGUF file stands for.
+///
+/// # Errors
+/// Those of the header, and as [`read`].
+pub(crate) fn of_gguf(
+    source: &dyn Source,
+    name: &str,
+    options: &ImportOptions,
+) -> Result<Import, Diagnostic> {
+    let text = gguf::as_config(source)?.unwrap_or_default();
+    let mut import = read(&text.as_slice(), name, options)?;
+    import.summary.format = "gguf";
+    import.warnings.extend(gguf::noted(source)?);
+    Ok(import)
 }
 
 /// What of the options has no effect, and what was assumed.

@@ -88,7 +88,7 @@ static FORMATS: &[Format] = &[
         name: "gguf",
         what: "GGUF model of llama.cpp, of which the header alone is read",
         signs: Signs::Head("gguf", gguf::is),
-        read: Reader::Model(gguf::read),
+        read: Reader::Model(config::of_gguf),
     },
     Format {
         name: "instance",

@@ -277,8 +277,7 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
     let share = |(at, stage): (usize, &(DeviceId, u32))| {
         (u64::from(stage.1) + u64::from(at + 1 == n)).to_string()
     };
-    let shares: Vec<String> = source.stages.iter().enumerate().map(share).collect();
-    let shares = shares.join(",");
+    let shares = source.stages.iter().enumerate().map(share).collect::<Vec<_>>().join(",");
     let local = source.local.map_or_else(String::new, |local| local.flags());
     let cache = format!("{local}{}", cache_flag(source, &LLAMA_CPP_CACHE)?);
     let n_layers: u32 = source.stages.iter().map(|stage| stage.1).sum();

@@ -15,7 +15,6 @@ use std::path::Path;
 use ir::card::stored::{Stored, StoredBlock};
 use ir::diagnostic::Diagnostic;
 
-use crate::import::{Import, ImportOptions};
 use crate::located;
 use crate::source::Source;
 
@@ -50,29 +49,19 @@ pub(crate) fn as_config(source: &dyn Source) -> Result<Option<Vec<u8>>, Diagnost
     Ok(Some(serde_json::Value::Object(fields).to_string().into_bytes()))
 }
 
-/// Reads a GGUF file as the graph of its config.
+/// What to know of a graph that is read off a GGUF file's config.
 ///
 /// # Errors
-/// Those of [`as_config`] and of the readers of configs.
-pub(crate) fn read(
-    source: &dyn Source,
-    name: &str,
-    options: &ImportOptions,
-) -> Result<Import, Diagnostic> {
+/// Those of [`wire::header`].
+pub(crate) fn noted(source: &dyn Source) -> Result<Vec<Diagnostic>, Diagnostic> {
     let header = wire::header(source)?;
-    let text = serde_json::Value::Object(config::config(&header)?).to_string();
-    let mut import = crate::config::read(&text.as_bytes(), name, options)?;
-    import.summary.format = "gguf";
     let message = format!(
         "operators are those of the model's config: its weights ({}) are counted in one type",
         method(&header.tensors)
     );
-    import.warnings.push(
-        Diagnostic::warning("gguf-as-config", message)
-            .hint("plan it with `meshwright infer`, which counts each tensor as it is stored"),
-    );
-    import.warnings.extend(alone(&header));
-    Ok(import)
+    let as_config = Diagnostic::warning("gguf-as-config", message)
+        .hint("plan it with `meshwright infer`, which counts each tensor as it is stored");
+    Ok([as_config].into_iter().chain(alone(&header)).collect())
 }
 
 /// What a GGUF file holds, by block, and what is worth knowing of it.

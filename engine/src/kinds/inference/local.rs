@@ -141,25 +141,31 @@ impl Setting {
         }
     }
 
-    /// Where layers and experts lie under llama.cpp.
+    /// Where layers lie under llama.cpp.
     #[must_use]
     pub fn places(&self, pieces: &[Piece]) -> Option<String> {
-        let local = self.local.as_ref()?;
+        self.local.as_ref()?;
         let n_devices = self.run.cluster.devices.len();
-        let place = |piece: &Piece| {
+        let place = |(at, piece): (usize, &Piece)| {
             let n = piece.blocks.end.saturating_sub(piece.blocks.start);
-            let layers = if n == 1 { "layer" } else { "layers" };
+            let layers = match (at, n) {
+                (0, 1) => " layer",
+                (0, _) => " layers",
+                _ => "",
+            };
             match piece.device < n_devices {
-                true => format!("{n} {layers} on {}", self.called(piece.device)),
-                false => format!("{n} {layers} in the host's memory"),
+                true => format!("{n}{layers} on {}", self.called(piece.device)),
+                false => format!("{n}{layers} in the host's memory"),
             }
         };
-        let mut places: Vec<String> = pieces.iter().map(place).collect();
-        if local.n_host_experts > 0 {
-            let n = local.n_host_experts;
-            places.push(format!("experts of the first {n} layers in the host's memory"));
-        }
-        Some(places.join(", "))
+        Some(pieces.iter().enumerate().map(place).collect::<Vec<_>>().join(", "))
+    }
+
+    /// Where experts lie that their layers are not beside.
+    #[must_use]
+    pub fn experts(&self) -> Option<String> {
+        let n = self.local.as_ref()?.n_host_experts;
+        (n > 0).then(|| format!("those of the first {n} layers in the host's memory"))
     }
 
     /// Tokens per second of prompts through a pipeline of llama.cpp.
@@ -215,12 +221,12 @@ pub(super) const BASED_ON: &str =
 /// What a split is the fastest of.
 pub(super) fn proof(setting: &Setting, margin: &str) -> String {
     let has_host = setting.local.as_ref().is_some_and(|local| local.host.is_some());
-    let host = if has_host { " and the host's memory, which takes the first ones" } else { "" };
+    let host = if has_host { " and, the first ones, in the host's memory" } else { "" };
     let experts = match setting.host_experts().len() {
         1 => "",
-        _ => ", for any number of first layers whose experts the host keeps",
+        _ => "; experts of any number of first layers there",
     };
-    format!("the fastest of all splits of the layers over devices{host}{experts}{margin}")
+    format!("the fastest of all splits{margin}: layers on devices in any order{host}{experts}")
 }
 
 /// The best over all numbers of blocks whose experts the host keeps, with that number; its bound is that of all.
@@ -236,7 +242,6 @@ pub(super) fn search(setting: &Setting, door: &Serves, control: &Arc<Control>) -
     }
     let is_open = |found: &Found| !found.stop.is_complete();
     let stop = all.iter().find(|row| is_open(&row.1)).map(|row| row.1.stop);
-    let is_each = all.iter().all(|row| row.1.bound_method == EVERY);
     let fits = |row: &&(u32, Found)| row.1.best.is_some();
     let least = all.iter().filter(fits).map(|row| row.1.bound).min();
     let period = |found: &Found| found.best.as_ref().map_or(u64::MAX, |plan| plan.judged.period);
@@ -247,7 +252,7 @@ pub(super) fn search(setting: &Setting, door: &Serves, control: &Arc<Control>) -
     if is_alone {
         return (n, found);
     }
-    let (bound, bound_method) = match least.filter(|_| is_each) {
+    let (bound, bound_method) = match least.filter(|_| stop.is_none()) {
         Some(least) => (least, EVERY),
         None => (formula, SPREAD),
     };

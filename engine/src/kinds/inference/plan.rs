@@ -239,6 +239,7 @@ fn screen(setting: &Setting, best: &Plan, found: &Found, page: &Page) -> Screen 
     let stages = if n_stages == 1 { "stage" } else { "stages" };
     let plan = format!("pipeline of {n_stages} {stages}; {}", unused(setting, &best.pieces));
     screen.fact("plan", setting.places(&best.pieces).unwrap_or(plan));
+    screen.fact("experts", setting.experts());
     screen.fact("rate", sentence(setting, &best.judged));
     screen.fact("prompt", setting.prompt_tokens_per_s(&best.pieces).map(prompt));
     screen.fact("context", context(setting, best));
