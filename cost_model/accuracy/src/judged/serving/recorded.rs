@@ -67,11 +67,12 @@ pub fn lines(runs: &[Run], system: &System) -> Vec<Line> {
             fraction: Some(FRACTION),
             max_tokens: MAX_TOKENS,
             max_requests: MAX_NUM_SEQS,
+            max_requests: MAX_NUM_SEQS,
             graph_requests: 2 * MAX_NUM_SEQS,
             max_length: MAX_LENGTH,
         };
         let of = (&run.model, DType::Bf16, run.tensor);
-        let Some((price, scheduler)) = worker(of, system, (&settings, MAX_NUM_SEQS)) else {
+        let Some((price, scheduler)) = worker(of, system, &settings) else {
             continue;
         };
         let (requests, measured): (Vec<Request>, Vec<Times>) = run.requests.iter().copied().unzip();

@@ -59,11 +59,12 @@ pub fn lines(
     let constants = Constants::nominal(&stack);
     let mut prices: BTreeMap<(&str, u32), WorkerPrices> = BTreeMap::new();
     for (name, tensor, ..) in rows.keys() {
-        let Some(model) = models.get(name) else { continue };
+        let at = (name.as_str(), *tensor);
+        let Some(model) = models.get(name).filter(|_| !prices.contains_key(&at)) else { continue };
         let base = Pricing::unlimited(model, system, &stack, &constants);
         let shape = Shape { tensor: *tensor, ..Shape::one(model) };
         if let Ok(price) = WorkerPrices::new(&base, &shape, overhead) {
-            prices.entry((name, *tensor)).or_insert(price);
+            prices.insert(at, price);
         }
     }
     let scored = |at: usize, is_out: &dyn Fn(&Key) -> bool| -> Score {
