@@ -67,7 +67,6 @@ pub fn replayed<'a>(
             fraction: (test.engine == Engine::Vllm).then_some(FRACTION),
             max_tokens: MAX_TOKENS,
             max_requests: u64::from(test.users),
-            max_requests: u64::from(test.users),
             graph_requests: test.engine.graph_requests(),
             max_length: test.tokens.into_iter().map(u64::from).sum(),
         };

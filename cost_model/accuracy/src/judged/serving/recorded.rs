@@ -67,7 +67,6 @@ pub fn lines(runs: &[Run], system: &System) -> Vec<Line> {
             fraction: Some(FRACTION),
             max_tokens: MAX_TOKENS,
             max_requests: MAX_NUM_SEQS,
-            max_requests: MAX_NUM_SEQS,
             graph_requests: 2 * MAX_NUM_SEQS,
             max_length: MAX_LENGTH,
         };
