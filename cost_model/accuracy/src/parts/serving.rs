@@ -16,7 +16,7 @@ use super::Found;
 use crate::judged::serving::recorded::{self, Run};
 use crate::judged::serving::{load, splitwise};
 use crate::line::Line;
-use crate::readers::serving::{self as readers, LoadTest};
+use crate::readers::serving as readers;
 
 /// Recorded runs: name, model, tensor ranks.
 const RUNS: [(&str, fn() -> Result<ModelCard, Diagnostic>, u32); 2] =
@@ -98,21 +98,13 @@ fn splitwise_lines(data: &Path, collectives: &[CollectiveRow]) -> Result<Vec<Lin
 /// Those of reading it.
 pub(crate) fn load_tests(file: &Path) -> Result<Vec<Line>, Diagnostic> {
     let tests = readers::load_tests(file)?;
-    Ok(load::lines(&load::replayed(&tests, &systems(&tests)?), tests.len()))
-}
-
-/// Systems of load tests, by name.
-///
-/// # Errors
-/// None that the catalogue has.
-pub(crate) fn systems(tests: &[LoadTest]) -> Result<BTreeMap<String, System>, Diagnostic> {
     let mut systems = BTreeMap::new();
-    for test in tests {
+    for test in &tests {
         if !systems.contains_key(&test.system)
             && let Some(system) = host((&test.system, test.hosts, test.per_host))?
         {
             systems.insert(test.system.clone(), system);
         }
     }
-    Ok(systems)
+    Ok(load::lines(&load::replayed(&tests, &systems), tests.len()))
 }

@@ -70,8 +70,8 @@ pub fn replayed<'a>(
             graph_requests: test.engine.graph_requests(),
             max_length: test.tokens.into_iter().map(u64::from).sum(),
         };
-        let limits = (&settings, u64::from(test.users));
-        let (price, scheduler) = worker((&test.model, test.dtype, test.tensor), system, limits)?;
+        let of = (&test.model, test.dtype, test.tensor);
+        let (price, scheduler) = worker(of, system, &settings)?;
         let requests = requests(test);
         let concurrency = test.users as usize;
         let traffic = Traffic::Closed { concurrency };
@@ -182,7 +182,7 @@ pub fn lines(rows: &[Replayed<'_>], n_tests: usize) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::readers::serving::{load_tests, qwen3_32b};
+    use crate::readers::serving::qwen3_32b;
     use ir::tensor::DType;
 
     fn test(seconds: [f64; 2]) -> LoadTest {
@@ -244,12 +244,6 @@ mod tests {
                 score.worst_row,
             );
             line.goals.iter().for_each(|goal| println!("  {}: {:.1}", goal.what, goal.figure));
-        }
-        if std::env::var_os("DUMP").is_some() {
-            let tests = load_tests(&file).unwrap();
-            for row in replayed(&tests, &crate::parts::serving::systems(&tests).unwrap()) {
-                println!("ROW {} {:?} {:?}", row.name(), row.seconds, row.test.seconds);
-            }
         }
     }
 }

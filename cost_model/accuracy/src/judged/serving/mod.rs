@@ -21,7 +21,7 @@ use ir::tensor::DType;
 pub fn worker(
     (model, dtype, tensor): (&ModelCard, DType, u32),
     system: &System,
-    (settings, max_num_seqs): (&Settings, u64),
+    settings: &Settings,
 ) -> Option<(WorkerPrices, Scheduler)> {
     let shape = Shape { tensor, ..Shape::one(model) };
     let stack = stack();
@@ -35,5 +35,5 @@ pub fn worker(
         Engine::Sglang => Scheduler::sglang,
         Engine::TrtLlm => Scheduler::trtllm,
     };
-    (blocks > 0).then(|| (price, of(max_num_seqs, settings.max_tokens, blocks)))
+    (blocks > 0).then(|| (price, of(settings.max_requests, settings.max_tokens, blocks)))
 }

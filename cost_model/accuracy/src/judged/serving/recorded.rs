@@ -71,7 +71,7 @@ pub fn lines(runs: &[Run], system: &System) -> Vec<Line> {
             max_length: MAX_LENGTH,
         };
         let of = (&run.model, DType::Bf16, run.tensor);
-        let Some((price, scheduler)) = worker(of, system, (&settings, MAX_NUM_SEQS)) else {
+        let Some((price, scheduler)) = worker(of, system, &settings) else {
             continue;
         };
         let (requests, measured): (Vec<Request>, Vec<Times>) = run.requests.iter().copied().unzip();

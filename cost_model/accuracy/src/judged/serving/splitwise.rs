@@ -32,6 +32,27 @@ fn iterations((_, _, new, batch, output): &Key) -> [Iteration; 2] {
     ]
 }
 
+/// Prices by model and tensor ranks.
+fn prices<'r>(
+    rows: &'r BTreeMap<Key, [f64; 2]>,
+    models: &BTreeMap<String, ModelCard>,
+    (system, overhead): (&System, Overhead),
+) -> BTreeMap<(&'r str, u32), WorkerPrices> {
+    let stack = stack();
+    let constants = Constants::nominal(&stack);
+    let mut prices: BTreeMap<(&str, u32), WorkerPrices> = BTreeMap::new();
+    for (name, tensor, ..) in rows.keys() {
+        let at = (name.as_str(), *tensor);
+        let Some(model) = models.get(name).filter(|_| !prices.contains_key(&at)) else { continue };
+        let base = Pricing::unlimited(model, system, &stack, &constants);
+        let shape = Shape { tensor: *tensor, ..Shape::one(model) };
+        if let Ok(price) = WorkerPrices::new(&base, &shape, overhead) {
+            prices.insert(at, price);
+        }
+    }
+    prices
+}
+
 /// Lines of prompts and of tokens: by key the medians of their seconds. The prompt of one group is a slip of
 /// its source, 64 prompts on two devices in an eighth of the time of 32, and is left out.
 #[must_use]
@@ -55,17 +76,7 @@ pub fn lines(
         mixed_rows: 1,
         ..Engine::Vllm.overhead()
     };
-    let stack = stack();
-    let constants = Constants::nominal(&stack);
-    let mut prices: BTreeMap<(&str, u32), WorkerPrices> = BTreeMap::new();
-    for (name, tensor, ..) in rows.keys() {
-        let Some(model) = models.get(name) else { continue };
-        let base = Pricing::unlimited(model, system, &stack, &constants);
-        let shape = Shape { tensor: *tensor, ..Shape::one(model) };
-        if let Ok(price) = WorkerPrices::new(&base, &shape, overhead) {
-            prices.entry((name, *tensor)).or_insert(price);
-        }
-    }
+    let prices = prices(rows, models, (system, overhead));
     let scored = |at: usize, is_out: &dyn Fn(&Key) -> bool| -> Score {
         let judged = rows.iter().filter(|(key, _)| !is_out(key));
         score(judged.filter_map(|(key, seconds)| {
