@@ -205,6 +205,8 @@ function Instead(props: { doc: Doc }): JSX.Element {
 }
 
 function asked_lines(doc: Doc): Line[] {
+  // Shares of lengths are weights.
+  const shares = lengths(doc).map((_, at) => own("lengths", at, "share"));
   const figure = (title: string, at: string, as: Ref["as"]): Line[] => (known(ref(doc, at, as)) ? [[title, ref(doc, at, as)]] : []);
   const text = (title: string, at: string): Line[] => { const found = resolve(doc.value, at); return found == null ? [] : [[title, String(found)]]; };
   return [
@@ -212,7 +214,7 @@ function asked_lines(doc: Doc): Line[] {
     ...lengths(doc).flatMap((_, at): Line[] => {
       const of = (name: string) => own("lengths", at, name);
       const is_one = lengths(doc).length === 1;
-      return [...figure(is_one ? "Input tokens" : `Input tokens, length ${at + 1}`, of("input_tokens"), "count"), ...figure("Output tokens", of("output_tokens"), "count"), ...(is_one ? [] : figure("Share of requests", of("share"), "share"))];
+      return [...figure(is_one ? "Input tokens" : `Input tokens, length ${at + 1}`, of("input_tokens"), "count"), ...figure("Output tokens", of("output_tokens"), "count"), ...(is_one ? [] : [["Share of requests", { ...ref(doc, of("share"), "share", "share"), whole: shares }] as Line])];
     }),
     ...figure("Shared prefix, tokens", own("shared_prefix"), "count"),
     ...figure("TTFT at most", own("promises", "ttft_s"), "seconds"), ...figure("TPOT at most", own("promises", "tpot_s"), "seconds"), ...figure("Request latency at most", own("promises", "latency_s"), "seconds"),
