@@ -8,7 +8,7 @@ export interface Change { field: string; value?: string }
 /** Flags whose field has another name. */
 const FIELDS: Record<string, string> = { for: "executor" };
 /** Fields that a hint may change: with a value, or taken away. */
-const CHANGED = ["pin", "no_offload", "executor", "dtype", "scale", "max_memory_per_device", "memory_margin", "algorithm", "rate", "ttft", "tpot"];
+const CHANGED = ["pin", "no_offload", "executor", "dtype", "scale", "max_memory_per_device", "memory_margin", "algorithm", "rate", "ttft", "tpot", "request_latency"];
 /** Of these there may be several: pins one for each name, factors one after the other. */
 const LISTS = ["pin", "scale"];
 
@@ -61,7 +61,7 @@ export function again(plan: Status, some: Change[]): Record<string, unknown> {
     return part === undefined ? known : `${known.split("#")[0]}#${part}`;
   };
   const { verb: _, ...request } = plan.request;
-  for (const field of ["model", "cluster", "profile", "constraints", "routing_trace", "interference", "replace"]) if (request[field] !== undefined) request[field] = digest(request[field]);
+  for (const field of ["model", "cluster", "profile", "constraints", "routing_trace", "interference", "replace", "requests"]) if (request[field] !== undefined) request[field] = digest(request[field]);
   if (Array.isArray(request["traces"])) request["traces"] = request["traces"].map(digest);
   for (const { field, value } of some) {
     if (value === undefined) delete request[field];

@@ -59,7 +59,7 @@ export function in_words(doc: Doc): string {
 export const traffic = (doc: Doc): string => {
   const all = lengths(doc);
   const of = (one: Length) => `${format("count", one.input_tokens)} tokens in, ${format("count", one.output_tokens)} out`;
-  return all.length === 1 ? of(all[0]!) : `${all.length} lengths`;
+  return all.length === 1 ? of(all[0]!) : `${all.length} lengths (${all.slice(0, 2).map(of).join("; ")}${all.length > 2 ? "; …" : ""})`;
 };
 
 /** The greatest latency of all workers, as the worker states it. */

@@ -15,7 +15,7 @@ export const are_fleets = (doc: Doc): boolean => ["a", "b"].every((side) => { co
 /** Figures that both have: title, place in an answer, form. */
 const FIGURES: [string, string, Ref["as"]][] = [
   ["Devices", own("n_devices"), "count"], ["Price per hour", own("price_per_hour"), "real"], ["Requests/s", own("requests_per_s"), "real"],
-  ["Output tokens/s", "/output_tokens_per_s", "real"], ["TTFT", "/ttft_seconds", "seconds"], ["TPOT", "/tpot_seconds", "seconds"], ["Bound", own("bound"), "count"],
+  ["Output tokens/s", "/output_tokens_per_s", "real"], ["TTFT", "/ttft_seconds", "seconds"], ["TPOT", "/tpot_seconds", "seconds"], ["Request latency", "/latency_seconds", "seconds"], ["Bound", own("bound"), "count"],
 ];
 
 const difference = (doc: Doc, at: string, as: Ref["as"]): Ref => ref(doc, [`/b${at}`, `/a${at}`], as, "difference");
@@ -38,7 +38,7 @@ function changed(doc: Doc): Table {
   const workers = [...new Set([...of_a.keys(), ...of_b.keys()])].map((name) => [name, of_a.get(name) ?? "none", of_b.get(name) ?? "none"]);
   const text = (one: Doc, at: string, as?: Ref["as"]) => { const found = resolve(one.value, at); return typeof found === "number" && as !== undefined ? format(as, found) : found == null ? "" : plain(String(found)); };
   const stated: [string, string, Ref["as"]?][] = [
-    ["Model", "/plan/model/name"], ["Cluster", "/plan/cluster/name"], ["Requests/s", own("rate"), "real"], ["TTFT at most", own("promises", "ttft_s"), "seconds"], ["TPOT at most", own("promises", "tpot_s"), "seconds"], ["Percentile", own("promises", "percentile"), "count"],
+    ["Model", "/plan/model/name"], ["Cluster", "/plan/cluster/name"], ["Requests/s", own("rate"), "real"], ["TTFT at most", own("promises", "ttft_s"), "seconds"], ["TPOT at most", own("promises", "tpot_s"), "seconds"], ["Request latency at most", own("promises", "latency_s"), "seconds"], ["Percentile", own("promises", "percentile"), "count"], ["Requests under way", own("concurrency"), "count"], ["Shared prefix, tokens", own("shared_prefix"), "count"],
     ["Mode", own("mode")], ["Engine", own("engine")], ["Objective", "/plan/objective"], ["Devices at most", own("most_devices"), "count"], ["Compute type", "/plan/workload/dtype"], ["KV cache type", "/plan/request/kv_dtype"],
   ];
   const settings = [["Requests", traffic(a), traffic(b)], ...stated.map(([title, at, as]) => [title, text(a, at, as), text(b, at, as)])];

@@ -21,6 +21,8 @@ import { FigureList, Pairs, Warnings, type Figure } from "./overview-parts";
 const list = (doc: Doc, at: string): unknown[] => { const found = resolve(doc.value, at); return Array.isArray(found) ? found : []; };
 const cell = (doc: Doc, at: string, as: Ref["as"]): Cell => { const found = ref(doc, at, as); return known(found) ? found : null; };
 const has_rate = (doc: Doc): boolean => known(ref(doc, own("rate"), "real"));
+/** Whether the devices are given, and as many requests per second as they serve are planned. */
+const is_most = (doc: Doc): boolean => resolve(doc.value, "/plan/objective") === "throughput";
 
 /** The overview. */
 export function Fleet(props: { doc: Doc; status: Status }): JSX.Element {
@@ -47,6 +49,7 @@ export function Fleet(props: { doc: Doc; status: Status }): JSX.Element {
       <div class="columns">
         <div>
           <Memory doc={props.doc} actions={<a href={link(["plans", props.status.id, "memory"])}>By term</a>} />
+          <Recorded doc={props.doc} />
           <Instead doc={props.doc} />
         </div>
         <div>
@@ -61,16 +64,20 @@ export function Fleet(props: { doc: Doc; status: Status }): JSX.Element {
 
 function Figures(props: { doc: Doc; n_devices: number | undefined }): JSX.Element {
   const of = (at: string, as: Ref["as"]) => ref(props.doc, at, as);
-  const latency = (name: "ttft_s" | "tpot_s") => {
+  // Of a rate it is a consequence.
+  const under_way = () => of(known(of(own("concurrency"), "count")) ? "/n_under_way" : "/none", "real");
+  const latency = (name: "ttft_s" | "tpot_s" | "latency_s") => {
     const promised = of(own("promises", name), "seconds");
-    return <>{statistic(props.doc)} of replays<Show when={known(promised)}>; promised <Num of={promised} /></Show></>;
+    return <>{name === "latency_s" ? "mean" : statistic(props.doc)} of replays<Show when={known(promised)}>; promised <Num of={promised} /></Show></>;
   };
   const all = (): Figure[] => [
     { name: "Devices", of: of(own("n_devices"), "count"), note: props.n_devices === undefined ? "" : `of ${format("count", props.n_devices)} in the cluster` },
-    { name: "Requests/s", of: of(own("requests_per_s"), "real"), note: has_rate(props.doc) ? <>requested <Num of={of(own("rate"), "real")} /></> : "at most, with these latencies" },
+    { name: "Requests/s", of: of(own("requests_per_s"), "real"), note: has_rate(props.doc) ? <>requested <Num of={of(own("rate"), "real")} /></> : is_most(props.doc) ? "at most, with these latencies" : "" },
+    { name: "Requests under way", of: under_way(), note: <>mean of replays; requested <Num of={of(own("concurrency"), "count")} /></> },
     { name: "Output tokens/s", of: of("/output_tokens_per_s", "real") },
     { name: "TTFT", of: slowest(props.doc, "ttft_s"), note: latency("ttft_s") },
     { name: "TPOT", of: slowest(props.doc, "tpot_s"), note: latency("tpot_s") },
+    { name: "Request latency", of: of("/latency_seconds", "seconds"), note: latency("latency_s") },
     { name: "Price per hour", of: of(own("price_per_hour"), "real") },
   ];
   return <FigureList of={all()} />;
@@ -159,21 +166,38 @@ export function FleetMemory(props: { doc: Doc }): JSX.Element {
   );
 }
 
+const QUANTILES: [string, string][] = [["Mean", "mean"], ["p50", "p50"], ["p90", "p90"], ["p99", "p99"]];
+
+/** Latencies of the requests of a file. */
+function Recorded(props: { doc: Doc }): JSX.Element {
+  const of = (name: string, as: Ref["as"] = "count") => ref(props.doc, pointer("requests", name), as);
+  const table = (): Table => ({
+    name: "requests", columns: ["Latency", ...QUANTILES.map(([title]) => title)],
+    rows: ([["TTFT", "ttft_s"], ["TPOT", "tpot_s"], ["Request latency", "latency_s"]] as const).map(([title, name]): Cell[] => [title, ...QUANTILES.map(([, own]) => cell(props.doc, pointer("requests", name, own), "seconds"))]),
+  });
+  return (
+    <Show when={known(of("n_replayed"))}>
+      <Panel title="Requests of the file" sub={<><Num of={of("n_replayed")} /> of <Num of={of("n_requests")} /> replayed on the whole fleet, first arrival to last token <Num of={of("total_s", "seconds")} />; <Num of={of("n_preemptions")} /> preemptions</>} actions={<CsvButton of={table()} />}>
+        <DataTable of={table()} caption="Requests of the file" />
+      </Panel>
+    </Show>
+  );
+}
+
 /** What people would have started, and what other latencies cost. */
 function Instead(props: { doc: Doc }): JSX.Element {
   const others = () => list(props.doc, "/alternatives") as { name: string; workers: string | null; why: string | null }[];
   const figures = (at: string): Cell[] => [
-    cell(props.doc, `${at}/n_devices`, "count"), ...(is_most() ? [cell(props.doc, `${at}/requests_per_s`, "real")] : []),
+    cell(props.doc, `${at}/n_devices`, "count"), ...(is_most(props.doc) ? [cell(props.doc, `${at}/requests_per_s`, "real")] : []),
     ...(has_price() ? [cell(props.doc, `${at}/price_per_hour`, "real")] : []), cell(props.doc, `${at}/ttft_seconds`, "seconds"), cell(props.doc, `${at}/tpot_seconds`, "seconds"),
   ];
-  const is_most = () => !has_rate(props.doc);
   const has_price = () => known(ref(props.doc, own("price_per_hour"), "real"));
   const mine = (): Cell[] => {
     const latency = (name: "ttft_s" | "tpot_s"): Cell => { const found = slowest(props.doc, name); return known(found) ? found : null; };
-    return [cell(props.doc, own("n_devices"), "count"), ...(is_most() ? [cell(props.doc, own("requests_per_s"), "real")] : []), ...(has_price() ? [cell(props.doc, own("price_per_hour"), "real")] : []), latency("ttft_s"), latency("tpot_s")];
+    return [cell(props.doc, own("n_devices"), "count"), ...(is_most(props.doc) ? [cell(props.doc, own("requests_per_s"), "real")] : []), ...(has_price() ? [cell(props.doc, own("price_per_hour"), "real")] : []), latency("ttft_s"), latency("tpot_s")];
   };
   const table = (): Table => ({
-    name: "instead", columns: ["Fleet", "Devices", ...(is_most() ? ["Requests/s"] : []), ...(has_price() ? ["Price per hour"] : []), "TTFT", "TPOT", "Workers, or why there is none"],
+    name: "instead", columns: ["Fleet", "Devices", ...(is_most(props.doc) ? ["Requests/s"] : []), ...(has_price() ? ["Price per hour"] : []), "TTFT", "TPOT", "Workers, or why there is none"],
     rows: [["this plan", ...mine(), types(props.doc).map(({ worker }) => `${worker.replicas.length} × ${worker.role === "aggregated" ? "" : `${worker.role} `}${degrees(worker)}`).join("; ")],
       ...others().map((other, at): Cell[] => [plain(other.name), ...figures(pointer("alternatives", at)), plain(other.why ?? other.workers ?? "").replaceAll(" x ", " × ")])],
   });
@@ -181,16 +205,19 @@ function Instead(props: { doc: Doc }): JSX.Element {
 }
 
 function asked_lines(doc: Doc): Line[] {
+  // Shares of lengths are weights.
+  const shares = lengths(doc).map((_, at) => own("lengths", at, "share"));
   const figure = (title: string, at: string, as: Ref["as"]): Line[] => (known(ref(doc, at, as)) ? [[title, ref(doc, at, as)]] : []);
   const text = (title: string, at: string): Line[] => { const found = resolve(doc.value, at); return found == null ? [] : [[title, String(found)]]; };
   return [
-    ...(has_rate(doc) ? figure("Requests/s", own("rate"), "real") : [["Requests/s", "as many as possible"] as Line]),
+    ...(has_rate(doc) ? figure("Requests/s", own("rate"), "real") : is_most(doc) ? [["Requests/s", "as many as possible"] as Line] : []), ...figure("Requests under way", own("concurrency"), "count"),
     ...lengths(doc).flatMap((_, at): Line[] => {
       const of = (name: string) => own("lengths", at, name);
       const is_one = lengths(doc).length === 1;
-      return [...figure(is_one ? "Input tokens" : `Input tokens, length ${at + 1}`, of("input_tokens"), "count"), ...figure("Output tokens", of("output_tokens"), "count"), ...(is_one ? [] : figure("Share of requests", of("share"), "share"))];
+      return [...figure(is_one ? "Input tokens" : `Input tokens, length ${at + 1}`, of("input_tokens"), "count"), ...figure("Output tokens", of("output_tokens"), "count"), ...(is_one ? [] : [["Share of requests", { ...ref(doc, of("share"), "share", "share"), whole: shares }] as Line])];
     }),
-    ...figure("TTFT at most", own("promises", "ttft_s"), "seconds"), ...figure("TPOT at most", own("promises", "tpot_s"), "seconds"),
+    ...figure("Shared prefix, tokens", own("shared_prefix"), "count"),
+    ...figure("TTFT at most", own("promises", "ttft_s"), "seconds"), ...figure("TPOT at most", own("promises", "tpot_s"), "seconds"), ...figure("Request latency at most", own("promises", "latency_s"), "seconds"),
     ["Promised to", statistic(doc) === "mean" ? "the mean of requests" : `${statistic(doc)} of requests`],
     ...text("Mode", own("mode")), ...text("Engine", own("engine")), ...text("Compute type", "/plan/workload/dtype"), ...text("KV cache type", "/plan/request/kv_dtype"),
     ...figure("Devices at most", own("most_devices"), "count"), ...figure("Handed over per request", own("bytes_handed_over"), "bytes"),
@@ -255,7 +282,14 @@ function Shapes(props: { doc: Doc }): JSX.Element {
   );
 }
 
+/** Shapes that the model can have and that are no worker types, each with the number that broke it. */
+function Rejected(props: { doc: Doc }): JSX.Element {
+  const all = () => list(props.doc, "/rejected_shapes") as { role: string; kind: string; degrees: string; reason: string; why: string }[];
+  const table = (): Table => ({ name: "rejected-shapes", columns: ["Role", "Device", "Degrees", "Reason", "With numbers"], rows: all().map((one): Cell[] => [one.role, one.kind, one.degrees, one.reason, one.why].map(plain)) });
+  return <Show when={all().length > 0}><Panel class="fleets" title="Rejected shapes" sub="without those that the model cannot have" actions={<CsvButton of={table()} />}><DataTable of={table()} caption="Rejected shapes" /></Panel></Show>;
+}
+
 /** Why the fleet is as it is. */
 export function FleetWhy(props: { doc: Doc }): JSX.Element {
-  return <><Shapes doc={props.doc} /><Instead doc={props.doc} /><Proof doc={props.doc} /></>;
+  return <><Shapes doc={props.doc} /><Rejected doc={props.doc} /><Instead doc={props.doc} /><Proof doc={props.doc} /></>;
 }
