@@ -3,6 +3,7 @@
 use cost_model::serving::IterationTime;
 use cost_model::serving::arrivals::Length;
 use cost_model::serving::closed_form::most_running;
+use cost_model::serving::engine::Engine;
 use cost_model::serving::fault::Fault;
 use cost_model::serving::memory::{Memory, Settings};
 use cost_model::serving::worker::Shape;
@@ -158,13 +159,18 @@ impl Candidate<'_> {
     ) -> Result<Room, Fault> {
         let (question, shape) = (self.question, self.shape);
         let n_stages = (shape.stages.len() as u64).max(1);
+        // vLLM takes no fewer tokens of an iteration than requests, those of all stages together.
+        let running = match question.engine {
+            Engine::Vllm => question.most_running.min((budget / n_stages).max(1)),
+            Engine::Sglang | Engine::TrtLlm => question.most_running,
+        };
         let stream = Stream {
             role: self.role,
             scheduler: stream::scheduler((question, self.role), self.mix, budget, kv_tokens),
             n_streams: u64::from(shape.data).saturating_mul(n_stages),
             handed,
         };
-        let limits = limits(question.most_running, most_running(self.mix, &stream.scheduler)?);
+        let limits = limits(running, most_running(self.mix, &stream.scheduler)?);
         let (alone_s, _) = stream.alone_s(self.mix, price)?;
         let mut room = Room {
             stream,
