@@ -301,7 +301,12 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
         addresses.join(","),
         devices.join(",")
     ));
-    let alone = (source.in_flight > 1).then(|| {
+    Ok(Export { warnings: one_at_a_time(source).into_iter().collect(), ..Export::from(text) })
+}
+
+/// That devices behind `--rpc` don't work side by side.
+fn one_at_a_time(source: &StagesSource<'_>) -> Option<Diagnostic> {
+    (source.in_flight > 1).then(|| {
         let message = format!(
             "the plan keeps {} batches in flight, and devices of {LLAMA_CPP} behind --rpc work one after the \
              other",
@@ -309,8 +314,7 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
         );
         Diagnostic::warning("one-at-a-time", message)
             .hint("plan for one batch with --objective latency")
-    });
-    Ok(Export { warnings: alone.into_iter().collect(), ..Export::from(text) })
+    })
 }
 
 /// Where a server of one device listens.

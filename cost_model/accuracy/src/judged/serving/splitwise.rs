@@ -86,18 +86,6 @@ pub fn lines(
         }))
     };
     let is_faulty = |key: &Key| key.0 == GIVEN.0 && (key.1, key.3) == (2, 64);
-    let line = |what: &str, score: Score, note: &str| {
-        let figure = score.median;
-        Line {
-            table: "serving",
-            part: format!("Splitwise A100, {what}"),
-            way: "nothing fitted",
-            score,
-            goals: vec![Goal { what: "median error", figure, bound: Some(Bound::AtMost(MOST)) }],
-            note: note.to_owned(),
-            ..Line::default()
-        }
-    };
     vec![
         line(
             "prompts",
@@ -107,4 +95,17 @@ pub fn lines(
         ),
         line("tokens", scored(1, &is_given), "the host time of a layer is that of one row"),
     ]
+}
+
+fn line(what: &str, score: Score, note: &str) -> Line {
+    let figure = score.median;
+    Line {
+        table: "serving",
+        part: format!("Splitwise A100, {what}"),
+        way: "nothing fitted",
+        score,
+        goals: vec![Goal { what: "median error", figure, bound: Some(Bound::AtMost(MOST)) }],
+        note: note.to_owned(),
+        ..Line::default()
+    }
 }
