@@ -20,7 +20,7 @@ export const OF_FLEETS = ["rate", "concurrency", "requests", "input_tokens", "ou
 
 const STEP: Groups = [
   ["Serving step", ["model", "cluster", "phase", "batch", "sequence_length", "cached_tokens", "dtype"]],
-  ["Workload", ["kv_dtype", "quantization", "expert_skew", "routing_trace", "interference", "profile"]],
+  ["Workload", ["executor", "kv_dtype", "quantization", "expert_skew", "routing_trace", "interference", "profile"]],
   ["Limits", ["max_memory_per_device", "memory_margin", "power_cap", "scale"]],
   ["Search", [...SEARCH, "pue"]],
 ];
@@ -82,7 +82,7 @@ const OBJECTIVES_OF_STEPS = ["throughput", "latency", "energy-per-token", "cost-
 
 /** Whether a task, or a question about inference, has a choice of a field. */
 export function has_choice(task: Task, question: Question | undefined, field: string, choice: string): boolean {
-  if (task === "infer" && field === "executor") return SERVERS.test(choice) && !choice.includes("@");
+  if (task === "infer" && field === "executor") return question?.name === "fleet" ? SERVERS.test(choice) && !choice.includes("@") : choice === "llama.cpp";
   if (task === "infer" && field === "objective") return (question?.name === "fleet" ? OBJECTIVES_OF_FLEETS : OBJECTIVES_OF_STEPS).includes(choice);
   if (field === "objective") return !["fewest-devices", "lowest-price"].includes(choice);
   const places = /^(accelerate|vllm|sglang|llama\.cpp)(@|$)/.test(choice);
