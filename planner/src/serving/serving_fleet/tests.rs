@@ -259,6 +259,21 @@ fn experts_are_spread_in_all_shapes() {
     assert!(answer.is_kept());
 }
 
+/// vLLM numbers ranks by data-parallel rank, then stage: on two hosts a stage each, the stages of every
+/// data-parallel rank would take turns on both.
+#[test]
+fn vllm_has_no_data_parallel_pipelines_over_hosts() {
+    let model = qwen3_32b();
+    let of = |engine, data, per_host| {
+        let question = Question { engine, ..on_h200(&model, 1.0) };
+        let one = cost_model::serving::worker::Shape::one(&model);
+        let shape = cost_model::serving::worker::Shape { data, stages: vec![32, 32], ..one };
+        question.lacks(Role::Aggregated, &shape, per_host).is_some()
+    };
+    assert!(of(Engine::Vllm, 2, 2));
+    assert!(!of(Engine::Vllm, 2, 4) && !of(Engine::Vllm, 1, 1) && !of(Engine::Sglang, 2, 2));
+}
+
 #[test]
 fn what_is_no_question_is_refused() {
     let model = qwen3_32b();
