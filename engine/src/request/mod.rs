@@ -360,9 +360,8 @@ impl PlanRequest {
                 is_open && self.task.is_some() && executor.target() == exporters::serving::LLAMA_CPP
             }
             None => {
-                let is_asked = self.quantization.is_some()
-                    || self.task.is_some() && importers::gguf::is_file(&self.model);
-                is_open && is_asked && self.serving.asks().is_none()
+                let is_asked = self.quantization.is_some() || importers::gguf::is_file(&self.model);
+                is_open && self.task.is_some() && is_asked && self.serving.asks().is_none()
             }
         }
     }

@@ -89,9 +89,14 @@ fn a_fleet_serves_the_rate_on_devices_of_its_own() {
             ["weights", "activations", "graphs", "collectives", "runtime", "cache", "reserve"];
         assert!(terms.map(term).iter().sum::<u64>() <= term("capacity"));
         // Products of all layers are shared out: 64 layers of 5,120 x 80 x 128, 8,192 x 5,120, 5,120 x 51,200 and
-        // 25,600 x 5,120 elements of 2 bytes, and twice the vocabulary; each in whole blocks of 2 MiB.
+        // 25,600 x 5,120 elements of 2 bytes, and twice the vocabulary; PyTorch gives each whole blocks of 2 MiB, and
+        // takes back what is left over where that is more than 1 MiB.
         let tensor = worker["tensor"].as_u64().unwrap();
-        let product = |n: u64| (2 * 5_120 * n / tensor).next_multiple_of(2 << 20);
+        let product = |n: u64| {
+            let bytes = 2 * 5_120 * n / tensor;
+            let blocks = bytes.next_multiple_of(2 << 20);
+            if blocks - bytes <= 1 << 20 { blocks } else { bytes }
+        };
         let layer: u64 = [80 * 128, 8_192, 2 * 25_600, 25_600].map(product).iter().sum();
         let weights = 64 * layer + 2 * product(151_936);
         let stated = term("weights");
