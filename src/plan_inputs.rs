@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use documents::plan::inputs::InputsDocument;
 use engine::answer::files::{artifact, input_file};
+use engine::inputs::TABLES;
 use engine::inputs::plan_file;
 use engine::request::{
     CompareRequest, OpenRequest, PlanOnModel, PlanRequest, ProblemRequest, ReplayRequest,
@@ -22,7 +23,10 @@ pub(crate) fn of(request: &PlanRequest, output: Option<&Path>) -> Option<InputsD
     Some(InputsDocument {
         model: Some(stated(&request.model)?),
         cluster: optional(&problem.cluster)?,
-        profile: optional(&problem.profile)?,
+        profile: match problem.profile.as_deref().and_then(Path::to_str) {
+            Some(tables) if tables.starts_with(TABLES) => Some(tables.to_owned()),
+            _ => optional(&problem.profile)?,
+        },
         traces: problem.model.traces.iter().map(|trace| stated(trace)).collect::<Option<_>>()?,
         scale: problem.scale.clone(),
     })
@@ -93,7 +97,11 @@ impl<'p> Stated<'p> {
             stated.as_ref().map(|path| self.needed(what, path)).transpose()
         };
         if !is_named("profile") {
-            problem.profile = found(("profile", "--profile"), &inputs.profile)?;
+            let tables = inputs.profile.as_deref().filter(|stated| stated.starts_with(TABLES));
+            problem.profile = match tables {
+                Some(tables) => Some(tables.into()),
+                None => found(("profile", "--profile"), &inputs.profile)?,
+            };
         }
         if !is_named("cluster") {
             let cluster = found(("cluster file", "--cluster"), &inputs.cluster);

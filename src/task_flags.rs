@@ -62,8 +62,8 @@ const EXPLAIN: [&str; 14] = [
     "help",
 ];
 
-/// Flags of fleets of serving workers.
-const SERVING: [&str; 12] = [
+/// Flags of `infer` that the deprecated `plan` did not have.
+const SERVING: [&str; 13] = [
     "rate",
     "concurrency",
     "requests",
@@ -75,6 +75,7 @@ const SERVING: [&str; 12] = [
     "output_tokens",
     "lengths",
     "prefix_tokens",
+    "quantization",
     "mode",
 ];
 

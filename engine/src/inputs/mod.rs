@@ -15,3 +15,5 @@ pub mod routing;
 pub mod run;
 pub mod scale;
 pub mod structure;
+
+pub use importers::aiconfigurator::PREFIX as TABLES;

@@ -6,6 +6,7 @@
 //! device. Layers of every stage as JSON, for who reads ranges.
 
 use ir::card::stored::CacheType;
+use ir::chip::Architecture;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
@@ -230,22 +231,19 @@ pub(crate) fn sglang(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
     Ok(started(&SGLANG_WORDS, ranks(source, SGLANG)?.refs(), &cache_flag(source, &SGLANG_CACHE)?))
 }
 
-/// How kinds of Apple's chips begin, which are the one device of their machine.
-const APPLE: &str = "apple_";
 const YOURS: &str = "# Words behind this script go to the server, such as -m model.gguf.";
 
 /// A script for one device that has no number, or for the processor alone.
 fn unnumbered(source: &StagesSource<'_>) -> Result<Option<Export>, Diagnostic> {
-    let kind_of = |stage: &(DeviceId, u32)| {
-        let device = source.cluster.devices.get(stage.0.index())?;
-        source.cluster.kinds.get(device.kind.index()).map(|kind| kind.name.as_str())
+    // Apple's chips are the one device of their machine.
+    let is_apple = |stage: &(DeviceId, u32)| {
+        source.cluster.kind_of(stage.0).chip.architecture() == Architecture::Apple
     };
-    let is_apple = |kind: &str| kind.starts_with(APPLE);
     let local = source.local.map_or_else(String::new, |local| local.flags());
     let cache = cache_flag(source, &LLAMA_CPP_CACHE)?;
     let flags = match source.stages.as_slice() {
         [] => "-ngl 0 -dev none",
-        [one] if kind_of(one).is_some_and(is_apple) => "-ngl all",
+        [one] if is_apple(one) => "-ngl all",
         _ => return Ok(None),
     };
     let text = format!("{HEAD}{YOURS}\nexec llama-server \"$@\" {flags}{local}{cache}\n");

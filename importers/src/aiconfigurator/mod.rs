@@ -21,6 +21,8 @@ use self::folder::Folder;
 use self::rows::Collected;
 use self::system::System;
 
+/// What a profile begins with that names tables, not a file.
+pub const PREFIX: &str = "aic:";
 /// Most rows of all tables together; half a million in the package's largest systems.
 const MAX_ROWS: u64 = 8_000_000;
 

@@ -10,7 +10,7 @@ use cost_model::serving::arrivals::Length;
 use cost_model::serving::worker::Shape;
 use documents::digest;
 use documents::plan::Reference;
-use importers::aiconfigurator::{Named, read, root};
+use importers::aiconfigurator::{Named, PREFIX, read, root};
 use ir::diagnostic::Diagnostic;
 use ir::engine_tables::{EngineTables, NumberFormat};
 use ir::tensor::DType;
@@ -18,8 +18,6 @@ use planner::serving::serving_fleet::Reason;
 
 use crate::inputs::run::setting::Setting as Run;
 
-/// What profiles of AIConfigurator's tables begin with.
-const PREFIX: &str = "aic:";
 /// What names AIConfigurator's own composition, at the end of a profile.
 const COMPOSED: &str = ",compose=aic";
 /// Names the folder of the installed package.

@@ -14,12 +14,13 @@ pub(in crate::readers) const LLAMA_70B: &str = r#"{"model_type":"llama","hidden_
 pub(super) const LLAMA_405B: &str = r#"{"model_type":"llama","hidden_size":16384,
     "num_hidden_layers":126,"num_attention_heads":128,"num_key_value_heads":8,
     "intermediate_size":53248,"vocab_size":128256,"max_position_embeddings":8192}"#;
-/// Llama 2 of 70 billion parameters (Touvron et al., arXiv:2307.09288) and bigscience/bloom.
+/// Llama 2 of 70 billion parameters (Touvron et al., arXiv:2307.09288), and bigscience/bloom in the code of
+/// GPT-2, from which its positions differ.
 pub(in crate::readers) const LLAMA2_70B: &str = r#"{"model_type":"llama","hidden_size":8192,
     "num_hidden_layers":80,"num_attention_heads":64,"num_key_value_heads":8,
     "intermediate_size":28672,"vocab_size":32000,"max_position_embeddings":4096}"#;
-pub(in crate::readers) const BLOOM: &str = r#"{"model_type":"bloom","hidden_size":14336,
-    "n_layer":70,"n_head":112,"vocab_size":250880,"seq_length":2048}"#;
+pub(in crate::readers) const BLOOM: &str = r#"{"model_type":"gpt2","n_embd":14336,"n_layer":70,
+    "n_head":112,"vocab_size":250880,"n_positions":4096}"#;
 /// Qwen/Qwen3-32B, config.json.
 pub(in crate::readers) const QWEN3_32B: &str = r#"{"model_type":"qwen3","hidden_size":5120,
     "num_hidden_layers":64,"num_attention_heads":64,"num_key_value_heads":8,"head_dim":128,
