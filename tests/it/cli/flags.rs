@@ -274,18 +274,6 @@ const TABLE: &[(&str, [Does; 7])] = &[
         ],
     ),
     (
-        "--quantization",
-        [
-            Refused("--quantization Q4_K_M"),
-            Refused("--quantization Q4_K_M"),
-            Refused("--quantization Q4_K_M"),
-            Refused("--quantization Q4_K_M"),
-            Refused("--quantization Q4_K_M"),
-            Refused("--quantization Q4_K_M"),
-            Changes("--for llama.cpp", "--quantization Q4_K_M"),
-        ],
-    ),
-    (
         "--interference",
         [
             Refused("--interference table.csv"),
