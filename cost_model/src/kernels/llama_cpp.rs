@@ -11,7 +11,7 @@
 //! their multiprocessors. Metal: E and the launch to runs of LLaMA 7B in F16, Q8_0 and Q4_0 on M1, M1 Max, M2,
 //! M2 Ultra and M3 Max (llama.cpp's discussion 4167, November 2023, recalled) and of Llama 3.1 8B Q4_K_M on an
 //! M4; W follows from 19 ms for the products of LLaMA 7B in Q4_K and in Q6_K on an M2 Max of 30 cores (commit
-//! that added k-quants). Processors: LLaMA 7B Q4_0, 18.27 tokens/s on an i9-13900K with DDR5-6400 (issue 34).
+//! that added k-quants). Processors: LLaMA 7B Q4_0, 18.27 tokens/s on an i9-13900K with DDR5-6400 (ggml-org/llama.cpp#34).
 
 use ir::card::stored::Extent;
 use ir::chip::{Architecture, Chip};

@@ -43,7 +43,7 @@ const EMBEDDING_NODES: f64 = 2.0;
 /// Share of a unified memory that a GPU may hold (`recommendedMaxWorkingSetSize` of Metal: two thirds of small
 /// ones, three quarters of others).
 const WORKING_SET: f64 = 0.75;
-/// Operations a second of a processor in prompts where no device is there (issue 34: 55 tokens/s of 7B).
+/// Operations a second of a processor in prompts where no device is there (ggml-org/llama.cpp#34: 55 tokens/s of 7B).
 const HOST_FLOPS: f64 = 0.73e12;
 
 /// The host of the devices.

@@ -410,14 +410,14 @@ fn of(request: &PlanRequest) -> Result<(Asked, Option<Diagnostic>), Diagnostic> 
     Ok((asked, warning))
 }
 
-/// Latencies; a TPOT is assumed where neither a rate nor a latency limits the batch.
+/// Latencies; a TPOT is assumed where neither a rate nor a latency of tokens limits the batch.
 fn promises(request: &PlanRequest) -> (Promises, Option<String>) {
     let serving = &request.serving;
     let [ttft_s, tpot_s] =
         [serving.ttft, serving.tpot].map(|time| time.map(|time| time.as_secs_f64()));
     let percentile = serving.percentile.map(|percent| percent.0);
     let statistic = percentile.map_or(Statistic::Mean, Statistic::Percentile);
-    let is_open = ttft_s.or(tpot_s).is_none()
+    let is_open = tpot_s.is_none()
         && serving.rate.is_none()
         && serving.requests.is_none()
         && serving.request_latency.is_none();
