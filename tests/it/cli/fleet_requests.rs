@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::fleets::{folder, number, workers};
 use super::folder::Folder;
 
-const ON: &str = "infer qwen.json --cluster eight.yaml -o plan.json --force --json";
+const ON: &str =
+    "infer qwen.json --cluster eight.yaml -o plan.json --force --json --time-limit 10m";
 
 fn planned(folder: &Folder, flags: &str) -> (Value, Value) {
     let answer = folder.run(&format!("{ON} {flags}")).exits(0).json();
@@ -56,7 +57,7 @@ fn a_request_latency_is_kept() {
         assert!(n <= before, "{n} devices for {seconds} s, {before} for less");
         before = n;
     }
-    let asked = "infer qwen.json --cluster eight.yaml --rate 20";
+    let asked = "infer qwen.json --cluster eight.yaml --rate 20 --time-limit 10m";
     let ran = folder.run(&format!("{asked} --request-latency 1s")).exits(5).talk();
     let eased = ran.split("--request-latency ").nth(1).unwrap().split(',').next().unwrap();
     folder.run(&format!("{asked} --request-latency {eased}")).exits(0);

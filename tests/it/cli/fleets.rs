@@ -30,7 +30,7 @@ pub(super) fn folder() -> Folder {
 }
 
 const ASKED: &str = "infer qwen.json --cluster eight.yaml --rate 50 --input-tokens 4000 --output-tokens 1000 \
-     --ttft 2s --tpot 30ms";
+     --ttft 2s --tpot 30ms --time-limit 10m";
 
 pub(super) fn workers(plan: &Value) -> &Vec<Value> {
     plan["fleet"]["workers"].as_array().unwrap()
@@ -255,7 +255,7 @@ fn limits_of_memory_count_or_are_warned_about() {
 #[test]
 fn requests_of_one_token_are_served() {
     let folder = folder();
-    let asked = "infer qwen.json --cluster one.yaml --rate 2 -o plan.json --force";
+    let asked = "infer qwen.json --cluster one.yaml --rate 2 -o plan.json --force --time-limit 10m";
     folder.run(&format!("{asked} --input-tokens 1")).exits(0);
     folder.run(&format!("{asked} --output-tokens 1")).exits(0);
     assert!(workers(&folder.json("plan.json")).iter().all(|worker| worker["tpot_s"].is_null()));
