@@ -68,8 +68,9 @@ fn a_request_latency_is_kept() {
 fn mixes_and_prefixes_count() {
     let folder = folder();
     let of = |flags: &str| {
-        let flags = format!("--rate 20 --ttft 2s --tpot 30ms {flags}");
-        planned(&folder, &flags).1["fleet"]["n_devices"].as_u64().unwrap()
+        let flags = format!("--rate 20 --ttft 2s --tpot 30ms --mode aggregated {flags}");
+        folder.run(&format!("{ON} {flags}")).exits(0);
+        folder.json("plan.json")["fleet"]["n_devices"].as_u64().unwrap()
     };
     let one = of("--lengths 4000:500:3,500:200");
     assert_eq!(one, of("--lengths 4000:500:6,500:200:2"));
