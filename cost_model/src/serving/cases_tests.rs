@@ -55,13 +55,6 @@ pub(super) fn qwen3_32b() -> ModelCard {
     ModelCard::uniform(dense("qwen3-32b", (5120, [64, 8, 128], 25_600, 151_936, 64)))
 }
 
-/// BLOOM 176B (arXiv:2211.05100): no positions of its own.
-pub(super) fn bloom() -> ModelCard {
-    let card = dense("bloom-176b", (14_336, [112, 112, 128], 57_344, 250_880, 70));
-    let card = TransformerCard { form: FeedForward::Plain, head: Head::Tied, sequence: 0, ..card };
-    ModelCard::uniform(card)
-}
-
 fn experts(n_experts: u64, per_token: u64, feed_forward: u64, n_shared: u64) -> ExpertCard {
     ExpertCard { n_experts, per_token, feed_forward, n_shared, ..ExpertCard::default() }
 }

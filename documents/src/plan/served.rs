@@ -38,7 +38,7 @@ pub struct ServedDocument {
     pub cached: u64,
     /// Batches in flight.
     pub in_flight: u64,
-    /// First blocks whose experts lie in the memory of the host (`--n-cpu-moe`).
+    /// Number of first blocks with experts in host memory (`--n-cpu-moe`).
     #[serde(default, skip_serializing_if = "is_none")]
     pub host_experts: u32,
     /// Nanoseconds of a batch from the first stage until it can begin there again.

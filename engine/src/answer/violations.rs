@@ -28,7 +28,7 @@ pub fn unchecked(field: &str, stated: u64, derived: u64, search: String) -> Diag
         )
 }
 
-/// A stated bound whose search was interrupted.
+/// A bound that could not be checked: the search was interrupted.
 pub fn unfinished(field: &str, stated: f64) -> Diagnostic {
     let message = format!("`{field}` states {stated}, and the search for it was interrupted");
     Diagnostic::error(Blame::NotFound, UNCHECKED, message)

@@ -108,3 +108,29 @@ pub(crate) fn load_tests(file: &Path) -> Result<Vec<Line>, Diagnostic> {
     }
     Ok(load::lines(&load::replayed(&tests, &systems), tests.len()))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    /// Recorded runs meet their targets; medians of Splitwise are those of docs/how-right.md.
+    #[test]
+    fn served_runs_are_near() {
+        let Some(folder) = benchmark_data::folder() else { return };
+        let found = judge(&folder.join("data")).unwrap();
+        let recorded = found.lines.iter().filter(|line| line.part.starts_with("recorded"));
+        let mut n_judged = 0;
+        for line in recorded {
+            let target = line.target.unwrap();
+            assert!(line.score.n == 2 && line.score.worst <= target, "{line:?}");
+            n_judged += 1;
+        }
+        assert_eq!(n_judged, 4);
+        for (part, most) in [("tokens", 5.0), ("prompts", 16.0)] {
+            let is_it = |line: &&Line| line.part == format!("Splitwise A100, {part}");
+            let line = found.lines.iter().find(is_it).unwrap();
+            assert!(line.score.n >= 70 && line.score.median < most, "{line:?}");
+        }
+    }
+}

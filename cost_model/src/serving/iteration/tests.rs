@@ -1,7 +1,6 @@
 //! Laws, arithmetic by hand, and published times.
 
 mod aiconfigurator;
-mod splitwise;
 
 use ir::card::{BlockGroup, Skew};
 use ir::stack::Dispatcher;

@@ -175,7 +175,7 @@ pub fn served(
     quantized(on, flags, kv_dtype, None)
 }
 
-/// The same of a model whose weights are to be held in a mixture of llama.cpp's types.
+/// The same with weights quantised to a llama.cpp mixture, such as `Q4_K_M`.
 ///
 /// # Errors
 /// Those of [`served`]; `quantization` for other mixtures, and for models whose file states its types.

@@ -55,6 +55,8 @@ pub(super) fn other(
     let differ = [
         ("requests", one.lengths != two.lengths),
         ("rate", one.rate != two.rate),
+        ("concurrency", one.concurrency != two.concurrency),
+        ("shared prefix", one.shared_prefix != two.shared_prefix),
         ("promises", one.promises != two.promises),
         ("engine", one.engine != two.engine),
         ("objective", pair.a.objective != pair.b.objective),

@@ -36,7 +36,7 @@ pub struct Local {
     pub host: Option<Host>,
     /// What its memory is called.
     pub name: String,
-    /// First blocks whose experts lie there.
+    /// Number of first blocks with experts in host memory.
     pub n_host_experts: u32,
     /// Tokens that the model was made for.
     pub positions: u64,
