@@ -15,7 +15,7 @@ pub(crate) struct ServingFlags {
     #[arg(long, value_name = "N", value_parser = <Rate as Written>::read)]
     #[arg(allow_negative_numbers = true)]
     pub(crate) rate: Option<Rate>,
-    /// Concurrent requests, in place of --rate
+    /// Mean number of requests in flight, in place of --rate
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) concurrency: Option<u64>,
     /// Arrivals and lengths of requests, as CSV
@@ -27,10 +27,10 @@ pub(crate) struct ServingFlags {
     /// Time per output token at most, such as 30ms
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) tpot: Option<Duration>,
-    /// Time of a whole request at most, such as 20s
+    /// Mean end-to-end latency at most, such as 20s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) request_latency: Option<Duration>,
-    /// Percentile that keeps --ttft and --tpot [default: mean]
+    /// Percentile for --ttft and --tpot, such as 90 [default: mean]
     #[arg(long, value_name = "P", value_parser = <Percentile as Written>::read)]
     #[arg(allow_negative_numbers = true)]
     pub(crate) percentile: Option<Percentile>,

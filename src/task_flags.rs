@@ -90,12 +90,12 @@ const MEANINGS: [(Task, &str, &str); 16] = [
     (Task::Place, "executor", "Plan for a launcher, such as vllm; any: operator by operator"),
     (Task::Place, "objective", "What is minimized [default: step-time]"),
     (Task::Infer, "algorithm", "Algorithm, such as expert-placement or dynaflow"),
-    (Task::Infer, "objective", "fewest-devices, lowest-price or throughput"),
-    (Task::Infer, "phase", "One step alone: prefill (prompts) or decode (a token)"),
+    (Task::Infer, "objective", "fewest-devices, lowest-price, throughput; latency with --phase"),
+    (Task::Infer, "phase", "Plan a pipeline for prefill or decode alone"),
     (Task::Infer, "batch", "Sequences in a batch, with --phase"),
     (Task::Infer, "cached_tokens", "Cached tokens of each sequence, with --phase"),
-    (Task::Infer, "devices", "How many devices may be used at most"),
-    (Task::Infer, "executor", "Engine: vllm, sglang or trtllm [default: vllm]"),
+    (Task::Infer, "devices", "Use at most N devices"),
+    (Task::Infer, "executor", "Engine: vllm, sglang, trtllm or llama.cpp [default: vllm]"),
     (Task::Solve, "objective", "What is minimized [default: the instance's own]"),
 ];
 

@@ -231,7 +231,7 @@ pub(crate) fn sglang(source: &StagesSource<'_>) -> Result<Export, Diagnostic> {
     Ok(started(&SGLANG_WORDS, ranks(source, SGLANG)?.refs(), &cache_flag(source, &SGLANG_CACHE)?))
 }
 
-const YOURS: &str = "# Words behind this script go to the server, such as -m model.gguf.";
+const YOURS: &str = "# Arguments go to llama-server, such as -m model.gguf.";
 
 /// A script for one device that has no number, or for the processor alone.
 fn unnumbered(source: &StagesSource<'_>) -> Result<Option<Export>, Diagnostic> {

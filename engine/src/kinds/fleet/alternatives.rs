@@ -46,17 +46,17 @@ fn others<'q>(setting: &'q Setting, workers: &[WorkerDocument]) -> Vec<Other<'q>
     let of_size =
         |n: u32| Question { least_devices_of_worker: n, most_devices_of_worker: n, ..base.clone() };
     if per_host > 1 && sizes.iter().any(|n| *n != u64::from(per_host)) {
-        add(&format!("{per_host} devices each"), of_size(per_host), true);
+        add(&format!("workers of {per_host}"), of_size(per_host), true);
     }
     if sizes.iter().any(|n| *n > 1) {
-        add("1 device each", of_size(1), true);
+        add("workers of 1", of_size(1), true);
     }
     if let Some(tpot_s) = base.promises.tpot_s {
         for part in [TIGHTER, LOOSER] {
             let mut question = base.clone();
             let tpot_s = part * tpot_s;
             question.promises.tpot_s = Some(tpot_s);
-            add(&format!("TPOT {}", latency(tpot_s)), question, part < 1.0);
+            add(&format!("limit TPOT {}", latency(tpot_s)), question, part < 1.0);
         }
     }
     all
@@ -107,7 +107,7 @@ pub(super) fn document(setting: &Setting, name: String, answer: &Answer) -> Alte
 /// Why there is none.
 fn reason(answer: &Answer) -> String {
     if !answer.types.workers.is_empty() {
-        return "too few devices".to_owned();
+        return "needs more devices".to_owned();
     }
     let is_of_promise =
         |reason: &&Reason| matches!(reason, Reason::Ttft { .. } | Reason::Tpot { .. });

@@ -78,7 +78,7 @@ pub(super) fn missed_at_arrivals(
     answer: &Answer,
 ) -> Diagnostic {
     let name = setting.asked.traffic.log.as_ref().map_or("", |log| log.name.as_str());
-    let message = format!("no fleet of these devices keeps the promises at the arrivals of {name}");
+    let message = format!("found no fleet that meets the latency limits at the arrivals of {name}");
     let of = |values: &Distribution| {
         format!("mean {}, p90 {}", latency(values.mean()), latency(values.percentile(90.0)))
     };
@@ -106,13 +106,14 @@ fn late(setting: &Setting, answer: &Answer, longer_s: Option<f64>) -> Option<Dia
     if can_answer(answer) && longer_s.is_none() {
         return None;
     }
-    let message = format!("no fleet of these devices keeps a request latency of {}", latency(most));
+    let message =
+        format!("found no fleet with a mean request latency of at most {}", latency(most));
     let error = Diagnostic::error(Blame::NotFound, "no-fleet", message)
         .fact("promised_s", most)
         .fact("worker_shapes", answer.types.n_enumerated);
     Some(match longer_s {
         Some(seconds) => error.hint(format!(
-            "allow a longer one, such as --request-latency {}ms, which these devices keep",
+            "raise the limit: --request-latency {}ms, which these devices meet",
             (1e3 * seconds).ceil()
         )),
         None => error.hint("state fewer --output-tokens, or name faster devices"),

@@ -179,11 +179,11 @@ fn unequal(workers: &[WorkerDocument]) -> Option<Diagnostic> {
     let found = workers.iter().any(|one| workers.iter().any(|other| is_other(one, other)));
     found.then(|| {
         let message =
-            "workers of one role serve different rates: equal shares overload the smaller";
+            "workers of one role differ in capacity: round-robin routing overloads the smaller ones";
         Diagnostic::warning("unequal-shares", message)
             .hint(
-                "route by `requests_per_s` of the plan's workers, or start a row of `instead` that has one \
-                 worker type for each role",
+                "set router weights to `requests_per_s` of the plan, or start a row of `instead` with one \
+                 worker type per role",
             )
     })
 }
@@ -219,7 +219,7 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
                 continue;
             }
             if let Some(better) = self::judged(setting, &other) {
-                others.push(alternatives::document(setting, "found first".to_owned(), &answer));
+                others.push(alternatives::document(setting, "first search".to_owned(), &answer));
                 judged = Some(better);
                 let types = std::mem::replace(&mut answer, other).types;
                 (answer.found.verdict, answer.found.bound) = (Verdict::Open, None);

@@ -36,10 +36,9 @@ pub(super) fn of(
     screen.fact("serves", serves(setting, &fleet, figures));
     let promises = &fleet.promises;
     let told = |seconds: Option<f64>, most: Option<f64>| {
-        let promised =
-            most.map_or_else(String::new, |most| format!("; promised {}", latency(most)));
-        let of = format!("{} in a replay of the slowest workers{promised}", statistic(promises));
-        seconds.map(|seconds| format!("{}, {of}", latency(seconds)))
+        let promised = most.map_or_else(String::new, |most| format!("; limit {}", latency(most)));
+        let of = format!("{} of the slowest workers, simulated{promised}", statistic(promises));
+        seconds.map(|seconds| format!("{} {of}", latency(seconds)))
     };
     screen.fact("TTFT", told(figures.ttft_seconds, promises.ttft_s));
     screen.fact("TPOT", told(figures.tpot_seconds, promises.tpot_s));
@@ -80,7 +79,7 @@ fn requests(fleet: &FleetDocument, setting: &Setting, figures: &FleetFigures) ->
     if let (Some(of), Some(log)) = (&figures.requests, &asked.traffic.log) {
         let tpot = of.tpot_s.as_ref().map_or_else(String::new, |of| format!(", TPOT {}", told(of)));
         return Some(format!(
-            "{} of {} replayed on the whole fleet: TTFT {}{tpot}",
+            "{} of {} simulated on the whole fleet: TTFT {}{tpot}",
             thousands(of.n_replayed),
             log.name,
             told(&of.ttft_s)
@@ -90,11 +89,11 @@ fn requests(fleet: &FleetDocument, setting: &Setting, figures: &FleetFigures) ->
     if let Some(n) = fleet.concurrency {
         let held = figures.n_under_way;
         return Some(format!(
-            "{held:.1} under way at this rate, {n} asked for; one takes {seconds} in the mean"
+            "{held:.1} in flight on average ({n} requested), {seconds} each on average"
         ));
     }
     let most = asked.latency_s.map(latency)?;
-    Some(format!("one takes {seconds} in the mean; promised {most}"))
+    Some(format!("{seconds} each on average; limit {most}"))
 }
 
 fn serves(setting: &Setting, fleet: &FleetDocument, figures: &FleetFigures) -> String {
@@ -125,7 +124,7 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
     };
     let plural = if figures.n_types == 1 { "" } else { "s" };
     let space = format!(
-        "{} worker type{plural} (integer program), sized by formulas from {} shapes; replayed",
+        "{} worker type{plural} (integer program), sized by formulas from {} shapes; simulated",
         thousands(figures.n_types),
         thousands(figures.n_enumerated)
     );
@@ -138,10 +137,13 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
         (false, None) if figures.requests.is_some() => {
             let served = per_second(report.plan.fleet.as_ref().map_or(0.0, |of| of.requests_per_s));
             format!(
-                "not proved: sized for {served} requests/s, at which the replay of the file keeps the promises"
+                "not proved: sized for {served} requests/s, at which the simulated file meets the limits"
             )
         }
-        (false, None) => "not proved: other workers do as well or better, see `instead`".to_owned(),
+        (false, None) => {
+            "not proved: a search restricted to fewer shapes found as good a fleet (`instead`)"
+                .to_owned()
+        }
     }
 }
 

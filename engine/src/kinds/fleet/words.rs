@@ -172,11 +172,15 @@ pub(super) fn thousands(n: u64) -> String {
     text
 }
 
-/// A rate in four decimals at most, without zeros behind them.
+/// A rate in four significant digits at most, without zeros behind them.
 #[must_use]
 pub(super) fn per_second(rate: f64) -> String {
-    let text = format!("{rate:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    let whole = rate.abs().max(1.0).log10().floor() as usize + 1;
+    let text = format!("{rate:.*}", 4_usize.saturating_sub(whole));
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
 }
 
 /// A role as documents name it.

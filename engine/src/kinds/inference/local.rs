@@ -165,7 +165,7 @@ impl Setting {
     #[must_use]
     pub fn experts(&self) -> Option<String> {
         let n = self.local.as_ref()?.n_host_experts;
-        (n > 0).then(|| format!("those of the first {n} layers in the host's memory"))
+        (n > 0).then(|| format!("of the first {n} layers in host memory"))
     }
 
     /// Tokens per second of prompts through a pipeline of llama.cpp.
@@ -215,8 +215,7 @@ impl Setting {
 }
 
 /// What its prices rest on.
-pub(super) const BASED_ON: &str =
-    "rates of llama.cpp from published runs (docs/how-right.md), nominal prompts; no interval";
+pub(super) const BASED_ON: &str = "kernel rates of published llama.cpp runs on 1 or 2 equal GPUs; mixed GPUs, experts on the host and prompts not validated; no interval";
 
 /// What a split is the fastest of.
 pub(super) fn proof(setting: &Setting, margin: &str) -> String {
