@@ -274,14 +274,13 @@ pub(super) fn latency_s(workers: &[(Workers, JudgedWorker)]) -> f64 {
 fn missed_by_all(setting: &Setting, workers: &[(Workers, JudgedWorker)]) -> Vec<Diagnostic> {
     let held = n_under_way(workers);
     let asked = setting.asked.traffic.concurrency.filter(|n| held < *n as f64 * (1.0 - 1e-9));
-    let fewer = asked.map(|n| {
-        illegal("rate-missed", format!("{held:.2} requests are under way, and {n} are asked for"))
-    });
+    let fewer = asked
+        .map(|n| illegal("rate-missed", format!("{held:.2} requests in flight, {n} requested")));
     let seconds = latency_s(workers);
     let promised = setting.asked.latency_s.filter(|most| seconds > *most);
     let longer = promised.map(|most| {
         let (seconds, most) = (latency(seconds), latency(most));
-        illegal("promise-missed", format!("a request takes {seconds} in the mean, promised {most}"))
+        illegal("promise-missed", format!("a request takes {seconds} on average, limit {most}"))
     });
     fewer.into_iter().chain(longer).collect()
 }

@@ -54,7 +54,7 @@ const SAME: f64 = 0.01;
 const MOST_EASED: usize = 8;
 const EASED: f64 = 1.5;
 /// Halvings of the rate of a fleet for a concurrency.
-const HALVINGS: usize = 6;
+const HALVINGS: usize = 9;
 /// Rates that a fleet is sized for, times that of a file of requests, until its replay of them keeps what is
 /// promised.
 const SIZED_FOR: [f64; 7] = [1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0];
