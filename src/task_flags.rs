@@ -80,7 +80,7 @@ const SERVING: [&str; 13] = [
 ];
 
 /// What a flag means under one verb, where that is less than under all.
-const MEANINGS: [(Task, &str, &str); 16] = [
+const MEANINGS: [(Task, &str, &str); 17] = [
     (Task::Train, "algorithm", "Algorithm, such as search-3d or fsmoe"),
     (Task::Train, "objective", "step-time, energy-per-token or cost-per-token"),
     (Task::Train, "pin", "Fix a setting, such as tensor=8 or recompute=none"),
@@ -95,6 +95,7 @@ const MEANINGS: [(Task, &str, &str); 16] = [
     (Task::Infer, "batch", "Sequences in a batch, with --phase"),
     (Task::Infer, "cached_tokens", "Cached tokens of each sequence, with --phase"),
     (Task::Infer, "devices", "Use at most N devices"),
+    (Task::Infer, "time_limit", "Stop after this long, such as 2m [default: 30s]"),
     (Task::Infer, "executor", "Engine: vllm, sglang, trtllm or llama.cpp [default: vllm]"),
     (Task::Solve, "objective", "What is minimized [default: the instance's own]"),
 ];
