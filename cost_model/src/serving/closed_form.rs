@@ -187,6 +187,25 @@ pub fn most_running(mix: &[Length], scheduler: &Scheduler) -> Result<u64, Fault>
     Ok(Worker::new(mix, scheduler, &Free)?.most_running as u64)
 }
 
+/// Requests/s with as many running as there can be: in step, which is cheap and an upper end; of several
+/// lengths where prompts go first, as they are drawn.
+///
+/// # Errors
+/// [`Fault`], but [`Fault::Saturated`].
+pub fn most_per_s(
+    mix: &[Length],
+    scheduler: &Scheduler,
+    price: &dyn IterationTime,
+) -> Result<f64, Fault> {
+    let worker = Worker::new(mix, scheduler, price)?;
+    Ok(full(&worker, worker.is_mixed() || mix.len() == 1)?.requests_per_s)
+}
+
+fn full(worker: &Worker, is_in_step: bool) -> Result<Steady, Fault> {
+    let most = worker.most_running;
+    if is_in_step { in_step(worker, most) } else { drawn(worker, most) }
+}
+
 struct Free;
 
 impl IterationTime for Free {
@@ -210,12 +229,8 @@ pub fn at_rate(
         return Err(Fault::Traffic);
     }
     let worker = Worker::new(mix, scheduler, price)?;
-    let most = worker.most_running;
     // Prompts first, what arrives one by one falls out of step, and is served less well.
-    let full = match worker.is_mixed() {
-        true => in_step(&worker, most)?,
-        false => drawn(&worker, most)?,
-    };
+    let full = full(&worker, worker.is_mixed())?;
     if rate >= full.requests_per_s {
         return Err(Fault::Saturated { rate, capacity: full.requests_per_s });
     }

@@ -53,8 +53,9 @@ const SAME: f64 = 0.01;
 /// Request latencies that are looked at where none fits, each so many times the one before.
 const MOST_EASED: usize = 8;
 const EASED: f64 = 1.5;
-/// Halvings of the rate of a fleet for a concurrency.
-const HALVINGS: usize = 9;
+/// Rates at which a fleet for a concurrency is looked at, and how much above it the last one is at most.
+const MOST_SETTLED: usize = 9;
+const SETTLED: f64 = 0.005;
 /// Rates that a fleet is sized for, times that of a file of requests, until its replay of them keeps what is
 /// promised.
 const SIZED_FOR: [f64; 7] = [1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0];
@@ -227,28 +228,43 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
             }
         }
     }
-    let judged = judged.map(|judged| settled(setting, judged));
+    let judged = judged.map(|judged| settled(setting, judged, control));
     Ok(Found { answer, judged, others, replayed, enough, longer_s, stop })
 }
 
-/// The workers at the rate at which no more requests are under way than are asked for.
-fn settled(setting: &Setting, judged: Judged) -> Judged {
+/// The workers at the rate at which hardly more requests are under way than are asked for (false position).
+fn settled(setting: &Setting, judged: Judged, control: &Control) -> Judged {
     let Some(n) = setting.asked.traffic.concurrency.map(|n| n as f64) else { return judged };
+    let left = |of: &Judged| decided::n_under_way(&of.workers) - n;
+    // A rate below is no plan, but has a figure.
+    let mut free = setting.clone();
+    (free.asked.traffic.concurrency, free.asked.traffic.rate) = (None, Some(f64::MIN_POSITIVE));
     let at = |part: f64| {
         let slower = |(of, _): &(Workers, JudgedWorker)| {
             let mut of = of.clone();
             of.stated.requests_per_s *= part;
             of
         };
-        decided::judge(setting, judged.workers.iter().map(slower).collect()).ok()
+        decided::judge(&free, judged.workers.iter().map(slower).collect()).ok()
     };
-    let (mut low, mut high, mut best) = (0.0, 1.0, None);
-    for _ in 0..HALVINGS {
-        let middle = f64::midpoint(low, high);
-        // Fewer than asked for is no plan.
-        match at(middle) {
-            Some(of) if decided::n_under_way(&of.workers) >= n => (high, best) = (middle, Some(of)),
-            _ => low = middle,
+    let (mut low, mut high) = ((0.0, -n), (1.0, left(&judged)));
+    let (mut best, mut side) = (None, 0);
+    for _ in 0..MOST_SETTLED {
+        let is_near = (0.0..=SETTLED * n).contains(&high.1);
+        if is_near || control.stop().is_some() {
+            break;
+        }
+        let aimed = SETTLED / 2.0 * n;
+        let part = low.0 + (high.0 - low.0) * (aimed - low.1) / (high.1 - low.1);
+        let Some(of) = at(part) else { break };
+        let own = (part, left(&of));
+        if own.1 >= 0.0 {
+            // An end that stays counts half (Illinois).
+            low.1 = if side > 0 { low.1 / 2.0 } else { low.1 };
+            (high, best, side) = (own, Some(of), 1);
+        } else {
+            high.1 = if side < 0 { aimed + (high.1 - aimed) / 2.0 } else { high.1 };
+            (low, side) = (own, -1);
         }
     }
     best.unwrap_or(judged)

@@ -132,13 +132,23 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
     match (figures.is_proved, bound) {
         (true, _) => format!("{best} of {space}"),
         (false, Some(bound)) => {
-            format!("not proved: the bound is {bound:.4} {unit} of {space}; {}", stop.words())
+            let without = match setting.asked.latency_s {
+                Some(_) => " without the limit of request latency",
+                None => "",
+            };
+            format!(
+                "not proved: the bound{without} is {bound:.4} {unit} of {space}; {}",
+                stop.words()
+            )
         }
         (false, None) if figures.requests.is_some() => {
             let served = per_second(report.plan.fleet.as_ref().map_or(0.0, |of| of.requests_per_s));
             format!(
                 "not proved: sized for {served} requests/s, at which the simulated file meets the limits"
             )
+        }
+        (false, None) if setting.asked.traffic.concurrency.is_some() => {
+            format!("not proved: {best} of the request rates tried, each with {space}")
         }
         (false, None) => {
             "not proved: a search restricted to fewer shapes found as good a fleet (`instead`)"

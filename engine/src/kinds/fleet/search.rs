@@ -2,9 +2,9 @@
 
 use cost_model::serving::worker::Shape;
 use planner::run::Control;
-use planner::serving::fleet::{Objective, Verdict};
+use planner::serving::fleet::{Objective, Role, Verdict};
 use planner::serving::fleets::FleetSearch;
-use planner::serving::serving_fleet::{Answer, Promises, Question, Refused, Types};
+use planner::serving::serving_fleet::{Answer, Promises, Question, Refused, Replayed, Types};
 
 use super::setting::{Setting, USUAL_TPOT_S};
 
@@ -13,6 +13,8 @@ const PARTS: [f64; 5] = [0.05, 0.1, 0.2, 0.35, 0.5];
 /// Fleets that are looked at for a concurrency, and how much above it the last one may be.
 const MOST_RATES: usize = 8;
 const ABOVE: f64 = 1.02;
+/// The price of a fleet that is to be cheaper than another.
+const CHEAPER: f64 = 0.999;
 /// How much shorter the TPOT must be of a fleet that takes the place of one as good.
 const SHORTER: f64 = 0.8;
 /// Times that it is made shorter.
@@ -30,7 +32,7 @@ pub(super) fn search(
     let of = |question: &Question<'_>| split(setting, question, (door, control));
     match setting.asked.traffic.concurrency {
         Some(n) if question.objective != Objective::Throughput => {
-            at_concurrency(setting, question, n as f64, &of)
+            at_concurrency(setting, question, n as f64, (&of, control))
         }
         _ => of(question),
     }
@@ -70,57 +72,69 @@ pub(super) fn best(
     Ok(answer)
 }
 
+/// Mean seconds of a request by an answer's replays, by the slowest workers of each role.
+fn latency_s(answer: &Answer) -> f64 {
+    let slowest = |role: Role| {
+        let here = answer.replays.iter();
+        let here = here.filter(|of| answer.types.workers[of.of].figures.role == role);
+        let stay_s =
+            |of: &Replayed| Some(of.replayed.as_ref().ok()?.n_under_way / of.requests_per_s);
+        here.filter_map(stay_s).fold(0.0, f64::max)
+    };
+    slowest(Role::Aggregated).max(slowest(Role::Prefill) + slowest(Role::Decode))
+}
+
 /// The slowest TTFT (0) or TPOT (1) of an answer's replays.
 pub(super) fn slowest(answer: &Answer, at: usize) -> Option<f64> {
     let all = answer.replays.iter().filter_map(|of| of.replayed.as_ref().ok());
     all.map(|of| of.seconds[at]).reduce(f64::max).filter(|seconds| *seconds > 0.0)
 }
 
-/// The best of all ways to split a request latency.
+/// The best of all ways to split a request latency. The bound is that of the same question without it.
 fn split(
     setting: &Setting,
     question: &Question<'_>,
     (door, control): (FleetSearch, &Control),
 ) -> Result<Answer, Refused> {
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
-    let mut best: Option<Answer> = None;
-    let mut bound: Option<f64> = None;
-    let better = |one: f64, other: f64| match question.objective {
-        Objective::Throughput => one > other,
-        _ => one < other,
-    };
-    let all = promises(setting, &question.promises);
-    for promises in &all {
-        let question = Question { promises: *promises, ..question.clone() };
+    let whole = door(question, &price, control)?;
+    let Some(most_s) = setting.asked.latency_s else { return Ok(whole) };
+    let is_fast = |of: &Answer| of.is_kept() && latency_s(of) <= most_s;
+    if is_fast(&whole) {
+        return Ok(whole);
+    }
+    let (mut best, mut first): (Option<Answer>, Option<Answer>) = (None, None);
+    for promises in promises(setting, &question.promises) {
+        let question = Question { promises, ..question.clone() };
         let answer = door(&question, &price, control)?;
-        let value = |of: &Answer| {
-            of.found
-                .best
-                .as_ref()
-                .filter(|_| of.is_kept())
-                .map(|best| best.value(question.objective))
-        };
-        if let Some(own) = answer.found.bound {
-            bound = Some(bound.filter(|bound| !better(own, *bound)).unwrap_or(own));
-        }
-        let is_first = best.as_ref().is_none_or(|best| match (value(&answer), value(best)) {
-            (Some(one), Some(other)) => better(one, other),
-            (one, other) => one.is_some() && other.is_none(),
-        });
-        if is_first {
+        if !is_fast(&answer) {
+            first.get_or_insert(answer);
+        } else if best.as_ref().is_none_or(|best| is_before(&question, &answer, best)) {
             best = Some(answer);
         }
     }
-    let mut answer = best.ok_or(Refused::NoWorkers)?;
-    if all.len() > 1 {
-        let value = answer.found.best.as_ref().map(|best| best.value(question.objective));
-        let is_beaten = bound.zip(value).is_some_and(|(bound, value)| better(bound, value));
-        if is_beaten && answer.found.verdict == Verdict::Optimal {
-            answer.found.verdict = Verdict::Open;
-        }
-        answer.found.bound = bound;
+    let Some(mut best) = best else {
+        let mut none = first.unwrap_or(whole);
+        none.replays.clear();
+        return Ok(none);
+    };
+    let bound = whole.found.bound.filter(|_| whole.is_kept());
+    let value = best.found.best.as_ref().map(|best| best.value(question.objective));
+    if bound.is_none() || bound != value {
+        best.found.verdict = Verdict::Open;
     }
-    Ok(answer)
+    best.found.bound = bound;
+    Ok(best)
+}
+
+/// Whether one answer is better than another in the objective.
+fn is_before(question: &Question<'_>, one: &Answer, other: &Answer) -> bool {
+    let value = |of: &Answer| Some(of.found.best.as_ref()?.value(question.objective));
+    match (value(one), value(other)) {
+        (Some(one), Some(other)) if question.objective == Objective::Throughput => one > other,
+        (Some(one), Some(other)) => one < other,
+        (one, other) => one.is_some() && other.is_none(),
+    }
 }
 
 /// TTFT and TPOT that keep a request latency where both are kept.
@@ -139,12 +153,13 @@ fn promises(setting: &Setting, stated: &Promises) -> Vec<Promises> {
     PARTS.map(of).to_vec()
 }
 
-/// The fleet for the least rate found at which so many requests are under way (Little's law, by replays).
+/// The best fleet of those found in which so many requests are under way (Little's law, by replays): at the
+/// least rate of those that are as good. Nothing is proved of all rates.
 fn at_concurrency(
     setting: &Setting,
     question: &Question<'_>,
     n: f64,
-    of: &dyn Fn(&Question<'_>) -> Result<Answer, Refused>,
+    (of, control): (&dyn Fn(&Question<'_>) -> Result<Answer, Refused>, &Control),
 ) -> Result<Answer, Refused> {
     let asked = &setting.asked;
     let [_, n_output] = asked.traffic.mean_tokens();
@@ -152,24 +167,66 @@ fn at_concurrency(
     let promised_s = ttft_s.unwrap_or(0.0) + (n_output - 1.0) * tpot_s.unwrap_or(USUAL_TPOT_S);
     let stay_s = asked.latency_s.map_or(promised_s, |most| most.min(promised_s));
     let mut rate = n / stay_s.max(1e-3);
+    // Rates at which fewer, and as many, are under way.
+    let (mut low, mut high): (Option<f64>, Option<f64>) = (None, None);
     let mut best: Option<(f64, Answer)> = None;
     for _ in 0..MOST_RATES {
-        let answer = of(&Question { requests_per_s: Some(rate), ..question.clone() })?;
+        let mut answer = of(&Question { requests_per_s: Some(rate), ..question.clone() })?;
+        (answer.found.bound, answer.found.verdict) = (None, Verdict::Open);
         let held = answer.n_under_way();
         if !answer.is_kept() || held <= 0.0 {
-            return Ok(best.map_or(answer, |(_, best)| best));
+            if low.is_none() || control.stop().is_some() {
+                return Ok(best.map_or(answer, |(_, best)| best));
+            }
+            high = Some(rate);
+        } else if held >= n {
+            let is_better = best.as_ref().is_none_or(|(at, best)| {
+                is_before(question, &answer, best)
+                    || (rate < *at && !is_before(question, best, &answer))
+            });
+            if is_better {
+                best = Some((rate, answer));
+            }
+            high = Some(high.map_or(rate, |high| high.min(rate)));
+            if held <= ABOVE * n {
+                break;
+            }
+        } else {
+            low = Some(low.map_or(rate, |low| low.max(rate)));
         }
-        if held >= n && best.as_ref().is_none_or(|(least, _)| rate < *least) {
-            best = Some((rate, answer.clone()));
+        rate = match (low, high) {
+            (Some(low), Some(high)) => (low * high).sqrt(),
+            // In the middle of what is allowed.
+            _ => rate * (1.0 + ABOVE) / 2.0 * n / held,
+        };
+    }
+    let mut best = match best {
+        Some((_, best)) => best,
+        None => {
+            return of(&Question { requests_per_s: Some(rate * ABOVE), ..question.clone() });
         }
-        if held >= n && held <= ABOVE * n {
+    };
+    // More are under way in few devices at their own greatest rate than at a rate that takes one more of them.
+    while let Some(fewer) = below(question, &best).filter(|_| control.stop().is_none()) {
+        let mut answer = of(&fewer)?;
+        (answer.found.bound, answer.found.verdict) = (None, Verdict::Open);
+        if !answer.is_kept() || answer.n_under_way() < n || !is_before(question, &answer, &best) {
             break;
         }
-        // In the middle of what is allowed.
-        rate *= (1.0 + ABOVE) / 2.0 * n / held;
+        best = answer;
     }
-    match best {
-        Some((_, best)) => Ok(best),
-        None => of(&Question { requests_per_s: Some(rate * ABOVE), ..question.clone() }),
+    Ok(best)
+}
+
+/// The most requests/s of fleets that are better than one in the objective.
+fn below<'q>(question: &Question<'q>, than: &Answer) -> Option<Question<'q>> {
+    let figures = &than.found.best.as_ref()?.figures;
+    let mut below =
+        Question { objective: Objective::Throughput, requests_per_s: None, ..question.clone() };
+    match question.objective {
+        Objective::FewestDevices => below.most_devices = Some(figures.n_devices.checked_sub(1)?),
+        Objective::LowestPrice => below.most_price_per_hour = Some(CHEAPER * figures.price_per_hour?),
+        Objective::Throughput => return None,
     }
+    Some(below)
 }

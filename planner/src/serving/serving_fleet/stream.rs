@@ -1,7 +1,7 @@
 //! Requests of one batch of a worker: rates and latencies.
 
 use cost_model::serving::arrivals::{self, Length, Spacing};
-use cost_model::serving::closed_form::{at_concurrency, at_rate};
+use cost_model::serving::closed_form::{self, at_concurrency, at_rate};
 use cost_model::serving::engine::Engine;
 use cost_model::serving::fault::Fault;
 use cost_model::serving::replay::{Distribution, Replay, Scheduler, Traffic, replay};
@@ -118,10 +118,7 @@ impl Stream {
         mix: &[Length],
         price: &dyn IterationTime,
     ) -> Result<f64, Fault> {
-        let most = self.scheduler.max_num_seqs;
-        let steady =
-            self.priced(price, |price| at_concurrency(mix, most, &self.scheduler, price))?;
-        Ok(steady.requests_per_s)
+        self.priced(price, |price| closed_form::most_per_s(mix, &self.scheduler, price))
     }
 
     /// TTFT and TPOT of a request that is alone, and the seconds that it stays.
