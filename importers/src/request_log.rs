@@ -150,10 +150,13 @@ fn header(line: &str) -> Result<[usize; 3], Diagnostic> {
     let mut found = [0; 3];
     for (at, (name, spellings)) in found.iter_mut().zip(COLUMNS) {
         let is_it = |column: &String| spellings.contains(&column.as_str());
-        *at = names
-            .iter()
-            .position(is_it)
-            .ok_or_else(|| bad(format!("the first line names no column `{name}`")))?;
+        let mut here = names.iter().enumerate().filter(|(_, column)| is_it(column));
+        let first = here.next();
+        (*at, _) =
+            first.ok_or_else(|| bad(format!("the first line names no column `{name}`")))?;
+        if let Some((_, other)) = here.next() {
+            return Err(bad(format!("the first line names `{name}` twice: also `{other}`")));
+        }
     }
     Ok(found)
 }
@@ -352,6 +355,8 @@ mod tests {
             assert!(error.message.contains(told), "{rows}: {}", error.message);
         }
         assert!(read("a,b,c\n1,2,3").unwrap_err().message.contains("arrival_s"));
+        let doubled = "arrival_s,input_tokens,output_tokens,timestamp\n0,1,1,0";
+        assert!(read(doubled).unwrap_err().message.contains("twice"));
         assert!(read("").is_err());
     }
 }

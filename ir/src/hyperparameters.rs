@@ -83,6 +83,23 @@ pub struct Hyperparameters {
 }
 
 impl Hyperparameters {
+    /// Tokens of a request at most, prompt and answer: positions, stretched as engines stretch them (vLLM,
+    /// `_get_and_verify_max_len`; of Gemma 3 and of `longrope` and `llama3` the positions are stretched ones).
+    #[must_use]
+    pub fn context(&self) -> u64 {
+        let scaling = self.rotary.as_ref().and_then(|rotary| rotary.scaling.as_ref());
+        let is_stretched = |scaling: &&RotaryScaling| {
+            !["su", "longrope", "llama3"].contains(&&*scaling.kind)
+                && !self.model_type.starts_with("gemma3")
+        };
+        let Some(scaling) = scaling.filter(is_stretched) else { return self.positions };
+        let original = scaling.number("original_max_position_embeddings");
+        let trained = original.filter(|_| scaling.kind == "yarn");
+        let stretched = trained.unwrap_or(self.positions as f64) * scaling.factor;
+        // What a config states beyond both is its own.
+        self.positions.max(stretched as u64)
+    }
+
     /// One of the other numbers.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<f64> {

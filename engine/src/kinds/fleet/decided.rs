@@ -385,7 +385,10 @@ pub fn document(
         n_devices: judged.n_devices,
         price_per_hour: judged.price_per_hour,
         bound,
-        bytes_handed_over: serving_fleet::bytes_per_request(&setting.question()),
+        bytes_handed_over: match judged.workers.iter().any(|(of, _)| of.stated.link.is_some()) {
+            true => serving_fleet::bytes_per_request(&setting.question()),
+            false => 0.0,
+        },
     };
     let [model, cluster, profile] = setting.references();
     let mut plan = PlanDocument::new(Head {

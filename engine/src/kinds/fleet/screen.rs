@@ -214,11 +214,17 @@ fn instead(
 
 /// Worker shapes that are none, with why.
 pub(super) fn rejected(all: &[RejectedDocument], page: &Page) {
+    let is_other = |of: &RejectedDocument| of.kind != all[0].kind;
+    let has_kinds = all.iter().any(is_other);
     let row = |of: &RejectedDocument| {
-        let name = of.role.name().to_owned();
-        vec![name, of.kind.clone(), of.degrees.clone(), of.why.clone()]
+        let kind = has_kinds.then(|| of.kind.clone());
+        let [name, degrees, why] = [of.role.name().to_owned(), of.degrees.clone(), of.why.clone()];
+        [Some(name), kind, Some(degrees), Some(why)].into_iter().flatten().collect()
     };
-    let columns = Column::row("@rejected | devices | degrees | ~why");
+    let columns = match has_kinds {
+        true => Column::row("@rejected | devices | degrees | why"),
+        false => Column::row("@rejected | degrees | why"),
+    };
     page.table(&columns, all.iter().map(row).collect());
     page.text("\n");
 }

@@ -13,6 +13,7 @@ use documents::plan::fleet::{FleetDocument, PromisesDocument};
 use documents::plan::request::RequestDocument;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
+use ir::hyperparameters::Hyperparameters;
 use ir::id::DeviceId;
 use ir::plan_kind::PlanKind;
 use ir::stack::Stack;
@@ -93,6 +94,8 @@ pub struct Setting {
     pub asked: Asked,
     /// Measured kernels in place of the forms, where the profile names them.
     pub tables: Option<Tables>,
+    /// Devices of a worker at most that are looked at.
+    pub most_of_worker: u32,
 }
 
 impl Setting {
@@ -120,7 +123,12 @@ impl Setting {
         let mut read = model::served((path, None), &flags.model, kv_dtype)?;
         check_model(&read)?;
         model::with_windows(&mut read);
-        let beyond = beyond(&read, &asked.traffic.lengths);
+        let mut asked = asked;
+        let context = read.hyperparameters.as_ref().map(Hyperparameters::context);
+        let beyond = match context.filter(|most| *most > 0) {
+            Some(most) => asked.traffic.cut(most)?,
+            None => None,
+        };
         let without = without_predictions(&mut read);
         let mut run = Run::on(read, &flags, STACK, 1)?.with_stack(engine::stack())?;
         if run.layers.is_some() {
@@ -135,7 +143,9 @@ impl Setting {
         run.request.kv_dtype = stored.map(|dtype| dtype.to_string());
         let pools = pools(&run)?;
         let links = links(&run.cluster, &pools);
-        let mut setting = Self { run, pools, links, asked, tables };
+        let mut setting =
+            Self { run, pools, links, asked, tables, most_of_worker: MOST_OF_WORKER };
+        setting.most_of_worker = setting.widest();
         if setting.asked.counts_price && setting.pools.iter().all(|of| of.price_per_hour.is_some())
         {
             setting.asked.objective = Objective::LowestPrice;
@@ -194,6 +204,19 @@ impl Setting {
         })
     }
 
+    /// Devices of a worker at most: of a host, or as many as it takes to hold the model.
+    fn widest(&self) -> u32 {
+        let question = self.question();
+        let of = |at: usize| {
+            let Pool { hosts, .. } = &self.pools[at];
+            let n: usize = hosts.iter().map(Vec::len).sum();
+            let fits = serving_fleet::smallest(&question, at).map(|(least, _)| least);
+            let fits = fits.filter(|least| *least as usize <= n).unwrap_or(1);
+            fits.max(hosts.first().map_or(1, |host| host.len() as u32))
+        };
+        (0..self.pools.len()).map(of).max().unwrap_or(1).max(MOST_OF_WORKER)
+    }
+
     /// The question for the search.
     #[must_use]
     pub fn question(&self) -> Question<'_> {
@@ -208,8 +231,6 @@ impl Setting {
             };
             Devices { pool: pool_of, memory: pool.memory }
         };
-        let widest = self.pools.iter().map(|pool| pool.hosts.first().map_or(1, Vec::len)).max();
-        let widest = u32::try_from(widest.unwrap_or(1)).unwrap_or(u32::MAX);
         let allowed = asked.most_devices.map_or(u32::MAX, |n| u32::try_from(n).unwrap_or(u32::MAX));
         Question {
             dtype: self.run.numbers.dtype,
@@ -219,7 +240,7 @@ impl Setting {
             budgets: BUDGETS.to_vec(),
             aggregated: asked.mode != ServingMode::Disaggregated,
             disaggregated: asked.mode != ServingMode::Aggregated && !self.links.is_empty(),
-            most_devices_of_worker: MOST_OF_WORKER.max(widest).min(allowed),
+            most_devices_of_worker: self.most_of_worker.min(allowed),
             promises: asked.promises,
             objective: asked.objective,
             requests_per_s: asked.traffic.rate,
@@ -307,20 +328,6 @@ fn check_model(model: &Model) -> Result<(), Diagnostic> {
         }
         _ => Ok(()),
     }
-}
-
-/// That requests are longer than the model's context, where the config states it.
-fn beyond(model: &Model, lengths: &[Length]) -> Option<Diagnostic> {
-    let stated = model.hyperparameters.as_ref().map(|stated| stated.positions);
-    let most = stated.filter(|most| *most > 0)?;
-    let of = |length: &Length| u64::from(length.n_input) + u64::from(length.n_output);
-    let longest = lengths.iter().map(of).max().unwrap_or(0);
-    (longest > most).then(|| {
-        let message =
-            format!("requests of {longest} tokens are longer than the model's {most} positions");
-        Diagnostic::warning("beyond-context", message)
-            .hint("state fewer with --input-tokens or --output-tokens")
-    })
 }
 
 /// Leaves out layers that predict later tokens; says so.
@@ -474,6 +481,7 @@ pub(super) fn of_plan(
         engine: Engine::named(&fleet.engine).ok_or_else(|| wrong("fleet.engine", &fleet.engine))?,
         mode: mode.ok_or_else(|| wrong("fleet.mode", &fleet.mode))?,
         traffic: Traffic {
+            is_assumed: false,
             lengths: fleet.lengths.iter().map(length).collect(),
             shared_prefix: fleet.shared_prefix,
             rate: fleet.rate,

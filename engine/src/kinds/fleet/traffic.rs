@@ -28,6 +28,8 @@ pub struct Log {
 pub struct Traffic {
     /// Lengths of requests.
     pub lengths: Vec<Length>,
+    /// Whether they are nobody's choice.
+    pub is_assumed: bool,
     /// Tokens that all prompts begin with.
     pub shared_prefix: u32,
     /// Requests per second; `None` = the most, or `concurrency`.
@@ -80,6 +82,7 @@ impl Traffic {
                 .filter(|(_, is_stated)| !is_stated)
                 .map(|(flag, _)| *flag)
                 .collect();
+            traffic.is_assumed = missing.len() == USUAL_TOKENS.len();
             assumed = (!missing.is_empty())
                 .then(|| (format!("requests of {n_input} tokens in, {n_output} out"), missing));
         }
@@ -115,6 +118,33 @@ impl Traffic {
         Ok(())
     }
 
+    /// Cuts assumed prompts to what a model has positions for; the warning that says so.
+    ///
+    /// # Errors
+    /// `beyond-context`, where the lengths are stated.
+    pub fn cut(&mut self, positions: u64) -> Result<Option<Diagnostic>, Diagnostic> {
+        let of = |length: &Length| u64::from(length.n_input) + u64::from(length.n_output);
+        let longest = self.lengths.iter().max_by_key(|length| of(length)).copied();
+        let Some(longest) = longest.filter(|longest| of(longest) > positions) else {
+            return Ok(None);
+        };
+        let (n_input, n_output) = (longest.n_input, longest.n_output);
+        let message = format!(
+            "a request of {n_input} tokens in and {n_output} out is longer than the model's {positions} positions"
+        );
+        let [first] = &mut self.lengths[..] else { return Err(beyond(message)) };
+        let room = small(positions.saturating_sub(u64::from(n_output)));
+        if !self.is_assumed || room <= self.shared_prefix.max(1) {
+            return Err(beyond(message));
+        }
+        first.n_input = room;
+        let message = format!("{message}: planned for {room} in");
+        Ok(Some(
+            Diagnostic::warning("beyond-context", message)
+                .hint("state --input-tokens and --output-tokens"),
+        ))
+    }
+
     /// Whether a number of requests is asked for.
     #[must_use]
     pub const fn has_demand(&self) -> bool {
@@ -130,6 +160,12 @@ impl Traffic {
         };
         [mean(|length| length.n_input), mean(|length| length.n_output)]
     }
+}
+
+fn beyond(message: String) -> Diagnostic {
+    Diagnostic::usage("beyond-context", message).hint(
+        "state fewer tokens, or plan with a config whose `rope_scaling` reaches as far: engines refuse longer requests",
+    )
 }
 
 /// Requests of a file for a replay, the time between their arrivals so many times as long.

@@ -175,8 +175,10 @@ pub(super) fn thousands(n: u64) -> String {
 /// A rate in four significant digits at most, without zeros behind them.
 #[must_use]
 pub(super) fn per_second(rate: f64) -> String {
-    let whole = rate.abs().max(1.0).log10().floor() as usize + 1;
-    let text = format!("{rate:.*}", 4_usize.saturating_sub(whole));
+    let exponent = if rate == 0.0 { 0.0 } else { rate.abs().log10().floor() };
+    // Thousandths of less than one, but of less than a tenth three digits.
+    let decimals = if exponent < -1.0 { 2.0 - exponent } else { 3.0 - exponent.max(0.0) };
+    let text = format!("{rate:.*}", decimals.clamp(0.0, 15.0) as usize);
     match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
         false => text,

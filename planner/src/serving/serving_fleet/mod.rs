@@ -62,7 +62,7 @@ pub use question::{Devices, Link, Price, Promises, Question, Reason, Refused, St
 pub use replayed::{Latencies, Replayed, replay_fleet};
 pub use stated::{JudgedWorker, Stated, judge};
 pub use stream::Stream;
-pub use types::{MOST_SEARCHED, Rejected, Shortfall, Types, Worker};
+pub use types::{MOST_SEARCHED, Rejected, Shortfall, Types, Worker, smallest};
 pub use whole::{FleetReplay, replay_requests};
 
 use crate::run::Control;
@@ -121,6 +121,10 @@ pub fn plan(
     control: &Control,
 ) -> Result<Answer, Refused> {
     question.check()?;
+    let price = &|pool: usize, shape: &Shape| {
+        let prices = price(pool, shape)?;
+        Ok::<Box<dyn IterationTime + '_>, Reason>(Box::new(Watched { prices, control }))
+    };
     let (types, bytes) = types::Search::new(question, control).run(price);
     let mut program = program::of(question, &types.workers, bytes);
     let predicted = fleet::solve(&program, control).map_err(Refused::Fleet)?;
@@ -137,6 +141,21 @@ pub fn plan(
         n_rounds: outcome.n_rounds,
         bytes_per_request: bytes,
     })
+}
+
+/// Prices until there is no time left: long replays end then.
+struct Watched<'a> {
+    prices: Box<dyn IterationTime + 'a>,
+    control: &'a Control,
+}
+
+impl IterationTime for Watched<'_> {
+    fn seconds(&self, iteration: &Iteration) -> f64 {
+        match self.control.stop() {
+            None => self.prices.seconds(iteration),
+            Some(_) => f64::NAN,
+        }
+    }
 }
 
 /// Bytes of keys and values that a request hands over, on average.

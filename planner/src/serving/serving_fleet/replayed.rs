@@ -212,7 +212,7 @@ impl<'q, 'p> Rounds<'q, 'p> {
         let capacity = match capacity(&mix, &*price) {
             Ok(capacity) if rate <= MOST_LOAD * capacity => capacity,
             Ok(capacity) => return Ok(Err(Fault::Saturated { rate, capacity })),
-            Err(fault) => return Ok(Err(fault)),
+            Err(fault) => return self.faulty(fault),
         };
         let statistic = self.question.promises.statistic;
         let n = stream.n_replayed(rate / capacity, statistic);
@@ -224,7 +224,7 @@ impl<'q, 'p> Rounds<'q, 'p> {
             let seed = self.seed.wrapping_mul(RUNS).wrapping_add(run);
             match stream.replayed(&mix, (rate, n, seed), statistic, &*price) {
                 Ok(seconds) => runs.push(seconds),
-                Err(fault) => return Ok(Err(fault)),
+                Err(fault) => return self.faulty(fault),
             }
             let of = Latencies::of(&runs, rate * stream.n_streams as f64);
             if run > 0 && promises.is_some_and(|promises| !promises.admit(of.seconds)) {
@@ -232,6 +232,14 @@ impl<'q, 'p> Rounds<'q, 'p> {
             }
         }
         Ok(Ok(Latencies::of(&runs, rate * stream.n_streams as f64)))
+    }
+
+    /// A fault, unless there was no time for a price.
+    fn faulty(&self, fault: Fault) -> Result<Result<Latencies, Fault>, Stopped> {
+        match self.control.stop() {
+            None => Ok(Err(fault)),
+            Some(_) => Err(Stopped),
+        }
     }
 
     /// Lowers the efficiency of a type below a rate that missed the promises, to one with which its replays keep

@@ -162,6 +162,10 @@ impl<'q> Search<'q> {
             };
             match added {
                 Ok(()) => self.types.n_accepted += 1,
+                // No price is one, then.
+                Err(_) if self.control.stop().is_some() => {
+                    self.reject((pool, role), shape, Reason::Stopped);
+                }
                 Err(reason) => self.reject((pool, role), shape, reason),
             }
         }
@@ -359,8 +363,9 @@ fn missing(reason: &Reason) -> (u64, u64) {
     }
 }
 
-/// The fewest devices in hosts of a pool that the model and one request fit on.
-fn smallest(question: &Question, pool: usize) -> Option<(u32, Shape)> {
+/// The fewest devices in hosts of a pool, up to [`MOST_SEARCHED`], that the model and one request fit on.
+#[must_use]
+pub fn smallest(question: &Question, pool: usize) -> Option<(u32, Shape)> {
     let per_host = question.devices[pool].pool.devices_per_host;
     let budget = *question.budgets.iter().min()?;
     let fits = |shape: &Shape| {
