@@ -16,7 +16,7 @@ const REQUESTS = {
   wide: { ...FLEET, model: "llama-2-70b.json", cluster: "pod-1024.yaml", rate: "20", input_tokens: 1000, output_tokens: 500, ttft: "5s", tpot: "60ms" },
   most: { ...FLEET, cluster: "a100-node.yaml", rate: undefined },
   // 100 workers.
-  many: { ...FLEET, model: "llama-2-70b.json", cluster: "pod-1024.yaml", rate: "300", input_tokens: 1000, output_tokens: 500, ttft: "5s", tpot: "60ms" },
+  many: { ...FLEET, model: "llama-2-70b.json", cluster: "pod-1024.yaml", rate: "530", input_tokens: 1000, output_tokens: 500, ttft: "5s", tpot: "60ms" },
   none: { ...FLEET, cluster: "a100-node.yaml", rate: "0.1", tpot: "1ms" },
 };
 

@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn no_fleet_of_a_front_beats_another() {
         let mut all: Vec<AlternativeDocument> =
-            (0..60).map(|at| fleet(at * 37 % 41, at * 29 % 53 + 1)).collect();
+            (0..60).map(|at| fleet((at * 37 + 11) % 41 + 1, (at * 29 + 30) % 53 + 1)).collect();
         all.push(AlternativeDocument { name: "none".to_owned(), ..AlternativeDocument::default() });
         for objective in [Objective::FewestDevices, Objective::Throughput] {
             let front = of(objective, &all);
