@@ -12,7 +12,6 @@ use documents::plan::PlanDocument;
 use documents::report::StepDocument;
 use documents::report::training::TrainingRunDocument;
 use ir::diagnostic::{Blame, Diagnostic, Severity};
-use ir::plan_kind::PlanKind;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -127,10 +126,10 @@ pub fn of(on: &PlanOnModel, is_checked: bool) -> Result<Opened, Diagnostic> {
     views::refuse_instance(&on.model)?;
     let document = plan_file::document(&on.plan)?;
     views::refuse_others(&document)?;
-    let mut opened = match document.kind() {
-        PlanKind::Training => of_run(&document, on, is_checked),
-        PlanKind::Fleet => of_fleet(&document, on, is_checked),
-        _ => of_ops(&document, on, is_checked),
+    let mut opened = match (&document.training, &document.fleet) {
+        (Some(_), _) => of_run(&document, on, is_checked),
+        (None, Some(_)) => of_fleet(&document, on, is_checked),
+        (None, None) => of_ops(&document, on, is_checked),
     }?;
     if violations::is_legal(&opened.broken).is_none() {
         let unproved = std::mem::take(&mut opened.broken).into_iter();

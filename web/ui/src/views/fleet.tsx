@@ -224,7 +224,7 @@ function Proof(props: { doc: Doc; status?: Status; told?: Doc | undefined }): JS
     ...(props.told === undefined ? [] : [["Runs on", runs_on().length === 0 ? "no server as it is" : runs_on().join(", ")] as Line]),
   ];
   return (
-    <Panel title="Proof" actions={<Show when={props.status}>{(plan) => <a href={link(["plans", plan().id, "why"])}>Worker shapes</a>}</Show>}>
+    <Panel title="Proof" actions={<Show when={IS_ALONE ? undefined : props.status}>{(plan) => <a href={link(["plans", plan().id, "why"])}>Worker shapes</a>}</Show>}>
       <Show when={is_proved() !== undefined}><p>{words()}</p></Show>
       <Lines of={lines()} />
       <Pairs doc={props.doc} of={[["Stop reason", "/stop_reason", "text"], ["Algorithm", "/plan/algorithm", "text"], ["Planning time", "/elapsed_s", "seconds"], ["Model", "/plan/model/digest", "digest"], ["Cluster", "/plan/cluster/digest", "digest"]]} />
