@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cost_model::serving::engine::Engine;
+use cost_model::serving::worker::Invalid;
 use documents::plan::fleet::{
     AlternativeDocument, FleetDocument, FleetFigures, RejectedDocument, WorkerDocument,
 };
@@ -171,9 +172,12 @@ fn figures(
     }
 }
 
-/// Shapes that the model can have and that are no worker types.
+/// Shapes that the model can have, but for its quantisation, and that are no worker types.
 fn rejected(setting: &Setting, types: &Types) -> Vec<RejectedDocument> {
-    let can_be = |of: &&Rejected| !matches!(of.reason, Reason::Invalid(_));
+    let can_be = |of: &&Rejected| match &of.reason {
+        Reason::Invalid(invalid) => matches!(invalid, Invalid::ScaleBlock { .. }),
+        _ => true,
+    };
     let of = |of: &Rejected| RejectedDocument {
         role: words::role(of.role),
         kind: setting.pools[of.pool].kind.clone(),
