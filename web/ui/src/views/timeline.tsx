@@ -251,9 +251,9 @@ function rows_table(doc: Doc): Table {
   const rows = () => own.lanes.flatMap((lane, at) => lane.rows.from_ns.map((_, row): Cell[] => [
     lane.lane, kind_title(own.kinds[lane.rows.kind[row]!]!), own.things[lane.rows.what[row]!]?.name ?? "", cell(at, "from_ns", row), cell(at, "to_ns", row),
     ref(doc, pointer("lanes", at, "rows", "n", row), "count"),
-    lane.rows.micro_batch[row] == null ? null : ref(doc, pointer("lanes", at, "rows", "micro_batch", row), "count"),
+    ...(is_of_workers(own) ? [] : [lane.rows.micro_batch[row] == null ? null : ref(doc, pointer("lanes", at, "rows", "micro_batch", row), "count")]),
   ]));
-  return { name: "timeline", columns: ["Lane", "Kind", "Name", "From", "To", "Slices", "Micro-batch"], get rows() { return rows(); } };
+  return { name: "timeline", columns: ["Lane", "Kind", "Name", "From", "To", "Slices", ...(is_of_workers(own) ? [] : ["Micro-batch"])], get rows() { return rows(); } };
 }
 
 function TraceButton(props: { id: string }): JSX.Element {
