@@ -72,10 +72,7 @@ const UNBUILT: &[(&[&str], &str)] = &[
     (&["zaya"], "attention behind convolutions, and routers of several layers"),
     (&["blt"], "patches of bytes"),
     (&["longcat_flash"], "experts that pass tokens on, and two blocks of attention in a layer"),
-    (
-        &["gemma3n", "gemma3n_text", "gemma4_unified_text"],
-        "embeddings of each layer",
-    ),
+    (&["gemma3n", "gemma3n_text", "gemma4_unified_text"], "embeddings of each layer"),
     (&["hrm_text"], "layers that run in turns"),
     (&["phi4_multimodal"], "adapters for pictures and sound"),
     (

@@ -2,6 +2,7 @@
 
 mod attention;
 mod bases;
+mod changes;
 mod defaults;
 mod families;
 mod feed_forward;

@@ -87,9 +87,7 @@ impl Writer<'_> {
         let width = sizes.latent.unwrap_or(h);
         let has_bias = self.has(self.s.feed_forward.bias)?;
         let narrow = match sizes.latent {
-            Some(n) => {
-                self.linear(&joined(&module, "fc1_latent_proj"), state, (h, n), has_bias)?
-            }
+            Some(n) => self.linear(&joined(&module, "fc1_latent_proj"), state, (h, n), has_bias)?,
             None => state,
         };
         let tokens = self.builder.tokens().saturating_mul(sizes.per_token);
@@ -97,7 +95,11 @@ impl Writer<'_> {
         for expert in 0..sizes.n {
             let rows = share(tokens, expert, sizes.n);
             let module = format!("{module}.experts.{expert}");
-            outputs.push(self.expert(&[narrow, gate], &module, (mixture, [width, sizes.inner], rows))?);
+            outputs.push(self.expert(
+                &[narrow, gate],
+                &module,
+                (mixture, [width, sizes.inner], rows),
+            )?);
         }
         if let Some(n) = sizes.latent {
             let sum = self.plain((&module, "combine_narrow"), "Combine", &outputs, n)?;
