@@ -238,7 +238,9 @@ impl Stream {
         });
         let tokens: Vec<f64> = tokens.collect();
         let handed_s = self.hand_over_s(rate);
-        let seconds = [of(&first) + handed_s, of(&tokens)];
+        // First tokens are the prefill worker's.
+        let ttft_s = if self.role == Role::Decode { 0.0 } else { of(&first) + handed_s };
+        let seconds = [ttft_s, of(&tokens)];
         let later = |values: Vec<f64>| values.into_iter().map(|own| own + handed_s).collect();
         keep([later(first), tokens, later(stay)]);
         Ok((seconds, stay_s + handed_s))
