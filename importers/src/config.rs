@@ -61,7 +61,7 @@ const UNBUILT: &[(&[&str], &str)] = &[
             "minimax_m3_vl",
             "minimax_m3_vl_text",
         ],
-        "attention to what an index picks",
+        "sparse attention of its own",
     ),
     (&["cohere2_moe"], "dense layers of another width than experts, beside attention"),
     (

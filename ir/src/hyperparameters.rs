@@ -59,6 +59,8 @@ pub struct Hyperparameters {
     pub model_type: String,
     /// Tokens of its longest sample.
     pub positions: u64,
+    /// Whether the config states them.
+    pub states_positions: bool,
     /// Rotary positions; `None` = learned ones.
     pub rotary: Option<Rotary>,
     /// Whether norms are RMS norms, without means and biases.
@@ -83,10 +85,15 @@ pub struct Hyperparameters {
 }
 
 impl Hyperparameters {
-    /// Tokens of a request at most, prompt and answer: positions, stretched as engines stretch them (vLLM,
-    /// `_get_and_verify_max_len`; of Gemma 3 and of `longrope` and `llama3` the positions are stretched ones).
+    /// Context length, where the config states it: the most tokens of a prompt and its output. Rotary scaling
+    /// multiplies it as engines do (vLLM, `_get_and_verify_max_len`); `longrope`, `llama3` and Gemma 3 state the
+    /// scaled length.
     #[must_use]
-    pub fn context(&self) -> u64 {
+    pub fn context(&self) -> Option<u64> {
+        self.states_positions.then(|| self.scaled_positions())
+    }
+
+    fn scaled_positions(&self) -> u64 {
         let scaling = self.rotary.as_ref().and_then(|rotary| rotary.scaling.as_ref());
         let is_stretched = |scaling: &&RotaryScaling| {
             !["su", "longrope", "llama3"].contains(&&*scaling.kind)

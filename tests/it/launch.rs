@@ -372,6 +372,7 @@ pub(crate) fn names_of_llama() -> Hyperparameters {
     Hyperparameters {
         model_type: "llama".to_owned(),
         positions: 4_096,
+        states_positions: true,
         rotary: None,
         has_rms_norms: true,
         norm_epsilon: 1e-6,

@@ -61,6 +61,9 @@ fn of_object(object: &Object) -> Result<Hyperparameters, Diagnostic> {
     }
 }
 
+/// Fields that state a context length.
+const POSITIONS: [&str; 2] = ["max_position_embeddings", "n_positions"];
+
 impl Fields<'_> {
     /// A number that is no count, from 0 on.
     fn real(self, names: &[&str], default: f64) -> Result<f64, Diagnostic> {
@@ -83,6 +86,7 @@ impl Fields<'_> {
         Ok(Hyperparameters {
             model_type: model_type.to_owned(),
             positions,
+            states_positions: POSITIONS.iter().any(|name| self.get(name).is_some()),
             rotary: Some(self.rotary(base)?),
             has_rms_norms: true,
             norm_epsilon: self.real(&["rms_norm_eps"], epsilon)?,
@@ -122,6 +126,7 @@ impl Fields<'_> {
             architecture.window.as_ref().map(|window| (window.tokens, window.layers.clone()));
         let common = Hyperparameters {
             positions: architecture.positions,
+            states_positions: POSITIONS.iter().any(|name| self.get(name).is_some()),
             biases: [architecture.qkv_bias, architecture.output_bias, architecture.mlp_bias]
                 .map(added),
             normalises_heads: architecture.head_norm == HeadNorm::Rms,

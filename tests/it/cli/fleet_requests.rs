@@ -35,18 +35,19 @@ fn so_many_requests_are_under_way() {
             "--concurrency {n} --tpot 30ms --mode aggregated --input-tokens 2000 --output-tokens 500"
         );
         let (_, plan) = planned(&folder, &flags);
+        assert!(plan["fleet"]["bound"].is_null(), "rates are sampled: {plan}");
         let rate = number(&plan["fleet"]["requests_per_s"]);
         let under_way = rate * latency(&plan, 500.0);
         assert!((0.97..1.1).contains(&(under_way / n)), "{under_way} of {n}: {plan}");
     }
 }
 
-/// A request latency is kept in the mean, a longer one takes no more devices, and one that none keeps comes with
-/// one that is kept.
+/// A request latency is kept in the mean, a longer one takes no more devices, none fewer than the bound of a
+/// shorter one, and one that none keeps comes with one that is kept.
 #[test]
 fn a_request_latency_is_kept() {
     let folder = folder();
-    let mut before = u64::MAX;
+    let (mut before, mut bound) = (u64::MAX, 0.0_f64);
     for seconds in [10.0, 20.0, 60.0] {
         let flags = format!(
             "--rate 20 --request-latency {seconds}s --input-tokens 2000 --output-tokens 500"
@@ -55,6 +56,8 @@ fn a_request_latency_is_kept() {
         assert!(latency(&plan, 500.0) <= 1.01 * seconds, "{plan}");
         let n = plan["fleet"]["n_devices"].as_u64().unwrap();
         assert!(n <= before, "{n} devices for {seconds} s, {before} for less");
+        bound = bound.max(number(&plan["fleet"]["bound"]));
+        assert!(n as f64 >= bound, "{n} devices for {seconds} s, a bound of {bound}");
         before = n;
     }
     let asked = "infer qwen.json --cluster eight.yaml --rate 20 --time-limit 10m";
@@ -145,6 +148,8 @@ fn requests_that_are_none_are_refused_by_name() {
         ("--requests once.csv", "--rate"),
         ("--requests absent.csv", "absent.csv"),
         ("--phase decode --concurrency 4", "--concurrency"),
+        ("--input-tokens 1000000 --output-tokens 10", "context"),
+        ("--lengths 1000000:10:1,10:10", "context"),
     ];
     for (flags, name) in refused {
         let ran = folder.run(&format!("infer qwen.json --cluster one.yaml {flags}"));

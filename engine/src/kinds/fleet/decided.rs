@@ -256,18 +256,28 @@ pub(super) fn n_under_way(workers: &[(Workers, JudgedWorker)]) -> f64 {
     workers.iter().map(of).sum()
 }
 
-/// Mean seconds from arrival to the last token, by the slowest workers of each role.
+/// Mean request latency of the slowest workers of each role, seconds.
 #[must_use]
 pub(super) fn latency_s(workers: &[(Workers, JudgedWorker)]) -> f64 {
-    let slowest = |role: Role| {
-        let here = workers.iter().filter(|(of, _)| of.stated.role == role);
-        let stay = |(of, judged): &(Workers, JudgedWorker)| {
-            let replayed = judged.replayed.as_ref().ok()?;
-            Some(replayed.n_under_way / of.stated.requests_per_s)
-        };
-        here.filter_map(stay).fold(0.0, f64::max)
+    let stay = |(of, judged): &(Workers, JudgedWorker)| {
+        let replayed = judged.replayed.as_ref().ok()?;
+        Some((of.stated.role, replayed.n_under_way / of.stated.requests_per_s))
     };
-    slowest(Role::Aggregated).max(slowest(Role::Prefill) + slowest(Role::Decode))
+    slowest_s(workers.iter().filter_map(stay))
+}
+
+/// The slowest aggregated worker, or the slowest prefill and decode workers together: of roles and seconds.
+pub(super) fn slowest_s(stays: impl Iterator<Item = (Role, f64)>) -> f64 {
+    let [mut aggregated, mut prefill, mut decode] = [0.0_f64; 3];
+    for (role, seconds) in stays {
+        let slowest = match role {
+            Role::Aggregated => &mut aggregated,
+            Role::Prefill => &mut prefill,
+            Role::Decode => &mut decode,
+        };
+        *slowest = slowest.max(seconds);
+    }
+    aggregated.max(prefill + decode)
 }
 
 /// A concurrency, or a request latency, that the workers together miss.

@@ -132,14 +132,14 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
     match (figures.is_proved, bound) {
         (true, _) => format!("{best} of {space}"),
         (false, Some(bound)) => {
-            let without = match setting.asked.latency_s {
-                Some(_) => " without the limit of request latency",
-                None => "",
+            let bound = format!("{bound:.4}");
+            let bound = bound.trim_end_matches('0').trim_end_matches('.');
+            // Without the limit other worker types were searched.
+            let of = match setting.asked.latency_s {
+                Some(_) => "without the request latency limit".to_owned(),
+                None => format!("of {space}"),
             };
-            format!(
-                "not proved: the bound{without} is {bound:.4} {unit} of {space}; {}",
-                stop.words()
-            )
+            format!("not proved: the bound is {bound} {unit} {of}; {}", stop.words())
         }
         (false, None) if figures.requests.is_some() => {
             let served = per_second(report.plan.fleet.as_ref().map_or(0.0, |of| of.requests_per_s));

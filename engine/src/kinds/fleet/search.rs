@@ -2,10 +2,11 @@
 
 use cost_model::serving::worker::Shape;
 use planner::run::Control;
-use planner::serving::fleet::{Objective, Role, Verdict};
+use planner::serving::fleet::{Objective, Verdict};
 use planner::serving::fleets::FleetSearch;
 use planner::serving::serving_fleet::{Answer, Promises, Question, Refused, Replayed, Types};
 
+use super::decided;
 use super::setting::{Setting, USUAL_TPOT_S};
 
 /// Parts of a request latency that TTFT may take.
@@ -72,16 +73,13 @@ pub(super) fn best(
     Ok(answer)
 }
 
-/// Mean seconds of a request by an answer's replays, by the slowest workers of each role.
+/// Mean request latency by an answer's replays, seconds.
 fn latency_s(answer: &Answer) -> f64 {
-    let slowest = |role: Role| {
-        let here = answer.replays.iter();
-        let here = here.filter(|of| answer.types.workers[of.of].figures.role == role);
-        let stay_s =
-            |of: &Replayed| Some(of.replayed.as_ref().ok()?.n_under_way / of.requests_per_s);
-        here.filter_map(stay_s).fold(0.0, f64::max)
+    let stay = |of: &Replayed| {
+        let seconds = of.replayed.as_ref().ok()?.n_under_way / of.requests_per_s;
+        Some((answer.types.workers[of.of].figures.role, seconds))
     };
-    slowest(Role::Aggregated).max(slowest(Role::Prefill) + slowest(Role::Decode))
+    decided::slowest_s(answer.replays.iter().filter_map(stay))
 }
 
 /// The slowest TTFT (0) or TPOT (1) of an answer's replays.
@@ -153,8 +151,8 @@ fn promises(setting: &Setting, stated: &Promises) -> Vec<Promises> {
     PARTS.map(of).to_vec()
 }
 
-/// The best fleet of those found in which so many requests are under way (Little's law, by replays): at the
-/// least rate of those that are as good. Nothing is proved of all rates.
+/// The best fleet found for a number of requests in flight (Little's law, by replays); of equals, the one with
+/// the lowest request rate. No bound: rates are sampled.
 fn at_concurrency(
     setting: &Setting,
     question: &Question<'_>,
@@ -231,7 +229,9 @@ fn below<'q>(question: &Question<'q>, than: &Answer) -> Option<Question<'q>> {
         Question { objective: Objective::Throughput, requests_per_s: None, ..question.clone() };
     match question.objective {
         Objective::FewestDevices => below.most_devices = Some(figures.n_devices.checked_sub(1)?),
-        Objective::LowestPrice => below.most_price_per_hour = Some(CHEAPER * figures.price_per_hour?),
+        Objective::LowestPrice => {
+            below.most_price_per_hour = Some(CHEAPER * figures.price_per_hour?)
+        }
         Objective::Throughput => return None,
     }
     Some(below)

@@ -131,7 +131,7 @@ impl Traffic {
         };
         let (n_input, n_output) = (longest.n_input, longest.n_output);
         let message = format!(
-            "a request of {n_input} tokens in and {n_output} out is longer than the model's {positions} positions"
+            "{n_input} input and {n_output} output tokens exceed the model's context of {positions} tokens"
         );
         let [first] = &mut self.lengths[..] else { return Err(beyond(message)) };
         let left = |other: u32| small(positions.saturating_sub(u64::from(other)));
@@ -145,7 +145,7 @@ impl Traffic {
         }
         *first = cut;
         let message =
-            format!("{message}: planned for {} in and {} out", cut.n_input, cut.n_output);
+            format!("{message}: planned for {} input, {} output", cut.n_input, cut.n_output);
         Ok(Some(
             Diagnostic::warning("beyond-context", message)
                 .hint("state --input-tokens and --output-tokens"),
@@ -171,7 +171,7 @@ impl Traffic {
 
 fn beyond(message: String) -> Diagnostic {
     Diagnostic::usage("beyond-context", message).hint(
-        "state fewer tokens, or plan with a config whose `rope_scaling` reaches as far: engines refuse longer requests",
+        "lower --input-tokens or --output-tokens, or set `rope_scaling` in the config for a longer context",
     )
 }
 
