@@ -209,8 +209,9 @@ fn unequal(workers: &[WorkerDocument]) -> Option<Diagnostic> {
 /// those do better, it is the plan, and nothing is proved of it.
 fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Refused> {
     let mut answer = search::best(setting, &setting.question(), (door.0, control))?;
-    let stop = control.stop();
-    let mut judged = judged(setting, &answer);
+    let settle = |judged: Judged| settled(setting, judged, control);
+    let mut judged = judged(setting, &answer).map(settle);
+    let mut stop = control.stop();
     let mut replayed = None;
     if let (Some(log), Some(_)) = (&setting.asked.traffic.log, &judged) {
         let (of, fleet) = at_arrivals(setting, log, (answer, judged), (door, control))?;
@@ -222,6 +223,14 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
     let longer_s = if is_late { longer_s(setting, door, control) } else { None };
     let is_short = is_short && longer_s.is_none();
     let enough = if is_short { enough(setting, door, control) } else { [None, None] };
+    let (enough, longer_s) = match control.stop().filter(|_| judged.is_none()) {
+        None => (enough, longer_s),
+        // What was looked for without time says nothing of the devices.
+        stopped => {
+            stop = stopped;
+            ([None, None], None)
+        }
+    };
     let mut others = Vec::new();
     if let Some(first) = judged.as_ref().filter(|_| replayed.is_none()) {
         let plan = decided::document(setting, first, ("", None));
@@ -235,7 +244,7 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
             if gain <= SAME {
                 continue;
             }
-            if let Some(better) = self::judged(setting, &other) {
+            if let Some(better) = self::judged(setting, &other).map(settle) {
                 others.push(alternatives::document(setting, "first search".to_owned(), &answer));
                 judged = Some(better);
                 let types = std::mem::replace(&mut answer, other).types;
@@ -244,7 +253,6 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
             }
         }
     }
-    let judged = judged.map(|judged| settled(setting, judged, control));
     Ok(Found { answer, judged, others, front: Vec::new(), replayed, enough, longer_s, stop })
 }
 

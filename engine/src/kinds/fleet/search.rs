@@ -48,19 +48,33 @@ pub(super) fn best(
     question: &Question<'_>,
     (door, control): (FleetSearch, &Control),
 ) -> Result<Answer, Refused> {
-    let mut answer = search(setting, question, (door, control))?;
+    let answer = search(setting, question, (door, control))?;
     let asked = &setting.asked;
     if question.promises.tpot_s.or(asked.latency_s).is_some() || asked.traffic.rate.is_none() {
         return Ok(answer);
     }
+    let of = |question: &Question<'_>| search(setting, question, (door, control));
+    Ok(shortened(question, answer, (&of, &|_| false)))
+}
+
+type Search<'s> = &'s dyn Fn(&Question<'_>) -> Result<Answer, Refused>;
+
+/// Of fleets as good as one, one with a TPOT short enough, or the shortest TPOT found.
+fn shortened(
+    question: &Question<'_>,
+    mut answer: Answer,
+    (of, is_enough): (Search<'_>, &dyn Fn(&Answer) -> bool),
+) -> Answer {
     for _ in 0..MOST_SHORTER {
+        if is_enough(&answer) {
+            break;
+        }
         let Some(tpot_s) = slowest(&answer, 1).filter(|_| answer.is_kept()) else { break };
         let tpot_s = Some(SHORTER * tpot_s);
         let shorter =
             Question { promises: Promises { tpot_s, ..question.promises }, ..question.clone() };
-        let Ok(other) = search(setting, &shorter, (door, control)) else { break };
-        let value = |of: &Answer| Some(of.found.best.as_ref()?.value(question.objective));
-        if !other.is_kept() || value(&other) != value(&answer) {
+        let Ok(other) = of(&shorter) else { break };
+        if !other.is_kept() || is_before(question, &answer, &other) {
             break;
         }
         // What was searched, and the bound, are those without a promise.
@@ -70,7 +84,7 @@ pub(super) fn best(
         answer.predicted = first.predicted;
         (answer.found.bound, answer.found.verdict) = (bound, verdict);
     }
-    Ok(answer)
+    answer
 }
 
 /// Mean request latency by an answer's replays, seconds.
@@ -98,6 +112,11 @@ fn split(
     let whole = door(question, &price, control)?;
     let Some(most_s) = setting.asked.latency_s else { return Ok(whole) };
     let is_fast = |of: &Answer| of.is_kept() && latency_s(of) <= most_s;
+    let of = |question: &Question<'_>| door(question, &price, control);
+    let whole = match question.promises.tpot_s {
+        None => shortened(question, whole, (&of, &is_fast)),
+        Some(_) => whole,
+    };
     if is_fast(&whole) {
         return Ok(whole);
     }
@@ -151,13 +170,48 @@ fn promises(setting: &Setting, stated: &Promises) -> Vec<Promises> {
     PARTS.map(of).to_vec()
 }
 
-/// The best fleet found for a number of requests in flight (Little's law, by replays); of equals, the one with
-/// the lowest request rate. No bound: rates are sampled.
+/// The best fleet found for a number of requests in flight (Little's law, by replays): of some request rates,
+/// then of these again for fewer devices or a lower price, until none is found. No bound: rates are sampled.
 fn at_concurrency(
     setting: &Setting,
     question: &Question<'_>,
     n: f64,
-    (of, control): (&dyn Fn(&Question<'_>) -> Result<Answer, Refused>, &Control),
+    (of, control): (Search<'_>, &Control),
+) -> Result<Answer, Refused> {
+    let mut best = at_rates(setting, question, n, (of, control))?;
+    while let Some(better) = below(question, &best).filter(|_| best.is_kept()) {
+        let other = at_rates(setting, &better, n, (of, control))?;
+        if !other.is_kept() || other.n_under_way() < n || !is_before(question, &other, &best) {
+            break;
+        }
+        best = other;
+    }
+    Ok(best)
+}
+
+/// The same question for fleets that are better than one in the objective.
+fn below<'q>(question: &Question<'q>, than: &Answer) -> Option<Question<'q>> {
+    let figures = &than.found.best.as_ref()?.figures;
+    let mut below = question.clone();
+    match question.objective {
+        Objective::FewestDevices => {
+            let fewer = figures.n_devices.checked_sub(1).filter(|n| *n > 0)?;
+            below.most_devices = Some(fewer);
+        }
+        Objective::LowestPrice => {
+            below.most_price_per_hour = Some(CHEAPER * figures.price_per_hour?);
+        }
+        Objective::Throughput => return None,
+    }
+    Some(below)
+}
+
+/// The best of some rates: the lowest rate of equals.
+fn at_rates(
+    setting: &Setting,
+    question: &Question<'_>,
+    n: f64,
+    (of, control): (Search<'_>, &Control),
 ) -> Result<Answer, Refused> {
     let asked = &setting.asked;
     let [_, n_output] = asked.traffic.mean_tokens();
@@ -199,40 +253,7 @@ fn at_concurrency(
         };
     }
     match best {
-        Some((_, best)) => smaller(question, (best, n), (of, control)),
+        Some((_, best)) => Ok(best),
         None => of(&Question { requests_per_s: Some(rate * ABOVE), ..question.clone() }),
     }
-}
-
-/// A fleet that is better in the objective and has as many requests under way: more are, in few devices, at their
-/// own greatest rate than at one that takes a device more.
-fn smaller(
-    question: &Question<'_>,
-    (mut best, n): (Answer, f64),
-    (of, control): (&dyn Fn(&Question<'_>) -> Result<Answer, Refused>, &Control),
-) -> Result<Answer, Refused> {
-    while let Some(fewer) = below(question, &best).filter(|_| control.stop().is_none()) {
-        let mut answer = of(&fewer)?;
-        (answer.found.bound, answer.found.verdict) = (None, Verdict::Open);
-        if !answer.is_kept() || answer.n_under_way() < n || !is_before(question, &answer, &best) {
-            break;
-        }
-        best = answer;
-    }
-    Ok(best)
-}
-
-/// The most requests/s of fleets that are better than one in the objective.
-fn below<'q>(question: &Question<'q>, than: &Answer) -> Option<Question<'q>> {
-    let figures = &than.found.best.as_ref()?.figures;
-    let mut below =
-        Question { objective: Objective::Throughput, requests_per_s: None, ..question.clone() };
-    match question.objective {
-        Objective::FewestDevices => below.most_devices = Some(figures.n_devices.checked_sub(1)?),
-        Objective::LowestPrice => {
-            below.most_price_per_hour = Some(CHEAPER * figures.price_per_hour?)
-        }
-        Objective::Throughput => return None,
-    }
-    Some(below)
 }

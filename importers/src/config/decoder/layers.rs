@@ -200,8 +200,17 @@ fn by_pattern<'a>(
 
 /// Whether a layer picks by an index of its own: where no list says so, by how many layers share one.
 fn has_index(fields: Fields<'_>, layer: u64) -> Done<bool> {
-    if let Some(kind) = fields.list("indexer_types")?.get(layer as usize) {
-        return Ok(kind.as_str() != Some("shared"));
+    let types = fields.list("indexer_types")?;
+    if !types.is_empty() {
+        let kind = types.get(layer as usize).and_then(Value::as_str);
+        return match kind {
+            Some("full") => Ok(true),
+            Some("shared") if layer > 0 => Ok(false),
+            _ => {
+                let why = "`full` or `shared` is needed for each layer, `full` for the first";
+                Err(invalid("indexer_types", &Value::from(types), why))
+            }
+        };
     }
     if let Some(letters) = fields.text("index_topk_pattern")? {
         return Ok(letters.chars().nth(layer as usize) != Some('S'));
