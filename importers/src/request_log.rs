@@ -152,8 +152,7 @@ fn header(line: &str) -> Result<[usize; 3], Diagnostic> {
         let is_it = |column: &String| spellings.contains(&column.as_str());
         let mut here = names.iter().enumerate().filter(|(_, column)| is_it(column));
         let first = here.next();
-        (*at, _) =
-            first.ok_or_else(|| bad(format!("the first line names no column `{name}`")))?;
+        (*at, _) = first.ok_or_else(|| bad(format!("the first line names no column `{name}`")))?;
         if let Some((_, other)) = here.next() {
             return Err(bad(format!("the first line names `{name}` twice: also `{other}`")));
         }

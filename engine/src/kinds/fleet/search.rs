@@ -225,7 +225,9 @@ fn below<'q>(question: &Question<'q>, than: &Answer) -> Option<Question<'q>> {
         Question { objective: Objective::Throughput, requests_per_s: None, ..question.clone() };
     match question.objective {
         Objective::FewestDevices => below.most_devices = Some(figures.n_devices.checked_sub(1)?),
-        Objective::LowestPrice => below.most_price_per_hour = Some(CHEAPER * figures.price_per_hour?),
+        Objective::LowestPrice => {
+            below.most_price_per_hour = Some(CHEAPER * figures.price_per_hour?)
+        }
         Objective::Throughput => return None,
     }
     Some(below)

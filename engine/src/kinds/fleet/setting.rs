@@ -143,8 +143,7 @@ impl Setting {
         run.request.kv_dtype = stored.map(|dtype| dtype.to_string());
         let pools = pools(&run)?;
         let links = links(&run.cluster, &pools);
-        let mut setting =
-            Self { run, pools, links, asked, tables, most_of_worker: MOST_OF_WORKER };
+        let mut setting = Self { run, pools, links, asked, tables, most_of_worker: MOST_OF_WORKER };
         setting.most_of_worker = setting.widest();
         if setting.asked.counts_price && setting.pools.iter().all(|of| of.price_per_hour.is_some())
         {
