@@ -65,6 +65,7 @@ fn given(matches: &ArgMatches) -> Vec<String> {
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use engine::inputs::run::pins;
+    use engine::kinds::fleet::setting::HONOURS as FLEET;
     use engine::plan::honours;
     use engine::request::fields::{self, FIELDS, Honours};
 
@@ -76,7 +77,7 @@ mod tests {
     const OUTPUT: [(&str, bool); 5] =
         [("output", true), ("progress", true), ("html", false), ("force", true), ("json", true)];
     /// Columns with pages.
-    const PAGES: [&Honours; 3] = [&fields::OPS, &fields::DEGREES, &fields::LAYERS];
+    const PAGES: [&Honours; 4] = [&fields::OPS, &fields::DEGREES, &fields::LAYERS, &FLEET];
 
     #[test]
     fn every_flag_of_plan_is_a_field() {

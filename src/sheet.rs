@@ -24,7 +24,8 @@ pub(crate) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
         let message = format!("`--html` has no effect on {}", kind.words());
         Diagnostic::usage(kind.refusal(), message).hint("leave it out: it has no views")
     };
-    if let Some(kind) = engine::plan::kind_of(request)? {
+    let kind = engine::plan::kind_of(request)?.filter(|kind| !kind.has_timeline());
+    if let Some(kind) = kind {
         return Err(refused(kind));
     }
     views::refuse_instance(&request.model).map_err(|error| match error.code {

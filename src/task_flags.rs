@@ -107,7 +107,7 @@ fn is_of(task: Task, flag: &Arg) -> bool {
         return matches!(task, Task::Train | Task::Infer);
     }
     if is_named("html") {
-        return matches!(task, Task::Train | Task::Place);
+        return matches!(task, Task::Train | Task::Place | Task::Infer);
     }
     let field = FIELDS.iter().find(|field| is_named(field.name));
     field.is_none_or(|field| honours_of(task).iter().any(|honours| honours.takes(field)))

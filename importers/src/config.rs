@@ -53,11 +53,9 @@ const UNBUILT: &[(&[&str], &str)] = &[
     (
         &[
             "axk2",
-            "deepseek_v32",
             "deepseek_v4",
             "dots3_note",
             "dots3_note_text",
-            "glm_moe_dsa",
             "hy_v4",
             "minimax_m3",
             "minimax_m3_vl",
@@ -65,7 +63,6 @@ const UNBUILT: &[(&[&str], &str)] = &[
         ],
         "attention to what an index picks",
     ),
-    (&["mimo_v2_flash"], "more heads of keys in layers with windows than in others"),
     (&["cohere2_moe"], "dense layers of another width than experts, beside attention"),
     (
         &["inkling_mm_model", "inkling_text", "inkling2", "inkling2_text"],
@@ -76,7 +73,7 @@ const UNBUILT: &[(&[&str], &str)] = &[
     (&["blt"], "patches of bytes"),
     (&["longcat_flash"], "experts that pass tokens on, and two blocks of attention in a layer"),
     (
-        &["gemma3n", "gemma3n_text", "gemma4_text", "gemma4_unified_text"],
+        &["gemma3n", "gemma3n_text", "gemma4_unified_text"],
         "embeddings of each layer",
     ),
     (&["hrm_text"], "layers that run in turns"),

@@ -61,7 +61,7 @@ impl PlanKind {
     /// Whether its plans have a timeline that can be viewed.
     #[must_use]
     pub const fn has_timeline(self) -> bool {
-        matches!(self, Self::Placement | Self::Training)
+        matches!(self, Self::Placement | Self::Training | Self::Fleet)
     }
 
     /// The code of errors about what means nothing for it.

@@ -235,6 +235,38 @@ pub fn replay(
     engine::Engine::new(requests, traffic, scheduler, price).run()
 }
 
+/// An iteration; of decoding requests alone several, where the stride of the scheduler lets them be summed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ran {
+    /// Beginning of the first, seconds.
+    pub start_s: f64,
+    /// Seconds of all.
+    pub seconds: f64,
+    /// How many.
+    pub n_iterations: u64,
+    /// Prompts in each.
+    pub n_prompts: u64,
+    /// Their new tokens.
+    pub n_prompt_tokens: u64,
+    /// Decoding requests in each.
+    pub n_decoding: u64,
+}
+
+/// The first iterations of a replay of requests at their own times, at most so many, one by one.
+///
+/// # Errors
+/// [`Fault`], but [`Fault::Saturated`].
+pub fn first_iterations(
+    requests: &[Request],
+    scheduler: &Scheduler,
+    price: &dyn IterationTime,
+    most: usize,
+) -> Result<Vec<Ran>, Fault> {
+    scheduler.check(requests)?;
+    let each = Scheduler { stride: 1, ..*scheduler };
+    engine::Engine::new(requests, Traffic::Open, &each, price).first(most)
+}
+
 /// Replays `n` requests that arrive at `rate` a second; with them, the requests.
 ///
 /// # Errors

@@ -101,6 +101,15 @@ pub enum Invalid {
         /// Parts of it.
         expert_tensor: u32,
     },
+    /// Quantised weights share scales over more of a width than a rank has.
+    ScaleBlock {
+        /// The width of a feed-forward part or an expert.
+        width: u64,
+        /// Parts of it.
+        parts: u32,
+        /// Elements that share a scale.
+        block: u64,
+    },
     /// Experts do not divide.
     Experts {
         /// Experts of a layer.
@@ -152,6 +161,10 @@ impl fmt::Display for Invalid {
             }
             Self::ExpertWidth { width, expert_tensor } => {
                 write!(f, "expert width {width} does not divide by {expert_tensor}")
+            }
+            Self::ScaleBlock { width, parts, block } => {
+                let each = width / u64::from(parts.max(1));
+                write!(f, "quantised weights: {each} of width {width} is no multiple of {block}")
             }
             Self::Experts { experts, expert } => {
                 write!(f, "{experts} experts do not divide by EP {expert}")
@@ -221,8 +234,10 @@ impl Shape {
     /// The first rule that does not hold.
     pub fn check(&self, model: &ModelCard) -> Result<(), Invalid> {
         self.check_degrees(model)?;
+        let block = model.stored.as_ref().map_or(0, |stored| stored.scale_block);
         for group in &model.groups {
             self.check_layer(&group.card)?;
+            self.check_scales(&group.card, block)?;
         }
         let (n_stages, layers) = (self.stages.len() as u64, u64::from(model.n_blocks()));
         if n_stages > layers {
@@ -289,6 +304,24 @@ impl Shape {
             Err(Invalid::Experts { experts: experts.n_experts, expert: self.expert })
         } else {
             Ok(())
+        }
+    }
+
+    /// Engines refuse to split what shares a scale.
+    fn check_scales(&self, card: &TransformerCard, block: u64) -> Result<(), Invalid> {
+        let widths = match card.experts {
+            None => [(card.feed_forward, self.tensor), (0, 1)],
+            Some(experts) => [
+                (experts.n_shared.saturating_mul(experts.feed_forward), self.tensor),
+                (experts.feed_forward, self.expert_tensor),
+            ],
+        };
+        let is_split = |(width, parts): &(u64, u32)| {
+            *parts > 1 && block > 1 && !(width / u64::from(*parts)).is_multiple_of(block)
+        };
+        match widths.into_iter().find(is_split) {
+            Some((width, parts)) => Err(Invalid::ScaleBlock { width, parts, block }),
+            None => Ok(()),
         }
     }
 

@@ -173,7 +173,7 @@ fn is_zero(tokens: &u32) -> bool {
 }
 
 /// Mean and percentiles over requests, seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DistributionFigures {
     /// Mean.
@@ -184,6 +184,8 @@ pub struct DistributionFigures {
     pub p90: f64,
     /// 99 %.
     pub p99: f64,
+    /// 0 %, 5 %, and so on to 100 %: the least to the most.
+    pub percentiles: Vec<f64>,
 }
 
 /// What a fleet does with the requests of a file.
@@ -206,6 +208,18 @@ pub struct RequestsFigures {
     pub n_preemptions: u64,
 }
 
+/// Latencies of the requests of a worker type, by all of its replays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct WorkerLatenciesFigures {
+    /// Time to first token, hand-over included; absent for decode workers.
+    pub ttft_s: Option<DistributionFigures>,
+    /// Time per further token, one mean of each request; absent for prefill workers.
+    pub tpot_s: Option<DistributionFigures>,
+    /// Arrival at the worker to its last token, hand-over included.
+    pub latency_s: Option<DistributionFigures>,
+}
+
 /// A fleet in figures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -218,6 +232,8 @@ pub struct FleetFigures {
     pub latency_seconds: Option<f64>,
     /// Requests under way, mean of its replays.
     pub n_under_way: f64,
+    /// Latencies of the requests of each worker type, in the order of the workers.
+    pub worker_latencies: Vec<WorkerLatenciesFigures>,
     /// What it does with the requests of a file.
     pub requests: Option<RequestsFigures>,
     /// Output tokens per second at the rate that is served.
@@ -238,6 +254,9 @@ pub struct FleetFigures {
     pub rejected_shapes: Vec<RejectedDocument>,
     /// Other fleets beside it.
     pub alternatives: Vec<AlternativeDocument>,
+    /// Of the plan, its alternatives and fleets for further TPOT limits those that none beats in both TPOT and
+    /// the objective, by ascending TPOT.
+    pub front: Vec<AlternativeDocument>,
 }
 
 /// A worker shape that is no worker type.

@@ -5,7 +5,7 @@
 use ir::diagnostic::Diagnostic;
 
 /// First bytes of a view file of this version.
-pub(super) const MARK: [u8; 8] = *b"mwview\0\x03";
+pub(super) const MARK: [u8; 8] = *b"mwview\0\x04";
 
 /// Parts of a view file, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

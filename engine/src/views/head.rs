@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The head of a view file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Head {
-    /// `ops` or `run`.
+    /// `ops`, `run` or `fleet`.
     pub(super) plans: String,
     pub(super) step_time_ns: u64,
     pub(super) lanes: Vec<LaneHead>,

@@ -14,6 +14,12 @@ pub(super) enum Kind {
     Transfer,
     /// Gradients that replicas exchange.
     Exchange,
+    /// An iteration of prompts alone.
+    Prefill,
+    /// One of prompts and of requests that decode.
+    Mixed,
+    /// One of requests that decode.
+    Decode,
     /// Of a device: it runs nothing while it sends, receives or exchanges.
     Communication,
     /// It has run nothing yet and waits for its first input.
@@ -43,6 +49,9 @@ impl Kind {
         Self::Optimizer,
         Self::Transfer,
         Self::Exchange,
+        Self::Prefill,
+        Self::Mixed,
+        Self::Decode,
         Self::Communication,
         Self::Fill,
         Self::Input,
@@ -64,6 +73,9 @@ impl Kind {
             Self::Optimizer => "optimizer",
             Self::Transfer => "transfer",
             Self::Exchange => "exchange",
+            Self::Prefill => "prefill",
+            Self::Mixed => "mixed",
+            Self::Decode => "decode",
             Self::Communication => "communication",
             Self::Fill => "idle-fill",
             Self::Input => "idle-input",
@@ -82,7 +94,7 @@ impl Kind {
 }
 
 /// Number of kinds.
-pub(super) const N_KINDS: usize = 16;
+pub(super) const N_KINDS: usize = 19;
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ mod builder;
 mod bytes;
 mod curve;
 mod find;
+mod fleets;
 mod gaps;
 mod graph;
 mod head;
@@ -42,6 +43,9 @@ pub use view::{LaneTold, Overview, View};
 use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
 use crate::inputs::plan_file;
+use crate::kinds::fleet::decided::Judged as JudgedFleet;
+use crate::kinds::fleet::setting::Setting as FleetSetting;
+use crate::kinds::fleet::{Fleet, observed};
 use crate::kinds::frame;
 use crate::kinds::placement::Placement;
 use crate::kinds::placement::replay::{self, Replayed};
@@ -78,6 +82,16 @@ pub fn make(request: &PlanOnModel) -> Result<Made, Diagnostic> {
         let judged = on.judged();
         let violations = on.violations(&judged, None);
         return Ok(Made { violations, ..of_run(&on.setting, on.warnings)? });
+    }
+    if document.fleet.is_some() {
+        let mut on = frame::on_model::<Fleet>(&document, request.into())?;
+        let judged = on.judged();
+        let violations = on.violations(&judged, None);
+        return match judged {
+            Ok(judged) => Ok(Made { violations, ..of_fleet(&on.setting, &judged, on.warnings)? }),
+            // Without workers there are no lanes.
+            Err(broken) => Err(broken.into_iter().next().unwrap_or_else(bytes::damaged)),
+        };
     }
     let on = frame::on_model::<Placement>(&document, request.into())?;
     let replayed = replay::on(on.setting)?;
@@ -133,6 +147,22 @@ pub fn of_run(on: &Planned, warnings: Vec<Diagnostic>) -> Result<Made, Diagnosti
         None => Vec::new(),
     };
     Ok(Made { bytes, warnings, violations: Vec::new() })
+}
+
+/// The view of a fleet: as long as the iterations of all worker types that were replayed.
+///
+/// # Errors
+/// `not-for-fleets`, `no-view`.
+pub fn of_fleet(
+    setting: &FleetSetting,
+    judged: &JudgedFleet,
+    warnings: Vec<Diagnostic>,
+) -> Result<Made, Diagnostic> {
+    let types = observed::of(setting, judged)?;
+    let end = |of: &observed::Observed| of.iterations.last().map(|ran| fleets::span(ran).1);
+    let end_ns = types.iter().filter_map(end).min().unwrap_or(1).max(1);
+    check_step(end_ns)?;
+    Ok(Made { bytes: fleets::file(&types, end_ns), warnings, violations: Vec::new() })
 }
 
 fn check_step(step_time_ns: u64) -> Result<(), Diagnostic> {

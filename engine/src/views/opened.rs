@@ -13,14 +13,15 @@ use documents::report::StepDocument;
 use documents::report::training::TrainingRunDocument;
 use ir::diagnostic::{Blame, Diagnostic, Severity};
 use serde::Serialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::files::input_file;
 use crate::answer::page::Page;
 use crate::answer::violations;
 use crate::inputs::plan_file;
+use crate::kinds::fleet::{Fleet, observed};
 use crate::kinds::frame::{self, documents};
 use crate::kinds::placement::Placement;
 use crate::kinds::placement::replay;
@@ -48,13 +49,16 @@ pub struct Answer {
     /// What its throughput counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<String>,
+    /// On its model, the figures of a fleet.
+    #[serde(flatten)]
+    fleet: Option<Value>,
     warnings: Vec<DiagnosticDocument>,
 }
 
 impl Answer {
     fn of(plan: &Path, warnings: &[Diagnostic]) -> Result<Self, Diagnostic> {
-        let (report, best, unit) = Default::default();
-        Ok(Self { plan: text(plan)?, report, best, unit, warnings: documents(warnings) })
+        let (report, best, unit, fleet) = Default::default();
+        Ok(Self { plan: text(plan)?, report, best, unit, fleet, warnings: documents(warnings) })
     }
 }
 
@@ -122,9 +126,10 @@ pub fn of(on: &PlanOnModel, is_checked: bool) -> Result<Opened, Diagnostic> {
     views::refuse_instance(&on.model)?;
     let document = plan_file::document(&on.plan)?;
     views::refuse_others(&document)?;
-    let mut opened = match document.training {
-        None => of_ops(&document, on, is_checked),
-        Some(_) => of_run(&document, on, is_checked),
+    let mut opened = match (&document.training, &document.fleet) {
+        (Some(_), _) => of_run(&document, on, is_checked),
+        (None, Some(_)) => of_fleet(&document, on, is_checked),
+        (None, None) => of_ops(&document, on, is_checked),
     }?;
     if violations::is_legal(&opened.broken).is_none() {
         let unproved = std::mem::take(&mut opened.broken).into_iter();
@@ -180,5 +185,22 @@ fn of_run(
     let best = judged.ok().map(|judged| figures::of(planned, &judged.report)).transpose()?;
     let unit = Some(planned.setting.unit().to_owned());
     let answer = Answer { best, unit, ..Answer::of(&on.plan, &made.warnings)? };
+    Ok(Opened { answer, view: made.bytes, broken })
+}
+
+fn of_fleet(
+    document: &Arc<PlanDocument>,
+    on: &PlanOnModel,
+    is_checked: bool,
+) -> Result<Opened, Diagnostic> {
+    let mut framed = frame::on_model::<Fleet>(document, on.into())?;
+    let judged = framed.judged();
+    let broken = framed.violations(&judged, is_checked.then(for_a_while).as_ref());
+    let Ok(judged) = judged else {
+        return Ok(Opened { answer: Answer::of(&on.plan, &[])?, view: Vec::new(), broken });
+    };
+    let made = views::of_fleet(&framed.setting, &judged, framed.warnings)?;
+    let fleet = Some(observed::figures(&framed.setting, &judged));
+    let answer = Answer { fleet, ..Answer::of(&on.plan, &made.warnings)? };
     Ok(Opened { answer, view: made.bytes, broken })
 }

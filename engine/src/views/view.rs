@@ -19,7 +19,7 @@ pub struct View<'a> {
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Overview {
-    /// `ops` or `run`.
+    /// `ops`, `run` or `fleet`.
     pub plans: String,
     /// Nanoseconds of the step.
     pub step_time_ns: u64,

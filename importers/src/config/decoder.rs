@@ -22,9 +22,10 @@ use super::quantization::Quantization;
 use super::request::{Request, Written};
 use super::task::{End, Task, class};
 use crate::json::Object;
+use attention::Reach;
 use families::{FAMILIES, Family};
 use layers::{Fed, Kind};
-use sizes::Sizes;
+use sizes::{Index, Sizes};
 use style::{Join, Mixer, Norm, Positions, Style, When};
 
 /// Longest sample where nobody states one, of models without a number of positions.
@@ -373,7 +374,12 @@ impl Writer<'_> {
         }
         if kind.fed != Fed::Absent {
             let normed = self.placed(2, layer, state)?;
-            let fed = self.fed(normed, layer, kind.fed)?;
+            let fed = match self.s.mixture.filter(|of| !of.beside[0].is_empty()) {
+                Some(mixture) if kind.fed == Fed::Experts => {
+                    self.both((state, normed), layer, mixture)?
+                }
+                _ => self.fed(normed, layer, kind.fed)?,
+            };
             let fed = self.opened(fed, layer, (kind.mixer, "cross_attn_mlp_gate"))?;
             state = self.summed((state, fed), layer, 3)?;
         }
@@ -401,12 +407,18 @@ impl Writer<'_> {
     fn mixed(&mut self, state: TensorId, layer: &str, kind: Kind) -> Done {
         let module = format!("{layer}.{}", self.s.space_module);
         let sequence = self.builder.sequence;
+        let (is_turned, index) = (kind.is_turned, None);
+        let whole = Reach { span: sequence, is_window: false, is_turned, index };
         match kind.mixer {
-            Mixer::Full | Mixer::None | Mixer::Shared => {
-                self.attention(state, layer, (sequence, kind.is_turned))
-            }
+            Mixer::Full | Mixer::None | Mixer::Shared => self.attention(state, layer, whole),
             Mixer::Window(tokens) => {
-                self.attention(state, layer, (tokens.min(sequence), kind.is_turned))
+                let span = tokens.min(sequence);
+                self.attention(state, layer, Reach { span, is_window: true, ..whole })
+            }
+            Mixer::Picked(is_own) => {
+                let index = Index::read(self.fields())?;
+                let (span, index) = (index.top.min(sequence), is_own.then_some(index));
+                self.attention(state, layer, Reach { span, index, ..whole })
             }
             Mixer::Routed => self.routed(state, &format!("{layer}.self_attention")),
             Mixer::Cross => self.crossed(state, &format!("{layer}.cross_attn")),
@@ -417,7 +429,7 @@ impl Writer<'_> {
             Mixer::Recurrence => self.recurrence(state, &module),
             Mixer::Both(space) => {
                 let first = self.space(state, &module, space)?;
-                let second = self.attention(state, layer, (sequence, kind.is_turned))?;
+                let second = self.attention(state, layer, whole)?;
                 self.plain((layer, "add_mixed"), "Add", &[first, second], self.n.hidden)
             }
         }

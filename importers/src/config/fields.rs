@@ -27,7 +27,7 @@ const RANGES: &[Range] = &[
         reason: "16 times the deepest published model (126 blocks)",
     },
     Range {
-        names: "first_k_dense_replace decoder_sparse_step max_window_layers num_dense_layers \
+        names: "index_topk_freq index_skip_topk_offset first_k_dense_replace decoder_sparse_step max_window_layers num_dense_layers \
             moe_layer_start_index moe_layer_interval moe_layer_freq num_sparse_encoder_layers \
             num_sparse_decoder_layers interleave_moe_layer_step no_rope_layer_interval \
             attn_layer_period attn_layer_offset expert_layer_period expert_layer_offset \
@@ -49,20 +49,21 @@ const RANGES: &[Range] = &[
     },
     Range {
         names: "num_attention_heads n_head n_heads num_heads attention_heads num_key_value_heads \
-            num_kv_heads mamba_n_heads mamba_num_heads n_mamba_heads linear_num_key_heads \
+            num_kv_heads num_global_key_value_heads swa_num_attention_heads swa_num_key_value_heads \
+            index_n_heads mamba_n_heads mamba_num_heads n_mamba_heads linear_num_key_heads \
             linear_num_value_heads n_groups mamba_n_groups mamba_ngroups",
         most: 1 << 14,
         reason: "128 times the most heads of a published model (128)",
     },
     Range {
-        names: "head_dim d_kv qk_nope_head_dim qk_rope_head_dim v_head_dim attention_head_dim \
+        names: "head_dim global_head_dim swa_head_dim swa_v_head_dim index_head_dim d_kv qk_nope_head_dim qk_rope_head_dim v_head_dim attention_head_dim \
             kv_channels mamba_head_dim linear_key_head_dim linear_value_head_dim state_size \
             mamba_d_state ssm_state_size",
         most: 1 << 14,
         reason: "64 times the largest published head (256)",
     },
     Range {
-        names: "adapter_rank q_lora_rank kv_lora_rank time_step_rank mamba_dt_rank",
+        names: "adapter_rank moe_latent_size q_lora_rank kv_lora_rank time_step_rank mamba_dt_rank",
         most: 1 << 20,
         reason: "as wide as a model can be",
     },
@@ -82,7 +83,7 @@ const RANGES: &[Range] = &[
         reason: "2,048 times the most that is published (32)",
     },
     Range {
-        names: "num_local_experts num_experts num_experts_per_tok n_routed_experts \
+        names: "num_local_experts num_experts num_experts_per_tok top_k_experts n_routed_experts \
             n_shared_experts moe_num_experts moe_topk moe_k moe_num_shared_experts \
             num_shared_experts",
         most: 1 << 14,
@@ -117,7 +118,7 @@ const RANGES: &[Range] = &[
     },
     // They shorten attention and make nothing longer.
     Range {
-        names: "sliding_window window_size attention_window_size attention_chunk_size",
+        names: "index_topk sliding_window window_size attention_window_size attention_chunk_size",
         most: 1 << 53,
         reason: "what JSON numbers can state",
     },
@@ -142,8 +143,13 @@ impl<'a> Fields<'a> {
         let is_number = |value: &&Value| value.as_str() != Some("auto");
         let stated = |name| Some((name, self.get(name).filter(is_number)?));
         names.filter_map(stated).try_for_each(|(name, value)| {
-            number(name, value, 0)?;
-            Ok(())
+            // How often layers have experts, or which ones have.
+            let list = value.as_array().filter(|_| name == "moe_layer_freq");
+            let one = std::slice::from_ref(value);
+            list.map_or(one, Vec::as_slice).iter().try_for_each(|value| {
+                number(name, value, 0)?;
+                Ok(())
+            })
         })
     }
 

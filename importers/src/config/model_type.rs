@@ -87,14 +87,18 @@ fn plain(name: &str) -> String {
 /// The decoder of a model of several parts, with what the whole says of it.
 fn text_part(object: &Object) -> Option<(Object, String)> {
     let part = object.get(TEXT)?.as_object()?;
-    let found = part.get("model_type")?.as_str()?;
-    super::decoder::types().find(|known| *known == found)?;
     let mut merged: Object =
         part.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let stated = part.get("model_type")?.as_str()?;
+    // A class says more than a name that nobody knows.
+    let by_class = || class(Fields(&merged)).ok().flatten().and_then(named);
+    let is_decoder = |name: &&str| super::decoder::types().any(|known| known == *name);
+    let found = Some(stated).filter(is_decoder).or_else(by_class).filter(is_decoder)?.to_owned();
+    merged.insert("model_type".to_owned(), Value::from(found.clone()));
     for name in ["tie_word_embeddings", "torch_dtype", "dtype", "quantization_config"] {
         if let Some(value) = object.get(name).filter(|_| !merged.contains_key(name)) {
             merged.insert(name.to_owned(), value.clone());
         }
     }
-    Some((merged, found.to_owned()))
+    Some((merged, found))
 }

@@ -38,7 +38,9 @@ pub fn read(path: &Path, dtype: DType) -> Result<(Stored, Vec<Diagnostic>), Diag
         let graph = crate::read_bytes(&name, &bytes, &options)?.graph;
         match is_packed(&graph) {
             true => {
-                stored = Stored { method: Some(quantization.method), ..of_graph(&graph, stored) }
+                let scale_block = quantization.scale_block();
+                let method = Some(quantization.method);
+                stored = Stored { method, scale_block, ..of_graph(&graph, stored) }
             }
             false => warnings.push(unused(&quantization.method, dtype.name())),
         }

@@ -120,6 +120,8 @@ pub struct Stored {
     pub method: Option<String>,
     /// Whether most are in blocks of blocks (k-quants and their like), which take more work to unpack.
     pub has_super_blocks: bool,
+    /// Elements along a width that share a scale, which engines don't split over tensor ranks; 0 = none.
+    pub scale_block: u64,
     /// Keys and values; `None` = in the type of the run.
     pub cache: Option<CacheType>,
 }

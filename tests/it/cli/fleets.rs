@@ -270,3 +270,48 @@ fn a_fleet_repeats() {
     let first = folder.run(asked).exits(0).stdout;
     assert_eq!(first, folder.run(asked).exits(0).stdout);
 }
+
+/// No fleet of the front is beaten by another one in both TPOT and devices; the plan is the same without it.
+#[test]
+fn a_shorter_tpot_never_costs_less_on_the_front() {
+    let folder = folder();
+    let asked = "infer qwen.json --cluster eight.yaml --rate 12 --input-tokens 2000 --output-tokens 200 \
+         --ttft 2s --tpot 20ms --time-limit 10m";
+    let answer: Value = folder.run(&format!("{asked} --all --json")).exits(0).json();
+    let front = answer["front"].as_array().unwrap();
+    assert!(front.len() > 1, "{front:?}");
+    for two in front.windows(2) {
+        let [shorter, longer] = [&two[0], &two[1]].map(|of| number(&of["tpot_seconds"]));
+        let [more, fewer] = [&two[0], &two[1]].map(|of| number(&of["n_devices"]));
+        assert!(shorter < longer && more > fewer, "{two:?}");
+    }
+    let plain: Value = folder.run(&format!("{asked} --json")).exits(0).json();
+    assert_eq!(plain["plan"], answer["plan"]);
+    assert_eq!((&plain["alternatives"], &plain["front"]), (&answer["alternatives"], &json!([])));
+    let text = folder.run(&format!("{asked} --all")).exits(0).stdout;
+    assert!(text.contains("\nPareto front"), "{text}");
+}
+
+/// Percentiles rise, and the mean of a latency is that of the workers.
+#[test]
+fn latencies_of_workers_are_distributions() {
+    let folder = folder();
+    let asked =
+        "infer qwen.json --cluster one.yaml --rate 4 --ttft 2s --tpot 50ms --time-limit 10m --json";
+    let answer: Value = folder.run(asked).exits(0).json();
+    let all = answer["worker_latencies"].as_array().unwrap();
+    assert_eq!(all.len(), workers(&answer["plan"]).len());
+    for (of, worker) in all.iter().zip(workers(&answer["plan"])) {
+        for name in
+            ["ttft_s", "tpot_s", "latency_s"].into_iter().filter(|name| !of[*name].is_null())
+        {
+            let percentiles: Vec<f64> =
+                of[name]["percentiles"].as_array().unwrap().iter().map(number).collect();
+            assert_eq!(percentiles.len(), 21);
+            assert!(percentiles.is_sorted() && percentiles[10] == number(&of[name]["p50"]));
+            let stated = &worker[name];
+            let mean = number(&of[name]["mean"]);
+            assert!(stated.is_null() || (number(stated) / mean - 1.0).abs() < 1e-9, "{name}");
+        }
+    }
+}

@@ -23,11 +23,11 @@ export type Kind = "run" | "ops" | "fleet" | "serving" | "gradients" | "given";
 /** Views that mean something for a kind of plan, or where there is none; of the others all that there are. */
 const VIEWS: Partial<Record<Kind | "none", string[]>> = {
   none: ["search", "why"],
-  fleet: ["overview", "memory", "search", "why"], serving: ["overview", "search", "why"], gradients: ["overview", "search", "why"], given: ["overview", "search", "why"],
+  fleet: ["overview", "timeline", "memory", "search", "why"], serving: ["overview", "search", "why"], gradients: ["overview", "search", "why"], given: ["overview", "search", "why"],
 };
 export const has_view = (kind: Kind | "none" | undefined, view: string): boolean => kind === undefined || (VIEWS[kind]?.includes(view) ?? true);
 /** Whether its plans have steps that are replayed. */
-export const has_steps = (kind: Kind): boolean => kind === "run" || kind === "ops";
+export const has_steps = (kind: Kind): boolean => kind === "run" || kind === "ops" || kind === "fleet";
 
 const is_filled = (own: unknown): boolean => own !== null && typeof own === "object" && Object.keys(own).length > 0;
 

@@ -79,6 +79,8 @@ export const found_path = (id: string, text: string, most: number): string => pa
 
 export const inside = (doc: Doc): Inside => (doc.value as { inside: Inside }).inside;
 export const found = (doc: Doc): { n_found: number; found: FoundNode[] } => doc.value as { n_found: number; found: FoundNode[] };
+/** Whether lanes are of workers, with an iteration in each slice. */
+export const is_of_workers = (own: Tile): boolean => own.lanes.every((lane) => lane.device === null);
 export const tile = (doc: Doc): Tile => doc.value as Tile;
 export const curve = (doc: Doc): Curve => doc.value as Curve;
 
@@ -93,6 +95,9 @@ const KINDS: Record<string, [string, string, string]> = {
   transfer: ["Transfer", "T", "transfer"],
   exchange: ["Gradient communication", "X", "collective"],
   communication: ["Exposed communication", "C", "collective"],
+  prefill: ["Prefill iteration", "P", "compute"],
+  mixed: ["Mixed iteration: prefill and decode", "M", "recompute"],
+  decode: ["Decode iteration", "D", "weight"],
   "idle-fill": ["Idle: pipeline fill", "", "missing"],
   "idle-input": ["Idle: waiting for input", "", "missing"],
   "idle-link": ["Idle: link busy", "", "missing"],

@@ -2,18 +2,21 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { asked, planned, serious, started, uploaded } from "./asked.mjs";
 import { check_numbers } from "./numbers.mjs";
-import { open, page_of, screenshot, settle } from "./service.mjs";
+import { clear, folder, open, page_of, screenshot, settle } from "./service.mjs";
 
-const FLEET = { task: "infer", model: "qwen3-30b-a3b.json", cluster: "pod.yaml", rate: "60", ttft: "1s", tpot: "20ms", input_tokens: 4000, output_tokens: 1000 };
+const FLEET = { task: "infer", model: "qwen3-30b-a3b.json", cluster: "pod.yaml", rate: "60", ttft: "1s", tpot: "20ms", input_tokens: 4000, output_tokens: 1000, all: true };
 const REQUESTS = {
   fleet: FLEET,
   whole: { ...FLEET, mode: "aggregated", percentile: "90", executor: "sglang" },
   // 128 hosts, most of which are idle.
   wide: { ...FLEET, model: "llama-2-70b.json", cluster: "pod-1024.yaml", rate: "20", input_tokens: 1000, output_tokens: 500, ttft: "5s", tpot: "60ms" },
   most: { ...FLEET, cluster: "a100-node.yaml", rate: undefined },
+  // 100 workers.
+  many: { ...FLEET, model: "llama-2-70b.json", cluster: "pod-1024.yaml", rate: "530", input_tokens: 1000, output_tokens: 500, ttft: "5s", tpot: "60ms" },
   none: { ...FLEET, cluster: "a100-node.yaml", rate: "0.1", tpot: "1ms" },
 };
 
@@ -31,12 +34,12 @@ const answer_of = async (name) => (await asked(at.base, `/v1/plans/${plans[name]
 const cells = (page, title) => page.$$eval(`section[aria-label='${title}'] tbody tr`, (all) => all.map((row) => [...row.children].map((cell) => cell.textContent)));
 
 test("fleets are planned, or there is none", () => {
-  assert.deepEqual(Object.fromEntries(Object.entries(plans).map(([name, own]) => [name, own.state])), { fleet: "done", whole: "done", wide: "done", most: "done", none: "infeasible" });
+  assert.deepEqual(Object.fromEntries(Object.entries(plans).map(([name, own]) => [name, own.state])), { fleet: "done", whole: "done", wide: "done", most: "done", many: "done", none: "infeasible" });
 });
 
 for (const [theme, width] of [["light", 1280], ["dark", 1920], ["light", 420], ["dark", 420]]) {
   test(`every page of a fleet, ${theme}, ${width} wide`, async () => {
-    const walked = { fleet: ["overview?tables=replicas,worker-memory", "memory", "search", "why"], whole: ["overview"], wide: ["overview", "overview?idle=shown"], most: ["overview", "memory"], none: ["why"] };
+    const walked = { fleet: ["overview?tables=replicas,worker-memory,latencies,front", "overview?latencies=tpot_s", "timeline", "timeline?tables=timeline&t0=0&t1=3000000000", "memory", "search", "why"], whole: ["overview", "timeline"], wide: ["overview", "overview?idle=shown", "timeline"], most: ["overview", "memory"], many: ["overview", "timeline"], none: ["why"] };
     const pages = Object.entries(walked).flatMap(([name, views]) => views.map((view) => [`${name}-${view.replaceAll(/\W/g, "-")}`, `#/plans/${plans[name].id}/${view}`]));
     pages.push(["compare", `#/compare?a=${plans.fleet.id}&b=${plans.whole.id}`], ["compare-others", `#/compare?a=${plans.fleet.id}&b=${plans.wide.id}`], ["new", "#/new?task=infer"], ["new-step", "#/new?task=infer&phase=decode&algorithm=expert-placement"]);
     for (const [name, hash] of pages) {
@@ -149,12 +152,78 @@ test("reasons add up to all shapes, terms to the memory of a device", async () =
   await context.close();
 });
 
+test("the front and the latencies are those of the answer", async () => {
+  const { page, wrong, context } = await page_of(at.chrome, at.base);
+  for (const name of ["fleet", "most"]) {
+    const { front, worker_latencies } = await answer_of(name);
+    await open(page, at.base, `#/plans/${plans[name].id}/overview?tables=front,latencies`);
+    assert.ok(front.length > 1, name);
+    assert.equal((await page.$$("section[aria-label='Pareto front'] circle.dot")).length, front.length, name);
+    assert.deepEqual((await cells(page, "Pareto front")).map(([of]) => of), front.map((own) => own.name));
+    const known = worker_latencies.flatMap((own) => ["ttft_s", "tpot_s", "latency_s"].filter((latency) => own[latency] !== null));
+    assert.equal((await cells(page, "Latency distribution")).length, known.length);
+    await page.click("section[aria-label='Latency distribution'] button:has-text('Request latency')");
+    assert.equal((await page.$$("section[aria-label='Latency distribution'] svg[role=img] > path")).length, worker_latencies.length);
+  }
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("iterations of a worker of each type are a timeline", async () => {
+  const { page, wrong, context } = await page_of(at.chrome, at.base);
+  await open(page, at.base, `#/plans/${plans.fleet.id}/timeline`);
+  const { lanes } = (await asked(at.base, `/v1/plans/${plans.fleet.id}/timeline`)).value;
+  assert.deepEqual(lanes.map((own) => own.lane), ["prefill-0", "decode-0"]);
+  assert.match(await page.textContent("ul.legend"), /Prefill iteration.*Decode iteration/);
+  await page.click("canvas", { position: { x: 400, y: 40 } });
+  await settle(page);
+  assert.match(await page.textContent("section[aria-label='Selected slice']"), /prompt tokens|decoding|no request/);
+  assert.equal(await page.$("section[aria-label='Selected slice'] a"), null);
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a fleet is saved as a page, and its plan file opens as one", async () => {
+  const there = folder();
+  const { page, wrong, context } = await page_of(at.chrome, at.base);
+  await open(page, at.base, `#/plans/${plans.fleet.id}`);
+  const [saved] = await Promise.all([page.waitForEvent("download"), page.click("button:has-text('Save as a page')")]);
+  await saved.saveAs(join(there, "fleet.html"));
+  await open(page, at.base, "#/plans");
+  const plan = JSON.stringify((await answer_of("fleet")).plan);
+  await page.setInputFiles("input[aria-label='Open a plan file']", { name: "own.json", mimeType: "application/json", buffer: Buffer.from(plan.replace('"n_devices":', '"n_devices": ')) });
+  await page.waitForSelector("text=verified on its model", { timeout: 60_000 });
+  await settle(page);
+  await check_numbers(page, at.base);
+  assert.ok(await page.isVisible("section[aria-label='Latency distribution']"));
+  assert.doesNotMatch(await page.textContent("main"), /undefined|NaN|\bnull\b|Not proved/);
+  await screenshot(page, "fleet-opened");
+  await page.click("nav.side a:has-text('Timeline')");
+  await settle(page);
+  await check_numbers(page, at.base);
+  assert.deepEqual(wrong, []);
+  await context.close();
+  for (const theme of ["light", "dark"]) {
+    const { page: alone, context: own } = await page_of(at.chrome, "file://", { theme });
+    for (const view of ["overview", "timeline", "memory"]) {
+      await alone.goto(`file://${join(there, "fleet.html")}#/plans/plan/${view}`);
+      await alone.waitForSelector("section");
+      await settle(alone);
+      if (view === "overview") assert.ok(await alone.isVisible("section[aria-label='Pareto front']"));
+      assert.deepEqual(await serious(alone), [], view);
+      assert.equal(await alone.$(".callout.bad"), null, view);
+      await screenshot(alone, `fleet-saved-${view}-${theme}`);
+    }
+    await own.close();
+  }
+  clear(there);
+});
+
 test("views that mean nothing for a fleet are not offered", async () => {
   const { page, context } = await page_of(at.chrome, at.base);
   const offered = async () => page.$$eval("nav.side a[href^='#/plans/']", (all) => all.map((own) => own.textContent));
   await open(page, at.base, `#/plans/${plans.fleet.id}`);
-  assert.deepEqual(await offered(), ["Overview", "Memory", "Search", "Why"]);
-  assert.equal(await page.$("button:has-text('Save as a page')"), null);
+  assert.deepEqual(await offered(), ["Overview", "Timeline", "Memory", "Search", "Why"]);
   await open(page, at.base, `#/plans/${plans.none.id}`);
   assert.deepEqual(await offered(), ["Search", "Why"]);
   await context.close();

@@ -1,7 +1,7 @@
 //! The clock and the queues of a replay.
 
 use super::decoding::{Decoder, Decoding};
-use super::{Admission, Gaps, Mixing, Replay, Scheduler, Times, Traffic};
+use super::{Admission, Gaps, Mixing, Ran, Replay, Scheduler, Times, Traffic};
 use crate::serving::arrivals::Request;
 use crate::serving::fault::Fault;
 use crate::serving::{Chunk, Iteration, IterationTime};
@@ -49,6 +49,8 @@ pub(super) struct Engine<'a> {
     /// Requests that ended after the next iteration had been put together, and their blocks.
     leaving: (u64, u64),
     running_s: f64,
+    /// The first iterations, and how many of them at most.
+    ran: (Vec<Ran>, usize),
     /// Counts; `times` is put in at the end.
     replay: Replay,
 }
@@ -90,6 +92,7 @@ impl<'a> Engine<'a> {
             n_blocks: u64::from(scheduler.shared_prefix / scheduler.block_tokens),
             leaving: (0, 0),
             running_s: 0.0,
+            ran: (Vec::new(), 0),
             replay: Replay {
                 times: Vec::new(),
                 gaps: Gaps::default(),
@@ -125,6 +128,29 @@ impl<'a> Engine<'a> {
         self.replay.total_s = self.now;
         self.replay.mean_running = if self.now > 0.0 { self.running_s / self.now } else { 0.0 };
         Ok(Replay { times: self.times, ..self.replay })
+    }
+
+    /// The first iterations, at most so many.
+    pub(super) fn first(mut self, most: usize) -> Result<Vec<Ran>, Fault> {
+        self.ran.1 = most;
+        while self.n_completed < self.requests.len() && self.ran.0.len() < most {
+            self.round()?;
+        }
+        Ok(self.ran.0)
+    }
+
+    /// Notes an iteration that begins now.
+    fn note(&mut self, n_iterations: u64, seconds: f64) {
+        if self.ran.0.len() < self.ran.1 {
+            self.ran.0.push(Ran {
+                start_s: self.now,
+                seconds,
+                n_iterations,
+                n_prompts: self.iteration.prompts.len() as u64,
+                n_prompt_tokens: self.iteration.prompts.iter().map(|chunk| chunk.new).sum(),
+                n_decoding: self.iteration.n_decoding,
+            });
+        }
     }
 
     /// Puts an iteration together and runs it; where only decoding happens, several.
@@ -301,6 +327,7 @@ impl<'a> Engine<'a> {
         self.running_s += n_running as f64 * seconds;
         self.replay.n_iterations += 1;
         self.replay.peak_kv_blocks = self.replay.peak_kv_blocks.max(self.n_blocks);
+        self.note(1, seconds);
         self.started_s = self.now;
         self.now += seconds;
         self.see();
@@ -421,6 +448,7 @@ impl<'a> Engine<'a> {
         self.replay.peak_kv_blocks = self.replay.peak_kv_blocks.max(self.n_blocks);
         self.replay.n_iterations += run;
         self.running_s += n as f64 * (line.end_s(run) - self.now);
+        self.note(run, line.end_s(run) - self.now);
         self.first_gaps(line.end_s(1));
         self.replay.gaps.add_steps(first + more, more, run - 1, n);
         self.now = line.end_s(run);

@@ -66,6 +66,26 @@ fn three_requests_by_hand() {
     assert_eq!(summary.requests_per_s, 3.0 / 9.5);
 }
 
+#[test]
+fn iterations_by_hand() {
+    let ran = |start_s, seconds, n_prompts, n_prompt_tokens, n_decoding| Ran {
+        start_s,
+        seconds,
+        n_iterations: 1,
+        n_prompts,
+        n_prompt_tokens,
+        n_decoding,
+    };
+    let all = [
+        ran(0.0, 2.5, 1, 3, 0),
+        ran(2.5, 3.0, 1, 3, 1),
+        ran(5.5, 2.0, 1, 1, 1),
+        ran(7.5, 2.0, 1, 1, 1),
+    ];
+    assert_eq!(first_iterations(&three(), &small(6), &HAND, 9).unwrap(), all);
+    assert_eq!(first_iterations(&three(), &small(6), &HAND, 2).unwrap(), all[..2]);
+}
+
 /// Ahead, A's second token has an iteration of its own, 2.5 to 4, for B came after that was put together;
 /// 4 to 7: A ends, three tokens of B. 7 to 8.5: B's last one alone, for A still had its place at 4. 8.5 to
 /// 10.5: B ends, C.

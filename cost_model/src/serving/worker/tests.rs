@@ -1,5 +1,6 @@
 use ir::card::BlockGroup;
 use ir::card::part::PartCard;
+use ir::card::stored::Stored;
 
 use super::super::cases_tests::{deepseek_v3, llama2_70b, qwen3_235b, windowed};
 use super::*;
@@ -50,6 +51,27 @@ fn every_rule_states_its_numbers() {
     parts.groups[0] =
         BlockGroup { part: Some(Box::new(PartCard::default())), ..parts.groups[0].clone() };
     assert_eq!(of(&parts, |_| ()), Err(Invalid::Parts));
+}
+
+/// vLLM and SGLang refuse Qwen3-235B-A22B-FP8 with TP 8 and no EP ("192 is not divisible by weight quantization
+/// block_n = 128"), and start it with TP 4, or with EP.
+#[test]
+fn what_shares_a_scale_is_not_split() {
+    let mut model = qwen3_235b();
+    model.stored = Some(Box::new(Stored { scale_block: 128, ..Stored::default() }));
+    let of = |expert_tensor: u32, expert: u32| {
+        let shape = Shape { expert_tensor, expert, ..Shape::of_tensor(&model, 8) };
+        shape.check(&model)
+    };
+    let refused = Invalid::ScaleBlock { width: 1_536, parts: 8, block: 128 };
+    assert_eq!([of(8, 1), of(4, 2), of(1, 8)], [Err(refused), Ok(()), Ok(())]);
+    // Qwen2-72B's width of AWQ groups was padded for this: 29,568 is 231 groups.
+    let mut dense = llama2_70b();
+    dense.stored.clone_from(&model.stored);
+    dense.groups[0].card.feed_forward = 29_568;
+    let refused = Invalid::ScaleBlock { width: 29_568, parts: 2, block: 128 };
+    assert_eq!(Shape::of_tensor(&dense, 2).check(&dense), Err(refused));
+    assert_eq!(Shape::one(&dense).check(&dense), Ok(()));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Other fleets for the same requests: what people would have started, and what other promises cost.
 
-use documents::plan::fleet::{AlternativeDocument, RoleDocument, WorkerDocument};
+use documents::plan::fleet::{AlternativeDocument, FleetDocument, RoleDocument, WorkerDocument};
 use planner::run::Control;
 use planner::serving::fleets::FleetSearch;
 use planner::serving::serving_fleet::{Answer, Question, Reason};
@@ -15,6 +15,10 @@ const LISTED: usize = 40;
 /// How much shorter, and longer, the TPOT is of fleets that show what the promise costs.
 const TIGHTER: f64 = 0.8;
 const LOOSER: f64 = 1.25;
+/// Further parts of it, of fleets that the front is made of.
+const FRONT: [f64; 4] = [0.64, 0.5, 1.6, 2.0];
+/// The name of the plan among others.
+const THIS: &str = "this plan";
 
 /// A fleet that is planned beside the best one.
 struct Other<'q> {
@@ -53,13 +57,59 @@ fn others<'q>(setting: &'q Setting, workers: &[WorkerDocument]) -> Vec<Other<'q>
     }
     if let Some(tpot_s) = base.promises.tpot_s {
         for part in [TIGHTER, LOOSER] {
-            let mut question = base.clone();
-            let tpot_s = part * tpot_s;
-            question.promises.tpot_s = Some(tpot_s);
-            add(&format!("limit TPOT {}", latency(tpot_s)), question, part < 1.0);
+            let (name, question) = limited(&base, part * tpot_s);
+            add(&name, question, part < 1.0);
         }
     }
     all
+}
+
+/// The question with another limit of TPOT, and its name.
+fn limited<'q>(base: &Question<'q>, tpot_s: f64) -> (String, Question<'q>) {
+    let mut question = base.clone();
+    question.promises.tpot_s = Some(tpot_s);
+    (format!("limit TPOT {}", latency(tpot_s)), question)
+}
+
+/// The Pareto front of the plan, its rows, and fleets for further limits of TPOT, which are planned while there is
+/// time; without a limit, of shorter ones than the plan's own TPOT.
+pub(super) fn front(
+    setting: &Setting,
+    plan: &FleetDocument,
+    rows: &[AlternativeDocument],
+    (door, control): (FleetSearch, &Control),
+) -> Vec<AlternativeDocument> {
+    let of_workers = |of: fn(&WorkerDocument) -> Option<f64>| {
+        plan.workers.iter().filter_map(of).reduce(f64::max)
+    };
+    let this = AlternativeDocument {
+        name: THIS.to_owned(),
+        workers: Some(words::listed(&words::groups(&plan.workers), LISTED)),
+        n_devices: Some(plan.n_devices),
+        price_per_hour: plan.price_per_hour,
+        requests_per_s: Some(plan.requests_per_s),
+        ttft_seconds: of_workers(|of| of.ttft_s),
+        tpot_seconds: of_workers(|of| of.tpot_s),
+        why: None,
+    };
+    let base = setting.question();
+    let limits: Vec<f64> = match (base.promises.tpot_s, this.tpot_seconds) {
+        (Some(promised), _) => FRONT.map(|part| part * promised).to_vec(),
+        (None, Some(own)) => [TIGHTER, FRONT[0], FRONT[1]].map(|part| part * own).to_vec(),
+        (None, None) => Vec::new(),
+    };
+    let mut all = vec![this];
+    all.extend_from_slice(rows);
+    for (name, question) in limits.into_iter().map(|tpot_s| limited(&base, tpot_s)) {
+        if control.stop().is_some() {
+            break;
+        }
+        let Ok(answer) = search::search(setting, &question, (door, control)) else { continue };
+        if control.stop().is_none() {
+            all.push(document(setting, name, &answer));
+        }
+    }
+    super::front::of(setting.asked.objective, &all)
 }
 
 /// Plans them one by one while there is time; the answers of those that the plan was searched among.

@@ -10,6 +10,7 @@ use ir::diagnostic::Diagnostic;
 use planner::serving::serving_fleet::{self, FleetReplay, Promises, Reason, Stated, Statistic};
 
 use super::decided::{JudgedWorker, Workers, why};
+use super::observed::distribution;
 use super::refused;
 use super::setting::Setting;
 use super::words::{latency, thousands};
@@ -45,18 +46,12 @@ pub(super) fn is_kept(setting: &Setting, replay: &FleetReplay) -> bool {
 
 /// Its figures, of so many requests in the file.
 pub(super) fn figures(replay: &FleetReplay, (n, replayed): (u64, usize)) -> RequestsFigures {
-    let of = |values: &Distribution| DistributionFigures {
-        mean: values.mean(),
-        p50: values.percentile(50.0),
-        p90: values.percentile(90.0),
-        p99: values.percentile(99.0),
-    };
     RequestsFigures {
         n_requests: n,
         n_replayed: replayed as u64,
-        ttft_s: of(&replay.ttft),
-        tpot_s: replay.tpot.as_ref().map(of),
-        latency_s: of(&replay.latency),
+        ttft_s: distribution(&replay.ttft),
+        tpot_s: replay.tpot.as_ref().map(distribution),
+        latency_s: distribution(&replay.latency),
         total_s: replay.total_s,
         n_preemptions: replay.n_preemptions,
     }

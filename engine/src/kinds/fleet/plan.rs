@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cost_model::serving::engine::Engine;
+use cost_model::serving::worker::Invalid;
 use documents::plan::fleet::{
     AlternativeDocument, FleetDocument, FleetFigures, RejectedDocument, WorkerDocument,
 };
@@ -20,7 +21,9 @@ use planner::serving::serving_fleet::{
 use super::decided::{self, Judged, JudgedWorker, Workers};
 use super::setting::{Asked, Setting, USUAL_TPOT_S};
 use super::traffic::{Log, Traffic};
-use super::{ALGORITHM, Fleet, alternatives, log, nothing_fits, refused, screen, search, words};
+use super::{
+    ALGORITHM, Fleet, alternatives, log, nothing_fits, observed, refused, screen, search, words,
+};
 use crate::answer::exit::CommandResult;
 use crate::kinds::frame;
 use crate::request::serving::Percentile;
@@ -72,6 +75,7 @@ struct Found {
     answer: Answer,
     judged: Option<Judged>,
     others: Vec<AlternativeDocument>,
+    front: Vec<AlternativeDocument>,
     /// What the fleet does with the requests of a file, and how much more than their rate it is sized for.
     replayed: Option<(FleetReplay, f64)>,
     /// Where the devices are too few, requests/s that they serve, and the fewest of the same kinds that suffice.
@@ -88,7 +92,13 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     };
     let (asked, assumed) = of(request)?;
     let read = move |request: &PlanRequest| Setting::read(&request.model, &request.problem, asked);
-    let search = |setting: &Setting, control: &Arc<Control>| Some(find(setting, door, control));
+    let has_front = request.all;
+    let search = move |setting: &Setting, control: &Arc<Control>| {
+        let found = find(setting, door, control);
+        let fronted =
+            |found| if has_front { with_front(setting, door, found, control) } else { found };
+        Some(found.map(fronted))
+    };
     let watch = run.ending(request);
     let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
     let found = watched((request, used.entry.name), run, read, search)?;
@@ -122,6 +132,7 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     frame::found::<Fleet, _>((request, run), on, made, warnings, |report, page| {
         if request.all {
             screen::rejected(&report.figures.rejected_shapes, page);
+            screen::front(&setting, &report.figures.front, page);
         }
         screen::of(&setting, report, stop)
     })
@@ -155,13 +166,18 @@ fn figures(
         rejected: counts.map(|(name, n)| (name.to_owned(), n)).collect(),
         rejected_shapes: rejected(setting, &answer.types),
         alternatives: found.others.clone(),
+        front: found.front.clone(),
+        worker_latencies: observed::latencies(judged),
         requests,
     }
 }
 
-/// Shapes that the model can have and that are no worker types.
+/// Shapes that the model can have, but for its quantisation, and that are no worker types.
 fn rejected(setting: &Setting, types: &Types) -> Vec<RejectedDocument> {
-    let can_be = |of: &&Rejected| !matches!(of.reason, Reason::Invalid(_));
+    let can_be = |of: &&Rejected| match &of.reason {
+        Reason::Invalid(invalid) => matches!(invalid, Invalid::ScaleBlock { .. }),
+        _ => true,
+    };
     let of = |of: &Rejected| RejectedDocument {
         role: words::role(of.role),
         kind: setting.pools[of.pool].kind.clone(),
@@ -229,7 +245,17 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
         }
     }
     let judged = judged.map(|judged| settled(setting, judged, control));
-    Ok(Found { answer, judged, others, replayed, enough, longer_s, stop })
+    Ok(Found { answer, judged, others, front: Vec::new(), replayed, enough, longer_s, stop })
+}
+
+/// The same with its Pareto front, where others were planned.
+fn with_front(setting: &Setting, door: &Fleets, found: Found, control: &Control) -> Found {
+    let Some(judged) = found.judged.as_ref().filter(|_| found.replayed.is_none()) else {
+        return found;
+    };
+    let plan = decided::document(setting, judged, ("", None)).fleet.unwrap_or_default();
+    let front = alternatives::front(setting, &plan, &found.others, (door.0, control));
+    Found { front, ..found }
 }
 
 /// The workers at the rate at which hardly more requests are under way than are asked for (false position).

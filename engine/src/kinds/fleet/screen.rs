@@ -177,6 +177,36 @@ fn fullest(fleet: &FleetDocument) -> Option<String> {
     ))
 }
 
+/// What the objective counts of another fleet: devices, price of an hour, or requests/s.
+fn value(setting: &Setting, other: &AlternativeDocument) -> Option<String> {
+    let price = other.price_per_hour.filter(|_| setting.asked.objective == Objective::LowestPrice);
+    match (setting.asked.traffic.has_demand(), price) {
+        (true, Some(price)) => Some(format!("{price:.2}")),
+        (true, None) => other.n_devices.map(|n| n.to_string()),
+        (false, _) => other.requests_per_s.map(per_second),
+    }
+}
+
+/// The Pareto front.
+pub(super) fn front(setting: &Setting, all: &[AlternativeDocument], page: &Page) {
+    if all.len() < 2 {
+        return;
+    }
+    let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), latency);
+    let row = |of: &AlternativeDocument| {
+        let value = value(setting, of).unwrap_or_default();
+        let workers = of.workers.clone().unwrap_or_default();
+        vec![of.name.clone(), time(of.tpot_seconds), value, time(of.ttft_seconds), workers]
+    };
+    let columns = match setting.asked.objective {
+        Objective::FewestDevices => "@Pareto front | #TPOT | #devices | #TTFT | ~workers",
+        Objective::LowestPrice => "@Pareto front | #TPOT | #per hour | #TTFT | ~workers",
+        Objective::Throughput => "@Pareto front | #TPOT | #requests/s | #TTFT | ~workers",
+    };
+    page.table(&Column::row(columns), all.iter().map(row).collect());
+    page.text("\n");
+}
+
 /// Other fleets.
 fn instead(
     screen: &mut Screen,
@@ -187,14 +217,7 @@ fn instead(
     let is_priced = setting.asked.objective == Objective::LowestPrice;
     let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), latency);
     let row = |other: &AlternativeDocument| {
-        let value = match (has_rate, other.n_devices, other.requests_per_s) {
-            (_, None, _) => "-".to_owned(),
-            (true, Some(n), _) => match other.price_per_hour.filter(|_| is_priced) {
-                Some(price) => format!("{price:.2}"),
-                None => format!("{n}"),
-            },
-            (false, _, served) => per_second(served.unwrap_or(0.0)),
-        };
+        let value = value(setting, other).unwrap_or_else(|| "-".to_owned());
         let text = other.why.clone().or_else(|| other.workers.clone()).unwrap_or_default();
         vec![other.name.clone(), value, time(other.ttft_seconds), time(other.tpot_seconds), text]
     };

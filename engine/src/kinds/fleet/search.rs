@@ -200,13 +200,19 @@ fn at_concurrency(
             _ => rate * (1.0 + ABOVE) / 2.0 * n / held,
         };
     }
-    let mut best = match best {
-        Some((_, best)) => best,
-        None => {
-            return of(&Question { requests_per_s: Some(rate * ABOVE), ..question.clone() });
-        }
-    };
-    // More are under way in few devices at their own greatest rate than at a rate that takes one more of them.
+    match best {
+        Some((_, best)) => smaller(question, (best, n), (of, control)),
+        None => of(&Question { requests_per_s: Some(rate * ABOVE), ..question.clone() }),
+    }
+}
+
+/// A fleet that is better in the objective and has as many requests under way: more are, in few devices, at their
+/// own greatest rate than at one that takes a device more.
+fn smaller(
+    question: &Question<'_>,
+    (mut best, n): (Answer, f64),
+    (of, control): (&dyn Fn(&Question<'_>) -> Result<Answer, Refused>, &Control),
+) -> Result<Answer, Refused> {
     while let Some(fewer) = below(question, &best).filter(|_| control.stop().is_none()) {
         let mut answer = of(&fewer)?;
         (answer.found.bound, answer.found.verdict) = (None, Verdict::Open);

@@ -480,7 +480,7 @@ pub(super) fn of_plan(
         engine: Engine::named(&fleet.engine).ok_or_else(|| wrong("fleet.engine", &fleet.engine))?,
         mode: mode.ok_or_else(|| wrong("fleet.mode", &fleet.mode))?,
         traffic: Traffic {
-            is_assumed: false,
+            is_assumed: [false; 2],
             lengths: fleet.lengths.iter().map(length).collect(),
             shared_prefix: fleet.shared_prefix,
             rate: fleet.rate,

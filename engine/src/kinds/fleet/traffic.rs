@@ -28,8 +28,8 @@ pub struct Log {
 pub struct Traffic {
     /// Lengths of requests.
     pub lengths: Vec<Length>,
-    /// Whether they are nobody's choice.
-    pub is_assumed: bool,
+    /// Whether the tokens of prompts, and of answers, are nobody's choice.
+    pub is_assumed: [bool; 2],
     /// Tokens that all prompts begin with.
     pub shared_prefix: u32,
     /// Requests per second; `None` = the most, or `concurrency`.
@@ -82,7 +82,8 @@ impl Traffic {
                 .filter(|(_, is_stated)| !is_stated)
                 .map(|(flag, _)| *flag)
                 .collect();
-            traffic.is_assumed = missing.len() == USUAL_TOKENS.len();
+            traffic.is_assumed =
+                [serving.input_tokens, serving.output_tokens].map(|stated| stated.is_none());
             assumed = (!missing.is_empty())
                 .then(|| (format!("requests of {n_input} tokens in, {n_output} out"), missing));
         }
@@ -133,12 +134,18 @@ impl Traffic {
             "a request of {n_input} tokens in and {n_output} out is longer than the model's {positions} positions"
         );
         let [first] = &mut self.lengths[..] else { return Err(beyond(message)) };
-        let room = small(positions.saturating_sub(u64::from(n_output)));
-        if !self.is_assumed || room <= self.shared_prefix.max(1) {
+        let left = |other: u32| small(positions.saturating_sub(u64::from(other)));
+        let cut = match self.is_assumed {
+            [true, _] => Length { n_input: left(n_output), ..longest },
+            [false, true] => Length { n_output: left(n_input), ..longest },
+            _ => return Err(beyond(message)),
+        };
+        if cut.n_input <= self.shared_prefix || cut.n_output == 0 {
             return Err(beyond(message));
         }
-        first.n_input = room;
-        let message = format!("{message}: planned for {room} in");
+        *first = cut;
+        let message =
+            format!("{message}: planned for {} in and {} out", cut.n_input, cut.n_output);
         Ok(Some(
             Diagnostic::warning("beyond-context", message)
                 .hint("state --input-tokens and --output-tokens"),

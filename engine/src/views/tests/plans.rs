@@ -366,6 +366,33 @@ fn what_is_asked_wrongly_is_refused_with_a_hint() {
     assert_eq!((clipped.from_ns, clipped.to_ns), (1, step));
 }
 
+/// Iterations of one worker of each type from its first request, which cover the window of the view.
+#[test]
+fn a_fleet_is_viewed_by_the_iterations_of_its_workers() {
+    let fields = json!({ "task": "infer", "rate": "20", "ttft": "1s", "tpot": "20ms",
+        "input_tokens": 2000, "output_tokens": 200 });
+    let made = made("qwen3-30b-a3b.json", "a100-node.yaml", fields);
+    let view = View::open(&made.file).unwrap();
+    let overview = view.overview();
+    let workers = made.simulated["fleet"]["workers"].as_array().unwrap();
+    assert_eq!((overview.plans.as_str(), overview.lanes.len()), ("fleet", workers.len()));
+    let tile = view.timeline(None, None, &[], 100_000).unwrap();
+    check_tile(&tile, 100_000);
+    for (lane, worker) in tile.lanes.iter().zip(workers) {
+        let role = worker["role"].as_str().unwrap();
+        assert!(lane.lane.starts_with(role) && lane.n_started <= 2_000, "{}", lane.lane);
+        let least: &[&str] = match role {
+            "prefill" => &["prefill"],
+            "decode" => &["decode"],
+            _ => &["prefill", "decode"],
+        };
+        assert!(least.iter().all(|kind| lane.ns.contains_key(kind)), "{:?}", lane.ns);
+    }
+    let longest = tile.lanes.iter().map(|lane| lane.n_started).max();
+    assert!(longest > Some(100), "{longest:?}");
+    check_tile(&view.timeline(None, None, &[], 50).unwrap(), 50);
+}
+
 #[test]
 fn instances_have_no_view() {
     let folder = tempfile::tempdir().unwrap();

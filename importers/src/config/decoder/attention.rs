@@ -1,30 +1,49 @@
 //! Attention of a decoder: of heads, and through narrow products.
 
 use ir::id::TensorId;
+use ir::op::Product;
 
 use super::Writer;
-use super::sizes::Latent;
+use super::sizes::{Index, Latent};
 use super::style::{Gate, HeadNorm, Mixer, Norm, Positions};
 use crate::config::builder::{Done, NewOp};
 
+/// What a layer attends to.
+#[derive(Clone, Copy)]
+pub(super) struct Reach {
+    /// So many tokens.
+    pub span: u64,
+    /// Whether that is a window.
+    pub is_window: bool,
+    /// Whether positions turn queries and keys.
+    pub is_turned: bool,
+    /// The layer's own index that picks them.
+    pub index: Option<Index>,
+}
+
 impl Writer<'_> {
-    /// Attention of a layer to so many tokens; the flag says whether positions turn queries and keys.
-    pub(super) fn attention(
-        &mut self,
-        state: TensorId,
-        layer: &str,
-        (span, is_turned): (u64, bool),
-    ) -> Done {
+    /// Attention of a layer, by the heads that layers of its kind have.
+    pub(super) fn attention(&mut self, state: TensorId, layer: &str, reach: Reach) -> Done {
+        let whole = self.n;
+        self.n = whole.with_heads((self.fields(), self.s), reach.is_window)?;
+        let done = self.attend(state, layer, reach);
+        self.n = whole;
+        done
+    }
+
+    fn attend(&mut self, state: TensorId, layer: &str, reach: Reach) -> Done {
+        let Reach { span, is_window, is_turned, index } = reach;
         let attention = self.s.attention;
         let module = format!("{layer}.{}", attention.module);
         let is_turned = is_turned && self.s.positions == Positions::Rotary;
         let (queries, values, gate) = match self.n.latent {
-            Some(latent) => self.narrow(state, &module, latent)?,
-            None => self.projections(state, &module, is_turned)?,
+            Some(latent) => self.narrow(state, &module, (latent, index))?,
+            None => self.projections(state, &module, (is_turned, is_window))?,
         };
         let n = self.n;
         let sizes = [n.heads, n.head_dim, n.value_dim, span];
-        let bias = match self.has(attention.sinks)? {
+        let sinks = if is_window { attention.window_sinks } else { attention.sinks };
+        let bias = match self.has(sinks)? {
             true => Some(self.builder.parameter(&format!("{module}.sinks"), &[n.heads])?),
             false => None,
         };
@@ -59,7 +78,7 @@ impl Writer<'_> {
         &mut self,
         state: TensorId,
         module: &str,
-        is_turned: bool,
+        (is_turned, is_window): (bool, bool),
     ) -> Done<(Vec<TensorId>, TensorId, Option<TensorId>)> {
         let (attention, n) = (self.s.attention, self.n);
         let [q, k, v] =
@@ -75,13 +94,21 @@ impl Writer<'_> {
                 let queries = self.linear(&at(q_name), state, (n.hidden, wide), has_bias)?;
                 gate = is_doubled.then_some(queries);
                 let keys = self.linear(&at(k_name), state, (n.hidden, k), has_bias)?;
-                [queries, keys, self.linear(&at(v_name), state, (n.hidden, v), has_bias)?]
+                let values = match !is_window && self.has(attention.keys_are_values)? {
+                    true => keys,
+                    false => self.linear(&at(v_name), state, (n.hidden, v), has_bias)?,
+                };
+                [queries, keys, values]
             }
             other => {
                 let name = format!("{module}.{}", other.first().copied().unwrap_or("qkv"));
                 let all = q.saturating_add(k).saturating_add(v);
                 [self.linear(&name, state, (n.hidden, all), has_bias)?; 3]
             }
+        };
+        let values = match attention.value_norm {
+            true => self.norm_of(&format!("{module}.v_norm"), values, (v, v), Norm::RmsBare)?,
+            false => values,
         };
         let mut both = [queries, keys];
         if let Some(norm) = attention.norm
@@ -204,17 +231,21 @@ impl Writer<'_> {
         &mut self,
         state: TensorId,
         module: &str,
-        latent: Latent,
+        (latent, index): (Latent, Option<Index>),
     ) -> Done<(Vec<TensorId>, TensorId, Option<TensorId>)> {
         let (n, h) = (self.n, self.n.hidden);
         let at = |name: &str| format!("{module}.{name}");
         let has_bias = self.has(self.s.attention.bias)?;
         let width = n.heads.saturating_mul(n.head_dim);
+        let mut picked = None;
         let queries = match latent.query_rank {
             None => self.linear(&at("q_proj"), state, (h, width), false)?,
             Some(rank) => {
                 let narrow = self.linear(&at("q_a_proj"), state, (h, rank), has_bias)?;
                 let narrow = self.norm(&at("q_a_layernorm"), narrow, rank)?;
+                if let Some(index) = index {
+                    picked = Some(self.picked((state, narrow), &at("indexer"), (index, rank))?);
+                }
                 self.linear(&at("q_b_proj"), narrow, (rank, width), false)?
             }
         };
@@ -225,6 +256,34 @@ impl Writer<'_> {
         let values = self.linear(&at("kv_b_proj"), normed, (latent.rank, wide), false)?;
         let queries = self.plain((module, "rotary_q"), "Rotary", &[queries], width)?;
         let keys = self.plain((module, "rotary_k"), "Rotary", &[values, shared], width)?;
-        Ok((vec![queries, keys], values, None))
+        Ok(([queries, keys].into_iter().chain(picked).collect(), values, None))
+    }
+
+    /// The tokens that an index picks for each: scores of its heads, weighed and summed.
+    fn picked(
+        &mut self,
+        (state, narrow): (TensorId, TensorId),
+        module: &str,
+        (index, rank): (Index, u64),
+    ) -> Done {
+        let (h, at) = (self.n.hidden, |name: &str| format!("{module}.{name}"));
+        let width = index.heads.saturating_mul(index.dim);
+        let queries = self.linear(&at("wq_b"), narrow, (rank, width), false)?;
+        let keys = self.linear(&at("wk"), state, (h, index.dim), false)?;
+        let keys = self.norm_of(&at("k_norm"), keys, (index.dim, index.dim), Norm::Layer)?;
+        let weights = self.linear(&at("weights_proj"), state, (h, index.heads), false)?;
+        let (batch, m) = (self.builder.batch, self.builder.sequence);
+        let count = batch.saturating_mul(index.heads);
+        let scores = self.builder.op(&NewOp {
+            module,
+            part: "scores",
+            op_type: "MatMul",
+            inputs: &[queries, keys, weights],
+            parameters: &[],
+            shape: &[batch, m, m],
+            products: &[Product { count, m, k: index.dim, n: m }],
+        })?;
+        let shape = [batch, m, index.top.min(m)];
+        self.builder.plain((module, "topk"), "TopK", &[scores], &shape)
     }
 }

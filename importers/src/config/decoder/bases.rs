@@ -216,6 +216,7 @@ pub(super) const NEMOTRON_H: Style = Style {
 impl Style {
     /// With a number for each head that stands in its softmax.
     pub(super) const fn sinks(self) -> Self {
-        Self { attention: Attention { sinks: Always, ..self.attention }, ..self }
+        let attention = Attention { sinks: Always, window_sinks: Always, ..self.attention };
+        Self { attention, ..self }
     }
 }

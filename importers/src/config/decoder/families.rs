@@ -65,6 +65,32 @@ pub(super) const FAMILIES: &[Family] = &[
     of(&["gemma"], LLAMA),
     of(&["gemma2"], GEMMA2),
     of(&["gemma3_text"], GEMMA2.head_norms(QK, Always).pattern(Pattern::Every(6, FULL, SLIDING))),
+    adjusted(
+        &["gemma4_text"],
+        Style {
+            attention: Attention {
+                keys_are_values: If("attention_k_eq_v"),
+                value_norm: true,
+                ..LLAMA.attention
+            },
+            ..GEMMA2
+        }
+        .head_norms(QK, Always)
+        .pattern(Pattern::Every(6, FULL, SLIDING))
+        .experts(Mixture {
+            module: "",
+            router: "router.proj",
+            router_scale: "router.scale",
+            score_bias: "router.per_expert_scale",
+            beside: [
+                "post_feedforward_layernorm_1",
+                "pre_feedforward_layernorm_2",
+                "post_feedforward_layernorm_2",
+            ],
+            ..MIXTURE
+        }),
+        gemma4,
+    ),
     of(&["vaultgemma"], GEMMA2.norms(["input_layernorm", "", "pre_feedforward_layernorm", ""])),
     of(&["exaone4"], EXAONE4.norms(BEHIND)),
     of(&["exaone_moe"], EXAONE4.experts(SHARED)),
@@ -190,6 +216,28 @@ pub(super) const FAMILIES: &[Family] = &[
         .experts(Mixture { router: "router.gate", score_bias: "expert_bias", ..SHARED }),
     ),
     of(&["deepseek_v2", "deepseek_v3", "mistral4"], LLAMA.experts(SHARED)),
+    of(
+        &["mimo_v2_flash"],
+        Style {
+            divides: false,
+            attention: Attention {
+                sinks: If("add_full_attention_sink_bias"),
+                window_sinks: Always,
+                window_kv_heads: 2,
+                ..LLAMA.attention
+            },
+            ..LLAMA
+        }
+        .biases(If("attention_bias"), Never)
+        .pattern(Pattern::FirstAndEvery(6))
+        .experts(Mixture { n_dense: 1, ..MIXTURE }),
+    ),
+    of(
+        &["deepseek_v32", "glm_moe_dsa"],
+        Style { feed_forward: FeedForward { bias: Never, ..LLAMA.feed_forward }, ..LLAMA }
+            .experts(SHARED)
+            .pattern(Pattern::Picked),
+    ),
     of(&["glm4_moe_lite"], LLAMA.experts(LATER)),
     of(&["axk1"], LLAMA.experts(Mixture { sum_norm: "post_mlp_layernorm", ..LATER })),
     adjusted(
@@ -505,13 +553,31 @@ fn granite(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
 
 /// A pattern of letters in the older configs.
 fn nemotron_h(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
-    if let Some(value) = fields.get("moe_latent_size") {
-        return Err(invalid("moe_latent_size", value, "narrow experts cannot be planned"));
-    }
     if fields.get("n_shared_experts").and_then(Value::as_u64) == Some(0)
         && let Some(mixture) = style.mixture.as_mut()
     {
         mixture.shared = "";
+    }
+    Ok(())
+}
+
+/// Models with embeddings of each layer are refused.
+fn gemma4(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    for (name, what) in [
+        ("hidden_size_per_layer_input", "embeddings of each layer are not written out"),
+        ("num_kv_shared_layers", "keys of other layers are not written out"),
+    ] {
+        let stated = fields.get(name).filter(|value| value.as_u64() != Some(0));
+        if let Some(value) = stated {
+            return Err(invalid(name, value, what));
+        }
+    }
+    if fields.flag("use_double_wide_mlp")? == Some(true) {
+        let value = Value::from(true);
+        return Err(invalid("use_double_wide_mlp", &value, "wider layers are not written out"));
+    }
+    if fields.flag("enable_moe_block")? != Some(true) {
+        style.mixture = None;
     }
     Ok(())
 }

@@ -21,6 +21,23 @@ impl Writer<'_> {
         }
     }
 
+    /// A feed-forward part and, of the state before its norm, experts beside it.
+    pub(super) fn both(
+        &mut self,
+        (state, normed): (TensorId, TensorId),
+        layer: &str,
+        mixture: Mixture,
+    ) -> Done {
+        let h = self.n.hidden;
+        let [behind_dense, before, behind] = mixture.beside.map(|name| joined(layer, name));
+        let dense = self.fed(normed, layer, Fed::Dense)?;
+        let dense = self.norm(&behind_dense, dense, h)?;
+        let state = self.norm(&before, state, h)?;
+        let experts = self.fed(state, layer, Fed::Experts)?;
+        let experts = self.norm(&behind, experts, h)?;
+        self.plain((layer, "add_experts"), "Add", &[dense, experts], h)
+    }
+
     /// One or two products of so many columns, a function, and the product behind it.
     fn dense(
         &mut self,
@@ -67,12 +84,25 @@ impl Writer<'_> {
         let h = self.n.hidden;
         let module = joined(layer, mixture.module);
         let gate = self.router(state, &module, (mixture, sizes))?;
+        let width = sizes.latent.unwrap_or(h);
+        let has_bias = self.has(self.s.feed_forward.bias)?;
+        let narrow = match sizes.latent {
+            Some(n) => {
+                self.linear(&joined(&module, "fc1_latent_proj"), state, (h, n), has_bias)?
+            }
+            None => state,
+        };
         let tokens = self.builder.tokens().saturating_mul(sizes.per_token);
         let mut outputs = vec![gate];
         for expert in 0..sizes.n {
             let rows = share(tokens, expert, sizes.n);
             let module = format!("{module}.experts.{expert}");
-            outputs.push(self.expert(&[state, gate], &module, (mixture, sizes.inner, rows))?);
+            outputs.push(self.expert(&[narrow, gate], &module, (mixture, [width, sizes.inner], rows))?);
+        }
+        if let Some(n) = sizes.latent {
+            let sum = self.plain((&module, "combine_narrow"), "Combine", &outputs, n)?;
+            let name = joined(&module, "fc2_latent_proj");
+            outputs = vec![self.linear(&name, sum, (n, h), has_bias)?];
         }
         if sizes.shared > 0 {
             outputs.extend(self.shared(state, layer, (mixture, sizes.shared))?);
@@ -103,6 +133,10 @@ impl Writer<'_> {
         if self.has(mixture.router_bias)? {
             parameters.push(self.builder.parameter(&format!("{name}.bias"), &[sizes.n])?);
         }
+        if !mixture.router_scale.is_empty() {
+            let name = joined(module, mixture.router_scale);
+            parameters.push(self.builder.parameter(&name, &[h])?);
+        }
         if !mixture.score_bias.is_empty() {
             let name = joined(module, mixture.score_bias);
             parameters.push(self.builder.parameter(&name, &[sizes.n])?);
@@ -115,9 +149,8 @@ impl Writer<'_> {
         &mut self,
         inputs: &[TensorId],
         module: &str,
-        (mixture, inner, rows): (Mixture, u64, u64),
+        (mixture, [h, inner], rows): (Mixture, [u64; 2], u64),
     ) -> Done {
-        let h = self.n.hidden;
         let ways: &[&str] =
             if mixture.form == Form::Plain { &["up_proj"] } else { &["gate_proj", "up_proj"] };
         let wide = ways.iter().map(|name| (*name, [inner, h]));

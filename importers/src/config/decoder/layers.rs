@@ -55,6 +55,15 @@ fn types(fields: Fields<'_>) -> Done<Vec<&str>> {
             return list.iter().map(|value| value.as_str().ok_or_else(|| text(value))).collect();
         }
     }
+    let flags = fields.list("hybrid_layer_pattern")?;
+    if !flags.is_empty() {
+        let name = |flag: &Value| match flag.as_u64() {
+            Some(0) => Ok("full_attention"),
+            Some(1) => Ok("sliding_attention"),
+            _ => Err(invalid("hybrid_layer_pattern", flag, "0 or 1 is needed")),
+        };
+        return flags.iter().map(name).collect();
+    }
     let Some(letters) = fields.text("hybrid_override_pattern")? else { return Ok(Vec::new()) };
     let known = |letter| LETTERS.iter().find(|(key, _)| *key == letter).map(|(_, name)| *name);
     let all: Option<Vec<&str>> = letters.chars().map(known).collect();
@@ -91,6 +100,7 @@ pub(super) fn kinds(style: &Style, fields: Fields<'_>) -> Done<Vec<Kind>> {
         }
         let (mixer, fed) = match (listed.get(layer as usize), style.pattern) {
             (_, Pattern::Only(mixer)) => (mixer, None),
+            (_, Pattern::Picked) => (Mixer::Picked(has_index(fields, layer)?), None),
             (Some(name), _) => named(style, fields, name)?,
             (None, pattern) => {
                 named(style, fields, &by_pattern(pattern, fields, layer, is_turned)?)?
@@ -155,6 +165,7 @@ fn by_pattern<'a>(
             let n = stated.filter(|n| *n > 0).unwrap_or(n);
             of((layer + 1).is_multiple_of(n), first, second)
         }
+        Pattern::FirstAndEvery(n) => windows(layer > 0 && !(layer + 1).is_multiple_of(n)),
         Pattern::Leading(n) => windows(!layer.is_multiple_of(n)),
         Pattern::Late => {
             let first = fields.whole("max_window_layers")?;
@@ -182,9 +193,22 @@ fn by_pattern<'a>(
             return Ok(name.unwrap_or("recurrent").into());
         }
         Pattern::Runs => return run(fields, layer).map(Into::into),
-        Pattern::Only(_) => "full_attention",
+        Pattern::Only(_) | Pattern::Picked => "full_attention",
     }
     .into())
+}
+
+/// Whether a layer picks by an index of its own: where no list says so, by how many layers share one.
+fn has_index(fields: Fields<'_>, layer: u64) -> Done<bool> {
+    if let Some(kind) = fields.list("indexer_types")?.get(layer as usize) {
+        return Ok(kind.as_str() != Some("shared"));
+    }
+    if let Some(letters) = fields.text("index_topk_pattern")? {
+        return Ok(letters.chars().nth(layer as usize) != Some('S'));
+    }
+    let every = fields.count(&["index_topk_freq"], Some(1))?;
+    let offset = fields.optional("index_skip_topk_offset")?.unwrap_or(2);
+    Ok((layer + 1).saturating_sub(offset).is_multiple_of(every))
 }
 
 /// The type of a layer by pairs of lists of types and how often they follow each other.
@@ -225,6 +249,11 @@ fn is_sparse(style: &Style, fields: Fields<'_>, layer: u64, n_layers: u64) -> Do
     }
     let steps: &[&'static str] =
         &["interleave_moe_layer_step", "decoder_sparse_step", "moe_layer_interval"];
+    if let Some(list @ Value::Array(flags)) = fields.get("moe_layer_freq") {
+        let flag = flags.get(layer as usize).and_then(Value::as_u64);
+        let wrong = || invalid("moe_layer_freq", list, "one number for each layer is needed");
+        return flag.map(|flag| flag > 0).ok_or_else(wrong);
+    }
     let freq = fields.count(&["moe_layer_freq"], Some(1))?;
     let step = fields.count(steps, Some(1))?;
     let dense = match ["first_k_dense_replace", "num_dense_layers"]

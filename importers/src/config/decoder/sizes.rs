@@ -18,6 +18,29 @@ pub(super) struct Latent {
     pub rotary: u64,
 }
 
+/// The index that picks what a token attends to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Index {
+    pub heads: u64,
+    pub dim: u64,
+    /// Tokens that are picked.
+    pub top: u64,
+}
+
+impl Index {
+    /// Reads the fields.
+    ///
+    /// # Errors
+    /// `missing-field`, `invalid-field`.
+    pub(super) fn read(fields: Fields<'_>) -> Result<Self, Diagnostic> {
+        Ok(Self {
+            heads: fields.count(&["index_n_heads"], None)?,
+            dim: fields.count(&["index_head_dim"], None)?,
+            top: fields.count(&["index_topk"], None)?,
+        })
+    }
+}
+
 /// Experts of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Experts {
@@ -26,6 +49,8 @@ pub(super) struct Experts {
     /// Whether the config leaves open how many that are.
     pub is_open: bool,
     pub inner: u64,
+    /// Width of what goes into them and comes out; `None` = that of the states.
+    pub latent: Option<u64>,
     /// Width of what all tokens go through; 0 without.
     pub shared: u64,
 }
@@ -58,7 +83,7 @@ const POSITIONS: [&str; 5] =
     ["max_position_embeddings", "n_positions", "max_seq_len", "context_length", "seq_length"];
 const N_EXPERTS: [&str; 4] =
     ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
-const PER_TOKEN: [&str; 3] = ["num_experts_per_tok", "moe_topk", "moe_k"];
+const PER_TOKEN: [&str; 4] = ["num_experts_per_tok", "moe_topk", "moe_k", "top_k_experts"];
 const N_SHARED: [&str; 4] =
     ["n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "n_shared"];
 
@@ -78,6 +103,47 @@ pub(super) fn has_shared(fields: Fields<'_>) -> bool {
 }
 
 impl Sizes {
+    /// With the heads of layers with windows, or without, where a config gives them others.
+    ///
+    /// # Errors
+    /// `invalid-field`, `heads-do-not-divide`.
+    pub(super) fn with_heads(
+        self,
+        (fields, style): (Fields<'_>, &Style),
+        is_window: bool,
+    ) -> Result<Self, Diagnostic> {
+        let window_kv_heads = self.kv_heads.saturating_mul(style.attention.window_kv_heads);
+        let of = |name: &'static str, own: u64| Ok(fields.optional(name)?.unwrap_or(own));
+        let is_shared = fields.flag("attention_k_eq_v")? == Some(true);
+        let other = match is_window {
+            true => Self {
+                heads: of("swa_num_attention_heads", self.heads)?,
+                kv_heads: of("swa_num_key_value_heads", window_kv_heads)?,
+                head_dim: of("swa_head_dim", self.head_dim)?,
+                value_dim: of("swa_v_head_dim", self.value_dim)?,
+                ..self
+            },
+            false => Self {
+                kv_heads: match is_shared {
+                    true => of("num_global_key_value_heads", self.kv_heads)?,
+                    false => self.kv_heads,
+                },
+                head_dim: of("global_head_dim", self.head_dim)?,
+                value_dim: of("global_head_dim", self.value_dim)?,
+                ..self
+            },
+        };
+        let [heads, kv_heads] = [other.heads, other.kv_heads];
+        match heads.is_multiple_of(kv_heads.max(1)) {
+            true => Ok(other),
+            false => Err(Diagnostic::input(
+                "heads-do-not-divide",
+                format!("{heads} attention heads are not divisible by {kv_heads} key-value heads"),
+            )
+            .hint("correct the numbers of heads of layers with windows, and without")),
+        }
+    }
+
     /// Reads the fields.
     ///
     /// # Errors
@@ -220,5 +286,7 @@ fn experts(style: &Style, fields: Fields<'_>) -> Result<Experts, Diagnostic> {
     };
     let mixture = style.mixture.filter(|mixture| !mixture.shared.is_empty());
     let is_absent = mixture.is_none() || n_shared == 0;
-    Ok(Experts { n, per_token, is_open, inner, shared: if is_absent { 0 } else { shared } })
+    let latent = fields.optional("moe_latent_size")?;
+    let shared = if is_absent { 0 } else { shared };
+    Ok(Experts { n, per_token, is_open, inner, latent, shared })
 }

@@ -82,6 +82,14 @@ pub(super) struct Attention {
     pub norm: Option<HeadNorm>,
     /// A parameter of one number for each head.
     pub sinks: When,
+    /// The same in layers with windows.
+    pub window_sinks: When,
+    /// How many times as many heads of keys layers with windows have, where no field says how many.
+    pub window_kv_heads: u64,
+    /// Whether keys are values too, in layers without windows.
+    pub keys_are_values: When,
+    /// Whether values have a norm without parameters.
+    pub value_norm: bool,
     pub gate: Gate,
     /// A norm before the last product.
     pub inner_norm: &'static str,
@@ -120,6 +128,8 @@ pub(super) struct Mixture {
     pub router_bias: When,
     /// A parameter of one number for each expert.
     pub score_bias: &'static str,
+    /// A parameter that scales what the router reads.
+    pub router_scale: &'static str,
     /// Whether products of experts have biases.
     pub biases: bool,
     /// A bias of the sum of all, or a norm of it.
@@ -130,6 +140,8 @@ pub(super) struct Mixture {
     pub shared: &'static str,
     /// A product of one column that scales them.
     pub shared_gate: &'static str,
+    /// Norms of the feed-forward part beside which experts stand, before these and behind them; else empty.
+    pub beside: [&'static str; 3],
     /// First layers without experts, where no field says how many.
     pub n_dense: u64,
     /// Experts that a token goes to whatever the config says; 0 where it says.
@@ -145,6 +157,9 @@ pub(super) enum Mixer {
     Full,
     /// Attention to so many of them.
     Window(u64),
+    /// Attention to those that an index picks (DeepSeek-AI 2025, DeepSeek-V3.2, section 2.1); whether the layer
+    /// has the index, and does not take what a layer before picked.
+    Picked(bool),
     /// A selective state space.
     Space(Space),
     /// A recurrence of products of keys and values, behind a convolution.
@@ -195,6 +210,8 @@ pub(super) enum Pattern {
     Every(u64, &'static str, &'static str),
     /// Of every so many the first attends to all tokens, others to a window.
     Leading(u64),
+    /// The first layer and every so manieth attend to all tokens, others to a window.
+    FirstAndEvery(u64),
     /// The layers from `max_window_layers` on have a window, if `use_sliding_window` says so.
     Late,
     /// Windows, if `use_sliding_window` says so.
@@ -209,6 +226,8 @@ pub(super) enum Pattern {
     Cycle,
     /// By `attention_types`, pairs of names and counts.
     Runs,
+    /// An index picks in all of them, one of the layer's own by `indexer_types` or `index_topk_freq`.
+    Picked,
     /// All of them, of a mixer that no list names.
     Only(Mixer),
 }
@@ -258,6 +277,10 @@ const SELF_ATTENTION: Attention = Attention {
     output_bias: When::If("attention_bias"),
     norm: None,
     sinks: When::Never,
+    window_sinks: When::Never,
+    window_kv_heads: 1,
+    keys_are_values: When::Never,
+    value_norm: false,
     gate: Gate::None,
     inner_norm: "",
     vectors: &[],
@@ -277,12 +300,14 @@ pub(super) const MIXTURE: Mixture = Mixture {
     router: "gate",
     router_bias: When::Never,
     score_bias: "",
+    router_scale: "",
     biases: false,
     sum_bias: "",
     sum_norm: "",
     form: Form::Gated,
     shared: "",
     shared_gate: "",
+    beside: [""; 3],
     n_dense: 0,
     per_token: 0,
     is_many: false,

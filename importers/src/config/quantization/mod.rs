@@ -12,7 +12,7 @@ use ir::units::Bytes;
 use serde_json::Value;
 
 use self::pattern::Pattern;
-use self::schemes::Packing;
+use self::schemes::{Group, Packing};
 use super::fields::{Fields, invalid};
 use super::parts;
 use crate::json::Object;
@@ -71,6 +71,19 @@ impl Fields<'_> {
 }
 
 impl Quantization {
+    /// Elements along a width that share a scale, where engines don't split these over tensor ranks (vLLM
+    /// `validate_fp8_block_shape`, `AWQLinearMethod.create_weights`; `mxfp4` and `modelopt` are padded); 0 = none.
+    pub(super) fn scale_block(&self) -> u64 {
+        let is_padded = ["mxfp4", "modelopt"].contains(&&*self.method);
+        let packings = self.rules.iter().filter_map(|rule| rule.packing.as_ref());
+        let of = |packing: &Packing| match packing.group {
+            Group::Block([rows, columns]) => rows.max(columns),
+            Group::Along(n) if !is_padded => n,
+            _ => 0,
+        };
+        packings.map(of).max().unwrap_or(0)
+    }
+
     /// What a config, or its text part, says; the other value is a warning about what is not understood.
     ///
     /// # Errors

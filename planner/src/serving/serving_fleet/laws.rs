@@ -233,7 +233,8 @@ fn a_replay_at_hardly_any_load_is_unloaded() {
         let (alone, latency_s) = worker.stream.alone_s(&mix, &*price).unwrap();
         let stay_s = latency_s.max(alone[0]);
         let arrivals = (0.01 / stay_s, 1_000, seed);
-        let of = worker.stream.replayed(&mix, arrivals, Statistic::Mean, &*price).unwrap();
+        let of =
+            worker.stream.replayed(&mix, arrivals, Statistic::Mean, &*price, &mut |_| ()).unwrap();
         let waits_s = [0.01 * stay_s, 0.0];
         for ((said, alone), waits_s) in of.0.into_iter().zip(alone).zip(waits_s) {
             let error = said - alone;
@@ -258,7 +259,8 @@ fn errors() -> [[Vec<f64>; 3]; 2] {
         let rate = rate.min(0.8 * worker.stream.capacity(&mix, &*price).unwrap());
         let (said, _) = worker.stream.steady(&mix, rate, &*price).unwrap();
         let arrivals = (rate, 4_000, seed);
-        let of = worker.stream.replayed(&mix, arrivals, Statistic::Mean, &*price).unwrap();
+        let of =
+            worker.stream.replayed(&mix, arrivals, Statistic::Mean, &*price, &mut |_| ()).unwrap();
         let (replayed, _) = of;
         for ((said, replayed), errors) in said.into_iter().zip(replayed).zip(&mut errors) {
             if replayed > 0.0 {
@@ -315,7 +317,10 @@ fn judged(
             let mut sum = [0.0; 2];
             for further in 0..n_seeds {
                 let arrivals = (rate, n, 1_000_000 + further);
-                let (run, _) = worker.stream.replayed(&mix, arrivals, statistic, &*price).unwrap();
+                let (run, _) = worker
+                    .stream
+                    .replayed(&mix, arrivals, statistic, &*price, &mut |_| ())
+                    .unwrap();
                 n_runs += 1;
                 n_missed_runs += u32::from(!question.promises.admit(run));
                 sum = [0, 1].map(|at| sum[at] + run[at] / n_seeds as f64);

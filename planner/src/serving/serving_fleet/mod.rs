@@ -60,7 +60,7 @@ use cost_model::serving::{Iteration, IterationTime};
 
 pub use question::{Devices, Link, Price, Promises, Question, Reason, Refused, Statistic};
 pub use replayed::{Latencies, Replayed, replay_fleet};
-pub use stated::{JudgedWorker, Stated, judge};
+pub use stated::{JudgedWorker, Stated, iterations, judge};
 pub use stream::Stream;
 pub use types::{MOST_SEARCHED, Rejected, Shortfall, Types, Worker, smallest};
 pub use whole::{FleetReplay, replay_requests};

@@ -10,7 +10,7 @@ use cost_model::serving::worker::Shape;
 
 use super::program::load;
 use super::question::{Price, Promises, Question, Reason};
-use super::stream::{Stream, lengths};
+use super::stream::{Stream, lengths, share};
 use super::types::Worker;
 use crate::run::Control;
 use crate::serving::fleet::{self, Found, Plan, Role};
@@ -186,16 +186,17 @@ impl<'q, 'p> Rounds<'q, 'p> {
             capacity
         };
         let of = (worker.figures.pool, &worker.shape, &worker.stream);
-        self.latencies_of(of, &capacity, requests_per_s, promises)
+        self.latencies_of(of, &capacity, requests_per_s, (promises, &mut |_| ()))
     }
 
-    /// The same of a batch of a worker on a pool, which serves so many requests/s at most.
+    /// The same of a batch of a worker on a pool, which serves so many requests/s at most; `keep` takes the
+    /// seconds of the requests of each replay.
     pub(super) fn latencies_of(
         &self,
         (pool, shape, stream): (usize, &Shape, &Stream),
         capacity: &dyn Fn(&[Length], &dyn IterationTime) -> Result<f64, Fault>,
         requests_per_s: f64,
-        promises: Option<&Promises>,
+        (promises, keep): (Option<&Promises>, &mut dyn FnMut([Vec<f64>; 3])),
     ) -> Result<Result<Latencies, Fault>, Stopped> {
         if self.control.stop().is_some() {
             return Err(Stopped);
@@ -206,8 +207,7 @@ impl<'q, 'p> Rounds<'q, 'p> {
             Err(Reason::Unsteady(fault)) => return Ok(Err(fault)),
             Err(_) => return Ok(Err(Fault::Price { seconds: f64::NAN })),
         };
-        let total = |mix: &[Length]| mix.iter().map(|length| length.share).sum::<f64>();
-        let share = total(&mix) / total(&self.question.mix);
+        let share = share(&self.question.mix, &mix);
         let rate = requests_per_s * share / stream.n_streams as f64;
         let capacity = match capacity(&mix, &*price) {
             Ok(capacity) if rate <= MOST_LOAD * capacity => capacity,
@@ -222,7 +222,7 @@ impl<'q, 'p> Rounds<'q, 'p> {
                 return Err(Stopped);
             }
             let seed = self.seed.wrapping_mul(RUNS).wrapping_add(run);
-            match stream.replayed(&mix, (rate, n, seed), statistic, &*price) {
+            match stream.replayed(&mix, (rate, n, seed), statistic, &*price, keep) {
                 Ok(seconds) => runs.push(seconds),
                 Err(fault) => return self.faulty(fault),
             }

@@ -1,9 +1,10 @@
 //! Workers that a plan states: what they hold, and what their replays say.
 
 use cost_model::serving::IterationTime;
-use cost_model::serving::arrivals::Length;
+use cost_model::serving::arrivals::{self, Length, Spacing};
 use cost_model::serving::fault::Fault;
 use cost_model::serving::memory::{Memory, StageMemory, Term};
+use cost_model::serving::replay::{Distribution, Ran, first_iterations};
 use cost_model::serving::worker::Shape;
 
 use super::question::{Price, Question, Reason};
@@ -41,6 +42,8 @@ pub struct JudgedWorker {
     pub fullest: StageMemory,
     /// What its replays say.
     pub replayed: Result<Latencies, Fault>,
+    /// TTFT, TPOT, and arrival to last token of the requests of all replays; none where there are none.
+    pub distributions: [Option<Distribution>; 3],
     /// Whether they keep the promises.
     pub is_kept: bool,
 }
@@ -59,11 +62,15 @@ pub fn judge(
     let rounds = Rounds::new((question, price), &control, SEED);
     let capacity = |mix: &[Length], price: &dyn IterationTime| stream.capacity(mix, price);
     let of = (*pool, shape, &stream);
-    let replayed = match rounds.latencies_of(of, &capacity, stated.requests_per_s, None) {
-        Ok(replayed) => replayed,
-        // Nothing ends the control.
-        Err(_) => return Err(Reason::Stopped),
-    };
+    let mut all: [Vec<f64>; 3] = Default::default();
+    let mut keep =
+        |own: [Vec<f64>; 3]| all.iter_mut().zip(own).for_each(|(all, own)| all.extend(own));
+    let replayed =
+        match rounds.latencies_of(of, &capacity, stated.requests_per_s, (None, &mut keep)) {
+            Ok(replayed) => replayed,
+            // Nothing ends the control.
+            Err(_) => return Err(Reason::Stopped),
+        };
     let promises = rounds.promises_of(*role);
     let is_kept = matches!(replayed, Ok(of) if promises.admit(of.upper_s));
     let beside = |stage: &StageMemory| {
@@ -72,7 +79,38 @@ pub fn judge(
     };
     let fullest = memory.stages.into_iter().max_by_key(beside);
     let fullest = fullest.ok_or(Reason::Memory { missing: 0 })?;
-    Ok(JudgedWorker { kv_tokens, fullest, replayed, is_kept })
+    let distributions = all.map(Distribution::of);
+    Ok(JudgedWorker { kv_tokens, fullest, replayed, distributions, is_kept })
+}
+
+/// The first iterations of a batch of a stated worker that was empty, at most so many, one by one; what a decode
+/// worker takes in decodes.
+///
+/// # Errors
+/// Why it is no worker.
+pub fn iterations(
+    (question, price): (&Question<'_>, &Price<'_>),
+    stated: &Stated,
+    most: usize,
+) -> Result<Vec<Ran>, Reason> {
+    let (stream, ..) = built(question, stated)?;
+    let mix = stream::lengths(&question.mix, stated.role);
+    let share = stream::share(&question.mix, &mix);
+    let rate = stated.requests_per_s * share / stream.n_streams as f64;
+    let price = price(stated.pool, &stated.shape)?;
+    // Each takes an iteration with its prompt, or begins in one with others.
+    let requests = arrivals::at_rate(&mix, rate, Spacing::Poisson, most, SEED);
+    let requests = requests.map_err(Reason::Unsteady)?;
+    let first =
+        |price: &dyn IterationTime| first_iterations(&requests, &stream.scheduler, price, most);
+    let mut all = stream.priced(&*price, first).map_err(Reason::Unsteady)?;
+    if stated.role == Role::Decode {
+        for ran in &mut all {
+            ran.n_decoding += std::mem::take(&mut ran.n_prompts);
+            ran.n_prompt_tokens = 0;
+        }
+    }
+    Ok(all)
 }
 
 /// A batch of a stated worker, its memory, and tokens of keys and values of an attention data-parallel rank.

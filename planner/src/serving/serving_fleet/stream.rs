@@ -63,6 +63,12 @@ pub(super) fn lengths(mix: &[Length], role: Role) -> Vec<Length> {
     mix.iter().filter_map(of).collect()
 }
 
+/// Share of all requests that a role's part of them has.
+pub(super) fn share(mix: &[Length], part: &[Length]) -> f64 {
+    let total = |mix: &[Length]| mix.iter().map(|length| length.share).sum::<f64>();
+    total(part) / total(mix)
+}
+
 /// The scheduler of the question's engine for a batch with so many tokens of keys and values.
 pub(super) fn scheduler(
     (question, role): (&Question, Role),
@@ -195,19 +201,20 @@ impl Stream {
     }
 
     /// TTFT and TPOT of so many requests that arrive at so many a second (Poisson), replayed; and the mean
-    /// seconds from arrival to the last token.
+    /// seconds from arrival to the last token. `keep` takes the seconds of each request.
     pub(super) fn replayed(
         &self,
         mix: &[Length],
         (rate, n, seed): (f64, usize, u64),
         statistic: Statistic,
         price: &dyn IterationTime,
+        keep: &mut dyn FnMut([Vec<f64>; 3]),
     ) -> Result<([f64; 2], f64), Fault> {
         let requests = arrivals::at_rate(mix, rate, Spacing::Poisson, n, seed)?;
         let replay =
             self.priced(price, |price| replay(&requests, Traffic::Open, &self.scheduler, price))?;
-        let of = |values: Vec<f64>| {
-            Distribution::of(values).map_or(0.0, |values| match statistic {
+        let of = |values: &[f64]| {
+            Distribution::of(values.to_vec()).map_or(0.0, |values| match statistic {
                 Statistic::Mean => values.mean(),
                 Statistic::Percentile(percent) => values.percentile(percent),
             })
@@ -215,8 +222,10 @@ impl Stream {
         let Replay { times, .. } = replay;
         let counted = times.iter().zip(&requests).skip(n / 5);
         let first = counted.clone().map(|(times, _)| times.first_token_s - times.arrival_s);
+        let first: Vec<f64> = first.filter(|_| self.role != Role::Decode).collect();
         let stay = counted.clone().map(|(times, _)| times.last_token_s - times.arrival_s);
-        let stay_s = stay.sum::<f64>() / (n - n / 5) as f64;
+        let stay: Vec<f64> = stay.collect();
+        let stay_s = stay.iter().sum::<f64>() / (n - n / 5) as f64;
         let tokens = counted.filter_map(|(times, request)| match self.role {
             Role::Decode => {
                 Some((times.last_token_s - times.arrival_s) / f64::from(request.n_output))
@@ -227,12 +236,11 @@ impl Stream {
             }
             _ => None,
         });
+        let tokens: Vec<f64> = tokens.collect();
         let handed_s = self.hand_over_s(rate);
-        let seconds = match self.role {
-            Role::Aggregated => [of(first.collect()), of(tokens.collect())],
-            Role::Prefill => [of(first.collect()) + handed_s, 0.0],
-            Role::Decode => [0.0, of(tokens.collect())],
-        };
+        let seconds = [of(&first) + handed_s, of(&tokens)];
+        let later = |values: Vec<f64>| values.into_iter().map(|own| own + handed_s).collect();
+        keep([later(first), tokens, later(stay)]);
         Ok((seconds, stay_s + handed_s))
     }
 }

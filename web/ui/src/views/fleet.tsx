@@ -15,6 +15,7 @@ import { asked, link, set } from "../route";
 import { CsvButton, DataTable, TableButtons, Twin, type Cell, type Table } from "../table";
 import type { Status } from "../types";
 import { Lines, type Line } from "./configuration";
+import { Front, Latencies, Recorded } from "./fleet-curves";
 import Launch from "./launch";
 import { FigureList, Pairs, Warnings, type Figure } from "./overview-parts";
 
@@ -45,11 +46,13 @@ export function Fleet(props: { doc: Doc; status: Status }): JSX.Element {
         </Panel>
       </Show>
       <Workers doc={props.doc} />
+      <Latencies doc={props.doc} actions={<Show when={is_judged()}><a href={link(["plans", props.status.id, "timeline"])}>Iterations</a></Show>} />
       <Show when={!IS_ALONE && is_judged()}><Launch doc={props.doc} id={props.status.id} /></Show>
       <div class="columns">
         <div>
           <Memory doc={props.doc} actions={<a href={link(["plans", props.status.id, "memory"])}>By term</a>} />
           <Recorded doc={props.doc} />
+          <Front doc={props.doc} />
           <Instead doc={props.doc} />
         </div>
         <div>
@@ -166,24 +169,6 @@ export function FleetMemory(props: { doc: Doc }): JSX.Element {
   );
 }
 
-const QUANTILES: [string, string][] = [["Mean", "mean"], ["p50", "p50"], ["p90", "p90"], ["p99", "p99"]];
-
-/** Latencies of the requests of a file. */
-function Recorded(props: { doc: Doc }): JSX.Element {
-  const of = (name: string, as: Ref["as"] = "count") => ref(props.doc, pointer("requests", name), as);
-  const table = (): Table => ({
-    name: "requests", columns: ["Latency", ...QUANTILES.map(([title]) => title)],
-    rows: ([["TTFT", "ttft_s"], ["TPOT", "tpot_s"], ["Request latency", "latency_s"]] as const).map(([title, name]): Cell[] => [title, ...QUANTILES.map(([, own]) => cell(props.doc, pointer("requests", name, own), "seconds"))]),
-  });
-  return (
-    <Show when={known(of("n_replayed"))}>
-      <Panel title="Requests of the file" sub={<><Num of={of("n_replayed")} /> of <Num of={of("n_requests")} /> replayed on the whole fleet, first arrival to last token <Num of={of("total_s", "seconds")} />; <Num of={of("n_preemptions")} /> preemptions</>} actions={<CsvButton of={table()} />}>
-        <DataTable of={table()} caption="Requests of the file" />
-      </Panel>
-    </Show>
-  );
-}
-
 /** What people would have started, and what other latencies cost. */
 function Instead(props: { doc: Doc }): JSX.Element {
   const others = () => list(props.doc, "/alternatives") as { name: string; workers: string | null; why: string | null }[];
@@ -239,7 +224,7 @@ function Proof(props: { doc: Doc; status?: Status; told?: Doc | undefined }): JS
     ...(props.told === undefined ? [] : [["Runs on", runs_on().length === 0 ? "no server as it is" : runs_on().join(", ")] as Line]),
   ];
   return (
-    <Panel title="Proof" actions={<Show when={props.status}>{(plan) => <a href={link(["plans", plan().id, "why"])}>Worker shapes</a>}</Show>}>
+    <Panel title="Proof" actions={<Show when={IS_ALONE ? undefined : props.status}>{(plan) => <a href={link(["plans", plan().id, "why"])}>Worker shapes</a>}</Show>}>
       <Show when={is_proved() !== undefined}><p>{words()}</p></Show>
       <Lines of={lines()} />
       <Pairs doc={props.doc} of={[["Stop reason", "/stop_reason", "text"], ["Algorithm", "/plan/algorithm", "text"], ["Planning time", "/elapsed_s", "seconds"], ["Model", "/plan/model/digest", "digest"], ["Cluster", "/plan/cluster/digest", "digest"]]} />
@@ -291,5 +276,5 @@ function Rejected(props: { doc: Doc }): JSX.Element {
 
 /** Why the fleet is as it is. */
 export function FleetWhy(props: { doc: Doc }): JSX.Element {
-  return <><Shapes doc={props.doc} /><Rejected doc={props.doc} /><Instead doc={props.doc} /><Proof doc={props.doc} /></>;
+  return <><Shapes doc={props.doc} /><Rejected doc={props.doc} /><Front doc={props.doc} /><Instead doc={props.doc} /><Proof doc={props.doc} /></>;
 }

@@ -88,6 +88,8 @@ function Form(props: { openapi: Doc }): JSX.Element {
       }
       if (schema().properties["task"] !== undefined) request["task"] = task();
       else if (task() === "train" && request["phase"] === undefined) request["workload"] = "training";
+      // With the Pareto front.
+      if (question()?.name === "fleet") request["all"] = true;
       const plan = await send("/v1/plans", request);
       go(["plans", (plan.value as Status).id]);
     } catch (own) {

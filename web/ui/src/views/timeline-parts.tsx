@@ -6,7 +6,7 @@ import { Name, Num } from "../parts";
 import { x_of, type Hit, type View } from "../pictures/lanes";
 import { pointer, ref, type Doc } from "../pointer";
 import { link } from "../route";
-import { kind_title, tile, type Tile } from "../views-api";
+import { is_of_workers, kind_title, tile, type Tile } from "../views-api";
 
 /** A slice in an address: its lane and the start of what is longest in it. */
 export function name_of(own: Tile, at: Hit | undefined): string {
@@ -69,7 +69,7 @@ export function Slice(props: { id: string; doc: Doc; at: Hit; mark: Hit | undefi
         <dt>Length</dt><dd><Num of={ref(props.doc, [at("longest_to_ns"), at("longest_from_ns")], "time", "difference")} /></dd>
         <Show when={!is_one()}><dt>Slices</dt><dd><Num of={ref(props.doc, at("n"), "count")} /></dd></Show>
         <dt>Lane</dt><dd>{plain(own().lanes[props.at.lane]!.lane)}</dd>
-        <Show when={thing()?.from == null && thing()?.to == null}><dt>Graph</dt><dd><a href={link(["plans", props.id, "graph"], { at: `op:${thing()?.name ?? ""}` })}>Show in graph</a></dd></Show>
+        <Show when={!is_of_workers(own()) && thing()?.from == null && thing()?.to == null}><dt>Graph</dt><dd><a href={link(["plans", props.id, "graph"], { at: `op:${thing()?.name ?? ""}` })}>Show in graph</a></dd></Show>
         <Show when={props.mark !== undefined && !is_mark()}><dt>First start to last end</dt><dd class="measured"><Num of={span()} /></dd></Show>
       </dl>
       <p class="buttons"><button type="button" aria-pressed={is_mark()} onClick={() => props.measure()}>{is_mark() ? "Stop measuring" : "Measure from here"}</button></p>

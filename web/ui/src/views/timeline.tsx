@@ -15,7 +15,7 @@ import { asked, set } from "../route";
 import { DataTable, TableButtons, Twin, type Cell, type Table } from "../table";
 import { theme } from "../theme";
 import type { Status } from "../types";
-import { kind_fill, kind_title, tile, timeline_path, type Tile } from "../views-api";
+import { is_of_workers, kind_fill, kind_title, tile, timeline_path, type Tile } from "../views-api";
 import { No } from "./no-view";
 import { Band, Card, Slice, beside, found, name_of, neighbour, type Hover } from "./timeline-parts";
 
@@ -76,16 +76,16 @@ function Picture(props: { id: string; whole: Doc; t0: number | undefined; t1: nu
   const summed = still(window.doc, 250);
   return (
     <>
-      <Panel title="Timeline" sub={<>step time <Num of={ref(props.whole, "/step_time_ns", "time")} />; wheel or W S zoom, drag or A D pan, Shift drag zooms in, F shows all</>}
+      <Panel title="Timeline" sub={<><Show when={is_of_workers(tile(props.whole))} fallback="step time ">iterations of a worker of each type (one DP rank) from its first request, first </Show><Num of={ref(props.whole, "/step_time_ns", "time")} />; wheel or W S zoom, drag or A D pan, Shift drag zooms in, F shows all</>}
         actions={<>
           <button type="button" class="plain" onClick={() => zoom(0.5)}>Zoom in</button><button type="button" class="plain" onClick={() => zoom(2)}>Zoom out</button>
-          <button type="button" class="plain" onClick={() => show(0, step())}>Whole step</button>
+          <button type="button" class="plain" onClick={() => show(0, step())}>{is_of_workers(tile(props.whole)) ? "Show all" : "Whole step"}</button>
           <button type="button" class="plain" aria-pressed={is_folded()} onClick={() => set({ fold: is_folded() ? "" : "yes" })}>Fold idle</button>
           <TableButtons of={table()} /><SaveButtons name="timeline" canvas={() => canvas} size={() => ({ width: width(), height: height_of(tile(window.doc()).lanes, is_folded()) })} draw={(pen) => draw_lanes(pen, tile(window.doc()), view(), selected(), asked("op"))} />
-          <TraceButton id={props.id} />
+          <Show when={!is_of_workers(tile(props.whole))}><TraceButton id={props.id} /></Show>
         </>}>
         <div ref={box} class="picture">
-          <canvas ref={canvas} tabindex="0" role="img" aria-label="Timeline: a lane per device and link; same data in the table" />
+          <canvas ref={canvas} tabindex="0" role="img" aria-label={`Timeline: a lane per ${is_of_workers(tile(props.whole)) ? "worker type" : "device and link"}; same data in the table`} />
           <Show when={hovered()}>{(own) => <Card doc={window.doc()} of={own()} width={width()} />}</Show>
           <Band tile={tile(window.doc())} view={view()} from={mark()} to={selected()} />
         </div>
@@ -251,9 +251,9 @@ function rows_table(doc: Doc): Table {
   const rows = () => own.lanes.flatMap((lane, at) => lane.rows.from_ns.map((_, row): Cell[] => [
     lane.lane, kind_title(own.kinds[lane.rows.kind[row]!]!), own.things[lane.rows.what[row]!]?.name ?? "", cell(at, "from_ns", row), cell(at, "to_ns", row),
     ref(doc, pointer("lanes", at, "rows", "n", row), "count"),
-    lane.rows.micro_batch[row] == null ? null : ref(doc, pointer("lanes", at, "rows", "micro_batch", row), "count"),
+    ...(is_of_workers(own) ? [] : [lane.rows.micro_batch[row] == null ? null : ref(doc, pointer("lanes", at, "rows", "micro_batch", row), "count")]),
   ]));
-  return { name: "timeline", columns: ["Lane", "Kind", "Name", "From", "To", "Slices", "Micro-batch"], get rows() { return rows(); } };
+  return { name: "timeline", columns: ["Lane", "Kind", "Name", "From", "To", "Slices", ...(is_of_workers(own) ? [] : ["Micro-batch"])], get rows() { return rows(); } };
 }
 
 function TraceButton(props: { id: string }): JSX.Element {
