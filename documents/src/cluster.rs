@@ -168,6 +168,21 @@ pub struct NetworkDocument {
     pub bytes_per_s: Option<f64>,
     /// Start-up cost.
     pub latency_s: Option<f64>,
+    /// What a network card reaches in collectives by number of hosts.
+    #[serde(default)]
+    pub by_hosts: Vec<HostsRateDocument>,
+}
+
+/// What one network card reaches while all cards of so many hosts take part in a collective.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostsRateDocument {
+    /// Hosts, from 2.
+    pub hosts: u32,
+    /// Bus bandwidth in one direction, in bytes per second.
+    pub bytes_per_s: f64,
+    /// Start-up cost of a message; that of the network where it is absent.
+    pub latency_s: Option<f64>,
 }
 
 /// A scale-up domain: all its devices reach each other over one kind of link.

@@ -139,6 +139,14 @@ pub fn cluster(cluster: &Cluster) -> String {
     if !links.places.is_empty() {
         encoder.numbers(links.places.iter().map(|place| u64::from(*place)));
     }
+    if !links.by_hosts.is_empty() {
+        encoder.text("by_hosts");
+        encoder.count(links.by_hosts.len());
+    }
+    for (hosts, way) in &links.by_hosts {
+        encoder.number(u64::from(*hosts));
+        encoder.route_kind(way);
+    }
     encoder.finish()
 }
 

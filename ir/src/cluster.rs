@@ -184,6 +184,9 @@ pub struct Links {
     /// `from * n_places + to`: position in `kinds`, or [`NO_ROUTE`]; of a place to itself, the way
     /// between two of its devices.
     pub pairs: Vec<u16>,
+    /// By growing number of hosts, what one network card reaches in collectives over so many; empty where
+    /// it is what two hosts reach.
+    pub by_hosts: Vec<(u32, RouteKind)>,
 }
 
 /// Positions in the order in which they were first asked for.
@@ -260,6 +263,7 @@ impl Links {
             receive,
             places: kept_places,
             pairs: pairs.map(|pair_of| pair(pair_of).unwrap_or(NO_ROUTE)).collect(),
+            by_hosts: self.by_hosts.clone(),
         }
     }
 

@@ -79,6 +79,16 @@ pub enum Pieces {
     Copied,
 }
 
+/// Whose code runs a step, by which the rate of large products is told apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CodePath {
+    /// NVIDIA's own training code, or a step that is compiled.
+    #[default]
+    Tuned,
+    /// Modules of PyTorch, one kernel after the other.
+    Eager,
+}
+
 /// How kernels are launched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Launch {
@@ -144,6 +154,8 @@ pub struct HostShares {
     pub ends: f64,
     /// Added to each pass of a layer with TP above 1.
     pub tensor: f64,
+    /// Added to each pass of a layer with TP of a whole host.
+    pub wide: f64,
     /// Added to each pass of a layer with CP above 1.
     pub context: f64,
     /// Of the messages of one micro-batch through one stage of a pipeline.
@@ -199,6 +211,10 @@ pub struct Stack {
     pub attention_library: AttentionLibrary,
     /// Rate of fused attention over that of the kernel in the attention tables: forward, backward.
     pub attention_rate: [f64; 2],
+    /// The same on Ampere, where its kernel differs from the table's by another factor there.
+    pub attention_rate_ampere: Option<[f64; 2]>,
+    /// Whose code it is.
+    pub path: CodePath,
     /// How products that read the same tensor are launched.
     pub projections: Projections,
     /// What becomes of pieces of sequences.
@@ -216,6 +232,11 @@ pub struct Stack {
     pub gradients: DType,
     /// Share of the gradient exchange that runs beside the backward pass, in 0..=1.
     pub overlap_data: f64,
+    /// Whether the part of it that ZeRO 1 scatters and gathers does too.
+    pub overlaps_sharing: bool,
+    /// Whether recompute ends once the last tensor that the backward pass needs is there, so that the last
+    /// product of a block is not computed again (`torch.utils.checkpoint` without reentry).
+    pub stops_early: bool,
     /// Share of the tensor-parallel collectives that runs beside products, in 0..=1.
     pub overlap_tensor: f64,
     /// What it does with mixtures of experts.
@@ -240,6 +261,8 @@ pub struct Stack {
     pub posts_receives: bool,
     /// What the optimizer takes besides its states.
     pub update: UpdateBuffers,
+    /// Bytes a parameter that the optimizer's kernels move beside those of a fused update.
+    pub update_bytes: f64,
     /// Bytes of a device that libraries and allocator hold beside tensors.
     pub resident: f64,
     /// Factor on kernel rates of a hot, power-limited step, in (0, 1].

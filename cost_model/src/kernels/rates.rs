@@ -11,6 +11,7 @@ use ir::tensor::DType;
 use ir::units::Bytes;
 
 use super::attention_rate::CoreRate;
+use super::generation::{Operands, generation};
 use super::power;
 use super::precision;
 use super::step_constants::{Constant, Constants};
@@ -91,8 +92,18 @@ impl Rates {
             |dtype| plain_product::peak(device, dtype).map_or(f64::NAN, |(_, rate)| rate.get());
         let cool = products.on((peak(dtype), bandwidth), dtype, stack.scaling);
         let is_single = matches!(dtype, DType::F32 | DType::F64);
-        let sustained = if is_single { 1.0 } else { power::sustained(device) };
-        let hot = constants.get(Constant::Derating) * sustained;
+        let hot_of = |dtype| {
+            let sustained = if is_single { 1.0 } else { power::sustained(device) };
+            let operands = Operands::of(dtype, stack.scaling);
+            let path = generation(device.chip).share_of(stack.path, operands);
+            constants.get(Constant::Derating) * sustained * path
+        };
+        let hot = hot_of(dtype);
+        let of_core = hot_of(precision::beside(dtype)) * constants.get(Constant::Attention);
+        let attention_rate = match device.chip.architecture() {
+            Architecture::Ampere => stack.attention_rate_ampere.unwrap_or(stack.attention_rate),
+            _ => stack.attention_rate,
+        };
         let mut kernels = cool.clone();
         kernels.compute_efficiency *= hot;
         let facts = GpuFacts {
@@ -117,7 +128,7 @@ impl Rates {
             cast: precision::cast_bytes(dtype, stack.scaling, is_transposed_apart(device)),
             pointwise: bandwidth * constants.get(Constant::Elementwise),
             core: CoreRate::of(device, precision::beside(dtype)),
-            core_share: stack.attention_rate.map(|rate| rate * hot),
+            core_share: attention_rate.map(|rate| rate * of_core),
         }
     }
 

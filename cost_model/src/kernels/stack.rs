@@ -1,8 +1,8 @@
 //! Named software stacks: presets of [`ir::stack::Stack`], each with its source.
 
 use ir::stack::{
-    AttentionKernel, AttentionLibrary, Dispatcher, Elementwise, ExpertStack, HostShares, Launch,
-    Pieces, Projections, Scaling, Stack, UpdateBuffers, WeightCasts,
+    AttentionKernel, AttentionLibrary, CodePath, Dispatcher, Elementwise, ExpertStack, HostShares,
+    Launch, Pieces, Projections, Scaling, Stack, UpdateBuffers, WeightCasts,
 };
 use ir::tensor::DType;
 use ir::units::Seconds;
@@ -25,6 +25,7 @@ const PROCESSOR_FLOOR_S: f64 = 1e-4;
 const PROCESSOR_SHARES: HostShares = HostShares {
     ends: 4.0,
     tensor: 0.0,
+    wide: WIDE_LAUNCH,
     context: 0.0,
     messages: 13.0,
     step: 21.0,
@@ -33,6 +34,17 @@ const PROCESSOR_SHARES: HostShares = HostShares {
     split: 5.0,
     updates: 22.0,
 };
+/// Launches of a block over a whole host over those of one device, less one: cells of the vTrain
+/// single-node table (f8dda847) whose launches bind.
+const WIDE_LAUNCH: f64 = 0.3;
+/// Host time of one block's forward pass under nanotron: 4.1 ms a block and micro-batch in three such
+/// passes, whatever the tensor degree, and 6.6 ms for the ends (steps of the Ultra-Scale Playbook with
+/// micro-batches of one sample on 2 to 8 tensor ranks of an H100 host).
+const NANOTRON_FLOOR_S: f64 = 1.36e-3;
+/// Bytes a parameter that nanotron's update moves beside a fused one: steps of the Ultra-Scale Playbook on 1
+/// to 32 hosts with and without ZeRO 1 differ by 45 ms for each 1e9 parameters of a rank. AdamW kernel by
+/// kernel (`torch.optim`, `foreach`), norm, casts and zeroing would move about 80.
+const UNFUSED_UPDATE: f64 = 113.0;
 /// Rate of large products in a whole step of an A100 over that of the same kernel timed alone; what
 /// other devices keep up is [`super::power::sustained`]. Nominal: about 250 of 312 TFLOP/s stay under
 /// the power limit, where single kernels reach 278.
@@ -45,6 +57,10 @@ const TABLE: [f64; 2] = [1.0, 1.0];
 const CUDNN: [f64; 2] = [1.1, 0.95];
 /// The same of PyTorch's `scaled_dot_product_attention` (FlashAttention 2): 370 and 318 TFLOP/s.
 const FLASH_2: [f64; 2] = [0.69, 0.60];
+/// The same of FlashAttention in Triton with a bias of scores (ALiBi), on Hopper and on Ampere: fitted on
+/// llm-foundry's steps of up to 65,536 tokens.
+const TRITON: [f64; 2] = [0.53, 0.41];
+const TRITON_AMPERE: [f64; 2] = [1.06, 0.60];
 /// Share of the memory bandwidth that fused pointwise kernels reach (what copies of the product
 /// tables reach, 0.74 to 0.84).
 const FUSED_RATE: f64 = 0.8;
@@ -79,11 +95,13 @@ pub fn megatron_deepspeed_2021() -> Stack {
         name: "megatron-deepspeed-2021".to_owned(),
         launch_floor: floor(EAGER_FLOOR_S),
         launch: Launch::Eager,
-        host: HostShares { ends: 5.0, ..HostShares::default() },
+        host: HostShares { ends: 5.0, wide: WIDE_LAUNCH, ..HostShares::default() },
         elementwise: Elementwise::Separate,
         attention: AttentionKernel::Unfused,
         attention_library: AttentionLibrary::PyTorch,
         attention_rate: TABLE,
+        attention_rate_ampere: None,
+        path: CodePath::Tuned,
         projections: Projections::Joined,
         pieces: Pieces::InOrder,
         scaling: Scaling::Tensor,
@@ -92,6 +110,8 @@ pub fn megatron_deepspeed_2021() -> Stack {
         loss_bytes: LOGIT_BYTES,
         gradients: DType::Bf16,
         overlap_data: 0.0,
+        overlaps_sharing: true,
+        stops_early: false,
         overlap_tensor: 0.0,
         experts: ExpertStack::default(),
         ring_rate: RING_RATE,
@@ -103,6 +123,7 @@ pub fn megatron_deepspeed_2021() -> Stack {
         splits_by_graph: false,
         posts_receives: false,
         update: DEEPSPEED_UPDATE,
+        update_bytes: 0.0,
         resident: RESIDENT,
         derating: HOT,
         source:
@@ -186,6 +207,7 @@ pub fn megatron_lm_tests() -> Stack {
         host: HostShares {
             ends: 0.3,
             tensor: 0.2,
+            wide: WIDE_LAUNCH,
             context: 0.23,
             messages: 1.6,
             step: 24.0,
@@ -207,6 +229,7 @@ pub fn torchtitan() -> Stack {
         launch_floor: floor(EAGER_FLOOR_S / 4.0),
         attention_library: AttentionLibrary::PyTorch,
         attention_rate: FLASH_2,
+        stops_early: true,
         projections: Projections::Apart,
         pieces: Pieces::Copied,
         weight_casts: WeightCasts::EachPass,
@@ -262,6 +285,8 @@ pub fn pytorch_eager() -> Stack {
         name: "pytorch-eager".to_owned(),
         attention: AttentionKernel::Flash,
         attention_rate: FLASH_2,
+        path: CodePath::Eager,
+        stops_early: true,
         overlap_data: 0.5,
         ring_rate: 1.0,
         ring_cards: None,
@@ -281,6 +306,57 @@ pub fn pytorch_eager() -> Stack {
     }
 }
 
+/// llm-foundry's MPT under Composer's FSDP (2023), `mixed_precision: DEFAULT`: modules of PyTorch as they
+/// are, FlashAttention in Triton, weights gathered in 16 bits and gradients scattered in 32, recompute
+/// without reentry, 8-bit products by Transformer Engine.
+#[must_use]
+pub fn llm_foundry() -> Stack {
+    Stack {
+        name: "llm-foundry".to_owned(),
+        attention_rate: TRITON,
+        attention_rate_ampere: Some(TRITON_AMPERE),
+        weight_casts: WeightCasts::EachPass,
+        gradients: DType::F32,
+        overlap_data: 0.9,
+        loss_bytes: SEPARATE_LOSS,
+        sums_before_sharing: false,
+        source: "attention: steps of llm-foundry (2023); the rest as pytorch-eager".to_owned(),
+        ..pytorch_eager()
+    }
+}
+
+/// The same with all states in 16 bits (`PURE`), as its older runs have it, whose recompute does whole
+/// blocks.
+#[must_use]
+pub fn llm_foundry_pure() -> Stack {
+    Stack {
+        name: "llm-foundry-pure".to_owned(),
+        gradients: DType::Bf16,
+        stops_early: false,
+        ..llm_foundry()
+    }
+}
+
+/// nanotron (2024): modules of PyTorch as they are, FlashAttention 2, gradients of replicas summed beside
+/// the last backward pass in 16 bits; what ZeRO 1 scatters and gathers waits for its end. Its host takes
+/// 0.05 s a step besides (steps on 1 to 32 hosts that differ in micro-batches alone).
+#[must_use]
+pub fn nanotron() -> Stack {
+    Stack {
+        name: "nanotron".to_owned(),
+        launch_floor: floor(NANOTRON_FLOOR_S),
+        host: HostShares { ends: 4.9, step: 37.0, ..HostShares::default() },
+        overlap_data: 1.0,
+        overlaps_sharing: false,
+        update_bytes: UNFUSED_UPDATE,
+        loss_bytes: SEPARATE_LOSS,
+        sums_before_sharing: false,
+        source: "launches, exchanges: steps of the Ultra-Scale Playbook; the rest as pytorch-eager"
+            .to_owned(),
+        ..pytorch_eager()
+    }
+}
+
 /// PyTorch on cores of a processor: the thread that launches a kernel runs it, exchanges take the same
 /// cores, nothing throttles between one kernel alone and a step, and tensors are all that is held.
 #[must_use]
@@ -289,6 +365,8 @@ pub fn pytorch_cpu() -> Stack {
         name: "pytorch-cpu".to_owned(),
         launch_floor: floor(PROCESSOR_FLOOR_S),
         launch: Launch::Inline,
+        // What its host takes for recompute was fitted with whole blocks.
+        stops_early: false,
         host: PROCESSOR_SHARES,
         overlap_data: 0.0,
         ring_exposed: 1.0,
@@ -308,6 +386,7 @@ pub fn compiled() -> Stack {
         name: "compiled".to_owned(),
         launch: Launch::CudaGraphs,
         elementwise: Elementwise::Fused,
+        path: CodePath::Tuned,
         pointwise_rate: FUSED_RATE,
         sums_before_sharing: false,
         ..pytorch_eager()
@@ -364,6 +443,9 @@ pub fn presets() -> Vec<Stack> {
         torchtitan_rowwise(),
         torchtitan_rowwise_async(),
         pytorch_eager(),
+        llm_foundry(),
+        llm_foundry_pure(),
+        nanotron(),
         pytorch_cpu(),
         compiled(),
         transformers_eager(),

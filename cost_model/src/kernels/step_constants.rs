@@ -28,6 +28,8 @@ pub enum Constant {
     /// Factor on the time of products of which an extent is no multiple of eight. They run outside
     /// the tensor cores, and are not derated.
     Unaligned,
+    /// Factor on the rate of fused attention, beside that of products.
+    Attention,
 }
 
 /// Tensor-parallel size from which launches cost [`Constant::WideLaunch`] times as much.
@@ -35,7 +37,7 @@ pub const WIDE: u32 = 8;
 
 impl Constant {
     /// All, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Derating,
         Self::LaunchFloor,
         Self::WideLaunch,
@@ -46,6 +48,7 @@ impl Constant {
         Self::Network,
         Self::Neighbour,
         Self::Unaligned,
+        Self::Attention,
     ];
 
     /// Its name in tables and profiles.
@@ -62,6 +65,7 @@ impl Constant {
             Self::Network => "network",
             Self::Neighbour => "neighbour",
             Self::Unaligned => "unaligned",
+            Self::Attention => "attention",
         }
     }
 
@@ -78,7 +82,7 @@ impl Constant {
     pub const fn log_sd(self) -> f64 {
         match self {
             Self::Elementwise => 0.1,
-            Self::Derating => 0.2,
+            Self::Derating | Self::Attention => 0.2,
             Self::LaunchFloor | Self::WideLaunch => 0.3,
             Self::Ends | Self::TensorCollectives | Self::PartCollectives => 0.5,
             Self::Network | Self::Neighbour | Self::Unaligned => 1.0,
@@ -122,8 +126,7 @@ pub struct Constants {
 impl Constants {
     /// Nominal values for a stack.
     ///
-    /// Sources: the stack's own figures; launches over eight devices 1.3 times as dear, and ends of
-    /// five blocks' floors (vTrain at f8dda847, single-node table, launch-bound cells);
+    /// Sources: the stack's own figures;
     /// unaligned products at a quarter of the rate, as an A100's data sheet has it for 16-bit floats
     /// outside the tensor cores (78 of 312 TFLOP/s); every other factor 1.
     #[must_use]
@@ -131,7 +134,7 @@ impl Constants {
         let mut constants = Self { values: [1.0; Constant::ALL.len()] };
         constants.set(Constant::Derating, stack.derating);
         constants.set(Constant::LaunchFloor, stack.launch_floor.get());
-        constants.set(Constant::WideLaunch, 1.3);
+        constants.set(Constant::WideLaunch, 1.0 + stack.host.wide);
         constants.set(Constant::Ends, stack.host.ends);
         constants.set(Constant::Elementwise, stack.pointwise_rate);
         constants.set(Constant::Unaligned, 4.0);

@@ -158,6 +158,7 @@ pub(crate) fn cluster(devices: &[(usize, u64)], latency_ns: f64, duplex: Duplex)
             channels,
             send: (0..n).map(|d| side(d, 0)).collect(),
             receive: (0..n).map(|d| side(d, 1)).collect(),
+            by_hosts: Vec::new(),
             places: Vec::new(),
             pairs: (0..n * n).map(|i| if i / n == i % n { NO_ROUTE } else { 0 }).collect(),
         },

@@ -125,6 +125,7 @@ pub(crate) fn cluster() -> Cluster {
             ],
             send: vec![ChannelId(0), ChannelId(2)],
             receive: vec![ChannelId(1), ChannelId(3)],
+            by_hosts: Vec::new(),
             places: Vec::new(),
             pairs: vec![NO_ROUTE, 0, 0, NO_ROUTE],
         },

@@ -152,7 +152,10 @@ fn with_ways(mut cluster: Cluster, name: &str, factor: f64) -> Result<Cluster, D
         let message = format!("the cluster uses no way called `{name}`");
         return Err(Diagnostic::usage("unknown-way", message).hint(suggest::hint(name, known)));
     }
-    for way in cluster.links.kinds.iter_mut().filter(|way| name == LINKS || way.name == name) {
+    let links = &mut cluster.links;
+    let by_hosts = links.by_hosts.iter_mut().map(|(_, way)| way);
+    let all = links.kinds.iter_mut().chain(by_hosts);
+    for way in all.filter(|way| name == LINKS || way.name == name) {
         let rate = BytesPerSecond::new(way.bandwidth.get() * factor);
         way.bandwidth = rate.ok_or_else(|| {
             let message = format!("`{}` times {factor} is no rate", way.name);

@@ -138,6 +138,7 @@ pub(crate) fn cluster(names: &[&str]) -> Cluster {
                 .collect(),
             send: (0..n).map(|d| ChannelId::new(2 * d)).collect(),
             receive: (0..n).map(|d| ChannelId::new(2 * d + 1)).collect(),
+            by_hosts: Vec::new(),
             places: Vec::new(),
             pairs: (0..n * n).map(|p| if p / n == p % n { NO_ROUTE } else { 0 }).collect(),
         },

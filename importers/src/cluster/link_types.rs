@@ -33,7 +33,11 @@ impl Way {
         }
     }
 
-    fn given(name: &str, bytes_per_s: f64, latency_s: Option<f64>) -> Result<Self, Diagnostic> {
+    pub(super) fn given(
+        name: &str,
+        bytes_per_s: f64,
+        latency_s: Option<f64>,
+    ) -> Result<Self, Diagnostic> {
         Ok(Self {
             name: name.to_owned(),
             latency_ns: latency_ns(latency_s.unwrap_or(0.0), name)?,

@@ -15,7 +15,7 @@
 
 use std::collections::HashMap;
 
-use documents::cluster::{ClusterDocument, LinkDocument, NodesDocument};
+use documents::cluster::{ClusterDocument, HostsRateDocument, LinkDocument, NodesDocument};
 use ir::cluster::{Duplex, Links, RouteKind};
 use ir::diagnostic::Diagnostic;
 use ir::nearest;
@@ -92,7 +92,38 @@ pub(super) fn links(
     let mut links = Links { n_tiers: fabric.tiers.len(), ..Links::default() };
     channels(&mut links, &fabric, inventory, duplex);
     pairs(&mut links, &fabric, inventory)?;
+    links.by_hosts = by_hosts(document, &types)?;
     Ok(links)
+}
+
+/// What a card of the network reaches over so many hosts, as the file states it.
+fn by_hosts(
+    document: &ClusterDocument,
+    types: &LinkTypes<'_>,
+) -> Result<Vec<(u32, RouteKind)>, Diagnostic> {
+    let Some(network) = document.network.as_ref().filter(|network| !network.by_hosts.is_empty())
+    else {
+        return Ok(Vec::new());
+    };
+    let link = network.link.as_deref();
+    let common = types.either("network", link, network.bytes_per_s, network.latency_s)?;
+    let is_growing = network.by_hosts.windows(2).all(|pair| match pair {
+        [one, next] => one.hosts < next.hosts,
+        _ => true,
+    });
+    if !is_growing || network.by_hosts.iter().any(|row| row.hosts < 2) {
+        let message = "`by_hosts` of the network needs growing numbers of `hosts`, from 2";
+        return Err(Diagnostic::input("count-invalid", message)
+            .hint("such as [{hosts: 2, bytes_per_s: 45e9}, {hosts: 8, bytes_per_s: 30e9}]"));
+    }
+    let way = |row: &HostsRateDocument| {
+        let latency_s = row.latency_s.unwrap_or(common.latency_ns * 1e-9);
+        let Way { latency_ns, bandwidth, source, check, .. } =
+            Way::given("by_hosts", row.bytes_per_s, Some(latency_s))?;
+        let name = common.name.clone();
+        Ok((row.hosts, RouteKind { name, tier: 0, latency_ns, bandwidth, source, check }))
+    };
+    network.by_hosts.iter().map(way).collect()
 }
 
 fn join_domains(

@@ -210,6 +210,30 @@ network: {link: ib_ndr_400}
 }
 
 #[test]
+fn the_network_may_state_rates_by_hosts() {
+    let text = |rows: &str| {
+        format!(
+            "nodes: [{{count: 4, device: h100_sxm5_80gb, devices: 8, scaleup: nvlink4}}]\n\
+             network: {{link: ib_ndr_400, by_hosts: [{rows}]}}\n"
+        )
+    };
+    let stated = "{hosts: 2, bytes_per_s: 45e9}, {hosts: 4, bytes_per_s: 20e9, latency_s: 9e-6}";
+    let cluster = cluster(&text(stated));
+    let rows: Vec<_> = cluster.links.by_hosts.iter().collect();
+    let figures = |at: usize| {
+        let (hosts, way) = rows[at];
+        (*hosts, way.bandwidth.get(), way.latency_ns.round())
+    };
+    assert_eq!(figures(0), (2, 45e9, 2e3));
+    assert_eq!(figures(1), (4, 20e9, 9e3));
+    let falling = "{hosts: 4, bytes_per_s: 20e9}, {hosts: 2, bytes_per_s: 45e9}";
+    for rows in [falling, "{hosts: 1, bytes_per_s: 45e9}"] {
+        assert_eq!(refusal(&text(rows)).code, "count-invalid");
+    }
+    assert_eq!(refusal(&text("{hosts: 2, bytes_per_s: 0}")).code, "link-rate");
+}
+
+#[test]
 fn half_duplex_has_one_channel() {
     let cluster = cluster(&EXPLICIT.replace("name: explicit", "duplex: half"));
     assert_eq!(cluster.links.send, cluster.links.receive);

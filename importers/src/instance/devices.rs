@@ -193,7 +193,7 @@ fn links(
         table[from * n + to] = row;
     }
     let (channels, send, receive) = channels(devices, duplex);
-    Ok(Links { kinds, n_tiers: 1, channels, send, receive, places: Vec::new(), pairs: table })
+    Ok(Links { kinds, n_tiers: 1, channels, send, receive, pairs: table, ..Links::default() })
 }
 
 fn route(name: String, latency_ns: f64, bytes_per_s: f64) -> Result<RouteKind, Diagnostic> {

@@ -158,6 +158,7 @@ impl Sample {
                 channels: (0..2 * n).map(|c| Channel { name: format!("channel{c}") }).collect(),
                 send: (0..n).map(|d| ChannelId::new(2 * d)).collect(),
                 receive: (0..n).map(|d| ChannelId::new(2 * d + 1)).collect(),
+                by_hosts: Vec::new(),
                 places: Vec::new(),
                 pairs: (0..n * n).map(|p| if p / n == p % n { NO_ROUTE } else { 0 }).collect(),
             },

@@ -232,6 +232,7 @@ fn draw_cluster(random: &mut SmallRng, n_kinds: usize, n: usize, limit: u64, see
             channels: (0..2 * n).map(|c| Channel { name: format!("channel{c}") }).collect(),
             send: (0..n).map(|d| ChannelId::new(2 * d)).collect(),
             receive: (0..n).map(|d| ChannelId::new(2 * d + 1)).collect(),
+            by_hosts: Vec::new(),
             places: Vec::new(),
             pairs,
         },

@@ -9,11 +9,14 @@ use engine::request::executor::named_stack;
 use importers::cluster;
 use ir::diagnostic::Diagnostic;
 use ir::profile::Profile;
+use ir::tensor::DType;
 use ir::units::Bytes;
 
 use super::Found;
 use crate::judged::runs::{Machine, RunTables, lines};
-use crate::readers::published::{bridge, golden, megatron_core, neusight, sc21, torchtitan};
+use crate::readers::published::{
+    bridge, foundry, golden, megatron_core, nanotron, neusight, sc21, torchtitan,
+};
 use crate::readers::run::{Hosts, RunRow};
 
 /// Hosts that tell ways inside one from ways between them.
@@ -50,8 +53,25 @@ fn tables(folder: &Path) -> Result<RunTables, Diagnostic> {
         neusight: apart(neusight::read(&folder.join("neusight.csv"))?, |row| {
             row.timed != Timed::Passes
         }),
+        foundry: by_device(foundry::read(&folder.join("llm_foundry.csv"))?),
+        nanotron: nanotron::read(&folder.join("playbook_nanotron.csv"))?,
         golden: golden::read(&folder.join("megatron_golden.csv"))?,
     })
+}
+
+/// Rows of A100 of 40 and of 80 GB, and of H100 in 16 and in 8 bits.
+fn by_device(rows: Vec<RunRow>) -> [Vec<RunRow>; 4] {
+    let mut parts = <[Vec<RunRow>; 4]>::default();
+    for row in rows {
+        let part = match (row.hosts.device, row.dtype) {
+            ("a100_sxm4_40gb", _) => 0,
+            ("a100_sxm4_80gb", _) => 1,
+            (_, DType::F8) => 3,
+            _ => 2,
+        };
+        parts[part].push(row);
+    }
+    parts
 }
 
 fn rows(tables: &RunTables) -> impl Iterator<Item = &RunRow> {
@@ -62,18 +82,25 @@ fn rows(tables: &RunTables) -> impl Iterator<Item = &RunRow> {
         torchtitan,
         sc21,
         neusight,
+        foundry,
+        nanotron,
         golden,
     } = tables;
-    let sets = [bridge_dense, bridge_experts, megatron_core, torchtitan, golden];
-    sets.into_iter().chain(sc21).chain(neusight).flatten()
+    let sets = [bridge_dense, bridge_experts, megatron_core, torchtitan, nanotron, golden];
+    sets.into_iter().chain(sc21).chain(neusight).chain(foundry).flatten()
 }
 
 /// Two such hosts of the catalogue, of which nothing was measured, as a cluster file has them.
 fn machine(hosts: &Hosts) -> Result<Option<Machine>, Diagnostic> {
-    let Hosts { device, per_host, scaleup, network } = hosts;
+    let Hosts { device, per_host, scaleup, network, by_hosts } = hosts;
+    let by_hosts: Vec<String> = by_hosts
+        .iter()
+        .map(|(hosts, rate)| format!("{{hosts: {hosts}, bytes_per_s: {rate}}}"))
+        .collect();
     let text = format!(
         "nodes: [{{count: {TWO}, device: {device}, devices: {per_host}, scaleup: {scaleup}}}]\n\
-         network: {{link: {network}}}\n"
+         network: {{link: {network}, by_hosts: [{}]}}\n",
+        by_hosts.join(", ")
     );
     let cluster = cluster::parse(&text, device, None)?;
     let limits = cluster.devices.iter().filter_map(ir::cluster::Device::memory_limit);

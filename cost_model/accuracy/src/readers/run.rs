@@ -16,6 +16,8 @@ pub struct Hosts {
     pub scaleup: &'static str,
     /// Link of a network card.
     pub network: &'static str,
+    /// What its source measured of a card in collectives, by number of hosts: bytes per second.
+    pub by_hosts: &'static [(u32, u64)],
 }
 
 /// One published run.

@@ -90,6 +90,9 @@ pub struct BlockTime {
     /// Of the forward pass, what is not done again where every second product is kept: the core,
     /// those products, and scatters.
     pub kept_by_op_s: f64,
+    /// Of the forward pass, what is not done again where the stack's recompute ends with the last tensor
+    /// needed: the product that ends a block; none where launches bind, or experts end it.
+    pub last_s: f64,
 }
 
 /// Work of one pass in seconds.
@@ -161,7 +164,12 @@ fn without_experts(
         network,
         cards: network,
     };
+    let is_bound = floor > forward.all() + there.inside + there.network;
     BlockTime {
+        last_s: match stack.stops_early && !is_bound {
+            true => last_product(run, &rates),
+            false => 0.0,
+        },
         forward: pass(forward.all(), floor, there),
         backward: pass(backward.all(), 2.0 * floor, back),
         weight_s: stack.launch.joined(weight_products(&extents, &rates) + adding, floor),
@@ -178,6 +186,13 @@ fn without_experts(
 fn second_products(run: Sharded<'_>, rates: &Rates) -> f64 {
     let products = Extents::of(run, Projections::Apart).products();
     products.iter().step_by(2).map(|(count, mnk)| rates.by_weight(*count, *mnk)).sum()
+}
+
+/// The product that ends a block; 0 where experts do.
+fn last_product(run: Sharded<'_>, rates: &Rates) -> f64 {
+    let products = Extents::of(run, Projections::Apart).products();
+    let last = products.last().filter(|_| run.card.experts.is_none());
+    last.map_or(0.0, |(count, mnk)| rates.by_weight(*count, *mnk))
 }
 
 /// Bytes of the gradients that the weights' own are made of.

@@ -111,7 +111,7 @@ impl System {
         if let Some(seconds) = measured.filter(|_| !is_flex) {
             return 2.0 * seconds;
         }
-        let card = self.network_of(1, network_factor);
+        let card = self.network_over(group.hosts, 1, network_factor);
         let Exchange { dispatch, combine, all_to_all } = generation(self.device.chip).exchange;
         let seconds = |bytes: f64, rate: f64| if bytes > 0.0 { bytes / rate } else { 0.0 };
         let inside = |bytes: f64, share: f64| seconds(bytes, self.inside_of(share).rate.get());
@@ -135,7 +135,12 @@ impl System {
                 let here = bytes * reached(group.ranks, tokens.visits);
                 let others = (group.hosts - 1) as f64 / group.hosts as f64;
                 let there = bytes * reached(group.hosts, tokens.visits) * others;
-                let there_s = seconds(there, card.rate.get() * card_share(group.hosts));
+                // What is stated by hosts holds its own share.
+                let share = match self.by_hosts.is_empty() {
+                    true => card_share(group.hosts),
+                    false => 1.0,
+                };
+                let there_s = seconds(there, card.rate.get() * share);
                 let one_s = |share| START_UP_S + inside(here, share).max(there_s);
                 one_s(dispatch) + one_s(combine)
             }

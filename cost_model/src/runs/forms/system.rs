@@ -44,6 +44,8 @@ pub struct System {
     pub scale_up: [bool; 2],
     /// Way through one network card.
     pub network: Link,
+    /// The same in collectives, by growing number of hosts; empty where it is `network` for any.
+    pub by_hosts: Vec<(u64, Link)>,
     /// Devices of a host that share a network card.
     pub per_card: u64,
     /// By host, its memory, where that is stated.
@@ -143,6 +145,7 @@ impl System {
             inside: link(INSIDE_START_UP_S, 228e9)?,
             scale_up: [true, false],
             network: link(NETWORK_START_UP_S, network_bytes_per_s)?,
+            by_hosts: Vec::new(),
             per_card: 1,
             host_memory: Vec::new(),
         })
@@ -176,7 +179,7 @@ impl System {
             Some(_) => network,
             None => inside,
         };
-        Some(Self {
+        let mut system = Self {
             name: String::new(),
             products: StepProducts::new(profile, &device),
             measured: measured_collectives(profile, &device.name),
@@ -187,9 +190,14 @@ impl System {
             inside: inside.or(network).unwrap_or(none),
             scale_up: scale_up(cluster),
             network: network.unwrap_or(none),
+            by_hosts: by_hosts(cluster),
             per_card,
             host_memory: cluster.nodes.iter().map(|node| node.host_memory).collect(),
-        })
+        };
+        if system.by_hosts.is_empty() {
+            system.by_hosts = measured_by_hosts(&system);
+        }
+        Some(system)
     }
 
     /// One of equal groups of devices, priced as a host of the kind of device of its first one; `other` is
@@ -228,6 +236,7 @@ impl System {
             inside: inside.or(network).unwrap_or(none),
             scale_up: [is_up, false],
             network: network.or(inside).unwrap_or(none),
+            by_hosts: by_hosts(cluster),
             per_card: sharing.into_values().max().unwrap_or(1),
             host_memory: Vec::new(),
         })
@@ -278,7 +287,7 @@ impl System {
             return within;
         }
         let part = whole(bytes / group.least as f64);
-        let link = self.network_of(1, network_factor);
+        let link = self.network_over(group.hosts, 1, network_factor);
         within + ring(ALL_REDUCE, group.hosts, part, link)
     }
 
@@ -353,8 +362,36 @@ impl System {
     /// while all other devices of the host use theirs.
     #[must_use]
     pub fn network_of(&self, devices: u64, factor: f64) -> Link {
-        let share = self.network.rate.get() * factor / self.per_card.max(1) as f64;
-        self.through(share * devices.max(1) as f64)
+        self.share_of(self.network, devices, factor)
+    }
+
+    /// The same in a collective over so many hosts.
+    #[must_use]
+    pub fn network_over(&self, hosts: u64, devices: u64, factor: f64) -> Link {
+        self.share_of(self.card_over(hosts), devices, factor)
+    }
+
+    fn share_of(&self, card: Link, devices: u64, factor: f64) -> Link {
+        let share = card.rate.get() * factor / self.per_card.max(1) as f64;
+        let through = self.through(share * devices.max(1) as f64);
+        Link { start_up_s: card.start_up_s, ..through }
+    }
+
+    /// One network card in a collective over so many hosts: between the numbers of hosts that are stated a
+    /// straight line over their logarithms and that of the rate, beyond them the nearest.
+    fn card_over(&self, hosts: u64) -> Link {
+        let after = self.by_hosts.partition_point(|(n, _)| *n <= hosts);
+        let before = after.checked_sub(1).and_then(|at| self.by_hosts.get(at));
+        match (before, self.by_hosts.get(after)) {
+            (Some((n, one)), Some((next, other))) => {
+                let share = (hosts as f64 / *n as f64).ln() / (*next as f64 / *n as f64).ln();
+                let rate = one.rate.get() * (other.rate.get() / one.rate.get()).powf(share);
+                let start_up_s = one.start_up_s + share * (other.start_up_s - one.start_up_s);
+                Link { start_up_s, rate: BytesPerSecond::new(rate).unwrap_or(one.rate) }
+            }
+            (Some((_, link)), None) | (None, Some((_, link))) => *link,
+            (None, None) => self.network,
+        }
     }
 
     /// What enters and leaves the network has to pass the links inside the host too.
@@ -382,9 +419,31 @@ impl System {
         if let Some(seconds) = self.measured_s(ALL_REDUCE, group, bytes, network_factor) {
             return seconds;
         }
-        let link = self.network_of(group.least, network_factor * ring_rate);
+        let link = self.network_over(group.hosts, group.least, network_factor * ring_rate);
         ring(ALL_REDUCE, group.ranks, whole(bytes), link)
     }
+}
+
+/// What a network card of a cluster reaches by number of hosts.
+fn by_hosts(cluster: &Cluster) -> Vec<(u64, Link)> {
+    let of = |(hosts, way): &(u32, RouteKind)| {
+        Some((u64::from(*hosts), link(way.latency_ns * 1e-9, way.bandwidth.get())?))
+    };
+    cluster.links.by_hosts.iter().filter_map(of).collect()
+}
+
+/// The same of all-reduces that were measured among all devices of whole hosts, by the rate of the largest.
+fn measured_by_hosts(system: &System) -> Vec<(u64, Link)> {
+    let per_host = system.per_host;
+    let cards = (per_host / system.per_card.max(1)).max(1) as f64;
+    let of = |((operation, ranks, most), table): (&Among, &Table)| {
+        let is_whole = *operation == ALL_REDUCE && *most == per_host && ranks > most;
+        let (bytes, seconds) = table.points().last().filter(|_| is_whole)?;
+        let sent = 2.0 * (*ranks - 1) as f64 / *ranks as f64 * bytes;
+        let link = link(system.network.start_up_s, sent / seconds / cards)?;
+        Some((ranks.div_ceil(per_host), link))
+    };
+    system.measured.iter().filter_map(of).collect()
 }
 
 /// The slowest of the ways from some devices to others; `None` where one is missing.
@@ -469,6 +528,30 @@ pub(crate) mod tests {
         near(exchange(&system, 8), by_hand(25e9));
         near(exchange(&system, 1), by_hand(25e9 / 8.0));
         near(across(&system), 2.0 * NETWORK_START_UP_S + 1e9 / 25e9);
+    }
+
+    #[test]
+    fn cards_reach_what_is_stated_of_so_many_hosts() {
+        let mut system = a100();
+        let at = |rate: f64| link(1e-5, rate).unwrap();
+        system.by_hosts = vec![(2, at(20e9)), (8, at(5e9))];
+        let rate = |hosts| system.network_over(hosts, 1, 1.0).rate.get();
+        // A doubling of hosts halves the rate.
+        for (hosts, wanted) in [(1, 20e9), (2, 20e9), (4, 10e9), (8, 5e9), (64, 5e9)] {
+            assert!((rate(hosts) / wanted - 1.0).abs() < 1e-9, "{hosts}");
+        }
+        let group = Spread { ranks: 8, hosts: 8, most: 1, least: 1 };
+        let by_hand = 14.0 * 1e-5 + 2.0 * 7.0 / 8.0 * 1e9 / 5e9;
+        let seconds = system.exchange_s(group, 1e9, [1.0, 1.0]);
+        assert!((seconds / by_hand - 1.0).abs() < 1e-9, "{seconds}");
+        // Neighbours are one way apart, however many hosts there are.
+        assert_eq!(system.card(1.0).rate.get(), 25e9);
+        // Of all-reduces of all devices of two hosts a card has an eighth of the bus bandwidth.
+        system.measured.insert((ALL_REDUCE, 16, 8), Table::new([(1_000_000_000, 0.01875)]));
+        system.measured.insert((ALL_REDUCE, 16, 4), Table::new([(1_000_000_000, 1.0)]));
+        let measured = measured_by_hosts(&system);
+        assert_eq!((measured.len(), measured[0].0), (1, 2));
+        assert!((measured[0].1.rate.get() / 12.5e9 - 1.0).abs() < 1e-9);
     }
 
     #[test]

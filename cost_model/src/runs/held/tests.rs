@@ -118,6 +118,7 @@ fn cluster(n: usize, random: &mut SmallRng) -> Cluster {
             channels: (0..2 * n).map(channel).collect(),
             send: ids(0),
             receive: ids(n),
+            by_hosts: Vec::new(),
             places: Vec::new(),
             pairs,
         },

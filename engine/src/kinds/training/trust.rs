@@ -135,6 +135,7 @@ const fn words(constant: Constant) -> &'static str {
         Constant::Network => "what leaves hosts",
         Constant::Neighbour => "what stages send",
         Constant::Unaligned => "products of odd extents",
+        Constant::Attention => "fused attention",
     }
 }
 

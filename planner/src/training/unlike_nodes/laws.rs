@@ -97,6 +97,7 @@ pub(super) fn cluster(
             channels: (0..n).map(|at| Channel { name: at.to_string() }).collect(),
             send: (0..n).map(ChannelId::new).collect(),
             receive: (0..n).map(ChannelId::new).collect(),
+            by_hosts: Vec::new(),
             places: Vec::new(),
             pairs: (0..n * n).map(|at| pair(at / n, at % n)).collect(),
         },

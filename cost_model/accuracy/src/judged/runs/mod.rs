@@ -36,6 +36,10 @@ pub struct RunTables {
     pub sc21: [Vec<RunRow>; 2],
     /// `neusight.csv`: forward passes, and both.
     pub neusight: [Vec<RunRow>; 2],
+    /// `llm_foundry.csv`: A100 of 40 and of 80 GB, H100 in 16 and in 8 bits.
+    pub foundry: [Vec<RunRow>; 4],
+    /// `playbook_nanotron.csv`.
+    pub nanotron: Vec<RunRow>,
     /// `megatron_golden.csv`.
     pub golden: Vec<RunRow>,
 }
@@ -46,17 +50,26 @@ struct Wanted {
     mean: Option<f64>,
     median: Option<f64>,
     worst: Option<f64>,
+    /// The median of samples of [`LONG`] tokens and more.
+    long: Option<f64>,
 }
 
+/// Tokens of a long sample.
+const LONG: u64 = 16_384;
+
 const fn mean(mean: f64) -> Wanted {
-    Wanted { mean: Some(mean), median: None, worst: None }
+    Wanted { mean: Some(mean), ..NOTHING }
 }
 
 const fn median(median: f64, worst: f64) -> Wanted {
-    Wanted { mean: None, median: Some(median), worst: Some(worst) }
+    Wanted { median: Some(median), worst: Some(worst), ..NOTHING }
 }
 
-const NOTHING: Wanted = Wanted { mean: None, median: None, worst: None };
+const fn middle(median: f64) -> Wanted {
+    Wanted { median: Some(median), ..NOTHING }
+}
+
+const NOTHING: Wanted = Wanted { mean: None, median: None, worst: None, long: None };
 
 /// How a table is judged.
 struct Protocol {
@@ -85,6 +98,12 @@ fn usual_hosts(row: &RunRow) -> bool {
     !row.name.contains("_1node") && row.technique != "dgxh100_dgxc"
 }
 
+/// Hosts of nanotron's runs but the largest number of them, on which like configurations took up to 8 times
+/// as long as others.
+fn usual_network(row: &RunRow) -> bool {
+    row.technique != "64 hosts"
+}
+
 /// Devices on which a forward pass takes as long in training as in inference, but for dropout.
 fn usual_forward(row: &RunRow) -> bool {
     row.technique != "NVIDIA_A100_80GB_PCIe"
@@ -106,7 +125,7 @@ fn line(row: &RunRow) -> String {
     row.line.to_string()
 }
 
-use Constant::{Derating, Elementwise, Ends, LaunchFloor, Network, TensorCollectives};
+use Constant::{Attention, Derating, Elementwise, Ends, LaunchFloor, Network, TensorCollectives};
 
 const BRIDGE_DENSE: Protocol = Protocol {
     part: "runs Bridge FP8 dense",
@@ -145,6 +164,38 @@ const TORCHTITAN: Protocol = Protocol {
     wanted: median(10.0, 25.0),
     cluster: one_cluster,
     settled: "products scaled by rows, the share that asynchronous tensor parallelism hides, pieces put in order, the rate at 500 W, the rate of split attention",
+};
+const FOUNDRY: Protocol = Protocol {
+    part: "runs llm-foundry H100 bf16",
+    free: &[Derating, Elementwise, Attention],
+    fitted: all,
+    left_out: ("leave one model out", model),
+    wanted: Wanted { long: Some(12.0), ..middle(8.0) },
+    cluster: one_cluster,
+    settled: "the rate of attention in Triton and, with those of A100 for comparison, that of products of \
+              eager PyTorch",
+};
+const FOUNDRY_F8: Protocol =
+    Protocol { part: "runs llm-foundry H100 fp8", wanted: middle(10.0), ..FOUNDRY };
+const FOUNDRY_40: Protocol = Protocol {
+    part: "runs llm-foundry A100 40 GB",
+    wanted: Wanted { long: Some(9.0), ..middle(2.8) },
+    ..FOUNDRY
+};
+const FOUNDRY_80: Protocol = Protocol {
+    part: "runs llm-foundry A100 80 GB",
+    wanted: Wanted { long: Some(9.0), ..middle(7.2) },
+    ..FOUNDRY
+};
+const NANOTRON: Protocol = Protocol {
+    part: "runs nanotron",
+    free: &[Derating, LaunchFloor],
+    fitted: usual_network,
+    left_out: ("leave one model out", model),
+    wanted: middle(12.0),
+    cluster: technique,
+    settled: "launches of a block and of a step, what replicas exchange and when; rows on 64 hosts, of \
+              which like ones differ up to 8 times, are judged, but nothing is fitted on them",
 };
 const SHARDED: Protocol = Protocol {
     part: "runs SC21 ZeRO-3",
@@ -186,7 +237,7 @@ const GOLDEN: Protocol = Protocol {
     free: &[LaunchFloor, Ends],
     fitted: usual_hosts,
     left_out: ("leave one platform out", technique),
-    wanted: Wanted { mean: None, median: Some(15.0), worst: None },
+    wanted: middle(15.0),
     cluster: technique,
     settled: "the launch floor of a block, the host's shares of a step, and that a gather of tokens takes \
               as few launches as a flex dispatcher; hosts of unusual slowness (`_1node`, dgxh100_dgxc) are \
@@ -207,6 +258,8 @@ pub fn lines(
     let set = |protocol: &Protocol, rows| Set::new(protocol.part, rows, machines);
     let [sharded, pipelined] = &tables.sc21;
     let [inference, training] = &tables.neusight;
+    let [foundry_40, foundry_80, foundry, foundry_f8] = &tables.foundry;
+    let nanotron = set(&NANOTRON, &tables.nanotron);
     let (sharded, pipelined) = (set(&SHARDED, sharded), set(&PIPELINED, pipelined));
     let others = [
         (&BRIDGE_DENSE, &tables.bridge_dense),
@@ -215,12 +268,17 @@ pub fn lines(
         (&TORCHTITAN, &tables.torchtitan),
         (&INFERENCE, inference),
         (&TRAINING, training),
+        (&FOUNDRY_40, foundry_40),
+        (&FOUNDRY_80, foundry_80),
+        (&FOUNDRY, foundry),
+        (&FOUNDRY_F8, foundry_f8),
         (&GOLDEN, &tables.golden),
     ];
     let (mut lines, mut residuals) = (Vec::new(), Vec::new());
     for (protocol, rows) in others {
         of_set(&set(protocol, rows), protocol, (&mut lines, &mut residuals));
     }
+    of_set(&nanotron, &NANOTRON, (&mut lines, &mut residuals));
     of_set(&sharded, &SHARDED, (&mut lines, &mut residuals));
     of_set(&pipelined, &PIPELINED, (&mut lines, &mut residuals));
     // What is judged of these rows is the form alone.
@@ -228,6 +286,7 @@ pub fn lines(
         line.target = Some(4.0);
     }
     lines.extend(pairs(&sharded, &pipelined));
+    lines.extend(choices(&nanotron));
     lines.retain(|line| line.score.n > 0);
     (lines, residuals)
 }
@@ -253,7 +312,7 @@ fn of_set(
         let names = (row.stack, entry.machine.system.device.chip);
         Residual {
             figure,
-            set: set.part.to_owned(),
+            set: table_of(set.part).to_owned(),
             model: row.model.clone(),
             like: Likeness::of(names, row.dtype, entry.run.degrees(), has_experts),
             log: (row.time_s / time).ln(),
@@ -268,6 +327,12 @@ fn of_set(
     let calibrated =
         |(row, times): (&Row<'_>, Own)| residual(Figure::Calibrated, (row, times.after_s));
     residuals.extend(judged.into_iter().map(calibrated));
+}
+
+/// Parts of one table, which are no evidence for each other.
+fn table_of(part: &str) -> &str {
+    const FOUNDRY: &str = "runs llm-foundry";
+    if part.starts_with(FOUNDRY) { FOUNDRY } else { part }
 }
 
 /// Each group of rows predicted by factors of the others.
@@ -304,7 +369,7 @@ fn of_way(
         table: "runs",
         part: set.part.to_owned(),
         way,
-        goals: goals(&score, wanted),
+        goals: goals(&score, (wanted, long_median(set, predicted))),
         n_constants,
         target: wanted.mean,
         peers: if peers.n > 0 { vec![("NeuSight", peers.mape)] } else { Vec::new() },
@@ -314,13 +379,23 @@ fn of_way(
     }
 }
 
-fn goals(score: &Score, wanted: Wanted) -> Vec<Goal> {
-    let goals =
-        [("median error", score.median, wanted.median), ("worst error", score.worst, wanted.worst)];
+fn goals(score: &Score, (wanted, long): (Wanted, f64)) -> Vec<Goal> {
+    let goals = [
+        ("median error", score.median, wanted.median),
+        ("worst error", score.worst, wanted.worst),
+        ("median error of samples of 16,384 tokens and more", long, wanted.long),
+    ];
     let goal = |(what, figure, most): (&'static str, f64, Option<f64>)| {
         Some(Goal { what, figure, bound: Some(Bound::AtMost(most?)) })
     };
     goals.into_iter().filter_map(goal).collect()
+}
+
+/// Median error of long samples.
+fn long_median(set: &Set<'_>, predicted: &[f64]) -> f64 {
+    let sequence = |row: &RunRow| row.card.groups.first().map_or(0, |group| group.card.sequence);
+    let long = set.rows.iter().zip(predicted).filter(|(row, _)| sequence(row.row) >= LONG);
+    score(long.map(|(row, time)| (*time, row.row.time_s, ""))).median
 }
 
 /// What was settled on the rows of a line, and its rows.
@@ -381,4 +456,41 @@ fn pairs(sharded: &Set<'_>, pipelined: &Set<'_>) -> Option<Line> {
         goals: vec![Goal { what: "pairs decided as measured", figure: share, bound }],
         ..Line::default()
     })
+}
+
+/// Hosts of a group of nanotron's rows, how that is called, and the most regret in percent.
+const CHOICES: [(&str, std::ops::RangeInclusive<u32>, f64); 2] = [
+    ("runs nanotron, choice, 2 to 8 hosts", 2..=8, 1.0),
+    ("runs nanotron, choice, 16 to 64 hosts", 16..=64, 10.0),
+];
+
+/// How much longer than the best what is predicted best takes, of one model on as many hosts.
+fn choices(set: &Set<'_>) -> Vec<Line> {
+    let times = set.predict(&Vec::new());
+    let mut groups: BTreeMap<(u64, &str), Vec<(f64, f64, &str)>> = BTreeMap::new();
+    for (row, time) in set.rows.iter().zip(times) {
+        let key = (n_devices(row.run.degrees()), row.row.model.as_str());
+        groups.entry(key).or_default().push((time, row.row.time_s, row.row.name.as_str()));
+    }
+    let of = |(part, hosts, most): (&'static str, std::ops::RangeInclusive<u32>, f64)| {
+        let devices = u64::from(*hosts.start()) * 8..=u64::from(*hosts.end()) * 8;
+        let chosen =
+            groups.iter().filter(|((n, _), _)| devices.contains(n)).filter_map(|(_, rows)| {
+                let chosen = rows.iter().min_by(|a, b| a.0.total_cmp(&b.0))?;
+                let best =
+                    rows.iter().map(|(_, measured, _)| *measured).fold(f64::INFINITY, f64::min);
+                Some((chosen.1, best, chosen.2))
+            });
+        Line {
+            table: "runs",
+            part: part.to_owned(),
+            way: NOMINAL,
+            measure: Measure::Regret,
+            score: score(chosen),
+            target: Some(most),
+            note: "groups of one model and number of hosts".to_owned(),
+            ..Line::default()
+        }
+    };
+    CHOICES.into_iter().map(of).collect()
 }

@@ -10,9 +10,11 @@ use crate::readers::run::Hosts;
 pub(in crate::readers) use models::{BLOOM, LLAMA_8B, LLAMA_70B, LLAMA2_70B, QWEN3_32B, card};
 
 pub mod bridge;
+pub mod foundry;
 pub mod golden;
 pub mod megatron_core;
 mod models;
+pub mod nanotron;
 pub mod neusight;
 pub mod sc21;
 pub mod torchtitan;
@@ -32,7 +34,7 @@ const fn hosts(
     scaleup: &'static str,
     network: &'static str,
 ) -> Hosts {
-    Hosts { device, per_host, scaleup, network }
+    Hosts { device, per_host, scaleup, network, by_hosts: &[] }
 }
 
 /// A count of at least 1 that fits 32 bits, 1 where the cell is blank or `n/a`.

@@ -16,7 +16,7 @@ const fn judged(
 
 /// Of each published set, runs that are alike.
 #[rustfmt::skip]
-pub static JUDGED: [Judged<'static>; 73] = [
+pub static JUDGED: [Judged<'static>; 81] = [
     judged(Figure::Step, "runs Bridge FP8 dense", (Family::MegatronCore, Architecture::Hopper, 8), [false, false], (1, 0.0006)),
     judged(Figure::Step, "runs Bridge FP8 dense", (Family::MegatronCore, Architecture::Hopper, 8), [true, false], (1, 0.0047)),
     judged(Figure::Step, "runs Bridge FP8 dense", (Family::MegatronCore, Architecture::Blackwell, 8), [false, false], (2, 0.0044)),
@@ -43,8 +43,12 @@ pub static JUDGED: [Judged<'static>; 73] = [
     judged(Figure::Step, "runs golden over 0.3 s", (Family::MegatronTests, Architecture::Blackwell, 16), [false, true], (1, 1.1793)),
     judged(Figure::Step, "runs golden over 0.3 s", (Family::MegatronTests, Architecture::Blackwell, 16), [true, false], (1, 1.8844)),
     judged(Figure::Step, "runs golden over 0.3 s", (Family::MegatronTests, Architecture::Blackwell, 16), [true, true], (1, 0.4438)),
-    judged(Figure::Step, "runs torchtitan", (Family::Torchtitan, Architecture::Hopper, 8), [true, false], (2, 0.0162)),
-    judged(Figure::Step, "runs torchtitan", (Family::Torchtitan, Architecture::Hopper, 16), [true, false], (2, 0.0059)),
+    judged(Figure::Step, "runs llm-foundry", (Family::PyTorch, Architecture::Ampere, 16), [true, false], (6, 0.0216)),
+    judged(Figure::Step, "runs llm-foundry", (Family::PyTorch, Architecture::Hopper, 8), [true, false], (2, 0.0039)),
+    judged(Figure::Step, "runs llm-foundry", (Family::PyTorch, Architecture::Hopper, 16), [true, false], (4, 0.0121)),
+    judged(Figure::Step, "runs nanotron", (Family::PyTorch, Architecture::Hopper, 16), [false, false], (2, 0.1832)),
+    judged(Figure::Step, "runs torchtitan", (Family::Torchtitan, Architecture::Hopper, 8), [true, false], (2, 0.0170)),
+    judged(Figure::Step, "runs torchtitan", (Family::Torchtitan, Architecture::Hopper, 16), [true, false], (2, 0.0043)),
     judged(Figure::Step, "steps BigScience A100", (Family::Megatron2021, Architecture::Ampere, 16), [false, false], (11, 0.3782)),
     judged(Figure::Step, "steps Korthikanti", (Family::Megatron2021, Architecture::Ampere, 16), [false, false], (2, 0.0029)),
     judged(Figure::Step, "steps SC21", (Family::Megatron2021, Architecture::Ampere, 16), [false, false], (7, 0.0097)),
@@ -67,8 +71,12 @@ pub static JUDGED: [Judged<'static>; 73] = [
     judged(Figure::Calibrated, "runs golden over 0.3 s", (Family::MegatronTests, Architecture::Blackwell, 16), [false, true], (1, 1.1732)),
     judged(Figure::Calibrated, "runs golden over 0.3 s", (Family::MegatronTests, Architecture::Blackwell, 16), [true, false], (1, 1.8844)),
     judged(Figure::Calibrated, "runs golden over 0.3 s", (Family::MegatronTests, Architecture::Blackwell, 16), [true, true], (1, 0.4438)),
-    judged(Figure::Calibrated, "runs torchtitan", (Family::Torchtitan, Architecture::Hopper, 8), [true, false], (2, 0.0116)),
-    judged(Figure::Calibrated, "runs torchtitan", (Family::Torchtitan, Architecture::Hopper, 16), [true, false], (2, 0.0087)),
+    judged(Figure::Calibrated, "runs llm-foundry", (Family::PyTorch, Architecture::Ampere, 16), [true, false], (6, 0.0214)),
+    judged(Figure::Calibrated, "runs llm-foundry", (Family::PyTorch, Architecture::Hopper, 8), [true, false], (2, 0.0030)),
+    judged(Figure::Calibrated, "runs llm-foundry", (Family::PyTorch, Architecture::Hopper, 16), [true, false], (4, 0.0133)),
+    judged(Figure::Calibrated, "runs nanotron", (Family::PyTorch, Architecture::Hopper, 16), [false, false], (2, 0.1299)),
+    judged(Figure::Calibrated, "runs torchtitan", (Family::Torchtitan, Architecture::Hopper, 8), [true, false], (2, 0.0102)),
+    judged(Figure::Calibrated, "runs torchtitan", (Family::Torchtitan, Architecture::Hopper, 16), [true, false], (2, 0.0044)),
     judged(Figure::Calibrated, "steps BigScience A100", (Family::Megatron2021, Architecture::Ampere, 16), [false, false], (11, 0.0458)),
     judged(Figure::Calibrated, "steps Korthikanti", (Family::Megatron2021, Architecture::Ampere, 16), [false, false], (2, 0.0018)),
     judged(Figure::Calibrated, "steps SC21", (Family::Megatron2021, Architecture::Ampere, 16), [false, false], (7, 0.0122)),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ir::card::{MemoryFeature, ModelCard, SequenceParallel};
+use ir::card::{MemoryFeature, ModelCard, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Parallelism, Stage};
 
@@ -107,9 +107,12 @@ impl Priced<'_> {
     /// Seconds of the last exchange that may run beside the last backward pass: what the stack
     /// overlaps, as far as the links are not taken by collectives of the pass itself.
     fn overlapped_s(&self, figures: &StageFigures, exchange_s: f64) -> f64 {
+        let stack = self.pricing.stack;
+        let is_shared = self.degrees.zero >= ZeroStage::Optimizer;
+        let share = if is_shared && !stack.overlaps_sharing { 0.0 } else { stack.overlap_data };
         let taken_s = figures.backward_links_s[usize::from(self.exchanges_leave_host())];
         let free_s = (figures.backward_s - taken_s).max(0.0);
-        (exchange_s * self.pricing.stack.overlap_data).min(match taken_s > 0.0 {
+        (exchange_s * share).min(match taken_s > 0.0 {
             true => free_s,
             false => f64::INFINITY,
         })

@@ -75,7 +75,8 @@ impl Kind {
         };
         let factor = pricing.corrections.factor(&group.card, degrees);
         let time = block(run, pricing.system, pricing.stack, pricing.constants);
-        let BlockTime { forward, backward, weight_s, core_s, kept_by_op_s, split_bytes } = time;
+        let BlockTime { forward, backward, weight_s, core_s, kept_by_op_s, last_s, split_bytes } =
+            time;
         let (dense, experts) = block::shared_out(run);
         let parameters = block_parameters(&group.card);
         let tensor = f64::from(degrees.tensor.max(1));
@@ -98,7 +99,7 @@ impl Kind {
             forward_s: factor * forward.seconds + extra_s,
             backward_s: factor * backward.seconds + 2.0 * extra_s,
             weight_s: factor * weight_s + extra_s,
-            recompute_s: factor * forward.seconds + extra_s,
+            recompute_s: factor * (forward.seconds - last_s) + extra_s,
             core_s: factor * core_s,
             per_op_s: factor * (forward.seconds - kept_by_op_s).max(0.0) + extra_s,
             split_bytes,

@@ -518,7 +518,8 @@ impl<'a> Priced<'a> {
             return host_update_s(parameters, (sent, moved), self.pricing.system.per_memory);
         }
         let rates = self.pricing.system.rates(self.pricing.stack, self.pricing.constants, dtype);
-        rates.pointwise(optimizer_bytes(dtype, optimizer) * parameters)
+        let bytes = optimizer_bytes(dtype, optimizer) + self.pricing.stack.update_bytes;
+        rates.pointwise(bytes * parameters)
     }
 
     /// What gathering parameters or scattering gradients adds to a pass, of which its own collectives
