@@ -91,7 +91,7 @@ impl Rates {
             |dtype| plain_product::peak(device, dtype).map_or(f64::NAN, |(_, rate)| rate.get());
         let cool = products.on((peak(dtype), bandwidth), dtype, stack.scaling);
         let is_single = matches!(dtype, DType::F32 | DType::F64);
-        let sustained = if is_single { 1.0 } else { power::sustained(device) };
+        let sustained = if is_single { 1.0 } else { power::sustained(device, dtype) };
         let hot = constants.get(Constant::Derating) * sustained;
         let mut kernels = cool.clone();
         kernels.compute_efficiency *= hot;

@@ -13,7 +13,9 @@ use ir::units::Bytes;
 
 use super::Found;
 use crate::judged::runs::{Machine, RunTables, lines};
-use crate::readers::published::{bridge, golden, megatron_core, neusight, sc21, torchtitan};
+use crate::readers::published::{
+    bridge, golden, megatron_core, neusight, sc21, simumax, torchtitan,
+};
 use crate::readers::run::{Hosts, RunRow};
 
 /// Hosts that tell ways inside one from ways between them.
@@ -38,10 +40,12 @@ fn tables(folder: &Path) -> Result<RunTables, Diagnostic> {
         let (first, second) = rows.into_iter().partition(is_first);
         [first, second]
     };
-    let bridge = |part| bridge::read(&folder.join("megatron_bridge.csv"), part);
+    let bridge = ["megatron_bridge.csv", "megatron_bridge_2.csv"].map(|name| folder.join(name));
     Ok(RunTables {
-        bridge_dense: bridge(bridge::Part::Dense)?,
-        bridge_experts: bridge(bridge::Part::Experts)?,
+        bridge_dense: bridge::newest(&bridge[..1], bridge::Part::Dense)?,
+        bridge_systems: bridge::newest(&bridge, bridge::Part::Dense)?,
+        bridge_experts: bridge::agreed(&bridge, bridge::Part::Experts)?,
+        b200: simumax::read(&folder.join("megatron_b200.csv"))?,
         megatron_core: megatron_core::read(&folder.join("megatron_core_h100.csv"))?,
         torchtitan: torchtitan::read(&folder.join("torchtitan.csv"))?,
         sc21: apart(sc21::read(&folder.join("megatron_sc21_table2.csv"))?, |row| {
@@ -57,15 +61,17 @@ fn tables(folder: &Path) -> Result<RunTables, Diagnostic> {
 fn rows(tables: &RunTables) -> impl Iterator<Item = &RunRow> {
     let RunTables {
         bridge_dense,
+        bridge_systems,
         bridge_experts,
+        b200,
         megatron_core,
         torchtitan,
         sc21,
         neusight,
         golden,
     } = tables;
-    let sets = [bridge_dense, bridge_experts, megatron_core, torchtitan, golden];
-    sets.into_iter().chain(sc21).chain(neusight).flatten()
+    let sets = [bridge_dense, bridge_systems, b200, megatron_core, torchtitan, golden];
+    sets.into_iter().chain(bridge_experts).chain(sc21).chain(neusight).flatten()
 }
 
 /// Two such hosts of the catalogue, of which nothing was measured, as a cluster file has them.
