@@ -64,7 +64,7 @@ const ASYNC_TENSOR: f64 = 0.42;
 
 /// Experts as settled on 19 mixtures of Megatron-Bridge's first table (nominal 2.4 ms, 1, 1 and 0.5):
 /// 4.0 ms on hosts of H100 and 3.1 on those of Blackwell, which was x86 and Grace together.
-pub const FIRST_EXPERTS: ExpertCosts = ExpertCosts {
+const FIRST_EXPERTS: ExpertCosts = ExpertCosts {
     launches_s: [4.0e-3, 3.1e-3],
     dispatched: [1.26, 1.72],
     recorded: 0.34,
@@ -73,10 +73,9 @@ pub const FIRST_EXPERTS: ExpertCosts = ExpertCosts {
 };
 /// Experts under Megatron-Core and Transformer Engine of 2025 and 2026, fitted on 60 mixtures of
 /// Megatron-Bridge (releases 25.09 to 26.06, both host kinds; `docs/forms.md`). Which recipe a release
-/// runs explains what differs between releases: no figure is one release's. Releases left out in turn
-/// leave a median error of 7 %, host kinds 7 %, models 12 %. Biases hold the functions that GPT-OSS's
+/// runs explains what differs between releases: no figure is one release's. Biases hold the functions that GPT-OSS's
 /// recipes compute again too.
-pub const MEGATRON_EXPERTS: ExpertCosts = ExpertCosts {
+const MEGATRON_EXPERTS: ExpertCosts = ExpertCosts {
     launches_s: [2.9e-3, 2.8e-3],
     dispatched: [1.2, 1.57],
     recorded: 0.27,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cost_model::kernels::stack::{FIRST_EXPERTS, preset};
+use cost_model::kernels::stack::preset;
 use cost_model::numeric::least_squares::{Parameter, fit};
 use cost_model::runs::forms::constants::{Constant, Constants};
 use cost_model::runs::forms::corrections::NONE;
@@ -15,7 +15,7 @@ use cost_model::runs::forms::step::Steps;
 use cost_model::runs::forms::system::System;
 use ir::grid::Grid;
 use ir::plan::Parallelism;
-use ir::stack::Stack;
+use ir::stack::{ExpertCosts, Stack};
 use planner::training::schedule;
 
 use crate::judged::own_steps::{self, Own};
@@ -54,16 +54,29 @@ pub(super) struct Set<'a> {
 pub(super) enum Term {
     /// A constant of every stack.
     Constant(Constant),
-    /// A figure of what experts cost, by its place in [`ir::stack::ExpertCosts::scaled`]: a factor on
-    /// that of [`FIRST_EXPERTS`], which was settled before the second table was there.
+    /// A figure of what experts cost, by its place in [`ExpertCosts::scaled`], as a factor on that of
+    /// [`NOMINAL_EXPERTS`]; the first one is of both kinds of hosts, the second of Grace's over the
+    /// other's.
     Experts(usize),
 }
+
+/// What experts are believed to cost before any mixture is seen: launches of three passes of the launch
+/// floor of vTrain (f8dda847), dispatchers that take as many kernels, half of them recorded.
+const NOMINAL_EXPERTS: ExpertCosts = ExpertCosts {
+    launches_s: [2.4e-3; 2],
+    dispatched: [1.0; 2],
+    recorded: 0.5,
+    narrow: 1.0,
+    biases: 1.0,
+};
 
 impl Term {
     /// Standard deviation of the logarithm of a factor that is believed beforehand; of experts judgement.
     const fn log_sd(self) -> f64 {
         match self {
             Self::Constant(constant) => constant.log_sd(),
+            // One thread launches on either kind of host.
+            Self::Experts(1) => 0.15,
             Self::Experts(_) => 0.35,
         }
     }
@@ -223,11 +236,13 @@ fn scaled(stack: &Stack, factors: &Factors) -> (Stack, Constants) {
             Term::Experts(at) => {
                 if let Some(entry) = of_experts.get_mut(*at) {
                     *entry = *factor;
-                    stack.expert_costs = FIRST_EXPERTS;
+                    stack.expert_costs = NOMINAL_EXPERTS;
                 }
             }
         }
     }
+    let [both, grace, ..] = of_experts;
+    of_experts[1] = both * grace;
     stack.expert_costs = stack.expert_costs.scaled(of_experts);
     (stack, constants)
 }
