@@ -176,7 +176,7 @@ pub fn megatron_core_2024() -> Stack {
     }
 }
 
-/// Megatron-Core with nothing beside passes: neither gradients and parameters of replicas nor
+/// Megatron-Core without overlap: neither gradients and parameters of replicas nor
 /// tensor-parallel collectives (without `--overlap-grad-reduce`, `--overlap-param-gather` and
 /// `--tp-comm-overlap`, as its defaults have it).
 #[must_use]

@@ -8,7 +8,7 @@ use super::megatron_bridge;
 /// is recorded, how 8-bit operands are scaled, and where it says so.
 struct Recipe(&'static str, Dispatcher, bool, bool, Scaling, &'static str);
 
-const RECIPES: [Recipe; 15] = [
+const RECIPES: [Recipe; 14] = [
     Recipe(
         "megatron-bridge-alltoall-overlap",
         Dispatcher::AllToAll,
@@ -120,14 +120,6 @@ const RECIPES: [Recipe; 15] = [
         true,
         Scaling::Block,
         "Qwen3 235B that drops tokens on GB200 with MXFP8, Megatron-Bridge v0.1.0rc4",
-    ),
-    Recipe(
-        "megatron-bridge-whole-graph",
-        Dispatcher::Flex,
-        true,
-        true,
-        Scaling::Block,
-        "GPT-OSS 120B and Qwen3 235B with MXFP8 on GB200 and GB300, Megatron-Bridge v0.5.0",
     ),
 ];
 

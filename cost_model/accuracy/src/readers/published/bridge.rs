@@ -298,14 +298,16 @@ fn stack(fields: &Fields, model: &str, stated: &Stated) -> Result<&'static str, 
             ("DGX-GB200", true) => "megatron-bridge-drop-graphs",
             (_, true) if by_blocks => "megatron-bridge-drop-mxfp8",
             (_, true) => "megatron-bridge-drop",
-            ("DGX-GB200" | "DGX-GB300", _) if release >= "26.06" => "megatron-bridge-whole-graph",
+            ("DGX-GB200" | "DGX-GB300", _) if release >= "26.06" => {
+                "megatron-bridge-flex-overlap-graphs"
+            }
             ("DGX-GB200" | "DGX-GB300", _) => "megatron-bridge-flex-graphs",
             _ if stated.chunks > 1 => "megatron-bridge-alltoall-overlap-mxfp8",
             _ => plain,
         },
         "GPT OSS 120B" => match system {
             "DGX-H100" => plain,
-            "DGX-GB200" | "DGX-GB300" if by_blocks => "megatron-bridge-whole-graph",
+            "DGX-GB200" | "DGX-GB300" if by_blocks => "megatron-bridge-flex-overlap-graphs",
             "DGX-GB300" => "megatron-bridge-alltoall-graphs",
             "DGX-GB200" if release >= "26.04" => "megatron-bridge-flex-overlap",
             "DGX-B300" if is_new => "megatron-bridge-flex-graphs",
