@@ -94,6 +94,12 @@ impl Chip {
         Self::Mi300, Self::M1, Self::M3,
     ];
 
+    /// Whether its hosts have NVIDIA's Grace processors; others are taken to have x86 ones.
+    #[must_use]
+    pub const fn has_grace_host(self) -> bool {
+        matches!(self, Self::Gb200)
+    }
+
     /// Its architecture.
     #[must_use]
     pub const fn architecture(self) -> Architecture {

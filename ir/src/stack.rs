@@ -146,6 +146,40 @@ impl ExpertStack {
     }
 }
 
+/// What blocks with experts cost under a stack beside what [`ExpertStack`] says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExpertCosts {
+    /// Host seconds of a block, forward and backward, with a dispatcher of few kernels, on hosts with
+    /// x86 and with Grace processors.
+    pub launches_s: [f64; 2],
+    /// Launches with a padded and with a plain all-to-all, over those of a dispatcher of few kernels.
+    pub dispatched: [f64; 2],
+    /// Share of the launches that is left where all but the experts is recorded.
+    pub recorded: f64,
+    /// Width at which a grouped product takes twice as long, over that of the inference kernels of
+    /// `moe_dtypes.csv`.
+    pub narrow: f64,
+    /// Bytes of biases of experts over those of one kernel each.
+    pub biases: f64,
+}
+
+impl ExpertCosts {
+    /// The same with its figures so many times as large.
+    #[must_use]
+    pub fn scaled(self, factors: [f64; 7]) -> Self {
+        let [of_x86, of_grace, of_padded, of_plain, of_recorded, of_narrow, of_biases] = factors;
+        let [x86, grace] = self.launches_s;
+        let [padded, plain] = self.dispatched;
+        Self {
+            launches_s: [x86 * of_x86, grace * of_grace],
+            dispatched: [padded * of_padded, plain * of_plain],
+            recorded: self.recorded * of_recorded,
+            narrow: self.narrow * of_narrow,
+            biases: self.biases * of_biases,
+        }
+    }
+}
+
 /// What the host takes for a rank beside the launches of its blocks, each in launch floors of a block's
 /// forward pass; none of it runs beside the device's work where launches bind.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -241,6 +275,8 @@ pub struct Stack {
     pub overlap_tensor: f64,
     /// What it does with mixtures of experts.
     pub experts: ExpertStack,
+    /// What blocks with experts cost.
+    pub expert_costs: ExpertCosts,
     /// Share of the rate of the network cards that rings of replicas reach, in (0, 1].
     pub ring_rate: f64,
     /// Network cards of a host that gathering shared-out parameters and scattering gradients use at

@@ -47,8 +47,11 @@ pub(super) fn step(
         let dtype = kernel.dtype.unwrap_or(ir::tensor::DType::F32);
         let peak = plain_product::peak(costs.sheet(), dtype).map_or(0.0, |(_, rate)| rate.get());
         let derating = step_costs.constants.get(Constant::Derating);
-        let sustained =
-            if dtype == ir::tensor::DType::F32 { 1.0 } else { power::sustained(costs.sheet()) };
+        let sustained = if dtype == ir::tensor::DType::F32 {
+            1.0
+        } else {
+            power::sustained(costs.sheet(), dtype)
+        };
         let in_step = peak * derating * sustained;
         let core_rate =
             step_costs.core_rate(op, kernel).filter(|_| kernel.fused == Fused::Attention);

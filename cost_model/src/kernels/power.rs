@@ -13,6 +13,7 @@
 //! up in a step is in [`super::generation`].
 
 use ir::cluster::DeviceKind;
+use ir::tensor::DType;
 
 use super::generation::{USUAL, generation};
 
@@ -22,11 +23,13 @@ const STATIC: f64 = 0.15;
 /// Megatron on one at 700 W (nominally 2).
 const EXPONENT: f64 = 1.72;
 
-/// Factor on the rate of large products of a kind in a step, over that of an A100 SXM; 1 where
+/// Factor on the rate of large products of a kind in a step in a type, over that of an A100 SXM; 1 where
 /// nothing is known of it. What a lower limit of its board leaves is in its peak ([`lowered`]).
 #[must_use]
-pub fn sustained(device: &DeviceKind) -> f64 {
-    let Some((hot, part)) = generation(device.chip).power else { return 1.0 };
+pub fn sustained(device: &DeviceKind, dtype: DType) -> f64 {
+    let row = generation(device.chip);
+    let Some((hot, part)) = row.power else { return 1.0 };
+    let hot = if dtype.bits() == 16 { hot * row.in_16_bits } else { hot };
     let [watts, multiprocessors, gigahertz] = part;
     let [hot, most] = [hot, 1.0].map(|share| share / USUAL);
     let power = device.full_power.or(device.power);
@@ -65,6 +68,10 @@ mod tests {
 
     use super::*;
 
+    fn sustained(device: &DeviceKind) -> f64 {
+        super::sustained(device, DType::F8)
+    }
+
     fn device(chip: Chip, watts: f64, multiprocessors: u32, gigahertz: f64) -> DeviceKind {
         DeviceKind {
             chip,
@@ -89,6 +96,11 @@ mod tests {
         let sheet = |watts, n| sustained(&device(Chip::Gb200, watts, n, 2.062));
         let more = sheet(1400.0, 160) / sheet(1200.0, 152);
         assert!((more - 1.0723).abs() < 1e-3, "{more}");
+        // Products in 16 bits leave less of a B200's rate, and nothing less of a GB200's.
+        let halves =
+            |device: &DeviceKind| super::sustained(device, DType::Bf16) / sustained(device);
+        assert!((halves(&device(Chip::B200, 1000.0, 148, 1.965)) - 0.85).abs() < 1e-12);
+        assert_eq!(halves(&device(Chip::Gb200, 1200.0, 152, 2.062)), 1.0);
         assert_eq!(sustained(&device(Chip::Rtx40, 450.0, 128, 2.52)), 1.0);
         // A T4 draws 70 W of the 151 that its multiprocessors and clock would.
         let t4 = sustained(&device(Chip::T4, 70.0, 40, 1.59));

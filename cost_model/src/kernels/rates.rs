@@ -92,14 +92,14 @@ impl Rates {
             |dtype| plain_product::peak(device, dtype).map_or(f64::NAN, |(_, rate)| rate.get());
         let cool = products.on((peak(dtype), bandwidth), dtype, stack.scaling);
         let is_single = matches!(dtype, DType::F32 | DType::F64);
-        let hot_of = |dtype| {
-            let sustained = if is_single { 1.0 } else { power::sustained(device) };
-            let operands = Operands::of(dtype, stack.scaling);
-            let path = generation(device.chip).share_of(stack.path, operands);
-            constants.get(Constant::Derating) * sustained * path
+        let sustained = if is_single { 1.0 } else { power::sustained(device, dtype) };
+        let path = |dtype| {
+            generation(device.chip).share_of(stack.path, Operands::of(dtype, stack.scaling))
         };
-        let hot = hot_of(dtype);
-        let of_core = hot_of(precision::beside(dtype)) * constants.get(Constant::Attention);
+        let derated = constants.get(Constant::Derating) * sustained;
+        let hot = derated * path(dtype);
+        // The power that a step leaves is that of its products, the code that of its own operands.
+        let of_core = derated * path(precision::beside(dtype)) * constants.get(Constant::Attention);
         let attention_rate = match device.chip.architecture() {
             Architecture::Ampere => stack.attention_rate_ampere.unwrap_or(stack.attention_rate),
             _ => stack.attention_rate,

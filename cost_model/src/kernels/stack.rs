@@ -1,8 +1,8 @@
 //! Named software stacks: presets of [`ir::stack::Stack`], each with its source.
 
 use ir::stack::{
-    AttentionKernel, AttentionLibrary, CodePath, Dispatcher, Elementwise, ExpertStack, HostShares,
-    Launch, Pieces, Projections, Scaling, Stack, UpdateBuffers, WeightCasts,
+    AttentionKernel, AttentionLibrary, CodePath, Dispatcher, Elementwise, ExpertCosts, ExpertStack,
+    HostShares, Launch, Pieces, Projections, Scaling, Stack, UpdateBuffers, WeightCasts,
 };
 use ir::tensor::DType;
 use ir::units::Seconds;
@@ -78,6 +78,27 @@ const USER_BUFFERS: f64 = 0.65;
 /// The same of torchtitan's asynchronous tensor parallelism (PyTorch 2.6), fitted on its steps.
 const ASYNC_TENSOR: f64 = 0.42;
 
+/// Experts as settled on 19 mixtures of Megatron-Bridge's first table (nominal 2.4 ms, 1, 1 and 0.5):
+/// 4.0 ms on hosts of H100 and 3.1 on those of Blackwell, which was x86 and Grace together.
+const FIRST_EXPERTS: ExpertCosts = ExpertCosts {
+    launches_s: [4.0e-3, 3.1e-3],
+    dispatched: [1.26, 1.72],
+    recorded: 0.34,
+    narrow: 1.0,
+    biases: 1.0,
+};
+/// Experts under Megatron-Core and Transformer Engine of 2025 and 2026, fitted on 60 mixtures of
+/// Megatron-Bridge (releases 25.09 to 26.06, both host kinds; `docs/forms.md`). Which recipe a release
+/// runs explains what differs between releases: no figure is one release's. Biases hold the functions that GPT-OSS's
+/// recipes compute again too.
+const MEGATRON_EXPERTS: ExpertCosts = ExpertCosts {
+    launches_s: [2.9e-3, 2.8e-3],
+    dispatched: [1.2, 1.57],
+    recorded: 0.27,
+    narrow: 0.72,
+    biases: 2.2,
+};
+
 /// Share of 22.5 GB/s of a card that rings of replicas reach: the fits of steps on 512 A100 that
 /// `links.csv` names give them 10 to 16 GB/s.
 const RING_RATE: f64 = 16.0 / 22.5;
@@ -114,6 +135,7 @@ pub fn megatron_deepspeed_2021() -> Stack {
         stops_early: false,
         overlap_tensor: 0.0,
         experts: ExpertStack::default(),
+        expert_costs: FIRST_EXPERTS,
         ring_rate: RING_RATE,
         ring_cards: Some(1),
         // With this the three rows of ZeRO 3 are 6 % off on average, in sample.
@@ -151,6 +173,7 @@ pub fn megatron_core() -> Stack {
         overlap_data: 0.9,
         overlap_tensor: USER_BUFFERS,
         experts: ExpertStack { may_overlap: true, ..ExpertStack::default() },
+        expert_costs: MEGATRON_EXPERTS,
         ring_rate: 1.0,
         ring_cards: None,
         ring_exposed: 0.0,
@@ -170,6 +193,19 @@ pub fn megatron_core_2024() -> Stack {
         loss_bytes: VOCABULARY_LOSS,
         // r0.8.0 has no flag for it.
         experts: ExpertStack::default(),
+        ..megatron_core()
+    }
+}
+
+/// Megatron-Core without overlap: neither gradients and parameters of replicas nor
+/// tensor-parallel collectives (without `--overlap-grad-reduce`, `--overlap-param-gather` and
+/// `--tp-comm-overlap`, as its defaults have it).
+#[must_use]
+pub fn megatron_core_in_turn() -> Stack {
+    Stack {
+        name: "megatron-core-no-overlap".to_owned(),
+        overlap_data: 0.0,
+        overlap_tensor: 0.0,
         ..megatron_core()
     }
 }
@@ -215,6 +251,7 @@ pub fn megatron_lm_tests() -> Stack {
         },
         overlap_tensor: 0.0,
         experts: ExpertStack { dispatcher: Dispatcher::AllGather, ..ExpertStack::default() },
+        expert_costs: FIRST_EXPERTS,
         source: "launch floor and shares: steps of Megatron-LM@d98e8a64's tests".to_owned(),
         ..megatron_core()
     }
@@ -239,6 +276,7 @@ pub fn torchtitan() -> Stack {
         posts_receives: true,
         source: "torchtitan's benchmarks of December 2024; attention: arXiv:2407.08608".to_owned(),
         experts: ExpertStack::default(),
+        expert_costs: FIRST_EXPERTS,
         ..megatron_core()
     }
 }
@@ -434,6 +472,7 @@ pub fn presets() -> Vec<Stack> {
         megatron_deepspeed_2021(),
         megatron_core(),
         megatron_core_2024(),
+        megatron_core_in_turn(),
         megatron_lm_tests(),
         megatron_bridge(),
         megatron_bridge_mx(),

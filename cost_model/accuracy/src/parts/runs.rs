@@ -15,7 +15,7 @@ use ir::units::Bytes;
 use super::Found;
 use crate::judged::runs::{Machine, RunTables, lines};
 use crate::readers::published::{
-    bridge, foundry, golden, megatron_core, nanotron, neusight, sc21, torchtitan,
+    bridge, foundry, golden, megatron_core, nanotron, neusight, sc21, simumax, torchtitan,
 };
 use crate::readers::run::{Hosts, RunRow};
 
@@ -41,10 +41,12 @@ fn tables(folder: &Path) -> Result<RunTables, Diagnostic> {
         let (first, second) = rows.into_iter().partition(is_first);
         [first, second]
     };
-    let bridge = |part| bridge::read(&folder.join("megatron_bridge.csv"), part);
+    let bridge = ["megatron_bridge.csv", "megatron_bridge_2.csv"].map(|name| folder.join(name));
     Ok(RunTables {
-        bridge_dense: bridge(bridge::Part::Dense)?,
-        bridge_experts: bridge(bridge::Part::Experts)?,
+        bridge_dense: bridge::newest(&bridge[..1], bridge::Part::Dense)?,
+        bridge_systems: bridge::newest(&bridge, bridge::Part::Dense)?,
+        bridge_experts: bridge::agreed(&bridge, bridge::Part::Experts)?,
+        b200: simumax::read(&folder.join("megatron_b200.csv"))?,
         megatron_core: megatron_core::read(&folder.join("megatron_core_h100.csv"))?,
         torchtitan: torchtitan::read(&folder.join("torchtitan.csv"))?,
         sc21: apart(sc21::read(&folder.join("megatron_sc21_table2.csv"))?, |row| {
@@ -77,7 +79,9 @@ fn by_device(rows: Vec<RunRow>) -> [Vec<RunRow>; 4] {
 fn rows(tables: &RunTables) -> impl Iterator<Item = &RunRow> {
     let RunTables {
         bridge_dense,
+        bridge_systems,
         bridge_experts,
+        b200,
         megatron_core,
         torchtitan,
         sc21,
@@ -86,8 +90,8 @@ fn rows(tables: &RunTables) -> impl Iterator<Item = &RunRow> {
         nanotron,
         golden,
     } = tables;
-    let sets = [bridge_dense, bridge_experts, megatron_core, torchtitan, nanotron, golden];
-    sets.into_iter().chain(sc21).chain(neusight).chain(foundry).flatten()
+    let sets = [bridge_dense, bridge_systems, b200, megatron_core, torchtitan, nanotron, golden];
+    sets.into_iter().chain(bridge_experts).chain(sc21).chain(neusight).chain(foundry).flatten()
 }
 
 /// Two such hosts of the catalogue, of which nothing was measured, as a cluster file has them.

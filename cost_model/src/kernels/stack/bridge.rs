@@ -8,7 +8,7 @@ use super::megatron_bridge;
 /// is recorded, how 8-bit operands are scaled, and where it says so.
 struct Recipe(&'static str, Dispatcher, bool, bool, Scaling, &'static str);
 
-const RECIPES: [Recipe; 11] = [
+const RECIPES: [Recipe; 14] = [
     Recipe(
         "megatron-bridge-alltoall-overlap",
         Dispatcher::AllToAll,
@@ -96,6 +96,30 @@ const RECIPES: [Recipe; 11] = [
         true,
         Scaling::Block,
         "DeepSeek-V3 in two chunks a rank on B200, Megatron-Bridge v0.4.1",
+    ),
+    Recipe(
+        "megatron-bridge-alltoall-overlap-mxfp8",
+        Dispatcher::AllToAll,
+        true,
+        false,
+        Scaling::Block,
+        "Qwen3 235B in chunks on B200 and B300, Megatron-Bridge v0.2.0 to v0.3.1",
+    ),
+    Recipe(
+        "megatron-bridge-alltoall-graphs",
+        Dispatcher::AllToAll,
+        false,
+        true,
+        Scaling::Tensor,
+        "GPT-OSS 120B on GB300, Megatron-Bridge v0.2.0 to v0.4.1, and on B300, v0.3.0",
+    ),
+    Recipe(
+        "megatron-bridge-drop-graphs-mxfp8",
+        Dispatcher::Padded,
+        false,
+        true,
+        Scaling::Block,
+        "Qwen3 235B that drops tokens on GB200 with MXFP8, Megatron-Bridge v0.1.0rc4",
     ),
 ];
 

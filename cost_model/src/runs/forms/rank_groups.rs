@@ -105,25 +105,29 @@ impl Group {
         Self::of(degrees, [context, (count(degrees.data), data_stride(degrees))])
     }
 
-    /// Expert ranks along context and along data.
-    fn expert_split(degrees: &Parallelism) -> (u64, u64) {
-        let expert = count(degrees.expert);
+    /// Expert ranks along tensor ranks, where context ranks and replicas are too few, along context and
+    /// along data.
+    fn expert_split(degrees: &Parallelism) -> [u64; 3] {
+        let (expert, data) = (count(degrees.expert), count(degrees.data));
         let along_context = divisor_of_both(expert, count(degrees.context));
-        (along_context, expert / along_context)
+        let others = expert / along_context;
+        let along_data = if others > data { divisor_of_both(others, data) } else { others };
+        [others / along_data, along_context, along_data]
     }
 
     /// Ranks that share out the experts of a block.
     #[must_use]
     pub fn experts(degrees: &Parallelism) -> Self {
-        let (along_context, along_data) = Self::expert_split(degrees);
-        let context = (along_context, count(degrees.tensor));
-        Self::of(degrees, [context, (along_data, data_stride(degrees))])
+        let [along_tensor, along_context, along_data] = Self::expert_split(degrees);
+        let stride = if along_tensor > 1 { 1 } else { count(degrees.tensor) };
+        let inner = (along_tensor.saturating_mul(along_context), stride);
+        Self::of(degrees, [inner, (along_data, data_stride(degrees))])
     }
 
     /// Ranks that hold the same experts.
     #[must_use]
     pub fn expert_replicas(degrees: &Parallelism) -> Self {
-        let (along_context, along_data) = Self::expert_split(degrees);
+        let [_, along_context, along_data] = Self::expert_split(degrees);
         let part = |all: u64, split: u64, stride: u64| {
             ((all / split.max(1)).max(1), stride.saturating_mul(split))
         };

@@ -28,6 +28,7 @@ const TARGET: &str = "megatron";
 const STACKS: &[&str] = &[
     "megatron-core",
     "megatron-core-2024",
+    "megatron-core-no-overlap",
     "megatron-lm-tests",
     "megatron-bridge",
     "megatron-bridge-mxfp8",
@@ -42,8 +43,11 @@ const STACKS: &[&str] = &[
     "megatron-bridge-flex-overlap",
     "megatron-bridge-flex-graphs",
     "megatron-bridge-flex-overlap-graphs",
+    "megatron-bridge-alltoall-overlap-mxfp8",
+    "megatron-bridge-alltoall-graphs",
+    "megatron-bridge-drop-graphs-mxfp8",
 ];
-const N_WITHOUT_BRIDGE: usize = 3;
+const N_WITHOUT_BRIDGE: usize = 4;
 
 /// Its row.
 pub(crate) const ROW: TrainingTarget = TrainingTarget {

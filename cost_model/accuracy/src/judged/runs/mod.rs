@@ -19,15 +19,20 @@ use crate::readers::run::{Hosts, RunRow};
 mod set;
 
 pub use set::Machine;
-use set::{Row, Set};
+use set::{Row, Set, Term};
 
 /// Rows of the tables.
 #[derive(Clone, Debug, Default)]
 pub struct RunTables {
     /// Dense rows of `megatron_bridge.csv`.
     pub bridge_dense: Vec<RunRow>,
-    /// Its mixtures of experts.
-    pub bridge_experts: Vec<RunRow>,
+    /// Dense rows of both of its tables, all systems.
+    pub bridge_systems: Vec<RunRow>,
+    /// Mixtures of experts of both: a row for each configuration in each release; and the rows that
+    /// releases of one configuration tell too differently.
+    pub bridge_experts: [Vec<RunRow>; 2],
+    /// `megatron_b200.csv`.
+    pub b200: Vec<RunRow>,
     /// `megatron_core_h100.csv`.
     pub megatron_core: Vec<RunRow>,
     /// `torchtitan.csv`.
@@ -52,6 +57,8 @@ struct Wanted {
     worst: Option<f64>,
     /// The median of samples of [`LONG`] tokens and more.
     long: Option<f64>,
+    /// Least percent of rows that are within 30 %.
+    near: Option<f64>,
 }
 
 /// Tokens of a long sample.
@@ -69,23 +76,25 @@ const fn middle(median: f64) -> Wanted {
     Wanted { median: Some(median), ..NOTHING }
 }
 
-const NOTHING: Wanted = Wanted { mean: None, median: None, worst: None, long: None };
+const NOTHING: Wanted = Wanted { mean: None, median: None, worst: None, long: None, near: None };
 
 /// How a table is judged.
 struct Protocol {
     part: &'static str,
     /// Constants that its rows are fitted with.
-    free: &'static [Constant],
+    free: &'static [Term],
     /// Rows that constants are fitted on; all are judged.
     fitted: fn(&RunRow) -> bool,
     /// Which rows are left out together, and how that is called.
-    left_out: (&'static str, fn(&RunRow) -> String),
+    left_out: &'static [(&'static str, fn(&RunRow) -> String)],
     /// What the predictions by rows left out have to reach.
     wanted: Wanted,
     /// What beside hosts and stack tells clusters apart.
     cluster: fn(&RunRow) -> String,
     /// Constants of stacks and generations that were settled on these very rows.
     settled: &'static str,
+    /// Whose predictions stand beside.
+    peer: &'static str,
 }
 
 fn all(_: &RunRow) -> bool {
@@ -125,55 +134,118 @@ fn line(row: &RunRow) -> String {
     row.line.to_string()
 }
 
-use Constant::{Attention, Derating, Elementwise, Ends, LaunchFloor, Network, TensorCollectives};
+/// The release of a row of Megatron-Bridge, which its name ends with.
+fn release(row: &RunRow) -> String {
+    row.name.rsplit(", ").next().unwrap_or_default().to_owned()
+}
+
+/// What processors the hosts have: those of GB200 and GB300 Grace, others x86.
+fn host_kind(row: &RunRow) -> String {
+    if row.hosts.device.starts_with("gb") { "Grace" } else { "x86" }.to_owned()
+}
+
+fn system(row: &RunRow) -> String {
+    row.hosts.device.to_owned()
+}
+
+const ATTENTION: Term = Term::Constant(Constant::Attention);
+const DERATING: Term = Term::Constant(Constant::Derating);
+const ELEMENTWISE: Term = Term::Constant(Constant::Elementwise);
+const ENDS: Term = Term::Constant(Constant::Ends);
+const LAUNCH_FLOOR: Term = Term::Constant(Constant::LaunchFloor);
+const NETWORK: Term = Term::Constant(Constant::Network);
+const TENSOR_COLLECTIVES: Term = Term::Constant(Constant::TensorCollectives);
 
 const BRIDGE_DENSE: Protocol = Protocol {
     part: "runs Bridge FP8 dense",
-    free: &[Derating, Elementwise, TensorCollectives],
+    free: &[DERATING, ELEMENTWISE, TENSOR_COLLECTIVES],
     fitted: all,
-    left_out: ("leave one model out", model),
+    left_out: &[("leave one model out", model)],
     wanted: median(8.0, 20.0),
     cluster: one_cluster,
     settled: "the exposed share of tensor collectives, rates that a hot step keeps up",
+    peer: "NeuSight",
+};
+/// Dense rows of all systems, each by constants of the others.
+const BRIDGE_SYSTEMS: Protocol = Protocol {
+    part: "runs Bridge dense, systems",
+    left_out: &[("leave one system out", system)],
+    wanted: Wanted { median: Some(10.0), worst: Some(20.0), ..NOTHING },
+    ..BRIDGE_DENSE
 };
 const BRIDGE_EXPERTS: Protocol = Protocol {
     part: "runs Bridge experts",
-    free: &[Derating, Elementwise, LaunchFloor, Network],
+    free: &[
+        Term::Experts(0),
+        Term::Experts(1),
+        Term::Experts(2),
+        Term::Experts(3),
+        Term::Experts(4),
+        Term::Experts(5),
+        Term::Experts(6),
+    ],
     fitted: all,
-    left_out: ("leave one model out", model),
-    wanted: median(15.0, 40.0),
+    left_out: &[
+        ("leave one release out", release),
+        ("leave one host kind out", host_kind),
+        ("leave one model out", model),
+    ],
+    wanted: Wanted { median: Some(10.0), near: Some(90.0), ..NOTHING },
     cluster: one_cluster,
-    settled: "launches of a block, all of these rows in sight: 4.0 ms on H100 and 3.1 on B200, 1, 1.26 \
-              and 1.72 times by dispatcher, 0.015 more for each local expert, 0.34 of it under graphs; \
-              which dispatcher each recipe has",
+    settled: "nominal: what experts cost, all of these rows in sight; left out: all seven figures anew, \
+              from nominal ones; in both the rate of B200 in 16 bits and each expert's launches",
+    peer: "NeuSight",
+};
+/// Rows of Megatron-Bridge whose configuration ran more than 1.2 times as fast under another release.
+const BRIDGE_LISTED: Protocol = Protocol {
+    part: "runs Bridge experts, releases differ",
+    free: &[],
+    left_out: &[],
+    wanted: NOTHING,
+    settled: "",
+    peer: "NeuSight",
+    ..BRIDGE_EXPERTS
+};
+const B200_HALF: Protocol = Protocol {
+    part: "runs B200 bf16",
+    free: &[LAUNCH_FLOOR, TENSOR_COLLECTIVES],
+    fitted: all,
+    left_out: &[("leave one model out", model)],
+    wanted: median(8.0, 18.0),
+    cluster: one_cluster,
+    settled: "",
+    peer: "SimuMax (refined with these rows)",
 };
 const MEGATRON_CORE: Protocol = Protocol {
     part: "runs Megatron-Core H100",
-    free: &[Derating, TensorCollectives],
+    free: &[DERATING, TENSOR_COLLECTIVES],
     fitted: all,
-    left_out: ("leave one model out", model),
+    left_out: &[("leave one model out", model)],
     wanted: median(6.0, 15.0),
     cluster: one_cluster,
     settled: "the exposed share of tensor collectives",
+    peer: "NeuSight",
 };
 const TORCHTITAN: Protocol = Protocol {
     part: "runs torchtitan",
-    free: &[Derating, Elementwise, TensorCollectives, Network],
+    free: &[DERATING, ELEMENTWISE, TENSOR_COLLECTIVES, NETWORK],
     fitted: all,
-    left_out: ("leave one technique out", technique),
+    left_out: &[("leave one technique out", technique)],
     wanted: median(10.0, 25.0),
     cluster: one_cluster,
     settled: "products scaled by rows, the share that asynchronous tensor parallelism hides, pieces put in order, the rate at 500 W, the rate of split attention",
+    peer: "NeuSight",
 };
 const FOUNDRY: Protocol = Protocol {
     part: "runs llm-foundry H100 bf16",
-    free: &[Derating, Elementwise, Attention],
+    free: &[DERATING, ELEMENTWISE, ATTENTION],
     fitted: all,
-    left_out: ("leave one model out", model),
+    left_out: &[("leave one model out", model)],
     wanted: Wanted { long: Some(12.0), ..middle(8.0) },
     cluster: one_cluster,
     settled: "the rate of attention in Triton and, with those of A100 for comparison, that of products of \
               eager PyTorch",
+    peer: "NeuSight",
 };
 const FOUNDRY_F8: Protocol =
     Protocol { part: "runs llm-foundry H100 fp8", wanted: middle(10.0), ..FOUNDRY };
@@ -189,40 +261,44 @@ const FOUNDRY_80: Protocol = Protocol {
 };
 const NANOTRON: Protocol = Protocol {
     part: "runs nanotron",
-    free: &[Derating, LaunchFloor],
+    free: &[DERATING, LAUNCH_FLOOR],
     fitted: usual_network,
-    left_out: ("leave one model out", model),
+    left_out: &[("leave one model out", model)],
     wanted: middle(12.0),
     cluster: technique,
     settled: "launches of a block and of a step, what replicas exchange and when; rows on 64 hosts, of \
               which like ones differ up to 8 times, are judged, but nothing is fitted on them",
+    peer: "NeuSight",
 };
 const SHARDED: Protocol = Protocol {
     part: "runs SC21 ZeRO-3",
-    free: &[Network],
+    free: &[NETWORK],
     fitted: all,
-    left_out: ("leave one row out", line),
+    left_out: &[("leave one row out", line)],
     wanted: mean(12.0),
     cluster: one_cluster,
     settled: "the exposed share of gathers, one card for a ring and its rate",
+    peer: "NeuSight",
 };
 const PIPELINED: Protocol = Protocol {
     part: "runs SC21 tensor + pipeline",
-    free: &[Derating],
+    free: &[DERATING],
     fitted: all,
-    left_out: ("leave one row out", line),
+    left_out: &[("leave one row out", line)],
     wanted: NOTHING,
     cluster: one_cluster,
     settled: "",
+    peer: "NeuSight",
 };
 const INFERENCE: Protocol = Protocol {
     part: "runs NeuSight inference",
-    free: &[Derating, Elementwise],
+    free: &[DERATING, ELEMENTWISE],
     fitted: all,
-    left_out: ("leave one model out", model),
+    left_out: &[("leave one model out", model)],
     wanted: mean(10.0),
     cluster: one_cluster,
     settled: "the share of the fp32 rate by generation",
+    peer: "NeuSight",
 };
 const TRAINING: Protocol = Protocol {
     part: "runs NeuSight training",
@@ -234,14 +310,15 @@ const TRAINING: Protocol = Protocol {
 };
 const GOLDEN: Protocol = Protocol {
     part: "runs golden over 0.3 s",
-    free: &[LaunchFloor, Ends],
+    free: &[LAUNCH_FLOOR, ENDS],
     fitted: usual_hosts,
-    left_out: ("leave one platform out", technique),
+    left_out: &[("leave one platform out", technique)],
     wanted: middle(15.0),
     cluster: technique,
     settled: "the launch floor of a block, the host's shares of a step, and that a gather of tokens takes \
               as few launches as a flex dispatcher; hosts of unusual slowness (`_1node`, dgxh100_dgxc) are \
               judged, but nothing is fitted on them",
+    peer: "NeuSight",
 };
 
 /// Constants of stacks and generations as plans have them, some of which were settled on rows of the
@@ -260,10 +337,13 @@ pub fn lines(
     let [inference, training] = &tables.neusight;
     let [foundry_40, foundry_80, foundry, foundry_f8] = &tables.foundry;
     let nanotron = set(&NANOTRON, &tables.nanotron);
+    let [experts, listed] = &tables.bridge_experts;
     let (sharded, pipelined) = (set(&SHARDED, sharded), set(&PIPELINED, pipelined));
     let others = [
         (&BRIDGE_DENSE, &tables.bridge_dense),
-        (&BRIDGE_EXPERTS, &tables.bridge_experts),
+        (&BRIDGE_SYSTEMS, &tables.bridge_systems),
+        (&BRIDGE_EXPERTS, experts),
+        (&B200_HALF, &tables.b200),
         (&MEGATRON_CORE, &tables.megatron_core),
         (&TORCHTITAN, &tables.torchtitan),
         (&INFERENCE, inference),
@@ -275,16 +355,22 @@ pub fn lines(
         (&GOLDEN, &tables.golden),
     ];
     let (mut lines, mut residuals) = (Vec::new(), Vec::new());
+    let listed = set(&BRIDGE_LISTED, listed);
+    let apart =
+        of_way(&listed, &BRIDGE_LISTED, NOMINAL, &listed.predict(&Vec::new()), (0, NOTHING));
     for (protocol, rows) in others {
         of_set(&set(protocol, rows), protocol, (&mut lines, &mut residuals));
     }
     of_set(&nanotron, &NANOTRON, (&mut lines, &mut residuals));
+    // Most of its rows are those of another set.
+    residuals.retain(|residual| residual.set != BRIDGE_SYSTEMS.part);
     of_set(&sharded, &SHARDED, (&mut lines, &mut residuals));
     of_set(&pipelined, &PIPELINED, (&mut lines, &mut residuals));
     // What is judged of these rows is the form alone.
     for line in lines.iter_mut().filter(|l| l.part == PIPELINED.part && l.n_constants == 0) {
         line.target = Some(4.0);
     }
+    lines.push(apart);
     lines.extend(pairs(&sharded, &pipelined));
     lines.extend(choices(&nanotron));
     lines.retain(|line| line.score.n > 0);
@@ -297,15 +383,15 @@ fn of_set(
     protocol: &Protocol,
     (lines, residuals): (&mut Vec<Line>, &mut Vec<Residual>),
 ) {
-    let (way, _) = protocol.left_out;
     let n = protocol.free.len() as u32;
     let nominal = set.predict(&Vec::new());
     let in_sample = set.predict(&set.fit(protocol.free, protocol.fitted));
-    lines.extend([
-        of_way(set, protocol, NOMINAL, &nominal, (0, NOTHING)),
-        of_way(set, protocol, way, &left_out(set, protocol), (n, protocol.wanted)),
-        of_way(set, protocol, "in sample", &in_sample, (n, NOTHING)),
-    ]);
+    lines.push(of_way(set, protocol, NOMINAL, &nominal, (0, NOTHING)));
+    for (way, group) in protocol.left_out {
+        let predicted = left_out(set, protocol, *group);
+        lines.push(of_way(set, protocol, way, &predicted, (n, protocol.wanted)));
+    }
+    lines.push(of_way(set, protocol, "in sample", &in_sample, (n, NOTHING)));
     let residual = |figure, (entry, time): (&Row<'_>, f64)| {
         let row = entry.row;
         let has_experts = row.card.groups.iter().any(|group| group.card.experts.is_some());
@@ -336,8 +422,8 @@ fn table_of(part: &str) -> &str {
 }
 
 /// Each group of rows predicted by factors of the others.
-fn left_out(set: &Set<'_>, protocol: &Protocol) -> Vec<f64> {
-    let Protocol { free, fitted, left_out: (_, group), .. } = *protocol;
+fn left_out(set: &Set<'_>, protocol: &Protocol, group: fn(&RunRow) -> String) -> Vec<f64> {
+    let Protocol { free, fitted, .. } = *protocol;
     let mut keys: Vec<String> = set.rows.iter().map(|row| group(row.row)).collect();
     let mut predicted = vec![f64::NAN; keys.len()];
     let all = keys.clone();
@@ -363,16 +449,25 @@ fn of_way(
 ) -> Line {
     let rows = set.rows.iter().zip(predicted);
     let score = score(rows.map(|(row, time)| (*time, row.row.time_s, row.row.name.clone())));
+    let near = wanted.near.map(|least| {
+        let is_near = |(row, time): &(&Row<'_>, &f64)| (*time / row.row.time_s - 1.0).abs() <= 0.3;
+        let n = set.rows.iter().zip(predicted).filter(is_near).count();
+        let figure = 100.0 * n as f64 / set.rows.len().max(1) as f64;
+        Goal { what: "rows within 30 %", figure, bound: Some(Bound::AtLeast(least)) }
+    });
     let peers = set.rows.iter().filter_map(|row| Some((row.row.peer_s?, row.row.time_s, "")));
     let peers = self::score(peers);
     Line {
         table: "runs",
         part: set.part.to_owned(),
         way,
-        goals: goals(&score, (wanted, long_median(set, predicted))),
+        goals: goals(&score, (wanted, long_median(set, predicted)))
+            .into_iter()
+            .chain(near)
+            .collect(),
         n_constants,
         target: wanted.mean,
-        peers: if peers.n > 0 { vec![("NeuSight", peers.mape)] } else { Vec::new() },
+        peers: if peers.n > 0 { vec![(protocol.peer, peers.mape)] } else { Vec::new() },
         note: note(protocol.settled, &each_row(set, predicted)),
         score,
         ..Line::default()

@@ -15,7 +15,7 @@ use cost_model::runs::forms::step::Steps;
 use cost_model::runs::forms::system::System;
 use ir::grid::Grid;
 use ir::plan::Parallelism;
-use ir::stack::Stack;
+use ir::stack::{ExpertCosts, Stack};
 use planner::training::schedule;
 
 use crate::judged::own_steps::{self, Own};
@@ -49,8 +49,41 @@ pub(super) struct Set<'a> {
     grids: RefCell<Grids>,
 }
 
-/// Factors on the nominal constants of every stack.
-pub(super) type Factors = Vec<(Constant, f64)>;
+/// What may be fitted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Term {
+    /// A constant of every stack.
+    Constant(Constant),
+    /// A figure of what experts cost, by its place in [`ExpertCosts::scaled`], as a factor on that of
+    /// [`NOMINAL_EXPERTS`]; the first one is of both kinds of hosts, the second of Grace's over the
+    /// other's.
+    Experts(usize),
+}
+
+/// What experts are believed to cost before any mixture is seen: launches of three passes of the launch
+/// floor of vTrain (f8dda847), dispatchers that take as many kernels, half of them recorded.
+const NOMINAL_EXPERTS: ExpertCosts = ExpertCosts {
+    launches_s: [2.4e-3; 2],
+    dispatched: [1.0; 2],
+    recorded: 0.5,
+    narrow: 1.0,
+    biases: 1.0,
+};
+
+impl Term {
+    /// Standard deviation of the logarithm of a factor that is believed beforehand; of experts judgement.
+    const fn log_sd(self) -> f64 {
+        match self {
+            Self::Constant(constant) => constant.log_sd(),
+            // One thread launches on either kind of host.
+            Self::Experts(1) => 0.15,
+            Self::Experts(_) => 0.35,
+        }
+    }
+}
+
+/// Factors on what is fitted.
+pub(super) type Factors = Vec<(Term, f64)>;
 
 /// How far a factor may go from one: this many times as much, and as little.
 const FURTHEST: f64 = 12.0;
@@ -118,8 +151,8 @@ impl<'a> Set<'a> {
         let mut times = Vec::with_capacity(rows.len());
         for group in rows.chunk_by(alike) {
             let Some(first) = group.first() else { continue };
-            let constants = scaled(&first.stack, factors);
-            let steps = Steps::new(&first.machine.system, &first.stack, &constants, &NONE);
+            let (stack, constants) = scaled(&first.stack, factors);
+            let steps = Steps::new(&first.machine.system, &stack, &constants, &NONE);
             times.extend(group.iter().map(|row| seconds(&steps, &row.run)));
         }
         times
@@ -164,17 +197,17 @@ impl<'a> Set<'a> {
     }
 
     /// The factors that explain the rows best for which something holds, each pulled towards one.
-    pub(super) fn fit(&self, free: &[Constant], wanted: impl Fn(&RunRow) -> bool) -> Factors {
+    pub(super) fn fit(&self, free: &[Term], wanted: impl Fn(&RunRow) -> bool) -> Factors {
         let rows: Vec<&Row<'a>> = self.rows.iter().filter(|row| wanted(row.row)).collect();
-        let most = |constant: &Constant| {
+        let most = |term: &Term| {
+            let Term::Constant(constant) = term else { return FURTHEST };
             let over = |row: &&Row<'a>| {
                 Some(constant.most()? / Constants::nominal(&row.stack).get(*constant))
             };
             rows.iter().filter_map(over).fold(FURTHEST, f64::min).max(INSIDE)
         };
-        let parameter = |constant: &Constant| {
-            Parameter::new(1.0, 1.0 / FURTHEST, most(constant)).pulled(constant.log_sd())
-        };
+        let parameter =
+            |term: &Term| Parameter::new(1.0, 1.0 / FURTHEST, most(term)).pulled(term.log_sd());
         let parameters: Vec<Parameter> = free.iter().map(parameter).collect();
         let measured: Vec<f64> = rows.iter().map(|row| row.row.time_s).collect();
         let named = |values: &[f64]| free.iter().copied().zip(values.iter().copied()).collect();
@@ -194,10 +227,22 @@ fn run(row: &RunRow, stack: &Stack, degrees: Parallelism) -> Run {
     run
 }
 
-fn scaled(stack: &Stack, factors: &Factors) -> Constants {
-    let mut constants = Constants::nominal(stack);
-    for (constant, factor) in factors {
-        constants.set(*constant, constants.get(*constant) * factor);
+fn scaled(stack: &Stack, factors: &Factors) -> (Stack, Constants) {
+    let (mut stack, mut constants) = (stack.clone(), Constants::nominal(stack));
+    let mut of_experts = [1.0; 7];
+    for (term, factor) in factors {
+        match term {
+            Term::Constant(constant) => constants.set(*constant, constants.get(*constant) * factor),
+            Term::Experts(at) => {
+                if let Some(entry) = of_experts.get_mut(*at) {
+                    *entry = *factor;
+                    stack.expert_costs = NOMINAL_EXPERTS;
+                }
+            }
+        }
     }
-    constants
+    let [both, grace, ..] = of_experts;
+    of_experts[1] = both * grace;
+    stack.expert_costs = stack.expert_costs.scaled(of_experts);
+    (stack, constants)
 }

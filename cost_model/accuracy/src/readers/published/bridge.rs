@@ -1,7 +1,7 @@
 //! Reader of the performance summary of Megatron-Bridge.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use cost_model::runs::forms::run::Timed;
 use importers::measurements::{Fields, read_table};
@@ -10,7 +10,7 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
 
-use super::{B200, GB200, H100, degree, micro_batches, models, replicas, small};
+use super::{B200, B300, GB200, GB300, H100, degree, micro_batches, models, replicas, small};
 use crate::readers::run::{Hosts, RunRow};
 
 /// Which rows are read.
@@ -25,35 +25,77 @@ pub enum Part {
 /// What tells configurations apart.
 type Key = (String, String, String, [u64; 10]);
 
-/// Reads the columns `release`, `system`, `model`, `gpus`, `precision`, `gbs`, `mbs`, `seq`,
-/// `fsdp`, `tp`, `pp`, `cp`, `vp`, `ep` and `tokens_per_s_per_gpu`: the first row of each
-/// configuration, which is that of the newest release, as the table begins with it. `FP8-CS` is
-/// `FP8`, `FP8-MX` is `MXFP8`; blank cells, `n/a` and 1 are the same.
+/// Reads the columns `release`, `section`, `system`, `model`, `gpus`, `precision`, `gbs`, `mbs`, `seq`,
+/// `fsdp`, `tp`, `pp`, `cp`, `vp`, `ep` and `tokens_per_s_per_gpu`: rows of pre-training, one for each
+/// configuration in each release. `FP8-CS` is `FP8`, `FP8-MX` is `MXFP8`; blank cells, `n/a` and 1 are
+/// the same.
 ///
 /// # Errors
 /// Those of the table, see [`read_table`]; `bad-cell` for models, systems and precisions that are
 /// not known, and degrees that don't divide devices or batch.
-pub fn read(path: &Path, part: Part) -> Result<Vec<RunRow>, Diagnostic> {
-    let mut seen: BTreeSet<Key> = BTreeSet::new();
+fn read_all(path: &Path, part: Part) -> Result<Vec<(Key, RunRow)>, Diagnostic> {
+    let mut seen: BTreeSet<(Key, String)> = BTreeSet::new();
     read_table(path, |fields| {
+        if !fields.text("section")?.starts_with("Pre-Training") {
+            return Ok(None);
+        }
         let (model, config) = model(fields)?;
         if (part == Part::Dense) != model.starts_with("LLAMA") {
             return Ok(None);
         }
         let stated = Stated::of(fields, &model)?;
-        if !seen.insert(stated.key(fields, &model)?) {
+        let key = stated.key(fields, &model)?;
+        if !seen.insert((key.clone(), fields.text("release")?.to_owned())) {
             return Ok(None);
         }
-        row(fields, &model, config, &stated).map(Some)
+        row(fields, &model, config, &stated).map(|row| Some((key, row)))
     })
 }
 
+/// The row of the newest release of each configuration: the first one, as the tables begin with it.
+///
+/// # Errors
+/// As [`read_all`].
+pub fn newest(paths: &[PathBuf], part: Part) -> Result<Vec<RunRow>, Diagnostic> {
+    let mut rows = Vec::new();
+    for path in paths {
+        let mut seen = BTreeSet::new();
+        let all = read_all(path, part)?.into_iter();
+        rows.extend(all.filter_map(|(key, row)| seen.insert(key).then_some(row)));
+    }
+    Ok(rows)
+}
+
+/// Most times that one release may be as fast as another in one configuration.
+const AGREED: f64 = 1.2;
+
+/// Rows of configurations in which releases agree, and the others, which nothing that the tables state
+/// could tell apart.
+///
+/// # Errors
+/// As [`read_all`].
+pub fn agreed(paths: &[PathBuf], part: Part) -> Result<[Vec<RunRow>; 2], Diagnostic> {
+    let mut all = Vec::new();
+    for path in paths {
+        all.extend(read_all(path, part)?);
+    }
+    let mut spread: BTreeMap<Key, [f64; 2]> = BTreeMap::new();
+    for (key, row) in &all {
+        let [least, most] = spread.entry(key.clone()).or_insert([row.time_s; 2]);
+        (*least, *most) = (least.min(row.time_s), most.max(row.time_s));
+    }
+    let agrees = |key: &Key| spread.get(key).is_none_or(|[least, most]| *most <= AGREED * *least);
+    let (agreed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, _)| agrees(key));
+    Ok([agreed, others].map(|rows| rows.into_iter().map(|(_, row)| row).collect()))
+}
+
 /// Models by the names of the table, and their configs; what stands in brackets is told apart.
-const MODELS: [(&str, &str); 8] = [
+const MODELS: [(&str, &str); 9] = [
     ("LLAMA3_8B", models::LLAMA_8B),
     ("LLAMA3_70B", models::LLAMA_70B),
     ("GPT OSS 120B", models::GPT_OSS_120B),
     ("Qwen3_30B_a3B", models::QWEN3_30B),
+    ("Qwen3_235B_a22B", models::QWEN3_235B),
     ("DeepSeekV3 (w/ MTP)", models::DEEPSEEK_V3_MTP),
     ("DeepSeekV3", models::DEEPSEEK_V3),
     ("DeepSeekV3 (tokendrop)", models::DEEPSEEK_V3),
@@ -96,13 +138,16 @@ const PRECISIONS: [(&str, &str); 6] = [
     ("NVFP4", "NVFP4"),
 ];
 
-/// What the recipes of release 25.11 (Megatron-Bridge v0.2.0) set where its table says otherwise:
-/// system, model, samples of a micro-batch, chunks, expert degree. The rates of these rows agree
-/// with the recipes and with the rows of other releases, not with the table.
-const RECIPES_OF_25_11: [(&str, &str, u64, u32, u32); 3] = [
-    ("DGX-H100", "Qwen3_30B_a3B", 1, 12, 8),
-    ("DGX-H100", "GPT OSS 120B", 1, 1, 8),
-    ("DGX-B200", "GPT OSS 120B", 4, 1, 64),
+/// What the recipes of a release set where its table says otherwise: release, system, model, precision
+/// (any where blank), samples of a micro-batch, pipeline ranks, chunks, expert degree. Of 25.11
+/// (Megatron-Bridge v0.2.0) the rates of these rows agree with the recipes and with the rows of other
+/// releases, not with the table; of 26.02.01 (v0.3.1) the table has a pipeline without chunks.
+const RECIPES: [(&str, &str, &str, &str, [u64; 4]); 5] = [
+    ("25.11", "DGX-H100", "Qwen3_30B_a3B", "", [1, 2, 12, 8]),
+    ("25.11", "DGX-H100", "GPT OSS 120B", "", [1, 4, 1, 8]),
+    ("25.11", "DGX-B200", "GPT OSS 120B", "", [4, 1, 1, 64]),
+    ("26.02.01", "DGX-GB300", "LLAMA3_70B", "MXFP8", [1, 4, 5, 1]),
+    ("26.02.01", "DGX-GB300", "LLAMA3_70B", "NVFP4", [1, 4, 5, 1]),
 ];
 
 impl Stated {
@@ -127,11 +172,13 @@ impl Stated {
             precision,
         };
         let system = fields.text("system")?;
-        if fields.text("release")?.starts_with("25.11")
-            && let Some((_, _, micro, chunks, expert)) =
-                RECIPES_OF_25_11.iter().find(|(s, m, ..)| (*s, *m) == (system, model))
-        {
-            (stated.micro, stated.chunks, stated.expert) = (*micro, *chunks, *expert);
+        let release = fields.text("release")?.split(' ').next().unwrap_or_default();
+        let is_of = |(r, s, m, p, _): &&(&str, &str, &str, &str, [u64; 4])| {
+            (*r, *s, *m) == (release, system, model) && (p.is_empty() || p == precision)
+        };
+        if let Some((.., [micro, pipeline, chunks, expert])) = RECIPES.iter().find(is_of) {
+            let [p, v, e] = [pipeline, chunks, expert].map(|n| u32::try_from(*n).unwrap_or(1));
+            (stated.micro, stated.pipeline, stated.chunks, stated.expert) = (*micro, p, v, e);
         }
         Ok(stated)
     }
@@ -180,6 +227,8 @@ fn row(
         "DGX-H100" => H100,
         "DGX-B200" => B200,
         "DGX-GB200" => GB200,
+        "DGX-B300" => B300,
+        "DGX-GB300" => GB300,
         _ => return Err(fields.bad("system", "a system that is known")),
     };
     let plain = model.split(" (").next().unwrap_or_default();
@@ -224,12 +273,13 @@ fn recompute(hosts: &Hosts, model: &str) -> Recompute {
     }
 }
 
-/// The preset of a recipe, as the tags of Megatron-Bridge v0.1.0rc4 to v0.4.1 state it: how tokens
-/// reach experts, what runs beside exchanges, what is recorded, how operands are scaled. NVFP4 is
-/// scaled by blocks too.
+/// The preset of a recipe by the columns of a row, as the tags of Megatron-Bridge v0.1.0rc4 to v0.5.1 state
+/// it (the table of `docs/forms.md`): how tokens reach experts, what runs beside exchanges, what is
+/// recorded, how operands are scaled. NVFP4 is scaled by blocks too.
 fn stack(fields: &Fields, model: &str, stated: &Stated) -> Result<&'static str, Diagnostic> {
     let release = fields.text("release")?.split(' ').next().unwrap_or_default();
-    let is_h100 = fields.text("system")? == "DGX-H100";
+    let system = fields.text("system")?;
+    let is_h100 = system == "DGX-H100";
     let by_blocks = ["MXFP8", "NVFP4"].contains(&stated.precision);
     let (is_new, drops) = (release >= "26.02.01", model.contains("tokendrop"));
     let plain = if by_blocks { "megatron-bridge-mxfp8" } else { "megatron-bridge" };
@@ -243,7 +293,28 @@ fn stack(fields: &Fields, model: &str, stated: &Stated) -> Result<&'static str, 
             (false, _, true, _) => "megatron-bridge-flex-graphs",
             _ => plain,
         },
-        "GPT OSS 120B" if !is_h100 && is_new => "megatron-bridge-flex",
+        "Qwen3_235B_a22B" => match (system, drops) {
+            ("DGX-GB200", true) if by_blocks => "megatron-bridge-drop-graphs-mxfp8",
+            ("DGX-GB200", true) => "megatron-bridge-drop-graphs",
+            (_, true) if by_blocks => "megatron-bridge-drop-mxfp8",
+            (_, true) => "megatron-bridge-drop",
+            ("DGX-GB200" | "DGX-GB300", _) if release >= "26.06" => {
+                "megatron-bridge-flex-overlap-graphs"
+            }
+            ("DGX-GB200" | "DGX-GB300", _) => "megatron-bridge-flex-graphs",
+            _ if stated.chunks > 1 => "megatron-bridge-alltoall-overlap-mxfp8",
+            _ => plain,
+        },
+        "GPT OSS 120B" => match system {
+            "DGX-H100" => plain,
+            "DGX-GB200" | "DGX-GB300" if by_blocks => "megatron-bridge-flex-overlap-graphs",
+            "DGX-GB300" => "megatron-bridge-alltoall-graphs",
+            "DGX-GB200" if release >= "26.04" => "megatron-bridge-flex-overlap",
+            "DGX-B300" if is_new => "megatron-bridge-flex-graphs",
+            "DGX-B300" => "megatron-bridge-alltoall-graphs",
+            _ if is_new => "megatron-bridge-flex",
+            _ => plain,
+        },
         "DeepSeekV3" if is_h100 && by_blocks => "megatron-bridge-flex-overlap-mxfp8",
         "DeepSeekV3" if is_h100 => "megatron-bridge-flex-overlap",
         "DeepSeekV3" if stated.chunks > 1 => "megatron-bridge-flex-overlap-graphs",

@@ -17,6 +17,7 @@ mod models;
 pub mod nanotron;
 pub mod neusight;
 pub mod sc21;
+pub mod simumax;
 pub mod torchtitan;
 
 /// DGX H100 and HGX H100: eight devices, a card of 400 Gb/s each (NVIDIA DGX H100 data sheet).
@@ -25,8 +26,14 @@ const H100: Hosts = hosts("h100_sxm5_80gb", 8, "nvlink4", "ib_ndr_400");
 const A100: Hosts = hosts("a100_sxm4_80gb", 8, "nvlink3", "ib_hdr_200");
 /// HGX B200 (NVIDIA DGX B200 data sheet).
 const B200: Hosts = hosts("b200_sxm_180gb", 8, "nvlink5", "ib_ndr_400");
-/// A rack of GB200 NVL72: one domain of 72 (NVIDIA GB200 NVL72 data sheet).
-const GB200: Hosts = hosts("gb200_gpu_186gb", 72, "nvlink5_nvl72", "ib_ndr_400");
+/// HGX B300 (NVIDIA DGX B300 data sheet): cards of 800 Gb/s.
+const B300: Hosts = hosts("b300_sxm_270gb", 8, "nvlink5", "ib_xdr_800");
+/// Racks of GB200 NVL72 (data sheet), 64 of 72 devices: the recipes' launcher asks for segments of as many
+/// hosts of four as divide all, at most 18, which are 16 of 16 and of 64 (Megatron-Bridge v0.1.0rc4 to
+/// v0.4.1, `scripts/performance/utils/executors.py`).
+const GB200: Hosts = hosts("gb200_gpu_186gb", 64, "nvlink5_nvl72", "ib_ndr_400");
+/// The same of GB300 NVL72, whose cards have 800 Gb/s (data sheet).
+const GB300: Hosts = hosts("gb300_gpu_277gb", 64, "nvlink5_nvl72", "ib_xdr_800");
 
 const fn hosts(
     device: &'static str,

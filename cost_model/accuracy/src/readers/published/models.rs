@@ -30,6 +30,11 @@ pub(super) const QWEN3_30B: &str = r#"{"model_type":"qwen3_moe","hidden_size":20
     "num_hidden_layers":48,"num_attention_heads":32,"num_key_value_heads":4,"head_dim":128,
     "intermediate_size":6144,"moe_intermediate_size":768,"num_experts":128,
     "num_experts_per_tok":8,"vocab_size":151936,"max_position_embeddings":40960}"#;
+/// Qwen/Qwen3-235B-A22B, config.json.
+pub(super) const QWEN3_235B: &str = r#"{"model_type":"qwen3_moe","hidden_size":4096,
+    "num_hidden_layers":94,"num_attention_heads":64,"num_key_value_heads":4,"head_dim":128,
+    "intermediate_size":12288,"moe_intermediate_size":1536,"num_experts":128,
+    "num_experts_per_tok":8,"vocab_size":151936,"max_position_embeddings":40960}"#;
 /// openai/gpt-oss-120b, config.json.
 pub(super) const GPT_OSS_120B: &str = r#"{"model_type":"gpt_oss","hidden_size":2880,
     "num_hidden_layers":36,"num_attention_heads":64,"num_key_value_heads":8,"head_dim":64,
@@ -49,6 +54,13 @@ pub(super) const DEEPSEEK_V3_MTP: &str = r#"{"model_type":"deepseek_v3","vocab_s
     "qk_nope_head_dim":128,"qk_rope_head_dim":64,"v_head_dim":128,"n_routed_experts":256,
     "n_shared_experts":1,"num_experts_per_tok":8,"first_k_dense_replace":3,
     "num_nextn_predict_layers":1,"max_position_embeddings":163840}"#;
+/// deepseek-ai/DeepSeek-V2, config.json.
+pub(super) const DEEPSEEK_V2: &str = r#"{"model_type":"deepseek_v2","vocab_size":102400,
+    "hidden_size":5120,"intermediate_size":12288,"moe_intermediate_size":1536,
+    "num_hidden_layers":60,"num_attention_heads":128,"num_key_value_heads":128,
+    "q_lora_rank":1536,"kv_lora_rank":512,"qk_nope_head_dim":128,"qk_rope_head_dim":64,
+    "v_head_dim":128,"n_routed_experts":160,"n_shared_experts":2,"num_experts_per_tok":6,
+    "first_k_dense_replace":1,"max_position_embeddings":163840}"#;
 /// gpt2-large and bert-large-uncased, config.json; GPT-3 of 2.7 billion parameters (Brown et al.
 /// 2020, table 2.1) in the code of GPT-2.
 pub(super) const GPT2_LARGE: &str = r#"{"model_type":"gpt2","n_embd":1280,"n_layer":36,

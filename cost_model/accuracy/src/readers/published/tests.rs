@@ -28,6 +28,8 @@ fn every_published_config_is_a_card_of_the_stated_size() {
         (models::LLAMA_70B, 70.6),
         (models::LLAMA_405B, 405.8),
         (models::QWEN3_30B, 30.5),
+        (models::QWEN3_235B, 235.0),
+        (models::DEEPSEEK_V2, 236.0),
         (models::GPT_OSS_120B, 116.8),
         (models::DEEPSEEK_V3, 671.0),
         (models::GPT2_LARGE, 0.774),
@@ -63,18 +65,21 @@ fn weights(group: &ir::card::BlockGroup) -> f64 {
     attention + products * h * inner as f64 + group.other_parameters as f64
 }
 
-const BRIDGE: &str = "release,system,model,gpus,precision,gbs,mbs,seq,fsdp,tp,pp,cp,vp,ep,\
+const BRIDGE: &str = "release,section,system,model,gpus,precision,gbs,mbs,seq,fsdp,tp,pp,cp,vp,ep,\
                       tokens_per_s_per_gpu";
 
 /// Rows of a table of Megatron-Bridge.
 fn bridge(lines: &str, part: bridge::Part) -> Result<Vec<crate::readers::run::RunRow>, Diagnostic> {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);
+    let of_section = |line: &str| line.replacen(',', ",Pre-Training Performance,", 1);
+    let lines: Vec<String> = lines.lines().map(of_section).collect();
+    let lines = lines.join("\n");
     let name =
         format!("bridge-{}-{}.csv", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let path = std::env::temp_dir().join(name);
     std::fs::write(&path, format!("{BRIDGE}\n{lines}\n")).unwrap();
-    let rows = bridge::read(&path, part);
+    let rows = bridge::newest(std::slice::from_ref(&path), part);
     std::fs::remove_file(&path).unwrap();
     rows
 }
@@ -118,4 +123,30 @@ fn recipes_choose_the_stack_of_a_mixture() {
     let oss = |release| line(release, "DGX-B200", "GPT OSS 120B", "BF16", "1,1,1,n/a,8");
     assert_eq!(stack(&oss("26.04")), "megatron-bridge-flex");
     assert_eq!(stack(&oss("26.02")), "megatron-bridge");
+    let grace = |release| line(release, "DGX-GB200", "GPT OSS 120B", "BF16", "1,1,1,n/a,64");
+    assert_eq!(stack(&grace("26.02.01")), "megatron-bridge");
+    assert_eq!(stack(&grace("26.04")), "megatron-bridge-flex-overlap");
+    let large = |system| line("26.02", system, "Qwen3_235B_a22B", "FP8-MX", "1,8,1,n/a,8");
+    assert_eq!(stack(&large("DGX-B300")), "megatron-bridge-mxfp8");
+    assert_eq!(stack(&large("DGX-GB300")), "megatron-bridge-flex-graphs");
+}
+
+#[test]
+fn configurations_that_releases_run_at_different_rates_are_apart() {
+    let row = |release: &str, rate: u32| {
+        format!(
+            "{release} NeMo,Pre-Training Performance,DGX-H100,Qwen3_30B_a3B,16,FP8,1024,1,4096,0,1,2,1,12,8,{rate}"
+        )
+    };
+    let path = std::env::temp_dir().join(format!("bridge-apart-{}.csv", std::process::id()));
+    let read = |rates: [u32; 2]| {
+        let rows = [row("26.02.01", rates[0]), row("26.02", rates[1])].join("\n");
+        std::fs::write(&path, format!("{BRIDGE}\n{rows}\n")).unwrap();
+        let [agreed, apart] =
+            bridge::agreed(std::slice::from_ref(&path), bridge::Part::Experts).unwrap();
+        (agreed.len(), apart.len())
+    };
+    assert_eq!(read([9058, 5113]), (0, 2));
+    assert_eq!(read([5900, 5113]), (2, 0));
+    std::fs::remove_file(&path).unwrap();
 }

@@ -12,7 +12,7 @@
 //! biases     16 P f + 14 P h bytes and 34 P f + 26 P h, where experts have biases: split, added,
 //!            concatenated; the function is computed again
 //! weights    an operand read in both passes, and the main gradient read and written
-//! launches   seconds of the generation x (dispatcher + 0.015 l), a third and two thirds, added to the
+//! launches   seconds of the stack on such hosts x (dispatcher + 0.015 l), a third and two thirds, added to the
 //!            device's work; a pass takes no less than they and the launch floor of the block together
 //! exchange   dispatch and combine of both passes ([`crate::runs::forms::exchange`])
 //! ```
@@ -22,6 +22,7 @@
 //! that fill the pipeline ([`Parallelism::overlapped`](ir::plan::Parallelism::overlapped)).
 
 use ir::card::ExpertCard;
+use ir::chip::Chip;
 use ir::stack::{Dispatcher, Launch, Stack};
 
 use super::super::constants::{Constant, Constants};
@@ -31,24 +32,22 @@ use super::super::rank_groups::Group;
 use super::super::run::Sharded;
 use super::super::system::System;
 use super::BlockTime;
-use crate::kernels::generation::{Generation, generation};
+use crate::kernels::generation::generation;
 use crate::kernels::rates::Rates;
 
-/// Launches of a block with experts over those of a flex dispatcher, beside those of each expert
-/// (fitted on the mixtures of Megatron-Bridge; nominal 1, 1 and 0.01). Gathers take as few kernels as a
-/// flex dispatcher: nominal, chosen with the steps of Megatron-LM's tests in sight, which 1.26 and 1.72
-/// fit worse.
-const fn launches(dispatcher: Dispatcher) -> f64 {
-    match dispatcher {
+/// Launches of a block with experts over those of a flex dispatcher, beside those of each expert.
+/// Gathers take as few kernels as a flex dispatcher: nominal, chosen with the steps of Megatron-LM's
+/// tests in sight, which those of an all-to-all fit worse.
+const fn launches(stack: &Stack) -> f64 {
+    let [padded, plain] = stack.expert_costs.dispatched;
+    match stack.experts.dispatcher {
         Dispatcher::Flex | Dispatcher::AllGather => 1.0,
-        Dispatcher::Padded => 1.26,
-        Dispatcher::AllToAll => 1.72,
+        Dispatcher::Padded => padded,
+        Dispatcher::AllToAll => plain,
     }
 }
-/// The same of each local expert.
+/// The same of each local expert (fitted on 19 mixtures of Megatron-Bridge; nominal 0.01).
 const EACH_EXPERT: f64 = 0.015;
-/// Share of the launches that is left where all but the experts is recorded (same fit; nominal 0.5).
-const RECORDED: f64 = 0.34;
 /// Share of the shorter of exchange and work that running them side by side costs.
 const BESIDE: f64 = 0.2;
 
@@ -96,7 +95,7 @@ impl Extents {
     }
 
     /// Bytes of pointwise kernels in 16-bit elements, forward and backward.
-    fn pointwise(&self, dispatcher: Dispatcher, has_biases: bool) -> [f64; 2] {
+    fn pointwise(&self, dispatcher: Dispatcher, biases: f64) -> [f64; 2] {
         let inner = match self.parts > 1.0 {
             true => [6.0, 10.0],
             false => [4.0, 6.0],
@@ -105,10 +104,7 @@ impl Extents {
             Dispatcher::Flex | Dispatcher::AllGather => 0.0,
             Dispatcher::AllToAll | Dispatcher::Padded => 8.0,
         };
-        let biases = match has_biases {
-            true => [[16.0, 14.0], [34.0, 26.0]],
-            false => [[0.0; 2]; 2],
-        };
+        let biases = [[16.0, 14.0], [34.0, 26.0]].map(|pass| pass.map(|bytes| biases * bytes));
         [0, 1].map(|pass| {
             let [of_width, of_hidden] = biases[pass];
             self.pairs * ((4.0 + sorted + of_hidden) * self.hidden)
@@ -185,15 +181,18 @@ fn work(
     let extents = Extents::of(run, experts, heaviest);
     let generation = generation(system.device.chip);
     let grouped = generation.grouped(run.dtype, stack.scaling);
-    let slower = 1.0 + grouped.narrow / extents.width.max(1.0);
+    let slower = 1.0 + stack.expert_costs.narrow * grouped.narrow / extents.width.max(1.0);
     let product_s = slower * rates.share_of_peak(extents.flops(), grouped.efficiency);
     let wider = precision::element(run.dtype) / 2.0;
-    let bytes = extents.pointwise(stack.experts.dispatcher, experts.has_biases);
+    let bytes = extents.pointwise(
+        stack.experts.dispatcher,
+        if experts.has_biases { stack.expert_costs.biases } else { 0.0 },
+    );
     let bytes = [0, 1].map(|pass| wider * bytes[pass] + rates.cast_bytes() * extents.cast()[pass]);
     let operand = run.held.expert.unwrap_or(precision::operand(run.dtype));
     let gradient_s = rates.pointwise(2.0 * run.gradients.exchanged() * extents.parameters);
     let read_s = rates.pointwise(operand * extents.parameters);
-    let launches_s = launches_s(extents.local, &generation, stack, constants);
+    let launches_s = launches_s(extents.local, system.device.chip, stack, constants);
     let pass_s = [
         product_s + rates.pointwise(bytes[0]) + read_s + launches_s / 3.0,
         2.0 * (product_s + launches_s / 3.0) + rates.pointwise(bytes[1]) + read_s + gradient_s,
@@ -244,14 +243,15 @@ pub(super) fn add(
 
 /// Host seconds of launching so many local experts in both passes, what reaches them and what comes
 /// back. What steps say of launches holds for these too.
-fn launches_s(local: f64, generation: &Generation, stack: &Stack, constants: &Constants) -> f64 {
+fn launches_s(local: f64, chip: Chip, stack: &Stack, constants: &Constants) -> f64 {
     let measured = constants.get(Constant::LaunchFloor) / stack.launch_floor.get();
-    let count = launches(stack.experts.dispatcher) + EACH_EXPERT * local;
+    let count = launches(stack) + EACH_EXPERT * local;
     let left = match stack.launch {
-        Launch::CudaGraphs | Launch::Inline => RECORDED,
+        Launch::CudaGraphs | Launch::Inline => stack.expert_costs.recorded,
         Launch::Eager => 1.0,
     };
-    measured * generation.launches_s * count * left
+    let host_s = stack.expert_costs.launches_s[usize::from(chip.has_grace_host())];
+    measured * host_s * count * left
 }
 
 /// Seconds that exchanges beside so much work add to it.

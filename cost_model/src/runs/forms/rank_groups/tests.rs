@@ -169,3 +169,11 @@ fn cards_by_hand() {
     assert_eq!(cards(&parallelism, 4, 4).of_rank, [0, 0, 0, 0, 1, 1, 1, 1]);
     assert_eq!(cards(&parallelism, 4, 4).n_copies, 1);
 }
+
+#[test]
+fn experts_beyond_replicas_take_tensor_ranks() {
+    let degrees = Parallelism { tensor: 2, data: 32, expert: 64, ..Parallelism::default() };
+    assert_eq!(Group::experts(&degrees).spread(64), Spread::inside(64));
+    let replicas = Group::expert_replicas(&degrees);
+    assert_eq!(replicas.spread(64).ranks, 1);
+}
