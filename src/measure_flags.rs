@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use accuracy::ValidateRequest;
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use engine::request::{CalibrateRequest, Gradients, MeasureRequest};
 use engine::tools::measure::{Busy, Clock, Engine, Peer};
 
@@ -159,6 +159,7 @@ pub(crate) struct LoopbackArgs {
 
 /// Flags of `validate`.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("files").args(["output", "rows"]).multiple(true))]
 pub(crate) struct ValidateArgs {
     /// Folder with the tables of docs/data.md (`measurements/*.csv`, `steptimes/*.csv`)
     #[arg(value_name = "DIR")]
@@ -175,8 +176,11 @@ pub(crate) struct ValidateArgs {
     /// Write the page to a file
     #[arg(short, long, value_name = "FILE", requires = "markdown")]
     pub(crate) output: Option<PathBuf>,
+    /// Write predicted and measured values of each run to a CSV file (docs/accuracy.csv)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rows: Option<PathBuf>,
     /// Replace a file that exists
-    #[arg(long, requires = "output")]
+    #[arg(long, requires = "files")]
     pub(crate) force: bool,
 }
 
@@ -188,6 +192,7 @@ impl ValidateArgs {
             load_tests: self.load_tests.clone(),
             detail: self.detail,
             markdown: self.markdown,
+            rows: self.rows.clone(),
             output: self.output.clone(),
             force: self.force,
         }

@@ -10,7 +10,7 @@ use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
 use crate::judged::intervals::{self, Residual};
-use crate::page::{document, markdown, tables};
+use crate::page::{document, markdown, rows, tables};
 use crate::parts::{Found, found};
 
 pub mod judged;
@@ -32,6 +32,8 @@ pub struct ValidateRequest {
     pub markdown: bool,
     /// Where the page goes.
     pub output: Option<PathBuf>,
+    /// Where the rows of the lines go, as CSV.
+    pub rows: Option<PathBuf>,
     /// Whether a file there is replaced.
     pub force: bool,
 }
@@ -42,7 +44,7 @@ pub struct ValidateRequest {
 /// Those of reading the tables and of writing the page.
 pub fn run(args: &ValidateRequest, page: &Page) -> CommandResult {
     let existing = Existing::of(args.force);
-    let outputs: Vec<&Path> = args.output.iter().map(PathBuf::as_path).collect();
+    let outputs: Vec<&Path> = args.output.iter().chain(&args.rows).map(PathBuf::as_path).collect();
     artifact::check(&outputs, &[], existing)?;
     let Found { mut lines, residuals } = found(&args.folder)?;
     lines.extend(intervals::lines(&residuals));
@@ -51,20 +53,24 @@ pub fn run(args: &ValidateRequest, page: &Page) -> CommandResult {
     }
     // The page opens with today's hardware.
     lines.sort_by_key(|line| line.table != "runs");
-    let mut written = Vec::new();
-    match &args.output {
-        Some(output) => {
-            let bytes = markdown::of(&lines).into_bytes();
-            artifact::write_all(&[(output.clone(), bytes)], existing)?;
-            written.push(output.display().to_string());
-            page.line(&format!("wrote {}", output.display()));
-        }
-        None if args.markdown => page.text(&markdown::of(&lines)),
-        None => {
-            tables::print(&lines, page);
-            if args.detail {
-                tables::details(&lines, page);
-            }
+    let mut files = Vec::new();
+    if let Some(path) = &args.output {
+        files.push((path.clone(), markdown::of(&lines).into_bytes()));
+    }
+    if let Some(path) = &args.rows {
+        files.push((path.clone(), rows::csv(&lines)?));
+    }
+    artifact::write_all(&files, existing)?;
+    let written: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+    for path in &written {
+        page.line(&format!("wrote {path}"));
+    }
+    if args.markdown && args.output.is_none() {
+        page.text(&markdown::of(&lines));
+    } else if !args.markdown {
+        tables::print(&lines, page);
+        if args.detail {
+            tables::details(&lines, page);
         }
     }
     page.document(&json!({

@@ -59,6 +59,21 @@ pub struct Published {
     pub source: &'static str,
 }
 
+/// What the rows of a line ran on, and what they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scope {
+    /// Stack presets.
+    pub software: String,
+    /// Kinds of devices.
+    pub devices: String,
+    /// Least and greatest number of devices.
+    pub n_devices: (u64, u64),
+    /// Types that they compute in.
+    pub types: String,
+    /// Whether models are dense or mixtures of experts.
+    pub models: &'static str,
+}
+
 /// One line of the accuracy table.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Line {
@@ -84,6 +99,8 @@ pub struct Line {
     pub published: Vec<Published>,
     /// What is worth knowing.
     pub note: String,
+    /// What its rows are, of the line of a set whose figures stand first.
+    pub scope: Option<Scope>,
 }
 
 impl Line {
@@ -122,6 +139,7 @@ pub fn mean(scores: &[Score]) -> Score {
         p90: average(|score| score.p90),
         worst: worst.map_or(0.0, |score| score.worst),
         worst_row: worst.map_or_else(String::new, |score| score.worst_row.clone()),
+        rows: Vec::new(),
     }
 }
 

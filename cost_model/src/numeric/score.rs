@@ -17,6 +17,8 @@ pub struct Score {
     pub worst: f64,
     /// Name of the row of the largest.
     pub worst_row: String,
+    /// Each row: name, predicted, measured.
+    pub rows: Vec<(String, f64, f64)>,
 }
 
 /// Scores predictions: pairs are predicted seconds, measured seconds, name of the row.
@@ -28,6 +30,7 @@ pub fn score<S: Into<String>>(pairs: impl Iterator<Item = (f64, f64, S)>) -> Sco
     let mut signed = 0.0;
     let mut worst = f64::NEG_INFINITY;
     let mut worst_row = String::new();
+    let mut rows = Vec::new();
     for (predicted, measured, row) in pairs {
         if !(measured.is_finite() && measured > 0.0) {
             continue;
@@ -35,10 +38,12 @@ pub fn score<S: Into<String>>(pairs: impl Iterator<Item = (f64, f64, S)>) -> Sco
         signed += 100.0 * (predicted - measured) / measured;
         let error = 100.0 * (predicted - measured).abs() / measured;
         let error = if error.is_finite() { error } else { f64::INFINITY };
+        let row = row.into();
         if error > worst {
             worst = error;
-            worst_row = row.into();
+            worst_row.clone_from(&row);
         }
+        rows.push((row, predicted, measured));
         errors.push(error);
     }
     errors.sort_by(f64::total_cmp);
@@ -55,6 +60,7 @@ pub fn score<S: Into<String>>(pairs: impl Iterator<Item = (f64, f64, S)>) -> Sco
         p90: at((n * 9).div_ceil(10).saturating_sub(1)),
         worst: at(n - 1),
         worst_row,
+        rows,
     }
 }
 

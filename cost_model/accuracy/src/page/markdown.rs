@@ -19,6 +19,7 @@ pub(crate) fn of(lines: &[Line]) -> String {
         page,
         "\n\n{reached} of the {n} lines with a figure to reach do; {n_lines} lines in all.\n"
     );
+    scopes(&mut page, lines);
     for (measure, title) in MEASURES {
         let mut tables: Vec<&'static str> = Vec::new();
         for line in lines.iter().filter(|line| line.measure == measure) {
@@ -36,6 +37,35 @@ pub(crate) fn of(lines: &[Line]) -> String {
     page.push_str(LIMITS.trim());
     page.push('\n');
     page
+}
+
+/// Published runs by what ran them, on rows that nothing was fitted on.
+fn scopes(page: &mut String, lines: &[Line]) {
+    let scoped: Vec<_> =
+        lines.iter().filter_map(|line| Some((line, line.scope.as_ref()?))).collect();
+    if scoped.is_empty() {
+        return;
+    }
+    page.push_str(
+        "\n## What was judged\n\n| software | devices | number | types | models | way | rows | median | p90 | worst |\n\
+         |---|---|---|---|---|---|--:|--:|--:|--:|\n",
+    );
+    for (line, scope) in scoped {
+        let ((least, most), score) = (scope.n_devices, &line.score);
+        let cells = [
+            scope.software.clone(),
+            scope.devices.clone(),
+            if least == most { least.to_string() } else { format!("{least} to {most}") },
+            scope.types.clone(),
+            scope.models.to_owned(),
+            line.way.to_owned(),
+            score.n.to_string(),
+            percent(score.median),
+            percent(score.p90),
+            percent(score.worst),
+        ];
+        row(page, &cells);
+    }
 }
 
 fn section(page: &mut String, table: &str, title: &str, lines: &[&Line]) {

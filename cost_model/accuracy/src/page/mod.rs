@@ -2,4 +2,5 @@
 
 pub(super) mod document;
 pub(super) mod markdown;
+pub(super) mod rows;
 pub(super) mod tables;

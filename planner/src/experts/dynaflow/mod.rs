@@ -54,7 +54,7 @@ const MIN_TOKENS: OptionRow = OptionRow {
 const MIN_GAIN: OptionRow = OptionRow {
     name: "min_gain",
     unit: "percent of the time of a layer that is not cut",
-    default: "8.1",
+    default: "11.2",
     summary: "what a cut has to gain; the default is the median error of steps with experts of models that \
               nothing was fitted on (docs/accuracy.md)",
 };

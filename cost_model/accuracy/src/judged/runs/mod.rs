@@ -4,7 +4,7 @@
 //! Of several stacks in a table each has its own nominal constants; what is fitted is a factor on
 //! them that all rows share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cost_model::numeric::score::{Score, score};
 use cost_model::runs::forms::constants::Constant;
@@ -13,7 +13,7 @@ use cost_model::runs::forms::model::shape::n_devices;
 
 use crate::judged::intervals::Residual;
 use crate::judged::own_steps::{self, Own};
-use crate::line::{Bound, Goal, Line, Measure};
+use crate::line::{Bound, Goal, Line, Measure, Scope};
 use crate::readers::run::{Hosts, RunRow};
 
 mod set;
@@ -60,6 +60,9 @@ struct Wanted {
     /// Least percent of rows that are within 30 %.
     near: Option<f64>,
 }
+
+/// Launcher whose presets tell its recipes apart.
+const BRIDGE: &str = "megatron-bridge";
 
 /// Tokens of a long sample.
 const LONG: u64 = 16_384;
@@ -170,7 +173,7 @@ const BRIDGE_DENSE: Protocol = Protocol {
 const BRIDGE_SYSTEMS: Protocol = Protocol {
     part: "runs Bridge dense, systems",
     left_out: &[("leave one system out", system)],
-    wanted: Wanted { median: Some(10.0), worst: Some(20.0), ..NOTHING },
+    wanted: median(10.0, 20.0),
     ..BRIDGE_DENSE
 };
 const BRIDGE_EXPERTS: Protocol = Protocol {
@@ -190,7 +193,7 @@ const BRIDGE_EXPERTS: Protocol = Protocol {
         ("leave one host kind out", host_kind),
         ("leave one model out", model),
     ],
-    wanted: Wanted { median: Some(10.0), near: Some(90.0), ..NOTHING },
+    wanted: Wanted { near: Some(90.0), ..median(10.0, 40.0) },
     cluster: one_cluster,
     settled: "nominal: what experts cost, all of these rows in sight; left out: all seven figures anew, \
               from nominal ones; in both the rate of B200 in 16 bits and each expert's launches",
@@ -389,18 +392,18 @@ fn of_set(
     lines.push(of_way(set, protocol, NOMINAL, &nominal, (0, NOTHING)));
     for (way, group) in protocol.left_out {
         let predicted = left_out(set, protocol, *group);
-        lines.push(of_way(set, protocol, way, &predicted, (n, protocol.wanted)));
+        let line = of_way(set, protocol, way, &predicted, (n, protocol.wanted));
+        lines.push(Line { scope: scope(set), ..line });
     }
     lines.push(of_way(set, protocol, "in sample", &in_sample, (n, NOTHING)));
     let residual = |figure, (entry, time): (&Row<'_>, f64)| {
         let row = entry.row;
-        let has_experts = row.card.groups.iter().any(|group| group.card.experts.is_some());
         let names = (row.stack, entry.machine.system.device.chip);
         Residual {
             figure,
             set: table_of(set.part).to_owned(),
             model: row.model.clone(),
-            like: Likeness::of(names, row.dtype, entry.run.degrees(), has_experts),
+            like: Likeness::of(names, row.dtype, entry.run.degrees(), row.has_experts()),
             log: (row.time_s / time).ln(),
         }
     };
@@ -413,6 +416,31 @@ fn of_set(
     let calibrated =
         |(row, times): (&Row<'_>, Own)| residual(Figure::Calibrated, (row, times.after_s));
     residuals.extend(judged.into_iter().map(calibrated));
+}
+
+/// What rows ran on, and what they are; `None` of no rows.
+fn scope(set: &Set<'_>) -> Option<Scope> {
+    let joined = |name: fn(&RunRow) -> String| {
+        let names: BTreeSet<String> = set.rows.iter().map(|row| name(row.row)).collect();
+        names.into_iter().collect::<Vec<_>>().join(", ")
+    };
+    let has_experts = |row: &Row<'_>| row.row.has_experts();
+    let n = || set.rows.iter().map(|row| n_devices(row.run.degrees()));
+    Some(Scope {
+        software: joined(|row| family(row.stack)),
+        devices: joined(system),
+        n_devices: (n().min()?, n().max()?),
+        types: joined(|row| row.dtype.to_string()),
+        models: match (set.rows.iter().any(has_experts), set.rows.iter().all(has_experts)) {
+            (_, true) => "experts",
+            (true, false) => "dense, experts",
+            (false, false) => "dense",
+        },
+    })
+}
+
+fn family(stack: &str) -> String {
+    if stack.starts_with(BRIDGE) { BRIDGE } else { stack }.to_owned()
 }
 
 /// Parts of one table, which are no evidence for each other.
@@ -468,7 +496,10 @@ fn of_way(
         n_constants,
         target: wanted.mean,
         peers: if peers.n > 0 { vec![(protocol.peer, peers.mape)] } else { Vec::new() },
-        note: note(protocol.settled, &each_row(set, predicted)),
+        note: match protocol.settled {
+            "" => String::new(),
+            settled => format!("settled on these rows: {settled}"),
+        },
         score,
         ..Line::default()
     }
@@ -491,33 +522,6 @@ fn long_median(set: &Set<'_>, predicted: &[f64]) -> f64 {
     let sequence = |row: &RunRow| row.card.groups.first().map_or(0, |group| group.card.sequence);
     let long = set.rows.iter().zip(predicted).filter(|(row, _)| sequence(row.row) >= LONG);
     score(long.map(|(row, time)| (*time, row.row.time_s, ""))).median
-}
-
-/// What was settled on the rows of a line, and its rows.
-fn note(settled: &str, rows: &str) -> String {
-    let settled = match settled {
-        "" => String::new(),
-        settled => format!("settled on these rows: {settled}"),
-    };
-    [settled.as_str(), rows]
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join("; ")
-}
-
-/// Most rows that a note lists.
-const LISTED: usize = 30;
-
-/// Predicted over measured, less one, of each row of a small set.
-fn each_row(set: &Set<'_>, predicted: &[f64]) -> String {
-    if set.rows.len() > LISTED {
-        return String::new();
-    }
-    let of = |(row, time): (&Row<'_>, &f64)| {
-        format!("{} {:+.1} %", row.row.name, 100.0 * (time / row.row.time_s - 1.0))
-    };
-    set.rows.iter().zip(predicted).map(of).collect::<Vec<_>>().join("; ")
 }
 
 /// Which of two ways to run a model on as many devices is the faster one.
