@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::card::ModelCard;
 use crate::form::Form;
 use crate::measured::{CollectiveOperation, GpuFacts};
 use crate::tensor::DType;
@@ -219,9 +220,42 @@ pub struct OverlapConstants {
     pub provenance: Provenance,
 }
 
+/// Models whose feed-forward blocks cost alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ModelKind {
+    /// Every parameter takes part in each token.
+    Dense,
+    /// Mixtures of experts.
+    Experts,
+}
+
+impl ModelKind {
+    /// Both, with the names that profiles give them.
+    pub const NAMED: [(Self, &'static str); 2] =
+        [(Self::Dense, "dense"), (Self::Experts, "experts")];
+
+    /// The kind of a model.
+    #[must_use]
+    pub fn of(model: &ModelCard) -> Self {
+        if model.has_experts() { Self::Experts } else { Self::Dense }
+    }
+
+    /// Its name in profiles.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::Experts => "experts",
+        }
+    }
+}
+
 /// Constants of a software stack on this cluster, corrected by measured steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StackConstants {
+    /// Kinds of models that were measured; none = not known, or not of models. Constants of dense models alone
+    /// make steps of mixtures worse as often as better, so they price none, and the other way round.
+    pub models: BTreeSet<ModelKind>,
     /// By the name that the step model gives them; a name that ends with `_s` counts seconds.
     pub constants: BTreeMap<String, f64>,
     /// What the form leaves over, where enough steps were measured.
@@ -243,6 +277,14 @@ pub struct StackCorrection {
     pub factor: f64,
     /// Measured steps that it rests on.
     pub n_rows: u64,
+}
+
+impl StackConstants {
+    /// Whether they price a kind of model.
+    #[must_use]
+    pub fn price(&self, kind: ModelKind) -> bool {
+        self.models.is_empty() || self.models.contains(&kind)
+    }
 }
 
 /// How well a form explains the samples that its constants were fitted to.

@@ -1,6 +1,6 @@
 //! From samples to a profile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::profile::{
@@ -59,7 +59,12 @@ pub fn to_profile(measurement: &Measurement) -> Result<Profile, Diagnostic> {
     if let Some(both_s) = measurement.block_s {
         // A backward pass launches twice as much as a forward pass.
         let constants = BTreeMap::from([(LAUNCH_FLOOR.to_owned(), both_s / 3.0)]);
-        let stack = StackConstants { constants, corrections: Vec::new(), provenance };
+        let stack = StackConstants {
+            models: BTreeSet::new(),
+            constants,
+            corrections: Vec::new(),
+            provenance,
+        };
         profile.stacks.insert(ON_PROCESSOR.to_owned(), stack);
     }
     Ok(profile)

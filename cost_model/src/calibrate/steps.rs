@@ -11,7 +11,7 @@
 
 use ir::diagnostic::Diagnostic;
 use ir::measured::StepRow;
-use ir::profile::{Profile, Provenance, StackConstants, StackCorrection};
+use ir::profile::{ModelKind, Profile, Provenance, StackConstants, StackCorrection};
 use ir::stack::Stack;
 
 use super::quality::quality;
@@ -261,6 +261,7 @@ fn profile(
     let named = |corrected: &Corrected| (corrected.constant.name().to_owned(), corrected.value);
     let source = context.source.clone();
     let stack_constants = StackConstants {
+        models: samples.iter().map(|sample| ModelKind::of(&sample.run.model)).collect(),
         constants: constants.iter().map(named).collect(),
         corrections,
         provenance: Provenance::Measured { source, date: context.date.clone() },

@@ -1,6 +1,7 @@
 //! Ops of a training step in words.
 
 use ir::op::{Fused, Kernel, Op};
+use ir::tensor::DType;
 
 use super::products::{all_work, reachable};
 use super::quantity::Unit;
@@ -44,13 +45,12 @@ pub(super) fn step(
         Figure::new(name, step_costs.constants.get(constant), Unit::One, &of_stack)
     };
     if found.compute_s > 0.0 {
-        let dtype = kernel.dtype.unwrap_or(ir::tensor::DType::F32);
+        let dtype = kernel.dtype.unwrap_or(DType::F32);
         let peak = plain_product::peak(costs.sheet(), dtype).map_or(0.0, |(_, rate)| rate.get());
         let derating = step_costs.constants.get(Constant::Derating);
-        let sustained = if dtype == ir::tensor::DType::F32 {
-            1.0
-        } else {
-            power::sustained(costs.sheet(), dtype)
+        let sustained = match dtype {
+            DType::F32 => 1.0,
+            _ => power::sustained(costs.sheet(), dtype),
         };
         let in_step = peak * derating * sustained;
         let core_rate =

@@ -197,7 +197,10 @@ impl Encoder {
         self.provenance(provenance);
     }
 
-    fn stack(&mut self, StackConstants { constants, corrections, provenance }: &StackConstants) {
+    fn stack(&mut self, stack: &StackConstants) {
+        let StackConstants { models, constants, corrections, provenance } = stack;
+        self.count(models.len());
+        models.iter().for_each(|kind| self.name(&kind.name().to_owned()));
         self.map(constants, Self::name, |e, value| e.real(*value));
         self.count(corrections.len());
         for StackCorrection { hidden, tensor, micro_batch, factor, n_rows } in corrections {

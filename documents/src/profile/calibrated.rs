@@ -131,6 +131,10 @@ pub struct OverlapDocument {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StackDocument {
+    /// Kinds of models that were measured, `dense` or `experts`, which are all that it prices; without
+    /// any, all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
     /// By name; a name that ends with `_s` counts seconds.
     pub constants: BTreeMap<String, f64>,
     /// What the form leaves over.
@@ -258,6 +262,7 @@ impl From<&StackConstants> for StackDocument {
             rows: c.n_rows,
         };
         Self {
+            models: stack.models.iter().map(|kind| kind.name().to_owned()).collect(),
             constants: stack.constants.clone(),
             corrections: stack.corrections.iter().map(correction).collect(),
             provenance: (&stack.provenance).into(),

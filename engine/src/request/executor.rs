@@ -272,9 +272,12 @@ pub fn without_cache(target: &str, workload: &Workload, graph: &Graph) -> Option
 mod tests {
     use super::*;
 
+    /// Judged software that no exporter writes files of: its plans say that no launcher runs them.
+    const WITHOUT: [&str; 3] = ["llm-foundry", "llm-foundry-pure", "nanotron"];
+
     #[test]
     fn every_stack_has_a_launcher() {
-        for stack in presets() {
+        for stack in presets().into_iter().filter(|stack| !WITHOUT.contains(&stack.name.as_str())) {
             assert!(Executor::of_stack(&stack.name).is_some(), "{}", stack.name);
         }
         for stack in launchers().flat_map(|(_, stacks)| stacks) {

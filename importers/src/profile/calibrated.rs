@@ -11,8 +11,8 @@ use ir::form::Form;
 use ir::measured::GpuFacts;
 use ir::nearest;
 use ir::profile::{
-    CollectiveConstants, CollectiveKey, FormConstants, FormPoint, GroupKey, OverlapConstants,
-    Profile, SizeLaw, StackConstants, StackCorrection,
+    CollectiveConstants, CollectiveKey, FormConstants, FormPoint, GroupKey, ModelKind,
+    OverlapConstants, Profile, SizeLaw, StackConstants, StackCorrection,
 };
 use ir::units::Seconds;
 
@@ -84,7 +84,11 @@ pub(super) fn stack(name: &str, document: StackDocument) -> Result<StackConstant
             n_rows: c.rows,
         })
     };
+    let model = |kind: &String| {
+        known(kind, name, "models", ModelKind::NAMED.map(|(kind, name)| (name, kind)))
+    };
     Ok(StackConstants {
+        models: document.models.iter().map(model).collect::<Result<_, _>>()?,
         constants: document.constants,
         corrections: document.corrections.into_iter().map(correction).collect::<Result<_, _>>()?,
         provenance: document.provenance.into(),

@@ -197,6 +197,15 @@ fn advice_on_what_to_measure_narrows_the_interval_as_far_as_it_says() {
     planned(&folder, &format!("{flags} --profile s.json"));
     let followed = trust(&folder, "--profile s.json");
     assert!((own_width(&followed) / steps - 1.0).abs() < 1e-6, "{followed}");
+
+    // Steps of a mixture of experts price no dense model.
+    let experts = folder.read("config.json");
+    folder.write("config.json", &self::folder(false).read("config.json"));
+    let (nominal, _) = planned(&folder, flags);
+    let (priced, warned) = planned(&folder, &format!("{flags} --profile s.json"));
+    assert!(warned.contains("profile-other-models"), "{warned}");
+    assert_eq!(step(&nominal), step(&priced));
+    folder.write("config.json", &experts);
     folder.write("cluster.yaml", &CLUSTER.replace("h100_sxm5_80gb", "h200_sxm5_141gb"));
     let (_, warned) = planned(&folder, &format!("{flags} --profile s.json"));
     assert!(warned.contains("profile-elsewhere"), "{warned}");

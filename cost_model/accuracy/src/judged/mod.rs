@@ -26,19 +26,24 @@ pub const SEEDS: [u64; 5] = [0, 1, 2, 3, 4];
 /// A random half of `n` items: exactly `n / 2` entries are true, the same for the same seed.
 #[must_use]
 pub fn half(n: usize, seed: u64) -> Vec<bool> {
+    let mut chosen = vec![false; n];
+    for index in shuffled(n, seed).into_iter().take(n / 2) {
+        if let Some(entry) = chosen.get_mut(index) {
+            *entry = true;
+        }
+    }
+    chosen
+}
+
+/// The places of `n` items in a random order, the same for the same seed.
+pub(crate) fn shuffled(n: usize, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     let mut state = seed;
     for last in (1..n).rev() {
         let pick = (next(&mut state) % (last as u64 + 1)) as usize;
         order.swap(last, pick);
     }
-    let mut chosen = vec![false; n];
-    for index in order.into_iter().take(n / 2) {
-        if let Some(entry) = chosen.get_mut(index) {
-            *entry = true;
-        }
-    }
-    chosen
+    order
 }
 
 /// Scores of a closed form and of the form with its table, means over the random halves: `judged` fits

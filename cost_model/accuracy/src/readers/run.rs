@@ -50,11 +50,3 @@ pub struct RunRow {
     /// What another model predicts for this row, in seconds.
     pub peer_s: Option<f64>,
 }
-
-impl RunRow {
-    /// Whether the model is a mixture of experts.
-    #[must_use]
-    pub fn has_experts(&self) -> bool {
-        self.card.groups.iter().any(|group| group.card.experts.is_some())
-    }
-}

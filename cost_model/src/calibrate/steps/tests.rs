@@ -245,6 +245,40 @@ fn outliers_are_named_and_move_nothing() {
     assert!(alone.warnings.is_empty(), "{:?}", alone.warnings);
 }
 
+/// Any four of 16 rows took five times as long: they are named, and over ten draws the error
+/// on all rows is within 1.3 times that of 16 good ones.
+#[test]
+fn a_quarter_of_faulty_rows_is_named() {
+    let truth = nominal().with(Constant::LaunchFloor, 1.1e-3).with(Constant::Derating, 0.75);
+    let all = measured(48, &truth, |_| 1.0);
+    let mut errors = [0.0; 2];
+    for draw in 0..10_usize {
+        let drawn: Vec<StepRow> = (0..16).map(|at| all[(3 * at + draw) % 48].clone()).collect();
+        let faulty = [0, 5, 6, 11].map(|at| (at + draw) % 16);
+        let mut rows = drawn.clone();
+        faulty.iter().for_each(|at| rows[*at].time_s *= 5.0);
+        let found = calibrate(&rows, &context()).unwrap();
+        let warning = found.warnings.iter().find(|warning| warning.code == "outlier-steps");
+        let named = warning.map(|warning| warning.facts.clone());
+        let mut lines = faulty.map(|at| rows[at].line);
+        // Rows stand in the order of the table.
+        lines.sort_by_key(|line| rows.iter().position(|row| row.line == *line));
+        let lines = lines.map(|line| line.to_string()).to_vec();
+        assert_eq!(named, Some(vec![("rows", lines.into())]), "draw {draw}");
+        let off = |rows: &[StepRow]| {
+            let profile = calibrate(rows, &context()).unwrap().profile;
+            let (constants, corrections) = stored(&context().stack, profile.stacks.values().next());
+            let Context { system, stack, .. } = context();
+            let set = Set::new("test", &all, Some(Gradients::Half), (system, stack), one_rank);
+            judged(&set, &set.predict(&constants, &corrections)).unwrap().mape
+        };
+        errors = [errors[0] + off(&rows), errors[1] + off(&drawn)];
+    }
+    // Of 12 rows a draw may tell a constant less than of 16.
+    let [faulty, clean] = errors;
+    assert!(faulty < 1.3 * clean, "{faulty} beside {clean}");
+}
+
 /// One configuration measured 24 times tells one number, and no constant by it: every one stays, however
 /// far off that number is.
 #[test]

@@ -1,12 +1,12 @@
 //! A profile with every part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ir::form::Form;
 use ir::measured::{CollectiveOperation, GpuFacts};
 use ir::profile::{
     CollectiveConstants, CollectiveKey, FormConstants, FormPoint, GroupKey, LinkConstants,
-    MeasuredRates, OverlapConstants, Profile, Provenance, Quality, SizeLaw, SizePoint,
+    MeasuredRates, ModelKind, OverlapConstants, Profile, Provenance, Quality, SizeLaw, SizePoint,
     StackConstants, StackCorrection, StreamConstants,
 };
 use ir::tensor::DType;
@@ -95,6 +95,7 @@ fn calibrated(kind: String, provenance: &Provenance, table: Vec<SizePoint>) -> P
     let correction =
         StackCorrection { hidden: 1024, tensor: 2, micro_batch: 4, factor: 1.1, n_rows: 3 };
     let stack = StackConstants {
+        models: BTreeSet::from([ModelKind::Dense]),
         constants: BTreeMap::from([("launch_floor_s".to_owned(), 1e-3)]),
         corrections: vec![correction],
         provenance: provenance.clone(),

@@ -5,6 +5,7 @@ use exporters::runs::find;
 use ir::chip::Chip;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
+use ir::profile::ModelKind;
 use ir::stack::{AttentionLibrary, Stack};
 
 use super::measured;
@@ -28,7 +29,8 @@ impl Setting {
     /// # Errors
     /// Those of the profile's constants.
     pub(crate) fn with_stack(self, stack: Stack) -> Result<Self, Diagnostic> {
-        let (constants, corrections) = measured::constants(&stack, &self.profile)?;
+        let (constants, corrections) =
+            measured::constants(&stack, &self.profile, ModelKind::of(&self.model))?;
         Ok(Self { stack, constants, corrections, ..self })
     }
 

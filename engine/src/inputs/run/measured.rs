@@ -13,18 +13,27 @@ use ir::diagnostic::Diagnostic;
 use ir::form::Form;
 use ir::measured::CollectiveOperation;
 use ir::plan::Parallelism;
-use ir::profile::{Profile, Quality, StackConstants};
+use ir::profile::{ModelKind, Profile, Quality, StackConstants};
 use ir::stack::{Dispatcher, Stack};
 use ir::tensor::DType;
 
 use super::setting::Setting;
 
-/// Constants of a stack, and corrections of blocks, as measured steps left them.
+/// What measured steps of a stack say of a kind of model.
+fn of_stack<'p>(profile: &'p Profile, stack: &str, kind: ModelKind) -> Option<&'p StackConstants> {
+    profile.stacks.get(stack).filter(|measured| measured.price(kind))
+}
+
+/// Constants of a stack for a kind of model, and corrections of blocks, as measured steps left them.
 ///
 /// # Errors
 /// `unknown-constant` for a name that the step model does not have, `profile-value` for what no
 /// stack can have.
-pub fn constants(stack: &Stack, profile: &Profile) -> Result<(Constants, Corrections), Diagnostic> {
+pub fn constants(
+    stack: &Stack,
+    profile: &Profile,
+    kind: ModelKind,
+) -> Result<(Constants, Corrections), Diagnostic> {
     let measured = profile.stacks.get(&stack.name);
     for (name, value) in measured.iter().flat_map(|measured| &measured.constants) {
         let constant = Constant::of(name).ok_or_else(|| {
@@ -44,7 +53,7 @@ pub fn constants(stack: &Stack, profile: &Profile) -> Result<(Constants, Correct
                 .hint("write the profile anew with `meshwright calibrate --steps`"));
         }
     }
-    Ok(stored(stack, measured))
+    Ok(stored(stack, of_stack(profile, &stack.name, kind)))
 }
 
 /// What the profile holds that no training run under this stack, on these devices, in this type uses.
@@ -115,10 +124,27 @@ fn elsewhere<'p>(profile: &'p Profile, part: &str, device: &str) -> Option<&'p s
     profile.notes.get(part).map(String::as_str).filter(|other| *other != device)
 }
 
-/// That the steps of a stack were taken on another device, or contradict its forms, calibrated as they
-/// are.
-pub fn doubted(profile: &Profile, (stack, device): (&str, &str)) -> Option<Diagnostic> {
+/// That the steps of a stack were taken of other models or on another device, or contradict its forms,
+/// calibrated as they are.
+pub fn doubted(
+    profile: &Profile,
+    (stack, device): (&str, &str),
+    kind: ModelKind,
+) -> Option<Diagnostic> {
     let part = format!("steps {stack}");
+    if profile.stacks.get(stack).is_some_and(|measured| !measured.price(kind)) {
+        let (measured, this) = match kind {
+            ModelKind::Dense => ("mixtures of experts", "this dense model"),
+            ModelKind::Experts => ("dense models", "this mixture of experts"),
+        };
+        let message = format!(
+            "the profile's steps of `{stack}` are of {measured}: {this} is priced with nominal constants"
+        );
+        return Some(
+            Diagnostic::warning("profile-other-models", message)
+                .hint("add steps of such a model to the table of `meshwright calibrate --steps`"),
+        );
+    }
     if let Some(other) = elsewhere(profile, &part, device) {
         let message = format!(
             "the profile's steps of `{stack}` were taken on {other}, not on {device}: they narrow no \
@@ -151,10 +177,10 @@ fn has_steps(measured: &StackConstants) -> bool {
 pub fn basis(
     profile: &Profile,
     (stack, device): (&str, &str),
-    hidden: u64,
+    (kind, hidden): (ModelKind, u64),
     degrees: &Parallelism,
 ) -> Basis {
-    let Some(measured) = profile.stacks.get(stack) else { return Basis::Nominal };
+    let Some(measured) = of_stack(profile, stack, kind) else { return Basis::Nominal };
     let part = format!("steps {stack}");
     if elsewhere(profile, &part, device).is_some() {
         return Basis::Nominal;
@@ -175,8 +201,12 @@ pub fn basis(
 }
 
 /// `nominal costs`, or what of them was measured.
-pub fn words(profile: &Profile, (system, dtype): (&System, DType), stack: &str) -> String {
-    let of_stack = profile.stacks.get(stack);
+pub fn words(
+    profile: &Profile,
+    (system, dtype): (&System, DType),
+    (stack, kind): (&str, ModelKind),
+) -> String {
+    let of_stack = of_stack(profile, stack, kind);
     let launches = of_stack.filter(|measured| !has_steps(measured)).map(|_| ("launches", true));
     let parts = launches.into_iter().chain([
         ("stack", of_stack.is_some_and(has_steps)),

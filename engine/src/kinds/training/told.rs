@@ -13,6 +13,7 @@ use ir::card::ZeroStage;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::measured::CollectiveOperation;
 use ir::plan::{Parallelism, Plan};
+use ir::profile::ModelKind;
 use ir::stack::Dispatcher;
 use ir::tensor::DType;
 use ir::units::{Bytes, Nanos};
@@ -139,7 +140,7 @@ impl Setting {
     pub fn basis(&self, degrees: &Parallelism) -> Basis {
         let hidden = self.model.groups.first().map_or(0, |group| group.card.hidden);
         let on = (self.stack.name.as_str(), self.system.device.name.as_str());
-        measured::basis(&self.profile, on, hidden, degrees)
+        measured::basis(&self.profile, on, (ModelKind::of(&self.model), hidden), degrees)
     }
 
     /// What can be measured of the devices for each trait, under these degrees.
@@ -246,7 +247,11 @@ impl Setting {
 
     /// What its times rest on, in words.
     pub fn costs_from(&self) -> String {
-        measured::words(&self.profile, (&self.system, self.numbers.dtype), &self.stack.name)
+        measured::words(
+            &self.profile,
+            (&self.system, self.numbers.dtype),
+            (&self.stack.name, ModelKind::of(&self.model)),
+        )
     }
 }
 

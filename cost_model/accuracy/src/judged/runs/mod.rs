@@ -16,6 +16,7 @@ use crate::judged::own_steps::{self, Own};
 use crate::line::{Bound, Goal, Line, Measure, Scope};
 use crate::readers::run::{Hosts, RunRow};
 
+mod kinds;
 mod set;
 
 pub use set::Machine;
@@ -403,11 +404,12 @@ fn of_set(
             figure,
             set: table_of(set.part).to_owned(),
             model: row.model.clone(),
-            like: Likeness::of(names, row.dtype, entry.run.degrees(), row.has_experts()),
+            like: Likeness::of(names, row.dtype, entry.run.degrees(), row.card.has_experts()),
             log: (row.time_s / time).ln(),
         }
     };
     residuals.extend(set.rows.iter().zip(nominal).map(|pair| residual(Figure::Step, pair)));
+    lines.extend(kinds::line(set, protocol));
     let judged = set.own_steps(protocol.cluster);
     let row = |(row, times): &(&Row<'_>, Own)| {
         (times.before_s, times.after_s, row.row.time_s, row.row.name.clone())
@@ -424,7 +426,7 @@ fn scope(set: &Set<'_>) -> Option<Scope> {
         let names: BTreeSet<String> = set.rows.iter().map(|row| name(row.row)).collect();
         names.into_iter().collect::<Vec<_>>().join(", ")
     };
-    let has_experts = |row: &Row<'_>| row.row.has_experts();
+    let has_experts = |row: &Row<'_>| row.row.card.has_experts();
     let n = || set.rows.iter().map(|row| n_devices(row.run.degrees()));
     Some(Scope {
         software: joined(|row| family(row.stack)),
@@ -517,9 +519,12 @@ fn goals(score: &Score, (wanted, long): (Wanted, f64)) -> Vec<Goal> {
     goals.into_iter().filter_map(goal).collect()
 }
 
+fn sequence(row: &RunRow) -> u64 {
+    row.card.groups.first().map_or(0, |group| group.card.sequence)
+}
+
 /// Median error of long samples.
 fn long_median(set: &Set<'_>, predicted: &[f64]) -> f64 {
-    let sequence = |row: &RunRow| row.card.groups.first().map_or(0, |group| group.card.sequence);
     let long = set.rows.iter().zip(predicted).filter(|(row, _)| sequence(row.row) >= LONG);
     score(long.map(|(row, time)| (*time, row.row.time_s, ""))).median
 }

@@ -38,6 +38,13 @@ pub(super) struct Row<'a> {
     stack: Stack,
 }
 
+impl Row<'_> {
+    /// What a fit takes of it.
+    pub(super) fn sample(&self) -> Sample<'_> {
+        Sample { run: &self.run, system: &self.machine.system, time_s: self.row.time_s }
+    }
+}
+
 /// Schedules by ranks, chunks and micro-batches; `None` where there is none.
 type Grids = BTreeMap<(u32, u32, u32), Option<Arc<Grid>>>;
 
@@ -166,15 +173,33 @@ impl<'a> Set<'a> {
         })
     }
 
-    /// Whole steps by constants that were calibrated on others of the same machine, stack and cluster.
-    pub(super) fn own_steps(&self, cluster: fn(&RunRow) -> String) -> Vec<(&Row<'a>, Own)> {
+    /// Whole steps of one machine, stack and cluster.
+    pub(super) fn alike(&self, cluster: fn(&RunRow) -> String) -> Vec<Vec<&Row<'a>>> {
         let mut alike: BTreeMap<(&Hosts, &str, String), Vec<&Row<'a>>> = BTreeMap::new();
         for row in self.rows.iter().filter(|row| row.row.timed == Timed::Step) {
             let key = (&row.row.hosts, row.row.stack, cluster(row.row));
             alike.entry(key).or_default().push(row);
         }
+        alike.into_values().collect()
+    }
+
+    /// Seconds of rows of one machine and stack by constants of the stack.
+    pub(super) fn times(
+        &self,
+        rows: &[&Row<'a>],
+        constants: impl Fn(&Stack) -> Constants,
+    ) -> Vec<f64> {
+        let Some(Row { machine, stack, .. }) = rows.first() else { return Vec::new() };
+        let constants = constants(stack);
+        let steps = Steps::new(&machine.system, stack, &constants, &NONE);
+        let times = rows.iter().map(|row| self.judged(&steps, &row.run));
+        times.map(|time| time.map_or(f64::NAN, |(seconds, _)| seconds)).collect()
+    }
+
+    /// Whole steps by constants that were calibrated on others of the same machine, stack and cluster.
+    pub(super) fn own_steps(&self, cluster: fn(&RunRow) -> String) -> Vec<(&Row<'a>, Own)> {
         let mut judged = Vec::new();
-        for rows in alike.into_values() {
+        for rows in self.alike(cluster) {
             let calibrated = self.calibrated(&rows).into_iter();
             judged.extend(calibrated.filter_map(|times| Some((*rows.get(times.at)?, times))));
         }
@@ -182,17 +207,12 @@ impl<'a> Set<'a> {
     }
 
     fn calibrated(&self, rows: &[&Row<'a>]) -> Vec<Own> {
-        let Some(Row { machine, stack, .. }) = rows.first() else { return Vec::new() };
-        let system = &machine.system;
-        let mut samples = Vec::new();
-        for row in rows {
-            samples.push(Sample { run: &row.run, system, time_s: row.row.time_s });
-        }
+        let Some(Row { stack, .. }) = rows.first() else { return Vec::new() };
+        let samples: Vec<Sample<'_>> = rows.iter().map(|row| row.sample()).collect();
         own_steps::judged(&samples, stack, |chosen, constants| {
-            let steps = Steps::new(system, stack, constants, &NONE);
-            let picked = chosen.iter().filter_map(|at| rows.get(*at));
-            let times = picked.map(|row| self.judged(&steps, &row.run));
-            times.map(|time| time.map_or(f64::NAN, |(seconds, _)| seconds)).collect()
+            let picked: Vec<&Row<'a>> =
+                chosen.iter().filter_map(|at| rows.get(*at)).copied().collect();
+            self.times(&picked, |_| constants.clone())
         })
     }
 
