@@ -74,11 +74,9 @@ pub(super) fn step(
         explanation.figures.push(share);
         explanation.figures.push(constant("derating in a step", Constant::Derating));
         if sustained != 1.0 {
-            let of_power =
-                Sourced::nominal((), "power limit and generation of the device".to_owned());
-            let figure =
-                Figure::new("kept up under its power limit", sustained, Unit::One, &of_power);
-            explanation.figures.push(figure);
+            let source = "power limit and generation of the device".to_owned();
+            let (name, of_power) = ("kept up under its power limit", Sourced::nominal((), source));
+            explanation.figures.push(Figure::new(name, sustained, Unit::One, &of_power));
         }
         explanation.sheet("rate of products", peak, Unit::FlopsPerSecond, costs);
     }

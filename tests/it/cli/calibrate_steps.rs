@@ -57,7 +57,7 @@ fn steps_become_constants_of_a_stack_that_read_back() {
         .exits(0)
         .json();
     let constants = &json["profile"]["stacks"]["megatron-deepspeed-2021"]["constants"];
-    assert_eq!(json["steps"]["constants"].as_array().unwrap().len(), 10);
+    assert_eq!(json["steps"]["constants"].as_array().unwrap().len(), 11);
     for constant in json["steps"]["constants"].as_array().unwrap() {
         assert_eq!(constants[constant["name"].as_str().unwrap()], constant["fitted"]);
         if constant["told"] == false {

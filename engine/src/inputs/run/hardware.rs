@@ -5,7 +5,6 @@ use exporters::runs::find;
 use ir::chip::Chip;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
-use ir::profile::ModelKind;
 use ir::stack::{AttentionLibrary, Stack};
 
 use super::measured;
@@ -29,8 +28,7 @@ impl Setting {
     /// # Errors
     /// Those of the profile's constants.
     pub(crate) fn with_stack(self, stack: Stack) -> Result<Self, Diagnostic> {
-        let (constants, corrections) =
-            measured::constants(&stack, &self.profile, ModelKind::of(&self.model))?;
+        let (constants, corrections) = measured::constants(&stack, &self.profile, &self.model)?;
         Ok(Self { stack, constants, corrections, ..self })
     }
 

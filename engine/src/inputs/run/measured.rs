@@ -9,6 +9,7 @@ use cost_model::runs::forms::interval::Basis;
 use cost_model::runs::forms::system::System;
 use documents::digest;
 use documents::plan::Reference;
+use ir::card::ModelCard;
 use ir::diagnostic::Diagnostic;
 use ir::form::Form;
 use ir::measured::CollectiveOperation;
@@ -24,7 +25,7 @@ fn of_stack<'p>(profile: &'p Profile, stack: &str, kind: ModelKind) -> Option<&'
     profile.stacks.get(stack).filter(|measured| measured.price(kind))
 }
 
-/// Constants of a stack for a kind of model, and corrections of blocks, as measured steps left them.
+/// Constants of a stack for a model, and corrections of blocks, as measured steps left them.
 ///
 /// # Errors
 /// `unknown-constant` for a name that the step model does not have, `profile-value` for what no
@@ -32,7 +33,7 @@ fn of_stack<'p>(profile: &'p Profile, stack: &str, kind: ModelKind) -> Option<&'
 pub fn constants(
     stack: &Stack,
     profile: &Profile,
-    kind: ModelKind,
+    model: &ModelCard,
 ) -> Result<(Constants, Corrections), Diagnostic> {
     let measured = profile.stacks.get(&stack.name);
     for (name, value) in measured.iter().flat_map(|measured| &measured.constants) {
@@ -53,7 +54,7 @@ pub fn constants(
                 .hint("write the profile anew with `meshwright calibrate --steps`"));
         }
     }
-    Ok(stored(stack, of_stack(profile, &stack.name, kind)))
+    Ok(stored(stack, of_stack(profile, &stack.name, ModelKind::of(model))))
 }
 
 /// What the profile holds that no training run under this stack, on these devices, in this type uses.
@@ -128,10 +129,11 @@ fn elsewhere<'p>(profile: &'p Profile, part: &str, device: &str) -> Option<&'p s
 /// calibrated as they are.
 pub fn doubted(
     profile: &Profile,
-    (stack, device): (&str, &str),
-    kind: ModelKind,
+    (stack, system): (&Stack, &System),
+    model: &ModelCard,
 ) -> Option<Diagnostic> {
-    let part = format!("steps {stack}");
+    let (stack, device) = (stack.name.as_str(), system.device.name.as_str());
+    let (part, kind) = (format!("steps {stack}"), ModelKind::of(model));
     if profile.stacks.get(stack).is_some_and(|measured| !measured.price(kind)) {
         let (measured, this) = match kind {
             ModelKind::Dense => ("mixtures of experts", "this dense model"),

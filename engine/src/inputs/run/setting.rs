@@ -26,7 +26,7 @@ use ir::diagnostic::Diagnostic;
 use ir::hyperparameters::Hyperparameters;
 use ir::layers::LayerProfile;
 use ir::plan::Plan;
-use ir::profile::{ModelKind, Profile};
+use ir::profile::Profile;
 use ir::stack::Stack;
 use ir::units::Bytes;
 use ir::workload::Optimizer;
@@ -233,14 +233,13 @@ impl Setting {
         let (numbers, noted) = numbers(flags, &model, &kinds, layers.as_ref())?;
         let system = System::of(&cluster, &profile)
             .ok_or_else(|| unusable(path, "the cluster has no device"))?;
-        let kind = ModelKind::of(&model);
         if file.is_some() {
             warnings.extend(measured::unused(&profile, (&stack, &system, numbers.dtype)));
-            warnings.extend(measured::doubted(&profile, (&stack.name, &system.device.name), kind));
+            warnings.extend(measured::doubted(&profile, (&stack, &system), &model));
         }
         warnings.extend(noted.into_iter().chain(hosts::unlike(&cluster)));
         let limit = cluster.devices.iter().filter_map(Device::memory_limit).min();
-        let (constants, corrections) = measured::constants(&stack, &profile, kind)?;
+        let (constants, corrections) = measured::constants(&stack, &profile, &model)?;
         let mut setting = Self {
             model,
             graph,
