@@ -7,7 +7,7 @@ use cost_model::serving::replay::Distribution;
 use cost_model::serving::worker::Shape;
 use documents::plan::fleet::{DistributionFigures, RequestsFigures};
 use ir::diagnostic::Diagnostic;
-use planner::serving::serving_fleet::{self, FleetReplay, Promises, Reason, Stated, Statistic};
+use planner::serving::serving_fleet::{self, FleetReplay, Promises, Reason, Stated};
 
 use super::decided::{JudgedWorker, Workers, why};
 use super::observed::distribution;
@@ -35,12 +35,9 @@ pub(super) fn replay(
 /// Whether requests of a replay keep TTFT, TPOT and the latency of a request.
 pub(super) fn is_kept(setting: &Setting, replay: &FleetReplay) -> bool {
     let Promises { statistic, .. } = setting.asked.promises;
-    let of = |values: &Distribution| match statistic {
-        Statistic::Mean => values.mean(),
-        Statistic::Percentile(percent) => values.percentile(percent),
-    };
+    let of = |values: &Distribution| statistic.of(values);
     let tpot_s = replay.tpot.as_ref().map_or(0.0, of);
-    let is_short = setting.asked.latency_s.is_none_or(|most| replay.latency.mean() <= most);
+    let is_short = setting.asked.latency_s.is_none_or(|most| of(&replay.latency) <= most);
     is_short && setting.asked.promises.admit([of(&replay.ttft), tpot_s])
 }
 

@@ -26,7 +26,6 @@ use super::{
 };
 use crate::answer::exit::CommandResult;
 use crate::kinds::frame;
-use crate::request::serving::Percentile;
 use crate::request::task::Task;
 use crate::request::{AUTO, PlanRequest};
 use crate::search::row::row;
@@ -425,10 +424,6 @@ fn of(request: &PlanRequest) -> Result<(Asked, Option<Diagnostic>), Diagnostic> 
     {
         return Err(Diagnostic::usage("promise", format!("`{flag}` needs a time above 0"))
             .hint(format!("state one, such as {flag} 50ms, or leave it out")));
-    }
-    if let (Some(_), Some(Percentile(percent))) = (serving.request_latency, serving.percentile) {
-        let message = format!("`--request-latency` is a mean, and --percentile {percent} is none");
-        return Err(refused(message, "state --ttft and --tpot with --percentile"));
     }
     let (promises, noted) = promises(request);
     let (lengths, mut missing) = unstated.unzip();
