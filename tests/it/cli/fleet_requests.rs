@@ -121,6 +121,13 @@ fn requests_of_a_file_are_replayed_to_their_end() {
     let (answer, plan) =
         planned(&folder, "--requests some.csv --ttft 1s --tpot 30ms --percentile 90");
     assert!((number(&plan["fleet"]["rate"]) - 10.0).abs() < 1e-9);
+    // What others need for the same arrivals.
+    let others = answer["alternatives"].as_array().unwrap();
+    assert!(others.iter().any(|of| of["n_devices"].is_u64()), "{others:?}");
+    let own = plan["fleet"]["n_devices"].as_u64();
+    let is_fewer = |of: &Value| of["n_devices"].is_u64() && of["n_devices"].as_u64() < own;
+    let is_looser = |of: &Value| of["name"].as_str().unwrap().contains("limit");
+    assert!(!others.iter().any(|of| is_fewer(of) && !is_looser(of)), "{others:?}");
     let replayed = &answer["requests"];
     assert_eq!(replayed["n_replayed"], 600);
     assert!(number(&replayed["ttft_s"]["p90"]) <= 1.0, "{replayed}");
