@@ -30,7 +30,7 @@ pub(crate) struct ServingFlags {
     /// Mean end-to-end latency at most, such as 20s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) request_latency: Option<Duration>,
-    /// Percentile for --ttft and --tpot, such as 90 [default: mean]
+    /// Percentile for --ttft, --tpot and --request-latency, such as 90 [default: mean]
     #[arg(long, value_name = "P", value_parser = <Percentile as Written>::read)]
     #[arg(allow_negative_numbers = true)]
     pub(crate) percentile: Option<Percentile>,

@@ -5,8 +5,9 @@
 //! alone); prompts that wait at the beginnings of iterations are a Markov chain over the token budget
 //! (`chain`). A first token comes after the rest of the iteration that runs, the prompts in front, and the
 //! prompt's own iterations; of an engine that is ahead, one iteration more, but where nothing decodes: there
-//! first tokens come up to 18 % later in 19 of 20 draws. Preemptions are left out: KV blocks bound the running
-//! requests by what they hold in the mean.
+//! first tokens come up to 18 % later in 19 of 20 draws. Where no place is left, requests wait for one: how often
+//! hangs on how much their number varies (`Worker::spread`), how long on how the lengths do (`Worker::variation`).
+//! Preemptions are left out: KV blocks bound the running requests by what they hold in the mean.
 
 mod chain;
 #[cfg(test)]
@@ -244,7 +245,9 @@ pub fn at_rate(
     let idle = Field::new(&worker, 0.0)?.waiting(arriving, true);
     let ahead_s = if scheduler.is_ahead { busy.iteration_s } else { 0.0 };
     let busy_s = busy.ttft_s + ahead_s;
-    let ttft_s = decoding.empty * idle.ttft_s + (1.0 - decoding.empty) * busy_s + decoding.slot_s;
+    let slot_s = decoding.slot_s(&worker)?;
+    let ttft_s =
+        decoding.empty * idle.ttft_s + (1.0 - decoding.empty - decoding.full) * busy_s + slot_s;
     // Who has just been computed decodes beside the prompts that came meanwhile, or after them; up to what a
     // worker with no place left sees.
     let ends = [(&idle, decoding.empty), (&busy, 1.0 - decoding.empty)];
@@ -338,16 +341,20 @@ struct Decoding {
     empty: f64,
     /// Mean of the rest of the time.
     n_busy: f64,
-    /// Mean wait for a place.
-    slot_s: f64,
+    /// Share in which there is no place left.
+    full: f64,
+    /// Mean wait for a place, of all requests.
+    wait_s: f64,
 }
 
+/// Share of the time in which all places are taken that adds too little to a mean.
+const NEGLIGIBLE: f64 = 1e-3;
 /// Running requests that are told apart.
 const LARGEST: f64 = 4_096.0;
 
 impl Decoding {
     /// All answers have one token.
-    const NONE: Self = Self { empty: 1.0, n_busy: 1.0, slot_s: 0.0 };
+    const NONE: Self = Self { empty: 1.0, n_busy: 1.0, full: 0.0, wait_s: 0.0 };
 
     /// Each of `j` requests stays for its steps and for what the prompts of all `j` take. As prompts
     /// interrupt and steps are shared, the probability of `j` is that of `j - 1` times the arrivals
@@ -372,25 +379,79 @@ impl Decoding {
         let steps = Steps::new(worker, n, most)?;
         let step_s = |j: f64| steps.seconds(j);
         let stay_s = |j: f64| n_steps * step_s(j) + j * prompt_s;
-        let (mut log, mut largest) = (0.0, 0.0_f64);
-        let mut logs = vec![0.0];
+        let (mut log, mut logs) = (0.0, vec![0.0]);
         for j in 1..=most as u64 {
             log += (rate * stay_s(j as f64) / j as f64).ln();
-            largest = largest.max(log);
             logs.push(log);
         }
-        let load = (rate * stay_s(most) / most).min(rate / capacity);
-        let weight: Vec<f64> = logs.iter().map(|log| (log - largest).exp()).collect();
+        // The place of who ends stays empty for an iteration of an engine that is ahead.
+        let held_s = stay_s(most) * (1.0 + worker.ahead(most) / n_steps);
+        let load = (rate * held_s / most).min(rate / capacity);
+        let seconds = [stay_s(n) / n_steps, prompt_s, worker.cached_s(n)?];
+        let even = weights(logs.iter().copied());
+        let empty = even[0] / moment(&even, 0);
+        let weights = dispersed(&logs, worker.spread(rate, seconds));
         // Past the most that run, others wait in order.
-        let waiting = weight[weight.len() - 1] * load / (1.0 - load);
-        let total = weight.iter().sum::<f64>() + waiting;
-        let running = weight.iter().enumerate().map(|(j, weight)| j as f64 * weight).sum::<f64>();
-        let n_running = (running + most * waiting) / total;
-        let n_waiting = waiting / (1.0 - load) / total
-            * variation(worker.variation(step_s(n), prompt_s), most, load);
-        let empty = weight[0] / total;
-        Ok(Self { empty, n_busy: n_running / (1.0 - empty), slot_s: n_waiting / rate })
+        let waiting = weights[weights.len() - 1] * load / (1.0 - load);
+        let total = moment(&weights, 0) + waiting;
+        let n_running = (moment(&weights, 1) + most * waiting) / total;
+        let longer = worker.variation(seconds, most, load)?;
+        Ok(Self {
+            empty,
+            n_busy: n_running / (1.0 - empty),
+            full: Some((weights[weights.len() - 1] + waiting) / total)
+                .filter(|full| *full > NEGLIGIBLE)
+                .unwrap_or_default(),
+            wait_s: waiting / (1.0 - load) / total * longer / rate,
+        })
     }
+
+    /// What waiting for a place adds to the mean time to the first token: who has waited starts where another
+    /// ends, at the end of an iteration.
+    fn slot_s(&self, worker: &Worker) -> Result<f64, Fault> {
+        if self.full <= 0.0 {
+            return Ok(self.wait_s);
+        }
+        let steady = drawn(worker, worker.most_running)?;
+        let empty_s = worker.ahead(worker.most_running) * steady.tpot_s;
+        Ok(self.wait_s + self.full * (steady.ttft_s - empty_s))
+    }
+}
+
+/// Sum of weights by numbers, times a power of the number.
+fn moment(weights: &[f64], power: i32) -> f64 {
+    weights.iter().enumerate().map(|(n, weight)| weight * (n as f64).powi(power)).sum()
+}
+
+/// Weights of numbers from their logarithms.
+fn weights(logs: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
+    let largest = logs.clone().fold(f64::NEG_INFINITY, f64::max);
+    logs.map(|log| (log - largest).exp()).collect()
+}
+
+/// Steps of Newton's method, and how near the mean is near enough.
+const MOST_STEPS: usize = 6;
+const NEAR: f64 = 1e-3;
+
+/// Numbers that vary so many times as much about the same mean: the root of their weights (as Conway and Maxwell
+/// 1962 of Poisson ones), tilted exponentially.
+fn dispersed(logs: &[f64], spread: f64) -> Vec<f64> {
+    let plain = weights(logs.iter().copied());
+    let mean = moment(&plain, 1) / moment(&plain, 0);
+    let mut tilt = 0.0;
+    for _ in 0..MOST_STEPS {
+        let of = logs.iter().enumerate().map(|(n, log)| log / spread + tilt * n as f64);
+        let found = weights(of);
+        let total = moment(&found, 0);
+        let left = mean - moment(&found, 1) / total;
+        if left.abs() < NEAR * mean {
+            return found;
+        }
+        // The variance is what the mean changes by.
+        let variance = moment(&found, 2) / total - (mean - left).powi(2);
+        tilt += (left / variance.max(f64::MIN_POSITIVE)).clamp(-1.0, 1.0);
+    }
+    plain
 }
 
 /// Seconds of a decode step by how many decode, on lines between powers of two and one number more: the same
@@ -413,13 +474,4 @@ impl Steps {
         let ((low, from), (high, to)) = (self.0[at - 1], self.0[at]);
         from + (n - low) / (high - low) * (to - from)
     }
-}
-
-/// The wait for a place where lengths vary by so much, over that where they are exponentially distributed
-/// (Cosmetatos 1976 for lengths that don't vary, on a line between).
-fn variation(squared: f64, places: f64, load: f64) -> f64 {
-    let root = (4.0 + 5.0 * places).sqrt() - 2.0;
-    let more = (1.0 - load) * (places - 1.0) * root / (16.0 * load * places);
-    let same = ((1.0 + more) / 2.0).min(1.0);
-    squared + (1.0 - squared) * same
 }

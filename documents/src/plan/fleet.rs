@@ -228,7 +228,8 @@ pub struct FleetFigures {
     pub ttft_seconds: Option<f64>,
     /// TPOT of the slowest workers in their replay, seconds.
     pub tpot_seconds: Option<f64>,
-    /// Mean seconds from arrival to the last token, by its replays.
+    /// Seconds from arrival to the last token of the slowest workers, by their replays: the mean, or the promised
+    /// percentile, of prefill and decode workers together an upper bound of it.
     pub latency_seconds: Option<f64>,
     /// Requests under way, mean of its replays.
     pub n_under_way: f64,

@@ -66,6 +66,27 @@ fn a_request_latency_is_kept() {
     folder.run(&format!("{asked} --request-latency {eased}")).exits(0);
 }
 
+/// A percentile of the request latency is kept: of the requests of each worker; of prefill and decode workers by
+/// percentiles half as far from the end, which bound it; and takes no fewer devices than the mean.
+#[test]
+fn a_percentile_of_the_request_latency_is_kept() {
+    let folder = folder();
+    for mode in ["aggregated", "disaggregated"] {
+        let flags =
+            format!("--rate 20 --request-latency 12s --lengths 2000:300:3,1000:600 --mode {mode}");
+        let (_, mean) = planned(&folder, &flags);
+        let (answer, plan) = planned(&folder, &format!("{flags} --percentile 90"));
+        assert_eq!(plan["fleet"]["promises"]["percentile"], 90.0, "{plan}");
+        let within = number(&answer["latency_seconds"]);
+        assert!(within <= 12.0, "{answer}");
+        let slowest = answer["worker_latencies"].as_array().unwrap().iter();
+        let p90 = slowest.map(|of| number(&of["latency_s"]["p90"])).fold(0.0, f64::max);
+        assert!(p90 <= 1.02 * within, "{p90} {within} {answer}");
+        let devices = |plan: &Value| plan["fleet"]["n_devices"].as_u64().unwrap();
+        assert!(devices(&plan) >= devices(&mean), "{plan}");
+    }
+}
+
 /// Shares count by their ratio alone, and more of a prompt in a shared prefix takes no more devices.
 #[test]
 fn mixes_and_prefixes_count() {
@@ -100,6 +121,13 @@ fn requests_of_a_file_are_replayed_to_their_end() {
     let (answer, plan) =
         planned(&folder, "--requests some.csv --ttft 1s --tpot 30ms --percentile 90");
     assert!((number(&plan["fleet"]["rate"]) - 10.0).abs() < 1e-9);
+    // What others need for the same arrivals.
+    let others = answer["alternatives"].as_array().unwrap();
+    assert!(others.iter().any(|of| of["n_devices"].is_u64()), "{others:?}");
+    let own = plan["fleet"]["n_devices"].as_u64();
+    let is_fewer = |of: &Value| of["n_devices"].is_u64() && of["n_devices"].as_u64() < own;
+    let is_looser = |of: &Value| of["name"].as_str().unwrap().contains("limit");
+    assert!(!others.iter().any(|of| is_fewer(of) && !is_looser(of)), "{others:?}");
     let replayed = &answer["requests"];
     assert_eq!(replayed["n_replayed"], 600);
     assert!(number(&replayed["ttft_s"]["p90"]) <= 1.0, "{replayed}");
@@ -142,7 +170,7 @@ fn requests_that_are_none_are_refused_by_name() {
         ("--concurrency 4 --objective throughput", "--concurrency"),
         ("--prefix-tokens 4000", "--prefix-tokens"),
         ("--request-latency 0s", "--request-latency"),
-        ("--request-latency 20s --percentile 90", "--percentile"),
+        ("--percentile 0", "--percentile"),
         ("--requests back.csv", "line 3"),
         ("--requests none.csv", "no request"),
         ("--requests once.csv", "--rate"),

@@ -181,6 +181,16 @@ impl Prompts<'_> {
         }
     }
 
+    /// Mean units and seconds of an iteration that ends a prompt with its `own` units.
+    fn shared(&self, own: f64, behind: &Behind) -> [f64; 2] {
+        if behind.some <= 0.0 {
+            return [own, self.at(own)];
+        }
+        let last = (own + behind.each).min((self.seconds.len() - 1) as f64);
+        let none_s = (1.0 - behind.some) * self.at(own);
+        [own + behind.some * (last - own), none_s + behind.some * self.at(last)]
+    }
+
     /// What prompts see that arrive during an iteration which `waiting` units begin.
     fn seen(&self, waiting: usize, chance: f64) -> Seen {
         let seconds = self.seconds[self.taken(waiting)];
@@ -217,6 +227,7 @@ impl Prompts<'_> {
     /// `halves`: what arrives in half an iteration, which is what a prompt finds in front of it.
     fn sum_up(&self, chance: &[f64], halves: &[Vec<f64>]) -> Waiting {
         let most = (self.seconds.len() - 1) as f64;
+        let size = self.mean_size();
         let (mut iteration_s, mut ttft_s, mut n_iterations, mut total) = (0.0, 0.0, 0.0, 0.0);
         let mut behind = vec![0.0; FARTHEST];
         for (waiting, chance) in chance.iter().enumerate() {
@@ -226,6 +237,7 @@ impl Prompts<'_> {
             total += seen.weight;
             let is_idle = self.is_idle && waiting == 0;
             let before = if is_idle { &[1.0][..] } else { &halves[taken] };
+            let mut behind_of = (f64::NAN, Behind::new(0.0, size));
             for ((units, share), (more, part)) in
                 self.sizes.iter().flat_map(|size| before.iter().enumerate().map(move |b| (size, b)))
             {
@@ -235,18 +247,37 @@ impl Prompts<'_> {
                 let full_s = full * self.seconds[self.seconds.len() - 1];
                 // Who comes after may still share the last iteration.
                 let own = end - full * most;
-                let last = (own + seen.later + seen.later_per_s * full_s).min(most);
-                let last_s = full_s + self.at(last);
+                if full != behind_of.0 {
+                    behind_of = (full, Behind::new(seen.later + seen.later_per_s * full_s, size));
+                }
+                let [mean, mean_s] = self.shared(own, &behind_of.1);
+                let last_s = full_s + mean_s;
                 ttft_s += weight * (seen.residual_s + last_s);
                 n_iterations += weight * (full + 1.0);
-                let left = seen.later + seen.later_per_s * last_s - (last - own);
-                spread(&mut behind, left.max(0.0) / self.mean_size() / GRID, weight);
+                let left = behind_of.1.mean + seen.later_per_s * mean_s - (mean - own);
+                spread(&mut behind, left.max(0.0) / size / GRID, weight);
             }
         }
         let with_prompts = 1.0 - chance[0];
         let (ttft_s, n_iterations) = (ttft_s / total, n_iterations / total);
         behind.iter_mut().for_each(|share| *share /= total);
         Waiting { iteration_s, with_prompts, ttft_s, n_iterations, behind }
+    }
+}
+
+/// Units that have come behind a prompt: none with the probability of a Poisson number of prompts, else as many
+/// as are left for the mean.
+struct Behind {
+    mean: f64,
+    /// The probability of some, and how many then.
+    some: f64,
+    each: f64,
+}
+
+impl Behind {
+    fn new(mean: f64, size: f64) -> Self {
+        let some = -(-mean / size).exp_m1();
+        Self { mean, some, each: mean / some }
     }
 }
 

@@ -144,8 +144,13 @@ fn the_replay_agrees_at_a_concurrency() {
     assert!(worst[0] < 0.01 && worst[1] < 0.15, "TTFT ahead: {worst:?}");
 }
 
-/// Of 1,000 draws, at 5 to 80 % of the capacity: first tokens within 15 % in 95 of 100, times between tokens
-/// in 9 of 10.
+/// Requests that a replay at a load needs for means that are a few per cent off.
+fn n_requests(load: f64) -> usize {
+    (4_000.0 / (1.0 - load).powi(2)) as usize
+}
+
+/// Of 1,000 draws, at 5 to 80 % of the capacity: first tokens within 15 % in 99 of 100, times between tokens
+/// in 97 of 100.
 #[test]
 fn the_replay_agrees_at_a_rate() {
     let (mut firsts, mut tokens) = (Vec::new(), Vec::new());
@@ -154,10 +159,10 @@ fn the_replay_agrees_at_a_rate() {
         case.scheduler.mixing = Mixing::Mixed;
         let load = 0.05 + 0.75 * SmallRng::seed_from_u64(seed).random::<f64>();
         let rate = load * capacity(&case.mix, &case.scheduler, &case.price).unwrap();
-        let n = 8_000;
+        let n = n_requests(load);
         let requests = arrivals(&case.mix, rate, Spacing::Poisson, n, seed).unwrap();
         let replay = replay(&requests, Traffic::Open, &case.scheduler, &case.price).unwrap();
-        let measured = replay.summary(&requests, 500..n - 500).unwrap();
+        let measured = replay.summary(&requests, n / 16..n - n / 16).unwrap();
         let mix = as_drawn(&case.mix, &requests);
         let said = at_rate(&mix, rate, &case.scheduler, &case.price).unwrap();
         firsts.push(said.ttft_s / measured.ttft.mean() - 1.0);
@@ -166,14 +171,14 @@ fn the_replay_agrees_at_a_rate() {
     let (firsts, tokens) = (sorted(firsts), sorted(tokens));
     show("TTFT at a rate", &firsts, 0.15);
     show("TPOT at a rate", &tokens, 0.15);
-    let worst = [0.5, 0.1, 0.05, 0.01, 0.0].map(|share| exceeded_by(&firsts, share));
-    assert!(worst[0] < 0.03 && worst[2] < 0.15, "TTFT: {worst:?}");
-    let worst = [0.5, 0.1, 0.05, 0.01, 0.0].map(|share| exceeded_by(&tokens, share));
-    assert!(worst[0] < 0.03 && worst[1] < 0.15, "TPOT: {worst:?}");
+    let worst = [0.5, 0.01, 0.0].map(|share| exceeded_by(&firsts, share));
+    assert!(worst[0] < 0.01 && worst[1] < 0.15 && worst[2] < 0.35, "TTFT: {worst:?}");
+    let worst = [0.5, 0.03, 0.0].map(|share| exceeded_by(&tokens, share));
+    assert!(worst[0] < 0.015 && worst[1] < 0.15 && worst[2] < 0.5, "TPOT: {worst:?}");
 }
 
 /// Answers of one token, as of workers that compute prompts for others, no iteration put together ahead: of
-/// 300 draws, at 5 to 80 % of the capacity, first tokens within 15 % in 95 of 100.
+/// 300 draws, at 5 to 80 % of the capacity, first tokens within 10 % in 9 of 10, and none beyond 20 %.
 #[test]
 fn the_replay_agrees_where_nothing_decodes() {
     let mut firsts = Vec::new();
@@ -183,7 +188,7 @@ fn the_replay_agrees_where_nothing_decodes() {
         case.mix.iter_mut().for_each(|length| length.n_output = 1);
         let load = 0.05 + 0.75 * SmallRng::seed_from_u64(seed).random::<f64>();
         let rate = load * capacity(&case.mix, &case.scheduler, &case.price).unwrap();
-        let requests = arrivals(&case.mix, rate, Spacing::Poisson, 8_000, seed).unwrap();
+        let requests = arrivals(&case.mix, rate, Spacing::Poisson, n_requests(load), seed).unwrap();
         let replay = replay(&requests, Traffic::Open, &case.scheduler, &case.price).unwrap();
         let measured = replay.summary(&requests, 0..requests.len()).unwrap();
         let said = at_rate(&case.mix, rate, &case.scheduler, &case.price).unwrap();
@@ -192,8 +197,29 @@ fn the_replay_agrees_where_nothing_decodes() {
         let full = at_concurrency(&case.mix, 50, &case.scheduler, &case.price).unwrap();
         assert!(full.requests_per_s.is_finite() && full.ttft_s > 0.0, "case {seed}");
     }
-    let worst = [0.5, 0.1, 0.05, 0.0].map(|share| exceeded_by(&sorted(firsts.clone()), share));
-    assert!(worst[0] < 0.05 && worst[2] < 0.15, "TTFT: {worst:?}");
+    let worst = [0.5, 0.1, 0.0].map(|share| exceeded_by(&sorted(firsts.clone()), share));
+    assert!(worst[0] < 0.05 && worst[1] < 0.1 && worst[2] < 0.2, "TTFT: {worst:?}");
+}
+
+/// Of one length: c / (c + 1) of the wait for the first of c requests of exponentially distributed lengths, and half
+/// the variation of M/M/c under heavy load; the variance of Borel and Tanner's distribution, n / (1 - load)^3 of n
+/// steps' time, over n / (1 - load)^2.
+#[test]
+fn one_length_varies_as_known() {
+    let Case { mut mix, scheduler, price } = case(3);
+    mix.truncate(1);
+    let worker = Worker::new(&mix, &scheduler, &price).unwrap();
+    for places in [1.0, 2.0, 16.0] {
+        let at = |load| worker.variation([0.02, 0.1, 0.0], places, load).unwrap();
+        let (light, heavy) = (at(0.0), at(1.0));
+        assert!((light - places / (places + 1.0)).abs() < 1e-9, "{places}: {light}");
+        assert!((heavy - 0.5).abs() < 1e-9, "{places}: {heavy}");
+    }
+    let prompt_s = 1e-4 * worker.n_steps;
+    for load in [0.1, 0.5, 0.7] {
+        let spread = worker.spread(load / prompt_s, [1.0, prompt_s, 0.0]);
+        assert!((spread * (1.0 - load) - 1.0).abs() < 1e-3, "{load}: {spread}");
+    }
 }
 
 #[test]

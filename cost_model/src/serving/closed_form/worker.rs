@@ -14,6 +14,8 @@ pub(super) struct Class {
     /// Prompt tokens that are computed.
     pub(super) n_new: f64,
     n_steps: f64,
+    /// Cached tokens while it decodes, mean over its steps.
+    n_cached: f64,
 }
 
 /// Iterations of a prompt, prompts of an iteration and lengths that are told apart.
@@ -78,6 +80,7 @@ impl<'a> Worker<'a> {
             share: length.share / total,
             n_new: new(length),
             n_steps: steps(length),
+            n_cached: context(length),
         };
         let weighted = |length: &Length| steps(length) * context(length);
         Ok(Self {
@@ -93,14 +96,77 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Squared coefficient of variation of the time for a request's steps and prompt, of a mean prompt so
-    /// many seconds.
-    pub(super) fn variation(&self, step_s: f64, prompt_s: f64) -> f64 {
-        let stay = |class: &Class| class.n_steps * step_s + class.n_new / self.n_new * prompt_s;
+    /// What a request makes all others wait for beside the steps of a mean one: its prompt, of a mean one
+    /// `prompt_s`, and the cached tokens that it has more than others.
+    fn own_s(&self, class: &Class, (cached_s, prompt_s): (f64, f64)) -> f64 {
+        let more = class.n_cached - self.n_cached;
+        class.n_new / self.n_new * prompt_s + class.n_steps * more * cached_s
+    }
+
+    /// Seconds that a request stays where a token takes `token_s`.
+    fn stay_s(&self, class: &Class, (token_s, prompt_s): (f64, f64)) -> f64 {
+        class.n_steps * token_s + class.n_new / self.n_new * prompt_s
+    }
+
+    /// The wait for a place at a load, over that where lengths are exponentially distributed: between the time
+    /// until the first of those that run ends (light load; Burman and Smith 1983) and what a worker with no place
+    /// left still has to do (heavy load; Pollaczek and Khinchine), on a line (Boxma, Cohen and Huffels 1979).
+    /// `seconds`: of a token, a mean prompt and a cached token.
+    pub(super) fn variation(
+        &self,
+        [token_s, prompt_s, cached_s]: [f64; 3],
+        places: f64,
+        load: f64,
+    ) -> Result<f64, Fault> {
+        let step_s = self.seconds(places, 0.0)? / places;
+        let work_s =
+            |class: &Class| class.n_steps * step_s + self.own_s(class, (cached_s, prompt_s));
         let moment = |power: i32| -> f64 {
-            self.classes.iter().map(|class| class.share * stay(class).powi(power)).sum()
+            self.classes.iter().map(|class| class.share * work_s(class).powi(power)).sum()
         };
-        (moment(2) / moment(1).powi(2).max(f64::MIN_POSITIVE) - 1.0).max(0.0)
+        let heavy = moment(2) / (2.0 * moment(1).powi(2)).max(f64::MIN_POSITIVE);
+        let stay = |class: &Class| (self.stay_s(class, (token_s, prompt_s)), class.share);
+        let light = first_to_end(self.classes.iter().map(stay).collect(), places);
+        Ok(load * heavy + (1.0 - load) * light)
+    }
+
+    /// Variance of the number of requests under way, over that where they share in turns what each takes of the
+    /// worker. A prompt goes before all steps instead, and so an arrival counts for as long as it stays, and as
+    /// many as would have ended meanwhile count for as long as others stay (shot noise; of a single length the
+    /// variance of Borel and Tanner's distribution). `seconds`: of a token, a mean prompt and a cached token.
+    pub(super) fn spread(&self, rate: f64, [token_s, prompt_s, cached_s]: [f64; 3]) -> f64 {
+        let free = (1.0 - rate * prompt_s).max(f64::MIN_POSITIVE);
+        let stay_s = |class: &Class| self.stay_s(class, (token_s, prompt_s));
+        let ends = |class: &Class| rate * class.share / free;
+        let both_s = |one: &Class| -> f64 {
+            let of = |other| ends(other) * stay_s(one).min(stay_s(other));
+            self.classes.iter().map(of).sum()
+        };
+        let all_s: f64 = self.classes.iter().map(|class| ends(class) * both_s(class)).sum();
+        let (mut mean, mut variance) = (0.0, 0.0);
+        for class in &self.classes {
+            let own_s = self.own_s(class, (cached_s, prompt_s));
+            let put_off_s = own_s * (2.0 * both_s(class) + own_s * all_s);
+            mean += rate * class.share * stay_s(class);
+            variance += rate * class.share * (stay_s(class) + put_off_s);
+        }
+        variance * free / mean.max(f64::MIN_POSITIVE)
+    }
+
+    /// Seconds that a cached token adds to a step beside so many requests.
+    pub(super) fn cached_s(&self, n: f64) -> Result<f64, Fault> {
+        let n = n.max(1.0).floor();
+        let more = (n * self.n_cached).round().max(1.0);
+        let seconds = |cached: f64| {
+            let seconds = self.price.seconds(&Iteration {
+                prompts: Vec::new(),
+                n_decoding: n as u64,
+                decoding_cached: cached as u64,
+            });
+            let is_sound = seconds.is_finite() && seconds >= 0.0;
+            is_sound.then_some(seconds).ok_or(Fault::Price { seconds })
+        };
+        Ok((seconds(2.0 * more)? - seconds(more)?) / more)
     }
 
     /// Mean seconds between the tokens of a request, and of all its steps, where the first iterations after
@@ -174,6 +240,22 @@ impl<'a> Worker<'a> {
     }
 }
 
+/// Mean time until the first of so many requests ends that have been met at any time of their stays, over that of
+/// exponentially distributed stays with the same mean. `stays`: seconds and shares.
+fn first_to_end(mut stays: Vec<(f64, f64)>, n: f64) -> f64 {
+    stays.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let mean: f64 = stays.iter().map(|(seconds, share)| seconds * share).sum();
+    // The probability that one stays for longer than `from` falls on lines between stays.
+    let (mut longer, mut alive, mut from, mut sum) = (1.0, 1.0, 0.0, 0.0);
+    for (seconds, share) in stays {
+        let next = (longer - alive * (seconds - from) / mean).max(0.0);
+        sum += (f64::powf(longer, n + 1.0) - f64::powf(next, n + 1.0)) / alive;
+        (longer, from) = (next, seconds);
+        alive = (alive - share).max(f64::MIN_POSITIVE);
+    }
+    n / (n + 1.0) * sum
+}
+
 /// Of many lengths, neighbours as one, with their means.
 fn merged(mut classes: Vec<Class>) -> Vec<Class> {
     if classes.len() <= MOST_CLASSES {
@@ -185,7 +267,9 @@ fn merged(mut classes: Vec<Class>) -> Vec<Class> {
         let of = |value: fn(&Class) -> f64| {
             group.iter().map(|class| class.share * value(class)).sum::<f64>() / share
         };
-        Class { share, n_new: of(|class| class.n_new), n_steps: of(|class| class.n_steps) }
+        let n_steps = of(|class| class.n_steps);
+        let n_cached = of(|class| class.n_steps * class.n_cached) / n_steps.max(f64::MIN_POSITIVE);
+        Class { share, n_new: of(|class| class.n_new), n_steps, n_cached }
     };
     let groups = classes.chunks(classes.len().div_ceil(MOST_CLASSES)).map(mean);
     groups.filter(|class| class.share > 0.0).collect()

@@ -5,6 +5,7 @@ use planner::run::Control;
 use planner::serving::fleets::FleetSearch;
 use planner::serving::serving_fleet::{Answer, Question, Reason};
 
+use super::at_arrivals::AtArrivals;
 use super::decided::why;
 use super::search;
 use super::setting::Setting;
@@ -104,9 +105,9 @@ pub(super) fn front(
         if control.stop().is_some() {
             break;
         }
-        let Ok(answer) = search::search(setting, &question, (door, control)) else { continue };
-        if control.stop().is_none() {
-            all.push(document(setting, name, &answer));
+        let found = at_arrivals(setting, &question, (door, control));
+        if let Some((found, is_kept)) = found {
+            all.push(document(setting, name, (&found.answer, is_kept)));
         }
     }
     super::front::of(setting.asked.objective, &all)
@@ -118,29 +119,47 @@ pub(super) fn plan(
     setting: &Setting,
     workers: &[WorkerDocument],
     (door, control): (FleetSearch, &Control),
-) -> (Vec<AlternativeDocument>, Vec<Answer>) {
+) -> (Vec<AlternativeDocument>, Vec<AtArrivals>) {
     let mut found = (Vec::new(), Vec::new());
     for Other { name, question, is_within } in others(setting, workers) {
         if control.stop().is_some() {
             break;
         }
-        let Ok(answer) = search::search(setting, &question, (door, control)) else { continue };
-        if control.stop().is_none() {
-            found.0.push(document(setting, name, &answer));
-            found.1.extend(Some(answer).filter(|_| is_within));
+        let other = at_arrivals(setting, &question, (door, control));
+        if let Some((other, is_kept)) = other {
+            found.0.push(document(setting, name, (&other.answer, is_kept)));
+            found.1.extend(Some(other).filter(|_| is_within && is_kept));
         }
     }
     found
 }
 
-/// The row of an answer.
-pub(super) fn document(setting: &Setting, name: String, answer: &Answer) -> AlternativeDocument {
-    let (Some(best), true) = (&answer.found.best, answer.is_kept()) else {
-        return AlternativeDocument {
-            name,
-            why: Some(reason(answer)),
-            ..AlternativeDocument::default()
-        };
+/// The best fleet for another question, at the arrivals of a file where there is one, and whether it keeps what is
+/// promised there; `None` without time.
+fn at_arrivals(
+    setting: &Setting,
+    question: &Question<'_>,
+    (door, control): (FleetSearch, &Control),
+) -> Option<(AtArrivals, bool)> {
+    let search = |question: &Question<'_>| search::search(setting, question, (door, control));
+    let found = AtArrivals::of(setting, question, control, &search).ok()?;
+    let is_kept = found.is_kept(setting, &question.promises);
+    control.stop().is_none().then_some((found, is_kept))
+}
+
+/// The row of an answer, and whether it keeps what is promised at the arrivals of a file.
+pub(super) fn document(
+    setting: &Setting,
+    name: String,
+    (answer, is_kept): (&Answer, bool),
+) -> AlternativeDocument {
+    let why = match (answer.is_kept(), is_kept) {
+        (false, _) => Some(reason(answer)),
+        (true, false) => Some("misses the limits at the arrivals of the file".to_owned()),
+        (true, true) => None,
+    };
+    let (Some(best), None) = (&answer.found.best, &why) else {
+        return AlternativeDocument { name, why, ..AlternativeDocument::default() };
     };
     AlternativeDocument {
         name,

@@ -17,7 +17,7 @@ pub use planner::serving::serving_fleet::JudgedWorker;
 use planner::serving::serving_fleet::{self, Answer, Reason, Stated};
 
 use super::setting::{Setting, stated};
-use super::words::{latency, role, shape};
+use super::words::{latency, role, shape, statistic};
 use crate::kinds::kind::illegal;
 use crate::request::serving::ServingMode;
 
@@ -256,12 +256,13 @@ pub(super) fn n_under_way(workers: &[(Workers, JudgedWorker)]) -> f64 {
     workers.iter().map(of).sum()
 }
 
-/// Mean request latency of the slowest workers of each role, seconds.
+/// Request latency of the slowest workers of each role, seconds: the mean, or the promised percentile, of prefill
+/// and decode together an upper bound.
 #[must_use]
 pub(super) fn latency_s(workers: &[(Workers, JudgedWorker)]) -> f64 {
     let stay = |(of, judged): &(Workers, JudgedWorker)| {
         let replayed = judged.replayed.as_ref().ok()?;
-        Some((of.stated.role, replayed.n_under_way / of.stated.requests_per_s))
+        Some((of.stated.role, replayed.stay_s))
     };
     slowest_s(workers.iter().filter_map(stay))
 }
@@ -290,7 +291,8 @@ fn missed_by_all(setting: &Setting, workers: &[(Workers, JudgedWorker)]) -> Vec<
     let promised = setting.asked.latency_s.filter(|most| seconds > *most);
     let longer = promised.map(|most| {
         let (seconds, most) = (latency(seconds), latency(most));
-        illegal("promise-missed", format!("a request takes {seconds} on average, limit {most}"))
+        let of = statistic(&stated(&setting.asked));
+        illegal("promise-missed", format!("a request takes {seconds} ({of}), limit {most}"))
     });
     fewer.into_iter().chain(longer).collect()
 }

@@ -107,7 +107,8 @@ impl Kind for Fleet {
         let requests = traffic::requests(&read, 1.0);
         let ended =
             frame::with_legal::<Self, _>(plan, target, (false, page), |on, warnings, _| {
-                let replay = log::replay(on.setting, &on.judged.workers, &requests)
+                let workers: Vec<_> = on.judged.workers.iter().map(|(of, _)| of).collect();
+                let replay = log::replay(on.setting, &workers, &requests)
                     .map_err(|reason| log::unserved(file, &reason))?;
                 let figures = log::figures(&replay, (read.n, requests.len()));
                 let mut all = warnings;

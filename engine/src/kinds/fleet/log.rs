@@ -7,9 +7,9 @@ use cost_model::serving::replay::Distribution;
 use cost_model::serving::worker::Shape;
 use documents::plan::fleet::{DistributionFigures, RequestsFigures};
 use ir::diagnostic::Diagnostic;
-use planner::serving::serving_fleet::{self, FleetReplay, Promises, Reason, Stated, Statistic};
+use planner::serving::serving_fleet::{self, FleetReplay, Promises, Reason, Stated};
 
-use super::decided::{JudgedWorker, Workers, why};
+use super::decided::{Workers, why};
 use super::observed::distribution;
 use super::refused;
 use super::setting::Setting;
@@ -22,26 +22,22 @@ use crate::answer::page::{Column, Page};
 /// Those of [`serving_fleet::replay_requests`].
 pub(super) fn replay(
     setting: &Setting,
-    workers: &[(Workers, JudgedWorker)],
+    workers: &[&Workers],
     requests: &[Request],
 ) -> Result<FleetReplay, Reason> {
     let question = setting.question();
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
-    let of = |(of, _): &(Workers, JudgedWorker)| (of.stated.clone(), of.replicas.len());
+    let of = |of: &&Workers| (of.stated.clone(), of.replicas.len());
     let all: Vec<(Stated, usize)> = workers.iter().map(of).collect();
     serving_fleet::replay_requests((&question, &price), &all, requests)
 }
 
 /// Whether requests of a replay keep TTFT, TPOT and the latency of a request.
-pub(super) fn is_kept(setting: &Setting, replay: &FleetReplay) -> bool {
-    let Promises { statistic, .. } = setting.asked.promises;
-    let of = |values: &Distribution| match statistic {
-        Statistic::Mean => values.mean(),
-        Statistic::Percentile(percent) => values.percentile(percent),
-    };
+pub(super) fn is_kept(setting: &Setting, promises: &Promises, replay: &FleetReplay) -> bool {
+    let of = |values: &Distribution| promises.statistic.of(values);
     let tpot_s = replay.tpot.as_ref().map_or(0.0, of);
-    let is_short = setting.asked.latency_s.is_none_or(|most| replay.latency.mean() <= most);
-    is_short && setting.asked.promises.admit([of(&replay.ttft), tpot_s])
+    let is_short = setting.asked.latency_s.is_none_or(|most| of(&replay.latency) <= most);
+    is_short && promises.admit([of(&replay.ttft), tpot_s])
 }
 
 /// Its figures, of so many requests in the file.

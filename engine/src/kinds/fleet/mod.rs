@@ -1,6 +1,7 @@
 //! Fleets of workers that serve a model: degrees, roles and replicas for a request rate and latencies.
 
 mod alternatives;
+mod at_arrivals;
 mod compare;
 mod composed;
 pub mod decided;

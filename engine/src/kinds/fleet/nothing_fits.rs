@@ -8,7 +8,7 @@ use planner::serving::fleet::{Role, Verdict};
 use planner::serving::serving_fleet::{Answer, FleetReplay, Reason, Shortfall};
 
 use super::plan::Suffices;
-use super::setting::Setting;
+use super::setting::{Setting, stated};
 use super::words::{self, degrees, latency};
 use crate::answer::nothing_fits::exceeded;
 use crate::inputs::load;
@@ -106,8 +106,9 @@ fn late(setting: &Setting, answer: &Answer, longer_s: Option<f64>) -> Option<Dia
     if can_answer(answer) && longer_s.is_none() {
         return None;
     }
+    let of = words::statistic(&stated(&setting.asked));
     let message =
-        format!("found no fleet with a mean request latency of at most {}", latency(most));
+        format!("found no fleet with a {of} request latency of at most {}", latency(most));
     let error = Diagnostic::error(Blame::NotFound, "no-fleet", message)
         .fact("promised_s", most)
         .fact("worker_shapes", answer.types.n_enumerated);

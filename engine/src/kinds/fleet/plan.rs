@@ -18,15 +18,15 @@ use planner::serving::serving_fleet::{
     Answer, FleetReplay, Promises, Question, Reason, Refused, Rejected, Statistic, Types,
 };
 
+use super::at_arrivals::AtArrivals;
 use super::decided::{self, Judged, JudgedWorker, Workers};
 use super::setting::{Asked, Setting, USUAL_TPOT_S};
-use super::traffic::{Log, Traffic};
+use super::traffic::Traffic;
 use super::{
     ALGORITHM, Fleet, alternatives, log, nothing_fits, observed, refused, screen, search, words,
 };
 use crate::answer::exit::CommandResult;
 use crate::kinds::frame;
-use crate::request::serving::Percentile;
 use crate::request::task::Task;
 use crate::request::{AUTO, PlanRequest};
 use crate::search::row::row;
@@ -59,9 +59,6 @@ const EASED: f64 = 1.5;
 /// Rates at which a fleet for a concurrency is looked at, and how much above it the last one is at most.
 const MOST_SETTLED: usize = 9;
 const SETTLED: f64 = 0.005;
-/// Rates that a fleet is sized for, times that of a file of requests, until its replay of them keeps what is
-/// promised.
-const SIZED_FOR: [f64; 7] = [1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0];
 
 /// A fleet by its replays: workers in words, devices, requests/s.
 pub(super) struct Suffices {
@@ -111,8 +108,9 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
             (&found.enough, found.longer_s, found.stop),
         ));
     };
-    if let Some((replay, _)) = found.replayed.as_ref().filter(|(of, _)| !log::is_kept(&setting, of))
-    {
+    let promises = setting.asked.promises;
+    let is_missed = |(of, _): &&(FleetReplay, f64)| !log::is_kept(&setting, &promises, of);
+    if let Some((replay, _)) = found.replayed.as_ref().filter(is_missed) {
         return Err(nothing_fits::missed_at_arrivals(&setting, replay, &found.answer));
     }
     let answer = &found.answer;
@@ -208,16 +206,12 @@ fn unequal(workers: &[WorkerDocument]) -> Option<Diagnostic> {
 /// Searches, judges what was found, and plans what people would have started instead; where replays let one of
 /// those do better, it is the plan, and nothing is proved of it.
 fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Refused> {
-    let mut answer = search::best(setting, &setting.question(), (door.0, control))?;
+    let best = |question: &Question<'_>| search::best(setting, question, (door.0, control));
+    let AtArrivals { mut answer, mut replayed } =
+        AtArrivals::of(setting, &setting.question(), control, &best)?;
     let settle = |judged: Judged| settled(setting, judged, control);
     let mut judged = judged(setting, &answer).map(settle);
     let mut stop = control.stop();
-    let mut replayed = None;
-    if let (Some(log), Some(_)) = (&setting.asked.traffic.log, &judged) {
-        let (of, fleet) = at_arrivals(setting, log, (answer, judged), (door, control))?;
-        (answer, judged) = of;
-        replayed = fleet;
-    }
     let is_short = judged.is_none() && !answer.types.workers.is_empty() && stop.is_none();
     let is_late = judged.is_none() && setting.asked.latency_s.is_some() && stop.is_none();
     let longer_s = if is_late { longer_s(setting, door, control) } else { None };
@@ -232,12 +226,14 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
         }
     };
     let mut others = Vec::new();
-    if let Some(first) = judged.as_ref().filter(|_| replayed.is_none()) {
+    let promises = setting.asked.promises;
+    let is_missed = |of: &(FleetReplay, f64)| !log::is_kept(setting, &promises, &of.0);
+    if let Some(first) = judged.as_ref().filter(|_| !replayed.as_ref().is_some_and(is_missed)) {
         let plan = decided::document(setting, first, ("", None));
         let workers = plan.fleet.map(|fleet| fleet.workers).unwrap_or_default();
         let (rows, answers) = alternatives::plan(setting, &workers, (door.0, control));
         others = rows;
-        for other in answers {
+        for AtArrivals { answer: other, replayed: of } in answers {
             let Some(gain) = gain(setting.asked.objective, &other, &answer) else { continue };
             (answer.found.verdict, answer.found.bound) = (Verdict::Open, None);
             // About as good: the first has the fewest types, and no pipeline that it could do without.
@@ -245,8 +241,9 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
                 continue;
             }
             if let Some(better) = self::judged(setting, &other).map(settle) {
-                others.push(alternatives::document(setting, "first search".to_owned(), &answer));
-                judged = Some(better);
+                let name = "first search".to_owned();
+                others.push(alternatives::document(setting, name, (&answer, true)));
+                (judged, replayed) = (Some(better), of);
                 let types = std::mem::replace(&mut answer, other).types;
                 (answer.found.verdict, answer.found.bound) = (Verdict::Open, None);
                 answer.types = Types { workers: answer.types.workers, ..types };
@@ -258,9 +255,7 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
 
 /// The same with its Pareto front, where others were planned.
 fn with_front(setting: &Setting, door: &Fleets, found: Found, control: &Control) -> Found {
-    let Some(judged) = found.judged.as_ref().filter(|_| found.replayed.is_none()) else {
-        return found;
-    };
+    let Some(judged) = &found.judged else { return found };
     let plan = decided::document(setting, judged, ("", None)).fleet.unwrap_or_default();
     let front = alternatives::front(setting, &plan, &found.others, (door.0, control));
     Found { front, ..found }
@@ -302,45 +297,6 @@ fn settled(setting: &Setting, judged: Judged, control: &Control) -> Judged {
         }
     }
     best.unwrap_or(judged)
-}
-
-/// An answer with its workers, and their replay of a file of requests with what they are sized for.
-type AtArrivals = ((Answer, Option<Judged>), Option<(FleetReplay, f64)>);
-
-/// A fleet that keeps what is promised when it replays the requests of a file: of more than their rate, where
-/// that is what it takes, of which nothing is proved.
-fn at_arrivals(
-    setting: &Setting,
-    log: &Log,
-    first: (Answer, Option<Judged>),
-    (door, control): (&Fleets, &Control),
-) -> Result<AtArrivals, Refused> {
-    let (mut of, mut found) = (first, None);
-    for sized_for in SIZED_FOR {
-        if sized_for > 1.0 {
-            let question = setting.question();
-            let requests_per_s = question.requests_per_s.map(|rate| rate * sized_for);
-            let question = Question { requests_per_s, ..question };
-            let mut answer = search::best(setting, &question, (door.0, control))?;
-            (answer.found.verdict, answer.found.bound) = (Verdict::Open, None);
-            match judged(setting, &answer) {
-                Some(judged) => of = (answer, Some(judged)),
-                None => break,
-            }
-        }
-        let Some(judged) = &of.1 else { break };
-        match log::replay(setting, &judged.workers, &log.requests) {
-            Ok(replay) if log::is_kept(setting, &replay) => {
-                return Ok((of, Some((replay, sized_for))));
-            }
-            Ok(replay) => found = Some((replay, sized_for)),
-            Err(_) => break,
-        }
-        if control.stop().is_some() {
-            break;
-        }
-    }
-    Ok((of, found))
 }
 
 /// Workers of an answer, where all replays are within the latency targets.
@@ -425,10 +381,6 @@ fn of(request: &PlanRequest) -> Result<(Asked, Option<Diagnostic>), Diagnostic> 
     {
         return Err(Diagnostic::usage("promise", format!("`{flag}` needs a time above 0"))
             .hint(format!("state one, such as {flag} 50ms, or leave it out")));
-    }
-    if let (Some(_), Some(Percentile(percent))) = (serving.request_latency, serving.percentile) {
-        let message = format!("`--request-latency` is a mean, and --percentile {percent} is none");
-        return Err(refused(message, "state --ttft and --tpot with --percentile"));
     }
     let (promises, noted) = promises(request);
     let (lengths, mut missing) = unstated.unzip();

@@ -86,14 +86,18 @@ fn requests(fleet: &FleetDocument, setting: &Setting, figures: &FleetFigures) ->
         ));
     }
     let seconds = figures.latency_seconds.map(latency)?;
+    let of = match fleet.promises.percentile {
+        None => "on average".to_owned(),
+        Some(_) => format!("at {}", statistic(&fleet.promises)),
+    };
     if let Some(n) = fleet.concurrency {
         let held = figures.n_under_way;
         return Some(format!(
-            "{held:.1} in flight on average ({n} requested), {seconds} each on average"
+            "{held:.1} in flight on average ({n} requested), {seconds} each {of}"
         ));
     }
     let most = asked.latency_s.map(latency)?;
-    Some(format!("{seconds} each on average; limit {most}"))
+    Some(format!("{seconds} each {of}; limit {most}"))
 }
 
 fn serves(setting: &Setting, fleet: &FleetDocument, figures: &FleetFigures) -> String {

@@ -4,7 +4,9 @@ use cost_model::serving::worker::Shape;
 use planner::run::Control;
 use planner::serving::fleet::{Objective, Verdict};
 use planner::serving::fleets::FleetSearch;
-use planner::serving::serving_fleet::{Answer, Promises, Question, Refused, Replayed, Types};
+use planner::serving::serving_fleet::{
+    Answer, Promises, Question, Refused, Replayed, Statistic, Types,
+};
 
 use super::decided;
 use super::setting::{Setting, USUAL_TPOT_S};
@@ -87,10 +89,10 @@ fn shortened(
     answer
 }
 
-/// Mean request latency by an answer's replays, seconds.
+/// Request latency by an answer's replays, seconds.
 fn latency_s(answer: &Answer) -> f64 {
     let stay = |of: &Replayed| {
-        let seconds = of.replayed.as_ref().ok()?.n_under_way / of.requests_per_s;
+        let seconds = of.replayed.as_ref().ok()?.stay_s;
         Some((answer.types.workers[of.of].figures.role, seconds))
     };
     decided::slowest_s(answer.replays.iter().filter_map(stay))
@@ -157,7 +159,10 @@ fn is_before(question: &Question<'_>, one: &Answer, other: &Answer) -> bool {
 /// TTFT and TPOT that keep a request latency where both are kept.
 fn promises(setting: &Setting, stated: &Promises) -> Vec<Promises> {
     let Some(latency_s) = setting.asked.latency_s else { return vec![*stated] };
-    let [_, n_output] = setting.asked.traffic.mean_tokens();
+    let n_output = match stated.statistic {
+        Statistic::Mean => setting.asked.traffic.mean_tokens()[1],
+        Statistic::Percentile(percent) => setting.asked.traffic.output_percentile(percent),
+    };
     let least = |one: Option<f64>, other: f64| Some(one.map_or(other, |one| one.min(other)));
     if n_output <= 1.0 {
         return vec![Promises { ttft_s: least(stated.ttft_s, latency_s), ..*stated }];

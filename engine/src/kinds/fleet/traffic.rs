@@ -167,6 +167,20 @@ impl Traffic {
         };
         [mean(|length| length.n_input), mean(|length| length.n_output)]
     }
+
+    /// Tokens of an answer that so many percent of the answers do not exceed.
+    #[must_use]
+    pub fn output_percentile(&self, percent: f64) -> f64 {
+        let mut all: Vec<(u32, f64)> =
+            self.lengths.iter().map(|length| (length.n_output, length.share)).collect();
+        all.sort_by_key(|(n_output, _)| *n_output);
+        let mut left = percent / 100.0 * all.iter().map(|(_, share)| share).sum::<f64>();
+        let found = all.iter().find(|(_, share)| {
+            left -= share;
+            left <= 0.0
+        });
+        found.or(all.last()).map_or(1.0, |(n_output, _)| f64::from(*n_output))
+    }
 }
 
 fn beyond(message: String) -> Diagnostic {

@@ -247,7 +247,8 @@ fn a_replay_at_hardly_any_load_is_unloaded() {
 }
 
 /// Errors of the mean TTFT and TPOT of the closed form below 80 % of what a worker can do: by role, the largest
-/// last.
+/// last. At a load of 0.8, means of 4,000 requests are 15 % off themselves (in the queue of M/M/1 as 1 / (1 - load),
+/// and the root of their number): replays grow with the load.
 fn errors() -> [[Vec<f64>; 3]; 2] {
     let model = model();
     let mut errors: [[Vec<f64>; 3]; 2] = Default::default();
@@ -256,9 +257,11 @@ fn errors() -> [[Vec<f64>; 3]; 2] {
         let Ok(worker) = one(&question, seed, 1.0) else { continue };
         let price = line(worker.figures.pool, &worker.shape).unwrap();
         let (mix, rate) = rate_of(&question, &worker, worker.figures.requests_per_s);
-        let rate = rate.min(0.8 * worker.stream.capacity(&mix, &*price).unwrap());
+        let capacity = worker.stream.capacity(&mix, &*price).unwrap();
+        let rate = rate.min(0.8 * capacity);
         let (said, _) = worker.stream.steady(&mix, rate, &*price).unwrap();
-        let arrivals = (rate, 4_000, seed);
+        let n = 4_000.0 / (1.0 - rate / capacity).powi(2);
+        let arrivals = (rate, n as usize, seed);
         let of =
             worker.stream.replayed(&mix, arrivals, Statistic::Mean, &*price, &mut |_| ()).unwrap();
         let (replayed, _) = of;
@@ -274,7 +277,7 @@ fn errors() -> [[Vec<f64>; 3]; 2] {
     errors
 }
 
-/// Nine in ten TPOTs within 15 %, and TTFTs in the median.
+/// All TTFTs within 15 %, and 19 in 20 TPOTs.
 #[test]
 fn replays_are_near_the_closed_form() {
     for (name, errors) in ["TTFT", "TPOT"].into_iter().zip(errors()) {
@@ -284,7 +287,7 @@ fn replays_are_near_the_closed_form() {
             let within = errors.iter().filter(|error| error.abs() <= 0.15).count();
             let of = [0.5, 0.8, 0.9, 0.95, 0.99, 1.0].map(at);
             println!("{name} {role}: {within} of {} within 15 %; {of:+.3?}", errors.len());
-            assert!(at(if name == "TPOT" { 0.9 } else { 0.5 }).abs() < 0.15);
+            assert!(at(if name == "TPOT" { 0.95 } else { 1.0 }).abs() < 0.15, "{name} {role}");
         }
     }
 }

@@ -6,6 +6,7 @@ use cost_model::serving::IterationTime;
 use cost_model::serving::arrivals::Length;
 use cost_model::serving::engine::Engine;
 use cost_model::serving::fault::Fault;
+use cost_model::serving::replay::Distribution;
 use cost_model::serving::worker::{Invalid, Shape};
 use ir::card::ModelCard;
 use ir::tensor::DType;
@@ -44,6 +45,29 @@ pub enum Statistic {
     Mean,
     /// A percentile, in percent.
     Percentile(f64),
+}
+
+impl Statistic {
+    /// It, of values.
+    #[must_use]
+    pub fn of(self, values: &Distribution) -> f64 {
+        match self {
+            Self::Mean => values.mean(),
+            Self::Percentile(percent) => values.percentile(percent),
+        }
+    }
+
+    /// Of which statistic of its part of a request a worker has to keep a limit, so that the parts together keep the
+    /// limit of the whole: of two, each may exceed its own half as often, whatever they have to do with each other
+    /// (Boole's inequality). Means add up.
+    pub(super) fn of_part(self, role: Role) -> Self {
+        match self {
+            Self::Percentile(percent) if role != Role::Aggregated => {
+                Self::Percentile(f64::midpoint(percent, 100.0))
+            }
+            whole => whole,
+        }
+    }
 }
 
 /// Latencies that are promised; TPOT is one mean of each request.

@@ -9,7 +9,7 @@ use cost_model::serving::fault::Fault;
 use cost_model::serving::worker::Shape;
 
 use super::program::load;
-use super::question::{Price, Promises, Question, Reason};
+use super::question::{Price, Promises, Question, Reason, Statistic};
 use super::stream::{Stream, lengths, share};
 use super::types::Worker;
 use crate::run::Control;
@@ -42,11 +42,19 @@ pub struct Latencies {
     pub upper_s: [f64; 2],
     /// Requests under way in the worker, mean (Little's law).
     pub n_under_way: f64,
+    /// Seconds from arrival to the last token: the mean, of all requests of the fleet; or the promised percentile, of
+    /// prefill and decode workers that of a part ([`Statistic::of_part`]).
+    pub stay_s: f64,
 }
 
 impl Latencies {
-    /// Of runs, each with the mean seconds of a request, at so many requests/s of the worker.
-    fn of(runs: &[([f64; 2], f64)], rate: f64) -> Self {
+    /// Of runs, each with the seconds of a request (mean and of the statistic), at so many requests/s of the worker,
+    /// and of the fleet's requests that it has a part in.
+    fn of(
+        runs: &[([f64; 2], [f64; 2])],
+        [rate, requests_per_s]: [f64; 2],
+        statistic: Statistic,
+    ) -> Self {
         let n = runs.len() as f64;
         let mean = |at: usize| runs.iter().map(|(run, _)| run[at]).sum::<f64>() / n;
         let seconds = [mean(0), mean(1)];
@@ -55,8 +63,13 @@ impl Latencies {
             (squares / (n - 1.0).max(1.0) / n).sqrt()
         };
         let upper_s = [0, 1].map(|at| seconds[at] + ERRORS * error(at));
-        let stay_s = runs.iter().map(|(_, stay_s)| stay_s).sum::<f64>() / n;
-        Self { seconds, upper_s, n_under_way: rate * stay_s }
+        let stays_s = [0, 1].map(|at| runs.iter().map(|(_, stay_s)| stay_s[at]).sum::<f64>() / n);
+        let n_under_way = rate * stays_s[0];
+        let stay_s = match statistic {
+            Statistic::Mean => n_under_way / requests_per_s,
+            Statistic::Percentile(_) => stays_s[1],
+        };
+        Self { seconds, upper_s, n_under_way, stay_s }
     }
 }
 
@@ -216,6 +229,7 @@ impl<'q, 'p> Rounds<'q, 'p> {
         };
         let statistic = self.question.promises.statistic;
         let n = stream.n_replayed(rate / capacity, statistic);
+        let rates = [rate * stream.n_streams as f64, requests_per_s];
         let mut runs = Vec::new();
         for run in 0..RUNS {
             if self.control.stop().is_some() {
@@ -226,12 +240,12 @@ impl<'q, 'p> Rounds<'q, 'p> {
                 Ok(seconds) => runs.push(seconds),
                 Err(fault) => return self.faulty(fault),
             }
-            let of = Latencies::of(&runs, rate * stream.n_streams as f64);
+            let of = Latencies::of(&runs, rates, statistic);
             if run > 0 && promises.is_some_and(|promises| !promises.admit(of.seconds)) {
                 return Ok(Ok(of));
             }
         }
-        Ok(Ok(Latencies::of(&runs, rate * stream.n_streams as f64)))
+        Ok(Ok(Latencies::of(&runs, rates, statistic)))
     }
 
     /// A fault, unless there was no time for a price.

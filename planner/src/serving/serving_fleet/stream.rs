@@ -200,8 +200,8 @@ impl Stream {
         (n as u64).max(REPLAYED).max(WAVES.saturating_mul(self.scheduler.max_num_seqs)) as usize
     }
 
-    /// TTFT and TPOT of so many requests that arrive at so many a second (Poisson), replayed; and the mean
-    /// seconds from arrival to the last token. `keep` takes the seconds of each request.
+    /// TTFT and TPOT of so many requests that arrive at so many a second (Poisson), replayed; and the seconds from
+    /// arrival to the last token, mean and by the statistic of a role's part. `keep` takes the seconds of each request.
     pub(super) fn replayed(
         &self,
         mix: &[Length],
@@ -209,16 +209,14 @@ impl Stream {
         statistic: Statistic,
         price: &dyn IterationTime,
         keep: &mut dyn FnMut([Vec<f64>; 3]),
-    ) -> Result<([f64; 2], f64), Fault> {
+    ) -> Result<([f64; 2], [f64; 2]), Fault> {
         let requests = arrivals::at_rate(mix, rate, Spacing::Poisson, n, seed)?;
         let replay =
             self.priced(price, |price| replay(&requests, Traffic::Open, &self.scheduler, price))?;
-        let of = |values: &[f64]| {
-            Distribution::of(values.to_vec()).map_or(0.0, |values| match statistic {
-                Statistic::Mean => values.mean(),
-                Statistic::Percentile(percent) => values.percentile(percent),
-            })
+        let by = |statistic: Statistic, values: &[f64]| {
+            Distribution::of(values.to_vec()).map_or(0.0, |values| statistic.of(&values))
         };
+        let of = |values: &[f64]| by(statistic, values);
         let Replay { times, .. } = replay;
         let counted = times.iter().zip(&requests).skip(n / 5);
         let first = counted.clone().map(|(times, _)| times.first_token_s - times.arrival_s);
@@ -226,6 +224,10 @@ impl Stream {
         let stay = counted.clone().map(|(times, _)| times.last_token_s - times.arrival_s);
         let stay: Vec<f64> = stay.collect();
         let stay_s = stay.iter().sum::<f64>() / (n - n / 5) as f64;
+        let part_s = match statistic.of_part(self.role) {
+            Statistic::Mean => stay_s,
+            percentile => by(percentile, &stay),
+        };
         let tokens = counted.filter_map(|(times, request)| match self.role {
             Role::Decode => {
                 Some((times.last_token_s - times.arrival_s) / f64::from(request.n_output))
@@ -243,6 +245,6 @@ impl Stream {
         let seconds = [ttft_s, of(&tokens)];
         let later = |values: Vec<f64>| values.into_iter().map(|own| own + handed_s).collect();
         keep([later(first), tokens, later(stay)]);
-        Ok((seconds, stay_s + handed_s))
+        Ok((seconds, [stay_s, part_s].map(|own| own + handed_s)))
     }
 }
