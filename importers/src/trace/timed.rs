@@ -15,7 +15,7 @@ use super::calls::{Call, Operand, Scope, Shared, dtype};
 use super::execution::{MAX_NODES, WITH_PLAIN};
 use super::flow::Flow;
 use super::forest::{Forest, Unit};
-use super::kineto::{self, Event, Profile, Span, nanoseconds};
+use super::kineto::{self, Category, Event, Profile, Span, nanoseconds};
 use super::steps;
 use super::work;
 use crate::aten::Effect;
@@ -31,15 +31,16 @@ struct Timed {
 }
 
 /// Reads the calls of one step, with their times in place of those of the whole profile; of several
-/// steps that the profiler marked, the last that is complete.
+/// steps that the profiler marked, the median of the complete ones. Says which it is, and what is
+/// left out.
 ///
 /// # Errors
 /// `too-many-nodes`, and those of [`steps::pick`] and [`kineto::each`].
 pub(super) fn read(
     source: &dyn Source,
     mut profile: Profile,
-) -> Result<(Vec<Call>, Profile, Vec<Diagnostic>), Diagnostic> {
-    let mut read = steps::pick(&profile)?;
+) -> Result<(Vec<Call>, Profile, steps::Read), Diagnostic> {
+    let read = steps::pick(&profile)?;
     profile.spans = Vec::new();
     let mut shared = Shared::default();
     let mut timed: Vec<Timed> = Vec::new();
@@ -57,29 +58,20 @@ pub(super) fn read(
     })?;
     if read.is_part() {
         let known: HashSet<u64> = timed.iter().map(|entry| entry.span.external).collect();
-        let launches = std::mem::take(&mut profile.launches);
-        profile.runs.retain(|run| {
-            let external = if run.external == 0 {
-                launches.get(&run.correlation)
-            } else {
-                Some(&run.external)
-            };
-            external.is_some_and(|external| known.contains(external))
-        });
-        profile.launches = launches;
+        profile.runs.retain(|run| run.external != 0 && known.contains(&run.external));
     }
     profile.spans = nest(&mut timed);
-    let warnings = std::mem::take(&mut read.warnings);
-    Ok((timed.into_iter().map(|entry| entry.call).collect(), profile, warnings))
+    Ok((timed.into_iter().map(|entry| entry.call).collect(), profile, read))
 }
 
 /// The call of an event, if it is one.
 fn timed(event: &Event<'_, Value>, profile: &mut Profile, shared: &mut Shared) -> Option<Timed> {
     let (name, cat) = (event.name.text(), event.cat.as_deref()?);
-    let scope = match cat {
-        "cpu_op" => Scope::Operator,
-        "user_annotation" => Scope::Annotation,
-        "python_function" if name.starts_with("nn.Module: ") => Scope::Annotation,
+    let is_operator = Category::of(cat) == Some(Category::Operator);
+    let scope = match Category::of(cat) {
+        Some(Category::Operator) => Scope::Operator,
+        Some(Category::Annotation) => Scope::Annotation,
+        None if cat == "python_function" && name.starts_with("nn.Module: ") => Scope::Annotation,
         _ => return None,
     };
     let (ts, duration) = (event.ts?, event.dur?);
@@ -108,7 +100,7 @@ fn timed(event: &Event<'_, Value>, profile: &mut Profile, shared: &mut Shared) -
         external: args.and_then(|args| args.external).unwrap_or(0),
         thread,
         name: kineto::mark(name),
-        is_operator: cat == "cpu_op",
+        is_operator,
     };
     Some(Timed { call, span })
 }

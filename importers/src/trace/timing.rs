@@ -326,11 +326,8 @@ impl<'f> Lander<'f> {
         let mut ops = Vec::with_capacity(profile.runs.len());
         for run in &profile.runs {
             timing.total += run.duration;
-            let external = match run.external {
-                0 => profile.launches.get(&run.correlation).copied().unwrap_or(0),
-                external => external,
-            };
-            let call = records.get(&external).and_then(|record| self.by_record.get(record));
+            let record = records.get(&run.external).filter(|_| run.external != 0);
+            let call = record.and_then(|record| self.by_record.get(record));
             let unit = match call.map(|call| self.owners[*call]) {
                 Some(Owner::Unit(unit)) => unit,
                 _ => FOREIGN,
