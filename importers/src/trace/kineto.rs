@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::calls::{Member, invalid_field};
+use super::forest::{is_collective, of_backend};
 use super::launches::{self, Launch};
 use super::steps::Step;
 use crate::items::{self, Part};
@@ -187,6 +188,10 @@ pub(super) struct Profile {
     pub(super) rank: Option<(u64, u64)>,
     /// Steps that the profiler marked.
     pub(super) steps: Vec<Step>,
+    /// Whether it holds calls of collectives; else what backends note of messages stands for them.
+    pub(super) has_collectives: bool,
+    /// Places among the spans of what backends note of messages.
+    messages: Vec<usize>,
     /// Events in all.
     pub(super) n_events: u64,
     threads: BTreeMap<(String, String), u32>,
@@ -289,7 +294,12 @@ pub(super) fn profile(source: Box<dyn Read + '_>) -> Result<Profile, Diagnostic>
     let beside = each::<serde::de::IgnoredAny>(source, &mut |_, event| profile.push(&event))?;
     let devices: Vec<DeviceProperties> = member(&beside, "deviceProperties")?.unwrap_or_default();
     let launched = std::mem::take(&mut profile.launches);
-    launches::settle(&mut profile.runs, &launched, &profile.spans);
+    let mut calls: Vec<Span> =
+        profile.spans.iter().filter(|span| span.is_operator).copied().collect();
+    if !profile.has_collectives {
+        calls.extend(profile.messages.iter().map(|at| profile.spans[*at]));
+    }
+    launches::settle(&mut profile.runs, &launched, calls);
     let device = devices.first().filter(|_| !profile.runs.is_empty());
     let unnamed = if profile.runs.is_empty() { "cpu" } else { "gpu" };
     profile.kind = device.map_or_else(|| unnamed.to_owned(), |device| kind(&device.name));
@@ -334,6 +344,10 @@ impl Profile {
                     self.steps.push(Step { start, end, name: name.to_owned(), thread });
                 }
                 let is_operator = category == Category::Operator;
+                self.has_collectives |= is_operator && is_collective(name);
+                if !is_operator && of_backend(name).is_some() {
+                    self.messages.push(self.spans.len());
+                }
                 let name = mark(event.name.text());
                 self.spans.push(Span {
                     start,

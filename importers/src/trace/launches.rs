@@ -19,11 +19,11 @@ pub(super) struct Launch {
 /// Gives every run the number of the call that launched it: as the trace states it, or that of the
 /// innermost call of an operator around its launch. Profilers before PyTorch 2.1 state in its place
 /// the number that a kernel shares with its launch, which may be that of any other call.
-pub(super) fn settle(runs: &mut [Run], launches: &BTreeMap<u64, Launch>, spans: &[Span]) {
+pub(super) fn settle(runs: &mut [Run], launches: &BTreeMap<u64, Launch>, calls: Vec<Span>) {
     let n_shared = runs.iter().filter(|run| run.external == run.correlation).count();
     let is_shared = 2 * n_shared > runs.len() && !launches.is_empty();
     let is_stated = |external: u64| external != 0 && !is_shared;
-    let around = around(launches, spans);
+    let around = around(launches, calls);
     for run in runs.iter_mut().filter(|run| !is_stated(run.external)) {
         let launch = launches.get(&run.correlation);
         run.external = match launch.map(|launch| launch.external) {
@@ -34,13 +34,12 @@ pub(super) fn settle(runs: &mut [Run], launches: &BTreeMap<u64, Launch>, spans: 
 }
 
 /// By correlation, the innermost call of an operator around each launch.
-fn around(launches: &BTreeMap<u64, Launch>, spans: &[Span]) -> HashMap<u64, u64> {
-    let mut calls: Vec<&Span> = spans.iter().filter(|span| span.is_operator).collect();
+fn around(launches: &BTreeMap<u64, Launch>, mut calls: Vec<Span>) -> HashMap<u64, u64> {
     calls.sort_unstable_by_key(|span| (span.thread, span.start, Reverse(span.duration)));
     let mut order: Vec<(&u64, &Launch)> = launches.iter().collect();
     order.sort_unstable_by_key(|(_, launch)| (launch.thread, launch.start));
     let mut calls = calls.into_iter().peekable();
-    let mut stack: Vec<&Span> = Vec::new();
+    let mut stack: Vec<Span> = Vec::new();
     let mut found = HashMap::new();
     for (correlation, launch) in order {
         let place = (launch.thread, launch.start);

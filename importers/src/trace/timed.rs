@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::calls::{Call, Operand, Scope, Shared, dtype};
 use super::execution::{MAX_NODES, WITH_PLAIN};
 use super::flow::Flow;
-use super::forest::{Forest, Unit};
+use super::forest::{Forest, Unit, of_backend};
 use super::kineto::{self, Category, Event, Profile, Span, nanoseconds};
 use super::steps;
 use super::work;
@@ -67,8 +67,9 @@ pub(super) fn read(
 /// The call of an event, if it is one.
 fn timed(event: &Event<'_, Value>, profile: &mut Profile, shared: &mut Shared) -> Option<Timed> {
     let (name, cat) = (event.name.text(), event.cat.as_deref()?);
-    let is_operator = Category::of(cat) == Some(Category::Operator);
+    let message = of_backend(name).filter(|_| !profile.has_collectives);
     let scope = match Category::of(cat) {
+        Some(Category::Annotation) if message.is_some() => Scope::Operator,
         Some(Category::Operator) => Scope::Operator,
         Some(Category::Annotation) => Scope::Annotation,
         None if cat == "python_function" && name.starts_with("nn.Module: ") => Scope::Annotation,
@@ -80,8 +81,9 @@ fn timed(event: &Event<'_, Value>, profile: &mut Profile, shared: &mut Shared) -
         && !name.contains("::")
         && args.is_some_and(|args| args.forward_thread.is_some_and(|thread| thread != 0));
     let thread = profile.thread(&event.pid, &event.tid);
+    let called = message.map_or(name.to_owned(), |message| format!("c10d::{message}"));
     let call = Call {
-        name: shared.text(name),
+        name: shared.text(&called),
         sequence: args.and_then(|args| u64::try_from(args.sequence?).ok()),
         scope: if is_backward { Scope::Backward } else { scope },
         // Threads of autograd name those of PyTorch, which a profile does not number alike.
@@ -99,8 +101,8 @@ fn timed(event: &Event<'_, Value>, profile: &mut Profile, shared: &mut Shared) -
         record: 0,
         external: args.and_then(|args| args.external).unwrap_or(0),
         thread,
-        name: kineto::mark(name),
-        is_operator,
+        name: kineto::mark(&called),
+        is_operator: scope == Scope::Operator,
     };
     Some(Timed { call, span })
 }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use ir::diagnostic::Diagnostic;
 
-use super::forest::{Forest, Unit, is_collective};
+use super::forest::{Forest, Unit, is_collective, of_backend};
 use super::kineto::{Profile, Span, mark};
 
 /// Times of the units of a forest, in nanoseconds.
@@ -117,9 +117,7 @@ impl<'f> Lander<'f> {
         // A backend's own thread does the work of the collective before it on the same memory.
         let mut last: HashMap<u64, usize> = HashMap::new();
         for (at, call) in forest.calls.iter().enumerate() {
-            let is_backend = ["gloo:", "nccl:", "mpi:", "ucc:"]
-                .iter()
-                .any(|backend| call.name.starts_with(backend));
+            let is_backend = of_backend(&call.name).is_some();
             for operand in &call.inputs {
                 match owners[at] {
                     Owner::Unit(unit) if is_collective(&call.name) => {

@@ -17,4 +17,5 @@ mod partners;
 mod stablehlo;
 mod traces;
 mod traces_cut;
+mod traces_old;
 mod writer;
