@@ -7,6 +7,7 @@ mod galvatron;
 pub mod layout;
 mod limits;
 mod megatron;
+mod recipes;
 mod serving;
 mod shell;
 mod torchtitan;
@@ -14,6 +15,7 @@ mod torchtitan;
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 use limits::MAX_BYTES;
+pub use recipes::with_deepspeed;
 pub use torchtitan::cut_by_ends;
 
 /// A launcher whose settings can be read.
@@ -31,20 +33,29 @@ pub enum Launcher {
     Sglang,
     /// The plan file of Hetu-Galvatron.
     Galvatron,
+    /// What `accelerate config` writes.
+    Accelerate,
+    /// A recipe of Axolotl.
+    Axolotl,
+    /// A recipe of LLaMA-Factory.
+    LlamaFactory,
 }
 
 impl Launcher {
     /// All.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Megatron,
         Self::Torchtitan,
         Self::DeepSpeed,
         Self::Vllm,
         Self::Sglang,
         Self::Galvatron,
+        Self::Accelerate,
+        Self::Axolotl,
+        Self::LlamaFactory,
     ];
 
-    /// Its name, the same as that of the export target.
+    /// Its name, the same as that of the export target where there is one.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -54,6 +65,9 @@ impl Launcher {
             Self::Vllm => "vllm",
             Self::Sglang => "sglang",
             Self::Galvatron => "galvatron",
+            Self::Accelerate => "accelerate",
+            Self::Axolotl => "axolotl",
+            Self::LlamaFactory => "llama-factory",
         }
     }
 
@@ -98,7 +112,8 @@ impl Launcher {
             ("--context-parallel-size", Self::Megatron),
             ("--expert-model-parallel-size", Self::Megatron),
         ];
-        words.into_iter().find(|(word, _)| text.contains(word)).map(|(_, launcher)| launcher)
+        let has = |(word, _): &(&str, Self)| text.contains(word);
+        recipes::guess(text).or_else(|| words.into_iter().find(has).map(|(_, launcher)| launcher))
     }
 }
 
@@ -153,5 +168,8 @@ pub fn read_for(
         Launcher::Vllm => of_flags(&serving::vllm),
         Launcher::Sglang => of_flags(&serving::sglang),
         Launcher::Galvatron => galvatron::read(text),
+        Launcher::Accelerate => recipes::accelerate(text),
+        Launcher::Axolotl => recipes::axolotl(text),
+        Launcher::LlamaFactory => recipes::llama_factory(text),
     }
 }

@@ -14,6 +14,7 @@ mod odd_joins;
 mod onnx_form;
 mod onnx_suite;
 mod partners;
+mod recipes;
 mod stablehlo;
 mod traces;
 mod traces_cut;
