@@ -161,7 +161,9 @@ pub fn read_for(
         Ok(settings)
     };
     match launcher {
-        Launcher::Megatron => of_flags(&|text| megatron::read(text, model)),
+        Launcher::Megatron => {
+            of_flags(&|text| megatron::read(text, model)).and_then(|read| stated(read, text))
+        }
         Launcher::Torchtitan if torchtitan::is_document(text) => torchtitan::document(text),
         Launcher::Torchtitan => of_flags(&torchtitan::read),
         Launcher::DeepSpeed => deepspeed::read(text),
@@ -172,4 +174,20 @@ pub fn read_for(
         Launcher::Axolotl => recipes::axolotl(text),
         Launcher::LlamaFactory => recipes::llama_factory(text),
     }
+}
+
+/// Refuses a script of which no degree and no size is known: what holds its flags is set where the file
+/// does not decide it.
+fn stated(settings: LaunchSettings, text: &str) -> Result<LaunchSettings, Diagnostic> {
+    let LaunchSettings { tensor, pipeline, micro_batch, global_batch, sequence_length, .. } =
+        settings;
+    let is_empty = tensor.or(pipeline).is_none()
+        && micro_batch.or(global_batch).or(sequence_length).is_none()
+        && settings.blocks.is_none();
+    if !(is_empty && text.contains('$')) {
+        return Ok(settings);
+    }
+    let message = "the script sets the flags of its program where the file does not decide it";
+    Err(Diagnostic::input("bad-settings", message)
+        .hint("give the flags as the program gets them, such as `bash -x` prints them"))
 }

@@ -76,11 +76,9 @@ pub(super) fn expanded(text: &str) -> Result<Expanded, Diagnostic> {
             None => shell.expand(word, MAX_DEPTH)?,
         };
         let is_unset = written.trim_matches(QUOTES).starts_with('$') && is_command;
-        if is_unset
-            && !last.starts_with("--")
-            && !["$@", "$*"].contains(&written.trim_matches(QUOTES))
-        {
-            expanded.unset.push(written.trim_matches(QUOTES).to_owned());
+        let name = written.trim_matches(QUOTES);
+        if is_unset && !last.starts_with("--") && !["$@", "$*"].contains(&name) {
+            expanded.unset.push(name.to_owned());
         }
         is_command |= written.ends_with(".py") || written.starts_with("--");
         expanded.text.push_str(&written);

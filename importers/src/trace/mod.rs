@@ -188,10 +188,11 @@ fn profile(source: &dyn Source, name: &str, options: &ImportOptions) -> Result<R
     import.summary.step = Some(read.step);
     if !has_shapes {
         import.warnings.retain(|warning| warning.code != "unknown-op");
-        let what = "the profile has no sizes of arguments: ops have durations, no FLOPs and no bytes";
-        import.warnings.push(
-            Diagnostic::warning("no-shapes", what).hint("record with record_shapes=True"),
-        );
+        let what =
+            "the profile has no sizes of arguments: ops have durations, no FLOPs and no bytes";
+        import
+            .warnings
+            .push(Diagnostic::warning("no-shapes", what).hint("record with record_shapes=True"));
     }
     let mut rank = Rank::of(import);
     rank.idle = apply(&mut rank.import, (&forest, &units), &flow.units, &profile)?;

@@ -50,7 +50,10 @@ fn accelerate_is_read() {
     let old = "fsdp_version: 1\n  fsdp_sharding_strategy: SHARD_GRAD_OP";
     assert_eq!(zero(with("fsdp_version: 2", old)), ZeroStage::Gradients);
     assert_eq!(zero(with("fsdp_version: 2", &old.replace("SHARD_GRAD_OP", "3"))), ZeroStage::None);
-    assert_eq!(zero(with("_type: FSDP", "_type: MULTI_GPU").replace("fsdp_", "tpu_env.")), ZeroStage::None);
+    assert_eq!(
+        zero(with("_type: FSDP", "_type: MULTI_GPU").replace("fsdp_", "tpu_env.")),
+        ZeroStage::None
+    );
     let split = format!("{ACCELERATE}parallelism_config:\n  parallelism_config_tp_size: 4\n");
     assert_eq!((settings(&split).data, settings(&split).tensor), (Some(4), Some(4)));
     for (from, to, code, named) in [
@@ -121,7 +124,8 @@ fn axolotl_is_read() {
     assert_eq!((found.zero, found.recompute), (Some(ZeroStage::Parameters), Some(Recompute::Full)));
     assert_eq!((found.optimizer, found.data), (Some(Optimizer::AdamW), None));
     assert!(found.not_judged.is_empty() && found.no_effect.is_empty());
-    let split = format!("{AXOLOTL}tensor_parallel_size: 2\ncontext_parallel_size: 4\ndp_shard_size: 8\n");
+    let split =
+        format!("{AXOLOTL}tensor_parallel_size: 2\ncontext_parallel_size: 4\ndp_shard_size: 8\n");
     let split = settings(&split);
     assert_eq!((split.data, split.tensor, split.context), (Some(8), Some(2), Some(4)));
     let kernels = settings(&format!("{AXOLOTL}liger_rope: true\n"));
@@ -133,7 +137,12 @@ fn axolotl_is_read() {
         ("adapter:", "fsdp: [shard_grad_op]", "not-judged", "fsdp: shard_grad_op"),
         ("adapter:", "micro_batches: 3", "unknown-flag", "`micro_batches`"),
         ("torch_fused", "bnb_8bit", "not-judged", "optimizer: adamw_bnb_8bit"),
-        ("checkpointing: true", "checkpointing: offload", "not-judged", "gradient_checkpointing: offload"),
+        (
+            "checkpointing: true",
+            "checkpointing: offload",
+            "not-judged",
+            "gradient_checkpointing: offload",
+        ),
         ("size: 2", "size: 0", "bad-settings", "micro_batch_size"),
     ] {
         let (found, message) = refusal(&AXOLOTL.replacen(from, to, 1));
@@ -187,7 +196,12 @@ fn llama_factory_is_read() {
         ("do_train: true", "use_galore: true", "not-judged", "use_galore"),
         ("bf16: true", "pure_bf16: true", "not-judged", "pure_bf16"),
         ("do_train: true", "optim: adamw_8bit", "not-judged", "optim: adamw_8bit"),
-        ("do_train: true", "tensor_model_parallel_size: 4", "unknown-flag", "tensor_model_parallel_size"),
+        (
+            "do_train: true",
+            "tensor_model_parallel_size: 4",
+            "unknown-flag",
+            "tensor_model_parallel_size",
+        ),
     ] {
         let (found, message) = refusal(&FACTORY.replacen(from, to, 1));
         assert!(found == code && message.contains(named), "{to}: {found} {message}");
@@ -200,7 +214,9 @@ fn hostile_recipes_are_refused() {
     let deep: String = (0..40).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
     let aliases = format!(
         "base_model: m\na0: &a0 [x]\n{}",
-        (1..40).map(|n| format!("a{n}: &a{n} [*a{p}, *a{p}, *a{p}]\n", p = n - 1)).collect::<String>()
+        (1..40)
+            .map(|n| format!("a{n}: &a{n} [*a{p}, *a{p}, *a{p}]\n", p = n - 1))
+            .collect::<String>()
     );
     for text in [
         format!("base_model: m\n{deep}"),

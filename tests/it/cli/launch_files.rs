@@ -58,14 +58,20 @@ fn recipes_are_judged() {
     let folder = folder();
     let judged = |name: &str, text: &str, code: i32| {
         folder.write(name, text);
-        folder.run(&format!("compare {name} plan.json {ON} --json")).exits(code).json()
+        folder.run(&format!("compare {name} flat.json {ON} --json")).exits(code).json()
     };
+    let pins = "--pin data=8 --pin tensor=1 --pin pipeline=1 --pin micro-batch=2 --pin zero=1";
+    let plan = "plan config.json --cluster cluster.yaml --global-batch 32 --sequence-length 512";
+    folder.run(&format!("{plan} {pins} -o flat.json")).exits(0);
     let now = |name: &str, text: &str| judged(name, text, 10)["now"].clone();
     let accelerate = "distributed_type: MULTI_GPU\nmixed_precision: bf16\nnum_processes: 8\n";
     let copies = now("accelerate.yaml", accelerate);
     let shards = accelerate.replace("MULTI_GPU", "FSDP") + "fsdp_config:\n  fsdp_version: 2\n";
     let shards = now("accelerate.yaml", &shards);
-    assert!(shards["peak_memory_bytes"].as_u64() < copies["peak_memory_bytes"].as_u64(), "{shards}");
+    assert!(
+        shards["peak_memory_bytes"].as_u64() < copies["peak_memory_bytes"].as_u64(),
+        "{shards}"
+    );
     let recipe = "model_name_or_path: m\nfinetuning_type: full\nstage: sft\ncutoff_len: 512\n\
                   per_device_train_batch_size: 1\ngradient_accumulation_steps: 4\nbf16: true\n";
     let alone = now("sft.yaml", recipe);

@@ -5,7 +5,8 @@ use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 use ir::tensor::DType;
 
-use super::{Keys, fsdp};
+use super::fsdp;
+use super::keys::Keys;
 use crate::launcher::flags::not_judged;
 use crate::launcher::limits::bad;
 
@@ -29,11 +30,8 @@ const REFUSED: [(&str, &str); 10] = [
 pub(in crate::launcher) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let keys = Keys::read(text)?;
     let kind = keys.text("distributed_type").unwrap_or_else(|| "NO".to_owned());
-    let mut settings = LaunchSettings {
-        dtype: dtype(&keys)?,
-        offloads: Some(false),
-        ..LaunchSettings::default()
-    };
+    let mut settings =
+        LaunchSettings { dtype: dtype(&keys)?, offloads: Some(false), ..LaunchSettings::default() };
     match kind.as_str() {
         "NO" | "MULTI_GPU" => settings.zero = Some(ZeroStage::None),
         "FSDP" => {
@@ -67,7 +65,8 @@ fn dtype(keys: &Keys) -> Result<Option<DType>, Diagnostic> {
 
 /// Processes over the axes of `parallelism_config`; what it leaves are replicas.
 fn degrees(keys: &Keys, settings: &mut LaunchSettings) -> Result<(), Diagnostic> {
-    let of = |axis: &str| keys.degree(&format!("parallelism_config.parallelism_config_{axis}_size"));
+    let of =
+        |axis: &str| keys.degree(&format!("parallelism_config.parallelism_config_{axis}_size"));
     let (tensor, context) = (of("tp")?.unwrap_or(1), of("cp")?.unwrap_or(1));
     let (copies, shards) = (of("dp_replicate")?.unwrap_or(1), of("dp_shard")?);
     if copies > 1 && shards.is_some_and(|shards| shards > 1) {

@@ -7,7 +7,8 @@ use ir::workload::Optimizer;
 
 use serde_json::Value;
 
-use super::{Keys, fsdp, is_off};
+use super::fsdp;
+use super::keys::{Keys, is_off};
 use crate::launcher::flags::not_judged;
 
 /// Keys that change neither time nor memory.
@@ -129,7 +130,9 @@ fn dtype(keys: &Keys, keeps_single: bool) -> Result<ir::tensor::DType, Diagnosti
 
 fn recompute(keys: &Keys) -> Result<Recompute, Diagnostic> {
     let key = "gradient_checkpointing";
-    if let Some(other) = keys.text(key).filter(|text| ["offload", "unsloth"].contains(&text.as_str())) {
+    if let Some(other) =
+        keys.text(key).filter(|text| ["offload", "unsloth"].contains(&text.as_str()))
+    {
         let why = "activations stay on the devices or are computed again";
         return Err(not_judged(&format!("{key}: {other}"), why));
     }

@@ -3,7 +3,7 @@
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 
-use super::Keys;
+use super::keys::Keys;
 use crate::launcher::flags::not_judged;
 use crate::launcher::limits::bad;
 

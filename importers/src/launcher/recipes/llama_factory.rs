@@ -6,7 +6,7 @@ use ir::launch::LaunchSettings;
 use ir::stack::AttentionKernel;
 use ir::workload::Optimizer;
 
-use super::Keys;
+use super::keys::Keys;
 use crate::launcher::flags::not_judged;
 use crate::launcher::limits::bad;
 

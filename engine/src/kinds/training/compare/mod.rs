@@ -1,8 +1,8 @@
 //! `compare` where the second file is a plan of a training run: with another one, or with what a
 //! launcher runs now.
 
-mod deepspeed_file;
 mod changes;
+mod deepspeed_file;
 pub mod measured;
 mod schedule;
 mod settings;
