@@ -112,8 +112,17 @@ impl Launcher {
             ("--context-parallel-size", Self::Megatron),
             ("--expert-model-parallel-size", Self::Megatron),
         ];
-        let has = |(word, _): &(&str, Self)| text.contains(word);
-        recipes::guess(text).or_else(|| words.into_iter().find(has).map(|(_, launcher)| launcher))
+        // Keys at the top of recipes.
+        let keys = [
+            ("finetuning_type:", Self::LlamaFactory),
+            ("base_model:", Self::Axolotl),
+            ("distributed_type:", Self::Accelerate),
+            ("compute_environment:", Self::Accelerate),
+        ];
+        let begins = |(key, _): &(&str, Self)| text.lines().any(|line| line.starts_with(key));
+        let holds = |(word, _): &(&str, Self)| text.contains(word);
+        let found = keys.into_iter().find(begins).or_else(|| words.into_iter().find(holds));
+        found.map(|(_, launcher)| launcher)
     }
 }
 

@@ -279,3 +279,13 @@ srun --mpi=pmix -l --container-image=x torchrun --nproc_per_node 8 pretrain_gpt.
     let unstated = &sourced.not_judged["the file does not state what they hold"];
     assert_eq!(unstated[..], ["source ./cluster.sh"]);
 }
+
+/// Keys and flags of every file that say nothing of parallelism.
+#[test]
+fn common_flags_are_no_slips() {
+    let job = "[training]\nlocal_batch_size = 2\nseq_len = 2048\ndataset = \"c4\"\n[parallelism]\n\
+               data_parallel_shard_degree = 8\n";
+    assert_eq!(settings(job).micro_batch, Some(2));
+    let server = "vllm serve m --data-parallel-size 4 --data-parallel-backend ray";
+    assert_eq!(settings(server).data, Some(4));
+}

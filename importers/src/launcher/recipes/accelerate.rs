@@ -5,10 +5,10 @@ use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 use ir::tensor::DType;
 
+use super::super::flags::not_judged;
+use super::super::limits::bad;
 use super::fsdp;
 use super::keys::Keys;
-use crate::launcher::flags::not_judged;
-use crate::launcher::limits::bad;
 
 /// Keys that change neither time nor memory.
 const IDLE: &str = include_str!("accelerate.txt");
@@ -27,7 +27,7 @@ const REFUSED: [(&str, &str); 10] = [
     ("dynamo_config.dynamo_backend", "kernels are those of the stack"),
 ];
 
-pub(in crate::launcher) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
+pub(in super::super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let keys = Keys::read(text)?;
     let kind = keys.text("distributed_type").unwrap_or_else(|| "NO".to_owned());
     let mut settings =

@@ -7,9 +7,9 @@ use ir::workload::Optimizer;
 
 use serde_json::Value;
 
+use super::super::flags::not_judged;
 use super::fsdp;
 use super::keys::{Keys, is_off};
-use crate::launcher::flags::not_judged;
 
 /// Keys that change neither time nor memory.
 const IDLE: &str = include_str!("axolotl.txt");
@@ -62,7 +62,7 @@ const KERNELS: [&str; 16] = [
     "fused_attn_kernel",
 ];
 
-pub(in crate::launcher) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
+pub(in super::super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let keys = Keys::read(text)?;
     keys.refuse(&REFUSED)?;
     let is_of = |(key, value): (&String, &Value)| key.starts_with("fsdp") && !is_off(value);

@@ -3,9 +3,9 @@
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 
+use super::super::flags::not_judged;
+use super::super::limits::bad;
 use super::keys::Keys;
-use crate::launcher::flags::not_judged;
-use crate::launcher::limits::bad;
 
 /// What `fsdp_config` says.
 pub(super) struct Fsdp {

@@ -7,8 +7,8 @@ use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 use serde_json::Value;
 
-use crate::launcher::flags::not_judged;
-use crate::launcher::limits::{MOST_DEGREE, MOST_SAMPLES, bad};
+use super::super::flags::not_judged;
+use super::super::limits::{MOST_DEGREE, MOST_SAMPLES, bad};
 
 /// Deepest nesting of keys.
 const MAX_DEPTH: u32 = 8;

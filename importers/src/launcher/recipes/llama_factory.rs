@@ -6,9 +6,9 @@ use ir::launch::LaunchSettings;
 use ir::stack::AttentionKernel;
 use ir::workload::Optimizer;
 
+use super::super::flags::not_judged;
+use super::super::limits::bad;
 use super::keys::Keys;
-use crate::launcher::flags::not_judged;
-use crate::launcher::limits::bad;
 
 /// Keys that change neither time nor memory.
 const IDLE: &str = include_str!("llama_factory.txt");
@@ -34,7 +34,7 @@ const REFUSED: [(&str, &str); 17] = [
     ("use_ray", "its processes are started by another program"),
 ];
 
-pub(in crate::launcher) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
+pub(in super::super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let keys = Keys::read(text)?;
     let stated = |key: &str, fits: &[&str], why: &str| match keys.text(key) {
         Some(other) if !fits.contains(&other.as_str()) => {

@@ -12,24 +12,10 @@ mod llama_factory;
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 
-use super::{Launcher, deepspeed};
+use super::deepspeed;
 pub(super) use accelerate::read as accelerate;
 pub(super) use axolotl::read as axolotl;
 pub(super) use llama_factory::read as llama_factory;
-
-/// Keys at the top of a recipe that others do not have.
-const MARKS: [(&str, Launcher); 4] = [
-    ("finetuning_type:", Launcher::LlamaFactory),
-    ("base_model:", Launcher::Axolotl),
-    ("distributed_type:", Launcher::Accelerate),
-    ("compute_environment:", Launcher::Accelerate),
-];
-
-/// The launcher whose recipe a text is.
-pub(super) fn guess(text: &str) -> Option<Launcher> {
-    let has = |mark: &str| text.lines().any(|line| line.starts_with(mark));
-    MARKS.into_iter().find(|(mark, _)| has(mark)).map(|(_, launcher)| launcher)
-}
 
 /// What settings say together with the DeepSpeed file that they name: that file of what is shared out and
 /// where states are kept, they of batches.
