@@ -48,7 +48,7 @@ impl Format {
 
     /// Whether its readers take traces beside a file themselves.
     pub(crate) fn is_trace(&self) -> bool {
-        ["execution-trace", "kineto", "chakra"].contains(&self.name)
+        ["execution-trace", "kineto", "chakra", "chakra-json"].contains(&self.name)
     }
 }
 
@@ -156,6 +156,12 @@ static FORMATS: &[Format] = &[
         name: "chakra",
         what: "MLCommons Chakra trace, `.et`",
         signs: Signs::Head("et", |head| head.windows(SCHEMA.len()).any(|window| window == SCHEMA)),
+        read: Reader::Model(trace::read_chakra),
+    },
+    Format {
+        name: "chakra-json",
+        what: "MLCommons Chakra trace in JSON",
+        signs: Signs::Stream(&["workload_graph"]),
         read: Reader::Model(trace::read_chakra),
     },
 ];

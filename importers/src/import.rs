@@ -81,6 +81,8 @@ pub struct Summary {
     pub shardings: BTreeMap<String, String>,
     /// Totals by op type.
     pub op_types: BTreeMap<String, OpTypeSummary>,
+    /// Which step of a trace it is, in words: `ProfilerStep#6, the median of 5 complete`.
+    pub step: Option<String>,
     /// Profiles whose durations the ops have.
     pub recorded: Vec<Recorded>,
     /// Tokens of a sample, of models that are written out from a config; `None` where samples are

@@ -73,6 +73,8 @@ pub struct LaunchSettings {
     pub schedule: Option<String>,
     /// The file that holds it cell by cell, as the settings name it.
     pub schedule_file: Option<String>,
+    /// The file of DeepSpeed that says the rest, as the settings name it.
+    pub deepspeed_file: Option<String>,
     /// What products are computed in.
     pub dtype: Option<DType>,
     /// What gradients of a 16-bit run are summed and exchanged in; `None` = as the stack does.

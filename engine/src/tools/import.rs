@@ -119,6 +119,7 @@ fn facts(summary: &Summary, page: &Page) {
         let stages: std::collections::BTreeSet<_> = summary.stages.values().collect();
         rows.push(vec!["stages".to_owned(), format!("{} annotated", stages.len())]);
     }
+    rows.extend(summary.step.iter().map(|step| vec!["step".to_owned(), step.clone()]));
     rows.extend(summary.recorded.iter().map(|run| vec!["recorded".to_owned(), recorded(run)]));
     if !summary.pins.is_empty() {
         let n = summary.shardings.len();
@@ -176,6 +177,7 @@ pub fn totals(summary: &Summary) -> Value {
         "pins": summary.pins,
         "shardings": summary.shardings,
         "op_types": types,
+        "step": summary.step,
         "recorded": summary.recorded.iter().map(|recorded| json!({
             "kind": recorded.kind,
             "events": recorded.events,

@@ -7,6 +7,7 @@ mod galvatron;
 pub mod layout;
 mod limits;
 mod megatron;
+mod recipes;
 mod serving;
 mod shell;
 mod torchtitan;
@@ -14,6 +15,7 @@ mod torchtitan;
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 use limits::MAX_BYTES;
+pub use recipes::with_deepspeed;
 pub use torchtitan::cut_by_ends;
 
 /// A launcher whose settings can be read.
@@ -31,20 +33,29 @@ pub enum Launcher {
     Sglang,
     /// The plan file of Hetu-Galvatron.
     Galvatron,
+    /// What `accelerate config` writes.
+    Accelerate,
+    /// A recipe of Axolotl.
+    Axolotl,
+    /// A recipe of LLaMA-Factory.
+    LlamaFactory,
 }
 
 impl Launcher {
     /// All.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Megatron,
         Self::Torchtitan,
         Self::DeepSpeed,
         Self::Vllm,
         Self::Sglang,
         Self::Galvatron,
+        Self::Accelerate,
+        Self::Axolotl,
+        Self::LlamaFactory,
     ];
 
-    /// Its name, the same as that of the export target.
+    /// Its name, the same as that of the export target where there is one.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -54,6 +65,9 @@ impl Launcher {
             Self::Vllm => "vllm",
             Self::Sglang => "sglang",
             Self::Galvatron => "galvatron",
+            Self::Accelerate => "accelerate",
+            Self::Axolotl => "axolotl",
+            Self::LlamaFactory => "llama-factory",
         }
     }
 
@@ -98,7 +112,17 @@ impl Launcher {
             ("--context-parallel-size", Self::Megatron),
             ("--expert-model-parallel-size", Self::Megatron),
         ];
-        words.into_iter().find(|(word, _)| text.contains(word)).map(|(_, launcher)| launcher)
+        // Keys at the top of recipes.
+        let keys = [
+            ("finetuning_type:", Self::LlamaFactory),
+            ("base_model:", Self::Axolotl),
+            ("distributed_type:", Self::Accelerate),
+            ("compute_environment:", Self::Accelerate),
+        ];
+        let begins = |(key, _): &(&str, Self)| text.lines().any(|line| line.starts_with(key));
+        let holds = |(word, _): &(&str, Self)| text.contains(word);
+        let found = keys.into_iter().find(begins).or_else(|| words.into_iter().find(holds));
+        found.map(|(_, launcher)| launcher)
     }
 }
 
@@ -146,12 +170,33 @@ pub fn read_for(
         Ok(settings)
     };
     match launcher {
-        Launcher::Megatron => of_flags(&|text| megatron::read(text, model)),
+        Launcher::Megatron => {
+            of_flags(&|text| megatron::read(text, model)).and_then(|read| stated(read, text))
+        }
         Launcher::Torchtitan if torchtitan::is_document(text) => torchtitan::document(text),
         Launcher::Torchtitan => of_flags(&torchtitan::read),
         Launcher::DeepSpeed => deepspeed::read(text),
         Launcher::Vllm => of_flags(&serving::vllm),
         Launcher::Sglang => of_flags(&serving::sglang),
         Launcher::Galvatron => galvatron::read(text),
+        Launcher::Accelerate => recipes::accelerate(text),
+        Launcher::Axolotl => recipes::axolotl(text),
+        Launcher::LlamaFactory => recipes::llama_factory(text),
     }
+}
+
+/// Refuses a script of which no degree and no size is known: what holds its flags is set where the file
+/// does not decide it.
+fn stated(settings: LaunchSettings, text: &str) -> Result<LaunchSettings, Diagnostic> {
+    let LaunchSettings { tensor, pipeline, micro_batch, global_batch, sequence_length, .. } =
+        settings;
+    let is_empty = tensor.or(pipeline).is_none()
+        && micro_batch.or(global_batch).or(sequence_length).is_none()
+        && settings.blocks.is_none();
+    if !(is_empty && text.contains('$')) {
+        return Ok(settings);
+    }
+    let message = "the script sets the flags of its program where the file does not decide it";
+    Err(Diagnostic::input("bad-settings", message)
+        .hint("give the flags as the program gets them, such as `bash -x` prints them"))
 }

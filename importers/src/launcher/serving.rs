@@ -35,9 +35,20 @@ pub(super) fn vllm(text: &str) -> Result<LaunchSettings, Diagnostic> {
         ..LaunchSettings::default()
     };
     // What looks like these and says nothing about where layers are.
-    flags.finish("", &["--data-parallel-address"])?;
+    flags.finish("", &OF_HOSTS)?;
     Ok(settings)
 }
+
+/// How replicas of vLLM find each other.
+const OF_HOSTS: [&str; 7] = [
+    "--data-parallel-address",
+    "--data-parallel-backend",
+    "--data-parallel-external-lb",
+    "--data-parallel-hybrid-lb",
+    "--data-parallel-rank",
+    "--data-parallel-rpc-port",
+    "--data-parallel-start-rank",
+];
 
 pub(super) fn sglang(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let flags = Flags::new(text);

@@ -1,11 +1,15 @@
 //! Variables of shell scripts, put in place of their names: `NAME=value`, arrays, defaults and sums.
-//! What a script sets in a branch, or asks of other programs, has no value here.
+//! Branches that the file decides are taken or left; what a script sets in others, or asks of other
+//! programs, has no value here.
 
 mod arithmetic;
+mod branches;
 
 use std::collections::BTreeMap;
 
 use ir::diagnostic::Diagnostic;
+
+use branches::Branches;
 
 use super::flags::{QUOTES, quoted, substitution};
 use super::limits::MAX_BYTES;
@@ -13,10 +17,9 @@ use super::limits::MAX_BYTES;
 /// Deepest nesting of defaults.
 const MAX_DEPTH: u32 = 16;
 
-/// Words that begin and end what may not run.
-const BRANCHES: [&str; 7] = ["if", "case", "for", "while", "until", "&&", "||"];
+/// Words behind which a command may not run.
+const MAYBE: [&str; 2] = ["&&", "||"];
 const DECLARES: [&str; 4] = ["export", "local", "declare", "readonly"];
-const ENDS: [&str; 3] = ["fi", "esac", "done"];
 
 /// A script with its variables in place.
 pub(super) struct Expanded {
@@ -38,18 +41,33 @@ pub(super) fn expanded(text: &str) -> Result<Expanded, Diagnostic> {
         return Ok(expanded);
     }
     let words = quoted(text);
-    let (mut at, mut depth, mut may_skip) = (0, 0u32, false);
+    let (mut at, mut branches, mut may_skip) = (0, Branches::default(), false);
     let (mut is_command, mut last) = (false, String::new());
     while let Some(word) = words.get(at) {
         at += 1;
         let plain = word.trim_end_matches(';');
-        depth += u32::from(BRANCHES[..5].contains(&plain));
-        depth = depth.saturating_sub(u32::from(ENDS.contains(&plain)));
-        let is_sure = depth == 0 && !may_skip;
-        may_skip = BRANCHES[5..].contains(&plain) || may_skip && DECLARES.contains(&plain);
+        let value = |word: &str| shell.expand(word, MAX_DEPTH).unwrap_or_else(|_| word.to_owned());
+        if let Some(n) = branches.take(word, &words[at..], &value) {
+            at += n;
+            continue;
+        }
+        let runs = branches.runs();
+        if runs == Some(false) {
+            continue;
+        }
+        if let ("source", Some(file)) = (*word, words.get(at)) {
+            expanded.unset.push(format!("source {}", shell.expand(file, MAX_DEPTH)?));
+        }
+        let is_sure = runs == Some(true) && !may_skip;
+        may_skip = MAYBE.contains(&plain) || may_skip && DECLARES.contains(&plain);
         let written = match assignment(plain) {
             Some((name, value)) => {
+                let adds = plain[name.len()..].starts_with('+');
                 let value = shell.assigned_value(value, &words, &mut at)?;
+                let before = if adds { shell.value_of(name).map(str::to_owned) } else { None };
+                // What is added to what the file does not state is not stated.
+                let is_sure = is_sure && (!adds || before.is_some() || !shell.knows(name));
+                let value = before.unwrap_or_default() + &value;
                 let is_used = is_flags(&value) && is_named(text, name);
                 let assigned = (!is_used).then(|| format!("{name}={}", requoted(&value)));
                 shell.set(name, is_sure.then_some(value));
@@ -58,11 +76,9 @@ pub(super) fn expanded(text: &str) -> Result<Expanded, Diagnostic> {
             None => shell.expand(word, MAX_DEPTH)?,
         };
         let is_unset = written.trim_matches(QUOTES).starts_with('$') && is_command;
-        if is_unset
-            && !last.starts_with("--")
-            && !["$@", "$*"].contains(&written.trim_matches(QUOTES))
-        {
-            expanded.unset.push(written.trim_matches(QUOTES).to_owned());
+        let name = written.trim_matches(QUOTES);
+        if is_unset && !last.starts_with("--") && !["$@", "$*"].contains(&name) {
+            expanded.unset.push(name.to_owned());
         }
         is_command |= written.ends_with(".py") || written.starts_with("--");
         expanded.text.push_str(&written);
@@ -116,7 +132,15 @@ impl Shell {
         self.values.insert(name.to_owned(), value);
     }
 
+    fn knows(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     fn value_of(&self, name: &str) -> Option<&str> {
+        // A script is read as it runs without arguments.
+        if name == "#" {
+            return Some("0");
+        }
         self.values.get(name)?.as_deref()
     }
 
@@ -137,7 +161,10 @@ impl Shell {
         loop {
             let is_last = closes(element);
             let part = if is_last { element.trim_end_matches(')') } else { element };
-            all.push_str(&self.expand(part, MAX_DEPTH)?);
+            let value = self.expand(part, MAX_DEPTH)?;
+            // What is used without quotes is parted at blanks.
+            let bare = value.trim_matches(QUOTES);
+            all.push_str(if is_flags(bare) { bare } else { &value });
             all.push(' ');
             if all.len() > MAX_BYTES {
                 return Err(too_long());

@@ -31,10 +31,14 @@ const OTHERS: &[&str] = &[
     "--optimizer.implementation",
     "--optimizer.lr",
     "--optimizer.weight_decay",
+    "--training.dataset",
+    "--training.dataset_path",
+    "--training.deterministic",
     "--training.disable_cuda_graphs",
     "--training.gc_debug",
     "--training.gc_freq",
     "--training.max_norm",
+    "--training.seed",
     "--training.steps",
 ];
 

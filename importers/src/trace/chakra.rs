@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use ir::diagnostic::Diagnostic;
 
 use super::calls::{Call, Operand, Shared, invalid_field};
+use super::chakra_json;
 use super::execution::{MAX_NODES, operands_of};
 use super::literal;
+use crate::items;
 use crate::onnx::wire::{Key, Reader, WireType};
-use crate::source::Source;
+use crate::source::{self, Source};
 
 /// Longest text of a node, in bytes.
 const MAX_TEXT: u64 = 1 << 20;
@@ -34,6 +36,22 @@ pub(super) enum NodeType {
     Receive,
     /// Takes part in a collective.
     Collective,
+}
+
+impl NodeType {
+    /// As the protocol numbers them; `None` for another number.
+    pub(super) fn of(number: u64) -> Option<Self> {
+        Some(match number {
+            0 | 4 => Self::Compute,
+            1 => Self::Metadata,
+            2 => Self::Load,
+            3 => Self::Store,
+            5 => Self::Send,
+            6 => Self::Receive,
+            7 => Self::Collective,
+            _ => return None,
+        })
+    }
 }
 
 /// A node as recorded.
@@ -69,12 +87,15 @@ const ATTRIBUTES: [&str; 10] = [
     "op_schema",
 ];
 
-/// Reads the nodes of a trace.
+/// Reads the nodes of a trace, in either form.
 ///
 /// # Errors
-/// `invalid-protobuf`, `truncated-file`, `invalid-utf8`, `size-budget`, `too-many-nodes`,
+/// Those of [`chakra_json::read`]; `invalid-protobuf`, `truncated-file`, `invalid-utf8`, `size-budget`, `too-many-nodes`,
 /// `duplicate-id`, `invalid-field`.
 pub(super) fn read(source: &dyn Source) -> Result<Vec<Node>, Diagnostic> {
+    if items::keys_of_head(&source::head(source, items::HEAD)?).contains(chakra_json::NODES) {
+        return chakra_json::read(source);
+    }
     let mut reader = Reader::of("a Chakra trace", source);
     let end = reader.length();
     let mut shared = Shared::default();
@@ -89,15 +110,13 @@ pub(super) fn read(source: &dyn Source) -> Result<Vec<Node>, Diagnostic> {
         } else {
             let node = node(&mut reader, until, &mut shared)?;
             if !ids.insert(node.call.id) {
-                let what = format!("two nodes have the id {}", node.call.id);
-                return Err(Diagnostic::input("duplicate-id", what).fact("node", node.call.id));
+                return Err(duplicate(node.call.id));
             }
             nodes.push(node);
         }
         n += 1;
         if n > MAX_NODES {
-            let what = format!("the trace has more than {MAX_NODES} nodes");
-            return Err(Diagnostic::input("too-many-nodes", what).hint("record fewer steps"));
+            return Err(too_many());
         }
     }
     Ok(nodes)
@@ -179,16 +198,19 @@ fn operands(
 }
 
 fn node_type(reader: &mut Reader<'_>, key: Key, end: u64) -> Result<NodeType, Diagnostic> {
-    Ok(match reader.varint(end)? {
-        0 | 4 => NodeType::Compute,
-        1 => NodeType::Metadata,
-        2 => NodeType::Load,
-        3 => NodeType::Store,
-        5 => NodeType::Send,
-        6 => NodeType::Receive,
-        7 => NodeType::Collective,
-        _ => return Err(reader.invalid(key.offset, "a node has an unknown type")),
-    })
+    let kind = NodeType::of(reader.varint(end)?);
+    kind.ok_or_else(|| reader.invalid(key.offset, "a node has an unknown type"))
+}
+
+/// The error of two nodes of one number.
+pub(super) fn duplicate(id: u64) -> Diagnostic {
+    Diagnostic::input("duplicate-id", format!("two nodes have the id {id}")).fact("node", id)
+}
+
+/// The error of a trace that is too long.
+pub(super) fn too_many() -> Diagnostic {
+    let what = format!("the trace has more than {MAX_NODES} nodes");
+    Diagnostic::input("too-many-nodes", what).hint("record fewer steps")
 }
 
 /// A number, or several in one field.

@@ -49,9 +49,10 @@ pub(super) fn graph(nodes: &[Node], name: &str) -> Result<Made, Diagnostic> {
     let by_id = chakra::by_id(nodes);
     let positions =
         |ids: &[u64]| ids.iter().filter_map(|id| by_id.get(id).copied()).collect::<Vec<_>>();
-    let waits: Vec<[Vec<usize>; 2]> =
+    let mut waits: Vec<[Vec<usize>; 2]> =
         nodes.iter().map(|node| [positions(&node.data), positions(&node.control)]).collect();
     let mut warnings: Vec<Diagnostic> = absent(nodes, &by_id).into_iter().collect();
+    warnings.extend(unwound(nodes, &mut waits));
     warnings.extend(lacks(nodes, &waits));
     let composite = composites(nodes);
     let mut builder = Builder {
@@ -61,7 +62,7 @@ pub(super) fn graph(nodes: &[Node], name: &str) -> Result<Made, Diagnostic> {
         ops: HashMap::new(),
         collectives: Vec::new(),
     };
-    for at in order(&waits) {
+    for at in sorted(&waits).0 {
         builder.op(at, &waits[at], composite.contains(&at));
     }
     check_acyclic(&builder.graph)?;
@@ -87,8 +88,40 @@ fn absent(nodes: &[Node], by_id: &HashMap<u64, usize>) -> Option<Diagnostic> {
     })
 }
 
-/// Nodes, each after those that it waits for; nodes on cycles at the end, which are refused later.
-fn order(waits: &[[Vec<usize>; 2]]) -> Vec<usize> {
+/// Drops control dependencies that close cycles, as a converter writes them that lets a call wait for
+/// its own kernel, and warns of them. Data goes one way: where it does not, nothing is dropped.
+fn unwound(nodes: &[Node], waits: &mut [[Vec<usize>; 2]]) -> Option<Diagnostic> {
+    let (order, n_free) = sorted(waits);
+    let data: Vec<[Vec<usize>; 2]> =
+        waits.iter().map(|[data, _]| [data.clone(), Vec::new()]).collect();
+    let (by_data, n_sorted) = sorted(&data);
+    if n_free == nodes.len() || n_sorted < nodes.len() {
+        return None;
+    }
+    let mut place = vec![0; nodes.len()];
+    by_data.iter().enumerate().for_each(|(turn, at)| place[*at] = turn + 1);
+    order[..n_free].iter().for_each(|at| place[*at] = 0);
+    let (mut n, mut first) = (0, u64::MAX);
+    for (at, [_, control]) in waits.iter_mut().enumerate() {
+        let n_before = control.len();
+        control.retain(|before| place[*before] < place[at] || place[at] == 0);
+        if control.len() < n_before {
+            n += n_before - control.len();
+            first = first.min(nodes[at].call.id);
+        }
+    }
+    let what = format!("{n} control dependencies are on nodes that come later: they are left out");
+    Some(
+        Diagnostic::warning("control-cycle", what)
+            .fact("dependencies", n)
+            .fact("first", first)
+            .hint("convert the trace again with a current chakra_converter"),
+    )
+}
+
+/// Nodes, each after those that it waits for, and how many; behind those come the nodes on cycles,
+/// which are refused later.
+fn sorted(waits: &[[Vec<usize>; 2]]) -> (Vec<usize>, usize) {
     let mut missing: Vec<usize> =
         waits.iter().map(|lists| lists.iter().map(Vec::len).sum()).collect();
     let mut after = vec![Vec::new(); waits.len()];
@@ -97,8 +130,9 @@ fn order(waits: &[[Vec<usize>; 2]]) -> Vec<usize> {
     }
     let mut order =
         topological(0..waits.len(), &mut missing, |at| after[at].iter().copied(), |at, _| at);
+    let n = order.len();
     order.extend((0..waits.len()).filter(|at| missing[*at] > 0));
-    order
+    (order, n)
 }
 
 /// Composite operators: nodes whose result a later product, inside of them, writes.

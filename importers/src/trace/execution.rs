@@ -3,18 +3,23 @@
 
 use std::borrow::Cow;
 use std::io::Read;
+use std::marker::PhantomData;
 
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
-use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::calls::{Call, Member, Operand, Scope, Shared, dtype, invalid_field};
 use crate::items::{self, Part};
 use crate::json;
 
-/// Forms that are read: all have `ctrl_deps`, `inputs` and `outputs` of the same build.
-const SCHEMAS: [&str; 6] = [
+/// Forms that are read. The first names parents `parent` and has values, shapes, types and attributes
+/// beside each other; the others have `ctrl_deps`, and `inputs`, `outputs` and `attrs` of one build.
+const SCHEMAS: [&str; 7] = [
+    "1.0.1",
     "1.0.2-chakra.0.0.4",
     "1.0.3-chakra.0.0.4",
     "1.0.4-chakra.0.0.4",
@@ -56,13 +61,95 @@ struct Node<'a> {
     id: u64,
     #[serde(borrow)]
     name: Cow<'a, str>,
+    #[serde(alias = "parent")]
     ctrl_deps: u64,
     #[serde(default, borrow)]
-    inputs: Tensors<'a>,
+    inputs: Operands<'a>,
+    #[serde(default)]
+    input_shapes: Vec<Value>,
     #[serde(default, borrow)]
-    outputs: Tensors<'a>,
+    input_types: Vec<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    outputs: Operands<'a>,
+    #[serde(default)]
+    output_shapes: Vec<Value>,
+    #[serde(default, borrow)]
+    output_types: Vec<Cow<'a, str>>,
     #[serde(default, borrow)]
     attrs: Vec<Attribute<'a>>,
+    #[serde(default)]
+    rf_id: Value,
+    #[serde(default)]
+    seq_id: Value,
+    #[serde(default)]
+    scope: Value,
+    #[serde(default)]
+    tid: Value,
+    #[serde(default)]
+    fw_tid: Value,
+    #[serde(default)]
+    op_schema: Value,
+}
+
+impl<'a> Node<'a> {
+    /// Brings a node of the first form into that of the others.
+    fn gathered(mut self) -> Self {
+        let shapes = [&mut self.input_shapes, &mut self.output_shapes].map(std::mem::take);
+        let types = [&mut self.input_types, &mut self.output_types].map(std::mem::take);
+        let operands = [&mut self.inputs, &mut self.outputs];
+        for ((operands, shapes), types) in operands.into_iter().zip(shapes).zip(types) {
+            if let Operands::Values(values) = operands {
+                let values = std::mem::take(values);
+                *operands = Operands::Tensors(Tensors { values, shapes, types });
+            }
+        }
+        let attributes = [
+            ("rf_id", &mut self.rf_id),
+            ("seq_id", &mut self.seq_id),
+            ("scope", &mut self.scope),
+            ("tid", &mut self.tid),
+            ("fw_tid", &mut self.fw_tid),
+            ("op_schema", &mut self.op_schema),
+        ];
+        for (name, value) in attributes.into_iter().filter(|(_, value)| !value.is_null()) {
+            self.attrs.push(Attribute { name: Cow::Borrowed(name), value: value.take() });
+        }
+        self
+    }
+}
+
+/// The arguments or results of a node: together with their shapes and types, or values alone.
+enum Operands<'a> {
+    Tensors(Tensors<'a>),
+    Values(Vec<Value>),
+}
+
+impl Default for Operands<'_> {
+    fn default() -> Self {
+        Self::Tensors(Tensors::default())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Operands<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<'a>(PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for Either<'a> {
+            type Value = Operands<'a>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("values with their shapes and types")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                Deserialize::deserialize(SeqAccessDeserializer::new(list)).map(Operands::Values)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
+                Deserialize::deserialize(MapAccessDeserializer::new(object)).map(Operands::Tensors)
+            }
+        }
+        deserializer.deserialize_any(Either(PhantomData))
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -84,14 +171,22 @@ struct Attribute<'a> {
 }
 
 /// The members of a node and what each has to be, for errors.
-const MEMBERS: [Member; 6] = [
+const MEMBERS: [Member; 10] = [
     ("id", "a whole number", Value::is_u64),
     ("name", "a text", Value::is_string),
     ("ctrl_deps", "the number of a node", Value::is_u64),
-    ("inputs", "an object of `values`, `shapes` and `types`", Value::is_object),
-    ("outputs", "an object of `values`, `shapes` and `types`", Value::is_object),
+    ("inputs", "an object of `values`, `shapes` and `types`", is_either),
+    ("outputs", "an object of `values`, `shapes` and `types`", is_either),
     ("attrs", "a list of attributes", Value::is_array),
+    ("input_shapes", "a list", Value::is_array),
+    ("input_types", "a list of texts", Value::is_array),
+    ("output_shapes", "a list", Value::is_array),
+    ("output_types", "a list of texts", Value::is_array),
 ];
+
+fn is_either(value: &Value) -> bool {
+    value.is_object() || value.is_array()
+}
 
 /// Reads the calls of a trace.
 ///
@@ -136,13 +231,14 @@ fn checked(schema: Value) -> Result<(), Diagnostic> {
             let what = format!("the execution trace has the unknown schema version {schema}");
             Err(Diagnostic::input("unknown-schema", what)
                 .fact("known", SCHEMAS.map(str::to_owned).to_vec())
-                .hint("record the trace with PyTorch 2.4 or later"))
+                .hint("record the trace with PyTorch 2.1 or later"))
         }
     }
 }
 
 fn node(n: u64, text: &[u8], shared: &mut Shared) -> Result<Call, Diagnostic> {
     let node: Node<'_> = json::parse(text).map_err(|error| blamed(n, text, error))?;
+    let node = node.gathered();
     let mut call = Call {
         id: node.id,
         name: shared.text(&node.name),
@@ -156,13 +252,11 @@ fn node(n: u64, text: &[u8], shared: &mut Shared) -> Result<Call, Diagnostic> {
             invalid_field(&what, &id, &attribute.name, "of its type")
         })?;
     }
-    let tensors = |operands: &Tensors<'_>, member, plain: &mut Vec<_>| {
-        operands_of(
-            (node.id, &node.name),
-            member,
-            (&operands.values, &operands.shapes, &operands.types),
-            plain,
-        )
+    let tensors = |operands: &Operands<'_>, member, plain: &mut Vec<_>| {
+        let Operands::Tensors(Tensors { values, shapes, types }) = operands else {
+            return Ok(Vec::new());
+        };
+        operands_of((node.id, &node.name), member, (values, shapes, types), plain)
     };
     call.inputs = tensors(&node.inputs, "inputs", &mut call.plain)?;
     call.outputs = tensors(&node.outputs, "outputs", &mut Vec::new())?;
@@ -207,7 +301,8 @@ fn blamed(n: u64, text: &[u8], error: Diagnostic) -> Diagnostic {
     for (member, wanted, fits) in MEMBERS {
         match object.get(member) {
             Some(value) if fits(value) => {}
-            None if ["inputs", "outputs", "attrs"].contains(&member) => {}
+            None if !["id", "name", "ctrl_deps"].contains(&member) => {}
+            None if member == "ctrl_deps" && object.get("parent").is_some_and(Value::is_u64) => {}
             _ => return invalid_field(&what, &id, member, wanted),
         }
     }

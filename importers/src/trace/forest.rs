@@ -408,6 +408,12 @@ pub(super) fn is_collective(name: &str) -> bool {
         || name == "record_param_comms"
 }
 
+/// The message that a backend notes, such as `nccl:all_reduce`; `None` for other names.
+pub(super) fn of_backend(name: &str) -> Option<&str> {
+    let (backend, message) = name.split_once(':')?;
+    ["gloo", "nccl", "mpi", "ucc"].contains(&backend).then_some(message)
+}
+
 /// Whether a name is no operator's: annotations, and what autograd and the reducer of gradients put
 /// around operators.
 pub(super) fn is_around(name: &str) -> bool {

@@ -6,6 +6,7 @@ use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
 
 use super::chakra::{self, Node};
+use super::chakra_json;
 use super::execution::{self, Execution};
 use super::kineto::{self, Profile};
 use super::timing::Timing;
@@ -123,7 +124,7 @@ pub(super) fn format(path: &Path, source: &FileSource) -> Result<&'static str, D
     Ok(match () {
         () if has(&["traceEvents"]) => "kineto",
         () if has(&["schema", "nodes"]) => "execution-trace",
-        () if is_chakra => "chakra",
+        () if is_chakra || has(&[chakra_json::NODES]) => "chakra",
         () => "",
     })
 }

@@ -9,6 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::calls::{Member, invalid_field};
+use super::forest::{is_collective, of_backend};
+use super::launches::{self, Launch};
 use super::steps::Step;
 use crate::items::{self, Part};
 use crate::json;
@@ -41,6 +43,32 @@ pub(crate) struct Event<'a, D> {
     pub(crate) args: Option<Arguments<D>>,
 }
 
+/// What an event is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Category {
+    /// A call of an operator.
+    Operator,
+    /// What a program wrote around calls.
+    Annotation,
+    /// A kernel or a copy on a device.
+    Run,
+    /// A call of a device's runtime.
+    Launch,
+}
+
+impl Category {
+    /// By its name, that of PyTorch before 1.11 too; `None` for what is not read.
+    pub(super) fn of(cat: &str) -> Option<Self> {
+        Some(match cat {
+            "cpu_op" | "Operator" => Self::Operator,
+            "user_annotation" => Self::Annotation,
+            "kernel" | "gpu_memcpy" | "gpu_memset" | "Kernel" | "Memcpy" | "Memset" => Self::Run,
+            "cuda_runtime" | "cuda_driver" | "Runtime" => Self::Launch,
+            _ => return None,
+        })
+    }
+}
+
 /// A name, or the number that stands for one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(untagged)]
@@ -63,7 +91,7 @@ impl Name<'_> {
 /// What is read of an event's arguments.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Arguments<D> {
-    #[serde(default, rename = "External id")]
+    #[serde(default, rename = "External id", alias = "external id")]
     pub(crate) external: Option<u64>,
     #[serde(default, rename = "Record function id")]
     pub(crate) record: Option<u64>,
@@ -137,7 +165,7 @@ pub(super) struct Run {
     pub(super) start: i64,
     /// Nanoseconds.
     pub(super) duration: u64,
-    /// Number of the call that launched it; 0 where the trace says only `correlation`.
+    /// Number of the call that launched it; 0 where none is known.
     pub(super) external: u64,
     /// Number that it shares with its launch.
     pub(super) correlation: u64,
@@ -150,8 +178,8 @@ pub(super) struct Profile {
     pub(super) spans: Vec<Span>,
     /// Kernels and copies on devices.
     pub(super) runs: Vec<Run>,
-    /// By correlation, the call that launched.
-    pub(super) launches: BTreeMap<u64, u64>,
+    /// By correlation, until runs know their calls.
+    launches: BTreeMap<u64, Launch>,
     /// Name of the kind of device that ran the ops.
     pub(super) kind: String,
     /// Memory of such a device, in bytes.
@@ -160,6 +188,10 @@ pub(super) struct Profile {
     pub(super) rank: Option<(u64, u64)>,
     /// Steps that the profiler marked.
     pub(super) steps: Vec<Step>,
+    /// Whether it holds calls of collectives; else what backends note of messages stands for them.
+    pub(super) has_collectives: bool,
+    /// Places among the spans of what backends note of messages.
+    messages: Vec<usize>,
     /// Events in all.
     pub(super) n_events: u64,
     threads: BTreeMap<(String, String), u32>,
@@ -261,8 +293,16 @@ pub(super) fn profile(source: Box<dyn Read + '_>) -> Result<Profile, Diagnostic>
     let mut profile = Profile::default();
     let beside = each::<serde::de::IgnoredAny>(source, &mut |_, event| profile.push(&event))?;
     let devices: Vec<DeviceProperties> = member(&beside, "deviceProperties")?.unwrap_or_default();
+    let launched = std::mem::take(&mut profile.launches);
+    let mut calls: Vec<Span> =
+        profile.spans.iter().filter(|span| span.is_operator).copied().collect();
+    if !profile.has_collectives {
+        calls.extend(profile.messages.iter().map(|at| profile.spans[*at]));
+    }
+    launches::settle(&mut profile.runs, &launched, calls);
     let device = devices.first().filter(|_| !profile.runs.is_empty());
-    profile.kind = device.map_or_else(|| "cpu".to_owned(), |device| kind(&device.name));
+    let unnamed = if profile.runs.is_empty() { "cpu" } else { "gpu" };
+    profile.kind = device.map_or_else(|| unnamed.to_owned(), |device| kind(&device.name));
     profile.memory = device.and_then(|device| device.memory);
     let distributed: Option<Distributed> = member(&beside, "distributedInfo")?;
     profile.rank =
@@ -294,8 +334,8 @@ impl Profile {
         let number = |of: fn(&Arguments<D>) -> Option<u64>| event.args.as_ref().and_then(of);
         let external = number(|args| args.external).unwrap_or(0);
         let correlation = number(|args| args.correlation).unwrap_or(0);
-        match &**cat {
-            "cpu_op" | "user_annotation" => {
+        match Category::of(cat) {
+            Some(category @ (Category::Operator | Category::Annotation)) => {
                 let name = event.name.text();
                 let record = number(|args| args.record).unwrap_or(0);
                 let thread = self.thread(&event.pid, &event.tid);
@@ -303,7 +343,11 @@ impl Profile {
                     let end = start.saturating_add_unsigned(duration);
                     self.steps.push(Step { start, end, name: name.to_owned(), thread });
                 }
-                let is_operator = cat == "cpu_op";
+                let is_operator = category == Category::Operator;
+                self.has_collectives |= is_operator && is_collective(name);
+                if !is_operator && of_backend(name).is_some() {
+                    self.messages.push(self.spans.len());
+                }
                 let name = mark(event.name.text());
                 self.spans.push(Span {
                     start,
@@ -315,13 +359,14 @@ impl Profile {
                     is_operator,
                 });
             }
-            "kernel" | "gpu_memcpy" | "gpu_memset" => {
+            Some(Category::Run) => {
                 self.runs.push(Run { start, duration, external, correlation });
             }
-            "cuda_runtime" | "cuda_driver" if external != 0 && correlation != 0 => {
-                self.launches.insert(correlation, external);
+            Some(Category::Launch) if correlation != 0 => {
+                let thread = self.thread(&event.pid, &event.tid);
+                self.launches.insert(correlation, Launch { start, thread, external });
             }
-            _ => {}
+            Some(Category::Launch) | None => {}
         }
         if self.spans.len() + self.runs.len() + self.launches.len() > MAX_KEPT {
             let what = format!("the trace has more than {MAX_KEPT} calls and kernels");

@@ -3,6 +3,7 @@
 mod align;
 mod calls;
 mod chakra;
+mod chakra_json;
 mod counterparts;
 mod dag;
 mod execution;
@@ -10,6 +11,7 @@ mod flow;
 mod forest;
 mod joined;
 pub(crate) mod kineto;
+mod launches;
 mod literal;
 mod onto;
 mod pairing;
@@ -110,8 +112,8 @@ fn join(mut ranks: Vec<Rank>) -> Result<Rank, Diagnostic> {
     if n > 1 {
         let mut import = ranks::join(ranks)?;
         let format = import.summary.format;
-        let recorded = std::mem::take(&mut import.summary.recorded);
-        import.summary = Summary { recorded, ..Summary::of(format, &import.graph) };
+        let Summary { recorded, step, .. } = std::mem::take(&mut import.summary);
+        import.summary = Summary { recorded, step, ..Summary::of(format, &import.graph) };
         count_parameters(&mut import.summary, &import.graph);
         if let Some(kind) = import.cluster.as_ref().and_then(|cluster| cluster.kinds.first()) {
             let limit = kind.memory.map(ir::units::Bytes::get);
@@ -168,7 +170,9 @@ fn profile(source: &dyn Source, name: &str, options: &ImportOptions) -> Result<R
             .hint("give the model or the ExecutionTrace first, and this file with --trace"));
     }
     let profile = kineto::profile(source::text(source)?)?;
-    let (calls, profile, mut warnings) = timed::read(source, profile)?;
+    let (calls, profile, read) = timed::read(source, profile)?;
+    let mut warnings = read.warnings;
+    let has_shapes = calls.iter().any(|call| !call.inputs.is_empty());
     let forest = Forest::grow(calls)?;
     let units = forest.units();
     let flow = timed::chain(&forest, &units, name.strip_suffix(".kineto").unwrap_or(name));
@@ -180,7 +184,17 @@ fn profile(source: &dyn Source, name: &str, options: &ImportOptions) -> Result<R
         )
         .hint("record an ExecutionTrace of the same run, and give this file with --trace"),
     );
-    let mut rank = Rank::of(import("kineto", flow.graph, options, warnings)?);
+    let mut import = import("kineto", flow.graph, options, warnings)?;
+    import.summary.step = Some(read.step);
+    if !has_shapes {
+        import.warnings.retain(|warning| warning.code != "unknown-op");
+        let what =
+            "the profile has no sizes of arguments: ops have durations, no FLOPs and no bytes";
+        import
+            .warnings
+            .push(Diagnostic::warning("no-shapes", what).hint("record with record_shapes=True"));
+    }
+    let mut rank = Rank::of(import);
     rank.idle = apply(&mut rank.import, (&forest, &units), &flow.units, &profile)?;
     Ok(rank)
 }
@@ -222,6 +236,7 @@ fn import(
     warnings.extend(without_effect(options, "a trace: its sizes are those of the run"));
     warnings.extend(unknown(&graph));
     let mut summary = Summary::of(format, &graph);
+    summary.step = Some("the whole trace".to_owned());
     count_parameters(&mut summary, &graph);
     Ok(Import { graph, cluster: None, summary, warnings })
 }

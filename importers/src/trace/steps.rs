@@ -1,8 +1,9 @@
-//! Which of the steps that a profiler marked is read: the last that is complete.
+//! Which of the steps that a profiler marked is read: of the complete ones the median by duration.
 //!
 //! `prof.step()` marks a step when the one before it ends, so the last mark of a profile is often of
 //! what came after the last step, or of a step that the end of the recording cuts short.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use ir::diagnostic::Diagnostic;
@@ -30,6 +31,8 @@ pub(super) struct Read {
     until: i64,
     /// By thread, whether it is of the process that is read.
     is_own: Vec<bool>,
+    /// Which step it is, in words.
+    pub(super) step: String,
     /// What is left out.
     pub(super) warnings: Vec<Diagnostic>,
 }
@@ -78,7 +81,8 @@ pub(super) fn pick(profile: &Profile) -> Result<Read, Diagnostic> {
     calls.sort_by_key(|call| call.0);
     let steps = marked(profile.steps.iter().filter(|step| belongs(step.thread)), &calls);
     let whole = (i64::MIN, i64::MAX);
-    let at = read_of(&steps);
+    let complete = complete(&steps);
+    let at = complete.get(complete.len().saturating_sub(1) / 2).copied();
     let read = at.and_then(|at| steps.get(at));
     let (from, until) = read.map_or(whole, |read| (read.step.start, read.step.end));
     let n_outside = calls.len() - read.map_or(calls.len(), |read| read.calls.len());
@@ -99,11 +103,16 @@ pub(super) fn pick(profile: &Profile) -> Result<Read, Diagnostic> {
         }
         ([_], _) | ([], _) => whole,
         (steps, _) => {
-            warnings.push(told(steps, at));
+            warnings.push(told(steps, at, &complete));
             (from, until)
         }
     };
-    Ok(Read { from, until, is_own, warnings })
+    let step = match read.filter(|_| from != i64::MIN || steps.len() == 1 && n_outside == 0) {
+        None => "the whole trace".to_owned(),
+        Some(read) if complete.len() < 2 => read.step.name.clone(),
+        Some(read) => format!("{}, the median of {} complete", read.step.name, complete.len()),
+    };
+    Ok(Read { from, until, is_own, step, warnings })
 }
 
 /// By thread, whether it is of the process with the most calls of operators.
@@ -150,16 +159,27 @@ fn marked<'s>(steps: impl Iterator<Item = &'s Step>, calls: &[(i64, u16)]) -> Ve
     steps
 }
 
-/// The step that is read: the last with calls, or the one before it where that is cut short.
-fn read_of(steps: &[Marked]) -> Option<usize> {
-    let mut with_calls = (0..steps.len()).rev().filter(|at| !steps[*at].calls.is_empty());
-    let last = with_calls.next()?;
-    let before = with_calls.next().filter(|_| last + 1 == steps.len());
-    Some(before.filter(|before| steps[last].is_cut(&steps[*before])).unwrap_or(last))
+/// The complete steps by duration, of equal ones the later first: those with at least half the calls
+/// of the fullest, less a last one that the end of the recording cuts short.
+fn complete(steps: &[Marked]) -> Vec<usize> {
+    let most = steps.iter().map(|step| step.calls.len()).max().unwrap_or(0);
+    let is_full = |at: &usize| most > 0 && 2 * steps[*at].calls.len() >= most;
+    let mut complete: Vec<usize> = (0..steps.len()).filter(is_full).collect();
+    if let [.., before, last] = complete[..]
+        && last + 1 == steps.len()
+        && steps[last].is_cut(&steps[before])
+    {
+        complete.pop();
+    }
+    complete.sort_by_key(|at| {
+        let Step { start, end, .. } = steps[*at].step;
+        (end.saturating_sub(start), Reverse(*at))
+    });
+    complete
 }
 
 /// Which of several steps is read, and why those behind it are not.
-fn told(steps: &[Marked], read: Option<usize>) -> Diagnostic {
+fn told(steps: &[Marked], read: Option<usize>, complete: &[usize]) -> Diagnostic {
     let n = steps.len();
     let Some(read) = read else {
         let what = format!("none of the {n} steps of the trace holds a call of an operator");
@@ -168,7 +188,12 @@ fn told(steps: &[Marked], read: Option<usize>) -> Diagnostic {
     };
     let chosen = &steps[read];
     let mut what = format!("the trace holds {n} steps, of which `{}` is read", chosen.step.name);
-    if let Some(last) = steps[read + 1..].last() {
+    if complete.len() > 1 {
+        what.push_str(&format!(", the median of {} complete ones", complete.len()));
+    }
+    let last = steps.len() - 1;
+    if !complete.contains(&last) {
+        let last = &steps[last];
         let (name, count) = (&last.step.name, last.calls.len());
         what.push_str(&match count {
             0 => format!(": `{name}` holds no operator"),

@@ -14,8 +14,8 @@ use serde_json::Value;
 use super::calls::{Call, Operand, Scope, Shared, dtype};
 use super::execution::{MAX_NODES, WITH_PLAIN};
 use super::flow::Flow;
-use super::forest::{Forest, Unit};
-use super::kineto::{self, Event, Profile, Span, nanoseconds};
+use super::forest::{Forest, Unit, of_backend};
+use super::kineto::{self, Category, Event, Profile, Span, nanoseconds};
 use super::steps;
 use super::work;
 use crate::aten::Effect;
@@ -31,15 +31,16 @@ struct Timed {
 }
 
 /// Reads the calls of one step, with their times in place of those of the whole profile; of several
-/// steps that the profiler marked, the last that is complete.
+/// steps that the profiler marked, the median of the complete ones. Says which it is, and what is
+/// left out.
 ///
 /// # Errors
 /// `too-many-nodes`, and those of [`steps::pick`] and [`kineto::each`].
 pub(super) fn read(
     source: &dyn Source,
     mut profile: Profile,
-) -> Result<(Vec<Call>, Profile, Vec<Diagnostic>), Diagnostic> {
-    let mut read = steps::pick(&profile)?;
+) -> Result<(Vec<Call>, Profile, steps::Read), Diagnostic> {
+    let read = steps::pick(&profile)?;
     profile.spans = Vec::new();
     let mut shared = Shared::default();
     let mut timed: Vec<Timed> = Vec::new();
@@ -57,29 +58,21 @@ pub(super) fn read(
     })?;
     if read.is_part() {
         let known: HashSet<u64> = timed.iter().map(|entry| entry.span.external).collect();
-        let launches = std::mem::take(&mut profile.launches);
-        profile.runs.retain(|run| {
-            let external = if run.external == 0 {
-                launches.get(&run.correlation)
-            } else {
-                Some(&run.external)
-            };
-            external.is_some_and(|external| known.contains(external))
-        });
-        profile.launches = launches;
+        profile.runs.retain(|run| run.external != 0 && known.contains(&run.external));
     }
     profile.spans = nest(&mut timed);
-    let warnings = std::mem::take(&mut read.warnings);
-    Ok((timed.into_iter().map(|entry| entry.call).collect(), profile, warnings))
+    Ok((timed.into_iter().map(|entry| entry.call).collect(), profile, read))
 }
 
 /// The call of an event, if it is one.
 fn timed(event: &Event<'_, Value>, profile: &mut Profile, shared: &mut Shared) -> Option<Timed> {
     let (name, cat) = (event.name.text(), event.cat.as_deref()?);
-    let scope = match cat {
-        "cpu_op" => Scope::Operator,
-        "user_annotation" => Scope::Annotation,
-        "python_function" if name.starts_with("nn.Module: ") => Scope::Annotation,
+    let message = of_backend(name).filter(|_| !profile.has_collectives);
+    let scope = match Category::of(cat) {
+        Some(Category::Annotation) if message.is_some() => Scope::Operator,
+        Some(Category::Operator) => Scope::Operator,
+        Some(Category::Annotation) => Scope::Annotation,
+        None if cat == "python_function" && name.starts_with("nn.Module: ") => Scope::Annotation,
         _ => return None,
     };
     let (ts, duration) = (event.ts?, event.dur?);
@@ -88,8 +81,9 @@ fn timed(event: &Event<'_, Value>, profile: &mut Profile, shared: &mut Shared) -
         && !name.contains("::")
         && args.is_some_and(|args| args.forward_thread.is_some_and(|thread| thread != 0));
     let thread = profile.thread(&event.pid, &event.tid);
+    let called = message.map_or(name.to_owned(), |message| format!("c10d::{message}"));
     let call = Call {
-        name: shared.text(name),
+        name: shared.text(&called),
         sequence: args.and_then(|args| u64::try_from(args.sequence?).ok()),
         scope: if is_backward { Scope::Backward } else { scope },
         // Threads of autograd name those of PyTorch, which a profile does not number alike.
@@ -107,8 +101,8 @@ fn timed(event: &Event<'_, Value>, profile: &mut Profile, shared: &mut Shared) -
         record: 0,
         external: args.and_then(|args| args.external).unwrap_or(0),
         thread,
-        name: kineto::mark(name),
-        is_operator: cat == "cpu_op",
+        name: kineto::mark(&called),
+        is_operator: scope == Scope::Operator,
     };
     Some(Timed { call, span })
 }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use ir::diagnostic::Diagnostic;
 
-use super::forest::{Forest, Unit, is_collective};
+use super::forest::{Forest, Unit, is_collective, of_backend};
 use super::kineto::{Profile, Span, mark};
 
 /// Times of the units of a forest, in nanoseconds.
@@ -117,9 +117,7 @@ impl<'f> Lander<'f> {
         // A backend's own thread does the work of the collective before it on the same memory.
         let mut last: HashMap<u64, usize> = HashMap::new();
         for (at, call) in forest.calls.iter().enumerate() {
-            let is_backend = ["gloo:", "nccl:", "mpi:", "ucc:"]
-                .iter()
-                .any(|backend| call.name.starts_with(backend));
+            let is_backend = of_backend(&call.name).is_some();
             for operand in &call.inputs {
                 match owners[at] {
                     Owner::Unit(unit) if is_collective(&call.name) => {
@@ -326,11 +324,8 @@ impl<'f> Lander<'f> {
         let mut ops = Vec::with_capacity(profile.runs.len());
         for run in &profile.runs {
             timing.total += run.duration;
-            let external = match run.external {
-                0 => profile.launches.get(&run.correlation).copied().unwrap_or(0),
-                external => external,
-            };
-            let call = records.get(&external).and_then(|record| self.by_record.get(record));
+            let record = records.get(&run.external).filter(|_| run.external != 0);
+            let call = record.and_then(|record| self.by_record.get(record));
             let unit = match call.map(|call| self.owners[*call]) {
                 Some(Owner::Unit(unit)) => unit,
                 _ => FOREIGN,

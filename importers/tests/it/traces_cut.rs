@@ -44,10 +44,10 @@ fn steps(all: &[(u64, &[&str])]) -> Vec<Value> {
     events
 }
 
-/// The last step that is complete is read, and which one that is, is said. A product of 64 x 64 x 64
+/// Of complete steps that are equally long the last is read, and which one that is, is said. A product of 64 x 64 x 64
 /// is 524,288 FLOP.
 #[test]
-fn the_last_complete_step_is_read() {
+fn tails_and_cut_steps_are_not_read() {
     let full: &[&str] = &[MM, RELU, MM, RELU];
     let cases: &[(&[(u64, &[&str])], u64, usize, u64)] = &[
         // The tail that `prof.step()` opens: empty, another op, a start of the step, half of it.

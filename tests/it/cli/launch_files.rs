@@ -52,19 +52,35 @@ fn settings_without_effect_are_warned_of() {
     assert!(said(&ran).contains(wanted), "{}", ran.stderr);
 }
 
-/// Files of a known kind that are not read back are refused by its name.
+/// A recipe is judged with the DeepSpeed file that it names, found from the root of its repository.
 #[test]
-fn configs_of_accelerate_are_refused_by_name() {
+fn recipes_are_judged() {
     let folder = folder();
-    for text in [
-        "compute_environment: LOCAL_MACHINE\ndistributed_type: FSDP\nfsdp_config:\n  fsdp_version: 2\n",
-        "distributed_type: MULTI_GPU\nmixed_precision: bf16\nnum_processes: 8\n",
-    ] {
-        folder.write("accelerate.yaml", text);
-        let ran = folder.run(&format!("compare accelerate.yaml plan.json {ON}")).exits(3);
-        assert!(said(&ran).contains("error[not-read-back]"), "{}", ran.stderr);
-        assert!(said(&ran).contains("Hugging Face Accelerate"), "{}", ran.stderr);
-    }
+    let judged = |name: &str, text: &str, code: i32| {
+        folder.write(name, text);
+        folder.run(&format!("compare {name} flat.json {ON} --json")).exits(code).json()
+    };
+    let pins = "--pin data=8 --pin tensor=1 --pin pipeline=1 --pin micro-batch=2 --pin zero=1";
+    let plan = "plan config.json --cluster cluster.yaml --global-batch 32 --sequence-length 512";
+    folder.run(&format!("{plan} {pins} -o flat.json")).exits(0);
+    let now = |name: &str, text: &str| judged(name, text, 10)["now"].clone();
+    let accelerate = "distributed_type: MULTI_GPU\nmixed_precision: bf16\nnum_processes: 8\n";
+    let copies = now("accelerate.yaml", accelerate);
+    let shards = accelerate.replace("MULTI_GPU", "FSDP") + "fsdp_config:\n  fsdp_version: 2\n";
+    let shards = now("accelerate.yaml", &shards);
+    assert!(shards["peak_bytes"].as_u64() < copies["peak_bytes"].as_u64(), "{shards}");
+    let recipe = "model_name_or_path: m\nfinetuning_type: full\nstage: sft\ncutoff_len: 512\n\
+                  per_device_train_batch_size: 1\ngradient_accumulation_steps: 4\nbf16: true\n";
+    let alone = now("sft.yaml", recipe);
+    let named = format!("{recipe}deepspeed: ds/z3.json\n");
+    let missing = judged("sft.yaml", &named, 3);
+    assert_eq!(missing["error"]["code"], "unreadable-file");
+    std::fs::create_dir(folder.path("ds")).unwrap();
+    folder.write("ds/z3.json", r#"{"zero_optimization":{"stage":3},"bf16":{"enabled":"auto"}}"#);
+    let with_file = now("sft.yaml", &named);
+    assert!(with_file["peak_bytes"].as_u64() < alone["peak_bytes"].as_u64());
+    let lora = judged("sft.yaml", &recipe.replace(": full", ": lora"), 3);
+    assert_eq!(lora["error"]["code"], "not-judged");
 }
 
 /// A `ds_config` without a section of 16 bits runs in 32, as one that switches both off, and what leaves

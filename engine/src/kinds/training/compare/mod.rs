@@ -2,6 +2,7 @@
 //! launcher runs now.
 
 mod changes;
+mod deepspeed_file;
 pub mod measured;
 mod schedule;
 mod settings;
@@ -96,6 +97,7 @@ pub fn compare(
     let read = frame::on_model::<Training>(document, On::of(model, &args.target))?;
     let (on, mut warnings) = (read.setting, read.warnings);
     let settings = launcher::read_for(launcher, text, model_facts(&on.setting.model))?;
+    let settings = deepspeed_file::completed(settings, &args.a)?;
     let of_plan = facts(document, on.plan.clone())?;
     let (now, own_warnings) = runs_now(&settings, &on, &of_plan, (model, args))?;
     let dtype = Some(on.setting.numbers.dtype);

@@ -1,0 +1,118 @@
+//! What `accelerate config` writes: processes, and what they share out.
+
+use ir::card::ZeroStage;
+use ir::diagnostic::Diagnostic;
+use ir::launch::LaunchSettings;
+use ir::tensor::DType;
+
+use super::super::flags::not_judged;
+use super::super::limits::bad;
+use super::fsdp;
+use super::keys::Keys;
+
+/// Keys that change neither time nor memory.
+const IDLE: &str = include_str!("accelerate.txt");
+
+/// Keys that change what runs in a way that no plan has.
+const REFUSED: [(&str, &str); 10] = [
+    ("use_cpu", "plans of this launcher run on accelerators"),
+    ("tpu_use_cluster", "its TPUs are started by another program"),
+    ("megatron_lm_config", "give the flags of Megatron-LM"),
+    ("deepspeed_config.offload_param_device", "the memory model keeps parameters on the devices"),
+    ("deepspeed_config.zero_hpz_partition_size", "replicas of shards are in no plan"),
+    ("parallelism_config.parallelism_config_sp_size", "no plan splits attention by heads"),
+    ("fp8_config", "give the flags of the program that computes in 8 bits"),
+    ("mpirun_config", "plans of this launcher run on accelerators"),
+    ("ipex_config", "plans of this launcher run on accelerators"),
+    ("dynamo_config.dynamo_backend", "kernels are those of the stack"),
+];
+
+pub(in super::super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
+    let keys = Keys::read(text)?;
+    let kind = keys.text("distributed_type").unwrap_or_else(|| "NO".to_owned());
+    let mut settings =
+        LaunchSettings { dtype: dtype(&keys)?, offloads: Some(false), ..LaunchSettings::default() };
+    match kind.as_str() {
+        "NO" | "MULTI_GPU" => settings.zero = Some(ZeroStage::None),
+        "FSDP" => {
+            let sharded = fsdp::read(&keys, None)?;
+            (settings.zero, settings.recompute) = (Some(sharded.zero), sharded.recompute);
+        }
+        "DEEPSPEED" => deepspeed(&keys, &mut settings)?,
+        other => {
+            let why = "NO, MULTI_GPU, FSDP and DEEPSPEED are";
+            return Err(not_judged(&format!("distributed_type: {other}"), why));
+        }
+    }
+    degrees(&keys, &mut settings)?;
+    keys.refuse(&REFUSED)?;
+    keys.finish(IDLE)?;
+    Ok(settings)
+}
+
+fn dtype(keys: &Keys) -> Result<Option<DType>, Diagnostic> {
+    match keys.text("mixed_precision").as_deref() {
+        None => Ok(None),
+        Some("no") => Ok(Some(DType::F32)),
+        Some("bf16") => Ok(Some(DType::Bf16)),
+        Some("fp16") => Ok(Some(DType::F16)),
+        Some(other) => {
+            let why = "this file does not say which products run in 8 bits";
+            Err(not_judged(&format!("mixed_precision: {other}"), why))
+        }
+    }
+}
+
+/// Processes over the axes of `parallelism_config`; what it leaves are replicas.
+fn degrees(keys: &Keys, settings: &mut LaunchSettings) -> Result<(), Diagnostic> {
+    let of =
+        |axis: &str| keys.degree(&format!("parallelism_config.parallelism_config_{axis}_size"));
+    let (tensor, context) = (of("tp")?.unwrap_or(1), of("cp")?.unwrap_or(1));
+    let (copies, shards) = (of("dp_replicate")?.unwrap_or(1), of("dp_shard")?);
+    if copies > 1 && shards.is_some_and(|shards| shards > 1) {
+        let key = format!("parallelism_config.parallelism_config_dp_replicate_size: {copies}");
+        return Err(not_judged(&key, "replicas of shards are in no plan"));
+    }
+    let (key, n) = ("num_processes", keys.degree("num_processes")?);
+    let group = u64::from(tensor) * u64::from(context);
+    let left = n.map(u64::from).filter(|n| n.is_multiple_of(group)).map(|n| n / group);
+    if let (Some(n), None) = (n, left) {
+        let hint = format!("give a multiple of {group}, the processes of a replica");
+        return Err(bad(key, &n.to_string(), &hint));
+    }
+    let stated = shards.map(|shards| u64::from(shards) * u64::from(copies));
+    if let (Some(stated), Some(left)) = (stated, left)
+        && stated != left
+    {
+        let hint = format!("`parallelism_config` takes {}", stated * group);
+        return Err(bad(key, &n.unwrap_or(0).to_string(), &hint));
+    }
+    settings.data = stated.or(left).and_then(|n| u32::try_from(n).ok());
+    (settings.tensor, settings.context, settings.pipeline) = (Some(tensor), Some(context), Some(1));
+    Ok(())
+}
+
+/// The section, or the file that it names.
+fn deepspeed(keys: &Keys, settings: &mut LaunchSettings) -> Result<(), Diagnostic> {
+    let path = |name: &str| format!("deepspeed_config.{name}");
+    settings.deepspeed_file = keys.text(&path("deepspeed_config_file"));
+    settings.n_micro_batches = keys.count(&path("gradient_accumulation_steps"))?;
+    let to = keys.text(&path("offload_optimizer_device"));
+    let stage = path("zero_stage");
+    settings.zero = Some(match keys.text(&stage).as_deref() {
+        Some("0") => ZeroStage::None,
+        Some("1") => ZeroStage::Optimizer,
+        None | Some("2") => ZeroStage::Gradients,
+        Some("3") => ZeroStage::Parameters,
+        Some(other) => return Err(bad(&stage, other, "use 0, 1, 2 or 3")),
+    });
+    settings.offloads = match to.as_deref() {
+        None | Some("none") => Some(false),
+        Some("cpu") => Some(true),
+        Some(other) => {
+            let key = format!("{}: {other}", path("offload_optimizer_device"));
+            return Err(not_judged(&key, "optimizer states stay on the devices or with the host"));
+        }
+    };
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! Recipes of Axolotl.
+
+use ir::card::{Recompute, ZeroStage};
+use ir::diagnostic::Diagnostic;
+use ir::launch::LaunchSettings;
+use ir::workload::Optimizer;
+
+use serde_json::Value;
+
+use super::super::flags::not_judged;
+use super::fsdp;
+use super::keys::{Keys, is_off};
+
+/// Keys that change neither time nor memory.
+const IDLE: &str = include_str!("axolotl.txt");
+
+/// Keys that change what runs in a way that no plan has.
+const REFUSED: [(&str, &str); 24] = [
+    ("adapter", "all parameters are trained in a plan"),
+    ("load_in_8bit", "parameters are kept in a plan's types"),
+    ("load_in_4bit", "parameters are kept in a plan's types"),
+    ("gptq", "parameters are kept in a plan's types"),
+    ("unfrozen_parameters", "all parameters are trained in a plan"),
+    ("freeze_mm_modules", "all parameters are trained in a plan"),
+    ("lisa_n_layers", "all parameters are trained in a plan"),
+    ("relora", "all parameters are trained in a plan"),
+    ("rl", "steps of a plan are those of next-token prediction"),
+    ("reward_model", "steps of a plan are those of next-token prediction"),
+    ("process_reward_model", "steps of a plan are those of next-token prediction"),
+    ("ebft", "steps of a plan are those of next-token prediction"),
+    ("diffusion", "steps of a plan are those of next-token prediction"),
+    ("qat", "products run in the type of the run"),
+    ("fp8", "the file does not say which products run in 8 bits"),
+    ("activation_offloading", "activations stay on the devices or are computed again"),
+    ("layer_offloading", "the memory model keeps parameters on the devices"),
+    ("tiled_mlp", "the memory model keeps whole activations of a block"),
+    ("torch_dtype", "the type of weights follows from bf16 and fp16"),
+    ("float16", "weights and states are kept in single precision"),
+    ("bfloat16", "weights and states are kept in single precision"),
+    ("max_memory", "a plan fits devices as they are"),
+    ("device_map", "a plan fits devices as they are"),
+    ("expert_parallel_token_capacity", "no plan drops tokens"),
+];
+
+/// Keys that choose kernels.
+const KERNELS: [&str; 16] = [
+    "torch_compile",
+    "liger_rope",
+    "liger_rms_norm",
+    "liger_layer_norm",
+    "liger_glu_activation",
+    "liger_fused_linear_cross_entropy",
+    "cut_cross_entropy",
+    "use_kernels",
+    "use_scattermoe",
+    "use_sonicmoe",
+    "experts_implementation",
+    "flash_attn_cross_entropy",
+    "flash_attn_rms_norm",
+    "flash_attn_fuse_mlp",
+    "plugins",
+    "fused_attn_kernel",
+];
+
+pub(in super::super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
+    let keys = Keys::read(text)?;
+    keys.refuse(&REFUSED)?;
+    let is_of = |(key, value): (&String, &Value)| key.starts_with("fsdp") && !is_off(value);
+    let is_sharded = keys.values.iter().any(is_of);
+    words(&keys)?;
+    let version = keys.text("fsdp_version");
+    let sharded = is_sharded.then(|| fsdp::read(&keys, version.as_deref())).transpose()?;
+    let file = keys.text("deepspeed");
+    let [copies, shards] = [keys.degree("dp_replicate_size")?, keys.degree("dp_shard_size")?];
+    if copies.is_some_and(|n| n > 1) && shards.is_some_and(|n| n > 1) {
+        return Err(not_judged("dp_replicate_size", "replicas of shards are in no plan"));
+    }
+    let data = shards.or(copies).map(|n| n.max(copies.unwrap_or(1)));
+    let again = recompute(&keys)?;
+    let mut settings = LaunchSettings {
+        data,
+        tensor: Some(keys.degree("tensor_parallel_size")?.unwrap_or(1)),
+        context: Some(keys.degree("context_parallel_size")?.unwrap_or(1)),
+        expert: keys.degree("expert_parallel_size")?,
+        pipeline: Some(1),
+        micro_batch: keys.count("micro_batch_size")?,
+        n_micro_batches: keys.count("gradient_accumulation_steps")?,
+        sequence_length: keys.count("sequence_len")?,
+        zero: Some(sharded.as_ref().map_or(ZeroStage::None, |sharded| sharded.zero)),
+        recompute: Some(sharded.and_then(|sharded| sharded.recompute).unwrap_or(again)),
+        dtype: Some(dtype(&keys, is_sharded || file.is_some())?),
+        optimizer: Some(optimizer(&keys)?),
+        offloads: Some(false),
+        deepspeed_file: file,
+        ..LaunchSettings::default()
+    };
+    let kernels = keys.noted(&KERNELS);
+    if !kernels.is_empty() {
+        settings.not_judged.insert("kernels are those of the stack", kernels);
+    }
+    keys.finish(IDLE)?;
+    Ok(settings)
+}
+
+/// The words of `fsdp`, which `fsdp_config` says again.
+fn words(keys: &Keys) -> Result<(), Diagnostic> {
+    let words = keys.get("fsdp").and_then(Value::as_array).into_iter().flatten();
+    let mut words = words.filter_map(Value::as_str);
+    match words.find(|word| !["full_shard", "auto_wrap"].contains(word)) {
+        None => Ok(()),
+        Some(other) => {
+            let why = "full shards, block by block, are; `fsdp_config` can say others";
+            Err(not_judged(&format!("fsdp: {other}"), why))
+        }
+    }
+}
+
+/// Without FSDP or DeepSpeed its weights are loaded, and trained, in 16 bits.
+fn dtype(keys: &Keys, keeps_single: bool) -> Result<ir::tensor::DType, Diagnostic> {
+    // `auto` is bf16 where the device has it.
+    let is_bf16 = keys.text("bf16").is_some_and(|bf16| bf16 == "auto") || keys.is_on("bf16")?;
+    let dtype = keys.dtype(is_bf16, keys.is_on("fp16")?)?;
+    if is_bf16 && !keeps_single {
+        let why = "without `fsdp_config` or `deepspeed` weights and states are kept in 16 bits, and in a \
+                   plan in single precision";
+        return Err(not_judged("bf16", why));
+    }
+    Ok(dtype)
+}
+
+fn recompute(keys: &Keys) -> Result<Recompute, Diagnostic> {
+    let key = "gradient_checkpointing";
+    if let Some(other) =
+        keys.text(key).filter(|text| ["offload", "unsloth"].contains(&text.as_str()))
+    {
+        let why = "activations stay on the devices or are computed again";
+        return Err(not_judged(&format!("{key}: {other}"), why));
+    }
+    Ok(if keys.is_on(key)? { Recompute::Full } else { Recompute::None })
+}
+
+fn optimizer(keys: &Keys) -> Result<Optimizer, Diagnostic> {
+    match keys.text("optimizer").as_deref() {
+        None | Some("adamw_torch" | "adamw_torch_fused" | "adamw_hf" | "adamw_apex_fused") => {
+            Ok(Optimizer::AdamW)
+        }
+        Some("adafactor") => Ok(Optimizer::Adafactor),
+        Some(other) => {
+            let why = "AdamW with states in single precision and Adafactor are";
+            Err(not_judged(&format!("optimizer: {other}"), why))
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Branches of a script: which run, as far as the file states what they are asked by. A script is read as
+//! it runs without arguments.
+
+use super::super::flags::QUOTES;
+
+/// Most words of a condition.
+const LONGEST: usize = 64;
+
+/// What decides whether the words inside run; `None` where the file does not state it.
+struct Frame {
+    kind: Kind,
+    now: Option<bool>,
+    /// Whether an earlier branch of it ran.
+    before: Option<bool>,
+}
+
+#[derive(PartialEq)]
+enum Kind {
+    If,
+    Loop,
+    /// With what the patterns are held against, and whether one is due.
+    Case(Option<String>, bool),
+}
+
+/// The branches around a word.
+#[derive(Default)]
+pub(super) struct Branches(Vec<Frame>);
+
+impl Branches {
+    /// Whether what stands here runs; `None` where it may.
+    pub(super) fn runs(&self) -> Option<bool> {
+        let skipped = self.0.iter().any(|frame| frame.now == Some(false));
+        let sure = self.0.iter().all(|frame| frame.now == Some(true));
+        if skipped { Some(false) } else { sure.then_some(true) }
+    }
+
+    /// Takes a word that begins, parts or ends branches, with the words behind it; returns how many of
+    /// those belong to it. `None` for any other word. `value` puts values in place of variables.
+    pub(super) fn take(
+        &mut self,
+        word: &str,
+        rest: &[&str],
+        value: &dyn Fn(&str) -> String,
+    ) -> Option<usize> {
+        if let Some(taken) = self.pattern(word, value) {
+            return Some(taken);
+        }
+        let skips = self.runs() == Some(false);
+        match word.trim_end_matches(';') {
+            "if" | "while" | "until" | "elif" => {
+                let end = if word == "if" || word == "elif" { "then" } else { "do" };
+                let condition = rest.iter().take(LONGEST).position(|word| *word == end);
+                let found = condition.filter(|_| !skips || word == "elif").map(|n| &rest[..n]);
+                let is_true = found.and_then(|words| truth(words, value));
+                if word == "elif" {
+                    self.next(is_true);
+                } else {
+                    // A loop that begins may run any number of times.
+                    let runs = if word == "if" { is_true } else { is_true.filter(|is| !is) };
+                    let kind = if word == "if" { Kind::If } else { Kind::Loop };
+                    let now = if word == "until" { None } else { runs };
+                    self.0.push(Frame { kind, now, before: is_true });
+                }
+                Some(condition.map_or(0, |n| n + 1))
+            }
+            "for" => {
+                self.0.push(Frame { kind: Kind::Loop, now: None, before: None });
+                Some(0)
+            }
+            "else" if self.0.last().is_some_and(|frame| frame.kind == Kind::If) => {
+                self.next(Some(true));
+                Some(0)
+            }
+            "case" if rest.get(1) == Some(&"in") => {
+                let subject = value(rest[0]).trim_matches(QUOTES).to_owned();
+                let subject = Some(subject).filter(|text| !text.contains('$') && !skips);
+                let kind = Kind::Case(subject, true);
+                self.0.push(Frame { kind, now: None, before: Some(false) });
+                Some(2)
+            }
+            "fi" | "done" | "esac" => {
+                self.0.pop();
+                Some(0)
+            }
+            _ => None,
+        }
+    }
+
+    /// The next branch of an `if`: it runs where its condition holds and none before it ran.
+    fn next(&mut self, is_true: Option<bool>) {
+        let Some(frame) = self.0.last_mut() else { return };
+        let (now, before) = match (frame.before, is_true) {
+            (Some(true), _) => (Some(false), Some(true)),
+            (before, Some(false)) => (Some(false), before),
+            (Some(false), is_true) => (is_true, is_true),
+            (None, is_true) => (None, is_true.filter(|is| *is)),
+        };
+        (frame.now, frame.before) = (now, before);
+    }
+
+    /// A pattern of a `case`, or the end of what stands behind one.
+    fn pattern(&mut self, word: &str, value: &dyn Fn(&str) -> String) -> Option<usize> {
+        let frame = self.0.last_mut()?;
+        let Kind::Case(subject, is_due) = &mut frame.kind else { return None };
+        if word.ends_with(";;") {
+            (*is_due, frame.now) = (true, None);
+            return (word == ";;").then_some(0);
+        }
+        let pattern = word.strip_suffix(')').filter(|_| *is_due && word != "esac")?;
+        let matches = subject.as_ref().map(|subject| {
+            let mut parts = pattern.trim_start_matches('(').split('|');
+            parts.any(|part| part == "*" || value(part).trim_matches(QUOTES) == subject)
+        });
+        *is_due = false;
+        self.next(matches);
+        Some(0)
+    }
+}
+
+/// Whether a condition of tests holds: `[ a = b ]`, `[[ a == b && -n c ]]`, one by one from the left.
+fn truth(words: &[&str], value: &dyn Fn(&str) -> String) -> Option<bool> {
+    let is_bracket = |word: &&&str| ["[", "[[", "]", "]]"].contains(&word.trim_end_matches(';'));
+    let words: Vec<&str> = words.iter().filter(|word| !is_bracket(word)).copied().collect();
+    let mut all = Some(true);
+    let mut joins = "&&";
+    for (at, part) in words.split(|word| ["&&", "||"].contains(word)).enumerate() {
+        let is_true = test(part, value);
+        all = match (joins, all, is_true) {
+            ("&&", Some(false), _) | ("&&", _, Some(false)) => Some(false),
+            ("||", Some(true), _) | ("||", _, Some(true)) => Some(true),
+            (_, Some(_), Some(is_true)) => Some(is_true),
+            _ => None,
+        };
+        let mut marks = words.iter().filter(|word| ["&&", "||"].contains(word));
+        joins = marks.nth(at).copied().unwrap_or("&&");
+    }
+    all
+}
+
+fn test(words: &[&str], value: &dyn Fn(&str) -> String) -> Option<bool> {
+    if let ["!", rest @ ..] = words {
+        return test(rest, value).map(|is_true| !is_true);
+    }
+    // Names without a value stay as they are.
+    let known = |word: &str| {
+        let text = value(word).trim_end_matches(';').trim_matches(QUOTES).to_owned();
+        (!text.contains('$')).then_some(text)
+    };
+    match words {
+        ["-z", word] => known(word).map(|text| text.is_empty()),
+        ["-n", word] => known(word).map(|text| !text.is_empty()),
+        [a, "=" | "==", b] if !b.contains(['*', '?']) => Some(known(a)? == known(b)?),
+        [a, "!=", b] if !b.contains(['*', '?']) => Some(known(a)? != known(b)?),
+        [a, compares, b] => {
+            let number = |word: &str| known(word)?.parse::<i64>().ok();
+            let (a, b) = (number(a)?, number(b)?);
+            Some(match *compares {
+                "-eq" => a == b,
+                "-ne" => a != b,
+                "-gt" => a > b,
+                "-ge" => a >= b,
+                "-lt" => a < b,
+                "-le" => a <= b,
+                _ => return None,
+            })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,291 @@
+//! Recipes in YAML and scripts with branches, written by hand in the form of public ones. What is expected
+//! follows from the documents of each launcher.
+
+use importers::launcher::{Launcher, read, with_deepspeed};
+use ir::card::{Recompute, ZeroStage};
+use ir::launch::LaunchSettings;
+use ir::tensor::DType;
+use ir::workload::Optimizer;
+
+fn settings(text: &str) -> LaunchSettings {
+    let launcher = Launcher::guess(text).unwrap_or_else(|| panic!("nobody's: {text}"));
+    read(launcher, text).unwrap_or_else(|error| panic!("{error:?} {text}"))
+}
+
+/// The code of a refusal, and what it names.
+fn refusal(text: &str) -> (&'static str, String) {
+    let error = read(Launcher::guess(text).unwrap(), text).unwrap_err();
+    (error.code, error.message)
+}
+
+const ACCELERATE: &str = "compute_environment: LOCAL_MACHINE
+debug: false
+distributed_type: FSDP
+downcast_bf16: 'no'
+fsdp_config:
+  fsdp_version: 2
+  fsdp_reshard_after_forward: true
+  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP
+  fsdp_activation_checkpointing: true
+  fsdp_offload_params: false
+  fsdp_state_dict_type: SHARDED_STATE_DICT
+machine_rank: 0
+mixed_precision: bf16
+num_machines: 2
+num_processes: 16
+tpu_env: []
+tpu_use_cluster: false
+use_cpu: false
+";
+
+#[test]
+fn accelerate_is_read() {
+    let found = settings(ACCELERATE);
+    assert_eq!((found.data, found.tensor, found.pipeline), (Some(16), Some(1), Some(1)));
+    assert_eq!((found.zero, found.dtype), (Some(ZeroStage::Parameters), Some(DType::Bf16)));
+    assert_eq!((found.recompute, found.offloads), (Some(Recompute::Full), Some(false)));
+    let with = |from: &str, to: &str| ACCELERATE.replace(from, to);
+    let zero = |text: String| settings(&text).zero.unwrap();
+    assert_eq!(zero(with("forward: true", "forward: false")), ZeroStage::Gradients);
+    let old = "fsdp_version: 1\n  fsdp_sharding_strategy: SHARD_GRAD_OP";
+    assert_eq!(zero(with("fsdp_version: 2", old)), ZeroStage::Gradients);
+    assert_eq!(zero(with("fsdp_version: 2", &old.replace("SHARD_GRAD_OP", "3"))), ZeroStage::None);
+    assert_eq!(
+        zero(with("_type: FSDP", "_type: MULTI_GPU").replace("fsdp_", "tpu_env.")),
+        ZeroStage::None
+    );
+    let split = format!("{ACCELERATE}parallelism_config:\n  parallelism_config_tp_size: 4\n");
+    assert_eq!((settings(&split).data, settings(&split).tensor), (Some(4), Some(4)));
+    for (from, to, code, named) in [
+        ("params: false", "params: true", "not-judged", "fsdp_config.fsdp_offload_params"),
+        ("TRANSFORMER_BASED", "SIZE_BASED", "not-judged", "fsdp_auto_wrap_policy"),
+        ("FSDP", "MEGATRON_LM", "not-judged", "distributed_type: MEGATRON_LM"),
+        ("bf16\nnum", "fp8\nnum", "not-judged", "mixed_precision: fp8"),
+        ("debug: false", "fast_mode: true", "unknown-flag", "`fast_mode`"),
+        ("processes: 16", "processes: many", "bad-settings", "num_processes"),
+        ("debug: false", "debug: [", "bad-settings", "YAML"),
+    ] {
+        let (found, message) = refusal(&with(from, to));
+        assert!(found == code && message.contains(named), "{to}: {found} {message}");
+    }
+}
+
+#[test]
+fn deepspeed_under_accelerate_is_read() {
+    let text = "distributed_type: DEEPSPEED
+deepspeed_config:
+  gradient_accumulation_steps: 4
+  offload_optimizer_device: cpu
+  offload_param_device: none
+  zero_stage: 2
+mixed_precision: fp16
+num_processes: 8
+";
+    let found = settings(text);
+    assert_eq!((found.zero, found.offloads), (Some(ZeroStage::Gradients), Some(true)));
+    assert_eq!((found.n_micro_batches, found.dtype), (Some(4), Some(DType::F16)));
+    let (code, message) = refusal(&text.replace("param_device: none", "param_device: cpu"));
+    assert!(code == "not-judged" && message.contains("offload_param_device: cpu"), "{message}");
+}
+
+const AXOLOTL: &str = "base_model: ./m
+plugins:
+datasets:
+  - path: a
+    type: alpaca
+sequence_len: 4096
+sample_packing: true
+adapter:
+lora_r:
+wandb_project: x
+micro_batch_size: 2
+gradient_accumulation_steps: 4
+optimizer: adamw_torch_fused
+learning_rate: 2e-5
+bf16: auto
+gradient_checkpointing: true
+gradient_checkpointing_kwargs:
+  use_reentrant: false
+fsdp_version: 2
+fsdp_config:
+  offload_params: false
+  auto_wrap_policy: TRANSFORMER_BASED_WRAP
+  transformer_layer_cls_to_wrap: LlamaDecoderLayer
+  reshard_after_forward: true
+special_tokens:
+  pad_token: p
+";
+
+#[test]
+fn axolotl_is_read() {
+    let found = settings(AXOLOTL);
+    assert_eq!((found.micro_batch, found.n_micro_batches), (Some(2), Some(4)));
+    assert_eq!((found.sequence_length, found.dtype), (Some(4096), Some(DType::Bf16)));
+    assert_eq!((found.zero, found.recompute), (Some(ZeroStage::Parameters), Some(Recompute::Full)));
+    assert_eq!((found.optimizer, found.data), (Some(Optimizer::AdamW), None));
+    assert!(found.not_judged.is_empty() && found.no_effect.is_empty());
+    let split =
+        format!("{AXOLOTL}tensor_parallel_size: 2\ncontext_parallel_size: 4\ndp_shard_size: 8\n");
+    let split = settings(&split);
+    assert_eq!((split.data, split.tensor, split.context), (Some(8), Some(2), Some(4)));
+    let kernels = settings(&format!("{AXOLOTL}liger_rope: true\n"));
+    assert_eq!(kernels.not_judged.values().next().unwrap()[..], ["liger_rope"]);
+    for (from, to, code, named) in [
+        ("adapter:", "adapter: qlora", "not-judged", "adapter: qlora"),
+        ("adapter:", "load_in_4bit: true", "not-judged", "load_in_4bit"),
+        ("adapter:", "rl: dpo", "not-judged", "rl: dpo"),
+        ("adapter:", "fsdp: [shard_grad_op]", "not-judged", "fsdp: shard_grad_op"),
+        ("adapter:", "micro_batches: 3", "unknown-flag", "`micro_batches`"),
+        ("torch_fused", "bnb_8bit", "not-judged", "optimizer: adamw_bnb_8bit"),
+        (
+            "checkpointing: true",
+            "checkpointing: offload",
+            "not-judged",
+            "gradient_checkpointing: offload",
+        ),
+        ("size: 2", "size: 0", "bad-settings", "micro_batch_size"),
+    ] {
+        let (found, message) = refusal(&AXOLOTL.replacen(from, to, 1));
+        assert!(found == code && message.contains(named), "{to}: {found} {message}");
+    }
+    // Weights that nothing keeps in single precision.
+    let start = AXOLOTL.split("fsdp_version").next().unwrap();
+    assert!(refusal(start).1.contains("`bf16`"));
+    let file = settings(&format!("{start}deepspeed: ds/zero1.json\n"));
+    assert_eq!(file.deepspeed_file.as_deref(), Some("ds/zero1.json"));
+}
+
+const FACTORY: &str = "model_name_or_path: ./m
+stage: sft
+do_train: true
+finetuning_type: full
+deepspeed: ds.json
+dataset: identity
+template: qwen
+cutoff_len: 2048
+output_dir: saves
+per_device_train_batch_size: 1
+gradient_accumulation_steps: 2
+learning_rate: 1.0e-5
+num_train_epochs: 3.0
+lr_scheduler_type: cosine
+warmup_ratio: 0.1
+bf16: true
+ddp_timeout: 180000000
+resume_from_checkpoint: null
+";
+
+#[test]
+fn llama_factory_is_read() {
+    let found = settings(FACTORY);
+    assert_eq!((found.micro_batch, found.n_micro_batches), (Some(1), Some(2)));
+    assert_eq!((found.sequence_length, found.dtype), (Some(2048), Some(DType::Bf16)));
+    // It recomputes unless it is told not to.
+    assert_eq!((found.recompute, found.optimizer), (Some(Recompute::Full), Some(Optimizer::AdamW)));
+    let plain = settings(&format!("{FACTORY}disable_gradient_checkpointing: true\n"));
+    assert_eq!(plain.recompute, Some(Recompute::None));
+    let file = r#"{"train_batch_size":"auto","bf16":{"enabled":"auto"},
+        "zero_optimization":{"stage":3,"offload_optimizer":{"device":"cpu"}}}"#;
+    let both = with_deepspeed(found, file).unwrap();
+    assert_eq!((both.zero, both.offloads), (Some(ZeroStage::Parameters), Some(true)));
+    assert_eq!((both.micro_batch, both.dtype), (Some(1), Some(DType::Bf16)));
+    assert_eq!(both.deepspeed_file, None);
+    for (from, to, code, named) in [
+        ("type: full", "type: lora", "not-judged", "finetuning_type: lora"),
+        ("stage: sft", "stage: dpo", "not-judged", "stage: dpo"),
+        ("do_train: true", "use_galore: true", "not-judged", "use_galore"),
+        ("bf16: true", "pure_bf16: true", "not-judged", "pure_bf16"),
+        ("do_train: true", "optim: adamw_8bit", "not-judged", "optim: adamw_8bit"),
+        (
+            "do_train: true",
+            "tensor_model_parallel_size: 4",
+            "unknown-flag",
+            "tensor_model_parallel_size",
+        ),
+    ] {
+        let (found, message) = refusal(&FACTORY.replacen(from, to, 1));
+        assert!(found == code && message.contains(named), "{to}: {found} {message}");
+    }
+}
+
+/// No depth, alias or number ends badly.
+#[test]
+fn hostile_recipes_are_refused() {
+    let deep: String = (0..40).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
+    let aliases = format!(
+        "base_model: m\na0: &a0 [x]\n{}",
+        (1..40)
+            .map(|n| format!("a{n}: &a{n} [*a{p}, *a{p}, *a{p}]\n", p = n - 1))
+            .collect::<String>()
+    );
+    for text in [
+        format!("base_model: m\n{deep}"),
+        aliases,
+        "base_model: m\nbase_model: n\n".to_owned(),
+        "base_model: m\nmicro_batch_size: 1e99\n".to_owned(),
+        "base_model: m\nmicro_batch_size: -1\n".to_owned(),
+        format!("base_model: m\nmicro_batch_size: {}\n", "9".repeat(10_000)),
+        format!("base_model: {}\n", "[".repeat(10_000)),
+    ] {
+        let (code, _) = refusal(&text);
+        assert!(["bad-settings", "unknown-flag"].contains(&code), "{code}: {:.80}", text);
+    }
+}
+
+/// Branches that the file decides are taken or left; lists grow; a script runs without arguments.
+#[test]
+fn branches_of_scripts_are_decided() {
+    let script = r#"#!/bin/bash
+SCALE=small
+TP=1
+DTYPE="fp8"
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --tp) TP="$2"; shift 2 ;;
+  esac
+done
+case "${SCALE}" in
+  "large") PP=8 ;;
+  "small"|tiny)
+    PP=2
+    ;;
+  *) exit 1 ;;
+esac
+EXTRA=()
+if [[ "$DTYPE" == "fp8" ]]; then
+  EXTRA+=( "--fp8-format hybrid" )
+elif [ -n "$DTYPE" ]; then
+  PP=4
+else
+  PP=16
+fi
+if [ "$PP" -gt 2 ] || [ -z "$DTYPE" ]; then TP=8; fi
+ARGS=( --micro-batch-size 1 --global-batch-size 32 )
+MORE=( --seq-length 512 --bf16 )
+ARGS+=( ${MORE[@]} )
+srun --mpi=pmix -l --container-image=x torchrun --nproc_per_node 8 pretrain_gpt.py \
+  --num-layers 8 --tensor-model-parallel-size $TP --pipeline-model-parallel-size $PP \
+  ${ARGS[@]} ${EXTRA[@]}
+"#;
+    let found = settings(script);
+    assert_eq!((found.tensor, found.pipeline), (Some(1), Some(2)));
+    assert_eq!((found.micro_batch, found.global_batch), (Some(1), Some(32)));
+    assert_eq!((found.sequence_length, found.dtype), (Some(512), Some(DType::F8)));
+    assert!(!found.not_judged.contains_key("the file does not state what they hold"));
+    // What the file does not decide has no value.
+    let open = script.replace("SCALE=small\n", "");
+    assert!(refusal(&open).1.contains("`$TP`"), "{:?}", refusal(&open));
+    let sourced = settings(&script.replace("TP=1\n", "TP=1\nsource ./cluster.sh\n"));
+    let unstated = &sourced.not_judged["the file does not state what they hold"];
+    assert_eq!(unstated[..], ["source ./cluster.sh"]);
+}
+
+/// Keys and flags of every file that say nothing of parallelism.
+#[test]
+fn common_flags_are_no_slips() {
+    let job = "[training]\nlocal_batch_size = 2\nseq_len = 2048\ndataset = \"c4\"\n[parallelism]\n\
+               data_parallel_shard_degree = 8\n";
+    assert_eq!(settings(job).micro_batch, Some(2));
+    let server = "vllm serve m --data-parallel-size 4 --data-parallel-backend ray";
+    assert_eq!(settings(server).data, Some(4));
+}
