@@ -27,7 +27,7 @@ const REFUSED: [(&str, &str); 10] = [
     ("dynamo_config.dynamo_backend", "kernels are those of the stack"),
 ];
 
-pub(in super::super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
+pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let keys = Keys::read(text)?;
     let kind = keys.text("distributed_type").unwrap_or_else(|| "NO".to_owned());
     let mut settings =

@@ -62,7 +62,7 @@ const KERNELS: [&str; 16] = [
     "fused_attn_kernel",
 ];
 
-pub(in super::super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
+pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let keys = Keys::read(text)?;
     keys.refuse(&REFUSED)?;
     let is_of = |(key, value): (&String, &Value)| key.starts_with("fsdp") && !is_off(value);

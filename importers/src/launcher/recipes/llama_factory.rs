@@ -34,7 +34,7 @@ const REFUSED: [(&str, &str); 17] = [
     ("use_ray", "its processes are started by another program"),
 ];
 
-pub(in super::super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
+pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let keys = Keys::read(text)?;
     let stated = |key: &str, fits: &[&str], why: &str| match keys.text(key) {
         Some(other) if !fits.contains(&other.as_str()) => {
