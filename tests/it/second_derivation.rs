@@ -44,7 +44,7 @@ const EXPOSED: f64 = 0.35;
 const FLOOR: f64 = 0.4e-3;
 const COLLECTIVES: f64 = 2.0 * 20e-6;
 /// Share of the launches of experts that recorded kernels leave.
-const RECORDED: f64 = 0.34;
+const RECORDED: f64 = 0.27;
 
 /// The plan of a case, as the program writes it, and what it says of it.
 fn planned(case: &Case, folder: &Path) -> (Value, Value) {
@@ -158,12 +158,12 @@ impl Derivation {
     }
 
     /// Host seconds of both passes of a block with so many local experts (python/forms/experts/FORMS.md,
-    /// section 3: `gap` of an all-to-all). Its `kappa` was fitted on H100 and B200; on A100 that of the
-    /// H100 is taken, as it is the host's. On A100 the steps of Megatron-LM's tests show 3.6 ms, and 1.2
+    /// section 3: `gap` of an all-to-all), by the fit on 60 mixtures that docs/forms.md states for x86 hosts; on
+    /// A100 it is taken too, as it is the host's. On A100 the steps of Megatron-LM's tests show 3.6 ms, and 1.2
     /// more where ranks exchange tokens (python/forms/dense/FORMS.md, form 10).
     fn launches(&self, local: f64) -> f64 {
-        let kappa = 4.0e-3;
-        kappa * (1.72 + 0.015 * local)
+        let kappa = 2.9e-3;
+        kappa * (1.57 + 0.015 * local)
     }
 
     /// Parameters of a stage on one device: dense ones, and those of experts.

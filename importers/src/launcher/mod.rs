@@ -83,6 +83,12 @@ impl Launcher {
         matches!(self, Self::Vllm | Self::Sglang)
     }
 
+    /// Whether its recipes are read alone, and no plan is written as one.
+    #[must_use]
+    pub const fn is_read_alone(self) -> bool {
+        matches!(self, Self::Accelerate | Self::Axolotl | Self::LlamaFactory)
+    }
+
     /// The launcher whose words a text uses.
     #[must_use]
     pub fn guess(text: &str) -> Option<Self> {
