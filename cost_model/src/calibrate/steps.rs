@@ -1,13 +1,15 @@
 //! Corrects the constants of a software stack on a cluster from measured training steps.
 //!
-//! Constants are pulled towards what is believed of them ([`Constant::log_sd`]), so a handful of
-//! rows changes little, and only what they tell: a constant whose standard error stays above
-//! [`UNTOLD`] of that belief keeps its nominal value and is named ([`told`]). Where rows allow, a
+//! Constants are pulled towards their priors ([`Constant::log_sd`]), so a handful of rows changes
+//! little, and only what they determine: a constant whose standard error stays above [`UNTOLD`] of
+//! its prior stays nominal and is named ([`told`]). Where rows allow, a
 //! table of factors by hidden size, tensor ranks and micro-batch takes what the form leaves over
 //! ([`table`]). Fits use closed forms; the errors that are reported are those of replayed steps.
 //!
 //! Rows of several clusters must not be mixed: one calibration over five published sets is worse on
 //! each of them than its own.
+
+use std::collections::BTreeSet;
 
 use ir::diagnostic::Diagnostic;
 use ir::measured::StepRow;
@@ -123,7 +125,14 @@ pub fn calibrate(measured: &[StepRow], context: &Context) -> Result<StepCalibrat
     let system = (context.system.clone(), context.stack.clone());
     let set = Set::new("steps", &usable, context.gradients, system, context.grid_of);
     rows::check_set(&set, &mut warnings)?;
+    let kinds: BTreeSet<ModelKind> =
+        set.rows.iter().map(|row| ModelKind::of(&row.run.model)).collect();
     let base = context.base.stacks.get(&context.stack.name);
+    let (base, others) = match base {
+        Some(base) if !kinds.iter().all(|kind| base.price(*kind)) => (None, Some(base)),
+        base => (base, None),
+    };
+    warnings.extend(others.map(|base| of_other_models(base, &context.stack)));
     let (nominal, corrections) = stored(&context.stack, base);
     let all = set.samples(|_| true);
     let (samples, (constants, identified)) = fitted(&set, context, &nominal, &mut warnings);
@@ -156,7 +165,8 @@ pub fn calibrate(measured: &[StepRow], context: &Context) -> Result<StepCalibrat
             identified: *identified,
         });
     let corrected: Vec<Corrected> = corrected.collect();
-    let profile = profile(context, &all, &corrected, &table, &predicted);
+    let models = base.into_iter().flat_map(|base| &base.models).copied().chain(kinds).collect();
+    let profile = profile(context, &all, (models, &corrected), &table, &predicted);
     Ok(StepCalibration {
         profile,
         stack: context.stack.name.clone(),
@@ -168,6 +178,19 @@ pub fn calibrate(measured: &[StepRow], context: &Context) -> Result<StepCalibrat
         table,
         warnings,
     })
+}
+
+/// That the base has constants of other kinds of models, which those of these rows replace.
+fn of_other_models(base: &StackConstants, stack: &Stack) -> Diagnostic {
+    let names: Vec<&str> = base.models.iter().map(|kind| kind.name()).collect();
+    let message = format!(
+        "the base's constants of `{}` are of other models ({}): the fit starts from nominal values, and \
+         replaces them",
+        stack.name,
+        names.join(", ")
+    );
+    Diagnostic::warning("base-other-models", message)
+        .hint("calibrate once on a table with the steps of both kinds of models")
 }
 
 /// The rows that agree, and constants fitted on them.
@@ -240,7 +263,7 @@ fn judged(set: &Set, predicted: &[f64]) -> Result<Score, Diagnostic> {
 fn profile(
     context: &Context,
     samples: &[Sample<'_>],
-    constants: &[Corrected],
+    (models, constants): (BTreeSet<ModelKind>, &[Corrected]),
     table: &Table,
     predicted: &[f64],
 ) -> Profile {
@@ -261,7 +284,7 @@ fn profile(
     let named = |corrected: &Corrected| (corrected.constant.name().to_owned(), corrected.value);
     let source = context.source.clone();
     let stack_constants = StackConstants {
-        models: samples.iter().map(|sample| ModelKind::of(&sample.run.model)).collect(),
+        models,
         constants: constants.iter().map(named).collect(),
         corrections,
         provenance: Provenance::Measured { source, date: context.date.clone() },

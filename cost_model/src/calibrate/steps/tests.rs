@@ -245,6 +245,32 @@ fn outliers_are_named_and_move_nothing() {
     assert!(alone.warnings.is_empty(), "{:?}", alone.warnings);
 }
 
+/// Constants of mixtures of experts are no start for dense rows; those of dense models are, and stay stated.
+#[test]
+fn a_base_of_other_models_is_no_start() {
+    let truth = nominal().with(Constant::Derating, 0.75);
+    let rows = measured(24, &truth, |_| 1.0);
+    let alone = calibrate(&rows, &context()).unwrap();
+    assert_eq!(alone.profile.stacks.values().next().unwrap().models, [ModelKind::Dense].into());
+    let on_base = |models: &[ModelKind]| {
+        let mut context = context();
+        context.base = alone.profile.clone();
+        for stack in context.base.stacks.values_mut() {
+            stack.models = models.iter().copied().collect();
+        }
+        calibrate(&rows, &context).unwrap()
+    };
+    let warned = |found: &StepCalibration| {
+        found.warnings.iter().any(|warning| warning.code == "base-other-models")
+    };
+    let others = on_base(&[ModelKind::Experts]);
+    assert!(warned(&others) && others.constants == alone.constants);
+    let same = on_base(&[ModelKind::Dense]);
+    assert!(!warned(&same) && same.before.mape < alone.before.mape);
+    let both = on_base(&[ModelKind::Dense, ModelKind::Experts]);
+    assert_eq!(both.profile.stacks.values().next().unwrap().models.len(), 2);
+}
+
 /// Any four of 16 rows took five times as long: they are named, and over ten draws the error
 /// on all rows is within 1.3 times that of 16 good ones.
 #[test]
