@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
-use ir::launch::LaunchSettings;
+use ir::launch::{LaunchSettings, StackSettings};
 use ir::plan::Mesh;
+use ir::stack::Scaling;
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
@@ -41,6 +42,11 @@ const OTHERS: &[&str] = &[
     "--training.seed",
     "--training.steps",
 ];
+
+/// The flag that lists what changes the model before it is sharded out.
+const CONVERTERS: &str = "--model.converters";
+/// The flag of a recipe of float8, up to 0.1 and since (`docs/float8.md`).
+const RECIPES: [&str; 2] = ["--float8.recipe_name", "--quantize.linear.float8.recipe_name"];
 
 /// The member that lists modules by stage.
 const PARTS: &str = "module_fqns_per_model_part";
@@ -85,6 +91,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let (micro_batch, n_micro_batches) = micro_batches(&flags, &batch, data, n_ranks > 1)?;
     let cut = cut(&flags, n_ranks)?;
     let context = degree("context_parallel_degree")?;
+    let scaling = converted(&flags)?;
     let settings = LaunchSettings {
         data,
         tensor: degree("tensor_parallel_degree")?,
@@ -100,7 +107,8 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         zero: Some(zero(&flags, shard, context, n_ranks > 1)?),
         mesh: Some(Mesh::TpCpDpPp),
         recompute: recompute(&flags)?,
-        dtype: dtype(&flags)?,
+        dtype: if scaling.is_some() { Some(DType::F8) } else { dtype(&flags)? },
+        stack: StackSettings { scaling, ..StackSettings::default() },
         optimizer: optimizer(&flags)?,
         // Else they are refused below.
         offloads: Some(false),
@@ -166,6 +174,10 @@ pub(super) fn is_document(text: &str) -> bool {
 /// Reads a job config: each key of a section that plans have words for is the flag of its name.
 pub(super) fn document(text: &str) -> Result<LaunchSettings, Diagnostic> {
     const READ: [&str; 4] = ["parallelism", "training", "activation_checkpoint", "optimizer"];
+    let is_read = |section: &str, line: &str| {
+        let flag = format!("--{section}.{}", line.split('=').next().unwrap_or_default().trim());
+        READ.contains(&section) || flag == CONVERTERS || RECIPES.contains(&flag.as_str())
+    };
     let mut flags = String::new();
     let mut section = "";
     for line in text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()) {
@@ -173,7 +185,7 @@ pub(super) fn document(text: &str) -> Result<LaunchSettings, Diagnostic> {
             section = name.trim();
             continue;
         }
-        let Some((key, value)) = line.split_once('=').filter(|_| READ.contains(&section)) else {
+        let Some((key, value)) = line.split_once('=').filter(|_| is_read(section, line)) else {
             continue;
         };
         let (key, value) = (key.trim(), value.trim().trim_matches(['"', '\'']));
@@ -426,6 +438,30 @@ fn dtype(flags: &Flags<'_>) -> Result<Option<DType>, Diagnostic> {
         Some(other) => {
             Err(bad("--training.mixed_precision_param", other, "use bfloat16 or float32"))
         }
+    }
+}
+
+/// How operands of linear layers in float8 are scaled; `None` where no converter changes them.
+fn converted(flags: &Flags<'_>) -> Result<Option<Scaling>, Diagnostic> {
+    let lists = flags.words(CONVERTERS).into_iter().flat_map(|list| list.split(','));
+    let names: Vec<&str> = lists.map(|name| name.trim_matches(['"', '\''])).collect();
+    let recipe = RECIPES.map(|flag| flags.text(flag));
+    let [old, new] = recipe;
+    let recipe = old?.or(new?).map(|recipe| recipe.trim_matches(['"', '\'']));
+    match names.as_slice() {
+        [] | [""] => Ok(None),
+        ["float8" | "quantize.linear.float8"] => match recipe {
+            None | Some("tensorwise") => Ok(Some(Scaling::Tensor)),
+            Some("rowwise") => Ok(Some(Scaling::Row)),
+            Some(other) => Err(not_judged(
+                &format!("recipe_name {other}"),
+                "operands in 8 bits are scaled by tensor or by row",
+            )),
+        },
+        others => Err(not_judged(
+            &format!("{CONVERTERS} {}", others.join(",")),
+            "float8 of linear layers is",
+        )),
     }
 }
 

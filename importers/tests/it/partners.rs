@@ -6,6 +6,8 @@ use importers::launcher::{Launcher, ModelFacts, read_for};
 use ir::card::ZeroStage;
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
+use ir::stack::Scaling;
+use ir::tensor::DType;
 
 /// What becomes of a setting.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -385,6 +387,10 @@ fn job_configs_of_torchtitan_are_its_flags() {
     let toml = r#"
 [model]
 name = "llama3"
+converters = ["quantize.linear.float8"]
+[quantize.linear.float8]
+recipe_name = "rowwise"
+enable_fsdp_float8_all_gather = false
 [training]
 local_batch_size = 2   # of a replica
 seq_len = 4096
@@ -404,10 +410,18 @@ selective_ac_option = "op"
                  --parallelism.pipeline_parallel_degree 2 \
                  --parallelism.module_fqns_per_model_part tok_embeddings,layers.0 layers.1,norm,output \
                  --activation_checkpoint.mode selective \
-                 --activation_checkpoint.selective_ac_option op";
+                 --activation_checkpoint.selective_ac_option op \
+                 --model.converters=\"quantize.linear.float8\" \
+                 --quantize.linear.float8.recipe_name rowwise";
     let [read, wanted] = [toml, flags].map(|text| settings(Launcher::Torchtitan, text).unwrap());
     assert_eq!(read, wanted);
     assert_eq!((read.tensor, read.blocks), (Some(2), Some(vec![1, 1])));
+    assert_eq!((read.dtype, read.stack.scaling), (Some(DType::F8), Some(Scaling::Row)));
+    for other in ["quantize.linear.mx", "float8,quantize.grouped_mm.float8"] {
+        let text = flags.replace("\"quantize.linear.float8\"", other);
+        let error = settings(Launcher::Torchtitan, &text).unwrap_err();
+        assert_eq!((error.code, error.message.contains(other)), ("not-judged", true), "{other}");
+    }
     let module = "python3 -m vllm.entrypoints.openai.api_server --pipeline-parallel-size 2";
     assert_eq!(Launcher::guess(module), Some(Launcher::Vllm));
 }

@@ -141,7 +141,8 @@ const PRECISIONS: [(&str, &str); 6] = [
 /// What the recipes of a release set where its table says otherwise: release, system, model, precision
 /// (any where blank), samples of a micro-batch, pipeline ranks, chunks, expert degree. Of 25.11
 /// (Megatron-Bridge v0.2.0) the rates of these rows agree with the recipes and with the rows of other
-/// releases, not with the table; of 26.02.01 (v0.3.1) the table has a pipeline without chunks.
+/// releases, not with the table. Of 26.02.01 (v0.3.1) the table has no chunks, and under NVFP4 no pipeline;
+/// recipe and rates are those of 26.02 and 26.04.
 const RECIPES: [(&str, &str, &str, &str, [u64; 4]); 5] = [
     ("25.11", "DGX-H100", "Qwen3_30B_a3B", "", [1, 2, 12, 8]),
     ("25.11", "DGX-H100", "GPT OSS 120B", "", [1, 4, 1, 8]),
