@@ -90,8 +90,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let batch = batch(&flags)?;
     let (micro_batch, n_micro_batches) = micro_batches(&flags, &batch, data, n_ranks > 1)?;
     let cut = cut(&flags, n_ranks)?;
-    let context = degree("context_parallel_degree")?;
-    let scaling = converted(&flags)?;
+    let (context, scaling) = (degree("context_parallel_degree")?, converted(&flags)?);
     let settings = LaunchSettings {
         data,
         tensor: degree("tensor_parallel_degree")?,
@@ -107,7 +106,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         zero: Some(zero(&flags, shard, context, n_ranks > 1)?),
         mesh: Some(Mesh::TpCpDpPp),
         recompute: recompute(&flags)?,
-        dtype: if scaling.is_some() { Some(DType::F8) } else { dtype(&flags)? },
+        dtype: dtype(&flags, scaling)?,
         stack: StackSettings { scaling, ..StackSettings::default() },
         optimizer: optimizer(&flags)?,
         // Else they are refused below.
@@ -421,7 +420,7 @@ fn schedule_file<'a>(flags: &Flags<'a>) -> Result<Option<&'a str>, Diagnostic> {
 }
 
 /// What products are computed in.
-fn dtype(flags: &Flags<'_>) -> Result<Option<DType>, Diagnostic> {
+fn dtype(flags: &Flags<'_>, scaling: Option<Scaling>) -> Result<Option<DType>, Diagnostic> {
     if let Some(dtype) = flags.text("--training.dtype")?.filter(|dtype| *dtype != "float32") {
         let why = "weights and states are kept in single precision";
         return Err(not_judged(&format!("--training.dtype {dtype}"), why));
@@ -432,6 +431,7 @@ fn dtype(flags: &Flags<'_>) -> Result<Option<DType>, Diagnostic> {
         return Err(not_judged(&format!("--training.mixed_precision_reduce {other}"), why));
     }
     match flags.text("--training.mixed_precision_param")? {
+        None | Some("bfloat16") if scaling.is_some() => Ok(Some(DType::F8)),
         None => Ok(None),
         Some("bfloat16") => Ok(Some(DType::Bf16)),
         Some("float32") => Ok(Some(DType::F32)),

@@ -47,18 +47,19 @@ fn scopes(page: &mut String, lines: &[Line]) {
         return;
     }
     page.push_str(
-        "\n## What was judged\n\n| software | devices | number | types | models | way | rows | median | p90 | worst |\n\
-         |---|---|---|---|---|---|--:|--:|--:|--:|\n",
+        "\n## What was judged\n\n| step time of | software | devices | how many | precision | models | left out | rows | median \
+         | p90 | worst |\n|---|---|---|---|---|---|---|--:|--:|--:|--:|\n",
     );
     for (line, scope) in scoped {
         let ((least, most), score) = (scope.n_devices, &line.score);
         let cells = [
+            line.part.trim_start_matches("runs ").to_owned(),
             scope.software.clone(),
             scope.devices.clone(),
             if least == most { least.to_string() } else { format!("{least} to {most}") },
             scope.types.clone(),
             scope.models.to_owned(),
-            line.way.to_owned(),
+            line.way.trim_start_matches("leave one ").trim_end_matches(" out").to_owned(),
             score.n.to_string(),
             percent(score.median),
             percent(score.p90),
