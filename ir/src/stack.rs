@@ -245,8 +245,9 @@ pub struct Stack {
     pub attention_library: AttentionLibrary,
     /// Rate of fused attention over that of the kernel in the attention tables: forward, backward.
     pub attention_rate: [f64; 2],
-    /// The same on Ampere, where its kernel differs from the table's by another factor there.
-    pub attention_rate_ampere: Option<[f64; 2]>,
+    /// The same on devices before Hopper and on consumer cards, where another kernel runs or the same one
+    /// differs from the table's by another factor.
+    pub attention_rate_elsewhere: Option<[f64; 2]>,
     /// Whose code it is.
     pub path: CodePath,
     /// How products that read the same tensor are launched.

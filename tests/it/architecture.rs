@@ -27,7 +27,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("exporters", &["ir", "documents", "cost_model"]),
     ("web", &["ir", "documents", "engine"]),
     ("engine", &["ir", "documents", "importers", "profiler", "cost_model", "planner", "exporters"]),
-    ("accuracy", &["ir", "importers", "cost_model", "planner", "engine"]),
+    ("accuracy", &["ir", "documents", "importers", "cost_model", "planner", "engine"]),
     ("meshwright", &["ir", "documents", "profiler", "engine", "web", "accuracy"]),
     ("meshwright-python", &["ir", "documents", "engine", "meshwright"]),
 ];

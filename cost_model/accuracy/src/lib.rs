@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use documents::diagnostic::DiagnosticDocument;
 use engine::answer::exit::{CommandResult, Exit};
 use engine::answer::files::artifact::{self, Existing};
 use engine::answer::page::Page;
@@ -12,6 +13,7 @@ use serde_json::json;
 use crate::judged::intervals::{self, Residual};
 use crate::page::{document, markdown, rows, tables};
 use crate::parts::{Found, found};
+use crate::readers::Left;
 
 pub mod judged;
 pub mod line;
@@ -46,7 +48,10 @@ pub fn run(args: &ValidateRequest, page: &Page) -> CommandResult {
     let existing = Existing::of(args.force);
     let outputs: Vec<&Path> = args.output.iter().chain(&args.rows).map(PathBuf::as_path).collect();
     artifact::check(&outputs, &[], existing)?;
-    let Found { mut lines, residuals } = found(&args.folder)?;
+    let Found { mut lines, residuals, left: Left(left) } = found(&args.folder)?;
+    if lines.is_empty() {
+        return Err(left.into_iter().next().unwrap_or_else(|| nothing(&args.folder)));
+    }
     lines.extend(intervals::lines(&residuals));
     if let Some(file) = &args.load_tests {
         lines.extend(parts::serving::load_tests(file)?);
@@ -73,11 +78,19 @@ pub fn run(args: &ValidateRequest, page: &Page) -> CommandResult {
             tables::details(&lines, page);
         }
     }
+    page.warnings(&left);
     page.document(&json!({
         "lines": lines.iter().map(document::of).collect::<Vec<_>>(),
+        "left": left.iter().map(DiagnosticDocument::from).collect::<Vec<_>>(),
         "written": written,
     }));
     Ok(Exit::DONE)
+}
+
+fn nothing(folder: &Path) -> Diagnostic {
+    Diagnostic::input("no-tables", "there is no table that is judged")
+        .fact("folder", folder.display().to_string())
+        .hint("docs/data.md has the tables and their columns")
 }
 
 /// How far nominal constants are from each published run of a data folder.

@@ -1,7 +1,7 @@
 //! How long kernels of a training step take under a software stack, the same for ops of a graph, for
 //! blocks and for parts: products by the form of [`crate::kernels::plain_product`], the rest by bytes.
 
-use ir::chip::Architecture;
+use ir::chip::{Architecture, Chip};
 use ir::cluster::DeviceKind;
 use ir::measured::GpuFacts;
 use ir::op::{Kernel, Product};
@@ -100,9 +100,11 @@ impl Rates {
         let hot = derated * path(dtype);
         // The power that a step leaves is that of its products, the code that of its own operands.
         let of_core = derated * path(precision::beside(dtype)) * constants.get(Constant::Attention);
-        let attention_rate = match device.chip.architecture() {
-            Architecture::Ampere => stack.attention_rate_ampere.unwrap_or(stack.attention_rate),
-            _ => stack.attention_rate,
+        let attention_rate = match (device.chip.architecture(), device.chip) {
+            (Architecture::Hopper, _) | (Architecture::Blackwell, Chip::B200 | Chip::Gb200) => {
+                stack.attention_rate
+            }
+            _ => stack.attention_rate_elsewhere.unwrap_or(stack.attention_rate),
         };
         let mut kernels = cool.clone();
         kernels.compute_efficiency *= hot;

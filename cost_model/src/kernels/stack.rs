@@ -1,5 +1,6 @@
 //! Named software stacks: presets of [`ir::stack::Stack`], each with its source.
 
+use ir::chip::{Architecture, Chip};
 use ir::stack::{
     AttentionKernel, AttentionLibrary, CodePath, Dispatcher, Elementwise, ExpertCosts, ExpertStack,
     HostShares, Launch, Pieces, Projections, Scaling, Stack, UpdateBuffers, WeightCasts,
@@ -55,7 +56,9 @@ const TABLE: [f64; 2] = [1.0, 1.0];
 /// on an H100 (Shah et al. 2024, arXiv:2407.08608, figures 5 and 6), over the 534 of the table and over
 /// what its backward pass of 2.5 times the work takes.
 const CUDNN: [f64; 2] = [1.1, 0.95];
-/// The same of PyTorch's `scaled_dot_product_attention` (FlashAttention 2): 370 and 318 TFLOP/s.
+/// The same of FlashAttention 2, which `scaled_dot_product_attention` calls: 370 and 318 TFLOP/s. From
+/// PyTorch 2.11 on it calls cuDNN on compute capability 9.0 and 10.0 (`sdp_utils.cpp`,
+/// `check_prefer_cudnn_attention`; 2.9 still has FlashAttention first).
 const FLASH_2: [f64; 2] = [0.69, 0.60];
 /// The same of FlashAttention in Triton with a bias of scores (ALiBi), on Hopper and on Ampere: fitted on
 /// llm-foundry's steps of up to 65,536 tokens.
@@ -121,7 +124,7 @@ pub fn megatron_deepspeed_2021() -> Stack {
         attention: AttentionKernel::Unfused,
         attention_library: AttentionLibrary::PyTorch,
         attention_rate: TABLE,
-        attention_rate_ampere: None,
+        attention_rate_elsewhere: None,
         path: CodePath::Tuned,
         projections: Projections::Joined,
         pieces: Pieces::InOrder,
@@ -172,7 +175,12 @@ pub fn megatron_core() -> Stack {
         gradients: DType::F32,
         overlap_data: 0.9,
         overlap_tensor: USER_BUFFERS,
-        experts: ExpertStack { may_overlap: true, ..ExpertStack::default() },
+        // What the recipes of Megatron-Bridge choose for mixtures on Hopper and Blackwell.
+        experts: ExpertStack {
+            dispatcher: Dispatcher::Flex,
+            may_overlap: true,
+            ..ExpertStack::default()
+        },
         expert_costs: MEGATRON_EXPERTS,
         ring_rate: 1.0,
         ring_cards: None,
@@ -182,6 +190,19 @@ pub fn megatron_core() -> Stack {
             .to_owned(),
         ..megatron_deepspeed_2021()
     }
+}
+
+/// A preset as devices of some chips run it: those of Megatron-Core take NCCL's all-to-all where
+/// flex dispatchers were not judged.
+#[must_use]
+pub fn dispatching_on(mut stack: Stack, chips: impl IntoIterator<Item = Chip>) -> Stack {
+    let is_judged = |chip: Chip| {
+        chip.architecture() == Architecture::Hopper || matches!(chip, Chip::B200 | Chip::Gb200)
+    };
+    if stack.name.starts_with("megatron-core") && !chips.into_iter().all(is_judged) {
+        stack.experts.dispatcher = Dispatcher::AllToAll;
+    }
+    stack
 }
 
 /// The same as its authors ran it for the scaling table of r0.8.0: flags as its page lists them, without
@@ -206,6 +227,7 @@ pub fn megatron_core_in_turn() -> Stack {
         name: "megatron-core-no-overlap".to_owned(),
         overlap_data: 0.0,
         overlap_tensor: 0.0,
+        experts: ExpertStack { may_overlap: true, ..ExpertStack::default() },
         ..megatron_core()
     }
 }
@@ -217,6 +239,7 @@ pub fn megatron_bridge() -> Stack {
     Stack {
         name: "megatron-bridge".to_owned(),
         gradients: DType::Bf16,
+        experts: ExpertStack { may_overlap: true, ..ExpertStack::default() },
         source: "Megatron-Bridge@067f987d recipes and steps; attention: arXiv:2407.08608"
             .to_owned(),
         ..megatron_core()
@@ -257,15 +280,16 @@ pub fn megatron_lm_tests() -> Stack {
     }
 }
 
-/// torchtitan with compiled blocks (December 2024): fully sharded data parallelism with prefetch,
-/// PyTorch's attention, a product for each weight, 8-bit weights cast for each pass.
+/// torchtitan with compiled blocks: fully sharded data parallelism with prefetch, PyTorch's attention, a
+/// product for each weight, 8-bit weights cast for each pass.
 #[must_use]
 pub fn torchtitan() -> Stack {
     Stack {
         name: "torchtitan".to_owned(),
         launch_floor: floor(EAGER_FLOOR_S / 4.0),
         attention_library: AttentionLibrary::PyTorch,
-        attention_rate: FLASH_2,
+        attention_rate: CUDNN,
+        attention_rate_elsewhere: Some(FLASH_2),
         stops_early: true,
         projections: Projections::Apart,
         pieces: Pieces::Copied,
@@ -315,6 +339,23 @@ pub fn torchtitan_rowwise_async() -> Stack {
     }
 }
 
+/// Presets of torchtitan as its benchmarks of December 2024 ran it, with PyTorch 2.6: FlashAttention 2 on
+/// all devices.
+fn torchtitan_2024() -> impl Iterator<Item = Stack> {
+    let today = [
+        torchtitan(),
+        torchtitan_eager(),
+        torchtitan_async(),
+        torchtitan_rowwise(),
+        torchtitan_rowwise_async(),
+    ];
+    today.into_iter().map(|stack| Stack {
+        name: stack.name.replacen("torchtitan", "torchtitan-2024", 1),
+        attention_rate: FLASH_2,
+        ..stack
+    })
+}
+
 /// Plain PyTorch: eager launches, a kernel per pointwise op, flash attention, no overlap but that of
 /// the gradient buckets.
 #[must_use]
@@ -322,7 +363,8 @@ pub fn pytorch_eager() -> Stack {
     Stack {
         name: "pytorch-eager".to_owned(),
         attention: AttentionKernel::Flash,
-        attention_rate: FLASH_2,
+        attention_rate: CUDNN,
+        attention_rate_elsewhere: Some(FLASH_2),
         path: CodePath::Eager,
         stops_early: true,
         overlap_data: 0.5,
@@ -352,7 +394,7 @@ pub fn llm_foundry() -> Stack {
     Stack {
         name: "llm-foundry".to_owned(),
         attention_rate: TRITON,
-        attention_rate_ampere: Some(TRITON_AMPERE),
+        attention_rate_elsewhere: Some(TRITON_AMPERE),
         weight_casts: WeightCasts::EachPass,
         gradients: DType::F32,
         overlap_data: 0.9,
@@ -382,6 +424,7 @@ pub fn llm_foundry_pure() -> Stack {
 pub fn nanotron() -> Stack {
     Stack {
         name: "nanotron".to_owned(),
+        attention_rate: FLASH_2,
         launch_floor: floor(NANOTRON_FLOOR_S),
         host: HostShares { ends: 4.9, step: 37.0, ..HostShares::default() },
         overlap_data: 1.0,
@@ -490,7 +533,7 @@ pub fn presets() -> Vec<Stack> {
         transformers_eager(),
         transformers_compiled(),
     ];
-    plain.into_iter().chain(bridge::recipes()).collect()
+    plain.into_iter().chain(torchtitan_2024()).chain(bridge::recipes()).collect()
 }
 
 /// The preset of a name.

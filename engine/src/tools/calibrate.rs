@@ -18,7 +18,7 @@ use crate::answer::page::Column;
 use crate::answer::page::Page;
 use crate::request::CalibrateRequest;
 
-mod steps;
+pub mod steps;
 
 /// Parts that are listed without `--all`.
 const LISTED: usize = 20;

@@ -38,6 +38,11 @@ pub(crate) const ROW: TrainingTarget = TrainingTarget {
         "torchtitan-async-tp",
         "torchtitan-rowwise",
         "torchtitan-rowwise-async-tp",
+        "torchtitan-2024",
+        "torchtitan-2024-eager",
+        "torchtitan-2024-async-tp",
+        "torchtitan-2024-rowwise",
+        "torchtitan-2024-rowwise-async-tp",
     ]),
     program: Some(Program {
         start: Start::Torchrun,

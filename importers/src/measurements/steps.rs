@@ -1,6 +1,7 @@
 //! Reader of tables of measured training steps.
 
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use ir::card::{ModelCard, Recompute, SequenceParallel, TransformerCard, ZeroStage};
 use ir::diagnostic::Diagnostic;
@@ -56,6 +57,35 @@ pub fn read_one_kind(path: &Path) -> Result<OneKind, Diagnostic> {
         Ok(found)
     })?;
     Ok(OneKind { rows, called })
+}
+
+/// A step of a table that says of each row what it ran on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnStep {
+    /// Its cluster file, a path from the table on.
+    pub cluster: PathBuf,
+    /// Name of the stack preset.
+    pub stack: String,
+    /// The step.
+    pub row: StepRow,
+}
+
+/// Whether the first line of a table names a column.
+///
+/// # Errors
+/// Those of opening the table.
+pub fn has_column(path: &Path, column: &str) -> Result<bool, Diagnostic> {
+    let mut reader = csv::Reader::from_reader(super::open(path)?.take(super::MAX_BYTES));
+    Ok(reader.headers().is_ok_and(|names| names.iter().any(|name| name.trim() == column)))
+}
+
+/// The step of a row of a table in `folder`: the columns of [`read`], `cluster` and `stack`.
+///
+/// # Errors
+/// As [`read`].
+pub fn own(fields: &Fields, folder: &Path) -> Result<Option<OwnStep>, Diagnostic> {
+    let (cluster, stack) = (folder.join(fields.name("cluster")?), fields.name("stack")?);
+    Ok(row(fields, folder)?.map(|row| OwnStep { cluster, stack, row }))
 }
 
 fn one_kind(fields: &Fields, called: &mut Option<String>) -> Result<(), Diagnostic> {

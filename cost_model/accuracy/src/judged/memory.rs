@@ -313,7 +313,7 @@ fn of_tests(set: &str, (row, both): (&MemoryRow, &[f64; 2])) -> Residual {
 }
 
 /// Predicted and measured bytes, and the name of the row.
-type Pair = (f64, f64, String);
+pub(super) type Pair = (f64, f64, String);
 
 fn pair(row: &MemoryRow, predicted: f64) -> Pair {
     (predicted, row.value, row.name.clone())
@@ -323,7 +323,7 @@ fn pair(row: &MemoryRow, predicted: f64) -> Pair {
 const UNDER: &str = "worst under-prediction";
 
 /// The line of some rows, with how far and how often they are under-predicted.
-fn line(pairs: impl Iterator<Item = Pair>, n_constants: u32) -> Line {
+pub(super) fn line(pairs: impl Iterator<Item = Pair>, n_constants: u32) -> Line {
     let pairs: Vec<Pair> = pairs.collect();
     let under = |least: f64| {
         let is_under = |(p, m, _): &&Pair| 100.0 * (1.0 - p / m) > least;
@@ -342,7 +342,7 @@ fn line(pairs: impl Iterator<Item = Pair>, n_constants: u32) -> Line {
 }
 
 /// The line where no row may be under-predicted by more than so many percent.
-fn guarded(mut line: Line, most: f64) -> Line {
+pub(super) fn guarded(mut line: Line, most: f64) -> Line {
     for goal in line.goals.iter_mut().filter(|goal| goal.what == UNDER) {
         goal.bound = Some(Bound::AtMost(most));
     }

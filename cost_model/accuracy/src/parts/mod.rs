@@ -12,10 +12,12 @@ use ir::measured::GpuFacts;
 use crate::judged;
 use crate::judged::intervals::Residual;
 use crate::line::Line;
+use crate::readers::Left;
 use crate::readers::memory::MemoryRow;
 use crate::readers::peak_memory::golden::GoldenRow;
 use crate::readers::peak_memory::{bigscience, golden, korthikanti, torchtitan};
 
+mod own;
 mod runs;
 pub(crate) mod serving;
 mod steps;
@@ -25,16 +27,18 @@ type Facts = BTreeMap<String, GpuFacts>;
 /// Reads tables of the data folder and judges a part of the cost model on them.
 type Part = fn(&Path) -> Result<Found, Diagnostic>;
 
-/// Lines of a part, and how far nominal constants are from each run in it.
+/// Lines of a part, how far nominal constants are from each run in it, and what was left out.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) lines: Vec<Line>,
     pub(super) residuals: Vec<Residual>,
+    /// What could not be read.
+    pub(super) left: Left,
 }
 
 impl From<Vec<Line>> for Found {
     fn from(lines: Vec<Line>) -> Self {
-        Self { lines, residuals: Vec::new() }
+        Self { lines, ..Self::default() }
     }
 }
 
@@ -44,12 +48,21 @@ const PARTS: [Part; 9] =
 
 /// All parts.
 pub(super) fn found(data: &Path) -> Result<Found, Diagnostic> {
-    let mut found = Found::default();
-    for part in each(data)? {
-        let Found { lines, residuals } = part?;
+    let mut found = own::judge(data)?;
+    // Some parts have figures of their own beside the tables.
+    let is_data = ["measurements", "steptimes"].iter().any(|name| data.join(name).is_dir());
+    for part in if is_data { each(data)? } else { Vec::new() } {
+        let Found { lines, residuals, left } = part?;
         found.lines.extend(lines);
         found.residuals.extend(residuals);
+        // Several parts read the same table.
+        for error in left.0 {
+            if !found.left.0.contains(&error) {
+                found.left.0.push(error);
+            }
+        }
     }
+    found.lines.retain(|line| line.score.n > 0);
     Ok(found)
 }
 
@@ -72,37 +85,46 @@ fn each(data: &Path) -> Result<Vec<Result<Found, Diagnostic>>, Diagnostic> {
 }
 
 fn gemm(data: &Path) -> Result<Found, Diagnostic> {
-    let rows = measurements::gemm::read(&data.join("measurements/gemm.csv"))?;
+    let mut left = Left::default();
+    let rows = left.table(&data.join("measurements/gemm.csv"), measurements::gemm::read);
     let facts = facts(rows.iter().map(|row| row.gpu.as_str()))?;
-    Ok(judged::gemm::lines(&rows, &facts).into())
+    Ok(Found { left, ..judged::gemm::lines(&rows, &facts).into() })
 }
 
 fn attention(data: &Path) -> Result<Found, Diagnostic> {
-    let rows = measurements::attention::read(&data.join("measurements/attention.csv"))?;
+    let mut left = Left::default();
+    let rows = left.table(&data.join("measurements/attention.csv"), measurements::attention::read);
     let facts = facts(rows.iter().map(|row| row.gpu.as_str()))?;
-    Ok(judged::attention::lines(&rows, &facts).into())
+    Ok(Found { left, ..judged::attention::lines(&rows, &facts).into() })
 }
 
 fn moe(data: &Path) -> Result<Found, Diagnostic> {
-    let rows = measurements::moe::read(&data.join("measurements/moe.csv"))?;
+    let mut left = Left::default();
+    let rows = left.table(&data.join("measurements/moe.csv"), measurements::moe::read);
     let facts = facts(rows.iter().map(|row| row.gpu.as_str()))?;
-    Ok(judged::moe::lines(&rows, &facts).into())
+    Ok(Found { left, ..judged::moe::lines(&rows, &facts).into() })
 }
 
 fn collectives(data: &Path) -> Result<Found, Diagnostic> {
-    let rows = measurements::collectives::read(&data.join("measurements/collectives.csv"))?;
-    Ok(judged::collectives::lines(&rows).into())
+    let mut left = Left::default();
+    let rows = left.table(&data.join("measurements/collectives.csv"), measurements::collectives::read);
+    if rows.is_empty() {
+        return Ok(Found { left, ..Found::default() });
+    }
+    Ok(Found { left, ..judged::collectives::lines(&rows).into() })
 }
 
 fn overlap(data: &Path) -> Result<Found, Diagnostic> {
-    let rows = measurements::overlap::read(&data.join("measurements/overlap.csv"))?;
-    Ok(judged::overlap::lines(&rows).into())
+    let mut left = Left::default();
+    let rows = left.table(&data.join("measurements/overlap.csv"), measurements::overlap::read);
+    Ok(Found { left, ..judged::overlap::lines(&rows).into() })
 }
 
 fn memory(data: &Path) -> Result<Found, Diagnostic> {
     use judged::memory::{GoldenRows, Replayer};
     let folder = data.join("steptimes");
-    let golden = golden::read(&folder.join("megatron_golden.csv"))?;
+    let mut left = Left::default();
+    let golden = golden::read(&folder.join("megatron_golden.csv"), &mut left);
     let (stated, unsure) = golden_rows(&golden);
     let of_experts =
         golden.iter().filter(|entry| entry.is_whole && entry.row.card.experts.is_some());
@@ -114,14 +136,14 @@ fn memory(data: &Path) -> Result<Found, Diagnostic> {
     let Some(system) = system else { return Ok(Found::default()) };
     let replayer = Replayer { system: &system };
     let golden = GoldenRows { stated: &stated, unsure: &unsure, experts: &experts };
-    let formulas = replayer.formulas(&korthikanti::read(&folder.join("korthikanti.csv"))?);
+    let formulas = replayer.formulas(&korthikanti::read(&folder.join("korthikanti.csv"), &mut left));
     let measured = [
         replayer.golden(&golden),
         (formulas, Vec::new()),
-        replayer.device(&bigscience::read(&folder.join("bigscience_a100.csv"))?),
-        replayer.sharded(&torchtitan::read(&folder.join("torchtitan.csv"))?),
+        replayer.device(&bigscience::read(&folder.join("bigscience_a100.csv"), &mut left)),
+        replayer.sharded(&torchtitan::read(&folder.join("torchtitan.csv"), &mut left)),
     ];
-    let mut found = Found::default();
+    let mut found = Found { left, ..Found::default() };
     for (lines, residuals) in measured {
         found.lines.extend(lines);
         found.residuals.extend(residuals);

@@ -14,6 +14,7 @@ use ir::units::Bytes;
 
 use super::Found;
 use crate::judged::runs::{Machine, RunTables, lines};
+use crate::readers::Left;
 use crate::readers::published::{
     bridge, foundry, golden, megatron_core, nanotron, neusight, sc21, simumax, torchtitan,
 };
@@ -24,7 +25,8 @@ const TWO: u64 = 2;
 
 /// Judges the step-time model on the tables of the data folder.
 pub(super) fn judge(data: &Path) -> Result<Found, Diagnostic> {
-    let tables = tables(&data.join("steptimes"))?;
+    let mut left = Left::default();
+    let tables = tables(&data.join("steptimes"), &mut left);
     let mut machines = BTreeMap::new();
     for row in rows(&tables) {
         named_stack(row.stack)?;
@@ -33,32 +35,32 @@ pub(super) fn judge(data: &Path) -> Result<Found, Diagnostic> {
         }
     }
     let (lines, residuals) = lines(&tables, &machines);
-    Ok(Found { lines, residuals })
+    Ok(Found { lines, residuals, left })
 }
 
-fn tables(folder: &Path) -> Result<RunTables, Diagnostic> {
+fn tables(folder: &Path, left: &mut Left) -> RunTables {
     let apart = |rows: Vec<RunRow>, is_first: fn(&RunRow) -> bool| {
         let (first, second) = rows.into_iter().partition(is_first);
         [first, second]
     };
     let bridge = ["megatron_bridge.csv", "megatron_bridge_2.csv"].map(|name| folder.join(name));
-    Ok(RunTables {
-        bridge_dense: bridge::newest(&bridge[..1], bridge::Part::Dense)?,
-        bridge_systems: bridge::newest(&bridge, bridge::Part::Dense)?,
-        bridge_experts: bridge::agreed(&bridge, bridge::Part::Experts)?,
-        b200: simumax::read(&folder.join("megatron_b200.csv"))?,
-        megatron_core: megatron_core::read(&folder.join("megatron_core_h100.csv"))?,
-        torchtitan: torchtitan::read(&folder.join("torchtitan.csv"))?,
-        sc21: apart(sc21::read(&folder.join("megatron_sc21_table2.csv"))?, |row| {
+    RunTables {
+        bridge_dense: bridge::newest(&bridge[..1], bridge::Part::Dense, left),
+        bridge_systems: bridge::newest(&bridge, bridge::Part::Dense, left),
+        bridge_experts: bridge::agreed(&bridge, bridge::Part::Experts, left),
+        b200: simumax::read(&folder.join("megatron_b200.csv"), left),
+        megatron_core: megatron_core::read(&folder.join("megatron_core_h100.csv"), left),
+        torchtitan: torchtitan::read(&folder.join("torchtitan.csv"), left),
+        sc21: apart(sc21::read(&folder.join("megatron_sc21_table2.csv"), left), |row| {
             row.technique == sc21::SHARDED
         }),
-        neusight: apart(neusight::read(&folder.join("neusight.csv"))?, |row| {
+        neusight: apart(neusight::read(&folder.join("neusight.csv"), left), |row| {
             row.timed != Timed::Passes
         }),
-        foundry: by_device(foundry::read(&folder.join("llm_foundry.csv"))?),
-        nanotron: nanotron::read(&folder.join("playbook_nanotron.csv"))?,
-        golden: golden::read(&folder.join("megatron_golden.csv"))?,
-    })
+        foundry: by_device(foundry::read(&folder.join("llm_foundry.csv"), left)),
+        nanotron: nanotron::read(&folder.join("playbook_nanotron.csv"), left),
+        golden: golden::read(&folder.join("megatron_golden.csv"), left),
+    }
 }
 
 /// Rows of A100 of 40 and of 80 GB, and of H100 in 16 and in 8 bits.

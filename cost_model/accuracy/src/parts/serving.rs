@@ -16,7 +16,7 @@ use super::Found;
 use crate::judged::serving::recorded::{self, Run};
 use crate::judged::serving::{load, splitwise};
 use crate::line::Line;
-use crate::readers::serving as readers;
+use crate::readers::{Left, serving as readers};
 
 /// Recorded runs: name, model, tensor ranks.
 const RUNS: [(&str, fn() -> Result<ModelCard, Diagnostic>, u32); 2] =
@@ -43,7 +43,9 @@ fn host((_, [device, link], n): (&str, [&str; 2], u32)) -> Result<Option<System>
 /// Those of reading the tables.
 pub(super) fn judge(data: &Path) -> Result<Found, Diagnostic> {
     let Some(mut system) = host(PAIR)? else { return Ok(Found::default()) };
-    let rows = measurements::collectives::read(&data.join("measurements/collectives.csv"))?;
+    let mut left = Left::default();
+    let rows =
+        left.table(&data.join("measurements/collectives.csv"), measurements::collectives::read);
     // All-reduces of that vLLM on two such cards.
     let mine = rows.iter().filter(|row| {
         row.system == PAIR.0
@@ -56,15 +58,19 @@ pub(super) fn judge(data: &Path) -> Result<Found, Diagnostic> {
     let mut runs = Vec::new();
     for (name, model, tensor) in RUNS {
         let path = data.join(format!("serving/vllm_requests_rtxpro6000_{name}.csv"));
-        runs.push(Run { name, model: model()?, tensor, requests: readers::recorded(&path)? });
+        runs.push(Run { name, model: model()?, tensor, requests: left.table(&path, readers::recorded) });
     }
     let mut lines = recorded::lines(&runs, &system);
-    lines.extend(splitwise_lines(data, &rows)?);
-    Ok(lines.into())
+    lines.extend(splitwise_lines(data, &rows, &mut left)?);
+    Ok(Found { left, ..lines.into() })
 }
 
 /// Lines of Splitwise's measurements: hosts of eight A100 with all-reduces as PyTorch's processes have them.
-fn splitwise_lines(data: &Path, collectives: &[CollectiveRow]) -> Result<Vec<Line>, Diagnostic> {
+fn splitwise_lines(
+    data: &Path,
+    collectives: &[CollectiveRow],
+    left: &mut Left,
+) -> Result<Vec<Line>, Diagnostic> {
     let Some(facts) = measurements::devices::facts(A100)? else { return Ok(Vec::new()) };
     let mut measured = BTreeMap::new();
     for ranks in [2_u64, 4, 8] {
@@ -80,7 +86,7 @@ fn splitwise_lines(data: &Path, collectives: &[CollectiveRow]) -> Result<Vec<Lin
         return Ok(Vec::new());
     };
     let mut all: BTreeMap<splitwise::Key, [Vec<f64>; 2]> = BTreeMap::new();
-    for (key, seconds) in readers::splitwise(&data.join("serving/splitwise_a100.csv"))? {
+    for (key, seconds) in left.table(&data.join("serving/splitwise_a100.csv"), readers::splitwise) {
         let of = all.entry(key).or_default();
         seconds.into_iter().zip(of).for_each(|(seconds, of)| of.push(seconds));
     }

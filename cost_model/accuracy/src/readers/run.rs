@@ -49,4 +49,6 @@ pub struct RunRow {
     pub time_s: f64,
     /// What another model predicts for this row, in seconds.
     pub peer_s: Option<f64>,
+    /// Bytes of its fullest rank: what the allocator handed out at most, and what it held of the device.
+    pub peaks: Option<[f64; 2]>,
 }

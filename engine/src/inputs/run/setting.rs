@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cost_model::energy::limited;
 use cost_model::kernels::plain_product::peak;
+use cost_model::kernels::stack::dispatching_on;
 use cost_model::runs::forms::constants::{Constant, Constants};
 use cost_model::runs::forms::corrections::Corrections;
 use cost_model::runs::forms::hosts;
@@ -230,6 +231,7 @@ impl Setting {
         warnings.extend(of_machines.into_iter().chain(unused));
         layers.as_ref().map_or(Ok(()), |_| one_kind(&cluster))?;
         let kinds = usable_kinds(&cluster, path)?;
+        let stack = dispatching_on(stack, cluster.kinds.iter().map(|kind| kind.chip));
         let (numbers, noted) = numbers(flags, &model, &kinds, layers.as_ref())?;
         let system = System::of(&cluster, &profile)
             .ok_or_else(|| unusable(path, "the cluster has no device"))?;

@@ -9,6 +9,7 @@ use cost_model::calibrate::steps::{Context, Corrected, StepCalibration, calibrat
 use cost_model::kernels::attention_kernel::on_chips;
 use cost_model::numeric::score::Score;
 use cost_model::runs::forms::hosts;
+use cost_model::runs::forms::run::Gradients;
 use cost_model::runs::forms::system::{System, measured_collectives};
 use importers::measurements::{devices, steps};
 use ir::diagnostic::Diagnostic;
@@ -51,40 +52,63 @@ pub(super) fn correct(
     path: &Path,
     base: &Profile,
 ) -> Result<OfSteps, Diagnostic> {
-    let stack = named_stack(&args.stack)?;
-    let file = path.display().to_string();
     let steps::OneKind { rows, called } = steps::read_one_kind(path)?;
     let mut noted = Vec::new();
-    let system = system(args, &rows, called.as_deref(), base, &mut noted)?;
-    // Steps tell their type by row; what is older than a kernel is that in all of them.
-    let (stack, _) = on_chips(stack, [system.device.chip], DType::Bf16, 0);
+    let kind = args.kind.as_deref().or(called.as_deref());
+    let system = system((args.cluster.as_deref(), kind), &rows, base, &mut noted)?;
     let described = describe(&system, args);
+    let (file, stack) = (path.display().to_string(), (args.stack.as_str(), args.gradients));
+    let found = calibrated((path, &rows), (system, stack), base)?;
+    Ok(OfSteps { found, file, system: described, noted })
+}
+
+/// Steps of a table on a cluster, judged by the constants of a stack before and after a calibration.
+///
+/// # Errors
+/// Those of the cluster file, of an unknown stack, and of rows that are no runs.
+pub fn judged(
+    table: &Path,
+    rows: &[StepRow],
+    (cluster, stack): (&Path, &str),
+) -> Result<StepCalibration, Diagnostic> {
+    let (base, mut noted) = (Profile::default(), Vec::new());
+    let system = system((Some(cluster), None), rows, &base, &mut noted)?;
+    let mut found = calibrated((table, rows), (system, (stack, None)), &base)?;
+    found.warnings.extend(noted);
+    Ok(found)
+}
+
+fn calibrated(
+    (path, rows): (&Path, &[StepRow]),
+    (system, (stack, gradients)): (System, (&str, Option<Gradients>)),
+    base: &Profile,
+) -> Result<StepCalibration, Diagnostic> {
+    // Steps tell their type by row; what is older than a kernel is that in all of them.
+    let (stack, _) = on_chips(named_stack(stack)?, [system.device.chip], DType::Bf16, 0);
     let context = Context {
         system,
         stack,
-        gradients: args.gradients,
+        gradients,
         grid_of: schedule::megatron,
         base: base.clone(),
         source: super::source(&[path]),
         date: profiler::date::today(),
     };
+    let file = path.display().to_string();
     let in_file = |diagnostic: Diagnostic| diagnostic.fact("file", file.as_str());
-    let mut found = calibrate(&rows, &context).map_err(in_file)?;
+    let mut found = calibrate(rows, &context).map_err(in_file)?;
     found.warnings = found.warnings.into_iter().map(in_file).collect();
-    Ok(OfSteps { found, file, system: described, noted })
+    Ok(found)
 }
 
 /// Devices and links of the steps: those of the cluster file, else hosts of eight A100.
 fn system(
-    args: &CalibrateRequest,
+    (path, kind): (Option<&Path>, Option<&str>),
     rows: &[StepRow],
-    called: Option<&str>,
     base: &Profile,
     noted: &mut Vec<Diagnostic>,
 ) -> Result<System, Diagnostic> {
-    let Some(path) = &args.cluster else {
-        return a100_hosts(args.kind.as_deref().or(called), base);
-    };
+    let Some(path) = path else { return a100_hosts(kind, base) };
     let (mut cluster, strange) = load::cluster(path)?;
     noted.extend(strange);
     if base.kind_names().len() + base.links.len() > 0 {

@@ -173,6 +173,14 @@ impl<'a> Set<'a> {
         })
     }
 
+    /// Bytes of the fullest rank of each row; not a number where it has no schedule.
+    pub(super) fn peaks(&self) -> Vec<f64> {
+        let rows: Vec<&Row<'a>> = self.rows.iter().collect();
+        Self::each(&rows, &Vec::new(), |steps, run| {
+            self.judged(steps, run).map_or(f64::NAN, |(_, peak)| peak as f64)
+        })
+    }
+
     /// Whole steps of one machine, stack and cluster.
     pub(super) fn alike(&self, cluster: fn(&RunRow) -> String) -> Vec<Vec<&Row<'a>>> {
         let mut alike: BTreeMap<(&Hosts, &str, String), Vec<&Row<'a>>> = BTreeMap::new();

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use importers::measurements::{Fields, read_table};
+use importers::measurements::Fields;
 use ir::card::{StateFormat, ZeroStage};
 use ir::chip::Chip;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 
 use super::{micro_batches, plain_card, recompute, replicas, small};
+use crate::readers::Left;
 use crate::readers::memory::{JudgedRank, MemoryMetric, MemoryRow};
 
 /// Width of a head where heads are not stated, that of GPT-3 and of BLOOM.
@@ -17,11 +18,8 @@ const HEAD_WIDTH: u64 = 128;
 /// Reads the runs that ended well and state layers and memory, from the columns `model_group`,
 /// `gpus`, `hidden`, `layers`, `heads`, `seq`, `vocab`, `tp`, `pp`, `micro_batch`, `global_batch`,
 /// `zero_stage`, `recompute`, `dtype`, `status` and `peak_mem_gb` (taken as GiB, as nvidia-smi counts).
-///
-/// # Errors
-/// Those of the table, see [`read_table`].
-pub fn read(path: &Path) -> Result<Vec<MemoryRow>, Diagnostic> {
-    read_table(path, row)
+pub fn read(path: &Path, left: &mut Left) -> Vec<MemoryRow> {
+    left.rows(path, row)
 }
 
 fn row(fields: &Fields) -> Result<Option<MemoryRow>, Diagnostic> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use importers::measurements::{Fields, read_table};
+use importers::measurements::Fields;
 use ir::card::{
     ExpertCard, MemoryFeature, SequenceParallel, StateFormat, TransformerCard, ZeroStage,
 };
@@ -11,6 +11,7 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};
 
 use super::{micro_batches, plain_card, recompute, replicas, small, small_or_one};
+use crate::readers::Left;
 use crate::readers::memory::{JudgedRank, MemoryMetric, MemoryRow};
 
 /// Tokens of the GPT-2 vocabulary, which these tests train with.
@@ -55,11 +56,8 @@ pub enum Layout {
 /// columns `case`, `platform`, `env`, `mem_max_alloc_bytes`, `tp`, `pp`, `vpp_layers`, `cp`, `ep`, `etp`,
 /// `micro_batch`, `global_batch`, `layers`, `hidden`, `heads`, `experts`, `topk`, `moe_ffn`, `seq`,
 /// `recompute`, `seq_par` and `dist_opt`. A distillation holds a second model and is left out.
-///
-/// # Errors
-/// Those of the table, see [`read_table`].
-pub fn read(path: &Path) -> Result<Vec<GoldenRow>, Diagnostic> {
-    read_table(path, row)
+pub fn read(path: &Path, left: &mut Left) -> Vec<GoldenRow> {
+    left.rows(path, row)
 }
 
 fn row(fields: &Fields) -> Result<Option<GoldenRow>, Diagnostic> {

@@ -2,23 +2,21 @@
 
 use std::path::Path;
 
-use importers::measurements::{Fields, read_table};
+use importers::measurements::Fields;
 use ir::card::{SequenceParallel, StateFormat};
 use ir::chip::Chip;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 
 use super::{GIB, micro_batches, plain_card, recompute, small};
+use crate::readers::Left;
 use crate::readers::memory::{JudgedRank, MemoryMetric, MemoryRow};
 
 /// Reads the rows whose `metric` is one of memory, from the columns `model`, `layers`, `hidden`,
 /// `heads`, `seq`, `vocab`, `tp`, `pp`, `dp`, `virtual_pp`, `global_batch`, `micro_batch`,
 /// `recompute`, `seq_parallel`, `metric` and `value`.
-///
-/// # Errors
-/// Those of the table, see [`read_table`].
-pub fn read(path: &Path) -> Result<Vec<MemoryRow>, Diagnostic> {
-    read_table(path, row)
+pub fn read(path: &Path, left: &mut Left) -> Vec<MemoryRow> {
+    left.rows(path, row)
 }
 
 fn row(fields: &Fields) -> Result<Option<MemoryRow>, Diagnostic> {

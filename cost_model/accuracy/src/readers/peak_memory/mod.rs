@@ -4,15 +4,12 @@ use importers::measurements::Fields;
 use ir::card::{Attention, FeedForward, Head, Recompute, TransformerCard};
 use ir::diagnostic::Diagnostic;
 
-use super::small;
+use super::{GIB, small};
 
 pub mod bigscience;
 pub mod golden;
 pub mod korthikanti;
 pub mod torchtitan;
-
-/// Bytes of a GiB.
-const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 
 /// A plain card of the columns `layers`, `hidden` and `seq`, with an inner width of 4h.
 fn plain_card(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use importers::measurements::{Fields, read_table};
+use importers::measurements::Fields;
 use ir::card::{
     Attention, FeedForward, Head, MemoryFeature, Recompute, SequenceParallel, StateFormat,
     TransformerCard, ZeroStage,
@@ -12,6 +12,7 @@ use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 
 use super::{GIB, micro_batches, recompute, small};
+use crate::readers::Left;
 use crate::readers::memory::{JudgedRank, MemoryMetric, MemoryRow};
 
 /// Layers, hidden, heads and inner width of the models that the table names (Llama 3.1 model
@@ -25,11 +26,8 @@ const MODELS: [(&str, u32, [u64; 3]); 3] = [
 /// Reads the runs of known models that state a peak, from the columns `model`, `gpus`, `dp_shard`,
 /// `tp`, `pp`, `cp`, `micro_batch`, `global_batch`, `seq`, `recompute`, `technique` and
 /// `peak_mem_gib`.
-///
-/// # Errors
-/// Those of the table, see [`read_table`].
-pub fn read(path: &Path) -> Result<Vec<MemoryRow>, Diagnostic> {
-    read_table(path, row)
+pub fn read(path: &Path, left: &mut Left) -> Vec<MemoryRow> {
+    left.rows(path, row)
 }
 
 fn row(fields: &Fields) -> Result<Option<MemoryRow>, Diagnostic> {

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cost_model::runs::forms::run::Timed;
-use importers::measurements::{Fields, read_table};
+use importers::measurements::Fields;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
 
 use super::{B200, B300, GB200, GB300, H100, degree, micro_batches, models, replicas, small};
+use crate::readers::Left;
 use crate::readers::run::{Hosts, RunRow};
 
 /// Which rows are read.
@@ -29,13 +30,9 @@ type Key = (String, String, String, [u64; 10]);
 /// `fsdp`, `tp`, `pp`, `cp`, `vp`, `ep` and `tokens_per_s_per_gpu`: rows of pre-training, one for each
 /// configuration in each release. `FP8-CS` is `FP8`, `FP8-MX` is `MXFP8`; blank cells, `n/a` and 1 are
 /// the same.
-///
-/// # Errors
-/// Those of the table, see [`read_table`]; `bad-cell` for models, systems and precisions that are
-/// not known, and degrees that don't divide devices or batch.
-fn read_all(path: &Path, part: Part) -> Result<Vec<(Key, RunRow)>, Diagnostic> {
+fn read_all(path: &Path, part: Part, left: &mut Left) -> Vec<(Key, RunRow)> {
     let mut seen: BTreeSet<(Key, String)> = BTreeSet::new();
-    read_table(path, |fields| {
+    left.rows(path, |fields| {
         if !fields.text("section")?.starts_with("Pre-Training") {
             return Ok(None);
         }
@@ -53,17 +50,14 @@ fn read_all(path: &Path, part: Part) -> Result<Vec<(Key, RunRow)>, Diagnostic> {
 }
 
 /// The row of the newest release of each configuration: the first one, as the tables begin with it.
-///
-/// # Errors
-/// As [`read_all`].
-pub fn newest(paths: &[PathBuf], part: Part) -> Result<Vec<RunRow>, Diagnostic> {
+pub fn newest(paths: &[PathBuf], part: Part, left: &mut Left) -> Vec<RunRow> {
     let mut rows = Vec::new();
     for path in paths {
         let mut seen = BTreeSet::new();
-        let all = read_all(path, part)?.into_iter();
+        let all = read_all(path, part, left).into_iter();
         rows.extend(all.filter_map(|(key, row)| seen.insert(key).then_some(row)));
     }
-    Ok(rows)
+    rows
 }
 
 /// Most times that one release may be as fast as another in one configuration.
@@ -71,13 +65,10 @@ const AGREED: f64 = 1.2;
 
 /// Rows of configurations in which releases agree, and the others, which nothing that the tables state
 /// could tell apart.
-///
-/// # Errors
-/// As [`read_all`].
-pub fn agreed(paths: &[PathBuf], part: Part) -> Result<[Vec<RunRow>; 2], Diagnostic> {
+pub fn agreed(paths: &[PathBuf], part: Part, left: &mut Left) -> [Vec<RunRow>; 2] {
     let mut all = Vec::new();
     for path in paths {
-        all.extend(read_all(path, part)?);
+        all.extend(read_all(path, part, left));
     }
     let mut spread: BTreeMap<Key, [f64; 2]> = BTreeMap::new();
     for (key, row) in &all {
@@ -86,7 +77,7 @@ pub fn agreed(paths: &[PathBuf], part: Part) -> Result<[Vec<RunRow>; 2], Diagnos
     }
     let agrees = |key: &Key| spread.get(key).is_none_or(|[least, most]| *most <= AGREED * *least);
     let (agreed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, _)| agrees(key));
-    Ok([agreed, others].map(|rows| rows.into_iter().map(|(_, row)| row).collect()))
+    [agreed, others].map(|rows| rows.into_iter().map(|(_, row)| row).collect())
 }
 
 /// Models by the names of the table, and their configs; what stands in brackets is told apart.
@@ -262,6 +253,7 @@ fn row(
         timed: Timed::Step,
         time_s: stated.global as f64 * stated.sequence as f64 / (rate * stated.gpus as f64),
         peer_s: None,
+        peaks: None,
     })
 }
 

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use cost_model::runs::forms::run::Timed;
-use importers::measurements::{Fields, read_table};
+use importers::measurements::Fields;
 use ir::card::{Head, Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
 
 use super::{H100, gpt, hosts, micro_batches, replicas};
+use crate::readers::Left;
 use crate::readers::run::{Hosts, RunRow};
 
 /// MPT by the names of the table: hidden size, layers, heads. Its `mfu` (6 N + 12 l h s operations a token)
@@ -34,12 +35,8 @@ const DEVICES: [(&str, Hosts); 3] = [
 
 /// Reads the columns `model`, `seq`, `gpus`, `gpu`, `mbs`, `ga`, `gbs`, `tok_s`, `precision`, `mode`,
 /// `shard`, `ckpt` and `cpu_offload`, which has to be `False`.
-///
-/// # Errors
-/// Those of the table, see [`read_table`]; `bad-cell` for models, devices, precisions and modes that are
-/// not known, and batches that don't divide.
-pub fn read(path: &Path) -> Result<Vec<RunRow>, Diagnostic> {
-    read_table(path, |fields| row(fields).map(Some))
+pub fn read(path: &Path, left: &mut Left) -> Vec<RunRow> {
+    left.rows(path, |fields| row(fields).map(Some))
 }
 
 fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
@@ -97,5 +94,6 @@ fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
         timed: Timed::Step,
         time_s: global as f64 * sequence as f64 / rate,
         peer_s: None,
+        peaks: None,
     })
 }

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use cost_model::runs::forms::run::Timed;
-use importers::measurements::{Fields, read_table};
+use importers::measurements::Fields;
 use ir::card::{ExpertCard, FeedForward, Head, Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
 
 use super::{A100, GB200, H100, degree, gpt, small};
+use crate::readers::Left;
 use crate::readers::run::{Hosts, RunRow};
 
 /// Shortest step that is read, in seconds: below it the times are those of the test's frame.
@@ -29,11 +30,8 @@ const USUAL_HEAD: u64 = 64;
 /// platform that is blank is taken as A100. Cases of reinforcement learning (`grpo`) time no
 /// training step, and are left out, as are those whose chunks take micro-batches in groups of another
 /// size than the pipeline's (`tunable_overlap`), for which no schedule is made.
-///
-/// # Errors
-/// Those of the table, see [`read_table`].
-pub fn read(path: &Path) -> Result<Vec<RunRow>, Diagnostic> {
-    read_table(path, row)
+pub fn read(path: &Path, left: &mut Left) -> Vec<RunRow> {
+    left.rows(path, row)
 }
 
 fn row(fields: &Fields) -> Result<Option<RunRow>, Diagnostic> {
@@ -81,6 +79,7 @@ fn row(fields: &Fields) -> Result<Option<RunRow>, Diagnostic> {
         timed: Timed::Step,
         time_s,
         peer_s: None,
+        peaks: None,
     }))
 }
 

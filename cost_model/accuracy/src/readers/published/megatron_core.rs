@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use cost_model::runs::forms::run::Timed;
-use importers::measurements::{Fields, read_table};
+use importers::measurements::Fields;
 use ir::card::{Head, Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
 
 use super::{H100, gpt, micro_batches, replicas, small};
+use crate::readers::Left;
 use crate::readers::run::RunRow;
 
 /// Micro-batches that are tried where the table states none.
@@ -23,11 +24,8 @@ const MOST_CHUNKS: u32 = 16;
 ///
 /// The operations behind `tflops_per_gpu` are `72 B s l h^2 (1 + s / 6h + V / 12lh)` (Megatron-LM,
 /// `num_floating_point_operations`, which counts the whole square of attention).
-///
-/// # Errors
-/// Those of the table, see [`read_table`]; `bad-cell` for degrees that don't divide.
-pub fn read(path: &Path) -> Result<Vec<RunRow>, Diagnostic> {
-    read_table(path, |fields| row(fields).map(Some))
+pub fn read(path: &Path, left: &mut Left) -> Vec<RunRow> {
+    left.rows(path, |fields| row(fields).map(Some))
 }
 
 fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
@@ -67,6 +65,7 @@ fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
         timed: Timed::Step,
         time_s: operations / (rate * gpus as f64),
         peer_s: None,
+        peaks: None,
     })
 }
 

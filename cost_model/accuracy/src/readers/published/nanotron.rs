@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cost_model::runs::forms::run::Timed;
-use importers::measurements::{Fields, read_table};
+use importers::measurements::Fields;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
 
 use super::{H100, models, small};
+use crate::readers::Left;
 use crate::readers::run::{Hosts, RunRow};
 
 /// The sizes of the table as Llama: 32 heads, none grouped, as their `mfu` implies
@@ -50,16 +51,13 @@ const MOST_TENSOR: u32 = 8;
 /// Reads the columns `model`, `nodes`, `mbs`, `ga`, `gbs`, `dp`, `pp`, `tp`, `zero`, `tok_s_gpu`, `status`
 /// and `seq`: rows that ran, without a pipeline, with tensor ranks inside a host. Rows whose samples don't
 /// add up and configurations that occur twice are left out.
-///
-/// # Errors
-/// Those of the table, see [`read_table`]; `bad-cell` for models that are not known.
-pub fn read(path: &Path) -> Result<Vec<RunRow>, Diagnostic> {
-    let rows = read_table(path, row)?;
+pub fn read(path: &Path, left: &mut Left) -> Vec<RunRow> {
+    let rows = left.rows(path, row);
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for row in &rows {
         *seen.entry(row.name.clone()).or_default() += 1;
     }
-    Ok(rows.into_iter().filter(|row| seen.get(&row.name) == Some(&1)).collect())
+    rows.into_iter().filter(|row| seen.get(&row.name) == Some(&1)).collect()
 }
 
 fn row(fields: &Fields) -> Result<Option<RunRow>, Diagnostic> {
@@ -105,5 +103,6 @@ fn row(fields: &Fields) -> Result<Option<RunRow>, Diagnostic> {
         timed: Timed::Step,
         time_s: global as f64 * sequence as f64 / (rate * f64::from(nodes) * f64::from(PER_HOST)),
         peer_s: None,
+        peaks: None,
     }))
 }

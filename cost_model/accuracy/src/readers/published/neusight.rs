@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use cost_model::runs::forms::run::Timed;
-use importers::measurements::{Fields, read_table};
+use importers::measurements::Fields;
 use ir::card::Recompute;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
 
 use super::{H100, hosts, models};
+use crate::readers::Left;
 use crate::readers::run::{Hosts, RunRow};
 
 /// Hosts by the names of the table; of one device where the card has no link to its like.
@@ -32,11 +33,8 @@ const MODELS: [(&str, &str); 3] = [
 /// `fusion`, or degrees such as `dp4`, `tp4`, `pp4_1`: one micro-batch), `dtype` (`fp32`),
 /// `measured_ms` and `neusight_ms`. A training time is of both passes, without the optimizer; the
 /// forward pass of BERT is of its blocks.
-///
-/// # Errors
-/// Those of the table, see [`read_table`]; `bad-cell` for names that are not known.
-pub fn read(path: &Path) -> Result<Vec<RunRow>, Diagnostic> {
-    read_table(path, |fields| row(fields).map(Some))
+pub fn read(path: &Path, left: &mut Left) -> Vec<RunRow> {
+    left.rows(path, |fields| row(fields).map(Some))
 }
 
 fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
@@ -72,6 +70,7 @@ fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
         timed,
         time_s: fields.seconds("measured")?,
         peer_s: Some(fields.seconds("neusight")?),
+        peaks: None,
     })
 }
 

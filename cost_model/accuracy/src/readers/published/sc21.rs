@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use cost_model::runs::forms::run::Timed;
-use importers::measurements::{Fields, read_table};
+use importers::measurements::Fields;
 use ir::card::{Head, Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
 
 use super::{A100, gpt, micro_batches, replicas, small};
+use crate::readers::Left;
 use crate::readers::run::RunRow;
 
 /// Tokens of a sample and rows of the embedding (arXiv:2104.04473, section 5).
@@ -27,11 +28,8 @@ pub const PIPELINED: &str = "tensor + pipeline";
 ///
 /// The operations behind `tflops_per_gpu` are `96 B s l h^2 (1 + s / 6h + V / 16lh)`, with the
 /// forward pass computed again (the paper's appendix).
-///
-/// # Errors
-/// Those of the table, see [`read_table`]; `bad-cell` for degrees that don't divide.
-pub fn read(path: &Path) -> Result<Vec<RunRow>, Diagnostic> {
-    read_table(path, |fields| row(fields).map(Some))
+pub fn read(path: &Path, left: &mut Left) -> Vec<RunRow> {
+    left.rows(path, |fields| row(fields).map(Some))
 }
 
 fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
@@ -72,5 +70,6 @@ fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
         timed: Timed::Step,
         time_s: operations / (rate * gpus as f64),
         peer_s: None,
+        peaks: None,
     })
 }

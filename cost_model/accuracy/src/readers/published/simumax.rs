@@ -3,22 +3,22 @@
 use std::path::Path;
 
 use cost_model::runs::forms::run::Timed;
-use importers::measurements::{Fields, read_table};
+use importers::measurements::Fields;
 use ir::card::{ModelCard, Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
 
 use super::{B200, degree, models, small};
+use crate::readers::GIB;
+use crate::readers::Left;
 use crate::readers::run::RunRow;
 
 /// Reads the columns `case`, `model`, `n_layers`, `tensor`, `pipeline`, `expert`, `context`,
-/// `sequence_length`, `micro_batches`, `data`, `step_ms` and `peer_step_ms`.
-///
-/// # Errors
-/// Those of the table, see [`read_table`]; `bad-cell` for models that are not known.
-pub fn read(path: &Path) -> Result<Vec<RunRow>, Diagnostic> {
-    read_table(path, |fields| row(fields).map(Some))
+/// `sequence_length`, `micro_batches`, `data`, `step_ms`, `peak_allocated_gib`,
+/// `peak_reserved_gib` and `peer_step_ms`.
+pub fn read(path: &Path, left: &mut Left) -> Vec<RunRow> {
+    left.rows(path, |fields| row(fields).map(Some))
 }
 
 /// A model by its name, cut to so many layers: of DeepSeek-V2's the first is dense.
@@ -45,6 +45,7 @@ fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
     let sequence = fields.count("sequence_length")?;
     let card = model(fields, small(fields, "n_layers")?, sequence)?;
     let tensor = small(fields, "tensor")?;
+    let gib = |column| Ok::<f64, Diagnostic>(fields.positive(column)? * GIB);
     let degrees = Parallelism {
         data: small(fields, "data")?,
         tensor,
@@ -70,5 +71,6 @@ fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
         timed: Timed::Step,
         time_s: fields.positive("step_ms")? * 1e-3,
         peer_s: Some(fields.positive("peer_step_ms")? * 1e-3),
+        peaks: Some([gib("peak_allocated_gib")?, gib("peak_reserved_gib")?]),
     })
 }

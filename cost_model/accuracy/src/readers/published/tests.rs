@@ -1,5 +1,7 @@
 use importers::measurements::parse_table;
 
+use crate::readers::Left;
+
 use super::*;
 
 #[test]
@@ -79,9 +81,10 @@ fn bridge(lines: &str, part: bridge::Part) -> Result<Vec<crate::readers::run::Ru
         format!("bridge-{}-{}.csv", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let path = std::env::temp_dir().join(name);
     std::fs::write(&path, format!("{BRIDGE}\n{lines}\n")).unwrap();
-    let rows = bridge::newest(std::slice::from_ref(&path), part);
+    let mut left = Left::default();
+    let rows = bridge::newest(std::slice::from_ref(&path), part, &mut left);
     std::fs::remove_file(&path).unwrap();
-    rows
+    left.0.pop().map_or(Ok(rows), Err)
 }
 
 #[test]
@@ -142,8 +145,10 @@ fn configurations_that_releases_run_at_different_rates_are_apart() {
     let read = |rates: [u32; 2]| {
         let rows = [row("26.02.01", rates[0]), row("26.02", rates[1])].join("\n");
         std::fs::write(&path, format!("{BRIDGE}\n{rows}\n")).unwrap();
-        let [agreed, apart] =
-            bridge::agreed(std::slice::from_ref(&path), bridge::Part::Experts).unwrap();
+        let mut left = Left::default();
+        let paths = std::slice::from_ref(&path);
+        let [agreed, apart] = bridge::agreed(paths, bridge::Part::Experts, &mut left);
+        assert_eq!(left.0, []);
         (agreed.len(), apart.len())
     };
     assert_eq!(read([9058, 5113]), (0, 2));

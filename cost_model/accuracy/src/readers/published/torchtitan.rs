@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use cost_model::runs::forms::run::Timed;
-use importers::measurements::{Fields, read_table};
+use importers::measurements::Fields;
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::tensor::DType;
 
 use super::{hosts, micro_batches, models, replicas, small};
+use crate::readers::Left;
 use crate::readers::run::{Hosts, RunRow};
 
 /// The hosts of the published runs: H100 with HBM2e and a limit of 500 W, a card of 400 Gb/s each.
@@ -25,12 +26,8 @@ const MODELS: [(&str, &str); 3] = [
 /// Reads the columns `model`, `gpu`, `gpus`, `dp_shard`, `tp`, `pp`, `cp`, `micro_batch`,
 /// `global_batch`, `seq`, `recompute`, `technique`, `schedule` (which must be blank) and
 /// `tokens_per_s_per_gpu`.
-///
-/// # Errors
-/// Those of the table, see [`read_table`]; `bad-cell` for models, devices, schedules and techniques
-/// that are not known, and degrees that don't divide.
-pub fn read(path: &Path) -> Result<Vec<RunRow>, Diagnostic> {
-    read_table(path, |fields| row(fields).map(Some))
+pub fn read(path: &Path, left: &mut Left) -> Vec<RunRow> {
+    left.rows(path, |fields| row(fields).map(Some))
 }
 
 fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
@@ -85,6 +82,7 @@ fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
         time_s: global as f64 * sequence as f64 / (rate * gpus as f64),
         technique,
         peer_s: None,
+        peaks: None,
     })
 }
 
@@ -93,10 +91,10 @@ fn stack(technique: &str) -> &'static str {
     let has = |word: &str| technique.contains(word);
     let is_async = has("async TP") || has("asyncTP");
     match (has("compile"), has("rowwise"), is_async) {
-        (false, ..) => "torchtitan-eager",
-        (_, true, true) => "torchtitan-rowwise-async-tp",
-        (_, true, false) => "torchtitan-rowwise",
-        (_, false, true) => "torchtitan-async-tp",
-        (_, false, false) => "torchtitan",
+        (false, ..) => "torchtitan-2024-eager",
+        (_, true, true) => "torchtitan-2024-rowwise-async-tp",
+        (_, true, false) => "torchtitan-2024-rowwise",
+        (_, false, true) => "torchtitan-2024-async-tp",
+        (_, false, false) => "torchtitan-2024",
     }
 }
