@@ -8,6 +8,7 @@ pub mod layout;
 mod limits;
 mod megatron;
 mod recipes;
+mod servers;
 mod serving;
 mod shell;
 mod torchtitan;
@@ -16,6 +17,7 @@ use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 use limits::MAX_BYTES;
 pub use recipes::with_deepspeed;
+pub use servers::servers;
 pub use torchtitan::cut_by_ends;
 
 /// A launcher whose settings can be read.
@@ -163,10 +165,7 @@ pub fn read_for(
     text: &str,
     model: ModelFacts,
 ) -> Result<LaunchSettings, Diagnostic> {
-    if text.len() > MAX_BYTES {
-        let message = format!("settings of {} bytes, more than {MAX_BYTES}", text.len());
-        return Err(Diagnostic::input("file-too-large", message).hint("give the flags alone"));
-    }
+    check_length(text)?;
     let of_flags = |read: &dyn Fn(&str) -> Result<LaunchSettings, Diagnostic>| {
         let shell::Expanded { text, unset } = shell::expanded(text)?;
         let mut settings = read(&text)?;
@@ -189,6 +188,14 @@ pub fn read_for(
         Launcher::Axolotl => recipes::axolotl(text),
         Launcher::LlamaFactory => recipes::llama_factory(text),
     }
+}
+
+fn check_length(text: &str) -> Result<(), Diagnostic> {
+    if text.len() > MAX_BYTES {
+        let message = format!("settings of {} bytes, more than {MAX_BYTES}", text.len());
+        return Err(Diagnostic::input("file-too-large", message).hint("give the flags alone"));
+    }
+    Ok(())
 }
 
 /// Refuses a script of which no degree and no size is known: what holds its flags is set where the file

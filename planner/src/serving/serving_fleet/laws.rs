@@ -351,3 +351,67 @@ fn fleets_keep_their_promises_under_other_arrivals() {
         assert!(judged[0] > 15 && judged[1] == 0, "{judged:?}");
     }
 }
+
+/// Fleets whose program has, for each worker type that it takes, the best of other limits of requests and tokens by
+/// replays; how many there are, and how many of these are cheaper.
+fn resized(seeds: std::ops::Range<u64>) -> [u32; 2] {
+    const PARTS: [f64; 4] = [0.5, 0.7, 1.4, 2.0];
+    const TIMES: [f64; 6] = [1.0, 1.02, 1.05, 1.1, 1.2, 1.4];
+    let model = model();
+    let mut counts = [0; 2];
+    for seed in seeds {
+        let question = Question { budgets: vec![512, 1024, 2048], ..random(&model, seed) };
+        let control = free();
+        let answer = plan(&question, &line, &control).unwrap();
+        let Some(best) = answer.found.best.as_ref() else { continue };
+        counts[0] += 1;
+        let mut program = answer.program.clone();
+        for replayed in &answer.replays {
+            let worker = &answer.types.workers[replayed.of];
+            let of = &mut program.types[replayed.of];
+            let own_per_s = of.requests_per_s * of.efficiency;
+            let keeps = |seqs: u64, tokens: u64, times: f64| {
+                let stated = Stated {
+                    pool: worker.figures.pool,
+                    role: worker.figures.role,
+                    shape: worker.shape.clone(),
+                    max_num_seqs: seqs,
+                    max_num_batched_tokens: tokens.max(seqs),
+                    link: worker.link,
+                    requests_per_s: times * own_per_s,
+                };
+                judge((&question, &line), &stated).is_ok_and(|judged| judged.is_kept)
+            };
+            let mut most = 1.0;
+            for part in PARTS.iter().chain([&1.0]) {
+                let seqs = ((worker.max_num_seqs as f64 * part) as u64).max(1);
+                for tokens in [512, 1024, 2048, 4096] {
+                    let further = TIMES.iter().filter(|times| **times > most);
+                    most = further
+                        .take_while(|times| keeps(seqs, tokens, **times))
+                        .fold(most, |_, n| *n);
+                }
+            }
+            of.efficiency *= most;
+        }
+        let other = fleet::solve(&program, &control).unwrap().best.unwrap();
+        let value = |of: &fleet::Plan| of.value(question.objective);
+        let [own, other] = [value(best), value(&other)];
+        let is_cheaper = match question.objective {
+            Objective::Throughput => other > 1.01 * own,
+            _ => other < 0.999 * own,
+        };
+        counts[1] += u32::from(is_cheaper);
+        if is_cheaper {
+            println!("{seed} {:?}: {own} -> {other}", question.objective);
+        }
+    }
+    counts
+}
+
+#[test]
+fn other_sizes_of_workers_rarely_make_a_fleet_cheaper() {
+    let [n_fleets, n_cheaper] = resized(2_000..2_060);
+    println!("{n_cheaper} of {n_fleets} fleets");
+    assert!(n_fleets > 20 && 10 * n_cheaper <= n_fleets, "{n_cheaper} of {n_fleets}");
+}
