@@ -14,10 +14,9 @@ mod shell;
 mod torchtitan;
 
 use ir::diagnostic::Diagnostic;
-use ir::launch::LaunchSettings;
+use ir::launch::{LaunchSettings, ServerStart};
 use limits::MAX_BYTES;
 pub use recipes::with_deepspeed;
-pub use servers::servers;
 pub use torchtitan::cut_by_ends;
 
 /// A launcher whose settings can be read.
@@ -151,6 +150,15 @@ pub struct ModelFacts {
 /// Those of [`read_for`].
 pub fn read(launcher: Launcher, text: &str) -> Result<LaunchSettings, Diagnostic> {
     read_for(launcher, text, ModelFacts::default())
+}
+
+/// Reads the servers that a script of vLLM, or else of SGLang, starts, in order; flags alone are one.
+///
+/// # Errors
+/// `bad-settings` with the flag and its value, `unknown-flag`, `file-too-large`.
+pub fn servers(launcher: Launcher, text: &str) -> Result<Vec<ServerStart>, Diagnostic> {
+    check_length(text)?;
+    servers::starts(launcher == Launcher::Vllm, text)
 }
 
 /// Reads settings; what they leave open of the model is as it is. Flags that say nothing about parallelism are passed over, but Megatron's, all of which

@@ -4,7 +4,8 @@ use ir::diagnostic::Diagnostic;
 use ir::launch::{LaunchSettings, ServerRole, ServerStart};
 
 use super::flags::{Flags, quoted};
-use super::{Launcher, limits::bad, shell};
+use super::limits::bad;
+use super::{serving, shell};
 
 /// Starts of a script at most.
 const MOST_STARTS: usize = 4_096;
@@ -29,15 +30,15 @@ const UNPRICED: [&str; 15] = [
     "--torchao-config",
 ];
 
-/// Reads the starts of a script, in order; flags alone are one.
+/// Reads the starts of a script of vLLM, or of SGLang, in order; flags alone are one.
 ///
 /// # Errors
-/// Those of [`super::read`]; `bad-settings` where the script states no start that it decides.
-pub fn servers(launcher: Launcher, text: &str) -> Result<Vec<ServerStart>, Diagnostic> {
-    super::check_length(text)?;
+/// `bad-settings`, `unknown-flag`, `file-too-large`.
+pub(super) fn starts(is_vllm: bool, text: &str) -> Result<Vec<ServerStart>, Diagnostic> {
+    check_loops(is_vllm, &quoted(text))?;
     let shell::Expanded { text, mut unset } = shell::expanded(text)?;
     let words = quoted(&text);
-    let starts: Vec<usize> = (0..words.len()).filter(|at| begins(launcher, &words, *at)).collect();
+    let starts: Vec<usize> = (0..words.len()).filter(|at| begins(is_vllm, &words, *at)).collect();
     if starts.len() > MOST_STARTS {
         let message = format!("a script of {} starts, more than {MOST_STARTS}", starts.len());
         return Err(Diagnostic::input("file-too-large", message).hint("give fewer"));
@@ -54,22 +55,38 @@ pub fn servers(launcher: Launcher, text: &str) -> Result<Vec<ServerStart>, Diagn
     };
     let mut found = Vec::new();
     for segment in &segments {
-        let mut start = one(launcher, segment)?;
+        let mut start = one(is_vllm, segment)?;
         start.unpriced.append(&mut unset);
         found.push(start);
     }
     Ok(found)
 }
 
+/// Refuses starts in loops, which are of a number that the script does not write down.
+fn check_loops(is_vllm: bool, words: &[&str]) -> Result<(), Diagnostic> {
+    let mut depth = 0_usize;
+    for at in 0..words.len() {
+        match words[at].trim_end_matches(';') {
+            "do" => depth += 1,
+            "done" => depth = depth.saturating_sub(1),
+            _ if depth > 0 && begins(is_vllm, words, at) => {
+                let message = "the script starts servers in a loop";
+                return Err(Diagnostic::input("bad-settings", message)
+                    .hint("write each start on a line of its own"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Whether a word is the program that serves.
-fn begins(launcher: Launcher, words: &[&str], at: usize) -> bool {
+fn begins(is_vllm: bool, words: &[&str], at: usize) -> bool {
     let word = words[at];
     let is_after = |program: &str| at > 0 && words[at - 1].rsplit('/').next() == Some(program);
-    match launcher {
-        Launcher::Vllm => {
-            word.starts_with("vllm.entrypoints") || word == "serve" && is_after("vllm")
-        }
-        _ => word == "sglang.launch_server" || word == "serve" && is_after("sglang"),
+    match is_vllm {
+        true => word.starts_with("vllm.entrypoints") || word == "serve" && is_after("vllm"),
+        false => word == "sglang.launch_server" || word == "serve" && is_after("sglang"),
     }
 }
 
@@ -83,19 +100,19 @@ fn first(words: &[&str], at: usize) -> usize {
     at - words[..at].iter().rev().take_while(is_before).count()
 }
 
-fn one(launcher: Launcher, text: &str) -> Result<ServerStart, Diagnostic> {
-    let settings = super::read(launcher, text)?;
+fn one(is_vllm: bool, text: &str) -> Result<ServerStart, Diagnostic> {
+    let settings = if is_vllm { serving::vllm(text) } else { serving::sglang(text) }?;
     let flags = Flags::new(text);
-    let names = match launcher {
-        Launcher::Vllm => ["--max-num-seqs", "--max-num-batched-tokens"],
-        _ => ["--max-running-requests", "--chunked-prefill-size"],
+    let names = match is_vllm {
+        true => ["--max-num-seqs", "--max-num-batched-tokens"],
+        false => ["--max-running-requests", "--chunked-prefill-size"],
     };
-    let role = match launcher {
-        Launcher::Vllm => flags.text("--kv-transfer-config")?.and_then(|config| {
+    let role = match is_vllm {
+        true => flags.text("--kv-transfer-config")?.and_then(|config| {
             let roles = [("kv_producer", ServerRole::Prefill), ("kv_consumer", ServerRole::Decode)];
             roles.into_iter().find(|(word, _)| config.contains(word)).map(|(_, role)| role)
         }),
-        _ => match flags.text("--disaggregation-mode")? {
+        false => match flags.text("--disaggregation-mode")? {
             None | Some("null") => None,
             Some("prefill") => Some(ServerRole::Prefill),
             Some("decode") => Some(ServerRole::Decode),
@@ -127,7 +144,7 @@ mod tests {
             CUDA_VISIBLE_DEVICES=0,1,2,3 vllm serve m --tensor-parallel-size $TP --max-num-seqs 64 --port 8000 &\n\
             CUDA_VISIBLE_DEVICES=4,5 python3 -m vllm.entrypoints.openai.api_server --model m -tp 2 \\\n\
             --max-num-batched-tokens=4096 --gpu-memory-utilization 0.95";
-        let found = servers(Launcher::Vllm, script).unwrap();
+        let found = starts(true, script).unwrap();
         let of = |start: &ServerStart| {
             let LaunchSettings { tensor, devices, .. } = &start.settings;
             (*tensor, devices.clone(), start.max_num_seqs, start.max_num_batched_tokens)
@@ -136,11 +153,13 @@ mod tests {
         assert_eq!(of(&found[1]), (Some(2), Some(vec![4, 5]), None, Some(4096)));
         assert_eq!(found[1].unpriced, ["--gpu-memory-utilization"]);
         assert_eq!(found.len(), 2);
-        let flags = servers(Launcher::Sglang, "--tp-size 8 --dp-size 8 --enable-dp-attention");
+        let flags = starts(false, "--tp-size 8 --dp-size 8 --enable-dp-attention");
         assert!(flags.unwrap()[0].shares_attention);
+        let looped = "for p in 1 2; do\nvllm serve m -tp 4 --port 800$p &\ndone";
+        assert_eq!(starts(true, looped).unwrap_err().code, "bad-settings");
         let split = "python -m sglang.launch_server --tp 4 --disaggregation-mode decode";
-        assert_eq!(servers(Launcher::Sglang, split).unwrap()[0].role, Some(ServerRole::Decode));
+        assert_eq!(starts(false, split).unwrap()[0].role, Some(ServerRole::Decode));
         let config = r#"vllm serve m --kv-transfer-config '{"kv_role":"kv_producer"}'"#;
-        assert_eq!(servers(Launcher::Vllm, config).unwrap()[0].role, Some(ServerRole::Prefill));
+        assert_eq!(starts(true, config).unwrap()[0].role, Some(ServerRole::Prefill));
     }
 }
