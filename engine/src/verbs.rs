@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::answer::exit::{Cancel, CommandResult, Exit};
 use crate::answer::page::Page;
 use crate::inputs::plan_file;
+use crate::kinds::fleet;
 use crate::kinds::frame;
 use crate::kinds::given;
 use crate::kinds::kind::{Kind, Pair, Target, one_file, pathless, refused};
@@ -173,6 +174,9 @@ pub fn compare(request: &CompareRequest, page: &Page) -> CommandResult {
     let b = plan_file::document(&request.b)?;
     of_experts_alone(&b, settings.is_some() || plan_file::map(&request.a).is_some())?;
     let now = match settings {
+        Some((launcher, text)) if launcher.serves() && b.kind() == PlanKind::Fleet => {
+            return fleet::started::compare(launcher, &text, &b, (request, page));
+        }
         Some((launcher, text)) if launcher.serves() => {
             Some(Now::Server(launcher, Box::new(launcher::read(launcher, &text)?)))
         }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use ir::diagnostic::Diagnostic;
@@ -15,6 +15,11 @@ pub(crate) trait Source {
 
     /// Reads into `buffer` from `offset` on; fewer bytes than asked for only at the end.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Where it lies, if it is a file.
+    fn path(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// A file.
@@ -22,6 +27,7 @@ pub(crate) trait Source {
 pub(crate) struct FileSource {
     file: File,
     length: u64,
+    path: PathBuf,
 }
 
 impl FileSource {
@@ -38,13 +44,17 @@ impl FileSource {
             return Err(Diagnostic::input("unreadable-file", "this is not a regular file"));
         }
         let file = File::open(path).map_err(failed)?;
-        Ok(Self { file, length: metadata.len() })
+        Ok(Self { file, length: metadata.len(), path: path.to_owned() })
     }
 }
 
 impl Source for FileSource {
     fn len(&self) -> u64 {
         self.length
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {

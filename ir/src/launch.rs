@@ -99,6 +99,32 @@ pub struct LaunchSettings {
     pub windowed: Option<Vec<bool>>,
 }
 
+/// What of requests a server computes where others do the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerRole {
+    /// Prompts.
+    Prefill,
+    /// Tokens after the first.
+    Decode,
+}
+
+/// A server that a script starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerStart {
+    /// Its degrees.
+    pub settings: LaunchSettings,
+    /// Whether its data-parallel ranks are of attention alone (SGLang `--enable-dp-attention`).
+    pub shares_attention: bool,
+    /// Running requests at most; `None` = the engine's default.
+    pub max_num_seqs: Option<u64>,
+    /// Tokens of an iteration at most; `None` = the engine's default.
+    pub max_num_batched_tokens: Option<u64>,
+    /// Its role; `None` = whole requests.
+    pub role: Option<ServerRole>,
+    /// Settings that change what it does and that no price counts.
+    pub unpriced: Vec<String>,
+}
+
 /// Where a device map puts a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapPlace {

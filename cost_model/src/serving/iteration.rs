@@ -17,13 +17,13 @@
 //! many are under way as the worker has stages.
 
 use ir::card::stored::Held;
-use ir::card::{Head, ModelCard, TransformerCard};
+use ir::card::{Attention, Head, ModelCard, TransformerCard};
 use ir::chip::{Architecture, Chip};
 use ir::measured::CollectiveOperation;
 use ir::plan::Parallelism;
 use ir::stack::{Dispatcher, Launch, Stack};
 
-use super::engine::Overhead;
+use super::engine::{HopperDecode, Overhead, SmallReduce};
 use super::kept::Kept;
 use super::worker::{Invalid, Shape};
 use super::{Iteration, IterationTime};
@@ -119,7 +119,8 @@ impl WorkerPrices {
         if !has_rates(&prices) {
             return Err(Invalid::NoRate);
         }
-        let (kinds, attention, of_blocks) = kinds(base.model, shape, &prices);
+        let (kinds, attention, of_blocks) =
+            kinds(base.model, shape, (&prices, overhead.hopper_decode));
         let (mut blocks, model) = (of_blocks.into_iter(), base.model);
         let stages = shape.stages.iter().enumerate().map(|(at, n_layers)| {
             let mut stage = Stage {
@@ -324,8 +325,8 @@ impl Shared {
         let is_measured = system.measured_s(operation, group, bytes, network).is_some();
         let is_near = system.scale_up[0] && !group.leaves_host() && group.ranks <= MOST_SMALL;
         let seconds = match self.overhead.small_reduce {
-            Some(starts) if is_near && !is_measured && bytes <= SMALL => {
-                small_reduce_s(starts, group.ranks, bytes, system.inside_of(1.0).rate.get())
+            Some(of) if is_near && !is_measured && bytes <= SMALL => {
+                small_reduce_s(of, group.ranks, bytes, system.inside_of(1.0).rate.get())
             }
             _ => system.all_reduce_s(group, bytes, network),
         };
@@ -363,16 +364,19 @@ impl Shared {
 
 /// Seconds of an all-reduce by an engine's own kernel: two GPUs at any size, four and eight of few bytes
 /// read all of each other; else each adds up its part, which all read (vLLM, `custom_all_reduce.cuh`).
-fn small_reduce_s([once_s, twice_s]: [f64; 2], ranks: u64, bytes: f64, rate: f64) -> f64 {
+fn small_reduce_s(of: SmallReduce, ranks: u64, bytes: f64, rate: f64) -> f64 {
     let others = (ranks - 1) as f64;
     let at_once = match ranks {
         0..=2 => f64::INFINITY,
         3..=4 => AT_ONCE,
         _ => AT_ONCE / 2.0,
     };
+    let once_s = of.start_s[0] + others * bytes / (of.share[0] * rate);
+    let twice_s = of.start_s[1] + 2.0 * others / ranks as f64 * bytes / (of.share[1] * rate);
     match bytes < at_once {
-        true => once_s + others * bytes / rate,
-        false => twice_s + 2.0 * others / ranks as f64 * bytes / rate,
+        _ if !of.is_by_size => once_s.min(twice_s),
+        true => once_s,
+        false => twice_s,
     }
 }
 
@@ -393,11 +397,27 @@ fn attend(attending: &Attending, iteration: &Iteration, rows: f64) -> f64 {
     prompts_s + attending.decode_s(iteration.n_decoding, iteration.decoding_cached, rows)
 }
 
+/// Attention of a layer on one of so many ranks, by kernels of an engine.
+fn attending(
+    prices: &LayerPrices,
+    (card, held): (&TransformerCard, Held),
+    (tensor, decode): (u32, Option<HopperDecode>),
+) -> Attending {
+    let attending = Attending::of(prices, card, held, tensor);
+    let is_hopper = prices.system.device.chip.architecture() == Architecture::Hopper;
+    // Latent keys have kernels of their own.
+    let is_plain = !matches!(card.attention, Attention::Latent { .. });
+    match decode.filter(|_| is_hopper && is_plain) {
+        Some(of) => attending.with_decode(of.start_s, of.narrow_per_s),
+        None => attending,
+    }
+}
+
 /// Kinds of layers, kinds of attention, and by block of the model which it has.
 fn kinds(
     model: &ModelCard,
     shape: &Shape,
-    prices: &LayerPrices,
+    (prices, decode): (&LayerPrices, Option<HopperDecode>),
 ) -> (Vec<Kind>, Vec<Attending>, Vec<(usize, usize)>) {
     let (mut kinds, mut attention) = (Vec::<Kind>::new(), Vec::new());
     let mut attends: Vec<TransformerCard> = Vec::new();
@@ -410,7 +430,7 @@ fn kinds(
         let alike = TransformerCard { experts: None, feed_forward: 0, ..card.clone() };
         let attends_as = attends.iter().position(|other| *other == alike).unwrap_or_else(|| {
             let held = model.held(blocks.len());
-            attention.push(Attending::of(prices, &card, held, shape.tensor));
+            attention.push(attending(prices, (&card, held), (shape.tensor, decode)));
             attends.push(alike);
             attends.len() - 1
         });

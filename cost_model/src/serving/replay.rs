@@ -46,6 +46,16 @@ pub enum Admission {
     Answer,
 }
 
+/// Prompts wait for more beside decoding requests, so that one iteration computes them together (TensorRT-LLM
+/// `batch_wait_timeout_iters`, `batch_wait_max_tokens_ratio`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gathering {
+    /// Iterations at most that they wait.
+    pub iterations: u64,
+    /// Tokens of prompts and decoding requests from which they do not.
+    pub tokens: u64,
+}
+
 /// Tokens of a block at most.
 const LARGEST_BLOCK: u32 = 1 << 16;
 
@@ -63,8 +73,11 @@ pub struct Scheduler {
     /// When a waiting request may start.
     pub admission: Admission,
     /// Whether an iteration is put together when the one before it begins, not when that ends (vLLM
-    /// `--async-scheduling`, by default since 0.14).
+    /// `--async-scheduling`, by default since 0.14; SGLang and TensorRT-LLM but with
+    /// `--disable-overlap-schedule`, `disable_overlap_scheduler`).
     pub is_ahead: bool,
+    /// How long prompts wait for more; `None`: not at all.
+    pub gathering: Option<Gathering>,
     /// Blocks of the KV cache.
     pub kv_blocks: u64,
     /// Tokens of a block, at most 65,536.
@@ -90,6 +103,7 @@ impl Scheduler {
             mixing: Mixing::Mixed,
             admission: Admission::Prompt,
             is_ahead: true,
+            gathering: None,
             kv_blocks,
             block_tokens: 16,
             shared_prefix: 0,
@@ -99,25 +113,25 @@ impl Scheduler {
     }
 
     /// The same, putting each iteration together when the one before has ended (vLLM
-    /// `--no-async-scheduling`).
+    /// `--no-async-scheduling`, SGLang `--disable-overlap-schedule`).
     #[must_use]
     pub const fn synchronous(self) -> Self {
         Self { is_ahead: false, ..self }
     }
 
-    /// SGLang: pages of one token, prompts in iterations of their own, none put together ahead.
+    /// SGLang: pages of one token, prompts in iterations of their own.
     #[must_use]
     pub const fn sglang(max_running: u64, chunked_prefill_size: u64, kv_tokens: u64) -> Self {
-        let mut scheduler = Self::vllm(max_running, chunked_prefill_size, kv_tokens).synchronous();
+        let mut scheduler = Self::vllm(max_running, chunked_prefill_size, kv_tokens);
         scheduler.mixing = Mixing::PromptsFirst;
         scheduler.block_tokens = 1;
         scheduler
     }
 
-    /// TensorRT-LLM: blocks of 32 tokens, reserved for whole answers, no iteration put together ahead.
+    /// TensorRT-LLM: blocks of 32 tokens, reserved for whole answers.
     #[must_use]
     pub const fn trtllm(max_batch_size: u64, max_num_tokens: u64, kv_blocks: u64) -> Self {
-        let mut scheduler = Self::vllm(max_batch_size, max_num_tokens, kv_blocks).synchronous();
+        let mut scheduler = Self::vllm(max_batch_size, max_num_tokens, kv_blocks);
         scheduler.admission = Admission::Answer;
         scheduler.block_tokens = 32;
         scheduler

@@ -56,7 +56,7 @@ impl Header {
         }
     }
 
-    fn whole(&self, key: &str) -> Option<u64> {
+    pub(super) fn whole(&self, key: &str) -> Option<u64> {
         match self.values.get(key) {
             Some(Value::Whole(n)) => Some(*n),
             _ => None,
@@ -70,18 +70,6 @@ impl Header {
 
     fn has(&self, end: &str) -> bool {
         self.tensors.iter().any(|tensor| tensor.name.ends_with(end))
-    }
-
-    /// Refuses one of several files of a model.
-    fn check_whole(&self) -> Result<(), Diagnostic> {
-        match self.whole("split.count") {
-            Some(n) if n > 1 => {
-                let message = format!("this is one of the {n} files of a model");
-                Err(Diagnostic::input("split-gguf", message)
-                    .hint("join them first: llama-gguf-split --merge FIRST.gguf MODEL.gguf"))
-            }
-            _ => Ok(()),
-        }
     }
 }
 
@@ -106,9 +94,8 @@ fn number(key: &str, value: &Value) -> Result<Option<Json>, Diagnostic> {
 /// The config of a header, with the type that most of its plain weights have.
 ///
 /// # Errors
-/// `missing-field`, `unknown-architecture`, `unlike-layers`, `split-gguf`.
+/// `missing-field`, `unknown-architecture`, `unlike-layers`.
 pub(super) fn config(header: &Header) -> Result<Map<String, Json>, Diagnostic> {
-    header.check_whole()?;
     let missing = |key: &str| {
         let message = format!("the header states no `{key}`");
         Diagnostic::input("missing-field", message).hint("convert the model again")

@@ -4,6 +4,7 @@
 
 mod config;
 pub mod recipe;
+mod split;
 #[cfg(test)]
 mod tests;
 pub mod types;
@@ -40,21 +41,21 @@ fn is_source(source: &dyn Source) -> bool {
 /// The config that a GGUF file stands for, as text; `None` for other files.
 ///
 /// # Errors
-/// Those of [`wire::header`] and [`config::config`].
+/// Those of [`split::header`] and [`config::config`].
 pub(crate) fn as_config(source: &dyn Source) -> Result<Option<Vec<u8>>, Diagnostic> {
     if !is_source(source) {
         return Ok(None);
     }
-    let fields = config::config(&wire::header(source)?)?;
+    let fields = config::config(&split::header(source)?)?;
     Ok(Some(serde_json::Value::Object(fields).to_string().into_bytes()))
 }
 
 /// What to know of a graph that is read off a GGUF file's config.
 ///
 /// # Errors
-/// Those of [`wire::header`].
+/// Those of [`split::header`].
 pub(crate) fn noted(source: &dyn Source) -> Result<Vec<Diagnostic>, Diagnostic> {
-    let header = wire::header(source)?;
+    let header = split::header(source)?;
     let message = format!(
         "operators are those of the model's config: its weights ({}) are counted in one type",
         method(&header.tensors)
@@ -67,10 +68,10 @@ pub(crate) fn noted(source: &dyn Source) -> Result<Vec<Diagnostic>, Diagnostic> 
 /// What a GGUF file holds, by block, and what is worth knowing of it.
 ///
 /// # Errors
-/// Those of [`wire::header`]; `unreadable-file`, `bad-gguf`.
+/// Those of [`split::header`]; `unreadable-file`, `bad-gguf`.
 pub fn stored(path: &Path) -> Result<(Stored, Vec<Diagnostic>), Diagnostic> {
     let (source, _) = located::open(path)?;
-    let header = wire::header(&source)?;
+    let header = split::header(&source)?;
     let stored = of_tensors(&header.tensors)?;
     Ok((stored, alone(&header).into_iter().collect()))
 }

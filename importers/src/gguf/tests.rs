@@ -1,5 +1,7 @@
 //! Headers by a writer of the tests' own, and mixtures against the sizes of published files.
 
+use std::path::Path;
+
 use ir::card::ModelCard;
 use ir::card::stored::Stored;
 
@@ -8,6 +10,7 @@ use super::types::{TYPES, TensorType};
 use super::wire::header;
 use super::{as_config, of_tensors};
 use crate::config::card::of_bytes;
+use crate::source::FileSource;
 
 const GIB: f64 = 1_073_741_824.0;
 
@@ -77,18 +80,9 @@ fn all_bytes(stored: &Stored) -> u64 {
     blocks.chain(stored.ends.iter().map(|end| end.bytes)).sum()
 }
 
-/// Llama 3 8B in Q4_K_M as a header: tensors in the order and types of llama.cpp.
-fn llama_8b() -> Written {
-    let mut written = Written::default()
-        .value("general.architecture", 8, &Written::text("llama"))
-        .whole("llama.block_count", 32)
-        .whole("llama.embedding_length", 4096)
-        .whole("llama.feed_forward_length", 14336)
-        .whole("llama.attention.head_count", 32)
-        .whole("llama.attention.head_count_kv", 8)
-        .whole("llama.context_length", 8192)
-        .value("llama.rope.freq_base", 6, &500_000_f32.to_le_bytes())
-        .tensor("token_embd.weight", &[4096, 128_256], "Q4_K");
+/// Tensors of Llama 3 8B in Q4_K_M, in the order and types of llama.cpp.
+fn tensors() -> Vec<(String, Vec<u64>, &'static str)> {
+    let mut all = vec![("token_embd.weight".to_owned(), vec![4096, 128_256], "Q4_K")];
     for at in 0..32_u64 {
         let more = if at < 4 || at >= 28 || (at - 4) % 3 == 2 { "Q6_K" } else { "Q4_K" };
         for (name, shape, kind) in [
@@ -102,11 +96,35 @@ fn llama_8b() -> Written {
             ("ffn_up", vec![4096, 14336], "Q4_K"),
             ("ffn_down", vec![14336, 4096], more),
         ] {
-            written = written.tensor(&format!("blk.{at}.{name}.weight"), &shape, kind);
+            all.push((format!("blk.{at}.{name}.weight"), shape, kind));
         }
     }
-    let written = written.tensor("output_norm.weight", &[4096], "F32");
-    written.tensor("output.weight", &[4096, 128_256], "Q6_K")
+    all.push(("output_norm.weight".to_owned(), vec![4096], "F32"));
+    all.push(("output.weight".to_owned(), vec![4096, 128_256], "Q6_K"));
+    all
+}
+
+impl Written {
+    /// The numbers of Llama 3 8B.
+    fn of_llama(self) -> Self {
+        self.value("general.architecture", 8, &Self::text("llama"))
+            .whole("llama.block_count", 32)
+            .whole("llama.embedding_length", 4096)
+            .whole("llama.feed_forward_length", 14336)
+            .whole("llama.attention.head_count", 32)
+            .whole("llama.attention.head_count_kv", 8)
+            .whole("llama.context_length", 8192)
+            .value("llama.rope.freq_base", 6, &500_000_f32.to_le_bytes())
+    }
+
+    fn with(self, tensors: &[(String, Vec<u64>, &str)]) -> Self {
+        tensors.iter().fold(self, |all, (name, shape, kind)| all.tensor(name, shape, kind))
+    }
+}
+
+/// Llama 3 8B in Q4_K_M as a header.
+fn llama_8b() -> Written {
+    Written::default().of_llama().with(&tensors())
 }
 
 /// Llama 2 7B.
@@ -158,6 +176,41 @@ fn a_header_gives_the_card_of_its_config_and_the_bytes_of_its_tensors() {
     }
     assert_eq!(stored.ends, like.ends);
     assert_eq!(stored.blocks.len(), 32);
+}
+
+#[test]
+fn files_of_a_split_model_are_read_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = tensors();
+    let name = |at: usize| folder.path().join(format!("llama-{at:05}-of-00003.gguf"));
+    let part = |at: u16| {
+        let of = Written::default()
+            .value("split.no", 2, &at.to_le_bytes())
+            .value("split.count", 2, &3_u16.to_le_bytes())
+            .value("split.tensors.count", 5, &(all.len() as i32).to_le_bytes());
+        let of = if at == 0 { of.of_llama() } else { of };
+        let from = 100 * usize::from(at);
+        of.with(&all[from..all.len().min(from + 100)]).bytes()
+    };
+    for at in 0..3 {
+        std::fs::write(name(usize::from(at) + 1), part(at)).unwrap();
+    }
+    let whole = folder.path().join("llama.gguf");
+    std::fs::write(&whole, llama_8b().bytes()).unwrap();
+    let stored = |path: &Path| super::stored(path).map(|found| found.0);
+    let config = |path: &Path| as_config(&FileSource::open(path).unwrap());
+    assert_eq!(stored(&name(1)).unwrap(), stored(&whole).unwrap());
+    assert_eq!(config(&name(1)).unwrap(), config(&whole).unwrap());
+    // Not the first, not as named, a file of another place, and one that is missing.
+    std::fs::copy(name(1), folder.path().join("first.gguf")).unwrap();
+    for wrong in [&name(2), &folder.path().join("first.gguf")] {
+        assert_eq!(stored(wrong).unwrap_err().code, "split-gguf");
+    }
+    std::fs::copy(name(2), name(3)).unwrap();
+    assert_eq!(stored(&name(1)).unwrap_err().code, "split-gguf");
+    std::fs::remove_file(name(3)).unwrap();
+    let error = stored(&name(1)).unwrap_err();
+    assert!(error.message.contains("file 3 of the 3"), "{error:?}");
 }
 
 #[test]

@@ -244,6 +244,22 @@ impl Cursor<'_> {
     }
 }
 
+/// Refuses more tensors than are read.
+///
+/// # Errors
+/// `size-budget`.
+pub(super) fn check_tensors(n: u64) -> Result<(), Diagnostic> {
+    check_count("tensors", n, MOST_TENSORS)
+}
+
+fn check_count(what: &str, n: u64, most: u64) -> Result<(), Diagnostic> {
+    if n > most {
+        let message = format!("the header states {n} {what}, more than {most}");
+        return Err(Diagnostic::input("size-budget", message).fact("limit", most));
+    }
+    Ok(())
+}
+
 /// Reads a header.
 ///
 /// # Errors
@@ -264,12 +280,8 @@ pub(crate) fn header(source: &dyn Source) -> Result<Header, Diagnostic> {
             .hint("convert the file with the gguf-py scripts of llama.cpp"));
     }
     let (n_tensors, n_values) = (cursor.u64()?, cursor.u64()?);
-    for (what, n, most) in [("tensors", n_tensors, MOST_TENSORS), ("keys", n_values, MOST_KEYS)] {
-        if n > most {
-            let message = format!("the header states {n} {what}, more than {most}");
-            return Err(Diagnostic::input("size-budget", message).fact("limit", most));
-        }
-    }
+    check_tensors(n_tensors)?;
+    check_count("keys", n_values, MOST_KEYS)?;
     let mut found = Header::default();
     for _ in 0..n_values {
         let key = cursor.text(LONGEST_KEY)?.ok_or_else(|| bad("a key is too long"))?;

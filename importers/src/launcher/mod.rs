@@ -8,12 +8,13 @@ pub mod layout;
 mod limits;
 mod megatron;
 mod recipes;
+mod servers;
 mod serving;
 mod shell;
 mod torchtitan;
 
 use ir::diagnostic::Diagnostic;
-use ir::launch::LaunchSettings;
+use ir::launch::{LaunchSettings, ServerStart};
 use limits::MAX_BYTES;
 pub use recipes::with_deepspeed;
 pub use torchtitan::cut_by_ends;
@@ -151,6 +152,15 @@ pub fn read(launcher: Launcher, text: &str) -> Result<LaunchSettings, Diagnostic
     read_for(launcher, text, ModelFacts::default())
 }
 
+/// Reads the servers that a script of vLLM, or else of SGLang, starts, in order; flags alone are one.
+///
+/// # Errors
+/// `bad-settings` with the flag and its value, `unknown-flag`, `file-too-large`.
+pub fn servers(launcher: Launcher, text: &str) -> Result<Vec<ServerStart>, Diagnostic> {
+    check_length(text)?;
+    servers::starts(launcher == Launcher::Vllm, text)
+}
+
 /// Reads settings; what they leave open of the model is as it is. Flags that say nothing about parallelism are passed over, but Megatron's, all of which
 /// have a class.
 ///
@@ -163,10 +173,7 @@ pub fn read_for(
     text: &str,
     model: ModelFacts,
 ) -> Result<LaunchSettings, Diagnostic> {
-    if text.len() > MAX_BYTES {
-        let message = format!("settings of {} bytes, more than {MAX_BYTES}", text.len());
-        return Err(Diagnostic::input("file-too-large", message).hint("give the flags alone"));
-    }
+    check_length(text)?;
     let of_flags = |read: &dyn Fn(&str) -> Result<LaunchSettings, Diagnostic>| {
         let shell::Expanded { text, unset } = shell::expanded(text)?;
         let mut settings = read(&text)?;
@@ -189,6 +196,14 @@ pub fn read_for(
         Launcher::Axolotl => recipes::axolotl(text),
         Launcher::LlamaFactory => recipes::llama_factory(text),
     }
+}
+
+fn check_length(text: &str) -> Result<(), Diagnostic> {
+    if text.len() > MAX_BYTES {
+        let message = format!("settings of {} bytes, more than {MAX_BYTES}", text.len());
+        return Err(Diagnostic::input("file-too-large", message).hint("give the flags alone"));
+    }
+    Ok(())
 }
 
 /// Refuses a script of which no degree and no size is known: what holds its flags is set where the file

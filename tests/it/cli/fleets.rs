@@ -78,6 +78,8 @@ fn a_fleet_serves_the_rate_on_devices_of_its_own() {
     // 50 requests/s of this model on H200 took AIConfigurator 0.12.0 56 devices, from its own tables.
     assert!(names.len() <= 56, "{}", names.len());
     assert_eq!(answer["is_proved"], true);
+    let rows = answer["alternatives"].as_array().unwrap();
+    assert!(rows.iter().any(|row| row["name"] == "TP 8"), "{rows:?}");
     let counts: u64 =
         answer["rejected"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
     let [accepted, all] = ["n_accepted", "n_enumerated"].map(|name| answer[name].as_u64().unwrap());
@@ -314,4 +316,33 @@ fn latencies_of_workers_are_distributions() {
             assert!(stated.is_null() || (number(stated) / mean - 1.0).abs() < 1e-9, "{name}");
         }
     }
+}
+
+/// Servers that a script starts, priced at the requests of a plan by its replays.
+#[test]
+fn a_plan_is_compared_with_what_a_script_starts() {
+    let folder = folder();
+    folder.run(&format!("{ASKED} -o plan.json")).exits(0);
+    let servers = |n: usize, flags: &str| {
+        let one = format!("vllm serve Qwen/Qwen3-32B {flags} --port 8000 &\n");
+        format!("#!/bin/bash\n{}", one.repeat(n))
+    };
+    folder.write("now.sh", &servers(8, "--tensor-parallel-size 8 --max-num-seqs 512"));
+    let compare = "compare now.sh plan.json --model qwen.json --cluster eight.yaml";
+    let answer = folder.run(&format!("{compare} --json")).exits(10).json();
+    assert_eq!(answer["a"]["devices"], 64);
+    assert!((number(&answer["a"]["requests_per_s"]) - 50.0).abs() < 1e-6);
+    assert!(number(&answer["a"]["tpot_s"]) > 0.0 && number(&answer["b"]["tpot_s"]) < 0.03);
+    // One worker of eight devices can't serve all of it, nor do nine fit.
+    folder.write("now.sh", &servers(1, "-tp 8 --gpu-memory-utilization 0.8"));
+    let answer = folder.run(&format!("{compare} --json")).exits(10).json();
+    let codes: Vec<&Value> =
+        answer["warnings"].as_array().unwrap().iter().map(|warning| &warning["code"]).collect();
+    assert_eq!(codes, ["unpriced-settings", "growing-queue"]);
+    assert_eq!(answer["a"]["tpot_s"], Value::Null);
+    assert!(number(&answer["a"]["requests_per_s"]) < 40.0);
+    folder.write("now.sh", &servers(9, "-tp 8"));
+    assert!(folder.run(compare).exits(3).talk().contains("not-placed"));
+    folder.write("now.sh", "python -m sglang.launch_server --tp 8");
+    assert!(folder.run(compare).exits(2).talk().contains("the script starts sglang"));
 }

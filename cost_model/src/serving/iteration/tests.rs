@@ -22,6 +22,7 @@ const NOTHING: Overhead = Overhead {
     layer_s: 0.0,
     graph_requests: u64::MAX,
     small_reduce: None,
+    hopper_decode: None,
     mixed_rows: 1,
     dispatcher: Dispatcher::AllGather,
     overlaps: false,
@@ -454,8 +455,28 @@ fn small_all_reduces_are_those_of_engines() {
         let shape = Shape::of_tensor(&model, 8);
         priced((&model, DType::Bf16), &hopper(4.8e12), &shape, overhead).seconds(&prompt(tokens, 0))
     };
-    assert_eq!(of(None, 1024), of(Some([0.0; 2]), 1024));
-    assert!(of(None, 512) > of(Some([0.0; 2]), 512));
+    let free = SmallReduce { start_s: [0.0; 2], share: [1.0; 2], is_by_size: true };
+    assert_eq!(of(None, 1024), of(Some(free), 1024));
+    assert!(of(None, 512) > of(Some(free), 512));
+}
+
+/// TensorRT-LLM's take the faster of both kernels (aiconfigurator 0.12.0, H200).
+#[test]
+fn small_reduces_of_tensorrt_llm_are_near_its_table() {
+    let rows = [
+        (8, 262_144.0, 10.1),
+        (8, 1_048_576.0, 25.7),
+        (8, 2_097_152.0, 30.5),
+        (8, 4_194_304.0, 47.5),
+        (4, 1_048_576.0, 12.8),
+        (4, 2_097_152.0, 21.9),
+        (2, 2_097_152.0, 9.2),
+    ];
+    for (ranks, bytes, measured_us) in rows {
+        let of = Engine::TrtLlm.overhead().small_reduce.unwrap();
+        let seconds = small_reduce_s(of, ranks, bytes, 445e9);
+        near(seconds / (1e-6 * measured_us), 1.0, 0.2);
+    }
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub(super) struct Engine<'a> {
     n_blocks: u64,
     /// Requests that ended after the next iteration had been put together, and their blocks.
     leaving: (u64, u64),
+    /// Iterations that prompts have waited for more.
+    n_waited: u64,
     running_s: f64,
     /// The first iterations, and how many of them at most.
     ran: (Vec<Ran>, usize),
@@ -91,6 +93,7 @@ impl<'a> Engine<'a> {
             last_decode_s: f64::NEG_INFINITY,
             n_blocks: u64::from(scheduler.shared_prefix / scheduler.block_tokens),
             leaving: (0, 0),
+            n_waited: 0,
             running_s: 0.0,
             ran: (Vec::new(), 0),
             replay: Replay {
@@ -166,8 +169,9 @@ impl<'a> Engine<'a> {
             budget -= self.decoding.n();
         }
         self.go_on(&mut budget);
+        let gathers = self.gathers(budget, n_leaving);
         let mut is_blocked = false;
-        if self.replay.n_preemptions == n_before {
+        if self.replay.n_preemptions == n_before && !gathers {
             is_blocked = self.admit(&mut budget, n_leaving);
         }
         if self.prefilling.is_empty() && !is_mixed {
@@ -182,7 +186,7 @@ impl<'a> Engine<'a> {
             return Ok(());
         }
         // Who lost blocks, or waits for them or for a place, may start in the next iteration.
-        let is_next = self.replay.n_preemptions > n_before || n_leaving > 0;
+        let is_next = self.replay.n_preemptions > n_before || n_leaving > 0 || gathers;
         let limit = if is_next { 1 } else { u64::MAX };
         self.decode(limit, is_blocked)
     }
@@ -299,6 +303,30 @@ impl<'a> Engine<'a> {
             }
             self.schedule(prompt, chunk, budget);
         }
+    }
+
+    /// Whether prompts that could start wait for more, beside requests that decode.
+    fn gathers(&mut self, budget: u64, n_leaving: u64) -> bool {
+        let Some(gathering) = self.scheduler.gathering else { return false };
+        let n_running = self.decoding.n();
+        let n_free = self.scheduler.max_num_seqs.saturating_sub(n_running + n_leaving) as usize;
+        let waiting = (self.n_started..self.n_seen).take(n_free).map(|request| self.fresh(request));
+        let mut n_blocks = self.n_blocks;
+        let mut n_tokens = 0;
+        for prompt in waiting {
+            n_blocks += self.own_blocks(prompt.request, prompt.n_tokens);
+            if n_tokens >= budget || n_blocks > self.scheduler.kv_blocks {
+                break;
+            }
+            n_tokens += prompt.n_tokens - prompt.n_cached;
+        }
+        if n_running == 0 || n_tokens == 0 {
+            return false;
+        }
+        let is_enough = n_tokens.min(budget) + n_running >= gathering.tokens;
+        let waits = !is_enough && self.n_waited < gathering.iterations;
+        self.n_waited = if waits { self.n_waited + 1 } else { 0 };
+        waits
     }
 
     fn fresh(&self, request: usize) -> Prompt {

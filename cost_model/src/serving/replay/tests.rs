@@ -102,6 +102,27 @@ fn three_requests_ahead_by_hand() {
     assert_eq!((replay.n_iterations, replay.n_preemptions), (5, 0));
 }
 
+/// B waits for one iteration, in which A decodes alone to 4; then as without waiting: A ends at 7 beside three
+/// tokens of B, whose last one and C, which nobody that decodes lets wait, end at 9.
+#[test]
+fn prompts_that_wait_for_more_by_hand() {
+    let gathering = Some(Gathering { iterations: 1, tokens: 100 });
+    let replay =
+        replay(&three(), Traffic::Open, &Scheduler { gathering, ..small(6) }, &HAND).unwrap();
+    let expected = [
+        times([0.0, 0.0, 0.0, 2.5, 7.0]),
+        times([0.5, 2.5, 4.0, 9.0, 10.5]),
+        times([1.0, 2.5, 7.0, 9.0, 9.0]),
+    ];
+    assert_eq!(replay.times, expected);
+    assert_eq!(replay.n_iterations, 5);
+    // A prompt and a token of A are enough not to wait.
+    let gathering = Some(Gathering { iterations: 9, tokens: 2 });
+    let enough = Scheduler { gathering, ..small(6) };
+    let at_once = super::replay(&three(), Traffic::Open, &small(6), &HAND).unwrap();
+    assert_eq!(super::replay(&three(), Traffic::Open, &enough, &HAND).unwrap(), at_once);
+}
+
 /// With four blocks A's fifth token at 5.5 takes those of B, which begins again at 7.
 #[test]
 fn a_preemption_by_hand() {

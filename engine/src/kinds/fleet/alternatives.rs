@@ -50,6 +50,13 @@ fn others<'q>(setting: &'q Setting, workers: &[WorkerDocument]) -> Vec<Other<'q>
     let per_host = base.devices.iter().map(|of| of.pool.devices_per_host).max().unwrap_or(1);
     let of_size =
         |n: u32| Question { least_devices_of_worker: n, most_devices_of_worker: n, ..base.clone() };
+    let is_tensor = |of: &WorkerDocument| {
+        u64::from(of.tensor) == words::shape(of).devices() && of.tensor == per_host
+    };
+    if per_host > 1 && !workers.iter().all(is_tensor) {
+        let question = Question { tensor_alone: true, ..of_size(per_host) };
+        add(&format!("TP {per_host}"), question, true);
+    }
     if per_host > 1 && sizes.iter().any(|n| *n != u64::from(per_host)) {
         add(&format!("workers of {per_host}"), of_size(per_host), true);
     }

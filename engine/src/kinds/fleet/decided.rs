@@ -201,12 +201,7 @@ pub fn judge(setting: &Setting, all: Vec<Workers>) -> Result<Judged, Vec<Diagnos
             Err(reason) => broken.push(no_worker(at, &reason)),
         }
     }
-    let rate = |role: Role| -> f64 {
-        let here = workers.iter().filter(|(of, _)| of.stated.role == role);
-        here.map(|(of, _)| of.stated.requests_per_s * of.replicas.len() as f64).sum()
-    };
-    let handed = rate(Role::Prefill).min(rate(Role::Decode));
-    let requests_per_s = (rate(Role::Aggregated) + handed).max(0.0);
+    let requests_per_s = served(&workers);
     broken.extend(unasked(setting, &workers));
     if let Some(asked) =
         setting.asked.traffic.rate.filter(|asked| requests_per_s < asked * (1.0 - 1e-9))
@@ -223,6 +218,16 @@ pub fn judge(setting: &Setting, all: Vec<Workers>) -> Result<Judged, Vec<Diagnos
         true => Ok(Judged { workers, requests_per_s, n_devices, price_per_hour }),
         false => Err(broken),
     }
+}
+
+/// Requests per second of workers together.
+pub(super) fn served(workers: &[(Workers, JudgedWorker)]) -> f64 {
+    let rate = |role: Role| -> f64 {
+        let here = workers.iter().filter(|(of, _)| of.stated.role == role);
+        here.map(|(of, _)| of.stated.requests_per_s * of.replicas.len() as f64).sum()
+    };
+    let handed = rate(Role::Prefill).min(rate(Role::Decode));
+    (rate(Role::Aggregated) + handed).max(0.0)
 }
 
 /// Roles that the mode does not allow, and an objective that the rate does not go with.
@@ -298,7 +303,7 @@ fn missed_by_all(setting: &Setting, workers: &[(Workers, JudgedWorker)]) -> Vec<
 }
 
 /// Devices, and the price of an hour where all of them have one.
-fn cost(setting: &Setting, workers: &[(Workers, JudgedWorker)]) -> (u64, Option<f64>) {
+pub(super) fn cost(setting: &Setting, workers: &[(Workers, JudgedWorker)]) -> (u64, Option<f64>) {
     let question = setting.question();
     let mut all = (0, Some(0.0));
     for (of, _) in workers {
@@ -337,7 +342,7 @@ fn missed(setting: &Setting, at: usize, judged: &JudgedWorker) -> Option<Diagnos
     Some(promises.tpot_s.iter().fold(error, |error, most| error.fact("tpot_s", *most)))
 }
 
-fn no_worker(at: usize, reason: &Reason) -> Diagnostic {
+pub(super) fn no_worker(at: usize, reason: &Reason) -> Diagnostic {
     let message = format!("worker {at} cannot serve: {}", why(reason));
     let code = match reason {
         Reason::Memory { .. } | Reason::Cache { .. } => "memory-exceeded",

@@ -148,7 +148,7 @@ pub(super) fn source<'a>(setting: &'a Setting, fleet: &'a FleetDocument) -> Flee
     }
 }
 
-fn stated(plan: &PlanDocument) -> Result<&FleetDocument, Diagnostic> {
+pub(super) fn stated(plan: &PlanDocument) -> Result<&FleetDocument, Diagnostic> {
     plan.fleet
         .as_deref()
         .ok_or_else(|| refused("the plan is of no fleet of serving workers", "give one that is"))

@@ -15,6 +15,7 @@ mod plan;
 mod screen;
 mod search;
 pub mod setting;
+pub(crate) mod started;
 pub mod tables;
 pub mod traffic;
 mod words;

@@ -132,6 +132,8 @@ pub struct Question<'a> {
     pub least_devices_of_worker: u32,
     /// Devices of a worker at most.
     pub most_devices_of_worker: u32,
+    /// Whether workers are of tensor ranks alone.
+    pub tensor_alone: bool,
     /// What is promised.
     pub promises: Promises,
     /// Fractions of the promised TPOT that workers are sized for, 1 first: tighter ones have lower rates.
@@ -164,6 +166,7 @@ impl<'a> Question<'a> {
             disaggregated: true,
             least_devices_of_worker: 1,
             most_devices_of_worker: 8,
+            tensor_alone: false,
             promises: Promises::default(),
             levels: vec![1.0],
             objective: Objective::FewestDevices,

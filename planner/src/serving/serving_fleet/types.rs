@@ -132,7 +132,12 @@ impl<'q> Search<'q> {
             let most = most.min(self.question.most_devices_of_worker);
             let least = self.question.least_devices_of_worker.max(1);
             for devices in (least..=most).filter(|n| is_whole(*n, of.devices_per_host)) {
-                for shape in of_devices(self.question.model, devices) {
+                let is_asked = |shape: &Shape| {
+                    !self.question.tensor_alone || u64::from(shape.tensor) == shape.devices()
+                };
+                let mut shapes = of_devices(self.question.model, devices);
+                shapes.retain(is_asked);
+                for shape in shapes {
                     self.shape(pool, &shape, price);
                 }
             }

@@ -7,7 +7,7 @@ use cost_model::runs::forms::system::System;
 use cost_model::serving::arrivals::Request;
 use cost_model::serving::engine::Engine;
 use cost_model::serving::memory::Settings;
-use cost_model::serving::replay::{Traffic, replay};
+use cost_model::serving::replay::{Mixing, Traffic, replay};
 
 use super::worker;
 use crate::line::{Bound, Goal, Line};
@@ -15,9 +15,8 @@ use crate::readers::serving::LoadTest;
 
 /// Requests of each user.
 const EACH: u32 = 10;
-/// vLLM's share of memory before 0.22, and tokens of an iteration at most.
+/// vLLM's share of memory before 0.22.
 const FRACTION: f64 = 0.9;
-const MAX_TOKENS: u64 = 8_192;
 /// Median error of TPOT and mean error of TTFT to reach, in percent.
 const TARGETS: [f64; 2] = [17.0, 7.0];
 /// Share of rows in the interval of 10 to 90 %.
@@ -65,13 +64,19 @@ pub fn replayed<'a>(
         let settings = Settings {
             engine: test.engine,
             fraction: (test.engine == Engine::Vllm).then_some(FRACTION),
-            max_tokens: MAX_TOKENS,
-            max_requests: u64::from(test.users),
+            max_tokens: test.most[0],
+            max_requests: test.most[1],
             graph_requests: test.engine.graph_requests(),
             max_length: test.tokens.into_iter().map(u64::from).sum(),
         };
         let of = (&test.model, test.dtype, test.tensor);
-        let (price, scheduler) = worker(of, system, &settings)?;
+        let (price, mut scheduler) = worker(of, system, &settings)?;
+        scheduler.gathering = test.gathering;
+        // By default (`enable_chunked_prefill`).
+        scheduler.is_chunked = test.engine != Engine::TrtLlm;
+        scheduler.mixing = if test.is_mixed { Mixing::Mixed } else { Mixing::PromptsFirst };
+        scheduler.shared_prefix =
+            test.cached(scheduler.kv_blocks * u64::from(scheduler.block_tokens));
         let requests = requests(test);
         let concurrency = test.users as usize;
         let traffic = Traffic::Closed { concurrency };
@@ -198,6 +203,10 @@ mod tests {
             users: 4,
             tokens: [1000, 100],
             least: 0.8,
+            most: [8_192, 4],
+            gathering: None,
+            is_mixed: true,
+            repeated: None,
             seconds,
         }
     }

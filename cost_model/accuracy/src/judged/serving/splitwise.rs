@@ -73,6 +73,7 @@ pub fn lines(
         layer_s: host[1] / layers,
         graph_requests: 0,
         small_reduce: None,
+        hopper_decode: None,
         mixed_rows: 1,
         ..Engine::Vllm.overhead()
     };

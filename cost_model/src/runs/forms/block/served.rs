@@ -190,6 +190,10 @@ pub struct Attending {
     window: f64,
     /// Columns and rows of the product that makes latent keys and values whole again, on the rank.
     expand: Option<[u64; 2]>,
+    /// Whether keys and values are of 8 bits or fewer.
+    is_narrow: bool,
+    /// Seconds before decode attention reads, and bytes/s that it reads at most.
+    decode: (f64, f64),
     rates: Rates,
 }
 
@@ -221,8 +225,21 @@ impl Attending {
             bytes: cached::bytes(card, 1, (tensor, each)),
             window,
             expand,
+            is_narrow: each <= 1.0,
+            decode: (DECODE_START_S, f64::INFINITY),
             rates: prices.beside(),
         }
+    }
+
+    /// With decode attention by other kernels: seconds before they read keys and values of 16 and of 8 bits, and
+    /// bytes/s of those of 8 bits at most.
+    #[must_use]
+    pub fn with_decode(self, start_s: [f64; 2], narrow_per_s: f64) -> Self {
+        let decode = match self.is_narrow {
+            true => (start_s[1], narrow_per_s),
+            false => (start_s[0], f64::INFINITY),
+        };
+        Self { decode, ..self }
     }
 
     /// Pairs of a new token and a token that it attends to, of so many new ones behind so many cached
@@ -288,8 +305,10 @@ impl Attending {
         let n = n_requests as f64;
         let keys = (cached as f64 + n).min(n * self.window);
         // Its start is one of those between products.
-        let start_s = (DECODE_START_S - start_s(&self.rates)).max(0.0);
-        let read_s = self.rates.reading(keys * self.bytes, DECODE_SHARE);
+        let (decode_s, most_per_s) = self.decode;
+        let start_s = (decode_s - start_s(&self.rates)).max(0.0);
+        let bytes = keys * self.bytes;
+        let read_s = self.rates.reading(bytes, DECODE_SHARE).max(bytes / most_per_s);
         start_s + read_s.max(self.work_s(rows * keys, keys / n, self.cached_dims))
     }
 

@@ -267,7 +267,7 @@ fn a_queue_that_grows_is_said() {
 #[test]
 fn batches_that_fall_out_of_step_are_said() {
     let mix = [Length { n_input: 4, n_output: 3, share: 1.0 }];
-    let scheduler = Scheduler::sglang(2, 28, 1 << 20);
+    let scheduler = Scheduler::sglang(2, 28, 1 << 20).synchronous();
     let price = Affine { base_s: 0.01, token_s: 0.0, cached_s: 0.0 };
     let in_step = capacity(&mix, &scheduler, &price).unwrap();
     assert!(is_near(in_step, 2.0 / 0.03), "{in_step}");
