@@ -60,6 +60,7 @@ pub(super) fn qwen2_moe(
         other_parameters: [0, signed(hidden)],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     };
     let untold = class(fields)?.filter(|class| !class.ends_with("ForCausalLM")).map(unknown);
     Ok((model, untold.into_iter().collect()))
@@ -173,6 +174,7 @@ pub(super) fn switch(
         other_parameters: [first, signed(buckets + 2 * hidden)],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     };
     let message = "the decoder's attention to the encoder is counted as products alone, and both sides \
                    as if they read samples of the same length";

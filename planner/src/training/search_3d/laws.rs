@@ -105,6 +105,7 @@ pub(super) fn model(random: &mut SmallRng) -> ModelCard {
         other_parameters: [0; 2],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     }
 }
 

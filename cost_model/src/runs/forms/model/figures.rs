@@ -126,7 +126,9 @@ impl Priced<'_> {
         let blocks = (all.held_dense + copies) * bytes.parameter[0]
             + all.held_experts * bytes.parameter[1]
             + all.lines_dense * bytes.line[0]
-            + all.lines_experts * bytes.line[1];
+            + all.lines_experts * bytes.line[1]
+            + all.frozen[0] * bytes.frozen[0]
+            + all.frozen[1] * bytes.frozen[1];
         [blocks, ends.filter(|(has, _)| *has).map(|(_, bytes)| bytes).sum()]
     }
 
@@ -139,7 +141,11 @@ impl Priced<'_> {
         let dense = all.dense + copies + self.end_parameters(place);
         let n_blocks = f64::from(blocks.end.saturating_sub(blocks.start));
         let pieces =
-            [Self::gather_s, Self::scatter_s].map(|s| s(self, dense, all.experts, n_blocks));
+            [self.gather_s(
+                dense + self.frozen_ends(place) + self.gathered(all.frozen[0]),
+                all.experts + self.gathered(all.frozen[1]),
+                n_blocks,
+            ), self.scatter_s(dense, all.experts, n_blocks)];
         let mut backward_links_s = all.backward_links_s;
         backward_links_s[usize::from(self.exchanges_leave_host())] += pieces[1];
         let sharing = self.sharing(n_blocks, place);
@@ -156,6 +162,8 @@ impl Priced<'_> {
             Recompute::Full | Recompute::Uniform { .. } => 0.0,
             _ => self.kept_before(blocks),
         };
+        let late = self.late_gradients(&all, copies, place);
+        let for_passes = extra.stash + before + self.mask_bytes + logits + in_flight;
         let messages = self.messages_s();
         let forward = all.forward_s + head / 3.0;
         let waits = self.waits_beside([forward, backward], (&all, &extra), pieces);
@@ -166,7 +174,7 @@ impl Priced<'_> {
             backward_s,
             weight_s: split.weight_s,
             split_s: split.more_s,
-            sharing_s: sharing.step_s,
+            sharing_s: sharing.step_s + self.updates_s(all.update_s),
             recompute_s: extra.seconds,
             collectives_s: all.collectives_s,
             axes_s: all.axes_s,
@@ -176,7 +184,9 @@ impl Priced<'_> {
             experts: all.experts,
             copies,
             states: device[0],
-            end_states: device[1] + self.posted(blocks, place),
+            end_states: device[1]
+                + self.posted(blocks, place)
+                + (late - for_passes.max(0.0)).max(0.0),
             on_host: host[0] + host[1],
             activation: extra.stash + before,
             split_bytes: split.bytes,
@@ -287,6 +297,8 @@ fn combined(a: &Kind, b: &Kind, with: impl Fn(f64, f64) -> f64) -> Kind {
         held_experts: with(a.held_experts, b.held_experts),
         lines_dense: with(a.lines_dense, b.lines_dense),
         lines_experts: with(a.lines_experts, b.lines_experts),
+        frozen: [0, 1].map(|part| with(a.frozen[part], b.frozen[part])),
+        update_s: with(a.update_s, b.update_s),
         all: with(a.all, b.all),
         without_core: with(a.without_core, b.without_core),
         per_op: with(a.per_op, b.per_op),

@@ -5,6 +5,7 @@ use ir::card::stored::Held;
 use ir::plan::Parallelism;
 
 use super::Pricing;
+use super::tuned::tuned;
 use crate::runs::counts::block_parameters;
 use crate::runs::forms::block::{self, BlockTime, block};
 use crate::runs::forms::precision;
@@ -49,6 +50,10 @@ pub struct Kind {
     pub lines_dense: f64,
     /// The same of experts.
     pub lines_experts: f64,
+    /// Bytes of frozen weights that all replicas hold alike, and of experts.
+    pub frozen: [f64; 2],
+    /// Seconds of updating its matrices beside what their bytes take, once a step.
+    pub update_s: f64,
     /// Bytes that it keeps if nothing is computed again.
     pub all: f64,
     /// Bytes that it keeps if the attention core is computed again.
@@ -60,9 +65,23 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// Prices a kind.
+    /// Prices a kind, whose first block is `first`, as its run tunes it.
     #[must_use]
-    pub fn of(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelism) -> Self {
+    pub fn of(
+        pricing: &Pricing<'_>,
+        group: &BlockGroup,
+        degrees: &Parallelism,
+        first: u32,
+    ) -> Self {
+        let kind = Self::whole(pricing, group, degrees);
+        match group.part {
+            Some(_) => kind,
+            None => tuned(kind, (pricing, group, degrees), first),
+        }
+    }
+
+    /// The same where all of it is trained.
+    fn whole(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelism) -> Self {
         if let Some(part) = &group.part {
             return super::part::kind(pricing, part, degrees.micro_batch);
         }
@@ -116,6 +135,8 @@ impl Kind {
                 / f64::from(degrees.expert.max(1)),
             lines_dense: lines_dense + extra_lines,
             lines_experts,
+            frozen: [0.0; 2],
+            update_s: 0.0,
             all: stash(Kept::All) + extra_bytes,
             without_core: stash(Kept::WithoutCore) + extra_bytes,
             per_op: stash(Kept::PerOp) + extra_bytes,

@@ -24,9 +24,11 @@ pub mod expert_overlap;
 mod figures;
 mod host;
 pub mod kind;
+mod late;
 mod part;
 pub mod priced;
 pub mod shape;
+mod tuned;
 
 #[cfg(test)]
 mod tests;

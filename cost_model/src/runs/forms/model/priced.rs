@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use ir::card::stored::Held;
 use ir::card::{
-    MemoryFeature, ModelCard, SequenceParallel, StateFormat, TransformerCard, ZeroStage,
+    Head, MemoryFeature, ModelCard, SequenceParallel, StateFormat, TransformerCard, ZeroStage,
 };
 use ir::measured::CollectiveOperation;
 use ir::plan::Parallelism;
-use ir::workload::Optimizer;
+use ir::tuning::Module;
 
 use super::figures::Sums;
 use super::kind::Kind;
+use super::tuned::largest_widened;
 use super::{Offload, Pricing};
 use crate::kernels::generation::generation;
 use crate::kernels::rates::WIDE_LOGIT;
@@ -24,7 +25,7 @@ use crate::runs::forms::rank_groups::{self, Cards, Group, Spread};
 use crate::runs::forms::run::Sharded;
 use crate::runs::memory::activations::tokens;
 use crate::runs::memory::reserve::beside_experts;
-use crate::runs::memory::states::{host_bytes, state_bytes};
+use crate::runs::memory::states::{host_bytes, moments, state_bytes};
 
 /// Bytes per logit that a fused loss adds: two single-precision copies (found on the allocator peaks
 /// of Megatron-LM d98e8a64, 4 where the function is compiled).
@@ -68,8 +69,10 @@ pub struct Passes {
     pub kinds: Vec<Kind>,
     /// Head, loss and their backward pass in seconds, a third of it forward.
     pub head_s: f64,
-    /// Parameters of the embedding, or of the head, on one device.
+    /// Parameters of the embedding, or of the head, on one device, where either is trained.
     pub end_parameters: f64,
+    /// The same where either is frozen.
+    pub frozen_end: f64,
     /// Sums over blocks.
     pub(super) sums: Sums,
 }
@@ -95,7 +98,11 @@ impl Passes {
     #[must_use]
     pub fn of(pricing: &Pricing<'_>, degrees: &Parallelism) -> Self {
         let kinds: Vec<Kind> =
-            pricing.model.groups.iter().map(|group| Kind::of(pricing, group, degrees)).collect();
+            pricing.model.groups.iter().scan(0_u32, |next, group| {
+                let first = *next;
+                *next = next.saturating_add(group.n_blocks);
+                Some(Kind::of(pricing, group, degrees, first))
+            }).collect();
         let first = pricing.model.groups.first().map(|group| Sharded {
             card: &group.card,
             parallelism: degrees,
@@ -105,12 +112,22 @@ impl Passes {
         });
         // Parts hold the ends themselves.
         let ends = first.filter(|_| !pricing.model.is_of_parts());
-        let head = |run| ends::head(run, pricing.system, pricing.stack, pricing.constants);
+        // Of the three products of a head, a frozen one has no gradient of its weight.
+        let trained = ends_trained(pricing.model);
+        let share = if trained[1] { 1.0 } else { 2.0 / 3.0 };
+        let head = |run| share * ends::head(run, pricing.system, pricing.stack, pricing.constants);
         Self {
             sums: Sums::of(pricing.model, &kinds),
             kinds,
             head_s: ends.map_or(0.0, head) * f64::from(pricing.model.n_predictions),
-            end_parameters: ends.map_or(0.0, ends::parameters),
+            end_parameters: match trained {
+                [false, false] => 0.0,
+                _ => ends.map_or(0.0, ends::parameters),
+            },
+            frozen_end: match trained {
+                [true, true] => 0.0,
+                _ => ends.map_or(0.0, ends::parameters),
+            },
         }
     }
 
@@ -131,6 +148,8 @@ pub struct HeldBytes {
     /// Of the embedding, of the head, and of what no closed form counts, which is with the last
     /// stage.
     pub ends: [f64; 3],
+    /// Per byte of frozen weights, and of frozen experts.
+    pub frozen: [f64; 2],
 }
 
 /// A model under given degrees.
@@ -170,9 +189,20 @@ pub struct Priced<'a> {
     slowed: f64,
 }
 
+/// Whether embedding and head are trained; a tied one is where either is.
+pub(super) fn ends_trained(model: &ModelCard) -> [bool; 2] {
+    let trained = [Module::Embedding, Module::Head].map(|module| model.tuning.trains(module));
+    let is_tied = model.groups.first().is_some_and(|group| group.card.head == Head::Tied);
+    if is_tied { [trained[0] || trained[1]; 2] } else { trained }
+}
+
 /// Elements of the ends, on one device.
 #[derive(Clone, Copy, Default)]
 struct Ends {
+    /// Whether embedding and head are trained.
+    trained: [bool; 2],
+    /// Of adapters of the head.
+    adapter: f64,
     /// Of the embedding, or of the head, and their rows and columns.
     words: [f64; 2],
     /// Of learned positions, and of what else only the first stage has.
@@ -202,14 +232,17 @@ fn held(
     for (part, replicas) in replicas.into_iter().enumerate() {
         let states = state_bytes(pricing.format, pricing.optimizer, degrees.zero, replicas);
         let beside = if keeps_shards { states.parameters / replicas.max(1.0) } else { 0.0 };
+        let gradients = if pricing.is_late(degrees) { 0.0 } else { states.gradients };
         let updating = match pricing.offload {
             Offload::Nothing if !is_single => {
                 update.per_parameter(degrees.zero > ZeroStage::None, replicas)
             }
             _ => 0.0,
         };
-        device.parameter[part] = states.parameters + states.gradients + beside + updating;
+        device.parameter[part] = states.parameters + gradients + beside + updating;
+        device.frozen[part] = 1.0 / sharers(ZeroStage::Parameters, replicas);
         let (keeper, bytes) = match pricing.offload {
+            Offload::Nothing if pricing.optimizer.is_paged() => (&mut host, states.optimizer_states),
             Offload::Nothing => (&mut device, states.master_weights + states.optimizer_states),
             Offload::Optimizer => {
                 let sharers = sharers(ZeroStage::Optimizer, replicas);
@@ -217,16 +250,31 @@ fn held(
             }
         };
         keeper.parameter[part] += bytes;
-        keeper.line[part] = match pricing.optimizer {
-            Optimizer::Adafactor => LINE / sharers(ZeroStage::Optimizer, replicas),
-            Optimizer::AdamW | Optimizer::Sgd => 0.0,
-        };
+        if pricing.optimizer.keeps_lines() {
+            keeper.line[part] = LINE / sharers(ZeroStage::Optimizer, replicas);
+        }
     }
-    for side in [&mut device, &mut host] {
-        let (whole, line) = (side.parameter[0], side.line[0]);
-        let words = ends.words[0] * whole + ends.words[1] * line;
-        let vectors = whole + line;
-        side.ends = [words + ends.positions * vectors, words, ends.others * vectors];
+    // What is no matrix of a block may have more moments.
+    let [of_matrices, of_others] = moments(pricing.optimizer, pricing.format);
+    let more = (of_others - of_matrices) / sharers(ZeroStage::Optimizer, replicas[0]);
+    let frozen = element(pricing.dtype) * device.frozen[0];
+    for (is_device, side) in [(true, &mut device), (false, &mut host)] {
+        let keeps_more = is_device == (pricing.offload == Offload::Nothing);
+        let whole = side.parameter[0] + if keeps_more { more } else { 0.0 };
+        let line = side.line[0];
+        let frozen = if is_device { frozen } else { 0.0 };
+        let of = |is_trained: bool, elements: f64, lines: f64| match is_trained {
+            true => elements * whole + lines * line,
+            false => elements * frozen,
+        };
+        let [embedding, head] = ends.trained;
+        let [elements, lines] = ends.words;
+        let is_trained = pricing.model.tuning.trains(Module::Norms);
+        side.ends = [
+            of(embedding, elements, lines) + of(embedding, ends.positions, ends.positions),
+            of(head, elements, lines) + ends.adapter * whole,
+            of(is_trained, ends.others, ends.others),
+        ];
     }
     // Ends are computed in 16 bits where blocks are in 8.
     for (part, replicas) in replicas.into_iter().enumerate() {
@@ -246,7 +294,7 @@ impl Pricing<'_> {
     }
 
     /// Replicas that share out states of dense weights, and of experts.
-    fn sharers(&self, degrees: &Parallelism) -> [f64; 2] {
+    pub(super) fn sharers(&self, degrees: &Parallelism) -> [f64; 2] {
         let count = |degree: u32| f64::from(degree.max(1));
         let replicas = count(degrees.data) * count(degrees.context);
         let replicas = (replicas / self.optimizer_instances()).max(1.0);
@@ -297,10 +345,12 @@ impl<'a> Priced<'a> {
         let card = pricing.model.groups.first().map(|group| &group.card);
         let card = card.filter(|_| !pricing.model.is_of_parts());
         let [first, last] = pricing.model.other_parameters;
-        let mut ends = Ends { others: last.max(0) as f64, ..Ends::default() };
+        let mut ends = Ends { others: last.max(0) as f64, trained: [true; 2], ..Ends::default() };
         if let Some(card) = card {
             let (rows, hidden) = (card.vocabulary as f64 / tensor, card.hidden as f64);
             ends.words = [rows * hidden, rows + hidden];
+            ends.trained = ends_trained(pricing.model);
+            ends.adapter = pricing.model.tuning.rank(Module::Head) as f64 * (rows + hidden);
             // Each tensor rank has all positions.
             ends.positions = position_parameters(card).saturating_add_signed(first) as f64;
         }
@@ -337,14 +387,20 @@ impl<'a> Priced<'a> {
         let element = element(pricing.dtype);
         let predicted = f64::from(pricing.model.n_predictions) * tokens;
         let n_logits = predicted * card.vocabulary as f64 / tensor;
-        priced.kept_logits = WIDE_LOGIT * n_logits;
         priced.end_gradients = element * (n_logits + tokens * width);
-        priced.logit_bytes = (WIDE_LOGIT + element + pricing.loss_bytes(tensor)) * n_logits
-            + 2.0 * element * predicted * width;
+        let of_loss = pricing.stack.keeps.loss;
+        let each = of_loss.unwrap_or(WIDE_LOGIT + element + pricing.loss_bytes(tensor));
+        priced.kept_logits = each.min(WIDE_LOGIT) * n_logits;
+        let trained = ends_trained(pricing.model)[1];
+        let copies = if trained { pricing.stack.keeps.head_gradients } else { 0.0 };
+        let head = element * card.vocabulary as f64 * card.hidden as f64 / tensor;
+        priced.logit_bytes = each * n_logits + 2.0 * element * predicted * width + copies * head;
         let tokens_sent = priced.degrees.micro_batch as f64
             * card.sequence.div_ceil(u64::from(priced.degrees.context.max(1))) as f64;
         priced.messages = vec![element * tokens_sent * card.hidden as f64];
-        priced.rank_bytes += priced.buffers(tokens * width) + priced.gathered_ends(card);
+        priced.rank_bytes += priced.buffers(tokens * width)
+            + priced.gathered_ends(card)
+            + largest_widened(&pricing, &priced.degrees);
         if pricing.model.has_experts() {
             priced.in_flight = IN_FLIGHT * tokens * card.hidden as f64;
             let is_grouped = !pricing.features.contains(&MemoryFeature::SeparateExperts);
@@ -381,7 +437,8 @@ impl<'a> Priced<'a> {
             let block = self.passes.kinds.iter().map(|kind| kind.held_dense + kind.held_experts);
             bytes += GATHERED_BLOCKS
                 * (element + copies(self.pricing.dtype))
-                * block.fold(0.0, f64::max);
+                * block.fold(0.0, f64::max)
+                + GATHERED_BLOCKS * self.largest_frozen();
         }
         if self.degrees.pipeline > 1 {
             bytes += 2.0 * element * message;
@@ -405,12 +462,17 @@ impl<'a> Priced<'a> {
         }
         let tensor = f64::from(self.degrees.tensor.max(1));
         let words = card.vocabulary as f64 * card.hidden as f64 / tensor;
-        if self.pricing.format != StateFormat::Single {
+        let element = element(self.pricing.dtype);
+        if !self.pricing.model.tuning.is_whole() {
+            let gradients = ends_trained(self.pricing.model).map(|is| f64::from(u8::from(is)));
+            return element * words * (2.0 + gradients[0] + gradients[1]);
+        }
+        if !matches!(self.pricing.format, StateFormat::Single | StateFormat::Half) {
             return GATHERED_EMBEDDING * words;
         }
         // Embedding and head, and the gradients of one block.
         let block = self.passes.kinds.iter().map(|kind| kind.held_dense + kind.held_experts);
-        element(self.pricing.dtype) * (2.0 * words + block.fold(0.0, f64::max))
+        element * (2.0 * words + block.fold(0.0, f64::max))
     }
 
     /// Seconds of an all-reduce over replicas of so many bytes per parameter.
@@ -519,7 +581,9 @@ impl<'a> Priced<'a> {
         }
         let rates = self.pricing.system.rates(self.pricing.stack, self.pricing.constants, dtype);
         let bytes = optimizer_bytes(dtype, optimizer) + self.pricing.stack.update_bytes;
-        rates.pointwise(bytes * parameters)
+        // What is paged goes to the device and back.
+        let paged = if optimizer.is_paged() { 2.0 * optimizer.moments()[0] } else { 0.0 };
+        rates.pointwise(bytes * parameters) + paged * parameters / HOST_LINK
     }
 
     /// What gathering parameters or scattering gradients adds to a pass, of which its own collectives
