@@ -244,8 +244,10 @@ pub struct Keeps {
     pub quantises_targets: bool,
     /// Bytes per logit of the loss beside the logits; `None` = as the closed form counts them.
     pub loss: Option<f64>,
-    /// Copies of the gradient of a trained head that are there with the loss.
+    /// Copies of the gradient of a trained head that are there with the loss; one where replicas scatter it.
     pub head_gradients: f64,
+    /// Whether fully sharded embedding and head are gathered each for its own pass, not for the whole step.
+    pub shards_ends: bool,
     /// Bytes per parameter of the largest weight that updating 8-bit moments takes.
     pub update: f64,
     /// Whether each weight is updated in the backward pass, as soon as its gradient is there, which needs one

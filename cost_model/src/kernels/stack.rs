@@ -496,6 +496,7 @@ pub fn torchtune() -> Stack {
             quantises_targets: true,
             loss: Some(CHUNKED_LOSS),
             head_gradients: 2.0,
+            shards_ends: true,
             update: WIDE_MOMENTS,
             as_written: false,
             steps_in_backward: false,

@@ -1,6 +1,7 @@
 //! Gradients that appear while activations go, and what an update takes at the end of a step.
 
 use ir::plan::Parallelism;
+use ir::workload::Optimizer;
 
 use super::Pricing;
 use super::kind::Kind;
@@ -48,9 +49,9 @@ impl Priced<'_> {
             state_bytes(pricing.format, pricing.optimizer, self.degrees.zero, replicas).gradients
         });
         let largest = self.largest_weight();
-        // Moments in 8 bits are made wide weight by weight.
-        let small = pricing.optimizer.moments()[0];
-        let update = if small > 0.0 && small < 4.0 { keeps.update * largest } else { 0.0 };
+        // Moments in 8 bits are made wide weight by weight; bitsandbytes pages its own and needs no such copy.
+        let is_wide = matches!(pricing.optimizer, Optimizer::AdamW8 | Optimizer::Lion8);
+        let update = if is_wide { keeps.update * largest } else { 0.0 };
         let gradients = match keeps.steps_in_backward {
             true => element(pricing.dtype) * largest,
             false => {

@@ -31,6 +31,8 @@ pub mod shape;
 mod tuned;
 
 #[cfg(test)]
+mod fine_tuning_tests;
+#[cfg(test)]
 mod tests;
 
 /// What prices a training run: model, devices, software and formats of numbers.

@@ -392,7 +392,15 @@ impl<'a> Priced<'a> {
         let each = of_loss.unwrap_or(WIDE_LOGIT + element + pricing.loss_bytes(tensor));
         priced.kept_logits = each.min(WIDE_LOGIT) * n_logits;
         let trained = ends_trained(pricing.model)[1];
-        let copies = if trained { pricing.stack.keeps.head_gradients } else { 0.0 };
+        let keeps = pricing.stack.keeps;
+        let is_sharded = priced.degrees.zero >= ZeroStage::Parameters;
+        let copies = match (trained, priced.degrees.zero >= ZeroStage::Gradients) {
+            (false, _) => 0.0,
+            (true, true) => keeps.head_gradients.min(1.0),
+            (true, false) => keeps.head_gradients,
+        };
+        // With the loss its own head is gathered.
+        let copies = copies + if is_sharded && keeps.shards_ends { 1.0 } else { 0.0 };
         let head = element * card.vocabulary as f64 * card.hidden as f64 / tensor;
         priced.logit_bytes = each * n_logits + 2.0 * element * predicted * width + copies * head;
         let tokens_sent = priced.degrees.micro_batch as f64
@@ -457,7 +465,7 @@ impl<'a> Priced<'a> {
 
     /// Bytes of gathered ends where parameters are shared out.
     fn gathered_ends(&self, card: &TransformerCard) -> f64 {
-        if self.degrees.zero < ZeroStage::Parameters {
+        if self.degrees.zero < ZeroStage::Parameters || self.pricing.stack.keeps.shards_ends {
             return 0.0;
         }
         let tensor = f64::from(self.degrees.tensor.max(1));

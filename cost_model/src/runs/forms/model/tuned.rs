@@ -6,7 +6,7 @@
 //! trained    r k + r n; with lengths of columns n more
 //! forward    products T x k by r, T x r by n; 3 e n T bytes of their sum
 //! backward   two products for either matrix; 3 e k T bytes of the sum with the input's gradient
-//! kept       e r T; single-precision adapters a copy of their input, 4 k T
+//! kept       e r T; single-precision adapters a copy of their input, 2 k T
 //! frozen     no product for the weight's gradient, whose input is not kept but for an adapter
 //! 4 bits     each pass reads the weight and writes it in 16 bits: (0.516 + e) n k bytes
 //! lengths    r k by n, added to the weight and summed: 4 e n k bytes a forward pass
@@ -26,8 +26,9 @@ use crate::runs::counts::module_products;
 use crate::runs::forms::precision::{element, operand};
 use crate::runs::memory::activations::{outer_degree, tokens};
 
-/// Bytes of an input of single-precision adapters, cast once for each of them.
-const WIDE_INPUT: f64 = 4.0;
+/// Bytes of an input of single-precision adapters, which each of them casts for its own product (PEFT to the type
+/// of the adapter, autocast back to 16 bits, which is what is kept).
+const WIDE_INPUT: f64 = 2.0;
 /// Bytes a token and element of width that a norm keeps as written beside its input and output in 16 bits: the
 /// input in single precision instead of 16 bits, and the normalised values.
 const WRITTEN_NORM: f64 = 4.0;
