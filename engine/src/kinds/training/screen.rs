@@ -22,6 +22,7 @@ use crate::answer::page::Column;
 use crate::answer::screen::{Screen, figure};
 use crate::answer::words::{count, range, rate};
 use crate::inputs::load;
+use crate::inputs::run::numbers::Numbers;
 use crate::inputs::run::setting::Setting;
 use crate::request::PlanRequest;
 use crate::request::executor::Executor;
@@ -45,7 +46,12 @@ impl Setting {
 
     /// `megatron-core, bf16, adamw`.
     pub(super) fn software(&self) -> String {
-        format!("{}, {}, {}", self.stack.name, self.numbers.dtype, self.numbers.optimizer.name())
+        let Numbers { dtype, optimizer, .. } = self.numbers;
+        let request = &self.request;
+        let adapter = request.adapter.as_ref().map(|text| format!(", {text}"));
+        let frozen = request.freeze.as_ref().map(|text| format!(", {text} frozen"));
+        let tuned: String = adapter.into_iter().chain(frozen).collect();
+        format!("{}, {dtype}, {}{tuned}", self.stack.name, optimizer.name())
     }
 
     /// Where a step lies in eight of ten cases, and the rate and utilisation that follow from it.

@@ -140,12 +140,11 @@ impl Priced<'_> {
         let copies = self.copies(blocks);
         let dense = all.dense + copies + self.end_parameters(place);
         let n_blocks = f64::from(blocks.end.saturating_sub(blocks.start));
-        let pieces =
-            [self.gather_s(
-                dense + self.frozen_ends(place) + self.gathered(all.frozen[0]),
-                all.experts + self.gathered(all.frozen[1]),
-                n_blocks,
-            ), self.scatter_s(dense, all.experts, n_blocks)];
+        let frozen = all.frozen.map(|bytes| self.gathered(bytes));
+        let whole = dense + self.frozen_ends(place) + frozen[0];
+        let gathered_s = self.gather_s(whole, all.experts + frozen[1], n_blocks)
+            + self.upload_s(whole + all.experts + frozen[1]);
+        let pieces = [gathered_s, self.scatter_s(dense, all.experts, n_blocks)];
         let mut backward_links_s = all.backward_links_s;
         backward_links_s[usize::from(self.exchanges_leave_host())] += pieces[1];
         let sharing = self.sharing(n_blocks, place);

@@ -3,7 +3,7 @@
 use ir::plan::Parallelism;
 use ir::workload::Optimizer;
 
-use super::Pricing;
+use super::{Offload, Pricing};
 use super::kind::Kind;
 use super::priced::{Priced, ends_trained};
 use crate::runs::forms::precision::element;
@@ -16,6 +16,17 @@ impl Pricing<'_> {
     #[must_use]
     pub fn is_late(&self, degrees: &Parallelism) -> bool {
         self.stack.keeps.frees_gradients && degrees.n_micro_batches <= 1 && degrees.pipeline <= 1
+    }
+}
+
+impl Pricing<'_> {
+    /// Whether hosts keep frozen weights and what is trained beside them, a piece of which comes to the devices
+    /// before each pass (`fsdp_offload_params`): weights that are shared out.
+    #[must_use]
+    pub fn offloads_weights(&self, degrees: &Parallelism) -> bool {
+        self.offload == Offload::Optimizer
+            && self.model.tuning.adapter.is_some()
+            && degrees.zero == ir::card::ZeroStage::Parameters
     }
 }
 

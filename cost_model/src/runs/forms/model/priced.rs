@@ -225,6 +225,9 @@ fn held(
         false => 1.0,
     };
     let update = pricing.stack.update;
+    // With frozen weights all of it goes to the hosts together.
+    let moves_all = pricing.offloads_weights(degrees);
+    let offload = if moves_all { Offload::Nothing } else { pricing.offload };
     // In mixed precision the shards that are kept are the master weights.
     let is_single = pricing.format == StateFormat::Single;
     let keeps_shards =
@@ -233,7 +236,7 @@ fn held(
         let states = state_bytes(pricing.format, pricing.optimizer, degrees.zero, replicas);
         let beside = if keeps_shards { states.parameters / replicas.max(1.0) } else { 0.0 };
         let gradients = if pricing.is_late(degrees) { 0.0 } else { states.gradients };
-        let updating = match pricing.offload {
+        let updating = match offload {
             Offload::Nothing if !is_single => {
                 update.per_parameter(degrees.zero > ZeroStage::None, replicas)
             }
@@ -241,7 +244,7 @@ fn held(
         };
         device.parameter[part] = states.parameters + gradients + beside + updating;
         device.frozen[part] = 1.0 / sharers(ZeroStage::Parameters, replicas);
-        let (keeper, bytes) = match pricing.offload {
+        let (keeper, bytes) = match offload {
             Offload::Nothing if pricing.optimizer.is_paged() => (&mut host, states.optimizer_states),
             Offload::Nothing => (&mut device, states.master_weights + states.optimizer_states),
             Offload::Optimizer => {
@@ -259,7 +262,7 @@ fn held(
     let more = (of_others - of_matrices) / sharers(ZeroStage::Optimizer, replicas[0]);
     let frozen = element(pricing.dtype) * device.frozen[0];
     for (is_device, side) in [(true, &mut device), (false, &mut host)] {
-        let keeps_more = is_device == (pricing.offload == Offload::Nothing);
+        let keeps_more = is_device == (offload == Offload::Nothing);
         let whole = side.parameter[0] + if keeps_more { more } else { 0.0 };
         let line = side.line[0];
         let frozen = if is_device { frozen } else { 0.0 };
@@ -279,6 +282,14 @@ fn held(
     // Ends are computed in 16 bits where blocks are in 8.
     for (part, replicas) in replicas.into_iter().enumerate() {
         device.parameter[part] += copies(pricing.dtype) / sharers(ZeroStage::Parameters, replicas);
+    }
+    if moves_all {
+        // Paged moments are with the host already.
+        let paged = host;
+        (device, host) = (HeldBytes::default(), device);
+        for part in [0, 1] {
+            host.parameter[part] += paged.parameter[part];
+        }
     }
     (device, host)
 }
@@ -530,6 +541,19 @@ impl<'a> Priced<'a> {
                 self.pieces_s(CollectiveOperation::AllGather, sizes, element(self.pricing.dtype))
             }
             _ => 0.0,
+        }
+    }
+
+    /// Seconds in which a device's share of so many parameters comes from its host before a pass, where hosts
+    /// keep weights.
+    #[must_use]
+    pub fn upload_s(&self, parameters: f64) -> f64 {
+        match self.pricing.offloads_weights(&self.degrees) {
+            true => {
+                let replicas = self.replicas[0].ranks.max(1) as f64;
+                element(self.pricing.dtype) * parameters / replicas / HOST_LINK
+            }
+            false => 0.0,
         }
     }
 

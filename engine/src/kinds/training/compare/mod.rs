@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cost_model::runs::forms::model::shape;
+use documents::plan::request::RequestDocument;
 use documents::plan::training::StageMeshDocument;
 use documents::plan::{EdgeDocument, PlanDocument};
 use importers::launcher::{self, Launcher, ModelFacts};
@@ -36,6 +37,7 @@ use crate::kinds::frame;
 use crate::kinds::kind::{Pair, Target as On};
 use crate::kinds::training::claims::CUSTOM;
 use crate::request::CompareRequest;
+use crate::request::value::Written;
 use changes::{Change, changes};
 use settings::{Target, global_batch, plan_of};
 
@@ -46,6 +48,8 @@ struct Facts {
     sequence: u64,
     dtype: Option<DType>,
     optimizer: Optimizer,
+    /// What of the model, in words.
+    trained: String,
     stack: String,
     /// What it does, where settings may change that.
     software: Option<Stack>,
@@ -143,6 +147,7 @@ fn runs_now(
         dtype: of_plan.dtype,
         optimizer: of_plan.optimizer,
         stack: of_plan.stack.clone(),
+        adapter: on.document.request.adapter.clone(),
     };
     // Who was given a part of the cluster runs there.
     let beside = &of_plan.plan.parallelism;
@@ -154,6 +159,7 @@ fn runs_now(
         dtype: settings.dtype.or(planned.dtype),
         optimizer: settings.optimizer.unwrap_or(planned.optimizer),
         stack: planned.stack.clone(),
+        adapter: settings.adapter.as_ref().map(Written::text),
     };
     let offloads = settings.offloads.unwrap_or(of_plan.offloads);
     let is_same = requested == planned && offloads == of_plan.offloads;
@@ -180,6 +186,7 @@ fn runs_now(
         sequence: requested.sequence_length,
         dtype: Some(used.numbers.dtype),
         optimizer: used.numbers.optimizer,
+        trained: trained(&used.request),
         stack: used.stack.name.clone(),
         software: Some(used.stack.clone()),
         schedule: named.to_owned(),
@@ -270,6 +277,7 @@ fn facts(document: &PlanDocument, plan: Plan) -> Result<Facts, Diagnostic> {
         sequence: training.sequence_length,
         dtype: workload.dtype,
         optimizer: workload.optimizer,
+        trained: trained(&document.request),
         stack: training.stack.clone(),
         software: None,
         schedule: training.schedule.clone(),
@@ -283,6 +291,15 @@ fn facts(document: &PlanDocument, plan: Plan) -> Result<Facts, Diagnostic> {
             .collect(),
         edges: edges(&document.communication.edges),
     })
+}
+
+/// What of a model is trained.
+fn trained(request: &RequestDocument) -> String {
+    match (&request.adapter, &request.freeze) {
+        (Some(adapter), _) => adapter.clone(),
+        (None, Some(frozen)) => format!("all but {frozen}"),
+        (None, None) => "all".to_owned(),
+    }
 }
 
 fn boards(limit: Option<f64>) -> String {
