@@ -515,10 +515,7 @@ impl From<&Workload> for WorkloadDocument {
     fn from(workload: &Workload) -> Self {
         let (mode, optimizer) = match workload.mode {
             Mode::Inference => (ModeDocument::Inference, None),
-            Mode::Training => (
-                ModeDocument::Training,
-                Some(workload.optimizer.into()),
-            ),
+            Mode::Training => (ModeDocument::Training, Some(workload.optimizer.into())),
         };
         Self {
             mode,

@@ -50,7 +50,8 @@ pub(super) fn list(path: &Path) -> Result<Vec<String>, Diagnostic> {
             .hint("give a CSV table: op,KIND,..,bytes")
     };
     let bytes = input_file::read(path, LONGEST_FILE).map_err(unreadable)?;
-    let text = String::from_utf8(bytes.to_vec()).map_err(|_| unreadable("it is no UTF-8".to_owned()))?;
+    let text =
+        String::from_utf8(bytes.to_vec()).map_err(|_| unreadable("it is no UTF-8".to_owned()))?;
     rows(&text).map_err(|error| error.fact("file", file.clone()))
 }
 
@@ -70,18 +71,27 @@ fn rows(text: &str) -> Result<Vec<String>, Diagnostic> {
     if !is_named || columns.len() < 2 {
         return Err(wrong(first, "its columns are not op and kinds of devices", example));
     }
-    if let Some(twice) = columns.iter().enumerate().find(|(at, name)| columns[..*at].contains(name)) {
+    if let Some(twice) = columns.iter().enumerate().find(|(at, name)| columns[..*at].contains(name))
+    {
         return Err(wrong(first, &format!("column `{}` is there twice", shown(twice.1)), example));
     }
     let mut found = Vec::new();
     for (line, at) in lines {
         if found.len() >= MOST_ROWS {
-            return Err(wrong(at, &format!("more than {MOST_ROWS} rows"), "cover modules by patterns"));
+            return Err(wrong(
+                at,
+                &format!("more than {MOST_ROWS} rows"),
+                "cover modules by patterns",
+            ));
         }
         let cells = cells(line, at)?;
         if cells.len() != columns.len() {
             let message = format!("{} cells under {} columns", cells.len(), columns.len());
-            return Err(wrong(at, &message, "give a cell for each column, empty where nothing is known"));
+            return Err(wrong(
+                at,
+                &message,
+                "give a cell for each column, empty where nothing is known",
+            ));
         }
         found.push(row(at, &columns, &cells)?);
     }
@@ -115,7 +125,11 @@ fn cells(line: &str, at: usize) -> Result<Vec<String>, Diagnostic> {
 fn row(at: usize, columns: &[String], cells: &[String]) -> Result<String, Diagnostic> {
     let pattern = cells.first().map_or("", String::as_str);
     if pattern.is_empty() || pattern.contains('\t') {
-        return Err(wrong(at, "no operator or module is named", "name one, or a pattern: h.*.attn"));
+        return Err(wrong(
+            at,
+            "no operator or module is named",
+            "name one, or a pattern: h.*.attn",
+        ));
     }
     let mut text = format!("{at}\t{pattern}");
     let stated = columns.iter().zip(cells).skip(1).filter(|(_, cell)| !cell.is_empty());
@@ -160,7 +174,8 @@ fn stated(text: &str) -> Result<Row, Diagnostic> {
     let mut parts = text.split('\t');
     let line = parts.next().and_then(|line| line.parse().ok()).ok_or_else(wrong)?;
     let pattern = parts.next().filter(|pattern| !pattern.is_empty()).ok_or_else(wrong)?;
-    let mut row = Row { line, pattern: Pattern::new(pattern), seconds: BTreeMap::new(), bytes: None };
+    let mut row =
+        Row { line, pattern: Pattern::new(pattern), seconds: BTreeMap::new(), bytes: None };
     for part in parts {
         let (name, value) = part.rsplit_once('=').ok_or_else(wrong)?;
         match name == BYTES {
@@ -196,8 +211,11 @@ pub(super) fn apply(
     }
     let unmatched = rows.iter().zip(&has_matched).filter(|(_, has)| !**has);
     let unmatched = unmatched.map(|(row, _)| {
-        let message =
-            format!("line {} of the costs, `{}`, matches no operator", row.line, shown(row.pattern.text()));
+        let message = format!(
+            "line {} of the costs, `{}`, matches no operator",
+            row.line,
+            shown(row.pattern.text())
+        );
         Diagnostic::warning("costs-unmatched", message)
             .hint("`meshwright import MODEL --json` lists operators and modules")
     });
@@ -217,7 +235,10 @@ fn check_kinds(rows: &[Row], cluster: &Cluster) -> Result<(), Diagnostic> {
 }
 
 /// By row and what it matched, the operators that it prices.
-fn covered(rows: &[Row], graph: &Graph) -> Result<BTreeMap<(usize, String), Vec<OpId>>, Diagnostic> {
+fn covered(
+    rows: &[Row],
+    graph: &Graph,
+) -> Result<BTreeMap<(usize, String), Vec<OpId>>, Diagnostic> {
     let has_wildcard = |row: &Row| row.pattern.text().contains(['*', '?']);
     let globs: Vec<usize> = (0..rows.len()).filter(|at| has_wildcard(&rows[*at])).collect();
     if let Some(at) = globs.get(MOST_GLOBS) {
@@ -234,9 +255,9 @@ fn covered(rows: &[Row], graph: &Graph) -> Result<BTreeMap<(usize, String), Vec<
         if !matches!(op.work, Work::Kernel(_)) || op.phase != Phase::Forward {
             continue;
         }
-        let named = paths(op).flat_map(prefixes).filter_map(|path| {
-            exact.get(path).map(|at| (*at, path.to_owned()))
-        });
+        let named = paths(op)
+            .flat_map(prefixes)
+            .filter_map(|path| exact.get(path).map(|at| (*at, path.to_owned())));
         let matched = globs.iter().filter_map(|at| {
             Some((*at, paths(op).find_map(|path| rows[*at].pattern.matched(path))?))
         });
@@ -337,7 +358,11 @@ mod tests {
             ("op,t4\n\"x,1\n", 2, "quote"),
         ] {
             let error = rows(text).unwrap_err();
-            assert!(error.message.contains(&format!("line {line} ")), "{text:?}: {}", error.message);
+            assert!(
+                error.message.contains(&format!("line {line} ")),
+                "{text:?}: {}",
+                error.message
+            );
             assert!(error.message.contains(named), "{text:?}: {}", error.message);
         }
         assert!(stated("x").is_err() && stated("1\tx\tt4=-1").is_err());

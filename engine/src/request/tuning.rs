@@ -12,11 +12,8 @@ const MOST_RANK: u32 = 1 << 14;
 /// Rank where none is stated: that of PEFT and of torchtune's recipes.
 const RANK: u32 = 8;
 /// Names of several modules.
-const GROUPS: [(&str, Modules); 3] = [
-    ("all", Modules::LINEAR),
-    ("attention", Modules::ATTENTION),
-    ("mlp", Modules::FEED_FORWARD),
-];
+const GROUPS: [(&str, Modules); 3] =
+    [("all", Modules::LINEAR), ("attention", Modules::ATTENTION), ("mlp", Modules::FEED_FORWARD)];
 
 /// Frozen parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,9 +61,11 @@ impl Written for Adapter {
             "dora" => Self { kind: AdapterKind::Dora, ..plain },
             "qdora" => Self { kind: AdapterKind::Dora, is_quantised: true, ..plain },
             _ => {
-                return Err("needs lora, qlora, dora or qdora, such as lora:rank=16,targets=q+v, or an \
+                return Err(
+                    "needs lora, qlora, dora or qdora, such as lora:rank=16,targets=q+v, or an \
                             adapter_config.json of PEFT"
-                    .to_owned());
+                        .to_owned(),
+                );
             }
         };
         with_options(adapter, options)
@@ -104,8 +103,9 @@ fn with_options(mut adapter: Adapter, options: &str) -> Result<Adapter, String> 
         match name {
             "rank" => {
                 let rank = value.parse().ok().filter(|rank| (1..=MOST_RANK).contains(rank));
-                adapter.rank = rank
-                    .ok_or_else(|| format!("`rank={value}` needs a whole number, 1 to {MOST_RANK}"))?;
+                adapter.rank = rank.ok_or_else(|| {
+                    format!("`rank={value}` needs a whole number, 1 to {MOST_RANK}")
+                })?;
             }
             "targets" => adapter.targets = modules(value, Modules::LINEAR.with(Module::Head))?,
             "whole" => {
@@ -172,11 +172,14 @@ impl Written for Frozen {
                 Some(number) => {
                     let blocks = number.parse().ok().filter(|blocks| *blocks > 0);
                     frozen.blocks = blocks.ok_or_else(|| {
-                        format!("`layers={number}` needs the number of the first layers that are frozen")
+                        format!(
+                            "`layers={number}` needs the number of the first layers that are frozen"
+                        )
                     })?;
                 }
                 None => {
-                    let all = Module::ALL.iter().fold(Modules::default(), |all, one| all.with(*one));
+                    let all =
+                        Module::ALL.iter().fold(Modules::default(), |all, one| all.with(*one));
                     frozen.modules = frozen.modules.and(modules(part, all)?);
                 }
             }
@@ -201,9 +204,7 @@ pub fn stated(adapter: Option<&str>, frozen: Option<&str>) -> Result<Tuning, Dia
         Diagnostic::input("bad-plan", format!("member `{member}` of the plan, `{shown}`: it {why}"))
             .fact("member", member)
     };
-    let read = |text: &str| {
-        Adapter::read(text).map_err(|why| wrong("request.adapter", text, why))
-    };
+    let read = |text: &str| Adapter::read(text).map_err(|why| wrong("request.adapter", text, why));
     let adapter = adapter.map(read).transpose()?;
     let read = |text: &str| Frozen::read(text).map_err(|why| wrong("request.freeze", text, why));
     let frozen = frozen.map(read).transpose()?.unwrap_or_default();

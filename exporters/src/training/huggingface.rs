@@ -31,7 +31,9 @@ pub(crate) const ROW: TrainingTarget = TrainingTarget {
         Data Tensor Context MicroBatch MicroBatches Zero Recompute ElementType Optimizer AnyOptimizer
         Adapters Offload
     ],
-    offloaded: Some(|degrees, name| accepts(degrees, name) && is_sharded(degrees) && degrees.zero == ZeroStage::Parameters),
+    offloaded: Some(|degrees, name| {
+        accepts(degrees, name) && is_sharded(degrees) && degrees.zero == ZeroStage::Parameters
+    }),
     lacks: &[Lack::Parts, Lack::Predicting, Lack::OffloadedWhole, Lack::Frozen],
     recomputes: Some(&[Policy::None, Policy::Full]),
     types: Some(&[DType::Bf16, DType::F32]),
@@ -132,7 +134,12 @@ fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
     if let Some(adapter) = &source.model.tuning.adapter {
         if degrees.tensor > 1 {
             let why = "it splits a model while it loads it, and PEFT's adapters are whole";
-            return Err(refused(TARGET, "adapters on tensor ranks", why, "plan with `--pin tensor=1`"));
+            return Err(refused(
+                TARGET,
+                "adapters on tensor ranks",
+                why,
+                "plan with `--pin tensor=1`",
+            ));
         }
         super::peft::add(&mut document, adapter, source);
     } else if source.optimizer.is_in_place() {

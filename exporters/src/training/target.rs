@@ -102,7 +102,9 @@ impl Lack {
             Self::OffloadedWhole => "plan with `--no-offload`",
             Self::Optimizer => "export to huggingface, or plan with `--optimizer adamw`",
             Self::Tuning => "export to huggingface, or plan without `--adapter` and `--freeze`",
-            Self::Frozen => "freeze the parts in your program (`requires_grad_`), and plan without `--freeze`",
+            Self::Frozen => {
+                "freeze the parts in your program (`requires_grad_`), and plan without `--freeze`"
+            }
             Self::ByBlock => "export to galvatron, or plan without a folder of measured layers",
             Self::Predicting => "export to megatron, or plan the model without them",
             Self::WholeSequences => "plan with `--pin sequence-parallel=on`",

@@ -178,8 +178,8 @@ pub(super) fn switch(
     };
     let message = "the decoder's attention to the encoder is counted as products alone, and both sides \
                    as if they read samples of the same length";
-    let hint = "state the length with --sequence-length";
-    Ok((model, vec![Diagnostic::warning("two-sides", message).hint(hint)]))
+    let warning = Diagnostic::warning("two-sides", message);
+    Ok((model, vec![warning.hint("state the length with --sequence-length")]))
 }
 
 /// A block of the encoder, with experts.

@@ -176,7 +176,11 @@ pub(super) fn by_name(member: &str, names: &[&str]) -> Result<Modules, Diagnosti
             None if JOINED_FIRST.contains(&name) => modules.with(Module::Gate).with(Module::Up),
             None => {
                 let shown: String = name.chars().take(40).collect();
-                return Err(bad(member, &shown, "name linear layers such as q_proj, down_proj or lm_head"));
+                return Err(bad(
+                    member,
+                    &shown,
+                    "name linear layers such as q_proj, down_proj or lm_head",
+                ));
             }
         };
     }

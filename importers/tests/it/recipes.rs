@@ -152,7 +152,11 @@ fn axolotl_is_read() {
         let (found, message) = refusal(&AXOLOTL.replacen(from, to, 1));
         assert!(found == code && message.contains(named), "{to}: {found} {message}");
     }
-    let tuned = AXOLOTL.replace("adapter:\nlora_r:", "adapter: qlora\nlora_r: 32\nlora_target_linear: true\nload_in_4bit: true")
+    let tuned = AXOLOTL
+        .replace(
+            "adapter:\nlora_r:",
+            "adapter: qlora\nlora_r: 32\nlora_target_linear: true\nload_in_4bit: true",
+        )
         .replace("torch_fused", "bnb_8bit");
     let tuned = settings(&tuned);
     let adapter = tuned.adapter.unwrap();
@@ -194,7 +198,9 @@ fn llama_factory_is_read() {
     assert_eq!((found.recompute, found.optimizer), (Some(Recompute::Full), Some(Optimizer::AdamW)));
     let plain = settings(&format!("{FACTORY}disable_gradient_checkpointing: true\n"));
     assert_eq!(plain.recompute, Some(Recompute::None));
-    let tuned = settings(&FACTORY.replace("type: full", "type: lora\nlora_rank: 16\nlora_target: q_proj,v_proj"));
+    let tuned = settings(
+        &FACTORY.replace("type: full", "type: lora\nlora_rank: 16\nlora_target: q_proj,v_proj"),
+    );
     let pair = Modules::default().with(Module::Query).with(Module::Value);
     assert_eq!(tuned.adapter.map(|adapter| (adapter.rank, adapter.targets)), Some((16, pair)));
     assert_eq!(found.adapter, None);

@@ -127,9 +127,8 @@ mod tests {
     /// Bytes of weight, gradient and moments of one 16-bit parameter that is updated in place.
     #[test]
     fn states_in_fewer_bits() {
-        let total = |optimizer| {
-            state_bytes(StateFormat::Half, optimizer, ZeroStage::None, 1.0).total()
-        };
+        let total =
+            |optimizer| state_bytes(StateFormat::Half, optimizer, ZeroStage::None, 1.0).total();
         let factor = 4.0 / 256.0;
         for (optimizer, bytes) in [
             (Optimizer::AdamW, 8.0),

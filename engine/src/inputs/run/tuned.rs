@@ -46,7 +46,8 @@ pub(super) fn tune(
     };
     if setting.model.is_of_parts() || setting.layers.is_some() {
         let what = if setting.model.is_of_parts() { "parts of a graph" } else { "measured layers" };
-        let message = format!("`--adapter` and `--freeze` name modules of a transformer, not {what}");
+        let message =
+            format!("`--adapter` and `--freeze` name modules of a transformer, not {what}");
         return wrong(message, "plan its config.json, or leave them out");
     }
     let dtype = setting.numbers.dtype;
@@ -72,7 +73,9 @@ pub(super) fn tune(
 fn in_place(setting: &Setting) -> Result<(), Diagnostic> {
     let (optimizer, dtype) = (setting.numbers.optimizer, setting.numbers.dtype);
     let is_narrow = matches!(dtype, DType::Bf16 | DType::F16);
-    if optimizer == Optimizer::AdamW16 && !is_narrow || optimizer.is_in_place() && matches!(dtype, DType::F8 | DType::F4) {
+    if optimizer == Optimizer::AdamW16 && !is_narrow
+        || optimizer.is_in_place() && matches!(dtype, DType::F8 | DType::F4)
+    {
         let message = format!("the optimizer {} is not planned in {dtype}", optimizer.name());
         return Err(Diagnostic::usage("optimizer", message)
             .hint("choose --dtype bf16, or --optimizer adamw"));
@@ -91,7 +94,10 @@ fn check_modules(model: &ModelCard, tuning: &Tuning) -> Result<(), Diagnostic> {
         return Err(Diagnostic::usage("adapter", message).hint("name up and down"));
     }
     let all = Module::ALL.iter().fold(Modules::default(), |all, module| all.with(*module));
-    if tuning.adapter.is_none() && (tuning.frozen.has_all(all) || tuning.frozen_blocks >= model.n_blocks() && tuning.frozen.has(Module::Head)) {
+    if tuning.adapter.is_none()
+        && (tuning.frozen.has_all(all)
+            || tuning.frozen_blocks >= model.n_blocks() && tuning.frozen.has(Module::Head))
+    {
         let message = "all parts are frozen, so that nothing is trained";
         return Err(Diagnostic::usage("adapter", message).hint("freeze fewer parts with --freeze"));
     }

@@ -105,7 +105,10 @@ fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
         None => false,
         Some("4") if !is_whole => true,
         Some("4") => {
-            return Err(not_judged("quantization_bit: 4", "weights in 4 bits are frozen beside adapters"));
+            return Err(not_judged(
+                "quantization_bit: 4",
+                "weights in 4 bits are frozen beside adapters",
+            ));
         }
         Some(other) => {
             let why = "frozen weights are kept in 16 or 4 bits";
@@ -117,7 +120,9 @@ fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
         ("quantization_type", &["nf4"]),
         ("double_quantization", &["true"]),
     ] {
-        if let Some(other) = keys.text(key).filter(|text| is_quantised && !usual.contains(&text.as_str())) {
+        if let Some(other) =
+            keys.text(key).filter(|text| is_quantised && !usual.contains(&text.as_str()))
+        {
             return Err(not_judged(&format!("{key}: {other}"), "NF4 with double quantisation is"));
         }
     }

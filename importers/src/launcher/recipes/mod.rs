@@ -7,8 +7,8 @@ mod accelerate;
 mod axolotl;
 mod fsdp;
 mod keys;
-mod tuned;
 mod llama_factory;
+mod tuned;
 
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;

@@ -62,9 +62,7 @@ pub(super) fn modules(keys: &Keys, key: &str) -> Result<Option<Modules>, Diagnos
         Some(Value::String(text)) if text == "all" || text == "all-linear" => {
             Ok(Some(Modules::LINEAR))
         }
-        Some(Value::String(text)) => {
-            by_name(key, &text.split(',').collect::<Vec<_>>()).map(Some)
-        }
+        Some(Value::String(text)) => by_name(key, &text.split(',').collect::<Vec<_>>()).map(Some),
         Some(other) => Err(bad(key, &other.to_string(), "give a list of names")),
     }
 }

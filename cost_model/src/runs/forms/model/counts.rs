@@ -180,8 +180,10 @@ fn spared_flops(model: &ModelCard, blocks: &Range<u32>, tokens: f64) -> f64 {
             .map(|(_, product)| product.rows as f64 * product.columns as f64);
         let experts = group.card.experts.map_or(0.0, |experts| {
             let each = group.card.hidden as f64 * experts.feed_forward as f64;
-            let gate = if group.card.form.n_first() > 1 && frozen(Module::Gate) { 1.0 } else { 0.0 };
-            let others = [Module::Up, Module::Down].map(|module| f64::from(u8::from(frozen(module))));
+            let gate =
+                if group.card.form.n_first() > 1 && frozen(Module::Gate) { 1.0 } else { 0.0 };
+            let others =
+                [Module::Up, Module::Down].map(|module| f64::from(u8::from(frozen(module))));
             experts.per_token as f64 * each * (gate + others[0] + others[1])
         });
         let skipped = match tuning.skips(first) {

@@ -140,10 +140,7 @@ impl Priced<'_> {
         let copies = self.copies(blocks);
         let dense = all.dense + copies + self.end_parameters(place);
         let n_blocks = f64::from(blocks.end.saturating_sub(blocks.start));
-        let frozen = all.frozen.map(|bytes| self.gathered(bytes));
-        let whole = dense + self.frozen_ends(place) + frozen[0];
-        let gathered_s = self.gather_s(whole, all.experts + frozen[1], n_blocks)
-            + self.upload_s(whole + all.experts + frozen[1]);
+        let gathered_s = self.gathered_s(&all, dense + self.frozen_ends(place), n_blocks);
         let pieces = [gathered_s, self.scatter_s(dense, all.experts, n_blocks)];
         let mut backward_links_s = all.backward_links_s;
         backward_links_s[usize::from(self.exchanges_leave_host())] += pieces[1];
@@ -161,8 +158,8 @@ impl Priced<'_> {
             Recompute::Full | Recompute::Uniform { .. } => 0.0,
             _ => self.kept_before(blocks),
         };
-        let late = self.late_gradients(&all, copies, place);
         let for_passes = extra.stash + before + self.mask_bytes + logits + in_flight;
+        let late = self.late_gradients(&all, copies, place) - for_passes.max(0.0);
         let messages = self.messages_s();
         let forward = all.forward_s + head / 3.0;
         let waits = self.waits_beside([forward, backward], (&all, &extra), pieces);
@@ -183,9 +180,7 @@ impl Priced<'_> {
             experts: all.experts,
             copies,
             states: device[0],
-            end_states: device[1]
-                + self.posted(blocks, place)
-                + (late - for_passes.max(0.0)).max(0.0),
+            end_states: device[1] + self.posted(blocks, place) + late.max(0.0),
             on_host: host[0] + host[1],
             activation: extra.stash + before,
             split_bytes: split.bytes,

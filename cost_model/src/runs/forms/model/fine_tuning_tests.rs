@@ -1,7 +1,8 @@
 //! Measured peaks of fine-tuning runs (`tests/data/finetuning.csv`) against what stages hold.
 
 use ir::card::{
-    Attention, FeedForward, Head, ModelCard, Recompute, SequenceParallel, StateFormat, TransformerCard, ZeroStage,
+    Attention, FeedForward, Head, ModelCard, Recompute, SequenceParallel, StateFormat,
+    TransformerCard, ZeroStage,
 };
 use ir::plan::Parallelism;
 use ir::stack::Stack;
@@ -177,7 +178,9 @@ fn peak(row: &Row) -> f64 {
     // What hosts keep besides optimizer states, no plan says.
     let (states, activation) = match row.get("offload") {
         "all" => (0.0, figures.activation),
-        "activations" => (figures.persistent(), 2.0 * figures.activation / f64::from(model.n_blocks())),
+        "activations" => {
+            (figures.persistent(), 2.0 * figures.activation / f64::from(model.n_blocks()))
+        }
         _ => (figures.persistent(), figures.activation),
     };
     let bytes = of_rank
@@ -202,9 +205,28 @@ fn measured_peaks_of_fine_tuning() {
         judged += 1;
         inside += u32::from((-5.0..=10.0).contains(&off));
         under += u32::from(off < -5.0);
-        let names = ["source", "model", "method", "devices", "batch", "length", "targets", "base", "optimizer", "recompute", "offload", "loss", "step_in_backward"];
+        let names = [
+            "source",
+            "model",
+            "method",
+            "devices",
+            "batch",
+            "length",
+            "targets",
+            "base",
+            "optimizer",
+            "recompute",
+            "offload",
+            "loss",
+            "step_in_backward",
+        ];
         let what: Vec<&str> = names.iter().map(|name| row.get(name)).collect();
-        println!("{off:7.1} % {:6.2} of {:6.2} GB  {}", predicted / 1e9, measured / 1e9, what.join(" "));
+        println!(
+            "{off:7.1} % {:6.2} of {:6.2} GB  {}",
+            predicted / 1e9,
+            measured / 1e9,
+            what.join(" ")
+        );
     }
     println!("{inside} of {judged} within +10 and -5 %, {under} under");
 }

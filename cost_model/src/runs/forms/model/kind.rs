@@ -135,12 +135,11 @@ impl Kind {
                 / f64::from(degrees.expert.max(1)),
             lines_dense: lines_dense + extra_lines,
             lines_experts,
-            frozen: [0.0; 2],
-            update_s: 0.0,
             all: stash(Kept::All) + extra_bytes,
             without_core: stash(Kept::WithoutCore) + extra_bytes,
             per_op: stash(Kept::PerOp) + extra_bytes,
             input: stash(Kept::Input),
+            ..Self::default()
         }
     }
 }

@@ -3,9 +3,9 @@
 use ir::plan::Parallelism;
 use ir::workload::Optimizer;
 
-use super::{Offload, Pricing};
 use super::kind::Kind;
 use super::priced::{Priced, ends_trained};
+use super::{Offload, Pricing};
 use crate::runs::forms::precision::element;
 use crate::runs::memory::states::state_bytes;
 use crate::runs::oracle::Place;
@@ -31,9 +31,12 @@ impl Pricing<'_> {
 }
 
 impl Priced<'_> {
-    /// Bytes of frozen weights as elements of the run.
-    pub(super) fn gathered(&self, bytes: f64) -> f64 {
-        bytes / element(self.pricing.dtype)
+    /// Seconds in which so many dense parameters, experts and frozen weights of some blocks are gathered before
+    /// a pass, and come from hosts.
+    pub(super) fn gathered_s(&self, all: &Kind, dense: f64, n_blocks: f64) -> f64 {
+        let frozen = all.frozen.map(|bytes| bytes / element(self.pricing.dtype));
+        let (dense, experts) = (dense + frozen[0], all.experts + frozen[1]);
+        self.gather_s(dense, experts, n_blocks) + self.upload_s(dense + experts)
     }
 
     /// Bytes of the frozen weights of the largest kind of blocks.

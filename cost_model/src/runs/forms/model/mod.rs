@@ -28,6 +28,7 @@ mod late;
 mod part;
 pub mod priced;
 pub mod shape;
+mod states;
 mod tuned;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ir::card::stored::Held;
 use ir::card::{
-    Head, MemoryFeature, ModelCard, SequenceParallel, StateFormat, TransformerCard, ZeroStage,
+    MemoryFeature, ModelCard, SequenceParallel, StateFormat, TransformerCard, ZeroStage,
 };
 use ir::measured::CollectiveOperation;
 use ir::plan::Parallelism;
@@ -12,6 +12,9 @@ use ir::tuning::Module;
 
 use super::figures::Sums;
 use super::kind::Kind;
+pub use super::states::HeldBytes;
+pub(super) use super::states::ends_trained;
+use super::states::{Ends, held};
 use super::tuned::largest_widened;
 use super::{Offload, Pricing};
 use crate::kernels::generation::generation;
@@ -25,7 +28,6 @@ use crate::runs::forms::rank_groups::{self, Cards, Group, Spread};
 use crate::runs::forms::run::Sharded;
 use crate::runs::memory::activations::tokens;
 use crate::runs::memory::reserve::beside_experts;
-use crate::runs::memory::states::{host_bytes, moments, state_bytes};
 
 /// Bytes per logit that a fused loss adds: two single-precision copies (found on the allocator peaks
 /// of Megatron-LM d98e8a64, 4 where the function is compiled).
@@ -39,8 +41,6 @@ const SEPARATE_LOSS: f64 = 10.0;
 const PARALLEL_LOSS: f64 = 6.0;
 /// Bytes per logit that a deferred embedding gradient keeps (found on the same peaks, 4 to 5).
 const DEFERRED_GRADIENT: f64 = 4.5;
-/// Bytes of what Adafactor keeps for a row or a column, in single precision.
-const LINE: f64 = 4.0;
 /// Bytes per second between a device and its host: PCIe 4 x16 as achieved (`links.csv`, pcie4_x16);
 /// *nominal*, the cluster's model does not hold host links.
 const HOST_LINK: f64 = 25e9;
@@ -97,12 +97,16 @@ impl Passes {
     /// Prices blocks and head.
     #[must_use]
     pub fn of(pricing: &Pricing<'_>, degrees: &Parallelism) -> Self {
-        let kinds: Vec<Kind> =
-            pricing.model.groups.iter().scan(0_u32, |next, group| {
+        let kinds: Vec<Kind> = pricing
+            .model
+            .groups
+            .iter()
+            .scan(0_u32, |next, group| {
                 let first = *next;
                 *next = next.saturating_add(group.n_blocks);
                 Some(Kind::of(pricing, group, degrees, first))
-            }).collect();
+            })
+            .collect();
         let first = pricing.model.groups.first().map(|group| Sharded {
             card: &group.card,
             parallelism: degrees,
@@ -136,20 +140,6 @@ impl Passes {
     pub fn of_depth(&self, model: &ModelCard) -> Self {
         Self { sums: Sums::of(model, &self.kinds), kinds: self.kinds.clone(), ..*self }
     }
-}
-
-/// Bytes of states in one memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct HeldBytes {
-    /// Per parameter of a block that all replicas hold alike, and per parameter of an expert.
-    pub parameter: [f64; 2],
-    /// Per row or column of such weights.
-    pub line: [f64; 2],
-    /// Of the embedding, of the head, and of what no closed form counts, which is with the last
-    /// stage.
-    pub ends: [f64; 3],
-    /// Per byte of frozen weights, and of frozen experts.
-    pub frozen: [f64; 2],
 }
 
 /// A model under given degrees.
@@ -189,111 +179,6 @@ pub struct Priced<'a> {
     slowed: f64,
 }
 
-/// Whether embedding and head are trained; a tied one is where either is.
-pub(super) fn ends_trained(model: &ModelCard) -> [bool; 2] {
-    let trained = [Module::Embedding, Module::Head].map(|module| model.tuning.trains(module));
-    let is_tied = model.groups.first().is_some_and(|group| group.card.head == Head::Tied);
-    if is_tied { [trained[0] || trained[1]; 2] } else { trained }
-}
-
-/// Elements of the ends, on one device.
-#[derive(Clone, Copy, Default)]
-struct Ends {
-    /// Whether embedding and head are trained.
-    trained: [bool; 2],
-    /// Of adapters of the head.
-    adapter: f64,
-    /// Of the embedding, or of the head, and their rows and columns.
-    words: [f64; 2],
-    /// Of learned positions, and of what else only the first stage has.
-    positions: f64,
-    /// Of what no closed form counts.
-    others: f64,
-}
-
-/// Bytes of states on a device and with its host, where so many replicas share out dense weights and
-/// experts.
-fn held(
-    pricing: &Pricing<'_>,
-    degrees: &Parallelism,
-    replicas: [f64; 2],
-    ends: Ends,
-) -> (HeldBytes, HeldBytes) {
-    let (mut device, mut host) = (HeldBytes::default(), HeldBytes::default());
-    let sharers = |least: ZeroStage, replicas: f64| match degrees.zero >= least {
-        true => replicas.max(1.0),
-        false => 1.0,
-    };
-    let update = pricing.stack.update;
-    // With frozen weights all of it goes to the hosts together.
-    let moves_all = pricing.offloads_weights(degrees);
-    let offload = if moves_all { Offload::Nothing } else { pricing.offload };
-    // In mixed precision the shards that are kept are the master weights.
-    let is_single = pricing.format == StateFormat::Single;
-    let keeps_shards =
-        is_single && pricing.stack.keeps_shards && degrees.zero == ZeroStage::Gradients;
-    for (part, replicas) in replicas.into_iter().enumerate() {
-        let states = state_bytes(pricing.format, pricing.optimizer, degrees.zero, replicas);
-        let beside = if keeps_shards { states.parameters / replicas.max(1.0) } else { 0.0 };
-        let gradients = if pricing.is_late(degrees) { 0.0 } else { states.gradients };
-        let updating = match offload {
-            Offload::Nothing if !is_single => {
-                update.per_parameter(degrees.zero > ZeroStage::None, replicas)
-            }
-            _ => 0.0,
-        };
-        device.parameter[part] = states.parameters + gradients + beside + updating;
-        device.frozen[part] = 1.0 / sharers(ZeroStage::Parameters, replicas);
-        let (keeper, bytes) = match offload {
-            Offload::Nothing if pricing.optimizer.is_paged() => (&mut host, states.optimizer_states),
-            Offload::Nothing => (&mut device, states.master_weights + states.optimizer_states),
-            Offload::Optimizer => {
-                let sharers = sharers(ZeroStage::Optimizer, replicas);
-                (&mut host, host_bytes(pricing.optimizer, sharers))
-            }
-        };
-        keeper.parameter[part] += bytes;
-        if pricing.optimizer.keeps_lines() {
-            keeper.line[part] = LINE / sharers(ZeroStage::Optimizer, replicas);
-        }
-    }
-    // What is no matrix of a block may have more moments.
-    let [of_matrices, of_others] = moments(pricing.optimizer, pricing.format);
-    let more = (of_others - of_matrices) / sharers(ZeroStage::Optimizer, replicas[0]);
-    let frozen = element(pricing.dtype) * device.frozen[0];
-    for (is_device, side) in [(true, &mut device), (false, &mut host)] {
-        let keeps_more = is_device == (offload == Offload::Nothing);
-        let whole = side.parameter[0] + if keeps_more { more } else { 0.0 };
-        let line = side.line[0];
-        let frozen = if is_device { frozen } else { 0.0 };
-        let of = |is_trained: bool, elements: f64, lines: f64| match is_trained {
-            true => elements * whole + lines * line,
-            false => elements * frozen,
-        };
-        let [embedding, head] = ends.trained;
-        let [elements, lines] = ends.words;
-        let is_trained = pricing.model.tuning.trains(Module::Norms);
-        side.ends = [
-            of(embedding, elements, lines) + of(embedding, ends.positions, ends.positions),
-            of(head, elements, lines) + ends.adapter * whole,
-            of(is_trained, ends.others, ends.others),
-        ];
-    }
-    // Ends are computed in 16 bits where blocks are in 8.
-    for (part, replicas) in replicas.into_iter().enumerate() {
-        device.parameter[part] += copies(pricing.dtype) / sharers(ZeroStage::Parameters, replicas);
-    }
-    if moves_all {
-        // Paged moments are with the host already.
-        let paged = host;
-        (device, host) = (HeldBytes::default(), device);
-        for part in [0, 1] {
-            host.parameter[part] += paged.parameter[part];
-        }
-    }
-    (device, host)
-}
-
 impl Pricing<'_> {
     /// Groups of replicas with a whole set of shards each.
     fn optimizer_instances(&self) -> f64 {
@@ -302,6 +187,22 @@ impl Pricing<'_> {
             _ => None,
         });
         instances.unwrap_or(1.0).max(1.0)
+    }
+
+    /// Elements of the ends on one device of so many tensor ranks.
+    fn ends(&self, tensor: f64) -> Ends {
+        let [first, last] = self.model.other_parameters;
+        let mut ends = Ends { others: last.max(0) as f64, trained: [true; 2], ..Ends::default() };
+        let card = self.model.groups.first().map(|group| &group.card);
+        if let Some(card) = card.filter(|_| !self.model.is_of_parts()) {
+            let (rows, hidden) = (card.vocabulary as f64 / tensor, card.hidden as f64);
+            ends.words = [rows * hidden, rows + hidden];
+            ends.trained = ends_trained(self.model);
+            ends.adapter = self.model.tuning.rank(Module::Head) as f64 * (rows + hidden);
+            // Each tensor rank has all positions.
+            ends.positions = position_parameters(card).saturating_add_signed(first) as f64;
+        }
+        ends
     }
 
     /// Replicas that share out states of dense weights, and of experts.
@@ -355,16 +256,7 @@ impl<'a> Priced<'a> {
         let tensor = f64::from(degrees.tensor.max(1));
         let card = pricing.model.groups.first().map(|group| &group.card);
         let card = card.filter(|_| !pricing.model.is_of_parts());
-        let [first, last] = pricing.model.other_parameters;
-        let mut ends = Ends { others: last.max(0) as f64, trained: [true; 2], ..Ends::default() };
-        if let Some(card) = card {
-            let (rows, hidden) = (card.vocabulary as f64 / tensor, card.hidden as f64);
-            ends.words = [rows * hidden, rows + hidden];
-            ends.trained = ends_trained(pricing.model);
-            ends.adapter = pricing.model.tuning.rank(Module::Head) as f64 * (rows + hidden);
-            // Each tensor rank has all positions.
-            ends.positions = position_parameters(card).saturating_add_signed(first) as f64;
-        }
+        let ends = pricing.ends(tensor);
         let (on_device, on_host) = held(&pricing, &degrees, pricing.sharers(&degrees), ends);
         let system = pricing.system;
         let replicas = [Group::replicas(&degrees), Group::expert_replicas(&degrees)]
@@ -399,21 +291,7 @@ impl<'a> Priced<'a> {
         let predicted = f64::from(pricing.model.n_predictions) * tokens;
         let n_logits = predicted * card.vocabulary as f64 / tensor;
         priced.end_gradients = element * (n_logits + tokens * width);
-        let of_loss = pricing.stack.keeps.loss;
-        let each = of_loss.unwrap_or(WIDE_LOGIT + element + pricing.loss_bytes(tensor));
-        priced.kept_logits = each.min(WIDE_LOGIT) * n_logits;
-        let trained = ends_trained(pricing.model)[1];
-        let keeps = pricing.stack.keeps;
-        let is_sharded = priced.degrees.zero >= ZeroStage::Parameters;
-        let copies = match (trained, priced.degrees.zero >= ZeroStage::Gradients) {
-            (false, _) => 0.0,
-            (true, true) => keeps.head_gradients.min(1.0),
-            (true, false) => keeps.head_gradients,
-        };
-        // With the loss its own head is gathered.
-        let copies = copies + if is_sharded && keeps.shards_ends { 1.0 } else { 0.0 };
-        let head = element * card.vocabulary as f64 * card.hidden as f64 / tensor;
-        priced.logit_bytes = each * n_logits + 2.0 * element * predicted * width + copies * head;
+        priced.add_logits(card, n_logits, 2.0 * element * predicted * width);
         let tokens_sent = priced.degrees.micro_batch as f64
             * card.sequence.div_ceil(u64::from(priced.degrees.context.max(1))) as f64;
         priced.messages = vec![element * tokens_sent * card.hidden as f64];
@@ -426,6 +304,25 @@ impl<'a> Priced<'a> {
             priced.rank_bytes += beside_experts(pricing.system.device.chip, is_grouped);
         }
         priced
+    }
+
+    /// Counts so many logits and their inputs: the loss, what it keeps, and with it a trained head's gradient.
+    fn add_logits(&mut self, card: &TransformerCard, n_logits: f64, inputs: f64) {
+        let pricing = self.pricing;
+        let (keeps, zero) = (pricing.stack.keeps, self.degrees.zero);
+        let (element, tensor) = (element(pricing.dtype), f64::from(self.degrees.tensor.max(1)));
+        let each = keeps.loss.unwrap_or_else(|| WIDE_LOGIT + element + pricing.loss_bytes(tensor));
+        let gradients = match (ends_trained(pricing.model)[1], zero >= ZeroStage::Gradients) {
+            (false, _) => 0.0,
+            (true, true) => keeps.head_gradients.min(1.0),
+            (true, false) => keeps.head_gradients,
+        };
+        // With the loss its own head is gathered.
+        let is_gathered = zero >= ZeroStage::Parameters && keeps.shards_ends;
+        let copies = gradients + f64::from(u8::from(is_gathered));
+        let head = element * card.vocabulary as f64 * card.hidden as f64 / tensor;
+        self.kept_logits = each.min(WIDE_LOGIT) * n_logits;
+        self.logit_bytes = each * n_logits + inputs + copies * head;
     }
 
     /// Parts send what crosses each boundary, whoever reads it in the end.

@@ -164,7 +164,8 @@ pub(super) fn tuned(
     kind.backward_s = (kind.backward_s - spared * kind.weight_s).max(0.0) + more_s[1];
     kind.weight_s *= 1.0 - spared;
     let needs = |module| tuning.needs_input(module);
-    let kept = written + kept_by_adapters(pricing, &weights) - unneeded(pricing, group, degrees, needs);
+    let kept =
+        written + kept_by_adapters(pricing, &weights) - unneeded(pricing, group, degrees, needs);
     add_kept(&mut kind, kept);
     kind
 }
@@ -222,7 +223,11 @@ fn hold(kind: &mut Kind, pricing: &Pricing<'_>, weights: &[Weight]) {
 fn spared(weights: &[Weight], tuning: &Tuning) -> f64 {
     let work = |weight: &&Weight| weight.elements() * weight.tokens;
     let all: f64 = weights.iter().map(|weight| work(&weight)).sum();
-    let frozen: f64 = weights.iter().filter(|weight| !tuning.trains(weight.module)).map(|weight| work(&weight)).sum();
+    let frozen: f64 = weights
+        .iter()
+        .filter(|weight| !tuning.trains(weight.module))
+        .map(|weight| work(&weight))
+        .sum();
     if all > 0.0 { (frozen / all).clamp(0.0, 1.0) } else { 0.0 }
 }
 
@@ -306,7 +311,9 @@ fn written(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelism) -> 
     let norms = 2.0 * WRITTEN_NORM * card.hidden as f64 / outer_degree(degrees);
     let inner = match card.experts {
         None => card.feed_forward as f64,
-        Some(experts) => (experts.per_token + experts.n_shared) as f64 * experts.feed_forward as f64,
+        Some(experts) => {
+            (experts.per_token + experts.n_shared) as f64 * experts.feed_forward as f64
+        }
     };
     let (key, value) = card.head_dims();
     let repeated = card.n_heads.saturating_sub(card.n_kv_heads) as f64 * (key + value) as f64;

@@ -18,6 +18,7 @@ use documents::plan::{EdgeDocument, PlanDocument};
 use importers::launcher::{self, Launcher, ModelFacts};
 use ir::card::ModelCard;
 use ir::diagnostic::Diagnostic;
+use ir::grid::Grid;
 use ir::launch::LaunchSettings;
 use ir::plan::Plan;
 use ir::stack::Stack;
@@ -173,11 +174,7 @@ fn runs_now(
         Some(file) => schedule::blamed(error, file),
         None => error,
     };
-    let named = match grid.is_some() {
-        true if grid == of_plan.plan.schedule.grid => of_plan.schedule.as_str(),
-        true => CUSTOM,
-        false => settings.schedule.as_deref().unwrap_or("1f1b"),
-    };
+    let named = schedule_of(settings, grid.as_ref(), of_plan);
     let (global_batch, may_overlap) = (requested.global_batch, used.stack.experts.may_overlap);
     let target = Target { n_devices, model: &used.model, global_batch, beside, may_overlap, grid };
     let now = Facts {
@@ -195,8 +192,21 @@ fn runs_now(
         meshes: Vec::new(),
         edges: edges(&[]),
     };
-    let warnings = [used.warnings.clone(), software::not_judged(settings, &used.stack)].concat();
-    Ok((side(used, now).map_err(blamed)?, warnings))
+    let noted = software::not_judged(settings, &used.stack);
+    Ok((side(used, now).map_err(blamed)?, [used.warnings.clone(), noted].concat()))
+}
+
+/// The name of a schedule that settings state, or that a file beside them holds cell by cell.
+fn schedule_of<'s>(
+    settings: &'s LaunchSettings,
+    grid: Option<&Grid>,
+    of_plan: &'s Facts,
+) -> &'s str {
+    match grid {
+        Some(_) if grid == of_plan.plan.schedule.grid.as_ref() => of_plan.schedule.as_str(),
+        Some(_) => CUSTOM,
+        None => settings.schedule.as_deref().unwrap_or("1f1b"),
+    }
 }
 
 /// Sets two plans of training runs side by side.
