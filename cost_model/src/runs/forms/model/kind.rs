@@ -99,12 +99,11 @@ impl Kind {
         let (dense, experts) = block::shared_out(run);
         let parameters = block_parameters(&group.card);
         let tensor = f64::from(degrees.tensor.max(1));
-        let extra = group.extra_weights as f64;
+        let (extra, hidden) = (group.extra_weights as f64, group.card.hidden.max(1) as f64);
         let whole = extra + group.other_parameters as f64;
-        let hidden = group.card.hidden.max(1) as f64;
         let extra_s = extra_product(pricing, group, degrees);
         let expert_tensor = pricing.expert_tensor();
-        let (stack, dtype) = (pricing.stack, pricing.dtype);
+        let Pricing { stack, dtype, .. } = *pricing;
         let (attention, dispatcher) = (stack.attention, stack.experts.dispatcher);
         let software = Software { attention, dtype, dispatcher, expert_tensor };
         let stash = |what| block_bytes(&group.card, degrees, software, what);
@@ -112,8 +111,7 @@ impl Kind {
         let (lines_dense, lines_experts) = block::rows_and_columns(run);
         let extra_lines = if extra > 0.0 { hidden + extra / hidden } else { 0.0 };
         // The extra product keeps its input, which is as wide as its rows.
-        let operand = precision::operand(pricing.dtype);
-        let extra_bytes = operand * tokens(&group.card, degrees) * extra / hidden;
+        let extra_bytes = precision::operand(dtype) * tokens(&group.card, degrees) * extra / hidden;
         Self {
             forward_s: factor * forward.seconds + extra_s,
             backward_s: factor * backward.seconds + 2.0 * extra_s,
