@@ -21,11 +21,15 @@ const MOST_ROWS: usize = 100_000;
 const MOST_GLOBS: usize = 200;
 /// Longest time of a row: a day.
 const MOST_SECONDS: f64 = 86_400.0;
+/// Names that a hint shows.
+const SHOWN: usize = 8;
 /// Rates by which a module's time is divided over its operators: operations and bytes a second, and seconds of
 /// a start.
 const RATES: (f64, f64, f64) = (1e14, 1e12, 1e-6);
 /// Name of the column of bytes.
 const BYTES: &str = "bytes";
+/// The pattern that prices each operator that no row before it does.
+const ALL: &str = "*";
 /// Names that the first column may have.
 const FIRST: [&str; 3] = ["op", "module", "pattern"];
 
@@ -209,17 +213,25 @@ pub(super) fn apply(
         has_matched[*at] = true;
         price(&rows[*at], ops, graph);
     }
+    let names = names(graph);
     let unmatched = rows.iter().zip(&has_matched).filter(|(_, has)| !**has);
     let unmatched = unmatched.map(|(row, _)| {
-        let message = format!(
-            "line {} of the costs, `{}`, matches no operator",
-            row.line,
-            shown(row.pattern.text())
-        );
-        Diagnostic::warning("costs-unmatched", message)
-            .hint("`meshwright import MODEL --json` lists operators and modules")
+        let (line, pattern) = (row.line, shown(row.pattern.text()));
+        let message = format!("line {line} of the costs, `{pattern}`, matches no operator");
+        Diagnostic::warning("costs-unmatched", message).hint(names.clone())
     });
     Ok(unmatched.chain(left(graph, cluster)).collect())
+}
+
+/// Some modules and operators of a graph.
+fn names(graph: &Graph) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in graph.ops.iter().flat_map(|op| op.module.as_deref().or(Some(&op.name))) {
+        if names.len() < SHOWN && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    format!("names of this model begin with {}", names.join(", "))
 }
 
 fn check_kinds(rows: &[Row], cluster: &Cluster) -> Result<(), Diagnostic> {
@@ -259,7 +271,11 @@ fn covered(
             .flat_map(prefixes)
             .filter_map(|path| exact.get(path).map(|at| (*at, path.to_owned())));
         let matched = globs.iter().filter_map(|at| {
-            Some((*at, paths(op).find_map(|path| rows[*at].pattern.matched(path))?))
+            let pattern = &rows[*at].pattern;
+            match pattern.text() == ALL {
+                true => Some((*at, op.name.clone())),
+                false => Some((*at, paths(op).find_map(|path| pattern.matched(path))?)),
+            }
         });
         if let Some(found) = named.chain(matched).min() {
             covered.entry(found).or_default().push(id);
@@ -268,8 +284,11 @@ fn covered(
     Ok(covered)
 }
 
+/// The path of an operator's module, with and without the wrapper of the export in front, and its name.
 fn paths(op: &Op) -> impl Iterator<Item = &str> {
-    op.module.iter().map(String::as_str).chain([op.name.as_str()])
+    let module = op.module.as_deref();
+    let inner = module.and_then(|path| path.split_once('.')).map(|(_, inner)| inner);
+    module.into_iter().chain(inner).chain([op.name.as_str()])
 }
 
 /// A path, and those above it.

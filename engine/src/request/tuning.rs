@@ -161,6 +161,9 @@ fn modules(text: &str, known: Modules) -> Result<Modules, String> {
 }
 
 fn modules_text(modules: Modules) -> String {
+    if let Some((name, _)) = GROUPS.iter().find(|(_, group)| *group == modules) {
+        return (*name).to_owned();
+    }
     modules.iter().map(Module::name).collect::<Vec<_>>().join("+")
 }
 
@@ -223,13 +226,13 @@ mod tests {
     fn adapters_are_read_as_they_are_written() {
         for text in [
             "lora:rank=16,targets=q+v",
-            "qlora:rank=8,targets=q+k+v+o+gate+up+down",
-            "dora:rank=4,targets=up+down,whole=embedding+head,dtype=fp32",
+            "qlora:rank=8,targets=all",
+            "dora:rank=4,targets=mlp,whole=embedding+head,dtype=fp32",
         ] {
             assert_eq!(Adapter::read(text).unwrap().text(), text);
         }
         let short = Adapter::read("lora:targets=attention,base=nf4").unwrap();
-        assert_eq!(short.text(), "qlora:rank=8,targets=q+k+v+o");
+        assert_eq!(short.text(), "qlora:rank=8,targets=attention");
         for (text, named) in [
             ("ia3", "qlora"),
             ("lora:rank=0", "rank=0"),
@@ -252,7 +255,7 @@ mod tests {
             assert_eq!(Frozen::read(text).map(|frozen| frozen.text()), Ok(text.to_owned()));
         }
         assert!(Frozen::read("layers=0").is_err() && Frozen::read("tail").is_err());
-        assert_eq!(Frozen::read("mlp").unwrap().text(), "gate+up+down");
+        assert_eq!(Frozen::read("gate+up+down").unwrap().text(), "mlp");
         assert!(stated(Some("lora"), Some("head")).is_err());
     }
 }
