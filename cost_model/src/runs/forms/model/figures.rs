@@ -214,14 +214,14 @@ impl Priced<'_> {
             Recompute::Selective => Recomputed {
                 seconds: all.core_s,
                 stash: all.without_core,
-                bytes: (all.all - all.without_core) / f64::from(n.max(1)),
+                bytes: (all.all - all.without_core) / self.keeping(blocks),
                 all_bytes: all.all - all.without_core,
                 ..Recomputed::default()
             },
             Recompute::PerOp => Recomputed {
                 seconds: all.per_op_s,
                 stash: all.per_op,
-                bytes: (all.all - all.per_op) / f64::from(n.max(1)),
+                bytes: (all.all - all.per_op) / self.keeping(blocks),
                 all_bytes: all.all - all.per_op,
                 ..Recomputed::default()
             },
@@ -240,6 +240,13 @@ impl Priced<'_> {
                 }
             }
         }
+    }
+
+    /// Of some blocks, those that keep anything: no gradient goes through the first frozen ones; at least 1.
+    fn keeping(&self, blocks: &Range<u32>) -> f64 {
+        let tuning = &self.pricing.model.tuning;
+        let first = if tuning.skips(0) { tuning.frozen_blocks } else { 0 };
+        f64::from(blocks.end.saturating_sub(blocks.start.max(first)).max(1))
     }
 
     /// The first so many blocks are computed again.
