@@ -59,7 +59,7 @@ fn adapters_fit_where_whole_models_do_not() {
         let file = folder.json("hf.json");
         assert_eq!(file["peft_config"]["peft_type"], "LORA");
         assert_eq!(file["quantization_config"].is_object(), line.contains("qlora"));
-        let refused = folder.run("export plan.json --target torchtitan -o t --force").exits(2);
+        let refused = folder.run("export plan.json --target torchtitan -o t --force").exits(3);
         assert!(refused.talk().contains("adapters"), "{}", refused.talk());
     }
 }
@@ -135,7 +135,8 @@ fn a_table_prices_a_graph() {
     folder.run(&format!("verify plan.json --model {}", on)).exits(0);
     folder.write("costs.csv", &format!("{table}*,0,\n"));
     folder.run(&format!("place {on} --costs costs.csv -o all.json")).exits(0);
-    assert_eq!(step("all.json"), priced);
+    // Each operator takes whole nanoseconds.
+    assert!(step("all.json").abs_diff(priced) < 500, "{}", step("all.json"));
     for (row, named) in
         [("lm_head,-1,", "`-1`"), ("lm_head,NaN,", "`NaN`"), ("lm_head,1", "2 cells")]
     {
