@@ -134,7 +134,7 @@ fn targets(file: &Map<String, Value>) -> Result<Modules, Diagnostic> {
             let why = "a list of names and `all-linear` are, patterns are not";
             Err(not_judged(&format!("target_modules: {shown}"), why))
         }
-        Some(Value::Array(names)) => named("target_modules", names),
+        Some(Value::Array(names)) => of_targets("target_modules", named("target_modules", names)?),
         Some(other) => Err(bad("target_modules", &other.to_string(), "give a list of names")),
     }
 }
@@ -142,8 +142,34 @@ fn targets(file: &Map<String, Value>) -> Result<Modules, Diagnostic> {
 fn whole(file: &Map<String, Value>) -> Result<Modules, Diagnostic> {
     match file.get("modules_to_save") {
         None | Some(Value::Null) => Ok(Modules::default()),
-        Some(Value::Array(names)) => named("modules_to_save", names),
+        Some(Value::Array(names)) => of_whole("modules_to_save", named("modules_to_save", names)?),
         Some(other) => Err(bad("modules_to_save", &other.to_string(), "give a list of names")),
+    }
+}
+
+/// Targets of adapters.
+///
+/// # Errors
+/// `not-judged` for what is no linear layer.
+pub(super) fn of_targets(member: &str, modules: Modules) -> Result<Modules, Diagnostic> {
+    let why = "adapters are beside linear layers of blocks and the head";
+    only(member, modules, Modules::LINEAR.with(Module::Head), why)
+}
+
+/// What is trained whole beside adapters.
+///
+/// # Errors
+/// `not-judged` for linear layers of blocks.
+pub(super) fn of_whole(member: &str, modules: Modules) -> Result<Modules, Diagnostic> {
+    let ends = Modules::default().with(Module::Embedding).with(Module::Head);
+    let why = "embedding, head and norms are trained whole beside adapters";
+    only(member, modules, ends.with(Module::Norms), why)
+}
+
+fn only(member: &str, modules: Modules, known: Modules, why: &str) -> Result<Modules, Diagnostic> {
+    match modules.iter().find(|module| !known.has(*module)) {
+        None => Ok(modules),
+        Some(other) => Err(not_judged(&format!("{member}: {}", other.name()), why)),
     }
 }
 
@@ -213,6 +239,8 @@ mod tests {
             (r#"{"peft_type": "LORA", "r": -4}"#, "`r`"),
             (r#"{"peft_type": "LORA", "r": 1e99}"#, "`r`"),
             (r#"{"peft_type": "LORA", "target_modules": ["conv"]}"#, "conv"),
+            (r#"{"peft_type": "LORA", "target_modules": ["embed_tokens"]}"#, "embedding"),
+            (r#"{"peft_type": "LORA", "modules_to_save": ["q_proj"]}"#, "modules_to_save: q"),
             (r#"{"peft_type": "LORA", "target_modules": ".*proj"}"#, ".*proj"),
             (r#"{"peft_type": "LORA", "rank_pattern": {"q_proj": 4}}"#, "rank_pattern"),
             (r#"{"peft_type": "LORA", "bias": "all"}"#, "bias"),

@@ -156,7 +156,7 @@ fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
         }
         None => return Ok(None),
     };
-    let stated = tuned::modules(keys, "lora_target_modules")?;
+    let stated = tuned::targets(keys, "lora_target_modules")?;
     let is_linear = keys.is_on("lora_target_linear")?;
     // As PEFT takes it for models of Llama's kind.
     let usual = Modules::default().with(Module::Query).with(Module::Value);
@@ -171,7 +171,7 @@ fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
         kind: if is_dora { AdapterKind::Dora } else { AdapterKind::Lora },
         rank: tuned::rank(keys, "lora_r", 8)?,
         targets,
-        whole: tuned::modules(keys, "lora_modules_to_save")?.unwrap_or_default(),
+        whole: tuned::whole(keys, "lora_modules_to_save")?.unwrap_or_default(),
         is_quantised,
         is_wide: true,
     }))

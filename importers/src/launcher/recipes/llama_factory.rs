@@ -133,8 +133,8 @@ fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
     Ok(Some(Adapter {
         kind: if is_dora { AdapterKind::Dora } else { AdapterKind::Lora },
         rank: tuned::rank(keys, "lora_rank", 8)?,
-        targets: tuned::modules(keys, "lora_target")?.unwrap_or(Modules::LINEAR),
-        whole: tuned::modules(keys, "additional_target")?.unwrap_or_default(),
+        targets: tuned::targets(keys, "lora_target")?.unwrap_or(Modules::LINEAR),
+        whole: tuned::whole(keys, "additional_target")?.unwrap_or_default(),
         is_quantised,
         is_wide: !keys.is_on("pure_bf16")?,
     }))

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::super::flags::not_judged;
 use super::super::limits::bad;
-use super::super::peft::{by_name, named};
+use super::super::peft::{by_name, named, of_targets, of_whole};
 use super::keys::Keys;
 
 /// Greatest rank of adapters.
@@ -55,7 +55,7 @@ pub(super) fn rank(keys: &Keys, key: &str, usual: u32) -> Result<u32, Diagnostic
 ///
 /// # Errors
 /// `bad-settings` for a name that is none.
-pub(super) fn modules(keys: &Keys, key: &str) -> Result<Option<Modules>, Diagnostic> {
+fn modules(keys: &Keys, key: &str) -> Result<Option<Modules>, Diagnostic> {
     match keys.get(key) {
         None => Ok(None),
         Some(Value::Array(names)) => named(key, names).map(Some),
@@ -65,4 +65,20 @@ pub(super) fn modules(keys: &Keys, key: &str) -> Result<Option<Modules>, Diagnos
         Some(Value::String(text)) => by_name(key, &text.split(',').collect::<Vec<_>>()).map(Some),
         Some(other) => Err(bad(key, &other.to_string(), "give a list of names")),
     }
+}
+
+/// Targets of adapters.
+///
+/// # Errors
+/// Those of [`modules`], and `not-judged` for what is no linear layer.
+pub(super) fn targets(keys: &Keys, key: &str) -> Result<Option<Modules>, Diagnostic> {
+    modules(keys, key)?.map(|found| of_targets(key, found)).transpose()
+}
+
+/// What is trained whole beside adapters.
+///
+/// # Errors
+/// Those of [`modules`], and `not-judged` for linear layers of blocks.
+pub(super) fn whole(keys: &Keys, key: &str) -> Result<Option<Modules>, Diagnostic> {
+    modules(keys, key)?.map(|found| of_whole(key, found)).transpose()
 }
